@@ -1,6 +1,24 @@
 // The layers of docs/ARCHITECTURE.md: each may import only from layers printed before it in this list.
-const layers = ['core', 'media', 'sautikit', 'call', 'escalation', 'telemetry', 'http', 'speech', 'agents', 'backends', 'sautikit-api',
-  'workers', 'fleet', 'edge', 'config', 'simulator', 'gateway', 'cli']
+const layers = [
+  'core',
+  'media',
+  'sautikit',
+  'call',
+  'escalation',
+  'telemetry',
+  'http',
+  'speech',
+  'agents',
+  'backends',
+  'sautikit-api',
+  'workers',
+  'fleet',
+  'edge',
+  'config',
+  'simulator',
+  'gateway',
+  'cli',
+]
 const PURE = '^src/(core|media|sautikit|call|escalation)/'
 // npm packages that do no I/O and that a pure layer may use.
 const PURE_PACKAGES = 'node_modules/(xmlbuilder2|lru-cache|diff)/'
@@ -18,7 +36,10 @@ module.exports = {
       name: 'pure-layers-do-no-io',
       severity: 'error',
       from: { path: PURE, pathNot: '^src/sautikit/(signature|token)\\.ts$' },
-      to: { dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'npm-unknown'], pathNot: PURE_PACKAGES },
+      to: {
+        dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'npm-unknown'],
+        pathNot: PURE_PACKAGES,
+      },
     },
     {
       name: 'signature-and-token-use-crypto-only',
@@ -26,7 +47,12 @@ module.exports = {
       from: { path: '^src/sautikit/(signature|token)\\.ts$' },
       to: { dependencyTypes: ['core', 'npm'], pathNot: '^(node:)?crypto$' },
     },
-    { name: 'edge-speaks-through-workers', severity: 'error', from: { path: '^src/edge/' }, to: { path: '^src/(agents|backends)/' } },
+    {
+      name: 'edge-speaks-through-workers',
+      severity: 'error',
+      from: { path: '^src/edge/' },
+      to: { path: '^src/(agents|backends)/' },
+    },
     {
       name: 'one-file-imports-uws',
       severity: 'error',
@@ -40,6 +66,10 @@ module.exports = {
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     doNotFollow: { path: 'node_modules' },
-    enhancedResolveOptions: { extensions: ['.ts', '.js'], exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+    },
   },
 }

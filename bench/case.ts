@@ -8,8 +8,19 @@ import { Child, cpuBetween, type CpuShare, cpuTime, freePort } from './kit/proce
 import { encode, merge, percentilesMs } from './kit/histogram.js'
 import { hasBackend } from './protocol.js'
 import type {
-  BackendFacts, BackendOptions, FromBackend, FromGenerator, FromServer, GeneratorOptions, GeneratorResult, ServerMemory, ServerOptions, ServerPauses,
-  ToBackend, ToGenerator, ToServer,
+  BackendFacts,
+  BackendOptions,
+  FromBackend,
+  FromGenerator,
+  FromServer,
+  GeneratorOptions,
+  GeneratorResult,
+  ServerMemory,
+  ServerOptions,
+  ServerPauses,
+  ToBackend,
+  ToGenerator,
+  ToServer,
 } from './protocol.js'
 import type { CaseOptions, CaseResult, MemoryOfCase, MemoryPoint, Speed } from './results.js'
 import type { Subject } from './subjects.js'
@@ -41,8 +52,16 @@ export async function runCase(subject: Subject, options: CaseOptions): Promise<C
     return await measure(subject, options, children, seen)
   } catch (thrown) {
     return {
-      options, verdict: 'failed', reasons: [messageOf(thrown)], callsOpen: seen.callsOpen, speed: null, memory: null, truth: null,
-      backend: null, pauses: null, lateness: null,
+      options,
+      verdict: 'failed',
+      reasons: [messageOf(thrown)],
+      callsOpen: seen.callsOpen,
+      speed: null,
+      memory: null,
+      truth: null,
+      backend: null,
+      pauses: null,
+      lateness: null,
     }
   } finally {
     await Promise.all(children.toReversed().map((stop) => stop()))
@@ -50,21 +69,27 @@ export async function runCase(subject: Subject, options: CaseOptions): Promise<C
 }
 
 async function measure(
-  subject: Subject, options: CaseOptions, children: (() => Promise<void>)[], seen: { callsOpen: number },
+  subject: Subject,
+  options: CaseOptions,
+  children: (() => Promise<void>)[],
+  seen: { callsOpen: number },
 ): Promise<CaseResult> {
   const tls = options.level === 'L2-prod' ? writeCertificate(children) : null
   const backend = hasBackend(options.level) ? startBackend(options, tls, children) : null
-  const backendUrl = backend === null ? null : `${tls === null ? 'ws' : 'wss'}://127.0.0.1:${(await backend.next('ready')).port}`
+  const backendUrl =
+    backend === null ? null : `${tls === null ? 'ws' : 'wss'}://127.0.0.1:${(await backend.next('ready')).port}`
   const { servers, port } = await startServers(subject, options, { backendUrl, tls }, children)
   const generators = startGenerators(subject, options, port, children)
 
   const points: MemoryPoint[] = []
   const openCalls = async (calls: number): Promise<void> => {
     const shares = share(calls, generators.length)
-    const opened = await Promise.all(generators.map((generator, i) => {
-      generator.tell({ type: 'open', calls: shares[i] as number })
-      return generator.next('opened', OPEN_TIMEOUT_MS)
-    }))
+    const opened = await Promise.all(
+      generators.map((generator, i) => {
+        generator.tell({ type: 'open', calls: shares[i] as number })
+        return generator.next('opened', OPEN_TIMEOUT_MS)
+      }),
+    )
     seen.callsOpen = opened.reduce((sum, answer) => sum + answer.calls, 0)
     const failure = opened.flatMap((answer) => answer.failures)[0]
     if (failure !== undefined) throw new Error(`${seen.callsOpen} of ${calls} calls could be opened: ${failure}`)
@@ -82,7 +107,11 @@ async function measure(
   await openCalls(options.calls)
   if (options.memory) await weigh(options.calls)
 
-  const processes = [...servers.map((server) => server.pid), ...generators.map((generator) => generator.pid), ...(backend === null ? [] : [backend.pid])]
+  const processes = [
+    ...servers.map((server) => server.pid),
+    ...generators.map((generator) => generator.pid),
+    ...(backend === null ? [] : [backend.pid]),
+  ]
   const heapBefore = await memoryNow(servers)
   backend?.tell({ type: 'restart' })
   await sleep(WARM_UP_MS + (options.level === 'L2-prod' ? TALK_WARM_UP_MS : 0))
@@ -91,22 +120,41 @@ async function measure(
   await sleep(options.seconds * 1000)
   const to = processes.map(cpuTime)
   for (const generator of generators) generator.tell({ type: 'finish' })
-  const results = (await Promise.all(generators.map((generator) => generator.next('result')))).map((message) => message.result)
+  const results = (await Promise.all(generators.map((generator) => generator.next('result')))).map(
+    (message) => message.result,
+  )
   const heapAfter = await memoryNow(servers)
   const facts = backend === null ? null : await factsOf(backend)
 
-  const shares = processes.map((pid, i) => cpuBetween(pid, from[i] as (typeof from)[number], to[i] as (typeof to)[number]))
+  const shares = processes.map((pid, i) =>
+    cpuBetween(pid, from[i] as (typeof from)[number], to[i] as (typeof to)[number]),
+  )
   const lateness = percentilesMs(merge(results.map((result) => result.latenessUs)))
   const wrong = untruths(subject, options, results, facts, stoodStill(heapAfter.pauses, lateness))
   const late = lateness === null || lateness.p99 > options.latenessMsMax
   const verdict = late ? 'void' : wrong.length > 0 ? 'untrue' : 'held'
   const tooLate = `the generator was late by ${lateness === null ? 'all' : `${lateness.p99.toFixed(1)} ms at p99`}, at most ${options.latenessMsMax} ms are allowed`
   const noise = servers.map((server) => server.stderr.trim().split('\n')[0] ?? '').find((words) => words !== '') ?? ''
-  const speed = verdict === 'held' ? speedOf(options, results, shares, servers.length, generators.length, heapBefore, heapAfter) : null
+  const speed =
+    verdict === 'held'
+      ? speedOf(options, results, shares, servers.length, generators.length, heapBefore, heapAfter)
+      : null
   return {
-    options, verdict,
-    reasons: [...(late ? [tooLate] : []), ...wrong, ...(wrong.length > 0 ? pausesIn(heapAfter.pauses) : []), ...(wrong.length > 0 && noise !== '' ? [`the server says: ${noise.slice(0, 200)}`] : [])],
-    callsOpen: seen.callsOpen, speed, memory: memoryOf(points), truth: addTruth(results), backend: facts, pauses: heapAfter.pauses, lateness,
+    options,
+    verdict,
+    reasons: [
+      ...(late ? [tooLate] : []),
+      ...wrong,
+      ...(wrong.length > 0 ? pausesIn(heapAfter.pauses) : []),
+      ...(wrong.length > 0 && noise !== '' ? [`the server says: ${noise.slice(0, 200)}`] : []),
+    ],
+    callsOpen: seen.callsOpen,
+    speed,
+    memory: memoryOf(points),
+    truth: addTruth(results),
+    backend: facts,
+    pauses: heapAfter.pauses,
+    lateness,
   }
 }
 
@@ -131,8 +179,11 @@ function writeCertificate(children: (() => Promise<void>)[]): NonNullable<Tls> {
 function startBackend(options: CaseOptions, tls: Tls, children: (() => Promise<void>)[]): Backend {
   const backendOptions: BackendOptions = { leadMs: 20, thinkMs: 600, tls, oneResponse: options.level === 'L2-prod' }
   const backend: Backend = new Child({
-    name: 'the stand-in backend', file: fileURLToPath(new URL('./backend/main.js', import.meta.url)),
-    variable: 'BENCH_BACKEND', options: backendOptions, cpus: options.pin ? '1' : null,
+    name: 'the stand-in backend',
+    file: fileURLToPath(new URL('./backend/main.js', import.meta.url)),
+    variable: 'BENCH_BACKEND',
+    options: backendOptions,
+    cpus: options.pin ? '1' : null,
   })
   children.push(() => backend.stop({ type: 'stop' }))
   return backend
@@ -140,7 +191,10 @@ function startBackend(options: CaseOptions, tls: Tls, children: (() => Promise<v
 
 /** One process, or several that share a port; each then has one of its own too, for the sockets of its calls. */
 async function startServers(
-  subject: Subject, options: CaseOptions, backend: { readonly backendUrl: string | null; readonly tls: Tls }, children: (() => Promise<void>)[],
+  subject: Subject,
+  options: CaseOptions,
+  backend: { readonly backendUrl: string | null; readonly tls: Tls },
+  children: (() => Promise<void>)[],
 ): Promise<{ readonly servers: readonly Server[]; readonly port: number }> {
   const servers: Server[] = []
   // A port that the system has chosen for uWebSockets.js cannot be shared.
@@ -156,10 +210,12 @@ async function startServers(
 
 /** All servers together; the pauses are those of the worst. */
 async function memoryNow(servers: readonly Server[]): Promise<ServerMemory> {
-  const all = await Promise.all(servers.map((server) => {
-    server.tell({ type: 'memory' })
-    return server.next('memory')
-  }))
+  const all = await Promise.all(
+    servers.map((server) => {
+      server.tell({ type: 'memory' })
+      return server.next('memory')
+    }),
+  )
   const sum = (pick: (memory: ServerMemory) => number): number => all.reduce((total, memory) => total + pick(memory), 0)
   const pauses = all.flatMap((memory) => (memory.pauses === null ? [] : [memory.pauses]))
   const counted = all.every((memory) => memory.allocatedBytes !== null)
@@ -167,24 +223,40 @@ async function memoryNow(servers: readonly Server[]): Promise<ServerMemory> {
     rssBytes: sum((memory) => memory.rssBytes),
     heapUsedBytes: sum((memory) => memory.heapUsedBytes),
     allocatedBytes: counted
-      ? { main: sum((memory) => memory.allocatedBytes?.main ?? 0), workers: sum((memory) => memory.allocatedBytes?.workers ?? 0) } : null,
-    pauses: pauses.length === 0 ? null : {
-      gcMaxMs: Math.max(...pauses.map(({ gcMaxMs }) => gcMaxMs)),
-      gcMs: pauses.reduce((total, { gcMs }) => total + gcMs, 0),
-      loopMaxMs: Math.max(...pauses.map(({ loopMaxMs }) => loopMaxMs)),
-    },
+      ? {
+          main: sum((memory) => memory.allocatedBytes?.main ?? 0),
+          workers: sum((memory) => memory.allocatedBytes?.workers ?? 0),
+        }
+      : null,
+    pauses:
+      pauses.length === 0
+        ? null
+        : {
+            gcMaxMs: Math.max(...pauses.map(({ gcMaxMs }) => gcMaxMs)),
+            gcMs: pauses.reduce((total, { gcMs }) => total + gcMs, 0),
+            loopMaxMs: Math.max(...pauses.map(({ loopMaxMs }) => loopMaxMs)),
+          },
   }
 }
 
 function startServer(
-  subject: Subject, options: CaseOptions,
-  { tls, ...where }: Pick<ServerOptions, 'backendUrl' | 'port' | 'nodePort'> & { readonly tls: Tls }, children: (() => Promise<void>)[],
+  subject: Subject,
+  options: CaseOptions,
+  { tls, ...where }: Pick<ServerOptions, 'backendUrl' | 'port' | 'nodePort'> & { readonly tls: Tls },
+  children: (() => Promise<void>)[],
 ): Server {
   const serverOptions: ServerOptions = {
-    level: options.level, calls: options.calls, workers: options.workers, messageMs: options.messageMs, ...where,
+    level: options.level,
+    calls: options.calls,
+    workers: options.workers,
+    messageMs: options.messageMs,
+    ...where,
   }
   const server: Server = new Child({
-    name: subject.name, file: subject.file(options.level), variable: 'BENCH_SERVER', options: serverOptions,
+    name: subject.name,
+    file: subject.file(options.level),
+    variable: 'BENCH_SERVER',
+    options: serverOptions,
     cpus: options.pin ? '0' : null,
     environment: {
       ...(options.profileDir === null ? {} : { BENCH_PROFILE_DIR: options.profileDir }),
@@ -195,18 +267,33 @@ function startServer(
   return server
 }
 
-function startGenerators(subject: Subject, options: CaseOptions, port: number, children: (() => Promise<void>)[]): readonly Generator[] {
+function startGenerators(
+  subject: Subject,
+  options: CaseOptions,
+  port: number,
+  children: (() => Promise<void>)[],
+): readonly Generator[] {
   const shares = share(options.calls, Math.min(options.generators, options.calls))
   let firstCall = 0
   return shares.map((calls, i) => {
     const generatorOptions: GeneratorOptions = {
-      port, calls, firstCall, opening: subject.opening, level: options.level, messageFrames: framesInMessage(subject, options),
-      seed: options.seed, freshWebhooks: options.processes > 1, lifeMs: options.seconds * 1000 + OVERHEAD_MS,
+      port,
+      calls,
+      firstCall,
+      opening: subject.opening,
+      level: options.level,
+      messageFrames: framesInMessage(subject, options),
+      seed: options.seed,
+      freshWebhooks: options.processes > 1,
+      lifeMs: options.seconds * 1000 + OVERHEAD_MS,
     }
     firstCall += calls
     const generator: Generator = new Child({
-      name: `generator ${i + 1}`, file: fileURLToPath(new URL('./generator/main.js', import.meta.url)),
-      variable: 'BENCH_GENERATOR', options: generatorOptions, cpus: options.pin ? '1' : null,
+      name: `generator ${i + 1}`,
+      file: fileURLToPath(new URL('./generator/main.js', import.meta.url)),
+      variable: 'BENCH_GENERATOR',
+      options: generatorOptions,
+      cpus: options.pin ? '1' : null,
     })
     children.push(() => generator.stop(null))
     return generator
@@ -220,18 +307,27 @@ async function factsOf(backend: Backend): Promise<BackendFacts> {
 }
 
 function speedOf(
-  options: CaseOptions, results: readonly GeneratorResult[], shares: readonly CpuShare[], servers: number, generators: number,
-  before: ServerMemory, after: ServerMemory,
+  options: CaseOptions,
+  results: readonly GeneratorResult[],
+  shares: readonly CpuShare[],
+  servers: number,
+  generators: number,
+  before: ServerMemory,
+  after: ServerMemory,
 ): Speed {
   const server = addShares(shares.slice(0, servers))
   const frames = results.reduce((sum, result) => sum + result.framesReceived, 0)
   const added = merge(results.map((result) => result.addedUs))
   const stops = merge(results.map((result) => result.stopUs))
-  const allocated = before.allocatedBytes === null || after.allocatedBytes === null || frames === 0 ? null : {
-    main: (after.allocatedBytes.main - before.allocatedBytes.main) / frames,
-    workers: (after.allocatedBytes.workers - before.allocatedBytes.workers) / frames,
-  }
-  const count = (pick: (result: GeneratorResult) => number): number => results.reduce((sum, result) => sum + pick(result), 0)
+  const allocated =
+    before.allocatedBytes === null || after.allocatedBytes === null || frames === 0
+      ? null
+      : {
+          main: (after.allocatedBytes.main - before.allocatedBytes.main) / frames,
+          workers: (after.allocatedBytes.workers - before.allocatedBytes.workers) / frames,
+        }
+  const count = (pick: (result: GeneratorResult) => number): number =>
+    results.reduce((sum, result) => sum + pick(result), 0)
   return {
     server,
     generatorCores: shares.slice(servers, servers + generators).reduce((sum, { cores }) => sum + cores, 0),
@@ -248,8 +344,10 @@ function speedOf(
     stopHdr: encode(stops),
     heldMs: percentilesMs(merge(results.map((result) => result.heldUs))),
     bargeIns: {
-      tried: count((result) => result.bargeIns.tried), stopped: count((result) => result.bargeIns.stopped),
-      cleared: count((result) => result.bargeIns.cleared), resumed: count((result) => result.bargeIns.resumed),
+      tried: count((result) => result.bargeIns.tried),
+      stopped: count((result) => result.bargeIns.stopped),
+      cleared: count((result) => result.bargeIns.cleared),
+      resumed: count((result) => result.bargeIns.resumed),
     },
     heapBytesPerFrame: allocated,
   }
@@ -267,14 +365,18 @@ function addShares(shares: readonly CpuShare[]): CpuShare {
 /** Whose stall it may have been. */
 function pausesIn(pauses: ServerPauses | null): readonly string[] {
   if (pauses === null) return []
-  return [`the server stood still for ${pauses.loopMaxMs.toFixed(0)} ms at most, ${pauses.gcMaxMs.toFixed(0)} ms of it for garbage`]
+  return [
+    `the server stood still for ${pauses.loopMaxMs.toFixed(0)} ms at most, ${pauses.gcMaxMs.toFixed(0)} ms of it for garbage`,
+  ]
 }
 
 function memoryOf(points: readonly MemoryPoint[]): MemoryOfCase | null {
   if (points.length === 0) return null
   const few = points[1]
   const many = points.at(-1)
-  const slope = few === undefined || many === undefined || many.calls <= few.calls ? null
-    : (many.rssBytes - few.rssBytes) / (many.calls - few.calls)
+  const slope =
+    few === undefined || many === undefined || many.calls <= few.calls
+      ? null
+      : (many.rssBytes - few.rssBytes) / (many.calls - few.calls)
   return { points, bytesPerCall: slope }
 }

@@ -12,12 +12,21 @@ interface Spread {
 export function spread(values: readonly number[]): Spread | null {
   if (values.length === 0) return null
   const sorted = values.toSorted((a, b) => a - b)
-  return { median: sorted[sorted.length >> 1] as number, min: sorted[0] as number, max: sorted.at(-1) as number, runs: sorted.length }
+  return {
+    median: sorted[sorted.length >> 1] as number,
+    min: sorted[0] as number,
+    max: sorted.at(-1) as number,
+    runs: sorted.length,
+  }
 }
 
-/** Of the runs of one subject at one level that held, those with the most calls: others are of a search for what holds. */
+/**
+ * Of the runs of one subject at one level that held, those with the most calls: others are of a search for what holds.
+ */
 export function heldRuns(cases: readonly CaseResult[], subject: string, level: string): readonly CaseResult[] {
-  const held = cases.filter((one) => one.options.subject === subject && one.options.level === level && one.speed !== null)
+  const held = cases.filter(
+    (one) => one.options.subject === subject && one.options.level === level && one.speed !== null,
+  )
   const calls = Math.max(...held.map((one) => one.options.calls))
   return held.filter((one) => one.options.calls === calls)
 }
@@ -31,34 +40,91 @@ function cpu(cases: readonly CaseResult[], subject: string, level: string): numb
 }
 
 /**
- * 1.2 ms per call and second, in raw echoes: the design took it for a machine on which uWebSockets.js echoes 50 frames in 0.31 to 0.36 ms (6.2 to
- * 7.2 µs each), here at the middle of that. A machine, or an hour of it, that is slower for us is slower for the echo too.
+ * 1.2 ms per call and second, in raw echoes: the design took it for a machine on which uWebSockets.js echoes 50 frames
+ * in 0.31 to 0.36 ms (6.2 to 7.2 µs each), here at the middle of that. A machine, or an hour of it, that is slower for
+ * us is slower for the echo too.
  */
 const L2_ECHOES_MAX = 1.2 / (50 * 0.0067)
 
 /** What this run says about the figures that the design sets itself. */
 export function check(cases: readonly CaseResult[], capacities: readonly Capacity[]): readonly Check[] {
   const checks: Check[] = []
-  const add = (name: string, wanted: string, value: number | null, ok: ((value: number) => boolean) | null, unit: string): void => {
-    checks.push({ name, wanted, measured: value === null ? 'not measured' : `${value.toFixed(2)}${unit}`, ok: value === null || ok === null ? null : ok(value) })
+  const add = (
+    name: string,
+    wanted: string,
+    value: number | null,
+    ok: ((value: number) => boolean) | null,
+    unit: string,
+  ): void => {
+    checks.push({
+      name,
+      wanted,
+      measured: value === null ? 'not measured' : `${value.toFixed(2)}${unit}`,
+      ok: value === null || ok === null ? null : ok(value),
+    })
   }
-  const ratio = (over: number | null, under: number | null): number | null => (over === null || under === null ? null : over / under)
+  const ratio = (over: number | null, under: number | null): number | null =>
+    over === null || under === null ? null : over / under
   const production = cpu(cases, 'mkondo', 'L2-prod')
   add('L2-prod: CPU per call and second, all threads', 'for comparison', production, null, ' ms')
-  add('L2-prod: the same in raw echoes (L0, uWebSockets.js) of this run', 'at most 6 x', ratio(production, cpu(cases, 'uws-echo', 'L0')), (x) => x <= 6, ' x')
-  add('L2-prod: CPU of the OpenAI transport, with TLS too, against ours', 'at least 3 x', ratio(cpu(cases, 'openai-twilio', 'L2-prod'), production), (x) => x >= 3, ' x')
+  add(
+    'L2-prod: the same in raw echoes (L0, uWebSockets.js) of this run',
+    'at most 6 x',
+    ratio(production, cpu(cases, 'uws-echo', 'L0')),
+    (x) => x <= 6,
+    ' x',
+  )
+  add(
+    'L2-prod: CPU of the OpenAI transport, with TLS too, against ours',
+    'at least 3 x',
+    ratio(cpu(cases, 'openai-twilio', 'L2-prod'), production),
+    (x) => x >= 3,
+    ' x',
+  )
   const l0 = cpu(cases, 'mkondo', 'L0')
   const l2 = cpu(cases, 'mkondo', 'L2')
-  add('L0: CPU against raw uWebSockets.js', 'at most 1.3 x', ratio(l0, cpu(cases, 'uws-echo', 'L0')), (x) => x <= 1.3, ' x')
+  add(
+    'L0: CPU against raw uWebSockets.js',
+    'at most 1.3 x',
+    ratio(l0, cpu(cases, 'uws-echo', 'L0')),
+    (x) => x <= 1.3,
+    ' x',
+  )
   // No bound: it shows how much of the bound above a clock takes for itself.
-  add('L0: the same of raw uWebSockets.js with a clock', 'for comparison', ratio(cpu(cases, 'uws-paced', 'L0'), cpu(cases, 'uws-echo', 'L0')), null, ' x')
+  add(
+    'L0: the same of raw uWebSockets.js with a clock',
+    'for comparison',
+    ratio(cpu(cases, 'uws-paced', 'L0'), cpu(cases, 'uws-echo', 'L0')),
+    null,
+    ' x',
+  )
   add('L0: CPU against the ws sketch', 'under 1 x', ratio(l0, cpu(cases, 'ws-sketch', 'L0')), (x) => x < 1, ' x')
   add('L2: CPU per call and second, all threads', 'at most 1.2 ms, aim 1.0', l2, (x) => x <= 1.2, ' ms')
-  add('L2: the same in raw echoes (L0, uWebSockets.js) of this run', `at most ${L2_ECHOES_MAX.toFixed(2)} x`, ratio(l2, cpu(cases, 'uws-echo', 'L0')), (x) => x <= L2_ECHOES_MAX, ' x')
-  add('L2: CPU of the OpenAI transport, at lighter work, against ours', 'at least 3.5 x', ratio(cpu(cases, 'openai-twilio', 'L2'), l2), (x) => x >= 3.5, ' x')
-  add('L2: CPU of the naive bridge against ours', 'at least 5 x', ratio(cpu(cases, 'naive-bridge', 'L2'), l2), (x) => x >= 5, ' x')
+  add(
+    'L2: the same in raw echoes (L0, uWebSockets.js) of this run',
+    `at most ${L2_ECHOES_MAX.toFixed(2)} x`,
+    ratio(l2, cpu(cases, 'uws-echo', 'L0')),
+    (x) => x <= L2_ECHOES_MAX,
+    ' x',
+  )
+  add(
+    'L2: CPU of the OpenAI transport, at lighter work, against ours',
+    'at least 3.5 x',
+    ratio(cpu(cases, 'openai-twilio', 'L2'), l2),
+    (x) => x >= 3.5,
+    ' x',
+  )
+  add(
+    'L2: CPU of the naive bridge against ours',
+    'at least 5 x',
+    ratio(cpu(cases, 'naive-bridge', 'L2'), l2),
+    (x) => x >= 5,
+    ' x',
+  )
   const memoryKb = (level: string): number | null => {
-    const weighed = cases.find((one) => one.options.subject === 'mkondo' && one.options.level === level && one.memory?.bytesPerCall != null)
+    const weighed = cases.find(
+      (one) => one.options.subject === 'mkondo' && one.options.level === level && one.memory?.bytesPerCall != null,
+    )
     return weighed === undefined ? null : (weighed.memory?.bytesPerCall ?? 0) / 1000
   }
   add('L2: memory per call, by slope', 'at most 150 KB', memoryKb('L2'), (x) => x <= 150, ' KB')
@@ -66,6 +132,12 @@ export function check(cases: readonly CaseResult[], capacities: readonly Capacit
   const stops = spread(speeds(cases, 'mkondo', 'L3').map((speed) => speed.stopMs?.p99 ?? Infinity))
   add('L3: barge-in stop, p99', 'at most 120 ms', stops?.median ?? null, (x) => x <= 120, ' ms')
   const ours = capacities.find((capacity) => capacity.subject === 'mkondo' && capacity.level === 'L2')
-  add('L2: added latency at 80 % of the capacity, p99', `under ${ADDED_P99_MS_MAX} ms`, ours?.at80?.speed?.addedMs?.p99 ?? null, (x) => x < ADDED_P99_MS_MAX, ' ms')
+  add(
+    'L2: added latency at 80 % of the capacity, p99',
+    `under ${ADDED_P99_MS_MAX} ms`,
+    ours?.at80?.speed?.addedMs?.p99 ?? null,
+    (x) => x < ADDED_P99_MS_MAX,
+    ' ms',
+  )
   return checks
 }

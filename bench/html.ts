@@ -8,7 +8,9 @@ import { terminalReport } from './terminal.js'
 /** The whole report in one file: no scripts, nothing that is loaded from elsewhere. */
 export function htmlReport(results: BenchResults): string {
   const { provenance } = results
-  const plots = [latencyPlot(results), cpuPlot(results), memoryPlot(results), bargeInPlot(results)].filter((plot) => plot !== '')
+  const plots = [latencyPlot(results), cpuPlot(results), memoryPlot(results), bargeInPlot(results)].filter(
+    (plot) => plot !== '',
+  )
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>mkondo bench ${escape(provenance.commit)}</title>
@@ -21,10 +23,19 @@ table{border-collapse:collapse}td,th{padding:.25rem .75rem;border-bottom:1px sol
 <h1>mkondo bench</h1>
 <table>${row('commit', provenance.commit)}${row('when', provenance.at)}${row('command', provenance.command)}
 ${row('machine', machineLines(provenance).join('; '))}
-${row('versions', Object.entries(provenance.versions).map(([name, version]) => `${name} ${version}`).join(', '))}</table>
+${row(
+  'versions',
+  Object.entries(provenance.versions)
+    .map(([name, version]) => `${name} ${version}`)
+    .join(', '),
+)}</table>
 <h2>Against the design</h2>
-<table><tr><th>what</th><th>wanted</th><th>measured</th></tr>${results.checks.map((one) =>
-    `<tr><td>${escape(one.name)}</td><td>${escape(one.wanted)}</td><td class="${one.ok === null ? '' : one.ok ? 'yes' : 'no'}">${escape(one.measured)}</td></tr>`).join('')}</table>
+<table><tr><th>what</th><th>wanted</th><th>measured</th></tr>${results.checks
+    .map(
+      (one) =>
+        `<tr><td>${escape(one.name)}</td><td>${escape(one.wanted)}</td><td class="${one.ok === null ? '' : one.ok ? 'yes' : 'no'}">${escape(one.measured)}</td></tr>`,
+    )
+    .join('')}</table>
 <h2>Plots</h2><div class="plots">${plots.join('\n')}</div>
 <h2>Tables</h2><pre>${escape(terminalReport(results))}</pre>
 </body></html>
@@ -37,7 +48,10 @@ function row(name: string, value: string): string {
 
 /** Every run that held, also those of ramps. */
 function heldRuns(results: BenchResults): readonly CaseResult[] {
-  const ramps = [...results.capacities, ...results.scale].flatMap((capacity) => [...capacity.steps, ...(capacity.at80 === null ? [] : [capacity.at80])])
+  const ramps = [...results.capacities, ...results.scale].flatMap((capacity) => [
+    ...capacity.steps,
+    ...(capacity.at80 === null ? [] : [capacity.at80]),
+  ])
   return [...results.cases, ...ramps].filter((one) => one.speed !== null)
 }
 
@@ -50,7 +64,8 @@ function latencyPlot(results: BenchResults): string {
     const here = runs.filter((one) => keyOf(one) === key).toSorted((a, b) => a.options.calls - b.options.calls)
     for (const percentile of ['p50', 'p99'] as const) {
       series.push({
-        name: `${key} ${percentile}`, dashed: percentile === 'p50',
+        name: `${key} ${percentile}`,
+        dashed: percentile === 'p50',
         points: here.map((one) => [one.options.calls, one.speed?.addedMs?.[percentile] ?? 0]),
       })
     }
@@ -59,19 +74,28 @@ function latencyPlot(results: BenchResults): string {
 }
 
 function cpuPlot(results: BenchResults): string {
-  const bars = [...new Set(results.cases.map((one) => `${one.options.level} ${one.options.subject}`))].toSorted().flatMap((key) => {
-    const [level = '', subject = ''] = key.split(' ')
-    const cpu = spread(speeds(results.cases, subject, level).map((speed) => speed.cpuMsPerCallSecond))
-    return cpu === null ? [] : [{ name: key, value: cpu.median, min: cpu.min, max: cpu.max }]
-  })
+  const bars = [...new Set(results.cases.map((one) => `${one.options.level} ${one.options.subject}`))]
+    .toSorted()
+    .flatMap((key) => {
+      const [level = '', subject = ''] = key.split(' ')
+      const cpu = spread(speeds(results.cases, subject, level).map((speed) => speed.cpuMsPerCallSecond))
+      return cpu === null ? [] : [{ name: key, value: cpu.median, min: cpu.min, max: cpu.max }]
+    })
   return barChart({ title: 'CPU of the server per call and second, all threads', unit: 'ms', bars })
 }
 
 function memoryPlot(results: BenchResults): string {
-  const series = results.cases.flatMap((one): Series[] => (one.memory === null ? [] : [{
-    name: `${one.options.subject} ${one.options.level}`, dashed: false,
-    points: one.memory.points.map((point) => [point.calls, point.rssBytes / 1e6]),
-  }]))
+  const series = results.cases.flatMap((one): Series[] =>
+    one.memory === null
+      ? []
+      : [
+          {
+            name: `${one.options.subject} ${one.options.level}`,
+            dashed: false,
+            points: one.memory.points.map((point) => [point.calls, point.rssBytes / 1e6]),
+          },
+        ],
+  )
   return lineChart({ title: 'Memory of the server against calls', x: 'calls', y: 'MB of RSS', series, limitY: null })
 }
 
@@ -80,9 +104,21 @@ function bargeInPlot(results: BenchResults): string {
     if (speed?.stopMs == null) return []
     const histogram = decode(speed.stopHdr)
     const percents = [1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9]
-    return [{ name: `${options.subject} with ${options.calls} calls`, dashed: false, points: percents.map((percent) => [percent, histogram.getValueAtPercentile(percent) / 1000]) }]
+    return [
+      {
+        name: `${options.subject} with ${options.calls} calls`,
+        dashed: false,
+        points: percents.map((percent) => [percent, histogram.getValueAtPercentile(percent) / 1000]),
+      },
+    ]
   })
-  return lineChart({ title: 'Barge-in: first voiced sample to the last of the agent', x: 'percent of interruptions', y: 'ms', series, limitY: 120 })
+  return lineChart({
+    title: 'Barge-in: first voiced sample to the last of the agent',
+    x: 'percent of interruptions',
+    y: 'ms',
+    series,
+    limitY: 120,
+  })
 }
 
 /** Small SVG charts, written as text: enough for a report, and nothing to install. */
@@ -130,26 +166,40 @@ function lineChart(chart: LineChart): string {
   const px = (x: number): number => LEFT + (x / (xTicks.at(-1) ?? 1)) * (WIDTH - LEFT - RIGHT)
   const py = (y: number): number => HEIGHT - BOTTOM - (y / (yTicks.at(-1) ?? 1)) * (HEIGHT - TOP - BOTTOM)
   const grid = [
-    ...yTicks.map((y) => `<path d="M${LEFT} ${f(py(y))}H${WIDTH - RIGHT}" stroke="${GRID}"/>${text(LEFT - 6, py(y) + 4, String(y), 'end')}`),
+    ...yTicks.map(
+      (y) =>
+        `<path d="M${LEFT} ${f(py(y))}H${WIDTH - RIGHT}" stroke="${GRID}"/>${text(LEFT - 6, py(y) + 4, String(y), 'end')}`,
+    ),
     ...xTicks.map((x) => text(px(x), HEIGHT - BOTTOM + 16, String(x), 'middle')),
-    text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, chart.x, 'middle'), text(LEFT, TOP - 6, chart.y, 'middle'),
+    text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, chart.x, 'middle'),
+    text(LEFT, TOP - 6, chart.y, 'middle'),
   ]
-  const limit = chart.limitY === null ? '' : `<path d="M${LEFT} ${f(py(chart.limitY))}H${WIDTH - RIGHT}" stroke="#b42318" stroke-dasharray="2 4"/>`
+  const limit =
+    chart.limitY === null
+      ? ''
+      : `<path d="M${LEFT} ${f(py(chart.limitY))}H${WIDTH - RIGHT}" stroke="#b42318" stroke-dasharray="2 4"/>`
   const lines = series.map(({ points, dashed }, i) => {
     const colour = COLOURS[i % COLOURS.length]
     const path = points.map(([x, y], at) => `${at === 0 ? 'M' : 'L'}${f(px(x))} ${f(py(y))}`).join('')
     const dots = points.map(([x, y]) => `<circle cx="${f(px(x))}" cy="${f(py(y))}" r="2.5" fill="${colour}"/>`).join('')
     return `<path d="${path}" fill="none" stroke="${colour}" stroke-width="1.5"${dashed ? ' stroke-dasharray="5 3"' : ''}/>${dots}`
   })
-  const legend = series.map(({ name }, i) =>
-    `<rect x="${LEFT}" y="${HEIGHT + i * LEGEND_LINE}" width="10" height="10" fill="${COLOURS[i % COLOURS.length]}"/>${text(LEFT + 16, HEIGHT + 9 + i * LEGEND_LINE, name, 'start')}`)
+  const legend = series.map(
+    ({ name }, i) =>
+      `<rect x="${LEFT}" y="${HEIGHT + i * LEGEND_LINE}" width="10" height="10" fill="${COLOURS[i % COLOURS.length]}"/>${text(LEFT + 16, HEIGHT + 9 + i * LEGEND_LINE, name, 'start')}`,
+  )
   return svg(chart.title, HEIGHT + series.length * LEGEND_LINE + 8, [...grid, limit, ...lines, ...legend])
 }
 
 interface BarChart {
   readonly title: string
   readonly unit: string
-  readonly bars: readonly { readonly name: string; readonly value: number; readonly min: number; readonly max: number }[]
+  readonly bars: readonly {
+    readonly name: string
+    readonly value: number
+    readonly min: number
+    readonly max: number
+  }[]
 }
 
 const BAR_LINE = 26
@@ -161,15 +211,19 @@ function barChart({ title, unit, bars }: BarChart): string {
   const px = (value: number): number => BAR_LEFT + (value / most) * (WIDTH - BAR_LEFT - 70)
   const rows = bars.map(({ name, value, min, max }, i) => {
     const y = TOP + i * BAR_LINE
-    return `${text(BAR_LEFT - 6, y + 14, name, 'end')}<rect x="${BAR_LEFT}" y="${y + 3}" width="${f(px(value) - BAR_LEFT)}" height="15" fill="${COLOURS[0]}"/>`
-      + `<path d="M${f(px(min))} ${y + 10.5}H${f(px(max))}" stroke="#1c2733"/>${text(px(max) + 6, y + 14, `${value.toFixed(2)} ${unit}`, 'start')}`
+    return (
+      `${text(BAR_LEFT - 6, y + 14, name, 'end')}<rect x="${BAR_LEFT}" y="${y + 3}" width="${f(px(value) - BAR_LEFT)}" height="15" fill="${COLOURS[0]}"/>` +
+      `<path d="M${f(px(min))} ${y + 10.5}H${f(px(max))}" stroke="#1c2733"/>${text(px(max) + 6, y + 14, `${value.toFixed(2)} ${unit}`, 'start')}`
+    )
   })
   return svg(title, TOP + bars.length * BAR_LINE + 12, rows)
 }
 
 function svg(title: string, height: number, parts: readonly string[]): string {
-  return `<svg viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="${escape(title)}" font-family="system-ui,sans-serif" font-size="11" fill="#344054">`
-    + `<text x="${WIDTH / 2}" y="14" text-anchor="middle" font-size="13" font-weight="600">${escape(title)}</text>${parts.join('')}</svg>`
+  return (
+    `<svg viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="${escape(title)}" font-family="system-ui,sans-serif" font-size="11" fill="#344054">` +
+    `<text x="${WIDTH / 2}" y="14" text-anchor="middle" font-size="13" font-weight="600">${escape(title)}</text>${parts.join('')}</svg>`
+  )
 }
 
 function text(x: number, y: number, value: string, anchor: 'start' | 'middle' | 'end'): string {

@@ -44,7 +44,9 @@ async function main(argv: readonly string[]): Promise<number> {
   const capacities = []
   if (options.ramp) {
     for (const level of options.levels.length > 0 ? options.levels : (['L2'] as const)) {
-      for (const subject of options.quick ? subjects.slice(0, 1) : subjects.filter((one) => one.levels.includes(level))) {
+      for (const subject of options.quick
+        ? subjects.slice(0, 1)
+        : subjects.filter((one) => one.levels.includes(level))) {
         capacities.push(await findCapacity(options, subject, level, options, time, say))
       }
     }
@@ -52,8 +54,16 @@ async function main(argv: readonly string[]): Promise<number> {
   const scale = options.scale && gateway !== undefined ? await scaleOut(options, gateway, time, say) : []
   const messages = options.messages && gateway !== undefined ? await sweepMessages(options, gateway, time, say) : []
   const results: BenchResults = {
-    version: RESULTS_VERSION, provenance: facts, micro: micro.results, cases, capacities, scale, messages, notes: [...busyNotes(facts), ...notes, ...time.notes()],
-    skipped: [...skipped, ...micro.skipped], checks: check(cases, capacities),
+    version: RESULTS_VERSION,
+    provenance: facts,
+    micro: micro.results,
+    cases,
+    capacities,
+    scale,
+    messages,
+    notes: [...busyNotes(facts), ...notes, ...time.notes()],
+    skipped: [...skipped, ...micro.skipped],
+    checks: check(cases, capacities),
   }
   console.log(terminalReport(results))
   write(options, results)
@@ -66,7 +76,9 @@ async function main(argv: readonly string[]): Promise<number> {
 /** Load on the machine before the first process of the bench ran: figures are its figures too then. */
 function busyNotes({ machine }: Provenance): readonly string[] {
   if (machine.loadAtStart <= machine.cores * BUSY_LOAD_PER_CORE) return []
-  return [`the machine had other work: a load of ${machine.loadAtStart} on ${machine.cores} cores before the start; compare only what was measured in this run`]
+  return [
+    `the machine had other work: a load of ${machine.loadAtStart} on ${machine.cores} cores before the start; compare only what was measured in this run`,
+  ]
 }
 
 function write(options: BenchOptions, results: BenchResults): void {

@@ -67,7 +67,13 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
   if (values.help === true) return null
   const quick = values.quick === true
   const levels = (values.level ?? []).map((level) => one('--level', level, LEVELS))
-  const subjects = (values.subject ?? []).map((name) => one('--subject', name, SUBJECTS.map((subject) => subject.name)))
+  const subjects = (values.subject ?? []).map((name) =>
+    one(
+      '--subject',
+      name,
+      SUBJECTS.map((subject) => subject.name),
+    ),
+  )
   const onlyParts = values.ramp === true || values.scale === true || values.micro === true || values.messages === true
   const all = !onlyParts && levels.length === 0
   const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
@@ -75,10 +81,16 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
   // A call has a socket to the generator and one to the backend; the server has both ends of the way.
   const files = openFilesMax()
   if (calls * 2 + 200 > files) {
-    throw new WrongOption(`--calls ${calls} needs about ${calls * 2 + 200} open files in one process, and ${files} are allowed here (ulimit -n)`)
+    throw new WrongOption(
+      `--calls ${calls} needs about ${calls * 2 + 200} open files in one process, and ${files} are allowed here (ulimit -n)`,
+    )
   }
   return {
-    quick, levels, subjects, calls, generators,
+    quick,
+    levels,
+    subjects,
+    calls,
+    generators,
     callsAsked: values.calls !== undefined,
     seconds: whole('--seconds', values.seconds, quick ? 4 : 15, 2, 600),
     repeat: whole('--repeat', values.repeat, quick ? 1 : 3, 1, 20),
@@ -91,7 +103,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     profileDir: values.profile ?? null,
     json: values.json ?? null,
     html: values.html ?? null,
-    cases: all || levels.length > 0 && values.ramp !== true && values.scale !== true && values.messages !== true,
+    cases: all || (levels.length > 0 && values.ramp !== true && values.scale !== true && values.messages !== true),
     ramp: all || values.ramp === true,
     scale: values.scale === true || (all && !quick),
     messages: values.messages === true || (all && !quick),
@@ -105,11 +117,27 @@ function parse(argv: readonly string[]) {
       args: [...argv],
       allowPositionals: false,
       options: {
-        help: { type: 'boolean', short: 'h' }, quick: { type: 'boolean' }, ramp: { type: 'boolean' }, scale: { type: 'boolean' },
-        micro: { type: 'boolean' }, messages: { type: 'boolean' }, processes: { type: 'string' }, 'message-ms': { type: 'string' }, pin: { type: 'boolean' }, level: { type: 'string', multiple: true }, subject: { type: 'string', multiple: true },
-        calls: { type: 'string' }, seconds: { type: 'string' }, repeat: { type: 'string' }, workers: { type: 'string' },
-        generators: { type: 'string' }, lateness: { type: 'string' }, seed: { type: 'string' }, profile: { type: 'string' },
-        json: { type: 'string' }, html: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+        quick: { type: 'boolean' },
+        ramp: { type: 'boolean' },
+        scale: { type: 'boolean' },
+        micro: { type: 'boolean' },
+        messages: { type: 'boolean' },
+        processes: { type: 'string' },
+        'message-ms': { type: 'string' },
+        pin: { type: 'boolean' },
+        level: { type: 'string', multiple: true },
+        subject: { type: 'string', multiple: true },
+        calls: { type: 'string' },
+        seconds: { type: 'string' },
+        repeat: { type: 'string' },
+        workers: { type: 'string' },
+        generators: { type: 'string' },
+        lateness: { type: 'string' },
+        seed: { type: 'string' },
+        profile: { type: 'string' },
+        json: { type: 'string' },
+        html: { type: 'string' },
       },
     })
   } catch (thrown) {
@@ -120,7 +148,8 @@ function parse(argv: readonly string[]) {
 function whole(name: string, text: string | undefined, fallback: number, min: number, max: number): number {
   if (text === undefined) return fallback
   const value = Number(text)
-  if (!/^\d{1,7}$/.test(text) || value < min || value > max) throw new WrongOption(`${name} is '${text}'; allowed is a whole number from ${min} to ${max}`)
+  if (!/^\d{1,7}$/.test(text) || value < min || value > max)
+    throw new WrongOption(`${name} is '${text}'; allowed is a whole number from ${min} to ${max}`)
   return value
 }
 

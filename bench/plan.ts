@@ -18,7 +18,10 @@ const RAMP_HALVINGS = 2
 const RAMP_TRIES = 2
 const QUICK_RAMP_STEPS = 3
 
-/** No case of a quick run begins later than this, so that it ends within three minutes on a machine that is too busy, too. */
+/**
+ * No case of a quick run begins later than this, so that it ends within three minutes on a machine that is too busy,
+ * too.
+ */
 const QUICK_BEGIN_MS_MAX = 150_000
 
 type Say = (line: string) => void
@@ -42,14 +45,22 @@ export class TimeLeft {
 
   /** Nothing, or one line for the report. */
   notes(): readonly string[] {
-    return this.leftOut.length === 0 ? [] : [`a quick run has three minutes; left out: ${[...new Set(this.leftOut)].join(', ')}`]
+    return this.leftOut.length === 0
+      ? []
+      : [`a quick run has three minutes; left out: ${[...new Set(this.leftOut)].join(', ')}`]
   }
 }
 
-interface Skipped { readonly name: string; readonly why: string }
+interface Skipped {
+  readonly name: string
+  readonly why: string
+}
 
 /** The subjects that were asked for and can run; those that cannot, with the reason. */
-export function chooseSubjects(options: BenchOptions): { readonly subjects: readonly Subject[]; readonly skipped: readonly Skipped[] } {
+export function chooseSubjects(options: BenchOptions): {
+  readonly subjects: readonly Subject[]
+  readonly skipped: readonly Skipped[]
+} {
   const asked = SUBJECTS.filter((subject) => options.subjects.length === 0 || options.subjects.includes(subject.name))
   const skipped: Skipped[] = []
   const subjects = asked.filter((subject) => {
@@ -58,7 +69,8 @@ export function chooseSubjects(options: BenchOptions): { readonly subjects: read
       return false
     }
     const missing = missingPackage(subject)
-    if (missing !== null) skipped.push({ name: subject.name, why: `${missing} is not installed; node bench/peers/install.mjs does it` })
+    if (missing !== null)
+      skipped.push({ name: subject.name, why: `${missing} is not installed; node bench/peers/install.mjs does it` })
     return missing === null
   })
   return { subjects, skipped }
@@ -68,23 +80,37 @@ export function chooseSubjects(options: BenchOptions): { readonly subjects: read
 const CALLS_FACTOR: Readonly<Record<Level, number>> = { L0: 3, L1: 1.5, L2: 1, 'L2-prod': 1, L3: 1 }
 
 function callsFor(options: BenchOptions, subject: Subject, level: Level): number {
-  return Math.min(subject.callsMax, options.callsAsked ? options.calls : Math.round(options.calls * CALLS_FACTOR[level]))
+  return Math.min(
+    subject.callsMax,
+    options.callsAsked ? options.calls : Math.round(options.calls * CALLS_FACTOR[level]),
+  )
 }
 
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
   return {
-    subject: subject.name, level, calls: callsFor(options, subject, level), workers: options.workers, generators: options.generators,
+    subject: subject.name,
+    level,
+    calls: callsFor(options, subject, level),
+    workers: options.workers,
+    generators: options.generators,
     // A peer always runs as one process.
     processes: subject.name === 'mkondo' ? options.processes : 1,
     messageMs: subject.name === 'mkondo' ? options.messageMs : null,
-    seconds: options.seconds, seed: options.seed, memory: true, profileDir: options.profileDir, pin: options.pin,
+    seconds: options.seconds,
+    seed: options.seed,
+    memory: true,
+    profileDir: options.profileDir,
+    pin: options.pin,
     latenessMsMax: options.latenessMsMax,
   }
 }
 
 /** Every subject at every level that it can do; rounds over all of them, so that a busy minute meets all alike. */
 export async function runCases(
-  options: BenchOptions, subjects: readonly Subject[], time: TimeLeft, say: Say,
+  options: BenchOptions,
+  subjects: readonly Subject[],
+  time: TimeLeft,
+  say: Say,
 ): Promise<{ readonly cases: CaseResult[]; readonly notes: string[] }> {
   const levels = options.levels.length > 0 ? options.levels : LEVELS
   const results: CaseResult[] = []
@@ -112,7 +138,10 @@ export async function runCases(
 function tell(result: CaseResult, say: Say): void {
   const { speed } = result
   if (speed === null) say(`  ${result.verdict}: ${result.reasons.join('; ')}`)
-  else say(`  ${speed.cpuMsPerCallSecond.toFixed(2)} ms of CPU per call and second, added latency p99 ${speed.addedMs?.p99.toFixed(1) ?? '-'} ms`)
+  else
+    say(
+      `  ${speed.cpuMsPerCallSecond.toFixed(2)} ms of CPU per call and second, added latency p99 ${speed.addedMs?.p99.toFixed(1) ?? '-'} ms`,
+    )
 }
 
 /** The requested number of calls did not hold: finds the number that does. */
@@ -130,11 +159,19 @@ async function findWhatHolds(failed: CaseResult, subject: Subject, results: Case
 }
 
 /** How large a gateway is. */
-interface Size { readonly workers: number; readonly processes: number }
+interface Size {
+  readonly workers: number
+  readonly processes: number
+}
 
 /** The highest number of calls at which `subject` stays under 20 ms with true audio. */
 export async function findCapacity(
-  options: BenchOptions, subject: Subject, level: Level, { workers, processes }: Size, time: TimeLeft, say: Say,
+  options: BenchOptions,
+  subject: Subject,
+  level: Level,
+  { workers, processes }: Size,
+  time: TimeLeft,
+  say: Say,
 ): Promise<Capacity> {
   const steps: CaseResult[] = []
   const limitMs = ADDED_P99_MS_MAX
@@ -148,7 +185,12 @@ export async function findCapacity(
     if (!time.mayBegin(`ramp of ${subject.name} at ${calls} calls`)) return 'no time was left in a quick run'
     for (let attemptNumber = 0; attemptNumber < (options.quick ? 1 : RAMP_TRIES); attemptNumber++) {
       const result = await runCase(subject, {
-        ...caseOptions(options, subject, level), calls, workers, processes, memory: false, seconds: Math.min(options.seconds, 6),
+        ...caseOptions(options, subject, level),
+        calls,
+        workers,
+        processes,
+        memory: false,
+        seconds: Math.min(options.seconds, 6),
       })
       steps.push(result)
       reason = why(result)
@@ -160,7 +202,11 @@ export async function findCapacity(
   let held = 0
   let failed = Infinity
   let beyond = `the ramp ends at ${RAMP_CALLS_MAX} calls`
-  for (let calls = options.quick ? options.calls : Math.min(RAMP_FROM_CALLS, subject.callsMax / 5); calls <= RAMP_CALLS_MAX; calls = Math.ceil(calls * RAMP_STEP)) {
+  for (
+    let calls = options.quick ? options.calls : Math.min(RAMP_FROM_CALLS, subject.callsMax / 5);
+    calls <= RAMP_CALLS_MAX;
+    calls = Math.ceil(calls * RAMP_STEP)
+  ) {
     const reason = await attempt(calls)
     if (reason === null) {
       held = calls
@@ -183,13 +229,23 @@ export async function findCapacity(
       beyond = reason
     }
   }
-  const at80 = held === 0 || options.quick ? null : await runCase(subject, {
-    ...caseOptions(options, subject, level), calls: Math.max(1, Math.floor(held * 0.8)), workers, processes, memory: true,
-  })
+  const at80 =
+    held === 0 || options.quick
+      ? null
+      : await runCase(subject, {
+          ...caseOptions(options, subject, level),
+          calls: Math.max(1, Math.floor(held * 0.8)),
+          workers,
+          processes,
+          memory: true,
+        })
   return { subject: subject.name, level, workers, processes, calls: held, limitMs, beyond, steps, at80 }
 }
 
-/** One process with 1 media worker, 2, 4, ... up to the number of cores; then 2 processes with one each, 4, ... on one port. */
+/**
+ * One process with 1 media worker, 2, 4, ... up to the number of cores; then 2 processes with one each, 4, ... on one
+ * port.
+ */
 export async function scaleOut(options: BenchOptions, subject: Subject, time: TimeLeft, say: Say): Promise<Capacity[]> {
   const sizes: Size[] = []
   for (let workers = 1; workers <= availableParallelism(); workers *= 2) sizes.push({ workers, processes: 1 })
@@ -205,13 +261,20 @@ export function sizeWords({ workers, processes }: Size): string {
 }
 
 /** The gateway at L2 with each length of its messages to the backend: fewer messages cost less and wait longer. */
-export async function sweepMessages(options: BenchOptions, subject: Subject, time: TimeLeft, say: Say): Promise<CaseResult[]> {
+export async function sweepMessages(
+  options: BenchOptions,
+  subject: Subject,
+  time: TimeLeft,
+  say: Say,
+): Promise<CaseResult[]> {
   const results: CaseResult[] = []
   for (let round = 1; round <= options.repeat; round++) {
     for (const messageMs of MESSAGE_LENGTHS_MS) {
       if (!time.mayBegin(`messages of ${messageMs} ms`)) continue
       const wanted = { ...caseOptions(options, subject, 'L2'), messageMs, memory: false }
-      say(`L2 ${subject.name} with messages of ${messageMs} ms, ${wanted.calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`)
+      say(
+        `L2 ${subject.name} with messages of ${messageMs} ms, ${wanted.calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`,
+      )
       const result = await runCase(subject, wanted)
       results.push(result)
       tell(result, say)
@@ -225,7 +288,9 @@ export async function sweepMessages(options: BenchOptions, subject: Subject, tim
  * process has one, whatever the number of its workers.
  */
 export function mainThreadFullAt(capacity: Capacity): number | null {
-  const largest = capacity.steps.filter((step) => step.speed !== null).toSorted((a, b) => b.options.calls - a.options.calls)[0]
+  const largest = capacity.steps
+    .filter((step) => step.speed !== null)
+    .toSorted((a, b) => b.options.calls - a.options.calls)[0]
   if (largest?.speed === null || largest?.speed === undefined) return null
   return Math.floor((1000 * capacity.processes) / largest.speed.mainMsPerCallSecond)
 }

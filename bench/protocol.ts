@@ -12,7 +12,10 @@ export function hasBackend(level: Level): boolean {
   return level !== 'L0' && level !== 'L1'
 }
 
-/** Lengths of the messages in which caller audio goes to a backend, in milliseconds: whole frames, up to the setting's bound. */
+/**
+ * Lengths of the messages in which caller audio goes to a backend, in milliseconds: whole frames, up to the setting's
+ * bound.
+ */
 export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
 
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
@@ -36,8 +39,7 @@ export interface ServerOptions {
 export type ToServer = { readonly type: 'memory' } | { readonly type: 'stop' }
 
 export type FromServer =
-  | { readonly type: 'ready'; readonly port: number }
-  | ({ readonly type: 'memory' } & ServerMemory)
+  { readonly type: 'ready'; readonly port: number } | ({ readonly type: 'memory' } & ServerMemory)
 
 export interface ServerMemory {
   /** After a garbage collection in every isolate that the server could reach. */
@@ -74,9 +76,7 @@ export interface GeneratorOptions {
 
 export type ToGenerator =
   /** Open calls until there are `calls`. */
-  | { readonly type: 'open'; readonly calls: number }
-  | { readonly type: 'measure' }
-  | { readonly type: 'finish' }
+  { readonly type: 'open'; readonly calls: number } | { readonly type: 'measure' } | { readonly type: 'finish' }
 
 export type FromGenerator =
   | { readonly type: 'opened'; readonly calls: number; readonly failures: readonly string[] }
@@ -103,7 +103,12 @@ export interface GeneratorResult {
   readonly stopUs: string
   /** Speech the carrier still held when the agent had stopped. */
   readonly heldUs: string
-  readonly bargeIns: { readonly tried: number; readonly stopped: number; readonly cleared: number; readonly resumed: number }
+  readonly bargeIns: {
+    readonly tried: number
+    readonly stopped: number
+    readonly cleared: number
+    readonly resumed: number
+  }
   readonly truth: TruthFacts
 }
 
@@ -141,8 +146,7 @@ export type ToBackend =
   | { readonly type: 'stop' }
 
 export type FromBackend =
-  | { readonly type: 'ready'; readonly port: number }
-  | ({ readonly type: 'facts' } & BackendFacts)
+  { readonly type: 'ready'; readonly port: number } | ({ readonly type: 'facts' } & BackendFacts)
 
 export interface BackendFacts {
   readonly sessions: number

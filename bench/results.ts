@@ -69,7 +69,12 @@ export interface Speed {
   readonly stopMs: Percentiles | null
   readonly stopHdr: string
   readonly heldMs: Percentiles | null
-  readonly bargeIns: { readonly tried: number; readonly stopped: number; readonly cleared: number; readonly resumed: number }
+  readonly bargeIns: {
+    readonly tried: number
+    readonly stopped: number
+    readonly cleared: number
+    readonly resumed: number
+  }
   readonly heapBytesPerFrame: { readonly main: number; readonly workers: number } | null
 }
 

@@ -22,7 +22,8 @@ function busyMetrics(): Metrics {
     metrics.frameLatencyFrom('in', frames, () => ({ callSid: 'HD_0123456789ab', ms: 12 }))
   }
   for (const agent of AGENTS) {
-    for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome }).inc(1, 'HD_0123456789ab')
+    for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed'])
+      metrics.calls({ agent, outcome }).inc(1, 'HD_0123456789ab')
     for (const backend of BACKENDS) {
       for (let i = 0; i < 20; i++) {
         metrics.turnResponse({ agent, backend }).observe(i / 5, `HD_${String(i).padStart(12, '0')}`)
@@ -39,7 +40,11 @@ function busyMetrics(): Metrics {
 function liveSeries(): CallSeries {
   const series = new CallSeries({ clock: () => performance.now(), callsMax: Math.max(2000, liveCalls) })
   for (let i = 0; i < liveCalls; i++) {
-    const numbers = series.open(`HD_${i.toString(16).padStart(12, '0')}`, AGENTS[i % AGENTS.length] ?? '', BACKENDS[i % BACKENDS.length] ?? '')
+    const numbers = series.open(
+      `HD_${i.toString(16).padStart(12, '0')}`,
+      AGENTS[i % AGENTS.length] ?? '',
+      BACKENDS[i % BACKENDS.length] ?? '',
+    )
     numbers.turnResponseLastMs = 300 + i / 3
     numbers.frameLatencyP99Ms = 8 + i / 1000
     numbers.bargeInStopLastMs = 50 + i / 10
@@ -85,12 +90,16 @@ async function timed(name: string, page: () => Promise<string>): Promise<number>
   const median = warm[Math.floor(warm.length / 2)] ?? NaN
   const holds = held.slice(ROUNDS / 2).sort((a, b) => a - b)
   const hold = holds[Math.floor(holds.length / 2)] ?? NaN
-  console.log(`${name.padEnd(24)} held up ${hold.toFixed(2)} ms; in all median ${median.toFixed(2)} ms, worst ${(warm.at(-1) ?? NaN).toFixed(2)} ms, first ${(took[0] ?? NaN).toFixed(2)} ms, processor ${((user + system) / 1000 / (ROUNDS / 2)).toFixed(2)} ms, ${Math.round(bytes / 1024)} KiB`)
+  console.log(
+    `${name.padEnd(24)} held up ${hold.toFixed(2)} ms; in all median ${median.toFixed(2)} ms, worst ${(warm.at(-1) ?? NaN).toFixed(2)} ms, first ${(took[0] ?? NaN).toFixed(2)} ms, processor ${((user + system) / 1000 / (ROUNDS / 2)).toFixed(2)} ms, ${Math.round(bytes / 1024)} KiB`,
+  )
   return hold
 }
 
 const metrics = busyMetrics()
 const series = liveSeries()
-const both = await timed('/metrics', () => metrics.render()) + await timed(`/metrics/calls, ${liveCalls}`, () => series.renderInSlices())
+const both =
+  (await timed('/metrics', () => metrics.render())) +
+  (await timed(`/metrics/calls, ${liveCalls}`, () => series.renderInSlices()))
 console.log(`longest holds together   ${both.toFixed(2)} ms`)
 metrics.close()

@@ -10,7 +10,9 @@ export interface Subject {
   readonly about: string
   readonly levels: readonly Level[]
   readonly opening: Opening
-  /** Least SNR of the tone through the whole path: 60 for linear samples, what mu-law allows for the one that uses it. */
+  /**
+   * Least SNR of the tone through the whole path: 60 for linear samples, what mu-law allows for the one that uses it.
+   */
   readonly snrDbMin: number
   /** More calls than this it cannot carry on any machine with two cores, and asking for them would only show that. */
   readonly callsMax: number
@@ -23,38 +25,97 @@ export interface Subject {
   messageFrames(level: Level): number
 }
 
-const peer = (file: string): (() => string) => () => join(packageRoot(), 'bench/peers', file)
+const peer =
+  (file: string): (() => string) =>
+  () =>
+    join(packageRoot(), 'bench/peers', file)
 const one = (): number => 1
 
 export const SUBJECTS: readonly Subject[] = [
   {
-    name: 'mkondo', about: 'this gateway', levels: ['L0', 'L1', 'L2', 'L2-prod', 'L3'], opening: 'webhook', snrDbMin: 60, callsMax: Infinity, quick: true, needs: [],
-    file: (level) => fileURLToPath(new URL(level === 'L0' ? './servers/ring-echo.js' : './servers/gateway.js', import.meta.url)),
+    name: 'mkondo',
+    about: 'this gateway',
+    levels: ['L0', 'L1', 'L2', 'L2-prod', 'L3'],
+    opening: 'webhook',
+    snrDbMin: 60,
+    callsMax: Infinity,
+    quick: true,
+    needs: [],
+    file: (level) =>
+      fileURLToPath(new URL(level === 'L0' ? './servers/ring-echo.js' : './servers/gateway.js', import.meta.url)),
     messageFrames: (level) => (level === 'L2' || level === 'L3' ? 3 : 1),
   },
   {
-    name: 'uws-echo', about: 'uWebSockets.js alone, the ceiling', levels: ['L0'], opening: 'socket', snrDbMin: 60, callsMax: Infinity, quick: true,
-    needs: ['uWebSockets.js'], file: peer('uws-echo.mjs'), messageFrames: one,
+    name: 'uws-echo',
+    about: 'uWebSockets.js alone, the ceiling',
+    levels: ['L0'],
+    opening: 'socket',
+    snrDbMin: 60,
+    callsMax: Infinity,
+    quick: true,
+    needs: ['uWebSockets.js'],
+    file: peer('uws-echo.mjs'),
+    messageFrames: one,
   },
   {
-    name: 'uws-paced', about: 'the same with a clock: frames go back at the next tick', levels: ['L0'], opening: 'socket', snrDbMin: 60,
-    callsMax: Infinity, quick: false, needs: ['uWebSockets.js'], file: peer('uws-paced.mjs'), messageFrames: one,
+    name: 'uws-paced',
+    about: 'the same with a clock: frames go back at the next tick',
+    levels: ['L0'],
+    opening: 'socket',
+    snrDbMin: 60,
+    callsMax: Infinity,
+    quick: false,
+    needs: ['uWebSockets.js'],
+    file: peer('uws-paced.mjs'),
+    messageFrames: one,
   },
   {
-    name: 'ws-sketch', about: 'the sketch of the carrier\'s articles, on ws', levels: ['L0'], opening: 'socket', snrDbMin: 60, callsMax: Infinity, quick: true,
-    needs: ['ws'], file: peer('ws-sketch.mjs'), messageFrames: one,
+    name: 'ws-sketch',
+    about: "the sketch of the carrier's articles, on ws",
+    levels: ['L0'],
+    opening: 'socket',
+    snrDbMin: 60,
+    callsMax: Infinity,
+    quick: true,
+    needs: ['ws'],
+    file: peer('ws-sketch.mjs'),
+    messageFrames: one,
   },
   {
-    name: 'fastify', about: '@fastify/websocket', levels: ['L0'], opening: 'socket', snrDbMin: 60, callsMax: Infinity, quick: true,
-    needs: ['fastify', '@fastify/websocket'], file: peer('fastify-websocket.mjs'), messageFrames: one,
+    name: 'fastify',
+    about: '@fastify/websocket',
+    levels: ['L0'],
+    opening: 'socket',
+    snrDbMin: 60,
+    callsMax: Infinity,
+    quick: true,
+    needs: ['fastify', '@fastify/websocket'],
+    file: peer('fastify-websocket.mjs'),
+    messageFrames: one,
   },
   {
-    name: 'naive-bridge', about: 'ws and a libsamplerate instance per stream', levels: ['L2'], opening: 'socket', snrDbMin: 60, callsMax: 25, quick: true,
-    needs: ['ws', '@alexanderolsen/libsamplerate-js'], file: peer('naive-bridge.mjs'), messageFrames: one,
+    name: 'naive-bridge',
+    about: 'ws and a libsamplerate instance per stream',
+    levels: ['L2'],
+    opening: 'socket',
+    snrDbMin: 60,
+    callsMax: 25,
+    quick: true,
+    needs: ['ws', '@alexanderolsen/libsamplerate-js'],
+    file: peer('naive-bridge.mjs'),
+    messageFrames: one,
   },
   {
-    name: 'openai-twilio', about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling', levels: ['L2', 'L2-prod'], opening: 'twilio', snrDbMin: 33, callsMax: Infinity, quick: true,
-    needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'], file: peer('openai-twilio.mjs'), messageFrames: one,
+    name: 'openai-twilio',
+    about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling',
+    levels: ['L2', 'L2-prod'],
+    opening: 'twilio',
+    snrDbMin: 33,
+    callsMax: Infinity,
+    quick: true,
+    needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'],
+    file: peer('openai-twilio.mjs'),
+    messageFrames: one,
   },
 ]
 

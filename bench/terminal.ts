@@ -6,41 +6,79 @@ import type { BenchResults, CaseResult, Speed } from './results.js'
 /** The results as people read them in a terminal. */
 export function terminalReport(results: BenchResults): string {
   return [
-    ...heading(results), ...microTable(results), ...caseTables(results), ...messageTable(results), ...capacityLines(results),
+    ...heading(results),
+    ...microTable(results),
+    ...caseTables(results),
+    ...messageTable(results),
+    ...capacityLines(results),
     ...results.notes.map((note) => `note: ${note}`),
-    ...results.skipped.map(({ name, why }) => `skipped: ${name}: ${why}`), ...checkLines(results), '',
+    ...results.skipped.map(({ name, why }) => `skipped: ${name}: ${why}`),
+    ...checkLines(results),
+    '',
   ].join('\n')
 }
 
 function heading({ provenance }: BenchResults): string[] {
   const { versions } = provenance
   return [
-    '', `mkondo bench, commit ${provenance.commit}, ${provenance.at}`, `  ${provenance.command}`,
+    '',
+    `mkondo bench, commit ${provenance.commit}, ${provenance.at}`,
+    `  ${provenance.command}`,
     ...machineLines(provenance).map((line) => `  ${line}`),
     `  ${['node', 'uWebSockets.js', 'ws', 'piscina'].flatMap((name) => (versions[name] === undefined ? [] : [`${name} ${versions[name]}`])).join(', ')}`,
-    '  Generator and stand-in backend share these cores with the server; each is accounted for by itself.', '',
+    '  Generator and stand-in backend share these cores with the server; each is accounted for by itself.',
+    '',
   ]
 }
 
 /** Columns padded to the widest cell. */
 function table(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)))
-  return rows.map((row) => row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ').trimEnd())
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  )
 }
 
 function microTable({ micro }: BenchResults): string[] {
   if (micro.length === 0) return []
   const rows = micro.map((one) => [
-    `${one.peer ? '* ' : '  '}${one.name}`, one.usP50.toFixed(2), `${one.usMin.toFixed(2)}-${one.usMax.toFixed(2)}`, Math.round(one.framesPerSecondPerCore / 50).toString(),
+    `${one.peer ? '* ' : '  '}${one.name}`,
+    one.usP50.toFixed(2),
+    `${one.usMin.toFixed(2)}-${one.usMax.toFixed(2)}`,
+    Math.round(one.framesPerSecondPerCore / 50).toString(),
     one.heapBytesPerFrame === null ? '-' : Math.round(one.heapBytesPerFrame).toString(),
   ])
-  return ['Stages alone (20 ms frames; * a peer)', ...table([['  stage', 'us median', 'min-max', 'calls/core', 'heap B/frame'], ...rows]), '']
+  return [
+    'Stages alone (20 ms frames; * a peer)',
+    ...table([['  stage', 'us median', 'min-max', 'calls/core', 'heap B/frame'], ...rows]),
+    '',
+  ]
 }
 
 function caseTables({ cases }: BenchResults): string[] {
   const lines: string[] = []
   for (const level of [...new Set(cases.map((one) => one.options.level))].toSorted()) {
-    const rows = [['subject', 'calls', 'CPU ms/call/s', 'min-max', 'us/frame', 'added p50', 'p99', 'p99.9', 'whole p99', 'KB/call', 'generator', 'backend', 'heap B/frame', 'runs']]
+    const rows = [
+      [
+        'subject',
+        'calls',
+        'CPU ms/call/s',
+        'min-max',
+        'us/frame',
+        'added p50',
+        'p99',
+        'p99.9',
+        'whole p99',
+        'KB/call',
+        'generator',
+        'backend',
+        'heap B/frame',
+        'runs',
+      ],
+    ]
     const here = cases.filter((one) => one.options.level === level)
     for (const subject of new Set(here.map((one) => one.options.subject))) {
       const held = heldRuns(cases, subject, level)
@@ -66,21 +104,38 @@ function speedRow(subject: string, runs: readonly CaseResult[], all: readonly Ca
   }
   const cpu = spread(held.map((speed) => speed.cpuMsPerCallSecond))
   const memory = all.find((one) => one.memory?.bytesPerCall != null)?.memory?.bytesPerCall
-  const heap = spread(held.flatMap((speed) => (speed.heapBytesPerFrame === null ? [] : [speed.heapBytesPerFrame.main + speed.heapBytesPerFrame.workers])))
+  const heap = spread(
+    held.flatMap((speed) =>
+      speed.heapBytesPerFrame === null ? [] : [speed.heapBytesPerFrame.main + speed.heapBytesPerFrame.workers],
+    ),
+  )
   return [
-    subject, String(runs[0]?.options.calls), cpu?.median.toFixed(2) ?? '-', cpu === null ? '-' : `${cpu.min.toFixed(2)}-${cpu.max.toFixed(2)}`,
-    median((speed) => speed.cpuUsPerFrame, 1), median((speed) => speed.addedMs?.p50, 1), median((speed) => speed.addedMs?.p99, 1),
-    median((speed) => speed.addedMs?.p999, 1), median((speed) => speed.wholeMs?.p99, 1), memory == null ? '-' : (memory / 1000).toFixed(0),
-    `${median((speed) => speed.generatorCores, 2)} core`, `${median((speed) => speed.backendCores, 2)} core`,
-    heap === null ? '-' : heap.median.toFixed(0), `${held.length}/${all.length}`,
+    subject,
+    String(runs[0]?.options.calls),
+    cpu?.median.toFixed(2) ?? '-',
+    cpu === null ? '-' : `${cpu.min.toFixed(2)}-${cpu.max.toFixed(2)}`,
+    median((speed) => speed.cpuUsPerFrame, 1),
+    median((speed) => speed.addedMs?.p50, 1),
+    median((speed) => speed.addedMs?.p99, 1),
+    median((speed) => speed.addedMs?.p999, 1),
+    median((speed) => speed.wholeMs?.p99, 1),
+    memory == null ? '-' : (memory / 1000).toFixed(0),
+    `${median((speed) => speed.generatorCores, 2)} core`,
+    `${median((speed) => speed.backendCores, 2)} core`,
+    heap === null ? '-' : heap.median.toFixed(0),
+    `${held.length}/${all.length}`,
   ]
 }
 
 function bargeInLines(cases: readonly CaseResult[]): string[] {
-  return cases.flatMap(({ speed, options }) => (speed?.stopMs == null ? [] : [
-    `${options.subject}: ${speed.bargeIns.stopped} of ${speed.bargeIns.tried} interruptions stopped the agent, p50 ${speed.stopMs.p50.toFixed(0)} ms, `
-    + `p99 ${speed.stopMs.p99.toFixed(0)} ms after the first voiced sample; then ${speed.heldMs === null ? 'nothing' : `${speed.heldMs.p50.toFixed(0)} ms`} still lay with the carrier, which was flushed`,
-  ]))
+  return cases.flatMap(({ speed, options }) =>
+    speed?.stopMs == null
+      ? []
+      : [
+          `${options.subject}: ${speed.bargeIns.stopped} of ${speed.bargeIns.tried} interruptions stopped the agent, p50 ${speed.stopMs.p50.toFixed(0)} ms, ` +
+            `p99 ${speed.stopMs.p99.toFixed(0)} ms after the first voiced sample; then ${speed.heldMs === null ? 'nothing' : `${speed.heldMs.p50.toFixed(0)} ms`} still lay with the carrier, which was flushed`,
+        ],
+  )
 }
 
 function messageTable({ messages }: BenchResults): string[] {
@@ -91,16 +146,30 @@ function messageTable({ messages }: BenchResults): string[] {
     const held = runs.flatMap((one) => (one.speed === null ? [] : [one.speed]))
     const cpu = spread(held.map((speed) => speed.cpuMsPerCallSecond))
     if (cpu === null) return []
-    const p99 = (pick: (speed: Speed) => number | undefined): string => spread(held.flatMap((speed) => pick(speed) ?? []))?.median.toFixed(1) ?? '-'
-    return [[
-      `${messageMs} ms`, cpu.median.toFixed(2), `${cpu.min.toFixed(2)}-${cpu.max.toFixed(2)}`, p99((speed) => speed.addedMs?.p99), p99((speed) => speed.wholeMs?.p50),
-      p99((speed) => speed.wholeMs?.p99), `${held.length}/${runs.length}`,
-    ]]
+    const p99 = (pick: (speed: Speed) => number | undefined): string =>
+      spread(held.flatMap((speed) => pick(speed) ?? []))?.median.toFixed(1) ?? '-'
+    return [
+      [
+        `${messageMs} ms`,
+        cpu.median.toFixed(2),
+        `${cpu.min.toFixed(2)}-${cpu.max.toFixed(2)}`,
+        p99((speed) => speed.addedMs?.p99),
+        p99((speed) => speed.wholeMs?.p50),
+        p99((speed) => speed.wholeMs?.p99),
+        `${held.length}/${runs.length}`,
+      ],
+    ]
   })
   return [
     `Messages to the backend (mkondo at L2, ${messages[0]?.options.calls} calls)`,
-    ...table([['caller audio in one', 'CPU ms/call/s', 'min-max', 'added p99', 'whole p50', 'whole p99', 'runs'], ...rows]),
-    ...messages.filter((one) => one.speed === null).map((one) => `${one.verdict}: ${one.options.messageMs} ms: ${one.reasons.join('; ')}`), '',
+    ...table([
+      ['caller audio in one', 'CPU ms/call/s', 'min-max', 'added p99', 'whole p50', 'whole p99', 'runs'],
+      ...rows,
+    ]),
+    ...messages
+      .filter((one) => one.speed === null)
+      .map((one) => `${one.verdict}: ${one.options.messageMs} ms: ${one.reasons.join('; ')}`),
+    '',
   ]
 }
 
@@ -108,14 +177,27 @@ function capacityLines({ capacities, scale }: BenchResults): string[] {
   const lines = [...capacities, ...scale].flatMap((capacity) => {
     const full = mainThreadFullAt(capacity)
     return [
-      `Capacity: ${capacity.subject} at ${capacity.level} with ${sizeWords(capacity)} carried ${capacity.calls} calls with p99 under ${capacity.limitMs} ms`
-      + ` on this machine, generator and backend beside it; beyond: ${capacity.beyond}`,
-      ...(full === null ? [] : [`  main thread${capacity.processes === 1 ? '' : 's'}: full at about ${full} calls by what the busiest uses per call; then more processes are needed`]),
+      `Capacity: ${capacity.subject} at ${capacity.level} with ${sizeWords(capacity)} carried ${capacity.calls} calls with p99 under ${capacity.limitMs} ms` +
+        ` on this machine, generator and backend beside it; beyond: ${capacity.beyond}`,
+      ...(full === null
+        ? []
+        : [
+            `  main thread${capacity.processes === 1 ? '' : 's'}: full at about ${full} calls by what the busiest uses per call; then more processes are needed`,
+          ]),
     ]
   })
   return lines.length === 0 ? [] : [...lines, '']
 }
 
 function checkLines({ checks }: BenchResults): string[] {
-  return ['Against the design', ...table(checks.map((one) => [`${one.ok === null ? '   ' : one.ok ? 'yes' : 'NO '} ${one.name}`, one.measured, one.wanted]))]
+  return [
+    'Against the design',
+    ...table(
+      checks.map((one) => [
+        `${one.ok === null ? '   ' : one.ok ? 'yes' : 'NO '} ${one.name}`,
+        one.measured,
+        one.wanted,
+      ]),
+    ),
+  ]
 }

@@ -8,9 +8,9 @@ import type { Subject } from './subjects.js'
 /** Share of looked-at frames that may be under 30 dB: an underrun's fade at most now and then. */
 const POOR_SHARE_MAX = 0.01
 /**
- * No frame may be lost or made up, unless the machine stood still: a steady tone is the noise of a line for whoever listens
- * for a voice, so after a stall a jitter buffer catches up by giving frames of it up, as it is meant to: one for each 20 ms
- * and call. Beyond this share it is no longer the same audio. What was counted is in every result.
+ * No frame may be lost or made up, unless the machine stood still: a steady tone is the noise of a line for whoever
+ * listens for a voice, so after a stall a jitter buffer catches up by giving frames of it up, as it is meant to: one
+ * for each 20 ms and call. Beyond this share it is no longer the same audio. What was counted is in every result.
  */
 const ASTRAY_AFTER_STALL_SHARE_MAX = 0.005
 /** A process that did not run for longer than a frame; the event loop's own measure adds its resolution of 10 ms. */
@@ -21,7 +21,8 @@ const STOPPED_SHARE_MIN = 0.99
 
 /** All generators' findings as one. */
 export function addTruth(results: readonly GeneratorResult[]): TruthFacts {
-  const sum = (pick: (truth: TruthFacts) => number): number => results.reduce((total, result) => total + pick(result.truth), 0)
+  const sum = (pick: (truth: TruthFacts) => number): number =>
+    results.reduce((total, result) => total + pick(result.truth), 0)
   const snrs = results.map((result) => result.truth.snrDbMedian).filter((snr) => snr !== null)
   return {
     framesLost: sum((truth) => truth.framesLost),
@@ -34,48 +35,68 @@ export function addTruth(results: readonly GeneratorResult[]): TruthFacts {
   }
 }
 
-/** Whether a process of the run stood still for longer than a frame; of a server that does not say it, nothing is known. */
+/**
+ * Whether a process of the run stood still for longer than a frame; of a server that does not say it, nothing is known.
+ */
 export function stoodStill(pauses: ServerPauses | null, lateness: Percentiles | null): boolean {
-  return pauses === null || pauses.loopMaxMs > STALL_MS + LOOP_RESOLUTION_MS || lateness === null || lateness.max > STALL_MS
+  return (
+    pauses === null || pauses.loopMaxMs > STALL_MS + LOOP_RESOLUTION_MS || lateness === null || lateness.max > STALL_MS
+  )
 }
 
 /** Frames that the server sends to its backend in one message. */
-export function framesInMessage(subject: Subject, { level, messageMs }: Pick<CaseOptions, 'level' | 'messageMs'>): number {
+export function framesInMessage(
+  subject: Subject,
+  { level, messageMs }: Pick<CaseOptions, 'level' | 'messageMs'>,
+): number {
   return messageMs === null || !hasBackend(level) ? subject.messageFrames(level) : messageMs / FRAME_MS
 }
 
 /** What is wrong with the audio of a run; empty when it is true. */
 export function untruths(
-  subject: Subject, options: CaseOptions, results: readonly GeneratorResult[], backend: BackendFacts | null, stalled: boolean,
+  subject: Subject,
+  options: CaseOptions,
+  results: readonly GeneratorResult[],
+  backend: BackendFacts | null,
+  stalled: boolean,
 ): readonly string[] {
   const truth = addTruth(results)
   const wrong: string[] = []
   const say = (count: number, what: string): void => {
     if (count > 0) wrong.push(`${count} ${what}`)
   }
-  say(results.reduce((total, result) => total + result.callsLost, 0), 'calls lost their socket')
+  say(
+    results.reduce((total, result) => total + result.callsLost, 0),
+    'calls lost their socket',
+  )
   say(truth.gapsUnasked, 'gaps over 40 ms')
   if (options.level !== 'L3') {
     const sent = results.reduce((total, result) => total + result.framesSent, 0)
     const astray = truth.framesLost + truth.framesAdded
     if (astray > (stalled ? sent * ASTRAY_AFTER_STALL_SHARE_MAX : 0)) {
-      wrong.push(`of ${sent} frames ${truth.framesLost} were lost and ${truth.framesAdded} added${stalled ? '' : ', and nothing had stood still'}`)
+      wrong.push(
+        `of ${sent} frames ${truth.framesLost} were lost and ${truth.framesAdded} added${stalled ? '' : ', and nothing had stood still'}`,
+      )
     }
   }
   if (truth.markersSeen === 0) wrong.push('no marker came back')
   if (truth.snrDbMedian === null || truth.blocksSeen === 0) wrong.push('no tone came back')
-  else if (truth.snrDbMedian < subject.snrDbMin) wrong.push(`SNR of ${truth.snrDbMedian.toFixed(1)} dB, at least ${subject.snrDbMin} wanted`)
-  if (truth.blocksPoor > truth.blocksSeen * POOR_SHARE_MAX) wrong.push(`${truth.blocksPoor} of ${truth.blocksSeen} frames under 30 dB`)
+  else if (truth.snrDbMedian < subject.snrDbMin)
+    wrong.push(`SNR of ${truth.snrDbMedian.toFixed(1)} dB, at least ${subject.snrDbMin} wanted`)
+  if (truth.blocksPoor > truth.blocksSeen * POOR_SHARE_MAX)
+    wrong.push(`${truth.blocksPoor} of ${truth.blocksSeen} frames under 30 dB`)
   if (options.level === 'L3') {
     const tried = results.reduce((total, result) => total + result.bargeIns.tried, 0)
     const stopped = results.reduce((total, result) => total + result.bargeIns.stopped, 0)
     if (tried === 0) wrong.push('no interruption fell into the run: let it last longer')
-    else if (stopped < tried * STOPPED_SHARE_MIN) wrong.push(`${tried - stopped} of ${tried} interruptions did not stop the agent`)
+    else if (stopped < tried * STOPPED_SHARE_MIN)
+      wrong.push(`${tried - stopped} of ${tried} interruptions did not stop the agent`)
   }
   if (backend !== null) {
     const wantedMs = framesInMessage(subject, options) * FRAME_MS
     if (backend.sessions < options.calls) wrong.push(`the backend had ${backend.sessions} sessions`)
-    if (backend.appendMs !== wantedMs) wrong.push(`the backend got messages of ${backend.appendMs} ms, ${wantedMs} expected`)
+    if (backend.appendMs !== wantedMs)
+      wrong.push(`the backend got messages of ${backend.appendMs} ms, ${wantedMs} expected`)
   }
   return wrong
 }

@@ -11,9 +11,19 @@ export function call(): DashboardBuilder {
     title: 'Mkondo: call',
     about: 'One call. Enter its SID, or follow a link from an exemplar or the table of slow calls.',
     boxes: [
-      { name: 'call_sid', label: 'Call SID', value: '', about: 'The carrier\'s id of the call' },
-      { name: 'ops_url', label: 'Ops port', value: 'http://127.0.0.1:9464', about: 'Where your browser reaches the gateway\'s ops port' },
-      { name: 'logs_url', label: 'Logs', value: 'http://127.0.0.1:3100/search?q=', about: 'Your log search, up to where the SID goes' },
+      { name: 'call_sid', label: 'Call SID', value: '', about: "The carrier's id of the call" },
+      {
+        name: 'ops_url',
+        label: 'Ops port',
+        value: 'http://127.0.0.1:9464',
+        about: "Where your browser reaches the gateway's ops port",
+      },
+      {
+        name: 'logs_url',
+        label: 'Logs',
+        value: 'http://127.0.0.1:3100/search?q=',
+        about: 'Your log search, up to where the SID goes',
+      },
     ],
     links: [
       { title: 'Timeline', url: '${ops_url:raw}/api/calls/${call_sid:percentencode}/timeline' },
@@ -21,38 +31,85 @@ export function call(): DashboardBuilder {
       { title: 'Logs', url: '${logs_url:raw}${call_sid:percentencode}' },
     ],
     rows: [
-      { title: 'Call ${call_sid:text}', panels: [
-        number({ title: 'First sound, last turn', about: 'Caller stopped to first sound sent.', unit: 's' },
-          `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, { amber: 1.25, red: 2 }),
-        number({ title: 'Added to a frame, p99', about: 'By the gateway, carrier\'s socket to backend.', unit: 's' },
-          `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, { amber: 0.02, red: 0.05 }),
-        number({ title: 'Barge-in stop, last', about: 'Caller spoke to agent silent.', unit: 's' },
-          `mkondo_call_barge_in_stop_last_seconds{${NODE},${SID}}`, { amber: 0.3, red: 0.6 }),
-      ] },
-      { title: 'Live call', panels: [
-        curves({ title: 'First sound', about: 'While the call lives, and 60 s after.', unit: 's' }, THIRD, [
-          { expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' },
-        ]),
-        curves({ title: 'Added to frames, p99', about: 'Compared with all calls, to tell a slow call from a slow node.', unit: 's' }, THIRD, [
-          { expr: `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, legend: 'this call' },
-          { expr: quantile(0.99, 'mkondo_frame_latency_seconds', 'direction'), legend: 'all calls, {{direction}}' },
-        ]),
-        words('Links', 'Timeline, record and logs of this call.', THIRD, [
-          '`mkondo calls timeline ${call_sid:text}` draws the call in a terminal.',
-          '',
-          '- [Timeline](${ops_url:raw}/api/calls/${call_sid:percentencode}/timeline): every step, with its time',
-          '- [Record](${ops_url:raw}/api/calls/${call_sid:percentencode}): transcript, tools, and `stops`: why the agent stopped talking',
-          '- [Logs](${logs_url:raw}${call_sid:percentencode}): lines with this `call_sid`',
-        ].join('\n')),
-      ] },
-      { title: 'Turns of all calls', panels: [
-        curves({ title: 'First sound, with exemplars', about: 'Each dot is a turn and names its call_sid.', unit: 's' }, HALF, [
-          { expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend'), legend: 'p95 {{backend}}', exemplar: true },
-        ]),
-        curves({ title: 'Answer, with exemplars', about: 'Each dot is a turn and names its call_sid.', unit: 's' }, HALF, [
-          { expr: quantile(0.95, 'mkondo_turn_answer_seconds', 'backend'), legend: 'p95 {{backend}}', exemplar: true },
-        ]),
-      ] },
+      {
+        title: 'Call ${call_sid:text}',
+        panels: [
+          number(
+            { title: 'First sound, last turn', about: 'Caller stopped to first sound sent.', unit: 's' },
+            `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`,
+            { amber: 1.25, red: 2 },
+          ),
+          number(
+            { title: 'Added to a frame, p99', about: "By the gateway, carrier's socket to backend.", unit: 's' },
+            `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`,
+            { amber: 0.02, red: 0.05 },
+          ),
+          number(
+            { title: 'Barge-in stop, last', about: 'Caller spoke to agent silent.', unit: 's' },
+            `mkondo_call_barge_in_stop_last_seconds{${NODE},${SID}}`,
+            { amber: 0.3, red: 0.6 },
+          ),
+        ],
+      },
+      {
+        title: 'Live call',
+        panels: [
+          curves({ title: 'First sound', about: 'While the call lives, and 60 s after.', unit: 's' }, THIRD, [
+            { expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' },
+          ]),
+          curves(
+            {
+              title: 'Added to frames, p99',
+              about: 'Compared with all calls, to tell a slow call from a slow node.',
+              unit: 's',
+            },
+            THIRD,
+            [
+              { expr: `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, legend: 'this call' },
+              { expr: quantile(0.99, 'mkondo_frame_latency_seconds', 'direction'), legend: 'all calls, {{direction}}' },
+            ],
+          ),
+          words(
+            'Links',
+            'Timeline, record and logs of this call.',
+            THIRD,
+            [
+              '`mkondo calls timeline ${call_sid:text}` draws the call in a terminal.',
+              '',
+              '- [Timeline](${ops_url:raw}/api/calls/${call_sid:percentencode}/timeline): every step, with its time',
+              '- [Record](${ops_url:raw}/api/calls/${call_sid:percentencode}): transcript, tools, and `stops`: why the agent stopped talking',
+              '- [Logs](${logs_url:raw}${call_sid:percentencode}): lines with this `call_sid`',
+            ].join('\n'),
+          ),
+        ],
+      },
+      {
+        title: 'Turns of all calls',
+        panels: [
+          curves(
+            { title: 'First sound, with exemplars', about: 'Each dot is a turn and names its call_sid.', unit: 's' },
+            HALF,
+            [
+              {
+                expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend'),
+                legend: 'p95 {{backend}}',
+                exemplar: true,
+              },
+            ],
+          ),
+          curves(
+            { title: 'Answer, with exemplars', about: 'Each dot is a turn and names its call_sid.', unit: 's' },
+            HALF,
+            [
+              {
+                expr: quantile(0.95, 'mkondo_turn_answer_seconds', 'backend'),
+                legend: 'p95 {{backend}}',
+                exemplar: true,
+              },
+            ],
+          ),
+        ],
+      },
     ],
   })
 }

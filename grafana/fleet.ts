@@ -10,112 +10,265 @@ export function fleet(): DashboardBuilder {
     title: 'Mkondo: fleet',
     about: 'All gateways: calls, refusals, latencies, barge-ins.',
     rows: [
-      { title: 'Now', panels: [
-        number({ title: 'Live calls', about: 'Calls that hold a slot.', unit: 'short' }, `sum(mkondo_calls_live{${NODE}})`),
-        number({ title: 'Remaining capacity', about: 'Calls that the fleet would take now.', unit: 'short' },
-          `sum(mkondo_call_capacity_remaining{${NODE}})`),
-        number({ title: 'Refused, 15 min', about: 'Calls and sockets that were refused.', unit: 'short' },
-          `sum(increase(mkondo_calls_refused_total{${NODE}}[15m]))`, { amber: 1, red: 10 }),
-        number({ title: 'Failed, 1 h', about: 'Share of ended calls that failed in the gateway or a backend.', unit: 'percentunit' },
-          `sum(rate(mkondo_calls_total{${NODE},outcome="failed"}[1h])) / sum(rate(mkondo_calls_total{${NODE}}[1h]))`,
-          { amber: 0.001, red: 0.01 }),
-        number({ title: 'Answer, p95', about: 'Caller stopped to first agent sound that is not a filler.', unit: SECONDS },
-          `histogram_quantile(0.95, sum by (le) (rate(mkondo_turn_answer_seconds_bucket{${NODE}}[15m])))`,
-          { amber: 1.25, red: 2 }),
-        number({ title: 'Draining', about: 'Nodes that take no new calls.', unit: 'short' }, `sum(mkondo_draining{${NODE}})`),
-      ] },
-      { title: 'Calls', panels: [
-        curves({ title: 'Live calls and remaining capacity', about: 'By node. Without remaining capacity calls are refused.', unit: 'short' }, THIRD, [
-          { expr: `mkondo_calls_live{${NODE}}`, legend: '{{instance}} live' },
-          { expr: `mkondo_call_capacity_remaining{${NODE}}`, legend: '{{instance}} remaining' },
-        ]),
-        curves({ title: 'Calls ended', about: 'By outcome.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_calls_total', 'outcome'), legend: '{{outcome}}' },
-        ]),
-        curves({ title: 'Calls ended, by reason', about: 'Reasons of the carrier and of the process show the origin of failed calls.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_call_ends_total', 'reason'), legend: '{{reason}}' },
-        ]),
-        curves({ title: 'Refusals', about: 'Calls that got the fallback, and sockets that were not opened. GET /api/refusals lists them.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_calls_refused_total', 'reason'), legend: '{{reason}}' },
-        ]),
-        curves({ title: 'Webhook answer, p95', about: 'Received to answered; the carrier times out after seconds.', unit: SECONDS }, THIRD, [
-          { expr: quantile(0.95, 'mkondo_webhook_seconds', 'route'), legend: '{{route}}' },
-        ]),
-        curves({ title: 'Webhooks rejected', about: 'Unsigned, stale, malformed, too many.', unit: 'reqps' }, THIRD, [
-          { expr: rate('mkondo_webhook_rejected_total', 'reason'), legend: '{{reason}}' },
-        ]),
-        curves({ title: 'Stream set-up, p95', about: 'Webhook answered to first audio of the carrier.', unit: SECONDS }, THIRD, [
-          { expr: quantile(0.95, 'mkondo_stream_setup_seconds', ''), legend: 'p95' },
-        ]),
-      ] },
-      { title: 'Latency and barge-in', panels: [
-        curves({ title: 'First sound', about: 'Caller\'s last voiced sample to the first sound sent, filler or not. Dots are calls.', unit: SECONDS }, HALF, [
-          { expr: quantile(0.5, 'mkondo_turn_response_seconds', ''), legend: 'p50' },
-          { expr: quantile(0.95, 'mkondo_turn_response_seconds', ''), legend: 'p95', exemplar: true },
-          { expr: quantile(0.99, 'mkondo_turn_response_seconds', ''), legend: 'p99' },
-        ]),
-        curves({ title: 'Answer', about: 'Caller\'s last voiced sample to the first sound that is not a filler.', unit: SECONDS }, HALF, [
-          { expr: quantile(0.5, 'mkondo_turn_answer_seconds', ''), legend: 'p50' },
-          { expr: quantile(0.95, 'mkondo_turn_answer_seconds', ''), legend: 'p95', exemplar: true },
-          { expr: quantile(0.99, 'mkondo_turn_answer_seconds', ''), legend: 'p99' },
-        ]),
-        curves({ title: 'Caller-perceived latency, p95', about: 'First sound and answer as the caller hears them; agents with stereo forks only.', unit: SECONDS }, THIRD, [
-          { expr: quantile(0.95, 'mkondo_turn_response_ear_seconds', ''), legend: 'first sound', exemplar: true },
-          { expr: quantile(0.95, 'mkondo_turn_answer_ear_seconds', ''), legend: 'answer' },
-        ]),
-        curves({ title: 'Barge-in stop', about: 'First voiced sample of a committed barge-in to the last agent sample sent.', unit: SECONDS }, THIRD, [
-          { expr: quantile(0.5, 'mkondo_barge_in_stop_seconds', ''), legend: 'p50' },
-          { expr: quantile(0.95, 'mkondo_barge_in_stop_seconds', ''), legend: 'p95', exemplar: true },
-        ]),
-        curves({ title: 'Barge-ins', about: 'Callers who spoke over the agent; those not committed were false interruptions.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_barge_ins_total', 'committed'), legend: 'committed {{committed}}' },
-        ]),
-      ] },
-      { title: 'Causes', panels: [
-        curves({ title: 'Tick lateness, p99', about: 'A media worker whose ticks are late has too many calls or too little CPU.', unit: SECONDS }, THIRD, [
-          { expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, shard'), legend: '{{instance}} worker {{shard}}' },
-        ]),
-        curves({ title: 'Backend errors', about: 'By backend and code.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_backend_errors_total', 'backend, code'), legend: '{{backend}} {{code}}' },
-        ]),
-        curves({ title: 'Failovers', about: 'Calls moved to another backend in mid-call.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' },
-        ]),
-        curves({ title: 'Tools, p95', about: 'How long your APIs take.', unit: SECONDS }, THIRD, [
-          { expr: quantile(0.95, 'mkondo_tool_seconds', 'tool'), legend: '{{tool}}', exemplar: true },
-        ]),
-        curves({ title: 'Tools by outcome', about: 'Tool calls, by outcome.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
-        ]),
-        curves({ title: 'Greeting, p95', about: 'Stream open to the first agent sound.', unit: SECONDS }, THIRD, [
-          { expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' },
-        ]),
-        curves({ title: 'The carrier\'s REST API', about: 'Requests, and those that failed; calls that we placed.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_carrier_api_requests_total', 'result'), legend: 'requests {{result}}' },
-          { expr: rate('mkondo_outbound_calls_total', 'result'), legend: 'outbound {{result}}' },
-        ]),
-        curves({ title: 'Archive and recordings', about: 'Call records and handoff packets written, and writes that failed.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_archive_documents_total', 'result'), legend: 'documents {{result}}' },
-          { expr: `sum(rate(mkondo_archive_faults_total{${NODE}}[$__rate_interval]))`, legend: 'faults' },
-          { expr: `sum(rate(mkondo_recording_lines_dropped_total{${NODE}}[$__rate_interval]))`, legend: 'journal lines lost' },
-        ]),
-        curves({ title: 'Escalations', about: 'By strategy and outcome.', unit: 'cps' }, THIRD, [
-          { expr: rate('mkondo_escalations_total', 'strategy, outcome'), legend: '{{strategy}} {{outcome}}' },
-        ]),
-      ] },
-      { title: 'SLOs', panels: [
-        curves({ title: 'Error budget burn, calls', about: 'At 1 the month\'s error budget lasts a month; 14.4 pages.', unit: 'short' }, THIRD, [
-          { expr: 'job:mkondo_calls:error_ratio_rate1h / 0.001', legend: '1 h' },
-          { expr: 'job:mkondo_calls:error_ratio_rate5m / 0.001', legend: '5 min' },
-        ]),
-        curves({ title: 'Error budget burn, first sound', about: '95 % of turns under 1.25 s.', unit: 'short' }, THIRD, [
-          { expr: 'job:mkondo_turn_response:slow_ratio_rate1h / 0.05', legend: '1 h' },
-          { expr: 'job:mkondo_turn_response:slow_ratio_rate5m / 0.05', legend: '5 min' },
-        ]),
-        table({ title: 'Slowest live calls', about: 'Last turn of each call on /metrics/calls, slowest first.', unit: SECONDS }, THIRD,
-          { expr: `topk(20, mkondo_call_turn_response_last_seconds{${NODE}})`, legend: '' },
-          { column: 'call_sid', title: 'Show this call', url: '/d/mkondo-call?var-call_sid=${__value.raw:percentencode}&${__url_time_range}' }),
-      ] },
+      {
+        title: 'Now',
+        panels: [
+          number(
+            { title: 'Live calls', about: 'Calls that hold a slot.', unit: 'short' },
+            `sum(mkondo_calls_live{${NODE}})`,
+          ),
+          number(
+            { title: 'Remaining capacity', about: 'Calls that the fleet would take now.', unit: 'short' },
+            `sum(mkondo_call_capacity_remaining{${NODE}})`,
+          ),
+          number(
+            { title: 'Refused, 15 min', about: 'Calls and sockets that were refused.', unit: 'short' },
+            `sum(increase(mkondo_calls_refused_total{${NODE}}[15m]))`,
+            { amber: 1, red: 10 },
+          ),
+          number(
+            {
+              title: 'Failed, 1 h',
+              about: 'Share of ended calls that failed in the gateway or a backend.',
+              unit: 'percentunit',
+            },
+            `sum(rate(mkondo_calls_total{${NODE},outcome="failed"}[1h])) / sum(rate(mkondo_calls_total{${NODE}}[1h]))`,
+            { amber: 0.001, red: 0.01 },
+          ),
+          number(
+            { title: 'Answer, p95', about: 'Caller stopped to first agent sound that is not a filler.', unit: SECONDS },
+            `histogram_quantile(0.95, sum by (le) (rate(mkondo_turn_answer_seconds_bucket{${NODE}}[15m])))`,
+            { amber: 1.25, red: 2 },
+          ),
+          number(
+            { title: 'Draining', about: 'Nodes that take no new calls.', unit: 'short' },
+            `sum(mkondo_draining{${NODE}})`,
+          ),
+        ],
+      },
+      {
+        title: 'Calls',
+        panels: [
+          curves(
+            {
+              title: 'Live calls and remaining capacity',
+              about: 'By node. Without remaining capacity calls are refused.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: `mkondo_calls_live{${NODE}}`, legend: '{{instance}} live' },
+              { expr: `mkondo_call_capacity_remaining{${NODE}}`, legend: '{{instance}} remaining' },
+            ],
+          ),
+          curves({ title: 'Calls ended', about: 'By outcome.', unit: 'cps' }, THIRD, [
+            { expr: rate('mkondo_calls_total', 'outcome'), legend: '{{outcome}}' },
+          ]),
+          curves(
+            {
+              title: 'Calls ended, by reason',
+              about: 'Reasons of the carrier and of the process show the origin of failed calls.',
+              unit: 'cps',
+            },
+            THIRD,
+            [{ expr: rate('mkondo_call_ends_total', 'reason'), legend: '{{reason}}' }],
+          ),
+          curves(
+            {
+              title: 'Refusals',
+              about: 'Calls that got the fallback, and sockets that were not opened. GET /api/refusals lists them.',
+              unit: 'cps',
+            },
+            THIRD,
+            [{ expr: rate('mkondo_calls_refused_total', 'reason'), legend: '{{reason}}' }],
+          ),
+          curves(
+            {
+              title: 'Webhook answer, p95',
+              about: 'Received to answered; the carrier times out after seconds.',
+              unit: SECONDS,
+            },
+            THIRD,
+            [{ expr: quantile(0.95, 'mkondo_webhook_seconds', 'route'), legend: '{{route}}' }],
+          ),
+          curves({ title: 'Webhooks rejected', about: 'Unsigned, stale, malformed, too many.', unit: 'reqps' }, THIRD, [
+            { expr: rate('mkondo_webhook_rejected_total', 'reason'), legend: '{{reason}}' },
+          ]),
+          curves(
+            { title: 'Stream set-up, p95', about: 'Webhook answered to first audio of the carrier.', unit: SECONDS },
+            THIRD,
+            [{ expr: quantile(0.95, 'mkondo_stream_setup_seconds', ''), legend: 'p95' }],
+          ),
+        ],
+      },
+      {
+        title: 'Latency and barge-in',
+        panels: [
+          curves(
+            {
+              title: 'First sound',
+              about: "Caller's last voiced sample to the first sound sent, filler or not. Dots are calls.",
+              unit: SECONDS,
+            },
+            HALF,
+            [
+              { expr: quantile(0.5, 'mkondo_turn_response_seconds', ''), legend: 'p50' },
+              { expr: quantile(0.95, 'mkondo_turn_response_seconds', ''), legend: 'p95', exemplar: true },
+              { expr: quantile(0.99, 'mkondo_turn_response_seconds', ''), legend: 'p99' },
+            ],
+          ),
+          curves(
+            {
+              title: 'Answer',
+              about: "Caller's last voiced sample to the first sound that is not a filler.",
+              unit: SECONDS,
+            },
+            HALF,
+            [
+              { expr: quantile(0.5, 'mkondo_turn_answer_seconds', ''), legend: 'p50' },
+              { expr: quantile(0.95, 'mkondo_turn_answer_seconds', ''), legend: 'p95', exemplar: true },
+              { expr: quantile(0.99, 'mkondo_turn_answer_seconds', ''), legend: 'p99' },
+            ],
+          ),
+          curves(
+            {
+              title: 'Caller-perceived latency, p95',
+              about: 'First sound and answer as the caller hears them; agents with stereo forks only.',
+              unit: SECONDS,
+            },
+            THIRD,
+            [
+              { expr: quantile(0.95, 'mkondo_turn_response_ear_seconds', ''), legend: 'first sound', exemplar: true },
+              { expr: quantile(0.95, 'mkondo_turn_answer_ear_seconds', ''), legend: 'answer' },
+            ],
+          ),
+          curves(
+            {
+              title: 'Barge-in stop',
+              about: 'First voiced sample of a committed barge-in to the last agent sample sent.',
+              unit: SECONDS,
+            },
+            THIRD,
+            [
+              { expr: quantile(0.5, 'mkondo_barge_in_stop_seconds', ''), legend: 'p50' },
+              { expr: quantile(0.95, 'mkondo_barge_in_stop_seconds', ''), legend: 'p95', exemplar: true },
+            ],
+          ),
+          curves(
+            {
+              title: 'Barge-ins',
+              about: 'Callers who spoke over the agent; those not committed were false interruptions.',
+              unit: 'cps',
+            },
+            THIRD,
+            [{ expr: rate('mkondo_barge_ins_total', 'committed'), legend: 'committed {{committed}}' }],
+          ),
+        ],
+      },
+      {
+        title: 'Causes',
+        panels: [
+          curves(
+            {
+              title: 'Tick lateness, p99',
+              about: 'A media worker whose ticks are late has too many calls or too little CPU.',
+              unit: SECONDS,
+            },
+            THIRD,
+            [
+              {
+                expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, shard'),
+                legend: '{{instance}} worker {{shard}}',
+              },
+            ],
+          ),
+          curves({ title: 'Backend errors', about: 'By backend and code.', unit: 'cps' }, THIRD, [
+            { expr: rate('mkondo_backend_errors_total', 'backend, code'), legend: '{{backend}} {{code}}' },
+          ]),
+          curves({ title: 'Failovers', about: 'Calls moved to another backend in mid-call.', unit: 'cps' }, THIRD, [
+            { expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' },
+          ]),
+          curves({ title: 'Tools, p95', about: 'How long your APIs take.', unit: SECONDS }, THIRD, [
+            { expr: quantile(0.95, 'mkondo_tool_seconds', 'tool'), legend: '{{tool}}', exemplar: true },
+          ]),
+          curves({ title: 'Tools by outcome', about: 'Tool calls, by outcome.', unit: 'cps' }, THIRD, [
+            { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
+          ]),
+          curves({ title: 'Greeting, p95', about: 'Stream open to the first agent sound.', unit: SECONDS }, THIRD, [
+            { expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' },
+          ]),
+          curves(
+            {
+              title: "The carrier's REST API",
+              about: 'Requests, and those that failed; calls that we placed.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_carrier_api_requests_total', 'result'), legend: 'requests {{result}}' },
+              { expr: rate('mkondo_outbound_calls_total', 'result'), legend: 'outbound {{result}}' },
+            ],
+          ),
+          curves(
+            {
+              title: 'Archive and recordings',
+              about: 'Call records and handoff packets written, and writes that failed.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_archive_documents_total', 'result'), legend: 'documents {{result}}' },
+              { expr: `sum(rate(mkondo_archive_faults_total{${NODE}}[$__rate_interval]))`, legend: 'faults' },
+              {
+                expr: `sum(rate(mkondo_recording_lines_dropped_total{${NODE}}[$__rate_interval]))`,
+                legend: 'journal lines lost',
+              },
+            ],
+          ),
+          curves({ title: 'Escalations', about: 'By strategy and outcome.', unit: 'cps' }, THIRD, [
+            { expr: rate('mkondo_escalations_total', 'strategy, outcome'), legend: '{{strategy}} {{outcome}}' },
+          ]),
+        ],
+      },
+      {
+        title: 'SLOs',
+        panels: [
+          curves(
+            {
+              title: 'Error budget burn, calls',
+              about: "At 1 the month's error budget lasts a month; 14.4 pages.",
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: 'job:mkondo_calls:error_ratio_rate1h / 0.001', legend: '1 h' },
+              { expr: 'job:mkondo_calls:error_ratio_rate5m / 0.001', legend: '5 min' },
+            ],
+          ),
+          curves(
+            { title: 'Error budget burn, first sound', about: '95 % of turns under 1.25 s.', unit: 'short' },
+            THIRD,
+            [
+              { expr: 'job:mkondo_turn_response:slow_ratio_rate1h / 0.05', legend: '1 h' },
+              { expr: 'job:mkondo_turn_response:slow_ratio_rate5m / 0.05', legend: '5 min' },
+            ],
+          ),
+          table(
+            {
+              title: 'Slowest live calls',
+              about: 'Last turn of each call on /metrics/calls, slowest first.',
+              unit: SECONDS,
+            },
+            THIRD,
+            { expr: `topk(20, mkondo_call_turn_response_last_seconds{${NODE}})`, legend: '' },
+            {
+              column: 'call_sid',
+              title: 'Show this call',
+              url: '/d/mkondo-call?var-call_sid=${__value.raw:percentencode}&${__url_time_range}',
+            },
+          ),
+        ],
+      },
     ],
   })
 }

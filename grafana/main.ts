@@ -3,7 +3,9 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BOARDS, boardJson } from './boards.js'
 
-/** `npm run dashboards` writes grafana/dashboards/*.json from this folder's source; `--check` says what is not current. */
+/**
+ * `npm run dashboards` writes grafana/dashboards/*.json from this folder's source; `--check` says what is not current.
+ */
 function repositoryRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url))
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)

@@ -69,7 +69,11 @@ export function curves(text: PanelText, span: number, queries: readonly Query[])
 }
 
 /** One number as of now, coloured by where it stands. */
-export function number(text: PanelText, query: string, worse?: { readonly amber: number; readonly red: number }): StatBuilder {
+export function number(
+  text: PanelText,
+  query: string,
+  worse?: { readonly amber: number; readonly red: number },
+): StatBuilder {
   const panel = new StatBuilder()
     .title(text.title)
     .description(text.about)
@@ -80,14 +84,22 @@ export function number(text: PanelText, query: string, worse?: { readonly amber:
     .withTarget(target({ expr: query, legend: text.title }, 0).instant())
   const steps = [
     { value: null, color: worse === undefined ? 'blue' : 'green' },
-    ...(worse === undefined ? [] : [{ value: worse.amber, color: 'orange' }, { value: worse.red, color: 'red' }]),
+    ...(worse === undefined
+      ? []
+      : [
+          { value: worse.amber, color: 'orange' },
+          { value: worse.red, color: 'red' },
+        ]),
   ]
   return panel.thresholds(new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(steps))
 }
 
 /** A table of one query's label sets, as of now. A cell of `link.column` leads on. */
 export function table(
-  text: PanelText, span: number, query: Query, link: { readonly column: string; readonly title: string; readonly url: string },
+  text: PanelText,
+  span: number,
+  query: Query,
+  link: { readonly column: string; readonly title: string; readonly url: string },
 ): TableBuilder {
   return new TableBuilder()
     .title(text.title)
@@ -103,7 +115,13 @@ export function table(
 
 /** Words and links. */
 export function words(title: string, about: string, span: number, markdown: string): TextBuilder {
-  return new TextBuilder().title(title).description(about).height(HEIGHT).span(span).mode(TextMode.Markdown).content(markdown)
+  return new TextBuilder()
+    .title(title)
+    .description(about)
+    .height(HEIGHT)
+    .span(span)
+    .mode(TextMode.Markdown)
+    .content(markdown)
 }
 
 function target(query: Query, index: number): DataqueryBuilder {
@@ -128,7 +146,12 @@ interface Board {
   readonly about: string
   readonly rows: readonly Row[]
   /** Text boxes: name, label, and what it holds at first. */
-  readonly boxes?: readonly { readonly name: string; readonly label: string; readonly value: string; readonly about: string }[]
+  readonly boxes?: readonly {
+    readonly name: string
+    readonly label: string
+    readonly value: string
+    readonly about: string
+  }[]
   /** Links at the top that leave the dashboard. */
   readonly links?: readonly { readonly title: string; readonly url: string }[]
 }
@@ -159,10 +182,16 @@ export function board(options: Board): DashboardBuilder {
         .current({ selected: true, text: 'All', value: '$__all' }),
     )
     .link(
-      new DashboardLinkBuilder('Mkondo').type(DashboardLinkType.Dashboards).tags(['mkondo']).keepTime(true).includeVars(false),
+      new DashboardLinkBuilder('Mkondo')
+        .type(DashboardLinkType.Dashboards)
+        .tags(['mkondo'])
+        .keepTime(true)
+        .includeVars(false),
     )
   for (const box of options.boxes ?? []) {
-    builder.withVariable(new TextBoxVariableBuilder(box.name).label(box.label).description(box.about).defaultValue(box.value))
+    builder.withVariable(
+      new TextBoxVariableBuilder(box.name).label(box.label).description(box.about).defaultValue(box.value),
+    )
   }
   for (const link of options.links ?? []) {
     builder.link(new DashboardLinkBuilder(link.title).type(DashboardLinkType.Link).url(link.url).targetBlank(true))

@@ -4,7 +4,8 @@
 //
 //   node scripts/build.mjs [--types]
 //
-// --types adds declarations for the package's entries (`exports` in package.json), for agents and backends in TypeScript.
+// --types adds declarations for the package's entries (`exports` in package.json), for agents and backends in
+// TypeScript.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -16,9 +17,12 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const outDir = join(root, 'dist')
 const SOURCES = ['src', 'test', 'bench', 'examples', 'grafana']
 
-const files = (folder) => !existsSync(folder) ? [] : readdirSync(folder, { recursive: true, withFileTypes: true })
-  .filter((entry) => entry.isFile())
-  .map((entry) => join(entry.parentPath, entry.name))
+const files = (folder) =>
+  !existsSync(folder)
+    ? []
+    : readdirSync(folder, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name))
 const sources = SOURCES.flatMap((folder) => files(join(root, folder)))
 
 /** Folders with an asconfig.json are AssemblyScript: one `.wasm` each, no JavaScript. */
@@ -39,15 +43,28 @@ await build({
   logLevel: 'warning',
 })
 
-const isCurrent = (target, inputs) => existsSync(target) && inputs.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
+const isCurrent = (target, inputs) =>
+  existsSync(target) && inputs.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
 
 for (const folder of kernels) {
   const target = built(folder) + '.wasm'
   // A kernel may import from the folder above it.
-  const inputs = [folder, dirname(folder)].flatMap((at) => readdirSync(at, { withFileTypes: true }).filter((file) => file.isFile()).map((file) => join(at, file.name)))
+  const inputs = [folder, dirname(folder)].flatMap((at) =>
+    readdirSync(at, { withFileTypes: true })
+      .filter((file) => file.isFile())
+      .map((file) => join(at, file.name)),
+  )
   if (isCurrent(target, inputs)) continue
   const { main: compile } = await import('assemblyscript/asc')
-  const { error, stderr } = await compile(['index.ts', '--baseDir', folder, '--config', join(folder, 'asconfig.json'), '--outFile', target])
+  const { error, stderr } = await compile([
+    'index.ts',
+    '--baseDir',
+    folder,
+    '--config',
+    join(folder, 'asconfig.json'),
+    '--outFile',
+    target,
+  ])
   if (error !== null) {
     console.error(`${relative(root, folder)}: ${error.message}\n${stderr.toString()}`)
     process.exit(1)
@@ -66,9 +83,16 @@ chmodSync(join(outDir, 'src/cli/main.js'), 0o755)
 
 if (process.argv.includes('--types')) {
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
-  const options = '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes '
-    + '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
-  const entries = ['index.ts', 'backends/backend.ts', 'backends/registry.ts', 'backends/conformance.ts'].map((file) => join(root, 'src', file))
-  const declared = spawnSync(process.execPath, [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')], { cwd: root, stdio: 'inherit' })
+  const options =
+    '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes ' +
+    '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
+  const entries = ['index.ts', 'backends/backend.ts', 'backends/registry.ts', 'backends/conformance.ts'].map((file) =>
+    join(root, 'src', file),
+  )
+  const declared = spawnSync(
+    process.execPath,
+    [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')],
+    { cwd: root, stdio: 'inherit' },
+  )
   process.exit(declared.status ?? 1)
 }

@@ -1,5 +1,5 @@
-// Runs several built test files in this one process, one after another: each file's `import t from 'tap'` gets a subtest of
-// its own, named after the file, so that results, teardowns and limits stay the file's.
+// Runs several built test files in this one process, one after another: each file's `import t from 'tap'` gets a
+// subtest of its own, named after the file, so that results, teardowns and limits stay the file's.
 //
 //   node scripts/test-together.mjs dist/test/….test.js …
 import { register } from 'node:module'
@@ -16,13 +16,16 @@ root.setTimeout(0)
 const testOf = new Map()
 globalThis[Symbol.for('mkondo.testOf')] = testOf
 
-register('data:text/javascript,' + encodeURIComponent(`
+register(
+  'data:text/javascript,' +
+    encodeURIComponent(`
   export async function resolve(specifier, context, nextResolve) {
     if (specifier !== 'tap' || !context.parentURL?.endsWith('.test.js')) return nextResolve(specifier, context)
     const source = 'export default globalThis[Symbol.for("mkondo.testOf")].get(' + JSON.stringify(context.parentURL) + ')'
     return { url: 'data:text/javascript,' + encodeURIComponent(source), format: 'module', shortCircuit: true }
   }
-`))
+`),
+)
 
 for (const file of files) {
   const url = pathToFileURL(file).href

@@ -7,10 +7,11 @@
 //
 // Every file runs alone with `node dist/test/….test.js` too. What a file's place and name mean here:
 //   - the folders of the pure layers (TOGETHER): the files of a folder share a process, one after another;
-//   - *.spoken.test.ts: real-time calls whose result depends on recognised speech. One file at a time, at a higher priority;
+//   - *.spoken.test.ts: real-time calls whose result depends on recognised speech. One file at a time, at a higher
+//   priority;
 //   - everything else: a process of its own, JOBS at a time.
-// Ends with the line `N passed, N failed, N skipped` and exits with 0 only when nothing failed. A file that ends without a
-// result is a failure.
+// Ends with the line `N passed, N failed, N skipped` and exits with 0 only when nothing failed. A file that ends
+// without a result is a failure.
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
@@ -18,7 +19,10 @@ import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const TOGETHER = ['call', 'config', 'core', 'escalation', 'media', 'sautikit']
-/** Files beside the spoken one. Most wait for sockets, processes and clocks more than they compute: three keep two cores busy. */
+/**
+ * Files beside the spoken one. Most wait for sockets, processes and clocks more than they compute: three keep two cores
+ * busy.
+ */
 const JOBS = 3
 /** Of one subtest without a limit of its own, and of a process: a hung file is ended and is a failure. */
 const SUBTEST_TIMEOUT_S = 120
@@ -38,7 +42,10 @@ const allFiles = readdirSync('test', { recursive: true, withFileTypes: true })
   .sort()
 const built = (file) => join('dist', file.replace(/\.ts$/, '.js'))
 
-const files = wanted.length > 0 ? [...new Set(wanted.flatMap(filesOf))] : allFiles.filter((file) => file.endsWith('.slow.test.ts') === slow)
+const files =
+  wanted.length > 0
+    ? [...new Set(wanted.flatMap(filesOf))]
+    : allFiles.filter((file) => file.endsWith('.slow.test.ts') === slow)
 if (wanted.length > 0 && files.length === 1) {
   spawn(process.execPath, [built(files[0])], { stdio: 'inherit' }).once('close', (code) => process.exit(code ?? 1))
   await new Promise(() => undefined)
@@ -47,16 +54,31 @@ if (wanted.length > 0 && files.length === 1) {
 const times = existsSync(TIMES) ? JSON.parse(readFileSync(TIMES, 'utf8')) : {}
 const isTogether = (file) => !/\.(slow|spoken)\.test\.ts$/.test(file) && TOGETHER.includes(file.split('/')[1])
 const units = [
-  ...(slow || wanted.length > 0 ? [] : [{ name: 'types', command: ['npm', 'run', '-s', 'typecheck'], spoken: false, files: [] }]),
+  ...(slow || wanted.length > 0
+    ? []
+    : [{ name: 'types', command: ['npm', 'run', '-s', 'typecheck'], spoken: false, files: [] }]),
   ...TOGETHER.map((folder) => {
     const shared = files.filter((file) => isTogether(file) && file.startsWith(`test/${folder}/`))
-    return { name: `test/${folder}/ (${shared.length} files)`, command: [process.execPath, join('scripts', 'test-together.mjs'), ...shared.map(built)], spoken: false, files: shared }
+    return {
+      name: `test/${folder}/ (${shared.length} files)`,
+      command: [process.execPath, join('scripts', 'test-together.mjs'), ...shared.map(built)],
+      spoken: false,
+      files: shared,
+    }
   }).filter((unit) => unit.files.length > 0),
-  ...files.filter((file) => !isTogether(file)).map((file) => (
-    { name: file, command: [process.execPath, built(file)], spoken: /\.(slow|spoken)\.test\.ts$/.test(file), files: [file] })),
+  ...files
+    .filter((file) => !isTogether(file))
+    .map((file) => ({
+      name: file,
+      command: [process.execPath, built(file)],
+      spoken: /\.(slow|spoken)\.test\.ts$/.test(file),
+      files: [file],
+    })),
 ]
-// The longest first; before all of them those that nothing is known of: types, shared processes and long folders foremost. Seconds.
-const durationOf = ({ name, files: [file] }) => times[name] ?? (file === undefined || isTogether(file) || LONG.includes(file.split('/')[1]) ? 2000 : 1000)
+// The longest first; before all of them those that nothing is known of: types, shared processes and long folders
+// foremost. Seconds.
+const durationOf = ({ name, files: [file] }) =>
+  times[name] ?? (file === undefined || isTogether(file) || LONG.includes(file.split('/')[1]) ? 2000 : 1000)
 units.sort((a, b) => durationOf(b) - durationOf(a))
 
 const startedAt = Date.now()
@@ -95,7 +117,8 @@ function run({ command: [file, ...args], spoken }) {
     const chunks = []
     const [program, programArgs] = spoken ? [file, args] : ['nice', ['-n', '10', file, ...args]]
     const child = spawn(program, programArgs, {
-      stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TAP_TIMEOUT: String(SUBTEST_TIMEOUT_S) },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, TAP_TIMEOUT: String(SUBTEST_TIMEOUT_S) },
     })
     running.add(child)
     child.stdout.on('data', (chunk) => chunks.push(chunk))
@@ -113,7 +136,9 @@ function run({ command: [file, ...args], spoken }) {
   })
 }
 
-/** Counts a unit's asserts by the summary of tap, `# { total: 5, pass: 4, fail: 1, skip: 1 }`, and prints what failed. */
+/**
+ * Counts a unit's asserts by the summary of tap, `# { total: 5, pass: 4, fail: 1, skip: 1 }`, and prints what failed.
+ */
 function report(unit, { code, signal, seconds, text }) {
   times[unit.name] = Math.round(seconds * 10) / 10
   const summary = text.match(/^# \{ total: .*\}$/m)?.[0]
@@ -125,25 +150,39 @@ function report(unit, { code, signal, seconds, text }) {
   sum.passed += isTap ? count('pass') : Number(isWell)
   sum.failed += failed
   sum.skipped += count('skip')
-  const skipped = text.split('\n').filter((line) => /^\s*ok \d+ .*# SKIP/.test(line)).map((line) => line.trim().replace(/^ok \d+ - /, ''))
+  const skipped = text
+    .split('\n')
+    .filter((line) => /^\s*ok \d+ .*# SKIP/.test(line))
+    .map((line) => line.trim().replace(/^ok \d+ - /, ''))
   skips.push(...skipped.map((line) => `${unit.name}: ${line}`))
-  console.log(`${failed === 0 ? 'ok    ' : 'NOT OK'} ${seconds.toFixed(1).padStart(5)} s  ${unit.name}${isTap ? `  ${count('pass')}` : ''}`)
+  console.log(
+    `${failed === 0 ? 'ok    ' : 'NOT OK'} ${seconds.toFixed(1).padStart(5)} s  ${unit.name}${isTap ? `  ${count('pass')}` : ''}`,
+  )
   if (failed === 0) return
-  const names = unit.files.length > 1 ? unit.files.filter((file) => !new RegExp(`^ok \\d+ - ${file.replaceAll('.', '\\.')}`, 'm').test(text)) : [unit.name]
+  const names =
+    unit.files.length > 1
+      ? unit.files.filter((file) => !new RegExp(`^ok \\d+ - ${file.replaceAll('.', '\\.')}`, 'm').test(text))
+      : [unit.name]
   broken.push(...names)
   const end = signal === null ? `exit code ${code}` : `ended by ${signal}`
-  console.log(`--- ${names.join(', ')}: ${end}\n${unit.files.length > 1 ? partsOf(text, names) : text}\n--- end of ${names.join(', ')}`)
+  console.log(
+    `--- ${names.join(', ')}: ${end}\n${unit.files.length > 1 ? partsOf(text, names) : text}\n--- end of ${names.join(', ')}`,
+  )
 }
 
 /** The parts of a shared process's output that are of the given files; all of it when none can be told apart. */
 function partsOf(text, names) {
-  const parts = text.split(/^(?=# Subtest: )/m).filter((part) => names.some((name) => part.startsWith(`# Subtest: ${name}\n`)))
+  const parts = text
+    .split(/^(?=# Subtest: )/m)
+    .filter((part) => names.some((name) => part.startsWith(`# Subtest: ${name}\n`)))
   return parts.length === 0 ? text : parts.join('')
 }
 
 /** The test files that an argument names: a file, in test/ or built, or a folder. */
 function filesOf(name) {
-  const path = relative(root, resolve(name)).replace(/^dist\//, '').replace(/\.js$/, '.ts')
+  const path = relative(root, resolve(name))
+    .replace(/^dist\//, '')
+    .replace(/\.js$/, '.ts')
   const found = allFiles.filter((file) => file === path || file.startsWith(path + '/'))
   if (found.length > 0) return found
   console.error(`no test file ${name}; allowed: a path such as ${allFiles[0]}, or a folder of test/`)

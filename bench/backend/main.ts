@@ -25,7 +25,9 @@ interface Session {
   prefix: string
 }
 
-interface Data { readonly session: Session }
+interface Data {
+  readonly session: Session
+}
 type Socket = WebSocket<Data>
 
 const APPEND = '{"type":"input_audio_buffer.append"'
@@ -48,17 +50,36 @@ function send(ws: Socket, message: unknown): void {
 function begin(ws: Socket, session: Session): void {
   session.response = ++session.responses
   const id = `resp_${session.response}`
-  const item = { id: `item_${session.response}`, object: 'realtime.item', type: 'message', status: 'in_progress', role: 'assistant', content: [] }
-  send(ws, { type: 'response.created', event_id: `event_c${session.response}`, response: { id, object: 'realtime.response', status: 'in_progress', output: [] } })
-  send(ws, { type: 'response.output_item.added', event_id: `event_i${session.response}`, response_id: id, output_index: 0, item })
-  session.prefix = `{"type":"response.output_audio.delta","event_id":"event_a","response_id":"${id}","item_id":"${item.id}",`
-    + '"output_index":0,"content_index":0,"delta":"'
+  const item = {
+    id: `item_${session.response}`,
+    object: 'realtime.item',
+    type: 'message',
+    status: 'in_progress',
+    role: 'assistant',
+    content: [],
+  }
+  send(ws, {
+    type: 'response.created',
+    event_id: `event_c${session.response}`,
+    response: { id, object: 'realtime.response', status: 'in_progress', output: [] },
+  })
+  send(ws, {
+    type: 'response.output_item.added',
+    event_id: `event_i${session.response}`,
+    response_id: id,
+    output_index: 0,
+    item,
+  })
+  session.prefix =
+    `{"type":"response.output_audio.delta","event_id":"event_a","response_id":"${id}","item_id":"${item.id}",` +
+    '"output_index":0,"content_index":0,"delta":"'
   lead(ws, session)
 }
 
 /** Silence before the first audio of a response. */
 function lead(ws: Socket, session: Session): void {
-  if (session.charsPerMs === PCM_CHARS_PER_MS && leadAudio !== '') ws.send(`${session.prefix}${leadAudio}"}`, false, false)
+  if (session.charsPerMs === PCM_CHARS_PER_MS && leadAudio !== '')
+    ws.send(`${session.prefix}${leadAudio}"}`, false, false)
 }
 
 function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'completed'): void {
@@ -82,7 +103,8 @@ function hear(ws: Socket, session: Session, text: string): void {
   if (appendsByMs.size < 1000) appendsByMs.set(key, (appendsByMs.get(key) ?? 0) + 1)
   if (session.response === 0) {
     // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
-    if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = performance.now() + SETTLE_MS
+    if (session.responses === 0 && session.quietUntilMs === Infinity)
+      session.quietUntilMs = performance.now() + SETTLE_MS
     if (performance.now() < session.quietUntilMs) return
     begin(ws, session)
   } else if (session.paused) {
@@ -94,7 +116,9 @@ function hear(ws: Socket, session: Session, text: string): void {
 }
 
 interface SessionUpdate {
-  readonly session?: { readonly audio?: { readonly output?: { readonly format?: { readonly type?: string } | string } } }
+  readonly session?: {
+    readonly audio?: { readonly output?: { readonly format?: { readonly type?: string } | string } }
+  }
 }
 
 function control(ws: Socket, session: Session, message: { readonly type?: string } & SessionUpdate): void {
@@ -102,15 +126,26 @@ function control(ws: Socket, session: Session, message: { readonly type?: string
     case 'session.update': {
       const format = message.session?.audio?.output?.format
       const type = typeof format === 'string' ? format : format?.type
-      if (type !== undefined) session.charsPerMs = type.includes('pcmu') || type.includes('ulaw') ? MULAW_CHARS_PER_MS : PCM_CHARS_PER_MS
-      return send(ws, { type: 'session.updated', event_id: 'event_u', session: { id: 'sess_bench', object: 'realtime.session', ...message.session } })
+      if (type !== undefined)
+        session.charsPerMs = type.includes('pcmu') || type.includes('ulaw') ? MULAW_CHARS_PER_MS : PCM_CHARS_PER_MS
+      return send(ws, {
+        type: 'session.updated',
+        event_id: 'event_u',
+        session: { id: 'sess_bench', object: 'realtime.session', ...message.session },
+      })
     }
     case 'response.cancel':
       facts.cancels++
       return endResponse(ws, session, 'cancelled')
     case 'conversation.item.truncate':
       facts.truncates++
-      return send(ws, { type: 'conversation.item.truncated', event_id: 'event_t', item_id: 'item', content_index: 0, audio_end_ms: 0 })
+      return send(ws, {
+        type: 'conversation.item.truncated',
+        event_id: 'event_t',
+        item_id: 'item',
+        content_index: 0,
+        audio_end_ms: 0,
+      })
     case 'input_audio_buffer.clear':
       return send(ws, { type: 'input_audio_buffer.cleared', event_id: 'event_b' })
     // The response begins with the first audio, not when it is asked for: there is nothing to say back before.
@@ -125,39 +160,53 @@ function control(ws: Socket, session: Session, message: { readonly type?: string
 }
 
 const sockets = new Set<Socket>()
-const app = options.tls === null ? App() : SSLApp({ key_file_name: options.tls.keyFile, cert_file_name: options.tls.certFile })
-app.ws<Data>('/*', {
-  maxPayloadLength: 1024 * 1024,
-  maxBackpressure: 4 * 1024 * 1024,
-  idleTimeout: 0,
-  upgrade: (res, req, context) => {
-    if (sockets.size >= SESSIONS_MAX) {
-      res.writeStatus('503 Service Unavailable').end()
-      return
-    }
-    const session: Session = { response: 0, responses: 0, quietUntilMs: Infinity, paused: false, charsPerMs: PCM_CHARS_PER_MS, prefix: '' }
-    // The peers offer subprotocols that carry the key; the first offered is as good as any.
-    const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''
-    res.upgrade<Data>({ session }, req.getHeader('sec-websocket-key'), offered, '', context)
-  },
-  open: (ws) => {
-    sockets.add(ws)
-    facts.sessions++
-    send(ws, { type: 'session.created', event_id: 'event_s', session: { id: `sess_${facts.sessions}`, object: 'realtime.session', type: 'realtime' } })
-  },
-  message: (ws, message) => {
-    const { session } = ws.getUserData()
-    const text = Buffer.from(message).toString('latin1')
-    if (text.startsWith(APPEND) && text.includes(AUDIO)) hear(ws, session, text)
-    else control(ws, session, JSON.parse(Buffer.from(message).toString('utf8')) as { type?: string })
-  },
-  close: (ws) => {
-    sockets.delete(ws)
-  },
-}).listen('127.0.0.1', 0, (listener) => {
-  if (listener === false) throw new Error('the stand-in backend cannot listen on loopback')
-  tellParent({ type: 'ready', port: us_socket_local_port(listener) } satisfies FromBackend)
-})
+const app =
+  options.tls === null ? App() : SSLApp({ key_file_name: options.tls.keyFile, cert_file_name: options.tls.certFile })
+app
+  .ws<Data>('/*', {
+    maxPayloadLength: 1024 * 1024,
+    maxBackpressure: 4 * 1024 * 1024,
+    idleTimeout: 0,
+    upgrade: (res, req, context) => {
+      if (sockets.size >= SESSIONS_MAX) {
+        res.writeStatus('503 Service Unavailable').end()
+        return
+      }
+      const session: Session = {
+        response: 0,
+        responses: 0,
+        quietUntilMs: Infinity,
+        paused: false,
+        charsPerMs: PCM_CHARS_PER_MS,
+        prefix: '',
+      }
+      // The peers offer subprotocols that carry the key; the first offered is as good as any.
+      const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''
+      res.upgrade<Data>({ session }, req.getHeader('sec-websocket-key'), offered, '', context)
+    },
+    open: (ws) => {
+      sockets.add(ws)
+      facts.sessions++
+      send(ws, {
+        type: 'session.created',
+        event_id: 'event_s',
+        session: { id: `sess_${facts.sessions}`, object: 'realtime.session', type: 'realtime' },
+      })
+    },
+    message: (ws, message) => {
+      const { session } = ws.getUserData()
+      const text = Buffer.from(message).toString('latin1')
+      if (text.startsWith(APPEND) && text.includes(AUDIO)) hear(ws, session, text)
+      else control(ws, session, JSON.parse(Buffer.from(message).toString('utf8')) as { type?: string })
+    },
+    close: (ws) => {
+      sockets.delete(ws)
+    },
+  })
+  .listen('127.0.0.1', 0, (listener) => {
+    if (listener === false) throw new Error('the stand-in backend cannot listen on loopback')
+    tellParent({ type: 'ready', port: us_socket_local_port(listener) } satisfies FromBackend)
+  })
 
 process.on('message', (message: ToBackend) => {
   if (message.type === 'stop') process.exit(0)

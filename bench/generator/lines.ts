@@ -70,9 +70,13 @@ class TwilioLine implements Line {
     const bytes = Buffer.alloc(samples.length)
     encodeMuLaw(samples, bytes)
     const payload = bytes.toString('base64')
-    return maskedFrame(OPCODE.text, Buffer.from(
-      `{"event":"media","media":{"timestamp":"${'0'.repeat(TIMESTAMP_DIGITS)}","track":"inbound","chunk":"1",`
-      + `"payload":"${payload}"},"streamSid":"${call}"}`))
+    return maskedFrame(
+      OPCODE.text,
+      Buffer.from(
+        `{"event":"media","media":{"timestamp":"${'0'.repeat(TIMESTAMP_DIGITS)}","track":"inbound","chunk":"1",` +
+          `"payload":"${payload}"},"streamSid":"${call}"}`,
+      ),
+    )
   }
 
   number(frame: Buffer, number: number): void {
@@ -87,8 +91,16 @@ class TwilioLine implements Line {
     return [
       { event: 'connected', protocol: 'Call', version: '1.0.0' },
       {
-        event: 'start', sequenceNumber: '1', streamSid: call,
-        start: { streamSid: call, accountSid: 'AC0', callSid: call, tracks: ['inbound'], mediaFormat: { encoding: 'audio/x-mulaw', sampleRate: 8000, channels: 1 } },
+        event: 'start',
+        sequenceNumber: '1',
+        streamSid: call,
+        start: {
+          streamSid: call,
+          accountSid: 'AC0',
+          callSid: call,
+          tracks: ['inbound'],
+          mediaFormat: { encoding: 'audio/x-mulaw', sampleRate: 8000, channels: 1 },
+        },
       },
     ].map((message) => maskedFrame(OPCODE.text, Buffer.from(JSON.stringify(message))))
   }
@@ -129,7 +141,9 @@ export function maskedFrame(opcode: Opcode, payload: Uint8Array): Buffer {
   frame[0] = 0x80 | opcode
   frame[1] = 0x80 | (long ? 126 : payload.length)
   if (long) frame.writeUInt16BE(payload.length, 2)
-  MASK.forEach((key, i) => { frame[header - 4 + i] = key })
+  MASK.forEach((key, i) => {
+    frame[header - 4 + i] = key
+  })
   for (let i = 0; i < payload.length; i++) frame[header + i] = (payload[i] as number) ^ (MASK[i & 3] as number)
   return frame
 }

@@ -31,7 +31,10 @@ const shared: SharedByCallers = {
   tone,
   marker: toneFrame(line.rateHz, MARKER_HZ),
   lateness: newHistogram(),
-  speech: options.level === 'L3' ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech')) : [],
+  speech:
+    options.level === 'L3'
+      ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech'))
+      : [],
   talk: options.level === 'L2-prod' ? await talkFrames(line.rateHz, tone) : [],
   audio: {
     rateHz: line.rateHz,
@@ -66,7 +69,12 @@ async function open(wanted: number): Promise<void> {
 
 async function openOne(index: number): Promise<void> {
   const callSid = `HD_bench_${process.pid}_${index}`
-  const caller = new Caller(shared, callSid, index, options.level === 'L3' ? new Interruptions(options.seed + index) : null)
+  const caller = new Caller(
+    shared,
+    callSid,
+    index,
+    options.level === 'L3' ? new Interruptions(options.seed + index) : null,
+  )
   let port = options.port
   let target = `/audio?call=${callSid}`
   if (options.opening === 'webhook') {

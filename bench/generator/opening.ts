@@ -19,7 +19,13 @@ export function freshConnections(): void {
 /** Where a call's audio goes, asked for as the carrier does: the webhook of a ringing call and its XML. */
 export async function askForStream(port: number, callSid: string): Promise<URL> {
   const body = new URLSearchParams({
-    sessionId: callSid, callSid, from: '+254700000001', to: '+254709000000', direction: 'inbound', callSessionState: 'Ringing', isActive: '1',
+    sessionId: callSid,
+    callSid,
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound',
+    callSessionState: 'Ringing',
+    isActive: '1',
   }).toString()
   const xml = await post(port, '/voice/bench', body)
   const stream = /<Stream\b[^>]*\burl="([^"]+)"/.exec(xml)?.[1]
@@ -31,21 +37,29 @@ export async function askForStream(port: number, callSid: string): Promise<URL> 
 
 function post(port: number, path: string, body: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const sent = request({
-      agent, host: '127.0.0.1', port, path, method: 'POST', timeout: ANSWER_TIMEOUT_MS,
-      headers: { 'content-type': 'application/x-www-form-urlencoded', 'content-length': Buffer.byteLength(body) },
-    }, (answer) => {
-      let text = ''
-      answer.setEncoding('utf8')
-      answer.on('data', (chunk: string) => {
-        text = (text + chunk).slice(0, ANSWER_CHARS_MAX)
-      })
-      answer.on('error', reject)
-      answer.on('end', () => {
-        if (answer.statusCode === 200) resolve(text)
-        else reject(new Error(`the webhook was answered with ${answer.statusCode}`))
-      })
-    })
+    const sent = request(
+      {
+        agent,
+        host: '127.0.0.1',
+        port,
+        path,
+        method: 'POST',
+        timeout: ANSWER_TIMEOUT_MS,
+        headers: { 'content-type': 'application/x-www-form-urlencoded', 'content-length': Buffer.byteLength(body) },
+      },
+      (answer) => {
+        let text = ''
+        answer.setEncoding('utf8')
+        answer.on('data', (chunk: string) => {
+          text = (text + chunk).slice(0, ANSWER_CHARS_MAX)
+        })
+        answer.on('error', reject)
+        answer.on('end', () => {
+          if (answer.statusCode === 200) resolve(text)
+          else reject(new Error(`the webhook was answered with ${answer.statusCode}`))
+        })
+      },
+    )
     sent.on('timeout', () => sent.destroy(new Error(`no answer to the webhook within ${ANSWER_TIMEOUT_MS} ms`)))
     sent.on('error', reject)
     sent.end(body)
@@ -56,10 +70,14 @@ function post(port: number, path: string, body: string): Promise<string> {
 const readBuffer = Buffer.allocUnsafe(256 * 1024)
 
 /** One opened audio socket; from the upgrade on its bytes go to `onBytes`, valid only during the call. */
-export function openSocket(port: number, target: string, handlers: {
-  readonly onBytes: (bytes: Buffer) => void
-  readonly onClose: () => void
-}): Promise<Socket> {
+export function openSocket(
+  port: number,
+  target: string,
+  handlers: {
+    readonly onBytes: (bytes: Buffer) => void
+    readonly onClose: () => void
+  },
+): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const key = randomBytes(16).toString('base64')
     let head: Buffer | null = Buffer.alloc(0)
@@ -69,7 +87,9 @@ export function openSocket(port: number, target: string, handlers: {
       socket.destroy()
     }
     const socket = connect({
-      host: '127.0.0.1', port, noDelay: true,
+      host: '127.0.0.1',
+      port,
+      noDelay: true,
       onread: {
         buffer: readBuffer,
         callback: (count) => {
@@ -107,17 +127,28 @@ export function openSocket(port: number, target: string, handlers: {
       if (head === null) handlers.onClose()
       else reject(failure ?? new Error('the server closed the connection during the handshake'))
     })
-    socket.write([
-      `GET ${target} HTTP/1.1`, `Host: 127.0.0.1:${port}`, 'Upgrade: websocket', 'Connection: Upgrade',
-      `Sec-WebSocket-Key: ${key}`, 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Protocol: ${SUBPROTOCOL}`, '', '',
-    ].join('\r\n'))
+    socket.write(
+      [
+        `GET ${target} HTTP/1.1`,
+        `Host: 127.0.0.1:${port}`,
+        'Upgrade: websocket',
+        'Connection: Upgrade',
+        `Sec-WebSocket-Key: ${key}`,
+        'Sec-WebSocket-Version: 13',
+        `Sec-WebSocket-Protocol: ${SUBPROTOCOL}`,
+        '',
+        '',
+      ].join('\r\n'),
+    )
   })
 }
 
 function whatIsWrong(head: string, key: string): string | null {
   const status = /^HTTP\/1\.1 (\d{3})/.exec(head)?.[1]
   if (status !== '101') return `the upgrade was answered with ${status ?? 'something that is not HTTP'}`
-  const accept = createHash('sha1').update(key + ACCEPT_GUID).digest('base64')
+  const accept = createHash('sha1')
+    .update(key + ACCEPT_GUID)
+    .digest('base64')
   return head.includes(accept) ? null : 'Sec-WebSocket-Accept is wrong'
 }
 

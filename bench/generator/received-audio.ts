@@ -28,9 +28,20 @@ export interface AudioCounts {
 
 export function newAudioCounts(): AudioCounts {
   return {
-    windowStartMs: Infinity, windowEndMs: Infinity, framesReceived: 0, framesLost: 0, framesAdded: 0, markersSeen: 0,
-    gapsUnasked: 0, blocksPoor: 0, snrsDb: [],
-    added: newHistogram(), whole: newHistogram(), gaps: newHistogram(), stops: newHistogram(), held: newHistogram(),
+    windowStartMs: Infinity,
+    windowEndMs: Infinity,
+    framesReceived: 0,
+    framesLost: 0,
+    framesAdded: 0,
+    markersSeen: 0,
+    gapsUnasked: 0,
+    blocksPoor: 0,
+    snrsDb: [],
+    added: newHistogram(),
+    whole: newHistogram(),
+    gaps: newHistogram(),
+    stops: newHistogram(),
+    held: newHistogram(),
     bargeIns: { tried: 0, stopped: 0, cleared: 0, resumed: 0 },
   }
 }

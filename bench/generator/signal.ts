@@ -34,18 +34,24 @@ const WORDS = 'No, no, wait, wait a moment please.'
  * Words of a caller, from the first voiced sample on, cut to `ms`: real speech, because a voice detector that is worth
  * its name takes nothing else for it. The same samples each time.
  */
-export async function speechFrames(rateHz: LegRateHz, ms: number, words = WORDS, speechPeak = SPEECH_PEAK): Promise<Int16Array[]> {
+export async function speechFrames(
+  rateHz: LegRateHz,
+  ms: number,
+  words = WORDS,
+  speechPeak = SPEECH_PEAK,
+): Promise<Int16Array[]> {
   const spoken = speakAs(await loadFlite(), words, 'rms', rateHz)
   const { from } = voicedExtent(spoken, rateHz)
   const peak = spoken.reduce((most, sample) => Math.max(most, Math.abs(sample)), 1)
   const frame = frameSamples(rateHz)
   return Array.from({ length: Math.floor(ms / FRAME_MS) }, (_, f) =>
-    Int16Array.from({ length: frame }, (_, i) => Math.round(((spoken[from + f * frame + i] ?? 0) / peak) * speechPeak)))
+    Int16Array.from({ length: frame }, (_, i) => Math.round(((spoken[from + f * frame + i] ?? 0) / peak) * speechPeak)),
+  )
 }
 
 /**
- * When callers of L2-prod speak: 2 s of every 5, which is 40 % of the time. The first second is theirs to connect in. Callers differ by
- * `offsetFrames`, so that at any moment 40 % of them speak.
+ * When callers of L2-prod speak: 2 s of every 5, which is 40 % of the time. The first second is theirs to connect in.
+ * Callers differ by `offsetFrames`, so that at any moment 40 % of them speak.
  */
 const TALK_EVERY_FRAMES = 250
 export const TALK_FRAMES = 100
@@ -61,8 +67,8 @@ export function talkFrame(index: number, caller: number): number {
 }
 
 /**
- * Speech of level `TALK_PEAK` on top of the tone: the tone is the noise of the line, and keeps a block that falls between two
- * words from being taken for silence.
+ * Speech of level `TALK_PEAK` on top of the tone: the tone is the noise of the line, and keeps a block that falls
+ * between two words from being taken for silence.
  */
 export async function talkFrames(rateHz: LegRateHz, tone: Int16Array): Promise<Int16Array[]> {
   const frames = await speechFrames(rateHz, TALK_FRAMES * FRAME_MS, TALK_WORDS, TALK_PEAK)
@@ -99,7 +105,9 @@ export function hear(samples: Int16Array, at: number, rateHz: LegRateHz): Heard 
   // The residue of the fit, of the power that it fits.
   if (neighbours - (product * product) / power > IMPURE_SHARE * 4 * power) return 'other'
   const cosine = product / (2 * power)
-  return Math.abs(cosine - cosineOf(TONE_HZ, rateHz)) < Math.abs(cosine - cosineOf(MARKER_HZ, rateHz)) ? 'tone' : 'marker'
+  return Math.abs(cosine - cosineOf(TONE_HZ, rateHz)) < Math.abs(cosine - cosineOf(MARKER_HZ, rateHz))
+    ? 'tone'
+    : 'marker'
 }
 
 function cosineOf(hz: number, rateHz: LegRateHz): number {

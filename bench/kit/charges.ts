@@ -2,9 +2,9 @@ import { Worker } from 'node:worker_threads'
 import { seededRandom } from '../../src/simulator/random.js'
 
 /**
- * What the machine itself charges for what a gateway does thousands of times a second: falling asleep, being woken, and reading memory that
- * is in no cache. One virtual machine was seen to charge 33 and 70 µs for the same sleep within two hours; the figures of a run move with
- * these, and mean little beside those of another machine without them.
+ * What the machine itself charges for what a gateway does thousands of times a second: falling asleep, being woken, and
+ * reading memory that is in no cache. One virtual machine was seen to charge 33 and 70 µs for the same sleep within two
+ * hours; the figures of a run move with these, and mean little beside those of another machine without them.
  */
 export interface MachineCharges {
   /** Processor time of a thread that sleeps for 1 ms, in µs a sleep. */
@@ -80,7 +80,8 @@ function coldRead(): number {
     order[i] = order[j] as number
     order[j] = kept
   }
-  for (let i = 0; i < LINES; i++) words[(order[i] as number) * LINE_WORDS] = (order[(i + 1) % LINES] as number) * LINE_WORDS
+  for (let i = 0; i < LINES; i++)
+    words[(order[i] as number) * LINE_WORDS] = (order[(i + 1) % LINES] as number) * LINE_WORDS
   const walk = (reads: number, at: number): number => {
     for (let i = 0; i < reads; i++) at = words[at] as number
     return at

@@ -8,7 +8,12 @@ const HIGHEST_US = 60_000_000
 
 /** A histogram of microseconds with three significant digits. */
 export function newHistogram(): Histogram {
-  return hdr.build({ lowestDiscernibleValue: 1, highestTrackableValue: HIGHEST_US, numberOfSignificantValueDigits: 3, useWebAssembly: false })
+  return hdr.build({
+    lowestDiscernibleValue: 1,
+    highestTrackableValue: HIGHEST_US,
+    numberOfSignificantValueDigits: 3,
+    useWebAssembly: false,
+  })
 }
 
 /** Records milliseconds; below a microsecond counts as one, above a minute as a minute. */
@@ -45,5 +50,12 @@ export interface Percentiles {
 export function percentilesMs(histogram: Histogram): Percentiles | null {
   if (histogram.totalCount === 0) return null
   const at = (percent: number): number => histogram.getValueAtPercentile(percent) / 1000
-  return { count: histogram.totalCount, p50: at(50), p95: at(95), p99: at(99), p999: at(99.9), max: histogram.maxValue / 1000 }
+  return {
+    count: histogram.totalCount,
+    p50: at(50),
+    p95: at(95),
+    p99: at(99),
+    p999: at(99.9),
+    max: histogram.maxValue / 1000,
+  }
 }

@@ -31,15 +31,31 @@ export async function provenance(command: string): Promise<Provenance> {
     command,
     commit: commit(),
     machine: {
-      os: `${type()} ${kernel()}`, cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: availableParallelism(),
-      memoryGib: Math.round(totalmem() / 2 ** 30), loadAtStart: Math.round((loadavg()[0] ?? 0) * 100) / 100,
+      os: `${type()} ${kernel()}`,
+      cpu: cpus()[0]?.model.trim() ?? 'unknown',
+      cores: availableParallelism(),
+      memoryGib: Math.round(totalmem() / 2 ** 30),
+      loadAtStart: Math.round((loadavg()[0] ?? 0) * 100) / 100,
       charges: await machineCharges(),
     },
     versions: {
-      mkondo: packageVersion(), node: process.versions.node, v8: process.versions.v8,
-      ...packages(join(packageRoot(), 'package.json'), ['uWebSockets.js', 'ws', 'piscina', '@alexanderolsen/libsamplerate-js', 'bufferutil']),
+      mkondo: packageVersion(),
+      node: process.versions.node,
+      v8: process.versions.v8,
+      ...packages(join(packageRoot(), 'package.json'), [
+        'uWebSockets.js',
+        'ws',
+        'piscina',
+        '@alexanderolsen/libsamplerate-js',
+        'bufferutil',
+      ]),
       ...packages(join(packageRoot(), 'bench/peers/package.json'), [
-        'fastify', '@fastify/websocket', '@openai/agents', '@openai/agents-extensions', '@livekit/rtc-node', '@livekit/agents-plugin-silero',
+        'fastify',
+        '@fastify/websocket',
+        '@openai/agents',
+        '@openai/agents-extensions',
+        '@livekit/rtc-node',
+        '@livekit/agents-plugin-silero',
       ]),
     },
   }
@@ -55,8 +71,12 @@ function kernel(): string {
 
 function commit(): string {
   try {
-    const git = (...args: string[]): string => execFileSync('git', args, { cwd: packageRoot(), encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
-    return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : ' (changed)')
+    const git = (...args: string[]): string =>
+      execFileSync('git', args, { cwd: packageRoot(), encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    return (
+      git('rev-parse', '--short=12', 'HEAD') +
+      (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : ' (changed)')
+    )
   } catch {
     // An installed package has no history.
     return 'unknown'
@@ -70,7 +90,9 @@ function packages(from: string, names: readonly string[]): Record<string, string
   for (const name of names) {
     for (const folder of folders) {
       try {
-        found[name] = (JSON.parse(readFileSync(join(folder, name, 'package.json'), 'utf8')) as { version: string }).version
+        found[name] = (
+          JSON.parse(readFileSync(join(folder, name, 'package.json'), 'utf8')) as { version: string }
+        ).version
         break
       } catch {
         // Not in this folder.

@@ -33,8 +33,15 @@ export class Child<To, From extends { readonly type: string }> {
     this.name = options.name
     const bound = options.cpus ?? null
     this.#process = fork(options.file, [], {
-      env: { ...process.env, ...options.environment, [options.variable]: JSON.stringify(options.options), NODE_ENV: 'production' },
-      ...(bound === null ? { execArgv: options.exposeGc === true ? ['--expose-gc'] : [] } : { execPath: 'taskset', execArgv: ['-c', bound, process.execPath] }),
+      env: {
+        ...process.env,
+        ...options.environment,
+        [options.variable]: JSON.stringify(options.options),
+        NODE_ENV: 'production',
+      },
+      ...(bound === null
+        ? { execArgv: options.exposeGc === true ? ['--expose-gc'] : [] }
+        : { execPath: 'taskset', execArgv: ['-c', bound, process.execPath] }),
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'json',
     })
@@ -44,8 +51,13 @@ export class Child<To, From extends { readonly type: string }> {
     })
     this.#process.on('message', (message) => this.#received(message as From))
     this.#process.on('error', (error) => this.#end(error))
-    this.#process.on('exit', (code, signal) => this.#end(new Error(
-      `${this.name} ended with ${signal ?? `code ${code}`}${this.#stderr === '' ? '' : `:\n${this.#stderr.trim()}`}`)))
+    this.#process.on('exit', (code, signal) =>
+      this.#end(
+        new Error(
+          `${this.name} ended with ${signal ?? `code ${code}`}${this.#stderr === '' ? '' : `:\n${this.#stderr.trim()}`}`,
+        ),
+      ),
+    )
   }
 
   /** The last words on its standard error. */
@@ -66,7 +78,10 @@ export class Child<To, From extends { readonly type: string }> {
     }
     if (this.#ended !== null) return Promise.reject(this.#ended)
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => settle(() => reject(new Error(`${this.name} said no "${type}" within ${timeoutMs} ms`))), timeoutMs)
+      const timer = setTimeout(
+        () => settle(() => reject(new Error(`${this.name} said no "${type}" within ${timeoutMs} ms`))),
+        timeoutMs,
+      )
       const settle = (done: () => void): void => {
         clearTimeout(timer)
         this.#waiting.delete(type)
@@ -172,7 +187,9 @@ function threadMs(folder: string): number | null {
     const ran = Number(readFileSync(`${folder}/schedstat`, 'latin1').split(' ')[0])
     if (ran > 0) return ran / 1e6
     // After the command's name, which may hold anything, fields 14 and 15 are user and system time.
-    const fields = readFileSync(`${folder}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ')
+    const fields = readFileSync(`${folder}/stat`, 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ')
     return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_S
   } catch {
     // The thread ended between listing and reading.
@@ -190,10 +207,16 @@ export interface CpuShare {
 
 export function cpuBetween(pid: number, from: CpuTime, to: CpuTime): CpuShare {
   const wallMs = to.atMs - from.atMs
-  const used = [...to.threads].map(([thread, ms]) => ({ thread, cores: Math.max(0, ms - (from.threads.get(thread) ?? 0)) / wallMs }))
+  const used = [...to.threads].map(([thread, ms]) => ({
+    thread,
+    cores: Math.max(0, ms - (from.threads.get(thread) ?? 0)) / wallMs,
+  }))
   return {
     cores: used.reduce((sum, { cores }) => sum + cores, 0),
     mainCores: used.find(({ thread }) => thread === pid)?.cores ?? 0,
-    otherCores: used.filter(({ thread, cores }) => thread !== pid && cores > 0.01).map(({ cores }) => cores).toSorted((a, b) => b - a),
+    otherCores: used
+      .filter(({ thread, cores }) => thread !== pid && cores > 0.01)
+      .map(({ cores }) => cores)
+      .toSorted((a, b) => b - a),
   }
 }

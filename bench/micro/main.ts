@@ -5,7 +5,10 @@ import type { Stage } from './stages.js'
 
 /** Times the hot stages, in a process of its own so that nothing else has shaped the code or the heap. */
 
-export interface MicroOptions { readonly rounds: number; readonly roundMs: number }
+export interface MicroOptions {
+  readonly rounds: number
+  readonly roundMs: number
+}
 
 /** Microseconds for one call's frame, by round. */
 export interface MicroTimes {
@@ -14,7 +17,10 @@ export interface MicroTimes {
   readonly heapBytesPerFrame: number | null
 }
 
-export interface FromMicro { readonly type: 'micro'; readonly times: readonly MicroTimes[] }
+export interface FromMicro {
+  readonly type: 'micro'
+  readonly times: readonly MicroTimes[]
+}
 
 const WARM_UP_FRAMES = 300
 const HEAP_FRAMES = 30
@@ -29,8 +35,12 @@ for (const stage of stages) for (let i = 0; i < WARM_UP_FRAMES; i++) stage.frame
 for (let round = 0; round < rounds; round++) {
   for (const stage of stages) times.set(stage.name, [...(times.get(stage.name) ?? []), timeOf(stage)])
 }
-const alone = stages.map((stage) => ({ name: stage.name, us: times.get(stage.name) ?? [], heapBytesPerFrame: heapOf(stage) }))
-tellParent({ type: 'micro', times: [...alone, ...await socketTimes(options)] } satisfies FromMicro)
+const alone = stages.map((stage) => ({
+  name: stage.name,
+  us: times.get(stage.name) ?? [],
+  heapBytesPerFrame: heapOf(stage),
+}))
+tellParent({ type: 'micro', times: [...alone, ...(await socketTimes(options))] } satisfies FromMicro)
 
 /** CPU time and not the clock's: another process that takes the core is no cost of the stage. */
 function timeOf(stage: Stage): number {
@@ -57,5 +67,5 @@ function heapOf(stage: Stage): number | null {
     const bytes = process.memoryUsage().heapUsed - before
     if (bytes >= 0) tries.push(bytes / (HEAP_FRAMES * STAGE_CALLS))
   }
-  return tries.length === 0 ? null : tries.toSorted((a, b) => a - b)[tries.length >> 1] ?? null
+  return tries.length === 0 ? null : (tries.toSorted((a, b) => a - b)[tries.length >> 1] ?? null)
 }

@@ -8,23 +8,42 @@ import type { MicroResult } from '../results.js'
 import type { FromMicro, MicroOptions, MicroTimes } from './main.js'
 
 /** What others offer for the work of a stage, each in a process of its own. */
-const PEERS: readonly { readonly name: string; readonly file: string; readonly needs: string; readonly quick: boolean }[] = [
-  { name: 'libsamplerate, an instance per stream', file: 'libsamplerate-mono.mjs', needs: '@alexanderolsen/libsamplerate-js', quick: true },
+const PEERS: readonly {
+  readonly name: string
+  readonly file: string
+  readonly needs: string
+  readonly quick: boolean
+}[] = [
+  {
+    name: 'libsamplerate, an instance per stream',
+    file: 'libsamplerate-mono.mjs',
+    needs: '@alexanderolsen/libsamplerate-js',
+    quick: true,
+  },
   { name: 'LiveKit AudioResampler', file: 'livekit-resampler.mjs', needs: '@livekit/rtc-node', quick: true },
   { name: 'LiveKit Silero VAD', file: 'silero-vad.mjs', needs: '@livekit/agents-plugin-silero', quick: false },
 ]
 const TIMEOUT_MS = 120_000
 
-export async function runMicro(quick: boolean, say: (line: string) => void): Promise<{
-  readonly results: MicroResult[]; readonly skipped: { readonly name: string; readonly why: string }[]
+export async function runMicro(
+  quick: boolean,
+  say: (line: string) => void,
+): Promise<{
+  readonly results: MicroResult[]
+  readonly skipped: { readonly name: string; readonly why: string }[]
 }> {
   const options: MicroOptions = quick ? { rounds: 5, roundMs: 60 } : { rounds: 15, roundMs: 200 }
   const skipped: { name: string; why: string }[] = []
   say('the hot stages alone')
-  const results = (await timesOf('the stages', fileURLToPath(new URL('./main.js', import.meta.url)), options)).map((times) => resultOf(times, false))
+  const results = (await timesOf('the stages', fileURLToPath(new URL('./main.js', import.meta.url)), options)).map(
+    (times) => resultOf(times, false),
+  )
   for (const peer of PEERS) {
-    const installed = ['bench/peers/node_modules', 'node_modules'].some((folder) => existsSync(join(packageRoot(), folder, peer.needs, 'package.json')))
-    if (!installed) skipped.push({ name: peer.name, why: `${peer.needs} is not installed; node bench/peers/install.mjs does it` })
+    const installed = ['bench/peers/node_modules', 'node_modules'].some((folder) =>
+      existsSync(join(packageRoot(), folder, peer.needs, 'package.json')),
+    )
+    if (!installed)
+      skipped.push({ name: peer.name, why: `${peer.needs} is not installed; node bench/peers/install.mjs does it` })
     else if (quick && !peer.quick) skipped.push({ name: peer.name, why: 'not part of a quick run' })
     if (!installed || (quick && !peer.quick)) continue
     say(`  ${peer.name}`)
@@ -51,7 +70,13 @@ function resultOf({ name, us, heapBytesPerFrame }: MicroTimes, peer: boolean): M
   const sorted = us.toSorted((a, b) => a - b)
   const usP50 = sorted[sorted.length >> 1] ?? NaN
   return {
-    name, unit: 'us per call and 20 ms frame', usP50, usMin: sorted[0] ?? NaN, usMax: sorted.at(-1) ?? NaN,
-    framesPerSecondPerCore: 1e6 / usP50, heapBytesPerFrame, peer,
+    name,
+    unit: 'us per call and 20 ms frame',
+    usP50,
+    usMin: sorted[0] ?? NaN,
+    usMax: sorted.at(-1) ?? NaN,
+    framesPerSecondPerCore: 1e6 / usP50,
+    heapBytesPerFrame,
+    peer,
   }
 }

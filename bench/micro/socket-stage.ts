@@ -18,17 +18,36 @@ const WARM_UP_TICKS = 150
 const CONNECT_MS_MAX = 10_000
 
 const session: BackendSession = {
-  callSid: 'bench', agent: 'bench', from: '', to: '', instructions: 'Say back what you hear.', greeting: null, tools: [], language: 'en',
-  voice: null, history: [], toolLedger: [], offline: null, resume: null,
+  callSid: 'bench',
+  agent: 'bench',
+  from: '',
+  to: '',
+  instructions: 'Say back what you hear.',
+  greeting: null,
+  tools: [],
+  language: 'en',
+  voice: null,
+  history: [],
+  toolLedger: [],
+  offline: null,
+  resume: null,
 }
 
 /** Microseconds or bytes, for one frame of one call. */
-interface Cost { readonly out: number; readonly in: number }
+interface Cost {
+  readonly out: number
+  readonly in: number
+}
 
-/** What a caller's frame costs on its way to a realtime service, and the answer's on its way back: socket, kernel, JSON and base64. */
+/**
+ * What a caller's frame costs on its way to a realtime service, and the answer's on its way back: socket, kernel, JSON
+ * and base64.
+ */
 export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<readonly MicroTimes[]> {
   const service = new Child<ToBackend, FromBackend>({
-    name: 'stand-in backend', file: fileURLToPath(new URL('../backend/main.js', import.meta.url)), variable: 'BENCH_BACKEND',
+    name: 'stand-in backend',
+    file: fileURLToPath(new URL('../backend/main.js', import.meta.url)),
+    variable: 'BENCH_BACKEND',
     options: { leadMs: 0, thinkMs: 0, tls: null, oneResponse: false },
   })
   const opened: OpenAiRealtimeBackend[] = []
@@ -43,7 +62,10 @@ export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<re
     }
     for (let i = 0; i < CALLS; i++) {
       const backend = new OpenAiRealtimeBackend(sink, {
-        apiKey: null, model: 'stand-in', baseUrl: `http://127.0.0.1:${port}/v1`, messageMs: MESSAGE_MS,
+        apiKey: null,
+        model: 'stand-in',
+        baseUrl: `http://127.0.0.1:${port}/v1`,
+        messageMs: MESSAGE_MS,
       })
       await backend.connect(session, AbortSignal.timeout(CONNECT_MS_MAX))
       opened.push(backend)
@@ -83,7 +105,8 @@ export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<re
     const times = await takeRounds(cpuUs)
     const weights = await takeRounds(heapBytes)
     const rowOf = (name: string, way: keyof Cost): MicroTimes => ({
-      name: `backends/vendor-connection: ${name}, 60 ms messages`, us: times.map((cost) => cost[way]),
+      name: `backends/vendor-connection: ${name}, 60 ms messages`,
+      us: times.map((cost) => cost[way]),
       heapBytesPerFrame: median(weights.map((cost) => cost[way])),
     })
     return [rowOf('caller audio out', 'out'), rowOf('agent audio in', 'in')]

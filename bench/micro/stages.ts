@@ -27,8 +27,11 @@ function material(rateHz: SampleRateHz): Int16Array[] {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0
     return state / 2147483648 - 1
   }
-  return Array.from({ length: 8 }, () => Int16Array.from({ length: (rateHz * FRAME_MS) / 1000 }, (_, i) =>
-    Math.round(3000 * Math.sin(i * 0.07) + 1200 * random())))
+  return Array.from({ length: 8 }, () =>
+    Int16Array.from({ length: (rateHz * FRAME_MS) / 1000 }, (_, i) =>
+      Math.round(3000 * Math.sin(i * 0.07) + 1200 * random()),
+    ),
+  )
 }
 
 const calls = <T>(make: () => T): T[] => Array.from({ length: STAGE_CALLS }, make)
@@ -39,9 +42,19 @@ export async function makeStages(): Promise<readonly Stage[]> {
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
   const vads = voiceDetectors(assets.callerKernel)
   return [
-    packetRing(), sampleRing(), callerPath(vads), detector(vads), vad(vads),
-    resampler(resamplers, 16000, 24000), resampler(resamplers, 24000, 16000), resampler(resamplers, 8000, 24000), resampler(resamplers, 24000, 8000),
-    encode(), decode(), playout(), histogram(),
+    packetRing(),
+    sampleRing(),
+    callerPath(vads),
+    detector(vads),
+    vad(vads),
+    resampler(resamplers, 16000, 24000),
+    resampler(resamplers, 24000, 16000),
+    resampler(resamplers, 8000, 24000),
+    resampler(resamplers, 24000, 8000),
+    encode(),
+    decode(),
+    playout(),
+    histogram(),
   ]
 }
 
@@ -87,14 +100,18 @@ function callerPath(vadBank: VadBank): Stage {
       nowMs += FRAME_MS
       for (const path of paths) {
         path.push(frames[turn++ & 7] as Uint8Array, nowMs)
-        while (path.pull(nowMs)) { /* its fields would be read here */ }
+        while (path.pull(nowMs)) {
+          /* its fields would be read here */
+        }
       }
     },
   }
 }
 
 function detector(bank: VadBank): Stage {
-  const detectors = calls(() => bank.openDetector?.(16000) ?? new ComposedDetector({ sampleRateHz: 16000, vad: bank.open(16000) }))
+  const detectors = calls(
+    () => bank.openDetector?.(16000) ?? new ComposedDetector({ sampleRateHz: 16000, vad: bank.open(16000) }),
+  )
   const frames = material(16000)
   let turn = 0
   return {
@@ -141,7 +158,8 @@ function encode(): Stage {
     name: 'backends/openai-realtime: caller audio into 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++) lastSample += Buffer.from(APPEND_PREFIX + audio.toString('base64', 0, MESSAGE_BYTES) + APPEND_SUFFIX).length
+      for (let i = 0; i < STAGE_CALLS; i++)
+        lastSample += Buffer.from(APPEND_PREFIX + audio.toString('base64', 0, MESSAGE_BYTES) + APPEND_SUFFIX).length
     },
   }
 }
@@ -155,19 +173,25 @@ function swallow(pcm: Int16Array): void {
 
 function decode(): Stage {
   const audio = new Base64Audio('pcm16')
-  const message = Buffer.from(`{"type":"response.output_audio.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,"content_index":0,"delta":"${Buffer.alloc(MESSAGE_BYTES, 7).toString('base64')}"}`)
+  const message = Buffer.from(
+    `{"type":"response.output_audio.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,"content_index":0,"delta":"${Buffer.alloc(MESSAGE_BYTES, 7).toString('base64')}"}`,
+  )
   let turn = 0
   return {
     name: 'backends/openai-realtime: agent audio out of 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++) audio.decode((JSON.parse(message.toString()) as { readonly delta: string }).delta, swallow)
+      for (let i = 0; i < STAGE_CALLS; i++)
+        audio.decode((JSON.parse(message.toString()) as { readonly delta: string }).delta, swallow)
     },
   }
 }
 
 function playout(): Stage {
-  const lines = calls(() => ({ playout: new Playout({ sampleRateHz: 16000 }), ring: new SharedCall(allocateSharedCall()).outbound }))
+  const lines = calls(() => ({
+    playout: new Playout({ sampleRateHz: 16000 }),
+    ring: new SharedCall(allocateSharedCall()).outbound,
+  }))
   const samples = new Int16Array(320).fill(7)
   const out = new Int16Array(16_000)
   let nowMs = 0

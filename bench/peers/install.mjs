@@ -5,6 +5,7 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const { status } = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--legacy-peer-deps'], {
-  cwd: dirname(fileURLToPath(import.meta.url)), stdio: 'inherit',
+  cwd: dirname(fileURLToPath(import.meta.url)),
+  stdio: 'inherit',
 })
 process.exit(status ?? 1)

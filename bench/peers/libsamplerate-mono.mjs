@@ -4,7 +4,10 @@ import { answer, material, time } from './micro-peer.mjs'
 
 const { create, ConverterType } = libsamplerate
 const times = []
-for (const [from, to] of [[16000, 24000], [24000, 16000]]) {
+for (const [from, to] of [
+  [16000, 24000],
+  [24000, 16000],
+]) {
   const converter = await create(1, from, to, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })
   const samples = material(from)
   times.push({

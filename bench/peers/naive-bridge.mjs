@@ -11,7 +11,9 @@ const converterType = ConverterType.SRC_SINC_MEDIUM_QUALITY
 function convert(converter, bytes) {
   const samples = new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
   const output = converter.full(Float32Array.from(samples, (sample) => sample / 32768))
-  return Buffer.from(Int16Array.from(output, (value) => Math.max(-32768, Math.min(32767, Math.round(value * 32768)))).buffer)
+  return Buffer.from(
+    Int16Array.from(output, (value) => Math.max(-32768, Math.min(32767, Math.round(value * 32768)))).buffer,
+  )
 }
 
 const wss = new WebSocketServer({ host: '127.0.0.1', port: 0, handleProtocols: () => 'audio.drachtio.org' })
@@ -23,7 +25,10 @@ wss.on('connection', (ws) => {
   ws.on('message', (data, isBinary) => {
     if (!isBinary) return
     if (model === null) waiting.push(data)
-    else model.send(JSON.stringify({ type: 'input_audio_buffer.append', audio: convert(toModel, data).toString('base64') }))
+    else
+      model.send(
+        JSON.stringify({ type: 'input_audio_buffer.append', audio: convert(toModel, data).toString('base64') }),
+      )
   })
   ws.on('close', () => model?.close())
   const connecting = new WebSocket(options.backendUrl)
@@ -32,7 +37,12 @@ wss.on('connection', (ws) => {
     if (event.type === 'response.output_audio.delta') ws.send(convert(fromModel, Buffer.from(event.delta, 'base64')))
   })
   connecting.on('open', async () => {
-    connecting.send(JSON.stringify({ type: 'session.update', session: { type: 'realtime', instructions: 'Say back what you hear.' } }))
+    connecting.send(
+      JSON.stringify({
+        type: 'session.update',
+        session: { type: 'realtime', instructions: 'Say back what you hear.' },
+      }),
+    )
     toModel = await create(1, 16000, 24000, { converterType })
     fromModel = await create(1, 24000, 16000, { converterType })
     model = connecting

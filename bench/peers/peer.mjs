@@ -17,5 +17,11 @@ process.on('disconnect', () => process.exit(3))
 process.on('message', (message) => {
   if (message.type === 'stop') process.exit(0)
   gc()
-  process.send?.({ type: 'memory', rssBytes: process.memoryUsage.rss(), heapUsedBytes: process.memoryUsage().heapUsed, allocatedBytes: null, pauses: null })
+  process.send?.({
+    type: 'memory',
+    rssBytes: process.memoryUsage.rss(),
+    heapUsedBytes: process.memoryUsage().heapUsed,
+    allocatedBytes: null,
+    pauses: null,
+  })
 })

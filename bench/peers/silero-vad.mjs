@@ -14,9 +14,12 @@ void (async () => {
 })()
 // 160 frames are 100 inferences; the stream works behind the queue, so each round waits for what it has pushed.
 const BATCH = 160
-const us = (await time(async () => {
-  const wanted = inferences + BATCH * 20 / 32
-  for (let i = 0; i < BATCH; i++) stream.pushFrame(frame)
-  for (let waits = 0; inferences < wanted - 2 && waits < 2000; waits++) await new Promise((resolve) => setTimeout(resolve, 1))
-})).map((batch) => batch / BATCH)
+const us = (
+  await time(async () => {
+    const wanted = inferences + (BATCH * 20) / 32
+    for (let i = 0; i < BATCH; i++) stream.pushFrame(frame)
+    for (let waits = 0; inferences < wanted - 2 && waits < 2000; waits++)
+      await new Promise((resolve) => setTimeout(resolve, 1))
+  })
+).map((batch) => batch / BATCH)
 answer([{ name: 'Silero VAD of LiveKit agents', us }])

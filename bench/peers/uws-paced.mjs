@@ -7,27 +7,35 @@ const TICK_MS = 5
 
 const open = new Set()
 
-App().ws('/*', {
-  maxPayloadLength: 64 * 1024,
-  maxBackpressure: 256 * 1024,
-  idleTimeout: 60,
-  upgrade: (res, req, context) => {
-    res.upgrade({ held: Buffer.alloc(64 * 1024), bytes: 0 }, req.getHeader('sec-websocket-key'), 'audio.drachtio.org', '', context)
-  },
-  open: (ws) => {
-    open.add(ws)
-  },
-  message: (ws, message) => {
-    const call = ws.getUserData()
-    // More than two seconds: lost, as the bench will see.
-    if (call.bytes + message.byteLength > call.held.length) return
-    call.held.set(new Uint8Array(message), call.bytes)
-    call.bytes += message.byteLength
-  },
-  close: (ws) => {
-    open.delete(ws)
-  },
-}).listen('127.0.0.1', 0, (listener) => ready(us_socket_local_port(listener)))
+App()
+  .ws('/*', {
+    maxPayloadLength: 64 * 1024,
+    maxBackpressure: 256 * 1024,
+    idleTimeout: 60,
+    upgrade: (res, req, context) => {
+      res.upgrade(
+        { held: Buffer.alloc(64 * 1024), bytes: 0 },
+        req.getHeader('sec-websocket-key'),
+        'audio.drachtio.org',
+        '',
+        context,
+      )
+    },
+    open: (ws) => {
+      open.add(ws)
+    },
+    message: (ws, message) => {
+      const call = ws.getUserData()
+      // More than two seconds: lost, as the bench will see.
+      if (call.bytes + message.byteLength > call.held.length) return
+      call.held.set(new Uint8Array(message), call.bytes)
+      call.bytes += message.byteLength
+    },
+    close: (ws) => {
+      open.delete(ws)
+    },
+  })
+  .listen('127.0.0.1', 0, (listener) => ready(us_socket_local_port(listener)))
 
 let dueMs = performance.now()
 function tick() {

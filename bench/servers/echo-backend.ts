@@ -2,7 +2,9 @@ import type { Backend, BackendCapabilities, BackendSink } from '../../src/backen
 import { FRAME_MS } from '../../src/core/units.js'
 import { answerProbe } from './isolate-probe.js'
 
-/** What piled up behind a stall would stay in the way of an echo for good: it ends, and begins anew when all is quiet. */
+/**
+ * What piled up behind a stall would stay in the way of an echo for good: it ends, and begins anew when all is quiet.
+ */
 const SILENT_FRAMES = 30
 const open = new Set<EchoBackend>()
 answerProbe(() => {
@@ -17,7 +19,12 @@ const silence = new Int16Array((RATE_HZ * FRAME_MS) / 1000)
 /** A backend that says back every frame at once, as one endless item: what is left is the gateway itself. */
 class EchoBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
-    name: 'bench-echo', inputRateHz: RATE_HZ, outputRateHz: RATE_HZ, serverVad: true, truncate: false, maxSessionMs: null,
+    name: 'bench-echo',
+    inputRateHz: RATE_HZ,
+    outputRateHz: RATE_HZ,
+    serverVad: true,
+    truncate: false,
+    maxSessionMs: null,
   }
   readonly #sink: BackendSink
   #generation = 0
@@ -71,13 +78,27 @@ class EchoBackend implements Backend {
     return null
   }
 
-  speechStart(): void { /* it listens all the time */ }
-  speechEnd(): void { /* it answers all the time */ }
-  sendText(): void { /* it ignores texts */ }
-  dtmf(): void { /* it ignores DTMF digits */ }
-  toolResult(): void { /* it has no tools */ }
-  interrupt(): void { /* it cannot be interrupted */ }
-  updateSession(): void { /* it has no session */ }
+  speechStart(): void {
+    /* it listens all the time */
+  }
+  speechEnd(): void {
+    /* it answers all the time */
+  }
+  sendText(): void {
+    /* it ignores texts */
+  }
+  dtmf(): void {
+    /* it ignores DTMF digits */
+  }
+  toolResult(): void {
+    /* it has no tools */
+  }
+  interrupt(): void {
+    /* it cannot be interrupted */
+  }
+  updateSession(): void {
+    /* it has no session */
+  }
 }
 
 export function createBackend(sink: BackendSink): Backend {

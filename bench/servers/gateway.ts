@@ -9,22 +9,38 @@ import { benchAgent, edgeParts, serve } from './serve.js'
 import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/core/limits.js'
 
 /**
- * The gateway as it is: edge, calls, media workers, composed as `src/gateway/gateway.ts` does. Its own are only the agent
- * and the backend: at L1 an echo in the worker, at L2 and L3 the OpenAI client alone against the stand-in. At L2-prod the
- * backend is `openai` as the registry makes it from the settings: its defaults, the failover wrapper, TLS.
+ * The gateway as it is: edge, calls, media workers, composed as `src/gateway/gateway.ts` does. Its own are only the
+ * agent and the backend: at L1 an echo in the worker, at L2 and L3 the OpenAI client alone against the stand-in. At
+ * L2-prod the backend is `openai` as the registry makes it from the settings: its defaults, the failover wrapper, TLS.
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 const parts = edgeParts(options)
 const production = options.level === 'L2-prod'
-const backend = production ? 'openai' : `module:${new URL(options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js', import.meta.url).href}`
-const settings: Record<string, string> = production ? { OPENAI_API_KEY: 'of-the-bench', OPENAI_BASE_URL: options.backendUrl ?? '' } : {}
+const backend = production
+  ? 'openai'
+  : `module:${new URL(options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js', import.meta.url).href}`
+const settings: Record<string, string> = production
+  ? { OPENAI_API_KEY: 'of-the-bench', OPENAI_BASE_URL: options.backendUrl ?? '' }
+  : {}
 if (production && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
 const definition = benchAgent(options.level)
 const calls = new CallRegistry({
-  agents: new Map([['bench', {
-    definition, facts: agentFacts(definition), backends: [backend], shadow: null,
-    ...(production ? { assets: { ...NO_ASSETS, version: 'bench', modules: [new URL('./worker-probe.js', import.meta.url).href] } } : {}),
-  }]]),
+  agents: new Map([
+    [
+      'bench',
+      {
+        definition,
+        facts: agentFacts(definition),
+        backends: [backend],
+        shadow: null,
+        ...(production
+          ? {
+              assets: { ...NO_ASSETS, version: 'bench', modules: [new URL('./worker-probe.js', import.meta.url).href] },
+            }
+          : {}),
+      },
+    ],
+  ]),
   defaultAgent: 'bench',
   workers: options.workers,
   maxCalls: options.calls,
@@ -40,7 +56,8 @@ const calls = new CallRegistry({
   log: parts.log,
   metrics: parts.metrics,
   callSeries: parts.callSeries,
-  keepJournal: null, journal: { build: 'bench', audio: false },
+  keepJournal: null,
+  journal: { build: 'bench', audio: false },
   onRecord: (record) => {
     if (record.outcome === 'failed') process.stderr.write(`call ended: ${record.endReason} ${record.endDetail}\n`)
   },

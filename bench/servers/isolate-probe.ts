@@ -8,8 +8,14 @@ import { BroadcastChannel, threadId } from 'node:worker_threads'
 
 export const PROBE_CHANNEL = 'mkondo-bench-probe'
 
-export interface ProbeQuestion { readonly type: 'question'; readonly id: number }
-export interface ProbeAnswer extends IsolateState { readonly type: 'answer'; readonly id: number }
+export interface ProbeQuestion {
+  readonly type: 'question'
+  readonly id: number
+}
+export interface ProbeAnswer extends IsolateState {
+  readonly type: 'answer'
+  readonly id: number
+}
 
 /** One isolate, after a collection; pauses are since the last one, and leave that one out. */
 export interface IsolateState {
@@ -48,7 +54,10 @@ function profiler(): () => void {
   return () => {
     if (runs++ > 0) {
       session.post('Profiler.stop', (_error, result) => {
-        writeFileSync(join(folder, `${process.pid}-thread${threadId}-${runs}.cpuprofile`), JSON.stringify(result.profile))
+        writeFileSync(
+          join(folder, `${process.pid}-thread${threadId}-${runs}.cpuprofile`),
+          JSON.stringify(result.profile),
+        )
       })
     }
     session.post('Profiler.start')

@@ -13,5 +13,11 @@ if (backendUrl === null) throw new Error('levels from L2 on need the stand-in ba
 
 /** The gateway's own OpenAI client, with nothing changed but where it connects to. */
 export function createBackend(sink: BackendSink, { clock }: BackendContext): Backend {
-  return new OpenAiRealtimeBackend(sink, { apiKey: null, model: 'stand-in', baseUrl: backendUrl as string, nowMs: clock, ...(messageMs === null ? {} : { messageMs }) })
+  return new OpenAiRealtimeBackend(sink, {
+    apiKey: null,
+    model: 'stand-in',
+    baseUrl: backendUrl as string,
+    nowMs: clock,
+    ...(messageMs === null ? {} : { messageMs }),
+  })
 }

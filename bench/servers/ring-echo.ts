@@ -6,7 +6,15 @@ import type { VoiceAction } from '../../src/sautikit/actions.js'
 import { CallMemoryPool } from '../../src/workers/call-memory.js'
 import type { CallMemory } from '../../src/workers/call-memory.js'
 import { PlayoutClock } from '../../src/workers/playout-clock.js'
-import type { CallDirectory, CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/workers/live-call.js'
+import type {
+  CallDirectory,
+  CallTimelineView,
+  LiveCall,
+  LiveCallState,
+  LiveCallView,
+  MediaSink,
+  NewCall,
+} from '../../src/workers/live-call.js'
 import { SharedCall } from '../../src/workers/shared-call.js'
 import { Ticker } from '../../src/workers/ticker.js'
 import { optionsFromEnvironment } from '../kit/process.js'
@@ -22,7 +30,9 @@ const parts = edgeParts(options)
 const facts = agentFacts(benchAgent('L0'))
 
 /** To a worker. */
-export type ToRingWorker = { readonly type: 'add'; readonly callSid: string; readonly shared: CallMemory } | { readonly type: 'remove'; readonly callSid: string }
+export type ToRingWorker =
+  | { readonly type: 'add'; readonly callSid: string; readonly shared: CallMemory }
+  | { readonly type: 'remove'; readonly callSid: string }
 
 const workers = Array.from({ length: options.workers }, () => new Worker(new URL('./ring-worker.js', import.meta.url)))
 const memory = new CallMemoryPool()
@@ -88,11 +98,21 @@ class RingCall implements LiveCall {
     throw new Error('a bench call is not shown')
   }
 
-  text(): void { /* an echo reads no text */ }
-  carrierState(): void { /* an echo has no states */ }
-  human(): void { /* an echo has no escalation */ }
-  humanDocument(): readonly VoiceAction[] { return [] }
-  escalate(): void { /* an echo has no escalation */ }
+  text(): void {
+    /* an echo reads no text */
+  }
+  carrierState(): void {
+    /* an echo has no states */
+  }
+  human(): void {
+    /* an echo has no escalation */
+  }
+  humanDocument(): readonly VoiceAction[] {
+    return []
+  }
+  escalate(): void {
+    /* an echo has no escalation */
+  }
 }
 
 class RingCalls implements CallDirectory {
@@ -113,7 +133,9 @@ class RingCalls implements CallDirectory {
     return name === 'bench' ? facts : undefined
   }
 
-  afterStream(): void { /* an echo has no escalation */ }
+  afterStream(): void {
+    /* an echo has no escalation */
+  }
 
   traceId(): null {
     return null

@@ -6,7 +6,9 @@ import { SharedCall, Word } from '../../src/workers/shared-call.js'
 import { answerProbe } from './isolate-probe.js'
 import type { ToRingWorker } from './ring-echo.js'
 
-/** What piled up behind a stall would stay in the way of an echo for good: it falls silent until playout has run dry. */
+/**
+ * What piled up behind a stall would stay in the way of an echo for good: it falls silent until playout has run dry.
+ */
 const SILENT_MS = 500
 const clock = processClock()
 answerProbe(() => {
@@ -45,7 +47,12 @@ const ticker = new Ticker({ periodMs: TICK_MS }, clock, (nowMs) => {
 })
 
 parentPort?.on('message', (message: ToRingWorker) => {
-  if (message.type === 'add') calls.set(message.callSid, { shared: new SharedCall(message.shared.buffer, message.shared.at), begun: false, silentUntilMs: 0 })
+  if (message.type === 'add')
+    calls.set(message.callSid, {
+      shared: new SharedCall(message.shared.buffer, message.shared.at),
+      begun: false,
+      silentUntilMs: 0,
+    })
   else calls.delete(message.callSid)
   if (calls.size > 0) ticker.start()
   else ticker.stop()

@@ -10,7 +10,11 @@ import { processClock } from '../../src/workers/ticker.js'
 import { endWithParent, tellParent } from '../kit/process.js'
 import type { FromServer, Level, ServerOptions, ToServer } from '../protocol.js'
 import {
-  isolateProbe, type IsolateState, PROBE_CHANNEL, type ProbeAnswer, type ProbeQuestion,
+  isolateProbe,
+  type IsolateState,
+  PROBE_CHANNEL,
+  type ProbeAnswer,
+  type ProbeQuestion,
 } from './isolate-probe.js'
 
 /** Workers answer within this, or are counted as silent. */
@@ -31,13 +35,21 @@ export function serve(port: number, stop: () => Promise<void>): void {
       const main = probe.collect()
       const isolates = [main, ...workers]
       const worst = (pick: (state: IsolateState) => number): number => Math.max(...isolates.map(pick))
-      const all = (pick: (state: IsolateState) => number): number => isolates.reduce((sum, state) => sum + pick(state), 0)
+      const all = (pick: (state: IsolateState) => number): number =>
+        isolates.reduce((sum, state) => sum + pick(state), 0)
       tellParent({
         type: 'memory',
         rssBytes: process.memoryUsage.rss(),
         heapUsedBytes: all((one) => one.heapUsedBytes),
-        pauses: { gcMaxMs: worst((one) => one.gcMaxMs), gcMs: all((one) => one.gcMs), loopMaxMs: worst((one) => one.loopMaxMs) },
-        allocatedBytes: { main: main.allocatedBytes, workers: workers.reduce((sum, worker) => sum + worker.allocatedBytes, 0) },
+        pauses: {
+          gcMaxMs: worst((one) => one.gcMaxMs),
+          gcMs: all((one) => one.gcMs),
+          loopMaxMs: worst((one) => one.loopMaxMs),
+        },
+        allocatedBytes: {
+          main: main.allocatedBytes,
+          workers: workers.reduce((sum, worker) => sum + worker.allocatedBytes, 0),
+        },
       } satisfies FromServer)
     })
   })
@@ -77,17 +89,37 @@ export function edgeParts(options: ServerOptions): EdgeParts {
   const metrics = new Metrics({ version: 'bench' })
   const callSeries = new CallSeries({ clock, callsMax: 2000 })
   return {
-    clock, log, metrics, callSeries,
-    open: (calls) => startEdge({
-      host: '127.0.0.1', port: options.port, opsHost: '127.0.0.1', opsPort: 0, opsToken: null, publicUrl: null,
-      shared: options.nodePort !== null,
-      nodeUrl: options.nodePort === null ? null : `http://127.0.0.1:${options.nodePort}`,
-      ...(options.nodePort === null ? {} : { nodePort: options.nodePort }),
-      // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
-      webhookSecrets: [], bareSignatures: false, tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else', ownedNumbers: [], trustedProxies: [],
-      clock, wallClock: Date.now, log, metrics, callSeries, calls,
-      onDrain: () => undefined, recording: () => Promise.resolve(null), console: new Map(),
-    }),
+    clock,
+    log,
+    metrics,
+    callSeries,
+    open: (calls) =>
+      startEdge({
+        host: '127.0.0.1',
+        port: options.port,
+        opsHost: '127.0.0.1',
+        opsPort: 0,
+        opsToken: null,
+        publicUrl: null,
+        shared: options.nodePort !== null,
+        nodeUrl: options.nodePort === null ? null : `http://127.0.0.1:${options.nodePort}`,
+        ...(options.nodePort === null ? {} : { nodePort: options.nodePort }),
+        // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
+        webhookSecrets: [],
+        bareSignatures: false,
+        tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else',
+        ownedNumbers: [],
+        trustedProxies: [],
+        clock,
+        wallClock: Date.now,
+        log,
+        metrics,
+        callSeries,
+        calls,
+        onDrain: () => undefined,
+        recording: () => Promise.resolve(null),
+        console: new Map(),
+      }),
   }
 }
 

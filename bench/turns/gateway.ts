@@ -22,7 +22,9 @@ export type ToTurnsGateway = { readonly type: 'stop' }
 const options = optionsFromEnvironment<TurnsGatewayOptions>('BENCH_TURNS')
 endWithParent()
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-bench-'))
-await writeFile(join(folder, 'bench.yaml'), `version: 1
+await writeFile(
+  join(folder, 'bench.yaml'),
+  `version: 1
 name: bench
 backend: openai
 instructions: Answer with a tone.
@@ -31,14 +33,26 @@ silence: { afterMs: 60000, prompts: [] }
 fillers: { phrases: [] }
 backends:
   openai: { messageMs: ${options.messageMs}, turns: { by: ${options.turns} } }
-`)
+`,
+)
 const env = { OPENAI_API_KEY: 'key-of-the-bench', OPENAI_BASE_URL: options.serviceUrl, MEDIA_WORKERS: '1' }
 const gateway = await startGateway({
-  config: { ...loadConfig(env, null), agentsDir: folder, dataDir: folder, port: 0, opsPort: 0, host: '127.0.0.1', maxCalls: options.calls },
+  config: {
+    ...loadConfig(env, null),
+    agentsDir: folder,
+    dataDir: folder,
+    port: 0,
+    opsPort: 0,
+    host: '127.0.0.1',
+    maxCalls: options.calls,
+  },
   env: {},
   log: createLog({ level: 'error' }),
 })
 process.on('message', () => {
-  void gateway.stop(0).then(() => rm(folder, { recursive: true, force: true })).finally(() => process.exit(0))
+  void gateway
+    .stop(0)
+    .then(() => rm(folder, { recursive: true, force: true }))
+    .finally(() => process.exit(0))
 })
 tellParent({ type: 'ready', port: gateway.publicPort } satisfies FromTurnsGateway)

@@ -35,8 +35,8 @@ const PIECE_MS = 100
 const PACE_MS = 90
 
 /**
- * A stand-in for a realtime model whose delay is known: it speaks OpenAI's protocol, answers each turn with a tone after
- * `delayMs`, and writes down when it was asked and when it answered.
+ * A stand-in for a realtime model whose delay is known: it speaks OpenAI's protocol, answers each turn with a tone
+ * after `delayMs`, and writes down when it was asked and when it answered.
  */
 export class KnownService {
   readonly sessions: KnownSession[] = []
@@ -116,15 +116,24 @@ export class KnownSession {
       case 'session.update': {
         const audio = message.session?.audio
         this.#rateHz = audio?.output?.format?.rate ?? 24_000
-        this.#detector = audio?.input?.turn_detection == null ? null
-          : new LevelDetector({ sampleRateHz: audio.input.format?.rate ?? 24_000, silenceMs: this.#options.silenceMs })
+        this.#detector =
+          audio?.input?.turn_detection == null
+            ? null
+            : new LevelDetector({
+                sampleRateHz: audio.input.format?.rate ?? 24_000,
+                silenceMs: this.#options.silenceMs,
+              })
         setTimeout(() => this.#send({ type: 'session.updated', session: message.session }), this.#options.readyMs)
         return
       }
-      case 'input_audio_buffer.append': return this.#hear(message.audio ?? '')
-      case 'response.create': return this.#answer()
-      case 'response.cancel': return this.#cancel()
-      default: return
+      case 'input_audio_buffer.append':
+        return this.#hear(message.audio ?? '')
+      case 'response.create':
+        return this.#answer()
+      case 'response.cancel':
+        return this.#cancel()
+      default:
+        return
     }
   }
 
@@ -132,7 +141,10 @@ export class KnownSession {
     const pcm = samplesOf(Buffer.from(audio, 'base64'))
     if (this.#options.keepsAudio === true) for (const sample of pcm) this.samples.push(sample)
     for (const edge of this.#detector?.hear(pcm) ?? []) {
-      this.#send({ type: edge === 'started' ? 'input_audio_buffer.speech_started' : 'input_audio_buffer.speech_stopped', item_id: 'item' })
+      this.#send({
+        type: edge === 'started' ? 'input_audio_buffer.speech_started' : 'input_audio_buffer.speech_stopped',
+        item_id: 'item',
+      })
       if (edge === 'stopped') this.#answer()
       else this.#cancel()
     }
@@ -148,7 +160,8 @@ export class KnownSession {
   #speak(answer: KnownAnswer): void {
     const ids = { response_id: `resp_${++this.#responses}`, item_id: `item_${this.#responses}` }
     const samples = new Int16Array((this.#rateHz * Math.ceil(this.#options.answerMs / FRAME_MS) * FRAME_MS) / 1000)
-    for (let i = 0; i < samples.length; i++) samples[i] = Math.round(AMPLITUDE * Math.cos((2 * Math.PI * TONE_HZ * i) / this.#rateHz))
+    for (let i = 0; i < samples.length; i++)
+      samples[i] = Math.round(AMPLITUDE * Math.cos((2 * Math.PI * TONE_HZ * i) / this.#rateHz))
     this.#send({ type: 'response.created', response: { id: ids.response_id } })
     answer.sentMs = machineMs()
     const step = this.#options.paced === true ? (this.#rateHz * PIECE_MS) / 1000 : samples.length

@@ -22,10 +22,17 @@ const GAP_P99_MS_MAX = 800
 export async function turnsBench(argv: readonly string[]): Promise<number> {
   let values
   try {
-    values = parseArgs({ args: [...argv], options: {
-      turns: { type: 'boolean' }, calls: { type: 'string', default: '20' }, seconds: { type: 'string', default: '40' },
-      takeovers: { type: 'string', default: '200' }, json: { type: 'string' }, help: { type: 'boolean', short: 'h' },
-    } }).values
+    values = parseArgs({
+      args: [...argv],
+      options: {
+        turns: { type: 'boolean' },
+        calls: { type: 'string', default: '20' },
+        seconds: { type: 'string', default: '40' },
+        takeovers: { type: 'string', default: '200' },
+        json: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values
   } catch (thrown) {
     console.error(`bench: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
     return 2
@@ -35,16 +42,20 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
     return 0
   }
   const [calls, seconds, takeovers] = [Number(values.calls), Number(values.seconds), Number(values.takeovers)]
-  if (![calls, seconds, takeovers].every((value) => Number.isSafeInteger(value) && value > 0 && value <= 10_000) || calls > 200) {
+  if (
+    ![calls, seconds, takeovers].every((value) => Number.isSafeInteger(value) && value > 0 && value <= 10_000) ||
+    calls > 200
+  ) {
     console.error('bench: --calls (to 200), --seconds and --takeovers take whole numbers above 0')
     return 2
   }
   const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
   const say = (line: string): void => console.error(line)
   const runs: readonly Pick<ShareOptions, 'turns' | 'messageMs'>[] = [
-    { turns: 'gateway', messageMs: 60 }, { turns: 'server_vad', messageMs: 20 },
+    { turns: 'gateway', messageMs: 60 },
+    { turns: 'server_vad', messageMs: 20 },
   ]
-  say('caller stops to first sound, gateway\'s share:')
+  say("caller stops to first sound, gateway's share:")
   const shares: ShareResult[] = []
   for (const run of runs) shares.push(await measureShare({ ...run, calls, seconds }, say))
   say('takeovers:')
@@ -52,22 +63,30 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
   const checks = [
     ...shares.map((share) => ({
       what: `gateway's share of caller-stops-to-first-sound, turns by ${share.turns}, messages of ${share.messageMs} ms: p99 under ${SHARE_P99_MS_MAX} ms`,
-      got: `${figure(share.share?.p99)} ms of ${share.answered} turns`, met: (share.share?.p99 ?? Infinity) < SHARE_P99_MS_MAX,
+      got: `${figure(share.share?.p99)} ms of ${share.answered} turns`,
+      met: (share.share?.p99 ?? Infinity) < SHARE_P99_MS_MAX,
     })),
     {
-      what: `gap of a takeover: p99 under ${GAP_P99_MS_MAX} ms`, got: `${figure(taken.gap?.p99)} ms of ${taken.done}`,
+      what: `gap of a takeover: p99 under ${GAP_P99_MS_MAX} ms`,
+      got: `${figure(taken.gap?.p99)} ms of ${taken.done}`,
       met: taken.done === takeovers && (taken.gap?.p99 ?? Infinity) < GAP_P99_MS_MAX,
     },
     {
-      what: 'caller audio lost by a takeover: 0 ms, sample by sample', got: `${taken.samplesWrong} of ${taken.samplesChecked} samples`,
+      what: 'caller audio lost by a takeover: 0 ms, sample by sample',
+      got: `${taken.samplesWrong} of ${taken.samplesChecked} samples`,
       met: taken.samplesWrong === 0 && taken.audioLostMs === 0 && taken.samplesChecked > 0,
     },
   ]
   for (const line of machineLines(facts)) console.log(line)
   for (const { what, got, met } of checks) console.log(`${met ? 'met    ' : 'NOT MET'} ${what}: ${got}`)
-  const file = resolve(values.json ?? join(packageRoot(), 'bench/results', `turns-${facts.at.replace(/[:.]/g, '-')}.json`))
+  const file = resolve(
+    values.json ?? join(packageRoot(), 'bench/results', `turns-${facts.at.replace(/[:.]/g, '-')}.json`),
+  )
   mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify({ version: 1, provenance: facts, shares, takeovers: taken, checks }, null, 1)}\n`)
+  writeFileSync(
+    file,
+    `${JSON.stringify({ version: 1, provenance: facts, shares, takeovers: taken, checks }, null, 1)}\n`,
+  )
   console.log(`written: ${file}`)
   return checks.every(({ met }) => met) ? 0 : 1
 }

@@ -40,11 +40,22 @@ const WARM_TURNS = 1
 
 /** Runs calls against a backend of known delay and measures the part of the caller's wait that the gateway adds. */
 export async function measureShare(options: ShareOptions, say: (line: string) => void): Promise<ShareResult> {
-  const service = await KnownService.start({ delayMs: DELAY_MS, readyMs: 0, silenceMs: SILENCE_MS, answerMs: ANSWER_MS })
+  const service = await KnownService.start({
+    delayMs: DELAY_MS,
+    readyMs: 0,
+    silenceMs: SILENCE_MS,
+    answerMs: ANSWER_MS,
+  })
   const gateway = new Child<ToTurnsGateway, FromTurnsGateway>({
-    name: 'gateway', file: new URL('./gateway.js', import.meta.url).pathname, variable: 'BENCH_TURNS',
+    name: 'gateway',
+    file: new URL('./gateway.js', import.meta.url).pathname,
+    variable: 'BENCH_TURNS',
     options: {
-      serviceUrl: service.baseUrl, calls: options.calls, turns: options.turns, messageMs: options.messageMs, endOfSpeechMs: END_OF_SPEECH_MS,
+      serviceUrl: service.baseUrl,
+      calls: options.calls,
+      turns: options.turns,
+      messageMs: options.messageMs,
+      endOfSpeechMs: END_OF_SPEECH_MS,
     } satisfies TurnsGatewayOptions,
   })
   const pairs: { readonly caller: TurnCaller; readonly session: KnownSession }[] = []
@@ -65,8 +76,10 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
     await service.close()
   }
   const result = { ...options, ...shareOf(pairs, options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS) }
-  say(`  turns by ${options.turns}, messages of ${options.messageMs} ms: ${result.answered} turns of ${options.calls} calls, share p50 `
-    + `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)})`)
+  say(
+    `  turns by ${options.turns}, messages of ${options.messageMs} ms: ${result.answered} turns of ${options.calls} calls, share p50 ` +
+      `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)})`,
+  )
   return result
 }
 
@@ -86,7 +99,8 @@ function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session
         continue
       }
       answered++
-      // The detector may end a word before its last sound: the quiet begins too early then, which must make up for nothing.
+      // The detector may end a word before its last sound: the quiet begins too early then, which must make up for
+      // nothing.
       const inMs = Math.max(0, answer.askedMs - turn.stoppedMs - quietMs)
       const outMs = turn.heardMs - answer.sentMs
       recordMs(inbound, inMs)
@@ -94,7 +108,13 @@ function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session
       recordMs(share, inMs + outMs)
     }
   }
-  return { answered, unanswered, inbound: percentilesMs(inbound), outbound: percentilesMs(outbound), share: percentilesMs(share) }
+  return {
+    answered,
+    unanswered,
+    inbound: percentilesMs(inbound),
+    outbound: percentilesMs(outbound),
+    share: percentilesMs(share),
+  }
 }
 
 /** A few spoken words that end at full voice: their last sample is a voiced one. */

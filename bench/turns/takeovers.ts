@@ -36,13 +36,16 @@ const UTTERANCE_MS = 900
 const TAKEOVER_MS_MAX = 8000
 
 /**
- * Calls whose first backend is cut off at a moment that is different in each of them, in the question or in the answer, while
- * the caller speaks in real time. No two samples of a caller are the same, so that it can be said of each of them whether the
- * second backend got it.
+ * Calls whose first backend is cut off at a moment that is different in each of them, in the question or in the answer,
+ * while the caller speaks in real time. No two samples of a caller are the same, so that it can be said of each of them
+ * whether the second backend got it.
  */
 export async function measureTakeovers(options: TakeoverOptions, say: (line: string) => void): Promise<TakeoverResult> {
   const both = { delayMs: DELAY_MS, silenceMs: 300, answerMs: 3000, paced: true, keepsAudio: true }
-  const [first, second] = await Promise.all([KnownService.start({ ...both, readyMs: 0 }), KnownService.start({ ...both, readyMs: READY_MS })])
+  const [first, second] = await Promise.all([
+    KnownService.start({ ...both, readyMs: 0 }),
+    KnownService.start({ ...both, readyMs: READY_MS }),
+  ])
   const [gap, sound] = [newHistogram(), newHistogram()]
   const calls: TakeoverCall[] = []
   const facts = { done: 0, samplesWrong: 0, samplesChecked: 0, lostSamples: 0 }
@@ -69,9 +72,17 @@ export async function measureTakeovers(options: TakeoverOptions, say: (line: str
     await Promise.all([first.close(), second.close()])
   }
   const { lostSamples, ...counted } = facts
-  const result = { ...options, ...counted, gap: percentilesMs(gap), sound: percentilesMs(sound), audioLostMs: (lostSamples * 1000) / RATE_HZ }
-  say(`  ${result.done} takeovers: gap p50 ${figure(result.gap?.p50)}, p99 ${figure(result.gap?.p99)} ms, first sound p99 ${figure(result.sound?.p99)} ms; `
-    + `${result.samplesChecked} samples checked, ${result.samplesWrong} wrong`)
+  const result = {
+    ...options,
+    ...counted,
+    gap: percentilesMs(gap),
+    sound: percentilesMs(sound),
+    audioLostMs: (lostSamples * 1000) / RATE_HZ,
+  }
+  say(
+    `  ${result.done} takeovers: gap p50 ${figure(result.gap?.p50)}, p99 ${figure(result.gap?.p99)} ms, first sound p99 ${figure(result.sound?.p99)} ms; ` +
+      `${result.samplesChecked} samples checked, ${result.samplesWrong} wrong`,
+  )
   return result
 }
 
@@ -84,7 +95,13 @@ class TakeoverCall {
   readonly #said: number[] = []
   #speakingFrom = 0
 
-  private constructor(backend: FailoverBackend, recorder: Recorder, cut: () => void, second: KnownService, share: number) {
+  private constructor(
+    backend: FailoverBackend,
+    recorder: Recorder,
+    cut: () => void,
+    second: KnownService,
+    share: number,
+  ) {
     this.#backend = backend
     this.#recorder = recorder
     this.#cut = cut
@@ -96,12 +113,21 @@ class TakeoverCall {
   static async open(first: KnownService, second: KnownService, share: number): Promise<TakeoverCall> {
     const recorder = new Recorder()
     const candidate = (service: KnownService, name: string) => ({
-      create: (sink: ConstructorParameters<typeof OpenAiRealtimeBackend>[0]) => new OpenAiRealtimeBackend(sink, {
-        apiKey: null, model: 'known', baseUrl: service.baseUrl, name, inputRateHz: RATE_HZ, outputRateHz: RATE_HZ, turns: { by: 'gateway' },
-      }),
+      create: (sink: ConstructorParameters<typeof OpenAiRealtimeBackend>[0]) =>
+        new OpenAiRealtimeBackend(sink, {
+          apiKey: null,
+          model: 'known',
+          baseUrl: service.baseUrl,
+          name,
+          inputRateHz: RATE_HZ,
+          outputRateHz: RATE_HZ,
+          turns: { by: 'gateway' },
+        }),
     })
     const backend = new FailoverBackend(recorder, {
-      candidates: [candidate(first, 'first'), candidate(second, 'second')], timers: clockTimers(machineMs), inputRateHz: RATE_HZ,
+      candidates: [candidate(first, 'first'), candidate(second, 'second')],
+      timers: clockTimers(machineMs),
+      inputRateHz: RATE_HZ,
     })
     const before = first.sessions.length
     await backend.connect(conformanceSession(), new AbortController().signal)
@@ -136,13 +162,16 @@ class TakeoverCall {
         sounds.length = 0
         this.#cut()
       }
-      if (!Number.isNaN(cutMs) && asked && this.#failover !== undefined && sounds.some((soundMs) => soundMs > cutMs)) break
+      if (!Number.isNaN(cutMs) && asked && this.#failover !== undefined && sounds.some((soundMs) => soundMs > cutMs))
+        break
       dueMs += FRAME_MS
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, dueMs - machineMs())))
     }
     const failover = this.#failover
     const soundAtMs = sounds.find((soundMs) => soundMs > cutMs)
-    const session = this.#second.sessions.find(({ samples }) => samples.length > 0 && samples.includes(this.#said[this.#speakingFrom] ?? NaN))
+    const session = this.#second.sessions.find(
+      ({ samples }) => samples.length > 0 && samples.includes(this.#said[this.#speakingFrom] ?? NaN),
+    )
     const told = this.#compare(session?.samples ?? [])
     await this.#backend.close('the bench is over')
     if (failover === undefined || soundAtMs === undefined) return null

@@ -42,7 +42,10 @@ export class TurnCaller {
 
   async open(port: number, callSid: string): Promise<void> {
     const url = await askForStream(port, callSid)
-    this.#socket = await openSocket(port, url.pathname + url.search, { onBytes: (bytes) => this.#reader.push(bytes), onClose: () => this.close() })
+    this.#socket = await openSocket(port, url.pathname + url.search, {
+      onBytes: (bytes) => this.#reader.push(bytes),
+      onClose: () => this.close(),
+    })
     this.#dueMs = machineMs()
     this.#next()
   }
@@ -56,10 +59,13 @@ export class TurnCaller {
 
   #next(): void {
     this.#dueMs += FRAME_MS
-    this.#timer = setTimeout(() => {
-      this.#send()
-      this.#next()
-    }, Math.max(0, this.#dueMs - machineMs()))
+    this.#timer = setTimeout(
+      () => {
+        this.#send()
+        this.#next()
+      },
+      Math.max(0, this.#dueMs - machineMs()),
+    )
   }
 
   #send(): void {
@@ -69,7 +75,8 @@ export class TurnCaller {
     const open = this.turns.at(-1)
     if (this.#speechAt < 0 && this.#greeted && nowMs - this.#lastSoundMs >= PAUSE_MS) {
       // The next one begins when this one's answer is over, or will never come.
-      if (open === undefined || !Number.isNaN(open.heardMs) || nowMs - open.stoppedMs > ANSWER_MS_MAX) this.#speechAt = 0
+      if (open === undefined || !Number.isNaN(open.heardMs) || nowMs - open.stoppedMs > ANSWER_MS_MAX)
+        this.#speechAt = 0
     }
     let frame: Int16Array = this.#quiet
     if (this.#speechAt >= 0) {

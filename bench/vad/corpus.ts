@@ -34,22 +34,32 @@ export interface Utterances {
 export async function speakUtterances(rateHz: LegRateHz, count: number, split: Split = 'heldOut'): Promise<Utterances> {
   const flite = await loadFlite()
   const { sentences, voices, pitches } = SPLITS[split]
-  return utterancesOf(rateHz, split, Array.from({ length: count }, (_, i) => {
-    const { pcm, sampleRateHz } = flite.speak(sentences[i % sentences.length] as string, voices[i % 2] as string, {
-      stretch: STRETCHES[Math.floor(i / 2) % STRETCHES.length] as number,
-    })
-    const pitch = pitches[Math.floor(i / 3) % pitches.length] as number
-    return { samples: Float64Array.from(pcm), sampleRateHz: sampleRateHz * pitch }
-  }))
+  return utterancesOf(
+    rateHz,
+    split,
+    Array.from({ length: count }, (_, i) => {
+      const { pcm, sampleRateHz } = flite.speak(sentences[i % sentences.length] as string, voices[i % 2] as string, {
+        stretch: STRETCHES[Math.floor(i / 2) % STRETCHES.length] as number,
+      })
+      const pitch = pitches[Math.floor(i / 3) % pitches.length] as number
+      return { samples: Float64Array.from(pcm), sampleRateHz: sampleRateHz * pitch }
+    }),
+  )
 }
 
 /** @param sentences one utterance each, at any rate; every six in turn are one caller's, and as loud as he is */
 export function utterancesOf(
-  rateHz: LegRateHz, split: Split, sentences: readonly { readonly samples: Float64Array, readonly sampleRateHz: number }[],
+  rateHz: LegRateHz,
+  split: Split,
+  sentences: readonly { readonly samples: Float64Array; readonly sampleRateHz: number }[],
 ): Utterances {
   const voices = sentences.map(({ samples, sampleRateHz }, i) => {
     const caller = Math.floor(i / UTTERANCES_PER_CALL)
-    return atLevel(resampled(samples, sampleRateHz, rateHz), rateHz, SPEECH_DBFS + (LEVELS_DB[caller % LEVELS_DB.length] as number))
+    return atLevel(
+      resampled(samples, sampleRateHz, rateHz),
+      rateHz,
+      SPEECH_DBFS + (LEVELS_DB[caller % LEVELS_DB.length] as number),
+    )
   })
   return { rateHz, split, voices }
 }
@@ -73,7 +83,11 @@ export function makeCalls(plan: CallPlan): LabelledCall[] {
   const calls: LabelledCall[] = []
   for (let first = 0; first < utterances.voices.length; first += UTTERANCES_PER_CALL) {
     const changes = seededRandom(plan.seed * 1000 + first + 1)
-    const parts: Float64Array[] = [new Float64Array(plan.changes === true ? Math.round(utterances.rateHz * (0.1 + 0.9 * changes())) : utterances.rateHz)]
+    const parts: Float64Array[] = [
+      new Float64Array(
+        plan.changes === true ? Math.round(utterances.rateHz * (0.1 + 0.9 * changes())) : utterances.rateHz,
+      ),
+    ]
     for (const voice of utterances.voices.slice(first, first + UTTERANCES_PER_CALL)) {
       parts.push(voice, new Float64Array(Math.round(utterances.rateHz * (0.4 + 1.2 * random()))))
     }
@@ -95,13 +109,20 @@ export function makeCalls(plan: CallPlan): LabelledCall[] {
 
 export function noiseOf(noise: Noise, extent: Extent, { voices, split }: Utterances): Float64Array {
   switch (noise) {
-    case 'white': return whiteNoise(extent)
-    case 'pink': return pinkNoise(extent)
-    case 'brown': return brownNoise(extent)
-    case 'car': return carNoise(extent)
-    case 'hum': return hum(extent)
-    case 'babble': return babble(extent, voices)
-    case 'music': return music(extent, SPLITS[split].styleOf(Math.floor(extent.seed / UTTERANCES_PER_CALL)))
+    case 'white':
+      return whiteNoise(extent)
+    case 'pink':
+      return pinkNoise(extent)
+    case 'brown':
+      return brownNoise(extent)
+    case 'car':
+      return carNoise(extent)
+    case 'hum':
+      return hum(extent)
+    case 'babble':
+      return babble(extent, voices)
+    case 'music':
+      return music(extent, SPLITS[split].styleOf(Math.floor(extent.seed / UTTERANCES_PER_CALL)))
   }
 }
 
@@ -148,16 +169,24 @@ export function throughLine(samples: Float64Array, rateHz: LegRateHz, telephone:
 /** Two poles at either edge of the telephone band. */
 function bandPassed(samples: Float64Array, rateHz: number): Float64Array {
   let out = samples
-  for (const [kind, hz] of [['high', TELEPHONE_HZ[0]], ['low', TELEPHONE_HZ[1]]] as const) {
+  for (const [kind, hz] of [
+    ['high', TELEPHONE_HZ[0]],
+    ['low', TELEPHONE_HZ[1]],
+  ] as const) {
     if (hz >= 0.45 * rateHz) continue
     const w = (2 * Math.PI * hz) / rateHz
     const alpha = Math.sin(w) / Math.SQRT2
     const edge = kind === 'high' ? 1 + Math.cos(w) : 1 - Math.cos(w)
     const b1 = kind === 'high' ? -edge : edge
-    const a0 = 1 + alpha, a1 = -2 * Math.cos(w), a2 = 1 - alpha
-    let x1 = 0, x2 = 0, y1 = 0, y2 = 0
+    const a0 = 1 + alpha,
+      a1 = -2 * Math.cos(w),
+      a2 = 1 - alpha
+    let x1 = 0,
+      x2 = 0,
+      y1 = 0,
+      y2 = 0
     out = out.map((x) => {
-      const y = (edge / 2 * x + b1 * x1 + edge / 2 * x2 - a1 * y1 - a2 * y2) / a0
+      const y = ((edge / 2) * x + b1 * x1 + (edge / 2) * x2 - a1 * y1 - a2 * y2) / a0
       x2 = x1
       x1 = x
       y2 = y1

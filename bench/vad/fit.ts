@@ -29,7 +29,8 @@ export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: Fit
   const { mean, deviation } = moments(inputs)
   const random = seededRandom(seed)
   const model = Float64Array.from({ length: MODEL_NUMBERS }, (_, i) =>
-    i < UNITS || i === MODEL_NUMBERS - 1 ? 0 : nearlyNormal(random) / Math.sqrt(i < OUT_AT ? INPUTS : UNITS))
+    i < UNITS || i === MODEL_NUMBERS - 1 ? 0 : nearlyNormal(random) / Math.sqrt(i < OUT_AT ? INPUTS : UNITS),
+  )
   const gradient = new Float64Array(MODEL_NUMBERS)
   const first = new Float64Array(MODEL_NUMBERS)
   const second = new Float64Array(MODEL_NUMBERS)
@@ -44,7 +45,8 @@ export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: Fit
       gradient.fill(0)
       for (let i = from; i < from + BATCH; i++) {
         const example = order[i] as number
-        for (let k = 0; k < INPUTS; k++) x[k] = ((inputs[example * INPUTS + k] as number) - (mean[k] as number)) / (deviation[k] as number)
+        for (let k = 0; k < INPUTS; k++)
+          x[k] = ((inputs[example * INPUTS + k] as number) - (mean[k] as number)) / (deviation[k] as number)
         const odds = forward(model, x, units)
         const error = ((1 / (1 + Math.exp(-odds)) - (speech[example] as number)) * (weights[example] as number)) / BATCH
         backward(model, x, units, error, gradient)
@@ -74,14 +76,22 @@ function forward(model: Float64Array, x: Float64Array, units: Float64Array): num
   for (let k = 0; k < INPUTS; k++) {
     const value = x[k] as number
     const at = UNITS * (k + 1)
-    for (let unit = 0; unit < UNITS; unit++) units[unit] = (units[unit] as number) + value * (model[at + unit] as number)
+    for (let unit = 0; unit < UNITS; unit++)
+      units[unit] = (units[unit] as number) + value * (model[at + unit] as number)
   }
   let odds = model[MODEL_NUMBERS - 1] as number
-  for (let unit = 0; unit < UNITS; unit++) if ((units[unit] as number) > 0) odds += (units[unit] as number) * (model[OUT_AT + unit] as number)
+  for (let unit = 0; unit < UNITS; unit++)
+    if ((units[unit] as number) > 0) odds += (units[unit] as number) * (model[OUT_AT + unit] as number)
   return odds
 }
 
-function backward(model: Float64Array, x: Float64Array, units: Float64Array, error: number, gradient: Float64Array): void {
+function backward(
+  model: Float64Array,
+  x: Float64Array,
+  units: Float64Array,
+  error: number,
+  gradient: Float64Array,
+): void {
   gradient[MODEL_NUMBERS - 1] = (gradient[MODEL_NUMBERS - 1] as number) + error
   for (let unit = 0; unit < UNITS; unit++) {
     const active = units[unit] as number
@@ -92,27 +102,40 @@ function backward(model: Float64Array, x: Float64Array, units: Float64Array, err
   for (let k = 0; k < INPUTS; k++) {
     const value = x[k] as number
     const at = UNITS * (k + 1)
-    for (let unit = 0; unit < UNITS; unit++) gradient[at + unit] = (gradient[at + unit] as number) + value * (units[unit] as number)
+    for (let unit = 0; unit < UNITS; unit++)
+      gradient[at + unit] = (gradient[at + unit] as number) + value * (units[unit] as number)
   }
 }
 
-function adam(model: Float64Array, gradient: Float64Array, first: Float64Array, second: Float64Array, rate: number, step: number): void {
+function adam(
+  model: Float64Array,
+  gradient: Float64Array,
+  first: Float64Array,
+  second: Float64Array,
+  rate: number,
+  step: number,
+): void {
   const unbiased = 1 / (1 - FORGET ** step)
   const unbiasedSquares = 1 / (1 - FORGET_SQUARES ** step)
   for (let i = 0; i < model.length; i++) {
     const g = (gradient[i] as number) + DECAY * (model[i] as number)
     first[i] = FORGET * (first[i] as number) + (1 - FORGET) * g
     second[i] = FORGET_SQUARES * (second[i] as number) + (1 - FORGET_SQUARES) * g * g
-    model[i] = (model[i] as number) - (rate * (first[i] as number) * unbiased) / (Math.sqrt((second[i] as number) * unbiasedSquares) + 1e-8)
+    model[i] =
+      (model[i] as number) -
+      (rate * (first[i] as number) * unbiased) / (Math.sqrt((second[i] as number) * unbiasedSquares) + 1e-8)
   }
 }
 
-function moments(inputs: Float32Array): { readonly mean: Float64Array, readonly deviation: Float64Array } {
+function moments(inputs: Float32Array): { readonly mean: Float64Array; readonly deviation: Float64Array } {
   const count = inputs.length / INPUTS
   const mean = new Float64Array(INPUTS)
   const deviation = new Float64Array(INPUTS)
   inputs.forEach((value, i) => (mean[i % INPUTS] = (mean[i % INPUTS] as number) + value / count))
-  inputs.forEach((value, i) => (deviation[i % INPUTS] = (deviation[i % INPUTS] as number) + (value - (mean[i % INPUTS] as number)) ** 2 / count))
+  inputs.forEach(
+    (value, i) =>
+      (deviation[i % INPUTS] = (deviation[i % INPUTS] as number) + (value - (mean[i % INPUTS] as number)) ** 2 / count),
+  )
   return { mean, deviation: deviation.map((square) => Math.sqrt(square) + 1e-3) }
 }
 

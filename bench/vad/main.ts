@@ -20,21 +20,36 @@ const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told f
 const percent = (share: number): string => (100 * share).toFixed(1).padStart(5)
 
 function tables(quality: Quality): string {
-  const lines = [`speech, after ${ON_FRAMES} frames on and ${OFF_FRAMES} off`, 'rate   noise    SNR    P %   R %   F1     false %  onset median / p90  missed']
+  const lines = [
+    `speech, after ${ON_FRAMES} frames on and ${OFF_FRAMES} off`,
+    'rate   noise    SNR    P %   R %   F1     false %  onset median / p90  missed',
+  ]
   for (const row of quality.speech) {
-    lines.push([
-      String(row.rateHz).padEnd(6), row.noise.padEnd(7), (row.snrDb === null ? '' : `${row.snrDb} dB`).padStart(5), percent(row.precision),
-      percent(row.recall), row.f1.toFixed(3), percent(row.falseShare).padStart(8),
-      `${row.onsetMedianMs} / ${row.onsetP90Ms} ms`.padStart(19), `${row.segmentsMissed} of ${row.segments}`.padStart(8),
-    ].join(' '))
+    lines.push(
+      [
+        String(row.rateHz).padEnd(6),
+        row.noise.padEnd(7),
+        (row.snrDb === null ? '' : `${row.snrDb} dB`).padStart(5),
+        percent(row.precision),
+        percent(row.recall),
+        row.f1.toFixed(3),
+        percent(row.falseShare).padStart(8),
+        `${row.onsetMedianMs} / ${row.onsetP90Ms} ms`.padStart(19),
+        `${row.segmentsMissed} of ${row.segments}`.padStart(8),
+      ].join(' '),
+    )
   }
   for (const rateHz of new Set(quality.speech.map((row) => row.rateHz))) {
     const rows = quality.speech.filter((row) => row.rateHz === rateHz)
-    lines.push(`${rateHz} Hz, mean F1 over ${NOISES.join(', ')}: ${SNRS_DB.map((snr) => `${meanF1(rows, snr, NOISES).toFixed(3)} at ${snr} dB`).join(', ')}`)
+    lines.push(
+      `${rateHz} Hz, mean F1 over ${NOISES.join(', ')}: ${SNRS_DB.map((snr) => `${meanF1(rows, snr, NOISES).toFixed(3)} at ${snr} dB`).join(', ')}`,
+    )
   }
   lines.push('', 'no speech', 'rate   sound                              raw %  with hang-over %  onsets')
   for (const row of quality.nonSpeech) {
-    lines.push(`${String(row.rateHz).padEnd(6)} ${row.name.padEnd(34)} ${percent(row.rawShare)} ${percent(row.share).padStart(17)} ${String(row.onsets).padStart(7)}`)
+    lines.push(
+      `${String(row.rateHz).padEnd(6)} ${row.name.padEnd(34)} ${percent(row.rawShare)} ${percent(row.share).padStart(17)} ${String(row.onsets).padStart(7)}`,
+    )
   }
   return lines.join('\n')
 }
@@ -64,8 +79,13 @@ async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values } = parseArgs({
-    args: [...argv], options: {
-      quick: { type: 'boolean' }, validation: { type: 'boolean' }, voices: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean' },
+    args: [...argv],
+    options: {
+      quick: { type: 'boolean' },
+      validation: { type: 'boolean' },
+      voices: { type: 'string' },
+      json: { type: 'string' },
+      help: { type: 'boolean' },
     },
   })
   if (values.help === true) {
@@ -76,7 +96,10 @@ async function main(argv: readonly string[]): Promise<number> {
   const quick = values.quick === true
   const { voices } = values
   const quality = await measureQuality({
-    vadBank, rates: [8000, 16000], utterances: quick ? 18 : 54, nonSpeechMs: quick ? 20_000 : 60_000,
+    vadBank,
+    rates: [8000, 16000],
+    utterances: quick ? 18 : 54,
+    nonSpeechMs: quick ? 20_000 : 60_000,
     split: values.validation === true ? 'validation' : 'heldOut',
     ...(voices === undefined ? {} : { speak: (rateHz, count) => recordedUtterances(voices, rateHz, count) }),
   })
@@ -88,7 +111,9 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   if (values.json !== undefined) writeFileSync(values.json, json)
   console.log(tables(quality))
-  console.log(`\nthe whole caller's path, 20 ms: ${costUs[8000].toFixed(1)} us at 8 kHz, ${costUs[16000].toFixed(1)} us at 16 kHz`)
+  console.log(
+    `\nthe whole caller's path, 20 ms: ${costUs[8000].toFixed(1)} us at 8 kHz, ${costUs[16000].toFixed(1)} us at 16 kHz`,
+  )
   return 0
 }
 

@@ -23,51 +23,169 @@ export interface MusicStyle {
   readonly drumGain: number
 }
 
-const POP = [[0, 4, 7], [9, 12, 16], [5, 9, 12], [7, 11, 14]]
-const MINOR = [[0, 3, 7], [8, 12, 15], [3, 7, 10], [10, 14, 17]]
-const JAZZ = [[2, 5, 9, 12], [7, 11, 14, 17], [0, 4, 7, 11], [9, 12, 16, 19]]
-const FIFTHS = [[0, 7, 12], [5, 12, 17], [2, 9, 14], [7, 14, 19]]
+const POP = [
+  [0, 4, 7],
+  [9, 12, 16],
+  [5, 9, 12],
+  [7, 11, 14],
+]
+const MINOR = [
+  [0, 3, 7],
+  [8, 12, 15],
+  [3, 7, 10],
+  [10, 14, 17],
+]
+const JAZZ = [
+  [2, 5, 9, 12],
+  [7, 11, 14, 17],
+  [0, 4, 7, 11],
+  [9, 12, 16, 19],
+]
+const FIFTHS = [
+  [0, 7, 12],
+  [5, 12, 17],
+  [2, 9, 14],
+  [7, 14, 19],
+]
 const CHORDS = [POP, MINOR, JAZZ, FIFTHS]
 
 /** What the detector is measured with; nothing is ever fitted to them, nor chosen by them. */
 export const HELD_OUT_STYLES: readonly MusicStyle[] = [
   // Plucked and held notes over a bass, a tune on top, a beat under it.
-  { name: 'band', beatS: [0.4, 0.65], chords: POP,
-    chordGain: 700, chordDecayS: 2, bassGain: 1100, tuneGain: 1500, tuneDecayS: 0.35, tuneOctaves: 2, rollOff: 1.5,
-    harmonics: 6, vibratoHz: 5.5, vibrato: 0.03, attackS: 0.008, drumGain: 500 },
+  {
+    name: 'band',
+    beatS: [0.4, 0.65],
+    chords: POP,
+    chordGain: 700,
+    chordDecayS: 2,
+    bassGain: 1100,
+    tuneGain: 1500,
+    tuneDecayS: 0.35,
+    tuneOctaves: 2,
+    rollOff: 1.5,
+    harmonics: 6,
+    vibratoHz: 5.5,
+    vibrato: 0.03,
+    attackS: 0.008,
+    drumGain: 500,
+  },
   // Strings without a beat.
-  { name: 'strings', beatS: [0.6, 0.9], chords: MINOR,
-    chordGain: 900, chordDecayS: 6, bassGain: 500, tuneGain: 1300, tuneDecayS: 3, tuneOctaves: 1, rollOff: 0.9,
-    harmonics: 14, vibratoHz: 6.2, vibrato: 0.12, attackS: 0.07, drumGain: 0 },
+  {
+    name: 'strings',
+    beatS: [0.6, 0.9],
+    chords: MINOR,
+    chordGain: 900,
+    chordDecayS: 6,
+    bassGain: 500,
+    tuneGain: 1300,
+    tuneDecayS: 3,
+    tuneOctaves: 1,
+    rollOff: 0.9,
+    harmonics: 14,
+    vibratoHz: 6.2,
+    vibrato: 0.12,
+    attackS: 0.07,
+    drumGain: 0,
+  },
 ]
 
 /** What the choices are made by: seeds, epochs, weights, thresholds (docs/VAD.md). */
 export const VALIDATION_STYLES: readonly MusicStyle[] = [
   // A piano alone.
-  { name: 'piano', beatS: [0.22, 0.5], chords: JAZZ,
-    chordGain: 900, chordDecayS: 0.9, bassGain: 900, tuneGain: 1300, tuneDecayS: 0.6, tuneOctaves: 2, rollOff: 1.2,
-    harmonics: 9, vibratoHz: 5, vibrato: 0, attackS: 0.004, drumGain: 0 },
+  {
+    name: 'piano',
+    beatS: [0.22, 0.5],
+    chords: JAZZ,
+    chordGain: 900,
+    chordDecayS: 0.9,
+    bassGain: 900,
+    tuneGain: 1300,
+    tuneDecayS: 0.6,
+    tuneOctaves: 2,
+    rollOff: 1.2,
+    harmonics: 9,
+    vibratoHz: 5,
+    vibrato: 0,
+    attackS: 0.004,
+    drumGain: 0,
+  },
   // An organ.
-  { name: 'organ', beatS: [0.35, 0.8], chords: MINOR,
-    chordGain: 1100, chordDecayS: 30, bassGain: 800, tuneGain: 1200, tuneDecayS: 30, tuneOctaves: 1, rollOff: 1,
-    harmonics: 8, vibratoHz: 6.8, vibrato: 0.05, attackS: 0.02, drumGain: 0 },
+  {
+    name: 'organ',
+    beatS: [0.35, 0.8],
+    chords: MINOR,
+    chordGain: 1100,
+    chordDecayS: 30,
+    bassGain: 800,
+    tuneGain: 1200,
+    tuneDecayS: 30,
+    tuneOctaves: 1,
+    rollOff: 1,
+    harmonics: 8,
+    vibratoHz: 6.8,
+    vibrato: 0.05,
+    attackS: 0.02,
+    drumGain: 0,
+  },
   // Dance: a beat above all.
-  { name: 'dance', beatS: [0.24, 0.33], chords: POP,
-    chordGain: 500, chordDecayS: 0.4, bassGain: 1700, tuneGain: 1100, tuneDecayS: 0.2, tuneOctaves: 2, rollOff: 0.8,
-    harmonics: 12, vibratoHz: 5, vibrato: 0.02, attackS: 0.003, drumGain: 1800 },
+  {
+    name: 'dance',
+    beatS: [0.24, 0.33],
+    chords: POP,
+    chordGain: 500,
+    chordDecayS: 0.4,
+    bassGain: 1700,
+    tuneGain: 1100,
+    tuneDecayS: 0.2,
+    tuneOctaves: 2,
+    rollOff: 0.8,
+    harmonics: 12,
+    vibratoHz: 5,
+    vibrato: 0.02,
+    attackS: 0.003,
+    drumGain: 1800,
+  },
   // A flute over a guitar.
-  { name: 'flute', beatS: [0.3, 0.6], chords: POP,
-    chordGain: 600, chordDecayS: 0.7, bassGain: 600, tuneGain: 1600, tuneDecayS: 4, tuneOctaves: 2, rollOff: 2.2,
-    harmonics: 5, vibratoHz: 4.8, vibrato: 0.09, attackS: 0.04, drumGain: 150 },
+  {
+    name: 'flute',
+    beatS: [0.3, 0.6],
+    chords: POP,
+    chordGain: 600,
+    chordDecayS: 0.7,
+    bassGain: 600,
+    tuneGain: 1600,
+    tuneDecayS: 4,
+    tuneOctaves: 2,
+    rollOff: 2.2,
+    harmonics: 5,
+    vibratoHz: 4.8,
+    vibrato: 0.09,
+    attackS: 0.04,
+    drumGain: 150,
+  },
   // A cello alone, or nearly.
-  { name: 'cello', beatS: [0.5, 1], chords: FIFTHS,
-    chordGain: 250, chordDecayS: 5, bassGain: 350, tuneGain: 1600, tuneDecayS: 5, tuneOctaves: 0, rollOff: 0.8,
-    harmonics: 16, vibratoHz: 5.2, vibrato: 0.1, attackS: 0.05, drumGain: 0 },
+  {
+    name: 'cello',
+    beatS: [0.5, 1],
+    chords: FIFTHS,
+    chordGain: 250,
+    chordDecayS: 5,
+    bassGain: 350,
+    tuneGain: 1600,
+    tuneDecayS: 5,
+    tuneOctaves: 0,
+    rollOff: 0.8,
+    harmonics: 16,
+    vibratoHz: 5.2,
+    vibrato: 0.1,
+    attackS: 0.05,
+    drumGain: 0,
+  },
 ]
 
 /**
- * A style that the numbers may be fitted to, drawn anew for each seed, so that they do not hang on a handful of pieces: half of
- * them bowed or blown, where notes last, and half plucked or struck, mostly over a beat.
+ * A style that the numbers may be fitted to, drawn anew for each seed, so that they do not hang on a handful of pieces:
+ * half of them bowed or blown, where notes last, and half plucked or struck, mostly over a beat.
  */
 export function drawnStyle(seed: number): MusicStyle {
   const random = seededRandom(seed)
@@ -113,7 +231,9 @@ export function music(extent: Extent, style: MusicStyle): Float64Array {
       for (let harmonic = 1; harmonic <= style.harmonics && harmonic * hz < 3600; harmonic++) {
         value += Math.sin(harmonic * angle) / harmonic ** style.rollOff
       }
-      out[at + i] = (out[at + i] as number) + gain * value * Math.exp(-t / decayS) * Math.min(1, t / style.attackS, (length - i) / rateHz / 0.01)
+      out[at + i] =
+        (out[at + i] as number) +
+        gain * value * Math.exp(-t / decayS) * Math.min(1, t / style.attackS, (length - i) / rateHz / 0.01)
     }
   }
   for (let step = 0, at = 0; at < out.length; step++, at += beat) {

@@ -52,15 +52,24 @@ export async function measureQuality(options: QualityOptions): Promise<Quality> 
   const split = options.split ?? 'heldOut'
   const { seed } = SPLITS[split]
   for (const rateHz of options.rates) {
-    const utterances = await (options.speak?.(rateHz, options.utterances) ?? speakUtterances(rateHz, options.utterances, split))
+    const utterances = await (options.speak?.(rateHz, options.utterances) ??
+      speakUtterances(rateHz, options.utterances, split))
     const telephone = rateHz === 8000
     const decide = (call: LabelledCall): boolean[] => smoothed(decisionsOf(call.samples, rateHz, options.vadBank))
     speech.push({
-      rateHz, noise: 'none', snrDb: null, ...scoreOf(makeCalls({ utterances, noise: null, snrDb: 0, seed: seed + 1, telephone }), decide),
+      rateHz,
+      noise: 'none',
+      snrDb: null,
+      ...scoreOf(makeCalls({ utterances, noise: null, snrDb: 0, seed: seed + 1, telephone }), decide),
     })
     for (const noise of options.noises ?? NOISES) {
       for (const snrDb of options.snrsDb ?? SNRS_DB) {
-        speech.push({ rateHz, noise, snrDb, ...scoreOf(makeCalls({ utterances, noise, snrDb, seed: seed + 2, telephone }), decide) })
+        speech.push({
+          rateHz,
+          noise,
+          snrDb,
+          ...scoreOf(makeCalls({ utterances, noise, snrDb, seed: seed + 2, telephone }), decide),
+        })
       }
     }
     for (const { name, signal, make } of [...NON_SPEECH, ...HOLD_MUSIC[split].map(holdMusic)]) {
@@ -76,12 +85,18 @@ export async function measureQuality(options: QualityOptions): Promise<Quality> 
 function echoRows({ rateHz, voices }: Utterances, options: QualityOptions): NonSpeechRow[] {
   const agent = throughLine(joined(voices.filter((_, i) => i % 4 === 0)), rateHz, false)
   const gain = 10 ** (ECHO_DB / 20)
-  return TRACKS.flatMap((track) => ECHO_DELAYS_MS.map((delayMs) => {
-    const delay = (rateHz * delayMs) / 1000
-    const back = Float64Array.from({ length: agent.length + delay }, (_, i) => gain * (agent[i - delay] ?? 0))
-    const decisions = decisionsOf(throughLine(back, rateHz, rateHz === 8000), rateHz, options.vadBank, { agent, delayMs, track })
-    return nonSpeechRow(`echo, ${ECHO_DB} dB, ${delayMs} ms, ${track}`, false, rateHz, decisions)
-  }))
+  return TRACKS.flatMap((track) =>
+    ECHO_DELAYS_MS.map((delayMs) => {
+      const delay = (rateHz * delayMs) / 1000
+      const back = Float64Array.from({ length: agent.length + delay }, (_, i) => gain * (agent[i - delay] ?? 0))
+      const decisions = decisionsOf(throughLine(back, rateHz, rateHz === 8000), rateHz, options.vadBank, {
+        agent,
+        delayMs,
+        track,
+      })
+      return nonSpeechRow(`echo, ${ECHO_DB} dB, ${delayMs} ms, ${track}`, false, rateHz, decisions)
+    }),
+  )
 }
 
 function nonSpeechRow(name: string, signal: boolean, rateHz: LegRateHz, raw: readonly boolean[]): NonSpeechRow {
@@ -99,4 +114,3 @@ export function meanF1(rows: readonly SpeechRow[], snrDb: number, noises: readon
   const chosen = rows.filter((row) => row.snrDb === snrDb && row.noise !== 'none' && noises.includes(row.noise))
   return chosen.reduce((sum, row) => sum + row.f1, 0) / Math.max(1, chosen.length)
 }
-

@@ -12,30 +12,40 @@ const LEAST_RMS = 100
 const TONES_MAX = 0.1
 
 /**
- * People who were recorded, in place of the synthesised ones: an optional check, as no recording lies in this repository.
- * @param folder of WAV files as `readWavFile` takes them, one sentence each, also in its subfolders; others are passed over
+ * People who were recorded, in place of the synthesised ones: an optional check, as no recording lies in this
+ * repository.
+ * @param folder of WAV files as `readWavFile` takes them, one sentence each, also in its subfolders; others are passed
+ *   over
  * @param count of utterances, which are taken in the order of their names, spread evenly over all
  * @throws Error when there are fewer
  */
 export async function recordedUtterances(folder: string, rateHz: LegRateHz, count: number): Promise<Utterances> {
-  const files = (await readdir(folder, { recursive: true })).filter((name) => name.toLowerCase().endsWith('.wav')).toSorted()
+  const files = (await readdir(folder, { recursive: true }))
+    .filter((name) => name.toLowerCase().endsWith('.wav'))
+    .toSorted()
   if (files.length > FILES_MAX) throw new Error(`more than ${FILES_MAX} WAV files in ${folder}`)
   const found: CallerFile[] = []
   for (const file of files) {
     const audio = await readWavFile(join(folder, file)).catch(() => null)
     if (audio !== null && isSentence(audio)) found.push(audio)
   }
-  if (found.length < count) throw new Error(`${count} sentences of ${UTTERANCE_S.join(' to ')} s are wanted, ${folder} has ${found.length}`)
-  return utterancesOf(rateHz, 'heldOut', Array.from({ length: count }, (_, i) => {
-    const { pcm, sampleRateHz } = found[Math.floor((i * found.length) / count)] as CallerFile
-    return { samples: Float64Array.from(pcm), sampleRateHz }
-  }))
+  if (found.length < count)
+    throw new Error(`${count} sentences of ${UTTERANCE_S.join(' to ')} s are wanted, ${folder} has ${found.length}`)
+  return utterancesOf(
+    rateHz,
+    'heldOut',
+    Array.from({ length: count }, (_, i) => {
+      const { pcm, sampleRateHz } = found[Math.floor((i * found.length) / count)] as CallerFile
+      return { samples: Float64Array.from(pcm), sampleRateHz }
+    }),
+  )
 }
 
 function isSentence({ pcm, sampleRateHz }: CallerFile): boolean {
   if (sampleRateHz !== 8000 && sampleRateHz !== 16000) return false
   const seconds = pcm.length / sampleRateHz
-  if (seconds < UTTERANCE_S[0] || seconds > UTTERANCE_S[1] || Math.sqrt(powerOf(Float64Array.from(pcm))) < LEAST_RMS) return false
+  if (seconds < UTTERANCE_S[0] || seconds > UTTERANCE_S[1] || Math.sqrt(powerOf(Float64Array.from(pcm))) < LEAST_RMS)
+    return false
   const length = frameSamples(sampleRateHz)
   const frames = Math.floor(pcm.length / length)
   let tones = 0

@@ -21,13 +21,19 @@ interface Echo {
 }
 
 /** The raw decisions of the caller's path for one call, frame by frame. */
-export function decisionsOf(samples: Int16Array, rateHz: LegRateHz, vadBank: VadBank, echo: Echo | null = null): boolean[] {
+export function decisionsOf(
+  samples: Int16Array,
+  rateHz: LegRateHz,
+  vadBank: VadBank,
+  echo: Echo | null = null,
+): boolean[] {
   const path = new CallerPath({ sampleRateHz: rateHz, track: echo?.track ?? 'inbound_track', vadBank })
   const frame = frameSamples(rateHz)
   const decisions: boolean[] = []
   for (let at = 0; at + frame <= samples.length; at += frame) {
-    const nowMs = ((at / frame) + 1) * FRAME_MS
-    if (echo !== null && at + frame <= echo.agent.length) path.playedReference(echo.agent.subarray(at, at + frame), nowMs - FRAME_MS)
+    const nowMs = (at / frame + 1) * FRAME_MS
+    if (echo !== null && at + frame <= echo.agent.length)
+      path.playedReference(echo.agent.subarray(at, at + frame), nowMs - FRAME_MS)
     path.push(bytesOfSamples(samples.slice(at, at + frame)), nowMs)
     while (path.pull(nowMs)) decisions.push(path.voiced)
   }
@@ -61,7 +67,12 @@ export interface Score {
 
 /** @param decide gives the smoothed decisions for a call */
 export function scoreOf(calls: readonly LabelledCall[], decide: (call: LabelledCall) => readonly boolean[]): Score {
-  let right = 0, wrong = 0, missed = 0, quiet = 0, segments = 0, segmentsMissed = 0
+  let right = 0,
+    wrong = 0,
+    missed = 0,
+    quiet = 0,
+    segments = 0,
+    segmentsMissed = 0
   const onsetsMs: number[] = []
   for (const call of calls) {
     const heard = decide(call)
@@ -85,9 +96,14 @@ export function scoreOf(calls: readonly LabelledCall[], decide: (call: LabelledC
   const precision = right / Math.max(1, right + wrong)
   const recall = right / Math.max(1, right + missed)
   return {
-    precision, recall, f1: (2 * precision * recall) / Math.max(1e-9, precision + recall), falseShare: wrong / Math.max(1, quiet),
+    precision,
+    recall,
+    f1: (2 * precision * recall) / Math.max(1e-9, precision + recall),
+    falseShare: wrong / Math.max(1, quiet),
     onsetMedianMs: onsetsMs[Math.floor(onsetsMs.length / 2)] ?? NaN,
-    onsetP90Ms: onsetsMs[Math.floor(onsetsMs.length * 0.9)] ?? NaN, segmentsMissed, segments,
+    onsetP90Ms: onsetsMs[Math.floor(onsetsMs.length * 0.9)] ?? NaN,
+    segmentsMissed,
+    segments,
   }
 }
 

@@ -23,7 +23,9 @@ export function whiteNoise(extent: Extent): Float64Array {
 
 /** -3 dB an octave: Paul Kellet's three poles. */
 export function pinkNoise(extent: Extent): Float64Array {
-  let b0 = 0, b1 = 0, b2 = 0
+  let b0 = 0,
+    b1 = 0,
+    b2 = 0
   return whiteNoise(extent).map((white) => {
     b0 = 0.99765 * b0 + white * 0.099046
     b1 = 0.963 * b1 + white * 0.2965164
@@ -75,7 +77,9 @@ export function carNoise(extent: Extent): Float64Array {
   const white = whiteNoise(extent)
   const low = Math.exp((-2 * Math.PI * 120) / extent.rateHz)
   const tyre = Math.exp((-2 * Math.PI * 900) / extent.rateHz)
-  let rumble = 0, hiss = 0, phase = 0
+  let rumble = 0,
+    hiss = 0,
+    phase = 0
   return white.map((value, i) => {
     const t = i / extent.rateHz
     rumble = low * rumble + (1 - low) * value
@@ -147,7 +151,9 @@ interface NonSpeech {
 }
 
 const tones = (name: string, ...parts: Cadence[]): NonSpeech => ({
-  name, signal: true, make: (extent) => cadence(parts, extent),
+  name,
+  signal: true,
+  make: (extent) => cadence(parts, extent),
 })
 
 /** What a line carries besides people and music. Cadences after ITU-T E.180 and Bellcore. */
@@ -159,9 +165,18 @@ export const NON_SPEECH: readonly NonSpeech[] = [
   tones('dial tone, stuttered', { hz: [425], onMs: 400, offMs: 40 }),
   tones('ringback, 425 Hz', { hz: [425], onMs: 1000, offMs: 4000 }),
   tones('ringback, 440 + 480 Hz', { hz: [440, 480], onMs: 2000, offMs: 4000 }),
-  tones('ringback, 400 + 450 Hz', { hz: [400, 450], onMs: 400, offMs: 200 }, { hz: [400, 450], onMs: 400, offMs: 2000 }),
+  tones(
+    'ringback, 400 + 450 Hz',
+    { hz: [400, 450], onMs: 400, offMs: 200 },
+    { hz: [400, 450], onMs: 400, offMs: 2000 },
+  ),
   tones('busy', { hz: [480, 620], onMs: 500, offMs: 500 }),
-  tones('three rising tones', { hz: [950], onMs: 330, offMs: 30 }, { hz: [1400], onMs: 330, offMs: 30 }, { hz: [1800], onMs: 330, offMs: 1000 }),
+  tones(
+    'three rising tones',
+    { hz: [950], onMs: 330, offMs: 30 },
+    { hz: [1400], onMs: 330, offMs: 30 },
+    { hz: [1800], onMs: 330, offMs: 1000 },
+  ),
   tones('fax, calling', { hz: [1100], onMs: 500, offMs: 3000 }),
   tones('fax, answering', { hz: [2100], onMs: 3000, offMs: 1000 }),
   { name: 'keys', signal: true, make: keys },
@@ -169,5 +184,7 @@ export const NON_SPEECH: readonly NonSpeech[] = [
 ]
 
 export const holdMusic = (style: MusicStyle): NonSpeech => ({
-  name: `hold music, ${style.name}`, signal: false, make: (extent) => music(extent, style),
+  name: `hold music, ${style.name}`,
+  signal: false,
+  make: (extent) => music(extent, style),
 })

@@ -18,7 +18,9 @@ const SEED = 3
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
-    args: [...argv], allowPositionals: true, options: { check: { type: 'boolean' }, help: { type: 'boolean' } },
+    args: [...argv],
+    allowPositionals: true,
+    options: { check: { type: 'boolean' }, help: { type: 'boolean' } },
   })
   const [file] = positionals
   const check = values.check === true
@@ -37,9 +39,11 @@ function compare(derived: readonly number[]): number {
   const length = Math.max(derived.length, VOICE_MODEL.length)
   const differing = Array.from({ length }, (_, i) => i).filter((i) => derived[i] !== VOICE_MODEL[i])
   const [first] = differing
-  console.log(first === undefined
-    ? `all ${length} numbers are those of src/media/vad/voice-model.ts`
-    : `${differing.length} of ${length} numbers differ; the first is number ${first}: derived ${derived[first]}, built ${VOICE_MODEL[first]}`)
+  console.log(
+    first === undefined
+      ? `all ${length} numbers are those of src/media/vad/voice-model.ts`
+      : `${differing.length} of ${length} numbers differ; the first is number ${first}: derived ${derived[first]}, built ${VOICE_MODEL[first]}`,
+  )
   return first === undefined ? 0 : 1
 }
 

@@ -5,7 +5,15 @@ import { isPureTone } from '../../src/media/vad/pure-tone.js'
 import { VoiceFeatures, INPUTS, JsVoiceKernel } from '../../src/media/vad/voice-features.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import {
-  comesAndGoes, joined, type LabelledCall, makeCalls, noiseOf, powerOf, speakUtterances, throughLine, type Utterances,
+  comesAndGoes,
+  joined,
+  type LabelledCall,
+  makeCalls,
+  noiseOf,
+  powerOf,
+  speakUtterances,
+  throughLine,
+  type Utterances,
 } from './corpus.js'
 import type { Examples } from './fit.js'
 import { drawnStyle, music } from './music.js'
@@ -40,10 +48,16 @@ export interface TrainingOptions {
  * of speech. The first frames of speech count more again, because a barge-in waits for them.
  */
 const frameWeight: Weigh = ({ scene, sound, snrDb }, sinceOnset) => {
-  const weight = scene === 'nobody' ? 1
-    : scene === 'changing' ? CHANGING_WEIGHT
-      : snrDb === 0 ? HOPELESS_WEIGHT
-        : snrDb <= 10 ? HARD_WEIGHTS[sound] ?? 1 : 1
+  const weight =
+    scene === 'nobody'
+      ? 1
+      : scene === 'changing'
+        ? CHANGING_WEIGHT
+        : snrDb === 0
+          ? HOPELESS_WEIGHT
+          : snrDb <= 10
+            ? (HARD_WEIGHTS[sound] ?? 1)
+            : 1
   if (sinceOnset === null) return sound === 'knocks' ? KNOCKS_WEIGHT : weight
   return weight * SPEECH_WEIGHT * (sinceOnset < ONSET_FRAMES ? ONSET_WEIGHT : 1)
 }
@@ -57,9 +71,9 @@ const ONSET_FRAMES = 4
 const ONSET_WEIGHT = 2
 
 /**
- * The material that the detector's numbers are derived from: voices, words, music and seeds of their own (`splits.ts`), on
- * telephone lines and others. Where nobody speaks there is noise that begins and ends, people at other tables, knocks and
- * music.
+ * The material that the detector's numbers are derived from: voices, words, music and seeds of their own (`splits.ts`),
+ * on telephone lines and others. Where nobody speaks there is noise that begins and ends, people at other tables,
+ * knocks and music.
  */
 export async function trainingExamples(options: TrainingOptions): Promise<Examples> {
   const frames: Float32Array[] = []
@@ -90,11 +104,13 @@ export async function trainingExamples(options: TrainingOptions): Promise<Exampl
     for (const call of makeCalls({ utterances, noise: null, snrDb: 0, seed: 11, telephone: lines(1) })) {
       add(call, { scene: 'call', sound: 'none', snrDb: Infinity, rateHz })
     }
-    noises.forEach((sound, n) => SNRS_DB.forEach((snrDb, s) => {
-      for (const call of makeCalls({ utterances, noise: sound, snrDb, seed: 20 + snrDb, telephone: lines(n + s) })) {
-        add(call, { scene: 'call', sound, snrDb, rateHz })
-      }
-    }))
+    noises.forEach((sound, n) =>
+      SNRS_DB.forEach((snrDb, s) => {
+        for (const call of makeCalls({ utterances, noise: sound, snrDb, seed: 20 + snrDb, telephone: lines(n + s) })) {
+          add(call, { scene: 'call', sound, snrDb, rateHz })
+        }
+      }),
+    )
     nothingSaid(utterances, options.soundMs, noises).forEach(({ sound, samples }, i) => {
       add(silent(throughLine(samples, rateHz, lines(i)), rateHz), { scene: 'nobody', sound, snrDb: 0, rateHz })
     })
@@ -113,7 +129,10 @@ export async function trainingExamples(options: TrainingOptions): Promise<Exampl
     }
     const random = seededRandom(6)
     noises.forEach((sound, i) => {
-      const samples = atLevel(noiseOf(sound, { rateHz, ms: options.soundMs, seed: 7000 + i }, utterances), -18 - 20 * random())
+      const samples = atLevel(
+        noiseOf(sound, { rateHz, ms: options.soundMs, seed: 7000 + i }, utterances),
+        -18 - 20 * random(),
+      )
       comesAndGoes(samples, rateHz, random)
       add(silent(throughLine(samples, rateHz, telephone), rateHz), { scene: 'changing', sound, snrDb: 0, rateHz })
     })
@@ -137,12 +156,19 @@ function atLevel(sound: Float64Array, dbfs: number): Float64Array {
   return sound.map((value) => gain * value)
 }
 
-function nothingSaid(utterances: Utterances, ms: number, noises: readonly Noise[]): { readonly sound: Noise | 'knocks', readonly samples: Float64Array }[] {
+function nothingSaid(
+  utterances: Utterances,
+  ms: number,
+  noises: readonly Noise[],
+): { readonly sound: Noise | 'knocks'; readonly samples: Float64Array }[] {
   const { rateHz } = utterances
   const random = seededRandom(5)
-  const sounds: { readonly sound: Noise | 'knocks', readonly samples: Float64Array }[] = []
+  const sounds: { readonly sound: Noise | 'knocks'; readonly samples: Float64Array }[] = []
   for (let seed = 1000; seed < 1000 + PIECES; seed++) {
-    sounds.push({ sound: 'music', samples: atLevel(music({ rateHz, ms, seed }, drawnStyle(seed)), -15 - 20 * random()) })
+    sounds.push({
+      sound: 'music',
+      samples: atLevel(music({ rateHz, ms, seed }, drawnStyle(seed)), -15 - 20 * random()),
+    })
   }
   noises.forEach((noise, i) => {
     if (noise === 'music') return
@@ -151,11 +177,18 @@ function nothingSaid(utterances: Utterances, ms: number, noises: readonly Noise[
       // From the first frame on, and then twice after a pause.
       const part = Math.floor(sound.length / 3)
       const pause = noiseOf('white', { rateHz, ms: 2500, seed: 5000 + i }, utterances).map((value) => 8 * value)
-      const samples = joined([sound.subarray(0, part), pause, sound.subarray(part, 2 * part), pause, sound.subarray(2 * part)])
+      const samples = joined([
+        sound.subarray(0, part),
+        pause,
+        sound.subarray(part, 2 * part),
+        pause,
+        sound.subarray(2 * part),
+      ])
       sounds.push({ sound: noise, samples })
     }
   })
-  for (let seed = 6000; seed < 6000 + KNOCKING; seed++) sounds.push({ sound: 'knocks', samples: knocks({ rateHz, ms, seed }) })
+  for (let seed = 6000; seed < 6000 + KNOCKING; seed++)
+    sounds.push({ sound: 'knocks', samples: knocks({ rateHz, ms, seed }) })
   return sounds
 }
 

@@ -16,7 +16,9 @@ if (!/^\d{1,5}$/.test(values.port) || Number(values.port) > 65_535) {
 try {
   const shop = await startShopApi({ port: Number(values.port), host: values.host })
   console.log(`shop API on ${shop.url}`)
-  const stop = (): void => { void shop.close() }
+  const stop = (): void => {
+    void shop.close()
+  }
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
 } catch (error) {

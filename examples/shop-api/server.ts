@@ -34,14 +34,22 @@ const refuse = (status: number, error: string): Answer => ({ status, body: { err
 /** Starts the demo shop's HTTP API. Resolves when it listens; rejects when the port is taken. */
 export async function startShopApi(options: ShopApiOptions = {}): Promise<ShopApi> {
   const shop = new Shop(options.data ?? DEMO_DATA)
-  const server = createServer({
-    requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS,
-  }, (request, response) => {
-    answer(shop, request).then(
-      (result) => { send(response, result) },
-      () => { send(response, refuse(500, 'internal error')) },
-    )
-  })
+  const server = createServer(
+    {
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      headersTimeout: REQUEST_TIMEOUT_MS,
+    },
+    (request, response) => {
+      answer(shop, request).then(
+        (result) => {
+          send(response, result)
+        },
+        () => {
+          send(response, refuse(500, 'internal error'))
+        },
+      )
+    },
+  )
   const host = options.host ?? '127.0.0.1'
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
@@ -53,10 +61,13 @@ export async function startShopApi(options: ShopApiOptions = {}): Promise<ShopAp
   const { port } = server.address() as AddressInfo // a TCP server's address, once it listens
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
-    close: () => new Promise((resolve) => {
-      server.close(() => { resolve() })
-      server.closeAllConnections()
-    }),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => {
+          resolve()
+        })
+        server.closeAllConnections()
+      }),
   }
 }
 
@@ -67,17 +78,29 @@ async function answer(shop: Shop, request: IncomingMessage): Promise<Answer> {
   if (!URL.canParse(target, base)) return refuse(400, 'the URL cannot be read')
   const { pathname, searchParams } = new URL(target, base)
   switch (`${request.method ?? ''} ${pathname}`) {
-    case 'GET /healthz': return { status: 200, body: { ok: true } }
-    case 'GET /api/orders': return orders(shop, searchParams)
-    case 'GET /api/accounts': return byPhone(searchParams, (phone) => shop.account(phone))
-    case 'GET /api/accounts/verification': return byPhone(searchParams, (phone) => shop.verification(phone))
-    case 'GET /api/plans': return { status: 200, body: { plans: shop.plans } }
-    case 'GET /api/outages': return outage(shop, searchParams)
-    case 'POST /api/tickets': return ticket(shop, request)
+    case 'GET /healthz':
+      return { status: 200, body: { ok: true } }
+    case 'GET /api/orders':
+      return orders(shop, searchParams)
+    case 'GET /api/accounts':
+      return byPhone(searchParams, (phone) => shop.account(phone))
+    case 'GET /api/accounts/verification':
+      return byPhone(searchParams, (phone) => shop.verification(phone))
+    case 'GET /api/plans':
+      return { status: 200, body: { plans: shop.plans } }
+    case 'GET /api/outages':
+      return outage(shop, searchParams)
+    case 'POST /api/tickets':
+      return ticket(shop, request)
     default: {
       const allowed = {
-        '/api/orders': 'GET', '/api/accounts': 'GET', '/api/accounts/verification': 'GET', '/api/plans': 'GET', '/api/outages': 'GET',
-        '/api/tickets': 'POST', '/healthz': 'GET',
+        '/api/orders': 'GET',
+        '/api/accounts': 'GET',
+        '/api/accounts/verification': 'GET',
+        '/api/plans': 'GET',
+        '/api/outages': 'GET',
+        '/api/tickets': 'POST',
+        '/healthz': 'GET',
       }[pathname]
       if (allowed === undefined) return refuse(404, 'no such path')
       return { ...refuse(405, `use ${allowed}`), headers: { allow: allowed } }
@@ -111,7 +134,8 @@ function byPhone(query: URLSearchParams, find: (phone: string) => unknown): Answ
 /** Whether there is an outage in an area, or where a phone's owner lives. It discloses nothing else of the owner. */
 function outage(shop: Shop, query: URLSearchParams): Answer {
   const [area, phone] = [query.get('area'), query.get('phone')]
-  if ((area === null || area.trim() === '') && (phone === null || !/\d/.test(phone))) return refuse(400, 'area or phone is needed')
+  if ((area === null || area.trim() === '') && (phone === null || !/\d/.test(phone)))
+    return refuse(400, 'area or phone is needed')
   const found = area !== null && area.trim() !== '' ? shop.outage(area) : shop.outageOf(phone ?? '')
   return { status: 200, body: found === undefined ? { active: false } : { active: true, ...found } }
 }
@@ -164,9 +188,10 @@ async function readJson(
 
 function send(response: ServerResponse, { status, body, headers }: Answer): void {
   const text = JSON.stringify(body)
-  response.writeHead(
-    status,
-    { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(text), ...headers },
-  )
+  response.writeHead(status, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(text),
+    ...headers,
+  })
   response.end(text)
 }

@@ -58,7 +58,12 @@ export class Shop {
     const { security: _security, ...visible } = account
     const digits = digitsOf(phone)
     const openTickets = this.#tickets.filter((ticket) => digitsOf(ticket.phone) === digits && ticket.status === 'open')
-    return { ...visible, owedKes: Math.max(0, -account.balanceKes), openTickets, outage: this.outage(account.area) ?? null }
+    return {
+      ...visible,
+      owedKes: Math.max(0, -account.balanceKes),
+      openTickets,
+      outage: this.outage(account.area) ?? null,
+    }
   }
 
   /** The data with which a caller's answers are compared. */
@@ -89,7 +94,8 @@ export class Shop {
    * @returns `conflict` when the key was used for another request
    */
   openTicket(
-    key: string, fields: Pick<Ticket, 'phone' | 'subject' | 'details'>,
+    key: string,
+    fields: Pick<Ticket, 'phone' | 'subject' | 'details'>,
   ): { ticket: Ticket; created: boolean } | 'conflict' {
     const request = JSON.stringify([fields.phone, fields.subject, fields.details])
     const earlier = this.#byKey.get(key)

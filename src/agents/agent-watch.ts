@@ -51,9 +51,13 @@ export class AgentWatch {
   constructor(options: AgentWatchOptions) {
     this.#options = options
     this.#watcher = watch(options.dir, {
-      ignoreInitial: true, depth: 4,
+      ignoreInitial: true,
+      depth: 4,
       // Names that begin with two dots are watched: a mounted ConfigMap changes by replacing its link `..data`.
-      ignored: (path) => relative(options.dir, path).split(sep).some((part) => part === 'node_modules' || /^\.[^.]/.test(part)),
+      ignored: (path) =>
+        relative(options.dir, path)
+          .split(sep)
+          .some((part) => part === 'node_modules' || /^\.[^.]/.test(part)),
     })
     this.#watcher.on('all', () => this.#settle())
     this.#watcher.on('error', (error) => options.onFault(`the agents folder cannot be watched: ${messageOf(error)}`))

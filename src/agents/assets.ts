@@ -64,7 +64,10 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
     }
   }
   if (passages.length > KNOWLEDGE_PASSAGES_MAX) {
-    faults.push({ path: ['knowledge'], what: `has ${passages.length} passages; at most ${KNOWLEDGE_PASSAGES_MAX} are allowed` })
+    faults.push({
+      path: ['knowledge'],
+      what: `has ${passages.length} passages; at most ${KNOWLEDGE_PASSAGES_MAX} are allowed`,
+    })
   }
   const modules: string[] = []
   const codeTools: CodeToolSpec[] = []
@@ -103,7 +106,7 @@ export function passagesOf(assets: AgentAssets): Passage[] {
 /** The code tools of an agent with their code, imported on this thread; Node keeps each version of a module once. */
 export async function openCodeTools(assets: AgentAssets): Promise<FoundCodeTool[]> {
   const found: FoundCodeTool[] = []
-  for (const url of assets.modules) found.push(...codeToolsOf(await import(url) as Record<string, unknown>))
+  for (const url of assets.modules) found.push(...codeToolsOf((await import(url)) as Record<string, unknown>))
   return found
 }
 
@@ -113,9 +116,10 @@ export async function openCodeTools(assets: AgentAssets): Promise<FoundCodeTool[
  */
 export async function importFile(file: string): Promise<{ url: string; exports: Readonly<Record<string, unknown>> }> {
   const bytes = await readFile(file)
-  if (bytes.length > AGENT_FILE_BYTES_MAX) throw new SyntaxError(`has ${bytes.length} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
+  if (bytes.length > AGENT_FILE_BYTES_MAX)
+    throw new SyntaxError(`has ${bytes.length} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
   const url = `${pathToFileURL(file).href}?v=${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}`
-  return { url, exports: await import(url) as Record<string, unknown> }
+  return { url, exports: (await import(url)) as Record<string, unknown> }
 }
 
 function inside(dir: string, name: string): string {
@@ -127,7 +131,8 @@ function inside(dir: string, name: string): string {
 
 function reasonOf(error: unknown): string {
   if (error instanceof SyntaxError) return error.message
-  if (error instanceof TypeError && 'code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'is not UTF-8 text'
+  if (error instanceof TypeError && 'code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA')
+    return 'is not UTF-8 text'
   return `cannot be read: ${messageOf(error).split('\n')[0] ?? ''}`
 }
 

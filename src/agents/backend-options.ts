@@ -1,28 +1,65 @@
 import { z } from 'zod'
 
-const model = z.string().regex(/^\S{1,200}$/, { error: 'must be the name of a model, without spaces' }).exactOptional()
-const messageMs = z.int().min(20).max(100).exactOptional()
+const model = z
+  .string()
+  .regex(/^\S{1,200}$/, { error: 'must be the name of a model, without spaces' })
+  .exactOptional()
+const messageMs = z
+  .int()
+  .min(20)
+  .max(100)
+  .exactOptional()
   .describe('Caller audio in one message, in milliseconds. Default: BACKEND_MESSAGE_MS.')
 const temperature = z.number().min(0).max(2).exactOptional()
-const transcription = z.string().regex(/^\S{1,200}$/, { error: 'must be the name of a model, or null' }).nullable().exactOptional()
+const transcription = z
+  .string()
+  .regex(/^\S{1,200}$/, { error: 'must be the name of a model, or null' })
+  .nullable()
+  .exactOptional()
 
 /** @param defaults  the setting that applies when the agent has none */
-const openAiTurns = (defaults: string) => z.discriminatedUnion('by', [
-  z.strictObject({ by: z.literal('gateway') }),
-  z.strictObject({
-    by: z.literal('server_vad'),
-    threshold: z.number().min(0).max(1).exactOptional().describe('How loud is speech; the service has 0.5.'),
-    prefixPaddingMs: z.int().min(0).max(2000).exactOptional().describe('Sound before the speech that counts; the service has 300.'),
-    silenceMs: z.int().min(100).max(5000).exactOptional().describe('Quiet that ends the turn; the service has 500.'),
-    idleTimeoutMs: z.int().min(5000).max(30_000).exactOptional().describe('Quiet after which the model addresses the caller. Default: never.'),
-  }),
-  z.strictObject({
-    by: z.literal('semantic_vad'),
-    eagerness: z.enum(['low', 'medium', 'high', 'auto']).exactOptional().describe('How soon the model takes a pause for the end of a turn.'),
-  }),
-], { error: 'must have by: gateway, by: server_vad or by: semantic_vad' }).exactOptional().describe(
-  `Who hears that the caller has stopped. Default: ${defaults}; in a list in which one cannot, the gateway for all of them.`,
-)
+const openAiTurns = (defaults: string) =>
+  z
+    .discriminatedUnion(
+      'by',
+      [
+        z.strictObject({ by: z.literal('gateway') }),
+        z.strictObject({
+          by: z.literal('server_vad'),
+          threshold: z.number().min(0).max(1).exactOptional().describe('How loud is speech; the service has 0.5.'),
+          prefixPaddingMs: z
+            .int()
+            .min(0)
+            .max(2000)
+            .exactOptional()
+            .describe('Sound before the speech that counts; the service has 300.'),
+          silenceMs: z
+            .int()
+            .min(100)
+            .max(5000)
+            .exactOptional()
+            .describe('Quiet that ends the turn; the service has 500.'),
+          idleTimeoutMs: z
+            .int()
+            .min(5000)
+            .max(30_000)
+            .exactOptional()
+            .describe('Quiet after which the model addresses the caller. Default: never.'),
+        }),
+        z.strictObject({
+          by: z.literal('semantic_vad'),
+          eagerness: z
+            .enum(['low', 'medium', 'high', 'auto'])
+            .exactOptional()
+            .describe('How soon the model takes a pause for the end of a turn.'),
+        }),
+      ],
+      { error: 'must have by: gateway, by: server_vad or by: semantic_vad' },
+    )
+    .exactOptional()
+    .describe(
+      `Who hears that the caller has stopped. Default: ${defaults}; in a list in which one cannot, the gateway for all of them.`,
+    )
 
 /** Options of OpenAI's service and of compatible servers. */
 const openAiShaped = (defaults: string) => ({
@@ -38,61 +75,93 @@ const openAiShaped = (defaults: string) => ({
 
 const openai = z.strictObject({
   ...openAiShaped('OPENAI_TURNS'),
-  reasoningEffort: z.enum(['minimal', 'low', 'medium', 'high', 'xhigh']).exactOptional().describe('Only for models that reason.'),
+  reasoningEffort: z
+    .enum(['minimal', 'low', 'medium', 'high', 'xhigh'])
+    .exactOptional()
+    .describe('Only for models that reason.'),
   parallelToolCalls: z.boolean().exactOptional().describe('Only for models that reason.'),
-  retentionRatio: z.number().min(0).max(1).exactOptional().describe('How much is kept of a conversation that outgrows the context.'),
+  retentionRatio: z
+    .number()
+    .min(0)
+    .max(1)
+    .exactOptional()
+    .describe('How much is kept of a conversation that outgrows the context.'),
 })
 
 const selfHosted = z.strictObject({
   ...openAiShaped('REALTIME_TURNS'),
-  temperature: temperature.describe('Sent in the beta dialect only: there is none in today\'s.'),
+  temperature: temperature.describe("Sent in the beta dialect only: there is none in today's."),
 })
 
 const gemini = z.strictObject({
   model,
-  turns: z.discriminatedUnion('by', [
-    z.strictObject({ by: z.literal('gateway') }),
-    z.strictObject({
-      by: z.literal('server'),
-      silenceMs: z.int().min(100).max(5000).exactOptional(),
-      prefixPaddingMs: z.int().min(0).max(2000).exactOptional(),
-    }),
-  ], { error: 'must have by: gateway or by: server' }).exactOptional()
+  turns: z
+    .discriminatedUnion(
+      'by',
+      [
+        z.strictObject({ by: z.literal('gateway') }),
+        z.strictObject({
+          by: z.literal('server'),
+          silenceMs: z.int().min(100).max(5000).exactOptional(),
+          prefixPaddingMs: z.int().min(0).max(2000).exactOptional(),
+        }),
+      ],
+      { error: 'must have by: gateway or by: server' },
+    )
+    .exactOptional()
     .describe('Who hears that the caller has stopped. Default: GEMINI_TURNS.'),
   temperature,
   maxOutputTokens: z.int().min(1).max(65_536).exactOptional(),
-  texts: z.enum(['content', 'realtime']).exactOptional().describe('realtime: for models that take content only at the start.'),
-  compressContext: z.boolean().exactOptional().describe('Let the service forget the oldest of a long call. Default: true.'),
+  texts: z
+    .enum(['content', 'realtime'])
+    .exactOptional()
+    .describe('realtime: for models that take content only at the start.'),
+  compressContext: z
+    .boolean()
+    .exactOptional()
+    .describe('Let the service forget the oldest of a long call. Default: true.'),
   messageMs,
 })
 
 const stage = { model, timeoutMs: z.int().min(500).max(60_000).exactOptional().describe('How long it may be silent.') }
 const cascade = z.strictObject({
-  stt: z.strictObject({ ...stage, prompt: z.string().max(1000).exactOptional().describe('Words that are likely.') }).exactOptional(),
+  stt: z
+    .strictObject({ ...stage, prompt: z.string().max(1000).exactOptional().describe('Words that are likely.') })
+    .exactOptional(),
   llm: z.strictObject({ ...stage, temperature, maxTokens: z.int().min(1).max(65_536).exactOptional() }).exactOptional(),
-  tts: z.strictObject({
-    ...stage,
-    speed: z.number().min(0.25).max(4).exactOptional(),
-    sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
-  }).exactOptional(),
-  artefacts: z.array(z.string().max(200)).max(100).exactOptional().describe('What the recogniser makes of noise; such words are not answered.'),
+  tts: z
+    .strictObject({
+      ...stage,
+      speed: z.number().min(0.25).max(4).exactOptional(),
+      sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
+    })
+    .exactOptional(),
+  artefacts: z
+    .array(z.string().max(200))
+    .max(100)
+    .exactOptional()
+    .describe('What the recogniser makes of noise; such words are not answered.'),
 })
 
 /** The `backends:` block of an agent: options of the backends that it uses, by name. */
-export const backendOptionsSchema = z.object({
-  openai: openai.exactOptional(),
-  gemini: gemini.exactOptional(),
-  'self-hosted': selfHosted.exactOptional(),
-  cascade: cascade.exactOptional(),
-}).catchall(z.record(z.string(), z.unknown())).superRefine((options, context) => {
-  for (const name of Object.keys(options)) {
-    if (['openai', 'gemini', 'self-hosted', 'cascade'].includes(name) || /^module:\S+$/.test(name)) continue
-    context.addIssue({
-      code: 'custom', path: [name],
-      message: `${name} has no options; allowed: openai, gemini, self-hosted, cascade, or module: and what to import`,
-    })
-  }
-})
+export const backendOptionsSchema = z
+  .object({
+    openai: openai.exactOptional(),
+    gemini: gemini.exactOptional(),
+    'self-hosted': selfHosted.exactOptional(),
+    cascade: cascade.exactOptional(),
+  })
+  .catchall(z.record(z.string(), z.unknown()))
+  .superRefine((options, context) => {
+    for (const name of Object.keys(options)) {
+      if (['openai', 'gemini', 'self-hosted', 'cascade'].includes(name) || /^module:\S+$/.test(name)) continue
+      context.addIssue({
+        code: 'custom',
+        path: [name],
+        message: `${name} has no options; allowed: openai, gemini, self-hosted, cascade, or module: and what to import`,
+      })
+    }
+  })
 
 /** Options of an agent's backends, by name; those of a module are passed to it as they are. */
 export type BackendOptions = z.output<typeof backendOptionsSchema>

@@ -18,17 +18,19 @@ export interface CodeToolContext {
   readonly signal: AbortSignal
 }
 
-const codeToolSchema = z.strictObject({
-  name: toolName,
-  description: z.string().min(1).max(4000),
-  parameters: toolParametersSchema.prefault({}),
-  bind: bindSchema,
-  requires: requiresSchema,
-  timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS),
-  sample: z.record(z.string(), z.unknown()).default({}),
-}).superRefine((tool, context) => {
-  for (const [name, message] of bindFaults(tool)) context.addIssue({ code: 'custom', path: ['bind', name], message })
-})
+const codeToolSchema = z
+  .strictObject({
+    name: toolName,
+    description: z.string().min(1).max(4000),
+    parameters: toolParametersSchema.prefault({}),
+    bind: bindSchema,
+    requires: requiresSchema,
+    timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS),
+    sample: z.record(z.string(), z.unknown()).default({}),
+  })
+  .superRefine((tool, context) => {
+    for (const [name, message] of bindFaults(tool)) context.addIssue({ code: 'custom', path: ['bind', name], message })
+  })
 
 /** A code tool without its code: plain data, so that it crosses threads. */
 export type CodeToolSpec = z.output<typeof codeToolSchema>
@@ -76,7 +78,10 @@ export function isCodeTool(value: unknown): value is CodeToolInput {
 export function codeToolsOf(exports: Readonly<Record<string, unknown>>): FoundCodeTool[] {
   const agent = exports['default']
   const listed: unknown = typeof agent === 'object' && agent !== null && 'tools' in agent ? agent.tools : []
-  const candidates = new Set<unknown>([...Object.values(exports), ...(Array.isArray(listed) ? listed as unknown[] : [])])
+  const candidates = new Set<unknown>([
+    ...Object.values(exports),
+    ...(Array.isArray(listed) ? (listed as unknown[]) : []),
+  ])
   return [...candidates].filter(isCodeTool).map(({ run, ...rest }) => {
     const parsed = codeToolSchema.safeParse(rest)
     if (parsed.success) return { spec: parsed.data, run }

@@ -4,8 +4,13 @@ import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { isAgentName } from '../core/ids.js'
 import {
-  AGENT_MODULES_MAX, AGENT_TOOLS_MAX, ESCALATION_NUMBERS_MAX, KNOWLEDGE_FILES_MAX, RULE_PHRASES_MAX,
-  TEXT_FRAME_BYTES_MAX, VERIFICATION_QUESTIONS_MAX,
+  AGENT_MODULES_MAX,
+  AGENT_TOOLS_MAX,
+  ESCALATION_NUMBERS_MAX,
+  KNOWLEDGE_FILES_MAX,
+  RULE_PHRASES_MAX,
+  TEXT_FRAME_BYTES_MAX,
+  VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
 import { backendOptionsSchema } from './backend-options.js'
 import { offlineShape } from './offline.js'
@@ -16,85 +21,169 @@ const vipField = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'mus
 
 /** When the gateway itself escalates a call to a human, whatever the model decides. */
 const rulesSchema = z.strictObject({
-  words: z.strictObject({
-    phrases: z.array(z.string().trim().min(1).max(100)).min(1).max(RULE_PHRASES_MAX)
-      .describe('Words of an angry caller, in the language of the line; compared word by word, capitals and marks aside.'),
-    times: z.int().min(1).max(10).default(1).describe('How many of the caller\'s sentences have one of them.'),
-  }).nullable().default(null),
-  vip: vipField.nullable().default(null).describe('Field of the verified identity: when it is true, the call escalates to a human.'),
-  failures: z.int().min(1).max(20).nullable().default(null)
-    .describe('Failed tools and fixes that did not help (note_fix), together, after which the call escalates to a human.'),
+  words: z
+    .strictObject({
+      phrases: z
+        .array(z.string().trim().min(1).max(100))
+        .min(1)
+        .max(RULE_PHRASES_MAX)
+        .describe(
+          'Words of an angry caller, in the language of the line; compared word by word, capitals and marks aside.',
+        ),
+      times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences have one of them."),
+    })
+    .nullable()
+    .default(null),
+  vip: vipField
+    .nullable()
+    .default(null)
+    .describe('Field of the verified identity: when it is true, the call escalates to a human.'),
+  failures: z
+    .int()
+    .min(1)
+    .max(20)
+    .nullable()
+    .default(null)
+    .describe(
+      'Failed tools and fixes that did not help (note_fix), together, after which the call escalates to a human.',
+    ),
 })
 
 const fieldPath = z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as account.birthDate' })
-const identityName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'a name is a letter or _, then letters, digits or _' })
+const identityName = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'a name is a letter or _, then letters, digits or _' })
 const word = z.string().min(1).max(40)
 
-const questionSchema = z.strictObject({
-  id: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' }),
-  ask: z.string().trim().min(1).max(300).describe('The question as the model may ask it.'),
-  field: fieldPath.describe('Where the right answer is in the account.'),
-  kind: z.enum(['digits', 'date', 'year', 'name', 'text']).default('text')
-    .describe('How answers are compared. digits: spoken in any grouping or keyed; date: 1984-03-12 in the account.'),
-  last: z.int().min(3).max(12).nullable().default(null).describe('digits: only so many of the last ones are asked for.'),
-}).refine((question) => question.last === null || question.kind === 'digits', { path: ['last'], error: 'means something for kind: digits only' })
+const questionSchema = z
+  .strictObject({
+    id: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' }),
+    ask: z.string().trim().min(1).max(300).describe('The question as the model may ask it.'),
+    field: fieldPath.describe('Where the right answer is in the account.'),
+    kind: z
+      .enum(['digits', 'date', 'year', 'name', 'text'])
+      .default('text')
+      .describe('How answers are compared. digits: spoken in any grouping or keyed; date: 1984-03-12 in the account.'),
+    last: z
+      .int()
+      .min(3)
+      .max(12)
+      .nullable()
+      .default(null)
+      .describe('digits: only so many of the last ones are asked for.'),
+  })
+  .refine((question) => question.last === null || question.kind === 'digits', {
+    path: ['last'],
+    error: 'means something for kind: digits only',
+  })
 
 /** How callers prove who they are. The account is fetched by the gateway; no model ever sees it. */
-const verificationSchema = z.strictObject({
-  account: z.strictObject({ http: httpSchema }).describe('The request that fetches what answers are compared with, by {{call.…}}.'),
-  questions: z.array(questionSchema).min(1).max(VERIFICATION_QUESTIONS_MAX),
-  required: z.int().min(1).max(VERIFICATION_QUESTIONS_MAX).default(2)
-    .describe('Right answers that are needed. Questions over one field count as one.'),
-  attempts: z.int().min(1).max(10).default(3).describe('Wrong answers in a call after which no more are taken.'),
-  lock: z.strictObject({
-    failures: z.int().min(1).max(50).optional()
-      .describe('Wrong answers of one number, over all its calls, after which no more are taken. Default: attempts.'),
-    minutes: z.int().min(1).max(10_080).default(1440).describe('How long after the last wrong answer they are forgotten.'),
-  }).prefault({}).describe('Wrong answers count across the calls of a number: calling again gives no new attempts.'),
-  identity: z.record(identityName, fieldPath)
-    .describe('What is kept of the account: name to path. Tools read it as {{identity.NAME}}; a human who takes over sees it.'),
-  dateOrder: z.enum(['dmy', 'mdy']).default('dmy').describe('Dates in figures: day or month first.'),
-  words: z.strictObject({
-    numbers: z.record(word, z.int().min(0).max(1000)).default({}).describe('Number words of the language: moja: 1.'),
-    months: z.record(word, z.int().min(1).max(12)).default({}).describe('Month words of the language: januari: 1.'),
-  }).prefault({}),
-}).superRefine((verification, context) => {
-  const ids = verification.questions.map((question) => question.id)
-  ids.forEach((id, index) => {
-    if (ids.indexOf(id) !== index) context.addIssue({ code: 'custom', path: ['questions', index, 'id'], message: `${id} is asked twice` })
+const verificationSchema = z
+  .strictObject({
+    account: z
+      .strictObject({ http: httpSchema })
+      .describe('The request that fetches what answers are compared with, by {{call.…}}.'),
+    questions: z.array(questionSchema).min(1).max(VERIFICATION_QUESTIONS_MAX),
+    required: z
+      .int()
+      .min(1)
+      .max(VERIFICATION_QUESTIONS_MAX)
+      .default(2)
+      .describe('Right answers that are needed. Questions over one field count as one.'),
+    attempts: z.int().min(1).max(10).default(3).describe('Wrong answers in a call after which no more are taken.'),
+    lock: z
+      .strictObject({
+        failures: z
+          .int()
+          .min(1)
+          .max(50)
+          .optional()
+          .describe(
+            'Wrong answers of one number, over all its calls, after which no more are taken. Default: attempts.',
+          ),
+        minutes: z
+          .int()
+          .min(1)
+          .max(10_080)
+          .default(1440)
+          .describe('How long after the last wrong answer they are forgotten.'),
+      })
+      .prefault({})
+      .describe('Wrong answers count across the calls of a number: calling again gives no new attempts.'),
+    identity: z
+      .record(identityName, fieldPath)
+      .describe(
+        'What is kept of the account: name to path. Tools read it as {{identity.NAME}}; a human who takes over sees it.',
+      ),
+    dateOrder: z.enum(['dmy', 'mdy']).default('dmy').describe('Dates in figures: day or month first.'),
+    words: z
+      .strictObject({
+        numbers: z
+          .record(word, z.int().min(0).max(1000))
+          .default({})
+          .describe('Number words of the language: moja: 1.'),
+        months: z.record(word, z.int().min(1).max(12)).default({}).describe('Month words of the language: januari: 1.'),
+      })
+      .prefault({}),
   })
-  if (verification.required > ids.length) {
-    context.addIssue({ code: 'custom', path: ['required'], message: `is ${verification.required}, and there are ${ids.length} questions` })
-  }
-  // The answer to one question reveals the answer to the other, so the second proves nothing.
-  const fields = verification.questions.map((question) => question.field)
-  const facts = countDistinct(fields, sameField)
-  const repeated = fields.findIndex((field, index) => fields.slice(0, index).some((earlier) => sameField(earlier, field)))
-  if (verification.required <= ids.length && verification.required > facts && repeated >= 0) {
-    const earlier = fields.findIndex((field) => sameField(field, fields[repeated] ?? ''))
-    context.addIssue({
-      code: 'custom', path: ['questions', repeated, 'field'],
-      message: `${fields[repeated] ?? ''} is what ${ids[earlier] ?? ''} asks for too: questions over one field count as one, and then `
-        + `${verification.required} right answers are required where ${facts} can be given; ask for another field, or lower required`,
+  .superRefine((verification, context) => {
+    const ids = verification.questions.map((question) => question.id)
+    ids.forEach((id, index) => {
+      if (ids.indexOf(id) !== index)
+        context.addIssue({ code: 'custom', path: ['questions', index, 'id'], message: `${id} is asked twice` })
     })
-  }
-  for (const index of openQueries(verification.account.http, [])) {
-    context.addIssue({ code: 'custom', path: ['account', 'http', 'query', index], message: OPEN_QUERY })
-  }
-  const read = templatesOf(verification.account).flatMap(({ template }) => sourcesOf(template))
-  if (!read.some((source) => source.scope === 'call' && (source.name === 'from' || source.name === 'sid'))) {
-    context.addIssue({ code: 'custom', path: ['account'], message: 'reads nothing of the call, so that all callers would be compared with one account; use {{call.from}}' })
-  }
-  for (const { path, template } of templatesOf(verification.account)) {
-    for (const source of sourcesOf(template)) {
-      if (source.scope === 'call' || source.scope === 'env') continue
-      context.addIssue({ code: 'custom', path: ['account', ...path], message: 'may read {{call.…}} and {{env.…}} only: nobody chooses whose account is fetched' })
+    if (verification.required > ids.length) {
+      context.addIssue({
+        code: 'custom',
+        path: ['required'],
+        message: `is ${verification.required}, and there are ${ids.length} questions`,
+      })
     }
-  }
-  if (Object.keys(verification.identity).length === 0) {
-    context.addIssue({ code: 'custom', path: ['identity'], message: 'is empty; tools need at least one field to find the account by' })
-  }
-})
+    // The answer to one question reveals the answer to the other, so the second proves nothing.
+    const fields = verification.questions.map((question) => question.field)
+    const facts = countDistinct(fields, sameField)
+    const repeated = fields.findIndex((field, index) =>
+      fields.slice(0, index).some((earlier) => sameField(earlier, field)),
+    )
+    if (verification.required <= ids.length && verification.required > facts && repeated >= 0) {
+      const earlier = fields.findIndex((field) => sameField(field, fields[repeated] ?? ''))
+      context.addIssue({
+        code: 'custom',
+        path: ['questions', repeated, 'field'],
+        message:
+          `${fields[repeated] ?? ''} is what ${ids[earlier] ?? ''} asks for too: questions over one field count as one, and then ` +
+          `${verification.required} right answers are required where ${facts} can be given; ask for another field, or lower required`,
+      })
+    }
+    for (const index of openQueries(verification.account.http, [])) {
+      context.addIssue({ code: 'custom', path: ['account', 'http', 'query', index], message: OPEN_QUERY })
+    }
+    const read = templatesOf(verification.account).flatMap(({ template }) => sourcesOf(template))
+    if (!read.some((source) => source.scope === 'call' && (source.name === 'from' || source.name === 'sid'))) {
+      context.addIssue({
+        code: 'custom',
+        path: ['account'],
+        message: 'reads nothing of the call, so that all callers would be compared with one account; use {{call.from}}',
+      })
+    }
+    for (const { path, template } of templatesOf(verification.account)) {
+      for (const source of sourcesOf(template)) {
+        if (source.scope === 'call' || source.scope === 'env') continue
+        context.addIssue({
+          code: 'custom',
+          path: ['account', ...path],
+          message: 'may read {{call.…}} and {{env.…}} only: nobody chooses whose account is fetched',
+        })
+      }
+    }
+    if (Object.keys(verification.identity).length === 0) {
+      context.addIssue({
+        code: 'custom',
+        path: ['identity'],
+        message: 'is empty; tools need at least one field to find the account by',
+      })
+    }
+  })
 
 export type Verification = z.output<typeof verificationSchema>
 
@@ -129,317 +218,543 @@ const AGENT_VERSION = 1
 
 /** Words that are spoken on a call: one or two sentences. */
 const spoken = z.string().trim().min(1).max(1000)
-const e164 = z.string().regex(
-  /^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' },
-)
+const e164 = z
+  .string()
+  .regex(/^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' })
 const httpUrl = z.url({ protocol: /^https?$/ })
 const spansSchema = z.array(z.string().regex(SPAN, { error: 'must be a span such as 08:00-17:30' })).max(6)
 
-const streamSchema = z.strictObject({
-  name: z.string().min(1).max(100).optional()
-    .describe('Friendly name, echoed in stream status events. Default: the name of the agent.'),
-  track: z.enum(['inbound_track', 'outbound_track', 'both_tracks']).default('inbound_track')
-    .describe(
-      'Which side of the call is sent to us. inbound_track is the caller alone; both_tracks brings our own voice back '
-        + 'as an echo.',
-    ),
-  outputSamplingRate: z.union([z.literal(8000), z.literal(16000)], { error: 'must be 8000 or 16000' }).default(16000)
-    .describe('Sample rate of both directions, in Hz.'),
-  headerMetadata: z.record(
-    z.string().regex(/^[A-Za-z0-9_-]{1,60}$/, { error: 'a name has letters, digits, _ and - only' }),
-    z.string().max(1000),
-  )
-    .default({}).describe('Flat map that the carrier hands back with the stream.'),
-  openMetadata: z.string().max(4000).nullable().default(null)
-    .describe('Opaque text for the first text frame. Default: none beyond what the gateway itself sends.'),
-  statusCallback: z.union([z.boolean(), httpUrl], { error: 'must be true, false, or an http(s) URL' }).default(true)
-    .describe('true: the carrier reports stream events to this gateway. false: to nobody. A URL: to that URL instead.'),
-  statusEvents: z.array(z.enum(['stream-started', 'stream-stopped', 'stream-error'])).min(1).max(3)
-    .default(['stream-started', 'stream-stopped', 'stream-error']).describe('Which stream events are reported.'),
-}).superRefine((stream, context) => {
-  const bytes = Buffer.byteLength(JSON.stringify(stream.headerMetadata)) + Buffer.byteLength(stream.openMetadata ?? '')
-  // The PBX keeps 8,192 bytes of metadata; half is reserved for the call SID and the JSON around it.
-  if (bytes > TEXT_FRAME_BYTES_MAX / 2) {
-    context.addIssue({
-      code: 'custom',
-      path: ['headerMetadata'],
-      message: `headerMetadata and openMetadata have ${bytes} bytes; together at most ${TEXT_FRAME_BYTES_MAX / 2} `
-        + 'reach the stream',
-    })
-  }
-})
+const streamSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .min(1)
+      .max(100)
+      .optional()
+      .describe('Friendly name, echoed in stream status events. Default: the name of the agent.'),
+    track: z
+      .enum(['inbound_track', 'outbound_track', 'both_tracks'])
+      .default('inbound_track')
+      .describe(
+        'Which side of the call is sent to us. inbound_track is the caller alone; both_tracks brings our own voice back ' +
+          'as an echo.',
+      ),
+    outputSamplingRate: z
+      .union([z.literal(8000), z.literal(16000)], { error: 'must be 8000 or 16000' })
+      .default(16000)
+      .describe('Sample rate of both directions, in Hz.'),
+    headerMetadata: z
+      .record(
+        z.string().regex(/^[A-Za-z0-9_-]{1,60}$/, { error: 'a name has letters, digits, _ and - only' }),
+        z.string().max(1000),
+      )
+      .default({})
+      .describe('Flat map that the carrier hands back with the stream.'),
+    openMetadata: z
+      .string()
+      .max(4000)
+      .nullable()
+      .default(null)
+      .describe('Opaque text for the first text frame. Default: none beyond what the gateway itself sends.'),
+    statusCallback: z
+      .union([z.boolean(), httpUrl], { error: 'must be true, false, or an http(s) URL' })
+      .default(true)
+      .describe(
+        'true: the carrier reports stream events to this gateway. false: to nobody. A URL: to that URL instead.',
+      ),
+    statusEvents: z
+      .array(z.enum(['stream-started', 'stream-stopped', 'stream-error']))
+      .min(1)
+      .max(3)
+      .default(['stream-started', 'stream-stopped', 'stream-error'])
+      .describe('Which stream events are reported.'),
+  })
+  .superRefine((stream, context) => {
+    const bytes =
+      Buffer.byteLength(JSON.stringify(stream.headerMetadata)) + Buffer.byteLength(stream.openMetadata ?? '')
+    // The PBX keeps 8,192 bytes of metadata; half is reserved for the call SID and the JSON around it.
+    if (bytes > TEXT_FRAME_BYTES_MAX / 2) {
+      context.addIssue({
+        code: 'custom',
+        path: ['headerMetadata'],
+        message:
+          `headerMetadata and openMetadata have ${bytes} bytes; together at most ${TEXT_FRAME_BYTES_MAX / 2} ` +
+          'reach the stream',
+      })
+    }
+  })
 
 const saySchema = z.strictObject({
   greeting: spoken.optional().describe("Spoken by the carrier's own voice before the stream opens. Default: nothing."),
-  fallback: spoken.default('Sorry, we cannot take your call right now. Please call again in a few minutes.')
+  fallback: spoken
+    .default('Sorry, we cannot take your call right now. Please call again in a few minutes.')
     .describe(
-      "Spoken by the carrier's own voice when no stream can be opened; then the escalation numbers are tried, if "
-        + "there are any.",
+      "Spoken by the carrier's own voice when no stream can be opened; then the escalation numbers are tried, if " +
+        'there are any.',
     ),
   voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for example alice, man, woman."),
-  language: z.string().regex(
-    /^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, { error: 'must be a language tag such as en-KE' },
-  ).optional()
+  language: z
+    .string()
+    .regex(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, { error: 'must be a language tag such as en-KE' })
+    .optional()
     .describe("Language of the carrier's voice."),
 })
 
 const turnSchema = z.strictObject({
-  endOfSpeechMs: z.int().min(200).max(3000).default(CALL.speech.endOfSpeechMs)
+  endOfSpeechMs: z
+    .int()
+    .min(200)
+    .max(3000)
+    .default(CALL.speech.endOfSpeechMs)
     .describe(
-      'Quiet after the last voiced sample that ends the caller\'s turn. Only for backends that do not listen by '
-        + 'themselves.',
+      "Quiet after the last voiced sample that ends the caller's turn. Only for backends that do not listen by " +
+        'themselves.',
     ),
 })
 
 const silenceSchema = z.strictObject({
-  afterMs: z.int().min(2000).max(60_000).default(CALL.silence.afterMs)
+  afterMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(CALL.silence.afterMs)
     .describe('How long both sides are silent before a prompt is spoken.'),
-  prompts: z.array(spoken).max(5).default([...CALL.silence.prompts])
+  prompts: z
+    .array(spoken)
+    .max(5)
+    .default([...CALL.silence.prompts])
     .describe(
       'Spoken one after the other; when all were used and it is still silent, the agent says goodbye and hangs up.',
     ),
 })
 
 const limitsSchema = z.strictObject({
-  maxDurationS: z.int().min(30).max(7200).default(CALL.duration.maxMs / 1000).describe('Longest call.'),
-  maxDurationText: spoken.default(CALL.duration.text).describe(
-    'Spoken at the end of that time, before the gateway hangs up.',
-  ),
+  maxDurationS: z
+    .int()
+    .min(30)
+    .max(7200)
+    .default(CALL.duration.maxMs / 1000)
+    .describe('Longest call.'),
+  maxDurationText: spoken
+    .default(CALL.duration.text)
+    .describe('Spoken at the end of that time, before the gateway hangs up.'),
 })
 
-const bargeInSchema = z.strictObject({
-  onsetMs: z.int().min(20).max(300).default(CALL.speech.onsetMs).describe(
-    'Voiced time over the agent until it falls silent.',
-  ),
-  commitMs: z.int().min(60).max(1500).default(CALL.bargeIn.commitMs).describe(
-    'Voiced time until its speech is thrown away and the caller has the turn.',
-  ),
-  resumeAfterMs: z.int().min(200).max(5000).default(CALL.bargeIn.resumeAfterMs).describe(
-    'Without a commit in this time the speech goes on where it paused.',
-  ),
-  onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Whether a key interrupts too.'),
-  protectGreeting: z.boolean().default(CALL.bargeIn.protectGreeting).describe(
-    'Whether the greeting cannot be interrupted.',
-  ),
-}).refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
-  path: ['commitMs'], error: 'must not be shorter than onsetMs',
-})
+const bargeInSchema = z
+  .strictObject({
+    onsetMs: z
+      .int()
+      .min(20)
+      .max(300)
+      .default(CALL.speech.onsetMs)
+      .describe('Voiced time over the agent until it falls silent.'),
+    commitMs: z
+      .int()
+      .min(60)
+      .max(1500)
+      .default(CALL.bargeIn.commitMs)
+      .describe('Voiced time until its speech is thrown away and the caller has the turn.'),
+    resumeAfterMs: z
+      .int()
+      .min(200)
+      .max(5000)
+      .default(CALL.bargeIn.resumeAfterMs)
+      .describe('Without a commit in this time the speech goes on where it paused.'),
+    onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Whether a key interrupts too.'),
+    protectGreeting: z
+      .boolean()
+      .default(CALL.bargeIn.protectGreeting)
+      .describe('Whether the greeting cannot be interrupted.'),
+  })
+  .refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
+    path: ['commitMs'],
+    error: 'must not be shorter than onsetMs',
+  })
 
-const backendName = z.string().regex(
-  /^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/,
-  { error: 'must be auto, openai, gemini, self-hosted, cascade, embedded, or module: and what to import' },
-)
+const backendName = z.string().regex(/^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/, {
+  error: 'must be auto, openai, gemini, self-hosted, cascade, embedded, or module: and what to import',
+})
 
 const failoverSchema = z.strictObject({
-  standby: z.boolean().default(false)
+  standby: z
+    .boolean()
+    .default(false)
     .describe('Whether the second backend of the list is kept connected from the start of each call, without audio.'),
-  stallMs: z.int().min(1000).max(30_000).default(4000).describe('Silence of a backend after a question that counts as its failure.'),
-  holdAfterMs: z.int().min(300).max(10_000).default(1500)
+  stallMs: z
+    .int()
+    .min(1000)
+    .max(30_000)
+    .default(4000)
+    .describe('Silence of a backend after a question that counts as its failure.'),
+  holdAfterMs: z
+    .int()
+    .min(300)
+    .max(10_000)
+    .default(1500)
     .describe('How long the caller waits for another backend before a filler is spoken.'),
 })
 
 const amount = z.number().min(0).max(1_000_000)
 
 const budgetSchema = z.strictObject({
-  maxMinutes: z.number().min(0.5).max(240).optional().describe('Longest use of the backends in one call. Default: no limit but limits.maxDurationS.'),
-  maxTokens: z.int().min(100).max(100_000_000).optional().describe('Input and output tokens of one call together. Default: no limit.'),
+  maxMinutes: z
+    .number()
+    .min(0.5)
+    .max(240)
+    .optional()
+    .describe('Longest use of the backends in one call. Default: no limit but limits.maxDurationS.'),
+  maxTokens: z
+    .int()
+    .min(100)
+    .max(100_000_000)
+    .optional()
+    .describe('Input and output tokens of one call together. Default: no limit.'),
   maxCost: amount.optional().describe('Estimated cost of one call, in the currency of prices. Default: no limit.'),
-  prices: z.strictObject({
-    currency: z.string().regex(/^[A-Z]{3}$/, { error: 'must be three letters, such as USD' }),
-    backends: z.record(z.string(), z.strictObject({
-      inputPerMillionTokens: amount.optional(),
-      outputPerMillionTokens: amount.optional(),
-      audioInPerMinute: amount.optional(),
-      audioOutPerMinute: amount.optional(),
-    })),
-  }).nullable().default(null).describe("Your contract's prices by backend, for the estimate in the call's record."),
+  prices: z
+    .strictObject({
+      currency: z.string().regex(/^[A-Z]{3}$/, { error: 'must be three letters, such as USD' }),
+      backends: z.record(
+        z.string(),
+        z.strictObject({
+          inputPerMillionTokens: amount.optional(),
+          outputPerMillionTokens: amount.optional(),
+          audioInPerMinute: amount.optional(),
+          audioOutPerMinute: amount.optional(),
+        }),
+      ),
+    })
+    .nullable()
+    .default(null)
+    .describe("Your contract's prices by backend, for the estimate in the call's record."),
 })
 
 const fillersSchema = z.strictObject({
-  afterMs: z.int().min(200).max(10_000).default(CALL.filler.afterMs).describe(
-    'How long it is quiet while a tool runs before a filler is spoken.',
-  ),
-  everyMs: z.int().min(2000).max(30_000).default(CALL.filler.everyMs).describe(
-    'Quiet after one filler before the next.',
-  ),
-  phrases: z.array(spoken).max(10).default([...CALL.filler.texts]).describe(
-    'Spoken in turn; an empty list means silence.',
-  ),
+  afterMs: z
+    .int()
+    .min(200)
+    .max(10_000)
+    .default(CALL.filler.afterMs)
+    .describe('How long it is quiet while a tool runs before a filler is spoken.'),
+  everyMs: z
+    .int()
+    .min(2000)
+    .max(30_000)
+    .default(CALL.filler.everyMs)
+    .describe('Quiet after one filler before the next.'),
+  phrases: z
+    .array(spoken)
+    .max(10)
+    .default([...CALL.filler.texts])
+    .describe('Spoken in turn; an empty list means silence.'),
 })
 
 const hoursSchema = z.strictObject({
-  timeZone: z.string().refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
+  timeZone: z
+    .string()
+    .refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
     .describe('IANA name of the time zone in which the hours are.'),
-  week: z.strictObject(Object.fromEntries(WEEKDAYS.map((day) => [day, spansSchema.optional()])) as
-    Record<Weekday, z.ZodOptional<typeof spansSchema>>)
+  week: z
+    .strictObject(
+      Object.fromEntries(WEEKDAYS.map((day) => [day, spansSchema.optional()])) as Record<
+        Weekday,
+        z.ZodOptional<typeof spansSchema>
+      >,
+    )
     .describe('Spans of each day; a day that is left out has none.'),
-  holidays: z.array(z.string().regex(/^(\d{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, { error: 'must be a day such as 2026-12-25, or 12-25 for every year' }))
-    .max(200).default([]).describe('Days without hours.'),
+  holidays: z
+    .array(
+      z.string().regex(/^(\d{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, {
+        error: 'must be a day such as 2026-12-25, or 12-25 for every year',
+      }),
+    )
+    .max(200)
+    .default([])
+    .describe('Days without hours.'),
 })
 
-const humanSchema = z.union([
-  e164,
-  z.strictObject({ number: e164, hours: hoursSchema.optional().describe('When this one can be rung. Default: whenever the desk is there.') }),
-], { error: 'must be a number in E.164 form, such as +254720000010, in quotes, or { number, hours }' })
+const humanSchema = z.union(
+  [
+    e164,
+    z.strictObject({
+      number: e164,
+      hours: hoursSchema.optional().describe('When this one can be rung. Default: whenever the desk is there.'),
+    }),
+  ],
+  { error: 'must be a number in E.164 form, such as +254720000010, in quotes, or { number, hours }' },
+)
 
 const escalationSchema = z.strictObject({
-  numbers: z.array(humanSchema).min(1).max(ESCALATION_NUMBERS_MAX).describe('Humans, in hunt order; each perhaps with hours of its own.'),
-  hours: hoursSchema.nullable().default(null).describe('When the desk is there. Outside of it nobody is rung and the caller is told. Default: always.'),
+  numbers: z
+    .array(humanSchema)
+    .min(1)
+    .max(ESCALATION_NUMBERS_MAX)
+    .describe('Humans, in hunt order; each perhaps with hours of its own.'),
+  hours: hoursSchema
+    .nullable()
+    .default(null)
+    .describe('When the desk is there. Outside of it nobody is rung and the caller is told. Default: always.'),
   callerId: e164.optional().describe('Number that the human sees. Default: the carrier decides.'),
-  strategies: z.array(z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])).min(1).max(4)
+  strategies: z
+    .array(z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']))
+    .min(1)
+    .max(4)
     .refine((all) => new Set(all).size === all.length, { error: 'names a strategy twice' })
-    .refine((all) => !all.includes('callback') || all.at(-1) === 'callback', { error: 'has callback before another strategy; it comes last' })
+    .refine((all) => !all.includes('callback') || all.at(-1) === 'callback', {
+      error: 'has callback before another strategy; it comes last',
+    })
     .default(['supervision', 'after-stream-dial', 'callback'])
-    .describe('Ways to reach a human, tried in this order (docs/AGENTS.md). With conference the call is answered into a room.'),
+    .describe(
+      'Ways to reach a human, tried in this order (docs/AGENTS.md). With conference the call is answered into a room.',
+    ),
   timeoutS: z.int().min(5).max(120).default(25).describe('How long one number may ring.'),
-  announce: spoken.nullable().default(ESCALATION.announceText).describe('Spoken before the transfer; null for nothing.'),
+  announce: spoken
+    .nullable()
+    .default(ESCALATION.announceText)
+    .describe('Spoken before the transfer; null for nothing.'),
   failed: spoken.default(ESCALATION.failedText).describe('Spoken when every strategy failed.'),
   closed: spoken.default(ESCALATION.closedText).describe('Spoken instead when nobody is there at this hour.'),
-  offer: spoken.default('If you would like us to call you back, press 1.').describe('Then asked, where callback is a strategy; the key 1 means yes.'),
-  offerAccepted: spoken.default('Thank you. A colleague will call you back.').describe('Spoken when the key was pressed.'),
-  silentLine: spoken.optional()
-    .describe('Spoken before the stream is closed where the carrier may leave the caller in silence. Default: to hang up and be called back, or call again.'),
-  whisper: spoken.nullable().default('A caller for you.')
-    .describe('Said to the human before the caller is put through (conference only), followed by reason and summary; null for nothing.'),
+  offer: spoken
+    .default('If you would like us to call you back, press 1.')
+    .describe('Then asked, where callback is a strategy; the key 1 means yes.'),
+  offerAccepted: spoken
+    .default('Thank you. A colleague will call you back.')
+    .describe('Spoken when the key was pressed.'),
+  silentLine: spoken
+    .optional()
+    .describe(
+      'Spoken before the stream is closed where the carrier may leave the caller in silence. Default: to hang up and be called back, or call again.',
+    ),
+  whisper: spoken
+    .nullable()
+    .default('A caller for you.')
+    .describe(
+      'Said to the human before the caller is put through (conference only), followed by reason and summary; null for nothing.',
+    ),
   webhook: httpUrl.optional().describe('Gets the context of each escalation. Default: HANDOFF_URL, where it is set.'),
-  afterFailure: z.enum(['continue', 'goodbye']).default(ESCALATION.afterFailure)
+  afterFailure: z
+    .enum(['continue', 'goodbye'])
+    .default(ESCALATION.afterFailure)
     .describe('Then the agent goes on with the caller, or says goodbye.'),
 })
 
 const recordingSchema = z.strictObject({
-  enabled: z.boolean().default(false).describe('Whether calls are recorded: caller left, agent right, a WAV under DATA_DIR/recordings.'),
-  consent: spoken.nullable().default('This call is recorded.')
-    .describe('Spoken before anything else; what was recorded is kept only when it was heard. null where say.greeting says so already.'),
+  enabled: z
+    .boolean()
+    .default(false)
+    .describe('Whether calls are recorded: caller left, agent right, a WAV under DATA_DIR/recordings.'),
+  consent: spoken
+    .nullable()
+    .default('This call is recorded.')
+    .describe(
+      'Spoken before anything else; what was recorded is kept only when it was heard. null where say.greeting says so already.',
+    ),
 })
 
 const screeningSchema = z.strictObject({
-  machineSpeechMs: z.int().min(1000).max(15_000).default(3000)
-    .describe('Speech without a pause that is longer than this is an answering machine\'s.'),
-  pauseMs: z.int().min(200).max(3000).default(600).describe('Quiet after the first words of whoever answers; then the agent speaks.'),
-  silenceMs: z.int().min(1000).max(30_000).default(2500)
+  machineSpeechMs: z
+    .int()
+    .min(1000)
+    .max(15_000)
+    .default(3000)
+    .describe("Speech without a pause that is longer than this is an answering machine's."),
+  pauseMs: z
+    .int()
+    .min(200)
+    .max(3000)
+    .default(600)
+    .describe('Quiet after the first words of whoever answers; then the agent speaks.'),
+  silenceMs: z
+    .int()
+    .min(1000)
+    .max(30_000)
+    .default(2500)
     .describe('No voice for this long: nobody is there, or their hello came before the stream did.'),
   onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('Then the agent speaks all the same, or hangs up.'),
-  message: spoken.nullable().default(null)
-    .describe('Said after an answering machine\'s greeting or beep. Default: nothing; the gateway hangs up.'),
+  message: spoken
+    .nullable()
+    .default(null)
+    .describe("Said after an answering machine's greeting or beep. Default: nothing; the gateway hangs up."),
 })
 
 const outboundSchema = z.strictObject({
-  from: e164.optional().describe('Number that calls of this agent are placed from. Default: it has to be said with each.'),
+  from: e164
+    .optional()
+    .describe('Number that calls of this agent are placed from. Default: it has to be said with each.'),
   ringTimeoutS: z.int().min(5).max(50).default(30).describe('How long a called number may ring.'),
-  openOn: z.enum(['first-webhook', 'answered']).default('answered')
-    .describe('Which of the carrier\'s webhooks gets the stream: the first that is not of the ringing, or the first of all.'),
-  screening: screeningSchema.nullable().prefault({}).describe('Tells people from answering machines before the agent speaks; null: it speaks at once.'),
+  openOn: z
+    .enum(['first-webhook', 'answered'])
+    .default('answered')
+    .describe(
+      "Which of the carrier's webhooks gets the stream: the first that is not of the ringing, or the first of all.",
+    ),
+  screening: screeningSchema
+    .nullable()
+    .prefault({})
+    .describe('Tells people from answering machines before the agent speaks; null: it speaks at once.'),
 })
 
-const sampleSchema = z.strictObject({
-  from: z.string().max(20).default('+254700000001').describe('Number of the caller.'),
-  identity: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}).describe('Verified identity.'),
-}).describe('The call that `mkondo check --tools` pretends.')
+const sampleSchema = z
+  .strictObject({
+    from: z.string().max(20).default('+254700000001').describe('Number of the caller.'),
+    identity: z
+      .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+      .default({})
+      .describe('Verified identity.'),
+  })
+  .describe('The call that `mkondo check --tools` pretends.')
 
 const afterCallSchema = z.strictObject({
   say: spoken.optional().describe("Spoken by the carrier's own voice after the stream. Default: nothing."),
   hangup: z.boolean().default(true).describe('Whether the carrier is then told to end the call.'),
 })
 
-const voiceSchema = z.object({
-  embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
-}).catchall(z.string().min(1).max(60)).describe(
-  "Voice by backend: slt, rms, awb or kal for embedded; the vendor's name for any other.",
-)
+const voiceSchema = z
+  .object({
+    embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
+  })
+  .catchall(z.string().min(1).max(60))
+  .describe("Voice by backend: slt, rms, awb or kal for embedded; the vendor's name for any other.")
 
 /**
  * One agent, as in its YAML file. The types, the validation and the published JSON Schema all come from here;
  * every key is explained in docs/AGENTS.md.
  */
-export const agentSchema = z.strictObject({
-  version: z.literal(
-    AGENT_VERSION, { error: `must be ${AGENT_VERSION}: this gateway reads no other version of agent files` },
-  ),
-  name: z.string().refine(isAgentName, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
-    .describe('Name in URLs (/voice/NAME), metrics and records.'),
-  description: z.string().max(1000).default('').describe('For people; not given to the model.'),
-  language: z.string().regex(
-    /^[a-z]{2}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' },
-  ).default('en')
-    .describe('Language of the conversation.'),
-  voice: voiceSchema.prefault({}),
-  backend: z.union([backendName, z.array(backendName).min(1).max(5)], { error: 'must be the name of a backend, or a list of names' })
-    .default('auto').describe(
-      'auto: the first of openai, gemini and embedded that has its key. A list: each next one takes over when the one '
-      + 'before fails in mid-call. module:… is a backend of your own.',
-    ),
-  backends: backendOptionsSchema.prefault({}).describe('Options of single backends, by name (docs/AGENTS.md). Default: the settings\'.'),
-  failover: failoverSchema.prefault({}),
-  shadow: backendName.nullable().default(null)
-    .describe('A backend that hears each call and is heard by nobody; what it would have done is in the record. Default: none.'),
-  budget: budgetSchema.nullable().default(null)
-    .describe('What one call may use before the agent says goodbye. Default: no limit and no estimate.'),
-  instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
-  greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
-  say: saySchema.prefault({}),
-  stream: streamSchema.prefault({}),
-  turn: turnSchema.prefault({}),
-  silence: silenceSchema.prefault({}),
-  limits: limitsSchema.prefault({}),
-  bargeIn: bargeInSchema.prefault({}),
-  fillers: fillersSchema.prefault({}),
-  goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
-  tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer could not be made.'),
-  apology: spoken.default(CALL.apologyText).describe('Spoken when a backend fails in mid-call and none replaces it.'),
-  tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
-  modules: z.array(z.string().regex(/\.m?js$/, { error: 'must be a .js or .mjs file' }).max(200)).max(AGENT_MODULES_MAX).default([])
-    .describe('Files of this folder whose exports are tools in code (defineTool).'),
-  knowledge: z.array(z.string().regex(/\.(md|ya?ml)$/, { error: 'must be a .md, .yaml or .yml file' }).max(200))
-    .max(KNOWLEDGE_FILES_MAX).default([])
-    .describe('Files of this folder with what the agent may tell; the model searches them with search_knowledge.'),
-  verification: verificationSchema.nullable().default(null)
-    .describe('How callers prove who they are. Default: they cannot, and no tool may require it.'),
-  rules: rulesSchema.nullable().default(null).describe('When the gateway itself hands over to a human. Default: never.'),
-  sample: sampleSchema.prefault({}),
-  escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
-  recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
-  outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),
-  afterCall: afterCallSchema.prefault({}),
-  offline: offlineShape.nullable().default(null).describe(
-    'The scripted dialogue of the embedded backend. Default: none.',
-  ),
-}).superRefine((agent, context) => {
-  agent.tools.forEach((tool, index) => {
-    if (agent.tools.findIndex((other) => other.name === tool.name) === index) return
-    context.addIssue({
-      code: 'custom',
-      path: ['tools', index, 'name'],
-      message: `${tool.name} is the name of an earlier tool; each needs its own`,
-    })
-  })
-  const { verification, rules } = agent
-  const known = Object.keys(verification?.identity ?? {})
-  agent.tools.forEach((tool, index) => {
-    if (tool.requires === 'verified' && verification === null) {
-      context.addIssue({
-        code: 'custom', path: ['tools', index, 'requires'], message: 'is verified, and the agent has no verification section',
+export const agentSchema = z
+  .strictObject({
+    version: z.literal(AGENT_VERSION, {
+      error: `must be ${AGENT_VERSION}: this gateway reads no other version of agent files`,
+    }),
+    name: z
+      .string()
+      .refine(isAgentName, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
+      .describe('Name in URLs (/voice/NAME), metrics and records.'),
+    description: z.string().max(1000).default('').describe('For people; not given to the model.'),
+    language: z
+      .string()
+      .regex(/^[a-z]{2}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' })
+      .default('en')
+      .describe('Language of the conversation.'),
+    voice: voiceSchema.prefault({}),
+    backend: z
+      .union([backendName, z.array(backendName).min(1).max(5)], {
+        error: 'must be the name of a backend, or a list of names',
       })
-    }
-    for (const { path, template } of templatesOf(tool)) {
-      for (const source of sourcesOf(template)) {
-        if (source.scope !== 'identity' || known.includes(source.name)) continue
+      .default('auto')
+      .describe(
+        'auto: the first of openai, gemini and embedded that has its key. A list: each next one takes over when the one ' +
+          'before fails in mid-call. module:… is a backend of your own.',
+      ),
+    backends: backendOptionsSchema
+      .prefault({})
+      .describe("Options of single backends, by name (docs/AGENTS.md). Default: the settings'."),
+    failover: failoverSchema.prefault({}),
+    shadow: backendName
+      .nullable()
+      .default(null)
+      .describe(
+        'A backend that hears each call and is heard by nobody; what it would have done is in the record. Default: none.',
+      ),
+    budget: budgetSchema
+      .nullable()
+      .default(null)
+      .describe('What one call may use before the agent says goodbye. Default: no limit and no estimate.'),
+    instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
+    greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
+    say: saySchema.prefault({}),
+    stream: streamSchema.prefault({}),
+    turn: turnSchema.prefault({}),
+    silence: silenceSchema.prefault({}),
+    limits: limitsSchema.prefault({}),
+    bargeIn: bargeInSchema.prefault({}),
+    fillers: fillersSchema.prefault({}),
+    goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
+    tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer could not be made.'),
+    apology: spoken.default(CALL.apologyText).describe('Spoken when a backend fails in mid-call and none replaces it.'),
+    tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
+    modules: z
+      .array(
+        z
+          .string()
+          .regex(/\.m?js$/, { error: 'must be a .js or .mjs file' })
+          .max(200),
+      )
+      .max(AGENT_MODULES_MAX)
+      .default([])
+      .describe('Files of this folder whose exports are tools in code (defineTool).'),
+    knowledge: z
+      .array(
+        z
+          .string()
+          .regex(/\.(md|ya?ml)$/, { error: 'must be a .md, .yaml or .yml file' })
+          .max(200),
+      )
+      .max(KNOWLEDGE_FILES_MAX)
+      .default([])
+      .describe('Files of this folder with what the agent may tell; the model searches them with search_knowledge.'),
+    verification: verificationSchema
+      .nullable()
+      .default(null)
+      .describe('How callers prove who they are. Default: they cannot, and no tool may require it.'),
+    rules: rulesSchema
+      .nullable()
+      .default(null)
+      .describe('When the gateway itself hands over to a human. Default: never.'),
+    sample: sampleSchema.prefault({}),
+    escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
+    recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
+    outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),
+    afterCall: afterCallSchema.prefault({}),
+    offline: offlineShape
+      .nullable()
+      .default(null)
+      .describe('The scripted dialogue of the embedded backend. Default: none.'),
+  })
+  .superRefine((agent, context) => {
+    agent.tools.forEach((tool, index) => {
+      if (agent.tools.findIndex((other) => other.name === tool.name) === index) return
+      context.addIssue({
+        code: 'custom',
+        path: ['tools', index, 'name'],
+        message: `${tool.name} is the name of an earlier tool; each needs its own`,
+      })
+    })
+    const { verification, rules } = agent
+    const known = Object.keys(verification?.identity ?? {})
+    agent.tools.forEach((tool, index) => {
+      if (tool.requires === 'verified' && verification === null) {
         context.addIssue({
-          code: 'custom', path: ['tools', index, ...path],
-          message: `reads {{identity.${source.name}}}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
+          code: 'custom',
+          path: ['tools', index, 'requires'],
+          message: 'is verified, and the agent has no verification section',
         })
       }
+      for (const { path, template } of templatesOf(tool)) {
+        for (const source of sourcesOf(template)) {
+          if (source.scope !== 'identity' || known.includes(source.name)) continue
+          context.addIssue({
+            code: 'custom',
+            path: ['tools', index, ...path],
+            message: `reads {{identity.${source.name}}}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
+          })
+        }
+      }
+    })
+    if (rules === null) return
+    if (rules.vip !== null && !known.includes(rules.vip)) {
+      context.addIssue({
+        code: 'custom',
+        path: ['rules', 'vip'],
+        message: `is ${rules.vip}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
+      })
+    }
+    if (agent.escalation === null) {
+      context.addIssue({
+        code: 'custom',
+        path: ['rules'],
+        message: 'lead to a human, and the agent has no escalation section',
+      })
     }
   })
-  if (rules === null) return
-  if (rules.vip !== null && !known.includes(rules.vip)) {
-    context.addIssue({
-      code: 'custom', path: ['rules', 'vip'], message: `is ${rules.vip}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
-    })
-  }
-  if (agent.escalation === null) {
-    context.addIssue({ code: 'custom', path: ['rules'], message: 'lead to a human, and the agent has no escalation section' })
-  }
-})
 
 /** An agent with every default filled in. Plain data: it crosses threads by structured clone. */
 export type AgentDefinition = z.output<typeof agentSchema>
@@ -455,11 +770,14 @@ export function agentJsonSchema(): Record<string, unknown> {
 
 /** The hunt group of an agent's `escalation:` section; empty without one. */
 export function humansOf(escalation: AgentDefinition['escalation']): Human[] {
-  return (escalation?.numbers ?? []).map((human) => (
-    typeof human === 'string' ? { number: human, hours: null } : { number: human.number, hours: human.hours ?? null }))
+  return (escalation?.numbers ?? []).map((human) =>
+    typeof human === 'string' ? { number: human, hours: null } : { number: human.number, hours: human.hours ?? null },
+  )
 }
 
 /** The numbers that may be rung at that time. @param wallMs calendar time */
 export function numbersOpen(escalation: AgentDefinition['escalation'], wallMs: number): string[] {
-  return openHumans({ humans: humansOf(escalation), hours: escalation?.hours ?? null }, wallMs).map(({ number }) => number)
+  return openHumans({ humans: humansOf(escalation), hours: escalation?.hours ?? null }, wallMs).map(
+    ({ number }) => number,
+  )
 }

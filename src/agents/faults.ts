@@ -19,7 +19,12 @@ interface Fault {
  * @param value the document, to tell a missing value from a wrong one
  * @param noun what the document is
  */
-export function faultsOf(issues: readonly z.core.$ZodIssue[], schema: SchemaNode, value: unknown, noun = 'an agent'): readonly Fault[] {
+export function faultsOf(
+  issues: readonly z.core.$ZodIssue[],
+  schema: SchemaNode,
+  value: unknown,
+  noun = 'an agent',
+): readonly Fault[] {
   return issues.flatMap((issue) => faultsOfIssue(issue, schema, value, noun))
 }
 
@@ -29,10 +34,12 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
   if (issue.code === 'unrecognized_keys') {
     const allowed = keysAt(schema, path)
     return issue.keys.map((key) => ({
-      path: [...path, key], key: true,
-      what: `${pathText([...path, key])} is not a key of `
-        + `${path.length === 0 ? noun : name}${didYouMean(key, allowed)}; `
-        + `allowed: ${allowed.join(', ')}`,
+      path: [...path, key],
+      key: true,
+      what:
+        `${pathText([...path, key])} is not a key of ` +
+        `${path.length === 0 ? noun : name}${didYouMean(key, allowed)}; ` +
+        `allowed: ${allowed.join(', ')}`,
     }))
   }
   const found = valueAt(document, path)
@@ -41,25 +48,33 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
     case 'invalid_type':
       return [{ path, key: false, what: `${name} is ${kindOf(found)}; ${expectation(issue)}` }]
     case 'invalid_value':
-      return [{
-        path, key: false, what: `${name} is ${shown(found)}${didYouMean(found, issue.values)}; ${expectation(issue)}`,
-      }]
+      return [
+        {
+          path,
+          key: false,
+          what: `${name} is ${shown(found)}${didYouMean(found, issue.values)}; ${expectation(issue)}`,
+        },
+      ]
     case 'too_small':
     case 'too_big':
       return [{ path, key: false, what: `${name} ${sizeOf(found)}; ${expectation(issue)}` }]
     case 'invalid_key':
-      return [{
-        path,
-        key: true,
-        what: `${name} is not a name that is allowed here: ${issue.issues[0]?.message ?? issue.message}`,
-      }]
+      return [
+        {
+          path,
+          key: true,
+          what: `${name} is not a name that is allowed here: ${issue.issues[0]?.message ?? issue.message}`,
+        },
+      ]
     case 'invalid_union': {
       // The author most likely meant the branch that fails deepest.
       const branch = furthest(issue.errors)
       if (branch === null || issue.message !== 'Invalid input') {
         return [{ path, key: false, what: `${name} ${issue.message}` }]
       }
-      return branch.flatMap((inner) => faultsOfIssue({ ...inner, path: [...path, ...inner.path] }, schema, document, noun))
+      return branch.flatMap((inner) =>
+        faultsOfIssue({ ...inner, path: [...path, ...inner.path] }, schema, document, noun),
+      )
     }
     case 'invalid_format':
     case 'not_multiple_of':
@@ -70,22 +85,27 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
 }
 
 function furthest(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] | null {
-  const depth = (branch: readonly z.core.$ZodIssue[]): number => Math.max(
-    0, ...branch.map((issue) => issue.path.length),
-  )
+  const depth = (branch: readonly z.core.$ZodIssue[]): number =>
+    Math.max(0, ...branch.map((issue) => issue.path.length))
   return branches.reduce<readonly z.core.$ZodIssue[] | null>(
-    (best, branch) => (depth(branch) > (best === null ? 0 : depth(best)) ? branch : best), null)
+    (best, branch) => (depth(branch) > (best === null ? 0 : depth(best)) ? branch : best),
+    null,
+  )
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
-    case 'invalid_type': return `expected ${withArticle(issue.expected)}`
+    case 'invalid_type':
+      return `expected ${withArticle(issue.expected)}`
     case 'invalid_value':
       if (issue.values.length === 1 && !issue.message.startsWith('Invalid')) return issue.message
       return `allowed: ${issue.values.map(String).join(', ')}`
-    case 'too_small': return `at least ${issue.minimum}${unitOf(issue.origin)} is needed`
-    case 'too_big': return `at most ${issue.maximum}${unitOf(issue.origin)} is allowed`
-    default: return issue.message.startsWith('Invalid') ? 'a value is needed' : issue.message
+    case 'too_small':
+      return `at least ${issue.minimum}${unitOf(issue.origin)} is needed`
+    case 'too_big':
+      return `at most ${issue.maximum}${unitOf(issue.origin)} is allowed`
+    default:
+      return issue.message.startsWith('Invalid') ? 'a value is needed' : issue.message
   }
 }
 
@@ -146,9 +166,10 @@ function keysAt(root: SchemaNode, path: readonly PropertyKey[]): readonly string
   for (const step of path) {
     const next: SchemaNode[] = []
     for (const node of nodes) {
-      const child = typeof step === 'number'
-        ? node['items']
-        : valueAt(node, ['properties', String(step)]) ?? node['additionalProperties']
+      const child =
+        typeof step === 'number'
+          ? node['items']
+          : (valueAt(node, ['properties', String(step)]) ?? node['additionalProperties'])
       if (typeof child === 'object' && child !== null) next.push(child as SchemaNode)
     }
     nodes = expand(next, root)
@@ -162,7 +183,13 @@ function expand(nodes: readonly SchemaNode[], root: SchemaNode, depth = 0): Sche
   return nodes.flatMap((node) => {
     const reference = node['$ref']
     if (typeof reference === 'string') {
-      const target = valueAt(root, reference.replace(/^#\/?/, '').split('/').filter((step) => step !== ''))
+      const target = valueAt(
+        root,
+        reference
+          .replace(/^#\/?/, '')
+          .split('/')
+          .filter((step) => step !== ''),
+      )
       return typeof target === 'object' && target !== null ? expand([target as SchemaNode], root, depth + 1) : []
     }
     const branches = [node['anyOf'], node['oneOf'], node['allOf']].filter(Array.isArray).flat() as SchemaNode[]

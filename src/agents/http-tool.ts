@@ -2,7 +2,10 @@ import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import {
-  TOOL_ATTEMPTS_MAX, TOOL_REDIRECTS_MAX, TOOL_RESPONSE_DEPTH_MAX, TOOL_RESULT_CHARS_MAX,
+  TOOL_ATTEMPTS_MAX,
+  TOOL_REDIRECTS_MAX,
+  TOOL_RESPONSE_DEPTH_MAX,
+  TOOL_RESULT_CHARS_MAX,
 } from '../core/limits.js'
 import { policyFor } from '../http/address-guard.js'
 import type { AddressPolicy } from '../http/address-guard.js'
@@ -78,12 +81,16 @@ export class HttpTool implements Tool {
   request(args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest {
     const { http } = this.#definition
     const values: TemplateValues = {
-      args, env: this.#env, identity: context.caller.verified,
+      args,
+      env: this.#env,
+      identity: context.caller.verified,
       call: { from: context.from, to: context.to, sid: context.callSid, agent: context.agent },
     }
     const url = this.#address(values)
     return {
-      url, method: http.method, headers: this.#requestHeaders(values, context),
+      url,
+      method: http.method,
+      headers: this.#requestHeaders(values, context),
       body: http.body === undefined ? null : JSON.stringify(this.#body(http.body, values) ?? {}),
       policy: policyFor(url.hostname, http.allowPrivate),
       signal: context.signal,
@@ -102,8 +109,8 @@ export class HttpTool implements Tool {
     if (JSON.stringify(mapped).length > TOOL_RESULT_CHARS_MAX) {
       throw new GatewayError(
         'TOOL_RESPONSE',
-        `the answer of ${url.host} has more than ${TOOL_RESULT_CHARS_MAX} characters, too long for a model; choose `
-          + 'parts of it with result.fields',
+        `the answer of ${url.host} has more than ${TOOL_RESULT_CHARS_MAX} characters, too long for a model; choose ` +
+          'parts of it with result.fields',
       )
     }
     return mapped
@@ -128,12 +135,17 @@ export class HttpTool implements Tool {
   #query(values: TemplateValues): readonly (readonly [string, string])[] {
     if (this.#queries.length === 0) return []
     for (const query of this.#queries) {
-      const filled = query.map(([name, template]) => (
-        [name, this.#lenientQuery ? this.#fillOptional(template, values) : fillTemplate(template, values)] as const))
+      const filled = query.map(
+        ([name, template]) =>
+          [name, this.#lenientQuery ? this.#fillOptional(template, values) : fillTemplate(template, values)] as const,
+      )
       const known = filled.filter((pair): pair is readonly [string, string] => pair[1] !== undefined)
       if (this.#lenientQuery || known.length === filled.length) return known
     }
-    throw this.#missing(this.#queries.flatMap((query) => query.flatMap(([, template]) => template)), values)
+    throw this.#missing(
+      this.#queries.flatMap((query) => query.flatMap(([, template]) => template)),
+      values,
+    )
   }
 
   /**
@@ -168,7 +180,10 @@ export class HttpTool implements Tool {
     const refusal = asked.length === 0 ? unbound(sources, values) : null
     if (refusal !== null) return refusal
     const why = unboundReason(sources, values)
-    return new GatewayError('TOOL_ARGUMENTS', `needs ${asked.join(' or ')}, which is not known${why === null ? '' : `. ${why}`}`)
+    return new GatewayError(
+      'TOOL_ARGUMENTS',
+      `needs ${asked.join(' or ')}, which is not known${why === null ? '' : `. ${why}`}`,
+    )
   }
 
   #requestHeaders(values: TemplateValues, context: ToolContext): Record<string, string> {
@@ -207,7 +222,7 @@ export class HttpTool implements Tool {
 
   async #sendWithRetry(request: HttpRequest): Promise<Answer> {
     const { http, idempotent } = this.#definition
-    const attempts = idempotent ?? http.method === 'GET' ? TOOL_ATTEMPTS_MAX : 1
+    const attempts = (idempotent ?? http.method === 'GET') ? TOOL_ATTEMPTS_MAX : 1
     for (let attempt = 1; ; attempt++) {
       const last = attempt >= attempts
       let waitMs = RETRY_AFTER_MS + Math.random() * RETRY_JITTER_MS
@@ -219,7 +234,9 @@ export class HttpTool implements Tool {
       } catch (error) {
         if (last || !(error instanceof GatewayError) || !error.retryable || request.signal.aborted) throw error
       }
-      await sleep(waitMs, undefined, { signal: request.signal }).catch(() => { throw request.signal.reason })
+      await sleep(waitMs, undefined, { signal: request.signal }).catch(() => {
+        throw request.signal.reason
+      })
     }
   }
 
@@ -231,26 +248,37 @@ export class HttpTool implements Tool {
     try {
       const response = await this.#client.send(request)
       const encoding = headerOf(response, 'content-encoding') ?? 'identity'
-      if (encoding !== 'identity') { // a few bytes of gzip may be gigabytes
+      if (encoding !== 'identity') {
+        // a few bytes of gzip may be gigabytes
         discard(response)
-        throw new GatewayError('TOOL_RESPONSE', `the response is encoded as ${encoding.slice(0, 20)}, which was not asked for`)
+        throw new GatewayError(
+          'TOOL_RESPONSE',
+          `the response is encoded as ${encoding.slice(0, 20)}, which was not asked for`,
+        )
       }
       const body = await readAtMost(response, maxResponseBytes)
       if (body === null) {
         throw new GatewayError(
-          'TOOL_RESPONSE', `the response is larger than ${maxResponseBytes} bytes; ask the API for less, or raise maxResponseBytes`,
+          'TOOL_RESPONSE',
+          `the response is larger than ${maxResponseBytes} bytes; ask the API for less, or raise maxResponseBytes`,
         )
       }
       const retryAfter = headerOf(response, 'retry-after') ?? ''
       return {
-        status: response.statusCode, contentType: (headerOf(response, 'content-type') ?? '').toLowerCase(), location: headerOf(response, 'location') ?? '',
-        retryAfterS: /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : null, body,
+        status: response.statusCode,
+        contentType: (headerOf(response, 'content-type') ?? '').toLowerCase(),
+        location: headerOf(response, 'location') ?? '',
+        retryAfterS: /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : null,
+        body,
       }
     } catch (error) {
       if (request.signal.aborted) throw request.signal.reason
       if (error instanceof GatewayError) throw error
       // Names only the host: path and query hold the caller's words.
-      throw new GatewayError('TOOL_HTTP', `${request.url.host} could not be reached: ${networkReason(error)}`, { retryable: true, cause: error })
+      throw new GatewayError('TOOL_HTTP', `${request.url.host} could not be reached: ${networkReason(error)}`, {
+        retryable: true,
+        cause: error,
+      })
     }
   }
 
@@ -264,8 +292,8 @@ export class HttpTool implements Tool {
       if (current.method !== 'GET') {
         throw new GatewayError(
           'TOOL_HTTP',
-          `${current.url.host} redirects a ${current.method} (status ${response.status}); redirects are followed for `
-            + 'GET only',
+          `${current.url.host} redirects a ${current.method} (status ${response.status}); redirects are followed for ` +
+            'GET only',
         )
       }
       if (hop >= TOOL_REDIRECTS_MAX) {
@@ -300,7 +328,8 @@ function parseBase(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
   if (url === null || !isPlainHttp(url) || url.hash !== '') {
     throw new GatewayError(
-      'CONFIG_INVALID', 'the address of the tool is not an http(s) URL without user name and fragment',
+      'CONFIG_INVALID',
+      'the address of the tool is not an http(s) URL without user name and fragment',
     )
   }
   return url

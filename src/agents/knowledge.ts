@@ -2,7 +2,10 @@ import MiniSearch from 'minisearch'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import {
-  KNOWLEDGE_PASSAGE_CHARS_MAX, KNOWLEDGE_PASSAGES_MAX, KNOWLEDGE_QUERY_CHARS_MAX, KNOWLEDGE_RESULTS_MAX,
+  KNOWLEDGE_PASSAGE_CHARS_MAX,
+  KNOWLEDGE_PASSAGES_MAX,
+  KNOWLEDGE_QUERY_CHARS_MAX,
+  KNOWLEDGE_RESULTS_MAX,
 } from '../core/limits.js'
 
 /** One passage of knowledge: a question and its answer. */
@@ -33,7 +36,11 @@ const passageSchema = z.strictObject({
 export function parseKnowledge(text: string, format: 'markdown' | 'yaml'): Passage[] {
   const passages = format === 'markdown' ? markdownPassages(text) : yamlPassages(text)
   if (passages.length === 0) {
-    throw new SyntaxError(format === 'markdown' ? 'has no passage; each begins with a line "## Title"' : 'has no passage; it is a list of { title, text }')
+    throw new SyntaxError(
+      format === 'markdown'
+        ? 'has no passage; each begins with a line "## Title"'
+        : 'has no passage; it is a list of { title, text }',
+    )
   }
   if (passages.length > KNOWLEDGE_PASSAGES_MAX) {
     throw new SyntaxError(`has ${passages.length} passages; at most ${KNOWLEDGE_PASSAGES_MAX} are allowed`)
@@ -45,7 +52,9 @@ function yamlPassages(text: string): Passage[] {
   const parsed = z.array(passageSchema).safeParse(parse(text, { maxAliasCount: 0 }))
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
-  throw new SyntaxError(`passage ${Number(issue?.path[0] ?? 0) + 1}: ${issue?.path.slice(1).join('.') ?? ''} ${issue?.message ?? 'is wrong'}`)
+  throw new SyntaxError(
+    `passage ${Number(issue?.path[0] ?? 0) + 1}: ${issue?.path.slice(1).join('.') ?? ''} ${issue?.message ?? 'is wrong'}`,
+  )
 }
 
 function markdownPassages(text: string): Passage[] {
@@ -53,10 +62,15 @@ function markdownPassages(text: string): Passage[] {
   let open: { title: string; line: number; also: string[]; lines: string[] } | null = null
   const close = (): void => {
     if (open === null) return
-    const body = open.lines.join('\n').trim().replace(/\n{2,}/g, '\n')
+    const body = open.lines
+      .join('\n')
+      .trim()
+      .replace(/\n{2,}/g, '\n')
     if (body === '') throw new SyntaxError(`line ${open.line}: "${open.title.slice(0, 60)}" has no text`)
     if (body.length > KNOWLEDGE_PASSAGE_CHARS_MAX) {
-      throw new SyntaxError(`line ${open.line}: "${open.title.slice(0, 60)}" has ${body.length} characters; at most ${KNOWLEDGE_PASSAGE_CHARS_MAX} are allowed`)
+      throw new SyntaxError(
+        `line ${open.line}: "${open.title.slice(0, 60)}" has ${body.length} characters; at most ${KNOWLEDGE_PASSAGE_CHARS_MAX} are allowed`,
+      )
     }
     passages.push({ title: open.title, also: open.also, text: body })
   }
@@ -71,7 +85,13 @@ function markdownPassages(text: string): Passage[] {
     } else if (open !== null) {
       const also = open.lines.length === 0 ? /^also:\s*(.+)$/i.exec(line)?.[1] : undefined
       if (also === undefined) open.lines.push(line)
-      else open.also.push(...also.split(',').map((phrase) => phrase.trim()).filter((phrase) => phrase !== ''))
+      else
+        open.also.push(
+          ...also
+            .split(',')
+            .map((phrase) => phrase.trim())
+            .filter((phrase) => phrase !== ''),
+        )
       if (open.lines.length === 1 && open.lines[0]?.trim() === '') open.lines.length = 0
     }
   }
@@ -101,7 +121,11 @@ export class KnowledgeIndex {
 
   /** @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur */
   search(query: string): FoundPassage[] {
-    const words = query.slice(0, KNOWLEDGE_QUERY_CHARS_MAX).split(SPACES).map(plainTerm).filter((word) => word !== '' && !this.#common.has(word))
+    const words = query
+      .slice(0, KNOWLEDGE_QUERY_CHARS_MAX)
+      .split(SPACES)
+      .map(plainTerm)
+      .filter((word) => word !== '' && !this.#common.has(word))
     if (words.length === 0) return []
     const found = this.#index.search(words.join(' '), {
       boost: { title: 3, other: 3 },
@@ -110,10 +134,13 @@ export class KnowledgeIndex {
       fuzzy: (term) => (term.length > 4 ? 0.2 : false),
     })
     const best = found[0]?.score ?? 0
-    return found.slice(0, KNOWLEDGE_RESULTS_MAX).filter(({ score }) => score >= best * RELATIVE_SCORE_MIN).flatMap(({ id }) => {
-      const passage = this.#passages[Number(id)]
-      return passage === undefined ? [] : [{ title: passage.title, text: passage.text }]
-    })
+    return found
+      .slice(0, KNOWLEDGE_RESULTS_MAX)
+      .filter(({ score }) => score >= best * RELATIVE_SCORE_MIN)
+      .flatMap(({ id }) => {
+        const passage = this.#passages[Number(id)]
+        return passage === undefined ? [] : [{ title: passage.title, text: passage.text }]
+      })
   }
 }
 
@@ -126,7 +153,8 @@ function plainTerm(term: string): string {
 function commonWords(passages: readonly Passage[]): Set<string> {
   const counts = new Map<string, number>()
   for (const { title, also, text } of passages) {
-    for (const word of new Set([title, ...also, text].join(' ').split(SPACES).map(plainTerm))) counts.set(word, (counts.get(word) ?? 0) + 1)
+    for (const word of new Set([title, ...also, text].join(' ').split(SPACES).map(plainTerm)))
+      counts.set(word, (counts.get(word) ?? 0) + 1)
   }
   return new Set([...counts].filter(([, count]) => count > passages.length * COMMON_SHARE).map(([word]) => word))
 }

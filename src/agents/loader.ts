@@ -47,7 +47,11 @@ interface ValueFault {
   readonly what: string
 }
 
-function checkValue(value: unknown): { readonly ok: true; readonly agent: AgentDefinition } | { readonly ok: false; readonly faults: readonly ValueFault[] } {
+function checkValue(
+  value: unknown,
+):
+  | { readonly ok: true; readonly agent: AgentDefinition }
+  | { readonly ok: false; readonly faults: readonly ValueFault[] } {
   const parsed = agentSchema.safeParse(value)
   if (parsed.success) return { ok: true, agent: parsed.data }
   schema ??= agentJsonSchema()
@@ -56,34 +60,50 @@ function checkValue(value: unknown): { readonly ok: true; readonly agent: AgentD
 
 /** In the order of the file. */
 function placed(faults: readonly ValueFault[], source: YamlSource, file: string): AgentFault[] {
-  return faults.map(({ path, key, what }) => ({ file, ...source.locate(path, key), what })).sort((a, b) => a.line - b.line || a.col - b.col)
+  return faults
+    .map(({ path, key, what }) => ({ file, ...source.locate(path, key), what }))
+    .sort((a, b) => a.line - b.line || a.col - b.col)
 }
 
 /** Checks an agent and the files that it names; reports all faults together. */
 async function examine(
-  value: unknown, dir: string, own: string | null, env: Environment, speech: SpeechSource | null,
-): Promise<{ readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets } | { readonly ok: false; readonly faults: readonly ValueFault[] }> {
+  value: unknown,
+  dir: string,
+  own: string | null,
+  env: Environment,
+  speech: SpeechSource | null,
+): Promise<
+  | { readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets }
+  | { readonly ok: false; readonly faults: readonly ValueFault[] }
+> {
   const checked = checkValue(value)
   if (!checked.ok) {
     // Faults of the dialogue are reported together with those of the rest of the file.
     const offline = typeof value === 'object' && value !== null && 'offline' in value ? value.offline : null
-    return { ok: false, faults: [...checked.faults, ...await dialogueFaults(offline, null, speech)] }
+    return { ok: false, faults: [...checked.faults, ...(await dialogueFaults(offline, null, speech))] }
   }
   const { agent } = checked
   const loaded = await loadAssets(agent, dir, own)
   const faults = [
     ...environmentFaults(agent, env),
     ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` }))),
-    ...await dialogueFaults(agent.offline, loaded.ok ? callableTools(agent, loaded.assets) : null, speech),
+    ...(await dialogueFaults(agent.offline, loaded.ok ? callableTools(agent, loaded.assets) : null, speech)),
   ]
   return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }
 }
 
-async function dialogueFaults(block: unknown, tools: ReadonlyMap<string, CallableTool> | null, speech: SpeechSource | null): Promise<ValueFault[]> {
+async function dialogueFaults(
+  block: unknown,
+  tools: ReadonlyMap<string, CallableTool> | null,
+  speech: SpeechSource | null,
+): Promise<ValueFault[]> {
   const parsed = offlineShape.safeParse(block)
   if (!parsed.success) return [] // none, or its shape was reported by the agent's schema
-  return offlineFaults(parsed.data, tools, speech === null ? null : await speech())
-    .map(({ path, key, what }) => ({ path, key, what: `${pathText(path)} ${what}` }))
+  return offlineFaults(parsed.data, tools, speech === null ? null : await speech()).map(({ path, key, what }) => ({
+    path,
+    key,
+    what: `${pathText(path)} ${what}`,
+  }))
 }
 
 /**
@@ -94,26 +114,41 @@ function environmentFaults(agent: AgentDefinition, env: Environment): { path: Pr
   const requests: { path: PropertyKey[]; tool: Parameters<typeof templatesOf>[0] }[] = agent.tools.map(
     (tool, index) => ({ path: ['tools', index], tool }),
   )
-  if (agent.verification !== null) requests.push({ path: ['verification', 'account'], tool: agent.verification.account })
-  return requests.flatMap((request) => templatesOf(request.tool).flatMap(({ path, template }) => {
-    const at = [...request.path, ...path]
-    const isUrl = pathText(path) === 'http.url'
-    return sourcesOf(template).filter((source) => source.scope === 'env').flatMap((source) => {
-      if (Object.hasOwn(env, source.name) && env[source.name] === undefined) {
-        return [{ path: at, what: `${pathText(at)} reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given` }]
-      }
-      const value = env[source.name] ?? ''
-      if (value === '') {
-        return [{ path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` }]
-      }
-      if (!isUrl || template[0] !== source || isBaseUrl(value)) return []
-      return [{
-        path: at,
-        what: `${pathText(at)}: the environment variable ${source.name} must hold an http(s) URL without query, `
-          + 'fragment and user name',
-      }]
-    })
-  }))
+  if (agent.verification !== null)
+    requests.push({ path: ['verification', 'account'], tool: agent.verification.account })
+  return requests.flatMap((request) =>
+    templatesOf(request.tool).flatMap(({ path, template }) => {
+      const at = [...request.path, ...path]
+      const isUrl = pathText(path) === 'http.url'
+      return sourcesOf(template)
+        .filter((source) => source.scope === 'env')
+        .flatMap((source) => {
+          if (Object.hasOwn(env, source.name) && env[source.name] === undefined) {
+            return [
+              {
+                path: at,
+                what: `${pathText(at)} reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given`,
+              },
+            ]
+          }
+          const value = env[source.name] ?? ''
+          if (value === '') {
+            return [
+              { path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` },
+            ]
+          }
+          if (!isUrl || template[0] !== source || isBaseUrl(value)) return []
+          return [
+            {
+              path: at,
+              what:
+                `${pathText(at)}: the environment variable ${source.name} must hold an http(s) URL without query, ` +
+                'fragment and user name',
+            },
+          ]
+        })
+    }),
+  )
 }
 
 function isBaseUrl(text: string): boolean {
@@ -124,14 +159,24 @@ function isBaseUrl(text: string): boolean {
 
 /** One agent with its assets, or its faults. */
 type AgentFile =
-  | { readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets; readonly file: string; readonly line: number }
+  | {
+      readonly ok: true
+      readonly agent: AgentDefinition
+      readonly assets: AgentAssets
+      readonly file: string
+      readonly line: number
+    }
   | { readonly ok: false; readonly faults: readonly AgentFault[]; readonly file: string }
 
 /**
  * Reads every agent of `dir`: `*.yaml` and `*.yml` files, and `*.js` and `*.mjs` modules.
  * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
  */
-export async function readAgents(dir: string, env: Environment, speech: SpeechSource | null = null): Promise<readonly AgentFile[]> {
+export async function readAgents(
+  dir: string,
+  env: Environment,
+  speech: SpeechSource | null = null,
+): Promise<readonly AgentFile[]> {
   const names = await filesOf(dir)
   const read: AgentFile[] = []
   const places = new Map<string, string>()
@@ -180,17 +225,20 @@ export async function loadAgents(dir: string, env: Environment, speech: SpeechSo
  * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
  */
 export async function agentNames(dir: string): Promise<readonly string[]> {
-  const names = await Promise.all((await filesOf(dir)).map(async (name): Promise<unknown> => {
-    const file = join(dir, name)
-    try {
-      if (/\.m?js$/.test(name)) return ((await importFile(file)).exports['default'] as { readonly name?: unknown } | undefined)?.name
-      if ((await stat(file)).size > AGENT_FILE_BYTES_MAX) return null
-      const source = parseYaml(await readFile(file, 'utf8'))
-      return 'value' in source ? (source.value as { readonly name?: unknown } | null)?.name : null
-    } catch {
-      return null // no name can be read from it
-    }
-  }))
+  const names = await Promise.all(
+    (await filesOf(dir)).map(async (name): Promise<unknown> => {
+      const file = join(dir, name)
+      try {
+        if (/\.m?js$/.test(name))
+          return ((await importFile(file)).exports['default'] as { readonly name?: unknown } | undefined)?.name
+        if ((await stat(file)).size > AGENT_FILE_BYTES_MAX) return null
+        const source = parseYaml(await readFile(file, 'utf8'))
+        return 'value' in source ? (source.value as { readonly name?: unknown } | null)?.name : null
+      } catch {
+        return null // no name can be read from it
+      }
+    }),
+  )
   return names.filter(isAgentName)
 }
 
@@ -199,9 +247,9 @@ async function filesOf(dir: string): Promise<readonly string[]> {
   try {
     entries = await readdir(dir)
   } catch (error) {
-    throw new GatewayError(
-      'AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, { cause: error },
-    )
+    throw new GatewayError('AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, {
+      cause: error,
+    })
   }
   const names = entries.filter((name) => /\.(ya?ml|m?js)$/.test(name) && !name.startsWith('.')).sort()
   if (names.length > AGENTS_MAX) {
@@ -237,7 +285,9 @@ async function loadModule(dir: string, name: string, env: Environment, speech: S
     const { exports } = await importFile(file)
     const written = exports['default']
     if (typeof written !== 'object' || written === null || isCodeTool(written)) {
-      return refuse('has no agent as its default export (defineAgent); modules with tools only belong into a folder below')
+      return refuse(
+        'has no agent as its default export (defineAgent); modules with tools only belong into a folder below',
+      )
     }
     const { tools } = written as { readonly tools?: unknown }
     const http: unknown = Array.isArray(tools) ? (tools as unknown[]).filter((tool) => !isCodeTool(tool)) : tools
@@ -252,9 +302,9 @@ async function loadModule(dir: string, name: string, env: Environment, speech: S
 
 /** One fault a line, as compilers print them. */
 export function faultsText(faults: readonly AgentFault[]): string {
-  const lines = faults.slice(0, AGENT_ERRORS_MAX).map(
-    (fault) => `${fault.file}:${fault.line}:${fault.col}: ${fault.what}`,
-  )
+  const lines = faults
+    .slice(0, AGENT_ERRORS_MAX)
+    .map((fault) => `${fault.file}:${fault.line}:${fault.col}: ${fault.what}`)
   if (faults.length > AGENT_ERRORS_MAX) lines.push(`and ${faults.length - AGENT_ERRORS_MAX} more`)
   return lines.join('\n')
 }

@@ -17,19 +17,30 @@ interface RunnableSpec {
 
 const SEARCH: RunnableSpec = {
   name: SEARCH_TOOL,
-  description: 'Looks something up in what the company has written down. Use it for every question about products, prices, rules and '
-    + 'how to do things, and answer from what it finds only.',
+  description:
+    'Looks something up in what the company has written down. Use it for every question about products, prices, rules and ' +
+    'how to do things, and answer from what it finds only.',
   parameters: {
-    type: 'object', required: ['query'],
-    properties: { query: { type: 'string', minLength: 1, maxLength: KNOWLEDGE_QUERY_CHARS_MAX, description: 'What the caller wants to know, in a few telling words.' } },
+    type: 'object',
+    required: ['query'],
+    properties: {
+      query: {
+        type: 'string',
+        minLength: 1,
+        maxLength: KNOWLEDGE_QUERY_CHARS_MAX,
+        description: 'What the caller wants to know, in a few telling words.',
+      },
+    },
   },
 }
 
 const NOTE_FIX: RunnableSpec = {
   name: NOTE_FIX_TOOL,
-  description: 'Notes a fix that the caller has tried and whether it helped. Ask before you call it. A colleague who takes over sees it.',
+  description:
+    'Notes a fix that the caller has tried and whether it helped. Ask before you call it. A colleague who takes over sees it.',
   parameters: {
-    type: 'object', required: ['fix', 'helped'],
+    type: 'object',
+    required: ['fix', 'helped'],
     properties: {
       fix: { type: 'string', minLength: 1, maxLength: 200, description: 'What was tried, in a few words.' },
       helped: { type: 'boolean', description: 'Whether the caller says that it helped.' },
@@ -48,8 +59,9 @@ export function addedTools(agent: AgentDefinition, assets: AgentAssets): Runnabl
 
 /** The tools that a model is offered, without those that the session itself carries out. */
 export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
-  return [...agent.tools, ...assets.codeTools, ...addedTools(agent, assets)]
-    .map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) }))
+  return [...agent.tools, ...assets.codeTools, ...addedTools(agent, assets)].map(
+    ({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) }),
+  )
 }
 
 /**
@@ -68,7 +80,10 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
   for (const { name, parameters } of GATEWAY_TOOLS) {
     // The other tools escalate.
     if (name !== END_CALL_TOOL && agent.escalation === null) continue
-    const { properties, required = [] } = parameters as { readonly properties: object; readonly required?: readonly string[] }
+    const { properties, required = [] } = parameters as {
+      readonly properties: object
+      readonly required?: readonly string[]
+    }
     tools.set(name, { arguments: Object.keys(properties), required, fields: null })
   }
   return tools

@@ -37,7 +37,12 @@ type Path = readonly (string | number)[]
 type Scalar = string | number | boolean | null
 
 /** Values that every dialogue has, and their fields; null: any. `slots` and `visits` have those of the dialogue. */
-const GIVEN: Readonly<Record<string, readonly string[] | null>> = { caller: ['number'], greeting: [], heard: ['by', 'text', 'sure'], failure: null }
+const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
+  caller: ['number'],
+  greeting: [],
+  heard: ['by', 'text', 'sure'],
+  failure: null,
+}
 /** Names that the engine writes itself: a value saved under one of them is lost. */
 const TAKEN = ['heard', 'failure', 'slots', 'visits']
 /** Tools that end the dialogue. */
@@ -50,7 +55,11 @@ const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL]
  * @param tools  by name; null when they are not known, because another part of the agent is broken
  * @param speech  null without recogniser and synthesiser: words are not checked
  */
-export function offlineFaults(dialogue: OfflineDialogue, tools: ReadonlyMap<string, CallableTool> | null, speech: OfflineSpeech | null): OfflineFault[] {
+export function offlineFaults(
+  dialogue: OfflineDialogue,
+  tools: ReadonlyMap<string, CallableTool> | null,
+  speech: OfflineSpeech | null,
+): OfflineFault[] {
   const check = new Check(dialogue, tools, speech)
   check.run()
   return check.faults
@@ -67,7 +76,11 @@ class Check {
   readonly #read = new Set<string>()
   readonly #mapsUsed = new Set<string>()
 
-  constructor(dialogue: OfflineDialogue, tools: ReadonlyMap<string, CallableTool> | null, speech: OfflineSpeech | null) {
+  constructor(
+    dialogue: OfflineDialogue,
+    tools: ReadonlyMap<string, CallableTool> | null,
+    speech: OfflineSpeech | null,
+  ) {
     this.#dialogue = dialogue
     this.#tools = tools
     this.#speech = speech
@@ -75,11 +88,16 @@ class Check {
 
   run(): void {
     const { states, slots, retry, maps } = this.#dialogue
-    looseEnds(this.#dialogue, (at, what) => { this.#fault(at, what) })
+    looseEnds(this.#dialogue, (at, what) => {
+      this.#fault(at, what)
+    })
     for (const [path, step] of this.#steps()) this.#keeps(path, step)
     for (const [path, step] of this.#steps()) this.#step(path, step)
     for (const [name, slot] of Object.entries(slots)) {
-      if (slot.type === 'digits') slot.known.forEach((path, i) => { this.#path(['slots', name, 'known', i], path) })
+      if (slot.type === 'digits')
+        slot.known.forEach((path, i) => {
+          this.#path(['slots', name, 'known', i], path)
+        })
     }
     this.#text(['retry'], retry)
     for (const [map, words] of Object.entries(maps)) {
@@ -89,7 +107,8 @@ class Check {
       if (!this.#read.has(name)) this.#fault(path, `keeps ${name}, which nothing reads`)
     }
     for (const map of Object.keys(maps)) {
-      if (!this.#mapsUsed.has(map)) this.#fault(['maps', map], `is used by no text; a text uses it as {{path | map:${map}}}`, true)
+      if (!this.#mapsUsed.has(map))
+        this.#fault(['maps', map], `is used by no text; a text uses it as {{path | map:${map}}}`, true)
     }
     for (const [name, { steps }] of Object.entries(states)) this.#ways(name, steps)
     this.#reachable()
@@ -116,7 +135,8 @@ class Check {
 
   #keeps(path: Path, step: OfflineStep): void {
     if ('start' in step) this.#keep([...path, 'start', 'save'], step.start.save, this.#fieldsOf(step.start.tool))
-    else if ('call' in step && step.call.save !== undefined) this.#keep([...path, 'call', 'save'], step.call.save, this.#fieldsOf(step.call.tool))
+    else if ('call' in step && step.call.save !== undefined)
+      this.#keep([...path, 'call', 'save'], step.call.save, this.#fieldsOf(step.call.tool))
     else if ('pick' in step) this.#keep([...path, 'pick', 'save'], step.pick.save, null)
     else if ('set' in step) for (const name of Object.keys(step.set)) this.#keep([...path, 'set', name], name, null)
   }
@@ -126,7 +146,8 @@ class Check {
   }
 
   #keep(path: Path, name: string, fields: readonly string[] | null): void {
-    if (TAKEN.includes(name)) this.#fault(path, `keeps a value as ${name}, a name of the dialogue itself; ${TAKEN.join(', ')} are taken`)
+    if (TAKEN.includes(name))
+      this.#fault(path, `keeps a value as ${name}, a name of the dialogue itself; ${TAKEN.join(', ')} are taken`)
     const before = this.#kept.get(name)
     if (before === undefined) this.#kept.set(name, { path, fields })
     else before.fields = before.fields === null || fields === null ? null : [...before.fields, ...fields]
@@ -145,7 +166,12 @@ class Check {
   #headFault(head: string, field: string | undefined, each: boolean): string | null {
     const { slots, states } = this.#dialogue
     const fieldFault = (fields: readonly string[] | null): string | null => {
-      if (fields === null || each || (field === undefined ? fields.length === 0 || this.#kept.has(head) : fields.includes(field))) return null
+      if (
+        fields === null ||
+        each ||
+        (field === undefined ? fields.length === 0 || this.#kept.has(head) : fields.includes(field))
+      )
+        return null
       return `${head} has ${field === undefined ? 'a value in each of its fields only' : `no field ${field}`}: ${allowed(field ?? '', fields)}`
     }
     if (head === 'slots') return fieldFault(Object.keys(slots))
@@ -164,8 +190,14 @@ class Check {
     else if ('count' in condition) this.#path([...at, 'count'], condition.count[0])
     else if ('atLeast' in condition) this.#path([...at, 'atLeast'], condition.atLeast[0])
     else if ('not' in condition) this.#condition([...at, 'not'], condition.not)
-    else if ('all' in condition) condition.all.forEach((one, i) => { this.#condition([...at, 'all', i], one) })
-    else condition.any.forEach((one, i) => { this.#condition([...at, 'any', i], one) })
+    else if ('all' in condition)
+      condition.all.forEach((one, i) => {
+        this.#condition([...at, 'all', i], one)
+      })
+    else
+      condition.any.forEach((one, i) => {
+        this.#condition([...at, 'any', i], one)
+      })
   }
 
   // --- texts ------------------------------------------------------------------------------------------------------
@@ -179,15 +211,24 @@ class Check {
 
   #spoken(at: Path, text: string): void {
     const unspoken = this.#speech?.unspoken(text) ?? null
-    if (unspoken !== null) this.#fault(at, `has ${JSON.stringify(unspoken)}, which the voice cannot say; it speaks words in the letters a-z, and numbers`)
+    if (unspoken !== null)
+      this.#fault(
+        at,
+        `has ${JSON.stringify(unspoken)}, which the voice cannot say; it speaks words in the letters a-z, and numbers`,
+      )
   }
 
   #template(at: Path, text: string): void {
     for (const [whole, path = '', filters = ''] of text.matchAll(PLACEHOLDER)) {
       if (PATH.test(path)) this.#path(at, path)
-      else this.#fault(at, `has ${whole}; a placeholder is {{path}} or {{path | filter}}, for example {{order.status | map:status}}`)
+      else
+        this.#fault(
+          at,
+          `has ${whole}; a placeholder is {{path}} or {{path | filter}}, for example {{order.status | map:status}}`,
+        )
       for (const { name, argument } of filtersOf(filters)) {
-        if (!FILTERS.some((filter) => filter === name)) this.#fault(at, `has the filter ${name}; ${allowed(name, FILTERS)}`)
+        if (!FILTERS.some((filter) => filter === name))
+          this.#fault(at, `has the filter ${name}; ${allowed(name, FILTERS)}`)
         else if (name === 'map') this.#map(at, argument)
       }
     }
@@ -214,20 +255,32 @@ class Check {
         if (typeof value === 'string') this.#template([...at, 'set', name], value)
         else if (typeof value === 'object' && value !== null) this.#path([...at, 'set', name, 'path'], value.path)
       }
-    } else if ('forget' in step) step.forget.forEach((path, i) => { this.#forget([...at, 'forget', i], path) })
-    else if ('listen' in step && step.listen.retry !== undefined) this.#text([...at, 'listen', 'retry'], step.listen.retry)
+    } else if ('forget' in step)
+      step.forget.forEach((path, i) => {
+        this.#forget([...at, 'forget', i], path)
+      })
+    else if ('listen' in step && step.listen.retry !== undefined)
+      this.#text([...at, 'listen', 'retry'], step.listen.retry)
   }
 
-  #call(at: Path, { tool: name, args }: { readonly tool: string; readonly args: Readonly<Record<string, Scalar>> }): void {
-    for (const [argument, value] of Object.entries(args)) if (typeof value === 'string') this.#template([...at, 'args', argument], value)
+  #call(
+    at: Path,
+    { tool: name, args }: { readonly tool: string; readonly args: Readonly<Record<string, Scalar>> },
+  ): void {
+    for (const [argument, value] of Object.entries(args))
+      if (typeof value === 'string') this.#template([...at, 'args', argument], value)
     if (this.#tools === null) return
     const tool = this.#tools.get(name)
     if (tool === undefined) {
-      this.#fault([...at, 'tool'], `is ${name}, and the agent has no tool of that name; ${allowed(name, [...this.#tools.keys()])}`)
+      this.#fault(
+        [...at, 'tool'],
+        `is ${name}, and the agent has no tool of that name; ${allowed(name, [...this.#tools.keys()])}`,
+      )
       return
     }
     for (const argument of Object.keys(args)) {
-      if (!tool.arguments.includes(argument)) this.#fault([...at, 'args', argument], `is no argument of ${name}; ${allowed(argument, tool.arguments)}`, true)
+      if (!tool.arguments.includes(argument))
+        this.#fault([...at, 'args', argument], `is no argument of ${name}; ${allowed(argument, tool.arguments)}`, true)
     }
     const missing = tool.required.filter((argument) => !Object.hasOwn(args, argument))
     if (missing.length > 0) this.#fault([...at, 'tool'], `is ${name}, which needs ${missing.join(', ')} under args`)
@@ -236,7 +289,8 @@ class Check {
   #await(at: Path, name: string): void {
     this.#read.add(name)
     const started = [...this.#steps()].flatMap(([, step]) => ('start' in step ? [step.start.save] : []))
-    if (!started.includes(name)) this.#fault(at, `waits for ${name}, under which no start keeps its answer; ${allowed(name, started)}`)
+    if (!started.includes(name))
+      this.#fault(at, `waits for ${name}, under which no start keeps its answer; ${allowed(name, started)}`)
   }
 
   #forget(at: Path, path: string): void {
@@ -261,7 +315,8 @@ class Check {
     if (this.#dialogue.states[name]?.aside !== true && this.#targets(steps).includes('@return')) {
       this.#fault(at, 'has @return, which leads back only from a state with aside: true', true)
     }
-    for (const [i, step] of steps.entries()) if ('listen' in step) this.#listen([...at, 'steps', i, 'listen'], step.listen)
+    for (const [i, step] of steps.entries())
+      if ('listen' in step) this.#listen([...at, 'steps', i, 'listen'], step.listen)
     const { on } = steps.flatMap((step) => ('listen' in step ? [step.listen] : []))[0] ?? { on: null }
     if (on === null) return
     // The dialogue's own `on`, without what this state handles itself.
@@ -273,7 +328,10 @@ class Check {
 
   #listen(at: Path, { on, slots }: OfflineListen): void {
     if (Object.keys(on).length + Object.keys(this.#dialogue.on).length === 0) {
-      this.#fault(at, 'listens for nothing: on names what is heard, and neither this one nor the dialogue\'s own names anything')
+      this.#fault(
+        at,
+        "listens for nothing: on names what is heard, and neither this one nor the dialogue's own names anything",
+      )
     }
     for (const event of Object.keys(on)) {
       if (Object.hasOwn(this.#dialogue.slots, event) && !slots.includes(event)) {
@@ -292,7 +350,8 @@ class Check {
       reached.add(name)
       next.push(...this.#targets(state.steps))
     }
-    for (const name of Object.keys(states)) if (!reached.has(name)) this.#fault(['states', name], 'is never reached: nothing leads to it', true)
+    for (const name of Object.keys(states))
+      if (!reached.has(name)) this.#fault(['states', name], 'is never reached: nothing leads to it', true)
   }
 
   /** Cycles of states that lead to one another without waiting for the caller. */
@@ -301,7 +360,9 @@ class Check {
     const next = new Map<string, string>()
     for (const [name, { steps }] of Object.entries(states)) {
       const last = steps.at(-1)
-      const passes = steps.slice(0, -1).every((step) => 'say' in step || 'set' in step || 'pick' in step || 'forget' in step || 'widen' in step)
+      const passes = steps
+        .slice(0, -1)
+        .every((step) => 'say' in step || 'set' in step || 'pick' in step || 'forget' in step || 'widen' in step)
       if (passes && last !== undefined && 'goto' in last) next.set(name, last.goto)
     }
     const told = new Set<string>()
@@ -311,18 +372,30 @@ class Check {
       if (next.get(way.at(-1) ?? '') !== name || told.has(name)) continue
       for (const one of way) told.add(one)
       const steps = states[name]?.steps.length ?? 1
-      this.#fault(['states', name, 'steps', steps - 1, 'goto'], `leads round in a circle without ever waiting: ${[...way, name].join(', ')}`)
+      this.#fault(
+        ['states', name, 'steps', steps - 1, 'goto'],
+        `leads round in a circle without ever waiting: ${[...way, name].join(', ')}`,
+      )
     }
   }
 
   /** After a `stop` the dialogue is silent, so the call must end or escalate before it. */
   #stops(): void {
     const { states } = this.#dialogue
-    const ends = (steps: readonly OfflineStep[]): boolean => steps.some((step) => 'call' in step && ENDING.includes(step.call.tool))
+    const ends = (steps: readonly OfflineStep[]): boolean =>
+      steps.some((step) => 'call' in step && ENDING.includes(step.call.tool))
     for (const [name, { steps }] of Object.entries(states)) {
       if (!steps.some((step) => 'stop' in step) || ends(steps)) continue
-      if (Object.values(states).some((from) => ends(from.steps) && from.steps.some((step) => 'goto' in step && step.goto === name))) continue
-      this.#fault(['states', name, 'steps', steps.length - 1], `stops and leaves the caller in silence: nothing before it calls ${ENDING.join(' or ')}`)
+      if (
+        Object.values(states).some(
+          (from) => ends(from.steps) && from.steps.some((step) => 'goto' in step && step.goto === name),
+        )
+      )
+        continue
+      this.#fault(
+        ['states', name, 'steps', steps.length - 1],
+        `stops and leaves the caller in silence: nothing before it calls ${ENDING.join(' or ')}`,
+      )
     }
   }
 
@@ -359,14 +432,21 @@ class Check {
       const wrong = sounds.split(' ').find((sound) => !phones.includes(sound))
       if (wrong !== undefined) this.#fault(['words', word], `has the sound ${wrong}; allowed: ${phones.join(', ')}`)
     }
-    digits.forEach((word, i) => { this.#word(['digits', i], word) })
-    around.before.forEach((word, i) => { this.#word(['around', 'before', i], word) })
-    around.after.forEach((word, i) => { this.#word(['around', 'after', i], word) })
+    digits.forEach((word, i) => {
+      this.#word(['digits', i], word)
+    })
+    around.before.forEach((word, i) => {
+      this.#word(['around', 'before', i], word)
+    })
+    around.after.forEach((word, i) => {
+      this.#word(['around', 'after', i], word)
+    })
     for (const [name, { phrases }] of Object.entries(intents)) this.#phrases(['intents', name, 'phrases'], phrases)
     for (const [name, slot] of Object.entries(slots)) {
       this.#phrases(['slots', name, 'phrases'], slot.phrases)
       if (slot.type !== 'choice') continue
-      for (const [option, { phrases }] of Object.entries(slot.options)) this.#phrases(['slots', name, 'options', option, 'phrases'], phrases)
+      for (const [option, { phrases }] of Object.entries(slot.options))
+        this.#phrases(['slots', name, 'options', option, 'phrases'], phrases)
     }
   }
 
@@ -376,22 +456,33 @@ class Check {
     for (const [at, step] of this.#steps()) {
       if (!('listen' in step)) continue
       const events = Object.keys({ ...this.#dialogue.on, ...step.listen.on })
-      const chars = grammarChars(events.filter((name) => Object.hasOwn(this.#dialogue.intents, name)), step.listen.slots)
+      const chars = grammarChars(
+        events.filter((name) => Object.hasOwn(this.#dialogue.intents, name)),
+        step.listen.slots,
+      )
       if (chars <= SPEECH_GRAMMAR_CHARS_MAX) continue
-      this.#fault([...at, 'listen'], `listens for phrases that make a grammar of ${chars} characters; at most ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`)
+      this.#fault(
+        [...at, 'listen'],
+        `listens for phrases that make a grammar of ${chars} characters; at most ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`,
+      )
     }
   }
 
   #phrases(at: Path, phrases: readonly string[]): void {
-    phrases.forEach((phrase, i) => { for (const word of wordsOf(parsed(phrase))) this.#word([...at, i], word) })
+    phrases.forEach((phrase, i) => {
+      for (const word of wordsOf(parsed(phrase))) this.#word([...at, i], word)
+    })
   }
 
   #word(at: Path, word: string): void {
     const own = Object.keys(this.#dialogue.words)
     if (own.includes(word) || this.#speech?.knowsWord(word) !== false) return
     const near = nearest(word, own)
-    this.#fault(at, `has the word ${word}, which the recogniser's dictionary lacks${near === null ? '' : `; did you mean ${near}?`}; `
-      + 'spell it as English does, or give its sounds under offline.words')
+    this.#fault(
+      at,
+      `has the word ${word}, which the recogniser's dictionary lacks${near === null ? '' : `; did you mean ${near}?`}; ` +
+        'spell it as English does, or give its sounds under offline.words',
+    )
   }
 }
 

@@ -13,7 +13,9 @@ const name = z.string().regex(NAME, 'a name is lower-case letters, digits and hy
 export const PATH = /^[A-Za-z_][A-Za-z0-9_-]*(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$/
 const path = z.string().regex(PATH, 'a path is names separated by dots, for example mine.orders[].orderNumber')
 /** A state, or `@repeat` (say it again), `@listen` (only listen again), `@return` (back from an aside). */
-const target = z.string().regex(/^(@repeat|@listen|@return|[a-z][a-z0-9-]{0,39})$/, 'a state, @repeat, @listen or @return')
+const target = z
+  .string()
+  .regex(/^(@repeat|@listen|@return|[a-z][a-z0-9-]{0,39})$/, 'a state, @repeat, @listen or @return')
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()])
 const text = z.string().min(1).max(1000)
 const phrase = z.string().min(1).max(300)
@@ -31,17 +33,19 @@ export type OfflineCondition =
   | { readonly all: readonly OfflineCondition[] }
   | { readonly any: readonly OfflineCondition[] }
 
-const condition: z.ZodType<OfflineCondition> = z.lazy(() => z.union([
-  z.strictObject({ exists: path }),
-  z.strictObject({ equals: z.tuple([path, scalar]) }),
-  z.strictObject({ oneOf: z.tuple([path, z.array(scalar).max(50)]) }),
-  // The count of a list is its length; that of a number is the number.
-  z.strictObject({ count: z.tuple([path, z.number().int()]) }),
-  z.strictObject({ atLeast: z.tuple([path, z.number().int()]) }),
-  z.strictObject({ not: condition }),
-  z.strictObject({ all: z.array(condition).min(1).max(20) }),
-  z.strictObject({ any: z.array(condition).min(1).max(20) }),
-]))
+const condition: z.ZodType<OfflineCondition> = z.lazy(() =>
+  z.union([
+    z.strictObject({ exists: path }),
+    z.strictObject({ equals: z.tuple([path, scalar]) }),
+    z.strictObject({ oneOf: z.tuple([path, z.array(scalar).max(50)]) }),
+    // The count of a list is its length; that of a number is the number.
+    z.strictObject({ count: z.tuple([path, z.number().int()]) }),
+    z.strictObject({ atLeast: z.tuple([path, z.number().int()]) }),
+    z.strictObject({ not: condition }),
+    z.strictObject({ all: z.array(condition).min(1).max(20) }),
+    z.strictObject({ any: z.array(condition).min(1).max(20) }),
+  ]),
+)
 
 const when = condition.optional()
 const toolCall = {
@@ -74,7 +78,10 @@ const step = z.union([
   z.strictObject({ await: name, when }),
   z.strictObject({ set: z.record(name, z.union([scalar, z.strictObject({ path })])), when }),
   /** Filters a list by the values of its elements' fields. */
-  z.strictObject({ pick: z.strictObject({ from: path, where: z.record(z.string(), z.array(scalar).max(50)), save: name }), when }),
+  z.strictObject({
+    pick: z.strictObject({ from: path, where: z.record(z.string(), z.array(scalar).max(50)), save: name }),
+    when,
+  }),
   /** Forgets values, so that they are asked for again. */
   z.strictObject({ forget: z.array(path).min(1).max(20), when }),
   /** From now on a slot takes any value of its type, not only known ones. */
@@ -118,12 +125,17 @@ export const offlineShape = z.strictObject({
   /** A voice of the embedded synthesiser, unless the agent's `voice.embedded` names one. */
   voice: z.enum(['slt', 'rms', 'awb', 'kal']).optional(),
   /** Words of the phrases that the CMU dictionary lacks, with their ARPAbet phones: `pikipiki: P IH K IH P IH K IH`. */
-  words: z.record(z.string().regex(/^[a-z][a-z'-]*$/), z.string().regex(/^[A-Z]{1,2}( [A-Z]{1,2})*$/, 'ARPAbet phones without stress digits'))
+  words: z
+    .record(
+      z.string().regex(/^[a-z][a-z'-]*$/),
+      z.string().regex(/^[A-Z]{1,2}( [A-Z]{1,2})*$/, 'ARPAbet phones without stress digits'),
+    )
     .default({}),
   /** How the digits 0 to 9 are said. */
   digits: z.array(phraseWord).length(10, 'the ten words for the digits 0 to 9').default(ENGLISH_DIGITS),
   /** Words that are ignored before and after a phrase. */
-  around: z.strictObject({ before: z.array(phraseWord).max(20), after: z.array(phraseWord).max(20) })
+  around: z
+    .strictObject({ before: z.array(phraseWord).max(20), after: z.array(phraseWord).max(20) })
     .default({ before: ['hello', 'hi', 'um'], after: ['please'] }),
   /** Tables from a value to the words for it, used as `{{order.status | map:status}}`. */
   maps: z.record(name, z.record(z.string(), text)).default({}),
@@ -153,19 +165,28 @@ function isLast(one: OfflineStep): boolean {
 }
 
 /** Names of states, intents and slots that do not exist, phrases that cannot be read, steps that never run. */
-export function looseEnds(dialogue: OfflineDialogue, report: (at: readonly (string | number)[], message: string) => void): void {
+export function looseEnds(
+  dialogue: OfflineDialogue,
+  report: (at: readonly (string | number)[], message: string) => void,
+): void {
   const states = Object.keys(dialogue.states)
-  if (states.length > DIALOGUE_STATES_MAX) report(['states'], `${states.length} states; allowed are ${DIALOGUE_STATES_MAX}`)
+  if (states.length > DIALOGUE_STATES_MAX)
+    report(['states'], `${states.length} states; allowed are ${DIALOGUE_STATES_MAX}`)
   const checkTarget = (at: readonly (string | number)[], goal: string): void => {
-    if (!goal.startsWith('@') && !Object.hasOwn(dialogue.states, goal)) report(at, `there is no state named ${goal}; ${allowedNames(goal, states)}`)
+    if (!goal.startsWith('@') && !Object.hasOwn(dialogue.states, goal))
+      report(at, `there is no state named ${goal}; ${allowedNames(goal, states)}`)
   }
   const checkSlot = (at: readonly (string | number)[], slotName: string): void => {
-    if (!Object.hasOwn(dialogue.slots, slotName)) report(at, `there is no slot named ${slotName}; ${allowedNames(slotName, Object.keys(dialogue.slots))}`)
+    if (!Object.hasOwn(dialogue.slots, slotName))
+      report(at, `there is no slot named ${slotName}; ${allowedNames(slotName, Object.keys(dialogue.slots))}`)
   }
   const checkOn = (at: readonly (string | number)[], on: Readonly<Record<string, string>>): void => {
     for (const [event, goal] of Object.entries(on)) {
       if (!Object.hasOwn(dialogue.intents, event) && !Object.hasOwn(dialogue.slots, event)) {
-        report([...at, event], `there is no intent or slot named ${event}; ${allowedNames(event, [...Object.keys(dialogue.intents), ...Object.keys(dialogue.slots)])}`)
+        report(
+          [...at, event],
+          `there is no intent or slot named ${event}; ${allowedNames(event, [...Object.keys(dialogue.intents), ...Object.keys(dialogue.slots)])}`,
+        )
       }
       checkTarget([...at, event], goal)
     }
@@ -187,7 +208,8 @@ export function looseEnds(dialogue: OfflineDialogue, report: (at: readonly (stri
   if (dialogue.takeover !== undefined) checkTarget(['takeover'], dialogue.takeover)
   checkTarget(['missed'], dialogue.missed)
   checkOn(['on'], dialogue.on)
-  for (const [intent, { phrases: sources }] of Object.entries(dialogue.intents)) checkPhrases(['intents', intent, 'phrases'], sources, null)
+  for (const [intent, { phrases: sources }] of Object.entries(dialogue.intents))
+    checkPhrases(['intents', intent, 'phrases'], sources, null)
   for (const [slotName, definition] of Object.entries(dialogue.slots)) {
     if (Object.hasOwn(dialogue.intents, slotName)) report(['slots', slotName], `${slotName} is an intent too`)
     checkPhrases(['slots', slotName, 'phrases'], definition.phrases, slotName)
@@ -223,7 +245,9 @@ export function looseEnds(dialogue: OfflineDialogue, report: (at: readonly (stri
 
 /** The schema of a block by itself. */
 export const offlineSchema = offlineShape.superRefine((dialogue, context) => {
-  looseEnds(dialogue, (at, message) => { context.addIssue({ code: 'custom', path: [...at], message }) })
+  looseEnds(dialogue, (at, message) => {
+    context.addIssue({ code: 'custom', path: [...at], message })
+  })
 })
 
 /**
@@ -246,7 +270,8 @@ export function parsePhrase(source: string): Phrase {
   let at = 0
 
   function any(depth: number): Phrase {
-    if (depth > DEPTH_MAX) throw new SyntaxError(`brackets in ${JSON.stringify(source)} are nested deeper than ${DEPTH_MAX}`)
+    if (depth > DEPTH_MAX)
+      throw new SyntaxError(`brackets in ${JSON.stringify(source)} are nested deeper than ${DEPTH_MAX}`)
     const choices = [all(depth)]
     while (tokens[at] === '|') {
       at++
@@ -258,7 +283,11 @@ export function parsePhrase(source: string): Phrase {
 
   function all(depth: number): Phrase {
     const parts: Phrase[] = []
-    for (let token = tokens[at]; token !== undefined && token !== ')' && token !== ']' && token !== '|'; token = tokens[at]) {
+    for (
+      let token = tokens[at];
+      token !== undefined && token !== ')' && token !== ']' && token !== '|';
+      token = tokens[at]
+    ) {
       at++
       if (token === '(') {
         parts.push(any(depth + 1))
@@ -297,7 +326,10 @@ function tokensOf(source: string): string[] {
     tokens.push((found[1] ?? '').toLowerCase())
   }
   const rest = source.slice(end).trim()
-  if (rest !== '') throw new SyntaxError(`${JSON.stringify(rest)} in ${JSON.stringify(source)}: digits and signs must be written as words`)
+  if (rest !== '')
+    throw new SyntaxError(
+      `${JSON.stringify(rest)} in ${JSON.stringify(source)}: digits and signs must be written as words`,
+    )
   return tokens
 }
 
@@ -365,8 +397,14 @@ export interface Filter {
 
 /** @param source  the text after the path: `| map:status | default:unknown` */
 export function filtersOf(source: string): Filter[] {
-  return source.split('|').map((one) => one.trim()).filter((one) => one !== '').map((one) => {
-    const colon = one.indexOf(':')
-    return colon < 0 ? { name: one, argument: '' } : { name: one.slice(0, colon).trim(), argument: one.slice(colon + 1).trim() }
-  })
+  return source
+    .split('|')
+    .map((one) => one.trim())
+    .filter((one) => one !== '')
+    .map((one) => {
+      const colon = one.indexOf(':')
+      return colon < 0
+        ? { name: one, argument: '' }
+        : { name: one.slice(0, colon).trim(), argument: one.slice(colon + 1).trim() }
+    })
 }

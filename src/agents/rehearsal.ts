@@ -21,15 +21,26 @@ interface Rehearsed {
  * Tries each tool of an agent with its `sample` arguments and the agent's own `sample` call: requests that only read
  * are sent, all others are built and shown, but not sent. The results hold nothing of the answers.
  */
-export async function rehearse(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<Rehearsed[]> {
+export async function rehearse(
+  agent: AgentDefinition,
+  assets: AgentAssets,
+  env: Environment,
+  client: HttpClient,
+): Promise<Rehearsed[]> {
   const runner = await ToolRunner.open(agent, assets, env, client)
   const identity = Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
   const context = (): ToolContext => ({
-    callSid: 'HD_000000000000', from: agent.sample.from, to: '', agent: agent.name, idempotencyKey: 'dry-run',
-    caller: new CallerIdentity(identity), signal: new AbortController().signal,
+    callSid: 'HD_000000000000',
+    from: agent.sample.from,
+    to: '',
+    agent: agent.name,
+    idempotencyKey: 'dry-run',
+    caller: new CallerIdentity(identity),
+    signal: new AbortController().signal,
   })
   const rehearsed: Rehearsed[] = []
-  if (agent.verification !== null) rehearsed.push(await tried('verification', () => verification(agent, env, client, context())))
+  if (agent.verification !== null)
+    rehearsed.push(await tried('verification', () => verification(agent, env, client, context())))
   for (const tool of agent.tools) {
     const { name, http } = tool
     const args = { ...sampleArguments(tool.parameters), ...tool.sample }
@@ -37,17 +48,23 @@ export async function rehearse(agent: AgentDefinition, assets: AgentAssets, env:
       rehearsed.push({ ok: null, what: `${name}: needs a verified caller; put one under sample.identity` })
       continue
     }
-    rehearsed.push(await tried(name, async () => {
-      const request = runner.request(name, args, context())
-      const where = `${http.method} ${request?.url.host ?? ''}${request?.url.pathname ?? ''}`
-      if (http.method !== 'GET') return { ok: true, what: `${where}, not sent (${request?.body?.length ?? 0} characters of JSON)` }
-      const startedMs = performance.now()
-      const { ok, value, error } = await runner.run(name, args, context())
-      const ms = Math.round(performance.now() - startedMs)
-      return ok ? { ok, what: `${where} answered in ${ms} ms${fieldsOf(value)}` } : { ok, what: `${where}: ${error ?? 'failed'}` }
-    }))
+    rehearsed.push(
+      await tried(name, async () => {
+        const request = runner.request(name, args, context())
+        const where = `${http.method} ${request?.url.host ?? ''}${request?.url.pathname ?? ''}`
+        if (http.method !== 'GET')
+          return { ok: true, what: `${where}, not sent (${request?.body?.length ?? 0} characters of JSON)` }
+        const startedMs = performance.now()
+        const { ok, value, error } = await runner.run(name, args, context())
+        const ms = Math.round(performance.now() - startedMs)
+        return ok
+          ? { ok, what: `${where} answered in ${ms} ms${fieldsOf(value)}` }
+          : { ok, what: `${where}: ${error ?? 'failed'}` }
+      }),
+    )
   }
-  for (const { name } of assets.codeTools) rehearsed.push({ ok: null, what: `${name}: in code, loads; it is not run here` })
+  for (const { name } of assets.codeTools)
+    rehearsed.push({ ok: null, what: `${name}: in code, loads; it is not run here` })
   const passages = passagesOf(assets).length
   if (passages > 0) rehearsed.push({ ok: true, what: `knowledge: ${passages} passages` })
   return rehearsed
@@ -62,7 +79,12 @@ async function tried(name: string, what: () => Promise<Rehearsed>): Promise<Rehe
   }
 }
 
-async function verification(agent: AgentDefinition, env: Environment, client: HttpClient, context: ToolContext): Promise<Rehearsed> {
+async function verification(
+  agent: AgentDefinition,
+  env: Environment,
+  client: HttpClient,
+  context: ToolContext,
+): Promise<Rehearsed> {
   if (agent.verification === null) return { ok: null, what: 'none' }
   const account = await accountTool(agent.verification, env, client).run({}, context)
   if (account === null) return { ok: null, what: 'there is no account for sample.from' }
@@ -91,14 +113,23 @@ function sampleArguments(parameters: ToolParameters): Record<string, unknown> {
 function sampleOf(schema: ParameterSchema): unknown {
   if (schema.enum?.[0] !== undefined) return schema.enum[0]
   switch (schema.type) {
-    case 'string': return 'sample'.padEnd(schema.minLength ?? 0, 'x').slice(0, schema.maxLength ?? Infinity)
+    case 'string':
+      return 'sample'.padEnd(schema.minLength ?? 0, 'x').slice(0, schema.maxLength ?? Infinity)
     case 'number':
-    case 'integer': return schema.minimum ?? Math.min(1, schema.maximum ?? 1)
-    case 'boolean': return true
-    case 'array': return Array.from({ length: schema.minItems ?? 0 }, () => (schema.items === undefined ? null : sampleOf(schema.items)))
-    case 'object': return Object.fromEntries((schema.required ?? []).map((name) => {
-      const inner = schema.properties?.[name]
-      return [name, inner === undefined ? null : sampleOf(inner)]
-    }))
+    case 'integer':
+      return schema.minimum ?? Math.min(1, schema.maximum ?? 1)
+    case 'boolean':
+      return true
+    case 'array':
+      return Array.from({ length: schema.minItems ?? 0 }, () =>
+        schema.items === undefined ? null : sampleOf(schema.items),
+      )
+    case 'object':
+      return Object.fromEntries(
+        (schema.required ?? []).map((name) => {
+          const inner = schema.properties?.[name]
+          return [name, inner === undefined ? null : sampleOf(inner)]
+        }),
+      )
   }
 }

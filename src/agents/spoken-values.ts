@@ -22,16 +22,86 @@ export interface AnswerRule {
 const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
 
 const NUMBERS: Readonly<Record<string, number>> = {
-  zero: 0, oh: 0, o: 0, nought: 0, one: 1, two: 2, three: 3, four: 4, five: 5, six: 6, seven: 7, eight: 8, nine: 9, ten: 10,
-  eleven: 11, twelve: 12, thirteen: 13, fourteen: 14, fifteen: 15, sixteen: 16, seventeen: 17, eighteen: 18, nineteen: 19,
-  twenty: 20, thirty: 30, forty: 40, fifty: 50, sixty: 60, seventy: 70, eighty: 80, ninety: 90, hundred: 100, thousand: 1000,
-  first: 1, second: 2, third: 3, fourth: 4, fifth: 5, sixth: 6, seventh: 7, eighth: 8, ninth: 9, tenth: 10, eleventh: 11,
-  twelfth: 12, thirteenth: 13, fourteenth: 14, fifteenth: 15, sixteenth: 16, seventeenth: 17, eighteenth: 18, nineteenth: 19,
-  twentieth: 20, thirtieth: 30,
+  zero: 0,
+  oh: 0,
+  o: 0,
+  nought: 0,
+  one: 1,
+  two: 2,
+  three: 3,
+  four: 4,
+  five: 5,
+  six: 6,
+  seven: 7,
+  eight: 8,
+  nine: 9,
+  ten: 10,
+  eleven: 11,
+  twelve: 12,
+  thirteen: 13,
+  fourteen: 14,
+  fifteen: 15,
+  sixteen: 16,
+  seventeen: 17,
+  eighteen: 18,
+  nineteen: 19,
+  twenty: 20,
+  thirty: 30,
+  forty: 40,
+  fifty: 50,
+  sixty: 60,
+  seventy: 70,
+  eighty: 80,
+  ninety: 90,
+  hundred: 100,
+  thousand: 1000,
+  first: 1,
+  second: 2,
+  third: 3,
+  fourth: 4,
+  fifth: 5,
+  sixth: 6,
+  seventh: 7,
+  eighth: 8,
+  ninth: 9,
+  tenth: 10,
+  eleventh: 11,
+  twelfth: 12,
+  thirteenth: 13,
+  fourteenth: 14,
+  fifteenth: 15,
+  sixteenth: 16,
+  seventeenth: 17,
+  eighteenth: 18,
+  nineteenth: 19,
+  twentieth: 20,
+  thirtieth: 30,
 }
 const MONTHS: Readonly<Record<string, number>> = {
-  january: 1, february: 2, march: 3, april: 4, may: 5, june: 6, july: 7, august: 8, september: 9, october: 10, november: 11,
-  december: 12, jan: 1, feb: 2, mar: 3, apr: 4, jun: 6, jul: 7, aug: 8, sep: 9, sept: 9, oct: 10, nov: 11, dec: 12,
+  january: 1,
+  february: 2,
+  march: 3,
+  april: 4,
+  may: 5,
+  june: 6,
+  july: 7,
+  august: 8,
+  september: 9,
+  october: 10,
+  november: 11,
+  december: 12,
+  jan: 1,
+  feb: 2,
+  mar: 3,
+  apr: 4,
+  jun: 6,
+  jul: 7,
+  aug: 8,
+  sep: 9,
+  sept: 9,
+  oct: 10,
+  nov: 11,
+  dec: 12,
 }
 const REPEATS: Readonly<Record<string, number>> = { double: 2, triple: 3 }
 /** Longer answers are truncated. */
@@ -39,8 +109,13 @@ const WORDS_MAX = 60
 
 /** Words in lower case without accents; digits keep their grouping. */
 export function plainWords(text: string): string[] {
-  return text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
-    .split(/[^\p{L}\p{N}]+/u).filter((word) => word !== '').slice(0, WORDS_MAX)
+  return text
+    .normalize('NFKD')
+    .replace(/\p{M}/gu, '')
+    .toLowerCase()
+    .split(/[^\p{L}\p{N}]+/u)
+    .filter((word) => word !== '')
+    .slice(0, WORDS_MAX)
 }
 
 /**
@@ -100,16 +175,21 @@ function roomAfter(value: number): number {
 
 function numberOf(word: string, spoken: SpokenWords): number | null {
   if (Object.hasOwn(spoken.numbers, word)) return spoken.numbers[word] ?? null
-  return Object.hasOwn(NUMBERS, word) ? NUMBERS[word] ?? null : null
+  return Object.hasOwn(NUMBERS, word) ? (NUMBERS[word] ?? null) : null
 }
 
 function monthOf(word: string, spoken: SpokenWords): number | null {
   if (Object.hasOwn(spoken.months, word)) return spoken.months[word] ?? null
-  return Object.hasOwn(MONTHS, word) ? MONTHS[word] ?? null : null
+  return Object.hasOwn(MONTHS, word) ? (MONTHS[word] ?? null) : null
 }
 
 /** Whether a caller's answer is the expected value, as `rule` compares them. */
-export function sameAnswer(answer: string, expected: string, rule: AnswerRule, spoken: SpokenWords = NO_WORDS): boolean {
+export function sameAnswer(
+  answer: string,
+  expected: string,
+  rule: AnswerRule,
+  spoken: SpokenWords = NO_WORDS,
+): boolean {
   const words = plainWords(answer)
   switch (rule.kind) {
     case 'digits':
@@ -135,7 +215,9 @@ export function sameAnswer(answer: string, expected: string, rule: AnswerRule, s
  * part of a longer one.
  */
 export function givesAway(a: string, aRule: AnswerRule, b: string, bRule: AnswerRule): boolean {
-  const [short = '', long = ''] = [comparable(a, aRule), comparable(b, bRule)].sort((one, other) => one.length - other.length)
+  const [short = '', long = ''] = [comparable(a, aRule), comparable(b, bRule)].sort(
+    (one, other) => one.length - other.length,
+  )
   if (short === '') return false
   return /^\d+$/.test(short + long) ? long.includes(short) : ` ${long} `.includes(` ${short} `)
 }
@@ -147,10 +229,13 @@ function comparable(expected: string, rule: AnswerRule): string {
       const all = expected.replace(/\D/g, '')
       return rule.last === null ? all : all.slice(-rule.last)
     }
-    case 'year': return /^\d{4}/.exec(expected)?.[0] ?? ''
-    case 'date': return (/^\d{4}-\d{2}-\d{2}/.exec(expected)?.[0] ?? '').replaceAll('-', '')
+    case 'year':
+      return /^\d{4}/.exec(expected)?.[0] ?? ''
+    case 'date':
+      return (/^\d{4}-\d{2}-\d{2}/.exec(expected)?.[0] ?? '').replaceAll('-', '')
     case 'name':
-    case 'text': return plainWords(expected).join(' ')
+    case 'text':
+      return plainWords(expected).join(' ')
   }
 }
 
@@ -163,7 +248,10 @@ function sameDate(words: readonly string[], expected: string, order: 'dmy' | 'md
   // "The twelfth of March nineteen eighty-four", "March 12th, 1984".
   if (monthAt >= 0) {
     if (monthOf(words[monthAt] ?? '', spoken) !== Number(month)) return false
-    const [said, ...rest] = [...numbersIn(words.slice(0, monthAt), spoken), ...numbersIn(words.slice(monthAt + 1), spoken)]
+    const [said, ...rest] = [
+      ...numbersIn(words.slice(0, monthAt), spoken),
+      ...numbersIn(words.slice(monthAt + 1), spoken),
+    ]
     return said !== undefined && Number(said) === Number(day) && isYear(rest.join(''))
   }
   const numbers = numbersIn(words, spoken)
@@ -173,10 +261,14 @@ function sameDate(words: readonly string[], expected: string, order: 'dmy' | 'md
   }
   const [wantedFirst, wantedSecond] = order === 'dmy' ? [day, month] : [month, day]
   if (numbers.length >= 3 && first.length <= 2 && second.length <= 2) {
-    if (Number(first) === Number(wantedFirst) && Number(second) === Number(wantedSecond) && isYear(years.join(''))) return true
+    if (Number(first) === Number(wantedFirst) && Number(second) === Number(wantedSecond) && isYear(years.join('')))
+      return true
   }
   // Entered on the keypad, or said digit by digit.
   const digits = numbers.join('')
-  return digits === `${wantedFirst}${wantedSecond}${year}` || digits === `${wantedFirst}${wantedSecond}${year.slice(2)}`
-    || digits === `${year}${month}${day}`
+  return (
+    digits === `${wantedFirst}${wantedSecond}${year}` ||
+    digits === `${wantedFirst}${wantedSecond}${year.slice(2)}` ||
+    digits === `${year}${month}${day}`
+  )
 }

@@ -104,14 +104,16 @@ export function unbound(sources: readonly TemplateSource[], values: TemplateValu
   const why = unboundReason(sources, values)
   if (why === null) return null
   return new GatewayError(
-    'TOOL_UNBOUND', `${why}: this cannot be used in this call. Tell the caller, and offer to connect them to a colleague.`,
+    'TOOL_UNBOUND',
+    `${why}: this cannot be used in this call. Tell the caller, and offer to connect them to a colleague.`,
   )
 }
 
 /** Why sources that the gateway itself provides have no value: `The number of this call is withheld`. */
 export function unboundReason(sources: readonly TemplateSource[], values: TemplateValues): string | null {
   const reasons = sources.flatMap((source) => {
-    if (source.scope === 'call') return [source.name === 'from' ? 'the number of this call is withheld' : `the call has no ${source.name}`]
+    if (source.scope === 'call')
+      return [source.name === 'from' ? 'the number of this call is withheld' : `the call has no ${source.name}`]
     if (source.scope !== 'identity') return []
     return [values.identity === null ? 'the caller is not verified' : `the caller's account has no ${source.name}`]
   })
@@ -121,12 +123,18 @@ export function unboundReason(sources: readonly TemplateSource[], values: Templa
 
 function lookUp(source: TemplateSource, values: TemplateValues): unknown {
   switch (source.scope) {
-    case 'args': return Object.hasOwn(values.args, source.name) ? values.args[source.name] : undefined
-    case 'call': return values.call[source.name]
-    case 'env': return Object.hasOwn(values.env, source.name) ? values.env[source.name] : undefined
+    case 'args':
+      return Object.hasOwn(values.args, source.name) ? values.args[source.name] : undefined
+    case 'call':
+      return values.call[source.name]
+    case 'env':
+      return Object.hasOwn(values.env, source.name) ? values.env[source.name] : undefined
     case 'identity':
-      return values.identity !== null && Object.hasOwn(values.identity, source.name) ? values.identity[source.name] : undefined
-    default: return assertNever(source)
+      return values.identity !== null && Object.hasOwn(values.identity, source.name)
+        ? values.identity[source.name]
+        : undefined
+    default:
+      return assertNever(source)
   }
 }
 
@@ -135,7 +143,9 @@ function lookUp(source: TemplateSource, values: TemplateValues): unknown {
  * @param escape applied to every value, never to the author's own words
  */
 export function fillTemplate(
-  template: Template, values: TemplateValues, escape: (text: string, source: TemplateSource) => string = (text) => text,
+  template: Template,
+  values: TemplateValues,
+  escape: (text: string, source: TemplateSource) => string = (text) => text,
 ): string | undefined {
   let filled = ''
   for (const part of template) {

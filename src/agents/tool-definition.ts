@@ -1,7 +1,11 @@
 import { z } from 'zod'
 import { GATEWAY_TOOLS, NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import {
-  TOOL_PARAMETERS_DEPTH_MAX, TOOL_PARAMETERS_MAX, TOOL_RESPONSE_BYTES_MAX, TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS,
+  TOOL_PARAMETERS_DEPTH_MAX,
+  TOOL_PARAMETERS_MAX,
+  TOOL_RESPONSE_BYTES_MAX,
+  TOOL_TEXT_CHARS_MAX,
+  TOOL_TIMEOUT_MS,
 } from '../core/limits.js'
 import { parseTemplate, sourcesOf } from './template.js'
 import type { Template } from './template.js'
@@ -52,68 +56,92 @@ const KEYWORDS: Readonly<Record<ParameterSchema['type'], readonly string[]>> = {
   object: ['properties', 'required'],
 }
 
-const parameterSchema: z.ZodType<ParameterSchema> = z.strictObject({
-  type: z.enum(['string', 'number', 'integer', 'boolean', 'array', 'object']),
-  description: z.string().max(2000).optional(),
-  enum: z.array(z.union([z.string().max(200), z.number()])).min(1).max(100).optional(),
-  minLength: count.optional(),
-  maxLength: count.optional(),
-  pattern: z.string().max(500).refine(
-    isPattern, { error: 'is not a regular expression (ECMAScript, unicode mode)' },
-  ).optional(),
-  minimum: z.number().optional(),
-  maximum: z.number().optional(),
-  get items() { return parameterSchema.optional() },
-  minItems: count.optional(),
-  maxItems: count.optional(),
-  get properties() { return z.record(argumentName, parameterSchema).optional() },
-  required: z.array(z.string()).max(TOOL_PARAMETERS_MAX).optional(),
-}).superRefine((schema, context) => {
-  const allowed = KEYWORDS[schema.type]
-  for (const [keyword, value] of Object.entries(schema)) {
-    if (value === undefined || keyword === 'type' || keyword === 'description' || allowed.includes(keyword)) continue
-    context.addIssue({
-      code: 'custom', path: [keyword],
-      message: `${keyword} means nothing for type ${schema.type}; allowed: ${['description', ...allowed].join(', ')}`,
-    })
-  }
-  if (schema.type === 'array' && schema.items === undefined) {
-    context.addIssue({ code: 'custom', path: ['type'], message: 'an array needs items: the schema of one entry' })
-  }
-  checkRequired(schema, context)
-})
+const parameterSchema: z.ZodType<ParameterSchema> = z
+  .strictObject({
+    type: z.enum(['string', 'number', 'integer', 'boolean', 'array', 'object']),
+    description: z.string().max(2000).optional(),
+    enum: z
+      .array(z.union([z.string().max(200), z.number()]))
+      .min(1)
+      .max(100)
+      .optional(),
+    minLength: count.optional(),
+    maxLength: count.optional(),
+    pattern: z
+      .string()
+      .max(500)
+      .refine(isPattern, { error: 'is not a regular expression (ECMAScript, unicode mode)' })
+      .optional(),
+    minimum: z.number().optional(),
+    maximum: z.number().optional(),
+    get items() {
+      return parameterSchema.optional()
+    },
+    minItems: count.optional(),
+    maxItems: count.optional(),
+    get properties() {
+      return z.record(argumentName, parameterSchema).optional()
+    },
+    required: z.array(z.string()).max(TOOL_PARAMETERS_MAX).optional(),
+  })
+  .superRefine((schema, context) => {
+    const allowed = KEYWORDS[schema.type]
+    for (const [keyword, value] of Object.entries(schema)) {
+      if (value === undefined || keyword === 'type' || keyword === 'description' || allowed.includes(keyword)) continue
+      context.addIssue({
+        code: 'custom',
+        path: [keyword],
+        message: `${keyword} means nothing for type ${schema.type}; allowed: ${['description', ...allowed].join(', ')}`,
+      })
+    }
+    if (schema.type === 'array' && schema.items === undefined) {
+      context.addIssue({ code: 'custom', path: ['type'], message: 'an array needs items: the schema of one entry' })
+    }
+    checkRequired(schema, context)
+  })
 
-function checkRequired({ properties = {}, required = [] }: Pick<ParameterSchema, 'properties' | 'required'>, context: z.core.$RefinementCtx): void {
+function checkRequired(
+  { properties = {}, required = [] }: Pick<ParameterSchema, 'properties' | 'required'>,
+  context: z.core.$RefinementCtx,
+): void {
   const names = Object.keys(properties)
   required.forEach((name, index) => {
     if (names.includes(name)) return
     const allowed = names.length === 0 ? '(none)' : names.join(', ')
-    context.addIssue({ code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${allowed}` })
+    context.addIssue({
+      code: 'custom',
+      path: ['required', index],
+      message: `${name} is not one of the properties: ${allowed}`,
+    })
   })
 }
 
 /** The `parameters` of a tool: an object schema. */
-export const toolParametersSchema = z.strictObject({
-  type: z.literal('object', { error: 'the parameters of a tool are always type: object' }).default('object'),
-  properties: z.record(argumentName, parameterSchema).default({}),
-  required: z.array(z.string()).max(TOOL_PARAMETERS_MAX).default([]),
-}).superRefine((schema, context) => {
-  const names = Object.keys(schema.properties)
-  if (names.length > TOOL_PARAMETERS_MAX) {
-    context.addIssue({
-      code: 'custom',
-      path: ['properties'],
-      message: `has ${names.length} arguments; at most ${TOOL_PARAMETERS_MAX} are allowed`,
-    })
-  }
-  checkRequired(schema, context)
-  for (const name of names) {
-    if (depthOf(schema.properties[name]) < TOOL_PARAMETERS_DEPTH_MAX) continue
-    context.addIssue({
-      code: 'custom', path: ['properties', name], message: `is nested deeper than ${TOOL_PARAMETERS_DEPTH_MAX} levels`,
-    })
-  }
-})
+export const toolParametersSchema = z
+  .strictObject({
+    type: z.literal('object', { error: 'the parameters of a tool are always type: object' }).default('object'),
+    properties: z.record(argumentName, parameterSchema).default({}),
+    required: z.array(z.string()).max(TOOL_PARAMETERS_MAX).default([]),
+  })
+  .superRefine((schema, context) => {
+    const names = Object.keys(schema.properties)
+    if (names.length > TOOL_PARAMETERS_MAX) {
+      context.addIssue({
+        code: 'custom',
+        path: ['properties'],
+        message: `has ${names.length} arguments; at most ${TOOL_PARAMETERS_MAX} are allowed`,
+      })
+    }
+    checkRequired(schema, context)
+    for (const name of names) {
+      if (depthOf(schema.properties[name]) < TOOL_PARAMETERS_DEPTH_MAX) continue
+      context.addIssue({
+        code: 'custom',
+        path: ['properties', name],
+        message: `is nested deeper than ${TOOL_PARAMETERS_DEPTH_MAX} levels`,
+      })
+    }
+  })
 
 export type ToolParameters = z.output<typeof toolParametersSchema>
 
@@ -125,8 +153,7 @@ function depthOf(schema: ParameterSchema | undefined): number {
 
 /** The arguments as the tool gets them, or a sentence that the model can act on. */
 export type CheckedArguments =
-  | { readonly ok: true; readonly args: Readonly<Record<string, unknown>> }
-  | { readonly ok: false; readonly why: string }
+  { readonly ok: true; readonly args: Readonly<Record<string, unknown>> } | { readonly ok: false; readonly why: string }
 
 /**
  * Creates the check of a tool's arguments. It tolerates three habits of models, because asking again costs the caller
@@ -177,27 +204,40 @@ const TAKEN: readonly string[] = [...GATEWAY_TOOLS.map((tool) => tool.name), VER
 
 /** Headers that belong to the HTTP client. */
 const CLIENT_HEADERS: readonly string[] = [
-  'host', 'connection', 'content-length', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect', 'keep-alive',
-  'accept-encoding', 'idempotency-key', 'content-type',
+  'host',
+  'connection',
+  'content-length',
+  'transfer-encoding',
+  'upgrade',
+  'te',
+  'trailer',
+  'expect',
+  'keep-alive',
+  'accept-encoding',
+  'idempotency-key',
+  'content-type',
 ]
 
 // Literal http(s) origin or one environment variable: an argument of the model must never choose the host.
 const ORIGIN = /^(?:https?:\/\/[^/?#{}$@\s]+|\{\{\s*env\.[A-Za-z_]\w*\s*\}\}|\$\{[A-Za-z_]\w*\})(?=[/?]|$)/
 const HOST = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/
 
-const template = z.string().max(2000).superRefine((text, context) => {
-  try {
-    parseTemplate(text)
-  } catch (error) {
-    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) })
-  }
-})
+const template = z
+  .string()
+  .max(2000)
+  .superRefine((text, context) => {
+    try {
+      parseTemplate(text)
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) })
+    }
+  })
 
 const queryMap = z.record(z.string().min(1).max(100), template)
 
 /** A JSON value whose texts are templates. */
 export type BodyTemplate =
-  | string | number | boolean | null | readonly BodyTemplate[] | { readonly [key: string]: BodyTemplate }
+  string | number | boolean | null | readonly BodyTemplate[] | { readonly [key: string]: BodyTemplate }
 const bodyTemplate: z.ZodType<BodyTemplate> = z.lazy(() =>
   z.union([
     template,
@@ -206,137 +246,196 @@ const bodyTemplate: z.ZodType<BodyTemplate> = z.lazy(() =>
     z.null(),
     z.array(bodyTemplate).max(100),
     z.record(z.string().max(100), bodyTemplate),
-  ]))
+  ]),
+)
 
 /** A request to an API. */
-export const httpSchema = z.strictObject({
-  method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('GET')
-    .describe('HTTP method. Anything but GET carries an Idempotency-Key header made from the tool call.'),
-  url: template.refine((text) => ORIGIN.test(text), {
-    error: 'must begin with http://HOST, https://HOST or {{env.NAME}}, then a path: arguments may not choose the host',
-  }).refine((text) => !text.includes('#'), { error: 'must not have a fragment (#)' })
-    .describe('Address; values put into its path or query are URL-encoded.'),
-  query: z.union(
-    [queryMap, z.array(queryMap).min(1).max(5)],
-    { error: 'must be a map of names to templates, or a list of such maps' },
-  )
-    .optional()
-    .describe(
-      'Query parameters; one whose argument the model left out is left out. A list is tried from the top: the first map with no '
-        + 'missing value is sent. Where a bound value is missing, nothing is sent.',
-    ),
-  headers: z.record(
-    z.string().regex(/^[A-Za-z0-9-]{1,60}$/, { error: 'a header name has letters, digits and - only' }), template,
-  )
-    .default({}).describe('Request headers.'),
-  body: bodyTemplate.optional()
-    .describe(
-      'JSON body; a text that is exactly one placeholder keeps the type of its value, and a member whose argument the model '
-        + 'left out is left out.',
-    ),
-  timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS)
-    .describe('Deadline for the whole tool call, redirects and the second try included.'),
-  maxResponseBytes: z.int().min(1024).max(TOOL_RESPONSE_BYTES_MAX).default(TOOL_RESPONSE_BYTES_MAX)
-    .describe('Largest response body that is read.'),
-  allowHosts: z.array(
-    z.string().regex(HOST, { error: 'must be HOST or HOST:PORT in lower case, without scheme and path' }),
-  ).max(10).default([])
-    .describe('Further hosts that a redirect may lead to. The host of url itself is always allowed.'),
-  allowPrivate: z.boolean().default(false)
-    .describe(
-      'Whether a host name of url may resolve to a private or loopback address. An address written out in url needs '
-        + 'no permission.',
-    ),
-}).superRefine((http, context) => {
-  for (const header of Object.keys(http.headers)) {
-    if (!CLIENT_HEADERS.includes(header.toLowerCase())) continue
-    context.addIssue({ code: 'custom', path: ['headers', header], message: 'is set by the gateway itself and cannot be changed' })
-  }
-  if (http.method === 'GET' && http.body !== undefined) {
-    context.addIssue({ code: 'custom', path: ['body'], message: 'has no meaning for GET; use query, or another method' })
-  }
-})
+export const httpSchema = z
+  .strictObject({
+    method: z
+      .enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
+      .default('GET')
+      .describe('HTTP method. Anything but GET carries an Idempotency-Key header made from the tool call.'),
+    url: template
+      .refine((text) => ORIGIN.test(text), {
+        error:
+          'must begin with http://HOST, https://HOST or {{env.NAME}}, then a path: arguments may not choose the host',
+      })
+      .refine((text) => !text.includes('#'), { error: 'must not have a fragment (#)' })
+      .describe('Address; values put into its path or query are URL-encoded.'),
+    query: z
+      .union([queryMap, z.array(queryMap).min(1).max(5)], {
+        error: 'must be a map of names to templates, or a list of such maps',
+      })
+      .optional()
+      .describe(
+        'Query parameters; one whose argument the model left out is left out. A list is tried from the top: the first map with no ' +
+          'missing value is sent. Where a bound value is missing, nothing is sent.',
+      ),
+    headers: z
+      .record(
+        z.string().regex(/^[A-Za-z0-9-]{1,60}$/, { error: 'a header name has letters, digits and - only' }),
+        template,
+      )
+      .default({})
+      .describe('Request headers.'),
+    body: bodyTemplate
+      .optional()
+      .describe(
+        'JSON body; a text that is exactly one placeholder keeps the type of its value, and a member whose argument the model ' +
+          'left out is left out.',
+      ),
+    timeoutMs: z
+      .int()
+      .min(100)
+      .max(15_000)
+      .default(TOOL_TIMEOUT_MS)
+      .describe('Deadline for the whole tool call, redirects and the second try included.'),
+    maxResponseBytes: z
+      .int()
+      .min(1024)
+      .max(TOOL_RESPONSE_BYTES_MAX)
+      .default(TOOL_RESPONSE_BYTES_MAX)
+      .describe('Largest response body that is read.'),
+    allowHosts: z
+      .array(z.string().regex(HOST, { error: 'must be HOST or HOST:PORT in lower case, without scheme and path' }))
+      .max(10)
+      .default([])
+      .describe('Further hosts that a redirect may lead to. The host of url itself is always allowed.'),
+    allowPrivate: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether a host name of url may resolve to a private or loopback address. An address written out in url needs ' +
+          'no permission.',
+      ),
+  })
+  .superRefine((http, context) => {
+    for (const header of Object.keys(http.headers)) {
+      if (!CLIENT_HEADERS.includes(header.toLowerCase())) continue
+      context.addIssue({
+        code: 'custom',
+        path: ['headers', header],
+        message: 'is set by the gateway itself and cannot be changed',
+      })
+    }
+    if (http.method === 'GET' && http.body !== undefined) {
+      context.addIssue({
+        code: 'custom',
+        path: ['body'],
+        message: 'has no meaning for GET; use query, or another method',
+      })
+    }
+  })
 
 const resultSchema = z.strictObject({
-  fields: z.record(
-    z.string().min(1).max(100),
-    z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as order.status' }),
-  )
+  fields: z
+    .record(
+      z.string().min(1).max(100),
+      z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as order.status' }),
+    )
     .optional()
     .describe(
-      'What the model gets: new name to path in the response (order.status). Paths that the response lacks are left '
-        + 'out. Without it the model gets the whole response.',
+      'What the model gets: new name to path in the response (order.status). Paths that the response lacks are left ' +
+        'out. Without it the model gets the whole response.',
     ),
-  notFound: z.unknown().optional()
+  notFound: z
+    .unknown()
+    .optional()
     .describe('What the model gets when the API answers 404. Without it a 404 is an error.'),
 })
 
 /** Name of a tool, in the form that OpenAI and Gemini both accept. */
-export const toolName = z.string()
+export const toolName = z
+  .string()
   .regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z A-Z 0-9 _, beginning with a letter' })
   .refine((name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(', ')} are taken` })
 
 /** An argument that the gateway sets. */
-export const bindSchema = z.record(z.string(), template).default({})
-  .describe('Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}. The tool is refused when one has no value.')
+export const bindSchema = z
+  .record(z.string(), template)
+  .default({})
+  .describe(
+    'Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}. The tool is refused when one has no value.',
+  )
 
-export const requiresSchema = z.literal('verified', { error: 'must be verified, or be left out' }).optional()
+export const requiresSchema = z
+  .literal('verified', { error: 'must be verified, or be left out' })
+  .optional()
   .describe('verified: refused until the caller has proved who they are (verification).')
 
 /** One HTTP tool of an agent. */
-export const toolSchema = z.strictObject({
-  name: toolName,
-  description: z.string().min(1).max(4000).describe('When to use it and what it answers; the model decides by it.'),
-  parameters: toolParametersSchema.prefault({}).describe(
-    'JSON Schema of the arguments (docs/AGENTS.md lists the keywords).',
-  ),
-  bind: bindSchema,
-  requires: requiresSchema,
-  http: httpSchema,
-  result: resultSchema.prefault({}),
-  idempotent: z.boolean().optional()
-    .describe(
-      'Whether it may be tried a second time after a network failure or 429, 502, 503, 504. Default: true for GET, '
-        + 'else false.',
-    ),
-  sample: z.record(z.string(), z.unknown()).default({})
-    .describe('Arguments for `mkondo check --tools`, which really sends a GET and only shows what else would be sent.'),
-}).superRefine((tool, context) => {
-  const names = Object.keys(tool.parameters.properties)
-  const all = names.join(', ') || '(none)'
-  const fault = (path: (string | number)[], message: string): void => {
-    context.addIssue({ code: 'custom', path, message })
-  }
+export const toolSchema = z
+  .strictObject({
+    name: toolName,
+    description: z.string().min(1).max(4000).describe('When to use it and what it answers; the model decides by it.'),
+    parameters: toolParametersSchema
+      .prefault({})
+      .describe('JSON Schema of the arguments (docs/AGENTS.md lists the keywords).'),
+    bind: bindSchema,
+    requires: requiresSchema,
+    http: httpSchema,
+    result: resultSchema.prefault({}),
+    idempotent: z
+      .boolean()
+      .optional()
+      .describe(
+        'Whether it may be tried a second time after a network failure or 429, 502, 503, 504. Default: true for GET, ' +
+          'else false.',
+      ),
+    sample: z
+      .record(z.string(), z.unknown())
+      .default({})
+      .describe(
+        'Arguments for `mkondo check --tools`, which really sends a GET and only shows what else would be sent.',
+      ),
+  })
+  .superRefine((tool, context) => {
+    const names = Object.keys(tool.parameters.properties)
+    const all = names.join(', ') || '(none)'
+    const fault = (path: (string | number)[], message: string): void => {
+      context.addIssue({ code: 'custom', path, message })
+    }
 
-  for (const { path, template: parsed } of templatesOf(tool)) {
-    for (const source of sourcesOf(parsed)) {
-      if (source.scope === 'args' && !names.includes(source.name)) {
-        fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${all}`)
-      }
-      if (source.scope === 'args' && path[0] === 'bind') {
-        fault(path, 'may read {{call.…}} and {{identity.…}} only: a bound argument is what the model must not choose')
-      }
-      if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} and {{identity.…}} only')
-      if (source.scope === 'identity' && tool.requires !== 'verified') {
-        fault(path, `reads {{identity.${source.name}}}, which is known only of verified callers; set requires: verified`)
+    for (const { path, template: parsed } of templatesOf(tool)) {
+      for (const source of sourcesOf(parsed)) {
+        if (source.scope === 'args' && !names.includes(source.name)) {
+          fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${all}`)
+        }
+        if (source.scope === 'args' && path[0] === 'bind') {
+          fault(path, 'may read {{call.…}} and {{identity.…}} only: a bound argument is what the model must not choose')
+        }
+        if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} and {{identity.…}} only')
+        if (source.scope === 'identity' && tool.requires !== 'verified') {
+          fault(
+            path,
+            `reads {{identity.${source.name}}}, which is known only of verified callers; set requires: verified`,
+          )
+        }
       }
     }
-  }
-  for (const [name, what] of bindFaults(tool)) fault(['bind', name], what)
-  const read = new Set(templatesOf({ http: tool.http }).flatMap(({ template: parsed }) => sourcesOf(parsed)).filter(({ scope }) => scope === 'args').map(({ name }) => name))
-  for (const name of Object.keys(tool.bind)) {
-    if (names.includes(name) && !read.has(name)) fault(['bind', name], 'is read by nothing in http, so it limits no request; use {{args.NAME}} there')
-  }
-  for (const index of openQueries(tool.http, Object.keys(tool.bind))) fault(['http', 'query', index], OPEN_QUERY)
-  const { notFound } = tool.result
-  if (notFound !== undefined && JSON.stringify(notFound).length > TOOL_TEXT_CHARS_MAX) {
-    fault(['result', 'notFound'], `must be JSON of at most ${TOOL_TEXT_CHARS_MAX} characters`)
-  }
-})
+    for (const [name, what] of bindFaults(tool)) fault(['bind', name], what)
+    const read = new Set(
+      templatesOf({ http: tool.http })
+        .flatMap(({ template: parsed }) => sourcesOf(parsed))
+        .filter(({ scope }) => scope === 'args')
+        .map(({ name }) => name),
+    )
+    for (const name of Object.keys(tool.bind)) {
+      if (names.includes(name) && !read.has(name))
+        fault(['bind', name], 'is read by nothing in http, so it limits no request; use {{args.NAME}} there')
+    }
+    for (const index of openQueries(tool.http, Object.keys(tool.bind))) fault(['http', 'query', index], OPEN_QUERY)
+    const { notFound } = tool.result
+    if (notFound !== undefined && JSON.stringify(notFound).length > TOOL_TEXT_CHARS_MAX) {
+      fault(['result', 'notFound'], `must be JSON of at most ${TOOL_TEXT_CHARS_MAX} characters`)
+    }
+  })
 
 /** Why a map of a list of queries is refused by `openQueries`. */
-export const OPEN_QUERY = 'limits the request to nobody: another map of the list reads a bound value, and without it everybody\'s data would be '
-  + 'asked for; let each map read an argument, {{call.…}} or {{identity.…}}'
+export const OPEN_QUERY =
+  "limits the request to nobody: another map of the list reads a bound value, and without it everybody's data would be " +
+  'asked for; let each map read an argument, {{call.…}} or {{identity.…}}'
 
 /**
  * The maps in a list of queries that read no value, where another map reads a value that the gateway binds. When the
@@ -344,14 +443,20 @@ export const OPEN_QUERY = 'limits the request to nobody: another map of the list
  */
 export function openQueries({ query }: ToolDefinition['http'], bound: readonly string[]): number[] {
   if (!Array.isArray(query)) return []
-  const maps = (query as readonly Readonly<Record<string, string>>[]).map((map) => (
-    Object.values(map).flatMap((text) => sourcesOf(parseOrNull(text) ?? [])).filter(({ scope }) => scope !== 'env')))
+  const maps = (query as readonly Readonly<Record<string, string>>[]).map((map) =>
+    Object.values(map)
+      .flatMap((text) => sourcesOf(parseOrNull(text) ?? []))
+      .filter(({ scope }) => scope !== 'env'),
+  )
   const anyBound = maps.some((sources) => sources.some(({ scope, name }) => scope !== 'args' || bound.includes(name)))
   return anyBound ? maps.flatMap((sources, index) => (sources.length === 0 ? [index] : [])) : []
 }
 
 /** Faults of bound arguments, by name. */
-export function bindFaults(tool: { readonly bind: Readonly<Record<string, string>>; readonly parameters: ToolParameters }): [string, string][] {
+export function bindFaults(tool: {
+  readonly bind: Readonly<Record<string, string>>
+  readonly parameters: ToolParameters
+}): [string, string][] {
   const names = Object.keys(tool.parameters.properties)
   return Object.keys(tool.bind).flatMap((name): [string, string][] => {
     if (!names.includes(name)) return [[name, `is not an argument; arguments: ${names.join(', ') || '(none)'}`]]
@@ -369,14 +474,19 @@ interface PlacedTemplate {
 }
 
 /** Every template of a tool that parses; one that does not was reported by its own schema. */
-export function templatesOf(tool: { readonly http: ToolDefinition['http']; readonly bind?: ToolDefinition['bind'] }): readonly PlacedTemplate[] {
+export function templatesOf(tool: {
+  readonly http: ToolDefinition['http']
+  readonly bind?: ToolDefinition['bind']
+}): readonly PlacedTemplate[] {
   const found: PlacedTemplate[] = []
   const visit = (value: unknown, path: (string | number)[]): void => {
     if (typeof value === 'string') {
       const parsed = parseOrNull(value)
       if (parsed !== null) found.push({ path, template: parsed })
     } else if (Array.isArray(value)) {
-      value.forEach((entry, index) => { visit(entry, [...path, index]) })
+      value.forEach((entry, index) => {
+        visit(entry, [...path, index])
+      })
     } else if (typeof value === 'object' && value !== null) {
       for (const [key, entry] of Object.entries(value)) visit(entry, [...path, key])
     }

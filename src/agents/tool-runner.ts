@@ -49,21 +49,32 @@ export class ToolRunner {
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
 
   /** A runner with the agent's assets: modules are imported now, knowledge is indexed at the first search. */
-  static async open(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<ToolRunner> {
+  static async open(
+    agent: AgentDefinition,
+    assets: AgentAssets,
+    env: Environment,
+    client: HttpClient,
+  ): Promise<ToolRunner> {
     return new ToolRunner(agent, env, client, assets, await openCodeTools(assets))
   }
 
   /** @param client shared by all runners of a worker; its owner closes it */
   constructor(
-    agent: AgentDefinition, env: Environment, client: HttpClient, assets: AgentAssets = NO_ASSETS,
+    agent: AgentDefinition,
+    env: Environment,
+    client: HttpClient,
+    assets: AgentAssets = NO_ASSETS,
     code: readonly FoundCodeTool[] = [],
   ) {
     for (const definition of agent.tools) this.#add(new HttpTool(definition, env, client), definition)
     for (const { spec, run } of code) this.#add(codeTool(spec.name, spec.timeoutMs, run), spec)
     for (const added of addedTools(agent, assets)) {
-      const tool = added.name === VERIFY_TOOL && agent.verification !== null
-        ? new VerifyTool(agent.verification, env, client)
-        : added.name === SEARCH_TOOL ? searchTool(assets) : NOTE_FIX
+      const tool =
+        added.name === VERIFY_TOOL && agent.verification !== null
+          ? new VerifyTool(agent.verification, env, client)
+          : added.name === SEARCH_TOOL
+            ? searchTool(assets)
+            : NOTE_FIX
       this.#add(tool, { parameters: added.parameters, bind: {}, requires: undefined })
     }
     this.#questions = (agent.verification?.questions ?? []).map(({ id, ask }) => ({ question: id, ask }))
@@ -71,12 +82,25 @@ export class ToolRunner {
 
   #add(
     tool: Tool,
-    { parameters, bind, requires }: { readonly parameters: ToolParameters; readonly bind: Readonly<Record<string, string>>; readonly requires?: 'verified' | undefined },
+    {
+      parameters,
+      bind,
+      requires,
+    }: {
+      readonly parameters: ToolParameters
+      readonly bind: Readonly<Record<string, string>>
+      readonly requires?: 'verified' | undefined
+    },
   ): void {
     this.#entries.set(tool.name, {
-      tool, verifiedOnly: requires === 'verified', check: argumentChecker(parameters),
+      tool,
+      verifiedOnly: requires === 'verified',
+      check: argumentChecker(parameters),
       bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
-      needs: tool instanceof HttpTool ? Object.keys(bind).filter((name) => parameters.required.includes(name)) : Object.keys(bind),
+      needs:
+        tool instanceof HttpTool
+          ? Object.keys(bind).filter((name) => parameters.required.includes(name))
+          : Object.keys(bind),
     })
   }
 
@@ -111,7 +135,8 @@ export class ToolRunner {
   request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest | null {
     const entry = this.#entries.get(name)
     if (entry === undefined || !(entry.tool instanceof HttpTool)) return null
-    if (entry.verifiedOnly && context.caller.verified === null) throw new GatewayError('TOOL_UNVERIFIED', 'the caller is not verified')
+    if (entry.verifiedOnly && context.caller.verified === null)
+      throw new GatewayError('TOOL_UNVERIFIED', 'the caller is not verified')
     const checked = entry.check(bound(entry, args, context))
     if (!checked.ok) throw new GatewayError('TOOL_ARGUMENTS', checked.why)
     return entry.tool.request(checked.args, context)
@@ -126,7 +151,12 @@ export class ToolRunner {
   #unverified(): ToolOutcome {
     this.counters.refused += 1
     const error = `The caller is not verified. Ask one of these questions and pass the answer to ${VERIFY_TOOL}, then try again.`
-    return { ok: false, code: 'TOOL_UNVERIFIED', error: 'the caller is not verified', value: { error, questions: this.#questions } }
+    return {
+      ok: false,
+      code: 'TOOL_UNVERIFIED',
+      error: 'the caller is not verified',
+      value: { error, questions: this.#questions },
+    }
   }
 
   #failure(error: unknown): ToolOutcome {
@@ -163,7 +193,10 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
   for (const [name, template] of entry.bind) {
     given[name] = fillTemplate(template, values)
     if (given[name] === undefined && entry.needs.includes(name)) {
-      throw unbound(missingSources(template, values), values) ?? new GatewayError('TOOL_UNBOUND', `${name} is bound to what has no value`)
+      throw (
+        unbound(missingSources(template, values), values) ??
+        new GatewayError('TOOL_UNBOUND', `${name} is bound to what has no value`)
+      )
     }
   }
   return given
@@ -171,10 +204,14 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
 
 /** Ends at the deadline or when the call ends, also if the tool ignores its signal. */
 async function withDeadline(
-  tool: Tool, args: Readonly<Record<string, unknown>>, context: ToolContext,
+  tool: Tool,
+  args: Readonly<Record<string, unknown>>,
+  context: ToolContext,
 ): Promise<unknown> {
   const own = new AbortController()
-  const cancel = (): void => { own.abort(new GatewayError('TOOL_CANCELLED', 'cancelled: the call went on without it')) }
+  const cancel = (): void => {
+    own.abort(new GatewayError('TOOL_CANCELLED', 'cancelled: the call went on without it'))
+  }
   const timer = setTimeout(() => {
     own.abort(new GatewayError('TOOL_TIMEOUT', `no answer in ${tool.timeoutMs} ms`, { retryable: true }))
   }, tool.timeoutMs)
@@ -184,7 +221,11 @@ async function withDeadline(
     own.signal.throwIfAborted()
     const aborted = new Promise<never>((_, reject) => {
       own.signal.addEventListener(
-        'abort', () => { reject(own.signal.reason as Error) }, { once: true },
+        'abort',
+        () => {
+          reject(own.signal.reason as Error)
+        },
+        { once: true },
       ) // only the reasons given above
     })
     const run = tool.run(args, { ...context, signal: own.signal })
@@ -205,12 +246,17 @@ function answerFor(error: GatewayError): Record<string, unknown> {
     }
   }
   switch (error.code) {
-    case 'TOOL_TIMEOUT': return { error: 'the system did not answer in time' }
-    case 'TOOL_CANCELLED': return { error: 'cancelled' }
+    case 'TOOL_TIMEOUT':
+      return { error: 'the system did not answer in time' }
+    case 'TOOL_CANCELLED':
+      return { error: 'cancelled' }
     case 'TOOL_ARGUMENTS':
-    case 'TOOL_UNBOUND': return { error: messageOf(error) }
-    case 'TOOL_RESPONSE': return { error: 'the system gave an answer that cannot be used' }
-    default: return { error: 'the system cannot be reached' }
+    case 'TOOL_UNBOUND':
+      return { error: messageOf(error) }
+    case 'TOOL_RESPONSE':
+      return { error: 'the system gave an answer that cannot be used' }
+    default:
+      return { error: 'the system cannot be reached' }
   }
 }
 
@@ -223,7 +269,10 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
       const value = await run(args, { callSid, from, to, agent, identity: caller.verified, idempotencyKey, signal })
       const text = JSON.stringify(value ?? null) as string | undefined
       if (text === undefined || text.length > TOOL_RESULT_CHARS_MAX) {
-        throw new GatewayError('TOOL_RESPONSE', `${name} returned what is no JSON, or more than ${TOOL_RESULT_CHARS_MAX} characters`)
+        throw new GatewayError(
+          'TOOL_RESPONSE',
+          `${name} returned what is no JSON, or more than ${TOOL_RESULT_CHARS_MAX} characters`,
+        )
       }
       return JSON.parse(text) as unknown
     },
@@ -241,9 +290,11 @@ function searchTool(assets: AgentAssets): Tool {
     run: (args) => {
       index ??= new KnowledgeIndex(passagesOf(assets))
       const passages = index.search(String(args['query']))
-      return Promise.resolve(passages.length > 0
-        ? { found: true, passages }
-        : { found: false, passages, hint: 'Nothing is written about that. Say so; do not guess.' })
+      return Promise.resolve(
+        passages.length > 0
+          ? { found: true, passages }
+          : { found: false, passages, hint: 'Nothing is written about that. Say so; do not guess.' },
+      )
     },
   }
 }

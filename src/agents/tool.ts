@@ -39,7 +39,10 @@ export class CallerIdentity {
   turn: Promise<unknown> = Promise.resolve()
 
   constructor(
-    verified: Readonly<Record<string, unknown>> | null = null, right: readonly string[] = [], wrong = 0, gate: AttemptGate = OPEN_GATE,
+    verified: Readonly<Record<string, unknown>> | null = null,
+    right: readonly string[] = [],
+    wrong = 0,
+    gate: AttemptGate = OPEN_GATE,
   ) {
     this.verified = verified
     this.right = new Set(right)
@@ -49,11 +52,16 @@ export class CallerIdentity {
 
   /** Restores the state after the death of the call's worker, so that the caller gets no new attempts. */
   static restored(
-    identity: Readonly<Record<string, unknown>> | null, tools: readonly LoggedToolCall[], gate: AttemptGate = OPEN_GATE,
+    identity: Readonly<Record<string, unknown>> | null,
+    tools: readonly LoggedToolCall[],
+    gate: AttemptGate = OPEN_GATE,
   ): CallerIdentity {
     let right: readonly string[] = []
     let wrong = 0
-    for (const { record: { name, ok }, result } of tools) {
+    for (const {
+      record: { name, ok },
+      result,
+    } of tools) {
       if (name !== VERIFY_TOOL || typeof result !== 'object' || result === null) continue
       const { answered } = result as Partial<VerificationAnswer> // an answer of `verify_caller`, or an error without `answered`
       if (Array.isArray(answered)) right = answered.filter((id) => typeof id === 'string')

@@ -48,9 +48,12 @@ export class VerificationLocks {
   /** @param evicted  called for each number that is forgotten early, because too many are kept */
   constructor(clock: Clock, evicted: () => void = () => undefined, max = VERIFICATION_NUMBERS_MAX) {
     this.#clock = clock
-    this.#numbers = new LRUCache({ max, disposeAfter: (_attempts, _number, reason) => {
-      if (reason === 'evict') evicted()
-    } })
+    this.#numbers = new LRUCache({
+      max,
+      disposeAfter: (_attempts, _number, reason) => {
+        if (reason === 'evict') evicted()
+      },
+    })
   }
 
   /**

@@ -14,16 +14,24 @@ import type { Verification } from './definition.js'
 import type { Verdict } from './verification-lock.js'
 
 /** The tool that a model is offered where an agent has a `verification:` section. */
-export function verifyToolSpec(verification: Verification): { readonly description: string; readonly parameters: ToolParameters } {
+export function verifyToolSpec(verification: Verification): {
+  readonly description: string
+  readonly parameters: ToolParameters
+} {
   const asked = verification.questions.map(({ id, ask }) => `${id}: "${ask}"`).join('; ')
   return {
-    description: `Checks who the caller is before anything of an account is told. Ask one question at a time, then pass the caller's `
-      + `own answer, word for word. Right answers needed: ${verification.required}; wrong ones allowed in a call: ${verification.attempts - 1}. `
-      + `What was answered rightly once proves nothing a second time: questionsLeft says which questions still count. Never guess, never suggest an answer, and do not read answers back. Questions: ${asked}`,
+    description:
+      `Checks who the caller is before anything of an account is told. Ask one question at a time, then pass the caller's ` +
+      `own answer, word for word. Right answers needed: ${verification.required}; wrong ones allowed in a call: ${verification.attempts - 1}. ` +
+      `What was answered rightly once proves nothing a second time: questionsLeft says which questions still count. Never guess, never suggest an answer, and do not read answers back. Questions: ${asked}`,
     parameters: {
       type: 'object',
       properties: {
-        question: { type: 'string', enum: verification.questions.map(({ id }) => id), description: 'Which question was answered.' },
+        question: {
+          type: 'string',
+          enum: verification.questions.map(({ id }) => id),
+          description: 'Which question was answered.',
+        },
         answer: { type: 'string', maxLength: 200, description: 'What the caller answered; digits as digits.' },
       },
       required: ['question', 'answer'],
@@ -59,26 +67,41 @@ export class VerifyTool implements Tool {
     return turn
   }
 
-  async #judge(args: Readonly<Record<string, unknown>>, context: ToolContext, caller: CallerIdentity): Promise<VerificationAnswer> {
+  async #judge(
+    args: Readonly<Record<string, unknown>>,
+    context: ToolContext,
+    caller: CallerIdentity,
+  ): Promise<VerificationAnswer> {
     const { questions, attempts } = this.#verification
     if (caller.verified !== null) return this.#answer(caller, null)
-    if (caller.wrong >= attempts) throw this.#refusal(caller, 'Too many wrong answers. Connect the caller to a colleague.')
+    if (caller.wrong >= attempts)
+      throw this.#refusal(caller, 'Too many wrong answers. Connect the caller to a colleague.')
     const question = questions.find(({ id }) => id === args['question'])
     if (question === undefined) throw new GatewayError('TOOL_ARGUMENTS', 'there is no such question')
     // Wrong answers are counted by number, so a withheld number cannot be verified.
     if (context.from.trim() === '') {
-      throw this.#refusal(caller, 'The number of this call is withheld, so nobody can be verified in it. Connect the caller to a colleague.', 'TOOL_UNBOUND')
+      throw this.#refusal(
+        caller,
+        'The number of this call is withheld, so nobody can be verified in it. Connect the caller to a colleague.',
+        'TOOL_UNBOUND',
+      )
     }
     const left = await caller.gate.take()
     if (left <= 0) {
-      throw this.#refusal(caller, 'Too many wrong answers were given from the number of this call. None is taken for now: connect the caller to a colleague.', 'TOOL_LOCKED')
+      throw this.#refusal(
+        caller,
+        'Too many wrong answers were given from the number of this call. None is taken for now: connect the caller to a colleague.',
+        'TOOL_LOCKED',
+      )
     }
     let verdict: Verdict = 'unjudged'
     try {
       const account = await this.#accountOf(caller, context)
       const expected = textAt(account, question.field)
       if (expected === null) throw this.#refusal(caller, 'The account has no answer to this question. Ask another one.')
-      if (!sameAnswer(String(args['answer']).slice(0, TOOL_TEXT_CHARS_MAX), expected, this.#rule(question), this.#words)) {
+      if (
+        !sameAnswer(String(args['answer']).slice(0, TOOL_TEXT_CHARS_MAX), expected, this.#rule(question), this.#words)
+      ) {
         verdict = 'wrong'
         throw this.#wrong(caller, left - 1)
       }
@@ -86,7 +109,9 @@ export class VerifyTool implements Tool {
       caller.right.add(question.id)
       if (this.#proven(account, caller) < this.#verification.required) {
         const answer = this.#answer(caller, account, left)
-        return answer.questionsLeft.length > 0 ? answer : { ...answer, hint: 'No question is left that proves more. Connect the caller to a colleague.' }
+        return answer.questionsLeft.length > 0
+          ? answer
+          : { ...answer, hint: 'No question is left that proves more. Connect the caller to a colleague.' }
       }
       verdict = 'verified'
       caller.verified = this.#identityOf(account)
@@ -104,7 +129,8 @@ export class VerifyTool implements Tool {
       if (!(error instanceof GatewayError) || error.code !== 'TOOL_UNBOUND') throw error
       throw this.#refusal(caller, error.message, 'TOOL_UNBOUND')
     }
-    if (caller.account === null) throw this.#refusal(caller, 'No account is known for the number of this call. Connect the caller to a colleague.')
+    if (caller.account === null)
+      throw this.#refusal(caller, 'No account is known for the number of this call. Connect the caller to a colleague.')
     return caller.account
   }
 
@@ -112,7 +138,11 @@ export class VerifyTool implements Tool {
   #wrong(caller: CallerIdentity, left: number): VerificationRefused {
     caller.wrong++
     if (caller.wrong < this.#verification.attempts && left > 0) {
-      const answer = { ...this.#answer(caller, caller.account, left), error: 'That is not right. Ask the caller once more, without a hint.', wrong: true }
+      const answer = {
+        ...this.#answer(caller, caller.account, left),
+        error: 'That is not right. Ask the caller once more, without a hint.',
+        wrong: true,
+      }
       return new VerificationRefused(answer)
     }
     caller.wrong = Math.max(caller.wrong, this.#verification.attempts)
@@ -145,8 +175,13 @@ export class VerifyTool implements Tool {
   /** Questions whose correct answer would still count. */
   #questionsLeft(account: unknown, caller: CallerIdentity): string[] {
     const answered = this.#answered(caller)
-    return this.#verification.questions.filter((question) => (
-      textAt(account, question.field) !== null && !answered.some((other) => this.#oneFact(account, question, other)))).map(({ id }) => id)
+    return this.#verification.questions
+      .filter(
+        (question) =>
+          textAt(account, question.field) !== null &&
+          !answered.some((other) => this.#oneFact(account, question, other)),
+      )
+      .map(({ id }) => id)
   }
 
   #identityOf(account: unknown): Readonly<Record<string, unknown>> {
@@ -164,7 +199,8 @@ export class VerifyTool implements Tool {
    */
   #answer(caller: CallerIdentity, account: unknown, left = Infinity): VerificationAnswer {
     return {
-      verified: caller.verified !== null, answered: [...caller.right],
+      verified: caller.verified !== null,
+      answered: [...caller.right],
       attemptsLeft: Math.max(0, Math.min(this.#verification.attempts - caller.wrong, left)),
       questionsLeft: account === null || account === undefined ? [] : this.#questionsLeft(account, caller),
     }
@@ -198,18 +234,33 @@ export class VerificationRefused extends GatewayError {
 
 /** The request for the account; `run` resolves with null when there is none. */
 export function accountTool(verification: Verification, env: Environment, client: HttpClient): HttpTool {
-  return new HttpTool({
-    name: VERIFY_TOOL, description: VERIFY_TOOL, parameters: { type: 'object', properties: {}, required: [] }, bind: {},
-    // The absence of an account is an answer, not an error.
-    http: verification.account.http, result: { notFound: null }, idempotent: undefined, requires: undefined, sample: {},
-  }, env, client)
+  return new HttpTool(
+    {
+      name: VERIFY_TOOL,
+      description: VERIFY_TOOL,
+      parameters: { type: 'object', properties: {}, required: [] },
+      bind: {},
+      // The absence of an account is an answer, not an error.
+      http: verification.account.http,
+      result: { notFound: null },
+      idempotent: undefined,
+      requires: undefined,
+      sample: {},
+    },
+    env,
+    client,
+  )
 }
 
 /** Names of questions and of identity fields that an account has no value for. */
 export function missingIn(account: unknown, verification: Verification): string[] {
   return [
-    ...verification.questions.filter(({ field }) => textAt(account, field) === null).map(({ id, field }) => `question ${id} (${field})`),
-    ...Object.entries(verification.identity).filter(([, path]) => valueAt(account, path) === undefined).map(([name, path]) => `identity ${name} (${path})`),
+    ...verification.questions
+      .filter(({ field }) => textAt(account, field) === null)
+      .map(({ id, field }) => `question ${id} (${field})`),
+    ...Object.entries(verification.identity)
+      .filter(([, path]) => valueAt(account, path) === undefined)
+      .map(([name, path]) => `identity ${name} (${path})`),
   ]
 }
 

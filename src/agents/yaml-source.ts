@@ -32,7 +32,10 @@ const TOO_DEEP = `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are al
  * @param kind what the file is, and where that is explained; for the faults
  * @returns the document, or every syntax fault in it
  */
-export function parseYaml(text: string, kind = { noun: 'an agent', manual: 'docs/AGENTS.md' }): YamlSource | readonly SourceFault[] {
+export function parseYaml(
+  text: string,
+  kind = { noun: 'an agent', manual: 'docs/AGENTS.md' },
+): YamlSource | readonly SourceFault[] {
   const lines = new LineCounter()
   const at = (offset: number): SourcePosition => {
     const { line, col } = lines.linePos(offset)
@@ -50,11 +53,17 @@ export function parseYaml(text: string, kind = { noun: 'an agent', manual: 'docs
   if (document.errors.length > 0) {
     // The composer recurses: an exhausted stack is a fault of the file.
     return document.errors.map((error) => ({
-      ...at(error.pos[0]), what: error.message.includes('call stack') ? TOO_DEEP : `is not YAML: ${error.message}`,
+      ...at(error.pos[0]),
+      what: error.message.includes('call stack') ? TOO_DEEP : `is not YAML: ${error.message}`,
     }))
   }
   if (second !== undefined) {
-    return [{ ...at(second.range[0]), what: `holds a second document (---); one file is one ${kind.noun.replace(/^an? /, '')}` }]
+    return [
+      {
+        ...at(second.range[0]),
+        what: `holds a second document (---); one file is one ${kind.noun.replace(/^an? /, '')}`,
+      },
+    ]
   }
   const grown = growthOf(document)
   if (grown !== null) return [{ ...at(grown.offset), what: grown.what }]
@@ -74,7 +83,8 @@ function growthOf(document: Document.Parsed): { readonly offset: number; readonl
   visit(document, (_key, node, path) => {
     if (!isNode(node)) return undefined
     const offset = node.range?.[0] ?? 0
-    if (path.length > AGENT_DEPTH_MAX * 2) { // there is a pair between two collections
+    if (path.length > AGENT_DEPTH_MAX * 2) {
+      // there is a pair between two collections
       found = { offset, what: TOO_DEEP }
       return visit.BREAK
     }
@@ -83,7 +93,8 @@ function growthOf(document: Document.Parsed): { readonly offset: number; readonl
     const target = node.resolve(document)
     if (isCollection(target) && containsAlias(target)) {
       found = {
-        offset, what: `*${node.source} stands for a part that itself holds an alias; aliases may not be nested`,
+        offset,
+        what: `*${node.source} stands for a part that itself holds an alias; aliases may not be nested`,
       }
       return visit.BREAK
     }
@@ -98,7 +109,12 @@ function growthOf(document: Document.Parsed): { readonly offset: number; readonl
 
 function containsAlias(node: Parameters<typeof visit>[0]): boolean {
   let found = false
-  visit(node, { Alias: () => { found = true; return visit.BREAK } })
+  visit(node, {
+    Alias: () => {
+      found = true
+      return visit.BREAK
+    },
+  })
   return found
 }
 
@@ -113,7 +129,7 @@ function offsetOf(document: Document.Parsed, path: readonly PropertyKey[], key: 
       const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step))
       if (pair === undefined) return offset
       const keyOffset = startOf(pair.key) ?? offset
-      offset = last && key ? keyOffset : startOf(pair.value) ?? keyOffset
+      offset = last && key ? keyOffset : (startOf(pair.value) ?? keyOffset)
       node = pair.value
     } else {
       const item: unknown = node.items[Number(step)]

@@ -1,7 +1,17 @@
 import { END_CALL_TOOL } from '../call/gateway-tools.js'
 import { BUDGET_GOODBYE_MS } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
-import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendEvent,
+  BackendFactory,
+  BackendSession,
+  BackendSink,
+  BackendUsage,
+  ToolReply,
+  ToolSpec,
+} from './backend.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
 import { addUsage, noUsage } from './watch.js'
@@ -57,7 +67,8 @@ export interface BudgetReport {
   readonly endedBy: 'agent' | 'guard' | null
 }
 
-const GOODBYE = 'The time for this call is used up. Tell the caller so in one short sentence, say goodbye, and then call end_call.'
+const GOODBYE =
+  'The time for this call is used up. Tell the caller so in one short sentence, say goodbye, and then call end_call.'
 /** Prefix of the ids of the guard's own `end_call`; a number follows, because each id is answered once. */
 const CALL_ID = 'budget-end-'
 /** How many more goodbyes there are when the caller speaks during one. */
@@ -170,7 +181,11 @@ export class BudgetBackend implements Backend {
     for (const usage of this.#usage.values()) addUsage(total, usage)
     return {
       usage: Object.fromEntries([...this.#usage].map(([name, usage]) => [name, { ...usage }])),
-      total, cost: this.#cost(), currency: this.#options.prices?.currency ?? null, spent: this.#spent, endedBy: this.#endedBy,
+      total,
+      cost: this.#cost(),
+      currency: this.#options.prices?.currency ?? null,
+      spent: this.#spent,
+      endedBy: this.#endedBy,
     }
   }
 
@@ -285,7 +300,10 @@ export class BudgetBackend implements Backend {
     this.#endedBy = 'guard'
     // A new generation, so that an interruption of the last answer does not cancel it.
     this.#sink.event({
-      type: 'tool-call', callId: `${CALL_ID}${this.#goodbyeRetries + 1}`, name: END_CALL_TOOL, args: { reason: `the budget of this call is used up (${this.#spent ?? ''})` },
+      type: 'tool-call',
+      callId: `${CALL_ID}${this.#goodbyeRetries + 1}`,
+      name: END_CALL_TOOL,
+      args: { reason: `the budget of this call is used up (${this.#spent ?? ''})` },
       generation: this.#generation + 1,
     })
   }
@@ -299,7 +317,11 @@ export class BudgetBackend implements Backend {
     }
     this.#state = 'over'
     this.#sink.event({
-      type: 'error', code: 'quota', message: `the budget of this call is used up (${this.#spent ?? ''})`, fatal: true, retryable: false,
+      type: 'error',
+      code: 'quota',
+      message: `the budget of this call is used up (${this.#spent ?? ''})`,
+      fatal: true,
+      retryable: false,
     })
     void this.close('the budget of this call is used up')
   }
@@ -319,8 +341,12 @@ function costOf(prices: Prices, usage: ReadonlyMap<string, BackendUsage>): numbe
   for (const [name, used] of usage) {
     const price = prices.backends[name]
     if (price === undefined) return null
-    sum += (used.inputTokens * (price.inputPerMillionTokens ?? 0) + used.outputTokens * (price.outputPerMillionTokens ?? 0)) / MILLION
-    sum += (used.audioInMs * (price.audioInPerMinute ?? 0) + used.audioOutMs * (price.audioOutPerMinute ?? 0)) / MINUTE_MS
+    sum +=
+      (used.inputTokens * (price.inputPerMillionTokens ?? 0) +
+        used.outputTokens * (price.outputPerMillionTokens ?? 0)) /
+      MILLION
+    sum +=
+      (used.audioInMs * (price.audioInPerMinute ?? 0) + used.audioOutMs * (price.audioOutPerMinute ?? 0)) / MINUTE_MS
   }
   return sum
 }

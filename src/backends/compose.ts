@@ -63,25 +63,43 @@ const SCRIPTED = 'embedded'
  * shadow.
  * @throws GatewayError AGENT_INVALID as `loadBackend`
  */
-export async function composeBackend(options: CompositionOptions, context: CompositionContext): Promise<ComposedBackend> {
+export async function composeBackend(
+  options: CompositionOptions,
+  context: CompositionContext,
+): Promise<ComposedBackend> {
   const timers = clockTimers(context.clock)
   const answering = await answeringOf(options, context)
   const second = options.shadow === null ? null : await loadBackend(options.shadow, { ...context, gatewayTurns: false })
   let budget: BudgetBackend | null = null
   let shadow: ShadowBackend | null = null
   const { budget: limited } = options
-  const primary: BackendFactory = limited === null ? answering.create : (sink) => {
-    const { limits, prices } = limited
-    budget = new BudgetBackend(sink, { inner: answering.create, limits, timers, ...(prices === null ? {} : { prices }) })
-    return budget
-  }
+  const primary: BackendFactory =
+    limited === null
+      ? answering.create
+      : (sink) => {
+          const { limits, prices } = limited
+          budget = new BudgetBackend(sink, {
+            inner: answering.create,
+            limits,
+            timers,
+            ...(prices === null ? {} : { prices }),
+          })
+          return budget
+        }
   return {
-    create: second === null ? primary : (sink) => {
-      const secondVoice = options.voices[options.shadow ?? ''] ?? null
-      shadow = new ShadowBackend(sink, { primary, second, timers, resamplers: context.resamplers, secondVoice })
-      return shadow
-    },
-    report: () => ({ ...answering.report(), budget: budget?.budgetReport() ?? null, shadow: shadow?.shadowReport() ?? null }),
+    create:
+      second === null
+        ? primary
+        : (sink) => {
+            const secondVoice = options.voices[options.shadow ?? ''] ?? null
+            shadow = new ShadowBackend(sink, { primary, second, timers, resamplers: context.resamplers, secondVoice })
+            return shadow
+          },
+    report: () => ({
+      ...answering.report(),
+      budget: budget?.budgetReport() ?? null,
+      shadow: shadow?.shadowReport() ?? null,
+    }),
   }
 }
 
@@ -99,7 +117,11 @@ async function answeringOf(options: CompositionOptions, context: CompositionCont
   const [only] = factories
   // A single model is a list of one; `FailoverBackend` says why. The embedded backend's session never ends, and a
   // module decides for itself what happens after a fault: these two run without a list.
-  if (only !== undefined && factories.length === 1 && (names[0] === SCRIPTED || names[0]?.startsWith('module:') === true)) {
+  if (
+    only !== undefined &&
+    factories.length === 1 &&
+    (names[0] === SCRIPTED || names[0]?.startsWith('module:') === true)
+  ) {
     return alone(only, context)
   }
   let list: FailoverBackend | null = null
@@ -143,7 +165,8 @@ function alone(create: BackendFactory, { clock, watch }: CompositionContext): An
             opened = true
             watch.session({ backend: name, role: 'first', connectMs: clock() - madeAtMs, fault: null })
           } else if (event.type === 'error') {
-            if (!opened && event.fatal) watch.session({ backend: name, role: 'first', connectMs: null, fault: event.code })
+            if (!opened && event.fatal)
+              watch.session({ backend: name, role: 'first', connectMs: null, fault: event.code })
             watch.fault({ backend: name, code: event.code, message: event.message, sessionLost: event.fatal })
           }
           sink.event(event)
@@ -156,7 +179,10 @@ function alone(create: BackendFactory, { clock, watch }: CompositionContext): An
     report: () => {
       const counters: Record<string, number> = {}
       addCounters(counters, backend?.counters?.() ?? {})
-      return { failover: null, irregular: Object.keys(counters).length === 0 ? {} : { [backend?.capabilities.name ?? '']: counters } }
+      return {
+        failover: null,
+        irregular: Object.keys(counters).length === 0 ? {} : { [backend?.capabilities.name ?? '']: counters },
+      }
     },
   }
 }

@@ -10,7 +10,19 @@ import { lifecycleChecks } from './conformance/lifecycle-checks.js'
  *
  * Each check sets up its own service. Most take well under a second, a few take up to one.
  */
-export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [...conversationChecks, ...interruptionChecks, ...lifecycleChecks]
+export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [
+  ...conversationChecks,
+  ...interruptionChecks,
+  ...lifecycleChecks,
+]
 
 export { Recorder, conformanceSession, speakTo } from './conformance/harness.js'
-export type { ConformanceCheck, ConformanceFacet, ConformanceHarness, ConformanceScript, ConformanceSetup, ConformanceVendor, ScriptedReply } from './conformance/harness.js'
+export type {
+  ConformanceCheck,
+  ConformanceFacet,
+  ConformanceHarness,
+  ConformanceScript,
+  ConformanceSetup,
+  ConformanceVendor,
+  ScriptedReply,
+} from './conformance/harness.js'

@@ -8,8 +8,10 @@ import { replyText } from './tool-text.js'
 
 /** The text that replaces the empty system text with which a call asks its backend to begin. */
 export function openingText(session: BackendSession): string {
-  if (session.history.length > 0) return 'The line had a short gap. Go on from the caller\'s last words; do not greet again.'
-  if (session.greeting === null || session.greeting === '') return 'The caller is on the line now. Greet them in one short sentence and ask what they need.'
+  if (session.history.length > 0)
+    return "The line had a short gap. Go on from the caller's last words; do not greet again."
+  if (session.greeting === null || session.greeting === '')
+    return 'The caller is on the line now. Greet them in one short sentence and ask what they need.'
   return `The caller is on the line now. Greet them with exactly these words, and nothing else: ${session.greeting}`
 }
 
@@ -46,11 +48,13 @@ export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLe
 /** What was said and done before a takeover, for a session that was connected earlier, such as a standby. */
 export function recapText(history: readonly HistoryEntry[], ledger: readonly ToolLedgerEntry[]): string {
   const said = recentHistory(history).map(({ role, text }) => `${role === 'caller' ? 'Caller' : 'You'}: ${text}`)
-  const done = recentTools(ledger).map(({ name, args, ok, result }) => (
-    `${name}(${JSON.stringify(args)}) gave ${replyText({ ok, value: result })}`))
+  const done = recentTools(ledger).map(
+    ({ name, args, ok, result }) => `${name}(${JSON.stringify(args)}) gave ${replyText({ ok, value: result })}`,
+  )
   const lines = ['You take over this call now. Do not greet again and do not repeat what was said.']
   if (said.length > 0) lines.push('What was said so far:', ...said)
-  if (done.length > 0) lines.push('Tools that were called so far; do not call them again for the same purpose:', ...done)
+  if (done.length > 0)
+    lines.push('Tools that were called so far; do not call them again for the same purpose:', ...done)
   return lines.join('\n')
 }
 

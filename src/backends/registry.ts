@@ -19,18 +19,30 @@ interface ServiceSettings {
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
   readonly openai: {
-    readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string
+    readonly apiKey: string | null
+    readonly baseUrl: string | null
+    readonly model: string
     readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'
   }
   readonly gemini: {
-    readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string | null
+    readonly apiKey: string | null
+    readonly baseUrl: string | null
+    readonly model: string | null
     readonly turns: 'gateway' | 'server'
   }
   /** A self-hosted realtime server. */
-  readonly selfHosted: (ServiceSettings & {
-    readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'; readonly dialect: 'ga' | 'beta'; readonly rateHz: 16000 | 24000
-  }) | null
-  readonly cascade: { readonly stt: ServiceSettings; readonly llm: ServiceSettings; readonly tts: ServiceSettings } | null
+  readonly selfHosted:
+    | (ServiceSettings & {
+        readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'
+        readonly dialect: 'ga' | 'beta'
+        readonly rateHz: 16000 | 24000
+      })
+    | null
+  readonly cascade: {
+    readonly stt: ServiceSettings
+    readonly llm: ServiceSettings
+    readonly tts: ServiceSettings
+  } | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the default of `messageLength`. */
   readonly messageMs: number | null
 }
@@ -71,7 +83,8 @@ function messageLength(set: number | null, turns: { readonly by: string }): numb
   return set ?? (turns.by === 'gateway' ? LONG_MESSAGE_MS : SHORT_MESSAGE_MS)
 }
 
-const unusable = (name: string): GatewayError => new GatewayError('BACKEND_KEY_MISSING', `backend ${name} is not set up`)
+const unusable = (name: string): GatewayError =>
+  new GatewayError('BACKEND_KEY_MISSING', `backend ${name} is not set up`)
 
 const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
@@ -80,7 +93,10 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     make: (sink, { settings: { openai, messageMs }, options: { openai: own }, clock, legRateHz, gatewayTurns }) => {
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }
       return new OpenAiRealtimeBackend(sink, {
-        apiKey: openai.apiKey, model: openai.model, messageMs: messageLength(messageMs, turns), nowMs: clock,
+        apiKey: openai.apiKey,
+        model: openai.model,
+        messageMs: messageLength(messageMs, turns),
+        nowMs: clock,
         ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
         // G.711 has all that an 8 kHz leg carries, and saves both resamplings.
         audio: legRateHz === 8000 ? 'pcmu' : 'pcm',
@@ -90,18 +106,20 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     },
   },
   gemini: {
-    missing: ({ gemini }, { gemini: own }) => (
-      gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null),
+    missing: ({ gemini }, { gemini: own }) =>
+      gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null,
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, gatewayTurns }) => {
       const model = own?.model ?? gemini.model
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
       if (model === null) throw unusable('gemini')
       return new GeminiLiveBackend(sink, {
-        apiKey: gemini.apiKey, messageMs: messageLength(messageMs, turns),
+        apiKey: gemini.apiKey,
+        messageMs: messageLength(messageMs, turns),
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
         ...own,
-        model, turns,
+        model,
+        turns,
       })
     },
   },
@@ -113,7 +131,11 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       const { rateHz, turns: by, ...server } = selfHosted
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : by }
       return new OpenAiRealtimeBackend(sink, {
-        ...server, inputRateHz: rateHz, outputRateHz: rateHz, name: 'self-hosted', nowMs: clock,
+        ...server,
+        inputRateHz: rateHz,
+        outputRateHz: rateHz,
+        name: 'self-hosted',
+        nowMs: clock,
         messageMs: messageLength(messageMs, turns),
         ...own,
         turns,
@@ -126,7 +148,10 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock }) => {
       if (cascade === null) throw unusable('cascade')
       return new CascadeBackend(sink, {
-        stt: { ...cascade.stt, ...own.stt }, llm: { ...cascade.llm, ...own.llm }, tts: { ...cascade.tts, ...own.tts }, nowMs: clock,
+        stt: { ...cascade.stt, ...own.stt },
+        llm: { ...cascade.llm, ...own.llm },
+        tts: { ...cascade.tts, ...own.tts },
+        nowMs: clock,
         ...(own.artefacts === undefined ? {} : { artefacts: own.artefacts }),
       })
     },
@@ -136,7 +161,9 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     detectsTurns: () => false,
     make: (sink, { speech, clock }) => {
       if (speech === null) {
-        throw new GatewayError('SPEECH_FAULT', 'the embedded backend needs the speech pool, which is down', { retryable: true })
+        throw new GatewayError('SPEECH_FAULT', 'the embedded backend needs the speech pool, which is down', {
+          retryable: true,
+        })
       }
       return new EmbeddedBackend(sink, { speech, nowMs: clock })
     },
@@ -156,18 +183,27 @@ export const MODULE_PREFIX = 'module:'
  * Resolves a name in an agent's `backend:` with these settings.
  * @throws GatewayError BACKEND_KEY_MISSING, or AGENT_INVALID for a backend that this version does not have
  */
-export function resolveBackend(agent: string, wanted: string, settings: BackendSettings, options: BackendOptions = {}): string {
+export function resolveBackend(
+  agent: string,
+  wanted: string,
+  settings: BackendSettings,
+  options: BackendOptions = {},
+): string {
   if (wanted === 'auto') return AUTO.find((name) => REGISTRY[name]?.missing(settings, options) === null) ?? 'embedded'
   if (wanted.startsWith(MODULE_PREFIX)) return wanted
   const registered = REGISTRY[wanted]
   if (registered === undefined) {
-    throw new GatewayError('AGENT_INVALID',
-      `agent ${agent} asks for backend ${wanted}, which this version does not have; allowed: auto, ${BACKENDS.join(', ')}, module:SPECIFIER`)
+    throw new GatewayError(
+      'AGENT_INVALID',
+      `agent ${agent} asks for backend ${wanted}, which this version does not have; allowed: auto, ${BACKENDS.join(', ')}, module:SPECIFIER`,
+    )
   }
   const missing = registered.missing(settings, options)
   if (missing === null) return wanted
-  throw new GatewayError('BACKEND_KEY_MISSING',
-    `agent ${agent} asks for backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`)
+  throw new GatewayError(
+    'BACKEND_KEY_MISSING',
+    `agent ${agent} asks for backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`,
+  )
 }
 
 /**
@@ -175,11 +211,17 @@ export function resolveBackend(agent: string, wanted: string, settings: BackendS
  * @throws GatewayError as `resolveBackend`, or AGENT_INVALID for a backend that is listed twice
  */
 export function resolveBackends(
-  agent: string, wanted: string | readonly string[], settings: BackendSettings, options: BackendOptions = {},
+  agent: string,
+  wanted: string | readonly string[],
+  settings: BackendSettings,
+  options: BackendOptions = {},
 ): readonly string[] {
-  const names = (typeof wanted === 'string' ? [wanted] : wanted).map((name) => resolveBackend(agent, name, settings, options))
+  const names = (typeof wanted === 'string' ? [wanted] : wanted).map((name) =>
+    resolveBackend(agent, name, settings, options),
+  )
   const twice = names.find((name, index) => names.indexOf(name) !== index)
-  if (twice !== undefined) throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; list each once`)
+  if (twice !== undefined)
+    throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; list each once`)
   return names
 }
 
@@ -205,13 +247,14 @@ interface BackendModule {
 export async function loadBackend(name: string, context: BackendContext): Promise<BackendFactory> {
   if (!name.startsWith(MODULE_PREFIX)) {
     const registered = REGISTRY[name]
-    if (registered === undefined) throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
+    if (registered === undefined)
+      throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
     return (sink) => registered.make(sink, context)
   }
   const specifier = name.slice(MODULE_PREFIX.length)
   let loaded: Partial<BackendModule>
   try {
-    loaded = await import(specifier) as Partial<BackendModule>
+    loaded = (await import(specifier)) as Partial<BackendModule>
   } catch (cause) {
     throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be loaded: ${messageOf(cause)}`, { cause })
   }
@@ -219,7 +262,8 @@ export async function loadBackend(name: string, context: BackendContext): Promis
   if (typeof createBackend !== 'function') {
     throw new GatewayError('AGENT_INVALID', `backend ${name} exports no function createBackend(sink, context, options)`)
   }
-  const options = (context.options as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>)[name] ?? {}
+  const options =
+    (context.options as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>)[name] ?? {}
   return (sink) => {
     try {
       return createBackend(sink, context, options)

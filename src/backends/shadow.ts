@@ -1,12 +1,28 @@
 import { sameJson } from '../call/tool-ledger.js'
 import {
-  BACKEND_ITEMS_KEPT, BACKEND_TOOL_CALLS_KEPT, SHADOW_TEXT_CHARS_MAX, SHADOW_TOOL_WAIT_MS, SHADOW_TURNS_MAX, TOOLS_RUNNING_MAX,
+  BACKEND_ITEMS_KEPT,
+  BACKEND_TOOL_CALLS_KEPT,
+  SHADOW_TEXT_CHARS_MAX,
+  SHADOW_TOOL_WAIT_MS,
+  SHADOW_TURNS_MAX,
+  TOOLS_RUNNING_MAX,
 } from '../core/limits.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
 import { GatewayError } from '../core/errors.js'
 import type { ResamplerBank, StreamResampler } from '../media/resample/resampler.js'
-import type { Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendErrorCode,
+  BackendEvent,
+  BackendFactory,
+  BackendSession,
+  BackendSink,
+  BackendUsage,
+  ToolReply,
+  ToolSpec,
+} from './backend.js'
 import type { BackendTimers } from './timers.js'
 import { addUsage, noUsage } from './watch.js'
 
@@ -111,9 +127,12 @@ export class ShadowBackend implements Backend {
     this.#tools = new RecordedTools(options.timers, (callId, reply) => this.#second.toolResult(callId, reply))
     const [fromHz, toHz] = [this.#primary.capabilities.inputRateHz, this.#second.capabilities.inputRateHz]
     if (fromHz !== toHz && options.resamplers === undefined) {
-      throw new GatewayError('AGENT_INVALID', `the shadow takes ${toHz} Hz, the primary ${fromHz} Hz, and there is no resampler`)
+      throw new GatewayError(
+        'AGENT_INVALID',
+        `the shadow takes ${toHz} Hz, the primary ${fromHz} Hz, and there is no resampler`,
+      )
     }
-    this.#resampler = fromHz === toHz ? null : options.resamplers?.open(fromHz, toHz) ?? null
+    this.#resampler = fromHz === toHz ? null : (options.resamplers?.open(fromHz, toHz) ?? null)
     this.#frame = new Int16Array(this.#resampler?.outputSamplesMax(frameSamples(fromHz)) ?? 0)
   }
 
@@ -179,8 +198,11 @@ export class ShadowBackend implements Backend {
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
     this.#primary.interrupt(heard)
     if (!this.#listening) return
-    this.#second.interrupt(heard.itemId === null
-      ? { itemId: null, playedMs: 0 } : { itemId: this.#secondItem, playedMs: this.#secondItem === null ? 0 : heard.playedMs })
+    this.#second.interrupt(
+      heard.itemId === null
+        ? { itemId: null, playedMs: 0 }
+        : { itemId: this.#secondItem, playedMs: this.#secondItem === null ? 0 : heard.playedMs },
+    )
   }
 
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
@@ -207,12 +229,17 @@ export class ShadowBackend implements Backend {
   shadowReport(): ShadowReport {
     const turns = this.#comparison.report()
     return {
-      primary: this.#primary.capabilities.name, second: this.#second.capabilities.name,
-      state: this.#state, fault: this.#fault, connectMs: this.#connectMs,
-      turns, turnsDropped: this.#comparison.turnsDropped,
+      primary: this.#primary.capabilities.name,
+      second: this.#second.capabilities.name,
+      state: this.#state,
+      fault: this.#fault,
+      connectMs: this.#connectMs,
+      turns,
+      turnsDropped: this.#comparison.turnsDropped,
       turnsWithOtherTools: turns.filter((turn) => !turn.sameTools).length,
       soundDifferenceMsMedian: median(turns.flatMap((turn) => turn.soundDifferenceMs ?? [])),
-      toolsAnswered: this.#tools.answered, toolsUnanswered: this.#tools.unanswered,
+      toolsAnswered: this.#tools.answered,
+      toolsUnanswered: this.#tools.unanswered,
       usage: { ...this.#usage },
     }
   }
@@ -416,9 +443,10 @@ class TurnComparison {
         return
       case 'transcript': {
         // The caller's transcript may come after the answer has begun, and has the generation of that answer.
-        const turn = event.role === 'caller'
-          ? this.#generations[side].get(event.generation) ?? this.#turns.at(-1)
-          : this.#turnOf(side, event.generation)
+        const turn =
+          event.role === 'caller'
+            ? (this.#generations[side].get(event.generation) ?? this.#turns.at(-1))
+            : this.#turnOf(side, event.generation)
         const texts = event.role === 'caller' ? turn?.[side].callerTexts : turn?.[side].agentTexts
         if (texts !== undefined && (texts.size < TOOLS_RUNNING_MAX || texts.has(event.itemId))) {
           texts.set(event.itemId, event.text.slice(0, SHADOW_TEXT_CHARS_MAX))
@@ -449,7 +477,9 @@ class TurnComparison {
     return this.#turns.map(({ asked, primary, second }) => {
       const [a, b] = [sideOf(primary), sideOf(second)]
       return {
-        asked, primary: a, second: b,
+        asked,
+        primary: a,
+        second: b,
         soundDifferenceMs: a.soundMs === null || b.soundMs === null ? null : b.soundMs - a.soundMs,
         sameTools: sameTools(a.tools, b.tools),
         sameCallerText: plain(a.callerText) === plain(b.callerText),
@@ -476,15 +506,27 @@ class TurnComparison {
 
 function freshSide(): Side {
   return {
-    callerTexts: new Map(), agentTexts: new Map(), soundMs: null, actMs: null, audioMs: 0, tools: [], answered: false, failed: false,
+    callerTexts: new Map(),
+    agentTexts: new Map(),
+    soundMs: null,
+    actMs: null,
+    audioMs: 0,
+    tools: [],
+    answered: false,
+    failed: false,
   }
 }
 
 function sideOf(side: Side): ShadowSide {
   const { soundMs, actMs, tools, failed } = side
   return {
-    callerText: [...side.callerTexts.values()].join(' ').trim(), agentText: [...side.agentTexts.values()].join(' ').trim(),
-    soundMs, actMs, audioMs: Math.round(side.audioMs), tools: [...tools], failed,
+    callerText: [...side.callerTexts.values()].join(' ').trim(),
+    agentText: [...side.agentTexts.values()].join(' ').trim(),
+    soundMs,
+    actMs,
+    audioMs: Math.round(side.audioMs),
+    tools: [...tools],
+    failed,
   }
 }
 
@@ -499,5 +541,8 @@ function sameTools(a: ShadowSide['tools'], b: ShadowSide['tools']): boolean {
 }
 
 function plain(text: string): string {
-  return text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, ' ').trim()
+  return text
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, ' ')
+    .trim()
 }

@@ -33,7 +33,7 @@ export function objectArguments(value: unknown): ParsedArguments {
 export function replyText(reply: ToolReply): string {
   let text: string | undefined
   try {
-    text = JSON.stringify(reply.ok ? reply.value : reply.value ?? { error: 'The tool failed.' })
+    text = JSON.stringify(reply.ok ? reply.value : (reply.value ?? { error: 'The tool failed.' }))
   } catch {
     // A cycle or a BigInt.
     text = '{"error":"The answer of the tool cannot be written as JSON."}'

@@ -69,8 +69,10 @@ export class AnswerGuard {
     if (voiced) this.#voice(levelDbfs)
     // The detector takes a long voice without a breath for noise after a while. Sound as loud as that voice is not a
     // pause.
-    else if (!tone && this.#voiceFromMs !== null && levelDbfs > this.#voiceDbfs - PAUSE_DROP_DB) this.#talking(this.#voiceFromMs)
-    if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS) return machine(this.#machine ?? 'a beep')
+    else if (!tone && this.#voiceFromMs !== null && levelDbfs > this.#voiceDbfs - PAUSE_DROP_DB)
+      this.#talking(this.#voiceFromMs)
+    if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS)
+      return machine(this.#machine ?? 'a beep')
     return this.#machine === null ? this.#person() : this.#recording(this.#machine)
   }
 
@@ -97,7 +99,8 @@ export class AnswerGuard {
   #talking(fromMs: number): void {
     this.#voiceToMs = this.#atMs
     const spokenMs = this.#voiceToMs - fromMs
-    if (spokenMs > this.#options.machineSpeechMs) this.#machine ??= `${this.#options.machineSpeechMs} ms of speech without a pause`
+    if (spokenMs > this.#options.machineSpeechMs)
+      this.#machine ??= `${this.#options.machineSpeechMs} ms of speech without a pause`
   }
 
   #person(): AnswerVerdict | null {
@@ -107,7 +110,8 @@ export class AnswerGuard {
     }
     const quietMs = this.#atMs - this.#voiceToMs
     // The tone that runs may turn out to be a beep.
-    if (quietMs < pauseMs || this.#beepEndedMs !== null || (this.#toneMs > 0 && this.#toneMs <= BEEP_MS_MAX)) return null
+    if (quietMs < pauseMs || this.#beepEndedMs !== null || (this.#toneMs > 0 && this.#toneMs <= BEEP_MS_MAX))
+      return null
     if (this.#voicedMs < WORD_MS_MIN) {
       this.#voiceFromMs = null
       this.#voicedMs = 0

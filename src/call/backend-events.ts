@@ -7,7 +7,7 @@
  * come.
  */
 export type BackendErrorCode =
-  | 'auth' | 'rate_limit' | 'quota' | 'session_expired' | 'bad_request' | 'network' | 'timeout' | 'internal'
+  'auth' | 'rate_limit' | 'quota' | 'session_expired' | 'bad_request' | 'network' | 'timeout' | 'internal'
 
 export interface BackendUsage {
   readonly inputTokens: number
@@ -24,8 +24,10 @@ export type BackendEvent =
   /** The last sample of `itemId` was delivered. */
   | { readonly type: 'audio-done'; readonly generation: number; readonly itemId: string }
   | {
-      readonly type: 'turn-done'; readonly generation: number
-      readonly status: 'completed' | 'cancelled' | 'failed'; readonly reason?: string
+      readonly type: 'turn-done'
+      readonly generation: number
+      readonly status: 'completed' | 'cancelled' | 'failed'
+      readonly reason?: string
     }
   /** From the backend's own VAD (only with `capabilities.serverVad`). */
   | { readonly type: 'speech-started' }
@@ -42,19 +44,30 @@ export type BackendEvent =
    * ordered relative to each other.
    */
   | {
-      readonly type: 'transcript'; readonly role: 'caller' | 'agent'; readonly text: string
-      readonly final: boolean; readonly itemId: string; readonly generation: number
+      readonly type: 'transcript'
+      readonly role: 'caller' | 'agent'
+      readonly text: string
+      readonly final: boolean
+      readonly itemId: string
+      readonly generation: number
     }
   /** Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. */
   | {
-      readonly type: 'tool-call'; readonly callId: string; readonly name: string
-      readonly args: Readonly<Record<string, unknown>>; readonly generation: number; readonly invalid?: string
+      readonly type: 'tool-call'
+      readonly callId: string
+      readonly name: string
+      readonly args: Readonly<Record<string, unknown>>
+      readonly generation: number
+      readonly invalid?: string
     }
   | { readonly type: 'tool-cancel'; readonly callIds: readonly string[] }
   | { readonly type: 'usage'; readonly usage: BackendUsage }
   | {
-      readonly type: 'error'; readonly code: BackendErrorCode; readonly message: string
-      readonly fatal: boolean; readonly retryable: boolean
+      readonly type: 'error'
+      readonly code: BackendErrorCode
+      readonly message: string
+      readonly fatal: boolean
+      readonly retryable: boolean
     }
   /** The service will end the session in `inMs`; the gateway prepares a replacement. */
   | { readonly type: 'expiring'; readonly inMs: number }
@@ -62,7 +75,13 @@ export type BackendEvent =
    * Another backend, or another session of the same backend (`reason` rotation), answers from here on, `gapMs` after
    * the previous one was lost. It has the history of the call and the input that had no answer yet.
    */
-  | { readonly type: 'failover'; readonly from: string; readonly to: string; readonly gapMs: number; readonly reason: string }
+  | {
+      readonly type: 'failover'
+      readonly from: string
+      readonly to: string
+      readonly gapMs: number
+      readonly reason: string
+    }
   /** Failover takes long, so the caller should hear a filler. */
   | { readonly type: 'holding' }
   /** Exactly once, as the last event. */

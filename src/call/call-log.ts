@@ -54,11 +54,11 @@ export class CallLog implements CallLogRecords {
 
   /** @param before  the log of the call's previous worker */
   constructor(before?: CallLogRecords) {
-    this.transcript = [...before?.transcript ?? []]
-    this.toolCalls = [...before?.toolCalls ?? []]
-    this.turns = [...before?.turns ?? []]
-    this.bargeIns = [...before?.bargeIns ?? []]
-    this.dropped = { ...before?.dropped ?? { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 } }
+    this.transcript = [...(before?.transcript ?? [])]
+    this.toolCalls = [...(before?.toolCalls ?? [])]
+    this.turns = [...(before?.turns ?? [])]
+    this.bargeIns = [...(before?.bargeIns ?? [])]
+    this.dropped = { ...(before?.dropped ?? { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 }) }
   }
 
   append(entry: CallLogEntry): void {
@@ -93,7 +93,10 @@ export class CallLog implements CallLogRecords {
   /** A copy. */
   records(): CallLogRecords {
     return {
-      transcript: [...this.transcript], toolCalls: [...this.toolCalls], turns: [...this.turns], bargeIns: [...this.bargeIns],
+      transcript: [...this.transcript],
+      toolCalls: [...this.toolCalls],
+      turns: [...this.turns],
+      bargeIns: [...this.bargeIns],
       dropped: { ...this.dropped },
     }
   }

@@ -142,7 +142,7 @@ interface CallbackOptions {
 /** Defaults for every agent. */
 export const DEFAULT_CALL_OPTIONS = {
   kickOffText: '',
-  resumeText: 'The line had a short gap. Go on from the caller\'s last words; do not greet again.',
+  resumeText: "The line had a short gap. Go on from the caller's last words; do not greet again.",
   // Two webhook-to-socket times and one slow TLS connect; past this the caller has heard nothing for too long.
   backendReadyTimeoutMs: 4000,
   // Slow models answer a long context within 4 s at the 99th percentile; three times that is dead.

@@ -1,7 +1,12 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
 import {
-  AFTER_KILL_SILENCE_MS, CALL_OUTPUTS_QUEUED_MAX, RESPONSES_FAILED_MAX, STREAM_CLOSE_WAIT_MS, TRANSCRIPT_ENTRIES_MAX, WORDS_HEARD_MS_MAX,
+  AFTER_KILL_SILENCE_MS,
+  CALL_OUTPUTS_QUEUED_MAX,
+  RESPONSES_FAILED_MAX,
+  STREAM_CLOSE_WAIT_MS,
+  TRANSCRIPT_ENTRIES_MAX,
+  WORDS_HEARD_MS_MAX,
 } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
@@ -16,11 +21,27 @@ import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
 import type { CallCheckpoint, OwedAnswer, SessionResume } from './checkpoint.js'
 import { Deadlines } from './deadlines.js'
 import { EscalationRules } from './escalation-rules.js'
-import type { CallInput, CallOutput, CarrierState, EscalationPacket, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
+import type {
+  CallInput,
+  CallOutput,
+  CarrierState,
+  EscalationPacket,
+  EscalationStep,
+  PlayoutView,
+  SpeechKind,
+  StreamFault,
+} from './events.js'
 import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, isBuiltIn } from './gateway-tools.js'
 import { closeCodeOf, outcomeOf } from './outcome.js'
 import type { OutcomeFacts } from './outcome.js'
-import type { CallbackAsk, EndReason, EscalationOutcome, EscalationRecord, EscalationStrategy, TurnRecord } from './record.js'
+import type {
+  CallbackAsk,
+  EndReason,
+  EscalationOutcome,
+  EscalationRecord,
+  EscalationStrategy,
+  TurnRecord,
+} from './record.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
 import { ToolLedger } from './tool-ledger.js'
 import { Transcript } from './transcript.js'
@@ -28,16 +49,40 @@ import { Turns } from './turns.js'
 
 /** The states of a call, as an operator reads them. */
 export type CallState =
-  | 'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
+  'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
 
 /** Every deadline for which a session asks to be called again. */
 const DEADLINES = [
-  'backend-ready', 'answer', 'end-of-speech', 'not-understood', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
-  'duration', 'words-heard', 'escalation-step', 'hold', 'offer', 'consent', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
+  'backend-ready',
+  'answer',
+  'end-of-speech',
+  'not-understood',
+  'barge-in-resume',
+  'barge-in-settle',
+  'filler',
+  'tool-limit',
+  'silence',
+  'duration',
+  'words-heard',
+  'escalation-step',
+  'hold',
+  'offer',
+  'consent',
+  'quiet-goodbye',
+  'quiet-goodbye-limit',
+  'stream-close',
 ] as const
 type DeadlineName = (typeof DEADLINES)[number]
 
-const NOT_WHILE_CLOSING: readonly DeadlineName[] = ['silence', 'filler', 'answer', 'backend-ready', 'escalation-step', 'hold', 'words-heard']
+const NOT_WHILE_CLOSING: readonly DeadlineName[] = [
+  'silence',
+  'filler',
+  'answer',
+  'backend-ready',
+  'escalation-step',
+  'hold',
+  'words-heard',
+]
 
 type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 
@@ -321,9 +366,10 @@ export class CallSession {
       version: CALL_CHECKPOINT_VERSION,
       callSid: this.#options.callSid,
       state: checkpointState(this.#state),
-      streamOpenedWallMs: this.#streamOpenedAtMs === null
-        ? this.#resume?.streamOpenedWallMs ?? null
-        : this.#streamOpenedAtMs + this.#options.wallOffsetMs,
+      streamOpenedWallMs:
+        this.#streamOpenedAtMs === null
+          ? (this.#resume?.streamOpenedWallMs ?? null)
+          : this.#streamOpenedAtMs + this.#options.wallOffsetMs,
       // A greeting that was requested but never heard must still be given.
       greeted: this.#greeted && this.#greetingMs !== null,
       greetingMs: this.#greetingMs,
@@ -334,7 +380,7 @@ export class CallSession {
       identity: this.#identity,
       openTranscript: this.#transcript.open,
       toolsRunning: this.#tools.unanswered(this.streamZeroMs),
-      ending: plan === null ? this.#resume?.ending ?? null : { reason: plan.reason, detail: plan.detail },
+      ending: plan === null ? (this.#resume?.ending ?? null) : { reason: plan.reason, detail: plan.detail },
       escalation: this.#request === null ? null : { reason: this.#request.reason, summary: this.#request.summary },
     }
   }
@@ -342,27 +388,45 @@ export class CallSession {
   get #owed(): OwedAnswer {
     if (this.#streamOpenedAtMs === null) return this.#resume?.owed ?? 'nothing'
     if (this.#turns.waitingForReal || this.#deadlines.isSet('answer') || this.#tools.running > 0) return 'answer'
-    return this.#agentSpeech.responding !== null || this.#playout.pendingMs() > SURVIVING_SPEECH_MS ? 'rest-of-answer' : 'nothing'
+    return this.#agentSpeech.responding !== null || this.#playout.pendingMs() > SURVIVING_SPEECH_MS
+      ? 'rest-of-answer'
+      : 'nothing'
   }
 
   #input(input: CallInput): void {
     switch (input.type) {
-      case 'stream-opened': return this.#streamOpened()
-      case 'stream-metadata': return this.#mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
-      case 'stream-closed': return this.#streamOpenedAtMs === null ? undefined : this.#streamClosed(input.code, input.fault ?? null)
-      case 'carrier-state': return this.#carrierState(input.state)
-      case 'screened': return this.#screened(input.who, input.why)
-      case 'hangup-requested': return this.#hangup(input.reason, input.detail, input.speak)
-      case 'escalate-requested': return this.#operatorEscalates(input.reason)
-      case 'escalation': return this.#escalationStep(input.step)
-      case 'dtmf': return this.#offerDigit(input.digit) ? undefined : this.#digit(input.digit)
-      case 'backend': return this.#backendEvent(input.event)
-      case 'tool-result': return this.#toolResult(input.callId, input.ok, input.value, input.error)
-      case 'item-started': return this.#itemStarted(input.itemId, input.sentAtMs)
-      case 'item-heard': return this.#itemOver(input.itemId, 'heard')
-      case 'announce-failed': return this.#announceFailed(input.itemId)
-      case 'timer': return
-      default: return assertNever(input)
+      case 'stream-opened':
+        return this.#streamOpened()
+      case 'stream-metadata':
+        return this.#mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
+      case 'stream-closed':
+        return this.#streamOpenedAtMs === null ? undefined : this.#streamClosed(input.code, input.fault ?? null)
+      case 'carrier-state':
+        return this.#carrierState(input.state)
+      case 'screened':
+        return this.#screened(input.who, input.why)
+      case 'hangup-requested':
+        return this.#hangup(input.reason, input.detail, input.speak)
+      case 'escalate-requested':
+        return this.#operatorEscalates(input.reason)
+      case 'escalation':
+        return this.#escalationStep(input.step)
+      case 'dtmf':
+        return this.#offerDigit(input.digit) ? undefined : this.#digit(input.digit)
+      case 'backend':
+        return this.#backendEvent(input.event)
+      case 'tool-result':
+        return this.#toolResult(input.callId, input.ok, input.value, input.error)
+      case 'item-started':
+        return this.#itemStarted(input.itemId, input.sentAtMs)
+      case 'item-heard':
+        return this.#itemOver(input.itemId, 'heard')
+      case 'announce-failed':
+        return this.#announceFailed(input.itemId)
+      case 'timer':
+        return
+      default:
+        return assertNever(input)
     }
   }
 
@@ -380,25 +444,44 @@ export class CallSession {
 
   #due(name: DeadlineName): void {
     switch (name) {
-      case 'backend-ready': return this.#backendFailed(`not ready ${this.#options.backendReadyTimeoutMs} ms after the stream opened`)
-      case 'answer': return this.#answerDue()
-      case 'end-of-speech': return this.#endOfSpeechDue()
-      case 'not-understood': return this.#notUnderstoodDue()
-      case 'barge-in-resume': return this.#resumeDue()
-      case 'barge-in-settle': return this.#settleBargeIn()
-      case 'filler': return this.#fillerDue()
-      case 'tool-limit': return this.#toolLimitDue()
-      case 'silence': return this.#silenceDue()
-      case 'duration': return this.#durationDue()
-      case 'words-heard': return this.#state === 'closing' ? this.#endAsPlanned() : this.#transferAnnouncementOver()
-      case 'escalation-step': return this.#unreached('failed', 'no step from the escalation machine', false, false)
-      case 'hold': return this.#unreached('no-answer', 'held too long', false, false)
-      case 'offer': return this.#offerDeclined()
-      case 'consent': return this.#consented(false)
-      case 'quiet-goodbye': return this.#quietGoodbyeDue()
-      case 'quiet-goodbye-limit': return this.#endAsPlanned()
-      case 'stream-close': return this.#streamCloseOverdue()
-      default: return assertNever(name)
+      case 'backend-ready':
+        return this.#backendFailed(`not ready ${this.#options.backendReadyTimeoutMs} ms after the stream opened`)
+      case 'answer':
+        return this.#answerDue()
+      case 'end-of-speech':
+        return this.#endOfSpeechDue()
+      case 'not-understood':
+        return this.#notUnderstoodDue()
+      case 'barge-in-resume':
+        return this.#resumeDue()
+      case 'barge-in-settle':
+        return this.#settleBargeIn()
+      case 'filler':
+        return this.#fillerDue()
+      case 'tool-limit':
+        return this.#toolLimitDue()
+      case 'silence':
+        return this.#silenceDue()
+      case 'duration':
+        return this.#durationDue()
+      case 'words-heard':
+        return this.#state === 'closing' ? this.#endAsPlanned() : this.#transferAnnouncementOver()
+      case 'escalation-step':
+        return this.#unreached('failed', 'no step from the escalation machine', false, false)
+      case 'hold':
+        return this.#unreached('no-answer', 'held too long', false, false)
+      case 'offer':
+        return this.#offerDeclined()
+      case 'consent':
+        return this.#consented(false)
+      case 'quiet-goodbye':
+        return this.#quietGoodbyeDue()
+      case 'quiet-goodbye-limit':
+        return this.#endAsPlanned()
+      case 'stream-close':
+        return this.#streamCloseOverdue()
+      default:
+        return assertNever(name)
     }
   }
 
@@ -480,14 +563,23 @@ export class CallSession {
   #cutAgent(heard: { readonly itemId: string | null; readonly heardMs: number }, fence: number): void {
     const item = this.#agentSpeech.item(heard.itemId)
     // The backend does not know an item of the gateway, and cannot truncate one of a finished response.
-    const known = this.#options.truncate && item !== undefined && item.generation !== null
-      && (item.over === 'no' || item.generation === this.#agentSpeech.responding)
+    const known =
+      this.#options.truncate &&
+      item !== undefined &&
+      item.generation !== null &&
+      (item.over === 'no' || item.generation === this.#agentSpeech.responding)
     const backendSpoke = this.#agentSpeech.cut(fence)
     this.#out({ type: 'playout-clear' })
     if (backendSpoke && this.#backendUsable) {
-      this.#out({ type: 'backend-interrupt', itemId: known ? heard.itemId : null, playedMs: known ? Math.max(0, Math.round(heard.heardMs)) : 0 })
+      this.#out({
+        type: 'backend-interrupt',
+        itemId: known ? heard.itemId : null,
+        playedMs: known ? Math.max(0, Math.round(heard.heardMs)) : 0,
+      })
     }
-    this.#transcript.cut(this.#streamMs, (itemId) => (itemId === heard.itemId ? heard.heardMs : this.#playout.heardMs(itemId, this.#nowMs)))
+    this.#transcript.cut(this.#streamMs, (itemId) =>
+      itemId === heard.itemId ? heard.heardMs : this.#playout.heardMs(itemId, this.#nowMs),
+    )
     this.#checkpointDue = true
   }
 
@@ -522,7 +614,8 @@ export class CallSession {
     if (this.#streamOpenedAtMs !== null || this.#state !== 'waiting') return
     const resume = this.#resume
     const openedWallMs = resume?.streamOpenedWallMs ?? null
-    this.#streamOpenedAtMs = openedWallMs === null ? this.#nowMs : Math.min(this.#nowMs, openedWallMs - this.#options.wallOffsetMs)
+    this.#streamOpenedAtMs =
+      openedWallMs === null ? this.#nowMs : Math.min(this.#nowMs, openedWallMs - this.#options.wallOffsetMs)
     this.#state = 'connecting'
     this.#mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
     this.#checkpointDue = true
@@ -546,7 +639,12 @@ export class CallSession {
       case 'escalating':
       case 'holding': {
         const { reason, summary } = resume.escalation ?? { reason: '', summary: '' }
-        this.#enterEscalation({ reason, summary, origin: this.#backendDead ? 'backend-failed' : 'agent', toolCallId: null })
+        this.#enterEscalation({
+          reason,
+          summary,
+          origin: this.#backendDead ? 'backend-failed' : 'agent',
+          toolCallId: null,
+        })
         this.#transferAnnounced = true
         if (resume.state === 'holding') this.#hold()
         return true
@@ -609,7 +707,8 @@ export class CallSession {
     this.#clear('backend-ready')
     this.#state = 'live'
     this.#in('silence', this.#options.silence.afterMs)
-    for (const { callId, value } of this.#tools.takeLost()) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
+    for (const { callId, value } of this.#tools.takeLost())
+      this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
       this.#agentSpeech.greetingOver()
       if (this.#greetingItemId !== null || this.#resume === null || this.#resume.owed === 'nothing') return
@@ -630,7 +729,8 @@ export class CallSession {
     switch (state) {
       case 'completed':
       case 'failed':
-        if (noStream) return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
+        if (noStream)
+          return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
         // The socket may stay open for seconds after the leg has ended: stop speaking now.
         this.#stopAgent()
         return this.#state === 'bridged'
@@ -712,23 +812,35 @@ export class CallSession {
 
   #backendEvent(event: BackendEvent): void {
     switch (event.type) {
-      case 'ready': return this.#backendIsReady()
+      case 'ready':
+        return this.#backendIsReady()
       case 'turn-start':
         if (this.#agentSpeech.begin(event.generation)) this.#backendActiveAtMs = this.#nowMs
         return
-      case 'audio-done': return
-      case 'turn-done': return this.#turnDone(event.generation, event.status, event.reason)
-      case 'speech-started': return this.#backendHeardSpeech()
-      case 'speech-stopped': return this.#backendHeardStop()
-      case 'understood': return this.#understood()
-      case 'interrupted': return this.#backendInterrupted(event.generation)
-      case 'transcript': return event.role === 'caller' ? this.#callerWords(event.itemId, event.text, event.final) : this.#agentWords(event)
+      case 'audio-done':
+        return
+      case 'turn-done':
+        return this.#turnDone(event.generation, event.status, event.reason)
+      case 'speech-started':
+        return this.#backendHeardSpeech()
+      case 'speech-stopped':
+        return this.#backendHeardStop()
+      case 'understood':
+        return this.#understood()
+      case 'interrupted':
+        return this.#backendInterrupted(event.generation)
+      case 'transcript':
+        return event.role === 'caller'
+          ? this.#callerWords(event.itemId, event.text, event.final)
+          : this.#agentWords(event)
       case 'tool-call':
         // With a human on the line the backend was told to close: its tool calls are ignored.
-        if (this.#streaming && this.#state !== 'bridged' && this.#agentSpeech.wanted(event.generation)) return this.#toolCall(event)
+        if (this.#streaming && this.#state !== 'bridged' && this.#agentSpeech.wanted(event.generation))
+          return this.#toolCall(event)
         this.counters.lateEventsDropped++
         return
-      case 'tool-cancel': return this.#toolsTakenBack(event.callIds)
+      case 'tool-cancel':
+        return this.#toolsTakenBack(event.callIds)
       case 'usage':
         this.usage.inputTokens += event.usage.inputTokens
         this.usage.outputTokens += event.usage.outputTokens
@@ -738,15 +850,19 @@ export class CallSession {
       case 'error':
         this.#mark('backend-error', event.code)
         return event.fatal ? this.#backendFailed(`backend error ${event.code}`) : undefined
-      case 'expiring': return this.#mark('backend-expiring', String(event.inMs))
+      case 'expiring':
+        return this.#mark('backend-expiring', String(event.inMs))
       case 'failover':
         this.#mark('backend-failover', `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`)
         // The new backend was asked only now.
         if (this.#deadlines.isSet('answer')) this.#in('answer', this.#options.answerTimeoutMs)
         return
-      case 'holding': return this.#backendHolding()
-      case 'closed': return this.#backendClosed ? undefined : this.#backendFailed(`backend closed with ${event.code}`)
-      default: return assertNever(event)
+      case 'holding':
+        return this.#backendHolding()
+      case 'closed':
+        return this.#backendClosed ? undefined : this.#backendFailed(`backend closed with ${event.code}`)
+      default:
+        return assertNever(event)
     }
   }
 
@@ -763,7 +879,8 @@ export class CallSession {
     if (status === 'completed') this.#responsesFailed = 0
     if (status !== 'failed' || this.#state !== 'live' || this.#agentSpeech.isDead(generation)) return
     this.#mark('response-failed', reason)
-    if (++this.#responsesFailed >= RESPONSES_FAILED_MAX) return this.#backendFailed(`${this.#responsesFailed} responses failed in a row`)
+    if (++this.#responsesFailed >= RESPONSES_FAILED_MAX)
+      return this.#backendFailed(`${this.#responsesFailed} responses failed in a row`)
     this.#clear('answer')
     this.#announce(this.#options.responseFailedText, 'apology')
   }
@@ -772,9 +889,11 @@ export class CallSession {
   #answerDue(): void {
     if (this.#state !== 'live') return
     const { answerTimeoutMs, responseFailedText } = this.#options
-    if (this.#tools.running > 0 || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking) return this.#in('answer', answerTimeoutMs)
+    if (this.#tools.running > 0 || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking)
+      return this.#in('answer', answerTimeoutMs)
     // One missing answer is allowed: the backend may not have taken the caller's words for a question.
-    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || this.#greetingMs === null) return this.#backendFailed(`no answer in ${answerTimeoutMs} ms`)
+    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || this.#greetingMs === null)
+      return this.#backendFailed(`no answer in ${answerTimeoutMs} ms`)
     this.#mark('answer-missing')
     this.#announce(responseFailedText, 'apology')
     this.#in('answer', answerTimeoutMs)
@@ -826,7 +945,12 @@ export class CallSession {
     this.#agentSpeech.responding = null
     this.#cancelTools()
     this.#closeBackend('backend-failed')
-    const request = { reason: 'technical problem', summary: detail, origin: 'backend-failed', toolCallId: null } as const
+    const request = {
+      reason: 'technical problem',
+      summary: detail,
+      origin: 'backend-failed',
+      toolCallId: null,
+    } as const
     if (this.#options.onBackendFailure === 'escalate' && this.#escalate(request)) return
     this.#speakThenEnd('backend-failed', detail, this.#options.apologyText, false)
   }
@@ -849,7 +973,11 @@ export class CallSession {
   #frame(voiced: boolean, atMs: number): boolean {
     const speech = this.#callerSpeech
     const bargeIn = this.#bargeIn
-    if (this.#unrecognised.ignoring && this.#unrecognised.ignores(voiced, this.#agentTalking || this.#agentSpeech.anyOpen)) return false
+    if (
+      this.#unrecognised.ignoring &&
+      this.#unrecognised.ignores(voiced, this.#agentTalking || this.#agentSpeech.anyOpen)
+    )
+      return false
     const edge = speech.frame(voiced, atMs)
     if (edge === 'none' && !voiced) return false
     if (edge === 'end') {
@@ -868,14 +996,20 @@ export class CallSession {
       changed = this.#callerSpeaks(edge === 'onset', atMs)
     }
     if (speech.real && !this.#unrecognised.timing && !this.#agentTalking && !this.#agentSpeech.anyOpen) {
-      this.#deadlines.set('not-understood', this.#unrecognised.begin(Math.max(speech.firstVoicedMs, this.#agentHeardAtMs)))
+      this.#deadlines.set(
+        'not-understood',
+        this.#unrecognised.begin(Math.max(speech.firstVoicedMs, this.#agentHeardAtMs)),
+      )
     }
     if (speech.real && edge !== 'none') {
       this.#callerActive()
       changed = true
     }
     if (bargeIn.paused && bargeIn.shouldCommit(this.#voiceOverAgentMs)) {
-      this.#commitBargeIn(`${this.#voiceOverAgentMs} ms of voice, ${this.#options.bargeIn.commitMs} needed`, this.#agentSpeech.latest)
+      this.#commitBargeIn(
+        `${this.#voiceOverAgentMs} ms of voice, ${this.#options.bargeIn.commitMs} needed`,
+        this.#agentSpeech.latest,
+      )
       return true
     }
     return changed || edge !== 'none'
@@ -891,7 +1025,10 @@ export class CallSession {
     this.#bargeIn.pause(this.#bargeInStart(fromMs))
     this.#out({ type: 'playout-pause' })
     this.#in('barge-in-resume', this.#options.bargeIn.resumeAfterMs)
-    this.#mark('barge-in-pause', `${this.#voiceOverAgentMs} ms of voice over the agent, ${this.#options.speech.onsetMs} needed`)
+    this.#mark(
+      'barge-in-pause',
+      `${this.#voiceOverAgentMs} ms of voice over the agent, ${this.#options.speech.onsetMs} needed`,
+    )
     return true
   }
 
@@ -909,8 +1046,11 @@ export class CallSession {
   #sendSpeechStart(atMs: number): boolean {
     if (this.#speechStartSent) return false
     this.#speechStartSent = true
-    const listening = this.#state === 'live' || this.#state === 'connecting' || this.#state === 'escalating'
-      || (this.#state === 'closing' && this.#plan?.cancellable === true)
+    const listening =
+      this.#state === 'live' ||
+      this.#state === 'connecting' ||
+      this.#state === 'escalating' ||
+      (this.#state === 'closing' && this.#plan?.cancellable === true)
     if (this.#options.serverVad || !this.#backendUsable || !listening) return false
     this.#out({ type: 'backend-speech-start', atMs })
     return true
@@ -940,7 +1080,8 @@ export class CallSession {
    */
   #endTurnBeforeAnswer(generation: number | null, sentAtMs: number): void {
     const { speaking, lastVoicedMs, real } = this.#callerSpeech
-    if (!speaking || generation === null || this.#options.serverVad || sentAtMs - lastVoicedMs < EARLY_ANSWER_QUIET_MS) return
+    if (!speaking || generation === null || this.#options.serverVad || sentAtMs - lastVoicedMs < EARLY_ANSWER_QUIET_MS)
+      return
     this.#answeredFromMs = lastVoicedMs
     this.#callerStopped(lastVoicedMs, real, generation - 1)
   }
@@ -956,9 +1097,11 @@ export class CallSession {
   /** There is agent speech, and the caller may interrupt it. */
   get #interruptible(): boolean {
     const { protectGreeting, protectEscalation } = this.#options.bargeIn
-    const open = this.#state === 'live' || this.#state === 'connecting'
-      || (this.#state === 'closing' && this.#plan?.cancellable === true)
-      || (this.#state === 'escalating' && !protectEscalation)
+    const open =
+      this.#state === 'live' ||
+      this.#state === 'connecting' ||
+      (this.#state === 'closing' && this.#plan?.cancellable === true) ||
+      (this.#state === 'escalating' && !protectEscalation)
     if (!open || !this.#agentTalking || this.#consent === 'saying') return false
     if (!protectGreeting && !protectEscalation) return true
     const itemId = this.#playout.currentItem(this.#nowMs)
@@ -999,8 +1142,14 @@ export class CallSession {
   /** No commit came: the interruption was false, so the agent continues. */
   #resumeDue(): void {
     if (!this.#bargeIn.paused) return
-    if (!this.#bargeIn.mayResume(this.#callerSpeech.quietMs(this.#nowMs))) return this.#in('barge-in-resume', RESUME_POLL_MS)
-    const record = this.#bargeIn.resume(this.#voiceOverAgentMs, this.#nowMs, this.#playout.lastSentAtMs(), this.streamZeroMs)
+    if (!this.#bargeIn.mayResume(this.#callerSpeech.quietMs(this.#nowMs)))
+      return this.#in('barge-in-resume', RESUME_POLL_MS)
+    const record = this.#bargeIn.resume(
+      this.#voiceOverAgentMs,
+      this.#nowMs,
+      this.#playout.lastSentAtMs(),
+      this.streamZeroMs,
+    )
     this.#out({ type: 'playout-resume' })
     if (record !== null) this.#record({ kind: 'barge-in', record })
     this.#mark('barge-in-resume', record?.why)
@@ -1027,7 +1176,8 @@ export class CallSession {
   }
 
   #digit(digit: string): void {
-    if (!this.#backendUsable || (this.#state !== 'live' && this.#state !== 'connecting' && this.#state !== 'closing')) return
+    if (!this.#backendUsable || (this.#state !== 'live' && this.#state !== 'connecting' && this.#state !== 'closing'))
+      return
     // A caller who enters "4127#" may hear the answer begin before the #. It only ends an entry, so it interrupts
     // nothing.
     if (digit === '#' && this.#interruptible) return this.#out({ type: 'backend-dtmf', digit })
@@ -1043,24 +1193,33 @@ export class CallSession {
     if (this.#state !== 'live') return
     const decision = this.#silence.due(this.#nowMs, this.#busy, Math.max(this.#agentHeardAtMs, this.streamZeroMs))
     switch (decision.type) {
-      case 'wait': return this.#deadlines.set('silence', decision.untilMs)
-      case 'end': return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
+      case 'wait':
+        return this.#deadlines.set('silence', decision.untilMs)
+      case 'end':
+        return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
       case 'prompt':
         this.counters.silencePrompts++
         this.#mark('silence-prompt', decision.detail)
         this.#announce(decision.text, 'prompt')
         return this.#in('silence', this.#options.silence.afterMs)
-      default: return assertNever(decision)
+      default:
+        return assertNever(decision)
     }
   }
 
   /** Somebody speaks, or the caller waits for the agent. */
   get #busy(): boolean {
-    const responding = this.#agentSpeech.responding !== null
-      && this.#nowMs - this.#backendActiveAtMs < this.#options.answerTimeoutMs // a lost turn-done must not stop the clock
-    return this.#sounding || responding || this.#tools.running > 0 || this.#bargeIn.paused
-      || (this.#callerSpeech.speaking && this.#callerSpeech.real)
-      || (this.#unrecognised.ignoring && this.#deadlines.isSet('not-understood')) || this.#deadlines.isSet('answer')
+    const responding =
+      this.#agentSpeech.responding !== null && this.#nowMs - this.#backendActiveAtMs < this.#options.answerTimeoutMs // a lost turn-done must not stop the clock
+    return (
+      this.#sounding ||
+      responding ||
+      this.#tools.running > 0 ||
+      this.#bargeIn.paused ||
+      (this.#callerSpeech.speaking && this.#callerSpeech.real) ||
+      (this.#unrecognised.ignoring && this.#deadlines.isSet('not-understood')) ||
+      this.#deadlines.isSet('answer')
+    )
   }
 
   /** Words of the caller were understood, or a digit was pressed. */
@@ -1075,12 +1234,18 @@ export class CallSession {
     if (this.#state !== 'live') return
     const { speaking, firstVoicedMs } = this.#callerSpeech
     const decision = this.#unrecognised.due({
-      nowMs: this.#nowMs, speaking, firstVoicedMs, quietMs: this.#callerSpeech.quietMs(this.#nowMs),
-      agentHeard: this.#sounding || this.#bargeIn.paused, anyItemOpen: this.#agentSpeech.anyOpen,
+      nowMs: this.#nowMs,
+      speaking,
+      firstVoicedMs,
+      quietMs: this.#callerSpeech.quietMs(this.#nowMs),
+      agentHeard: this.#sounding || this.#bargeIn.paused,
+      anyItemOpen: this.#agentSpeech.anyOpen,
     })
     switch (decision.type) {
-      case 'none': return
-      case 'wait': break
+      case 'none':
+        return
+      case 'wait':
+        break
       case 'give-up':
         this.#mark('not-understood', `${Math.round(decision.unrecognisedMs)} ms of sound without words`)
         this.counters.notUnderstood++
@@ -1090,8 +1255,10 @@ export class CallSession {
       case 'ask':
         this.#announce(decision.text, 'prompt')
         break
-      case 'end': return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
-      default: return assertNever(decision)
+      case 'end':
+        return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
+      default:
+        return assertNever(decision)
     }
     this.#deadlines.set('not-understood', decision.untilMs)
   }
@@ -1110,19 +1277,38 @@ export class CallSession {
     if (fault !== null) return this.#refuseTool(event, fault)
     const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name))
     switch (decision.type) {
-      case 'refuse': return this.#refuseTool(event, decision.error)
-      case 'ignore': return
-      case 'answer': return this.#out({ type: 'backend-tool-result', callId, ok: decision.ok, value: decision.value })
-      case 'run': break
-      default: return assertNever(decision)
+      case 'refuse':
+        return this.#refuseTool(event, decision.error)
+      case 'ignore':
+        return
+      case 'answer':
+        return this.#out({ type: 'backend-tool-result', callId, ok: decision.ok, value: decision.value })
+      case 'run':
+        break
+      default:
+        return assertNever(decision)
     }
     this.#mark('tool-start', name)
     this.#checkpointDue = true
-    if (name === ESCALATE_TOOL) return void this.#escalate({ reason: String(args['reason']), summary: textOf(args['summary']), origin: 'agent', toolCallId: callId })
+    if (name === ESCALATE_TOOL)
+      return void this.#escalate({
+        reason: String(args['reason']),
+        summary: textOf(args['summary']),
+        origin: 'agent',
+        toolCallId: callId,
+      })
     if (name === END_CALL_TOOL) return this.#endAfterSpeech(textOf(args['reason']), callId)
     if (name === CALLBACK_TOOL) {
-      const refusal = this.#requestCallback(typeof args['number'] === 'string' ? args['number'] : null, textOf(args['note']))
-      return this.#toolResult(callId, refusal === null, refusal === null ? { noted: true } : { error: refusal }, refusal ?? undefined)
+      const refusal = this.#requestCallback(
+        typeof args['number'] === 'string' ? args['number'] : null,
+        textOf(args['note']),
+      )
+      return this.#toolResult(
+        callId,
+        refusal === null,
+        refusal === null ? { noted: true } : { error: refusal },
+        refusal ?? undefined,
+      )
     }
     this.#out({ type: 'run-tool', callId, name, args, idempotencyKey: decision.idempotencyKey })
     if (!this.#deadlines.isSet('filler')) {
@@ -1135,7 +1321,10 @@ export class CallSession {
   /** @returns why the tool call is invalid; null when it is valid */
   #toolFault({ name, args, invalid }: ToolCallEvent): string | null {
     if (invalid !== undefined) return invalid
-    if (!isBuiltIn(name)) return this.#options.toolNames.includes(name) ? null : `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
+    if (!isBuiltIn(name))
+      return this.#options.toolNames.includes(name)
+        ? null
+        : `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
     for (const key of ['reason', 'summary', 'number', 'note']) {
       const required = name === ESCALATE_TOOL && key === 'reason'
       if ((args[key] !== undefined || required) && typeof args[key] !== 'string') return `${key} must be a text.`
@@ -1154,7 +1343,13 @@ export class CallSession {
     if (this.#state === 'live') this.#in('answer', this.#options.answerTimeoutMs)
   }
 
-  #toolResult(callId: string, ok: boolean, value: unknown, error: string | undefined, end: 'answered' | 'overdue' = 'answered'): void {
+  #toolResult(
+    callId: string,
+    ok: boolean,
+    value: unknown,
+    error: string | undefined,
+    end: 'answered' | 'overdue' = 'answered',
+  ): void {
     const answer = this.#tools.result(callId, { ok, value, error }, this.#nowMs, this.streamZeroMs, end)
     if (answer === null) {
       this.counters.toolResultsLate++
@@ -1181,7 +1376,8 @@ export class CallSession {
     const { toolLimitMs } = this.#options
     const overdue = this.#tools.overdue(this.#nowMs - toolLimitMs)
     if (overdue.length > 0) this.#out({ type: 'cancel-tools', callIds: overdue })
-    for (const callId of overdue) this.#toolResult(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time', 'overdue')
+    for (const callId of overdue)
+      this.#toolResult(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time', 'overdue')
     const oldestMs = this.#tools.oldestStartMs()
     if (oldestMs !== null) this.#deadlines.set('tool-limit', oldestMs + toolLimitMs)
   }
@@ -1219,11 +1415,16 @@ export class CallSession {
   /** The agent's escalation rules, independent of the backend. */
   #applyRules(input: CallInput): void {
     const reason = this.#rules?.applies(input, this.#identity) ?? null
-    if (reason !== null && this.#state === 'live') this.#escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
+    if (reason !== null && this.#state === 'live')
+      this.#escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
   }
 
   #operatorEscalates(reason: string): void {
-    const possible = this.#state === 'live' || this.#state === 'connecting' || this.#state === 'escalating' || this.#state === 'holding'
+    const possible =
+      this.#state === 'live' ||
+      this.#state === 'connecting' ||
+      this.#state === 'escalating' ||
+      this.#state === 'holding'
     const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
     if (!possible || !this.#escalate(request)) this.#mark('escalation-refused', this.#state)
   }
@@ -1256,7 +1457,11 @@ export class CallSession {
   #packet(reason: string, summary: string): EscalationPacket {
     const { callSid, agent, wallOffsetMs } = this.#options
     return {
-      version: 1, callSid, agent, reason, summary,
+      version: 1,
+      callSid,
+      agent,
+      reason,
+      summary,
       identity: this.#identity,
       tried: this.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
       transcript: [...this.log.transcript, ...this.#transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
@@ -1278,10 +1483,13 @@ export class CallSession {
       case 'hold':
         this.#announceTransfer(false)
         return this.#hold()
-      case 'bridged': return this.#bridged(step.strategy)
+      case 'bridged':
+        return this.#bridged(step.strategy)
       case 'offer':
-      case 'failed': return under ? this.#unreached(step.outcome, step.detail, step.closed, step.type === 'offer') : undefined
-      default: return assertNever(step)
+      case 'failed':
+        return under ? this.#unreached(step.outcome, step.detail, step.closed, step.type === 'offer') : undefined
+      default:
+        return assertNever(step)
     }
   }
 
@@ -1372,8 +1580,8 @@ export class CallSession {
   #tellBackendUnreached(toolCallId: string | null, outcome: EscalationOutcome, closed: boolean, offer: boolean): void {
     const why = closed ? 'No human is there at this hour.' : 'No human could be reached.'
     const next = offer
-      ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say '
-        + 'yes in words, call request_callback.'
+      ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say ' +
+        'yes in words, call request_callback.'
       : 'The caller has been told. Go on helping.'
     const note = `${why} ${next}`
     if (toolCallId === null) return this.#out({ type: 'backend-text', text: note, role: 'system', respond: false })
@@ -1409,7 +1617,12 @@ export class CallSession {
         this.#goodbyeAfterOffer(confirmed)
       } else {
         if (confirmed !== '') this.#announce(confirmed, 'escalation')
-        this.#out({ type: 'backend-text', text: 'The caller pressed 1: the call back is noted and they have been told.', role: 'system', respond: false })
+        this.#out({
+          type: 'backend-text',
+          text: 'The caller pressed 1: the call back is noted and they have been told.',
+          role: 'system',
+          respond: false,
+        })
       }
       return true
     }
@@ -1435,9 +1648,13 @@ export class CallSession {
   #requestCallback(number: string | null, note: string): string | null {
     const { callback } = this.#options.escalation ?? {}
     if (callback === null || callback === undefined) return 'This line does not call back.'
-    if (number === null && !callback.numberKnown) return 'The caller\'s number is withheld; ask for it and give it as number.'
+    if (number === null && !callback.numberKnown)
+      return "The caller's number is withheld; ask for it and give it as number."
     const digits = number?.replace(/[ ().-]/g, '') ?? null
-    if (digits !== null && !(/^\+?\d+$/.test(digits) && digits.length >= PHONE_DIGITS_MIN && digits.length <= PHONE_DIGITS_MAX + 1)) {
+    if (
+      digits !== null &&
+      !(/^\+?\d+$/.test(digits) && digits.length >= PHONE_DIGITS_MIN && digits.length <= PHONE_DIGITS_MAX + 1)
+    ) {
       return 'number must be a phone number, digits only.'
     }
     this.#noteCallback('words', digits, note)
@@ -1463,7 +1680,12 @@ export class CallSession {
   }
 
   #goodbyeAfterOffer(words: string): void {
-    this.#speakThenEnd(this.#reasonAfterFailure, 'after the offer of a call back', `${words} ${this.#options.goodbyeText}`.trim(), false)
+    this.#speakThenEnd(
+      this.#reasonAfterFailure,
+      'after the offer of a call back',
+      `${words} ${this.#options.goodbyeText}`.trim(),
+      false,
+    )
   }
 
   // --- the end --------------------------------------------------------------------------------------------
@@ -1507,7 +1729,8 @@ export class CallSession {
   #endAfterSpeech(detail: string, toolCallId: string): void {
     const { goodbyeText } = this.#options
     this.#beginClosing()
-    const itemId = !this.#agentSpokeLast && !this.#sounding && goodbyeText !== '' ? this.#announce(goodbyeText, 'goodbye') : null
+    const itemId =
+      !this.#agentSpokeLast && !this.#sounding && goodbyeText !== '' ? this.#announce(goodbyeText, 'goodbye') : null
     this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
     this.#in('quiet-goodbye', QUIET_POLL_MS)
     this.#in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.#playout.pendingMs())
@@ -1530,7 +1753,8 @@ export class CallSession {
     this.#state = 'live'
     this.#agentSpeech.open()
     this.#mark('goodbye-taken-back')
-    if (plan.toolCallId !== null) this.#toolResult(plan.toolCallId, false, { error: 'The caller spoke up; the call goes on.' }, 'taken back')
+    if (plan.toolCallId !== null)
+      this.#toolResult(plan.toolCallId, false, { error: 'The caller spoke up; the call goes on.' }, 'taken back')
     this.#in('silence', this.#options.silence.afterMs)
   }
 
@@ -1573,7 +1797,8 @@ export class CallSession {
     if (fault === null) return this.#finish('caller-hung-up', `in ${this.#state}`)
     // After a failed socket the carrier holds the leg in silence, so it is asked to hang up, unless a human is on the
     // way. A lost connection usually means that the leg is lost too.
-    if (fault.reason !== 'socket-lost' && this.#escalation?.outcome !== null) this.#out({ type: 'end-stream', code, ...fault, hangup: true })
+    if (fault.reason !== 'socket-lost' && this.#escalation?.outcome !== null)
+      this.#out({ type: 'end-stream', code, ...fault, hangup: true })
     this.#finish(fault.reason, fault.detail)
   }
 
@@ -1602,11 +1827,11 @@ export class CallSession {
   #release(reason: EndReason): OutcomeFacts {
     const bridged = this.#escalation?.outcome === 'answered'
     // Read before the turn is closed: a caller who waits at the end was not served.
-    const facts = this.#outcomeFacts ??= {
+    const facts = (this.#outcomeFacts ??= {
       escalated: bridged,
       answered: this.log.turnsAnswered > 0,
       waiting: this.#turns.waitingForReal || (this.#escalation !== null && !bridged && this.#state !== 'live'),
-    }
+    })
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     this.#tools.closeGateway(asAsked, this.#nowMs, this.streamZeroMs)
     this.#settleBargeIn()
@@ -1625,9 +1850,12 @@ function textOf(value: unknown): string {
 
 function checkpointState(state: CallState): CallCheckpoint['state'] {
   switch (state) {
-    case 'connecting': return 'live'
+    case 'connecting':
+      return 'live'
     case 'closed':
-    case 'ended': return 'closing'
-    default: return state
+    case 'ended':
+      return 'closing'
+    default:
+      return state
   }
 }

@@ -42,7 +42,9 @@ export class CallerSpeech {
   frame(voiced: boolean, nowMs: number): SpeechEdge {
     if (!voiced) {
       this.#rowMs = 0
-      return this.speaking && nowMs - this.lastVoicedMs >= this.#options.endOfSpeechMs - FRAME_TIME_JITTER_MS ? this.#end() : 'none'
+      return this.speaking && nowMs - this.lastVoicedMs >= this.#options.endOfSpeechMs - FRAME_TIME_JITTER_MS
+        ? this.#end()
+        : 'none'
     }
     if (this.speaking) {
       const was = this.real

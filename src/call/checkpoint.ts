@@ -61,19 +61,23 @@ export function parseResume(value: unknown): SessionResume {
   const { checkpoint, log } = objectOf(value, 'what a call goes on from')
   const { version, openTranscript, toolsRunning } = objectOf(checkpoint, 'a checkpoint')
   if (version !== CALL_CHECKPOINT_VERSION) {
-    throw new GatewayError('CALL_FAULT', `checkpoint version ${String(version)}; this build reads ${CALL_CHECKPOINT_VERSION}`)
+    throw new GatewayError(
+      'CALL_FAULT',
+      `checkpoint version ${String(version)}; this build reads ${CALL_CHECKPOINT_VERSION}`,
+    )
   }
   const { transcript, toolCalls, turns, bargeIns, dropped } = objectOf(log, 'a call log')
   for (const [name, list] of Object.entries({ openTranscript, toolsRunning, transcript, toolCalls, turns, bargeIns })) {
     if (!Array.isArray(list)) throw new GatewayError('CALL_FAULT', `what a call goes on from has no ${name}`)
   }
-  objectOf(dropped, 'the call log\'s dropped')
+  objectOf(dropped, "the call log's dropped")
   // Only `CallSession.checkpoint` and `CallLog.records` write these; the version and the shape of the lists were
   // checked.
   return value as SessionResume
 }
 
 function objectOf(value: unknown, what: string): Readonly<Record<string, unknown>> {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Readonly<Record<string, unknown>>
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return value as Readonly<Record<string, unknown>>
   throw new GatewayError('CALL_FAULT', `${what} is an object`)
 }

@@ -23,7 +23,12 @@ export class EscalationRules {
   /** @returns the reason to escalate now; null when no rule applies */
   applies(input: CallInput, identity: Readonly<Record<string, unknown>> | null): string | null {
     const { words, vip, failures } = this.#options
-    if (input.type === 'backend' && input.event.type === 'transcript' && input.event.role === 'caller' && input.event.final) {
+    if (
+      input.type === 'backend' &&
+      input.event.type === 'transcript' &&
+      input.event.role === 'caller' &&
+      input.event.final
+    ) {
       const said = padded(input.event.text)
       if (this.#phrases.some((phrase) => said.includes(phrase))) this.#angry++
       if (words !== null && this.#angry >= words.times) return this.#once('words', 'The caller is upset.')
@@ -31,7 +36,8 @@ export class EscalationRules {
     if (input.type !== 'tool-result') return null
     if (isFailure(input)) this.#failures++
     // The identity comes from the tool that verified the caller.
-    if (vip !== null && identity?.[vip] === true) return this.#once('vip', 'The caller is to be connected at once (VIP).')
+    if (vip !== null && identity?.[vip] === true)
+      return this.#once('vip', 'The caller is to be connected at once (VIP).')
     if (failures !== null && this.#failures >= failures) {
       return this.#once('failures', `${this.#failures} attempts to help have failed.`)
     }
@@ -48,10 +54,17 @@ export class EscalationRules {
 function isFailure(input: Extract<CallInput, { type: 'tool-result' }>): boolean {
   if (!input.ok) return input.error === undefined || !NOT_FAILURES.includes(input.error)
   // A fix that the caller tried and that did not help (`note_fix`).
-  return typeof input.value === 'object' && input.value !== null && 'helped' in input.value && input.value.helped === false
+  return (
+    typeof input.value === 'object' && input.value !== null && 'helped' in input.value && input.value.helped === false
+  )
 }
 
 /** Lower-case words with one space around each, so that a phrase never matches inside a word. */
 function padded(text: string): string {
-  return ` ${text.toLowerCase().replace(/[\u2019']/g, '').split(/[^\p{L}\p{N}]+/u).filter((word) => word !== '').join(' ')} `
+  return ` ${text
+    .toLowerCase()
+    .replace(/[\u2019']/g, '')
+    .split(/[^\p{L}\p{N}]+/u)
+    .filter((word) => word !== '')
+    .join(' ')} `
 }

@@ -1,7 +1,13 @@
 import type { BackendEvent } from './backend-events.js'
 import type { CallLogEntry } from './call-log.js'
 import type {
-  CallOutcome, CallbackAsk, EndReason, EscalationHistory, EscalationOutcome, EscalationStrategy, TranscriptEntry,
+  CallOutcome,
+  CallbackAsk,
+  EndReason,
+  EscalationHistory,
+  EscalationOutcome,
+  EscalationStrategy,
+  TranscriptEntry,
 } from './record.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
@@ -44,7 +50,13 @@ export type CallInput =
   | { readonly type: 'escalation'; readonly step: EscalationStep }
   | { readonly type: 'dtmf'; readonly digit: string }
   | { readonly type: 'backend'; readonly event: BackendEvent }
-  | { readonly type: 'tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown; readonly error?: string }
+  | {
+      readonly type: 'tool-result'
+      readonly callId: string
+      readonly ok: boolean
+      readonly value: unknown
+      readonly error?: string
+    }
   /** Playout: the first sample of an item went to the carrier's socket. */
   | { readonly type: 'item-started'; readonly itemId: string; readonly sentAtMs: number }
   /** Playout: the caller has heard the last sample of an item. */
@@ -75,7 +87,12 @@ export type CallOutput =
   /** The gateway's VAD heard the caller start or stop; only for backends without a VAD of their own. */
   | { readonly type: 'backend-speech-start'; readonly atMs: number }
   | { readonly type: 'backend-speech-end'; readonly atMs: number }
-  | { readonly type: 'backend-text'; readonly text: string; readonly role: 'caller' | 'system'; readonly respond: boolean }
+  | {
+      readonly type: 'backend-text'
+      readonly text: string
+      readonly role: 'caller' | 'system'
+      readonly respond: boolean
+    }
   | { readonly type: 'backend-dtmf'; readonly digit: string }
   | { readonly type: 'backend-tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
   | { readonly type: 'backend-interrupt'; readonly itemId: string | null; readonly playedMs: number }
@@ -89,8 +106,11 @@ export type CallOutput =
   /** Say a phrase of the gateway; it goes through the same playout as item `itemId`. */
   | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
   | {
-      readonly type: 'run-tool'; readonly callId: string; readonly name: string
-      readonly args: Readonly<Record<string, unknown>>; readonly idempotencyKey: string
+      readonly type: 'run-tool'
+      readonly callId: string
+      readonly name: string
+      readonly args: Readonly<Record<string, unknown>>
+      readonly idempotencyKey: string
     }
   | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
   /** Escalate to a human; the packet is stored before the stream ends. */
@@ -100,7 +120,13 @@ export type CallOutput =
   /** The caller has heard that the call is recorded. */
   | { readonly type: 'recording-announced' }
   /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
-  | { readonly type: 'end-stream'; readonly code: number; readonly reason: EndReason; readonly detail: string; readonly hangup: boolean }
+  | {
+      readonly type: 'end-stream'
+      readonly code: number
+      readonly reason: EndReason
+      readonly detail: string
+      readonly hangup: boolean
+    }
   /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
   | { readonly type: 'mark'; readonly name: string; readonly detail?: string }
@@ -128,7 +154,11 @@ export interface EscalationPacket {
   /** Verified identity and account id, when the agent has established them. */
   readonly identity: Readonly<Record<string, unknown>> | null
   /** Tool calls of this call, with their outcome. */
-  readonly tried: readonly { readonly name: string; readonly ok: boolean; readonly args: Readonly<Record<string, unknown>> }[]
+  readonly tried: readonly {
+    readonly name: string
+    readonly ok: boolean
+    readonly args: Readonly<Record<string, unknown>>
+  }[]
   readonly transcript: readonly TranscriptEntry[]
   /** Calendar time, ISO 8601. */
   readonly at: string

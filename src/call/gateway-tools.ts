@@ -23,7 +23,10 @@ export function isBuiltIn(name: string): boolean {
 }
 
 /** Arguments for records, logs and humans: without the answer that proves the caller's identity. */
-export function recordedArguments(name: string, args: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+export function recordedArguments(
+  name: string,
+  args: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
   return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
 }
 
@@ -31,8 +34,9 @@ export function recordedArguments(name: string, args: Readonly<Record<string, un
 export const GATEWAY_TOOLS: readonly GatewayTool[] = [
   {
     name: ESCALATE_TOOL,
-    description: 'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot '
-      + 'help. The caller is told by the system; do not announce it yourself.',
+    description:
+      'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot ' +
+      'help. The caller is told by the system; do not announce it yourself.',
     parameters: {
       type: 'object',
       additionalProperties: false,
@@ -48,13 +52,17 @@ export const GATEWAY_TOOLS: readonly GatewayTool[] = [
   },
   {
     name: CALLBACK_TOOL,
-    description: 'Notes that a colleague is to call the caller back. Use it when the caller agrees to it or asks for it, then '
-      + 'tell them that it is noted.',
+    description:
+      'Notes that a colleague is to call the caller back. Use it when the caller agrees to it or asks for it, then ' +
+      'tell them that it is noted.',
     parameters: {
       type: 'object',
       additionalProperties: false,
       properties: {
-        number: { type: 'string', description: 'Only when they want to be called on another number than the one they call from.' },
+        number: {
+          type: 'string',
+          description: 'Only when they want to be called on another number than the one they call from.',
+        },
         note: { type: 'string', description: 'What it is about, and when it suits them.' },
       },
     },

@@ -51,10 +51,14 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
 /** Close code of the media socket when the gateway ends the stream. */
 export function closeCodeOf(reason: EndReason): number {
   switch (reason) {
-    case 'drain-limit': return 1001 // going away
+    case 'drain-limit':
+      return 1001 // going away
     case 'carrier-abuse':
-    case 'carrier-not-reading': return 1008 // policy
-    case 'call-fault': return 1011 // internal error
-    default: return 1000
+    case 'carrier-not-reading':
+      return 1008 // policy
+    case 'call-fault':
+      return 1011 // internal error
+    default:
+      return 1000
   }
 }

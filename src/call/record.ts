@@ -6,12 +6,29 @@ export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed' | '
 
 /** What ended it. */
 export type EndReason =
-  | 'caller-hung-up' | 'agent-goodbye' | 'escalated' | 'silence-limit' | 'duration-limit' | 'operator-hangup'
-  | 'drain-limit' | 'carrier-silent' | 'carrier-abuse' | 'carrier-not-reading' | 'carrier-protocol' | 'carrier-error' | 'socket-lost' | 'socket-never-came' | 'stream-error' | 'backend-failed' | 'call-fault'
+  | 'caller-hung-up'
+  | 'agent-goodbye'
+  | 'escalated'
+  | 'silence-limit'
+  | 'duration-limit'
+  | 'operator-hangup'
+  | 'drain-limit'
+  | 'carrier-silent'
+  | 'carrier-abuse'
+  | 'carrier-not-reading'
+  | 'carrier-protocol'
+  | 'carrier-error'
+  | 'socket-lost'
+  | 'socket-never-came'
+  | 'stream-error'
+  | 'backend-failed'
+  | 'call-fault'
   /** The gateway's process died during the call; the record has what was on disk. */
   | 'process-died'
   /** Only for calls that we placed: nobody took the call, or no person did. */
-  | 'not-taken' | 'answering-machine' | 'nobody-there'
+  | 'not-taken'
+  | 'answering-machine'
+  | 'nobody-there'
 
 export interface TranscriptEntry {
   readonly role: 'caller' | 'agent'
@@ -203,10 +220,18 @@ export interface CallRecord {
    * Each interruption, drop, silence prompt, refusal, failure and hang-up, with its reason; the newest of each kind.
    */
   readonly stops: readonly StopRecord[]
-  readonly usage: { readonly inputTokens: number; readonly outputTokens: number; readonly audioInMs: number; readonly audioOutMs: number }
+  readonly usage: {
+    readonly inputTokens: number
+    readonly outputTokens: number
+    readonly audioInMs: number
+    readonly audioOutMs: number
+  }
   readonly audio: {
-    readonly framesIn: number; readonly framesConcealed: number; readonly framesDropped: number
-    readonly underruns: number; readonly dtmf: number
+    readonly framesIn: number
+    readonly framesConcealed: number
+    readonly framesDropped: number
+    readonly underruns: number
+    readonly dtmf: number
   }
   readonly backends: BackendsRecord
   /** Usage of the backends and its estimated cost; null when the agent sets no budget. */

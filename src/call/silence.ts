@@ -51,10 +51,15 @@ export class Silence {
     const quietMs = nowMs - quietAtMs
     if (quietMs < afterMs) return { type: 'wait', untilMs: quietAtMs + afterMs }
     const text = prompts[this.prompts]
-    if (text === undefined) return { type: 'end', detail: `${Math.round(quietMs)} ms of quiet after ${this.prompts} prompts` }
+    if (text === undefined)
+      return { type: 'end', detail: `${Math.round(quietMs)} ms of quiet after ${this.prompts} prompts` }
     this.prompts++
     this.#busyAtMs = nowMs
-    return { type: 'prompt', text, detail: `${this.prompts} of ${prompts.length}: ${Math.round(quietMs)} ms of quiet, ${afterMs} allowed` }
+    return {
+      type: 'prompt',
+      text,
+      detail: `${this.prompts} of ${prompts.length}: ${Math.round(quietMs)} ms of quiet, ${afterMs} allowed`,
+    }
   }
 }
 
@@ -162,13 +167,21 @@ export class UnrecognisedSpeech {
     }
     // During a pause the backend may be working on the speech before it.
     if (!now.speaking || now.agentHeard) return { type: 'wait', untilMs: nowMs + POLL_MS }
-    const limitMs = !this.#options.serverVad ? ANSWER_UNHEARD_MS : this.#backendHeard ? UNDERSTOOD_SPEECH_MS_MAX : ASK_UNHEARD_MS
+    const limitMs = !this.#options.serverVad
+      ? ANSWER_UNHEARD_MS
+      : this.#backendHeard
+        ? UNDERSTOOD_SPEECH_MS_MAX
+        : ASK_UNHEARD_MS
     const atMs = Math.min(this.#sinceMs + limitMs, now.firstVoicedMs + UNDERSTOOD_SPEECH_MS_MAX)
     if (nowMs < atMs) return { type: 'wait', untilMs: atMs }
     this.ignoring = true
     this.#quietMs = 0
     this.#agentHeard = false
-    return { type: 'give-up', unrecognisedMs: nowMs - this.#sinceMs, untilMs: Math.max(nowMs, this.#sinceMs + ASK_UNHEARD_MS) }
+    return {
+      type: 'give-up',
+      unrecognisedMs: nowMs - this.#sinceMs,
+      untilMs: Math.max(nowMs, this.#sinceMs + ASK_UNHEARD_MS),
+    }
   }
 
   /** The backend has not answered the ignored sound: the gateway asks. */

@@ -38,8 +38,8 @@ interface ToolAnswer {
 }
 
 /** What the model gets for a tool call whose worker died. */
-const LOST = 'The connection was lost while this ran, and whether it took effect is unknown. '
-  + 'Check before you do it again.'
+const LOST =
+  'The connection was lost while this ran, and whether it took effect is unknown. ' + 'Check before you do it again.'
 
 /**
  * Tracks tool calls and decides which may run. A tool call runs at most once and is answered at most once.
@@ -78,14 +78,25 @@ export class ToolLedger {
     for (const { callId, name, args, startMs } of resume.checkpoint.toolsRunning) {
       this.#lost.push(callId)
       if (isBuiltIn(name)) continue // the session continues or ends the built-in action itself
-      const record = { name, args: recordedArguments(name, args), startMs, ms: 0, ok: false, error: 'lost with its worker' }
+      const record = {
+        name,
+        args: recordedArguments(name, args),
+        startMs,
+        ms: 0,
+        ok: false,
+        error: 'lost with its worker',
+      }
       log({ callId, end: 'lost', record, args, result: { error: LOST } })
     }
   }
 
   /** @param gateway  the session performs the call itself */
   call(
-    callId: string, name: string, args: Readonly<Record<string, unknown>>, nowMs: number, gateway = false,
+    callId: string,
+    name: string,
+    args: Readonly<Record<string, unknown>>,
+    nowMs: number,
+    gateway = false,
   ): ToolDecision {
     const known = this.#calls.get(callId)
     let key = `${this.#callSid}:${callId}`
@@ -103,7 +114,14 @@ export class ToolLedger {
     }
     this.#calls.delete(callId)
     this.#calls.set(callId, {
-      callId, name, args, startedAtMs: nowMs, gateway, state: 'running', ok: false, result: null,
+      callId,
+      name,
+      args,
+      startedAtMs: nowMs,
+      gateway,
+      state: 'running',
+      ok: false,
+      result: null,
     })
     if (!gateway) this.running++
     this.#forgetOld()
@@ -111,14 +129,20 @@ export class ToolLedger {
   }
 
   /** @returns null when the result is late: the call was cancelled, timed out, already answered, or never made */
-  result(callId: string, result: ToolResult, nowMs: number, streamZeroMs: number, end: 'answered' | 'overdue' = 'answered'): ToolAnswer | null {
+  result(
+    callId: string,
+    result: ToolResult,
+    nowMs: number,
+    streamZeroMs: number,
+    end: 'answered' | 'overdue' = 'answered',
+  ): ToolAnswer | null {
     const { ok, value, error } = result
     const call = this.#calls.get(callId)
     if (call === undefined || call.state !== 'running') return null
     const answer = ok ? (value ?? null) : (value ?? { error: error ?? 'The tool failed.' })
     call.ok = ok
     call.result = answer
-    this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : error ?? 'failed', nowMs, streamZeroMs)
+    this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'), nowMs, streamZeroMs)
     return { name: call.name, ok, value: answer }
   }
 
@@ -179,7 +203,8 @@ export class ToolLedger {
 
   /** Calls without a result. */
   unanswered(streamZeroMs: number): RunningTool[] {
-    return [...this.#calls.values()].filter(({ state }) => state === 'running')
+    return [...this.#calls.values()]
+      .filter(({ state }) => state === 'running')
       .map(({ callId, name, args, startedAtMs }) => ({ callId, name, args, startMs: startedAtMs - streamZeroMs }))
   }
 
@@ -188,7 +213,11 @@ export class ToolLedger {
     if (!call.gateway) this.running--
     call.state = 'answered'
     const record = {
-      name, args: recordedArguments(name, args), startMs: startedAtMs - streamZeroMs, ms: nowMs - startedAtMs, ok,
+      name,
+      args: recordedArguments(name, args),
+      startMs: startedAtMs - streamZeroMs,
+      ms: nowMs - startedAtMs,
+      ok,
       ...(error === undefined ? {} : { error }),
     }
     this.#log({ callId, end, record, args, result })
@@ -205,11 +234,24 @@ export class ToolLedger {
 }
 
 /** The tool calls of a call for its next worker and backend. Those that were still running have an error as result. */
-export function resumedTools({ checkpoint, log }: SessionResume): { callId: string; name: string; args: Readonly<Record<string, unknown>>; ok: boolean; result: unknown }[] {
+export function resumedTools({ checkpoint, log }: SessionResume): {
+  callId: string
+  name: string
+  args: Readonly<Record<string, unknown>>
+  ok: boolean
+  result: unknown
+}[] {
   return [
-    ...log.toolCalls.filter(({ end }) => end !== 'refused')
+    ...log.toolCalls
+      .filter(({ end }) => end !== 'refused')
       .map(({ callId, args, result, record }) => ({ callId, name: record.name, args, ok: record.ok, result })),
-    ...checkpoint.toolsRunning.map(({ callId, name, args }) => ({ callId, name, args, ok: false, result: { error: LOST } })),
+    ...checkpoint.toolsRunning.map(({ callId, name, args }) => ({
+      callId,
+      name,
+      args,
+      ok: false,
+      result: { error: LOST },
+    })),
   ]
 }
 

@@ -92,8 +92,14 @@ export class Transcript {
 
   /** Open entries as they are now, for a checkpoint and for the handoff packet. */
   get open(): TranscriptEntry[] {
-    return [...this.#open.values()].filter(({ text }) => text !== '')
-      .map(({ role, text, startMs, endMs }) => ({ role, text: text.slice(0, TRANSCRIPT_TEXT_CHARS_MAX), startMs, endMs }))
+    return [...this.#open.values()]
+      .filter(({ text }) => text !== '')
+      .map(({ role, text, startMs, endMs }) => ({
+        role,
+        text: text.slice(0, TRANSCRIPT_TEXT_CHARS_MAX),
+        startMs,
+        endMs,
+      }))
   }
 
   #entry(role: 'caller' | 'agent', itemId: string, startMs: number): OpenEntry {
@@ -114,6 +120,10 @@ export class Transcript {
     const text = entry.text.trim().slice(0, TRANSCRIPT_TEXT_CHARS_MAX)
     if (text === '') return
     const { role, startMs, endMs } = entry
-    this.#settled(heardMs === undefined ? { role, text, startMs, endMs } : { role, text, startMs, endMs, interrupted: true, heardMs })
+    this.#settled(
+      heardMs === undefined
+        ? { role, text, startMs, endMs }
+        : { role, text, startMs, endMs, interrupted: true, heardMs },
+    )
   }
 }

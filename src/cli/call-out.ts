@@ -23,8 +23,15 @@ const WAIT_S_DEFAULT = 900
 /** `mkondo call-out`. */
 export async function callOut(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
   const values = commandOptions('call-out', argv, {
-    'agent': { type: 'string' }, 'to': { type: 'string' }, 'from': { type: 'string' }, 'no-wait': { type: 'boolean', default: false },
-    'timeout': { type: 'string' }, 'json': { type: 'boolean', default: false }, 'ops-url': { type: 'string' }, 'config': { type: 'string' }, 'help': HELP_OPTION,
+    agent: { type: 'string' },
+    to: { type: 'string' },
+    from: { type: 'string' },
+    'no-wait': { type: 'boolean', default: false },
+    timeout: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    'ops-url': { type: 'string' },
+    config: { type: 'string' },
+    help: HELP_OPTION,
   })
   if (values.help) {
     terminal.out(HELP)
@@ -33,7 +40,8 @@ export async function callOut(argv: readonly string[], terminal: Terminal = PROC
   const { agent, to, from } = values
   if (agent === undefined || to === undefined) throw wrongUse('call-out', 'takes --agent and --to')
   const waitS = values.timeout === undefined ? WAIT_S_DEFAULT : Number(values.timeout)
-  if (!Number.isInteger(waitS) || waitS < 1 || waitS > 7200) throw wrongUse('call-out', '--timeout is a whole number of seconds from 1 to 7200')
+  if (!Number.isInteger(waitS) || waitS < 1 || waitS > 7200)
+    throw wrongUse('call-out', '--timeout is a whole number of seconds from 1 to 7200')
   const config = loadConfig(terminal.env, values.config ?? null)
   const ops = new OpsClient(values['ops-url'] ?? opsUrlOf(config), config.opsToken)
   const { status, body } = await ops.post('/api/calls', { agent, to, ...(from === undefined ? {} : { from }) })
@@ -44,21 +52,35 @@ export async function callOut(argv: readonly string[], terminal: Terminal = PROC
     return 0
   }
   if (!values.json) terminal.out(`${callSid}: it rings\n`)
-  const record = await waitForEnd(ops, callSid, waitS, (state) => {
-    if (!values.json) terminal.out(`${callSid}: ${state}\n`)
-  }, terminal.signal)
+  const record = await waitForEnd(
+    ops,
+    callSid,
+    waitS,
+    (state) => {
+      if (!values.json) terminal.out(`${callSid}: ${state}\n`)
+    },
+    terminal.signal,
+  )
   if (record === null) {
     terminal.out(values.json ? json({ callSid, ended: false }) : `${callSid}: not over after ${waitS} s\n`)
     return 1
   }
   const result = record.outbound?.result ?? 'answered'
-  terminal.out(values.json ? json(record) : `${callSid}: ${result}, ${(record.durationMs / 1000).toFixed(1)} s, ${record.outcome} (${record.endReason})\n`)
+  terminal.out(
+    values.json
+      ? json(record)
+      : `${callSid}: ${result}, ${(record.durationMs / 1000).toFixed(1)} s, ${record.outcome} (${record.endReason})\n`,
+  )
   return result === 'answered' ? 0 : 1
 }
 
 /** The record of a call when it is over; null when it takes too long. */
 async function waitForEnd(
-  ops: OpsClient, callSid: string, waitS: number, onState: (state: string) => void, signal: AbortSignal | undefined,
+  ops: OpsClient,
+  callSid: string,
+  waitS: number,
+  onState: (state: string) => void,
+  signal: AbortSignal | undefined,
 ): Promise<CallRecord | null> {
   const untilMs = performance.now() + waitS * 1000
   let last = ''

@@ -8,7 +8,16 @@ import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
 import type { CallTimelineView } from '../workers/live-call.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'
-import { HELP_OPTION, PROCESS_TERMINAL, exactly, json, money, table, wordsAndOptions, wrongUse } from './command-line.js'
+import {
+  HELP_OPTION,
+  PROCESS_TERMINAL,
+  exactly,
+  json,
+  money,
+  table,
+  wordsAndOptions,
+  wrongUse,
+} from './command-line.js'
 import type { Terminal } from './command-line.js'
 import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
 
@@ -45,8 +54,13 @@ interface CallsOptions {
 /** `mkondo calls`. */
 export async function calls(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
   const { values, words } = wordsAndOptions('calls', argv, {
-    'carrier': { type: 'boolean', default: false }, 'goodbye': { type: 'boolean', default: false }, 'limit': { type: 'string' },
-    'json': { type: 'boolean', default: false }, 'ops-url': { type: 'string' }, 'config': { type: 'string' }, 'help': HELP_OPTION,
+    carrier: { type: 'boolean', default: false },
+    goodbye: { type: 'boolean', default: false },
+    limit: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    'ops-url': { type: 'string' },
+    config: { type: 'string' },
+    help: HELP_OPTION,
   })
   if (values.help) {
     terminal.out(HELP)
@@ -54,7 +68,12 @@ export async function calls(argv: readonly string[], terminal: Terminal = PROCES
   }
   const config = loadConfig(terminal.env, values.config ?? null)
   const options: CallsOptions = {
-    carrier: values.carrier, goodbye: values.goodbye, limit: limitOf(values.limit), asJson: values.json, config, out: terminal.out,
+    carrier: values.carrier,
+    goodbye: values.goodbye,
+    limit: limitOf(values.limit),
+    asJson: values.json,
+    config,
+    out: terminal.out,
     ops: new OpsClient(values['ops-url'] ?? opsUrlOf(config), config.opsToken),
   }
   const [verb, ...rest] = words
@@ -62,10 +81,14 @@ export async function calls(argv: readonly string[], terminal: Terminal = PROCES
     case 'list':
       exactly('calls list', rest)
       return options.carrier ? listCarrier(options) : listGateway(options)
-    case 'show': return show(sidOf('calls show', rest), options)
-    case 'timeline': return timeline(sidOf('calls timeline', rest), options)
-    case 'hangup': return hangUp(sidOf('calls hangup', rest), options)
-    default: throw wrongUse('calls', 'takes list, show, timeline or hangup')
+    case 'show':
+      return show(sidOf('calls show', rest), options)
+    case 'timeline':
+      return timeline(sidOf('calls timeline', rest), options)
+    case 'hangup':
+      return hangUp(sidOf('calls hangup', rest), options)
+    default:
+      throw wrongUse('calls', 'takes list, show, timeline or hangup')
   }
 }
 
@@ -125,7 +148,8 @@ interface Span {
 export function waterfall(view: CallTimelineView, columns: number): string {
   const barColumns = Math.max(BAR_COLUMNS_MIN, Math.min(BAR_COLUMNS_MAX, columns - TIME_COLUMNS - NAME_COLUMNS - 16))
   const lines = [heading(view)]
-  if (view.timelineDropped > 0) lines.push(`${view.timelineDropped} marks between the first and the newest were dropped.`)
+  if (view.timelineDropped > 0)
+    lines.push(`${view.timelineDropped} marks between the first and the newest were dropped.`)
   for (const section of sectionsOf(view)) {
     const marks = view.timeline.filter((mark) => mark.atMs >= section.fromMs && mark.atMs < section.toMs)
     const scale = scaleOf(section, marks, barColumns)
@@ -154,14 +178,21 @@ function sectionsOf(view: CallTimelineView): Section[] {
     toMs: stops[0] ?? Infinity,
     spans: [
       ...(firstFrame === undefined ? [] : [{ name: 'to the first frame', fromMs: 0, toMs: firstFrame.atMs }]),
-      ...(connect === undefined || ready === undefined ? [] : [{ name: 'backend connects', fromMs: connect.atMs, toMs: ready.atMs }]),
+      ...(connect === undefined || ready === undefined
+        ? []
+        : [{ name: 'backend connects', fromMs: connect.atMs, toMs: ready.atMs }]),
       ...toolsWithin(view, zeroMs, -Infinity, stops[0] ?? Infinity),
     ],
   }
   const turns = view.turns.map((turn, index): Section => {
     const fromMs = stops[index] as number // as many stops as turns
     const toMs = stops[index + 1] ?? Infinity
-    return { heading: turnHeading(turn, index, fromMs), fromMs, toMs, spans: [...clocksOf(turn, fromMs), ...toolsWithin(view, zeroMs, fromMs, toMs)] }
+    return {
+      heading: turnHeading(turn, index, fromMs),
+      fromMs,
+      toMs,
+      spans: [...clocksOf(turn, fromMs), ...toolsWithin(view, zeroMs, fromMs, toMs)],
+    }
   })
   return [setUp, ...turns]
 }
@@ -172,17 +203,23 @@ function turnHeading(turn: TurnRecord, index: number, fromMs: number): string {
 }
 
 function clocksOf(turn: TurnRecord, fromMs: number): Span[] {
-  const span = (name: string, ms: number | null | undefined): Span[] => (
-    ms === null || ms === undefined ? [] : [{ name, fromMs, toMs: fromMs + ms }])
+  const span = (name: string, ms: number | null | undefined): Span[] =>
+    ms === null || ms === undefined ? [] : [{ name, fromMs, toMs: fromMs + ms }]
   return [
-    ...span('first sound', turn.firstSoundMs), ...span('first sound, ear', turn.ear?.firstSoundMs),
-    ...span('answer', turn.answerMs), ...span('answer, ear', turn.ear?.answerMs),
+    ...span('first sound', turn.firstSoundMs),
+    ...span('first sound, ear', turn.ear?.firstSoundMs),
+    ...span('answer', turn.answerMs),
+    ...span('answer, ear', turn.ear?.answerMs),
   ]
 }
 
 function toolsWithin(view: CallTimelineView, zeroMs: number, fromMs: number, toMs: number): Span[] {
   return view.tools
-    .map((tool) => ({ name: `${tool.name}${tool.ok ? '' : ' (failed)'}`, fromMs: zeroMs + tool.startMs, toMs: zeroMs + tool.startMs + tool.ms }))
+    .map((tool) => ({
+      name: `${tool.name}${tool.ok ? '' : ' (failed)'}`,
+      fromMs: zeroMs + tool.startMs,
+      toMs: zeroMs + tool.startMs + tool.ms,
+    }))
     .filter((span) => span.fromMs >= fromMs && span.fromMs < toMs)
 }
 
@@ -258,28 +295,50 @@ async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<n
   const live = body['live'] as readonly ListedCall[]
   const ended = body['ended'] as readonly ListedCall[]
   const all = [...live, ...ended].slice(0, limit)
-  out(asJson ? json({ calls: all }) : table(
-    ['SID', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
-    all.map((call) => [
-      call.callSid, call.state, call.agent, call.backend, call.direction, call.from, call.to, call.startedAt,
-      (call.durationMs / 1000).toFixed(1), call.outcome ?? '-',
-    ]),
-    'no calls yet',
-  ))
+  out(
+    asJson
+      ? json({ calls: all })
+      : table(
+          ['SID', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
+          all.map((call) => [
+            call.callSid,
+            call.state,
+            call.agent,
+            call.backend,
+            call.direction,
+            call.from,
+            call.to,
+            call.startedAt,
+            (call.durationMs / 1000).toFixed(1),
+            call.outcome ?? '-',
+          ]),
+          'no calls yet',
+        ),
+  )
   return 0
 }
 
 async function listCarrier({ config, limit, asJson, out }: CallsOptions): Promise<number> {
   const api = requiredCarrierApi(config).calls
   const { items, complete } = await allPages((cursor) => api.listCalls({ cursor, limit: Math.min(100, limit) }), limit)
-  out(asJson ? json({ calls: items.map(masked), complete }) : table(
-    ['SID', 'STATUS', 'WAY', 'OURS', 'THEIRS', 'STARTED', 'SECONDS', 'COST'],
-    items.map((call) => [
-      call.callSid ?? call.callId ?? '-', call.status ?? '-', call.direction ?? '-', call.localNumber ?? '-', maskNumber(call.remoteNumber ?? ''),
-      call.startedAt ?? '-', String(call.durationS ?? '-'), money(call.costMinor, call.costCurrency),
-    ]),
-    'the carrier has no calls',
-  ))
+  out(
+    asJson
+      ? json({ calls: items.map(masked), complete })
+      : table(
+          ['SID', 'STATUS', 'WAY', 'OURS', 'THEIRS', 'STARTED', 'SECONDS', 'COST'],
+          items.map((call) => [
+            call.callSid ?? call.callId ?? '-',
+            call.status ?? '-',
+            call.direction ?? '-',
+            call.localNumber ?? '-',
+            maskNumber(call.remoteNumber ?? ''),
+            call.startedAt ?? '-',
+            String(call.durationS ?? '-'),
+            money(call.costMinor, call.costCurrency),
+          ]),
+          'the carrier has no calls',
+        ),
+  )
   return 0
 }
 
@@ -302,7 +361,15 @@ async function show(callSid: string, options: CallsOptions): Promise<number> {
     carrierAccount(callSid, options),
   ])
   const { out, asJson } = options
-  if (asJson) out(json({ callSid, gateway: gateway.call, carrier: carrier.call, why: { gateway: gateway.why, carrier: carrier.why } }))
+  if (asJson)
+    out(
+      json({
+        callSid,
+        gateway: gateway.call,
+        carrier: carrier.call,
+        why: { gateway: gateway.why, carrier: carrier.why },
+      }),
+    )
   else {
     if (!options.carrier) out(gatewayText(gateway))
     out(carrierText(carrier))
@@ -311,7 +378,10 @@ async function show(callSid: string, options: CallsOptions): Promise<number> {
 }
 
 function carrierAccount(callSid: string, { carrier, config }: CallsOptions): Promise<Account<CarrierCall>> {
-  if (carrier) return requiredCarrierApi(config).calls.getCall(callSid).then((call) => ({ call: masked(call), why: null }))
+  if (carrier)
+    return requiredCarrierApi(config)
+      .calls.getCall(callSid)
+      .then((call) => ({ call: masked(call), why: null }))
   const api = carrierApi(config)
   if (api === null) return Promise.resolve({ call: null, why: 'SAUTIKIT_API_KEY is not set' })
   return accountOf(async () => masked(await api.calls.getCall(callSid)))
@@ -325,7 +395,10 @@ async function accountOf<T>(ask: () => Promise<T>): Promise<Account<T>> {
   }
 }
 
-async function fromGateway(callSid: string, ops: OpsClient): Promise<Partial<CallRecord> & { readonly state?: string }> {
+async function fromGateway(
+  callSid: string,
+  ops: OpsClient,
+): Promise<Partial<CallRecord> & { readonly state?: string }> {
   const { status, body } = await ops.get(`/api/calls/${callSid}`)
   if (status !== 200) throw refusalOf(body, status)
   return body
@@ -340,9 +413,11 @@ function gatewayText({ call, why }: Account<Partial<CallRecord> & { readonly sta
   ]
   const { outbound, escalation, carrier, toolCalls = [], transcript = [] } = call
   if (outbound != null) lines.push(`  placed by us: ${outbound.result} after ${(outbound.ringMs / 1000).toFixed(1)} s`)
-  if (escalation != null) lines.push(`  escalation: ${escalation.strategy ?? 'none'}, ${escalation.outcome ?? 'under way'}`)
+  if (escalation != null)
+    lines.push(`  escalation: ${escalation.strategy ?? 'none'}, ${escalation.outcome ?? 'under way'}`)
   if (carrier?.recording != null) lines.push(`  the carrier's recording: ${carrier.recording}`)
-  for (const tool of toolCalls) lines.push(`  tool ${tool.name}: ${tool.ok ? 'ok' : tool.error ?? 'failed'}, ${Math.round(tool.ms)} ms`)
+  for (const tool of toolCalls)
+    lines.push(`  tool ${tool.name}: ${tool.ok ? 'ok' : (tool.error ?? 'failed')}, ${Math.round(tool.ms)} ms`)
   for (const entry of transcript) lines.push(`  ${entry.role === 'agent' ? 'agent ' : 'caller'}  ${entry.text}`)
   return `${lines.join('\n')}\n`
 }
@@ -366,8 +441,14 @@ async function hangUp(callSid: string, { carrier, goodbye, config, ops, out, asJ
     out(asJson ? json({ callSid, by: 'carrier' }) : `${callSid} is hung up at the carrier\n`)
     return 0
   }
-  const { status, body } = await ops.post(`/api/calls/${callSid}/hangup`, { reason: 'mkondo calls hangup', speak: goodbye })
-  if (status === 404) throw new CarrierApiError('calls hangup: the gateway has no such live call; --carrier ends it at the carrier', { status: 404 })
+  const { status, body } = await ops.post(`/api/calls/${callSid}/hangup`, {
+    reason: 'mkondo calls hangup',
+    speak: goodbye,
+  })
+  if (status === 404)
+    throw new CarrierApiError('calls hangup: the gateway has no such live call; --carrier ends it at the carrier', {
+      status: 404,
+    })
   if (status !== 202) throw refusalOf(body, status)
   out(asJson ? json({ callSid, by: 'gateway' }) : `the gateway ends ${callSid}${goodbye ? ' after a goodbye' : ''}\n`)
   return 0

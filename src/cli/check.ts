@@ -46,7 +46,11 @@ interface Finding {
 /** `mkondo check`: one line a finding. */
 export async function check(argv: readonly string[]): Promise<number> {
   const values = commandOptions('check', argv, {
-    processes: { type: 'string' }, 'with-shop': { type: 'boolean', default: false }, tools: { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION,
+    processes: { type: 'string' },
+    'with-shop': { type: 'boolean', default: false },
+    tools: { type: 'boolean', default: false },
+    config: { type: 'string' },
+    help: HELP_OPTION,
   })
   if (values.help) {
     console.log(HELP)
@@ -61,12 +65,12 @@ export async function check(argv: readonly string[]): Promise<number> {
   // If no tool is tried, any address is enough to check the agents.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
-  findings.push(...await agentsFindings(config, values.tools))
+  findings.push(...(await agentsFindings(config, values.tools)))
   await shop?.close()
-  findings.push(...await folderFindings(plans))
+  findings.push(...(await folderFindings(plans)))
   for (const use of portsOf(plans)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
-  findings.push(...await carrierFindings(config))
+  findings.push(...(await carrierFindings(config)))
   findings.push(...exposureFindings(config))
   for (const { ok, what } of findings) console.log(`${ok === null ? 'LOOK AT' : ok ? 'ok     ' : 'NOT OK '} ${what}`)
   return findings.every(({ ok }) => ok !== false) ? 0 : 2
@@ -76,9 +80,12 @@ async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]
   const env = agentEnvironment(process.env, config.shopApiUrl)
   try {
     const { agents } = await hostedAgents(config, env)
-    const said: Finding = { ok: true, what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}` }
+    const said: Finding = {
+      ok: true,
+      what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}`,
+    }
     const backends = await backendFindings(config, [...agents.values()])
-    return [said, ...backends, ...tools ? await toolFindings([...agents.values()], env) : []]
+    return [said, ...backends, ...(tools ? await toolFindings([...agents.values()], env) : [])]
   } catch (thrown) {
     return [{ ok: false, what: `agents: ${messageOf(thrown)}` }]
   }
@@ -103,9 +110,14 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
     try {
       const folder = await holdDataFolder(config.dataDir)
       held.push(folder)
-      findings.push(folder.locked
-        ? { ok: true, what: `DATA_DIR ${config.dataDir} can be written, and no other gateway uses it` }
-        : { ok: null, what: `DATA_DIR ${config.dataDir} can be written, but not locked: another gateway on it would not be noticed` })
+      findings.push(
+        folder.locked
+          ? { ok: true, what: `DATA_DIR ${config.dataDir} can be written, and no other gateway uses it` }
+          : {
+              ok: null,
+              what: `DATA_DIR ${config.dataDir} can be written, but not locked: another gateway on it would not be noticed`,
+            },
+      )
     } catch (thrown) {
       findings.push({ ok: false, what: messageOf(thrown) })
     }
@@ -124,7 +136,11 @@ async function portFinding(use: PortUse): Promise<Finding> {
 /** Any HTTP answer counts, also a refusal. */
 async function reachFinding(name: string, url: string): Promise<Finding> {
   try {
-    const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) })
+    const response = await fetch(url, {
+      method: 'HEAD',
+      redirect: 'manual',
+      signal: AbortSignal.timeout(REACH_TIMEOUT_MS),
+    })
     return { ok: true, what: `${name} answers (${response.status})` }
   } catch (thrown) {
     const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
@@ -135,8 +151,11 @@ async function reachFinding(name: string, url: string): Promise<Finding> {
 /** What strangers can use: allowed on a developer's machine, not in production. */
 function exposureFindings(config: Config): Finding[] {
   const { open, refused } = exposureOf(config)
-  if (open.length > 0) return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
-  return config.webhookSecrets.length > 0 ? [] : [{ ok: true, what: 'webhooks: unsigned ones are accepted (this machine alone reaches the public port)' }]
+  if (open.length > 0)
+    return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
+  return config.webhookSecrets.length > 0
+    ? []
+    : [{ ok: true, what: 'webhooks: unsigned ones are accepted (this machine alone reaches the public port)' }]
 }
 
 // --- backends -----------------------------------------------------------------------------------------------
@@ -151,8 +170,12 @@ const PROBE_MS_MAX = BACKEND_CONNECT_MS + 1000
  * effect.
  */
 async function backendFindings(config: Config, agents: readonly HostedAgent[]): Promise<Finding[]> {
-  const probes = agents.flatMap((agent) => [...agent.backends, ...(agent.shadow === null ? [] : [agent.shadow])].map((name) => ({ agent, name })))
-  const reached = await Promise.all(probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)))
+  const probes = agents.flatMap((agent) =>
+    [...agent.backends, ...(agent.shadow === null ? [] : [agent.shadow])].map((name) => ({ agent, name })),
+  )
+  const reached = await Promise.all(
+    probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)),
+  )
   return [...reached, ...agents.flatMap((agent) => oddities(config, agent))]
 }
 
@@ -160,13 +183,30 @@ async function backendFindings(config: Config, agents: readonly HostedAgent[]): 
 async function reach(config: Config, { definition }: HostedAgent, name: string): Promise<Finding> {
   const what = `backend ${name} of ${definition.name}`
   const context: BackendContext = {
-    speech: null, clock: () => performance.now(), settings: backendSettings(config), options: definition.backends, gatewayTurns: false,
+    speech: null,
+    clock: () => performance.now(),
+    settings: backendSettings(config),
+    options: definition.backends,
+    gatewayTurns: false,
     legRateHz: definition.stream.outputSamplingRate,
   }
   const session: BackendSession = {
-    callSid: 'HD_check', agent: definition.name, from: '', to: '', instructions: definition.instructions, greeting: definition.greeting,
-    tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) })),
-    language: definition.language, voice: definition.voice[name] ?? null, history: [], toolLedger: [], offline: definition.offline ?? null,
+    callSid: 'HD_check',
+    agent: definition.name,
+    from: '',
+    to: '',
+    instructions: definition.instructions,
+    greeting: definition.greeting,
+    tools: definition.tools.map(({ name, description, parameters }) => ({
+      name,
+      description,
+      parameters: toJsonSchema(parameters),
+    })),
+    language: definition.language,
+    voice: definition.voice[name] ?? null,
+    history: [],
+    toolLedger: [],
+    offline: definition.offline ?? null,
     resume: null,
   }
   const startedAtMs = performance.now()
@@ -181,7 +221,10 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     return { ok: true, what: `${what} is ready after ${Math.round(performance.now() - startedAtMs)} ms` }
   } catch (thrown) {
     // A foreign module may throw anything; keeping keys out of it is up to the module.
-    return { ok: false, what: `${what}: ${thrown instanceof GatewayError ? thrown.message : `failed: ${messageOf(thrown)}`}` }
+    return {
+      ok: false,
+      what: `${what}: ${thrown instanceof GatewayError ? thrown.message : `failed: ${messageOf(thrown)}`}`,
+    }
   }
 }
 
@@ -192,14 +235,23 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
   if (budget?.maxCost !== undefined) {
     const unpriced = backends.filter((backend) => budget.prices?.backends[backend] === undefined)
     if (unpriced.length > 0) {
-      findings.push({ ok: null, what: `budget.maxCost of ${name} never holds for ${unpriced.join(', ')}: budget.prices has no price for it` })
+      findings.push({
+        ok: null,
+        what: `budget.maxCost of ${name} never holds for ${unpriced.join(', ')}: budget.prices has no price for it`,
+      })
     }
   }
   const settings = backendSettings(config)
   const listening = backends.filter((backend) => detectsTurns(backend, settings, options))
-  const explicit = listening.filter((backend) => (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined)
+  const explicit = listening.filter(
+    (backend) =>
+      (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined,
+  )
   if (backends.length > 1 && listening.length < backends.length && explicit.length > 0) {
-    findings.push({ ok: null, what: `${name}: ${explicit.join(', ')} times the caller's turns by itself in a list in which the gateway does; leave out turns` })
+    findings.push({
+      ok: null,
+      what: `${name}: ${explicit.join(', ')} times the caller's turns by itself in a list in which the gateway does; leave out turns`,
+    })
   }
   for (const backend of Object.keys(options)) {
     if (backends.includes(backend) || definition.shadow === backend) continue
@@ -213,11 +265,20 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
 /** Whether the carrier's API is there, what its key may read, and which numbers lead here. Changes nothing. */
 export async function carrierFindings(config: Config): Promise<Finding[]> {
   const api = carrierApi(config)
-  if (api === null) return [{ ok: true, what: 'SAUTIKIT_API_KEY is not set: calls are not hung up, and no human is added, through the carrier\'s API' }]
+  if (api === null)
+    return [
+      {
+        ok: true,
+        what: "SAUTIKIT_API_KEY is not set: calls are not hung up, and no human is added, through the carrier's API",
+      },
+    ]
   const numbers = await asked(async () => {
     const { items } = await api.numbers.list()
     if (items.length === 0) return 'reads numbers; the workspace has none yet'
-    const here = config.publicUrl === null ? [] : items.filter(({ voiceUrl }) => voiceUrl?.startsWith(`${config.publicUrl ?? ''}/`))
+    const here =
+      config.publicUrl === null
+        ? []
+        : items.filter(({ voiceUrl }) => voiceUrl?.startsWith(`${config.publicUrl ?? ''}/`))
     return `reads numbers; ${here.length} of ${items.length} lead to this gateway`
   })
   if (numbers.ok === false) return [numbers]

@@ -4,7 +4,14 @@ import { GatewayError, messageOf } from '../core/errors.js'
 
 /** Errors of what the operator gave us end with exit code 2, everything else with 1. */
 export const USAGE_CODES: ReadonlySet<string> = new Set([
-  'CONFIG_INVALID', 'AGENT_INVALID', 'AGENT_UNKNOWN', 'BACKEND_KEY_MISSING', 'PORT_IN_USE', 'SCRIPT_INVALID', 'WAV_INVALID', 'JOURNAL_INVALID',
+  'CONFIG_INVALID',
+  'AGENT_INVALID',
+  'AGENT_UNKNOWN',
+  'BACKEND_KEY_MISSING',
+  'PORT_IN_USE',
+  'SCRIPT_INVALID',
+  'WAV_INVALID',
+  'JOURNAL_INVALID',
 ])
 
 // --- arguments ----------------------------------------------------------------------------------------------
@@ -16,7 +23,11 @@ export const HELP_OPTION = { type: 'boolean', short: 'h', default: false } as co
  * The options of a command that takes nothing else.
  * @throws GatewayError CONFIG_INVALID naming the command and what was wrong
  */
-export function commandOptions<const O extends NonNullable<ParseArgsConfig['options']>>(command: string, argv: readonly string[], options: O) {
+export function commandOptions<const O extends NonNullable<ParseArgsConfig['options']>>(
+  command: string,
+  argv: readonly string[],
+  options: O,
+) {
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: false, strict: true }).values
   } catch (thrown) {
@@ -28,7 +39,11 @@ export function commandOptions<const O extends NonNullable<ParseArgsConfig['opti
  * The words and options of a command that has both.
  * @throws GatewayError CONFIG_INVALID naming the command and what was wrong
  */
-export function wordsAndOptions<const O extends NonNullable<ParseArgsConfig['options']>>(command: string, argv: readonly string[], options: O) {
+export function wordsAndOptions<const O extends NonNullable<ParseArgsConfig['options']>>(
+  command: string,
+  argv: readonly string[],
+  options: O,
+) {
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true })
     return { values, words: positionals }
@@ -57,13 +72,17 @@ export interface Terminal {
 }
 
 export const PROCESS_TERMINAL = {
-  out: (text: string) => process.stdout.write(text), err: (text: string) => process.stderr.write(text), env: process.env,
+  out: (text: string) => process.stdout.write(text),
+  err: (text: string) => process.stderr.write(text),
+  env: process.env,
 }
 
 /** Runs a command that SIGINT and SIGTERM end in order. */
 export async function untilSignal(run: (signal: AbortSignal) => Promise<number>): Promise<number> {
   const stop = new AbortController()
-  const onSignal = (): void => { stop.abort() }
+  const onSignal = (): void => {
+    stop.abort()
+  }
   process.once('SIGINT', onSignal)
   process.once('SIGTERM', onSignal)
   try {
@@ -81,7 +100,15 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   if (rows.length === 0) return `${none}\n`
   const all = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
-  return all.map((row) => `${row.map((word, column) => word.padEnd(widths[column] ?? 0)).join('  ').trimEnd()}\n`).join('')
+  return all
+    .map(
+      (row) =>
+        `${row
+          .map((word, column) => word.padEnd(widths[column] ?? 0))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('')
 }
 
 export function json(value: unknown): string {

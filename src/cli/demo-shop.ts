@@ -16,7 +16,7 @@ export async function startDemoShop(): Promise<DemoShop> {
   if (!existsSync(compiled)) {
     throw new GatewayError('CONFIG_INVALID', 'the demo shop is not built; run `npm run build`, or set SHOP_API_URL')
   }
-  const shop = await import(compiled.href) as {
+  const shop = (await import(compiled.href)) as {
     startShopApi(options: { port: number; host: string }): Promise<DemoShop>
   }
   return shop.startShopApi({ port: 0, host: '127.0.0.1' })

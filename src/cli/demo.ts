@@ -48,8 +48,13 @@ interface DemoOptions {
 /** `mkondo demo`. */
 export async function demo(argv: readonly string[]): Promise<number> {
   const values = commandOptions('demo', argv, {
-    json: { type: 'string' }, agent: { type: 'string', default: 'order-status' }, failover: { type: 'boolean', default: false }, shadow: { type: 'boolean', default: false },
-    timeline: { type: 'boolean', default: false }, record: { type: 'string' }, help: HELP_OPTION,
+    json: { type: 'string' },
+    agent: { type: 'string', default: 'order-status' },
+    failover: { type: 'boolean', default: false },
+    shadow: { type: 'boolean', default: false },
+    timeline: { type: 'boolean', default: false },
+    record: { type: 'string' },
+    help: HELP_OPTION,
   })
   if (values.help) {
     console.log(HELP)
@@ -57,7 +62,10 @@ export async function demo(argv: readonly string[]): Promise<number> {
   }
   const screen = values.json === '-' ? process.stderr : process.stdout
   if (values.agent !== 'order-status' && values.agent !== 'support') {
-    throw new GatewayError('CONFIG_INVALID', `demo: --agent is '${values.agent.slice(0, 40)}'; allowed: order-status, support`)
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      `demo: --agent is '${values.agent.slice(0, 40)}'; allowed: order-status, support`,
+    )
   }
   const options: DemoOptions = { json: values.json, record: values.record ?? null, screen }
   if (values.agent === 'support') return supportDemo(options)
@@ -82,7 +90,11 @@ interface Stage {
  * @param backend  the lines that take the place of `backend:` in the shipped order line's file; null uses the shipped
  *   agents as they are
  */
-async function onStage(env: Environment, backend: string | null, run: (stage: Stage) => Promise<number>): Promise<number> {
+async function onStage(
+  env: Environment,
+  backend: string | null,
+  run: (stage: Stage) => Promise<number>,
+): Promise<number> {
   const startedMs = performance.now()
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-'))
   try {
@@ -91,14 +103,25 @@ async function onStage(env: Environment, backend: string | null, run: (stage: St
     try {
       const gateway = await startGateway({
         config: {
-          ...loadConfig(env, null), port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, dataDir: folder, agentsWatch: false,
+          ...loadConfig(env, null),
+          port: 0,
+          opsPort: 0,
+          host: '127.0.0.1',
+          shopApiUrl: shop.url,
+          dataDir: folder,
+          agentsWatch: false,
           ...(backend === null ? {} : { agentsDir: folder }),
         },
         env: { SHOP_API_URL: shop.url },
         log: createLog({ level: 'error' }),
       })
       try {
-        return await run({ gateway, shop, folder, elapsed: () => `${((performance.now() - startedMs) / 1000).toFixed(1)} s` })
+        return await run({
+          gateway,
+          shop,
+          folder,
+          elapsed: () => `${((performance.now() - startedMs) / 1000).toFixed(1)} s`,
+        })
       } finally {
         await gateway.stop(2000)
       }
@@ -113,15 +136,29 @@ async function onStage(env: Environment, backend: string | null, run: (stage: St
 async function writeOrderAgent(folder: string, backend: string): Promise<void> {
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const changed = yaml.replace(/^backend: .*$/m, backend)
-  if (changed === yaml) throw new GatewayError('AGENT_INVALID', 'agents/order-status.yaml has no line `backend: …` to change')
+  if (changed === yaml)
+    throw new GatewayError('AGENT_INVALID', 'agents/order-status.yaml has no line `backend: …` to change')
   await writeFile(join(folder, 'order-status.yaml'), changed)
 }
 
 /** Places one spoken call. @returns the exit code of `mkondo call` */
-function placeCall({ gateway, shop }: Stage, args: readonly string[], write: (text: string) => unknown): Promise<number> {
-  return runCallCommand([
-    '--url', `http://127.0.0.1:${gateway.publicPort}`, '--ops-url', `http://127.0.0.1:${gateway.opsPort}`, '--shop-url', shop.url, ...args,
-  ], { out: write, err: write, env: {} })
+function placeCall(
+  { gateway, shop }: Stage,
+  args: readonly string[],
+  write: (text: string) => unknown,
+): Promise<number> {
+  return runCallCommand(
+    [
+      '--url',
+      `http://127.0.0.1:${gateway.publicPort}`,
+      '--ops-url',
+      `http://127.0.0.1:${gateway.opsPort}`,
+      '--shop-url',
+      shop.url,
+      ...args,
+    ],
+    { out: write, err: write, env: {} },
+  )
 }
 
 async function writeJson(json: string | undefined, value: unknown): Promise<void> {
@@ -150,13 +187,22 @@ const RESET = '\u001b[0m'
 function orderDemo({ json, screen }: DemoOptions, timeline: boolean): Promise<number> {
   return onStage({}, null, async (stage) => {
     screen.write(`The gateway takes calls after ${stage.elapsed()}. Three people call the order line.\n\n`)
-    const codes = await Promise.all(CALLERS.map((caller, index) => placeCall(
-      stage, ['--agent', 'order-status', '--json', join(stage.folder, `${index}.json`), ...caller.args], labelled(screen, caller.name, index))))
+    const codes = await Promise.all(
+      CALLERS.map((caller, index) =>
+        placeCall(
+          stage,
+          ['--agent', 'order-status', '--json', join(stage.folder, `${index}.json`), ...caller.args],
+          labelled(screen, caller.name, index),
+        ),
+      ),
+    )
     const calls = await reports(stage.folder)
     await writeJson(json, { calls })
     if (timeline) await drawTimelines(calls, stage.gateway.opsPort, screen)
     const reached = codes.filter((code) => code === 0).length
-    screen.write(`\n${reached} of ${codes.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`)
+    screen.write(
+      `\n${reached} of ${codes.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`,
+    )
     return reached === codes.length ? 0 : 1
   })
 }
@@ -178,7 +224,7 @@ async function drawTimelines(calls: readonly unknown[], opsPort: number, screen:
   for (const call of calls as readonly { readonly callSid?: string }[]) {
     if (call.callSid === undefined) continue
     const answer = await fetch(`http://127.0.0.1:${opsPort}/api/calls/${call.callSid}/timeline`)
-    if (answer.ok) screen.write(`\n${waterfall(await answer.json() as CallTimelineView, screen.columns ?? 120)}`)
+    if (answer.ok) screen.write(`\n${waterfall((await answer.json()) as CallTimelineView, screen.columns ?? 120)}`)
   }
 }
 
@@ -199,7 +245,8 @@ async function reports(folder: string): Promise<unknown[]> {
 // --- a model that dies in mid-sentence ----------------------------------------------------------------------
 
 const GREETING = 'Hello, this is the order line. You can ask where your order is, or tell me your order number.'
-const STATUS = 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
+const STATUS =
+  'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
 const KEY = 'key-of-the-demo'
 /** Between pieces of 100 ms: a tenth faster than speech, so that the model dies before its answer is complete. */
 const PACE_MS = 90
@@ -222,17 +269,41 @@ async function failoverDemo({ json, record, screen }: DemoOptions): Promise<numb
   const flite = await loadFlite()
   const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
   const [primary, standby] = await Promise.all([
-    OpenAiDouble.start({ key: KEY, speaker, script: new Script([
-      { say: GREETING },
-      { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
-      { say: STATUS, paceMs: PACE_MS },
-    ], ['4127']) }),
-    GeminiDouble.start({ key: KEY, speaker, script: new Script([
-      { say: STATUS },
-      { say: 'Thank you for calling. Goodbye.', calls: [{ callId: 'call_2', name: 'end_call', args: { reason: 'answered' } }] },
-    ], ['no thank you'], { againWithinMs: 1500 }) }),
+    OpenAiDouble.start({
+      key: KEY,
+      speaker,
+      script: new Script(
+        [
+          { say: GREETING },
+          { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
+          { say: STATUS, paceMs: PACE_MS },
+        ],
+        ['4127'],
+      ),
+    }),
+    GeminiDouble.start({
+      key: KEY,
+      speaker,
+      script: new Script(
+        [
+          { say: STATUS },
+          {
+            say: 'Thank you for calling. Goodbye.',
+            calls: [{ callId: 'call_2', name: 'end_call', args: { reason: 'answered' } }],
+          },
+        ],
+        ['no thank you'],
+        { againWithinMs: 1500 },
+      ),
+    }),
   ])
-  const env = { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: primary.baseUrl, GEMINI_API_KEY: KEY, GEMINI_BASE_URL: standby.baseUrl, GEMINI_MODEL: 'double' }
+  const env = {
+    OPENAI_API_KEY: KEY,
+    OPENAI_BASE_URL: primary.baseUrl,
+    GEMINI_API_KEY: KEY,
+    GEMINI_BASE_URL: standby.baseUrl,
+    GEMINI_MODEL: 'double',
+  }
   try {
     return await onStage(env, 'backend: [openai, gemini]', async (stage) => {
       const { gateway, folder } = stage
@@ -249,7 +320,21 @@ async function failoverDemo({ json, record, screen }: DemoOptions): Promise<numb
         const recording = record ?? join(folder, 'call.wav')
         const file = join(folder, 'call.json')
         const code = await placeCall(
-          stage, ['--agent', 'order-status', '--order', '4127', '--from', '+254700000009', '--record', recording, '--json', file], (text) => screen.write(text))
+          stage,
+          [
+            '--agent',
+            'order-status',
+            '--order',
+            '4127',
+            '--from',
+            '+254700000009',
+            '--record',
+            recording,
+            '--json',
+            file,
+          ],
+          (text) => screen.write(text),
+        )
         const report = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] }
         const [call] = report.calls
         const kept = gateway.calls.record(call?.callSid ?? '')
@@ -260,9 +345,16 @@ async function failoverDemo({ json, record, screen }: DemoOptions): Promise<numb
         const heard = heardBy(await readFile(recording))
         const gapMs = longestGapMs(heard, failedOverMs)
         const answered = call !== undefined && wasAnswered(call.transcript, failedOverMs, heard)
-        const listener = code === 0 ? 'and the listener understood it' : `and the listener misheard it: ${call?.goal.why ?? 'there was no call'}`
-        screen.write(`after it the answer was ${answered ? `sent and played whole, ${listener}` : 'NOT sent and played whole'}\n`)
-        screen.write(`longest silence that the caller heard around it: ${gapMs} ms (between two sentences it is some hundred)\n`)
+        const listener =
+          code === 0
+            ? 'and the listener understood it'
+            : `and the listener misheard it: ${call?.goal.why ?? 'there was no call'}`
+        screen.write(
+          `after it the answer was ${answered ? `sent and played whole, ${listener}` : 'NOT sent and played whole'}\n`,
+        )
+        screen.write(
+          `longest silence that the caller heard around it: ${gapMs} ms (between two sentences it is some hundred)\n`,
+        )
         screen.write(`look-ups run: ${kept?.toolCalls.filter((tool) => tool.name === 'lookup_order').length ?? 0}\n`)
         if (record !== null) screen.write(`recording: ${record}\n`)
         await writeJson(json, report)
@@ -333,29 +425,46 @@ function longestGapMs(heard: HeardSound, faultAtMs: number): number {
  * @returns 0 when the caller was served and the report has the turns
  */
 async function shadowDemo({ json, screen }: DemoOptions): Promise<number> {
-  const double = await OpenAiDouble.start({ key: KEY, script: new Script([
-    { say: 'Hello, this is the order line.' },
-    { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
-    { say: 'Your order is out for delivery.' },
-  ], ['4127', 'no thank you']) })
+  const double = await OpenAiDouble.start({
+    key: KEY,
+    script: new Script(
+      [
+        { say: 'Hello, this is the order line.' },
+        { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
+        { say: 'Your order is out for delivery.' },
+      ],
+      ['4127', 'no thank you'],
+    ),
+  })
   try {
-    return await onStage({ OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl }, 'backend: embedded\nshadow: openai', async (stage) => {
-      const { gateway, folder } = stage
-      const file = join(folder, 'call.json')
-      const code = await placeCall(
-        stage, ['--agent', 'order-status', '--order', '4127', '--from', '+254700000009', '--json', file], (text) => screen.write(text))
-      const { calls: [placed] } = JSON.parse(await readFile(file, 'utf8')) as { calls: { callSid: string }[] }
-      const shadow = gateway.calls.record(placed?.callSid ?? '')?.shadow ?? null
-      if (shadow === null) {
-        screen.write('\nno report: the call has no record\n')
-        return 1
-      }
-      // The record keeps it as plain data; the shape is the shadow's own.
-      const report = shadow as unknown as ShadowReport
-      screen.write(`\nWhat ${report.second} would have done on this call (the record's \`shadow\`):\n\n${shadowReportText(report)}\n`)
-      await writeJson(json, report)
-      return report.turns.length > 0 ? code : 1
-    })
+    return await onStage(
+      { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl },
+      'backend: embedded\nshadow: openai',
+      async (stage) => {
+        const { gateway, folder } = stage
+        const file = join(folder, 'call.json')
+        const code = await placeCall(
+          stage,
+          ['--agent', 'order-status', '--order', '4127', '--from', '+254700000009', '--json', file],
+          (text) => screen.write(text),
+        )
+        const {
+          calls: [placed],
+        } = JSON.parse(await readFile(file, 'utf8')) as { calls: { callSid: string }[] }
+        const shadow = gateway.calls.record(placed?.callSid ?? '')?.shadow ?? null
+        if (shadow === null) {
+          screen.write('\nno report: the call has no record\n')
+          return 1
+        }
+        // The record keeps it as plain data; the shape is the shadow's own.
+        const report = shadow as unknown as ShadowReport
+        screen.write(
+          `\nWhat ${report.second} would have done on this call (the record's \`shadow\`):\n\n${shadowReportText(report)}\n`,
+        )
+        await writeJson(json, report)
+        return report.turns.length > 0 ? code : 1
+      },
+    )
   } finally {
     await double.close()
   }
@@ -365,18 +474,33 @@ async function shadowDemo({ json, screen }: DemoOptions): Promise<number> {
 export function shadowReportText(report: ShadowReport): string {
   const { primary, second, turns } = report
   const rows = table(
-    ['turn', 'asked by', `${primary}: first sound`, `${second}: first sound`, `${primary}: tools`, `${second}: tools`, 'same tools', 'caller understood alike'],
+    [
+      'turn',
+      'asked by',
+      `${primary}: first sound`,
+      `${second}: first sound`,
+      `${primary}: tools`,
+      `${second}: tools`,
+      'same tools',
+      'caller understood alike',
+    ],
     turns.map((turn, i) => [
-      String(i + 1), turn.asked, ms(turn.primary.soundMs), ms(turn.second.soundMs), tools(turn.primary), tools(turn.second),
-      turn.sameTools ? 'yes' : 'NO', turn.sameCallerText ? 'yes' : 'no',
+      String(i + 1),
+      turn.asked,
+      ms(turn.primary.soundMs),
+      ms(turn.second.soundMs),
+      tools(turn.primary),
+      tools(turn.second),
+      turn.sameTools ? 'yes' : 'NO',
+      turn.sameCallerText ? 'yes' : 'no',
     ]),
     'no turns',
   )
   const median = report.soundDifferenceMsMedian
   return [
     rows,
-    `${second} ${report.state === 'failed' ? `failed (${report.fault ?? 'unknown'})` : `was ${report.state}`}`
-      + `${report.connectMs === null ? '' : `, ready after ${ms(report.connectMs)}`}`,
+    `${second} ${report.state === 'failed' ? `failed (${report.fault ?? 'unknown'})` : `was ${report.state}`}` +
+      `${report.connectMs === null ? '' : `, ready after ${ms(report.connectMs)}`}`,
     `first sound: ${median === null ? 'no turn had sound from both' : `${second} ${ms(Math.abs(median))} ${median < 0 ? 'earlier' : 'later'} at the median`}`,
     `tools: chosen differently in ${report.turnsWithOtherTools} of ${turns.length} turns; ${report.toolsAnswered} calls of ${second} answered from ${primary}'s results, ${report.toolsUnanswered} not`,
     `${second} used ${report.usage.inputTokens} tokens in, ${report.usage.outputTokens} out; nothing of it was heard, and it ran no tool`,
@@ -403,36 +527,47 @@ function supportDemo({ json, record, screen }: DemoOptions): Promise<number> {
     screen.write(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the support line.\n\n`)
     const file = join(stage.folder, 'call.json')
     await placeCall(
-      stage, ['--agent', 'support', '--json', file, ...(record === null ? [] : ['--record', record])], (text) => screen.write(text))
+      stage,
+      ['--agent', 'support', '--json', file, ...(record === null ? [] : ['--record', record])],
+      (text) => screen.write(text),
+    )
     const { calls } = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] } // written by our own command
     const [call] = calls
     const packet = call === undefined ? null : await handoff(stage.gateway.opsPort, call.callSid)
     if (packet !== null) screen.write(contextText(packet))
     await writeJson(json, { calls, handoff: packet })
     const missing = call === undefined ? ['the call'] : missingOf(call, packet)
-    screen.write(missing.length === 0
-      ? `\nThe caller was helped as far as it went, and the human knew the rest (${stage.elapsed()} in all).\n`
-      : `\nMissing: ${missing.join('; ')} (${stage.elapsed()} in all).\n`)
+    screen.write(
+      missing.length === 0
+        ? `\nThe caller was helped as far as it went, and the human knew the rest (${stage.elapsed()} in all).\n`
+        : `\nMissing: ${missing.join('; ')} (${stage.elapsed()} in all).\n`,
+    )
     return missing.length === 0 ? 0 : 1
   })
 }
 
 async function handoff(opsPort: number, callSid: string): Promise<EscalationPacket | null> {
   const response = await fetch(`http://127.0.0.1:${opsPort}/api/calls/${callSid}/handoff`)
-  return response.ok ? await response.json() as EscalationPacket : null
+  return response.ok ? ((await response.json()) as EscalationPacket) : null
 }
 
 /** The expected events of the demo that did not happen. */
 function missingOf(call: CallReport, packet: EscalationPacket | null): string[] {
-  const said = call.transcript.filter(({ role }) => role === 'agent').map(({ text }) => text).join(' ')
+  const said = call.transcript
+    .filter(({ role }) => role === 'agent')
+    .map(({ text }) => text)
+    .join(' ')
   const ran = (name: string): number => call.toolCalls.filter((tool) => tool.name === name && tool.ok).length
   const asked = call.transcript.findIndex(({ text }) => text.includes('KES 350'))
   const proved = call.transcript.findIndex(({ text }) => text.includes('your customer number'))
   const checks: [boolean, string][] = [
     [ran('search_knowledge') > 0 && said.includes('open every day'), 'the answer to the question'],
-    [ran('verify_caller') === 2, 'the caller\'s proof of who they are'],
+    [ran('verify_caller') === 2, "the caller's proof of who they are"],
     [ran('getAccount') > 0 && asked > proved && proved >= 0, 'the balance, after that proof'],
-    [call.toolCalls.some(({ name, args }) => name === 'note_fix' && args['helped'] === false), 'a fix that did not help'],
+    [
+      call.toolCalls.some(({ name, args }) => name === 'note_fix' && args['helped'] === false),
+      'a fix that did not help',
+    ],
     [call.dials.at(-1)?.outcome === 'answered', 'a human on the line'],
     [packet?.identity?.['accountId'] === 'AC-1001', 'who the caller is, for the human'],
     [packet?.tried.some(({ name }) => name === 'note_fix') === true, 'what was tried, for the human'],
@@ -441,12 +576,24 @@ function missingOf(call: CallReport, packet: EscalationPacket | null): string[] 
 }
 
 function contextText(packet: EscalationPacket): string {
-  const identity = packet.identity === null ? 'not verified' : Object.entries(packet.identity).map(([name, value]) => `${name} ${String(value)}`).join(', ')
-  const tried = packet.tried.map(({ name, ok, args }) => `${name}${Object.keys(args).length === 0 ? '' : ` ${JSON.stringify(args)}`}${ok ? '' : ' (failed)'}`)
+  const identity =
+    packet.identity === null
+      ? 'not verified'
+      : Object.entries(packet.identity)
+          .map(([name, value]) => `${name} ${String(value)}`)
+          .join(', ')
+  const tried = packet.tried.map(
+    ({ name, ok, args }) =>
+      `${name}${Object.keys(args).length === 0 ? '' : ` ${JSON.stringify(args)}`}${ok ? '' : ' (failed)'}`,
+  )
   return [
-    '', 'What the human gets (GET /api/calls/SID/handoff):',
-    `  reason    ${packet.reason}`, `  summary   ${packet.summary}`, `  caller    ${identity}`,
+    '',
+    'What the human gets (GET /api/calls/SID/handoff):',
+    `  reason    ${packet.reason}`,
+    `  summary   ${packet.summary}`,
+    `  caller    ${identity}`,
     ...tried.map((line, index) => `  ${index === 0 ? 'tried    ' : '         '} ${line}`),
-    `  and ${packet.transcript.length} lines of what was said`, '',
+    `  and ${packet.transcript.length} lines of what was said`,
+    '',
   ].join('\n')
 }

@@ -21,7 +21,19 @@ const CUT_SID = 'HD_cut'
 type Line = Record<string, unknown>
 
 /** Keys of inputs that may hold what somebody said or typed, or what a tool found. */
-const WORDS: ReadonlySet<string> = new Set(['text', 'args', 'value', 'result', 'summary', 'detail', 'digit', 'identity', 'error', 'message', 'escalation'])
+const WORDS: ReadonlySet<string> = new Set([
+  'text',
+  'args',
+  'value',
+  'result',
+  'summary',
+  'detail',
+  'digit',
+  'identity',
+  'error',
+  'message',
+  'escalation',
+])
 
 /**
  * Makes a test of a journal: another SID, no phone numbers, and no words or audio unless they are asked for. The cut
@@ -30,7 +42,10 @@ const WORDS: ReadonlySet<string> = new Set(['text', 'args', 'value', 'result', '
  * @throws GatewayError JOURNAL_INVALID where the call behaves differently without its words, or cannot be replayed
  */
 export function cutJournal(journal: readonly string[], options: CutOptions): readonly string[] {
-  const kept = until(journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line), options.untilS)
+  const kept = until(
+    journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line),
+    options.untilS,
+  )
     .filter((line) => options.withAudio || !('media' in line && Array.isArray(line['media'])))
     .map(upgraded)
   const callSid = (kept[0]?.['options'] as { callSid?: string } | undefined)?.callSid ?? ''
@@ -51,7 +66,10 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
   const lines = cut.map((line) => JSON.stringify(line))
   const { outputs, recorded } = replayJournal(lines)
   if (diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }).length > 0) {
-    throw new GatewayError('JOURNAL_INVALID', 'the replay of the cut call differs from its own outputs: this is a fault of the gateway')
+    throw new GatewayError(
+      'JOURNAL_INVALID',
+      'the replay of the cut call differs from its own outputs: this is a fault of the gateway',
+    )
   }
   return lines
 }
@@ -64,7 +82,13 @@ function upgraded(line: Line): Line {
   }
   const { journal, build = 'unknown', options, resume = null, media = null } = line
   const old = typeof journal === 'number' && journal < 3
-  return { journal: JOURNAL_VERSION, build, options, resume: resume !== null && old ? migrateCheckpoint(resume) : resume, media }
+  return {
+    journal: JOURNAL_VERSION,
+    build,
+    options,
+    resume: resume !== null && old ? migrateCheckpoint(resume) : resume,
+    media,
+  }
 }
 
 /** What a call did, without what was said. */
@@ -77,7 +101,10 @@ function until(lines: readonly Line[], untilS: number | null): readonly Line[] {
   const firstAtMs = lines.find((line) => typeof line['t'] === 'number')?.['t'] as number | undefined
   const end = lines.findIndex((line) => typeof line['t'] === 'number' && line['t'] - (firstAtMs ?? 0) > untilS * 1000)
   // Audio after the last entry goes too: a replay would make frames of it that the call did not have.
-  return lines.slice(0, 1 + lines.findLastIndex((line, index) => (end < 0 || index < end) && !Array.isArray(line['media'])))
+  return lines.slice(
+    0,
+    1 + lines.findLastIndex((line, index) => (end < 0 || index < end) && !Array.isArray(line['media'])),
+  )
 }
 
 function scrub(line: Line, { withWords, withAudio }: CutOptions): Line {
@@ -90,9 +117,12 @@ function scrub(line: Line, { withWords, withAudio }: CutOptions): Line {
 }
 
 function scrubValue(value: unknown, withWords: boolean, said: boolean): unknown {
-  if (typeof value === 'string') return said && !withWords ? value.replace(/\p{L}/gu, 'x').replace(/\p{N}/gu, '0') : maskText(value)
+  if (typeof value === 'string')
+    return said && !withWords ? value.replace(/\p{L}/gu, 'x').replace(/\p{N}/gu, '0') : maskText(value)
   if (typeof value === 'number') return said && !withWords ? 0 : value
   if (Array.isArray(value)) return value.map((item: unknown) => scrubValue(item, withWords, said))
   if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, scrubValue(item, withWords, said || WORDS.has(key))]))
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, scrubValue(item, withWords, said || WORDS.has(key))]),
+  )
 }

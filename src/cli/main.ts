@@ -11,27 +11,55 @@ type Command = (argv: readonly string[]) => Promise<number>
 // Imported on use, so that `mkondo help` needs no native module and each command starts fast.
 const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: () => Promise<Command> }>> = {
   serve: { help: 'run the gateway until stopped (default)', load: async () => (await import('./serve.js')).serve },
-  call: { help: 'place a simulated call into a running gateway', load: async () => {
-    const { runCallCommand } = await import('../simulator/call-command.js')
-    return (argv) => runCallCommand([...argv], PROCESS_TERMINAL)
-  } },
-  demo: { help: 'start everything, place three calls, check what the callers heard', load: async () => (await import('./demo.js')).demo },
-  replay: { help: 'run recorded calls again, and say what differs', load: async () => (await import('./replay.js')).replay },
-  simulate: { help: 'run scenario files: simulated callers, and what must come of their calls', load: async () => (await import('./simulate.js')).simulate },
+  call: {
+    help: 'place a simulated call into a running gateway',
+    load: async () => {
+      const { runCallCommand } = await import('../simulator/call-command.js')
+      return (argv) => runCallCommand([...argv], PROCESS_TERMINAL)
+    },
+  },
+  demo: {
+    help: 'start everything, place three calls, check what the callers heard',
+    load: async () => (await import('./demo.js')).demo,
+  },
+  replay: {
+    help: 'run recorded calls again, and say what differs',
+    load: async () => (await import('./replay.js')).replay,
+  },
+  simulate: {
+    help: 'run scenario files: simulated callers, and what must come of their calls',
+    load: async () => (await import('./simulate.js')).simulate,
+  },
   numbers: { help: 'list, claim and route phone numbers', load: async () => (await import('./numbers.js')).numbers },
   calls: { help: 'list, show and hang up calls', load: async () => (await import('./calls.js')).calls },
-  'call-out': { help: 'ring a number and have an agent talk to whoever answers', load: async () => (await import('./call-out.js')).callOut },
-  simulator: { help: 'run a carrier to test against: its REST API, and people to ring', load: async () => {
-    const { runSimulatorCommand } = await import('../simulator/rest/simulator-command.js')
-    return (argv) => untilSignal((signal) => runSimulatorCommand(argv, { ...PROCESS_TERMINAL, signal }))
-  } },
-  check: { help: 'check settings, agents, keys, ports and reachability', load: async () => (await import('./check.js')).check },
+  'call-out': {
+    help: 'ring a number and have an agent talk to whoever answers',
+    load: async () => (await import('./call-out.js')).callOut,
+  },
+  simulator: {
+    help: 'run a carrier to test against: its REST API, and people to ring',
+    load: async () => {
+      const { runSimulatorCommand } = await import('../simulator/rest/simulator-command.js')
+      return (argv) => untilSignal((signal) => runSimulatorCommand(argv, { ...PROCESS_TERMINAL, signal }))
+    },
+  },
+  check: {
+    help: 'check settings, agents, keys, ports and reachability',
+    load: async () => (await import('./check.js')).check,
+  },
 }
 
 function usage(): string {
   const commands = Object.entries(COMMANDS).map(([name, command]) => `  mkondo ${name.padEnd(9)} ${command.help}`)
-  return ['mkondo: a media gateway for voice agents on phone calls', '', ...commands,
-    '  mkondo help [settings]', '  mkondo version', '', 'Each command explains itself with --help.'].join('\n')
+  return [
+    'mkondo: a media gateway for voice agents on phone calls',
+    '',
+    ...commands,
+    '  mkondo help [settings]',
+    '  mkondo version',
+    '',
+    'Each command explains itself with --help.',
+  ].join('\n')
 }
 
 function settingsHelp(): string {
@@ -57,7 +85,9 @@ async function main(argv: readonly string[]): Promise<number> {
   const name = first === undefined || first.startsWith('-') ? 'serve' : first
   const command = COMMANDS[name]
   if (command === undefined) {
-    console.error(`mkondo: unknown command '${name.slice(0, 40)}'; allowed: ${Object.keys(COMMANDS).join(', ')}, help, version`)
+    console.error(
+      `mkondo: unknown command '${name.slice(0, 40)}'; allowed: ${Object.keys(COMMANDS).join(', ')}, help, version`,
+    )
     return 2
   }
   const run = await command.load()

@@ -9,7 +9,16 @@ import { sameNumber } from '../sautikit/phone.js'
 import type { Config } from '../config/settings.js'
 import { requiredCarrierApi } from '../gateway/carrier-side.js'
 import { agentsDirOf } from '../gateway/hosted-agents.js'
-import { HELP_OPTION, PROCESS_TERMINAL, exactly, json, money, table, wordsAndOptions, wrongUse } from './command-line.js'
+import {
+  HELP_OPTION,
+  PROCESS_TERMINAL,
+  exactly,
+  json,
+  money,
+  table,
+  wordsAndOptions,
+  wrongUse,
+} from './command-line.js'
 import type { Terminal } from './command-line.js'
 
 const HELP = `mkondo numbers: the phone numbers of your workspace, through the carrier's API (SAUTIKIT_API_KEY)
@@ -32,8 +41,14 @@ const NUMBERS_MAX = 100 * CARRIER_API_PAGES_MAX
 /** `mkondo numbers`. */
 export async function numbers(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
   const { values, words } = wordsAndOptions('numbers', argv, {
-    'available': { type: 'boolean', default: false }, 'agent': { type: 'string' }, 'url': { type: 'string' }, 'events-url': { type: 'string' },
-    'key': { type: 'string' }, 'json': { type: 'boolean', default: false }, 'config': { type: 'string' }, 'help': HELP_OPTION,
+    available: { type: 'boolean', default: false },
+    agent: { type: 'string' },
+    url: { type: 'string' },
+    'events-url': { type: 'string' },
+    key: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    config: { type: 'string' },
+    help: HELP_OPTION,
   })
   if (values.help) {
     terminal.out(HELP)
@@ -56,14 +71,18 @@ export async function numbers(argv: readonly string[], terminal: Terminal = PROC
   } else if (route !== null) {
     const number = await owned(api, names[0] ?? '')
     const routed = await api.route(number.id, route)
-    terminal.out(values.json ? json(routed ?? { ...number, ...route }) : `${number.e164 ?? number.id} leads to ${route.voiceUrl}\n`)
+    terminal.out(
+      values.json
+        ? json(routed ?? { ...number, ...route })
+        : `${number.e164 ?? number.id} leads to ${route.voiceUrl}\n`,
+    )
   }
   return 0
 }
 
 interface RouteValues {
-  readonly 'agent'?: string | undefined
-  readonly 'url'?: string | undefined
+  readonly agent?: string | undefined
+  readonly url?: string | undefined
   readonly 'events-url'?: string | undefined
 }
 
@@ -76,15 +95,21 @@ async function routeOf(values: RouteValues, config: Config): Promise<Route> {
   const { publicUrl } = config
   const { agent, url, 'events-url': events } = values
   if ((agent === undefined) === (url === undefined)) throw wrongUse('numbers route', 'takes --agent or --url')
-  for (const address of [url, events]) if (address !== undefined && !isWebAddress(address)) throw wrongUse('numbers route', `${address} is no http or https address`)
+  for (const address of [url, events])
+    if (address !== undefined && !isWebAddress(address))
+      throw wrongUse('numbers route', `${address} is no http or https address`)
   if (url !== undefined) return { voiceUrl: url, eventsUrl: events }
   if (agent === undefined || !isAgentName(agent)) throw wrongUse('numbers route', '--agent is a name of a-z 0-9 -')
-  if (publicUrl === null) throw wrongUse('numbers route', '--agent needs PUBLIC_URL, the address at which the carrier reaches this gateway')
+  if (publicUrl === null)
+    throw wrongUse('numbers route', '--agent needs PUBLIC_URL, the address at which the carrier reaches this gateway')
   const dir = agentsDirOf(config)
   const agents = await agentNames(dir)
   if (!agents.includes(agent)) {
-    throw new GatewayError('AGENT_UNKNOWN', `numbers route: --agent is '${agent}'; agents of ${dir} (AGENTS_DIR of this machine) are: ${agents.join(', ')}; `
-      + `if the gateway has others: --url ${publicUrl}/voice/${agent}`)
+    throw new GatewayError(
+      'AGENT_UNKNOWN',
+      `numbers route: --agent is '${agent}'; agents of ${dir} (AGENTS_DIR of this machine) are: ${agents.join(', ')}; ` +
+        `if the gateway has others: --url ${publicUrl}/voice/${agent}`,
+    )
   }
   return { voiceUrl: `${publicUrl}/voice/${agent}`, eventsUrl: events ?? `${publicUrl}/events` }
 }
@@ -96,23 +121,36 @@ function isWebAddress(text: string): boolean {
 async function listOwned(api: CarrierNumbers, asJson: boolean): Promise<string> {
   const { items, complete } = await allPages((cursor) => api.list(cursor), NUMBERS_MAX)
   if (asJson) return json({ numbers: items, complete })
-  return table(
-    ['NUMBER', 'ID', 'STATUS', 'VOICE WEBHOOK', 'EVENTS'],
-    items.map(({ e164, id, status, voiceUrl, eventsUrl }) => [e164 ?? '-', id, status ?? '-', voiceUrl ?? '-', eventsUrl ?? '-']),
-    'no numbers yet: mkondo numbers list --available',
-  ) + (complete ? '' : 'there are more\n')
+  return (
+    table(
+      ['NUMBER', 'ID', 'STATUS', 'VOICE WEBHOOK', 'EVENTS'],
+      items.map(({ e164, id, status, voiceUrl, eventsUrl }) => [
+        e164 ?? '-',
+        id,
+        status ?? '-',
+        voiceUrl ?? '-',
+        eventsUrl ?? '-',
+      ]),
+      'no numbers yet: mkondo numbers list --available',
+    ) + (complete ? '' : 'there are more\n')
+  )
 }
 
 async function listAvailable(api: CarrierNumbers, asJson: boolean): Promise<string> {
   const { items, complete } = await allPages((cursor) => api.available(cursor), NUMBERS_MAX)
   if (asJson) return json({ available: items, complete })
-  return table(
-    ['NUMBER', 'ID', 'A MONTH', 'CAN'],
-    items.map(({ e164, inventoryId, monthlyPriceMinor, currency, capabilities }) => [
-      e164 ?? '-', inventoryId, money(monthlyPriceMinor, currency), capabilities.join(' '),
-    ]),
-    'no number can be claimed now',
-  ) + (complete ? '' : 'there are more\n')
+  return (
+    table(
+      ['NUMBER', 'ID', 'A MONTH', 'CAN'],
+      items.map(({ e164, inventoryId, monthlyPriceMinor, currency, capabilities }) => [
+        e164 ?? '-',
+        inventoryId,
+        money(monthlyPriceMinor, currency),
+        capabilities.join(' '),
+      ]),
+      'no number can be claimed now',
+    ) + (complete ? '' : 'there are more\n')
+  )
 }
 
 async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber> {

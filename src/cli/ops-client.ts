@@ -41,8 +41,13 @@ export class OpsClient {
     let text: string
     try {
       response = await fetch(this.#url + path, {
-        method, redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS),
-        headers: { ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }), 'content-type': 'application/json' },
+        method,
+        redirect: 'error',
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+        headers: {
+          ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }),
+          'content-type': 'application/json',
+        },
         body: body === null ? null : JSON.stringify(body),
       })
       text = (await response.text()).slice(0, BODY_CHARS_MAX)
@@ -51,7 +56,11 @@ export class OpsClient {
       throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.#url} (--ops-url): ${cause}`)
     }
     const value = objectOf(text)
-    if (value === null) throw new GatewayError('CALL_FAULT', `${this.#url} answered ${response.status} with no JSON: is it a gateway's ops port?`)
+    if (value === null)
+      throw new GatewayError(
+        'CALL_FAULT',
+        `${this.#url} answered ${response.status} with no JSON: is it a gateway's ops port?`,
+      )
     if (response.status === 401 || response.status === 403) throw refusalOf(value, response.status)
     return { status: response.status, body: value }
   }
@@ -68,7 +77,7 @@ export function refusalOf(body: Readonly<Record<string, unknown>>, status: numbe
 function objectOf(text: string): Readonly<Record<string, unknown>> | null {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? value as Record<string, unknown> : null
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null
   } catch {
     return null
   }

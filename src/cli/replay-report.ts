@@ -33,33 +33,46 @@ const SHOWN_MAX = 40
 /** What `mkondo replay` prints. */
 export function replayReport(verdicts: readonly ReplayVerdict[], all: boolean): string {
   const lines = verdicts.flatMap((verdict) => callLines(verdict, all))
-  if (verdicts.length > 1) lines.push(`${verdicts.filter(({ same }) => same).length} of ${verdicts.length} calls ran as they were recorded.`)
+  if (verdicts.length > 1)
+    lines.push(`${verdicts.filter(({ same }) => same).length} of ${verdicts.length} calls ran as they were recorded.`)
   return lines.join('\n')
 }
 
 function callLines(verdict: ReplayVerdict, all: boolean): readonly string[] {
   const { file, agent, spanMs, tookMs, outputs, frames, audio } = verdict
   const times = tookMs > 0 ? Math.round(spanMs / tookMs) : 0
-  const head = `${file}: ${agent}, ${(spanMs / 1000).toFixed(1)} s of a call in ${(tookMs / 1000).toFixed(2)} s (${times} times real time), `
-    + `${frames} frames${audio ? ' with audio' : ''}, ${outputs} outputs`
-  if (verdict.same && !verdict.comparable) return [head, '  a journal of version 1: it runs, and holds nothing to compare with']
+  const head =
+    `${file}: ${agent}, ${(spanMs / 1000).toFixed(1)} s of a call in ${(tookMs / 1000).toFixed(2)} s (${times} times real time), ` +
+    `${frames} frames${audio ? ' with audio' : ''}, ${outputs} outputs`
+  if (verdict.same && !verdict.comparable)
+    return [head, '  a journal of version 1: it runs, and holds nothing to compare with']
   if (verdict.same) return [head, '  the same, to the bit']
   const { differences, frameDifferences } = verdict
   const shown = all ? SHOWN_MAX : 3
   return [
     head,
-    ...(frameDifferences.length === 0 ? [] : [`  ${frameDifferences.length} frames are judged otherwise, the first at ${at(verdict, frameDifferences[0]?.atMs ?? 0)}`]),
+    ...(frameDifferences.length === 0
+      ? []
+      : [
+          `  ${frameDifferences.length} frames are judged otherwise, the first at ${at(verdict, frameDifferences[0]?.atMs ?? 0)}`,
+        ]),
     ...(differences.length === 0 ? ['  the same decisions'] : [`  ${differences.length} outputs differ:`]),
     ...differences.slice(0, shown).map((difference) => `    ${differenceLine(verdict, difference)}`),
-    ...(differences.length > shown ? [`    … and ${differences.length - shown} more${all ? '' : ' (--diff shows them)'}`] : []),
-    ...(differences.length === 0 ? [] : ['  From the first of them on, backend, tools and carrier do what they did then, not what they would do now.']),
+    ...(differences.length > shown
+      ? [`    … and ${differences.length - shown} more${all ? '' : ' (--diff shows them)'}`]
+      : []),
+    ...(differences.length === 0
+      ? []
+      : ['  From the first of them on, backend, tools and carrier do what they did then, not what they would do now.']),
   ]
 }
 
 function differenceLine(verdict: ReplayVerdict, difference: OutputDifference): string {
   switch (difference.kind) {
-    case 'gone': return `- ${timed(verdict, difference.was)}`
-    case 'new': return `+ ${timed(verdict, difference.is)}`
+    case 'gone':
+      return `- ${timed(verdict, difference.was)}`
+    case 'new':
+      return `+ ${timed(verdict, difference.is)}`
     case 'moved': {
       const byMs = difference.is.atMs - difference.was.atMs
       return `~ ${timed(verdict, difference.was)}, now ${Math.abs(byMs).toFixed(0)} ms ${byMs < 0 ? 'earlier' : 'later'}`
@@ -79,24 +92,37 @@ function at({ startMs }: ReplayVerdict, atMs: number): string {
 /** An output in one line, without what was said. */
 function named(output: CallOutput): string {
   switch (output.type) {
-    case 'mark': return `mark ${output.name}`
-    case 'announce': return `announce ${output.kind}`
-    case 'run-tool': return `run-tool ${output.name}`
-    case 'log': return logged(output.entry)
-    case 'backend-interrupt': return `backend-interrupt after ${ms(output.playedMs)} heard`
-    case 'end-stream': return `end-stream ${output.reason}`
-    case 'ended': return `ended ${output.outcome}, ${output.reason}`
-    default: return output.type
+    case 'mark':
+      return `mark ${output.name}`
+    case 'announce':
+      return `announce ${output.kind}`
+    case 'run-tool':
+      return `run-tool ${output.name}`
+    case 'log':
+      return logged(output.entry)
+    case 'backend-interrupt':
+      return `backend-interrupt after ${ms(output.playedMs)} heard`
+    case 'end-stream':
+      return `end-stream ${output.reason}`
+    case 'ended':
+      return `ended ${output.outcome}, ${output.reason}`
+    default:
+      return output.type
   }
 }
 
 function logged(entry: CallLogEntry): string {
   switch (entry.kind) {
-    case 'transcript': return `transcript of the ${entry.record.role}`
-    case 'tool-call': return `tool-call ${entry.record.name} ${entry.end}`
-    case 'turn': return `turn: first sound ${ms(entry.record.firstSoundMs)}, answer ${ms(entry.record.answerMs)}`
-    case 'barge-in': return `barge-in ${entry.record.committed ? 'committed' : 'not committed'}, stopped after ${ms(entry.record.stopMs)}`
-    case 'turn-played': return `turn played: first sound ${ms(entry.ear.firstSoundMs)}, answer ${ms(entry.ear.answerMs)}`
+    case 'transcript':
+      return `transcript of the ${entry.record.role}`
+    case 'tool-call':
+      return `tool-call ${entry.record.name} ${entry.end}`
+    case 'turn':
+      return `turn: first sound ${ms(entry.record.firstSoundMs)}, answer ${ms(entry.record.answerMs)}`
+    case 'barge-in':
+      return `barge-in ${entry.record.committed ? 'committed' : 'not committed'}, stopped after ${ms(entry.record.stopMs)}`
+    case 'turn-played':
+      return `turn played: first sound ${ms(entry.ear.firstSoundMs)}, answer ${ms(entry.ear.answerMs)}`
   }
 }
 

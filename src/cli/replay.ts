@@ -40,10 +40,16 @@ const DIFF_TOLERANCE_MS = 60
 /** `mkondo replay`. */
 export async function replay(argv: readonly string[]): Promise<number> {
   const { values, words } = wordsAndOptions('replay', argv, {
-    diff: { type: 'boolean', default: false }, set: { type: 'string', multiple: true, default: [] },
-    'no-audio': { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
-    cut: { type: 'string' }, to: { type: 'string', default: join('test', 'journals') }, until: { type: 'string' },
-    'with-words': { type: 'boolean', default: false }, 'with-audio': { type: 'boolean', default: false }, help: HELP_OPTION,
+    diff: { type: 'boolean', default: false },
+    set: { type: 'string', multiple: true, default: [] },
+    'no-audio': { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    cut: { type: 'string' },
+    to: { type: 'string', default: join('test', 'journals') },
+    until: { type: 'string' },
+    'with-words': { type: 'boolean', default: false },
+    'with-audio': { type: 'boolean', default: false },
+    help: HELP_OPTION,
   })
   if (values.help) {
     console.log(HELP)
@@ -64,7 +70,11 @@ export async function replay(argv: readonly string[]): Promise<number> {
     const verdict = compare(journal, file, { settings, openPath, decisions: values.diff || settings.length > 0 })
     verdicts.push({ ...verdict, tookMs: performance.now() - startedAtMs })
   }
-  console.log(values.json ? JSON.stringify({ calls: verdicts }, null, 2) : replayReport(verdicts, values.diff || settings.length > 0))
+  console.log(
+    values.json
+      ? JSON.stringify({ calls: verdicts }, null, 2)
+      : replayReport(verdicts, values.diff || settings.length > 0),
+  )
   return settings.length > 0 || verdicts.every((verdict) => verdict.same) ? 0 : 1
 }
 
@@ -76,18 +86,27 @@ interface CompareOptions {
 }
 
 /** Replays one journal and compares the result with the recording. */
-function compare(journal: readonly string[], file: string, { settings, openPath, decisions }: CompareOptions): Omit<ReplayVerdict, 'tookMs'> {
+function compare(
+  journal: readonly string[],
+  file: string,
+  { settings, openPath, decisions }: CompareOptions,
+): Omit<ReplayVerdict, 'tookMs'> {
   const media = openPath === null ? {} : { openPath, decode: (base64: string) => Buffer.from(base64, 'base64') }
   const exact = settings.length === 0 ? named(file, () => replayJournal(journal, media)) : null
-  const same = exact?.recorded != null && exact.frameDifferences.length === 0
-    && diffOutputs(exact.recorded, exact.outputs, { toleranceMs: 0 }).length === 0
+  const same =
+    exact?.recorded != null &&
+    exact.frameDifferences.length === 0 &&
+    diffOutputs(exact.recorded, exact.outputs, { toleranceMs: 0 }).length === 0
   // Otherwise the call runs again with its own timers: this version may ask for other wake-up times than the recording
   // has.
-  const run = exact !== null && (same || !decisions || exact.recorded === null) ? exact
-    : named(file, () => replayJournal(journal, { ...media, options: changed(journal, settings), ownTimers: true }))
+  const run =
+    exact !== null && (same || !decisions || exact.recorded === null)
+      ? exact
+      : named(file, () => replayJournal(journal, { ...media, options: changed(journal, settings), ownTimers: true }))
   const was = run.recorded ?? named(file, () => replayJournal(journal)).outputs
   return {
-    file, ...facts(run),
+    file,
+    ...facts(run),
     same: settings.length === 0 ? same || exact?.recorded === null : false,
     comparable: run.recorded !== null,
     frameDifferences: run.frameDifferences,
@@ -95,11 +114,23 @@ function compare(journal: readonly string[], file: string, { settings, openPath,
   }
 }
 
-function facts(run: Replay): Pick<ReplayVerdict, 'callSid' | 'agent' | 'build' | 'entries' | 'frames' | 'outputs' | 'spanMs' | 'audio' | 'startMs'> {
+function facts(
+  run: Replay,
+): Pick<
+  ReplayVerdict,
+  'callSid' | 'agent' | 'build' | 'entries' | 'frames' | 'outputs' | 'spanMs' | 'audio' | 'startMs'
+> {
   const { header, entries, frames, outputs, spanMs } = run
   return {
-    callSid: header.options.callSid, agent: header.options.agent, build: header.build, startMs: header.options.preparedAtMs,
-    entries, frames, outputs: outputs.length, spanMs, audio: header.media !== null,
+    callSid: header.options.callSid,
+    agent: header.options.agent,
+    build: header.build,
+    startMs: header.options.preparedAtMs,
+    entries,
+    frames,
+    outputs: outputs.length,
+    spanMs,
+    audio: header.media !== null,
   }
 }
 
@@ -123,7 +154,8 @@ interface Setting {
 
 function parseSetting(text: string): Setting {
   const [, key, value] = /^([a-zA-Z.]+)=(.*)$/s.exec(text) ?? []
-  if (key === undefined || value === undefined) throw wrong(`--set ${text.slice(0, 80)}: must be KEY=VALUE, such as bargeIn.commitMs=400`)
+  if (key === undefined || value === undefined)
+    throw wrong(`--set ${text.slice(0, 80)}: must be KEY=VALUE, such as bargeIn.commitMs=400`)
   let parsed: unknown = value
   try {
     parsed = JSON.parse(value)
@@ -143,7 +175,8 @@ function changed(journal: readonly string[], settings: readonly Setting[]): Part
     let at = options
     for (const key of path.slice(0, -1)) {
       const next = at[key]
-      if (typeof next !== 'object' || next === null) throw wrong(`--set ${path.join('.')}: a call has no ${key}; ${keysOf(at)}`)
+      if (typeof next !== 'object' || next === null)
+        throw wrong(`--set ${path.join('.')}: a call has no ${key}; ${keysOf(at)}`)
       at = next as Record<string, unknown>
     }
     const last = path.at(-1) ?? ''
@@ -162,14 +195,23 @@ function keysOf(settings: Readonly<Record<string, unknown>>): string {
   return `allowed: ${Object.keys(settings).join(', ')}`
 }
 
-async function cut(file: string, name: string, values: {
-  readonly to: string; readonly until?: string | undefined; readonly 'with-words': boolean; readonly 'with-audio': boolean
-}): Promise<number> {
+async function cut(
+  file: string,
+  name: string,
+  values: {
+    readonly to: string
+    readonly until?: string | undefined
+    readonly 'with-words': boolean
+    readonly 'with-audio': boolean
+  },
+): Promise<number> {
   if (!/^[a-z0-9][a-z0-9-]{0,60}$/.test(name)) throw wrong('--cut: a name is 1 to 61 of a-z, 0-9 and -')
   const untilS = values.until === undefined ? null : Number(values.until)
   if (untilS !== null && !(untilS > 0)) throw wrong('--until: must be a number of seconds above 0')
   const journal = await readLines(file)
-  const lines = named(file, () => cutJournal(journal, { untilS, withWords: values['with-words'], withAudio: values['with-audio'] }))
+  const lines = named(file, () =>
+    cutJournal(journal, { untilS, withWords: values['with-words'], withAudio: values['with-audio'] }),
+  )
   const target = join(values.to, `${name}.jsonl.gz`)
   await mkdir(values.to, { recursive: true })
   await writeFile(target, gzipSync(`${lines.join('\n')}\n`, { level: 9 }), { flag: 'wx' }).catch((thrown: unknown) => {
@@ -188,7 +230,13 @@ async function journalFiles(paths: readonly string[]): Promise<readonly string[]
       throw wrong(`${path}: ${messageOf(thrown)}`)
     })
     if (!found.isDirectory()) files.push(path)
-    else files.push(...(await readdir(path)).filter((name) => /\.jsonl(?:\.gz)?$/.test(name)).sort().map((name) => join(path, name)))
+    else
+      files.push(
+        ...(await readdir(path))
+          .filter((name) => /\.jsonl(?:\.gz)?$/.test(name))
+          .sort()
+          .map((name) => join(path, name)),
+      )
   }
   if (files.length === 0) throw wrong(`no journal (*.jsonl, *.jsonl.gz) in ${paths.join(', ')}`)
   if (files.length > REPLAY_FILES_MAX) throw wrong(`${files.length} journals; at most ${REPLAY_FILES_MAX} at once`)
@@ -199,8 +247,11 @@ async function readLines(file: string): Promise<readonly string[]> {
   const bytes = await readFile(file).catch((thrown: unknown) => {
     throw wrong(`${file}: ${messageOf(thrown)}`)
   })
-  const text = named(file, () => file.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: JOURNAL_FILE_BYTES_MAX }) : bytes)
-  if (text.byteLength > JOURNAL_FILE_BYTES_MAX) throw wrong(`${basename(file)} is longer than ${JOURNAL_FILE_BYTES_MAX} bytes`)
+  const text = named(file, () =>
+    file.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: JOURNAL_FILE_BYTES_MAX }) : bytes,
+  )
+  if (text.byteLength > JOURNAL_FILE_BYTES_MAX)
+    throw wrong(`${basename(file)} is longer than ${JOURNAL_FILE_BYTES_MAX} bytes`)
   return text.toString('utf8').split('\n')
 }
 

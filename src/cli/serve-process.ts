@@ -13,13 +13,17 @@ import type { ProcessPlan } from '../gateway/process-plan.js'
 import { untilStopped } from './serve.js'
 
 // Without a callback a channel that has closed would throw; `disconnect` reports that.
-const send = (message: FromNode): void => { process.send?.(message, undefined, undefined, () => undefined) }
+const send = (message: FromNode): void => {
+  process.send?.(message, undefined, undefined, () => undefined)
+}
 
 async function run({ plan, restarts, owners }: StartNode<ProcessPlan>): Promise<number> {
   const { index, count, config, ownPort } = plan
   const log = createLog({ ...config.logLevel, base: { process: index } })
   const link = new NodeLink({ index, count, owners, send })
-  process.on('message', (message: ToNode<ProcessPlan>) => { if (message.type !== 'start') link.receive(message) })
+  process.on('message', (message: ToNode<ProcessPlan>) => {
+    if (message.type !== 'start') link.receive(message)
+  })
   const env = agentEnvironment(process.env, config.shopApiUrl)
   try {
     const gateway = await startGateway({ config, env, log, node: { link, ownPort, restarts } })
@@ -31,13 +35,27 @@ async function run({ plan, restarts, owners }: StartNode<ProcessPlan>): Promise<
     }
     process.once('disconnect', orphaned)
     if (!process.connected) orphaned()
-    log.info({ pid: process.pid, port: gateway.publicPort, own_port: ownPort, ops_port: gateway.opsPort, max_calls: config.maxCalls, media_workers: config.mediaWorkers }, 'process takes calls')
+    log.info(
+      {
+        pid: process.pid,
+        port: gateway.publicPort,
+        own_port: ownPort,
+        ops_port: gateway.opsPort,
+        max_calls: config.maxCalls,
+        media_workers: config.mediaWorkers,
+      },
+      'process takes calls',
+    )
     send({ type: 'ready', publicPort: gateway.publicPort, opsPort: gateway.opsPort, agents: gateway.agents })
     await untilStopped(gateway, config.drainTimeoutMs, log)
     process.off('disconnect', orphaned)
     return 0
   } catch (thrown) {
-    send({ type: 'failed', message: messageOf(thrown), usage: thrown instanceof GatewayError && USAGE_CODES.has(thrown.code) })
+    send({
+      type: 'failed',
+      message: messageOf(thrown),
+      usage: thrown instanceof GatewayError && USAGE_CODES.has(thrown.code),
+    })
     return 1
   }
 }

@@ -25,7 +25,10 @@ Settings: mkondo help settings`
 /** `mkondo serve`. Resolves with the exit code when the gateway has stopped. */
 export async function serve(argv: readonly string[]): Promise<number> {
   const values = commandOptions('serve', argv, {
-    processes: { type: 'string' }, 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION,
+    processes: { type: 'string' },
+    'with-shop': { type: 'boolean', default: false },
+    config: { type: 'string' },
+    help: HELP_OPTION,
   })
   if (values.help) {
     console.log(HELP)
@@ -35,9 +38,14 @@ export async function serve(argv: readonly string[]): Promise<number> {
   let config = loadConfig(process.env, values.config ?? null)
   processPlans(config, count) // reports wrong settings before anything is started
   const exposure = exposureOf(config)
-  if (exposure.refused) throw new GatewayError('CONFIG_INVALID', exposure.open.map((line) => `${line}; INSECURE=true starts all the same`).join('\n'))
+  if (exposure.refused)
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      exposure.open.map((line) => `${line}; INSECURE=true starts all the same`).join('\n'),
+    )
   const log = createLog(config.logLevel)
-  if (config.insecure) log.warn({ open: exposure.open }, 'INSECURE is set: the gateway starts whatever is open to strangers')
+  if (config.insecure)
+    log.warn({ open: exposure.open }, 'INSECURE is set: the gateway starts whatever is open to strangers')
   const shop = values['with-shop'] && config.shopApiUrl === null ? await startDemoShop() : null
   if (shop !== null) config = { ...config, shopApiUrl: shop.url }
   try {
@@ -52,30 +60,60 @@ async function serveAlone(config: Config, log: Log): Promise<number> {
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
-  log.info({
-    port: gateway.publicPort, ops_port: gateway.opsPort, agents: gateway.agents, max_calls: config.maxCalls,
-    media_workers: config.mediaWorkers, shop: config.shopApiUrl,
-  }, 'taking calls')
+  log.info(
+    {
+      port: gateway.publicPort,
+      ops_port: gateway.opsPort,
+      agents: gateway.agents,
+      max_calls: config.maxCalls,
+      media_workers: config.mediaWorkers,
+      shop: config.shopApiUrl,
+    },
+    'taking calls',
+  )
   await untilStopped(gateway, config.drainTimeoutMs, log)
   return 0
 }
 
 async function serveTogether(given: Config, count: number, log: Log): Promise<number> {
-  if (given.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
+  if (given.tokenSecret === null)
+    log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
   // One secret for all processes: each may receive the token of another one's call.
   const config = { ...given, tokenSecret: given.tokenSecret ?? randomBytes(32).toString('base64url') }
   const plans = processPlans(config, count)
   await freePorts(plans)
   const supervisor = new Supervisor({
-    entry: fileURLToPath(new URL('./serve-process.js', import.meta.url)), plans, env: process.env, drainTimeoutMs: config.drainTimeoutMs, log,
+    entry: fileURLToPath(new URL('./serve-process.js', import.meta.url)),
+    plans,
+    env: process.env,
+    drainTimeoutMs: config.drainTimeoutMs,
+    log,
   })
-  onStopSignals(log, () => { supervisor.stop() }, () => { supervisor.stopNow() })
+  onStopSignals(
+    log,
+    () => {
+      supervisor.stop()
+    },
+    () => {
+      supervisor.stopNow()
+    },
+  )
   const ready = await supervisor.start()
   if (ready !== null) {
-    log.info({
-      port: config.port, ops_port: ready[0]?.opsPort, ops_ports: ready.map(({ opsPort }) => opsPort), audio_ports: plans.map(({ ownPort }) => ownPort),
-      processes: count, agents: ready[0]?.agents, max_calls: sum(plans, 'maxCalls'), media_workers: sum(plans, 'mediaWorkers'), shop: config.shopApiUrl,
-    }, 'taking calls')
+    log.info(
+      {
+        port: config.port,
+        ops_port: ready[0]?.opsPort,
+        ops_ports: ready.map(({ opsPort }) => opsPort),
+        audio_ports: plans.map(({ ownPort }) => ownPort),
+        processes: count,
+        agents: ready[0]?.agents,
+        max_calls: sum(plans, 'maxCalls'),
+        media_workers: sum(plans, 'mediaWorkers'),
+        shop: config.shopApiUrl,
+      },
+      'taking calls',
+    )
   }
   const { code, reason } = await supervisor.ended
   if (reason !== null) console.error(`mkondo: ${reason}`)
@@ -122,15 +160,21 @@ const AT_ONCE_MS = 1000
  * process itself.
  */
 export function untilStopped(
-  gateway: { readonly stopped: Promise<void>; stop(drainTimeoutMs: number): Promise<void> }, drainTimeoutMs: number, log: Log,
+  gateway: { readonly stopped: Promise<void>; stop(drainTimeoutMs: number): Promise<void> },
+  drainTimeoutMs: number,
+  log: Log,
 ): Promise<void> {
   return new Promise<void>((resolve, reject) => {
-    onStopSignals(log, () => {
-      gateway.stop(drainTimeoutMs).then(resolve, reject)
-    }, () => {
-      void gateway.stop(0).finally(() => process.exit(1))
-      setTimeout(() => process.exit(1), AT_ONCE_MS).unref()
-    })
+    onStopSignals(
+      log,
+      () => {
+        gateway.stop(drainTimeoutMs).then(resolve, reject)
+      },
+      () => {
+        void gateway.stop(0).finally(() => process.exit(1))
+        setTimeout(() => process.exit(1), AT_ONCE_MS).unref()
+      },
+    )
     gateway.stopped.then(resolve, reject)
   })
 }

@@ -17,10 +17,19 @@ import { runAudioCall, type GatewayAddress } from '../simulator/scenarios/audio-
 import { findScenarios, type Scenario } from '../simulator/scenarios/scenario.js'
 import type { ObservedCall } from '../simulator/scenarios/judge.js'
 import {
-  junitXml, NO_PAINT, resultText, scenarioReport, summaryText, TERMINAL_PAINT,
+  junitXml,
+  NO_PAINT,
+  resultText,
+  scenarioReport,
+  summaryText,
+  TERMINAL_PAINT,
 } from '../simulator/scenarios/report.js'
 import { planOf, runScenarios, type ScenarioRun } from '../simulator/scenarios/run-scenarios.js'
-import { SIMULATE_USAGE, parseSimulateArguments, type SimulateArguments } from '../simulator/scenarios/simulate-arguments.js'
+import {
+  SIMULATE_USAGE,
+  parseSimulateArguments,
+  type SimulateArguments,
+} from '../simulator/scenarios/simulate-arguments.js'
 import { openTextMedia, runTextCall, type TextMedia } from '../simulator/scenarios/text-call.js'
 import { createLog } from '../telemetry/log.js'
 import { startGateway, type Gateway } from '../gateway/gateway.js'
@@ -62,7 +71,8 @@ export async function runSimulateCommand(argv: readonly string[], io: SimulateIo
     const scenarios = (await findScenarios(args.paths)).filter(({ agent, name }) => args.filter(`${agent}/${name}`))
     if (scenarios.length === 0) throw new UsageError('no scenario has what --filter asks for')
     if (args.list) {
-      for (const { agent, name, mode, file } of scenarios) io.out(`${agent}/${name} ${mode ?? 'text or audio'} ${file}\n`)
+      for (const { agent, name, mode, file } of scenarios)
+        io.out(`${agent}/${name} ${mode ?? 'text or audio'} ${file}\n`)
       return 0
     }
     return await run(args, scenarios, io)
@@ -76,18 +86,28 @@ export async function runSimulateCommand(argv: readonly string[], io: SimulateIo
 async function run(args: SimulateArguments, scenarios: readonly Scenario[], io: SimulateIo): Promise<number> {
   const startedAt = new Date().toISOString()
   const startedMs = performance.now()
-  const ground = args.gateway === null ? await OwnGround.open(args, io) : await RunningGateway.reach(args.gateway, args, io)
+  const ground =
+    args.gateway === null ? await OwnGround.open(args, io) : await RunningGateway.reach(args.gateway, args, io)
   try {
     ground.check(scenarios)
     if (args.record !== null) await mkdir(args.record, { recursive: true })
-    const plan = planOf(scenarios, { mode: args.mode, unavailable: ground.unavailable, repeat: args.repeat, seed: args.seed })
+    const plan = planOf(scenarios, {
+      mode: args.mode,
+      unavailable: ground.unavailable,
+      repeat: args.repeat,
+      seed: args.seed,
+    })
     const paint = io.colours && args.json !== '-' ? TERMINAL_PAINT : NO_PAINT
     const print = args.json === '-' ? io.err : io.out
     const reportOf = (results: Parameters<typeof scenarioReport>[0]): ReturnType<typeof scenarioReport> =>
       scenarioReport(results, { startedAt, realMs: performance.now() - startedMs })
     const results = await runScenarios(plan, {
-      jobs: args.jobs, signal: io.signal, place: (one) => ground.place(one),
-      onResult: (result) => { for (const shown of reportOf([result]).results) print(resultText(shown, paint)) },
+      jobs: args.jobs,
+      signal: io.signal,
+      place: (one) => ground.place(one),
+      onResult: (result) => {
+        for (const shown of reportOf([result]).results) print(resultText(shown, paint))
+      },
     })
     const report = reportOf(results)
     print(summaryText(report, paint))
@@ -119,7 +139,11 @@ class RunningGateway implements Ground {
   readonly #io: SimulateIo
 
   /** @throws GatewayError CONFIG_INVALID when it does not answer */
-  static async reach(gateway: NonNullable<SimulateArguments['gateway']>, args: SimulateArguments, io: SimulateIo): Promise<RunningGateway> {
+  static async reach(
+    gateway: NonNullable<SimulateArguments['gateway']>,
+    args: SimulateArguments,
+    io: SimulateIo,
+  ): Promise<RunningGateway> {
     const opsToken = io.env['OPS_TOKEN'] ?? null
     await reachable('--url', gateway.url, null)
     await reachable('--ops-url', `${gateway.opsUrl}/api/calls`, opsToken)
@@ -138,7 +162,11 @@ class RunningGateway implements Ground {
 
   async place(run: ScenarioRun): Promise<ObservedCall> {
     return runAudioCall({
-      gateway: this.#address, scenario: run.scenario, seed: run.seed, recordTo: recordingOf(this.#args, run), signal: this.#io.signal,
+      gateway: this.#address,
+      scenario: run.scenario,
+      seed: run.seed,
+      recordTo: recordingOf(this.#args, run),
+      signal: this.#io.signal,
       agentYaml: await agentYaml(this.#args.agentsDir ?? this.#io.env['AGENTS_DIR'] ?? null, run.scenario.agent),
     })
   }
@@ -169,7 +197,12 @@ class OwnGround implements Ground {
       const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
       const config: Config = {
         // Without keys and settings of this machine, so that what passes here passes anywhere.
-        ...loadConfig({}, null), host: '127.0.0.1', port: 0, opsPort: 0, dataDir: folder, shopApiUrl,
+        ...loadConfig({}, null),
+        host: '127.0.0.1',
+        port: 0,
+        opsPort: 0,
+        dataDir: folder,
+        shopApiUrl,
         agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? null,
       }
       const env = agentEnvironment(io.env, shopApiUrl)
@@ -183,8 +216,14 @@ class OwnGround implements Ground {
   }
 
   private constructor(
-    args: SimulateArguments, io: SimulateIo,
-    parts: { readonly shop: DemoShop | null; readonly config: Config; readonly env: Environment; readonly agents: ReadonlyMap<string, HostedAgent> },
+    args: SimulateArguments,
+    io: SimulateIo,
+    parts: {
+      readonly shop: DemoShop | null
+      readonly config: Config
+      readonly env: Environment
+      readonly agents: ReadonlyMap<string, HostedAgent>
+    },
   ) {
     this.#args = args
     this.#io = io
@@ -197,7 +236,10 @@ class OwnGround implements Ground {
   check(scenarios: readonly Scenario[]): void {
     for (const { agent, file } of scenarios) {
       if (this.#agents.has(agent)) continue
-      throw new GatewayError('AGENT_UNKNOWN', `${file}: there is no agent ${agent}; agents are: ${[...this.#agents.keys()].join(', ')}`)
+      throw new GatewayError(
+        'AGENT_UNKNOWN',
+        `${file}: there is no agent ${agent}; agents are: ${[...this.#agents.keys()].join(', ')}`,
+      )
     }
   }
 
@@ -220,10 +262,19 @@ class OwnGround implements Ground {
     const media = await this.#media
     const hosted = this.#agents.get(scenario.agent) as HostedAgent // `check` has found it
     return runTextCall(media, {
-      hosted, tools: await this.#toolsOf(hosted, media), from: scenario.from, to: scenario.to, script: scenario.script,
+      hosted,
+      tools: await this.#toolsOf(hosted, media),
+      from: scenario.from,
+      to: scenario.to,
+      script: scenario.script,
       statuses: vocabularyOf(yaml, { orders: [], etas: [], others: [] }).statuses,
-      pace: scenario.pace, seed, afterStream: scenario.afterStream, human: scenario.human,
-      startedAtWallMs: scenario.atWallMs ?? Date.now(), timeoutMs: scenario.timeoutMs, signal: this.#io.signal,
+      pace: scenario.pace,
+      seed,
+      afterStream: scenario.afterStream,
+      human: scenario.human,
+      startedAtWallMs: scenario.atWallMs ?? Date.now(),
+      timeoutMs: scenario.timeoutMs,
+      signal: this.#io.signal,
     })
   }
 
@@ -238,15 +289,29 @@ class OwnGround implements Ground {
 
   async #placeSpoken(run: ScenarioRun, yaml: string | null): Promise<ObservedCall> {
     // Not on standard output: a report may go there.
-    const log = createLog({ level: 'error', destination: { write: (line) => { this.#io.err(line) } } })
+    const log = createLog({
+      level: 'error',
+      destination: {
+        write: (line) => {
+          this.#io.err(line)
+        },
+      },
+    })
     this.#gateway ??= startGateway({ config: this.#config, env: this.#env, log })
     const gateway = await this.#gateway
     return runAudioCall({
       gateway: {
-        url: `http://127.0.0.1:${gateway.publicPort}`, opsUrl: `http://127.0.0.1:${gateway.opsPort}`, opsToken: null, secret: null,
+        url: `http://127.0.0.1:${gateway.publicPort}`,
+        opsUrl: `http://127.0.0.1:${gateway.opsPort}`,
+        opsToken: null,
+        secret: null,
         shopUrl: this.#config.shopApiUrl,
       },
-      scenario: run.scenario, seed: run.seed, agentYaml: yaml, recordTo: recordingOf(this.#args, run), signal: this.#io.signal,
+      scenario: run.scenario,
+      seed: run.seed,
+      agentYaml: yaml,
+      recordTo: recordingOf(this.#args, run),
+      signal: this.#io.signal,
     })
   }
 }
@@ -259,10 +324,17 @@ async function reachable(option: string, url: string, token: string | null): Pro
     status = (await fetch(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) })).status
   } catch (thrown) {
     const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
-    throw new GatewayError('CONFIG_INVALID', `no gateway answers at ${option} ${new URL(url).origin}: ${cause}`, { cause: thrown })
+    throw new GatewayError('CONFIG_INVALID', `no gateway answers at ${option} ${new URL(url).origin}: ${cause}`, {
+      cause: thrown,
+    })
   }
-  if (status === 401 || status === 403) throw new GatewayError('CONFIG_INVALID', `${option} ${new URL(url).origin} wants another token; set OPS_TOKEN`)
-  if (option === '--ops-url' && status !== 200) throw new GatewayError('CONFIG_INVALID', `${option} ${new URL(url).origin} is no ops port of a gateway: it answered with ${status}`)
+  if (status === 401 || status === 403)
+    throw new GatewayError('CONFIG_INVALID', `${option} ${new URL(url).origin} wants another token; set OPS_TOKEN`)
+  if (option === '--ops-url' && status !== 200)
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      `${option} ${new URL(url).origin} is no ops port of a gateway: it answered with ${status}`,
+    )
 }
 
 /** The agent's file, from which the caller's recogniser takes its vocabulary; null where there is none of that name. */

@@ -10,7 +10,10 @@ interface Exposure {
   readonly refused: boolean
 }
 
-type ExposureSettings = Pick<Config, 'host' | 'publicUrl' | 'webhookSecrets' | 'opsHost' | 'opsToken' | 'opsReadToken' | 'insecure'>
+type ExposureSettings = Pick<
+  Config,
+  'host' | 'publicUrl' | 'webhookSecrets' | 'opsHost' | 'opsToken' | 'opsReadToken' | 'insecure'
+>
 
 /**
  * Whether only this machine reaches a port at this address. A name other than localhost counts as reachable by others,
@@ -26,11 +29,15 @@ export function exposureOf(config: ExposureSettings): Exposure {
   const open: string[] = []
   if (webhookSecrets.length === 0) {
     const why = 'without SAUTIKIT_WEBHOOK_SECRETS: webhooks of anybody would be taken; allowed: '
-    if (publicUrl !== null) open.push(`PUBLIC_URL is '${publicUrl}' ${why}with the secrets that sign the carrier's webhooks`)
-    else if (!isLoopback(host)) open.push(`HOST is '${host}' ${why}a loopback address, or the secrets that sign the carrier's webhooks`)
+    if (publicUrl !== null)
+      open.push(`PUBLIC_URL is '${publicUrl}' ${why}with the secrets that sign the carrier's webhooks`)
+    else if (!isLoopback(host))
+      open.push(`HOST is '${host}' ${why}a loopback address, or the secrets that sign the carrier's webhooks`)
   }
   if (opsToken === null && !isLoopback(opsHost)) {
-    open.push(`OPS_HOST is '${opsHost}' without OPS_TOKEN: anybody could end calls and read transcripts; allowed: a loopback address, or an OPS_TOKEN`)
+    open.push(
+      `OPS_HOST is '${opsHost}' without OPS_TOKEN: anybody could end calls and read transcripts; allowed: a loopback address, or an OPS_TOKEN`,
+    )
   }
   if (opsReadToken !== null && opsToken === null) {
     open.push('OPS_READ_TOKEN is set without OPS_TOKEN: the ops port would ask nobody for a token; allowed: both')

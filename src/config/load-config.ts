@@ -82,7 +82,8 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
   const { errors, contents } = parseDocument(source, { lineCounter: lines })
   if (errors.length > 0) {
     // The parser quotes values, which may be secrets.
-    for (const { pos, message } of errors) faults.push(`${placeOf(pos[0])}: ${(message.split('\n')[0] ?? 'not YAML').replace(/(["']).*\1/, '…')}`)
+    for (const { pos, message } of errors)
+      faults.push(`${placeOf(pos[0])}: ${(message.split('\n')[0] ?? 'not YAML').replace(/(["']).*\1/, '…')}`)
     return found
   }
   if (contents === null) return found
@@ -96,7 +97,9 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
     const at = isScalar(key) ? placeOf(key.range?.[0] ?? 0) : path
     if (!keys.includes(name)) {
       const near = nearest(name, keys)
-      faults.push(`${at}: unknown setting '${name.slice(0, 80)}'; ${near === null ? `allowed: ${keys.join(', ')}` : `did you mean ${near}?`}`)
+      faults.push(
+        `${at}: unknown setting '${name.slice(0, 80)}'; ${near === null ? `allowed: ${keys.join(', ')}` : `did you mean ${near}?`}`,
+      )
       continue
     }
     const text = textOf(value)
@@ -116,7 +119,9 @@ function textOf(node: unknown): string | null | undefined {
   if (!isScalar(node)) return undefined
   const { value } = node
   if (value === null) return null
-  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    ? String(value)
+    : undefined
 }
 
 /** Prefixes that only variables of this gateway have. */
@@ -126,7 +131,8 @@ const SLIP_CHARS_MIN = 7
 /** In a shorter part between underscores one changed letter makes another word: LLM and LM, NODE and CODE. */
 const SLIP_PART_CHARS_MIN = 5
 /** What Kubernetes puts into every pod's environment for a service, here one that is called mkondo. */
-const SERVICE_VARIABLE = /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
+const SERVICE_VARIABLE =
+  /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
 /**
  * Environment variables that are probably mistyped settings, each with the setting that is probably meant. Most of the
@@ -136,18 +142,25 @@ const SERVICE_VARIABLE = /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:
  * name without our prefix belongs to another program.
  * @param known  names of all settings
  */
-function mistypedVariables(env: Readonly<Record<string, string | undefined>>, known: readonly string[]): readonly string[] {
+function mistypedVariables(
+  env: Readonly<Record<string, string | undefined>>,
+  known: readonly string[],
+): readonly string[] {
   const names = new Set(known)
   const isSet = (name: string): boolean => (env[name] ?? '') !== ''
-  return Object.keys(env).filter((name) => isSet(name) && !names.has(name)).sort().flatMap((name) => {
-    const shown = name.slice(0, 80)
-    const meant = known.find((candidate) => isOneSlip(name, candidate))
-    if (meant !== undefined && !isSet(meant)) return [`${shown} is no setting; did you mean ${meant}? (if it is another program's, set ${meant} as well)`]
-    const prefix = OUR_PREFIXES.find((ours) => name.startsWith(ours))
-    if (prefix === undefined || SERVICE_VARIABLE.test(name)) return []
-    const near = nearest(prefix === 'MKONDO_' ? name.slice(prefix.length) : name, known)
-    return [`${shown} is no setting; ${near === null ? 'mkondo help settings lists all' : `did you mean ${near}?`}`]
-  })
+  return Object.keys(env)
+    .filter((name) => isSet(name) && !names.has(name))
+    .sort()
+    .flatMap((name) => {
+      const shown = name.slice(0, 80)
+      const meant = known.find((candidate) => isOneSlip(name, candidate))
+      if (meant !== undefined && !isSet(meant))
+        return [`${shown} is no setting; did you mean ${meant}? (if it is another program's, set ${meant} as well)`]
+      const prefix = OUR_PREFIXES.find((ours) => name.startsWith(ours))
+      if (prefix === undefined || SERVICE_VARIABLE.test(name)) return []
+      const near = nearest(prefix === 'MKONDO_' ? name.slice(prefix.length) : name, known)
+      return [`${shown} is no setting; ${near === null ? 'mkondo help settings lists all' : `did you mean ${near}?`}`]
+    })
 }
 
 /** Whether `given` is `known` with one typing error. */

@@ -25,7 +25,8 @@ export interface Setting<T> {
 }
 
 const text = (allowed = 'any text', pattern = /./su): Kind<string> => ({
-  allowed, parse: (value) => (pattern.test(value) ? value : undefined),
+  allowed,
+  parse: (value) => (pattern.test(value) ? value : undefined),
 })
 
 const integer = (min: number, max: number): Kind<number> => ({
@@ -75,18 +76,26 @@ const origin = (...protocols: readonly string[]): Kind<string> => {
 
 /** An origin, optionally with a path, in which `{process}` is replaced by a number. */
 const processOrigin: Kind<string> = {
-  allowed: 'an http:// or https:// URL with {process} where the number of a process goes, such as https://voice.example.com/p/{process}',
+  allowed:
+    'an http:// or https:// URL with {process} where the number of a process goes, such as https://voice.example.com/p/{process}',
   parse: (value) => {
     const trimmed = value.replace(/\/+$/, '')
     const plain = trimmed.replaceAll('{process}', '0')
-    return plain !== trimmed && URL.canParse(plain) && /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$/.test(plain) ? trimmed : undefined
+    return plain !== trimmed &&
+      URL.canParse(plain) &&
+      /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$/.test(plain)
+      ? trimmed
+      : undefined
   },
 }
 
 const list = (allowed: string, item: RegExp): Kind<readonly string[]> => ({
   allowed,
   parse: (value) => {
-    const items = value.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
+    const items = value
+      .split(',')
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== '')
     return items.length > 0 && items.every((entry) => item.test(entry)) ? items : undefined
   },
 })
@@ -101,9 +110,13 @@ const atMost = (most: number, base: Kind<readonly string[]>): Kind<readonly stri
 })
 
 const networks: Kind<readonly string[]> = {
-  allowed: 'a comma list of addresses and networks such as 10.0.0.0/8, 192.0.2.7, 2001:db8::/32, and none that holds every address (/0)',
+  allowed:
+    'a comma list of addresses and networks such as 10.0.0.0/8, 192.0.2.7, 2001:db8::/32, and none that holds every address (/0)',
   parse: (value) => {
-    const items = value.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
+    const items = value
+      .split(',')
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== '')
     return items.length > 0 && items.every((entry) => parseNetwork(entry) !== undefined) ? items : undefined
   },
 }
@@ -127,14 +140,24 @@ type JournalKind = 'off' | 'decisions' | 'audio'
 
 const journalKind: Kind<JournalKind> = {
   allowed: 'off, decisions (true is the same) or audio',
-  parse: (value) => ({ off: 'off', false: 'off', decisions: 'decisions', true: 'decisions', audio: 'audio' } as
-    Record<string, JournalKind>)[value.toLowerCase()],
+  parse: (value) =>
+    (
+      ({ off: 'off', false: 'off', decisions: 'decisions', true: 'decisions', audio: 'audio' }) as Record<
+        string,
+        JournalKind
+      >
+    )[value.toLowerCase()],
 }
 
 const yesNo: Kind<boolean> = {
   allowed: 'true or false',
-  parse: (value) => ({ true: true, 1: true, yes: true, on: true, false: false, 0: false, no: false, off: false } as
-    Record<string, boolean>)[value.toLowerCase()],
+  parse: (value) =>
+    (
+      ({ true: true, 1: true, yes: true, on: true, false: false, 0: false, no: false, off: false }) as Record<
+        string,
+        boolean
+      >
+    )[value.toLowerCase()],
 }
 
 /** Where the embedded backend and the media engine leave one core to the sockets. */
@@ -148,89 +171,499 @@ const optional = <T>(kind: Kind<T>): Kind<T | null> => kind
 
 /** All settings, in the order in which `mkondo help settings` prints them. Names are the contract's. */
 export const SETTINGS = {
-  port: define({ env: 'PORT', key: 'port', kind: integer(0, 65535), fallback: 8080, help: 'public port: the carrier\'s traffic only' }),
-  host: define({ env: 'HOST', key: 'host', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '127.0.0.1', help: 'address of the public port; where the carrier or a balancer comes from another machine: 0.0.0.0' }),
-  opsPort: define({ env: 'OPS_PORT', key: 'opsPort', kind: integer(0, 65535), fallback: 9464, help: 'ops port: health, metrics, API; of process i it is this + i' }),
-  opsHost: define({ env: 'OPS_HOST', key: 'opsHost', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '127.0.0.1', help: 'address of the ops port' }),
-  opsToken: define<string | null>({ env: 'OPS_TOKEN', key: 'opsToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token of the ops port: reads everything, and acts' }),
-  opsReadToken: define<string | null>({ env: 'OPS_READ_TOKEN', key: 'opsReadToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token that reads metrics and nothing else, beside OPS_TOKEN' }),
-  insecure: define({ env: 'INSECURE', key: 'insecure', kind: yesNo, fallback: false, help: 'start even if strangers could place calls or use the ops port' }),
-  publicUrl: define<string | null>({ env: 'PUBLIC_URL', key: 'publicUrl', kind: optional(origin('https:', 'http:')), fallback: null, help: 'origin at which the carrier reaches the public port' }),
+  port: define({
+    env: 'PORT',
+    key: 'port',
+    kind: integer(0, 65535),
+    fallback: 8080,
+    help: "public port: the carrier's traffic only",
+  }),
+  host: define({
+    env: 'HOST',
+    key: 'host',
+    kind: text('a host name or address', /^[\w.:-]{1,255}$/),
+    fallback: '127.0.0.1',
+    help: 'address of the public port; where the carrier or a balancer comes from another machine: 0.0.0.0',
+  }),
+  opsPort: define({
+    env: 'OPS_PORT',
+    key: 'opsPort',
+    kind: integer(0, 65535),
+    fallback: 9464,
+    help: 'ops port: health, metrics, API; of process i it is this + i',
+  }),
+  opsHost: define({
+    env: 'OPS_HOST',
+    key: 'opsHost',
+    kind: text('a host name or address', /^[\w.:-]{1,255}$/),
+    fallback: '127.0.0.1',
+    help: 'address of the ops port',
+  }),
+  opsToken: define<string | null>({
+    env: 'OPS_TOKEN',
+    key: 'opsToken',
+    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
+    fallback: null,
+    secret: true,
+    help: 'bearer token of the ops port: reads everything, and acts',
+  }),
+  opsReadToken: define<string | null>({
+    env: 'OPS_READ_TOKEN',
+    key: 'opsReadToken',
+    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
+    fallback: null,
+    secret: true,
+    help: 'bearer token that reads metrics and nothing else, beside OPS_TOKEN',
+  }),
+  insecure: define({
+    env: 'INSECURE',
+    key: 'insecure',
+    kind: yesNo,
+    fallback: false,
+    help: 'start even if strangers could place calls or use the ops port',
+  }),
+  publicUrl: define<string | null>({
+    env: 'PUBLIC_URL',
+    key: 'publicUrl',
+    kind: optional(origin('https:', 'http:')),
+    fallback: null,
+    help: 'origin at which the carrier reaches the public port',
+  }),
   nodeUrl: define<string | null>({
-    env: 'NODE_URL', key: 'nodeUrl', fallback: null, help: 'with --processes: where the carrier reaches each process alone, for audio; PORT + 1 + its number when unset',
+    env: 'NODE_URL',
+    key: 'nodeUrl',
+    fallback: null,
+    help: 'with --processes: where the carrier reaches each process alone, for audio; PORT + 1 + its number when unset',
     kind: optional(processOrigin),
   }),
-  agentsDir: define<string | null>({ env: 'AGENTS_DIR', key: 'agentsDir', kind: optional(text('a folder')), fallback: null, help: 'folder of agent definitions; the shipped ones when unset' }),
-  agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'apply edits of the agents folder to new calls' }),
-  defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent of POST /voice without a name' }),
-  dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder of records, recordings and journals of calls; one gateway at a time' }),
-  keepCalls: define({ env: 'KEEP_CALLS', key: 'keepCalls', kind: yesNo, fallback: true, help: 'keep records, handoffs and recordings of calls under DATA_DIR' }),
-  recordsFsync: define<FsyncPolicy>({ env: 'RECORDS_FSYNC', key: 'recordsFsync', kind: oneOf('each', 'second', 'never'), fallback: 'second', help: 'when records are synced to disk: after each, once a second, or never' }),
-  recordsTranscript: define<TranscriptPolicy>({ env: 'RECORDS_TRANSCRIPT', key: 'recordsTranscript', kind: oneOf('full', 'masked', 'none'), fallback: 'full', help: 'words in records: all, with numbers masked, or none' }),
-  recordsNumbers: define<'masked' | 'full'>({ env: 'RECORDS_NUMBERS', key: 'recordsNumbers', kind: oneOf('masked', 'full'), fallback: 'masked', help: 'phone numbers in records' }),
-  recordsFileMb: define({ env: 'RECORDS_FILE_MB', key: 'recordsFileMb', kind: integer(1, 4096), fallback: 64, help: 'size at which a new file of records begins; each day begins one too' }),
-  recordsKeepDays: define({ env: 'RECORDS_KEEP_DAYS', key: 'recordsKeepDays', kind: integer(1, 36_500), fallback: 90, help: 'days that records are kept' }),
-  recordsKeepMb: define({ env: 'RECORDS_KEEP_MB', key: 'recordsKeepMb', kind: integer(1, 100_000_000), fallback: 4096, help: 'size of all records; the oldest go first' }),
-  recordingsKeepDays: define({ env: 'RECORDINGS_KEEP_DAYS', key: 'recordingsKeepDays', kind: integer(1, 36_500), fallback: 30, help: 'days that recordings are kept' }),
-  recordingsKeepMb: define({ env: 'RECORDINGS_KEEP_MB', key: 'recordingsKeepMb', kind: integer(1, 100_000_000), fallback: 20_480, help: 'size of all recordings; the oldest go first' }),
-  handoffUrl: define<string | null>({ env: 'HANDOFF_URL', key: 'handoffUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'webhook that gets the handoff packet of each escalation and callback request' }),
-  handoffSecret: define<string | null>({ env: 'HANDOFF_SECRET', key: 'handoffSecret', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'signs those POSTs' }),
+  agentsDir: define<string | null>({
+    env: 'AGENTS_DIR',
+    key: 'agentsDir',
+    kind: optional(text('a folder')),
+    fallback: null,
+    help: 'folder of agent definitions; the shipped ones when unset',
+  }),
+  agentsWatch: define({
+    env: 'AGENTS_WATCH',
+    key: 'agentsWatch',
+    kind: yesNo,
+    fallback: true,
+    help: 'apply edits of the agents folder to new calls',
+  }),
+  defaultAgent: define<string | null>({
+    env: 'DEFAULT_AGENT',
+    key: 'defaultAgent',
+    kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)),
+    fallback: null,
+    help: 'agent of POST /voice without a name',
+  }),
+  dataDir: define({
+    env: 'DATA_DIR',
+    key: 'dataDir',
+    kind: text('a folder'),
+    fallback: '.data',
+    help: 'folder of records, recordings and journals of calls; one gateway at a time',
+  }),
+  keepCalls: define({
+    env: 'KEEP_CALLS',
+    key: 'keepCalls',
+    kind: yesNo,
+    fallback: true,
+    help: 'keep records, handoffs and recordings of calls under DATA_DIR',
+  }),
+  recordsFsync: define<FsyncPolicy>({
+    env: 'RECORDS_FSYNC',
+    key: 'recordsFsync',
+    kind: oneOf('each', 'second', 'never'),
+    fallback: 'second',
+    help: 'when records are synced to disk: after each, once a second, or never',
+  }),
+  recordsTranscript: define<TranscriptPolicy>({
+    env: 'RECORDS_TRANSCRIPT',
+    key: 'recordsTranscript',
+    kind: oneOf('full', 'masked', 'none'),
+    fallback: 'full',
+    help: 'words in records: all, with numbers masked, or none',
+  }),
+  recordsNumbers: define<'masked' | 'full'>({
+    env: 'RECORDS_NUMBERS',
+    key: 'recordsNumbers',
+    kind: oneOf('masked', 'full'),
+    fallback: 'masked',
+    help: 'phone numbers in records',
+  }),
+  recordsFileMb: define({
+    env: 'RECORDS_FILE_MB',
+    key: 'recordsFileMb',
+    kind: integer(1, 4096),
+    fallback: 64,
+    help: 'size at which a new file of records begins; each day begins one too',
+  }),
+  recordsKeepDays: define({
+    env: 'RECORDS_KEEP_DAYS',
+    key: 'recordsKeepDays',
+    kind: integer(1, 36_500),
+    fallback: 90,
+    help: 'days that records are kept',
+  }),
+  recordsKeepMb: define({
+    env: 'RECORDS_KEEP_MB',
+    key: 'recordsKeepMb',
+    kind: integer(1, 100_000_000),
+    fallback: 4096,
+    help: 'size of all records; the oldest go first',
+  }),
+  recordingsKeepDays: define({
+    env: 'RECORDINGS_KEEP_DAYS',
+    key: 'recordingsKeepDays',
+    kind: integer(1, 36_500),
+    fallback: 30,
+    help: 'days that recordings are kept',
+  }),
+  recordingsKeepMb: define({
+    env: 'RECORDINGS_KEEP_MB',
+    key: 'recordingsKeepMb',
+    kind: integer(1, 100_000_000),
+    fallback: 20_480,
+    help: 'size of all recordings; the oldest go first',
+  }),
+  handoffUrl: define<string | null>({
+    env: 'HANDOFF_URL',
+    key: 'handoffUrl',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    help: 'webhook that gets the handoff packet of each escalation and callback request',
+  }),
+  handoffSecret: define<string | null>({
+    env: 'HANDOFF_SECRET',
+    key: 'handoffSecret',
+    kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
+    fallback: null,
+    secret: true,
+    help: 'signs those POSTs',
+  }),
   journalCalls: define({
-    env: 'JOURNAL_CALLS', key: 'journalCalls', kind: journalKind, fallback: 'off',
-    help: 'keep a journal of each call under DATA_DIR, which `mkondo replay` runs again; audio: with the caller\'s audio',
+    env: 'JOURNAL_CALLS',
+    key: 'journalCalls',
+    kind: journalKind,
+    fallback: 'off',
+    help: "keep a journal of each call under DATA_DIR, which `mkondo replay` runs again; audio: with the caller's audio",
   }),
-  apiKey: define<string | null>({ env: 'SAUTIKIT_API_KEY', key: 'sautikitApiKey', kind: optional(text('an API key without spaces', /^\S{8,4096}$/)), fallback: null, secret: true, help: 'key of the carrier\'s REST API' }),
-  apiUrl: define({ env: 'SAUTIKIT_API_URL', key: 'sautikitApiUrl', kind: url('https:', 'http:'), fallback: 'https://api.sautikit.com', help: 'origin of the carrier\'s REST API' }),
+  apiKey: define<string | null>({
+    env: 'SAUTIKIT_API_KEY',
+    key: 'sautikitApiKey',
+    kind: optional(text('an API key without spaces', /^\S{8,4096}$/)),
+    fallback: null,
+    secret: true,
+    help: "key of the carrier's REST API",
+  }),
+  apiUrl: define({
+    env: 'SAUTIKIT_API_URL',
+    key: 'sautikitApiUrl',
+    kind: url('https:', 'http:'),
+    fallback: 'https://api.sautikit.com',
+    help: "origin of the carrier's REST API",
+  }),
   apiPaths: define<readonly string[]>({
-    env: 'SAUTIKIT_API_PATHS', key: 'sautikitApiPaths', fallback: [],
-    kind: { allowed: `a comma list of ${API_PATHS.join(', ')}`, parse: (value) => {
-      const names = value.split(',').map((name) => name.trim()).filter((name) => name !== '')
-      return names.every(isApiPath) ? names : undefined
-    } },
-    help: 'which spelling of a request to the carrier\'s API is tried first; the others follow',
+    env: 'SAUTIKIT_API_PATHS',
+    key: 'sautikitApiPaths',
+    fallback: [],
+    kind: {
+      allowed: `a comma list of ${API_PATHS.join(', ')}`,
+      parse: (value) => {
+        const names = value
+          .split(',')
+          .map((name) => name.trim())
+          .filter((name) => name !== '')
+        return names.every(isApiPath) ? names : undefined
+      },
+    },
+    help: "which spelling of a request to the carrier's API is tried first; the others follow",
   }),
-  carrierRecordings: define({ env: 'CARRIER_RECORDINGS', key: 'carrierRecordings', kind: yesNo, fallback: true, help: 'keep the carrier\'s recording of a call, where it made one, under DATA_DIR' }),
-  outboundPerMinute: define({ env: 'OUTBOUND_PER_MINUTE', key: 'outboundPerMinute', kind: integer(1, 6000), fallback: 30, help: 'calls placed in a minute, by all processes together' }),
-  outboundPrefixes: define<readonly string[]>({ env: 'OUTBOUND_PREFIXES', key: 'outboundPrefixes', kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/), fallback: [], help: 'prefixes of numbers that may be called; all when unset' }),
-  afterStream: define<'learn' | 'continues' | 'holds'>({ env: 'SAUTIKIT_AFTER_STREAM', key: 'sautikitAfterStream', kind: oneOf('learn', 'continues', 'holds'), fallback: 'learn', help: 'after-stream behaviour: whether the carrier continues a call when its stream closes, or holds it in silence' }),
-  webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: atMost(WEBHOOK_SECRETS_MAX, list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/)), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
-  trustedProxies: define<readonly string[]>({ env: 'TRUSTED_PROXIES', key: 'trustedProxies', kind: atMost(TRUSTED_PROXIES_MAX, networks), fallback: [], help: 'proxies whose X-Forwarded-For tells a client\'s address, by address or network; none when unset' }),
-  bareSignatures: define({ env: 'SAUTIKIT_BARE_SIGNATURES', key: 'sautikitBareSignatures', kind: yesNo, fallback: false, help: 'take signatures without a time (bare hex) too; such a webhook can be replayed at any time' }),
-  tokenSecret: define<string | null>({ env: 'TOKEN_SECRET', key: 'tokenSecret', kind: optional(text('at least 16 characters', /^.{16,512}$/s)), fallback: null, secret: true, help: 'secret of the tokens in our URLs; random at start when unset' }),
-  openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of OpenAI' }),
-  geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of Gemini' }),
-  openaiBaseUrl: define<string | null>({ env: 'OPENAI_BASE_URL', key: 'openaiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of OpenAI\'s API, when it is not the public one' }),
-  openaiModel: define({ env: 'OPENAI_MODEL', key: 'openaiModel', kind: modelName, fallback: 'gpt-realtime-2.1', help: 'realtime model of OpenAI' }),
-  openaiTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({ env: 'OPENAI_TURNS', key: 'openaiTurns', kind: oneOf('server_vad', 'semantic_vad', 'gateway'), fallback: 'server_vad', help: 'who detects the end of turn, unless the agent says so' }),
-  geminiBaseUrl: define<string | null>({ env: 'GEMINI_BASE_URL', key: 'geminiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of Gemini\'s API, when it is not the public one' }),
-  geminiModel: define<string | null>({ env: 'GEMINI_MODEL', key: 'geminiModel', kind: optional(modelName), fallback: null, help: 'live model of Gemini' }),
-  geminiTurns: define<'gateway' | 'server'>({ env: 'GEMINI_TURNS', key: 'geminiTurns', kind: oneOf('gateway', 'server'), fallback: 'gateway', help: 'the same' }),
-  realtimeUrl: define<string | null>({ env: 'REALTIME_URL', key: 'realtimeUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'backend self-hosted: a realtime server in OpenAI\'s shape' }),
-  realtimeApiKey: define<string | null>({ env: 'REALTIME_API_KEY', key: 'realtimeApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key, where it wants one' }),
-  realtimeModel: define({ env: 'REALTIME_MODEL', key: 'realtimeModel', kind: modelName, fallback: 'default', help: 'its model or pipeline' }),
-  realtimeDialect: define<'ga' | 'beta'>({ env: 'REALTIME_DIALECT', key: 'realtimeDialect', kind: oneOf('ga', 'beta'), fallback: 'ga', help: 'its dialect: OpenAI\'s of today, or the beta\'s flat session' }),
-  realtimeTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({ env: 'REALTIME_TURNS', key: 'realtimeTurns', kind: oneOf('server_vad', 'semantic_vad', 'gateway'), fallback: 'server_vad', help: 'the same' }),
-  realtimeRateHz: define<'16000' | '24000'>({ env: 'REALTIME_RATE_HZ', key: 'realtimeRateHz', kind: oneOf('16000', '24000'), fallback: '24000', help: 'sample rate of its audio, both ways' }),
-  sttUrl: define<string | null>({ env: 'STT_URL', key: 'sttUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: recogniser, address up to /v1' }),
-  sttApiKey: define<string | null>({ env: 'STT_API_KEY', key: 'sttApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
+  carrierRecordings: define({
+    env: 'CARRIER_RECORDINGS',
+    key: 'carrierRecordings',
+    kind: yesNo,
+    fallback: true,
+    help: "keep the carrier's recording of a call, where it made one, under DATA_DIR",
+  }),
+  outboundPerMinute: define({
+    env: 'OUTBOUND_PER_MINUTE',
+    key: 'outboundPerMinute',
+    kind: integer(1, 6000),
+    fallback: 30,
+    help: 'calls placed in a minute, by all processes together',
+  }),
+  outboundPrefixes: define<readonly string[]>({
+    env: 'OUTBOUND_PREFIXES',
+    key: 'outboundPrefixes',
+    kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/),
+    fallback: [],
+    help: 'prefixes of numbers that may be called; all when unset',
+  }),
+  afterStream: define<'learn' | 'continues' | 'holds'>({
+    env: 'SAUTIKIT_AFTER_STREAM',
+    key: 'sautikitAfterStream',
+    kind: oneOf('learn', 'continues', 'holds'),
+    fallback: 'learn',
+    help: 'after-stream behaviour: whether the carrier continues a call when its stream closes, or holds it in silence',
+  }),
+  webhookSecrets: define<readonly string[]>({
+    env: 'SAUTIKIT_WEBHOOK_SECRETS',
+    key: 'sautikitWebhookSecrets',
+    kind: atMost(WEBHOOK_SECRETS_MAX, list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/)),
+    fallback: [],
+    secret: true,
+    help: 'secrets that may have signed a webhook',
+  }),
+  trustedProxies: define<readonly string[]>({
+    env: 'TRUSTED_PROXIES',
+    key: 'trustedProxies',
+    kind: atMost(TRUSTED_PROXIES_MAX, networks),
+    fallback: [],
+    help: "proxies whose X-Forwarded-For tells a client's address, by address or network; none when unset",
+  }),
+  bareSignatures: define({
+    env: 'SAUTIKIT_BARE_SIGNATURES',
+    key: 'sautikitBareSignatures',
+    kind: yesNo,
+    fallback: false,
+    help: 'take signatures without a time (bare hex) too; such a webhook can be replayed at any time',
+  }),
+  tokenSecret: define<string | null>({
+    env: 'TOKEN_SECRET',
+    key: 'tokenSecret',
+    kind: optional(text('at least 16 characters', /^.{16,512}$/s)),
+    fallback: null,
+    secret: true,
+    help: 'secret of the tokens in our URLs; random at start when unset',
+  }),
+  openaiApiKey: define<string | null>({
+    env: 'OPENAI_API_KEY',
+    key: 'openaiApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'key of OpenAI',
+  }),
+  geminiApiKey: define<string | null>({
+    env: 'GEMINI_API_KEY',
+    key: 'geminiApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'key of Gemini',
+  }),
+  openaiBaseUrl: define<string | null>({
+    env: 'OPENAI_BASE_URL',
+    key: 'openaiBaseUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: "address of OpenAI's API, when it is not the public one",
+  }),
+  openaiModel: define({
+    env: 'OPENAI_MODEL',
+    key: 'openaiModel',
+    kind: modelName,
+    fallback: 'gpt-realtime-2.1',
+    help: 'realtime model of OpenAI',
+  }),
+  openaiTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({
+    env: 'OPENAI_TURNS',
+    key: 'openaiTurns',
+    kind: oneOf('server_vad', 'semantic_vad', 'gateway'),
+    fallback: 'server_vad',
+    help: 'who detects the end of turn, unless the agent says so',
+  }),
+  geminiBaseUrl: define<string | null>({
+    env: 'GEMINI_BASE_URL',
+    key: 'geminiBaseUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: "address of Gemini's API, when it is not the public one",
+  }),
+  geminiModel: define<string | null>({
+    env: 'GEMINI_MODEL',
+    key: 'geminiModel',
+    kind: optional(modelName),
+    fallback: null,
+    help: 'live model of Gemini',
+  }),
+  geminiTurns: define<'gateway' | 'server'>({
+    env: 'GEMINI_TURNS',
+    key: 'geminiTurns',
+    kind: oneOf('gateway', 'server'),
+    fallback: 'gateway',
+    help: 'the same',
+  }),
+  realtimeUrl: define<string | null>({
+    env: 'REALTIME_URL',
+    key: 'realtimeUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: "backend self-hosted: a realtime server in OpenAI's shape",
+  }),
+  realtimeApiKey: define<string | null>({
+    env: 'REALTIME_API_KEY',
+    key: 'realtimeApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'its key, where it wants one',
+  }),
+  realtimeModel: define({
+    env: 'REALTIME_MODEL',
+    key: 'realtimeModel',
+    kind: modelName,
+    fallback: 'default',
+    help: 'its model or pipeline',
+  }),
+  realtimeDialect: define<'ga' | 'beta'>({
+    env: 'REALTIME_DIALECT',
+    key: 'realtimeDialect',
+    kind: oneOf('ga', 'beta'),
+    fallback: 'ga',
+    help: "its dialect: OpenAI's of today, or the beta's flat session",
+  }),
+  realtimeTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({
+    env: 'REALTIME_TURNS',
+    key: 'realtimeTurns',
+    kind: oneOf('server_vad', 'semantic_vad', 'gateway'),
+    fallback: 'server_vad',
+    help: 'the same',
+  }),
+  realtimeRateHz: define<'16000' | '24000'>({
+    env: 'REALTIME_RATE_HZ',
+    key: 'realtimeRateHz',
+    kind: oneOf('16000', '24000'),
+    fallback: '24000',
+    help: 'sample rate of its audio, both ways',
+  }),
+  sttUrl: define<string | null>({
+    env: 'STT_URL',
+    key: 'sttUrl',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    help: 'backend cascade: recogniser, address up to /v1',
+  }),
+  sttApiKey: define<string | null>({
+    env: 'STT_API_KEY',
+    key: 'sttApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'its key',
+  }),
   sttModel: define({ env: 'STT_MODEL', key: 'sttModel', kind: modelName, fallback: 'whisper-1', help: 'its model' }),
-  llmUrl: define<string | null>({ env: 'LLM_URL', key: 'llmUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: language model, address up to /v1' }),
-  llmApiKey: define<string | null>({ env: 'LLM_API_KEY', key: 'llmApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
+  llmUrl: define<string | null>({
+    env: 'LLM_URL',
+    key: 'llmUrl',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    help: 'backend cascade: language model, address up to /v1',
+  }),
+  llmApiKey: define<string | null>({
+    env: 'LLM_API_KEY',
+    key: 'llmApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'its key',
+  }),
   llmModel: define({ env: 'LLM_MODEL', key: 'llmModel', kind: modelName, fallback: 'default', help: 'its model' }),
-  ttsUrl: define<string | null>({ env: 'TTS_URL', key: 'ttsUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: voice, address up to /v1' }),
-  ttsApiKey: define<string | null>({ env: 'TTS_API_KEY', key: 'ttsApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
+  ttsUrl: define<string | null>({
+    env: 'TTS_URL',
+    key: 'ttsUrl',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    help: 'backend cascade: voice, address up to /v1',
+  }),
+  ttsApiKey: define<string | null>({
+    env: 'TTS_API_KEY',
+    key: 'ttsApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'its key',
+  }),
   ttsModel: define({ env: 'TTS_MODEL', key: 'ttsModel', kind: modelName, fallback: 'tts-1', help: 'its model' }),
-  backendMessageMs: define<number | null>({ env: 'BACKEND_MESSAGE_MS', key: 'backendMessageMs', kind: optional(integer(20, 100)), fallback: null, help: 'caller audio in one message to a realtime model, in ms; 60 when unset, 20 where the model hears the end of speech itself' }),
-  mediaWorkers: define({ env: 'MEDIA_WORKERS', key: 'mediaWorkers', kind: integer(1, 64), fallback: defaultWorkers, help: 'media worker threads, of all processes together' }),
-  workerMemoryMb: define<number | null>({ env: 'WORKER_MEMORY_MB', key: 'workerMemoryMb', kind: optional(integer(64, 16_384)), fallback: null, help: 'memory of one media worker, in MB: its heap, and its buffers as much again; 256 and 1 a call when unset' }),
-  speechWorkers: define({ env: 'SPEECH_WORKERS', key: 'speechWorkers', kind: integer(1, 4), fallback: 1, help: 'threads of the embedded recogniser and voice' }),
-  speechDecoders: define({ env: 'SPEECH_DECODERS', key: 'speechDecoders', kind: integer(1, 16), fallback: 4, help: 'callers that the embedded recogniser hears at once, for each speech worker (28 MB each)' }),
-  maxCalls: define({ env: 'MAX_CALLS', key: 'maxCalls', kind: integer(1, 20_000), fallback: 200, help: 'calls taken at once, by all processes together' }),
-  maxCallSeries: define({ env: 'MAX_CALL_SERIES', key: 'maxCallSeries', kind: integer(0, 20_000), fallback: 2000, help: 'live calls shown on /metrics/calls' }),
-  drainTimeoutMs: define({ env: 'DRAIN_TIMEOUT', key: 'drainTimeout', kind: duration(24 * 3_600_000), fallback: 900_000, help: 'how long SIGTERM lets calls finish' }),
-  shopApiUrl: define<string | null>({ env: 'SHOP_API_URL', key: 'shopApiUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'orders and accounts API of the shipped agents' }),
-  otlpEndpoint: define<string | null>({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', key: 'otelExporterOtlpEndpoint', kind: optional(url('https:', 'http:')), fallback: null, help: 'OTLP/HTTP collector that gets each ended call as spans' }),
-  logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', components: {} }, help: 'least level that is logged, for all components and for single ones, as info,edge=debug (default info)' }),
+  backendMessageMs: define<number | null>({
+    env: 'BACKEND_MESSAGE_MS',
+    key: 'backendMessageMs',
+    kind: optional(integer(20, 100)),
+    fallback: null,
+    help: 'caller audio in one message to a realtime model, in ms; 60 when unset, 20 where the model hears the end of speech itself',
+  }),
+  mediaWorkers: define({
+    env: 'MEDIA_WORKERS',
+    key: 'mediaWorkers',
+    kind: integer(1, 64),
+    fallback: defaultWorkers,
+    help: 'media worker threads, of all processes together',
+  }),
+  workerMemoryMb: define<number | null>({
+    env: 'WORKER_MEMORY_MB',
+    key: 'workerMemoryMb',
+    kind: optional(integer(64, 16_384)),
+    fallback: null,
+    help: 'memory of one media worker, in MB: its heap, and its buffers as much again; 256 and 1 a call when unset',
+  }),
+  speechWorkers: define({
+    env: 'SPEECH_WORKERS',
+    key: 'speechWorkers',
+    kind: integer(1, 4),
+    fallback: 1,
+    help: 'threads of the embedded recogniser and voice',
+  }),
+  speechDecoders: define({
+    env: 'SPEECH_DECODERS',
+    key: 'speechDecoders',
+    kind: integer(1, 16),
+    fallback: 4,
+    help: 'callers that the embedded recogniser hears at once, for each speech worker (28 MB each)',
+  }),
+  maxCalls: define({
+    env: 'MAX_CALLS',
+    key: 'maxCalls',
+    kind: integer(1, 20_000),
+    fallback: 200,
+    help: 'calls taken at once, by all processes together',
+  }),
+  maxCallSeries: define({
+    env: 'MAX_CALL_SERIES',
+    key: 'maxCallSeries',
+    kind: integer(0, 20_000),
+    fallback: 2000,
+    help: 'live calls shown on /metrics/calls',
+  }),
+  drainTimeoutMs: define({
+    env: 'DRAIN_TIMEOUT',
+    key: 'drainTimeout',
+    kind: duration(24 * 3_600_000),
+    fallback: 900_000,
+    help: 'how long SIGTERM lets calls finish',
+  }),
+  shopApiUrl: define<string | null>({
+    env: 'SHOP_API_URL',
+    key: 'shopApiUrl',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    help: 'orders and accounts API of the shipped agents',
+  }),
+  otlpEndpoint: define<string | null>({
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    key: 'otelExporterOtlpEndpoint',
+    kind: optional(url('https:', 'http:')),
+    fallback: null,
+    help: 'OTLP/HTTP collector that gets each ended call as spans',
+  }),
+  logLevel: define<LogSettings>({
+    env: 'LOG_LEVEL',
+    key: 'logLevel',
+    kind: logLevels,
+    fallback: { level: 'info', components: {} },
+    help: 'least level that is logged, for all components and for single ones, as info,edge=debug (default info)',
+  }),
 } as const
 
 /** Settings of the contract that this version does not support. Setting one is an error at the start. */

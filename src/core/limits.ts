@@ -24,7 +24,9 @@ export const STREAM_HEADERS_MAX = 64
 export const JSON_DEPTH_MAX = 8
 /** Actions in one document; the carrier refuses more. docs/PROTOCOL.md 3. */
 export const VOICE_ACTIONS_MAX = 50
-/** Host, path with query, and first-frame metadata of a stream URL, in bytes: the lineage's buffers. docs/PROTOCOL.md 3. */
+/**
+ * Host, path with query, and first-frame metadata of a stream URL, in bytes: the lineage's buffers. docs/PROTOCOL.md 3.
+ */
 export const STREAM_HOST_BYTES_MAX = 512
 export const STREAM_PATH_BYTES_MAX = 4096
 export const STREAM_METADATA_BYTES_MAX = 8192
@@ -105,21 +107,21 @@ export const HANGUP_TRIES_MAX = 3
 /** Period of the tick of each media worker, and of the main thread's playout. docs/adr/0006. */
 export const TICK_MS = 5
 /**
- * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and wait
- * for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
+ * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and
+ * wait for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
  */
 export const PLAYOUT_TICK_PHASE_MS = 2.5
 /** Calls that one media worker carries at most. */
 export const CALLS_PER_WORKER_MAX = 2000
 /**
- * Calls whose shared memory is one piece: 40 MB of addresses. glibc gives pieces of 32 MB and more as fresh pages whatever
- * was freed before (mallopt(3), M_MMAP_THRESHOLD).
+ * Calls whose shared memory is one piece: 40 MB of addresses. glibc gives pieces of 32 MB and more as fresh pages
+ * whatever was freed before (mallopt(3), M_MMAP_THRESHOLD).
  */
 export const CALL_SLAB_CALLS = 128
 /**
- * V8's young generation in a media worker. What a call allocates lives shorter than a tick, so collecting more often costs no
- * more, and the buffers of its sockets, which lie outside of the heap until then, are given back sooner: 145 KB a call and
- * pauses under 1 ms, in place of 260 KB and 6.5 ms with V8's 48 (bench L2, 60 calls).
+ * V8's young generation in a media worker. What a call allocates lives shorter than a tick, so collecting more often
+ * costs no more, and the buffers of its sockets, which lie outside of the heap until then, are given back sooner: 145
+ * KB a call and pauses under 1 ms, in place of 260 KB and 6.5 ms with V8's 48 (bench L2, 60 calls).
  */
 export const WORKER_YOUNG_HEAP_MB = 6
 /** How often a call may be re-homed, whichever call ended the worker before. docs/ARCHITECTURE.md. */
@@ -130,8 +132,8 @@ export const REHOMES_MAX = 5
  */
 export const SUSPICIONS_MAX = 1
 /**
- * Workers that carry one suspected call each. They are started when a call is suspected, and cost nothing before; further
- * suspects go to the shared workers.
+ * Workers that carry one suspected call each. They are started when a call is suspected, and cost nothing before;
+ * further suspects go to the shared workers.
  */
 export const LONE_WORKERS_MAX = 4
 /** How long such a worker stays after its call, for the next one. */
@@ -191,7 +193,10 @@ export const ARCHIVE_LINE_BYTES_MAX = 8 * 1024 * 1024
 /** Documents on their way to the archive's thread, and those that wait there for a disk that is full. */
 export const ARCHIVE_DOCUMENTS_PENDING_MAX = 10_000
 export const ARCHIVE_BACKLOG_MAX = 1000
-/** Attempts to take DATA_DIR when several gateways start at once: each failed one means that another process got further. */
+/**
+ * Attempts to take DATA_DIR when several gateways start at once: each failed one means that another process got
+ * further.
+ */
 export const DATA_FOLDER_LOCK_ATTEMPTS_MAX = 20
 /**
  * How often the record of a live call is written to disk: for each call at most every 2 s, over all calls one every 50
@@ -263,7 +268,9 @@ export const TOOL_REDIRECTS_MAX = 2
 export const TOOL_ATTEMPTS_MAX = 2
 /** Sockets that one HTTP client, as each worker has one, keeps open to one host. */
 export const HTTP_SOCKETS_MAX = 64
-/** Knowledge files of one agent, all their bytes, and the passages in them; one passage, and what a search gives back. */
+/**
+ * Knowledge files of one agent, all their bytes, and the passages in them; one passage, and what a search gives back.
+ */
 export const KNOWLEDGE_FILES_MAX = 20
 export const KNOWLEDGE_BYTES_MAX = 1024 * 1024
 export const KNOWLEDGE_PASSAGES_MAX = 2000
@@ -289,7 +296,10 @@ export const RULE_PHRASES_MAX = 100
 export const AGENTS_SETTLE_MS = 300
 
 // --- backends ---------------------------------------------------------------------------------------------
-/** Largest message of a model's service that is read: 60 s of 24 kHz audio as base64. A larger one is dropped and counted. */
+/**
+ * Largest message of a model's service that is read: 60 s of 24 kHz audio as base64. A larger one is dropped and
+ * counted.
+ */
 export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 /** Largest message that is accepted at all; the socket is closed on more. */
 export const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
@@ -359,11 +369,17 @@ export const FAILOVER_HOLD_MS = 1500
 export const FAILOVER_RESPONSES_FAILED_MAX = 2
 /** A backend that failed within this call is not asked again within this, while there is another. */
 export const FAILOVER_REST_MS = 60_000
-/** How long both sides are quiet before a session is rotated, how often that is looked for, and the tries of one rotation. */
+/**
+ * How long both sides are quiet before a session is rotated, how often that is looked for, and the tries of one
+ * rotation.
+ */
 export const ROTATION_QUIET_MS = 400
 export const ROTATION_POLL_MS = 200
 export const ROTATION_TRIES_MAX = 5
-/** A session that gives no sign of its end is rotated this long before it; with this much left it is not waited any longer. */
+/**
+ * A session that gives no sign of its end is rotated this long before it; with this much left it is not waited any
+ * longer.
+ */
 export const ROTATION_LEAD_MS = 60_000
 export const ROTATION_LAST_MS = 2000
 /** Pause before a failed standby is tried again, and the number of tries. */
@@ -475,8 +491,8 @@ export const EVENT_IDS_MAX = 20_000
 /** How often all audio sockets and waiting bodies are looked at. */
 export const EDGE_SWEEP_MS = 250
 /**
- * File descriptors that connections may not have: an eighth, at most 256. They are for the backends, tools and files of live calls and
- * for the ops port.
+ * File descriptors that connections may not have: an eighth, at most 256. They are for the backends, tools and files of
+ * live calls and for the ops port.
  */
 export const DESCRIPTORS_RESERVED_SHARE = 1 / 8
 export const DESCRIPTORS_RESERVED_MAX = 256
@@ -497,11 +513,16 @@ export const API_CALLS_MAX = 1000
 // --- several processes on one port ------------------------------------------------------------------------
 /** Gateway processes of one `serve --processes`. */
 export const GATEWAY_PROCESSES_MAX = 64
-/** How long a node waits for another node's answer to a forwarded webhook; then the next node, or it itself, answers. */
+/**
+ * How long a node waits for another node's answer to a forwarded webhook; then the next node, or it itself, answers.
+ */
 export const FORWARD_ANSWER_MS = 2000
 /** Forwarded webhooks of one node that wait for an answer at once. */
 export const FORWARDS_WAITING_MAX = 1000
-/** Calls whose owner the supervisor remembers, calls with another owner than their SID's hash says, and calls of nodes that died. */
+/**
+ * Calls whose owner the supervisor remembers, calls with another owner than their SID's hash says, and calls of nodes
+ * that died.
+ */
 export const PLACED_CALLS_MAX = 20_000
 /**
  * Delay before a process that died is started again, its maximum, and the run time below which the delay is doubled.
@@ -522,7 +543,10 @@ export const PROCESS_STOP_GRACE_MS = 30_000
 export const RESAMPLER_STREAMS_MAX = 4000
 /** Caller frames that the jitter buffer holds: the carrier's own 2 s and one more. */
 export const JITTER_FRAMES_MAX = 150
-/** Frames of a call that wait in the memory of the frame detector, which reads them there. More wait in memory of their own. */
+/**
+ * Frames of a call that wait in the memory of the frame detector, which reads them there. More wait in memory of their
+ * own.
+ */
 export const JITTER_SLOTS = 8
 /** Deepest delay that the jitter buffer learns; what comes later is a stall. */
 export const JITTER_DEPTH_MS_MAX = 160

@@ -291,21 +291,39 @@ const CUTS: ReadonlyMap<string, Required<SocketEnd>> = new Map([
   ['Received invalid WebSocket frame', broken('protocol', 1002, 'bytes that are no WebSocket frame')],
   ['Received invalid UTF-8', broken('protocol', 1007, 'a text frame that is not UTF-8')],
   ['Received invalid close payload', broken('protocol', 1002, 'a close frame whose code or reason is not allowed')],
-  ['WebSocket timed out from inactivity', {
-    cause: 'carrier-silent', code: 1006, fault: { reason: 'carrier-silent', detail: `nothing for ${SOCKET_IDLE_S} s, not even an answer to a ping` },
-  }],
+  [
+    'WebSocket timed out from inactivity',
+    {
+      cause: 'carrier-silent',
+      code: 1006,
+      fault: { reason: 'carrier-silent', detail: `nothing for ${SOCKET_IDLE_S} s, not even an answer to a ping` },
+    },
+  ],
 ])
 
 /** The end of a socket that we did not close. @param reason  the one that uWebSockets.js gives */
 export function endOfSocket(code: number, reason: string): SocketEnd {
   if (HANG_UP_CODES.has(code)) return { cause: 'carrier', code }
-  if (code !== 1006) return { cause: 'carrier-error', code, fault: { reason: 'carrier-error', detail: `the carrier closed with code ${code}` } }
-  return CUTS.get(reason) ?? { cause: 'lost', code, fault: { reason: 'socket-lost', detail: 'the connection ended without a close frame' } }
+  if (code !== 1006)
+    return {
+      cause: 'carrier-error',
+      code,
+      fault: { reason: 'carrier-error', detail: `the carrier closed with code ${code}` },
+    }
+  return (
+    CUTS.get(reason) ?? {
+      cause: 'lost',
+      code,
+      fault: { reason: 'socket-lost', detail: 'the connection ended without a close frame' },
+    }
+  )
 }
 
 /** The end of a socket that we closed. Its call already knows the cause, except for a shutdown. */
 export function endOfOurs(cause: CloseCause, code: number): SocketEnd {
-  return cause === 'shutdown' ? { cause, code, fault: { reason: 'drain-limit', detail: 'the process ends' } } : { cause, code }
+  return cause === 'shutdown'
+    ? { cause, code, fault: { reason: 'drain-limit', detail: 'the process ends' } }
+    : { cause, code }
 }
 
 function broken(cause: CloseCause, code: number, detail: string): Required<SocketEnd> {

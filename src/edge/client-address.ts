@@ -31,7 +31,7 @@ export class ClientAddresses {
 
   /** @param trustedProxies  networks as `parseNetwork` reads them; only their `X-Forwarded-For` is believed */
   constructor(trustedProxies: readonly string[]) {
-    this.#trusted = trustedProxies.map(network => {
+    this.#trusted = trustedProxies.map((network) => {
       const parsed = parseNetwork(network)
       if (parsed === undefined) throw new RangeError(`'${network}' is no network`)
       return parsed

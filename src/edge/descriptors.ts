@@ -87,7 +87,7 @@ export class DescriptorGuard {
     } catch (error) {
       // Counting needs a descriptor too. Any other error leaves the number unknown.
       const code = error instanceof Error && 'code' in error ? error.code : null
-      return code === 'EMFILE' || code === 'ENFILE' ? source.limit ?? 0 : this.#open
+      return code === 'EMFILE' || code === 'ENFILE' ? (source.limit ?? 0) : this.#open
     }
   }
 
@@ -96,8 +96,10 @@ export class DescriptorGuard {
     this.#low = true
     this.pauses++
     this.#options.pause()
-    this.#options.log.error({ open: this.#open + this.#since, limit: this.#options.source.limit, paused_at: this.#pauseAt },
-      'File descriptors run out: no connections are taken on the public port')
+    this.#options.log.error(
+      { open: this.#open + this.#since, limit: this.#options.source.limit, paused_at: this.#pauseAt },
+      'File descriptors run out: no connections are taken on the public port',
+    )
   }
 
   async #resume(): Promise<void> {
@@ -105,7 +107,8 @@ export class DescriptorGuard {
     try {
       await resume()
     } catch (error) {
-      if (!this.#resumeFailed) log.error({ err: error }, 'The public port cannot be opened again; it is tried again and again')
+      if (!this.#resumeFailed)
+        log.error({ err: error }, 'The public port cannot be opened again; it is tried again and again')
       this.#resumeFailed = true
       return
     }

@@ -35,7 +35,10 @@ export interface Edge {
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   checkOrigins(options)
   if (options.bareSignatures) {
-    options.log.warn({}, 'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are taken, and whoever has seen one can send it again')
+    options.log.warn(
+      {},
+      'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are taken, and whoever has seen one can send it again',
+    )
   }
   const tokens = new StreamTokens(options)
   const guard = new WebhookGuard(options, tokens)
@@ -44,24 +47,40 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const opsApp = createApp()
   const listeners = publicListeners(publicApp, options)
   const descriptors = new DescriptorGuard({
-    source: options.descriptors ?? ownDescriptors(), log: options.log,
-    pause: () => { listeners.close() },
+    source: options.descriptors ?? ownDescriptors(),
+    log: options.log,
+    pause: () => {
+      listeners.close()
+    },
     resume: () => listeners.open(),
   })
   const webhooks = new Webhooks(options, guard, tokens, descriptors)
-  const media = new MediaSockets(options, tokens, guard, addresses, callSid => webhooks.answeredAtMs(callSid))
+  const media = new MediaSockets(options, tokens, guard, addresses, (callSid) => webhooks.answeredAtMs(callSid))
   const publicRoutes = new PublicApp(options, guard, webhookHandler(options, webhooks), addresses)
   const opsRoutes = new OpsApp(options, guard.refusals, descriptors)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
-  options.metrics.defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out').from(() => (descriptors.low ? 1 : 0))
-  options.metrics.countFrom(options.metrics.defineCounter('descriptor_pauses', 'Times that file descriptors ran out', [])({}), () => descriptors.pauses)
+  options.metrics
+    .defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out')
+    .from(() => (descriptors.low ? 1 : 0))
+  options.metrics.countFrom(
+    options.metrics.defineCounter('descriptor_pauses', 'Times that file descriptors ran out', [])({}),
+    () => descriptors.pauses,
+  )
   // uWebSockets.js calls this while it accepts, so that the guard can stop it at once.
-  publicApp.filter((_res, change) => { descriptors.connection(change) })
-  opsApp.filter((_res, change) => { descriptors.connection(change) })
+  publicApp.filter((_res, change) => {
+    descriptors.connection(change)
+  })
+  opsApp.filter((_res, change) => {
+    descriptors.connection(change)
+  })
 
-  const ambiguous = options.metrics.defineCounter('ambiguous_requests', 'Requests that can be read in two ways, by the port that refused them', ['port'])
+  const ambiguous = options.metrics.defineCounter(
+    'ambiguous_requests',
+    'Requests that can be read in two ways, by the port that refused them',
+    ['port'],
+  )
   for (const port of ['public', 'ops']) ambiguous({ port })
   refuseAmbiguousRequests(publicApp, (res, req) => {
     ambiguous({ port: 'public' }).inc()
@@ -108,7 +127,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   return {
     publicPort: listeners.port,
     opsPort: portOf(opsListener),
-    stopAccepting: () => { listeners.end() },
+    stopAccepting: () => {
+      listeners.end()
+    },
     close: () => (closing ??= shutDown()),
   }
 }
@@ -117,17 +138,22 @@ function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListene
   const { host, port, shared, nodePort, fleet } = options
   return new PublicListeners(app, [
     { host, port, shared, setting: 'PORT' },
-    ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: fleet === undefined ? 'NODE_URL' : 'PORT' }]),
+    ...(nodePort === undefined
+      ? []
+      : [{ host, port: nodePort, shared: false, setting: fleet === undefined ? 'NODE_URL' : 'PORT' }]),
   ])
 }
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
 function webhookHandler({ fleet, calls, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
-  if (fleet === undefined) return webhook => webhooks.answer(webhook)
+  if (fleet === undefined) return (webhook) => webhooks.answer(webhook)
   const routing = new WebhookRouting(fleet, calls, (webhook, mayDecline) => webhooks.offer(webhook, mayDecline))
-  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls that other processes own, by result', ['result'])
-  for (const result of ['forwarded', 'passed', 'unanswered'] as const) metrics.countFrom(forwarded({ result }), () => routing.counters[result])
-  return webhook => routing.route(webhook)
+  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls that other processes own, by result', [
+    'result',
+  ])
+  for (const result of ['forwarded', 'passed', 'unanswered'] as const)
+    metrics.countFrom(forwarded({ result }), () => routing.counters[result])
+  return (webhook) => routing.route(webhook)
 }
 
 /** All series start at 0: a rate would otherwise miss the first refusal. */

@@ -248,7 +248,12 @@ function oldest(bodies: ReadonlySet<PendingBody>): PendingBody | undefined {
 
 /** Headers that a request may have once: with two, a proxy and this process could each use another one. */
 const GIVEN_ONCE: ReadonlySet<string> = new Set([
-  'content-length', 'transfer-encoding', 'host', 'content-type', 'authorization', SIGNATURE_HEADER,
+  'content-length',
+  'transfer-encoding',
+  'host',
+  'content-type',
+  'authorization',
+  SIGNATURE_HEADER,
 ])
 
 /**
@@ -263,10 +268,13 @@ function headFault(req: HttpRequest): string | null {
     if (!GIVEN_ONCE.has(name)) return
     if (seen.has(name)) fault ??= `the header ${name} is given twice`
     seen.add(name)
-    if (name === 'content-length' && !/^\d{1,15}$/.test(value)) fault ??= 'the header content-length is no number of bytes'
-    if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') fault ??= 'the header transfer-encoding is not chunked'
+    if (name === 'content-length' && !/^\d{1,15}$/.test(value))
+      fault ??= 'the header content-length is no number of bytes'
+    if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked')
+      fault ??= 'the header transfer-encoding is not chunked'
   })
-  if (seen.has('content-length') && seen.has('transfer-encoding')) fault ??= 'there are both a content-length and a transfer-encoding'
+  if (seen.has('content-length') && seen.has('transfer-encoding'))
+    fault ??= 'there are both a content-length and a transfer-encoding'
   return fault
 }
 
@@ -286,7 +294,10 @@ function refuseAmbiguous(res: HttpResponse, fault: string): void {
  * Puts the check of each request's head before all routes that are added from here on, upgrades included.
  * @param onAmbiguous  called for each refused request; its response may be used for its address only
  */
-export function refuseAmbiguousRequests(app: TemplatedApp, onAmbiguous: (res: HttpResponse, req: HttpRequest) => void): void {
+export function refuseAmbiguousRequests(
+  app: TemplatedApp,
+  onAmbiguous: (res: HttpResponse, req: HttpRequest) => void,
+): void {
   /** @returns whether the request was refused */
   const refused = (res: HttpResponse, req: HttpRequest): boolean => {
     const fault = headFault(req)
@@ -297,15 +308,17 @@ export function refuseAmbiguousRequests(app: TemplatedApp, onAmbiguous: (res: Ht
   }
   for (const method of ['get', 'head', 'post', 'any'] as const) {
     const add = app[method].bind(app)
-    app[method] = (pattern, handler) => add(pattern, (res, req) => {
-      if (!refused(res, req)) return handler(res, req)
-    })
+    app[method] = (pattern, handler) =>
+      add(pattern, (res, req) => {
+        if (!refused(res, req)) return handler(res, req)
+      })
   }
   const addSockets = app.ws.bind(app)
-  app.ws = (pattern, behavior) => addSockets(pattern, {
-    ...behavior,
-    upgrade: (res, req, context) => {
-      if (!refused(res, req)) return behavior.upgrade?.(res, req, context)
-    },
-  })
+  app.ws = (pattern, behavior) =>
+    addSockets(pattern, {
+      ...behavior,
+      upgrade: (res, req, context) => {
+        if (!refused(res, req)) return behavior.upgrade?.(res, req, context)
+      },
+    })
 }

@@ -56,7 +56,10 @@ export class MediaSockets {
 
   /** @param answeredAtMs  when a call's first webhook was answered, on the same clock */
   constructor(
-    options: MediaOptions, tokens: StreamTokens, guard: WebhookGuard, addresses: ClientAddresses,
+    options: MediaOptions,
+    tokens: StreamTokens,
+    guard: WebhookGuard,
+    addresses: ClientAddresses,
     answeredAtMs: (callSid: string) => number | undefined,
   ) {
     this.#options = options
@@ -80,7 +83,7 @@ export class MediaSockets {
       sendPingsAutomatically: false, // sweep() does, spread over the sockets
       maxBackpressure: SOCKET_BACKPRESSURE_BYTES_MAX,
       upgrade: (res, req, context) => this.#upgrade(res, req, context),
-      open: ws => this.#opened(ws),
+      open: (ws) => this.#opened(ws),
       message: (ws, message, isBinary) => {
         const { carrier } = ws.getUserData()
         if (isBinary) carrier.binary(message)
@@ -148,13 +151,7 @@ export class MediaSockets {
     if (this.#tokens.isUsed(token.nonce))
       return refusal('token-used', 403, 'TOKEN_USED', 'the token in the URL has opened a socket already')
     const call = this.#options.calls.find(token.callSid)
-    if (call === undefined)
-      return refusal(
-        'call-unknown',
-        403,
-        'CALL_UNKNOWN',
-        this.#elsewhere(token.callSid),
-      )
+    if (call === undefined) return refusal('call-unknown', 403, 'CALL_UNKNOWN', this.#elsewhere(token.callSid))
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }
   }
@@ -226,9 +223,11 @@ export class MediaSockets {
     const { carrier } = ws.getUserData()
     carrier.gone()
     this.#open.delete(carrier)
-    const { cause, code: endCode, fault } = carrier.cause === null
-      ? endOfSocket(code, this.#utf8.decode(message))
-      : endOfOurs(carrier.cause, code)
+    const {
+      cause,
+      code: endCode,
+      fault,
+    } = carrier.cause === null ? endOfSocket(code, this.#utf8.decode(message)) : endOfOurs(carrier.cause, code)
     this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
     this.#options.log.call(carrier.call.callSid).info({ code, cause, ...fault }, 'The audio socket closed')
     if (cause !== 'refused') carrier.call.detach(endCode, fault)

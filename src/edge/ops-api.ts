@@ -23,7 +23,11 @@ type CallCommand = (typeof CALL_COMMANDS)[number]
 
 /** Any other code is the carrier's refusal: 502. */
 const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
-  CALL_REFUSED: 409, AGENT_UNKNOWN: 404, CAPACITY: 503, DRAINING: 503, RATE_LIMITED: 429,
+  CALL_REFUSED: 409,
+  AGENT_UNKNOWN: 404,
+  CAPACITY: 503,
+  DRAINING: 503,
+  RATE_LIMITED: 429,
 }
 
 /** Longest reason that an operator may give. */
@@ -55,12 +59,12 @@ export class OpsApi {
   /** `GET /api/calls`: the live ones, then the ended ones, newest first. */
   list(): Reply {
     const { calls } = this.#options
-    const live = [...calls.live()].slice(0, API_CALLS_MAX).map(call => call.view())
+    const live = [...calls.live()].slice(0, API_CALLS_MAX).map((call) => call.view())
     const ended = calls
       .ended()
       .slice(-API_CALLS_MAX)
       .reverse()
-      .map(record => ({
+      .map((record) => ({
         callSid: record.callSid,
         agent: record.agent,
         backend: record.backend,
@@ -96,7 +100,7 @@ export class OpsApi {
   async #record(callSid: CallSid): Promise<CallRecord | undefined> {
     const { calls, kept } = this.#options
     // Read as written: the archive holds records only, and a later version may have more keys.
-    return calls.record(callSid) ?? (await kept?.('record', callSid) as CallRecord | undefined)
+    return calls.record(callSid) ?? ((await kept?.('record', callSid)) as CallRecord | undefined)
   }
 
   /** `GET /api/backends`: each backend's sessions, faults, takeovers and circuits since the start. */
@@ -118,7 +122,7 @@ export class OpsApi {
         if (live !== undefined) return jsonReply(live.timeline())
         return record === undefined ? noCall() : jsonReply(timelineOf(record, calls.traceId(callSid)))
       case 'handoff': {
-        const packet = calls.handoff(callSid) ?? await this.#options.kept?.('handoff', callSid)
+        const packet = calls.handoff(callSid) ?? (await this.#options.kept?.('handoff', callSid))
         return packet === undefined
           ? errorReply(404, 'NOT_FOUND', 'this call was not handed to a human')
           : jsonReply(packet)
@@ -157,7 +161,8 @@ export class OpsApi {
   async place(body: Uint8Array): Promise<Reply> {
     const { outbound, log } = this.#options
     const order = readCallOrder(body)
-    if (order === null) return errorReply(400, 'BAD_REQUEST', 'the body is a JSON object with "agent", "to" and perhaps "from" (texts)')
+    if (order === null)
+      return errorReply(400, 'BAD_REQUEST', 'the body is a JSON object with "agent", "to" and perhaps "from" (texts)')
     if (outbound === undefined) return errorReply(409, 'CALL_REFUSED', 'this gateway places no calls')
     try {
       return jsonReply(await outbound.place(order), 201)
@@ -197,7 +202,8 @@ function readCallOrder(body: Uint8Array): OutboundOrder | null {
   }
   if (typeof value !== 'object' || value === null) return null
   const { agent, to, from } = value as { agent?: unknown; to?: unknown; from?: unknown }
-  if (typeof agent !== 'string' || typeof to !== 'string' || (from !== undefined && typeof from !== 'string')) return null
+  if (typeof agent !== 'string' || typeof to !== 'string' || (from !== undefined && typeof from !== 'string'))
+    return null
   return { agent, to, from }
 }
 

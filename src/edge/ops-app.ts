@@ -15,7 +15,18 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 type OpsOptions = Pick<
   EdgeOptions,
-  'calls' | 'outbound' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'opsReadToken' | 'onDrain' | 'recording' | 'kept' | 'console'
+  | 'calls'
+  | 'outbound'
+  | 'clock'
+  | 'log'
+  | 'metrics'
+  | 'callSeries'
+  | 'opsToken'
+  | 'opsReadToken'
+  | 'onDrain'
+  | 'recording'
+  | 'kept'
+  | 'console'
 >
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it. */
@@ -48,7 +59,11 @@ export class OpsApp {
     const { metrics } = options
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
     for (const reason of OPS_REFUSALS) this.#refused({ reason })
-    this.#slowedAnswers = metrics.defineCounter('ops_slowed', 'Answers to wrong tokens that were held back, or cut off because too many were held', ['result'])
+    this.#slowedAnswers = metrics.defineCounter(
+      'ops_slowed',
+      'Answers to wrong tokens that were held back, or cut off because too many were held',
+      ['result'],
+    )
     for (const result of ['held', 'cut']) this.#slowedAnswers({ result })
   }
 
@@ -70,15 +85,15 @@ export class OpsApp {
     this.#get(app, '/api/backends', () => this.#api.backends())
     this.#get(app, '/api/calls', () => this.#api.list())
     this.#get(app, '/api/refusals', () => this.#api.refusals())
-    this.#get(app, '/api/calls/:sid', sid => this.#api.call(sid))
-    for (const view of CALL_VIEWS) this.#get(app, `/api/calls/:sid/${view}`, sid => this.#api.view(sid, view))
+    this.#get(app, '/api/calls/:sid', (sid) => this.#api.call(sid))
+    for (const view of CALL_VIEWS) this.#get(app, `/api/calls/:sid/${view}`, (sid) => this.#api.view(sid, view))
     for (const command of CALL_COMMANDS) {
       this.#post(app, `/api/calls/:sid/${command}`, (sid, body) => this.#api.command(sid, command, body))
     }
     this.#post(app, '/api/calls', (_sid, body) => this.#api.place(body))
     this.#post(app, '/api/drain', () => this.#api.drain())
     this.#otherMethods(app)
-    app.any('/*', res => {
+    app.any('/*', (res) => {
       new Exchange(res).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
     })
   }
@@ -113,7 +128,13 @@ export class OpsApp {
   }
 
   /** @returns false when the request is refused, and answered or about to be. */
-  #admit(exchange: Exchange, res: HttpResponse, req: HttpRequest, method: 'GET' | 'HEAD' | 'POST', access: OpsAccess): boolean {
+  #admit(
+    exchange: Exchange,
+    res: HttpResponse,
+    req: HttpRequest,
+    method: 'GET' | 'HEAD' | 'POST',
+    access: OpsAccess,
+  ): boolean {
     const nowMs = this.#options.clock()
     const refused = this.#guard.check(headOf(res, req), method, access, nowMs)
     if (refused === null) return true
@@ -143,7 +164,11 @@ export class OpsApp {
     this.#allow(path, 'GET')
   }
 
-  #post(app: TemplatedApp, path: string, answer: (sid: string | undefined, body: Uint8Array) => Reply | Promise<Reply>): void {
+  #post(
+    app: TemplatedApp,
+    path: string,
+    answer: (sid: string | undefined, body: Uint8Array) => Reply | Promise<Reply>,
+  ): void {
     app.post(path, (res, req) => this.#withBody(res, req, path, answer))
     this.#allow(path, 'POST')
   }
@@ -163,8 +188,8 @@ export class OpsApp {
       contentLength: req.getHeader('content-length'),
       bytesMax: WEBHOOK_BODY_BYTES_MAX,
       nowMs: this.#options.clock(),
-      onFault: fault => void exchange.reply(BODY_FAULTS[fault].reply),
-      onBody: body => void this.#answer(exchange, path, () => answer(sid, body)),
+      onFault: (fault) => void exchange.reply(BODY_FAULTS[fault].reply),
+      onBody: (body) => void this.#answer(exchange, path, () => answer(sid, body)),
     })
   }
 
@@ -184,7 +209,7 @@ export class OpsApp {
 
   #otherMethods(app: TemplatedApp): void {
     for (const [path, allowed] of this.#allowed) {
-      app.any(path, res => {
+      app.any(path, (res) => {
         new Exchange(res).reply(
           errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
         )

@@ -20,7 +20,14 @@ export interface OpsHead {
  */
 export type OpsAccess = 'open' | 'metrics' | 'all'
 
-export const OPS_REFUSALS = ['cross-site', 'host', 'token-missing', 'token-wrong', 'token-read-only', 'content-type'] as const
+export const OPS_REFUSALS = [
+  'cross-site',
+  'host',
+  'token-missing',
+  'token-wrong',
+  'token-read-only',
+  'content-type',
+] as const
 
 export interface OpsRefusal {
   readonly reason: (typeof OPS_REFUSALS)[number]
@@ -40,12 +47,15 @@ export class OpsGuard {
   /** Null: no token is needed. */
   readonly #tokens: { readonly all: Buffer; readonly metrics: Buffer | null } | null
   readonly #wrongTokens = new RateLimit({
-    perSecond: OPS_WRONG_TOKENS_PER_S, burst: OPS_WRONG_TOKENS_BURST, keysMax: OPS_WRONG_TOKENS_ADDRESSES_MAX,
+    perSecond: OPS_WRONG_TOKENS_PER_S,
+    burst: OPS_WRONG_TOKENS_BURST,
+    keysMax: OPS_WRONG_TOKENS_ADDRESSES_MAX,
   })
 
   /** @param opsReadToken  reads metrics; counts beside an `opsToken` only */
   constructor(opsToken: string | null, opsReadToken: string | null) {
-    this.#tokens = opsToken === null ? null : { all: digest(opsToken), metrics: opsReadToken === null ? null : digest(opsReadToken) }
+    this.#tokens =
+      opsToken === null ? null : { all: digest(opsToken), metrics: opsReadToken === null ? null : digest(opsReadToken) }
   }
 
   /** @returns the refusal, or null. */
@@ -53,11 +63,15 @@ export class OpsGuard {
     if (access !== 'open' && (head.fetchSite === 'cross-site' || head.fetchSite === 'same-site')) {
       return refusal('cross-site', errorReply(403, 'FORBIDDEN', 'pages of other sites may not use this port'))
     }
-    const refused = this.#tokens === null ? checkHost(head.host) : access === 'open' ? null : this.#checkToken(head, access, nowMs)
+    const refused =
+      this.#tokens === null ? checkHost(head.host) : access === 'open' ? null : this.#checkToken(head, access, nowMs)
     if (refused !== null) return refused
     // Any page can send a form to any site; JSON needs a CORS preflight, which this port does not answer.
     if (method === 'POST' && !/^application\/json\s*(;|$)/i.test(head.contentType)) {
-      return refusal('content-type', errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json, also where the body is empty'))
+      return refusal(
+        'content-type',
+        errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json, also where the body is empty'),
+      )
     }
     return null
   }
@@ -70,7 +84,11 @@ export class OpsGuard {
     const isAll = this.#tokens !== null && timingSafeEqual(found, this.#tokens.all)
     const isMetrics = this.#tokens?.metrics != null && timingSafeEqual(found, this.#tokens.metrics)
     if (isAll || (isMetrics && access === 'metrics')) return null
-    if (isMetrics) return refusal('token-read-only', errorReply(403, 'FORBIDDEN', 'OPS_READ_TOKEN reads metrics only; this wants OPS_TOKEN'))
+    if (isMetrics)
+      return refusal(
+        'token-read-only',
+        errorReply(403, 'FORBIDDEN', 'OPS_READ_TOKEN reads metrics only; this wants OPS_TOKEN'),
+      )
     return refusal('token-wrong', unauthorized(access), this.#wrongTokens.take(address, nowMs) > 0)
   }
 }
@@ -81,7 +99,9 @@ function refusal(reason: OpsRefusal['reason'], reply: Reply, slow = false): OpsR
 
 function unauthorized(access: OpsAccess): Reply {
   const which = access === 'metrics' ? 'OPS_READ_TOKEN or OPS_TOKEN' : 'OPS_TOKEN'
-  return errorReply(401, 'UNAUTHORIZED', `Authorization: Bearer with ${which} is required`, { headers: [['WWW-Authenticate', 'Bearer']] })
+  return errorReply(401, 'UNAUTHORIZED', `Authorization: Bearer with ${which} is required`, {
+    headers: [['WWW-Authenticate', 'Bearer']],
+  })
 }
 
 /** An address or `localhost`: any other name could belong to a stranger. */
@@ -89,7 +109,10 @@ function checkHost(host: string): OpsRefusal | null {
   const name = host.replace(/:\d+$/, '').toLowerCase()
   const address = /^(?:\d{1,3}\.){3}\d{1,3}$/.test(name) || /^\[[0-9a-f:.]+\]$/.test(name)
   if (address || name === 'localhost' || name.endsWith('.localhost')) return null
-  return refusal('host', errorReply(403, 'FORBIDDEN', 'without OPS_TOKEN this port answers to an address or localhost only'))
+  return refusal(
+    'host',
+    errorReply(403, 'FORBIDDEN', 'without OPS_TOKEN this port answers to an address or localhost only'),
+  )
 }
 
 /** The comparison needs equal lengths. */

@@ -15,8 +15,14 @@ export interface PortUse {
 export function whyNotFree({ host, port }: PortUse): Promise<string | null> {
   return new Promise((resolve) => {
     const probe = createServer()
-    probe.once('error', (error: NodeJS.ErrnoException) => { resolve(error.code ?? error.message) })
-    probe.listen({ host, port, exclusive: true }, () => probe.close(() => { resolve(null) }))
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code ?? error.message)
+    })
+    probe.listen({ host, port, exclusive: true }, () =>
+      probe.close(() => {
+        resolve(null)
+      }),
+    )
   })
 }
 
@@ -26,7 +32,10 @@ export function whyNotFree({ host, port }: PortUse): Promise<string | null> {
  */
 export function portFault({ setting, host, port }: PortUse, why: string | null): GatewayError {
   if (why === 'EADDRINUSE' || why === null) {
-    return new GatewayError('PORT_IN_USE', `${setting}: port ${port} on ${host} is in use by another program; choose another or stop it`)
+    return new GatewayError(
+      'PORT_IN_USE',
+      `${setting}: port ${port} on ${host} is in use by another program; choose another or stop it`,
+    )
   }
   return new GatewayError('CONFIG_INVALID', `${setting}: cannot listen on ${host} port ${port} (${why})`)
 }

@@ -108,8 +108,8 @@ export class PublicApp {
       bytesMax: WEBHOOK_BODY_BYTES_MAX,
       nowMs: startedMs,
       ...(judged === null ? { stranger: address } : {}),
-      onFault: fault => answer(BODY_FAULTS[fault]),
-      onBody: body => {
+      onFault: (fault) => answer(BODY_FAULTS[fault]),
+      onBody: (body) => {
         try {
           const webhook = this.#guard.prove(head, judged, body)
           const outcome = 'reply' in webhook ? webhook : this.#handle(webhook)

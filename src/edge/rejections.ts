@@ -67,7 +67,11 @@ export interface RejectedRequest {
  */
 export class RejectionLog {
   readonly #log: Log
-  readonly #lines = new RateLimit({ perSecond: REJECTION_LINES_PER_S, burst: REJECTION_LINES_BURST, keysMax: WEBHOOK_REJECTIONS.length })
+  readonly #lines = new RateLimit({
+    perSecond: REJECTION_LINES_PER_S,
+    burst: REJECTION_LINES_BURST,
+    keysMax: WEBHOOK_REJECTIONS.length,
+  })
   readonly #suppressed = new Map<WebhookRejection, number>()
 
   constructor(log: Log) {

@@ -58,7 +58,7 @@ const LISTEN_EXCLUSIVE = 1
  */
 export async function listen(app: TemplatedApp, options: ListenOptions): Promise<Listener> {
   const { host, port, shared } = options
-  const listener = await new Promise<Listener | false>(resolve => {
+  const listener = await new Promise<Listener | false>((resolve) => {
     const native = app.listen.bind(app) as unknown as ListenWithOptions
     native(host, port, shared ? LISTEN_SHARED : LISTEN_EXCLUSIVE, resolve)
   })

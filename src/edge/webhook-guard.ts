@@ -41,11 +41,24 @@ interface Proof {
   readonly callSid: CallSid | null
 }
 
-type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'insecure' | 'bareSignatures' | 'publicUrl' | 'clock' | 'wallClock' | 'log'>
+type GuardOptions = Pick<
+  EdgeOptions,
+  'webhookSecrets' | 'insecure' | 'bareSignatures' | 'publicUrl' | 'clock' | 'wallClock' | 'log'
+>
 
 /** Rejections of a sender without proof; those of a proven one are not charged to its address. */
-const UNPROVEN: readonly WebhookRejection[] = ['unsigned', 'signature', 'bare-signature', 'stale', 'token', 'too-large', 'too-slow',
-  'evicted', 'method', 'not-found']
+const UNPROVEN: readonly WebhookRejection[] = [
+  'unsigned',
+  'signature',
+  'bare-signature',
+  'stale',
+  'token',
+  'too-large',
+  'too-slow',
+  'evicted',
+  'method',
+  'not-found',
+]
 
 /** Charged only where webhooks are taken unsigned: the carrier's own mistakes cost its address nothing. */
 const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed']
@@ -193,12 +206,21 @@ export class WebhookGuard {
       case 'malformed':
         return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is not t=…,v1=…')
       case 'bare-refused':
-        return rejection('bare-signature', 403, 'WEBHOOK_UNSIGNED', this.#options.bareSignatures
-          ? 'X-Sautikit-Signature has no time, and its secret has signed with a time before'
-          : 'X-Sautikit-Signature is not t=…,v1=…; the form without a time needs SAUTIKIT_BARE_SIGNATURES=true')
+        return rejection(
+          'bare-signature',
+          403,
+          'WEBHOOK_UNSIGNED',
+          this.#options.bareSignatures
+            ? 'X-Sautikit-Signature has no time, and its secret has signed with a time before'
+            : 'X-Sautikit-Signature is not t=…,v1=…; the form without a time needs SAUTIKIT_BARE_SIGNATURES=true',
+        )
       case 'bare-ambiguous':
-        return rejection('bare-signature', 403, 'WEBHOOK_UNSIGNED',
-          'X-Sautikit-Signature has no time, and the body ends in a dot and digits as the text of a signature with a time does')
+        return rejection(
+          'bare-signature',
+          403,
+          'WEBHOOK_UNSIGNED',
+          'X-Sautikit-Signature has no time, and the body ends in a dot and digits as the text of a signature with a time does',
+        )
       case 'mismatch':
         return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature fits none of the secrets')
     }
@@ -228,7 +250,13 @@ function parsed(head: WebhookHead, body: Uint8Array, tokenSid: CallSid | null): 
   switch (route) {
     case 'voice': {
       const content = parseVoicePost(contentType, body)
-      return { ...common, route, callSid: content?.callSid ?? null, clientRequestId: content?.clientRequestId ?? head.clientRequestId, content }
+      return {
+        ...common,
+        route,
+        callSid: content?.callSid ?? null,
+        clientRequestId: content?.clientRequestId ?? head.clientRequestId,
+        content,
+      }
     }
     case 'events': {
       const content = parseEvent(contentType, body)
@@ -239,7 +267,8 @@ function parsed(head: WebhookHead, body: Uint8Array, tokenSid: CallSid | null): 
       return { ...common, route, callSid: tokenSid ?? content.callSid, content }
     }
     case 'after-stream': {
-      if (tokenSid !== null) return { ...common, route, callSid: tokenSid, content: bodyOf(tokenSid, contentType, body) }
+      if (tokenSid !== null)
+        return { ...common, route, callSid: tokenSid, content: bodyOf(tokenSid, contentType, body) }
       const content = parseWebhook(contentType, body)
       return { ...common, route, callSid: content.callSid, content }
     }

@@ -73,7 +73,12 @@ export class Webhooks {
   readonly #answered = new LRUCache<string, AnsweredCall>({ max: ANSWERED_CALLS_MAX })
   readonly #events = new LRUCache<string, true>({ max: EVENT_IDS_MAX })
 
-  constructor(options: WebhookOptions, guard: WebhookGuard, tokens: StreamTokens, descriptors: Pick<DescriptorGuard, 'low' | 'why'>) {
+  constructor(
+    options: WebhookOptions,
+    guard: WebhookGuard,
+    tokens: StreamTokens,
+    descriptors: Pick<DescriptorGuard, 'low' | 'why'>,
+  ) {
     this.#descriptors = descriptors
     this.#options = options
     this.#guard = guard
@@ -126,7 +131,10 @@ export class Webhooks {
     else this.#note(webhook, webhook.callSid)
     this.#noteAfterStream(webhook)
     const placed = outbound?.find(webhook.callSid, request.clientRequestId)
-    if (call === undefined && (placed !== undefined || (webhook.direction === 'outbound' && !calls.known(webhook.callSid)))) {
+    if (
+      call === undefined &&
+      (placed !== undefined || (webhook.direction === 'outbound' && !calls.known(webhook.callSid)))
+    ) {
       return this.#calledOut(webhook, placed, request, mayDecline)
     }
     const decision = decideVoicePost({
@@ -153,9 +161,15 @@ export class Webhooks {
   }
 
   /** A call that was placed, before it has a stream. @param placed  undefined when another process placed it */
-  #calledOut(webhook: Webhook, placed: PlacedCall | undefined, request: WebhookOf<'voice'>, mayDecline: boolean): WebhookAnswer | NoRoom {
+  #calledOut(
+    webhook: Webhook,
+    placed: PlacedCall | undefined,
+    request: WebhookOf<'voice'>,
+    mayDecline: boolean,
+  ): WebhookAnswer | NoRoom {
     const { calls, outbound } = this.#options
-    if (placed !== undefined && webhook.kind === null) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
+    if (placed !== undefined && webhook.kind === null)
+      outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
     if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
     // If the stream opened while the phone rings, the agent would talk to the ringback tone.
     const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
@@ -174,7 +188,12 @@ export class Webhooks {
     return call.state === 'after' || streamOver ? 'pending' : 'none'
   }
 
-  #openStream(webhook: Webhook, request: WebhookOf<'voice'>, mayDecline: boolean, placed?: PlacedCall): WebhookAnswer | NoRoom {
+  #openStream(
+    webhook: Webhook,
+    request: WebhookOf<'voice'>,
+    mayDecline: boolean,
+    placed?: PlacedCall,
+  ): WebhookAnswer | NoRoom {
     const { calls, log, clock } = this.#options
     const name = placed?.agent ?? request.agent ?? calls.defaultAgent
     const agent = name === null ? undefined : calls.agent(name)
@@ -213,7 +232,12 @@ export class Webhooks {
       call.document = voiceXml(actions)
       call.afterStreamUrl = afterStreamUrl
       call.humanUrl = humanUrl
-      this.#answered.set(webhook.callSid, { agent: agent.name, answeredAtMs: clock(), dialServed: false, served: false })
+      this.#answered.set(webhook.callSid, {
+        agent: agent.name,
+        answeredAtMs: clock(),
+        dialServed: false,
+        served: false,
+      })
       this.#noteServed(webhook)
       return xmlReply(call.document)
     } catch (error) {
@@ -235,7 +259,12 @@ export class Webhooks {
     const { nodeUrl, nodePort, publicUrl, fleet } = this.#options
     const webhooks = parseOrigin((fleet === undefined ? nodeUrl : null) ?? publicUrl ?? `http://${host}`)
     const ownPort = fleet !== undefined && publicUrl === null && nodePort !== undefined
-    const audio = nodeUrl !== null ? parseOrigin(nodeUrl) : ownPort ? parseOrigin(`http://${host.replace(/:\d+$/, '')}:${nodePort}`) : webhooks
+    const audio =
+      nodeUrl !== null
+        ? parseOrigin(nodeUrl)
+        : ownPort
+          ? parseOrigin(`http://${host.replace(/:\d+$/, '')}:${nodePort}`)
+          : webhooks
     return webhooks === null || audio === null ? null : { webhooks, audio }
   }
 
@@ -453,5 +482,5 @@ function statusUrl(setting: boolean | string, ours: () => string): string | null
 
 /** True when the document rings a human, so that the next busy or no-answer is about that leg. */
 function dials(actions: readonly VoiceAction[]): boolean {
-  return actions.some(action => action.verb === 'dial' || action.verb === 'conference')
+  return actions.some((action) => action.verb === 'dial' || action.verb === 'conference')
 }

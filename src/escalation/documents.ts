@@ -55,7 +55,12 @@ export class DialDocument {
     this.#asker = asker
     this.servedAtMs = nowMs
     this.actions = [
-      { verb: 'dial', numbers: [number], timeoutS: Math.ceil(ringTimeoutMs / 1000), ...(callerId === null ? {} : { callerId }) },
+      {
+        verb: 'dial',
+        numbers: [number],
+        timeoutS: Math.ceil(ringTimeoutMs / 1000),
+        ...(callerId === null ? {} : { callerId }),
+      },
       ...(redirectUrl === null ? farewell(options) : [{ verb: 'redirect', url: redirectUrl, method: 'POST' } as const]),
     ]
   }
@@ -118,7 +123,8 @@ export class FarewellDocument {
     // Later requests about the leg that hears the question do not ask for a document.
     if (this.#state === 'done' || nowMs - this.#askedAtMs > REPEAT_MS) return answer(NO_ACTIONS)
     const question: readonly VoiceAction[] = [
-      { verb: 'get-digits', numDigits: 1, timeoutS: offer.waitS, nested: [failedSay, offer.ask] }, ...HANG_UP,
+      { verb: 'get-digits', numDigits: 1, timeoutS: offer.waitS, nested: [failedSay, offer.ask] },
+      ...HANG_UP,
     ]
     // The carrier seldom reads the answer to a status callback: the question still has to be asked.
     if (asker === 'stream-status') return answer(question)

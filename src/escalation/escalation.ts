@@ -57,8 +57,10 @@ export type EscalationOutput =
   | { readonly type: 'callback'; readonly asked: CallbackAsk }
   /** The outcome of the escalation; exactly once. `strategy` is null when none could be tried. */
   | {
-      readonly type: 'settled'; readonly strategy: EscalationStrategy | null
-      readonly outcome: EscalationOutcome; readonly detail: string
+      readonly type: 'settled'
+      readonly strategy: EscalationStrategy | null
+      readonly outcome: EscalationOutcome
+      readonly detail: string
     }
 
 /** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
@@ -135,14 +137,28 @@ export class Escalation {
   handle(input: EscalationInput, nowMs: number): void {
     this.#nowMs = Math.max(nowMs, this.#nowMs)
     switch (input.type) {
-      case 'escalate': this.#escalate(); break
-      case 'stream-closed': this.#onStreamClosed(); break
-      case 'carrier-state': this.#onCarrierState(input.state); break
-      case 'rest-result': this.#onRestResult(input.requestId, input.ok, input.detail); break
-      case 'human': this.#onHuman(input.event); break
-      case 'callback': this.#onCallback(input.accepted); break
-      case 'timer': break
-      default: assertNever(input)
+      case 'escalate':
+        this.#escalate()
+        break
+      case 'stream-closed':
+        this.#onStreamClosed()
+        break
+      case 'carrier-state':
+        this.#onCarrierState(input.state)
+        break
+      case 'rest-result':
+        this.#onRestResult(input.requestId, input.ok, input.detail)
+        break
+      case 'human':
+        this.#onHuman(input.event)
+        break
+      case 'callback':
+        this.#onCallback(input.accepted)
+        break
+      case 'timer':
+        break
+      default:
+        assertNever(input)
     }
     for (let passes = 0; passes < 2 * DEADLINES.length; passes++) {
       const due = this.#deadlines.takeDue(this.#nowMs)
@@ -174,8 +190,13 @@ export class Escalation {
 
   /** More may happen, so the call must be kept. */
   get busy(): boolean {
-    return this.state === 'pending' || this.state === 'dialing' || this.state === 'offering' || this.#deadlines.next() !== null
-      || this.#openRequest?.type === 'hangup'
+    return (
+      this.state === 'pending' ||
+      this.state === 'dialing' ||
+      this.state === 'offering' ||
+      this.#deadlines.next() !== null ||
+      this.#openRequest?.type === 'hangup'
+    )
   }
 
   pollOutput(): EscalationOutput | null {
@@ -282,7 +303,10 @@ export class Escalation {
     if (this.state !== 'offering') return
     this.#deadlines.clear('offer')
     this.state = 'failed'
-    this.#attemptOver(accepted ? 'answered' : 'declined', accepted ? 'the caller is called back' : 'the caller wants no call back')
+    this.#attemptOver(
+      accepted ? 'answered' : 'declined',
+      accepted ? 'the caller is called back' : 'the caller wants no call back',
+    )
     if (accepted) this.#settle('answered', `a call back: ${this.#lastDetail}`)
     else this.#settle(this.#lastOutcome, this.#lastDetail)
   }
@@ -336,12 +360,17 @@ export class Escalation {
     const someone = !this.#huntGroup.empty
     switch (strategy) {
       // A held leg would stay in silence, because a closed stream cannot be opened again.
-      case 'after-stream-dial': return someone && (this.#streamClosed || afterStream !== 'holds')
-      case 'supervision': return someone && restAvailable && !this.#streamClosed
-      case 'conference': return someone && restAvailable && inConference
+      case 'after-stream-dial':
+        return someone && (this.#streamClosed || afterStream !== 'holds')
+      case 'supervision':
+        return someone && restAvailable && !this.#streamClosed
+      case 'conference':
+        return someone && restAvailable && inConference
       // While the stream is open, the session asks the caller; after it, the farewell document does.
-      case 'callback': return !this.#streamClosed
-      default: return assertNever(strategy)
+      case 'callback':
+        return !this.#streamClosed
+      default:
+        return assertNever(strategy)
     }
   }
 
@@ -352,7 +381,10 @@ export class Escalation {
         this.state = 'pending'
         if (this.#streamClosed) return this.#in('continuation', CONTINUATION_MS)
         // Without an API we cannot end a held leg, so the session tells the caller what to do in the silence.
-        this.#step({ type: 'close-stream', mayBeSilent: !this.#options.restAvailable && this.#options.afterStream !== 'continues' })
+        this.#step({
+          type: 'close-stream',
+          mayBeSilent: !this.#options.restAvailable && this.#options.afterStream !== 'continues',
+        })
         return this.#in('stream-close', STREAM_CLOSE_MS)
       case 'supervision':
       case 'conference':
@@ -361,7 +393,12 @@ export class Escalation {
         return this.#callHuman(strategy)
       case 'callback':
         this.state = 'offering'
-        this.#step({ type: 'offer', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#huntGroup.closed })
+        this.#step({
+          type: 'offer',
+          outcome: this.#lastOutcome,
+          detail: this.#lastDetail,
+          closed: this.#huntGroup.closed,
+        })
         return this.#in('offer', OFFER_MS)
       default:
         assertNever(strategy)
@@ -410,7 +447,12 @@ export class Escalation {
     this.#dial = null
     if (!this.#terminal) {
       if (!this.#streamClosed) {
-        this.#step({ type: 'failed', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#huntGroup.closed })
+        this.#step({
+          type: 'failed',
+          outcome: this.#lastOutcome,
+          detail: this.#lastDetail,
+          closed: this.#huntGroup.closed,
+        })
       } else if (carrierAsks) this.#in('farewell', CONTINUATION_MS)
       else this.#leave()
     }
@@ -425,8 +467,8 @@ export class Escalation {
     if (this.state === 'offering') return this.#onCallback(false)
     if (this.state !== 'pending' && this.state !== 'dialing') return
     const dial = this.#dial
-    const talked = this.state === 'dialing' && dial !== null
-      && this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs
+    const talked =
+      this.state === 'dialing' && dial !== null && this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs
     if (talked) return this.#bridged('the call ended after the ringing time')
     this.#lastOutcome = this.state === 'dialing' ? 'no-answer' : 'failed'
     this.#lastDetail = `the call ended (${state}) before a human answered`
@@ -447,9 +489,12 @@ export class Escalation {
   #askAgain(asker: ContinuationAsker, dial: DialDocument): readonly VoiceAction[] {
     const again = dial.askedAgain(asker, this.#nowMs)
     switch (again) {
-      case 'repeat': return dial.actions
-      case 'serve-again': return this.#serveDial(asker)
-      case 'nothing': return NO_ACTIONS
+      case 'repeat':
+        return dial.actions
+      case 'serve-again':
+        return this.#serveDial(asker)
+      case 'nothing':
+        return NO_ACTIONS
       case 'dial-is-over':
         // There was no event with the outcome, but only a conversation lasts longer than the ringing time.
         if (this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs + RING_GRACE_MS) {
@@ -458,7 +503,8 @@ export class Escalation {
         }
         this.#numberFailed('no-answer')
         return this.ask(asker, this.#nowMs)
-      default: return assertNever(again)
+      default:
+        return assertNever(again)
     }
   }
 
@@ -497,15 +543,22 @@ export class Escalation {
     this.#attemptSinceMs = null
     // Without a Dial document nobody was rung.
     const rang = this.#strategy !== 'callback' && (this.#strategy !== 'after-stream-dial' || this.#dial !== null)
-    this.#outputs.push({ type: 'attempt', attempt: {
-      strategy: this.#strategy, human: rang ? this.#huntGroup.place : null, outcome, detail,
-      ms: Math.round(this.#nowMs - sinceMs),
-    } })
+    this.#outputs.push({
+      type: 'attempt',
+      attempt: {
+        strategy: this.#strategy,
+        human: rang ? this.#huntGroup.place : null,
+        outcome,
+        detail,
+        ms: Math.round(this.#nowMs - sinceMs),
+      },
+    })
   }
 
   /** The carrier did not ask for the farewell document. */
   #leave(): void {
-    if (this.#hangupTries === 0 && this.#farewell.notAsked()) this.#outputs.push({ type: 'callback', asked: 'nobody-reached' })
+    if (this.#hangupTries === 0 && this.#farewell.notAsked())
+      this.#outputs.push({ type: 'callback', asked: 'nobody-reached' })
     this.#hangup()
   }
 

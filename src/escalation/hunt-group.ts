@@ -97,7 +97,8 @@ const formats = new Map<string, Intl.DateTimeFormat>()
 /** @param wallMs calendar time */
 export function isOpen(hours: OpeningHours, wallMs: number): boolean {
   const now = localTime(hours.timeZone, wallMs)
-  if (spansOf(hours, now).some(([from, to]) => now.minute >= from && now.minute < (to > from ? to : DAY_MINUTES))) return true
+  if (spansOf(hours, now).some(([from, to]) => now.minute >= from && now.minute < (to > from ? to : DAY_MINUTES)))
+    return true
   // A span of yesterday may go past midnight. Noon of yesterday gives the right date even when clocks change.
   const yesterday = localTime(hours.timeZone, wallMs - now.minute * 60_000 - DAY_MS / 2)
   return spansOf(hours, yesterday).some(([from, to]) => to <= from && now.minute < to)
@@ -136,8 +137,15 @@ function formatOf(timeZone: string): Intl.DateTimeFormat {
   let format = formats.get(timeZone)
   if (format === undefined) {
     format = new Intl.DateTimeFormat('en-US', {
-      timeZone, calendar: 'gregory', hourCycle: 'h23', weekday: 'short', year: 'numeric', month: '2-digit', day: '2-digit',
-      hour: '2-digit', minute: '2-digit',
+      timeZone,
+      calendar: 'gregory',
+      hourCycle: 'h23',
+      weekday: 'short',
+      year: 'numeric',
+      month: '2-digit',
+      day: '2-digit',
+      hour: '2-digit',
+      minute: '2-digit',
     })
     formats.set(timeZone, format)
   }

@@ -88,7 +88,8 @@ export class NodeLink {
    */
   ownersOf(callSid: string, clientRequestId: string | null): readonly number[] {
     const owners = ownersByHash(callSid, this.count)
-    const announced = this.#announced.get(callSid) ?? (clientRequestId === null ? undefined : this.#announced.get(clientRequestId))
+    const announced =
+      this.#announced.get(callSid) ?? (clientRequestId === null ? undefined : this.#announced.get(clientRequestId))
     return announced === undefined ? owners : [announced, ...owners.filter((index) => index !== announced)]
   }
 
@@ -116,7 +117,9 @@ export class NodeLink {
         clearTimeout(timer)
         if (this.#waiting.delete(id)) resolve(answer)
       }
-      const timer = setTimeout(() => { settle(null) }, FORWARD_ANSWER_MS)
+      const timer = setTimeout(() => {
+        settle(null)
+      }, FORWARD_ANSWER_MS)
       this.#waiting.set(id, settle)
       this.#send({ type: 'forward', id, to: index, webhook })
     })
@@ -141,7 +144,8 @@ export class NodeLink {
         return
       case 'forward':
         // Without a handler the ports are not open yet: the sender gets no answer in time, and asks the next node.
-        if (this.#handler !== null) this.#send({ type: 'answer', id: message.id, to: message.from, answer: this.#handler(message.webhook) })
+        if (this.#handler !== null)
+          this.#send({ type: 'answer', id: message.id, to: message.from, answer: this.#handler(message.webhook) })
         return
       case 'answer':
         this.#waiting.get(message.id)?.(message.answer)
@@ -163,7 +167,9 @@ export class NodeSwitch {
   /** Nodes that have got the owners, and get the changes; true once they take calls. */
   readonly #open = new Map<number, boolean>()
   readonly #send: (index: number, message: NodeNews) => void
-  readonly #owners = new LRUCache<string, { readonly index: number; readonly announced: boolean }>({ max: PLACED_CALLS_MAX })
+  readonly #owners = new LRUCache<string, { readonly index: number; readonly announced: boolean }>({
+    max: PLACED_CALLS_MAX,
+  })
   readonly #lost = new LRUCache<string, true>({ max: PLACED_CALLS_MAX })
   /**
    * Forwarded webhooks without an answer yet, by the sending node and its id. Bounded for each receiving node, which
@@ -179,7 +185,9 @@ export class NodeSwitch {
   /** A node starts. @returns the owners so far; from now on it gets the changes */
   started(index: number): OwnersSnapshot {
     this.#open.set(index, false)
-    const announced = [...this.#owners].filter(([, owner]) => owner.announced).map(([key, owner]) => [key, owner.index] as const)
+    const announced = [...this.#owners]
+      .filter(([, owner]) => owner.announced)
+      .map(([key, owner]) => [key, owner.index] as const)
     return { announced: announced.reverse(), lost: [...this.#lost.keys()].reverse() } // the cache lists the newest first
   }
 
@@ -221,7 +229,8 @@ export class NodeSwitch {
         return this.#send(message.to, { type: 'forward', id: message.id, from, webhook: message.webhook })
       case 'answer':
         // If the sending node has died, its successor must not get the answer: its ids begin again at 1.
-        if (this.#waiting.delete(`${message.to} ${message.id}`)) this.#send(message.to, { type: 'answer', id: message.id, answer: message.answer })
+        if (this.#waiting.delete(`${message.to} ${message.id}`))
+          this.#send(message.to, { type: 'answer', id: message.id, answer: message.answer })
     }
   }
 

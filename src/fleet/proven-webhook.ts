@@ -6,16 +6,17 @@ import type { CarrierEvent, StreamStatus, Webhook } from '../sautikit/webhook.js
  * owner of its call uses the result without another check, because it trusts the channel. Plain JSON, without the raw
  * body and the signature.
  */
-export type ProvenWebhook = ProvenHead & (
+export type ProvenWebhook = ProvenHead &
   /** Null: an event that is not about a call. */
-  | { readonly route: 'voice'; readonly content: Webhook | null }
-  /** Null: no body, or one that is not about the token's call. */
-  | { readonly route: 'after-stream'; readonly callSid: CallSid; readonly content: Webhook | null }
-  /** The token names the caller's call; the content is about the human's leg. */
-  | { readonly route: 'human'; readonly callSid: CallSid; readonly content: Webhook }
-  | { readonly route: 'stream-status'; readonly content: StreamStatus }
-  | { readonly route: 'events'; readonly content: CarrierEvent }
-)
+  (
+    | { readonly route: 'voice'; readonly content: Webhook | null }
+    /** Null: no body, or one that is not about the token's call. */
+    | { readonly route: 'after-stream'; readonly callSid: CallSid; readonly content: Webhook | null }
+    /** The token names the caller's call; the content is about the human's leg. */
+    | { readonly route: 'human'; readonly callSid: CallSid; readonly content: Webhook }
+    | { readonly route: 'stream-status'; readonly content: StreamStatus }
+    | { readonly route: 'events'; readonly content: CarrierEvent }
+  )
 
 interface ProvenHead {
   /** The call that the webhook names; null where it names none. */

@@ -24,7 +24,11 @@ export class WebhookRouting<Answer extends object> {
   readonly #answer: (webhook: ProvenWebhook, mayDecline: boolean) => Answer | NoRoom
 
   /** @param answer  gives this node's answer; `NoRoom` only if it `mayDecline`. Must not throw. */
-  constructor(link: NodeLink, calls: Pick<CallDirectory, 'find'>, answer: (webhook: ProvenWebhook, mayDecline: boolean) => Answer | NoRoom) {
+  constructor(
+    link: NodeLink,
+    calls: Pick<CallDirectory, 'find'>,
+    answer: (webhook: ProvenWebhook, mayDecline: boolean) => Answer | NoRoom,
+  ) {
     this.#link = link
     this.#calls = calls
     this.#answer = answer

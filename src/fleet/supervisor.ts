@@ -2,7 +2,12 @@ import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { assert } from '../core/assert.js'
 import {
-  PROCESS_RESTART_MS, PROCESS_RESTART_MS_MAX, PROCESS_SHORT_LIFE_MS, PROCESS_SHORT_LIVES_MAX, PROCESS_START_MS_MAX, PROCESS_STOP_GRACE_MS,
+  PROCESS_RESTART_MS,
+  PROCESS_RESTART_MS_MAX,
+  PROCESS_SHORT_LIFE_MS,
+  PROCESS_SHORT_LIVES_MAX,
+  PROCESS_START_MS_MAX,
+  PROCESS_STOP_GRACE_MS,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { NodeSwitch } from './node-channel.js'
@@ -65,10 +70,22 @@ export class Supervisor<Plan> {
     this.#options = options
     this.#stopGraceMs = options.stopGraceMs ?? PROCESS_STOP_GRACE_MS
     this.#nodes = options.plans.map((plan, index) => ({
-      index, plan, child: null, failure: null, restarts: 0, shortLives: 0, sinceMs: 0, timer: null, over: false,
+      index,
+      plan,
+      child: null,
+      failure: null,
+      restarts: 0,
+      shortLives: 0,
+      sinceMs: 0,
+      timer: null,
+      over: false,
     }))
-    this.#switch = new NodeSwitch((index, message) => { this.#send(index, message) })
-    this.ended = new Promise((resolve) => { this.#resolveEnded = resolve })
+    this.#switch = new NodeSwitch((index, message) => {
+      this.#send(index, message)
+    })
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve
+    })
   }
 
   /**
@@ -77,7 +94,11 @@ export class Supervisor<Plan> {
    */
   async start(): Promise<readonly NodeReady[] | null> {
     assert(this.#resolveReady === null, 'a supervisor starts once')
-    const ready = new Promise<true>((resolve) => { this.#resolveReady = () => { resolve(true) } })
+    const ready = new Promise<true>((resolve) => {
+      this.#resolveReady = () => {
+        resolve(true)
+      }
+    })
     for (const node of this.#nodes) this.#begin(node)
     const all = await Promise.race([ready, this.ended.then(() => false)])
     return all ? this.#nodes.map(({ index }) => this.#ready.get(index) as NodeReady) : null
@@ -95,7 +116,9 @@ export class Supervisor<Plan> {
       this.#options.log.error({}, 'processes did not end in time, and are killed')
       for (const { child } of this.#nodes) child?.kill('SIGKILL')
     }, this.#options.drainTimeoutMs + this.#stopGraceMs)
-    void this.ended.then(() => { clearTimeout(deadline) })
+    void this.ended.then(() => {
+      clearTimeout(deadline)
+    })
     this.#endIfOver()
   }
 
@@ -116,9 +139,15 @@ export class Supervisor<Plan> {
     node.sinceMs = performance.now()
     const child = fork(this.#options.entry, [], { env: this.#options.env, serialization: 'advanced' })
     node.child = child
-    child.on('message', (message: FromNode) => { this.#received(node, message) })
-    child.on('error', (error) => { this.#options.log.error({ err: error, process: index }, 'the channel to a process failed') })
-    child.on('exit', (code, signal) => { this.#exited(node, code, signal) })
+    child.on('message', (message: FromNode) => {
+      this.#received(node, message)
+    })
+    child.on('error', (error) => {
+      this.#options.log.error({ err: error, process: index }, 'the channel to a process failed')
+    })
+    child.on('exit', (code, signal) => {
+      this.#exited(node, code, signal)
+    })
     node.timer = setTimeout(() => {
       node.failure = { message: `it takes no calls ${PROCESS_START_MS_MAX / 1000} s after its start`, usage: false }
       child.kill('SIGKILL')
@@ -139,7 +168,8 @@ export class Supervisor<Plan> {
         node.sinceMs = performance.now()
         this.#switch.opened(index)
         this.#ready.set(index, message)
-        if (node.restarts > 0) this.#options.log.info({ process: index, restarts: node.restarts }, 'a process takes calls again')
+        if (node.restarts > 0)
+          this.#options.log.info({ process: index, restarts: node.restarts }, 'a process takes calls again')
         if (this.#ready.size === this.#nodes.length) this.#resolveReady?.()
         return
       }
@@ -170,7 +200,8 @@ export class Supervisor<Plan> {
       node.over = true
       return this.#endIfOver()
     }
-    const reason = node.failure?.message ?? (signal === null ? `it ended with code ${code ?? -1}` : `it ended by ${signal}`)
+    const reason =
+      node.failure?.message ?? (signal === null ? `it ended with code ${code ?? -1}` : `it ended by ${signal}`)
     if (this.#ready.size < this.#nodes.length) {
       // Not all processes have started yet, so there are no calls to wait for.
       this.#fail(node.failure?.usage === true ? 2 : 1, node.failure === null ? `process ${index}: ${reason}` : reason)
@@ -182,12 +213,23 @@ export class Supervisor<Plan> {
     node.shortLives = lifeMs < PROCESS_SHORT_LIFE_MS ? node.shortLives + 1 : 1
     const pauseMs = Math.min(PROCESS_RESTART_MS_MAX, PROCESS_RESTART_MS * 2 ** (node.shortLives - 1))
     if (node.shortLives < PROCESS_SHORT_LIVES_MAX) {
-      log.error({ process: index, reason, restarts: node.restarts, pause_ms: pauseMs }, 'a process died, its calls with it, and is started again')
-      node.timer = setTimeout(() => { this.#begin(node) }, pauseMs)
+      log.error(
+        { process: index, reason, restarts: node.restarts, pause_ms: pauseMs },
+        'a process died, its calls with it, and is started again',
+      )
+      node.timer = setTimeout(() => {
+        this.#begin(node)
+      }, pauseMs)
       return
     }
-    log.fatal({ process: index, reason, restarts: node.restarts }, 'a process does nothing but die: the others finish their calls and end')
-    this.#fail(node.failure?.usage === true ? 2 : 1, `process ${index} died ${node.shortLives} times in a row: ${reason}`)
+    log.fatal(
+      { process: index, reason, restarts: node.restarts },
+      'a process does nothing but die: the others finish their calls and end',
+    )
+    this.#fail(
+      node.failure?.usage === true ? 2 : 1,
+      `process ${index} died ${node.shortLives} times in a row: ${reason}`,
+    )
     this.stop()
   }
 

@@ -7,8 +7,12 @@ import type { Setting } from '../config/settings.js'
  * the trace exporter reads from the environment by itself.
  */
 const SECRET_VARIABLES: readonly string[] = [
-  ...Object.values(SETTINGS).filter((setting: Setting<unknown>) => setting.secret === true).map(({ env }) => env),
-  ...Object.keys(NOT_SERVED), 'OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS',
+  ...Object.values(SETTINGS)
+    .filter((setting: Setting<unknown>) => setting.secret === true)
+    .map(({ env }) => env),
+  ...Object.keys(NOT_SERVED),
+  'OTEL_EXPORTER_OTLP_HEADERS',
+  'OTEL_EXPORTER_OTLP_TRACES_HEADERS',
 ]
 
 /**

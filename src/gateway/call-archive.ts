@@ -40,28 +40,56 @@ const MB = 1024 * 1024
  * @param workerEnv  `process.env` of the thread that writes
  */
 export async function openCallArchive(
-  config: Config, folder: DataFolder | null, log: Log, metrics: Metrics, leftFolders: readonly string[], workerEnv: Readonly<Record<string, string>>,
+  config: Config,
+  folder: DataFolder | null,
+  log: Log,
+  metrics: Metrics,
+  leftFolders: readonly string[],
+  workerEnv: Readonly<Record<string, string>>,
 ): Promise<CallArchive> {
-  if (folder?.locked === false) log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
+  if (folder?.locked === false)
+    log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
   const left = await holdLeftFolders(leftFolders)
-  const posts = new HandoffPost({ url: config.handoffUrl, secret: config.handoffSecret, wallClock: Date.now, log: log.component('workers') })
-  const archive = !config.keepCalls ? null : await Archive.start({
-    folder: config.dataDir, leftFolders: left.map(({ path }) => path), alone: folder?.locked === true, fsync: config.recordsFsync, fileBytes: config.recordsFileMb * MB,
-    recordsKeepDays: config.recordsKeepDays, recordsKeepBytes: config.recordsKeepMb * MB,
-    recordingsKeepDays: config.recordingsKeepDays, recordingsKeepBytes: config.recordingsKeepMb * MB,
-  }, log.component('telemetry'), workerEnv)
+  const posts = new HandoffPost({
+    url: config.handoffUrl,
+    secret: config.handoffSecret,
+    wallClock: Date.now,
+    log: log.component('workers'),
+  })
+  const archive = !config.keepCalls
+    ? null
+    : await Archive.start(
+        {
+          folder: config.dataDir,
+          leftFolders: left.map(({ path }) => path),
+          alone: folder?.locked === true,
+          fsync: config.recordsFsync,
+          fileBytes: config.recordsFileMb * MB,
+          recordsKeepDays: config.recordsKeepDays,
+          recordsKeepBytes: config.recordsKeepMb * MB,
+          recordingsKeepDays: config.recordingsKeepDays,
+          recordingsKeepBytes: config.recordingsKeepMb * MB,
+        },
+        log.component('telemetry'),
+        workerEnv,
+      )
   count(metrics, archive, posts)
   for (const record of recordsOf(archive?.died ?? [])) {
     metrics.callEnded(record)
-    log.component('workers').warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
+    log
+      .component('workers')
+      .warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
   }
   return {
     ended: recordsOf(archive?.newest ?? []),
     record: archive === null ? null : (callSid, rateHz, announced) => archive.record(callSid, rateHz, announced),
-    openRecords: archive === null ? null : {
-      open: (callSid, compose) => archive.openRecord(callSid, compose),
-      changed: (callSid) => archive.openRecordChanged(callSid),
-    },
+    openRecords:
+      archive === null
+        ? null
+        : {
+            open: (callSid, compose) => archive.openRecord(callSid, compose),
+            changed: (callSid) => archive.openRecordChanged(callSid),
+          },
     keep: (record) => {
       if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record)
     },
@@ -70,7 +98,8 @@ export async function openCallArchive(
       posts.post(news)
     },
     find: (kind, callSid) => archive?.find(kind, callSid) ?? Promise.resolve(undefined),
-    recording: (callSid) => (archive === null || !isCallSid(callSid) ? Promise.resolve(null) : archive.recording(callSid)),
+    recording: (callSid) =>
+      archive === null || !isCallSid(callSid) ? Promise.resolve(null) : archive.recording(callSid),
     close: async () => {
       await posts.close(HANDOFF_POSTS_CLOSE_MS)
       await archive?.close()
@@ -86,14 +115,18 @@ export function usesDataFolder(config: Config): boolean {
 }
 
 /** Locks the folders that no process uses; a process of an earlier start may still be finishing its calls. */
-async function holdLeftFolders(paths: readonly string[]): Promise<{ readonly path: string; readonly folder: DataFolder }[]> {
-  const held = await Promise.all(paths.map(async (path) => {
-    try {
-      return [{ path, folder: await holdDataFolder(path) }]
-    } catch {
-      return []
-    }
-  }))
+async function holdLeftFolders(
+  paths: readonly string[],
+): Promise<{ readonly path: string; readonly folder: DataFolder }[]> {
+  const held = await Promise.all(
+    paths.map(async (path) => {
+      try {
+        return [{ path, folder: await holdDataFolder(path) }]
+      } catch {
+        return []
+      }
+    }),
+  )
   return held.flat()
 }
 
@@ -109,9 +142,16 @@ function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): v
   const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by result', ['result'])
   metrics.countFrom(documents({ result: 'written' }), () => archive?.counters.written ?? 0)
   metrics.countFrom(documents({ result: 'lost' }), () => archive?.counters.lost ?? 0)
-  metrics.countFrom(metrics.defineCounter('archive_faults', 'Writes to the archive that failed', [])({}), () => archive?.counters.faults ?? 0)
   metrics.countFrom(
-    metrics.defineCounter('archive_recording_bytes_dropped', 'Bytes of recordings that the disk did not take in time', [])({}),
+    metrics.defineCounter('archive_faults', 'Writes to the archive that failed', [])({}),
+    () => archive?.counters.faults ?? 0,
+  )
+  metrics.countFrom(
+    metrics.defineCounter(
+      'archive_recording_bytes_dropped',
+      'Bytes of recordings that the disk did not take in time',
+      [],
+    )({}),
     () => archive?.counters.recordingBytesDropped ?? 0,
   )
   const results = metrics.defineCounter('handoff_posts', 'Posts of handoffs and call backs, by result', ['result'])

@@ -36,7 +36,7 @@ export function carrierApi(config: Config): CarrierApi | null {
 /** @throws GatewayError CONFIG_INVALID without a key */
 export function requiredCarrierApi(config: Config): CarrierApi {
   const api = carrierApi(config)
-  if (api === null) throw new GatewayError('CONFIG_INVALID', 'SAUTIKIT_API_KEY is not set; this asks the carrier\'s API')
+  if (api === null) throw new GatewayError('CONFIG_INVALID', "SAUTIKIT_API_KEY is not set; this asks the carrier's API")
   return api
 }
 
@@ -52,11 +52,17 @@ export function carrierControl(api: CarrierApi): CarrierControl {
 }
 
 export function callDetails(
-  api: CarrierApi, config: Config, log: Log, onDetail: (callSid: CallSid, detail: CarrierDetail) => void,
+  api: CarrierApi,
+  config: Config,
+  log: Log,
+  onDetail: (callSid: CallSid, detail: CarrierDetail) => void,
 ): CallDetails {
   return new CallDetails({
-    client: api.calls, recordings: config.carrierRecordings ? join(config.dataDir, 'carrier-recordings') : null,
-    allowHttp: config.apiUrl.startsWith('http:'), log: log.component('sautikit-api'), onDetail,
+    client: api.calls,
+    recordings: config.carrierRecordings ? join(config.dataDir, 'carrier-recordings') : null,
+    allowHttp: config.apiUrl.startsWith('http:'),
+    log: log.component('sautikit-api'),
+    onDetail,
   })
 }
 
@@ -65,7 +71,10 @@ export function callDetails(
  * it, the one in the archive. @returns null when neither has a record
  */
 export async function joinedRecord(
-  callSid: CallSid, detail: CarrierDetail, calls: Pick<CallRegistry, 'joinCarrier'> | null, kept: Pick<CallArchive, 'find'>,
+  callSid: CallSid,
+  detail: CarrierDetail,
+  calls: Pick<CallRegistry, 'joinCarrier'> | null,
+  kept: Pick<CallArchive, 'find'>,
 ): Promise<CallRecord | null> {
   const here = calls?.joinCarrier(callSid, detail) ?? null
   if (here !== null) return here
@@ -74,7 +83,11 @@ export async function joinedRecord(
 }
 
 /** Asks again for the details of calls that ended in an earlier run before the carrier had them. */
-export function resumeDetails(details: Pick<CallDetails, 'follow'>, ended: readonly CallRecord[], nowWallMs: number): void {
+export function resumeDetails(
+  details: Pick<CallDetails, 'follow'>,
+  ended: readonly CallRecord[],
+  nowWallMs: number,
+): void {
   for (const { callSid, carrier, startedAt } of ended) {
     const recent = nowWallMs - Date.parse(startedAt) < CARRIER_DETAIL_RESUME_MS
     if (carrier === null && recent && isCallSid(callSid)) details.follow(callSid)
@@ -90,18 +103,30 @@ export function voiceUrlOf(config: Config, publicPort: number, agent: string): s
 }
 
 /** Counters of the carrier's API, copied once a second. */
-export function countCarrier(metrics: Metrics, api: CarrierApi | null, details: CallDetails | null, outbound: OutboundCalls): void {
-  const requests = metrics.defineCounter('carrier_api_requests', 'Requests to the carrier\'s REST API, by how they ended', ['result'])
+export function countCarrier(
+  metrics: Metrics,
+  api: CarrierApi | null,
+  details: CallDetails | null,
+  outbound: OutboundCalls,
+): void {
+  const requests = metrics.defineCounter(
+    'carrier_api_requests',
+    "Requests to the carrier's REST API, by how they ended",
+    ['result'],
+  )
   metrics.countFrom(requests({ result: 'sent' }), () => api?.http.counters.requests ?? 0)
   metrics.countFrom(requests({ result: 'retried' }), () => api?.http.counters.retries ?? 0)
   metrics.countFrom(requests({ result: 'failed' }), () => api?.http.counters.failures ?? 0)
-  const records = metrics.defineCounter('carrier_details', 'The carrier\'s records of ended calls, by result', ['result'])
+  const records = metrics.defineCounter('carrier_details', "The carrier's records of ended calls, by result", [
+    'result',
+  ])
   for (const result of ['fetched', 'missing', 'refused', 'dropped', 'cancelled'] as const) {
     metrics.countFrom(records({ result }), () => details?.counters[result] ?? 0)
   }
-  const recordings = metrics.defineCounter('carrier_recordings', 'The carrier\'s recordings of ended calls', ['result'])
+  const recordings = metrics.defineCounter('carrier_recordings', "The carrier's recordings of ended calls", ['result'])
   metrics.countFrom(recordings({ result: 'kept' }), () => details?.counters.recordings ?? 0)
   metrics.countFrom(recordings({ result: 'failed' }), () => details?.counters.recordingsFailed ?? 0)
   const placed = metrics.defineCounter('outbound_calls', 'Calls that this gateway was asked to place', ['result'])
-  for (const result of ['placed', 'refused', 'unreached', 'elsewhere'] as const) metrics.countFrom(placed({ result }), () => outbound.counters[result])
+  for (const result of ['placed', 'refused', 'unreached', 'elsewhere'] as const)
+    metrics.countFrom(placed({ result }), () => outbound.counters[result])
 }

@@ -27,7 +27,15 @@ import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
 import { openCallArchive, usesDataFolder } from './call-archive.js'
-import { callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
+import {
+  callDetails,
+  carrierApi,
+  carrierControl,
+  countCarrier,
+  joinedRecord,
+  resumeDetails,
+  voiceUrlOf,
+} from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 import { leftFolders } from './process-plan.js'
 
@@ -72,15 +80,24 @@ export interface Gateway {
  */
 export async function startGateway({ config, env, log, node }: GatewayOptions): Promise<Gateway> {
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
-    throw new GatewayError('CONFIG_INVALID', `MAX_CALLS is '${config.maxCalls}'; allowed with ${config.mediaWorkers} MEDIA_WORKERS: `
-      + `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`)
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      `MAX_CALLS is '${config.maxCalls}'; allowed with ${config.mediaWorkers} MEDIA_WORKERS: ` +
+        `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`,
+    )
   }
   const { agents, defaultAgent } = await hostedAgents(config, env)
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
   const clock = processClock()
   const version = packageVersion()
-  const traces = config.otlpEndpoint === null ? null : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.component('telemetry') })
-  const metrics = new Metrics({ version, ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }) })
+  const traces =
+    config.otlpEndpoint === null
+      ? null
+      : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.component('telemetry') })
+  const metrics = new Metrics({
+    version,
+    ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }),
+  })
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
   const journals = config.journalCalls !== 'off' ? new JournalFiles(join(config.dataDir, 'journals'), log, clock) : null
   const listeners: ((record: CallRecord) => void)[] = []
@@ -97,36 +114,66 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
   countElsewhere(metrics, { speech, journals, traces })
   const api = carrierApi(config)
   if (api === null) {
-    log.info({}, 'SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier\'s API')
+    log.info(
+      {},
+      "SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier's API",
+    )
   }
   const joinedListeners: ((record: CallRecord) => void)[] = []
-  const details = api === null ? null : callDetails(api, config, log, (callSid, detail) => {
-    joinedRecord(callSid, detail, calls, kept).then((joined) => {
-      if (joined === null) return
-      kept.keep(joined)
-      for (const listener of joinedListeners) listener(joined)
-    }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
-  })
+  const details =
+    api === null
+      ? null
+      : callDetails(api, config, log, (callSid, detail) => {
+          joinedRecord(callSid, detail, calls, kept).then(
+            (joined) => {
+              if (joined === null) return
+              kept.keep(joined)
+              for (const listener of joinedListeners) listener(joined)
+            },
+            (thrown: unknown) =>
+              log.warn(
+                { err: thrown, call_sid: callSid },
+                "the carrier's account of a call could not be joined to its record",
+              ),
+          )
+        })
   const outbound = new OutboundCalls({
-    carrier: api === null ? null : node === undefined ? api.calls : announcedOrders(api.calls, node.link), clock, wallClock: Date.now, log: log.component('workers'),
+    carrier: api === null ? null : node === undefined ? api.calls : announcedOrders(api.calls, node.link),
+    clock,
+    wallClock: Date.now,
+    log: log.component('workers'),
     agent: (name) => agents.get(name)?.facts.outbound,
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
     free: () => calls?.free ?? 0,
     draining: () => calls?.draining ?? true,
-    perMinute: config.outboundPerMinute, prefixes: config.outboundPrefixes,
+    perMinute: config.outboundPerMinute,
+    prefixes: config.outboundPrefixes,
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
   const kept = await openCallArchive(
-    config, folder, log, metrics, node === undefined || node.link.index === 0 ? leftFolders(config.dataDir, node?.link.count ?? 1) : [], workerEnv)
+    config,
+    folder,
+    log,
+    metrics,
+    node === undefined || node.link.index === 0 ? leftFolders(config.dataDir, node?.link.count ?? 1) : [],
+    workerEnv,
+  )
   let calls: CallRegistry | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
   try {
     const assets = await loadMediaAssets()
     calls = new CallRegistry({
-      agents, defaultAgent, assets, env, workerEnv, speech, clock, metrics,
+      agents,
+      defaultAgent,
+      assets,
+      env,
+      workerEnv,
+      speech,
+      clock,
+      metrics,
       backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
@@ -153,14 +200,32 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       },
     })
     await Promise.all([speech.ready(), calls.ready()])
-    if (config.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
+    if (config.tokenSecret === null)
+      log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
     edge = await startEdge({
-      host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken, opsReadToken: config.opsReadToken,
-      shared: node !== undefined, publicUrl: config.publicUrl, nodeUrl: config.nodeUrl,
-      ...(node === undefined ? {} : { fleet: node.link, nodePort: node.ownPort }), webhookSecrets: config.webhookSecrets, insecure: config.insecure,
+      host: config.host,
+      port: config.port,
+      opsHost: config.opsHost,
+      opsPort: config.opsPort,
+      opsToken: config.opsToken,
+      opsReadToken: config.opsReadToken,
+      shared: node !== undefined,
+      publicUrl: config.publicUrl,
+      nodeUrl: config.nodeUrl,
+      ...(node === undefined ? {} : { fleet: node.link, nodePort: node.ownPort }),
+      webhookSecrets: config.webhookSecrets,
+      insecure: config.insecure,
       bareSignatures: config.bareSignatures,
       tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
-      ownedNumbers: [], trustedProxies: config.trustedProxies, clock, wallClock: Date.now, log: log.component('edge'), metrics, callSeries, calls, outbound,
+      ownedNumbers: [],
+      trustedProxies: config.trustedProxies,
+      clock,
+      wallClock: Date.now,
+      log: log.component('edge'),
+      metrics,
+      callSeries,
+      calls,
+      outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
       onDrain: () => void stop(config.drainTimeoutMs),
       recording: (callSid) => kept.recording(callSid),
@@ -172,7 +237,10 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
     await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close(), kept.close()])
     throw thrown
   }
-  metrics.countFrom(metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}), () => node?.restarts ?? 0)
+  metrics.countFrom(
+    metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}),
+    () => node?.restarts ?? 0,
+  )
   metrics.start()
   // The first metrics page takes ten times as long as later ones, so it is made while no call waits.
   await metrics.render()
@@ -220,7 +288,8 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
  * include the first count.
  */
 function countElsewhere(
-  metrics: Metrics, parts: { readonly speech: SpeechPool; readonly journals: JournalFiles | null; readonly traces: TraceExport | null },
+  metrics: Metrics,
+  parts: { readonly speech: SpeechPool; readonly journals: JournalFiles | null; readonly traces: TraceExport | null },
 ): void {
   const { speech, journals, traces } = parts
   for (const pool of ['media', 'speech']) metrics.workerDeaths({ pool })

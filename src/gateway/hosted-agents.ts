@@ -31,7 +31,8 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
   const settings = backendSettings(config)
   const { name, backend, shadow, backends } = definition
   return {
-    definition, assets,
+    definition,
+    assets,
     facts: agentFacts(definition, { carrier: config.apiKey !== null, wallClock: Date.now }),
     backends: resolveBackends(name, backend, settings, backends),
     shadow: shadow === null ? null : resolveBackend(name, shadow, settings, backends),
@@ -42,12 +43,19 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
  * The agents of the settings' folder with their backends resolved.
  * @throws GatewayError that names everything that is wrong with them
  */
-export async function hostedAgents(config: Config, env: Environment): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
+export async function hostedAgents(
+  config: Config,
+  env: Environment,
+): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
   const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
-  for (const [name, definition] of set.agents) agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config))
+  for (const [name, definition] of set.agents)
+    agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config))
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
-    throw new GatewayError('AGENT_UNKNOWN', `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`)
+    throw new GatewayError(
+      'AGENT_UNKNOWN',
+      `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`,
+    )
   }
   const shipped = config.agentsDir === null && agents.has(SHIPPED_DEFAULT) ? SHIPPED_DEFAULT : null
   return { agents, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped }
@@ -57,13 +65,18 @@ export async function hostedAgents(config: Config, env: Environment): Promise<{ 
  * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Live calls keep what
  * they were started with.
  */
-export async function followAgents(
-  options: { readonly config: Config; readonly env: Environment; readonly log: Log; readonly agents: Map<string, HostedAgent> },
-): Promise<AgentWatch> {
+export async function followAgents(options: {
+  readonly config: Config
+  readonly env: Environment
+  readonly log: Log
+  readonly agents: Map<string, HostedAgent>
+}): Promise<AgentWatch> {
   const { config, env, agents } = options
   const log = options.log.component('agents')
   const watch = new AgentWatch({
-    dir: agentsDirOf(config), env, speech: offlineSpeech,
+    dir: agentsDirOf(config),
+    env,
+    speech: offlineSpeech,
     apply: (folder) => {
       const refused = new Map<string, string>()
       for (const [name, { agent, assets }] of folder) {
@@ -93,20 +106,28 @@ interface FactsOptions {
 }
 
 /** What the edge must know of an agent to answer webhooks. */
-export function agentFacts(agent: AgentDefinition, { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now }): AgentFacts {
+export function agentFacts(
+  agent: AgentDefinition,
+  { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now },
+): AgentFacts {
   const { stream, say, escalation, afterCall } = agent
   const spoken = (text: string): VoiceAction => ({
-    verb: 'say', text,
+    verb: 'say',
+    text,
     ...(say.voice === undefined ? {} : { voice: say.voice }),
     ...(say.language === undefined ? {} : { language: say.language }),
   })
   const human = (): VoiceAction[] => {
     const numbers = numbersOpen(escalation, wallClock())
     if (escalation === null || numbers.length === 0) return []
-    return [{
-      verb: 'dial', numbers, timeoutS: escalation.timeoutS,
-      ...(escalation.callerId === undefined ? {} : { callerId: escalation.callerId }),
-    }]
+    return [
+      {
+        verb: 'dial',
+        numbers,
+        timeoutS: escalation.timeoutS,
+        ...(escalation.callerId === undefined ? {} : { callerId: escalation.callerId }),
+      },
+    ]
   }
   return {
     name: agent.name,
@@ -120,7 +141,11 @@ export function agentFacts(agent: AgentDefinition, { carrier, wallClock }: Facts
       statusEvents: stream.statusEvents,
     },
     say: say.greeting === undefined ? null : spoken(say.greeting),
-    outbound: { from: agent.outbound.from ?? null, ringMs: agent.outbound.ringTimeoutS * 1000, openOn: agent.outbound.openOn },
+    outbound: {
+      from: agent.outbound.from ?? null,
+      ringMs: agent.outbound.ringTimeoutS * 1000,
+      openOn: agent.outbound.openOn,
+    },
     // Evaluated for each caller: which numbers it rings depends on the hour.
     get fallback() {
       return [spoken(say.fallback), ...human(), { verb: 'hangup' } as const]
@@ -137,19 +162,37 @@ export function agentFacts(agent: AgentDefinition, { carrier, wallClock }: Facts
 export function backendSettings(config: Config): BackendSettings {
   const { sttUrl, llmUrl, ttsUrl } = config
   return {
-    openai: { apiKey: config.openaiApiKey, baseUrl: config.openaiBaseUrl, model: config.openaiModel, turns: config.openaiTurns },
-    gemini: { apiKey: config.geminiApiKey, baseUrl: config.geminiBaseUrl, model: config.geminiModel, turns: config.geminiTurns },
-    selfHosted: config.realtimeUrl === null
-      ? null
-      : {
-          baseUrl: config.realtimeUrl, apiKey: config.realtimeApiKey, model: config.realtimeModel,
-          turns: config.realtimeTurns, dialect: config.realtimeDialect, rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
-        },
-    cascade: sttUrl === null || llmUrl === null || ttsUrl === null ? null : {
-      stt: { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
-      llm: { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
-      tts: { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
+    openai: {
+      apiKey: config.openaiApiKey,
+      baseUrl: config.openaiBaseUrl,
+      model: config.openaiModel,
+      turns: config.openaiTurns,
     },
+    gemini: {
+      apiKey: config.geminiApiKey,
+      baseUrl: config.geminiBaseUrl,
+      model: config.geminiModel,
+      turns: config.geminiTurns,
+    },
+    selfHosted:
+      config.realtimeUrl === null
+        ? null
+        : {
+            baseUrl: config.realtimeUrl,
+            apiKey: config.realtimeApiKey,
+            model: config.realtimeModel,
+            turns: config.realtimeTurns,
+            dialect: config.realtimeDialect,
+            rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
+          },
+    cascade:
+      sttUrl === null || llmUrl === null || ttsUrl === null
+        ? null
+        : {
+            stt: { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
+            llm: { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
+            tts: { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
+          },
     messageMs: config.backendMessageMs,
   }
 }

@@ -75,7 +75,8 @@ export class JournalFiles {
   #failed(callSid: CallSid, thrown: Error): void {
     if (this.#files.has(callSid)) this.#files.set(callSid, null)
     const nowMs = this.#clock()
-    if (nowMs >= this.#offUntilMs) this.#log.error({ err: thrown }, 'journals cannot be written: none is begun for a minute')
+    if (nowMs >= this.#offUntilMs)
+      this.#log.error({ err: thrown }, 'journals cannot be written: none is begun for a minute')
     this.#offUntilMs = nowMs + OFF_AFTER_FAILURE_MS
   }
 }

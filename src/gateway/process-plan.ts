@@ -43,13 +43,16 @@ export function processCount(text: string | undefined): number {
  */
 export function processPlans(config: Config, count: number): readonly ProcessPlan[] {
   if (count === 1) {
-    if (config.nodeUrl !== null) throw invalid(`NODE_URL is '${config.nodeUrl}'; allowed: with --processes 2 or more only, where it leads to each`)
+    if (config.nodeUrl !== null)
+      throw invalid(`NODE_URL is '${config.nodeUrl}'; allowed: with --processes 2 or more only, where it leads to each`)
     return [{ index: 0, count, config, ownPort: 0 }]
   }
   checkPorts(config, count)
   checkNodeUrl(config, count)
   const plans = Array.from({ length: count }, (_, index): ProcessPlan => ({
-    index, count, ownPort: config.port + 1 + index,
+    index,
+    count,
+    ownPort: config.port + 1 + index,
     config: {
       ...config,
       opsPort: config.opsPort === 0 ? 0 : config.opsPort + index,
@@ -64,8 +67,10 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
   }))
   const full = plans.find(({ config: { maxCalls, mediaWorkers } }) => maxCalls > mediaWorkers * CALLS_PER_WORKER_MAX)
   if (full !== undefined) {
-    throw invalid(`MAX_CALLS is '${config.maxCalls}', ${full.config.maxCalls} of them for process ${full.index}; allowed with its `
-      + `${full.config.mediaWorkers} of the MEDIA_WORKERS: at most ${full.config.mediaWorkers * CALLS_PER_WORKER_MAX} for one process`)
+    throw invalid(
+      `MAX_CALLS is '${config.maxCalls}', ${full.config.maxCalls} of them for process ${full.index}; allowed with its ` +
+        `${full.config.mediaWorkers} of the MEDIA_WORKERS: at most ${full.config.mediaWorkers * CALLS_PER_WORKER_MAX} for one process`,
+    )
   }
   return plans
 }
@@ -78,7 +83,9 @@ function dataFolder(dataDir: string, index: number): string {
 /** Data folders of processes that an earlier start had and a start with `count` processes does not have. */
 export function leftFolders(dataDir: string, count: number): readonly string[] {
   const names = existsSync(dataDir) ? readdirSync(dataDir) : []
-  return names.filter((name) => Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1) >= count).map((name) => join(dataDir, name))
+  return names
+    .filter((name) => Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1) >= count)
+    .map((name) => join(dataDir, name))
 }
 
 /** All ports of the processes, the shared one first. */
@@ -111,7 +118,9 @@ function share(config: Config, name: Shared, count: number, index: number): numb
   const total = config[name]
   const { env, fallback } = SETTINGS[name]
   if (total < count && total !== fallback) {
-    throw invalid(`${env} is '${total}'; allowed with --processes ${count}: ${count} or more, for all processes together`)
+    throw invalid(
+      `${env} is '${total}'; allowed with --processes ${count}: ${count} or more, for all processes together`,
+    )
   }
   return Math.max(1, Math.floor(total / count) + (index < total % count ? 1 : 0))
 }
@@ -119,13 +128,20 @@ function share(config: Config, name: Shared, count: number, index: number): numb
 function checkPorts({ port, opsPort }: Config, count: number): void {
   const highest = PORT_MAX - count
   if (port === 0 || port > highest) {
-    throw invalid(`PORT is '${port}'; allowed with --processes ${count}: 1 to ${highest}, because the ${count} ports that follow are each one process's own`)
+    throw invalid(
+      `PORT is '${port}'; allowed with --processes ${count}: 1 to ${highest}, because the ${count} ports that follow are each one process's own`,
+    )
   }
   if (opsPort === 0) return
-  if (opsPort > highest + 1) throw invalid(`OPS_PORT is '${opsPort}'; allowed with --processes ${count}: 0 to ${highest + 1}, one port each from there`)
+  if (opsPort > highest + 1)
+    throw invalid(
+      `OPS_PORT is '${opsPort}'; allowed with --processes ${count}: 0 to ${highest + 1}, one port each from there`,
+    )
   if (opsPort <= port + count && port <= opsPort + count - 1) {
-    throw invalid(`OPS_PORT is '${opsPort}'; allowed with PORT ${port} and --processes ${count}: where ${opsPort} to ${opsPort + count - 1} `
-      + `are none of ${port} to ${port + count}`)
+    throw invalid(
+      `OPS_PORT is '${opsPort}'; allowed with PORT ${port} and --processes ${count}: where ${opsPort} to ${opsPort + count - 1} ` +
+        `are none of ${port} to ${port + count}`,
+    )
   }
 }
 

@@ -86,10 +86,19 @@ function carried(address: IPv6): IPv4[] {
   const bytes = address.toByteArray()
   switch (address.range()) {
     case 'rfc6145':
-    case 'rfc6052': return [ipv4At(bytes, 12)]
-    case '6to4': return [ipv4At(bytes, 2)]
+    case 'rfc6052':
+      return [ipv4At(bytes, 12)]
+    case '6to4':
+      return [ipv4At(bytes, 2)]
     // The server's address, and the client's address with inverted bits.
-    case 'teredo': return [ipv4At(bytes, 4), ipv4At(bytes.map((byte) => byte ^ 0xff), 12)]
+    case 'teredo':
+      return [
+        ipv4At(bytes, 4),
+        ipv4At(
+          bytes.map((byte) => byte ^ 0xff),
+          12,
+        ),
+      ]
     default:
   }
   // ISATAP: any prefix, then 0:5efe or 200:5efe and the address.
@@ -108,7 +117,10 @@ function isMetadata(address: IPv4 | IPv6): boolean {
   // RFC 6052 puts the address around the eighth byte, which is skipped, where the prefix is shorter than 96 bits.
   const skipped = [...bytes.slice(0, 8), ...bytes.slice(9)]
   const nat64 = address.range() === 'rfc6052' ? [6, 7, 8].map((at) => ipv4At(skipped, at)) : []
-  return METADATA_V6.some((range) => address.match(range)) || [...carried(address), ipv4At(bytes, 12), ...nat64].some(isV4Metadata)
+  return (
+    METADATA_V6.some((range) => address.match(range)) ||
+    [...carried(address), ipv4At(bytes, 12), ...nat64].some(isV4Metadata)
+  )
 }
 
 /** A URL writes an IPv6 address as `[::1]`. */
@@ -123,7 +135,10 @@ function withoutBrackets(hostname: string): string {
 export function refusedAddress(hostname: string, policy: AddressPolicy): GatewayError | null {
   const address = withoutBrackets(hostname)
   if (isIP(address) === 0 || mayConnect(address, policy)) return null
-  return new GatewayError('TOOL_FORBIDDEN_HOST', `${hostname} is an address that no tool may reach: clouds keep their credentials there`)
+  return new GatewayError(
+    'TOOL_FORBIDDEN_HOST',
+    `${hostname} is an address that no tool may reach: clouds keep their credentials there`,
+  )
 }
 
 /** The policy for a tool's host: an address or `localhost` in the file is intended, a name is checked. */
@@ -146,8 +161,13 @@ export function guardedLookup(policy: AddressPolicy, resolve: typeof lookup = lo
       const allowed = addresses.filter(({ address }) => mayConnect(address, policy))
       const [first] = allowed
       if (first === undefined) {
-        callback(new GatewayError('TOOL_FORBIDDEN_HOST',
-          `${hostname} resolves to no address that this tool may reach (${policy} addresses only)`), [])
+        callback(
+          new GatewayError(
+            'TOOL_FORBIDDEN_HOST',
+            `${hostname} resolves to no address that this tool may reach (${policy} addresses only)`,
+          ),
+          [],
+        )
       } else if (options.all === true) callback(null, allowed)
       else callback(null, first.address, first.family)
     })

@@ -22,7 +22,10 @@ type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'bo
 /** Idle sockets are closed before servers do it (Node's own after 5 s), so that none dies under a request. */
 const IDLE_SOCKET_MS = 4000
 /** Codes of undici, with the better-known system codes for them. */
-const SYSTEM_CODES: Readonly<Record<string, string>> = { UND_ERR_SOCKET: 'ECONNRESET', UND_ERR_CONNECT_TIMEOUT: 'ETIMEDOUT' }
+const SYSTEM_CODES: Readonly<Record<string, string>> = {
+  UND_ERR_SOCKET: 'ECONNRESET',
+  UND_ERR_CONNECT_TIMEOUT: 'ETIMEDOUT',
+}
 
 /**
  * The outbound HTTP client: one request, one answer. It follows no redirect, requests no compression and does not
@@ -40,10 +43,21 @@ export class HttpClient {
   async send(request: HttpRequest): Promise<HttpResponse> {
     const { url, method, headers, body, signal } = request
     signal.throwIfAborted()
-    const answer = this.#agent(request.policy).request({ origin: url.origin, path: url.pathname + url.search, method, headers, body, signal })
+    const answer = this.#agent(request.policy).request({
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method,
+      headers,
+      body,
+      signal,
+    })
     // undici checks the signal only after the connection is established.
     let abort = (): void => undefined
-    const aborted = new Promise<never>((_, reject) => { abort = () => { reject(signal.reason as Error) } })
+    const aborted = new Promise<never>((_, reject) => {
+      abort = () => {
+        reject(signal.reason as Error)
+      }
+    })
     signal.addEventListener('abort', abort, { once: true })
     try {
       return await Promise.race([answer, aborted])
@@ -63,7 +77,9 @@ export class HttpClient {
     if (agent === undefined) {
       const connector = buildConnector({ lookup: guardedLookup(policy) })
       agent = new Agent({
-        connections: HTTP_SOCKETS_MAX, keepAliveTimeout: IDLE_SOCKET_MS, keepAliveMaxTimeout: IDLE_SOCKET_MS,
+        connections: HTTP_SOCKETS_MAX,
+        keepAliveTimeout: IDLE_SOCKET_MS,
+        keepAliveMaxTimeout: IDLE_SOCKET_MS,
         connect: (options, callback) => {
           const refused = refusedAddress(options.hostname, policy)
           if (refused === null) connector(options, callback)

@@ -50,13 +50,16 @@ const AGENT_GAP_MS = 160
  * come; at each tick `while (path.pull(nowMs)) { use its fields }`. Or stage by stage over all calls of a worker:
  * `take` on each, then `detect` on those that took one.
  *
- * A frame is written once, from the packet to its place in the jitter buffer, which is memory of the frame detector. All that
- * follows reads it there. Level, echo and the noise floor are measured as frames arrive, in order and without gaps; voice, tones
- * and DTMF digits when frames leave, so that a burst costs its tick no more than its frames.
+ * A frame is written once, from the packet to its place in the jitter buffer, which is memory of the frame detector.
+ * All that follows reads it there. Level, echo and the noise floor are measured as frames arrive, in order and without
+ * gaps; voice, tones and DTMF digits when frames leave, so that a burst costs its tick no more than its frames.
  */
 export class CallerPath {
   readonly sampleRateHz: LegRateHz
-  /** The frame that was pulled last: 20 ms of the caller, mono, at the leg's rate. Valid until the next `push` or `pull`. */
+  /**
+   * The frame that was pulled last: 20 ms of the caller, mono, at the leg's rate. Valid until the next `push` or
+   * `pull`.
+   */
   frame: Int16Array
   /** Raw decision for this frame: speech of the caller; not echo, not a DTMF digit, not a tone. No hang-over. */
   voiced = false
@@ -69,8 +72,8 @@ export class CallerPath {
   /** This frame is our own speech coming back. */
   echo = false
   /**
-   * When sound last began on the outbound track, after a gap: the agent's voice as the caller hears it. -Infinity before
-   * any, and for ever where the stream is not stereo.
+   * When sound last began on the outbound track, after a gap: the agent's voice as the caller hears it. -Infinity
+   * before any, and for ever where the stream is not stereo.
    */
   agentHeardAtMs = -Infinity
   readonly #layout: ChannelLayout
@@ -84,7 +87,7 @@ export class CallerPath {
   readonly #detector: FrameDetector
   #digits = 0
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
-  #held: { readonly bytes: Uint8Array, readonly arrivalMs: number }[] = []
+  #held: { readonly bytes: Uint8Array; readonly arrivalMs: number }[] = []
   #tags = 0
   /** A frame of the outbound track; null where the stream has none. */
   #right: Int16Array | null = null
@@ -96,7 +99,8 @@ export class CallerPath {
     this.sampleRateHz = sampleRateHz
     this.#layout = new ChannelLayout({ sampleRateHz, track })
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
-    this.#detector = vadBank.openDetector?.(sampleRateHz) ?? new ComposedDetector({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
+    this.#detector =
+      vadBank.openDetector?.(sampleRateHz) ?? new ComposedDetector({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
     this.#jitter = new JitterBuffer({ sampleRateHz, slots: this.#detector.slots })
     this.frame = this.#jitter.frame
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
@@ -180,7 +184,8 @@ export class CallerPath {
     this.voiced = false
     // A frame that we made up says nothing about the caller.
     if (this.concealed) return
-    // Our own speech says nothing about the caller's line. While it is only expected to come back, a digit may be the caller's.
+    // Our own speech says nothing about the caller's line. While it is only expected to come back, a digit may be the
+    // caller's.
     if ((this.#tags & TAG_LEARNT) !== 0) return
     this.#detector.detect(this.frame, this.levelDbfs)
     this.voiced = this.#detector.voiced && !this.echo
@@ -212,7 +217,8 @@ export class CallerPath {
     const reframer = this.#reframer
     const right = this.#right
     reframer.push(bytes)
-    for (let frame = this.#jitter.place(); reframer.next(frame, right); frame = this.#jitter.place()) this.#enter(frame, right, arrivalMs)
+    for (let frame = this.#jitter.place(); reframer.next(frame, right); frame = this.#jitter.place())
+      this.#enter(frame, right, arrivalMs)
   }
 
   /**
@@ -254,7 +260,8 @@ export class CallerPath {
     if (match === 'own') return true
     const matcher = this.#matcher
     const gate = this.#echoGate
-    if (matcher !== null && matcher.proven) return match !== 'clear' && gate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
+    if (matcher !== null && matcher.proven)
+      return match !== 'clear' && gate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
     return gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
   }
 }

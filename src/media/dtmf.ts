@@ -1,7 +1,17 @@
 import { frameSamples, type LegRateHz } from '../core/units.js'
 import {
-  DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, OFF_FREQUENCY_MAX, PHASE_BLUR_RAD,
-  PURITY_MIN, REVERSE_TWIST_MAX, TWIST_MAX,
+  DOMINANCE_MIN,
+  EVENNESS_MIN,
+  HITS_TO_REPORT,
+  DTMF_DBFS_MIN,
+  MISSES_TO_RELEASE,
+  OCTAVE_LEAK,
+  OCTAVE_MAX,
+  OFF_FREQUENCY_MAX,
+  PHASE_BLUR_RAD,
+  PURITY_MIN,
+  REVERSE_TWIST_MAX,
+  TWIST_MAX,
 } from './vad/detection-limits.js'
 
 const ROWS_HZ = [697, 770, 852, 941] as const
@@ -19,9 +29,9 @@ const BLOCK = 80
 const WINDOW = 160
 
 /**
- * Finds DTMF digits in the caller's voice channel (the carrier's stream has no message for them). A digit is reported once, as
- * soon as two windows of 20 ms that overlap by half agree: 30 ms of it, so that the shortest legal one of 40 ms counts
- * whatever its place. A gap of 40 ms makes the same digit count again, one of 20 ms does not.
+ * Finds DTMF digits in the caller's voice channel (the carrier's stream has no message for them). A digit is reported
+ * once, as soon as two windows of 20 ms that overlap by half agree: 30 ms of it, so that the shortest legal one of 40
+ * ms counts whatever its place. A gap of 40 ms makes the same digit count again, one of 20 ms does not.
  * The twin in vad/caller-kernel/ decides the same.
  * @see ITU-T Q.24 for the limits; the blocks are Goertzel filters, joined in pairs by turning the older's phase
  */
@@ -127,7 +137,8 @@ export class DtmfDetector {
     const columnPower = this.#tonePower(column)
     if ((rowPower + columnPower) * (2 / WINDOW) < PURITY_MIN * total) return -1
     if (columnPower > rowPower * TWIST_MAX || rowPower > columnPower * REVERSE_TWIST_MAX) return -1
-    if (powerAt(this.#window, 2 * (DTMF_TONES_HZ[row] as number)) > OCTAVE_MAX * rowPower + OCTAVE_LEAK * columnPower) return -1
+    if (powerAt(this.#window, 2 * (DTMF_TONES_HZ[row] as number)) > OCTAVE_MAX * rowPower + OCTAVE_LEAK * columnPower)
+      return -1
     if (powerAt(this.#window, 2 * (DTMF_TONES_HZ[column] as number)) > OCTAVE_MAX * columnPower) return -1
     return row * 4 + column - 4
   }
@@ -143,7 +154,8 @@ export class DtmfDetector {
     const newRe = this.#newer[2 * tone] as number
     const newIm = this.#newer[2 * tone + 1] as number
     const phase = Math.abs(Math.atan2(newIm * re - newRe * im, newRe * re + newIm * im))
-    const allowed = (2 * Math.PI * OFF_FREQUENCY_MAX * (DTMF_TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
+    const allowed =
+      (2 * Math.PI * OFF_FREQUENCY_MAX * (DTMF_TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
     if (phase > allowed) return 0
     // A tone that turns by `phase` in a block turns by twice that in the window, which the filter sums to a sinc.
     const loss = phase < 0.01 ? 1 : Math.sin(phase) / phase
@@ -182,21 +194,40 @@ const TURN = Float64Array.from({ length: 16 }, (_, i) => {
  * Four Goertzel filters side by side, which hides the latency of each, as the order of the sums does; the results have
  * the phase of the last sample.
  */
-function goertzel4(x: Float64Array, from: number, length: number, tones: Float64Array, first: number, out: Float64Array): void {
+function goertzel4(
+  x: Float64Array,
+  from: number,
+  length: number,
+  tones: Float64Array,
+  first: number,
+  out: Float64Array,
+): void {
   const c0 = tones[3 * first] as number
   const c1 = tones[3 * first + 3] as number
   const c2 = tones[3 * first + 6] as number
   const c3 = tones[3 * first + 9] as number
-  let a0 = 0, a1 = 0, a2 = 0, a3 = 0
-  let b0 = 0, b1 = 0, b2 = 0, b3 = 0
+  let a0 = 0,
+    a1 = 0,
+    a2 = 0,
+    a3 = 0
+  let b0 = 0,
+    b1 = 0,
+    b2 = 0,
+    b3 = 0
   for (let i = from; i < from + length; i++) {
     const sample = x[i] as number
-    const n0 = (sample - b0) + c0 * a0
-    const n1 = (sample - b1) + c1 * a1
-    const n2 = (sample - b2) + c2 * a2
-    const n3 = (sample - b3) + c3 * a3
-    b0 = a0; b1 = a1; b2 = a2; b3 = a3
-    a0 = n0; a1 = n1; a2 = n2; a3 = n3
+    const n0 = sample - b0 + c0 * a0
+    const n1 = sample - b1 + c1 * a1
+    const n2 = sample - b2 + c2 * a2
+    const n3 = sample - b3 + c3 * a3
+    b0 = a0
+    b1 = a1
+    b2 = a2
+    b3 = a3
+    a0 = n0
+    a1 = n1
+    a2 = n2
+    a3 = n3
   }
   goertzelEnd(out, first, tones, a0, b0)
   goertzelEnd(out, first + 1, tones, a1, b1)
@@ -211,7 +242,8 @@ function goertzelEnd(out: Float64Array, tone: number, tones: Float64Array, a: nu
 
 function powerAt(x: Float64Array, hz: number): number {
   const c = 2 * Math.cos((2 * Math.PI * hz) / RATE_HZ)
-  let a = 0, b = 0
+  let a = 0,
+    b = 0
   for (let i = 0; i < x.length; i++) {
     const n = (x[i] as number) + c * a - b
     b = a

@@ -45,7 +45,10 @@ export function readSamples(bytes: Uint8Array, from: number, out: Int16Array, to
 /** Sum of squares; exact in a double for more than 8 million samples. */
 export function energyOf(samples: Int16Array, from = 0, to = samples.length): number {
   // Four sums: additions to one sum would wait for each other. All are whole numbers, so their order does not matter.
-  let sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0
+  let sum0 = 0,
+    sum1 = 0,
+    sum2 = 0,
+    sum3 = 0
   let i = from
   for (; i + 3 < to; i += 4) {
     const a = samples[i] as number

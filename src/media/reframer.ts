@@ -22,11 +22,14 @@ export class Reframer {
   #restBytes = 0
   #packet: Uint8Array = EMPTY
   #at = 0
-  /** The last packet that was a whole frame, and its samples: on a steady line packets come in the same array again and again. */
+  /**
+   * The last packet that was a whole frame, and its samples: on a steady line packets come in the same array again and
+   * again.
+   */
   #whole: Uint8Array = EMPTY
   #wholeSamples: Int16Array | null = null
 
-  constructor(options: { readonly sampleRateHz: LegRateHz, readonly channels: 1 | 2 }) {
+  constructor(options: { readonly sampleRateHz: LegRateHz; readonly channels: 1 | 2 }) {
     this.frameSamples = frameSamples(options.sampleRateHz)
     this.#channels = options.channels
     this.#rest = new Uint8Array(this.frameSamples * 2 * BYTES_PER_SAMPLE)
@@ -102,8 +105,10 @@ export class Reframer {
   #isSamples(packet: Uint8Array): boolean {
     if (packet !== this.#whole) {
       this.#whole = packet
-      this.#wholeSamples = LITTLE_ENDIAN && packet.byteOffset % BYTES_PER_SAMPLE === 0
-        ? new Int16Array(packet.buffer, packet.byteOffset, packet.length / BYTES_PER_SAMPLE) : null
+      this.#wholeSamples =
+        LITTLE_ENDIAN && packet.byteOffset % BYTES_PER_SAMPLE === 0
+          ? new Int16Array(packet.buffer, packet.byteOffset, packet.length / BYTES_PER_SAMPLE)
+          : null
     }
     return this.#wholeSamples !== null
   }
@@ -125,7 +130,13 @@ function readMono(bytes: Uint8Array, from: number, out: Int16Array, samples: num
   }
 }
 
-function readStereo(bytes: Uint8Array, from: number, left: Int16Array, right: Int16Array | null, samples: number): void {
+function readStereo(
+  bytes: Uint8Array,
+  from: number,
+  left: Int16Array,
+  right: Int16Array | null,
+  samples: number,
+): void {
   let at = from
   for (let i = 0; i < samples; i++) {
     left[i] = (bytes[at] as number) | ((bytes[at + 1] as number) << 8)
@@ -163,7 +174,7 @@ export class ChannelLayout {
   #windowAtMs = 0
   #windowBytes = 0
 
-  constructor(options: { readonly sampleRateHz: LegRateHz, readonly track: ForkedTrack }) {
+  constructor(options: { readonly sampleRateHz: LegRateHz; readonly track: ForkedTrack }) {
     this.channels = options.track === 'both_tracks' ? 0 : 1
     this.#monoBytesPerMs = (options.sampleRateHz * BYTES_PER_SAMPLE) / 1000
   }

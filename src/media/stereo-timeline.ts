@@ -5,7 +5,9 @@ import { msToSamples, type LegRateHz } from '../core/units.js'
 const HOLD_MS = CARRIER_BURST_MS + 200
 /** Agent speech is placed ahead of the clock by the playout's lead and one burst of frames. */
 const AHEAD_MS = 500
-/** Audio that is further ahead of its time than this has no place: two clocks that differ, or a sender that is too fast. */
+/**
+ * Audio that is further ahead of its time than this has no place: two clocks that differ, or a sender that is too fast.
+ */
 const EARLY_MS = 200
 /** The lag is observed over windows of this length. */
 const WINDOW_MS = 400

@@ -47,9 +47,15 @@ export function parseWav(bytes: Uint8Array): WavAudio {
 }
 
 /** A whole WAV file of 16-bit PCM. */
-export function writeWav(audio: { readonly sampleRateHz: number, readonly channels: 1 | 2, readonly samples: Int16Array }): Uint8Array {
+export function writeWav(audio: {
+  readonly sampleRateHz: number
+  readonly channels: 1 | 2
+  readonly samples: Int16Array
+}): Uint8Array {
   const file = new Uint8Array(HEADER_BYTES + audio.samples.byteLength)
-  file.set(wavHeader({ sampleRateHz: audio.sampleRateHz, channels: audio.channels, dataBytes: audio.samples.byteLength }))
+  file.set(
+    wavHeader({ sampleRateHz: audio.sampleRateHz, channels: audio.channels, dataBytes: audio.samples.byteLength }),
+  )
   file.set(bytesOfSamples(audio.samples), HEADER_BYTES)
   return file
 }
@@ -58,7 +64,11 @@ export function writeWav(audio: { readonly sampleRateHz: number, readonly channe
  * The 44 bytes before the samples of a 16-bit PCM file. A recorder writes them with `dataBytes` 0 at first and again
  * when it is done.
  */
-export function wavHeader(options: { readonly sampleRateHz: number, readonly channels: 1 | 2, readonly dataBytes: number }): Uint8Array {
+export function wavHeader(options: {
+  readonly sampleRateHz: number
+  readonly channels: 1 | 2
+  readonly dataBytes: number
+}): Uint8Array {
   const { sampleRateHz, channels, dataBytes } = options
   const header = new Uint8Array(HEADER_BYTES)
   const view = new DataView(header.buffer)

@@ -43,14 +43,19 @@ export class ApiPaths {
   order<T extends ApiTask>(task: T): readonly Extract<ApiPath, `${T}:${string}`>[] {
     const all = this.#order.filter((path): path is Extract<ApiPath, `${T}:${string}`> => path.startsWith(`${task}:`))
     const worked = this.#worked.get(task)
-    return worked === undefined ? all : [...all.filter((path) => path === worked), ...all.filter((path) => path !== worked)]
+    return worked === undefined
+      ? all
+      : [...all.filter((path) => path === worked), ...all.filter((path) => path !== worked)]
   }
 
   /**
    * @param attempt  makes the request in one spelling
    * @throws CarrierApiError  the most specific refusal, when no spelling is understood
    */
-  async first<T extends ApiTask, R>(task: T, attempt: (path: Extract<ApiPath, `${T}:${string}`>) => Promise<R>): Promise<R> {
+  async first<T extends ApiTask, R>(
+    task: T,
+    attempt: (path: Extract<ApiPath, `${T}:${string}`>) => Promise<R>,
+  ): Promise<R> {
     let refusal: CarrierApiError | null = null
     for (const path of this.order(task)) {
       try {

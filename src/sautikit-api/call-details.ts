@@ -6,8 +6,12 @@ import { pipeline } from 'node:stream/promises'
 import type { CarrierDetail } from '../call/record.js'
 import type { CallSid } from '../core/ids.js'
 import {
-  CARRIER_DETAIL_AFTER_MS, CARRIER_DETAILS_AT_ONCE_MAX, CARRIER_DETAILS_PENDING_MAX, CARRIER_RECORDING_AFTER_MS,
-  CARRIER_RECORDING_BYTES_MAX, CARRIER_RECORDING_TIMEOUT_MS,
+  CARRIER_DETAIL_AFTER_MS,
+  CARRIER_DETAILS_AT_ONCE_MAX,
+  CARRIER_DETAILS_PENDING_MAX,
+  CARRIER_RECORDING_AFTER_MS,
+  CARRIER_RECORDING_BYTES_MAX,
+  CARRIER_RECORDING_TIMEOUT_MS,
 } from '../core/limits.js'
 import { discard, headerOf, HttpClient, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
@@ -74,7 +78,14 @@ const JITTER = 0.1
  */
 export class CallDetails {
   readonly counters: CallDetailsCounters = {
-    fetched: 0, missing: 0, refused: 0, recordings: 0, recordingBytes: 0, recordingsFailed: 0, dropped: 0, cancelled: 0,
+    fetched: 0,
+    missing: 0,
+    refused: 0,
+    recordings: 0,
+    recordingBytes: 0,
+    recordingsFailed: 0,
+    dropped: 0,
+    cancelled: 0,
   }
   readonly #options: CallDetailsOptions
   readonly #schedule: Schedule
@@ -103,7 +114,14 @@ export class CallDetails {
       return
     }
     const job: Job = {
-      callSid, endedAtMs: this.#now(), log: this.#options.log.call(callSid), step: 'detail', tries: 0, detail: null, recorded: false, cancel: null,
+      callSid,
+      endedAtMs: this.#now(),
+      log: this.#options.log.call(callSid),
+      step: 'detail',
+      tries: 0,
+      detail: null,
+      recorded: false,
+      cancel: null,
     }
     this.#jobs.set(callSid, job)
     this.#wait(job)
@@ -210,12 +228,16 @@ export class CallDetails {
 
   #failed(job: Job, thrown: unknown): void {
     if (this.#abort.signal.aborted) return
-    const later = thrown instanceof CarrierApiError && (thrown.retryable || (thrown.status === 404 && job.step === 'detail'))
+    const later =
+      thrown instanceof CarrierApiError && (thrown.retryable || (thrown.status === 404 && job.step === 'detail'))
     if (later && this.#wait(job)) return
     if (job.step === 'recording') this.counters.recordingsFailed++
     else if (later) this.counters.missing++
     else this.counters.refused++
-    job.log.warn({ err: thrown, step: job.step, tries: job.tries }, 'the carrier\'s record or recording of a call could not be fetched')
+    job.log.warn(
+      { err: thrown, step: job.step, tries: job.tries },
+      "the carrier's record or recording of a call could not be fetched",
+    )
     this.#done(job)
   }
 
@@ -226,9 +248,19 @@ export class CallDetails {
   #written(call: CarrierCall): CarrierDetail {
     const { wallClock = Date.now } = this.#options
     return {
-      callId: call.callId, status: call.status, startedAt: call.startedAt, answeredAt: call.answeredAt, endedAt: call.endedAt,
-      durationS: call.durationS, costMinor: call.costMinor, costCurrency: call.costCurrency, ratePerMinuteMinor: call.ratePerMinuteMinor,
-      hangupCause: call.hangupCause, failureCode: call.failureCode, recording: null, fetchedAt: new Date(wallClock()).toISOString(),
+      callId: call.callId,
+      status: call.status,
+      startedAt: call.startedAt,
+      answeredAt: call.answeredAt,
+      endedAt: call.endedAt,
+      durationS: call.durationS,
+      costMinor: call.costMinor,
+      costCurrency: call.costCurrency,
+      ratePerMinuteMinor: call.ratePerMinuteMinor,
+      hangupCause: call.hangupCause,
+      failureCode: call.failureCode,
+      recording: null,
+      fetchedAt: new Date(wallClock()).toISOString(),
     }
   }
 }
@@ -236,7 +268,9 @@ export class CallDetails {
 function after(ms: number, work: () => void): () => void {
   // A pending timer must not keep the process alive.
   const timer = setTimeout(work, ms).unref()
-  return () => { clearTimeout(timer) }
+  return () => {
+    clearTimeout(timer)
+  }
 }
 
 interface RecordingFileOptions {
@@ -249,7 +283,12 @@ interface RecordingFileOptions {
 }
 
 const EXTENSIONS: Readonly<Record<string, string>> = {
-  'audio/wav': 'wav', 'audio/x-wav': 'wav', 'audio/wave': 'wav', 'audio/mpeg': 'mp3', 'audio/mp3': 'mp3', 'audio/ogg': 'ogg',
+  'audio/wav': 'wav',
+  'audio/x-wav': 'wav',
+  'audio/wave': 'wav',
+  'audio/mpeg': 'mp3',
+  'audio/mp3': 'mp3',
+  'audio/ogg': 'ogg',
 }
 
 /**
@@ -259,9 +298,16 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
  * @throws CarrierApiError; nothing is left behind then
  */
 export async function saveRecording(
-  url: string, callSid: string, options: RecordingFileOptions,
+  url: string,
+  callSid: string,
+  options: RecordingFileOptions,
 ): Promise<{ readonly file: string; readonly bytes: number }> {
-  const { folder, allowHttp, bytesMax = CARRIER_RECORDING_BYTES_MAX, timeoutMs = CARRIER_RECORDING_TIMEOUT_MS } = options
+  const {
+    folder,
+    allowHttp,
+    bytesMax = CARRIER_RECORDING_BYTES_MAX,
+    timeoutMs = CARRIER_RECORDING_TIMEOUT_MS,
+  } = options
   const protocol = URL.canParse(url) ? new URL(url).protocol : ''
   if (protocol !== 'https:' && !(allowHttp && protocol === 'http:')) {
     throw new CarrierApiError('recording: its address is not https', {})
@@ -271,7 +317,14 @@ export async function saveRecording(
   const client = new HttpClient()
   const part = join(folder, `${callSid}.part`)
   try {
-    const response = await client.send({ url: new URL(url), method: 'GET', headers: {}, body: null, policy: 'as-written', signal })
+    const response = await client.send({
+      url: new URL(url),
+      method: 'GET',
+      headers: {},
+      body: null,
+      policy: 'as-written',
+      signal,
+    })
     const { statusCode: status, body } = response
     if (status < 200 || status > 299) {
       discard(response)

@@ -6,8 +6,14 @@ import { ApiPaths } from './api-paths.js'
 import { CarrierApiError, listIn, nextCursor, numberIn, objectOf, textIn } from './http.js'
 import type { CarrierHttp, Page } from './http.js'
 
-const text = z.string().nullish().transform((value) => value ?? null)
-const number = z.number().nullish().transform((value) => value ?? null)
+const text = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? null)
+const number = z
+  .number()
+  .nullish()
+  .transform((value) => value ?? null)
 
 /** The carrier may add fields. The fields that we use must have the right type, and any of them may be absent. */
 const detailSchema = z.object({
@@ -26,7 +32,10 @@ const detailSchema = z.object({
   rate_per_minute_minor: number,
   failure_code: text,
   hangup_cause: text,
-  events: z.array(z.unknown()).nullish().transform((value) => value ?? []),
+  events: z
+    .array(z.unknown())
+    .nullish()
+    .transform((value) => value ?? []),
 })
 
 /** The carrier's call detail record: what a call's record keeps of it, and whose call it was. */
@@ -48,16 +57,25 @@ export function parseCarrierCall(body: unknown): CarrierCall {
   if (!parsed.success || (parsed.data.id ?? parsed.data.session_id) === null) {
     const at = parsed.success ? 'id' : parsed.error.issues.map((issue) => issue.path.join('.')).join(', ')
     throw new CarrierApiError(
-      `GET /v1/calls: the answer is not a call detail record (at ${at === '' ? 'its top' : at})`, { status: 200 },
+      `GET /v1/calls: the answer is not a call detail record (at ${at === '' ? 'its top' : at})`,
+      { status: 200 },
     )
   }
   const detail = parsed.data
   return {
-    callId: detail.id, callSid: detail.session_id, direction: detail.direction,
-    localNumber: detail.local_e164, remoteNumber: detail.remote_e164, status: detail.status,
-    startedAt: detail.started_at, answeredAt: detail.answered_at, endedAt: detail.ended_at,
+    callId: detail.id,
+    callSid: detail.session_id,
+    direction: detail.direction,
+    localNumber: detail.local_e164,
+    remoteNumber: detail.remote_e164,
+    status: detail.status,
+    startedAt: detail.started_at,
+    answeredAt: detail.answered_at,
+    endedAt: detail.ended_at,
     durationS: detail.duration_seconds,
-    costMinor: detail.cost_minor, costCurrency: detail.cost_currency, ratePerMinuteMinor: detail.rate_per_minute_minor,
+    costMinor: detail.cost_minor,
+    costCurrency: detail.cost_currency,
+    ratePerMinuteMinor: detail.rate_per_minute_minor,
     failureCode: detail.failure_code,
     hangupCause: detail.hangup_cause ?? causeIn(detail.events),
   }
@@ -146,7 +164,11 @@ export class SautikitClient {
    */
   async hangup(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     await this.#http.send({
-      method: 'POST', path: callPath(callSid, '/hangup'), body: {}, retry: true, ...signalOf(options),
+      method: 'POST',
+      path: callPath(callSid, '/hangup'),
+      body: {},
+      retry: true,
+      ...signalOf(options),
     })
   }
 
@@ -160,7 +182,9 @@ export class SautikitClient {
       method: 'POST',
       path: callPath(callSid, '/supervision'),
       body: {
-        mode: options.mode, supervisor: { type: 'phone', number: options.phone }, announce: options.announce ?? 'none',
+        mode: options.mode,
+        supervisor: { type: 'phone', number: options.phone },
+        announce: options.announce ?? 'none',
       },
       retry: false, // not documented as idempotent: a second request could ring the human twice
       ...signalOf(options),
@@ -173,7 +197,10 @@ export class SautikitClient {
    */
   async stopSupervision(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     await this.#http.send({
-      method: 'DELETE', path: callPath(callSid, '/supervision'), accept: [404], ...signalOf(options),
+      method: 'DELETE',
+      path: callPath(callSid, '/supervision'),
+      accept: [404],
+      ...signalOf(options),
     })
   }
 
@@ -190,18 +217,33 @@ export class SautikitClient {
       )
     }
     const { from, to, voiceCallbackUrl: url } = options
-    const { body } = await this.#paths.first('create', (spelling) => this.#http.send({
-      method: 'POST',
-      ...(spelling === 'create:calls'
-        ? { path: '/v1/calls', body: { from, to: [to], client_request_id: clientRequestId, ...(url === undefined ? {} : { voice_callback_url: url }) } }
-        : { path: '/v1/calls/originate', body: { from, to, clientRequestId, ...(url === undefined ? {} : { webhook_url: url }) } }),
-      idempotencyKey: options.idempotencyKey ?? clientRequestId,
-      ...signalOf(options),
-    }))
+    const { body } = await this.#paths.first('create', (spelling) =>
+      this.#http.send({
+        method: 'POST',
+        ...(spelling === 'create:calls'
+          ? {
+              path: '/v1/calls',
+              body: {
+                from,
+                to: [to],
+                client_request_id: clientRequestId,
+                ...(url === undefined ? {} : { voice_callback_url: url }),
+              },
+            }
+          : {
+              path: '/v1/calls/originate',
+              body: { from, to, clientRequestId, ...(url === undefined ? {} : { webhook_url: url }) },
+            }),
+        idempotencyKey: options.idempotencyKey ?? clientRequestId,
+        ...signalOf(options),
+      }),
+    )
     const created = objectOf(objectOf(body)['call'] ?? body)
     return {
-      callSid: textIn(created, 'session_id', 'sessionId'), callId: textIn(created, 'call_id', 'id'),
-      status: textIn(created, 'status') ?? 'unknown', clientRequestId,
+      callSid: textIn(created, 'session_id', 'sessionId'),
+      callId: textIn(created, 'call_id', 'id'),
+      status: textIn(created, 'status') ?? 'unknown',
+      clientRequestId,
     }
   }
 
@@ -218,7 +260,10 @@ export class SautikitClient {
       const { items } = await this.listCalls({ callSid, limit: 1 }, options)
       const found = items.find((call) => call.callSid === callSid || call.callId === callSid)
       if (found !== undefined) return found
-      throw new CarrierApiError('GET /v1/calls: the carrier does not list this call', { status: 404, carrierCode: 'calls.not_found' })
+      throw new CarrierApiError('GET /v1/calls: the carrier does not list this call', {
+        status: 404,
+        carrierCode: 'calls.not_found',
+      })
     })
   }
 
@@ -226,10 +271,14 @@ export class SautikitClient {
    * One page of the workspace's calls, newest first as the carrier sorts them.
    * @throws CarrierApiError
    */
-  async listCalls(filter: CallFilter = {}, options: { readonly signal?: AbortSignal } = {}): Promise<Page<CarrierCall>> {
+  async listCalls(
+    filter: CallFilter = {},
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<Page<CarrierCall>> {
     const { status, direction, callSid, cursor, limit } = filter
     const { body } = await this.#http.send({
-      method: 'GET', path: '/v1/calls',
+      method: 'GET',
+      path: '/v1/calls',
       query: { status, direction, session_id: callSid, cursor: cursor ?? undefined, limit },
       ...signalOf(options),
     })
@@ -244,13 +293,18 @@ export class SautikitClient {
    */
   async recording(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<CarrierRecording> {
     const { status, body, location } = await this.#http.send({
-      method: 'GET', path: callPath(callSid, '/recording'), accept: [302, 303, 307, 404, 410], ...signalOf(options),
+      method: 'GET',
+      path: callPath(callSid, '/recording'),
+      accept: [302, 303, 307, 404, 410],
+      ...signalOf(options),
     })
     if (location !== null) return { state: 'ready', url: location }
     if (status === 404 || status === 410) return { state: 'none' }
     const answer = objectOf(body)
     const url = textIn(answer, 'download_url', 'url')
-    return url === null ? { state: 'pending', retryAfterS: numberIn(answer, 'retry_after_seconds') } : { state: 'ready', url }
+    return url === null
+      ? { state: 'pending', retryAfterS: numberIn(answer, 'retry_after_seconds') }
+      : { state: 'ready', url }
   }
 }
 

@@ -1,7 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import {
-  CARRIER_API_ATTEMPTS_MAX, CARRIER_API_PAGES_MAX, CARRIER_API_PAUSE_MS_MAX, CARRIER_API_RESPONSE_BYTES_MAX,
+  CARRIER_API_ATTEMPTS_MAX,
+  CARRIER_API_PAGES_MAX,
+  CARRIER_API_PAUSE_MS_MAX,
+  CARRIER_API_RESPONSE_BYTES_MAX,
   CARRIER_API_TIMEOUT_MS,
 } from '../core/limits.js'
 import { discard, headerOf, HttpClient, networkReason, readAtMost } from '../http/http-client.js'
@@ -14,7 +17,7 @@ export type JsonObject = Readonly<Record<string, unknown>>
 
 /** The value as an object; an empty object for any other value. */
 export function objectOf(value: unknown): JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as JsonObject : {}
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
 }
 
 /** The text under the first of `names` that holds one. */
@@ -68,7 +71,8 @@ export class CarrierApiError extends GatewayError {
 
   constructor(message: string, facts: CarrierErrorFacts) {
     super(facts.network === true ? 'CARRIER_API_NETWORK' : 'CARRIER_API', message, {
-      retryable: facts.retryable ?? false, ...(facts.cause === undefined ? {} : { cause: facts.cause }),
+      retryable: facts.retryable ?? false,
+      ...(facts.cause === undefined ? {} : { cause: facts.cause }),
     })
     this.status = facts.status ?? 0
     this.carrierCode = facts.carrierCode ?? null
@@ -82,7 +86,10 @@ export class CarrierApiError extends GatewayError {
  * `{ error: "text" }`, which a proxy in front of it sends.
  */
 function carrierRefusal(
-  what: string, status: number, body: unknown, facts: Pick<CarrierErrorFacts, 'retryable' | 'retryAfterS'>,
+  what: string,
+  status: number,
+  body: unknown,
+  facts: Pick<CarrierErrorFacts, 'retryable' | 'retryAfterS'>,
 ): CarrierApiError {
   const outer = objectOf(body)
   const inner = objectOf(outer['error'])
@@ -91,10 +98,12 @@ function carrierRefusal(
   const message = cut(textIn(inner, 'message') ?? textIn(outer, 'reason', 'message', 'error'))
   const requestId = cut(textIn(inner, 'request_id') ?? textIn(outer, 'request_id'))
   const words = [code, message === null ? null : maskNumbersIn(message)].filter((word) => word !== null).join(': ')
-  return new CarrierApiError(
-    `${what}: refused with status ${status}${words === '' ? '' : ` (${words})`}`,
-    { status, carrierCode: code, requestId, ...facts },
-  )
+  return new CarrierApiError(`${what}: refused with status ${status}${words === '' ? '' : ` (${words})`}`, {
+    status,
+    carrierCode: code,
+    requestId,
+    ...facts,
+  })
 }
 
 interface CarrierHttpOptions {
@@ -172,8 +181,8 @@ export class CarrierHttp {
    *   `retryable` says whether the same request may succeed later
    */
   async send(request: CarrierRequest): Promise<CarrierResponse> {
-    const mayRetry = request.retry
-      ?? (request.idempotencyKey !== undefined || ['GET', 'PUT', 'DELETE'].includes(request.method))
+    const mayRetry =
+      request.retry ?? (request.idempotencyKey !== undefined || ['GET', 'PUT', 'DELETE'].includes(request.method))
     this.counters.requests += 1
     for (let attempt = 1; ; attempt++) {
       const outcome = await this.#attempt(request)
@@ -209,8 +218,12 @@ export class CarrierHttp {
     try {
       // A redirect is not followed, because the key would go to its target.
       const response = await this.#client.send({
-        url: this.#address(request), method: request.method, headers: this.#headers(request),
-        body: request.body === undefined ? null : JSON.stringify(request.body), policy: 'as-written', signal,
+        url: this.#address(request),
+        method: request.method,
+        headers: this.#headers(request),
+        body: request.body === undefined ? null : JSON.stringify(request.body),
+        policy: 'as-written',
+        signal,
       })
       const { statusCode: status } = response
       const accepted = (status >= 200 && status < 300) || request.accept?.includes(status) === true
@@ -221,7 +234,9 @@ export class CarrierHttp {
       }
       const bytes = await readAtMost(response, CARRIER_API_RESPONSE_BYTES_MAX)
       if (bytes === null) {
-        return new CarrierApiError(`${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, { status })
+        return new CarrierApiError(`${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, {
+          status,
+        })
       }
       const body = parseJson(bytes.toString())
       if (accepted) {
@@ -229,7 +244,8 @@ export class CarrierHttp {
         return new CarrierApiError(`${what}: answered ${status} with text that is not JSON`, { status })
       }
       return carrierRefusal(what, status, body, {
-        retryable: RETRY_STATUSES.includes(status), retryAfterS: retryAfterS(headerOf(response, 'retry-after')),
+        retryable: RETRY_STATUSES.includes(status),
+        retryAfterS: retryAfterS(headerOf(response, 'retry-after')),
       })
     } catch (error) {
       if (request.signal?.aborted === true) return new CarrierApiError(`${what}: cancelled`, { network: true })
@@ -240,9 +256,10 @@ export class CarrierHttp {
 
   #address(request: CarrierRequest): URL {
     const url = new URL(this.#baseUrl + request.path)
-    for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) {
-      url.searchParams.set(name, String(value))
-    }
+    for (const [name, value] of Object.entries(request.query ?? {}))
+      if (value !== undefined) {
+        url.searchParams.set(name, String(value))
+      }
     return url
   }
 
@@ -292,7 +309,8 @@ export function nextCursor(body: unknown): string | null {
  * @param fetchPage  asks for the page at a cursor, null for the first
  */
 export async function allPages<T>(
-  fetchPage: (cursor: string | null) => Promise<Page<T>>, itemsMax: number,
+  fetchPage: (cursor: string | null) => Promise<Page<T>>,
+  itemsMax: number,
 ): Promise<{ readonly items: readonly T[]; readonly complete: boolean }> {
   const items: T[] = []
   const seen = new Set<string>()
@@ -301,7 +319,8 @@ export async function allPages<T>(
     const page: Page<T> = await fetchPage(cursor)
     items.push(...page.items)
     cursor = page.nextCursor
-    if (items.length >= itemsMax) return { items: items.slice(0, itemsMax), complete: items.length === itemsMax && cursor === null }
+    if (items.length >= itemsMax)
+      return { items: items.slice(0, itemsMax), complete: items.length === itemsMax && cursor === null }
     if (cursor === null || seen.has(cursor)) return { items, complete: cursor === null }
     seen.add(cursor)
   }

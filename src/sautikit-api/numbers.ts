@@ -46,7 +46,10 @@ export class CarrierNumbers {
   /** @throws CarrierApiError */
   async list(cursor: string | null = null, options: Cancel = {}): Promise<Page<CarrierNumber>> {
     const { body } = await this.#http.send({
-      method: 'GET', path: '/v1/numbers', query: { cursor: cursor ?? undefined }, ...options,
+      method: 'GET',
+      path: '/v1/numbers',
+      query: { cursor: cursor ?? undefined },
+      ...options,
     })
     const entries = listIn(body, 'numbers', 'data') ?? notThis('GET /v1/numbers', 'a list of numbers')
     return { items: entries.map(readNumber), nextCursor: nextCursor(body) }
@@ -55,9 +58,13 @@ export class CarrierNumbers {
   /** @throws CarrierApiError */
   async available(cursor: string | null = null, options: Cancel = {}): Promise<Page<AvailableNumber>> {
     const { body } = await this.#http.send({
-      method: 'GET', path: '/v1/numbers/available', query: { cursor: cursor ?? undefined }, ...options,
+      method: 'GET',
+      path: '/v1/numbers/available',
+      query: { cursor: cursor ?? undefined },
+      ...options,
     })
-    const entries = listIn(body, 'available', 'numbers', 'data') ?? notThis('GET /v1/numbers/available', 'a list of numbers')
+    const entries =
+      listIn(body, 'available', 'numbers', 'data') ?? notThis('GET /v1/numbers/available', 'a list of numbers')
     return { items: entries.map(readAvailable), nextCursor: nextCursor(body) }
   }
 
@@ -65,7 +72,10 @@ export class CarrierNumbers {
    * Claims a number of the inventory. The same `idempotencyKey` never claims two.
    * @throws CarrierApiError, such as `wallet.insufficient_funds`
    */
-  async claim(inventoryId: string, options: Cancel & { readonly idempotencyKey?: string } = {}): Promise<CarrierNumber> {
+  async claim(
+    inventoryId: string,
+    options: Cancel & { readonly idempotencyKey?: string } = {},
+  ): Promise<CarrierNumber> {
     const { idempotencyKey = `mkondo-${randomUUID()}`, ...cancel } = options
     return this.#paths.first('claim', async (spelling) => {
       const byId = spelling === 'claim:number'
@@ -77,7 +87,11 @@ export class CarrierNumbers {
       }[spelling]
       const { body } = await this.#http.send({
         // Another spelling is another request: one key for both would be a conflict.
-        method: 'POST', path, body: byId ? {} : { inventory_id: inventoryId }, idempotencyKey: `${idempotencyKey}-${spelling.slice(6)}`, ...cancel,
+        method: 'POST',
+        path,
+        body: byId ? {} : { inventory_id: inventoryId },
+        idempotencyKey: `${idempotencyKey}-${spelling.slice(6)}`,
+        ...cancel,
       })
       return readNumber(objectOf(objectOf(body)['number'] ?? body), 0)
     })
@@ -94,7 +108,11 @@ export class CarrierNumbers {
     return this.#paths.first('route', async (spelling) => {
       const request = {
         'route:number': { method: 'PATCH', path: `/v1/numbers/${id}`, body: { routing_url: voiceUrl, ...events } },
-        'route:put': { method: 'PUT', path: `/v1/numbers/${id}/routing`, body: { voice_callback_url: voiceUrl, ...events } },
+        'route:put': {
+          method: 'PUT',
+          path: `/v1/numbers/${id}/routing`,
+          body: { voice_callback_url: voiceUrl, ...events },
+        },
         'route:patch': { method: 'PATCH', path: `/v1/numbers/${id}/routing`, body: { voice_url: voiceUrl, ...events } },
       } as const
       // Setting the same route twice has the same effect as once.

@@ -2,7 +2,10 @@ import { create } from 'xmlbuilder2'
 import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import {
-  STREAM_HOST_BYTES_MAX, STREAM_METADATA_BYTES_MAX, STREAM_PATH_BYTES_MAX, VOICE_ACTIONS_MAX,
+  STREAM_HOST_BYTES_MAX,
+  STREAM_METADATA_BYTES_MAX,
+  STREAM_PATH_BYTES_MAX,
+  VOICE_ACTIONS_MAX,
 } from '../core/limits.js'
 
 /**
@@ -105,8 +108,16 @@ interface HangupAction {
 }
 
 export type VoiceAction =
-  | SayAction | PlayAction | StreamAction | DialAction | GetDigitsAction | RecordAction | ConferenceAction
-  | RedirectAction | RejectAction | HangupAction
+  | SayAction
+  | PlayAction
+  | StreamAction
+  | DialAction
+  | GetDigitsAction
+  | RecordAction
+  | ConferenceAction
+  | RedirectAction
+  | RejectAction
+  | HangupAction
 
 /** The document that changes nothing: the answer to every lifecycle event. */
 export const EMPTY_RESPONSE = '<Response></Response>'
@@ -125,34 +136,58 @@ type Attributes = Readonly<Record<string, string | number | boolean | undefined>
 export function voiceXml(actions: readonly VoiceAction[]): string {
   if (actions.length === 0) return EMPTY_RESPONSE
   if (actions.length > VOICE_ACTIONS_MAX) {
-    throw new GatewayError('XML_INVALID',
-      `document has ${actions.length} actions; the carrier takes at most ${VOICE_ACTIONS_MAX}`)
+    throw new GatewayError(
+      'XML_INVALID',
+      `document has ${actions.length} actions; the carrier takes at most ${VOICE_ACTIONS_MAX}`,
+    )
   }
   const response = create({ version: '1.0', encoding: 'UTF-8' }).ele('Response')
-  actions.forEach((action, i) => { write(response, action, `action ${i + 1} (${action.verb})`) })
+  actions.forEach((action, i) => {
+    write(response, action, `action ${i + 1} (${action.verb})`)
+  })
   return response.doc().end()
 }
 
 function write(parent: XmlNode, action: VoiceAction, at: string): void {
   switch (action.verb) {
-    case 'say': return writeSay(parent, action, at)
-    case 'play': return writePlay(parent, action, at)
-    case 'stream': return writeStream(parent, action, at)
-    case 'dial': return writeDial(parent, action, at)
-    case 'get-digits': return writeGetDigits(parent, action, at)
-    case 'record': return writeRecord(parent, action, at)
-    case 'conference': return writeConference(parent, action, at)
-    case 'redirect': return writeRedirect(parent, action, at)
-    case 'reject': element(parent, 'Reject', { reason: action.reason }); return
-    case 'hangup': element(parent, 'Hangup', {}); return
-    default: return assertNever(action)
+    case 'say':
+      return writeSay(parent, action, at)
+    case 'play':
+      return writePlay(parent, action, at)
+    case 'stream':
+      return writeStream(parent, action, at)
+    case 'dial':
+      return writeDial(parent, action, at)
+    case 'get-digits':
+      return writeGetDigits(parent, action, at)
+    case 'record':
+      return writeRecord(parent, action, at)
+    case 'conference':
+      return writeConference(parent, action, at)
+    case 'redirect':
+      return writeRedirect(parent, action, at)
+    case 'reject':
+      element(parent, 'Reject', { reason: action.reason })
+      return
+    case 'hangup':
+      element(parent, 'Hangup', {})
+      return
+    default:
+      return assertNever(action)
   }
 }
 
 function writeSay(parent: XmlNode, action: SayAction, at: string): void {
-  element(parent, 'Say', {
-    voice: action.voice, language: action.language, loop: whole(action.loop, { at, name: 'loop', min: 0 }),
-  }, words(action.text, { at, name: 'text' }))
+  element(
+    parent,
+    'Say',
+    {
+      voice: action.voice,
+      language: action.language,
+      loop: whole(action.loop, { at, name: 'loop', min: 0 }),
+    },
+    words(action.text, { at, name: 'text' }),
+  )
 }
 
 function writePlay(parent: XmlNode, action: PlayAction, at: string): void {
@@ -161,8 +196,10 @@ function writePlay(parent: XmlNode, action: PlayAction, at: string): void {
 }
 
 function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
-  const headerMetadata = action.headerMetadata === undefined || Object.keys(action.headerMetadata).length === 0
-    ? undefined : JSON.stringify(action.headerMetadata)
+  const headerMetadata =
+    action.headerMetadata === undefined || Object.keys(action.headerMetadata).length === 0
+      ? undefined
+      : JSON.stringify(action.headerMetadata)
   // The first frame carries both.
   const metadataBytes = utf8Bytes(headerMetadata ?? '') + utf8Bytes(action.openMetadata ?? '')
   if (metadataBytes > STREAM_METADATA_BYTES_MAX) {
@@ -186,7 +223,9 @@ function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
 function writeDial(parent: XmlNode, action: DialAction, at: string): void {
   const [only, ...others] = action.numbers
   if (only === undefined) throw invalid(at, 'has no number to ring')
-  action.numbers.forEach((number, i) => { phoneNumber(number, { at, name: `number ${i + 1}` }) })
+  action.numbers.forEach((number, i) => {
+    phoneNumber(number, { at, name: `number ${i + 1}` })
+  })
   const attributes = {
     callerId: action.callerId === undefined ? undefined : phoneNumber(action.callerId, { at, name: 'callerId' }),
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
@@ -206,7 +245,9 @@ function writeGetDigits(parent: XmlNode, action: GetDigitsAction, at: string): v
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
     finishOnKey: key(action.finishOnKey, at),
   })
-  action.nested.forEach((prompt, i) => { write(prompts, prompt, `${at} prompt ${i + 1} (${prompt.verb})`) })
+  action.nested.forEach((prompt, i) => {
+    write(prompts, prompt, `${at} prompt ${i + 1} (${prompt.verb})`)
+  })
 }
 
 function writeRecord(parent: XmlNode, action: RecordAction, at: string): void {
@@ -224,15 +265,20 @@ function writeRecord(parent: XmlNode, action: RecordAction, at: string): void {
 }
 
 function writeConference(parent: XmlNode, action: ConferenceAction, at: string): void {
-  element(parent, 'Conference', {
-    startOnEnter: action.startOnEnter,
-    endOnExit: action.endOnExit,
-    beep: action.beep,
-    muted: action.muted,
-    record: action.record,
-    maxParticipants: whole(action.maxParticipants, { at, name: 'maxParticipants', min: 2 }),
-    waitUrl: optionalUrl(action.waitUrl, { at, name: 'waitUrl' }),
-  }, words(action.name, { at, name: 'name' }))
+  element(
+    parent,
+    'Conference',
+    {
+      startOnEnter: action.startOnEnter,
+      endOnExit: action.endOnExit,
+      beep: action.beep,
+      muted: action.muted,
+      record: action.record,
+      maxParticipants: whole(action.maxParticipants, { at, name: 'maxParticipants', min: 2 }),
+      waitUrl: optionalUrl(action.waitUrl, { at, name: 'waitUrl' }),
+    },
+    words(action.name, { at, name: 'name' }),
+  )
 }
 
 function writeRedirect(parent: XmlNode, action: RedirectAction, at: string): void {

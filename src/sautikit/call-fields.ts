@@ -34,7 +34,8 @@ export function jsonSpan(text: string, start: number): JsonSpan {
   for (let i = start; i < text.length; i++) {
     const c = text.charCodeAt(i)
     if (quoted) {
-      if (c === 0x5c) i++ // a backslash and the character that it escapes
+      if (c === 0x5c)
+        i++ // a backslash and the character that it escapes
       else if (c === 0x22) quoted = false
     } else if (c === 0x22) {
       quoted = true
@@ -88,8 +89,10 @@ export function foldKey(name: string): string {
  */
 export function parseBody(contentType: string | undefined, body: Uint8Array): Fields {
   if (body.byteLength > WEBHOOK_BODY_BYTES_MAX) {
-    throw new GatewayError('BODY_TOO_LARGE',
-      `webhook body is ${body.byteLength} bytes; at most ${WEBHOOK_BODY_BYTES_MAX} are read`)
+    throw new GatewayError(
+      'BODY_TOO_LARGE',
+      `webhook body is ${body.byteLength} bytes; at most ${WEBHOOK_BODY_BYTES_MAX} are read`,
+    )
   }
   const format = formatOf(contentType, body)
   const text = decodeUtf8(body)
@@ -106,7 +109,11 @@ function formatOf(contentType: string | undefined, body: Uint8Array): 'form' | '
     const first = body.find((byte) => byte !== 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d)
     return first === 0x7b ? 'json' : 'form'
   }
-  const [type = '', ...parameters] = contentType.slice(0, 256).toLowerCase().split(';').map((part) => part.trim())
+  const [type = '', ...parameters] = contentType
+    .slice(0, 256)
+    .toLowerCase()
+    .split(';')
+    .map((part) => part.trim())
   for (const parameter of parameters) {
     const charset = /^charset\s*=\s*"?([^"\s]*)"?$/.exec(parameter)?.[1]
     if (charset !== undefined && !['utf-8', 'utf8', 'us-ascii'].includes(charset)) {
@@ -115,8 +122,10 @@ function formatOf(contentType: string | undefined, body: Uint8Array): 'form' | '
   }
   if (type === 'application/x-www-form-urlencoded') return 'form'
   if (/^(?:application|text)\/json$|^application\/[a-z0-9.-]+\+json$/.test(type)) return 'json'
-  throw new GatewayError('CONTENT_TYPE',
-    'webhook content type is not supported; allowed: application/x-www-form-urlencoded, application/json')
+  throw new GatewayError(
+    'CONTENT_TYPE',
+    'webhook content type is not supported; allowed: application/x-www-form-urlencoded, application/json',
+  )
 }
 
 function decodeUtf8(body: Uint8Array): string {
@@ -287,7 +296,10 @@ function idInCallObject(fields: Fields): string | null {
 /** A word of the carrier that may be shown and logged: printable ASCII, numbers masked, cut to `charsMax`. */
 export function shownText(value: string | null, charsMax: number): string | null {
   if (value === null) return null
-  const printable = value.replace(/[^\x20-\x7e]/g, '').trim().slice(0, charsMax)
+  const printable = value
+    .replace(/[^\x20-\x7e]/g, '')
+    .trim()
+    .slice(0, charsMax)
   return printable === '' ? null : maskNumbersIn(printable)
 }
 

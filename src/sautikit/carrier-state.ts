@@ -1,7 +1,16 @@
 /** The carrier's call states, normalised from its many spellings. */
 export type CarrierState =
-  | 'ringing' | 'answered' | 'stream-started' | 'stream-stopped' | 'stream-error' | 'dial-completed'
-  | 'completed' | 'failed' | 'busy' | 'no-answer' | 'unknown'
+  | 'ringing'
+  | 'answered'
+  | 'stream-started'
+  | 'stream-stopped'
+  | 'stream-error'
+  | 'dial-completed'
+  | 'completed'
+  | 'failed'
+  | 'busy'
+  | 'no-answer'
+  | 'unknown'
 
 /**
  * First match wins, so a word that is part of another comes after it: `noanswer` before `answer`,
@@ -29,7 +38,11 @@ const STATES: readonly (readonly [RegExp, CarrierState])[] = [
 /** The state that the carrier's word means, case and separators aside; `unknown` for an absent or strange word. */
 export function carrierState(raw: string | null | undefined): CarrierState {
   if (raw === null || raw === undefined) return 'unknown'
-  const letters = raw.slice(0, 64).toLowerCase().replace(/[^a-z]/g, '').replace(/^call(?=.)/, '')
+  const letters = raw
+    .slice(0, 64)
+    .toLowerCase()
+    .replace(/[^a-z]/g, '')
+    .replace(/^call(?=.)/, '')
   for (const [pattern, state] of STATES) {
     if (pattern.test(letters)) return state
   }
@@ -49,10 +62,22 @@ export type HumanEvent = 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed'
  * APIs are accepted too; the first entry that the word contains decides.
  */
 const WORDS: readonly (readonly [part: string, event: HumanEvent])[] = [
-  ['busy', 'busy'], ['no_answer', 'no-answer'], ['no-answer', 'no-answer'], ['timeout', 'no-answer'],
-  ['declin', 'declined'], ['reject', 'declined'], ['fail', 'failed'], ['error', 'failed'],
-  ['left', 'left'], ['end', 'left'], ['stop', 'left'], ['complete', 'left'],
-  ['join', 'joined'], ['answer', 'joined'], ['connect', 'joined'], ['active', 'joined'],
+  ['busy', 'busy'],
+  ['no_answer', 'no-answer'],
+  ['no-answer', 'no-answer'],
+  ['timeout', 'no-answer'],
+  ['declin', 'declined'],
+  ['reject', 'declined'],
+  ['fail', 'failed'],
+  ['error', 'failed'],
+  ['left', 'left'],
+  ['end', 'left'],
+  ['stop', 'left'],
+  ['complete', 'left'],
+  ['join', 'joined'],
+  ['answer', 'joined'],
+  ['connect', 'joined'],
+  ['active', 'joined'],
 ]
 
 /** The human's state in a `call.supervision.*` event; null for any other kind, and for unknown words. */
@@ -65,14 +90,21 @@ export function humanEvent(kind: string | null): HumanEvent | null {
 /** The human's state, from the state of the outbound leg that we placed to them; null while it rings. */
 export function humanLeg(state: CarrierState): HumanEvent | null {
   switch (state) {
-    case 'answered': return 'joined'
-    case 'busy': return 'busy'
-    case 'no-answer': return 'no-answer'
-    case 'failed': return 'failed'
-    case 'completed': return 'left'
+    case 'answered':
+      return 'joined'
+    case 'busy':
+      return 'busy'
+    case 'no-answer':
+      return 'no-answer'
+    case 'failed':
+      return 'failed'
+    case 'completed':
+      return 'left'
     // The leg's webhook may have no state; it asks for its document when somebody has answered.
-    case 'unknown': return 'joined'
-    default: return null
+    case 'unknown':
+      return 'joined'
+    default:
+      return null
   }
 }
 

@@ -4,7 +4,16 @@
 
 /** Words that a carrier writes in place of a withheld number, without separators. */
 const WITHHELD = new Set([
-  '', 'anonymous', 'withheld', 'restricted', 'private', 'unavailable', 'unknown', 'null', 'undefined', 'none',
+  '',
+  'anonymous',
+  'withheld',
+  'restricted',
+  'private',
+  'unavailable',
+  'unknown',
+  'null',
+  'undefined',
+  'none',
 ])
 
 /**
@@ -43,7 +52,10 @@ export function sameNumber(a: string, b: string): boolean {
  * user) stays, without control characters and cut to 64.
  */
 export function normaliseNumber(raw: string): string {
-  let text = raw.slice(0, 4 * PARTY_CHARS_MAX).replace(/[\u0000-\u001f\u007f]/g, '').trim()
+  let text = raw
+    .slice(0, 4 * PARTY_CHARS_MAX)
+    .replace(/[\u0000-\u001f\u007f]/g, '')
+    .trim()
   // sip:+254700000001@host;user=phone and tel:+254700000001
   const uri = /^(?:sips?|tel):([^@;>]*)/i.exec(text.replace(/^[^<]*</, ''))
   if (uri !== null) text = (uri[1] ?? '').trim()
@@ -54,8 +66,8 @@ export function normaliseNumber(raw: string): string {
   }
   if (text.startsWith('+')) return `+${digits}`
   if (digits.startsWith('00')) return `+${digits.slice(2)}`
-  const international = !digits.startsWith('0')
-    && digits.length >= INTERNATIONAL_DIGITS_MIN && digits.length <= INTERNATIONAL_DIGITS_MAX
+  const international =
+    !digits.startsWith('0') && digits.length >= INTERNATIONAL_DIGITS_MIN && digits.length <= INTERNATIONAL_DIGITS_MAX
   return international ? `+${digits}` : digits
 }
 

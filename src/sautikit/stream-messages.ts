@@ -1,13 +1,24 @@
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { JSON_DEPTH_MAX, STREAM_HEADERS_MAX, TEXT_FRAME_BYTES_MAX, TEXT_FRAME_MESSAGES_MAX } from '../core/limits.js'
-import { FROM, STREAM_SID, TO, foldKey, idOf, isJsonObject, jsonSpan, names, parseJson, parseJsonObject } from './call-fields.js'
+import {
+  FROM,
+  STREAM_SID,
+  TO,
+  foldKey,
+  idOf,
+  isJsonObject,
+  jsonSpan,
+  names,
+  parseJson,
+  parseJsonObject,
+} from './call-fields.js'
 import type { JsonObject } from './call-fields.js'
 import { normaliseNumber } from './phone.js'
 
 /** The subprotocols whose audio we speak; the first is Sautikit's. */
 const SUBPROTOCOLS = ['audio.drachtio.org', 'audio.jambonz.org'] as const
-export type Subprotocol = typeof SUBPROTOCOLS[number]
+export type Subprotocol = (typeof SUBPROTOCOLS)[number]
 
 /** Limit of names; clients offer only a few. */
 const OFFER_CHARS_MAX = 1024
@@ -34,10 +45,12 @@ export interface HandshakeMetadata {
 }
 
 /** Headers that are not metadata: those of every HTTP request, of proxies, and secrets. */
-const NOT_METADATA = new RegExp('^(?:'
-  + 'host|connection|upgrade|origin|pragma|cache-control|accept(?:-.*)?|user-agent|content-.*|te|via|forwarded|date'
-  + '|sec-.*|x-forwarded-.*|x-real-ip|x-request-id|cf-.*|traceparent|tracestate|authorization|proxy-.*|cookie'
-  + ')$')
+const NOT_METADATA = new RegExp(
+  '^(?:' +
+    'host|connection|upgrade|origin|pragma|cache-control|accept(?:-.*)?|user-agent|content-.*|te|via|forwarded|date' +
+    '|sec-.*|x-forwarded-.*|x-real-ip|x-request-id|cf-.*|traceparent|tracestate|authorization|proxy-.*|cookie' +
+    ')$',
+)
 
 /** Reads metadata from the headers of an upgrade request, as `uWebSockets.js` or Node give them. */
 export function handshakeMetadata(headers: Iterable<readonly [string, string | undefined]>): HandshakeMetadata {
@@ -60,9 +73,13 @@ export function handshakeMetadata(headers: Iterable<readonly [string, string | u
 export type StreamText =
   /** The first frame, in any of its shapes. Ids as found; `openMetadata` is the rest of it. */
   | {
-      readonly type: 'metadata'; readonly callSid: string | null; readonly streamSid: string | null
-      readonly from: string | null; readonly to: string | null
-      readonly headers: Readonly<Record<string, string>>; readonly openMetadata: string | null
+      readonly type: 'metadata'
+      readonly callSid: string | null
+      readonly streamSid: string | null
+      readonly from: string | null
+      readonly to: string | null
+      readonly headers: Readonly<Record<string, string>>
+      readonly openMetadata: string | null
     }
   /** Answer to a mark, or a mark that was cleared. */
   | { readonly type: 'mark'; readonly name: string; readonly event: 'playout' | 'cleared' }
@@ -180,8 +197,9 @@ function metadataOf(object: JsonObject, source: string): StreamText {
   if (![...top.keys()].some((key) => KNOWN.has(key))) return opaqueMetadata(source)
 
   // The carrier's own field first, our returned one last.
-  const layers = [top, objectAt(top, 'metadata'), objectAt(top, 'openmetadata'), objectAt(top, 'headers')]
-    .filter((layer) => layer !== null)
+  const layers = [top, objectAt(top, 'metadata'), objectAt(top, 'openmetadata'), objectAt(top, 'headers')].filter(
+    (layer) => layer !== null,
+  )
   const find = (aliases: readonly string[]): string | null => {
     for (const layer of layers) {
       for (const alias of aliases) {

@@ -20,10 +20,16 @@ export type TokenResult =
   | { readonly result: 'missing' | 'malformed' | 'mismatch' | 'expired' | 'wrong-call' | 'wrong-purpose' }
 
 const PURPOSE_LETTER: Readonly<Record<TokenPurpose, string>> = {
-  'audio': 'a', 'stream-status': 's', 'after-stream': 'c', 'human': 'h',
+  audio: 'a',
+  'stream-status': 's',
+  'after-stream': 'c',
+  human: 'h',
 }
 const PURPOSE_OF: ReadonlyMap<string, TokenPurpose> = new Map([
-  ['a', 'audio'], ['s', 'stream-status'], ['c', 'after-stream'], ['h', 'human'],
+  ['a', 'audio'],
+  ['s', 'stream-status'],
+  ['c', 'after-stream'],
+  ['h', 'human'],
 ])
 
 // purpose . expiry in base 36 . nonce . call SID . MAC; no character needs escaping in a query.
@@ -56,9 +62,15 @@ export function mintToken(secret: string, claims: TokenClaims): string {
  *
  * @param wanted.callSid leave out where the token itself names the call (the audio socket).
  */
-export function checkToken(secret: string, token: string | null | undefined, wanted: {
-  readonly purpose: TokenPurpose; readonly callSid?: string; readonly nowS: number
-}): TokenResult {
+export function checkToken(
+  secret: string,
+  token: string | null | undefined,
+  wanted: {
+    readonly purpose: TokenPurpose
+    readonly callSid?: string
+    readonly nowS: number
+  },
+): TokenResult {
   assert(secret !== '', 'a token secret is set')
   if (token === null || token === undefined || token === '') return { result: 'missing' }
   const parts = TOKEN.exec(token)

@@ -44,8 +44,10 @@ const URL_CHARS_MAX = 4096
 export function parseEvent(contentType: string | undefined, body: Uint8Array): CarrierEvent {
   const event = readEvent(parseBody(contentType, body))
   if (event.kind === null && event.callSid === null) {
-    throw new GatewayError('WEBHOOK_MALFORMED',
-      'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)')
+    throw new GatewayError(
+      'WEBHOOK_MALFORMED',
+      'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)',
+    )
   }
   return event
 }
@@ -110,8 +112,10 @@ export function parseVoicePost(contentType: string | undefined, body: Uint8Array
 }
 
 function namesNoCall(): GatewayError {
-  return new GatewayError('WEBHOOK_MALFORMED',
-    'webhook names no call; expected one of sessionId, CallSid, CallId, call_sid, call_id')
+  return new GatewayError(
+    'WEBHOOK_MALFORMED',
+    'webhook names no call; expected one of sessionId, CallSid, CallId, call_sid, call_id',
+  )
 }
 
 /**
@@ -121,7 +125,8 @@ function namesNoCall(): GatewayError {
  * @param ownedNumbers the numbers routed to this gateway; empty when unknown, then nothing is changed.
  */
 export function normaliseParties<T extends Pick<Webhook, 'from' | 'to' | 'direction'>>(
-  webhook: T, ownedNumbers: Iterable<string>,
+  webhook: T,
+  ownedNumbers: Iterable<string>,
 ): T {
   if (webhook.direction === 'outbound') return webhook
   let callerIsOurs = false
@@ -149,7 +154,9 @@ export interface StreamStatus {
 }
 
 /** Fields that may hold the event; each is tried until one does, for `status` may speak of the call. */
-const EVENT = ['streamEvent', 'streamStatus', 'event', 'status', 'callSessionState', 'kind', 'eventKind'].map((name) => names(name))
+const EVENT = ['streamEvent', 'streamStatus', 'event', 'status', 'callSessionState', 'kind', 'eventKind'].map((name) =>
+  names(name),
+)
 const NAME = names('streamName', 'name')
 const ERROR = names('streamError', 'error', 'errorMessage', 'errorText', 'reason', 'message')
 const NAME_CHARS_MAX = 128

@@ -30,7 +30,12 @@ export function oneOf<const T extends string>(name: string, value: string, allow
 }
 
 export function whole(name: string, value: string, least: number, most: number): number {
-  checked(name, value, (digits) => /^\d+$/.test(digits) && Number(digits) >= least && Number(digits) <= most, `a whole number from ${least} to ${most}`)
+  checked(
+    name,
+    value,
+    (digits) => /^\d+$/.test(digits) && Number(digits) >= least && Number(digits) <= most,
+    `a whole number from ${least} to ${most}`,
+  )
   return Number(value)
 }
 

@@ -68,8 +68,16 @@ export class AudioFork {
   readonly buffer: ForkBuffer
   readonly requestText: string
   readonly counters: ForkCounters = {
-    messagesSent: 0, bytesSent: 0, messagesReceived: 0, bytesReceived: 0, textsReceived: 0, kills: 0, marksPlayed: 0,
-    marksCleared: 0, textsUnknown: 0, pings: 0,
+    messagesSent: 0,
+    bytesSent: 0,
+    messagesReceived: 0,
+    bytesReceived: 0,
+    textsReceived: 0,
+    kills: 0,
+    marksPlayed: 0,
+    marksCleared: 0,
+    textsUnknown: 0,
+    pings: 0,
   }
   readonly #socket: Socket
   readonly #parser: Writable
@@ -97,25 +105,39 @@ export class AudioFork {
     this.requestText = opened.requestText
     this.buffer = new ForkBuffer({ sampleRateHz: options.sampleRateHz, channels: options.channels })
     this.#parser = frameParser({
-      onMessage: (data, isBinary) => { this.#onMessage(data, isBinary) },
+      onMessage: (data, isBinary) => {
+        this.#onMessage(data, isBinary)
+      },
       onPing: (data) => {
         this.counters.pings++
         this.#write(OPCODE.pong, Buffer.from(data))
       },
       onPong: () => undefined,
-      onClose: (code, reason) => { this.#onServerClose(code, reason) },
-      onError: () => { this.#end({ by: 'network', code: null, reason: 'a frame of the gateway could not be read' }) },
+      onClose: (code, reason) => {
+        this.#onServerClose(code, reason)
+      },
+      onError: () => {
+        this.#end({ by: 'network', code: null, reason: 'a frame of the gateway could not be read' })
+      },
     })
-    this.#socket.on('data', (chunk: Buffer) => { this.#parser.write(chunk) })
-    this.#socket.on('error', () => { this.#end({ by: 'network', code: null, reason: 'the connection broke' }) })
-    this.#socket.on('close', () => { this.#end({ by: 'network', code: null, reason: 'the connection ended without a close frame' }) })
+    this.#socket.on('data', (chunk: Buffer) => {
+      this.#parser.write(chunk)
+    })
+    this.#socket.on('error', () => {
+      this.#end({ by: 'network', code: null, reason: 'the connection broke' })
+    })
+    this.#socket.on('close', () => {
+      this.#end({ by: 'network', code: null, reason: 'the connection ended without a close frame' })
+    })
     if ((options.framesBeforeFirstText ?? 0) === 0) this.#sendFirstText()
     if (opened.head.length > 0) this.#parser.write(opened.head)
     this.#socket.resume()
   }
 
   /** How the socket ended; null while it is open. */
-  get closed(): ForkClosed | null { return this.#closed }
+  get closed(): ForkClosed | null {
+    return this.#closed
+  }
 
   /** Buffers 20 ms of the leg's audio, interleaved for two channels. `flush` sends it. */
   capture(frame: Int16Array): void {
@@ -135,7 +157,8 @@ export class AudioFork {
       this.counters.bytesSent += message.length
       this.#send(OPCODE.binary, message)
     }
-    if (!this.#firstTextSent && this.#framesCaptured >= (this.#options.framesBeforeFirstText ?? 0)) this.#sendFirstText()
+    if (!this.#firstTextSent && this.#framesCaptured >= (this.#options.framesBeforeFirstText ?? 0))
+      this.#sendFirstText()
   }
 
   /** Simulates a network stall: nothing is sent until `untilMs`, then all buffered audio goes out as one message. */
@@ -208,7 +231,8 @@ export class AudioFork {
       if (this.#options.honourKill ?? true) this.#sendCleared(this.playout.kill())
     } else if (type === 'mark') {
       const data = value['data']
-      const name = typeof data === 'object' && data !== null ? (data as Readonly<Record<string, unknown>>)['name'] : null
+      const name =
+        typeof data === 'object' && data !== null ? (data as Readonly<Record<string, unknown>>)['name'] : null
       if (typeof name === 'string') this.playout.mark(name)
     } else if (type === 'clearMarks') {
       this.#sendCleared(this.playout.clearMarks())
@@ -260,7 +284,9 @@ export class AudioFork {
     if (this.#closed !== null) return
     this.#closed = closed
     // Without this, a peer that never closes its half would keep the connection and the process alive.
-    this.#socket.setTimeout(2000, () => { this.#socket.destroy() })
+    this.#socket.setTimeout(2000, () => {
+      this.#socket.destroy()
+    })
     this.#events.onClosed?.(closed)
   }
 }
@@ -302,11 +328,21 @@ interface FrameHandlers {
 /** A parser of server frames: write the socket's bytes into it. */
 function frameParser(handlers: FrameHandlers): Writable {
   const receiver = new framing.Receiver({ isServer: false, maxPayload: MESSAGE_BYTES_MAX, maxFragments: FRAGMENTS_MAX })
-  receiver.on('message', (data: Buffer, isBinary: boolean) => { handlers.onMessage(data, isBinary) })
-  receiver.on('ping', (data: Buffer) => { handlers.onPing(data) })
-  receiver.on('pong', (data: Buffer) => { handlers.onPong(data) })
-  receiver.on('conclude', (code: number, reason: Buffer) => { handlers.onClose(code, reason.toString('utf8')) })
-  receiver.on('error', (error: Error) => { handlers.onError(error) })
+  receiver.on('message', (data: Buffer, isBinary: boolean) => {
+    handlers.onMessage(data, isBinary)
+  })
+  receiver.on('ping', (data: Buffer) => {
+    handlers.onPing(data)
+  })
+  receiver.on('pong', (data: Buffer) => {
+    handlers.onPong(data)
+  })
+  receiver.on('conclude', (code: number, reason: Buffer) => {
+    handlers.onClose(code, reason.toString('utf8'))
+  })
+  receiver.on('error', (error: Error) => {
+    handlers.onError(error)
+  })
   return receiver
 }
 
@@ -484,7 +520,10 @@ function parseMediaUrl(text: string): URL {
     throw new GatewayError('XML_INVALID', 'the url of the Stream verb cannot be parsed', { cause })
   }
   if (url.protocol !== 'ws:' && url.protocol !== 'wss:') {
-    throw new GatewayError('XML_INVALID', `the url of the Stream verb has the scheme ${url.protocol} and not ws: or wss:`)
+    throw new GatewayError(
+      'XML_INVALID',
+      `the url of the Stream verb has the scheme ${url.protocol} and not ws: or wss:`,
+    )
   }
   return url
 }
@@ -501,7 +540,9 @@ function connectSocket(url: URL, options: HandshakeOptions): Promise<Socket> {
       socket.destroy()
       reject(new HandshakeRefused(null, `no connection to the media socket: ${why}`))
     }
-    const timer = setTimeout(() => { fail(`nothing within ${options.timeoutMs} ms`) }, options.timeoutMs)
+    const timer = setTimeout(() => {
+      fail(`nothing within ${options.timeoutMs} ms`)
+    }, options.timeoutMs)
     socket.once(secure ? 'secureConnect' : 'connect', () => {
       clearTimeout(timer)
       socket.removeAllListeners('error')
@@ -523,19 +564,29 @@ function readHead(socket: Socket, timeoutMs: number): Promise<{ headText: string
       socket.off('data', onData).off('error', onEnd).off('close', onEnd)
       settle()
     }
-    const fail = (why: string): void => { done(() => { reject(new HandshakeRefused(null, why)) }) }
-    const onEnd = (): void => { fail('the gateway closed the connection during the handshake') }
+    const fail = (why: string): void => {
+      done(() => {
+        reject(new HandshakeRefused(null, why))
+      })
+    }
+    const onEnd = (): void => {
+      fail('the gateway closed the connection during the handshake')
+    }
     const onData = (chunk: Buffer): void => {
       received = Buffer.concat([received, chunk])
       const end = received.indexOf('\r\n\r\n')
       if (end >= 0) {
         socket.pause()
-        done(() => { resolve({ headText: received.toString('latin1', 0, end), rest: received.subarray(end + 4) }) })
+        done(() => {
+          resolve({ headText: received.toString('latin1', 0, end), rest: received.subarray(end + 4) })
+        })
       } else if (received.length > RESPONSE_HEAD_BYTES_MAX) {
         fail(`the response head is longer than ${RESPONSE_HEAD_BYTES_MAX} bytes`)
       }
     }
-    const timer = setTimeout(() => { fail(`no answer to the upgrade within ${timeoutMs} ms`) }, timeoutMs)
+    const timer = setTimeout(() => {
+      fail(`no answer to the upgrade within ${timeoutMs} ms`)
+    }, timeoutMs)
     socket.on('data', onData).on('error', onEnd).on('close', onEnd)
   })
 }
@@ -552,7 +603,9 @@ function checkResponse(headText: string, key: string, subprotocol: string): void
     const colon = line.indexOf(':')
     headers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim())
   }
-  const accept = createHash('sha1').update(key + ACCEPT_GUID).digest('base64')
+  const accept = createHash('sha1')
+    .update(key + ACCEPT_GUID)
+    .digest('base64')
   if (headers.get('sec-websocket-accept') !== accept) throw new HandshakeRefused(101, 'Sec-WebSocket-Accept is wrong')
   const chosen = headers.get('sec-websocket-protocol')
   // The lineage's build was observed to accept an answer without a subprotocol, but not one with another name.

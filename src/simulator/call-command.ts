@@ -11,7 +11,14 @@ import { isAgentName } from '../core/ids.js'
 import type { LegRateHz } from '../core/units.js'
 import { checked, firstSecret, flag, help, oneOf, origin, parsed, text, texts, UsageError, whole } from './arguments.js'
 import type { TrackLayout } from './audio-fork.js'
-import { AFTER_STREAM, type AfterStream, HUMAN_OUTCOMES, type HumanOutcome, type SimulatedCallResult, type SimulatorEvent } from './call-options.js'
+import {
+  AFTER_STREAM,
+  type AfterStream,
+  HUMAN_OUTCOMES,
+  type HumanOutcome,
+  type SimulatedCallResult,
+  type SimulatorEvent,
+} from './call-options.js'
 import { type CallReport, type Expectation, reportOf } from './call-report.js'
 import { type CallerFile, readWavFile, writeCallWav } from './caller-leg.js'
 import { type CallerScript, filesOf } from './caller-script.js'
@@ -120,27 +127,74 @@ interface CallArguments {
  * @returns null when help is wanted
  * @throws UsageError
  */
-function parseCallArguments(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): CallArguments | null {
+function parseCallArguments(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): CallArguments | null {
   const { values } = parsed({
-    args: [...argv], allowPositionals: false, options: {
-      'url': text, 'agent': text, 'from': text, 'to': text, 'order': text, 'interrupt': flag, 'human': flag, 'wav': text, 'script': text, 'voice': text,
-      'secret': text, 'json-webhooks': flag, 'ops-url': text, 'shop-url': text, 'agent-file': text, 'rate': text, 'noise': text, 'jitter': text, 'echo': text, 'echo-delay': text,
-      'seed': text, 'track-layout': text, 'after-stream': text, 'human-outcome': text, 'ignore-kill': flag, 'api-port': text, 'api-key': text, 'calls': text, 'record': text,
-      'json': text, 'timeout': text, 'expect': texts, 'expect-tool': texts, 'expect-outcome': texts, 'help': help,
+    args: [...argv],
+    allowPositionals: false,
+    options: {
+      url: text,
+      agent: text,
+      from: text,
+      to: text,
+      order: text,
+      interrupt: flag,
+      human: flag,
+      wav: text,
+      script: text,
+      voice: text,
+      secret: text,
+      'json-webhooks': flag,
+      'ops-url': text,
+      'shop-url': text,
+      'agent-file': text,
+      rate: text,
+      noise: text,
+      jitter: text,
+      echo: text,
+      'echo-delay': text,
+      seed: text,
+      'track-layout': text,
+      'after-stream': text,
+      'human-outcome': text,
+      'ignore-kill': flag,
+      'api-port': text,
+      'api-key': text,
+      calls: text,
+      record: text,
+      json: text,
+      timeout: text,
+      expect: texts,
+      'expect-tool': texts,
+      'expect-outcome': texts,
+      help: help,
     },
   })
   if (values.help === true) return null
-  const behaviours = [values.wav, values.script, values.order ?? (values.interrupt === true ? 'interrupt' : undefined), values.human === true ? 'human' : undefined]
+  const behaviours = [
+    values.wav,
+    values.script,
+    values.order ?? (values.interrupt === true ? 'interrupt' : undefined),
+    values.human === true ? 'human' : undefined,
+  ]
   if (values['echo-delay'] !== undefined && values.echo === undefined) throw new UsageError('--echo-delay needs --echo')
-  if (behaviours.filter((one) => one !== undefined).length > 1) throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
+  if (behaviours.filter((one) => one !== undefined).length > 1)
+    throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
   return {
     url: origin('--url', values.url ?? onLoopback(env, 'PORT', '8080')),
     agent: values.agent === undefined ? null : checked('--agent', values.agent, isAgentName, 'a name of a-z 0-9 -'),
     from: number('--from', values.from ?? '+254700000001'),
     to: number('--to', values.to ?? '+254700000000'),
-    order: values.order === undefined ? null : checked('--order', values.order, (order) => /^\d{3,12}$/.test(order), '3 to 12 digits'),
-    interrupt: values.interrupt === true, human: values.human === true,
-    wav: values.wav ?? null, script: values.script ?? null,
+    order:
+      values.order === undefined
+        ? null
+        : checked('--order', values.order, (order) => /^\d{3,12}$/.test(order), '3 to 12 digits'),
+    interrupt: values.interrupt === true,
+    human: values.human === true,
+    wav: values.wav ?? null,
+    script: values.script ?? null,
     voice: oneOf('--voice', values.voice ?? 'rms', CALLER_VOICES),
     secret: values.secret ?? firstSecret(env),
     jsonWebhooks: values['json-webhooks'] === true,
@@ -150,19 +204,28 @@ function parseCallArguments(argv: readonly string[], env: Readonly<Record<string
     rateHz: oneOf('--rate', values.rate ?? '8000', ['8000', '16000']) === '8000' ? 8000 : 16000,
     noiseDb: values.noise === undefined ? null : whole('--noise', values.noise, 0, 60),
     jitterMs: values.jitter === undefined ? null : whole('--jitter', values.jitter, 1, 5000),
-    echo: values.echo === undefined ? null : {
-      levelDb: -whole('--echo', values.echo, 0, 60), delayMs: whole('--echo-delay', values['echo-delay'] ?? '80', 20, 1000),
-    },
+    echo:
+      values.echo === undefined
+        ? null
+        : {
+            levelDb: -whole('--echo', values.echo, 0, 60),
+            delayMs: whole('--echo-delay', values['echo-delay'] ?? '80', 20, 1000),
+          },
     seed: whole('--seed', values.seed ?? '1', 0, 0xffff_ffff),
     trackLayout: oneOf('--track-layout', values['track-layout'] ?? 'mixed', ['mono', 'mixed', 'stereo']),
     afterStream: oneOf('--after-stream', values['after-stream'] ?? 'continues', AFTER_STREAM),
     humanOutcome: oneOf('--human-outcome', values['human-outcome'] ?? 'answered', HUMAN_OUTCOMES),
     ignoreKill: values['ignore-kill'] === true,
-    api: values['api-port'] === undefined ? null : {
-      port: whole('--api-port', values['api-port'], 0, 65_535), key: values['api-key'] ?? env['SAUTIKIT_API_KEY'] ?? 'sim_key_for_tests',
-    },
+    api:
+      values['api-port'] === undefined
+        ? null
+        : {
+            port: whole('--api-port', values['api-port'], 0, 65_535),
+            key: values['api-key'] ?? env['SAUTIKIT_API_KEY'] ?? 'sim_key_for_tests',
+          },
     calls: whole('--calls', values.calls ?? '1', 1, SIMULATED_CALLS_MAX),
-    record: values.record ?? null, json: values.json ?? null,
+    record: values.record ?? null,
+    json: values.json ?? null,
     timeoutS: whole('--timeout', values.timeout ?? '120', 5, 3600),
     expect: {
       texts: (values.expect ?? []).map(pattern),
@@ -173,12 +236,21 @@ function parseCallArguments(argv: readonly string[], env: Readonly<Record<string
 }
 
 /** Address of the gateway on this machine, with the port that the environment gives. */
-function onLoopback(env: Readonly<Record<string, string | undefined>>, name: 'PORT' | 'OPS_PORT', otherwise: string): string {
+function onLoopback(
+  env: Readonly<Record<string, string | undefined>>,
+  name: 'PORT' | 'OPS_PORT',
+  otherwise: string,
+): string {
   return `http://127.0.0.1:${whole(name, env[name] || otherwise, 1, 65_535)}`
 }
 
 function pattern(source: string): TextPattern {
-  checked('--expect', source, (given) => /[\p{L}\p{N}]/u.test(given), 'words, or an expression such as /packed|on its way/')
+  checked(
+    '--expect',
+    source,
+    (given) => /[\p{L}\p{N}]/u.test(given),
+    'words, or an expression such as /packed|on its way/',
+  )
   try {
     return textPattern(source)
   } catch (thrown) {
@@ -221,7 +293,9 @@ export async function runCallCommand(argv: string[], io: CallCommandIo): Promise
     const reports = await placeCalls(args, io)
     return reports.every((report) => report.goal.reached) ? 0 : 1
   } catch (thrown) {
-    const isUsage = thrown instanceof UsageError || (thrown instanceof GatewayError && (thrown.code === 'SCRIPT_INVALID' || thrown.code === 'WAV_INVALID'))
+    const isUsage =
+      thrown instanceof UsageError ||
+      (thrown instanceof GatewayError && (thrown.code === 'SCRIPT_INVALID' || thrown.code === 'WAV_INVALID'))
     io.err(`mkondo call: ${messageOf(thrown)}${thrown instanceof UsageError ? ' (see mkondo call --help)' : ''}\n`)
     return isUsage ? 2 : 1
   }
@@ -234,19 +308,37 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
   const kind = kindOf(args, script)
   const gateway = new GatewayView(args.opsUrl, io.env['OPS_TOKEN'] ?? null)
   await reachable(args, gateway)
-  const inShop = args.shopUrl === null || kind !== 'order' ? [] : await ordersInShop(args.shopUrl, script.order, args.from)
-  const expected: Expectation = { kind, order: script.order, statuses: new Map(inShop.map((order) => [order.orderNumber, order.status])), ...args.expect }
+  const inShop =
+    args.shopUrl === null || kind !== 'order' ? [] : await ordersInShop(args.shopUrl, script.order, args.from)
+  const expected: Expectation = {
+    kind,
+    order: script.order,
+    statuses: new Map(inShop.map((order) => [order.orderNumber, order.status])),
+    ...args.expect,
+  }
   const options: SimulateOptions = {
     calls: Array.from({ length: args.calls }, (_, index) => ({
-      callSid: `HD_${randomBytes(6).toString('hex')}`, from: args.from, to: args.to, script, voice: args.voice,
+      callSid: `HD_${randomBytes(6).toString('hex')}`,
+      from: args.from,
+      to: args.to,
+      script,
+      voice: args.voice,
       line: { sampleRateHz: args.rateHz, snrDb: args.noiseDb, echo: args.echo, seed: args.seed + index },
     })),
     vocabulary: vocabularyOf(await agentText(args, io), knownOrders(inShop, script.order)),
-    files, record: args.record !== null, timeoutMs: args.timeoutS * 1000, staggerMs: STAGGER_MS,
+    files,
+    record: args.record !== null,
+    timeoutMs: args.timeoutS * 1000,
+    staggerMs: STAGGER_MS,
     ...(args.api === null ? {} : { rest: args.api }),
     carrier: {
-      voiceUrl: `${args.url}/voice${args.agent === null ? '' : `/${args.agent}`}`, eventsUrl: `${args.url}/events`, secret: args.secret,
-      encoding: args.jsonWebhooks ? 'json' : 'form', afterStream: args.afterStream, trackLayout: args.trackLayout, honourKill: !args.ignoreKill,
+      voiceUrl: `${args.url}/voice${args.agent === null ? '' : `/${args.agent}`}`,
+      eventsUrl: `${args.url}/events`,
+      secret: args.secret,
+      encoding: args.jsonWebhooks ? 'json' : 'form',
+      afterStream: args.afterStream,
+      trackLayout: args.trackLayout,
+      honourKill: !args.ignoreKill,
       jitter: args.jitterMs === null ? null : { everyMs: 1000, stallMsMax: args.jitterMs, seed: args.seed },
       human: { outcome: args.humanOutcome, ringMs: 2000, talkMs: 2000, greeting: 'Hello, how can I help you?' },
     },
@@ -272,12 +364,22 @@ function kindOf(args: CallArguments, script: CallerScript): Expectation['kind'] 
  */
 async function reachable({ url, opsUrl, expect }: CallArguments, gateway: GatewayView): Promise<void> {
   const { hostname, port, protocol } = new URL(url)
-  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || (protocol === 'https:' ? 443 : 80)) })
+  const socket = connect({
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port || (protocol === 'https:' ? 443 : 80)),
+  })
   try {
     await once(socket, 'connect', { signal: AbortSignal.timeout(CONNECT_MS_MAX) })
   } catch (cause) {
-    const why = cause instanceof Error && cause.name === 'AbortError' ? `no answer within ${CONNECT_MS_MAX / 1000} s` : messageOf(cause)
-    throw new GatewayError('CALL_FAULT', `no gateway at ${url} (${why}); start one with npm start, or name another with --url or PORT`, { cause })
+    const why =
+      cause instanceof Error && cause.name === 'AbortError'
+        ? `no answer within ${CONNECT_MS_MAX / 1000} s`
+        : messageOf(cause)
+    throw new GatewayError(
+      'CALL_FAULT',
+      `no gateway at ${url} (${why}); start one with npm start, or name another with --url or PORT`,
+      { cause },
+    )
   } finally {
     socket.destroy()
   }
@@ -285,24 +387,41 @@ async function reachable({ url, opsUrl, expect }: CallArguments, gateway: Gatewa
   // Any call SID will do: a gateway that answers says that it does not know this call.
   await gateway.call('HD_000000000000')
   if (gateway.fault === null) return
-  throw new GatewayError('CALL_FAULT', `--expect-tool and --expect-outcome are judged by the gateway's record, and ${gateway.fault} at ${opsUrl} (--ops-url, OPS_PORT, OPS_TOKEN)`)
+  throw new GatewayError(
+    'CALL_FAULT',
+    `--expect-tool and --expect-outcome are judged by the gateway's record, and ${gateway.fault} at ${opsUrl} (--ops-url, OPS_PORT, OPS_TOKEN)`,
+  )
 }
 
 async function runAndReport(
-  args: CallArguments, options: SimulateOptions, expected: Expectation, gateway: GatewayView, io: CallCommandIo,
+  args: CallArguments,
+  options: SimulateOptions,
+  expected: Expectation,
+  gateway: GatewayView,
+  io: CallCommandIo,
 ): Promise<CallReport[]> {
-  const print = (line: string): void => { (args.json === '-' ? io.err : io.out)(line) }
+  const print = (line: string): void => {
+    ;(args.json === '-' ? io.err : io.out)(line)
+  }
   const view = new LiveView(gateway, { callSids: options.calls.map((call) => call.callSid), print })
   view.start()
   let results: SimulatedCallResult[]
   try {
-    results = await simulateCalls(options, { onEvent: (event) => { view.onEvent(event) }, ...(io.signal === undefined ? {} : { signal: io.signal }) })
+    results = await simulateCalls(options, {
+      onEvent: (event) => {
+        view.onEvent(event)
+      },
+      ...(io.signal === undefined ? {} : { signal: io.signal }),
+    })
   } finally {
     view.stop()
   }
   const reports: CallReport[] = []
   for (const [index, result] of results.entries()) {
-    const call = result.stream === null ? null : await gateway.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: false })
+    const call =
+      result.stream === null
+        ? null
+        : await gateway.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: false })
     const notReady = result.stream === null ? await gateway.notReady() : null
     const recording = await saveRecording(args, result, index)
     const report = reportOf(result, { call, notReady }, expected, recording)
@@ -324,7 +443,14 @@ async function saveRecording(args: CallArguments, result: SimulatedCallResult, i
 
 /** Whether the caller follows the support line's script, because no option asks for anything else. */
 function followsSupportScript(args: CallArguments): boolean {
-  return args.agent === 'support' && !args.human && !args.interrupt && args.order === null && args.wav === null && args.script === null
+  return (
+    args.agent === 'support' &&
+    !args.human &&
+    !args.interrupt &&
+    args.order === null &&
+    args.wav === null &&
+    args.script === null
+  )
 }
 
 async function scriptOf(args: CallArguments): Promise<CallerScript> {
@@ -344,9 +470,11 @@ async function scriptOf(args: CallArguments): Promise<CallerScript> {
 /** The agent's file, for the recogniser: `--agent-file`, else the one in AGENTS_DIR, else the one of this package. */
 async function agentText(args: CallArguments, io: CallCommandIo): Promise<string | null> {
   const name = `${args.agent ?? 'order-status'}.yaml`
-  const places = args.agentFile !== null ? [args.agentFile] : [join(io.env['AGENTS_DIR'] ?? 'agents', name), ...packagedAgent(name)]
+  const places =
+    args.agentFile !== null ? [args.agentFile] : [join(io.env['AGENTS_DIR'] ?? 'agents', name), ...packagedAgent(name)]
   const place = places.find((file) => existsSync(file))
-  if (place === undefined && args.agentFile !== null) throw new UsageError(`--agent-file ${args.agentFile} does not exist`)
+  if (place === undefined && args.agentFile !== null)
+    throw new UsageError(`--agent-file ${args.agentFile} does not exist`)
   return place === undefined ? null : readFile(place, 'utf8')
 }
 
@@ -366,13 +494,23 @@ function summaryOf(report: CallReport, fault: string | null): string {
     '',
     `call ${report.callSid}: ${report.goal.reached ? 'reached its goal' : 'did NOT reach its goal'}: ${report.goal.why}`,
     `  outcome ${report.outcome ?? 'unknown'}, agent ${report.agent ?? 'unknown'}, backend ${report.backend ?? 'unknown'}`,
-    ...(report.heard.order === undefined ? []
-      : [`  heard: order ${report.heard.order ?? 'none'}, status ${report.heard.status ?? 'none'}, eta ${report.heard.eta ?? 'none'}`]),
+    ...(report.heard.order === undefined
+      ? []
+      : [
+          `  heard: order ${report.heard.order ?? 'none'}, status ${report.heard.status ?? 'none'}, eta ${report.heard.eta ?? 'none'}`,
+        ]),
     `  caller-perceived: greeting ${seconds(report.callerHeard.greetingMs)}, answers ${report.callerHeard.turns.map((turn) => seconds(turn.firstSoundMs)).join(', ') || 'none'}`,
   ]
-  if (report.source === 'gateway') lines.push(`  as the gateway measured: answers ${report.turns.map((turn) => seconds(turn.answerMs)).join(', ') || 'none'}`)
-  else lines.push(`  transcript as said and heard only: ${fault ?? 'the gateway does not know this call'} (--ops-url, OPS_TOKEN)`)
-  for (const { expected, met, came } of report.expectations) lines.push(`  expected ${expected}: ${met ? 'yes' : 'NO'}, ${came}`)
+  if (report.source === 'gateway')
+    lines.push(
+      `  as the gateway measured: answers ${report.turns.map((turn) => seconds(turn.answerMs)).join(', ') || 'none'}`,
+    )
+  else
+    lines.push(
+      `  transcript as said and heard only: ${fault ?? 'the gateway does not know this call'} (--ops-url, OPS_TOKEN)`,
+    )
+  for (const { expected, met, came } of report.expectations)
+    lines.push(`  expected ${expected}: ${met ? 'yes' : 'NO'}, ${came}`)
   for (const bargeIn of report.bargeIns) lines.push(`  interrupted: the agent stopped after ${seconds(bargeIn.stopMs)}`)
   for (const complaint of report.complaints) lines.push(`  the carrier complains: ${complaint}`)
   return `${lines.join('\n')}\n`
@@ -393,7 +531,10 @@ class LiveView {
   #polling = false
   #gatewayAnswers = false
 
-  constructor(gateway: GatewayView, options: { readonly callSids: readonly string[]; readonly print: (line: string) => void }) {
+  constructor(
+    gateway: GatewayView,
+    options: { readonly callSids: readonly string[]; readonly print: (line: string) => void },
+  ) {
     this.#gateway = gateway
     this.#print = options.print
     this.#withSid = options.callSids.length > 1
@@ -401,7 +542,9 @@ class LiveView {
   }
 
   start(): void {
-    this.#timer = setInterval(() => { void this.poll() }, POLL_MS)
+    this.#timer = setInterval(() => {
+      void this.poll()
+    }, POLL_MS)
   }
 
   stop(): void {
@@ -411,12 +554,25 @@ class LiveView {
 
   onEvent(event: SimulatorEvent): void {
     switch (event.type) {
-      case 'stream-opened': this.#line(event.callSid, 'carrier', `the stream is open ${event.atMs} ms after the webhook`); break
-      case 'said': if (!this.#gatewayAnswers) this.#line(event.callSid, 'caller', event.text); break
-      case 'heard': if (!this.#gatewayAnswers) this.#line(event.callSid, 'agent', event.text); break
-      case 'dialled': this.#line(event.callSid, 'carrier', `a human was dialled: ${event.outcome}`); break
-      case 'ended': this.#line(event.callSid, 'carrier', `ended by the ${event.by}: ${event.why}`); break
-      case 'webhook': case 'verb': case 'stream-closed': break
+      case 'stream-opened':
+        this.#line(event.callSid, 'carrier', `the stream is open ${event.atMs} ms after the webhook`)
+        break
+      case 'said':
+        if (!this.#gatewayAnswers) this.#line(event.callSid, 'caller', event.text)
+        break
+      case 'heard':
+        if (!this.#gatewayAnswers) this.#line(event.callSid, 'agent', event.text)
+        break
+      case 'dialled':
+        this.#line(event.callSid, 'carrier', `a human was dialled: ${event.outcome}`)
+        break
+      case 'ended':
+        this.#line(event.callSid, 'carrier', `ended by the ${event.by}: ${event.why}`)
+        break
+      case 'webhook':
+      case 'verb':
+      case 'stream-closed':
+        break
     }
   }
 
@@ -432,7 +588,10 @@ class LiveView {
       seen.live = call.record === null
       for (const entry of call.transcript.slice(seen.printed)) {
         seen.printed++
-        const after = entry.role === 'agent' && seen.callerEndMs !== null ? `   (${((entry.startMs - seen.callerEndMs) / 1000).toFixed(2)} s)` : ''
+        const after =
+          entry.role === 'agent' && seen.callerEndMs !== null
+            ? `   (${((entry.startMs - seen.callerEndMs) / 1000).toFixed(2)} s)`
+            : ''
         this.#line(callSid, entry.role, `${entry.text}${after}`)
         seen.callerEndMs = entry.role === 'caller' ? entry.endMs : null
       }

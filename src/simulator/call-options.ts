@@ -78,7 +78,13 @@ export interface PlaceCallOptions {
 
 /** One event of a running call, as plain data. `atMs` is milliseconds since the webhook. */
 export type SimulatorEvent = { readonly callSid: string; readonly atMs: number } & (
-  | { readonly type: 'webhook'; readonly state: string; readonly status: number | null; readonly ms: number; readonly verbs: readonly string[] }
+  | {
+      readonly type: 'webhook'
+      readonly state: string
+      readonly status: number | null
+      readonly ms: number
+      readonly verbs: readonly string[]
+    }
   /** `text` is the text of a Say. */
   | { readonly type: 'verb'; readonly name: string; readonly text?: string }
   | { readonly type: 'stream-opened' }

@@ -45,10 +45,23 @@ export interface CallReport {
   readonly backend: string | null
   readonly outcome: CallOutcome | null
   /** Milliseconds since the stream opened. */
-  readonly transcript: readonly { readonly role: 'caller' | 'agent'; readonly text: string; readonly startMs: number; readonly endMs: number }[]
-  readonly toolCalls: readonly { readonly name: string; readonly args: Readonly<Record<string, unknown>>; readonly ms: number; readonly ok: boolean }[]
+  readonly transcript: readonly {
+    readonly role: 'caller' | 'agent'
+    readonly text: string
+    readonly startMs: number
+    readonly endMs: number
+  }[]
+  readonly toolCalls: readonly {
+    readonly name: string
+    readonly args: Readonly<Record<string, unknown>>
+    readonly ms: number
+    readonly ok: boolean
+  }[]
   readonly turns: readonly Pick<TurnRecord, 'firstSoundMs' | 'answerMs'>[]
-  readonly bargeIns: readonly { readonly stopMs: number | null; readonly committed: BargeInRecord['committed'] | null }[]
+  readonly bargeIns: readonly {
+    readonly stopMs: number | null
+    readonly committed: BargeInRecord['committed'] | null
+  }[]
   readonly recording: string | null
   /** What the caller understood, from the sound alone; order, status and eta where the caller asked about an order. */
   readonly heard: { readonly text: readonly string[] } & Partial<OrderFacts>
@@ -75,7 +88,8 @@ export function goalOf(result: SimulatedCallResult, gateway: GatewaySays, expect
   const unmet = expectationsOf(result, gateway.call, expected).find(({ met }) => !met)
   if (unmet !== undefined) return { reached: false, why: `expected ${unmet.expected}; ${unmet.came}` }
   const record = gateway.call?.record ?? null
-  if (record?.outcome === 'failed' && expected.outcomes.length === 0) return { reached: false, why: `the outcome is failed: ${endOf(record)}` }
+  if (record?.outcome === 'failed' && expected.outcomes.length === 0)
+    return { reached: false, why: `the outcome is failed: ${endOf(record)}` }
   return callersGoal(result, expected)
 }
 
@@ -84,7 +98,12 @@ function whyUntaken(result: SimulatedCallResult, notReady: NotReady | null): str
   if (result.stream !== null) return null
   const first = result.webhooks.find(({ url }) => url === 'voice')
   if (first !== undefined && first.status !== 200) {
-    const hint = first.status === 404 ? ': it has no agent of this name (--agent)' : first.status === 401 ? ': it wants another signature (--secret)' : ''
+    const hint =
+      first.status === 404
+        ? ': it has no agent of this name (--agent)'
+        : first.status === 401
+          ? ': it wants another signature (--secret)'
+          : ''
     return `the call was not answered: the gateway answered the webhook with ${first.status ?? first.fault ?? 'nothing'}${hint}`
   }
   if (first === undefined || first.verbs.length === 0) return `the call was not answered: ${result.ended.why}`
@@ -96,45 +115,70 @@ function whyUntaken(result: SimulatedCallResult, notReady: NotReady | null): str
 function callersGoal(result: SimulatedCallResult, expected: Expectation): Goal {
   const { heard } = result
   if (expected.kind === 'talk') {
-    return result.heardPieces.length > 0 ? { reached: true, why: 'the agent was heard' } : { reached: false, why: 'the agent was never heard' }
+    return result.heardPieces.length > 0
+      ? { reached: true, why: 'the agent was heard' }
+      : { reached: false, why: 'the agent was never heard' }
   }
   if (expected.kind === 'human') {
     const last = result.dials.at(-1)
-    return last === undefined ? { reached: false, why: 'nobody was dialled' } : { reached: last.outcome === 'answered', why: `a human was dialled: ${last.outcome}` }
+    return last === undefined
+      ? { reached: false, why: 'nobody was dialled' }
+      : { reached: last.outcome === 'answered', why: `a human was dialled: ${last.outcome}` }
   }
   if (heard.status === null) return { reached: false, why: 'the caller never heard a status' }
   if (expected.order !== null && heard.order !== expected.order) {
-    return { reached: false, why: heard.order === null ? `the caller never heard order ${expected.order} named` : `the caller asked about ${expected.order} and heard ${heard.order}` }
+    return {
+      reached: false,
+      why:
+        heard.order === null
+          ? `the caller never heard order ${expected.order} named`
+          : `the caller asked about ${expected.order} and heard ${heard.order}`,
+    }
   }
   const order = expected.order ?? heard.order
-  const rightStatuses = order !== null && expected.statuses.has(order) ? [expected.statuses.get(order)] : [...expected.statuses.values()]
+  const rightStatuses =
+    order !== null && expected.statuses.has(order) ? [expected.statuses.get(order)] : [...expected.statuses.values()]
   if (rightStatuses.length > 0 && !rightStatuses.includes(heard.status)) {
-    return { reached: false, why: `the caller heard "${heard.status}", and the shop says "${rightStatuses.join('" or "')}"` }
+    return {
+      reached: false,
+      why: `the caller heard "${heard.status}", and the shop says "${rightStatuses.join('" or "')}"`,
+    }
   }
   return { reached: true, why: `the caller heard "${heard.status}"${order === null ? '' : ` for order ${order}`}` }
 }
 
 /** Checks every `--expect…` option. Words count if the caller heard them or the gateway's transcript has them. */
-export function expectationsOf(result: SimulatedCallResult, call: GatewayCall | null, { texts, tools, outcomes }: Expectation): Expected[] {
+export function expectationsOf(
+  result: SimulatedCallResult,
+  call: GatewayCall | null,
+  { texts, tools, outcomes }: Expectation,
+): Expected[] {
   const heard = result.heard.text
   const said = (call?.transcript ?? []).filter(({ role }) => role === 'agent').map(({ text }) => text)
   const spoken = [...heard, heard.join(' '), ...said, said.join(' ')]
   const found: Expected[] = texts.map((pattern) => {
     const met = spoken.some((text) => hasPattern(text, pattern))
     const instead = said.length > 0 ? said : heard
-    const came = met ? 'it was said' : `the agent said ${instead.length === 0 ? 'nothing that was understood' : instead.map((text) => JSON.stringify(text)).join(', ')}`
+    const came = met
+      ? 'it was said'
+      : `the agent said ${instead.length === 0 ? 'nothing that was understood' : instead.map((text) => JSON.stringify(text)).join(', ')}`
     return { expected: pattern.expression === null ? JSON.stringify(pattern.source) : pattern.source, met, came }
   })
   for (const name of tools) {
     const calls = call?.toolCalls ?? []
     const met = calls.some((one) => one.name === name && one.ok)
     const ran = calls.map((one) => (one.ok ? one.name : `${one.name} (failed)`))
-    found.push({ expected: `the tool ${name}`, met, came: call === null ? NO_RECORD : ran.length === 0 ? 'no tool ran' : `tools that ran: ${ran.join(', ')}` })
+    found.push({
+      expected: `the tool ${name}`,
+      met,
+      came: call === null ? NO_RECORD : ran.length === 0 ? 'no tool ran' : `tools that ran: ${ran.join(', ')}`,
+    })
   }
   if (outcomes.length > 0) {
     const record = call?.record ?? null
     found.push({
-      expected: `the outcome ${outcomes.join(' or ')}`, met: record !== null && outcomes.includes(record.outcome),
+      expected: `the outcome ${outcomes.join(' or ')}`,
+      met: record !== null && outcomes.includes(record.outcome),
       came: record === null ? NO_RECORD : `the outcome is ${record.outcome} (${endOf(record)})`,
     })
   }
@@ -148,7 +192,12 @@ function endOf({ endReason, endDetail }: { readonly endReason: string; readonly 
 }
 
 /** Combines the gateway's record of a call with what the caller heard. */
-export function reportOf(result: SimulatedCallResult, says: GatewaySays, expected: Expectation, recording: string | null): CallReport {
+export function reportOf(
+  result: SimulatedCallResult,
+  says: GatewaySays,
+  expected: Expectation,
+  recording: string | null,
+): CallReport {
   const { call: gateway } = says
   const record = gateway?.record ?? null
   return {
@@ -156,20 +205,28 @@ export function reportOf(result: SimulatedCallResult, says: GatewaySays, expecte
     agent: gateway?.agent ?? null,
     backend: gateway?.backend ?? null,
     outcome: record?.outcome ?? null,
-    transcript: gateway === null ? spokenTranscript(result)
-      : gateway.transcript.map(({ role, text, startMs, endMs }) => ({ role, text, startMs, endMs })),
+    transcript:
+      gateway === null
+        ? spokenTranscript(result)
+        : gateway.transcript.map(({ role, text, startMs, endMs }) => ({ role, text, startMs, endMs })),
     toolCalls: (gateway?.toolCalls ?? []).map(({ name, args, ms, ok }) => ({ name, args, ms, ok })),
-    turns: record === null ? result.callerHeard.turns.map(({ firstSoundMs }) => ({ firstSoundMs, answerMs: null }))
-      : record.turns.map(({ firstSoundMs, answerMs }) => ({ firstSoundMs, answerMs })),
-    bargeIns: record === null ? result.callerHeard.bargeIns.map(({ stopMs }) => ({ stopMs, committed: null }))
-      : record.bargeIns.map(({ stopMs, committed }) => ({ stopMs, committed })),
+    turns:
+      record === null
+        ? result.callerHeard.turns.map(({ firstSoundMs }) => ({ firstSoundMs, answerMs: null }))
+        : record.turns.map(({ firstSoundMs, answerMs }) => ({ firstSoundMs, answerMs })),
+    bargeIns:
+      record === null
+        ? result.callerHeard.bargeIns.map(({ stopMs }) => ({ stopMs, committed: null }))
+        : record.bargeIns.map(({ stopMs, committed }) => ({ stopMs, committed })),
     recording,
     heard: expected.kind === 'order' ? result.heard : { text: result.heard.text },
     callerHeard: result.callerHeard,
     goal: goalOf(result, says, expected),
     expectations: expectationsOf(result, gateway, expected),
     ended: result.ended,
-    webhooks: result.webhooks, verbs: result.verbs, dials: result.dials,
+    webhooks: result.webhooks,
+    verbs: result.verbs,
+    dials: result.dials,
     complaints: result.complaints,
     source: gateway === null ? 'caller' : 'gateway',
   }
@@ -178,7 +235,10 @@ export function reportOf(result: SimulatedCallResult, says: GatewaySays, expecte
 function spokenTranscript(result: SimulatedCallResult): CallReport['transcript'] {
   const openedMs = result.stream?.openedMs ?? 0
   const said = result.said.map((one) => ({ ...one, role: 'caller' as const }))
-  const heard = result.heardPieces.filter((piece) => piece.text !== '').map((one) => ({ ...one, role: 'agent' as const }))
-  return [...said, ...heard].sort((a, b) => a.startMs - b.startMs)
+  const heard = result.heardPieces
+    .filter((piece) => piece.text !== '')
+    .map((one) => ({ ...one, role: 'agent' as const }))
+  return [...said, ...heard]
+    .sort((a, b) => a.startMs - b.startMs)
     .map(({ role, text, startMs, endMs }) => ({ role, text, startMs: startMs - openedMs, endMs: endMs - openedMs }))
 }

@@ -12,7 +12,9 @@ import { CallerSpeech } from './caller-speech.js'
 import { sharedTicker } from './caller-leg.js'
 
 async function main(port: MessagePort, options: SimulateOptions): Promise<void> {
-  const report = (message: CallThreadMessage, transfer: ArrayBuffer[] = []): void => { port.postMessage(message, transfer) }
+  const report = (message: CallThreadMessage, transfer: ArrayBuffer[] = []): void => {
+    port.postMessage(message, transfer)
+  }
   const speech = await CallerSpeech.start(options.vocabulary)
   // All sentences are synthesised before the first call is placed, so that no caller waits for another's voice.
   for (const { script, voice, pace, line } of options.calls) {
@@ -30,35 +32,65 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
   for (const plan of options.calls) {
     if (hungUp) break
     if (calls.length > 0) await sleep(options.staggerMs)
-    calls.push(startCall({
-      ...options.carrier, callSid: plan.callSid, from: plan.from, to: plan.to,
-      caller: {
-        script: plan.script, voice: plan.voice, ...(plan.pace === undefined ? {} : { pace: plan.pace }), line: plan.line, speech, vocabulary: options.vocabulary, files: options.files,
-        record: options.record, timeoutMs: options.timeoutMs,
-      },
-      onEvent: (event) => { report({ type: 'event', event }) },
-      ...(rest === null ? {} : { workspace: rest.workspace }),
-    }))
+    calls.push(
+      startCall({
+        ...options.carrier,
+        callSid: plan.callSid,
+        from: plan.from,
+        to: plan.to,
+        caller: {
+          script: plan.script,
+          voice: plan.voice,
+          ...(plan.pace === undefined ? {} : { pace: plan.pace }),
+          line: plan.line,
+          speech,
+          vocabulary: options.vocabulary,
+          files: options.files,
+          record: options.record,
+          timeoutMs: options.timeoutMs,
+        },
+        onEvent: (event) => {
+          report({ type: 'event', event })
+        },
+        ...(rest === null ? {} : { workspace: rest.workspace }),
+      }),
+    )
   }
   const results = await Promise.all(calls.map((call) => call.done))
   await rest?.close()
   await speech.close()
   const { ticksLate, ticksSkipped, latenessMsMax } = sharedTicker
-  const audio = results.flatMap(({ audio: kept }) => (kept === null ? [] : [kept.caller.buffer as ArrayBuffer, kept.heard.buffer as ArrayBuffer]))
+  const audio = results.flatMap(({ audio: kept }) =>
+    kept === null ? [] : [kept.caller.buffer as ArrayBuffer, kept.heard.buffer as ArrayBuffer],
+  )
   report({ type: 'results', results, ticker: { ticksLate, ticksSkipped, latenessMsMax } }, audio)
 }
 
 /** The carrier's REST API, on this thread because it acts on its calls. */
-async function startRest(rest: { readonly port: number; readonly key: string }, options: SimulateOptions, speech: CallerSpeech): Promise<RestServer> {
+async function startRest(
+  rest: { readonly port: number; readonly key: string },
+  options: SimulateOptions,
+  speech: CallerSpeech,
+): Promise<RestServer> {
   const { carrier, timeoutMs, record, vocabulary } = options
   const numbers = [...new Set(options.calls.map((plan) => plan.to))]
   const workspace = new Workspace({
-    owned: numbers.map((e164, index) => ({ id: `num_${index + 1}`, e164, status: 'active', voiceUrl: carrier.voiceUrl, eventsUrl: carrier.eventsUrl })),
+    owned: numbers.map((e164, index) => ({
+      id: `num_${index + 1}`,
+      e164,
+      status: 'active',
+      voiceUrl: carrier.voiceUrl,
+      eventsUrl: carrier.eventsUrl,
+    })),
   })
   return RestServer.start({
-    workspace, keys: { [rest.key]: 'all' }, port: rest.port,
+    workspace,
+    keys: { [rest.key]: 'all' },
+    port: rest.port,
     place: ringCallees({
-      workspace, callee: () => callee('person'), carrier,
+      workspace,
+      callee: () => callee('person'),
+      carrier,
       person: { voice: 'awb', line: { sampleRateHz: 8000 }, speech, vocabulary, record, timeoutMs },
     }),
   })

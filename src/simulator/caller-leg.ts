@@ -64,17 +64,30 @@ export class CallerLeg {
     this.#line = new PhoneLine(options)
     this.#events = events
     this.player = new UtterancePlayer(options.sampleRateHz)
-    const spanOptions = { sampleRateHz: options.sampleRateHz, pieceSilenceMs: PIECE_SILENCE_MS, turnSilenceMs: TURN_SILENCE_MS, pieceMsMax: PIECE_MS_MAX }
+    const spanOptions = {
+      sampleRateHz: options.sampleRateHz,
+      pieceSilenceMs: PIECE_SILENCE_MS,
+      turnSilenceMs: TURN_SILENCE_MS,
+      pieceMsMax: PIECE_MS_MAX,
+    }
     this.spans = new SpeechSpans(spanOptions, {
-      onTurnStart: (atMs) => { events.onAgentStarted(atMs) },
-      onPiece: (piece, pcm) => { events.onPiece(piece, pcm) },
-      onTurnEnd: (turn) => { events.onAgentStopped(turn) },
+      onTurnStart: (atMs) => {
+        events.onAgentStarted(atMs)
+      },
+      onPiece: (piece, pcm) => {
+        events.onPiece(piece, pcm)
+      },
+      onTurnEnd: (turn) => {
+        events.onAgentStopped(turn)
+      },
     })
     const frame = (options.sampleRateHz * FRAME_MS) / 1000
     this.#spoken = new Int16Array(frame)
     this.#heard = new Int16Array(frame)
     this.#record = options.record ? { caller: [], heard: [] } : null
-    this.#unsubscribe = ticker.subscribe((nowMs) => { this.#tick(nowMs) })
+    this.#unsubscribe = ticker.subscribe((nowMs) => {
+      this.#tick(nowMs)
+    })
   }
 
   /** Attaches a media socket to the leg. One at a time. */
@@ -89,7 +102,9 @@ export class CallerLeg {
   /** The carrier plays `pcm` to the caller. Resolves when it has ended or was stopped. */
   play(pcm: Int16Array): Promise<void> {
     this.stopPlaying()
-    return new Promise((resolve) => { this.#playing = { pcm, at: 0, done: resolve } })
+    return new Promise((resolve) => {
+      this.#playing = { pcm, at: 0, done: resolve }
+    })
   }
 
   stopPlaying(): void {
@@ -169,7 +184,7 @@ class Tap {
     this.#playedUp = new Converter(legRateHz, tap.outputRateHz)
     this.#agentDown = new Converter(tap.inputRateHz, legRateHz)
     this.#played = new Int16Array((legRateHz * FRAME_MS) / 1000)
-    this.#frame = new Int16Array((tap.outputRateHz * FRAME_MS) / 1000 * this.#channels)
+    this.#frame = new Int16Array(((tap.outputRateHz * FRAME_MS) / 1000) * this.#channels)
   }
 
   play(out: Int16Array): number {
@@ -258,7 +273,9 @@ export class UtterancePlayer {
     this.#sampleRateHz = sampleRateHz
   }
 
-  get speaking(): boolean { return this.#queue.length > 0 }
+  get speaking(): boolean {
+    return this.#queue.length > 0
+  }
 
   say(utterance: Utterance): void {
     this.#queue.push(utterance)
@@ -291,7 +308,7 @@ export class UtterancePlayer {
   #note(utterance: Utterance, startMs: number): void {
     const { from, to } = voicedExtent(utterance.pcm, this.#sampleRateHz)
     if (to === 0) return
-    const toMs = (samples: number): number => startMs + samples * 1000 / this.#sampleRateHz
+    const toMs = (samples: number): number => startMs + (samples * 1000) / this.#sampleRateHz
     this.said.push({ text: utterance.text, startMs: toMs(from), endMs: toMs(to) })
   }
 }
@@ -383,7 +400,12 @@ export class SharedTicker {
   }
 
   #arm(): void {
-    this.#timer = setTimeout(() => { this.#run() }, Math.max(0, this.#dueMs - performance.now()))
+    this.#timer = setTimeout(
+      () => {
+        this.#run()
+      },
+      Math.max(0, this.#dueMs - performance.now()),
+    )
   }
 
   #run(): void {

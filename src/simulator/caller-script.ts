@@ -129,7 +129,8 @@ export class CallerModel {
     // A turn that the caller interrupted needs no second reaction.
     if (this.#state !== 'listening' || this.#spokeDuringTurn || this.#due !== null) return
     const words = ` ${spokenWords(text).join(' ')} `
-    const rule = text === '' ? undefined : this.#script.rules.find((candidate) => this.#matches(candidate, words, facts))
+    const rule =
+      text === '' ? undefined : this.#script.rules.find((candidate) => this.#matches(candidate, words, facts))
     if (rule !== undefined) {
       this.#fired.set(rule, (this.#fired.get(rule) ?? 0) + 1)
       this.#decide(rule.act, nowMs, 'a rule matched what was heard')
@@ -138,7 +139,8 @@ export class CallerModel {
     }
     const next = this.#script.steps[this.#step]
     if (next === undefined || next.interruptAfterMs !== null) return
-    const wanted = next.heard.length === 0 ? this.#script.rules.length === 0 : next.heard.some((phrase) => contains(words, phrase))
+    const wanted =
+      next.heard.length === 0 ? this.#script.rules.length === 0 : next.heard.some((phrase) => contains(words, phrase))
     if (wanted) this.#takeStep(nowMs, false)
   }
 
@@ -154,7 +156,8 @@ export class CallerModel {
     if (this.#state !== 'listening') return null
     const step = this.#script.steps[this.#step]
     if (this.#due === null && this.#agentSinceMs !== null) {
-      if (step?.interruptAfterMs != null && nowMs - this.#agentSinceMs >= step.interruptAfterMs) this.#takeStep(nowMs, true)
+      if (step?.interruptAfterMs != null && nowMs - this.#agentSinceMs >= step.interruptAfterMs)
+        this.#takeStep(nowMs, true)
     } else if (this.#due === null && nowMs - this.#quietSinceMs >= this.#script.patienceMs) {
       if (step === undefined) return this.#move({ type: 'hangup', why: 'nothing left to say' })
       this.#takeStep(nowMs, false)
@@ -185,11 +188,17 @@ export class CallerModel {
 
   #perform(act: CallerAct, why: string, nowMs: number): CallerMove | null {
     switch (act.type) {
-      case 'hangup': return this.#move({ type: 'hangup', why })
-      case 'say': case 'press': case 'play': return this.#move(act)
-      case 'repeat': return this.#lastSaid === null ? null : this.#move(this.#lastSaid)
+      case 'hangup':
+        return this.#move({ type: 'hangup', why })
+      case 'say':
+      case 'press':
+      case 'play':
+        return this.#move(act)
+      case 'repeat':
+        return this.#lastSaid === null ? null : this.#move(this.#lastSaid)
       case 'answer': {
-        const right = this.#script.order === null || this.#heardOrder === null || this.#heardOrder === this.#script.order
+        const right =
+          this.#script.order === null || this.#heardOrder === null || this.#heardOrder === this.#script.order
         return this.#move({ type: 'say', text: right ? act.yes : act.no })
       }
       case 'wait':
@@ -203,7 +212,9 @@ export class CallerModel {
   #waited(ms: number, nowMs: number): Due | null {
     const step = this.#script.steps[this.#step - 1]
     this.#quietSinceMs = nowMs + ms
-    return step === undefined ? null : { act: step.act, atMs: nowMs + ms, interrupts: true, why: `step ${this.#step} of the script` }
+    return step === undefined
+      ? null
+      : { act: step.act, atMs: nowMs + ms, interrupts: true, why: `step ${this.#step} of the script` }
   }
 
   #move(move: CallerMove): CallerMove {

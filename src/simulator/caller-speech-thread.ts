@@ -15,7 +15,9 @@ async function main(port: MessagePort, vocabulary: AgentVocabulary | null): Prom
   const flite = await loadFlite()
   const voicesMs = performance.now() - startedMs
   const recogniser = vocabulary === null ? null : await loadRecogniser(vocabulary)
-  const reply = (message: SpeechReply, transfer: ArrayBuffer[] = []): void => { port.postMessage(message, transfer) }
+  const reply = (message: SpeechReply, transfer: ArrayBuffer[] = []): void => {
+    port.postMessage(message, transfer)
+  }
 
   port.on('message', (request: SpeechRequest) => {
     try {

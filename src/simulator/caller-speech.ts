@@ -29,7 +29,7 @@ export function speakAs(flite: Flite, text: string, voice: CallerVoice, sampleRa
 export function fitToLeg(pcm: Int16Array, fromHz: number, toHz: LegRateHz): Int16Array {
   const levelled = atSpeechLevel(convertRate(pcm, fromHz, toHz), toHz)
   const { from, to } = voicedExtent(levelled, toHz)
-  const margin = Math.round(MARGIN_MS * toHz / 1000)
+  const margin = Math.round((MARGIN_MS * toHz) / 1000)
   return levelled.slice(Math.max(0, from - margin), to + margin)
 }
 
@@ -39,7 +39,14 @@ function spelledOut(text: string): string {
 }
 
 export type SpeechRequest =
-  | { readonly id: number; readonly type: 'speak'; readonly text: string; readonly voice: CallerVoice; readonly sampleRateHz: LegRateHz; readonly pace: number }
+  | {
+      readonly id: number
+      readonly type: 'speak'
+      readonly text: string
+      readonly voice: CallerVoice
+      readonly sampleRateHz: LegRateHz
+      readonly pace: number
+    }
   | { readonly id: number; readonly type: 'hear'; readonly pcm: Int16Array }
 
 export type SpeechReply =
@@ -77,7 +84,10 @@ export class CallerSpeech {
    * @throws GatewayError SPEECH_FAULT
    */
   static async start(vocabulary: AgentVocabulary | null): Promise<CallerSpeech> {
-    const worker = new Worker(new URL('./caller-speech-thread.js', import.meta.url), { workerData: vocabulary, execArgv: [] })
+    const worker = new Worker(new URL('./caller-speech-thread.js', import.meta.url), {
+      workerData: vocabulary,
+      execArgv: [],
+    })
     const ready = await new Promise<Extract<SpeechReply, { type: 'ready' }>>((resolve, reject) => {
       worker.once('message', (reply: SpeechReply) => {
         if (reply.type === 'ready') resolve(reply)
@@ -94,9 +104,15 @@ export class CallerSpeech {
     this.voicesMs = loaded.voicesMs
     this.recogniserMs = loaded.recogniserMs
     this.#worker = worker
-    worker.on('message', (reply: SpeechReply) => { this.#onReply(reply) })
-    worker.on('error', (cause) => { this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread died', { cause })) })
-    worker.on('exit', () => { this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread has ended')) })
+    worker.on('message', (reply: SpeechReply) => {
+      this.#onReply(reply)
+    })
+    worker.on('error', (cause) => {
+      this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread died', { cause }))
+    })
+    worker.on('exit', () => {
+      this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread has ended'))
+    })
   }
 
   /**

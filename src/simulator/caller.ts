@@ -50,7 +50,8 @@ export class Caller {
   static async ready(options: CallerOptions, ticker: SharedTicker, events: CallerEvents): Promise<Caller> {
     const sounds = new Map<string, Int16Array>()
     const rateHz = options.line.sampleRateHz
-    for (const text of sentencesOf(options.script)) sounds.set(text, await options.speech.speak(text, options.voice, rateHz, options.pace))
+    for (const text of sentencesOf(options.script))
+      sounds.set(text, await options.speech.speak(text, options.voice, rateHz, options.pace))
     for (const name of filesOf(options.script)) {
       const file = options.files.get(name)
       if (file !== undefined) sounds.set(`file ${name}`, fitToLeg(file.pcm, file.sampleRateHz, rateHz))
@@ -58,7 +59,13 @@ export class Caller {
     return new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, ticker, events)
   }
 
-  private constructor(options: CallerOptions, line: LineOptions, sounds: ReadonlyMap<string, Int16Array>, ticker: SharedTicker, events: CallerEvents) {
+  private constructor(
+    options: CallerOptions,
+    line: LineOptions,
+    sounds: ReadonlyMap<string, Int16Array>,
+    ticker: SharedTicker,
+    events: CallerEvents,
+  ) {
     const nowMs = performance.now()
     this.#options = options
     this.#sounds = sounds
@@ -66,18 +73,29 @@ export class Caller {
     this.#untilMs = nowMs + options.timeoutMs
     this.#model = new CallerModel(options.script, options.vocabulary.statuses, nowMs)
     this.leg = new CallerLeg({ ...line, record: options.record }, ticker, {
-      onAgentStarted: (atMs) => { this.#model.agentStarted(atMs) },
-      onPiece: (piece, pcm) => { this.#onPiece(piece, pcm) },
-      onAgentStopped: () => { this.#onAgentStopped() },
-      onSpoke: (_utterance, atMs) => { this.#model.finishedSpeaking(atMs) },
-      onFrame: (frameMs) => { this.#onFrame(frameMs) },
+      onAgentStarted: (atMs) => {
+        this.#model.agentStarted(atMs)
+      },
+      onPiece: (piece, pcm) => {
+        this.#onPiece(piece, pcm)
+      },
+      onAgentStopped: () => {
+        this.#onAgentStopped()
+      },
+      onSpoke: (_utterance, atMs) => {
+        this.#model.finishedSpeaking(atMs)
+      },
+      onFrame: (frameMs) => {
+        this.#onFrame(frameMs)
+      },
     })
   }
 
   /** What the agent told this caller: the last status of all turns, and the order and time that belong to it. */
   facts(): OrderFacts {
     const facts = this.heard.map((piece) => factsIn(piece.text, this.#options.vocabulary))
-    const lastWith = (key: keyof OrderFacts): string | null => facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
+    const lastWith = (key: keyof OrderFacts): string | null =>
+      facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
     const withStatus = facts.findLast((fact) => fact.status !== null)
     return {
       order: withStatus?.order ?? lastWith('order'),
@@ -126,7 +144,8 @@ export class Caller {
 
   #onPiece(piece: Span, pcm: Int16Array): void {
     const index = this.heard.push({ ...piece, text: '' }) - 1
-    const listened = this.#options.speech.hear(convertRate(pcm, this.leg.sampleRateHz, RECOGNISER_RATE_HZ).slice())
+    const listened = this.#options.speech
+      .hear(convertRate(pcm, this.leg.sampleRateHz, RECOGNISER_RATE_HZ).slice())
       .catch(() => '')
       .then((text) => {
         const heard = { ...piece, text }
@@ -142,9 +161,19 @@ export class Caller {
     const turn = this.#turn
     this.#turn = []
     this.#model.agentStopped(performance.now())
-    this.#listening = Promise.all([this.#listening, Promise.all(turn).then((pieces) => {
-      if (!this.#hungUp) this.#model.heard(pieces.map((piece) => piece.text).join(' ').trim(), performance.now())
-    })])
+    this.#listening = Promise.all([
+      this.#listening,
+      Promise.all(turn).then((pieces) => {
+        if (!this.#hungUp)
+          this.#model.heard(
+            pieces
+              .map((piece) => piece.text)
+              .join(' ')
+              .trim(),
+            performance.now(),
+          )
+      }),
+    ])
   }
 }
 

@@ -8,8 +8,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../core/errors.js'
 import { AudioFork, type ForkClosed, HandshakeRefused } from './audio-fork.js'
 import type {
-  BodyEncoding, EndedBy, HumanOutcome, OutboundLeg, PlaceCallOptions, SimulatedCallResult, SimulatedHuman, SignatureForm, SimulatorEvent,
-  StreamRecord, WebhookRecord,
+  BodyEncoding,
+  EndedBy,
+  HumanOutcome,
+  OutboundLeg,
+  PlaceCallOptions,
+  SimulatedCallResult,
+  SimulatedHuman,
+  SignatureForm,
+  SimulatorEvent,
+  StreamRecord,
+  WebhookRecord,
 } from './call-options.js'
 import { callWav, measureCaller, sharedTicker } from './caller-leg.js'
 import type { CallerVoice } from './caller-speech.js'
@@ -33,16 +42,27 @@ export interface LiveSimulatedCall {
 }
 
 /** How the carrier reports an outbound call that was not answered. */
-const UNANSWERED: Readonly<Record<Exclude<HumanOutcome, 'answered'>, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>> = {
-  'busy': { state: 'Busy', status: 'busy', cause: 'user_busy' },
+const UNANSWERED: Readonly<
+  Record<
+    Exclude<HumanOutcome, 'answered'>,
+    { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }
+  >
+> = {
+  busy: { state: 'Busy', status: 'busy', cause: 'user_busy' },
   'no-answer': { state: 'NoAnswer', status: 'no_answer', cause: 'no_answer' },
-  'declined': { state: 'Failed', status: 'failed', cause: 'call_rejected' },
+  declined: { state: 'Failed', status: 'failed', cause: 'call_rejected' },
 }
 
 /** Places a call and runs it to its end. `done` does not reject for faults of the gateway; the result has them. */
 export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   const call = new SimulatedCall(options)
-  return { callSid: call.callSid, done: call.run(), hangUp: () => { call.hangUp() } }
+  return {
+    callSid: call.callSid,
+    done: call.run(),
+    hangUp: () => {
+      call.hangUp()
+    },
+  }
 }
 
 class SimulatedCall implements CarrierCall {
@@ -67,16 +87,32 @@ class SimulatedCall implements CarrierCall {
   constructor(options: PlaceCallOptions) {
     this.options = options
     this.callSid = options.callSid ?? `HD_${randomBytes(6).toString('hex')}`
-    this.ending = new Promise((resolve) => { this.#resolveEnding = resolve })
+    this.ending = new Promise((resolve) => {
+      this.#resolveEnding = resolve
+    })
   }
 
-  get ended(): boolean { return this.#ended !== null }
-  get startedMs(): number { return this.#startedMs }
-  get answered(): boolean { return this.#answeredMs !== null }
-  get from(): string { return this.options.from }
-  get to(): string { return this.options.to }
-  get direction(): 'inbound' | 'outbound' { return this.options.outbound === undefined ? 'inbound' : 'outbound' }
-  get clientRequestId(): string | null { return this.options.outbound?.clientRequestId ?? null }
+  get ended(): boolean {
+    return this.#ended !== null
+  }
+  get startedMs(): number {
+    return this.#startedMs
+  }
+  get answered(): boolean {
+    return this.#answeredMs !== null
+  }
+  get from(): string {
+    return this.options.from
+  }
+  get to(): string {
+    return this.options.to
+  }
+  get direction(): 'inbound' | 'outbound' {
+    return this.options.outbound === undefined ? 'inbound' : 'outbound'
+  }
+  get clientRequestId(): string | null {
+    return this.options.outbound?.clientRequestId ?? null
+  }
 
   hangUp(): void {
     this.end('api', 'hung up through the REST API')
@@ -87,10 +123,13 @@ class SimulatedCall implements CarrierCall {
     if (outbound === undefined) await this.#openLeg('caller')
     this.#startedMs = performance.now()
     workspace?.began(this, this.#wallMs(this.#startedMs))
-    const taken = outbound === undefined || await this.#ring(outbound)
-    const first = taken ? await this.postVoice({ callSessionState: outbound === undefined ? 'Ringing' : 'Answered', isActive: '1' }) : []
+    const taken = outbound === undefined || (await this.#ring(outbound))
+    const first = taken
+      ? await this.postVoice({ callSessionState: outbound === undefined ? 'Ringing' : 'Answered', isActive: '1' })
+      : []
     if (!taken) this.end('callee', outbound?.outcome ?? '')
-    else if (first === null) this.end('carrier', 'the voice webhook gave no document: the carrier plays its downtime message')
+    else if (first === null)
+      this.end('carrier', 'the voice webhook gave no document: the carrier plays its downtime message')
     else await runDocument(this, first)
     this.end('document', 'the document has nothing left to do')
     const endedMs = performance.now()
@@ -103,10 +142,18 @@ class SimulatedCall implements CarrierCall {
 
   async #openLeg(who: 'caller' | 'callee'): Promise<void> {
     this.caller = await Caller.ready(this.options.caller, sharedTicker, {
-      onSaid: (text) => { this.emit({ type: 'said', text }) },
-      onHeard: (text) => { this.emit({ type: 'heard', text }) },
-      onDigits: (digits) => { this.#digits.push(...digits) },
-      onHungUp: (why) => { this.end(who, why) },
+      onSaid: (text) => {
+        this.emit({ type: 'said', text })
+      },
+      onHeard: (text) => {
+        this.emit({ type: 'heard', text })
+      },
+      onDigits: (digits) => {
+        this.#digits.push(...digits)
+      },
+      onHungUp: (why) => {
+        this.end(who, why)
+      },
     })
   }
 
@@ -129,7 +176,8 @@ class SimulatedCall implements CarrierCall {
 
   #legEnd(endedMs: number): LegEnd {
     const { outbound } = this.options
-    const unanswered = outbound === undefined || outbound.outcome === 'answered' || this.answered ? null : UNANSWERED[outbound.outcome]
+    const unanswered =
+      outbound === undefined || outbound.outcome === 'answered' || this.answered ? null : UNANSWERED[outbound.outcome]
     const audio = this.caller.leg.recording()
     return {
       status: unanswered !== null ? unanswered.status : this.answered ? 'completed' : 'failed',
@@ -149,9 +197,15 @@ class SimulatedCall implements CarrierCall {
   supervise(number: string): boolean {
     if (this.#supervisor !== null || this.ended) return false
     let leave: () => void = () => undefined
-    const gone = new Promise<void>((resolve) => { leave = resolve })
+    const gone = new Promise<void>((resolve) => {
+      leave = resolve
+    })
     this.#supervisor = { gone, leave }
-    this.keep(this.#supervised(number, gone).finally(() => { this.#supervisor = null }))
+    this.keep(
+      this.#supervised(number, gone).finally(() => {
+        this.#supervisor = null
+      }),
+    )
     return true
   }
 
@@ -196,13 +250,19 @@ class SimulatedCall implements CarrierCall {
     const { eventsUrl } = this.options
     if (eventsUrl === null) return
     const envelope = {
-      kind, event_id: `evt_${randomBytes(8).toString('hex')}`, workspace_id: 'ws_simulated', occurred_at: new Date().toISOString(),
+      kind,
+      event_id: `evt_${randomBytes(8).toString('hex')}`,
+      workspace_id: 'ws_simulated',
+      occurred_at: new Date().toISOString(),
       data: { call_id: this.callSid, direction: this.direction, ...data },
     }
-    this.keep(postEnvelope(eventsUrl, envelope, this.#webhookOptions()).then((answer) => {
-      this.#note('events', kind, answer, [])
-      if (answer.status === null || answer.status >= 300) this.complain(`the events webhook (${kind}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
-    }))
+    this.keep(
+      postEnvelope(eventsUrl, envelope, this.#webhookOptions()).then((answer) => {
+        this.#note('events', kind, answer, [])
+        if (answer.status === null || answer.status >= 300)
+          this.complain(`the events webhook (${kind}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
+      }),
+    )
   }
 
   emit(event: CallEvent): void {
@@ -238,8 +298,12 @@ class SimulatedCall implements CarrierCall {
   /** Fields of every webhook of this call, with the PBX's names. */
   fields(more: Readonly<Record<string, string>>): Record<string, string> {
     return {
-      sessionId: this.callSid, callerNumber: this.options.from, destinationNumber: this.options.to, direction: this.direction,
-      ...(this.clientRequestId === null ? {} : { clientRequestId: this.clientRequestId }), ...more,
+      sessionId: this.callSid,
+      callerNumber: this.options.from,
+      destinationNumber: this.options.to,
+      direction: this.direction,
+      ...(this.clientRequestId === null ? {} : { clientRequestId: this.clientRequestId }),
+      ...more,
     }
   }
 
@@ -247,12 +311,17 @@ class SimulatedCall implements CarrierCall {
     return this.postForDocument('voice', this.options.voiceUrl, more)
   }
 
-  async postForDocument(kind: WebhookRecord['url'], url: string, more: Readonly<Record<string, string>>): Promise<readonly Verb[] | null> {
+  async postForDocument(
+    kind: WebhookRecord['url'],
+    url: string,
+    more: Readonly<Record<string, string>>,
+  ): Promise<readonly Verb[] | null> {
     const state = more['callSessionState'] ?? ''
     const answer = await postWebhook(url, this.fields(more), this.#webhookOptions())
     const verbs = answer.status === 200 ? this.#parse(answer, state) : null
     this.#note(kind, state, answer, verbs ?? [])
-    if (answer.status !== 200) this.complain(`the ${kind} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
+    if (answer.status !== 200)
+      this.complain(`the ${kind} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
     return verbs
   }
 
@@ -270,14 +339,17 @@ class SimulatedCall implements CarrierCall {
       if (kind !== 'voice' && /<(Say|Play|Dial|Redirect|Conference|Hangup)\b/.test(answer.body)) {
         this.complain(`the ${kind} webhook (${state}) was answered with verbs, which nobody runs`)
       }
-      if (document?.some((verb) => verb.name === 'Stream')) this.complain(`${state} was answered with another Stream: the carrier forks the call again and fails`)
+      if (document?.some((verb) => verb.name === 'Stream'))
+        this.complain(`${state} was answered with another Stream: the carrier forks the call again and fails`)
     })
     this.keep(posted)
   }
 
   keep(background: Promise<unknown>): void {
     this.#background.add(background)
-    void background.finally(() => { this.#background.delete(background) })
+    void background.finally(() => {
+      this.#background.delete(background)
+    })
   }
 
   #parse(answer: WebhookAnswer, state: string): readonly Verb[] | null {
@@ -295,15 +367,24 @@ class SimulatedCall implements CarrierCall {
   }
 
   #note(url: WebhookRecord['url'], state: string, answer: WebhookAnswer, verbs: readonly Verb[]): void {
-    const record: WebhookRecord = { url, state, status: answer.status, ms: answer.ms, verbs: verbs.map((verb) => verb.name), fault: answer.fault }
+    const record: WebhookRecord = {
+      url,
+      state,
+      status: answer.status,
+      ms: answer.ms,
+      verbs: verbs.map((verb) => verb.name),
+      fault: answer.fault,
+    }
     if (this.#webhooks.length < WEBHOOKS_KEPT_MAX) this.#webhooks.push(record)
     this.emit({ type: 'webhook', state, status: answer.status, ms: Math.round(answer.ms), verbs: record.verbs })
   }
 
   #webhookOptions(): WebhookOptions {
     return {
-      encoding: this.options.encoding ?? 'form', secret: this.options.secret ?? null,
-      signature: this.options.signature ?? 'timestamped', timeoutMs: this.options.webhookTimeoutMs ?? WEBHOOK_TIMEOUT_MS,
+      encoding: this.options.encoding ?? 'form',
+      secret: this.options.secret ?? null,
+      signature: this.options.signature ?? 'timestamped',
+      timeoutMs: this.options.webhookTimeoutMs ?? WEBHOOK_TIMEOUT_MS,
     }
   }
 
@@ -320,18 +401,27 @@ class SimulatedCall implements CarrierCall {
 
   #result(endedMs: number): SimulatedCallResult {
     const originMs = this.streamOutcome?.openedAtMs ?? this.#answeredMs ?? this.#startedMs
-    const relative = <T extends { startMs: number; endMs: number }>(span: T): T =>
-      ({ ...span, startMs: Math.round(span.startMs - this.#startedMs), endMs: Math.round(span.endMs - this.#startedMs) })
+    const relative = <T extends { startMs: number; endMs: number }>(span: T): T => ({
+      ...span,
+      startMs: Math.round(span.startMs - this.#startedMs),
+      endMs: Math.round(span.endMs - this.#startedMs),
+    })
     return {
-      callSid: this.callSid, from: this.options.from, to: this.options.to,
+      callSid: this.callSid,
+      from: this.options.from,
+      to: this.options.to,
       answered: this.#answeredMs !== null,
       ended: this.#ended ?? { by: 'document', why: '' },
       durationMs: Math.round(endedMs - this.#startedMs),
-      webhooks: this.#webhooks, verbs: this.#verbs,
+      webhooks: this.#webhooks,
+      verbs: this.#verbs,
       stream: this.streamOutcome?.record(this.#startedMs) ?? null,
       dials: this.dials,
       said: this.caller.leg.player.said.map(relative),
-      heard: { ...this.caller.facts(), text: this.caller.heard.map((piece) => piece.text).filter((text) => text !== '') },
+      heard: {
+        ...this.caller.facts(),
+        text: this.caller.heard.map((piece) => piece.text).filter((text) => text !== ''),
+      },
       heardPieces: this.caller.heard.map(relative),
       callerHeard: measureCaller(this.caller.leg.player.said, this.caller.leg.spans.voiced, originMs),
       complaints: this.#complaints,
@@ -341,7 +431,11 @@ class SimulatedCall implements CarrierCall {
 }
 
 /** A simulator event without `callSid` and `atMs`, which the call adds. */
-type CallEvent = SimulatorEvent extends infer E ? E extends SimulatorEvent ? Omit<E, 'callSid' | 'atMs'> : never : never
+type CallEvent = SimulatorEvent extends infer E
+  ? E extends SimulatorEvent
+    ? Omit<E, 'callSid' | 'atMs'>
+    : never
+  : never
 
 /** The media socket of a call, open or closed. */
 interface StreamOutcome {
@@ -360,10 +454,16 @@ const PLAY_BYTES_MAX = 10 * 1024 * 1024
 /** The carrier's own voice, and the voice of the human that a Dial reaches. */
 const CARRIER_VOICE: CallerVoice = 'kal'
 const HUMAN_VOICE: CallerVoice = 'awb'
-const DEFAULT_HUMAN: SimulatedHuman = { outcome: 'answered', ringMs: 2000, talkMs: 2000, greeting: 'Hello, how can I help you?' }
+const DEFAULT_HUMAN: SimulatedHuman = {
+  outcome: 'answered',
+  ringMs: 2000,
+  talkMs: 2000,
+  greeting: 'Hello, how can I help you?',
+}
 
 /** What follows a verb: the next one, another document, or the end. */
-type Then = { readonly type: 'next' } | { readonly type: 'document'; readonly verbs: readonly Verb[] } | { readonly type: 'end' }
+type Then =
+  { readonly type: 'next' } | { readonly type: 'document'; readonly verbs: readonly Verb[] } | { readonly type: 'end' }
 const NEXT: Then = { type: 'next' }
 const END: Then = { type: 'end' }
 
@@ -390,14 +490,22 @@ async function runVerbs(call: SimulatedCall, verbs: readonly Verb[]): Promise<Th
 
 async function runVerb(call: SimulatedCall, verb: Verb): Promise<Then> {
   switch (verb.name) {
-    case 'Say': return say(call, verb.text, CARRIER_VOICE)
-    case 'Play': return play(call, verb.text)
-    case 'GetDigits': return getDigits(call, verb)
-    case 'Dial': return dial(call, verb)
-    case 'Conference': return conference(call, verb)
-    case 'Record': return record(call, verb)
-    case 'Redirect': return redirect(call, verb)
-    case 'Stream': return stream(call, verb)
+    case 'Say':
+      return say(call, verb.text, CARRIER_VOICE)
+    case 'Play':
+      return play(call, verb.text)
+    case 'GetDigits':
+      return getDigits(call, verb)
+    case 'Dial':
+      return dial(call, verb)
+    case 'Conference':
+      return conference(call, verb)
+    case 'Record':
+      return record(call, verb)
+    case 'Redirect':
+      return redirect(call, verb)
+    case 'Stream':
+      return stream(call, verb)
     case 'Reject':
       call.end('document', `rejected (${verb.attributes['reason'] ?? 'rejected'})`)
       return END
@@ -462,7 +570,9 @@ async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
   call.answer()
   const human = call.options.human ?? DEFAULT_HUMAN
   const listed = verb.attributes['phoneNumbers']?.split(',') ?? []
-  const numbers = [...listed, ...verb.children.map((child) => child.text), verb.text].map((number) => number.trim()).filter((number) => number !== '')
+  const numbers = [...listed, ...verb.children.map((child) => child.text), verb.text]
+    .map((number) => number.trim())
+    .filter((number) => number !== '')
   if (numbers.length === 0) call.complain('Dial names nobody')
   const { leg } = call.caller
   const ringMs = Math.min(human.ringMs, seconds(verb, 'timeout', 60) * 1000)
@@ -482,7 +592,10 @@ async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
 }
 
 const DIAL_STATES: Readonly<Record<SimulatedHuman['outcome'], string>> = {
-  'answered': 'DialCompleted', 'busy': 'Busy', 'no-answer': 'NoAnswer', 'declined': 'Failed',
+  answered: 'DialCompleted',
+  busy: 'Busy',
+  'no-answer': 'NoAnswer',
+  declined: 'Failed',
 }
 
 /** The leg waits in the room until the room closes or someone ends the call. */
@@ -508,7 +621,14 @@ async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
   const action = verb.attributes['action']
   if (call.ended || action === undefined) return call.ended ? END : NEXT
   const durationS = String(Math.round((performance.now() - startedMs) / 1000))
-  return documentOr(await call.postForDocument('action', action, { callSessionState: 'Answered', isActive: '1', durationInSeconds: durationS }), NEXT)
+  return documentOr(
+    await call.postForDocument('action', action, {
+      callSessionState: 'Answered',
+      isActive: '1',
+      durationInSeconds: durationS,
+    }),
+    NEXT,
+  )
 }
 
 async function redirect(call: SimulatedCall, verb: Verb): Promise<Then> {
@@ -558,7 +678,9 @@ async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
   if (request === null) return 'refused'
   const streamSid = `ST_${randomBytes(6).toString('hex')}`
   let closed: (reason: ForkClosed) => void = () => undefined
-  const closing = new Promise<ForkClosed>((resolve) => { closed = resolve })
+  const closing = new Promise<ForkClosed>((resolve) => {
+    closed = resolve
+  })
   const fork = await openFork(call, request, streamSid, closed)
   if (fork === null) return 'refused'
   call.answer()
@@ -586,21 +708,37 @@ function readRequest(call: SimulatedCall, verb: Verb): StreamRequest | null {
 }
 
 async function openFork(
-  call: SimulatedCall, request: StreamRequest, streamSid: string, onClosed: (closed: ForkClosed) => void,
+  call: SimulatedCall,
+  request: StreamRequest,
+  streamSid: string,
+  onClosed: (closed: ForkClosed) => void,
 ): Promise<AudioFork | null> {
   const { options } = call
   try {
-    return await AudioFork.connect({
-      url: request.url, timeoutMs: HANDSHAKE_TIMEOUT_MS, verifyTls: options.verifyTls ?? true, sampleRateHz: request.outputRateHz,
-      channels: request.track === 'both_tracks' && options.trackLayout === 'stereo' ? 2 : 1,
-      firstText: firstText(call, request, streamSid),
-      framesBeforeFirstText: options.firstText === 'after-audio' ? FRAMES_BEFORE_LATE_TEXT : 0,
-      honourKill: options.honourKill ?? true, coalesceFrames: options.coalesceFrames ?? 1,
-    }, { onClosed })
+    return await AudioFork.connect(
+      {
+        url: request.url,
+        timeoutMs: HANDSHAKE_TIMEOUT_MS,
+        verifyTls: options.verifyTls ?? true,
+        sampleRateHz: request.outputRateHz,
+        channels: request.track === 'both_tracks' && options.trackLayout === 'stereo' ? 2 : 1,
+        firstText: firstText(call, request, streamSid),
+        framesBeforeFirstText: options.firstText === 'after-audio' ? FRAMES_BEFORE_LATE_TEXT : 0,
+        honourKill: options.honourKill ?? true,
+        coalesceFrames: options.coalesceFrames ?? 1,
+      },
+      { onClosed },
+    )
   } catch (thrown) {
     const status = thrown instanceof HandshakeRefused ? thrown.status : null
     call.complain(`the media socket could not be opened: ${messageOf(thrown)}`)
-    postStreamEvent(call, request, streamSid, 'stream-error', `handshake failed${status === null ? '' : ` with ${status}`}`)
+    postStreamEvent(
+      call,
+      request,
+      streamSid,
+      'stream-error',
+      `handshake failed${status === null ? '' : ` with ${status}`}`,
+    )
     return null
   }
 }
@@ -608,18 +746,31 @@ async function openFork(
 function attachFork(call: SimulatedCall, fork: AudioFork, request: StreamRequest): void {
   const { leg } = call.caller
   const { jitter } = call.options
-  if (jitter) leg.stallEvery = { everyMs: jitter.everyMs, stallMsMax: jitter.stallMsMax, random: seededRandom(jitter.seed) }
+  if (jitter)
+    leg.stallEvery = { everyMs: jitter.everyMs, stallMsMax: jitter.stallMsMax, random: seededRandom(jitter.seed) }
   leg.attach({
-    fork, outputRateHz: request.outputRateHz, inputRateHz: request.inputRateHz, track: request.track, layout: call.options.trackLayout ?? 'mixed',
+    fork,
+    outputRateHz: request.outputRateHz,
+    inputRateHz: request.inputRateHz,
+    track: request.track,
+    layout: call.options.trackLayout ?? 'mixed',
   })
   const openedAtMs = performance.now()
-  leg.stallsAt = [...call.options.stalls ?? []].sort((a, b) => a.atMs - b.atMs).map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
+  leg.stallsAt = [...(call.options.stalls ?? [])]
+    .sort((a, b) => a.atMs - b.atMs)
+    .map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
   call.emit({ type: 'stream-opened' })
   call.streamOutcome = { openedAtMs, record: (startedMs) => recordOf(fork, Math.round(openedAtMs - startedMs)) }
 }
 
 /** Waits until the socket or the call ends, then ends the other one and posts `stream-stopped`. */
-async function closeTogether(call: SimulatedCall, fork: AudioFork, request: StreamRequest, streamSid: string, closing: Promise<ForkClosed>): Promise<void> {
+async function closeTogether(
+  call: SimulatedCall,
+  fork: AudioFork,
+  request: StreamRequest,
+  streamSid: string,
+  closing: Promise<ForkClosed>,
+): Promise<void> {
   await Promise.race([closing, call.ending])
   if (fork.closed === null) await endFork(call, fork, closing)
   else await playOut(call, fork)
@@ -653,9 +804,22 @@ async function playOut(call: SimulatedCall, fork: AudioFork): Promise<void> {
 /**
  * Posts a stream event to the document's status callback, if any, and to the URL that the carrier was observed to use.
  */
-function postStreamEvent(call: SimulatedCall, request: StreamRequest, streamSid: string, event: string, error?: string): void {
-  const more = { streamSid, streamEvent: event, streamStatus: event, ...(request.name === null ? {} : { name: request.name }), ...(error === undefined ? {} : { streamError: error }) }
-  if (request.statusCallback !== null && request.statusEvents.includes(event)) call.postNotice('status', request.statusCallback, more)
+function postStreamEvent(
+  call: SimulatedCall,
+  request: StreamRequest,
+  streamSid: string,
+  event: string,
+  error?: string,
+): void {
+  const more = {
+    streamSid,
+    streamEvent: event,
+    streamStatus: event,
+    ...(request.name === null ? {} : { name: request.name }),
+    ...(error === undefined ? {} : { streamError: error }),
+  }
+  if (request.statusCallback !== null && request.statusEvents.includes(event))
+    call.postNotice('status', request.statusCallback, more)
   const edge = { ...more, callSessionState: EDGE[event] ?? event, isActive: '1' }
   // The carrier posts StreamStarted to the voice URL. The after-stream behaviour decides who gets StreamStopped.
   if (event === 'stream-started') call.postNotice('voice', call.options.voiceUrl, edge)
@@ -663,7 +827,9 @@ function postStreamEvent(call: SimulatedCall, request: StreamRequest, streamSid:
 }
 
 const EDGE: Readonly<Record<string, string>> = {
-  'stream-started': 'StreamStarted', 'stream-stopped': 'StreamStopped', 'stream-error': 'StreamError',
+  'stream-started': 'StreamStarted',
+  'stream-stopped': 'StreamStopped',
+  'stream-error': 'StreamError',
 }
 
 function firstText(call: SimulatedCall, request: StreamRequest, streamSid: string): string | null {
@@ -671,7 +837,11 @@ function firstText(call: SimulatedCall, request: StreamRequest, streamSid: strin
   if (shape === 'none') return null
   if (shape === 'opaque') return request.openMetadata
   return JSON.stringify({
-    event: 'start', streamSid, callSid: call.callSid, from: call.options.from, to: call.options.to,
+    event: 'start',
+    streamSid,
+    callSid: call.callSid,
+    from: call.options.from,
+    to: call.options.to,
     ...(request.name === null ? {} : { name: request.name }),
     ...(request.headerMetadata === null ? {} : { headers: request.headerMetadata }),
     ...(request.openMetadata === null ? {} : { metadata: request.openMetadata }),
@@ -681,9 +851,16 @@ function firstText(call: SimulatedCall, request: StreamRequest, streamSid: strin
 function recordOf(fork: AudioFork, openedMs: number): StreamRecord {
   const { counters, playout, buffer, closed } = fork
   return {
-    openedMs, closedBy: closed?.by ?? 'nobody', closeCode: closed?.code ?? null,
-    messagesSent: counters.messagesSent, messagesReceived: counters.messagesReceived, kills: counters.kills, marksPlayed: counters.marksPlayed,
-    samplesHeard: playout.samplesPlayed, samplesFlushed: playout.samplesFlushed, bytesDropped: buffer.bytesDropped,
+    openedMs,
+    closedBy: closed?.by ?? 'nobody',
+    closeCode: closed?.code ?? null,
+    messagesSent: counters.messagesSent,
+    messagesReceived: counters.messagesReceived,
+    kills: counters.kills,
+    marksPlayed: counters.marksPlayed,
+    samplesHeard: playout.samplesPlayed,
+    samplesFlushed: playout.samplesFlushed,
+    bytesDropped: buffer.bytesDropped,
   }
 }
 
@@ -717,18 +894,38 @@ export function signBody(body: string, secret: string, form: SignatureForm, wall
 }
 
 /** Posts one webhook. Never rejects: the answer has the fault. */
-async function postWebhook(url: string, fields: Readonly<Record<string, string>>, options: WebhookOptions): Promise<WebhookAnswer> {
+async function postWebhook(
+  url: string,
+  fields: Readonly<Record<string, string>>,
+  options: WebhookOptions,
+): Promise<WebhookAnswer> {
   const isJson = options.encoding === 'json'
   const body = isJson ? JSON.stringify(fields) : new URLSearchParams(fields).toString()
-  return postBody(url, body, isJson ? 'application/json' : 'application/x-www-form-urlencoded', fields['callSessionState'] ?? '', options)
+  return postBody(
+    url,
+    body,
+    isJson ? 'application/json' : 'application/x-www-form-urlencoded',
+    fields['callSessionState'] ?? '',
+    options,
+  )
 }
 
 /** Posts an event in the carrier's envelope; these are always JSON. */
-function postEnvelope(url: string, envelope: { readonly kind: string } & Readonly<Record<string, unknown>>, options: WebhookOptions): Promise<WebhookAnswer> {
+function postEnvelope(
+  url: string,
+  envelope: { readonly kind: string } & Readonly<Record<string, unknown>>,
+  options: WebhookOptions,
+): Promise<WebhookAnswer> {
   return postBody(url, JSON.stringify(envelope), 'application/json', envelope.kind, options)
 }
 
-async function postBody(url: string, body: string, contentType: string, event: string, options: WebhookOptions): Promise<WebhookAnswer> {
+async function postBody(
+  url: string,
+  body: string,
+  contentType: string,
+  event: string,
+  options: WebhookOptions,
+): Promise<WebhookAnswer> {
   const headers: Record<string, string> = { 'content-type': contentType }
   if (options.secret !== null) {
     headers['x-sautikit-signature'] = signBody(body, options.secret, options.signature, Date.now())
@@ -736,11 +933,29 @@ async function postBody(url: string, body: string, contentType: string, event: s
   }
   const startedMs = performance.now()
   try {
-    const response = await fetch(url, { method: 'POST', headers, body, redirect: 'error', signal: AbortSignal.timeout(options.timeoutMs) })
+    const response = await fetch(url, {
+      method: 'POST',
+      headers,
+      body,
+      redirect: 'error',
+      signal: AbortSignal.timeout(options.timeoutMs),
+    })
     const text = (await response.text()).slice(0, ANSWER_CHARS_MAX)
-    return { status: response.status, contentType: response.headers.get('content-type') ?? '', body: text, ms: performance.now() - startedMs, fault: null }
+    return {
+      status: response.status,
+      contentType: response.headers.get('content-type') ?? '',
+      body: text,
+      ms: performance.now() - startedMs,
+      fault: null,
+    }
   } catch (thrown) {
     const cause = thrown instanceof Error && thrown.cause !== undefined ? `: ${messageOf(thrown.cause)}` : ''
-    return { status: null, contentType: '', body: '', ms: performance.now() - startedMs, fault: `${messageOf(thrown)}${cause}` }
+    return {
+      status: null,
+      contentType: '',
+      body: '',
+      ms: performance.now() - startedMs,
+      fault: `${messageOf(thrown)}${cause}`,
+    }
   }
 }

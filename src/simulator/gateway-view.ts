@@ -42,7 +42,10 @@ export class GatewayView {
    * Repeats `call` until the record of the ended call is written.
    * @param wait how long to repeat, and whether to repeat after a failed request
    */
-  async endedCall(callSid: string, wait: { readonly ms: number; readonly despiteFaults: boolean }): Promise<GatewayCall | null> {
+  async endedCall(
+    callSid: string,
+    wait: { readonly ms: number; readonly despiteFaults: boolean },
+  ): Promise<GatewayCall | null> {
     const untilMs = performance.now() + wait.ms
     for (;;) {
       const call = await this.call(callSid)
@@ -53,7 +56,7 @@ export class GatewayView {
 
   /** `GET /api/calls/{sid}/handoff`: the handoff packet; null if there was no escalation or the request fails. */
   async handoff(callSid: string): Promise<EscalationPacket | null> {
-    return await this.#json(`/api/calls/${callSid}/handoff`) as EscalationPacket | null
+    return (await this.#json(`/api/calls/${callSid}/handoff`)) as EscalationPacket | null
   }
 
   /** `GET /readyz`: why the gateway takes no calls; null if it takes calls or the request fails. */
@@ -66,7 +69,10 @@ export class GatewayView {
   /** Null for a 404. Null with `fault` set if the request fails. */
   async #json(path: string, alsoStatus?: number): Promise<object | null> {
     try {
-      const response = await fetch(`${this.#origin}${path}`, { headers: this.#headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
+      const response = await fetch(`${this.#origin}${path}`, {
+        headers: this.#headers,
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      })
       const body = await response.text()
       if (response.status === 404) return null
       if ((!response.ok && response.status !== alsoStatus) || body.length > ANSWER_BYTES_MAX) {
@@ -86,7 +92,10 @@ export class GatewayView {
 function viewOf(body: object): GatewayCall {
   const call = body as CallRecord
   return {
-    agent: call.agent, backend: call.backend, transcript: call.transcript, toolCalls: call.toolCalls,
+    agent: call.agent,
+    backend: call.backend,
+    transcript: call.transcript,
+    toolCalls: call.toolCalls,
     record: typeof call.outcome === 'string' && Array.isArray(call.turns) ? call : null,
   }
 }

@@ -147,7 +147,7 @@ export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array
     frames++
   }
   if (frames === 0) return pcm.slice()
-  const gain = Math.min(32_768 * dbToGain(SPEECH_LEVEL_DBFS) / Math.sqrt(sum / frames), 32_000 / peakOf(pcm))
+  const gain = Math.min((32_768 * dbToGain(SPEECH_LEVEL_DBFS)) / Math.sqrt(sum / frames), 32_000 / peakOf(pcm))
   return pcm.map((sample) => Math.round(gain * sample))
 }
 
@@ -181,7 +181,12 @@ export const BABBLE_SENTENCES = [
  * Noise for a line, RMS 1, the same for the same seed.
  * @param voices speech at the line's rate, for babble; each talker gets one of them
  */
-export function noiseBed(kind: Exclude<NoiseKind, 'white'>, rateHz: number, seed: number, voices: readonly Int16Array[]): Float32Array {
+export function noiseBed(
+  kind: Exclude<NoiseKind, 'white'>,
+  rateHz: number,
+  seed: number,
+  voices: readonly Int16Array[],
+): Float32Array {
   const bed = new Float32Array(BED_S * rateHz)
   const random = seededRandom(seed)
   if (kind === 'babble') addTalkers(bed, voices, random)
@@ -221,7 +226,8 @@ function addStreet(bed: Float32Array, rateHz: number, random: () => number): voi
       const awayS = Math.abs(((i / rateHz - passesAtS + 1.5 * BED_S) % BED_S) - BED_S / 2)
       const near = Math.exp(-(awayS * awayS) / 1.5)
       let wave = 0
-      for (let harmonic = 1; harmonic <= 8; harmonic++) wave += Math.sin((2 * Math.PI * hz * harmonic * i) / rateHz) / harmonic
+      for (let harmonic = 1; harmonic <= 8; harmonic++)
+        wave += Math.sin((2 * Math.PI * hz * harmonic * i) / rateHz) / harmonic
       bed[i] = (bed[i] as number) * (1 + 0.6 * near) + near * wave
     }
   }
@@ -229,7 +235,9 @@ function addStreet(bed: Float32Array, rateHz: number, random: () => number): voi
     const from = Math.floor(random() * (BED_S - 1) * rateHz)
     const hz = 380 + 80 * random()
     for (let i = 0; i < rateHz * 0.4; i++) {
-      bed[from + i] = (bed[from + i] as number) + 0.8 * (Math.sin((2 * Math.PI * hz * i) / rateHz) + Math.sin((2 * Math.PI * hz * 1.26 * i) / rateHz))
+      bed[from + i] =
+        (bed[from + i] as number) +
+        0.8 * (Math.sin((2 * Math.PI * hz * i) / rateHz) + Math.sin((2 * Math.PI * hz * 1.26 * i) / rateHz))
     }
   }
 }
@@ -245,12 +253,15 @@ export function areDtmfDigits(text: string): boolean {
   return /^[0-9*#A-D]+$/.test(text)
 }
 
-function addTone(out: Int16Array, options: { from: number; samples: number; frequencyHz: number; peak: number; rateHz: number }): void {
+function addTone(
+  out: Int16Array,
+  options: { from: number; samples: number; frequencyHz: number; peak: number; rateHz: number },
+): void {
   const { from, samples, frequencyHz, peak, rateHz } = options
   const fade = Math.floor(FADE_S * rateHz)
   for (let i = 0; i < samples && from + i < out.length; i++) {
     const gain = Math.min(1, (i + 1) / fade, (samples - i) / fade)
-    const sample = (out[from + i] as number) + gain * peak * Math.sin(2 * Math.PI * frequencyHz * i / rateHz)
+    const sample = (out[from + i] as number) + gain * peak * Math.sin((2 * Math.PI * frequencyHz * i) / rateHz)
     out[from + i] = Math.round(sample)
   }
 }
@@ -276,7 +287,7 @@ export function dtmfTones(digits: string, rateHz: number): Int16Array {
 
 /** The ringing tone that a caller hears: 425 Hz, one second in five (ITU-T E.180). */
 export function ringingTone(durationMs: number, rateHz: number): Int16Array {
-  const out = new Int16Array(Math.round(durationMs * rateHz / 1000))
+  const out = new Int16Array(Math.round((durationMs * rateHz) / 1000))
   for (let from = 0; from < out.length; from += 5 * rateHz) {
     addTone(out, { from, samples: Math.min(rateHz, out.length - from), frequencyHz: 425, peak: 3000, rateHz })
   }
@@ -298,8 +309,8 @@ function windowedSinc(half: number): Float64Array {
   const filter = new Float64Array(2 * half + 1)
   let sum = 0
   for (let i = -half; i <= half; i++) {
-    const sinc = i === 0 ? 0.5 : Math.sin(Math.PI * i / 2) / (Math.PI * i)
-    const phase = Math.PI * (i + half + 1) / (half + 1)
+    const sinc = i === 0 ? 0.5 : Math.sin((Math.PI * i) / 2) / (Math.PI * i)
+    const phase = (Math.PI * (i + half + 1)) / (half + 1)
     const value = sinc * (0.42 - 0.5 * Math.cos(phase) + 0.08 * Math.cos(2 * phase))
     filter[i + half] = value
     sum += value

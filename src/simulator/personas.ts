@@ -29,7 +29,11 @@ export function orderCaller(options: OrderCallerOptions): CallerScript {
       { heard: 'read-back', act: { type: 'answer', yes: YES, no: NO }, timesMax: 4 },
       { heard: 'status', act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
       { heard: ['anything else'], act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
-      { heard: ['order number', 'where your order', 'how can i help', 'what is the number', 'which one'], act: opening, timesMax: 3 },
+      {
+        heard: ['order number', 'where your order', 'how can i help', 'what is the number', 'which one'],
+        act: opening,
+        timesMax: 3,
+      },
       { heard: ['say that again', 'did not', 'again', 'cannot hear', 'still there', 'sorry'], act: again, timesMax: 3 },
     ],
     steps: [
@@ -45,7 +49,10 @@ export function orderCaller(options: OrderCallerOptions): CallerScript {
 /** Plays one recording after the greeting, listens, and hangs up. */
 export function recordedCaller(file: string): CallerScript {
   return {
-    name: 'plays a recording', order: null, reactionMs: REACTION_MS, patienceMs: 2 * PATIENCE_MS,
+    name: 'plays a recording',
+    order: null,
+    reactionMs: REACTION_MS,
+    patienceMs: 2 * PATIENCE_MS,
     rules: [{ heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 }],
     steps: [step({ type: 'play', file }), step({ type: 'wait', ms: PATIENCE_MS }), step({ type: 'hangup' })],
   }
@@ -59,10 +66,17 @@ function step(act: CallerAct, interruptAfterMs: number | null = null): CallerSte
 export function humanSeeker(): CallerScript {
   const wish: CallerAct = { type: 'say', text: 'I want to talk to a person.' }
   return {
-    name: 'asks for a person', order: null, reactionMs: REACTION_MS, patienceMs: 2 * PATIENCE_MS,
+    name: 'asks for a person',
+    order: null,
+    reactionMs: REACTION_MS,
+    patienceMs: 2 * PATIENCE_MS,
     rules: [
       { heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 },
-      { heard: ['order number', 'where your order', 'how can i help', 'say that again', 'did not'], act: wish, timesMax: 2 },
+      {
+        heard: ['order number', 'where your order', 'how can i help', 'say that again', 'did not'],
+        act: wish,
+        timesMax: 2,
+      },
     ],
     steps: [step(wish), step(wish), step({ type: 'wait', ms: 3 * PATIENCE_MS }), step({ type: 'hangup' })],
   }
@@ -78,7 +92,10 @@ const SUPPORT_PATIENCE_MS = 1300
 export function supportCaller(): CallerScript {
   const on = (act: CallerAct, ...heard: string[]): CallerStep => ({ act, heard, interruptAfterMs: null })
   return {
-    name: 'has a question, a balance and a broken line', order: null, reactionMs: REACTION_MS, patienceMs: SUPPORT_PATIENCE_MS,
+    name: 'has a question, a balance and a broken line',
+    order: null,
+    reactionMs: REACTION_MS,
+    patienceMs: SUPPORT_PATIENCE_MS,
     rules: [
       { heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 },
       { heard: ['did not catch', 'could you say that again'], act: { type: 'repeat' }, timesMax: 3 },

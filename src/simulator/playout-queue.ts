@@ -40,20 +40,24 @@ export class PlayoutQueue {
   #marksWaiting: string[] = []
 
   /** Samples that will play even if the gateway sends nothing more. */
-  get releasedSamples(): number { return this.#released }
+  get releasedSamples(): number {
+    return this.#released
+  }
   /** Samples that are held back until more arrive. */
-  get heldSamples(): number { return this.#held }
+  get heldSamples(): number {
+    return this.#held
+  }
 
   /** Takes one binary frame of s16le in any size; an odd last byte waits for the next frame. */
   push(bytes: Uint8Array): void {
     let at = 0
     if (this.#setAsideByte >= 0 && bytes.length > 0) {
-      this.#append(((bytes[0] as number) << 24 >> 16) | this.#setAsideByte)
+      this.#append((((bytes[0] as number) << 24) >> 16) | this.#setAsideByte)
       this.#setAsideByte = -1
       at = 1
     }
     for (; at + 1 < bytes.length; at += 2) {
-      this.#append(((bytes[at + 1] as number) << 24 >> 16) | (bytes[at] as number))
+      this.#append((((bytes[at + 1] as number) << 24) >> 16) | (bytes[at] as number))
     }
     if (at < bytes.length) this.#setAsideByte = bytes[at] as number
     if (this.#held < this.#holdBackSamples) return

@@ -64,7 +64,10 @@ export async function loadRecogniser(vocabulary: AgentVocabulary): Promise<Recog
   const create = createModule as unknown as (options: { modelBase: string }) => Promise<RecogniserModule>
   const recogniser = await create({ modelBase: join(folder, 'model/') })
   const anyOrder = await loadDecoder(recogniser, agentGrammar(vocabulary, 'any-order'), {})
-  const knownOrders = vocabulary.orders.length === 0 ? null : await loadDecoder(recogniser, agentGrammar(vocabulary, 'known-orders'), WIDE_BEAMS)
+  const knownOrders =
+    vocabulary.orders.length === 0
+      ? null
+      : await loadDecoder(recogniser, agentGrammar(vocabulary, 'known-orders'), WIDE_BEAMS)
   return {
     hear(pcm) {
       if (pcm.length < PIECE_SAMPLES_MIN) return ''
@@ -83,14 +86,23 @@ export async function loadRecogniser(vocabulary: AgentVocabulary): Promise<Recog
   }
 }
 
-async function loadDecoder(recogniser: RecogniserModule, grammar: AgentGrammar, beams: Readonly<Record<string, number>>): Promise<Decoder> {
+async function loadDecoder(
+  recogniser: RecogniserModule,
+  grammar: AgentGrammar,
+  beams: Readonly<Record<string, number>>,
+): Promise<Decoder> {
   const decoder = new recogniser.Decoder({
-    hmm: recogniser.get_model_path('en-us'), samprate: RECOGNISER_RATE_HZ, loglevel: 'FATAL', wip: WORD_INSERTION_PENALTY,
+    hmm: recogniser.get_model_path('en-us'),
+    samprate: RECOGNISER_RATE_HZ,
+    loglevel: 'FATAL',
+    wip: WORD_INSERTION_PENALTY,
     ...beams,
   })
   await decoder.initialize()
-  const guessed = grammar.words.filter((word) => !decoder.lookup_word(word))
-    .map((word) => [word, guessPhones(word)] as const).filter(([, phones]) => phones !== '')
+  const guessed = grammar.words
+    .filter((word) => !decoder.lookup_word(word))
+    .map((word) => [word, guessPhones(word)] as const)
+    .filter(([, phones]) => phones !== '')
   if (guessed.length > 0) decoder.add_words(...guessed)
   try {
     decoder.set_grammar(grammar.jsgf)
@@ -104,7 +116,10 @@ function decode(decoder: Decoder, samples: Float32Array): string {
   decoder.start()
   decoder.process_audio(samples, false, true)
   decoder.stop()
-  const text = decoder.get_text().replace(/\(\d+\)/g, '').trim()
+  const text = decoder
+    .get_text()
+    .replace(/\(\d+\)/g, '')
+    .trim()
   return text === '' || fitOf(decoder.get_alignment({}).w ?? []) < FIT_MIN ? '' : text
 }
 
@@ -138,10 +153,25 @@ export function soundsLike(known: string, heard: string): boolean {
 
 /** Sentences of any order line, for an agent whose definition is not available. */
 const COMMON_SENTENCES: readonly string[] = [
-  'Hello, how can I help you?', 'Welcome.', 'What is your order number?', 'Please tell me your order number.', 'You said {order}.',
-  'Is that right?', 'Is that correct?', 'Order {order} is {status}.', 'Your order is {status}.', 'It should arrive {eta}.',
-  'Is there anything else I can help you with?', 'Is there anything else?', 'Sorry, I did not catch that.', 'Please say that again.',
-  'One moment please.', 'I am connecting you to a colleague.', 'Please stay on the line.', 'Thank you for calling.', 'Goodbye.',
+  'Hello, how can I help you?',
+  'Welcome.',
+  'What is your order number?',
+  'Please tell me your order number.',
+  'You said {order}.',
+  'Is that right?',
+  'Is that correct?',
+  'Order {order} is {status}.',
+  'Your order is {status}.',
+  'It should arrive {eta}.',
+  'Is there anything else I can help you with?',
+  'Is there anything else?',
+  'Sorry, I did not catch that.',
+  'Please say that again.',
+  'One moment please.',
+  'I am connecting you to a colleague.',
+  'Please stay on the line.',
+  'Thank you for calling.',
+  'Goodbye.',
 ]
 
 // The recogniser copies a rule to each place that names it, so small rules keep decoding faster than real time.
@@ -149,7 +179,8 @@ const ORDER_DIGITS_USUAL = [4, 6] as const
 const ORDER_DIGITS_MAX = 12
 const ORDERS_MAX = 50
 const HOUR = 'one | two | three | four | five | six | seven | eight | nine | ten | eleven | twelve'
-const DAY = 'today | tomorrow | tonight | yesterday | monday | tuesday | wednesday | thursday | friday | saturday | sunday | next week'
+const DAY =
+  'today | tomorrow | tonight | yesterday | monday | tuesday | wednesday | thursday | friday | saturday | sunday | next week'
 const HALF_DAY = '[ a m | p m | in the ( morning | afternoon | evening ) ]'
 
 /** A grammar and the words in it, for the recogniser. */
@@ -171,7 +202,8 @@ export function agentGrammar(vocabulary: AgentVocabulary, numbers: 'any-order' |
   const written = vocabulary.sentences.length > 0 ? vocabulary.sentences : COMMON_SENTENCES
   const sentences = new Set(written.flatMap(sentencesOf))
   const rules = [
-    '#JSGF V1.0;', 'grammar agent;',
+    '#JSGF V1.0;',
+    'grammar agent;',
     '<digit> = zero | one | two | three | four | five | six | seven | eight | nine;',
     `<order> = ${numbers === 'any-order' ? anyOrderRule(vocabulary.orders) : known.join(' | ')};`,
     `<status> = ${[...new Set(statuses)].join(' | ')};`,
@@ -197,8 +229,11 @@ function sentencesOf(text: string): string[] {
   const sentences: string[] = []
   let loneSlot = ''
   for (const part of text.split(/[.;?!]+(?=\s|$)(?![^{]*\}\})/)) {
-    const rule = part.split(/(\{+[^}]*\}+)/).map((piece) => (piece.startsWith('{') ? slotRule(piece) : jsgfWords(piece)))
-      .filter(isNotEmpty).join(' ')
+    const rule = part
+      .split(/(\{+[^}]*\}+)/)
+      .map((piece) => (piece.startsWith('{') ? slotRule(piece) : jsgfWords(piece)))
+      .filter(isNotEmpty)
+      .join(' ')
     const sentence = `${loneSlot} ${rule}`.trim()
     // A slot alone would allow its words anywhere, so it is joined with the sentence that follows.
     loneSlot = /^<\w+>$/.test(sentence) ? sentence : ''
@@ -209,10 +244,14 @@ function sentencesOf(text: string): string[] {
 
 /** The rule for a slot's values, by the last name in its path: `{{order.status | map:status}}` is a status. */
 function slotRule(slot: string): string {
-  const [path = '', ...filters] = slot.replace(/[{}]/g, '').split('|').map((part) => part.trim().toLowerCase())
+  const [path = '', ...filters] = slot
+    .replace(/[{}]/g, '')
+    .split('|')
+    .map((part) => part.trim().toLowerCase())
   const name = path.split('.').at(-1)?.replace(/\W/g, '') ?? ''
   if (filters.includes('count')) return '<hour>'
-  if (/^(order|number|ordernumber|digits)$/.test(name)) return path.includes('[]') ? '<order>+ [ and <order> ]' : '<order>'
+  if (/^(order|number|ordernumber|digits)$/.test(name))
+    return path.includes('[]') ? '<order>+ [ and <order> ]' : '<order>'
   if (name.includes('status')) return '<status>'
   if (/eta|arriv|when|window|date/.test(name)) return '<eta>'
   return '<other>'

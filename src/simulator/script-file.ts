@@ -1,7 +1,14 @@
 import { LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
 import { GatewayError } from '../core/errors.js'
-import { PATIENCE_MS, REACTION_MS, type CallerAct, type CallerRule, type CallerScript, type CallerStep } from './caller-script.js'
+import {
+  PATIENCE_MS,
+  REACTION_MS,
+  type CallerAct,
+  type CallerRule,
+  type CallerScript,
+  type CallerStep,
+} from './caller-script.js'
 import { areDtmfDigits } from './line.js'
 
 /** Version of the script format; docs/SIMULATOR.md explains every key. */
@@ -22,36 +29,47 @@ const acts = {
 }
 const ACT_NAMES = Object.keys(acts)
 
-const exactlyOneAct = (value: Readonly<Record<string, unknown>>): boolean => ACT_NAMES.filter((name) => value[name] !== undefined).length === 1
+const exactlyOneAct = (value: Readonly<Record<string, unknown>>): boolean =>
+  ACT_NAMES.filter((name) => value[name] !== undefined).length === 1
 const ONE_ACT = { error: `needs exactly one of ${ACT_NAMES.join(', ')}` }
 
-const stepSchema = z.strictObject({
-  ...acts,
-  heard: phrases.optional(),
-  interruptAfterMs: z.int().min(0).max(60_000).optional(),
-}).refine(exactlyOneAct, ONE_ACT)
+const stepSchema = z
+  .strictObject({
+    ...acts,
+    heard: phrases.optional(),
+    interruptAfterMs: z.int().min(0).max(60_000).optional(),
+  })
+  .refine(exactlyOneAct, ONE_ACT)
 
-const ruleSchema = z.strictObject({
-  ...acts,
-  heard: phrases.optional(),
-  about: z.enum(['read-back', 'status']).optional(),
-  times: z.int().min(1).max(100).default(3),
-}).refine(exactlyOneAct, ONE_ACT).refine((rule) => (rule.heard === undefined) !== (rule.about === undefined), { error: 'needs one of heard, about' })
+const ruleSchema = z
+  .strictObject({
+    ...acts,
+    heard: phrases.optional(),
+    about: z.enum(['read-back', 'status']).optional(),
+    times: z.int().min(1).max(100).default(3),
+  })
+  .refine(exactlyOneAct, ONE_ACT)
+  .refine((rule) => (rule.heard === undefined) !== (rule.about === undefined), { error: 'needs one of heard, about' })
 
 /** The keys that describe what a caller does. Scripts and scenarios share them. */
 export const scriptKeys = {
-  order: z.string().regex(/^\d{3,12}$/, { error: 'must be 3 to 12 digits, in quotes' }).optional(),
+  order: z
+    .string()
+    .regex(/^\d{3,12}$/, { error: 'must be 3 to 12 digits, in quotes' })
+    .optional(),
   reactionMs: z.int().min(0).max(10_000).default(REACTION_MS),
   patienceMs: z.int().min(500).max(120_000).default(PATIENCE_MS),
   rules: z.array(ruleSchema).max(100).default([]),
   steps: z.array(stepSchema).max(500).default([]),
 }
 
-const scriptSchema = z.strictObject({
-  version: z.literal(SCRIPT_VERSION, { error: `must be ${SCRIPT_VERSION}` }),
-  name: z.string().max(100).default('script'),
-  ...scriptKeys,
-}).refine((script) => script.rules.length + script.steps.length > 0, { error: 'has neither steps nor rules' })
+const scriptSchema = z
+  .strictObject({
+    version: z.literal(SCRIPT_VERSION, { error: `must be ${SCRIPT_VERSION}` }),
+    name: z.string().max(100).default('script'),
+    ...scriptKeys,
+  })
+  .refine((script) => script.rules.length + script.steps.length > 0, { error: 'has neither steps nor rules' })
 
 type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs'>
 
@@ -65,14 +83,20 @@ export function parseScript(text: string, file: string): CallerScript {
   const document = parseDocument(text, { lineCounter: lines })
   const [fault] = document.errors
   if (fault !== undefined) {
-    throw new GatewayError('SCRIPT_INVALID', `${file}:${lines.linePos(fault.pos[0]).line}: ${fault.message.split('\n')[0] ?? ''}`)
+    throw new GatewayError(
+      'SCRIPT_INVALID',
+      `${file}:${lines.linePos(fault.pos[0]).line}: ${fault.message.split('\n')[0] ?? ''}`,
+    )
   }
   const parsed = scriptSchema.safeParse(document.toJS())
   if (parsed.success) return scriptOf(parsed.data)
   const [issue] = parsed.error.issues
   const path = (issue?.path ?? []).map(String)
   const where = path.length > 0 ? `${path.join('.')} ` : ''
-  throw new GatewayError('SCRIPT_INVALID', `${file}:${lineOf(document, lines, issue?.path ?? [])}: ${where}${issue?.message ?? 'is wrong'}`)
+  throw new GatewayError(
+    'SCRIPT_INVALID',
+    `${file}:${lineOf(document, lines, issue?.path ?? [])}: ${where}${issue?.message ?? 'is wrong'}`,
+  )
 }
 
 function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
@@ -92,10 +116,14 @@ export function scriptOf(file: Omit<z.output<typeof scriptSchema>, 'version'>): 
     reactionMs: file.reactionMs,
     patienceMs: file.patienceMs,
     rules: file.rules.map((rule): CallerRule => ({
-      heard: rule.about ?? listOf(rule.heard), act: actOf(rule), timesMax: rule.times,
+      heard: rule.about ?? listOf(rule.heard),
+      act: actOf(rule),
+      timesMax: rule.times,
     })),
     steps: file.steps.map((step): CallerStep => ({
-      act: actOf(step), heard: listOf(step.heard), interruptAfterMs: step.interruptAfterMs ?? null,
+      act: actOf(step),
+      heard: listOf(step.heard),
+      interruptAfterMs: step.interruptAfterMs ?? null,
     })),
   }
 }

@@ -67,19 +67,31 @@ export const SIMULATED_CALLS_MAX = 200
  * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.
  * @throws GatewayError SPEECH_FAULT when the simulator's own thread fails, CALL_FAULT after `deadlineMs`
  */
-export async function simulateCalls(options: SimulateOptions, controls: SimulateControls = {}): Promise<SimulatedCallResult[]> {
+export async function simulateCalls(
+  options: SimulateOptions,
+  controls: SimulateControls = {},
+): Promise<SimulatedCallResult[]> {
   if (options.calls.length > SIMULATED_CALLS_MAX) {
-    throw new GatewayError('CAPACITY', `${options.calls.length} simulated calls; one simulator places ${SIMULATED_CALLS_MAX} at most`)
+    throw new GatewayError(
+      'CAPACITY',
+      `${options.calls.length} simulated calls; one simulator places ${SIMULATED_CALLS_MAX} at most`,
+    )
   }
   const worker = new Worker(new URL('call-thread.js', import.meta.url), { workerData: options, execArgv: [] })
-  const abort = (): void => { worker.postMessage('hang-up') }
+  const abort = (): void => {
+    worker.postMessage('hang-up')
+  }
   controls.signal?.addEventListener('abort', abort)
   let deadline: NodeJS.Timeout | undefined
   try {
     return await new Promise<SimulatedCallResult[]>((resolve, reject) => {
       const { deadlineMs } = controls
       if (deadlineMs !== undefined) {
-        deadline = setTimeout(() => { reject(new GatewayError('CALL_FAULT', `the simulated calls did not end within ${Math.round(deadlineMs / 1000)} s`)) }, deadlineMs)
+        deadline = setTimeout(() => {
+          reject(
+            new GatewayError('CALL_FAULT', `the simulated calls did not end within ${Math.round(deadlineMs / 1000)} s`),
+          )
+        }, deadlineMs)
       }
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
@@ -89,8 +101,12 @@ export async function simulateCalls(options: SimulateOptions, controls: Simulate
           resolve([...message.results])
         }
       })
-      worker.on('error', (cause) => { reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls failed', { cause })) })
-      worker.on('exit', () => { reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls has ended')) })
+      worker.on('error', (cause) => {
+        reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls failed', { cause }))
+      })
+      worker.on('exit', () => {
+        reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls has ended'))
+      })
     })
   } finally {
     clearTimeout(deadline)

@@ -52,15 +52,15 @@ export class SpeechSpans {
   constructor(options: SpeechSpansOptions, events: SpanEvents) {
     this.#options = options
     this.#events = events
-    this.#leadIn = new Int16Array(Math.round(LEAD_IN_MS * options.sampleRateHz / 1000))
+    this.#leadIn = new Int16Array(Math.round((LEAD_IN_MS * options.sampleRateHz) / 1000))
   }
 
   /** Takes the next frame; `startMs` is the time of its first sample. */
   push(frame: Int16Array, startMs: number): void {
-    const block = Math.round(BLOCK_MS * this.#options.sampleRateHz / 1000)
+    const block = Math.round((BLOCK_MS * this.#options.sampleRateHz) / 1000)
     if (this.#inPiece) this.#piece.push(frame.slice())
     for (let at = 0; at < frame.length; at += block) {
-      const blockStartMs = startMs + at * 1000 / this.#options.sampleRateHz
+      const blockStartMs = startMs + (at * 1000) / this.#options.sampleRateHz
       if (rmsOf(frame.subarray(at, at + block)) >= VOICED_RMS) this.#onVoiced(blockStartMs, frame)
       else this.#onSilent(blockStartMs + BLOCK_MS)
     }
@@ -113,7 +113,7 @@ export class SpeechSpans {
 
 /** Where the voice of a recording begins and ends, in samples; an empty span when it is silent. */
 export function voicedExtent(pcm: Int16Array, sampleRateHz: number): { readonly from: number; readonly to: number } {
-  const block = Math.round(BLOCK_MS * sampleRateHz / 1000)
+  const block = Math.round((BLOCK_MS * sampleRateHz) / 1000)
   let from = -1
   let to = 0
   for (let at = 0; at < pcm.length; at += block) {

@@ -2,7 +2,18 @@ import { maskNumbersIn } from '../sautikit/phone.js'
 import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
 
 const DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'] as const
-const TEENS = ['ten', 'eleven', 'twelve', 'thirteen', 'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen', 'nineteen'] as const
+const TEENS = [
+  'ten',
+  'eleven',
+  'twelve',
+  'thirteen',
+  'fourteen',
+  'fifteen',
+  'sixteen',
+  'seventeen',
+  'eighteen',
+  'nineteen',
+] as const
 const TENS = ['', '', 'twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety'] as const
 
 /** `4127` as `four one two seven`. */
@@ -17,21 +28,23 @@ export function numberWords(digits: string): string {
   if (value < 10) return DIGITS[value] as string
   if (value < 20) return TEENS[value - 10] as string
   const rest = value % 10
-  return rest === 0 ? TENS[value / 10] as string : `${TENS[(value - rest) / 10] as string} ${DIGITS[rest] as string}`
+  return rest === 0 ? (TENS[value / 10] as string) : `${TENS[(value - rest) / 10] as string} ${DIGITS[rest] as string}`
 }
 
 /** Lower-case words as spoken: no punctuation, numbers in words, `PM` as two letters. */
 export function spokenWords(text: string): string[] {
-  return text
-    .replace(/[‘’]/g, "'")
-    // "4 AM" but never the "am" of "I am".
-    .replace(/(\d\s*|\b(?=[Pp]|A\.?M\b))([AaPp])\.?[Mm]\b\.?/g, '$1 $2 m ')
-    .toLowerCase()
-    .replace(/\d+/g, (digits) => ` ${numberWords(digits)} `)
-    .replace(/[^a-z']+/g, ' ')
-    .split(' ')
-    .map((word) => word.replace(/^'+|'+$/g, ''))
-    .filter((word) => word !== '')
+  return (
+    text
+      .replace(/[‘’]/g, "'")
+      // "4 AM" but never the "am" of "I am".
+      .replace(/(\d\s*|\b(?=[Pp]|A\.?M\b))([AaPp])\.?[Mm]\b\.?/g, '$1 $2 m ')
+      .toLowerCase()
+      .replace(/\d+/g, (digits) => ` ${numberWords(digits)} `)
+      .replace(/[^a-z']+/g, ' ')
+      .split(' ')
+      .map((word) => word.replace(/^'+|'+$/g, ''))
+      .filter((word) => word !== '')
+  )
 }
 
 const DIGIT_OF = new Map<string, string>([...DIGITS.map((word, digit) => [word, String(digit)] as const), ['oh', '0']])
@@ -43,11 +56,49 @@ function digitOf(word: string): string | null {
 
 /** Longest spellings first. English reads names of this region nearly letter by letter. */
 const SOUNDS: readonly (readonly [string, string])[] = [
-  ['sch', 'SH'], ['tch', 'CH'], ['ch', 'CH'], ['sh', 'SH'], ['th', 'TH'], ['ph', 'F'], ['ng', 'NG'], ['ck', 'K'], ['qu', 'K W'],
-  ['ee', 'IY'], ['oo', 'UW'], ['ou', 'AW'], ['ow', 'OW'], ['ai', 'EY'], ['ay', 'EY'], ['ea', 'IY'], ['oi', 'OY'], ['au', 'AO'],
-  ['a', 'AA'], ['b', 'B'], ['c', 'K'], ['d', 'D'], ['e', 'EH'], ['f', 'F'], ['g', 'G'], ['h', 'HH'], ['i', 'IY'], ['j', 'JH'],
-  ['k', 'K'], ['l', 'L'], ['m', 'M'], ['n', 'N'], ['o', 'OW'], ['p', 'P'], ['r', 'R'], ['s', 'S'], ['t', 'T'], ['u', 'UW'],
-  ['v', 'V'], ['w', 'W'], ['x', 'K S'], ['y', 'Y'], ['z', 'Z'],
+  ['sch', 'SH'],
+  ['tch', 'CH'],
+  ['ch', 'CH'],
+  ['sh', 'SH'],
+  ['th', 'TH'],
+  ['ph', 'F'],
+  ['ng', 'NG'],
+  ['ck', 'K'],
+  ['qu', 'K W'],
+  ['ee', 'IY'],
+  ['oo', 'UW'],
+  ['ou', 'AW'],
+  ['ow', 'OW'],
+  ['ai', 'EY'],
+  ['ay', 'EY'],
+  ['ea', 'IY'],
+  ['oi', 'OY'],
+  ['au', 'AO'],
+  ['a', 'AA'],
+  ['b', 'B'],
+  ['c', 'K'],
+  ['d', 'D'],
+  ['e', 'EH'],
+  ['f', 'F'],
+  ['g', 'G'],
+  ['h', 'HH'],
+  ['i', 'IY'],
+  ['j', 'JH'],
+  ['k', 'K'],
+  ['l', 'L'],
+  ['m', 'M'],
+  ['n', 'N'],
+  ['o', 'OW'],
+  ['p', 'P'],
+  ['r', 'R'],
+  ['s', 'S'],
+  ['t', 'T'],
+  ['u', 'UW'],
+  ['v', 'V'],
+  ['w', 'W'],
+  ['x', 'K S'],
+  ['y', 'Y'],
+  ['z', 'Z'],
 ]
 
 /** Guesses the phones (CMU set) of a word that the dictionary lacks. Empty for a word without letters. */
@@ -74,10 +125,14 @@ export interface OrderFacts {
 /** Fewer digits in a row are a time or a count, not an order number. */
 const ORDER_DIGITS_MIN = 3
 
-const CLOCK = "(?:noon|midnight|\\w+(?: (?:thirty|fifteen|forty five|o'clock))?(?: (?:[ap] m|in the (?:morning|afternoon|evening)))?)"
+const CLOCK =
+  "(?:noon|midnight|\\w+(?: (?:thirty|fifteen|forty five|o'clock))?(?: (?:[ap] m|in the (?:morning|afternoon|evening)))?)"
 const SPAN = `(?:between ${CLOCK} and ${CLOCK}|from ${CLOCK} to ${CLOCK}|(?:by|at|before|after|around) ${CLOCK})`
-const DAY = '(?:today|tomorrow|tonight|yesterday|this (?:morning|afternoon|evening)|(?:next )?(?:mon|tues|wednes|thurs|fri|satur|sun)day|next week|the day after tomorrow)'
-const ETA = new RegExp(`\\b(?:(?:on |by |before )?${DAY}(?: ${SPAN})?|between ${CLOCK} and ${CLOCK}(?: ${DAY})?|(?:with)?in \\w+ (?:days|hours|minutes))\\b`)
+const DAY =
+  '(?:today|tomorrow|tonight|yesterday|this (?:morning|afternoon|evening)|(?:next )?(?:mon|tues|wednes|thurs|fri|satur|sun)day|next week|the day after tomorrow)'
+const ETA = new RegExp(
+  `\\b(?:(?:on |by |before )?${DAY}(?: ${SPAN})?|between ${CLOCK} and ${CLOCK}(?: ${DAY})?|(?:with)?in \\w+ (?:days|hours|minutes))\\b`,
+)
 
 /** Reads the facts out of one turn's words. */
 export function factsIn(text: string, vocabulary: Pick<AgentVocabulary, 'statuses'>): OrderFacts {

@@ -38,7 +38,8 @@ interface KnownOrders {
 }
 
 /** Keys of an agent file, at any depth, whose strings the agent does not speak. */
-const NOT_SPOKEN = /^(rules|verification|knowledge|modules|sample|words|missed|takeover|around|version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
+const NOT_SPOKEN =
+  /^(rules|verification|knowledge|modules|sample|words|missed|takeover|around|version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
 const STATUS_KEYS = /^(order_?)?status(es)?$/i
 const SENTENCES_MAX = 300
 const DEPTH_MAX = 12
@@ -58,8 +59,11 @@ export function vocabularyOf(agentYaml: string | null, known: KnownOrders): Agen
     collect(agent, sentences, statuses, 0)
   }
   return {
-    sentences: [...sentences].slice(0, SENTENCES_MAX), statuses: Object.keys(statuses).length > 0 ? statuses : COMMON_STATUSES,
-    orders: [...known.orders], etas: [...known.etas], others: [...known.others],
+    sentences: [...sentences].slice(0, SENTENCES_MAX),
+    statuses: Object.keys(statuses).length > 0 ? statuses : COMMON_STATUSES,
+    orders: [...known.orders],
+    etas: [...known.etas],
+    others: [...known.others],
   }
 }
 
@@ -145,6 +149,14 @@ function ordersOf(body: unknown): ShopOrder[] {
     const order = item as Partial<Record<keyof ShopOrder, unknown>>
     if (typeof order.orderNumber !== 'string' || typeof order.status !== 'string') return []
     const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null)
-    return [{ orderNumber: order.orderNumber, status: order.status, eta: textOf(order.eta), courier: textOf(order.courier), reason: textOf(order.reason) }]
+    return [
+      {
+        orderNumber: order.orderNumber,
+        status: order.status,
+        eta: textOf(order.eta),
+        courier: textOf(order.courier),
+        reason: textOf(order.reason),
+      },
+    ]
   })
 }

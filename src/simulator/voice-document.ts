@@ -24,7 +24,12 @@ const STREAM_HOST_BYTES_MAX = 512
 const STREAM_PATH_BYTES_MAX = 4096
 const STREAM_METADATA_BYTES_MAX = 8192
 
-interface OpenVerb { name: string; attributes: Record<string, string>; text: string; children: OpenVerb[] }
+interface OpenVerb {
+  name: string
+  attributes: Record<string, string>
+  text: string
+  children: OpenVerb[]
+}
 
 /**
  * Reads a document as the PBX does: strict XML, `Response` as the root, known verbs only, in order.
@@ -35,7 +40,9 @@ export function parseVoiceDocument(body: string): readonly Verb[] {
   const open: OpenVerb[] = []
   let root: OpenVerb | null = null
   let fault: Error | null = null
-  parser.on('error', (error) => { fault ??= error })
+  parser.on('error', (error) => {
+    fault ??= error
+  })
   parser.on('opentag', (tag) => {
     const verb: OpenVerb = { name: tag.name, attributes: { ...tag.attributes }, text: '', children: [] }
     open.at(-1)?.children.push(verb)
@@ -50,15 +57,19 @@ export function parseVoiceDocument(body: string): readonly Verb[] {
     const verb = open.at(-1)
     if (verb) verb.text += text
   })
-  parser.on('closetag', () => { open.pop() })
+  parser.on('closetag', () => {
+    open.pop()
+  })
   parser.write(body).close()
   if (fault !== null) throw new DocumentRefused(`not well-formed XML: ${(fault as Error).message}`)
   return checkedVerbs(root)
 }
 
 function checkedVerbs(root: OpenVerb | null): readonly Verb[] {
-  if (root?.name !== 'Response') throw new DocumentRefused(`the outermost element is ${root?.name ?? 'missing'} and not Response`)
-  if (root.children.length > VERBS_MAX) throw new DocumentRefused(`${root.children.length} verbs; ${VERBS_MAX} are allowed`)
+  if (root?.name !== 'Response')
+    throw new DocumentRefused(`the outermost element is ${root?.name ?? 'missing'} and not Response`)
+  if (root.children.length > VERBS_MAX)
+    throw new DocumentRefused(`${root.children.length} verbs; ${VERBS_MAX} are allowed`)
   for (const verb of root.children) {
     if (!VERBS.includes(verb.name)) throw new DocumentRefused(`there is no verb ${verb.name}`)
     for (const child of verb.children) {
@@ -99,23 +110,34 @@ export function readStream(verb: Verb): { readonly request: StreamRequest; reado
   const url = attribute('url')
   if (url === null || !URL.canParse(url)) throw new DocumentRefused('Stream has no url that can be parsed')
   const { host, pathname, search } = new URL(url)
-  if (Buffer.byteLength(host) > STREAM_HOST_BYTES_MAX) complaints.push(`the host of the stream's url is longer than ${STREAM_HOST_BYTES_MAX} bytes`)
-  if (Buffer.byteLength(pathname + search) > STREAM_PATH_BYTES_MAX) complaints.push(`path and query of the stream's url are longer than ${STREAM_PATH_BYTES_MAX} bytes`)
-  if (!/^wss?:\/\/[^/?#]+\//.test(url)) complaints.push('the url of the stream has no path before its query: the lineage loses the query')
+  if (Buffer.byteLength(host) > STREAM_HOST_BYTES_MAX)
+    complaints.push(`the host of the stream's url is longer than ${STREAM_HOST_BYTES_MAX} bytes`)
+  if (Buffer.byteLength(pathname + search) > STREAM_PATH_BYTES_MAX)
+    complaints.push(`path and query of the stream's url are longer than ${STREAM_PATH_BYTES_MAX} bytes`)
+  if (!/^wss?:\/\/[^/?#]+\//.test(url))
+    complaints.push('the url of the stream has no path before its query: the lineage loses the query')
   const track = attribute('track') ?? 'inbound_track'
-  if (track !== 'inbound_track' && track !== 'outbound_track' && track !== 'both_tracks') throw new DocumentRefused(`track "${track}" is unknown`)
+  if (track !== 'inbound_track' && track !== 'outbound_track' && track !== 'both_tracks')
+    throw new DocumentRefused(`track "${track}" is unknown`)
   const outputRateHz = rate(attribute('outputSamplingRate'), complaints, 'outputSamplingRate')
   const inputRate = attribute('bidirectionalSamplingRate')
   if (inputRate === null) complaints.push('Stream has no bidirectionalSamplingRate: playing back is undefined then')
   const headers = attribute('headerMetadata')
   const openMetadata = attribute('openMetadata')
   const metadataBytes = Buffer.byteLength(headers ?? '') + Buffer.byteLength(openMetadata ?? '')
-  if (metadataBytes > STREAM_METADATA_BYTES_MAX) complaints.push(`${metadataBytes} bytes of metadata; the lineage keeps ${STREAM_METADATA_BYTES_MAX}`)
+  if (metadataBytes > STREAM_METADATA_BYTES_MAX)
+    complaints.push(`${metadataBytes} bytes of metadata; the lineage keeps ${STREAM_METADATA_BYTES_MAX}`)
   const request: StreamRequest = {
-    url, track, connect: attribute('connect') === 'true', outputRateHz,
+    url,
+    track,
+    connect: attribute('connect') === 'true',
+    outputRateHz,
     inputRateHz: inputRate === null ? outputRateHz : rate(inputRate, complaints, 'bidirectionalSamplingRate'),
-    name: attribute('name'), headerMetadata: headers === null ? null : flatJson(headers, complaints), openMetadata,
-    statusCallback: attribute('statusCallback'), statusEvents: (attribute('statusEvents') ?? '').split(' ').filter((event) => event !== ''),
+    name: attribute('name'),
+    headerMetadata: headers === null ? null : flatJson(headers, complaints),
+    openMetadata,
+    statusCallback: attribute('statusCallback'),
+    statusEvents: (attribute('statusEvents') ?? '').split(' ').filter((event) => event !== ''),
   }
   return { request, complaints }
 }
@@ -129,7 +151,8 @@ function rate(value: string | null, complaints: string[], name: string): 8000 | 
 function flatJson(text: string, complaints: string[]): Readonly<Record<string, unknown>> | null {
   try {
     const value: unknown = JSON.parse(text)
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Readonly<Record<string, unknown>>
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      return value as Readonly<Record<string, unknown>>
   } catch {
     // Reported below, like JSON that is not an object.
   }

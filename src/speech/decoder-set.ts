@@ -82,12 +82,17 @@ export class DecoderSet {
 
   request(grammar: string, words: readonly DictionaryEntry[]): DecoderRequest {
     if (grammar.length > SPEECH_GRAMMAR_CHARS_MAX) {
-      const error = new GatewayError('AGENT_INVALID', `a grammar of ${grammar.length} characters; ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`)
+      const error = new GatewayError(
+        'AGENT_INVALID',
+        `a grammar of ${grammar.length} characters; ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`,
+      )
       return { lease: Promise.reject(error), cancel: () => undefined }
     }
     if (this.#waiting.length >= SPEECH_WAITING_MAX) {
       this.stats.refused++
-      const error = new GatewayError('SPEECH_BUSY', `${SPEECH_WAITING_MAX} utterances wait for a decoder`, { retryable: true })
+      const error = new GatewayError('SPEECH_BUSY', `${SPEECH_WAITING_MAX} utterances wait for a decoder`, {
+        retryable: true,
+      })
       return { lease: Promise.reject(error), cancel: () => undefined }
     }
     let waiter: Waiter | null = null
@@ -97,7 +102,12 @@ export class DecoderSet {
       this.#waiting.push(waiter)
     })
     this.#grant()
-    lease.then((granted) => { if (cancelled) granted.release() }, () => undefined)
+    lease.then(
+      (granted) => {
+        if (cancelled) granted.release()
+      },
+      () => undefined,
+    )
     return {
       lease,
       cancel: () => {
@@ -119,7 +129,9 @@ export class DecoderSet {
         this.#load(slot, next.grammar, next.words)
         slot.decoder.start()
       } catch (error) {
-        next.reject(error instanceof GatewayError ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error }))
+        next.reject(
+          error instanceof GatewayError ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error }),
+        )
         continue
       }
       next.resolve(this.#leaseOf(slot))
@@ -147,7 +159,9 @@ export class DecoderSet {
       try {
         slot.decoder.add_words(...added.map(([word, phones]): [string, string] => [word, phones]))
       } catch (error) {
-        throw new GatewayError('AGENT_INVALID', `a word's phones are not ARPAbet: ${messageOf(error)}`, { cause: error })
+        throw new GatewayError('AGENT_INVALID', `a word's phones are not ARPAbet: ${messageOf(error)}`, {
+          cause: error,
+        })
       }
       for (const [word] of added) slot.words.add(word)
     }
@@ -178,7 +192,10 @@ export class DecoderSet {
     const failed = (error: unknown): GatewayError => {
       running = false
       void this.#replace(slot)
-      return new GatewayError('SPEECH_FAULT', `the recogniser failed: ${messageOf(error)}`, { retryable: true, cause: error })
+      return new GatewayError('SPEECH_FAULT', `the recogniser failed: ${messageOf(error)}`, {
+        retryable: true,
+        cause: error,
+      })
     }
     return {
       decode: (pcm) => {
@@ -252,12 +269,16 @@ async function makeSlot(): Promise<Slot> {
   try {
     const module = await createSoundSwallower({ modelBase: MODEL_BASE } as Parameters<typeof createSoundSwallower>[0])
     const decoder = new module.Decoder({
-      samprate: RECOGNISER_RATE_HZ, wip: WORD_INSERTION_PENALTY, loglevel: 'FATAL',
+      samprate: RECOGNISER_RATE_HZ,
+      wip: WORD_INSERTION_PENALTY,
+      loglevel: 'FATAL',
     })
     await decoder.initialize()
     return { decoder, grammar: '', words: new Set(), busy: false, lastUsed: 0 }
   } catch (error) {
-    throw new GatewayError('SPEECH_FAULT', `the recogniser's models could not be loaded: ${messageOf(error)}`, { cause: error })
+    throw new GatewayError('SPEECH_FAULT', `the recogniser's models could not be loaded: ${messageOf(error)}`, {
+      cause: error,
+    })
   } finally {
     // Emscripten's runtime adds process-wide listeners that rethrow every error.
     for (const listener of process.listeners('uncaughtException')) {

@@ -32,7 +32,9 @@ export class Dictionary {
     try {
       return new Dictionary(await readFile(join(MODEL_BASE, MODEL, 'dict.txt')))
     } catch (cause) {
-      throw new GatewayError('SPEECH_FAULT', `the recogniser's dictionary cannot be read: ${messageOf(cause)}`, { cause })
+      throw new GatewayError('SPEECH_FAULT', `the recogniser's dictionary cannot be read: ${messageOf(cause)}`, {
+        cause,
+      })
     }
   }
 
@@ -82,7 +84,10 @@ export class Dictionary {
 /** The phones of the model, ARPAbet without stress digits. @throws GatewayError SPEECH_FAULT */
 export async function modelPhones(): Promise<readonly string[]> {
   try {
-    const phones = JSON.parse(await readFile(join(MODEL_BASE, MODEL, 'phoneset.json'), 'utf8')) as Record<string, string>
+    const phones = JSON.parse(await readFile(join(MODEL_BASE, MODEL, 'phoneset.json'), 'utf8')) as Record<
+      string,
+      string
+    >
     // The others are silence and noise.
     return Object.keys(phones).filter((phone) => /^[A-Z]{1,2}$/.test(phone))
   } catch (cause) {

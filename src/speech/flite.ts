@@ -50,13 +50,17 @@ export async function loadFlite(): Promise<Flite> {
 
 function speak(module: WebAssembly.Module, text: string, voice: string, options: FliteOptions): Speech {
   if (!isFliteVoice(voice)) {
-    throw new GatewayError('SPEECH_FAULT', `no voice named ${JSON.stringify(voice)}; there are ${FLITE_VOICES.join(', ')}`)
+    throw new GatewayError(
+      'SPEECH_FAULT',
+      `no voice named ${JSON.stringify(voice)}; there are ${FLITE_VOICES.join(', ')}`,
+    )
   }
   const pace = options.stretch === undefined ? [] : ['--setf', `duration_stretch=${options.stretch}`]
   const run = wasiRun(
     // The leading space is not spoken. Without it a text with a leading dash would be read as an option.
     ['flite', '-voice', voice, ...pace, '-t', ` ${text}`, '-o', `${OUTPUT_FOLDER}/${OUTPUT_FILE}`],
-    OUTPUT_FOLDER, OUTPUT_BYTES_MAX,
+    OUTPUT_FOLDER,
+    OUTPUT_BYTES_MAX,
   )
   const instance = new WebAssembly.Instance(module, { wasi_snapshot_preview1: run.imports })
   const { memory, _start: start } = instance.exports
@@ -69,13 +73,15 @@ function speak(module: WebAssembly.Module, text: string, voice: string, options:
   try {
     main()
   } catch (error) {
-    if (!(error instanceof WasiExit)) throw new GatewayError('SPEECH_FAULT', 'the speech module failed', { cause: error })
+    if (!(error instanceof WasiExit))
+      throw new GatewayError('SPEECH_FAULT', 'the speech module failed', { cause: error })
     if (error.exitCode !== 0) {
       throw new GatewayError('SPEECH_FAULT', `the speech module exited with ${error.exitCode}: ${run.messages()}`)
     }
   }
   const wav = run.file(OUTPUT_FILE)
-  if (wav === null || wav.length < WAV_HEADER_BYTES) throw new GatewayError('SPEECH_FAULT', 'the speech module wrote nothing')
+  if (wav === null || wav.length < WAV_HEADER_BYTES)
+    throw new GatewayError('SPEECH_FAULT', 'the speech module wrote nothing')
   return parseSpeech(wav)
 }
 
@@ -184,7 +190,11 @@ function wasiRun(args: readonly string[], root: string, fileBytesMax: number): W
   const imports = {
     args_sizes_get(countAt: number, bytesCountAt: number): number {
       view().setUint32(countAt, argBytes.length, true)
-      view().setUint32(bytesCountAt, argBytes.reduce((sum, arg) => sum + arg.length, 0), true)
+      view().setUint32(
+        bytesCountAt,
+        argBytes.reduce((sum, arg) => sum + arg.length, 0),
+        true,
+      )
       return SUCCESS
     },
     args_get(pointersAt: number, textAt: number): number {
@@ -208,7 +218,10 @@ function wasiRun(args: readonly string[], root: string, fileBytesMax: number): W
       bytesAt(statAt, FDSTAT_BYTES).fill(0)
       const isFile = open.has(fd)
       if (fd > ROOT_FD && !isFile) return BADF
-      view().setUint8(statAt, isFile ? FILETYPE_REGULAR_FILE : fd === ROOT_FD ? FILETYPE_DIRECTORY : FILETYPE_CHARACTER_DEVICE)
+      view().setUint8(
+        statAt,
+        isFile ? FILETYPE_REGULAR_FILE : fd === ROOT_FD ? FILETYPE_DIRECTORY : FILETYPE_CHARACTER_DEVICE,
+      )
       view().setBigUint64(statAt + 8, ALL_RIGHTS, true)
       view().setBigUint64(statAt + 16, ALL_RIGHTS, true)
       return SUCCESS
@@ -255,8 +268,15 @@ function wasiRun(args: readonly string[], root: string, fileBytesMax: number): W
       return SUCCESS
     },
     path_open(
-      dirFd: number, _lookup: number, nameAt: number, nameLength: number, oflags: number,
-      _rights: bigint, _rightsInheriting: bigint, _flags: number, fdAt: number,
+      dirFd: number,
+      _lookup: number,
+      nameAt: number,
+      nameLength: number,
+      oflags: number,
+      _rights: bigint,
+      _rightsInheriting: bigint,
+      _flags: number,
+      fdAt: number,
     ): number {
       if (dirFd !== ROOT_FD) return BADF
       const name = decoder.decode(bytesAt(nameAt, nameLength))

@@ -1,7 +1,11 @@
 import type { MessagePort } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import {
-  SPEECH_REOPENS_MAX, SPEECH_SAYINGS_MAX, SPEECH_TEXT_CHARS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX,
+  SPEECH_REOPENS_MAX,
+  SPEECH_SAYINGS_MAX,
+  SPEECH_TEXT_CHARS_MAX,
+  SPEECH_UTTERANCES_PER_CALL_MAX,
+  SPEECH_UTTERANCE_SAMPLES_MAX,
 } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { DictionaryEntry, Recognised, SpeechReply, SpeechRequest } from './speech-protocol.js'
@@ -98,7 +102,14 @@ const DIED = 'the speech worker of this call died'
  * Several parts of a call may use its client at once (the agent and the gateway's own phrases). Its creator closes it.
  */
 export class SpeechClient {
-  readonly stats: SpeechClientStats = { utterances: 0, samplesDropped: 0, sentences: 0, refused: 0, faults: 0, reopened: 0 }
+  readonly stats: SpeechClientStats = {
+    utterances: 0,
+    samplesDropped: 0,
+    sentences: 0,
+    refused: 0,
+    faults: 0,
+    reopened: 0,
+  }
   readonly #options: SpeechClientOptions
   readonly #speaking = new Map<number, SpeakingState>()
   readonly #utterances = new Map<number, UtteranceState>()
@@ -166,15 +177,27 @@ export class SpeechClient {
    * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
    */
   startUtterance(
-    grammar: string, words: readonly DictionaryEntry[] = [], onPartial: (soFar: Recognised) => void = () => undefined,
+    grammar: string,
+    words: readonly DictionaryEntry[] = [],
+    onPartial: (soFar: Recognised) => void = () => undefined,
   ): Utterance {
     if (this.#port === null) throw new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
     if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
       this.stats.refused++
-      throw new GatewayError('SPEECH_BUSY', `this call has ${SPEECH_UTTERANCES_PER_CALL_MAX} utterances under way`, { retryable: true })
+      throw new GatewayError('SPEECH_BUSY', `this call has ${SPEECH_UTTERANCES_PER_CALL_MAX} utterances under way`, {
+        retryable: true,
+      })
     }
     const id = this.#nextId++
-    const state: UtteranceState = { id, onPartial, samples: 0, ended: false, outcome: null, resolve: null, reject: null }
+    const state: UtteranceState = {
+      id,
+      onPartial,
+      samples: 0,
+      ended: false,
+      outcome: null,
+      resolve: null,
+      reject: null,
+    }
     this.#utterances.set(id, state)
     this.stats.utterances++
     this.#post({ type: 'utterance-start', id, grammar, words })
@@ -203,8 +226,8 @@ export class SpeechClient {
       this.stats.refused++
       return new GatewayError(
         'SPEECH_BUSY',
-        `cannot speak ${text.length} characters with ${this.#speaking.size} texts under way;`
-          + ` ${SPEECH_TEXT_CHARS_MAX} characters and ${SPEECH_SAYINGS_MAX} texts are allowed`,
+        `cannot speak ${text.length} characters with ${this.#speaking.size} texts under way;` +
+          ` ${SPEECH_TEXT_CHARS_MAX} characters and ${SPEECH_SAYINGS_MAX} texts are allowed`,
       )
     }
     return null

@@ -4,7 +4,10 @@ import { Piscina } from 'piscina'
 import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import {
-  SPEECH_DECODERS_DEFAULT, SPEECH_PROMPT_CACHE_BYTES, SPEECH_SESSIONS_PER_THREAD, SPEECH_THREADS_MAX,
+  SPEECH_DECODERS_DEFAULT,
+  SPEECH_PROMPT_CACHE_BYTES,
+  SPEECH_SESSIONS_PER_THREAD,
+  SPEECH_THREADS_MAX,
 } from '../core/limits.js'
 import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
 
@@ -65,7 +68,8 @@ export class SpeechPool {
     this.#slots = threads * perThread
     this.#onFault = options.onFault
     const workerData: SpeechWorkerOptions = {
-      decoders, promptCacheBytes: options.promptCacheBytes ?? SPEECH_PROMPT_CACHE_BYTES,
+      decoders,
+      promptCacheBytes: options.promptCacheBytes ?? SPEECH_PROMPT_CACHE_BYTES,
     }
     this.#pool = new Piscina<SpeechTask, SpeechTaskResult>({
       filename: fileURLToPath(new URL('./speech-worker.js', import.meta.url)),
@@ -116,18 +120,21 @@ export class SpeechPool {
     }
     const { port1, port2 } = new MessageChannel()
     this.stats.sessions++
-    const session = this.#pool.run({ type: 'session', port: port2 }, { transferList: [port2] }).then(
-      () => undefined,
-      (error: unknown) => {
-        this.stats.sessionsFaulted++
-        this.#workerDied(error)
-      },
-    ).finally(() => {
-      // Has an effect only if the task did not reach a worker: else the port was transferred.
-      port2.close()
-      this.stats.sessions--
-      this.#sessions.delete(session)
-    })
+    const session = this.#pool
+      .run({ type: 'session', port: port2 }, { transferList: [port2] })
+      .then(
+        () => undefined,
+        (error: unknown) => {
+          this.stats.sessionsFaulted++
+          this.#workerDied(error)
+        },
+      )
+      .finally(() => {
+        // Has an effect only if the task did not reach a worker: else the port was transferred.
+        port2.close()
+        this.stats.sessions--
+        this.#sessions.delete(session)
+      })
     this.#sessions.add(session)
     return port1
   }
@@ -142,7 +149,9 @@ export class SpeechPool {
     if (this.#closed) return
     this.#closed = true
     let timer: NodeJS.Timeout | undefined
-    const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, CLOSE_TIMEOUT_MS) })
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)
+    })
     await Promise.race([this.#pool.destroy().then(() => Promise.allSettled(this.#sessions)), late])
     clearTimeout(timer)
   }
@@ -152,7 +161,9 @@ export class SpeechPool {
       // Least-busy placement puts one probe on each worker.
       await Promise.all(Array.from({ length: threads }, () => this.#pool.run({ type: 'probe' })))
     } catch (error) {
-      throw new GatewayError('SPEECH_FAULT', `a speech worker could not load its models: ${messageOf(error)}`, { cause: error })
+      throw new GatewayError('SPEECH_FAULT', `a speech worker could not load its models: ${messageOf(error)}`, {
+        cause: error,
+      })
     }
   }
 
@@ -161,6 +172,8 @@ export class SpeechPool {
     if (this.#closed || error === this.#lastFault) return
     this.#lastFault = error
     this.stats.faults++
-    this.#onFault?.(new GatewayError('SPEECH_FAULT', `a speech worker died: ${messageOf(error)}`, { retryable: true, cause: error }))
+    this.#onFault?.(
+      new GatewayError('SPEECH_FAULT', `a speech worker died: ${messageOf(error)}`, { retryable: true, cause: error }),
+    )
   }
 }

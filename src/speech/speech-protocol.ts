@@ -33,8 +33,10 @@ export type SpeechRequest =
    * `utterance-end`.
    */
   | {
-      readonly type: 'utterance-start'; readonly id: number
-      readonly grammar: string; readonly words: readonly DictionaryEntry[]
+      readonly type: 'utterance-start'
+      readonly id: number
+      readonly grammar: string
+      readonly words: readonly DictionaryEntry[]
     }
   /** 8 kHz mono samples of the current utterance. */
   | { readonly type: 'frame'; readonly id: number; readonly pcm: Int16Array }
@@ -44,7 +46,10 @@ export type SpeechRequest =
 
 export type SpeechReply =
   | {
-      readonly type: 'speech'; readonly id: number; readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz
+      readonly type: 'speech'
+      readonly id: number
+      readonly pcm: Int16Array
+      readonly sampleRateHz: SampleRateHz
       /** The sentence as written, before it was spelt out for the voice. */
       readonly text: string
       readonly last: boolean
@@ -64,9 +69,7 @@ export interface SpeechWorkerOptions {
 }
 
 /** One task of the speech pool: either a call's session, which lasts until its port closes, or a probe. */
-export type SpeechTask =
-  | { readonly type: 'session'; readonly port: MessagePort }
-  | { readonly type: 'probe' }
+export type SpeechTask = { readonly type: 'session'; readonly port: MessagePort } | { readonly type: 'probe' }
 
 /** A session resolves with null, a probe with the worker's counters, once its models are in memory. */
 export type SpeechTaskResult = SpeechWorkerStats | null

@@ -6,7 +6,14 @@ import { DecoderSet } from './decoder-set.js'
 import type { DecoderRequest, LeasedDecoder } from './decoder-set.js'
 import { loadFlite } from './flite.js'
 import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
-import type { SpeechReply, SpeechRequest, SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
+import type {
+  SpeechReply,
+  SpeechRequest,
+  SpeechTask,
+  SpeechTaskResult,
+  SpeechWorkerOptions,
+  SpeechWorkerStats,
+} from './speech-protocol.js'
 import { Synthesiser } from './synthesiser.js'
 
 /**
@@ -112,7 +119,16 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
   }
 
   function start(id: number, request: DecoderRequest): void {
-    const utterance: Utterance = { id, request, lease: null, backlog: [], samples: 0, partialAtSamples: 0, decoded: 0, ended: false }
+    const utterance: Utterance = {
+      id,
+      request,
+      lease: null,
+      backlog: [],
+      samples: 0,
+      partialAtSamples: 0,
+      decoded: 0,
+      ended: false,
+    }
     utterances.set(id, utterance)
     request.lease.then(
       (lease) => {
@@ -178,21 +194,25 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
       fail(id, new GatewayError('SPEECH_BUSY', `${SPEECH_SAYINGS_MAX} texts of this call are being spoken`))
       return
     }
-    sayings.set(id, engine.synthesiser.speak(text, voice, {
-      sentence: (speech, sentence, last) => reply(
-        { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
-        // The samples are a copy of the synthesiser's, so their buffer can be transferred.
-        [speech.pcm.buffer as ArrayBuffer],
-      ),
-      done: () => {
-        sayings.delete(id)
-        reply({ type: 'spoken', id })
-      },
-      failed: (error) => {
-        sayings.delete(id)
-        fail(id, error)
-      },
-    }))
+    sayings.set(
+      id,
+      engine.synthesiser.speak(text, voice, {
+        sentence: (speech, sentence, last) =>
+          reply(
+            { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
+            // The samples are a copy of the synthesiser's, so their buffer can be transferred.
+            [speech.pcm.buffer as ArrayBuffer],
+          ),
+        done: () => {
+          sayings.delete(id)
+          reply({ type: 'spoken', id })
+        },
+        failed: (error) => {
+          sayings.delete(id)
+          fail(id, error)
+        },
+      }),
+    )
   }
 
   function receive(request: SpeechRequest): void {

@@ -51,25 +51,82 @@ export function unspokenIn(text: string): string | null {
 }
 
 const ONES = [
-  'zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten', 'eleven', 'twelve', 'thirteen',
-  'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen', 'nineteen',
+  'zero',
+  'one',
+  'two',
+  'three',
+  'four',
+  'five',
+  'six',
+  'seven',
+  'eight',
+  'nine',
+  'ten',
+  'eleven',
+  'twelve',
+  'thirteen',
+  'fourteen',
+  'fifteen',
+  'sixteen',
+  'seventeen',
+  'eighteen',
+  'nineteen',
 ]
 const TENS = ['', '', 'twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety']
-const SCALES: readonly (readonly [number, string])[] = [[1e9, 'billion'], [1e6, 'million'], [1e3, 'thousand'], [100, 'hundred']]
+const SCALES: readonly (readonly [number, string])[] = [
+  [1e9, 'billion'],
+  [1e6, 'million'],
+  [1e3, 'thousand'],
+  [100, 'hundred'],
+]
 const ORDINALS = new Map([
-  ['one', 'first'], ['two', 'second'], ['three', 'third'], ['five', 'fifth'], ['eight', 'eighth'], ['nine', 'ninth'], ['twelve', 'twelfth'],
+  ['one', 'first'],
+  ['two', 'second'],
+  ['three', 'third'],
+  ['five', 'fifth'],
+  ['eight', 'eighth'],
+  ['nine', 'ninth'],
+  ['twelve', 'twelfth'],
 ])
 const MONTHS = [
-  'January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October', 'November', 'December',
+  'January',
+  'February',
+  'March',
+  'April',
+  'May',
+  'June',
+  'July',
+  'August',
+  'September',
+  'October',
+  'November',
+  'December',
 ]
 const CURRENCIES = new Map<string, readonly [string, string]>([
-  ['KES', ['shillings', 'cents']], ['KSH', ['shillings', 'cents']], ['UGX', ['shillings', 'cents']], ['TZS', ['shillings', 'cents']],
-  ['NGN', ['naira', 'kobo']], ['ZAR', ['rand', 'cents']], ['USD', ['dollars', 'cents']], ['$', ['dollars', 'cents']],
-  ['EUR', ['euros', 'cents']], ['€', ['euros', 'cents']], ['GBP', ['pounds', 'pence']], ['£', ['pounds', 'pence']],
+  ['KES', ['shillings', 'cents']],
+  ['KSH', ['shillings', 'cents']],
+  ['UGX', ['shillings', 'cents']],
+  ['TZS', ['shillings', 'cents']],
+  ['NGN', ['naira', 'kobo']],
+  ['ZAR', ['rand', 'cents']],
+  ['USD', ['dollars', 'cents']],
+  ['$', ['dollars', 'cents']],
+  ['EUR', ['euros', 'cents']],
+  ['€', ['euros', 'cents']],
+  ['GBP', ['pounds', 'pence']],
+  ['£', ['pounds', 'pence']],
 ])
 const UNITS = new Map([
-  ['kb', 'kilobytes'], ['mb', 'megabytes'], ['gb', 'gigabytes'], ['tb', 'terabytes'], ['kbps', 'kilobits per second'],
-  ['mbps', 'megabits per second'], ['gbps', 'gigabits per second'], ['km', 'kilometers'], ['kg', 'kilograms'], ['min', 'minutes'],
+  ['kb', 'kilobytes'],
+  ['mb', 'megabytes'],
+  ['gb', 'gigabytes'],
+  ['tb', 'terabytes'],
+  ['kbps', 'kilobits per second'],
+  ['mbps', 'megabits per second'],
+  ['gbps', 'gigabits per second'],
+  ['km', 'kilometers'],
+  ['kg', 'kilograms'],
+  ['min', 'minutes'],
 ])
 
 /** A whole number in words; 0 to 999,999,999,999, else digit by digit. */
@@ -87,13 +144,19 @@ export function cardinal(value: number): string {
 
 /** `4127` becomes `four one two seven`; anything but digits is left out. */
 function digitByDigit(text: string): string {
-  return [...text].filter((c) => c >= '0' && c <= '9').map((c) => ONES[Number(c)]).join(' ')
+  return [...text]
+    .filter((c) => c >= '0' && c <= '9')
+    .map((c) => ONES[Number(c)])
+    .join(' ')
 }
 
 function ordinal(value: number): string {
   const words = cardinal(value).split(' ')
   const last = words.pop() ?? ''
-  words.push(ORDINALS.get(last) ?? (last.endsWith('y') ? `${last.slice(0, -1)}ieth` : last.endsWith('t') ? `${last}h` : `${last}th`))
+  words.push(
+    ORDINALS.get(last) ??
+      (last.endsWith('y') ? `${last.slice(0, -1)}ieth` : last.endsWith('t') ? `${last}h` : `${last}th`),
+  )
   return words.join(' ')
 }
 
@@ -116,7 +179,8 @@ function spokenAmount(currency: string, written: string): string {
 }
 
 function spokenTime(hours: number, minutes: number, half: string | undefined): string {
-  const small = minutes === 0 ? (half === undefined ? "o'clock" : '') : minutes < 10 ? `oh ${cardinal(minutes)}` : cardinal(minutes)
+  const small =
+    minutes === 0 ? (half === undefined ? "o'clock" : '') : minutes < 10 ? `oh ${cardinal(minutes)}` : cardinal(minutes)
   const tail = half === undefined ? '' : ` ${half.charAt(0).toUpperCase()} M`
   return `${cardinal(hours)}${small === '' ? '' : ` ${small}`}${tail}`
 }
@@ -133,24 +197,33 @@ const PLAIN = new RegExp(NUMBER, 'g')
 
 /** One sentence with numbers, amounts, times and units spelt out. */
 export function spokenForm(sentence: string): string {
-  return sentence
-    .replace(PHONE, (phone) => `plus ${digitByDigit(phone)}`)
-    .replace(DATE, (whole, _year: string, month: string, day: string) => {
-      const name = MONTHS[Number(month) - 1]
-      return name === undefined ? whole : `${name} ${ordinal(Number(day))}`
-    })
-    .replace(TIME, (_whole, hours: string, minutes: string, half: string | undefined) => spokenTime(Number(hours), Number(minutes), half))
-    .replace(HOUR, (_whole, hours: string, half: string) => spokenTime(Number(hours), 0, half))
-    .replace(AMOUNT, (_whole, code: string | undefined, sign: string | undefined, amount: string) => spokenAmount(code ?? sign ?? '', amount))
-    .replace(QUANTITY, (_whole, amount: string, unit: string) => `${spokenNumber(amount)} ${UNITS.get(unit.toLowerCase()) ?? unit}`)
-    .replace(/\b(\d{1,2})(?:st|nd|rd|th)\b/gi, (_whole, value: string) => ordinal(Number(value)))
-    .replace(new RegExp(`(${NUMBER})\\s*%`, 'g'), (_whole, value: string) => `${spokenNumber(value)} percent`)
-    .replace(PLAIN, (written) => ` ${spokenNumber(written)} `)
-    // A compound name is pronounced better as separate words.
-    .replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2')
-    .replaceAll('&', ' and ')
-    .replace(/[_*#<>|/\\]/g, ' ')
-    .replace(/\s+([.,!?;:])/g, '$1')
-    .replace(/\s+/g, ' ')
-    .trim()
+  return (
+    sentence
+      .replace(PHONE, (phone) => `plus ${digitByDigit(phone)}`)
+      .replace(DATE, (whole, _year: string, month: string, day: string) => {
+        const name = MONTHS[Number(month) - 1]
+        return name === undefined ? whole : `${name} ${ordinal(Number(day))}`
+      })
+      .replace(TIME, (_whole, hours: string, minutes: string, half: string | undefined) =>
+        spokenTime(Number(hours), Number(minutes), half),
+      )
+      .replace(HOUR, (_whole, hours: string, half: string) => spokenTime(Number(hours), 0, half))
+      .replace(AMOUNT, (_whole, code: string | undefined, sign: string | undefined, amount: string) =>
+        spokenAmount(code ?? sign ?? '', amount),
+      )
+      .replace(
+        QUANTITY,
+        (_whole, amount: string, unit: string) => `${spokenNumber(amount)} ${UNITS.get(unit.toLowerCase()) ?? unit}`,
+      )
+      .replace(/\b(\d{1,2})(?:st|nd|rd|th)\b/gi, (_whole, value: string) => ordinal(Number(value)))
+      .replace(new RegExp(`(${NUMBER})\\s*%`, 'g'), (_whole, value: string) => `${spokenNumber(value)} percent`)
+      .replace(PLAIN, (written) => ` ${spokenNumber(written)} `)
+      // A compound name is pronounced better as separate words.
+      .replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2')
+      .replaceAll('&', ' and ')
+      .replace(/[_*#<>|/\\]/g, ' ')
+      .replace(/\s+([.,!?;:])/g, '$1')
+      .replace(/\s+/g, ' ')
+      .trim()
+  )
 }

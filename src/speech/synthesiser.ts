@@ -99,10 +99,13 @@ export class Synthesiser {
 
   #prepareLater(): void {
     if (this.#timer !== null) return
-    this.#timer = setTimeout(() => {
-      this.#timer = null
-      this.#schedule()
-    }, this.#quiet() ? 0 : PREPARE_RETRY_MS)
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null
+        this.#schedule()
+      },
+      this.#quiet() ? 0 : PREPARE_RETRY_MS,
+    )
     this.#timer.unref()
   }
 

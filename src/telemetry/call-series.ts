@@ -60,17 +60,17 @@ const KINDS: readonly SeriesKind[] = [
   {
     name: `${PREFIX}call_turn_response_last_seconds`,
     help: 'Last turn of a live call: caller stopped to first agent sound sent',
-    read: numbers => numbers.turnResponseLastMs,
+    read: (numbers) => numbers.turnResponseLastMs,
   },
   {
     name: `${PREFIX}call_frame_latency_p99_seconds`,
     help: '99th percentile of the time added to a frame of a live call',
-    read: numbers => numbers.frameLatencyP99Ms,
+    read: (numbers) => numbers.frameLatencyP99Ms,
   },
   {
     name: `${PREFIX}call_barge_in_stop_last_seconds`,
     help: 'Last committed barge-in of a live call: caller spoke to agent silent',
-    read: numbers => numbers.bargeInStopLastMs,
+    read: (numbers) => numbers.bargeInStopLastMs,
   },
 ]
 
@@ -171,5 +171,5 @@ function slowness(numbers: CallNumbers): number {
 
 /** A label value as the text format wants it. */
 export function escapeLabel(value: string): string {
-  return value.replace(/[\\"\n]/g, character => (character === '\n' ? '\\n' : `\\${character}`))
+  return value.replace(/[\\"\n]/g, (character) => (character === '\n' ? '\\n' : `\\${character}`))
 }

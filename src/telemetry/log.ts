@@ -36,9 +36,9 @@ export function parseLogSettings(text: string): LogSettings {
   const components: Record<string, LogLevel> = {}
   for (const part of text
     .split(',')
-    .map(piece => piece.trim())
-    .filter(piece => piece !== '')) {
-    const [left = '', right] = part.split('=').map(piece => piece.trim())
+    .map((piece) => piece.trim())
+    .filter((piece) => piece !== '')) {
+    const [left = '', right] = part.split('=').map((piece) => piece.trim())
     const value = right ?? left
     if (!isLogLevel(value) || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) {
       throw new GatewayError(

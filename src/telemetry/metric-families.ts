@@ -95,7 +95,7 @@ export class MergedHistogram {
     let kept = labels
     let key = JSON.stringify(labels)
     if (!this.#series.has(key) && this.#series.size >= this.#seriesMax) {
-      kept = Object.fromEntries(Object.keys(labels).map(name => [name, 'other']))
+      kept = Object.fromEntries(Object.keys(labels).map((name) => [name, 'other']))
       key = JSON.stringify(kept)
     }
     let series = this.#series.get(key)
@@ -223,9 +223,9 @@ function bind<L extends string, H>(
   make: (labels: Record<L, string>) => H,
 ): (labels: Readonly<Record<L, string>>) => H {
   const handles = new Map<string, H>()
-  return labels => {
+  return (labels) => {
     let kept = pick(options.labels, labels)
-    let key = options.labels.map(name => kept[name]).join('\u0000')
+    let key = options.labels.map((name) => kept[name]).join('\u0000')
     let handle = handles.get(key)
     if (handle !== undefined) return handle
     if (handles.size >= options.setsMax) {
@@ -260,7 +260,7 @@ export function counterFamily<L extends string>(options: FamilyOptions<L>): Coun
     enableExemplars: true,
   })
   const exemplarOf = options.exemplarOf ?? sidAlone
-  return bind(options, labels => {
+  return bind(options, (labels) => {
     counter.inc({ labels, value: 0 }) // the series exists from the start, so that rate() sees its first increase
     return {
       inc: (by = 1, callSid) => {
@@ -283,7 +283,7 @@ export function histogramFamily<L extends string>(
     enableExemplars: true,
   })
   const exemplarOf = options.exemplarOf ?? sidAlone
-  return bind(options, labels => {
+  return bind(options, (labels) => {
     histogram.zero(labels)
     return {
       observe: (seconds, callSid) => {
@@ -304,7 +304,12 @@ export class LabelledGauge<L extends string> {
 
   constructor(
     registry: OpenMetricsRegistry,
-    options: { readonly name: string; readonly help: string; readonly labels: readonly L[]; readonly combined: Combined },
+    options: {
+      readonly name: string
+      readonly help: string
+      readonly labels: readonly L[]
+      readonly combined: Combined
+    },
   ) {
     const sources = this.#sources
     new Gauge<string>({
@@ -316,7 +321,7 @@ export class LabelledGauge<L extends string> {
         this.reset()
         const sets = new Map<string, { labels: Record<L, string>; value: number }>()
         for (const { labels, read } of sources) {
-          const key = options.labels.map(name => labels[name]).join('\u0000')
+          const key = options.labels.map((name) => labels[name]).join('\u0000')
           const set = sets.get(key)
           if (set === undefined) sets.set(key, { labels, value: read() })
           else set.value = options.combined === 'sum' ? set.value + read() : Math.max(set.value, read())

@@ -6,10 +6,21 @@ import type { Clock } from '../core/clock.js'
 import { LABEL_SETS_MAX, METRICS_FLUSH_MS, SCRAPE_REUSE_MS, SCRAPE_SLICE_MS } from '../core/limits.js'
 import type { FrameHistogram } from './frame-histogram.js'
 import {
-  counterFamily, GaugeOfSources, histogramFamily, LabelledGauge, MergedHistogram, openMetricsRegistry,
+  counterFamily,
+  GaugeOfSources,
+  histogramFamily,
+  LabelledGauge,
+  MergedHistogram,
+  openMetricsRegistry,
 } from './metric-families.js'
 import type {
-  Combined, CounterHandle, CounterOf, HistogramHandle, HistogramOf, OpenMetricsRegistry, Slowest,
+  Combined,
+  CounterHandle,
+  CounterOf,
+  HistogramHandle,
+  HistogramOf,
+  OpenMetricsRegistry,
+  Slowest,
 } from './metric-families.js'
 
 /** Values that labels of this gateway's metrics may have, and the bounds of its histograms. */
@@ -249,7 +260,10 @@ export class Metrics {
     const gauge = (name: string, help: string) => new GaugeOfSources(registry, PREFIX + name, help)
     this.callsLive = gauge('calls_live', 'Calls that hold a slot')
     this.callCapacity = gauge('call_capacity', 'Calls this process takes at once')
-    this.callCapacityRemaining = gauge('call_capacity_remaining', 'Remaining capacity: calls this process would take now')
+    this.callCapacityRemaining = gauge(
+      'call_capacity_remaining',
+      'Remaining capacity: calls this process would take now',
+    )
     this.draining = gauge('draining', '1 while no new calls are taken')
     this.socketsOpen = gauge('sockets_open', 'Audio sockets that are open')
     this.callsAlone = gauge('calls_alone', 'Calls alone on a media worker, because one died while their code ran')
@@ -299,15 +313,23 @@ export class Metrics {
       CONNECT_BOUNDS,
     )
     this.backendErrors = this.defineCounter('backend_errors', 'Errors that backends reported', ['backend', 'code'])
-    this.backendFailovers = this.defineCounter('backend_failovers', 'Failovers of calls to another backend', ['from', 'to'])
+    this.backendFailovers = this.defineCounter('backend_failovers', 'Failovers of calls to another backend', [
+      'from',
+      'to',
+    ])
     this.backendFailoverGap = this.defineHistogram(
       'backend_failover_gap_seconds',
       'Backend lost to the next one ready with the whole conversation',
       ['to'],
       TURN_BOUNDS,
     )
-    this.backendRotations = this.defineCounter('backend_rotations', 'Backend sessions replaced before they expired', ['backend'])
-    this.backendIrregular = this.defineCounter('backend_irregular', 'Messages of backends out of order', ['backend', 'kind'])
+    this.backendRotations = this.defineCounter('backend_rotations', 'Backend sessions replaced before they expired', [
+      'backend',
+    ])
+    this.backendIrregular = this.defineCounter('backend_irregular', 'Messages of backends out of order', [
+      'backend',
+      'kind',
+    ])
     this.greeting = this.defineHistogram(
       'greeting_seconds',
       'Audio socket opened to first agent sound sent',
@@ -331,11 +353,12 @@ export class Metrics {
       'Numbers whose wrong answers were forgotten early, because too many are remembered',
       [],
     )({})
-    this.escalations = this.defineCounter('escalations', 'Escalations to a human', [
-      'strategy',
-      'outcome',
-    ])
-    this.playoutUnderruns = this.defineCounter('playout_underruns', 'Playout buffers that ran dry within speech', [])({})
+    this.escalations = this.defineCounter('escalations', 'Escalations to a human', ['strategy', 'outcome'])
+    this.playoutUnderruns = this.defineCounter(
+      'playout_underruns',
+      'Playout buffers that ran dry within speech',
+      [],
+    )({})
     this.framesDropped = this.defineCounter('frames_dropped', 'Frames of audio dropped at a bound', ['where'])
     this.webhookSeconds = this.defineHistogram(
       'webhook_seconds',
@@ -365,11 +388,19 @@ export class Metrics {
       registry,
       exemplarOf: this.#exemplarOf,
     })
-    this.scrapes = this.defineCounter('scrapes', 'Scrapes of each page, by whether it was rendered for it', ['page', 'served'])
+    this.scrapes = this.defineCounter('scrapes', 'Scrapes of each page, by whether it was rendered for it', [
+      'page',
+      'served',
+    ])
     this.workers = this.defineLabelledGauge('workers', 'Live worker threads', ['pool'], 'sum')
     this.workerTasks = this.defineLabelledGauge('worker_tasks', 'Calls or sessions on worker threads', ['pool'], 'sum')
     this.ringFill = this.defineLabelledGauge('ring_fill_ratio', 'Fill of the fullest ring of any call', ['ring'], 'max')
-    this.tickSlack = this.defineLabelledGauge('tick_slack_ratio', 'Share of time that the ticks of a media worker leave free', ['shard'], 'max')
+    this.tickSlack = this.defineLabelledGauge(
+      'tick_slack_ratio',
+      'Share of time that the ticks of a media worker leave free',
+      ['shard'],
+      'max',
+    )
     this.socketBackpressure = gauge('socket_backpressure_bytes', 'Bytes waiting in the fullest audio socket')
     this.socketSendsDelayed = this.defineCounter('socket_sends_delayed', 'Frames that an audio socket buffered', [])({})
     this.#tickBusy = new MergedHistogram({
@@ -412,8 +443,11 @@ export class Metrics {
 
   /** How long each tick of a media worker took; the slack follows from it. */
   tickBusyFrom(shard: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
-    const letGo = [this.#tickBusy.addSource({ shard: String(shard) }, histogram), this.#slackFrom(String(shard), histogram)]
-    return () => letGo.forEach(end => end())
+    const letGo = [
+      this.#tickBusy.addSource({ shard: String(shard) }, histogram),
+      this.#slackFrom(String(shard), histogram),
+    ]
+    return () => letGo.forEach((end) => end())
   }
 
   #slackFrom(shard: string, histogram: FrameHistogram): () => void {
@@ -439,8 +473,16 @@ export class Metrics {
       this.countFrom(this.defineCounter(name, help, [])({}), read)
     }
     count('cgroup_cpu_periods', 'CPU limit periods in which this process ran', () => watch.now?.periods ?? 0)
-    count('cgroup_cpu_throttled_periods', 'CPU limit periods in which this process was throttled', () => watch.now?.throttledPeriods ?? 0)
-    count('cgroup_cpu_throttled_seconds', 'Time for which this process was throttled', () => watch.now?.throttledSeconds ?? 0)
+    count(
+      'cgroup_cpu_throttled_periods',
+      'CPU limit periods in which this process was throttled',
+      () => watch.now?.throttledPeriods ?? 0,
+    )
+    count(
+      'cgroup_cpu_throttled_seconds',
+      'Time for which this process was throttled',
+      () => watch.now?.throttledSeconds ?? 0,
+    )
     this.onFlush(() => void watch.look())
   }
 
@@ -470,7 +512,12 @@ export class Metrics {
   }
 
   /** Counts a call that ended, by outcome and reason. */
-  callEnded({ callSid, agent, outcome, endReason }: Pick<CallRecord, 'callSid' | 'agent' | 'outcome' | 'endReason'>): void {
+  callEnded({
+    callSid,
+    agent,
+    outcome,
+    endReason,
+  }: Pick<CallRecord, 'callSid' | 'agent' | 'outcome' | 'endReason'>): void {
     this.calls({ agent, outcome }).inc(1, callSid)
     this.callEnds({ reason: endReason }).inc(1, callSid)
   }
@@ -484,7 +531,7 @@ export class Metrics {
       labels,
       setsMax: LABEL_SETS_MAX,
       overflow: () => this.#labelOverflow.inc(),
-      exemplarOf: callSid => this.#exemplarOf(callSid),
+      exemplarOf: (callSid) => this.#exemplarOf(callSid),
     })
   }
 
@@ -503,7 +550,7 @@ export class Metrics {
       boundsSeconds,
       setsMax: LABEL_SETS_MAX,
       overflow: () => this.#labelOverflow.inc(),
-      exemplarOf: callSid => this.#exemplarOf(callSid),
+      exemplarOf: (callSid) => this.#exemplarOf(callSid),
     })
   }
 
@@ -513,7 +560,12 @@ export class Metrics {
   }
 
   /** A gauge of a component's own, with labels whose values come from settings. */
-  defineLabelledGauge<L extends string>(name: string, help: string, labels: readonly L[], combined: Combined): LabelledGauge<L> {
+  defineLabelledGauge<L extends string>(
+    name: string,
+    help: string,
+    labels: readonly L[],
+    combined: Combined,
+  ): LabelledGauge<L> {
     return new LabelledGauge(this.registry, { name: PREFIX + name, help, labels, combined })
   }
 

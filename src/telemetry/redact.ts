@@ -111,7 +111,7 @@ function scrubValue(value: unknown, depth: number): unknown {
   if (value instanceof Error) return scrubError(value, depth)
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `[${value.byteLength} bytes]`
   if (depth >= DEPTH_MAX) return '[deeper]'
-  if (Array.isArray(value)) return value.slice(0, ENTRIES_MAX).map(entry => scrubValue(entry, depth + 1))
+  if (Array.isArray(value)) return value.slice(0, ENTRIES_MAX).map((entry) => scrubValue(entry, depth + 1))
   if (value instanceof Map || value instanceof Set) return `[${value.size} entries]`
   return scrubObject(value, depth + 1)
 }

@@ -9,7 +9,12 @@ import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace-base'
 import { ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions'
 import type { CallRecord, TimelineMark } from '../call/record.js'
 import {
-  SPAN_EXPORT_EVERY_MS, SPAN_EXPORT_TIMEOUT_MS, SPANS_LAST_MS, SPANS_PER_CALL_MAX, SPANS_PER_EXPORT, SPANS_QUEUED_MAX,
+  SPAN_EXPORT_EVERY_MS,
+  SPAN_EXPORT_TIMEOUT_MS,
+  SPANS_LAST_MS,
+  SPANS_PER_CALL_MAX,
+  SPANS_PER_EXPORT,
+  SPANS_QUEUED_MAX,
 } from '../core/limits.js'
 import type { Log } from './log.js'
 
@@ -28,9 +33,27 @@ function traceIdOf(callSid: string): string {
 
 /** Timeline steps whose detail holds only our own words and figures; others may quote a model or a caller. */
 const PLAIN_DETAILS: ReadonlySet<string> = new Set([
-  'webhook', 'socket-closed', 'first-frame', 'barge-in-pause', 'barge-in-resume', 'barge-in', 'silence-prompt', 'carrier-state',
-  'agent-sound', 'backend-connect', 'backend-error', 'backend-failover', 'carrier-stall', 'audio-dropped', 'underrun',
-  'worker-lost', 'tool-start', 'tool-end', 'escalation-step', 'escalation', 'bridged',
+  'webhook',
+  'socket-closed',
+  'first-frame',
+  'barge-in-pause',
+  'barge-in-resume',
+  'barge-in',
+  'silence-prompt',
+  'carrier-state',
+  'agent-sound',
+  'backend-connect',
+  'backend-error',
+  'backend-failover',
+  'carrier-stall',
+  'audio-dropped',
+  'underrun',
+  'worker-lost',
+  'tool-start',
+  'tool-end',
+  'escalation-step',
+  'escalation',
+  'bridged',
 ])
 
 /**
@@ -64,55 +87,88 @@ class CallTrace {
     this.#backends()
     record.turns.forEach((turn, index) => this.#turn(turn, index))
     record.toolCalls.forEach((call, index) => {
-      this.#child(`tool ${call.name}`, `tool ${index}`, this.#streamMs + call.startMs, call.ms, { 'gen_ai.tool.name': call.name }, call.ok)
+      this.#child(
+        `tool ${call.name}`,
+        `tool ${index}`,
+        this.#streamMs + call.startMs,
+        call.ms,
+        { 'gen_ai.tool.name': call.name },
+        call.ok,
+      )
     })
     record.bargeIns.forEach((made, index) => {
-      this.#child('barge-in', `barge-in ${index}`, this.#streamMs + made.atMs, made.stopMs ?? 0, { 'mkondo.committed': made.committed })
+      this.#child('barge-in', `barge-in ${index}`, this.#streamMs + made.atMs, made.stopMs ?? 0, {
+        'mkondo.committed': made.committed,
+      })
     })
     this.#escalation()
   }
 
   #root(): void {
     const record = this.#record
-    const lastMs = record.timeline.reduce((latest, mark) => Math.max(latest, mark.atMs), this.#streamMs + record.durationMs)
-    this.#add('call', this.#rootId, null, 0, lastMs, {
-      'call.sid': record.callSid,
-      'mkondo.agent': record.agent,
-      'mkondo.backend': record.backend,
-      'mkondo.outcome': record.outcome,
-      'mkondo.end_reason': record.endReason,
-      'mkondo.turns': record.turns.length,
-      'mkondo.marks_dropped': record.timelineDropped,
-      'mkondo.spans_left_out': Math.max(0, record.turns.length + record.toolCalls.length + record.bargeIns.length + OTHER_SPANS - SPANS_PER_CALL_MAX),
-      'gen_ai.operation.name': 'invoke_agent',
-      'gen_ai.agent.name': record.agent,
-      'gen_ai.usage.input_tokens': record.usage.inputTokens,
-      'gen_ai.usage.output_tokens': record.usage.outputTokens,
-    }, record.outcome !== 'failed', record.timeline.map((mark) => this.#event(mark)))
+    const lastMs = record.timeline.reduce(
+      (latest, mark) => Math.max(latest, mark.atMs),
+      this.#streamMs + record.durationMs,
+    )
+    this.#add(
+      'call',
+      this.#rootId,
+      null,
+      0,
+      lastMs,
+      {
+        'call.sid': record.callSid,
+        'mkondo.agent': record.agent,
+        'mkondo.backend': record.backend,
+        'mkondo.outcome': record.outcome,
+        'mkondo.end_reason': record.endReason,
+        'mkondo.turns': record.turns.length,
+        'mkondo.marks_dropped': record.timelineDropped,
+        'mkondo.spans_left_out': Math.max(
+          0,
+          record.turns.length + record.toolCalls.length + record.bargeIns.length + OTHER_SPANS - SPANS_PER_CALL_MAX,
+        ),
+        'gen_ai.operation.name': 'invoke_agent',
+        'gen_ai.agent.name': record.agent,
+        'gen_ai.usage.input_tokens': record.usage.inputTokens,
+        'gen_ai.usage.output_tokens': record.usage.outputTokens,
+      },
+      record.outcome !== 'failed',
+      record.timeline.map((mark) => this.#event(mark)),
+    )
   }
 
   #setup(): void {
     const firstFrameMs = markAt(this.#record.timeline, 'first-frame')
     if (firstFrameMs !== null) this.#child('set-up', 'set-up', 0, firstFrameMs, {})
-    if (this.#record.greetingMs !== null) this.#child('greeting', 'greeting', this.#streamMs, this.#record.greetingMs, {})
+    if (this.#record.greetingMs !== null)
+      this.#child('greeting', 'greeting', this.#streamMs, this.#record.greetingMs, {})
   }
 
   #backends(): void {
     const { timeline } = this.#record
     const connectMs = markAt(timeline, 'backend-connect')
     const readyMs = markAt(timeline, 'backend-ready')
-    if (connectMs !== null && readyMs !== null) this.#child('backend connect', 'connect', connectMs, readyMs - connectMs, {})
+    if (connectMs !== null && readyMs !== null)
+      this.#child('backend connect', 'connect', connectMs, readyMs - connectMs, {})
   }
 
   #turn(turn: CallRecord['turns'][number], index: number): void {
     const { callerStoppedMs, firstSoundMs, answerMs, ear } = turn
     const tookMs = ear?.answerMs ?? answerMs ?? firstSoundMs ?? 0
-    this.#child('turn', `turn ${index}`, this.#streamMs + callerStoppedMs, tookMs, {
-      'mkondo.turn': index + 1,
-      ...(firstSoundMs === null ? {} : { 'mkondo.first_sound_ms': firstSoundMs }),
-      ...(answerMs === null ? {} : { 'mkondo.answer_ms': answerMs }),
-      ...(ear?.answerMs === undefined || ear.answerMs === null ? {} : { 'mkondo.ear_answer_ms': ear.answerMs }),
-    }, answerMs !== null)
+    this.#child(
+      'turn',
+      `turn ${index}`,
+      this.#streamMs + callerStoppedMs,
+      tookMs,
+      {
+        'mkondo.turn': index + 1,
+        ...(firstSoundMs === null ? {} : { 'mkondo.first_sound_ms': firstSoundMs }),
+        ...(answerMs === null ? {} : { 'mkondo.answer_ms': answerMs }),
+        ...(ear?.answerMs === undefined || ear.answerMs === null ? {} : { 'mkondo.ear_answer_ms': ear.answerMs }),
+      },
+      answerMs !== null,
+    )
   }
 
   #escalation(): void {
@@ -120,19 +176,43 @@ class CallTrace {
     const fromMs = markAt(timeline, 'escalation')
     if (escalation === null || fromMs === null) return
     const toMs = markAt(timeline, 'escalation-settled') ?? fromMs
-    this.#child('escalation', 'escalation', fromMs, toMs - fromMs, {
-      'mkondo.strategy': escalation.strategy ?? 'none', 'mkondo.escalation_outcome': escalation.outcome ?? 'none',
-    }, escalation.outcome === 'answered')
+    this.#child(
+      'escalation',
+      'escalation',
+      fromMs,
+      toMs - fromMs,
+      {
+        'mkondo.strategy': escalation.strategy ?? 'none',
+        'mkondo.escalation_outcome': escalation.outcome ?? 'none',
+      },
+      escalation.outcome === 'answered',
+    )
   }
 
   #child(name: string, key: string, fromMs: number, tookMs: number, attributes: Attributes, ok = true): void {
-    this.#add(name, this.#spanId(key), this.#rootId, fromMs, fromMs + Math.max(0, tookMs), {
-      'call.sid': this.#record.callSid, ...attributes,
-    }, ok, [])
+    this.#add(
+      name,
+      this.#spanId(key),
+      this.#rootId,
+      fromMs,
+      fromMs + Math.max(0, tookMs),
+      {
+        'call.sid': this.#record.callSid,
+        ...attributes,
+      },
+      ok,
+      [],
+    )
   }
 
   #add(
-    name: string, spanId: string, parentId: string | null, fromMs: number, toMs: number, attributes: Attributes, ok: boolean,
+    name: string,
+    spanId: string,
+    parentId: string | null,
+    fromMs: number,
+    toMs: number,
+    attributes: Attributes,
+    ok: boolean,
     events: TimedEvent[],
   ): void {
     if (this.spans.length >= SPANS_PER_CALL_MAX) return
@@ -254,7 +334,7 @@ export class TraceExport {
     while (this.#queue.length > 0 || this.#sending !== null) {
       const failedBefore = this.failed
       this.#pass()
-      if (await Promise.race([this.#sending, limit]) === 'late' || this.failed > failedBefore) break
+      if ((await Promise.race([this.#sending, limit])) === 'late' || this.failed > failedBefore) break
     }
     this.dropped += this.#queue.length + this.#underWay
     this.#queue.length = 0
@@ -270,7 +350,7 @@ export class TraceExport {
       this.#exporter.export(spans, (result) => {
         // `close` has counted these spans as dropped.
         if (this.#closed) return resolve()
-        if (result.code as number === EXPORT_SUCCESS) {
+        if ((result.code as number) === EXPORT_SUCCESS) {
           this.exported += spans.length
           this.#warned = false
         } else {

@@ -40,7 +40,9 @@ interface Entry {
 
 /** The agents and their backends, as they were resolved. */
 type BackendUsers = Iterable<{
-  readonly name: string; readonly backends: readonly string[]; readonly shadow: string | null
+  readonly name: string
+  readonly backends: readonly string[]
+  readonly shadow: string | null
 }>
 
 /**
@@ -87,22 +89,40 @@ export class BackendStatus {
   view(users: BackendUsers, workers: ReadonlySet<number>, nowMs: number): BackendView[] {
     const agents = new Map<string, { agent: string; place: number }[]>()
     for (const { name, backends, shadow } of users) {
-      const all = [...backends.map((backend, i) => ({ backend, place: i + 1 })), ...(shadow === null ? [] : [{ backend: shadow, place: 0 }])]
-      for (const { backend, place } of all) agents.set(backend, [...agents.get(backend) ?? [], { agent: name, place }])
+      const all = [
+        ...backends.map((backend, i) => ({ backend, place: i + 1 })),
+        ...(shadow === null ? [] : [{ backend: shadow, place: 0 }]),
+      ]
+      for (const { backend, place } of all)
+        agents.set(backend, [...(agents.get(backend) ?? []), { agent: name, place }])
     }
     const names = new Set([...agents.keys(), ...this.#entries.keys()])
     return [...names].map((backend) => {
       const entry = this.#entries.get(backend) ?? newEntry()
       return {
-        backend, agents: agents.get(backend) ?? [],
-        sessions: entry.sessions, sessionsRefused: entry.sessionsRefused, connectMs: rounded(entry.connectMs),
-        faults: { ...entry.faults }, lastFault: entry.lastFault,
-        lostTo: entry.lostTo, tookOver: entry.tookOver, rotations: entry.rotations, gapMs: rounded(entry.gapMs),
-        circuits: [...entry.circuits].filter(([worker]) => workers.has(worker)).map(([worker, { report, atMs }]) => {
-          const { name: _, openForMs, state, ...counts } = report
-          const leftMs = Math.max(0, Math.round(openForMs - (nowMs - atMs)))
-          return { worker, state: state === 'open' && leftMs === 0 ? 'half-open' as const : state, openForMs: leftMs, ...counts }
-        }),
+        backend,
+        agents: agents.get(backend) ?? [],
+        sessions: entry.sessions,
+        sessionsRefused: entry.sessionsRefused,
+        connectMs: rounded(entry.connectMs),
+        faults: { ...entry.faults },
+        lastFault: entry.lastFault,
+        lostTo: entry.lostTo,
+        tookOver: entry.tookOver,
+        rotations: entry.rotations,
+        gapMs: rounded(entry.gapMs),
+        circuits: [...entry.circuits]
+          .filter(([worker]) => workers.has(worker))
+          .map(([worker, { report, atMs }]) => {
+            const { name: _, openForMs, state, ...counts } = report
+            const leftMs = Math.max(0, Math.round(openForMs - (nowMs - atMs)))
+            return {
+              worker,
+              state: state === 'open' && leftMs === 0 ? ('half-open' as const) : state,
+              openForMs: leftMs,
+              ...counts,
+            }
+          }),
       }
     })
   }
@@ -120,11 +140,21 @@ export class BackendStatus {
 
 function newEntry(): Entry {
   return {
-    sessions: 0, sessionsRefused: 0, connectMs: null, faults: {}, lastFault: null, lostTo: 0, tookOver: 0, rotations: 0, gapMs: null,
+    sessions: 0,
+    sessionsRefused: 0,
+    connectMs: null,
+    faults: {},
+    lastFault: null,
+    lostTo: 0,
+    tookOver: 0,
+    rotations: 0,
+    gapMs: null,
     circuits: new Map(),
   }
 }
 
-function rounded(ms: { readonly last: number; readonly max: number } | null): { readonly last: number; readonly max: number } | null {
+function rounded(
+  ms: { readonly last: number; readonly max: number } | null,
+): { readonly last: number; readonly max: number } | null {
   return ms === null ? null : { last: Math.round(ms.last), max: Math.round(ms.max) }
 }

@@ -34,10 +34,13 @@ export class CallJournal {
   constructor({ build, audio, options, resume, media, post }: CallJournalOptions) {
     this.#audio = audio
     this.#post = post
-    this.writer = new JournalWriter((line) => {
-      this.#lines.push(line)
-      this.#chars += line.length
-    }, { options, resume, build, media: audio ? media : null })
+    this.writer = new JournalWriter(
+      (line) => {
+        this.#lines.push(line)
+        this.#chars += line.length
+      },
+      { options, resume, build, media: audio ? media : null },
+    )
   }
 
   /** Bytes of the carrier, on their way into the caller's path. */
@@ -47,7 +50,12 @@ export class CallJournal {
 
   /** A frame of our own voice, which the caller's path gets as the reference for the echo. */
   played(frame: Int16Array, playedAtMs: number): void {
-    if (this.#audio) this.writer.media(['played', playedAtMs, base64(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength))])
+    if (this.#audio)
+      this.writer.media([
+        'played',
+        playedAtMs,
+        base64(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength)),
+      ])
   }
 
   /** Called before the frames that are due are taken. */

@@ -75,7 +75,13 @@ export type FromCall =
   | { readonly type: 'backend-error'; readonly fault: BackendFaultNews }
   /** A circuit of this worker, by its thread, opened or closed because of this call. */
   | { readonly type: 'circuit'; readonly worker: number; readonly circuit: CircuitReport }
-  | { readonly type: 'failover'; readonly from: string; readonly to: string; readonly gapMs: number; readonly reason: string }
+  | {
+      readonly type: 'failover'
+      readonly from: string
+      readonly to: string
+      readonly gapMs: number
+      readonly reason: string
+    }
   | { readonly type: 'end-stream'; readonly code: number; readonly hangup: boolean }
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
@@ -85,7 +91,8 @@ export type FromCall =
    * the main thread's log and checkpoint always match.
    */
   | {
-      readonly type: 'log'; readonly entries: readonly CallLogEntry[]
+      readonly type: 'log'
+      readonly entries: readonly CallLogEntry[]
       /** Null where the session's state has not changed, or the call is over. */
       readonly checkpoint: SavedState | null
       /**
@@ -97,7 +104,12 @@ export type FromCall =
   /** Marks since the last message of this kind. */
   | { readonly type: 'marks'; readonly marks: readonly TimelineMark[] }
   | { readonly type: 'journal'; readonly lines: readonly string[] }
-  | { readonly type: 'log-line'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: 'log-line'
+      readonly level: 'debug' | 'info' | 'warn' | 'error'
+      readonly message: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
   /**
    * Asks whether an answer of the caller may be compared. The attempt is reserved until its verdict follows; one at a
    * time.

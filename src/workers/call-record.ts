@@ -3,7 +3,15 @@ import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
 import type { CarrierState } from '../call/events.js'
 import type {
-  BargeInRecord, CallRecord, EndReason, EscalationHistory, OutboundRecord, OutboundResult, StopRecord, ToolCallRecord, TurnRecord,
+  BargeInRecord,
+  CallRecord,
+  EndReason,
+  EscalationHistory,
+  OutboundRecord,
+  OutboundResult,
+  StopRecord,
+  ToolCallRecord,
+  TurnRecord,
 } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
@@ -67,7 +75,12 @@ export class CallRecordBuilder {
    * @param masksNumbers  false: the record has whole phone numbers; views and logs never have them
    */
   constructor(
-    call: NewCall, backend: string, metrics: Metrics, series: CallSeries, preparedAt: { readonly ms: number; readonly wallMs: number }, masksNumbers = true,
+    call: NewCall,
+    backend: string,
+    metrics: Metrics,
+    series: CallSeries,
+    preparedAt: { readonly ms: number; readonly wallMs: number },
+    masksNumbers = true,
   ) {
     this.timeline = new CallTimeline(preparedAt.ms)
     this.#masksNumbers = masksNumbers
@@ -207,7 +220,12 @@ export class CallRecordBuilder {
       turns: wholeNumbers(this.log.turns),
       bargeIns: wholeNumbers(this.log.bargeIns),
       // Without their arguments, which may hold the caller's number.
-      tools: this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({ name, startMs: Math.round(startMs), ms: Math.round(ms), ok })),
+      tools: this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({
+        name,
+        startMs: Math.round(startMs),
+        ms: Math.round(ms),
+        ok,
+      })),
     }
   }
 
@@ -224,7 +242,9 @@ export class CallRecordBuilder {
   /** The record that will be used if the process dies before the call ends. */
   open(end: CallEnding, nowWallMs: number): CallRecord {
     return {
-      ...this.#record(end), outcome: 'failed', endReason: 'process-died',
+      ...this.#record(end),
+      outcome: 'failed',
+      endReason: 'process-died',
       endDetail: `the gateway process died; what is here was written down at ${new Date(nowWallMs).toISOString()}`,
     }
   }
@@ -236,12 +256,14 @@ export class CallRecordBuilder {
     const notAnswered = end.outbound !== null && !pickedUp(end.outbound.result) ? end.outbound.result : null
     return {
       version: CALL_RECORD_VERSION,
-      callSid, agent, direction,
+      callSid,
+      agent,
+      direction,
       backend: result?.backend ?? this.#backend,
       from: this.#shown(from),
       to: this.#shown(to),
-      outcome: notAnswered !== null ? 'unreached' : settled ? result?.outcome ?? 'failed' : 'failed',
-      endReason: notAnswered !== null ? 'not-taken' : result?.endReason ?? 'call-fault',
+      outcome: notAnswered !== null ? 'unreached' : settled ? (result?.outcome ?? 'failed') : 'failed',
+      endReason: notAnswered !== null ? 'not-taken' : (result?.endReason ?? 'call-fault'),
       endDetail: result?.endDetail ?? end.fault ?? '',
       startedAt: this.#startedAt,
       durationMs: Math.round(result?.durationMs ?? end.streamMs),
@@ -283,10 +305,14 @@ export class CallRecordBuilder {
     const { callSid, agent } = this.#call
     this.#series.end(this.#numbers)
     this.#metrics.callEnded(record)
-    if (record.greetingMs !== null) this.#metrics.greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend }).observe(record.greetingMs / 1000, callSid)
+    if (record.greetingMs !== null)
+      this.#metrics
+        .greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend })
+        .observe(record.greetingMs / 1000, callSid)
     this.#metrics.toolCallsRefused.inc(result?.toolCallsRefused ?? 0, callSid)
     for (const [backend, counters] of Object.entries(record.backends.irregular)) {
-      for (const [kind, count] of Object.entries(counters)) this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)
+      for (const [kind, count] of Object.entries(counters))
+        this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)
     }
     this.#metrics.framesDropped({ where: 'caller' }).inc(record.audio.framesDropped, callSid)
     this.#metrics.framesDropped({ where: 'agent' }).inc(result?.agentFramesDropped ?? 0, callSid)
@@ -295,7 +321,11 @@ export class CallRecordBuilder {
 }
 
 /** Error codes of tool calls that ended without an answer; the others have a code of their own. */
-const END_CODES: Readonly<Partial<Record<ToolCallEnd, ErrorCode>>> = { cancelled: 'TOOL_CANCELLED', overdue: 'TOOL_TIMEOUT', lost: 'WORKER_DIED' }
+const END_CODES: Readonly<Partial<Record<ToolCallEnd, ErrorCode>>> = {
+  cancelled: 'TOOL_CANCELLED',
+  overdue: 'TOOL_TIMEOUT',
+  lost: 'WORKER_DIED',
+}
 
 /** Times in a record are whole milliseconds: people read them, and fractions are noise. */
 function wholeNumbers<T>(value: T): T {
@@ -314,10 +344,15 @@ function plain(report: object | null): Readonly<Record<string, unknown>> | null 
 
 /** Arguments may hold the caller's number. */
 function kept(call: ToolCallRecord, masksNumbers: boolean): ToolCallRecord {
-  const args = Object.entries(call.args)
-    .map(([name, value]) => [name, masksNumbers && typeof value === 'string' ? maskNumbersIn(value) : value])
+  const args = Object.entries(call.args).map(([name, value]) => [
+    name,
+    masksNumbers && typeof value === 'string' ? maskNumbersIn(value) : value,
+  ])
   return {
-    ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'],
+    ...call,
+    startMs: Math.round(call.startMs),
+    ms: Math.round(call.ms),
+    args: Object.fromEntries(args) as ToolCallRecord['args'],
   }
 }
 
@@ -349,29 +384,55 @@ function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): Outbound
     return endReason === 'nobody-there' ? 'silence' : 'answered'
   }
   switch (lastState) {
-    case 'busy': return 'busy'
+    case 'busy':
+      return 'busy'
     case 'failed':
-    case 'stream-error': return 'failed'
-    default: return 'no-answer'
+    case 'stream-error':
+      return 'failed'
+    default:
+      return 'no-answer'
   }
 }
 
 /** The record of a placed call that never had a stream. */
 export function unreachedRecord(
-  placed: PlacedCall, callSid: CallSid, outbound: OutboundRecord, startedAtWallMs: number, detail: string,
+  placed: PlacedCall,
+  callSid: CallSid,
+  outbound: OutboundRecord,
+  startedAtWallMs: number,
+  detail: string,
 ): CallRecord {
   return {
     version: CALL_RECORD_VERSION,
-    callSid, agent: placed.agent, direction: 'outbound', backend: 'none',
-    from: maskNumber(placed.from), to: maskNumber(placed.to),
-    outcome: 'unreached', endReason: 'not-taken', endDetail: detail,
-    startedAt: new Date(startedAtWallMs).toISOString(), durationMs: 0, greetingMs: null,
-    transcript: [], toolCalls: [], turns: [], bargeIns: [], escalation: null,
-    timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }], timelineDropped: 0, stops: [],
+    callSid,
+    agent: placed.agent,
+    direction: 'outbound',
+    backend: 'none',
+    from: maskNumber(placed.from),
+    to: maskNumber(placed.to),
+    outcome: 'unreached',
+    endReason: 'not-taken',
+    endDetail: detail,
+    startedAt: new Date(startedAtWallMs).toISOString(),
+    durationMs: 0,
+    greetingMs: null,
+    transcript: [],
+    toolCalls: [],
+    turns: [],
+    bargeIns: [],
+    escalation: null,
+    timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
+    timelineDropped: 0,
+    stops: [],
     usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 0, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     backends: { sessions: [], failover: null, irregular: {} },
-    budget: null, shadow: null, rehomes: 0, recording: null, carrier: null, outbound,
+    budget: null,
+    shadow: null,
+    rehomes: 0,
+    recording: null,
+    carrier: null,
+    outbound,
   }
 }
 
@@ -392,12 +453,21 @@ export function callSummary(record: CallRecord): LogFields {
     greeting_ms: record.greetingMs,
     turns: turns.length,
     turns_unanswered: turns.filter((turn) => turn.answerMs === null).length,
-    ...spread('first_sound', turns.map((turn) => turn.firstSoundMs)),
-    ...spread('answer', turns.map((turn) => turn.answerMs)),
+    ...spread(
+      'first_sound',
+      turns.map((turn) => turn.firstSoundMs),
+    ),
+    ...spread(
+      'answer',
+      turns.map((turn) => turn.answerMs),
+    ),
     tools: record.toolCalls.length,
     tools_failed: record.toolCalls.filter((call) => !call.ok).length,
     barge_ins: bargeIns.filter((made) => made.committed).length,
-    ...spread('barge_in_stop', bargeIns.map((made) => (made.committed ? made.stopMs : null))),
+    ...spread(
+      'barge_in_stop',
+      bargeIns.map((made) => (made.committed ? made.stopMs : null)),
+    ),
     escalation: record.escalation?.outcome ?? null,
     stops: stopsByKind(record.stops),
     rehomes: record.rehomes,

@@ -99,7 +99,8 @@ export class CallRecorder {
   /** The stream is over. Idempotent. */
   end(nowMs: number): void {
     if (this.#over) return
-    for (let rows = this.#timeline.rest(nowMs); rows > 0; rows = this.#timeline.rest(nowMs)) this.#write(Math.min(rows, this.#batch))
+    for (let rows = this.#timeline.rest(nowMs); rows > 0; rows = this.#timeline.rest(nowMs))
+      this.#write(Math.min(rows, this.#batch))
     this.#over = true
     if (this.#announced) this.#sink.end()
     else this.#sink.discard()

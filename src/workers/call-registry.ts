@@ -10,7 +10,13 @@ import type { CallRecord, CarrierDetail } from '../call/record.js'
 import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../core/limits.js'
+import {
+  CALLS_PER_WORKER_MAX,
+  ENDED_CALLS_KEPT,
+  KNOWN_CALLS_KEPT,
+  PLAYOUT_TICK_PHASE_MS,
+  TICK_MS,
+} from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
 import { redactRecord } from '../telemetry/archive/redaction.js'
@@ -26,7 +32,13 @@ import { CallMemoryPool } from './call-memory.js'
 import type { HandoffNews } from './handoff-post.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
-import type { HostedAgent, MainThreadContext, MainThreadServices, OpenCallRecords, RecordCall } from './main-thread-context.js'
+import type {
+  HostedAgent,
+  MainThreadContext,
+  MainThreadServices,
+  OpenCallRecords,
+  RecordCall,
+} from './main-thread-context.js'
 import type { MediaAssets } from './media-assets.js'
 import { MediaPool } from './media-pool.js'
 import { endReasonSchema } from './record-format.js'
@@ -120,9 +132,18 @@ export class CallRegistry implements CallDirectory {
       this.#known.set(record.callSid, true)
     }
     this.#pool = new MediaPool({
-      workers, maxCalls, workerEnv, clock, log, metrics, calls: this.#calls, workerData: { assets, env, backends, memoryMb: workerMemoryMb },
+      workers,
+      maxCalls,
+      workerEnv,
+      clock,
+      log,
+      metrics,
+      calls: this.#calls,
+      workerData: { assets, env, backends, memoryMb: workerMemoryMb },
     })
-    this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, clock, (nowMs, latenessMs) => this.#tick(nowMs, latenessMs))
+    this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, clock, (nowMs, latenessMs) =>
+      this.#tick(nowMs, latenessMs),
+    )
     this.#context = this.#makeContext()
     this.#metricSources = [
       metrics.callsLive.from(() => this.#tasks),
@@ -139,18 +160,40 @@ export class CallRegistry implements CallDirectory {
   }
 
   #makeContext(): MainThreadContext {
-    const { clock, wallClock, metrics, log, callSeries, traces = null, carrier, keepJournal, journal, openRecords = null, record = null } = this.#options
+    const {
+      clock,
+      wallClock,
+      metrics,
+      log,
+      callSeries,
+      traces = null,
+      carrier,
+      keepJournal,
+      journal,
+      openRecords = null,
+      record = null,
+    } = this.#options
     return {
-      clock, wallClock, metrics, log, callSeries, traces, carrier, record,
+      clock,
+      wallClock,
+      metrics,
+      log,
+      callSeries,
+      traces,
+      carrier,
+      record,
       journal: keepJournal === null ? null : journal,
       memory: new CallMemoryPool(),
       backendStatus: new BackendStatus(),
       afterStream: new AfterStreamBehaviour(this.#options.afterStream ?? null),
       locks: new VerificationLocks(clock, () => metrics.verificationNumbersEvicted.inc()),
-      openRecords: openRecords === null ? null : {
-        open: (callSid, compose) => openRecords.open(callSid, () => this.#redacted(compose())),
-        changed: (callSid) => openRecords.changed(callSid),
-      },
+      openRecords:
+        openRecords === null
+          ? null
+          : {
+              open: (callSid, compose) => openRecords.open(callSid, () => this.#redacted(compose())),
+              changed: (callSid) => openRecords.changed(callSid),
+            },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       handoffNews: (news) => this.#options.onHandoff?.(news),
       callNumber: () => {
@@ -205,7 +248,10 @@ export class CallRegistry implements CallDirectory {
     if (this.#draining || this.#closed) throw new GatewayError('DRAINING', 'this node takes no more calls')
     const agent = this.#options.agents.get(call.agent)
     if (agent === undefined) {
-      throw new GatewayError('AGENT_UNKNOWN', `there is no agent ${call.agent}; allowed: ${this.agentNames().join(', ')}`)
+      throw new GatewayError(
+        'AGENT_UNKNOWN',
+        `there is no agent ${call.agent}; allowed: ${this.agentNames().join(', ')}`,
+      )
     }
     if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
     if (this.free === 0) throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
@@ -268,7 +314,11 @@ export class CallRegistry implements CallDirectory {
 
   backends(): readonly BackendView[] {
     const users = [...this.#options.agents].map(([name, { backends, shadow }]) => ({ name, backends, shadow }))
-    return this.#context.backendStatus.view(users, new Set(this.threads.map((thread) => thread.threadId)), this.#options.clock())
+    return this.#context.backendStatus.view(
+      users,
+      new Set(this.threads.map((thread) => thread.threadId)),
+      this.#options.clock(),
+    )
   }
 
   async drain(timeoutMs: number): Promise<void> {
@@ -347,9 +397,11 @@ export class CallRegistry implements CallDirectory {
 function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): void {
   for (const [agent, { backends, definition }] of agents) {
     for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome })
-    for (const outcome of ['ok', 'error']) for (const { name } of definition.tools) metrics.toolSeconds({ tool: name, outcome })
+    for (const outcome of ['ok', 'error'])
+      for (const { name } of definition.tools) metrics.toolSeconds({ tool: name, outcome })
     for (const { name } of definition.tools) metrics.toolErrors({ tool: name, code: 'TOOL_UNBOUND' })
-    if (definition.verification !== null) for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
+    if (definition.verification !== null)
+      for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
     for (const backend of backends) {
       if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
       metrics.turnResponse({ agent, backend })

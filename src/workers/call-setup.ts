@@ -11,7 +11,9 @@ import type { CallStart } from './call-messages.js'
 
 /** The session's options from the agent's definition and the backend's capabilities. */
 export function sessionOptions(
-  start: CallStart, capabilities: BackendCapabilities, wallOffsetMs: number,
+  start: CallStart,
+  capabilities: BackendCapabilities,
+  wallOffsetMs: number,
 ): CallSessionOptions {
   const { agent } = start
   return {
@@ -45,8 +47,10 @@ export function sessionOptions(
     silence: { afterMs: agent.silence.afterMs, prompts: agent.silence.prompts },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
     filler: { texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs, everyMs: agent.fillers.everyMs },
-    screening: start.direction === 'outbound' && agent.outbound.screening !== null
-      ? { message: agent.outbound.screening.message, onSilence: agent.outbound.screening.onSilence } : null,
+    screening:
+      start.direction === 'outbound' && agent.outbound.screening !== null
+        ? { message: agent.outbound.screening.message, onSilence: agent.outbound.screening.onSilence }
+        : null,
     consentText: agent.recording.enabled ? agent.recording.consent : null,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
@@ -62,12 +66,20 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
     announceText: escalation.announce,
     failedText: escalation.failed,
     closedText: escalation.closed,
-    silentLineText: escalation.silentLine
-      ?? (callsBack ? 'If the line stays silent, please hang up and we will call you back.' : DEFAULT_ESCALATION_OPTIONS.silentLineText),
-    callback: callsBack ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' } : null,
+    silentLineText:
+      escalation.silentLine ??
+      (callsBack
+        ? 'If the line stays silent, please hang up and we will call you back.'
+        : DEFAULT_ESCALATION_OPTIONS.silentLineText),
+    callback: callsBack
+      ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' }
+      : null,
     afterFailure: escalation.afterFailure,
     // Two strategies hold the stream; each may call every number.
-    holdTimeoutMs: Math.max(DEFAULT_ESCALATION_OPTIONS.holdTimeoutMs, 2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS)),
+    holdTimeoutMs: Math.max(
+      DEFAULT_ESCALATION_OPTIONS.holdTimeoutMs,
+      2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS),
+    ),
   }
 }
 

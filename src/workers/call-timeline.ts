@@ -137,15 +137,27 @@ export class CallMarks {
   watch(line: LineStats, speechDroppedSamples: number, nowMs: number): void {
     const made = line.framesConcealed - this.#concealed
     if (line.stalls > this.#stalls && (made > 0 || nowMs - this.#stallMarkedAtMs >= SILENT_STALLS_EVERY_MS)) {
-      this.add('carrier-stall', nowMs, `${line.stalls - this.#stalls} stalls of the carrier's audio, ${made} frames made up`)
+      this.add(
+        'carrier-stall',
+        nowMs,
+        `${line.stalls - this.#stalls} stalls of the carrier's audio, ${made} frames made up`,
+      )
       this.#stallMarkedAtMs = nowMs
       this.#stalls = line.stalls
     }
     if (line.framesDropped > this.#dropped) {
-      this.add('audio-dropped', nowMs, `${line.framesDropped - this.#dropped} frames of the caller beyond the jitter buffer's bound`)
+      this.add(
+        'audio-dropped',
+        nowMs,
+        `${line.framesDropped - this.#dropped} frames of the caller beyond the jitter buffer's bound`,
+      )
     }
     if (speechDroppedSamples > this.#speechDropped) {
-      this.add('audio-dropped', nowMs, `${speechDroppedSamples - this.#speechDropped} samples of the agent beyond the backlog's bound`)
+      this.add(
+        'audio-dropped',
+        nowMs,
+        `${speechDroppedSamples - this.#speechDropped} samples of the agent beyond the backlog's bound`,
+      )
     }
     this.#concealed = line.framesConcealed
     this.#dropped = line.framesDropped

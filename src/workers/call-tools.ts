@@ -43,16 +43,28 @@ export class CallTools {
     const { start, tools, guard, answered } = this.#options
     const abort = new AbortController()
     this.#running.set(run.callId, abort)
-    tools.run(run.name, run.args, {
-      callSid: start.callSid, from: start.from, to: start.to, agent: start.agent.name,
-      caller: this.#caller, idempotencyKey: run.idempotencyKey, signal: abort.signal,
-    }).then((outcome) => guard(() => {
-      this.#noteIdentity()
-      if (!this.#running.delete(run.callId)) return
-      answered(resultOf(run, outcome))
-    }), (thrown: unknown) => guard(() => {
-      throw thrown
-    }))
+    tools
+      .run(run.name, run.args, {
+        callSid: start.callSid,
+        from: start.from,
+        to: start.to,
+        agent: start.agent.name,
+        caller: this.#caller,
+        idempotencyKey: run.idempotencyKey,
+        signal: abort.signal,
+      })
+      .then(
+        (outcome) =>
+          guard(() => {
+            this.#noteIdentity()
+            if (!this.#running.delete(run.callId)) return
+            answered(resultOf(run, outcome))
+          }),
+        (thrown: unknown) =>
+          guard(() => {
+            throw thrown
+          }),
+      )
   }
 
   /** The main thread's answer: attempts that the caller's number still has. */

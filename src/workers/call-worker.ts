@@ -165,7 +165,9 @@ export default async function runCall(start: CallStart | null): Promise<CallEnd 
   wordsOf(start.shared.buffer, start.shared.at)[Word.worker] = threadId
   if (hasForeignCode(start)) running.followCallbacks()
   const code = new CallCode(start.number)
-  const carried = owner.run(code, () => carry(start, code).catch((thrown: unknown): CallEnd => ({ type: 'fault', fault: messageOf(thrown) })))
+  const carried = owner.run(code, () =>
+    carry(start, code).catch((thrown: unknown): CallEnd => ({ type: 'fault', fault: messageOf(thrown) })),
+  )
   return await Promise.race([carried, code.failedEarly])
 }
 
@@ -175,21 +177,33 @@ function hasForeignCode({ backends, shadow, assets }: CallStart): boolean {
 }
 
 async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
-  const speech = start.speech === null
-    ? null
-    : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
+  const speech =
+    start.speech === null ? null : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
   const { agent } = start
   const post = (message: FromCall): void => start.port.postMessage(message)
-  const backend = await composeBackend({
-    names: start.backends, voices: agent.voice, ...agent.failover, shadow: start.shadow, budget: budgetOf(agent),
-  }, {
-    speech, clock, circuits, settings: data.backends, legRateHz: start.legRateHz, resamplers: context.resamplers, options: agent.backends,
-    watch: {
-      session: (opened) => post({ type: 'backend-session', opened }),
-      fault: (fault) => post({ type: 'backend-error', fault }),
-      circuit: (circuit) => post({ type: 'circuit', worker: threadId, circuit }),
+  const backend = await composeBackend(
+    {
+      names: start.backends,
+      voices: agent.voice,
+      ...agent.failover,
+      shadow: start.shadow,
+      budget: budgetOf(agent),
     },
-  })
+    {
+      speech,
+      clock,
+      circuits,
+      settings: data.backends,
+      legRateHz: start.legRateHz,
+      resamplers: context.resamplers,
+      options: agent.backends,
+      watch: {
+        session: (opened) => post({ type: 'backend-session', opened }),
+        fault: (fault) => post({ type: 'backend-error', fault }),
+        circuit: (circuit) => post({ type: 'circuit', worker: threadId, circuit }),
+      },
+    },
+  )
   const tools = await runnerOf(start)
   const guard = (guarded: WorkerCall, work: () => void): void => {
     const before = running.enter(start.number)

@@ -48,7 +48,13 @@ export class CallerIntake {
   #answerGuard: AnswerGuard | null
 
   constructor(options: CallerIntakeOptions) {
-    const { start: { legRateHz, track }, context, backend, shared, screening } = options
+    const {
+      start: { legRateHz, track },
+      context,
+      backend,
+      shared,
+      screening,
+    } = options
     this.#options = options
     this.#path = new CallerPath({ sampleRateHz: legRateHz, track, vadBank: context.vads })
     const { inputRateHz } = backend.capabilities
@@ -77,7 +83,10 @@ export class CallerIntake {
 
   /** Moves the carrier's packets into the caller's path. */
   receive(nowMs: number): void {
-    const { shared: { inbound }, journal } = this.#options
+    const {
+      shared: { inbound },
+      journal,
+    } = this.#options
     // Before the packets, which may already contain the echo.
     this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
@@ -140,7 +149,11 @@ export class CallerIntake {
    */
   #screen(guard: AnswerGuard): void {
     const { frame, voiced, levelDbfs, sampleRateHz } = this.#path
-    const verdict = guard.frame(voiced, !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz), levelDbfs)
+    const verdict = guard.frame(
+      voiced,
+      !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz),
+      levelDbfs,
+    )
     if (verdict !== null) this.#screened(verdict)
   }
 
@@ -154,7 +167,10 @@ export class CallerIntake {
    * was sent, with the time at which it is played.
    */
   #reference(): void {
-    const { shared: { words, times, outbound }, start } = this.#options
+    const {
+      shared: { words, times, outbound },
+      start,
+    } = this.#options
     // Read without Atomics, because most ticks find nothing. What this misses is found at the next packet.
     if ((words[Word.dated] as number) >>> 0 === this.#referenced) return
     const frame = this.#referenceFrame

@@ -7,7 +7,12 @@ import { messageOf } from '../core/errors.js'
 import { ESCALATION_ATTEMPTS_MAX } from '../core/limits.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import { Escalation } from '../escalation/escalation.js'
-import type { EscalationCommand, EscalationInput, EscalationOptions, EscalationOutput } from '../escalation/escalation.js'
+import type {
+  EscalationCommand,
+  EscalationInput,
+  EscalationOptions,
+  EscalationOutput,
+} from '../escalation/escalation.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
 import type { HandoffNews } from './handoff-post.js'
@@ -114,10 +119,18 @@ export class EscalationDriver {
     const whisper = this.#options.agent.escalation?.whisper ?? null
     const packet = this.#packet
     if (packet === null) return []
-    const words = [whisper, sentence(packet.reason), sentence(packet.summary)].filter((text) => text !== null && text !== '').join(' ')
+    const words = [whisper, sentence(packet.reason), sentence(packet.summary)]
+      .filter((text) => text !== null && text !== '')
+      .join(' ')
     return [
       ...(whisper === null ? [] : [this.#spoken(words)]),
-      { verb: 'conference', name: roomOf(this.#options.call.callSid), startOnEnter: true, endOnExit: true, beep: false },
+      {
+        verb: 'conference',
+        name: roomOf(this.#options.call.callSid),
+        startOnEnter: true,
+        endOnExit: true,
+        beep: false,
+      },
     ]
   }
 
@@ -144,14 +157,18 @@ export class EscalationDriver {
     const { carrier, clock, wallClock, afterStream } = this.#context
     const { strategies, hours, callerId = null, timeoutS, failed, offer, offerAccepted } = settings
     return {
-      strategies, hours, callerId,
+      strategies,
+      hours,
+      callerId,
       humans: humansOf(settings),
       wallOffsetMs: wallClock() - clock(),
       ringTimeoutMs: timeoutS * 1000,
       redirectUrl: call.afterStreamUrl,
       failedSay: this.#spoken(failed),
-      offer: !strategies.includes('callback') || caller === '' ? null
-        : { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S },
+      offer:
+        !strategies.includes('callback') || caller === ''
+          ? null
+          : { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S },
       inConference: call.humanUrl !== null,
       restAvailable: carrier !== null,
       afterStream: afterStream.known(clock()),
@@ -160,7 +177,12 @@ export class EscalationDriver {
 
   #spoken(text: string): SayAction {
     const { voice, language } = this.#options.agent.say
-    return { verb: 'say', text, ...(voice === undefined ? {} : { voice }), ...(language === undefined ? {} : { language }) }
+    return {
+      verb: 'say',
+      text,
+      ...(voice === undefined ? {} : { voice }),
+      ...(language === undefined ? {} : { language }),
+    }
   }
 
   #drain(machine: Escalation): void {
@@ -179,7 +201,9 @@ export class EscalationDriver {
       case 'attempt': {
         const { strategy, human, outcome, ms } = output.attempt
         mark('escalation-attempt', `${strategy}${human === null ? '' : ` number ${human}`}: ${outcome} in ${ms} ms`)
-        return this.#note({ attempts: [...this.history?.attempts ?? [], output.attempt].slice(-ESCALATION_ATTEMPTS_MAX) })
+        return this.#note({
+          attempts: [...(this.history?.attempts ?? []), output.attempt].slice(-ESCALATION_ATTEMPTS_MAX),
+        })
       }
       case 'callback':
         return this.#callBack(output.asked, this.#options.caller, '')
@@ -204,7 +228,13 @@ export class EscalationDriver {
   }
 
   #note(change: Partial<EscalationHistory>): void {
-    const before = this.history ?? { reason: this.#packet?.reason ?? '', strategy: null, outcome: null, attempts: [], callback: null }
+    const before = this.history ?? {
+      reason: this.#packet?.reason ?? '',
+      strategy: null,
+      outcome: null,
+      attempts: [],
+      callback: null,
+    }
     this.history = { ...before, ...change }
   }
 
@@ -212,25 +242,37 @@ export class EscalationDriver {
     const { handoff } = this
     if (handoff === null) return
     const { call, agent } = this.#options
-    this.#context.handoffNews({ kind, id: `${call.callSid}:${++this.#newsSent}`, url: agent.escalation?.webhook ?? null, handoff })
+    this.#context.handoffNews({
+      kind,
+      id: `${call.callSid}:${++this.#newsSent}`,
+      url: agent.escalation?.webhook ?? null,
+      handoff,
+    })
   }
 
   #command(command: EscalationCommand): void {
     const { carrier } = this.#context
-    const answer = (ok: boolean, detail: string): void => this.handle({ type: 'rest-result', requestId: command.requestId, ok, detail })
+    const answer = (ok: boolean, detail: string): void =>
+      this.handle({ type: 'rest-result', requestId: command.requestId, ok, detail })
     if (carrier === null) return answer(false, 'there is no API key')
-    this.#request(command, carrier).then(() => answer(true, ''), (thrown: unknown) => answer(false, messageOf(thrown)))
+    this.#request(command, carrier).then(
+      () => answer(true, ''),
+      (thrown: unknown) => answer(false, messageOf(thrown)),
+    )
   }
 
   #request(command: EscalationCommand, carrier: CarrierControl): Promise<void> {
     const { call, ours } = this.#options
     switch (command.type) {
-      case 'supervise': return carrier.supervise(call.callSid, command.number)
-      case 'create-conference-call': return carrier.callHuman(ours, command.number, call.humanUrl ?? '')
+      case 'supervise':
+        return carrier.supervise(call.callSid, command.number)
+      case 'create-conference-call':
+        return carrier.callHuman(ours, command.number, call.humanUrl ?? '')
       case 'hangup':
         this.#hungUp = true
         return carrier.hangup(call.callSid)
-      default: return assertNever(command)
+      default:
+        return assertNever(command)
     }
   }
 }

@@ -90,18 +90,31 @@ export class HandoffPost {
         this.delivered++
         return
       }
-      if (!fault.again || attempt >= HANDOFF_POST_ATTEMPTS_MAX || this.#closing.signal.aborted) return this.#giveUp(news, fault.why)
+      if (!fault.again || attempt >= HANDOFF_POST_ATTEMPTS_MAX || this.#closing.signal.aborted)
+        return this.#giveUp(news, fault.why)
       this.retries++
       const pauseMs = FIRST_PAUSE_MS * 2 ** (attempt - 1)
       await this.#pause(pauseMs * (0.5 + Math.random() / 2))
     }
   }
 
-  async #attempt(url: string, id: string, body: string): Promise<{ readonly why: string; readonly again: boolean } | null> {
+  async #attempt(
+    url: string,
+    id: string,
+    body: string,
+  ): Promise<{ readonly why: string; readonly again: boolean } | null> {
     try {
       const response = await this.#client.send({
-        url: new URL(url), method: 'POST', body, policy: 'as-written',
-        headers: { 'content-type': 'application/json', 'user-agent': 'mkondo', 'idempotency-key': id, ...this.#signature(body) },
+        url: new URL(url),
+        method: 'POST',
+        body,
+        policy: 'as-written',
+        headers: {
+          'content-type': 'application/json',
+          'user-agent': 'mkondo',
+          'idempotency-key': id,
+          ...this.#signature(body),
+        },
         signal: AbortSignal.any([AbortSignal.timeout(HANDOFF_POST_TIMEOUT_MS), this.#closing.signal]),
       })
       discard(response) // an unread body would hold the socket
@@ -131,6 +144,9 @@ export class HandoffPost {
 
   #giveUp(news: HandoffNews, why: string): void {
     this.failed++
-    this.#options.log.error({ call_sid: news.handoff.callSid, kind: news.kind, reason: why }, 'a handoff post was given up')
+    this.#options.log.error(
+      { call_sid: news.handoff.callSid, kind: news.kind, reason: why },
+      'a handoff post was given up',
+    )
   }
 }

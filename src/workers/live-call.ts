@@ -2,7 +2,13 @@ import type { CallSid } from '../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
 import type {
-  BargeInRecord, CallRecord, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
+  BargeInRecord,
+  CallRecord,
+  EndReason,
+  TimelineMark,
+  ToolCallRecord,
+  TranscriptEntry,
+  TurnRecord,
 } from '../call/record.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
@@ -116,7 +122,12 @@ export interface CallTimelineView {
   readonly timelineDropped: number
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
-  readonly tools: readonly { readonly name: string; readonly startMs: number; readonly ms: number; readonly ok: boolean }[]
+  readonly tools: readonly {
+    readonly name: string
+    readonly startMs: number
+    readonly ms: number
+    readonly ok: boolean
+  }[]
 }
 
 /** The timeline of a call that has ended. */

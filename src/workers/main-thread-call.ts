@@ -18,9 +18,7 @@ import type { CallResult, CallStart, FromCall, SavedState, ToCall } from './call
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
-import type {
-  CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
-} from './live-call.js'
+import type { CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { EscalationDriver } from './escalation-driver.js'
@@ -32,8 +30,11 @@ import type { CarriedCall } from './worker-watchdog.js'
 /** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
 const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
-  auth: 'a backend refuses its key', quota: 'the account of a backend is empty', bad_request: 'a backend refuses how it is set',
-  rate_limit: 'a backend limits our requests', session_expired: 'a backend ended a session at its time limit',
+  auth: 'a backend refuses its key',
+  quota: 'the account of a backend is empty',
+  bad_request: 'a backend refuses how it is set',
+  rate_limit: 'a backend limits our requests',
+  session_expired: 'a backend ended a session at its time limit',
 }
 
 /**
@@ -95,7 +96,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#hosted = hosted
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
-    this.#log = context.log.call(call.callSid, { agent: call.agent, ...(traceId === null ? {} : { trace_id: traceId }) })
+    this.#log = context.log.call(call.callSid, {
+      agent: call.agent,
+      ...(traceId === null ? {} : { trace_id: traceId }),
+    })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
@@ -103,20 +107,27 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     // A call that we placed has to ring first.
     this.#socketWaitMs = SOCKET_WAIT_MS + (call.placed?.ringMs ?? 0)
     this.#record = new CallRecordBuilder(
-      call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries,
-      { ms: this.#preparedAtMs, wallMs: context.wallClock() }, context.maskNumbers,
+      call,
+      hosted.backends[0] ?? 'none',
+      context.metrics,
+      context.callSeries,
+      { ms: this.#preparedAtMs, wallMs: context.wallClock() },
+      context.maskNumbers,
     )
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
-    this.#escalation = new EscalationDriver({
-      call: this,
-      agent: hosted.definition,
-      caller: this.#caller,
-      ours: call.direction === 'inbound' ? call.to : call.from,
-      log: this.#log,
-      toSession: (step) => this.#send({ type: 'escalation', step }),
-      settled: () => this.#endWhenDone(),
-      mark: (name, detail) => this.#mark(name, detail),
-    }, context)
+    this.#escalation = new EscalationDriver(
+      {
+        call: this,
+        agent: hosted.definition,
+        caller: this.#caller,
+        ours: call.direction === 'inbound' ? call.to : call.from,
+        log: this.#log,
+        toSession: (step) => this.#send({ type: 'escalation', step }),
+        settled: () => this.#endWhenDone(),
+        mark: (name, detail) => this.#mark(name, detail),
+      },
+      context,
+    )
   }
 
   /** The XML this call was answered with. */
@@ -274,7 +285,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   #underrun(underruns: number): void {
-    this.#mark('underrun', `${underruns - this.#underrunsSeen} times no sound was there in the middle of speech, ${underruns} in all`)
+    this.#mark(
+      'underrun',
+      `${underruns - this.#underrunsSeen} times no sound was there in the middle of speech, ${underruns} in all`,
+    )
     this.#context.metrics.playoutUnderruns.inc(underruns - this.#underrunsSeen, this.callSid)
     this.#underrunsSeen = underruns
   }
@@ -294,7 +308,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { direction, from, to } = this.#call
     const saved = this.#saved
     const start: CallStart = {
-      callSid, number, legRateHz, direction, speech,
+      callSid,
+      number,
+      legRateHz,
+      direction,
+      speech,
       agent: this.#hosted.definition,
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#hosted.backends,
@@ -305,7 +323,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       shared: this.#memory,
       port: port2,
       preparedAtMs: this.#preparedAtMs,
-      resume: saved === null ? null : { checkpoint: saved.session, log: this.#record.log.records(), backendState: saved.backend },
+      resume:
+        saved === null
+          ? null
+          : { checkpoint: saved.session, log: this.#record.log.records(), backendState: saved.backend },
       streamOpen: this.#sink !== null,
       rehomes: this.#rehomes,
       journal: this.#context.journal,
@@ -356,7 +377,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #closePort(): void {
     const port = this.#port
     if (port === null) return
-    for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port)) this.#receive(last.message as FromCall)
+    for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port))
+      this.#receive(last.message as FromCall)
     port.close()
     this.#port = null
   }
@@ -391,9 +413,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #ending(): CallEnding {
     return {
       outbound: this.#outbound(),
-      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#escalation.history,
+      ...this.#now(),
+      result: this.#result,
+      fault: this.#fault,
+      escalation: this.#escalation.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
-      packetsDropped: this.#shared.inbound.dropped, underruns: this.#playout.underruns,
+      packetsDropped: this.#shared.inbound.dropped,
+      underruns: this.#playout.underruns,
     }
   }
 
@@ -404,7 +430,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (!recording.enabled || record === null) return null
     const announced = recording.consent === null
     return new CallRecorder(record(this.callSid, this.legRateHz, announced), {
-      rateHz: this.legRateHz, track: this.#hosted.facts.stream.track, openedAtMs: this.#attachedAtMs, announced,
+      rateHz: this.legRateHz,
+      track: this.#hosted.facts.stream.track,
+      openedAtMs: this.#attachedAtMs,
+      announced,
     })
   }
 
@@ -414,7 +443,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (placed === undefined) return null
     const ringEndedAtMs = this.#attached ? this.#attachedAtMs : this.#context.clock()
     return outboundRecord(placed, {
-      streamOpened: this.#attached, endReason: this.#result?.endReason ?? null, lastState: this.#lastState,
+      streamOpened: this.#attached,
+      endReason: this.#result?.endReason ?? null,
+      lastState: this.#lastState,
       ringMs: ringEndedAtMs - placed.orderedAtMs,
     })
   }
@@ -435,7 +466,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'backend-error': {
         const { backend, code, message: detail, sessionLost } = message.fault
         const level = FINAL_FAULTS.has(code) ? 'error' : 'warn'
-        this.#log[level]({ backend, code, detail, session_lost: sessionLost }, BACKEND_FAULT_WORDS[code] ?? 'a backend failed')
+        this.#log[level](
+          { backend, code, detail, session_lost: sessionLost },
+          BACKEND_FAULT_WORDS[code] ?? 'a backend failed',
+        )
         this.#context.backendStatus.fault(message.fault, this.#context.wallClock())
         this.#record.take(message)
         return
@@ -449,7 +483,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       case 'failover': {
         const { from, to, gapMs, reason } = message
-        this.#log.warn({ fromBackend: from, toBackend: to, gap_ms: Math.round(gapMs), reason }, 'another backend took over')
+        this.#log.warn(
+          { fromBackend: from, toBackend: to, gap_ms: Math.round(gapMs), reason },
+          'another backend took over',
+        )
         this.#context.backendStatus.takeover(from, to, gapMs)
         this.#record.take(message)
         return
@@ -512,7 +549,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   get #lockRule(): LockRule | null {
     const { verification } = this.#hosted.definition
-    return verification === null ? null : { failures: verification.lock.failures ?? verification.attempts, minutes: verification.lock.minutes }
+    return verification === null
+      ? null
+      : { failures: verification.lock.failures ?? verification.attempts, minutes: verification.lock.minutes }
   }
 
   /** @returns attempts that the caller's number still has */
@@ -552,7 +591,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   #now(): { state: LiveCallState; streamMs: number; rehomes: number } {
     return {
-      state: this.#state, rehomes: this.#rehomes, streamMs: this.#attached ? this.#context.clock() - this.#attachedAtMs : 0,
+      state: this.#state,
+      rehomes: this.#rehomes,
+      streamMs: this.#attached ? this.#context.clock() - this.#attachedAtMs : 0,
     }
   }
 }
@@ -565,6 +606,7 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
 function lossOf(thrown: unknown): string {
   if (!(thrown instanceof WorkerLostError)) return 'a fault of this call'
   const { part, suspect, message } = thrown
-  const suspected = part === 'bystander' ? suspect ?? 'others' : part === 'suspect' ? 'this call' : 'all calls of that worker'
+  const suspected =
+    part === 'bystander' ? (suspect ?? 'others') : part === 'suspect' ? 'this call' : 'all calls of that worker'
   return `${message}; suspected: ${suspected}`
 }

@@ -23,7 +23,8 @@ export async function loadMediaAssets(): Promise<MediaAssets> {
   const { create, ConverterType } = libsamplerate
   const [rows, firKernel, callerKernel] = await Promise.all([
     derivePolyphaseRows((inRateHz, outRateHz) =>
-      create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })),
+      create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
+    ),
     compiled('resample/fir-kernel'),
     compiled('vad/caller-kernel'),
   ])

@@ -68,27 +68,40 @@ export class MediaPool {
     this.#options = options
     const open = (count: number, label: (index: number) => number | 'lone', limits: PiscinaOptions): WorkerGroup => {
       const memories = makeWorkerMemories(count)
-      const group = new WorkerGroup({
-        filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
-        // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
-        atomics: 'disabled',
-        // Otherwise a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
-        execArgv: [],
-        ...(workerEnv === undefined ? {} : { env: workerEnv }),
-        resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MB, maxOldGenerationSizeMb: workerData.memoryMb },
-        recordTiming: false,
-        workerData: { ...workerData, memories } satisfies WorkerData,
-        ...limits,
-      }, memories, workerData.memoryMb * 1024 * 1024)
+      const group = new WorkerGroup(
+        {
+          filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
+          // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
+          atomics: 'disabled',
+          // Otherwise a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
+          execArgv: [],
+          ...(workerEnv === undefined ? {} : { env: workerEnv }),
+          resourceLimits: {
+            maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MB,
+            maxOldGenerationSizeMb: workerData.memoryMb,
+          },
+          recordTiming: false,
+          workerData: { ...workerData, memories } satisfies WorkerData,
+          ...limits,
+        },
+        memories,
+        workerData.memoryMb * 1024 * 1024,
+      )
       group.pool.on('error', (thrown) => log.error({ err: thrown }, 'a media worker failed that carried no call'))
       // After the rejections of the worker's tasks, which carry the error.
       group.pool.on('workerDestroy', () => setImmediate(() => this.#workersGone(null)))
-      memories.memories.forEach((memory, index) => this.#metricSources.push(
-        metrics.tickLatenessFrom(label(index), new FrameHistogram(memory.tickLateness)),
-        metrics.tickBusyFrom(label(index), new FrameHistogram(memory.tickBusy)),
-        metrics.frameLatencyFrom('in', new FrameHistogram(memory.latencyIn), this.#slowest(new SlowestFrame(memory.slowestIn))),
-        metrics.frameLatencyFrom('out', new FrameHistogram(memory.latencyOut)),
-      ))
+      memories.memories.forEach((memory, index) =>
+        this.#metricSources.push(
+          metrics.tickLatenessFrom(label(index), new FrameHistogram(memory.tickLateness)),
+          metrics.tickBusyFrom(label(index), new FrameHistogram(memory.tickBusy)),
+          metrics.frameLatencyFrom(
+            'in',
+            new FrameHistogram(memory.latencyIn),
+            this.#slowest(new SlowestFrame(memory.slowestIn)),
+          ),
+          metrics.frameLatencyFrom('out', new FrameHistogram(memory.latencyOut)),
+        ),
+      )
       return group
     }
     this.#shared = open(workers, (index) => index, {
@@ -99,7 +112,10 @@ export class MediaPool {
       idleTimeout: Infinity,
     })
     this.#lone = open(LONE_WORKERS_MAX, () => 'lone', {
-      minThreads: 0, maxThreads: LONE_WORKERS_MAX, concurrentTasksPerWorker: 1, idleTimeout: LONE_WORKER_IDLE_MS,
+      minThreads: 0,
+      maxThreads: LONE_WORKERS_MAX,
+      concurrentTasksPerWorker: 1,
+      idleTimeout: LONE_WORKER_IDLE_MS,
     })
     this.#groups = [this.#shared, this.#lone]
     this.#metricSources.push(
@@ -130,7 +146,11 @@ export class MediaPool {
   async run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd> {
     if (this.#closed) throw new GatewayError('DRAINING', 'the media workers are closed')
     const lone = alone && this.#alone < LONE_WORKERS_MAX
-    if (alone && !lone) this.#options.log.warn({ call_sid: start.callSid }, 'a suspected call is not alone: all workers for that are taken')
+    if (alone && !lone)
+      this.#options.log.warn(
+        { call_sid: start.callSid },
+        'a suspected call is not alone: all workers for that are taken',
+      )
     if (lone) this.#alone++
     try {
       const end = await (lone ? this.#lone : this.#shared).run(start, transfer)
@@ -188,11 +208,22 @@ export class MediaPool {
     const parts = partsOf(carried, whoRan(cause, pulse, verdict))
     const suspect = carried.find((call) => parts.get(call.number) === 'suspect')?.callSid ?? null
     const why = verdict?.why ?? messageOf(thrown ?? 'ended without an error')
-    for (const [call, part] of parts) this.#losses.set(call, new WorkerLostError(`its media worker ended (${why})`, part, suspect, thrown))
+    for (const [call, part] of parts)
+      this.#losses.set(call, new WorkerLostError(`its media worker ended (${why})`, part, suspect, thrown))
     const { metrics, log } = this.#options
     metrics.workerDeaths({ pool: 'media' }).inc()
     metrics.mediaWorkerEnds({ cause }).inc()
-    log.error({ thread, cause, why, calls: carried.length, ...(suspect === null ? {} : { call_sid: suspect }), err: thrown ?? undefined }, 'a media worker died')
+    log.error(
+      {
+        thread,
+        cause,
+        why,
+        calls: carried.length,
+        ...(suspect === null ? {} : { call_sid: suspect }),
+        err: thrown ?? undefined,
+      },
+      'a media worker died',
+    )
   }
 }
 

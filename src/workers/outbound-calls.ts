@@ -38,7 +38,10 @@ interface OutboundAgent {
 /** The part of the carrier's REST API that outbound calls need. Rejections carry the carrier's code and message. */
 export interface OutboundCarrier {
   createCall(call: {
-    readonly from: string; readonly to: string; readonly voiceCallbackUrl: string; readonly clientRequestId: string
+    readonly from: string
+    readonly to: string
+    readonly voiceCallbackUrl: string
+    readonly clientRequestId: string
   }): Promise<{ readonly callSid: string | null; readonly callId: string | null; readonly status: string }>
   hangup(callSid: string): Promise<void>
   getCall(callSid: string): Promise<{ readonly status: string | null; readonly answeredAt: string | null }>
@@ -119,8 +122,16 @@ export class OutboundCalls {
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
     const clientRequestId = `mkondo-${randomUUID()}`
     const waiting: Waiting = {
-      clientRequestId, agent: order.agent, from, to: order.to, ringMs: agent.ringMs,
-      orderedAtMs: clock(), orderedAtWallMs: wallClock(), callSid: null, callId: null, cancel: () => undefined,
+      clientRequestId,
+      agent: order.agent,
+      from,
+      to: order.to,
+      ringMs: agent.ringMs,
+      orderedAtMs: clock(),
+      orderedAtWallMs: wallClock(),
+      callSid: null,
+      callId: null,
+      cancel: () => undefined,
     }
     // Before the request: the first webhook may arrive before its answer.
     this.#waiting.set(clientRequestId, waiting)
@@ -131,7 +142,9 @@ export class OutboundCalls {
       waiting.callId = created.callId
       log.info({ agent: order.agent, call_sid: created.callSid }, 'a call is placed')
       if (this.#waiting.has(clientRequestId)) {
-        waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => { void this.#ringTimedOut(waiting, carrier) })
+        waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => {
+          void this.#ringTimedOut(waiting, carrier)
+        })
       }
       return { callSid: created.callSid, clientRequestId, status: created.status }
     } catch (thrown) {
@@ -168,7 +181,8 @@ export class OutboundCalls {
 
   /** Hangs up the calls that ring. */
   close(): void {
-    for (const waiting of [...this.#waiting.values()]) this.#over(waiting, 'failed', 'the gateway is being stopped', true)
+    for (const waiting of [...this.#waiting.values()])
+      this.#over(waiting, 'failed', 'the gateway is being stopped', true)
   }
 
   // --- before a call is placed ------------------------------------------------------------------------------
@@ -176,7 +190,8 @@ export class OutboundCalls {
   #check(order: OutboundOrder): { readonly agent: OutboundAgent; readonly from: string; readonly url: string } {
     const { prefixes, agent: agentOf, agentNames, voiceUrl, free, draining } = this.#options
     const agent = agentOf(order.agent)
-    if (agent === undefined) throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; agents are: ${agentNames().join(', ')}`)
+    if (agent === undefined)
+      throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; agents are: ${agentNames().join(', ')}`)
     if (!E164.test(order.to)) throw refusal('to is not a number in E.164 form, such as +254700000001')
     const from = order.from ?? agent.from
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
@@ -190,7 +205,11 @@ export class OutboundCalls {
       throw new GatewayError('CAPACITY', 'no slot is free for another call', { retryable: true })
     }
     if (!this.#takeToken()) {
-      throw new GatewayError('RATE_LIMITED', `more than ${this.#options.perMinute} calls a minute (OUTBOUND_PER_MINUTE)`, { retryable: true })
+      throw new GatewayError(
+        'RATE_LIMITED',
+        `more than ${this.#options.perMinute} calls a minute (OUTBOUND_PER_MINUTE)`,
+        { retryable: true },
+      )
     }
     return { agent, from, url }
   }
@@ -210,7 +229,8 @@ export class OutboundCalls {
   #find(callSid: CallSid, clientRequestId: string | null): Waiting | undefined {
     const labelled = clientRequestId === null ? undefined : this.#waiting.get(clientRequestId)
     if (labelled !== undefined) return labelled
-    for (const waiting of this.#waiting.values()) if (waiting.callSid === callSid || waiting.callId === callSid) return waiting
+    for (const waiting of this.#waiting.values())
+      if (waiting.callSid === callSid || waiting.callId === callSid) return waiting
     return undefined
   }
 
@@ -225,7 +245,10 @@ export class OutboundCalls {
     if (!taken) return this.#over(waiting, 'no-answer', 'it rang long enough', true)
     if (!this.#waiting.delete(waiting.clientRequestId)) return
     this.counters.elsewhere++
-    this.#options.log.info({ call_sid: waiting.callSid, agent: waiting.agent }, 'a placed call was answered, and its webhooks went elsewhere')
+    this.#options.log.info(
+      { call_sid: waiting.callSid, agent: waiting.agent },
+      'a placed call was answered, and its webhooks went elsewhere',
+    )
   }
 
   #over(waiting: Waiting, state: CarrierState, detail: string, hangUp: boolean): void {
@@ -235,10 +258,15 @@ export class OutboundCalls {
     this.counters.unreached++
     const name = waiting.callSid ?? waiting.callId
     if (hangUp && name !== null) {
-      carrier?.hangup(name).catch((thrown: unknown) => { log.warn({ err: thrown }, 'the carrier did not end a call that was not answered') })
+      carrier?.hangup(name).catch((thrown: unknown) => {
+        log.warn({ err: thrown }, 'the carrier did not end a call that was not answered')
+      })
     }
     const outbound = outboundRecord(waiting, {
-      streamOpened: false, endReason: null, lastState: state, ringMs: clock() - waiting.orderedAtMs,
+      streamOpened: false,
+      endReason: null,
+      lastState: state,
+      ringMs: clock() - waiting.orderedAtMs,
     })
     // Without the carrier's id, our own id names the call.
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
@@ -253,5 +281,7 @@ function refusal(message: string): GatewayError {
 
 function after(ms: number, work: () => void): () => void {
   const timer = setTimeout(work, ms)
-  return () => { clearTimeout(timer) }
+  return () => {
+    clearTimeout(timer)
+  }
 }

@@ -86,8 +86,12 @@ export class PlayoutClock {
    */
   #nothingToPlay(nowMs: number): boolean {
     const { words, outbound } = this.#shared
-    return nowMs < this.#playAtMs && words[Word.clears] === this.#clearsSeen && words[Word.more] === this.#moreSeen
-      && (words[Word.paused] === 1) === this.#pausedSeen
-      && (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)
+    return (
+      nowMs < this.#playAtMs &&
+      words[Word.clears] === this.#clearsSeen &&
+      words[Word.more] === this.#moreSeen &&
+      (words[Word.paused] === 1) === this.#pausedSeen &&
+      (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)
+    )
   }
 }

@@ -13,56 +13,85 @@ const wholeMs = z.int()
 const measuredMs = z.number()
 const anyArguments = z.record(z.string(), z.unknown()).describe('As the backend gave them.')
 
-const transcriptEntry = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
-  role: z.enum(['caller', 'agent']),
-  text: z.string(),
-  startMs: ms.describe('Milliseconds since the stream opened.'),
-  endMs: ms,
-  interrupted: z.boolean().exactOptional().describe('Agent entries: the caller interrupted it. text is what was said.'),
-  heardMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
-})
+const transcriptEntry = <Ms extends z.ZodNumber>(ms: Ms) =>
+  z.object({
+    role: z.enum(['caller', 'agent']),
+    text: z.string(),
+    startMs: ms.describe('Milliseconds since the stream opened.'),
+    endMs: ms,
+    interrupted: z
+      .boolean()
+      .exactOptional()
+      .describe('Agent entries: the caller interrupted it. text is what was said.'),
+    heardMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
+  })
 
-const toolCall = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
-  name: z.string(),
-  args: anyArguments,
-  startMs: ms.describe('Milliseconds since the stream opened; a tool may run before it.'),
-  ms: ms.describe('How long it ran.'),
-  ok: z.boolean(),
-  error: z.string().exactOptional(),
-})
+const toolCall = <Ms extends z.ZodNumber>(ms: Ms) =>
+  z.object({
+    name: z.string(),
+    args: anyArguments,
+    startMs: ms.describe('Milliseconds since the stream opened; a tool may run before it.'),
+    ms: ms.describe('How long it ran.'),
+    ok: z.boolean(),
+    error: z.string().exactOptional(),
+  })
 
-const turn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
-  callerStoppedMs: ms.describe('The caller\'s last voiced sample, in milliseconds since the stream opened.'),
-  firstSoundMs: ms.nullable().describe('From there to the first agent sound of any kind; null when none came.'),
-  answerMs: ms.nullable().describe('From there to the first agent sound that is not a filler.'),
-  ear: z.object({ firstSoundMs: ms.nullable(), answerMs: ms.nullable() }).exactOptional()
-    .describe('The same to the agent\'s voice on the outbound track; only where the carrier forks both as stereo.'),
-})
+const turn = <Ms extends z.ZodNumber>(ms: Ms) =>
+  z.object({
+    callerStoppedMs: ms.describe("The caller's last voiced sample, in milliseconds since the stream opened."),
+    firstSoundMs: ms.nullable().describe('From there to the first agent sound of any kind; null when none came.'),
+    answerMs: ms.nullable().describe('From there to the first agent sound that is not a filler.'),
+    ear: z
+      .object({ firstSoundMs: ms.nullable(), answerMs: ms.nullable() })
+      .exactOptional()
+      .describe("The same to the agent's voice on the outbound track; only where the carrier forks both as stereo."),
+  })
 
-const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
-  atMs: ms.describe('First voiced sample, in milliseconds since the stream opened.'),
-  stopMs: ms.nullable().describe('From there to the last agent sample sent; null when nothing had to be stopped.'),
-  committed: z.boolean().describe('False: a false interruption, after which the speech was resumed.'),
-  why: z.string().describe('Why it was decided so, with the figures.'),
-})
+const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) =>
+  z.object({
+    atMs: ms.describe('First voiced sample, in milliseconds since the stream opened.'),
+    stopMs: ms.nullable().describe('From there to the last agent sample sent; null when nothing had to be stopped.'),
+    committed: z.boolean().describe('False: a false interruption, after which the speech was resumed.'),
+    why: z.string().describe('Why it was decided so, with the figures.'),
+  })
 
-const timelineMark = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
-  name: z.string(),
-  atMs: ms.describe('Milliseconds since the webhook.'),
-  detail: z.string().exactOptional(),
-})
+const timelineMark = <Ms extends z.ZodNumber>(ms: Ms) =>
+  z.object({
+    name: z.string(),
+    atMs: ms.describe('Milliseconds since the webhook.'),
+    detail: z.string().exactOptional(),
+  })
 
-const stop = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
-  kind: z.enum(['interruption', 'drop', 'silence-prompt', 'refusal', 'failure', 'hang-up']),
-  atMs: ms.describe('Milliseconds since the webhook.'),
-  mark: z.string().describe('The mark of the timeline that it comes from.'),
-  why: z.string(),
-})
+const stop = <Ms extends z.ZodNumber>(ms: Ms) =>
+  z.object({
+    kind: z.enum(['interruption', 'drop', 'silence-prompt', 'refusal', 'failure', 'hang-up']),
+    atMs: ms.describe('Milliseconds since the webhook.'),
+    mark: z.string().describe('The mark of the timeline that it comes from.'),
+    why: z.string(),
+  })
 
 export const endReasonSchema = z.enum([
-  'caller-hung-up', 'agent-goodbye', 'escalated', 'silence-limit', 'duration-limit', 'operator-hangup', 'drain-limit',
-  'carrier-silent', 'carrier-abuse', 'carrier-not-reading', 'carrier-protocol', 'carrier-error', 'socket-lost', 'socket-never-came', 'stream-error', 'backend-failed', 'call-fault', 'process-died',
-  'not-taken', 'answering-machine', 'nobody-there',
+  'caller-hung-up',
+  'agent-goodbye',
+  'escalated',
+  'silence-limit',
+  'duration-limit',
+  'operator-hangup',
+  'drain-limit',
+  'carrier-silent',
+  'carrier-abuse',
+  'carrier-not-reading',
+  'carrier-protocol',
+  'carrier-error',
+  'socket-lost',
+  'socket-never-came',
+  'stream-error',
+  'backend-failed',
+  'call-fault',
+  'process-died',
+  'not-taken',
+  'answering-machine',
+  'nobody-there',
 ])
 export const escalationStrategySchema = z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])
 export const escalationOutcomeSchema = z.enum(['answered', 'busy', 'no-answer', 'declined', 'failed'])
@@ -70,54 +99,74 @@ export const escalationOutcomeSchema = z.enum(['answered', 'busy', 'no-answer', 
 const measuredTranscriptEntry = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
 const measuredTurn = turn(measuredMs).meta({ id: 'turn' })
 const measuredBargeIn = bargeIn(measuredMs).meta({ id: 'barge-in' })
-const loggedToolCall = z.object({
-  callId: z.string(),
-  end: z.enum(['answered', 'built-in', 'refused', 'cancelled', 'overdue', 'lost']),
-  record: toolCall(measuredMs).meta({ id: 'tool-call' }),
-  args: anyArguments,
-  result: z.unknown().default(null),
-}).meta({ id: 'logged-tool-call' })
+const loggedToolCall = z
+  .object({
+    callId: z.string(),
+    end: z.enum(['answered', 'built-in', 'refused', 'cancelled', 'overdue', 'lost']),
+    record: toolCall(measuredMs).meta({ id: 'tool-call' }),
+    args: anyArguments,
+    result: z.unknown().default(null),
+  })
+  .meta({ id: 'logged-tool-call' })
 
 /** `CallLogEntry`, with times as they were measured. */
-export const callLogEntrySchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('transcript'), record: measuredTranscriptEntry }),
-  loggedToolCall.extend({ kind: z.literal('tool-call') }),
-  z.object({ kind: z.literal('turn'), record: measuredTurn }),
-  z.object({ kind: z.literal('barge-in'), record: measuredBargeIn }),
-  z.object({ kind: z.literal('turn-played'), callerStoppedMs: measuredMs, ear: z.object({ firstSoundMs: measuredMs.nullable(), answerMs: measuredMs.nullable() }) }),
-]).meta({ id: 'call-log-entry' })
+export const callLogEntrySchema = z
+  .discriminatedUnion('kind', [
+    z.object({ kind: z.literal('transcript'), record: measuredTranscriptEntry }),
+    loggedToolCall.extend({ kind: z.literal('tool-call') }),
+    z.object({ kind: z.literal('turn'), record: measuredTurn }),
+    z.object({ kind: z.literal('barge-in'), record: measuredBargeIn }),
+    z.object({
+      kind: z.literal('turn-played'),
+      callerStoppedMs: measuredMs,
+      ear: z.object({ firstSoundMs: measuredMs.nullable(), answerMs: measuredMs.nullable() }),
+    }),
+  ])
+  .meta({ id: 'call-log-entry' })
 
 /** Entries with times as they were measured. */
 export const measuredTranscript = z.array(measuredTranscriptEntry)
 
 /** `CallLogRecords`. */
-export const callLogSchema = z.object({
-  transcript: measuredTranscript,
-  toolCalls: z.array(loggedToolCall),
-  turns: z.array(measuredTurn),
-  bargeIns: z.array(measuredBargeIn),
-  dropped: z.object({ transcript: z.int(), toolCalls: z.int(), turns: z.int(), bargeIns: z.int() }),
-}).meta({ id: 'call-log' })
+export const callLogSchema = z
+  .object({
+    transcript: measuredTranscript,
+    toolCalls: z.array(loggedToolCall),
+    turns: z.array(measuredTurn),
+    bargeIns: z.array(measuredBargeIn),
+    dropped: z.object({ transcript: z.int(), toolCalls: z.int(), turns: z.int(), bargeIns: z.int() }),
+  })
+  .meta({ id: 'call-log' })
 
 /** `EscalationHistory`. */
-const escalationHistory = (number: string) => z.object({
-  reason: z.string(),
-  strategy: escalationStrategySchema.nullable().describe('The one that it ended with; null when none could be tried.'),
-  outcome: escalationOutcomeSchema.nullable(),
-  attempts: z.array(z.object({
-    strategy: escalationStrategySchema,
-    human: z.int().nullable().describe('Place in the list of numbers, from 1; null where nobody was rung.'),
-    outcome: escalationOutcomeSchema,
-    detail: z.string(),
-    ms: wholeMs,
-  })).describe('Each way to each human, in order.'),
-  callback: z.object({
-    asked: z.enum(['key', 'words', 'nobody-reached']),
-    number: z.string().describe(number),
-    note: z.string(),
-    at: z.iso.datetime().describe('Calendar time.'),
-  }).nullable().describe('A colleague is to call back.'),
-})
+const escalationHistory = (number: string) =>
+  z.object({
+    reason: z.string(),
+    strategy: escalationStrategySchema
+      .nullable()
+      .describe('The one that it ended with; null when none could be tried.'),
+    outcome: escalationOutcomeSchema.nullable(),
+    attempts: z
+      .array(
+        z.object({
+          strategy: escalationStrategySchema,
+          human: z.int().nullable().describe('Place in the list of numbers, from 1; null where nobody was rung.'),
+          outcome: escalationOutcomeSchema,
+          detail: z.string(),
+          ms: wholeMs,
+        }),
+      )
+      .describe('Each way to each human, in order.'),
+    callback: z
+      .object({
+        asked: z.enum(['key', 'words', 'nobody-reached']),
+        number: z.string().describe(number),
+        note: z.string(),
+        at: z.iso.datetime().describe('Calendar time.'),
+      })
+      .nullable()
+      .describe('A colleague is to call back.'),
+  })
 
 /** `CallRecord`. */
 export const callRecordSchema = z.object({
@@ -133,7 +182,7 @@ export const callRecordSchema = z.object({
   endDetail: z.string(),
   startedAt: z.iso.datetime().describe('Calendar time of the webhook.'),
   durationMs: wholeMs.describe('How long the stream was open.'),
-  greetingMs: wholeMs.nullable().describe('From the stream\'s opening to the first agent sound; null when none came.'),
+  greetingMs: wholeMs.nullable().describe("From the stream's opening to the first agent sound; null when none came."),
   transcript: z.array(transcriptEntry(wholeMs)),
   toolCalls: z.array(toolCall(wholeMs)),
   turns: z.array(turn(wholeMs)),
@@ -144,41 +193,67 @@ export const callRecordSchema = z.object({
   stops: z.array(stop(wholeMs)).describe('Why it stopped talking: each decision with its figures.'),
   usage: z.object({ inputTokens: z.int(), outputTokens: z.int(), audioInMs: wholeMs, audioOutMs: wholeMs }),
   audio: z.object({
-    framesIn: z.int(), framesConcealed: z.int(), framesDropped: z.int(), underruns: z.int(), dtmf: z.int(),
+    framesIn: z.int(),
+    framesConcealed: z.int(),
+    framesDropped: z.int(),
+    underruns: z.int(),
+    dtmf: z.int(),
   }),
   backends: z.object({
-    sessions: z.array(z.object({
-      backend: z.string(),
-      role: z.enum(['first', 'takeover', 'standby', 'rotation']),
-      connectMs: wholeMs.nullable().describe('From the beginning of its connection until it was ready; null when it never was.'),
-      fault: z.string().nullable().describe('Why it never was.'),
-    })),
-    failover: z.record(z.string(), z.unknown()).nullable()
+    sessions: z.array(
+      z.object({
+        backend: z.string(),
+        role: z.enum(['first', 'takeover', 'standby', 'rotation']),
+        connectMs: wholeMs
+          .nullable()
+          .describe('From the beginning of its connection until it was ready; null when it never was.'),
+        fault: z.string().nullable().describe('Why it never was.'),
+      }),
+    ),
+    failover: z
+      .record(z.string(), z.unknown())
+      .nullable()
       .describe('Takeovers, rotations, gaps, audio given again; null where one backend stands alone.'),
-    irregular: z.record(z.string(), z.record(z.string(), z.int()))
+    irregular: z
+      .record(z.string(), z.record(z.string(), z.int()))
       .describe('What a service sent or did out of order, by backend and kind.'),
   }),
-  budget: z.record(z.string(), z.unknown()).nullable()
+  budget: z
+    .record(z.string(), z.unknown())
+    .nullable()
     .describe('What the backends used and what that is estimated to cost; null where the agent sets no budget.'),
-  shadow: z.record(z.string(), z.unknown()).nullable()
+  shadow: z
+    .record(z.string(), z.unknown())
+    .nullable()
     .describe('What a second backend that listened along would have done, turn by turn; null where none did.'),
   rehomes: z.int().describe('How often the call changed its worker.'),
   recording: z.string().nullable(),
-  carrier: z.object({
-    callId: z.string().nullable(), status: z.string().nullable(),
-    startedAt: z.string().nullable(), answeredAt: z.string().nullable(), endedAt: z.string().nullable(),
-    durationS: z.number().nullable(),
-    costMinor: z.number().nullable().describe('In minor units (cents) of costCurrency.'),
-    costCurrency: z.string().nullable(), ratePerMinuteMinor: z.number().nullable(),
-    hangupCause: z.string().nullable(), failureCode: z.string().nullable(),
-    recording: z.string().nullable().describe('File of the carrier\'s recording, below DATA_DIR.'),
-    fetchedAt: z.iso.datetime(),
-  }).nullable().describe('The carrier\'s own record; null without an API key, and until it has come.'),
-  outbound: z.object({
-    result: z.enum(['answered', 'voicemail', 'silence', 'busy', 'no-answer', 'failed']),
-    ringMs: wholeMs.describe('From the order to the opened stream, or to the end of a call that nobody took.'),
-    clientRequestId: z.string(),
-  }).nullable().describe('Null for a call that was not placed by this gateway.'),
+  carrier: z
+    .object({
+      callId: z.string().nullable(),
+      status: z.string().nullable(),
+      startedAt: z.string().nullable(),
+      answeredAt: z.string().nullable(),
+      endedAt: z.string().nullable(),
+      durationS: z.number().nullable(),
+      costMinor: z.number().nullable().describe('In minor units (cents) of costCurrency.'),
+      costCurrency: z.string().nullable(),
+      ratePerMinuteMinor: z.number().nullable(),
+      hangupCause: z.string().nullable(),
+      failureCode: z.string().nullable(),
+      recording: z.string().nullable().describe("File of the carrier's recording, below DATA_DIR."),
+      fetchedAt: z.iso.datetime(),
+    })
+    .nullable()
+    .describe("The carrier's own record; null without an API key, and until it has come."),
+  outbound: z
+    .object({
+      result: z.enum(['answered', 'voicemail', 'silence', 'busy', 'no-answer', 'failed']),
+      ringMs: wholeMs.describe('From the order to the opened stream, or to the end of a call that nobody took.'),
+      clientRequestId: z.string(),
+    })
+    .nullable()
+    .describe('Null for a call that was not placed by this gateway.'),
 })
 
 /** `CallTimelineView`. */
@@ -205,7 +280,9 @@ export const handoffSchema = z.object({
   agent: z.string(),
   reason: z.string(),
   summary: z.string(),
-  identity: z.record(z.string(), z.unknown()).nullable()
+  identity: z
+    .record(z.string(), z.unknown())
+    .nullable()
     .describe('Verified identity and account id, when the agent has established them.'),
   tried: z.array(z.object({ name: z.string(), ok: z.boolean(), args: anyArguments })).describe('Tools that ran.'),
   transcript: z.array(transcriptEntry(measuredMs)),
@@ -230,14 +307,24 @@ export function publishedSchema(schema: z.ZodType, title: string, description: s
 
 export function callRecordJsonSchema(): Record<string, unknown> {
   return publishedSchema(
-    callRecordSchema, 'Mkondo call record', 'One call, written when it has ended, or when the next process starts if its own has died. Times are whole milliseconds.')
+    callRecordSchema,
+    'Mkondo call record',
+    'One call, written when it has ended, or when the next process starts if its own has died. Times are whole milliseconds.',
+  )
 }
 
 export function timelineJsonSchema(): Record<string, unknown> {
-  return publishedSchema(timelineSchema, 'Mkondo timeline', 'What happened in one call and when, live or ended. Milliseconds.')
+  return publishedSchema(
+    timelineSchema,
+    'Mkondo timeline',
+    'What happened in one call and when, live or ended. Milliseconds.',
+  )
 }
 
 export function handoffJsonSchema(): Record<string, unknown> {
   return publishedSchema(
-    handoffSchema, 'Mkondo handoff', 'What the human gets with a caller. Times are milliseconds since the stream opened.')
+    handoffSchema,
+    'Mkondo handoff',
+    'What the human gets with a caller. Times are milliseconds since the stream opened.',
+  )
 }

@@ -100,7 +100,9 @@ export class SharedCall {
     this.times = new Float64Array(memory, at + TIMES_OFFSET, (RINGS_OFFSET - TIMES_OFFSET) / 8)
     this.inbound = new PacketRing(this.words, new Uint8Array(memory, at + RINGS_OFFSET, INBOUND_RING_BYTES))
     this.outbound = new SampleRing(
-      this.words, new Int16Array(memory, at + RINGS_OFFSET + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES))
+      this.words,
+      new Int16Array(memory, at + RINGS_OFFSET + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES),
+    )
   }
 }
 
@@ -316,7 +318,10 @@ export class SampleRing {
     const words = this.#words
     const head = (words[Word.outHead] as number) >>> 0 // our own
     const tail = Atomics.load(words, Word.outTail) >>> 0
-    assert(source.length <= this.#samples.length - ((head - this.#behind(tail)) >>> 0), 'more samples than fit into the ring')
+    assert(
+      source.length <= this.#samples.length - ((head - this.#behind(tail)) >>> 0),
+      'more samples than fit into the ring',
+    )
     // The consumer's own count, without what was discarded since: the consumer may still be reading.
     if (tail === head && (this.recallFrom ?? head) === head) words[Word.outBase] = head | 0 // published with the head that follows
     const at = this.#place(head)

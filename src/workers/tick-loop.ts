@@ -99,7 +99,12 @@ function take(from: CallList, heard: CallList, nowMs: number): void {
 }
 
 /** Takes all calls of a list through a stage. A call that throws leaves the list and fails. */
-function stage(list: CallList, each: (call: WorkerCall, nowMs: number) => void, nowMs: number, running: RunningCode): void {
+function stage(
+  list: CallList,
+  each: (call: WorkerCall, nowMs: number) => void,
+  nowMs: number,
+  running: RunningCode,
+): void {
   const before = running.enter(NO_CALL)
   for (let i = 0; i < list.count; i++) {
     const call = list.calls[i] as WorkerCall | null

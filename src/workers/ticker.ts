@@ -27,7 +27,9 @@ export class Ticker {
 
   /** @param every  milliseconds of the clock; the default phase is 0 */
   constructor(
-    every: { readonly periodMs: number; readonly phaseMs?: number }, clock: Clock, onTick: (nowMs: number, latenessMs: number) => void,
+    every: { readonly periodMs: number; readonly phaseMs?: number },
+    clock: Clock,
+    onTick: (nowMs: number, latenessMs: number) => void,
   ) {
     this.#periodMs = every.periodMs
     this.#phaseMs = every.phaseMs ?? 0

@@ -97,21 +97,42 @@ export class WorkerCall implements BackendSink {
     this.#streamOpen = start.streamOpen
     this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
     this.#speech = new CallSpeech({
-      shared: this.#shared, ledger: this.#ledger, rateHz: start.legRateHz, resamplers: context.resamplers, latencyOut: context.latencyOut,
+      shared: this.#shared,
+      ledger: this.#ledger,
+      rateHz: start.legRateHz,
+      resamplers: context.resamplers,
+      latencyOut: context.latencyOut,
     })
     this.#marks = new CallMarks(start.preparedAtMs, (marks) => this.#post({ type: 'marks', marks }))
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
-    const resume = start.resume === null ? null : parseResume({ checkpoint: start.resume.checkpoint, log: start.resume.log })
-    this.#journal = start.journal === null ? null : new CallJournal({
-      ...start.journal, options, resume, media: { sampleRateHz: start.legRateHz, track: start.track },
-      post: (lines) => this.#post({ type: 'journal', lines }),
-    })
-    this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, resume ?? undefined)
+    const resume =
+      start.resume === null ? null : parseResume({ checkpoint: start.resume.checkpoint, log: start.resume.log })
+    this.#journal =
+      start.journal === null
+        ? null
+        : new CallJournal({
+            ...start.journal,
+            options,
+            resume,
+            media: { sampleRateHz: start.legRateHz, track: start.track },
+            post: (lines) => this.#post({ type: 'journal', lines }),
+          })
+    this.#session = new CallSession(
+      options,
+      this.#journal?.writer.watch(this.#ledger) ?? this.#ledger,
+      resume ?? undefined,
+    )
     this.#tools = this.#makeTools()
     const { screening } = start.agent.outbound
     this.#intake = new CallerIntake({
-      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, callerLatency: this.#callerLatency,
+      start,
+      context,
+      shared: this.#shared,
+      session: this.#session,
+      backend: this.#backend,
+      journal: this.#journal,
+      callerLatency: this.#callerLatency,
       screening: options.screening !== null && resume === null ? screening : null,
       digit: (digit) => this.#digit(digit),
       screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
@@ -124,7 +145,9 @@ export class WorkerCall implements BackendSink {
   #makeTools(): CallTools {
     const { clock } = this.#context
     return new CallTools({
-      start: this.#start, tools: this.#parts.tools, post: (message) => this.#post(message),
+      start: this.#start,
+      tools: this.#parts.tools,
+      post: (message) => this.#post(message),
       guard: (work) => this.#guard(work),
       identified: (identity) => {
         this.#journal?.writer.identity(identity, clock())
@@ -138,20 +161,28 @@ export class WorkerCall implements BackendSink {
   begin(): void {
     this.#port.on('message', (message: ToCall) => this.#guard(() => this.#receiveMessage(message)))
     // The main thread closes its end only when the call is over there too.
-    this.#port.on('close', () => this.#guard(() => this.#handle({
-      type: 'hangup-requested', reason: 'call-fault', detail: 'the main thread let go of the call', speak: false,
-    })))
+    this.#port.on('close', () =>
+      this.#guard(() =>
+        this.#handle({
+          type: 'hangup-requested',
+          reason: 'call-fault',
+          detail: 'the main thread let go of the call',
+          speak: false,
+        }),
+      ),
+    )
     const session = backendSession(this.#start, this.#session.log.transcript)
     const askedAtMs = this.#context.clock()
     this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
     this.#backend.connect(session, this.#abort.signal).then(
       () => undefined,
       // Usually the backend has already sent an error event. Without one, the session would wait for its time limit.
-      (thrown: unknown) => this.#guard(() => {
-        if (!this.#backendFailed) {
-          this.event({ type: 'error', code: 'internal', message: messageOf(thrown), fatal: true, retryable: false })
-        }
-      }),
+      (thrown: unknown) =>
+        this.#guard(() => {
+          if (!this.#backendFailed) {
+            this.event({ type: 'error', code: 'internal', message: messageOf(thrown), fatal: true, retryable: false })
+          }
+        }),
     )
     if (this.#streamOpen) this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
   }
@@ -164,8 +195,12 @@ export class WorkerCall implements BackendSink {
    */
   due(nowMs: number): boolean {
     const { words, inbound, outbound } = this.#shared
-    return nowMs >= this.#restsUntilMs || inbound.waits || words[Word.hangup] !== HANGUP_NONE
-      || (this.#watchesPlayout && outbound.takenSince(this.#taken))
+    return (
+      nowMs >= this.#restsUntilMs ||
+      inbound.waits ||
+      words[Word.hangup] !== HANGUP_NONE ||
+      (this.#watchesPlayout && outbound.takenSince(this.#taken))
+    )
   }
 
   receive(nowMs: number): void {
@@ -204,7 +239,12 @@ export class WorkerCall implements BackendSink {
     const wake = this.#session.nextWake()
     if (wake !== null && wake.atMs <= nowMs) this.#handle({ type: 'timer' })
     if (Atomics.load(words, Word.hangup) !== HANGUP_NONE) {
-      this.#handle({ type: 'hangup-requested', reason: 'call-fault', detail: 'ended by the control word', speak: false })
+      this.#handle({
+        type: 'hangup-requested',
+        reason: 'call-fault',
+        detail: 'ended by the control word',
+        speak: false,
+      })
     }
   }
 
@@ -285,7 +325,12 @@ export class WorkerCall implements BackendSink {
       case 'carrier-state':
         return this.#handle({ type: 'carrier-state', state: message.state })
       case 'hangup':
-        return this.#handle({ type: 'hangup-requested', reason: message.reason, detail: message.detail, speak: message.speak })
+        return this.#handle({
+          type: 'hangup-requested',
+          reason: message.reason,
+          detail: message.detail,
+          speak: message.speak,
+        })
       case 'escalate':
         return this.#handle({ type: 'escalate-requested', reason: message.reason })
       case 'escalation':
@@ -341,7 +386,13 @@ export class WorkerCall implements BackendSink {
     try {
       return plainJson(this.#backend.snapshot(), 'its state')
     } catch (thrown) {
-      if (!this.#stateRefused) this.#post({ type: 'log-line', level: 'warn', message: 'the state of a backend is not kept', fields: { detail: messageOf(thrown) } })
+      if (!this.#stateRefused)
+        this.#post({
+          type: 'log-line',
+          level: 'warn',
+          message: 'the state of a backend is not kept',
+          fields: { detail: messageOf(thrown) },
+        })
       this.#stateRefused = true
       return null
     }
@@ -354,30 +405,51 @@ export class WorkerCall implements BackendSink {
 
   #carryOut(output: CallOutput, nowMs: number): void {
     switch (output.type) {
-      case 'backend-speech-start': return this.#backend.speechStart(output.atMs)
-      case 'backend-speech-end': return this.#backend.speechEnd(output.atMs)
-      case 'backend-text': return this.#backend.sendText(output.text, { role: output.role, respond: output.respond })
-      case 'backend-dtmf': return this.#backend.dtmf(output.digit)
-      case 'backend-tool-result': return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
-      case 'backend-interrupt': return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
-      case 'backend-close': return void this.#closeBackend(output.reason)
-      case 'playout-pause': return this.#speech.pause()
-      case 'playout-resume': return this.#speech.resume()
-      case 'playout-clear': return this.#clear(nowMs)
-      case 'announce': return this.#announce(output.itemId, output.text)
-      case 'run-tool': return this.#tools.run(output)
-      case 'cancel-tools': return this.#tools.cancel(output.callIds)
-      case 'escalate': return this.#post({ type: 'escalate', packet: output.packet })
-      case 'callback': return this.#post({ type: 'callback', wish: output.wish })
-      case 'recording-announced': return this.#post({ type: 'recording-announced' })
-      case 'end-stream': return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
-      case 'log': return this.#logged(output.entry)
-      case 'mark': return this.#marks.add(output.name, nowMs, output.detail)
+      case 'backend-speech-start':
+        return this.#backend.speechStart(output.atMs)
+      case 'backend-speech-end':
+        return this.#backend.speechEnd(output.atMs)
+      case 'backend-text':
+        return this.#backend.sendText(output.text, { role: output.role, respond: output.respond })
+      case 'backend-dtmf':
+        return this.#backend.dtmf(output.digit)
+      case 'backend-tool-result':
+        return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
+      case 'backend-interrupt':
+        return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
+      case 'backend-close':
+        return void this.#closeBackend(output.reason)
+      case 'playout-pause':
+        return this.#speech.pause()
+      case 'playout-resume':
+        return this.#speech.resume()
+      case 'playout-clear':
+        return this.#clear(nowMs)
+      case 'announce':
+        return this.#announce(output.itemId, output.text)
+      case 'run-tool':
+        return this.#tools.run(output)
+      case 'cancel-tools':
+        return this.#tools.cancel(output.callIds)
+      case 'escalate':
+        return this.#post({ type: 'escalate', packet: output.packet })
+      case 'callback':
+        return this.#post({ type: 'callback', wish: output.wish })
+      case 'recording-announced':
+        return this.#post({ type: 'recording-announced' })
+      case 'end-stream':
+        return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
+      case 'log':
+        return this.#logged(output.entry)
+      case 'mark':
+        return this.#marks.add(output.name, nowMs, output.detail)
       case 'checkpoint-due':
         this.#checkpointDue = true
         return
-      case 'ended': return this.#finish(output, nowMs)
-      default: return assertNever(output)
+      case 'ended':
+        return this.#finish(output, nowMs)
+      default:
+        return assertNever(output)
     }
   }
 
@@ -386,7 +458,13 @@ export class WorkerCall implements BackendSink {
     this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
     this.#marks.pass(nowMs)
     const played = this.#callerLatency.take(nowMs)
-    if (played !== null) this.#post({ type: 'log', entries: [{ kind: 'turn-played', ...played }], checkpoint: null, frameLatencyP99Ms: null })
+    if (played !== null)
+      this.#post({
+        type: 'log',
+        entries: [{ kind: 'turn-played', ...played }],
+        checkpoint: null,
+        frameLatencyP99Ms: null,
+      })
   }
 
   /** A phrase of the gateway itself: the speech pool speaks it, whichever backend the call has. */
@@ -398,11 +476,13 @@ export class WorkerCall implements BackendSink {
       queueMicrotask(() => this.#guard(failed))
       return
     }
-    const speaking = speech.speak(text, voice, ({ pcm, sampleRateHz }) => this.#guard(() => {
-      if (this.#phrases.get(itemId) !== speaking) return
-      this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
-      this.#wake()
-    }))
+    const speaking = speech.speak(text, voice, ({ pcm, sampleRateHz }) =>
+      this.#guard(() => {
+        if (this.#phrases.get(itemId) !== speaking) return
+        this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
+        this.#wake()
+      }),
+    )
     this.#phrases.set(itemId, speaking)
     const finished = (): boolean => {
       if (!this.#phrases.delete(itemId)) return false
@@ -410,9 +490,13 @@ export class WorkerCall implements BackendSink {
       this.#wake()
       return true
     }
-    speaking.done.then(() => this.#guard(() => void finished()), () => this.#guard(() => {
-      if (finished()) failed()
-    }))
+    speaking.done.then(
+      () => this.#guard(() => void finished()),
+      () =>
+        this.#guard(() => {
+          if (finished()) failed()
+        }),
+    )
   }
 
   /** After this no phrase gives any more samples. */
@@ -458,7 +542,7 @@ export class WorkerCall implements BackendSink {
   /** Ends this call for a fault of ours; the main thread may give it to another worker. */
   fail(thrown: unknown): void {
     if (this.#over) return
-    const fault = thrown instanceof Error ? thrown.stack ?? thrown.message : messageOf(thrown)
+    const fault = thrown instanceof Error ? (thrown.stack ?? thrown.message) : messageOf(thrown)
     void this.#release('the call failed').then(() => this.#settle({ type: 'fault', fault }))
   }
 
@@ -480,7 +564,12 @@ export class WorkerCall implements BackendSink {
     try {
       await this.#backend.close(reason)
     } catch (thrown) {
-      this.#post({ type: 'log-line', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
+      this.#post({
+        type: 'log-line',
+        level: 'warn',
+        message: 'a backend did not close in order',
+        fields: { detail: messageOf(thrown) },
+      })
     }
   }
 

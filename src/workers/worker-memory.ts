@@ -45,7 +45,11 @@ export function makeWorkerMemories(workers: number): WorkerMemories {
   return {
     owners: new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT),
     memories: Array.from({ length: count }, () => ({
-      tickLateness: histogram(), tickBusy: histogram(), latencyIn: histogram(), slowestIn: new SharedArrayBuffer(SLOWEST_FRAME_BYTES), latencyOut: histogram(),
+      tickLateness: histogram(),
+      tickBusy: histogram(),
+      latencyIn: histogram(),
+      slowestIn: new SharedArrayBuffer(SLOWEST_FRAME_BYTES),
+      latencyOut: histogram(),
       pulse: new SharedArrayBuffer(PULSE_BYTES),
     })),
   }
@@ -60,7 +64,10 @@ export function claimWorkerMemory({ owners, memories }: WorkerMemories, thread: 
 }
 
 /** For the main thread: the threads that have a memory, alive or not, and their pulses. */
-export function workersWithMemory({ owners, memories }: WorkerMemories): { readonly thread: number; readonly pulse: WorkerPulse }[] {
+export function workersWithMemory({
+  owners,
+  memories,
+}: WorkerMemories): { readonly thread: number; readonly pulse: WorkerPulse }[] {
   const claims = new Int32Array(owners)
   return memories.flatMap(({ pulse }, index) => {
     const thread = Atomics.load(claims, index)

@@ -71,7 +71,8 @@ export class WorkerWatchdog {
     const { beatAtMs, bufferBytes, running } = pulse
     const known = this.#silences.get(thread)
     if (known?.hasVerdict === true) return null
-    const silence: Silence = known?.beatAtMs === beatAtMs ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), hasVerdict: false }
+    const silence: Silence =
+      known?.beatAtMs === beatAtMs ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), hasVerdict: false }
     this.#silences.set(thread, silence)
     silence.ms += countsMs
     silence.ran.set(running, (silence.ran.get(running) ?? 0) + 1)
@@ -84,10 +85,16 @@ export class WorkerWatchdog {
     const memoryBytes = this.#memoryBytes
     if (silentMs >= WORKER_SILENT_MS) return { cause: 'silent', why: `silent for ${WORKER_SILENT_MS} ms` }
     if (silentMs >= WORKER_GROWTH_SILENT_MS && grownBytes > memoryBytes) {
-      return { cause: 'silent', why: `silent for ${WORKER_GROWTH_SILENT_MS} ms, in which the process grew by ${mib(grownBytes)} MB` }
+      return {
+        cause: 'silent',
+        why: `silent for ${WORKER_GROWTH_SILENT_MS} ms, in which the process grew by ${mib(grownBytes)} MB`,
+      }
     }
     if (bufferBytes <= memoryBytes) return null
-    return { cause: 'buffers', why: `holds ${mib(bufferBytes)} MB outside of its heap; at most ${mib(memoryBytes)} are allowed` }
+    return {
+      cause: 'buffers',
+      why: `holds ${mib(bufferBytes)} MB outside of its heap; at most ${mib(memoryBytes)} are allowed`,
+    }
   }
 }
 
@@ -118,16 +125,25 @@ export function deathCause(thrown: unknown): WorkerDeathCause {
 }
 
 /** Number of the call whose code ended a worker, `NO_CALL` when that is not known. */
-export function whoRan(cause: WorkerDeathCause, { running, heaviest }: WorkerPulse, verdict: WorkerVerdict | null): number {
+export function whoRan(
+  cause: WorkerDeathCause,
+  { running, heaviest }: WorkerPulse,
+  verdict: WorkerVerdict | null,
+): number {
   switch (cause) {
-    case 'silent': return verdict?.ran ?? running
+    case 'silent':
+      return verdict?.ran ?? running
     // The worker ran normally until it was ended, so which code ran then was chance.
-    case 'buffers': return heaviest
+    case 'buffers':
+      return heaviest
     // Any call may ask for the last piece of memory: the call that took the most is more likely, where it is known.
-    case 'heap': return heaviest === NO_CALL ? running : heaviest
+    case 'heap':
+      return heaviest === NO_CALL ? running : heaviest
     case 'exit':
-    case 'fault': return running
-    default: return assertNever(cause)
+    case 'fault':
+      return running
+    default:
+      return assertNever(cause)
   }
 }
 

@@ -13,9 +13,11 @@ const ENV = { SHOP_API_URL: 'http://127.0.0.1:8090' }
 
 function packageRoot(): string {
   let dir = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(dir, 'package.json')) || !readFileSync(
-    join(dir, 'package.json'), 'utf8',
-  ).includes('"name": "mkondo"')) dir = dirname(dir)
+  while (
+    !existsSync(join(dir, 'package.json')) ||
+    !readFileSync(join(dir, 'package.json'), 'utf8').includes('"name": "mkondo"')
+  )
+    dir = dirname(dir)
   return dir
 }
 const root = packageRoot()
@@ -27,9 +29,8 @@ async function faultsOf(text: string, env: Record<string, string> = ENV): Promis
 }
 
 const minimal = (more = ''): string => `version: 1\nname: a\ninstructions: Be brief.\n${more}`
-const withTool = (tool: string): string => minimal(
-  `tools:\n  - name: look_up\n    description: Looks up.\n${tool.replace(/^/gm, '    ')}`,
-)
+const withTool = (tool: string): string =>
+  minimal(`tools:\n  - name: look_up\n    description: Looks up.\n${tool.replace(/^/gm, '    ')}`)
 
 async function folder(t: Test, files: Record<string, string | Buffer>): Promise<string> {
   const dir = t.testdir()
@@ -43,7 +44,10 @@ t.test('the shipped agents load, and order-status has what the line needs', asyn
   const agent = agents.get('order-status')
   t.match(agent?.stream, { name: 'order-status', track: 'inbound_track', outputSamplingRate: 16000 })
   t.same(agent?.escalation?.numbers, ['+254720000010'])
-  t.same(agent?.tools.map((tool) => tool.name), ['lookup_order'])
+  t.same(
+    agent?.tools.map((tool) => tool.name),
+    ['lookup_order'],
+  )
 })
 
 t.test('the published JSON Schema is the one that the gateway checks with', async (t) => {
@@ -67,7 +71,8 @@ t.test('a misspelt key is named with its place and the key that was meant', asyn
   )
   t.same(rest, [])
   t.match(
-    (await faultsOf(minimal('greting: Hello\n')))[0], /^a\.yaml:4:1: greting is not a key of an agent; did you mean greeting\?/,
+    (await faultsOf(minimal('greting: Hello\n')))[0],
+    /^a\.yaml:4:1: greting is not a key of an agent; did you mean greeting\?/,
   )
 })
 
@@ -83,7 +88,10 @@ t.test('a wrong value is shown with what is allowed', async (t) => {
     ['limits:\n  maxDurationS: ten\n', /limits\.maxDurationS is a text; expected a number$/],
     ['silence:\n', /silence is empty; expected a map$/],
     ['voice:\n  embedded: marin\n', /voice\.embedded is marin; allowed: slt, rms, awb, kal$/],
-    ['escalation:\n  numbers: [0720000010]\n', /escalation\.numbers\[0\] must be a number in E\.164 form, .*, in quotes, or \{ number, hours \}$/],
+    [
+      'escalation:\n  numbers: [0720000010]\n',
+      /escalation\.numbers\[0\] must be a number in E\.164 form, .*, in quotes, or \{ number, hours \}$/,
+    ],
     ['escalation:\n  numbers: ["0720000010"]\n', /escalation\.numbers\[0\] must be a number in E\.164 form/],
     ['bargeIn:\n  onsetMs: 250\n', /bargeIn\.commitMs/],
     ['greeting: ""\n', /greeting has 0 characters; at least 1 characters is needed$/],
@@ -111,23 +119,25 @@ t.test('YAML that is no YAML is reported where it breaks', async (t) => {
 })
 
 t.test('files that would grow in memory are refused', async (t) => {
-  const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]', ...'bcdefgh'.split('').map((name, i) => {
-    const previous = String.fromCharCode('a'.charCodeAt(0) + i)
-    return `${name}: &${name} [${Array<string>(9).fill(`*${previous}`).join(', ')}]`
-  })].join('\n')
+  const bomb = [
+    'a: &a [x, x, x, x, x, x, x, x, x]',
+    ...'bcdefgh'.split('').map((name, i) => {
+      const previous = String.fromCharCode('a'.charCodeAt(0) + i)
+      return `${name}: &${name} [${Array<string>(9).fill(`*${previous}`).join(', ')}]`
+    }),
+  ].join('\n')
   t.match((await faultsOf(bomb))[0], /aliases may not be nested/)
   t.match((await faultsOf(`a: &a hello\nb: [${Array<string>(200).fill('*a').join(', ')}]`))[0], /one alias too many/)
   t.match((await faultsOf(`a: ${'['.repeat(60)}${']'.repeat(60)}`))[0], /nested too deeply/)
   t.match((await faultsOf(`a: ${'['.repeat(50_000)}${']'.repeat(50_000)}`))[0], /nested too deeply/)
-  const dir = await folder(
-    t, { 'big.yaml': `# ${'x'.repeat(300_000)}\n${minimal()}`, 'latin1.yaml': Buffer.from([0x61, 0x3a, 0xe9, 0x0a]) },
-  )
-  await t.rejects(
-    loadAgents(dir, {}),
-    {
-      code: 'AGENT_INVALID', message: /big\.yaml:1:1: has 3\d+ bytes; at most 262144[^]*latin1\.yaml:1:1: is not UTF-8/,
-    },
-  )
+  const dir = await folder(t, {
+    'big.yaml': `# ${'x'.repeat(300_000)}\n${minimal()}`,
+    'latin1.yaml': Buffer.from([0x61, 0x3a, 0xe9, 0x0a]),
+  })
+  await t.rejects(loadAgents(dir, {}), {
+    code: 'AGENT_INVALID',
+    message: /big\.yaml:1:1: has 3\d+ bytes; at most 262144[^]*latin1\.yaml:1:1: is not UTF-8/,
+  })
 })
 
 t.test('a key named __proto__ changes nothing', async (t) => {
@@ -173,9 +183,12 @@ t.test('tools are checked as a whole', async (t) => {
     ],
     ['http:\n  url: "{{env.SHOP}}/x"', /the environment variable SHOP must hold an http\(s\) URL without query/],
   ]
-  for (const [tool, expected] of cases) t.match((await faultsOf(withTool(tool), { SHOP: 'shop.example' })).join('\n'), expected)
+  for (const [tool, expected] of cases)
+    t.match((await faultsOf(withTool(tool), { SHOP: 'shop.example' })).join('\n'), expected)
   t.match(
-    (await faultsOf(minimal('tools:\n  - name: end_call\n    description: x\n    http: {url: "https://a.example"}\n')))[0],
+    (
+      await faultsOf(minimal('tools:\n  - name: end_call\n    description: x\n    http: {url: "https://a.example"}\n'))
+    )[0],
     /tools\[0\]\.name is a tool of the gateway itself/,
   )
   const twice = '  - name: a\n    description: x\n    http: {url: "https://a.example"}\n'
@@ -186,10 +199,16 @@ t.test('tools are checked as a whole', async (t) => {
 })
 
 t.test('a folder is loaded as a whole: every fault of every file, and each name once', async (t) => {
-  const dir = await folder(
-    t, { '1.yaml': minimal(), '2.yml': minimal('backend: 3\n'), '3.yaml': minimal(), 'notes.txt': 'not an agent' },
+  const dir = await folder(t, {
+    '1.yaml': minimal(),
+    '2.yml': minimal('backend: 3\n'),
+    '3.yaml': minimal(),
+    'notes.txt': 'not an agent',
+  })
+  const error = await loadAgents(dir, {}).then(
+    () => null,
+    (thrown: unknown) => thrown,
   )
-  const error = await loadAgents(dir, {}).then(() => null, (thrown: unknown) => thrown)
   if (!(error instanceof GatewayError)) {
     t.fail('must be a GatewayError')
     return
@@ -206,7 +225,8 @@ t.test('a folder is loaded as a whole: every fault of every file, and each name 
 
 t.test('an empty folder and a missing one say so', async (t) => {
   await t.rejects(loadAgents(t.testdir({}), {}), { code: 'AGENT_INVALID', message: /has no agent/ })
-  await t.rejects(
-    loadAgents(join(t.testdir({}), 'nowhere'), {}), { code: 'AGENT_INVALID', message: /cannot read the agents folder/ },
-  )
+  await t.rejects(loadAgents(join(t.testdir({}), 'nowhere'), {}), {
+    code: 'AGENT_INVALID',
+    message: /cannot read the agents folder/,
+  })
 })

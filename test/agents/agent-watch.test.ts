@@ -6,30 +6,43 @@ import type { FolderAgent } from '../../src/agents/agent-watch.js'
 
 t.setTimeout(60_000)
 
-const yaml = (name: string, greeting: string): string => `version: 1\nname: ${name}\ninstructions: Be brief.\ngreeting: ${greeting}\n`
+const yaml = (name: string, greeting: string): string =>
+  `version: 1\nname: ${name}\ninstructions: Be brief.\ngreeting: ${greeting}\n`
 
 t.test('edits reach new calls, broken ones do not, and each is reported once', async (t) => {
-  const dir = t.testdir({ 'a.yaml': yaml('a', 'One.'), 'b.yaml': `${yaml('b', 'Bee.')}knowledge: [facts/b.md]\n`, facts: { 'b.md': '## X\nOld.\n' } })
+  const dir = t.testdir({
+    'a.yaml': yaml('a', 'One.'),
+    'b.yaml': `${yaml('b', 'Bee.')}knowledge: [facts/b.md]\n`,
+    facts: { 'b.md': '## X\nOld.\n' },
+  })
   let agents: ReadonlyMap<string, FolderAgent> = new Map()
   const changes: string[] = []
   const faults: string[] = []
   const waiting: (() => void)[] = []
-  const note = (list: string[]) => (what: readonly string[] | string): void => {
-    list.push(String(what))
-    for (const wake of waiting.splice(0)) wake()
-  }
+  const note =
+    (list: string[]) =>
+    (what: readonly string[] | string): void => {
+      list.push(String(what))
+      for (const wake of waiting.splice(0)) wake()
+    }
   const refuse = new Map<string, string>()
   const watch = new AgentWatch({
-    dir, env: {}, speech: null,
+    dir,
+    env: {},
+    speech: null,
     apply: (folder) => {
       agents = folder
       return refuse
     },
-    onChange: note(changes), onFault: note(faults),
+    onChange: note(changes),
+    onFault: note(faults),
   })
   t.teardown(() => watch.close())
   await watch.start()
-  const next = (): Promise<void> => new Promise((resolve) => { waiting.push(resolve) })
+  const next = (): Promise<void> =>
+    new Promise((resolve) => {
+      waiting.push(resolve)
+    })
 
   let told = next()
   await writeFile(join(dir, 'a.yaml'), yaml('a', 'Two.'))
@@ -48,7 +61,11 @@ t.test('edits reach new calls, broken ones do not, and each is reported once', a
   const version = agents.get('b')?.assets.version
   await writeFile(join(dir, 'facts/b.md'), '## X\nNew.\n')
   await told
-  t.same(changes.splice(0), ['b'], 'knowledge is a part of its agent, and the broken file next to it does not keep it back')
+  t.same(
+    changes.splice(0),
+    ['b'],
+    'knowledge is a part of its agent, and the broken file next to it does not keep it back',
+  )
   t.not(agents.get('b')?.assets.version, version)
   t.equal(agents.get('a')?.agent.greeting, 'Two.')
   t.equal(faults.length, 1, 'the same mistake is not told again')
@@ -75,7 +92,11 @@ t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
   let told = (): void => undefined
   let greeting: string | null | undefined
   const watch = new AgentWatch({
-    dir, env: {}, speech: null, onFault: (what) => t.fail(what), onChange: () => told(),
+    dir,
+    env: {},
+    speech: null,
+    onFault: (what) => t.fail(what),
+    onChange: () => told(),
     apply: (agents) => {
       greeting = agents.get('a')?.agent.greeting
       return new Map()
@@ -83,7 +104,9 @@ t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
   })
   t.teardown(() => watch.close())
   await watch.start()
-  const changed = new Promise<void>((resolve) => { told = resolve })
+  const changed = new Promise<void>((resolve) => {
+    told = resolve
+  })
   await symlink('..v2', join(dir, '..next'))
   await rename(join(dir, '..next'), join(dir, '..data'))
   // As the kubelet does when the link has been turned.

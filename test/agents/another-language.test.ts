@@ -31,21 +31,34 @@ t.test('a Swahili line is a file: it answers, verifies and escalates in Swahili'
 
 t.test('a model may pass what callers say in Swahili words', async (t) => {
   const context = contextOf(AMINA)
-  t.match(await line.tools.run('verify_caller', { question: 'kuzaliwa', answer: '17 Aprili 1988' }, context), { ok: true, value: { verified: true } })
-  t.match(await line.tools.run('search_knowledge', { query: 'malipo ya bili' }, context), { value: { passages: [{ title: 'Kulipa bili' }] } })
+  t.match(await line.tools.run('verify_caller', { question: 'kuzaliwa', answer: '17 Aprili 1988' }, context), {
+    ok: true,
+    value: { verified: true },
+  })
+  t.match(await line.tools.run('search_knowledge', { query: 'malipo ya bili' }, context), {
+    value: { passages: [{ title: 'Kulipa bili' }] },
+  })
 })
 
 t.test('no word that the gateway speaks by itself is left in English', async (t) => {
-  const english = textsIn(agentSchema.parse({ version: 1, name: 'a', instructions: 'x', escalation: { numbers: ['+254720000010'] } }))
+  const english = textsIn(
+    agentSchema.parse({ version: 1, name: 'a', instructions: 'x', escalation: { numbers: ['+254720000010'] } }),
+  )
   t.ok(english.includes('Sorry, could you say that again?'))
   const own = textsIn({ ...line.agent, offline: { ...line.agent.offline, words: {} } })
-  t.same(english.filter((text) => own.includes(text)), [])
+  t.same(
+    english.filter((text) => own.includes(text)),
+    [],
+  )
   t.ok(line.agent.escalation?.silentLine, 'the one default that is made elsewhere')
 })
 
 t.test('the recogniser takes its grammar, with the phones that the file gives', async (t) => {
   const engine = new DialogueEngine({
-    dialogue: offlineSchema.parse(line.agent.offline), values: { caller: { number: '' }, greeting: 'x' }, answered: [], resume: null,
+    dialogue: offlineSchema.parse(line.agent.offline),
+    values: { caller: { number: '' }, greeting: 'x' },
+    answered: [],
+    resume: null,
   })
   engine.handle({ type: 'start', takeover: false })
   const { jsgf, words } = engine.grammar()

@@ -17,27 +17,38 @@ const CALLER = '+254700000001'
 
 function context(more: Partial<ToolContext> = {}): ToolContext {
   return {
-    callSid: 'HD_000000000001', from: CALLER, to: '+254720000001', agent: 'a', idempotencyKey: 'HD_000000000001:1',
-    caller: new CallerIdentity(), signal: new AbortController().signal, ...more,
+    callSid: 'HD_000000000001',
+    from: CALLER,
+    to: '+254720000001',
+    agent: 'a',
+    idempotencyKey: 'HD_000000000001:1',
+    caller: new CallerIdentity(),
+    signal: new AbortController().signal,
+    ...more,
   }
 }
 
 /** A real API on loopback that remembers what it was asked. */
 async function api(
-  t: Test, handler: RequestListener,
+  t: Test,
+  handler: RequestListener,
 ): Promise<{ url: string; port: number; requests: IncomingMessage[]; bodies: string[] }> {
   const requests: IncomingMessage[] = []
   const bodies: string[] = []
   const server = createServer((request, response) => {
     requests.push(request)
     let body = ''
-    request.on('data', (chunk: Buffer) => { body += chunk.toString() })
+    request.on('data', (chunk: Buffer) => {
+      body += chunk.toString()
+    })
     request.on('end', () => {
       bodies.push(body)
       handler(request, response)
     })
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
@@ -47,12 +58,19 @@ async function api(
 }
 
 function runner(
-  t: Test, tool: Partial<ToolInput> & Pick<ToolInput, 'http'>, env: Record<string, string> = {},
+  t: Test,
+  tool: Partial<ToolInput> & Pick<ToolInput, 'http'>,
+  env: Record<string, string> = {},
 ): ToolRunner {
   const client = new HttpClient()
-  t.teardown(() => { client.close() })
+  t.teardown(() => {
+    client.close()
+  })
   const agent = agentSchema.parse({
-    version: 1, name: 'a', instructions: 'x', tools: [{ name: 'look_up', description: 'x', ...tool }],
+    version: 1,
+    name: 'a',
+    instructions: 'x',
+    tools: [{ name: 'look_up', description: 'x', ...tool }],
   })
   return new ToolRunner(agent, env, client)
 }
@@ -63,18 +81,22 @@ const json = (response: ServerResponse, value: unknown, status = 200): void => {
 const idParameter = { properties: { id: { type: 'string' as const } } }
 
 t.test('the model gets the mapped answer, and the API gets an encoded request', async (t) => {
-  const shop = await api(
-    t, (_, response) => { json(response, { order: { status: 'packed' }, phone: '+254700000009' }) },
-  )
-  const tools = runner(t, {
-    parameters: idParameter,
-    http: {
-      url: '{{env.SHOP}}/orders/{{args.id}}',
-      query: { by: '{{call.from}}', none: '{{args.id}}' },
-      headers: { 'X-Key': 'k ${KEY}' },
+  const shop = await api(t, (_, response) => {
+    json(response, { order: { status: 'packed' }, phone: '+254700000009' })
+  })
+  const tools = runner(
+    t,
+    {
+      parameters: idParameter,
+      http: {
+        url: '{{env.SHOP}}/orders/{{args.id}}',
+        query: { by: '{{call.from}}', none: '{{args.id}}' },
+        headers: { 'X-Key': 'k ${KEY}' },
+      },
+      result: { fields: { status: 'order.status', eta: 'order.eta' } },
     },
-    result: { fields: { status: 'order.status', eta: 'order.eta' } },
-  }, { SHOP: `${shop.url}/base/`, KEY: 'secret' })
+    { SHOP: `${shop.url}/base/`, KEY: 'secret' },
+  )
   t.same(await tools.run('look_up', { id: 'a/b?c#d&é' }, context()), { ok: true, value: { status: 'packed' } })
   const [request] = shop.requests
   t.equal(request?.url, '/base/orders/a%2Fb%3Fc%23d%26%C3%A9?by=%2B254700000001&none=a%2Fb%3Fc%23d%26%C3%A9')
@@ -83,10 +105,13 @@ t.test('the model gets the mapped answer, and the API gets an encoded request', 
 })
 
 t.test('no argument of a model can leave the path and the host that the author wrote', async (t) => {
-  const shop = await api(t, (_, response) => { json(response, {}) })
-  const tools = runner(
-    t, { parameters: idParameter, http: { url: `${shop.url}/orders/{{args.id}}/status`, query: { q: '{{args.id}}' } } },
-  )
+  const shop = await api(t, (_, response) => {
+    json(response, {})
+  })
+  const tools = runner(t, {
+    parameters: idParameter,
+    http: { url: `${shop.url}/orders/{{args.id}}/status`, query: { q: '{{args.id}}' } },
+  })
   const evil = fc.oneof(
     fc.string({ unit: 'binary', maxLength: 40 }),
     fc.constantFrom(
@@ -104,21 +129,29 @@ t.test('no argument of a model can leave the path and the host that the author w
       '..%2f',
     ),
   )
-  await fc.assert(fc.asyncProperty(evil, async (id) => {
-    const before = shop.requests.length
-    const outcome = await tools.run('look_up', { id }, context())
-    if (!outcome.ok) {
-      t.equal(outcome.code, 'TOOL_ARGUMENTS')
-      return shop.requests.length === before
-    }
-    const url = new URL(shop.requests.at(-1)?.url ?? '', 'http://x')
-    return /^\/orders\/[^/]+\/status$/.test(url.pathname)
-      && url.searchParams.get('q') === id && [...url.searchParams].length === 1
-  }), { numRuns: 200 })
+  await fc.assert(
+    fc.asyncProperty(evil, async (id) => {
+      const before = shop.requests.length
+      const outcome = await tools.run('look_up', { id }, context())
+      if (!outcome.ok) {
+        t.equal(outcome.code, 'TOOL_ARGUMENTS')
+        return shop.requests.length === before
+      }
+      const url = new URL(shop.requests.at(-1)?.url ?? '', 'http://x')
+      return (
+        /^\/orders\/[^/]+\/status$/.test(url.pathname) &&
+        url.searchParams.get('q') === id &&
+        [...url.searchParams].length === 1
+      )
+    }),
+    { numRuns: 200 },
+  )
 })
 
 t.test('the first query whose values are known is sent', async (t) => {
-  const shop = await api(t, (_, response) => { json(response, {}) })
+  const shop = await api(t, (_, response) => {
+    json(response, {})
+  })
   const tools = runner(t, {
     parameters: { properties: { orderNumber: { type: 'string' }, callerNumber: { type: 'string' } } },
     bind: { callerNumber: '{{call.from}}' },
@@ -130,20 +163,25 @@ t.test('the first query whose values are known is sent', async (t) => {
   await tools.run('look_up', { orderNumber: '4127' }, context())
   await tools.run('look_up', { orderNumber: '', callerNumber: null }, context())
   t.same(
-    shop.requests.map((request) => request.url), ['/api/orders?order_number=4127', '/api/orders?phone=%2B254700000001'],
+    shop.requests.map((request) => request.url),
+    ['/api/orders?order_number=4127', '/api/orders?phone=%2B254700000001'],
   )
 
   const withheld = await tools.run('look_up', {}, context({ from: '' }))
-  t.match(
-    withheld,
-    { ok: false, code: 'TOOL_ARGUMENTS', value: { error: 'needs orderNumber, which is not known. The number of this call is withheld' } },
-  )
+  t.match(withheld, {
+    ok: false,
+    code: 'TOOL_ARGUMENTS',
+    value: { error: 'needs orderNumber, which is not known. The number of this call is withheld' },
+  })
 })
 
-t.test('a bound argument is the caller\'s own, whatever the model was talked into', async (t) => {
-  const shop = await api(t, (_, response) => { json(response, {}) })
+t.test("a bound argument is the caller's own, whatever the model was talked into", async (t) => {
+  const shop = await api(t, (_, response) => {
+    json(response, {})
+  })
   const tools = runner(t, {
-    parameters: { properties: { phone: { type: 'string' } } }, bind: { phone: '{{call.from}}' },
+    parameters: { properties: { phone: { type: 'string' } } },
+    bind: { phone: '{{call.from}}' },
     http: { url: shop.url, query: { phone: '{{args.phone}}' } },
   })
   await tools.run('look_up', { phone: '+254700000002' }, context())
@@ -151,7 +189,9 @@ t.test('a bound argument is the caller\'s own, whatever the model was talked int
 })
 
 t.test('arguments are checked, and habits of models are tolerated', async (t) => {
-  const shop = await api(t, (_, response) => { json(response, {}) })
+  const shop = await api(t, (_, response) => {
+    json(response, {})
+  })
   const tools = runner(t, {
     parameters: {
       properties: { order: { type: 'string', pattern: '^\\d{4}$' }, count: { type: 'integer', minimum: 1 } },
@@ -160,65 +200,78 @@ t.test('arguments are checked, and habits of models are tolerated', async (t) =>
     http: { url: shop.url, query: { o: '{{args.order}}' } },
   })
   t.match(await tools.run('look_up', { order: 4127, count: null, invented: true }, context()), { ok: true })
-  t.match(
-    await tools.run('look_up', { order: '41' }, context()),
-    { ok: false, code: 'TOOL_ARGUMENTS', value: { error: /order: .*pattern/ } },
-  )
-  t.match(
-    await tools.run('look_up', { order: '4127', count: 0 }, context()), { ok: false, value: { error: /count: / } },
-  )
+  t.match(await tools.run('look_up', { order: '41' }, context()), {
+    ok: false,
+    code: 'TOOL_ARGUMENTS',
+    value: { error: /order: .*pattern/ },
+  })
+  t.match(await tools.run('look_up', { order: '4127', count: 0 }, context()), {
+    ok: false,
+    value: { error: /count: / },
+  })
   t.match(await tools.run('look_up', {}, context()), { ok: false, value: { error: /order: / } })
-  t.match(
-    await tools.run('look_up', { order: 'x'.repeat(10_000) }, context()),
-    { ok: false, value: { error: /longer than/ } },
-  )
+  t.match(await tools.run('look_up', { order: 'x'.repeat(10_000) }, context()), {
+    ok: false,
+    value: { error: /longer than/ },
+  })
   t.match(await tools.run('nope', {}, context()), { ok: false, code: 'TOOL_UNKNOWN', value: { error: /look_up/ } })
   t.equal(shop.requests.length, 1)
 })
 
 t.test('a 404 is an answer where the agent says so, and an error where not', async (t) => {
-  const shop = await api(t, (_, response) => { json(response, { error: 'no such order' }, 404) })
+  const shop = await api(t, (_, response) => {
+    json(response, { error: 'no such order' }, 404)
+  })
   const quiet = runner(t, { http: { url: shop.url }, result: { notFound: { found: false } } })
   t.same(await quiet.run('look_up', {}, context()), { ok: true, value: { found: false } })
-  t.match(await runner(t, { http: { url: shop.url } }).run('look_up', {}, context()),
-    {
-      ok: false,
-      code: 'TOOL_HTTP',
-      value: { error: 'the system answered with an error', status: 404, detail: 'no such order' },
-    })
+  t.match(await runner(t, { http: { url: shop.url } }).run('look_up', {}, context()), {
+    ok: false,
+    code: 'TOOL_HTTP',
+    value: { error: 'the system answered with an error', status: 404, detail: 'no such order' },
+  })
 })
 
 t.test('answers that are no use to a model are errors in words', async (t) => {
   const answers: Record<string, RequestListener> = {
-    '/html': (_, response) => { response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Log in</h1>') },
-    '/broken': (_, response) => { response.writeHead(200, { 'content-type': 'application/json' }).end('{"a":') },
-    '/huge': (_, response) => { json(response, 'x'.repeat(300_000)) },
+    '/html': (_, response) => {
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Log in</h1>')
+    },
+    '/broken': (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{"a":')
+    },
+    '/huge': (_, response) => {
+      json(response, 'x'.repeat(300_000))
+    },
     '/chunked': (_, response) => {
       response.writeHead(200, { 'content-type': 'application/json' })
       for (let chunk = 0; chunk < 40; chunk++) response.write('"'.padEnd(10_000, 'x'))
       response.end()
     },
-    '/long': (_, response) => { json(response, 'x'.repeat(20_000)) },
-    '/gzip': (_, response) => { response.writeHead(
-      200, { 'content-type': 'application/json', 'content-encoding': 'gzip' },
-    ).end('x') },
-    '/deep': (_, response) => { response.writeHead(200, { 'content-type': 'application/json' }).end(
-      '['.repeat(500) + ']'.repeat(500),
-    ) },
+    '/long': (_, response) => {
+      json(response, 'x'.repeat(20_000))
+    },
+    '/gzip': (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' }).end('x')
+    },
+    '/deep': (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end('['.repeat(500) + ']'.repeat(500))
+    },
     '/cut': (_, response) => {
       response.writeHead(200, { 'content-type': 'application/json', 'content-length': 100 }).write('{')
       setImmediate(() => response.socket?.destroy())
     },
   }
-  const shop = await api(t, (request, response) => { answers[request.url ?? '']?.(request, response) })
+  const shop = await api(t, (request, response) => {
+    answers[request.url ?? '']?.(request, response)
+  })
   const expected: Record<string, [string, RegExp]> = {
     '/html': ['TOOL_RESPONSE', /answered with text\/html; a tool needs application\/json/],
-    '/broken': ['TOOL_RESPONSE', /not JSON$/], '/huge': [
-      'TOOL_RESPONSE', /larger than 262144/,
-    ], '/chunked': ['TOOL_RESPONSE', /larger than/],
-    '/long': [
-      'TOOL_RESPONSE', /too long for a model/,
-    ], '/gzip': ['TOOL_RESPONSE', /encoded as gzip/], '/deep': ['TOOL_RESPONSE', /nested deeper/],
+    '/broken': ['TOOL_RESPONSE', /not JSON$/],
+    '/huge': ['TOOL_RESPONSE', /larger than 262144/],
+    '/chunked': ['TOOL_RESPONSE', /larger than/],
+    '/long': ['TOOL_RESPONSE', /too long for a model/],
+    '/gzip': ['TOOL_RESPONSE', /encoded as gzip/],
+    '/deep': ['TOOL_RESPONSE', /nested deeper/],
     '/cut': ['TOOL_HTTP', /could not be reached: ECONNRESET/],
   }
   for (const [path, [code, error]] of Object.entries(expected)) {
@@ -252,21 +305,27 @@ t.test('50 MB are refused after 256 KB, and a drip of bytes ends at the deadline
     more()
   })
   t.match(await runner(t, { http: { url: `${shop.url}/huge` } }).run('look_up', {}, context()), {
-    ok: false, code: 'TOOL_RESPONSE', error: /larger than 262144 bytes/, value: { error: 'the system gave an answer that cannot be used' },
+    ok: false,
+    code: 'TOOL_RESPONSE',
+    error: /larger than 262144 bytes/,
+    value: { error: 'the system gave an answer that cannot be used' },
   })
   t.ok(sent < 10_000_000, `the socket was closed after ${sent} bytes`)
   t.match(await runner(t, { http: { url: `${shop.url}/drip`, timeoutMs: 200 } }).run('look_up', {}, context()), {
-    ok: false, code: 'TOOL_TIMEOUT', value: { error: 'the system did not answer in time' },
+    ok: false,
+    code: 'TOOL_TIMEOUT',
+    value: { error: 'the system did not answer in time' },
   })
 })
 
 t.test('the deadline ends a tool, and so does the end of the call', async (t) => {
   const shop = await api(t, () => undefined)
   const tools = runner(t, { http: { url: shop.url, timeoutMs: 100 } })
-  t.match(
-    await tools.run('look_up', {}, context()),
-    { ok: false, code: 'TOOL_TIMEOUT', value: { error: 'the system did not answer in time' } },
-  )
+  t.match(await tools.run('look_up', {}, context()), {
+    ok: false,
+    code: 'TOOL_TIMEOUT',
+    value: { error: 'the system did not answer in time' },
+  })
   const call = new AbortController()
   const slow = runner(t, { http: { url: shop.url, timeoutMs: 15_000 } })
   const pending = slow.run('look_up', {}, context({ signal: call.signal }))
@@ -288,10 +347,10 @@ t.test('what is idempotent is tried twice, what is not only once', async (t) => 
   })
   t.match(await runner(t, { http: { url: shop.url } }).run('look_up', {}, context()), { ok: true })
   t.equal(asked, 2)
-  t.match(
-    await runner(t, { http: { url: shop.url, method: 'POST' } }).run('look_up', {}, context()),
-    { ok: false, value: { status: 503 } },
-  )
+  t.match(await runner(t, { http: { url: shop.url, method: 'POST' } }).run('look_up', {}, context()), {
+    ok: false,
+    value: { status: 503 },
+  })
   t.equal(asked, 3)
   asked = 0
   t.match(
@@ -305,7 +364,9 @@ t.test('what is idempotent is tried twice, what is not only once', async (t) => 
 })
 
 t.test('a body keeps the types of its values and leaves out missing ones', async (t) => {
-  const shop = await api(t, (_, response) => { json(response, {}) })
+  const shop = await api(t, (_, response) => {
+    json(response, {})
+  })
   const tools = runner(t, {
     parameters: { properties: { count: { type: 'integer' }, note: { type: 'string' } } },
     http: {
@@ -320,16 +381,20 @@ t.test('a body keeps the types of its values and leaves out missing ones', async
 })
 
 t.test('redirects stay with the host, and never lead inside', async (t) => {
-  const other = await api(t, (_, response) => { json(response, { reached: 'other' }) })
+  const other = await api(t, (_, response) => {
+    json(response, { reached: 'other' })
+  })
   let location = ''
   const shop = await api(t, (request, response) => {
     if (request.url === '/here') json(response, { reached: 'here' })
     else response.writeHead(302, { location }).end()
   })
   const run = (http: Partial<ToolInput['http']> = {}): Promise<unknown> =>
-    runner(
-      t, { http: { url: `${shop.url}/start`, headers: { Authorization: 'Bearer key' }, ...http } },
-    ).run('look_up', {}, context())
+    runner(t, { http: { url: `${shop.url}/start`, headers: { Authorization: 'Bearer key' }, ...http } }).run(
+      'look_up',
+      {},
+      context(),
+    )
 
   location = '/here'
   t.match(await run(), { ok: true, value: { reached: 'here' } })
@@ -360,15 +425,18 @@ t.test('redirects stay with the host, and never lead inside', async (t) => {
 t.test('a host that is down is an answer within the deadline', async (t) => {
   const shop = await api(t, () => undefined)
   const tools = runner(t, { http: { url: 'http://127.0.0.1:1/' } })
-  t.match(
-    await tools.run('look_up', {}, context()),
-    { ok: false, code: 'TOOL_HTTP', error: '127.0.0.1:1 could not be reached: ECONNREFUSED' },
-  )
+  t.match(await tools.run('look_up', {}, context()), {
+    ok: false,
+    code: 'TOOL_HTTP',
+    error: '127.0.0.1:1 could not be reached: ECONNREFUSED',
+  })
   t.equal(shop.requests.length, 0)
 })
 
 t.test('what is reported for the log holds no argument and no answer', async (t) => {
-  const shop = await api(t, (_, response) => { json(response, { error: 'Amina has no order 9999' }, 500) })
+  const shop = await api(t, (_, response) => {
+    json(response, { error: 'Amina has no order 9999' }, 500)
+  })
   const tools = runner(t, { parameters: idParameter, http: { url: `${shop.url}/{{args.id}}`, method: 'POST' } })
   const { error } = await tools.run('look_up', { id: '9999' }, context())
   t.equal(error, `${new URL(shop.url).host} answered with status 500`)

@@ -11,11 +11,17 @@ const index = new KnowledgeIndex(passages)
 
 t.test('what callers ask, in their words, finds the passage that answers it', async (t) => {
   const wanted: [string, string][] = [
-    ['are you open on Sunday?', 'Opening hours'], ['can I use mpesa', 'How to pay a bill'], ['paying bills', 'How to pay a bill'],
-    ['I would like a faster package', 'Change the plan'], ['what does the red light on my router mean?', 'The lights on the router'],
-    ['I forgot the password of my wifi', 'Forgotten wifi password'], ['why did you cut me off', 'The account was suspended'],
-    ['money was taken twice, I want a refund', 'Refunds'], ['how do I terminate my contract', 'Ending the contract'],
-    ['opning hours', 'Opening hours'], ['we are relocating to another house', 'Moving house'],
+    ['are you open on Sunday?', 'Opening hours'],
+    ['can I use mpesa', 'How to pay a bill'],
+    ['paying bills', 'How to pay a bill'],
+    ['I would like a faster package', 'Change the plan'],
+    ['what does the red light on my router mean?', 'The lights on the router'],
+    ['I forgot the password of my wifi', 'Forgotten wifi password'],
+    ['why did you cut me off', 'The account was suspended'],
+    ['money was taken twice, I want a refund', 'Refunds'],
+    ['how do I terminate my contract', 'Ending the contract'],
+    ['opning hours', 'Opening hours'],
+    ['we are relocating to another house', 'Moving house'],
   ]
   for (const [query, title] of wanted) t.equal(index.search(query)[0]?.title, title, query)
 })
@@ -26,16 +32,25 @@ t.test('what is not written down finds nothing', async (t) => {
 
 t.test('results are few, and no query breaks it', async (t) => {
   t.ok(index.search('internet router wifi bill plan account').length <= KNOWLEDGE_RESULTS_MAX)
-  fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 2000 }), (query) => index.search(query).length <= KNOWLEDGE_RESULTS_MAX))
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'binary', maxLength: 2000 }),
+      (query) => index.search(query).length <= KNOWLEDGE_RESULTS_MAX,
+    ),
+  )
 })
 
 t.test('any agent can search its knowledge, and one without has no such tool', async (t) => {
   const line = await openLine('support')
   t.teardown(() => line.close())
   t.match(await line.tools.run('search_knowledge', { query: 'opening hours' }, contextOf('')), {
-    ok: true, value: { found: true, passages: [{ title: 'Opening hours', text: /7 in the morning/ }] },
+    ok: true,
+    value: { found: true, passages: [{ title: 'Opening hours', text: /7 in the morning/ }] },
   })
-  t.match(await line.tools.run('search_knowledge', { query: 'elephants' }, contextOf('')), { ok: true, value: { found: false, passages: [] } })
+  t.match(await line.tools.run('search_knowledge', { query: 'elephants' }, contextOf('')), {
+    ok: true,
+    value: { found: false, passages: [] },
+  })
   t.match(await line.tools.run('search_knowledge', {}, contextOf('')), { ok: false, code: 'TOOL_ARGUMENTS' })
   const orders = await openLine('order-status')
   t.teardown(() => orders.close())
@@ -45,8 +60,14 @@ t.test('any agent can search its knowledge, and one without has no such tool', a
 t.test('a knowledge file is YAML too, and a mistake says where it is', async (t) => {
   t.same(parseKnowledge('- title: A\n  also: [b]\n  text: c\n', 'yaml'), [{ title: 'A', also: ['b'], text: 'c' }])
   t.throws(() => parseKnowledge('- title: A\n', 'yaml'), { message: /^passage 1: text/ })
-  t.throws(() => parseKnowledge('# Only a title\n', 'markdown'), { message: /has no passage; each begins with a line "## Title"/ })
+  t.throws(() => parseKnowledge('# Only a title\n', 'markdown'), {
+    message: /has no passage; each begins with a line "## Title"/,
+  })
   t.throws(() => parseKnowledge('## A\n\n## B\ntext\n', 'markdown'), { message: /^line 1: "A" has no text$/ })
-  t.throws(() => parseKnowledge(`## A\n${'x'.repeat(KNOWLEDGE_PASSAGE_CHARS_MAX + 1)}\n`, 'markdown'), { message: /^line 1: "A" has 1201 characters; at most 1200/ })
-  t.same(parseKnowledge('intro\n## A ##\nalso: x, y\nOne.\n\nTwo.\n', 'markdown'), [{ title: 'A', also: ['x', 'y'], text: 'One.\nTwo.' }])
+  t.throws(() => parseKnowledge(`## A\n${'x'.repeat(KNOWLEDGE_PASSAGE_CHARS_MAX + 1)}\n`, 'markdown'), {
+    message: /^line 1: "A" has 1201 characters; at most 1200/,
+  })
+  t.same(parseKnowledge('intro\n## A ##\nalso: x, y\nOne.\n\nTwo.\n', 'markdown'), [
+    { title: 'A', also: ['x', 'y'], text: 'One.\nTwo.' },
+  ])
 })

@@ -9,9 +9,11 @@ import { loadAgents } from '../../src/agents/loader.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 
 let root = dirname(fileURLToPath(import.meta.url))
-while (!existsSync(join(root, 'package.json')) || !readFileSync(
-  join(root, 'package.json'), 'utf8',
-).includes('"name": "mkondo"')) root = dirname(root)
+while (
+  !existsSync(join(root, 'package.json')) ||
+  !readFileSync(join(root, 'package.json'), 'utf8').includes('"name": "mkondo"')
+)
+  root = dirname(root)
 
 const shop = await startShopApi()
 const client = new HttpClient()
@@ -24,8 +26,13 @@ const agent = (await loadAgents(join(root, 'agents'), env)).agents.get('order-st
 if (agent === undefined) throw new Error('agents/order-status.yaml is missing')
 const tools = new ToolRunner(agent, env, client)
 const context = {
-  callSid: 'HD_000000000001', from: '+254700000001', to: '+254720000001', agent: 'order-status', idempotencyKey: 'k',
-  caller: new CallerIdentity(), signal: new AbortController().signal,
+  callSid: 'HD_000000000001',
+  from: '+254700000001',
+  to: '+254720000001',
+  agent: 'order-status',
+  idempotencyKey: 'k',
+  caller: new CallerIdentity(),
+  signal: new AbortController().signal,
 }
 
 t.test('the order line looks an order up by its number', async (t) => {

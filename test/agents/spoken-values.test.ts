@@ -3,37 +3,83 @@ import t from 'tap'
 import { numbersIn, plainWords, sameAnswer } from '../../src/agents/spoken-values.js'
 import type { AnswerRule } from '../../src/agents/spoken-values.js'
 
-const rule = (kind: AnswerRule['kind'], more: Partial<AnswerRule> = {}): AnswerRule => ({ kind, last: null, dateOrder: 'dmy', ...more })
+const rule = (kind: AnswerRule['kind'], more: Partial<AnswerRule> = {}): AnswerRule => ({
+  kind,
+  last: null,
+  dateOrder: 'dmy',
+  ...more,
+})
 const numbers = (text: string): string => numbersIn(plainWords(text)).join(' ')
 
 t.test('numbers are heard however they are grouped', async (t) => {
   const cases: [string, string][] = [
-    ['seven three eight six', '7 3 8 6'], ['seventy-three eighty-six', '73 86'], ['nineteen eighty-eight', '19 88'],
-    ['double seven oh triple two', '77 0 222'], ['two thousand and four', '2004'], ['two thousand four', '2004'], ['nineteen hundred', '1900'],
-    ['it is 73 86, I think', '73 86'], ['twenty one', '21'], ['twenty, zero one', '20 0 1'], ['the 3rd of', '3'], ['thirty first', '31'],
-    ['no idea', ''], ['two thousand and twenty four', '2024'],
+    ['seven three eight six', '7 3 8 6'],
+    ['seventy-three eighty-six', '73 86'],
+    ['nineteen eighty-eight', '19 88'],
+    ['double seven oh triple two', '77 0 222'],
+    ['two thousand and four', '2004'],
+    ['two thousand four', '2004'],
+    ['nineteen hundred', '1900'],
+    ['it is 73 86, I think', '73 86'],
+    ['twenty one', '21'],
+    ['twenty, zero one', '20 0 1'],
+    ['the 3rd of', '3'],
+    ['thirty first', '31'],
+    ['no idea', ''],
+    ['two thousand and twenty four', '2024'],
   ]
   for (const [text, expected] of cases) t.equal(numbers(text), expected, text)
 })
 
 t.test('digits are the same in any grouping, and only the last ones where only those were asked for', async (t) => {
   const last4 = rule('digits', { last: 4 })
-  for (const answer of ['7386', '73 86', 'seven three eight six', 'it is 7-3-8-6, I think', 'seventy three eighty six']) {
+  for (const answer of [
+    '7386',
+    '73 86',
+    'seven three eight six',
+    'it is 7-3-8-6, I think',
+    'seventy three eighty six',
+  ]) {
     t.ok(sameAnswer(answer, '23917386', last4), answer)
   }
-  for (const answer of ['7385', '386', '17386', '', 'seven', '23917386']) t.notOk(sameAnswer(answer, '23917386', last4), answer)
+  for (const answer of ['7385', '386', '17386', '', 'seven', '23917386'])
+    t.notOk(sameAnswer(answer, '23917386', last4), answer)
   t.ok(sameAnswer('2391 7386', '23917386', rule('digits')))
   t.notOk(sameAnswer('', '', rule('digits')), 'nothing is no answer')
-  fc.assert(fc.property(fc.stringMatching(/^[0-9]{4}$/), fc.stringMatching(/^[0-9]{4}$/), (said, right) => (
-    sameAnswer([...said].join(' '), right, rule('digits')) === (said === right))))
+  fc.assert(
+    fc.property(
+      fc.stringMatching(/^[0-9]{4}$/),
+      fc.stringMatching(/^[0-9]{4}$/),
+      (said, right) => sameAnswer([...said].join(' '), right, rule('digits')) === (said === right),
+    ),
+  )
 })
 
 t.test('a date is the same in words, in figures and keyed in', async (t) => {
   for (const answer of [
-    '17 April 1988', 'April 17th, 1988', 'the seventeenth of April nineteen eighty-eight', 'seventeen april eighty eight', '1988-04-17', '17/4/1988',
-    '17.04.88', '17041988', '170488', 'one seven zero four one nine eight eight', 'seventeen four nineteen eighty eight',
-  ]) t.ok(sameAnswer(answer, '1988-04-17', rule('date')), answer)
-  for (const answer of ['18 April 1988', '17 May 1988', '17 April 1989', '04/17/1988', '17 April', 'April 1988', '4171988', '']) {
+    '17 April 1988',
+    'April 17th, 1988',
+    'the seventeenth of April nineteen eighty-eight',
+    'seventeen april eighty eight',
+    '1988-04-17',
+    '17/4/1988',
+    '17.04.88',
+    '17041988',
+    '170488',
+    'one seven zero four one nine eight eight',
+    'seventeen four nineteen eighty eight',
+  ])
+    t.ok(sameAnswer(answer, '1988-04-17', rule('date')), answer)
+  for (const answer of [
+    '18 April 1988',
+    '17 May 1988',
+    '17 April 1989',
+    '04/17/1988',
+    '17 April',
+    'April 1988',
+    '4171988',
+    '',
+  ]) {
     t.notOk(sameAnswer(answer, '1988-04-17', rule('date')), answer)
   }
   t.ok(sameAnswer('04/17/1988', '1988-04-17T00:00:00Z', rule('date', { dateOrder: 'mdy' })))
@@ -56,6 +102,12 @@ t.test('another language brings its own words', async (t) => {
 })
 
 t.test('nothing that is said makes it throw', async () => {
-  fc.assert(fc.property(fc.string({ unit: 'binary' }), fc.string(), fc.constantFrom('digits', 'date', 'year', 'name', 'text'), (answer, expected, kind) => (
-    typeof sameAnswer(answer, expected, rule(kind)) === 'boolean')))
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'binary' }),
+      fc.string(),
+      fc.constantFrom('digits', 'date', 'year', 'name', 'text'),
+      (answer, expected, kind) => typeof sameAnswer(answer, expected, rule(kind)) === 'boolean',
+    ),
+  )
 })

@@ -48,7 +48,9 @@ export async function openLine(name: string, dir = join(packageRoot(), 'agents')
   const own = assets.get(name)
   if (agent === undefined || own === undefined) throw new Error(`there is no agent ${name} in ${dir}`)
   return {
-    agent, assets: own, shopUrl: shop.url,
+    agent,
+    assets: own,
+    shopUrl: shop.url,
     tools: await ToolRunner.open(agent, own, env, client),
     close: async () => {
       client.close()
@@ -59,8 +61,14 @@ export async function openLine(name: string, dir = join(packageRoot(), 'agents')
 
 export function contextOf(from: string, more: Partial<ToolContext> = {}): ToolContext {
   return {
-    callSid: 'HD_000000000001', from, to: '+254720000001', agent: 'support', idempotencyKey: 'HD_000000000001:1',
-    caller: new CallerIdentity(), signal: new AbortController().signal, ...more,
+    callSid: 'HD_000000000001',
+    from,
+    to: '+254720000001',
+    agent: 'support',
+    idempotencyKey: 'HD_000000000001:1',
+    caller: new CallerIdentity(),
+    signal: new AbortController().signal,
+    ...more,
   }
 }
 
@@ -76,8 +84,10 @@ interface TextCall {
 /** A call on an agent's offline dialogue without sound: the dialogue as it is, and the agent's real tools. */
 export async function textCall(line: Line, from: string): Promise<TextCall> {
   const engine = new DialogueEngine({
-    dialogue: offlineSchema.parse(line.agent.offline), values: { caller: { number: from }, greeting: line.agent.greeting ?? '' },
-    answered: [], resume: null,
+    dialogue: offlineSchema.parse(line.agent.offline),
+    values: { caller: { number: from }, greeting: line.agent.greeting ?? '' },
+    answered: [],
+    resume: null,
   })
   const said: string[] = []
   const calls: TextCall['calls'] = []
@@ -93,11 +103,13 @@ export async function textCall(line: Line, from: string): Promise<TextCall> {
       calls.push(call)
       // What the session carries out ends the dialogue.
       if (name === 'escalate_to_human' || name === 'end_call') continue
-      const ran = line.tools.run(name, args, contextOf(from, { caller, idempotencyKey: `HD_000000000001:${++keys}` })).then((outcome) => {
-        call.outcome = outcome
-        running.delete(ran)
-        handle({ type: 'tool-result', callId, ok: outcome.ok, value: outcome.value })
-      })
+      const ran = line.tools
+        .run(name, args, contextOf(from, { caller, idempotencyKey: `HD_000000000001:${++keys}` }))
+        .then((outcome) => {
+          call.outcome = outcome
+          running.delete(ran)
+          handle({ type: 'tool-result', callId, ok: outcome.ok, value: outcome.value })
+        })
       running.add(ran)
     }
   }
@@ -107,7 +119,9 @@ export async function textCall(line: Line, from: string): Promise<TextCall> {
   handle({ type: 'start', takeover: false })
   await settled()
   return {
-    said, calls, caller,
+    said,
+    calls,
+    caller,
     says: async (...inputs) => {
       let from = said.length
       for (const input of inputs) {

@@ -11,18 +11,29 @@ t.teardown(() => line.close())
 t.test('a question is answered from the knowledge file', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(call.said.join(' '), /customer support/)
-  t.match(await call.says('when are you open'), /open every day from 7 in the morning to 9 in the evening.*anything else\?/)
+  t.match(
+    await call.says('when are you open'),
+    /open every day from 7 in the morning to 9 in the evening.*anything else\?/,
+  )
   t.match(await call.says('how can i pay my bill'), /mobile money/)
   t.match(await call.says('i am moving'), /two weeks before you move/)
   t.match(await call.says('my internet is very slow'), /Restart the router/)
-  t.match(call.calls.map(({ name }) => name), ['check_outage', 'search_knowledge', 'search_knowledge', 'search_knowledge', 'search_knowledge'])
+  t.match(
+    call.calls.map(({ name }) => name),
+    ['check_outage', 'search_knowledge', 'search_knowledge', 'search_knowledge', 'search_knowledge'],
+  )
 })
 
 t.test('every question that the dialogue listens for finds an answer that is written down', async (t) => {
   const wanted: [string, RegExp][] = [
-    ['opening hours', /7 in the morning/], ['where do i pay', /mobile money/], ['i want faster internet', /once a month/],
-    ['what plans do you have', /Home 10 costs/], ['why was my internet cut off', /ten days late/], ['do you cover my area', /Nairobi/],
-    ['what does the red light mean', /line is down/], ['i forgot my wifi password', /sticker/],
+    ['opening hours', /7 in the morning/],
+    ['where do i pay', /mobile money/],
+    ['i want faster internet', /once a month/],
+    ['what plans do you have', /Home 10 costs/],
+    ['why was my internet cut off', /ten days late/],
+    ['do you cover my area', /Nairobi/],
+    ['what does the red light mean', /line is down/],
+    ['i forgot my wifi password', /sticker/],
   ]
   for (const [question, answer] of wanted) {
     const call = await textCall(line, AMINA)
@@ -33,7 +44,10 @@ t.test('every question that the dialogue listens for finds an answer that is wri
 t.test('an account is disclosed after two correct answers, and not before', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(await call.says('what is my balance'), /check who you are\. What are the last four digits of your ID/)
-  t.notOk(call.calls.some(({ name }) => name === 'getAccount'), 'nothing was asked of the accounts')
+  t.notOk(
+    call.calls.some(({ name }) => name === 'getAccount'),
+    'nothing was asked of the accounts',
+  )
   t.match(await call.says('#7386'), /last four digits of your customer number\?/)
   t.match(await call.says('five two nine one'), /^Your plan is Home 20, and your balance is KES 350\./)
   t.same(call.caller.verified, { accountId: 'AC-1001', msisdn: AMINA, name: 'Amina Odhiambo', vip: false })
@@ -57,7 +71,14 @@ t.test('three wrong answers end the attempts and lead to a human', async (t) => 
   t.match(await call.says('#1991'), /cannot open your account/)
   t.match(call.calls.at(-1), { name: 'escalate_to_human', args: { reason: 'The caller could not be verified.' } })
   t.equal(call.caller.verified, null)
-  t.match(await line.tools.run('verify_caller', { question: 'customer-number', answer: '5291' }, contextOf(AMINA, { caller: call.caller })), { ok: false })
+  t.match(
+    await line.tools.run(
+      'verify_caller',
+      { question: 'customer-number', answer: '5291' },
+      contextOf(AMINA, { caller: call.caller }),
+    ),
+    { ok: false },
+  )
   t.equal(call.caller.verified, null, 'the right answer comes too late')
 })
 
@@ -73,17 +94,27 @@ t.test('fixes are tried until one helps, and each is noted', async (t) => {
   t.match(await call.says('done'), /working now\?/)
   t.match(await call.says('no'), /cable at the back/)
   t.match(await call.says('done', 'yes'), /glad to hear.*anything else/)
-  t.match(call.calls.filter(({ name }) => name === 'note_fix').map(({ args }) => args), [
-    { fix: 'restarted the router', helped: false }, { fix: 'checked the cable and the light', helped: true },
-  ])
+  t.match(
+    call.calls.filter(({ name }) => name === 'note_fix').map(({ args }) => args),
+    [
+      { fix: 'restarted the router', helped: false },
+      { fix: 'checked the cable and the light', helped: true },
+    ],
+  )
 })
 
 t.test('when no fix helps a ticket is opened and a human gets its number', async (t) => {
   const call = await textCall(line, AMINA)
   const words = await call.says('there is no internet', 'done', 'no', 'done', 'no', 'done', 'no')
   t.match(words, /opened ticket T (\d ?)+ for a technician/)
-  t.match(call.calls.find(({ name }) => name === 'open_ticket'), { outcome: { ok: true, value: { ticketId: /^T-\d+$/, status: 'open' } } })
-  t.match(call.calls.at(-1), { name: 'escalate_to_human', args: { reason: /no fix has helped/, summary: /Ticket: T-\d+/ } })
+  t.match(
+    call.calls.find(({ name }) => name === 'open_ticket'),
+    { outcome: { ok: true, value: { ticketId: /^T-\d+$/, status: 'open' } } },
+  )
+  t.match(call.calls.at(-1), {
+    name: 'escalate_to_human',
+    args: { reason: /no fix has helped/, summary: /Ticket: T-\d+/ },
+  })
 })
 
 t.test('an outage is announced instead of fixes', async (t) => {
@@ -115,19 +146,43 @@ t.test('where digits are asked for, zero is a digit', async (t) => {
 t.test('a model that passes another number reaches no other account', async (t) => {
   const before = contextOf(AMINA)
   t.match(await line.tools.run('getAccount', { msisdn: BRIAN }, before), {
-    ok: false, code: 'TOOL_UNVERIFIED', value: { error: /not verified/, questions: [{ question: 'id-number' }, { question: 'customer-number' }, { question: 'birth-date' }] },
+    ok: false,
+    code: 'TOOL_UNVERIFIED',
+    value: {
+      error: /not verified/,
+      questions: [{ question: 'id-number' }, { question: 'customer-number' }, { question: 'birth-date' }],
+    },
   })
-  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7 3 8 6', msisdn: BRIAN }, before), { ok: true, value: { verified: false } })
-  t.match(await line.tools.run('getAccount', { msisdn: AMINA }, before), { ok: false, code: 'TOOL_UNVERIFIED' }, 'one right answer is not enough')
-  t.match(await line.tools.run('verify_caller', { question: 'birth-date', answer: 'the seventeenth of April nineteen eighty-eight' }, before), {
-    ok: true, value: { verified: true },
+  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7 3 8 6', msisdn: BRIAN }, before), {
+    ok: true,
+    value: { verified: false },
   })
+  t.match(
+    await line.tools.run('getAccount', { msisdn: AMINA }, before),
+    { ok: false, code: 'TOOL_UNVERIFIED' },
+    'one right answer is not enough',
+  )
+  t.match(
+    await line.tools.run(
+      'verify_caller',
+      { question: 'birth-date', answer: 'the seventeenth of April nineteen eighty-eight' },
+      before,
+    ),
+    {
+      ok: true,
+      value: { verified: true },
+    },
+  )
   for (const msisdn of [BRIAN, CYNTHIA, '', `${BRIAN}&phone=${AMINA}`]) {
     const answer = await line.tools.run('getAccount', { msisdn }, before)
     t.match(answer, { ok: true, value: { plan: 'Home 20', balanceKes: 350 } }, msisdn)
   }
   t.match(await line.tools.run('open_ticket', { subject: 'No internet', phone: BRIAN }, before), { ok: true })
-  t.match(await (await fetch(`${line.shopUrl}/api/accounts?phone=%2B254700000002`)).json(), { openTickets: [{ ticketId: 'T-501' }] }, 'no ticket for another')
+  t.match(
+    await (await fetch(`${line.shopUrl}/api/accounts?phone=%2B254700000002`)).json(),
+    { openTickets: [{ ticketId: 'T-501' }] },
+    'no ticket for another',
+  )
 })
 
 t.test('a model never gets the expected answers', async (t) => {
@@ -139,18 +194,30 @@ t.test('a model never gets the expected answers', async (t) => {
     await line.tools.run('getAccount', {}, context),
   ]
   t.notMatch(JSON.stringify(answers), /23917386|7386|5291|1988-04-17|security/)
-  t.match(answers.map(({ ok }) => ok), [false, true, true, true])
+  t.match(
+    answers.map(({ ok }) => ok),
+    [false, true, true, true],
+  )
 })
 
 t.test('the same question twice counts once, and concurrent answers are compared one by one', async (t) => {
   const twice = contextOf(AMINA)
   await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice)
-  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice), { value: { verified: false } })
+  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice), {
+    value: { verified: false },
+  })
   const guesses = contextOf(AMINA)
-  const outcomes = await Promise.all(Array.from({ length: 8 }, (_, i) => line.tools.run('verify_caller', { question: 'id-number', answer: `000${i}` }, guesses)))
+  const outcomes = await Promise.all(
+    Array.from({ length: 8 }, (_, i) =>
+      line.tools.run('verify_caller', { question: 'id-number', answer: `000${i}` }, guesses),
+    ),
+  )
   t.ok(outcomes.every(({ ok }) => !ok))
   t.equal(guesses.caller.wrong, 3, 'no more than three are looked at')
-  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, guesses), { ok: false, value: { attemptsLeft: 0 } })
+  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, guesses), {
+    ok: false,
+    value: { attemptsLeft: 0 },
+  })
 })
 
 t.test('the shipped agent escalates VIPs, upset callers and repeated failures by rule', async (t) => {
@@ -164,27 +231,56 @@ t.test('the shipped agent escalates VIPs, upset callers and repeated failures by
 t.test('a call whose worker died has no new attempts, and stays verified', async (t) => {
   const context = contextOf(AMINA)
   const tools: LoggedToolCall[] = []
-  for (const [question, answer] of [['id-number', '0001'], ['id-number', '0002'], ['id-number', '7386']] as const) {
+  for (const [question, answer] of [
+    ['id-number', '0001'],
+    ['id-number', '0002'],
+    ['id-number', '7386'],
+  ] as const) {
     const { ok, value: result } = await line.tools.run('verify_caller', { question, answer }, context)
-    tools.push({ callId: answer, end: 'answered', record: { name: 'verify_caller', args: {}, startMs: 0, ms: 1, ok }, args: {}, result })
+    tools.push({
+      callId: answer,
+      end: 'answered',
+      record: { name: 'verify_caller', args: {}, startMs: 0, ms: 1, ok },
+      args: {},
+      result,
+    })
   }
   const restored = CallerIdentity.restored(null, tools)
   t.same([restored.wrong, [...restored.right]], [2, ['id-number']])
-  t.match(await line.tools.run('verify_caller', { question: 'customer-number', answer: '2001' }, contextOf(AMINA, { caller: restored })), {
-    ok: false, value: { attemptsLeft: 0 },
-  })
+  t.match(
+    await line.tools.run(
+      'verify_caller',
+      { question: 'customer-number', answer: '2001' },
+      contextOf(AMINA, { caller: restored }),
+    ),
+    {
+      ok: false,
+      value: { attemptsLeft: 0 },
+    },
+  )
   const verified = CallerIdentity.restored({ msisdn: AMINA }, tools)
-  t.match(await line.tools.run('getAccount', {}, contextOf(AMINA, { caller: verified })), { ok: true, value: { plan: 'Home 20' } })
+  t.match(await line.tools.run('getAccount', {}, contextOf(AMINA, { caller: verified })), {
+    ok: true,
+    value: { plan: 'Home 20' },
+  })
 })
 
 t.test('an accounts API that is down, slow or talks nonsense is an error in words, and costs no attempt', async (t) => {
   const context = contextOf(AMINA)
   const client = new HttpClient()
-  t.teardown(() => { client.close() })
+  t.teardown(() => {
+    client.close()
+  })
   const down = await ToolRunner.open(line.agent, line.assets, { SHOP_API_URL: 'http://127.0.0.1:1' }, client)
   t.match(await down.run('verify_caller', { question: 'id-number', answer: '7386' }, context), {
-    ok: false, code: 'TOOL_HTTP', value: { error: 'the system cannot be reached' },
+    ok: false,
+    code: 'TOOL_HTTP',
+    value: { error: 'the system cannot be reached' },
   })
   t.equal(context.caller.wrong, 0)
-  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, context), { ok: true }, 'and works when it is back')
+  t.match(
+    await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, context),
+    { ok: true },
+    'and works when it is back',
+  )
 })

@@ -18,15 +18,24 @@ import { createSincMedium, firKernel } from '../support/media-modules.js'
 
 const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
 const [openai, gemini, own, cascade] = await Promise.all([
-  OpenAiDouble.start(), GeminiDouble.start(), OpenAiDouble.start({ dialect: 'beta' }), CascadeDouble.start(),
+  OpenAiDouble.start(),
+  GeminiDouble.start(),
+  OpenAiDouble.start({ dialect: 'beta' }),
+  CascadeDouble.start(),
 ])
 t.teardown(() => Promise.all([openai.close(), gemini.close(), own.close(), cascade.close()]))
 
 const ENV = {
-  OPENAI_API_KEY: 'key-of-a-test', OPENAI_BASE_URL: openai.baseUrl,
-  GEMINI_API_KEY: 'key-of-a-test', GEMINI_BASE_URL: gemini.baseUrl, GEMINI_MODEL: 'gemini-of-the-settings',
-  REALTIME_URL: own.baseUrl, REALTIME_DIALECT: 'beta',
-  STT_URL: cascade.baseUrl, LLM_URL: cascade.baseUrl, TTS_URL: cascade.baseUrl,
+  OPENAI_API_KEY: 'key-of-a-test',
+  OPENAI_BASE_URL: openai.baseUrl,
+  GEMINI_API_KEY: 'key-of-a-test',
+  GEMINI_BASE_URL: gemini.baseUrl,
+  GEMINI_MODEL: 'gemini-of-the-settings',
+  REALTIME_URL: own.baseUrl,
+  REALTIME_DIALECT: 'beta',
+  STT_URL: cascade.baseUrl,
+  LLM_URL: cascade.baseUrl,
+  TTS_URL: cascade.baseUrl,
 }
 
 /** An agent file with these lines, as the gateway loads it. */
@@ -38,21 +47,31 @@ async function agentOf(lines: string): Promise<AgentDefinition> {
 
 /** The connected backend of a call of this agent. */
 async function connected(
-  lines: string, names: readonly string[], legRateHz: 8000 | 16000 = 16000, env: Readonly<Record<string, string>> = {},
+  lines: string,
+  names: readonly string[],
+  legRateHz: 8000 | 16000 = 16000,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Backend> {
   const agent = await agentOf(lines)
   const options: CompositionOptions = { names, voices: agent.voice, ...agent.failover, shadow: null, budget: null }
   const composed = await composeBackend(options, {
-    speech: null, clock: () => performance.now(), circuits: new Circuits(), resamplers, legRateHz, watch: UNWATCHED,
-    settings: backendSettings(loadConfig({ ...ENV, ...env }, null)), options: agent.backends,
+    speech: null,
+    clock: () => performance.now(),
+    circuits: new Circuits(),
+    resamplers,
+    legRateHz,
+    watch: UNWATCHED,
+    settings: backendSettings(loadConfig({ ...ENV, ...env }, null)),
+    options: agent.backends,
   })
   const backend = composed.create(new Recorder())
   await backend.connect(conformanceSession(), new AbortController().signal)
   return backend
 }
 
-t.test('an agent\'s file sets turn detection, voice and temperature of OpenAI', async (t) => {
-  const backend = await connected(`backends:
+t.test("an agent's file sets turn detection, voice and temperature of OpenAI", async (t) => {
+  const backend = await connected(
+    `backends:
   openai:
     model: gpt-realtime-2
     turns: { by: semantic_vad, eagerness: low }
@@ -61,13 +80,16 @@ t.test('an agent\'s file sets turn detection, voice and temperature of OpenAI', 
     speed: 1.2
     maxOutputTokens: 500
     reasoningEffort: low
-`, ['openai'])
+`,
+    ['openai'],
+  )
   t.match(openai.session.config, {
     audio: {
       input: { turn_detection: { type: 'semantic_vad', eagerness: 'low' }, noise_reduction: { type: 'far_field' } },
       output: { speed: 1.2 },
     },
-    max_output_tokens: 500, reasoning: { effort: 'low' },
+    max_output_tokens: 500,
+    reasoning: { effort: 'low' },
   })
   t.equal(openai.session.config?.audio?.input?.transcription, undefined)
   t.equal(backend.capabilities.serverVad, true)
@@ -84,19 +106,28 @@ t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
 })
 
 t.test('Gemini takes its model and temperature from the agent, and the rest from the settings', async (t) => {
-  const backend = await connected('backends: { gemini: { model: gemini-of-the-agent, temperature: 0.4, turns: { by: server, silenceMs: 700 } } }', ['gemini'])
+  const backend = await connected(
+    'backends: { gemini: { model: gemini-of-the-agent, temperature: 0.4, turns: { by: server, silenceMs: 700 } } }',
+    ['gemini'],
+  )
   t.match(gemini.session.setup, {
-    model: 'models/gemini-of-the-agent', generationConfig: { temperature: 0.4 },
+    model: 'models/gemini-of-the-agent',
+    generationConfig: { temperature: 0.4 },
     realtimeInputConfig: { automaticActivityDetection: { silenceDurationMs: 700 } },
   })
   await backend.close('done')
   const plain = await connected('', ['gemini'])
-  t.match(gemini.session.setup, { model: 'models/gemini-of-the-settings', realtimeInputConfig: { automaticActivityDetection: { disabled: true } } })
+  t.match(gemini.session.setup, {
+    model: 'models/gemini-of-the-settings',
+    realtimeInputConfig: { automaticActivityDetection: { disabled: true } },
+  })
   await plain.close('done')
 })
 
 t.test('a self-hosted server and a cascade have options too', async (t) => {
-  const backend = await connected('backends: { self-hosted: { temperature: 0.7, turns: { by: gateway } } }', ['self-hosted'])
+  const backend = await connected('backends: { self-hosted: { temperature: 0.7, turns: { by: gateway } } }', [
+    'self-hosted',
+  ])
   t.match(own.session.config, { temperature: 0.7, turn_detection: null })
   await backend.close('done')
   const stages = await connected('backends: { cascade: { llm: { model: llama, temperature: 0.1 } } }', ['cascade'])
@@ -108,7 +139,7 @@ t.test('a self-hosted server and a cascade have options too', async (t) => {
 
 t.test('when one backend of a list cannot detect turns, the gateway marks them for all', async (t) => {
   const mixed = await connected('', ['openai', 'gemini'])
-  t.equal(openai.session.config?.audio?.input?.turn_detection, null, 'OpenAI\'s detection is off')
+  t.equal(openai.session.config?.audio?.input?.turn_detection, null, "OpenAI's detection is off")
   t.equal(mixed.capabilities.serverVad, false)
   await mixed.close('done')
   const alone = await connected('', ['openai'])
@@ -118,13 +149,24 @@ t.test('when one backend of a list cannot detect turns, the gateway marks them f
   t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'server_vad' }, 'and also when all can')
   t.equal(all.capabilities.serverVad, true)
   await all.close('done')
-  const explicit = await connected('backends: { openai: { turns: { by: server_vad, silenceMs: 300 } } }', ['openai', 'gemini'])
-  t.match(openai.session.config?.audio?.input?.turn_detection, { silence_duration_ms: 300 }, 'an explicit setting of the agent counts')
+  const explicit = await connected('backends: { openai: { turns: { by: server_vad, silenceMs: 300 } } }', [
+    'openai',
+    'gemini',
+  ])
+  t.match(
+    openai.session.config?.audio?.input?.turn_detection,
+    { silence_duration_ms: 300 },
+    'an explicit setting of the agent counts',
+  )
   await explicit.close('done')
 })
 
 t.test('caller audio goes in short messages to services that detect turns, and in long ones to others', async (t) => {
-  const arrived = async (lines: string, names: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> => {
+  const arrived = async (
+    lines: string,
+    names: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<number> => {
     const backend = await connected(lines, names, 16000, env)
     // 40 ms of audio: two short messages, and less than one long message.
     for (let i = 0; i < 2; i++) backend.pushAudio(new Int16Array(320))
@@ -134,7 +176,11 @@ t.test('caller audio goes in short messages to services that detect turns, and i
   }
   t.equal(await arrived('', ['openai']), 40, 'the service detects the turns: frame by frame')
   t.equal(await arrived('', ['openai'], { BACKEND_MESSAGE_MS: '100' }), 0, 'as in the settings')
-  t.equal(await arrived('backends: { openai: { messageMs: 20 } }', ['openai'], { BACKEND_MESSAGE_MS: '100' }), 40, 'or as in the agent\'s file')
+  t.equal(
+    await arrived('backends: { openai: { messageMs: 20 } }', ['openai'], { BACKEND_MESSAGE_MS: '100' }),
+    40,
+    "or as in the agent's file",
+  )
 })
 
 t.test('the settings choose the turn detection when the agent does not', async (t) => {
@@ -149,7 +195,10 @@ t.test('the error for a wrong option has its place in the file', async (t) => {
     return Array.isArray(loaded) ? loaded.join('\n') : ''
   }
   t.match(await faults('backends:\n  openai:\n    messageMs: 10\n'), /^a\.yaml:6:\d+: .*messageMs.*20/)
-  t.match(await faults('backends:\n  openai:\n    turns: { by: telepathy }\n'), /^a\.yaml:6:\d+: .*gateway.*server_vad.*semantic_vad/)
+  t.match(
+    await faults('backends:\n  openai:\n    turns: { by: telepathy }\n'),
+    /^a\.yaml:6:\d+: .*gateway.*server_vad.*semantic_vad/,
+  )
   t.match(await faults('backends:\n  openai:\n    turns: { by: gateway, eagerness: low }\n'), /eagerness/)
   t.match(await faults('backends:\n  openai:\n    temperature: 1\n'), /temperature/, 'GA sessions have none')
   t.match(await faults('backends:\n  opneai: {}\n'), /opneai has no options; allowed: openai/)

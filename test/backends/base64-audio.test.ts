@@ -10,18 +10,25 @@ function collect(): { readonly take: (samples: Int16Array) => void; readonly pcm
 }
 
 t.test('a sample that is split between two messages is put together', async (t) => {
-  fc.assert(fc.property(fc.int16Array({ minLength: 1, maxLength: 400 }), fc.array(fc.nat(40), { maxLength: 40 }), (pcm, lengths) => {
-    const all = Buffer.from(bytesOfSamples(pcm))
-    const decoder = new Base64Audio('pcm16')
-    const out = collect()
-    let at = 0
-    for (const length of [...lengths, all.length]) {
-      const end = Math.min(all.length, at + length)
-      if (!decoder.decode(all.toString('base64', at, end), out.take)) throw new Error('refused')
-      at = end
-    }
-    assert.deepEqual(out.pcm(), pcm)
-  }), { numRuns: 200 })
+  fc.assert(
+    fc.property(
+      fc.int16Array({ minLength: 1, maxLength: 400 }),
+      fc.array(fc.nat(40), { maxLength: 40 }),
+      (pcm, lengths) => {
+        const all = Buffer.from(bytesOfSamples(pcm))
+        const decoder = new Base64Audio('pcm16')
+        const out = collect()
+        let at = 0
+        for (const length of [...lengths, all.length]) {
+          const end = Math.min(all.length, at + length)
+          if (!decoder.decode(all.toString('base64', at, end), out.take)) throw new Error('refused')
+          at = end
+        }
+        assert.deepEqual(out.pcm(), pcm)
+      },
+    ),
+    { numRuns: 200 },
+  )
   t.pass()
 })
 
@@ -39,7 +46,11 @@ t.test('text that is not base64 is refused, and the next text is decoded', async
 t.test('a long string is decoded in pieces without a seam', async (t) => {
   const pcm = Int16Array.from({ length: 100_001 }, (_, i) => ((i * 7919) % 65536) - 32768)
   const out: Int16Array[] = []
-  t.ok(new Base64Audio('pcm16').decode(Buffer.from(bytesOfSamples(pcm)).toString('base64'), (piece) => out.push(piece.slice())))
+  t.ok(
+    new Base64Audio('pcm16').decode(Buffer.from(bytesOfSamples(pcm)).toString('base64'), (piece) =>
+      out.push(piece.slice()),
+    ),
+  )
   t.ok(out.every((piece) => piece.length <= 12_288))
   const whole = new Int16Array(pcm.length)
   let at = 0
@@ -63,14 +74,17 @@ t.test('mu-law is expanded', async (t) => {
 })
 
 t.test('base64 of any length is decoded in both alphabets, with and without padding', async (t) => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), fc.boolean(), (audio, padded) => {
-    const out = collect()
-    const text = Buffer.from(audio).toString(padded ? 'base64' : 'base64url')
-    if (!new Base64Audio({ expand: decodeMuLaw }).decode(text, out.take)) throw new Error('refused')
-    const wanted = new Int16Array(audio.length)
-    decodeMuLaw(audio, wanted)
-    assert.deepEqual(out.pcm(), wanted)
-  }), { numRuns: 500 })
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), fc.boolean(), (audio, padded) => {
+      const out = collect()
+      const text = Buffer.from(audio).toString(padded ? 'base64' : 'base64url')
+      if (!new Base64Audio({ expand: decodeMuLaw }).decode(text, out.take)) throw new Error('refused')
+      const wanted = new Int16Array(audio.length)
+      decodeMuLaw(audio, wanted)
+      assert.deepEqual(out.pcm(), wanted)
+    }),
+    { numRuns: 500 },
+  )
   t.pass()
 })
 
@@ -96,15 +110,18 @@ t.test('audio is cut out of a message as it was put in, however the JSON is writ
     before: fc.record({ item_id: fc.string(), noise: fc.constantFrom('delta', '"delta":', '\\') }),
     after: fc.dictionary(fc.string(), fc.string()),
   })
-  fc.assert(fc.property(jsonOf, ({ pcm, blanks, before, after }) => {
-    const audio = Buffer.from(bytesOfSamples(pcm)).toString('base64')
-    const head = JSON.stringify(before).slice(0, -1)
-    const message = Buffer.from(`${head},"delta"${blanks}:${blanks}"${audio}","after":${JSON.stringify(after)}}`)
-    const cut = new AudioCut('delta')
-    assert.equal(cut.find(message), true)
-    assert.deepEqual(JSON.parse(cut.rest(message)), { ...before, delta: '', after: { ...after } })
-    assert.equal(cut.audio(message), audio)
-  }), { numRuns: 100 })
+  fc.assert(
+    fc.property(jsonOf, ({ pcm, blanks, before, after }) => {
+      const audio = Buffer.from(bytesOfSamples(pcm)).toString('base64')
+      const head = JSON.stringify(before).slice(0, -1)
+      const message = Buffer.from(`${head},"delta"${blanks}:${blanks}"${audio}","after":${JSON.stringify(after)}}`)
+      const cut = new AudioCut('delta')
+      assert.equal(cut.find(message), true)
+      assert.deepEqual(JSON.parse(cut.rest(message)), { ...before, delta: '', after: { ...after } })
+      assert.equal(cut.audio(message), audio)
+    }),
+    { numRuns: 100 },
+  )
   t.pass()
 })
 

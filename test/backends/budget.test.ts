@@ -20,24 +20,31 @@ async function rig(t: Test, options: Partial<BudgetOptions>): Promise<Rig> {
   const backend = new BudgetBackend(recorder, { inner: a.create, limits: {}, timers, ...options })
   t.teardown(() => backend.close('the test is over'))
   await backend.connect(conformanceSession(), new AbortController().signal)
-  const asked = (): number => a.now.fed.filter((fed) => fed.type === 'text' && fed.respond && fed.text.includes('end_call')).length
+  const asked = (): number =>
+    a.now.fed.filter((fed) => fed.type === 'text' && fed.respond && fed.text.includes('end_call')).length
   return { timers, recorder, backend, a, asked }
 }
 
-const used = (inputTokens: number, outputTokens: number) => (
-  { type: 'usage', usage: { inputTokens, outputTokens, audioInMs: 60_000, audioOutMs: 30_000 } }) as const
+const used = (inputTokens: number, outputTokens: number) =>
+  ({ type: 'usage', usage: { inputTokens, outputTokens, audioInMs: 60_000, audioOutMs: 30_000 } }) as const
 
 t.test('a call within its budget goes on, and its cost is reported', async (t) => {
   const { a, backend, recorder, timers, asked } = await rig(t, {
     limits: { maxMs: 600_000, maxTokens: 10_000, maxCost: 1 },
-    prices: { currency: 'USD', backends: { a: { inputPerMillionTokens: 4, outputPerMillionTokens: 16, audioInPerMinute: 0.06 } } },
+    prices: {
+      currency: 'USD',
+      backends: { a: { inputPerMillionTokens: 4, outputPerMillionTokens: 16, audioInPerMinute: 0.06 } },
+    },
   })
   a.now.emit(used(1000, 500))
   a.now.emit(used(2000, 250))
   await timers.pass(599_000)
   t.equal(asked(), 0)
   t.match(backend.budgetReport(), {
-    usage: { a: { inputTokens: 3000, outputTokens: 750 } }, total: { audioInMs: 120_000, audioOutMs: 60_000 }, currency: 'USD', spent: null,
+    usage: { a: { inputTokens: 3000, outputTokens: 750 } },
+    total: { audioInMs: 120_000, audioOutMs: 60_000 },
+    currency: 'USD',
+    spent: null,
   })
   const cost = backend.budgetReport().cost ?? NaN
   t.ok(Math.abs(cost - (0.012 + 0.012 + 0.12)) < 1e-9, `${cost}`)
@@ -88,7 +95,10 @@ t.test('a caller who speaks during the goodbye gets another one, at most twice',
     backend.toolResult(call?.callId ?? '', { ok: false, value: { error: 'The caller spoke up; the call goes on.' } })
     t.equal(asked(), i + 1)
   }
-  t.notOk(a.now.fed.some((fed) => fed.type === 'tool-result'), 'the model does not see the guard\'s tool call')
+  t.notOk(
+    a.now.fed.some((fed) => fed.type === 'tool-result'),
+    "the model does not see the guard's tool call",
+  )
   a.now.answer(3, 'Goodbye.', 500)
   backend.toolResult('budget-end-3', { ok: false, value: {} })
   t.match(recorder.all('error'), [{ code: 'quota', fatal: true }])
@@ -97,7 +107,10 @@ t.test('a caller who speaks during the goodbye gets another one, at most twice',
 })
 
 t.test('without a price there is no cost', async (t) => {
-  const { a, backend } = await rig(t, { limits: { maxCost: 0.01 }, prices: { currency: 'KES', backends: { b: { inputPerMillionTokens: 1 } } } })
+  const { a, backend } = await rig(t, {
+    limits: { maxCost: 0.01 },
+    prices: { currency: 'KES', backends: { b: { inputPerMillionTokens: 1 } } },
+  })
   a.now.emit(used(1_000_000, 1_000_000))
   t.match(backend.budgetReport(), { cost: null, spent: null })
 })

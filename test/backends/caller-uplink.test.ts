@@ -9,12 +9,18 @@ interface Far {
   takes: boolean
 }
 
-function far(changes: { readonly messageMs?: number; readonly waitingMsMax?: number; readonly preRollMs?: number } = {}): Far {
+function far(
+  changes: { readonly messageMs?: number; readonly waitingMsMax?: number; readonly preRollMs?: number } = {},
+): Far {
   const line: Far = {
     got: [],
     takes: true,
     uplink: new CallerUplink({
-      sampleRateHz: 16_000, messageMs: 60, waitingMsMax: 600, preRollMs: 120, ...changes,
+      sampleRateHz: 16_000,
+      messageMs: 60,
+      waitingMsMax: 600,
+      preRollMs: 120,
+      ...changes,
       send: (pcm, length) => {
         if (!line.takes) return false
         line.got.push(...samplesOf(pcm.subarray(0, length)))
@@ -25,28 +31,34 @@ function far(changes: { readonly messageMs?: number; readonly waitingMsMax?: num
   return line
 }
 
-const count = (from: number, samples: number): Int16Array => Int16Array.from({ length: samples }, (_, i) => (from + i) % 30_000)
+const count = (from: number, samples: number): Int16Array =>
+  Int16Array.from({ length: samples }, (_, i) => (from + i) % 30_000)
 
 t.test('all samples are sent in order, for any frame lengths and any refusals', async (t) => {
-  const steps = fc.array(fc.oneof(fc.integer({ min: 1, max: 900 }), fc.constantFrom('flush', 'stop', 'go')), { maxLength: 40 })
-  fc.assert(fc.property(steps, (todo) => {
-    const line = far({ waitingMsMax: 60_000 })
-    line.uplink.open()
-    let sent = 0
-    for (const step of todo) {
-      if (step === 'flush') line.uplink.flush()
-      else if (step === 'stop' || step === 'go') line.takes = step === 'go'
-      else {
-        line.uplink.push(count(sent, step))
-        sent += step
+  const steps = fc.array(fc.oneof(fc.integer({ min: 1, max: 900 }), fc.constantFrom('flush', 'stop', 'go')), {
+    maxLength: 40,
+  })
+  fc.assert(
+    fc.property(steps, (todo) => {
+      const line = far({ waitingMsMax: 60_000 })
+      line.uplink.open()
+      let sent = 0
+      for (const step of todo) {
+        if (step === 'flush') line.uplink.flush()
+        else if (step === 'stop' || step === 'go') line.takes = step === 'go'
+        else {
+          line.uplink.push(count(sent, step))
+          sent += step
+        }
       }
-    }
-    line.takes = true
-    line.uplink.retry()
-    line.uplink.flush()
-    if (line.got.length !== sent) throw new Error(`${line.got.length} of ${sent}`)
-    if (line.got.some((sample, i) => sample !== i % 30_000)) throw new Error('out of order')
-  }), { numRuns: 200 })
+      line.takes = true
+      line.uplink.retry()
+      line.uplink.flush()
+      if (line.got.length !== sent) throw new Error(`${line.got.length} of ${sent}`)
+      if (line.got.some((sample, i) => sample !== i % 30_000)) throw new Error('out of order')
+    }),
+    { numRuns: 200 },
+  )
   t.pass()
 })
 

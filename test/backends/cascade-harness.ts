@@ -45,17 +45,26 @@ function vendorOf(double: CascadeDouble): ConformanceVendor {
       return double.callerAudioMs
     },
     get texts() {
-      return (double.chats.at(-1)?.messages ?? []).flatMap((message) => (message.role !== 'tool' && typeof message.content === 'string' ? [message.content] : []))
+      return (double.chats.at(-1)?.messages ?? []).flatMap((message) =>
+        message.role !== 'tool' && typeof message.content === 'string' ? [message.content] : [],
+      )
     },
     get toolAnswers() {
-      return (double.chats.at(-1)?.messages ?? []).flatMap((message) => (message.role === 'tool' ? [{ callId: message.tool_call_id, text: typeof message.content === 'string' ? message.content : '' }] : []))
+      return (double.chats.at(-1)?.messages ?? []).flatMap((message) =>
+        message.role === 'tool'
+          ? [{ callId: message.tool_call_id, text: typeof message.content === 'string' ? message.content : '' }]
+          : [],
+      )
     },
     get answers() {
       return double.script.answers
     },
     get heard(): ConformanceVendor['heard'] {
       const said = (double.chats.at(-1)?.messages ?? []).filter((message) => message.role === 'assistant')
-      return { kind: 'text', text: said.map((message) => (typeof message.content === 'string' ? message.content : '')).join(' ') }
+      return {
+        kind: 'text',
+        text: said.map((message) => (typeof message.content === 'string' ? message.content : '')).join(' '),
+      }
     },
   }
 }
@@ -65,17 +74,23 @@ function stage(double: CascadeDouble, code: BackendErrorCode): void {
     double.refuse.models = { status, body: JSON.stringify({ error: { message } }) }
   }
   switch (code) {
-    case 'auth': return refuse(401, `Incorrect API key provided: ${CASCADE_TEST_KEY}`)
-    case 'rate_limit': return refuse(429, 'Rate limit reached')
-    case 'quota': return refuse(429, 'You exceeded your current quota, please check your plan and billing details.')
-    case 'bad_request': return refuse(400, 'bad version')
+    case 'auth':
+      return refuse(401, `Incorrect API key provided: ${CASCADE_TEST_KEY}`)
+    case 'rate_limit':
+      return refuse(429, 'Rate limit reached')
+    case 'quota':
+      return refuse(429, 'You exceeded your current quota, please check your plan and billing details.')
+    case 'bad_request':
+      return refuse(400, 'bad version')
     case 'network':
       double.refuse.models = 'destroy'
       return
     case 'timeout':
       double.refuse.models = 'never'
       return
-    case 'internal': return refuse(500, 'oops')
-    case 'session_expired': return
+    case 'internal':
+      return refuse(500, 'oops')
+    case 'session_expired':
+      return
   }
 }

@@ -24,7 +24,9 @@ async function read(pieces: Iterable<Uint8Array>): Promise<{ readonly data: stri
 t.test('events are whole however the stream is cut', async (t) => {
   const text = Buffer.from('data: {"a":"ä"}\n\n: a comment\nevent: x\r\ndata:{"b":2}\r\n\r\ndata: [DONE]\n\n')
   for (let step = 1; step < 12; step++) {
-    const pieces = Array.from({ length: Math.ceil(text.length / step) }, (_, i) => text.subarray(i * step, (i + 1) * step))
+    const pieces = Array.from({ length: Math.ceil(text.length / step) }, (_, i) =>
+      text.subarray(i * step, (i + 1) * step),
+    )
     t.same(await read(pieces), { data: ['{"a":"ä"}', '{"b":2}'], oversize: 0 }, `in steps of ${step}`)
   }
 })
@@ -38,5 +40,9 @@ t.test('a line and an event that never end are given up, and the next event is r
   const next = Buffer.from('xx\n\ndata: 7\n\n')
   t.same(await read([Buffer.from('data: '), mib, mib, mib, mib, mib, next]), { data: ['7'], oversize: 1 }, 'a line')
   const line = Buffer.concat([Buffer.from('data: '), mib, Buffer.from('\n')])
-  t.same(await read([line, line, line, line, Buffer.from('\ndata: 7\n\n')]), { data: ['7'], oversize: 1 }, 'an event of many lines')
+  t.same(
+    await read([line, line, line, line, Buffer.from('\ndata: 7\n\n')]),
+    { data: ['7'], oversize: 1 },
+    'an event of many lines',
+  )
 })

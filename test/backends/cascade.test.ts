@@ -17,7 +17,11 @@ interface Line {
   readonly recorder: Recorder
 }
 
-async function line(t: Test, options: Partial<CascadeOptions> = {}, session: Partial<BackendSession> = {}): Promise<Line> {
+async function line(
+  t: Test,
+  options: Partial<CascadeOptions> = {},
+  session: Partial<BackendSession> = {},
+): Promise<Line> {
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   const recorder = new Recorder()
   const backend = new CascadeBackend(recorder, { ...cascadeOptions(double), ...options })
@@ -44,7 +48,11 @@ t.test('the first sentence is spoken while the second is being written', async (
 
 t.test('an interruption ends every request of the turn at once', async (t) => {
   const { double, backend, recorder } = await line(t)
-  double.script.reply({ say: 'One sentence. Another sentence. A third sentence. A fourth one.', audioMs: 8000, paceMs: 20 })
+  double.script.reply({
+    say: 'One sentence. Another sentence. A third sentence. A fourth one.',
+    audioMs: 8000,
+    paceMs: 20,
+  })
   ask(backend)
   await recorder.until('audio', () => recorder.audioPieces.length >= 2)
   const requests = double.requests.tts
@@ -70,7 +78,10 @@ t.test('a caller who goes on after a pause is answered once', async (t) => {
   backend.speechEnd(0)
   await recorder.next('turn-done')
   t.equal(double.chats.length, 1)
-  t.same(double.chats[0]?.messages.filter((message) => message.role === 'user').map((message) => message.content), ['My order number is', 'four seven one one'])
+  t.same(
+    double.chats[0]?.messages.filter((message) => message.role === 'user').map((message) => message.content),
+    ['My order number is', 'four seven one one'],
+  )
 })
 
 t.test('noise is not answered', async (t) => {
@@ -86,7 +97,11 @@ t.test('noise is not answered', async (t) => {
 t.test('the model learns of a tool that is still running, and of its answer when it arrives', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.callerSays('are you there?')
-  double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }] }, { say: 'I am looking.' }, { say: 'It is on its way.' })
+  double.script.reply(
+    { calls: [{ callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }] },
+    { say: 'I am looking.' },
+    { say: 'It is on its way.' },
+  )
   ask(backend)
   const call = await recorder.next('tool-call')
   await recorder.next('turn-done')
@@ -103,7 +118,8 @@ t.test('the model learns of a tool that is still running, and of its answer when
 
 t.test('fragments of tool calls are joined by their index, also by one that starts at 1', async (t) => {
   const { double, backend, recorder } = await line(t)
-  const piece = (index: number, call: object): string => `data: ${JSON.stringify({ choices: [{ delta: { tool_calls: [{ index, ...call }] } }] })}\n\n`
+  const piece = (index: number, call: object): string =>
+    `data: ${JSON.stringify({ choices: [{ delta: { tool_calls: [{ index, ...call }] } }] })}\n\n`
   double.garbage = [
     piece(1, { id: 'c1', function: { name: 'lookup_order', arguments: '{"orderNumber":' } }),
     piece(2, { id: 'c2', function: { name: 'get_account', arguments: '' } }),
@@ -114,14 +130,24 @@ t.test('fragments of tool calls are joined by their index, also by one that star
   double.script.reply({ say: 'One moment.' })
   ask(backend)
   await recorder.next('turn-done')
-  t.same(recorder.all('tool-call').map(({ callId, name, args }) => ({ callId, name, args })), [
-    { callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }, { callId: 'c2', name: 'get_account', args: {} },
-  ])
+  t.same(
+    recorder.all('tool-call').map(({ callId, name, args }) => ({ callId, name, args })),
+    [
+      { callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } },
+      { callId: 'c2', name: 'get_account', args: {} },
+    ],
+  )
 })
 
 t.test('malformed answers of the services are counted, and the call goes on', async (t) => {
   const { double, backend, recorder } = await line(t)
-  double.garbage = ['data: {"choices":\n\n', 'data: 7\n\n', ': ping\n\n', 'data: {"choices":"none"}\n\n', 'data: {"unknown":true}\n\n']
+  double.garbage = [
+    'data: {"choices":\n\n',
+    'data: 7\n\n',
+    ': ping\n\n',
+    'data: {"choices":"none"}\n\n',
+    'data: {"unknown":true}\n\n',
+  ]
   double.script.reply({ say: 'Hello.' }, { calls: [{ callId: 'c1', name: 'nobody', args: '{"x": 1' }] })
   ask(backend)
   t.equal((await recorder.next('turn-done')).status, 'completed')
@@ -158,7 +184,10 @@ t.test('a service that fails in mid-call fails one answer, and unplayable speech
 
 t.test('a wrong key that only shows in mid-call ends it', async (t) => {
   const { double, backend, recorder } = await line(t, { probe: false })
-  double.refuse.tts = { status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${CASCADE_TEST_KEY}` } }) }
+  double.refuse.tts = {
+    status: 401,
+    body: JSON.stringify({ error: { message: `Incorrect API key provided: ${CASCADE_TEST_KEY}` } }),
+  }
   ask(backend)
   t.match(await recorder.next('error'), { code: 'auth', fatal: true, retryable: false })
   t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
@@ -179,7 +208,9 @@ t.test('a WAV file of any rate is played at its own length', async (t) => {
 t.test('resampling keeps the frequency of a tone', async (t) => {
   for (const fromHz of [22_050, 11_025, 44_100, 48_000]) {
     const converter = new RateConverter(fromHz, 24_000)
-    const pcm = Int16Array.from({ length: fromHz }, (_, i) => Math.round(10_000 * Math.sin((2 * Math.PI * 1000 * i) / fromHz)))
+    const pcm = Int16Array.from({ length: fromHz }, (_, i) =>
+      Math.round(10_000 * Math.sin((2 * Math.PI * 1000 * i) / fromHz)),
+    )
     const out: number[] = []
     for (let at = 0; at < pcm.length; at += 777) out.push(...converter.process(pcm.subarray(at, at + 777)))
     out.push(...converter.flush())
@@ -189,7 +220,11 @@ t.test('resampling keeps the frequency of a tone', async (t) => {
     // The delay is a few whole samples of silence at the start; the loop finds it.
     for (let shift = -3; shift <= 3; shift++) {
       error = 0
-      for (let i = 2000; i < 22_000; i++) error = Math.max(error, Math.abs((out[i] ?? 0) - 10_000 * Math.sin((2 * Math.PI * 1000 * (i + shift)) / 24_000)))
+      for (let i = 2000; i < 22_000; i++)
+        error = Math.max(
+          error,
+          Math.abs((out[i] ?? 0) - 10_000 * Math.sin((2 * Math.PI * 1000 * (i + shift)) / 24_000)),
+        )
       worst = Math.min(worst, error)
     }
     t.ok(worst < 60, `${fromHz}: at most ${Math.round(worst)} of 10000 off`)
@@ -222,12 +257,21 @@ t.test('text is cut into sentences and clauses', async (t) => {
   t.same(cut('**Order 4711** is `ready`.\n- Pick it up'), ['Order 4711 is ready.', 'Pick it up'])
   t.same(cut('<think>The caller wants. Their order.</think>On its way.'), ['On its way.'])
   t.same(cut('<think>never ends'), [])
-  t.equal(cut('I have looked at your account and found it, and I can see that the order was sent yesterday evening.')[0], 'I have looked at your account and found it,')
-  t.same(cut('word '.repeat(200)).map((piece) => piece.length), [299, 299, 299, 99])
+  t.equal(
+    cut('I have looked at your account and found it, and I can see that the order was sent yesterday evening.')[0],
+    'I have looked at your account and found it,',
+  )
+  t.same(
+    cut('word '.repeat(200)).map((piece) => piece.length),
+    [299, 299, 299, 99],
+  )
 })
 
 t.test('history keeps the words that were heard', async (t) => {
-  const sentences = [{ text: 'One two three four.', ms: 1000 }, { text: 'Five six seven eight.', ms: 1000 }]
+  const sentences = [
+    { text: 'One two three four.', ms: 1000 },
+    { text: 'Five six seven eight.', ms: 1000 },
+  ]
   t.equal(heardOf(sentences, 0), '')
   t.equal(heardOf(sentences, 500), 'One two…')
   t.equal(heardOf(sentences, 1000), 'One two three four.')
@@ -248,11 +292,22 @@ t.test('long speech is transcribed in pieces, and reported as understood only wh
   await recorder.until('the recogniser', () => recorder.all('understood').length === 1)
   speak(4)
   await recorder.until('the second piece', () => double.requests.stt === 2)
-  t.same(recorder.all('transcript').filter(({ role }) => role === 'caller'), [], 'no transcript before the end')
+  t.same(
+    recorder.all('transcript').filter(({ role }) => role === 'caller'),
+    [],
+    'no transcript before the end',
+  )
   double.script.reply({ say: 'It is on its way.' })
   backend.speechEnd(9000)
   await recorder.next('turn-done')
   t.equal(recorder.all('understood').length, 1, 'a transcript of music does not count as words')
-  t.match(recorder.all('transcript').filter(({ role }) => role === 'caller'), [{ text: 'I would like to know where my order is.' }])
-  t.same(double.heardBytes.map((bytes) => bytes / 32), [4000, 4000, 9000], 'milliseconds of two pieces, then of the whole utterance')
+  t.match(
+    recorder.all('transcript').filter(({ role }) => role === 'caller'),
+    [{ text: 'I would like to know where my order is.' }],
+  )
+  t.same(
+    double.heardBytes.map((bytes) => bytes / 32),
+    [4000, 4000, 9000],
+    'milliseconds of two pieces, then of the whole utterance',
+  )
 })

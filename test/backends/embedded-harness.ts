@@ -1,6 +1,11 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { BackendErrorCode, BackendEvent, BackendSession } from '../../src/backends/backend.js'
-import type { ConformanceHarness, ConformanceSetup, ConformanceVendor, ScriptedReply } from '../../src/backends/conformance.js'
+import type {
+  ConformanceHarness,
+  ConformanceSetup,
+  ConformanceVendor,
+  ScriptedReply,
+} from '../../src/backends/conformance.js'
 import { EmbeddedBackend } from '../../src/backends/embedded/embedded-backend.js'
 import type { Flite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
@@ -21,11 +26,11 @@ export function embeddedHarness(pool: SpeechPool, flite: Flite): ConformanceHarn
     // `bad_request`: a dialogue that cannot be read. `internal`: no speech worker.
     connectFaults: ['bad_request', 'internal'],
     lacks: {
-      'notes': 'a scripted dialogue ignores texts that are not in its script',
-      'history': 'a scripted dialogue reads the tool results of the call so far, but not its words',
+      notes: 'a scripted dialogue ignores texts that are not in its script',
+      history: 'a scripted dialogue reads the tool results of the call so far, but not its words',
       'error-words': 'a scripted dialogue follows its failure path and does not read the text of the error',
-      'connecting': 'it connects to nothing and is ready at once; early requests wait in the speech worker',
-      'expiry': 'its sessions have no end',
+      connecting: 'it connects to nothing and is ready at once; early requests wait in the speech worker',
+      expiry: 'its sessions have no end',
     },
     setup: async (): Promise<ConformanceSetup> => new ScriptedDialogue(pool, flite),
   }
@@ -64,13 +69,16 @@ class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
     this.#port = this.#pool.openSession()
     this.#speech = new SpeechClient({ port: this.#port })
     if (this.#fault === 'internal') this.#speech.close()
-    this.#backend = new EmbeddedBackend({
-      event: (event) => {
-        this.#note(event)
-        sink.event(event)
+    this.#backend = new EmbeddedBackend(
+      {
+        event: (event) => {
+          this.#note(event)
+          sink.event(event)
+        },
+        audio: (...audio) => sink.audio(...audio),
       },
-      audio: (...audio) => sink.audio(...audio),
-    }, { speech: this.#speech })
+      { speech: this.#speech },
+    )
     return this.#backend
   }
 
@@ -161,7 +169,13 @@ class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
   get heard(): ConformanceVendor['heard'] {
     const [first = ''] = this.#said
     const again = this.#said.at(-1) ?? ''
-    return { kind: 'text', text: first.split(/(?<=\.) /).filter((sentence) => !again.includes(sentence)).join(' ') }
+    return {
+      kind: 'text',
+      text: first
+        .split(/(?<=\.) /)
+        .filter((sentence) => !again.includes(sentence))
+        .join(' '),
+    }
   }
 
   #note(event: BackendEvent): void {

@@ -14,29 +14,31 @@ t.test('kept audio is read back unchanged from any position', async () => {
     fc.record({ push: fc.integer({ min: 1, max: 9000 }) }),
     fc.record({ forget: fc.integer({ min: -2000, max: 12_000 }) }),
   )
-  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 3000 }), (steps, readSamples) => {
-    const history = new CallerAudio(8000, 2000)
-    let forgotten = 0
-    for (const one of steps) {
-      if ('push' in one) push(history, one.push)
-      else {
-        history.forget(history.written - one.forget)
-        forgotten = Math.max(forgotten, Math.min(history.written, history.written - one.forget))
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 3000 }), (steps, readSamples) => {
+      const history = new CallerAudio(8000, 2000)
+      let forgotten = 0
+      for (const one of steps) {
+        if ('push' in one) push(history, one.push)
+        else {
+          history.forget(history.written - one.forget)
+          forgotten = Math.max(forgotten, Math.min(history.written, history.written - one.forget))
+        }
+        if (history.oldest < forgotten) throw new Error('forgotten samples can be read')
+        if (history.bytes > (2000 + 100) * 8 * 2) throw new Error(`${history.bytes} bytes`)
+        const out = new Int16Array(readSamples)
+        let at = history.oldest
+        for (;;) {
+          const samples = history.read(at, out)
+          for (let i = 0; i < samples; i++) if (out[i] !== sampleAt(at + i)) throw new Error(`sample ${at + i}`)
+          at += samples
+          if (samples < out.length) break
+        }
+        if (at !== history.written) throw new Error(`read to ${at} of ${history.written}`)
       }
-      if (history.oldest < forgotten) throw new Error('forgotten samples can be read')
-      if (history.bytes > (2000 + 100) * 8 * 2) throw new Error(`${history.bytes} bytes`)
-      const out = new Int16Array(readSamples)
-      let at = history.oldest
-      for (;;) {
-        const samples = history.read(at, out)
-        for (let i = 0; i < samples; i++) if (out[i] !== sampleAt(at + i)) throw new Error(`sample ${at + i}`)
-        at += samples
-        if (samples < out.length) break
-      }
-      if (at !== history.written) throw new Error(`read to ${at} of ${history.written}`)
-    }
-    history.release()
-  }))
+      history.release()
+    }),
+  )
 })
 
 t.test('two seconds are kept, and older samples are dropped and counted', async (t) => {

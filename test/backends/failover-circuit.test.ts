@@ -50,17 +50,20 @@ t.test('a session that had answered and then died counts as failed', async (t) =
   t.equal(breaker.failures, 2, 'each once')
 })
 
-t.test('a wrong key or an empty account opens it at once for 5 minutes; one agent\'s bad request never does', async (t) => {
-  for (const code of ['auth', 'quota'] as const) {
+t.test(
+  "a wrong key or an empty account opens it at once for 5 minutes; one agent's bad request never does",
+  async (t) => {
+    for (const code of ['auth', 'quota'] as const) {
+      const breaker = new CircuitBreaker('a')
+      breaker.enter(0).failed(code, '', 0)
+      t.equal(breaker.allows(299_999), false, code)
+      t.equal(breaker.allows(300_000), true, code)
+    }
     const breaker = new CircuitBreaker('a')
-    breaker.enter(0).failed(code, '', 0)
-    t.equal(breaker.allows(299_999), false, code)
-    t.equal(breaker.allows(300_000), true, code)
-  }
-  const breaker = new CircuitBreaker('a')
-  for (let i = 0; i < 20; i++) breaker.enter(0).failed(i % 2 === 0 ? 'bad_request' : 'session_expired', '', 0)
-  t.equal(breaker.state(0), 'closed')
-})
+    for (let i = 0; i < 20; i++) breaker.enter(0).failed(i % 2 === 0 ? 'bad_request' : 'session_expired', '', 0)
+    t.equal(breaker.state(0), 'closed')
+  },
+)
 
 t.test('a service that says when to try again is not tried earlier', async (t) => {
   const breaker = new CircuitBreaker('a')

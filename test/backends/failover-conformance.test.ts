@@ -15,7 +15,14 @@ function listed(harness: ConformanceHarness): ConformanceHarness {
     },
     setup: async () => {
       const setup = await harness.setup()
-      return { ...setup, backend: (sink) => new FailoverBackend(sink, { candidates: [{ create: setup.backend }], timers: clockTimers(() => performance.now()) }) }
+      return {
+        ...setup,
+        backend: (sink) =>
+          new FailoverBackend(sink, {
+            candidates: [{ create: setup.backend }],
+            timers: clockTimers(() => performance.now()),
+          }),
+      }
     },
   }
 }

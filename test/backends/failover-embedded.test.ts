@@ -21,7 +21,10 @@ t.test('when the cloud service fails, the offline dialogue answers the open ques
   const clock = (): number => performance.now()
   const recorder = new Recorder()
   const backend = new FailoverBackend(recorder, {
-    candidates: [{ create: cloud.create }, { create: (sink) => new EmbeddedBackend(sink, { speech, nowMs: clock }), scripted: true, voice: 'slt' }],
+    candidates: [
+      { create: cloud.create },
+      { create: (sink) => new EmbeddedBackend(sink, { speech, nowMs: clock }), scripted: true, voice: 'slt' },
+    ],
     timers: clockTimers(clock),
   })
   t.teardown(async () => {
@@ -43,10 +46,17 @@ t.test('when the cloud service fails, the offline dialogue answers the open ques
     if (i === 40) cloud.now.die()
   }
   backend.speechEnd(clock())
-  const said = (): readonly string[] => recorder.all('transcript').flatMap((event) => (event.role === 'agent' ? [event.text] : []))
+  const said = (): readonly string[] =>
+    recorder.all('transcript').flatMap((event) => (event.role === 'agent' ? [event.text] : []))
   await recorder.until('the answer', () => said().some((text) => /Order 4127 is out for delivery/.test(text)), 20_000)
   t.match(recorder.all('failover'), [{ from: 'cloud', to: 'embedded' }])
-  t.ok(said().some((text) => text.startsWith('Sorry, the line had a problem.')), 'it begins with the words for a takeover')
-  t.ok(recorder.all('transcript').some((event) => event.role === 'caller' && /where('s| is) my order/.test(event.text)), 'it got the speech from before the takeover')
+  t.ok(
+    said().some((text) => text.startsWith('Sorry, the line had a problem.')),
+    'it begins with the words for a takeover',
+  )
+  t.ok(
+    recorder.all('transcript').some((event) => event.role === 'caller' && /where('s| is) my order/.test(event.text)),
+    'it got the speech from before the takeover',
+  )
   t.equal(recorder.all('error').filter((error) => error.fatal).length, 0)
 })

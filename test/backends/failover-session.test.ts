@@ -6,7 +6,8 @@ import { conformanceSession } from '../../src/backends/conformance.js'
 import { Rig } from '../call/rig.js'
 import { FakeTimers, ScriptedService } from './failover/scripted.js'
 
-const announced = (rig: Rig): string[] => rig.log.flatMap(({ output }) => (output.type === 'announce' ? [output.text] : []))
+const announced = (rig: Rig): string[] =>
+  rig.log.flatMap(({ output }) => (output.type === 'announce' ? [output.text] : []))
 const ended = (rig: Rig): CallOutput | undefined => rig.log.find(({ output }) => output.type === 'end-stream')?.output
 
 t.test('a caller who waits for another backend hears a filler, unless somebody speaks', async (t) => {
@@ -31,7 +32,10 @@ t.test('a failover is in the timeline, and the new backend gets a full deadline 
   rig.backend({ type: 'failover', from: 'a', to: 'b', gapMs: 250.4, reason: 'network' })
   rig.run(11_000)
   t.same(announced(rig), [], 'neither an apology nor an end')
-  t.match(rig.all('mark').find((mark) => mark.name === 'backend-failover'), { detail: 'a to b in 250 ms: network' })
+  t.match(
+    rig.all('mark').find((mark) => mark.name === 'backend-failover'),
+    { detail: 'a to b in 250 ms: network' },
+  )
   t.equal(rig.session.state, 'live')
 })
 
@@ -39,10 +43,13 @@ t.test('a call whose budget is spent ends with its goodbye, like one that the ag
   const rig = new Rig()
   const timers = new FakeTimers()
   const service = new ScriptedService('a')
-  const backend = new BudgetBackend({
-    event: (event) => rig.backend(event),
-    audio: () => undefined,
-  }, { inner: service.create, limits: { maxMs: 60_000 }, timers, goodbyeMs: 5000 })
+  const backend = new BudgetBackend(
+    {
+      event: (event) => rig.backend(event),
+      audio: () => undefined,
+    },
+    { inner: service.create, limits: { maxMs: 60_000 }, timers, goodbyeMs: 5000 },
+  )
   t.teardown(() => backend.close('the test is over'))
   rig.open()
   await backend.connect(conformanceSession(), new AbortController().signal)

@@ -34,17 +34,30 @@ async function gemini(t: Test): Promise<GeminiDouble> {
   return double
 }
 
-const toOpenAi = (double: OpenAiDouble, name: string, options: Partial<OpenAiRealtimeOptions> = {}): BackendFactory => (sink) => (
-  new OpenAiRealtimeBackend(sink, {
-    apiKey: KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, name, turns: { by: 'gateway' }, ...options,
-  }))
-const toGemini = (double: GeminiDouble): BackendFactory => (sink) => (
-  new GeminiLiveBackend(sink, { apiKey: 'AIzaTest', model: 'gemini-live', baseUrl: double.baseUrl }))
+const toOpenAi =
+  (double: OpenAiDouble, name: string, options: Partial<OpenAiRealtimeOptions> = {}): BackendFactory =>
+  (sink) =>
+    new OpenAiRealtimeBackend(sink, {
+      apiKey: KEY,
+      model: 'gpt-realtime-2.1',
+      baseUrl: double.baseUrl,
+      name,
+      turns: { by: 'gateway' },
+      ...options,
+    })
+const toGemini =
+  (double: GeminiDouble): BackendFactory =>
+  (sink) =>
+    new GeminiLiveBackend(sink, { apiKey: 'AIzaTest', model: 'gemini-live', baseUrl: double.baseUrl })
 
 async function line(t: Test, factories: readonly BackendFactory[], options: Partial<FailoverOptions> = {}) {
   const recorder = new Recorder()
   const backend = new FailoverBackend(recorder, {
-    candidates: factories.map((create) => ({ create })), timers: clockTimers(clock), resamplers, inputRateHz: 16_000, ...options,
+    candidates: factories.map((create) => ({ create })),
+    timers: clockTimers(clock),
+    resamplers,
+    inputRateHz: 16_000,
+    ...options,
   })
   t.teardown(() => backend.close('the test is over'))
   await backend.connect(conformanceSession(), new AbortController().signal)
@@ -65,37 +78,48 @@ function utterance(backend: FailoverBackend): void {
   frames(backend, 300, 0)
 }
 
-t.test('when a connection breaks during an answer, another vendor takes over and gets the whole question', async (t) => {
-  const [a, b] = [await openAi(t), await gemini(t)]
-  a.script.callerSays('Where is my order?')
-  a.script.reply({ say: 'Your order is on its way to Nakuru and will be there tomorrow.', audioMs: 4000, paceMs: 20 })
-  b.script.callerSays('where is my order')
-  b.script.reply({ say: 'It is on its way.', audioMs: 800 })
-  const { recorder, backend } = await line(t, [toOpenAi(a, 'openai'), toGemini(b)])
-  utterance(backend)
-  await recorder.until('600 ms of the first answer', () => recorder.audioPieces.reduce((ms, piece) => ms + piece.ms, 0) >= 600)
-  const [first] = recorder.audioPieces
-  a.breakOff()
-  await recorder.next('failover')
-  const failover = recorder.all('failover')[0]
-  t.match(failover, { from: 'openai', to: 'gemini', reason: 'network' })
-  t.ok((failover?.gapMs ?? NaN) < 500, `a gap of ${Math.round(failover?.gapMs ?? NaN)} ms on a loopback connection`)
-  t.comment(`gap ${failover?.gapMs.toFixed(1)} ms`)
-  await recorder.until('the second answer', () => recorder.all('turn-done').some((done) => done.status === 'completed'))
-  t.ok(b.session.callerAudioMs >= UTTERANCE_MS, `${b.session.callerAudioMs} ms arrived`)
-  t.equal(backend.stats.lostSamples, 0)
-  t.ok(recorder.audioPieces.some((piece) => piece.generation > (first?.generation ?? Infinity)))
-  t.equal(recorder.all('ready').length, 1)
-  t.notOk(recorder.all('error').some((error) => error.fatal))
-  t.comment(`first sound ${backend.stats.soundMsLast.toFixed(1)} ms after the fault`)
-})
+t.test(
+  'when a connection breaks during an answer, another vendor takes over and gets the whole question',
+  async (t) => {
+    const [a, b] = [await openAi(t), await gemini(t)]
+    a.script.callerSays('Where is my order?')
+    a.script.reply({ say: 'Your order is on its way to Nakuru and will be there tomorrow.', audioMs: 4000, paceMs: 20 })
+    b.script.callerSays('where is my order')
+    b.script.reply({ say: 'It is on its way.', audioMs: 800 })
+    const { recorder, backend } = await line(t, [toOpenAi(a, 'openai'), toGemini(b)])
+    utterance(backend)
+    await recorder.until(
+      '600 ms of the first answer',
+      () => recorder.audioPieces.reduce((ms, piece) => ms + piece.ms, 0) >= 600,
+    )
+    const [first] = recorder.audioPieces
+    a.breakOff()
+    await recorder.next('failover')
+    const failover = recorder.all('failover')[0]
+    t.match(failover, { from: 'openai', to: 'gemini', reason: 'network' })
+    t.ok((failover?.gapMs ?? NaN) < 500, `a gap of ${Math.round(failover?.gapMs ?? NaN)} ms on a loopback connection`)
+    t.comment(`gap ${failover?.gapMs.toFixed(1)} ms`)
+    await recorder.until('the second answer', () =>
+      recorder.all('turn-done').some((done) => done.status === 'completed'),
+    )
+    t.ok(b.session.callerAudioMs >= UTTERANCE_MS, `${b.session.callerAudioMs} ms arrived`)
+    t.equal(backend.stats.lostSamples, 0)
+    t.ok(recorder.audioPieces.some((piece) => piece.generation > (first?.generation ?? Infinity)))
+    t.equal(recorder.all('ready').length, 1)
+    t.notOk(recorder.all('error').some((error) => error.fatal))
+    t.comment(`first sound ${backend.stats.soundMsLast.toFixed(1)} ms after the fault`)
+  },
+)
 
 t.test('a service that detects turns itself takes over from one that does not', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   a.script.reply({ say: 'One moment.', audioMs: 3000, paceMs: 20 })
   b.script.callerSays('are you open on Sunday?')
   b.script.reply({ say: 'From nine to four.', audioMs: 700 })
-  const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second', { turns: { by: 'server_vad' } })])
+  const { recorder, backend } = await line(t, [
+    toOpenAi(a, 'first'),
+    toOpenAi(b, 'second', { turns: { by: 'server_vad' } }),
+  ])
   t.equal(backend.capabilities.serverVad, false)
   utterance(backend)
   await recorder.until('audio', () => recorder.audioPieces.length > 0)
@@ -130,7 +154,9 @@ t.test('a tool result of one service goes to the next one, and the tool is not r
   backend.toolResult(asked.callId, { ok: true, value: { status: 'out for delivery' } })
   await recorder.until('audio', () => recorder.audioPieces.length > 0)
   a.breakOff()
-  await recorder.until('the second answer', () => recorder.all('turn-done').some((done) => done.status === 'completed' && recorder.audioMs(done.generation) === 500))
+  await recorder.until('the second answer', () =>
+    recorder.all('turn-done').some((done) => done.status === 'completed' && recorder.audioMs(done.generation) === 500),
+  )
   t.equal(recorder.all('tool-call').length, 1)
   const answers = b.session.items.filter((item) => item.type === 'function_call_output')
   t.equal(answers.length, 2, 'once as history, once as the answer to its own call')
@@ -172,13 +198,15 @@ t.test('a warm standby of another vendor takes over within the same turn of the 
   }
   a.breakOff()
   await recorder.next('failover')
-  await recorder.until('its answer', () => recorder.all('turn-done').some((done) => done.generation > 2 && done.status === 'completed'))
+  await recorder.until('its answer', () =>
+    recorder.all('turn-done').some((done) => done.generation > 2 && done.status === 'completed'),
+  )
   t.equal(b.connections, 1)
   t.ok(b.session.callerAudioMs >= UTTERANCE_MS)
   t.ok(b.session.texts.some((text) => text.includes('You take over this call now')))
 })
 
-t.test('after Gemini\'s goAway the next connection resumes the session', async (t) => {
+t.test("after Gemini's goAway the next connection resumes the session", async (t) => {
   const a = await gemini(t)
   const { recorder, backend } = await line(t, [toGemini(a)])
   backend.sendText('', { role: 'system', respond: true })

@@ -6,7 +6,8 @@ import { Line, settled } from './failover/line.js'
 import { ScriptedService } from './failover/scripted.js'
 import type { Fed, ScriptedBackend } from './failover/scripted.js'
 
-const textsOf = (backend: ScriptedBackend): string[] => backend.fed.flatMap((fed) => (fed.type === 'text' ? [fed.text] : []))
+const textsOf = (backend: ScriptedBackend): string[] =>
+  backend.fed.flatMap((fed) => (fed.type === 'text' ? [fed.text] : []))
 const marksOf = (backend: ScriptedBackend): Fed['type'][] => backend.fed.map((fed) => fed.type)
 
 const PRE_ROLL = 16 * 400
@@ -15,7 +16,11 @@ const PRE_ROLL = 16 * 400
 function isUnbrokenTail(t: Test, heard: readonly number[], said: readonly number[], samples: number): void {
   t.equal(heard.length, samples)
   const from = said.length - heard.length
-  t.equal(heard.findIndex((sample, i) => sample !== said[from + i]), -1, 'each sample once and in its place')
+  t.equal(
+    heard.findIndex((sample, i) => sample !== said[from + i]),
+    -1,
+    'each sample once and in its place',
+  )
 }
 
 t.test('a backend that dies during an answer is replaced, and the question is replayed to the next one', async (t) => {
@@ -38,20 +43,37 @@ t.test('a backend that dies during an answer is replaced, and the question is re
   const [start, end] = next.fed
   t.match([start?.type, end?.type], ['speech-start', 'speech-end'])
   t.equal(line.said.length - next.samples.length + (start?.at ?? 0), before, 'speech begins at its first sample')
-  t.same(next.session?.history.map((entry) => entry.role), ['agent', 'agent'], 'words whose audio will be replayed are not in the history')
+  t.same(
+    next.session?.history.map((entry) => entry.role),
+    ['agent', 'agent'],
+    'words whose audio will be replayed are not in the history',
+  )
   t.equal(next.session?.history[0]?.text, 'Welcome to the shop.')
   const heard = next.session?.history[1]?.text ?? ''
   t.ok(heard.length > 4 && 'Your order is on its way'.startsWith(heard), `only the words of 600 ms: ${heard}`)
-  t.notOk(line.recorder.all('error').some((error) => error.fatal), 'the call gets no fatal error')
+  t.notOk(
+    line.recorder.all('error').some((error) => error.fatal),
+    'the call gets no fatal error',
+  )
   next.answer(1, 'It is on its way.', 900)
   const generations = line.recorder.audioPieces.map((piece) => piece.generation)
-  t.same(generations, [...generations].sort((x, y) => x - y))
-  t.equal(new Set(line.recorder.audioPieces.map((piece) => piece.itemId)).size, 3, 'items of two backends have different ids')
-  t.match(line.recorder.all('turn-done').map((done) => done.status), ['completed', 'cancelled', 'completed'])
+  t.same(
+    generations,
+    [...generations].sort((x, y) => x - y),
+  )
+  t.equal(
+    new Set(line.recorder.audioPieces.map((piece) => piece.itemId)).size,
+    3,
+    'items of two backends have different ids',
+  )
+  t.match(
+    line.recorder.all('turn-done').map((done) => done.status),
+    ['completed', 'cancelled', 'completed'],
+  )
   t.equal(line.backend.capabilities.name, 'b')
 })
 
-t.test('a takeover during the caller\'s speech loses none of it', async (t) => {
+t.test("a takeover during the caller's speech loses none of it", async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['later'])]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -104,7 +126,9 @@ t.test('a tool that was run for the first backend is not run for the second', as
   a.now.speak(3, 'You are', 200)
   a.now.die('internal')
   await settled()
-  t.match(b.now.session?.toolLedger, [{ name: 'book_slot', args: { day: 'Monday', at: 9 }, ok: true, result: { booked: 'B-1' } }])
+  t.match(b.now.session?.toolLedger, [
+    { name: 'book_slot', args: { day: 'Monday', at: 9 }, ok: true, result: { booked: 'B-1' } },
+  ])
   b.now.call(1, 'call_1', 'book_slot', { at: 9, day: 'Monday' })
   t.equal(line.recorder.all('tool-call').length, 1, 'the call gets one')
   t.match(b.now.fed.at(-1), { type: 'tool-result', callId: 'call_1', reply: { ok: true, value: { booked: 'B-1' } } })
@@ -154,19 +178,28 @@ t.test('after a refused connection the next candidate is tried, before `ready`',
 
 t.test('a candidate that cannot be made is left out, and a list of such candidates is refused', async (t) => {
   const b = new ScriptedService('b')
-  const broken = { create: () => { throw new GatewayError('SPEECH_FAULT', 'the speech pool is down') } }
+  const broken = {
+    create: () => {
+      throw new GatewayError('SPEECH_FAULT', 'the speech pool is down')
+    },
+  }
   const line = new Line(t, [], { candidates: [broken, { create: b.create, voice: 'marin' }] })
   await line.connect({ voice: 'slt' })
   t.equal(line.backend.capabilities.name, 'b')
   t.equal(b.now.session?.voice, 'marin', 'each has its own voice')
   t.throws(() => new Line(t, [], { candidates: [broken] }), { code: 'SPEECH_FAULT' })
   t.throws(() => new Line(t, []), { code: 'AGENT_INVALID' })
-  t.throws(() => new Line(t, [b, new ScriptedService('c', ['ready'], { inputRateHz: 24_000 })]), { message: /16000 Hz.*no resampler/ })
+  t.throws(() => new Line(t, [b, new ScriptedService('c', ['ready'], { inputRateHz: 24_000 })]), {
+    message: /16000 Hz.*no resampler/,
+  })
 })
 
 t.test('a scripted dialogue is asked to begin before the question is replayed', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [], { candidates: [{ create: a.create }, { create: b.create, scripted: true }], stallMs: 1000 })
+  const line = new Line(t, [], {
+    candidates: [{ create: a.create }, { create: b.create, scripted: true }],
+    stallMs: 1000,
+  })
   await line.connect()
   await line.greeted(a)
   await line.speech(800)
@@ -196,68 +229,72 @@ t.test('when every candidate detects turns itself, all speech since the last ans
   t.same(marksOf(b.now), [])
 })
 
-t.test('when services detect the turns, voice without an answer is replayed, and of silence only the newest part', async (t) => {
-  const MARGIN_MS = 1700
-  const PRE_ROLL_MS = 400
-  const takeover = (name: string, ms: number, before: (line: Line, a: ScriptedService) => Promise<void>) => t.test(name, async (t) => {
-    const detecting = { serverVad: true }
-    const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
-    const line = new Line(t, [a, b])
-    await line.connect()
-    await line.greeted(a)
-    await line.frames(3000, false)
-    await before(line, a)
-    a.now.die()
-    await settled()
-    isUnbrokenTail(t, b.now.samples, line.said, 16 * ms)
-    t.equal(line.backend.stats.lostSamples, 0)
-  })
-  await takeover('silence', MARGIN_MS, async () => undefined)
-  await takeover('voice that the service never reported', PRE_ROLL_MS + 4000, async (line) => {
-    await line.frames(1000)
-    await line.frames(3000, false)
-  })
-  await takeover('voice with an answer', MARGIN_MS, async (line, a) => {
-    await line.frames(1000)
-    await line.frames(500, false)
-    a.now.answer(2, 'Yes.', 300)
-    await line.frames(3000, false)
-  })
-  await takeover('voice whose answer ended a moment ago', 600, async (line, a) => {
-    await line.frames(1000)
-    await line.frames(100, false)
-    a.now.speak(2, 'Yes.', 300)
-    await line.frames(100, false)
-    a.now.finish(2)
-    await line.frames(500, false)
-  })
-  await takeover('voice after the answer to earlier speech has begun', 2500, async (line, a) => {
-    await line.frames(1000)
-    a.now.speak(2, 'Yes.', 300)
-    await line.frames(500)
-    await line.frames(2000, false)
-    a.now.finish(2)
-  })
-  await takeover('a question, and voice during its answer', PRE_ROLL_MS + 4500, async (line, a) => {
-    await line.frames(1000)
-    a.now.speak(2, 'Yes.', 300)
-    await line.frames(500)
-    await line.frames(3000, false)
-    a.now.speak(2, 'Yes. And more.', 300)
-  })
-  await takeover('voice during which the service went on speaking', MARGIN_MS, async (line, a) => {
-    a.now.speak(2, 'Are you there?', 300)
-    await line.frames(500)
-    await line.frames(2000, false)
-    a.now.speak(2, 'Are you there? Hello?', 300)
-  })
-  await takeover('the same, less than 1.7 s ago', PRE_ROLL_MS + 1600, async (line, a) => {
-    a.now.speak(2, 'Are you there?', 300)
-    await line.frames(500)
-    await line.frames(1100, false)
-    a.now.speak(2, 'Are you there? Hello?', 300)
-  })
-})
+t.test(
+  'when services detect the turns, voice without an answer is replayed, and of silence only the newest part',
+  async (t) => {
+    const MARGIN_MS = 1700
+    const PRE_ROLL_MS = 400
+    const takeover = (name: string, ms: number, before: (line: Line, a: ScriptedService) => Promise<void>) =>
+      t.test(name, async (t) => {
+        const detecting = { serverVad: true }
+        const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
+        const line = new Line(t, [a, b])
+        await line.connect()
+        await line.greeted(a)
+        await line.frames(3000, false)
+        await before(line, a)
+        a.now.die()
+        await settled()
+        isUnbrokenTail(t, b.now.samples, line.said, 16 * ms)
+        t.equal(line.backend.stats.lostSamples, 0)
+      })
+    await takeover('silence', MARGIN_MS, async () => undefined)
+    await takeover('voice that the service never reported', PRE_ROLL_MS + 4000, async (line) => {
+      await line.frames(1000)
+      await line.frames(3000, false)
+    })
+    await takeover('voice with an answer', MARGIN_MS, async (line, a) => {
+      await line.frames(1000)
+      await line.frames(500, false)
+      a.now.answer(2, 'Yes.', 300)
+      await line.frames(3000, false)
+    })
+    await takeover('voice whose answer ended a moment ago', 600, async (line, a) => {
+      await line.frames(1000)
+      await line.frames(100, false)
+      a.now.speak(2, 'Yes.', 300)
+      await line.frames(100, false)
+      a.now.finish(2)
+      await line.frames(500, false)
+    })
+    await takeover('voice after the answer to earlier speech has begun', 2500, async (line, a) => {
+      await line.frames(1000)
+      a.now.speak(2, 'Yes.', 300)
+      await line.frames(500)
+      await line.frames(2000, false)
+      a.now.finish(2)
+    })
+    await takeover('a question, and voice during its answer', PRE_ROLL_MS + 4500, async (line, a) => {
+      await line.frames(1000)
+      a.now.speak(2, 'Yes.', 300)
+      await line.frames(500)
+      await line.frames(3000, false)
+      a.now.speak(2, 'Yes. And more.', 300)
+    })
+    await takeover('voice during which the service went on speaking', MARGIN_MS, async (line, a) => {
+      a.now.speak(2, 'Are you there?', 300)
+      await line.frames(500)
+      await line.frames(2000, false)
+      a.now.speak(2, 'Are you there? Hello?', 300)
+    })
+    await takeover('the same, less than 1.7 s ago', PRE_ROLL_MS + 1600, async (line, a) => {
+      a.now.speak(2, 'Are you there?', 300)
+      await line.frames(500)
+      await line.frames(1100, false)
+      a.now.speak(2, 'Are you there? Hello?', 300)
+    })
+  },
+)
 
 t.test('a backend that is not ready in time is replaced, but the last one may take longer', async (t) => {
   const [a, b] = [new ScriptedService('a', ['later']), new ScriptedService('b', ['later'])]
@@ -290,22 +327,28 @@ t.test('a backend that is silent after a question is replaced', async (t) => {
   t.same(marksOf(b.now), ['speech-start', 'speech-end'])
 })
 
-t.test('a backend that falls silent during an answer is replaced stallMs after its sound has been played', async (t) => {
-  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b], { stallMs: 4000 })
-  await line.connect()
-  await line.greeted(a)
-  await line.speech(800)
-  a.now.speak(2, 'Your order is on its', 5000)
-  await line.timers.pass(8900)
-  t.equal(line.failovers.length, 0, '5 s of sound, then 4 s of silence')
-  await line.timers.pass(200)
-  t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
-  t.same(line.recorder.all('turn-done').map((done) => done.status), ['completed', 'cancelled'])
-  b.now.answer(1, 'It is on its way.', 9000)
-  await line.timers.pass(60_000)
-  t.equal(line.failovers.length, 1, 'a complete answer of any length is no stall')
-})
+t.test(
+  'a backend that falls silent during an answer is replaced stallMs after its sound has been played',
+  async (t) => {
+    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+    const line = new Line(t, [a, b], { stallMs: 4000 })
+    await line.connect()
+    await line.greeted(a)
+    await line.speech(800)
+    a.now.speak(2, 'Your order is on its', 5000)
+    await line.timers.pass(8900)
+    t.equal(line.failovers.length, 0, '5 s of sound, then 4 s of silence')
+    await line.timers.pass(200)
+    t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
+    t.same(
+      line.recorder.all('turn-done').map((done) => done.status),
+      ['completed', 'cancelled'],
+    )
+    b.now.answer(1, 'It is on its way.', 9000)
+    await line.timers.pass(60_000)
+    t.equal(line.failovers.length, 1, 'a complete answer of any length is no stall')
+  },
+)
 
 t.test('an answer that begins and makes no sound is a stall', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
@@ -334,7 +377,10 @@ t.test('silence after a noise, while a tool runs, or without another backend is 
   await alone.connect()
   alone.backend.sendText('', { role: 'system', respond: true })
   await alone.timers.pass(20_000)
-  t.same(alone.recorder.events.map((event) => event.type), ['ready'])
+  t.same(
+    alone.recorder.events.map((event) => event.type),
+    ['ready'],
+  )
 })
 
 t.test('a caller who waits for a slow takeover gets one `holding`', async (t) => {
@@ -403,23 +449,25 @@ t.test('after failoversMax takeovers the list gives up', async (t) => {
 })
 
 t.test('two failed answers in a row, or one that is rate-limited, cause a takeover', async (t) => {
-  const failed = (reason: string) => async (t: Test): Promise<void> => {
-    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-    const line = new Line(t, [a, b])
-    await line.connect()
-    await line.greeted(a)
-    const times = reason === 'rate_limit_exceeded' ? 1 : 2
-    for (let i = 0; i < times; i++) {
-      await line.speech(800)
-      t.equal(line.failovers.length, 0)
-      a.now.emit({ type: 'turn-start', generation: 2 + i })
-      a.now.emit({ type: 'turn-done', generation: 2 + i, status: 'failed', reason })
+  const failed =
+    (reason: string) =>
+    async (t: Test): Promise<void> => {
+      const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+      const line = new Line(t, [a, b])
+      await line.connect()
+      await line.greeted(a)
+      const times = reason === 'rate_limit_exceeded' ? 1 : 2
+      for (let i = 0; i < times; i++) {
+        await line.speech(800)
+        t.equal(line.failovers.length, 0)
+        a.now.emit({ type: 'turn-start', generation: 2 + i })
+        a.now.emit({ type: 'turn-done', generation: 2 + i, status: 'failed', reason })
+      }
+      await settled()
+      t.match(line.failovers, [{ from: 'a', to: 'b', reason: 'responses-failed' }])
+      t.equal(line.recorder.all('turn-done').at(-1)?.status, 'cancelled', 'the caller need not repeat the question')
+      t.equal(b.now.fed.filter((fed) => fed.type === 'speech-start').length, times)
     }
-    await settled()
-    t.match(line.failovers, [{ from: 'a', to: 'b', reason: 'responses-failed' }])
-    t.equal(line.recorder.all('turn-done').at(-1)?.status, 'cancelled', 'the caller need not repeat the question')
-    t.equal(b.now.fed.filter((fed) => fed.type === 'speech-start').length, times)
-  }
   await t.test('two that failed', failed('server_error'))
   await t.test('one that is rate-limited', failed('rate_limit_exceeded'))
 })
@@ -437,7 +485,9 @@ t.test('digits, notes and texts without an answer are replayed in order', async 
   a.now.die()
   await settled()
   t.match(b.now.fed, [
-    { type: 'text', text: 'The caller is known.', respond: false }, { type: 'digit', digit: '4' }, { type: 'digit', digit: '7' },
+    { type: 'text', text: 'The caller is known.', respond: false },
+    { type: 'digit', digit: '4' },
+    { type: 'digit', digit: '7' },
     { type: 'text', text: 'Ask for the pin.', respond: true },
   ])
   t.equal(b.now.session?.instructions, 'Be brief.')
@@ -459,10 +509,16 @@ t.test('only the heard part of an interrupted answer is in the history', async (
   a.now.die()
   await settled()
   t.same(b.now.session?.history, [
-    { role: 'agent', text: 'Welcome to the shop.' }, { role: 'caller', text: 'Tell me all.' }, { role: 'agent', text: 'One two three four five' },
+    { role: 'agent', text: 'Welcome to the shop.' },
+    { role: 'caller', text: 'Tell me all.' },
+    { role: 'agent', text: 'One two three four five' },
   ])
   line.backend.interrupt({ itemId: item, playedMs: 2100 })
-  t.match(b.now.fed.at(-1), { type: 'interrupt', itemId: null, playedMs: 0 }, 'the id of another backend\'s item is not passed on')
+  t.match(
+    b.now.fed.at(-1),
+    { type: 'interrupt', itemId: null, playedMs: 0 },
+    "the id of another backend's item is not passed on",
+  )
 })
 
 t.test('speech beyond replayMs is lost and counted, and the rest is replayed without a gap', async (t) => {
@@ -481,8 +537,8 @@ t.test('speech beyond replayMs is lost and counted, and the rest is replayed wit
 t.test('a call can be closed in every state, and then no event follows', async (t) => {
   const until: Record<string, (line: Line, a: ScriptedService, b: ScriptedService) => Promise<void>> = {
     'not connected': async () => undefined,
-    'connecting': async (line) => void line.connect().catch(() => undefined),
-    'served': async (line, a) => {
+    connecting: async (line) => void line.connect().catch(() => undefined),
+    served: async (line, a) => {
       void line.connect().catch(() => undefined)
       a.now.becomeReady()
       await settled()

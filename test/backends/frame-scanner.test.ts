@@ -20,7 +20,10 @@ function frame(first: number, payload: Uint8Array): Buffer {
   return Buffer.concat([header, payload])
 }
 
-interface Found { readonly messages: string[]; readonly others: number }
+interface Found {
+  readonly messages: string[]
+  readonly others: number
+}
 
 /** Scans these pieces; every byte is part of exactly one step. */
 function scan(pieces: readonly Uint8Array[]): Found {
@@ -52,40 +55,56 @@ t.test('a message in one piece is found, one with a cut anywhere is not, and the
     const step = cutOne.length > 1000 ? 6481 : 1
     for (let cut = 1; cut < cutOne.length; cut += step) {
       const { messages, others } = scan([cutOne.subarray(0, cut), Buffer.concat([cutOne.subarray(cut), after])])
-      assert.deepEqual({ messages, others }, { messages: ['whole again'], others: cutOne.length }, `${length} bytes, cut at ${cut}`)
+      assert.deepEqual(
+        { messages, others },
+        { messages: ['whole again'], others: cutOne.length },
+        `${length} bytes, cut at ${cut}`,
+      )
     }
   }
 })
 
 t.test('in any valid frames and any pieces, exactly the messages without a cut are found', async (t) => {
   const one = fc.oneof(
-    fc.record({ kind: fc.constant('message'), binary: fc.boolean(), length: fc.oneof(fc.nat(3), fc.nat(140), fc.nat(70_000)) }),
+    fc.record({
+      kind: fc.constant('message'),
+      binary: fc.boolean(),
+      length: fc.oneof(fc.nat(3), fc.nat(140), fc.nat(70_000)),
+    }),
     fc.record({ kind: fc.constant('control'), binary: fc.boolean(), length: fc.nat(125) }),
     fc.record({ kind: fc.constant('fragments'), binary: fc.boolean(), length: fc.nat(400) }),
   )
-  fc.assert(fc.property(fc.array(one, { minLength: 1, maxLength: 12 }), fc.array(fc.nat(), { maxLength: 12 }), (list, cuts) => {
-    const parts: { readonly bytes: Buffer; readonly text: string | null }[] = list.flatMap(({ kind, binary, length }, i) => {
-      const payload = Buffer.alloc(length, 65 + i)
-      const opcode = binary ? 2 : 1
-      // A message with a 64-bit length never fits in one read.
-      if (kind === 'message') return [{ bytes: frame(FINAL | opcode, payload), text: length < 65_536 ? payload.toString() : null }]
-      if (kind === 'control') return [{ bytes: frame(FINAL | (binary ? 9 : 10), payload), text: null }]
-      return [
-        { bytes: frame(opcode, payload), text: null }, { bytes: frame(FINAL | 9, Buffer.from('in between')), text: null },
-        { bytes: frame(0, payload), text: null }, { bytes: frame(FINAL, Buffer.from('last')), text: null },
-      ]
-    })
-    const stream = Buffer.concat(parts.map(({ bytes }) => bytes))
-    const places = [0, ...new Set(cuts.map((cut) => cut % stream.length)), stream.length].toSorted((a, b) => a - b)
-    const wanted: string[] = []
-    let from = 0
-    for (const { bytes, text } of parts) {
-      const to = from + bytes.length
-      if (text !== null && !places.some((place) => place > from && place < to)) wanted.push(text)
-      from = to
-    }
-    assert.deepEqual(scan(places.slice(1).map((place, i) => stream.subarray(places[i], place))).messages, wanted)
-  }), { numRuns: 500 })
+  fc.assert(
+    fc.property(fc.array(one, { minLength: 1, maxLength: 12 }), fc.array(fc.nat(), { maxLength: 12 }), (list, cuts) => {
+      const parts: { readonly bytes: Buffer; readonly text: string | null }[] = list.flatMap(
+        ({ kind, binary, length }, i) => {
+          const payload = Buffer.alloc(length, 65 + i)
+          const opcode = binary ? 2 : 1
+          // A message with a 64-bit length never fits in one read.
+          if (kind === 'message')
+            return [{ bytes: frame(FINAL | opcode, payload), text: length < 65_536 ? payload.toString() : null }]
+          if (kind === 'control') return [{ bytes: frame(FINAL | (binary ? 9 : 10), payload), text: null }]
+          return [
+            { bytes: frame(opcode, payload), text: null },
+            { bytes: frame(FINAL | 9, Buffer.from('in between')), text: null },
+            { bytes: frame(0, payload), text: null },
+            { bytes: frame(FINAL, Buffer.from('last')), text: null },
+          ]
+        },
+      )
+      const stream = Buffer.concat(parts.map(({ bytes }) => bytes))
+      const places = [0, ...new Set(cuts.map((cut) => cut % stream.length)), stream.length].toSorted((a, b) => a - b)
+      const wanted: string[] = []
+      let from = 0
+      for (const { bytes, text } of parts) {
+        const to = from + bytes.length
+        if (text !== null && !places.some((place) => place > from && place < to)) wanted.push(text)
+        from = to
+      }
+      assert.deepEqual(scan(places.slice(1).map((place, i) => stream.subarray(places[i], place))).messages, wanted)
+    }),
+    { numRuns: 500 },
+  )
   t.pass()
 })
 
@@ -106,7 +125,11 @@ t.test('nothing is found after a close frame, or after bytes that a server must 
   }
   for (const [what, bytes] of Object.entries(invalid)) {
     t.same(scan([Buffer.concat([plain, bytes, plain]), plain]).messages, ['plain'], what)
-    t.same(scan([plain, ...Array.from(bytes, (byte) => Uint8Array.of(byte)), plain]).messages, ['plain'], `${what}, byte by byte`)
+    t.same(
+      scan([plain, ...Array.from(bytes, (byte) => Uint8Array.of(byte)), plain]).messages,
+      ['plain'],
+      `${what}, byte by byte`,
+    )
   }
   const scanner = new FrameScanner()
   scanner.stop()

@@ -3,7 +3,7 @@ import { geminiHarness } from './gemini-harness.js'
 import { passSuite } from './pass-suite.js'
 
 const harnesses = [
-  geminiHarness('Gemini, the gateway\'s VAD'),
+  geminiHarness("Gemini, the gateway's VAD"),
   geminiHarness('Gemini, its own VAD', { turns: { by: 'server' } }),
 ]
 

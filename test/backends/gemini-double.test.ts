@@ -4,16 +4,17 @@ import t from 'tap'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 
 /** Checks the double with the vendor's own client: our backend must understand whatever that client understands. */
-t.test('the vendor\'s client holds a conversation with a tool and an interruption', async (t) => {
+t.test("the vendor's client holds a conversation with a tool and an interruption", async (t) => {
   const double = await GeminiDouble.start({ key: 'vendor-client-key' })
   const messages: LiveServerMessage[] = []
   let look = (): void => undefined
-  const until = (condition: () => boolean): Promise<void> => new Promise((resolve) => {
-    look = () => {
-      if (condition()) resolve()
-    }
-    look()
-  })
+  const until = (condition: () => boolean): Promise<void> =>
+    new Promise((resolve) => {
+      look = () => {
+        if (condition()) resolve()
+      }
+      look()
+    })
   const genai = new GoogleGenAI({ apiKey: 'vendor-client-key', httpOptions: { baseUrl: double.baseUrl } })
   const session: Session = await genai.live.connect({
     model: 'gemini-live',
@@ -36,10 +37,18 @@ t.test('the vendor\'s client holds a conversation with a tool and an interruptio
   )
   session.sendClientContent({ turns: [{ role: 'user', parts: [{ text: 'Where is my order?' }] }], turnComplete: true })
   await until(() => messages.some((message) => message.toolCall !== undefined))
-  t.match(messages.find((message) => message.toolCall !== undefined)?.toolCall?.functionCalls, [{ id: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }])
-  session.sendToolResponse({ functionResponses: [{ id: 'c1', name: 'lookup_order', response: { output: 'out for delivery' } }] })
+  t.match(messages.find((message) => message.toolCall !== undefined)?.toolCall?.functionCalls, [
+    { id: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } },
+  ])
+  session.sendToolResponse({
+    functionResponses: [{ id: 'c1', name: 'lookup_order', response: { output: 'out for delivery' } }],
+  })
   await until(() => messages.some((message) => message.serverContent?.turnComplete === true))
-  const bytes = messages.reduce((sum, message) => sum + Buffer.from(message.serverContent?.modelTurn?.parts?.[0]?.inlineData?.data ?? '', 'base64').length, 0)
+  const bytes = messages.reduce(
+    (sum, message) =>
+      sum + Buffer.from(message.serverContent?.modelTurn?.parts?.[0]?.inlineData?.data ?? '', 'base64').length,
+    0,
+  )
   t.equal(bytes, 500 * 48)
   t.match(double.session.toolAnswers, [{ callId: 'c1', text: /out for delivery/ }])
   const before = messages.length

@@ -15,9 +15,14 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
     setup: async (): Promise<ConformanceSetup> => {
       const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
       return {
-        backend: (sink) => new GeminiLiveBackend(sink, {
-          apiKey: GEMINI_TEST_KEY, model: 'gemini-live', baseUrl: double.baseUrl, connectTimeoutMs: 1500, ...options,
-        }),
+        backend: (sink) =>
+          new GeminiLiveBackend(sink, {
+            apiKey: GEMINI_TEST_KEY,
+            model: 'gemini-live',
+            baseUrl: double.baseUrl,
+            connectTimeoutMs: 1500,
+            ...options,
+          }),
         vendor: {
           reply: (...replies) => double.script.reply(...replies),
           callerSays: (...texts) => double.script.callerSays(...texts),
@@ -59,15 +64,22 @@ function stage(double: GeminiDouble, code: BackendErrorCode): void {
     double.closeAtOnce = { code: closeCode, reason }
   }
   switch (code) {
-    case 'auth': return close(1007, `API key not valid: ${GEMINI_TEST_KEY}. Please pass a valid API key.`)
-    case 'rate_limit': return close(1011, 'Resource has been exhausted (e.g. check rate limit).')
-    case 'quota': return close(1011, 'You exceeded your current quota, please check your plan and billing details.')
-    case 'session_expired': return close(1011, 'Deadline expired before operation could complete.')
-    case 'bad_request': return close(1008, 'models/x is not found for API version v1beta, or is not supported for bidiGenerateContent.')
-    case 'network': return close(1001, '')
+    case 'auth':
+      return close(1007, `API key not valid: ${GEMINI_TEST_KEY}. Please pass a valid API key.`)
+    case 'rate_limit':
+      return close(1011, 'Resource has been exhausted (e.g. check rate limit).')
+    case 'quota':
+      return close(1011, 'You exceeded your current quota, please check your plan and billing details.')
+    case 'session_expired':
+      return close(1011, 'Deadline expired before operation could complete.')
+    case 'bad_request':
+      return close(1008, 'models/x is not found for API version v1beta, or is not supported for bidiGenerateContent.')
+    case 'network':
+      return close(1001, '')
     case 'timeout':
       double.refuse = 'never'
       return
-    case 'internal': return close(1011, 'Internal error encountered.')
+    case 'internal':
+      return close(1011, 'Internal error encountered.')
   }
 }

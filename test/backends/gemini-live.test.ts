@@ -14,10 +14,20 @@ interface Line {
   readonly recorder: Recorder
 }
 
-async function line(t: Test, options: Partial<GeminiLiveOptions> = {}, session: Partial<BackendSession> = {}, given?: GeminiDouble): Promise<Line> {
-  const double = given ?? await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+async function line(
+  t: Test,
+  options: Partial<GeminiLiveOptions> = {},
+  session: Partial<BackendSession> = {},
+  given?: GeminiDouble,
+): Promise<Line> {
+  const double = given ?? (await GeminiDouble.start({ key: GEMINI_TEST_KEY }))
   const recorder = new Recorder()
-  const backend = new GeminiLiveBackend(recorder, { apiKey: GEMINI_TEST_KEY, model: 'gemini-live', baseUrl: double.baseUrl, ...options })
+  const backend = new GeminiLiveBackend(recorder, {
+    apiKey: GEMINI_TEST_KEY,
+    model: 'gemini-live',
+    baseUrl: double.baseUrl,
+    ...options,
+  })
   t.teardown(async () => {
     await backend.close('the test is over')
     if (given === undefined) await double.close()
@@ -27,7 +37,11 @@ async function line(t: Test, options: Partial<GeminiLiveOptions> = {}, session: 
 }
 
 const sound = (ms: number, rateHz: number, mimeType = `audio/pcm;rate=${rateHz}`): object => ({
-  serverContent: { modelTurn: { parts: [{ inlineData: { mimeType, data: Buffer.alloc((ms * rateHz * 2) / 1000).toString('base64') } }] } },
+  serverContent: {
+    modelTurn: {
+      parts: [{ inlineData: { mimeType, data: Buffer.alloc((ms * rateHz * 2) / 1000).toString('base64') } }],
+    },
+  },
 })
 
 t.test('malformed messages are counted, and the call goes on', async (t) => {
@@ -39,7 +53,13 @@ t.test('malformed messages are counted, and the call goes on', async (t) => {
   session.sendRaw('{"newFeature":{}}')
   session.sendRaw('{"serverContent":{"modelTurn":{"parts":"none"}}}')
   session.sendRaw('{"toolCall":{"functionCalls":[null,{"name":"x"},7]}}')
-  session.sendRaw(JSON.stringify({ serverContent: { modelTurn: { parts: [{ inlineData: { mimeType: 'audio/pcm;rate=24000', data: '%'.repeat(900) } }] } } }))
+  session.sendRaw(
+    JSON.stringify({
+      serverContent: {
+        modelTurn: { parts: [{ inlineData: { mimeType: 'audio/pcm;rate=24000', data: '%'.repeat(900) } }] },
+      },
+    }),
+  )
   session.sendRaw(JSON.stringify(sound(100, 22_050)))
   session.sendRaw(JSON.stringify({ serverContent: { turnComplete: true } }))
   await recorder.next('turn-done')
@@ -66,17 +86,31 @@ t.test('a rate that changes in mid-stream is followed', async (t) => {
   t.equal(backend.stats.rateChanges, 1)
 })
 
-t.test('several parts of one message are played in order, and a long text under data is not decoded as audio', async (t) => {
-  const { double, recorder } = await line(t)
-  const part = (ms: number): object => ({ inlineData: { mimeType: 'audio/pcm;rate=24000', data: Buffer.alloc(ms * 48).toString('base64') } })
-  double.session.sendRaw(JSON.stringify({ serverContent: { modelTurn: { parts: [part(100), { text: 'thinking', thought: true }, part(60)] } } }))
-  await recorder.until('both', () => recorder.audioMs(1) === 160)
-  t.same(recorder.audioPieces.map((piece) => piece.ms), [100, 60])
-  t.equal(recorder.all('transcript').length, 0, 'thoughts are not part of the transcript')
-  double.session.send({ toolCall: { functionCalls: [{ id: 'c1', name: 'lookup_order', args: { data: 'A'.repeat(800) } }] } })
-  const call = await recorder.next('tool-call')
-  t.equal((call.args['data'] as string).length, 800)
-})
+t.test(
+  'several parts of one message are played in order, and a long text under data is not decoded as audio',
+  async (t) => {
+    const { double, recorder } = await line(t)
+    const part = (ms: number): object => ({
+      inlineData: { mimeType: 'audio/pcm;rate=24000', data: Buffer.alloc(ms * 48).toString('base64') },
+    })
+    double.session.sendRaw(
+      JSON.stringify({
+        serverContent: { modelTurn: { parts: [part(100), { text: 'thinking', thought: true }, part(60)] } },
+      }),
+    )
+    await recorder.until('both', () => recorder.audioMs(1) === 160)
+    t.same(
+      recorder.audioPieces.map((piece) => piece.ms),
+      [100, 60],
+    )
+    t.equal(recorder.all('transcript').length, 0, 'thoughts are not part of the transcript')
+    double.session.send({
+      toolCall: { functionCalls: [{ id: 'c1', name: 'lookup_order', args: { data: 'A'.repeat(800) } }] },
+    })
+    const call = await recorder.next('tool-call')
+    t.equal((call.args['data'] as string).length, 800)
+  },
+)
 
 t.test('a session is resumed by its handle, and from the history where that is refused', async (t) => {
   const first = await line(t)
@@ -99,14 +133,17 @@ t.test('a session is resumed by its handle, and from the history where that is r
   t.equal(third.recorder.all('error').length, 0)
 })
 
-t.test('activity is announced before the caller\'s audio, with a pre-roll', async (t) => {
+t.test("activity is announced before the caller's audio, with a pre-roll", async (t) => {
   const { double, backend, recorder } = await line(t)
   for (let i = 0; i < 100; i++) backend.pushAudio(new Int16Array(320))
   t.equal(double.session.callerAudioMs, 0, 'silence is not sent')
   await speakTo(backend, 600)
   await recorder.next('turn-done')
   t.equal(double.session.unannouncedAudio, 0)
-  t.ok(double.session.callerAudioMs >= 900 && double.session.callerAudioMs <= 1100, `600 ms and the pre-roll, got ${double.session.callerAudioMs}`)
+  t.ok(
+    double.session.callerAudioMs >= 900 && double.session.callerAudioMs <= 1100,
+    `600 ms and the pre-roll, got ${double.session.callerAudioMs}`,
+  )
 })
 
 t.test('a note does not interrupt the model', async (t) => {
@@ -126,7 +163,10 @@ t.test('a model that takes texts only as live input gets them as live input', as
   backend.sendText('Hello', { role: 'caller', respond: true })
   await recorder.next('turn-done')
   t.same(double.session.texts, ['[Be brief.]\nHello'])
-  t.match(double.session.received.slice(-3).map((message) => Object.keys(message.realtimeInput ?? {})[0]), ['activityStart', 'text', 'activityEnd'])
+  t.match(
+    double.session.received.slice(-3).map((message) => Object.keys(message.realtimeInput ?? {})[0]),
+    ['activityStart', 'text', 'activityEnd'],
+  )
 })
 
 t.test('no error repeats the key, which travels in the address', async (t) => {
@@ -134,12 +174,22 @@ t.test('no error repeats the key, which travels in the address', async (t) => {
   t.teardown(() => double.close())
   const recorder = new Recorder()
   const backend = new GeminiLiveBackend(recorder, { apiKey: GEMINI_TEST_KEY, model: 'm', baseUrl: double.baseUrl })
-  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_AUTH', retryable: false })
+  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), {
+    code: 'BACKEND_AUTH',
+    retryable: false,
+  })
   t.notMatch(JSON.stringify(recorder.events), GEMINI_TEST_KEY)
   t.equal(double.connections, 1)
   const second = new Recorder()
-  const unreachable = new GeminiLiveBackend(second, { apiKey: GEMINI_TEST_KEY, model: 'm', baseUrl: 'http://127.0.0.1:9' })
-  await t.rejects(unreachable.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_NETWORK', retryable: true })
+  const unreachable = new GeminiLiveBackend(second, {
+    apiKey: GEMINI_TEST_KEY,
+    model: 'm',
+    baseUrl: 'http://127.0.0.1:9',
+  })
+  await t.rejects(unreachable.connect(conformanceSession(), new AbortController().signal), {
+    code: 'BACKEND_NETWORK',
+    retryable: true,
+  })
   t.notMatch(JSON.stringify(second.events), GEMINI_TEST_KEY)
 })
 
@@ -152,8 +202,13 @@ t.test('an interruption in the middle of a long message drops the rest of it', a
   t.equal(recorder.audioPieces.length, 1)
 })
 
-t.test('the address is the vendor\'s', async (t) => {
-  t.equal(liveUrl({ apiKey: 'k&1', model: 'm' }),
-    'wss://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent?key=k%261')
-  t.match(liveUrl({ apiKey: 'auth_tokens/x', model: 'm', apiVersion: 'v1alpha' }), /v1alpha\.GenerativeService\.BidiGenerateContentConstrained\?access_token=auth_tokens%2Fx$/)
+t.test("the address is the vendor's", async (t) => {
+  t.equal(
+    liveUrl({ apiKey: 'k&1', model: 'm' }),
+    'wss://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent?key=k%261',
+  )
+  t.match(
+    liveUrl({ apiKey: 'auth_tokens/x', model: 'm', apiVersion: 'v1alpha' }),
+    /v1alpha\.GenerativeService\.BidiGenerateContentConstrained\?access_token=auth_tokens%2Fx$/,
+  )
 })

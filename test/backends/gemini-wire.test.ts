@@ -1,9 +1,31 @@
 import t from 'tap'
 import type {
-  FunctionDeclaration, FunctionResponse, LiveClientContent, LiveClientMessage, LiveClientSetup, LiveServerContent, LiveServerMessage, UsageMetadata,
+  FunctionDeclaration,
+  FunctionResponse,
+  LiveClientContent,
+  LiveClientMessage,
+  LiveClientSetup,
+  LiveServerContent,
+  LiveServerMessage,
+  UsageMetadata,
 } from '@google/genai'
-import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, parseServerMessage, partsOf, rateOf, readMessage } from '../../src/backends/gemini-live/wire.js'
-import type { ClientMessage, GeminiStats, ServerMessage, WireFunction, WireFunctionResponse, WireSetup } from '../../src/backends/gemini-live/wire.js'
+import {
+  AUDIO_PREFIX,
+  AUDIO_SUFFIX,
+  durationMs,
+  parseServerMessage,
+  partsOf,
+  rateOf,
+  readMessage,
+} from '../../src/backends/gemini-live/wire.js'
+import type {
+  ClientMessage,
+  GeminiStats,
+  ServerMessage,
+  WireFunction,
+  WireFunctionResponse,
+  WireSetup,
+} from '../../src/backends/gemini-live/wire.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
@@ -11,30 +33,45 @@ type Fits<Ours extends Theirs, Theirs> = Ours
 type Named<Ours, Theirs> = keyof Ours extends keyof Theirs ? true : false
 type Member<T, K extends string> = T extends Record<K, infer V> ? V : never
 
-export type _Names = Fits<[
-  Named<WireSetup, LiveClientSetup>,
-  Named<NonNullable<WireSetup['realtimeInputConfig']>, NonNullable<LiveClientSetup['realtimeInputConfig']>>,
-  Named<WireSetup['realtimeInputConfig']['automaticActivityDetection'], NonNullable<NonNullable<LiveClientSetup['realtimeInputConfig']>['automaticActivityDetection']>>,
-  Named<WireFunction, FunctionDeclaration>,
-  Named<WireFunctionResponse, FunctionResponse>,
-  Named<ServerMessage, LiveServerMessage>,
-  Named<NonNullable<ServerMessage['serverContent']>, LiveServerContent>,
-  Named<NonNullable<ServerMessage['usageMetadata']>, UsageMetadata>,
-  Named<{ [K in ClientMessage extends infer M ? (M extends unknown ? keyof M : never) : never]: 1 }, LiveClientMessage>,
-], true[]>
+export type _Names = Fits<
+  [
+    Named<WireSetup, LiveClientSetup>,
+    Named<NonNullable<WireSetup['realtimeInputConfig']>, NonNullable<LiveClientSetup['realtimeInputConfig']>>,
+    Named<
+      WireSetup['realtimeInputConfig']['automaticActivityDetection'],
+      NonNullable<NonNullable<LiveClientSetup['realtimeInputConfig']>['automaticActivityDetection']>
+    >,
+    Named<WireFunction, FunctionDeclaration>,
+    Named<WireFunctionResponse, FunctionResponse>,
+    Named<ServerMessage, LiveServerMessage>,
+    Named<NonNullable<ServerMessage['serverContent']>, LiveServerContent>,
+    Named<NonNullable<ServerMessage['usageMetadata']>, UsageMetadata>,
+    Named<
+      { [K in ClientMessage extends infer M ? (M extends unknown ? keyof M : never) : never]: 1 },
+      LiveClientMessage
+    >,
+  ],
+  true[]
+>
 export type _Values = [
   Fits<Member<ClientMessage, 'clientContent'>, LiveClientContent>,
-  Fits<{ -readonly [K in keyof WireFunctionResponse]: WireFunctionResponse[K] }, { id?: string; name?: string; response?: object }>,
+  Fits<
+    { -readonly [K in keyof WireFunctionResponse]: WireFunctionResponse[K] },
+    { id?: string; name?: string; response?: object }
+  >,
   // We can read what the vendor sends.
   Fits<NonNullable<LiveServerMessage['goAway']>, NonNullable<ServerMessage['goAway']>>,
-  Fits<NonNullable<LiveServerMessage['sessionResumptionUpdate']>, NonNullable<ServerMessage['sessionResumptionUpdate']>>,
+  Fits<
+    NonNullable<LiveServerMessage['sessionResumptionUpdate']>,
+    NonNullable<ServerMessage['sessionResumptionUpdate']>
+  >,
   Fits<NonNullable<LiveServerMessage['toolCallCancellation']>, NonNullable<ServerMessage['toolCallCancellation']>>,
   Fits<NonNullable<LiveServerMessage['toolCall']>, NonNullable<ServerMessage['toolCall']>>,
   Fits<UsageMetadata, NonNullable<ServerMessage['usageMetadata']>>,
   Fits<LiveServerContent, NonNullable<ServerMessage['serverContent']>>,
 ]
 
-t.test('the hand-built message of caller audio equals the vendor\'s', async (t) => {
+t.test("the hand-built message of caller audio equals the vendor's", async (t) => {
   const message: LiveClientMessage = { realtimeInput: { audio: { data: 'AAAA', mimeType: 'audio/pcm;rate=16000' } } }
   t.equal(`${AUDIO_PREFIX}AAAA${AUDIO_SUFFIX}`, JSON.stringify(message))
 })
@@ -60,7 +97,12 @@ t.test('durations and rates are read from their texts', async (t) => {
 t.test('the audio of a message is the same whether it goes past the parser or not', async (t) => {
   const stats = { messagesIn: 0, malformedMessages: 0, unknownMessages: 0 } as GeminiStats
   const audio = { inlineData: { mimeType: 'audio/pcm;rate=24000', data: 'QUJD'.repeat(400) } }
-  for (const parts of [[audio], [audio, audio], [{ text: 'Grüße' }, audio], [audio, { inlineData: { mimeType: 'audio/pcm;rate=24000', data: '' } }]]) {
+  for (const parts of [
+    [audio],
+    [audio, audio],
+    [{ text: 'Grüße' }, audio],
+    [audio, { inlineData: { mimeType: 'audio/pcm;rate=24000', data: '' } }],
+  ]) {
     const message = { serverContent: { modelTurn: { parts } } }
     t.same(readMessage(Buffer.from(JSON.stringify(message)), stats), message)
   }

@@ -13,10 +13,17 @@ import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write
 t.setTimeout(60_000)
 
 /** A WebSocket on a lane, as `RealtimeSocket` makes it. */
-function read(t: Test, url: string, take: (data: Buffer) => void, ca?: string): { readonly lane: MessageLane; readonly reader: WebSocket } {
+function read(
+  t: Test,
+  url: string,
+  take: (data: Buffer) => void,
+  ca?: string,
+): { readonly lane: MessageLane; readonly reader: WebSocket } {
   const lane = new MessageLane(take)
   const reader = new WebSocket(url, {
-    perMessageDeflate: false, ca, createConnection: ((options: object) => lane.connect(options, url.startsWith('wss:'))) as never,
+    perMessageDeflate: false,
+    ca,
+    createConnection: ((options: object) => lane.connect(options, url.startsWith('wss:'))) as never,
   })
   t.teardown(() => reader.terminate())
   reader.on('open', () => lane.opened())
@@ -71,10 +78,16 @@ t.test('a message does not overtake earlier bytes of the same read', async (t) =
   // The rest of a long message is more than `ws` reads without a pause, so the next bytes wait in the stream.
   const long = frame(TEXT, 'l'.repeat(40_000))
   await write(service, long.subarray(0, 9000))
-  await write(service, Buffer.concat([long.subarray(9000), frame(0x01, 'in '), frame(0x80, 'pieces'), frame(TEXT, 'whole')]))
+  await write(
+    service,
+    Buffer.concat([long.subarray(9000), frame(0x01, 'in '), frame(0x80, 'pieces'), frame(TEXT, 'whole')]),
+  )
   await until(() => recorder.messages.length === 3, 5000, 'all to come')
   t.same(recorder.messages.slice(1), ['in pieces', 'whole'])
-  await write(service, Buffer.concat([frame(TEXT, 'stop'), frame(TEXT, 'after'), frame(0x89, 'ping'), frame(TEXT, 'last')]))
+  await write(
+    service,
+    Buffer.concat([frame(TEXT, 'stop'), frame(TEXT, 'after'), frame(0x89, 'ping'), frame(TEXT, 'last')]),
+  )
   await until(() => recorder.messages.length === 4, 5000, 'the message that pauses the reader')
   await sleep(30)
   t.same(recorder.messages.slice(3), ['stop'], 'a reader that pauses within a read gets no more of it')
@@ -85,7 +98,9 @@ t.test('a message does not overtake earlier bytes of the same read', async (t) =
 
 t.test('audio is sent as the text that it stands for, whatever its length', async (t) => {
   let echoes = 0
-  const url = await serve(t, (connected) => connected.on('message', (data, binary) => connected.send(data as Buffer, { binary })))
+  const url = await serve(t, (connected) =>
+    connected.on('message', (data, binary) => connected.send(data as Buffer, { binary })),
+  )
   const heard: string[] = []
   const { lane, reader } = read(t, url, (data) => heard.push(data.toString()))
   await once(reader, 'open')
@@ -124,7 +139,10 @@ t.test('messages pass over TLS too, but only with a trusted certificate', async 
       await sleep(2)
     }
     await until(() => recorder.messages.length === wanted.length, 10_000, `all to come back from ${host}`)
-    t.ok(recorder.messages.every((text, i) => text === wanted[i]), host)
+    t.ok(
+      recorder.messages.every((text, i) => text === wanted[i]),
+      host,
+    )
     t.ok(recorder.inPlace[3] === true, 'read in place')
     reader.close(1000)
     await once(reader, 'close')

@@ -14,11 +14,25 @@ const settings = backendSettings(loadConfig({}, null))
 
 /** The context with which a call of such an agent loads the module. */
 async function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurns: boolean): Promise<BackendContext> {
-  const loaded = await loadText(JSON.stringify({
-    version: 1, name: 'a', instructions: 'Be brief.', backend: NAME, backends: { [NAME]: options },
-  }), {})
+  const loaded = await loadText(
+    JSON.stringify({
+      version: 1,
+      name: 'a',
+      instructions: 'Be brief.',
+      backend: NAME,
+      backends: { [NAME]: options },
+    }),
+    {},
+  )
   if (Array.isArray(loaded)) throw new Error(loaded.join('; '))
-  return { speech: null, clock: () => performance.now(), settings, options: loaded.backends, legRateHz: 16000, gatewayTurns }
+  return {
+    speech: null,
+    clock: () => performance.now(),
+    settings,
+    options: loaded.backends,
+    legRateHz: 16000,
+    gatewayTurns,
+  }
 }
 
 /** The suite as a third party runs it: on the module as the gateway loads it. */
@@ -28,7 +42,10 @@ async function harness(gatewayTurns: boolean): Promise<ConformanceHarness> {
     ...inner,
     setup: async () => {
       const setup = await inner.setup()
-      const backend = await loadBackend(NAME, await contextOf({ url: setup.address, token: setup.secret }, gatewayTurns))
+      const backend = await loadBackend(
+        NAME,
+        await contextOf({ url: setup.address, token: setup.secret }, gatewayTurns),
+      )
       return { ...setup, backend }
     },
   }
@@ -41,9 +58,18 @@ for (const gatewayTurns of [false, true]) {
 
 t.test('the error for a module that is missing, exports nothing, or throws has its name', async (t) => {
   const context = await contextOf({}, false)
-  await t.rejects(loadBackend('module:no-such-package', context), { code: 'AGENT_INVALID', message: /module:no-such-package cannot be loaded/ })
-  await t.rejects(loadBackend('module:node:path', context), { code: 'AGENT_INVALID', message: /exports no function createBackend/ })
+  await t.rejects(loadBackend('module:no-such-package', context), {
+    code: 'AGENT_INVALID',
+    message: /module:no-such-package cannot be loaded/,
+  })
+  await t.rejects(loadBackend('module:node:path', context), {
+    code: 'AGENT_INVALID',
+    message: /exports no function createBackend/,
+  })
   const create = await loadBackend(NAME, context)
-  t.throws(() => create(new Recorder()), { code: 'AGENT_INVALID', message: /own-backend\.js cannot be made: own-backend needs url and token/ })
+  t.throws(() => create(new Recorder()), {
+    code: 'AGENT_INVALID',
+    message: /own-backend\.js cannot be made: own-backend needs url and token/,
+  })
   t.same(resolveBackends('a', NAME, settings), [NAME])
 })

@@ -5,18 +5,24 @@ import { energyOf } from '../../src/media/pcm.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 
 /** Checks the double with the vendor's own client: our backend must understand whatever that client understands. */
-async function client(t: { teardown: (fn: () => unknown) => unknown }): Promise<{ readonly double: OpenAiDouble; readonly transport: OpenAIRealtimeWebSocket }> {
+async function client(t: {
+  teardown: (fn: () => unknown) => unknown
+}): Promise<{ readonly double: OpenAiDouble; readonly transport: OpenAIRealtimeWebSocket }> {
   const double = await OpenAiDouble.start({ key: 'vendor-client-key' })
   const transport = new OpenAIRealtimeWebSocket({ url: `${double.baseUrl}/realtime?model=gpt-realtime-2.1` })
   t.teardown(async () => {
     transport.close()
     await double.close()
   })
-  await transport.connect({ apiKey: 'vendor-client-key', model: 'gpt-realtime-2.1', initialSessionConfig: { instructions: 'You answer the phone.' } })
+  await transport.connect({
+    apiKey: 'vendor-client-key',
+    model: 'gpt-realtime-2.1',
+    initialSessionConfig: { instructions: 'You answer the phone.' },
+  })
   return { double, transport }
 }
 
-t.test('the vendor\'s client connects, asks, and gets sound, words and the end of the turn', async (t) => {
+t.test("the vendor's client connects, asks, and gets sound, words and the end of the turn", async (t) => {
   const { double, transport } = await client(t)
   double.script.reply({ say: 'Welcome to the shop.', audioMs: 500 })
   let bytes = 0
@@ -27,7 +33,9 @@ t.test('the vendor\'s client connects, asks, and gets sound, words and the end o
   transport.on('audio_transcript_delta', (event) => {
     words += event.delta
   })
-  const done = new Promise<{ response: { usage: { inputTokens: number } } }>((resolve) => transport.on('turn_done', resolve))
+  const done = new Promise<{ response: { usage: { inputTokens: number } } }>((resolve) =>
+    transport.on('turn_done', resolve),
+  )
   transport.sendMessage('Hello', {})
   t.equal((await done).response.usage.inputTokens, 20)
   t.equal(bytes, 500 * 48)
@@ -35,20 +43,28 @@ t.test('the vendor\'s client connects, asks, and gets sound, words and the end o
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('the vendor\'s client takes a tool call and gives its answer', async (t) => {
+t.test("the vendor's client takes a tool call and gives its answer", async (t) => {
   const { double, transport } = await client(t)
-  double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }] }, { say: 'On its way.' })
-  const called = new Promise<{ name: string; arguments: string; callId: string }>((resolve) => transport.on('function_call', resolve))
+  double.script.reply(
+    { calls: [{ callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }] },
+    { say: 'On its way.' },
+  )
+  const called = new Promise<{ name: string; arguments: string; callId: string }>((resolve) =>
+    transport.on('function_call', resolve),
+  )
   transport.sendMessage('Where is my order?', {})
   const call = await called
   t.match(call, { name: 'lookup_order', arguments: '{"orderNumber":"4711"}', callId: 'c1' })
   const spoke = new Promise((resolve) => transport.on('audio_done', resolve as never))
   transport.sendFunctionCallOutput(call as never, '{"status":"out for delivery"}', true)
   await spoke
-  t.match(double.session.items.find((item) => item.type === 'function_call_output'), { call_id: 'c1' })
+  t.match(
+    double.session.items.find((item) => item.type === 'function_call_output'),
+    { call_id: 'c1' },
+  )
 })
 
-t.test('the vendor\'s client interrupts and truncates', async (t) => {
+t.test("the vendor's client interrupts and truncates", async (t) => {
   const { double, transport } = await client(t)
   double.script.reply({ say: 'A long answer.', audioMs: 4000, paceMs: 10 })
   const audio = new Promise((resolve) => transport.on('audio', resolve))

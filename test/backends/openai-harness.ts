@@ -12,9 +12,7 @@ interface OpenAiHarness extends ConformanceHarness {
 }
 
 /** The OpenAI backend with these options, connected to its double. */
-export function openAiHarness(
-  name: string, options: Partial<OpenAiRealtimeOptions> = {},
-): OpenAiHarness {
+export function openAiHarness(name: string, options: Partial<OpenAiRealtimeOptions> = {}): OpenAiHarness {
   return {
     name,
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
@@ -22,12 +20,16 @@ export function openAiHarness(
     setup: async (): Promise<ConformanceSetup & { readonly address: string }> => {
       const double = await OpenAiDouble.start({ key: TEST_KEY, dialect: options.dialect ?? 'ga' })
       return {
-        backend: (sink) => new OpenAiRealtimeBackend(sink, {
-          apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options,
-          connectTimeoutMs: 1500,
-          // In the beta dialect the double, like some servers, does not confirm the session.
-          confirmMs: 100,
-        }),
+        backend: (sink) =>
+          new OpenAiRealtimeBackend(sink, {
+            apiKey: TEST_KEY,
+            model: 'gpt-realtime-2.1',
+            baseUrl: double.baseUrl,
+            ...options,
+            connectTimeoutMs: 1500,
+            // In the beta dialect the double, like some servers, does not confirm the session.
+            confirmMs: 100,
+          }),
         vendor: vendorOf(double),
         secret: TEST_KEY,
         address: double.baseUrl,
@@ -54,11 +56,14 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
       return double.session.callerAudioMs
     },
     get texts() {
-      return double.session.items.flatMap((item) => (item.type === 'message'
-        ? item.content.flatMap((part) => part.text ?? []) : []))
+      return double.session.items.flatMap((item) =>
+        item.type === 'message' ? item.content.flatMap((part) => part.text ?? []) : [],
+      )
     },
     get toolAnswers() {
-      return double.session.items.flatMap((item) => (item.type === 'function_call_output' ? [{ callId: item.call_id, text: item.output }] : []))
+      return double.session.items.flatMap((item) =>
+        item.type === 'function_call_output' ? [{ callId: item.call_id, text: item.output }] : [],
+      )
     },
     get answers() {
       return double.script.answers
@@ -71,7 +76,8 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
 }
 
 function stage(double: OpenAiDouble, code: BackendErrorCode): void {
-  const body = (message: string, word: string): string => JSON.stringify({ error: { message, type: 'invalid_request_error', code: word } })
+  const body = (message: string, word: string): string =>
+    JSON.stringify({ error: { message, type: 'invalid_request_error', code: word } })
   switch (code) {
     case 'auth':
       double.refuse = { status: 401, body: body(`Incorrect API key provided: ${TEST_KEY}.`, 'invalid_api_key') }
@@ -80,13 +86,24 @@ function stage(double: OpenAiDouble, code: BackendErrorCode): void {
       double.refuse = { status: 429, body: body('Rate limit reached for requests', 'rate_limit_exceeded') }
       return
     case 'quota':
-      double.refuse = { status: 429, body: body('You exceeded your current quota, please check your plan and billing details.', 'insufficient_quota') }
+      double.refuse = {
+        status: 429,
+        body: body(
+          'You exceeded your current quota, please check your plan and billing details.',
+          'insufficient_quota',
+        ),
+      }
       return
     case 'session_expired':
       double.closeAtOnce = { code: 1001, reason: 'Your session hit the maximum duration of 60 minutes.' }
       return
     case 'bad_request':
-      double.refuseSession = { type: 'invalid_request_error', code: 'invalid_value', message: `Invalid voice; key ${TEST_KEY}`, param: 'session.audio.output.voice' }
+      double.refuseSession = {
+        type: 'invalid_request_error',
+        code: 'invalid_value',
+        message: `Invalid voice; key ${TEST_KEY}`,
+        param: 'session.audio.output.voice',
+      }
       return
     case 'network':
       double.closeAtOnce = { code: 1001, reason: '' }

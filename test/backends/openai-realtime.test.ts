@@ -16,11 +16,19 @@ interface Line {
 }
 
 async function line(
-  t: Test, options: Partial<OpenAiRealtimeOptions> = {}, doubleOptions: OpenAiDoubleOptions = {}, session: Partial<BackendSession> = {},
+  t: Test,
+  options: Partial<OpenAiRealtimeOptions> = {},
+  doubleOptions: OpenAiDoubleOptions = {},
+  session: Partial<BackendSession> = {},
 ): Promise<Line> {
   const double = await OpenAiDouble.start({ key: TEST_KEY, ...doubleOptions })
   const recorder = new Recorder()
-  const backend = new OpenAiRealtimeBackend(recorder, { apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options })
+  const backend = new OpenAiRealtimeBackend(recorder, {
+    apiKey: TEST_KEY,
+    model: 'gpt-realtime-2.1',
+    baseUrl: double.baseUrl,
+    ...options,
+  })
   t.teardown(async () => {
     await backend.close('the test is over')
     await double.close()
@@ -39,7 +47,9 @@ t.test('malformed messages are counted, and the call goes on', async (t) => {
   session.sendRaw('[1,2,3]')
   session.sendRaw('{"type":"response.output_audio.delta","item_id":7}')
   session.sendRaw('{"type":"response.new_feature","x":1}')
-  session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: '%'.repeat(600) }))
+  session.sendRaw(
+    JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: '%'.repeat(600) }),
+  )
   session.sendRaw(JSON.stringify({ type: 'response.created', response: { id: 'r2' } }))
   session.sendRaw(JSON.stringify({ type: 'response.done', response: { id: 'r2', status: 'completed' } }))
   await recorder.next('turn-done', 2)
@@ -51,7 +61,9 @@ t.test('malformed messages are counted, and the call goes on', async (t) => {
 
 t.test('a message of 20 MiB is dropped and does not end the call', async (t) => {
   const { double, backend, recorder } = await line(t)
-  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', item_id: 'i', delta: 'A'.repeat(20 * 1024 * 1024) }))
+  double.session.sendRaw(
+    JSON.stringify({ type: 'response.output_audio.delta', item_id: 'i', delta: 'A'.repeat(20 * 1024 * 1024) }),
+  )
   ask(backend)
   await recorder.next('turn-done')
   t.equal(backend.stats.oversizeMessages, 1)
@@ -61,14 +73,21 @@ t.test('a message of 20 MiB is dropped and does not end the call', async (t) => 
 t.test('audio whose base64 has escapes is decoded', async (t) => {
   const { double, recorder } = await line(t)
   const delta = Buffer.alloc(3000, 0xff).toString('base64')
-  double.session.sendRaw(`{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":"${delta.replaceAll('/', '\\/')}"}`)
+  double.session.sendRaw(
+    `{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":"${delta.replaceAll('/', '\\/')}"}`,
+  )
   await recorder.until('audio', () => recorder.audioPieces.length > 0)
   t.equal(recorder.audioMs(1), 1500 / 24)
 })
 
 t.test('arguments that are not valid JSON are reported as invalid', async (t) => {
   const { double, backend, recorder } = await line(t)
-  double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: '{"orderNumber": 47' }, { callId: 'c2', name: 'lookup_order', args: '[1]' }] })
+  double.script.reply({
+    calls: [
+      { callId: 'c1', name: 'lookup_order', args: '{"orderNumber": 47' },
+      { callId: 'c2', name: 'lookup_order', args: '[1]' },
+    ],
+  })
   ask(backend)
   await recorder.next('tool-call', 2)
   t.ok(recorder.all('tool-call').every((call) => call.invalid !== undefined))
@@ -79,30 +98,52 @@ t.test('a tool call that was cut off with its response is not run', async (t) =>
   const { double, backend, recorder } = await line(t)
   const { session } = double
   session.send({ type: 'response.created', response: { id: 'r1' } })
-  session.send({ type: 'response.function_call_arguments.done', response_id: 'r1', item_id: 'i', output_index: 0, call_id: 'c1', name: 'lookup_order', arguments: '{"orderNum' })
-  session.send({ type: 'response.done', response: { id: 'r1', status: 'cancelled', status_details: { type: 'cancelled', reason: 'turn_detected' } } })
+  session.send({
+    type: 'response.function_call_arguments.done',
+    response_id: 'r1',
+    item_id: 'i',
+    output_index: 0,
+    call_id: 'c1',
+    name: 'lookup_order',
+    arguments: '{"orderNum',
+  })
+  session.send({
+    type: 'response.done',
+    response: { id: 'r1', status: 'cancelled', status_details: { type: 'cancelled', reason: 'turn_detected' } },
+  })
   await recorder.next('turn-done')
   t.equal(recorder.all('tool-call').length, 0)
   t.equal(backend.stats.toolCallsGivenUp, 1)
   t.match(recorder.all('interrupted'), [{ generation: 1 }])
 })
 
-t.test('a response that is requested while the server has its own under way is requested again when that has ended', async (t) => {
-  const { double, backend, recorder } = await line(t)
-  double.script.reply({ say: 'Let me think.', audioMs: 500, paceMs: 10 }, { say: 'Here you are.' })
-  double.session.answerNow()
-  ask(backend)
-  await recorder.until('both answers', () => recorder.all('turn-done').filter((done) => done.status === 'completed').length === 2)
-  t.ok(double.session.errors.every((error) => error.code === 'conversation_already_has_active_response'))
-  t.equal(recorder.all('error').length, 0, 'the race is not reported')
-  t.equal(double.script.answers, 2)
-})
+t.test(
+  'a response that is requested while the server has its own under way is requested again when that has ended',
+  async (t) => {
+    const { double, backend, recorder } = await line(t)
+    double.script.reply({ say: 'Let me think.', audioMs: 500, paceMs: 10 }, { say: 'Here you are.' })
+    double.session.answerNow()
+    ask(backend)
+    await recorder.until(
+      'both answers',
+      () => recorder.all('turn-done').filter((done) => done.status === 'completed').length === 2,
+    )
+    t.ok(double.session.errors.every((error) => error.code === 'conversation_already_has_active_response'))
+    t.equal(recorder.all('error').length, 0, 'the race is not reported')
+    t.equal(double.script.answers, 2)
+  },
+)
 
 t.test('a server that refuses every request because of one response that never ends causes one error', async (t) => {
   const { double, backend, recorder } = await line(t)
   const refuse = (): void => {
     const last = double.session.received.findLast((event) => event.type === 'response.create')
-    if (last !== undefined) double.session.error('conversation_already_has_active_response', 'Conversation already has an active response', last.event_id ?? null)
+    if (last !== undefined)
+      double.session.error(
+        'conversation_already_has_active_response',
+        'Conversation already has an active response',
+        last.event_id ?? null,
+      )
   }
   double.session.silent = true
   ask(backend)
@@ -122,7 +163,10 @@ t.test('a response that fails says why, and only an empty account ends the call'
   const { session } = double
   const fail = (id: string, code: string): void => {
     session.send({ type: 'response.created', response: { id } })
-    session.send({ type: 'response.done', response: { id, status: 'failed', status_details: { type: 'failed', error: { type: 'x', code } } } })
+    session.send({
+      type: 'response.done',
+      response: { id, status: 'failed', status_details: { type: 'failed', error: { type: 'x', code } } },
+    })
   }
   fail('r1', 'rate_limit_exceeded')
   t.match(await recorder.next('turn-done'), { status: 'failed', reason: 'rate_limit_exceeded' })
@@ -145,7 +189,10 @@ t.test('no error repeats the key, whatever the service says', async (t) => {
   t.teardown(() => double.close())
   const recorder = new Recorder()
   const backend = new OpenAiRealtimeBackend(recorder, { apiKey: TEST_KEY, model: 'm', baseUrl: double.baseUrl })
-  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_AUTH', retryable: false })
+  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), {
+    code: 'BACKEND_AUTH',
+    retryable: false,
+  })
   t.notMatch(JSON.stringify(recorder.events), TEST_KEY)
   t.match(recorder.all('error')[0]?.message, /401/)
   t.equal(double.connections, 1)
@@ -182,22 +229,39 @@ t.test('G.711 goes both ways at 8 kHz', async (t) => {
   t.match(double.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
 })
 
-t.test('a server with the beta\'s names, and without half of the events, holds a conversation', async (t) => {
+t.test("a server with the beta's names, and without half of the events, holds a conversation", async (t) => {
   const { double, backend, recorder } = await line(t, { dialect: 'beta' }, { dialect: 'beta' })
-  double.script.reply({ say: 'One.', audioMs: 300 }, { calls: [{ callId: 'c1', name: 'get_account', args: {} }] }, { say: 'Two.', audioMs: 300 })
+  double.script.reply(
+    { say: 'One.', audioMs: 300 },
+    { calls: [{ callId: 'c1', name: 'get_account', args: {} }] },
+    { say: 'Two.', audioMs: 300 },
+  )
   ask(backend)
   await recorder.next('turn-done')
   await speakTo(backend, 700)
   const call = await recorder.next('tool-call')
   backend.toolResult(call.callId, { ok: true, value: {} })
   await recorder.next('turn-done', 3)
-  t.equal(recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0), 600)
-  t.same(recorder.all('turn-start').map((event) => event.generation), [1, 2, 3])
+  t.equal(
+    recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0),
+    600,
+  )
+  t.same(
+    recorder.all('turn-start').map((event) => event.generation),
+    [1, 2, 3],
+  )
 })
 
 t.test('a response that the server never ends counts as ended after a while', async (t) => {
   const { double, backend, recorder } = await line(t)
-  double.session.send({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', output_index: 0, content_index: 0, delta: Buffer.alloc(4800).toString('base64') })
+  double.session.send({
+    type: 'response.output_audio.delta',
+    response_id: 'r',
+    item_id: 'i',
+    output_index: 0,
+    content_index: 0,
+    delta: Buffer.alloc(4800).toString('base64'),
+  })
   await recorder.until('audio', () => recorder.audioPieces.length > 0)
   ask(backend)
   t.equal((await recorder.next('turn-done')).generation, 1)
@@ -208,15 +272,41 @@ t.test('a response that the server never ends counts as ended after a while', as
 t.test('a tool call that is named only by its item and never confirmed is run', async (t) => {
   const { double, recorder } = await line(t)
   const { session } = double
-  session.sendRaw(JSON.stringify({ type: 'response.output_item.added', response_id: 'r', item: { id: 'i', type: 'function_call', call_id: 'c1', name: 'get_account' } }))
-  session.sendRaw(JSON.stringify({ type: 'response.function_call_arguments.done', response_id: 'r', item_id: 'i', call_id: 'c1', arguments: '{}' }))
+  session.sendRaw(
+    JSON.stringify({
+      type: 'response.output_item.added',
+      response_id: 'r',
+      item: { id: 'i', type: 'function_call', call_id: 'c1', name: 'get_account' },
+    }),
+  )
+  session.sendRaw(
+    JSON.stringify({
+      type: 'response.function_call_arguments.done',
+      response_id: 'r',
+      item_id: 'i',
+      call_id: 'c1',
+      arguments: '{}',
+    }),
+  )
   t.match(await recorder.next('tool-call'), { callId: 'c1', name: 'get_account' })
 })
 
 t.test('a change of the output rate in mid-stream is followed', async (t) => {
   const { double, backend, recorder } = await line(t)
-  double.session.sendRaw(JSON.stringify({ type: 'session.updated', session: { type: 'realtime', audio: { output: { format: { type: 'audio/pcm', rate: 16_000 } } } } }))
-  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(3200).toString('base64') }))
+  double.session.sendRaw(
+    JSON.stringify({
+      type: 'session.updated',
+      session: { type: 'realtime', audio: { output: { format: { type: 'audio/pcm', rate: 16_000 } } } },
+    }),
+  )
+  double.session.sendRaw(
+    JSON.stringify({
+      type: 'response.output_audio.delta',
+      response_id: 'r',
+      item_id: 'i',
+      delta: Buffer.alloc(3200).toString('base64'),
+    }),
+  )
   await recorder.until('audio', () => recorder.audioPieces.length > 0)
   t.equal(recorder.audioMs(1), 100)
   t.equal(backend.stats.rateChanges, 1)
@@ -245,14 +335,30 @@ t.test('a short noise is not committed', async (t) => {
 t.test('an interruption in the middle of a long message drops the rest of it', async (t) => {
   const { double, backend, recorder } = await line(t)
   recorder.onAudio = (piece) => backend.interrupt({ itemId: piece.itemId, playedMs: 0 })
-  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(4 * 48_000).toString('base64') }))
-  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(4800).toString('base64') }))
+  double.session.sendRaw(
+    JSON.stringify({
+      type: 'response.output_audio.delta',
+      response_id: 'r',
+      item_id: 'i',
+      delta: Buffer.alloc(4 * 48_000).toString('base64'),
+    }),
+  )
+  double.session.sendRaw(
+    JSON.stringify({
+      type: 'response.output_audio.delta',
+      response_id: 'r',
+      item_id: 'i',
+      delta: Buffer.alloc(4800).toString('base64'),
+    }),
+  )
   await recorder.until('the late message', () => backend.stats.lateEvents === 1)
   t.equal(recorder.audioPieces.length, 1)
-  await recorder.until('the truncation', () => double.session.received.some((event) => event.type === 'conversation.item.truncate'))
+  await recorder.until('the truncation', () =>
+    double.session.received.some((event) => event.type === 'conversation.item.truncate'),
+  )
 })
 
-t.test('the session\'s end is announced before it comes', async (t) => {
+t.test("the session's end is announced before it comes", async (t) => {
   const { recorder } = await line(t, { maxSessionMs: 300, expiringLeadMs: 200 })
   t.equal((await recorder.next('expiring')).inMs, 200)
   t.equal(recorder.all('error').length, 0)

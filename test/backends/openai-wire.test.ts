@@ -1,14 +1,27 @@
 import t from 'tap'
 import type {
-  RealtimeAudioConfigInput, RealtimeClientEvent, RealtimeServerEvent, RealtimeSessionCreateRequest,
+  RealtimeAudioConfigInput,
+  RealtimeClientEvent,
+  RealtimeServerEvent,
+  RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
 import { APPEND_PREFIX, APPEND_SUFFIX, parseServerEvent, readEvent } from '../../src/backends/openai-realtime/wire.js'
-import type { ClientEvent, OpenAiStats, ServerEvent, SessionConfig, TurnDetection } from '../../src/backends/openai-realtime/wire.js'
+import type {
+  ClientEvent,
+  OpenAiStats,
+  ServerEvent,
+  SessionConfig,
+  TurnDetection,
+} from '../../src/backends/openai-realtime/wire.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
 /** Without `readonly`, which the vendor's types do not have. */
-type Plain<T> = T extends readonly (infer E)[] ? Plain<E>[] : T extends object ? { -readonly [K in keyof T]: Plain<T[K]> } : T
+type Plain<T> = T extends readonly (infer E)[]
+  ? Plain<E>[]
+  : T extends object
+    ? { -readonly [K in keyof T]: Plain<T[K]> }
+    : T
 
 type Vendor = { readonly [T in RealtimeServerEvent['type']]: Extract<RealtimeServerEvent, { type: T }> }
 /** The type that we read for one event. It must be able to hold what the vendor sends. */
@@ -16,10 +29,14 @@ type Read<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type:
 
 // The vendor accepts what we send.
 export type _Client = Fits<Plain<ClientEvent>, Plain<RealtimeClientEvent>>
-export type _Session = Fits<Omit<Plain<SessionConfig>, 'audio' | 'tools'>, Omit<Plain<RealtimeSessionCreateRequest>, 'audio' | 'tools'>>
+export type _Session = Fits<
+  Omit<Plain<SessionConfig>, 'audio' | 'tools'>,
+  Omit<Plain<RealtimeSessionCreateRequest>, 'audio' | 'tools'>
+>
 export type _Turns = Fits<TurnDetection, NonNullable<RealtimeAudioConfigInput['turn_detection']>>
 export type _Transcription = Fits<
-  Plain<NonNullable<NonNullable<NonNullable<SessionConfig['audio']>['input']>['transcription']>>, Plain<NonNullable<RealtimeAudioConfigInput['transcription']>>
+  Plain<NonNullable<NonNullable<NonNullable<SessionConfig['audio']>['input']>['transcription']>>,
+  Plain<NonNullable<RealtimeAudioConfigInput['transcription']>>
 >
 
 // We can read what the vendor sends. We also accept `null` where the vendor's types exclude it, so only this direction
@@ -32,31 +49,54 @@ export type _Server = [
   Fits<Vendor['response.output_text.delta'], Read<'response.output_text.delta'>>,
   Fits<Vendor['response.output_text.done'], Read<'response.output_text.done'>>,
   Fits<Vendor['response.function_call_arguments.done'], Read<'response.function_call_arguments.done'>>,
-  Fits<Vendor['conversation.item.input_audio_transcription.completed'], Read<'conversation.item.input_audio_transcription.completed'>>,
-  Fits<Vendor['conversation.item.input_audio_transcription.failed'], Read<'conversation.item.input_audio_transcription.failed'>>,
+  Fits<
+    Vendor['conversation.item.input_audio_transcription.completed'],
+    Read<'conversation.item.input_audio_transcription.completed'>
+  >,
+  Fits<
+    Vendor['conversation.item.input_audio_transcription.failed'],
+    Read<'conversation.item.input_audio_transcription.failed'>
+  >,
   Fits<Vendor['input_audio_buffer.speech_started'], Read<'input_audio_buffer.speech_started'>>,
   Fits<Vendor['input_audio_buffer.speech_stopped'], Read<'input_audio_buffer.speech_stopped'>>,
   Fits<Vendor['error']['error'], Read<'error'>['error']>,
   Fits<keyof Read<'response.done'>['response'], keyof Vendor['response.done']['response']>,
-  Fits<Read<'response.done'>['type'] | Read<'response.created'>['type'] | Read<'session.updated'>['type'], RealtimeServerEvent['type']>,
+  Fits<
+    Read<'response.done'>['type'] | Read<'response.created'>['type'] | Read<'session.updated'>['type'],
+    RealtimeServerEvent['type']
+  >,
 ]
 
-t.test('the hand-built message of caller audio equals the vendor\'s', async (t) => {
+t.test("the hand-built message of caller audio equals the vendor's", async (t) => {
   const event: RealtimeClientEvent = { type: 'input_audio_buffer.append', audio: 'AAAA' }
   t.equal(`${APPEND_PREFIX}AAAA${APPEND_SUFFIX}`, JSON.stringify(event))
 })
 
 t.test('an event of the beta is read under its current name', async (t) => {
-  t.match(parseServerEvent({ type: 'response.audio.delta', item_id: 'i', delta: '' }), { type: 'response.output_audio.delta' })
-  t.match(parseServerEvent({ type: 'response.audio_transcript.done', item_id: 'i', transcript: 'x' }), { type: 'response.output_audio_transcript.done' })
+  t.match(parseServerEvent({ type: 'response.audio.delta', item_id: 'i', delta: '' }), {
+    type: 'response.output_audio.delta',
+  })
+  t.match(parseServerEvent({ type: 'response.audio_transcript.done', item_id: 'i', transcript: 'x' }), {
+    type: 'response.output_audio_transcript.done',
+  })
   t.match(parseServerEvent({ type: 'conversation.item.created', item: {} }), { type: 'conversation.item.added' })
 })
 
 t.test('malformed events and unknown ones are distinguished', async (t) => {
   t.equal(parseServerEvent({ type: 'rate_limits.updated' }), 'unknown')
   t.equal(parseServerEvent({ type: 'toString' }), 'unknown')
-  for (const value of [null, 1, 'x', [], {}, { type: 1 }, { type: 'response.output_audio.delta' }, { type: 'error', error: null },
-    { type: 'response.done', response: 'x' }, { type: 'response.output_audio.delta', item_id: 1, delta: 'x' }]) {
+  for (const value of [
+    null,
+    1,
+    'x',
+    [],
+    {},
+    { type: 1 },
+    { type: 'response.output_audio.delta' },
+    { type: 'error', error: null },
+    { type: 'response.done', response: 'x' },
+    { type: 'response.output_audio.delta', item_id: 1, delta: 'x' },
+  ]) {
     t.equal(parseServerEvent(value), 'malformed', JSON.stringify(value))
   }
 })
@@ -64,12 +104,21 @@ t.test('malformed events and unknown ones are distinguished', async (t) => {
 t.test('a long delta is the same event whether it is audio, which goes past the parser, or text', async (t) => {
   const stats = { messagesIn: 0, malformedMessages: 0 } as OpenAiStats
   for (const [type, delta] of [
-    ['response.output_audio.delta', 'QUJD'.repeat(400)], ['response.output_audio_transcript.delta', 'Grüße und "mehr" '.repeat(100)],
+    ['response.output_audio.delta', 'QUJD'.repeat(400)],
+    ['response.output_audio_transcript.delta', 'Grüße und "mehr" '.repeat(100)],
   ] as const) {
     const event = { type, event_id: 'e1', response_id: 'r1', item_id: 'i1', output_index: 0, content_index: 0, delta }
     t.same(readEvent(Buffer.from(JSON.stringify(event)), stats), event)
   }
-  t.same(readEvent(Buffer.from(`{"type":"response.audio.delta","item_id":"i1","delta":"${'QUJD'.repeat(400)}"}`), stats)?.type, 'response.output_audio.delta')
-  t.equal(readEvent(Buffer.from(`{"type":"response.output_audio.delta","delta":"${'QUJD'.repeat(400)}"`), stats), null, 'cut short')
+  t.same(
+    readEvent(Buffer.from(`{"type":"response.audio.delta","item_id":"i1","delta":"${'QUJD'.repeat(400)}"}`), stats)
+      ?.type,
+    'response.output_audio.delta',
+  )
+  t.equal(
+    readEvent(Buffer.from(`{"type":"response.output_audio.delta","delta":"${'QUJD'.repeat(400)}"`), stats),
+    null,
+    'cut short',
+  )
   t.equal(stats.malformedMessages, 1)
 })

@@ -11,12 +11,18 @@ const CHECKS_AT_ONCE = 4
 export async function passSuite(t: Test, harness: ConformanceHarness, checksAtOnce = CHECKS_AT_ONCE): Promise<void> {
   const omissions: string[] = []
   t.jobs = checksAtOnce
-  await Promise.all(CONFORMANCE_CHECKS.map((check) => t.test(check.name, { buffered: true }, async (t) => {
-    for (const leftOut of await check.run(harness)) {
-      t.comment(`left out for ${harness.name}: ${leftOut}`)
-      omissions.push(`${check.name} (${leftOut})`)
-    }
-    t.pass(check.name)
-  })))
-  t.comment(`${harness.name}: ${CONFORMANCE_CHECKS.length} checks, ${omissions.length === 0 ? 'nothing left out' : `left out: ${omissions.join('; ')}`}`)
+  await Promise.all(
+    CONFORMANCE_CHECKS.map((check) =>
+      t.test(check.name, { buffered: true }, async (t) => {
+        for (const leftOut of await check.run(harness)) {
+          t.comment(`left out for ${harness.name}: ${leftOut}`)
+          omissions.push(`${check.name} (${leftOut})`)
+        }
+        t.pass(check.name)
+      }),
+    ),
+  )
+  t.comment(
+    `${harness.name}: ${CONFORMANCE_CHECKS.length} checks, ${omissions.length === 0 ? 'nothing left out' : `left out: ${omissions.join('; ')}`}`,
+  )
 }

@@ -12,13 +12,19 @@ t.test('messages of any length are sent and received unchanged', async (t) => {
   const url = await serve(t, (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
   const { socket, recorder } = open(t, url)
   await until(() => recorder.open, 5000, 'the socket to open')
-  const wanted = [...texts([0, 1, 125, 126, 127, 128, 3888, 65_531, 65_535, 65_536, 65_537, MIB, 2 * MIB, 126, 5]), 'sawa, tutaonana: ü €'.repeat(20)]
+  const wanted = [
+    ...texts([0, 1, 125, 126, 127, 128, 3888, 65_531, 65_535, 65_536, 65_537, MIB, 2 * MIB, 126, 5]),
+    'sawa, tutaonana: ü €'.repeat(20),
+  ]
   for (const [i, text] of wanted.entries()) {
     socket.send(text)
     if (i % 4 === 3) await sleep(5)
   }
   await until(() => recorder.messages.length === wanted.length, 10_000, 'all to come back')
-  t.same(recorder.messages.map((text) => text.length), wanted.map((text) => text.length))
+  t.same(
+    recorder.messages.map((text) => text.length),
+    wanted.map((text) => text.length),
+  )
   t.ok(recorder.messages.every((text, i) => text === wanted[i]))
 })
 
@@ -35,7 +41,10 @@ t.test('a whole message is read in place, and a cut one is copied', async (t) =>
     await sleep(2)
   }
   await until(() => recorder.messages.length === 20, 5000, 'all to come')
-  t.ok(recorder.inPlace.filter(Boolean).length >= 18, `${recorder.inPlace.filter(Boolean).length} of 20 were read in place`)
+  t.ok(
+    recorder.inPlace.filter(Boolean).length >= 18,
+    `${recorder.inPlace.filter(Boolean).length} of 20 were read in place`,
+  )
   service.send('y'.repeat(MIB))
   await until(() => recorder.messages.length === 21, 5000, 'the long one')
   t.notOk(recorder.inPlace[20])
@@ -120,7 +129,12 @@ t.test('messages that come with the response to the upgrade are delivered first,
 t.test('a protocol violation ends the socket, and nothing after it is delivered', async (t) => {
   const masked = frame(TEXT, 'masked')
   masked[1] = 0x80 | 6
-  for (const wrong of [masked, frame(0xc1, 'deflated'), frame(0x83, 'an opcode that is none'), frame(0x80, 'of nothing')]) {
+  for (const wrong of [
+    masked,
+    frame(0xc1, 'deflated'),
+    frame(0x83, 'an opcode that is none'),
+    frame(0x80, 'of nothing'),
+  ]) {
     const url = await serveBytes(t, [], (peer) => {
       void sleep(5).then(() => peer.write(Buffer.concat([frame(TEXT, 'before'), wrong, frame(TEXT, 'behind')])))
     })
@@ -144,16 +158,22 @@ t.test('a close frame ends the socket with its code and reason, and nothing afte
 
 t.test('a socket that its listener closes delivers no more of the same read', async (t) => {
   const url = await serveBytes(t, [], (peer) => {
-    void sleep(5).then(() => peer.write(Buffer.concat([frame(TEXT, 'a'), frame(TEXT, 'b'), frame(0x89, 'ping'), frame(TEXT, 'c')])))
+    void sleep(5).then(() =>
+      peer.write(Buffer.concat([frame(TEXT, 'a'), frame(TEXT, 'b'), frame(0x89, 'ping'), frame(TEXT, 'c')])),
+    )
   })
   const recorder = new SocketRecorder()
-  const socket: RealtimeSocket = new RealtimeSocket(url, { headers: {}, pingMs: 60_000 }, {
-    ...recorder.listener,
-    message: (data) => {
-      recorder.listener.message(data)
-      socket.close(1000)
+  const socket: RealtimeSocket = new RealtimeSocket(
+    url,
+    { headers: {}, pingMs: 60_000 },
+    {
+      ...recorder.listener,
+      message: (data) => {
+        recorder.listener.message(data)
+        socket.close(1000)
+      },
     },
-  })
+  )
   await until(() => recorder.closed !== null, 5000, 'the end')
   t.equal(recorder.messages[0], 'a')
   t.equal(recorder.closed?.failure, null)

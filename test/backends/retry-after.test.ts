@@ -18,8 +18,12 @@ async function rateLimiting(t: Test, headers: Readonly<Record<string, string>>):
   const body = '{"error":{"message":"Slow down."}}'
   const server = createServer((_request, response) => response.writeHead(429, headers).end(body))
   server.on('upgrade', (_request, socket) => {
-    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
-    socket.end(`HTTP/1.1 429 Too Many Requests\r\n${lines}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`)
+    const lines = Object.entries(headers)
+      .map(([name, value]) => `${name}: ${value}\r\n`)
+      .join('')
+    socket.end(
+      `HTTP/1.1 429 Too Many Requests\r\n${lines}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+    )
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => new Promise<void>((resolve) => server.close(() => resolve())))
@@ -29,22 +33,36 @@ async function rateLimiting(t: Test, headers: Readonly<Record<string, string>>):
 t.test('no call of a worker tries a service before its Retry-After has passed', async (t) => {
   const baseUrl = await rateLimiting(t, { 'Retry-After': '77' })
   const circuits = new Circuits()
-  const seen: { sessions: SessionOpened[]; faults: BackendFaultNews[]; circuits: CircuitReport[] } = { sessions: [], faults: [], circuits: [] }
+  const seen: { sessions: SessionOpened[]; faults: BackendFaultNews[]; circuits: CircuitReport[] } = {
+    sessions: [],
+    faults: [],
+    circuits: [],
+  }
   const standby = new ScriptedService('standby', ['ready'], { inputRateHz: 24_000 })
-  const list = (): FailoverBackend => new FailoverBackend(new Recorder(), {
-    candidates: [
-      { create: (sink) => new OpenAiRealtimeBackend(sink, { apiKey: 'key-of-a-test', model: 'm', baseUrl }) },
-      { create: standby.create },
-    ],
-    timers: clockTimers(() => 0), circuits, inputRateHz: 24_000,
-    watch: {
-      session: (opened) => seen.sessions.push(opened), fault: (fault) => seen.faults.push(fault), circuit: (circuit) => seen.circuits.push(circuit),
-    },
-  })
+  const list = (): FailoverBackend =>
+    new FailoverBackend(new Recorder(), {
+      candidates: [
+        { create: (sink) => new OpenAiRealtimeBackend(sink, { apiKey: 'key-of-a-test', model: 'm', baseUrl }) },
+        { create: standby.create },
+      ],
+      timers: clockTimers(() => 0),
+      circuits,
+      inputRateHz: 24_000,
+      watch: {
+        session: (opened) => seen.sessions.push(opened),
+        fault: (fault) => seen.faults.push(fault),
+        circuit: (circuit) => seen.circuits.push(circuit),
+      },
+    })
   const backend = list()
   await backend.connect(conformanceSession(), new AbortController().signal)
-  t.match(seen.faults, [{ backend: 'openai', code: 'rate_limit', message: /429: Slow down\.; retry after 77 s$/, sessionLost: true }])
-  t.match(seen.sessions, [{ backend: 'openai', role: 'first', connectMs: null, fault: 'rate_limit' }, { backend: 'standby', role: 'first', fault: null }])
+  t.match(seen.faults, [
+    { backend: 'openai', code: 'rate_limit', message: /429: Slow down\.; retry after 77 s$/, sessionLost: true },
+  ])
+  t.match(seen.sessions, [
+    { backend: 'openai', role: 'first', connectMs: null, fault: 'rate_limit' },
+    { backend: 'standby', role: 'first', fault: null },
+  ])
   t.match(seen.circuits, [{ name: 'openai', state: 'open', opened: 1, openForMs: 77_000 }])
   await backend.close('done')
 })
@@ -54,7 +72,10 @@ t.test('a stage of the cascade reports it too', async (t) => {
   const service = { baseUrl, model: 'm' }
   const recorder = new Recorder()
   const backend = new CascadeBackend(recorder, { stt: service, llm: service, tts: service })
-  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_RATE_LIMIT', message: /retry after 5 s$/ })
+  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), {
+    code: 'BACKEND_RATE_LIMIT',
+    message: /retry after 5 s$/,
+  })
 })
 
 t.test('Retry-After in seconds, in milliseconds or as a date is parsed; other values are not', async (t) => {

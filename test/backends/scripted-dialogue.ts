@@ -17,13 +17,17 @@ type Step = Readonly<Record<string, unknown>>
  *                                                -> listening
  */
 export function dialogueOf(
-  replies: readonly ScriptedReply[], phrases: readonly string[], ledger: readonly ToolLedgerEntry[],
+  replies: readonly ScriptedReply[],
+  phrases: readonly string[],
+  ledger: readonly ToolLedgerEntry[],
 ): Readonly<Record<string, unknown>> {
   const calls = replies.flatMap((reply) => reply.calls ?? [])
   const saved = calls.map((_, i) => `answer-${i}`)
-  const anyOpen = { any: saved.map((name) => ({ all: [{ exists: `asked-${name}` }, { not: { exists: `had-${name}` } }] })) }
+  const anyOpen = {
+    any: saved.map((name) => ({ all: [{ exists: `asked-${name}` }, { not: { exists: `had-${name}` } }] })),
+  }
   const states: Record<string, { readonly steps: readonly Step[] }> = {
-    'start': { steps: [{ goto: 'next', when: { exists: 'greeting' } }, { goto: 'listening' }] },
+    start: { steps: [{ goto: 'next', when: { exists: 'greeting' } }, { goto: 'listening' }] },
     // Asks for what was asked for before; the answers are there already.
     'take-over': {
       steps: [
@@ -31,15 +35,15 @@ export function dialogueOf(
         { goto: 'next' },
       ],
     },
-    'next': {
+    next: {
       steps: [
         ...replies.map((_, i) => ({ goto: `reply-${i}`, when: { not: { exists: `visits.reply-${i}` } } })),
         { goto: OUT_OF_REPLIES },
       ],
     },
     [OUT_OF_REPLIES]: { steps: [{ say: 'Yes.' }, { goto: 'listening' }] },
-    'listening': { steps: [{ listen: { slots: ['number'], on: { number: 'next' } } }] },
-    'waiting': {
+    listening: { steps: [{ listen: { slots: ['number'], on: { number: 'next' } } }] },
+    waiting: {
       steps: [
         ...saved.flatMap((name) => [
           { await: name },
@@ -61,15 +65,25 @@ export function dialogueOf(
   }
   const intents = Object.fromEntries(phrases.map((phrase, i) => [`said-${i}`, { phrases: [grammarOf(phrase)] }]))
   return {
-    version: 1, intents, slots: { number: { type: 'digits', min: 1, max: 20 } },
+    version: 1,
+    intents,
+    slots: { number: { type: 'digits', min: 1, max: 20 } },
     on: Object.fromEntries(Object.keys(intents).map((intent) => [intent, 'next'])),
-    start: 'start', takeover: 'take-over', missed: 'next', misses: 2, states,
+    start: 'start',
+    takeover: 'take-over',
+    missed: 'next',
+    misses: 2,
+    states,
   }
 }
 
 /** What tools answered, as far as the dialogue kept it. */
-export function toolValuesIn(values: Readonly<Record<string, unknown>>): { readonly callId: string; readonly text: string }[] {
-  return Object.entries(values).flatMap(([name, value]) => (ANSWER.test(name) ? [{ callId: name, text: JSON.stringify(value) }] : []))
+export function toolValuesIn(
+  values: Readonly<Record<string, unknown>>,
+): { readonly callId: string; readonly text: string }[] {
+  return Object.entries(values).flatMap(([name, value]) =>
+    ANSWER.test(name) ? [{ callId: name, text: JSON.stringify(value) }] : [],
+  )
 }
 
 function grammarOf(phrase: string): string {

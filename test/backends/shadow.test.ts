@@ -41,18 +41,24 @@ t.test('the call sees only the primary', async (t) => {
   b.now.emit({ type: 'expiring', inMs: 5 })
   b.now.emit({ type: 'speech-started' })
   b.now.emit({ type: 'usage', usage: { inputTokens: 5, outputTokens: 7, audioInMs: 1, audioOutMs: 2 } })
-  t.same(recorder.events.map((event) => event.type), ['ready'])
+  t.same(
+    recorder.events.map((event) => event.type),
+    ['ready'],
+  )
   t.equal(recorder.audioPieces.length, 0)
   a.now.answer(1, 'Hello.', 500)
   t.equal(recorder.audioPieces.length, 1)
   t.same(b.now.samples, a.now.samples, 'both get the same audio')
-  t.same(b.now.fed.map((fed) => fed.type), ['speech-start', 'speech-end'])
+  t.same(
+    b.now.fed.map((fed) => fed.type),
+    ['speech-start', 'speech-end'],
+  )
   t.match(b.now.session, { voice: 'marin', resume: null })
   t.match(a.now.session, { voice: 'slt', resume: { mine: 1 } })
   backend.interrupt({ itemId: 'item1', playedMs: 120 })
   t.match(b.now.fed.at(-1), { type: 'interrupt', itemId: 'item1', playedMs: 120 })
   t.match(backend.shadowReport().usage, { inputTokens: 5, outputTokens: 7 })
-  t.equal(recorder.all('usage').length, 0, 'its usage is not the call\'s')
+  t.equal(recorder.all('usage').length, 0, "its usage is not the call's")
   await backend.close('over')
   t.equal(b.now.closedWith, 'over')
   t.equal(timers.pending, 0)
@@ -79,23 +85,40 @@ t.test('the report compares, for each turn, the times, the words and the tools',
   a.now.answer(3, 'Goodbye.', 300)
   b.now.call(3, 'x2', 'end_call', {})
   const report = backend.shadowReport()
-  t.match(report, { primary: 'a', second: 'b', state: 'live', fault: null, connectMs: 0, turnsWithOtherTools: 1, soundDifferenceMsMedian: 250 })
+  t.match(report, {
+    primary: 'a',
+    second: 'b',
+    state: 'live',
+    fault: null,
+    connectMs: 0,
+    turnsWithOtherTools: 1,
+    soundDifferenceMsMedian: 250,
+  })
   t.match(report.turns, [
     {
-      asked: 'speech', sameTools: true, sameCallerText: true, soundDifferenceMs: 250,
+      asked: 'speech',
+      sameTools: true,
+      sameCallerText: true,
+      soundDifferenceMs: 250,
       primary: { soundMs: 600, actMs: 300, audioMs: 900, agentText: 'It is out for delivery.' },
       second: { soundMs: 850, actMs: 500, audioMs: 800, callerText: 'where is order, 4711' },
     },
-    { sameTools: false, sameCallerText: false, soundDifferenceMs: null, second: { soundMs: null, tools: [{ name: 'end_call' }] } },
+    {
+      sameTools: false,
+      sameCallerText: false,
+      soundDifferenceMs: null,
+      second: { soundMs: null, tools: [{ name: 'end_call' }] },
+    },
   ])
   t.same(JSON.parse(JSON.stringify(report)), report, 'plain data')
 })
 
-t.test('its tools are not run: it gets the primary\'s results, also later ones, or an error', async (t) => {
+t.test("its tools are not run: it gets the primary's results, also later ones, or an error", async (t) => {
   const line = await rig(t)
   const { a, b, backend, recorder, timers } = line
   backend.sendText('', { role: 'system', respond: true })
-  const results = (): unknown[] => b.now.fed.flatMap((fed) => (fed.type === 'tool-result' ? [[fed.callId, fed.reply.ok]] : []))
+  const results = (): unknown[] =>
+    b.now.fed.flatMap((fed) => (fed.type === 'tool-result' ? [[fed.callId, fed.reply.ok]] : []))
   b.now.call(1, 'x1', 'get_account', {})
   b.now.call(1, 'x2', 'book_slot', { day: 'Monday' })
   t.equal(recorder.all('tool-call').length, 0)
@@ -105,9 +128,16 @@ t.test('its tools are not run: it gets the primary\'s results, also later ones, 
   backend.toolResult('c1', { ok: true, value: { name: 'Wanjiru' } })
   t.same(results(), [['x1', true]])
   await timers.pass(8000)
-  t.same(results(), [['x1', true], ['x2', false]])
+  t.same(results(), [
+    ['x1', true],
+    ['x2', false],
+  ])
   b.now.call(2, 'x3', 'get_account', {})
-  t.same(results(), [['x1', true], ['x2', false], ['x3', true]])
+  t.same(results(), [
+    ['x1', true],
+    ['x2', false],
+    ['x3', true],
+  ])
   t.equal(recorder.all('tool-call').length, 1)
   t.match(backend.shadowReport(), { toolsAnswered: 2, toolsUnanswered: 1 })
 })
@@ -128,13 +158,16 @@ t.test('a fault of the shadow is only reported', async (t) => {
   t.equal(line.b.now.closedWith, 'failed')
 })
 
-t.test('a shadow without turn detection gets the primary\'s turns', async (t) => {
+t.test("a shadow without turn detection gets the primary's turns", async (t) => {
   const line = await rig(t, new ScriptedService('b'), new ScriptedService('a', ['ready'], { serverVad: true }))
   t.equal(line.backend.capabilities.serverVad, true)
   line.a.now.emit({ type: 'speech-started' })
   line.backend.pushAudio(new Int16Array(320))
   line.a.now.emit({ type: 'speech-stopped' })
-  t.same(line.b.now.fed, [{ type: 'speech-start', at: 0 }, { type: 'speech-end', at: 320 }])
+  t.same(line.b.now.fed, [
+    { type: 'speech-start', at: 0 },
+    { type: 'speech-end', at: 320 },
+  ])
 })
 
 t.test('the report of a call without end is bounded', async (t) => {

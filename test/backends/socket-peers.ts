@@ -36,7 +36,11 @@ export class SocketRecorder {
   }
 }
 
-export function open(t: Test, url: string, pingMs = 60_000): { readonly socket: RealtimeSocket; readonly recorder: SocketRecorder } {
+export function open(
+  t: Test,
+  url: string,
+  pingMs = 60_000,
+): { readonly socket: RealtimeSocket; readonly recorder: SocketRecorder } {
   const recorder = new SocketRecorder()
   const socket = new RealtimeSocket(url, { headers: { 'x-key': 'k' }, pingMs }, recorder.listener)
   t.teardown(() => socket.close(1000))
@@ -63,10 +67,14 @@ export async function serveBytes(t: Test, first: readonly Buffer[], upgraded: (p
     peer.once('data', (request: Buffer) => {
       const key = /sec-websocket-key: (.+)\r\n/i.exec(request.toString())?.[1] ?? ''
       const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
-      peer.write(Buffer.concat([
-        Buffer.from(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`),
-        ...first,
-      ]))
+      peer.write(
+        Buffer.concat([
+          Buffer.from(
+            `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+          ),
+          ...first,
+        ]),
+      )
       upgraded(peer)
     })
     t.teardown(() => peer.destroy())
@@ -79,7 +87,8 @@ export async function serveBytes(t: Test, first: readonly Buffer[], upgraded: (p
 
 export function frame(first: number, text: string): Buffer {
   const payload = Buffer.from(text, 'latin1')
-  const header = payload.length < 126 ? [first, payload.length] : [first, 126, payload.length >> 8, payload.length & 255]
+  const header =
+    payload.length < 126 ? [first, payload.length] : [first, 126, payload.length >> 8, payload.length & 255]
   return Buffer.concat([Buffer.from(header), payload])
 }
 
@@ -89,4 +98,5 @@ export async function write(peer: Socket, bytes: Buffer): Promise<void> {
   await sleep(1)
 }
 
-export const texts = (lengths: readonly number[]): string[] => lengths.map((length, i) => String.fromCharCode(97 + (i % 26)).repeat(length))
+export const texts = (lengths: readonly number[]): string[] =>
+  lengths.map((length, i) => String.fromCharCode(97 + (i % 26)).repeat(length))

@@ -3,7 +3,8 @@ import { machineCharges, throwBall } from '../../bench/kit/charges.js'
 
 t.test('sleeping, waking and cold reads are measured, not assumed', async (t) => {
   const { sleepUs, wakeUs, coldReadNs } = await machineCharges()
-  // A sleep takes a system call at least; a thread that spun in place of sleeping would be charged the whole millisecond.
+  // A sleep takes a system call at least; a thread that spun in place of sleeping would be charged the whole
+  // millisecond.
   t.ok(sleepUs > 0.5 && sleepUs < 1000, `${sleepUs} us a sleep`)
   t.ok(wakeUs > 0.1 && wakeUs < 1000, `${wakeUs} us a wake`)
   // More than a read that a cache has, less than a page from a disk.

@@ -3,15 +3,29 @@ import { runCase } from '../../bench/case.js'
 import { SUBJECTS } from '../../bench/subjects.js'
 import type { Subject } from '../../bench/subjects.js'
 
-t.test('at L2-prod the gateway reaches its model over TLS, in messages of 20 ms, and the audio of callers who talk is true', async (t) => {
-  const gateway = SUBJECTS.find((subject) => subject.name === 'mkondo') as Subject
-  const result = await runCase(gateway, {
-    subject: 'mkondo', level: 'L2-prod', calls: 4, workers: 1, processes: 1, messageMs: null, generators: 1, seconds: 4, seed: 1, memory: false,
-    profileDir: null, pin: false, latenessMsMax: 1000,
-  })
-  t.equal(result.callsOpen, 4, result.reasons.join('; '))
-  t.match(result.backend, { sessions: 4, appendMs: 20, cancels: 0, unknown: 0 })
-  t.equal(result.truth?.framesAdded, 0)
-  t.ok((result.truth?.snrDbMedian ?? 0) > 60)
-  t.ok((result.truth?.markersSeen ?? 0) > 4)
-})
+t.test(
+  'at L2-prod the gateway reaches its model over TLS, in messages of 20 ms, and the audio of callers who talk is true',
+  async (t) => {
+    const gateway = SUBJECTS.find((subject) => subject.name === 'mkondo') as Subject
+    const result = await runCase(gateway, {
+      subject: 'mkondo',
+      level: 'L2-prod',
+      calls: 4,
+      workers: 1,
+      processes: 1,
+      messageMs: null,
+      generators: 1,
+      seconds: 4,
+      seed: 1,
+      memory: false,
+      profileDir: null,
+      pin: false,
+      latenessMsMax: 1000,
+    })
+    t.equal(result.callsOpen, 4, result.reasons.join('; '))
+    t.match(result.backend, { sessions: 4, appendMs: 20, cancels: 0, unknown: 0 })
+    t.equal(result.truth?.framesAdded, 0)
+    t.ok((result.truth?.snrDbMedian ?? 0) > 60)
+    t.ok((result.truth?.markersSeen ?? 0) > 4)
+  },
+)

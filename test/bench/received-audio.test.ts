@@ -1,7 +1,15 @@
 import t from 'tap'
 import { ReceivedAudio, newAudioCounts } from '../../bench/generator/received-audio.js'
 import type { ReceivedAudioOptions, AudioCounts } from '../../bench/generator/received-audio.js'
-import { MARKER_EVERY_FRAMES, MARKER_HZ, TALK_FRAMES, TONE_HZ, talkFrame, talkFrames, toneFrame } from '../../bench/generator/signal.js'
+import {
+  MARKER_EVERY_FRAMES,
+  MARKER_HZ,
+  TALK_FRAMES,
+  TONE_HZ,
+  talkFrame,
+  talkFrames,
+  toneFrame,
+} from '../../bench/generator/signal.js'
 import { percentilesMs } from '../../bench/kit/histogram.js'
 
 const tone = toneFrame(16000, TONE_HZ)
@@ -9,10 +17,18 @@ const marker = toneFrame(16000, MARKER_HZ)
 const silence = new Int16Array(320)
 const sent = (index: number): Int16Array => (index % MARKER_EVERY_FRAMES === MARKER_EVERY_FRAMES - 1 ? marker : tone)
 
-function listen(options: Partial<ReceivedAudioOptions> = {}, talker: number | null = null): { received: ReceivedAudio; counts: AudioCounts } {
+function listen(
+  options: Partial<ReceivedAudioOptions> = {},
+  talker: number | null = null,
+): { received: ReceivedAudio; counts: AudioCounts } {
   const counts = newAudioCounts()
   counts.windowStartMs = 0
-  const received = new ReceivedAudio({ rateHz: 16000, sequence: false, interrupted: false, messageFrames: 1, ...options }, counts, tone, talker)
+  const received = new ReceivedAudio(
+    { rateHz: 16000, sequence: false, interrupted: false, messageFrames: 1, ...options },
+    counts,
+    tone,
+    talker,
+  )
   received.startMs = 1000
   return { received, counts }
 }
@@ -25,7 +41,10 @@ t.test('frames that all come back on time are true audio, and their latency is f
   received.audio(silence, 320, 990)
   for (let i = 0; i < 200; i++) received.audio(sent(i), 320, at(i, 7))
   t.equal(received.framesReached, 200)
-  t.match({ lost: counts.framesLost, added: counts.framesAdded, gaps: counts.gapsUnasked, poor: counts.blocksPoor }, { lost: 0, added: 0, gaps: 0, poor: 0 })
+  t.match(
+    { lost: counts.framesLost, added: counts.framesAdded, gaps: counts.gapsUnasked, poor: counts.blocksPoor },
+    { lost: 0, added: 0, gaps: 0, poor: 0 },
+  )
   t.equal(counts.markersSeen, 8)
   t.ok(counts.snrsDb.length > 10 && Math.min(...counts.snrsDb) > 60)
   t.equal(percentilesMs(counts.added)?.p50.toFixed(1), '7.0')
@@ -77,27 +96,43 @@ t.test('frames that wait for a message to fill count from the message on, and th
 })
 
 t.test('callers who talk do so for 40 % of the time, and 40 % of them at any moment', async (t) => {
-  const share = (count: number, talks: (i: number) => boolean): number => Array.from({ length: count }, (_, i) => talks(i)).filter(Boolean).length / count
-  t.equal(share(2500, (index) => talkFrame(1000 + index, 3) >= 0), 0.4)
-  for (const index of [500, 777, 1234]) t.ok(Math.abs(share(100, (caller) => talkFrame(index, caller) >= 0) - 0.4) <= 0.02)
-  t.notOk(Array.from({ length: 250 }, (_, caller) => talkFrame(0, caller)).some((frame) => frame >= 0), 'not before they are connected')
+  const share = (count: number, talks: (i: number) => boolean): number =>
+    Array.from({ length: count }, (_, i) => talks(i)).filter(Boolean).length / count
+  t.equal(
+    share(2500, (index) => talkFrame(1000 + index, 3) >= 0),
+    0.4,
+  )
+  for (const index of [500, 777, 1234])
+    t.ok(Math.abs(share(100, (caller) => talkFrame(index, caller) >= 0) - 0.4) <= 0.02)
+  t.notOk(
+    Array.from({ length: 250 }, (_, caller) => talkFrame(0, caller)).some((frame) => frame >= 0),
+    'not before they are connected',
+  )
 })
 
-t.test('a caller that talks is true audio too: its speech is no marker and no poor tone, and what is lost in it is found after it', async (t) => {
-  const talk = await talkFrames(16000, tone)
-  t.equal(talk.length, TALK_FRAMES)
-  const said = (index: number): Int16Array => talk[talkFrame(index, 5)] ?? sent(index)
-  const whole = listen({}, 5)
-  for (let i = 0; i < 600; i++) whole.received.audio(said(i), 320, at(i, 7))
-  t.match({ lost: whole.counts.framesLost, added: whole.counts.framesAdded, poor: whole.counts.blocksPoor }, { lost: 0, added: 0, poor: 0 })
-  t.ok(whole.counts.markersSeen >= 6 && whole.counts.snrsDb.length > 10)
-  t.equal(whole.received.framesReached, 600)
-  const inTalk = Array.from({ length: 600 }, (_, i) => i).filter((i) => talkFrame(i, 5) >= 40).slice(0, 4)
-  const lossy = listen({}, 5)
-  for (let i = 0; i < 600; i++) if (!inTalk.includes(i)) lossy.received.audio(said(i), 320, at(i, 7))
-  t.equal(lossy.counts.framesLost, 4)
-  t.equal(lossy.received.framesReached, 600)
-})
+t.test(
+  'a caller that talks is true audio too: its speech is no marker and no poor tone, and what is lost in it is found after it',
+  async (t) => {
+    const talk = await talkFrames(16000, tone)
+    t.equal(talk.length, TALK_FRAMES)
+    const said = (index: number): Int16Array => talk[talkFrame(index, 5)] ?? sent(index)
+    const whole = listen({}, 5)
+    for (let i = 0; i < 600; i++) whole.received.audio(said(i), 320, at(i, 7))
+    t.match(
+      { lost: whole.counts.framesLost, added: whole.counts.framesAdded, poor: whole.counts.blocksPoor },
+      { lost: 0, added: 0, poor: 0 },
+    )
+    t.ok(whole.counts.markersSeen >= 6 && whole.counts.snrsDb.length > 10)
+    t.equal(whole.received.framesReached, 600)
+    const inTalk = Array.from({ length: 600 }, (_, i) => i)
+      .filter((i) => talkFrame(i, 5) >= 40)
+      .slice(0, 4)
+    const lossy = listen({}, 5)
+    for (let i = 0; i < 600; i++) if (!inTalk.includes(i)) lossy.received.audio(said(i), 320, at(i, 7))
+    t.equal(lossy.counts.framesLost, 4)
+    t.equal(lossy.received.framesReached, 600)
+  },
+)
 
 t.test('numbers in the frames show loss at once', async (t) => {
   const { received, counts } = listen({ sequence: true })

@@ -12,28 +12,85 @@ const empty = encode(newHistogram())
 function speed(cpuMs: number): Speed {
   const ms = { count: 10, p50: 5, p95: 8, p99: 12.5, p999: 15, max: 16 }
   return {
-    server: { cores: 0.2, mainCores: 0.1, otherCores: [0.1] }, generatorCores: 0.3, backendCores: 0.1,
-    cpuMsPerCallSecond: cpuMs, mainMsPerCallSecond: cpuMs / 2, cpuUsPerFrame: cpuMs * 20, framesPerSecond: 10_000,
-    addedMs: ms, wholeMs: ms, addedHdr: empty, gapMs: null, stopMs: { ...ms, p99: 87 }, stopHdr: empty, heldMs: ms,
-    bargeIns: { tried: 10, stopped: 10, cleared: 10, resumed: 10 }, heapBytesPerFrame: { main: 100, workers: 200 },
+    server: { cores: 0.2, mainCores: 0.1, otherCores: [0.1] },
+    generatorCores: 0.3,
+    backendCores: 0.1,
+    cpuMsPerCallSecond: cpuMs,
+    mainMsPerCallSecond: cpuMs / 2,
+    cpuUsPerFrame: cpuMs * 20,
+    framesPerSecond: 10_000,
+    addedMs: ms,
+    wholeMs: ms,
+    addedHdr: empty,
+    gapMs: null,
+    stopMs: { ...ms, p99: 87 },
+    stopHdr: empty,
+    heldMs: ms,
+    bargeIns: { tried: 10, stopped: 10, cleared: 10, resumed: 10 },
+    heapBytesPerFrame: { main: 100, workers: 200 },
   }
 }
 
 function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): CaseResult {
   return {
-    options: { subject, level, calls: 200, workers: 1, processes: 1, messageMs: null, generators: 1, seconds: 5, seed: 1, memory: true, profileDir: null, pin: false, latenessMsMax: 5 },
-    verdict: cpuMs === null ? 'untrue' : 'held', reasons: cpuMs === null ? ['7 gaps over 40 ms'] : [], callsOpen: 200,
-    speed: cpuMs === null ? null : speed(cpuMs), truth: null, backend: null, pauses: null, lateness: null,
-    memory: { points: [{ calls: 0, rssBytes: 90e6, heapUsedBytes: 1 }, { calls: 50, rssBytes: 95e6, heapUsedBytes: 1 }, { calls: 200, rssBytes: 110e6, heapUsedBytes: 1 }], bytesPerCall: 100_000 },
+    options: {
+      subject,
+      level,
+      calls: 200,
+      workers: 1,
+      processes: 1,
+      messageMs: null,
+      generators: 1,
+      seconds: 5,
+      seed: 1,
+      memory: true,
+      profileDir: null,
+      pin: false,
+      latenessMsMax: 5,
+    },
+    verdict: cpuMs === null ? 'untrue' : 'held',
+    reasons: cpuMs === null ? ['7 gaps over 40 ms'] : [],
+    callsOpen: 200,
+    speed: cpuMs === null ? null : speed(cpuMs),
+    truth: null,
+    backend: null,
+    pauses: null,
+    lateness: null,
+    memory: {
+      points: [
+        { calls: 0, rssBytes: 90e6, heapUsedBytes: 1 },
+        { calls: 50, rssBytes: 95e6, heapUsedBytes: 1 },
+        { calls: 200, rssBytes: 110e6, heapUsedBytes: 1 },
+      ],
+      bytesPerCall: 100_000,
+    },
   }
 }
 
 function results(cases: readonly CaseResult[]): BenchResults {
   return {
-    version: 2, micro: [], cases, capacities: [], scale: [], messages: [], notes: ['L2 mkondo: 400 calls did not hold on this machine; 200 did'], skipped: [{ name: 'fastify', why: 'fastify is not installed' }], checks: check(cases, []),
+    version: 2,
+    micro: [],
+    cases,
+    capacities: [],
+    scale: [],
+    messages: [],
+    notes: ['L2 mkondo: 400 calls did not hold on this machine; 200 did'],
+    skipped: [{ name: 'fastify', why: 'fastify is not installed' }],
+    checks: check(cases, []),
     provenance: {
-      at: '2026-01-01T00:00:00.000Z', command: 'npm run bench -- <script>', commit: 'abc',
-      machine: { os: 'Linux', cpu: 'a CPU', cores: 2, memoryGib: 8, loadAtStart: 0, charges: { sleepUs: 33.4, wakeUs: 15.6, coldReadNs: 68 } }, versions: { node: '20', ws: '8' },
+      at: '2026-01-01T00:00:00.000Z',
+      command: 'npm run bench -- <script>',
+      commit: 'abc',
+      machine: {
+        os: 'Linux',
+        cpu: 'a CPU',
+        cores: 2,
+        memoryGib: 8,
+        loadAtStart: 0,
+        charges: { sleepUs: 33.4, wakeUs: 15.6, coldReadNs: 68 },
+      },
+      versions: { node: '20', ws: '8' },
     },
   }
 }
@@ -48,7 +105,8 @@ t.test('a run whose audio was not true shows what was wrong and no speed', async
 })
 
 t.test('what the machine charges stands above its figures, in both reports', async (t) => {
-  const charged = /it charges 33 us of CPU for a sleep of 1 ms, 16 us for waking a thread, and 68 ns for a read that no cache has/
+  const charged =
+    /it charges 33 us of CPU for a sleep of 1 ms, 16 us for waking a thread, and 68 ns for a read that no cache has/
   const one = results([run('mkondo', 'L2', 1.1)])
   t.match(terminalReport(one), charged)
   t.match(htmlReport(one), charged)
@@ -56,15 +114,30 @@ t.test('what the machine charges stands above its figures, in both reports', asy
 
 t.test('runs with fewer calls, made to find out what holds, are not mixed with the others', async (t) => {
   const fewer = run('mkondo', 'L2', 3)
-  const cases = [{ ...fewer, options: { ...fewer.options, calls: 50 } }, run('mkondo', 'L2', 1.1), run('mkondo', 'L2', 1.3), run('mkondo', 'L2', 1.2)]
+  const cases = [
+    { ...fewer, options: { ...fewer.options, calls: 50 } },
+    run('mkondo', 'L2', 1.1),
+    run('mkondo', 'L2', 1.3),
+    run('mkondo', 'L2', 1.2),
+  ]
   t.match(terminalReport(results(cases)), /^mkondo +200 +1\.20 +1\.10-1\.30/m)
 })
 
 t.test('the checks compare subjects of one run and say what was not measured', async (t) => {
-  const cases = [run('mkondo', 'L0', 0.5), run('uws-echo', 'L0', 0.4), run('ws-sketch', 'L0', 0.8), run('mkondo', 'L2', 1.0), run('openai-twilio', 'L2', 4), run('mkondo', 'L3', 1.3)]
+  const cases = [
+    run('mkondo', 'L0', 0.5),
+    run('uws-echo', 'L0', 0.4),
+    run('ws-sketch', 'L0', 0.8),
+    run('mkondo', 'L2', 1.0),
+    run('openai-twilio', 'L2', 4),
+    run('mkondo', 'L3', 1.3),
+  ]
   const byName = new Map(check(cases, []).map((one) => [one.name, one]))
   t.match(byName.get('L0: CPU against raw uWebSockets.js'), { measured: '1.25 x', ok: true })
-  t.match(byName.get('L2: CPU of the OpenAI transport, at lighter work, against ours'), { measured: '4.00 x', ok: true })
+  t.match(byName.get('L2: CPU of the OpenAI transport, at lighter work, against ours'), {
+    measured: '4.00 x',
+    ok: true,
+  })
   t.match(byName.get('L2: CPU of the naive bridge against ours'), { measured: 'not measured', ok: null })
   t.match(byName.get('L2: memory per call, by slope'), { measured: '100.00 KB', ok: true })
   t.match(byName.get('L3: barge-in stop, p99'), { measured: '87.00 ms', ok: true })
@@ -74,7 +147,8 @@ t.test('the HTML report stands alone and escapes what it shows', async (t) => {
   const html = htmlReport(results([run('mkondo', 'L2', 1.1), run('mkondo', 'L3', 1.3)]))
   t.notMatch(html, /<script|https?:|src=|@import/)
   t.match(html, /&#60;script&#62;/)
-  for (const title of ['Added latency against calls', 'CPU of the server per call', 'Memory of the server', 'Barge-in']) t.match(html, title)
+  for (const title of ['Added latency against calls', 'CPU of the server per call', 'Memory of the server', 'Barge-in'])
+    t.match(html, title)
   t.notMatch(html, /NaN|undefined|Infinity/)
 })
 
@@ -107,5 +181,12 @@ t.test('wrong options are refused by name, with what is allowed', async (t) => {
   t.match(parseOptions(['--scale', '--processes', '2']), { scale: true, cases: false, processes: 2 })
   t.equal(parseOptions(['--help']), null)
   t.match(parseOptions(['--quick']), { quick: true, cases: true, ramp: true, micro: true, seconds: 4 })
-  t.match(parseOptions(['--level', 'L2', '--calls', '50', '--seconds', '20']), { levels: ['L2'], calls: 50, callsAsked: true, cases: true, ramp: false, micro: false })
+  t.match(parseOptions(['--level', 'L2', '--calls', '50', '--seconds', '20']), {
+    levels: ['L2'],
+    calls: 50,
+    callsAsked: true,
+    cases: true,
+    ramp: false,
+    micro: false,
+  })
 })

@@ -6,7 +6,18 @@ import { SUBJECTS } from '../../bench/subjects.js'
 import type { Subject } from '../../bench/subjects.js'
 
 const options: CaseOptions = {
-  subject: 'test', level: 'L0', calls: 8, workers: 1, processes: 1, messageMs: null, generators: 2, seconds: 2, seed: 1, memory: false, profileDir: null, pin: false,
+  subject: 'test',
+  level: 'L0',
+  calls: 8,
+  workers: 1,
+  processes: 1,
+  messageMs: null,
+  generators: 2,
+  seconds: 2,
+  seed: 1,
+  memory: false,
+  profileDir: null,
+  pin: false,
   // Tests run on busy machines: this one does not check speed.
   latenessMsMax: 1000,
 }
@@ -14,7 +25,9 @@ const options: CaseOptions = {
 const subjectOf = (name: string): Subject => SUBJECTS.find((subject) => subject.name === name) as Subject
 
 const liar: Subject = {
-  ...subjectOf('uws-echo'), name: 'liar', file: () => fileURLToPath(new URL('../support/lying-echo.js', import.meta.url)),
+  ...subjectOf('uws-echo'),
+  name: 'liar',
+  file: () => fileURLToPath(new URL('../support/lying-echo.js', import.meta.url)),
 }
 
 t.test('an honest echo gives back every frame, and a processor time is told for each process', async (t) => {
@@ -45,7 +58,10 @@ t.test('processes that share a port take all calls between them, each on its own
 })
 
 t.test('a server that does not start is reported with its own words', async (t) => {
-  const broken: Subject = { ...liar, file: () => fileURLToPath(new URL('../support/no-such-server.js', import.meta.url)) }
+  const broken: Subject = {
+    ...liar,
+    file: () => fileURLToPath(new URL('../support/no-such-server.js', import.meta.url)),
+  }
   const result = await runCase(broken, options)
   t.equal(result.verdict, 'failed')
   t.match(result.reasons[0], /ended with code 1/)

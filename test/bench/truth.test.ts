@@ -8,21 +8,52 @@ import { framesInMessage, stoodStill, untruths } from '../../bench/truth.js'
 const gateway = SUBJECTS.find(({ name }) => name === 'mkondo') as Subject
 
 const options: CaseOptions = {
-  subject: 'mkondo', level: 'L1', calls: 10, workers: 1, processes: 1, messageMs: null, generators: 1, seconds: 5, seed: 1, memory: false,
-  profileDir: null, pin: false, latenessMsMax: 5,
+  subject: 'mkondo',
+  level: 'L1',
+  calls: 10,
+  workers: 1,
+  processes: 1,
+  messageMs: null,
+  generators: 1,
+  seconds: 5,
+  seed: 1,
+  memory: false,
+  profileDir: null,
+  pin: false,
+  latenessMsMax: 5,
 }
 
 function heard(framesLost: number): GeneratorResult {
   return {
-    calls: 10, callsLost: 0, windowMs: 5000, framesSent: 2500, framesReceived: 2500, addedUs: '', wholeUs: '', latenessUs: '', gapUs: '',
-    stopUs: '', heldUs: '', bargeIns: { tried: 0, stopped: 0, cleared: 0, resumed: 0 },
-    truth: { framesLost, framesAdded: 0, markersSeen: 100, gapsUnasked: 0, snrDbMedian: 90, blocksPoor: 0, blocksSeen: 500 },
+    calls: 10,
+    callsLost: 0,
+    windowMs: 5000,
+    framesSent: 2500,
+    framesReceived: 2500,
+    addedUs: '',
+    wholeUs: '',
+    latenessUs: '',
+    gapUs: '',
+    stopUs: '',
+    heldUs: '',
+    bargeIns: { tried: 0, stopped: 0, cleared: 0, resumed: 0 },
+    truth: {
+      framesLost,
+      framesAdded: 0,
+      markersSeen: 100,
+      gapsUnasked: 0,
+      snrDbMedian: 90,
+      blocksPoor: 0,
+      blocksSeen: 500,
+    },
   }
 }
 
 t.test('one frame that is lost while nothing stood still makes a run untrue', async (t) => {
   t.same(untruths(gateway, options, [heard(0)], null, false), [])
-  t.match(untruths(gateway, options, [heard(1)], null, false), [/of 2500 frames 1 were lost and 0 added, and nothing had stood still/])
+  t.match(untruths(gateway, options, [heard(1)], null, false), [
+    /of 2500 frames 1 were lost and 0 added, and nothing had stood still/,
+  ])
 })
 
 t.test('after a stall a few frames may be given up, and no more', async (t) => {

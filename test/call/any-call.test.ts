@@ -6,47 +6,60 @@ import { escalation, options, Rig } from './rig.js'
 import { CallSession } from '../../src/call/call-session.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 
-t.test('whatever happens, a call ends once, in bounded time after its stream, and every tool call is answered at most once', async () => {
-  fc.assert(fc.property(
-    fc.array(callStep, { maxLength: 80 }), fc.boolean(), fc.boolean(), fc.constantFrom(null, 'Welcome.'),
-    (steps, serverVad, escalates, greeting) => {
-      const rig = new Rig({ serverVad, greeting, escalation: escalates ? escalation : null })
-      rig.open()
-      for (const step of steps) {
-        play(rig, step)
-        const wake = rig.session.nextWake()
-        if (wake !== null && wake.atMs < rig.nowMs - 40) {
-          throw new Error(`${wake.reason} is ${rig.nowMs - wake.atMs} ms overdue`)
-        }
-      }
-      rig.in({ type: 'stream-closed', code: 1006 })
-      rig.run(100)
-      if (rig.session.state !== 'ended') throw new Error(`still ${rig.session.state}`)
-      if (rig.session.nextWake() !== null) throw new Error('wants to be woken after its end')
-      if (rig.all('ended').length !== 1) throw new Error(`${rig.all('ended').length} ends`)
-      if (rig.all('end-stream').length > 1) throw new Error('stream ended twice')
-      if (rig.all('backend-close').length !== 1) {
-        throw new Error(`backend closed ${rig.all('backend-close').length} times`)
-      }
-      const runs = rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey)
-      if (new Set(runs).size !== runs.length) throw new Error('a tool ran twice under one key')
-      // Nothing speaks or acts after the end.
-      const last = rig.log.at(-1)?.output.type
-      if (last !== 'ended') throw new Error(`${last} after the end`)
-    }), { numRuns: 400 })
-})
+t.test(
+  'whatever happens, a call ends once, in bounded time after its stream, and every tool call is answered at most once',
+  async () => {
+    fc.assert(
+      fc.property(
+        fc.array(callStep, { maxLength: 80 }),
+        fc.boolean(),
+        fc.boolean(),
+        fc.constantFrom(null, 'Welcome.'),
+        (steps, serverVad, escalates, greeting) => {
+          const rig = new Rig({ serverVad, greeting, escalation: escalates ? escalation : null })
+          rig.open()
+          for (const step of steps) {
+            play(rig, step)
+            const wake = rig.session.nextWake()
+            if (wake !== null && wake.atMs < rig.nowMs - 40) {
+              throw new Error(`${wake.reason} is ${rig.nowMs - wake.atMs} ms overdue`)
+            }
+          }
+          rig.in({ type: 'stream-closed', code: 1006 })
+          rig.run(100)
+          if (rig.session.state !== 'ended') throw new Error(`still ${rig.session.state}`)
+          if (rig.session.nextWake() !== null) throw new Error('wants to be woken after its end')
+          if (rig.all('ended').length !== 1) throw new Error(`${rig.all('ended').length} ends`)
+          if (rig.all('end-stream').length > 1) throw new Error('stream ended twice')
+          if (rig.all('backend-close').length !== 1) {
+            throw new Error(`backend closed ${rig.all('backend-close').length} times`)
+          }
+          const runs = rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey)
+          if (new Set(runs).size !== runs.length) throw new Error('a tool ran twice under one key')
+          // Nothing speaks or acts after the end.
+          const last = rig.log.at(-1)?.output.type
+          if (last !== 'ended') throw new Error(`${last} after the end`)
+        },
+      ),
+      { numRuns: 400 },
+    )
+  },
+)
 
 t.test('a call that is left alone ends by itself, whatever happened before', async () => {
-  fc.assert(fc.property(fc.array(callStep, { maxLength: 40 }), (steps) => {
-    const rig = new Rig({ escalation, duration: { maxMs: 120_000, text: 'Time is up.' } })
-    rig.open()
-    for (const step of steps) play(rig, step)
-    // Long enough for the time limit, a hold, an escalation without an answer and two goodbyes.
-    rig.run(300_000)
-    const { state } = rig.session
-    // With a human on the line, the humans end the call.
-    if (state !== 'ended' && state !== 'bridged') throw new Error(`still ${state}`)
-  }), { numRuns: 60 })
+  fc.assert(
+    fc.property(fc.array(callStep, { maxLength: 40 }), (steps) => {
+      const rig = new Rig({ escalation, duration: { maxMs: 120_000, text: 'Time is up.' } })
+      rig.open()
+      for (const step of steps) play(rig, step)
+      // Long enough for the time limit, a hold, an escalation without an answer and two goodbyes.
+      rig.run(300_000)
+      const { state } = rig.session
+      // With a human on the line, the humans end the call.
+      if (state !== 'ended' && state !== 'bridged') throw new Error(`still ${state}`)
+    }),
+    { numRuns: 60 },
+  )
 })
 
 t.test('an undrained session drops notices, never actions', async (t) => {

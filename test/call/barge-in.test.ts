@@ -11,25 +11,32 @@ function listening(overrides: Partial<CallSessionOptions> = {}): Rig {
   return rig
 }
 
-t.test('the agent falls silent within two frames when the caller speaks, and stops for good after 200 ms of voice', async (t) => {
-  const rig = listening()
-  const startMs = rig.nowMs
-  rig.speak(40)
-  t.same(rig.types(), ['playout-pause'])
-  rig.speak(140)
-  t.same(rig.types(), ['playout-pause'], 'nothing thrown away yet')
-  rig.speak(20)
-  t.same(
-    rig.types(),
-    ['playout-pause', 'playout-clear', 'backend-interrupt', 'transcript', 'backend-speech-start', 'barge-in'],
-  )
-  t.match(rig.only('backend-speech-start'), { atMs: startMs }, 'the backend gets the speech from its first sample')
-  const { stopMs, committed, why } = rig.onlyLogged('barge-in')
-  t.ok(committed)
-  t.ok(stopMs !== null && stopMs >= 0 && stopMs <= 40, `stopMs ${stopMs}`)
-  t.match(why, /200 ms of voice/)
-  t.match(rig.session.log.bargeIns, [{ committed: true, atMs: startMs - 1000 }])
-})
+t.test(
+  'the agent falls silent within two frames when the caller speaks, and stops for good after 200 ms of voice',
+  async (t) => {
+    const rig = listening()
+    const startMs = rig.nowMs
+    rig.speak(40)
+    t.same(rig.types(), ['playout-pause'])
+    rig.speak(140)
+    t.same(rig.types(), ['playout-pause'], 'nothing thrown away yet')
+    rig.speak(20)
+    t.same(rig.types(), [
+      'playout-pause',
+      'playout-clear',
+      'backend-interrupt',
+      'transcript',
+      'backend-speech-start',
+      'barge-in',
+    ])
+    t.match(rig.only('backend-speech-start'), { atMs: startMs }, 'the backend gets the speech from its first sample')
+    const { stopMs, committed, why } = rig.onlyLogged('barge-in')
+    t.ok(committed)
+    t.ok(stopMs !== null && stopMs >= 0 && stopMs <= 40, `stopMs ${stopMs}`)
+    t.match(why, /200 ms of voice/)
+    t.match(rig.session.log.bargeIns, [{ committed: true, atMs: startMs - 1000 }])
+  },
+)
 
 t.test('the backend is told how much was heard when the caller began to speak', async (t) => {
   const rig = listening()
@@ -89,7 +96,7 @@ t.test('two sounds that make 200 ms of voice together are speech', async (t) => 
   t.equal(rig.onlyLogged('barge-in').committed, true)
 })
 
-t.test('a caller who answers in the last moment of the agent\'s words is not taken for an interruption', async (t) => {
+t.test("a caller who answers in the last moment of the agent's words is not taken for an interruption", async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'short', 500)
   rig.run(460)
@@ -125,7 +132,7 @@ t.test('between two items of one response the first counts as heard in full', as
   t.match(rig.only('backend-interrupt'), { itemId: 'one', playedMs: 500 })
 })
 
-t.test('the backend\'s own decision to interrupt is committed at once', async (t) => {
+t.test("the backend's own decision to interrupt is committed at once", async (t) => {
   for (const event of [{ type: 'speech-started' }, { type: 'interrupted', generation: 2 }] as const) {
     const rig = listening({ serverVad: true })
     rig.backend(event)
@@ -136,7 +143,7 @@ t.test('the backend\'s own decision to interrupt is committed at once', async (t
   }
 })
 
-t.test('our decision and the backend\'s own are one barge-in', async (t) => {
+t.test("our decision and the backend's own are one barge-in", async (t) => {
   const rig = listening({ serverVad: true })
   rig.speak(300)
   rig.backend({ type: 'speech-started' })
@@ -159,7 +166,12 @@ t.test('a filler can be talked over, and the backend, which knows nothing of it,
 
 t.test('a protected greeting is not stopped, and the caller is heard all the same', async (t) => {
   const bargeIn = {
-    commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true,
+    commitMs: 200,
+    resumeAfterMs: 1000,
+    quietMs: 200,
+    onDtmf: true,
+    protectGreeting: true,
+    protectEscalation: true,
   }
   for (const greeting of [null, 'Welcome to the shop.']) {
     const rig = new Rig({ bargeIn, greeting })
@@ -194,9 +206,16 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   hashed.in({ type: 'dtmf', digit: '#' })
   t.same(hashed.types(), ['backend-dtmf'], 'the # after a number does not cut the answer to it')
 
-  const patient = listening(
-    { bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: false, protectGreeting: false, protectEscalation: true } },
-  )
+  const patient = listening({
+    bargeIn: {
+      commitMs: 200,
+      resumeAfterMs: 1000,
+      quietMs: 200,
+      onDtmf: false,
+      protectGreeting: false,
+      protectEscalation: true,
+    },
+  })
   patient.in({ type: 'dtmf', digit: '1' })
   t.same(patient.types(), ['backend-dtmf'])
 })
@@ -217,7 +236,7 @@ t.test('frames alone, without any timer, end a segment and stop the agent', asyn
   const rig = listening()
   let nowMs = rig.nowMs
   const frames = (count: number, voiced: boolean) => {
-    for (let i = 0; i < count; i++) rig.session.callerFrame(voiced, nowMs += 20)
+    for (let i = 0; i < count; i++) rig.session.callerFrame(voiced, (nowMs += 20))
   }
   frames(15, true)
   frames(40, false)
@@ -242,7 +261,12 @@ t.test('a backend that gives up an answer that was heard long ago interrupts not
 
 t.test('an escalation that may be talked over goes on without its announcement', async (t) => {
   const bargeIn = {
-    commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: false, protectEscalation: false,
+    commitMs: 200,
+    resumeAfterMs: 1000,
+    quietMs: 200,
+    onDtmf: true,
+    protectGreeting: false,
+    protectEscalation: false,
   }
   const rig = Rig.talking({ escalation, bargeIn })
   rig.announceMs = 4000

@@ -78,8 +78,11 @@ for (const [state, make] of Object.entries(inState)) {
 
 t.test('each way to be ended has its close code and reason', async (t) => {
   for (const [reason, code, outcome] of [
-    ['drain-limit', 1001, 'abandoned'], ['carrier-silent', 1000, 'failed'], ['carrier-abuse', 1008, 'failed'],
-    ['operator-hangup', 1000, 'abandoned'], ['call-fault', 1011, 'failed'],
+    ['drain-limit', 1001, 'abandoned'],
+    ['carrier-silent', 1000, 'failed'],
+    ['carrier-abuse', 1008, 'failed'],
+    ['operator-hangup', 1000, 'abandoned'],
+    ['call-fault', 1011, 'failed'],
   ] as const) {
     const rig = Rig.talking()
     rig.in({ type: 'hangup-requested', reason, detail: 'd', speak: false })
@@ -89,29 +92,39 @@ t.test('each way to be ended has its close code and reason', async (t) => {
   }
 })
 
-t.test('a socket that failed is not a caller who hung up, and the carrier is told to end the leg that it holds', async (t) => {
-  for (const [reason, outcome, hangup] of [
-    ['carrier-protocol', 'failed', true], ['carrier-error', 'failed', true], ['carrier-silent', 'failed', true],
-    ['drain-limit', 'abandoned', true], ['socket-lost', 'abandoned', false],
-  ] as const) {
-    const rig = Rig.talking()
-    rig.in({ type: 'stream-closed', code: 1002, fault: { reason, detail: 'd' } })
-    t.match(rig.only('ended'), { reason, outcome, detail: 'd' })
-    t.match(rig.all('end-stream'), hangup ? [{ reason, detail: 'd', hangup: true }] : [], reason)
-  }
-  const served = Rig.talking()
-  served.speak(500)
-  served.run(620)
-  served.answer(2, 'a2', 500)
-  served.run(1000)
-  served.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
-  t.match(served.only('ended'), { reason: 'socket-lost', outcome: 'deflected' }, 'whose line breaks off after the answer is served')
+t.test(
+  'a socket that failed is not a caller who hung up, and the carrier is told to end the leg that it holds',
+  async (t) => {
+    for (const [reason, outcome, hangup] of [
+      ['carrier-protocol', 'failed', true],
+      ['carrier-error', 'failed', true],
+      ['carrier-silent', 'failed', true],
+      ['drain-limit', 'abandoned', true],
+      ['socket-lost', 'abandoned', false],
+    ] as const) {
+      const rig = Rig.talking()
+      rig.in({ type: 'stream-closed', code: 1002, fault: { reason, detail: 'd' } })
+      t.match(rig.only('ended'), { reason, outcome, detail: 'd' })
+      t.match(rig.all('end-stream'), hangup ? [{ reason, detail: 'd', hangup: true }] : [], reason)
+    }
+    const served = Rig.talking()
+    served.speak(500)
+    served.run(620)
+    served.answer(2, 'a2', 500)
+    served.run(1000)
+    served.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
+    t.match(
+      served.only('ended'),
+      { reason: 'socket-lost', outcome: 'deflected' },
+      'whose line breaks off after the answer is served',
+    )
 
-  const ours = Rig.talking()
-  ours.in({ type: 'hangup-requested', reason: 'carrier-abuse', detail: 'too much', speak: false })
-  ours.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
-  t.match(ours.only('ended'), { reason: 'carrier-abuse' }, 'what was decided before stays')
-})
+    const ours = Rig.talking()
+    ours.in({ type: 'hangup-requested', reason: 'carrier-abuse', detail: 'too much', speak: false })
+    ours.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
+    t.match(ours.only('ended'), { reason: 'carrier-abuse' }, 'what was decided before stays')
+  },
+)
 
 t.test('a socket that never comes ends the call without waiting for its close', async (t) => {
   const rig = new Rig()
@@ -167,7 +180,15 @@ t.test('after the carrier says completed nothing more is spoken', async (t) => {
 t.test('states of another leg, and irrelevant states, change nothing', async (t) => {
   const rig = Rig.talking()
   const states = [
-    'busy', 'no-answer', 'dial-completed', 'stream-started', 'stream-stopped', 'stream-error', 'unknown', 'ringing', 'answered',
+    'busy',
+    'no-answer',
+    'dial-completed',
+    'stream-started',
+    'stream-stopped',
+    'stream-error',
+    'unknown',
+    'ringing',
+    'answered',
   ] as const
   for (const state of states) {
     rig.in({ type: 'carrier-state', state })
@@ -182,10 +203,11 @@ t.test('a stream that could not be opened fails the call', async (t) => {
   t.match(rig.only('ended'), { reason: 'stream-error', outcome: 'failed' })
 })
 
-t.test('the time limit is announced, and a call in a human\'s hands has none', async (t) => {
-  const rig = Rig.talking(
-    { duration: { maxMs: 20_000, text: 'Time is up.' }, silence: { afterMs: 60_000, prompts: [] } },
-  )
+t.test("the time limit is announced, and a call in a human's hands has none", async (t) => {
+  const rig = Rig.talking({
+    duration: { maxMs: 20_000, text: 'Time is up.' },
+    silence: { afterMs: 60_000, prompts: [] },
+  })
   rig.run(18_600)
   t.same(rig.texts(), ['Time is up.'])
   rig.run(1500)
@@ -236,10 +258,11 @@ t.test('a response that fails is asked for again; three in a row are a dead back
     rig.backend({ type: 'turn-done', generation, status: 'failed', reason: 'overloaded' })
     rig.run(1500)
   }
-  t.same(
-    rig.texts(),
-    ['Sorry, could you say that again?', 'Sorry, could you say that again?', 'I am sorry, I have a technical problem.'],
-  )
+  t.same(rig.texts(), [
+    'Sorry, could you say that again?',
+    'Sorry, could you say that again?',
+    'I am sorry, I have a technical problem.',
+  ])
 })
 
 t.test('a backend that does not answer gets one more chance, then it counts as dead', async (t) => {

@@ -17,17 +17,23 @@ t.test('the backend is asked to greet once, when the stream is open and it is re
   }
 })
 
-t.test('a greeting of the gateway is spoken before the backend is ready, and the backend does not greet too', async (t) => {
-  const rig = new Rig({ greeting: 'Welcome.' })
-  rig.open()
-  t.equal(rig.only('announce').text, 'Welcome.')
-  rig.run(1500)
-  rig.ready()
-  rig.run(100)
-  t.same(rig.all('backend-text'), [])
-  t.equal(rig.session.greetingMs, 20)
-  t.same(rig.session.log.transcript.map(({ role, text }) => ({ role, text })), [{ role: 'agent', text: 'Welcome.' }])
-})
+t.test(
+  'a greeting of the gateway is spoken before the backend is ready, and the backend does not greet too',
+  async (t) => {
+    const rig = new Rig({ greeting: 'Welcome.' })
+    rig.open()
+    t.equal(rig.only('announce').text, 'Welcome.')
+    rig.run(1500)
+    rig.ready()
+    rig.run(100)
+    t.same(rig.all('backend-text'), [])
+    t.equal(rig.session.greetingMs, 20)
+    t.same(
+      rig.session.log.transcript.map(({ role, text }) => ({ role, text })),
+      [{ role: 'agent', text: 'Welcome.' }],
+    )
+  },
+)
 
 t.test('a greeting that cannot be synthesised is left to the backend', async (t) => {
   const rig = new Rig({ greeting: 'Welcome.' })
@@ -103,7 +109,10 @@ t.test('a caller who is recorded hears so before anything else, and cannot inter
   t.equal(rig.all('recording-announced').length, 1)
   t.equal(rig.only('backend-text').text, 'greet')
   t.equal(rig.session.state, 'live')
-  t.same(rig.session.log.transcript.map(({ text }) => text), ['This call is recorded.'])
+  t.same(
+    rig.session.log.transcript.map(({ text }) => text),
+    ['This call is recorded.'],
+  )
 })
 
 t.test('a caller who could not be told is served, and nothing of the recording is kept', async (t) => {

@@ -9,14 +9,25 @@ import { escalation, options, Rig } from './rig.js'
 /** Results of a call; a replay must give the same. */
 function traces(session: Rig['session'], log: Rig['log']) {
   const { usage, greetingMs, escalation, state } = session
-  return { outputs: log.filter(({ output }) => isJournalled(output)), log: session.log.records(), usage, greetingMs, escalation, state }
+  return {
+    outputs: log.filter(({ output }) => isJournalled(output)),
+    log: session.log.records(),
+    usage,
+    greetingMs,
+    escalation,
+    state,
+  }
 }
 
 function replayed(rig: Rig) {
   rig.writer.flush()
   const { session, outputs, recorded } = replayJournal(rig.journal)
-  if (JSON.stringify(outputs) !== JSON.stringify(recorded)) throw new Error('what is wanted is not what the journal says was wanted')
-  return traces(session, outputs.map(({ atMs, output }) => ({ atMs, output })))
+  if (JSON.stringify(outputs) !== JSON.stringify(recorded))
+    throw new Error('what is wanted is not what the journal says was wanted')
+  return traces(
+    session,
+    outputs.map(({ atMs, output }) => ({ atMs, output })),
+  )
 }
 
 /** The value after a round trip through JSON, as a journal keeps it. */
@@ -60,14 +71,17 @@ t.test('a recorded call runs again, output for output', async (t) => {
 })
 
 t.test('any call runs again, output for output', async () => {
-  fc.assert(fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), (steps, serverVad) => {
-    const rig = new Rig({ escalation, serverVad })
-    rig.open()
-    for (const step of steps) play(rig, step)
-    rig.run(500)
-    const [was, is] = [JSON.stringify(traces(rig.session, rig.log)), JSON.stringify(replayed(rig))]
-    if (was !== is) throw new Error(`differs:\n${was}\n${is}`)
-  }), { numRuns: 150 })
+  fc.assert(
+    fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), (steps, serverVad) => {
+      const rig = new Rig({ escalation, serverVad })
+      rig.open()
+      for (const step of steps) play(rig, step)
+      rig.run(500)
+      const [was, is] = [JSON.stringify(traces(rig.session, rig.log)), JSON.stringify(replayed(rig))]
+      if (was !== is) throw new Error(`differs:\n${was}\n${is}`)
+    }),
+    { numRuns: 150 },
+  )
 })
 
 t.test('a taken-over call is replayed from its checkpoint', async (t) => {
@@ -108,10 +122,13 @@ t.test('frames at odd times keep their times', async (t) => {
     rig.session.callerFrame(true, atMs)
   }
   rig.writer.flush()
-  const frames = [...readJournal(rig.journal)].flatMap(
-    (line) => ('type' in line && line.type === 'frames' ? line.frames : []),
+  const frames = [...readJournal(rig.journal)].flatMap((line) =>
+    'type' in line && line.type === 'frames' ? line.frames : [],
   )
-  t.same(frames.map(({ atMs }) => atMs), [1020.25, 1041.5, 1059.75])
+  t.same(
+    frames.map(({ atMs }) => atMs),
+    [1020.25, 1041.5, 1059.75],
+  )
 })
 
 t.test('a line that cannot be read is named', async (t) => {
@@ -120,47 +137,106 @@ t.test('a line that cannot be read is named', async (t) => {
   const [header = '', ...rest] = rig.journal
   const broken = (line: string) => () => replayJournal([header, rest[0] ?? '', line])
   for (const line of [
-    'no json', '5', '[]', '{}', '{"t":"x","in":{"type":"timer"}}', '{"t":1,"in":{}}', '{"t":1,"audio":[1]}', '{"t":1,"view":5,"runs":[1]}',
-    '{"t":1,"runs":[-1]}', '{"t":1,"runs":[1e9]}', '{"t":1,"runs":[2],"at":[1]}', '{"t":1,"runs":[1],"at":["x"]}',
-  ]) t.throws(broken(line), { code: 'JOURNAL_INVALID', message: /line 3/ }, line)
+    'no json',
+    '5',
+    '[]',
+    '{}',
+    '{"t":"x","in":{"type":"timer"}}',
+    '{"t":1,"in":{}}',
+    '{"t":1,"audio":[1]}',
+    '{"t":1,"view":5,"runs":[1]}',
+    '{"t":1,"runs":[-1]}',
+    '{"t":1,"runs":[1e9]}',
+    '{"t":1,"runs":[2],"at":[1]}',
+    '{"t":1,"runs":[1],"at":["x"]}',
+  ])
+    t.throws(broken(line), { code: 'JOURNAL_INVALID', message: /line 3/ }, line)
   t.throws(broken('{"t":1,"in":{"type":"no-such-input"}}'), { code: 'JOURNAL_INVALID', message: /entry 3/ })
   t.throws(() => replayJournal([]), { code: 'JOURNAL_INVALID' })
-  t.throws(
-    () => replayJournal(['{"journal":4,"options":{"callSid":"x"}}']), { code: 'JOURNAL_INVALID', message: /line 1/ },
-  )
+  t.throws(() => replayJournal(['{"journal":4,"options":{"callSid":"x"}}']), {
+    code: 'JOURNAL_INVALID',
+    message: /line 1/,
+  })
   t.throws(() => replayJournal(['{"journal":1}']), { code: 'JOURNAL_INVALID', message: /line 1/ })
   t.doesNotThrow(() => replayJournal([header, '', ...rest, '']))
 })
 
-t.test('a taken-over call of a journal of version 2 goes on from its checkpoint, whose lists become the log', async (t) => {
-  const words = [{ role: 'caller', text: 'Where is order five?', startMs: 10, endMs: 900 }]
-  const lookup = { name: 'find_order', args: { order: 5 }, startMs: 1000, ms: 200, ok: true }
-  const refused = { name: 'nonsense', args: {}, startMs: 1300, ms: 0, ok: false, error: 'There is no tool named nonsense.' }
-  const turn = { callerStoppedMs: 900, firstSoundMs: 300, answerMs: 300 }
-  const resume = {
-    version: 1, callSid: 'HD_test', state: 'handover', streamOpenedWallMs: 1_700_000_001_000, greeted: true, greetingMs: 40, owed: 'nothing',
-    heard: null, silencePrompts: 0, nextAnnouncement: 3, identity: null, transcript: words, toolCalls: [lookup, refused],
-    tools: [
-      { callId: 't1', name: 'find_order', args: { order: 5 }, state: 'answered', ok: true, result: { status: 'sent' } },
-      { callId: 'e1', name: 'escalate_to_human', args: { reason: 'asked' }, state: 'running', ok: false, result: null },
-    ],
-    turns: [turn], bargeIns: [], timeline: [{ name: 'stream-opened', atMs: 0 }], ending: null, handover: { reason: 'asked', summary: 's' },
-  }
-  const header = JSON.stringify({ journal: 2, build: 'old', options: options({ escalation }), resume, media: null })
-  const opened = '{"t":9000,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"turn","firstSoundMs":1,"answerMs":null}]}'
-  const { session, recorded, outputs } = replayJournal([header, opened])
-  t.equal(session.state, 'escalating')
-  t.same(session.log.records(), {
-    transcript: words, turns: [turn], bargeIns: [], dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
-    toolCalls: [
-      { callId: 't1', end: 'answered', record: lookup, args: { order: 5 }, result: { status: 'sent' } },
-      { callId: '', end: 'refused', record: refused, args: {}, result: null },
-    ],
-  })
-  t.match(outputs.find(({ output }) => output.type === 'escalate'), { output: { packet: { reason: 'asked', summary: 's', transcript: words } } })
-  t.same(recorded?.map(({ output }) => output), [
-    { type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, firstSoundMs: 1, answerMs: null } } },
-  ])
-  const broken = header.replace('"version":1', '"version":7')
-  t.throws(() => replayJournal([broken, opened]), { code: 'JOURNAL_INVALID', message: /line 1/ })
-})
+t.test(
+  'a taken-over call of a journal of version 2 goes on from its checkpoint, whose lists become the log',
+  async (t) => {
+    const words = [{ role: 'caller', text: 'Where is order five?', startMs: 10, endMs: 900 }]
+    const lookup = { name: 'find_order', args: { order: 5 }, startMs: 1000, ms: 200, ok: true }
+    const refused = {
+      name: 'nonsense',
+      args: {},
+      startMs: 1300,
+      ms: 0,
+      ok: false,
+      error: 'There is no tool named nonsense.',
+    }
+    const turn = { callerStoppedMs: 900, firstSoundMs: 300, answerMs: 300 }
+    const resume = {
+      version: 1,
+      callSid: 'HD_test',
+      state: 'handover',
+      streamOpenedWallMs: 1_700_000_001_000,
+      greeted: true,
+      greetingMs: 40,
+      owed: 'nothing',
+      heard: null,
+      silencePrompts: 0,
+      nextAnnouncement: 3,
+      identity: null,
+      transcript: words,
+      toolCalls: [lookup, refused],
+      tools: [
+        {
+          callId: 't1',
+          name: 'find_order',
+          args: { order: 5 },
+          state: 'answered',
+          ok: true,
+          result: { status: 'sent' },
+        },
+        {
+          callId: 'e1',
+          name: 'escalate_to_human',
+          args: { reason: 'asked' },
+          state: 'running',
+          ok: false,
+          result: null,
+        },
+      ],
+      turns: [turn],
+      bargeIns: [],
+      timeline: [{ name: 'stream-opened', atMs: 0 }],
+      ending: null,
+      handover: { reason: 'asked', summary: 's' },
+    }
+    const header = JSON.stringify({ journal: 2, build: 'old', options: options({ escalation }), resume, media: null })
+    const opened =
+      '{"t":9000,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"turn","firstSoundMs":1,"answerMs":null}]}'
+    const { session, recorded, outputs } = replayJournal([header, opened])
+    t.equal(session.state, 'escalating')
+    t.same(session.log.records(), {
+      transcript: words,
+      turns: [turn],
+      bargeIns: [],
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+      toolCalls: [
+        { callId: 't1', end: 'answered', record: lookup, args: { order: 5 }, result: { status: 'sent' } },
+        { callId: '', end: 'refused', record: refused, args: {}, result: null },
+      ],
+    })
+    t.match(
+      outputs.find(({ output }) => output.type === 'escalate'),
+      { output: { packet: { reason: 'asked', summary: 's', transcript: words } } },
+    )
+    t.same(
+      recorded?.map(({ output }) => output),
+      [{ type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, firstSoundMs: 1, answerMs: null } } }],
+    )
+    const broken = header.replace('"version":1', '"version":7')
+    t.throws(() => replayJournal([broken, opened]), { code: 'JOURNAL_INVALID', message: /line 1/ })
+  },
+)

@@ -3,12 +3,17 @@ import t from 'tap'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { PLAYOUT_SEGMENTS_MAX, SPEECH_ITEMS_MAX } from '../../src/core/limits.js'
 
-const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number | null = 0) => (
-  { sentSamples, playoutEndMs, lastSentAtMs }
-)
+const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number | null = 0) => ({
+  sentSamples,
+  playoutEndMs,
+  lastSentAtMs,
+})
 
 t.test('the heard duration is what was sent, minus lead and hold-back', async (t) => {
-  for (const [sampleRateHz, holdBackMs] of [[16000, 40], [8000, 80]] as const) {
+  for (const [sampleRateHz, holdBackMs] of [
+    [16000, 40],
+    [8000, 80],
+  ] as const) {
     const ledger = new PlayoutLedger({ sampleRateHz })
     ledger.appended('a', sampleRateHz)
     t.equal(ledger.pendingMs(), 1000)
@@ -30,7 +35,10 @@ t.test('zeros after the words do not make the words last longer', async (t) => {
   ledger.report(report(1600, 1300), 1120)
   t.ok(ledger.audible(1120))
   t.notOk(ledger.audible(1140))
-  t.same(ledger.poll(1140).map(({ type }) => type), ['item-started', 'item-heard'])
+  t.same(
+    ledger.poll(1140).map(({ type }) => type),
+    ['item-started', 'item-heard'],
+  )
 })
 
 t.test('the ledger says whether and when an event is due', async (t) => {
@@ -132,7 +140,7 @@ t.test('a new ledger counts the speech that the previous worker left in the ring
   t.ok(ledger.audible(1000))
   ledger.appended('new', 1600)
   ledger.report(report(32_000, 2100, 2000), 2000)
-  t.same(ledger.poll(2000), [], 'not the new one\'s')
+  t.same(ledger.poll(2000), [], "not the new one's")
   t.equal(ledger.heardMs('new', 2000), 0)
   ledger.report(report(33_600, 2200, 2100), 2100)
   t.match(ledger.poll(2100), [{ type: 'item-started', itemId: 'new' }])
@@ -148,62 +156,72 @@ t.test('items and runs are bounded and what does not fit is counted', async (t) 
   t.equal(alternating.pendingMs(), PLAYOUT_SEGMENTS_MAX + 10)
 })
 
-t.test('for any input, the heard duration never shrinks, never exceeds what was appended, and every finished item ends once', async () => {
-  const step = fc.oneof(
-    fc.record(
-      { do: fc.constant('append' as const), item: fc.integer({ min: 0, max: 5 }), samples: fc.integer({ min: 1, max: 2000 }) },
-    ),
-    fc.record(
-      { do: fc.constant('send' as const), samples: fc.integer({ min: 0, max: 1600 }), ms: fc.integer({ min: 0, max: 100 }) },
-    ),
-    fc.record({ do: fc.constant('clear' as const) }),
-  )
-  fc.assert(fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 0, max: 2 ** 32 - 1 }), (steps, startSample) => {
-    const ledger = new PlayoutLedger({ sampleRateHz: 16000, startSample })
-    let appended = startSample
-    let sent = startSample
-    let nowMs = 0
-    let epoch = 0
-    const samplesOf = new Map<string, number>()
-    const heardBefore = new Map<string, number>()
-    const ended = new Map<string, number>()
-    const poll = () => {
-      for (const input of ledger.poll(nowMs)) {
-        if (input.type === 'item-heard') ended.set(input.itemId, (ended.get(input.itemId) ?? 0) + 1)
-      }
-    }
-    for (const action of steps) {
-      if (action.do === 'append') {
-        const id = `${epoch}-${action.item}`
-        samplesOf.set(id, (samplesOf.get(id) ?? 0) + action.samples)
-        appended += action.samples
-        ledger.appended(id, action.samples)
-      } else if (action.do === 'send') {
-        nowMs += action.ms
-        sent = Math.min(appended, sent + action.samples)
-        ledger.report(report(sent >>> 0, nowMs + 100, nowMs), nowMs)
-      } else {
-        sent = appended
-        epoch++
-        ledger.cleared(appended >>> 0, nowMs)
-      }
-      poll()
-      for (const [id, samples] of samplesOf) {
-        const heardMs = ledger.heardMs(id, nowMs)
-        if (heardMs < (heardBefore.get(id) ?? 0)) throw new Error(`${id} was un-heard`)
-        if (heardMs > samples / 16) throw new Error(`${id} heard ${heardMs} of ${samples / 16}`)
-        heardBefore.set(id, heardMs)
-      }
-    }
-    for (const id of samplesOf.keys()) if (id.startsWith(`${epoch}-`)) ledger.finished(id)
-    nowMs += 10_000
-    ledger.report(report(appended >>> 0, nowMs, nowMs), nowMs)
-    nowMs += 1000
-    poll()
-    if (ledger.audible(nowMs) || ledger.pendingMs() !== 0) throw new Error('still audible')
-    for (const id of samplesOf.keys()) {
-      const want = id.startsWith(`${epoch}-`) ? 1 : 0
-      if ((ended.get(id) ?? 0) !== want) throw new Error(`${id} ended ${ended.get(id) ?? 0} times, wanted ${want}`)
-    }
-  }), { numRuns: 300 })
-})
+t.test(
+  'for any input, the heard duration never shrinks, never exceeds what was appended, and every finished item ends once',
+  async () => {
+    const step = fc.oneof(
+      fc.record({
+        do: fc.constant('append' as const),
+        item: fc.integer({ min: 0, max: 5 }),
+        samples: fc.integer({ min: 1, max: 2000 }),
+      }),
+      fc.record({
+        do: fc.constant('send' as const),
+        samples: fc.integer({ min: 0, max: 1600 }),
+        ms: fc.integer({ min: 0, max: 100 }),
+      }),
+      fc.record({ do: fc.constant('clear' as const) }),
+    )
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 0, max: 2 ** 32 - 1 }), (steps, startSample) => {
+        const ledger = new PlayoutLedger({ sampleRateHz: 16000, startSample })
+        let appended = startSample
+        let sent = startSample
+        let nowMs = 0
+        let epoch = 0
+        const samplesOf = new Map<string, number>()
+        const heardBefore = new Map<string, number>()
+        const ended = new Map<string, number>()
+        const poll = () => {
+          for (const input of ledger.poll(nowMs)) {
+            if (input.type === 'item-heard') ended.set(input.itemId, (ended.get(input.itemId) ?? 0) + 1)
+          }
+        }
+        for (const action of steps) {
+          if (action.do === 'append') {
+            const id = `${epoch}-${action.item}`
+            samplesOf.set(id, (samplesOf.get(id) ?? 0) + action.samples)
+            appended += action.samples
+            ledger.appended(id, action.samples)
+          } else if (action.do === 'send') {
+            nowMs += action.ms
+            sent = Math.min(appended, sent + action.samples)
+            ledger.report(report(sent >>> 0, nowMs + 100, nowMs), nowMs)
+          } else {
+            sent = appended
+            epoch++
+            ledger.cleared(appended >>> 0, nowMs)
+          }
+          poll()
+          for (const [id, samples] of samplesOf) {
+            const heardMs = ledger.heardMs(id, nowMs)
+            if (heardMs < (heardBefore.get(id) ?? 0)) throw new Error(`${id} was un-heard`)
+            if (heardMs > samples / 16) throw new Error(`${id} heard ${heardMs} of ${samples / 16}`)
+            heardBefore.set(id, heardMs)
+          }
+        }
+        for (const id of samplesOf.keys()) if (id.startsWith(`${epoch}-`)) ledger.finished(id)
+        nowMs += 10_000
+        ledger.report(report(appended >>> 0, nowMs, nowMs), nowMs)
+        nowMs += 1000
+        poll()
+        if (ledger.audible(nowMs) || ledger.pendingMs() !== 0) throw new Error('still audible')
+        for (const id of samplesOf.keys()) {
+          const want = id.startsWith(`${epoch}-`) ? 1 : 0
+          if ((ended.get(id) ?? 0) !== want) throw new Error(`${id} ended ${ended.get(id) ?? 0} times, wanted ${want}`)
+        }
+      }),
+      { numRuns: 300 },
+    )
+  },
+)

@@ -25,20 +25,32 @@ interface Recorded {
   readonly voiced: number
 }
 
-/** A caller speaks, presses a key, speaks again: through path and session as a worker runs them, journalled with audio. */
+/**
+ * A caller speaks, presses a key, speaks again: through path and session as a worker runs them, journalled with audio.
+ */
 function record(line: LineConditions, media: JournalMedia): Recorded {
   const { sampleRateHz } = media
   const shape = { sampleRateHz, ms: 900, amplitude: 8000 }
   const said = concatenate(
-    silence(sampleRateHz, 400), speechLike(shape, 3), silence(sampleRateHz, 900), tone([697, 1209], { sampleRateHz, ms: 120, amplitude: 5000 }),
-    silence(sampleRateHz, 500), speechLike(shape, 4), silence(sampleRateHz, 1500),
+    silence(sampleRateHz, 400),
+    speechLike(shape, 3),
+    silence(sampleRateHz, 900),
+    tone([697, 1209], { sampleRateHz, ms: 120, amplitude: 5000 }),
+    silence(sampleRateHz, 500),
+    speechLike(shape, 4),
+    silence(sampleRateHz, 1500),
   )
   const audio = mix(said, pinkNoise({ sampleRateHz, ms: (said.length * 1000) / sampleRateHz, amplitude: 40 }, 7))
   const frames = framesOf(audio, frameSamples(sampleRateHz))
   const times = arrivals(frames.length, { ...line, startMs: 1000 })
   const journal: string[] = []
   const settings = options({ callSid: 'HD_replayed', serverVad: false })
-  const writer = new JournalWriter((text) => journal.push(text), { options: settings, resume: null, build: '0.0.0', media })
+  const writer = new JournalWriter((text) => journal.push(text), {
+    options: settings,
+    resume: null,
+    build: '0.0.0',
+    media,
+  })
   const session = new CallSession(settings, writer.watch(new PlayoutLedger({ sampleRateHz })))
   const path = openPath(media)
   const drain = (): void => {
@@ -79,7 +91,13 @@ function record(line: LineConditions, media: JournalMedia): Recorded {
 
 const lines: Readonly<Record<string, LineConditions>> = {
   'a clean line': { seed: 1 },
-  'a line with jitter, late frames and a stall': { seed: 2, jitterMs: 12, lateShare: 0.03, lateMs: 90, stalls: [{ atMs: 1900, ms: 700 }] },
+  'a line with jitter, late frames and a stall': {
+    seed: 2,
+    jitterMs: 12,
+    lateShare: 0.03,
+    lateMs: 90,
+    stalls: [{ atMs: 1900, ms: 700 }],
+  },
 }
 
 for (const [name, line] of Object.entries(lines)) {
@@ -139,7 +157,11 @@ t.test('a version with other voice and digit decisions is reported', async (t) =
   t.equal(replay.frameDifferences.length, voiced)
   t.same({ ...replay.frameDifferences[0], atMs: 0 }, { atMs: 0, was: true, is: false })
   const differences = diffOutputs(replay.recorded ?? [], replay.outputs, { toleranceMs: 60 })
-  t.ok(differences.some((difference) => difference.kind === 'gone' && difference.was.output.type === 'backend-speech-start'))
+  t.ok(
+    differences.some(
+      (difference) => difference.kind === 'gone' && difference.was.output.type === 'backend-speech-start',
+    ),
+  )
   t.notOk(replay.outputs.some(({ output }) => output.type === 'backend-speech-end'))
 })
 
@@ -152,11 +174,18 @@ t.test('wake-ups by the session give the same decisions as the recorded ones', a
 t.test('another setting changes its own decisions and their consequences only', async (t) => {
   const { journal } = record({ seed: 1 }, { sampleRateHz: 16000, track: 'inbound_track' })
   const was = replayJournal(journal).outputs
-  const { options: { speech } } = replayJournal(journal).header
-  const is = replayJournal(journal, { ownTimers: true, options: { speech: { ...speech, endOfSpeechMs: speech.endOfSpeechMs + 200 } } }).outputs
+  const {
+    options: { speech },
+  } = replayJournal(journal).header
+  const is = replayJournal(journal, {
+    ownTimers: true,
+    options: { speech: { ...speech, endOfSpeechMs: speech.endOfSpeechMs + 200 } },
+  }).outputs
   const differences = diffOutputs(was, is, { toleranceMs: 60 })
   t.ok(differences.length > 0)
-  const moved = differences.find((difference) => difference.kind === 'moved' && difference.was.output.type === 'backend-speech-end')
+  const moved = differences.find(
+    (difference) => difference.kind === 'moved' && difference.was.output.type === 'backend-speech-end',
+  )
   t.ok(moved?.kind === 'moved' && Math.abs(moved.is.atMs - moved.was.atMs - 200) < 60, JSON.stringify(moved))
 })
 
@@ -179,5 +208,8 @@ t.test('a journal of version 1 still runs, and has nothing to compare with', asy
   })
   const [was, is] = [replayJournal(journal), replayJournal(old)]
   t.equal(is.recorded, null)
-  t.same(is.outputs.map(({ output }) => output), was.outputs.map(({ output }) => output))
+  t.same(
+    is.outputs.map(({ output }) => output),
+    was.outputs.map(({ output }) => output),
+  )
 })

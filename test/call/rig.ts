@@ -30,7 +30,11 @@ export function options(overrides: Partial<CallSessionOptions> = {}): CallSessio
   }
 }
 
-export const escalation = { ...DEFAULT_ESCALATION_OPTIONS, announceText: 'Connecting you.', failedText: 'Nobody is free.' }
+export const escalation = {
+  ...DEFAULT_ESCALATION_OPTIONS,
+  announceText: 'Connecting you.',
+  failedText: 'Nobody is free.',
+}
 
 /** Records by kind of log entry. */
 interface Logged {
@@ -66,7 +70,10 @@ export class Rig {
     const all = options(overrides)
     this.mirror = new CallLog(resume?.log)
     this.writer = new JournalWriter((line) => this.journal.push(line), {
-      options: all, resume: resume ?? null, build: 'test', media: null,
+      options: all,
+      resume: resume ?? null,
+      build: 'test',
+      media: null,
     })
     this.session = new CallSession(all, this.writer.watch(this.ledger), resume)
   }
@@ -148,8 +155,8 @@ export class Rig {
   }
 
   all<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }>[] {
-    return this.log.flatMap(
-      ({ output }) => (output.type === type ? [output as Extract<CallOutput, { readonly type: Type }>] : []),
+    return this.log.flatMap(({ output }) =>
+      output.type === type ? [output as Extract<CallOutput, { readonly type: Type }>] : [],
     )
   }
 
@@ -162,7 +169,8 @@ export class Rig {
   onlyLogged<Kind extends keyof Logged>(kind: Kind): Logged[Kind] {
     const found = this.logged(kind)
     const first = found[0]
-    if (first === undefined || found.length > 1) throw new Error(`${found.length} entries of kind ${kind}: ${this.types().join(' ')}`)
+    if (first === undefined || found.length > 1)
+      throw new Error(`${found.length} entries of kind ${kind}: ${this.types().join(' ')}`)
     return first
   }
 
@@ -192,7 +200,8 @@ export class Rig {
   }
 
   types(): string[] {
-    return this.log.map(({ output }) => (output.type === 'log' ? output.entry.kind : output.type))
+    return this.log
+      .map(({ output }) => (output.type === 'log' ? output.entry.kind : output.type))
       .filter((type) => type !== 'mark' && type !== 'checkpoint-due')
   }
 
@@ -212,7 +221,8 @@ export class Rig {
       this.#lastSentAtMs = this.nowMs
     }
     this.ledger.report(
-      { sentSamples: this.#sent, playoutEndMs: this.#endMs, lastSentAtMs: this.#lastSentAtMs }, this.nowMs,
+      { sentSamples: this.#sent, playoutEndMs: this.#endMs, lastSentAtMs: this.#lastSentAtMs },
+      this.nowMs,
     )
     for (const input of this.ledger.poll(this.nowMs)) this.in(input)
     const wake = this.session.nextWake()

@@ -7,7 +7,11 @@ function callerSays(rig: Rig, text: string, itemId: string): void {
   rig.heardWords(text, itemId)
 }
 
-function toolEnds(rig: Rig, callId: string, result: { readonly ok: boolean; readonly value: unknown; readonly error?: string }): void {
+function toolEnds(
+  rig: Rig,
+  callId: string,
+  result: { readonly ok: boolean; readonly value: unknown; readonly error?: string },
+): void {
   rig.toolCall(callId, 'find_order', {}, 2)
   rig.in({ type: 'tool-result', callId, ...result })
 }
@@ -18,7 +22,10 @@ t.test('a caller who is upset is escalated, whatever the model says', async (t) 
   callerSays(rig, 'That fedora is up there.', 'c2')
   t.same(rig.all('escalate'), [], 'once is not twice, and words count as wholes')
   callerSays(rig, 'This is ridiculous!', 'c3')
-  t.match(rig.only('escalate').packet, { reason: 'The caller is upset.', transcript: [{ text: 'Hello.' }, { text: 'I am FED UP, really.' }, {}, {}] })
+  t.match(rig.only('escalate').packet, {
+    reason: 'The caller is upset.',
+    transcript: [{ text: 'Hello.' }, { text: 'I am FED UP, really.' }, {}, {}],
+  })
   t.equal(rig.session.state, 'escalating')
 })
 
@@ -55,7 +62,7 @@ t.test('an agent without rules does not escalate by itself', async (t) => {
   t.same(rig.all('escalate'), [])
 })
 
-t.test('the proof of a caller\'s identity is in no record and in no handoff packet', async (t) => {
+t.test("the proof of a caller's identity is in no record and in no handoff packet", async (t) => {
   const rig = Rig.talking({ escalation, toolNames: ['verify_caller'] })
   rig.toolCall('t1', 'verify_caller', { question: 'id-number', answer: '7386' }, 2)
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { verified: false } })
@@ -64,6 +71,9 @@ t.test('the proof of a caller\'s identity is in no record and in no handoff pack
   rig.in({ type: 'tool-result', callId: 't2', ok: true, value: { verified: true } })
   rig.in({ type: 'escalate-requested', reason: 'test' })
   const { packet } = rig.only('escalate')
-  t.match(packet, { identity: { accountId: 'AC-1' }, tried: [{ name: 'verify_caller', args: { question: 'id-number', answer: '…' } }, {}] })
+  t.match(packet, {
+    identity: { accountId: 'AC-1' },
+    tried: [{ name: 'verify_caller', args: { question: 'id-number', answer: '…' } }, {}],
+  })
   t.notMatch(JSON.stringify([packet, rig.toolCalls]), /7386|1988/)
 })

@@ -14,7 +14,10 @@ t.test('a called line is not spoken to, and not heard by the model, until it is 
   rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
   t.equal(rig.only('backend-text').text, 'greet')
   t.equal(rig.session.state, 'live')
-  t.match(rig.all('mark').find(({ name }) => name === 'answered-by'), { detail: 'human: a short hello' })
+  t.match(
+    rig.all('mark').find(({ name }) => name === 'answered-by'),
+    { detail: 'human: a short hello' },
+  )
 })
 
 t.test('an answering machine gets the message, then the call ends', async (t) => {
@@ -35,7 +38,7 @@ t.test('without a message the call to an answering machine ends', async (t) => {
   t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
 })
 
-t.test('where nobody speaks the agent speaks, or the call ends, as the agent\'s file says', async (t) => {
+t.test("where nobody speaks the agent speaks, or the call ends, as the agent's file says", async (t) => {
   const brave = new Rig(SCREENED)
   brave.open()
   brave.ready()

@@ -7,7 +7,8 @@ import { escalation, Rig } from './rig.js'
 function taken(rig: Rig, overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
   const resume = parseResume(JSON.parse(JSON.stringify(rig.resume)))
   const elsewhere = new Rig(
-    { preparedAtMs: 500_000, wallOffsetMs: 1_700_000_000_000 + rig.nowMs - 500_000, ...overrides }, resume,
+    { preparedAtMs: 500_000, wallOffsetMs: 1_700_000_000_000 + rig.nowMs - 500_000, ...overrides },
+    resume,
   )
   elsewhere.nowMs = 500_000
   return elsewhere
@@ -140,8 +141,14 @@ t.test('a checkpoint of another version, or of nothing, is refused', async (t) =
   const { checkpoint, log } = new Rig().resume
   t.same(parseResume({ checkpoint, log }), { checkpoint, log })
   const bad = [
-    null, 5, {}, { checkpoint }, { checkpoint: { ...checkpoint, version: 1 }, log }, { checkpoint: { ...checkpoint, toolsRunning: undefined }, log },
-    { checkpoint, log: { ...log, turns: {} } }, { checkpoint, log: { ...log, dropped: null } },
+    null,
+    5,
+    {},
+    { checkpoint },
+    { checkpoint: { ...checkpoint, version: 1 }, log },
+    { checkpoint: { ...checkpoint, toolsRunning: undefined }, log },
+    { checkpoint, log: { ...log, turns: {} } },
+    { checkpoint, log: { ...log, dropped: null } },
   ]
   for (const value of bad) t.throws(() => parseResume(value), { code: 'CALL_FAULT' }, JSON.stringify(value))
 })

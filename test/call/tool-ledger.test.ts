@@ -15,7 +15,13 @@ t.test('the ledger is bounded: what was answered long ago is forgotten, what run
   t.equal(logged.length, TOOL_CALLS_MAX + 50, 'each once')
   t.equal(ledger.call('t0', 'find_order', { i: 0 }, 999).type, 'run')
   t.equal(ledger.call(`t${TOOL_CALLS_MAX}`, 'find_order', { i: TOOL_CALLS_MAX }, 999).type, 'answer')
-  t.same(ledger.unanswered(500).map(({ callId, startMs }) => [callId, startMs]), [['first', -500], ['t0', 499]])
+  t.same(
+    ledger.unanswered(500).map(({ callId, startMs }) => [callId, startMs]),
+    [
+      ['first', -500],
+      ['t0', 499],
+    ],
+  )
   t.same(ledger.runningIds(), ['first', 't0'])
   t.equal(ledger.call('first', 'refund', {}, 999).type, 'ignore')
   t.equal(ledger.call('first', 'refund', { other: true }, 999).type, 'refuse', 'an id in use is not another call')
@@ -24,7 +30,11 @@ t.test('the ledger is bounded: what was answered long ago is forgotten, what run
 t.test('arguments are the same whatever their order', async (t) => {
   t.ok(sameJson({ a: 1, b: [1, { c: null }] }, { b: [1, { c: null }], a: 1 }))
   const different = [
-    [{ a: 1 }, { a: 2 }], [{ a: 1 }, { a: 1, b: 1 }], [[1], { 0: 1 }], [null, {}], [1, '1'],
+    [{ a: 1 }, { a: 2 }],
+    [{ a: 1 }, { a: 1, b: 1 }],
+    [[1], { 0: 1 }],
+    [null, {}],
+    [1, '1'],
     [{ a: undefined }, { b: undefined }],
   ]
   for (const [a, b] of different) {

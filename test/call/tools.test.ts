@@ -6,18 +6,24 @@ import { escalation, Rig } from './rig.js'
 t.test('a tool runs once, and its result reaches the model once', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order', { order: 5 })
-  t.same(
-    rig.only('run-tool'),
-    { type: 'run-tool', callId: 't1', name: 'find_order', args: { order: 5 }, idempotencyKey: 'HD_test:t1' },
-  )
+  t.same(rig.only('run-tool'), {
+    type: 'run-tool',
+    callId: 't1',
+    name: 'find_order',
+    args: { order: 5 },
+    idempotencyKey: 'HD_test:t1',
+  })
   rig.toolCall('t1', 'find_order', { order: 5 })
   t.equal(rig.all('run-tool').length, 1, 'not run twice while it runs')
   rig.run(200)
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'again' } })
-  t.same(
-    rig.only('backend-tool-result'), { type: 'backend-tool-result', callId: 't1', ok: true, value: { status: 'sent' } },
-  )
+  t.same(rig.only('backend-tool-result'), {
+    type: 'backend-tool-result',
+    callId: 't1',
+    ok: true,
+    value: { status: 'sent' },
+  })
   t.equal(rig.session.counters.toolResultsLate, 1)
   t.match(rig.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
 })
@@ -28,7 +34,10 @@ t.test('a call that comes again after its result is answered from the ledger', a
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
   rig.toolCall('t1', 'refund', { order: 5 })
   t.equal(rig.all('run-tool').length, 1)
-  t.same(rig.all('backend-tool-result').map(({ value }) => value), ['done', 'done'])
+  t.same(
+    rig.all('backend-tool-result').map(({ value }) => value),
+    ['done', 'done'],
+  )
 })
 
 t.test('an id that is used again for something else is another call with another key', async (t) => {
@@ -36,7 +45,10 @@ t.test('an id that is used again for something else is another call with another
   rig.toolCall('t1', 'refund', { order: 5 })
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
   rig.toolCall('t1', 'refund', { order: 6 })
-  t.same(rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey), ['HD_test:t1', 'HD_test:t1:1'])
+  t.same(
+    rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey),
+    ['HD_test:t1', 'HD_test:t1:1'],
+  )
 })
 
 t.test('unknown tools and bad arguments are answers for the model, not faults', async (t) => {
@@ -111,7 +123,10 @@ t.test('a tool that never answers is given up, and the model is told', async (t)
   t.match(rig.all('backend-tool-result'), [{ callId: 't1', ok: false }])
   rig.run(2000)
   t.match(rig.all('backend-tool-result'), [{ callId: 't1' }, { callId: 't2', ok: false }])
-  t.same(rig.all('cancel-tools').map(({ callIds }) => callIds), [['t1'], ['t2']])
+  t.same(
+    rig.all('cancel-tools').map(({ callIds }) => callIds),
+    [['t1'], ['t2']],
+  )
 })
 
 t.test('tools are cancelled when the caller hangs up', async (t) => {
@@ -137,7 +152,7 @@ t.test('end_call lets the agent finish, then ends the call', async (t) => {
   t.match(rig.toolCalls, [{ name: 'end_call', ok: true }])
 })
 
-t.test('end_call without agent speech gets the gateway\'s goodbye', async (t) => {
+t.test("end_call without agent speech gets the gateway's goodbye", async (t) => {
   const rig = Rig.talking()
   rig.speak(400)
   rig.run(700)
@@ -149,7 +164,7 @@ t.test('end_call without agent speech gets the gateway\'s goodbye', async (t) =>
   t.equal(rig.all('end-stream').length, 1)
 })
 
-t.test('a caller who speaks up during the agent\'s goodbye takes the end back', async (t) => {
+t.test("a caller who speaks up during the agent's goodbye takes the end back", async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'bye', 2000, 'Goodbye then.')
   rig.toolCall('e1', 'end_call', {}, 2)
@@ -162,16 +177,20 @@ t.test('a caller who speaks up during the agent\'s goodbye takes the end back', 
   t.ok(rig.audio(3, 'a3', 500), 'the agent is heard again')
 })
 
-t.test('the gateway\'s tools are described for a model, and their arguments are checked', async (t) => {
-  t.same(GATEWAY_TOOLS.map(({ name }) => name), ['escalate_to_human', 'request_callback', 'end_call'])
+t.test("the gateway's tools are described for a model, and their arguments are checked", async (t) => {
+  t.same(
+    GATEWAY_TOOLS.map(({ name }) => name),
+    ['escalate_to_human', 'request_callback', 'end_call'],
+  )
   const rig = Rig.talking({ escalation })
   rig.toolCall('e1', 'escalate_to_human', {})
   rig.toolCall('e2', 'escalate_to_human', { reason: 5 })
   rig.toolCall('e3', 'end_call', { reason: [] })
-  t.match(
-    rig.all('backend-tool-result'),
-    [{ callId: 'e1', ok: false }, { callId: 'e2', ok: false }, { callId: 'e3', ok: false }],
-  )
+  t.match(rig.all('backend-tool-result'), [
+    { callId: 'e1', ok: false },
+    { callId: 'e2', ok: false },
+    { callId: 'e3', ok: false },
+  ])
   t.equal(rig.session.state, 'live')
 
   const alone = Rig.talking()

@@ -14,7 +14,11 @@ t.test('the packet has everything the human needs, and is out before the stream 
   const rig = escalating()
   const { packet } = rig.only('escalate')
   t.match(packet, {
-    version: 1, callSid: 'HD_test', agent: 'order-status', reason: 'asked for a human', summary: 'order five is lost',
+    version: 1,
+    callSid: 'HD_test',
+    agent: 'order-status',
+    reason: 'asked for a human',
+    summary: 'order five is lost',
     identity: { accountId: 'A-1', verified: true },
     tried: [{ name: 'find_order', ok: false, args: { order: 5 } }],
     transcript: [{ role: 'agent', text: 'Hello.' }],
@@ -91,7 +95,7 @@ t.test('when nobody can be reached caller and model are told once, and the call 
   t.match(rig.session.escalation, { outcome: 'no-answer' })
 })
 
-t.test('an operator\'s escalation tells the model by a system text', async (t) => {
+t.test("an operator's escalation tells the model by a system text", async (t) => {
   const rig = Rig.talking({ escalation })
   rig.answer(2, 'long', 20_000)
   rig.run(500)
@@ -151,7 +155,7 @@ t.test('a hold without a human does not last for ever', async (t) => {
   t.equal(rig.texts().at(-1), 'Nobody is free.')
 })
 
-t.test('a line without an escalation refuses an operator\'s', async (t) => {
+t.test("a line without an escalation refuses an operator's", async (t) => {
   const rig = Rig.talking()
   rig.in({ type: 'escalate-requested', reason: 'vip' })
   t.same(rig.types(), [])
@@ -165,7 +169,8 @@ t.test('a caller who hangs up while a human is fetched was not reached', async (
 })
 
 const callsBack = {
-  ...escalation, callback: { offerText: 'Press 1 for a call back.', confirmedText: 'We will call you.', numberKnown: true },
+  ...escalation,
+  callback: { offerText: 'Press 1 for a call back.', confirmedText: 'We will call you.', numberKnown: true },
 }
 const offerStep = { type: 'offer', outcome: 'busy', detail: '', closed: false } as const
 
@@ -186,7 +191,9 @@ t.test('a caller whom nobody can take is asked about a call back, and the digit 
   t.match(rig.all('backend-tool-result').at(-1), { callId: 'e1', value: { error: /call request_callback/ } })
   rig.in({ type: 'dtmf', digit: '1' })
   t.match(rig.only('callback').wish, {
-    asked: 'key', number: null, packet: { reason: 'asked for a human', summary: 'order five is lost', callSid: 'HD_test' },
+    asked: 'key',
+    number: null,
+    packet: { reason: 'asked for a human', summary: 'order five is lost', callSid: 'HD_test' },
   })
   t.same(rig.all('backend-dtmf'), [], 'the key was for the gateway')
   t.equal(rig.texts().at(-1), 'We will call you.')
@@ -194,13 +201,18 @@ t.test('a caller whom nobody can take is asked about a call back, and the digit 
   rig.run(20_000)
   t.equal(rig.all('callback').length, 1)
   rig.in({ type: 'dtmf', digit: '1' })
-  t.equal(rig.all('backend-dtmf').length, 1, 'later keys are the agent\'s again')
+  t.equal(rig.all('backend-dtmf').length, 1, "later keys are the agent's again")
 })
 
 t.test('the answer may come in words through the model, also for another number and without an offer', async (t) => {
   const rig = offered()
   rig.toolCall('c1', 'request_callback', { note: 'after five', number: '0700 000 002' }, 9)
-  t.match(rig.only('callback').wish, { asked: 'words', number: '0700000002', note: 'after five', packet: { reason: 'asked for a human' } })
+  t.match(rig.only('callback').wish, {
+    asked: 'words',
+    number: '0700000002',
+    note: 'after five',
+    packet: { reason: 'asked for a human' },
+  })
   t.match(rig.all('backend-tool-result').at(-1), { callId: 'c1', ok: true, value: { noted: true } })
 
   const own = Rig.talking({ escalation: callsBack })
@@ -229,12 +241,21 @@ t.test('a caller who does not answer the offer is not asked again and not called
   const again = offered()
   again.in({ type: 'escalate-requested', reason: 'vip' })
   again.run(30_000)
-  t.same(again.all('callback').filter(({ wish }) => wish === null), [], 'another try withdraws the question')
+  t.same(
+    again.all('callback').filter(({ wish }) => wish === null),
+    [],
+    'another try withdraws the question',
+  )
 })
 
 t.test('with the backend dead the offer takes only a digit, then comes the goodbye', async (t) => {
   const dead = (): Rig => {
-    const rig = Rig.talking({ escalation: callsBack, onBackendFailure: 'escalate', apologyText: 'Sorry, a fault.', goodbyeText: 'Goodbye.' })
+    const rig = Rig.talking({
+      escalation: callsBack,
+      onBackendFailure: 'escalate',
+      apologyText: 'Sorry, a fault.',
+      goodbyeText: 'Goodbye.',
+    })
     rig.backend({ type: 'error', code: 'network', message: 'gone', fatal: true, retryable: false })
     t.same(rig.texts(), ['Sorry, a fault.'], 'at once, whoever may be reached')
     rig.in({ type: 'escalation', step: offerStep })

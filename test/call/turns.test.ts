@@ -6,14 +6,18 @@ t.test('a backend without its own VAD is told when the caller starts and stops',
   const startMs = rig.nowMs
   rig.speak(40)
   t.same(
-    rig.only('backend-speech-start'), { type: 'backend-speech-start', atMs: startMs }, 'from the first voiced sample',
+    rig.only('backend-speech-start'),
+    { type: 'backend-speech-start', atMs: startMs },
+    'from the first voiced sample',
   )
   rig.speak(460)
   rig.run(580)
   t.same(rig.all('backend-speech-end'), [])
   rig.run(20)
   t.same(
-    rig.only('backend-speech-end'), { type: 'backend-speech-end', atMs: startMs + 500 }, 'at the last voiced sample',
+    rig.only('backend-speech-end'),
+    { type: 'backend-speech-end', atMs: startMs + 500 },
+    'at the last voiced sample',
   )
 })
 
@@ -77,7 +81,10 @@ t.test('a caller who goes on before any sound has one turn, from the later stop'
   rig.run(640)
   rig.answer(2, 'a2', 500)
   rig.run(40)
-  t.same(rig.logged('turn').map(({ answerMs }) => answerMs), [660])
+  t.same(
+    rig.logged('turn').map(({ answerMs }) => answerMs),
+    [660],
+  )
 })
 
 t.test('a turn that nothing answers is recorded without an answer; a click is not recorded', async (t) => {
@@ -94,7 +101,7 @@ t.test('a turn that nothing answers is recorded without an answer; a click is no
   t.same(click.logged('turn'), [])
 })
 
-t.test('with the backend\'s own VAD a turn still runs from our last voiced sample', async (t) => {
+t.test("with the backend's own VAD a turn still runs from our last voiced sample", async (t) => {
   const rig = Rig.talking({ serverVad: true })
   rig.speak(100)
   rig.backend({ type: 'speech-started' })
@@ -108,12 +115,26 @@ t.test('with the backend\'s own VAD a turn still runs from our last voiced sampl
 })
 
 t.test('a response that began before the caller stopped is no answer to it', async (t) => {
-  const rig = Rig.talking(
-    { bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } },
-  )
-  const fresh = new Rig(
-    { bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } },
-  )
+  const rig = Rig.talking({
+    bargeIn: {
+      commitMs: 200,
+      resumeAfterMs: 1000,
+      quietMs: 200,
+      onDtmf: true,
+      protectGreeting: true,
+      protectEscalation: true,
+    },
+  })
+  const fresh = new Rig({
+    bargeIn: {
+      commitMs: 200,
+      resumeAfterMs: 1000,
+      quietMs: 200,
+      onDtmf: true,
+      protectGreeting: true,
+      protectEscalation: true,
+    },
+  })
   fresh.open()
   fresh.ready()
   fresh.backend({ type: 'turn-start', generation: 1 })
@@ -162,17 +183,23 @@ t.test('a digit goes to the backend and begins a turn', async (t) => {
   t.match(rig.onlyLogged('turn'), { answerMs: 220 })
 })
 
-t.test('a backend that hears the end of speech before we do has its answer counted from the last voiced sample', async (t) => {
-  const rig = Rig.talking()
-  const before = rig.session.log.turns.length
-  rig.speak(600)
-  // 300 ms of quiet: our own clock wants 600.
-  rig.run(300)
-  rig.answer(2, 'early', 500)
-  rig.run(1500)
-  const turns = rig.session.log.turns.slice(before)
-  t.equal(turns.length, 1, JSON.stringify(turns))
-  const [turn] = turns
-  t.ok(turn !== undefined && turn.firstSoundMs !== null && turn.firstSoundMs >= 300 && turn.firstSoundMs < 400, JSON.stringify(turn))
-  t.equal(turn?.answerMs, turn?.firstSoundMs)
-})
+t.test(
+  'a backend that hears the end of speech before we do has its answer counted from the last voiced sample',
+  async (t) => {
+    const rig = Rig.talking()
+    const before = rig.session.log.turns.length
+    rig.speak(600)
+    // 300 ms of quiet: our own clock wants 600.
+    rig.run(300)
+    rig.answer(2, 'early', 500)
+    rig.run(1500)
+    const turns = rig.session.log.turns.slice(before)
+    t.equal(turns.length, 1, JSON.stringify(turns))
+    const [turn] = turns
+    t.ok(
+      turn !== undefined && turn.firstSoundMs !== null && turn.firstSoundMs >= 300 && turn.firstSoundMs < 400,
+      JSON.stringify(turn),
+    )
+    t.equal(turn?.answerMs, turn?.firstSoundMs)
+  },
+)

@@ -15,17 +15,34 @@ t.test('an edit of the agents folder is what new calls get, and calls that run k
   const dir = join(folder, 'agents')
   const file = join(dir, 'order-status.yaml')
   const gateway = await startGateway({
-    config: { ...loadConfig({}, null), agentsDir: dir, port: 0, opsPort: 0, host: '127.0.0.1', dataDir: join(folder, 'data') },
-    env: { SHOP_API_URL: 'http://127.0.0.1:1' }, log: createLog({ level: 'silent' }),
+    config: {
+      ...loadConfig({}, null),
+      agentsDir: dir,
+      port: 0,
+      opsPort: 0,
+      host: '127.0.0.1',
+      dataDir: join(folder, 'data'),
+    },
+    env: { SHOP_API_URL: 'http://127.0.0.1:1' },
+    log: createLog({ level: 'silent' }),
   })
   t.teardown(() => gateway.stop(0))
   const { calls } = gateway
   const running = calls.prepare({
-    callSid: parseCallSid('HD_000000000001'), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound',
+    callSid: parseCallSid('HD_000000000001'),
+    agent: 'order-status',
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound',
   })
   const before = running.continuation('after-stream')
 
-  await writeFile(file, yaml.replace('afterCall:\n  hangup: true', 'afterCall:\n  say: See you soon.\n  hangup: true').replace('name: order-status\n  track', 'name: edited\n  track'))
+  await writeFile(
+    file,
+    yaml
+      .replace('afterCall:\n  hangup: true', 'afterCall:\n  say: See you soon.\n  hangup: true')
+      .replace('name: order-status\n  track', 'name: edited\n  track'),
+  )
   await until(() => calls.agent('order-status')?.stream.name === 'edited', 15_000, 'the edit')
   t.match(calls.agent('order-status')?.afterCall, [{ verb: 'say', text: 'See you soon.' }, { verb: 'hangup' }])
   t.same(running.continuation('after-stream'), before, 'the call that runs goes on as it began')

@@ -13,7 +13,12 @@ import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { whole } from '../support/gateway.js'
 
-const CALLEES: Readonly<Record<string, CalleeKind>> = { '+254700000001': 'person', '+254700000002': 'machine', '+254700000003': 'busy', '+254700000004': 'no-answer' }
+const CALLEES: Readonly<Record<string, CalleeKind>> = {
+  '+254700000001': 'person',
+  '+254700000002': 'machine',
+  '+254700000003': 'busy',
+  '+254700000004': 'no-answer',
+}
 const OUTBOUND = `
 outbound:
   from: '${OUR_NUMBER}'
@@ -26,23 +31,40 @@ outbound:
 
 const speech = await CallerSpeech.start(null)
 const folder = mkdtempSync(join(tmpdir(), 'mkondo-call-out-'))
-const workspace = new Workspace({ owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }], writeAfterMs: 0, recordAfterMs: 0 })
+const workspace = new Workspace({
+  owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
+  writeAfterMs: 0,
+  recordAfterMs: 0,
+})
 const results = new Map<string, SimulatedCallResult>()
 const api = await simulatedApi(t, {
   workspace,
   place: ringCallees({
-    workspace, carrier: {},
-    callee: (number) => callee(CALLEES[number] ?? 'person', {
-      ringMs: 300, talkMs: 3500, machineWords: 'You have reached my mailbox and I cannot take your call so please leave your message.',
-    }),
+    workspace,
+    carrier: {},
+    callee: (number) =>
+      callee(CALLEES[number] ?? 'person', {
+        ringMs: 300,
+        talkMs: 3500,
+        machineWords: 'You have reached my mailbox and I cannot take your call so please leave your message.',
+      }),
     person: {
-      voice: 'rms', line: { sampleRateHz: 8000 }, speech, record: true, timeoutMs: 30_000,
+      voice: 'rms',
+      line: { sampleRateHz: 8000 },
+      speech,
+      record: true,
+      timeoutMs: 30_000,
       vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
     },
-    onOver: (result) => { results.set(result.to, result) },
+    onOver: (result) => {
+      results.set(result.to, result)
+    },
   }),
 })
-const gateway = await whole({ SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY, DATA_DIR: folder, OUTBOUND_PREFIXES: '+254' }, (yaml) => yaml + OUTBOUND)
+const gateway = await whole(
+  { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY, DATA_DIR: folder, OUTBOUND_PREFIXES: '+254' },
+  (yaml) => yaml + OUTBOUND,
+)
 // The carrier says there when a recording can be fetched.
 for (const number of workspace.numbers) number.eventsUrl = `http://127.0.0.1:${gateway.at.port}/events`
 t.teardown(async () => {
@@ -53,9 +75,13 @@ t.teardown(async () => {
 
 async function command(to: string, ...more: readonly string[]) {
   const printed: string[] = []
-  const code = await callOut(['--agent', 'order-status', '--to', to, '--ops-url', `http://127.0.0.1:${gateway.at.opsPort}`, '--json', ...more], {
-    out: (text) => printed.push(text), env: {},
-  }).catch((thrown: unknown) => thrown as Error)
+  const code = await callOut(
+    ['--agent', 'order-status', '--to', to, '--ops-url', `http://127.0.0.1:${gateway.at.opsPort}`, '--json', ...more],
+    {
+      out: (text) => printed.push(text),
+      env: {},
+    },
+  ).catch((thrown: unknown) => thrown as Error)
   return { code, printed: printed.join('') }
 }
 
@@ -71,21 +97,43 @@ async function recordOf(number: string): Promise<{ readonly code: unknown; reado
 t.test('a person who answers is greeted after their hello, and talks to the agent', async (t) => {
   const { code, record } = await recordOf('+254700000001')
   t.equal(code, 0)
-  t.match(record, { direction: 'outbound', agent: 'order-status', outbound: { result: 'answered' }, from: '+2547…00', to: '+2547…01' })
-  t.match(record.timeline.find(({ name }) => name === 'answered-by'), { detail: /^human/ })
+  t.match(record, {
+    direction: 'outbound',
+    agent: 'order-status',
+    outbound: { result: 'answered' },
+    from: '+2547…00',
+    to: '+2547…01',
+  })
+  t.match(
+    record.timeline.find(({ name }) => name === 'answered-by'),
+    { detail: /^human/ },
+  )
   t.match(record.transcript[0], { role: 'agent' })
-  t.match(record.toolCalls[0], { name: 'lookup_order', args: { callerNumber: '+2547…01' } }, 'their orders are looked up, not those of our own number')
+  t.match(
+    record.toolCalls[0],
+    { name: 'lookup_order', args: { callerNumber: '+2547…01' } },
+    'their orders are looked up, not those of our own number',
+  )
   const heard = results.get('+254700000001')
   t.match(heard, { answered: true, complaints: [] })
   t.ok((heard?.heardPieces.length ?? 0) > 0, 'the agent was heard')
-  t.same(heard?.webhooks.filter(({ url }) => url === 'voice').map(({ state }) => state).slice(0, 2), ['Ringing', 'Answered'])
+  t.same(
+    heard?.webhooks
+      .filter(({ url }) => url === 'voice')
+      .map(({ state }) => state)
+      .slice(0, 2),
+    ['Ringing', 'Answered'],
+  )
 })
 
 t.test('an answering machine gets the message after its beep and nothing else', async (t) => {
   const { code, record } = await recordOf('+254700000002')
   t.equal(code, 1)
   t.match(record, { outcome: 'unreached', endReason: 'answering-machine', outbound: { result: 'voicemail' } })
-  t.same(record.transcript.map(({ role, text }) => [role, text]), [['agent', 'This is the order line. We will call you again.']])
+  t.same(
+    record.transcript.map(({ role, text }) => [role, text]),
+    [['agent', 'This is the order line. We will call you again.']],
+  )
   const said = results.get('+254700000002')?.said.find(({ text }) => text === '[beep]')
   const heard = results.get('+254700000002')?.heardPieces[0]
   t.ok(said !== undefined && heard !== undefined && heard.startMs >= said.endMs, 'after the beep')
@@ -93,7 +141,10 @@ t.test('an answering machine gets the message after its beep and nothing else', 
 })
 
 t.test('busy and unanswered phones leave a record of it', async (t) => {
-  for (const [number, result] of [['+254700000003', 'busy'], ['+254700000004', 'no-answer']] as const) {
+  for (const [number, result] of [
+    ['+254700000003', 'busy'],
+    ['+254700000004', 'no-answer'],
+  ] as const) {
     const { code, record } = await recordOf(number)
     t.equal(code, 1)
     t.match(record, { outcome: 'unreached', endReason: 'not-taken', durationMs: 0, outbound: { result } })
@@ -108,12 +159,19 @@ t.test('what the carrier wrote of a call is joined to its record, with its recor
     await new Promise((resolve) => setTimeout(resolve, 200))
     joined = gateway.gateway.calls.record(record.callSid)
   }
-  t.match(joined?.carrier, { status: 'completed', costMinor: 300, costCurrency: 'KES', hangupCause: 'normal_clearing', recording: `carrier-recordings/${record.callSid}.wav` })
+  t.match(joined?.carrier, {
+    status: 'completed',
+    costMinor: 300,
+    costCurrency: 'KES',
+    hangupCause: 'normal_clearing',
+    recording: `carrier-recordings/${record.callSid}.wav`,
+  })
   t.equal(joined?.transcript.length, record.transcript.length, 'and nothing of ours is lost')
 })
 
 t.test('what may not be called is refused with words', async (t) => {
-  const refused = async (to: string, ...more: readonly string[]): Promise<string> => String((await command(to, ...more)).code)
+  const refused = async (to: string, ...more: readonly string[]): Promise<string> =>
+    String((await command(to, ...more)).code)
   t.match(await refused('+15550000001'), /CALL_REFUSED: numbers that begin so may not be called; allowed: \+254/)
   t.match(await refused('0700000001'), /CALL_REFUSED: to is not a number in E\.164 form/)
   t.match(await refused('+254700000001', '--from', '+254711111111'), /CARRIER_API: .*calls\.from_not_owned/)

@@ -11,19 +11,54 @@ t.test('mkondo call finds a running gateway by PORT and OPS_PORT', async (t) => 
   const { gateway, at, close } = await whole()
   t.teardown(close)
   const env = { PORT: String(at.port), OPS_PORT: String(at.opsPort), SHOP_API_URL: at.shopUrl }
-  const call = async (argv: string[], signal = new AbortController().signal): Promise<{ code: number; out: string }> => {
+  const call = async (
+    argv: string[],
+    signal = new AbortController().signal,
+  ): Promise<{ code: number; out: string }> => {
     let out = ''
-    const print = (text: string): void => { out += text }
+    const print = (text: string): void => {
+      out += text
+    }
     return { code: await runCallCommand(argv, { out: print, err: print, env, signal }), out }
   }
-  const script = join(t.testdir({ 'keys.yaml': 'version: 1\nsteps:\n  - press: "4127#"\n    interruptAfterMs: 300\n  - wait: 100000\n' }), 'keys.yaml')
+  const script = join(
+    t.testdir({ 'keys.yaml': 'version: 1\nsteps:\n  - press: "4127#"\n    interruptAfterMs: 300\n  - wait: 100000\n' }),
+    'keys.yaml',
+  )
   const [hangUp, endOfTest] = [new AbortController(), new AbortController()]
   const staying = call(['--script', script], endOfTest.signal)
   const placed = Promise.all([
-    call(['--script', script, '--expect', 'out for delivery', '--expect-tool', 'lookup_order', '--expect-outcome', 'deflected', '--expect-outcome', 'abandoned'], hangUp.signal),
-    call(['--script', script, '--expect', 'was cancelled', '--expect-tool', 'refund_order', '--expect-outcome', 'escalated'], hangUp.signal),
+    call(
+      [
+        '--script',
+        script,
+        '--expect',
+        'out for delivery',
+        '--expect-tool',
+        'lookup_order',
+        '--expect-outcome',
+        'deflected',
+        '--expect-outcome',
+        'abandoned',
+      ],
+      hangUp.signal,
+    ),
+    call(
+      [
+        '--script',
+        script,
+        '--expect',
+        'was cancelled',
+        '--expect-tool',
+        'refund_order',
+        '--expect-outcome',
+        'escalated',
+      ],
+      hangUp.signal,
+    ),
   ])
-  const answered = (): number => [...gateway.calls.live()].filter((live) => JSON.stringify(live.view()).includes('out for delivery')).length
+  const answered = (): number =>
+    [...gateway.calls.live()].filter((live) => JSON.stringify(live.view()).includes('out for delivery')).length
   while (answered() < 3) await sleep(50)
   hangUp.abort()
   const [asExpected, otherwise] = await placed
@@ -35,11 +70,17 @@ t.test('mkondo call finds a running gateway by PORT and OPS_PORT', async (t) => 
   t.match(otherwise.out, /expected the outcome escalated: NO, the outcome is (deflected|abandoned)/)
 
   // With a call on the line a drain is not over before it is.
-  const drain = await fetch(`http://127.0.0.1:${at.opsPort}/api/drain`, { method: 'POST', headers: { 'content-type': 'application/json' } })
+  const drain = await fetch(`http://127.0.0.1:${at.opsPort}/api/drain`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+  })
   t.equal(drain.status, 202)
   const drained = await call(['--human', '--human-outcome', 'busy'])
   t.equal(drained.code, 1, 'a gateway that takes no calls')
-  t.match(drained.out, /no agent took the call; the gateway answered with its fallback document \(.*\): the gateway is draining/)
+  t.match(
+    drained.out,
+    /no agent took the call; the gateway answered with its fallback document \(.*\): the gateway is draining/,
+  )
   endOfTest.abort()
   await staying
 })

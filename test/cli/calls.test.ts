@@ -8,19 +8,33 @@ const SID = 'HD_0a8d5911d055'
 
 async function command(argv: readonly string[], env: Record<string, string>) {
   const printed: string[] = []
-  const outcome = await calls(argv, { out: (text) => printed.push(text), env })
-    .then((code) => ({ code, error: null }), (error: unknown) => ({ code: null, error: error as Error & { code?: string } }))
+  const outcome = await calls(argv, { out: (text) => printed.push(text), env }).then(
+    (code) => ({ code, error: null }),
+    (error: unknown) => ({ code: null, error: error as Error & { code?: string } }),
+  )
   return { ...outcome, output: printed.join('') }
 }
 
 function leg(callSid: string, hungUp: string[] = []): CarrierCall {
   return {
-    callSid, from: '+254700000001', to: '+254700000000', direction: 'inbound', clientRequestId: null, answered: true, ended: false,
-    hangUp: () => { hungUp.push(callSid) }, supervise: () => true, stopSupervision: () => undefined, joinedBy: () => undefined, postEvent: () => undefined,
+    callSid,
+    from: '+254700000001',
+    to: '+254700000000',
+    direction: 'inbound',
+    clientRequestId: null,
+    answered: true,
+    ended: false,
+    hangUp: () => {
+      hungUp.push(callSid)
+    },
+    supervise: () => true,
+    stopSupervision: () => undefined,
+    joinedBy: () => undefined,
+    postEvent: () => undefined,
   }
 }
 
-t.test('the gateway\'s calls are listed, shown beside the carrier\'s account, and ended', async (t) => {
+t.test("the gateway's calls are listed, shown beside the carrier's account, and ended", async (t) => {
   const gateway = await startGateway(t)
   const api = await simulatedApi(t, { with: { writeAfterMs: 0 } })
   const env = { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY }
@@ -28,14 +42,23 @@ t.test('the gateway\'s calls are listed, shown beside the carrier\'s account, an
   await ring(gateway, SID)
   const answered = Date.parse('2026-11-20T10:00:00Z')
   api.workspace.began(leg(SID), answered - 1000)
-  api.workspace.over(leg(SID), { status: 'completed', hangupCause: 'normal_clearing', answeredWallMs: answered, endedWallMs: answered + 61_000, recording: null })
+  api.workspace.over(leg(SID), {
+    status: 'completed',
+    hangupCause: 'normal_clearing',
+    answeredWallMs: answered,
+    endedWallMs: answered + 61_000,
+    recording: null,
+  })
 
   t.match(await command(['list', ...ops], env), { code: 0, output: new RegExp(`${SID} +waiting +order-status`) })
   const shown = await command(['show', SID, ...ops], env)
   t.equal(shown.code, 0)
   t.match(shown.output, /gateway: waiting[\s\S]*carrier: completed, 61 s, KES 0\.00[\s\S]*normal_clearing/)
-  t.notMatch(shown.output, /254700000001/, 'without the caller\'s number')
-  const both = JSON.parse((await command(['show', SID, '--json', ...ops], env)).output) as { gateway: object; carrier: object }
+  t.notMatch(shown.output, /254700000001/, "without the caller's number")
+  const both = JSON.parse((await command(['show', SID, '--json', ...ops], env)).output) as {
+    gateway: object
+    carrier: object
+  }
   t.match(both, { gateway: { state: 'waiting' }, carrier: { durationS: 61, hangupCause: 'normal_clearing' } })
   t.match(await command(['show', SID, ...ops], {}), { code: 0, output: /carrier: SAUTIKIT_API_KEY is not set/ })
 
@@ -48,7 +71,10 @@ t.test('with --carrier the carrier is asked alone', async (t) => {
   const hungUp: string[] = []
   for (let i = 0; i < 60; i++) api.workspace.began(leg(`HD_${i}`, hungUp), Date.parse('2026-11-20T10:00:00Z'))
   const env = { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY }
-  const listed = JSON.parse((await command(['list', '--carrier', '--limit', '55', '--json'], env)).output) as { calls: object[]; complete: boolean }
+  const listed = JSON.parse((await command(['list', '--carrier', '--limit', '55', '--json'], env)).output) as {
+    calls: object[]
+    complete: boolean
+  }
   t.equal(listed.calls.length, 55)
   t.notOk(listed.complete)
   t.notMatch(JSON.stringify(listed), /254700000001/)
@@ -65,11 +91,18 @@ t.test('an unknown call, and a gateway or carrier that does not answer, are repo
   t.match((await command(['hangup', 'HD_none', ...ops], env)).error, { message: /no such live call; --carrier/ })
   t.match(await command(['show', 'HD_none', ...ops], env), { code: 1, output: /CALL_UNKNOWN/ })
   t.match((await command(['list', ...ops], {})).error, { message: /UNAUTHORIZED/ })
-  t.match((await command(['list', '--ops-url', 'http://127.0.0.1:1'], {})).error, { message: /no gateway answers at http:\/\/127\.0\.0\.1:1/ })
+  t.match((await command(['list', '--ops-url', 'http://127.0.0.1:1'], {})).error, {
+    message: /no gateway answers at http:\/\/127\.0\.0\.1:1/,
+  })
   const wrong: [readonly string[], RegExp][] = [
-    [[], /list, show/], [['show'], /one SID/], [['show', 'a b'], /a SID is/], [['list', '--limit', '0'], /--limit/],
-    [['hangup', SID, '--carrier', '--goodbye'], /no goodbye/], [['list', '--carrier'], /SAUTIKIT_API_KEY/],
+    [[], /list, show/],
+    [['show'], /one SID/],
+    [['show', 'a b'], /a SID is/],
+    [['list', '--limit', '0'], /--limit/],
+    [['hangup', SID, '--carrier', '--goodbye'], /no goodbye/],
+    [['list', '--carrier'], /SAUTIKIT_API_KEY/],
   ]
-  for (const [argv, message] of wrong) t.match((await command(argv, {})).error, { code: 'CONFIG_INVALID', message }, argv.join(' '))
+  for (const [argv, message] of wrong)
+    t.match((await command(argv, {})).error, { code: 'CONFIG_INVALID', message }, argv.join(' '))
   t.match(await command(['--help'], {}), { code: 0, output: /mkondo calls show SID/ })
 })

@@ -14,7 +14,10 @@ const WRONG_KEY = 'sk-wrong-0123456789abcdef'
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-check-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
-const [openai, gemini] = await Promise.all([OpenAiDouble.start({ key: RIGHT_KEY }), GeminiDouble.start({ key: RIGHT_KEY })])
+const [openai, gemini] = await Promise.all([
+  OpenAiDouble.start({ key: RIGHT_KEY }),
+  GeminiDouble.start({ key: RIGHT_KEY }),
+])
 t.teardown(() => Promise.all([openai.close(), gemini.close()]))
 
 /** `mkondo check` on the order line with these lines in place of its backend. */
@@ -22,17 +25,32 @@ async function check(lines: string, env: Readonly<Record<string, string>>): Prom
   const yaml = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
   await writeFile(join(folder, 'order-status.yaml'), yaml.replace(/^backend: .*$/m, lines))
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, 'check', '--with-shop'], {
-      env: {
-        PATH: process.env['PATH'] ?? '', AGENTS_DIR: folder, DATA_DIR: join(folder, 'data'), PORT: '0', OPS_PORT: '0',
-        OPENAI_BASE_URL: openai.baseUrl, GEMINI_BASE_URL: gemini.baseUrl, GEMINI_MODEL: 'm', ...env,
+    execFile(
+      process.execPath,
+      [MAIN, 'check', '--with-shop'],
+      {
+        env: {
+          PATH: process.env['PATH'] ?? '',
+          AGENTS_DIR: folder,
+          DATA_DIR: join(folder, 'data'),
+          PORT: '0',
+          OPS_PORT: '0',
+          OPENAI_BASE_URL: openai.baseUrl,
+          GEMINI_BASE_URL: gemini.baseUrl,
+          GEMINI_MODEL: 'm',
+          ...env,
+        },
       },
-    }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }))
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }),
+    )
   })
 }
 
 t.test('each backend of an agent is connected once, with its key and its options, and nothing is said', async (t) => {
-  const { code, output } = await check('backend: [openai, gemini, embedded]', { OPENAI_API_KEY: RIGHT_KEY, GEMINI_API_KEY: RIGHT_KEY })
+  const { code, output } = await check('backend: [openai, gemini, embedded]', {
+    OPENAI_API_KEY: RIGHT_KEY,
+    GEMINI_API_KEY: RIGHT_KEY,
+  })
   t.equal(code, 0, output)
   t.match(output, /ok +backend openai of order-status is ready after \d+ ms/)
   t.match(output, /ok +backend gemini of order-status is ready after \d+ ms/)
@@ -41,12 +59,21 @@ t.test('each backend of an agent is connected once, with its key and its options
 
 t.test('a wrong key, a wrong setting and a service that is not there are found, and no key is shown', async (t) => {
   openai.refuseSession = null
-  const wrong = await check('backend: [openai, gemini]', { OPENAI_API_KEY: WRONG_KEY, GEMINI_API_KEY: RIGHT_KEY, GEMINI_BASE_URL: 'http://127.0.0.1:9' })
+  const wrong = await check('backend: [openai, gemini]', {
+    OPENAI_API_KEY: WRONG_KEY,
+    GEMINI_API_KEY: RIGHT_KEY,
+    GEMINI_BASE_URL: 'http://127.0.0.1:9',
+  })
   t.equal(wrong.code, 2, wrong.output)
   t.match(wrong.output, /NOT OK +backend openai of order-status: openai refused the connection: HTTP 401/)
   t.match(wrong.output, /NOT OK +backend gemini of order-status: gemini: no connection \(ECONNREFUSED\)/)
   t.notMatch(wrong.output, WRONG_KEY)
-  openai.refuseSession = { type: 'invalid_request_error', code: 'invalid_value', message: 'Invalid voice', param: 'session.audio.output.voice' }
+  openai.refuseSession = {
+    type: 'invalid_request_error',
+    code: 'invalid_value',
+    message: 'Invalid voice',
+    param: 'session.audio.output.voice',
+  }
   const voice = await check('backend: openai', { OPENAI_API_KEY: RIGHT_KEY })
   openai.refuseSession = null
   t.equal(voice.code, 2, voice.output)
@@ -54,11 +81,14 @@ t.test('a wrong key, a wrong setting and a service that is not there are found, 
 })
 
 t.test('settings that are valid but probably not intended are pointed out, and do not fail the check', async (t) => {
-  const { code, output } = await check([
-    'backend: [openai, embedded]',
-    'backends: { openai: { turns: { by: server_vad } }, gemini: { temperature: 1 } }',
-    'budget: { maxCost: 0.5, prices: { currency: USD, backends: { embedded: {} } } }',
-  ].join('\n'), { OPENAI_API_KEY: RIGHT_KEY })
+  const { code, output } = await check(
+    [
+      'backend: [openai, embedded]',
+      'backends: { openai: { turns: { by: server_vad } }, gemini: { temperature: 1 } }',
+      'budget: { maxCost: 0.5, prices: { currency: USD, backends: { embedded: {} } } }',
+    ].join('\n'),
+    { OPENAI_API_KEY: RIGHT_KEY },
+  )
   t.equal(code, 0, output)
   t.match(output, /LOOK AT budget\.maxCost of order-status never holds for openai: budget\.prices has no price for it/)
   t.match(output, /LOOK AT order-status: openai times the caller's turns by itself in a list in which the gateway does/)

@@ -74,63 +74,275 @@ offline:
 const lineOf = (begins: string): number => GOOD.split('\n').findIndex((line) => line.trim().startsWith(begins)) + 1
 
 /** As many phrases as one list takes, each as long as it may be. */
-const many = (word: string): string => `[${Array.from({ length: 100 }, () => `${word} `.repeat(300 / (word.length + 1)).trim()).join(', ')}]`
+const many = (word: string): string =>
+  `[${Array.from({ length: 100 }, () => `${word} `.repeat(300 / (word.length + 1)).trim()).join(', ')}]`
 
 /** What is set wrong, what it replaces, the beginning of the line that is reported, and the report. */
 const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, line: string, what: RegExp]>> = {
   // Words that the recogniser does not know.
-  'a word of a phrase that no dictionary has': ['[goodbye]', '[kwaheri]', 'bye:', /^offline\.intents\.bye\.phrases\[0\] has the word kwaheri, which the recogniser's dictionary lacks; spell it as English does, or give its sounds under offline\.words$/],
-  'a word that is near one of the dialogue\'s own': ['order | pikipiki', 'order | pikipik', 'where:', /has the word pikipik, .*; did you mean pikipiki\?/],
-  'sounds that are none': ['K IY P IH K IY', 'K IY P IH K QQ', 'words:', /^offline\.words\.pikipiki has the sound QQ; allowed: AA, AE, .*ZH$/],
-  'one word for two digits': ['words: {', 'digits: [one, one, two, three, four, five, six, seven, eight, nine]\n  words: {', 'words:', /^offline\.digits\[1\] is one, the word for another digit too$/],
-  'a word around phrases that no dictionary has': ['words: {', 'around: { before: [hujambo], after: [] }\n  words: {', 'words:', /^offline\.around\.before\[0\] has the word hujambo/],
-  'a phrase that cannot be read': ["'track <order>'", "'track (order'", 'where:', /^offline\.intents\.where\.phrases\[1\] a missing \) in/],
+  'a word of a phrase that no dictionary has': [
+    '[goodbye]',
+    '[kwaheri]',
+    'bye:',
+    /^offline\.intents\.bye\.phrases\[0\] has the word kwaheri, which the recogniser's dictionary lacks; spell it as English does, or give its sounds under offline\.words$/,
+  ],
+  "a word that is near one of the dialogue's own": [
+    'order | pikipiki',
+    'order | pikipik',
+    'where:',
+    /has the word pikipik, .*; did you mean pikipiki\?/,
+  ],
+  'sounds that are none': [
+    'K IY P IH K IY',
+    'K IY P IH K QQ',
+    'words:',
+    /^offline\.words\.pikipiki has the sound QQ; allowed: AA, AE, .*ZH$/,
+  ],
+  'one word for two digits': [
+    'words: {',
+    'digits: [one, one, two, three, four, five, six, seven, eight, nine]\n  words: {',
+    'words:',
+    /^offline\.digits\[1\] is one, the word for another digit too$/,
+  ],
+  'a word around phrases that no dictionary has': [
+    'words: {',
+    'around: { before: [hujambo], after: [] }\n  words: {',
+    'words:',
+    /^offline\.around\.before\[0\] has the word hujambo/,
+  ],
+  'a phrase that cannot be read': [
+    "'track <order>'",
+    "'track (order'",
+    'where:',
+    /^offline\.intents\.where\.phrases\[1\] a missing \) in/,
+  ],
   'more phrases than a grammar takes': [
     'bye: { phrases: [goodbye] }\n    human: { phrases: [agent] }\n  slots:\n    order: {',
     `bye: { phrases: ${many('goodbye')} }\n    human: { phrases: ${many('agent')} }\n  slots:\n    order: { phrases: ${many('number')},`,
-    '- listen: { slots: [order], on: { where', /^offline\.states\.greet\.steps\[1\]\.listen listens for phrases that make a grammar of \d+ characters; at most 65536 are allowed$/,
+    '- listen: { slots: [order], on: { where',
+    /^offline\.states\.greet\.steps\[1\]\.listen listens for phrases that make a grammar of \d+ characters; at most 65536 are allowed$/,
   ],
   // Names that do not exist.
-  'a tool that the agent has not': ['tool: lookup,', 'tool: lookupp,', '- start:', /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookupp, and the agent has no tool of that name; did you mean lookup\? allowed: lookup, escalate_to_human, request_callback, end_call$/],
-  'a human without an escalation': ["escalation: { numbers: ['+254720000010'] }", '# nobody', '- call: { tool: escalate', /is escalate_to_human, and the agent has no tool of that name; allowed: lookup, end_call$/],
-  'an argument that the tool has not': ['args: { number:', "args: { numbre: x, number:", '- start:', /^offline\.states\.tell\.steps\[0\]\.start\.args\.numbre is no argument of lookup; did you mean number\? allowed: number, who$/],
-  'an argument that the tool needs': ["args: { number: '{{slots.order}}' }", 'args: {}', '- start:', /is lookup, which needs number under args$/],
-  'a state that does not exist': ['where: ask', 'where: askk', '- listen: { slots: [order], on: { where', /^offline\.states\.greet\.steps\[1\]\.listen\.on\.where there is no state named askk; did you mean ask\? allowed: greet, ask, tell, end, waits, to-human$/],
-  'an intent that does not exist': ['on: { human:', 'on: { humann:', 'on: { human', /there is no intent or slot named humann; did you mean human\?/],
-  'a slot that does not exist': ['track <order>', 'track <ordr>', 'where:', /there is no slot named ordr; did you mean order\? allowed: order$/],
-  'a map that does not exist': ['map:status', 'map:statos', "- say: 'It", /^offline\.states\.tell\.steps\[2\]\.say names the map statos; did you mean status\? allowed: status$/],
-  'a filter that does not exist': ['| map:', '| mapp:', "- say: 'It", /has the filter mapp; did you mean map\? allowed: map, list, count, spell, default$/],
+  'a tool that the agent has not': [
+    'tool: lookup,',
+    'tool: lookupp,',
+    '- start:',
+    /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookupp, and the agent has no tool of that name; did you mean lookup\? allowed: lookup, escalate_to_human, request_callback, end_call$/,
+  ],
+  'a human without an escalation': [
+    "escalation: { numbers: ['+254720000010'] }",
+    '# nobody',
+    '- call: { tool: escalate',
+    /is escalate_to_human, and the agent has no tool of that name; allowed: lookup, end_call$/,
+  ],
+  'an argument that the tool has not': [
+    'args: { number:',
+    'args: { numbre: x, number:',
+    '- start:',
+    /^offline\.states\.tell\.steps\[0\]\.start\.args\.numbre is no argument of lookup; did you mean number\? allowed: number, who$/,
+  ],
+  'an argument that the tool needs': [
+    "args: { number: '{{slots.order}}' }",
+    'args: {}',
+    '- start:',
+    /is lookup, which needs number under args$/,
+  ],
+  'a state that does not exist': [
+    'where: ask',
+    'where: askk',
+    '- listen: { slots: [order], on: { where',
+    /^offline\.states\.greet\.steps\[1\]\.listen\.on\.where there is no state named askk; did you mean ask\? allowed: greet, ask, tell, end, waits, to-human$/,
+  ],
+  'an intent that does not exist': [
+    'on: { human:',
+    'on: { humann:',
+    'on: { human',
+    /there is no intent or slot named humann; did you mean human\?/,
+  ],
+  'a slot that does not exist': [
+    'track <order>',
+    'track <ordr>',
+    'where:',
+    /there is no slot named ordr; did you mean order\? allowed: order$/,
+  ],
+  'a map that does not exist': [
+    'map:status',
+    'map:statos',
+    "- say: 'It",
+    /^offline\.states\.tell\.steps\[2\]\.say names the map statos; did you mean status\? allowed: status$/,
+  ],
+  'a filter that does not exist': [
+    '| map:',
+    '| mapp:',
+    "- say: 'It",
+    /has the filter mapp; did you mean map\? allowed: map, list, count, spell, default$/,
+  ],
   // Values that are never set.
-  'a value that does not exist': ['{{greeting |', '{{greating |', "- say: '{{greeting", /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: caller, greeting, heard, failure, slots, visits, found, /],
-  'a field that the tool does not give': ['exists: found.status', 'exists: found.statsu', 'when:', /^offline\.states\.tell\.steps\[2\]\.when\.exists reads found\.statsu; found has no field statsu: did you mean status\? allowed: status$/],
-  'a slot that is read and does not exist': ['{{slots.order}}', '{{slots.ordr}}', '- start:', /reads slots\.ordr; slots has no field ordr: did you mean order\? allowed: order$/],
-  'a state whose visits are counted and does not exist': ['when: { exists: found.status }', 'when: { atLeast: [visits.tel, 2] }', 'when:', /reads visits\.tel; visits has no field tel: did you mean tell\?/],
-  'a placeholder that is none': ['{{reason}}', '{{the reason}}', '- call: { tool: escalate', /has \{\{the reason\}\}; a placeholder is \{\{path\}\} or/],
-  'braces without their partner': ['{{greeting | default:Hello}}', '{{greeting | default:Hello}', "- say: '{{greeting", /has \{\{ or \}\} without its partner$/],
-  'an answer that is awaited and never asked for': ['await: found', 'await: foundd', '- await', /waits for foundd, under which no start keeps its answer; did you mean found\? allowed: found$/],
-  'a known value that does not exist': ['known: [found.status]', 'known: [mine.status]', 'order: {', /^offline\.slots\.order\.known\[0\] reads mine\.status; no value has the name mine/],
-  'a value that is forgotten and does not exist': ['set: { reason: The', 'forget: [resaon]\n        - set: { reason: The', '- set:', /forgets resaon; no value has the name resaon: did you mean reason\?/],
-  'a name that the dialogue itself writes': ['save: found', 'save: failure', '- start:', /keeps a value as failure, a name of the dialogue itself; heard, failure, slots, visits are taken$/],
+  'a value that does not exist': [
+    '{{greeting |',
+    '{{greating |',
+    "- say: '{{greeting",
+    /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: caller, greeting, heard, failure, slots, visits, found, /,
+  ],
+  'a field that the tool does not give': [
+    'exists: found.status',
+    'exists: found.statsu',
+    'when:',
+    /^offline\.states\.tell\.steps\[2\]\.when\.exists reads found\.statsu; found has no field statsu: did you mean status\? allowed: status$/,
+  ],
+  'a slot that is read and does not exist': [
+    '{{slots.order}}',
+    '{{slots.ordr}}',
+    '- start:',
+    /reads slots\.ordr; slots has no field ordr: did you mean order\? allowed: order$/,
+  ],
+  'a state whose visits are counted and does not exist': [
+    'when: { exists: found.status }',
+    'when: { atLeast: [visits.tel, 2] }',
+    'when:',
+    /reads visits\.tel; visits has no field tel: did you mean tell\?/,
+  ],
+  'a placeholder that is none': [
+    '{{reason}}',
+    '{{the reason}}',
+    '- call: { tool: escalate',
+    /has \{\{the reason\}\}; a placeholder is \{\{path\}\} or/,
+  ],
+  'braces without their partner': [
+    '{{greeting | default:Hello}}',
+    '{{greeting | default:Hello}',
+    "- say: '{{greeting",
+    /has \{\{ or \}\} without its partner$/,
+  ],
+  'an answer that is awaited and never asked for': [
+    'await: found',
+    'await: foundd',
+    '- await',
+    /waits for foundd, under which no start keeps its answer; did you mean found\? allowed: found$/,
+  ],
+  'a known value that does not exist': [
+    'known: [found.status]',
+    'known: [mine.status]',
+    'order: {',
+    /^offline\.slots\.order\.known\[0\] reads mine\.status; no value has the name mine/,
+  ],
+  'a value that is forgotten and does not exist': [
+    'set: { reason: The',
+    'forget: [resaon]\n        - set: { reason: The',
+    '- set:',
+    /forgets resaon; no value has the name resaon: did you mean reason\?/,
+  ],
+  'a name that the dialogue itself writes': [
+    'save: found',
+    'save: failure',
+    '- start:',
+    /keeps a value as failure, a name of the dialogue itself; heard, failure, slots, visits are taken$/,
+  ],
   // Definitions that nothing uses.
-  'a save that nothing reads': ['failed: waits }', 'failed: waits, save: ended }', '- call: { tool: end_call', /^offline\.states\.end\.steps\[0\]\.call\.save keeps ended, which nothing reads$/],
-  'a set that nothing reads': ['set: { reason:', 'set: { extra: 1, reason:', '- set:', /^offline\.states\.to-human\.steps\[0\]\.set\.extra keeps extra, which nothing reads$/],
-  'an intent that no step listens for': ['bye: { phrases: [goodbye] }', 'bye: { phrases: [goodbye] }\n    thanks: { phrases: [thanks] }', 'human: { p', /^offline\.intents\.thanks is heard nowhere: no on names it$/],
-  'a slot that no step listens for': ['slots:\n    order', 'slots:\n    day: { type: digits, min: 1, max: 2 }\n    order', 'order: {', /^offline\.slots\.day is heard nowhere: no listen has it among its slots$/],
-  'a map that no text uses': ['maps:\n', 'maps:\n    fix: { cable: the cable }\n', 'status: {', /^offline\.maps\.fix is used by no text; a text uses it as \{\{path \| map:fix\}\}$/],
+  'a save that nothing reads': [
+    'failed: waits }',
+    'failed: waits, save: ended }',
+    '- call: { tool: end_call',
+    /^offline\.states\.end\.steps\[0\]\.call\.save keeps ended, which nothing reads$/,
+  ],
+  'a set that nothing reads': [
+    'set: { reason:',
+    'set: { extra: 1, reason:',
+    '- set:',
+    /^offline\.states\.to-human\.steps\[0\]\.set\.extra keeps extra, which nothing reads$/,
+  ],
+  'an intent that no step listens for': [
+    'bye: { phrases: [goodbye] }',
+    'bye: { phrases: [goodbye] }\n    thanks: { phrases: [thanks] }',
+    'human: { p',
+    /^offline\.intents\.thanks is heard nowhere: no on names it$/,
+  ],
+  'a slot that no step listens for': [
+    'slots:\n    order',
+    'slots:\n    day: { type: digits, min: 1, max: 2 }\n    order',
+    'order: {',
+    /^offline\.slots\.day is heard nowhere: no listen has it among its slots$/,
+  ],
+  'a map that no text uses': [
+    'maps:\n',
+    'maps:\n    fix: { cable: the cable }\n',
+    'status: {',
+    /^offline\.maps\.fix is used by no text; a text uses it as \{\{path \| map:fix\}\}$/,
+  ],
   // Transitions that lead nowhere.
-  'a state that nothing leads to': ['    end:\n', '    lost:\n      steps: [{ goto: greet }]\n    end:\n', 'end:', /^offline\.states\.lost is never reached: nothing leads to it$/],
-  'a state that ends in the air': ['        - goto: greet\n', '', "- say: 'It", /^offline\.states\.tell\.steps\[2\] the last step of a state is listen, stop, or a goto without a condition$/],
-  'steps that never run': ['- goto: greet\n', '- goto: greet\n        - say: Hello.\n        - stop: true\n', '- goto', /^offline\.states\.tell\.steps\[3\] the steps after this one never run$/],
-  'states that go round in a circle': ['    end:\n', '    a: { steps: [{ say: One. }, { goto: b }] }\n    b: { steps: [{ goto: a }] }\n    end:\n', 'end:', /^offline\.states\.a\.steps\[1\]\.goto leads round in a circle without ever waiting: a, b, a$/],
-  'a slot that leads somewhere and is not listened for': ["listen: { slots: [order], on: { order: tell } }", 'listen: { on: { order: tell } }', '- listen: { slots: [order], on: { order', /^offline\.states\.ask\.steps\[1\]\.listen\.on\.order never happens: the slot order is not among this listen's slots$/],
-  'a way back where there is none': ['on: { where: ask,', "on: { where: '@return',", 'greet:', /^offline\.states\.greet has @return, which leads back only from a state with aside: true$/],
-  'a state that listens for nothing': ['on: { human: to-human, bye: end }', 'on: {}', '- listen: {}', /^offline\.states\.waits\.steps\[0\]\.listen listens for nothing: on names what is heard, and neither/],
-  'a state that is never left': ['    end:\n', "    loop: { steps: [{ listen: { on: { human: loop, bye: '@repeat' }, missed: '@repeat' } }] }\n    end:\n", 'end:', /^offline\.states\.loop is never left: all that is heard in it, and missed, leads back to it$/],
-  'a stop that leaves the caller in silence': ['- call: { tool: end_call, failed: waits }', '- say: Goodbye.', '- stop: true', /^offline\.states\.end\.steps\[1\] stops and leaves the caller in silence: nothing before it calls end_call or escalate_to_human$/],
+  'a state that nothing leads to': [
+    '    end:\n',
+    '    lost:\n      steps: [{ goto: greet }]\n    end:\n',
+    'end:',
+    /^offline\.states\.lost is never reached: nothing leads to it$/,
+  ],
+  'a state that ends in the air': [
+    '        - goto: greet\n',
+    '',
+    "- say: 'It",
+    /^offline\.states\.tell\.steps\[2\] the last step of a state is listen, stop, or a goto without a condition$/,
+  ],
+  'steps that never run': [
+    '- goto: greet\n',
+    '- goto: greet\n        - say: Hello.\n        - stop: true\n',
+    '- goto',
+    /^offline\.states\.tell\.steps\[3\] the steps after this one never run$/,
+  ],
+  'states that go round in a circle': [
+    '    end:\n',
+    '    a: { steps: [{ say: One. }, { goto: b }] }\n    b: { steps: [{ goto: a }] }\n    end:\n',
+    'end:',
+    /^offline\.states\.a\.steps\[1\]\.goto leads round in a circle without ever waiting: a, b, a$/,
+  ],
+  'a slot that leads somewhere and is not listened for': [
+    'listen: { slots: [order], on: { order: tell } }',
+    'listen: { on: { order: tell } }',
+    '- listen: { slots: [order], on: { order',
+    /^offline\.states\.ask\.steps\[1\]\.listen\.on\.order never happens: the slot order is not among this listen's slots$/,
+  ],
+  'a way back where there is none': [
+    'on: { where: ask,',
+    "on: { where: '@return',",
+    'greet:',
+    /^offline\.states\.greet has @return, which leads back only from a state with aside: true$/,
+  ],
+  'a state that listens for nothing': [
+    'on: { human: to-human, bye: end }',
+    'on: {}',
+    '- listen: {}',
+    /^offline\.states\.waits\.steps\[0\]\.listen listens for nothing: on names what is heard, and neither/,
+  ],
+  'a state that is never left': [
+    '    end:\n',
+    "    loop: { steps: [{ listen: { on: { human: loop, bye: '@repeat' }, missed: '@repeat' } }] }\n    end:\n",
+    'end:',
+    /^offline\.states\.loop is never left: all that is heard in it, and missed, leads back to it$/,
+  ],
+  'a stop that leaves the caller in silence': [
+    '- call: { tool: end_call, failed: waits }',
+    '- say: Goodbye.',
+    '- stop: true',
+    /^offline\.states\.end\.steps\[1\] stops and leaves the caller in silence: nothing before it calls end_call or escalate_to_human$/,
+  ],
   // Text that the voice cannot say.
-  'a prompt of marks alone': ['say: Which number?', 'say: "…"', '- say: Which', /^offline\.states\.ask\.steps\[0\]\.say has "…", which the voice cannot say; it speaks words in the letters a-z, and numbers$/],
-  'a prompt in letters that no voice reads': ['say: Which number?', 'say: Which номер?', '- say: Which', /has "номер\?", which the voice cannot say/],
-  'words of a map that cannot be said': ['sent: has been sent', 'sent: "✓"', 'status: {', /^offline\.maps\.status\.sent has "✓", which the voice cannot say/],
+  'a prompt of marks alone': [
+    'say: Which number?',
+    'say: "…"',
+    '- say: Which',
+    /^offline\.states\.ask\.steps\[0\]\.say has "…", which the voice cannot say; it speaks words in the letters a-z, and numbers$/,
+  ],
+  'a prompt in letters that no voice reads': [
+    'say: Which number?',
+    'say: Which номер?',
+    '- say: Which',
+    /has "номер\?", which the voice cannot say/,
+  ],
+  'words of a map that cannot be said': [
+    'sent: has been sent',
+    'sent: "✓"',
+    'status: {',
+    /^offline\.maps\.status\.sent has "✓", which the voice cannot say/,
+  ],
 }
 
 const name = (index: number): string => `agent-${index}`
@@ -138,10 +350,12 @@ const config = (agentsDir: string): Parameters<typeof hostedAgents>[0] => ({ ...
 
 t.test('each mistake in an offline dialogue stops the load, with its place and what is allowed', async (t) => {
   const rows = Object.entries(MISTAKES)
-  const files = Object.fromEntries(rows.map(([, [right, wrong]], i) => {
-    t.ok(GOOD.includes(right), `${right} is there to be set wrong`)
-    return [`${name(i)}.yaml`, GOOD.replace('NAME', name(i)).replace(right, wrong)]
-  }))
+  const files = Object.fromEntries(
+    rows.map(([, [right, wrong]], i) => {
+      t.ok(GOOD.includes(right), `${right} is there to be set wrong`)
+      return [`${name(i)}.yaml`, GOOD.replace('NAME', name(i)).replace(right, wrong)]
+    }),
+  )
   const dir = t.testdir({ ...files, 'good.yaml': GOOD.replace('NAME', 'good') })
   const read = new Map((await readAgents(dir, {}, offlineSpeech)).map((one) => [one.file, one]))
   t.equal(read.get(join(dir, 'good.yaml'))?.ok, true, 'without a mistake it loads')
@@ -151,26 +365,44 @@ t.test('each mistake in an offline dialogue stops the load, with its place and w
     const told = faults.find((fault) => what.test(fault.what))
     t.ok(told, `${mistake}: ${faults.map((fault) => fault.what).join('\n') || 'nothing was told'}`)
     // What is put in stands in front of the line that it is put to.
-    t.ok(told !== undefined && Math.abs(told.line - lineOf(line)) <= 1, `${mistake}: line ${told?.line ?? 'none'}, near ${lineOf(line)}`)
+    t.ok(
+      told !== undefined && Math.abs(told.line - lineOf(line)) <= 1,
+      `${mistake}: line ${told?.line ?? 'none'}, near ${lineOf(line)}`,
+    )
   }
 })
 
 t.test('all mistakes of a file are reported at once, and check and serve load alike', async (t) => {
   let text = GOOD.replace('NAME', 'worst').replace('instructions:', 'instuctions:')
-  const chosen = ['a word of a phrase that no dictionary has', 'a value that does not exist', 'a state that does not exist', 'a save that nothing reads', 'a prompt of marks alone'] as const
+  const chosen = [
+    'a word of a phrase that no dictionary has',
+    'a value that does not exist',
+    'a state that does not exist',
+    'a save that nothing reads',
+    'a prompt of marks alone',
+  ] as const
   for (const mistake of chosen) {
     const [right, wrong] = MISTAKES[mistake] ?? ['', '']
     text = text.replace(right, wrong)
   }
   const dir = t.testdir({ 'worst.yaml': text })
-  const error = await hostedAgents(config(dir), {}).then(() => null, (thrown: unknown) => thrown as Error)
+  const error = await hostedAgents(config(dir), {}).then(
+    () => null,
+    (thrown: unknown) => thrown as Error,
+  )
   const lines = error?.message.split('\n') ?? []
   t.match(error, { code: 'AGENT_INVALID' })
-  t.ok(lines.every((line) => line.startsWith(join(dir, 'worst.yaml:'))), 'file, line and column of each')
+  t.ok(
+    lines.every((line) => line.startsWith(join(dir, 'worst.yaml:'))),
+    'file, line and column of each',
+  )
   t.ok(lines.some((line) => line.includes('did you mean instructions?')))
   for (const mistake of chosen) {
     const [, , , what] = MISTAKES[mistake] ?? []
-    t.ok(lines.some((line) => what?.test(line.replace(/^.*?:\d+:\d+: /, ''))), `${mistake}: ${error?.message ?? 'nothing was told'}`)
+    t.ok(
+      lines.some((line) => what?.test(line.replace(/^.*?:\d+:\d+: /, ''))),
+      `${mistake}: ${error?.message ?? 'nothing was told'}`,
+    )
   }
 })
 
@@ -179,7 +411,11 @@ t.test('an edit with such a mistake leaves the version before', async (t) => {
   const faults: string[] = []
   let agents: ReadonlyMap<string, FolderAgent> = new Map()
   const watch = new AgentWatch({
-    dir, env: {}, speech: offlineSpeech, onChange: () => undefined, onFault: (what) => faults.push(what),
+    dir,
+    env: {},
+    speech: offlineSpeech,
+    onChange: () => undefined,
+    onFault: (what) => faults.push(what),
     apply: (folder) => {
       agents = folder
       return new Map()
@@ -187,9 +423,15 @@ t.test('an edit with such a mistake leaves the version before', async (t) => {
   })
   t.teardown(() => watch.close())
   await watch.start()
-  await writeFile(join(dir, 'a.yaml'), GOOD.replace('NAME', 'a').replace('[goodbye]', '[kwaheri]').replace('Be brief.', 'Be long.'))
+  await writeFile(
+    join(dir, 'a.yaml'),
+    GOOD.replace('NAME', 'a').replace('[goodbye]', '[kwaheri]').replace('Be brief.', 'Be long.'),
+  )
   while (faults.length === 0) await sleep(10)
-  t.match(faults[0], /a\.yaml:\d+:\d+: offline\.intents\.bye\.phrases\[0\] has the word kwaheri.*\(the version before stays\)$/s)
+  t.match(
+    faults[0],
+    /a\.yaml:\d+:\d+: offline\.intents\.bye\.phrases\[0\] has the word kwaheri.*\(the version before stays\)$/s,
+  )
   t.equal(agents.size, 0, 'nothing was handed on')
 })
 
@@ -198,19 +440,39 @@ t.test('the check knows the words that the recogniser knows, and no others', asy
   const set = await DecoderSet.create(1)
   const recognises = async (word: string): Promise<boolean> => {
     const request = set.request(`#JSGF V1.0;\ngrammar g;\npublic <said> = ${word};\n`, [])
-    return request.lease.then((lease) => {
-      lease.release()
-      return true
-    }, () => false)
+    return request.lease.then(
+      (lease) => {
+        lease.release()
+        return true
+      },
+      () => false,
+    )
   }
-  for (const word of ['goodbye', "o'clock", 'wifi', 'zebra', 'a', 'zywicki', "'bout", 'kwaheri', 'pikipiki', 'goodby', 'goodbyee', 'zz', 'gd', 'x-ray', 'agent']) {
+  for (const word of [
+    'goodbye',
+    "o'clock",
+    'wifi',
+    'zebra',
+    'a',
+    'zywicki',
+    "'bout",
+    'kwaheri',
+    'pikipiki',
+    'goodby',
+    'goodbyee',
+    'zz',
+    'gd',
+    'x-ray',
+    'agent',
+  ]) {
     t.equal(dictionary.has(word), await recognises(word), word)
   }
 })
 
 t.test('text that the check calls unspoken has no sound, and text that it accepts has', async (t) => {
   const flite = await loadFlite()
-  const sounds = (text: string): boolean => flite.speak(spokenForm(text), 'slt').pcm.some((sample) => Math.abs(sample) > 1000)
+  const sounds = (text: string): boolean =>
+    flite.speak(spokenForm(text), 'slt').pcm.some((sample) => Math.abs(sample) > 1000)
   for (const text of ['hello', '4127', 'Ngũgĩ', '€5', 'café', '…', '你好', 'ß', '½', '✓', 'Привет']) {
     t.equal(unspokenIn(text) === null, sounds(text), text)
   }

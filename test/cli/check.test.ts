@@ -11,9 +11,14 @@ const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
 function check(env: Readonly<Record<string, string>>, ...args: string[]): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, 'check', ...args], { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: mkdtempSync(join(FOLDER, 'data-')), ...env } }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
-    })
+    execFile(
+      process.execPath,
+      [MAIN, 'check', ...args],
+      { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: mkdtempSync(join(FOLDER, 'data-')), ...env } },
+      (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
+      },
+    )
   })
 }
 
@@ -28,7 +33,10 @@ t.test('each tool is tried with its sample: what reads is sent, what acts is not
   const { code, output } = await check({ PORT: '0', OPS_PORT: '0' }, '--with-shop', '--tools')
   t.equal(code, 0, output)
   t.match(output, /ok +support: verification: the account of sample\.from has every answer/)
-  t.match(output, /ok +support: getAccount: GET 127\.0\.0\.1:\d+\/api\/accounts answered in \d+ ms with plan, status, balanceKes/)
+  t.match(
+    output,
+    /ok +support: getAccount: GET 127\.0\.0\.1:\d+\/api\/accounts answered in \d+ ms with plan, status, balanceKes/,
+  )
   t.match(output, /ok +support: open_ticket: POST 127\.0\.0\.1:\d+\/api\/tickets, not sent \(\d+ characters of JSON\)/)
   t.match(output, /ok +support: knowledge: \d+ passages/)
   t.match(output, /ok +order-status: lookup_order: GET .*answered/)
@@ -36,7 +44,10 @@ t.test('each tool is tried with its sample: what reads is sent, what acts is not
 
   const down = await check({ PORT: '0', OPS_PORT: '0', SHOP_API_URL: 'http://127.0.0.1:1' }, '--tools')
   t.equal(down.code, 2)
-  t.match(down.output, /NOT OK +support: getAccount: GET 127\.0\.0\.1:1\/api\/accounts: .*could not be reached: ECONNREFUSED/)
+  t.match(
+    down.output,
+    /NOT OK +support: getAccount: GET 127\.0\.0\.1:1\/api\/accounts: .*could not be reached: ECONNREFUSED/,
+  )
 })
 
 t.test('what would stop a start, or every call, is found before a caller finds it', async (t) => {
@@ -45,7 +56,12 @@ t.test('what would stop a start, or every call, is found before a caller finds i
   t.teardown(() => taken.close())
   const { port } = taken.address() as AddressInfo
   const { code, output } = await check({
-    PORT: String(port), HOST: '127.0.0.1', OPS_PORT: '0', OPS_HOST: '0.0.0.0', PUBLIC_URL: 'https://gw.example.com', SHOP_API_URL: 'http://127.0.0.1:1',
+    PORT: String(port),
+    HOST: '127.0.0.1',
+    OPS_PORT: '0',
+    OPS_HOST: '0.0.0.0',
+    PUBLIC_URL: 'https://gw.example.com',
+    SHOP_API_URL: 'http://127.0.0.1:1',
   })
   t.equal(code, 2)
   t.match(output, new RegExp(`NOT OK +PORT 127.0.0.1:${port}: EADDRINUSE`))
@@ -59,8 +75,10 @@ t.test('every mistake of the settings has its line, and none is checked further'
   const { code, output } = await check({ PORT: 'x', MAX_CALL: '5' }, '--config', `${folder}/mine.yaml`)
   t.equal(code, 2)
   t.match(output.trim().split('\n'), [
-    /^mkondo: \S+mine\.yaml:1:1: unknown setting 'maxCall'; did you mean maxCalls\?$/, /^mkondo: MAX_CALL is no setting; did you mean MAX_CALLS\?/,
-    /^mkondo: PORT is 'x'; allowed/, /^mkondo: \S+mine\.yaml:2:1: opsPort is 'many'; allowed/,
+    /^mkondo: \S+mine\.yaml:1:1: unknown setting 'maxCall'; did you mean maxCalls\?$/,
+    /^mkondo: MAX_CALL is no setting; did you mean MAX_CALLS\?/,
+    /^mkondo: PORT is 'x'; allowed/,
+    /^mkondo: \S+mine\.yaml:2:1: opsPort is 'many'; allowed/,
   ])
   t.equal(output.trim().split('\n').length, 4)
 })

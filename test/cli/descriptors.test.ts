@@ -16,35 +16,66 @@ const STRANGERS = 400
 /** A process that spins takes all of a core; one call and the health checks a few hundredths. */
 const CORES_MAX = 0.5
 
-t.test('a gateway that runs out of file descriptors does not spin, says so once, stays reachable for its operator and goes on with its call',
-  { skip: process.platform === 'linux' ? false : 'there is a /proc to look at on Linux only' }, async (t) => {
-    const agents = t.testdir({ 'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${TONE}"\n` })
-    const { child, lines } = mkondo(['serve', '--with-shop'], {
-      PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', AGENTS_DIR: agents, DATA_DIR: `${agents}/data`, KEEP_CALLS: 'false', MEDIA_WORKERS: '1',
-    }, LIMIT)
+t.test(
+  'a gateway that runs out of file descriptors does not spin, says so once, stays reachable for its operator and goes on with its call',
+  { skip: process.platform === 'linux' ? false : 'there is a /proc to look at on Linux only' },
+  async (t) => {
+    const agents = t.testdir({
+      'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${TONE}"\n`,
+    })
+    const { child, lines } = mkondo(
+      ['serve', '--with-shop'],
+      {
+        PORT: '0',
+        OPS_PORT: '0',
+        HOST: '127.0.0.1',
+        AGENTS_DIR: agents,
+        DATA_DIR: `${agents}/data`,
+        KEEP_CALLS: 'false',
+        MEDIA_WORKERS: '1',
+      },
+      LIMIT,
+    )
     t.teardown(() => child.kill('SIGKILL'))
     const said = (words: string): number => lines.filter((line) => line.includes(words)).length
     await until(() => said('taking calls') > 0, 60_000, 'the gateway to start')
-    const { port, ops_port: opsPort } = JSON.parse(lines.find((line) => line.includes('taking calls')) ?? '{}') as { port: number; ops_port: number }
+    const { port, ops_port: opsPort } = JSON.parse(lines.find((line) => line.includes('taking calls')) ?? '{}') as {
+      port: number
+      ops_port: number
+    }
     const ops = `http://127.0.0.1:${opsPort}`
 
     const answer = await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine') })
     const audio = await openSocket(attribute(answer.text, 'url'))
-    t.teardown(() => { audio.terminate() })
+    t.teardown(() => {
+      audio.terminate()
+    })
     let frames = 0
     let closed = false
-    audio.on('message', (_data, isBinary) => { if (isBinary) frames++ })
-    audio.on('close', () => { closed = true })
-    const speaks = setInterval(() => { audio.send(new Uint8Array(640)) }, 20)
-    t.teardown(() => { clearInterval(speaks) })
+    audio.on('message', (_data, isBinary) => {
+      if (isBinary) frames++
+    })
+    audio.on('close', () => {
+      closed = true
+    })
+    const speaks = setInterval(() => {
+      audio.send(new Uint8Array(640))
+    }, 20)
+    t.teardown(() => {
+      clearInterval(speaks)
+    })
     await until(() => frames > 20, 20_000, 'the agent to be heard')
 
     const strangers: Socket[] = []
-    t.teardown(() => { for (const stranger of strangers) stranger.destroy() })
+    t.teardown(() => {
+      for (const stranger of strangers) stranger.destroy()
+    })
     let refused = 0
     for (let i = 0; i < STRANGERS; i++) {
       const stranger = connect(port, '127.0.0.1')
-      stranger.on('error', () => { refused++ })
+      stranger.on('error', () => {
+        refused++
+      })
       strangers.push(stranger)
     }
     await until(() => said('File descriptors run out') > 0, 20_000, 'the gateway to say so')
@@ -64,10 +95,15 @@ t.test('a gateway that runs out of file descriptors does not spin, says so once,
     for (const stranger of strangers.splice(0)) stranger.destroy()
     await until(() => said('suffice again') > 0, 20_000, 'the gateway to take connections again')
     t.equal((await get(`${ops}/readyz`)).status, 200)
-    t.equal((await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine2') })).status, 200, 'a new call is taken at the same port')
+    t.equal(
+      (await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine2') })).status,
+      200,
+      'a new call is taken at the same port',
+    )
     t.equal(closed, false)
     t.equal(said('run out'), 1)
-  })
+  },
+)
 
 /**
  * Of all threads of a process; proc(5): utime and stime are its 14th and 15th field, the second is in brackets. Ticks

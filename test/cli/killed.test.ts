@@ -22,15 +22,28 @@ const folder = mkdtempSync(join(tmpdir(), 'mkondo-killed-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 const dataDir = join(folder, 'data')
 mkdirSync(join(folder, 'agents'))
-writeFileSync(join(folder, 'agents', 'light.yaml'), JSON.stringify({
-  version: 1, name: 'light', instructions: 'Beep.', backend: `module:${BACKEND}`, greeting: 'Beep.',
-  recording: { enabled: true, consent: null },
-}))
+writeFileSync(
+  join(folder, 'agents', 'light.yaml'),
+  JSON.stringify({
+    version: 1,
+    name: 'light',
+    instructions: 'Beep.',
+    backend: `module:${BACKEND}`,
+    greeting: 'Beep.',
+    recording: { enabled: true, consent: null },
+  }),
+)
 
 /** On the folder of this file, and gone with it. */
 function here(args: readonly string[], env: Readonly<Record<string, string>> = {}): Run {
   const run = mkondo(args, {
-    HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', AGENTS_DIR: join(folder, 'agents'), DATA_DIR: dataDir, MEDIA_WORKERS: '1', ...env,
+    HOST: '127.0.0.1',
+    PORT: '0',
+    OPS_PORT: '0',
+    AGENTS_DIR: join(folder, 'agents'),
+    DATA_DIR: dataDir,
+    MEDIA_WORKERS: '1',
+    ...env,
   })
   t.teardown(() => run.child.kill('SIGKILL'))
   return run
@@ -46,7 +59,9 @@ async function serving(env: Readonly<Record<string, string>> = {}): Promise<Serv
   const ready = (): string | undefined => run.lines.find((line) => line.includes('"msg":"taking calls"'))
   await Promise.race([
     until(() => ready() !== undefined, 60_000, 'the gateway to start'),
-    run.exit.then((code) => { throw new Error(`it ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`) }),
+    run.exit.then((code) => {
+      throw new Error(`it ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`)
+    }),
   ])
   const { port, ops_port: opsPort } = JSON.parse(ready() ?? '{}') as { port: number; ops_port: number }
   return { ...run, url: `http://127.0.0.1:${port}`, get: (path) => fetch(`http://127.0.0.1:${opsPort}${path}`) }
@@ -55,9 +70,14 @@ async function serving(env: Readonly<Record<string, string>> = {}): Promise<Serv
 /** A call whose caller sends silence until the socket is gone. */
 async function silentCall(gateway: Serving, callSid: string): Promise<WebSocket> {
   const answer = await fetch(`${gateway.url}/voice/light`, {
-    method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    method: 'POST',
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
     body: new URLSearchParams({
-      sessionId: callSid, callerNumber: '+254700000001', destinationNumber: '+254709000000', callSessionState: 'Ringing', direction: 'inbound',
+      sessionId: callSid,
+      callerNumber: '+254700000001',
+      destinationNumber: '+254709000000',
+      callSessionState: 'Ringing',
+      direction: 'inbound',
     }),
   })
   const audioUrl = /url="([^"]+)"/.exec(await answer.text())?.[1]?.replaceAll('&amp;', '&') ?? 'ws://no.url'
@@ -76,16 +96,26 @@ const openRecord = (callSid: string): string => {
     return ''
   }
 }
-const recordLines = (): CallRecord[] => readdirSync(join(dataDir, 'records')).filter((name) => name.startsWith('calls-'))
-  .flatMap((name) => readFileSync(join(dataDir, 'records', name), 'utf8').split('\n').filter((line) => line !== ''))
-  .map((line) => JSON.parse(line) as CallRecord)
+const recordLines = (): CallRecord[] =>
+  readdirSync(join(dataDir, 'records'))
+    .filter((name) => name.startsWith('calls-'))
+    .flatMap((name) =>
+      readFileSync(join(dataDir, 'records', name), 'utf8')
+        .split('\n')
+        .filter((line) => line !== ''),
+    )
+    .map((line) => JSON.parse(line) as CallRecord)
 
 t.test('a process that is killed leaves a record of each call that it had, with what was known', async (t) => {
   const first = await serving({ RECORDS_TRANSCRIPT: 'masked' })
   await silentCall(first, 'HD_killed000001')
   await silentCall(first, 'HD_killed000002')
   const over = await silentCall(first, 'HD_over00000001')
-  await until(() => /"beep"/.test(openRecord('HD_killed000001')) && /"beep"/.test(openRecord('HD_over00000001')), 20_000, 'the greeting to be written down')
+  await until(
+    () => /"beep"/.test(openRecord('HD_killed000001')) && /"beep"/.test(openRecord('HD_over00000001')),
+    20_000,
+    'the greeting to be written down',
+  )
   t.notMatch(openRecord('HD_killed000001'), /254700000001/, 'numbers are masked in what is written meanwhile too')
   over.close(1000)
   await until(() => openRecord('HD_over00000001') === '', 10_000, 'the end of the other call')
@@ -105,28 +135,51 @@ t.test('a process that is killed leaves a record of each call that it had, with 
   const again = await serving({ RECORDS_TRANSCRIPT: 'none' })
   const record = callRecordSchema.parse(await (await again.get('/api/calls/HD_killed000001')).json())
   t.match(record, {
-    outcome: 'failed', endReason: 'process-died', agent: 'light', direction: 'inbound', backend: 'scripted',
-    transcript: [{ role: 'agent', text: 'beep' }], recording: 'recordings/HD_killed000001.wav',
+    outcome: 'failed',
+    endReason: 'process-died',
+    agent: 'light',
+    direction: 'inbound',
+    backend: 'scripted',
+    transcript: [{ role: 'agent', text: 'beep' }],
+    recording: 'recordings/HD_killed000001.wav',
   })
   t.match(record.endDetail, /^the gateway process died; what is here was written down at 20\d\d-/)
   t.ok(record.durationMs > 0 && record.timeline.some(({ name }) => name === 'socket'))
-  const listed = await (await again.get('/api/calls')).json() as { ended: { callSid: string; endReason: string }[] }
+  const listed = (await (await again.get('/api/calls')).json()) as { ended: { callSid: string; endReason: string }[] }
   t.same(listed.ended.map(({ callSid, endReason }) => `${callSid} ${endReason}`).sort(), [
-    'HD_killed000001 process-died', 'HD_killed000002 process-died', 'HD_over00000001 caller-hung-up',
+    'HD_killed000001 process-died',
+    'HD_killed000002 process-died',
+    'HD_over00000001 caller-hung-up',
   ])
   t.match(await (await again.get('/metrics')).text(), /mkondo_calls_total\{agent="light",outcome="failed"\} 2\b/)
   t.equal((await again.get('/api/calls/HD_killed000001/recording.wav')).status, 200)
   t.equal(again.lines.filter((line) => line.includes('call was live when an earlier process died')).length, 2)
-  t.same(recordLines().map(({ callSid }) => callSid).sort(), ['HD_killed000001', 'HD_killed000002', 'HD_over00000001'], 'one line each')
+  t.same(
+    recordLines()
+      .map(({ callSid }) => callSid)
+      .sort(),
+    ['HD_killed000001', 'HD_killed000002', 'HD_over00000001'],
+    'one line each',
+  )
 
   const wordless = await silentCall(again, 'HD_wordless0001')
   const view = async (): Promise<string> => (await again.get('/api/calls/HD_wordless0001')).text()
   let shown = ''
-  await until(() => {
-    void view().then((text) => { shown = text })
-    return shown.includes('"beep"') && openRecord('HD_wordless0001').includes('"first-frame"')
-  }, 20_000, 'a greeting, and an open record after it')
-  t.match(JSON.parse(openRecord('HD_wordless0001')), { transcript: [], endReason: 'process-died' }, 'RECORDS_TRANSCRIPT=none holds for open records too')
+  await until(
+    () => {
+      void view().then((text) => {
+        shown = text
+      })
+      return shown.includes('"beep"') && openRecord('HD_wordless0001').includes('"first-frame"')
+    },
+    20_000,
+    'a greeting, and an open record after it',
+  )
+  t.match(
+    JSON.parse(openRecord('HD_wordless0001')),
+    { transcript: [], endReason: 'process-died' },
+    'RECORDS_TRANSCRIPT=none holds for open records too',
+  )
   wordless.close(1000)
   await until(() => openRecord('HD_wordless0001') === '', 10_000, 'its end')
   again.child.kill('SIGTERM')
@@ -135,7 +188,8 @@ t.test('a process that is killed leaves a record of each call that it had, with 
 })
 
 t.test('a DATA_DIR that cannot be made ends serve and check at once, with the same line', async (t) => {
-  const line = /DATA_DIR is '\/proc\/x', which cannot be made or written \(ENOENT\); allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false/
+  const line =
+    /DATA_DIR is '\/proc\/x', which cannot be made or written \(ENOENT\); allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false/
   const serve = here(['serve'], { DATA_DIR: '/proc/x' })
   const check = here(['check'], { DATA_DIR: '/proc/x' })
   t.equal(await serve.exit, 2)

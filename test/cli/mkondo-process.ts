@@ -14,11 +14,17 @@ export interface Run {
  * Runs the built command with nothing of our own environment but what a shell has; it hears one caller at a time.
  * @param openFilesMax  its bound of file descriptors; that of this process when not given
  */
-export function mkondo(args: readonly string[], env: Readonly<Record<string, string>> = {}, openFilesMax?: number): Run {
+export function mkondo(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  openFilesMax?: number,
+): Run {
   const command = [process.execPath, MAIN, ...args]
-  const [program = '', ...rest] = openFilesMax === undefined ? command : ['/bin/sh', '-c', `ulimit -n ${openFilesMax}; exec "$0" "$@"`, ...command]
+  const [program = '', ...rest] =
+    openFilesMax === undefined ? command : ['/bin/sh', '-c', `ulimit -n ${openFilesMax}; exec "$0" "$@"`, ...command]
   const child = spawn(program, rest, {
-    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', SPEECH_DECODERS: '1', ...env }, stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', SPEECH_DECODERS: '1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
   })
   const lines: string[] = []
   for (const stream of [child.stdout, child.stderr]) {

@@ -25,13 +25,23 @@ const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
 const GREETING = 'Hello, this is the order line. You can ask where your order is, or tell me your order number.'
 
 /** The answers of a model on the order line, in words that the simulated caller's recogniser knows. */
-const conversation = (greets: boolean): Script => new Script([
-  ...(greets ? [{ say: GREETING }] : []),
-  { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
-  { say: 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?' },
-  { say: 'Thank you for calling. Goodbye.', calls: [{ callId: 'call_2', name: 'end_call', args: { reason: 'the caller has the answer' } }] },
-  // A busy machine splits "no, thank you" in two, and the second half interrupts the goodbye at its first word.
-], ['4127', 'no thank you'], { againWithinMs: 1500 })
+const conversation = (greets: boolean): Script =>
+  new Script(
+    [
+      ...(greets ? [{ say: GREETING }] : []),
+      { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
+      {
+        say: 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?',
+      },
+      {
+        say: 'Thank you for calling. Goodbye.',
+        calls: [{ callId: 'call_2', name: 'end_call', args: { reason: 'the caller has the answer' } }],
+      },
+      // A busy machine splits "no, thank you" in two, and the second half interrupts the goodbye at its first word.
+    ],
+    ['4127', 'no thank you'],
+    { againWithinMs: 1500 },
+  )
 
 interface Model {
   readonly name: string
@@ -41,24 +51,47 @@ interface Model {
 }
 
 const MODELS: readonly Model[] = [
-  { name: 'openai', backend: 'auto', start: async () => {
-    const double = await OpenAiDouble.start({ key: 'sk-test-openai', script: conversation(true), speaker })
-    return { env: { OPENAI_API_KEY: 'sk-test-openai', OPENAI_BASE_URL: double.baseUrl }, close: () => double.close() }
-  } },
-  { name: 'gemini', backend: 'auto', start: async () => {
-    const double = await GeminiDouble.start({ key: 'test-gemini-key', script: conversation(true), speaker })
-    const env = { GEMINI_API_KEY: 'test-gemini-key', GEMINI_BASE_URL: double.baseUrl, GEMINI_MODEL: 'gemini-live-test' }
-    return { env, close: () => double.close() }
-  } },
-  { name: 'self-hosted', backend: 'self-hosted', start: async () => {
-    const double = await OpenAiDouble.start({ key: null, script: conversation(true), speaker, dialect: 'beta' })
-    return { env: { REALTIME_URL: double.baseUrl, REALTIME_DIALECT: 'beta' }, close: () => double.close() }
-  } },
-  { name: 'cascade', backend: 'cascade', start: async () => {
-    // Its greeting is the agent's own, and no work for a model.
-    const double = await CascadeDouble.start({ script: conversation(false), speaker })
-    return { env: { STT_URL: double.baseUrl, LLM_URL: double.baseUrl, TTS_URL: double.baseUrl }, close: () => double.close() }
-  } },
+  {
+    name: 'openai',
+    backend: 'auto',
+    start: async () => {
+      const double = await OpenAiDouble.start({ key: 'sk-test-openai', script: conversation(true), speaker })
+      return { env: { OPENAI_API_KEY: 'sk-test-openai', OPENAI_BASE_URL: double.baseUrl }, close: () => double.close() }
+    },
+  },
+  {
+    name: 'gemini',
+    backend: 'auto',
+    start: async () => {
+      const double = await GeminiDouble.start({ key: 'test-gemini-key', script: conversation(true), speaker })
+      const env = {
+        GEMINI_API_KEY: 'test-gemini-key',
+        GEMINI_BASE_URL: double.baseUrl,
+        GEMINI_MODEL: 'gemini-live-test',
+      }
+      return { env, close: () => double.close() }
+    },
+  },
+  {
+    name: 'self-hosted',
+    backend: 'self-hosted',
+    start: async () => {
+      const double = await OpenAiDouble.start({ key: null, script: conversation(true), speaker, dialect: 'beta' })
+      return { env: { REALTIME_URL: double.baseUrl, REALTIME_DIALECT: 'beta' }, close: () => double.close() }
+    },
+  },
+  {
+    name: 'cascade',
+    backend: 'cascade',
+    start: async () => {
+      // Its greeting is the agent's own, and no work for a model.
+      const double = await CascadeDouble.start({ script: conversation(false), speaker })
+      return {
+        env: { STT_URL: double.baseUrl, LLM_URL: double.baseUrl, TTS_URL: double.baseUrl },
+        close: () => double.close(),
+      }
+    },
+  },
 ]
 
 // One at a time: two callers, each with a recogniser, keep two cores so busy that speech has gaps.
@@ -67,24 +100,44 @@ t.test('a spoken call runs on each kind of model as it does offline', async (t) 
     await t.test(name, async (t) => {
       const model = await start()
       t.teardown(model.close)
-      const { at, gateway, close } = await whole(model.env, (yaml) => yaml.replace(/^backend: .*$/m, `backend: ${backend}`))
+      const { at, gateway, close } = await whole(model.env, (yaml) =>
+        yaml.replace(/^backend: .*$/m, `backend: ${backend}`),
+      )
       t.teardown(close)
       const recording = join(folder, `${name}.wav`)
-      const placed = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127', '--record', recording] })
+      const placed = await simulateOneCall({
+        ...at,
+        args: ['--from', '+254700000009', '--order', '4127', '--record', recording],
+      })
       const [call] = placed.calls
       const heardWell = await wasTold(t, 'out_for_delivery', call, recording, gateway)
       // Digits by what the model said: one in a few of this voice is misheard, by people too.
-      const said = call?.transcript.filter((entry) => entry.role === 'agent').map((entry) => entry.text).join(' ') ?? ''
+      const said =
+        call?.transcript
+          .filter((entry) => entry.role === 'agent')
+          .map((entry) => entry.text)
+          .join(' ') ?? ''
       t.match(said, /Order 4127 is out for delivery/, 'the order by its number')
       t.equal(said.split(GREETING).length, 2, 'one greeting')
-      t.match(call?.toolCalls.find((tool) => tool.name === 'lookup_order')?.args, { orderNumber: '4127' }, 'the look-up was for it')
+      t.match(
+        call?.toolCalls.find((tool) => tool.name === 'lookup_order')?.args,
+        { orderNumber: '4127' },
+        'the look-up was for it',
+      )
       t.equal(call?.backend, name)
       const record = gateway.calls.record(call?.callSid ?? '')
       const how = `${record?.endReason ?? 'no record'} after "${said}", ${JSON.stringify(record?.turns)}`
       if (heardWell) t.equal(call?.outcome, 'deflected', `outcome; ${how}`)
-      t.equal(call?.toolCalls.filter((tool) => tool.name === 'lookup_order' && tool.ok).length, 1, 'the look-up ran, once')
+      t.equal(
+        call?.toolCalls.filter((tool) => tool.name === 'lookup_order' && tool.ok).length,
+        1,
+        'the look-up ran, once',
+      )
       // The last one may have been a goodbye that nobody waited for.
-      t.ok((call?.turns ?? []).slice(0, -1).every((turn) => turn.answerMs !== null), 'every turn was answered')
+      t.ok(
+        (call?.turns ?? []).slice(0, -1).every((turn) => turn.answerMs !== null),
+        'every turn was answered',
+      )
       t.same(carrierComplaints(call), [], 'nothing a carrier would stumble over')
     })
   }

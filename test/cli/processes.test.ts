@@ -35,7 +35,13 @@ interface Logged extends Run {
 function launched(t: Test, args: readonly string[], env: Readonly<Record<string, string>>): Logged {
   const run = mkondo(args, env)
   t.teardown(() => run.child.kill('SIGQUIT'))
-  return { ...run, logged: (msg) => run.lines.filter((line) => line.includes(`"msg":"${msg}"`)).map((line) => JSON.parse(line) as Record<string, unknown>) }
+  return {
+    ...run,
+    logged: (msg) =>
+      run.lines
+        .filter((line) => line.includes(`"msg":"${msg}"`))
+        .map((line) => JSON.parse(line) as Record<string, unknown>),
+  }
 }
 
 /** The first of `count` ports in a row that were free a moment ago. */
@@ -45,10 +51,22 @@ async function freePorts(count: number): Promise<number> {
     await new Promise((resolve) => probe.once('listening', resolve))
     const { port } = probe.address() as AddressInfo
     await new Promise((resolve) => probe.close(resolve))
-    const free = await Promise.all(Array.from({ length: count }, (_, i) => new Promise<boolean>((resolve) => {
-      const other = createTcpServer().once('error', () => { resolve(false) })
-      other.listen(port + i, '127.0.0.1', () => other.close(() => { resolve(true) }))
-    })))
+    const free = await Promise.all(
+      Array.from(
+        { length: count },
+        (_, i) =>
+          new Promise<boolean>((resolve) => {
+            const other = createTcpServer().once('error', () => {
+              resolve(false)
+            })
+            other.listen(port + i, '127.0.0.1', () =>
+              other.close(() => {
+                resolve(true)
+              }),
+            )
+          }),
+      ),
+    )
     if (free.every(Boolean)) return port
   }
 }
@@ -74,11 +92,16 @@ async function freshConnections(t: Test, port: number): Promise<string> {
       })
       forwarded.end(Buffer.concat(parts))
     }
-    incoming.on('end', () => { forward(2) })
+    incoming.on('end', () => {
+      forward(2)
+    })
   })
   server.listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
-  t.teardown(() => { server.closeAllConnections(); server.close() })
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
@@ -86,7 +109,10 @@ async function freshConnections(t: Test, port: number): Promise<string> {
 function agentsFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-processes-'))
   const yaml = readFileSync(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
-  writeFileSync(join(folder, 'order-status.yaml'), yaml.replace(/strategies: .*/, 'strategies: [after-stream-dial]').replace(/announce: .*/, 'announce: One moment.'))
+  writeFileSync(
+    join(folder, 'order-status.yaml'),
+    yaml.replace(/strategies: .*/, 'strategies: [after-stream-dial]').replace(/announce: .*/, 'announce: One moment.'),
+  )
   return folder
 }
 
@@ -110,8 +136,14 @@ async function startTwo(t: Test): Promise<Two> {
   const port = await freePorts(3)
   const folder = agentsFolder()
   const run = launched(t, ['serve', '--with-shop', '--processes', '2'], {
-    PORT: String(port), OPS_PORT: '0', HOST: '127.0.0.1', AGENTS_DIR: folder, DATA_DIR: join(folder, 'data'),
-    MAX_CALLS: '40', SAUTIKIT_AFTER_STREAM: 'continues', SAUTIKIT_WEBHOOK_SECRETS: SECRET,
+    PORT: String(port),
+    OPS_PORT: '0',
+    HOST: '127.0.0.1',
+    AGENTS_DIR: folder,
+    DATA_DIR: join(folder, 'data'),
+    MAX_CALLS: '40',
+    SAUTIKIT_AFTER_STREAM: 'continues',
+    SAUTIKIT_WEBHOOK_SECRETS: SECRET,
   })
   t.teardown(async () => {
     run.child.kill('SIGQUIT')
@@ -120,16 +152,26 @@ async function startTwo(t: Test): Promise<Two> {
   })
   await Promise.race([
     until(() => run.logged('taking calls').length === 1, 60_000, 'the gateway to start'),
-    run.exit.then((code) => { throw new Error(`the gateway ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`) }),
+    run.exit.then((code) => {
+      throw new Error(`the gateway ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`)
+    }),
   ])
   const { ops_ports: opsPorts } = run.logged('taking calls')[0] as { ops_ports: readonly number[] }
   const get = async (index: number, path: string): Promise<Record<string, unknown>> =>
-    await (await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}${path}`)).json() as Record<string, unknown>
+    (await (await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}${path}`)).json()) as Record<string, unknown>
   return {
-    run, port, opsPorts, get, url: await freshConnections(t, port),
-    command: async (index, callSid, command) => (await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}/api/calls/${callSid}/${command}`, {
-      method: 'POST', headers: { 'content-type': 'application/json' },
-    })).status,
+    run,
+    port,
+    opsPorts,
+    get,
+    url: await freshConnections(t, port),
+    command: async (index, callSid, command) =>
+      (
+        await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}/api/calls/${callSid}/${command}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+        })
+      ).status,
     ownerOf: async (callSid) => {
       for (const index of opsPorts.keys()) {
         if ((await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}/api/calls/${callSid}`)).status === 200) return index
@@ -138,7 +180,13 @@ async function startTwo(t: Test): Promise<Two> {
     },
     metric: async (index, line) => {
       const page = await (await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}/metrics`)).text()
-      return Number(page.split('\n').find((candidate) => candidate.startsWith(`${line} `))?.slice(line.length + 1).split(' ')[0] ?? 0)
+      return Number(
+        page
+          .split('\n')
+          .find((candidate) => candidate.startsWith(`${line} `))
+          ?.slice(line.length + 1)
+          .split(' ')[0] ?? 0,
+      )
     },
   }
 }
@@ -150,11 +198,22 @@ t.teardown(() => speech.close())
 /** A caller who says nothing. */
 function silentCall(url: string, afterStream: AfterStream, secret: string | null = SECRET): LiveSimulatedCall {
   return startCall({
-    voiceUrl: `${url}/voice/order-status`, eventsUrl: `${url}/events`, from: '+254700000001', to: '+254711000000', afterStream, secret,
-    human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null }, giveUpMs: 12_000,
+    voiceUrl: `${url}/voice/order-status`,
+    eventsUrl: `${url}/events`,
+    from: '+254700000001',
+    to: '+254711000000',
+    afterStream,
+    secret,
+    human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null },
+    giveUpMs: 12_000,
     caller: {
-      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null }, voice: 'rms', line: { sampleRateHz: 8000 },
-      speech, files: new Map(), record: false, timeoutMs: 30_000,
+      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
+      voice: 'rms',
+      line: { sampleRateHz: 8000 },
+      speech,
+      files: new Map(),
+      record: false,
+      timeoutMs: 30_000,
       vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
     },
   })
@@ -173,7 +232,12 @@ async function streaming(two: Two, call: LiveSimulatedCall): Promise<number> {
 
 /** The log line of process `index` when it last began to take calls. */
 function lastStart(run: Logged, index: number): Record<string, unknown> {
-  return run.logged('process takes calls').filter((line) => line['process'] === index).at(-1) ?? {}
+  return (
+    run
+      .logged('process takes calls')
+      .filter((line) => line['process'] === index)
+      .at(-1) ?? {}
+  )
 }
 
 t.test('a wrong combination stops the start with one line and code 2', async (t) => {
@@ -184,18 +248,35 @@ t.test('a wrong combination stops the start with one line and code 2', async (t)
   const quiet = { HOST: '127.0.0.1', OPS_PORT: '0', LOG_LEVEL: 'error' }
   const cases: readonly (readonly [string, Record<string, string>, RegExp])[] = [
     ['65', {}, /^mkondo: --processes is '65'; allowed: a whole number from 1 to 64$/],
-    ['2', { PUBLIC_URL: 'https://voice.example.com' }, /^mkondo: NODE_URL is not set, and PUBLIC_URL is; allowed with --processes 2: /],
+    [
+      '2',
+      { PUBLIC_URL: 'https://voice.example.com' },
+      /^mkondo: NODE_URL is not set, and PUBLIC_URL is; allowed with --processes 2: /,
+    ],
     ['2', { ...quiet, PORT: String(port) }, new RegExp(`^mkondo: PORT \\+ 2: port ${port + 2} on 127.0.0.1 is in use`)],
-    ['2', { ...quiet, PORT: String(await freePorts(3)), DEFAULT_AGENT: 'nobody' }, /^mkondo: DEFAULT_AGENT is 'nobody'; allowed: order-status, support$/],
+    [
+      '2',
+      { ...quiet, PORT: String(await freePorts(3)), DEFAULT_AGENT: 'nobody' },
+      /^mkondo: DEFAULT_AGENT is 'nobody'; allowed: order-status, support$/,
+    ],
   ]
   const folder = t.testdir()
-  await Promise.all(cases.map(async ([count, env, line], i) => {
-    const run = launched(t, ['serve', '--with-shop', '--processes', count], { ...env, DATA_DIR: join(folder, String(i)) })
-    t.equal(await run.exit, 2, run.lines.join(' / '))
-    t.match(run.lines, [line])
-    t.equal(run.lines.length, 1)
-  }))
-  const check = launched(t, ['check', '--processes', '2', '--with-shop'], { ...quiet, PORT: String(port), DATA_DIR: join(folder, 'check') })
+  await Promise.all(
+    cases.map(async ([count, env, line], i) => {
+      const run = launched(t, ['serve', '--with-shop', '--processes', count], {
+        ...env,
+        DATA_DIR: join(folder, String(i)),
+      })
+      t.equal(await run.exit, 2, run.lines.join(' / '))
+      t.match(run.lines, [line])
+      t.equal(run.lines.length, 1)
+    }),
+  )
+  const check = launched(t, ['check', '--processes', '2', '--with-shop'], {
+    ...quiet,
+    PORT: String(port),
+    DATA_DIR: join(folder, 'check'),
+  })
   t.equal(await check.exit, 2)
   t.match(check.lines.join('\n'), new RegExp(`NOT OK  PORT \\+ 2 127.0.0.1:${port + 2}: EADDRINUSE`))
 })
@@ -205,10 +286,16 @@ const whole = t
 let started: Two | null = null
 
 t.test('twelve calls over two processes all end as they should, each in the process that has it', async (t) => {
-  const two = started = await startTwo(whole)
+  const two = (started = await startTwo(whole))
   const { port } = two
-  t.match(two.run.logged('taking calls'), [{ port, processes: 2, audio_ports: [port + 1, port + 2], max_calls: 40 }], 'the ready line says all ports')
-  const calls = Array.from({ length: 12 }, (_, i) => silentCall(two.url, i % 2 === 1 && i < 8 ? 'reposts' : 'continues'))
+  t.match(
+    two.run.logged('taking calls'),
+    [{ port, processes: 2, audio_ports: [port + 1, port + 2], max_calls: 40 }],
+    'the ready line says all ports',
+  )
+  const calls = Array.from({ length: 12 }, (_, i) =>
+    silentCall(two.url, i % 2 === 1 && i < 8 ? 'reposts' : 'continues'),
+  )
   const owners = await Promise.all(calls.map((call) => streaming(two, call)))
   for (const [i, call] of calls.entries()) {
     if (i >= 10) call.hangUp()
@@ -217,89 +304,166 @@ t.test('twelve calls over two processes all end as they should, each in the proc
   const results: SimulatedCallResult[] = await Promise.all(calls.map(({ done }) => done))
   for (const [i, result] of results.entries()) {
     t.same(result.complaints, [], `${i}: nothing to complain about`)
-    t.same(result.webhooks.filter(({ status }) => status === null || status >= 300), [], `${i}: every webhook was answered`)
-    if (i < 8) t.match(result.dials, [{ outcome: 'answered' }], `${i}: the human after the stream (${result.ended.why})`)
+    t.same(
+      result.webhooks.filter(({ status }) => status === null || status >= 300),
+      [],
+      `${i}: every webhook was answered`,
+    )
+    if (i < 8)
+      t.match(result.dials, [{ outcome: 'answered' }], `${i}: the human after the stream (${result.ended.why})`)
     else t.same(result.dials, [])
   }
-  const outcome = (i: number): string => i < 8 ? 'escalated' : i < 10 ? 'operator-hangup' : 'caller-hung-up'
+  const outcome = (i: number): string => (i < 8 ? 'escalated' : i < 10 ? 'operator-hangup' : 'caller-hung-up')
   for (const [i, call] of calls.entries()) {
     await t.test(`call ${i}`, async (t) => {
       let record: Record<string, unknown> = {}
-      await until(() => {
-        void two.get(owners[i] ?? 0, `/api/calls/${call.callSid}`).then((found) => { record = found })
-        return record['outcome'] !== undefined
-      }, 15_000, 'the record')
+      await until(
+        () => {
+          void two.get(owners[i] ?? 0, `/api/calls/${call.callSid}`).then((found) => {
+            record = found
+          })
+          return record['outcome'] !== undefined
+        },
+        15_000,
+        'the record',
+      )
       t.equal(i < 8 ? record['outcome'] : record['endReason'], outcome(i))
       const other = await fetch(`http://127.0.0.1:${two.opsPorts[1 - (owners[i] ?? 0)] ?? 0}/api/calls/${call.callSid}`)
       t.equal(other.status, 404, 'and the other process knows nothing of it')
     })
   }
   t.same([...new Set(owners)].sort(), [0, 1], 'both had calls')
-  const forwarded = await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="forwarded"}')))
-  t.ok(forwarded.every((count) => count > 0), `webhooks that came to the wrong process: ${forwarded.join(' and ')}`)
-  t.same(await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="unanswered"}'))), [0, 0])
+  const forwarded = await Promise.all(
+    [0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="forwarded"}')),
+  )
+  t.ok(
+    forwarded.every((count) => count > 0),
+    `webhooks that came to the wrong process: ${forwarded.join(' and ')}`,
+  )
+  t.same(
+    await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="unanswered"}'))),
+    [0, 0],
+  )
 })
 
-t.test('a process that dies takes only its own calls with it, is started again, and a drain lets the rest finish', async (t) => {
-  const two = started ?? await startTwo(whole)
-  // As many as it takes to have one on each.
-  const calls: [LiveSimulatedCall | undefined, LiveSimulatedCall | undefined] = [undefined, undefined]
-  const surplus: LiveSimulatedCall[] = []
-  while (calls[0] === undefined || calls[1] === undefined) {
-    const call = silentCall(two.url, 'continues')
-    const owner = await streaming(two, call) as 0 | 1
-    if (calls[owner] === undefined) calls[owner] = call
-    else surplus.push(call)
-  }
-  for (const call of surplus) call.hangUp()
-  const [bystander, victim] = calls as [LiveSimulatedCall, LiveSimulatedCall]
-  process.kill(lastStart(two.run, 1)['pid'] as number, 'SIGKILL')
-  const dead = await victim.done
-  t.same(dead.complaints.filter((complaint) => !/stream|socket|closed/i.test(complaint)), [], 'whoever is left answers what the carrier asks')
-  t.ok(dead.webhooks.every(({ status }) => status !== null && status < 300), dead.webhooks.map(({ url, state, status }) => `${url} ${state} ${status ?? 0}`).join(', '))
-  t.notOk(dead.webhooks.some(({ state, verbs }) => state === 'Completed' && verbs.includes('Stream')), 'its end is not taken for a new call')
-  t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'the other call goes on')
+t.test(
+  'a process that dies takes only its own calls with it, is started again, and a drain lets the rest finish',
+  async (t) => {
+    const two = started ?? (await startTwo(whole))
+    // As many as it takes to have one on each.
+    const calls: [LiveSimulatedCall | undefined, LiveSimulatedCall | undefined] = [undefined, undefined]
+    const surplus: LiveSimulatedCall[] = []
+    while (calls[0] === undefined || calls[1] === undefined) {
+      const call = silentCall(two.url, 'continues')
+      const owner = (await streaming(two, call)) as 0 | 1
+      if (calls[owner] === undefined) calls[owner] = call
+      else surplus.push(call)
+    }
+    for (const call of surplus) call.hangUp()
+    const [bystander, victim] = calls as [LiveSimulatedCall, LiveSimulatedCall]
+    process.kill(lastStart(two.run, 1)['pid'] as number, 'SIGKILL')
+    const dead = await victim.done
+    t.same(
+      dead.complaints.filter((complaint) => !/stream|socket|closed/i.test(complaint)),
+      [],
+      'whoever is left answers what the carrier asks',
+    )
+    t.ok(
+      dead.webhooks.every(({ status }) => status !== null && status < 300),
+      dead.webhooks.map(({ url, state, status }) => `${url} ${state} ${status ?? 0}`).join(', '),
+    )
+    t.notOk(
+      dead.webhooks.some(({ state, verbs }) => state === 'Completed' && verbs.includes('Stream')),
+      'its end is not taken for a new call',
+    )
+    t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'the other call goes on')
 
-  await until(() => two.run.logged('a process takes calls again').length === 1, 60_000, 'the restart')
-  t.match(two.run.logged('a process died, its calls with it, and is started again'), [{ process: 1, reason: 'it ended by SIGKILL', restarts: 1 }])
-  t.match(await (await fetch(`http://127.0.0.1:${lastStart(two.run, 1)['ops_port'] as number}/metrics`)).text(), /^mkondo_process_restarts_total 1/m)
+    await until(() => two.run.logged('a process takes calls again').length === 1, 60_000, 'the restart')
+    t.match(two.run.logged('a process died, its calls with it, and is started again'), [
+      { process: 1, reason: 'it ended by SIGKILL', restarts: 1 },
+    ])
+    t.match(
+      await (await fetch(`http://127.0.0.1:${lastStart(two.run, 1)['ops_port'] as number}/metrics`)).text(),
+      /^mkondo_process_restarts_total 1/m,
+    )
 
-  two.run.child.kill('SIGTERM')
-  await until(() => two.run.logged('stopping: no more calls are taken').length === 2, 5000, 'both to drain')
-  t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'which still goes on')
-  t.equal(await two.command(0, bystander.callSid, 'escalate'), 202)
-  t.match((await bystander.done).dials, [{ outcome: 'answered' }], 'and has its human after the stream')
-  t.equal(await two.run.exit, 0)
-  t.notMatch(two.run.lines.join('\n'), new RegExp(`${SECRET}|254700000001`), 'neither secrets nor numbers in the log')
-})
+    two.run.child.kill('SIGTERM')
+    await until(() => two.run.logged('stopping: no more calls are taken').length === 2, 5000, 'both to drain')
+    t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'which still goes on')
+    t.equal(await two.command(0, bystander.callSid, 'escalate'), 202)
+    t.match((await bystander.done).dials, [{ outcome: 'answered' }], 'and has its human after the stream')
+    t.equal(await two.run.exit, 0)
+    t.notMatch(two.run.lines.join('\n'), new RegExp(`${SECRET}|254700000001`), 'neither secrets nor numbers in the log')
+  },
+)
 
 t.test('a supervisor that is killed leaves a process that finishes its calls and ends', async (t) => {
   const folder = t.testdir()
-  const config = { ...loadConfig({ SPEECH_DECODERS: '1', PORT: String(await freePorts(3)), HOST: '127.0.0.1', OPS_PORT: '0', DATA_DIR: folder, TOKEN_SECRET: SECRET }, null), shopApiUrl: 'http://127.0.0.1:1' }
+  const config = {
+    ...loadConfig(
+      {
+        SPEECH_DECODERS: '1',
+        PORT: String(await freePorts(3)),
+        HOST: '127.0.0.1',
+        OPS_PORT: '0',
+        DATA_DIR: folder,
+        TOKEN_SECRET: SECRET,
+      },
+      null,
+    ),
+    shopApiUrl: 'http://127.0.0.1:1',
+  }
   const [, plan] = processPlans(config, 2)
-  const child = fork(fileURLToPath(new URL('../../src/cli/serve-process.js', import.meta.url)), [], { serialization: 'advanced', stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
+  const child = fork(fileURLToPath(new URL('../../src/cli/serve-process.js', import.meta.url)), [], {
+    serialization: 'advanced',
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+  })
   t.teardown(() => child.kill('SIGKILL'))
   let output = ''
-  child.stdout?.on('data', (text: Buffer) => { output += text.toString() })
+  child.stdout?.on('data', (text: Buffer) => {
+    output += text.toString()
+  })
   const said: FromNode[] = []
   child.on('message', (message: FromNode) => said.push(message))
-  const exit = new Promise<number | null>((resolve) => child.once('exit', (code) => { resolve(code) }))
-  child.send({ type: 'start', plan: plan as ProcessPlan, restarts: 3, owners: { announced: [], lost: [] } } satisfies ToNode<ProcessPlan>)
+  const exit = new Promise<number | null>((resolve) =>
+    child.once('exit', (code) => {
+      resolve(code)
+    }),
+  )
+  child.send({
+    type: 'start',
+    plan: plan as ProcessPlan,
+    restarts: 3,
+    owners: { announced: [], lost: [] },
+  } satisfies ToNode<ProcessPlan>)
   await until(() => said.some(({ type }) => type === 'ready'), 60_000, 'the process to take calls')
   // One call that has a stream, over the port that the document names.
   const call = silentCall(`http://127.0.0.1:${config.port}`, 'continues', null)
   const opsPort = (said.find(({ type }) => type === 'ready') as NodeReady).opsPort
-  const view = async (): Promise<unknown> => (await (await fetch(`http://127.0.0.1:${opsPort}/api/calls/${call.callSid}`)).json() as { state?: unknown }).state
+  const view = async (): Promise<unknown> =>
+    ((await (await fetch(`http://127.0.0.1:${opsPort}/api/calls/${call.callSid}`)).json()) as { state?: unknown }).state
   let state: unknown
-  await until(() => {
-    void view().then((found) => { state = found }, () => undefined)
-    return state === 'streaming'
-  }, 20_000, 'the stream')
+  await until(
+    () => {
+      void view().then(
+        (found) => {
+          state = found
+        },
+        () => undefined,
+      )
+      return state === 'streaming'
+    },
+    20_000,
+    'the stream',
+  )
   child.disconnect() // all that a process sees of its supervisor's end
   await until(() => output.includes('stopping: no more calls are taken'), 5000, 'the drain')
   t.equal(await view(), 'streaming', 'the call goes on')
   call.hangUp()
-  t.same((await call.done).webhooks.filter(({ status }) => status === null || status >= 300), [])
+  t.same(
+    (await call.done).webhooks.filter(({ status }) => status === null || status >= 300),
+    [],
+  )
   t.equal(await exit, 0)
   t.match(output, /the supervisor is gone: calls finish, and this process ends/)
 })

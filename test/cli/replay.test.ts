@@ -28,28 +28,52 @@ async function run(...argv: readonly string[]): Promise<Run> {
 
 t.test('every call that was kept as a test runs as it was recorded, to the bit', async (t) => {
   const { code, printed } = await run(journals, '--json')
-  const { calls } = JSON.parse(printed) as { calls: { file: string; same: boolean; comparable: boolean; audio: boolean; outputs: number }[] }
+  const { calls } = JSON.parse(printed) as {
+    calls: { file: string; same: boolean; comparable: boolean; audio: boolean; outputs: number }[]
+  }
   t.ok(calls.length >= 2, `${calls.length} calls`)
-  t.same(calls.filter(({ same }) => !same).map(({ file }) => file), [])
+  t.same(
+    calls.filter(({ same }) => !same).map(({ file }) => file),
+    [],
+  )
   t.ok(calls.every(({ comparable, outputs }) => comparable && outputs > 10))
-  t.ok(calls.some(({ audio }) => audio), 'one of them from its audio')
+  t.ok(
+    calls.some(({ audio }) => audio),
+    'one of them from its audio',
+  )
   t.equal(code, 0)
 })
 
-t.test('a journal of version 2 gives the same decisions at the same times as the same call in this version', async (t) => {
-  const { code, printed } = await run(join(journals, 'version-2'), '--json')
-  const { calls } = JSON.parse(printed) as { calls: { file: string; same: boolean; comparable: boolean }[] }
-  t.same(calls.map(({ same, comparable }) => [same, comparable]), [[true, true], [true, true]])
-  t.equal(code, 0)
-  for (const name of ['caller-id.jsonl.gz', 'caller-interrupts.jsonl.gz']) {
-    const [was, is] = [join(journals, 'version-2', name), join(journals, name)].map((file) => gunzipSync(readFileSync(file)).toString().split('\n'))
-    t.match(was?.[0], /^\{"journal":2,/)
-    t.match(is?.[0], /^\{"journal":3,/)
-    const [migrated, current] = [was, is].map((lines) => replayJournal(lines ?? [], { whole: true }).outputs)
-    t.ok(current?.some(({ output }) => output.type === 'log' && output.entry.kind === 'turn' && output.entry.record.callerStoppedMs > 0))
-    t.same(migrated, current)
-  }
-})
+t.test(
+  'a journal of version 2 gives the same decisions at the same times as the same call in this version',
+  async (t) => {
+    const { code, printed } = await run(join(journals, 'version-2'), '--json')
+    const { calls } = JSON.parse(printed) as { calls: { file: string; same: boolean; comparable: boolean }[] }
+    t.same(
+      calls.map(({ same, comparable }) => [same, comparable]),
+      [
+        [true, true],
+        [true, true],
+      ],
+    )
+    t.equal(code, 0)
+    for (const name of ['caller-id.jsonl.gz', 'caller-interrupts.jsonl.gz']) {
+      const [was, is] = [join(journals, 'version-2', name), join(journals, name)].map((file) =>
+        gunzipSync(readFileSync(file)).toString().split('\n'),
+      )
+      t.match(was?.[0], /^\{"journal":2,/)
+      t.match(is?.[0], /^\{"journal":3,/)
+      const [migrated, current] = [was, is].map((lines) => replayJournal(lines ?? [], { whole: true }).outputs)
+      t.ok(
+        current?.some(
+          ({ output }) =>
+            output.type === 'log' && output.entry.kind === 'turn' && output.entry.record.callerStoppedMs > 0,
+        ),
+      )
+      t.same(migrated, current)
+    }
+  },
+)
 
 t.test('another setting shows what would have been decided otherwise', async (t) => {
   const { code, printed } = await run(interrupted, '--set', 'bargeIn.commitMs=900')
@@ -80,12 +104,19 @@ t.test('a recording is cut into a test that holds nothing about its caller', asy
   for (const words of said) t.match(words, /^[x0 .,?!'-]*$/)
   t.match(text, /"callSid":"HD_cut"/)
   t.equal((await run(file)).code, 0)
-  await t.rejects(run(interrupted, '--cut', 'short', '--to', folder), { code: 'CONFIG_INVALID', message: /cannot be written/ }, 'a test is never overwritten')
+  await t.rejects(
+    run(interrupted, '--cut', 'short', '--to', folder),
+    { code: 'CONFIG_INVALID', message: /cannot be written/ },
+    'a test is never overwritten',
+  )
 })
 
 t.test('a journal that cannot be replayed is refused with the reason', async (t) => {
   const folder = t.testdir({
-    'broken.jsonl': '{"journal":2,"options":{"callSid":"HD_1"}}\n{"t":1,"in":', 'no.jsonl.gz': 'no gzip', 'other.jsonl': '{"journal":9}', empty: {},
+    'broken.jsonl': '{"journal":2,"options":{"callSid":"HD_1"}}\n{"t":1,"in":',
+    'no.jsonl.gz': 'no gzip',
+    'other.jsonl': '{"journal":9}',
+    empty: {},
   })
   const refused = (message: RegExp, ...argv: readonly string[]) => t.rejects(run(...argv), { message }, argv.join(' '))
   await refused(/broken\.jsonl.*journal line 2: not JSON/, join(folder, 'broken.jsonl'))

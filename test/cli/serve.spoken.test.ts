@@ -10,8 +10,17 @@ t.test('SIGTERM lets the call that is under way come to its end, and then the pr
   const run = mkondo(['serve', '--with-shop'], { PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', DATA_DIR: t.testdir() })
   t.teardown(() => run.child.kill('SIGKILL'))
   await until(() => run.lines.some((line) => line.includes('taking calls')), 20_000, 'the gateway to start')
-  const ready = JSON.parse(run.lines.find((line) => line.includes('taking calls')) ?? '{}') as { port: number; ops_port: number; shop: string }
-  const call = simulateOneCall({ port: ready.port, opsPort: ready.ops_port, shopUrl: ready.shop, args: ['--from', '+254700000001'] })
+  const ready = JSON.parse(run.lines.find((line) => line.includes('taking calls')) ?? '{}') as {
+    port: number
+    ops_port: number
+    shop: string
+  }
+  const call = simulateOneCall({
+    port: ready.port,
+    opsPort: ready.ops_port,
+    shopUrl: ready.shop,
+    args: ['--from', '+254700000001'],
+  })
   await until(() => run.lines.some((line) => line.includes('stream opened')), 10_000, 'the stream')
   run.child.kill('SIGTERM')
   await until(() => run.lines.some((line) => line.includes('stopping')), 5000, 'the drain to begin')

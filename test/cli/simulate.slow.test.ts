@@ -14,25 +14,54 @@ const folder = await mkdtemp(join(tmpdir(), 'mkondo-spoken-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
 const shipped = join(repositoryRoot(), 'scenarios')
 
-async function simulate(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<{ code: number; text: string; report: ScenarioReport }> {
+async function simulate(
+  argv: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ code: number; text: string; report: ScenarioReport }> {
   const printed: string[] = []
   const print = (text: string): unknown => printed.push(text)
   const json = join(folder, 'report.json')
-  const code = await runSimulateCommand([shipped, '--json', json, ...argv], { out: print, err: print, env, colours: false, signal: null })
+  const code = await runSimulateCommand([shipped, '--json', json, ...argv], {
+    out: print,
+    err: print,
+    env,
+    colours: false,
+    signal: null,
+  })
   return { code, text: printed.join(''), report: JSON.parse(await readFile(json, 'utf8')) as ScenarioReport }
 }
 
 t.test('the shipped scenarios that are spoken pass against a gateway of their own', async (t) => {
-  const { code, text, report } = await simulate(['--filter', '/relies-on|opening-hours/', '--jobs', '2', '--record', join(folder, 'wav')])
+  const { code, text, report } = await simulate([
+    '--filter',
+    '/relies-on|opening-hours/',
+    '--jobs',
+    '2',
+    '--record',
+    join(folder, 'wav'),
+  ])
   t.equal(code, 0, text)
-  t.same(report.results.map((result) => result.mode), ['audio', 'audio'])
-  t.same((await readdir(join(folder, 'wav'))).sort(), ['order-status-relies-on-caller-id.wav', 'support-opening-hours.wav'])
+  t.same(
+    report.results.map((result) => result.mode),
+    ['audio', 'audio'],
+  )
+  t.same((await readdir(join(folder, 'wav'))).sort(), [
+    'order-status-relies-on-caller-id.wav',
+    'support-opening-hours.wav',
+  ])
 })
 
 t.test('and against one that runs already; what needs no sound is skipped there', async (t) => {
   const { at, close } = await whole()
   t.teardown(close)
-  const argv = ['--url', `http://127.0.0.1:${at.port}`, '--ops-url', `http://127.0.0.1:${at.opsPort}`, '--filter', 'keys']
+  const argv = [
+    '--url',
+    `http://127.0.0.1:${at.port}`,
+    '--ops-url',
+    `http://127.0.0.1:${at.opsPort}`,
+    '--filter',
+    'keys',
+  ]
   const { code, text, report } = await simulate(argv, { SHOP_API_URL: at.shopUrl })
   t.equal(code, 0, text)
   t.match(report.results, [{ name: 'keys-in-a-noisy-street', status: 'passed', call: { backend: 'embedded' } }])

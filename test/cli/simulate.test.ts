@@ -21,7 +21,13 @@ interface Run {
 async function simulate(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
   const out: string[] = []
   const err: string[] = []
-  const code = await runSimulateCommand(argv, { out: (text) => out.push(text), err: (text) => err.push(text), env, colours: false, signal: null })
+  const code = await runSimulateCommand(argv, {
+    out: (text) => out.push(text),
+    err: (text) => err.push(text),
+    env,
+    colours: false,
+    signal: null,
+  })
   return { code, out: out.join(''), err: err.join('') }
 }
 
@@ -56,12 +62,17 @@ t.test('the shipped scenarios that need no sound pass, in far less time than the
   t.ok(report.realMs < callMs / 2, `${report.realMs} ms for ${callMs} ms of calls`)
   t.notMatch(text, /2547000000\d\d/, 'no number of a caller is in the report')
   t.match(report.results.find((result) => result.skipped !== null)?.skipped, 'it needs mode audio')
-  const suites = create(await readFile(junit, 'utf8')).end({ format: 'object' }) as { testsuites: Record<string, unknown> }
+  const suites = create(await readFile(junit, 'utf8')).end({ format: 'object' }) as {
+    testsuites: Record<string, unknown>
+  }
   t.match(suites.testsuites, { '@tests': '12', '@failures': '0', '@skipped': '3' })
 })
 
 t.test('a failed expectation is shown with the conversation around it, and the run exits with 1', async (t) => {
-  const file = await scenarioFile('wrong', `${ASKS}expect:\n  neverSaid: out for delivery\n  called: [{ tool: lookup_order, with: { orderNumber: '1111' } }]\n`)
+  const file = await scenarioFile(
+    'wrong',
+    `${ASKS}expect:\n  neverSaid: out for delivery\n  called: [{ tool: lookup_order, with: { orderNumber: '1111' } }]\n`,
+  )
   const junit = join(folder, 'wrong.xml')
   const { code, out } = await simulate([file, '--junit', junit])
   t.equal(code, 1)
@@ -80,7 +91,10 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
   const good = await scenarioFile('good', `${ASKS}expect: { outcome: deflected }\n`)
   const unknownKey = await scenarioFile('unknown-key', `${ASKS}expect: { outcom: deflected }\n`)
   const contradiction = await scenarioFile('contradiction', `${ASKS}expect: { outcome: escalated, escalated: false }\n`)
-  const noAgent = await scenarioFile('no-agent', ASKS.replace('order-status', 'sales').concat('expect: { outcome: deflected }\n'))
+  const noAgent = await scenarioFile(
+    'no-agent',
+    ASKS.replace('order-status', 'sales').concat('expect: { outcome: deflected }\n'),
+  )
   const closed = createServer()
   await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(closed.address() as AddressInfo).port}`
@@ -89,14 +103,34 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
     ['no path', [], /a scenario file or a folder of them is needed/],
     ['an option that is none', [good, '--fast'], /Unknown option '--fast'/],
     ['a file that is not there', [join(folder, 'nothing.yaml')], /nothing\.yaml cannot be read/],
-    ['an unknown key', [unknownKey], /unknown-key\.yaml:6:11: expect\.outcom is not a key of expect; did you mean outcome\?/],
-    ['a contradiction', [contradiction], /contradiction\.yaml:6:\d+: expect\.escalated is false, but the outcome is escalated/],
-    ['an agent that is not there', [noAgent], /no-agent\.yaml: there is no agent sales; agents are: order-status, support/],
+    [
+      'an unknown key',
+      [unknownKey],
+      /unknown-key\.yaml:6:11: expect\.outcom is not a key of expect; did you mean outcome\?/,
+    ],
+    [
+      'a contradiction',
+      [contradiction],
+      /contradiction\.yaml:6:\d+: expect\.escalated is false, but the outcome is escalated/,
+    ],
+    [
+      'an agent that is not there',
+      [noAgent],
+      /no-agent\.yaml: there is no agent sales; agents are: order-status, support/,
+    ],
     ['a filter that nothing has', [good, '--filter', 'refund'], /no scenario has what --filter asks for/],
     ['a filter that cannot be read', [good, '--filter', '/(/'], /--filter .* cannot be read/],
-    ['no gateway', [good, '--url', url, '--ops-url', url], /no gateway answers at --url http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/],
+    [
+      'no gateway',
+      [good, '--url', url, '--ops-url', url],
+      /no gateway answers at --url http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/,
+    ],
     ['half of a gateway', [good, '--url', url], /--url and --ops-url belong together/],
-    ['text through a gateway', [good, '--url', url, '--ops-url', url, '--mode', 'text'], /drives the call without a gateway/],
+    [
+      'text through a gateway',
+      [good, '--url', url, '--ops-url', url, '--mode', 'text'],
+      /drives the call without a gateway/,
+    ],
     ['too many at once', [good, '--jobs', '1000'], /--jobs is "1000"; it has to be a whole number from 1 to 64/],
     ['an agents folder that is not there', [good, '--agents', join(folder, 'none')], /cannot read the agents folder/],
   ]
@@ -117,7 +151,10 @@ t.test('two scenarios of one name are refused before they run', async (t) => {
 })
 
 t.test('a call that does not end is ended and has failed', async (t) => {
-  const file = await scenarioFile('endless', 'version: 1\nagent: order-status\ntimeoutS: 6\ncaller: { steps: [{ wait: 600000 }] }\nexpect: { turns: 0 }\n')
+  const file = await scenarioFile(
+    'endless',
+    'version: 1\nagent: order-status\ntimeoutS: 6\ncaller: { steps: [{ wait: 600000 }] }\nexpect: { turns: 0 }\n',
+  )
   const startedMs = performance.now()
   const { code, out } = await simulate([file])
   t.equal(code, 1)
@@ -128,12 +165,28 @@ t.test('a call that does not end is ended and has failed', async (t) => {
 
 t.test('a filter chooses, a repetition goes on with the next seed, and a list runs nothing', async (t) => {
   const json = join(folder, 'repeated.json')
-  const { code } = await simulate([shipped, '--filter', '/status.(knows|interrupts)/', '--repeat', '2', '--seed', '10', '--json', json])
+  const { code } = await simulate([
+    shipped,
+    '--filter',
+    '/status.(knows|interrupts)/',
+    '--repeat',
+    '2',
+    '--seed',
+    '10',
+    '--json',
+    json,
+  ])
   t.equal(code, 0)
   const { results } = JSON.parse(await readFile(json, 'utf8')) as ScenarioReport
-  t.same(results.map(({ name, repetition, seed }) => [name, repetition, seed]), [
-    ['interrupts-the-greeting', 1, 11], ['interrupts-the-greeting', 2, 12], ['knows-the-number', 1, 11], ['knows-the-number', 2, 12],
-  ])
+  t.same(
+    results.map(({ name, repetition, seed }) => [name, repetition, seed]),
+    [
+      ['interrupts-the-greeting', 1, 11],
+      ['interrupts-the-greeting', 2, 12],
+      ['knows-the-number', 1, 11],
+      ['knows-the-number', 2, 12],
+    ],
+  )
   const said = (index: number): unknown => results[index]?.call?.transcript.map((line) => [line.role, line.text])
   t.same(said(2), said(3), 'the same is said every time')
   const listed = await simulate([shipped, '--list', '--filter', 'support'])
@@ -154,32 +207,69 @@ t.test('a slow tool is waited for in real time: the caller hears that they are n
   const shop = createServer((_request, response) => {
     void sleep(3300).then(() => {
       response.writeHead(200, { 'content-type': 'application/json' })
-      response.end(JSON.stringify({ orders: [{ orderNumber: '7777', status: 'packed', eta: 'tomorrow', courier: null, items: [] }] }))
+      response.end(
+        JSON.stringify({
+          orders: [{ orderNumber: '7777', status: 'packed', eta: 'tomorrow', courier: null, items: [] }],
+        }),
+      )
     })
   })
   await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => { shop.closeAllConnections(); shop.close() })
-  const file = await scenarioFile('slow', [
-    'version: 1', 'agent: order-status', 'caller:', '  steps:', '    - { say: Where is my order?, interruptAfterMs: 100 }', '    - hangup: true',
-    'expect:', '  said: [One moment, Order 7777 is packed]', '  turns: { min: 1 }', '',
-  ].join('\n'))
-  const { code, out } = await simulate([file], { SHOP_API_URL: `http://127.0.0.1:${(shop.address() as AddressInfo).port}` })
+  t.teardown(() => {
+    shop.closeAllConnections()
+    shop.close()
+  })
+  const file = await scenarioFile(
+    'slow',
+    [
+      'version: 1',
+      'agent: order-status',
+      'caller:',
+      '  steps:',
+      '    - { say: Where is my order?, interruptAfterMs: 100 }',
+      '    - hangup: true',
+      'expect:',
+      '  said: [One moment, Order 7777 is packed]',
+      '  turns: { min: 1 }',
+      '',
+    ].join('\n'),
+  )
+  const { code, out } = await simulate([file], {
+    SHOP_API_URL: `http://127.0.0.1:${(shop.address() as AddressInfo).port}`,
+  })
   t.equal(code, 0, out)
 })
 
-t.test('whatever the carrier does after the stream, the caller reaches a human or hears why not, and may ask to be called back', async (t) => {
-  const files = await Promise.all(['continues', 'reposts'].flatMap((afterStream) => ['answered', 'busy'].map((outcome) => scenarioFile(`${afterStream}-${outcome}`, [
-    'version: 1', 'agent: order-status', 'caller:',
-    '  rules: [{ heard: press 1, press: "1" }]',
-    '  steps: [{ say: I want to talk to a person., heard: tell me your order number }, { wait: 60000 }]',
-    `carrier: { afterStream: ${afterStream} }`, `human: { outcome: ${outcome} }`, 'expect:',
-    `  outcome: ${outcome === 'answered' ? 'escalated' : 'failed'}`,
-    `  escalated: { outcome: ${outcome}, strategy: after-stream-dial, callback: ${outcome === 'busy'} }`,
-    `  said: [I am connecting you to a colleague${outcome === 'busy' ? ', none of my colleagues is free, will call you back' : ''}]`, '',
-  ].join('\n')))))
-  const { code, out } = await simulate(files)
-  t.equal(code, 0, out)
-})
+t.test(
+  'whatever the carrier does after the stream, the caller reaches a human or hears why not, and may ask to be called back',
+  async (t) => {
+    const files = await Promise.all(
+      ['continues', 'reposts'].flatMap((afterStream) =>
+        ['answered', 'busy'].map((outcome) =>
+          scenarioFile(
+            `${afterStream}-${outcome}`,
+            [
+              'version: 1',
+              'agent: order-status',
+              'caller:',
+              '  rules: [{ heard: press 1, press: "1" }]',
+              '  steps: [{ say: I want to talk to a person., heard: tell me your order number }, { wait: 60000 }]',
+              `carrier: { afterStream: ${afterStream} }`,
+              `human: { outcome: ${outcome} }`,
+              'expect:',
+              `  outcome: ${outcome === 'answered' ? 'escalated' : 'failed'}`,
+              `  escalated: { outcome: ${outcome}, strategy: after-stream-dial, callback: ${outcome === 'busy'} }`,
+              `  said: [I am connecting you to a colleague${outcome === 'busy' ? ', none of my colleagues is free, will call you back' : ''}]`,
+              '',
+            ].join('\n'),
+          ),
+        ),
+      ),
+    )
+    const { code, out } = await simulate(files)
+    t.equal(code, 0, out)
+  },
+)
 
 t.test('a gateway that is broken is a failed call, with what the carrier saw', async (t) => {
   const broken = createServer((request, response) => {
@@ -187,7 +277,10 @@ t.test('a gateway that is broken is a failed call, with what the carrier saw', a
     response.writeHead(ops ? 200 : 500, { 'content-type': 'application/json' }).end(ops ? '{"calls":[]}' : '{}')
   })
   await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => { broken.closeAllConnections(); broken.close() })
+  t.teardown(() => {
+    broken.closeAllConnections()
+    broken.close()
+  })
   const url = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`
   const file = await scenarioFile('broken', `${ASKS}expect: { outcome: deflected }\n`)
   const quiet = await scenarioFile('quiet', `${ASKS}mode: text\nexpect: { outcome: deflected }\n`)
@@ -206,14 +299,20 @@ t.test('a run that is stopped ends the calls, reports what there was and does no
   const err: string[] = []
   const slow = await scenarioFile('stopped', `${ASKS}expect: { outcome: deflected }\n`)
   const code = await runSimulateCommand([slow, '--repeat', '50', '--jobs', '1'], {
-    out: (text) => { if (out.push(text) === 2) stop.abort() }, err: (text) => err.push(text), env: {}, colours: false, signal: stop.signal,
+    out: (text) => {
+      if (out.push(text) === 2) stop.abort()
+    },
+    err: (text) => err.push(text),
+    env: {},
+    colours: false,
+    signal: stop.signal,
   })
   t.equal(code, 1)
   t.match(err.join(''), /stopped before all scenarios had run/)
   t.ok(out.length < 6, 'the rest was not begun')
 })
 
-t.test('the hours of the calendar are the scenario\'s', async (t) => {
+t.test("the hours of the calendar are the scenario's", async (t) => {
   const json = join(folder, 'at.json')
   const file = await scenarioFile('at', `${ASKS}at: '2031-02-03T04:05:06+03:00'\nexpect: { outcome: deflected }\n`)
   const { code, out } = await simulate([file, '--json', json])

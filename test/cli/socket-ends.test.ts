@@ -10,19 +10,40 @@ import { until } from '../support/host.js'
 t.setTimeout(60_000)
 
 /** How a socket is ended, and what the call's record, the log and the metrics make of it. */
-const ENDS: readonly (readonly [sid: string, end: (socket: WebSocket) => void, reason: string, outcome: string, detail: RegExp])[] = [
+const ENDS: readonly (readonly [
+  sid: string,
+  end: (socket: WebSocket) => void,
+  reason: string,
+  outcome: string,
+  detail: RegExp,
+])[] = [
   ['HD_end000000001', (socket) => socket.close(1000), 'caller-hung-up', 'abandoned', /^in live$/],
   ['HD_end000000002', (socket) => socket.close(1011), 'carrier-error', 'failed', /closed with code 1011$/],
-  ['HD_end000000003', (socket) => socket.send(Buffer.alloc(CARRIER_FRAME_BYTES_MAX + 1)), 'carrier-protocol', 'failed', /more than 131072 bytes$/],
+  [
+    'HD_end000000003',
+    (socket) => socket.send(Buffer.alloc(CARRIER_FRAME_BYTES_MAX + 1)),
+    'carrier-protocol',
+    'failed',
+    /more than 131072 bytes$/,
+  ],
   ['HD_end000000004', (socket) => socket.terminate(), 'socket-lost', 'abandoned', /without a close frame$/],
-  ['HD_end000000005', (socket) => {
-    for (let i = 0; i < 12; i++) socket.send(Buffer.alloc(64_000))
-  }, 'carrier-abuse', 'failed', /twice real time/],
+  [
+    'HD_end000000005',
+    (socket) => {
+      for (let i = 0; i < 12; i++) socket.send(Buffer.alloc(64_000))
+    },
+    'carrier-abuse',
+    'failed',
+    /twice real time/,
+  ],
 ]
 
 t.test('each way in which a socket ends has its reason in the record, the log and the metrics', async (t) => {
   const lines: string[] = []
-  const gateway = await lightGateway({}, createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }))
+  const gateway = await lightGateway(
+    {},
+    createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
+  )
   t.teardown(() => gateway.close())
   for (const [sid, end, reason, outcome, detail] of ENDS) {
     const answer = await post(`${gateway.url}/voice/light`, { form: ringing(sid) })
@@ -36,9 +57,18 @@ t.test('each way in which a socket ends has its reason in the record, the log an
     clearInterval(sending)
     await until(() => gateway.calls.record(sid) !== undefined, 10_000, `the record of ${reason}`)
     t.match(gateway.calls.record(sid), { endReason: reason, outcome, endDetail: detail }, reason)
-    t.match(lines.map((line) => JSON.parse(line) as Record<string, unknown>).find((line) => line['msg'] === 'call ended' && line['call_sid'] === sid), { reason })
+    t.match(
+      lines
+        .map((line) => JSON.parse(line) as Record<string, unknown>)
+        .find((line) => line['msg'] === 'call ended' && line['call_sid'] === sid),
+      { reason },
+    )
   }
   const page = await (await fetch(`http://127.0.0.1:${gateway.opsPort}/metrics`)).text()
   for (const [, , reason] of ENDS) t.match(page, new RegExp(`mkondo_call_ends_total\\{reason="${reason}"\\} 1\\b`))
-  t.match(page, /mkondo_call_ends_total\{reason="process-died"\} 0/, 'a reason that did not come up is there too, for its first rate')
+  t.match(
+    page,
+    /mkondo_call_ends_total\{reason="process-died"\} 0/,
+    'a reason that did not come up is there too, for its first rate',
+  )
 })

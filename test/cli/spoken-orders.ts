@@ -11,7 +11,10 @@ import { simulateOneCall } from '../support/simulated.js'
  * status of the right order, the journal of their calls runs again, and the metrics count them. Returns what was
  * reported of each.
  */
-export async function ordersAreHeard<Name extends string>(t: Test, callers: Readonly<Record<Name, readonly string[]>>): Promise<Record<Name, CallReport | undefined>> {
+export async function ordersAreHeard<Name extends string>(
+  t: Test,
+  callers: Readonly<Record<Name, readonly string[]>>,
+): Promise<Record<Name, CallReport | undefined>> {
   const names = Object.keys(callers) as Name[]
   const dataDir = t.testdir()
   const { at, close } = await whole({ JOURNAL_CALLS: 'true', DATA_DIR: dataDir, SPEECH_DECODERS: String(names.length) })

@@ -8,14 +8,23 @@ t.setTimeout(170_000)
 t.test('twelve callers at once all hear their answer', async (t) => {
   const { at, gateway, close } = await whole({ SPEECH_DECODERS: '6' })
   t.teardown(close)
-  const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001', '--order', '4127', '--calls', '12', '--timeout', '150'] })
+  const run = await simulateOneCall({
+    ...at,
+    args: ['--from', '+254700000001', '--order', '4127', '--calls', '12', '--timeout', '150'],
+  })
   // As many as two cores speak for, listen for and recognise without being late: of twenty the gateway misheard one now
   // and then. Judged by what the gateway did: the callers' own ears would be as much work again.
   const missed = run.calls.filter((call) => {
-    const said = call.transcript.filter((entry) => entry.role === 'agent').map((entry) => entry.text).join(' ')
+    const said = call.transcript
+      .filter((entry) => entry.role === 'agent')
+      .map((entry) => entry.text)
+      .join(' ')
     return call.outcome !== 'deflected' || !/4127 is out for delivery/.test(said)
   })
-  t.same(missed.map((call) => `${call.callSid}: ${call.outcome ?? 'no outcome'}`), [])
+  t.same(
+    missed.map((call) => `${call.callSid}: ${call.outcome ?? 'no outcome'}`),
+    [],
+  )
   t.equal(run.calls.length, 12)
   t.equal(gateway.calls.free, gateway.calls.capacity, 'every slot is free again')
 })

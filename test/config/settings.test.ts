@@ -17,7 +17,16 @@ function complaint(env: Record<string, string>, file: string | null = null): str
 
 t.test('without settings the gateway has its documented defaults', (t) => {
   const config = loadConfig({}, null)
-  t.match(config, { port: 8080, host: '127.0.0.1', opsPort: 9464, opsHost: '127.0.0.1', insecure: false, drainTimeoutMs: 900_000, webhookSecrets: [], publicUrl: null })
+  t.match(config, {
+    port: 8080,
+    host: '127.0.0.1',
+    opsPort: 9464,
+    opsHost: '127.0.0.1',
+    insecure: false,
+    drainTimeoutMs: 900_000,
+    webhookSecrets: [],
+    publicUrl: null,
+  })
   t.ok(config.mediaWorkers >= 1)
   t.end()
 })
@@ -36,12 +45,22 @@ t.test('a wrong setting is named with what it held and what is allowed', (t) => 
 
 t.test('trusted proxies are addresses and networks, and never every address', (t) => {
   t.same(loadConfig({}, null).trustedProxies, [])
-  t.same(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, 192.0.2.7,2001:db8::/32' }, null).trustedProxies, ['10.0.0.0/8', '192.0.2.7', '2001:db8::/32'])
+  t.same(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, 192.0.2.7,2001:db8::/32' }, null).trustedProxies, [
+    '10.0.0.0/8',
+    '192.0.2.7',
+    '2001:db8::/32',
+  ])
   for (const wrong of ['10.0.0.0/33', '0.0.0.0/0', '::/0', 'proxy.example.com', '10.0.0.0/8;192.0.2.7', ',']) {
-    t.match(complaint({ TRUSTED_PROXIES: wrong }), /^TRUSTED_PROXIES is '.*'; allowed: a comma list of addresses and networks such as 10\.0\.0\.0\/8/)
+    t.match(
+      complaint({ TRUSTED_PROXIES: wrong }),
+      /^TRUSTED_PROXIES is '.*'; allowed: a comma list of addresses and networks such as 10\.0\.0\.0\/8/,
+    )
   }
   t.match(complaint({ TRUSTED_PROXIES: Array(65).fill('10.0.0.1').join(',') }), /at most 64$/)
-  t.match(complaint({ SAUTIKIT_WEBHOOK_SECRETS: Array(17).fill('whsec_one_1').join(',') }), /is a secret of .*at most 16$/)
+  t.match(
+    complaint({ SAUTIKIT_WEBHOOK_SECRETS: Array(17).fill('whsec_one_1').join(',') }),
+    /is a secret of .*at most 16$/,
+  )
   t.equal(loadConfig({ SAUTIKIT_BARE_SIGNATURES: 'true' }, null).bareSignatures, true)
   t.equal(loadConfig({}, null).bareSignatures, false, 'nobody takes them without being asked')
   t.end()
@@ -56,10 +75,16 @@ t.test('a wrong secret is named and not shown', (t) => {
 })
 
 t.test('times have units, lists have commas, URLs lose their last slash', (t) => {
-  const config = loadConfig({
-    DRAIN_TIMEOUT: '15m', SAUTIKIT_WEBHOOK_SECRETS: 'whsec_one_1, whsec_two_2', SHOP_API_URL: 'http://127.0.0.1:4000/',
-    PUBLIC_URL: 'https://gw.example.com/', LOG_LEVEL: 'warn,edge=debug',
-  }, null)
+  const config = loadConfig(
+    {
+      DRAIN_TIMEOUT: '15m',
+      SAUTIKIT_WEBHOOK_SECRETS: 'whsec_one_1, whsec_two_2',
+      SHOP_API_URL: 'http://127.0.0.1:4000/',
+      PUBLIC_URL: 'https://gw.example.com/',
+      LOG_LEVEL: 'warn,edge=debug',
+    },
+    null,
+  )
   t.equal(config.drainTimeoutMs, 900_000)
   t.same(config.webhookSecrets, ['whsec_one_1', 'whsec_two_2'])
   t.equal(config.shopApiUrl, 'http://127.0.0.1:4000')
@@ -80,7 +105,11 @@ t.test('the environment wins over the file; an empty variable counts as unset', 
 })
 
 t.test('a broken settings file is reported with its line, an unknown key with the known ones', (t) => {
-  const folder = t.testdir({ 'broken.yaml': 'port: 8000\n  host: [', 'unknown.yaml': 'prot: 8000\n', 'nested.yaml': 'port: {a: 1}\n' })
+  const folder = t.testdir({
+    'broken.yaml': 'port: 8000\n  host: [',
+    'unknown.yaml': 'prot: 8000\n',
+    'nested.yaml': 'port: {a: 1}\n',
+  })
   t.match(complaint({}, join(folder, 'broken.yaml')), /broken\.yaml:\d+:\d+: /)
   t.match(complaint({}, join(folder, 'unknown.yaml')), /unknown setting 'prot'; allowed: port, host/)
   t.match(complaint({}, join(folder, 'nested.yaml')), /'port' is not a single value/)
@@ -89,10 +118,17 @@ t.test('a broken settings file is reported with its line, an unknown key with th
 })
 
 t.test('every mistake of the file and of the environment is reported at once, each in a line of its own', (t) => {
-  const file = join(t.testdir({
-    'mkondo.yaml': 'port: eighty\nmaxCall: 5\nopsToken: hunter2\nmaxCalls: 5\nhost: {a: 1}\nmediaWorkers: 900\nhostt: x\n',
-  }), 'mkondo.yaml')
-  const lines = complaint({ DRAIN_TIMEOUT: 'soon', MAX_CALL: '5', REDIS_URL: 'redis://:hunter2@store', MEDIA_WORKERS: '2' }, file).split('\n')
+  const file = join(
+    t.testdir({
+      'mkondo.yaml':
+        'port: eighty\nmaxCall: 5\nopsToken: hunter2\nmaxCalls: 5\nhost: {a: 1}\nmediaWorkers: 900\nhostt: x\n',
+    }),
+    'mkondo.yaml',
+  )
+  const lines = complaint(
+    { DRAIN_TIMEOUT: 'soon', MAX_CALL: '5', REDIS_URL: 'redis://:hunter2@store', MEDIA_WORKERS: '2' },
+    file,
+  ).split('\n')
   t.match(lines, [
     `${file}:2:1: unknown setting 'maxCall'; did you mean maxCalls?`,
     `${file}:5:1: setting 'host' is not a single value or a list of texts`,
@@ -109,7 +145,10 @@ t.test('every mistake of the file and of the environment is reported at once, ea
 })
 
 t.test('a broken file is reported with all its mistakes, and no value', (t) => {
-  const file = join(t.testdir({ 'mkondo.yaml': 'port: 1\nport: 2\nopsToken: "hunter2" hunter3\nhost: @hunter4\n' }), 'mkondo.yaml')
+  const file = join(
+    t.testdir({ 'mkondo.yaml': 'port: 1\nport: 2\nopsToken: "hunter2" hunter3\nhost: @hunter4\n' }),
+    'mkondo.yaml',
+  )
   const said = complaint({ PORT: 'eighty' }, file)
   for (const line of [2, 3, 4]) t.match(said, `${file}:${line}:`)
   t.match(said, /^PORT is 'eighty'/m)
@@ -121,27 +160,89 @@ t.test('a broken file is reported with all its mistakes, and no value', (t) => {
 
 t.test('a mistyped variable is named with the setting that is nearest', (t) => {
   const slips: Readonly<Record<string, string>> = {
-    MAX_CALL: 'MAX_CALLS', MAXCALLS: 'MAX_CALLS', max_calls: 'MAX_CALLS', MAX_CALSL: 'MAX_CALLS', OPS_TOKEM: 'OPS_TOKEN', OSP_TOKEN: 'OPS_TOKEN',
-    PUBLC_URL: 'PUBLIC_URL', SAUTKIT_API_KEY: 'SAUTIKIT_API_KEY', OPENAPI_API_KEY: 'OPENAI_API_KEY', INSECUR: 'INSECURE',
-    SAUTIKIT_WEBHOOK_SECRET: 'SAUTIKIT_WEBHOOK_SECRETS', SAUTIKIT_SECRETS: '?', MKONDO_MAX_CALLS: 'MAX_CALLS', MKONDO_XYZ: '?',
+    MAX_CALL: 'MAX_CALLS',
+    MAXCALLS: 'MAX_CALLS',
+    max_calls: 'MAX_CALLS',
+    MAX_CALSL: 'MAX_CALLS',
+    OPS_TOKEM: 'OPS_TOKEN',
+    OSP_TOKEN: 'OPS_TOKEN',
+    PUBLC_URL: 'PUBLIC_URL',
+    SAUTKIT_API_KEY: 'SAUTIKIT_API_KEY',
+    OPENAPI_API_KEY: 'OPENAI_API_KEY',
+    INSECUR: 'INSECURE',
+    SAUTIKIT_WEBHOOK_SECRET: 'SAUTIKIT_WEBHOOK_SECRETS',
+    SAUTIKIT_SECRETS: '?',
+    MKONDO_MAX_CALLS: 'MAX_CALLS',
+    MKONDO_XYZ: '?',
   }
   for (const [given, meant] of Object.entries(slips)) {
     const said = complaint({ [given]: 'hunter2' })
     t.match(said, meant === '?' ? `${given} is no setting; ` : `${given} is no setting; did you mean ${meant}?`, given)
     t.notMatch(said, /hunter2/)
   }
-  t.equal(complaint({ MAX_CALL: '5', MAX_CALLS: '5' }), 'accepted', 'a near namesake beside the setting itself is another program\'s')
-  t.match(complaint({ SAUTIKIT_API_KEYS: 'x', SAUTIKIT_API_KEY: 'key-of-a-test' }), /^SAUTIKIT_API_KEYS is no setting/, 'but no other program has our prefix')
+  t.equal(
+    complaint({ MAX_CALL: '5', MAX_CALLS: '5' }),
+    'accepted',
+    "a near namesake beside the setting itself is another program's",
+  )
+  t.match(
+    complaint({ SAUTIKIT_API_KEYS: 'x', SAUTIKIT_API_KEY: 'key-of-a-test' }),
+    /^SAUTIKIT_API_KEYS is no setting/,
+    'but no other program has our prefix',
+  )
   t.end()
 })
 
-t.test('variables of other programs are nobody\'s mistake', (t) => {
+t.test("variables of other programs are nobody's mistake", (t) => {
   const foreign = [
-    'PATH', 'HOME', 'HOSTNAME', 'HOSTS', 'PORTS', 'POST', 'USER', 'SHELL', 'LANG', 'TERM', 'TZ', 'PWD', 'OLDPWD', 'NODE_ENV', 'NODE_OPTIONS', 'NODE_PATH',
-    'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID', 'OPENAI_API_BASE', 'GEMINI_API_VERSION', 'GOOGLE_API_KEY', 'CRM_API_KEY', 'LM_API_KEY', 'STS_API_KEY', 'TLS_URL', 'OP_TOKEN', 'CODE_URL', 'OPS_PORTS',
-    'OTEL_SERVICE_NAME', 'OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'REDIS_HOST', 'REDIS_PORT', 'LOG_FORMAT', 'DATA_PATH', 'XDG_DATA_DIRS',
-    'SHOP_API_KEY', 'SHOP_API_PORT', 'MKONDO_SERVICE_HOST', 'MKONDO_SERVICE_PORT_OPS', 'MKONDO_PORT', 'MKONDO_PORT_8080_TCP', 'MKONDO_PORT_8080_TCP_ADDR',
-    'BENCH_PROFILE_DIR', 'POD_NAME', 'HTTPS_PROXY', 'npm_config_registry', 'UWS_HTTP_MAX_HEADERS_SIZE',
+    'PATH',
+    'HOME',
+    'HOSTNAME',
+    'HOSTS',
+    'PORTS',
+    'POST',
+    'USER',
+    'SHELL',
+    'LANG',
+    'TERM',
+    'TZ',
+    'PWD',
+    'OLDPWD',
+    'NODE_ENV',
+    'NODE_OPTIONS',
+    'NODE_PATH',
+    'OPENAI_ORG_ID',
+    'OPENAI_PROJECT_ID',
+    'OPENAI_API_BASE',
+    'GEMINI_API_VERSION',
+    'GOOGLE_API_KEY',
+    'CRM_API_KEY',
+    'LM_API_KEY',
+    'STS_API_KEY',
+    'TLS_URL',
+    'OP_TOKEN',
+    'CODE_URL',
+    'OPS_PORTS',
+    'OTEL_SERVICE_NAME',
+    'OTEL_EXPORTER_OTLP_HEADERS',
+    'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT',
+    'REDIS_HOST',
+    'REDIS_PORT',
+    'LOG_FORMAT',
+    'DATA_PATH',
+    'XDG_DATA_DIRS',
+    'SHOP_API_KEY',
+    'SHOP_API_PORT',
+    'MKONDO_SERVICE_HOST',
+    'MKONDO_SERVICE_PORT_OPS',
+    'MKONDO_PORT',
+    'MKONDO_PORT_8080_TCP',
+    'MKONDO_PORT_8080_TCP_ADDR',
+    'BENCH_PROFILE_DIR',
+    'POD_NAME',
+    'HTTPS_PROXY',
+    'npm_config_registry',
+    'UWS_HTTP_MAX_HEADERS_SIZE',
   ]
   t.equal(complaint(Object.fromEntries(foreign.map((name) => [name, 'x']))), 'accepted')
   t.equal(complaint({ MAX_CALL: '' }), 'accepted', 'an empty variable counts as unset')

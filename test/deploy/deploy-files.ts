@@ -12,7 +12,9 @@ export function repositoryFile(path: string): string {
   return readFileSync(join(packageRoot(), path), 'utf8')
 }
 
-const settings = new Map<string, Setting<unknown>>(Object.values(SETTINGS).map((setting: Setting<unknown>) => [setting.env, setting]))
+const settings = new Map<string, Setting<unknown>>(
+  Object.values(SETTINGS).map((setting: Setting<unknown>) => [setting.env, setting]),
+)
 
 /**
  * The parsed value of one environment variable; undefined when the gateway knows no such setting or refuses its text.
@@ -29,8 +31,9 @@ export function isSecretName(name: string): boolean {
 /** Status of each path on the ops port of a real gateway. */
 export async function opsStatus(t: Test, paths: readonly string[]): Promise<Map<string, number>> {
   const gateway = await startGateway(t)
-  return new Map(await Promise.all(paths.map(async (path) =>
-    [path, (await fetch(`${gateway.opsUrl}${path}`)).status] as const)))
+  return new Map(
+    await Promise.all(paths.map(async (path) => [path, (await fetch(`${gateway.opsUrl}${path}`)).status] as const)),
+  )
 }
 
 /** Whether a program is installed. If not, the test is skipped with the name of the Debian package that has it. */

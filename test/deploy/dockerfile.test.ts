@@ -34,7 +34,9 @@ const lastOf = (word: string): string => last.findLast((instruction) => instruct
 /** Paths of one COPY from the build's context; none when it copies from a stage. */
 function sourcesOf(copy: Instruction): string[] {
   const words = copy.rest.split(/\s+/)
-  return words.some((word) => word.startsWith('--from=')) ? [] : words.filter((word) => !word.startsWith('--')).slice(0, -1)
+  return words.some((word) => word.startsWith('--from='))
+    ? []
+    : words.filter((word) => !word.startsWith('--')).slice(0, -1)
 }
 
 const sources = all.filter(({ word }) => word === 'COPY' || word === 'ADD').flatMap(sourcesOf)
@@ -45,7 +47,9 @@ t.test('everything that the image copies is in the repository', async (t) => {
 })
 
 t.test('everything that is copied passes .dockerignore, and nothing else gets into the build', async (t) => {
-  const lines = repositoryFile('.dockerignore').split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  const lines = repositoryFile('.dockerignore')
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'))
   t.equal(lines[0], '*', 'all is left out first')
   const letIn = lines.slice(1).map((line) => line.replace(/^!/, ''))
   t.ok(lines.slice(1).every((line) => line.startsWith('!')))
@@ -57,7 +61,10 @@ t.test('what runs is built elsewhere, from a base that can be chosen', async (t)
   const froms = all.filter(({ word }) => word === 'FROM').map(({ rest }) => rest)
   t.ok(froms.length >= 2, 'more than one stage')
   t.ok(froms.every((from) => from.startsWith('${BASE}')))
-  t.ok(last.filter(({ word }) => word === 'RUN').every(({ rest }) => !rest.includes('npm')), 'the last stage installs nothing')
+  t.ok(
+    last.filter(({ word }) => word === 'RUN').every(({ rest }) => !rest.includes('npm')),
+    'the last stage installs nothing',
+  )
   const dist = last.find(({ word, rest }) => word === 'COPY' && rest.includes('dist'))
   t.match(dist?.rest, /^--from=build /)
 })
@@ -83,9 +90,13 @@ t.test('its health check asks for a route that is there, on the port that is the
   const [, command] = /CMD (\[.*\])$/.exec(check) ?? []
   const [, , script] = JSON.parse(command ?? '[]') as string[]
   const gateway = await startGateway(t)
-  const run = (opsPort: number): Promise<number | null> => new Promise((resolve) => {
-    spawn(process.execPath, ['-e', script ?? ''], { env: { OPS_PORT: String(opsPort) }, stdio: 'ignore' }).once('exit', resolve)
-  })
+  const run = (opsPort: number): Promise<number | null> =>
+    new Promise((resolve) => {
+      spawn(process.execPath, ['-e', script ?? ''], { env: { OPS_PORT: String(opsPort) }, stdio: 'ignore' }).once(
+        'exit',
+        resolve,
+      )
+    })
   t.equal(await run(gateway.edge.opsPort), 0, 'healthy')
   t.equal(await run(1), 1, 'not there')
 })
@@ -94,11 +105,16 @@ t.test('no secret is in it, and every setting in it is one', async (t) => {
   for (const { word, rest } of all.filter(({ word }) => word === 'ENV' || word === 'ARG')) {
     for (const [, name = '', value = ''] of rest.matchAll(/(\w+)=(\S*)/g)) {
       t.notOk(isSecretName(name), `${word} ${name}`)
-      if (word === 'ENV' && name !== 'NODE_ENV') t.not(settingValue(name, value), undefined, `${name}=${value} is a setting`)
+      if (word === 'ENV' && name !== 'NODE_ENV')
+        t.not(settingValue(name, value), undefined, `${name}=${value} is a setting`)
     }
   }
   t.notMatch(repositoryFile('Dockerfile'), /npmrc.*(auth|token)|https?:\/\/[^\s/]*@/i)
-  t.equal(lastOf('ENV').includes('OPS_HOST'), false, 'the ops port stays on loopback until somebody opens it, with a token')
+  t.equal(
+    lastOf('ENV').includes('OPS_HOST'),
+    false,
+    'the ops port stays on loopback until somebody opens it, with a token',
+  )
 })
 
 t.test('the one binary that is kept is the one that this Node loads', async (t) => {

@@ -42,14 +42,20 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
   const [front, port, own0, own1] = [await freePort(), await freePort(), await freePort(), await freePort()]
   const secret = 'a-secret-of-a-test'
   const two = await fleet(t, 2, (index) => ({
-    port, shared: true, nodePort: index === 0 ? own0 : own1, webhookSecrets: [secret],
-    publicUrl: 'https://voice.example.com', nodeUrl: `https://voice.example.com/p/${index}`,
+    port,
+    shared: true,
+    nodePort: index === 0 ? own0 : own1,
+    webhookSecrets: [secret],
+    publicUrl: 'https://voice.example.com',
+    nodeUrl: `https://voice.example.com/p/${index}`,
   }))
   const config = shipped
     .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${front}`)
     // The shipped number wants more descriptors than a test machine may have.
     .replace(/maxconn \d+/, 'maxconn 200')
-    .replace('127.0.0.1:8080', `127.0.0.1:${port}`).replace('127.0.0.1:8081', `127.0.0.1:${own0}`).replace('127.0.0.1:8082', `127.0.0.1:${own1}`)
+    .replace('127.0.0.1:8080', `127.0.0.1:${port}`)
+    .replace('127.0.0.1:8081', `127.0.0.1:${own0}`)
+    .replace('127.0.0.1:8082', `127.0.0.1:${own1}`)
   const file = join(t.testdir({}), 'haproxy.cfg')
   writeFileSync(file, config)
   const checked = spawnSync('haproxy', ['-c', '-f', file], { encoding: 'utf8', env: PROGRAMS })
@@ -59,10 +65,19 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
   t.teardown(() => child.kill('SIGKILL'))
   const url = `http://127.0.0.1:${front}`
   let listens = false
-  await until(() => {
-    void get(`${url}/nothing`).then(({ status }) => { listens = status === 404 }, () => undefined)
-    return listens
-  }, 10_000, 'haproxy to listen')
+  await until(
+    () => {
+      void get(`${url}/nothing`).then(
+        ({ status }) => {
+          listens = status === 404
+        },
+        () => undefined,
+      )
+      return listens
+    },
+    10_000,
+    'haproxy to listen',
+  )
 
   for (const owner of [0, 1]) {
     const sid = sidOf(owner, 2)
@@ -71,12 +86,15 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
     two.call(sid).echo = true
     const audio = new URL(attribute(answer.text, 'url'))
     t.equal(`${audio.origin}${audio.pathname}`, `wss://voice.example.com/p/${owner}/audio`)
-    const socket = new WebSocket(`ws://127.0.0.1:${front}${audio.pathname}${audio.search}`, [SUBPROTOCOL], { perMessageDeflate: false })
+    const socket = new WebSocket(`ws://127.0.0.1:${front}${audio.pathname}${audio.search}`, [SUBPROTOCOL], {
+      perMessageDeflate: false,
+    })
     await once(socket, 'open')
     const heard = new Promise<Buffer>((resolve) => socket.once('message', resolve))
     socket.send(Buffer.alloc(640, 7))
     t.same(await heard, Buffer.alloc(640, 7))
     socket.terminate()
   }
-  for (const path of ['/audio', '/p/4/audio', '/p/0/voice/order-status', '/metrics']) t.equal((await get(url + path)).status, 404, path)
+  for (const path of ['/audio', '/p/4/audio', '/p/0/voice/order-status', '/metrics'])
+    t.equal((await get(url + path)).status, 404, path)
 })

@@ -14,7 +14,10 @@ import type { Gateway } from '../edge/gateway.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
 
 const shipped = repositoryFile('deploy/haproxy.cfg')
-const directives = shipped.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'))
+const directives = shipped
+  .split('\n')
+  .map((line) => line.trim())
+  .filter((line) => line !== '' && !line.startsWith('#'))
 
 /** The shipped file on a free port of this machine, without TLS: there is no certificate to be had in a test. */
 function onLoopback(port: number): string {
@@ -31,7 +34,10 @@ function check(t: Test, config: string): string {
 }
 
 t.test('calls are neither cut nor piled up by the balancer', async (t) => {
-  t.notOk(directives.some((line) => line.includes('shutdown-sessions')), 'a draining gateway keeps its calls')
+  t.notOk(
+    directives.some((line) => line.includes('shutdown-sessions')),
+    'a draining gateway keeps its calls',
+  )
   t.ok(directives.includes('balance leastconn'))
   t.notOk(directives.some((line) => line.startsWith('balance') && line !== 'balance leastconn'))
   const tunnelHours = Number(/^timeout tunnel (\d+)h$/m.exec(directives.join('\n'))?.[1])
@@ -60,8 +66,16 @@ async function freePort(): Promise<number> {
 async function behindHaproxy(t: Test): Promise<{ url: string; gateways: readonly [Gateway, Gateway] }> {
   const port = await freePort()
   const gateways = [
-    await startGateway(t, { publicUrl: `http://gw-1.voice.example.com:${port}`, webhookSecrets: ['a-secret-of-a-test'], opsToken: OPS_TOKEN }),
-    await startGateway(t, { publicUrl: `http://gw-2.voice.example.com:${port}`, webhookSecrets: ['a-secret-of-a-test'], opsToken: OPS_TOKEN }),
+    await startGateway(t, {
+      publicUrl: `http://gw-1.voice.example.com:${port}`,
+      webhookSecrets: ['a-secret-of-a-test'],
+      opsToken: OPS_TOKEN,
+    }),
+    await startGateway(t, {
+      publicUrl: `http://gw-2.voice.example.com:${port}`,
+      webhookSecrets: ['a-secret-of-a-test'],
+      opsToken: OPS_TOKEN,
+    }),
   ] as const
   const [first, second] = gateways.map(({ edge }) => edge)
   const config = onLoopback(port)
@@ -73,7 +87,8 @@ async function behindHaproxy(t: Test): Promise<{ url: string; gateways: readonly
     .replace(/(server gw-1 127\S+)\n/, `$1 port ${first?.opsPort ?? 0} inter 100ms\n`)
     .replace(/(server gw-2 127\S+)\n/, `$1 port ${second?.opsPort ?? 0} inter 100ms\n`)
   const child = spawn('haproxy', ['-db', '-f', check(t, config)], {
-    stdio: 'ignore', env: PROGRAMS,
+    stdio: 'ignore',
+    env: PROGRAMS,
   })
   t.teardown(() => child.kill('SIGKILL'))
   const url = `http://127.0.0.1:${port}`
@@ -112,7 +127,8 @@ t.test('a call behind haproxy stays with its gateway, also while that one drains
   t.equal(audioUrl.hostname, `gw-${owner + 1}.voice.example.com`)
   const port = new URL(url).port
   const socket = new WebSocket(`ws://127.0.0.1:${port}${audioUrl.pathname}${audioUrl.search}`, [SUBPROTOCOL], {
-    perMessageDeflate: false, headers: { Host: audioUrl.host },
+    perMessageDeflate: false,
+    headers: { Host: audioUrl.host },
   })
   await once(socket, 'open')
   call.echo = true
@@ -126,7 +142,7 @@ t.test('a call behind haproxy stays with its gateway, also while that one drains
   await eventually(async () => {
     const before = await refused()
     for (let i = 0; i < 4; i++) await post(`${url}/voice/order-status`, { form: ringing(newSid()), sign })
-    return await refused() === before
+    return (await refused()) === before
   }, 'new calls to go to the other gateway only')
   t.equal(taken()[owner], 1)
   t.ok((taken()[1 - owner] ?? 0) >= 4)
@@ -136,7 +152,10 @@ t.test('a call behind haproxy stays with its gateway, also while that one drains
   const before = told()
   await post(`${url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: 'Active' }, sign })
   await post(`${url}/events`, { json: { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } }, sign })
-  await post(`${url}/events`, { json: { event_kind: 'call.answered', event_id: 'evt_2', payload: { session_id: sid } }, sign })
+  await post(`${url}/events`, {
+    json: { event_kind: 'call.answered', event_id: 'evt_2', payload: { session_id: sid } },
+    sign,
+  })
   t.equal(told(), before + 3)
 
   const again = new Promise<Buffer>((resolve) => socket.once('message', resolve))
@@ -150,7 +169,7 @@ t.test('a call behind haproxy stays with its gateway, also while that one drains
 t.test('a stranger is turned away by haproxy, and the carrier is not slowed down for it', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   const { url, gateways } = await behindHaproxy(t)
-  t.equal((await get(`${url}/metrics`)).status, 404, 'nothing but the carrier\'s paths')
+  t.equal((await get(`${url}/metrics`)).status, 404, "nothing but the carrier's paths")
   const statuses = new Map<number, number>()
   for (let i = 0; i < 80; i++) {
     const { status } = await post(`${url}/events`, { json: { kind: 'call.completed', data: { call_id: newSid() } } })

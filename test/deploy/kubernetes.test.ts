@@ -34,7 +34,10 @@ interface Manifest {
   readonly kind: string
   readonly spec: {
     readonly serviceName?: string
-    readonly template?: { readonly metadata: { readonly labels: unknown; readonly annotations: Record<string, string> }; readonly spec: Pod }
+    readonly template?: {
+      readonly metadata: { readonly labels: unknown; readonly annotations: Record<string, string> }
+      readonly spec: Pod
+    }
     readonly selector: { readonly matchLabels?: unknown }
     readonly publishNotReadyAddresses?: boolean
     readonly ports?: readonly { readonly port: number }[]
@@ -43,11 +46,13 @@ interface Manifest {
 }
 
 const documents = parseAllDocuments(repositoryFile('deploy/kubernetes.yaml'))
-const manifests = new Map(documents.map((document) => {
-  if ('errors' in document && document.errors.length > 0) throw document.errors[0] as Error
-  const manifest = document.toJS() as Manifest
-  return [manifest.kind, manifest]
-}))
+const manifests = new Map(
+  documents.map((document) => {
+    if ('errors' in document && document.errors.length > 0) throw document.errors[0] as Error
+    const manifest = document.toJS() as Manifest
+    return [manifest.kind, manifest]
+  }),
+)
 const set = manifests.get('StatefulSet') as Manifest
 const pod = set.spec.template?.spec as Pod
 const container = pod.containers[0]
@@ -64,12 +69,24 @@ t.test('a pod has time to let its calls finish', async (t) => {
 
 t.test('probes ask for routes that are there, and liveness is the patient one', async (t) => {
   const { startupProbe, readinessProbe, livenessProbe } = container
-  const found = await opsStatus(t, [startupProbe, readinessProbe, livenessProbe].map((probe) => probe.httpGet.path))
-  t.same([...found], [['/healthz', 200], ['/readyz', 200]])
+  const found = await opsStatus(
+    t,
+    [startupProbe, readinessProbe, livenessProbe].map((probe) => probe.httpGet.path),
+  )
+  t.same(
+    [...found],
+    [
+      ['/healthz', 200],
+      ['/readyz', 200],
+    ],
+  )
   t.equal(readinessProbe.httpGet.path, '/readyz')
   t.equal(livenessProbe.httpGet.path, '/healthz', 'nothing that depends on load or on others')
   t.ok(livenessProbe.periodSeconds * livenessProbe.failureThreshold >= 60)
-  t.ok(readinessProbe.periodSeconds * readinessProbe.failureThreshold <= Number(container.lifecycle.preStop.exec.command[1]))
+  t.ok(
+    readinessProbe.periodSeconds * readinessProbe.failureThreshold <=
+      Number(container.lifecycle.preStop.exec.command[1]),
+  )
   const opsPort = container.ports.find(({ name }) => name === 'ops')?.containerPort
   t.equal(opsPort, SETTINGS.opsPort.fallback)
   t.equal(container.ports.find(({ name }) => name === 'public')?.containerPort, SETTINGS.port.fallback)
@@ -91,11 +108,19 @@ t.test('the pod is not root, writes to its data folder only and talks to no API 
   t.match(pod.securityContext, { runAsNonRoot: true, runAsUser: 10001, seccompProfile: { type: 'RuntimeDefault' } })
   t.match(repositoryFile('Dockerfile'), new RegExp(`^USER ${String(pod.securityContext['runAsUser'])}:`, 'm'))
   t.match(container.securityContext, {
-    allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] },
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'] },
   })
   t.equal(pod.automountServiceAccountToken, false)
-  t.same(container.volumeMounts.map(({ mountPath }) => mountPath), ['/data'])
-  t.same(pod.volumes.map(({ name }) => name), container.volumeMounts.map(({ name }) => name))
+  t.same(
+    container.volumeMounts.map(({ mountPath }) => mountPath),
+    ['/data'],
+  )
+  t.same(
+    pod.volumes.map(({ name }) => name),
+    container.volumeMounts.map(({ name }) => name),
+  )
 })
 
 t.test('CPU is asked for and not limited: one core for the sockets, one for each media worker', async (t) => {
@@ -110,6 +135,9 @@ t.test('a pod that drains is still found by name, and pods go one at a time', as
   t.equal(set.spec.serviceName, service.metadata.name)
   t.same(service.spec.selector, set.spec.selector.matchLabels)
   t.same(set.spec.template?.metadata.labels, set.spec.selector.matchLabels)
-  t.same(service.spec.ports?.map(({ port }) => port), container.ports.map(({ containerPort }) => containerPort))
+  t.same(
+    service.spec.ports?.map(({ port }) => port),
+    container.ports.map(({ containerPort }) => containerPort),
+  )
   t.match(manifests.get('PodDisruptionBudget'), { spec: { maxUnavailable: 1, selector: set.spec.selector } })
 })

@@ -10,11 +10,16 @@ const directives = [...unit.matchAll(/^([A-Z]\w+)=(.*)$/gm)].map(([, name = '', 
 const valueOf = (name: string): string => directives.findLast(([known]) => known === name)?.[1] ?? ''
 
 t.test('systemd waits longer than the drain takes', async (t) => {
-  const environment = valueOf('Environment').split(' ').map((pair) => pair.split('='))
+  const environment = valueOf('Environment')
+    .split(' ')
+    .map((pair) => pair.split('='))
   const drain = environment.find(([name]) => name === 'DRAIN_TIMEOUT')?.[1] ?? ''
   const drainMs = settingValue('DRAIN_TIMEOUT', drain)
   t.type(drainMs, 'number')
-  t.ok(spanMs(valueOf('TimeoutStopSec')) >= Number(drainMs) + AFTER_DRAIN_MS, `${valueOf('TimeoutStopSec')} for ${drain}`)
+  t.ok(
+    spanMs(valueOf('TimeoutStopSec')) >= Number(drainMs) + AFTER_DRAIN_MS,
+    `${valueOf('TimeoutStopSec')} for ${drain}`,
+  )
   t.ok(spanMs(valueOf('TimeoutStopSec')) >= SETTINGS.drainTimeoutMs.fallback + AFTER_DRAIN_MS)
   t.equal(valueOf('KillSignal'), 'SIGTERM')
   t.equal(valueOf('KillMode'), 'mixed', 'one signal, to the process itself: a second one would cut calls')
@@ -32,11 +37,21 @@ t.test('a mistake in the settings is not tried again, a crash is', async (t) => 
 t.test('the unit gives up what the gateway does not need, and keeps what it does', async (t) => {
   t.ok(Number(valueOf('LimitNOFILE')) >= 3 * 20_000, 'three descriptors a call at the most calls that MAX_CALLS allows')
   for (const [name, value] of [
-    ['NoNewPrivileges', 'yes'], ['ProtectSystem', 'strict'], ['DynamicUser', 'yes'], ['CapabilityBoundingSet', ''], ['UMask', '0077'],
+    ['NoNewPrivileges', 'yes'],
+    ['ProtectSystem', 'strict'],
+    ['DynamicUser', 'yes'],
+    ['CapabilityBoundingSet', ''],
+    ['UMask', '0077'],
   ] as const) {
-    t.ok(directives.some(([known, given]) => known === name && given === value), `${name}=${value}`)
+    t.ok(
+      directives.some(([known, given]) => known === name && given === value),
+      `${name}=${value}`,
+    )
   }
-  t.notOk(directives.some(([name]) => name === 'MemoryDenyWriteExecute'), 'V8 compiles as it runs')
+  t.notOk(
+    directives.some(([name]) => name === 'MemoryDenyWriteExecute'),
+    'V8 compiles as it runs',
+  )
 })
 
 t.test('every line of the example environment is a setting, and holds no secret', async (t) => {
@@ -45,7 +60,9 @@ t.test('every line of the example environment is a setting, and holds no secret'
     const match = /^#?([A-Z][A-Z_]+)=(.*)$/.exec(line)
     return match === null ? [] : [[match[1] as string, match[2] as string] as const]
   })
-  const settings = new Map<string, { secret?: boolean }>(Object.values(SETTINGS).map((setting) => [setting.env, setting]))
+  const settings = new Map<string, { secret?: boolean }>(
+    Object.values(SETTINGS).map((setting) => [setting.env, setting]),
+  )
   t.ok(pairs.length >= 6)
   for (const [name, value] of pairs) {
     t.ok(settings.has(name), `${name} is a setting`)
@@ -69,10 +86,16 @@ t.test('systemd itself finds nothing wrong with the unit', async (t) => {
 t.test('each kernel setting is one that this kernel has, and explained', async (t) => {
   const text = repositoryFile('deploy/sysctl.conf')
   const blocks = text.split(/\n\n+/)
-  const settings = blocks.flatMap((block) => block.split('\n').filter((line) => /^[a-z]/.test(line)).map((line) => ({ line, block })))
-  t.same(settings.map(({ line }) => line.split(' = ')[0]), [
-    'net.ipv4.tcp_wmem', 'net.ipv4.tcp_notsent_lowat', 'net.ipv4.tcp_migrate_req',
-  ])
+  const settings = blocks.flatMap((block) =>
+    block
+      .split('\n')
+      .filter((line) => /^[a-z]/.test(line))
+      .map((line) => ({ line, block })),
+  )
+  t.same(
+    settings.map(({ line }) => line.split(' = ')[0]),
+    ['net.ipv4.tcp_wmem', 'net.ipv4.tcp_notsent_lowat', 'net.ipv4.tcp_migrate_req'],
+  )
   for (const { line, block } of settings) {
     t.match(line, /^[a-z0-9_.]+ = \d+( \d+ \d+)?$/)
     t.match(block, /^# /, `${line} has its reason`)

@@ -25,7 +25,12 @@ t.test('the client is the last hop that is no trusted proxy', (t) => {
     ['192.0.2.8', '203.0.113.1', '192.0.2.8'],
     ['10.1.2.3', `203.0.113.1${', 10.0.0.1'.repeat(100)}`, '10.0.0.1'], // no more hops than the bound
   ]
-  for (const [peer, forwarded, client] of cases) t.equal(addresses.client(peer, () => forwarded), client, `${peer} < ${forwarded.slice(0, 60)}`)
+  for (const [peer, forwarded, client] of cases)
+    t.equal(
+      addresses.client(peer, () => forwarded),
+      client,
+      `${peer} < ${forwarded.slice(0, 60)}`,
+    )
   new ClientAddresses([]).client('203.0.113.1', () => {
     throw new Error('asked for a header that nobody may have written')
   })
@@ -33,9 +38,35 @@ t.test('the client is the last hop that is no trusted proxy', (t) => {
 })
 
 t.test('networks are addresses with or without a length, and never everything', (t) => {
-  for (const good of ['10.0.0.0/8', '10.1.2.3', '10.1.2.3/32', '0.0.0.0/1', '::1', '2001:db8::/32', 'fd00::/8', '::1/128']) t.ok(parseNetwork(good), good)
-  for (const bad of ['', 'proxy.example.com', '10.0.0.0/33', '10.0.0.0/0', '::/0', '10.0.0.0/', '10.0.0/8', '010.0.0.0/8', '10.0.0.0/8/8',
-    '10.0.0.0/+8', '::1/129', '::ffff:10.0.0.0/104', 'fe80::1%eth0', '10.0.0.0 /8', '*']) t.equal(parseNetwork(bad), undefined, bad)
-  t.throws(() => new ClientAddresses(['nonsense']), { message: '\'nonsense\' is no network' })
+  for (const good of [
+    '10.0.0.0/8',
+    '10.1.2.3',
+    '10.1.2.3/32',
+    '0.0.0.0/1',
+    '::1',
+    '2001:db8::/32',
+    'fd00::/8',
+    '::1/128',
+  ])
+    t.ok(parseNetwork(good), good)
+  for (const bad of [
+    '',
+    'proxy.example.com',
+    '10.0.0.0/33',
+    '10.0.0.0/0',
+    '::/0',
+    '10.0.0.0/',
+    '10.0.0/8',
+    '010.0.0.0/8',
+    '10.0.0.0/8/8',
+    '10.0.0.0/+8',
+    '::1/129',
+    '::ffff:10.0.0.0/104',
+    'fe80::1%eth0',
+    '10.0.0.0 /8',
+    '*',
+  ])
+    t.equal(parseNetwork(bad), undefined, bad)
+  t.throws(() => new ClientAddresses(['nonsense']), { message: "'nonsense' is no network" })
   t.end()
 })

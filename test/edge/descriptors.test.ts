@@ -17,10 +17,15 @@ function guarded() {
   const guard = new DescriptorGuard({
     source: {
       limit: 100,
-      count: () => state.fault === null ? Promise.resolve(state.open) : Promise.reject(Object.assign(new Error('no'), { code: state.fault })),
+      count: () =>
+        state.fault === null
+          ? Promise.resolve(state.open)
+          : Promise.reject(Object.assign(new Error('no'), { code: state.fault })),
     },
     log: createLog({ destination: { write: (line: string) => void lines.push(line) } }),
-    pause: () => { state.listening = false },
+    pause: () => {
+      state.listening = false
+    },
     resume: () => {
       state.resumes++
       if (state.refuses) return Promise.reject(new Error('the port is taken'))
@@ -34,59 +39,72 @@ function guarded() {
 /** A balancer keeps its connections: webhooks come by one that is open. */
 function keptConnection(t: Test, url: string): () => Promise<string> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  t.teardown(() => { agent.destroy() })
-  return () => new Promise((resolve, reject) => {
-    const body = new URLSearchParams(ringing(newSid())).toString()
-    const headers = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': body.length }
-    const asked = request(url, { agent, method: 'POST', headers }, (response) => {
-      let text = ''
-      response.on('data', (chunk: Buffer) => { text += chunk.toString() })
-      response.on('end', () => { resolve(text) })
-    })
-    asked.on('error', reject)
-    asked.end(body)
+  t.teardown(() => {
+    agent.destroy()
   })
+  return () =>
+    new Promise((resolve, reject) => {
+      const body = new URLSearchParams(ringing(newSid())).toString()
+      const headers = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': body.length }
+      const asked = request(url, { agent, method: 'POST', headers }, (response) => {
+        let text = ''
+        response.on('data', (chunk: Buffer) => {
+          text += chunk.toString()
+        })
+        response.on('end', () => {
+          resolve(text)
+        })
+      })
+      asked.on('error', reject)
+      asked.end(body)
+    })
 }
 
-t.test('connections that come between two looks close the port before the descriptors are gone, and it is said once', async (t) => {
-  const { state, guard, said } = guarded()
-  await guard.look()
-  for (let i = 0; i < 77; i++) guard.connection(1)
-  t.equal(guard.low, false)
-  guard.connection(-1)
-  guard.connection(1)
-  t.equal(guard.low, false, 'one that went makes room for another')
-  guard.connection(1)
-  t.equal(guard.low, true)
-  t.equal(state.listening, false)
-  guard.connection(1)
-  state.open = 95
-  for (let i = 0; i < 5; i++) await guard.look()
-  t.same(said(), ['File descriptors run out: no connections are taken on the public port'])
+t.test(
+  'connections that come between two looks close the port before the descriptors are gone, and it is said once',
+  async (t) => {
+    const { state, guard, said } = guarded()
+    await guard.look()
+    for (let i = 0; i < 77; i++) guard.connection(1)
+    t.equal(guard.low, false)
+    guard.connection(-1)
+    guard.connection(1)
+    t.equal(guard.low, false, 'one that went makes room for another')
+    guard.connection(1)
+    t.equal(guard.low, true)
+    t.equal(state.listening, false)
+    guard.connection(1)
+    state.open = 95
+    for (let i = 0; i < 5; i++) await guard.look()
+    t.same(said(), ['File descriptors run out: no connections are taken on the public port'])
 
-  state.open = 80
-  await guard.look()
-  t.equal(guard.low, true, 'a few that are free do not open and close it in turns')
-  state.open = 75
-  await guard.look()
-  t.equal(guard.low, false)
-  t.equal(state.listening, true)
-  t.match(said().at(-1), /suffice again/)
-  state.open = 90
-  await guard.look()
-  t.equal(said().length, 3, 'and it is said again after a recovery')
-  t.equal(guard.pauses, 2)
-})
+    state.open = 80
+    await guard.look()
+    t.equal(guard.low, true, 'a few that are free do not open and close it in turns')
+    state.open = 75
+    await guard.look()
+    t.equal(guard.low, false)
+    t.equal(state.listening, true)
+    t.match(said().at(-1), /suffice again/)
+    state.open = 90
+    await guard.look()
+    t.equal(said().length, 3, 'and it is said again after a recovery')
+    t.equal(guard.pauses, 2)
+  },
+)
 
-t.test('a count that fails because no descriptor is left closes the port; any other failure changes nothing', async (t) => {
-  const { state, guard } = guarded()
-  state.fault = 'EACCES'
-  await guard.look()
-  t.equal(guard.low, false)
-  state.fault = 'EMFILE'
-  await guard.look()
-  t.equal(guard.low, true)
-})
+t.test(
+  'a count that fails because no descriptor is left closes the port; any other failure changes nothing',
+  async (t) => {
+    const { state, guard } = guarded()
+    state.fault = 'EACCES'
+    await guard.look()
+    t.equal(guard.low, false)
+    state.fault = 'EMFILE'
+    await guard.look()
+    t.equal(guard.low, true)
+  },
+)
 
 t.test('a port that cannot be opened again is tried at each look, and that is said once', async (t) => {
   const { state, guard, said } = guarded()
@@ -105,36 +123,56 @@ t.test('a port that cannot be opened again is tried at each look, and that is sa
 
 t.test('on a system that does not report its limit nothing is guarded', async (t) => {
   const guard = new DescriptorGuard({
-    source: { limit: null, count: () => { throw new Error('never asked') } }, log: createLog({ level: 'silent' }),
-    pause: () => t.fail('paused'), resume: () => Promise.resolve(),
+    source: {
+      limit: null,
+      count: () => {
+        throw new Error('never asked')
+      },
+    },
+    log: createLog({ level: 'silent' }),
+    pause: () => t.fail('paused'),
+    resume: () => Promise.resolve(),
   })
   for (let i = 0; i < 10_000; i++) guard.connection(1)
   await guard.look()
   t.equal(guard.low, false)
 })
 
-t.test('an edge without descriptors takes no connection and no new call, is not ready, and its open sockets go on', async (t) => {
-  let open = 10
-  const gateway = await startGateway(t, { descriptors: { limit: 100, count: () => Promise.resolve(open) } })
-  const { audioUrl } = await ring(gateway)
-  const socket = await openSocket(audioUrl)
-  t.teardown(() => { socket.terminate() })
-  open = 99
-  const ready = async () => get(`${gateway.opsUrl}/readyz`)
-  await until(() => gateway.logged().some(({ msg }) => /run out/.test(String(msg))), 10 * EDGE_SWEEP_MS + 5000, 'the guard to look')
-  t.match(await ready(), { status: 503, text: /"reason":"file-descriptors"/ })
-  await t.rejects(openSocket(audioUrl), { code: 'ECONNREFUSED' }, 'the port is closed')
-  t.equal(await gateway.metric('mkondo_descriptors_low'), 1)
-  t.equal(socket.readyState, socket.OPEN)
-  socket.send(new Uint8Array(640))
+t.test(
+  'an edge without descriptors takes no connection and no new call, is not ready, and its open sockets go on',
+  async (t) => {
+    let open = 10
+    const gateway = await startGateway(t, { descriptors: { limit: 100, count: () => Promise.resolve(open) } })
+    const { audioUrl } = await ring(gateway)
+    const socket = await openSocket(audioUrl)
+    t.teardown(() => {
+      socket.terminate()
+    })
+    open = 99
+    const ready = async () => get(`${gateway.opsUrl}/readyz`)
+    await until(
+      () => gateway.logged().some(({ msg }) => /run out/.test(String(msg))),
+      10 * EDGE_SWEEP_MS + 5000,
+      'the guard to look',
+    )
+    t.match(await ready(), { status: 503, text: /"reason":"file-descriptors"/ })
+    await t.rejects(openSocket(audioUrl), { code: 'ECONNREFUSED' }, 'the port is closed')
+    t.equal(await gateway.metric('mkondo_descriptors_low'), 1)
+    t.equal(socket.readyState, socket.OPEN)
+    socket.send(new Uint8Array(640))
 
-  open = 10
-  await until(() => gateway.logged().some(({ msg }) => /suffice again/.test(String(msg))), 10 * EDGE_SWEEP_MS + 5000, 'the port to be opened again')
-  t.equal((await ready()).status, 200)
-  t.equal((await get(`${gateway.url}/nowhere`)).status, 404, 'at the same port')
-  t.equal(await gateway.metric('mkondo_descriptor_pauses_total'), 1)
-  t.equal(socket.readyState, socket.OPEN)
-})
+    open = 10
+    await until(
+      () => gateway.logged().some(({ msg }) => /suffice again/.test(String(msg))),
+      10 * EDGE_SWEEP_MS + 5000,
+      'the port to be opened again',
+    )
+    t.equal((await ready()).status, 200)
+    t.equal((await get(`${gateway.url}/nowhere`)).status, 404, 'at the same port')
+    t.equal(await gateway.metric('mkondo_descriptor_pauses_total'), 1)
+    t.equal(socket.readyState, socket.OPEN)
+  },
+)
 
 t.test('a call that comes by an open connection while descriptors run out hears the fallback', async (t) => {
   let open = 10
@@ -142,10 +180,16 @@ t.test('a call that comes by an open connection while descriptors run out hears 
   const voice = keptConnection(t, `${gateway.url}/voice/order-status`)
   t.match(await voice(), /<Stream/)
   open = 99
-  await until(() => gateway.logged().some(({ msg }) => /run out/.test(String(msg))), 10 * EDGE_SWEEP_MS + 5000, 'the guard to look')
+  await until(
+    () => gateway.logged().some(({ msg }) => /run out/.test(String(msg))),
+    10 * EDGE_SWEEP_MS + 5000,
+    'the guard to look',
+  )
   const document = await voice()
   t.notMatch(document, /<Stream/)
   t.match(document, /<Say/)
   t.equal(await gateway.metric('mkondo_calls_refused_total{reason="file-descriptors"}'), 1)
-  t.match(JSON.parse((await get(`${gateway.opsUrl}/api/refusals`)).text), { refusals: [{ reason: 'file-descriptors', why: /99 of 100 file descriptors are open; 88 may be/ }] })
+  t.match(JSON.parse((await get(`${gateway.opsUrl}/api/refusals`)).text), {
+    refusals: [{ reason: 'file-descriptors', why: /99 of 100 file descriptors are open; 88 may be/ }],
+  })
 })

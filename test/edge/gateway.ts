@@ -50,7 +50,7 @@ export async function startGateway(t: Test, options: Partial<Omit<EdgeOptions, '
     trustedProxies: [],
     clock,
     wallClock: () => Date.now(),
-    log: createLog({ level: 'debug', destination: { write: line => void lines.push(line) } }),
+    log: createLog({ level: 'debug', destination: { write: (line) => void lines.push(line) } }),
     metrics,
     callSeries,
     calls,
@@ -67,9 +67,9 @@ export async function startGateway(t: Test, options: Partial<Omit<EdgeOptions, '
     callSeries,
     url: `http://127.0.0.1:${edge.publicPort}`,
     opsUrl: `http://127.0.0.1:${edge.opsPort}`,
-    logged: () => lines.map(line => JSON.parse(line) as Record<string, unknown>),
-    metric: async line => {
-      const found = (await metrics.render()).split('\n').find(candidate => candidate.startsWith(`${line} `))
+    logged: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
+    metric: async (line) => {
+      const found = (await metrics.render()).split('\n').find((candidate) => candidate.startsWith(`${line} `))
       return found === undefined ? 0 : Number(found.slice(line.length + 1).split(' ')[0])
     },
   }
@@ -167,7 +167,7 @@ export const SUBPROTOCOL = 'audio.drachtio.org'
 
 /** How a socket ended: refused with a status, or closed with a code. */
 export function closeOf(socket: WebSocket): Promise<number> {
-  return new Promise(resolve => socket.once('close', code => resolve(code)))
+  return new Promise((resolve) => socket.once('close', (code) => resolve(code)))
 }
 
 /** Opens the audio socket as the carrier's client does; rejects with the status when it is refused. */
@@ -180,7 +180,7 @@ export function openSocket(url: string, protocols: string[] = [SUBPROTOCOL]): Pr
       reject(new Error(`refused ${response.statusCode ?? 0}`))
       socket.terminate()
     })
-    socket.on('error', error => reject(error))
+    socket.on('error', (error) => reject(error))
   })
 }
 
@@ -205,7 +205,7 @@ export function rawRequest(port: number, text: string): { readonly socket: Socke
   socket.on('data', (chunk: Buffer) => {
     received += chunk.toString('latin1')
   })
-  const answer = new Promise<string>(resolve => {
+  const answer = new Promise<string>((resolve) => {
     socket.on('close', () => resolve(received))
     socket.on('error', () => socket.destroy())
   })

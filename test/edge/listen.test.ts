@@ -6,7 +6,7 @@ import { GatewayError } from '../../src/core/errors.js'
 import { openSocket, ring, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
 
-t.test('a second gateway on the same port does not start, and says which port', async t => {
+t.test('a second gateway on the same port does not start, and says which port', async (t) => {
   const first = await startGateway(t)
   const port = first.edge.publicPort
   await t.rejects(startGateway(t, { port }), { code: 'PORT_IN_USE', message: new RegExp(`^PORT: port ${port} `) })
@@ -14,7 +14,7 @@ t.test('a second gateway on the same port does not start, and says which port', 
   t.equal((await fetch(`${first.opsUrl}/healthz`)).status, 200, 'the first goes on')
 })
 
-t.test('a start that fails leaves no port open', async t => {
+t.test('a start that fails leaves no port open', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1')
   t.teardown(() => void taken.close())
   await once(taken, 'listening')
@@ -24,7 +24,7 @@ t.test('a start that fails leaves no port open', async t => {
   t.equal(gateway.edge.opsPort, opsPort)
 })
 
-t.test('gateways that ask for it share the public port', async t => {
+t.test('gateways that ask for it share the public port', async (t) => {
   // Not port 0: a port that the system chose is never shared.
   const port = await freePort()
   const first = await startGateway(t, { shared: true, port })
@@ -37,7 +37,7 @@ t.test('gateways that ask for it share the public port', async t => {
   }
 })
 
-t.test('whichever of those that share a port answers the webhook, the audio goes to that one', async t => {
+t.test('whichever of those that share a port answers the webhook, the audio goes to that one', async (t) => {
   const port = await freePort()
   const start = async (): Promise<{ gateway: Gateway; nodePort: number }> => {
     const nodePort = await freePort()
@@ -54,7 +54,7 @@ t.test('whichever of those that share a port answers the webhook, the audio goes
   }
 })
 
-t.test('a port of its own that is taken stops the start, and leaves no other open', async t => {
+t.test('a port of its own that is taken stops the start, and leaves no other open', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1')
   t.teardown(() => void taken.close())
   await once(taken, 'listening')
@@ -69,18 +69,18 @@ async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
   const { port } = probe.address() as AddressInfo
-  await new Promise(resolve => probe.close(resolve))
+  await new Promise((resolve) => probe.close(resolve))
   return port
 }
 
-t.test('an address of another machine is a mistake in the settings, not a port in use', async t => {
+t.test('an address of another machine is a mistake in the settings, not a port in use', async (t) => {
   await t.rejects(startGateway(t, { host: '192.0.2.1' }), {
     code: 'CONFIG_INVALID',
     message: /PORT: cannot listen on 192\.0\.2\.1 .*EADDRNOTAVAIL/,
   })
 })
 
-t.test('a URL that is not an origin stops the start', async t => {
+t.test('a URL that is not an origin stops the start', async (t) => {
   for (const publicUrl of [
     'gw.example.com',
     'ftp://gw.example.com',

@@ -25,7 +25,7 @@ async function bystander(gateway: Gateway) {
   return {
     /** Sends one frame and waits for it to come back. */
     check: async (t: Test) => {
-      const back = new Promise<Buffer>(resolve => other.socket.once('message', (data: Buffer) => resolve(data)))
+      const back = new Promise<Buffer>((resolve) => other.socket.once('message', (data: Buffer) => resolve(data)))
       other.socket.send(FRAME)
       t.same(await back, FRAME, 'the call beside it goes on')
       t.equal(other.call.detachedWith, null)
@@ -33,7 +33,7 @@ async function bystander(gateway: Gateway) {
   }
 }
 
-t.test("the carrier's socket is taken with its subprotocol and audio goes both ways", async t => {
+t.test("the carrier's socket is taken with its subprotocol and audio goes both ways", async (t) => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   t.equal(socket.protocol, SUBPROTOCOL)
@@ -41,7 +41,7 @@ t.test("the carrier's socket is taken with its subprotocol and audio goes both w
   t.equal(call.state, 'streaming')
   const back: Buffer[] = []
   socket.on('message', (data: Buffer) => back.push(data))
-  const echoed = new Promise<void>(resolve =>
+  const echoed = new Promise<void>((resolve) =>
     socket.on('message', () => {
       if (back.length === 3) resolve()
     }),
@@ -52,7 +52,7 @@ t.test("the carrier's socket is taken with its subprotocol and audio goes both w
   socket.send(Buffer.alloc(32_640, 3))
   await echoed
   t.same(
-    back.map(data => data.length),
+    back.map((data) => data.length),
     [640, 641, 32_640],
   )
   t.same(back[2], Buffer.alloc(32_640, 3))
@@ -64,14 +64,14 @@ t.test("the carrier's socket is taken with its subprotocol and audio goes both w
   t.equal(await gateway.metric('mkondo_stream_setup_seconds_count'), 1)
 })
 
-t.test('the offered name is echoed exactly, also out of a list', async t => {
+t.test('the offered name is echoed exactly, also out of a list', async (t) => {
   const gateway = await startGateway(t)
   const { audioUrl } = await ring(gateway)
   const socket = await openSocket(audioUrl, ['foo', 'audio.jambonz.org'])
   t.equal(socket.protocol, 'audio.jambonz.org')
 })
 
-t.test('sockets are refused before the upgrade, with the reason counted, and the call beside goes on', async t => {
+t.test('sockets are refused before the upgrade, with the reason counted, and the call beside goes on', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { audioUrl, sid } = await ring(gateway)
@@ -107,13 +107,13 @@ t.test('sockets are refused before the upgrade, with the reason counted, and the
   ]) {
     t.equal(await gateway.metric(`mkondo_calls_refused_total{reason="${reason}"}`), count, String(reason))
   }
-  const logged = gateway.logged().filter(line => line['msg'] === 'An audio socket was refused')
+  const logged = gateway.logged().filter((line) => line['msg'] === 'An audio socket was refused')
   t.equal(logged.length, 8)
   t.notOk(JSON.stringify(gateway.logged()).includes('?t='), 'no token in the log')
   await other.check(t)
 })
 
-t.test('a token opens one socket, and a call has one', async t => {
+t.test('a token opens one socket, and a call has one', async (t) => {
   const gateway = await startGateway(t)
   const { socket, audioUrl, sid, call } = await streaming(gateway)
   t.equal(await upgradeStatus(audioUrl), 403, 'replayed while the socket is open')
@@ -134,7 +134,7 @@ t.test('a token opens one socket, and a call has one', async t => {
   t.equal(await upgradeStatus(second), 409)
 })
 
-t.test('text frames are read: metadata first, several in one, garbage harmless', async t => {
+t.test('text frames are read: metadata first, several in one, garbage harmless', async (t) => {
   const gateway = await startGateway(t)
   const { socket, call, sid } = await streaming(gateway)
   socket.send(JSON.stringify({ sessionId: sid, streamSid: 'ST1', headers: { tenant: 'demo' } }))
@@ -156,7 +156,7 @@ t.test('text frames are read: metadata first, several in one, garbage harmless',
   t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="unknown"}'), 1)
 })
 
-t.test("metadata in the handshake's headers reaches the call like a first frame", async t => {
+t.test("metadata in the handshake's headers reaches the call like a first frame", async (t) => {
   const gateway = await startGateway(t)
   const { sid, audioUrl } = await ring(gateway)
   const socket = new WebSocket(audioUrl, [SUBPROTOCOL], {
@@ -168,7 +168,7 @@ t.test("metadata in the handshake's headers reaches the call like a first frame"
   t.match(call.texts, [{ type: 'metadata', callSid: sid, headers: { tenant: 'demo' } }])
 })
 
-t.test('a frame over the bound ends that socket only', async t => {
+t.test('a frame over the bound ends that socket only', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -178,12 +178,15 @@ t.test('a frame over the bound ends that socket only', async t => {
   socket.send(Buffer.alloc(1024 * 1024))
   await call.until(() => call.detachedWith !== null)
   t.equal(call.detachedWith, 1009)
-  t.match(call.streamFault, { reason: 'carrier-protocol', detail: `a frame of more than ${CARRIER_FRAME_BYTES_MAX} bytes` })
+  t.match(call.streamFault, {
+    reason: 'carrier-protocol',
+    detail: `a frame of more than ${CARRIER_FRAME_BYTES_MAX} bytes`,
+  })
   t.equal(await gateway.metric('mkondo_sockets_closed_total{why="too-big"}'), 1)
   await other.check(t)
 })
 
-t.test('more than twice real time over ten seconds ends that call only; a burst of two seconds does not', async t => {
+t.test('more than twice real time over ten seconds ends that call only; a burst of two seconds does not', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -200,7 +203,7 @@ t.test('more than twice real time over ten seconds ends that call only; a burst 
   await other.check(t)
 })
 
-t.test('a text flood is counted and not read; the call goes on', async t => {
+t.test('a text flood is counted and not read; the call goes on', async (t) => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   for (let i = 0; i < 600; i++) socket.send('{"type":"noise"}')
@@ -239,33 +242,42 @@ async function rawStream(gateway: Gateway) {
   return { socket, call }
 }
 
-t.test('a fault of a socket is distinguished from a caller who hung up', async t => {
+t.test('a fault of a socket is distinguished from a caller who hung up', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const badText = Buffer.from([0xff, 0xfe])
-  const cases: readonly (readonly [what: string, sent: Buffer, cause: string, code: number, reason: string | null])[] = [
-    ['closed 1000', closeFrame(1000), 'carrier', 1000, null],
-    ['closed 1001', closeFrame(1001), 'carrier', 1001, null],
-    ['closed without a code', frame(8, Buffer.alloc(0)), 'carrier', 1005, null],
-    ...[1002, 1003, 1007, 1008, 1009, 1011, 4000].map(
-      code => [`closed ${code}`, closeFrame(code), 'carrier-error', code, 'carrier-error'] as const,
-    ),
-    ['closed with a code that is none', closeFrame(999), 'protocol', 1002, 'carrier-protocol'],
-    ['closed with a reason that is no text', closeFrame(1000, badText), 'protocol', 1002, 'carrier-protocol'],
-    ['an opcode that is none', frame(3, FRAME), 'protocol', 1002, 'carrier-protocol'],
-    ['a reserved bit', frame(2, FRAME, { reserved: 0x40 }), 'protocol', 1002, 'carrier-protocol'],
-    ['a continuation of nothing', frame(0, FRAME), 'protocol', 1002, 'carrier-protocol'],
-    ['a ping in fragments', frame(9, Buffer.alloc(1), { fin: false }), 'protocol', 1002, 'carrier-protocol'],
-    ['a ping that is too long', frame(9, Buffer.alloc(200)), 'protocol', 1002, 'carrier-protocol'],
-    ['HTTP on the socket', Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'protocol', 1002, 'carrier-protocol'],
-    ['text that is no UTF-8', frame(1, badText), 'protocol', 1007, 'carrier-protocol'],
-    ['a frame that is too large', frame(2, Buffer.alloc(CARRIER_FRAME_BYTES_MAX + 1)), 'too-big', 1009, 'carrier-protocol'],
+  const cases: readonly (readonly [what: string, sent: Buffer, cause: string, code: number, reason: string | null])[] =
     [
-      'fragments that are too large together',
-      Buffer.concat([2, 0, 0].map(opcode => frame(opcode, Buffer.alloc(60_000), { fin: false }))),
-      'too-big', 1009, 'carrier-protocol',
-    ],
-  ]
+      ['closed 1000', closeFrame(1000), 'carrier', 1000, null],
+      ['closed 1001', closeFrame(1001), 'carrier', 1001, null],
+      ['closed without a code', frame(8, Buffer.alloc(0)), 'carrier', 1005, null],
+      ...[1002, 1003, 1007, 1008, 1009, 1011, 4000].map(
+        (code) => [`closed ${code}`, closeFrame(code), 'carrier-error', code, 'carrier-error'] as const,
+      ),
+      ['closed with a code that is none', closeFrame(999), 'protocol', 1002, 'carrier-protocol'],
+      ['closed with a reason that is no text', closeFrame(1000, badText), 'protocol', 1002, 'carrier-protocol'],
+      ['an opcode that is none', frame(3, FRAME), 'protocol', 1002, 'carrier-protocol'],
+      ['a reserved bit', frame(2, FRAME, { reserved: 0x40 }), 'protocol', 1002, 'carrier-protocol'],
+      ['a continuation of nothing', frame(0, FRAME), 'protocol', 1002, 'carrier-protocol'],
+      ['a ping in fragments', frame(9, Buffer.alloc(1), { fin: false }), 'protocol', 1002, 'carrier-protocol'],
+      ['a ping that is too long', frame(9, Buffer.alloc(200)), 'protocol', 1002, 'carrier-protocol'],
+      ['HTTP on the socket', Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'protocol', 1002, 'carrier-protocol'],
+      ['text that is no UTF-8', frame(1, badText), 'protocol', 1007, 'carrier-protocol'],
+      [
+        'a frame that is too large',
+        frame(2, Buffer.alloc(CARRIER_FRAME_BYTES_MAX + 1)),
+        'too-big',
+        1009,
+        'carrier-protocol',
+      ],
+      [
+        'fragments that are too large together',
+        Buffer.concat([2, 0, 0].map((opcode) => frame(opcode, Buffer.alloc(60_000), { fin: false }))),
+        'too-big',
+        1009,
+        'carrier-protocol',
+      ],
+    ]
   const counts = new Map<string, number>()
   for (const [what, sent, cause, code, reason] of cases) {
     const { socket, call } = await rawStream(gateway)
@@ -277,7 +289,13 @@ t.test('a fault of a socket is distinguished from a caller who hung up', async t
     t.equal(call.frames, 1, `${what}: the frame before it was heard`)
     counts.set(cause, (counts.get(cause) ?? 0) + 1)
     t.equal(await gateway.metric(`mkondo_sockets_closed_total{why="${cause}"}`), counts.get(cause), what)
-    t.match(gateway.logged().filter(({ msg }) => msg === 'The audio socket closed').at(-1), reason === null ? { cause } : { cause, ...call.streamFault })
+    t.match(
+      gateway
+        .logged()
+        .filter(({ msg }) => msg === 'The audio socket closed')
+        .at(-1),
+      reason === null ? { cause } : { cause, ...call.streamFault },
+    )
     socket.destroy()
   }
   for (const [what, end] of [
@@ -295,7 +313,7 @@ t.test('a fault of a socket is distinguished from a caller who hung up', async t
   await other.check(t)
 })
 
-t.test('unmasked frames are harmless', async t => {
+t.test('unmasked frames are harmless', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { sid, audioUrl } = await ring(gateway)
@@ -315,7 +333,7 @@ t.test('unmasked frames are harmless', async t => {
   await other.check(t)
 })
 
-t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', async t => {
+t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   for (const text of [
@@ -330,7 +348,7 @@ t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', a
   await other.check(t)
 })
 
-t.test('two hundred calls stream at once while two hundred strangers are refused', async t => {
+t.test('two hundred calls stream at once while two hundred strangers are refused', async (t) => {
   const gateway = await startGateway(t)
   const rung = await Promise.all(Array.from({ length: 200 }, () => ring(gateway)))
   const stranger = `ws://127.0.0.1:${gateway.edge.publicPort}/audio?t=none`
@@ -338,8 +356,8 @@ t.test('two hundred calls stream at once while two hundred strangers are refused
     Promise.all(rung.map(({ audioUrl }) => openSocket(audioUrl))),
     Promise.all(rung.map(() => upgradeStatus(stranger))),
   ])
-  t.equal(refused.filter(status => status === 403).length + refused.filter(status => status === 429).length, 200)
-  t.ok(refused.filter(status => status === 429).length > 0, 'strangers that go on are told to wait')
+  t.equal(refused.filter((status) => status === 403).length + refused.filter((status) => status === 429).length, 200)
+  t.ok(refused.filter((status) => status === 429).length > 0, 'strangers that go on are told to wait')
   t.equal(await gateway.metric('mkondo_sockets_open'), 200)
   for (const socket of sockets) for (let i = 0; i < 5; i++) socket.send(FRAME)
   for (const { sid } of rung) {
@@ -355,7 +373,7 @@ t.test('two hundred calls stream at once while two hundred strangers are refused
   t.equal(await gateway.metric('mkondo_sockets_closed_total{why="lost"}'), 200)
 })
 
-t.test('a carrier that does not read is cut off; sending says so', async t => {
+t.test('a carrier that does not read is cut off; sending says so', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -370,7 +388,7 @@ t.test('a carrier that does not read is cut off; sending says so', async t => {
   await other.check(t)
 })
 
-t.test('the call closes its socket with the code it chose, and is detached once', async t => {
+t.test('the call closes its socket with the code it chose, and is detached once', async (t) => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   const closed = closeOf(socket)
@@ -383,7 +401,7 @@ t.test('the call closes its socket with the code it chose, and is detached once'
   t.equal(call.detachedWith, 1000)
 })
 
-t.test('at shutdown every socket is closed with 1001', async t => {
+t.test('at shutdown every socket is closed with 1001', async (t) => {
   const gateway = await startGateway(t)
   const some = await Promise.all([streaming(gateway), streaming(gateway), streaming(gateway)])
   const sending = setInterval(() => {
@@ -397,10 +415,14 @@ t.test('at shutdown every socket is closed with 1001', async t => {
     some.map(({ call }) => call.detachedWith),
     [1001, 1001, 1001],
   )
-  t.same(some.map(({ call }) => call.streamFault?.reason), ['drain-limit', 'drain-limit', 'drain-limit'], 'no caller hung up')
+  t.same(
+    some.map(({ call }) => call.streamFault?.reason),
+    ['drain-limit', 'drain-limit', 'drain-limit'],
+    'no caller hung up',
+  )
 })
 
-t.test('a gateway that accepts no more keeps its sockets', async t => {
+t.test('a gateway that accepts no more keeps its sockets', async (t) => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   gateway.edge.stopAccepting()

@@ -24,7 +24,13 @@ async function watched(t: Test) {
     { webhookSecrets: [], bareSignatures: false, publicUrl: null, clock, wallClock: () => Date.now(), log },
     tokens,
   )
-  const media = new MediaSockets({ calls, clock, log, metrics }, tokens, guard, new ClientAddresses([]), () => undefined)
+  const media = new MediaSockets(
+    { calls, clock, log, metrics },
+    tokens,
+    guard,
+    new ClientAddresses([]),
+    () => undefined,
+  )
   const app = createApp()
   media.routes(app)
   const port = portOf(await listen(app, { host: '127.0.0.1', port: 0, shared: false, setting: 'PORT' }))
@@ -57,7 +63,7 @@ async function watched(t: Test) {
   }
 }
 
-t.test('a carrier that sends nothing for five seconds is hung up; one that sends is not', async t => {
+t.test('a carrier that sends nothing for five seconds is hung up; one that sends is not', async (t) => {
   const gateway = await watched(t)
   const silent = await gateway.stream()
   const healthy = await gateway.stream()
@@ -76,7 +82,7 @@ t.test('a carrier that sends nothing for five seconds is hung up; one that sends
   t.equal(healthy.call.detachedWith, null)
 })
 
-t.test('a socket on which nothing ever came is hung up after the same time', async t => {
+t.test('a socket on which nothing ever came is hung up after the same time', async (t) => {
   const gateway = await watched(t)
   const { call } = await gateway.stream()
   gateway.pass(4750)
@@ -85,7 +91,7 @@ t.test('a socket on which nothing ever came is hung up after the same time', asy
   t.match(call.hangups, [{ reason: 'carrier-silent' }])
 })
 
-t.test('a stall of the gateway itself is no silence of its carriers', async t => {
+t.test('a stall of the gateway itself is no silence of its carriers', async (t) => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   await frame()
@@ -97,7 +103,7 @@ t.test('a stall of the gateway itself is no silence of its carriers', async t =>
   t.same(call.hangups, [])
 })
 
-t.test('after an empty frame and no audio the gateway closes; after audio it does not', async t => {
+t.test('after an empty frame and no audio the gateway closes; after audio it does not', async (t) => {
   const gateway = await watched(t)
   const done = await gateway.stream()
   const goesOn = await gateway.stream()
@@ -119,7 +125,7 @@ t.test('after an empty frame and no audio the gateway closes; after audio it doe
   t.match(await gateway.metrics.render(), /mkondo_sockets_closed_total\{why="flushed"\} 1/)
 })
 
-t.test('the carrier is pinged each fifteen seconds', async t => {
+t.test('the carrier is pinged each fifteen seconds', async (t) => {
   const gateway = await watched(t)
   const { socket, frame } = await gateway.stream()
   let pings = 0
@@ -133,7 +139,7 @@ t.test('the carrier is pinged each fifteen seconds', async t => {
   t.equal(pings, 2)
 })
 
-t.test('twice real time is accepted for ever, a little more is not', async t => {
+t.test('twice real time is accepted for ever, a little more is not', async (t) => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   for (let second = 0; second < 40; second++) {

@@ -42,7 +42,7 @@ function record(): CallRecord {
 
 const json = (text: string): unknown => JSON.parse(text)
 
-t.test('health and readiness answer GET and HEAD, and readiness says why not', async t => {
+t.test('health and readiness answer GET and HEAD, and readiness says why not', async (t) => {
   const gateway = await startGateway(t)
   t.match(await get(`${gateway.opsUrl}/healthz`), { status: 200, text: 'ok\n' })
   t.match(json((await get(`${gateway.opsUrl}/readyz`)).text), { ready: true, free: 1000, capacity: 1000 })
@@ -57,14 +57,14 @@ t.test('health and readiness answer GET and HEAD, and readiness says why not', a
   t.equal((await get(`${gateway.opsUrl}/healthz`)).status, 200, 'alive all the same')
 })
 
-t.test('with a token a load balancer may ask by any Host', async t => {
+t.test('with a token a load balancer may ask by any Host', async (t) => {
   const gateway = await startGateway(t, { opsToken: 's3cret-token' })
   const raw = rawRequest(gateway.edge.opsPort, 'GET /readyz HTTP/1.1\r\nHost: gw\r\n\r\n')
   setTimeout(() => raw.socket.end(), 200)
   t.match(await raw.answer, /^HTTP\/1\.1 200 OK/)
 })
 
-t.test("the metrics pages are OpenMetrics with the contract's names", async t => {
+t.test("the metrics pages are OpenMetrics with the contract's names", async (t) => {
   const gateway = await startGateway(t)
   const page = await get(`${gateway.opsUrl}/metrics`)
   t.match(page.headers.get('content-type'), /^application\/openmetrics-text/)
@@ -78,7 +78,7 @@ t.test("the metrics pages are OpenMetrics with the contract's names", async t =>
   )
 })
 
-t.test('live and ended calls can be listed and looked at', async t => {
+t.test('live and ended calls can be listed and looked at', async (t) => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   gateway.calls.records.set(SID, record())
@@ -114,7 +114,7 @@ t.test('live and ended calls can be listed and looked at', async t => {
   t.match(await get(`${api}/..%2f..%2fetc`), { status: 404 })
 })
 
-t.test('a recording comes as WAV, and one that cannot be read is a 500 without its reason', async t => {
+t.test('a recording comes as WAV, and one that cannot be read is a 500 without its reason', async (t) => {
   let broken = false
   const gateway = await startGateway(t, {
     recording: () =>
@@ -131,7 +131,7 @@ t.test('a recording comes as WAV, and one that cannot be read is a 500 without i
   })
 })
 
-t.test('an operator can hang up, escalate and drain', async t => {
+t.test('an operator can hang up, escalate and drain', async (t) => {
   let drains = 0
   const gateway = await startGateway(t, {
     onDrain: () => {
@@ -152,7 +152,7 @@ t.test('an operator can hang up, escalate and drain', async t => {
   t.equal(drains, 1, 'once')
 })
 
-t.test('with a token everything but health and the page asks for it', async t => {
+t.test('with a token everything but health and the page asks for it', async (t) => {
   const gateway = await startGateway(t, {
     opsToken: 's3cret-token',
     console: new Map([['/', { contentType: 'text/html', body: '<!doctype html>' }]]),
@@ -177,7 +177,7 @@ t.test('with a token everything but health and the page asks for it', async t =>
   t.match(page.headers.get('content-security-policy'), /frame-ancestors 'none'/)
 })
 
-t.test("a web page in the operator's browser cannot use the port", async t => {
+t.test("a web page in the operator's browser cannot use the port", async (t) => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   const hangup = `${gateway.opsUrl}/api/calls/${sid}/hangup`
@@ -189,17 +189,20 @@ t.test("a web page in the operator's browser cannot use the port", async t => {
   )
   t.match(await post(hangup, { json: {}, headers: { 'sec-fetch-site': 'cross-site' } }), { status: 403 })
   t.equal((await get(hangup, { method: 'OPTIONS' })).status, 405, 'and a preflight gets no leave')
-  const rebound = await new Promise<number>(resolve => {
-    request({ port: gateway.edge.opsPort, path: '/api/calls', headers: { host: 'attacker.example:80' } }, response => {
-      response.resume()
-      resolve(response.statusCode ?? 0)
-    }).end()
+  const rebound = await new Promise<number>((resolve) => {
+    request(
+      { port: gateway.edge.opsPort, path: '/api/calls', headers: { host: 'attacker.example:80' } },
+      (response) => {
+        response.resume()
+        resolve(response.statusCode ?? 0)
+      },
+    ).end()
   })
   t.equal(rebound, 403, 'a name that was pointed at this machine')
   t.same(gateway.calls.get(sid).hangups, [])
 })
 
-t.test('nothing of the ops port is reachable through the public one', async t => {
+t.test('nothing of the ops port is reachable through the public one', async (t) => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   for (const path of opsPaths(sid)) {
@@ -231,7 +234,7 @@ function opsPaths(sid: string): string[] {
   ]
 }
 
-t.test('other paths are 404 and other methods 405, in JSON', async t => {
+t.test('other paths are 404 and other methods 405, in JSON', async (t) => {
   const gateway = await startGateway(t)
   t.match(await get(`${gateway.opsUrl}/nothing`), { status: 404, code: 'NOT_FOUND' })
   t.match(await get(`${gateway.opsUrl}/voice`), { status: 404 })
@@ -239,28 +242,30 @@ t.test('other paths are 404 and other methods 405, in JSON', async t => {
   t.match(await post(`${gateway.opsUrl}/metrics`, { json: {} }), { status: 405 })
 })
 
-t.test('refusals are listed, with the figures that decided them', async t => {
+t.test('refusals are listed, with the figures that decided them', async (t) => {
   const gateway = await startGateway(t)
   t.same(json((await get(`${gateway.opsUrl}/api/refusals`)).text), { refusals: [], dropped: 0 })
   gateway.calls.fill()
   const sid = newSid()
   await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })
   await upgradeStatus(`${gateway.url.replace('http', 'ws')}/audio?t=wrong`)
-  const { refusals } = json((await get(`${gateway.opsUrl}/api/refusals`)).text) as { refusals: Record<string, unknown>[] }
+  const { refusals } = json((await get(`${gateway.opsUrl}/api/refusals`)).text) as {
+    refusals: Record<string, unknown>[]
+  }
   t.match(refusals, [
     { reason: 'token-invalid', callSid: null },
     { reason: 'capacity', callSid: sid, agent: 'order-status', why: '1000 of 1000 slots are taken' },
   ])
   t.match(
-    gateway.logged().find(line => line['msg'] === 'A call was refused; its caller hears the fallback'),
+    gateway.logged().find((line) => line['msg'] === 'A call was refused; its caller hears the fallback'),
     { call_sid: sid, why: '1000 of 1000 slots are taken' },
   )
 })
 
-t.test('a storm of scrapes is answered by one page', async t => {
+t.test('a storm of scrapes is answered by one page', async (t) => {
   const gateway = await startGateway(t)
   const answers = await Promise.all(Array.from({ length: 200 }, () => get(`${gateway.opsUrl}/metrics`)))
-  t.ok(answers.every(answer => answer.status === 200))
+  t.ok(answers.every((answer) => answer.status === 200))
   const made = await gateway.metric('mkondo_scrapes_total{page="fleet",served="made"}')
   const reused = await gateway.metric('mkondo_scrapes_total{page="fleet",served="reused"}')
   t.equal(made + reused, 200)

@@ -25,19 +25,50 @@ async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
       getCall: () => Promise.resolve({ status: 'ringing', answeredAt: null }),
     },
     agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
-    agentNames: () => ['order-status'], voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
-    free: () => 100, draining: () => false, perMinute: 60, prefixes: [], clock: () => performance.now(), wallClock: Date.now,
-    log: createLog({ level: 'silent' }), onUnreached: (record) => { records.push(record) }, schedule: () => () => undefined,
+    agentNames: () => ['order-status'],
+    voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
+    free: () => 100,
+    draining: () => false,
+    perMinute: 60,
+    prefixes: [],
+    clock: () => performance.now(),
+    wallClock: Date.now,
+    log: createLog({ level: 'silent' }),
+    onUnreached: (record) => {
+      records.push(record)
+    },
+    schedule: () => () => undefined,
     ...changes,
   })
-  const gateway = await startGateway(t, { outbound, onRecordingReady: (callSid) => { recorded.push(callSid) } })
-  const edgeOf = (state: string, more: Record<string, string> = {}) => ({
-    sessionId: sid, callerNumber: ORDER.from, destinationNumber: ORDER.to, callSessionState: state, isActive: '1', direction: 'outbound', ...more,
+  const gateway = await startGateway(t, {
+    outbound,
+    onRecordingReady: (callSid) => {
+      recorded.push(callSid)
+    },
   })
-  return { gateway, outbound, sid, labels, records, recorded, edgeOf, voice: `${gateway.url}/voice/order-status`, api: `${gateway.opsUrl}/api/calls` }
+  const edgeOf = (state: string, more: Record<string, string> = {}) => ({
+    sessionId: sid,
+    callerNumber: ORDER.from,
+    destinationNumber: ORDER.to,
+    callSessionState: state,
+    isActive: '1',
+    direction: 'outbound',
+    ...more,
+  })
+  return {
+    gateway,
+    outbound,
+    sid,
+    labels,
+    records,
+    recorded,
+    edgeOf,
+    voice: `${gateway.url}/voice/order-status`,
+    api: `${gateway.opsUrl}/api/calls`,
+  }
 }
 
-t.test('a placed call has its stream when it is answered, not while it rings', async t => {
+t.test('a placed call has its stream when it is answered, not while it rings', async (t) => {
   const { gateway, outbound, sid, edgeOf, voice, api } = await placing(t)
   const placed = await post(api, { json: ORDER })
   t.equal(placed.status, 201)
@@ -45,12 +76,14 @@ t.test('a placed call has its stream when it is answered, not while it rings', a
   t.notMatch((await post(voice, { form: edgeOf('Ringing') })).text, /Stream/)
   t.same(gateway.calls.started, [], 'no slot and no model while it rings')
   t.match((await post(voice, { form: edgeOf('Answered') })).text, /<Stream /)
-  t.match(gateway.calls.started, [{ callSid: sid, direction: 'outbound', from: ORDER.from, to: ORDER.to, placed: { agent: 'order-status' } }])
+  t.match(gateway.calls.started, [
+    { callSid: sid, direction: 'outbound', from: ORDER.from, to: ORDER.to, placed: { agent: 'order-status' } },
+  ])
   t.equal(outbound.waiting, 0)
   t.notMatch((await post(voice, { form: edgeOf('StreamStarted') })).text, /Stream/, 'and only one')
 })
 
-t.test('the carrier\'s note in the URL names the order where the SID does not', async t => {
+t.test("the carrier's note in the URL names the order where the SID does not", async (t) => {
   const { gateway, labels, edgeOf, voice, api } = await placing(t)
   await post(api, { json: ORDER })
   const other = newSid()
@@ -58,7 +91,7 @@ t.test('the carrier\'s note in the URL names the order where the SID does not', 
   t.match(gateway.calls.started, [{ callSid: other, placed: { clientRequestId: labels[0] } }])
 })
 
-t.test('an outbound call that another process placed waits for its answer as well', async t => {
+t.test('an outbound call that another process placed waits for its answer as well', async (t) => {
   const { gateway, edgeOf, voice, records } = await placing(t)
   t.notMatch((await post(voice, { form: edgeOf('Ringing') })).text, /Stream/)
   t.match((await post(voice, { form: edgeOf('Answered') })).text, /<Stream /)
@@ -68,7 +101,7 @@ t.test('an outbound call that another process placed waits for its answer as wel
   t.same(records, [])
 })
 
-t.test('an outbound call that is not answered ends with a record, from an event at either URL', async t => {
+t.test('an outbound call that is not answered ends with a record, from an event at either URL', async (t) => {
   for (const path of ['/voice/order-status', '/events']) {
     const { gateway, records, edgeOf, api } = await placing(t)
     await post(api, { json: ORDER })
@@ -80,7 +113,7 @@ t.test('an outbound call that is not answered ends with a record, from an event 
   }
 })
 
-t.test('what is refused says why, with a status that a program can act on', async t => {
+t.test('what is refused says why, with a status that a program can act on', async (t) => {
   const { api } = await placing(t)
   const refused = async (json: unknown, to = api): Promise<string> => {
     const answer = await post(to, { json })
@@ -96,14 +129,25 @@ t.test('what is refused says why, with a status that a program can act on', asyn
   await post(limited.api, { json: ORDER })
   t.equal(await refused(ORDER, limited.api), '429 RATE_LIMITED')
   const poor = await placing(t, {
-    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused with status 402 (wallet.insufficient_funds)', { status: 402 })), hangup: () => Promise.resolve(), getCall: () => Promise.reject(new Error('not asked')) },
+    carrier: {
+      createCall: () =>
+        Promise.reject(
+          new CarrierApiError('POST /v1/calls: refused with status 402 (wallet.insufficient_funds)', { status: 402 }),
+        ),
+      hangup: () => Promise.resolve(),
+      getCall: () => Promise.reject(new Error('not asked')),
+    },
   })
-  t.match(await post(poor.api, { json: ORDER }), { status: 502, code: 'CARRIER_API', text: /wallet\.insufficient_funds/ })
+  t.match(await post(poor.api, { json: ORDER }), {
+    status: 502,
+    code: 'CARRIER_API',
+    text: /wallet\.insufficient_funds/,
+  })
   const without = await startGateway(t)
   t.equal(await refused(ORDER, `${without.opsUrl}/api/calls`), '409 CALL_REFUSED')
 })
 
-t.test('the list of calls is still there, and other methods get the allowed ones', async t => {
+t.test('the list of calls is still there, and other methods get the allowed ones', async (t) => {
   const { api } = await placing(t)
   t.equal((await get(api)).status, 200)
   const other = await get(api, { method: 'DELETE' })
@@ -111,8 +155,10 @@ t.test('the list of calls is still there, and other methods get the allowed ones
   t.equal(other.headers.get('allow'), 'GET, POST')
 })
 
-t.test('the event of a recording starts its download', async t => {
+t.test('the event of a recording starts its download', async (t) => {
   const { gateway, recorded, sid } = await placing(t)
-  await post(`${gateway.url}/events`, { json: { kind: 'call.recording.ready', event_id: 'e1', data: { call_id: sid, recording_id: 'r1' } } })
+  await post(`${gateway.url}/events`, {
+    json: { kind: 'call.recording.ready', event_id: 'e1', data: { call_id: sid, recording_id: 'r1' } },
+  })
   t.same(recorded, [sid])
 })

@@ -20,10 +20,23 @@ t.test('a rejected webhook is logged with its reason and its agent, and nothing 
   await post(`${gateway.url}/stream-status?t=forged`, { form })
   await get(`${gateway.url}/nothing`)
   t.match(rejections(gateway), [
-    { level: 'warn', reason: 'unsigned', why: 'X-Sautikit-Signature is missing', route: 'voice', agent: 'order-status', status: 401, address: /127\.0\.0\.1/ },
+    {
+      level: 'warn',
+      reason: 'unsigned',
+      why: 'X-Sautikit-Signature is missing',
+      route: 'voice',
+      agent: 'order-status',
+      status: 401,
+      address: /127\.0\.0\.1/,
+    },
     { reason: 'signature', why: /fits none of the secrets/, route: 'voice', agent: 'order-status', status: 403 },
     { reason: 'stale', agent: 'order-status' },
-    { reason: 'agent-unknown', why: /^there is no agent of that name; agents are: order-status/, agent: 'nosuch', status: 404 },
+    {
+      reason: 'agent-unknown',
+      why: /^there is no agent of that name; agents are: order-status/,
+      agent: 'nosuch',
+      status: 404,
+    },
     { reason: 'malformed', why: /names no call/, agent: 'support', status: 400 },
     { reason: 'token', route: 'stream-status', agent: null, status: 403 },
     { reason: 'not-found', route: null, agent: null, status: 404 },

@@ -154,12 +154,12 @@ export class ScriptedCall implements LiveCall {
   /** Resolves when `done`, which is looked at whenever the edge did something; the test's own limit of time applies. */
   until(done: () => boolean): Promise<void> {
     if (done()) return Promise.resolve()
-    return new Promise(resolve => this.#waiters.push({ done, resolve }))
+    return new Promise((resolve) => this.#waiters.push({ done, resolve }))
   }
 
   #changed(): void {
-    const ready = this.#waiters.filter(waiter => waiter.done())
-    this.#waiters = this.#waiters.filter(waiter => !ready.includes(waiter))
+    const ready = this.#waiters.filter((waiter) => waiter.done())
+    this.#waiters = this.#waiters.filter((waiter) => !ready.includes(waiter))
     for (const waiter of ready) waiter.resolve()
   }
 }

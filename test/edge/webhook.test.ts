@@ -16,7 +16,7 @@ import { ORDER_STATUS } from './scripted-calls.js'
 
 const EMPTY = '<Response></Response>'
 
-t.test('a ringing call is prepared and answered with words, a stream and the way on', async t => {
+t.test('a ringing call is prepared and answered with words, a stream and the way on', async (t) => {
   const gateway = await startGateway(t)
   const sid = newSid()
   const answer = await post(`${gateway.url}/voice`, { form: ringing(sid) })
@@ -35,7 +35,7 @@ t.test('a ringing call is prepared and answered with words, a stream and the way
   t.equal(gateway.calls.get(sid).afterStreamUrl, redirectUrl(answer.text))
 })
 
-t.test('the path chooses the agent, and an unknown one is 404', async t => {
+t.test('the path chooses the agent, and an unknown one is 404', async (t) => {
   const gateway = await startGateway(t)
   t.equal((await post(`${gateway.url}/voice/support`, { form: ringing(newSid()) })).status, 200)
   t.equal(gateway.calls.started[0]?.agent, 'support')
@@ -46,7 +46,7 @@ t.test('the path chooses the agent, and an unknown one is 404', async t => {
   t.match(await post(`${gateway.url}/voice`, { form: ringing(newSid()) }), { status: 404, code: 'AGENT_UNKNOWN' })
 })
 
-t.test("the public URL, and before it the node's own, is what the carrier is told", async t => {
+t.test("the public URL, and before it the node's own, is what the carrier is told", async (t) => {
   const shared = { publicUrl: 'https://gw.example.com', webhookSecrets: [SECRET] }
   const one = await startGateway(t, shared)
   const answer = await post(`${one.url}/voice`, { form: ringing(newSid()), sign: { secret: SECRET } })
@@ -57,7 +57,7 @@ t.test("the public URL, and before it the node's own, is what the carrier is tol
   t.match(redirectUrl(ofNode.text), /^https:\/\/gw-3\.example\.com\/after-stream/)
 })
 
-t.test('a repeated first webhook gets the same document and no second call', async t => {
+t.test('a repeated first webhook gets the same document and no second call', async (t) => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   const again = await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })
@@ -65,7 +65,7 @@ t.test('a repeated first webhook gets the same document and no second call', asy
   t.equal(gateway.calls.started.length, 1)
 })
 
-t.test('lifecycle re-posts are noted and answered with nothing, whatever the spelling', async t => {
+t.test('lifecycle re-posts are noted and answered with nothing, whatever the spelling', async (t) => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   gateway.calls.get(sid).state = 'streaming'
@@ -79,23 +79,26 @@ t.test('lifecycle re-posts are noted and answered with nothing, whatever the spe
   t.equal(gateway.calls.started.length, 1)
 })
 
-t.test('a pending escalation is answered with its Dial on the voice URL too, and words after a busy human', async t => {
-  const gateway = await startGateway(t)
-  const { sid } = await ring(gateway)
-  const call = gateway.calls.get(sid)
-  call.state = 'after'
-  call.next = [{ verb: 'dial', numbers: ['+254700000009'] }]
-  const dial = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'StreamStopped' } })
-  t.match(dial.text, /<Dial><Number>\+254700000009<\/Number><\/Dial>/)
-  call.next = [{ verb: 'say', text: 'Nobody is free.' }, { verb: 'hangup' }]
-  const busy = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'Busy' } })
-  t.match(busy.text, /<Say>Nobody is free\.<\/Say><Hangup\/>/)
-  call.next = [{ verb: 'dial', numbers: ['+254700000009'] }]
-  const over = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'Completed' } })
-  t.equal(over.text, EMPTY, 'a call that is over rings nobody')
-})
+t.test(
+  'a pending escalation is answered with its Dial on the voice URL too, and words after a busy human',
+  async (t) => {
+    const gateway = await startGateway(t)
+    const { sid } = await ring(gateway)
+    const call = gateway.calls.get(sid)
+    call.state = 'after'
+    call.next = [{ verb: 'dial', numbers: ['+254700000009'] }]
+    const dial = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'StreamStopped' } })
+    t.match(dial.text, /<Dial><Number>\+254700000009<\/Number><\/Dial>/)
+    call.next = [{ verb: 'say', text: 'Nobody is free.' }, { verb: 'hangup' }]
+    const busy = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'Busy' } })
+    t.match(busy.text, /<Say>Nobody is free\.<\/Say><Hangup\/>/)
+    call.next = [{ verb: 'dial', numbers: ['+254700000009'] }]
+    const over = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'Completed' } })
+    t.equal(over.text, EMPTY, 'a call that is over rings nobody')
+  },
+)
 
-t.test("a full or draining gateway answers with the agent's fallback and counts why", async t => {
+t.test("a full or draining gateway answers with the agent's fallback and counts why", async (t) => {
   const gateway = await startGateway(t)
   gateway.calls.fill()
   const full = await post(`${gateway.url}/voice`, { form: ringing(newSid()) })
@@ -108,7 +111,7 @@ t.test("a full or draining gateway answers with the agent's fallback and counts 
   t.equal(gateway.calls.started.length, 0)
 })
 
-t.test('a call that cannot be opened is answered with words, never with an error page', async t => {
+t.test('a call that cannot be opened is answered with words, never with an error page', async (t) => {
   const gateway = await startGateway(t)
   gateway.calls.failWith = new Error('the pool is gone, +254700000001')
   const answer = await post(`${gateway.url}/voice`, { form: ringing(newSid()) })
@@ -132,7 +135,7 @@ t.test('a call that cannot be opened is answered with words, never with an error
   t.notOk(JSON.stringify(gateway.logged()).includes('254700000001'), 'no number in the log')
 })
 
-t.test("after the stream comes the Dial of an escalation, else the agent's goodbye", async t => {
+t.test("after the stream comes the Dial of an escalation, else the agent's goodbye", async (t) => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   const url = redirectUrl(document)
@@ -150,7 +153,7 @@ t.test("after the stream comes the Dial of an escalation, else the agent's goodb
   t.match((await post(url)).text, /Goodbye/, 'also when the call is long gone')
 })
 
-t.test('after-stream and stream-status take their own token or a signature, nothing else', async t => {
+t.test('after-stream and stream-status take their own token or a signature, nothing else', async (t) => {
   const gateway = await startGateway(t, { webhookSecrets: [SECRET], publicUrl: null })
   const sid = newSid()
   const sign = { secret: SECRET }
@@ -173,20 +176,23 @@ t.test('after-stream and stream-status take their own token or a signature, noth
   t.match(await post(`${gateway.url}/after-stream?t=forged`), { status: 403, code: 'TOKEN_INVALID' })
 })
 
-t.test('a stream status reaches its call once, and its answer, which the carrier does not read, leaves a pending document in place', async t => {
-  const gateway = await startGateway(t)
-  const { sid, document } = await ring(gateway)
-  const url = attribute(document, 'statusCallback')
-  const call = gateway.calls.get(sid)
-  t.equal((await post(url, { form: { streamEvent: 'stream-started', streamSid: 'ST1' } })).status, 204)
-  call.next = [{ verb: 'dial', numbers: ['+254700000009'] }]
-  t.equal((await post(url, { json: { event: 'stopped', streamSid: 'ST1' } })).status, 204)
-  t.equal((await post(url, { json: { event: 'stopped', streamSid: 'ST1' } })).status, 204, 'a repetition')
-  t.same(call.states, ['stream-started', 'stream-stopped'])
-  t.same(call.askers, [], 'the Dial is kept for who reads answers')
-})
+t.test(
+  'a stream status reaches its call once, and its answer, which the carrier does not read, leaves a pending document in place',
+  async (t) => {
+    const gateway = await startGateway(t)
+    const { sid, document } = await ring(gateway)
+    const url = attribute(document, 'statusCallback')
+    const call = gateway.calls.get(sid)
+    t.equal((await post(url, { form: { streamEvent: 'stream-started', streamSid: 'ST1' } })).status, 204)
+    call.next = [{ verb: 'dial', numbers: ['+254700000009'] }]
+    t.equal((await post(url, { json: { event: 'stopped', streamSid: 'ST1' } })).status, 204)
+    t.equal((await post(url, { json: { event: 'stopped', streamSid: 'ST1' } })).status, 204, 'a repetition')
+    t.same(call.states, ['stream-started', 'stream-stopped'])
+    t.same(call.askers, [], 'the Dial is kept for who reads answers')
+  },
+)
 
-t.test('events of all shapes reach their call, once each', async t => {
+t.test('events of all shapes reach their call, once each', async (t) => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   const url = `${gateway.url}/events`
@@ -198,7 +204,7 @@ t.test('events of all shapes reach their call, once each', async t => {
   t.equal((await post(url, { json: { kind: 'wallet.low', event_id: 'evt_3', data: {} } })).status, 204)
 })
 
-t.test('unsigned, forged and old webhooks are refused and counted', async t => {
+t.test('unsigned, forged and old webhooks are refused and counted', async (t) => {
   const gateway = await startGateway(t, {
     webhookSecrets: ['whsec_other', SECRET],
     publicUrl: 'https://gw.example.com',
@@ -224,16 +230,16 @@ t.test('unsigned, forged and old webhooks are refused and counted', async t => {
   t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="stale"}'), 1)
 })
 
-t.test('unsigned webhooks pass only without secrets and without a public URL, with one warning', async t => {
+t.test('unsigned webhooks pass only without secrets and without a public URL, with one warning', async (t) => {
   const open = await startGateway(t)
   await ring(open)
   await ring(open)
-  t.equal(open.logged().filter(line => line['level'] === 'warn').length, 1)
+  t.equal(open.logged().filter((line) => line['level'] === 'warn').length, 1)
   const closed = await startGateway(t, { publicUrl: 'https://gw.example.com' })
   t.match(await post(`${closed.url}/voice`, { form: ringing(newSid()) }), { status: 401, code: 'WEBHOOK_UNSIGNED' })
 })
 
-t.test('bodies that are too large, of another type or unreadable are refused', async t => {
+t.test('bodies that are too large, of another type or unreadable are refused', async (t) => {
   const gateway = await startGateway(t)
   const url = `${gateway.url}/voice`
   t.match(await post(url, { body: 'a'.repeat(16 * 1024 + 1) }), { status: 413, code: 'BODY_TOO_LARGE' })
@@ -258,7 +264,7 @@ t.test('bodies that are too large, of another type or unreadable are refused', a
   t.equal(gateway.calls.started.length, 0)
 })
 
-t.test('other methods are 405 and other paths 404, in JSON', async t => {
+t.test('other methods are 405 and other paths 404, in JSON', async (t) => {
   const gateway = await startGateway(t)
   for (const path of ['/voice', '/voice/support', '/events', '/stream-status', '/after-stream', '/human']) {
     const answer = await get(gateway.url + path)
@@ -271,7 +277,7 @@ t.test('other methods are 405 and other paths 404, in JSON', async t => {
   t.match(await get(`${gateway.url}/`), { status: 404, code: 'NOT_FOUND' })
 })
 
-t.test('headers of 12,000 bytes pass', async t => {
+t.test('headers of 12,000 bytes pass', async (t) => {
   const gateway = await startGateway(t)
   const answer = await post(`${gateway.url}/voice`, {
     form: ringing(newSid()),
@@ -280,14 +286,14 @@ t.test('headers of 12,000 bytes pass', async t => {
   t.equal(answer.status, 200)
 })
 
-t.test('a header block over the bound is refused by the server itself', async t => {
+t.test('a header block over the bound is refused by the server itself', async (t) => {
   const gateway = await startGateway(t)
   const answer = await get(`${gateway.url}/voice`, { headers: { 'x-metadata': 'm'.repeat(20_000) } })
   t.equal(answer.status, 431)
   await ring(gateway)
 })
 
-t.test('the goodbye is spoken also when our socket has not yet noticed that the stream is over', async t => {
+t.test('the goodbye is spoken also when our socket has not yet noticed that the stream is over', async (t) => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   gateway.calls.get(sid).state = 'streaming'
@@ -295,7 +301,7 @@ t.test('the goodbye is spoken also when our socket has not yet noticed that the 
   t.equal((await post(redirectUrl(document), { form: { ...ringing(sid), callSessionState: 'Completed' } })).text, EMPTY)
 })
 
-t.test('a body that drips in is given up after its time, and others are answered meanwhile', async t => {
+t.test('a body that drips in is given up after its time, and others are answered meanwhile', async (t) => {
   let nowMs = 1000
   const gateway = await startGateway(t, { clock: () => nowMs })
   const slow = rawRequest(
@@ -308,7 +314,7 @@ t.test('a body that drips in is given up after its time, and others are answered
   t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="too-slow"}'), 1)
 })
 
-t.test('an address that keeps failing gets 429; good webhooks cost it nothing', async t => {
+t.test('an address that keeps failing gets 429; good webhooks cost it nothing', async (t) => {
   let nowMs = 1000
   const gateway = await startGateway(t, { webhookSecrets: [SECRET], clock: () => nowMs })
   const url = `${gateway.url}/voice`
@@ -331,17 +337,17 @@ t.test('an address that keeps failing gets 429; good webhooks cost it nothing', 
   )
 })
 
-t.test('one call that posts without end is slowed down, others are not', async t => {
+t.test('one call that posts without end is slowed down, others are not', async (t) => {
   const gateway = await startGateway(t, { clock: () => 1000 })
   const { sid } = await ring(gateway)
   const statuses = []
   for (let i = 0; i < 40; i++) statuses.push((await post(`${gateway.url}/voice`, { form: ringing(sid) })).status)
-  t.equal(statuses.filter(status => status === 200).length, 29, 'the burst, less the first')
+  t.equal(statuses.filter((status) => status === 200).length, 29, 'the burst, less the first')
   t.equal(statuses.at(-1), 429)
   await ring(gateway)
 })
 
-t.test('a Host that is no host gets no URL made of it', async t => {
+t.test('a Host that is no host gets no URL made of it', async (t) => {
   const gateway = await startGateway(t)
   const body = new URLSearchParams(ringing(newSid())).toString()
   const raw = rawRequest(
@@ -354,7 +360,7 @@ t.test('a Host that is no host gets no URL made of it', async t => {
   t.equal(gateway.calls.started.length, 0)
 })
 
-t.test('webhooks are answered in a fraction of a second', async t => {
+t.test('webhooks are answered in a fraction of a second', async (t) => {
   const gateway = await startGateway(t, { webhookSecrets: [SECRET] })
   const tookMs: number[] = []
   for (let i = 0; i < 400; i++) {
@@ -370,7 +376,7 @@ t.test('webhooks are answered in a fraction of a second', async t => {
   t.equal(await gateway.metric('mkondo_webhook_seconds_count{route="voice"}'), 400)
 })
 
-t.test('while a human is being fetched the goodbye is not given to whoever asks meanwhile', async t => {
+t.test('while a human is being fetched the goodbye is not given to whoever asks meanwhile', async (t) => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   const url = /<Redirect[^>]*>([^<]+)</.exec(document)?.[1]?.replaceAll('&amp;', '&') ?? ''
@@ -381,36 +387,51 @@ t.test('while a human is being fetched the goodbye is not given to whoever asks 
   t.same(gateway.calls.afterStreams, [[sid, 'asked']], 'the carrier was seen going on')
 })
 
-t.test('a key that was asked for after the stream reaches its call, and no key too', async t => {
+t.test('a key that was asked for after the stream reaches its call, and no key too', async (t) => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   const call = gateway.calls.get(sid)
   call.state = 'after'
   for (const digits of ['1', '']) {
     call.next = [{ verb: 'hangup' }]
-    const { text } = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'Answered', Digits: digits } })
+    const { text } = await post(`${gateway.url}/voice`, {
+      form: { ...ringing(sid), callSessionState: 'Answered', Digits: digits },
+    })
     t.match(text, /<Hangup\/>/)
   }
   t.same(call.keys, ['1', ''])
 })
 
-t.test('a call of an agent with a conference is answered into a room, and the human is put there with a word before', async t => {
-  const gateway = await startGateway(t)
-  gateway.calls.agents.set('order-status', { ...ORDER_STATUS, conference: true })
-  const { sid, document } = await ring(gateway)
-  t.match(document, /<Stream[^>]* connect="false"/)
-  t.match(document, new RegExp(`<Conference[^>]* endOnExit="false"[^>]*>mkondo-${sid}</Conference><Redirect`))
-  const call = gateway.calls.get(sid)
-  const url = call.humanUrl ?? ''
-  t.match(url, /\/human\?t=h\./)
-  call.forHuman = [{ verb: 'say', text: 'A caller for you.' }, { verb: 'conference', name: `mkondo-${sid}`, endOnExit: true }]
-  const leg = { ...ringing('HD_human0000001'), direction: 'outbound' }
-  t.match((await post(url, { form: { ...leg, callSessionState: 'Answered' } })).text, /<Say>A caller for you\.<\/Say><Conference/)
-  t.same(call.humans, ['joined'])
-  t.equal((await post(url, { form: { ...leg, callSessionState: 'Answered' } })).text, '<Response></Response>', 'once')
-  t.equal((await post(url, { form: { ...leg, callSessionState: 'Completed' } })).text, '<Response></Response>')
-  t.same(call.humans, ['joined', 'joined', 'left'])
-  t.equal((await post(url.replace('t=h', 't=c'), { form: leg })).status, 403)
-  gateway.calls.calls.delete(sid)
-  t.match((await post(url, { form: { ...leg, sessionId: 'HD_human0000002', callSessionState: 'Answered' } })).text, /<Hangup\/>/, 'the caller has gone')
-})
+t.test(
+  'a call of an agent with a conference is answered into a room, and the human is put there with a word before',
+  async (t) => {
+    const gateway = await startGateway(t)
+    gateway.calls.agents.set('order-status', { ...ORDER_STATUS, conference: true })
+    const { sid, document } = await ring(gateway)
+    t.match(document, /<Stream[^>]* connect="false"/)
+    t.match(document, new RegExp(`<Conference[^>]* endOnExit="false"[^>]*>mkondo-${sid}</Conference><Redirect`))
+    const call = gateway.calls.get(sid)
+    const url = call.humanUrl ?? ''
+    t.match(url, /\/human\?t=h\./)
+    call.forHuman = [
+      { verb: 'say', text: 'A caller for you.' },
+      { verb: 'conference', name: `mkondo-${sid}`, endOnExit: true },
+    ]
+    const leg = { ...ringing('HD_human0000001'), direction: 'outbound' }
+    t.match(
+      (await post(url, { form: { ...leg, callSessionState: 'Answered' } })).text,
+      /<Say>A caller for you\.<\/Say><Conference/,
+    )
+    t.same(call.humans, ['joined'])
+    t.equal((await post(url, { form: { ...leg, callSessionState: 'Answered' } })).text, '<Response></Response>', 'once')
+    t.equal((await post(url, { form: { ...leg, callSessionState: 'Completed' } })).text, '<Response></Response>')
+    t.same(call.humans, ['joined', 'joined', 'left'])
+    t.equal((await post(url.replace('t=h', 't=c'), { form: leg })).status, 403)
+    gateway.calls.calls.delete(sid)
+    t.match(
+      (await post(url, { form: { ...leg, sessionId: 'HD_human0000002', callSessionState: 'Answered' } })).text,
+      /<Hangup\/>/,
+      'the caller has gone',
+    )
+  },
+)

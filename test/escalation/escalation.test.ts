@@ -8,7 +8,8 @@ const failedSay = { verb: 'say', text: 'Nobody can take your call.' } as const
 const words = [failedSay, { verb: 'hangup' }]
 const redirect = { verb: 'redirect', url: 'https://gw.example/after-stream?t=1', method: 'POST' }
 const dial = (number: string) => [
-  { verb: 'dial', numbers: [number], timeoutS: 20, callerId: '+254700000009' }, redirect,
+  { verb: 'dial', numbers: [number], timeoutS: 20, callerId: '+254700000009' },
+  redirect,
 ]
 const A = '+254700000001'
 const B = '+254700000002'
@@ -22,8 +23,19 @@ class Rig {
 
   constructor(overrides: Partial<EscalationOptions> = {}) {
     this.machine = new Escalation({
-      strategies: ['after-stream-dial'], humans: humans(A), hours: null, wallOffsetMs: 0, callerId: '+254700000009', ringTimeoutMs: 20_000,
-      redirectUrl: redirect.url, failedSay, offer: null, inConference: false, restAvailable: true, afterStream: 'unknown', ...overrides,
+      strategies: ['after-stream-dial'],
+      humans: humans(A),
+      hours: null,
+      wallOffsetMs: 0,
+      callerId: '+254700000009',
+      ringTimeoutMs: 20_000,
+      redirectUrl: redirect.url,
+      failedSay,
+      offer: null,
+      inConference: false,
+      restAvailable: true,
+      afterStream: 'unknown',
+      ...overrides,
     })
   }
 
@@ -78,9 +90,11 @@ class Rig {
 
 const closeStream = { type: 'step', step: { type: 'close-stream' } }
 const hold = { type: 'step', step: { type: 'hold' } }
-const settled = (outcome: string, strategy: string | null = 'after-stream-dial') => (
-  { type: 'settled', strategy, outcome }
-)
+const settled = (outcome: string, strategy: string | null = 'after-stream-dial') => ({
+  type: 'settled',
+  strategy,
+  outcome,
+})
 
 t.test('nobody gets a document while nothing is pending', async (t) => {
   const rig = new Rig()
@@ -123,43 +137,49 @@ t.test('a carrier that posts StreamStopped to the voice URL gets the Dial there'
   t.same(rig.ask('stream-status'), [])
 })
 
-t.test('a carrier that holds the leg in silence is asked by REST to hang up, and asked again if that fails', async (t) => {
-  const rig = new Rig().escalate().in({ type: 'stream-closed' })
-  rig.take()
-  rig.run(2990)
-  t.same(rig.take(), [])
-  rig.run(20)
-  t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-1' } }, settled('failed')])
-  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: '503' }).run(1100)
-  t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-2' } }])
-  rig.in({ type: 'rest-result', requestId: 'esc-2', ok: false, detail: '503' }).run(1100)
-  t.match(rig.take(), [{ command: { requestId: 'esc-3' } }])
-  rig.in({ type: 'rest-result', requestId: 'esc-3', ok: false, detail: '503' }).run(10_000)
-  t.same(rig.take(), [])
-  t.equal(rig.machine.callsLeft, 1)
-})
+t.test(
+  'a carrier that holds the leg in silence is asked by REST to hang up, and asked again if that fails',
+  async (t) => {
+    const rig = new Rig().escalate().in({ type: 'stream-closed' })
+    rig.take()
+    rig.run(2990)
+    t.same(rig.take(), [])
+    rig.run(20)
+    t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-1' } }, settled('failed')])
+    rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: '503' }).run(1100)
+    t.match(rig.take(), [{ type: 'command', command: { type: 'hangup', requestId: 'esc-2' } }])
+    rig.in({ type: 'rest-result', requestId: 'esc-2', ok: false, detail: '503' }).run(1100)
+    t.match(rig.take(), [{ command: { requestId: 'esc-3' } }])
+    rig.in({ type: 'rest-result', requestId: 'esc-3', ok: false, detail: '503' }).run(10_000)
+    t.same(rig.take(), [])
+    t.equal(rig.machine.callsLeft, 1)
+  },
+)
 
-t.test('a status callback may get the Dial, but neither stops the watchdog nor takes it from the next asker', async (t) => {
-  const moved = new Rig().escalate().in({ type: 'stream-closed' })
-  t.same(moved.ask('events'), [], 'its answer is never read')
-  t.same(moved.ask('stream-status'), dial(A))
-  t.equal(moved.machine.state, 'pending')
-  moved.run(500)
-  t.same(moved.ask('after-stream'), dial(A))
-  moved.run(5000)
-  t.equal(moved.machine.state, 'dialing')
+t.test(
+  'a status callback may get the Dial, but neither stops the watchdog nor takes it from the next asker',
+  async (t) => {
+    const moved = new Rig().escalate().in({ type: 'stream-closed' })
+    t.same(moved.ask('events'), [], 'its answer is never read')
+    t.same(moved.ask('stream-status'), dial(A))
+    t.equal(moved.machine.state, 'pending')
+    moved.run(500)
+    t.same(moved.ask('after-stream'), dial(A))
+    moved.run(5000)
+    t.equal(moved.machine.state, 'dialing')
 
-  const ignored = new Rig().escalate().in({ type: 'stream-closed' })
-  ignored.ask('stream-status')
-  ignored.take()
-  ignored.run(3100)
-  t.match(ignored.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
+    const ignored = new Rig().escalate().in({ type: 'stream-closed' })
+    ignored.ask('stream-status')
+    ignored.take()
+    ignored.run(3100)
+    t.match(ignored.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
 
-  const obeyed = new Rig().escalate().in({ type: 'stream-closed' })
-  obeyed.ask('stream-status')
-  obeyed.run(1000).carrier('ringing').run(5000)
-  t.equal(obeyed.machine.state, 'dialing', 'the carrier was seen dialling')
-})
+    const obeyed = new Rig().escalate().in({ type: 'stream-closed' })
+    obeyed.ask('stream-status')
+    obeyed.run(1000).carrier('ringing').run(5000)
+    t.equal(obeyed.machine.state, 'dialing', 'the carrier was seen dialling')
+  },
+)
 
 t.test('a webhook that is repeated gets the same document once more', async (t) => {
   const rig = new Rig().escalate().in({ type: 'stream-closed' })
@@ -244,13 +264,15 @@ t.test('supervision keeps the stream and asks the API', async (t) => {
   rig.run(3000).in({ type: 'human', event: 'busy' })
   t.match(rig.take(), [{ type: 'command', command: { type: 'supervise', number: B } }], 'held already')
   rig.in({ type: 'human', event: 'joined' })
-  t.match(
-    rig.take(),
-    [{ type: 'step', step: { type: 'bridged', strategy: 'supervision' } }, settled('answered', 'supervision')],
-  )
+  t.match(rig.take(), [
+    { type: 'step', step: { type: 'bridged', strategy: 'supervision' } },
+    settled('answered', 'supervision'),
+  ])
   rig.in({ type: 'human', event: 'left' })
   t.match(
-    rig.take(), [{ type: 'command', command: { type: 'hangup' } }], 'the caller is not left alone on a silent line',
+    rig.take(),
+    [{ type: 'command', command: { type: 'hangup' } }],
+    'the caller is not left alone on a silent line',
   )
 })
 
@@ -269,16 +291,19 @@ t.test('each strategy that fails is followed by the next', async (t) => {
 })
 
 t.test('a strategy that needs the stream does not follow one that closed it', async (t) => {
-  const rig = new Rig({ strategies: ['after-stream-dial', 'supervision', 'callback'] }).escalate().in(
-    { type: 'stream-closed' },
-  )
+  const rig = new Rig({ strategies: ['after-stream-dial', 'supervision', 'callback'] })
+    .escalate()
+    .in({ type: 'stream-closed' })
   rig.take()
   rig.run(3100)
   t.match(rig.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
 })
 
 t.test('strategies that were not set up are skipped', async (t) => {
-  const rig = new Rig({ strategies: ['conference', 'supervision', 'after-stream-dial'], restAvailable: false }).escalate()
+  const rig = new Rig({
+    strategies: ['conference', 'supervision', 'after-stream-dial'],
+    restAvailable: false,
+  }).escalate()
   t.match(rig.take(), [closeStream])
   const none = new Rig({ strategies: ['after-stream-dial'], humans: humans() }).escalate()
   t.match(none.take(), [{ type: 'step', step: { type: 'failed', outcome: 'failed' } }, settled('failed', null)])
@@ -286,18 +311,18 @@ t.test('strategies that were not set up are skipped', async (t) => {
 
 t.test('a call that was answered into a room is joined there', async (t) => {
   const rig = new Rig({ strategies: ['conference'], inConference: true }).escalate()
-  t.match(
-    rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A } }],
-  )
+  t.match(rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A } }])
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '' }, { type: 'human', event: 'joined' })
-  t.match(
-    rig.take(),
-    [{ type: 'step', step: { type: 'bridged', strategy: 'conference' } }, settled('answered', 'conference')],
-  )
+  t.match(rig.take(), [
+    { type: 'step', step: { type: 'bridged', strategy: 'conference' } },
+    settled('answered', 'conference'),
+  ])
 })
 
 const offer = {
-  ask: { verb: 'say', text: 'Press 1 for a call back.' }, confirmed: { verb: 'say', text: 'We will call.' }, waitS: 6,
+  ask: { verb: 'say', text: 'Press 1 for a call back.' },
+  confirmed: { verb: 'say', text: 'We will call.' },
+  waitS: 6,
 } as const
 const question = [{ verb: 'get-digits', numDigits: 1, timeoutS: 6, nested: [failedSay, offer.ask] }, { verb: 'hangup' }]
 
@@ -308,11 +333,16 @@ t.test('a caller whom nobody could take is asked whether to call back, while the
     return rig
   }
   const yes = refused()
-  t.match(yes.take().slice(2), [{ type: 'step', step: { type: 'offer', outcome: 'failed', closed: false, detail: /API refused: no/ } }])
+  t.match(yes.take().slice(2), [
+    { type: 'step', step: { type: 'offer', outcome: 'failed', closed: false, detail: /API refused: no/ } },
+  ])
   t.equal(yes.machine.state, 'offering')
   t.ok(yes.machine.busy)
   yes.run(9000).in({ type: 'callback', accepted: true })
-  t.same(yes.attempts().map(({ strategy, outcome, ms }) => [strategy, outcome, ms]), [['callback', 'answered', 9000]])
+  t.same(
+    yes.attempts().map(({ strategy, outcome, ms }) => [strategy, outcome, ms]),
+    [['callback', 'answered', 9000]],
+  )
   t.match(yes.take(), [settled('answered', 'callback')])
   t.notOk(yes.machine.busy)
 
@@ -335,7 +365,9 @@ t.test('what the caller heard on the stream is not repeated when the call ends l
 
 t.test('after the stream the question is asked by the carrier, and the digit comes back as a request', async (t) => {
   const failed = (): Rig => {
-    const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer }).escalate().in({ type: 'stream-closed' })
+    const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer })
+      .escalate()
+      .in({ type: 'stream-closed' })
     rig.ask('after-stream')
     rig.run(5000).carrier('busy')
     rig.take()
@@ -367,7 +399,9 @@ t.test('after the stream the question is asked by the carrier, and the digit com
 
 t.test('a caller who is left in silence is called back without having to ask', async (t) => {
   for (const restAvailable of [true, false]) {
-    const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer, restAvailable }).escalate().in({ type: 'stream-closed' })
+    const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer, restAvailable })
+      .escalate()
+      .in({ type: 'stream-closed' })
     rig.take()
     rig.run(3100)
     const command = restAvailable ? [{ type: 'command', command: { type: 'hangup' } }] : []
@@ -378,42 +412,71 @@ t.test('a caller who is left in silence is called back without having to ask', a
 })
 
 t.test('a stream is not closed on a carrier that is known to hold the leg', async (t) => {
-  const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer, restAvailable: false, afterStream: 'holds' }).escalate()
+  const rig = new Rig({
+    strategies: ['after-stream-dial', 'callback'],
+    offer,
+    restAvailable: false,
+    afterStream: 'holds',
+  }).escalate()
   t.match(rig.take(), [{ type: 'step', step: { type: 'offer' } }])
   const keyed = new Rig({ strategies: ['after-stream-dial', 'supervision'], afterStream: 'holds' }).escalate()
   t.match(keyed.take(), [hold, { type: 'command', command: { type: 'supervise' } }], 'with a key there is a better way')
   // A stream that is already closed cannot be made worse.
-  const lost = new Rig({ strategies: ['supervision', 'after-stream-dial'], afterStream: 'holds' }).escalate().in({ type: 'stream-closed' })
+  const lost = new Rig({ strategies: ['supervision', 'after-stream-dial'], afterStream: 'holds' })
+    .escalate()
+    .in({ type: 'stream-closed' })
   t.same(lost.ask('voice'), dial(A))
 })
 
 t.test('where nobody could end a silence the caller hears beforehand what to do', async (t) => {
   const step = (overrides: Partial<EscalationOptions>) => new Rig(overrides).escalate().take()
   t.match(step({ restAvailable: false }), [{ step: { type: 'close-stream', mayBeSilent: true } }])
-  t.match(step({ restAvailable: false, afterStream: 'continues' }), [{ step: { type: 'close-stream', mayBeSilent: false } }])
+  t.match(step({ restAvailable: false, afterStream: 'continues' }), [
+    { step: { type: 'close-stream', mayBeSilent: false } },
+  ])
   t.match(step({ restAvailable: true }), [{ step: { type: 'close-stream', mayBeSilent: false } }])
 })
 
 const office = (...days: ('mon' | 'tue' | 'wed' | 'thu' | 'fri')[]) => ({
-  timeZone: 'Africa/Nairobi', week: Object.fromEntries(days.map((day) => [day, ['08:00-17:00']])), holidays: ['12-25'],
+  timeZone: 'Africa/Nairobi',
+  week: Object.fromEntries(days.map((day) => [day, ['08:00-17:00']])),
+  holidays: ['12-25'],
 })
 /** Calendar time at the start of the rig. */
 const at = (iso: string) => ({ wallOffsetMs: Date.parse(iso) - 1000 })
 
-t.test('outside of the desk\'s hours nobody is rung, and the caller is told so', async (t) => {
+t.test("outside of the desk's hours nobody is rung, and the caller is told so", async (t) => {
   const hours = office('mon', 'tue', 'wed', 'thu', 'fri')
   const open = new Rig({ hours, ...at('2026-11-20T05:00:00Z') }).escalate()
   t.match(open.take(), [closeStream], 'Friday, 08:00 in Nairobi')
-  for (const closed of ['2026-11-20T04:59:00Z', '2026-11-20T14:00:00Z', '2026-11-21T08:00:00Z', '2026-12-25T08:00:00Z']) {
+  for (const closed of [
+    '2026-11-20T04:59:00Z',
+    '2026-11-20T14:00:00Z',
+    '2026-11-21T08:00:00Z',
+    '2026-12-25T08:00:00Z',
+  ]) {
     const rig = new Rig({ hours, ...at(closed) }).escalate()
-    t.match(rig.take(), [{ type: 'step', step: { type: 'failed', closed: true, detail: /this hour/ } }, settled('failed', null)], closed)
-    const asked = new Rig({ hours, strategies: ['supervision', 'after-stream-dial', 'callback'], offer, ...at(closed) }).escalate()
+    t.match(
+      rig.take(),
+      [{ type: 'step', step: { type: 'failed', closed: true, detail: /this hour/ } }, settled('failed', null)],
+      closed,
+    )
+    const asked = new Rig({
+      hours,
+      strategies: ['supervision', 'after-stream-dial', 'callback'],
+      offer,
+      ...at(closed),
+    }).escalate()
     t.match(asked.take(), [{ type: 'step', step: { type: 'offer', closed: true } }], 'straight to the call back')
   }
 })
 
 t.test('only the numbers that are open at this hour are rung, in their order', async (t) => {
-  const list = [{ number: A, hours: office('mon') }, { number: B, hours: office('fri') }, { number: '+254700000003', hours: null }]
+  const list = [
+    { number: A, hours: office('mon') },
+    { number: B, hours: office('fri') },
+    { number: '+254700000003', hours: null },
+  ]
   const rig = new Rig({ strategies: ['supervision'], humans: list, ...at('2026-11-20T08:00:00Z') }).escalate()
   t.match(rig.take()[1], { command: { number: B } })
   rig.run(4000).in({ type: 'human', event: 'declined' })
@@ -424,7 +487,11 @@ t.test('only the numbers that are open at this hour are rung, in their order', a
 })
 
 t.test('each attempt to reach a human is reported with its duration', async (t) => {
-  const rig = new Rig({ strategies: ['supervision', 'after-stream-dial', 'callback'], humans: humans(A, B), offer }).escalate()
+  const rig = new Rig({
+    strategies: ['supervision', 'after-stream-dial', 'callback'],
+    humans: humans(A, B),
+    offer,
+  }).escalate()
   rig.run(2000).in({ type: 'human', event: 'busy' })
   rig.run(30_100)
   rig.in({ type: 'stream-closed' })
@@ -432,10 +499,15 @@ t.test('each attempt to reach a human is reported with its duration', async (t) 
   rig.run(3000).carrier('busy')
   rig.ask('after-stream')
   rig.run(6000).carrier('answered')
-  t.same(rig.attempts().map(({ strategy, human, outcome, ms }) => [strategy, human, outcome, ms]), [
-    ['supervision', 1, 'busy', 2000], ['supervision', 2, 'no-answer', 25_000],
-    ['after-stream-dial', 1, 'busy', 8100], ['after-stream-dial', 2, 'answered', 6000],
-  ])
+  t.same(
+    rig.attempts().map(({ strategy, human, outcome, ms }) => [strategy, human, outcome, ms]),
+    [
+      ['supervision', 1, 'busy', 2000],
+      ['supervision', 2, 'no-answer', 25_000],
+      ['after-stream-dial', 1, 'busy', 8100],
+      ['after-stream-dial', 2, 'answered', 6000],
+    ],
+  )
   t.match(rig.take().at(-1), settled('answered'))
 })
 
@@ -471,56 +543,89 @@ t.test('without an API a caller who cannot be hung up is counted, and still gets
   t.same(rig.ask('voice'), words)
 })
 
-t.test('for any input, an escalation settles once, never dials for a call that is over, and always makes progress', async () => {
-  const step = fc.oneof(
-    fc.record({ do: fc.constant('carrier' as const), state: fc.constantFrom(
-      'ringing' as const, 'answered' as const, 'stream-stopped' as const, 'dial-completed' as const, 'busy' as const, 'no-answer' as const,
-      'failed' as const, 'completed' as const, 'unknown' as const) }),
-    fc.record(
-      { do: fc.constant('ask' as const), asker: fc.constantFrom('after-stream' as const, 'voice' as const, 'stream-status' as const, 'events' as const) },
-    ),
-    fc.record({ do: fc.constant('closed' as const) }),
-    fc.record({ do: fc.constant('rest' as const), n: fc.integer({ min: 1, max: 6 }), ok: fc.boolean() }),
-    fc.record(
-      { do: fc.constant('human' as const), event: fc.constantFrom('joined' as const, 'busy' as const, 'declined' as const, 'left' as const) },
-    ),
-    fc.record({ do: fc.constant('callback' as const), accepted: fc.boolean() }),
-    fc.record({ do: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
-  )
-  const ways = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference'] as const)
-  const strategies = fc.tuple(ways, fc.boolean()).map(([order, callsBack]) => [...order, ...(callsBack ? ['callback' as const] : [])])
-  const afterStream = fc.constantFrom('continues' as const, 'holds' as const, 'unknown' as const)
-  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), strategies, fc.boolean(), afterStream, (steps, order, restAvailable, behaviour) => {
-    const rig = new Rig({
-      strategies: order, humans: humans(A, B), restAvailable, inConference: true, afterStream: behaviour, offer: order.includes('callback') ? offer : null,
-    }).escalate()
-    let over = false
-    for (const action of steps) {
-      if (action.do === 'carrier') {
-        rig.carrier(action.state)
-        over ||= action.state === 'completed'
-      } else if (action.do === 'ask') {
-        const actions = rig.ask(action.asker)
-        if (over && actions.length > 0) throw new Error('a document for a call that is over')
-        if (actions.filter(({ verb }) => verb === 'dial').length > 1) throw new Error('two dials in a document')
-        if (actions.some(({ verb }) => verb === 'stream')) throw new Error('a second stream')
-      } else if (action.do === 'closed') {
-        rig.in({ type: 'stream-closed' })
-      } else if (action.do === 'rest') {
-        rig.in({ type: 'rest-result', requestId: `esc-${action.n}`, ok: action.ok, detail: '' })
-      } else if (action.do === 'callback') {
-        rig.in({ type: 'callback', accepted: action.accepted })
-      } else if (action.do === 'human') {
-        rig.in({ type: 'human', event: action.event })
-      } else {
-        rig.run(action.ms)
-      }
-    }
-    rig.run(600_000)
-    // Every request is answered in the end.
-    for (let n = 1; n <= 20; n++) rig.in({ type: 'rest-result', requestId: `esc-${n}`, ok: true, detail: '' })
-    if (rig.machine.nextWake() !== null || rig.machine.busy) throw new Error('still waiting')
-    if (rig.machine.state !== 'bridged' && rig.machine.state !== 'failed') throw new Error(`still ${rig.machine.state}`)
-    if (rig.log.filter(({ type }) => type === 'settled').length !== 1) throw new Error('not settled once')
-  }), { numRuns: 500 })
-})
+t.test(
+  'for any input, an escalation settles once, never dials for a call that is over, and always makes progress',
+  async () => {
+    const step = fc.oneof(
+      fc.record({
+        do: fc.constant('carrier' as const),
+        state: fc.constantFrom(
+          'ringing' as const,
+          'answered' as const,
+          'stream-stopped' as const,
+          'dial-completed' as const,
+          'busy' as const,
+          'no-answer' as const,
+          'failed' as const,
+          'completed' as const,
+          'unknown' as const,
+        ),
+      }),
+      fc.record({
+        do: fc.constant('ask' as const),
+        asker: fc.constantFrom('after-stream' as const, 'voice' as const, 'stream-status' as const, 'events' as const),
+      }),
+      fc.record({ do: fc.constant('closed' as const) }),
+      fc.record({ do: fc.constant('rest' as const), n: fc.integer({ min: 1, max: 6 }), ok: fc.boolean() }),
+      fc.record({
+        do: fc.constant('human' as const),
+        event: fc.constantFrom('joined' as const, 'busy' as const, 'declined' as const, 'left' as const),
+      }),
+      fc.record({ do: fc.constant('callback' as const), accepted: fc.boolean() }),
+      fc.record({ do: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
+    )
+    const ways = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference'] as const)
+    const strategies = fc
+      .tuple(ways, fc.boolean())
+      .map(([order, callsBack]) => [...order, ...(callsBack ? ['callback' as const] : [])])
+    const afterStream = fc.constantFrom('continues' as const, 'holds' as const, 'unknown' as const)
+    fc.assert(
+      fc.property(
+        fc.array(step, { maxLength: 40 }),
+        strategies,
+        fc.boolean(),
+        afterStream,
+        (steps, order, restAvailable, behaviour) => {
+          const rig = new Rig({
+            strategies: order,
+            humans: humans(A, B),
+            restAvailable,
+            inConference: true,
+            afterStream: behaviour,
+            offer: order.includes('callback') ? offer : null,
+          }).escalate()
+          let over = false
+          for (const action of steps) {
+            if (action.do === 'carrier') {
+              rig.carrier(action.state)
+              over ||= action.state === 'completed'
+            } else if (action.do === 'ask') {
+              const actions = rig.ask(action.asker)
+              if (over && actions.length > 0) throw new Error('a document for a call that is over')
+              if (actions.filter(({ verb }) => verb === 'dial').length > 1) throw new Error('two dials in a document')
+              if (actions.some(({ verb }) => verb === 'stream')) throw new Error('a second stream')
+            } else if (action.do === 'closed') {
+              rig.in({ type: 'stream-closed' })
+            } else if (action.do === 'rest') {
+              rig.in({ type: 'rest-result', requestId: `esc-${action.n}`, ok: action.ok, detail: '' })
+            } else if (action.do === 'callback') {
+              rig.in({ type: 'callback', accepted: action.accepted })
+            } else if (action.do === 'human') {
+              rig.in({ type: 'human', event: action.event })
+            } else {
+              rig.run(action.ms)
+            }
+          }
+          rig.run(600_000)
+          // Every request is answered in the end.
+          for (let n = 1; n <= 20; n++) rig.in({ type: 'rest-result', requestId: `esc-${n}`, ok: true, detail: '' })
+          if (rig.machine.nextWake() !== null || rig.machine.busy) throw new Error('still waiting')
+          if (rig.machine.state !== 'bridged' && rig.machine.state !== 'failed')
+            throw new Error(`still ${rig.machine.state}`)
+          if (rig.log.filter(({ type }) => type === 'settled').length !== 1) throw new Error('not settled once')
+        },
+      ),
+      { numRuns: 500 },
+    )
+  },
+)

@@ -4,16 +4,24 @@ import { SPAN, isOpen, isTimeZone } from '../../src/escalation/hunt-group.js'
 import type { OpeningHours } from '../../src/escalation/hunt-group.js'
 
 const nairobi: OpeningHours = {
-  timeZone: 'Africa/Nairobi', holidays: ['12-25', '2026-10-20'],
+  timeZone: 'Africa/Nairobi',
+  holidays: ['12-25', '2026-10-20'],
   week: { mon: ['08:00-12:00', '13:00-17:30'], fri: ['20:00-02:00'], sun: ['00:00-24:00'] },
 }
 const open = (hours: OpeningHours, iso: string) => isOpen(hours, Date.parse(iso))
 
-t.test('spans begin on their minute and end before theirs, in the zone\'s time', async (t) => {
+t.test("spans begin on their minute and end before theirs, in the zone's time", async (t) => {
   // Monday, 23 November 2026; Nairobi is three hours ahead.
   for (const [time, expected] of [
-    ['04:59:59', false], ['05:00:00', true], ['08:59:59', true], ['09:00:00', false], ['10:00:00', true], ['14:29:59', true], ['14:30:00', false],
-  ] as const) t.equal(open(nairobi, `2026-11-23T${time}Z`), expected, time)
+    ['04:59:59', false],
+    ['05:00:00', true],
+    ['08:59:59', true],
+    ['09:00:00', false],
+    ['10:00:00', true],
+    ['14:29:59', true],
+    ['14:30:00', false],
+  ] as const)
+    t.equal(open(nairobi, `2026-11-23T${time}Z`), expected, time)
   t.notOk(open(nairobi, '2026-11-24T08:00:00Z'), 'Tuesday has no hours')
 })
 
@@ -26,7 +34,10 @@ t.test('a span past midnight belongs to the day on which it begins', async (t) =
 })
 
 t.test('holidays have no opening hours, in one year or in every year', async (t) => {
-  const always: OpeningHours = { ...nairobi, week: { mon: ['00:00-24:00'], tue: ['22:00-06:00'], fri: ['00:00-24:00'] } }
+  const always: OpeningHours = {
+    ...nairobi,
+    week: { mon: ['00:00-24:00'], tue: ['22:00-06:00'], fri: ['00:00-24:00'] },
+  }
   t.notOk(open(always, '2026-12-25T09:00:00Z'), 'Christmas, a Friday')
   t.notOk(open(always, '2028-12-25T09:00:00Z'), 'Christmas, a Monday')
   t.notOk(open(always, '2026-10-20T20:00:00Z'), 'Mashujaa Day, a Tuesday')
@@ -35,7 +46,11 @@ t.test('holidays have no opening hours, in one year or in every year', async (t)
 })
 
 t.test('where clocks are changed the desk opens by the clock on the wall', async (t) => {
-  const berlin: OpeningHours = { timeZone: 'Europe/Berlin', holidays: [], week: { sun: ['08:00-12:00'], sat: ['23:00-03:00'] } }
+  const berlin: OpeningHours = {
+    timeZone: 'Europe/Berlin',
+    holidays: [],
+    week: { sun: ['08:00-12:00'], sat: ['23:00-03:00'] },
+  }
   t.ok(open(berlin, '2026-03-29T06:00:00Z'), '08:00 after the change')
   t.notOk(open(berlin, '2026-03-29T05:59:00Z'))
   t.ok(open(berlin, '2026-03-22T07:00:00Z'), '08:00 before it')
@@ -53,7 +68,14 @@ t.test('at any time exactly one of two desks with complementary hours is open', 
   const days = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const
   const week = (span: string) => Object.fromEntries(days.map((day) => [day, [span]]))
   const zone = fc.constantFrom('Africa/Nairobi', 'Asia/Kolkata', 'Pacific/Auckland', 'UTC')
-  fc.assert(fc.property(zone, fc.integer({ min: Date.UTC(2026, 4, 1), max: Date.UTC(2026, 7, 1) }), (timeZone, wallMs) => (
-    isOpen({ timeZone, holidays: [], week: week('07:30-19:00') }, wallMs) !== isOpen({ timeZone, holidays: [], week: week('19:00-07:30') }, wallMs)
-  )), { numRuns: 300 })
+  fc.assert(
+    fc.property(
+      zone,
+      fc.integer({ min: Date.UTC(2026, 4, 1), max: Date.UTC(2026, 7, 1) }),
+      (timeZone, wallMs) =>
+        isOpen({ timeZone, holidays: [], week: week('07:30-19:00') }, wallMs) !==
+        isOpen({ timeZone, holidays: [], week: week('19:00-07:30') }, wallMs),
+    ),
+    { numRuns: 300 },
+  )
 })

@@ -12,8 +12,11 @@ async function ask(path: string, init: RequestInit = {}): Promise<{ status: numb
 }
 
 const post = (body: unknown, headers: Record<string, string> = {}): RequestInit => ({
-  method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body), headers: {
-    'content-type': 'application/json', ...headers,
+  method: 'POST',
+  body: typeof body === 'string' ? body : JSON.stringify(body),
+  headers: {
+    'content-type': 'application/json',
+    ...headers,
   },
 })
 
@@ -34,7 +37,9 @@ t.test('an order is found by its number, without whose it is', async (t) => {
 t.test('a phone is one number however it is written', async (t) => {
   for (const phone of ['%2B254700000001', '254700000001', '00254700000001', '+254 700 000 001']) {
     t.match(
-      await ask(`/api/orders?phone=${phone}`), { status: 200, body: { orders: [{ orderNumber: '4127' }] } }, phone,
+      await ask(`/api/orders?phone=${phone}`),
+      { status: 200, body: { orders: [{ orderNumber: '4127' }] } },
+      phone,
     )
   }
 })
@@ -51,7 +56,8 @@ t.test('callers with several orders, with a finished one and with none are told 
 
 t.test('an account comes with its open tickets', async (t) => {
   t.match(await ask('/api/accounts?phone=%2B254700000002'), {
-    status: 200, body: {
+    status: 200,
+    body: {
       accountId: 'AC-1002',
       plan: 'Home 50',
       balanceKes: -1200,
@@ -67,7 +73,12 @@ t.test('what a caller proves their identity with is told by one path alone', asy
   const account = await ask('/api/accounts?phone=%2B254700000001')
   t.notMatch(JSON.stringify(account.body), /birthDate|idNumber|customerNumber/)
   t.match(await ask('/api/accounts/verification?phone=%2B254700000001'), {
-    status: 200, body: { accountId: 'AC-1001', vip: false, security: { birthDate: /^\d{4}-\d{2}-\d{2}$/, idNumber: /^\d{8}$/, customerNumber: /^\d{8}$/ } },
+    status: 200,
+    body: {
+      accountId: 'AC-1001',
+      vip: false,
+      security: { birthDate: /^\d{4}-\d{2}-\d{2}$/, idNumber: /^\d{8}$/, customerNumber: /^\d{8}$/ },
+    },
   })
   t.equal((await ask('/api/accounts/verification?phone=%2B254799999999')).status, 404)
   t.equal((await ask('/api/accounts/verification')).status, 400)
@@ -96,15 +107,19 @@ t.test('a ticket is opened once for each key', async (t) => {
 t.test('wrong requests are refused with a reason', async (t) => {
   const key = { 'idempotency-key': 'k2' }
   const cases: [string, RequestInit, number][] = [
-    ['/api/orders', {}, 400], ['/api/orders?phone=abc', {}, 400], ['/api/accounts', {}, 400], ['/nothing', {}, 404],
-    [
-      '/api/orders', { method: 'DELETE' }, 405,
-    ], ['/api/tickets', {}, 405], [`/api/orders?phone=${'1'.repeat(3000)}`, {}, 414],
-    ['/api/tickets', post({ phone: '+254700000001', subject: 'x' }), 400], ['/api/tickets', post('{', key), 400],
-    [
-      '/api/tickets', post({ phone: 'x', subject: 'x' }, key), 422,
-    ], ['/api/tickets', post({ phone: '+254700000001' }, key), 422],
-    ['/api/tickets', post([], key), 422], ['/api/tickets', post('x', { ...key, 'content-type': 'text/plain' }), 415],
+    ['/api/orders', {}, 400],
+    ['/api/orders?phone=abc', {}, 400],
+    ['/api/accounts', {}, 400],
+    ['/nothing', {}, 404],
+    ['/api/orders', { method: 'DELETE' }, 405],
+    ['/api/tickets', {}, 405],
+    [`/api/orders?phone=${'1'.repeat(3000)}`, {}, 414],
+    ['/api/tickets', post({ phone: '+254700000001', subject: 'x' }), 400],
+    ['/api/tickets', post('{', key), 400],
+    ['/api/tickets', post({ phone: 'x', subject: 'x' }, key), 422],
+    ['/api/tickets', post({ phone: '+254700000001' }, key), 422],
+    ['/api/tickets', post([], key), 422],
+    ['/api/tickets', post('x', { ...key, 'content-type': 'text/plain' }), 415],
     ['/api/tickets', post({ phone: '+254700000001', subject: 'x', details: 'y'.repeat(20_000) }, key), 413],
   ]
   for (const [path, init, status] of cases) {
@@ -113,7 +128,7 @@ t.test('wrong requests are refused with a reason', async (t) => {
   }
 })
 
-t.test('it can be started twice, with data of one\'s own', async (t) => {
+t.test("it can be started twice, with data of one's own", async (t) => {
   const other = await startShopApi({ data: { ...DEMO_DATA, orders: [] } })
   t.teardown(() => other.close())
   t.equal((await fetch(`${other.url}/api/orders?order_number=4127`)).status, 404)

@@ -9,16 +9,32 @@ t.test('the other nodes learn of an order before the carrier, and of its call as
       happened.push(`carrier ${clientRequestId}`)
       return { callSid, callId: null, status: 'queued' }
     },
-    hangup: async (sid) => { happened.push(`hangup ${sid}`) },
+    hangup: async (sid) => {
+      happened.push(`hangup ${sid}`)
+    },
     getCall: async () => ({ status: 'ringing', answeredAt: null }),
   })
-  const link = { own: (key: string, announce?: boolean) => { happened.push(`own ${key} ${announce}`) } }
-  const call = { from: '+254700000001', to: '+254700000002', voiceCallbackUrl: 'https://voice.example.com/voice/support', clientRequestId: 'order-1' }
+  const link = {
+    own: (key: string, announce?: boolean) => {
+      happened.push(`own ${key} ${announce}`)
+    },
+  }
+  const call = {
+    from: '+254700000001',
+    to: '+254700000002',
+    voiceCallbackUrl: 'https://voice.example.com/voice/support',
+    clientRequestId: 'order-1',
+  }
   const orders = announcedOrders(carrier('HD_000000000001'), link)
   t.match(await orders.createCall(call), { callSid: 'HD_000000000001' })
   await orders.hangup('HD_000000000001')
   t.match(await orders.getCall('HD_000000000001'), { status: 'ringing' })
-  t.same(happened.splice(0), ['own order-1 true', 'carrier order-1', 'own HD_000000000001 true', 'hangup HD_000000000001'])
+  t.same(happened.splice(0), [
+    'own order-1 true',
+    'carrier order-1',
+    'own HD_000000000001 true',
+    'hangup HD_000000000001',
+  ])
   // Some carriers say it with the first webhook only, which names the order.
   await announcedOrders(carrier(null), link).createCall({ ...call, clientRequestId: 'order-2' })
   t.same(happened, ['own order-2 true', 'carrier order-2'])

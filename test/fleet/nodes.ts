@@ -19,11 +19,13 @@ export interface Fleet {
 }
 
 /**
- * Gateways that are joined as the supervisor joins its nodes, by messages that are JSON; each on a port of its own unless `options` have
- * another.
+ * Gateways that are joined as the supervisor joins its nodes, by messages that are JSON; each on a port of its own
+ * unless `options` have another.
  */
 export async function fleet(
-  t: Test, count: number, options: Partial<EdgeOptions> | ((index: number) => Partial<EdgeOptions>) = {},
+  t: Test,
+  count: number,
+  options: Partial<EdgeOptions> | ((index: number) => Partial<EdgeOptions>) = {},
 ): Promise<Fleet> {
   const frozen = new Set<number>()
   const links: NodeLink[] = []
@@ -46,21 +48,37 @@ export async function fleet(
     })
   })
   for (let index = 0; index < count; index++) {
-    links.push(new NodeLink({
-      index, count, owners: switchboard.started(index),
-      send: (message) => {
-        const copy = json(message)
-        later(() => { if (copy.type !== 'ready' && copy.type !== 'failed') switchboard.received(index, copy) })
-      },
-    }))
+    links.push(
+      new NodeLink({
+        index,
+        count,
+        owners: switchboard.started(index),
+        send: (message) => {
+          const copy = json(message)
+          later(() => {
+            if (copy.type !== 'ready' && copy.type !== 'failed') switchboard.received(index, copy)
+          })
+        },
+      }),
+    )
   }
   const gateways: Gateway[] = []
   for (const link of links) {
-    gateways.push(await startGateway(t, { fleet: link, ...(typeof options === 'function' ? options(link.index) : options) }))
+    gateways.push(
+      await startGateway(t, { fleet: link, ...(typeof options === 'function' ? options(link.index) : options) }),
+    )
     switchboard.opened(link.index)
   }
   const ownerOf = (sid: string): number => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined)
-  return { gateways, links, switchboard, frozen, ownerOf, settled, call: (sid) => (gateways[ownerOf(sid)] as Gateway).calls.get(sid) }
+  return {
+    gateways,
+    links,
+    switchboard,
+    frozen,
+    ownerOf,
+    settled,
+    call: (sid) => (gateways[ownerOf(sid)] as Gateway).calls.get(sid),
+  }
 }
 
 /** A SID whose owner by its hash is node `index`. */

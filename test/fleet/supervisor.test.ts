@@ -20,10 +20,17 @@ interface Supervised {
  * A supervisor of processes that do as `script` says: the body of a function of the start message, with
  * `ready()`, which gives its process id in place of an ops port, and `fail(message, usage)`.
  */
-function supervise(t: Test, script: string, count = 2, times: { readonly drainTimeoutMs: number; readonly stopGraceMs?: number } = { drainTimeoutMs: 5000 }): Supervised {
+function supervise(
+  t: Test,
+  script: string,
+  count = 2,
+  times: { readonly drainTimeoutMs: number; readonly stopGraceMs?: number } = { drainTimeoutMs: 5000 },
+): Supervised {
   const folder = t.testdir()
   const entry = join(folder, 'child.mjs')
-  writeFileSync(entry, `
+  writeFileSync(
+    entry,
+    `
     process.once('message', async (start) => {
       const { index } = start.plan
       const ready = () => process.send({ type: 'ready', publicPort: 1, opsPort: process.pid, agents: [] })
@@ -32,13 +39,19 @@ function supervise(t: Test, script: string, count = 2, times: { readonly drainTi
       process.on('SIGTERM', () => process.exit(0))
       process.on('SIGQUIT', () => process.exit(1))
       ${script}
-    })`)
+    })`,
+  )
   const lines: string[] = []
   const supervisor = new Supervisor({
-    entry, plans: processPlans(loadConfig({}, null), count), env: process.env, ...times,
+    entry,
+    plans: processPlans(loadConfig({}, null), count),
+    env: process.env,
+    ...times,
     log: createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
   })
-  t.teardown(() => { supervisor.stopNow() })
+  t.teardown(() => {
+    supervisor.stopNow()
+  })
   return { supervisor, logged: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>) }
 }
 
@@ -52,31 +65,53 @@ t.test('processes that end in order end with 0, also one after the other', async
   const ready = await supervisor.start()
   t.equal(ready?.length, 2)
   killed(ready, 0, 'SIGTERM')
-  await until(() => logged().some(({ msg, process }) => msg === 'a process was drained and is over' && process === 0), 5000, 'the first to be over')
+  await until(
+    () => logged().some(({ msg, process }) => msg === 'a process was drained and is over' && process === 0),
+    5000,
+    'the first to be over',
+  )
   supervisor.stop()
   t.same(await supervisor.ended, { code: 0, reason: null })
   t.notOk(logged().some(({ level }) => level === 'error'))
 })
 
 t.test('a process that dies is started again with its count, and a second stop ends all with 1', async (t) => {
-  const { supervisor, logged } = supervise(t, 'ready(); if (index === 1 && start.restarts === 1) setTimeout(() => process.kill(process.pid, "SIGKILL"), 50)')
+  const { supervisor, logged } = supervise(
+    t,
+    'ready(); if (index === 1 && start.restarts === 1) setTimeout(() => process.kill(process.pid, "SIGKILL"), 50)',
+  )
   killed(await supervisor.start(), 1)
-  await until(() => logged().filter(({ msg }) => msg === 'a process takes calls again').length === 2, 10_000, 'two restarts')
+  await until(
+    () => logged().filter(({ msg }) => msg === 'a process takes calls again').length === 2,
+    10_000,
+    'two restarts',
+  )
   const deaths = logged().filter(({ level }) => level === 'error')
-  t.match(deaths, [
-    { process: 1, reason: 'it ended by SIGKILL', restarts: 1, pause_ms: 250 }, { process: 1, reason: 'it ended by SIGKILL', restarts: 2, pause_ms: 500 },
-  ], 'with a longer pause each time')
+  t.match(
+    deaths,
+    [
+      { process: 1, reason: 'it ended by SIGKILL', restarts: 1, pause_ms: 250 },
+      { process: 1, reason: 'it ended by SIGKILL', restarts: 2, pause_ms: 500 },
+    ],
+    'with a longer pause each time',
+  )
   t.equal(deaths.length, 2)
   supervisor.stopNow()
   t.match(await supervisor.ended, { code: 1 })
 })
 
 t.test('a process that does nothing but die ends all, with its reason', async (t) => {
-  const { supervisor, logged } = supervise(t, 'process.on("SIGHUP", () => process.exit(7)); if (start.restarts > 0) fail("agents/a.yaml:1:1: broken", true); else ready()')
+  const { supervisor, logged } = supervise(
+    t,
+    'process.on("SIGHUP", () => process.exit(7)); if (start.restarts > 0) fail("agents/a.yaml:1:1: broken", true); else ready()',
+  )
   killed(await supervisor.start(), 1, 'SIGHUP')
   t.same(await supervisor.ended, { code: 2, reason: 'process 1 died 5 times in a row: agents/a.yaml:1:1: broken' })
   t.equal(logged().filter(({ level }) => level === 'fatal').length, 1)
-  t.match(logged().find(({ level }) => level === 'error'), { reason: 'it ended with code 7' })
+  t.match(
+    logged().find(({ level }) => level === 'error'),
+    { reason: 'it ended with code 7' },
+  )
 })
 
 t.test('one that cannot start ends all before they take calls: the first reason, and its exit code', async (t) => {
@@ -93,7 +128,9 @@ t.test('one that cannot start ends all before they take calls: the first reason,
 t.test('a stop while they start, or while one waits to be started again, is no failure', async (t) => {
   const starting = supervise(t, '')
   const start = starting.supervisor.start()
-  setTimeout(() => { starting.supervisor.stop() }, 300)
+  setTimeout(() => {
+    starting.supervisor.stop()
+  }, 300)
   t.equal(await start, null)
   t.same(await starting.supervisor.ended, { code: 0, reason: null })
   const waiting = supervise(t, 'ready()')
@@ -104,7 +141,12 @@ t.test('a stop while they start, or while one waits to be started again, is no f
 })
 
 t.test('one that does not end when its time is over is killed', async (t) => {
-  const { supervisor } = supervise(t, 'if (index === 1) process.removeAllListeners("SIGTERM").on("SIGTERM", () => undefined); ready()', 2, { drainTimeoutMs: 100, stopGraceMs: 200 })
+  const { supervisor } = supervise(
+    t,
+    'if (index === 1) process.removeAllListeners("SIGTERM").on("SIGTERM", () => undefined); ready()',
+    2,
+    { drainTimeoutMs: 100, stopGraceMs: 200 },
+  )
   await supervisor.start()
   const startedMs = performance.now()
   supervisor.stop()

@@ -10,7 +10,14 @@ const sid = (name: string) => parseCallSid(`HD_journal-${name}`)
 function logged(): { readonly log: ReturnType<typeof createLog>; readonly lines: () => string[] } {
   const texts: string[] = []
   const log = createLog({ level: 'info', destination: { write: (text) => void texts.push(text) } })
-  return { log, lines: () => texts.join('').split('\n').filter((text) => text !== '') }
+  return {
+    log,
+    lines: () =>
+      texts
+        .join('')
+        .split('\n')
+        .filter((text) => text !== ''),
+  }
 }
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 50))

@@ -22,7 +22,10 @@ t.test('a number of processes is 1 to 64', async (t) => {
   t.equal(processCount(undefined), 1)
   t.equal(processCount('64'), 64)
   for (const wrong of ['0', '65', '-1', '2.5', 'all', '']) {
-    t.equal(complaint(() => processCount(wrong)), `--processes is '${wrong}'; allowed: a whole number from 1 to 64`)
+    t.equal(
+      complaint(() => processCount(wrong)),
+      `--processes is '${wrong}'; allowed: a whole number from 1 to 64`,
+    )
   }
 })
 
@@ -32,50 +35,139 @@ t.test('one process has the settings as they are', async (t) => {
 })
 
 t.test('ports follow each other, totals are shared out, each has a folder of its own', async (t) => {
-  const three = plans(3, { PORT: '8080', OPS_PORT: '9464', MAX_CALLS: '200', MEDIA_WORKERS: '7', DATA_DIR: '/data', OUTBOUND_PER_MINUTE: '30', RECORDS_KEEP_MB: '100' })
-  t.same(three.map(({ ownPort }) => ownPort), [8081, 8082, 8083])
-  t.same(three.map(({ config }) => config.port), [8080, 8080, 8080])
-  t.same(three.map(({ config }) => config.opsPort), [9464, 9465, 9466])
-  t.same(three.map(({ config }) => config.maxCalls), [67, 67, 66])
-  t.same(three.map(({ config }) => config.mediaWorkers), [3, 2, 2])
-  t.same(three.map(({ config }) => config.outboundPerMinute), [10, 10, 10])
-  t.same(three.map(({ config }) => config.recordsKeepMb), [34, 33, 33])
-  t.same(three.map(({ config }) => config.dataDir), ['/data', '/data/process-1', '/data/process-2'])
-  t.ok(plans(64).every(({ config }) => config.mediaWorkers >= 1 && config.outboundPerMinute === 1), 'defaults never stand in the way')
-  t.same(plans(2, { OPS_PORT: '0' }).map(({ config }) => config.opsPort), [0, 0], 'the system may choose ops ports')
+  const three = plans(3, {
+    PORT: '8080',
+    OPS_PORT: '9464',
+    MAX_CALLS: '200',
+    MEDIA_WORKERS: '7',
+    DATA_DIR: '/data',
+    OUTBOUND_PER_MINUTE: '30',
+    RECORDS_KEEP_MB: '100',
+  })
+  t.same(
+    three.map(({ ownPort }) => ownPort),
+    [8081, 8082, 8083],
+  )
+  t.same(
+    three.map(({ config }) => config.port),
+    [8080, 8080, 8080],
+  )
+  t.same(
+    three.map(({ config }) => config.opsPort),
+    [9464, 9465, 9466],
+  )
+  t.same(
+    three.map(({ config }) => config.maxCalls),
+    [67, 67, 66],
+  )
+  t.same(
+    three.map(({ config }) => config.mediaWorkers),
+    [3, 2, 2],
+  )
+  t.same(
+    three.map(({ config }) => config.outboundPerMinute),
+    [10, 10, 10],
+  )
+  t.same(
+    three.map(({ config }) => config.recordsKeepMb),
+    [34, 33, 33],
+  )
+  t.same(
+    three.map(({ config }) => config.dataDir),
+    ['/data', '/data/process-1', '/data/process-2'],
+  )
+  t.ok(
+    plans(64).every(({ config }) => config.mediaWorkers >= 1 && config.outboundPerMinute === 1),
+    'defaults never stand in the way',
+  )
+  t.same(
+    plans(2, { OPS_PORT: '0' }).map(({ config }) => config.opsPort),
+    [0, 0],
+    'the system may choose ops ports',
+  )
 })
 
 t.test('NODE_URL leads to each process', async (t) => {
   const env = { PUBLIC_URL: 'https://voice.example.com', NODE_URL: 'https://voice.example.com/p/{process}/' }
-  t.same(plans(2, env).map(({ config }) => config.nodeUrl), ['https://voice.example.com/p/0', 'https://voice.example.com/p/1'])
-  t.equal(plans(2, { ...env, NODE_URL: 'https://gw-1-{process}.example.com' })[1]?.config.nodeUrl, 'https://gw-1-1.example.com')
-  for (const wrong of ['https://voice.example.com', 'voice-{process}.example.com', 'wss://voice.example.com/{process}', 'https://voice.example.com/{process}?x=1']) {
-    t.match(complaint(() => plans(2, { NODE_URL: wrong })), /^NODE_URL is '.*'; allowed: an http:\/\/ or https:\/\/ URL with \{process\}/, wrong)
+  t.same(
+    plans(2, env).map(({ config }) => config.nodeUrl),
+    ['https://voice.example.com/p/0', 'https://voice.example.com/p/1'],
+  )
+  t.equal(
+    plans(2, { ...env, NODE_URL: 'https://gw-1-{process}.example.com' })[1]?.config.nodeUrl,
+    'https://gw-1-1.example.com',
+  )
+  for (const wrong of [
+    'https://voice.example.com',
+    'voice-{process}.example.com',
+    'wss://voice.example.com/{process}',
+    'https://voice.example.com/{process}?x=1',
+  ]) {
+    t.match(
+      complaint(() => plans(2, { NODE_URL: wrong })),
+      /^NODE_URL is '.*'; allowed: an http:\/\/ or https:\/\/ URL with \{process\}/,
+      wrong,
+    )
   }
 })
 
-t.test('settings that do not fit the number of processes are named, with what they held and what is allowed', async (t) => {
-  const cases: readonly (readonly [number, Record<string, string>, RegExp])[] = [
-    [2, { PUBLIC_URL: 'https://voice.example.com' }, /^NODE_URL is not set, and PUBLIC_URL is; allowed with --processes 2: a URL with \{process\}/],
-    [1, { NODE_URL: 'https://voice-{process}.example.com' }, /^NODE_URL is 'https:\/\/voice-\{process\}\.example\.com'; allowed: with --processes 2 or more/],
-    [2, { PORT: '0' }, /^PORT is '0'; allowed with --processes 2: 1 to 65533/],
-    [4, { PORT: '65532' }, /^PORT is '65532'; allowed with --processes 4: 1 to 65531/],
-    [4, { OPS_PORT: '65533' }, /^OPS_PORT is '65533'; allowed with --processes 4: 0 to 65532/],
-    [4, { PORT: '9460', OPS_PORT: '9464' }, /^OPS_PORT is '9464'; allowed with PORT 9460 and --processes 4: where 9464 to 9467 are none of 9460 to 9464/],
-    [4, { PORT: '9465', OPS_PORT: '9464' }, /^OPS_PORT is '9464'/],
-    [3, { MAX_CALLS: '2' }, /^MAX_CALLS is '2'; allowed with --processes 3: 3 or more, for all processes together/],
-    [3, { OUTBOUND_PER_MINUTE: '2' }, /^OUTBOUND_PER_MINUTE is '2'/],
-    [2, { MAX_CALLS: '4001', MEDIA_WORKERS: '2' }, /^MAX_CALLS is '4001', 2001 of them for process 0; allowed with its 1 of the MEDIA_WORKERS: at most 2000 for one process/],
-  ]
-  for (const [count, env, line] of cases) t.match(complaint(() => plans(count, env)), line)
-  t.equal(complaint(() => plans(4, { PORT: '9459', OPS_PORT: '9464' })), 'accepted', 'next to each other')
-  t.equal(complaint(() => plans(4, { PORT: '9468', OPS_PORT: '9464' })), 'accepted')
-})
+t.test(
+  'settings that do not fit the number of processes are named, with what they held and what is allowed',
+  async (t) => {
+    const cases: readonly (readonly [number, Record<string, string>, RegExp])[] = [
+      [
+        2,
+        { PUBLIC_URL: 'https://voice.example.com' },
+        /^NODE_URL is not set, and PUBLIC_URL is; allowed with --processes 2: a URL with \{process\}/,
+      ],
+      [
+        1,
+        { NODE_URL: 'https://voice-{process}.example.com' },
+        /^NODE_URL is 'https:\/\/voice-\{process\}\.example\.com'; allowed: with --processes 2 or more/,
+      ],
+      [2, { PORT: '0' }, /^PORT is '0'; allowed with --processes 2: 1 to 65533/],
+      [4, { PORT: '65532' }, /^PORT is '65532'; allowed with --processes 4: 1 to 65531/],
+      [4, { OPS_PORT: '65533' }, /^OPS_PORT is '65533'; allowed with --processes 4: 0 to 65532/],
+      [
+        4,
+        { PORT: '9460', OPS_PORT: '9464' },
+        /^OPS_PORT is '9464'; allowed with PORT 9460 and --processes 4: where 9464 to 9467 are none of 9460 to 9464/,
+      ],
+      [4, { PORT: '9465', OPS_PORT: '9464' }, /^OPS_PORT is '9464'/],
+      [3, { MAX_CALLS: '2' }, /^MAX_CALLS is '2'; allowed with --processes 3: 3 or more, for all processes together/],
+      [3, { OUTBOUND_PER_MINUTE: '2' }, /^OUTBOUND_PER_MINUTE is '2'/],
+      [
+        2,
+        { MAX_CALLS: '4001', MEDIA_WORKERS: '2' },
+        /^MAX_CALLS is '4001', 2001 of them for process 0; allowed with its 1 of the MEDIA_WORKERS: at most 2000 for one process/,
+      ],
+    ]
+    for (const [count, env, line] of cases)
+      t.match(
+        complaint(() => plans(count, env)),
+        line,
+      )
+    t.equal(
+      complaint(() => plans(4, { PORT: '9459', OPS_PORT: '9464' })),
+      'accepted',
+      'next to each other',
+    )
+    t.equal(
+      complaint(() => plans(4, { PORT: '9468', OPS_PORT: '9464' })),
+      'accepted',
+    )
+  },
+)
 
 t.test('folders of processes that no longer exist are found', async (t) => {
   const folder = t.testdir()
   for (const name of ['records', 'process-1', 'process-2', 'process-7', 'process-x']) mkdirSync(join(folder, name))
-  t.same(leftFolders(folder, 2).map((path) => path.slice(folder.length + 1)).sort(), ['process-2', 'process-7'])
+  t.same(
+    leftFolders(folder, 2)
+      .map((path) => path.slice(folder.length + 1))
+      .sort(),
+    ['process-2', 'process-7'],
+  )
   t.same(leftFolders(folder, 1).length, 3)
   t.same(leftFolders(join(folder, 'nowhere'), 1), [])
 })

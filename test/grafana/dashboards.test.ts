@@ -13,7 +13,8 @@ const at = (...path: string[]): string => join(repositoryRoot(), ...path)
 const read = (...path: string[]): string => readFileSync(at(...path), 'utf8')
 
 t.test('the committed dashboards are what their source builds', async (t) => {
-  for (const { file, text } of boards) t.equal(text, boardJson(BOARDS[file] as never), `${file}: run npm run dashboards and commit it`)
+  for (const { file, text } of boards)
+    t.equal(text, boardJson(BOARDS[file] as never), `${file}: run npm run dashboards and commit it`)
 })
 
 t.test('every panel has an id and a place of its own, a unit and a description', async (t) => {
@@ -32,8 +33,11 @@ t.test('every panel has an id and a place of its own, a unit and a description',
     for (const [index, a] of drawn.entries()) {
       t.ok(a.gridPos.x + a.gridPos.w <= 24, `${file}: ${a.title} is within the grid`)
       for (const b of drawn.slice(index + 1)) {
-        const apart = a.gridPos.x + a.gridPos.w <= b.gridPos.x || b.gridPos.x + b.gridPos.w <= a.gridPos.x
-          || a.gridPos.y + a.gridPos.h <= b.gridPos.y || b.gridPos.y + b.gridPos.h <= a.gridPos.y
+        const apart =
+          a.gridPos.x + a.gridPos.w <= b.gridPos.x ||
+          b.gridPos.x + b.gridPos.w <= a.gridPos.x ||
+          a.gridPos.y + a.gridPos.h <= b.gridPos.y ||
+          b.gridPos.y + b.gridPos.h <= a.gridPos.y
         if (!apart) t.fail(`${file}: ${a.title} lies over ${b.title}`)
       }
     }
@@ -47,7 +51,8 @@ t.test('every variable that is used is defined, and a hostile SID stays inside o
   const hostile = `"} or vector(1) or x{y="${'A'.repeat(10_000)}\n<script>/../?a=b&c#d`
   for (const { file, board } of boards) {
     const variables: Record<string, string> = { ...BUILT_IN }
-    for (const variable of board.templating.list) variables[variable.name] = variable.name === 'call_sid' ? hostile : 'x'
+    for (const variable of board.templating.list)
+      variables[variable.name] = variable.name === 'call_sid' ? hostile : 'x'
     for (const panel of board.panels) {
       for (const target of panel.targets ?? []) {
         const expr = filled(target.expr, variables)
@@ -56,42 +61,53 @@ t.test('every variable that is used is defined, and a hostile SID stays inside o
         t.match(expr, /call_sid="\\"\} or vector\(1\) or x\{y=\\"A{10000}/, `${file}: ${panel.title}`)
       }
       const text = filled(panel.options?.content ?? '', variables)
-      for (const link of text.match(/\]\(([^)]*)\)/g) ?? []) t.notMatch(link, /["<>\s]/, `${file}: ${panel.title}, links`)
+      for (const link of text.match(/\]\(([^)]*)\)/g) ?? [])
+        t.notMatch(link, /["<>\s]/, `${file}: ${panel.title}, links`)
     }
     for (const link of board.links) {
       const url = filled(link.url ?? '', { ...variables, ops_url: 'http://ops', logs_url: 'http://logs/?q=' })
-      if (link.type === 'link') t.match(new URL(url).href, /%22%7D%20or%20vector/, `${file}: the SID is one part of the address`)
+      if (link.type === 'link')
+        t.match(new URL(url).href, /%22%7D%20or%20vector/, `${file}: the SID is one part of the address`)
     }
   }
 })
 
 t.test('every alert has a page, and every page its alert', async (t) => {
   const { groups } = parse(read('deploy', 'prometheus', 'alerts.rules.yml')) as {
-    groups: { rules: { alert: string; labels: { severity: string }; annotations: { summary: string; runbook: string } }[] }[]
+    groups: {
+      rules: { alert: string; labels: { severity: string }; annotations: { summary: string; runbook: string } }[]
+    }[]
   }
   const rules = groups.flatMap((group) => group.rules)
   for (const rule of rules) {
     t.ok(existsSync(at(rule.annotations.runbook)), `${rule.alert}: ${rule.annotations.runbook}`)
-    t.ok(read(rule.annotations.runbook).includes(`\`${rule.alert}\``), `${rule.annotations.runbook} names ${rule.alert}`)
+    t.ok(
+      read(rule.annotations.runbook).includes(`\`${rule.alert}\``),
+      `${rule.annotations.runbook} names ${rule.alert}`,
+    )
     t.ok(['page', 'ticket'].includes(rule.labels.severity))
   }
   const tested = read('deploy', 'prometheus', 'alerts.test.yml')
   for (const rule of rules) t.ok(tested.includes(`alertname: ${rule.alert}\n`), `${rule.alert} is seen to fire`)
 })
 
-t.test('promtool takes configuration and rules, and sees every alert fire', {
-  skip: installed('promtool') ? false : 'NOT CHECKED: Debian\'s package prometheus is not installed',
-}, async (t) => {
-  const folder = at('deploy', 'prometheus')
-  for (const args of [
-    ['check', 'config', '--syntax-only', 'prometheus.yml'],
-    ['check', 'rules', 'recording.rules.yml', 'alerts.rules.yml'],
-    ['test', 'rules', 'alerts.test.yml'],
-  ]) {
-    const run = spawnSync('promtool', args, { cwd: folder, encoding: 'utf8' })
-    t.equal(run.status, 0, `promtool ${args.join(' ')}\n${run.stdout}${run.stderr}`)
-  }
-})
+t.test(
+  'promtool takes configuration and rules, and sees every alert fire',
+  {
+    skip: installed('promtool') ? false : "NOT CHECKED: Debian's package prometheus is not installed",
+  },
+  async (t) => {
+    const folder = at('deploy', 'prometheus')
+    for (const args of [
+      ['check', 'config', '--syntax-only', 'prometheus.yml'],
+      ['check', 'rules', 'recording.rules.yml', 'alerts.rules.yml'],
+      ['test', 'rules', 'alerts.test.yml'],
+    ]) {
+      const run = spawnSync('promtool', args, { cwd: folder, encoding: 'utf8' })
+      t.equal(run.status, 0, `promtool ${args.join(' ')}\n${run.stdout}${run.stderr}`)
+    }
+  },
+)
 
 interface Service {
   readonly image?: string
@@ -102,7 +118,10 @@ interface Service {
 }
 
 t.test('the compose file starts gateway, Redis, Prometheus and Grafana on files that are there', async (t) => {
-  const compose = parse(read('deploy', 'compose.yaml')) as { services: Record<string, Service>; volumes: Record<string, unknown> }
+  const compose = parse(read('deploy', 'compose.yaml')) as {
+    services: Record<string, Service>
+    volumes: Record<string, unknown>
+  }
   const { services, volumes } = compose
   t.same(Object.keys(services).sort(), ['gateway', 'grafana', 'prometheus', 'redis'])
   for (const [name, service] of Object.entries(services)) {
@@ -115,26 +134,44 @@ t.test('the compose file starts gateway, Redis, Prometheus and Grafana on files 
     for (const other of service.depends_on ?? []) t.ok(other in services)
   }
   const known = new Set(Object.values(SETTINGS).map((setting) => setting.env))
-  for (const name of Object.keys(services['gateway']?.environment ?? {})) t.ok(known.has(name), `${name} is a setting of the gateway`)
-  t.equal('REDIS_URL' in (services['gateway']?.environment ?? {}), known.has('REDIS_URL'), 'the gateway is told of Redis as soon as it can use it')
+  for (const name of Object.keys(services['gateway']?.environment ?? {}))
+    t.ok(known.has(name), `${name} is a setting of the gateway`)
+  t.equal(
+    'REDIS_URL' in (services['gateway']?.environment ?? {}),
+    known.has('REDIS_URL'),
+    'the gateway is told of Redis as soon as it can use it',
+  )
   t.ok(services['prometheus']?.command?.includes('--enable-feature=exemplar-storage'), 'without it no dot names a call')
 })
 
 t.test('Prometheus, Grafana and the gateway agree on names and places', async (t) => {
   const { scrape_configs: jobs, rule_files: rules } = parse(read('deploy', 'prometheus', 'prometheus.yml')) as {
-    scrape_configs: { job_name: string; metrics_path: string; static_configs: { targets: string[] }[] }[]; rule_files: string[]
+    scrape_configs: { job_name: string; metrics_path: string; static_configs: { targets: string[] }[] }[]
+    rule_files: string[]
   }
-  t.same(jobs.map((job) => job.metrics_path), ['/metrics', '/metrics/calls'])
+  t.same(
+    jobs.map((job) => job.metrics_path),
+    ['/metrics', '/metrics/calls'],
+  )
   t.ok(jobs.every((job) => job.static_configs[0]?.targets[0] === `gateway:${SETTINGS.opsPort.fallback}`))
   for (const file of rules) t.ok(existsSync(at('deploy', 'prometheus', file)), file)
   const sources = parse(read('grafana', 'provisioning', 'datasources', 'prometheus.yml')) as {
-    datasources: { type: string; url: string; jsonData: { exemplarTraceIdDestinations: { name: string; url: string }[] } }[]
+    datasources: {
+      type: string
+      url: string
+      jsonData: { exemplarTraceIdDestinations: { name: string; url: string }[] }
+    }[]
   }
   const [source] = sources.datasources
   t.match(source, { type: 'prometheus', url: 'http://prometheus:9090' })
   const [leadsTo] = source?.jsonData.exemplarTraceIdDestinations ?? []
   t.equal(leadsTo?.name, 'call_sid')
-  t.ok(boards.some(({ board }) => leadsTo?.url.startsWith(`/d/${board.uid}?`)), 'a dot leads to a dashboard that is there')
-  const providers = parse(read('grafana', 'provisioning', 'dashboards', 'mkondo.yml')) as { providers: { options: { path: string } }[] }
+  t.ok(
+    boards.some(({ board }) => leadsTo?.url.startsWith(`/d/${board.uid}?`)),
+    'a dot leads to a dashboard that is there',
+  )
+  const providers = parse(read('grafana', 'provisioning', 'dashboards', 'mkondo.yml')) as {
+    providers: { options: { path: string } }[]
+  }
   t.ok(read('deploy', 'compose.yaml').includes(`:${providers.providers[0]?.options.path ?? 'nowhere'}:ro`))
 })

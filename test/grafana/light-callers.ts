@@ -49,7 +49,10 @@ export class LightCaller {
   static async ring(options: LightCallerOptions): Promise<LightCaller> {
     const answer = await post(`${options.url}/voice/${options.agent}`, {
       form: {
-        sessionId: options.callSid, callerNumber: options.from, destinationNumber: '+254709000000', callSessionState: 'Ringing',
+        sessionId: options.callSid,
+        callerNumber: options.from,
+        destinationNumber: '+254709000000',
+        callSessionState: 'Ringing',
         direction: 'inbound',
       },
     })

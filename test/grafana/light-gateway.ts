@@ -14,17 +14,31 @@ async function agentsFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
   await copyFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
   const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
-  for (const [name, track] of [['light', 'inbound_track'], ['stereo', 'both_tracks']] as const) {
-    await writeFile(join(folder, `${name}.yaml`), JSON.stringify({
-      version: 1, name, instructions: 'Beep.', backend: [module('scripted-backend'), module('relief-backend')],
-      greeting: 'Beep.', stream: { track }, turn: { endOfSpeechMs: 300 },
-      escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
-      tools: [{
-        name: 'lookup_order', description: 'Looks an order up.',
-        parameters: { properties: { orderNumber: { type: 'string' } } },
-        http: { url: '{{env.SHOP_API_URL}}/api/orders', query: [{ order_number: '{{args.orderNumber}}' }] },
-      }],
-    }))
+  for (const [name, track] of [
+    ['light', 'inbound_track'],
+    ['stereo', 'both_tracks'],
+  ] as const) {
+    await writeFile(
+      join(folder, `${name}.yaml`),
+      JSON.stringify({
+        version: 1,
+        name,
+        instructions: 'Beep.',
+        backend: [module('scripted-backend'), module('relief-backend')],
+        greeting: 'Beep.',
+        stream: { track },
+        turn: { endOfSpeechMs: 300 },
+        escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
+        tools: [
+          {
+            name: 'lookup_order',
+            description: 'Looks an order up.',
+            parameters: { properties: { orderNumber: { type: 'string' } } },
+            http: { url: '{{env.SHOP_API_URL}}/api/orders', query: [{ order_number: '{{args.orderNumber}}' }] },
+          },
+        ],
+      }),
+    )
   }
   return folder
 }
@@ -36,7 +50,13 @@ export async function lightGateway(env: Readonly<Record<string, string>>, log: L
   const dataDir = await mkdtemp(join(tmpdir(), 'mkondo-data-'))
   const config = {
     ...loadConfig({ SPEECH_DECODERS: '1', ...env }, null),
-    agentsDir, dataDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, mediaWorkers: 1,
+    agentsDir,
+    dataDir,
+    port: 0,
+    opsPort: 0,
+    host: '127.0.0.1',
+    shopApiUrl: shop.url,
+    mediaWorkers: 1,
   }
   const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log })
   return {

@@ -24,12 +24,19 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   const ops = `http://127.0.0.1:${gateway.opsPort}`
   const words = await callerSays('Where is my order please?')
 
-  const caller = await LightCaller.ring({ url: gateway.url, agent: 'stereo', callSid: SID, from: '+254700000002', stereo: true })
+  const caller = await LightCaller.ring({
+    url: gateway.url,
+    agent: 'stereo',
+    callSid: SID,
+    from: '+254700000002',
+    stereo: true,
+  })
   t.teardown(tickAll([caller]))
   await until(() => caller.heardSamples > 4000, 15_000, 'the greeting')
   await sleep(700)
   caller.say(words)
-  const timeline = async (): Promise<CallTimelineView> => await (await fetch(`${ops}/api/calls/${SID}/timeline`)).json() as CallTimelineView
+  const timeline = async (): Promise<CallTimelineView> =>
+    (await (await fetch(`${ops}/api/calls/${SID}/timeline`)).json()) as CallTimelineView
   let live = await timeline()
   for (let tries = 0; tries < 100 && !live.turns.some((turn) => turn.ear !== undefined); tries++) {
     await sleep(100)
@@ -40,7 +47,15 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   timelineSchema.parse(live)
   const names = live.timeline.map((mark) => mark.name)
   const inOrder = [
-    'webhook', 'webhook-answered', 'socket', 'first-frame', 'caller-speech', 'caller-speech-end', 'tool-start', 'tool-end', 'agent-audio',
+    'webhook',
+    'webhook-answered',
+    'socket',
+    'first-frame',
+    'caller-speech',
+    'caller-speech-end',
+    'tool-start',
+    'tool-end',
+    'agent-audio',
     'agent-sound',
   ]
   let from = 0
@@ -49,21 +64,27 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
     t.ok(at >= from, `${name} comes when it should: ${names.slice(from).join(' ')}`)
     from = Math.max(from, at)
   }
-  for (const name of ['backend-connect', 'backend-ready', 'stream-opened', 'backend-response', 'greeting']) t.ok(names.includes(name), name)
+  for (const name of ['backend-connect', 'backend-ready', 'stream-opened', 'backend-response', 'greeting'])
+    t.ok(names.includes(name), name)
   const turn = live.turns.find((made) => made.ear !== undefined)
   t.ok((turn?.ear?.answerMs ?? 0) > (turn?.answerMs ?? Infinity), 'the ear hears it later than it was sent')
   t.ok((turn?.ear?.answerMs ?? Infinity) < (turn?.answerMs ?? 0) + 1500)
   t.match(live.tools, [{ name: 'lookup_order', ok: true }])
 
   const page = await (await fetch(`${ops}/metrics`)).text()
-  const exemplar = page.split('\n').find((line) => line.startsWith('mkondo_turn_answer_seconds_bucket') && line.includes(' # '))
+  const exemplar = page
+    .split('\n')
+    .find((line) => line.startsWith('mkondo_turn_answer_seconds_bucket') && line.includes(' # '))
   t.ok(exemplar?.includes(`call_sid="${SID}",trace_id="${live.traceId ?? ''}"`), exemplar ?? 'no exemplar')
   t.match(page, /mkondo_turn_answer_ear_seconds_count\{agent="stereo",backend="scripted"\} [1-9]\n/)
 
   const documented = readFileSync(join(repositoryRoot(), 'docs', 'METRICS.md'), 'utf8')
   const named = new Set([...documented.matchAll(/`(?:mkondo_)?([a-z0-9_]+)`/g)].map(([, name]) => name))
   for (const [, name = '', kind] of page.matchAll(/^# TYPE mkondo_([a-z0-9_]+) (\w+)$/gm)) {
-    t.ok(named.has(kind === 'counter' ? `${name}_total`.replace(/_total_total$/, '_total') : name), `docs/METRICS.md names ${name}`)
+    t.ok(
+      named.has(kind === 'counter' ? `${name}_total`.replace(/_total_total$/, '_total') : name),
+      `docs/METRICS.md names ${name}`,
+    )
   }
 
   caller.hangUp()
@@ -71,15 +92,34 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   const ended = await timeline()
   t.equal(ended.live, false)
   t.equal(ended.traceId, live.traceId)
-  t.ok(ended.timeline.some((mark) => mark.name === 'ended'), 'the end is in it')
+  t.ok(
+    ended.timeline.some((mark) => mark.name === 'ended'),
+    'the end is in it',
+  )
   const record = gateway.calls.record(SID)
   callRecordSchema.parse(JSON.parse(JSON.stringify(record)))
-  t.match(record?.stops.find((stop) => stop.mark === 'ended'), { kind: 'hang-up', why: /^caller-hung-up: .*; \d+ ms of stream, [1-9] of [1-9] turns answered/ })
+  t.match(
+    record?.stops.find((stop) => stop.mark === 'ended'),
+    { kind: 'hang-up', why: /^caller-hung-up: .*; \d+ ms of stream, [1-9] of [1-9] turns answered/ },
+  )
 
-  const ofCall = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line['call_sid'] === SID && line['component'] === 'workers')
-  t.ok(ofCall.length >= 3 && ofCall.every((line) => line['trace_id'] === live.traceId), 'every line of the call names its trace')
-  t.match(ofCall.find((line) => line['msg'] === 'call ended'), { reason: 'caller-hung-up', turns: Number, tools: 1, answer_p50_ms: Number })
+  const ofCall = lines
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter((line) => line['call_sid'] === SID && line['component'] === 'workers')
+  t.ok(
+    ofCall.length >= 3 && ofCall.every((line) => line['trace_id'] === live.traceId),
+    'every line of the call names its trace',
+  )
+  t.match(
+    ofCall.find((line) => line['msg'] === 'call ended'),
+    { reason: 'caller-hung-up', turns: Number, tools: 1, answer_p50_ms: Number },
+  )
   await until(() => collector.spans.some((span) => span.name === 'call'), 10_000, 'the trace')
   t.ok(collector.spans.every((span) => span.traceId === live.traceId))
-  t.same(['call', 'set-up', 'greeting', 'tool lookup_order', 'turn'].filter((name) => !collector.spans.some((span) => span.name === name)), [])
+  t.same(
+    ['call', 'set-up', 'greeting', 'tool lookup_order', 'turn'].filter(
+      (name) => !collector.spans.some((span) => span.name === name),
+    ),
+    [],
+  )
 })

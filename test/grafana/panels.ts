@@ -7,7 +7,9 @@ import { repositoryRoot } from '../support/host.js'
 interface BoardJson {
   readonly uid: string
   readonly title: string
-  readonly templating: { readonly list: readonly { readonly name: string; readonly type: string; readonly query?: unknown }[] }
+  readonly templating: {
+    readonly list: readonly { readonly name: string; readonly type: string; readonly query?: unknown }[]
+  }
   readonly links: readonly { readonly type: string; readonly url?: string }[]
   readonly panels: readonly PanelJson[]
 }
@@ -50,12 +52,15 @@ const FORMATS: Readonly<Record<string, (value: string) => string>> = {
 
 /** A query with its variables filled in; throws for one that the dashboard does not define. */
 export function filled(text: string, variables: Readonly<Record<string, string>>): string {
-  return text.replace(/\$\{(\w+)(?::(\w+))?\}|\$(\w+)/g, (_, braced: string | undefined, format: string | undefined, plain: string | undefined) => {
-    const name = braced ?? plain ?? ''
-    const value = variables[name]
-    if (value === undefined) throw new Error(`nothing defines the variable ${name} in: ${text}`)
-    const write = FORMATS[format ?? '']
-    if (write === undefined) throw new Error(`no format ${format ?? ''} is known in: ${text}`)
-    return write(value)
-  })
+  return text.replace(
+    /\$\{(\w+)(?::(\w+))?\}|\$(\w+)/g,
+    (_, braced: string | undefined, format: string | undefined, plain: string | undefined) => {
+      const name = braced ?? plain ?? ''
+      const value = variables[name]
+      if (value === undefined) throw new Error(`nothing defines the variable ${name} in: ${text}`)
+      const write = FORMATS[format ?? '']
+      if (write === undefined) throw new Error(`no format ${format ?? ''} is known in: ${text}`)
+      return write(value)
+    },
+  )
 }

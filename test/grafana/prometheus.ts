@@ -35,20 +35,32 @@ export class Prometheus {
   static async start(opsPort: number, rules: readonly string[]): Promise<Prometheus> {
     const folder = await mkdtemp(join(tmpdir(), 'mkondo-prometheus-'))
     const job = (name: string, path: string): object => ({
-      job_name: name, metrics_path: path, static_configs: [{ targets: [`127.0.0.1:${opsPort}`] }],
+      job_name: name,
+      metrics_path: path,
+      static_configs: [{ targets: [`127.0.0.1:${opsPort}`] }],
     })
     // JSON is YAML.
-    await writeFile(join(folder, 'prometheus.yml'), JSON.stringify({
-      global: { scrape_interval: '1s', evaluation_interval: '1s' },
-      rule_files: rules,
-      scrape_configs: [job('mkondo', '/metrics'), job('mkondo-calls', '/metrics/calls')],
-    }))
+    await writeFile(
+      join(folder, 'prometheus.yml'),
+      JSON.stringify({
+        global: { scrape_interval: '1s', evaluation_interval: '1s' },
+        rule_files: rules,
+        scrape_configs: [job('mkondo', '/metrics'), job('mkondo-calls', '/metrics/calls')],
+      }),
+    )
     const port = await freePort()
     const url = `http://127.0.0.1:${port}`
-    const child = spawn('prometheus', [
-      `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`,
-      `--web.listen-address=127.0.0.1:${port}`, '--enable-feature=exemplar-storage', '--log.level=error',
-    ], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = spawn(
+      'prometheus',
+      [
+        `--config.file=${join(folder, 'prometheus.yml')}`,
+        `--storage.tsdb.path=${join(folder, 'data')}`,
+        `--web.listen-address=127.0.0.1:${port}`,
+        '--enable-feature=exemplar-storage',
+        '--log.level=error',
+      ],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    )
     let said = ''
     child.stderr.on('data', (chunk: Buffer) => {
       said = (said + chunk.toString()).slice(-4000)
@@ -60,7 +72,10 @@ export class Prometheus {
       await rm(folder, { recursive: true, force: true })
     }
     for (let tries = 0; tries < 200; tries++) {
-      const ready = await fetch(`${url}/-/ready`).then((answer) => answer.ok, () => false)
+      const ready = await fetch(`${url}/-/ready`).then(
+        (answer) => answer.ok,
+        () => false,
+      )
       if (ready) return new Prometheus(url, stop)
       if (child.exitCode !== null) break
       await sleep(100)
@@ -76,10 +91,11 @@ export class Prometheus {
   /** Now, or each second of the last `rangeS`. */
   async query(expr: string, rangeS: number | null): Promise<Sample[]> {
     const end = Date.now() / 1000
-    const asked = rangeS === null
-      ? { query: expr, time: String(end) }
-      : { query: expr, start: String(end - rangeS), end: String(end), step: '1' }
-    const data = await this.#get(rangeS === null ? 'query' : 'query_range', asked) as QueryData
+    const asked =
+      rangeS === null
+        ? { query: expr, time: String(end) }
+        : { query: expr, start: String(end - rangeS), end: String(end), step: '1' }
+    const data = (await this.#get(rangeS === null ? 'query' : 'query_range', asked)) as QueryData
     if (data.resultType === 'scalar') return [{ metric: {}, values: [Number(data.result[1])] }]
     return data.result.map((series) => ({
       metric: series.metric,
@@ -91,23 +107,29 @@ export class Prometheus {
     const end = Date.now() / 1000
     const data = await this.#get('query_exemplars', { query: expr, start: String(end - rangeS), end: String(end + 1) })
     return (data as { exemplars: { labels: Record<string, string>; value: string }[] }[])
-      .flatMap((series) => series.exemplars).map(({ labels, value }) => ({ labels, value: Number(value) }))
+      .flatMap((series) => series.exemplars)
+      .map(({ labels, value }) => ({ labels, value: Number(value) }))
   }
 
   async rules(): Promise<{ name: string; type: string; health: string; lastError?: string }[]> {
-    const data = await this.#get('rules', {}) as { groups: { rules: { name: string; type: string; health: string }[] }[] }
+    const data = (await this.#get('rules', {})) as {
+      groups: { rules: { name: string; type: string; health: string }[] }[]
+    }
     return data.groups.flatMap((group) => group.rules)
   }
 
   async targets(): Promise<{ health: string; lastError: string; scrapePool: string }[]> {
-    return (await this.#get('targets', {}) as { activeTargets: { health: string; lastError: string; scrapePool: string }[] }).activeTargets
+    return (
+      (await this.#get('targets', {})) as { activeTargets: { health: string; lastError: string; scrapePool: string }[] }
+    ).activeTargets
   }
 
   async #get(path: string, asked: Readonly<Record<string, string>>): Promise<unknown> {
-    const answer = await fetch(`${this.#url}/api/v1/${path}`, path === 'rules' || path === 'targets'
-      ? {}
-      : { method: 'POST', body: new URLSearchParams(asked) })
-    const body = await answer.json() as { status: string; error?: string; data: unknown }
+    const answer = await fetch(
+      `${this.#url}/api/v1/${path}`,
+      path === 'rules' || path === 'targets' ? {} : { method: 'POST', body: new URLSearchParams(asked) },
+    )
+    const body = (await answer.json()) as { status: string; error?: string; data: unknown }
     if (body.status !== 'success') throw new Error(`${path} of ${asked['query'] ?? ''}: ${body.error ?? answer.status}`)
     return body.data
   }
@@ -118,7 +140,11 @@ type QueryData =
   | { readonly resultType: 'scalar'; readonly result: Value }
   | {
       readonly resultType: 'vector' | 'matrix'
-      readonly result: readonly { readonly metric: Record<string, string>; readonly value?: Value; readonly values?: readonly Value[] }[]
+      readonly result: readonly {
+        readonly metric: Record<string, string>
+        readonly value?: Value
+        readonly values?: readonly Value[]
+      }[]
     }
 
 async function freePort(): Promise<number> {

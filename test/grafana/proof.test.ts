@@ -16,7 +16,9 @@ t.setTimeout(150_000)
 const CALLS = 20
 /** How far back range queries look: the whole test and more. */
 const RANGE_S = 90
-const RULES = ['recording.rules.yml', 'alerts.rules.yml'].map((file) => join(repositoryRoot(), 'deploy', 'prometheus', file))
+const RULES = ['recording.rules.yml', 'alerts.rules.yml'].map((file) =>
+  join(repositoryRoot(), 'deploy', 'prometheus', file),
+)
 
 const sidOf = (index: number): string => `HD_${(0xab0000000000 + index).toString(16)}`
 /** Roles of the scripted backend: a tool, a human wanted, a death, a long answer; the rest is plain. */
@@ -24,121 +26,177 @@ const ROLES = ['01', '02', '03', '04', '05', '01', '02', '04']
 
 /** What such a run must have moved; underruns and drops only happen when something is wrong. */
 const FED = [
-  'mkondo_calls_total', 'mkondo_calls_refused_total', 'mkondo_call_capacity_remaining', 'mkondo_frame_latency_seconds_count{direction="in"}',
-  'mkondo_frame_latency_seconds_count{direction="out"}', 'mkondo_turn_response_seconds_count', 'mkondo_turn_answer_seconds_count',
-  'mkondo_turn_response_ear_seconds_count', 'mkondo_turn_answer_ear_seconds_count', 'mkondo_barge_ins_total', 'mkondo_barge_in_stop_seconds_count',
-  'mkondo_tick_lateness_seconds_count{shard="0"}', 'mkondo_tick_lateness_seconds_count{shard="main"}', 'mkondo_tick_seconds_count{shard="0"}',
-  'mkondo_backend_connect_seconds_count', 'mkondo_backend_errors_total', 'mkondo_backend_failovers_total', 'mkondo_tool_seconds_count{outcome="ok"}',
-  'mkondo_escalations_total', 'mkondo_webhook_seconds_count', 'mkondo_webhook_rejected_total', 'mkondo_stream_setup_seconds_count',
-  'mkondo_greeting_seconds_count', 'mkondo_carrier_frames_total{direction="in"}', 'mkondo_carrier_frames_total{direction="out"}', 'mkondo_sockets_closed_total',
-  'mkondo_workers', 'mkondo_scrapes_total', 'nodejs_eventloop_lag_p99_seconds', 'nodejs_gc_duration_seconds_count', 'process_cpu_seconds_total',
+  'mkondo_calls_total',
+  'mkondo_calls_refused_total',
+  'mkondo_call_capacity_remaining',
+  'mkondo_frame_latency_seconds_count{direction="in"}',
+  'mkondo_frame_latency_seconds_count{direction="out"}',
+  'mkondo_turn_response_seconds_count',
+  'mkondo_turn_answer_seconds_count',
+  'mkondo_turn_response_ear_seconds_count',
+  'mkondo_turn_answer_ear_seconds_count',
+  'mkondo_barge_ins_total',
+  'mkondo_barge_in_stop_seconds_count',
+  'mkondo_tick_lateness_seconds_count{shard="0"}',
+  'mkondo_tick_lateness_seconds_count{shard="main"}',
+  'mkondo_tick_seconds_count{shard="0"}',
+  'mkondo_backend_connect_seconds_count',
+  'mkondo_backend_errors_total',
+  'mkondo_backend_failovers_total',
+  'mkondo_tool_seconds_count{outcome="ok"}',
+  'mkondo_escalations_total',
+  'mkondo_webhook_seconds_count',
+  'mkondo_webhook_rejected_total',
+  'mkondo_stream_setup_seconds_count',
+  'mkondo_greeting_seconds_count',
+  'mkondo_carrier_frames_total{direction="in"}',
+  'mkondo_carrier_frames_total{direction="out"}',
+  'mkondo_sockets_closed_total',
+  'mkondo_workers',
+  'mkondo_scrapes_total',
+  'nodejs_eventloop_lag_p99_seconds',
+  'nodejs_gc_duration_seconds_count',
+  'process_cpu_seconds_total',
 ]
 
-t.test('every panel and every rule has data, and exemplars name calls that live', {
-  skip: installed('prometheus') ? false : 'NOT PROVEN: Debian\'s package prometheus is not installed',
-}, async (t) => {
-  const gateway = await lightGateway({ MAX_CALLS: String(CALLS) }, createLog({ level: 'silent' }))
-  t.teardown(() => gateway.close())
-  const prometheus = await Prometheus.start(gateway.opsPort, RULES)
-  t.teardown(() => prometheus.stop())
-  const words = await callerSays('Where is my order please?')
-  // Series that begin at nothing are scraped before anything happens; Prometheus finds its targets seconds after its
-  // start.
-  let scrapes = 0
-  while (scrapes < 2) {
-    await sleep(200)
-    scrapes = (await prometheus.query('count_over_time(up{job="mkondo"}[30s])', null))[0]?.values[0] ?? 0
-  }
+t.test(
+  'every panel and every rule has data, and exemplars name calls that live',
+  {
+    skip: installed('prometheus') ? false : "NOT PROVEN: Debian's package prometheus is not installed",
+  },
+  async (t) => {
+    const gateway = await lightGateway({ MAX_CALLS: String(CALLS) }, createLog({ level: 'silent' }))
+    t.teardown(() => gateway.close())
+    const prometheus = await Prometheus.start(gateway.opsPort, RULES)
+    t.teardown(() => prometheus.stop())
+    const words = await callerSays('Where is my order please?')
+    // Series that begin at nothing are scraped before anything happens; Prometheus finds its targets seconds after its
+    // start.
+    let scrapes = 0
+    while (scrapes < 2) {
+      await sleep(200)
+      scrapes = (await prometheus.query('count_over_time(up{job="mkondo"}[30s])', null))[0]?.values[0] ?? 0
+    }
 
-  const callers: LightCaller[] = []
-  const stopTicking = tickAll(callers)
-  t.teardown(stopTicking)
-  for (let i = 0; i < CALLS; i++) {
-    const stereo = i >= CALLS - 4
-    if (i === CALLS / 2) await sleep(2500) // what happens within one second only is no rate
-    callers.push(await LightCaller.ring({
-      url: gateway.url, agent: stereo ? 'stereo' : 'light', callSid: sidOf(i), stereo,
-      from: `+2547000000${stereo ? '01' : ROLES[i % ROLES.length] ?? '01'}`,
-    }))
-  }
-  // Refusals: no remaining capacity, a false token, a webhook that is malformed.
-  const refused = { url: gateway.url, agent: 'light', callSid: sidOf(99), from: '+254700000001', stereo: false }
-  await t.rejects(LightCaller.ring(refused), 'no capacity remains for one more call')
-  await post(`${gateway.url}/voice/light`, { body: 'not a webhook', headers: { 'content-type': 'text/plain' } })
-  await until(() => callers.every((caller) => caller.heardSamples > 4000), 20_000, 'every caller to be greeted')
+    const callers: LightCaller[] = []
+    const stopTicking = tickAll(callers)
+    t.teardown(stopTicking)
+    for (let i = 0; i < CALLS; i++) {
+      const stereo = i >= CALLS - 4
+      if (i === CALLS / 2) await sleep(2500) // what happens within one second only is no rate
+      callers.push(
+        await LightCaller.ring({
+          url: gateway.url,
+          agent: stereo ? 'stereo' : 'light',
+          callSid: sidOf(i),
+          stereo,
+          from: `+2547000000${stereo ? '01' : (ROLES[i % ROLES.length] ?? '01')}`,
+        }),
+      )
+    }
+    // Refusals: no remaining capacity, a false token, a webhook that is malformed.
+    const refused = { url: gateway.url, agent: 'light', callSid: sidOf(99), from: '+254700000001', stereo: false }
+    await t.rejects(LightCaller.ring(refused), 'no capacity remains for one more call')
+    await post(`${gateway.url}/voice/light`, { body: 'not a webhook', headers: { 'content-type': 'text/plain' } })
+    await until(() => callers.every((caller) => caller.heardSamples > 4000), 20_000, 'every caller to be greeted')
 
-  const live = new Set(callers.map((caller) => caller.callSid))
-  for (let turn = 0; turn < 3; turn++) {
-    // Half of them begin a turn later: what happens to all in one second is no rate.
-    for (const [index, caller] of callers.entries()) if (turn > 0 || index >= CALLS / 2) caller.say(words)
-    await sleep(words.length / 16 + 1700)
-  }
-  const barged = [...gateway.calls.live()].filter((call) => call.timeline().bargeIns.some((made) => made.committed))
-  t.ok(barged.length > 0, 'somebody spoke over the agent')
-  await sleep(2500)
+    const live = new Set(callers.map((caller) => caller.callSid))
+    for (let turn = 0; turn < 3; turn++) {
+      // Half of them begin a turn later: what happens to all in one second is no rate.
+      for (const [index, caller] of callers.entries()) if (turn > 0 || index >= CALLS / 2) caller.say(words)
+      await sleep(words.length / 16 + 1700)
+    }
+    const barged = [...gateway.calls.live()].filter((call) => call.timeline().bargeIns.some((made) => made.committed))
+    t.ok(barged.length > 0, 'somebody spoke over the agent')
+    await sleep(2500)
 
-  const variables = {
-    datasource: 'prometheus', node: '.*', __rate_interval: '15s', __range: `${RANGE_S}s`,
-    // The first live one: plain, answered in every turn.
-    call_sid: [...gateway.calls.live()].find((call) => call.timeline().bargeIns.length > 0)?.callSid ?? sidOf(0),
-    ops_url: `http://127.0.0.1:${gateway.opsPort}`, logs_url: 'http://127.0.0.1/logs?q=',
-  }
-  t.same((await prometheus.targets()).map(({ health, lastError }) => ({ health, lastError })),
-    [{ health: 'up', lastError: '' }, { health: 'up', lastError: '' }], 'both pages are what Prometheus reads')
+    const variables = {
+      datasource: 'prometheus',
+      node: '.*',
+      __rate_interval: '15s',
+      __range: `${RANGE_S}s`,
+      // The first live one: plain, answered in every turn.
+      call_sid: [...gateway.calls.live()].find((call) => call.timeline().bargeIns.length > 0)?.callSid ?? sidOf(0),
+      ops_url: `http://127.0.0.1:${gateway.opsPort}`,
+      logs_url: 'http://127.0.0.1/logs?q=',
+    }
+    t.same(
+      (await prometheus.targets()).map(({ health, lastError }) => ({ health, lastError })),
+      [
+        { health: 'up', lastError: '' },
+        { health: 'up', lastError: '' },
+      ],
+      'both pages are what Prometheus reads',
+    )
 
-  await t.test('exemplars name live calls', async (t) => {
-    for (const { file, board } of boards) {
-      for (const panel of board.panels) {
-        for (const target of panel.targets ?? []) {
-          if (target.exemplar !== true) continue
-          const found = await prometheus.exemplars(filled(target.expr, variables), RANGE_S)
-          t.ok(found.length > 0, `${file}: ${panel.title} has exemplars`)
-          t.same(found.filter(({ labels }) => !live.has(labels['call_sid'] ?? '')), [], `${file}: ${panel.title} names live calls`)
+    await t.test('exemplars name live calls', async (t) => {
+      for (const { file, board } of boards) {
+        for (const panel of board.panels) {
+          for (const target of panel.targets ?? []) {
+            if (target.exemplar !== true) continue
+            const found = await prometheus.exemplars(filled(target.expr, variables), RANGE_S)
+            t.ok(found.length > 0, `${file}: ${panel.title} has exemplars`)
+            t.same(
+              found.filter(({ labels }) => !live.has(labels['call_sid'] ?? '')),
+              [],
+              `${file}: ${panel.title} names live calls`,
+            )
+          }
         }
       }
-    }
-  })
+    })
 
-  for (const caller of callers.slice(CALLS / 2)) caller.hangUp()
-  await sleep(2500)
-  for (const caller of callers) caller.hangUp()
-  await until(() => gateway.calls.free === CALLS, 15_000, 'all calls to end')
-  await sleep(2500)
+    for (const caller of callers.slice(CALLS / 2)) caller.hangUp()
+    await sleep(2500)
+    for (const caller of callers) caller.hangUp()
+    await until(() => gateway.calls.free === CALLS, 15_000, 'all calls to end')
+    await sleep(2500)
 
-  await t.test('every metric of the contract was really fed', async (t) => {
-    for (const name of FED) {
-      const [total] = await prometheus.query(`sum(${name})`, null)
-      t.ok((total?.values[0] ?? 0) > 0, name)
-    }
-  })
+    await t.test('every metric of the contract was really fed', async (t) => {
+      for (const name of FED) {
+        const [total] = await prometheus.query(`sum(${name})`, null)
+        t.ok((total?.values[0] ?? 0) > 0, name)
+      }
+    })
 
-  await t.test('every panel has data', async (t) => {
-    for (const { file, board } of boards) {
-      for (const panel of board.panels) {
-        for (const target of panel.targets ?? []) {
-          const series = await prometheus.query(filled(target.expr, variables), target.instant === true ? null : RANGE_S)
-          const withData = series.filter(({ values }) => values.length > 0)
-          if (withData.length === 0) t.fail(`${file}: ${panel.title} (${target.refId}) shows nothing`, { expr: target.expr })
-          else t.pass(`${file}: ${panel.title} (${target.refId})`)
+    await t.test('every panel has data', async (t) => {
+      for (const { file, board } of boards) {
+        for (const panel of board.panels) {
+          for (const target of panel.targets ?? []) {
+            const series = await prometheus.query(
+              filled(target.expr, variables),
+              target.instant === true ? null : RANGE_S,
+            )
+            const withData = series.filter(({ values }) => values.length > 0)
+            if (withData.length === 0)
+              t.fail(`${file}: ${panel.title} (${target.refId}) shows nothing`, { expr: target.expr })
+            else t.pass(`${file}: ${panel.title} (${target.refId})`)
+          }
         }
       }
-    }
-  })
+    })
 
-  await t.test('every rule is healthy and has data', async (t) => {
-    const rules = await prometheus.rules()
-    t.same(rules.filter((rule) => rule.health !== 'ok'), [], 'Prometheus could evaluate every rule')
-    for (const path of RULES) {
-      const { groups } = parse(readFileSync(path, 'utf8')) as { groups: { rules: { alert?: string; record?: string; expr: string }[] }[] }
-      for (const rule of groups.flatMap((group) => group.rules)) {
-        const name = rule.alert ?? rule.record ?? ''
-        const series = await prometheus.query(judged(rule.expr), RANGE_S)
-        if (series.some(({ values }) => values.length > 0)) t.pass(name)
-        else t.fail(`${name} looks at nothing`, { expr: judged(rule.expr) })
+    await t.test('every rule is healthy and has data', async (t) => {
+      const rules = await prometheus.rules()
+      t.same(
+        rules.filter((rule) => rule.health !== 'ok'),
+        [],
+        'Prometheus could evaluate every rule',
+      )
+      for (const path of RULES) {
+        const { groups } = parse(readFileSync(path, 'utf8')) as {
+          groups: { rules: { alert?: string; record?: string; expr: string }[] }[]
+        }
+        for (const rule of groups.flatMap((group) => group.rules)) {
+          const name = rule.alert ?? rule.record ?? ''
+          const series = await prometheus.query(judged(rule.expr), RANGE_S)
+          if (series.some(({ values }) => values.length > 0)) t.pass(name)
+          else t.fail(`${name} looks at nothing`, { expr: judged(rule.expr) })
+        }
       }
-    }
-  })
-})
+    })
+  },
+)
 
 /**
  * An alert's expression with its comparisons answered by 0 and 1 in place of being kept silent: it has data where what
@@ -147,5 +205,7 @@ t.test('every panel and every rule has data, and exemplars name calls that live'
 function judged(expr: string): string {
   return expr
     .replace(/absent\(([^)]*)\)/g, '$1')
-    .replace(/(\{[^}]*\})|(==|!=|>=|<=|>|<)/g, (whole, braces: string | undefined) => (braces === undefined ? `${whole} bool` : whole))
+    .replace(/(\{[^}]*\})|(==|!=|>=|<=|>|<)/g, (whole, braces: string | undefined) =>
+      braces === undefined ? `${whole} bool` : whole,
+    )
 }

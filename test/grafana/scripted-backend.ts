@@ -13,7 +13,10 @@ const RATE_HZ = 16_000
 
 /** Speech as far as a socket can tell: sound that lasts. */
 function tone(ms: number): Int16Array {
-  return Int16Array.from({ length: (ms * RATE_HZ) / 1000 }, (_, i) => 9000 * Math.sin((2 * Math.PI * 300 * i) / RATE_HZ))
+  return Int16Array.from(
+    { length: (ms * RATE_HZ) / 1000 },
+    (_, i) => 9000 * Math.sin((2 * Math.PI * 300 * i) / RATE_HZ),
+  )
 }
 
 export class ScriptedBackend implements Backend {
@@ -28,16 +31,23 @@ export class ScriptedBackend implements Backend {
   constructor(sink: BackendSink, name: string) {
     this.#sink = sink
     this.capabilities = {
-      name, inputRateHz: 16000, outputRateHz: 16000, serverVad: false, truncate: false, maxSessionMs: null,
+      name,
+      inputRateHz: 16000,
+      outputRateHz: 16000,
+      serverVad: false,
+      truncate: false,
+      maxSessionMs: null,
     } as const
   }
 
   connect(session: BackendSession): Promise<void> {
     this.#role = session.from.slice(-2)
-    return new Promise((resolve) => this.#after(30, () => {
-      this.#sink.event({ type: 'ready' })
-      resolve()
-    }))
+    return new Promise((resolve) =>
+      this.#after(30, () => {
+        this.#sink.event({ type: 'ready' })
+        resolve()
+      }),
+    )
   }
 
   sendText(_text: string, options: { readonly respond: boolean }): void {
@@ -52,9 +62,16 @@ export class ScriptedBackend implements Backend {
   #respond(): void {
     const first = this.#turns === 1
     if (first && this.#role === '02') return this.#tool('lookup_order', { orderNumber: '4127' })
-    if (first && this.#role === '03') return this.#tool('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
+    if (first && this.#role === '03')
+      return this.#tool('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
     if (first && this.#role === '04' && this.capabilities.name === 'scripted') {
-      return this.#sink.event({ type: 'error', code: 'network', message: 'the line is cut', fatal: true, retryable: true })
+      return this.#sink.event({
+        type: 'error',
+        code: 'network',
+        message: 'the line is cut',
+        fatal: true,
+        retryable: true,
+      })
     }
     this.#answer(first && this.#role === '05' ? 4000 : 500)
   }
@@ -80,11 +97,21 @@ export class ScriptedBackend implements Backend {
     this.#after(30, () => this.#answer(500))
   }
 
-  pushAudio(): void { /* it has no ears */ }
-  speechStart(): void { /* nor does it wait for the end */ }
-  dtmf(): void { /* no keys */ }
-  interrupt(): void { /* what it says has long been handed over */ }
-  updateSession(): void { /* nothing that changes */ }
+  pushAudio(): void {
+    /* it has no ears */
+  }
+  speechStart(): void {
+    /* nor does it wait for the end */
+  }
+  dtmf(): void {
+    /* no keys */
+  }
+  interrupt(): void {
+    /* what it says has long been handed over */
+  }
+  updateSession(): void {
+    /* nothing that changes */
+  }
 
   snapshot(): unknown {
     return null
@@ -98,8 +125,10 @@ export class ScriptedBackend implements Backend {
   }
 
   #after(ms: number, work: () => void): void {
-    this.#timers.push(setTimeout(() => {
-      if (this.#open) work()
-    }, ms))
+    this.#timers.push(
+      setTimeout(() => {
+        if (this.#open) work()
+      }, ms),
+    )
   }
 }

@@ -7,7 +7,17 @@ import { levelDbfs } from '../../src/media/pcm.js'
 import type { FrameDetector } from '../../src/media/vad/vad.js'
 import { INPUTS, JsVoiceKernel, VoiceFeatures } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
-import { concatenate, framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone, whiteNoise } from '../support/tones.js'
+import {
+  concatenate,
+  framesOf,
+  mix,
+  pinkNoise,
+  seededRandom,
+  silence,
+  speechLike,
+  tone,
+  whiteNoise,
+} from '../support/tones.js'
 
 const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/vad/caller-kernel.wasm', import.meta.url)))
 const newKernel = (): CallerKernel => new CallerKernel(wasm, VOICE_MODEL)
@@ -15,18 +25,31 @@ const twins = new VoiceBank({ model: VOICE_MODEL, kernel: null })
 
 /** Rounding error of f32, with its sums in another order, for numbers up to 10. */
 const TOLERANCE = 1e-4
-/** How far the pitch moved. Where all lags are alike it is the last bit that says which is the highest, here as in the twin. */
+/**
+ * How far the pitch moved. Where all lags are alike it is the last bit that says which is the highest, here as in the
+ * twin.
+ */
 const MOVED = 18
 const ALL_ALIKE = new Set(['the least that is not silence', 'full scale, constant'])
 
-const KEYS_HZ = [[697, 1209], [770, 1336], [852, 1477], [941, 1633], [941, 1336]] as const
+const KEYS_HZ = [
+  [697, 1209],
+  [770, 1336],
+  [852, 1477],
+  [941, 1633],
+  [941, 1336],
+] as const
 
 /** What a line may carry, each for some seconds, by name. */
 function sounds(sampleRateHz: LegRateHz): Map<string, Int16Array> {
   const shape = { sampleRateHz, ms: 15_000, amplitude: 9000 }
   const short = { ...shape, ms: 90 }
-  const keys = concatenate(...Array.from({ length: 50 }, (_, i) => i).flatMap((i) =>
-    [tone([...(KEYS_HZ[i % 5] as readonly number[])], { ...short, amplitude: 300 * (1 + i) }), silence(sampleRateHz, 60 + 7 * (i % 9))]))
+  const keys = concatenate(
+    ...Array.from({ length: 50 }, (_, i) => i).flatMap((i) => [
+      tone([...(KEYS_HZ[i % 5] as readonly number[])], { ...short, amplitude: 300 * (1 + i) }),
+      silence(sampleRateHz, 60 + 7 * (i % 9)),
+    ]),
+  )
   const clipped = speechLike(shape, 5).map((v) => Math.max(-32_768, Math.min(32_767, 20 * v)))
   return new Map([
     ['speech', speechLike(shape, 1)],
@@ -102,10 +125,18 @@ for (const rate of [8000, 16000] as const) {
     const lines = [1, 2, 3, 4, 5].map((seed) => {
       const sampleRateHz = seed % 2 === 0 ? rate : rate === 8000 ? 16_000 : 8000
       const shape = { sampleRateHz, ms: 4000, amplitude: 2000 * seed }
-      const samples = concatenate(tone([852, 1336], { ...shape, ms: 100 }), mix(speechLike(shape, seed), pinkNoise({ ...shape, amplitude: 300 }, seed)))
+      const samples = concatenate(
+        tone([852, 1336], { ...shape, ms: 100 }),
+        mix(speechLike(shape, seed), pinkNoise({ ...shape, amplitude: 300 }, seed)),
+      )
       const alone = new KernelStream(newKernel(), sampleRateHz)
       const frames = framesOf(samples, frameSamples(sampleRateHz))
-      return { frames, expected: frames.map((frame) => words(alone, frame)), detector: new KernelStream(kernel, sampleRateHz), next: 0 }
+      return {
+        frames,
+        expected: frames.map((frame) => words(alone, frame)),
+        detector: new KernelStream(kernel, sampleRateHz),
+        next: 0,
+      }
     })
     for (;;) {
       const waiting = lines.filter(({ next, frames }) => next < frames.length)
@@ -122,7 +153,11 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: a block that is used again begins clean, and so does a stream that is reset`, (t) => {
     const kernel = newKernel()
     const before = new KernelStream(kernel, rate === 8000 ? 16_000 : 8000)
-    for (const frame of framesOf(allOf(before.sampleRateHz).subarray(0, 10 * before.sampleRateHz), frameSamples(before.sampleRateHz))) words(before, frame)
+    for (const frame of framesOf(
+      allOf(before.sampleRateHz).subarray(0, 10 * before.sampleRateHz),
+      frameSamples(before.sampleRateHz),
+    ))
+      words(before, frame)
     before.release()
     before.release()
     t.equal(kernel.openStreams, 0)
@@ -130,14 +165,26 @@ for (const rate of [8000, 16000] as const) {
     const beside = new KernelStream(kernel, rate)
     t.equal(kernel.blocks, 2)
     const fresh = new KernelStream(newKernel(), rate)
-    const frames = framesOf(concatenate(tone([697, 1209], { sampleRateHz: rate, ms: 60, amplitude: 4000 }), speechLike({ sampleRateHz: rate, ms: 3000, amplitude: 9000 }, 8)), length)
+    const frames = framesOf(
+      concatenate(
+        tone([697, 1209], { sampleRateHz: rate, ms: 60, amplitude: 4000 }),
+        speechLike({ sampleRateHz: rate, ms: 3000, amplitude: 9000 }, 8),
+      ),
+      length,
+    )
     const expected = frames.map((frame) => words(fresh, frame))
     for (const [i, frame] of frames.entries()) {
       t.equal(words(again, frame), expected[i])
-      words(beside, frame.map((v) => -v / 3))
+      words(
+        beside,
+        frame.map((v) => -v / 3),
+      )
     }
     again.reset()
-    t.same(frames.map((frame) => words(again, frame)), expected)
+    t.same(
+      frames.map((frame) => words(again, frame)),
+      expected,
+    )
     t.end()
   })
 }
@@ -168,7 +215,10 @@ t.test('there is memory for as many streams as a worker may carry calls, and no 
     if (i === 50) while (kernel.openStreams < CALLS_PER_WORKER_MAX) kernel.open()
     return words(first, frame)
   })
-  t.same(said, frames.map((frame) => words(reference, frame)))
+  t.same(
+    said,
+    frames.map((frame) => words(reference, frame)),
+  )
   t.throws(() => new KernelStream(kernel, 8000), /more callers/)
   first.release()
   new KernelStream(kernel, 8000)

@@ -29,17 +29,28 @@ interface Call {
 }
 
 /** Carries `audio` (interleaved when stereo) over a line into a caller path, as one call does. */
-function carry(audio: Int16Array, channels: 1 | 2, { sampleRateHz, track = 'inbound_track', line, agent }: Call): Heard {
+function carry(
+  audio: Int16Array,
+  channels: 1 | 2,
+  { sampleRateHz, track = 'inbound_track', line, agent }: Call,
+): Heard {
   const path = new CallerPath({ sampleRateHz, track, vadBank })
   const frames = framesOf(audio, frameSamples(sampleRateHz) * channels)
   const sent = agent === undefined ? [] : framesOf(agent, frameSamples(sampleRateHz))
   const times = arrivals(frames.length, line ?? { seed: 1 })
-  const heard = { audio: [] as Int16Array[], voiced: [] as boolean[], echo: [] as boolean[], mediaMs: [] as number[], waitedMs: [] as number[] }
+  const heard = {
+    audio: [] as Int16Array[],
+    voiced: [] as boolean[],
+    echo: [] as boolean[],
+    mediaMs: [] as number[],
+    waitedMs: [] as number[],
+  }
   let digits = ''
   let next = 0
   let played = 0
   for (let now = 0; next < frames.length || path.stats.framesWaiting > 0; now += 10) {
-    for (; played < sent.length && played * 20 <= now; played++) path.playedReference(sent[played] as Int16Array, played * 20)
+    for (; played < sent.length && played * 20 <= now; played++)
+      path.playedReference(sent[played] as Int16Array, played * 20)
     while (next < frames.length && (times[next] as number) <= now) {
       const at = times[next] as number
       const together: Int16Array[] = []
@@ -71,7 +82,10 @@ for (const rate of [8000, 16000] as const) {
     const audio = concatenate(silence(rate, 1000), speech(2000, 1), silence(rate, 1000))
     const heard = carry(audio, 1, { sampleRateHz: rate })
     t.same(heard.audio, audio)
-    t.same(heard.mediaMs, Array.from({ length: 200 }, (_, i) => (i + 1) * 20))
+    t.same(
+      heard.mediaMs,
+      Array.from({ length: 200 }, (_, i) => (i + 1) * 20),
+    )
     t.ok(Math.max(...heard.waitedMs) <= 10)
     t.equal(heard.voiced.slice(0, 50).includes(true), false)
     const onset = heard.voiced.indexOf(true)
@@ -83,7 +97,11 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: DTMF digits, ringback and dial tone are no voice; digits are reported`, (t) => {
     const shape = { sampleRateHz: rate, ms: 100, amplitude: 5000 }
-    const keys = [[770, 1336], [941, 1209], [697, 1477]].flatMap((hz) => [tone(hz, shape), silence(rate, 100)])
+    const keys = [
+      [770, 1336],
+      [941, 1209],
+      [697, 1477],
+    ].flatMap((hz) => [tone(hz, shape), silence(rate, 100)])
     const ringback = [1, 2].flatMap(() => [tone([440, 480], { ...shape, ms: 1000 }), silence(rate, 500)])
     const audio = mix(
       concatenate(silence(rate, 500), ...keys, ...ringback, tone([425], { ...shape, ms: 1500 })),
@@ -100,7 +118,11 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: stereo that was asked for as both_tracks loses nothing while that is found out`, (t) => {
     const caller = concatenate(speech(1500, 1), silence(rate, 500))
     const agent = concatenate(silence(rate, 1000), speech(1000, 2))
-    const heard = carry(interleave(caller, agent), 2, { sampleRateHz: rate, track: 'both_tracks', line: { seed: 3, jitterMs: 10 } })
+    const heard = carry(interleave(caller, agent), 2, {
+      sampleRateHz: rate,
+      track: 'both_tracks',
+      line: { seed: 3, jitterMs: 10 },
+    })
     t.equal(heard.path.stats.channels, 2)
     const { framesIn, framesOut, framesSkipped } = heard.path.stats
     t.equal(framesIn, 100)
@@ -136,7 +158,11 @@ for (const rate of [8000, 16000] as const) {
     t.equal(stats.framesIn, stats.framesOut + stats.framesSkipped)
     t.same(heard.audio.slice(0, rate), audio.slice(0, rate))
     const second = heard.mediaMs.indexOf(4020)
-    t.same(heard.audio.slice(second * (rate / 50), second * (rate / 50) + 2 * rate), audio.slice(4 * rate, 6 * rate), 'the second sentence is untouched')
+    t.same(
+      heard.audio.slice(second * (rate / 50), second * (rate / 50) + 2 * rate),
+      audio.slice(4 * rate, 6 * rate),
+      'the second sentence is untouched',
+    )
     t.ok(Math.max(...heard.waitedMs.slice(-100)) <= 10)
     t.end()
   })
@@ -144,7 +170,10 @@ for (const rate of [8000, 16000] as const) {
 
 t.test('a stall in a word gives one concealed frame, which is no voice and no digit', (t) => {
   const path = new CallerPath({ sampleRateHz: 8000, track: 'inbound_track', vadBank })
-  const frames = framesOf(concatenate(silence(8000, 400), tone([770, 1336], { sampleRateHz: 8000, ms: 400, amplitude: 6000 })), 160)
+  const frames = framesOf(
+    concatenate(silence(8000, 400), tone([770, 1336], { sampleRateHz: 8000, ms: 400, amplitude: 6000 })),
+    160,
+  )
   let digits = ''
   let made = 0
   frames.slice(0, 25).forEach((frame, i) => {

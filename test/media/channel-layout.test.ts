@@ -3,10 +3,21 @@ import type { LegRateHz } from '../../src/core/units.js'
 import { ChannelLayout, type ForkedTrack } from '../../src/media/reframer.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 
-interface Watched { layout: ChannelLayout, decidedAfterMs: number | null, decidedAfterAudioMs: number | null }
+interface Watched {
+  layout: ChannelLayout
+  decidedAfterMs: number | null
+  decidedAfterAudioMs: number | null
+}
 
 /** Sends `ms` of a stream with so many channels; packets that arrive together are one. */
-function watch(track: ForkedTrack, sampleRateHz: LegRateHz, channels: 1 | 2, ms: number, line: Omit<LineConditions, 'seed'> & { seed?: number }, backlogMs = 0): Watched {
+function watch(
+  track: ForkedTrack,
+  sampleRateHz: LegRateHz,
+  channels: 1 | 2,
+  ms: number,
+  line: Omit<LineConditions, 'seed'> & { seed?: number },
+  backlogMs = 0,
+): Watched {
   const layout = new ChannelLayout({ sampleRateHz, track })
   const frameBytes = (sampleRateHz / 50) * 2 * channels
   const times = arrivals(ms / 20, { seed: 1, ...line })
@@ -33,8 +44,11 @@ for (const rate of [8000, 16000] as const) {
 
     t.test(`both_tracks at ${rate} Hz in ${kind} is known within 400 ms of audio`, (t) => {
       const lines: Record<string, Omit<LineConditions, 'seed'>> = {
-        'a clean line': {}, 'jitter': { jitterMs: 15 }, 'bursts of 60 ms': { burstFrames: 3 },
-        'bursts of 100 ms': { burstFrames: 5 }, 'a stall of 150 ms': { stalls: [{ atMs: 90, ms: 150 }] },
+        'a clean line': {},
+        jitter: { jitterMs: 15 },
+        'bursts of 60 ms': { burstFrames: 3 },
+        'bursts of 100 ms': { burstFrames: 5 },
+        'a stall of 150 ms': { stalls: [{ atMs: 90, ms: 150 }] },
         'a stall of 300 ms': { stalls: [{ atMs: 60, ms: 300 }] },
         'a slow clock': { driftPpm: 1000, jitterMs: 3 },
       }
@@ -62,7 +76,11 @@ for (const rate of [8000, 16000] as const) {
       const seen = watch('inbound_track', rate, 1, 30_000, { seed, jitterMs: 20, stalls })
       t.equal(seen.layout.channels, 1, `seed ${seed}`)
     }
-    t.equal(watch('inbound_track', rate, 1, 3_600_000, { driftPpm: -300 }).layout.corrections, 0, 'an hour with a fast clock')
+    t.equal(
+      watch('inbound_track', rate, 1, 3_600_000, { driftPpm: -300 }).layout.corrections,
+      0,
+      'an hour with a fast clock',
+    )
     t.end()
   })
 

@@ -5,7 +5,17 @@ import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.j
 import { DtmfDetector } from '../../src/media/dtmf.js'
 import { decodeMuLaw, encodeMuLaw, levelDbfs } from '../../src/media/pcm.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
-import { concatenate, framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone, whiteNoise } from '../support/tones.js'
+import {
+  concatenate,
+  framesOf,
+  mix,
+  pinkNoise,
+  seededRandom,
+  silence,
+  speechLike,
+  tone,
+  whiteNoise,
+} from '../support/tones.js'
 
 const ROWS = [697, 770, 852, 941]
 const COLUMNS = [1209, 1336, 1477, 1633]
@@ -14,9 +24,19 @@ const KEYS = '123A456B789C*0#D'
 const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/vad/caller-kernel.wasm', import.meta.url)))
 const kernel = new CallerKernel(wasm, VOICE_MODEL)
 
-interface Press { onMs?: number, offMs?: number, rowAmplitude?: number, columnAmplitude?: number, offFrequency?: number }
+interface Press {
+  onMs?: number
+  offMs?: number
+  rowAmplitude?: number
+  columnAmplitude?: number
+  offFrequency?: number
+}
 
-function press(key: string, sampleRateHz: number, { onMs = 80, offMs = 80, rowAmplitude = 4000, columnAmplitude = 4000, offFrequency = 0 }: Press = {}): Int16Array {
+function press(
+  key: string,
+  sampleRateHz: number,
+  { onMs = 80, offMs = 80, rowAmplitude = 4000, columnAmplitude = 4000, offFrequency = 0 }: Press = {},
+): Int16Array {
   const i = KEYS.indexOf(key)
   const detuned = 1 + offFrequency
   return concatenate(
@@ -45,7 +65,11 @@ function heard(samples: Int16Array, sampleRateHz: LegRateHz): string {
 }
 
 function dial(keys: string, sampleRateHz: number, options: Press = {}, offsetMs = 0): Int16Array {
-  return concatenate(silence(sampleRateHz, 20 + offsetMs), ...[...keys].map((k) => press(k, sampleRateHz, options)), silence(sampleRateHz, 60))
+  return concatenate(
+    silence(sampleRateHz, 20 + offsetMs),
+    ...[...keys].map((k) => press(k, sampleRateHz, options)),
+    silence(sampleRateHz, 60),
+  )
 }
 
 for (const rate of [8000, 16000] as const) {
@@ -67,17 +91,37 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: a blip of 20 ms is no digit, and a gap of 10 ms does not make two`, (t) => {
     for (let offset = 0; offset < 20; offset += 2.5) {
       t.equal(heard(dial('159', rate, { onMs: 20 }, offset), rate), '', `blip at ${offset} ms`)
-      const torn = concatenate(silence(rate, 20 + offset), press('7', rate, { onMs: 60, offMs: 10 }), press('7', rate, { onMs: 60 }))
+      const torn = concatenate(
+        silence(rate, 20 + offset),
+        press('7', rate, { onMs: 60, offMs: 10 }),
+        press('7', rate, { onMs: 60 }),
+      )
       t.equal(heard(torn, rate), '7', `gap at ${offset} ms`)
     }
     t.end()
   })
 
   t.test(`${rate} Hz: twist within Q.24 is taken, far outside it is not`, (t) => {
-    t.equal(heard(dial(KEYS, rate, { rowAmplitude: 2000, columnAmplitude: 2000 * 10 ** (8 / 20) }), rate), KEYS, 'column 8 dB louder')
-    t.equal(heard(dial(KEYS, rate, { rowAmplitude: 2000 * 10 ** (4 / 20), columnAmplitude: 2000 }), rate), KEYS, 'row 4 dB louder')
-    t.equal(heard(dial(KEYS, rate, { rowAmplitude: 1000, columnAmplitude: 1000 * 10 ** (14 / 20) }), rate), '', 'column 14 dB louder')
-    t.equal(heard(dial(KEYS, rate, { rowAmplitude: 1000 * 10 ** (12 / 20), columnAmplitude: 1000 }), rate), '', 'row 12 dB louder')
+    t.equal(
+      heard(dial(KEYS, rate, { rowAmplitude: 2000, columnAmplitude: 2000 * 10 ** (8 / 20) }), rate),
+      KEYS,
+      'column 8 dB louder',
+    )
+    t.equal(
+      heard(dial(KEYS, rate, { rowAmplitude: 2000 * 10 ** (4 / 20), columnAmplitude: 2000 }), rate),
+      KEYS,
+      'row 4 dB louder',
+    )
+    t.equal(
+      heard(dial(KEYS, rate, { rowAmplitude: 1000, columnAmplitude: 1000 * 10 ** (14 / 20) }), rate),
+      '',
+      'column 14 dB louder',
+    )
+    t.equal(
+      heard(dial(KEYS, rate, { rowAmplitude: 1000 * 10 ** (12 / 20), columnAmplitude: 1000 }), rate),
+      '',
+      'row 12 dB louder',
+    )
     t.end()
   })
 
@@ -108,7 +152,8 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: a voice is no digit`, (t) => {
     let found = ''
-    for (let seed = 1; seed <= 12; seed++) found += heard(speechLike({ sampleRateHz: rate, ms: 15_000, amplitude: 20_000 }, seed), rate)
+    for (let seed = 1; seed <= 12; seed++)
+      found += heard(speechLike({ sampleRateHz: rate, ms: 15_000, amplitude: 20_000 }, seed), rate)
     t.equal(found, '', 'in three minutes')
     t.equal(heard(whiteNoise({ sampleRateHz: rate, ms: 20_000, amplitude: 5000 }, 3), rate), '')
     t.equal(heard(tone([440, 480], { sampleRateHz: rate, ms: 2000, amplitude: 5000 }), rate), '', 'nor does ringback')

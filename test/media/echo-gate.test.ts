@@ -17,9 +17,15 @@ interface Scene {
 }
 
 /** Plays a scene through a gate; says of each caller frame whether it was taken for echo. */
-function listen(gate: EchoGate, { agent, caller, delayMs, gainDb, leadMs = 100 }: Scene): { echo: boolean[], frames: Int16Array[] } {
+function listen(
+  gate: EchoGate,
+  { agent, caller, delayMs, gainDb, leadMs = 100 }: Scene,
+): { echo: boolean[]; frames: Int16Array[] } {
   const gain = 10 ** (gainDb / 20)
-  const returned = concatenate(silence(RATE, delayMs), agent.map((v) => Math.round(v * gain)))
+  const returned = concatenate(
+    silence(RATE, delayMs),
+    agent.map((v) => Math.round(v * gain)),
+  )
   const noise = pinkNoise({ sampleRateHz: RATE, ms: (returned.length * 1000) / RATE, amplitude: 20 }, 4)
   const line = mix(mix(returned, noise), caller ?? silence(RATE, 20))
   const sent = framesOf(agent, F)
@@ -38,7 +44,7 @@ function listen(gate: EchoGate, { agent, caller, delayMs, gainDb, leadMs = 100 }
 const talk = (ms: number, seed: number) => speechLike({ sampleRateHz: RATE, ms, amplitude: 15_000 }, seed)
 
 /** Of the frames that are loud, how many are taken for echo, from `fromMs` on. */
-function share({ echo, frames }: { echo: boolean[], frames: Int16Array[] }, fromMs: number, toMs = Infinity): number {
+function share({ echo, frames }: { echo: boolean[]; frames: Int16Array[] }, fromMs: number, toMs = Infinity): number {
   let loud = 0
   let taken = 0
   frames.forEach((frame, i) => {
@@ -84,7 +90,12 @@ t.test('a caller who talks over the echo, louder than it, is heard', (t) => {
 t.test('a caller who talks while the agent is silent is always heard', (t) => {
   const gate = new EchoGate({ assumeEcho: true })
   const caller = concatenate(silence(RATE, 7000), talk(3000, 6))
-  const scene = listen(gate, { agent: concatenate(talk(5000, 3), silence(RATE, 6000)), caller, delayMs: 200, gainDb: 0 })
+  const scene = listen(gate, {
+    agent: concatenate(talk(5000, 3), silence(RATE, 6000)),
+    caller,
+    delayMs: 200,
+    gainDb: 0,
+  })
   t.equal(share(scene, 7000), 0)
   t.end()
 })
@@ -95,7 +106,10 @@ t.test('where no echo comes back none is seen, and the caller may interrupt', (t
     const caller = concatenate(silence(RATE, 6000), talk(3000, 6))
     const scene = listen(gate, { agent: talk(10_000, 3), caller, delayMs: 200, gainDb: -100 })
     const taken = share(scene, 6000, 9000)
-    t.ok(taken < 0.2, `${(100 * taken).toFixed(0)} % taken for echo, ${assumeEcho ? 'expected' : 'not expected'} before`)
+    t.ok(
+      taken < 0.2,
+      `${(100 * taken).toFixed(0)} % taken for echo, ${assumeEcho ? 'expected' : 'not expected'} before`,
+    )
   }
   t.end()
 })

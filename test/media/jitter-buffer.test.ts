@@ -8,20 +8,29 @@ const N = 160
 
 interface Played {
   /** Per frame given out: its number (-1 for a concealed one) and when. */
-  readonly frames: { id: number, atMs: number }[]
+  readonly frames: { id: number; atMs: number }[]
   readonly buffer: JitterBuffer
   maxWaiting: number
   maxDelayMs: number
 }
 
 /** Writes a frame to its place and pushes it. */
-function push(buffer: JitterBuffer, frame: Int16Array, ...[arrivalMs, quiet, levelDbfs, tags]: Parameters<JitterBuffer['push']>): void {
+function push(
+  buffer: JitterBuffer,
+  frame: Int16Array,
+  ...[arrivalMs, quiet, levelDbfs, tags]: Parameters<JitterBuffer['push']>
+): void {
   buffer.place().set(frame)
   buffer.push(arrivalMs, quiet, levelDbfs, tags)
 }
 
 /** Runs a line through a buffer with a tick every 10 ms; frame n holds the number n. */
-function play(count: number, line: LineConditions, isQuiet: (frame: number) => boolean = () => false, keep = true): Played {
+function play(
+  count: number,
+  line: LineConditions,
+  isQuiet: (frame: number) => boolean = () => false,
+  keep = true,
+): Played {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
   const times = arrivals(count, line)
   const played: Played = { frames: [], buffer, maxWaiting: 0, maxDelayMs: 0 }
@@ -81,8 +90,11 @@ t.test('the depth is given back when the line is clean again', (t) => {
   let learnt = 0
   let next = 0
   for (let now = 0; now < 30_500; now += 10) {
-    for (; next < 1500 && (times[next] as number) <= now; next++) push(buffer, new Int16Array(N), times[next] as number, false)
-    while (buffer.pull(now) !== 'none') { /* to the backend */ }
+    for (; next < 1500 && (times[next] as number) <= now; next++)
+      push(buffer, new Int16Array(N), times[next] as number, false)
+    while (buffer.pull(now) !== 'none') {
+      /* to the backend */
+    }
     if (next === 500) learnt = buffer.depthMs
   }
   t.equal(learnt, 60)
@@ -104,11 +116,22 @@ t.test('after a stall speech is caught up faster than real time, and not a word 
 
 t.test('after a stall silence is given up, but never a word nor the pause inside it', (t) => {
   // A word of 200 ms, a pause of 60 ms, a word, then 400 ms of silence, again and again.
-  const quiet = (n: number) => { const k = n % 44; return (k >= 10 && k < 13) || k >= 23 }
+  const quiet = (n: number) => {
+    const k = n % 44
+    return (k >= 10 && k < 13) || k >= 23
+  }
   const played = play(500, { seed: 1, stalls: [{ atMs: 3000, ms: 1500 }] }, quiet)
   const heard = ids(played)
-  t.same(heard.filter((n) => !quiet(n)), upTo(500).filter((n) => !quiet(n)), 'all speech, in order')
-  t.same(upTo(500).filter((n) => n % 44 >= 10 && n % 44 < 13 && !heard.includes(n)), [], 'short pauses stay')
+  t.same(
+    heard.filter((n) => !quiet(n)),
+    upTo(500).filter((n) => !quiet(n)),
+    'all speech, in order',
+  )
+  t.same(
+    upTo(500).filter((n) => n % 44 >= 10 && n % 44 < 13 && !heard.includes(n)),
+    [],
+    'short pauses stay',
+  )
   t.ok(played.buffer.framesSkipped > 10, `${played.buffer.framesSkipped} frames given up`)
   t.equal(played.buffer.framesSkipped, 500 - heard.length)
   const late = played.frames.find((f) => f.id > 226 && f.atMs - (f.id + 1) * 20 <= 20)
@@ -159,16 +182,28 @@ for (const driftPpm of [-200, 200]) {
 t.test('on any line frames keep their order and their number adds up', (t) => {
   for (let seed = 1; seed <= 25; seed++) {
     const line: LineConditions = {
-      seed, jitterMs: seed * 3, lateShare: 0.05, lateMs: 200, burstFrames: 1 + (seed % 4), driftPpm: 50 * (seed - 12),
+      seed,
+      jitterMs: seed * 3,
+      lateShare: 0.05,
+      lateMs: 200,
+      burstFrames: 1 + (seed % 4),
+      driftPpm: 50 * (seed - 12),
       stalls: [{ atMs: 1000 + 50 * seed, ms: 80 * seed }],
     }
     const played = play(600, line, (n) => n % 50 > 25)
     const heard = ids(played)
-    t.ok(heard.every((id, i) => i === 0 || id > (heard[i - 1] as number)), `seed ${seed}: in order`)
+    t.ok(
+      heard.every((id, i) => i === 0 || id > (heard[i - 1] as number)),
+      `seed ${seed}: in order`,
+    )
     const b = played.buffer
     t.equal(b.framesIn, b.framesOut + b.framesSkipped + b.framesDropped + b.waiting, `seed ${seed}: adds up`)
     t.equal(b.waiting, 0)
-    t.same(upTo(600).filter((n) => n % 50 <= 25 && !heard.includes(n)), [], `seed ${seed}: all speech`)
+    t.same(
+      upTo(600).filter((n) => n % 50 <= 25 && !heard.includes(n)),
+      [],
+      `seed ${seed}: all speech`,
+    )
     t.ok(b.framesConcealed <= b.stalls)
   }
   t.end()
@@ -211,7 +246,9 @@ t.test('the memory of a burst is given back', (t) => {
   for (let now = 20; buffer.waiting > 0; now += 10) buffer.pull(now)
   for (let i = 0; i < 300; i++) {
     push(buffer, new Int16Array(N), 3000 + i * 20, false)
-    while (buffer.pull(3000 + i * 20) !== 'none') { /* drained */ }
+    while (buffer.pull(3000 + i * 20) !== 'none') {
+      /* drained */
+    }
   }
   t.equal(buffer.capacity, JITTER_SLOTS)
   t.end()

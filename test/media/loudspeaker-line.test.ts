@@ -11,7 +11,14 @@ for (const rate of [8000, 16000] as const) {
     for (const gainDb of [-10, -20, -30, -40]) {
       for (const delayMs of [80, 300]) {
         for (const telephone of rate === 8000 ? [false] : [false, true]) {
-          const { onsetsAtMs } = call({ track, rate, telephone, gainDb, delaysMs: [delayMs, delayMs, delayMs], seed: 1 })
+          const { onsetsAtMs } = call({
+            track,
+            rate,
+            telephone,
+            gainDb,
+            delaysMs: [delayMs, delayMs, delayMs],
+            seed: 1,
+          })
           t.same(onsetsAtMs, [], `${gainDb} dB after ${delayMs} ms${telephone ? ', a telephone at the far end' : ''}`)
         }
       }
@@ -19,13 +26,22 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  const interruption = says('No, wait a moment please, that is the wrong order. I want to ask about another one.', rate, 'rms')
+  const interruption = says(
+    'No, wait a moment please, that is the wrong order. I want to ask about another one.',
+    rate,
+    'rms',
+  )
   const softer = (gainDb: number): Int16Array => interruption.map((v) => Math.round(v * 10 ** (gainDb / 20)))
 
   t.test(`${rate} Hz: where nothing comes back, a soft caller interrupts as if no echo were looked for`, (t) => {
     for (const gainDb of [0, -6, -10]) {
       const [commit] = call({
-        track, rate, gainDb: NO_ECHO_DB, delaysMs: [80], seed: 3, caller: concatenate(silence(rate, 2500), softer(gainDb)),
+        track,
+        rate,
+        gainDb: NO_ECHO_DB,
+        delaysMs: [80],
+        seed: 3,
+        caller: concatenate(silence(rate, 2500), softer(gainDb)),
       }).commitsAtMs
       t.ok(commit !== undefined && commit > 2500 && commit <= 2900, `${gainDb} dB: ${commit} ms`)
     }
@@ -34,7 +50,12 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: a caller who is louder than what comes back is heard over it`, (t) => {
     const [commit] = call({
-      track, rate, gainDb: -20, delaysMs: [80], seed: 3, caller: concatenate(silence(rate, 2500), interruption),
+      track,
+      rate,
+      gainDb: -20,
+      delaysMs: [80],
+      seed: 3,
+      caller: concatenate(silence(rate, 2500), interruption),
     }).commitsAtMs
     t.ok(commit !== undefined && commit > 2500 && commit <= 3000, `${commit} ms`)
     t.end()
@@ -42,8 +63,19 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: keys count over the first word of a greeting`, (t) => {
     const shape = { sampleRateHz: rate, ms: 100, amplitude: 1500 }
-    const keys = [[770, 1336], [941, 1209], [697, 1477]].flatMap((hz) => [tone(hz, shape), silence(rate, 100)])
-    const { digits } = call({ track, rate, gainDb: NO_ECHO_DB, delaysMs: [80], seed: 3, caller: concatenate(silence(rate, 1300), ...keys) })
+    const keys = [
+      [770, 1336],
+      [941, 1209],
+      [697, 1477],
+    ].flatMap((hz) => [tone(hz, shape), silence(rate, 100)])
+    const { digits } = call({
+      track,
+      rate,
+      gainDb: NO_ECHO_DB,
+      delaysMs: [80],
+      seed: 3,
+      caller: concatenate(silence(rate, 1300), ...keys),
+    })
     t.equal(digits, '5*3')
     t.end()
   })

@@ -7,9 +7,16 @@ for (const rate of [8000, 16000] as const) {
   for (const gainDb of [0, -10, -20, -30]) {
     t.test(`${rate} Hz, ${gainDb} dB: an agent on a mixed line does not interrupt himself, whatever the delay`, (t) => {
       for (const [i, delaysMs] of [
-        [20, 20, 20, 20, 20], [400, 400, 400, 400], [20, 60, 40, 80, 50], [20, 400, 20, 200, 380],
+        [20, 20, 20, 20, 20],
+        [400, 400, 400, 400],
+        [20, 60, 40, 80, 50],
+        [20, 400, 20, 200, 380],
       ].entries()) {
-        t.same(call({ track: 'both_tracks', rate, gainDb, delaysMs, seed: 10 + i }).onsetsAtMs, [], `delays ${delaysMs.join(', ')} ms`)
+        t.same(
+          call({ track: 'both_tracks', rate, gainDb, delaysMs, seed: 10 + i }).onsetsAtMs,
+          [],
+          `delays ${delaysMs.join(', ')} ms`,
+        )
       }
       t.end()
     })
@@ -17,7 +24,14 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: nor after he was held silent in mid-word and went on`, (t) => {
     for (let seed = 1; seed <= 4; seed++) {
-      const outcome = call({ track: 'both_tracks', rate, gainDb: 0, delaysMs: [100, 120], seed, pauseAtMs: 2000 + 110 * seed })
+      const outcome = call({
+        track: 'both_tracks',
+        rate,
+        gainDb: 0,
+        delaysMs: [100, 120],
+        seed,
+        pauseAtMs: 2000 + 110 * seed,
+      })
       t.same(outcome.onsetsAtMs, [])
       t.ok(outcome.heard.length > 0)
     }
@@ -31,7 +45,14 @@ for (const rate of [8000, 16000] as const) {
     for (const [i, delayMs] of [20, 150, 400].entries()) {
       const atMs = 8400 + 170 * i
       const caller = concatenate(silence(rate, atMs), interruption)
-      const { onsetsAtMs } = call({ track: 'both_tracks', rate, gainDb: 0, delaysMs: [delayMs, delayMs], seed: 20 + i, caller })
+      const { onsetsAtMs } = call({
+        track: 'both_tracks',
+        rate,
+        gainDb: 0,
+        delaysMs: [delayMs, delayMs],
+        seed: 20 + i,
+        caller,
+      })
       const tookMs = (onsetsAtMs[0] ?? Infinity) - atMs - samplesToMs(startsAt, rate)
       // Within a frame: the carrier's tick and the voice's beginning fall where they fall.
       t.ok(tookMs > -20 && tookMs <= 300, `${tookMs.toFixed(0)} ms at a delay of ${delayMs} ms`)

@@ -1,23 +1,37 @@
 import fc from 'fast-check'
 import t from 'tap'
 import {
-  bytesOfSamples, decodeMuLaw, encodeMuLaw, fadeIn, fadeOut, levelDbfs, peakOf, rampGain, readSamples, samplesOf,
+  bytesOfSamples,
+  decodeMuLaw,
+  encodeMuLaw,
+  fadeIn,
+  fadeOut,
+  levelDbfs,
+  peakOf,
+  rampGain,
+  readSamples,
+  samplesOf,
 } from '../../src/media/pcm.js'
 import { silence, tone } from '../support/tones.js'
 
 t.test('samples and bytes are the same memory where that can be, and the same values always', (t) => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(3), (bytes, offset) => {
-    const memory = new Uint8Array(offset + bytes.length)
-    memory.set(bytes, offset)
-    const view = memory.subarray(offset)
-    const samples = samplesOf(view)
-    const expected = Int16Array.from({ length: bytes.length >> 1 }, (_, i) => new DataView(view.buffer, view.byteOffset).getInt16(2 * i, true))
-    t.strictSame(samples.slice(), expected)
-    t.strictSame(bytesOfSamples(samples).slice(), bytes.slice(0, expected.length * 2))
-    const read = new Int16Array(expected.length + 1)
-    readSamples(view, 0, read, 1, expected.length)
-    t.strictSame(read.slice(1), expected)
-  }), { numRuns: 60 })
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(3), (bytes, offset) => {
+      const memory = new Uint8Array(offset + bytes.length)
+      memory.set(bytes, offset)
+      const view = memory.subarray(offset)
+      const samples = samplesOf(view)
+      const expected = Int16Array.from({ length: bytes.length >> 1 }, (_, i) =>
+        new DataView(view.buffer, view.byteOffset).getInt16(2 * i, true),
+      )
+      t.strictSame(samples.slice(), expected)
+      t.strictSame(bytesOfSamples(samples).slice(), bytes.slice(0, expected.length * 2))
+      const read = new Int16Array(expected.length + 1)
+      readSamples(view, 0, read, 1, expected.length)
+      t.strictSame(read.slice(1), expected)
+    }),
+    { numRuns: 60 },
+  )
   const even = new Uint8Array(8)
   samplesOf(even)[1] = 0x0102
   t.same([...even], [0, 0, 2, 1, 0, 0, 0, 0], 'a view, not a copy')
@@ -78,7 +92,11 @@ t.test('mu-law is that of G.711', (t) => {
   t.equal(samples[0x80], 32_124)
   t.equal(samples[0xff], 0)
   encodeMuLaw(samples, again)
-  t.same([...again].filter((v, i) => v !== i), [0xff], 'every code comes back, but for the second zero')
+  t.same(
+    [...again].filter((v, i) => v !== i),
+    [0xff],
+    'every code comes back, but for the second zero',
+  )
   t.end()
 })
 

@@ -46,7 +46,10 @@ function bench(sampleRateHz: LegRateHz, leadMs?: number): Bench {
   const speech = new NumberedSpeech()
   const out = new Int16Array(playout.outSamplesMax)
   return {
-    playout, speech, nowMs: 1000, sent: [],
+    playout,
+    speech,
+    nowMs: 1000,
+    sent: [],
     tick(ms = 10) {
       this.nowMs += ms
       const sent = out.slice(0, playout.pump(this.nowMs, speech, out))
@@ -77,7 +80,11 @@ for (const rate of [8000, 16000] as const) {
     }
     t.ok(b.playout.sentSamples > 14_000 * ms)
     t.equal(b.playout.underruns, 0)
-    t.same(b.sent.slice(0, 5000), Array.from({ length: 5000 }, (_, i) => i + 1), 'in order, nothing lost')
+    t.same(
+      b.sent.slice(0, 5000),
+      Array.from({ length: 5000 }, (_, i) => i + 1),
+      'in order, nothing lost',
+    )
     t.end()
   })
 
@@ -136,7 +143,7 @@ for (const rate of [8000, 16000] as const) {
     b.playout.resume(b.nowMs)
     const again = b.tick()
     t.equal(again[0], 0, 'fades in')
-    t.ok(again[3 * ms] as number > (before + 3 * ms) * 0.5)
+    t.ok((again[3 * ms] as number) > (before + 3 * ms) * 0.5)
     t.equal(again[5 * ms], before + 5 * ms + 1, 'where it stopped')
     t.equal(b.playout.underruns, 0)
     b.run(3000)
@@ -154,7 +161,9 @@ for (const rate of [8000, 16000] as const) {
     t.equal(b.playout.aheadMs(b.nowMs), 0, 'the carrier holds nothing')
     const clearedAt = b.nowMs
     b.speech.add(1000 * ms)
-    while (b.tick().length === 0) { /* quiet */ }
+    while (b.tick().length === 0) {
+      /* quiet */
+    }
     t.equal(b.nowMs - clearedAt, 60)
     t.equal(b.playout.startedAtMs, b.nowMs)
     t.equal(b.playout.playoutEndMs, b.nowMs + leadMs)
@@ -185,7 +194,11 @@ t.test('a short dry spell between two chunks of the backend adds nothing to what
   b.speech.add(16 * 200)
   b.run(160)
   t.equal(b.playout.underruns, 0)
-  t.same(b.sent, Array.from({ length: b.sent.length }, (_, i) => i + 1), 'no zeros in between')
+  t.same(
+    b.sent,
+    Array.from({ length: b.sent.length }, (_, i) => i + 1),
+    'no zeros in between',
+  )
   t.end()
 })
 
@@ -226,7 +239,10 @@ t.test('a pause that is taken back before the next tick is not heard at all', (t
   b.playout.pause(b.nowMs)
   b.playout.resume(b.nowMs)
   b.run(200)
-  t.same(b.sent.slice(0, 4000), Array.from({ length: 4000 }, (_, i) => i + 1))
+  t.same(
+    b.sent.slice(0, 4000),
+    Array.from({ length: 4000 }, (_, i) => i + 1),
+  )
   t.end()
 })
 

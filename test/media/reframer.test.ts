@@ -3,7 +3,7 @@ import t from 'tap'
 import { Reframer } from '../../src/media/reframer.js'
 import { bytesOf, concatenate, speechLike } from '../support/tones.js'
 
-function drain(reframer: Reframer, stereo = false): { left: Int16Array, right: Int16Array } {
+function drain(reframer: Reframer, stereo = false): { left: Int16Array; right: Int16Array } {
   const left: Int16Array[] = []
   const right: Int16Array[] = []
   const l = new Int16Array(reframer.frameSamples)
@@ -39,23 +39,35 @@ for (const sampleRateHz of [8000, 16000] as const) {
   const wholeFrames = (n: number) => Math.floor(n / (sampleRateHz / 50)) * (sampleRateHz / 50)
 
   t.test(`${sampleRateHz} Hz: packets of any size are the same audio`, (t) => {
-    fc.assert(fc.property(lengths, fc.integer({ min: 0, max: samples.length * 2 }), (cuts, total) => {
-      const reframer = new Reframer({ sampleRateHz, channels: 1 })
-      const got = send(reframer, bytesOf(samples).slice(0, total), cuts)
-      t.strictSame(got.left, samples.slice(0, wholeFrames(Math.floor(total / 2))))
-      if (reframer.bytesIn !== total || reframer.bytesDropped !== 0) throw new Error('bytes do not add up')
-    }), { numRuns: 60 })
+    fc.assert(
+      fc.property(lengths, fc.integer({ min: 0, max: samples.length * 2 }), (cuts, total) => {
+        const reframer = new Reframer({ sampleRateHz, channels: 1 })
+        const got = send(reframer, bytesOf(samples).slice(0, total), cuts)
+        t.strictSame(got.left, samples.slice(0, wholeFrames(Math.floor(total / 2))))
+        if (reframer.bytesIn !== total || reframer.bytesDropped !== 0) throw new Error('bytes do not add up')
+      }),
+      { numRuns: 60 },
+    )
     t.end()
   })
 
   t.test(`${sampleRateHz} Hz: stereo in packets of any size falls into its two channels`, (t) => {
     const half = samples.length / 2
-    const pairs = Int16Array.from({ length: half * 2 }, (_, i) => (i % 2 === 0 ? samples[i >> 1] : -(samples[i >> 1] as number)) as number)
-    fc.assert(fc.property(lengths, (cuts) => {
-      const got = send(new Reframer({ sampleRateHz, channels: 2 }), bytesOf(pairs), cuts, true)
-      t.strictSame(got.left, samples.slice(0, wholeFrames(half)))
-      t.strictSame(got.right, samples.slice(0, wholeFrames(half)).map((v) => -v))
-    }), { numRuns: 40 })
+    const pairs = Int16Array.from(
+      { length: half * 2 },
+      (_, i) => (i % 2 === 0 ? samples[i >> 1] : -(samples[i >> 1] as number)) as number,
+    )
+    fc.assert(
+      fc.property(lengths, (cuts) => {
+        const got = send(new Reframer({ sampleRateHz, channels: 2 }), bytesOf(pairs), cuts, true)
+        t.strictSame(got.left, samples.slice(0, wholeFrames(half)))
+        t.strictSame(
+          got.right,
+          samples.slice(0, wholeFrames(half)).map((v) => -v),
+        )
+      }),
+      { numRuns: 40 },
+    )
     t.end()
   })
 }
@@ -68,7 +80,11 @@ t.test('a burst of 2 s and one frame of 128 KiB come out whole', (t) => {
     t.equal(drain(reframer).left.length, 0)
     const shifted = concatenate(new Int16Array([1]), samples)
     reframer.push(bytesOf(shifted).subarray(1))
-    t.same(drain(reframer).left, shifted.slice(0, Math.floor(shifted.length / 320) * 320), `${bytes} bytes after an odd one`)
+    t.same(
+      drain(reframer).left,
+      shifted.slice(0, Math.floor(shifted.length / 320) * 320),
+      `${bytes} bytes after an odd one`,
+    )
   }
   t.end()
 })
@@ -114,6 +130,10 @@ t.test('a packet that is one frame is one frame, also when a sample waits before
   t.same(send(reframer, bytesOf(samples.subarray(0, 160)), []).left, samples.slice(0, 160))
   t.same(send(reframer, bytesOf(samples.subarray(160, 321)), [2, 320]).left, samples.slice(160, 320))
   t.equal(reframer.bytesDropped, 0)
-  t.same(send(new Reframer({ sampleRateHz: 8000, channels: 2 }), bytesOf(samples.subarray(0, 160)), [], true).left, new Int16Array(0), 'half a frame of two channels')
+  t.same(
+    send(new Reframer({ sampleRateHz: 8000, channels: 2 }), bytesOf(samples.subarray(0, 160)), [], true).left,
+    new Int16Array(0),
+    'half a frame of two channels',
+  )
   t.end()
 })

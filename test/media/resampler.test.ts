@@ -3,7 +3,16 @@ import { frameSamples, type SampleRateHz } from '../../src/core/units.js'
 import { ALL_RATE_PAIRS, derivePolyphaseRows, type PolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { BLOCK_SAMPLES, ResamplerBank, type StreamResampler } from '../../src/media/resample/resampler.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
-import { concatenate, seededRandom, silence, speechLike, sweep, tone, toneLevelDb, whiteNoise } from '../support/tones.js'
+import {
+  concatenate,
+  seededRandom,
+  silence,
+  speechLike,
+  sweep,
+  tone,
+  toneLevelDb,
+  whiteNoise,
+} from '../support/tones.js'
 
 const rows = await derivePolyphaseRows(createSincMedium)
 const kernel = firKernel()
@@ -86,12 +95,22 @@ for (const [from, to] of ALL_RATE_PAIRS) {
     for (const [name, make] of loudest(rowsOf(from, to), random)) {
       const inWasm = bank.open(from, to)
       const inJs = plain.open(from, to)
-      const lengths = [frameSamples(from), 1, BLOCK_SAMPLES, 3 * BLOCK_SAMPLES - 7, ...Array.from({ length: 30 }, () => 1 + Math.floor(random() ** 2 * 960))]
+      const lengths = [
+        frameSamples(from),
+        1,
+        BLOCK_SAMPLES,
+        3 * BLOCK_SAMPLES - 7,
+        ...Array.from({ length: 30 }, () => 1 + Math.floor(random() ** 2 * 960)),
+      ]
       const inputs = lengths.map(make)
       const got = concatenate(...inputs.map((input) => whole(inWasm, input)))
       const expected = concatenate(...inputs.map((input) => whole(inJs, input)))
       t.equal(got.length, expected.length)
-      t.equal(got.findIndex((v, i) => v !== expected[i]), -1, `${name}: no sample differs`)
+      t.equal(
+        got.findIndex((v, i) => v !== expected[i]),
+        -1,
+        `${name}: no sample differs`,
+      )
       inWasm.release()
       inJs.release()
     }
@@ -99,13 +118,21 @@ for (const [from, to] of ALL_RATE_PAIRS) {
   })
 }
 
-/** Makers of signals that fill every bit: noise, full scale by chance, and for each row the signs of its own taps, which sum up highest. */
+/**
+ * Makers of signals that fill every bit: noise, full scale by chance, and for each row the signs of its own taps, which
+ * sum up highest.
+ */
 function loudest(
-  { upBy, tapsPerRow, coefficients }: PolyphaseRows, random: () => number,
+  { upBy, tapsPerRow, coefficients }: PolyphaseRows,
+  random: () => number,
 ): readonly (readonly [string, (length: number) => Int16Array])[] {
   const fullScale = (up: boolean): number => (up ? 32767 : -32768)
-  const ofRow = (row: number) => (length: number): Int16Array =>
-    Int16Array.from({ length }, (_, i) => fullScale((coefficients[row * tapsPerRow + (i % tapsPerRow)] as number) >= 0))
+  const ofRow =
+    (row: number) =>
+    (length: number): Int16Array =>
+      Int16Array.from({ length }, (_, i) =>
+        fullScale((coefficients[row * tapsPerRow + (i % tapsPerRow)] as number) >= 0),
+      )
   return [
     ['noise', (length) => Int16Array.from({ length }, () => Math.floor(random() * 65536) - 32768)],
     ['extremes', (length) => Int16Array.from({ length }, () => fullScale(random() < 0.5))],
@@ -127,12 +154,21 @@ t.test('a telephone voice keeps its treble: flat to 0.1 dB up to 3.4 kHz', (t) =
 })
 
 t.test('what does not fit the lower rate is gone, not folded back', (t) => {
-  for (const [from, to, hz] of [[24000, 16000, 9000], [24000, 8000, 5000], [16000, 8000, 5000], [24000, 16000, 11000]] as const) {
+  for (const [from, to, hz] of [
+    [24000, 16000, 9000],
+    [24000, 8000, 5000],
+    [16000, 8000, 5000],
+    [24000, 16000, 11000],
+  ] as const) {
     const input = tone([hz], { sampleRateHz: from, ms: 600, amplitude: 30_000 })
     const alias = toneLevelDb(convert(from, to, input).slice(to / 10), to - hz, to)
     t.ok(alias < -80, `${from} to ${to}: ${hz} Hz comes back as ${to - hz} Hz at ${alias.toFixed(0)} dB`)
   }
-  for (const [from, to, hz] of [[8000, 16000, 3400], [8000, 24000, 3400], [16000, 24000, 7000]] as const) {
+  for (const [from, to, hz] of [
+    [8000, 16000, 3400],
+    [8000, 24000, 3400],
+    [16000, 24000, 7000],
+  ] as const) {
     const input = tone([hz], { sampleRateHz: from, ms: 600, amplitude: 30_000 })
     const image = toneLevelDb(convert(from, to, input).slice(to / 10), from - hz, to)
     t.ok(image < -80, `${from} to ${to}: image of ${hz} Hz at ${image.toFixed(0)} dB`)
@@ -189,7 +225,11 @@ t.test('two calls on one bank do not disturb each other, also while the memory g
 
 t.test('frames are converted in memory of each stream to what the whole becomes', (t) => {
   for (const [from, to] of ALL_RATE_PAIRS) {
-    const streams = [1, 2].map((seed) => ({ stream: bank.open(from, to), speech: speechLike({ sampleRateHz: from, ms: 400, amplitude: 9000 }, seed), out: [] as Int16Array[] }))
+    const streams = [1, 2].map((seed) => ({
+      stream: bank.open(from, to),
+      speech: speechLike({ sampleRateHz: from, ms: 400, amplitude: 9000 }, seed),
+      out: [] as Int16Array[],
+    }))
     for (let at = 0; at < (streams[0]?.speech.length ?? 0); at += frameSamples(from)) {
       const frames = streams.map(({ stream, speech }) => stream.convert(speech.subarray(at, at + frameSamples(from))))
       streams.forEach(({ out }, i) => out.push((frames[i] as Int16Array).slice()))
@@ -221,6 +261,7 @@ t.test('mistakes of the program are caught before they are heard', (t) => {
 
 t.test('rows can be posted to a worker, and a stream costs little', (t) => {
   t.same(structuredClone(rows), rows)
-  for (const r of rows) t.ok(r.historySamples * 4 < 2048, `${r.inRateHz} to ${r.outRateHz}: ${r.historySamples * 4} bytes a stream`)
+  for (const r of rows)
+    t.ok(r.historySamples * 4 < 2048, `${r.inRateHz} to ${r.outRateHz}: ${r.historySamples * 4} bytes a stream`)
   t.end()
 })

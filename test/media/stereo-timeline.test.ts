@@ -86,27 +86,32 @@ t.test('a sender that is too fast costs its own audio and nothing else', async (
   t.equal(timeline.agentDropped, FRAME, 'rows that nobody took are not written over')
 })
 
-t.test('whatever comes in whatever order, time runs on at the leg\'s rate', async () => {
+t.test("whatever comes in whatever order, time runs on at the leg's rate", async () => {
   const event = fc.record({
-    afterMs: fc.integer({ min: 0, max: 400 }), samples: fc.integer({ min: 0, max: 8000 }), kind: fc.constantFrom('caller', 'agent', 'cut'),
+    afterMs: fc.integer({ min: 0, max: 400 }),
+    samples: fc.integer({ min: 0, max: 8000 }),
+    kind: fc.constantFrom('caller', 'agent', 'cut'),
     aheadMs: fc.integer({ min: -3000, max: 3000 }),
   })
-  fc.assert(fc.property(fc.array(event, { maxLength: 80 }), (events) => {
-    const timeline = new StereoTimeline({ sampleRateHz: 8000, zeroMs: 100 })
-    let nowMs = 100
-    let rows = 0
-    const take = (count: number): void => {
-      timeline.take(count, new Int16Array(2 * count))
-      rows += count
-    }
-    for (const { afterMs, samples, kind, aheadMs } of events) {
-      nowMs += afterMs
-      if (kind === 'caller') timeline.caller(new Int16Array(samples), nowMs)
-      else if (kind === 'agent') timeline.agent(new Int16Array(samples), nowMs + aheadMs)
-      else timeline.agentCut(nowMs)
-      take(timeline.ready(nowMs))
-    }
-    take(timeline.rest(nowMs))
-    return rows === Math.round((nowMs - 100) * 8)
-  }), { numRuns: 300 })
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 80 }), (events) => {
+      const timeline = new StereoTimeline({ sampleRateHz: 8000, zeroMs: 100 })
+      let nowMs = 100
+      let rows = 0
+      const take = (count: number): void => {
+        timeline.take(count, new Int16Array(2 * count))
+        rows += count
+      }
+      for (const { afterMs, samples, kind, aheadMs } of events) {
+        nowMs += afterMs
+        if (kind === 'caller') timeline.caller(new Int16Array(samples), nowMs)
+        else if (kind === 'agent') timeline.agent(new Int16Array(samples), nowMs + aheadMs)
+        else timeline.agentCut(nowMs)
+        take(timeline.ready(nowMs))
+      }
+      take(timeline.rest(nowMs))
+      return rows === Math.round((nowMs - 100) * 8)
+    }),
+    { numRuns: 300 },
+  )
 })

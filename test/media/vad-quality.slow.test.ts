@@ -7,7 +7,11 @@ import { loadVads } from '../support/media-modules.js'
 t.setTimeout(300_000)
 
 const quality = await measureQuality({
-  vadBank: await loadVads(), rates: [8000, 16000], utterances: 18, snrsDb: [10, 5], nonSpeechMs: 20_000,
+  vadBank: await loadVads(),
+  rates: [8000, 16000],
+  utterances: 18,
+  snrsDb: [10, 5],
+  nonSpeechMs: 20_000,
 })
 
 for (const rateHz of [8000, 16000]) {
@@ -38,14 +42,16 @@ for (const rateHz of [8000, 16000]) {
   t.test(`${rateHz} Hz: music and knocks seldom are`, (t) => {
     const rows = nonSpeech.filter(({ name }) => name.includes('music') || name === 'knocks')
     t.equal(rows.length, 3)
-    for (const row of rows) t.ok(row.share < 0.05, `${row.name}: ${(100 * row.share).toFixed(1)} %, ${row.onsets} onsets`)
+    for (const row of rows)
+      t.ok(row.share < 0.05, `${row.name}: ${(100 * row.share).toFixed(1)} %, ${row.onsets} onsets`)
     t.end()
   })
 
   t.test(`${rateHz} Hz: nor is the agent out of the caller's loudspeaker`, (t) => {
     const echoes = nonSpeech.filter((row) => row.name.includes('echo'))
     t.equal(echoes.length, 6, 'three delays, on either track')
-    for (const row of echoes) t.ok(row.onsets === 0, `${row.name}: ${(100 * row.share).toFixed(1)} %, ${row.onsets} onsets`)
+    for (const row of echoes)
+      t.ok(row.onsets === 0, `${row.name}: ${(100 * row.share).toFixed(1)} %, ${row.onsets} onsets`)
     t.end()
   })
 }

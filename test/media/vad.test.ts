@@ -43,7 +43,14 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: how loud the line is makes no difference`, (t) => {
     const line = mix(concatenate(silence(rate, 1000), speech(4000, 2)), pink(5000, 60))
-    const [soft, loud] = [1 / 8, 2].map((gain) => share(decide(line.map((v) => v * gain), rate).slice(50))) as [number, number]
+    const [soft, loud] = [1 / 8, 2].map((gain) =>
+      share(
+        decide(
+          line.map((v) => v * gain),
+          rate,
+        ).slice(50),
+      ),
+    ) as [number, number]
     t.ok(Math.abs(soft - loud) < 0.1, `${(100 * soft).toFixed(0)} and ${(100 * loud).toFixed(0)} %`)
     t.end()
   })
@@ -56,7 +63,13 @@ for (const rate of [8000, 16000] as const) {
     }
     const late = decide(concatenate(silence(rate, 3000), pink(7000, 1500, 3)), rate)
     t.ok(share(late.slice(200)) < 0.1, `a second after it began: ${(100 * share(late.slice(200))).toFixed(1)} %`)
-    const longest = Math.max(...late.map((voiced) => (voiced ? 'v' : ' ')).join('').split(' ').map((row) => row.length))
+    const longest = Math.max(
+      ...late
+        .map((voiced) => (voiced ? 'v' : ' '))
+        .join('')
+        .split(' ')
+        .map((row) => row.length),
+    )
     t.ok(longest < 10, `at most ${20 * longest} ms in a row: too little to give up what the agent says`)
     t.end()
   })
@@ -64,7 +77,10 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: after loud noise ends, and over steady noise, a voice is heard again`, (t) => {
     const line = concatenate(pink(4000, 3000, 5), mix(speech(4000, 2), pink(4000, 30)))
     // Less of these syllables, which have no words, than of a voice (the next test).
-    t.ok(share(decide(line, rate).slice(220)) > 0.4, `${(100 * share(decide(line, rate).slice(220))).toFixed(0)} % of the syllables`)
+    t.ok(
+      share(decide(line, rate).slice(220)) > 0.4,
+      `${(100 * share(decide(line, rate).slice(220))).toFixed(0)} % of the syllables`,
+    )
     const over = decide(mix(concatenate(silence(rate, 3000), speech(4000, 2)), pink(7000, 400, 6)), rate)
     t.ok(share(over.slice(150)) > 0.4, `15 dB over noise: ${(100 * share(over.slice(150))).toFixed(0)} %`)
     t.end()
@@ -90,11 +106,24 @@ for (const rate of [8000, 16000] as const) {
   })
 
   t.test(`${rate} Hz: tones of the telephone are tones, voices and noise are not`, (t) => {
-    for (const hz of [[425], [440, 480], [350, 440], [400, 450], [480, 620], [1100], [2100], [697, 1209], [941, 1633]]) {
+    for (const hz of [
+      [425],
+      [440, 480],
+      [350, 440],
+      [400, 450],
+      [480, 620],
+      [1100],
+      [2100],
+      [697, 1209],
+      [941, 1633],
+    ]) {
       for (const amplitude of [300, 8000]) {
         const signal = tone(hz, { sampleRateHz: rate, ms: 1000, amplitude })
         const noisy = mix(signal, whiteNoise({ sampleRateHz: rate, ms: 1000, amplitude: amplitude / 50 }, 3))
-        t.ok(share(framesOf(noisy, rate / 50).map((f) => isPureTone(f, rate))) > 0.95, `${hz.join(' + ')} Hz at ${amplitude}`)
+        t.ok(
+          share(framesOf(noisy, rate / 50).map((f) => isPureTone(f, rate))) > 0.95,
+          `${hz.join(' + ')} Hz at ${amplitude}`,
+        )
       }
     }
     const voiced = framesOf(speech(20_000, 4), rate / 50).filter((f) => levelDbfs(f) > -40)
@@ -107,7 +136,10 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: no stream is heard in another, and one that begins anew decides like a new one`, async (t) => {
     const shared = await loadVads()
     const first = shared.open(rate === 8000 ? 16000 : 8000)
-    const noise = framesOf(pinkNoise({ sampleRateHz: rate === 8000 ? 16000 : 8000, ms: 2000, amplitude: 4000 }, 1), rate === 8000 ? 320 : 160)
+    const noise = framesOf(
+      pinkNoise({ sampleRateHz: rate === 8000 ? 16000 : 8000, ms: 2000, amplitude: 4000 }, 1),
+      rate === 8000 ? 320 : 160,
+    )
     for (const frame of noise) first.isSpeech(frame)
     first.release()
     first.release()
@@ -139,7 +171,7 @@ class LateBank implements VadBank {
   opened = 0
   released = 0
   readonly batches: number[] = []
-  #queue: { readonly frame: Int16Array, readonly tell: (speech: boolean) => void }[] = []
+  #queue: { readonly frame: Int16Array; readonly tell: (speech: boolean) => void }[] = []
 
   open(): Vad {
     this.opened++
@@ -162,26 +194,29 @@ class LateBank implements VadBank {
   }
 }
 
-t.test('another detector can be plugged in: asked about each frame of the caller, overruled where he cannot be', (t) => {
-  const late = new LateBank()
-  const paths = [1, 2].map(() => new CallerPath({ sampleRateHz: 8000, track: 'inbound_track', vadBank: late }))
-  const shape = { sampleRateHz: 8000, ms: 600, amplitude: 9000 }
-  const frames = framesOf(concatenate(silence(8000, 400), whiteNoise(shape, 1), tone([440, 480], shape)), 160)
-  const decisions = frames.map((frame, i) => {
-    for (const path of paths) path.push(bytesOfSamples(frame.slice()), (i + 1) * 20)
-    const voiced = paths.map((path) => path.pull((i + 1) * 20) && path.voiced)
-    late.run()
-    return voiced[0] === true
-  })
-  t.equal(late.opened, 2)
-  t.ok(Math.max(...late.batches) >= 2, 'both calls in one batch')
-  const began = decisions.indexOf(true)
-  t.ok(began >= 21 && began <= 24, `heard from frame ${began} on, noise or not: that is its own business`)
-  t.equal(decisions.slice(54).includes(true), false, 'but never in a tone')
-  for (const path of paths) path.release()
-  t.equal(late.released, 2)
-  t.end()
-})
+t.test(
+  'another detector can be plugged in: asked about each frame of the caller, overruled where he cannot be',
+  (t) => {
+    const late = new LateBank()
+    const paths = [1, 2].map(() => new CallerPath({ sampleRateHz: 8000, track: 'inbound_track', vadBank: late }))
+    const shape = { sampleRateHz: 8000, ms: 600, amplitude: 9000 }
+    const frames = framesOf(concatenate(silence(8000, 400), whiteNoise(shape, 1), tone([440, 480], shape)), 160)
+    const decisions = frames.map((frame, i) => {
+      for (const path of paths) path.push(bytesOfSamples(frame.slice()), (i + 1) * 20)
+      const voiced = paths.map((path) => path.pull((i + 1) * 20) && path.voiced)
+      late.run()
+      return voiced[0] === true
+    })
+    t.equal(late.opened, 2)
+    t.ok(Math.max(...late.batches) >= 2, 'both calls in one batch')
+    const began = decisions.indexOf(true)
+    t.ok(began >= 21 && began <= 24, `heard from frame ${began} on, noise or not: that is its own business`)
+    t.equal(decisions.slice(54).includes(true), false, 'but never in a tone')
+    for (const path of paths) path.release()
+    t.equal(late.released, 2)
+    t.end()
+  },
+)
 
 t.test('echo does not feed the noise floor', (t) => {
   const gate = new EnergyGate()

@@ -48,9 +48,12 @@ t.test('what is fitted is what the kernel reads: its decisions get better', (t) 
   const detector = detectorOf(rounded(fit(examples, { epochs: 12, seed: 1 })))
   let right = 0
   examples.speech.forEach((spoken, i) => {
-    if ((detector(examples.inputs.subarray(i * INPUTS, (i + 1) * INPUTS)) > 0) === (spoken === 1)) right++
+    if (detector(examples.inputs.subarray(i * INPUTS, (i + 1) * INPUTS)) > 0 === (spoken === 1)) right++
   })
-  t.ok(right > 0.9 * frames, `${((100 * right) / frames).toFixed(1)} % of the frames, with the numbers as they are kept`)
+  t.ok(
+    right > 0.9 * frames,
+    `${((100 * right) / frames).toFixed(1)} % of the frames, with the numbers as they are kept`,
+  )
   t.end()
 })
 
@@ -64,7 +67,14 @@ t.test('the numbers are written as they are kept', (t) => {
   const numbers = Array.from({ length: MODEL_NUMBERS }, (_, i) => (i - 700.123456) ** 3 / 1e7)
   const source = modelSource(numbers)
   const written = /= \[\n([^]*)\n\]\n$/.exec(source)?.[1] ?? ''
-  t.same(written.split(',').map((text) => text.trim()).filter((text) => text !== '').map(Number), rounded(numbers))
+  t.same(
+    written
+      .split(',')
+      .map((text) => text.trim())
+      .filter((text) => text !== '')
+      .map(Number),
+    rounded(numbers),
+  )
   t.ok(source.split('\n').every((line) => line.length <= 130))
   t.same(rounded(VOICE_MODEL), VOICE_MODEL, 'those that are built have been through it')
   t.end()

@@ -1,5 +1,12 @@
 import t from 'tap'
-import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS, VoiceFeatures } from '../../src/media/vad/voice-features.js'
+import {
+  INPUTS,
+  JsVoiceKernel,
+  LAGS,
+  LAG_MIN,
+  MODEL_NUMBERS,
+  VoiceFeatures,
+} from '../../src/media/vad/voice-features.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 
@@ -15,7 +22,9 @@ t.test('silence has no pitch, a hum has its own', (t) => {
   kernel.correlate()
   t.same(Array.from(kernel.correlation), new Array(LAGS).fill(0))
   // 125 Hz and its second harmonic at 2 kHz: 16 samples.
-  kernel.history.forEach((_, i) => (kernel.history[i] = 900 * Math.sin((2 * Math.PI * i) / 16) + 700 * Math.sin((2 * Math.PI * i) / 8 + 1)))
+  kernel.history.forEach(
+    (_, i) => (kernel.history[i] = 900 * Math.sin((2 * Math.PI * i) / 16) + 700 * Math.sin((2 * Math.PI * i) / 8 + 1)),
+  )
   kernel.correlate()
   const best = kernel.correlation.indexOf(Math.max(...kernel.correlation))
   t.equal(LAG_MIN + LAGS - 1 - best, 16)
@@ -32,7 +41,14 @@ t.test('what is known of a frame stays a number, whatever comes', (t) => {
     const constant = new Int16Array(sampleRateHz).fill(-32_768)
     let least = Infinity
     let most = -Infinity
-    for (const part of [silence(sampleRateHz, 5000), clipped, constant, tone([200], shape), silence(sampleRateHz, 100), mix(pinkNoise(shape, 1), clipped)]) {
+    for (const part of [
+      silence(sampleRateHz, 5000),
+      clipped,
+      constant,
+      tone([200], shape),
+      silence(sampleRateHz, 100),
+      mix(pinkNoise(shape, 1), clipped),
+    ]) {
       for (const frame of framesOf(part, sampleRateHz / 50)) {
         features.take(frame)
         for (let i = 0; i < INPUTS; i++) {

@@ -20,7 +20,13 @@ function riff(...chunks: readonly Uint8Array[]): Uint8Array {
   return chunk('RIFF', joined(new TextEncoder().encode('WAVE'), ...chunks))
 }
 
-function format(tag: number, channels: number, rateHz: number, bits: number, extra: readonly number[] = []): Uint8Array {
+function format(
+  tag: number,
+  channels: number,
+  rateHz: number,
+  bits: number,
+  extra: readonly number[] = [],
+): Uint8Array {
   const view = new DataView(new ArrayBuffer(16))
   view.setUint16(0, tag, true)
   view.setUint16(2, channels, true)
@@ -30,19 +36,27 @@ function format(tag: number, channels: number, rateHz: number, bits: number, ext
 }
 
 t.test('what was written is read again, mono and stereo', (t) => {
-  fc.assert(fc.property(
-    fc.int16Array({ maxLength: 500 }), fc.constantFrom(1 as const, 2 as const), fc.constantFrom(8000, 16000, 24000),
-    (any, channels, sampleRateHz) => {
-      const samples = any.slice(0, any.length - (any.length % channels))
-      const read = parseWav(writeWav({ sampleRateHz, channels, samples }))
-      t.strictSame(read, { sampleRateHz, channels, samples })
-    }), { numRuns: 50 })
+  fc.assert(
+    fc.property(
+      fc.int16Array({ maxLength: 500 }),
+      fc.constantFrom(1 as const, 2 as const),
+      fc.constantFrom(8000, 16000, 24000),
+      (any, channels, sampleRateHz) => {
+        const samples = any.slice(0, any.length - (any.length % channels))
+        const read = parseWav(writeWav({ sampleRateHz, channels, samples }))
+        t.strictSame(read, { sampleRateHz, channels, samples })
+      },
+    ),
+    { numRuns: 50 },
+  )
   t.end()
 })
 
 t.test('the header is the one that every player knows', (t) => {
-  t.equal(Buffer.from(wavHeader({ sampleRateHz: 16000, channels: 1, dataBytes: 640 })).toString('hex'),
-    '52494646a402000057415645666d74201000000001000100803e0000007d0000020010006461746180020000')
+  t.equal(
+    Buffer.from(wavHeader({ sampleRateHz: 16000, channels: 1, dataBytes: 640 })).toString('hex'),
+    '52494646a402000057415645666d74201000000001000100803e0000007d0000020010006461746180020000',
+  )
   t.end()
 })
 
@@ -51,7 +65,11 @@ t.test('other chunks, odd sizes, and the extensible form are passed over or unde
   const after = chunk('id3 ', new Uint8Array(7))
   t.same(parseWav(riff(odd, format(1, 1, 16000, 16, [0, 0]), odd, chunk('data', bytesOf(sound)), after)).samples, sound)
   const guid = [1, 0, 0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71]
-  t.same(parseWav(riff(format(0xfffe, 1, 16000, 16, [22, 0, 16, 0, 4, 0, 0, 0, ...guid]), chunk('data', bytesOf(sound)))).samples, sound)
+  t.same(
+    parseWav(riff(format(0xfffe, 1, 16000, 16, [22, 0, 16, 0, 4, 0, 0, 0, ...guid]), chunk('data', bytesOf(sound))))
+      .samples,
+    sound,
+  )
   t.end()
 })
 
@@ -117,15 +135,22 @@ t.test('a file that cannot be used is refused with what was found and what is al
 
 t.test('no bytes at all make it throw anything else', (t) => {
   const base = writeWav({ sampleRateHz: 16000, channels: 1, samples: sound.slice(0, 40) })
-  fc.assert(fc.property(fc.array(fc.tuple(fc.nat(base.length - 1), fc.nat(255)), { maxLength: 8 }), fc.nat(base.length), (edits, length) => {
-    const bytes = base.slice(0, length)
-    for (const [at, value] of edits) if (at < bytes.length) bytes[at] = value
-    try {
-      parseWav(bytes)
-    } catch (thrown) {
-      if (!(thrown instanceof GatewayError)) throw thrown
-    }
-  }), { numRuns: 500 })
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(base.length - 1), fc.nat(255)), { maxLength: 8 }),
+      fc.nat(base.length),
+      (edits, length) => {
+        const bytes = base.slice(0, length)
+        for (const [at, value] of edits) if (at < bytes.length) bytes[at] = value
+        try {
+          parseWav(bytes)
+        } catch (thrown) {
+          if (!(thrown instanceof GatewayError)) throw thrown
+        }
+      },
+    ),
+    { numRuns: 500 },
+  )
   t.pass('500 broken files')
   t.end()
 })

@@ -16,15 +16,24 @@ import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { createLog } from '../../src/telemetry/log.js'
 
 const SID = parseCallSid('HD_0a8d5911d055')
-const call = (status: string, more: object = {}): CarrierCall => parseCarrierCall({ id: 'c-1', session_id: SID, status, ...more })
+const call = (status: string, more: object = {}): CarrierCall =>
+  parseCarrierCall({ id: 'c-1', session_id: SID, status, ...more })
 const FINAL = call('completed', {
-  duration_seconds: 61, cost_minor: 300, cost_currency: 'KES', ended_at: '2026-11-20T10:00:00Z',
+  duration_seconds: 61,
+  cost_minor: 300,
+  cost_currency: 'KES',
+  ended_at: '2026-11-20T10:00:00Z',
   events: [{ payload: { hangup_cause: 'normal_clearing' } }],
 })
-const notThere = (): CarrierApiError => new CarrierApiError('GET /v1/calls: refused', { status: 404, carrierCode: 'calls.not_found' })
+const notThere = (): CarrierApiError =>
+  new CarrierApiError('GET /v1/calls: refused', { status: 404, carrierCode: 'calls.not_found' })
 
 /** A follower whose time is the test's, and whose carrier answers as the test says. */
-function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; recording?: () => Promise<CarrierRecording> }, folder: string | null = null) {
+function follower(
+  t: Test,
+  carrier: { getCall?: () => Promise<CarrierCall>; recording?: () => Promise<CarrierRecording> },
+  folder: string | null = null,
+) {
   const due: { readonly atMs: number; readonly work: () => void }[] = []
   const reported: CarrierDetail[] = []
   let nowMs = 0
@@ -37,17 +46,25 @@ function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; reco
       },
       recording: () => carrier.recording?.() ?? Promise.resolve({ state: 'none' }),
     },
-    recordings: folder, allowHttp: true, log: createLog({ level: 'silent' }), onDetail: (_sid, detail) => reported.push(detail),
+    recordings: folder,
+    allowHttp: true,
+    log: createLog({ level: 'silent' }),
+    onDetail: (_sid, detail) => reported.push(detail),
     schedule: (ms, work) => {
       const entry = { atMs: nowMs + ms, work }
       due.push(entry)
-      return () => { due.splice(due.indexOf(entry), 1) }
+      return () => {
+        due.splice(due.indexOf(entry), 1)
+      }
     },
-    now: () => nowMs, wallClock: () => 0, random: () => 0.5,
+    now: () => nowMs,
+    wallClock: () => 0,
+    random: () => 0.5,
   })
   t.teardown(() => details.close())
   return {
-    details, reported,
+    details,
+    reported,
     asked: () => asked,
     /** Lets time pass until nothing is waited for. */
     run: async (): Promise<number[]> => {
@@ -65,37 +82,53 @@ function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; reco
   }
 }
 
-t.test('the carrier\'s record of a call is fetched after it, with cost and cause', async (t) => {
+t.test("the carrier's record of a call is fetched after it, with cost and cause", async (t) => {
   const { details, reported, run } = follower(t, {})
   details.follow(SID)
   details.follow(SID)
   t.same(await run(), [2000])
-  t.match(reported, [{ status: 'completed', durationS: 61, costMinor: 300, costCurrency: 'KES', hangupCause: 'normal_clearing', recording: null }])
+  t.match(reported, [
+    {
+      status: 'completed',
+      durationS: 61,
+      costMinor: 300,
+      costCurrency: 'KES',
+      hangupCause: 'normal_clearing',
+      recording: null,
+    },
+  ])
   t.match(details.counters, { fetched: 1, missing: 0 })
   t.equal(details.pending, 0)
 })
 
-t.test('a record that is not there yet, or not closed, is asked for again, ever more rarely, and then given up', async (t) => {
-  const answers = [notThere(), call('answered'), FINAL]
-  const late = follower(t, { getCall: () => {
-    const answer = answers.shift() ?? FINAL
-    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer)
-  } })
-  late.details.follow(SID)
-  t.same(await late.run(), [2000, 8000, 30_000])
-  t.equal(late.reported.length, 1)
-  const never = follower(t, { getCall: () => Promise.reject(notThere()) })
-  never.details.follow(SID)
-  t.same(await never.run(), [2000, 8000, 30_000, 120_000, 600_000])
-  t.match(never.details.counters, { fetched: 0, missing: 1 })
-  const open = follower(t, { getCall: () => Promise.resolve(call('answered')) })
-  open.details.follow(SID)
-  await open.run()
-  t.match(open.reported, [{ status: 'answered' }], 'what is known is reported at the last try')
-})
+t.test(
+  'a record that is not there yet, or not closed, is asked for again, ever more rarely, and then given up',
+  async (t) => {
+    const answers = [notThere(), call('answered'), FINAL]
+    const late = follower(t, {
+      getCall: () => {
+        const answer = answers.shift() ?? FINAL
+        return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer)
+      },
+    })
+    late.details.follow(SID)
+    t.same(await late.run(), [2000, 8000, 30_000])
+    t.equal(late.reported.length, 1)
+    const never = follower(t, { getCall: () => Promise.reject(notThere()) })
+    never.details.follow(SID)
+    t.same(await never.run(), [2000, 8000, 30_000, 120_000, 600_000])
+    t.match(never.details.counters, { fetched: 0, missing: 1 })
+    const open = follower(t, { getCall: () => Promise.resolve(call('answered')) })
+    open.details.follow(SID)
+    await open.run()
+    t.match(open.reported, [{ status: 'answered' }], 'what is known is reported at the last try')
+  },
+)
 
 t.test('a key without scope is not asked for again', async (t) => {
-  const { details, run, asked } = follower(t, { getCall: () => Promise.reject(new CarrierApiError('no', { status: 403, carrierCode: 'api_key.scope_denied' })) })
+  const { details, run, asked } = follower(t, {
+    getCall: () => Promise.reject(new CarrierApiError('no', { status: 403, carrierCode: 'api_key.scope_denied' })),
+  })
   details.follow(SID)
   await run()
   t.equal(asked(), 1)
@@ -113,7 +146,9 @@ t.test('what is pending at the end is cancelled and counted, and too many calls 
 
 async function storage(t: Test, listener: RequestListener): Promise<string> {
   const server = createServer(listener)
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
@@ -123,7 +158,9 @@ async function storage(t: Test, listener: RequestListener): Promise<string> {
 
 function folderFor(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-recordings-'))
-  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
   return folder
 }
 
@@ -134,8 +171,15 @@ t.test('a recording is fetched when it is ready, without the key, and added to t
     authorizations.push(request.headers.authorization)
     response.writeHead(200, { 'content-type': 'audio/wav' }).end(Buffer.alloc(100_000, 7))
   })
-  const answers: CarrierRecording[] = [{ state: 'pending', retryAfterS: 5 }, { state: 'ready', url }]
-  const { details, reported, run } = follower(t, { recording: () => Promise.resolve(answers.shift() ?? { state: 'none' }) }, folder)
+  const answers: CarrierRecording[] = [
+    { state: 'pending', retryAfterS: 5 },
+    { state: 'ready', url },
+  ]
+  const { details, reported, run } = follower(
+    t,
+    { recording: () => Promise.resolve(answers.shift() ?? { state: 'none' }) },
+    folder,
+  )
   details.follow(SID)
   await run()
   while (details.pending > 0) await new Promise((resolve) => setTimeout(resolve, 5))
@@ -165,18 +209,28 @@ t.test('a recording that the carrier announces is fetched at once, whenever that
 
 t.test('a recording that is too large, no audio, cut short or not https leaves nothing behind', async (t) => {
   const folder = folderFor(t)
-  const large = await storage(t, (_request, response) => { response.writeHead(200, { 'content-type': 'audio/wav' }).end(Buffer.alloc(5000)) })
-  await t.rejects(saveRecording(large, SID, { folder, allowHttp: true, bytesMax: 4000 }), { message: /larger than 4000 bytes/ })
-  const page = await storage(t, (_request, response) => { response.writeHead(200, { 'content-type': 'text/html' }).end('<html>') })
+  const large = await storage(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'audio/wav' }).end(Buffer.alloc(5000))
+  })
+  await t.rejects(saveRecording(large, SID, { folder, allowHttp: true, bytesMax: 4000 }), {
+    message: /larger than 4000 bytes/,
+  })
+  const page = await storage(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/html' }).end('<html>')
+  })
   await t.rejects(saveRecording(page, SID, { folder, allowHttp: true }), { message: /no audio/ })
   const cut = await storage(t, (_request, response) => {
     response.writeHead(200, { 'content-type': 'audio/wav', 'content-length': '100000' })
-    response.write(Buffer.alloc(1000), () => { response.destroy() })
+    response.write(Buffer.alloc(1000), () => {
+      response.destroy()
+    })
   })
   await t.rejects(saveRecording(cut, SID, { folder, allowHttp: true }), { code: 'CARRIER_API_NETWORK' })
   await t.rejects(saveRecording(large, SID, { folder, allowHttp: false }), { message: /not https/ })
   await t.rejects(saveRecording('file:///etc/passwd', SID, { folder, allowHttp: true }), { message: /not https/ })
-  const elsewhere = await storage(t, (_request, response) => { response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end() })
+  const elsewhere = await storage(t, (_request, response) => {
+    response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end()
+  })
   await t.rejects(saveRecording(elsewhere, SID, { folder, allowHttp: true }), { code: 'CARRIER_API_NETWORK' })
   t.same(existsSync(folder) ? readdirSync(folder) : [], [])
 })

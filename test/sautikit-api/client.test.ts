@@ -17,32 +17,44 @@ interface Seen {
 }
 
 /** The carrier's side on loopback: `answers` are used in turn, the last one for good. */
-async function carrier(t: Test, answers: ((response: ServerResponse) => void)[]): Promise<{
-  client: SautikitClient; http: CarrierHttp; seen: Seen[]; pauses: number[]
+async function carrier(
+  t: Test,
+  answers: ((response: ServerResponse) => void)[],
+): Promise<{
+  client: SautikitClient
+  http: CarrierHttp
+  seen: Seen[]
+  pauses: number[]
 }> {
   const seen: Seen[] = []
   const server = createServer((request, response) => {
     let body = ''
-    request.on('data', (chunk: Buffer) => { body += chunk.toString() })
+    request.on('data', (chunk: Buffer) => {
+      body += chunk.toString()
+    })
     request.on('end', () => {
       const answer = answers[Math.min(seen.length, answers.length - 1)]
       seen.push({
         method: request.method ?? '',
         url: request.url ?? '',
         headers: request.headers,
-        body: body === '' ? null : JSON.parse(body) as unknown,
+        body: body === '' ? null : (JSON.parse(body) as unknown),
       })
       answer?.(response)
     })
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
   })
   const pauses: number[] = []
   const http = new CarrierHttp({
-    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, apiKey: KEY, timeoutMs: 300,
+    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    apiKey: KEY,
+    timeoutMs: 300,
     random: () => 1,
     pause: (ms) => {
       pauses.push(ms)
@@ -53,12 +65,19 @@ async function carrier(t: Test, answers: ((response: ServerResponse) => void)[])
 }
 
 type Answer = (response: ServerResponse) => void
-const json = (status: number, body: unknown, headers: Record<string, string> = {}): Answer => (response) => {
-  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body))
+const json =
+  (status: number, body: unknown, headers: Record<string, string> = {}): Answer =>
+  (response) => {
+    response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body))
+  }
+const cut = (response: ServerResponse): void => {
+  response.socket?.destroy()
 }
-const cut = (response: ServerResponse): void => { response.socket?.destroy() }
 const failureOf = async (promise: Promise<unknown>): Promise<CarrierApiError> => {
-  const error = await promise.then(() => null, (thrown: unknown) => thrown)
+  const error = await promise.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  )
   if (error instanceof CarrierApiError) return error
   throw new Error('expected a CarrierApiError')
 }
@@ -79,23 +98,24 @@ t.test('a human joins a call as the carrier documents it', async (t) => {
 })
 
 t.test('a call is placed once, however often its answer is lost', async (t) => {
-  const { client, seen, http } = await carrier(
-    t, [cut, json(503, {}), json(201, { call_id: 'c-1', session_id: SID, status: 'ringing' })],
-  )
+  const { client, seen, http } = await carrier(t, [
+    cut,
+    json(503, {}),
+    json(201, { call_id: 'c-1', session_id: SID, status: 'ringing' }),
+  ])
   const call = await client.createCall({
-    from: '+254720000001', to: '+254700000001', voiceCallbackUrl: 'https://gw.example/voice',
+    from: '+254720000001',
+    to: '+254700000001',
+    voiceCallbackUrl: 'https://gw.example/voice',
   })
   t.match(call, { callSid: SID, callId: 'c-1', status: 'ringing' })
   t.equal(new Set(seen.map((request) => request.headers['idempotency-key'])).size, 1)
-  t.match(
-    seen[2]?.body,
-    {
-      from: '+254720000001',
-      to: ['+254700000001'],
-      voice_callback_url: 'https://gw.example/voice',
-      client_request_id: call.clientRequestId,
-    },
-  )
+  t.match(seen[2]?.body, {
+    from: '+254720000001',
+    to: ['+254700000001'],
+    voice_callback_url: 'https://gw.example/voice',
+    client_request_id: call.clientRequestId,
+  })
   t.match(http.counters, { requests: 1, retries: 2, failures: 0 })
   const again = await client.createCall({ from: '+254720000001', to: '+254700000001' })
   t.not(again.clientRequestId, call.clientRequestId)
@@ -104,43 +124,45 @@ t.test('a call is placed once, however often its answer is lost', async (t) => {
 t.test('a client request id that would not come back is refused before it is sent', async (t) => {
   const { client, seen } = await carrier(t, [json(201, {})])
   for (const clientRequestId of ['', 'a b', 'mcp:1', 'broadcast:1', '{x}', 'a,b', 'a\u0000', 'x'.repeat(501)]) {
-    await t.rejects(
-      client.createCall({ from: '+254720000001', to: '+254700000001', clientRequestId }), { code: 'CARRIER_API' },
-    )
+    await t.rejects(client.createCall({ from: '+254720000001', to: '+254700000001', clientRequestId }), {
+      code: 'CARRIER_API',
+    })
   }
   t.equal(seen.length, 0)
 })
 
-t.test('both of the carrier\'s error shapes are read, and numbers in them are masked', async (t) => {
-  const nested = await carrier(
-    t,
-    [
-      json(
-        403,
-        {
-          error: {
-            code: 'api_key.scope_denied', message: 'needs calls.supervise for +254700000001', request_id: 'r-1',
-          },
-        },
-      ),
-    ],
-  )
+t.test("both of the carrier's error shapes are read, and numbers in them are masked", async (t) => {
+  const nested = await carrier(t, [
+    json(403, {
+      error: {
+        code: 'api_key.scope_denied',
+        message: 'needs calls.supervise for +254700000001',
+        request_id: 'r-1',
+      },
+    }),
+  ])
   const denied = await failureOf(nested.client.supervise(SID, { mode: 'listen', phone: '+254720000010' }))
-  t.match(
-    denied,
-    { code: 'CARRIER_API', status: 403, carrierCode: 'api_key.scope_denied', requestId: 'r-1', retryable: false },
-  )
+  t.match(denied, {
+    code: 'CARRIER_API',
+    status: 403,
+    carrierCode: 'api_key.scope_denied',
+    requestId: 'r-1',
+    retryable: false,
+  })
   t.notMatch(denied.message, '254700000001')
   t.equal(nested.seen.length, 1, 'a refusal is not asked for twice')
 
   const bare = await carrier(t, [json(404, { code: 'calls.not_found', reason: 'no such call' })])
-  t.match(
-    await failureOf(bare.client.getCall(SID)),
-    { status: 404, carrierCode: 'calls.not_found', message: /calls\.not_found: no such call/ },
-  )
-  const page = await carrier(
-    t, [(response) => { response.writeHead(502, { 'content-type': 'text/html' }).end('<h1>Bad gateway</h1>') }],
-  )
+  t.match(await failureOf(bare.client.getCall(SID)), {
+    status: 404,
+    carrierCode: 'calls.not_found',
+    message: /calls\.not_found: no such call/,
+  })
+  const page = await carrier(t, [
+    (response) => {
+      response.writeHead(502, { 'content-type': 'text/html' }).end('<h1>Bad gateway</h1>')
+    },
+  ])
   t.match(await failureOf(page.client.getCall(SID)), { status: 502, carrierCode: null, retryable: true })
 })
 
@@ -163,10 +185,10 @@ t.test('what fails for good is tried three times, with growing pauses', async (t
 
 t.test('what might ring a human twice is tried once, unless the carrier says that it did nothing', async (t) => {
   const broken = await carrier(t, [cut])
-  t.match(
-    await failureOf(broken.client.supervise(SID, { mode: 'barge', phone: '+254720000010' })),
-    { code: 'CARRIER_API_NETWORK', retryable: true },
-  )
+  t.match(await failureOf(broken.client.supervise(SID, { mode: 'barge', phone: '+254720000010' })), {
+    code: 'CARRIER_API_NETWORK',
+    retryable: true,
+  })
   t.equal(broken.seen.length, 1)
   const busy = await carrier(t, [json(429, {}), json(201, {})])
   await busy.client.supervise(SID, { mode: 'barge', phone: '+254720000010' })
@@ -175,17 +197,23 @@ t.test('what might ring a human twice is tried once, unless the carrier says tha
 
 t.test('an answer that never comes, is too large, or is no JSON is an error', async (t) => {
   const silent = await carrier(t, [() => undefined])
-  t.match(
-    await failureOf(silent.client.supervise(SID, { mode: 'listen', phone: '+254720000010' })),
-    { code: 'CARRIER_API_NETWORK', message: /no answer in 300 ms/ },
-  )
+  t.match(await failureOf(silent.client.supervise(SID, { mode: 'listen', phone: '+254720000010' })), {
+    code: 'CARRIER_API_NETWORK',
+    message: /no answer in 300 ms/,
+  })
   const huge = await carrier(t, [json(200, 'x'.repeat(1024 * 1024 + 10))])
   t.match(await failureOf(huge.client.getCall(SID)), { message: /larger than/ })
-  const page = await carrier(t, [(response) => { response.end('<html>') }])
+  const page = await carrier(t, [
+    (response) => {
+      response.end('<html>')
+    },
+  ])
   t.match(await failureOf(page.client.getCall(SID)), { message: /not JSON/ })
-  const redirect = await carrier(
-    t, [(response) => { response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end() }],
-  )
+  const redirect = await carrier(t, [
+    (response) => {
+      response.writeHead(302, { location: 'http://127.0.0.1:1/' }).end()
+    },
+  ])
   t.match(await failureOf(redirect.client.getCall(SID)), { status: 302 })
 })
 
@@ -193,7 +221,9 @@ t.test('giving up stops a request at once', async (t) => {
   const { client, seen } = await carrier(t, [() => undefined])
   const gone = new AbortController()
   const pending = failureOf(client.hangup(SID, { signal: gone.signal }))
-  setImmediate(() => { gone.abort() })
+  setImmediate(() => {
+    gone.abort()
+  })
   t.match(await pending, { code: 'CARRIER_API_NETWORK', message: /cancelled/ })
   t.ok(seen.length <= 1)
 })
@@ -201,9 +231,13 @@ t.test('giving up stops a request at once', async (t) => {
 t.test('the key, the SID and numbers are in no error', async (t) => {
   const { client } = await carrier(t, [cut])
   const requests = [
-    () => client.hangup(SID), () => client.createCall({
-      from: '+254720000001', to: '+254700000001',
-    }), () => client.getCall(SID),
+    () => client.hangup(SID),
+    () =>
+      client.createCall({
+        from: '+254720000001',
+        to: '+254700000001',
+      }),
+    () => client.getCall(SID),
   ]
   for (const request of requests) {
     const error = await failureOf(request())
@@ -211,31 +245,30 @@ t.test('the key, the SID and numbers are in no error', async (t) => {
   }
 })
 
-t.test('the carrier\'s record of a call is read, with what it lacks as null', async (t) => {
-  const { client } = await carrier(t, [json(200, {
-    call: {
-      id: 'c-1',
-      session_id: SID,
-      direction: 'inbound',
-      status: 'completed',
-      duration_seconds: 61,
-      cost_minor: 0,
-      cost_currency: 'KES',
-      events: [],
-    },
-  })])
-  t.match(
-    await client.getCall(SID),
-    {
-      callId: 'c-1',
-      callSid: SID,
-      status: 'completed',
-      durationS: 61,
-      costMinor: 0,
-      costCurrency: 'KES',
-      failureCode: null,
-    },
-  )
+t.test("the carrier's record of a call is read, with what it lacks as null", async (t) => {
+  const { client } = await carrier(t, [
+    json(200, {
+      call: {
+        id: 'c-1',
+        session_id: SID,
+        direction: 'inbound',
+        status: 'completed',
+        duration_seconds: 61,
+        cost_minor: 0,
+        cost_currency: 'KES',
+        events: [],
+      },
+    }),
+  ])
+  t.match(await client.getCall(SID), {
+    callId: 'c-1',
+    callSid: SID,
+    status: 'completed',
+    durationS: 61,
+    costMinor: 0,
+    costCurrency: 'KES',
+    failureCode: null,
+  })
   const bare = await carrier(t, [json(200, { id: 'c-2', status: 'ringing' })])
   t.match(await bare.client.getCall(SID), { callId: 'c-2', callSid: null })
   for (const body of [{ call: { id: 'c', duration_seconds: 'long' } }, {}, [], { call: null }]) {

@@ -3,7 +3,10 @@ import { allPages, CarrierApiError } from '../../src/sautikit-api/http.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 
 const failureOf = async (promise: Promise<unknown>): Promise<CarrierApiError> => {
-  const error = await promise.then(() => null, (thrown: unknown) => thrown)
+  const error = await promise.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  )
   if (error instanceof CarrierApiError) return error
   throw new Error('expected a CarrierApiError')
 }
@@ -12,13 +15,22 @@ t.test('a number is claimed and led to a webhook, as the guide says', async (t) 
   const { server, numbers } = await simulatedApi(t)
   const claimed = await numbers.claim('inv_2')
   t.equal(claimed.e164, '+254700000101')
-  await numbers.route(claimed.id, { voiceUrl: 'https://gw.example/voice/order-status', eventsUrl: 'https://gw.example/events' })
+  await numbers.route(claimed.id, {
+    voiceUrl: 'https://gw.example/voice/order-status',
+    eventsUrl: 'https://gw.example/events',
+  })
   const { items } = await numbers.list()
-  t.match(items.find(({ id }) => id === claimed.id), { voiceUrl: 'https://gw.example/voice/order-status', eventsUrl: 'https://gw.example/events' })
-  t.same(server.seen.map(({ method, path }) => `${method} ${path}`), ['POST /v1/numbers', `PATCH /v1/numbers/${claimed.id}`, 'GET /v1/numbers'])
+  t.match(
+    items.find(({ id }) => id === claimed.id),
+    { voiceUrl: 'https://gw.example/voice/order-status', eventsUrl: 'https://gw.example/events' },
+  )
+  t.same(
+    server.seen.map(({ method, path }) => `${method} ${path}`),
+    ['POST /v1/numbers', `PATCH /v1/numbers/${claimed.id}`, 'GET /v1/numbers'],
+  )
 })
 
-t.test('the carrier\'s spelling is found once, and remembered', async (t) => {
+t.test("the carrier's spelling is found once, and remembered", async (t) => {
   const { server, numbers } = await simulatedApi(t, { spellings: ['claim:claim', 'route:put'] })
   const first = await numbers.claim('inv_1')
   const tried = server.seen.length
@@ -27,26 +39,39 @@ t.test('the carrier\'s spelling is found once, and remembered', async (t) => {
   t.equal(server.seen.length, tried + 1)
   await numbers.route(first.id, { voiceUrl: 'https://gw.example/voice' })
   t.equal(server.seen.at(-1)?.method, 'PUT')
-  t.match(await failureOf(numbers.route('num_unknown', { voiceUrl: 'https://gw.example/voice' })), { carrierCode: 'numbers.not_found' })
-  t.equal(server.seen.filter(({ path }) => path.includes('num_unknown')).length, 1, 'a spelling that has worked is right about what it does not find')
+  t.match(await failureOf(numbers.route('num_unknown', { voiceUrl: 'https://gw.example/voice' })), {
+    carrierCode: 'numbers.not_found',
+  })
+  t.equal(
+    server.seen.filter(({ path }) => path.includes('num_unknown')).length,
+    1,
+    'a spelling that has worked is right about what it does not find',
+  )
 })
 
 t.test('the configured order is tried first', async (t) => {
   const { server, numbers } = await simulatedApi(t, { paths: ['claim:available', 'route:patch'] })
   const { id } = await numbers.claim('inv_1')
   await numbers.route(id, { voiceUrl: 'https://gw.example/voice' })
-  t.same(server.seen.map(({ method, path }) => `${method} ${path}`), ['POST /v1/numbers/available/claim', `PATCH /v1/numbers/${id}/routing`])
+  t.same(
+    server.seen.map(({ method, path }) => `${method} ${path}`),
+    ['POST /v1/numbers/available/claim', `PATCH /v1/numbers/${id}/routing`],
+  )
 })
 
 t.test('only 404 and 405 lead to the next spelling: any other refusal is final', async (t) => {
   const { server, numbers } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   const denied = await failureOf(numbers.claim('inv_1'))
-  t.match(denied, { status: 403, carrierCode: 'api_key.scope_denied', message: /api_key\.scope_denied: this API key lacks the scope numbers\.claim/ })
+  t.match(denied, {
+    status: 403,
+    carrierCode: 'api_key.scope_denied',
+    message: /api_key\.scope_denied: this API key lacks the scope numbers\.claim/,
+  })
   t.notMatch(denied.message, KEY)
   t.equal(server.seen.length, 1)
 })
 
-t.test('what no spelling finds is reported with the carrier\'s own code', async (t) => {
+t.test("what no spelling finds is reported with the carrier's own code", async (t) => {
   const { numbers } = await simulatedApi(t)
   t.match(await failureOf(numbers.claim('inv_none')), { status: 404, carrierCode: 'numbers.not_available' })
 })
@@ -80,7 +105,10 @@ t.test('all pages of a list are read, and not one more', async (t) => {
   t.equal(items.length, 30)
   t.ok(complete)
   t.equal(server.seen.length, 2)
-  t.same(await allPages((cursor) => numbers.available(cursor), 10).then((some) => [some.items.length, some.complete]), [10, false])
+  t.same(await allPages((cursor) => numbers.available(cursor), 10).then((some) => [some.items.length, some.complete]), [
+    10,
+    false,
+  ])
 })
 
 t.test('a list that never ends, or turns in a circle, is left', async (t) => {

@@ -15,29 +15,50 @@ interface Tree {
 
 /** Parses with a strict, independent parser. @throws Error when the document is not well-formed. */
 function parse(xml: string): Tree {
-  interface Open { name: string; attributes: Record<string, string>; children: Open[]; text: string }
+  interface Open {
+    name: string
+    attributes: Record<string, string>
+    children: Open[]
+    text: string
+  }
   const root: Open = { name: '', attributes: {}, children: [], text: '' }
   const stack: Open[] = [root]
   const top = (): Open => stack[stack.length - 1] ?? root
   const parser = new SaxesParser()
-  parser.on('error', (error) => { throw error })
+  parser.on('error', (error) => {
+    throw error
+  })
   parser.on('opentag', (tag) => {
-    const open: Open = { name: tag.name, attributes: { ...tag.attributes as Record<string, string> }, children: [],
-      text: '' }
+    const open: Open = {
+      name: tag.name,
+      attributes: { ...(tag.attributes as Record<string, string>) },
+      children: [],
+      text: '',
+    }
     top().children.push(open)
     stack.push(open)
   })
-  parser.on('text', (text) => { top().text += text })
-  parser.on('cdata', () => { throw new Error('no CDATA expected') })
-  parser.on('closetag', () => { stack.pop() })
+  parser.on('text', (text) => {
+    top().text += text
+  })
+  parser.on('cdata', () => {
+    throw new Error('no CDATA expected')
+  })
+  parser.on('closetag', () => {
+    stack.pop()
+  })
   parser.write(xml).close()
   const [document, ...others] = root.children
   if (document === undefined || others.length > 0) throw new Error('expected one root')
   return document
 }
 
-function node(name: string, attributes: Readonly<Record<string, string>> = {}, text = '',
-  children: readonly Tree[] = []): Tree {
+function node(
+  name: string,
+  attributes: Readonly<Record<string, string>> = {},
+  text = '',
+  children: readonly Tree[] = [],
+): Tree {
   return { name, attributes, children, text }
 }
 
@@ -51,58 +72,140 @@ function only(action: VoiceAction): Tree {
 }
 
 const STREAM: StreamAction = {
-  verb: 'stream', url: 'wss://gw.example/audio?token=a.b.c&x=1', track: 'inbound_track', connect: true,
+  verb: 'stream',
+  url: 'wss://gw.example/audio?token=a.b.c&x=1',
+  track: 'inbound_track',
+  connect: true,
   samplingRateHz: 16000,
 }
 
 t.test('every action is written with the attributes that the carrier knows', (t) => {
   const cases: readonly (readonly [VoiceAction, Tree])[] = [
-    [{ verb: 'say', text: 'Karibu', voice: 'woman', language: 'sw-KE', loop: 0 },
-      node('Say', { voice: 'woman', language: 'sw-KE', loop: '0' }, 'Karibu')],
-    [{ verb: 'play', url: 'https://storage.example/a.wav?sig=1&x=2', loop: 2 },
-      node('Play', { loop: '2' }, 'https://storage.example/a.wav?sig=1&x=2')],
-    [STREAM, node('Stream', {
-      url: STREAM.url, track: 'inbound_track', connect: 'true', outputSamplingRate: '16000',
-      bidirectionalSamplingRate: '16000',
-    })],
-    [{
-      ...STREAM, samplingRateHz: 8000, connect: false, name: 'order-status', openMetadata: '{"a":1}',
-      headerMetadata: { 'x-a': '"&<' },
-      statusCallback: 'https://gw.example/stream-status?token=t',
-      statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
-    }, node('Stream', {
-      name: 'order-status', url: STREAM.url, track: 'inbound_track', connect: 'false', outputSamplingRate: '8000',
-      bidirectionalSamplingRate: '8000', openMetadata: '{"a":1}', headerMetadata: '{"x-a":"\\"&<"}',
-      statusCallback: 'https://gw.example/stream-status?token=t',
-      statusEvents: 'stream-started stream-stopped stream-error',
-    })],
+    [
+      { verb: 'say', text: 'Karibu', voice: 'woman', language: 'sw-KE', loop: 0 },
+      node('Say', { voice: 'woman', language: 'sw-KE', loop: '0' }, 'Karibu'),
+    ],
+    [
+      { verb: 'play', url: 'https://storage.example/a.wav?sig=1&x=2', loop: 2 },
+      node('Play', { loop: '2' }, 'https://storage.example/a.wav?sig=1&x=2'),
+    ],
+    [
+      STREAM,
+      node('Stream', {
+        url: STREAM.url,
+        track: 'inbound_track',
+        connect: 'true',
+        outputSamplingRate: '16000',
+        bidirectionalSamplingRate: '16000',
+      }),
+    ],
+    [
+      {
+        ...STREAM,
+        samplingRateHz: 8000,
+        connect: false,
+        name: 'order-status',
+        openMetadata: '{"a":1}',
+        headerMetadata: { 'x-a': '"&<' },
+        statusCallback: 'https://gw.example/stream-status?token=t',
+        statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
+      },
+      node('Stream', {
+        name: 'order-status',
+        url: STREAM.url,
+        track: 'inbound_track',
+        connect: 'false',
+        outputSamplingRate: '8000',
+        bidirectionalSamplingRate: '8000',
+        openMetadata: '{"a":1}',
+        headerMetadata: '{"x-a":"\\"&<"}',
+        statusCallback: 'https://gw.example/stream-status?token=t',
+        statusEvents: 'stream-started stream-stopped stream-error',
+      }),
+    ],
     [{ ...STREAM, headerMetadata: {}, statusEvents: [] }, only(STREAM)],
-    [{ verb: 'dial', numbers: ['+254700000001'], callerId: '+254700000002', timeoutS: 30, record: true },
-      node('Dial', { callerId: '+254700000002', timeout: '30', record: 'true' }, '',
-        [node('Number', {}, '+254700000001')])],
-    [{ verb: 'dial', numbers: ['+254700000001', '+254700000003'], timeoutS: 20 },
-      node('Dial', { timeout: '20', phoneNumbers: '+254700000001,+254700000003' })],
-    [{ verb: 'get-digits', numDigits: 1, timeoutS: 5, finishOnKey: '#',
-      nested: [{ verb: 'say', text: 'Press 1' }, { verb: 'play', url: 'https://a.example/b' }] },
-      node('GetDigits', { maxDigits: '1', timeout: '5', finishOnKey: '#' }, '',
-        [node('Say', {}, 'Press 1'), node('Play', {}, 'https://a.example/b')])],
+    [
+      { verb: 'dial', numbers: ['+254700000001'], callerId: '+254700000002', timeoutS: 30, record: true },
+      node('Dial', { callerId: '+254700000002', timeout: '30', record: 'true' }, '', [
+        node('Number', {}, '+254700000001'),
+      ]),
+    ],
+    [
+      { verb: 'dial', numbers: ['+254700000001', '+254700000003'], timeoutS: 20 },
+      node('Dial', { timeout: '20', phoneNumbers: '+254700000001,+254700000003' }),
+    ],
+    [
+      {
+        verb: 'get-digits',
+        numDigits: 1,
+        timeoutS: 5,
+        finishOnKey: '#',
+        nested: [
+          { verb: 'say', text: 'Press 1' },
+          { verb: 'play', url: 'https://a.example/b' },
+        ],
+      },
+      node('GetDigits', { maxDigits: '1', timeout: '5', finishOnKey: '#' }, '', [
+        node('Say', {}, 'Press 1'),
+        node('Play', {}, 'https://a.example/b'),
+      ]),
+    ],
     [{ verb: 'get-digits', nested: [] }, node('GetDigits')],
-    [{
-      verb: 'record', action: 'https://a.example/r', method: 'POST', timeoutS: 3, maxLengthS: 60, finishOnKey: '',
-      playBeep: true,
-      trim: 'trim-silence', transcribe: false, transcribeCallback: 'https://a.example/t',
-    }, node('Record', {
-      action: 'https://a.example/r', method: 'POST', timeout: '3', maxLength: '60', finishOnKey: '', playBeep: 'true',
-      trim: 'trim-silence', transcribe: 'false', transcribeCallback: 'https://a.example/t',
-    })],
-    [{ verb: 'conference', name: 'room-1', startOnEnter: true, endOnExit: false, beep: false, muted: true,
-      record: false, maxParticipants: 3, waitUrl: 'https://a.example/w' },
-      node('Conference', {
-        startOnEnter: 'true', endOnExit: 'false', beep: 'false', muted: 'true', record: 'false', maxParticipants: '3',
+    [
+      {
+        verb: 'record',
+        action: 'https://a.example/r',
+        method: 'POST',
+        timeoutS: 3,
+        maxLengthS: 60,
+        finishOnKey: '',
+        playBeep: true,
+        trim: 'trim-silence',
+        transcribe: false,
+        transcribeCallback: 'https://a.example/t',
+      },
+      node('Record', {
+        action: 'https://a.example/r',
+        method: 'POST',
+        timeout: '3',
+        maxLength: '60',
+        finishOnKey: '',
+        playBeep: 'true',
+        trim: 'trim-silence',
+        transcribe: 'false',
+        transcribeCallback: 'https://a.example/t',
+      }),
+    ],
+    [
+      {
+        verb: 'conference',
+        name: 'room-1',
+        startOnEnter: true,
+        endOnExit: false,
+        beep: false,
+        muted: true,
+        record: false,
+        maxParticipants: 3,
         waitUrl: 'https://a.example/w',
-      }, 'room-1')],
-    [{ verb: 'redirect', url: 'http://127.0.0.1:8080/after-stream?token=t', method: 'POST' },
-      node('Redirect', { method: 'POST' }, 'http://127.0.0.1:8080/after-stream?token=t')],
+      },
+      node(
+        'Conference',
+        {
+          startOnEnter: 'true',
+          endOnExit: 'false',
+          beep: 'false',
+          muted: 'true',
+          record: 'false',
+          maxParticipants: '3',
+          waitUrl: 'https://a.example/w',
+        },
+        'room-1',
+      ),
+    ],
+    [
+      { verb: 'redirect', url: 'http://127.0.0.1:8080/after-stream?token=t', method: 'POST' },
+      node('Redirect', { method: 'POST' }, 'http://127.0.0.1:8080/after-stream?token=t'),
+    ],
     [{ verb: 'reject' }, node('Reject')],
     [{ verb: 'reject', reason: 'busy' }, node('Reject', { reason: 'busy' })],
     [{ verb: 'hangup' }, node('Hangup')],
@@ -113,10 +216,13 @@ t.test('every action is written with the attributes that the carrier knows', (t)
 
 t.test('the usual document reads as the carrier prints its own', (t) => {
   const xml = voiceXml([STREAM, { verb: 'redirect', url: 'https://gw.example/after-stream', method: 'POST' }])
-  t.equal(xml, '<?xml version="1.0" encoding="UTF-8"?><Response>'
-    + '<Stream url="wss://gw.example/audio?token=a.b.c&amp;x=1" track="inbound_track" connect="true" '
-    + 'outputSamplingRate="16000" bidirectionalSamplingRate="16000"/>'
-    + '<Redirect method="POST">https://gw.example/after-stream</Redirect></Response>')
+  t.equal(
+    xml,
+    '<?xml version="1.0" encoding="UTF-8"?><Response>' +
+      '<Stream url="wss://gw.example/audio?token=a.b.c&amp;x=1" track="inbound_track" connect="true" ' +
+      'outputSamplingRate="16000" bidirectionalSamplingRate="16000"/>' +
+      '<Redirect method="POST">https://gw.example/after-stream</Redirect></Response>',
+  )
   t.equal(voiceXml([]), '<Response></Response>')
   t.equal(EMPTY_RESPONSE, '<Response></Response>')
   t.end()
@@ -124,7 +230,10 @@ t.test('the usual document reads as the carrier prints its own', (t) => {
 
 t.test('the order of the actions is kept', (t) => {
   const actions = Array.from({ length: 50 }, (_, i): SayAction => ({ verb: 'say', text: `sentence ${i}` }))
-  t.strictSame(parse(voiceXml(actions)).children.map((child) => child.text), actions.map((action) => action.text))
+  t.strictSame(
+    parse(voiceXml(actions)).children.map((child) => child.text),
+    actions.map((action) => action.text),
+  )
   t.end()
 })
 
@@ -159,8 +268,11 @@ t.test('what the carrier would choke on is refused with the place and the rule',
     ['a long host', [{ ...STREAM, url: `wss://${'a'.repeat(513)}/audio` }], /host is longer than 512/],
     ['a long path', [{ ...STREAM, url: `wss://gw.example/${'a'.repeat(4096)}` }], /longer than 4096/],
     ['much metadata', [{ ...STREAM, openMetadata: 'é'.repeat(4097) }], /8194 bytes; at most 8192/],
-    ['much metadata together',
-      [{ ...STREAM, openMetadata: 'a'.repeat(5000), headerMetadata: { a: 'b'.repeat(5000) } }], /at most 8192/],
+    [
+      'much metadata together',
+      [{ ...STREAM, openMetadata: 'a'.repeat(5000), headerMetadata: { a: 'b'.repeat(5000) } }],
+      /at most 8192/,
+    ],
     ['a bad callback', [{ ...STREAM, statusCallback: 'ftp://x' }], /statusCallback/],
   ]
   for (const [name, actions, message] of cases) {
@@ -173,8 +285,11 @@ t.test('what the carrier would choke on is refused with the place and the rule',
       t.notMatch(thrown.message, /2547/, `${name}: no number in the message`)
     }
   }
-  t.doesNotThrow(() => voiceXml([{ ...STREAM, url: `wss://${'a'.repeat(500)}.example/${'a'.repeat(4095)}`,
-    openMetadata: 'a'.repeat(8192) }]))
+  t.doesNotThrow(() =>
+    voiceXml([
+      { ...STREAM, url: `wss://${'a'.repeat(500)}.example/${'a'.repeat(4095)}`, openMetadata: 'a'.repeat(8192) },
+    ]),
+  )
   t.end()
 })
 
@@ -183,53 +298,102 @@ function representable(text: string): string {
   let kept = ''
   for (const character of text) {
     const code = character.codePointAt(0) ?? 0
-    const fine = code === 0x9 || code === 0xa || code === 0xd || (code >= 0x20 && code <= 0xd7ff)
-      || (code >= 0xe000 && code <= 0xfffd) || code >= 0x10000
+    const fine =
+      code === 0x9 ||
+      code === 0xa ||
+      code === 0xd ||
+      (code >= 0x20 && code <= 0xd7ff) ||
+      (code >= 0xe000 && code <= 0xfffd) ||
+      code >= 0x10000
     if (fine) kept += character
   }
   return kept
 }
 
 const hostileWord = fc.constantFrom(
-  '"><Dial><Number>+254700000001</Number></Dial>', ']]>', '<![CDATA[', '<!--', '-->', '<?x ?>', '&amp;', '&lt;',
-  '&#0;', '&#x41;', '&nbsp;',
-  '&', '<', '>', '"', '\'', '\r', '\n', '\t', '\r\n', '\u0000', '\u0001', '\u001f', '\u007f', '\u0085', '\u2028',
-  '\ud800', '\udc00',
-  '\udc00\ud800', '\u{1F600}', '\ufffe', '\uffff', '\ufeff', '\u{10FFFF}', ' ', 'habari', '</Response>',
+  '"><Dial><Number>+254700000001</Number></Dial>',
+  ']]>',
+  '<![CDATA[',
+  '<!--',
+  '-->',
+  '<?x ?>',
+  '&amp;',
+  '&lt;',
+  '&#0;',
+  '&#x41;',
+  '&nbsp;',
+  '&',
+  '<',
+  '>',
+  '"',
+  "'",
+  '\r',
+  '\n',
+  '\t',
+  '\r\n',
+  '\u0000',
+  '\u0001',
+  '\u001f',
+  '\u007f',
+  '\u0085',
+  '\u2028',
+  '\ud800',
+  '\udc00',
+  '\udc00\ud800',
+  '\u{1F600}',
+  '\ufffe',
+  '\uffff',
+  '\ufeff',
+  '\u{10FFFF}',
+  ' ',
+  'habari',
+  '</Response>',
   '<!DOCTYPE x [<!ENTITY a "b">]>',
 )
 /** Any UTF-16 at all, half of it made of pieces that break careless writers. */
 const hostileText = fc.oneof(
   fc.array(hostileWord, { minLength: 1, maxLength: 12 }).map((words) => words.join('')),
-  fc.array(fc.integer({ min: 0, max: 0xffff }),
-    { minLength: 1, maxLength: 30 }).map((units) => String.fromCharCode(...units)),
+  fc
+    .array(fc.integer({ min: 0, max: 0xffff }), { minLength: 1, maxLength: 30 })
+    .map((units) => String.fromCharCode(...units)),
 )
 const spokenText = hostileText.filter((text) => representable(text).trim() !== '')
 
 t.test('no text or attribute gets out of its place, whatever is in it', (t) => {
   let cases = 0
-  fc.assert(fc.property(fc.array(fc.tuple(spokenText, hostileText, hostileText), { minLength: 1, maxLength: 3 }),
-    hostileText, (says, metadata) => {
-    const actions: VoiceAction[] = [
-      ...says.map(([text, voice, language]): VoiceAction => ({ verb: 'say', text, voice, language })),
-      { ...STREAM, name: metadata, openMetadata: metadata, headerMetadata: { [`k${metadata}`]: metadata } },
-      { verb: 'conference', name: `x${metadata}` },
-    ]
-    cases += actions.length
-    const expected = [
-      ...says.map(([text, voice, language]) =>
-        node('Say', { voice: representable(voice), language: representable(language) }, representable(text))),
-      node('Stream', {
-        name: representable(metadata), url: STREAM.url, track: 'inbound_track', connect: 'true',
-        outputSamplingRate: '16000',
-        bidirectionalSamplingRate: '16000', openMetadata: representable(metadata),
-        headerMetadata: representable(JSON.stringify({ [`k${metadata}`]: metadata })),
-      }),
-      node('Conference', {}, representable(`x${metadata}`)),
-    ]
-    const parsed = parse(voiceXml(actions))
-    return JSON.stringify(parsed) === JSON.stringify(node('Response', {}, '', expected))
-  }), { numRuns: 4000 })
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(spokenText, hostileText, hostileText), { minLength: 1, maxLength: 3 }),
+      hostileText,
+      (says, metadata) => {
+        const actions: VoiceAction[] = [
+          ...says.map(([text, voice, language]): VoiceAction => ({ verb: 'say', text, voice, language })),
+          { ...STREAM, name: metadata, openMetadata: metadata, headerMetadata: { [`k${metadata}`]: metadata } },
+          { verb: 'conference', name: `x${metadata}` },
+        ]
+        cases += actions.length
+        const expected = [
+          ...says.map(([text, voice, language]) =>
+            node('Say', { voice: representable(voice), language: representable(language) }, representable(text)),
+          ),
+          node('Stream', {
+            name: representable(metadata),
+            url: STREAM.url,
+            track: 'inbound_track',
+            connect: 'true',
+            outputSamplingRate: '16000',
+            bidirectionalSamplingRate: '16000',
+            openMetadata: representable(metadata),
+            headerMetadata: representable(JSON.stringify({ [`k${metadata}`]: metadata })),
+          }),
+          node('Conference', {}, representable(`x${metadata}`)),
+        ]
+        const parsed = parse(voiceXml(actions))
+        return JSON.stringify(parsed) === JSON.stringify(node('Response', {}, '', expected))
+      },
+    ),
+    { numRuns: 4000 },
+  )
   t.ok(cases >= 10_000, `${cases} elements compared`)
   t.end()
 })

@@ -3,20 +3,45 @@ import { carrierState, decideVoicePost, humanEvent, isTerminal } from '../../src
 import type { CarrierState, VoiceDecision, VoicePost } from '../../src/sautikit/carrier-state.js'
 
 const SPELLINGS: Readonly<Record<CarrierState, readonly string[]>> = {
-  'ringing': ['Ringing', 'RINGING', 'LegRinging', 'Initiated', 'incoming', 'queued', 'call.started', 'Dialing'],
-  'answered': ['Answered', 'call.answered', 'in-progress', 'InProgress', 'Active', 'Connected', 'Bridged'],
+  ringing: ['Ringing', 'RINGING', 'LegRinging', 'Initiated', 'incoming', 'queued', 'call.started', 'Dialing'],
+  answered: ['Answered', 'call.answered', 'in-progress', 'InProgress', 'Active', 'Connected', 'Bridged'],
   'stream-started': ['StreamStarted', 'stream-started', 'STREAM_STARTED', 'stream connected'],
-  'stream-stopped': ['StreamStopped', 'stream-stopped', 'StreamEnded', 'stream_closed', 'stream-disconnected',
-    'StreamCompleted'],
+  'stream-stopped': [
+    'StreamStopped',
+    'stream-stopped',
+    'StreamEnded',
+    'stream_closed',
+    'stream-disconnected',
+    'StreamCompleted',
+  ],
   'stream-error': ['StreamError', 'stream-error', 'stream-failed'],
   'dial-completed': ['DialCompleted', 'dial_completed', 'DialEnded', 'DialNoAnswer', 'DialBusy'],
-  'completed': ['Completed', 'call.completed', 'Hangup', 'HANGUP_COMPLETE', 'hung-up', 'Ended', 'call.ended',
-    'terminated', 'Disconnected', 'NORMAL_CLEARING'],
-  'failed': ['Failed', 'call.failed', 'Error', 'rejected', 'declined', 'Canceled', 'cancelled', 'UNALLOCATED_NUMBER'],
-  'busy': ['Busy', 'USER_BUSY'],
+  completed: [
+    'Completed',
+    'call.completed',
+    'Hangup',
+    'HANGUP_COMPLETE',
+    'hung-up',
+    'Ended',
+    'call.ended',
+    'terminated',
+    'Disconnected',
+    'NORMAL_CLEARING',
+  ],
+  failed: ['Failed', 'call.failed', 'Error', 'rejected', 'declined', 'Canceled', 'cancelled', 'UNALLOCATED_NUMBER'],
+  busy: ['Busy', 'USER_BUSY'],
   'no-answer': ['NoAnswer', 'no-answer', 'no_answer', 'No Answer', 'NO_USER_RESPONSE', 'NotAnswered', 'missed'],
-  'unknown': ['', 'hello', '123', 'call.recording.ready', 'call.supervision.ended', 'call.supervision.started',
-    'RecordingCompleted', 'streaming', 'ConferenceEnded'],
+  unknown: [
+    '',
+    'hello',
+    '123',
+    'call.recording.ready',
+    'call.supervision.ended',
+    'call.supervision.started',
+    'RecordingCompleted',
+    'streaming',
+    'ConferenceEnded',
+  ],
 }
 
 t.test('every spelling of a state means that state', (t) => {
@@ -36,7 +61,13 @@ t.test('exactly the ends of a leg are terminal', (t) => {
 })
 
 const UNKNOWN: Omit<VoicePost, 'state'> = {
-  kind: null, direction: null, sidOfPbx: true, served: true, known: false, phase: null, escalation: 'none',
+  kind: null,
+  direction: null,
+  sidOfPbx: true,
+  served: true,
+  known: false,
+  phase: null,
+  escalation: 'none',
 }
 const WAITING: Omit<VoicePost, 'state'> = { ...UNKNOWN, known: true, phase: 'waiting' }
 const STREAMING: Omit<VoicePost, 'state'> = { ...WAITING, phase: 'streaming' }
@@ -49,31 +80,73 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
   const states = Object.keys(SPELLINGS) as CarrierState[]
   type Wanted = Partial<Record<CarrierState, VoiceDecision>>
   const table: readonly (readonly [string, Omit<VoicePost, 'state'>, Wanted])[] = [
-    ['a call that nobody has answered', UNKNOWN,
-      { 'ringing': 'open-stream', 'answered': 'open-stream', 'unknown': 'open-stream', 'completed': 'open-stream' }],
+    [
+      'a call that nobody has answered',
+      UNKNOWN,
+      { ringing: 'open-stream', answered: 'open-stream', unknown: 'open-stream', completed: 'open-stream' },
+    ],
     ['a call that waits for its socket', WAITING, { ringing: 'repeat-document', unknown: 'repeat-document' }],
-    ['a call that waits, and only events were given its document', { ...WAITING, served: false },
-      { ringing: 'repeat-document', answered: 'repeat-document', unknown: 'repeat-document' }],
+    [
+      'a call that waits, and only events were given its document',
+      { ...WAITING, served: false },
+      { ringing: 'repeat-document', answered: 'repeat-document', unknown: 'repeat-document' },
+    ],
     ['a call that streams', STREAMING, {}],
-    ['a call with an escalation pending', PENDING, {
-      'ringing': 'continue', 'answered': 'continue', 'unknown': 'continue', 'stream-started': 'continue',
-      'stream-stopped': 'continue', 'stream-error': 'continue', 'dial-completed': 'continue',
-    }],
-    ['a call whose human is being dialled', DIALING, {
-      'ringing': 'continue', 'answered': 'continue', 'unknown': 'continue', 'stream-started': 'continue',
-      'stream-stopped': 'continue', 'stream-error': 'continue', 'dial-completed': 'continue',
-      'failed': 'continue', 'busy': 'continue', 'no-answer': 'continue',
-    }],
+    [
+      'a call with an escalation pending',
+      PENDING,
+      {
+        ringing: 'continue',
+        answered: 'continue',
+        unknown: 'continue',
+        'stream-started': 'continue',
+        'stream-stopped': 'continue',
+        'stream-error': 'continue',
+        'dial-completed': 'continue',
+      },
+    ],
+    [
+      'a call whose human is being dialled',
+      DIALING,
+      {
+        ringing: 'continue',
+        answered: 'continue',
+        unknown: 'continue',
+        'stream-started': 'continue',
+        'stream-stopped': 'continue',
+        'stream-error': 'continue',
+        'dial-completed': 'continue',
+        failed: 'continue',
+        busy: 'continue',
+        'no-answer': 'continue',
+      },
+    ],
     ['a call that has ended', ENDED, {}],
     ['a call that ended long ago', FORGOTTEN, {}],
   ]
   for (const [name, call, wanted] of table) {
     for (const state of states) {
       t.equal(decideVoicePost({ ...call, state }), wanted[state] ?? 'empty', `${name}: ${state}`)
-      const told = state !== 'ringing' ? 'empty' : !call.known ? 'open-stream' : call.phase === 'waiting' ? 'repeat-document' : 'empty'
+      const told =
+        state !== 'ringing'
+          ? 'empty'
+          : !call.known
+            ? 'open-stream'
+            : call.phase === 'waiting'
+              ? 'repeat-document'
+              : 'empty'
       t.equal(decideVoicePost({ ...call, state, kind: 'call.started' }), told, `${name}: ${state} as an event`)
-      if (!call.known) t.equal(decideVoicePost({ ...call, state, kind: 'call.started', sidOfPbx: false }), 'empty', `${state} of a REST id`)
-      t.equal(decideVoicePost({ ...call, state, kind: 'call.started', direction: 'outbound' }), 'empty', `${name}: ${state} as an event of a call that goes out`)
+      if (!call.known)
+        t.equal(
+          decideVoicePost({ ...call, state, kind: 'call.started', sidOfPbx: false }),
+          'empty',
+          `${state} of a REST id`,
+        )
+      t.equal(
+        decideVoicePost({ ...call, state, kind: 'call.started', direction: 'outbound' }),
+        'empty',
+        `${name}: ${state} as an event of a call that goes out`,
+      )
     }
   }
   t.end()
@@ -90,10 +163,20 @@ t.test('an escalation dies with its caller: a completed call never gets a Dial',
 
 t.test('the outcome for a human who was added to a call follows from the kind of the event', (t) => {
   const rows: readonly (readonly [string | null, string | null])[] = [
-    ['call.supervision.joined', 'joined'], ['call.supervision.answered', 'joined'], ['call.supervision.connected', 'joined'],
-    ['call.supervision.no_answer', 'no-answer'], ['call.supervision.busy', 'busy'], ['call.supervision.declined', 'declined'],
-    ['call.supervision.failed', 'failed'], ['call.supervision.ended', 'left'], ['CALL.SUPERVISION.STOPPED', 'left'],
-    ['call.supervision.ringing', null], ['call.supervision.mode_changed', null], ['call.answered', null], ['', null], [null, null],
+    ['call.supervision.joined', 'joined'],
+    ['call.supervision.answered', 'joined'],
+    ['call.supervision.connected', 'joined'],
+    ['call.supervision.no_answer', 'no-answer'],
+    ['call.supervision.busy', 'busy'],
+    ['call.supervision.declined', 'declined'],
+    ['call.supervision.failed', 'failed'],
+    ['call.supervision.ended', 'left'],
+    ['CALL.SUPERVISION.STOPPED', 'left'],
+    ['call.supervision.ringing', null],
+    ['call.supervision.mode_changed', null],
+    ['call.answered', null],
+    ['', null],
+    [null, null],
   ]
   for (const [kind, event] of rows) t.equal(humanEvent(kind), event, String(kind))
   t.end()

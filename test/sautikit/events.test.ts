@@ -22,34 +22,70 @@ function status(fields: Record<string, string>, callSid?: string): StreamStatus 
 }
 
 const DATA = {
-  call_id: SID, direction: 'inbound', from: '+254700000001', to: '+254700000002', number_id: 'num_1',
+  call_id: SID,
+  direction: 'inbound',
+  from: '+254700000001',
+  to: '+254700000002',
+  number_id: 'num_1',
   status: 'completed',
-  duration_seconds: 76, hangup_cause: 'normal_clearing',
+  duration_seconds: 76,
+  hangup_cause: 'normal_clearing',
 }
 
 t.test('an event is read in all three shapes', (t) => {
-  const expected = { callSid: SID, from: '+254700000001', to: '+254700000002', direction: 'inbound', durationS: 76,
-    state: 'completed' }
-  const envelope = event({ kind: 'call.completed', event_id: 'evt_1', workspace_id: 'ws_1',
-    occurred_at: '2026-11-20T08:00:00Z', data: DATA })
+  const expected = {
+    callSid: SID,
+    from: '+254700000001',
+    to: '+254700000002',
+    direction: 'inbound',
+    durationS: 76,
+    state: 'completed',
+  }
+  const envelope = event({
+    kind: 'call.completed',
+    event_id: 'evt_1',
+    workspace_id: 'ws_1',
+    occurred_at: '2026-11-20T08:00:00Z',
+    data: DATA,
+  })
   t.match(envelope, {
-    ...expected, kind: 'call.completed', eventId: 'evt_1', dedupeKey: 'id:evt_1', occurredAt: '2026-11-20T08:00:00Z',
+    ...expected,
+    kind: 'call.completed',
+    eventId: 'evt_1',
+    dedupeKey: 'id:evt_1',
+    occurredAt: '2026-11-20T08:00:00Z',
     hangupCause: 'normal_clearing',
   })
-  t.match(event({ event_kind: 'call.completed', event_id: 'evt_1', payload: DATA }),
-    { ...expected, kind: 'call.completed', dedupeKey: 'id:evt_1' })
-  const flat = parseEvent(FORM, bytes(new URLSearchParams({
-    sessionId: SID, callerNumber: '+254700000001', destinationNumber: '+254700000002', callSessionState: 'Completed',
-    direction: 'inbound', durationInSeconds: '76', isActive: '0',
-  }).toString()))
+  t.match(event({ event_kind: 'call.completed', event_id: 'evt_1', payload: DATA }), {
+    ...expected,
+    kind: 'call.completed',
+    dedupeKey: 'id:evt_1',
+  })
+  const flat = parseEvent(
+    FORM,
+    bytes(
+      new URLSearchParams({
+        sessionId: SID,
+        callerNumber: '+254700000001',
+        destinationNumber: '+254700000002',
+        callSessionState: 'Completed',
+        direction: 'inbound',
+        durationInSeconds: '76',
+        isActive: '0',
+      }).toString(),
+    ),
+  )
   t.match(flat, { ...expected, kind: null, eventId: null, isActive: false })
   t.end()
 })
 
 t.test('the outcome of a call follows from the kind, the status and the cause', (t) => {
   const cases: readonly (readonly [string, Record<string, string>, CarrierEvent['state']])[] = [
-    ['call.started', {}, 'ringing'], ['call.answered', {}, 'answered'], ['call.completed', {}, 'completed'],
-    ['call.failed', {}, 'failed'], ['call.failed', { failure_reason: 'no_answer' }, 'no-answer'],
+    ['call.started', {}, 'ringing'],
+    ['call.answered', {}, 'answered'],
+    ['call.completed', {}, 'completed'],
+    ['call.failed', {}, 'failed'],
+    ['call.failed', { failure_reason: 'no_answer' }, 'no-answer'],
     ['call.failed', { status: 'failed', failure_reason: 'USER_BUSY' }, 'busy'],
     ['call.failed', { status: 'canceled' }, 'failed'],
     ['call.recording.ready', { status: 'completed' }, 'unknown'],
@@ -57,24 +93,36 @@ t.test('the outcome of a call follows from the kind, the status and the cause', 
     ['wallet.low_balance', {}, 'unknown'],
   ]
   for (const [kind, data, state] of cases) {
-    t.equal(event({ kind, event_id: 'e', data: { call_id: SID, ...data } }).state, state,
-      `${kind} ${JSON.stringify(data)}`)
+    t.equal(
+      event({ kind, event_id: 'e', data: { call_id: SID, ...data } }).state,
+      state,
+      `${kind} ${JSON.stringify(data)}`,
+    )
   }
   t.end()
 })
 
 t.test('the session id is preferred to the REST id of the same call', (t) => {
-  t.equal(event({ kind: 'call.answered',
-    data: { call_id: '2f9c1c5e-0000-4000-8000-000000000000', session_id: SID } }).callSid, SID)
+  t.equal(
+    event({ kind: 'call.answered', data: { call_id: '2f9c1c5e-0000-4000-8000-000000000000', session_id: SID } })
+      .callSid,
+    SID,
+  )
   t.end()
 })
 
 t.test('a recording comes with where to fetch it', (t) => {
   const ready = { call_id: SID, recording_id: 'rec_1', duration_seconds: 76, download_url: 'https://r.example/x?sig=1' }
-  t.strictSame(event({ kind: 'call.recording.ready', event_id: 'e', data: ready }).recording,
-    { recordingId: 'rec_1', downloadUrl: 'https://r.example/x?sig=1', durationS: 76 })
-  t.equal(event({ kind: 'call.recording.ready',
-    data: { ...ready, download_url: 'file:///etc/passwd' } }).recording?.downloadUrl, null)
+  t.strictSame(event({ kind: 'call.recording.ready', event_id: 'e', data: ready }).recording, {
+    recordingId: 'rec_1',
+    downloadUrl: 'https://r.example/x?sig=1',
+    durationS: 76,
+  })
+  t.equal(
+    event({ kind: 'call.recording.ready', data: { ...ready, download_url: 'file:///etc/passwd' } }).recording
+      ?.downloadUrl,
+    null,
+  )
   t.equal(event({ kind: 'call.completed', data: DATA }).recording, null)
   t.end()
 })
@@ -83,7 +131,8 @@ t.test('one event has one key, and different events have different keys', (t) =>
   const flat = (more: Record<string, string>): string => event({ sessionId: SID, ...more }).dedupeKey
   t.equal(flat({ callSessionState: 'Completed' }), flat({ callSessionState: 'Completed' }))
   const keys = [
-    flat({ callSessionState: 'Completed' }), flat({ callSessionState: 'StreamStopped', streamSid: 'ST_1' }),
+    flat({ callSessionState: 'Completed' }),
+    flat({ callSessionState: 'StreamStopped', streamSid: 'ST_1' }),
     flat({ callSessionState: 'StreamStopped', streamSid: 'ST_2' }),
     flat({ callSessionState: 'Ringing', sessionId: 'HD_2' }),
     event({ kind: 'call.completed', data: DATA }).dedupeKey,
@@ -91,14 +140,18 @@ t.test('one event has one key, and different events have different keys', (t) =>
     event({ kind: 'call.completed', event_id: 'e2', data: DATA }).dedupeKey,
   ]
   t.equal(new Set(keys).size, keys.length)
-  t.notOk(event({ kind: 'call.completed', event_id: 'x'.repeat(10_000), data: DATA }).dedupeKey.length > 500,
-    'a key is bounded')
+  t.notOk(
+    event({ kind: 'call.completed', event_id: 'x'.repeat(10_000), data: DATA }).dedupeKey.length > 500,
+    'a key is bounded',
+  )
   t.end()
 })
 
 t.test('an event of something else than a call is taken too, and one of nothing is refused', (t) => {
-  t.match(event({ kind: 'wallet.low_balance', event_id: 'e', data: { balance_minor: 12 } }),
-    { kind: 'wallet.low_balance', callSid: null })
+  t.match(event({ kind: 'wallet.low_balance', event_id: 'e', data: { balance_minor: 12 } }), {
+    kind: 'wallet.low_balance',
+    callSid: null,
+  })
   t.throws(() => event({ hello: 1 }), { code: 'WEBHOOK_MALFORMED', message: /neither a kind/ })
   t.throws(() => event({ kind: 'nodots' }), { code: 'WEBHOOK_MALFORMED' })
   t.end()
@@ -108,15 +161,21 @@ t.test('a stream status is read in any spelling', (t) => {
   const cases: readonly (readonly [Record<string, string>, Partial<StreamStatus>])[] = [
     [{ streamEvent: 'stream-started' }, { event: 'stream-started' }],
     [{ StreamEvent: 'Stream-Stopped' }, { event: 'stream-stopped' }],
-    [{ streamStatus: 'stream_error' }, { event: 'stream-error' }], [{ event: 'stopped' }, { event: 'stream-stopped' }],
+    [{ streamStatus: 'stream_error' }, { event: 'stream-error' }],
+    [{ event: 'stopped' }, { event: 'stream-stopped' }],
     [{ status: 'started' }, { event: 'stream-started' }],
     [{ status: 'in-progress', event: 'stream-stopped' }, { event: 'stream-stopped' }],
-    [{ callSessionState: 'StreamStopped' }, { event: 'stream-stopped' }], [{ event: 'weather' }, { event: 'unknown' }],
+    [{ callSessionState: 'StreamStopped' }, { event: 'stream-stopped' }],
+    [{ event: 'weather' }, { event: 'unknown' }],
     [{ a: 'b' }, { event: 'unknown', callSid: null, streamSid: null, name: null, error: null }],
-    [{ event: 'stream-started', StreamSid: 'ST_1', CallSid: SID, StreamName: 'order-status' },
-      { streamSid: 'ST_1', callSid: SID, name: 'order-status' }],
-    [{ event: 'stream-error', name: 'n', StreamError: 'connect failed to +254700000001: 403' },
-      { error: 'connect failed to +2547…01: 403' }],
+    [
+      { event: 'stream-started', StreamSid: 'ST_1', CallSid: SID, StreamName: 'order-status' },
+      { streamSid: 'ST_1', callSid: SID, name: 'order-status' },
+    ],
+    [
+      { event: 'stream-error', name: 'n', StreamError: 'connect failed to +254700000001: 403' },
+      { error: 'connect failed to +2547…01: 403' },
+    ],
     [{ event: 'stream-error', error: 'x'.repeat(999) }, { error: 'x'.repeat(200) }],
     [{ event: 'stream-started', error: 'none' }, { error: null }],
   ]
@@ -127,31 +186,54 @@ t.test('a stream status is read in any spelling', (t) => {
 
 t.test('a stream status without a call belongs to the call of its URL', (t) => {
   t.equal(status({ event: 'stopped' }, SID).callSid, SID)
-  t.equal(status({ event: 'stopped', sessionId: 'HD_2' }, SID).callSid, 'HD_2',
-    'so that the edge can see that they differ')
-  t.equal(status({ event: 'stopped' }, SID).dedupeKey,
-    status({ streamEvent: 'stream-stopped', sessionId: SID }).dedupeKey)
+  t.equal(
+    status({ event: 'stopped', sessionId: 'HD_2' }, SID).callSid,
+    'HD_2',
+    'so that the edge can see that they differ',
+  )
+  t.equal(
+    status({ event: 'stopped' }, SID).dedupeKey,
+    status({ streamEvent: 'stream-stopped', sessionId: SID }).dedupeKey,
+  )
   t.not(status({ event: 'stopped' }, SID).dedupeKey, status({ event: 'started' }, SID).dedupeKey)
   t.end()
 })
 
 t.test('no body makes the readers throw anything but a typed refusal', (t) => {
-  const key = fc.constantFrom('kind', 'event_kind', 'data', 'payload', 'event', 'sessionId', 'name', 'error', 'status',
-    '__proto__')
-  const value = fc.oneof(fc.string({ unit: 'binary' }), fc.constantFrom('call.failed', SID, 'stream-error'),
-    fc.json().map((text) => JSON.parse(text) as unknown))
-  const body = fc.oneof(fc.uint8Array({ maxLength: 300 }),
-    fc.dictionary(key, value).map((object) => bytes(JSON.stringify(object))))
-  fc.assert(fc.property(body, fc.constantFrom(JSON_TYPE, FORM, undefined), (raw, type) => {
-    for (const read of [() => parseEvent(type, raw), () => parseStreamStatus(type, raw, SID)]) {
-      try {
-        if (read().dedupeKey.length > 600) return false
-      } catch (thrown) {
-        if (!(thrown instanceof GatewayError)) return false
+  const key = fc.constantFrom(
+    'kind',
+    'event_kind',
+    'data',
+    'payload',
+    'event',
+    'sessionId',
+    'name',
+    'error',
+    'status',
+    '__proto__',
+  )
+  const value = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.constantFrom('call.failed', SID, 'stream-error'),
+    fc.json().map((text) => JSON.parse(text) as unknown),
+  )
+  const body = fc.oneof(
+    fc.uint8Array({ maxLength: 300 }),
+    fc.dictionary(key, value).map((object) => bytes(JSON.stringify(object))),
+  )
+  fc.assert(
+    fc.property(body, fc.constantFrom(JSON_TYPE, FORM, undefined), (raw, type) => {
+      for (const read of [() => parseEvent(type, raw), () => parseStreamStatus(type, raw, SID)]) {
+        try {
+          if (read().dedupeKey.length > 600) return false
+        } catch (thrown) {
+          if (!(thrown instanceof GatewayError)) return false
+        }
       }
-    }
-    return true
-  }), { numRuns: 4000 })
+      return true
+    }),
+    { numRuns: 4000 },
+  )
   t.pass('4,000 bodies')
   t.end()
 })

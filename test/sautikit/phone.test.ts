@@ -4,17 +4,27 @@ import { digitsOf, maskNumber, maskNumbersIn, normaliseNumber, sameNumber } from
 
 t.test('a masked number shows country and network, never the subscriber', (t) => {
   const cases: readonly (readonly [string, string])[] = [
-    ['+254700000001', '+2547…01'], ['254700000001', '2547…01'], ['0700000001', '070…01'],
+    ['+254700000001', '+2547…01'],
+    ['254700000001', '2547…01'],
+    ['0700000001', '070…01'],
     ['+1 202 555 0143', '+120…43'],
-    ['1234567', '1…67'], ['40404', '…'], ['', ''], ['agent.asha', '…'], ['asha254700000001', '…'],
+    ['1234567', '1…67'],
+    ['40404', '…'],
+    ['', ''],
+    ['agent.asha', '…'],
+    ['asha254700000001', '…'],
   ]
   for (const [number, masked] of cases) t.equal(maskNumber(number), masked, number)
-  fc.assert(fc.property(fc.stringMatching(/^\+?[0-9]{0,20}$/),
-    (number) => digitsOf(maskNumber(number)).length <= digitsOf(number).length / 2))
+  fc.assert(
+    fc.property(
+      fc.stringMatching(/^\+?[0-9]{0,20}$/),
+      (number) => digitsOf(maskNumber(number)).length <= digitsOf(number).length / 2,
+    ),
+  )
   t.end()
 })
 
-t.test('numbers inside the carrier\'s words are masked, other figures are not', (t) => {
+t.test("numbers inside the carrier's words are masked, other figures are not", (t) => {
   t.equal(maskNumbersIn('no route to +254700000001 (code 403) at 12:30'), 'no route to +2547…01 (code 403) at 12:30')
   t.equal(maskNumbersIn('0700 000 001,254700000002'), '070…01,2547…02')
   t.equal(maskNumbersIn('nothing'), 'nothing')
@@ -33,10 +43,13 @@ t.test('numbers are the same when their digits are', (t) => {
 })
 
 t.test('normalising twice changes nothing more', (t) => {
-  fc.assert(fc.property(fc.oneof(fc.stringMatching(/^\+?[0-9 ().-]{0,20}$/), fc.string()), (raw) => {
-    const once = normaliseNumber(raw)
-    return normaliseNumber(once) === once
-  }), { numRuns: 3000 })
+  fc.assert(
+    fc.property(fc.oneof(fc.stringMatching(/^\+?[0-9 ().-]{0,20}$/), fc.string()), (raw) => {
+      const once = normaliseNumber(raw)
+      return normaliseNumber(once) === once
+    }),
+    { numRuns: 3000 },
+  )
   t.pass('3,000 spellings')
   t.end()
 })

@@ -16,7 +16,10 @@ function page(): string {
 
 /** The fenced blocks of the section that begins with `## n.`, in order. */
 function examples(section: number): readonly string[] {
-  const text = page().split(/^## /m).find((part) => part.startsWith(`${section}.`)) ?? ''
+  const text =
+    page()
+      .split(/^## /m)
+      .find((part) => part.startsWith(`${section}.`)) ?? ''
   return [...text.matchAll(/^```[a-z]*\n([\s\S]*?)^```$/gm)].map((match) => (match[1] ?? '').trim())
 }
 
@@ -36,20 +39,32 @@ t.test('every example of the protocol page is read as the page says', (t) => {
   t.equal(none.length, 0)
 
   const [wrapper = '', nested = '', opaque = ''] = examples(5)
-  t.match(parseStreamText(wrapper, true),
-    [{ callSid: SID, streamSid: 'ST_1', from: '+254700000001', headers: { x: 'y' }, openMetadata: '{"tier":"gold"}' }])
+  t.match(parseStreamText(wrapper, true), [
+    { callSid: SID, streamSid: 'ST_1', from: '+254700000001', headers: { x: 'y' }, openMetadata: '{"tier":"gold"}' },
+  ])
   t.match(parseStreamText(nested, true), [{ callSid: SID }])
   t.match(parseStreamText(opaque, true), [{ callSid: null, openMetadata: 'tier=gold' }])
 
   const [status = '', bare = ''] = examples(6)
-  t.match(parseStreamStatus(FORM, bytes(status)),
-    { event: 'stream-error', callSid: SID, name: 'order-status', error: 'connect failed' })
-  t.match(parseStreamStatus('application/json', bytes(bare), SID),
-    { event: 'stream-stopped', callSid: SID, streamSid: 'ST_1' })
+  t.match(parseStreamStatus(FORM, bytes(status)), {
+    event: 'stream-error',
+    callSid: SID,
+    name: 'order-status',
+    error: 'connect failed',
+  })
+  t.match(parseStreamStatus('application/json', bytes(bare), SID), {
+    event: 'stream-stopped',
+    callSid: SID,
+    streamSid: 'ST_1',
+  })
 
   const [completed = '', failed = '', flat = ''] = examples(7)
-  t.match(parseEvent('application/json', bytes(completed)),
-    { state: 'completed', callSid: SID, durationS: 76, eventId: 'evt_1' })
+  t.match(parseEvent('application/json', bytes(completed)), {
+    state: 'completed',
+    callSid: SID,
+    durationS: 76,
+    eventId: 'evt_1',
+  })
   t.match(parseEvent('application/json', bytes(failed)), { state: 'no-answer', callSid: SID, eventId: 'evt_2' })
   t.match(parseEvent(undefined, bytes(flat)), { state: 'stream-stopped', callSid: SID, streamSid: 'ST_1', kind: null })
   t.end()
@@ -57,7 +72,10 @@ t.test('every example of the protocol page is read as the page says', (t) => {
 
 t.test('the messages in the tables of the page are what they are said to be', (t) => {
   const read = (text: string): unknown => parseStreamText(text, false)[0]
-  const section = page().split(/^## /m).find((part) => part.startsWith('5.')) ?? ''
+  const section =
+    page()
+      .split(/^## /m)
+      .find((part) => part.startsWith('5.')) ?? ''
   const shown = [...section.matchAll(/`(\{"[^`]*\})`/g)].map((match) => match[1] ?? '')
   const types = shown.map((text) => (read(text) as { type: string }).type)
   t.strictSame(types, ['mark', 'dtmf', 'dtmf', 'dtmf', 'unknown', 'unknown', 'unknown', 'unknown', 'unknown'])
@@ -65,7 +83,9 @@ t.test('the messages in the tables of the page are what they are said to be', (t
 })
 
 t.test('the token of the page is one', (t) => {
-  const token = examples(2).join('\n').match(/^a\..*$/m)?.[0]
+  const token = examples(2)
+    .join('\n')
+    .match(/^a\..*$/m)?.[0]
   t.match(checkToken('example-secret', token, { purpose: 'audio', nowS: 1751000060 }), { result: 'ok', callSid: SID })
   t.end()
 })
@@ -73,15 +93,23 @@ t.test('the token of the page is one', (t) => {
 t.test('the document of the page is what is written for its actions', (t) => {
   const [shown = ''] = examples(3)
   const oneLine = shown.replace(/\n\s+(?=[a-zA-Z])/g, ' ').replace(/>\s+</g, '><')
-  t.equal(oneLine, voiceXml([
-    {
-      verb: 'stream', name: 'order-status', url: 'wss://gw.example/audio?token=a.X', track: 'inbound_track',
-      connect: true,
-      samplingRateHz: 16000, openMetadata: '{"tier":"gold"}', headerMetadata: { x: 'y' },
-      statusCallback: 'https://gw.example/stream-status?token=s.X',
-      statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
-    },
-    { verb: 'redirect', url: 'https://gw.example/after-stream?token=c.X', method: 'POST' },
-  ]).replaceAll('.X', '.…'))
+  t.equal(
+    oneLine,
+    voiceXml([
+      {
+        verb: 'stream',
+        name: 'order-status',
+        url: 'wss://gw.example/audio?token=a.X',
+        track: 'inbound_track',
+        connect: true,
+        samplingRateHz: 16000,
+        openMetadata: '{"tier":"gold"}',
+        headerMetadata: { x: 'y' },
+        statusCallback: 'https://gw.example/stream-status?token=s.X',
+        statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
+      },
+      { verb: 'redirect', url: 'https://gw.example/after-stream?token=c.X', method: 'POST' },
+    ]).replaceAll('.X', '.…'),
+  )
   t.end()
 })

@@ -17,22 +17,34 @@ function metadata(frame: unknown): Metadata {
 
 t.test('the first frame is read in every shape', (t) => {
   const cases: readonly (readonly [string, unknown, Partial<Metadata>])[] = [
-    ['ids on top',
+    [
+      'ids on top',
       { sessionId: SID, streamSid: 'ST_1', callerNumber: '254700000001', destinationNumber: '+254700000002' },
-      { callSid: SID, streamSid: 'ST_1', from: '+254700000001', to: '+254700000002', headers: {}, openMetadata: null }],
-    ...['callSid', 'sessionId', 'call_sid', 'call_id', 'CallSid',
-      'callId'].map((name) => [name, { [name]: SID }, { callSid: SID }] as const),
-    ['ids in metadata', { metadata: { callSid: SID, a: 1 } },
-      { callSid: SID, openMetadata: `{"callSid":"${SID}","a":1}` }],
+      { callSid: SID, streamSid: 'ST_1', from: '+254700000001', to: '+254700000002', headers: {}, openMetadata: null },
+    ],
+    ...['callSid', 'sessionId', 'call_sid', 'call_id', 'CallSid', 'callId'].map(
+      (name) => [name, { [name]: SID }, { callSid: SID }] as const,
+    ),
+    [
+      'ids in metadata',
+      { metadata: { callSid: SID, a: 1 } },
+      { callSid: SID, openMetadata: `{"callSid":"${SID}","a":1}` },
+    ],
     ['ids in openMetadata', { streamSid: 'ST_1', openMetadata: { call_id: SID } }, { callSid: SID, streamSid: 'ST_1' }],
-    ['openMetadata as a string of JSON', { openMetadata: `{"callSid":"${SID}"}` },
-      { callSid: SID, openMetadata: `{"callSid":"${SID}"}` }],
+    [
+      'openMetadata as a string of JSON',
+      { openMetadata: `{"callSid":"${SID}"}` },
+      { callSid: SID, openMetadata: `{"callSid":"${SID}"}` },
+    ],
     ['openMetadata as words', { streamSid: 'ST_1', openMetadata: 'hello' }, { callSid: null, openMetadata: 'hello' }],
     ['metadata as words', { streamSid: 'ST_1', metadata: 'hello' }, { openMetadata: 'hello' }],
-    ['ids in headers', { headers: { callSid: SID, 'X-Tenant': 'shop' } },
-      { callSid: SID, headers: { 'callSid': SID, 'X-Tenant': 'shop' } }],
+    [
+      'ids in headers',
+      { headers: { callSid: SID, 'X-Tenant': 'shop' } },
+      { callSid: SID, headers: { callSid: SID, 'X-Tenant': 'shop' } },
+    ],
     ['headers as a string of JSON', { headers: '{"x":"y","n":1,"o":{}}' }, { headers: { x: 'y', n: '1' } }],
-    ['the carrier\'s word before ours', { callSid: SID, openMetadata: { callSid: 'HD_other' } }, { callSid: SID }],
+    ["the carrier's word before ours", { callSid: SID, openMetadata: { callSid: 'HD_other' } }, { callSid: SID }],
     ['a withheld caller', { callSid: SID, callerNumber: 'anonymous' }, { from: null }],
     ['an unusable id', { callSid: '../x', streamSid: 'a b' }, { callSid: null, streamSid: null }],
     ['with a type', { type: 'metadata', callSid: SID }, { callSid: SID }],
@@ -42,9 +54,19 @@ t.test('the first frame is read in every shape', (t) => {
   ]
   for (const [name, frame, expected] of cases) t.match(metadata(frame), expected, name)
   for (const opaque of ['hello', 'order 8842', '[1,2]', '"x"', '42', '{"half":', '{not json}', 'null']) {
-    t.strictSame(metadata(opaque), {
-      type: 'metadata', callSid: null, streamSid: null, from: null, to: null, headers: {}, openMetadata: opaque,
-    }, opaque)
+    t.strictSame(
+      metadata(opaque),
+      {
+        type: 'metadata',
+        callSid: null,
+        streamSid: null,
+        from: null,
+        to: null,
+        headers: {},
+        openMetadata: opaque,
+      },
+      opaque,
+    )
   }
   t.end()
 })
@@ -52,36 +74,73 @@ t.test('the first frame is read in every shape', (t) => {
 t.test('several objects in one frame are several messages', (t) => {
   const mark = '{"type":"mark","data":{"name":"m}{1","event":"playout"}}'
   const first = parseStreamText(`{"callSid":"${SID}","openMetadata":"}{\\"{"}${mark} \n {"type":"x"}`, true)
-  t.strictSame(first.map((message) => message.type), ['metadata', 'mark', 'unknown'])
+  t.strictSame(
+    first.map((message) => message.type),
+    ['metadata', 'mark', 'unknown'],
+  )
   t.match(first[0], { callSid: SID, openMetadata: '}{"{' })
   t.match(first[1], { name: 'm}{1', event: 'playout' })
   t.strictSame(parseStreamText(`${mark}${mark}`, false).length, 2)
-  t.strictSame(parseStreamText(`${mark}{"callSid":"${SID}"}`, true).map((message) => message.type),
-    ['mark', 'metadata'])
-  t.strictSame(parseStreamText(`${mark}oops`, false).map((message) => message.type), ['mark', 'garbage'])
-  t.strictSame(parseStreamText('{}'.repeat(TEXT_FRAME_MESSAGES_MAX + 5), false).map((message) => message.type),
-    [...Array.from({ length: TEXT_FRAME_MESSAGES_MAX }, () => 'unknown'), 'garbage'])
+  t.strictSame(
+    parseStreamText(`${mark}{"callSid":"${SID}"}`, true).map((message) => message.type),
+    ['mark', 'metadata'],
+  )
+  t.strictSame(
+    parseStreamText(`${mark}oops`, false).map((message) => message.type),
+    ['mark', 'garbage'],
+  )
+  t.strictSame(
+    parseStreamText('{}'.repeat(TEXT_FRAME_MESSAGES_MAX + 5), false).map((message) => message.type),
+    [...Array.from({ length: TEXT_FRAME_MESSAGES_MAX }, () => 'unknown'), 'garbage'],
+  )
   t.end()
 })
 
 t.test('marks, digits and unknown types are distinguished', (t) => {
   const cases: readonly (readonly [unknown, StreamText])[] = [
-    [{ type: 'mark', data: { name: 'm1', event: 'playout' } }, { type: 'mark', name: 'm1', event: 'playout' }],
-    [{ type: 'mark', data: { name: 'm1', event: 'cleared' } }, { type: 'mark', name: 'm1', event: 'cleared' }],
-    [{ type: 'mark', data: { name: 'm1', event: 'other' } }, { type: 'unknown', name: 'mark' }],
+    [
+      { type: 'mark', data: { name: 'm1', event: 'playout' } },
+      { type: 'mark', name: 'm1', event: 'playout' },
+    ],
+    [
+      { type: 'mark', data: { name: 'm1', event: 'cleared' } },
+      { type: 'mark', name: 'm1', event: 'cleared' },
+    ],
+    [
+      { type: 'mark', data: { name: 'm1', event: 'other' } },
+      { type: 'unknown', name: 'mark' },
+    ],
     [{ type: 'mark' }, { type: 'unknown', name: 'mark' }],
-    [{ event: 'dtmf', dtmf: '5', duration: '1600' }, { type: 'dtmf', digit: '5' }],
-    [{ event: 'dtmf', dtmf: { digit: '#' } }, { type: 'dtmf', digit: '#' }],
-    [{ type: 'dtmf', data: { digit: 'a' } }, { type: 'dtmf', digit: 'A' }],
-    [{ type: 'dtmf', digit: 7 }, { type: 'dtmf', digit: '7' }],
-    [{ type: 'dtmf', digit: '77' }, { type: 'unknown', name: 'dtmf' }],
-    [{ type: 'transcription', text: 'x' }, { type: 'unknown', name: 'transcription' }],
+    [
+      { event: 'dtmf', dtmf: '5', duration: '1600' },
+      { type: 'dtmf', digit: '5' },
+    ],
+    [
+      { event: 'dtmf', dtmf: { digit: '#' } },
+      { type: 'dtmf', digit: '#' },
+    ],
+    [
+      { type: 'dtmf', data: { digit: 'a' } },
+      { type: 'dtmf', digit: 'A' },
+    ],
+    [
+      { type: 'dtmf', digit: 7 },
+      { type: 'dtmf', digit: '7' },
+    ],
+    [
+      { type: 'dtmf', digit: '77' },
+      { type: 'unknown', name: 'dtmf' },
+    ],
+    [
+      { type: 'transcription', text: 'x' },
+      { type: 'unknown', name: 'transcription' },
+    ],
     [{ type: 'a b\u0000'.repeat(100) }, { type: 'unknown', name: 'ab'.repeat(32) }],
     [{ hello: 1 }, { type: 'unknown', name: '' }],
     [{ type: { type: 'mark' } }, { type: 'unknown', name: '' }],
   ]
-  for (const [frame, expected] of cases) t.strictSame(parseStreamText(JSON.stringify(frame), false), [expected],
-    JSON.stringify(frame))
+  for (const [frame, expected] of cases)
+    t.strictSame(parseStreamText(JSON.stringify(frame), false), [expected], JSON.stringify(frame))
   t.strictSame(parseStreamText('hello', false), [{ type: 'garbage' }])
   t.strictSame(parseStreamText('[{"type":"dtmf","digit":"1"}]', false), [{ type: 'garbage' }])
   for (const blank of ['', ' \r\n']) t.strictSame(parseStreamText(blank, true), [])
@@ -93,14 +152,20 @@ t.test('a frame that is too large or too deep is not read', (t) => {
   t.equal(padded(100).length, 100)
   t.equal(metadata(padded(TEXT_FRAME_BYTES_MAX)).callSid, SID, 'the largest')
   t.strictSame(parseStreamText(padded(TEXT_FRAME_BYTES_MAX + 1), true), [{ type: 'garbage' }])
-  t.strictSame(parseStreamText('é'.repeat(TEXT_FRAME_BYTES_MAX / 2 + 1), true), [{ type: 'garbage' }],
-    'bytes count, not characters')
+  t.strictSame(
+    parseStreamText('é'.repeat(TEXT_FRAME_BYTES_MAX / 2 + 1), true),
+    [{ type: 'garbage' }],
+    'bytes count, not characters',
+  )
   const nested = (depth: number): string => `{"callSid":"${SID}","a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
   t.equal(metadata(nested(8)).callSid, SID, 'the deepest')
   t.strictSame(parseStreamText(nested(9), true), [{ type: 'garbage' }])
   t.strictSame(parseStreamText('{"a":'.repeat(1500), true), [{ type: 'garbage' }])
-  t.match(metadata({ callSid: SID, openMetadata: '{"a":'.repeat(20) }), { callSid: SID },
-    'also inside a string it only costs the string')
+  t.match(
+    metadata({ callSid: SID, openMetadata: '{"a":'.repeat(20) }),
+    { callSid: SID },
+    'also inside a string it only costs the string',
+  )
   t.end()
 })
 
@@ -115,7 +180,7 @@ t.test('headers are bounded and reach no prototype', (t) => {
   t.end()
 })
 
-t.test('a flush is what the carrier\'s PBX reads', (t) => {
+t.test("a flush is what the carrier's PBX reads", (t) => {
   t.strictSame(JSON.parse(KILL_AUDIO), { type: 'killAudio' })
   t.end()
 })
@@ -123,28 +188,54 @@ t.test('a flush is what the carrier\'s PBX reads', (t) => {
 t.test('no frame makes the reader throw, and each message is one of its types', (t) => {
   const types = new Set(['metadata', 'mark', 'dtmf', 'unknown', 'garbage'])
   const piece = fc.oneof(
-    fc.json({ maxDepth: 5 }), fc.string({ unit: 'binary', maxLength: 30 }),
-    fc.constantFrom('{', '}', '"', '\\', '[', ']', '{}', '{"type":"mark"', '{"type":"dtmf","digit":"1"}',
-      '{"headers":', '"__proto__":', '\\"'),
+    fc.json({ maxDepth: 5 }),
+    fc.string({ unit: 'binary', maxLength: 30 }),
+    fc.constantFrom(
+      '{',
+      '}',
+      '"',
+      '\\',
+      '[',
+      ']',
+      '{}',
+      '{"type":"mark"',
+      '{"type":"dtmf","digit":"1"}',
+      '{"headers":',
+      '"__proto__":',
+      '\\"',
+    ),
   )
-  fc.assert(fc.property(fc.array(piece, { maxLength: 8 }), fc.boolean(), (pieces, isFirst) => {
-    const messages = parseStreamText(pieces.join(''), isFirst)
-    return messages.length <= TEXT_FRAME_MESSAGES_MAX + 1 && messages.every((message) => types.has(message.type))
-      && messages.filter((message) => message.type === 'metadata').length <= (isFirst ? 1 : 0)
-  }), { numRuns: 8000 })
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 8 }), fc.boolean(), (pieces, isFirst) => {
+      const messages = parseStreamText(pieces.join(''), isFirst)
+      return (
+        messages.length <= TEXT_FRAME_MESSAGES_MAX + 1 &&
+        messages.every((message) => types.has(message.type)) &&
+        messages.filter((message) => message.type === 'metadata').length <= (isFirst ? 1 : 0)
+      )
+    }),
+    { numRuns: 8000 },
+  )
   t.pass('8,000 frames')
   t.end()
 })
 
 t.test('objects in a row come apart where they were put together', (t) => {
-  const object = fc.dictionary(fc.string({ unit: 'binary', maxLength: 6 }),
-    fc.string({ unit: 'binary', maxLength: 12 }), { maxKeys: 4 })
-  fc.assert(fc.property(fc.array(object, { minLength: 1, maxLength: 10 }), fc.constantFrom('', ' ', '\n'),
-    (objects, gap) => {
-    const frame = objects.map((value) => JSON.stringify({ ...value, type: 'note' })).join(gap)
-    return parseStreamText(frame, false).every((message) => message.type === 'unknown' && message.name === 'note')
-      && parseStreamText(frame, false).length === objects.length
-  }), { numRuns: 2000 })
+  const object = fc.dictionary(
+    fc.string({ unit: 'binary', maxLength: 6 }),
+    fc.string({ unit: 'binary', maxLength: 12 }),
+    { maxKeys: 4 },
+  )
+  fc.assert(
+    fc.property(fc.array(object, { minLength: 1, maxLength: 10 }), fc.constantFrom('', ' ', '\n'), (objects, gap) => {
+      const frame = objects.map((value) => JSON.stringify({ ...value, type: 'note' })).join(gap)
+      return (
+        parseStreamText(frame, false).every((message) => message.type === 'unknown' && message.name === 'note') &&
+        parseStreamText(frame, false).length === objects.length
+      )
+    }),
+    { numRuns: 2000 },
+  )
   t.pass('2,000 frames')
   t.end()
 })

@@ -35,14 +35,36 @@ function refusal(run: () => unknown): GatewayError {
 
 t.test('the first webhook of a call is read, as a form and as JSON', (t) => {
   const fields = {
-    sessionId: SID, callerNumber: '+254700000001', destinationNumber: '+254700000002', callSessionState: 'Ringing',
-    isActive: '1', direction: 'inbound', durationInSeconds: '0',
+    sessionId: SID,
+    callerNumber: '+254700000001',
+    destinationNumber: '+254700000002',
+    callSessionState: 'Ringing',
+    isActive: '1',
+    direction: 'inbound',
+    durationInSeconds: '0',
   }
   for (const webhook of [form(fields), json({ ...fields, isActive: true, durationInSeconds: 0 })]) {
     t.strictSame(webhook, {
-      callSid: SID, sidGiven: true, sidOfPbx: true, from: '+254700000001', to: '+254700000002', state: 'ringing', stateText: 'Ringing',
-      kind: null, eventId: null, streamSid: null, isActive: true, direction: 'inbound', durationS: 0, digits: null,
-      clientRequestId: null, dedupeKey: `${SID}||Ringing|||`, occurredAt: null, hangupCause: null, failureReason: null, recording: null,
+      callSid: SID,
+      sidGiven: true,
+      sidOfPbx: true,
+      from: '+254700000001',
+      to: '+254700000002',
+      state: 'ringing',
+      stateText: 'Ringing',
+      kind: null,
+      eventId: null,
+      streamSid: null,
+      isActive: true,
+      direction: 'inbound',
+      durationS: 0,
+      digits: null,
+      clientRequestId: null,
+      dedupeKey: `${SID}||Ringing|||`,
+      occurredAt: null,
+      hangupCause: null,
+      failureReason: null,
+      recording: null,
     })
   }
   t.end()
@@ -50,25 +72,34 @@ t.test('the first webhook of a call is read, as a form and as JSON', (t) => {
 
 t.test('every alias of every field is read', (t) => {
   const cases: readonly (readonly [Record<string, string>, Partial<Webhook>])[] = [
-    ...['sessionId', 'CallId', 'CallSid', 'call_sid', 'call_id', 'callSid', 'SESSIONID', 'session_id', 'call-sid']
-      .map((name) => [{ [name]: SID }, { callSid: SID }] as const),
-    ...['callerNumber', 'From', 'from', 'caller_number', 'CALLERNUMBER']
-      .map((name) => [{ [name]: '+254700000001' }, { from: '+254700000001' }] as const),
-    ...['destinationNumber', 'To', 'to', 'destination_number', 'clientDialedNumber', 'client_dialed_number']
-      .map((name) => [{ [name]: '+254700000002' }, { to: '+254700000002' }] as const),
-    ...['callSessionState', 'CallStatus',
-      'status'].map((name) => [{ [name]: 'Completed' }, { state: 'completed' }] as const),
-    ...['streamEvent', 'streamStatus',
-      'StreamEvent'].map((name) => [{ [name]: 'stream-stopped' }, { state: 'stream-stopped' }] as const),
+    ...['sessionId', 'CallId', 'CallSid', 'call_sid', 'call_id', 'callSid', 'SESSIONID', 'session_id', 'call-sid'].map(
+      (name) => [{ [name]: SID }, { callSid: SID }] as const,
+    ),
+    ...['callerNumber', 'From', 'from', 'caller_number', 'CALLERNUMBER'].map(
+      (name) => [{ [name]: '+254700000001' }, { from: '+254700000001' }] as const,
+    ),
+    ...['destinationNumber', 'To', 'to', 'destination_number', 'clientDialedNumber', 'client_dialed_number'].map(
+      (name) => [{ [name]: '+254700000002' }, { to: '+254700000002' }] as const,
+    ),
+    ...['callSessionState', 'CallStatus', 'status'].map(
+      (name) => [{ [name]: 'Completed' }, { state: 'completed' }] as const,
+    ),
+    ...['streamEvent', 'streamStatus', 'StreamEvent'].map(
+      (name) => [{ [name]: 'stream-stopped' }, { state: 'stream-stopped' }] as const,
+    ),
     ...['streamSid', 'StreamSid', 'stream_sid'].map((name) => [{ [name]: 'ST_01' }, { streamSid: 'ST_01' }] as const),
     ...['Digits', 'digits', 'dtmfDigits'].map((name) => [{ [name]: '12#' }, { digits: '12#' }] as const),
-    ...['clientRequestId',
-      'client_request_id'].map((name) => [{ [name]: 'order-8842' }, { clientRequestId: 'order-8842' }] as const),
+    ...['clientRequestId', 'client_request_id'].map(
+      (name) => [{ [name]: 'order-8842' }, { clientRequestId: 'order-8842' }] as const,
+    ),
     ...['durationInSeconds', 'duration_seconds'].map((name) => [{ [name]: '76' }, { durationS: 76 }] as const),
-    [{ isActive: '0' }, { isActive: false }], [{ isActive: 'True' }, { isActive: true }],
+    [{ isActive: '0' }, { isActive: false }],
+    [{ isActive: 'True' }, { isActive: true }],
     [{ is_active: 'maybe' }, { isActive: null }],
-    [{ direction: 'OUTBOUND' }, { direction: 'outbound' }], [{ direction: 'sideways' }, { direction: null }],
-    [{ durationInSeconds: '-3' }, { durationS: null }], [{ Digits: '12x' }, { digits: null }],
+    [{ direction: 'OUTBOUND' }, { direction: 'outbound' }],
+    [{ direction: 'sideways' }, { direction: null }],
+    [{ durationInSeconds: '-3' }, { durationS: null }],
+    [{ Digits: '12x' }, { digits: null }],
   ]
   for (const [fields, expected] of cases) {
     t.match(form({ sessionId: SID, ...fields }), expected, JSON.stringify(fields))
@@ -78,17 +109,27 @@ t.test('every alias of every field is read', (t) => {
 })
 
 t.test('the number that a browser dialled is preferred to the number it was routed to', (t) => {
-  t.equal(form({ sessionId: SID, destinationNumber: '+254700000009', clientDialedNumber: '+254700000002' }).to,
-    '+254700000002')
+  t.equal(
+    form({ sessionId: SID, destinationNumber: '+254700000009', clientDialedNumber: '+254700000002' }).to,
+    '+254700000002',
+  )
   t.end()
 })
 
 t.test('numbers come out in one spelling, and a withheld one empty', (t) => {
   const cases: readonly (readonly [string, string])[] = [
-    ['+254700000001', '+254700000001'], ['254700000001', '+254700000001'], ['00254700000001', '+254700000001'],
-    ['+254 700-000 001', '+254700000001'], ['sip:+254700000001@pbx.example;user=phone', '+254700000001'],
-    ['"Asha" <sip:254700000001@pbx.example>', '+254700000001'], ['0700000001', '0700000001'], ['40404', '40404'],
-    ['anonymous', ''], ['Withheld', ''], ['', ''], ['agent.asha', 'agent.asha'],
+    ['+254700000001', '+254700000001'],
+    ['254700000001', '+254700000001'],
+    ['00254700000001', '+254700000001'],
+    ['+254 700-000 001', '+254700000001'],
+    ['sip:+254700000001@pbx.example;user=phone', '+254700000001'],
+    ['"Asha" <sip:254700000001@pbx.example>', '+254700000001'],
+    ['0700000001', '0700000001'],
+    ['40404', '40404'],
+    ['anonymous', ''],
+    ['Withheld', ''],
+    ['', ''],
+    ['agent.asha', 'agent.asha'],
   ]
   for (const [given, expected] of cases) t.equal(form({ sessionId: SID, callerNumber: given }).from, expected, given)
   t.end()
@@ -96,20 +137,33 @@ t.test('numbers come out in one spelling, and a withheld one empty', (t) => {
 
 t.test('a plus that the sender forgot to escape is not lost', (t) => {
   t.equal(parseWebhook(FORM, bytes(`sessionId=${SID}&callerNumber=+254700000001`)).from, '+254700000001')
-  t.equal(parseWebhook(FORM, bytes(`sessionId=${SID}&callerNumber=+40404`)).from, '40404',
-    'but none is invented for a short code')
+  t.equal(
+    parseWebhook(FORM, bytes(`sessionId=${SID}&callerNumber=+40404`)).from,
+    '40404',
+    'but none is invented for a short code',
+  )
   t.end()
 })
 
 t.test('the content type may carry a charset, may be spelled loosely, and may be absent', (t) => {
   const asForm = bytes(`sessionId=${SID}`)
   const asJson = bytes(`{"sessionId":"${SID}"}`)
-  for (const type of [FORM, 'Application/X-WWW-Form-UrlEncoded; charset=UTF-8', `${FORM};charset="utf-8"`, undefined,
-    '']) {
+  for (const type of [
+    FORM,
+    'Application/X-WWW-Form-UrlEncoded; charset=UTF-8',
+    `${FORM};charset="utf-8"`,
+    undefined,
+    '',
+  ]) {
     t.equal(parseWebhook(type, asForm).callSid, SID, String(type))
   }
-  for (const type of [JSON_TYPE, 'APPLICATION/JSON; Charset=utf8', 'text/json', 'application/vnd.sautikit+json',
-    undefined]) {
+  for (const type of [
+    JSON_TYPE,
+    'APPLICATION/JSON; Charset=utf8',
+    'text/json',
+    'application/vnd.sautikit+json',
+    undefined,
+  ]) {
     t.equal(parseWebhook(type, asJson).callSid, SID, String(type))
   }
   t.equal(parseWebhook(JSON_TYPE, bytes(`\ufeff{"sessionId":"${SID}"}`)).callSid, SID, 'a byte order mark is skipped')
@@ -132,12 +186,25 @@ t.test('a body that cannot be read is refused with its code and a sentence that 
     ['half an object', JSON_TYPE, bytes('{"sessionId":'), 'WEBHOOK_MALFORMED', /not valid JSON/],
     ['two objects', JSON_TYPE, bytes('{}{}'), 'WEBHOOK_MALFORMED', /not valid JSON/],
     ['too deep', JSON_TYPE, bytes(deep), 'WEBHOOK_MALFORMED', /deeper than 8/],
-    ['too many fields', FORM, bytes(Array.from({ length: 257 }, (_, i) => `a${i}=1`).join('&')), 'WEBHOOK_MALFORMED',
-      /256 fields/],
-    ['too many fields in nests', JSON_TYPE, bytes(JSON.stringify({
-      a: Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`a${i}`, 1])),
-      b: Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`b${i}`, 1])),
-    })), 'WEBHOOK_MALFORMED', /256 fields/],
+    [
+      'too many fields',
+      FORM,
+      bytes(Array.from({ length: 257 }, (_, i) => `a${i}=1`).join('&')),
+      'WEBHOOK_MALFORMED',
+      /256 fields/,
+    ],
+    [
+      'too many fields in nests',
+      JSON_TYPE,
+      bytes(
+        JSON.stringify({
+          a: Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`a${i}`, 1])),
+          b: Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`b${i}`, 1])),
+        }),
+      ),
+      'WEBHOOK_MALFORMED',
+      /256 fields/,
+    ],
     ['no call', FORM, bytes('callerNumber=%2B254700000001'), 'WEBHOOK_MALFORMED', /sessionId, CallSid/],
     ['an unusable call SID', FORM, bytes('sessionId=a%20b'), 'WEBHOOK_MALFORMED', /64 characters/],
     ['a call SID that is a path', JSON_TYPE, bytes('{"sessionId":"../../etc"}'), 'WEBHOOK_MALFORMED', /64 characters/],
@@ -160,8 +227,9 @@ t.test('a repeated field counts once: the first that is not empty', (t) => {
 })
 
 t.test('a hostile key reaches no prototype', (t) => {
-  const hostile = `{"sessionId":"${SID}","__proto__":{"direction":"outbound","polluted":1},`
-    + '"constructor":{"prototype":{"polluted":1}}}'
+  const hostile =
+    `{"sessionId":"${SID}","__proto__":{"direction":"outbound","polluted":1},` +
+    '"constructor":{"prototype":{"polluted":1}}}'
   const webhook = parseWebhook(JSON_TYPE, bytes(hostile))
   t.equal(webhook.direction, null)
   t.equal(({} as Record<string, unknown>)['polluted'], undefined)
@@ -178,17 +246,25 @@ t.test('a stream edge says more than the state of the leg, but not more than its
 })
 
 t.test('an event at the voice URL is recognised as one', (t) => {
-  const webhook = json({ kind: 'call.completed', event_id: 'evt_1',
-    data: { call_id: SID, from: '254700000001', status: 'completed' } })
-  t.match(webhook,
-    { kind: 'call.completed', eventId: 'evt_1', callSid: SID, from: '+254700000001', state: 'completed' })
+  const webhook = json({
+    kind: 'call.completed',
+    event_id: 'evt_1',
+    data: { call_id: SID, from: '254700000001', status: 'completed' },
+  })
+  t.match(webhook, {
+    kind: 'call.completed',
+    eventId: 'evt_1',
+    callSid: SID,
+    from: '+254700000001',
+    state: 'completed',
+  })
   t.end()
 })
 
 t.test('a call is named by the id of its `call` object, and by no other id', (t) => {
   t.match(json({ call: { id: SID } }), { callSid: SID, sidOfPbx: true })
   t.match(json({ kind: 'call.started', data: { id: 'evt_1', call: { sid: SID } } }), { callSid: SID })
-  t.match(json({ call: { id: 'a-rest-id', session_id: SID } }), { callSid: SID }, 'the PBX\'s own name is preferred')
+  t.match(json({ call: { id: 'a-rest-id', session_id: SID } }), { callSid: SID }, "the PBX's own name is preferred")
   t.match(json({ data: { call_id: 'a-rest-id' } }), { callSid: 'a-rest-id', sidOfPbx: false })
   for (const value of [{ id: SID }, { data: { id: SID } }, { data: { number: { id: SID } } }, { call: SID }]) {
     t.throws(() => json(value), { code: 'WEBHOOK_MALFORMED', message: /names no call/ })
@@ -206,8 +282,12 @@ t.test('an event of no call is no fault at the voice URL', (t) => {
 })
 
 t.test('what is shown of a state is short, printable and holds no number', (t) => {
-  t.equal(form({ sessionId: SID,
-    callSessionState: 'Failed\n\u0000to +254700000001 x'.padEnd(300, 'y') }).stateText?.includes('2547000'), false)
+  t.equal(
+    form({ sessionId: SID, callSessionState: 'Failed\n\u0000to +254700000001 x'.padEnd(300, 'y') }).stateText?.includes(
+      '2547000',
+    ),
+    false,
+  )
   t.equal(form({ sessionId: SID, callSessionState: 'Ring\u0007ing' }).stateText, 'Ringing')
   t.end()
 })
@@ -218,10 +298,17 @@ t.test('caller and callee are put right when our own number is the caller', (t) 
   t.match(normaliseParties(flipped, owned), { from: '+254700000001', to: '+254700000002' })
   const right = form({ sessionId: SID, callerNumber: '+254700000001', destinationNumber: '+254700000002' })
   t.match(normaliseParties(right, owned), { from: '+254700000001', to: '+254700000002' })
-  const outbound = form({ sessionId: SID, direction: 'outbound', callerNumber: '+254700000002',
-    destinationNumber: '+254700000001' })
-  t.match(normaliseParties(outbound, owned), { from: '+254700000002' },
-    'an outbound call has our number as caller by right')
+  const outbound = form({
+    sessionId: SID,
+    direction: 'outbound',
+    callerNumber: '+254700000002',
+    destinationNumber: '+254700000001',
+  })
+  t.match(
+    normaliseParties(outbound, owned),
+    { from: '+254700000002' },
+    'an outbound call has our number as caller by right',
+  )
   const both = form({ sessionId: SID, callerNumber: '+254700000002', destinationNumber: '+254700000002' })
   t.match(normaliseParties(both, owned), { from: '+254700000002', to: '+254700000002' })
   t.equal(normaliseParties(flipped, []), flipped, 'nothing is changed while no number is known')
@@ -231,34 +318,54 @@ t.test('caller and callee are put right when our own number is the caller', (t) 
 })
 
 t.test('whatever bytes come, the answer is a webhook or a typed refusal', (t) => {
-  const word = fc.oneof(fc.string({ unit: 'binary', maxLength: 20 }),
-    fc.constantFrom('sessionId', 'data', '__proto__', 'From', SID, '+254700000001'))
+  const word = fc.oneof(
+    fc.string({ unit: 'binary', maxLength: 20 }),
+    fc.constantFrom('sessionId', 'data', '__proto__', 'From', SID, '+254700000001'),
+  )
   const value = fc.letrec((tie) => ({
-    any: fc.oneof({ maxDepth: 6 }, word, fc.integer(), fc.boolean(), fc.constant(null),
-      fc.array(tie('any'), { maxLength: 4 }), fc.dictionary(word, tie('any'), { maxKeys: 5 })),
+    any: fc.oneof(
+      { maxDepth: 6 },
+      word,
+      fc.integer(),
+      fc.boolean(),
+      fc.constant(null),
+      fc.array(tie('any'), { maxLength: 4 }),
+      fc.dictionary(word, tie('any'), { maxKeys: 5 }),
+    ),
   })).any
   const body = fc.oneof(
     fc.uint8Array({ maxLength: 400 }),
     value.map((v) => bytes(JSON.stringify(v))),
     fc.array(fc.tuple(word, word)).map((pairs) => bytes(pairs.map(([k, v]) => `${k}=${v}`).join('&'))),
   )
-  fc.assert(fc.property(fc.constantFrom(FORM, JSON_TYPE, undefined), body, (type, raw) => {
-    try {
-      return /^[A-Za-z0-9_-]{1,64}$/.test(parseWebhook(type, raw).callSid)
-    } catch (thrown) {
-      return thrown instanceof GatewayError && ['WEBHOOK_MALFORMED', 'BODY_TOO_LARGE',
-        'CONTENT_TYPE'].includes(thrown.code)
-    }
-  }), { numRuns: 5000 })
+  fc.assert(
+    fc.property(fc.constantFrom(FORM, JSON_TYPE, undefined), body, (type, raw) => {
+      try {
+        return /^[A-Za-z0-9_-]{1,64}$/.test(parseWebhook(type, raw).callSid)
+      } catch (thrown) {
+        return (
+          thrown instanceof GatewayError &&
+          ['WEBHOOK_MALFORMED', 'BODY_TOO_LARGE', 'CONTENT_TYPE'].includes(thrown.code)
+        )
+      }
+    }),
+    { numRuns: 5000 },
+  )
   t.pass('5,000 bodies')
   t.end()
 })
 
 t.test('form fields survive what a form encoder does to them', (t) => {
-  fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }).filter((s) => s.trim() !== ''), (label) => {
-    const webhook = form({ sessionId: SID, clientRequestId: label })
-    return webhook.clientRequestId === label
-  }), { numRuns: 2000 })
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'grapheme', maxLength: 60 }).filter((s) => s.trim() !== ''),
+      (label) => {
+        const webhook = form({ sessionId: SID, clientRequestId: label })
+        return webhook.clientRequestId === label
+      },
+    ),
+    { numRuns: 2000 },
+  )
   t.pass('labels come back verbatim')
   t.end()
 })

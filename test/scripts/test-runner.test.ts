@@ -7,17 +7,27 @@ import { repositoryRoot } from '../support/host.js'
 const root = repositoryRoot()
 
 /** Runs `scripts/test.mjs` over these files, as if they were built, in a folder of their own. */
-function run(folder: string, files: Readonly<Record<string, string>>, ...args: readonly string[]): { readonly code: number | null; readonly out: string; readonly last: string } {
+function run(
+  folder: string,
+  files: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): { readonly code: number | null; readonly out: string; readonly last: string } {
   cpSync(join(root, 'scripts'), join(folder, 'scripts'), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
   for (const [file, source] of Object.entries(files)) {
-    for (const [path, text] of [[`test/${file}.test.ts`, ''], [`dist/test/${file}.test.js`, source]] as const) {
+    for (const [path, text] of [
+      [`test/${file}.test.ts`, ''],
+      [`dist/test/${file}.test.js`, source],
+    ] as const) {
       mkdirSync(dirname(join(folder, path)), { recursive: true })
       writeFileSync(join(folder, path), text)
     }
   }
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['scripts/test.mjs', ...args], { cwd: folder, encoding: 'utf8' })
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['scripts/test.mjs', ...args], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
   const out = stdout + stderr
   return { code: status, out, last: out.trimEnd().split('\n').at(-1) ?? '' }
 }
@@ -40,10 +50,18 @@ t.test('only slow files are run by --slow', async (t) => {
 })
 
 t.test('a failure is shown with its file, also out of a shared process, and everything else still runs', async (t) => {
-  const { code, out, last } = run(t.testdir(), {
-    'call/a': GOOD, 'call/b': BAD, 'call/c': GOOD, 'edge/d': BAD,
-    'edge/skips': 'import t from "tap"; t.test("later", { skip: "no such program" }, () => undefined); t.ok(true)',
-  }, 'test/call', 'test/edge')
+  const { code, out, last } = run(
+    t.testdir(),
+    {
+      'call/a': GOOD,
+      'call/b': BAD,
+      'call/c': GOOD,
+      'edge/d': BAD,
+      'edge/skips': 'import t from "tap"; t.test("later", { skip: "no such program" }, () => undefined); t.ok(true)',
+    },
+    'test/call',
+    'test/edge',
+  )
   t.equal(code, 1)
   t.equal(last, '7 passed, 2 failed, 1 skipped')
   t.match(out, /^failed: test\/call\/b\.test\.ts$/m)
@@ -54,12 +72,20 @@ t.test('a failure is shown with its file, also out of a shared process, and ever
 })
 
 t.test('a file that ends without a result is a failure, and so is one that has no test', async (t) => {
-  const { code, out, last } = run(t.testdir(), {
-    'edge/dies': `${GOOD}; process.kill(process.pid, "SIGKILL")`, 'edge/empty': '', 'edge/throws': `${GOOD}; throw new Error("at load")`, 'edge/good': GOOD,
-  }, 'test/edge')
+  const { code, out, last } = run(
+    t.testdir(),
+    {
+      'edge/dies': `${GOOD}; process.kill(process.pid, "SIGKILL")`,
+      'edge/empty': '',
+      'edge/throws': `${GOOD}; throw new Error("at load")`,
+      'edge/good': GOOD,
+    },
+    'test/edge',
+  )
   t.equal(code, 1)
   t.match(last, /^\d+ passed, 3 failed, 0 skipped$/)
-  for (const file of ['dies', 'empty', 'throws']) t.match(out, new RegExp(`^failed: test/edge/${file}\\.test\\.ts$`, 'm'))
+  for (const file of ['dies', 'empty', 'throws'])
+    t.match(out, new RegExp(`^failed: test/edge/${file}\\.test\\.ts$`, 'm'))
 })
 
 t.test('one that dies in a shared process is named with those that it took with it', async (t) => {
@@ -72,5 +98,8 @@ t.test('one that dies in a shared process is named with those that it took with 
 t.test('a file that is not there is named, with what is', async (t) => {
   const { code, out } = run(t.testdir(), { 'call/a': GOOD }, 'test/nosuch.test.ts')
   t.equal(code, 2)
-  t.match(out, /^no test file test\/nosuch\.test\.ts; allowed: a path such as test\/call\/a\.test\.ts, or a folder of test\/$/m)
+  t.match(
+    out,
+    /^no test file test\/nosuch\.test\.ts; allowed: a path such as test\/call\/a\.test\.ts, or a folder of test\/$/m,
+  )
 })

@@ -26,69 +26,100 @@ const AMBIGUOUS: readonly (readonly [string, string, body?: string])[] = [
   ['a transfer coding that only looks like chunked', 'Transfer-Encoding: xchunked\r\n', '5\r\nhello\r\n0\r\n\r\n'],
   ['a transfer coding that is none', 'Transfer-Encoding: identity\r\n'],
   ['two Hosts', 'Host: b\r\nContent-Length: 5\r\n'],
-  ['two Content-Types', 'Content-Type: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 5\r\n'],
+  [
+    'two Content-Types',
+    'Content-Type: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 5\r\n',
+  ],
   ['two Authorizations', 'Authorization: Bearer a\r\nAuthorization: Bearer b\r\nContent-Length: 5\r\n'],
 ]
 
 for (const which of ['public', 'ops'] as const) {
-  t.test(`${which} port: a request that can be read in two ways is refused, and what is hidden behind it is not answered`, async (t) => {
-    const gateway = await startGateway(t)
-    const port = which === 'public' ? gateway.edge.publicPort : gateway.edge.opsPort
-    for (const [what, headers, body = 'hello'] of AMBIGUOUS) {
-      for (const path of which === 'public' ? ['POST /voice/order-status', 'GET /audio', 'GET /nowhere'] : ['POST /api/drain', 'GET /healthz', 'GET /metrics']) {
-        const { answer } = rawRequest(port, `${path} HTTP/1.1\r\nHost: a\r\n${headers}\r\n${body}${SMUGGLED}${SMUGGLED}`)
-        // `answer` comes when the connection is closed, so this fails by its timeout where it stays open.
-        const answers = (await answer).match(/HTTP\/1\.1 \d+/g)
-        t.same(answers, ['HTTP/1.1 400'], `${path}: ${what}`)
+  t.test(
+    `${which} port: a request that can be read in two ways is refused, and what is hidden behind it is not answered`,
+    async (t) => {
+      const gateway = await startGateway(t)
+      const port = which === 'public' ? gateway.edge.publicPort : gateway.edge.opsPort
+      for (const [what, headers, body = 'hello'] of AMBIGUOUS) {
+        for (const path of which === 'public'
+          ? ['POST /voice/order-status', 'GET /audio', 'GET /nowhere']
+          : ['POST /api/drain', 'GET /healthz', 'GET /metrics']) {
+          const { answer } = rawRequest(
+            port,
+            `${path} HTTP/1.1\r\nHost: a\r\n${headers}\r\n${body}${SMUGGLED}${SMUGGLED}`,
+          )
+          // `answer` comes when the connection is closed, so this fails by its timeout where it stays open.
+          const answers = (await answer).match(/HTTP\/1\.1 \d+/g)
+          t.same(answers, ['HTTP/1.1 400'], `${path}: ${what}`)
+        }
       }
-    }
-    t.equal(gateway.calls.draining, false)
-    t.ok(await gateway.metric(`mkondo_ambiguous_requests_total{port="${which}"}`) > 0, 'counted')
-  })
+      t.equal(gateway.calls.draining, false)
+      t.ok((await gateway.metric(`mkondo_ambiguous_requests_total{port="${which}"}`)) > 0, 'counted')
+    },
+  )
 
   t.test(`${which} port: what comes behind in packets of its own is not answered either`, async (t) => {
     const gateway = await startGateway(t)
     const port = which === 'public' ? gateway.edge.publicPort : gateway.edge.opsPort
-    const { socket, answer } = rawRequest(port, `POST /voice HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\n`)
+    const { socket, answer } = rawRequest(
+      port,
+      `POST /voice HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\n`,
+    )
     socket.once('data', () => socket.write(`hello${SMUGGLED}`))
     t.same((await answer).match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 400'])
   })
 
-  t.test(`${which} port: lines that are folded, or end in a bare LF or CR, hide no header and no request`, async (t) => {
-    const gateway = await startGateway(t)
-    const port = which === 'public' ? gateway.edge.publicPort : gateway.edge.opsPort
-    const good = which === 'public' ? `GET /voice HTTP/1.1\r\nHost: a\r\n\r\n` : `GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n`
-    for (const [what, headers] of [
-      ['a folded length', 'Content-Length: 5\r\n 3\r\n'],
-      ['a length folded into another header', 'X-A: b\r\n Content-Length: 5\r\n'],
-      ['a space before the colon', 'Content-Length : 5\r\n'],
-      ['a bare LF in a value', 'X-A: b\nContent-Length: 5\r\n'],
-      ['a bare CR in a value', 'X-A: b\rContent-Length: 5\r\n'],
-    ] as const) {
-      const socket = connect(port, '127.0.0.1')
-      let received = ''
-      socket.on('data', (chunk: Buffer) => { received += chunk.toString('latin1') })
-      socket.on('error', () => socket.destroy())
-      socket.write(`POST /voice HTTP/1.1\r\nHost: a\r\n${headers}\r\nhello${SMUGGLED}`)
-      await new Promise((resolve) => socket.once('ready', resolve))
-      // The server has had its turn when a request that was sent later is answered.
-      const later = rawRequest(port, good.replace('Host', 'Connection: close\r\nHost'))
-      t.match(await later.answer, /^HTTP\/1\.1 /)
-      t.notMatch(received, /HTTP\/1\.1 (?!400)/, what)
-      socket.destroy()
-    }
-    const bare = rawRequest(port, `POST /voice HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello${SMUGGLED}`)
-    t.same((await bare.answer).match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 505'], 'bare LF from the first line on')
-  })
+  t.test(
+    `${which} port: lines that are folded, or end in a bare LF or CR, hide no header and no request`,
+    async (t) => {
+      const gateway = await startGateway(t)
+      const port = which === 'public' ? gateway.edge.publicPort : gateway.edge.opsPort
+      const good =
+        which === 'public' ? `GET /voice HTTP/1.1\r\nHost: a\r\n\r\n` : `GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n`
+      for (const [what, headers] of [
+        ['a folded length', 'Content-Length: 5\r\n 3\r\n'],
+        ['a length folded into another header', 'X-A: b\r\n Content-Length: 5\r\n'],
+        ['a space before the colon', 'Content-Length : 5\r\n'],
+        ['a bare LF in a value', 'X-A: b\nContent-Length: 5\r\n'],
+        ['a bare CR in a value', 'X-A: b\rContent-Length: 5\r\n'],
+      ] as const) {
+        const socket = connect(port, '127.0.0.1')
+        let received = ''
+        socket.on('data', (chunk: Buffer) => {
+          received += chunk.toString('latin1')
+        })
+        socket.on('error', () => socket.destroy())
+        socket.write(`POST /voice HTTP/1.1\r\nHost: a\r\n${headers}\r\nhello${SMUGGLED}`)
+        await new Promise((resolve) => socket.once('ready', resolve))
+        // The server has had its turn when a request that was sent later is answered.
+        const later = rawRequest(port, good.replace('Host', 'Connection: close\r\nHost'))
+        t.match(await later.answer, /^HTTP\/1\.1 /)
+        t.notMatch(received, /HTTP\/1\.1 (?!400)/, what)
+        socket.destroy()
+      }
+      const bare = rawRequest(port, `POST /voice HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello${SMUGGLED}`)
+      t.same((await bare.answer).match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 505'], 'bare LF from the first line on')
+    },
+  )
 }
 
 t.test('a signature header that is given twice is refused, whichever of the two is good', async (t) => {
   const gateway = await startGateway(t, { webhookSecrets: [SECRET] })
   const body = new URLSearchParams(ringing(newSid())).toString()
-  const good = signBody({ body: new TextEncoder().encode(body), secret: SECRET, timestampS: Math.floor(Date.now() / 1000) })
-  for (const [first, second] of [[good, 'f'.repeat(64)], ['f'.repeat(64), good], [good, good]]) {
-    const raw = rawRequest(gateway.edge.publicPort, `POST /voice HTTP/1.1\r\nHost: a\r\nX-Sautikit-Signature: ${first}\r\n`
-      + `X-Sautikit-Signature: ${second}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+  const good = signBody({
+    body: new TextEncoder().encode(body),
+    secret: SECRET,
+    timestampS: Math.floor(Date.now() / 1000),
+  })
+  for (const [first, second] of [
+    [good, 'f'.repeat(64)],
+    ['f'.repeat(64), good],
+    [good, good],
+  ]) {
+    const raw = rawRequest(
+      gateway.edge.publicPort,
+      `POST /voice HTTP/1.1\r\nHost: a\r\nX-Sautikit-Signature: ${first}\r\n` +
+        `X-Sautikit-Signature: ${second}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
     t.match(await raw.answer, /^HTTP\/1\.1 400 [^]*x-sautikit-signature is given twice/)
   }
   t.equal(gateway.calls.started.length, 0)
@@ -98,7 +129,10 @@ t.test('ambiguous requests are charged to their address, and calls go on meanwhi
   const gateway = await startGateway(t, { clock: () => 1000 })
   await ring(gateway)
   for (let i = 0; i < FAILED_REQUESTS_BURST; i++) {
-    await rawRequest(gateway.edge.publicPort, `POST /voice HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello`).answer
+    await rawRequest(
+      gateway.edge.publicPort,
+      `POST /voice HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello`,
+    ).answer
   }
   t.equal((await post(`${gateway.url}/nowhere`)).status, 429)
   t.equal(await gateway.metric('mkondo_ambiguous_requests_total{port="public"}'), FAILED_REQUESTS_BURST)
@@ -108,9 +142,12 @@ t.test('one length, one coding and pipelined requests are read as before', async
   const gateway = await startGateway(t)
   const json = JSON.stringify(ringing(newSid()))
   const head = 'POST /voice HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'
-  const raw = rawRequest(gateway.edge.publicPort, `${head}Content-Length: ${json.length}\r\n\r\n${json}`
-    + `${head}Transfer-Encoding: Chunked\r\n\r\n${json.length.toString(16)}\r\n${json}\r\n0\r\n\r\n`
-    + 'GET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+  const raw = rawRequest(
+    gateway.edge.publicPort,
+    `${head}Content-Length: ${json.length}\r\n\r\n${json}` +
+      `${head}Transfer-Encoding: Chunked\r\n\r\n${json.length.toString(16)}\r\n${json}\r\n0\r\n\r\n` +
+      'GET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n',
+  )
   t.same((await raw.answer).match(/HTTP\/1\.1 \d+/g), ['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 404'])
   t.equal(gateway.calls.started.length, 1)
 })

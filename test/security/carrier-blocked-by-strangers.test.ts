@@ -2,9 +2,24 @@ import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
-import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX, FAILED_REQUESTS_BURST, WEBHOOK_BODY_BYTES_MAX } from '../../src/core/limits.js'
+import {
+  BODIES_PENDING_MAX,
+  BODIES_PER_ADDRESS_MAX,
+  FAILED_REQUESTS_BURST,
+  WEBHOOK_BODY_BYTES_MAX,
+} from '../../src/core/limits.js'
 import { signBody } from '../support/sign-body.js'
-import { SECRET, attribute, newSid, post, rawRequest, redirectUrl, ringing, startGateway, upgradeStatus } from '../edge/gateway.js'
+import {
+  SECRET,
+  attribute,
+  newSid,
+  post,
+  rawRequest,
+  redirectUrl,
+  ringing,
+  startGateway,
+  upgradeStatus,
+} from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 
 // All connections of a test come from 127.0.0.1: as behind a proxy, carrier and strangers have one address. The clock
@@ -19,12 +34,19 @@ const signed = (gateway: Gateway): Promise<{ status: number; text: string }> =>
 /** Fails until the address is told to wait. */
 async function exhaust(t: Test, gateway: Gateway, headers: Record<string, string> = {}): Promise<void> {
   for (let i = 0; i < FAILED_REQUESTS_BURST; i++) await post(voiceUrl(gateway), { form: ringing(newSid()), headers })
-  t.equal((await post(voiceUrl(gateway), { form: ringing(newSid()), headers })).status, 429, 'strangers are told to wait')
+  t.equal(
+    (await post(voiceUrl(gateway), { form: ringing(newSid()), headers })).status,
+    429,
+    'strangers are told to wait',
+  )
 }
 
 function request(body: string, signature: string | null, announced = body.length): string {
-  return `POST /voice/order-status HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n`
-    + (signature === null ? '' : `X-Sautikit-Signature: ${signature}\r\n`) + `Content-Length: ${announced}\r\n\r\n${body}`
+  return (
+    `POST /voice/order-status HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n` +
+    (signature === null ? '' : `X-Sautikit-Signature: ${signature}\r\n`) +
+    `Content-Length: ${announced}\r\n\r\n${body}`
+  )
 }
 
 const formOf = (): string => new URLSearchParams(ringing(newSid())).toString()
@@ -49,24 +71,30 @@ t.test('forged signatures of an address do not cost its signed ones anything', a
   for (let i = 0; i < 10; i++) t.equal((await signed(gateway)).status, 200)
 })
 
-t.test('200 pipelined unsigned requests cost neither other connections nor a signed one behind them anything', async (t) => {
-  const gateway = await start(t)
-  const body = formOf()
-  const raw = rawRequest(gateway.edge.publicPort, request(body, null).repeat(200) + request(body, goodSignature(body)))
-  let answer = ''
-  await new Promise<void>((resolve) => {
-    raw.socket.on('close', () => resolve())
-    raw.socket.on('data', (chunk: Buffer) => {
-      answer += chunk.toString('latin1')
-      if (/<Response>.*<\/Response>/s.test(answer)) resolve()
+t.test(
+  '200 pipelined unsigned requests cost neither other connections nor a signed one behind them anything',
+  async (t) => {
+    const gateway = await start(t)
+    const body = formOf()
+    const raw = rawRequest(
+      gateway.edge.publicPort,
+      request(body, null).repeat(200) + request(body, goodSignature(body)),
+    )
+    let answer = ''
+    await new Promise<void>((resolve) => {
+      raw.socket.on('close', () => resolve())
+      raw.socket.on('data', (chunk: Buffer) => {
+        answer += chunk.toString('latin1')
+        if (/<Response>.*<\/Response>/s.test(answer)) resolve()
+      })
     })
-  })
-  t.equal((await signed(gateway)).status, 200, 'another connection')
-  t.equal(answer.match(/HTTP\/1\.1 401 /g)?.length, FAILED_REQUESTS_BURST)
-  t.equal(answer.match(/HTTP\/1\.1 429 /g)?.length, 100)
-  t.match(answer, /HTTP\/1\.1 200 OK[^]*<Stream /, 'the signed one on the same connection')
-  raw.socket.destroy()
-})
+    t.equal((await signed(gateway)).status, 200, 'another connection')
+    t.equal(answer.match(/HTTP\/1\.1 401 /g)?.length, FAILED_REQUESTS_BURST)
+    t.equal(answer.match(/HTTP\/1\.1 429 /g)?.length, 100)
+    t.match(answer, /HTTP\/1\.1 200 OK[^]*<Stream /, 'the signed one on the same connection')
+    raw.socket.destroy()
+  },
+)
 
 t.test('a token in the URL is believed from an address that has failed too often', async (t) => {
   const gateway = await start(t, { publicUrl: null })
@@ -80,14 +108,18 @@ t.test('a token in the URL is believed from an address that has failed too often
 
 t.test('a flood of refused audio sockets leaves log and list of refusals to what an operator has to see', async (t) => {
   const gateway = await start(t)
-  for (let i = 0; i < FAILED_REQUESTS_BURST + 50; i++) await upgradeStatus(`${gateway.url.replace('http', 'ws')}/audio?t=nonsense`)
+  for (let i = 0; i < FAILED_REQUESTS_BURST + 50; i++)
+    await upgradeStatus(`${gateway.url.replace('http', 'ws')}/audio?t=nonsense`)
   const warnings = gateway.logged().filter((line) => line['msg'] === 'An audio socket was refused')
   t.equal(warnings.length, FAILED_REQUESTS_BURST)
   t.equal(await gateway.metric('mkondo_calls_refused_total{reason="rate-limit"}'), 50)
 })
 
 t.test('2,100 connections that send one byte of their body do not make a signed webhook fail', async (t) => {
-  for (const [what, signature] of [['unsigned', null], ['forged', forged()]] as const) {
+  for (const [what, signature] of [
+    ['unsigned', null],
+    ['forged', forged()],
+  ] as const) {
     const gateway = await start(t)
     const sockets: Socket[] = []
     t.teardown(() => sockets.forEach((socket) => socket.destroy()))
@@ -109,79 +141,123 @@ t.test('2,100 connections that send one byte of their body do not make a signed 
     const slow = rawRequest(gateway.edge.publicPort, text.slice(0, -40))
     await signed(gateway)
     slow.socket.write(text.slice(-40))
-    const [first] = await new Promise<[Buffer]>((resolve) => slow.socket.once('data', (chunk: Buffer) => resolve([chunk])))
+    const [first] = await new Promise<[Buffer]>((resolve) =>
+      slow.socket.once('data', (chunk: Buffer) => resolve([chunk])),
+    )
     t.match(first.toString('latin1'), /^HTTP\/1\.1 200 /, `${what}: in two pieces`)
     slow.socket.destroy()
     if (signature !== null) {
-      t.ok(await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}') > 0, 'what was evicted is counted')
+      t.ok((await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}')) > 0, 'what was evicted is counted')
     }
   }
 })
 
-t.test('where many addresses share the attack, the body that waits longest gives way, and never one with a good token', async (t) => {
-  const gateway = await start(t, { publicUrl: null, trustedProxies: ['127.0.0.1'] })
-  const document = (await signed(gateway)).text
-  const open = (text: string): ReturnType<typeof rawRequest> => {
-    const raw = rawRequest(gateway.edge.publicPort, text)
-    t.teardown(() => raw.socket.destroy())
-    return raw
-  }
-  const from = (address: string, text: string): string => text.replace('Host: a\r\n', `Host: a\r\nX-Forwarded-For: ${address}\r\n`)
-  // Its head is read before the strangers come, so it waits longest of all.
-  const url = new URL(attribute(document, 'statusCallback'))
-  const body = 'streamEvent=stream-started'
-  const proven = open(from('192.0.2.1', `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n`
-    + 'Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\ns'))
-  await signed(gateway)
-  for (let i = 0; i < BODIES_PENDING_MAX; i++) {
-    const stranger = open(from(`198.51.100.${i % 250}`, request('x', forged(), 100)))
-    await new Promise((resolve) => stranger.socket.once('connect', resolve))
-  }
-  while (await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}') < 1) await new Promise((resolve) => setTimeout(resolve, 5))
-  t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}'), 1, 'one for the one place that the token has')
-  const text = formOf()
-  const whole = from('203.0.113.1', request(text, goodSignature(text)))
-  const slow = open(whole.slice(0, -40))
-  t.equal((await signed(gateway)).status, 200)
-  slow.socket.write(whole.slice(-40))
-  const first = await new Promise<Buffer>((resolve) => slow.socket.once('data', resolve))
-  t.match(first.toString('latin1'), /^HTTP\/1\.1 200 /, 'a newcomer has a place')
-  proven.socket.write(body.slice(1))
-  t.match(await proven.answer, /^HTTP\/1\.1 204 /, 'a good token keeps its place')
-})
+t.test(
+  'where many addresses share the attack, the body that waits longest gives way, and never one with a good token',
+  async (t) => {
+    const gateway = await start(t, { publicUrl: null, trustedProxies: ['127.0.0.1'] })
+    const document = (await signed(gateway)).text
+    const open = (text: string): ReturnType<typeof rawRequest> => {
+      const raw = rawRequest(gateway.edge.publicPort, text)
+      t.teardown(() => raw.socket.destroy())
+      return raw
+    }
+    const from = (address: string, text: string): string =>
+      text.replace('Host: a\r\n', `Host: a\r\nX-Forwarded-For: ${address}\r\n`)
+    // Its head is read before the strangers come, so it waits longest of all.
+    const url = new URL(attribute(document, 'statusCallback'))
+    const body = 'streamEvent=stream-started'
+    const proven = open(
+      from(
+        '192.0.2.1',
+        `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n` +
+          'Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\ns',
+      ),
+    )
+    await signed(gateway)
+    for (let i = 0; i < BODIES_PENDING_MAX; i++) {
+      const stranger = open(from(`198.51.100.${i % 250}`, request('x', forged(), 100)))
+      await new Promise((resolve) => stranger.socket.once('connect', resolve))
+    }
+    while ((await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}')) < 1)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    t.equal(
+      await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}'),
+      1,
+      'one for the one place that the token has',
+    )
+    const text = formOf()
+    const whole = from('203.0.113.1', request(text, goodSignature(text)))
+    const slow = open(whole.slice(0, -40))
+    t.equal((await signed(gateway)).status, 200)
+    slow.socket.write(whole.slice(-40))
+    const first = await new Promise<Buffer>((resolve) => slow.socket.once('data', resolve))
+    t.match(first.toString('latin1'), /^HTTP\/1\.1 200 /, 'a newcomer has a place')
+    proven.socket.write(body.slice(1))
+    t.match(await proven.answer, /^HTTP\/1\.1 204 /, 'a good token keeps its place')
+  },
+)
 
-t.test('without a proof an address is limited as before, also for bodies too large and paths that do not exist', async (t) => {
-  const gateway = await start(t)
-  const statuses = new Set<number>()
-  for (let i = 0; i < FAILED_REQUESTS_BURST; i++) {
-    const answer = i % 2 === 0 ? await post(`${gateway.url}/nowhere`) : await post(voiceUrl(gateway), {
-      body: 'x'.repeat(WEBHOOK_BODY_BYTES_MAX + 1), headers: { 'x-sautikit-signature': forged() },
-    })
-    statuses.add(answer.status)
-  }
-  t.same([...statuses].sort(), [404, 413])
-  t.equal((await post(`${gateway.url}/nowhere`)).status, 429)
-  t.ok(BODIES_PER_ADDRESS_MAX < BODIES_PENDING_MAX)
-})
+t.test(
+  'without a proof an address is limited as before, also for bodies too large and paths that do not exist',
+  async (t) => {
+    const gateway = await start(t)
+    const statuses = new Set<number>()
+    for (let i = 0; i < FAILED_REQUESTS_BURST; i++) {
+      const answer =
+        i % 2 === 0
+          ? await post(`${gateway.url}/nowhere`)
+          : await post(voiceUrl(gateway), {
+              body: 'x'.repeat(WEBHOOK_BODY_BYTES_MAX + 1),
+              headers: { 'x-sautikit-signature': forged() },
+            })
+      statuses.add(answer.status)
+    }
+    t.same([...statuses].sort(), [404, 413])
+    t.equal((await post(`${gateway.url}/nowhere`)).status, 429)
+    t.ok(BODIES_PER_ADDRESS_MAX < BODIES_PENDING_MAX)
+  },
+)
 
-t.test('strangers behind a trusted proxy are distinguished by X-Forwarded-For, which nobody else can set', async (t) => {
-  const nosecret = { 'x-forwarded-for': '198.51.100.9, 203.0.113.1' }
-  const trusting = await start(t, { trustedProxies: ['127.0.0.0/8'] })
-  await exhaust(t, trusting, nosecret)
-  t.equal((await post(voiceUrl(trusting), { headers: { 'x-forwarded-for': '203.0.113.2' } })).status, 401, 'another client')
-  t.equal((await post(voiceUrl(trusting), { headers: { 'x-forwarded-for': '192.0.2.1, 203.0.113.1' } })).status, 429, 'what the client wrote itself does not count')
-  const strict = await start(t, { trustedProxies: ['10.0.0.0/8'] })
-  await exhaust(t, strict, nosecret)
-  t.equal((await post(voiceUrl(strict), { headers: { 'x-forwarded-for': '203.0.113.2' } })).status, 429, 'not from a proxy of ours')
-})
+t.test(
+  'strangers behind a trusted proxy are distinguished by X-Forwarded-For, which nobody else can set',
+  async (t) => {
+    const nosecret = { 'x-forwarded-for': '198.51.100.9, 203.0.113.1' }
+    const trusting = await start(t, { trustedProxies: ['127.0.0.0/8'] })
+    await exhaust(t, trusting, nosecret)
+    t.equal(
+      (await post(voiceUrl(trusting), { headers: { 'x-forwarded-for': '203.0.113.2' } })).status,
+      401,
+      'another client',
+    )
+    t.equal(
+      (await post(voiceUrl(trusting), { headers: { 'x-forwarded-for': '192.0.2.1, 203.0.113.1' } })).status,
+      429,
+      'what the client wrote itself does not count',
+    )
+    const strict = await start(t, { trustedProxies: ['10.0.0.0/8'] })
+    await exhaust(t, strict, nosecret)
+    t.equal(
+      (await post(voiceUrl(strict), { headers: { 'x-forwarded-for': '203.0.113.2' } })).status,
+      429,
+      'not from a proxy of ours',
+    )
+  },
+)
 
-t.test('a second X-Forwarded-For header is read after the first: a proxy adds its own below the client\'s', async (t) => {
-  const gateway = await start(t, { trustedProxies: ['127.0.0.1'] })
-  const statuses: number[] = []
-  for (let i = 0; i <= FAILED_REQUESTS_BURST; i++) {
-    const raw = rawRequest(gateway.edge.publicPort, `POST /voice HTTP/1.1\r\nHost: a\r\nConnection: close\r\n`
-      + `X-Forwarded-For: 198.51.100.${i % 250}\r\nX-Forwarded-For: 203.0.113.1\r\nContent-Length: 0\r\n\r\n`)
-    statuses.push(Number(/^HTTP\/1\.1 (\d+)/.exec(await raw.answer)?.[1]))
-  }
-  t.equal(statuses.at(-1), 429)
-})
+t.test(
+  "a second X-Forwarded-For header is read after the first: a proxy adds its own below the client's",
+  async (t) => {
+    const gateway = await start(t, { trustedProxies: ['127.0.0.1'] })
+    const statuses: number[] = []
+    for (let i = 0; i <= FAILED_REQUESTS_BURST; i++) {
+      const raw = rawRequest(
+        gateway.edge.publicPort,
+        `POST /voice HTTP/1.1\r\nHost: a\r\nConnection: close\r\n` +
+          `X-Forwarded-For: 198.51.100.${i % 250}\r\nX-Forwarded-For: 203.0.113.1\r\nContent-Length: 0\r\n\r\n`,
+      )
+      statuses.push(Number(/^HTTP\/1\.1 (\d+)/.exec(await raw.answer)?.[1]))
+    }
+    t.equal(statuses.at(-1), 429)
+  },
+)

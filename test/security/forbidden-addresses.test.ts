@@ -12,12 +12,24 @@ import { ToolRunner } from '../../src/agents/tool-runner.js'
  * keeps the machine's credentials, written in one of the forms in which IPv6 carries IPv4.
  */
 const CLOUDS: Record<string, string> = {
-  'AWS, Azure, Google, Oracle, DigitalOcean': '169.254.169.254', 'AWS containers': '169.254.170.2', 'AWS pods': '169.254.170.23',
-  Scaleway: '169.254.42.42', Tencent: '169.254.0.23', Alibaba: '100.100.100.200', 'Azure WireServer': '168.63.129.16', 'Oracle Classic': '192.0.0.192',
+  'AWS, Azure, Google, Oracle, DigitalOcean': '169.254.169.254',
+  'AWS containers': '169.254.170.2',
+  'AWS pods': '169.254.170.23',
+  Scaleway: '169.254.42.42',
+  Tencent: '169.254.0.23',
+  Alibaba: '100.100.100.200',
+  'Azure WireServer': '168.63.129.16',
+  'Oracle Classic': '192.0.0.192',
 }
 const CLOUDS_V6: Record<string, string> = {
-  AWS: 'fd00:ec2::254', 'AWS pods': 'fd00:ec2::23', Google: 'fd20:ce::254', Oracle: 'fd00:c1::a9fe:a9fe', Linode: 'fd00:a9fe:a9fe::1', Scaleway: 'fd00:42::42',
-  OpenStack: 'fe80::a9fe:a9fe', 'with a zone': 'fe80::a9fe:a9fe%eth0',
+  AWS: 'fd00:ec2::254',
+  'AWS pods': 'fd00:ec2::23',
+  Google: 'fd20:ce::254',
+  Oracle: 'fd00:c1::a9fe:a9fe',
+  Linode: 'fd00:a9fe:a9fe::1',
+  Scaleway: 'fd00:42::42',
+  OpenStack: 'fe80::a9fe:a9fe',
+  'with a zone': 'fe80::a9fe:a9fe%eth0',
 }
 
 /** An IPv4 address in each form of IPv6 that carries one. */
@@ -29,81 +41,188 @@ function formsOf(ipv4: string): Record<string, string> {
   const [b0 = 0, b1 = 0, b2 = 0, b3 = 0] = bytes
   return {
     'as it is': ipv4,
-    mapped: `::ffff:${ipv4}`, 'mapped, in hex': `::ffff:${high}:${low}`, 'mapped, in full': `0:0:0:0:0:ffff:${high}:${low}`,
-    compatible: `::${high}:${low}`, translated: `::ffff:0:${ipv4}`, 'translated, in hex': `::ffff:0:${high}:${low}`,
-    NAT64: `64:ff9b::${ipv4}`, 'NAT64, local, at the end': `64:ff9b:1::${high}:${low}`,
+    mapped: `::ffff:${ipv4}`,
+    'mapped, in hex': `::ffff:${high}:${low}`,
+    'mapped, in full': `0:0:0:0:0:ffff:${high}:${low}`,
+    compatible: `::${high}:${low}`,
+    translated: `::ffff:0:${ipv4}`,
+    'translated, in hex': `::ffff:0:${high}:${low}`,
+    NAT64: `64:ff9b::${ipv4}`,
+    'NAT64, local, at the end': `64:ff9b:1::${high}:${low}`,
     'NAT64, local, /48': `64:ff9b:1:${hex([b0, b1])}:${hex([0, b2])}:${hex([b3, 0])}::`,
     '6to4': `2002:${high}:${low}::1`,
     'Teredo, as its client': `2001:0:4136:e378:8000:63bf:${hex(turned.slice(0, 2))}:${hex(turned.slice(2))}`,
     'Teredo, as its server': `2001:0:${high}:${low}:8000:63bf:3fff:fdd2`,
-    ISATAP: `2606:4700::5efe:${high}:${low}`, 'ISATAP, universal': `2606:4700::200:5efe:${high}:${low}`,
+    ISATAP: `2606:4700::5efe:${high}:${low}`,
+    'ISATAP, universal': `2606:4700::200:5efe:${high}:${low}`,
   }
 }
 
 t.test('no policy lets a tool reach the credentials of a cloud, in whatever form they are written', async (t) => {
   for (const policy of ['public', 'private', 'as-written'] as const) {
     for (const [cloud, address] of Object.entries(CLOUDS)) {
-      for (const [form, written] of Object.entries(formsOf(address))) t.notOk(mayConnect(written, policy), `${cloud}, ${form}: ${written}, ${policy}`)
+      for (const [form, written] of Object.entries(formsOf(address)))
+        t.notOk(mayConnect(written, policy), `${cloud}, ${form}: ${written}, ${policy}`)
       const tail = formsOf(address)['mapped, in hex']?.slice('::ffff:'.length) ?? ''
-      t.notOk(mayConnect(`2606:4700:64::${tail}`, policy), `${cloud}, behind a NAT64 prefix of the network's own, ${policy}`)
+      t.notOk(
+        mayConnect(`2606:4700:64::${tail}`, policy),
+        `${cloud}, behind a NAT64 prefix of the network's own, ${policy}`,
+      )
     }
-    for (const [cloud, address] of Object.entries(CLOUDS_V6)) t.notOk(mayConnect(address, policy), `${cloud}: ${address}, ${policy}`)
+    for (const [cloud, address] of Object.entries(CLOUDS_V6))
+      t.notOk(mayConnect(address, policy), `${cloud}: ${address}, ${policy}`)
   }
 })
 
 t.test('a public tool reaches nothing inside, in whatever form it is written', async (t) => {
-  for (const address of ['127.0.0.1', '10.1.2.3', '172.16.0.1', '192.168.1.1', '100.64.0.1', '0.0.0.0', '224.0.0.1', '240.0.0.1', '255.255.255.255', '198.18.0.1', '192.0.2.1']) {
+  for (const address of [
+    '127.0.0.1',
+    '10.1.2.3',
+    '172.16.0.1',
+    '192.168.1.1',
+    '100.64.0.1',
+    '0.0.0.0',
+    '224.0.0.1',
+    '240.0.0.1',
+    '255.255.255.255',
+    '198.18.0.1',
+    '192.0.2.1',
+  ]) {
     for (const [form, written] of Object.entries(formsOf(address))) {
       t.notOk(mayConnect(written, 'public'), `${form}: ${written}`)
     }
   }
   for (const address of [
-    '2001:0:4136:e378:8000:63bf:3fff:fdd2', '::ffff:0:8.8.8.8', '64:ff9b::8.8.8.8', '64:ff9b:1::1', '2002:808:808::1', // to wherever their relay sends it
-    'fec0::1', 'feff::1', 'fc00::1', 'fdff::1', 'fe80::1', 'ff02::1', '::1', '::', '100::1', '2001:db8::1', '2001:2::1', '3fff::1', '5f00::1', '4000::1', '::2',
-    '', 'localhost', '127.1', '0x7f000001', '2130706433', '8.8.8.8:80', '::ffff:127.0.0.1:80',
-  ]) t.notOk(mayConnect(address, 'public'), address)
-  for (const address of ['8.8.8.8', '102.0.0.1', '::ffff:8.8.8.8', '2606:4700::1111', '2a00:1450:4001::1', '2001:4860:4860::8888']) t.ok(mayConnect(address, 'public'), address)
+    '2001:0:4136:e378:8000:63bf:3fff:fdd2',
+    '::ffff:0:8.8.8.8',
+    '64:ff9b::8.8.8.8',
+    '64:ff9b:1::1',
+    '2002:808:808::1', // to wherever their relay sends it
+    'fec0::1',
+    'feff::1',
+    'fc00::1',
+    'fdff::1',
+    'fe80::1',
+    'ff02::1',
+    '::1',
+    '::',
+    '100::1',
+    '2001:db8::1',
+    '2001:2::1',
+    '3fff::1',
+    '5f00::1',
+    '4000::1',
+    '::2',
+    '',
+    'localhost',
+    '127.1',
+    '0x7f000001',
+    '2130706433',
+    '8.8.8.8:80',
+    '::ffff:127.0.0.1:80',
+  ])
+    t.notOk(mayConnect(address, 'public'), address)
+  for (const address of [
+    '8.8.8.8',
+    '102.0.0.1',
+    '::ffff:8.8.8.8',
+    '2606:4700::1111',
+    '2a00:1450:4001::1',
+    '2001:4860:4860::8888',
+  ])
+    t.ok(mayConnect(address, 'public'), address)
 })
 
 t.test('allowPrivate opens the inside and nothing else', async (t) => {
   for (const address of [
-    '127.0.0.1', '10.1.2.3', '172.31.0.1', '192.168.1.1', '100.64.0.1', '198.18.0.1', '::1', 'fd12::1', 'fec0::1', '::ffff:10.0.0.1', '64:ff9b::10.0.0.1', '8.8.8.8',
+    '127.0.0.1',
+    '10.1.2.3',
+    '172.31.0.1',
+    '192.168.1.1',
+    '100.64.0.1',
+    '198.18.0.1',
+    '::1',
+    'fd12::1',
+    'fec0::1',
+    '::ffff:10.0.0.1',
+    '64:ff9b::10.0.0.1',
+    '8.8.8.8',
     '2606:4700::1111',
-  ]) t.ok(mayConnect(address, 'private'), address)
-  for (const address of ['0.0.0.0', '224.0.0.1', '255.255.255.255', '240.0.0.1', 'fe80::1', 'ff02::1', '::', '64:ff9b::0.0.0.1', '2002:e000:1::1', '100::1', '4000::1']) {
+  ])
+    t.ok(mayConnect(address, 'private'), address)
+  for (const address of [
+    '0.0.0.0',
+    '224.0.0.1',
+    '255.255.255.255',
+    '240.0.0.1',
+    'fe80::1',
+    'ff02::1',
+    '::',
+    '64:ff9b::0.0.0.1',
+    '2002:e000:1::1',
+    '100::1',
+    '4000::1',
+  ]) {
     t.notOk(mayConnect(address, 'private'), address)
   }
 })
 
-t.test('an address that is written out, or that a redirect leads to, is checked before anything is connected to', async (t) => {
-  const server = createServer((request, response) => {
-    const to = new URL(request.url ?? '/', 'http://x').searchParams.get('to')
-    if (to === null) response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
-    else response.writeHead(302, { location: to }).end()
-  })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
-  const client = new HttpClient()
-  t.teardown(() => {
-    client.close()
-    server.closeAllConnections()
-    server.close()
-  })
-  const here = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const run = (http: Record<string, unknown>): Promise<unknown> => {
-    const agent = agentSchema.parse({
-      version: 1, name: 'a', instructions: 'x', tools: [{ name: 'look_up', description: 'x', http: { timeoutMs: 2000, allowPrivate: true, ...http } }],
+t.test(
+  'an address that is written out, or that a redirect leads to, is checked before anything is connected to',
+  async (t) => {
+    const server = createServer((request, response) => {
+      const to = new URL(request.url ?? '/', 'http://x').searchParams.get('to')
+      if (to === null) response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+      else response.writeHead(302, { location: to }).end()
     })
-    return new ToolRunner(agent, {}, client).run('look_up', {}, {
-      callSid: 'HD_000000000001', from: '', to: '', agent: 'a', idempotencyKey: 'k', caller: new CallerIdentity(), signal: new AbortController().signal,
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve)
     })
-  }
-  t.match(await run({ url: here }), { ok: true }, 'what was written out is meant')
-  for (const host of ['169.254.169.254', '0xa9fea9fe', '[fd00:ec2::254]', '[::ffff:169.254.169.254]', '[::ffff:0:a9fe:a9fe]', '100.100.100.200']) {
-    t.match(await run({ url: `http://${host}/latest/meta-data` }), { ok: false, code: 'TOOL_FORBIDDEN_HOST' }, host)
-  }
-  for (const host of ['169.254.169.254', '[fd00:ec2::254]']) {
-    t.match(
-      await run({ url: here, query: { to: `http://${host}/latest` }, allowHosts: [host] }), { ok: false, code: 'TOOL_FORBIDDEN_HOST' }, `a redirect to ${host}`,
-    )
-  }
-})
+    const client = new HttpClient()
+    t.teardown(() => {
+      client.close()
+      server.closeAllConnections()
+      server.close()
+    })
+    const here = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const run = (http: Record<string, unknown>): Promise<unknown> => {
+      const agent = agentSchema.parse({
+        version: 1,
+        name: 'a',
+        instructions: 'x',
+        tools: [{ name: 'look_up', description: 'x', http: { timeoutMs: 2000, allowPrivate: true, ...http } }],
+      })
+      return new ToolRunner(agent, {}, client).run(
+        'look_up',
+        {},
+        {
+          callSid: 'HD_000000000001',
+          from: '',
+          to: '',
+          agent: 'a',
+          idempotencyKey: 'k',
+          caller: new CallerIdentity(),
+          signal: new AbortController().signal,
+        },
+      )
+    }
+    t.match(await run({ url: here }), { ok: true }, 'what was written out is meant')
+    for (const host of [
+      '169.254.169.254',
+      '0xa9fea9fe',
+      '[fd00:ec2::254]',
+      '[::ffff:169.254.169.254]',
+      '[::ffff:0:a9fe:a9fe]',
+      '100.100.100.200',
+    ]) {
+      t.match(await run({ url: `http://${host}/latest/meta-data` }), { ok: false, code: 'TOOL_FORBIDDEN_HOST' }, host)
+    }
+    for (const host of ['169.254.169.254', '[fd00:ec2::254]']) {
+      t.match(
+        await run({ url: here, query: { to: `http://${host}/latest` }, allowHosts: [host] }),
+        { ok: false, code: 'TOOL_FORBIDDEN_HOST' },
+        `a redirect to ${host}`,
+      )
+    }
+  },
+)

@@ -9,7 +9,14 @@ export function createBackend(sink: BackendSink): Backend {
   let calls = 0
   let open = true
   return {
-    capabilities: { name: 'keyed-proof', inputRateHz: 16000, outputRateHz: 16000, serverVad: true, truncate: false, maxSessionMs: null },
+    capabilities: {
+      name: 'keyed-proof',
+      inputRateHz: 16000,
+      outputRateHz: 16000,
+      serverVad: true,
+      truncate: false,
+      maxSessionMs: null,
+    },
     connect(_session: BackendSession): Promise<void> {
       queueMicrotask(() => sink.event({ type: 'ready' }))
       return Promise.resolve()
@@ -25,7 +32,13 @@ export function createBackend(sink: BackendSink): Backend {
       }
       const question = digit === '#' ? 'id-number' : 'customer-number'
       sink.event({ type: 'turn-start', generation: ++calls })
-      sink.event({ type: 'tool-call', generation: calls, callId: `c${calls}`, name: 'verify_caller', args: { question, answer: keyed } })
+      sink.event({
+        type: 'tool-call',
+        generation: calls,
+        callId: `c${calls}`,
+        name: 'verify_caller',
+        args: { question, answer: keyed },
+      })
       keyed = ''
     },
     toolResult: () => undefined,

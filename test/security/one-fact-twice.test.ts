@@ -33,12 +33,23 @@ const QUESTIONS = {
 } as const satisfies Record<string, Questions[number]>
 
 const ACCOUNT = {
-  accountId: 'AC-1', name: 'Amina Odhiambo', firstName: 'Amina', town: 'Nakuru', profile: { bornIn: 1988 },
-  security: { birthDate: '1988-04-17', idNumber: '23917386' }, documents: [{ number: '2391 7386' }],
+  accountId: 'AC-1',
+  name: 'Amina Odhiambo',
+  firstName: 'Amina',
+  town: 'Nakuru',
+  profile: { bornIn: 1988 },
+  security: { birthDate: '1988-04-17', idNumber: '23917386' },
+  documents: [{ number: '2391 7386' }],
 }
 const ANSWERS: Record<string, string> = {
-  'birth-year': 'nineteen eighty eight', 'birth-date': '17 April 1988', 'id-number': '7386', 'id-again': '2391 7386', 'year-elsewhere': '1988',
-  'full-name': 'Amina Odhiambo', 'first-name': 'Amina', town: 'Nakuru',
+  'birth-year': 'nineteen eighty eight',
+  'birth-date': '17 April 1988',
+  'id-number': '7386',
+  'id-again': '2391 7386',
+  'year-elsewhere': '1988',
+  'full-name': 'Amina Odhiambo',
+  'first-name': 'Amina',
+  town: 'Nakuru',
 }
 
 async function accountApi(t: Test): Promise<string> {
@@ -46,7 +57,9 @@ async function accountApi(t: Test): Promise<string> {
     request.resume()
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(ACCOUNT))
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
@@ -55,30 +68,49 @@ async function accountApi(t: Test): Promise<string> {
 }
 
 const agentOf = (url: string, questions: Questions, required?: number): unknown => ({
-  version: 1, name: 'a', instructions: 'x', verification: {
-    account: { http: { url, query: { phone: '{{call.from}}' } } }, questions, identity: { accountId: 'accountId' },
+  version: 1,
+  name: 'a',
+  instructions: 'x',
+  verification: {
+    account: { http: { url, query: { phone: '{{call.from}}' } } },
+    questions,
+    identity: { accountId: 'accountId' },
     ...(required === undefined ? {} : { required }),
   },
 })
 
 const contextOf = (): ToolContext => ({
-  callSid: 'HD_000000000001', from: '+254700000001', to: '', agent: 'a', idempotencyKey: 'k', caller: new CallerIdentity(),
+  callSid: 'HD_000000000001',
+  from: '+254700000001',
+  to: '',
+  agent: 'a',
+  idempotencyKey: 'k',
+  caller: new CallerIdentity(),
   signal: new AbortController().signal,
 })
 
 t.test('two questions over one field do not verify: an agent file that counts on it is refused', async (t) => {
-  const faults = (questions: Questions, required?: number): string[] => (
-    agentSchema.safeParse(agentOf('http://a', questions, required)).error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`) ?? [])
+  const faults = (questions: Questions, required?: number): string[] =>
+    agentSchema
+      .safeParse(agentOf('http://a', questions, required))
+      .error?.issues.map(({ path, message }) => `${path.join('.')} ${message}`) ?? []
   const { year, date, id, whole } = QUESTIONS
-  t.match(faults([year, date]), [/^verification\.questions\.1\.field security\.birthDate is what birth-year asks for too: questions over one field count as one/])
-  t.match(faults([whole, date], 2), [/^verification\.questions\.1\.field security\.birthDate is what record asks for too/], 'a field that holds the other')
+  t.match(faults([year, date]), [
+    /^verification\.questions\.1\.field security\.birthDate is what birth-year asks for too: questions over one field count as one/,
+  ])
+  t.match(
+    faults([whole, date], 2),
+    [/^verification\.questions\.1\.field security\.birthDate is what record asks for too/],
+    'a field that holds the other',
+  )
   t.match(faults([id, year, date], 3), [/^verification\.questions\.2\.field/])
   t.same(faults([id, year, date]), [], 'as the other way to ask they may stand beside a third question')
   t.same(faults([year, date], 1), [])
 })
 
 t.test('the fault names file and line', async (t) => {
-  const dir = t.testdir({ 'a.yaml': `version: 1
+  const dir = t.testdir({
+    'a.yaml': `version: 1
 name: a
 instructions: x
 verification:
@@ -87,14 +119,19 @@ verification:
     - { id: birth-year, ask: Which year?, field: security.birthDate, kind: year }
     - { id: birth-date, ask: Which date?, field: security.birthDate, kind: date }
   identity: { accountId: accountId }
-` })
-  await t.rejects(loadAgents(dir, {}), { message: /a\.yaml:8:\d+: verification\.questions\[1\]\.field security\.birthDate is what birth-year asks for too/ })
+`,
+  })
+  await t.rejects(loadAgents(dir, {}), {
+    message: /a\.yaml:8:\d+: verification\.questions\[1\]\.field security\.birthDate is what birth-year asks for too/,
+  })
 })
 
 t.test('who knows one fact is not verified by it, whichever questions he answers with it', async (t) => {
   const url = await accountApi(t)
   const client = new HttpClient()
-  t.teardown(() => { client.close() })
+  t.teardown(() => {
+    client.close()
+  })
   const { year, date, id, idAgain, yearElsewhere, name, firstName, town } = QUESTIONS
   const cases: [string, Questions, boolean][] = [
     ['the year and the date of one field', [year, date, id], false],
@@ -108,13 +145,24 @@ t.test('who knows one fact is not verified by it, whichever questions he answers
     const tools = new ToolRunner(agentSchema.parse(agentOf(url, questions)), {}, client)
     const context = contextOf()
     const [first, second, third] = questions
-    t.match(await tools.run('verify_caller', { question: first?.id, answer: ANSWERS[first?.id ?? ''] }, context), { ok: true, value: { verified: false } })
-    const answer = await tools.run('verify_caller', { question: second?.id, answer: ANSWERS[second?.id ?? ''] }, context)
+    t.match(await tools.run('verify_caller', { question: first?.id, answer: ANSWERS[first?.id ?? ''] }, context), {
+      ok: true,
+      value: { verified: false },
+    })
+    const answer = await tools.run(
+      'verify_caller',
+      { question: second?.id, answer: ANSWERS[second?.id ?? ''] },
+      context,
+    )
     t.match(answer, { ok: true, value: { verified: verifies } }, what)
     t.equal(context.caller.verified !== null, verifies, what)
     if (third === undefined) continue
     t.match(answer, { value: { questionsLeft: [third.id] } }, 'the model is told which question still counts')
-    t.match(await tools.run('verify_caller', { question: third.id, answer: ANSWERS[third.id] }, context), { ok: true, value: { verified: true } }, 'a second fact verifies')
+    t.match(
+      await tools.run('verify_caller', { question: third.id, answer: ANSWERS[third.id] }, context),
+      { ok: true, value: { verified: true } },
+      'a second fact verifies',
+    )
   }
 })
 

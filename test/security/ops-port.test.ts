@@ -24,11 +24,21 @@ function statusByHost({ edge }: Gateway, path: string, host: string, method = 'G
 t.test('DNS rebinding: a page whose name was pointed at this machine reads nothing of the ops port', async (t) => {
   const console = new Map([['/', { contentType: 'text/html', body: '<!doctype html>' }]])
   const gateway = await startGateway(t, { console })
-  for (const path of ['/metrics', '/metrics/calls', '/api/calls', '/api/backends', '/api/refusals', '/healthz', '/readyz', '/']) {
+  for (const path of [
+    '/metrics',
+    '/metrics/calls',
+    '/api/calls',
+    '/api/backends',
+    '/api/refusals',
+    '/healthz',
+    '/readyz',
+    '/',
+  ]) {
     for (const host of ['attacker.example:80', 'localhost.attacker.example', '127.0.0.1.attacker.example']) {
       t.equal(await statusByHost(gateway, path, host), 403, `${path} as ${host}`)
     }
-    for (const host of ['localhost:9464', '127.0.0.1', '[::1]:9464']) t.equal(await statusByHost(gateway, path, host), 200, `${path} as ${host}`)
+    for (const host of ['localhost:9464', '127.0.0.1', '[::1]:9464'])
+      t.equal(await statusByHost(gateway, path, host), 200, `${path} as ${host}`)
   }
   t.equal(await statusByHost(gateway, '/readyz', 'attacker.example', 'HEAD'), 403)
   t.equal(await gateway.metric('mkondo_ops_refused_total{reason="host"}'), 25)
@@ -42,16 +52,32 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
   const gateway = await startGateway(t, { opsToken: OPS_TOKEN, opsReadToken: READ_TOKEN })
   const { sid } = await ring(gateway)
   for (const path of ['/metrics', '/metrics/calls']) {
-    for (const token of [READ_TOKEN, OPS_TOKEN]) t.equal((await get(gateway.opsUrl + path, bearer(token))).status, 200, path)
+    for (const token of [READ_TOKEN, OPS_TOKEN])
+      t.equal((await get(gateway.opsUrl + path, bearer(token))).status, 200, path)
     t.equal((await get(gateway.opsUrl + path, bearer(`${READ_TOKEN}x`))).status, 401)
     t.equal((await get(gateway.opsUrl + path)).status, 401)
   }
-  for (const path of ['/api/calls', '/api/backends', '/api/refusals', `/api/calls/${sid}`, `/api/calls/${sid}/transcript`, `/api/calls/${sid}/timeline`]) {
-    t.match(await get(gateway.opsUrl + path, bearer(READ_TOKEN)), { status: 403, code: 'FORBIDDEN', text: /OPS_TOKEN/ }, path)
+  for (const path of [
+    '/api/calls',
+    '/api/backends',
+    '/api/refusals',
+    `/api/calls/${sid}`,
+    `/api/calls/${sid}/transcript`,
+    `/api/calls/${sid}/timeline`,
+  ]) {
+    t.match(
+      await get(gateway.opsUrl + path, bearer(READ_TOKEN)),
+      { status: 403, code: 'FORBIDDEN', text: /OPS_TOKEN/ },
+      path,
+    )
     t.equal((await get(gateway.opsUrl + path, bearer(OPS_TOKEN))).status, 200, path)
   }
   for (const path of [`/api/calls/${sid}/hangup`, `/api/calls/${sid}/escalate`, '/api/calls', '/api/drain']) {
-    t.match(await post(gateway.opsUrl + path, { json: {}, ...bearer(READ_TOKEN) }), { status: 403, code: 'FORBIDDEN' }, path)
+    t.match(
+      await post(gateway.opsUrl + path, { json: {}, ...bearer(READ_TOKEN) }),
+      { status: 403, code: 'FORBIDDEN' },
+      path,
+    )
   }
   t.same(gateway.calls.get(sid).hangups, [])
   t.equal(gateway.calls.draining, false)
@@ -60,14 +86,19 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
 })
 
 /** A gateway on a clock that stands still until it is set. */
-async function guessed(t: Test): Promise<{ gateway: Gateway; pass: (ms: number) => void; guess: () => Promise<number> }> {
+async function guessed(
+  t: Test,
+): Promise<{ gateway: Gateway; pass: (ms: number) => void; guess: () => Promise<number> }> {
   let nowMs = 1_000_000
   const gateway = await startGateway(t, { opsToken: OPS_TOKEN, opsReadToken: READ_TOKEN, clock: () => nowMs })
   let guesses = 0
   return {
     gateway,
-    pass: (ms) => { nowMs += ms },
-    guess: async () => (await post(`${gateway.opsUrl}/api/drain`, { json: {}, ...bearer(`guess-${++guesses}`) })).status,
+    pass: (ms) => {
+      nowMs += ms
+    },
+    guess: async () =>
+      (await post(`${gateway.opsUrl}/api/drain`, { json: {}, ...bearer(`guess-${++guesses}`) })).status,
   }
 }
 
@@ -81,7 +112,8 @@ t.test('guessing the token: later guesses wait for their answer, and the right t
   })
   // The clock stands still: however long this takes, the guess is not answered while others are.
   await held(gateway, 1)
-  for (const token of [READ_TOKEN, OPS_TOKEN]) t.equal((await get(`${gateway.opsUrl}/metrics`, bearer(token))).status, 200)
+  for (const token of [READ_TOKEN, OPS_TOKEN])
+    t.equal((await get(`${gateway.opsUrl}/metrics`, bearer(token))).status, 200)
   t.equal((await get(`${gateway.opsUrl}/api/calls`)).status, 401, 'no token is no guess')
   t.equal(answered, false)
   pass(OPS_SLOWED_MS)
@@ -109,7 +141,9 @@ t.test('a guesser who goes away while waiting is forgotten', async (t) => {
   const { gateway, pass, guess } = await guessed(t)
   for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) await guess()
   const leaves = new AbortController()
-  const gone = fetch(`${gateway.opsUrl}/api/calls`, { ...bearer('guess-and-go'), signal: leaves.signal }).catch(() => 'left')
+  const gone = fetch(`${gateway.opsUrl}/api/calls`, { ...bearer('guess-and-go'), signal: leaves.signal }).catch(
+    () => 'left',
+  )
   await held(gateway, 1)
   leaves.abort()
   t.equal(await gone, 'left')
@@ -117,11 +151,12 @@ t.test('a guesser who goes away while waiting is forgotten', async (t) => {
   await held(gateway, OPS_SLOWED_MAX)
   // One more than there are places finds one as soon as the gateway has noticed; until then it is cut off.
   const all = held(gateway, OPS_SLOWED_MAX + 1)
-  while (await Promise.race([guess(), all.then(() => 'held')]) !== 'held');
+  while ((await Promise.race([guess(), all.then(() => 'held')])) !== 'held');
   pass(OPS_SLOWED_MS)
   t.ok((await Promise.all(waiting)).every((status) => status === 401))
 })
 
 async function held(gateway: Gateway, count: number): Promise<void> {
-  while (await gateway.metric('mkondo_ops_slowed_total{result="held"}') < count) await new Promise((resolve) => setImmediate(resolve))
+  while ((await gateway.metric('mkondo_ops_slowed_total{result="held"}')) < count)
+    await new Promise((resolve) => setImmediate(resolve))
 }

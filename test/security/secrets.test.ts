@@ -13,10 +13,14 @@ import { createLog } from '../../src/telemetry/log.js'
 import { newSid, post, ringing } from '../edge/gateway.js'
 import { loadText } from '../support/agent-text.js'
 
-const secretNames = Object.values(SETTINGS).filter((setting: Setting<unknown>) => setting.secret === true).map(({ env }) => env)
+const secretNames = Object.values(SETTINGS)
+  .filter((setting: Setting<unknown>) => setting.secret === true)
+  .map(({ env }) => env)
 /** A value that every setting accepts and that is recognised wherever it appears. */
 const MARK = 'must-not-be-seen'
-const secrets: Readonly<Record<string, string>> = Object.fromEntries(secretNames.map((name) => [name, `${MARK}-${name.toLowerCase()}`]))
+const secrets: Readonly<Record<string, string>> = Object.fromEntries(
+  secretNames.map((name) => [name, `${MARK}-${name.toLowerCase()}`]),
+)
 
 t.test('each variable whose name says that it is a secret is one in the table of settings', (t) => {
   t.ok(secretNames.length >= 12, `${secretNames.length} secrets`)
@@ -28,7 +32,10 @@ t.test('each variable whose name says that it is a secret is one in the table of
 
 /** The faults of an agent whose tool, and whose verification, send `placeholder` to an API. */
 async function faultsOf(placeholder: string): Promise<{ tool: readonly string[]; account: readonly string[] }> {
-  const env = agentEnvironment({ ...secrets, REDIS_URL: `redis://:${MARK}@store`, CRM_TOKEN: 'a token of theirs' }, 'http://127.0.0.1:1')
+  const env = agentEnvironment(
+    { ...secrets, REDIS_URL: `redis://:${MARK}@store`, CRM_TOKEN: 'a token of theirs' },
+    'http://127.0.0.1:1',
+  )
   const http = { url: 'https://crm.example/x?number={{call.from}}', headers: { 'X-Key': placeholder } }
   const faults = async (extra: Readonly<Record<string, unknown>>): Promise<readonly string[]> => {
     const loaded = await loadText(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), env)
@@ -37,7 +44,12 @@ async function faultsOf(placeholder: string): Promise<{ tool: readonly string[];
   return {
     tool: await faults({ tools: [{ name: 'look_up', description: 'Looks up.', http }] }),
     account: await faults({
-      verification: { required: 1, account: { http }, identity: { id: 'id' }, questions: [{ id: 'digits', ask: 'Which digits?', field: 'digits', kind: 'digits' }] },
+      verification: {
+        required: 1,
+        account: { http },
+        identity: { id: 'id' },
+        questions: [{ id: 'digits', ask: 'Which digits?', field: 'digits', kind: 'digits' }],
+      },
     }),
   }
 }
@@ -46,8 +58,20 @@ t.test('an agent file that sends a secret of the gateway to an API is refused', 
   for (const name of [...secretNames, 'REDIS_URL', 'OTEL_EXPORTER_OTLP_HEADERS']) {
     for (const placeholder of [`{{env.${name}}}`, `\${${name}}`, `Bearer {{ env.${name} }}`]) {
       const { tool, account } = await faultsOf(placeholder)
-      t.match(tool, [new RegExp(`^tools\\[0\\]\\.http\\.headers\\.X-Key reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`)], placeholder)
-      t.match(account.join('\n'), new RegExp(`reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`), `verification: ${placeholder}`)
+      t.match(
+        tool,
+        [
+          new RegExp(
+            `^tools\\[0\\]\\.http\\.headers\\.X-Key reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`,
+          ),
+        ],
+        placeholder,
+      )
+      t.match(
+        account.join('\n'),
+        new RegExp(`reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`),
+        `verification: ${placeholder}`,
+      )
     }
   }
   const { tool } = await faultsOf('{{env.CRM_TOKEN}}')
@@ -64,14 +88,22 @@ async function workersEnvironments(): Promise<Record<string, string>[]> {
   const asked: string[] = []
   session.on('NodeWorker.attachedToWorker', ({ params }) => {
     asked.push(params.workerInfo.workerId)
-    const message = JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression: 'JSON.stringify(process.env)' } })
+    const message = JSON.stringify({
+      id: 1,
+      method: 'Runtime.evaluate',
+      params: { expression: 'JSON.stringify(process.env)' },
+    })
     session.post('NodeWorker.sendMessageToWorker', { sessionId: params.sessionId, message })
   })
   session.on('NodeWorker.receivedMessageFromWorker', ({ params }) => {
     const { result } = JSON.parse(params.message) as { result?: { result?: { value?: string } } }
     if (result?.result?.value !== undefined) found.push(JSON.parse(result.result.value) as Record<string, string>)
   })
-  await new Promise<void>((resolve) => session.post('NodeWorker.enable', { waitForDebuggerOnStart: false }, () => { resolve() }))
+  await new Promise<void>((resolve) =>
+    session.post('NodeWorker.enable', { waitForDebuggerOnStart: false }, () => {
+      resolve()
+    }),
+  )
   while (found.length < asked.length || asked.length === 0) await sleep(5)
   session.post('NodeWorker.disable')
   session.disconnect()
@@ -91,24 +123,49 @@ function withEnvironment(t: Test, variables: Readonly<Record<string, string>>): 
 }
 
 t.test('code that runs in a worker finds no secret of the gateway in its environment', async (t) => {
-  withEnvironment(t, { ...secrets, OTEL_EXPORTER_OTLP_HEADERS: `authorization=${MARK}`, CRM_TOKEN: 'a token of theirs' })
+  withEnvironment(t, {
+    ...secrets,
+    OTEL_EXPORTER_OTLP_HEADERS: `authorization=${MARK}`,
+    CRM_TOKEN: 'a token of theirs',
+  })
   const probe = `module:${new URL('./environment-probe.js', import.meta.url).href}`
   const seen = join(t.testdirName, 'seen.json')
-  const agent = { version: 1, name: 'probe', instructions: 'Be brief.', backend: probe, backends: { [probe]: { file: seen } } }
+  const agent = {
+    version: 1,
+    name: 'probe',
+    instructions: 'Be brief.',
+    backend: probe,
+    backends: { [probe]: { file: seen } },
+  }
   const folder = t.testdir({ agents: { 'probe.yaml': JSON.stringify(agent) } })
   const agentsDir = join(folder, 'agents')
   const config = {
-    ...loadConfig(process.env, null), agentsDir, agentsWatch: false, port: 0, opsPort: 0, dataDir: join(folder, 'data'), mediaWorkers: 1, speechDecoders: 1,
+    ...loadConfig(process.env, null),
+    agentsDir,
+    agentsWatch: false,
+    port: 0,
+    opsPort: 0,
+    dataDir: join(folder, 'data'),
+    mediaWorkers: 1,
+    speechDecoders: 1,
     shopApiUrl: 'http://127.0.0.1:1',
   }
-  const gateway = await startGateway({ config, env: agentEnvironment(process.env, config.shopApiUrl), log: createLog({ level: 'silent' }) })
+  const gateway = await startGateway({
+    config,
+    env: agentEnvironment(process.env, config.shopApiUrl),
+    log: createLog({ level: 'silent' }),
+  })
   try {
     const environments = await workersEnvironments()
     t.equal(environments.length, 3, 'a media worker, a speech worker, and the thread that keeps records')
     for (const environment of environments) {
       t.notMatch(JSON.stringify(environment), MARK)
       for (const name of secretNames) t.notOk(name in environment, name)
-      t.match(environment, { CRM_TOKEN: 'a token of theirs', SHOP_API_URL: 'http://127.0.0.1:1', PATH: String(process.env['PATH']) }, 'what is not the gateway\'s own is there')
+      t.match(
+        environment,
+        { CRM_TOKEN: 'a token of theirs', SHOP_API_URL: 'http://127.0.0.1:1', PATH: String(process.env['PATH']) },
+        "what is not the gateway's own is there",
+      )
     }
 
     const sign = { secret: secrets['SAUTIKIT_WEBHOOK_SECRETS'] ?? '' }
@@ -116,7 +173,7 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     t.equal(answer.status, 200, answer.text)
     while (!existsSync(seen) || readFileSync(seen, 'utf8') === '') await sleep(10)
     const found = readFileSync(seen, 'utf8')
-    t.notMatch(found, MARK, 'nor does a backend of one\'s own')
+    t.notMatch(found, MARK, "nor does a backend of one's own")
     t.match(JSON.parse(found), { CRM_TOKEN: 'a token of theirs' })
   } finally {
     await gateway.stop(0)

@@ -19,18 +19,25 @@ function captured(body: string, ageS = 30 * 24 * 3600): { readonly time: number;
   return { time, value: signBody({ body: bytes(body), secret: SECRET, timestampS: time }).replace(/^.*v1=/, '') }
 }
 
-t.test('a dated webhook that was captured a month ago is not taken as a bare one with its time in the body', async (t) => {
-  for (const bareSignatures of [false, true]) {
-    const gateway = await startGateway(t, { webhookSecrets: [SECRET], bareSignatures })
-    const body = formOf(newSid())
-    const { time, value } = captured(body)
-    const answer = await postSigned(gateway, `${body}.${time}`, value)
-    t.match(answer, { status: 403, code: 'WEBHOOK_UNSIGNED', text: bareSignatures ? /no time, and the body ends in a dot and digits/ : /SAUTIKIT_BARE_SIGNATURES=true/ })
-    t.notOk(answer.text.includes('<Stream'), 'no document and no token')
-    t.equal(gateway.calls.started.length, 0, 'nobody talks to the agent')
-    t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="bare-signature"}'), 1)
-  }
-})
+t.test(
+  'a dated webhook that was captured a month ago is not taken as a bare one with its time in the body',
+  async (t) => {
+    for (const bareSignatures of [false, true]) {
+      const gateway = await startGateway(t, { webhookSecrets: [SECRET], bareSignatures })
+      const body = formOf(newSid())
+      const { time, value } = captured(body)
+      const answer = await postSigned(gateway, `${body}.${time}`, value)
+      t.match(answer, {
+        status: 403,
+        code: 'WEBHOOK_UNSIGNED',
+        text: bareSignatures ? /no time, and the body ends in a dot and digits/ : /SAUTIKIT_BARE_SIGNATURES=true/,
+      })
+      t.notOk(answer.text.includes('<Stream'), 'no document and no token')
+      t.equal(gateway.calls.started.length, 0, 'nobody talks to the agent')
+      t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="bare-signature"}'), 1)
+    }
+  },
+)
 
 t.test('a time of any number of digits gives no bare signature', async (t) => {
   const gateway = await startGateway(t, { webhookSecrets: [SECRET], bareSignatures: true })
@@ -46,10 +53,18 @@ t.test('bare signatures are refused unless the setting asks for them, and the an
   const closed = await startGateway(t, { webhookSecrets: [SECRET] })
   const body = formOf(newSid())
   const bare = signBody({ body: bytes(body), secret: SECRET, timestampS: null })
-  t.match(await postSigned(closed, body, bare), { status: 403, code: 'WEBHOOK_UNSIGNED', text: /SAUTIKIT_BARE_SIGNATURES=true/ })
+  t.match(await postSigned(closed, body, bare), {
+    status: 403,
+    code: 'WEBHOOK_UNSIGNED',
+    text: /SAUTIKIT_BARE_SIGNATURES=true/,
+  })
   t.equal(closed.calls.started.length, 0)
   const open = await startGateway(t, { webhookSecrets: [SECRET], bareSignatures: true })
-  t.match(open.logged().filter((line) => line['level'] === 'warn'), [{ msg: /^SAUTIKIT_BARE_SIGNATURES is true/ }], 'said at start')
+  t.match(
+    open.logged().filter((line) => line['level'] === 'warn'),
+    [{ msg: /^SAUTIKIT_BARE_SIGNATURES is true/ }],
+    'said at start',
+  )
   t.equal((await postSigned(open, body, bare)).status, 200)
 })
 
@@ -90,8 +105,13 @@ t.test('headers that mix, repeat or hide the forms prove nothing', async (t) => 
     'a bare value in quotes': `"${bare}"`,
     'a bare value and a tab in it': `${bare.slice(0, 32)}\t${bare.slice(32)}`,
   }
-  for (const [what, header] of Object.entries(headers)) t.equal((await postSigned(gateway, body, header)).status, 403, what)
+  for (const [what, header] of Object.entries(headers))
+    t.equal((await postSigned(gateway, body, header)).status, 403, what)
   t.equal(gateway.calls.started.length, 0)
   const good = signBody({ body: bytes(body), secret: SECRET, timestampS: now }).replace(/^.*v1=/, '')
-  t.equal((await postSigned(gateway, body, ` t=${now} , v1=${other} , v1=${good} `)).status, 200, 'spaces and several v1 are the carrier\'s')
+  t.equal(
+    (await postSigned(gateway, body, ` t=${now} , v1=${other} , v1=${good} `)).status,
+    200,
+    "spaces and several v1 are the carrier's",
+  )
 })

@@ -16,22 +16,55 @@ type Env = Readonly<Record<string, string>>
 function mkondo(command: string, env: Env): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
     // Where it would start after all, it must not stay.
-    execFile(process.execPath, [MAIN, command], { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: 30_000 }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? -1), output: stdout + stderr })
-    })
+    execFile(
+      process.execPath,
+      [MAIN, command],
+      { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: 30_000 },
+      (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : Number(error.code ?? -1), output: stdout + stderr })
+      },
+    )
   })
 }
 
 /** Settings that let strangers in, and the beginning of the line that says so. */
 const OPEN: readonly (readonly [attack: string, env: Env, line: RegExp])[] = [
-  ['anybody drains the gateway', { OPS_HOST: '0.0.0.0' }, /^OPS_HOST is '0\.0\.0\.0' without OPS_TOKEN: .*allowed: a loopback address, or an OPS_TOKEN/],
-  ['anybody reaches the ops port by name', { OPS_HOST: 'gateway.internal' }, /^OPS_HOST is 'gateway\.internal' without OPS_TOKEN/],
-  ['anybody places calls by the public URL', { PUBLIC_URL: 'https://gw.example.com' }, /^PUBLIC_URL is 'https:\/\/gw\.example\.com' without SAUTIKIT_WEBHOOK_SECRETS/],
-  ['anybody places calls by the public URL, behind a balancer', { PUBLIC_URL: 'https://gw.example.com', HOST: '0.0.0.0' }, /^PUBLIC_URL is/],
-  ['anybody of the network places calls', { HOST: '0.0.0.0' }, /^HOST is '0\.0\.0\.0' without SAUTIKIT_WEBHOOK_SECRETS: .*allowed: a loopback address/],
+  [
+    'anybody drains the gateway',
+    { OPS_HOST: '0.0.0.0' },
+    /^OPS_HOST is '0\.0\.0\.0' without OPS_TOKEN: .*allowed: a loopback address, or an OPS_TOKEN/,
+  ],
+  [
+    'anybody reaches the ops port by name',
+    { OPS_HOST: 'gateway.internal' },
+    /^OPS_HOST is 'gateway\.internal' without OPS_TOKEN/,
+  ],
+  [
+    'anybody places calls by the public URL',
+    { PUBLIC_URL: 'https://gw.example.com' },
+    /^PUBLIC_URL is 'https:\/\/gw\.example\.com' without SAUTIKIT_WEBHOOK_SECRETS/,
+  ],
+  [
+    'anybody places calls by the public URL, behind a balancer',
+    { PUBLIC_URL: 'https://gw.example.com', HOST: '0.0.0.0' },
+    /^PUBLIC_URL is/,
+  ],
+  [
+    'anybody of the network places calls',
+    { HOST: '0.0.0.0' },
+    /^HOST is '0\.0\.0\.0' without SAUTIKIT_WEBHOOK_SECRETS: .*allowed: a loopback address/,
+  ],
   ['anybody of the network places calls by IPv6', { HOST: '::' }, /^HOST is '::' without/],
-  ['a token for metrics alone leaves the rest open', { OPS_READ_TOKEN: READ_TOKEN }, /^OPS_READ_TOKEN is set without OPS_TOKEN/],
-  ['whoever reads metrics ends calls', { OPS_TOKEN, OPS_READ_TOKEN: OPS_TOKEN }, /^OPS_READ_TOKEN is the same as OPS_TOKEN/],
+  [
+    'a token for metrics alone leaves the rest open',
+    { OPS_READ_TOKEN: READ_TOKEN },
+    /^OPS_READ_TOKEN is set without OPS_TOKEN/,
+  ],
+  [
+    'whoever reads metrics ends calls',
+    { OPS_TOKEN, OPS_READ_TOKEN: OPS_TOKEN },
+    /^OPS_READ_TOKEN is the same as OPS_TOKEN/,
+  ],
 ]
 
 t.test('a gateway that strangers could use does not start, unless INSECURE says that it is meant', async (t) => {
@@ -41,20 +74,50 @@ t.test('a gateway that strangers could use does not start, unless INSECURE says 
     t.match(open[0], line, attack)
     t.equal(refused, true, attack)
     t.notMatch(open[0], new RegExp(`${OPS_TOKEN}|${READ_TOKEN}`), 'no secret is shown')
-    t.match(exposureOf(loadConfig({ ...env, INSECURE: 'true' }, null)), { open: [line], refused: false }, `${attack}: INSECURE`)
+    t.match(
+      exposureOf(loadConfig({ ...env, INSECURE: 'true' }, null)),
+      { open: [line], refused: false },
+      `${attack}: INSECURE`,
+    )
   }
   const closed: readonly Env[] = [
-    {}, { HOST: 'localhost' }, { HOST: '127.1.2.3' }, { HOST: '::1' }, { HOST: '0.0.0.0', ...SECRETS }, { PUBLIC_URL: 'https://gw.example.com', ...SECRETS },
-    { OPS_HOST: '0.0.0.0', OPS_TOKEN }, { OPS_TOKEN, OPS_READ_TOKEN: READ_TOKEN },
+    {},
+    { HOST: 'localhost' },
+    { HOST: '127.1.2.3' },
+    { HOST: '::1' },
+    { HOST: '0.0.0.0', ...SECRETS },
+    { PUBLIC_URL: 'https://gw.example.com', ...SECRETS },
+    { OPS_HOST: '0.0.0.0', OPS_TOKEN },
+    { OPS_TOKEN, OPS_READ_TOKEN: READ_TOKEN },
   ]
   for (const env of closed) t.same(exposureOf(loadConfig(env, null)), { open: [], refused: false }, JSON.stringify(env))
 })
 
 t.test('only what this machine alone reaches counts as loopback', async (t) => {
-  for (const host of ['127.0.0.1', '127.255.255.254', '::1', '0:0:0:0:0:0:0:1', '::ffff:127.0.0.1', 'localhost', 'LOCALHOST', 'gw.localhost']) {
+  for (const host of [
+    '127.0.0.1',
+    '127.255.255.254',
+    '::1',
+    '0:0:0:0:0:0:0:1',
+    '::ffff:127.0.0.1',
+    'localhost',
+    'LOCALHOST',
+    'gw.localhost',
+  ]) {
     t.ok(isLoopback(host), host)
   }
-  for (const host of ['0.0.0.0', '::', '::ffff:0.0.0.0', '10.0.0.1', '128.0.0.1', 'fe80::1', 'notlocalhost', 'localhost.example', '127.0.0.1.example', '']) {
+  for (const host of [
+    '0.0.0.0',
+    '::',
+    '::ffff:0.0.0.0',
+    '10.0.0.1',
+    '128.0.0.1',
+    'fe80::1',
+    'notlocalhost',
+    'localhost.example',
+    '127.0.0.1.example',
+    '',
+  ]) {
     t.notOk(isLoopback(host), host)
   }
 })
@@ -77,19 +140,34 @@ t.test('serve refuses in one line with exit code 2, and check says the same', as
 
 t.test('a gateway that starts open all the same says so', async (t) => {
   const child = spawn(process.execPath, [MAIN, 'serve'], {
-    env: { PATH: process.env['PATH'] ?? '', PORT: '0', OPS_PORT: '0', OPS_HOST: '0.0.0.0', INSECURE: 'true', SHOP_API_URL: 'http://127.0.0.1:1', DATA_DIR: t.testdir({}) },
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      PORT: '0',
+      OPS_PORT: '0',
+      OPS_HOST: '0.0.0.0',
+      INSECURE: 'true',
+      SHOP_API_URL: 'http://127.0.0.1:1',
+      DATA_DIR: t.testdir({}),
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   t.teardown(() => child.kill('SIGKILL'))
   for await (const line of createInterface(child.stdout)) {
-    t.match(JSON.parse(line), { level: 'warn', open: [/^OPS_HOST is '0\.0\.0\.0' without OPS_TOKEN/] }, 'its first line')
+    t.match(
+      JSON.parse(line),
+      { level: 'warn', open: [/^OPS_HOST is '0\.0\.0\.0' without OPS_TOKEN/] },
+      'its first line',
+    )
     break
   }
 })
 
 t.test('unsigned webhooks at a public URL are taken with INSECURE only', async (t) => {
   const closed = await startGateway(t, { publicUrl: 'https://gw.example.com' })
-  t.match(await post(`${closed.url}/voice/order-status`, { form: ringing(newSid()) }), { status: 401, code: 'WEBHOOK_UNSIGNED' })
+  t.match(await post(`${closed.url}/voice/order-status`, { form: ringing(newSid()) }), {
+    status: 401,
+    code: 'WEBHOOK_UNSIGNED',
+  })
   const open = await startGateway(t, { publicUrl: 'https://gw.example.com', insecure: true })
   t.equal((await post(`${open.url}/voice/order-status`, { form: ringing(newSid()) })).status, 200)
 })

@@ -21,8 +21,14 @@ const CALLER = '+254700000001'
 
 function contextOf(more: Partial<ToolContext> = {}): ToolContext {
   return {
-    callSid: 'HD_000000000001', from: CALLER, to: '+254720000001', agent: 'a', idempotencyKey: 'HD_000000000001:1',
-    caller: new CallerIdentity(), signal: new AbortController().signal, ...more,
+    callSid: 'HD_000000000001',
+    from: CALLER,
+    to: '+254720000001',
+    agent: 'a',
+    idempotencyKey: 'HD_000000000001:1',
+    caller: new CallerIdentity(),
+    signal: new AbortController().signal,
+    ...more,
   }
 }
 
@@ -32,9 +38,13 @@ async function leakyApi(t: Test): Promise<{ url: string; requests: string[] }> {
   const server = createServer((request, response) => {
     requests.push(`${request.method ?? ''} ${request.url ?? ''}`)
     request.resume()
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ everybody: 'data', code: '1234' }))
+    response
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ everybody: 'data', code: '1234' }))
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
   t.teardown(() => {
     server.closeAllConnections()
     server.close()
@@ -44,14 +54,18 @@ async function leakyApi(t: Test): Promise<{ url: string; requests: string[] }> {
 
 function runnerOf(t: Test, agent: Partial<AgentInput>): ToolRunner {
   const client = new HttpClient()
-  t.teardown(() => { client.close() })
+  t.teardown(() => {
+    client.close()
+  })
   return new ToolRunner(agentSchema.parse({ version: 1, name: 'a', instructions: 'x', ...agent }), {}, client)
 }
 
 /** What makes `requires: verified` possible; its account is never asked for here. */
 const verification = {
-  account: { http: { url: 'http://127.0.0.1:1', query: { phone: '{{call.from}}' } } }, required: 1,
-  questions: [{ id: 'code', ask: 'Which code?', field: 'code' }], identity: { accountId: 'accountId', msisdn: 'phone' },
+  account: { http: { url: 'http://127.0.0.1:1', query: { phone: '{{call.from}}' } } },
+  required: 1,
+  questions: [{ id: 'code', ask: 'Which code?', field: 'code' }],
+  identity: { accountId: 'accountId', msisdn: 'phone' },
 }
 const verified = (identity: Record<string, unknown>): ToolContext => contextOf({ caller: new CallerIdentity(identity) })
 const parameters = { properties: { own: { type: 'string' as const }, subject: { type: 'string' as const } } }
@@ -82,11 +96,26 @@ for (const [what, bind, context, why] of [
     const api = await leakyApi(t)
     const requires = bind.includes('identity') ? { requires: 'verified' as const } : {}
     const ways: [string, Partial<ToolInput> & Pick<ToolInput, 'http'>][] = [
-      ...Object.entries(placements(api.url, '{{args.own}}')).map(([place, http]): [string, Partial<ToolInput> & Pick<ToolInput, 'http'>] => (
-        [`bound, in the ${place}`, { parameters, bind: { own: bind }, http }])),
-      ...Object.entries(placements(api.url, bind)).map(([place, http]): [string, Partial<ToolInput> & Pick<ToolInput, 'http'>] => (
-        [`written into the ${place}`, { parameters, http }])),
-      ['bound to a required argument', { parameters: { ...parameters, required: ['own'] }, bind: { own: bind }, http: { url: api.url, query: { phone: '{{args.own}}' } } }],
+      ...Object.entries(placements(api.url, '{{args.own}}')).map(
+        ([place, http]): [string, Partial<ToolInput> & Pick<ToolInput, 'http'>] => [
+          `bound, in the ${place}`,
+          { parameters, bind: { own: bind }, http },
+        ],
+      ),
+      ...Object.entries(placements(api.url, bind)).map(
+        ([place, http]): [string, Partial<ToolInput> & Pick<ToolInput, 'http'>] => [
+          `written into the ${place}`,
+          { parameters, http },
+        ],
+      ),
+      [
+        'bound to a required argument',
+        {
+          parameters: { ...parameters, required: ['own'] },
+          bind: { own: bind },
+          http: { url: api.url, query: { phone: '{{args.own}}' } },
+        },
+      ],
     ]
     for (const [way, tool] of ways) {
       const tools = runnerOf(t, { verification, tools: [{ name: 'look_up', description: 'x', ...requires, ...tool }] })
@@ -102,73 +131,151 @@ for (const [what, bind, context, why] of [
 
 t.test('an argument of the model that is left out is left out, as before', async (t) => {
   const api = await leakyApi(t)
-  const tools = runnerOf(t, { tools: [{
-    name: 'look_up', description: 'x', parameters, bind: { own: '{{call.from}}' },
-    http: { url: api.url, query: { phone: '{{args.own}}', subject: '{{args.subject}}' } },
-  }] })
+  const tools = runnerOf(t, {
+    tools: [
+      {
+        name: 'look_up',
+        description: 'x',
+        parameters,
+        bind: { own: '{{call.from}}' },
+        http: { url: api.url, query: { phone: '{{args.own}}', subject: '{{args.subject}}' } },
+      },
+    ],
+  })
   t.match(await tools.run('look_up', {}, contextOf()), { ok: true })
   t.same(api.requests, ['GET /?phone=%2B254700000001'])
 })
 
 t.test('a caller with a withheld number may still be served by what the author wrote as the other way', async (t) => {
   const api = await leakyApi(t)
-  const tools = runnerOf(t, { tools: [{
-    name: 'look_up', description: 'x', parameters, bind: { own: '{{call.from}}' },
-    http: { url: api.url, query: [{ subject: '{{args.subject}}' }, { phone: '{{args.own}}' }] },
-  }] })
+  const tools = runnerOf(t, {
+    tools: [
+      {
+        name: 'look_up',
+        description: 'x',
+        parameters,
+        bind: { own: '{{call.from}}' },
+        http: { url: api.url, query: [{ subject: '{{args.subject}}' }, { phone: '{{args.own}}' }] },
+      },
+    ],
+  })
   t.match(await tools.run('look_up', { subject: '4127' }, contextOf({ from: '' })), { ok: true })
-  t.match(await tools.run('look_up', {}, contextOf({ from: '' })), { ok: false, value: { error: /needs subject.*number of this call is withheld/ } })
+  t.match(await tools.run('look_up', {}, contextOf({ from: '' })), {
+    ok: false,
+    value: { error: /needs subject.*number of this call is withheld/ },
+  })
   t.same(api.requests, ['GET /?subject=4127'])
 })
 
-t.test('a query that limits nothing cannot be the other way, and a bound argument that nothing reads is a mistake', async (t) => {
-  const faultsOf = (tool: Partial<ToolInput> & Pick<ToolInput, 'http'>): string[] => (
-    agentSchema.safeParse({ version: 1, name: 'a', instructions: 'x', tools: [{ name: 'look_up', description: 'x', parameters, ...tool }] })
-      .error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`) ?? [])
-  const bind = { own: '{{call.from}}' }
-  t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, { limit: '10' }] } }), [/^tools\.0\.http\.query\.1: limits the request to nobody/])
-  t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, {}] } }), [/^tools\.0\.http\.query\.1: limits the request to nobody/])
-  t.match(faultsOf({ http: { url: 'http://a', query: [{ phone: '{{call.from}}' }, {}] } }), [/^tools\.0\.http\.query\.1: limits the request to nobody/])
-  t.match(faultsOf({ bind, http: { url: 'http://a', query: { subject: '{{args.subject}}' } } }), [/^tools\.0\.bind\.own: is read by nothing in http/])
-  t.same(faultsOf({ http: { url: 'http://a', query: [{ subject: '{{args.subject}}' }, { limit: '10' }] } }), [], 'nothing is bound here')
-})
+t.test(
+  'a query that limits nothing cannot be the other way, and a bound argument that nothing reads is a mistake',
+  async (t) => {
+    const faultsOf = (tool: Partial<ToolInput> & Pick<ToolInput, 'http'>): string[] =>
+      agentSchema
+        .safeParse({
+          version: 1,
+          name: 'a',
+          instructions: 'x',
+          tools: [{ name: 'look_up', description: 'x', parameters, ...tool }],
+        })
+        .error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`) ?? []
+    const bind = { own: '{{call.from}}' }
+    t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, { limit: '10' }] } }), [
+      /^tools\.0\.http\.query\.1: limits the request to nobody/,
+    ])
+    t.match(faultsOf({ bind, http: { url: 'http://a', query: [{ phone: '{{args.own}}' }, {}] } }), [
+      /^tools\.0\.http\.query\.1: limits the request to nobody/,
+    ])
+    t.match(faultsOf({ http: { url: 'http://a', query: [{ phone: '{{call.from}}' }, {}] } }), [
+      /^tools\.0\.http\.query\.1: limits the request to nobody/,
+    ])
+    t.match(faultsOf({ bind, http: { url: 'http://a', query: { subject: '{{args.subject}}' } } }), [
+      /^tools\.0\.bind\.own: is read by nothing in http/,
+    ])
+    t.same(
+      faultsOf({ http: { url: 'http://a', query: [{ subject: '{{args.subject}}' }, { limit: '10' }] } }),
+      [],
+      'nothing is bound here',
+    )
+  },
+)
 
 t.test('a tool in code is not run without its bound argument', async (t) => {
   let runs = 0
-  const own = (name: string, value: string): Record<string, unknown> => ({ [name]: defineTool({
-    name, description: 'x', parameters, bind: { own: value }, run: () => { runs++ },
-  }) })
+  const own = (name: string, value: string): Record<string, unknown> => ({
+    [name]: defineTool({
+      name,
+      description: 'x',
+      parameters,
+      bind: { own: value },
+      run: () => {
+        runs++
+      },
+    }),
+  })
   const client = new HttpClient()
-  t.teardown(() => { client.close() })
+  t.teardown(() => {
+    client.close()
+  })
   const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'x' })
-  const tools = new ToolRunner(agent, {}, client, NO_ASSETS, codeToolsOf({ ...own('by_number', '{{call.from}}'), ...own('by_account', '{{identity.accountId}}') }))
+  const tools = new ToolRunner(
+    agent,
+    {},
+    client,
+    NO_ASSETS,
+    codeToolsOf({ ...own('by_number', '{{call.from}}'), ...own('by_account', '{{identity.accountId}}') }),
+  )
   t.match(await tools.run('by_number', { own: 'x' }, contextOf({ from: '' })), { ok: false, code: 'TOOL_UNBOUND' })
-  t.match(await tools.run('by_account', { own: 'x' }, contextOf()), { ok: false, code: 'TOOL_UNBOUND' }, 'nobody is verified')
+  t.match(
+    await tools.run('by_account', { own: 'x' }, contextOf()),
+    { ok: false, code: 'TOOL_UNBOUND' },
+    'nobody is verified',
+  )
   t.equal(runs, 0)
 })
 
-t.test('a verification fetches no account for a withheld number, also where the file asks with other values', async (t) => {
-  const api = await leakyApi(t)
-  for (const http of [
-    ...Object.entries(placements(api.url, '{{call.from}}')).filter(([place]) => place !== 'body').map(([, http]) => http), { url: api.url, query: { call: '{{call.sid}}' } },
-  ]) {
-    const tools = runnerOf(t, { verification: {
-      account: { http }, questions: [{ id: 'code', ask: 'Which code?', field: 'code', kind: 'digits' }], required: 1, identity: { who: 'everybody' },
-    } })
-    const context = contextOf({ from: '' })
-    t.match(await tools.run('verify_caller', { question: 'code', answer: '1234' }, context), {
-      ok: false, code: 'TOOL_UNBOUND', value: { verified: false, error: /number of this call is withheld.*colleague/ },
-    })
-    t.equal(context.caller.verified, null)
-    t.equal(tools.counters.refused, 1, 'counted')
-  }
-  t.same(api.requests, [], 'nothing was sent')
-})
+t.test(
+  'a verification fetches no account for a withheld number, also where the file asks with other values',
+  async (t) => {
+    const api = await leakyApi(t)
+    for (const http of [
+      ...Object.entries(placements(api.url, '{{call.from}}'))
+        .filter(([place]) => place !== 'body')
+        .map(([, http]) => http),
+      { url: api.url, query: { call: '{{call.sid}}' } },
+    ]) {
+      const tools = runnerOf(t, {
+        verification: {
+          account: { http },
+          questions: [{ id: 'code', ask: 'Which code?', field: 'code', kind: 'digits' }],
+          required: 1,
+          identity: { who: 'everybody' },
+        },
+      })
+      const context = contextOf({ from: '' })
+      t.match(await tools.run('verify_caller', { question: 'code', answer: '1234' }, context), {
+        ok: false,
+        code: 'TOOL_UNBOUND',
+        value: { verified: false, error: /number of this call is withheld.*colleague/ },
+      })
+      t.equal(context.caller.verified, null)
+      t.equal(tools.counters.refused, 1, 'counted')
+    }
+    t.same(api.requests, [], 'nothing was sent')
+  },
+)
 
 t.test('a verification whose request says nothing of the caller is a mistake of the file', async (t) => {
   const parsed = agentSchema.safeParse({
-    version: 1, name: 'a', instructions: 'x',
-    verification: { account: { http: { url: 'http://a', query: { all: '1' } } }, questions: [{ id: 'code', ask: 'x', field: 'code' }], required: 1, identity: { who: 'w' } },
+    version: 1,
+    name: 'a',
+    instructions: 'x',
+    verification: {
+      account: { http: { url: 'http://a', query: { all: '1' } } },
+      questions: [{ id: 'code', ask: 'x', field: 'code' }],
+      required: 1,
+      identity: { who: 'w' },
+    },
   })
   t.match(parsed.error?.issues, [{ path: ['verification', 'account'], message: /reads nothing of the call/ }])
 })

@@ -36,22 +36,35 @@ t.test('calling again gives no new attempts until the time is over', async (t) =
 
 t.test('only the last wrong answer locks, and a proof clears the number', async (t) => {
   const locks = new VerificationLocks(() => 0)
-  const attempt = (verdict: Parameters<VerificationLocks['judged']>[1]): boolean | null => (
-    locks.take(NUMBER, RULE) > 0 ? locks.judged(NUMBER, verdict, RULE) : null)
-  t.same([attempt('wrong'), attempt('right'), attempt('unjudged'), attempt('wrong'), attempt('verified')], [false, false, false, false, false])
+  const attempt = (verdict: Parameters<VerificationLocks['judged']>[1]): boolean | null =>
+    locks.take(NUMBER, RULE) > 0 ? locks.judged(NUMBER, verdict, RULE) : null
+  t.same(
+    [attempt('wrong'), attempt('right'), attempt('unjudged'), attempt('wrong'), attempt('verified')],
+    [false, false, false, false, false],
+  )
   t.same([attempt('wrong'), attempt('wrong'), attempt('wrong'), attempt('right')], [false, false, true, null])
 })
 
 t.test('guesses at once are no more than guesses one after the other', async (t) => {
   const locks = new VerificationLocks(() => 0)
-  t.same([1, 2, 3, 4, 5].map(() => locks.take(NUMBER, RULE)), [3, 2, 1, 0, 0], 'an attempt counts before it is judged')
+  t.same(
+    [1, 2, 3, 4, 5].map(() => locks.take(NUMBER, RULE)),
+    [3, 2, 1, 0, 0],
+    'an attempt counts before it is judged',
+  )
   locks.judged(NUMBER, 'unjudged', RULE)
   t.equal(locks.take(NUMBER, RULE), 1, 'and costs nothing where nothing was compared')
 })
 
 t.test('numbers are remembered within a bound, and what is forgotten is counted', async (t) => {
   let evicted = 0
-  const locks = new VerificationLocks(() => 0, () => { evicted++ }, 10)
+  const locks = new VerificationLocks(
+    () => 0,
+    () => {
+      evicted++
+    },
+    10,
+  )
   for (let i = 0; i < 25; i++) {
     locks.take(`+2547000001${i}`, RULE)
     locks.judged(`+2547000001${i}`, 'wrong', RULE)
@@ -65,7 +78,10 @@ t.test('numbers are remembered within a bound, and what is forgotten is counted'
 })
 
 /** A gateway with two media workers whose agent verifies callers by what they key in. */
-async function twoWorkers(t: Test, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent): Promise<TestHost> {
+async function twoWorkers(
+  t: Test,
+  change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
+): Promise<TestHost> {
   const shop = await startShopApi()
   const env = { SHOP_API_URL: shop.url }
   const shipped = (await loadAgents(join(repositoryRoot(), 'agents'), env)).agents.get('support')
@@ -73,7 +89,10 @@ async function twoWorkers(t: Test, change: (agent: AgentDefinition) => AgentDefi
   const definition = change(shipped)
   const backend = `module:${new URL('./keyed-proof-backend.js', import.meta.url).href}`
   const test = await startHost({
-    workers: 2, env, agents: new Map([['support', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }]]), defaultAgent: 'support',
+    workers: 2,
+    env,
+    agents: new Map([['support', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }]]),
+    defaultAgent: 'support',
   })
   t.teardown(async () => {
     await test.close()
@@ -85,9 +104,16 @@ async function twoWorkers(t: Test, change: (agent: AgentDefinition) => AgentDefi
 let calls = 0
 
 /** A call that keys its answers in; each is there before the next is keyed. */
-function callOf(test: TestHost, from = NUMBER): { line: TestLine; keys: (...answers: string[]) => Promise<void>; errors: () => string[] } {
+function callOf(
+  test: TestHost,
+  from = NUMBER,
+): { line: TestLine; keys: (...answers: string[]) => Promise<void>; errors: () => string[] } {
   const call = test.host.prepare({
-    callSid: sid(`HD_lock${String(++calls).padStart(4, '0')}`), agent: 'support', from, to: '+254709000000', direction: 'inbound',
+    callSid: sid(`HD_lock${String(++calls).padStart(4, '0')}`),
+    agent: 'support',
+    from,
+    to: '+254709000000',
+    direction: 'inbound',
   })
   const line = new TestLine(call)
   line.start()
@@ -102,7 +128,7 @@ function callOf(test: TestHost, from = NUMBER): { line: TestLine; keys: (...answ
         await until(() => verdicts().length > before, 10_000, 'the verdict')
       }
     },
-    errors: () => verdicts().map(({ ok, error }) => (ok ? 'ok' : error ?? 'none')),
+    errors: () => verdicts().map(({ ok, error }) => (ok ? 'ok' : (error ?? 'none'))),
   }
 }
 
@@ -111,35 +137,48 @@ async function end(test: TestHost, { line }: ReturnType<typeof callOf>): ReturnT
   return test.recordOf(line.call.callSid)
 }
 
-t.test('the lock holds for the next call of the number, on whichever worker it runs, and the record and the metrics say so', async (t) => {
-  const test = await twoWorkers(t)
-  const first = callOf(test)
-  await first.keys('1111#', '2222#')
-  t.same(first.errors(), ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'])
-  // Runs beside the first, so on the other worker.
-  const second = callOf(test)
-  await second.keys('3333#', '7386#')
-  t.same(second.errors(), ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'], 'the third wrong answer ended the attempts; the right one comes too late')
-  await first.keys('7386#')
-  t.equal(first.errors().at(-1), 'TOOL_LOCKED', 'also in the call that had an attempt left')
-  const other = callOf(test, '+254700000002')
-  await other.keys('6273#', '4837*')
-  t.same(other.errors(), ['ok', 'ok'], 'another number is not concerned')
-  const records = [await end(test, first), await end(test, second), await end(test, other)]
-  const third = callOf(test)
-  await third.keys('7386#', '5291*')
-  t.same(third.errors(), ['TOOL_LOCKED', 'TOOL_LOCKED'], 'the next call has no attempt')
-  records.push(await end(test, third))
+t.test(
+  'the lock holds for the next call of the number, on whichever worker it runs, and the record and the metrics say so',
+  async (t) => {
+    const test = await twoWorkers(t)
+    const first = callOf(test)
+    await first.keys('1111#', '2222#')
+    t.same(first.errors(), ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'])
+    // Runs beside the first, so on the other worker.
+    const second = callOf(test)
+    await second.keys('3333#', '7386#')
+    t.same(
+      second.errors(),
+      ['TOOL_UNVERIFIED', 'TOOL_UNVERIFIED'],
+      'the third wrong answer ended the attempts; the right one comes too late',
+    )
+    await first.keys('7386#')
+    t.equal(first.errors().at(-1), 'TOOL_LOCKED', 'also in the call that had an attempt left')
+    const other = callOf(test, '+254700000002')
+    await other.keys('6273#', '4837*')
+    t.same(other.errors(), ['ok', 'ok'], 'another number is not concerned')
+    const records = [await end(test, first), await end(test, second), await end(test, other)]
+    const third = callOf(test)
+    await third.keys('7386#', '5291*')
+    t.same(third.errors(), ['TOOL_LOCKED', 'TOOL_LOCKED'], 'the next call has no attempt')
+    records.push(await end(test, third))
 
-  t.match(records[1]?.timeline.map(({ name }) => name), /verification-locked/)
-  t.match(records[3]?.timeline.map(({ name }) => name), /verification-refused/)
-  t.match(records[3]?.toolCalls, [{ name: 'verify_caller', ok: false, error: 'TOOL_LOCKED' }, {}])
-  const page = await test.metrics.render()
-  t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="locked")[^}]*agent="support"[^}]*\} 1\b/)
-  t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="refused")[^}]*\} 3\b/)
-  t.match(page, /mkondo_tool_errors_total\{(?=[^}]*code="TOOL_LOCKED")[^}]*tool="verify_caller"[^}]*\} 3\b/)
-  t.notMatch(page + JSON.stringify(records), /254700000001/, 'and neither names the number')
-})
+    t.match(
+      records[1]?.timeline.map(({ name }) => name),
+      /verification-locked/,
+    )
+    t.match(
+      records[3]?.timeline.map(({ name }) => name),
+      /verification-refused/,
+    )
+    t.match(records[3]?.toolCalls, [{ name: 'verify_caller', ok: false, error: 'TOOL_LOCKED' }, {}])
+    const page = await test.metrics.render()
+    t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="locked")[^}]*agent="support"[^}]*\} 1\b/)
+    t.match(page, /mkondo_verification_locks_total\{(?=[^}]*event="refused")[^}]*\} 3\b/)
+    t.match(page, /mkondo_tool_errors_total\{(?=[^}]*code="TOOL_LOCKED")[^}]*tool="verify_caller"[^}]*\} 3\b/)
+    t.notMatch(page + JSON.stringify(records), /254700000001/, 'and neither names the number')
+  },
+)
 
 t.test('many calls of one number at once have no more guesses than one', async (t) => {
   const test = await twoWorkers(t)
@@ -165,5 +204,8 @@ t.test('a proof clears the wrong answers of the number, and a withheld number is
   await withheld.keys('7386#')
   t.same(withheld.errors(), ['TOOL_UNBOUND'])
   t.match((await end(test, withheld)).toolCalls, [{ ok: false, error: 'TOOL_UNBOUND' }])
-  t.match(await test.metrics.render(), /mkondo_tool_errors_total\{(?=[^}]*code="TOOL_UNBOUND")[^}]*tool="verify_caller"[^}]*\} 1\b/)
+  t.match(
+    await test.metrics.render(),
+    /mkondo_tool_errors_total\{(?=[^}]*code="TOOL_UNBOUND")[^}]*tool="verify_caller"[^}]*\} 1\b/,
+  )
 })

@@ -19,9 +19,11 @@ const gateways = new Map<string, WholeGateway>()
 async function gatewayWith(strategies: string): Promise<WholeGateway> {
   const known = gateways.get(strategies)
   if (known !== undefined) return known
-  const gateway = await whole({ SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY }, (yaml) => yaml
-    .replace(/strategies: \[[^\]]*\]/, `strategies: ${strategies}`)
-    .replace(/announce: .*/, 'announce: I connect you.'))
+  const gateway = await whole({ SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY }, (yaml) =>
+    yaml
+      .replace(/strategies: \[[^\]]*\]/, `strategies: ${strategies}`)
+      .replace(/announce: .*/, 'announce: I connect you.'),
+  )
   gateways.set(strategies, gateway)
   return gateway
 }
@@ -33,12 +35,22 @@ t.teardown(async () => {
 /** A caller who says nothing, and an operator who wants a human for them. */
 async function escalated(gateway: WholeGateway, afterStream: AfterStream): Promise<SimulatedCallResult> {
   const call = startCall({
-    voiceUrl: `http://127.0.0.1:${gateway.at.port}/voice/order-status`, eventsUrl: `http://127.0.0.1:${gateway.at.port}/events`,
-    from: '+254700000001', to: OUR_NUMBER, afterStream, giveUpMs: 12_000, workspace: api.workspace,
+    voiceUrl: `http://127.0.0.1:${gateway.at.port}/voice/order-status`,
+    eventsUrl: `http://127.0.0.1:${gateway.at.port}/events`,
+    from: '+254700000001',
+    to: OUR_NUMBER,
+    afterStream,
+    giveUpMs: 12_000,
+    workspace: api.workspace,
     human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null },
     caller: {
-      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null }, voice: 'rms', line: { sampleRateHz: 8000 },
-      speech, files: new Map(), record: false, timeoutMs: 30_000,
+      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
+      voice: 'rms',
+      line: { sampleRateHz: 8000 },
+      speech,
+      files: new Map(),
+      record: false,
+      timeoutMs: 30_000,
       vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
     },
   })
@@ -48,16 +60,24 @@ async function escalated(gateway: WholeGateway, afterStream: AfterStream): Promi
 }
 
 /** Nobody gave up in silence: a human was there, or words were and then the line's end. */
-function served(t: { ok(value: unknown, message: string): unknown; not(found: unknown, unwanted: unknown, message: string): unknown }, result: SimulatedCallResult): void {
+function served(
+  t: { ok(value: unknown, message: string): unknown; not(found: unknown, unwanted: unknown, message: string): unknown },
+  result: SimulatedCallResult,
+): void {
   t.not(result.ended.why, 'gave up on a silent line after the stream', 'the caller did not stand in silence')
   const reached = result.dials.some(({ outcome }) => outcome === 'answered')
-  t.ok(reached || (result.heardPieces.length > 0 && ['api', 'document'].includes(result.ended.by)), 'a human, or words and the end')
+  t.ok(
+    reached || (result.heardPieces.length > 0 && ['api', 'document'].includes(result.ended.by)),
+    'a human, or words and the end',
+  )
 }
 
 for (const strategies of ['[after-stream-dial, supervision, callback]', '[supervision, after-stream-dial, callback]']) {
   t.test(`strategies ${strategies}`, async (t) => {
     const gateway = await gatewayWith(strategies)
-    const [continues, reposts, holds] = await Promise.all((['continues', 'reposts', 'holds'] as const).map((behaviour) => escalated(gateway, behaviour)))
+    const [continues, reposts, holds] = await Promise.all(
+      (['continues', 'reposts', 'holds'] as const).map((behaviour) => escalated(gateway, behaviour)),
+    )
     for (const [name, result] of Object.entries({ continues, reposts, holds })) {
       t.test(name, async (t) => {
         if (result === undefined) throw new Error('no result')
@@ -67,6 +87,11 @@ for (const strategies of ['[after-stream-dial, supervision, callback]', '[superv
     const first = strategies.startsWith('[supervision')
     t.match(continues?.dials, [first ? { via: 'supervision', outcome: 'answered' } : { outcome: 'answered' }])
     t.match(reposts?.dials, [first ? { via: 'supervision', outcome: 'answered' } : { outcome: 'answered' }])
-    if (first) t.match(holds?.dials, [{ via: 'supervision', outcome: 'answered' }], 'what the carrier does after a stream does not matter')
+    if (first)
+      t.match(
+        holds?.dials,
+        [{ via: 'supervision', outcome: 'answered' }],
+        'what the carrier does after a stream does not matter',
+      )
   })
 }

@@ -20,7 +20,11 @@ import { until } from '../support/host.js'
 t.setTimeout(120_000)
 t.jobs = 2
 
-interface Told { readonly kind: string; readonly callSid: string; readonly handoff: { readonly from: string; readonly escalation: unknown } }
+interface Told {
+  readonly kind: string
+  readonly callSid: string
+  readonly handoff: { readonly from: string; readonly escalation: unknown }
+}
 const told: Told[] = []
 const owner = createServer((request, response) => {
   let body = ''
@@ -33,13 +37,21 @@ const owner = createServer((request, response) => {
 await new Promise<void>((resolve) => owner.listen(0, '127.0.0.1', resolve))
 const dataDir = t.testdir()
 const speech = await CallerSpeech.start(null)
-const start = (name: string): Promise<WholeGateway> => whole({
-  HANDOFF_URL: `http://127.0.0.1:${(owner.address() as AddressInfo).port}/`, HANDOFF_SECRET: 'a-secret-of-some-length', DATA_DIR: join(dataDir, name),
-}, (yaml) => `${yaml.replace(/strategies: \[[^\]]*\]/, 'strategies: [after-stream-dial, callback]').replace(/announce: .*/, 'announce: I connect you.')}
+const start = (name: string): Promise<WholeGateway> =>
+  whole(
+    {
+      HANDOFF_URL: `http://127.0.0.1:${(owner.address() as AddressInfo).port}/`,
+      HANDOFF_SECRET: 'a-secret-of-some-length',
+      DATA_DIR: join(dataDir, name),
+    },
+    (
+      yaml,
+    ) => `${yaml.replace(/strategies: \[[^\]]*\]/, 'strategies: [after-stream-dial, callback]').replace(/announce: .*/, 'announce: I connect you.')}
 recording:
   enabled: true
   consent: We record this.
-`)
+`,
+  )
 t.teardown(async () => {
   await speech.close()
   owner.close()
@@ -48,18 +60,39 @@ t.teardown(async () => {
 const answered: SimulatedHuman = { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null }
 
 /** A caller who says nothing, and an operator who wants a human for them. */
-async function escalated(gateway: WholeGateway, afterStream: AfterStream, meanwhile: (callSid: string) => Promise<void> = () => Promise.resolve()): Promise<SimulatedCallResult> {
+async function escalated(
+  gateway: WholeGateway,
+  afterStream: AfterStream,
+  meanwhile: (callSid: string) => Promise<void> = () => Promise.resolve(),
+): Promise<SimulatedCallResult> {
   const call = startCall({
-    voiceUrl: `http://127.0.0.1:${gateway.at.port}/voice/order-status`, eventsUrl: null, from: '+254700000001', to: '+254709000000',
-    afterStream, giveUpMs: 5000, human: answered,
+    voiceUrl: `http://127.0.0.1:${gateway.at.port}/voice/order-status`,
+    eventsUrl: null,
+    from: '+254700000001',
+    to: '+254709000000',
+    afterStream,
+    giveUpMs: 5000,
+    human: answered,
     caller: {
-      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null }, voice: 'rms', line: { sampleRateHz: 8000 },
-      speech, files: new Map(), record: false, timeoutMs: 30_000,
+      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
+      voice: 'rms',
+      line: { sampleRateHz: 8000 },
+      speech,
+      files: new Map(),
+      record: false,
+      timeoutMs: 30_000,
       vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
     },
   })
   const live = () => gateway.gateway.calls.find(call.callSid)
-  await until(() => live()?.timeline().timeline.some(({ name }) => name === 'recording') === true, 15_000, 'the line about the recording')
+  await until(
+    () =>
+      live()
+        ?.timeline()
+        .timeline.some(({ name }) => name === 'recording') === true,
+    15_000,
+    'the line about the recording',
+  )
   live()?.escalate('wants a person')
   await meanwhile(call.callSid)
   return call.done
@@ -72,41 +105,85 @@ t.test('a carrier that goes on with its document', { buffered: true }, async (t)
   const dial = result.webhooks.find(({ verbs }) => verbs.includes('Dial'))
   t.comment(`the carrier asked and had its Dial after ${dial?.ms.toFixed(1) ?? '?'} ms`)
   const { callSid } = result
-  await until(() => told.some((news) => news.callSid === callSid && news.kind === 'handoff.settled'), 5000, 'the owner to be told')
+  await until(
+    () => told.some((news) => news.callSid === callSid && news.kind === 'handoff.settled'),
+    5000,
+    'the owner to be told',
+  )
   const news = told.filter((entry) => entry.callSid === callSid)
-  t.same(news.map(({ kind }) => kind), ['handoff.requested', 'handoff.settled'])
+  t.same(
+    news.map(({ kind }) => kind),
+    ['handoff.requested', 'handoff.settled'],
+  )
   t.match(news[0]?.handoff, { from: '+254700000001', escalation: { outcome: null } })
-  t.match(news[1]?.handoff.escalation, { strategy: 'after-stream-dial', outcome: 'answered', attempts: [{ human: 1, outcome: 'answered' }] })
+  t.match(news[1]?.handoff.escalation, {
+    strategy: 'after-stream-dial',
+    outcome: 'answered',
+    attempts: [{ human: 1, outcome: 'answered' }],
+  })
   await until(() => gateway.gateway.calls.record(callSid) !== undefined, 5000, 'the record')
   await gateway.close()
 
   const again = await start('continues')
   const api = `http://127.0.0.1:${again.at.opsPort}/api/calls/${callSid}`
-  const record = await (await fetch(api)).json() as { recording: string }
-  t.match(record, { callSid, outcome: 'escalated', escalation: { outcome: 'answered' }, from: /…/, recording: `recordings/${callSid}.wav` })
-  t.match(await (await fetch(`${api}/handoff`)).json(), { callSid, from: '+254700000001', escalation: { outcome: 'answered' } })
+  const record = (await (await fetch(api)).json()) as { recording: string }
+  t.match(record, {
+    callSid,
+    outcome: 'escalated',
+    escalation: { outcome: 'answered' },
+    from: /…/,
+    recording: `recordings/${callSid}.wav`,
+  })
+  t.match(await (await fetch(`${api}/handoff`)).json(), {
+    callSid,
+    from: '+254700000001',
+    escalation: { outcome: 'answered' },
+  })
   const wav = parseWav(new Uint8Array(await (await fetch(`${api}/recording.wav`)).arrayBuffer()))
   t.equal(wav.channels, 2)
-  t.ok(channelOf(wav, 1).some((sample) => Math.abs(sample) > 1000), 'the agent is heard in it')
+  t.ok(
+    channelOf(wav, 1).some((sample) => Math.abs(sample) > 1000),
+    'the agent is heard in it',
+  )
   t.equal((await fetch(`http://127.0.0.1:${again.at.opsPort}/api/calls/HD_nobody`)).status, 404)
   await again.close()
 })
 
-t.test('a carrier that holds the leg: the first caller is warned and called back, the next one keeps the line', { buffered: true }, async (t) => {
-  const gateway = await start('holds')
-  const first = await escalated(gateway, 'holds')
-  const record = gateway.gateway.calls.record(first.callSid)
-  t.match(record?.transcript.at(-1), { role: 'agent', text: 'I connect you. If the line stays silent, please hang up and we will call you back.' })
-  t.match(record?.escalation, { outcome: 'failed', callback: { asked: 'nobody-reached', number: /…/ } })
-  t.same(told.filter(({ callSid }) => callSid === first.callSid).map(({ kind }) => kind).sort(), ['callback.requested', 'handoff.requested', 'handoff.settled'])
+t.test(
+  'a carrier that holds the leg: the first caller is warned and called back, the next one keeps the line',
+  { buffered: true },
+  async (t) => {
+    const gateway = await start('holds')
+    const first = await escalated(gateway, 'holds')
+    const record = gateway.gateway.calls.record(first.callSid)
+    t.match(record?.transcript.at(-1), {
+      role: 'agent',
+      text: 'I connect you. If the line stays silent, please hang up and we will call you back.',
+    })
+    t.match(record?.escalation, { outcome: 'failed', callback: { asked: 'nobody-reached', number: /…/ } })
+    t.same(
+      told
+        .filter(({ callSid }) => callSid === first.callSid)
+        .map(({ kind }) => kind)
+        .sort(),
+      ['callback.requested', 'handoff.requested', 'handoff.settled'],
+    )
 
-  const second = await escalated(gateway, 'holds', async (callSid) => {
-    const live = () => gateway.gateway.calls.find(callSid)
-    await until(() => live()?.timeline().timeline.some(({ name }) => name === 'callback-offered') === true, 10_000, 'the offer of a call back')
-    t.equal(live()?.state, 'streaming', 'the caller still has somebody to talk to')
-    live()?.hangup('operator-hangup', 'enough', false)
-  })
-  t.same(second.dials, [])
-  t.match(gateway.gateway.calls.record(second.callSid)?.transcript.at(-1)?.text ?? '', /press 1/)
-  await gateway.close()
-})
+    const second = await escalated(gateway, 'holds', async (callSid) => {
+      const live = () => gateway.gateway.calls.find(callSid)
+      await until(
+        () =>
+          live()
+            ?.timeline()
+            .timeline.some(({ name }) => name === 'callback-offered') === true,
+        10_000,
+        'the offer of a call back',
+      )
+      t.equal(live()?.state, 'streaming', 'the caller still has somebody to talk to')
+      live()?.hangup('operator-hangup', 'enough', false)
+    })
+    t.same(second.dials, [])
+    t.match(gateway.gateway.calls.record(second.callSid)?.transcript.at(-1)?.text ?? '', /press 1/)
+    await gateway.close()
+  },
+)

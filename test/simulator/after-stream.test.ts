@@ -13,13 +13,33 @@ const EMPTY = '<Response></Response>'
 const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
 
-function optionsFor(double: GatewayDouble, more: Partial<PlaceCallOptions> = {}, steps: readonly CallerStep[] = []): PlaceCallOptions {
+function optionsFor(
+  double: GatewayDouble,
+  more: Partial<PlaceCallOptions> = {},
+  steps: readonly CallerStep[] = [],
+): PlaceCallOptions {
   return {
-    voiceUrl: `${double.origin}/voice`, eventsUrl: `${double.origin}/events`, from: '+254700000001', to: '+254700000000', giveUpMs: 400,
+    voiceUrl: `${double.origin}/voice`,
+    eventsUrl: `${double.origin}/events`,
+    from: '+254700000001',
+    to: '+254700000000',
+    giveUpMs: 400,
     human: { outcome: 'answered', ringMs: 100, talkMs: 100, greeting: null },
     caller: {
-      script: { name: 'silent', rules: [], steps, reactionMs: 0, patienceMs: steps.length > 0 ? 100 : 4000, order: null },
-      voice: 'rms', line: { sampleRateHz: 8000 }, speech, files: new Map(), record: false, timeoutMs: 10_000,
+      script: {
+        name: 'silent',
+        rules: [],
+        steps,
+        reactionMs: 0,
+        patienceMs: steps.length > 0 ? 100 : 4000,
+        order: null,
+      },
+      voice: 'rms',
+      line: { sampleRateHz: 8000 },
+      speech,
+      files: new Map(),
+      record: false,
+      timeoutMs: 10_000,
       vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
     },
     ...more,
@@ -27,16 +47,26 @@ function optionsFor(double: GatewayDouble, more: Partial<PlaceCallOptions> = {},
 }
 
 /** Answers with a stream and a Redirect, and closes the socket after 150 ms; the continuations give `then`. */
-function closingGateway(t: { teardown(run: () => void): unknown }, then: Readonly<Record<string, string>>): Promise<GatewayDouble> {
+function closingGateway(
+  t: { teardown(run: () => void): unknown },
+  then: Readonly<Record<string, string>>,
+): Promise<GatewayDouble> {
   return GatewayDouble.start({
     answer: (post, self) => {
       if (post.path.startsWith('/after-stream')) return then['after-stream'] ?? EMPTY
-      if (post.fields['callSessionState'] === 'Ringing') return self.streamDocument(`<Redirect method="POST">${self.origin}/after-stream</Redirect>`)
+      if (post.fields['callSessionState'] === 'Ringing')
+        return self.streamDocument(`<Redirect method="POST">${self.origin}/after-stream</Redirect>`)
       return then[post.fields['callSessionState'] ?? ''] ?? EMPTY
     },
-    onSocket: (socket) => { setTimeout(() => { socket.close(1000) }, 150) },
+    onSocket: (socket) => {
+      setTimeout(() => {
+        socket.close(1000)
+      }, 150)
+    },
   }).then((double) => {
-    t.teardown(() => { double.close() })
+    t.teardown(() => {
+      double.close()
+    })
     return double
   })
 }
@@ -52,7 +82,10 @@ void t.test('a platform that continues the document fetches the Redirect and dia
 })
 
 void t.test('a platform that re-posts StreamStopped runs the document it gets there', async (t) => {
-  const double = await closingGateway(t, { StreamStopped: DIAL, Busy: '<Response><Say>Nobody is free.</Say><Hangup/></Response>' })
+  const double = await closingGateway(t, {
+    StreamStopped: DIAL,
+    Busy: '<Response><Say>Nobody is free.</Say><Hangup/></Response>',
+  })
   const human = { outcome: 'busy', ringMs: 60, talkMs: 0, greeting: null } as const
   const result = await startCall(optionsFor(double, { afterStream: 'reposts', human, dialEdge: 'outcome' })).done
   t.same(result.verbs, ['Stream', 'Dial', 'Say', 'Hangup'], 'and never the Redirect')
@@ -82,9 +115,16 @@ void t.test('a held call can be ended through the REST API', async (t) => {
 void t.test('what a real carrier would not accept is said', async (t) => {
   const double = await GatewayDouble.start({
     refuse: 503,
-    answer: (post, self) => (post.path.startsWith('/stream-status') ? DIAL : post.fields['callSessionState'] === 'Completed' ? self.streamDocument() : self.streamDocument().replace('bidirectionalSamplingRate="16000"', '')),
+    answer: (post, self) =>
+      post.path.startsWith('/stream-status')
+        ? DIAL
+        : post.fields['callSessionState'] === 'Completed'
+          ? self.streamDocument()
+          : self.streamDocument().replace('bidirectionalSamplingRate="16000"', ''),
   })
-  t.teardown(() => { double.close() })
+  t.teardown(() => {
+    double.close()
+  })
   const result = await startCall(optionsFor(double)).done
   t.same(result.complaints.toSorted(), [
     'Completed was answered with another Stream: the carrier forks the call again and fails',
@@ -97,17 +137,29 @@ void t.test('what a real carrier would not accept is said', async (t) => {
 
 void t.test('keys reach the document as Digits, and a rejected call is never answered', async (t) => {
   const double = await GatewayDouble.start({
-    answer: (post) => (post.fields['Digits'] === undefined ? '<Response><GetDigits maxDigits="2" timeout="3"/></Response>' : '<Response><Reject reason="busy"/></Response>'),
+    answer: (post) =>
+      post.fields['Digits'] === undefined
+        ? '<Response><GetDigits maxDigits="2" timeout="3"/></Response>'
+        : '<Response><Reject reason="busy"/></Response>',
   })
-  t.teardown(() => { double.close() })
+  t.teardown(() => {
+    double.close()
+  })
   const press: CallerStep = { act: { type: 'press', keys: '42' }, heard: [], interruptAfterMs: null }
-  const result = await startCall(optionsFor(double, { encoding: 'json', secret: 'whsec_test_only' }, [press, { ...press, act: { type: 'wait', ms: 5000 } }])).done
+  const result = await startCall(
+    optionsFor(double, { encoding: 'json', secret: 'whsec_test_only' }, [
+      press,
+      { ...press, act: { type: 'wait', ms: 5000 } },
+    ]),
+  ).done
   t.same(result.verbs, ['GetDigits', 'Reject'])
   const post = double.posts.find((one) => one.fields['Digits'] !== undefined)
   t.equal(post?.fields['Digits'], '42')
   t.match(post?.headers['x-sautikit-signature'], /^t=\d{10},v1=[0-9a-f]{64}$/)
   const silent = await GatewayDouble.start({ answer: () => null })
-  t.teardown(() => { silent.close() })
+  t.teardown(() => {
+    silent.close()
+  })
   const refused = await startCall(optionsFor(silent)).done
   t.notOk(refused.answered)
   t.equal(refused.ended.by, 'carrier')

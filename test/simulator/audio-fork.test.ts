@@ -6,30 +6,53 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { WebSocketServer, type WebSocket } from 'ws'
 import {
-  AudioFork, type AudioForkOptions, ForkBuffer, type ForkClosed, HandshakeRefused,
+  AudioFork,
+  type AudioForkOptions,
+  ForkBuffer,
+  type ForkClosed,
+  HandshakeRefused,
 } from '../../src/simulator/audio-fork.js'
 
 const FRAME = new Int16Array(320).fill(500)
 
 function optionsFor(port: number, more: Partial<AudioForkOptions> = {}): AudioForkOptions {
-  return { url: `ws://127.0.0.1:${port}/audio?callSid=HD_1&token=x%2By`, timeoutMs: 2000, sampleRateHz: 16000, channels: 1, firstText: '{"streamSid":"ST_1"}', ...more }
+  return {
+    url: `ws://127.0.0.1:${port}/audio?callSid=HD_1&token=x%2By`,
+    timeoutMs: 2000,
+    sampleRateHz: 16000,
+    channels: 1,
+    firstText: '{"streamSid":"ST_1"}',
+    ...more,
+  }
 }
 
 type Teardown = Pick<typeof t, 'teardown'>
 
-interface Accepted { readonly raw: Socket; readonly requestText: string; readonly received: () => Buffer; ended: boolean }
+interface Accepted {
+  readonly raw: Socket
+  readonly requestText: string
+  readonly received: () => Buffer
+  ended: boolean
+}
 
 /** A server that answers the upgrade by hand and then only listens: what the client does is seen byte by byte. */
-async function rawServer(t: Teardown, answerHeaders: (key: string) => string): Promise<{ port: number; accepted: Promise<Accepted> }> {
+async function rawServer(
+  t: Teardown,
+  answerHeaders: (key: string) => string,
+): Promise<{ port: number; accepted: Promise<Accepted> }> {
   const server = createServer({ allowHalfOpen: true })
   let settle: (accepted: Accepted) => void = () => undefined
-  const accepted = new Promise<Accepted>((resolve) => { settle = resolve })
+  const accepted = new Promise<Accepted>((resolve) => {
+    settle = resolve
+  })
   server.on('connection', (raw) => {
     let request = ''
     const chunks: Buffer[] = []
     const state: Accepted = { raw, requestText: '', received: () => Buffer.concat(chunks), ended: false }
     raw.on('error', () => undefined)
-    raw.on('end', () => { state.ended = true })
+    raw.on('end', () => {
+      state.ended = true
+    })
     raw.on('data', (chunk: Buffer) => {
       if (request.includes('\r\n\r\n')) {
         chunks.push(chunk)
@@ -45,7 +68,7 @@ async function rawServer(t: Teardown, answerHeaders: (key: string) => string): P
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(async () => {
-    (await accepted).raw.destroy()
+    ;(await accepted).raw.destroy()
     server.close()
   })
   return { port: (server.address() as AddressInfo).port, accepted }
@@ -56,7 +79,8 @@ function acceptKey(key: string): string {
 }
 
 function switching(more = ''): (key: string) => string {
-  return (key) => `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptKey(key)}\r\n${more}\r\n`
+  return (key) =>
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptKey(key)}\r\n${more}\r\n`
 }
 
 async function wsServer(t: Teardown): Promise<{ port: number; socket: Promise<WebSocket> }> {
@@ -70,7 +94,6 @@ async function wsServer(t: Teardown): Promise<{ port: number; socket: Promise<We
   return { port: (server.address() as AddressInfo).port, socket }
 }
 
-
 /** Resolves when the client has handled all that was sent to it, and everything that it had sent before is here. */
 async function answered(socket: WebSocket): Promise<void> {
   socket.ping()
@@ -81,11 +104,24 @@ void t.test('the handshake has the headers of the lineage, in its order, and no 
   const { port, accepted } = await rawServer(t, switching('Sec-WebSocket-Protocol: audio.drachtio.org\r\n'))
   const fork = await AudioFork.connect(optionsFor(port, { basicAuth: { user: 'u', password: 'p' } }))
   const { requestText } = await accepted
-  t.equal(requestText.replace(/Key: .*/, 'Key: K'), [
-    'GET /audio?callSid=HD_1&token=x%2By HTTP/1.1', 'Pragma: no-cache', 'Cache-Control: no-cache', 'Host: 127.0.0.1', 'Origin: http://127.0.0.1',
-    'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: K', 'Sec-WebSocket-Protocol: audio.drachtio.org', 'Sec-WebSocket-Version: 13',
-    'authorization: Basic dTpw', '', '',
-  ].join('\r\n'))
+  t.equal(
+    requestText.replace(/Key: .*/, 'Key: K'),
+    [
+      'GET /audio?callSid=HD_1&token=x%2By HTTP/1.1',
+      'Pragma: no-cache',
+      'Cache-Control: no-cache',
+      'Host: 127.0.0.1',
+      'Origin: http://127.0.0.1',
+      'Upgrade: websocket',
+      'Connection: Upgrade',
+      'Sec-WebSocket-Key: K',
+      'Sec-WebSocket-Protocol: audio.drachtio.org',
+      'Sec-WebSocket-Version: 13',
+      'authorization: Basic dTpw',
+      '',
+      '',
+    ].join('\r\n'),
+  )
   fork.abort()
 })
 
@@ -123,7 +159,10 @@ void t.test('text comes first, then audio; what waited through a stall comes as 
   socket.send('{"type":"somethingNew"} trailing')
   await answered(socket)
   t.equal(fork.counters.kills, 1)
-  t.same(messages.slice(-2), ['{"type":"mark","data":{"name":"m1","event":"cleared"}}', '{"type":"mark","data":{"name":"m2","event":"cleared"}}'])
+  t.same(messages.slice(-2), [
+    '{"type":"mark","data":{"name":"m1","event":"cleared"}}',
+    '{"type":"mark","data":{"name":"m2","event":"cleared"}}',
+  ])
   const out = new Int16Array(320)
   t.equal(fork.play(out), 0, 'killed')
   t.equal(fork.counters.pings, 2)
@@ -139,21 +178,27 @@ void t.test('a stall of 2.5 s loses 64,016 bytes and the message after it has 16
   t.end()
 })
 
-void t.test('the client closes with a final text, 1000 without a reason, and a FIN that waits for nobody', async (t) => {
-  const { port, accepted } = await rawServer(t, switching())
-  const fork = await AudioFork.connect(optionsFor(port, { firstText: null }))
-  const server = await accepted
-  const startedMs = performance.now()
-  fork.close('{"bye":true}')
-  while (!server.ended && performance.now() - startedMs < 1000) await sleep(1)
-  t.ok(server.ended, `the FIN came after ${(performance.now() - startedMs).toFixed(1)} ms, with the server silent`)
-  const frames = unmasked(server.received())
-  t.same(frames.map((frame) => frame.opcode), [1, 8])
-  t.equal(frames[0]?.payload.toString(), '{"bye":true}')
-  t.same([...frames[1]?.payload ?? []], [0x03, 0xe8], 'code 1000 and nothing else')
-  fork.capture(FRAME)
-  fork.flush(0)
-})
+void t.test(
+  'the client closes with a final text, 1000 without a reason, and a FIN that waits for nobody',
+  async (t) => {
+    const { port, accepted } = await rawServer(t, switching())
+    const fork = await AudioFork.connect(optionsFor(port, { firstText: null }))
+    const server = await accepted
+    const startedMs = performance.now()
+    fork.close('{"bye":true}')
+    while (!server.ended && performance.now() - startedMs < 1000) await sleep(1)
+    t.ok(server.ended, `the FIN came after ${(performance.now() - startedMs).toFixed(1)} ms, with the server silent`)
+    const frames = unmasked(server.received())
+    t.same(
+      frames.map((frame) => frame.opcode),
+      [1, 8],
+    )
+    t.equal(frames[0]?.payload.toString(), '{"bye":true}')
+    t.same([...(frames[1]?.payload ?? [])], [0x03, 0xe8], 'code 1000 and nothing else')
+    fork.capture(FRAME)
+    fork.flush(0)
+  },
+)
 
 void t.test('after the empty message the client is silent and leaves the end to the server', async (t) => {
   const { port, socket: opening } = await wsServer(t)
@@ -161,7 +206,9 @@ void t.test('after the empty message the client is silent and leaves the end to 
   const fork = await AudioFork.connect(optionsFor(port), { onClosed: (closed) => ends.push(closed) })
   const socket = await opening
   const lengths: number[] = []
-  socket.on('message', (data: Buffer, isBinary) => { if (isBinary) lengths.push(data.length) })
+  socket.on('message', (data: Buffer, isBinary) => {
+    if (isBinary) lengths.push(data.length)
+  })
   fork.shutDownGracefully()
   fork.capture(FRAME)
   fork.flush(0)
@@ -171,7 +218,7 @@ void t.test('after the empty message the client is silent and leaves the end to 
   t.equal(fork.closed, null)
   socket.send(Buffer.alloc(2560, 1))
   socket.close(4001, 'enough')
-  const [code, reason] = await once(socket, 'close') as [number, Buffer]
+  const [code, reason] = (await once(socket, 'close')) as [number, Buffer]
   t.equal(code, 4001, 'the code comes back')
   t.equal(reason.length, 0, 'the reason does not')
   t.match(ends, [{ by: 'gateway', code: 4001, reason: 'enough' }])
@@ -184,7 +231,7 @@ void t.test('an abrupt loss leaves no close frame', async (t) => {
   const socket = await opening
   socket.on('error', () => undefined)
   fork.abort()
-  const [code] = await once(socket, 'close') as [number]
+  const [code] = (await once(socket, 'close')) as [number]
   t.equal(code, 1006)
 })
 
@@ -193,7 +240,9 @@ function unmasked(bytes: Buffer): { opcode: number; payload: Buffer }[] {
   for (let at = 0; at + 6 <= bytes.length;) {
     const length = (bytes[at + 1] as number) & 0x7f
     const mask = bytes.subarray(at + 2, at + 6)
-    const payload = Buffer.from(bytes.subarray(at + 6, at + 6 + length)).map((byte, i) => byte ^ (mask[i % 4] as number))
+    const payload = Buffer.from(bytes.subarray(at + 6, at + 6 + length)).map(
+      (byte, i) => byte ^ (mask[i % 4] as number),
+    )
     frames.push({ opcode: (bytes[at] as number) & 0x0f, payload: Buffer.from(payload) })
     at += 6 + length
   }

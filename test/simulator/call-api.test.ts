@@ -11,26 +11,48 @@ import { simulateOneCall } from '../support/simulated.js'
 /** A port that was free a moment ago: the gateway must know it before the simulator has it. */
 async function freePort(): Promise<number> {
   const server = createServer()
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
   const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => { server.close(resolve) })
+  await new Promise((resolve) => {
+    server.close(resolve)
+  })
   return port
 }
 
 t.test('mkondo call with the REST API beside it: a human joins the live call, and the gateway ends it', async (t) => {
   const port = await freePort()
-  const gateway = await whole({ SAUTIKIT_API_URL: `http://127.0.0.1:${port}`, SAUTIKIT_API_KEY: KEY }, (yaml) => yaml
-    .replace(/strategies: \[[^\]]*\]/, 'strategies: [supervision, callback]').replace(/announce: .*/, 'announce: I connect you.'))
+  const gateway = await whole({ SAUTIKIT_API_URL: `http://127.0.0.1:${port}`, SAUTIKIT_API_KEY: KEY }, (yaml) =>
+    yaml
+      .replace(/strategies: \[[^\]]*\]/, 'strategies: [supervision, callback]')
+      .replace(/announce: .*/, 'announce: I connect you.'),
+  )
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-call-api-'))
   t.teardown(async () => {
     await gateway.close()
     rmSync(folder, { recursive: true, force: true })
   })
   const script = join(folder, 'zero.yaml')
-  writeFileSync(script, 'version: 1\nname: presses zero for a person\npatienceMs: 3000\nsteps:\n  - press: "0"\n    interruptAfterMs: 300\n  - wait: 15000\n  - hangup: true\n')
+  writeFileSync(
+    script,
+    'version: 1\nname: presses zero for a person\npatienceMs: 3000\nsteps:\n  - press: "0"\n    interruptAfterMs: 300\n  - wait: 15000\n  - hangup: true\n',
+  )
   const { calls, output } = await simulateOneCall({
-    port: gateway.at.port, opsPort: gateway.at.opsPort,
-    args: ['--script', script, '--after-stream', 'holds', '--api-port', String(port), '--api-key', KEY, '--timeout', '40'],
+    port: gateway.at.port,
+    opsPort: gateway.at.opsPort,
+    args: [
+      '--script',
+      script,
+      '--after-stream',
+      'holds',
+      '--api-port',
+      String(port),
+      '--api-key',
+      KEY,
+      '--timeout',
+      '40',
+    ],
   })
   t.match(output, /dialled|a human/i)
   const record = gateway.gateway.calls.record(calls[0]?.callSid ?? '')

@@ -6,17 +6,34 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { runCallCommand } from '../../src/simulator/call-command.js'
-import { expectationsOf, goalOf, reportOf, type Expectation, type GatewaySays } from '../../src/simulator/call-report.js'
+import {
+  expectationsOf,
+  goalOf,
+  reportOf,
+  type Expectation,
+  type GatewaySays,
+} from '../../src/simulator/call-report.js'
 import type { GatewayCall } from '../../src/simulator/gateway-view.js'
 import { textPattern } from '../../src/simulator/spoken-words.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { readWavFile } from '../../src/simulator/caller-leg.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
-async function run(argv: string[], env: Readonly<Record<string, string>> = {}): Promise<{ code: number; out: string; err: string }> {
+async function run(
+  argv: string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ code: number; out: string; err: string }> {
   let out = ''
   let err = ''
-  const code = await runCallCommand(argv, { out: (text) => { out += text }, err: (text) => { err += text }, env })
+  const code = await runCallCommand(argv, {
+    out: (text) => {
+      out += text
+    },
+    err: (text) => {
+      err += text
+    },
+    env,
+  })
   return { code, out, err }
 }
 
@@ -41,7 +58,10 @@ void t.test('wrong usage is one clear line and exit code 2', async (t) => {
   await wrong(['--wav', '/nowhere.wav'], /cannot be read/)
   await wrong(['--expect', '/(late/'], /--expect is "\/\(late\/": Invalid regular expression/)
   await wrong(['--expect', '...'], /--expect is "\.\.\."; it has to be words/)
-  await wrong(['--expect-outcome', 'fine'], /--expect-outcome is "fine"; it has to be one of deflected, escalated, abandoned, failed/)
+  await wrong(
+    ['--expect-outcome', 'fine'],
+    /--expect-outcome is "fine"; it has to be one of deflected, escalated, abandoned, failed/,
+  )
   await wrong([], /PORT is "80800"; it has to be a whole number from 1 to 65535/, { PORT: '80800' })
   await wrong([], /OPS_PORT is "x"/, { OPS_PORT: 'x' })
   const { err } = await run(['--from', '+2547123456x'])
@@ -52,28 +72,58 @@ void t.test('wrong usage is one clear line and exit code 2', async (t) => {
 void t.test('a call without the ops port is reported from what was said and heard', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-'))
   const double = await GatewayDouble.start({
-    answer: (post, self) => (post.fields['callSessionState'] === 'Ringing' ? self.streamDocument() : '<Response></Response>'),
+    answer: (post, self) =>
+      post.fields['callSessionState'] === 'Ringing' ? self.streamDocument() : '<Response></Response>',
   })
   t.teardown(async () => {
     double.close()
     await rm(folder, { recursive: true })
   })
   const script = join(folder, 'call.yaml')
-  await writeFile(script, 'version: 1\norder: "4127"\npatienceMs: 500\nsteps:\n  - say: hello\n  - press: "5"\n  - hangup: true\n')
+  await writeFile(
+    script,
+    'version: 1\norder: "4127"\npatienceMs: 500\nsteps:\n  - say: hello\n  - press: "5"\n  - hangup: true\n',
+  )
   const json = join(folder, 'calls.json')
   const record = join(folder, 'call.wav')
-  const { code, out } = await run(['--url', double.origin, '--script', script, '--json', json, '--record', record, '--ops-url', 'http://127.0.0.1:9'])
+  const { code, out } = await run([
+    '--url',
+    double.origin,
+    '--script',
+    script,
+    '--json',
+    json,
+    '--record',
+    record,
+    '--ops-url',
+    'http://127.0.0.1:9',
+  ])
   t.equal(code, 1, 'no status was heard')
   t.match(out, /did NOT reach its goal: the caller never heard a status/)
   t.match(out, /ops port cannot be reached/)
   const report = JSON.parse(await readFile(json, 'utf8')) as { calls: unknown[] }
-  t.match(report.calls, [{
-    agent: null, backend: null, outcome: null, source: 'caller', toolCalls: [], recording: record, heard: { order: null, status: null },
-    transcript: [{ role: 'caller', text: 'hello' }, { role: 'caller', text: '[keys 5]' }], turns: [{ firstSoundMs: null, answerMs: null }, {}],
-  }])
+  t.match(report.calls, [
+    {
+      agent: null,
+      backend: null,
+      outcome: null,
+      source: 'caller',
+      toolCalls: [],
+      recording: record,
+      heard: { order: null, status: null },
+      transcript: [
+        { role: 'caller', text: 'hello' },
+        { role: 'caller', text: '[keys 5]' },
+      ],
+      turns: [{ firstSoundMs: null, answerMs: null }, {}],
+    },
+  ])
   const wav = await readWavFile(record)
   t.equal(wav.sampleRateHz, 8000)
-  t.ok(wav.pcm.some((sample) => Math.abs(sample) > 3000), 'the caller is on the left')
+  t.ok(
+    wav.pcm.some((sample) => Math.abs(sample) > 3000),
+    'the caller is on the left',
+  )
 })
 
 /** A number of a port on which nobody listens. */
@@ -88,13 +138,22 @@ async function closedPort(): Promise<number> {
 
 void t.test('no gateway is said in one line, before anything is synthesised, with how to start one', async (t) => {
   const port = String(await closedPort())
-  const expected = new RegExp(`^mkondo call: no gateway at http://127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*\\); start one with npm start, or name another with --url or PORT\n$`)
+  const expected = new RegExp(
+    `^mkondo call: no gateway at http://127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*\\); start one with npm start, or name another with --url or PORT\n$`,
+  )
   t.match(await run(['--url', `http://127.0.0.1:${port}`]), { code: 1, out: '', err: expected })
-  t.match(await run([], { PORT: port }), { code: 1, out: '', err: expected }, 'PORT is where the gateway of the same environment listens')
+  t.match(
+    await run([], { PORT: port }),
+    { code: 1, out: '', err: expected },
+    'PORT is where the gateway of the same environment listens',
+  )
 })
 
 /** The ops port of a gateway that has these calls. */
-async function opsDouble(t: Test, answers: Readonly<Record<string, { readonly status: number; readonly body: object }>>): Promise<string> {
+async function opsDouble(
+  t: Test,
+  answers: Readonly<Record<string, { readonly status: number; readonly body: object }>>,
+): Promise<string> {
   const server = createServer((request, response) => {
     const { status, body } = answers[request.url ?? ''] ?? answers['*'] ?? { status: 404, body: {} }
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
@@ -104,14 +163,22 @@ async function opsDouble(t: Test, answers: Readonly<Record<string, { readonly st
   return String((server.address() as AddressInfo).port)
 }
 
-void t.test('what needs the gateway\'s record is refused where the ops port cannot be reached', async (t) => {
+void t.test("what needs the gateway's record is refused where the ops port cannot be reached", async (t) => {
   const double = await GatewayDouble.start({ answer: () => '<Response></Response>' })
-  t.teardown(() => { double.close() })
+  t.teardown(() => {
+    double.close()
+  })
   const opsPort = String(await closedPort())
-  for (const wish of [['--expect-tool', 'lookup_order'], ['--expect-outcome', 'deflected']]) {
+  for (const wish of [
+    ['--expect-tool', 'lookup_order'],
+    ['--expect-outcome', 'deflected'],
+  ]) {
     t.match(await run(['--url', double.origin, ...wish], { OPS_PORT: opsPort }), {
-      code: 1, out: '',
-      err: new RegExp(`judged by the gateway's record, and the ops port cannot be reached at http://127\\.0\\.0\\.1:${opsPort} \\(--ops-url, OPS_PORT, OPS_TOKEN\\)`),
+      code: 1,
+      out: '',
+      err: new RegExp(
+        `judged by the gateway's record, and the ops port cannot be reached at http://127\\.0\\.0\\.1:${opsPort} \\(--ops-url, OPS_PORT, OPS_TOKEN\\)`,
+      ),
     })
   }
   t.equal(double.posts.length, 0, 'no call was placed')
@@ -119,25 +186,51 @@ void t.test('what needs the gateway\'s record is refused where the ops port cann
 
 void t.test('a fallback document is no success, whoever it dials; a draining gateway is named', async (t) => {
   const double = await GatewayDouble.start({
-    answer: ({ fields }) => (fields['callSessionState'] === 'Ringing' ? '<Response><Say>Sorry.</Say><Dial phoneNumbers="+254720000010"/><Hangup/></Response>' : '<Response></Response>'),
+    answer: ({ fields }) =>
+      fields['callSessionState'] === 'Ringing'
+        ? '<Response><Say>Sorry.</Say><Dial phoneNumbers="+254720000010"/><Hangup/></Response>'
+        : '<Response></Response>',
   })
-  t.teardown(() => { double.close() })
+  t.teardown(() => {
+    double.close()
+  })
   const opsPort = await opsDouble(t, { '/readyz': { status: 503, body: { ready: false, reason: 'draining' } } })
   const { code, out } = await run(['--url', double.origin, '--human'], { OPS_PORT: opsPort })
   t.equal(code, 1)
-  t.match(out, /did NOT reach its goal: no agent took the call; the gateway answered with its fallback document \(Say, Dial, Hangup\): the gateway is draining/)
+  t.match(
+    out,
+    /did NOT reach its goal: no agent took the call; the gateway answered with its fallback document \(Say, Dial, Hangup\): the gateway is draining/,
+  )
   t.match(out, /a human was dialled: answered/, 'and yet somebody answered')
   t.notMatch(out, /order none/)
 })
 
 void t.test('the goal needs the right status of the right order', (t) => {
-  const expected: Expectation = { ...NOTHING_MORE, kind: 'order', order: '4127', statuses: new Map([['4127', 'out_for_delivery'], ['2968', 'delivered']]) }
+  const expected: Expectation = {
+    ...NOTHING_MORE,
+    kind: 'order',
+    order: '4127',
+    statuses: new Map([
+      ['4127', 'out_for_delivery'],
+      ['2968', 'delivered'],
+    ]),
+  }
   t.equal(goalOf(result({ order: '4127', status: 'out_for_delivery' }), UNSEEN, expected).reached, true)
-  t.match(goalOf(result({ order: '4127', status: 'delivered' }), UNSEEN, expected), { reached: false, why: /shop says "out_for_delivery"/ })
-  t.match(goalOf(result({ order: '2968', status: 'delivered' }), UNSEEN, expected), { reached: false, why: /asked about 4127 and heard 2968/ })
+  t.match(goalOf(result({ order: '4127', status: 'delivered' }), UNSEEN, expected), {
+    reached: false,
+    why: /shop says "out_for_delivery"/,
+  })
+  t.match(goalOf(result({ order: '2968', status: 'delivered' }), UNSEEN, expected), {
+    reached: false,
+    why: /asked about 4127 and heard 2968/,
+  })
   t.match(goalOf(result({ status: 'out_for_delivery' }), UNSEEN, expected), { reached: false })
   t.match(goalOf(result({}), UNSEEN, expected), { reached: false, why: /never heard a status/ })
-  t.equal(goalOf(result({ status: 'delivered' }), UNSEEN, { ...expected, order: null }).reached, true, 'one of their orders')
+  t.equal(
+    goalOf(result({ status: 'delivered' }), UNSEEN, { ...expected, order: null }).reached,
+    true,
+    'one of their orders',
+  )
   t.end()
 })
 
@@ -148,19 +241,45 @@ const TALK: Expectation = { ...NOTHING_MORE, kind: 'talk', order: null, statuses
 /** A call that was taken and heard. */
 function result(heard: Partial<SimulatedCallResult['heard']>): SimulatedCallResult {
   return {
-    callSid: 'HD_1', from: '', to: '', answered: true, ended: { by: 'caller', why: '' }, durationMs: 1, webhooks: [], verbs: [], dials: [],
+    callSid: 'HD_1',
+    from: '',
+    to: '',
+    answered: true,
+    ended: { by: 'caller', why: '' },
+    durationMs: 1,
+    webhooks: [],
+    verbs: [],
+    dials: [],
     stream: {
-      openedMs: 0, closedBy: 'us', closeCode: 1000, messagesSent: 1, messagesReceived: 1, samplesHeard: 1, samplesFlushed: 0, kills: 0, marksPlayed: 0,
+      openedMs: 0,
+      closedBy: 'us',
+      closeCode: 1000,
+      messagesSent: 1,
+      messagesReceived: 1,
+      samplesHeard: 1,
+      samplesFlushed: 0,
+      kills: 0,
+      marksPlayed: 0,
       bytesDropped: 0,
     },
-    said: [], heardPieces: [{ startMs: 0, endMs: 1, text: '' }], callerHeard: { greetingMs: null, turns: [], bargeIns: [] }, complaints: [], audio: null,
+    said: [],
+    heardPieces: [{ startMs: 0, endMs: 1, text: '' }],
+    callerHeard: { greetingMs: null, turns: [], bargeIns: [] },
+    complaints: [],
+    audio: null,
     heard: { order: null, status: null, eta: null, text: [], ...heard },
   }
 }
 
 /** What the gateway has of it. */
 function seen(outcome: 'deflected' | 'failed', more: Partial<GatewayCall> = {}): GatewaySays {
-  const record = { outcome, endReason: outcome === 'failed' ? 'backend-failed' : 'caller-hung-up', endDetail: '', turns: [], bargeIns: [] } as unknown as GatewayCall['record']
+  const record = {
+    outcome,
+    endReason: outcome === 'failed' ? 'backend-failed' : 'caller-hung-up',
+    endDetail: '',
+    turns: [],
+    bargeIns: [],
+  } as unknown as GatewayCall['record']
   return { call: { agent: 'a', backend: 'b', transcript: [], toolCalls: [], record, ...more }, notReady: null }
 }
 
@@ -169,13 +288,23 @@ void t.test('a call that failed did not do what was asked, unless that was asked
   t.match(goalOf(result({}), seen('failed'), TALK), { reached: false, why: 'the outcome is failed: backend-failed' })
   t.equal(goalOf(result({}), seen('failed'), { ...TALK, outcomes: ['failed'] }).reached, true)
   t.match(goalOf(result({}), seen('deflected'), { ...TALK, outcomes: ['failed', 'abandoned'] }), {
-    reached: false, why: 'expected the outcome failed or abandoned; the outcome is deflected (caller-hung-up)',
+    reached: false,
+    why: 'expected the outcome failed or abandoned; the outcome is deflected (caller-hung-up)',
   })
-  t.match(goalOf(result({}), UNSEEN, { ...TALK, outcomes: ['deflected'] }), { reached: false, why: /no record of this call/ })
+  t.match(goalOf(result({}), UNSEEN, { ...TALK, outcomes: ['deflected'] }), {
+    reached: false,
+    why: /no record of this call/,
+  })
   const webhook = { url: 'voice', state: 'Ringing', ms: 1, verbs: [], fault: null } as const
   const untaken = { ...result({}), stream: null }
-  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 404 }] }, UNSEEN, TALK), { reached: false, why: /webhook with 404: it has no agent of this name \(--agent\)/ })
-  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 200, verbs: ['Stream'] }] }, UNSEEN, TALK), { reached: false, why: /media socket was never opened/ })
+  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 404 }] }, UNSEEN, TALK), {
+    reached: false,
+    why: /webhook with 404: it has no agent of this name \(--agent\)/,
+  })
+  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 200, verbs: ['Stream'] }] }, UNSEEN, TALK), {
+    reached: false,
+    why: /media socket was never opened/,
+  })
   t.end()
 })
 
@@ -183,21 +312,44 @@ void t.test('what was expected is held against what was heard, said and done', (
   const expect = (...sources: string[]): Expectation => ({ ...TALK, texts: sources.map(textPattern) })
   const entry = { role: 'agent', text: 'Order 4127 is on its way.', startMs: 0, endMs: 1 } as const
   const transcript = [entry, { ...entry, role: 'caller', text: 'Where is my parcel?' } as const]
-  t.match(expectationsOf(result({ text: ['order four one', 'two seven'] }), null, expect('order 4127')), [{ met: true }], 'from the sound alone')
-  t.match(expectationsOf(result({}), seen('deflected', { transcript }).call, expect('order 4127', '/on (its|the) way/')), [{ met: true }, { met: true }], 'by the record')
-  t.match(expectationsOf(result({}), seen('deflected', { transcript }).call, expect('parcel')), [{ expected: '"parcel"', met: false, came: 'the agent said "Order 4127 is on its way."' }])
-  t.match(expectationsOf(result({}), null, expect('hello')), [{ met: false, came: 'the agent said nothing that was understood' }])
-  const tools: Expectation = { ...TALK, tools: ['lookup_order', 'end_call'] }
-  const ran = [{ name: 'lookup_order', args: {}, startMs: 0, ms: 1, ok: true }, { name: 'end_call', args: {}, startMs: 0, ms: 1, ok: false }]
-  t.match(expectationsOf(result({}), seen('deflected', { toolCalls: ran }).call, tools), [
-    { met: true }, { expected: 'the tool end_call', met: false, came: 'tools that ran: lookup_order, end_call (failed)' },
+  t.match(
+    expectationsOf(result({ text: ['order four one', 'two seven'] }), null, expect('order 4127')),
+    [{ met: true }],
+    'from the sound alone',
+  )
+  t.match(
+    expectationsOf(result({}), seen('deflected', { transcript }).call, expect('order 4127', '/on (its|the) way/')),
+    [{ met: true }, { met: true }],
+    'by the record',
+  )
+  t.match(expectationsOf(result({}), seen('deflected', { transcript }).call, expect('parcel')), [
+    { expected: '"parcel"', met: false, came: 'the agent said "Order 4127 is on its way."' },
   ])
-  t.match(expectationsOf(result({}), seen('deflected').call, { ...TALK, tools: ['lookup_order'] }), [{ met: false, came: 'no tool ran' }])
+  t.match(expectationsOf(result({}), null, expect('hello')), [
+    { met: false, came: 'the agent said nothing that was understood' },
+  ])
+  const tools: Expectation = { ...TALK, tools: ['lookup_order', 'end_call'] }
+  const ran = [
+    { name: 'lookup_order', args: {}, startMs: 0, ms: 1, ok: true },
+    { name: 'end_call', args: {}, startMs: 0, ms: 1, ok: false },
+  ]
+  t.match(expectationsOf(result({}), seen('deflected', { toolCalls: ran }).call, tools), [
+    { met: true },
+    { expected: 'the tool end_call', met: false, came: 'tools that ran: lookup_order, end_call (failed)' },
+  ])
+  t.match(expectationsOf(result({}), seen('deflected').call, { ...TALK, tools: ['lookup_order'] }), [
+    { met: false, came: 'no tool ran' },
+  ])
   t.end()
 })
 
 void t.test('order, status and eta are told only of a caller who asked about an order', (t) => {
   t.same(reportOf(result({ text: ['hello'] }), UNSEEN, TALK, null).heard, { text: ['hello'] })
-  t.match(reportOf(result({ text: ['hello'] }), UNSEEN, { ...TALK, kind: 'order' }, null).heard, { text: ['hello'], order: null, status: null, eta: null })
+  t.match(reportOf(result({ text: ['hello'] }), UNSEEN, { ...TALK, kind: 'order' }, null).heard, {
+    text: ['hello'],
+    order: null,
+    status: null,
+    eta: null,
+  })
   t.end()
 })

@@ -83,7 +83,9 @@ void t.test('interrupts the greeting, and does not answer it a second time', (t)
 })
 
 void t.test('a script without rules takes one step a turn; conditions and waits are kept', (t) => {
-  const talk = new Conversation(parseScript(`
+  const talk = new Conversation(
+    parseScript(
+      `
 version: 1
 patienceMs: 5000
 steps:
@@ -93,7 +95,10 @@ steps:
   - wait: 1000
   - press: "12#"
   - hangup: true
-`, 'a.yaml'))
+`,
+      'a.yaml',
+    ),
+  )
   t.same(talk.agent('anything'), { type: 'say', text: 'one' })
   t.equal(talk.agent('not this'), null)
   t.same(talk.agent('it is out for delivery now'), { type: 'say', text: 'two' })
@@ -108,7 +113,10 @@ void t.test('a script that is wrong is refused with file, line and what is allow
     t.throws(() => parseScript(text, 'calls/x.yaml'), { code: 'SCRIPT_INVALID', message })
   }
   refused('version: 2\nsteps: [{say: hi}]', /^calls\/x\.yaml:1: version must be 1$/)
-  refused('version: 1\nsteps:\n  - say: hi\n  - say: hi\n    press: "1"\n', /^calls\/x\.yaml:4: steps\.1 needs exactly one of say, press/)
+  refused(
+    'version: 1\nsteps:\n  - say: hi\n  - say: hi\n    press: "1"\n',
+    /^calls\/x\.yaml:4: steps\.1 needs exactly one of say, press/,
+  )
   refused('version: 1\nsteps:\n  - press: "12x"\n', /^calls\/x\.yaml:3: steps\.0\.press must be keys/)
   refused('version: 1\nsteps:\n  - [oops\n', /^calls\/x\.yaml:\d: /)
   refused('version: 1\n', /has neither steps nor rules/)

@@ -4,7 +4,9 @@ import { convertRate, dtmfTones, PhoneLine, rmsOf } from '../../src/simulator/li
 import { SpeechSpans, type Span } from '../../src/simulator/speech-spans.js'
 
 function sine(frequencyHz: number, samples: number, rateHz: number, peak = 10_000): Int16Array {
-  return Int16Array.from({ length: samples }, (_, i) => Math.round(peak * Math.sin(2 * Math.PI * frequencyHz * i / rateHz)))
+  return Int16Array.from({ length: samples }, (_, i) =>
+    Math.round(peak * Math.sin((2 * Math.PI * frequencyHz * i) / rateHz)),
+  )
 }
 
 void t.test('the phone band passes the rate conversion, what lies above it does not', (t) => {
@@ -49,11 +51,15 @@ void t.test('the agent comes back as an echo, later and softer', (t) => {
 
 void t.test('speech is found to the block, and its pieces and turns end after their silences', (t) => {
   const log: string[] = []
-  const spans = new SpeechSpans({ sampleRateHz: 8000, pieceSilenceMs: 100, turnSilenceMs: 300, pieceMsMax: 10_000 }, {
-    onTurnStart: (atMs) => log.push(`start ${atMs}`),
-    onPiece: (piece: Span, pcm) => log.push(`piece ${piece.startMs}-${piece.endMs} of ${Math.round(pcm.length / 8)} ms`),
-    onTurnEnd: (turn) => log.push(`end ${turn.startMs}-${turn.endMs}`),
-  })
+  const spans = new SpeechSpans(
+    { sampleRateHz: 8000, pieceSilenceMs: 100, turnSilenceMs: 300, pieceMsMax: 10_000 },
+    {
+      onTurnStart: (atMs) => log.push(`start ${atMs}`),
+      onPiece: (piece: Span, pcm) =>
+        log.push(`piece ${piece.startMs}-${piece.endMs} of ${Math.round(pcm.length / 8)} ms`),
+      onTurnEnd: (turn) => log.push(`end ${turn.startMs}-${turn.endMs}`),
+    },
+  )
   const voice = sine(500, 160, 8000)
   const loud = new Set([5, 6, 7, 15, 16])
   for (let i = 0; i < 40; i++) spans.push(loud.has(i) ? voice : new Int16Array(160), i * 20)
@@ -62,10 +68,21 @@ void t.test('speech is found to the block, and its pieces and turns end after th
 })
 
 void t.test('latencies run from voiced sample to voiced sample', (t) => {
-  const said = [{ text: 'a', startMs: 3000, endMs: 4000 }, { text: 'b', startMs: 6000, endMs: 6500 }, { text: 'c', startMs: 6800, endMs: 7000 }]
-  const heard = [{ startMs: 1000, endMs: 1500 }, { startMs: 1700, endMs: 2000 }, { startMs: 4700, endMs: 6150 }, { startMs: 7900, endMs: 9000 }]
+  const said = [
+    { text: 'a', startMs: 3000, endMs: 4000 },
+    { text: 'b', startMs: 6000, endMs: 6500 },
+    { text: 'c', startMs: 6800, endMs: 7000 },
+  ]
+  const heard = [
+    { startMs: 1000, endMs: 1500 },
+    { startMs: 1700, endMs: 2000 },
+    { startMs: 4700, endMs: 6150 },
+    { startMs: 7900, endMs: 9000 },
+  ]
   t.same(measureCaller(said, heard, 800), {
-    greetingMs: 200, turns: [{ firstSoundMs: 700 }, { firstSoundMs: null }, { firstSoundMs: 900 }], bargeIns: [{ stopMs: 150 }],
+    greetingMs: 200,
+    turns: [{ firstSoundMs: 700 }, { firstSoundMs: null }, { firstSoundMs: 900 }],
+    bargeIns: [{ stopMs: 150 }],
   })
   t.end()
 })
@@ -90,12 +107,13 @@ void t.test('keys have their two tones and a pause', (t) => {
     let re = 0
     let im = 0
     part.forEach((sample, i) => {
-      re += sample * Math.cos(2 * Math.PI * hz * i / 8000)
-      im += sample * Math.sin(2 * Math.PI * hz * i / 8000)
+      re += sample * Math.cos((2 * Math.PI * hz * i) / 8000)
+      im += sample * Math.sin((2 * Math.PI * hz * i) / 8000)
     })
     return Math.hypot(re, im) / part.length
   }
-  const loudest = (part: Int16Array): number[] => [697, 770, 852, 941, 1209, 1336, 1477, 1633].filter((hz) => power(hz, part) > 1000)
+  const loudest = (part: Int16Array): number[] =>
+    [697, 770, 852, 941, 1209, 1336, 1477, 1633].filter((hz) => power(hz, part) > 1000)
   t.same(loudest(pcm.subarray(0, 800)), [770, 1336])
   t.same(loudest(pcm.subarray(1600, 2400)), [941, 1477])
   t.equal(rmsOf(pcm.subarray(800, 1600)), 0)

@@ -25,7 +25,9 @@ function scriptedAgent(lines: readonly Int16Array[]): (socket: WebSocket) => voi
       speaking = true
       const withTail = new Int16Array(pcm.length + 3200)
       withTail.set(pcm)
-      void sendPaced(socket, withTail, 16000).then(() => { speaking = false })
+      void sendPaced(socket, withTail, 16000).then(() => {
+        speaking = false
+      })
     }
     speak()
     socket.on('message', (data: Buffer, isBinary) => {
@@ -46,13 +48,28 @@ function scriptedAgent(lines: readonly Int16Array[]): (socket: WebSocket) => voi
 
 function optionsFor(double: GatewayDouble, order: string): SimulateOptions {
   return {
-    calls: [{
-      callSid: 'HD_000000000001', from: '+254700000001', to: '+254700000000', voice: 'rms', line: { sampleRateHz: 8000 },
-      script: orderCaller({ order, interrupt: false }),
-    }],
-    vocabulary: { sentences: [GREETING, '{order}. Is that right?', 'Order {order} is {status}. It should arrive {eta}.', GOODBYE], orders: ['4127', '5903'], statuses: COMMON_STATUSES, etas: [], others: [] },
-    files: new Map(), carrier: { voiceUrl: `${double.origin}/voice`, eventsUrl: `${double.origin}/events` },
-    record: true, timeoutMs: 60_000, staggerMs: 0,
+    calls: [
+      {
+        callSid: 'HD_000000000001',
+        from: '+254700000001',
+        to: '+254700000000',
+        voice: 'rms',
+        line: { sampleRateHz: 8000 },
+        script: orderCaller({ order, interrupt: false }),
+      },
+    ],
+    vocabulary: {
+      sentences: [GREETING, '{order}. Is that right?', 'Order {order} is {status}. It should arrive {eta}.', GOODBYE],
+      orders: ['4127', '5903'],
+      statuses: COMMON_STATUSES,
+      etas: [],
+      others: [],
+    },
+    files: new Map(),
+    carrier: { voiceUrl: `${double.origin}/voice`, eventsUrl: `${double.origin}/events` },
+    record: true,
+    timeoutMs: 60_000,
+    staggerMs: 0,
   }
 }
 
@@ -63,18 +80,27 @@ void t.test('a caller who knows the number talks with an agent and hears the sta
     return convertRate(speech.pcm, speech.sampleRateHz, 16000)
   })
   const double = await GatewayDouble.start({
-    answer: (post, self) => (post.fields['callSessionState'] === 'Ringing' ? self.streamDocument() : '<Response></Response>'),
+    answer: (post, self) =>
+      post.fields['callSessionState'] === 'Ringing' ? self.streamDocument() : '<Response></Response>',
     onSocket: scriptedAgent(lines),
   })
-  t.teardown(() => { double.close() })
+  t.teardown(() => {
+    double.close()
+  })
   const [result] = await simulateCalls(optionsFor(double, '4127'), {})
   t.match(result?.heard, { order: '4127', status: 'out_for_delivery', eta: 'today between four and six p m' })
-  t.same(result?.said.map((said) => said.text), ['4127', 'Yes, that is right.', 'No, thank you.'])
+  t.same(
+    result?.said.map((said) => said.text),
+    ['4127', 'Yes, that is right.', 'No, thank you.'],
+  )
   t.equal(result?.ended.by, 'caller', 'hangs up after the goodbye')
   t.same(result?.complaints, [])
   t.equal(result?.callerHeard.turns.length, 3)
   for (const turn of result?.callerHeard.turns ?? []) {
-    t.ok(turn.firstSoundMs !== null && turn.firstSoundMs > 500 && turn.firstSoundMs < 1500, `answered after ${turn.firstSoundMs} ms`)
+    t.ok(
+      turn.firstSoundMs !== null && turn.firstSoundMs > 500 && turn.firstSoundMs < 1500,
+      `answered after ${turn.firstSoundMs} ms`,
+    )
   }
   t.ok((result?.audio?.heard.length ?? 0) > 8000 * 10, 'the call was recorded')
   t.same(double.postsOf('/voice'), ['Ringing', 'StreamStarted', 'Completed'])

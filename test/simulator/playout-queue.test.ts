@@ -1,6 +1,11 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { HOLD_BACK_FIRST_SAMPLES, HOLD_BACK_SAMPLES, MARKS_WAITING_MAX, PlayoutQueue } from '../../src/simulator/playout-queue.js'
+import {
+  HOLD_BACK_FIRST_SAMPLES,
+  HOLD_BACK_SAMPLES,
+  MARKS_WAITING_MAX,
+  PlayoutQueue,
+} from '../../src/simulator/playout-queue.js'
 
 function bytes(samples: number, value = 1000): Buffer {
   return Buffer.from(new Int16Array(samples).fill(value).buffer)
@@ -77,19 +82,25 @@ void t.test('a mark is told when it is reached, and passes any sample of -1 for 
 })
 
 void t.test('however the bytes are cut, the same samples come out', (t) => {
-  fc.assert(fc.property(fc.array(fc.integer({ min: -32_768, max: 32_767 }), { minLength: 1, maxLength: 400 }), fc.array(fc.integer({ min: 1, max: 33 })), (samples, cuts) => {
-    const queue = new PlayoutQueue()
-    const all = Buffer.concat([Buffer.from(Int16Array.from(samples).buffer), bytes(HOLD_BACK_FIRST_SAMPLES)])
-    let at = 0
-    for (const cut of cuts) {
-      queue.push(all.subarray(at, at + cut))
-      at += cut
-    }
-    if (at < all.length) queue.push(all.subarray(at))
-    const out = new Int16Array(samples.length)
-    queue.tick(out)
-    return out.every((sample, index) => sample === samples[index])
-  }))
+  fc.assert(
+    fc.property(
+      fc.array(fc.integer({ min: -32_768, max: 32_767 }), { minLength: 1, maxLength: 400 }),
+      fc.array(fc.integer({ min: 1, max: 33 })),
+      (samples, cuts) => {
+        const queue = new PlayoutQueue()
+        const all = Buffer.concat([Buffer.from(Int16Array.from(samples).buffer), bytes(HOLD_BACK_FIRST_SAMPLES)])
+        let at = 0
+        for (const cut of cuts) {
+          queue.push(all.subarray(at, at + cut))
+          at += cut
+        }
+        if (at < all.length) queue.push(all.subarray(at))
+        const out = new Int16Array(samples.length)
+        queue.tick(out)
+        return out.every((sample, index) => sample === samples[index])
+      },
+    ),
+  )
   t.end()
 })
 

@@ -7,16 +7,25 @@ import { factsIn } from '../../src/simulator/spoken-words.js'
 
 const VOCABULARY: AgentVocabulary = {
   sentences: [
-    'Hello, this is the order line. You can ask where your order is, or tell me your order number.', '{order}. Is that right?',
-    'Order {order} is {status}.', 'Order {order} is {status} with {courier}, and should reach you {eta}.', 'I cannot find order {order}.',
-    'Is there anything else?', 'Thank you for calling. Goodbye.',
+    'Hello, this is the order line. You can ask where your order is, or tell me your order number.',
+    '{order}. Is that right?',
+    'Order {order} is {status}.',
+    'Order {order} is {status} with {courier}, and should reach you {eta}.',
+    'I cannot find order {order}.',
+    'Is there anything else?',
+    'Thank you for calling. Goodbye.',
   ],
-  orders: ['4127', '5903', '3056'], statuses: COMMON_STATUSES, etas: ['today between 4 and 6 PM', 'in three days'], others: ['PikiPiki'],
+  orders: ['4127', '5903', '3056'],
+  statuses: COMMON_STATUSES,
+  etas: ['today between 4 and 6 PM', 'in three days'],
+  others: ['PikiPiki'],
 }
 
 const flite = await loadFlite()
 const recogniser = await loadRecogniser(VOCABULARY)
-t.teardown(() => { recogniser.close() })
+t.teardown(() => {
+  recogniser.close()
+})
 
 /** What the recogniser makes of an agent's sentence over a phone line. */
 function overThePhone(text: string): string {
@@ -27,22 +36,46 @@ function overThePhone(text: string): string {
 }
 
 void t.test('the right status of the right order is heard', (t) => {
-  const heard = overThePhone('Order 4 1 2 7 is out for delivery with PikiPiki, and should reach you today between 4 and 6 PM.')
-  t.same(factsIn(heard, VOCABULARY), { order: '4127', status: 'out_for_delivery', eta: 'today between four and six p m' })
+  const heard = overThePhone(
+    'Order 4 1 2 7 is out for delivery with PikiPiki, and should reach you today between 4 and 6 PM.',
+  )
+  t.same(factsIn(heard, VOCABULARY), {
+    order: '4127',
+    status: 'out_for_delivery',
+    eta: 'today between four and six p m',
+  })
   t.end()
 })
 
 void t.test('a wrong order and a wrong status are told apart from the right ones', (t) => {
-  t.same(factsIn(overThePhone('Order 5 9 0 3 is out for delivery.'), VOCABULARY), { order: '5903', status: 'out_for_delivery', eta: null })
-  t.same(factsIn(overThePhone('Order 4 1 2 7 is delayed.'), VOCABULARY), { order: '4127', status: 'delayed', eta: null })
-  t.same(factsIn(overThePhone('Order 3 0 5 6 is processing.'), VOCABULARY), { order: '3056', status: 'processing', eta: null })
+  t.same(factsIn(overThePhone('Order 5 9 0 3 is out for delivery.'), VOCABULARY), {
+    order: '5903',
+    status: 'out_for_delivery',
+    eta: null,
+  })
+  t.same(factsIn(overThePhone('Order 4 1 2 7 is delayed.'), VOCABULARY), {
+    order: '4127',
+    status: 'delayed',
+    eta: null,
+  })
+  t.same(factsIn(overThePhone('Order 3 0 5 6 is processing.'), VOCABULARY), {
+    order: '3056',
+    status: 'processing',
+    eta: null,
+  })
   const unknown = factsIn(overThePhone('Order 8 0 3 6 is out for delivery.'), VOCABULARY).order
-  t.ok(unknown !== null && !VOCABULARY.orders.includes(unknown), `a number that does not exist is heard as ${unknown} and as none that does`)
+  t.ok(
+    unknown !== null && !VOCABULARY.orders.includes(unknown),
+    `a number that does not exist is heard as ${unknown} and as none that does`,
+  )
   t.end()
 })
 
 void t.test('words that the agent never says are not taken for any', (t) => {
-  for (const text of ['The quick brown fox jumps over the lazy dog.', 'Your internet is slow because the cable was cut this morning.']) {
+  for (const text of [
+    'The quick brown fox jumps over the lazy dog.',
+    'Your internet is slow because the cable was cut this morning.',
+  ]) {
     const heard = overThePhone(text)
     t.same(factsIn(heard, VOCABULARY), { order: null, status: null, eta: null }, heard)
   }
@@ -52,8 +85,10 @@ void t.test('words that the agent never says are not taken for any', (t) => {
 })
 
 void t.test('the greeting is understood word by word', (t) => {
-  t.equal(overThePhone('Hello, this is the order line. You can ask where your order is, or tell me your order number.'),
-    'hello this is the order line you can ask where your order is or tell me your order number')
+  t.equal(
+    overThePhone('Hello, this is the order line. You can ask where your order is, or tell me your order number.'),
+    'hello this is the order line you can ask where your order is or tell me your order number',
+  )
   t.end()
 })
 

@@ -7,7 +7,9 @@ const FRAME = RATE_HZ / 50
 
 function voice(seed: number): Int16Array {
   const random = seededRandom(seed)
-  return Int16Array.from({ length: RATE_HZ }, (_, i) => Math.round(3000 * Math.sin((2 * Math.PI * 150 * i) / RATE_HZ) * random()))
+  return Int16Array.from({ length: RATE_HZ }, (_, i) =>
+    Math.round(3000 * Math.sin((2 * Math.PI * 150 * i) / RATE_HZ) * random()),
+  )
 }
 
 /** Not `t.same`: it would write a difference of 64,000 numbers. */
@@ -31,7 +33,9 @@ t.test('noise around the caller is as far below the voice as was asked', (t) => 
 
 t.test('street noise moves: it is louder when something passes', (t) => {
   const bed = noiseBed('street', RATE_HZ, 1, [])
-  const seconds = Array.from({ length: 8 }, (_, s) => Math.sqrt(bed.subarray(s * RATE_HZ, (s + 1) * RATE_HZ).reduce((sum, x) => sum + x * x, 0) / RATE_HZ))
+  const seconds = Array.from({ length: 8 }, (_, s) =>
+    Math.sqrt(bed.subarray(s * RATE_HZ, (s + 1) * RATE_HZ).reduce((sum, x) => sum + x * x, 0) / RATE_HZ),
+  )
   t.ok(Math.max(...seconds) / Math.min(...seconds) > 1.2, seconds.map((rms) => rms.toFixed(2)).join(' '))
   t.end()
 })
@@ -49,7 +53,7 @@ t.test('as many frames are lost as was asked, in bursts, and the same ones for t
   const share = first.filter(Boolean).length / first.length
   const bursts = first.filter((gone, i) => gone && first[i - 1] !== true).length
   t.ok(Math.abs(share - 0.1) < 0.015, `${(100 * share).toFixed(1)} % lost`)
-  t.ok(Math.abs(share * first.length / bursts - 3) < 0.5, 'three frames in a row on average')
+  t.ok(Math.abs((share * first.length) / bursts - 3) < 0.5, 'three frames in a row on average')
   t.equal(lost(5).join(), first.join())
   t.not(lost(6).join(), first.join())
   t.end()

@@ -25,7 +25,8 @@ void t.test('every voice speaks at the same level and starts at once, at both ra
 })
 
 void t.test('the recogniser gets its sentences from the agent file, slots included', (t) => {
-  const vocabulary = vocabularyOf(`
+  const vocabulary = vocabularyOf(
+    `
 greeting: Hello, this is the order line.
 instructions: You are an agent.
 fillers: { phrases: [One moment please.] }
@@ -38,7 +39,9 @@ offline:
         - set: { reason: Nobody says this. }
         - say: Order {{slots.order}} {{order.status | map:status}}.
         - say: '{{order.courier}} should be with you {{order.eta}}.'
-`, { orders: ['4127'], etas: ['today'], others: ['PikiPiki'] })
+`,
+    { orders: ['4127'], etas: ['today'], others: ['PikiPiki'] },
+  )
   const { jsgf, words } = agentGrammar(vocabulary, 'known-orders')
   t.match(jsgf, /order <order> <status>/)
   t.match(jsgf, /<other> should be with you <eta>/)
@@ -52,7 +55,19 @@ offline:
 })
 
 void t.test('written text becomes the words that are said', (t) => {
-  t.same(spokenWords("It's 4127, between 4 and 6 PM."), ["it's", 'four', 'one', 'two', 'seven', 'between', 'four', 'and', 'six', 'p', 'm'])
+  t.same(spokenWords("It's 4127, between 4 and 6 PM."), [
+    "it's",
+    'four',
+    'one',
+    'two',
+    'seven',
+    'between',
+    'four',
+    'and',
+    'six',
+    'p',
+    'm',
+  ])
   t.same(spokenWords('I am here at 9AM'), ['i', 'am', 'here', 'at', 'nine', 'a', 'm'])
   t.same(['7', '12', '20', '45', '07'].map(numberWords), ['seven', 'twelve', 'twenty', 'forty five', 'zero seven'])
   t.end()
@@ -60,21 +75,35 @@ void t.test('written text becomes the words that are said', (t) => {
 
 void t.test('webhooks are signed as documented, in both forms', (t) => {
   const body = '{"kind":"call.completed","event_id":"evt_1"}'
-  t.equal(signBody(body, 'whsec_test_only', 'timestamped', 1_751_000_000_999),
-    't=1751000000,v1=2b7745e15963caed3cf3b60d400915624bb5d780b9b30bb24232275ec4740e82')
-  t.equal(signBody(body, 'whsec_test_only', 'bare', 0), '77bbf4495337d6aac7a7e2b48b89663b47ba75a2a670f7e0b1f4e9fc83c02c40')
+  t.equal(
+    signBody(body, 'whsec_test_only', 'timestamped', 1_751_000_000_999),
+    't=1751000000,v1=2b7745e15963caed3cf3b60d400915624bb5d780b9b30bb24232275ec4740e82',
+  )
+  t.equal(
+    signBody(body, 'whsec_test_only', 'bare', 0),
+    '77bbf4495337d6aac7a7e2b48b89663b47ba75a2a670f7e0b1f4e9fc83c02c40',
+  )
   t.end()
 })
 
 void t.test('a document is read strictly, and a Stream without what the carrier needs is complained about', (t) => {
-  const [stream] = parseVoiceDocument('<Response><Stream url="wss://h?x=1&amp;y=2" track="both_tracks" outputSamplingRate="8000"/></Response>')
+  const [stream] = parseVoiceDocument(
+    '<Response><Stream url="wss://h?x=1&amp;y=2" track="both_tracks" outputSamplingRate="8000"/></Response>',
+  )
   t.ok(stream)
   if (stream !== undefined) {
     const { request, complaints } = readStream(stream)
     t.match(request, { url: 'wss://h?x=1&y=2', outputRateHz: 8000, inputRateHz: 8000, connect: false })
     t.equal(complaints.length, 2, complaints.join('; '))
   }
-  for (const bad of ['<Response><Say>a & b</Say></Response>', '<Response><Shout/></Response>', '<Say>x</Say>', '<Response><Say><Play/></Say></Response>', '', '<Response>']) {
+  for (const bad of [
+    '<Response><Say>a & b</Say></Response>',
+    '<Response><Shout/></Response>',
+    '<Say>x</Say>',
+    '<Response><Say><Play/></Say></Response>',
+    '',
+    '<Response>',
+  ]) {
     t.throws(() => parseVoiceDocument(bad), DocumentRefused, bad)
   }
   t.end()

@@ -12,7 +12,8 @@ const pool = new SpeechPool()
 t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
-const open = (overrides: Partial<BackendSession> = {}, kickOff = true): Promise<OpenCall> => openCall(pool, flite, overrides, kickOff)
+const open = (overrides: Partial<BackendSession> = {}, kickOff = true): Promise<OpenCall> =>
+  openCall(pool, flite, overrides, kickOff)
 
 t.test('a caller whose speech worker dies in mid-word is asked again and served', async (t) => {
   const { line, backend, says, end } = await open()
@@ -45,15 +46,27 @@ t.test('without another speech worker the session ends with a network error', as
   await speechThreads.at(-1)?.terminate()
   backend.sendText('', { role: 'system', respond: true })
   await line.when(() => line.events.some(({ type }) => type === 'error'))
-  t.match(line.events.find(({ type }) => type === 'error'), { code: 'network', fatal: true, retryable: true })
+  t.match(
+    line.events.find(({ type }) => type === 'error'),
+    { code: 'network', fatal: true, retryable: true },
+  )
   t.match(line.events.at(-1), { type: 'closed', clean: false })
-  t.match(line.events.findLast(({ type }) => type === 'turn-done'), { status: 'failed' })
+  t.match(
+    line.events.findLast(({ type }) => type === 'turn-done'),
+    { status: 'failed' },
+  )
   await backend.close('lost')
 })
 
 t.test('eight callers at once share one speech worker', async (t) => {
-  const callers = await Promise.all(Array.from({ length: 8 }, (_, i) => open({ from: i % 2 === 0 ? ONE_ORDER : TWO_ORDERS })))
-  await Promise.all(callers.map(({ says }, i) => says('where is my order', i % 2 === 0 ? /4127 is out/ : /3056 and 8214/, i % 3 === 0 ? 'awb' : 'rms')))
+  const callers = await Promise.all(
+    Array.from({ length: 8 }, (_, i) => open({ from: i % 2 === 0 ? ONE_ORDER : TWO_ORDERS })),
+  )
+  await Promise.all(
+    callers.map(({ says }, i) =>
+      says('where is my order', i % 2 === 0 ? /4127 is out/ : /3056 and 8214/, i % 3 === 0 ? 'awb' : 'rms'),
+    ),
+  )
   await Promise.all(callers.map(({ end }) => end()))
   for (;;) {
     const stats = await pool.inspect()

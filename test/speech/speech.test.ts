@@ -44,12 +44,17 @@ for (const voice of ['rms', 'awb']) {
   t.test(`the voice ${voice} is recognised over a telephone line`, async (t) => {
     const speech = client()
     const corpus = [
-      ['where is my order', 'where is my order'], ['four one two seven', 'four one two seven'], ['yes', 'yes'], ['no', 'no'],
-      ['i want to speak to a human', 'i want to speak to a human'], ['eight two one four', 'eight two one four'], ['repeat that', 'repeat that'],
+      ['where is my order', 'where is my order'],
+      ['four one two seven', 'four one two seven'],
+      ['yes', 'yes'],
+      ['no', 'no'],
+      ['i want to speak to a human', 'i want to speak to a human'],
+      ['eight two one four', 'eight two one four'],
+      ['repeat that', 'repeat that'],
     ] as const
     let right = 0
     for (const [said, expected] of corpus) {
-      if (await recognise(speech, said, voice) === expected) right++
+      if ((await recognise(speech, said, voice)) === expected) right++
     }
     // All were right when this was written. One miss is allowed for another build of the models.
     t.ok(right >= corpus.length - 1, `${right} of ${corpus.length}`)
@@ -61,12 +66,23 @@ t.test('speech arrives sentence by sentence and fixed prompts come from the cach
   const speech = client()
   const text = 'This is the first sentence. Order 4127 is on its way!'
   const chunks: { text: string; samples: number; last: boolean }[] = []
-  await speech.speak(text, 'slt', (chunk) => chunks.push({ text: chunk.text, samples: chunk.pcm.length, last: chunk.last })).done
-  t.same(chunks.map(({ text, last }) => [text, last]), [['This is the first sentence.', false], ['Order 4127 is on its way!', true]])
+  await speech.speak(text, 'slt', (chunk) =>
+    chunks.push({ text: chunk.text, samples: chunk.pcm.length, last: chunk.last }),
+  ).done
+  t.same(
+    chunks.map(({ text, last }) => [text, last]),
+    [
+      ['This is the first sentence.', false],
+      ['Order 4127 is on its way!', true],
+    ],
+  )
   t.ok(chunks.every(({ samples }) => samples > 16000))
   const before = await worker(() => true)
   const whole = await synthesise(speech, text, 'slt')
-  t.equal(whole.pcm.length, chunks.reduce((sum, { samples }) => sum + samples, 0))
+  t.equal(
+    whole.pcm.length,
+    chunks.reduce((sum, { samples }) => sum + samples, 0),
+  )
   const after = await worker(() => true)
   t.equal(after.sentencesFromCache - before.sentencesFromCache, 2)
   t.equal(after.sentencesMade, before.sentencesMade)
@@ -95,18 +111,25 @@ t.test('a voice that does not exist is a typed error', async (t) => {
 t.test('a word outside of the dictionary is named in the error, and can be added', async (t) => {
   const speech = client()
   const grammar = '#JSGF V1.0; grammar g; public <said> = pikipiki | order;'
-  await t.rejects(speech.startUtterance(grammar).end(), { code: 'AGENT_INVALID', message: /"pikipiki".*offline\.words/ })
+  await t.rejects(speech.startUtterance(grammar).end(), {
+    code: 'AGENT_INVALID',
+    message: /"pikipiki".*offline\.words/,
+  })
   const utterance = speech.startUtterance(grammar, [['pikipiki', 'P IH K IY P IH K IY']])
   for (const frame of framesOf(overThePhone(flite, 'piki piki', 'rms'))) utterance.push(frame)
   t.equal((await utterance.end()).text, 'pikipiki')
-  await t.rejects(speech.startUtterance('#JSGF V1.0; grammar g; public <said> = (yes;').end(), { code: 'AGENT_INVALID' })
+  await t.rejects(speech.startUtterance('#JSGF V1.0; grammar g; public <said> = (yes;').end(), {
+    code: 'AGENT_INVALID',
+  })
   t.equal(await recognise(speech, 'yes', 'rms'), 'yes', 'and the decoder still works')
   speech.close()
 })
 
 t.test('with more callers than decoders all are recognised', async (t) => {
   const speakers = Array.from({ length: 6 }, () => client())
-  const texts = await Promise.all(speakers.map((speech, i) => recognise(speech, i % 2 === 0 ? 'where is my order' : 'four one two seven', 'rms')))
+  const texts = await Promise.all(
+    speakers.map((speech, i) => recognise(speech, i % 2 === 0 ? 'where is my order' : 'four one two seven', 'rms')),
+  )
   t.same(new Set(texts.filter((_, i) => i % 2 === 0)), new Set(['where is my order']))
   t.same(new Set(texts.filter((_, i) => i % 2 === 1)), new Set(['four one two seven']))
   for (const speech of speakers) speech.close()
@@ -122,7 +145,9 @@ t.test('beyond the queue callers are refused with SPEECH_BUSY', async (t) => {
   const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
   // Two are decoded, sixteen wait.
   t.equal(refused.length, 2)
-  t.ok(refused.every(({ reason }) => reason instanceof GatewayError && reason.code === 'SPEECH_BUSY' && reason.retryable))
+  t.ok(
+    refused.every(({ reason }) => reason instanceof GatewayError && reason.code === 'SPEECH_BUSY' && reason.retryable),
+  )
   for (const speech of speakers) speech.close()
 })
 

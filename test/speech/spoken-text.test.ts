@@ -37,11 +37,12 @@ t.test('text is cut into sentences where a reader would pause', async (t) => {
 })
 
 t.test('no sentence is long, and no word is lost', async () => {
-  fc.assert(fc.property(fc.array(fc.stringMatching(/^[a-z]{1,12}[,.]?$/), { maxLength: 120 }), (words) => {
-    const sentences = sentencesOf(words.join(' '))
-    return sentences.every((sentence) => sentence.length <= 160)
-      && sentences.join(' ') === words.join(' ')
-  }))
+  fc.assert(
+    fc.property(fc.array(fc.stringMatching(/^[a-z]{1,12}[,.]?$/), { maxLength: 120 }), (words) => {
+      const sentences = sentencesOf(words.join(' '))
+      return sentences.every((sentence) => sentence.length <= 160) && sentences.join(' ') === words.join(' ')
+    }),
+  )
 })
 
 t.test('whole numbers are written in words', async (t) => {
@@ -52,5 +53,15 @@ t.test('whole numbers are written in words', async (t) => {
 })
 
 t.test('whatever an API answers, the voice gets no digits and no markup', async () => {
-  fc.assert(fc.property(fc.string({ maxLength: 80 }), (text) => !/[0-9_*#<>|&]/.test(spokenForm(text).normalize('NFKD').replace(/[^\x00-\x7f]/g, ''))))
+  fc.assert(
+    fc.property(
+      fc.string({ maxLength: 80 }),
+      (text) =>
+        !/[0-9_*#<>|&]/.test(
+          spokenForm(text)
+            .normalize('NFKD')
+            .replace(/[^\x00-\x7f]/g, ''),
+        ),
+    ),
+  )
 })

@@ -37,7 +37,8 @@ const SENTENCES = [
   'Hello, this is the order line. You can ask where your order is, or tell me your order number.',
   'Order four one two seven. Is that right?',
   'Order four one two seven is out for delivery. It should be with you today between four and six in the afternoon.',
-  'Is there anything else?', 'Sorry, I did not catch that. Please say the number once more, or key it in.',
+  'Is there anything else?',
+  'Sorry, I did not catch that. Please say the number once more, or key it in.',
   'I am connecting you to a colleague. Please stay on the line, this may take half a minute or so.',
 ]
 
@@ -84,12 +85,14 @@ export function call(line: Line): Outcome {
       for (let i = 0; i < count; i++) out[i] = waiting[i] as number
       return count
     },
-    consume: (samples) => { for (const sample of waiting.splice(0, samples)) taken.push(sample) },
+    consume: (samples) => {
+      for (const sample of waiting.splice(0, samples)) taken.push(sample)
+    },
   }
   const out = new Int16Array(playout.outSamplesMax)
   const onsetsAtMs: number[] = []
   const heard: Int16Array[] = []
-  const back: { readonly dueMs: number, readonly frame: Int16Array }[] = []
+  const back: { readonly dueMs: number; readonly frame: Int16Array }[] = []
   const gain = 10 ** (line.gainDb / 20)
   const noise = framesOf(pinkNoise({ sampleRateHz: rate, ms: 10_000, amplitude: 8 }, line.seed), F)
   const callerFrames = framesOf(line.caller ?? silence(rate, 20), F)
@@ -110,9 +113,10 @@ export function call(line: Line): Outcome {
   for (let now = 0; now < lastMs; now += 5) {
     // A piece of speech every six seconds, and with it another delay.
     if (now % 6000 === 1000) {
-      const piece = now / 6000 | 0
+      const piece = (now / 6000) | 0
       delayMs = line.delaysMs[piece] ?? delayMs
-      if (piece < line.delaysMs.length) for (const s of says(SENTENCES[piece % SENTENCES.length] as string, rate)) waiting.push(s)
+      if (piece < line.delaysMs.length)
+        for (const s of says(SENTENCES[piece % SENTENCES.length] as string, rate)) waiting.push(s)
     }
     if (now === line.pauseAtMs) playout.pause(now)
     if (now === (line.pauseAtMs ?? NaN) + 700) playout.resume(now)
@@ -141,7 +145,8 @@ export function call(line: Line): Outcome {
       const endMs = playout.speechEndMs - samplesToMs(taken.length - referenced, rate)
       path.playedReference(Int16Array.from(taken.slice(referenced, referenced + F)), endMs)
     }
-    while (back.length > 0 && (back[0]?.dueMs ?? Infinity) <= now) path.push(bytesOfSamples(back.shift()?.frame as Int16Array), now)
+    while (back.length > 0 && (back[0]?.dueMs ?? Infinity) <= now)
+      path.push(bytesOfSamples(back.shift()?.frame as Int16Array), now)
     while (path.pull(now)) {
       heard.push(path.frame.slice())
       digits += path.digit ?? ''
@@ -159,4 +164,3 @@ export function call(line: Line): Outcome {
 }
 
 const clip = (v: number) => Math.max(-32768, Math.min(32767, Math.round(v)))
-

@@ -24,23 +24,44 @@ interface SimulatedApi {
 
 /** The simulator's REST API on a free port, and our client in front of it. */
 export async function simulatedApi(
-  t: Pick<Test, 'teardown'>, options: Partial<RestServerOptions> & { readonly with?: WorkspaceOptions; readonly paths?: readonly ApiPath[]; readonly timeoutMs?: number } = {},
+  t: Pick<Test, 'teardown'>,
+  options: Partial<RestServerOptions> & {
+    readonly with?: WorkspaceOptions
+    readonly paths?: readonly ApiPath[]
+    readonly timeoutMs?: number
+  } = {},
 ): Promise<SimulatedApi> {
-  const workspace = options.workspace ?? new Workspace({
-    owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
-    inventory: Array.from({ length: 30 }, (_, index) => ({ inventoryId: `inv_${index + 1}`, e164: `+2547000001${String(index).padStart(2, '0')}`, monthlyPriceMinor: 50_000 })),
-    ...options.with,
-  })
+  const workspace =
+    options.workspace ??
+    new Workspace({
+      owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
+      inventory: Array.from({ length: 30 }, (_, index) => ({
+        inventoryId: `inv_${index + 1}`,
+        e164: `+2547000001${String(index).padStart(2, '0')}`,
+        monthlyPriceMinor: 50_000,
+      })),
+      ...options.with,
+    })
   const server = await RestServer.start({ workspace, keys: { [KEY]: 'all' }, port: 0, place: null, ...options })
   t.teardown(() => server.close())
   const pauses: number[] = []
   const http = new CarrierHttp({
-    baseUrl: server.origin, apiKey: KEY, timeoutMs: options.timeoutMs ?? 1000, random: () => 1,
+    baseUrl: server.origin,
+    apiKey: KEY,
+    timeoutMs: options.timeoutMs ?? 1000,
+    random: () => 1,
     pause: (ms) => {
       pauses.push(ms)
       return Promise.resolve()
     },
   })
   const paths = new ApiPaths(options.paths)
-  return { server, workspace, http, pauses, calls: new SautikitClient(http, paths), numbers: new CarrierNumbers(http, paths) }
+  return {
+    server,
+    workspace,
+    http,
+    pauses,
+    calls: new SautikitClient(http, paths),
+    numbers: new CarrierNumbers(http, paths),
+  }
 }

@@ -14,9 +14,25 @@ export function nameOf({ rateHz, softerDb, delayMs }: EchoLine): string {
 }
 
 /** A call about order 4127 over such a line. @param interrupts the caller speaks over the greeting */
-export function callOver(line: EchoLine, at: Omit<SimulatedRunOptions, 'args'>, interrupts = false): Promise<SimulatedRun> {
-  return simulateOneCall({ ...at, args: [
-    '--from', '+254700000009', '--order', '4127', '--rate', String(line.rateHz),
-    '--echo', String(line.softerDb), '--echo-delay', String(line.delayMs), ...(interrupts ? ['--interrupt'] : []),
-  ] })
+export function callOver(
+  line: EchoLine,
+  at: Omit<SimulatedRunOptions, 'args'>,
+  interrupts = false,
+): Promise<SimulatedRun> {
+  return simulateOneCall({
+    ...at,
+    args: [
+      '--from',
+      '+254700000009',
+      '--order',
+      '4127',
+      '--rate',
+      String(line.rateHz),
+      '--echo',
+      String(line.softerDb),
+      '--echo-delay',
+      String(line.delayMs),
+      ...(interrupts ? ['--interrupt'] : []),
+    ],
+  })
 }

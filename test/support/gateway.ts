@@ -28,15 +28,28 @@ async function changedAgents(change: (yaml: string) => string): Promise<string> 
  * more.
  */
 export async function whole(
-  env: Readonly<Record<string, string>> = {}, change: ((yaml: string) => string) | null = null,
+  env: Readonly<Record<string, string>> = {},
+  change: ((yaml: string) => string) | null = null,
   logTo: DestinationStream | null = null,
 ): Promise<WholeGateway> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const agentsDir = change === null ? null : await changedAgents(change)
   // Each gateway needs its own data folder.
-  const dataDir = env['DATA_DIR'] ?? await mkdtemp(join(tmpdir(), 'mkondo-data-'))
-  const config = { ...loadConfig({ SPEECH_DECODERS: '1', ...env }, null), agentsDir, dataDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url }
-  const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog(logTo === null ? { level: 'silent' } : { destination: logTo }) })
+  const dataDir = env['DATA_DIR'] ?? (await mkdtemp(join(tmpdir(), 'mkondo-data-')))
+  const config = {
+    ...loadConfig({ SPEECH_DECODERS: '1', ...env }, null),
+    agentsDir,
+    dataDir,
+    port: 0,
+    opsPort: 0,
+    host: '127.0.0.1',
+    shopApiUrl: shop.url,
+  }
+  const gateway = await startGateway({
+    config,
+    env: { SHOP_API_URL: shop.url },
+    log: createLog(logTo === null ? { level: 'silent' } : { destination: logTo }),
+  })
   return {
     gateway,
     at: { port: gateway.publicPort, opsPort: gateway.opsPort, shopUrl: shop.url },

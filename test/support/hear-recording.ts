@@ -36,7 +36,8 @@ async function hearRecording(file: string): Promise<{ readonly texts: readonly s
         if (text !== '') texts.push(text)
       }
       const all = texts.map((text) => factsIn(text, vocabulary))
-      const last = <K extends keyof OrderFacts>(key: K): OrderFacts[K] | null => all.findLast((facts) => facts[key] !== null)?.[key] ?? null
+      const last = <K extends keyof OrderFacts>(key: K): OrderFacts[K] | null =>
+        all.findLast((facts) => facts[key] !== null)?.[key] ?? null
       const facts = { order: last('order'), status: last('status'), eta: last('eta') }
       if (facts.status !== null || pieceSilenceMs === PIECE_SILENCES_MS.at(-1)) return { texts, facts }
     }
@@ -48,11 +49,17 @@ async function hearRecording(file: string): Promise<{ readonly texts: readonly s
 
 function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
   const pieces: Int16Array[] = []
-  const spans = new SpeechSpans({ sampleRateHz: RECOGNISER_RATE_HZ, pieceSilenceMs, turnSilenceMs: 1000, pieceMsMax: 15_000 }, {
-    onTurnStart: () => undefined, onTurnEnd: () => undefined, onPiece: (_span, pcm) => pieces.push(pcm),
-  })
+  const spans = new SpeechSpans(
+    { sampleRateHz: RECOGNISER_RATE_HZ, pieceSilenceMs, turnSilenceMs: 1000, pieceMsMax: 15_000 },
+    {
+      onTurnStart: () => undefined,
+      onTurnEnd: () => undefined,
+      onPiece: (_span, pcm) => pieces.push(pcm),
+    },
+  )
   const frame = RECOGNISER_RATE_HZ / 50
-  for (let at = 0; at + frame <= heard.length; at += frame) spans.push(heard.subarray(at, at + frame), (at * 1000) / RECOGNISER_RATE_HZ)
+  for (let at = 0; at + frame <= heard.length; at += frame)
+    spans.push(heard.subarray(at, at + frame), (at * 1000) / RECOGNISER_RATE_HZ)
   spans.end((heard.length * 1000) / RECOGNISER_RATE_HZ)
   return pieces
 }
@@ -64,7 +71,11 @@ function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
  * @returns false if the voice had such gaps
  */
 export async function wasTold(
-  t: Test, status: string, call: CallReport | undefined, recording: string, gateway: Gateway,
+  t: Test,
+  status: string,
+  call: CallReport | undefined,
+  recording: string,
+  gateway: Gateway,
 ): Promise<boolean> {
   const { facts, texts } = await hearRecording(recording)
   const heard = call?.heard.status ?? facts.status

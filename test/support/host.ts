@@ -47,7 +47,7 @@ let speechOfFile: SpeechPool | null = null
 /** One speech pool for all hosts of a test file, because loading it takes a second of CPU time. */
 async function sharedSpeech(): Promise<SpeechPool> {
   if (speechOfFile === null) {
-    const pool = speechOfFile = new SpeechPool({ decodersPerThread: 1 })
+    const pool = (speechOfFile = new SpeechPool({ decodersPerThread: 1 }))
     t.teardown(() => pool.close())
   }
   await speechOfFile.ready()
@@ -56,7 +56,8 @@ async function sharedSpeech(): Promise<SpeechPool> {
 
 /** A call registry with real workers, real speech and the demo shop, but without sockets: the test acts as the edge. */
 export async function startHost(
-  changes: Partial<CallRegistryOptions> = {}, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
+  changes: Partial<CallRegistryOptions> = {},
+  change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
 ): Promise<TestHost> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const env = { SHOP_API_URL: shop.url }
@@ -68,10 +69,25 @@ export async function startHost(
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
   const host = new CallRegistry({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }]]),
-    defaultAgent: 'order-status', workers: 1, maxCalls: 8, workerMemoryMb: 512, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
-    clock, wallClock: Date.now, log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }), metrics,
-    callSeries: new CallSeries({ clock }), keepJournal: null, journal: { build: 'test', audio: true },
+    agents: new Map([
+      ['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }],
+    ]),
+    defaultAgent: 'order-status',
+    workers: 1,
+    maxCalls: 8,
+    workerMemoryMb: 512,
+    assets: await loadMediaAssets(),
+    env,
+    backends: backendSettings(loadConfig({}, null)),
+    speech,
+    carrier: null,
+    clock,
+    wallClock: Date.now,
+    log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }),
+    metrics,
+    callSeries: new CallSeries({ clock }),
+    keepJournal: null,
+    journal: { build: 'test', audio: true },
     onRecord: (record) => {
       records.push(record)
       waiting.get(record.callSid)?.(record)
@@ -80,12 +96,15 @@ export async function startHost(
   })
   await host.ready()
   return {
-    host, records, metrics,
-    recordOf: (callSid) => new Promise((resolve) => {
-      const known = records.find((record) => record.callSid === callSid)
-      if (known === undefined) waiting.set(callSid, resolve)
-      else resolve(known)
-    }),
+    host,
+    records,
+    metrics,
+    recordOf: (callSid) =>
+      new Promise((resolve) => {
+        const known = records.find((record) => record.callSid === callSid)
+        if (known === undefined) waiting.set(callSid, resolve)
+        else resolve(known)
+      }),
     close: async () => {
       await host.close()
       await shop.close()
@@ -164,7 +183,7 @@ export class TestLine implements MediaSink {
 /** Polls until `condition` holds. */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs: number, what: string): Promise<void> {
   const deadlineMs = performance.now() + limitMs
-  while (!await condition()) {
+  while (!(await condition())) {
     if (performance.now() > deadlineMs) throw new Error(`waited ${limitMs} ms for ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }

@@ -16,7 +16,7 @@ export interface LineConditions {
   /** Frames come this many at once, when the last of them is there. */
   readonly burstFrames?: number
   /** Nothing comes between `atMs` (since the start) and `atMs + ms`; then all of it at once. */
-  readonly stalls?: readonly { readonly atMs: number, readonly ms: number }[]
+  readonly stalls?: readonly { readonly atMs: number; readonly ms: number }[]
 }
 
 /**

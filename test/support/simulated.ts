@@ -30,11 +30,21 @@ export async function simulateOneCall(options: SimulatedRunOptions): Promise<Sim
   const file = join(folder, 'calls.json')
   const printed: string[] = []
   try {
-    const code = await runCallCommand([
-      '--url', `http://127.0.0.1:${options.port}`, '--ops-url', `http://127.0.0.1:${options.opsPort}`,
-      '--agent', options.agent ?? 'order-status', '--json', file,
-      ...(options.shopUrl === undefined ? [] : ['--shop-url', options.shopUrl]), ...options.args,
-    ], { out: (text) => printed.push(text), err: (text) => printed.push(text), env: {} })
+    const code = await runCallCommand(
+      [
+        '--url',
+        `http://127.0.0.1:${options.port}`,
+        '--ops-url',
+        `http://127.0.0.1:${options.opsPort}`,
+        '--agent',
+        options.agent ?? 'order-status',
+        '--json',
+        file,
+        ...(options.shopUrl === undefined ? [] : ['--shop-url', options.shopUrl]),
+        ...options.args,
+      ],
+      { out: (text) => printed.push(text), err: (text) => printed.push(text), env: {} },
+    )
     const { calls } = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] }
     return { code, calls, output: printed.join('') }
   } finally {

@@ -35,15 +35,18 @@ export function sweep(toHz: number, { sampleRateHz, ms, amplitude }: SignalShape
 /** White noise; `amplitude` is its rms. */
 export function whiteNoise({ sampleRateHz, ms, amplitude }: SignalShape, seed: number): Int16Array {
   const random = seededRandom(seed)
-  return Int16Array.from(
-    { length: Math.round((sampleRateHz * ms) / 1000) }, () => clip((random() * 2 - 1) * Math.sqrt(3) * amplitude))
+  return Int16Array.from({ length: Math.round((sampleRateHz * ms) / 1000) }, () =>
+    clip((random() * 2 - 1) * Math.sqrt(3) * amplitude),
+  )
 }
 
 /** Pink noise (Paul Kellet's filter); `amplitude` is its rms. The nearest simple thing to a street. */
 export function pinkNoise({ sampleRateHz, ms, amplitude }: SignalShape, seed: number): Int16Array {
   const random = seededRandom(seed)
   const raw = new Float64Array(Math.round((sampleRateHz * ms) / 1000))
-  let b0 = 0, b1 = 0, b2 = 0
+  let b0 = 0,
+    b1 = 0,
+    b2 = 0
   for (let i = 0; i < raw.length; i++) {
     const white = random() * 2 - 1
     b0 = 0.99765 * b0 + white * 0.099046
@@ -78,8 +81,11 @@ export function speechLike({ sampleRateHz, ms, amplitude }: SignalShape, seed: n
       let value = 0
       for (let harmonic = 1; harmonic * hz < 3600; harmonic++) {
         const f = harmonic * hz
-        const gain = bell(f, formant1Hz * (1 + 0.2 * part), 160) + 0.5 * bell(f, formant2Hz * (1 - 0.2 * part), 220)
-          + 0.2 * bell(f, 2700, 300) + 0.04
+        const gain =
+          bell(f, formant1Hz * (1 + 0.2 * part), 160) +
+          0.5 * bell(f, formant2Hz * (1 - 0.2 * part), 220) +
+          0.2 * bell(f, 2700, 300) +
+          0.04
         value += gain * Math.sin(harmonic * phase + harmonic * harmonic)
       }
       raw[at + i] = (value + 0.15 * (random() * 2 - 1)) * Math.sin(Math.PI * part) ** 0.5
@@ -110,7 +116,9 @@ export function concatenate(...parts: readonly Int16Array[]): Int16Array {
 
 /** Whole frames of `length` samples; a rest is left out. */
 export function framesOf(samples: Int16Array, length: number): Int16Array[] {
-  return Array.from({ length: Math.floor(samples.length / length) }, (_, i) => samples.slice(i * length, (i + 1) * length))
+  return Array.from({ length: Math.floor(samples.length / length) }, (_, i) =>
+    samples.slice(i * length, (i + 1) * length),
+  )
 }
 
 /** The s16le bytes of samples, as the carrier sends them. */
@@ -120,7 +128,9 @@ export function bytesOf(samples: Int16Array): Uint8Array {
 
 /** Power of one frequency in dB against a full-scale sine, over the whole of `samples`, with a Blackman window. */
 export function toneLevelDb(samples: Int16Array, hz: number, sampleRateHz: number): number {
-  let re = 0, im = 0, weight = 0
+  let re = 0,
+    im = 0,
+    weight = 0
   for (let i = 0; i < samples.length; i++) {
     const x = (2 * Math.PI * i) / (samples.length - 1)
     const w = 0.42 - 0.5 * Math.cos(x) + 0.08 * Math.cos(2 * x)

@@ -11,11 +11,12 @@ function seriesOf(callsMax: number) {
     pass: (ms: number) => {
       nowMs += ms
     },
-    sids: () => [...series.render().matchAll(/turn_response_last_seconds\{call_sid="([^"]+)"/g)].map(found => found[1]),
+    sids: () =>
+      [...series.render().matchAll(/turn_response_last_seconds\{call_sid="([^"]+)"/g)].map((found) => found[1]),
   }
 }
 
-t.test('a live call has its three gauges, and none for what it has not yet had', t => {
+t.test('a live call has its three gauges, and none for what it has not yet had', (t) => {
   const { series } = seriesOf(10)
   const call = series.open('HD_1', 'support', 'openai')
   t.notMatch(series.render(), 'HD_1')
@@ -41,7 +42,7 @@ mkondo_call_frame_latency_p99_seconds{call_sid="HD_1",agent="support",backend="g
   t.end()
 })
 
-t.test('an ended call is gone after sixty seconds', t => {
+t.test('an ended call is gone after sixty seconds', (t) => {
   const { series, pass, sids } = seriesOf(10)
   const call = series.open('HD_1', 'support', 'openai')
   call.turnResponseLastMs = 1
@@ -55,7 +56,7 @@ t.test('an ended call is gone after sixty seconds', t => {
   t.end()
 })
 
-t.test('beyond the cap the slowest are shown and the rest counted', t => {
+t.test('beyond the cap the slowest are shown and the rest counted', (t) => {
   const { series, sids } = seriesOf(3)
   for (const [i, ms] of [500, 900, NaN, 700, 100].entries())
     series.open(`HD_${i}`, 'support', 'openai').turnResponseLastMs = ms
@@ -66,19 +67,19 @@ t.test('beyond the cap the slowest are shown and the rest counted', t => {
   t.end()
 })
 
-t.test('a cap of none shows none', t => {
+t.test('a cap of none shows none', (t) => {
   const { series, sids } = seriesOf(0)
   series.open('HD_1', 'support', 'openai').turnResponseLastMs = 1
   t.same(sids(), [])
   t.end()
 })
 
-t.test('labels are escaped', t => {
+t.test('labels are escaped', (t) => {
   t.equal(escapeLabel('a"b\\c\nd'), 'a\\"b\\\\c\\nd')
   t.end()
 })
 
-t.test('five thousand calls are rendered without delaying audio', t => {
+t.test('five thousand calls are rendered without delaying audio', (t) => {
   const { series } = seriesOf(5000)
   for (let i = 0; i < 5000; i++) {
     const call = series.open(`HD_${i.toString(16).padStart(12, '0')}`, 'order-status', 'openai')
@@ -94,7 +95,7 @@ t.test('five thousand calls are rendered without delaying audio', t => {
   t.end()
 })
 
-t.test('whatever a SID, an agent or a backend is called, the page stays a page', async t => {
+t.test('whatever a SID, an agent or a backend is called, the page stays a page', async (t) => {
   const anything = fc.oneof(
     fc.string({ unit: 'binary', maxLength: 60 }),
     fc.constantFrom('"', '\\', '\n', '"} 1\nmkondo_calls_live 999', '\\"', 'a\\\nb', '# EOF\n', 'x'.repeat(10_000)),
@@ -104,18 +105,24 @@ t.test('whatever a SID, an agent or a backend is called, the page stays a page',
       const series = new CallSeries({ clock: () => 0 })
       series.open(sid, agent, backend).turnResponseLastMs = 250
       const lines = series.render().split('\n')
-      const samples = lines.filter(line => line !== '' && !line.startsWith('# '))
+      const samples = lines.filter((line) => line !== '' && !line.startsWith('# '))
       if (samples.length !== 1) throw new Error(`${samples.length} samples of one`)
-      const found = /^mkondo_call_turn_response_last_seconds\{call_sid="([^\n]*)",agent="([^\n]*)",backend="([^\n]*)"\} 0\.25$/.exec(samples[0] ?? '')
-      const unescaped = found?.slice(1).map(value => value.replace(/\\(.)/g, (_, c: string) => (c === 'n' ? '\n' : c)))
-      if (JSON.stringify(unescaped) !== JSON.stringify([sid, agent, backend])) throw new Error('another value came back')
+      const found =
+        /^mkondo_call_turn_response_last_seconds\{call_sid="([^\n]*)",agent="([^\n]*)",backend="([^\n]*)"\} 0\.25$/.exec(
+          samples[0] ?? '',
+        )
+      const unescaped = found
+        ?.slice(1)
+        .map((value) => value.replace(/\\(.)/g, (_, c: string) => (c === 'n' ? '\n' : c)))
+      if (JSON.stringify(unescaped) !== JSON.stringify([sid, agent, backend]))
+        throw new Error('another value came back')
       if (lines.at(-2) !== '# EOF' || lines.at(-1) !== '') throw new Error('the page has another end')
     }),
   )
   t.pass('for 100 random and hostile names')
 })
 
-t.test('what is no SID never becomes an exemplar', async t => {
+t.test('what is no SID never becomes an exemplar', async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false })
   for (const hostile of ['"} 1\n# EOF', 'x'.repeat(10_000), '', 'a b']) metrics.bargeInStop.observe(0.05, hostile)
   metrics.calls({ agent: 'a', outcome: 'failed' }).inc(1, 'y'.repeat(200))

@@ -35,7 +35,7 @@ t.test('a carrier that forks one track only is never heard, and says nothing', a
   t.equal(clock.take(40_000), null, 'nor does a turn without an answer wait')
 })
 
-t.test('the agent\'s voice on the outbound track is dated when it begins, and again after a gap', async (t) => {
+t.test("the agent's voice on the outbound track is dated when it begins, and again after a gap", async (t) => {
   const vadBank = await loadVads()
   const path = new CallerPath({ sampleRateHz: 16000, track: 'both_tracks', vadBank })
   const onsets: number[] = []
@@ -45,7 +45,9 @@ t.test('the agent\'s voice on the outbound track is dated when it begins, and ag
     const samples = new Int16Array(640)
     if (played) for (let i = 0; i < 320; i++) samples[2 * i + 1] = 8000 * Math.sin(i / 5)
     path.push(new Uint8Array(samples.buffer), 1000 + frame * 20)
-    while (path.pull(1000 + frame * 20)) { /* taken */ }
+    while (path.pull(1000 + frame * 20)) {
+      /* taken */
+    }
     if (path.agentHeardAtMs !== onsets.at(-1) && Number.isFinite(path.agentHeardAtMs)) onsets.push(path.agentHeardAtMs)
   }
   t.equal(onsets.length, 2, 'a pause of 40 ms is part of the words')

@@ -18,9 +18,14 @@ interface Holder {
 }
 
 function hold(folder: string, uid?: number): Holder {
-  const child = spawn(process.execPath, [HOLD, folder], { stdio: ['ignore', 'pipe', 'inherit'], ...(uid === undefined ? {} : { uid }) })
+  const child = spawn(process.execPath, [HOLD, folder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    ...(uid === undefined ? {} : { uid }),
+  })
   t.teardown(() => child.kill('SIGKILL'))
-  const said = new Promise<string>((resolve) => child.stdout.once('data', (text: Buffer) => resolve(text.toString().trim())))
+  const said = new Promise<string>((resolve) =>
+    child.stdout.once('data', (text: Buffer) => resolve(text.toString().trim())),
+  )
   return { child, said, exit: new Promise((resolve) => child.once('exit', () => resolve())) }
 }
 
@@ -66,7 +71,7 @@ t.test('within one process too, however many try at once', async (t) => {
   const folder = folderOf(t)
   for (let round = 0; round < 20; round++) {
     const tries = await Promise.allSettled(Array.from({ length: 8 }, () => holdDataFolder(folder)))
-    const held = tries.flatMap((result) => result.status === 'fulfilled' ? [result.value] : [])
+    const held = tries.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
     t.equal(held.length, 1)
     for (const one of held) one.release()
   }
@@ -86,12 +91,23 @@ t.test('a folder that cannot be made or written is said in one line, and does no
   const folder = folderOf(t)
   writeFileSync(join(folder, 'file'), '')
   const cases = [
-    ['/proc/x', /ENOENT/], ['/proc/1/x/y', /E[A-Z]+/], [join(folder, 'file'), /ENOTDIR/], [join(folder, 'file', 'below'), /ENOTDIR/],
+    ['/proc/x', /ENOENT/],
+    ['/proc/1/x/y', /E[A-Z]+/],
+    [join(folder, 'file'), /ENOTDIR/],
+    [join(folder, 'file', 'below'), /ENOTDIR/],
     [join(folder, 'n'.repeat(300)), /ENAMETOOLONG/],
   ] as const
   for (const [path, why] of cases) {
-    const thrown = await holdDataFolder(path).then(() => null, (error: unknown) => error as Error)
-    t.match(thrown?.message, new RegExp(`^DATA_DIR is '${path}', which cannot be made or written \\(${why.source}\\); allowed: a folder that `))
+    const thrown = await holdDataFolder(path).then(
+      () => null,
+      (error: unknown) => error as Error,
+    )
+    t.match(
+      thrown?.message,
+      new RegExp(
+        `^DATA_DIR is '${path}', which cannot be made or written \\(${why.source}\\); allowed: a folder that `,
+      ),
+    )
     t.equal((thrown as { code?: string } | null)?.code, 'CONFIG_INVALID')
   }
   const foreign = join(folder, 'foreign')
@@ -102,5 +118,6 @@ t.test('a folder that cannot be made or written is said in one line, and does no
   const closed = join(folder, 'closed')
   mkdirSync(closed)
   chmodSync(closed, 0o000)
-  for (const path of [foreign, join(foreign, 'below'), closed, join(closed, 'below')]) t.match(await hold(path, user).said, /^DATA_DIR is '.*', which cannot be made or written \(EACCES\)/)
+  for (const path of [foreign, join(foreign, 'below'), closed, join(closed, 'below')])
+    t.match(await hold(path, user).said, /^DATA_DIR is '.*', which cannot be made or written \(EACCES\)/)
 })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { FRAME_HISTOGRAM_BYTES, FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 
-t.test('a quantile is never below the exact one and at most a sixteenth above it', t => {
+t.test('a quantile is never below the exact one and at most a sixteenth above it', (t) => {
   fc.assert(
     fc.property(
       fc.array(fc.double({ min: 0, max: 16_000, noNaN: true }), { minLength: 1, maxLength: 300 }),
@@ -20,7 +20,7 @@ t.test('a quantile is never below the exact one and at most a sixteenth above it
   t.end()
 })
 
-t.test('strange values are counted and break nothing', t => {
+t.test('strange values are counted and break nothing', (t) => {
   const histogram = new FrameHistogram()
   for (const value of [0, -5, 1e9, Infinity, -Infinity, NaN, 16_777.215, 3_000_000, 2_147_484])
     histogram.observeMs(value)
@@ -30,7 +30,7 @@ t.test('strange values are counted and break nothing', t => {
   t.end()
 })
 
-t.test('readers get what is new, in shared memory and when a word wraps', t => {
+t.test('readers get what is new, in shared memory and when a word wraps', (t) => {
   const { histogram, memory } = FrameHistogram.shared()
   t.equal(memory.byteLength, FRAME_HISTOGRAM_BYTES)
   const main = new FrameHistogram(memory).reader()
@@ -56,7 +56,7 @@ t.test('readers get what is new, in shared memory and when a word wraps', t => {
   t.end()
 })
 
-t.test('merging adds up', t => {
+t.test('merging adds up', (t) => {
   fc.assert(
     fc.property(fc.array(fc.nat(100_000)), fc.array(fc.nat(100_000)), (a, b) => {
       const one = new FrameHistogram()

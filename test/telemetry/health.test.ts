@@ -3,7 +3,8 @@ import { CgroupWatch, cpuStatPaths, Metrics, parseCpuStat, ScrapePage } from '..
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { SLOWEST_FRAME_BYTES, SlowestFrame } from '../../src/telemetry/slowest-frame.js'
 
-const V2 = 'usage_usec 5000000\nuser_usec 1\nsystem_usec 1\nnr_periods 120\nnr_throttled 7\nthrottled_usec 350000\nnr_bursts 0\n'
+const V2 =
+  'usage_usec 5000000\nuser_usec 1\nsystem_usec 1\nnr_periods 120\nnr_throttled 7\nthrottled_usec 350000\nnr_bursts 0\n'
 const V1 = 'nr_periods 120\nnr_throttled 7\nthrottled_time 350000000\n'
 
 t.test('throttling is read from both versions of control groups; a group without a limit has none', async (t) => {
@@ -52,7 +53,8 @@ t.test('many scrapes at once render one page', async (t) => {
   const page = new ScrapePage({
     clock: () => nowMs,
     render: async () => `page ${++made}`,
-    made: { inc: () => counts.made++ }, reused: { inc: () => counts.reused++ },
+    made: { inc: () => counts.made++ },
+    reused: { inc: () => counts.reused++ },
   })
   const pages = await Promise.all(Array.from({ length: 1000 }, () => page.get()))
   t.same([...new Set(pages)], ['page 1'])
@@ -65,7 +67,9 @@ t.test('after a failed rendering the next scrape renders again', async (t) => {
   let broken = true
   const none = { inc: () => undefined }
   const page = new ScrapePage({
-    clock: () => 0, made: none, reused: none,
+    clock: () => 0,
+    made: none,
+    reused: none,
     render: () => {
       if (broken) throw new Error('a metric threw')
       return 'well'
@@ -90,7 +94,7 @@ t.test('the slowest frame names its call, once, also in shared memory', async (t
   t.equal(main.take()?.callSid.length, 64, 'a name too long is cut, and nothing beyond is touched')
 })
 
-t.test('the time that a media worker\'s ticks leave free is its slack', async (t) => {
+t.test("the time that a media worker's ticks leave free is its slack", async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false })
   const busy = new FrameHistogram()
   metrics.tickBusyFrom(0, busy)

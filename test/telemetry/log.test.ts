@@ -10,15 +10,15 @@ import { maskText, scrub } from '../../src/telemetry/redact.js'
 /** A log, its lines as text, and as objects. */
 function written(options: LogOptions = {}) {
   const lines: string[] = []
-  const log = createLog({ ...options, destination: { write: line => void lines.push(line) } })
+  const log = createLog({ ...options, destination: { write: (line) => void lines.push(line) } })
   return {
     log,
     text: () => lines.join(''),
-    lines: () => lines.map(line => JSON.parse(line) as Record<string, unknown>),
+    lines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
   }
 }
 
-t.test("a line with a caller's number comes out redacted, wherever the number is", t => {
+t.test("a line with a caller's number comes out redacted, wherever the number is", (t) => {
   const { log, text, lines } = written()
   log.info(
     {
@@ -43,7 +43,7 @@ t.test("a line with a caller's number comes out redacted, wherever the number is
   t.end()
 })
 
-t.test('what callers say and what tools were given is never written', t => {
+t.test('what callers say and what tools were given is never written', (t) => {
   const { log, text } = written()
   log.warn(
     {
@@ -58,7 +58,7 @@ t.test('what callers say and what tools were given is never written', t => {
   t.end()
 })
 
-t.test('keys and tokens are masked in fields, messages, errors and their causes', t => {
+t.test('keys and tokens are masked in fields, messages, errors and their causes', (t) => {
   const { log, text, lines } = written()
   const cause = new Error('Incorrect API key provided: sk-proj-abcDEF123456')
   const error = new GatewayError(
@@ -93,7 +93,7 @@ t.test('keys and tokens are masked in fields, messages, errors and their causes'
   t.end()
 })
 
-t.test('ids, times and counts stay readable', t => {
+t.test('ids, times and counts stay readable', (t) => {
   const { log, lines } = written()
   log.call(parseCallSid('HD_012345678901')).info(
     {
@@ -121,7 +121,7 @@ t.test('ids, times and counts stay readable', t => {
   t.end()
 })
 
-t.test('no number gets through in any spelling', t => {
+t.test('no number gets through in any spelling', (t) => {
   const digits = fc.stringMatching(/^[1-9][0-9]{8,13}$/)
   fc.assert(
     fc.property(digits, fc.constantFrom('', '+', '00'), fc.constantFrom('', ' ', '-'), (number, prefix, separator) => {
@@ -137,7 +137,7 @@ t.test('no number gets through in any spelling', t => {
   t.end()
 })
 
-t.test('nothing that is logged can break the line or the process', t => {
+t.test('nothing that is logged can break the line or the process', (t) => {
   const { log, lines } = written()
   const loop: Record<string, unknown> = { a: 1 }
   loop['self'] = loop
@@ -160,7 +160,7 @@ t.test('nothing that is logged can break the line or the process', t => {
   t.match(line, { bytes: '[640 bytes]', map: '[0 entries]', nothing: null, msg: 'line\nbreak' })
   t.ok(JSON.stringify(line).length < 10_000)
   fc.assert(
-    fc.property(fc.dictionary(fc.string(), fc.anything()), fields => {
+    fc.property(fc.dictionary(fc.string(), fc.anything()), (fields) => {
       log.info(fields, 'Anything')
     }),
     { numRuns: 200 },
@@ -169,7 +169,7 @@ t.test('nothing that is logged can break the line or the process', t => {
   t.end()
 })
 
-t.test('components have levels of their own, and children keep them', t => {
+t.test('components have levels of their own, and children keep them', (t) => {
   const settings = parseLogSettings('warn,edge=debug, workers = error')
   t.same(settings, { level: 'warn', components: { edge: 'debug', workers: 'error' } })
   const { log, lines } = written(settings)
@@ -179,7 +179,7 @@ t.test('components have levels of their own, and children keep them', t => {
   log.component('workers').warn({}, 'not written')
   log.component('fleet').warn({}, 'written 3')
   t.same(
-    lines().map(line => line['msg']),
+    lines().map((line) => line['msg']),
     ['written 1', 'written 2', 'written 3'],
   )
   t.match(lines()[1], { component: 'edge', call_sid: 'HD_1' })
@@ -188,7 +188,7 @@ t.test('components have levels of their own, and children keep them', t => {
   t.end()
 })
 
-t.test('a level that does not exist stops the start with what is allowed', t => {
+t.test('a level that does not exist stops the start with what is allowed', (t) => {
   for (const text of ['loud', 'edge=loud', 'Edge=info', '=info']) {
     t.throws(() => parseLogSettings(text), { code: 'CONFIG_INVALID', message: /trace, debug, info/ }, text)
   }
@@ -196,9 +196,9 @@ t.test('a level that does not exist stops the start with what is allowed', t => 
   t.end()
 })
 
-t.test('a SID full of quotes, new lines or 10 KB of anything stays one line of JSON', async t => {
+t.test('a SID full of quotes, new lines or 10 KB of anything stays one line of JSON', async (t) => {
   const lines: string[] = []
-  const log = createLog({ level: 'info', destination: { write: line => void lines.push(line) } })
+  const log = createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } })
   for (const sid of ['"},"level":"fatal', 'a\nb', '\u2028', 'x'.repeat(10_000)]) {
     log.call(sid as CallSid).info({ code: 1 }, 'stream closed')
   }

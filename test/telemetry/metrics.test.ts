@@ -6,11 +6,11 @@ const metricsOf = () => new Metrics({ version: '1.2.3', processMetrics: false })
 
 /** Value of one line, by name with labels. */
 const valueOf = (page: string, line: string): number => {
-  const found = page.split('\n').find(candidate => candidate.startsWith(`${line} `))
+  const found = page.split('\n').find((candidate) => candidate.startsWith(`${line} `))
   return found === undefined ? NaN : Number(found.slice(line.length + 1).split(' ')[0])
 }
 
-t.test('the page has every metric of the contract, and ends as OpenMetrics must', async t => {
+t.test('the page has every metric of the contract, and ends as OpenMetrics must', async (t) => {
   const metrics = new Metrics({ version: '1.2.3' })
   const page = await metrics.render()
   for (const name of [
@@ -40,7 +40,7 @@ t.test('the page has every metric of the contract, and ends as OpenMetrics must'
   t.match(metrics.contentType, /^application\/openmetrics-text; version=1\.0\.0/)
 })
 
-t.test('latency histograms name the call in an exemplar', async t => {
+t.test('latency histograms name the call in an exemplar', async (t) => {
   const metrics = metricsOf()
   metrics.turnResponse({ agent: 'support', backend: 'openai' }).observe(0.7, 'HD_1')
   metrics.bargeInStop.observe(0.05, 'HD_2')
@@ -56,7 +56,7 @@ t.test('latency histograms name the call in an exemplar', async t => {
   t.equal(valueOf(page, 'mkondo_barge_in_stop_seconds_count'), 1, 'what is no number is no measurement')
 })
 
-t.test('frames counted by workers reach the page, from several sources and after one is gone', async t => {
+t.test('frames counted by workers reach the page, from several sources and after one is gone', async (t) => {
   const metrics = metricsOf()
   const first = FrameHistogram.shared().histogram
   const second = FrameHistogram.shared().histogram
@@ -86,7 +86,7 @@ t.test('frames counted by workers reach the page, from several sources and after
   )
 })
 
-t.test('plain numbers become counters, also after a worker was replaced', async t => {
+t.test('plain numbers become counters, also after a worker was replaced', async (t) => {
   const metrics = metricsOf()
   let dropped = 5
   const stop = metrics.countFrom(metrics.framesDropped({ where: 'caller' }), () => dropped)
@@ -103,7 +103,7 @@ t.test('plain numbers become counters, also after a worker was replaced', async 
   t.equal(await read(), 11)
 })
 
-t.test('gauges are the sum of their sources', async t => {
+t.test('gauges are the sum of their sources', async (t) => {
   const metrics = metricsOf()
   metrics.callsLive.from(() => 3)
   const leave = metrics.callsLive.from(() => 4)
@@ -112,7 +112,7 @@ t.test('gauges are the sum of their sources', async t => {
   t.equal(valueOf(await metrics.render(), 'mkondo_calls_live'), 3)
 })
 
-t.test('labels without end are counted as other', async t => {
+t.test('labels without end are counted as other', async (t) => {
   const metrics = metricsOf()
   for (let i = 0; i < 600; i++) metrics.toolSeconds({ tool: `tool-${i}`, outcome: 'ok' }).observe(0.1)
   const page = await metrics.render()
@@ -125,7 +125,7 @@ t.test('labels without end are counted as other', async t => {
   )
 })
 
-t.test('a component may define its own, once', async t => {
+t.test('a component may define its own, once', async (t) => {
   const metrics = metricsOf()
   metrics.defineCounter('store_errors', 'Errors of the store', ['op'])({ op: 'get' }).inc(2)
   metrics.defineHistogram('store_seconds', 'The store', [], [0.001, 0.01])({}).observe(0.005)

@@ -5,7 +5,11 @@ import { processClock } from '../../src/workers/ticker.js'
 import { TestLine, sid, startHost, until } from '../support/host.js'
 
 const call = (callSid: string) => ({
-  callSid: sid(callSid), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound' as const,
+  callSid: sid(callSid),
+  agent: 'order-status',
+  from: '+254700000001',
+  to: '+254709000000',
+  direction: 'inbound' as const,
 })
 
 const codeOf = (work: () => unknown): string => {
@@ -22,12 +26,25 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
   t.teardown(() => test.close())
   const first = test.host.prepare(call('HD_slots0000001'))
   t.equal(test.host.free, 1)
-  t.equal(codeOf(() => test.host.prepare(call('HD_slots0000001'))), 'DUPLICATE_CALL')
-  t.equal(codeOf(() => test.host.prepare({ ...call('HD_slots0000009'), agent: 'nobody' })), 'AGENT_UNKNOWN')
+  t.equal(
+    codeOf(() => test.host.prepare(call('HD_slots0000001'))),
+    'DUPLICATE_CALL',
+  )
+  t.equal(
+    codeOf(() => test.host.prepare({ ...call('HD_slots0000009'), agent: 'nobody' })),
+    'AGENT_UNKNOWN',
+  )
   test.host.prepare(call('HD_slots0000002'))
-  t.equal(codeOf(() => test.host.prepare(call('HD_slots0000003'))), 'CAPACITY')
+  t.equal(
+    codeOf(() => test.host.prepare(call('HD_slots0000003'))),
+    'CAPACITY',
+  )
   const line = new TestLine(first)
-  t.equal(codeOf(() => first.attach(line)), 'DUPLICATE_CALL', 'never a second socket')
+  t.equal(
+    codeOf(() => first.attach(line)),
+    'DUPLICATE_CALL',
+    'never a second socket',
+  )
   line.start()
   await until(() => line.frames.length > 0, 10_000, 'the greeting')
   line.stop()
@@ -35,7 +52,11 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
   const record = await test.recordOf(first.callSid)
   t.equal(record.endReason, 'caller-hung-up')
   t.equal(test.host.free, 1)
-  t.equal(codeOf(() => test.host.prepare(call('HD_slots0000001'))), 'DUPLICATE_CALL', 'an ended call is not opened again')
+  t.equal(
+    codeOf(() => test.host.prepare(call('HD_slots0000001'))),
+    'DUPLICATE_CALL',
+    'an ended call is not opened again',
+  )
   t.equal(record.from, '+2547…01', 'numbers are masked in the record')
   t.notMatch(JSON.stringify(record), /254700000001/)
 })
@@ -61,7 +82,10 @@ t.test('a drain lets calls finish, says goodbye at its limit and takes none mean
   line.start()
   await until(() => line.frames.length > 0, 10_000, 'the greeting')
   const drained = test.host.drain(200)
-  t.equal(codeOf(() => test.host.prepare(call('HD_drain0000002'))), 'DRAINING')
+  t.equal(
+    codeOf(() => test.host.prepare(call('HD_drain0000002'))),
+    'DRAINING',
+  )
   await drained
   t.equal((await test.recordOf(live.callSid)).endReason, 'drain-limit')
   t.equal(line.closedWith, 1001)
@@ -70,7 +94,10 @@ t.test('a drain lets calls finish, says goodbye at its limit and takes none mean
 t.test('twenty calls come and go without leaving a slot, a task or a ring behind', async (t) => {
   const test = await startHost({ maxCalls: 20 })
   t.teardown(() => test.close())
-  const lines = Array.from({ length: 20 }, (_, i) => new TestLine(test.host.prepare(call(`HD_many000000${String(i).padStart(2, '0')}`))))
+  const lines = Array.from(
+    { length: 20 },
+    (_, i) => new TestLine(test.host.prepare(call(`HD_many000000${String(i).padStart(2, '0')}`))),
+  )
   for (const line of lines) line.start()
   await until(() => lines.every((line) => line.frames.length > 0), 20_000, 'all greetings')
   for (const line of lines) {

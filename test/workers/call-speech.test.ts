@@ -44,7 +44,13 @@ t.test('the next item of a backend ends the one before, which never said that it
   t.same([...new Set(heard())], [1, 2])
   out.finish('backend')
   ledger.report({ sentSamples: 640, playoutEndMs: 0, lastSentAtMs: 1 }, 10_000)
-  t.same(ledger.poll(10_000).filter((input) => input.type === 'item-heard').map((input) => 'itemId' in input && input.itemId), ['one', 'two'])
+  t.same(
+    ledger
+      .poll(10_000)
+      .filter((input) => input.type === 'item-heard')
+      .map((input) => 'itemId' in input && input.itemId),
+    ['one', 'two'],
+  )
   t.end()
 })
 
@@ -70,10 +76,12 @@ t.test('speech at 24 kHz leaves at the rate of the leg with its last word whole'
   for (const rateHz of [8000, 16000] as const) {
     const { out, heard } = speech(rateHz)
     const tone = Int16Array.from({ length: 24_000 }, (_, i) => 8000 * Math.sin((2 * Math.PI * 440 * i) / 24_000))
-    for (let at = 0; at < tone.length; at += 2399) out.append('backend', 'tone', tone.subarray(at, at + 2399), 24000, at)
+    for (let at = 0; at < tone.length; at += 2399)
+      out.append('backend', 'tone', tone.subarray(at, at + 2399), 24000, at)
     out.finish('backend', 'tone')
     const samples = heard()
-    const energy = (from: number, to: number): number => samples.slice(from, to).reduce((sum, sample) => sum + sample * sample, 0) / (to - from)
+    const energy = (from: number, to: number): number =>
+      samples.slice(from, to).reduce((sum, sample) => sum + sample * sample, 0) / (to - from)
     t.ok(Math.abs(samples.length - rateHz) <= rateHz / 50, `${samples.length} samples at ${rateHz} Hz`)
     t.ok(energy(rateHz - rateHz / 50, rateHz) > 0.7 * energy(0, rateHz), 'the end is as loud as the whole')
   }

@@ -8,8 +8,8 @@ export interface DatedReaderData {
 }
 
 /**
- * Reads, as a media worker does, how many samples were sent and when the last one was, until the `hangup` word is set and what was
- * sent before it is seen. Whoever writes sends a frame of 320 samples at each 20 ms of a clock of its own.
+ * Reads, as a media worker does, how many samples were sent and when the last one was, until the `hangup` word is set
+ * and what was sent before it is seen. Whoever writes sends a frame of 320 samples at each 20 ms of a clock of its own.
  */
 const data = workerData as DatedReaderData
 const { words, times, outbound } = new SharedCall(data.call)

@@ -3,8 +3,8 @@ import type { LegRateHz } from '../../src/core/units.js'
 import { callOver, nameOf } from '../support/echo-calls.js'
 import { whole } from '../support/gateway.js'
 
-// Calls are spoken in real time. What is tested needs frames that keep their time, on either side: no more at once than two cores speak
-// and hear without being late.
+// Calls are spoken in real time. What is tested needs frames that keep their time, on either side: no more at once than
+// two cores speak and hear without being late.
 t.setTimeout(300_000)
 const CALLS_AT_ONCE = 4
 
@@ -24,21 +24,30 @@ const LEGS: readonly Leg[] = [
 const DELAYS_MS = [80, 300]
 
 for (const { legRateHz, rateHz, interruptedDb } of LEGS) {
-  t.test(`a leg of ${legRateHz} Hz, a caller's line of ${rateHz}: an echo of -10 to -30 dB interrupts nobody, and a caller who talks over it does`, async (t) => {
-    const { at, close } = await whole({}, (yaml) => yaml.replace(/outputSamplingRate: \d+/, `outputSamplingRate: ${legRateHz}`))
-    t.teardown(close)
-    const lines = [10, 20, 30].flatMap((softerDb) => DELAYS_MS.map((delayMs) => ({ rateHz, softerDb, delayMs })))
-    const interrupted = DELAYS_MS.map((delayMs) => ({ rateHz, softerDb: interruptedDb, delayMs }))
-    const calls = [...lines.map((line) => () => callOver(line, at)), ...interrupted.map((line) => () => callOver(line, at, true))]
-    const runs: Awaited<ReturnType<typeof callOver>>[] = []
-    while (runs.length < calls.length) runs.push(...await Promise.all(calls.slice(runs.length, runs.length + CALLS_AT_ONCE).map((place) => place())))
-    for (const [i, line] of [...lines, ...interrupted].entries()) {
-      const run = runs[i]
-      const [call] = run?.calls ?? []
-      const name = `${nameOf(line)}${i < lines.length ? '' : ', interrupted'}`
-      t.equal(run?.code, 0, `${name}: ${call?.goal.why ?? run?.output}`)
-      const commits = call?.bargeIns.filter((bargeIn) => bargeIn.committed !== false).length
-      t.equal(commits, i < lines.length ? 0 : 1, `${name}: ${commits} interruptions`)
-    }
-  })
+  t.test(
+    `a leg of ${legRateHz} Hz, a caller's line of ${rateHz}: an echo of -10 to -30 dB interrupts nobody, and a caller who talks over it does`,
+    async (t) => {
+      const { at, close } = await whole({}, (yaml) =>
+        yaml.replace(/outputSamplingRate: \d+/, `outputSamplingRate: ${legRateHz}`),
+      )
+      t.teardown(close)
+      const lines = [10, 20, 30].flatMap((softerDb) => DELAYS_MS.map((delayMs) => ({ rateHz, softerDb, delayMs })))
+      const interrupted = DELAYS_MS.map((delayMs) => ({ rateHz, softerDb: interruptedDb, delayMs }))
+      const calls = [
+        ...lines.map((line) => () => callOver(line, at)),
+        ...interrupted.map((line) => () => callOver(line, at, true)),
+      ]
+      const runs: Awaited<ReturnType<typeof callOver>>[] = []
+      while (runs.length < calls.length)
+        runs.push(...(await Promise.all(calls.slice(runs.length, runs.length + CALLS_AT_ONCE).map((place) => place()))))
+      for (const [i, line] of [...lines, ...interrupted].entries()) {
+        const run = runs[i]
+        const [call] = run?.calls ?? []
+        const name = `${nameOf(line)}${i < lines.length ? '' : ', interrupted'}`
+        t.equal(run?.code, 0, `${name}: ${call?.goal.why ?? run?.output}`)
+        const commits = call?.bargeIns.filter((bargeIn) => bargeIn.committed !== false).length
+        t.equal(commits, i < lines.length ? 0 : 1, `${name}: ${commits} interruptions`)
+      }
+    },
+  )
 }

@@ -10,8 +10,15 @@ import { orderStatusAgent, sid } from '../support/host.js'
 
 const SID = sid('HD_escalation01')
 const packet: EscalationPacket = {
-  version: 1, callSid: SID, agent: 'order-status', reason: 'asked for a human', summary: 'Order 4127 is lost', identity: { account: 'A-1' }, tried: [],
-  transcript: [], at: '2026-11-20T12:00:00.000Z',
+  version: 1,
+  callSid: SID,
+  agent: 'order-status',
+  reason: 'asked for a human',
+  summary: 'Order 4127 is lost',
+  identity: { account: 'A-1' },
+  tried: [],
+  transcript: [],
+  at: '2026-11-20T12:00:00.000Z',
 }
 const agent = await orderStatusAgent()
 type Strategies = NonNullable<typeof agent.escalation>['strategies']
@@ -22,33 +29,47 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
   const news: HandoffNews[] = []
   const steps: EscalationStep[] = []
   const clock = { nowMs: 1000 }
-  const escalation = new EscalationDriver({
-    call: { callSid: SID, afterStreamUrl: 'https://gw.example/after-stream?t=1', humanUrl },
-    agent: { ...agent, escalation: { ...agent.escalation as NonNullable<typeof agent.escalation>, strategies, numbers: ['+254700000002'] } },
-    caller: '+254700000001', ours: '+254709000000',
-    log: createLog({ level: 'silent' }),
-    toSession: (step) => {
-      steps.push(step)
-      did.push(`step ${step.type}`)
-    },
-    mark: () => undefined,
-    settled: () => undefined,
-  }, {
-    carrier: {
-      hangup: () => Promise.resolve(), supervise: () => Promise.resolve(),
-      callHuman: (from, phone, url) => {
-        did.push(`call ${phone} from ${from} with ${url}`)
-        return Promise.resolve()
+  const escalation = new EscalationDriver(
+    {
+      call: { callSid: SID, afterStreamUrl: 'https://gw.example/after-stream?t=1', humanUrl },
+      agent: {
+        ...agent,
+        escalation: {
+          ...(agent.escalation as NonNullable<typeof agent.escalation>),
+          strategies,
+          numbers: ['+254700000002'],
+        },
       },
-      ...carrier,
+      caller: '+254700000001',
+      ours: '+254709000000',
+      log: createLog({ level: 'silent' }),
+      toSession: (step) => {
+        steps.push(step)
+        did.push(`step ${step.type}`)
+      },
+      mark: () => undefined,
+      settled: () => undefined,
     },
-    metrics: new Metrics({ version: 'test', processMetrics: false }), clock: () => clock.nowMs, wallClock: () => clock.nowMs,
-    afterStream: new AfterStreamBehaviour(null),
-    handoffNews: (sent) => {
-      news.push(sent)
-      did.push(sent.kind)
+    {
+      carrier: {
+        hangup: () => Promise.resolve(),
+        supervise: () => Promise.resolve(),
+        callHuman: (from, phone, url) => {
+          did.push(`call ${phone} from ${from} with ${url}`)
+          return Promise.resolve()
+        },
+        ...carrier,
+      },
+      metrics: new Metrics({ version: 'test', processMetrics: false }),
+      clock: () => clock.nowMs,
+      wallClock: () => clock.nowMs,
+      afterStream: new AfterStreamBehaviour(null),
+      handoffNews: (sent) => {
+        news.push(sent)
+        did.push(sent.kind)
+      },
     },
-  })
+  )
   return { escalation, did, news, steps, clock }
 }
 
@@ -56,7 +77,10 @@ t.test('the handoff packet is stored and posted before the stream is touched', a
   const { escalation, did, news } = rig(['after-stream-dial'])
   escalation.escalate(packet)
   t.same(did, ['handoff.requested', 'step close-stream'])
-  t.match(news[0], { id: `${SID}:1`, handoff: { from: '+254700000001', summary: 'Order 4127 is lost', escalation: { outcome: null } } })
+  t.match(news[0], {
+    id: `${SID}:1`,
+    handoff: { from: '+254700000001', summary: 'Order 4127 is lost', escalation: { outcome: null } },
+  })
   escalation.escalate(packet)
   t.same(did.slice(2), ['step close-stream'], 'a session that was re-homed asks again, and nothing is posted twice')
 })
@@ -71,28 +95,47 @@ t.test('a human in a conference hears who comes, then the room; the caller hears
   ])
   escalation.handle({ type: 'human', event: 'joined' })
   t.equal(did.at(-2), 'step bridged')
-  t.match(escalation.history, { strategy: 'conference', outcome: 'answered', attempts: [{ human: 1, outcome: 'answered' }] })
+  t.match(escalation.history, {
+    strategy: 'conference',
+    outcome: 'answered',
+    attempts: [{ human: 1, outcome: 'answered' }],
+  })
   t.notOk(escalation.active)
 })
 
-t.test('an API that refuses is the outcome in the carrier\'s words, and the caller is offered a call back', async (t) => {
-  const refused = { supervise: () => Promise.reject(new Error('api_key.scope_denied: calls.supervise')) }
-  const { escalation, did, news, steps } = rig(['supervision', 'callback'], null, refused)
-  escalation.escalate(packet)
-  await new Promise((resolve) => setImmediate(resolve))
-  t.match(steps.at(-1), { type: 'offer', detail: /scope_denied/ })
-  escalation.callback({ asked: 'key', number: null, note: '', packet })
-  t.same(did.slice(-2), ['callback.requested', 'handoff.settled'])
-  t.match(escalation.history, { strategy: 'callback', outcome: 'answered', callback: { asked: 'key', number: '+254700000001' } })
-  t.match(escalation.history?.attempts.map(({ strategy, outcome }) => `${strategy} ${outcome}`), ['supervision failed', 'callback answered'])
-  t.equal(new Set(news.map(({ id }) => id)).size, 3, 'each piece of news has an id of its own')
-})
+t.test(
+  "an API that refuses is the outcome in the carrier's words, and the caller is offered a call back",
+  async (t) => {
+    const refused = { supervise: () => Promise.reject(new Error('api_key.scope_denied: calls.supervise')) }
+    const { escalation, did, news, steps } = rig(['supervision', 'callback'], null, refused)
+    escalation.escalate(packet)
+    await new Promise((resolve) => setImmediate(resolve))
+    t.match(steps.at(-1), { type: 'offer', detail: /scope_denied/ })
+    escalation.callback({ asked: 'key', number: null, note: '', packet })
+    t.same(did.slice(-2), ['callback.requested', 'handoff.settled'])
+    t.match(escalation.history, {
+      strategy: 'callback',
+      outcome: 'answered',
+      callback: { asked: 'key', number: '+254700000001' },
+    })
+    t.match(
+      escalation.history?.attempts.map(({ strategy, outcome }) => `${strategy} ${outcome}`),
+      ['supervision failed', 'callback answered'],
+    )
+    t.equal(new Set(news.map(({ id }) => id)).size, 3, 'each piece of news has an id of its own')
+  },
+)
 
 t.test('a call back may be requested without an escalation', async (t) => {
   const { escalation, news } = rig(['callback'])
   escalation.callback({ asked: 'words', number: '0700000003', note: 'after five', packet })
-  t.match(escalation.handoff, { escalation: { strategy: 'callback', outcome: 'answered', callback: { number: '0700000003', note: 'after five' } } })
-  t.same(news.map(({ kind }) => kind), ['callback.requested'])
+  t.match(escalation.handoff, {
+    escalation: { strategy: 'callback', outcome: 'answered', callback: { number: '0700000003', note: 'after five' } },
+  })
+  t.same(
+    news.map(({ kind }) => kind),
+    ['callback.requested'],
+  )
 })
 
 t.test('the watchdog fires 3 s after the stream, to the tick', async (t) => {

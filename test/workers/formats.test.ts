@@ -13,20 +13,32 @@ import type { CallRecord } from '../../src/call/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import type { CallTimelineView } from '../../src/workers/live-call.js'
 import type {
-  backendEventSchema, callInputSchema, checkpointSchema, playoutAnswersSchema, sessionOptionsSchema,
+  backendEventSchema,
+  callInputSchema,
+  checkpointSchema,
+  playoutAnswersSchema,
+  sessionOptionsSchema,
 } from '../../src/workers/journal-format.js'
 import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/workers/journal-format.js'
 import type { callLogEntrySchema, callLogSchema, timelineSchema } from '../../src/workers/record-format.js'
-import { callRecordJsonSchema, callRecordSchema, handoffJsonSchema, handoffSchema, timelineJsonSchema } from '../../src/workers/record-format.js'
+import {
+  callRecordJsonSchema,
+  callRecordSchema,
+  handoffJsonSchema,
+  handoffSchema,
+  timelineJsonSchema,
+} from '../../src/workers/record-format.js'
 import { TestLine, callerSays, repositoryRoot, startHost, until } from '../support/host.js'
 
 // --- the schemas are the types: this compiles, or they have grown apart ---------------------------------------
 
 type DeepReadonly<T> = T extends (infer E)[] | readonly (infer E)[]
   ? readonly DeepReadonly<E>[]
-  : T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
+  : T extends object
+    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
+    : T
 /** Exact, optional keys and unions included: neither side is assignable when one of them knows more. */
-type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 type OfSchema<S extends z.ZodType> = DeepReadonly<z.output<S>>
 
 const SAME_TYPES: readonly true[] = [
@@ -51,7 +63,9 @@ const PUBLISHED = [
 ]
 
 function published(file: string): z.ZodType {
-  return z.fromJSONSchema(JSON.parse(readFileSync(join(repositoryRoot(), 'schema', file), 'utf8')) as Parameters<typeof z.fromJSONSchema>[0])
+  return z.fromJSONSchema(
+    JSON.parse(readFileSync(join(repositoryRoot(), 'schema', file), 'utf8')) as Parameters<typeof z.fromJSONSchema>[0],
+  )
 }
 
 for (const { file, current } of PUBLISHED) {
@@ -64,12 +78,16 @@ for (const { file, current } of PUBLISHED) {
   })
 }
 
-t.test('a call\'s record, handoff and journal are what their schemas say, key for key', async (t) => {
+t.test("a call's record, handoff and journal are what their schemas say, key for key", async (t) => {
   const journal: string[] = []
   const test = await startHost({ keepJournal: (_callSid, lines) => journal.push(...lines) })
   t.teardown(() => test.close())
   const live = test.host.prepare({
-    callSid: parseCallSid('HD_format000001'), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound',
+    callSid: parseCallSid('HD_format000001'),
+    agent: 'order-status',
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound',
   })
   const line = new TestLine(live)
   line.start()
@@ -85,7 +103,10 @@ t.test('a call\'s record, handoff and journal are what their schemas say, key fo
   const recordJson: unknown = JSON.parse(JSON.stringify(record))
   t.same(callRecordSchema.parse(recordJson), recordJson, 'the record has no key that its schema does not name')
   t.ok(published('call-record.schema.json').safeParse(recordJson).success)
-  t.ok(record.transcript.length > 1 && record.timeline.length > 2 && record.bargeIns.length > 0, 'and the lists are not empty')
+  t.ok(
+    record.transcript.length > 1 && record.timeline.length > 2 && record.bargeIns.length > 0,
+    'and the lists are not empty',
+  )
 
   const packetJson: unknown = JSON.parse(JSON.stringify(packet))
   t.same(handoffSchema.parse(packetJson), packetJson)
@@ -101,10 +122,14 @@ t.test('a call\'s record, handoff and journal are what their schemas say, key fo
     const entry = JSON.parse(text) as Record<string, unknown>
     for (const kind of ['journal', 'in', 'runs', 'audio', 'identity', 'media']) if (kind in entry) kinds.add(kind)
     const parsed = journalLineSchema.safeParse(entry)
-    if (!parsed.success || !ofFile.safeParse(entry).success) t.fail('a line that its schema refuses', { keys: Object.keys(entry) })
+    if (!parsed.success || !ofFile.safeParse(entry).success)
+      t.fail('a line that its schema refuses', { keys: Object.keys(entry) })
     else t.strictSame(parsed.data, entry)
   }
-  t.ok(['journal', 'in', 'runs', 'audio'].every((kind) => kinds.has(kind)), [...kinds].join())
+  t.ok(
+    ['journal', 'in', 'runs', 'audio'].every((kind) => kinds.has(kind)),
+    [...kinds].join(),
+  )
 })
 
 t.test('what is not a record, a handoff or a journal line is refused by the published schemas', async (t) => {
@@ -118,5 +143,8 @@ t.test('what is not a record, a handoff or a journal line is refused by the publ
   t.notOk(line.safeParse({ t: 1, runs: [-1] }).success)
   t.notOk(line.safeParse({ t: 1 }).success)
   t.notOk(line.safeParse({ journal: 4, options: {}, resume: null }).success)
-  t.notOk(line.safeParse({ t: 1, in: { type: 'timer' }, out: [{ type: 'log', entry: { kind: 'turn', record: {} } }] }).success)
+  t.notOk(
+    line.safeParse({ t: 1, in: { type: 'timer' }, out: [{ type: 'log', entry: { kind: 'turn', record: {} } }] })
+      .success,
+  )
 })

@@ -4,26 +4,38 @@ import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 
 t.setTimeout(180_000)
 
-t.test('a call whose backend exits in the tick ends alone, and the others are moved once', (t) => endsAlone(t, 'tickexit', 'exit'))
-t.test('a call whose backend spins in promises ends alone, and the others are moved once', (t) => endsAlone(t, 'promises', 'silent'))
-t.test('a call whose backend fills the heap bit by bit ends alone, and the others are moved once', (t) => endsAlone(t, 'leak', 'heap', 'silent'))
-t.test('a call whose backend fills the memory beside the heap in one go ends alone, and the others are moved once', (t) => endsAlone(t, 'flood', 'silent'))
+t.test('a call whose backend exits in the tick ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'tickexit', 'exit'),
+)
+t.test('a call whose backend spins in promises ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'promises', 'silent'),
+)
+t.test('a call whose backend fills the heap bit by bit ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'leak', 'heap', 'silent'),
+)
+t.test(
+  'a call whose backend fills the memory beside the heap in one go ends alone, and the others are moved once',
+  (t) => endsAlone(t, 'flood', 'silent'),
+)
 
-t.test('more suspects than there are workers for them: the rest goes among the others, and nobody is dropped', async (t) => {
-  const test = await poisonHost()
-  t.teardown(() => test.close())
-  const lines = Array.from({ length: 7 }, (_, i) => lineOf(test, `HD_fine${i}`))
-  await until(() => lines.every((line) => line.frames.length > 5), 10_000, 'the calls to begin')
-  await test.host.threads[0]?.terminate()
-  await until(() => lines.every((line) => line.call.view().rehomes === 1), 20_000, 'all to be moved')
-  const movedAtMs = performance.now()
-  await until(() => lines.every((line) => line.soundSince(movedAtMs)), 20_000, 'all to be heard again')
-  t.equal(await counted(test, 'mkondo_calls_alone'), 4)
-  for (const line of lines) {
-    line.call.hangup('operator-hangup', 'the test is over', false)
-    t.equal((await test.recordOf(line.call.callSid)).endReason, 'operator-hangup')
-  }
-})
+t.test(
+  'more suspects than there are workers for them: the rest goes among the others, and nobody is dropped',
+  async (t) => {
+    const test = await poisonHost()
+    t.teardown(() => test.close())
+    const lines = Array.from({ length: 7 }, (_, i) => lineOf(test, `HD_fine${i}`))
+    await until(() => lines.every((line) => line.frames.length > 5), 10_000, 'the calls to begin')
+    await test.host.threads[0]?.terminate()
+    await until(() => lines.every((line) => line.call.view().rehomes === 1), 20_000, 'all to be moved')
+    const movedAtMs = performance.now()
+    await until(() => lines.every((line) => line.soundSince(movedAtMs)), 20_000, 'all to be heard again')
+    t.equal(await counted(test, 'mkondo_calls_alone'), 4)
+    for (const line of lines) {
+      line.call.hangup('operator-hangup', 'the test is over', false)
+      t.equal((await test.recordOf(line.call.callSid)).endReason, 'operator-hangup')
+    }
+  },
+)
 
 t.test('an idle worker that spins is replaced before a call is given to it for long', async (t) => {
   const test = await poisonHost()

@@ -2,13 +2,23 @@ import t from 'tap'
 import { until } from '../support/host.js'
 import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 
-// A deadly call kills two workers, and the watch takes two seconds for some. Other ways to do the same: guilty-calls.slow.test.ts.
+// A deadly call kills two workers, and the watch takes two seconds for some. Other ways to do the same:
+// guilty-calls.slow.test.ts.
 t.setTimeout(120_000)
 
-t.test('a call whose backend exits in a timer of its own ends alone, and the others are moved once', (t) => endsAlone(t, 'exit', 'exit'))
-t.test('a call whose backend spins in a timer ends alone, and the others are moved once', (t) => endsAlone(t, 'spin', 'silent'))
-t.test('a call whose backend fills the heap in one go ends alone, and the others are moved once', (t) => endsAlone(t, 'heap', 'heap', 'silent'))
-t.test('a call whose backend fills the memory beside the heap bit by bit ends alone, and the others are moved once', (t) => endsAlone(t, 'buffers', 'buffers'))
+t.test('a call whose backend exits in a timer of its own ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'exit', 'exit'),
+)
+t.test('a call whose backend spins in a timer ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'spin', 'silent'),
+)
+t.test('a call whose backend fills the heap in one go ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'heap', 'heap', 'silent'),
+)
+t.test(
+  'a call whose backend fills the memory beside the heap bit by bit ends alone, and the others are moved once',
+  (t) => endsAlone(t, 'buffers', 'buffers'),
+)
 
 t.test('where it is not known whose code it was, all go on alone, and the second death is its own', async (t) => {
   const test = await poisonHost()
@@ -17,14 +27,22 @@ t.test('where it is not known whose code it was, all go on alone, and the second
   await until(() => lines.every((line) => line.frames.length > 20), 10_000, 'the calls to begin')
   await test.host.threads[0]?.terminate()
   await until(() => lines.every((line) => line.call.view().rehomes === 1), 20_000, 'all to be moved')
-  await until(() => test.host.threads.length === 4, 20_000, 'three workers for three suspects beside the one of all others')
+  await until(
+    () => test.host.threads.length === 4,
+    20_000,
+    'three workers for three suspects beside the one of all others',
+  )
   const movedAtMs = performance.now()
   await until(() => lines.every((line) => line.soundSince(movedAtMs)), 20_000, 'all to be heard again')
   t.equal(await counted(test, 'mkondo_calls_alone'), 3)
 
   await test.host.threads[1]?.terminate()
   await until(() => lines.some((line) => line.closedWith !== null), 20_000, 'one of them to end')
-  t.same(lines.map((line) => line.closedWith).filter((code) => code !== null), [1011], 'one, and only one')
+  t.same(
+    lines.map((line) => line.closedWith).filter((code) => code !== null),
+    [1011],
+    'one, and only one',
+  )
   const others = lines.filter((line) => line.closedWith === null)
   const diedAtMs = performance.now()
   await until(() => others.every((line) => line.soundSince(diedAtMs)), 10_000, 'the others to go on')

@@ -11,50 +11,68 @@ import { endedCall } from '../support/record.js'
 t.setTimeout(90_000)
 
 const call = (callSid: string) => ({
-  callSid: sid(callSid), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound' as const,
+  callSid: sid(callSid),
+  agent: 'order-status',
+  from: '+254700000001',
+  to: '+254709000000',
+  direction: 'inbound' as const,
 })
-const archiveIn = (folder: string) => Archive.start({
-  folder, fsync: 'never', fileBytes: 1e6, recordsKeepDays: 30, recordsKeepBytes: 1e7, recordingsKeepDays: 30, recordingsKeepBytes: 1e9,
-}, createLog({ level: 'silent' }))
+const archiveIn = (folder: string) =>
+  Archive.start(
+    {
+      folder,
+      fsync: 'never',
+      fileBytes: 1e6,
+      recordsKeepDays: 30,
+      recordsKeepBytes: 1e7,
+      recordingsKeepDays: 30,
+      recordingsKeepBytes: 1e9,
+    },
+    createLog({ level: 'silent' }),
+  )
 
 /** When a side of the recording is first loud, in milliseconds. */
-const onsetMs = (samples: Int16Array, fromMs = 0) => samples.findIndex((sample, i) => i >= fromMs * 16 && Math.abs(sample) > 1000) / 16
+const onsetMs = (samples: Int16Array, fromMs = 0) =>
+  samples.findIndex((sample, i) => i >= fromMs * 16 && Math.abs(sample) > 1000) / 16
 
-t.test('a recorded call is a WAV with both voices where they were heard, and begins with the line about it', async (t) => {
-  const folder = t.testdir()
-  const archive = await archiveIn(folder)
-  const test = await startHost(
-    { record: (callSid, rateHz) => archive.record(callSid, rateHz) },
-    (agent) => ({ ...agent, recording: { enabled: true, consent: 'This call is recorded.' } }),
-  )
-  t.teardown(() => test.close())
-  const question = await callerSays('Where is my order?')
-  const live = test.host.prepare(call('HD_recorded0001'))
-  const openedMs = performance.now()
-  const line = new TestLine(live)
-  line.start()
-  await line.agentQuiet(700)
-  const saidMs = performance.now() - openedMs
-  line.say(question)
-  await until(() => performance.now() - openedMs > saidMs + 4000, 10_000, 'the caller to have spoken')
-  const loud = line.frames.find(({ samples }) => samples.some((sample) => Math.abs(sample) > 1000))
-  line.stop()
-  live.detach(1000)
-  const record = await test.recordOf(live.callSid)
-  await archive.close()
-  t.equal(record.recording, 'recordings/HD_recorded0001.wav')
-  t.match(record.transcript[0], { role: 'agent', text: 'This call is recorded.' })
-  t.match(record.transcript[1], { role: 'agent' }, 'then the greeting')
+t.test(
+  'a recorded call is a WAV with both voices where they were heard, and begins with the line about it',
+  async (t) => {
+    const folder = t.testdir()
+    const archive = await archiveIn(folder)
+    const test = await startHost({ record: (callSid, rateHz) => archive.record(callSid, rateHz) }, (agent) => ({
+      ...agent,
+      recording: { enabled: true, consent: 'This call is recorded.' },
+    }))
+    t.teardown(() => test.close())
+    const question = await callerSays('Where is my order?')
+    const live = test.host.prepare(call('HD_recorded0001'))
+    const openedMs = performance.now()
+    const line = new TestLine(live)
+    line.start()
+    await line.agentQuiet(700)
+    const saidMs = performance.now() - openedMs
+    line.say(question)
+    await until(() => performance.now() - openedMs > saidMs + 4000, 10_000, 'the caller to have spoken')
+    const loud = line.frames.find(({ samples }) => samples.some((sample) => Math.abs(sample) > 1000))
+    line.stop()
+    live.detach(1000)
+    const record = await test.recordOf(live.callSid)
+    await archive.close()
+    t.equal(record.recording, 'recordings/HD_recorded0001.wav')
+    t.match(record.transcript[0], { role: 'agent', text: 'This call is recorded.' })
+    t.match(record.transcript[1], { role: 'agent' }, 'then the greeting')
 
-  const wav = parseWav(await archive.recording(live.callSid) ?? new Uint8Array(0))
-  t.equal(wav.channels, 2)
-  const [left, right] = [channelOf(wav, 0), channelOf(wav, 1)]
-  t.ok(Math.abs(left.length / 16 - record.durationMs) < 500, `${left.length / 16} ms of ${record.durationMs}`)
-  const agentMs = onsetMs(right) - ((loud?.atMs ?? 0) - openedMs)
-  t.ok(agentMs > -100 && agentMs < 500, `the agent begins ${Math.round(agentMs)} ms after it was sent`)
-  const callerMs = onsetMs(left) - saidMs
-  t.ok(callerMs > -100 && callerMs < 600, `the caller begins ${Math.round(callerMs)} ms after they spoke`)
-})
+    const wav = parseWav((await archive.recording(live.callSid)) ?? new Uint8Array(0))
+    t.equal(wav.channels, 2)
+    const [left, right] = [channelOf(wav, 0), channelOf(wav, 1)]
+    t.ok(Math.abs(left.length / 16 - record.durationMs) < 500, `${left.length / 16} ms of ${record.durationMs}`)
+    const agentMs = onsetMs(right) - ((loud?.atMs ?? 0) - openedMs)
+    t.ok(agentMs > -100 && agentMs < 500, `the agent begins ${Math.round(agentMs)} ms after it was sent`)
+    const callerMs = onsetMs(left) - saidMs
+    t.ok(callerMs > -100 && callerMs < 600, `the caller begins ${Math.round(callerMs)} ms after they spoke`)
+  },
+)
 
 t.test('an agent that records nothing leaves nothing behind', async (t) => {
   const folder = t.testdir()

@@ -18,16 +18,22 @@ t.test('whatever a carrier makes of both tracks, the agent hears the caller and 
   t.teardown(close)
   const layouts = ['mono', 'mixed', 'stereo'] as const
   const [interrupted, ...runs] = await Promise.all([
-    simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127', '--track-layout', 'mixed', '--interrupt'] }),
-    ...layouts.map((layout) => simulateOneCall({
-      ...at, args: ['--from', '+254700000009', '--order', '4127', '--track-layout', layout],
-    })),
+    simulateOneCall({
+      ...at,
+      args: ['--from', '+254700000009', '--order', '4127', '--track-layout', 'mixed', '--interrupt'],
+    }),
+    ...layouts.map((layout) =>
+      simulateOneCall({
+        ...at,
+        args: ['--from', '+254700000009', '--order', '4127', '--track-layout', layout],
+      }),
+    ),
   ])
   for (const [i, run] of runs.entries()) {
     t.equal(run.code, 0, `${layouts[i]}: ${run.calls[0]?.goal.why ?? run.output}`)
     t.same(run.calls[0]?.bargeIns, [], `${layouts[i]}: nobody interrupted the agent`)
   }
   t.equal(interrupted?.code, 0, `mixed, interrupted: ${interrupted?.calls[0]?.goal.why ?? interrupted?.output}`)
-  t.match(interrupted?.calls[0]?.bargeIns, [{ committed: true }], 'one interruption, the caller\'s')
+  t.match(interrupted?.calls[0]?.bargeIns, [{ committed: true }], "one interruption, the caller's")
   t.equal(interrupted?.calls[0]?.bargeIns.length, 1)
 })

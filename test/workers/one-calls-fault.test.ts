@@ -8,13 +8,21 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   const test = await startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }]]),
+    agents: new Map([
+      ['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }],
+    ]),
   })
   t.teardown(() => test.close())
   const lineOf = (callSid: string): TestLine => {
-    const line = new TestLine(test.host.prepare({
-      callSid: sid(callSid), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound',
-    }))
+    const line = new TestLine(
+      test.host.prepare({
+        callSid: sid(callSid),
+        agent: 'order-status',
+        from: '+254700000001',
+        to: '+254709000000',
+        direction: 'inbound',
+      }),
+    )
     line.start()
     return line
   }
@@ -26,19 +34,30 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
 
   for (const line of poisonous) {
     const record = await test.recordOf(line.call.callSid)
-    t.match(record, { outcome: 'failed', endReason: 'call-fault', rehomes: 1 }, `${line.call.callSid} was tried once more and then ended`)
+    t.match(
+      record,
+      { outcome: 'failed', endReason: 'call-fault', rehomes: 1 },
+      `${line.call.callSid} was tried once more and then ended`,
+    )
     t.equal(line.closedWith, 1011)
   }
   t.equal(test.host.threads[0], before, 'the worker lives')
   t.equal(fine.closedWith, null)
   t.equal(fine.call.view().rehomes, 0)
   const gaps = fine.frames.slice(10).map((frame, i) => frame.atMs - (fine.frames[i + 9]?.atMs ?? frame.atMs))
-  t.ok(Math.max(...gaps) < 120, `the bystander heard no gap (longest between two frames ${Math.round(Math.max(...gaps))} ms)`)
+  t.ok(
+    Math.max(...gaps) < 120,
+    `the bystander heard no gap (longest between two frames ${Math.round(Math.max(...gaps))} ms)`,
+  )
   fine.call.hangup('operator-hangup', 'the test is over', false)
   t.equal((await test.recordOf(fine.call.callSid)).endReason, 'operator-hangup')
 
   const unwilling = lineOf('HD_close')
   await until(() => unwilling.frames.length > 5, 10_000, 'the call to begin whose backend will not close')
   unwilling.call.hangup('operator-hangup', 'the test is over', false)
-  t.match(await test.recordOf(unwilling.call.callSid), { endReason: 'operator-hangup', rehomes: 0 }, 'a backend that does not close in order holds no call up')
+  t.match(
+    await test.recordOf(unwilling.call.callSid),
+    { endReason: 'operator-hangup', rehomes: 0 },
+    'a backend that does not close in order holds no call up',
+  )
 })

@@ -11,7 +11,10 @@ const SID = parseCallSid('HD_0a8d5911d055')
 const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
 
 const notTaken = () => Promise.resolve({ status: 'ringing', answeredAt: null })
-const soon = () => new Promise((resolve) => { setImmediate(resolve) })
+const soon = () =>
+  new Promise((resolve) => {
+    setImmediate(resolve)
+  })
 
 /** Calls out of a gateway whose time and carrier are the test's. */
 function desk(changes: Partial<OutboundCallsOptions> = {}) {
@@ -36,18 +39,32 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
     agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
     agentNames: () => ['order-status'],
     voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
-    free: () => 5, draining: () => false, perMinute: 60, prefixes: [],
-    clock: () => time.nowMs, wallClock: () => 0, log: createLog({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
-    onUnreached: (record) => { records.push(record) },
+    free: () => 5,
+    draining: () => false,
+    perMinute: 60,
+    prefixes: [],
+    clock: () => time.nowMs,
+    wallClock: () => 0,
+    log: createLog({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
+    onUnreached: (record) => {
+      records.push(record)
+    },
     schedule: (ms, work) => {
       const entry = { atMs: time.nowMs + ms, work }
       due.push(entry)
-      return () => { due.splice(due.indexOf(entry), 1) }
+      return () => {
+        due.splice(due.indexOf(entry), 1)
+      }
     },
     ...changes,
   })
   return {
-    outbound, records, created, hungUp, logged, time,
+    outbound,
+    records,
+    created,
+    hungUp,
+    logged,
+    time,
     pass: (ms: number): void => {
       time.nowMs += ms
       for (const entry of due.filter(({ atMs }) => atMs <= time.nowMs)) {
@@ -71,7 +88,7 @@ t.test('a call is placed with our webhook, and its first webhook is known by lab
   t.equal(outbound.waiting, 0)
 })
 
-t.test('the first webhook may be here before the carrier\'s answer', async (t) => {
+t.test("the first webhook may be here before the carrier's answer", async (t) => {
   let seen: unknown = null
   const { outbound } = desk({
     carrier: {
@@ -81,7 +98,8 @@ t.test('the first webhook may be here before the carrier\'s answer', async (t) =
         if (call !== undefined) outbound.taken(call)
         return Promise.resolve({ callSid: SID, callId: null, status: 'ringing' })
       },
-      hangup: () => Promise.resolve(), getCall: notTaken,
+      hangup: () => Promise.resolve(),
+      getCall: notTaken,
     },
   })
   await outbound.place(ORDER)
@@ -89,14 +107,27 @@ t.test('the first webhook may be here before the carrier\'s answer', async (t) =
   t.equal(outbound.waiting, 0)
 })
 
-for (const [state, result] of [['busy', 'busy'], ['no-answer', 'no-answer'], ['failed', 'failed'], ['completed', 'no-answer']] as const) {
+for (const [state, result] of [
+  ['busy', 'busy'],
+  ['no-answer', 'no-answer'],
+  ['failed', 'failed'],
+  ['completed', 'no-answer'],
+] as const) {
   t.test(`a call that ends ${state} leaves a record that says ${result}`, async (t) => {
     const { outbound, records, logged, pass } = desk()
     await outbound.place(ORDER)
     pass(4000)
     t.notOk(outbound.state(SID, null, 'ringing'))
     t.ok(outbound.state(SID, null, state))
-    t.match(records, [{ callSid: SID, direction: 'outbound', outcome: 'unreached', endReason: 'not-taken', outbound: { result, ringMs: 4000 } }])
+    t.match(records, [
+      {
+        callSid: SID,
+        direction: 'outbound',
+        outcome: 'unreached',
+        endReason: 'not-taken',
+        outbound: { result, ringMs: 4000 },
+      },
+    ])
     t.ok(callRecordSchema.safeParse(records[0]).success, 'as the schema says')
     t.notMatch(JSON.stringify(records) + logged.join(''), '254700000001', 'without the number')
     pass(60_000)
@@ -133,10 +164,14 @@ t.test('a call that was taken by another process behind the same address is left
 t.test('what may not be called is refused before the carrier is asked', async (t) => {
   const { outbound, created } = desk({ prefixes: ['+254'] })
   const refused: [object, object][] = [
-    [{ to: '0700000001' }, { code: 'CALL_REFUSED' }], [{ from: 'me' }, { code: 'CALL_REFUSED' }], [{ from: undefined }, { code: 'CALL_REFUSED' }],
-    [{ to: '+15550000001' }, { code: 'CALL_REFUSED', message: /allowed: \+254/ }], [{ agent: 'nobody' }, { code: 'AGENT_UNKNOWN', message: /order-status/ }],
+    [{ to: '0700000001' }, { code: 'CALL_REFUSED' }],
+    [{ from: 'me' }, { code: 'CALL_REFUSED' }],
+    [{ from: undefined }, { code: 'CALL_REFUSED' }],
+    [{ to: '+15550000001' }, { code: 'CALL_REFUSED', message: /allowed: \+254/ }],
+    [{ agent: 'nobody' }, { code: 'AGENT_UNKNOWN', message: /order-status/ }],
   ]
-  for (const [change, error] of refused) t.match(await outbound.place({ ...ORDER, ...change }).catch((thrown: unknown) => thrown), error)
+  for (const [change, error] of refused)
+    t.match(await outbound.place({ ...ORDER, ...change }).catch((thrown: unknown) => thrown), error)
   await t.rejects(desk({ carrier: null }).outbound.place(ORDER), { message: /SAUTIKIT_API_KEY/ })
   await t.rejects(desk({ voiceUrl: () => null }).outbound.place(ORDER), { message: /PUBLIC_URL/ })
   await t.rejects(desk({ draining: () => true }).outbound.place(ORDER), { code: 'DRAINING' })
@@ -156,9 +191,16 @@ t.test('calls are bounded: at once by the slots, in a minute by the setting', as
   await t.resolves(slow.outbound.place(ORDER))
 })
 
-t.test('the carrier\'s refusal comes back as it is, and nothing waits', async (t) => {
+t.test("the carrier's refusal comes back as it is, and nothing waits", async (t) => {
   const { outbound, records } = desk({
-    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused', { status: 402, carrierCode: 'wallet.insufficient_funds' })), hangup: () => Promise.resolve(), getCall: notTaken },
+    carrier: {
+      createCall: () =>
+        Promise.reject(
+          new CarrierApiError('POST /v1/calls: refused', { status: 402, carrierCode: 'wallet.insufficient_funds' }),
+        ),
+      hangup: () => Promise.resolve(),
+      getCall: notTaken,
+    },
   })
   await t.rejects(outbound.place(ORDER), { code: 'CARRIER_API' })
   t.equal(outbound.waiting, 0)

@@ -5,7 +5,12 @@ import { PLAYOUT_BACKLOG_MS_MAX } from '../../src/core/limits.js'
 import { KILL_AUDIO } from '../../src/sautikit/stream-messages.js'
 import { PlayoutClock } from '../../src/workers/playout-clock.js'
 import { PlayoutFeed } from '../../src/workers/playout-feed.js'
-import { OUTBOUND_RING_SAMPLES, RECALLED_SAMPLES, SharedCall, allocateSharedCall } from '../../src/workers/shared-call.js'
+import {
+  OUTBOUND_RING_SAMPLES,
+  RECALLED_SAMPLES,
+  SharedCall,
+  allocateSharedCall,
+} from '../../src/workers/shared-call.js'
 
 const ramp = (length: number, from = 0): Int16Array => Int16Array.from({ length }, (_, i) => (from + i) & 0x7fff)
 

@@ -4,12 +4,26 @@ import type { Backend, BackendSession, BackendSink } from '../../src/backends/ba
 /** Those that no handler can catch: they take the worker with them. */
 const DEADLY: Readonly<Record<string, () => void>> = {
   exit: () => process.exit(0),
-  spin: () => { while (spinning) { /* for ever */ } },
-  promises: () => void (async () => { while (spinning) await Promise.resolve() })(),
-  heap: () => { for (;;) hog.push({ more: [hog.length] }) },
-  leak: () => setInterval(() => { for (let i = 0; i < 50_000; i++) hog.push({ more: [i] }) }, 10),
+  spin: () => {
+    while (spinning) {
+      /* for ever */
+    }
+  },
+  promises: () =>
+    void (async () => {
+      while (spinning) await Promise.resolve()
+    })(),
+  heap: () => {
+    for (;;) hog.push({ more: [hog.length] })
+  },
+  leak: () =>
+    setInterval(() => {
+      for (let i = 0; i < 50_000; i++) hog.push({ more: [i] })
+    }, 10),
   buffers: () => setInterval(() => hog.push(Buffer.alloc(2 * 1024 * 1024, 1)), 20),
-  flood: () => { for (;;) hog.push(Buffer.alloc(1024 * 1024, 1)) },
+  flood: () => {
+    for (;;) hog.push(Buffer.alloc(1024 * 1024, 1))
+  },
 }
 const spinning = true
 const hog: unknown[] = []
@@ -26,7 +40,14 @@ export function createBackend(sink: BackendSink): Backend {
   const tone = Int16Array.from({ length: 320 }, (_, i) => 6000 * Math.sin((2 * Math.PI * 400 * i) / 16_000))
 
   return {
-    capabilities: { name: 'poison', inputRateHz: 16000, outputRateHz: 16000, serverVad: true, truncate: false, maxSessionMs: null },
+    capabilities: {
+      name: 'poison',
+      inputRateHz: 16000,
+      outputRateHz: 16000,
+      serverVad: true,
+      truncate: false,
+      maxSessionMs: null,
+    },
     connect(session: BackendSession): Promise<void> {
       mistake = /^HD_([a-z]+)/.exec(session.callSid)?.[1] ?? 'fine'
       if (mistake === 'refuse') throw new Error('connect throws where it should reject')
@@ -38,8 +59,14 @@ export function createBackend(sink: BackendSink): Backend {
       timer = setInterval(() => sink.audio(tone, 16000, 'tone', 1), 20)
       const deadly = DEADLY[mistake]
       if (deadly !== undefined) setTimeout(deadly, 500)
-      if (mistake === 'timer') setTimeout(() => { throw new Error('thrown by a timer') }, 500)
-      if (mistake === 'promise') void sleep(500).then(() => { throw new Error('rejected and not handled') })
+      if (mistake === 'timer')
+        setTimeout(() => {
+          throw new Error('thrown by a timer')
+        }, 500)
+      if (mistake === 'promise')
+        void sleep(500).then(() => {
+          throw new Error('rejected and not handled')
+        })
     },
     pushAudio(): void {
       frames++

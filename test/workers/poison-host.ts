@@ -11,15 +11,26 @@ export async function poisonHost(changes: Partial<CallRegistryOptions> = {}): Pr
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   return startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }]]),
-    speech: null, maxCalls: 16, workerMemoryMb: 64, ...changes,
+    agents: new Map([
+      ['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }],
+    ]),
+    speech: null,
+    maxCalls: 16,
+    workerMemoryMb: 64,
+    ...changes,
   })
 }
 
 export function lineOf(test: TestHost, callSid: string): TestLine {
-  const line = new TestLine(test.host.prepare({
-    callSid: sid(callSid), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound',
-  }))
+  const line = new TestLine(
+    test.host.prepare({
+      callSid: sid(callSid),
+      agent: 'order-status',
+      from: '+254700000001',
+      to: '+254709000000',
+      direction: 'inbound',
+    }),
+  )
   line.start()
   return line
 }
@@ -50,15 +61,34 @@ export async function endsAlone(t: Test, mistake: string, ...causes: readonly Wo
   const lost = record.timeline.filter((mark) => mark.name === 'worker-lost').map((mark) => mark.detail ?? '')
   t.equal(lost.length, 2)
   t.match(lost[0], /suspected: this call/)
-  const counts = await Promise.all(causes.map((cause) => counted(test, `mkondo_media_worker_ends_total{cause="${cause}"}`)))
-  t.equal(counts.reduce((sum, count) => sum + count, 0), 2, `counted as ${causes.join(' or ')}`)
+  const counts = await Promise.all(
+    causes.map((cause) => counted(test, `mkondo_media_worker_ends_total{cause="${cause}"}`)),
+  )
+  t.equal(
+    counts.reduce((sum, count) => sum + count, 0),
+    2,
+    `counted as ${causes.join(' or ')}`,
+  )
 
-  const died = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter(({ msg }) => msg === 'a media worker died')
-  t.match(died, [{ call_sid: `HD_${mistake}`, calls: 4 }, { call_sid: `HD_${mistake}`, calls: 1 }], 'the log names the call both times')
+  const died = lines
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter(({ msg }) => msg === 'a media worker died')
+  t.match(
+    died,
+    [
+      { call_sid: `HD_${mistake}`, calls: 4 },
+      { call_sid: `HD_${mistake}`, calls: 1 },
+    ],
+    'the log names the call both times',
+  )
   t.notMatch(lines.join(''), /254700000001/)
 
   // Its second death was on a worker of its own.
-  await until(() => bystanders.every((line) => line.soundSince(endedAtMs)), 10_000, 'the bystanders to be heard after it all')
+  await until(
+    () => bystanders.every((line) => line.soundSince(endedAtMs)),
+    10_000,
+    'the bystanders to be heard after it all',
+  )
   for (const line of bystanders) {
     t.equal(line.closedWith, null)
     t.equal(line.call.view().rehomes, 1, `${line.call.callSid} was moved once, not twice`)

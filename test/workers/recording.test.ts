@@ -13,11 +13,16 @@ const SID = parseCallSid('HD_recording01')
 const RATE = 16000
 const log = createLog({ level: 'silent' })
 const limits = (folder: string) => ({
-  folder, fsync: 'never' as const, fileBytes: 1e6, recordsKeepDays: 30, recordsKeepBytes: 1e7, recordingsKeepDays: 30,
+  folder,
+  fsync: 'never' as const,
+  fileBytes: 1e6,
+  recordsKeepDays: 30,
+  recordsKeepBytes: 1e7,
+  recordingsKeepDays: 30,
   recordingsKeepBytes: 1e8,
 })
-const tone = (hz: number, samples: number): Int16Array<ArrayBuffer> => (
-  Int16Array.from({ length: samples }, (_, i) => Math.round(8000 * Math.sin((2 * Math.PI * hz * i) / RATE))))
+const tone = (hz: number, samples: number): Int16Array<ArrayBuffer> =>
+  Int16Array.from({ length: samples }, (_, i) => Math.round(8000 * Math.sin((2 * Math.PI * hz * i) / RATE)))
 const bytes = (samples: Int16Array) => new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength)
 
 /** Where a voice begins and ends, in milliseconds; the gaps inside of it do not count. */
@@ -32,7 +37,10 @@ function sixSeconds(recorder: CallRecorder, channels: 1 | 2 = 1): void {
   const silence = new Int16Array(320)
   for (let nowMs = 20; nowMs <= 6000; nowMs += 20) {
     const voice = nowMs > 2000 && nowMs <= 3000 ? tone(1000, 320) : silence
-    const packet = channels === 1 ? voice : Int16Array.from({ length: 640 }, (_, i) => (i % 2 === 0 ? voice[i >> 1] as number : 77))
+    const packet =
+      channels === 1
+        ? voice
+        : Int16Array.from({ length: 640 }, (_, i) => (i % 2 === 0 ? (voice[i >> 1] as number) : 77))
     recorder.caller(bytes(packet), nowMs)
     // Sent a lead of 100 ms before it is heard.
     if (nowMs > 3900 && nowMs <= 4900) recorder.agent(tone(500, 320), nowMs - 20 + 100)
@@ -44,7 +52,12 @@ function sixSeconds(recorder: CallRecorder, channels: 1 | 2 = 1): void {
 t.test('a recording has the caller left and the agent right, each at its time', async (t) => {
   const folder = t.testdir()
   const archive = await Archive.start(limits(folder), log)
-  const recorder = new CallRecorder(archive.record(SID, RATE), { rateHz: RATE, track: 'inbound_track', openedAtMs: 0, announced: false })
+  const recorder = new CallRecorder(archive.record(SID, RATE), {
+    rateHz: RATE,
+    track: 'inbound_track',
+    openedAtMs: 0,
+    announced: false,
+  })
   t.notOk(recorder.kept)
   recorder.announced()
   sixSeconds(recorder)
@@ -53,7 +66,7 @@ t.test('a recording has the caller left and the agent right, each at its time', 
   t.same(readdirSync(join(folder, 'recordings')), ['HD_recording01.wav'], 'nothing unfinished')
 
   const again = await Archive.start(limits(folder), log)
-  const wav = parseWav(await again.recording(SID) ?? new Uint8Array(0))
+  const wav = parseWav((await again.recording(SID)) ?? new Uint8Array(0))
   t.equal(await again.recording(parseCallSid('HD_other')), null)
   await again.close()
   t.match(wav, { sampleRateHz: RATE, channels: 2 })
@@ -65,10 +78,14 @@ t.test('a recording has the caller left and the agent right, each at its time', 
   t.equal(recorder.samplesDropped + recorder.rowsDropped, 0)
 })
 
-t.test('of a stereo line the caller\'s side is recorded', async (t) => {
+t.test("of a stereo line the caller's side is recorded", async (t) => {
   const rows: Int16Array[] = []
   const sink: RecordingSink = {
-    path: 'x', failed: false, announced: () => undefined, end: () => undefined, discard: () => undefined,
+    path: 'x',
+    failed: false,
+    announced: () => undefined,
+    end: () => undefined,
+    discard: () => undefined,
     write: (_at, written) => {
       rows.push(written)
       return true
@@ -78,13 +95,20 @@ t.test('of a stereo line the caller\'s side is recorded', async (t) => {
   const left = Int16Array.from(rows.flatMap((row) => [...row])).filter((_, i) => i % 2 === 0)
   const [from, to] = voiceMs(left.subarray(16 * 1000))
   t.ok(Math.abs(from - 1000) <= 100 && Math.abs(to - 2000) <= 100, `${from} to ${to} ms`)
-  t.notOk(left.subarray(16 * 1000).includes(77), 'the agent\'s side is not on the left')
+  t.notOk(left.subarray(16 * 1000).includes(77), "the agent's side is not on the left")
 })
 
 t.test('nothing is kept of a caller who was not told', async (t) => {
   const folder = t.testdir()
   const archive = await Archive.start(limits(folder), log)
-  sixSeconds(new CallRecorder(archive.record(SID, RATE), { rateHz: RATE, track: 'inbound_track', openedAtMs: 0, announced: false }))
+  sixSeconds(
+    new CallRecorder(archive.record(SID, RATE), {
+      rateHz: RATE,
+      track: 'inbound_track',
+      openedAtMs: 0,
+      announced: false,
+    }),
+  )
   await archive.close()
   t.same(readdirSync(join(folder, 'recordings')), [])
 })
@@ -102,9 +126,13 @@ t.test('a recording that a crash cut off is finished at the next start', async (
 
   const archive = await Archive.start(limits(folder), log)
   t.equal(archive.counters.recordingsRecovered, 1)
-  const wav = parseWav(await archive.recording(SID) ?? new Uint8Array(0))
+  const wav = parseWav((await archive.recording(SID)) ?? new Uint8Array(0))
   t.equal(wav.samples.length, 2 * RATE, 'whole rows only')
-  t.same(readdirSync(join(folder, 'recordings')), ['HD_living.wav.part', `${SID}.wav`], 'what is being written by another process is left alone')
+  t.same(
+    readdirSync(join(folder, 'recordings')),
+    ['HD_living.wav.part', `${SID}.wav`],
+    'what is being written by another process is left alone',
+  )
   await archive.close()
 })
 
@@ -136,10 +164,16 @@ t.test('a disk that is too slow costs rows, which are counted, and not memory', 
 t.test('a disk that refuses recordings is logged once, and the call goes on', async (t) => {
   const lines: string[] = []
   const folder = t.testdir({ recordings: 'a file where a folder should be' })
-  const archive = await Archive.start(limits(folder), createLog({ level: 'error', destination: { write: (line) => lines.push(line) } }))
+  const archive = await Archive.start(
+    limits(folder),
+    createLog({ level: 'error', destination: { write: (line) => lines.push(line) } }),
+  )
   for (let i = 0; i < 3; i++) {
     const recorder = new CallRecorder(archive.record(parseCallSid(`HD_refused${i}`), RATE), {
-      rateHz: RATE, track: 'inbound_track', openedAtMs: 0, announced: true,
+      rateHz: RATE,
+      track: 'inbound_track',
+      openedAtMs: 0,
+      announced: true,
     })
     sixSeconds(recorder)
   }

@@ -1,5 +1,14 @@
 import {
-  appendFileSync, closeSync, fdatasyncSync, ftruncateSync, openSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync,
+  appendFileSync,
+  closeSync,
+  fdatasyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -54,7 +63,10 @@ t.test('what a crash left of a line is cut off, and every line before it is ther
 
   const after = open(folder)
   t.equal(after.torn, 1)
-  t.same(after.newest(10), [0, 1, 2, 3, 4].map((n) => call(n)))
+  t.same(
+    after.newest(10),
+    [0, 1, 2, 3, 4].map((n) => call(n)),
+  )
   t.match(readFileSync(path, 'utf8'), /\n$/)
 
   appendFileSync(path, 'not json\n{"no":"key"}\n')
@@ -123,46 +135,49 @@ t.test('any sequence of writes, failures and crashes keeps every line that was a
     { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const), n: fc.nat(20), size: fc.nat(300) }) },
   )
   let runs = 0
-  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-    const folder = t.testdir({ [`run${++runs}`]: {} })
-    const inside = join(folder, `run${runs}`)
-    let budget = Infinity
-    const disk = diskOf((bytes) => {
-      if (budget === 0) throw new Error('disk full')
-      const taken = Math.min(budget, bytes)
-      budget -= taken
-      return taken
-    })
-    let log = new LineLog({ ...options(inside), disk })
-    log.load(Date.now())
-    const kept = new Map<string, unknown>()
-    for (const { do: what, n, size } of steps) {
-      const document = call(n, 'y'.repeat(size))
-      if (what === 'crash') {
-        const last = readdirSync(inside).sort().at(-1)
-        if (last !== undefined) {
-          appendFileSync(join(inside, last), '{"callSid":"HD_half')
-          utimesSync(join(inside, last), 1, 1)
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const folder = t.testdir({ [`run${++runs}`]: {} })
+      const inside = join(folder, `run${runs}`)
+      let budget = Infinity
+      const disk = diskOf((bytes) => {
+        if (budget === 0) throw new Error('disk full')
+        const taken = Math.min(budget, bytes)
+        budget -= taken
+        return taken
+      })
+      let log = new LineLog({ ...options(inside), disk })
+      log.load(Date.now())
+      const kept = new Map<string, unknown>()
+      for (const { do: what, n, size } of steps) {
+        const document = call(n, 'y'.repeat(size))
+        if (what === 'crash') {
+          const last = readdirSync(inside).sort().at(-1)
+          if (last !== undefined) {
+            appendFileSync(join(inside, last), '{"callSid":"HD_half')
+            utimesSync(join(inside, last), 1, 1)
+          }
+          log = new LineLog({ ...options(inside), disk })
+          log.load(Date.now())
+          continue
         }
-        log = new LineLog({ ...options(inside), disk })
-        log.load(Date.now())
-        continue
+        budget = what === 'fail' ? 5 : Infinity
+        try {
+          log.append(callSid(n), document, NOW)
+          kept.set(callSid(n), document)
+        } catch {
+          budget = Infinity
+        }
       }
-      budget = what === 'fail' ? 5 : Infinity
-      try {
-        log.append(callSid(n), document, NOW)
-        kept.set(callSid(n), document)
-      } catch {
-        budget = Infinity
-      }
-    }
-    const again = open(inside, {}, Date.now())
-    for (const [key, document] of kept) if (JSON.stringify(again.find(key)) !== JSON.stringify(document)) return false
-    return again.unreadable === 0
-  }), { numRuns: 40 })
+      const again = open(inside, {}, Date.now())
+      for (const [key, document] of kept) if (JSON.stringify(again.find(key)) !== JSON.stringify(document)) return false
+      return again.unreadable === 0
+    }),
+    { numRuns: 40 },
+  )
 })
 
-t.test('what was said is kept as the line\'s owner wants it', async (t) => {
+t.test("what was said is kept as the line's owner wants it", async (t) => {
   t.equal(maskDigits('My card is 4111 1111 1111 1111, order 4127.'), 'My card is ################, order ####.')
   t.equal(maskDigits('it is four one two seven, thank you'), 'it is ###, thank you')
   t.equal(maskDigits('one moment, one or two things'), 'one moment, one or two things')
@@ -170,12 +185,22 @@ t.test('what was said is kept as the line\'s owner wants it', async (t) => {
   const record = endedCall({
     transcript: [{ role: 'caller', text: 'order 4127', startMs: 0, endMs: 10 }],
     toolCalls: [{ name: 'lookup', args: { order: '4127', list: ['a 12'], n: 4127 }, startMs: 0, ms: 1, ok: true }],
-    escalation: { reason: 'lost order 4127', strategy: 'supervision', outcome: 'answered', attempts: [], callback: null },
+    escalation: {
+      reason: 'lost order 4127',
+      strategy: 'supervision',
+      outcome: 'answered',
+      attempts: [],
+      callback: null,
+    },
   })
   t.equal(redactRecord(record, 'full'), record)
   const masked = redactRecord(record, 'masked')
   t.notMatch(JSON.stringify(masked), /4127"|"a 12/)
-  t.match(masked, { transcript: [{ text: 'order ####' }], toolCalls: [{ args: { order: '####' } }], escalation: { reason: 'lost order ####' } })
+  t.match(masked, {
+    transcript: [{ text: 'order ####' }],
+    toolCalls: [{ args: { order: '####' } }],
+    escalation: { reason: 'lost order ####' },
+  })
   const none = redactRecord(record, 'none')
   t.same(none.transcript, [])
   t.same(none.toolCalls[0]?.args, { order: '…', list: ['…'], n: '…' })
@@ -185,7 +210,12 @@ t.test('what was said is kept as the line\'s owner wants it', async (t) => {
 // --- the thread ---------------------------------------------------------------------------------------------
 
 const limits = (folder: string): ArchiveLimits => ({
-  folder, fsync: 'each', fileBytes: 1_000_000, recordsKeepDays: 30, recordsKeepBytes: 10_000_000, recordingsKeepDays: 30,
+  folder,
+  fsync: 'each',
+  fileBytes: 1_000_000,
+  recordsKeepDays: 30,
+  recordsKeepBytes: 10_000_000,
+  recordingsKeepDays: 30,
   recordingsKeepBytes: 100_000_000,
 })
 const sid = parseCallSid
@@ -233,7 +263,9 @@ function diskOf(take: (bytes: number) => number): LogDisk {
   return {
     open: (path) => openSync(path, 'ax'),
     write: (file, bytes, from) => writeSync(file, bytes, from, take(bytes.length - from)),
-    truncate: ftruncateSync, sync: fdatasyncSync, close: closeSync,
+    truncate: ftruncateSync,
+    sync: fdatasyncSync,
+    close: closeSync,
   }
 }
 

@@ -2,7 +2,13 @@ import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import t from 'tap'
 import type { PacketRing, SampleRing } from '../../src/workers/shared-call.js'
-import { INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES, SharedCall, Word, allocateSharedCall } from '../../src/workers/shared-call.js'
+import {
+  INBOUND_RING_BYTES,
+  OUTBOUND_RING_SAMPLES,
+  SharedCall,
+  Word,
+  allocateSharedCall,
+} from '../../src/workers/shared-call.js'
 import { CARRIER_FRAME_BYTES_MAX } from '../../src/core/limits.js'
 
 const packetOut = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
@@ -31,29 +37,35 @@ t.test('packets come out whole, in order and with their time of arrival', (t) =>
     fc.record({ write: fc.integer({ min: 0, max: 5000 }), seed: fc.integer({ min: 0, max: 255 }) }),
     fc.record({ reads: fc.integer({ min: 1, max: 6 }) }),
   )
-  fc.assert(fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
-    const { inbound } = new SharedCall(allocateSharedCall())
-    const waiting: { bytes: Uint8Array; atMs: number }[] = []
-    let nowMs = 0
-    const readOne = (): boolean => {
-      const expected = waiting.shift()
-      const length = read(inbound)
-      if (expected === undefined) return length === -1
-      return length === expected.bytes.length && inbound.arrivalMs === expected.atMs
-        && Buffer.compare(packetOut.subarray(0, length), expected.bytes) === 0
-    }
-    for (const one of steps) {
-      nowMs += 10.5
-      if ('write' in one) {
-        const bytes = packetOf(one.write, one.seed)
-        if (inbound.write(bytes, nowMs)) waiting.push({ bytes, atMs: nowMs })
-      } else {
-        for (let i = 0; i < one.reads; i++) if (!readOne()) return false
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
+      const { inbound } = new SharedCall(allocateSharedCall())
+      const waiting: { bytes: Uint8Array; atMs: number }[] = []
+      let nowMs = 0
+      const readOne = (): boolean => {
+        const expected = waiting.shift()
+        const length = read(inbound)
+        if (expected === undefined) return length === -1
+        return (
+          length === expected.bytes.length &&
+          inbound.arrivalMs === expected.atMs &&
+          Buffer.compare(packetOut.subarray(0, length), expected.bytes) === 0
+        )
       }
-    }
-    while (waiting.length > 0) if (!readOne()) return false
-    return read(inbound) === -1
-  }), { numRuns: 300 })
+      for (const one of steps) {
+        nowMs += 10.5
+        if ('write' in one) {
+          const bytes = packetOf(one.write, one.seed)
+          if (inbound.write(bytes, nowMs)) waiting.push({ bytes, atMs: nowMs })
+        } else {
+          for (let i = 0; i < one.reads; i++) if (!readOne()) return false
+        }
+      }
+      while (waiting.length > 0) if (!readOne()) return false
+      return read(inbound) === -1
+    }),
+    { numRuns: 300 },
+  )
   t.end()
 })
 
@@ -61,7 +73,8 @@ t.test('the counts of a ring run through 2^32', (t) => {
   const call = new SharedCall(allocateSharedCall())
   // A multiple of 16, as packets begin at such.
   const nearWrap = 2 ** 32 - 704
-  for (const word of [Word.inHead, Word.inTail, Word.inSkip, Word.outHead, Word.outTail, Word.outSkip, Word.outBase]) call.words[word] = nearWrap
+  for (const word of [Word.inHead, Word.inTail, Word.inSkip, Word.outHead, Word.outTail, Word.outSkip, Word.outBase])
+    call.words[word] = nearWrap
   const samples = new Int16Array(320)
   const back = new Int16Array(320)
   for (let i = 0; i < 20; i++) {
@@ -151,25 +164,31 @@ t.test('what was played can be recalled until it is written over', (t) => {
   t.end()
 })
 
-t.test('a ring whose samples are recalled touches no more of itself, and keeps those that are not yet recalled', (t) => {
-  const memory = allocateSharedCall()
-  const { outbound } = new SharedCall(memory)
-  const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
-  const out = new Int16Array(960)
-  outbound.recallFrom = 0
-  for (let i = 0; i < 100; i++) {
+t.test(
+  'a ring whose samples are recalled touches no more of itself, and keeps those that are not yet recalled',
+  (t) => {
+    const memory = allocateSharedCall()
+    const { outbound } = new SharedCall(memory)
+    const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
+    const out = new Int16Array(960)
+    outbound.recallFrom = 0
+    for (let i = 0; i < 100; i++) {
+      take(outbound, answer)
+      t.ok(outbound.recall(i * 960, out, 960))
+      outbound.recallFrom = outbound.written
+    }
+    const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
+    t.equal(
+      ring.findLastIndex((sample) => sample !== 0),
+      959,
+    )
     take(outbound, answer)
-    t.ok(outbound.recall(i * 960, out, 960))
-    outbound.recallFrom = outbound.written
-  }
-  const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
-  t.equal(ring.findLastIndex((sample) => sample !== 0), 959)
-  take(outbound, answer)
-  take(outbound, new Int16Array(960).fill(-1))
-  t.ok(outbound.recall(100 * 960, out, 960))
-  t.same(out, answer)
-  t.end()
-})
+    take(outbound, new Int16Array(960).fill(-1))
+    t.ok(outbound.recall(100 * 960, out, 960))
+    t.same(out, answer)
+    t.end()
+  },
+)
 
 t.test('a ring that plays short answers touches as much of itself as they are long', (t) => {
   const memory = allocateSharedCall()
@@ -185,7 +204,10 @@ t.test('a ring that plays short answers touches as much of itself as they are lo
     t.equal(outbound.taken, outbound.written)
   }
   const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
-  t.equal(ring.findLastIndex((sample) => sample !== 0), 959)
+  t.equal(
+    ring.findLastIndex((sample) => sample !== 0),
+    959,
+  )
   t.notOk(outbound.recall(98 * 960, out, 960), 'what was written over is gone')
   t.ok(outbound.recall(99 * 960, out, 960))
   t.end()

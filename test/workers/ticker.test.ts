@@ -2,12 +2,12 @@ import t from 'tap'
 import { Ticker } from '../../src/workers/ticker.js'
 
 /**
- * A clock that stands still until it is moved, and the timers that tickers set on it: a step goes to when the next one is due, and
- * `lateMs` past it, as on a thread that was blocked.
+ * A clock that stands still until it is moved, and the timers that tickers set on it: a step goes to when the next one
+ * is due, and `lateMs` past it, as on a thread that was blocked.
  */
 class Stage {
   nowMs: number
-  #timers: { readonly run: () => void, readonly atMs: number }[] = []
+  #timers: { readonly run: () => void; readonly atMs: number }[] = []
 
   constructor(startMs: number) {
     this.nowMs = startMs
@@ -80,24 +80,37 @@ t.test('a callback that throws does not stop the clock', async (t) => {
 })
 
 t.test('two tickers of one clock keep the distance of their phases, whenever each was started', async (t) => {
-  for (const [phaseMs, startAfterMs] of [[0, 0], [0, 3], [5, 7], [5, 2]] as const) {
+  for (const [phaseMs, startAfterMs] of [
+    [0, 0],
+    [0, 3],
+    [5, 7],
+    [5, 2],
+  ] as const) {
     const stage = new Stage(1000.25 + startAfterMs)
     const ticks: number[] = []
     const ticker = new Ticker({ periodMs: 10, phaseMs }, stage.clock, (nowMs) => ticks.push(nowMs % 10))
     stage.within(() => ticker.start())
     for (let i = 0; i < 5; i++) stage.step(i % 2)
-    t.same(ticks, [0, 1, 0, 1, 0].map((lateMs) => phaseMs + lateMs), `phase ${phaseMs}, started ${startAfterMs} ms later`)
+    t.same(
+      ticks,
+      [0, 1, 0, 1, 0].map((lateMs) => phaseMs + lateMs),
+      `phase ${phaseMs}, started ${startAfterMs} ms later`,
+    )
   }
 })
 
 t.test('on the timers of the thread no tick comes early', async (t) => {
   const ticks: number[] = []
   await new Promise<void>((resolve) => {
-    const ticker = new Ticker({ periodMs: 10 }, () => performance.now(), (nowMs) => {
-      if (ticks.push(nowMs) < 12) return
-      ticker.stop()
-      resolve()
-    })
+    const ticker = new Ticker(
+      { periodMs: 10 },
+      () => performance.now(),
+      (nowMs) => {
+        if (ticks.push(nowMs) < 12) return
+        ticker.stop()
+        resolve()
+      },
+    )
     ticker.start()
   })
   // A timer may be a millisecond early by the clock. The first tick may be late, so the time runs from when it was due.

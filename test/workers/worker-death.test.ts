@@ -6,13 +6,20 @@ import type { TestHost } from '../support/host.js'
 t.setTimeout(120_000)
 
 /** The call goes on alone after the first death, on a worker beside the others. */
-const terminateAll = (test: TestHost): Promise<unknown> => Promise.all(test.host.threads.map((thread) => thread.terminate()))
+const terminateAll = (test: TestHost): Promise<unknown> =>
+  Promise.all(test.host.threads.map((thread) => thread.terminate()))
 
 t.test('a media worker is terminated in mid-call: the socket stays open and the conversation goes on', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
   const [where, yes] = await Promise.all([callerSays('Where is my order?'), callerSays('No, thank you. Goodbye.')])
-  const call = test.host.prepare({ callSid: sid('HD_death0000001'), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound' })
+  const call = test.host.prepare({
+    callSid: sid('HD_death0000001'),
+    agent: 'order-status',
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound',
+  })
   const line = new TestLine(call)
   line.start()
   t.teardown(() => line.stop())
@@ -35,22 +42,37 @@ t.test('a media worker is terminated in mid-call: the socket stays open and the 
   t.equal(record.outcome, 'deflected')
   t.equal(record.endReason, 'agent-goodbye')
   t.equal(record.toolCalls.filter((tool) => tool.name === 'lookup_order').length >= 1, true)
-  const said = record.transcript.filter((entry) => entry.role === 'agent').map((entry) => entry.text).join(' ')
+  const said = record.transcript
+    .filter((entry) => entry.role === 'agent')
+    .map((entry) => entry.text)
+    .join(' ')
   t.match(said, /out for delivery/i)
-  const greetings = record.transcript.filter((entry) => entry.role === 'agent' && /welcome|hello|thank you for calling/i.test(entry.text))
+  const greetings = record.transcript.filter(
+    (entry) => entry.role === 'agent' && /welcome|hello|thank you for calling/i.test(entry.text),
+  )
   t.ok(greetings.length <= 2, 'the caller is not greeted again')
 })
 
 t.test('a call that loses its worker twice ends with words and a human, not with silence', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())
-  const call = test.host.prepare({ callSid: sid('HD_death0000002'), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound' })
+  const call = test.host.prepare({
+    callSid: sid('HD_death0000002'),
+    agent: 'order-status',
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound',
+  })
   const line = new TestLine(call)
   line.start()
   t.teardown(() => line.stop())
   await line.agentQuiet(300)
   await terminateAll(test)
-  await until(() => call.timeline().timeline.some(({ name }) => name === 'taken-over'), 20_000, 'another worker to go on')
+  await until(
+    () => call.timeline().timeline.some(({ name }) => name === 'taken-over'),
+    20_000,
+    'another worker to go on',
+  )
   t.equal(call.view().rehomes, 1)
   await terminateAll(test)
   await until(() => line.closedWith !== null, 20_000, 'the socket to close')

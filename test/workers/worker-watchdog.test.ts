@@ -10,10 +10,16 @@ const MEMORY = 100 * MIB
 function machine() {
   const watchdog = new WorkerWatchdog(MEMORY)
   const state = { nowMs: 1000, rss: 500 * MIB, stuck: new Set<number>(), buffers: 0, running: 0 }
-  const beats = new Map([[1, 1000], [2, 1000]])
+  const beats = new Map([
+    [1, 1000],
+    [2, 1000],
+  ])
   const look = (aheadMs: number): WorkerVerdict[] => {
     state.nowMs += aheadMs
-    const workers = [...beats].map(([thread, beatAtMs]) => ({ thread, pulse: { beatAtMs, bufferBytes: state.buffers, running: state.running } }))
+    const workers = [...beats].map(([thread, beatAtMs]) => ({
+      thread,
+      pulse: { beatAtMs, bufferBytes: state.buffers, running: state.running },
+    }))
     // After the look: a worker that was paused with the main thread beats only once that has looked.
     for (const thread of beats.keys()) if (!state.stuck.has(thread)) beats.set(thread, state.nowMs)
     return watchdog.look(state.nowMs, state.rss, workers)
@@ -61,19 +67,25 @@ t.test('a process that was paused ends no worker, however long the pause', (t) =
   t.end()
 })
 
-t.test('a machine on which the main thread itself is late at every look ends only what is silent all the while', (t) => {
-  const { state, looks } = machine()
-  t.same(looks(60_000, 1500), [], 'late, and late beats')
-  state.stuck.add(2)
-  t.same(looks(9000, 1500), [], 'seven late looks are not yet two seconds of evidence')
-  t.match(looks(6000, 1500), [{ thread: 2, cause: 'silent' }])
-  t.end()
-})
+t.test(
+  'a machine on which the main thread itself is late at every look ends only what is silent all the while',
+  (t) => {
+    const { state, looks } = machine()
+    t.same(looks(60_000, 1500), [], 'late, and late beats')
+    state.stuck.add(2)
+    t.same(looks(9000, 1500), [], 'seven late looks are not yet two seconds of evidence')
+    t.match(looks(6000, 1500), [{ thread: 2, cause: 'silent' }])
+    t.end()
+  },
+)
 
 t.test('a worker that has not started, or is gone, is not watched', (t) => {
   const watchdog = new WorkerWatchdog(MEMORY)
   for (let nowMs = 0; nowMs < 10_000; nowMs += WORKER_WATCH_MS) {
-    t.same(watchdog.look(nowMs, 0, nowMs < 5000 ? [{ thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0 } }] : []), [])
+    t.same(
+      watchdog.look(nowMs, 0, nowMs < 5000 ? [{ thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0 } }] : []),
+      [],
+    )
   }
   t.end()
 })
@@ -84,7 +96,10 @@ t.test('memory: buffers beyond the bound, and a process that grows while a worke
   buffers.state.buffers = MEMORY
   t.same(buffers.looks(1000), [], 'the bound itself is allowed')
   buffers.state.buffers = MEMORY + MIB
-  t.match(buffers.look(WORKER_WATCH_MS)[0], { cause: 'buffers', why: 'holds 101 MB outside of its heap; at most 100 are allowed' })
+  t.match(buffers.look(WORKER_WATCH_MS)[0], {
+    cause: 'buffers',
+    why: 'holds 101 MB outside of its heap; at most 100 are allowed',
+  })
 
   const grows = machine()
   grows.looks(1000)
@@ -102,9 +117,17 @@ t.test('suspected is the call whose code ran, else the calls that were suspected
   const call = (number: number, suspicions = 0) => ({ number, callSid: `HD_${number}`, suspicions })
   const parts = (calls: ReturnType<typeof call>[], running: number) => [...partsOf(calls, running).values()]
   t.same(parts([call(1), call(2), call(3)], 2), ['bystander', 'suspect', 'bystander'])
-  t.same(parts([call(1), call(2, 1), call(3)], 3), ['bystander', 'bystander', 'suspect'], 'what is seen counts for more than what was')
+  t.same(
+    parts([call(1), call(2, 1), call(3)], 3),
+    ['bystander', 'bystander', 'suspect'],
+    'what is seen counts for more than what was',
+  )
   t.same(parts([call(1), call(2), call(3)], 0), ['one-of-many', 'one-of-many', 'one-of-many'])
-  t.same(parts([call(1), call(2), call(3)], 9), ['one-of-many', 'one-of-many', 'one-of-many'], 'the call whose code ran is over')
+  t.same(
+    parts([call(1), call(2), call(3)], 9),
+    ['one-of-many', 'one-of-many', 'one-of-many'],
+    'the call whose code ran is over',
+  )
   t.same(parts([call(1), call(2, 1), call(3)], 0), ['bystander', 'suspect', 'bystander'], 'the same call in two deaths')
   t.same(parts([call(1), call(2, 1), call(3, 1)], 0), ['bystander', 'one-of-many', 'one-of-many'])
   t.same(parts([call(1)], 0), ['suspect'], 'alone')

@@ -55,7 +55,10 @@ export class Answer {
   readonly entry: AgentEntry
   readonly #context: AnswerContext
   readonly #abort = new AbortController()
-  readonly #bodies: { readonly sentence: SpokenSentence; readonly body: AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: 8000 | 16000 | 24000 }> }[] = []
+  readonly #bodies: {
+    readonly sentence: SpokenSentence
+    readonly body: AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: 8000 | 16000 | 24000 }>
+  }[] = []
   readonly #unspoken: SpokenSentence[] = []
   readonly #calls: WrittenCall[] = []
   #written = false
@@ -103,7 +106,10 @@ export class Answer {
     }
     this.#emitCalls(true)
     if (this.interrupted) return
-    sink.event({ type: 'usage', usage: { ...this.#usage, audioInMs: this.#context.takeAudioInMs(), audioOutMs: this.#audioOutMs } })
+    sink.event({
+      type: 'usage',
+      usage: { ...this.#usage, audioInMs: this.#context.takeAudioInMs(), audioOutMs: this.#audioOutMs },
+    })
   }
 
   #recite(text: string): Promise<void> {
@@ -124,14 +130,24 @@ export class Answer {
         if (typeof delta.content === 'string') for (const sentence of sentences.push(delta.content)) this.#add(sentence)
         this.#collect(delta)
       }
-      if (chunk.usage != null) this.#usage = { inputTokens: count(chunk.usage.prompt_tokens), outputTokens: count(chunk.usage.completion_tokens) }
+      if (chunk.usage != null)
+        this.#usage = {
+          inputTokens: count(chunk.usage.prompt_tokens),
+          outputTokens: count(chunk.usage.completion_tokens),
+        }
     }
     for (const sentence of sentences.flush()) this.#add(sentence)
     this.#end()
     if (this.#calls.length === 0) return
-    conversation.called(this.#calls.map(({ id, name, argumentsText }): CallEntry => ({
-      callId: id, name, argumentsText: parseArguments(argumentsText).invalid === undefined && argumentsText !== '' ? argumentsText : '{}', answer: null,
-    })))
+    conversation.called(
+      this.#calls.map(({ id, name, argumentsText }): CallEntry => ({
+        callId: id,
+        name,
+        argumentsText:
+          parseArguments(argumentsText).invalid === undefined && argumentsText !== '' ? argumentsText : '{}',
+        answer: null,
+      })),
+    )
     this.#emitCalls(false)
   }
 
@@ -195,24 +211,37 @@ export class Answer {
 
   #emitTranscript(final: boolean): void {
     const text = this.entry.sentences.map((sentence) => sentence.text).join(' ')
-    this.#context.sink.event({ type: 'transcript', role: 'agent', text, final, itemId: this.itemId, generation: this.generation })
+    this.#context.sink.event({
+      type: 'transcript',
+      role: 'agent',
+      text,
+      final,
+      itemId: this.itemId,
+      generation: this.generation,
+    })
   }
 
   /** Arguments come in fragments, by index; some servers send complete calls without an index. */
   #collect(delta: ChatDelta): void {
-    for (const piece of Array.isArray(delta.tool_calls) ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>) : []) {
+    for (const piece of Array.isArray(delta.tool_calls)
+      ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>)
+      : []) {
       let call = this.#calls.find((one) => one.index === piece.index && one.index !== null)
       if (call === undefined) {
         if (this.#calls.length >= CALLS_MAX) continue
         call = {
-          index: typeof piece.index === 'number' ? piece.index : null, id: `call-${this.generation}-${this.#calls.length}`, name: '', argumentsText: '',
+          index: typeof piece.index === 'number' ? piece.index : null,
+          id: `call-${this.generation}-${this.#calls.length}`,
+          name: '',
+          argumentsText: '',
         }
         this.#calls.push(call)
       }
       if (typeof piece.id === 'string' && piece.id !== '') call.id = piece.id
       if (typeof piece.function?.name === 'string') call.name = piece.function.name
       const text = piece.function?.arguments
-      if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX) call.argumentsText += text
+      if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX)
+        call.argumentsText += text
     }
   }
 
@@ -222,7 +251,12 @@ export class Answer {
       const { args, invalid } = parseArguments(argumentsText)
       if (invalid !== undefined) this.#context.stats.invalidToolArguments++
       this.#context.sink.event({
-        type: 'tool-call', callId: id, name, args, generation: this.generation, ...(invalid === undefined ? {} : { invalid }),
+        type: 'tool-call',
+        callId: id,
+        name,
+        args,
+        generation: this.generation,
+        ...(invalid === undefined ? {} : { invalid }),
       })
     }
   }
@@ -323,5 +357,9 @@ export class Sentences {
 
 /** The text without Markdown, on one line. */
 function spoken(text: string): string {
-  return text.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replace(/[*_`#]+|^\s*[-•]\s+/gm, '').replace(/\s+/g, ' ').trim()
+  return text
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/[*_`#]+|^\s*[-•]\s+/gm, '')
+    .replace(/\s+/g, ' ')
+    .trim()
 }

@@ -26,7 +26,14 @@ const TRANSCRIBING_MAX = 4
 const WAITING_MAX = 16
 /** Texts that Whisper returns for silence and noise, because it was trained on subtitles. */
 const ARTEFACTS: readonly string[] = [
-  'thank you', 'thanks for watching', 'thank you for watching', 'you', 'bye', 'subtitles by the amaraorg community', 'music', 'applause',
+  'thank you',
+  'thanks for watching',
+  'thank you for watching',
+  'you',
+  'bye',
+  'subtitles by the amaraorg community',
+  'music',
+  'applause',
 ]
 /** Long speech is also transcribed in pieces of this length while it lasts, only to learn whether it holds words. */
 const PARTIAL_MS = 4000
@@ -47,7 +54,12 @@ const UTTERANCE_MS_MIN = 250
 export class CascadeBackend implements Backend {
   readonly capabilities: BackendCapabilities
   readonly stats: CascadeStats = {
-    noises: 0, sttFaults: 0, answersFailed: 0, invalidToolArguments: 0, malformedChunks: 0, samplesDropped: 0,
+    noises: 0,
+    sttFaults: 0,
+    answersFailed: 0,
+    invalidToolArguments: 0,
+    malformedChunks: 0,
+    samplesDropped: 0,
   }
 
   readonly #sink: BackendSink
@@ -86,20 +98,30 @@ export class CascadeBackend implements Backend {
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#artefacts = new Set((options.artefacts ?? ARTEFACTS).map(plain))
     this.capabilities = {
-      name: options.name ?? 'cascade', inputRateHz: RATE_HZ, outputRateHz: 24_000, serverVad: false, truncate: true, maxSessionMs: null,
+      name: options.name ?? 'cascade',
+      inputRateHz: RATE_HZ,
+      outputRateHz: 24_000,
+      serverVad: false,
+      truncate: true,
+      maxSessionMs: null,
     }
   }
 
   async connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    const gone = (): GatewayError => new GatewayError('BACKEND_CLOSED', `${this.capabilities.name}: the call ended before its backend was connected`)
+    const gone = (): GatewayError =>
+      new GatewayError('BACKEND_CLOSED', `${this.capabilities.name}: the call ended before its backend was connected`)
     if (this.#state !== 'idle' || signal.aborted) throw gone()
     this.#state = 'connecting'
     this.#session = session
     this.#conversation = new Conversation(session)
     this.#generation = resumedGeneration(session.resume)
-    signal.addEventListener('abort', () => {
-      if (this.#state === 'connecting') void this.close('the call ended')
-    }, { once: true })
+    signal.addEventListener(
+      'abort',
+      () => {
+        if (this.#state === 'connecting') void this.close('the call ended')
+      },
+      { once: true },
+    )
     try {
       if (this.#options.probe !== false) await this.#stages.probe(this.#abort.signal)
     } catch (error) {
@@ -118,7 +140,8 @@ export class CascadeBackend implements Backend {
     if (this.#state === 'closed') return
     if (this.#utterance.isOpen) this.#audioInSamples += pcm.length
     this.#utterance.push(pcm)
-    if (this.#utterance.isOpen && this.#state === 'ready' && this.#utterance.samples >= this.#partialAtSamples) this.#transcribePart()
+    if (this.#utterance.isOpen && this.#state === 'ready' && this.#utterance.samples >= this.#partialAtSamples)
+      this.#transcribePart()
     this.stats.samplesDropped = this.#utterance.dropped
   }
 
@@ -176,11 +199,18 @@ export class CascadeBackend implements Backend {
     const { entry } = answer
     // If the answer was not being played, it was either played to its end or had not started.
     const soundMs = entry.sentences.reduce((sum, sentence) => sum + sentence.ms, 0)
-    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs)) this.#conversation?.truncate(answer.itemId, 0)
+    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs))
+      this.#conversation?.truncate(answer.itemId, 0)
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({ instructions, tools }: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
+  updateSession({
+    instructions,
+    tools,
+  }: {
+    readonly instructions?: string
+    readonly tools?: readonly ToolSpec[]
+  }): void {
     const conversation = this.#conversation
     if (conversation === null) return
     if (instructions !== undefined) conversation.instructions = instructions
@@ -215,10 +245,12 @@ export class CascadeBackend implements Backend {
     const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
     // Awaited below, after the earlier transcripts. Until then a rejection would have no handler.
     text.catch(() => undefined)
-    this.#transcripts = this.#transcripts.then(() => text).then(
-      (words) => this.#transcribed(words),
-      (error: unknown) => this.#transcriptionFailed(error),
-    )
+    this.#transcripts = this.#transcripts
+      .then(() => text)
+      .then(
+        (words) => this.#transcribed(words),
+        (error: unknown) => this.#transcriptionFailed(error),
+      )
   }
 
   /** Finds out whether the current speech holds words. The transcript is made when the speech has ended. */
@@ -227,12 +259,15 @@ export class CascadeBackend implements Backend {
     const pcm = this.#utterance.since(this.#partialSamples)
     this.#partialSamples = this.#utterance.samples
     this.#partialAtSamples = this.#partialSamples + msToSamples(PARTIAL_MS, RATE_HZ)
-    this.#stages.transcribe(pcm, this.#language, this.#abort.signal).then((words) => {
-      const current = utterance === this.#utterances && this.#utterance.isOpen && this.#state === 'ready'
-      if (current && !this.#isNoise(words)) this.#sink.event({ type: 'understood' })
-    }, () => {
-      this.stats.sttFaults++
-    })
+    this.#stages.transcribe(pcm, this.#language, this.#abort.signal).then(
+      (words) => {
+        const current = utterance === this.#utterances && this.#utterance.isOpen && this.#state === 'ready'
+        if (current && !this.#isNoise(words)) this.#sink.event({ type: 'understood' })
+      },
+      () => {
+        this.stats.sttFaults++
+      },
+    )
   }
 
   get #language(): string {
@@ -276,7 +311,14 @@ export class CascadeBackend implements Backend {
 
   #callerSaid(text: string, itemId: string): void {
     // The transcript belongs to the answer that it causes, which cannot have been interrupted yet.
-    this.#sink.event({ type: 'transcript', role: 'caller', text, final: true, itemId, generation: this.#generation + 1 })
+    this.#sink.event({
+      type: 'transcript',
+      role: 'caller',
+      text,
+      final: true,
+      itemId,
+      generation: this.#generation + 1,
+    })
   }
 
   // --- the answer -----------------------------------------------------------------------------------------
@@ -294,8 +336,14 @@ export class CascadeBackend implements Backend {
     this.#due = null
     const { llm, tts } = this.#options
     const answer = new Answer(++this.#generation, {
-      sink: this.#sink, stages: this.#stages, conversation, stats: this.stats, model: llm.model,
-      voice: this.#session?.voice ?? tts.voice ?? VOICE_DEFAULT, nowMs: this.#nowMs, takeAudioInMs: () => this.#takeAudioInMs(),
+      sink: this.#sink,
+      stages: this.#stages,
+      conversation,
+      stats: this.stats,
+      model: llm.model,
+      voice: this.#session?.voice ?? tts.voice ?? VOICE_DEFAULT,
+      nowMs: this.#nowMs,
+      takeAudioInMs: () => this.#takeAudioInMs(),
     })
     this.#answer = answer
     const { generation } = answer
@@ -349,9 +397,17 @@ export class CascadeBackend implements Backend {
 
 function faultOf(error: unknown): VendorFault {
   if (error instanceof StageFault) return error.fault
-  return vendorFault('internal', `a fault of the gateway's own: ${error instanceof Error ? error.name : typeof error}`, false)
+  return vendorFault(
+    'internal',
+    `a fault of the gateway's own: ${error instanceof Error ? error.name : typeof error}`,
+    false,
+  )
 }
 
 function plain(text: string): string {
-  return text.toLowerCase().replace(/[^\p{L}\p{N} ]+/gu, '').replace(/\s+/g, ' ').trim()
+  return text
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} ]+/gu, '')
+    .replace(/\s+/g, ' ')
+    .trim()
 }

@@ -51,14 +51,24 @@ export class Conversation {
     this.instructions = session.instructions
     this.tools = session.tools
     const calls = recentTools(session.toolLedger).map((entry, i): CallEntry => ({
-      callId: `replayed-${i + 1}`, name: entry.name, argumentsText: JSON.stringify(entry.args),
+      callId: `replayed-${i + 1}`,
+      name: entry.name,
+      argumentsText: JSON.stringify(entry.args),
       answer: replyText({ ok: entry.ok, value: entry.result }),
     }))
     if (calls.length > 0) this.#entries.push({ kind: 'calls', calls, sentOpen: false })
     for (const [i, { role, text }] of recentHistory(session.history).entries()) {
-      this.#entries.push(role === 'caller' ? { kind: 'caller', text } : {
-        kind: 'agent', itemId: `replayed-${i}`, sentences: [{ text, ms: 0 }], firstAtMs: NaN, heard: null,
-      })
+      this.#entries.push(
+        role === 'caller'
+          ? { kind: 'caller', text }
+          : {
+              kind: 'agent',
+              itemId: `replayed-${i}`,
+              sentences: [{ text, ms: 0 }],
+              firstAtMs: NaN,
+              heard: null,
+            },
+      )
     }
   }
 
@@ -104,7 +114,8 @@ export class Conversation {
     const at = this.#entries.findLastIndex((entry) => entry.kind === 'agent' && entry.itemId === itemId)
     if (at < 0) return
     for (const [i, entry] of this.#entries.entries()) {
-      if (i >= at && entry.kind === 'agent' && entry.heard === null) entry.heard = heardOf(entry.sentences, i === at ? playedMs : 0)
+      if (i >= at && entry.kind === 'agent' && entry.heard === null)
+        entry.heard = heardOf(entry.sentences, i === at ? playedMs : 0)
     }
   }
 
@@ -112,11 +123,19 @@ export class Conversation {
     const messages: ChatMessage[] = [{ role: 'system', content: this.instructions }]
     for (const entry of this.#entries) messages.push(...messagesOf(entry))
     return {
-      model, messages, stream: true, stream_options: { include_usage: true },
-      ...(this.tools.length === 0 ? {} : {
-        tools: this.tools.map(({ name, description, parameters }) => ({ type: 'function', function: { name, description, parameters } })),
-        tool_choice: 'auto',
-      }),
+      model,
+      messages,
+      stream: true,
+      stream_options: { include_usage: true },
+      ...(this.tools.length === 0
+        ? {}
+        : {
+            tools: this.tools.map(({ name, description, parameters }) => ({
+              type: 'function',
+              function: { name, description, parameters },
+            })),
+            tool_choice: 'auto',
+          }),
     }
   }
 
@@ -128,18 +147,34 @@ export class Conversation {
 
 function messagesOf(entry: Entry): ChatMessage[] {
   switch (entry.kind) {
-    case 'caller': return [{ role: 'user', content: entry.text }]
-    case 'note': return [{ role: 'system', content: entry.text }]
+    case 'caller':
+      return [{ role: 'user', content: entry.text }]
+    case 'note':
+      return [{ role: 'system', content: entry.text }]
     case 'agent': {
       const text = entry.heard ?? entry.sentences.map((sentence) => sentence.text).join(' ')
-      return text === '' ? [] : [{ role: 'assistant', content: entry.heard === null ? text : `${text} [the caller interrupted]` }]
+      return text === ''
+        ? []
+        : [{ role: 'assistant', content: entry.heard === null ? text : `${text} [the caller interrupted]` }]
     }
     case 'calls': {
       if (entry.calls.some((call) => call.answer === null)) entry.sentOpen = true
-      return [{
-        role: 'assistant', content: null,
-        tool_calls: entry.calls.map(({ callId, name, argumentsText }) => ({ id: callId, type: 'function', function: { name, arguments: argumentsText } })),
-      }, ...entry.calls.map(({ callId, answer }): ChatMessage => ({ role: 'tool', tool_call_id: callId, content: answer ?? STILL_RUNNING }))]
+      return [
+        {
+          role: 'assistant',
+          content: null,
+          tool_calls: entry.calls.map(({ callId, name, argumentsText }) => ({
+            id: callId,
+            type: 'function',
+            function: { name, arguments: argumentsText },
+          })),
+        },
+        ...entry.calls.map(({ callId, answer }): ChatMessage => ({
+          role: 'tool',
+          tool_call_id: callId,
+          content: answer ?? STILL_RUNNING,
+        })),
+      ]
     }
     default: {
       const never: never = entry

@@ -35,7 +35,10 @@ export class SpeechBody {
 
   /** @throws UnplayableSpeech for a body that is neither raw samples nor a WAV file */
   push(chunk: Uint8Array): Int16Array {
-    this.#rest = this.#rest.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length) : Buffer.concat([this.#rest, chunk])
+    this.#rest =
+      this.#rest.length === 0
+        ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+        : Buffer.concat([this.#rest, chunk])
     if (this.#format === 'unknown' && !this.#sniff()) return new Int16Array(0)
     const samples = new Int16Array(this.#rest.length >> 1)
     readSamples(this.#rest, 0, samples, 0, samples.length)
@@ -52,7 +55,12 @@ export class SpeechBody {
     const head = this.#rest
     if (head.length < 4) return false
     const mark = head.toString('latin1', 0, 4)
-    if (mark.startsWith('ID3') || mark === 'OggS' || mark === 'fLaC' || (head[0] === 0xff && ((head[1] as number) & 0xf6) === 0xf2)) {
+    if (
+      mark.startsWith('ID3') ||
+      mark === 'OggS' ||
+      mark === 'fLaC' ||
+      (head[0] === 0xff && ((head[1] as number) & 0xf6) === 0xf2)
+    ) {
       throw new UnplayableSpeech('it answers with compressed audio, although raw samples (pcm) were requested')
     }
     if (mark === 'RIFF') {
@@ -60,7 +68,8 @@ export class SpeechBody {
       if (dataAt === 0) return false
       this.#rest = head.subarray(dataAt)
     }
-    if (this.#rateHz < RATE_HZ_MIN || this.#rateHz > RATE_HZ_MAX) throw new UnplayableSpeech(`its samples have ${this.#rateHz} Hz; 8,000 to 48,000 are allowed`)
+    if (this.#rateHz < RATE_HZ_MIN || this.#rateHz > RATE_HZ_MAX)
+      throw new UnplayableSpeech(`its samples have ${this.#rateHz} Hz; 8,000 to 48,000 are allowed`)
     if (!isSampleRateHz(this.#rateHz)) this.#converter = new RateConverter(this.#rateHz, TTS_RATE_HZ)
     this.#format = 'samples'
     return true
@@ -75,9 +84,15 @@ export class SpeechBody {
       if (name === 'data') return at + 8
       if (name === 'fmt ') {
         if (at + 24 > file.length) return 0
-        const [format, channels, bits] = [file.readUInt16LE(at + 8), file.readUInt16LE(at + 10), file.readUInt16LE(at + 22)]
+        const [format, channels, bits] = [
+          file.readUInt16LE(at + 8),
+          file.readUInt16LE(at + 10),
+          file.readUInt16LE(at + 22),
+        ]
         if ((format !== 1 && format !== 0xfffe) || channels !== 1 || bits !== 16) {
-          throw new UnplayableSpeech(`it answers with a WAV file of ${channels} channels and ${bits} bits; 1 channel and 16 bits are required`)
+          throw new UnplayableSpeech(
+            `it answers with a WAV file of ${channels} channels and ${bits} bits; 1 channel and 16 bits are required`,
+          )
         }
         this.#rateHz = file.readUInt32LE(at + 12)
       }
@@ -123,7 +138,8 @@ export class RateConverter {
         sum += value
       }
       // Every phase has unit gain at 0 Hz: otherwise a constant would become a hum.
-      for (let tap = 0; tap < taps; tap++) this.#kernel[phase * taps + tap] = (this.#kernel[phase * taps + tap] as number) / sum
+      for (let tap = 0; tap < taps; tap++)
+        this.#kernel[phase * taps + tap] = (this.#kernel[phase * taps + tap] as number) / sum
     }
     this.#kept = new Float32Array(this.#half)
     this.#position = this.#half
@@ -143,7 +159,8 @@ export class RateConverter {
       const left = Math.floor(position)
       const phase = Math.round((position - left) * PHASES)
       let sum = 0
-      for (let tap = 0; tap < taps; tap++) sum += (input[left - this.#half + 1 + tap] as number) * (this.#kernel[phase * taps + tap] as number)
+      for (let tap = 0; tap < taps; tap++)
+        sum += (input[left - this.#half + 1 + tap] as number) * (this.#kernel[phase * taps + tap] as number)
       out[n] = sum > 32767 ? 32767 : sum < -32768 ? -32768 : Math.round(sum)
     }
     const next = this.#position + count * this.#step

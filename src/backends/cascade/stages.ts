@@ -73,7 +73,14 @@ export interface ChatRequest {
   readonly messages: ChatMessage[]
   readonly stream: true
   readonly stream_options: { readonly include_usage: true }
-  readonly tools?: { readonly type: 'function'; readonly function: { readonly name: string; readonly description: string; readonly parameters: Record<string, unknown> } }[]
+  readonly tools?: {
+    readonly type: 'function'
+    readonly function: {
+      readonly name: string
+      readonly description: string
+      readonly parameters: Record<string, unknown>
+    }
+  }[]
   readonly tool_choice?: 'auto'
   readonly temperature?: number
   readonly max_tokens?: number
@@ -133,15 +140,28 @@ export class Stages {
   /** Asks each service for its models. A service that lacks this endpoint has answered, which is enough. */
   async probe(signal: AbortSignal): Promise<void> {
     const seen = new Map<string, { readonly stage: string; readonly options: StageOptions }>()
-    for (const [stage, options] of Object.entries({ stt: this.#options.stt, llm: this.#options.llm, tts: this.#options.tts })) {
+    for (const [stage, options] of Object.entries({
+      stt: this.#options.stt,
+      llm: this.#options.llm,
+      tts: this.#options.tts,
+    })) {
       const key = `${options.baseUrl} ${options.apiKey ?? ''}`
       if (!seen.has(key)) seen.set(key, { stage, options })
     }
-    await Promise.all([...seen.values()].map(async ({ stage, options }) => {
-      const timeoutMs = Math.min(options.timeoutMs ?? PROBE_TIMEOUT_MS, PROBE_TIMEOUT_MS)
-      const response = await this.#fetch(stage, { ...options, timeoutMs }, '/models', { method: 'GET' }, signal, [404, 405, 501])
-      await response.body.cancel()
-    }))
+    await Promise.all(
+      [...seen.values()].map(async ({ stage, options }) => {
+        const timeoutMs = Math.min(options.timeoutMs ?? PROBE_TIMEOUT_MS, PROBE_TIMEOUT_MS)
+        const response = await this.#fetch(
+          stage,
+          { ...options, timeoutMs },
+          '/models',
+          { method: 'GET' },
+          signal,
+          [404, 405, 501],
+        )
+        await response.body.cancel()
+      }),
+    )
   }
 
   /** @param pcm  s16 mono at 16 kHz */
@@ -155,7 +175,13 @@ export class Stages {
     form.set('response_format', 'json')
     if (language !== '') form.set('language', language)
     if (stt.prompt !== undefined) form.set('prompt', stt.prompt)
-    const { body } = await this.#fetch('stt', { timeoutMs: STT_TIMEOUT_MS, ...stt }, '/audio/transcriptions', { method: 'POST', body: form }, signal)
+    const { body } = await this.#fetch(
+      'stt',
+      { timeoutMs: STT_TIMEOUT_MS, ...stt },
+      '/audio/transcriptions',
+      { method: 'POST', body: form },
+      signal,
+    )
     const text = await body.text()
     try {
       const parsed = JSON.parse(text) as { readonly text?: unknown } | null
@@ -163,24 +189,36 @@ export class Stages {
     } catch {
       // Reported below.
     }
-    throw new StageFault(vendorFault('internal', `${this.#name}: stt answers with something else than a transcript`, false))
+    throw new StageFault(
+      vendorFault('internal', `${this.#name}: stt answers with something else than a transcript`, false),
+    )
   }
 
   /** The chunks of a model's answer as they arrive. */
   async *chat(request: ChatRequest, signal: AbortSignal): AsyncGenerator<ChatChunk> {
     const { llm } = this.#options
     const { temperature, maxTokens } = llm
-    const { body, contentType } = await this.#fetch('llm', { timeoutMs: LLM_TIMEOUT_MS, ...llm }, '/chat/completions', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({
-        ...request, ...(temperature === undefined ? {} : { temperature }), ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
-      }),
-    }, signal)
+    const { body, contentType } = await this.#fetch(
+      'llm',
+      { timeoutMs: LLM_TIMEOUT_MS, ...llm },
+      '/chat/completions',
+      {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({
+          ...request,
+          ...(temperature === undefined ? {} : { temperature }),
+          ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
+        }),
+      },
+      signal,
+    )
     // A server that does not stream answers with one JSON document.
-    const texts = contentType.includes('application/json') ? [await body.text()] : eventData(body.pieces(), () => {
-      this.#stats.malformedChunks++
-    })
+    const texts = contentType.includes('application/json')
+      ? [await body.text()]
+      : eventData(body.pieces(), () => {
+          this.#stats.malformedChunks++
+        })
     for await (const text of texts) {
       const chunk = this.#chunk(text)
       if (chunk !== null) yield chunk
@@ -188,12 +226,30 @@ export class Stages {
   }
 
   /** The samples of one sentence as they arrive. */
-  async *speak(input: string, voice: string, signal: AbortSignal): AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz }> {
+  async *speak(
+    input: string,
+    voice: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz }> {
     const { tts } = this.#options
-    const request: SpeechRequest = { model: tts.model, input, voice, response_format: 'pcm', ...(tts.speed === undefined ? {} : { speed: tts.speed }) }
-    const { body } = await this.#fetch('tts', { timeoutMs: TTS_TIMEOUT_MS, ...tts }, '/audio/speech', {
-      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(request),
-    }, signal)
+    const request: SpeechRequest = {
+      model: tts.model,
+      input,
+      voice,
+      response_format: 'pcm',
+      ...(tts.speed === undefined ? {} : { speed: tts.speed }),
+    }
+    const { body } = await this.#fetch(
+      'tts',
+      { timeoutMs: TTS_TIMEOUT_MS, ...tts },
+      '/audio/speech',
+      {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(request),
+      },
+      signal,
+    )
     const speech = new SpeechBody(tts.sampleRateHz ?? TTS_RATE_HZ)
     try {
       for await (const bytes of body.pieces()) {
@@ -222,7 +278,10 @@ export class Stages {
     const chunk = value as ChatChunk
     if (chunk.error === undefined) return chunk
     const body = JSON.stringify({ error: chunk.error })
-    throw new StageFault({ ...httpFault(`${this.#name}: llm failed in the middle`, { status: 500, body }, this.#secrets), fatal: false })
+    throw new StageFault({
+      ...httpFault(`${this.#name}: llm failed in the middle`, { status: 500, body }, this.#secrets),
+      fatal: false,
+    })
   }
 
   get #secrets(): readonly (string | null)[] {
@@ -231,21 +290,30 @@ export class Stages {
   }
 
   async #fetch(
-    stage: string, options: StageOptions, path: string, init: RequestInit, signal: AbortSignal, alsoGood: readonly number[] = [],
+    stage: string,
+    options: StageOptions,
+    path: string,
+    init: RequestInit,
+    signal: AbortSignal,
+    alsoGood: readonly number[] = [],
   ): Promise<{ readonly body: Body; readonly contentType: string }> {
     const what = `${this.#name}: ${stage}`
     const silence = new SilenceTimeout(options.timeoutMs ?? TTS_TIMEOUT_MS)
     const both = AbortSignal.any([signal, silence.signal])
     const faultOf = (error: unknown): unknown => {
       if (signal.aborted || error instanceof StageFault) return error
-      if (silence.signal.aborted) return new StageFault(vendorFault('timeout', `${what} was silent for ${silence.ms} ms`, false))
+      if (silence.signal.aborted)
+        return new StageFault(vendorFault('timeout', `${what} was silent for ${silence.ms} ms`, false))
       return new StageFault(vendorFault('network', `${what}: no connection (${networkCode(error)})`, false))
     }
     let response: Response
     try {
       response = await fetch(`${options.baseUrl.replace(/\/+$/, '')}${path}`, {
         ...init,
-        headers: { ...(init.headers as Record<string, string> | undefined), ...(options.apiKey == null ? {} : { authorization: `Bearer ${options.apiKey}` }) },
+        headers: {
+          ...(init.headers as Record<string, string> | undefined),
+          ...(options.apiKey == null ? {} : { authorization: `Bearer ${options.apiKey}` }),
+        },
         redirect: 'error',
         signal: both,
       })
@@ -254,12 +322,16 @@ export class Stages {
       throw faultOf(error)
     }
     const body = new Body(response, silence, faultOf)
-    if (response.ok || alsoGood.includes(response.status)) return { body, contentType: response.headers.get('content-type') ?? '' }
+    if (response.ok || alsoGood.includes(response.status))
+      return { body, contentType: response.headers.get('content-type') ?? '' }
     const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
     const retryAfterMs = retryAfterOf((name) => response.headers.get(name), Date.now())
     const fault = httpFault(what, { status: response.status, body: words, retryAfterMs }, this.#secrets)
     // A wrong key, an empty account or a wrong address does not change within the call.
-    throw new StageFault({ ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || response.status === 404 })
+    throw new StageFault({
+      ...fault,
+      fatal: fault.code === 'auth' || fault.code === 'quota' || response.status === 404,
+    })
   }
 }
 

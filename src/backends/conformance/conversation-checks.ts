@@ -10,211 +10,306 @@ const SOUND_TOLERANCE_MS = 5
 export const conversationChecks: readonly ConformanceCheck[] = [
   {
     name: 'is ready once, and says so before connect resolves',
-    run: (harness) => connected(harness, {}, async ({ recorder }) => {
-      expectEqual(recorder.all('ready').length, 1, 'ready events')
-      await pause(20)
-      expectEqual(recorder.all('ready').length, 1, 'ready events later')
-    }),
+    run: (harness) =>
+      connected(harness, {}, async ({ recorder }) => {
+        expectEqual(recorder.all('ready').length, 1, 'ready events')
+        await pause(20)
+        expectEqual(recorder.all('ready').length, 1, 'ready events later')
+      }),
   },
   {
     name: 'greets when it is asked to begin',
-    run: (harness) => connected(harness, {
-      agentBegins: true, replies: [{ say: 'Welcome to the shop.', audioMs: 600 }],
-    }, async ({ backend, recorder }) => {
-      backend.sendText('', { role: 'system', respond: true })
-      const done = await recorder.next('turn-done')
-      const start = recorder.all('turn-start')[0]
-      expect(start !== undefined, 'a turn-start')
-      expectEqual(done.generation, start?.generation, 'generation of turn-done')
-      expectEqual(done.status, 'completed', 'status')
-      const ended = recorder.all('audio-done')[0]
-      expect(ended !== undefined, 'an audio-done')
-      expectOrder(recorder.events, ['turn-start', 'audio-done', 'turn-done'])
-      expect(recorder.audioMs(done.generation) >= 300, `a greeting, got ${recorder.audioMs(done.generation)} ms`)
-      for (const piece of recorder.audioPieces) expectEqual(piece.itemId, ended?.itemId, 'item of the audio')
-      await recorder.until('the final words', () => recorder.all('transcript').some((entry) => entry.role === 'agent' && entry.final))
-      const words = recorder.all('transcript').filter((entry) => entry.role === 'agent' && entry.final)
-      expectEqual(words.map((entry) => entry.text).join(' '), 'Welcome to the shop.', 'words of the greeting')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          agentBegins: true,
+          replies: [{ say: 'Welcome to the shop.', audioMs: 600 }],
+        },
+        async ({ backend, recorder }) => {
+          backend.sendText('', { role: 'system', respond: true })
+          const done = await recorder.next('turn-done')
+          const start = recorder.all('turn-start')[0]
+          expect(start !== undefined, 'a turn-start')
+          expectEqual(done.generation, start?.generation, 'generation of turn-done')
+          expectEqual(done.status, 'completed', 'status')
+          const ended = recorder.all('audio-done')[0]
+          expect(ended !== undefined, 'an audio-done')
+          expectOrder(recorder.events, ['turn-start', 'audio-done', 'turn-done'])
+          expect(recorder.audioMs(done.generation) >= 300, `a greeting, got ${recorder.audioMs(done.generation)} ms`)
+          for (const piece of recorder.audioPieces) expectEqual(piece.itemId, ended?.itemId, 'item of the audio')
+          await recorder.until('the final words', () =>
+            recorder.all('transcript').some((entry) => entry.role === 'agent' && entry.final),
+          )
+          const words = recorder.all('transcript').filter((entry) => entry.role === 'agent' && entry.final)
+          expectEqual(words.map((entry) => entry.text).join(' '), 'Welcome to the shop.', 'words of the greeting')
+        },
+      ),
   },
   {
     name: 'answers each utterance of the caller once, with a higher generation each time',
-    run: (harness) => connected(harness, {
-      callerSays: ['first question', 'second question'], replies: [{ say: 'First answer.' }, { say: 'Second answer.' }],
-    }, async ({ backend, recorder, vendor, speak }) => {
-      await speak(800)
-      await recorder.next('turn-done', 1)
-      await speak(800)
-      await recorder.next('turn-done', 2)
-      await recorder.until('both of the caller\'s texts', () => callerTexts(recorder.events).length >= 2)
-      await pause(30)
-      expectEqual(callerTexts(recorder.events).join('|'), 'first question|second question', 'words of the caller')
-      const starts = recorder.all('turn-start').map((event) => event.generation)
-      expectEqual(starts.length, 2, 'answers')
-      expect((starts[1] ?? 0) > (starts[0] ?? 0), `generations to rise, got ${starts.join(', ')}`)
-      expect(vendor.callerAudioMs >= 1500, `the caller's speech to arrive, got ${vendor.callerAudioMs} ms`)
-      expect(recorder.all('usage').length >= 2, 'usage for each answer')
-      if (!backend.capabilities.serverVad) expectEqual(recorder.all('speech-started').length, 0, 'speech-started without its own VAD')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerSays: ['first question', 'second question'],
+          replies: [{ say: 'First answer.' }, { say: 'Second answer.' }],
+        },
+        async ({ backend, recorder, vendor, speak }) => {
+          await speak(800)
+          await recorder.next('turn-done', 1)
+          await speak(800)
+          await recorder.next('turn-done', 2)
+          await recorder.until("both of the caller's texts", () => callerTexts(recorder.events).length >= 2)
+          await pause(30)
+          expectEqual(callerTexts(recorder.events).join('|'), 'first question|second question', 'words of the caller')
+          const starts = recorder.all('turn-start').map((event) => event.generation)
+          expectEqual(starts.length, 2, 'answers')
+          expect((starts[1] ?? 0) > (starts[0] ?? 0), `generations to rise, got ${starts.join(', ')}`)
+          expect(vendor.callerAudioMs >= 1500, `the caller's speech to arrive, got ${vendor.callerAudioMs} ms`)
+          expect(recorder.all('usage').length >= 2, 'usage for each answer')
+          if (!backend.capabilities.serverVad)
+            expectEqual(recorder.all('speech-started').length, 0, 'speech-started without its own VAD')
+        },
+      ),
   },
   {
     name: 'answers a text of the caller, and does not answer a note',
-    run: (harness) => connected(harness, {
-      callerWrites: ['Hello there'], replies: [GLAD_REPLY],
-    }, async ({ backend, recorder, vendor, soundMs, has }) => {
-      backend.sendText('The caller is a customer of many years.', { role: 'system', respond: false })
-      await pause(40)
-      expectEqual(recorder.all('turn-start').length, 0, 'answers to a note')
-      backend.sendText('Hello there', { role: 'caller', respond: true })
-      const done = await recorder.next('turn-done')
-      const ms = recorder.audioMs(done.generation)
-      const wantedMs = await soundMs(GLAD_REPLY)
-      expect(Math.abs(ms - wantedMs) <= SOUND_TOLERANCE_MS, `all of ${wantedMs} ms of sound, got ${ms}`)
-      if (has('notes')) expect(vendor.texts.some((text) => text.includes('many years')), 'the note to arrive')
-      expect(vendor.texts.some((text) => text.includes('Hello there')), 'the text to arrive')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Hello there'],
+          replies: [GLAD_REPLY],
+        },
+        async ({ backend, recorder, vendor, soundMs, has }) => {
+          backend.sendText('The caller is a customer of many years.', { role: 'system', respond: false })
+          await pause(40)
+          expectEqual(recorder.all('turn-start').length, 0, 'answers to a note')
+          backend.sendText('Hello there', { role: 'caller', respond: true })
+          const done = await recorder.next('turn-done')
+          const ms = recorder.audioMs(done.generation)
+          const wantedMs = await soundMs(GLAD_REPLY)
+          expect(Math.abs(ms - wantedMs) <= SOUND_TOLERANCE_MS, `all of ${wantedMs} ms of sound, got ${ms}`)
+          if (has('notes'))
+            expect(
+              vendor.texts.some((text) => text.includes('many years')),
+              'the note to arrive',
+            )
+          expect(
+            vendor.texts.some((text) => text.includes('Hello there')),
+            'the text to arrive',
+          )
+        },
+      ),
   },
   {
     name: 'passes DTMF digits to the model as one entry',
-    run: (harness) => connected(harness, { replies: [{ say: 'Thank you.' }] }, async ({ backend, recorder, vendor }) => {
-      for (const key of '4711#') backend.dtmf(key)
-      await recorder.next('turn-done')
-      expectEqual(vendor.texts.filter((text) => text.includes('4711')).length, 1, 'entries of digits')
-      expectEqual(vendor.answers, 1, 'answers')
-    }),
+    run: (harness) =>
+      connected(harness, { replies: [{ say: 'Thank you.' }] }, async ({ backend, recorder, vendor }) => {
+        for (const key of '4711#') backend.dtmf(key)
+        await recorder.next('turn-done')
+        expectEqual(vendor.texts.filter((text) => text.includes('4711')).length, 1, 'entries of digits')
+        expectEqual(vendor.answers, 1, 'answers')
+      }),
   },
   {
     name: 'calls tools in parallel and goes on when the last one has its result',
-    run: (harness) => connected(harness, {
-      callerWrites: ['Where is my order?'],
-      replies: [
-        { calls: [
-          { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } },
-          { callId: 'call_b', name: 'get_account', args: {} },
-        ] },
-        { say: 'Your order is on its way.' },
-      ],
-    }, async ({ backend, recorder, vendor }) => {
-      backend.sendText('Where is my order?', { role: 'caller', respond: true })
-      await recorder.next('tool-call', 2)
-      const calls = recorder.all('tool-call')
-      expectEqual(calls.map((call) => call.name).sort().join(), 'get_account,lookup_order', 'tools')
-      const order = calls.find((call) => call.name === 'lookup_order')
-      expectEqual(JSON.stringify(order?.args), '{"orderNumber":"4711"}', 'arguments')
-      expect(calls.every((call) => call.invalid === undefined), 'valid arguments')
-      // In reverse order, and with a pause between them.
-      const [first, second] = [calls[1], calls[0]]
-      backend.toolResult(first?.callId ?? '', { ok: true, value: { answer: 'one' } })
-      await pause(40)
-      expectEqual(vendor.answers, 1, 'answers before the last tool')
-      backend.toolResult(second?.callId ?? '', { ok: true, value: { answer: 'two' } })
-      await recorder.until('the answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))
-      expectEqual(vendor.answers, 2, 'answers')
-      expectEqual(vendor.toolAnswers.length, 2, 'tool answers that arrived')
-      expect(vendor.toolAnswers.some((answer) => answer.text.includes('one')), 'the first answer to arrive')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Where is my order?'],
+          replies: [
+            {
+              calls: [
+                { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } },
+                { callId: 'call_b', name: 'get_account', args: {} },
+              ],
+            },
+            { say: 'Your order is on its way.' },
+          ],
+        },
+        async ({ backend, recorder, vendor }) => {
+          backend.sendText('Where is my order?', { role: 'caller', respond: true })
+          await recorder.next('tool-call', 2)
+          const calls = recorder.all('tool-call')
+          expectEqual(
+            calls
+              .map((call) => call.name)
+              .sort()
+              .join(),
+            'get_account,lookup_order',
+            'tools',
+          )
+          const order = calls.find((call) => call.name === 'lookup_order')
+          expectEqual(JSON.stringify(order?.args), '{"orderNumber":"4711"}', 'arguments')
+          expect(
+            calls.every((call) => call.invalid === undefined),
+            'valid arguments',
+          )
+          // In reverse order, and with a pause between them.
+          const [first, second] = [calls[1], calls[0]]
+          backend.toolResult(first?.callId ?? '', { ok: true, value: { answer: 'one' } })
+          await pause(40)
+          expectEqual(vendor.answers, 1, 'answers before the last tool')
+          backend.toolResult(second?.callId ?? '', { ok: true, value: { answer: 'two' } })
+          await recorder.until('the answer', () =>
+            recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0),
+          )
+          expectEqual(vendor.answers, 2, 'answers')
+          expectEqual(vendor.toolAnswers.length, 2, 'tool answers that arrived')
+          expect(
+            vendor.toolAnswers.some((answer) => answer.text.includes('one')),
+            'the first answer to arrive',
+          )
+        },
+      ),
   },
   {
     name: 'ignores results of unknown tool calls, and second results',
-    run: (harness) => connected(harness, {
-      callerWrites: ['Go'], replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Done.' }],
-    }, async ({ backend, recorder, vendor }) => {
-      backend.toolResult('call_nobody', { ok: true, value: 1 })
-      backend.sendText('Go', { role: 'caller', respond: true })
-      const call = await recorder.next('tool-call')
-      backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
-      backend.toolResult(call.callId, { ok: true, value: { name: 'too late' } })
-      await recorder.until('the answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))
-      await pause(40)
-      expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
-      expect(vendor.toolAnswers[0]?.text.includes('Wanjiru') === true, 'the first answer to count')
-      expectEqual(vendor.answers, 2, 'answers')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Go'],
+          replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Done.' }],
+        },
+        async ({ backend, recorder, vendor }) => {
+          backend.toolResult('call_nobody', { ok: true, value: 1 })
+          backend.sendText('Go', { role: 'caller', respond: true })
+          const call = await recorder.next('tool-call')
+          backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+          backend.toolResult(call.callId, { ok: true, value: { name: 'too late' } })
+          await recorder.until('the answer', () =>
+            recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0),
+          )
+          await pause(40)
+          expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
+          expect(vendor.toolAnswers[0]?.text.includes('Wanjiru') === true, 'the first answer to count')
+          expectEqual(vendor.answers, 2, 'answers')
+        },
+      ),
   },
   {
     name: 'accepts a tool result that comes a turn later',
-    run: (harness) => connected(harness, {
-      callerSays: ['are you there?'], callerWrites: ['Look me up'],
-      replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Still looking.' }, { say: 'Found it.' }],
-    }, async ({ backend, recorder, vendor, speak }) => {
-      backend.sendText('Look me up', { role: 'caller', respond: true })
-      const call = await recorder.next('tool-call')
-      await recorder.next('turn-done')
-      await speak(600)
-      await pause(150)
-      backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
-      // Some services cancel their calls when the caller speaks; then the result is ignored.
-      if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) {
-        await pause(50)
-        expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was cancelled')
-        return
-      }
-      await recorder.until('the last words', () => agentTexts(recorder.events).includes('Found it.'))
-      expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerSays: ['are you there?'],
+          callerWrites: ['Look me up'],
+          replies: [
+            { calls: [{ callId: 'call_a', name: 'get_account', args: {} }] },
+            { say: 'Still looking.' },
+            { say: 'Found it.' },
+          ],
+        },
+        async ({ backend, recorder, vendor, speak }) => {
+          backend.sendText('Look me up', { role: 'caller', respond: true })
+          const call = await recorder.next('tool-call')
+          await recorder.next('turn-done')
+          await speak(600)
+          await pause(150)
+          backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+          // Some services cancel their calls when the caller speaks; then the result is ignored.
+          if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) {
+            await pause(50)
+            expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was cancelled')
+            return
+          }
+          await recorder.until('the last words', () => agentTexts(recorder.events).includes('Found it.'))
+          expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
+        },
+      ),
   },
   {
     name: 'calls an unknown tool like any other, and accepts a failure as its result',
-    run: (harness) => connected(harness, {
-      callerWrites: ['Go'], replies: [{ calls: [{ callId: 'call_a', name: 'no_such_tool', args: {} }] }],
-    }, async ({ backend, recorder, vendor, has }) => {
-      backend.sendText('Go', { role: 'caller', respond: true })
-      const call = await recorder.next('tool-call')
-      expectEqual(call.name, 'no_such_tool', 'tool')
-      backend.toolResult(call.callId, { ok: false, value: { error: 'There is no such tool.' } })
-      await recorder.next('turn-done', 2)
-      expectEqual(recorder.all('error').length, 0, 'errors')
-      expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
-      if (has('error-words')) expect(vendor.toolAnswers[0]?.text.includes('no such tool') === true, 'the reason to arrive')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Go'],
+          replies: [{ calls: [{ callId: 'call_a', name: 'no_such_tool', args: {} }] }],
+        },
+        async ({ backend, recorder, vendor, has }) => {
+          backend.sendText('Go', { role: 'caller', respond: true })
+          const call = await recorder.next('tool-call')
+          expectEqual(call.name, 'no_such_tool', 'tool')
+          backend.toolResult(call.callId, { ok: false, value: { error: 'There is no such tool.' } })
+          await recorder.next('turn-done', 2)
+          expectEqual(recorder.all('error').length, 0, 'errors')
+          expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
+          if (has('error-words'))
+            expect(vendor.toolAnswers[0]?.text.includes('no such tool') === true, 'the reason to arrive')
+        },
+      ),
   },
   {
     name: 'passes the history and earlier tool results to the model when it connects',
-    run: (harness) => connected(harness, {
-      agentBegins: true,
-      replies: [{ say: 'It is out for delivery.' }],
-      session: {
-        history: [
-          { role: 'agent', text: 'Welcome to the shop.' },
-          { role: 'caller', text: 'Where is my order four seven one one?' },
-        ],
-        toolLedger: [{
-          callId: 'call_from_another_backend_with_a_very_long_identifier', name: 'lookup_order', args: { orderNumber: '4711' }, ok: true,
-          result: { status: 'out for delivery' },
-        }],
-      },
-    }, async ({ backend, recorder, vendor, has }) => {
-      backend.sendText('', { role: 'system', respond: true })
-      await recorder.next('turn-done')
-      const told = [...vendor.texts, ...vendor.toolAnswers.map((answer) => answer.text)].join('\n')
-      const words = has('history') ? ['Welcome to the shop.', 'four seven one one'] : []
-      for (const fact of [...words, 'out for delivery']) {
-        expect(told.includes(fact), `the model to know ${JSON.stringify(fact)}`)
-      }
-      expectEqual(recorder.all('tool-call').length, 0, 'tools run again')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          agentBegins: true,
+          replies: [{ say: 'It is out for delivery.' }],
+          session: {
+            history: [
+              { role: 'agent', text: 'Welcome to the shop.' },
+              { role: 'caller', text: 'Where is my order four seven one one?' },
+            ],
+            toolLedger: [
+              {
+                callId: 'call_from_another_backend_with_a_very_long_identifier',
+                name: 'lookup_order',
+                args: { orderNumber: '4711' },
+                ok: true,
+                result: { status: 'out for delivery' },
+              },
+            ],
+          },
+        },
+        async ({ backend, recorder, vendor, has }) => {
+          backend.sendText('', { role: 'system', respond: true })
+          await recorder.next('turn-done')
+          const told = [...vendor.texts, ...vendor.toolAnswers.map((answer) => answer.text)].join('\n')
+          const words = has('history') ? ['Welcome to the shop.', 'four seven one one'] : []
+          for (const fact of [...words, 'out for delivery']) {
+            expect(told.includes(fact), `the model to know ${JSON.stringify(fact)}`)
+          }
+          expectEqual(recorder.all('tool-call').length, 0, 'tools run again')
+        },
+      ),
   },
   {
     name: 'takes new instructions without a fault',
-    run: (harness) => connected(harness, { callerWrites: ['Hello'], replies: [{ say: 'Yes.' }] }, async ({ backend, recorder }) => {
-      backend.updateSession({ instructions: 'You are brief.' })
-      backend.updateSession({ tools: [] })
-      backend.sendText('Hello', { role: 'caller', respond: true })
-      await recorder.next('turn-done')
-      expectEqual(recorder.all('error').length, 0, 'errors')
-    }),
+    run: (harness) =>
+      connected(harness, { callerWrites: ['Hello'], replies: [{ say: 'Yes.' }] }, async ({ backend, recorder }) => {
+        backend.updateSession({ instructions: 'You are brief.' })
+        backend.updateSession({ tools: [] })
+        backend.sendText('Hello', { role: 'caller', respond: true })
+        await recorder.next('turn-done')
+        expectEqual(recorder.all('error').length, 0, 'errors')
+      }),
   },
 ]
 
 function callerTexts(events: readonly BackendEvent[]): string[] {
-  return events.flatMap((event) => (event.type === 'transcript' && event.role === 'caller' && event.final ? [event.text] : []))
+  return events.flatMap((event) =>
+    event.type === 'transcript' && event.role === 'caller' && event.final ? [event.text] : [],
+  )
 }
 
 function agentTexts(events: readonly BackendEvent[]): string[] {
-  return events.flatMap((event) => (event.type === 'transcript' && event.role === 'agent' && event.final ? [event.text] : []))
+  return events.flatMap((event) =>
+    event.type === 'transcript' && event.role === 'agent' && event.final ? [event.text] : [],
+  )
 }
 
 function expectOrder(events: readonly BackendEvent[], types: readonly BackendEvent['type'][]): void {
   const places = types.map((type) => events.findIndex((event) => event.type === type))
-  expect(places.every((place, i) => place >= 0 && (i === 0 || place > (places[i - 1] ?? -1))), `${types.join(', ')} in this order, got ${places.join(', ')}`)
+  expect(
+    places.every((place, i) => place >= 0 && (i === 0 || place > (places[i - 1] ?? -1))),
+    `${types.join(', ')} in this order, got ${places.join(', ')}`,
+  )
 }

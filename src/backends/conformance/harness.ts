@@ -1,13 +1,24 @@
 import { frameSamples } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type { Backend, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink } from '../backend.js'
+import type {
+  Backend,
+  BackendErrorCode,
+  BackendEvent,
+  BackendFactory,
+  BackendSession,
+  BackendSink,
+} from '../backend.js'
 
 /** One answer of the scripted model behind a backend. */
 export interface ScriptedReply {
   /** The words, which are also spoken. */
   readonly say?: string
   /** Tool calls, all in this one answer. Arguments that are a string are sent unchanged, JSON or not. */
-  readonly calls?: readonly { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string }[]
+  readonly calls?: readonly {
+    readonly callId: string
+    readonly name: string
+    readonly args: Readonly<Record<string, unknown>> | string
+  }[]
   /** Length of the sound, for checks that need a known length. */
   readonly audioMs?: number
   /** Time between pieces of 100 ms of sound; default 0: all at once. */
@@ -118,15 +129,31 @@ export interface ConformanceCheck {
 /** A session for tests; nothing in it is real. */
 export function conformanceSession(changes: Partial<BackendSession> = {}): BackendSession {
   return {
-    callSid: 'HD_000000000001', agent: 'conformance', from: '+254700000001', to: '+254700000002',
-    instructions: 'You answer the phone of a shop.', greeting: 'Welcome to the shop.',
-    tools: [{
-      name: 'lookup_order', description: 'The state of an order.',
-      parameters: { type: 'object', properties: { orderNumber: { type: 'string' } }, required: ['orderNumber'] },
-    }, {
-      name: 'get_account', description: 'An account.', parameters: { type: 'object', properties: {} },
-    }],
-    language: 'en-KE', voice: null, history: [], toolLedger: [], offline: null, resume: null, ...changes,
+    callSid: 'HD_000000000001',
+    agent: 'conformance',
+    from: '+254700000001',
+    to: '+254700000002',
+    instructions: 'You answer the phone of a shop.',
+    greeting: 'Welcome to the shop.',
+    tools: [
+      {
+        name: 'lookup_order',
+        description: 'The state of an order.',
+        parameters: { type: 'object', properties: { orderNumber: { type: 'string' } }, required: ['orderNumber'] },
+      },
+      {
+        name: 'get_account',
+        description: 'An account.',
+        parameters: { type: 'object', properties: {} },
+      },
+    ],
+    language: 'en-KE',
+    voice: null,
+    history: [],
+    toolLedger: [],
+    offline: null,
+    resume: null,
+    ...changes,
   }
 }
 
@@ -186,7 +213,10 @@ export class Recorder implements BackendSink {
         this.#waiters.delete(look)
         how()
       }
-      const timer = setTimeout(() => settle(() => reject(new Error(`waited for ${what}; came: ${this.summary()}`))), patienceMs)
+      const timer = setTimeout(
+        () => settle(() => reject(new Error(`waited for ${what}; came: ${this.summary()}`))),
+        patienceMs,
+      )
       // The condition may depend on the service, which sends no event.
       const poll = setInterval(look, 5)
       this.#waiters.add(look)
@@ -199,7 +229,9 @@ export class Recorder implements BackendSink {
   }
 
   summary(): string {
-    const events = this.events.map((event) => ('generation' in event ? `${event.type}#${event.generation}` : event.type))
+    const events = this.events.map((event) =>
+      'generation' in event ? `${event.type}#${event.generation}` : event.type,
+    )
     return `${events.join(' ') || 'nothing'}; ${this.audioPieces.length} pieces of audio`
   }
 
@@ -212,7 +244,12 @@ export class Recorder implements BackendSink {
  * Speaks as the caller, frame by frame and faster than real time: `voicedMs` of a tone, or all of `voice` if given (at
  * least `voicedMs`), then enough silence for any turn detection.
  */
-export async function speakTo(backend: Backend, voicedMs: number, silenceMs = 700, voice: Int16Array | null = null): Promise<void> {
+export async function speakTo(
+  backend: Backend,
+  voicedMs: number,
+  silenceMs = 700,
+  voice: Int16Array | null = null,
+): Promise<void> {
   const { inputRateHz, serverVad } = backend.capabilities
   const quiet = new Int16Array(frameSamples(inputRateHz))
   const speech = voice ?? tone(voicedMs, inputRateHz)
@@ -228,7 +265,9 @@ export async function speakTo(backend: Backend, voicedMs: number, silenceMs = 70
 }
 
 function tone(ms: number, rateHz: number): Int16Array {
-  return Int16Array.from({ length: (ms * rateHz) / 1000 }, (_, i) => Math.round(9000 * Math.sin((2 * Math.PI * 300 * i) / rateHz)))
+  return Int16Array.from({ length: (ms * rateHz) / 1000 }, (_, i) =>
+    Math.round(9000 * Math.sin((2 * Math.PI * 300 * i) / rateHz)),
+  )
 }
 
 function turnOfLoop(): Promise<void> {
@@ -267,7 +306,9 @@ export function expectEqual<T>(actual: T, wanted: T, what: string): void {
 
 /** Runs `check` on a backend that is not connected yet, and cleans up after it. @returns what was left out */
 export async function rigged(
-  harness: ConformanceHarness, script: ConformanceScript, check: (rig: Rig) => Promise<void>,
+  harness: ConformanceHarness,
+  script: ConformanceScript,
+  check: (rig: Rig) => Promise<void>,
 ): Promise<readonly string[]> {
   const setup = await harness.setup()
   const { vendor } = setup
@@ -282,9 +323,9 @@ export async function rigged(
     if (!can) leftOut.add(`connecting cannot fail with ${code} here`)
     return can
   }
-  vendor.reply(...script.replies ?? [])
-  vendor.callerSays(...script.callerSays ?? [])
-  vendor.callerWrites?.(...script.callerWrites ?? [])
+  vendor.reply(...(script.replies ?? []))
+  vendor.callerSays(...(script.callerSays ?? []))
+  vendor.callerWrites?.(...(script.callerWrites ?? []))
   if (script.readyDelayMs !== undefined) vendor.delayReady(script.readyDelayMs)
   if (script.connectFault !== undefined && canFailWith(script.connectFault)) vendor.failConnect(script.connectFault)
   const greeting = script.agentBegins === true ? {} : { greeting: null }
@@ -292,16 +333,27 @@ export async function rigged(
   const recorder = new Recorder()
   const backend = setup.backend(recorder)
   const hangup = new AbortController()
-  const says = [...script.callerSays ?? []]
+  const says = [...(script.callerSays ?? [])]
   try {
     await check({
-      backend, recorder, vendor, secret: setup.secret, hangup, has, canFailWith,
+      backend,
+      recorder,
+      vendor,
+      secret: setup.secret,
+      hangup,
+      has,
+      canFailWith,
       connect: () => backend.connect(setup.session?.(session) ?? session, hangup.signal),
       speak: async (voicedMs, silenceMs) => {
         const text = says.shift() ?? 'hello'
-        await speakTo(backend, voicedMs, silenceMs, await setup.voice?.(text, backend.capabilities.inputRateHz) ?? null)
+        await speakTo(
+          backend,
+          voicedMs,
+          silenceMs,
+          (await setup.voice?.(text, backend.capabilities.inputRateHz)) ?? null,
+        )
       },
-      soundMs: async (reply) => await setup.soundMs?.(reply) ?? reply.audioMs ?? 0,
+      soundMs: async (reply) => (await setup.soundMs?.(reply)) ?? reply.audioMs ?? 0,
     })
   } catch (error) {
     // The recorded events explain the failure.
@@ -316,7 +368,9 @@ export async function rigged(
 
 /** The same on a connected backend; also checks the snapshot and the end of the session. */
 export function connected(
-  harness: ConformanceHarness, script: ConformanceScript, check: (rig: Rig) => Promise<void>,
+  harness: ConformanceHarness,
+  script: ConformanceScript,
+  check: (rig: Rig) => Promise<void>,
 ): Promise<readonly string[]> {
   return rigged(harness, script, async (rig) => {
     await rig.connect()

@@ -8,8 +8,14 @@ const CLOSE_MS_MAX = 1000
 const AFTER_GIVING_UP_MS = 220
 
 const REJECTIONS: Readonly<Record<BackendErrorCode, string>> = {
-  auth: 'BACKEND_AUTH', rate_limit: 'BACKEND_RATE_LIMIT', quota: 'BACKEND_QUOTA', session_expired: 'BACKEND_SESSION_EXPIRED',
-  bad_request: 'BACKEND_BAD_REQUEST', network: 'BACKEND_NETWORK', timeout: 'BACKEND_TIMEOUT', internal: 'BACKEND_INTERNAL',
+  auth: 'BACKEND_AUTH',
+  rate_limit: 'BACKEND_RATE_LIMIT',
+  quota: 'BACKEND_QUOTA',
+  session_expired: 'BACKEND_SESSION_EXPIRED',
+  bad_request: 'BACKEND_BAD_REQUEST',
+  network: 'BACKEND_NETWORK',
+  timeout: 'BACKEND_TIMEOUT',
+  internal: 'BACKEND_INTERNAL',
 }
 /** Faults that another attempt does not fix. */
 const FINAL: ReadonlySet<BackendErrorCode> = new Set(['auth', 'quota', 'bad_request'])
@@ -17,27 +23,31 @@ const FINAL: ReadonlySet<BackendErrorCode> = new Set(['auth', 'quota', 'bad_requ
 function connectFault(code: BackendErrorCode): ConformanceCheck {
   return {
     name: `reports a connection that fails with ${code} once, and gives up`,
-    run: (harness) => rigged(harness, { connectFault: code }, async ({ recorder, vendor, secret, connect, canFailWith }) => {
-      if (!canFailWith(code)) return
-      const outcome = await connect().then(() => null, (error: unknown) => error)
-      expect(outcome instanceof GatewayError, 'connect to reject with a GatewayError')
-      expectEqual(outcome.code, REJECTIONS[code], 'code of the rejection')
-      expectEqual(outcome.retryable, !FINAL.has(code), 'retryable')
-      const errors = recorder.all('error')
-      expectEqual(errors.length, 1, 'error events')
-      expectEqual(errors[0]?.code, code, 'code of the event')
-      expectEqual(errors[0]?.fatal, true, 'fatal')
-      expectEqual(errors[0]?.retryable, !FINAL.has(code), 'retryable')
-      expectEqual(recorder.events.at(-1)?.type, 'closed', 'the last event')
-      expectEqual(recorder.all('closed').length, 1, 'closed events')
-      expectEqual(recorder.all('ready').length, 0, 'ready events')
-      const told = `${outcome.message} ${errors[0]?.message ?? ''} ${recorder.all('closed')[0]?.reason ?? ''}`
-      if (secret !== null) expect(!told.includes(secret), 'no key in the error texts')
-      const tried = vendor.connections
-      if (FINAL.has(code)) expectEqual(tried, 1, 'connections tried')
-      await pause(AFTER_GIVING_UP_MS)
-      expectEqual(vendor.connections, tried, 'connections tried after giving up')
-    }),
+    run: (harness) =>
+      rigged(harness, { connectFault: code }, async ({ recorder, vendor, secret, connect, canFailWith }) => {
+        if (!canFailWith(code)) return
+        const outcome = await connect().then(
+          () => null,
+          (error: unknown) => error,
+        )
+        expect(outcome instanceof GatewayError, 'connect to reject with a GatewayError')
+        expectEqual(outcome.code, REJECTIONS[code], 'code of the rejection')
+        expectEqual(outcome.retryable, !FINAL.has(code), 'retryable')
+        const errors = recorder.all('error')
+        expectEqual(errors.length, 1, 'error events')
+        expectEqual(errors[0]?.code, code, 'code of the event')
+        expectEqual(errors[0]?.fatal, true, 'fatal')
+        expectEqual(errors[0]?.retryable, !FINAL.has(code), 'retryable')
+        expectEqual(recorder.events.at(-1)?.type, 'closed', 'the last event')
+        expectEqual(recorder.all('closed').length, 1, 'closed events')
+        expectEqual(recorder.all('ready').length, 0, 'ready events')
+        const told = `${outcome.message} ${errors[0]?.message ?? ''} ${recorder.all('closed')[0]?.reason ?? ''}`
+        if (secret !== null) expect(!told.includes(secret), 'no key in the error texts')
+        const tried = vendor.connections
+        if (FINAL.has(code)) expectEqual(tried, 1, 'connections tried')
+        await pause(AFTER_GIVING_UP_MS)
+        expectEqual(vendor.connections, tried, 'connections tried after giving up')
+      }),
   }
 }
 
@@ -45,137 +55,197 @@ function connectFault(code: BackendErrorCode): ConformanceCheck {
 export const lifecycleChecks: readonly ConformanceCheck[] = [
   {
     name: 'keeps what the caller says until a slow service is ready',
-    run: (harness) => rigged(harness, {
-      readyDelayMs: 250, callerSays: ['is anybody there?'], replies: [{ say: 'Yes, hello.' }],
-    }, async ({ recorder, vendor, connect, speak, has }) => {
-      const ready = connect()
-      await speak(900)
-      if (has('connecting')) expectEqual(recorder.all('ready').length, 0, 'ready events before the service was')
-      await ready
-      await recorder.next('turn-done')
-      expect(vendor.callerAudioMs >= 800, `the earlier speech to arrive, got ${vendor.callerAudioMs} ms`)
-    }),
+    run: (harness) =>
+      rigged(
+        harness,
+        {
+          readyDelayMs: 250,
+          callerSays: ['is anybody there?'],
+          replies: [{ say: 'Yes, hello.' }],
+        },
+        async ({ recorder, vendor, connect, speak, has }) => {
+          const ready = connect()
+          await speak(900)
+          if (has('connecting')) expectEqual(recorder.all('ready').length, 0, 'ready events before the service was')
+          await ready
+          await recorder.next('turn-done')
+          expect(vendor.callerAudioMs >= 800, `the earlier speech to arrive, got ${vendor.callerAudioMs} ms`)
+        },
+      ),
   },
   {
     name: 'keeps a text that comes before it is ready',
-    run: (harness) => rigged(harness, { readyDelayMs: 100, callerWrites: ['Hello?'] }, async ({ backend, recorder, vendor, connect }) => {
-      const ready = connect()
-      backend.interrupt({ itemId: null, playedMs: 0 })
-      backend.toolResult('call_nobody', { ok: true, value: null })
-      backend.updateSession({})
-      backend.sendText('Hello?', { role: 'caller', respond: true })
-      await ready
-      const done = await recorder.next('turn-done')
-      expectEqual(done.status, 'completed', 'status')
-      expect(vendor.texts.some((text) => text.includes('Hello?')), 'the text to arrive')
-    }),
+    run: (harness) =>
+      rigged(
+        harness,
+        { readyDelayMs: 100, callerWrites: ['Hello?'] },
+        async ({ backend, recorder, vendor, connect }) => {
+          const ready = connect()
+          backend.interrupt({ itemId: null, playedMs: 0 })
+          backend.toolResult('call_nobody', { ok: true, value: null })
+          backend.updateSession({})
+          backend.sendText('Hello?', { role: 'caller', respond: true })
+          await ready
+          const done = await recorder.next('turn-done')
+          expectEqual(done.status, 'completed', 'status')
+          expect(
+            vendor.texts.some((text) => text.includes('Hello?')),
+            'the text to arrive',
+          )
+        },
+      ),
   },
-  ...(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'] as const).map(connectFault),
+  ...(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'] as const).map(
+    connectFault,
+  ),
   {
     name: 'can be closed before it was connected, and does not connect afterwards',
-    run: (harness) => rigged(harness, {}, async ({ backend, recorder, vendor, connect }) => {
-      await closeInTime(() => backend.close('never used'))
-      expectEqual(recorder.all('closed').length, 1, 'closed events')
-      const outcome = await connect().then(() => null, (error: unknown) => error)
-      expect(outcome instanceof GatewayError && outcome.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
-      expectEqual(vendor.connections, 0, 'connections')
-    }),
+    run: (harness) =>
+      rigged(harness, {}, async ({ backend, recorder, vendor, connect }) => {
+        await closeInTime(() => backend.close('never used'))
+        expectEqual(recorder.all('closed').length, 1, 'closed events')
+        const outcome = await connect().then(
+          () => null,
+          (error: unknown) => error,
+        )
+        expect(
+          outcome instanceof GatewayError && outcome.code === 'BACKEND_CLOSED',
+          'connect to reject with BACKEND_CLOSED',
+        )
+        expectEqual(vendor.connections, 0, 'connections')
+      }),
   },
   {
     name: 'can be closed while it connects',
-    run: (harness) => rigged(harness, { readyDelayMs: 10_000 }, async ({ backend, recorder, connect, has }) => {
-      if (!has('connecting')) return
-      const outcome = connect().then(() => null, (error: unknown) => error)
-      await pause(50)
-      await closeInTime(() => backend.close('the caller hung up'))
-      const error = await outcome
-      expect(error instanceof GatewayError && error.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
-      expectEqual(recorder.events.map((event) => event.type).join(), 'closed', 'events')
-    }),
+    run: (harness) =>
+      rigged(harness, { readyDelayMs: 10_000 }, async ({ backend, recorder, connect, has }) => {
+        if (!has('connecting')) return
+        const outcome = connect().then(
+          () => null,
+          (error: unknown) => error,
+        )
+        await pause(50)
+        await closeInTime(() => backend.close('the caller hung up'))
+        const error = await outcome
+        expect(
+          error instanceof GatewayError && error.code === 'BACKEND_CLOSED',
+          'connect to reject with BACKEND_CLOSED',
+        )
+        expectEqual(recorder.events.map((event) => event.type).join(), 'closed', 'events')
+      }),
   },
   {
     name: 'does not connect for a call that is over',
-    run: (harness) => rigged(harness, {}, async ({ backend, recorder, vendor, connect, hangup }) => {
-      hangup.abort()
-      const error = await connect().then(() => null, (thrown: unknown) => thrown)
-      expect(error instanceof GatewayError && error.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
-      await closeInTime(() => backend.close('the caller hung up'))
-      expectEqual(recorder.events.map((event) => event.type).join(), 'closed', 'events')
-      expectEqual(vendor.connections, 0, 'connections')
-    }),
+    run: (harness) =>
+      rigged(harness, {}, async ({ backend, recorder, vendor, connect, hangup }) => {
+        hangup.abort()
+        const error = await connect().then(
+          () => null,
+          (thrown: unknown) => thrown,
+        )
+        expect(
+          error instanceof GatewayError && error.code === 'BACKEND_CLOSED',
+          'connect to reject with BACKEND_CLOSED',
+        )
+        await closeInTime(() => backend.close('the caller hung up'))
+        expectEqual(recorder.events.map((event) => event.type).join(), 'closed', 'events')
+        expectEqual(vendor.connections, 0, 'connections')
+      }),
   },
   {
-    name: 'ends with the call\'s signal while it connects',
-    run: (harness) => rigged(harness, { readyDelayMs: 10_000 }, async ({ recorder, connect, hangup, has }) => {
-      if (!has('connecting')) return
-      const outcome = connect().then(() => null, (error: unknown) => error)
-      await pause(50)
-      hangup.abort()
-      const error = await outcome
-      expect(error instanceof GatewayError && error.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
-      await recorder.next('closed')
-    }),
+    name: "ends with the call's signal while it connects",
+    run: (harness) =>
+      rigged(harness, { readyDelayMs: 10_000 }, async ({ recorder, connect, hangup, has }) => {
+        if (!has('connecting')) return
+        const outcome = connect().then(
+          () => null,
+          (error: unknown) => error,
+        )
+        await pause(50)
+        hangup.abort()
+        const error = await outcome
+        expect(
+          error instanceof GatewayError && error.code === 'BACKEND_CLOSED',
+          'connect to reject with BACKEND_CLOSED',
+        )
+        await recorder.next('closed')
+      }),
   },
   {
     name: 'can be closed during an answer and a tool call, and delivers nothing afterwards',
-    run: (harness) => connected(harness, {
-      callerWrites: ['Look me up'],
-      replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 }],
-    }, async ({ backend, recorder }) => {
-      backend.sendText('Look me up', { role: 'caller', respond: true })
-      const call = await recorder.next('tool-call')
-      backend.toolResult(call.callId, { ok: true, value: 1 })
-      await recorder.until('audio', () => recorder.audioPieces.length > 0)
-      const closing = closeInTime(() => backend.close('the caller hung up'))
-      const pieces = recorder.audioPieces.length
-      const twice = backend.close('again')
-      await Promise.all([closing, twice])
-      // No call may throw or cause an event.
-      backend.pushAudio(new Int16Array(160))
-      backend.speechStart(0)
-      backend.speechEnd(0)
-      backend.dtmf('1')
-      backend.sendText('Hello?', { role: 'caller', respond: true })
-      backend.interrupt({ itemId: null, playedMs: 0 })
-      backend.toolResult(call.callId, { ok: true, value: 2 })
-      backend.updateSession({ instructions: '' })
-      await pause(60)
-      expectEqual(recorder.audioPieces.length, pieces, 'pieces of audio after the end')
-      const closed = recorder.all('closed')[0]
-      expectEqual(closed?.clean, true, 'clean')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Look me up'],
+          replies: [
+            { calls: [{ callId: 'call_a', name: 'get_account', args: {} }] },
+            { say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 },
+          ],
+        },
+        async ({ backend, recorder }) => {
+          backend.sendText('Look me up', { role: 'caller', respond: true })
+          const call = await recorder.next('tool-call')
+          backend.toolResult(call.callId, { ok: true, value: 1 })
+          await recorder.until('audio', () => recorder.audioPieces.length > 0)
+          const closing = closeInTime(() => backend.close('the caller hung up'))
+          const pieces = recorder.audioPieces.length
+          const twice = backend.close('again')
+          await Promise.all([closing, twice])
+          // No call may throw or cause an event.
+          backend.pushAudio(new Int16Array(160))
+          backend.speechStart(0)
+          backend.speechEnd(0)
+          backend.dtmf('1')
+          backend.sendText('Hello?', { role: 'caller', respond: true })
+          backend.interrupt({ itemId: null, playedMs: 0 })
+          backend.toolResult(call.callId, { ok: true, value: 2 })
+          backend.updateSession({ instructions: '' })
+          await pause(60)
+          expectEqual(recorder.audioPieces.length, pieces, 'pieces of audio after the end')
+          const closed = recorder.all('closed')[0]
+          expectEqual(closed?.clean, true, 'clean')
+        },
+      ),
   },
   {
     name: 'reports a connection that breaks during the call',
-    run: (harness) => connected(harness, {
-      callerWrites: ['Talk', 'Hello?'], replies: [{ say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 }],
-    }, async ({ backend, recorder, vendor, has }) => {
-      if (!has('breakage')) return
-      backend.sendText('Talk', { role: 'caller', respond: true })
-      await recorder.until('audio', () => recorder.audioPieces.length > 0)
-      const tried = vendor.connections
-      vendor.breakOff()
-      // Services without a connection notice it at the next request.
-      if (recorder.all('error').length === 0) backend.sendText('Hello?', { role: 'caller', respond: true })
-      const error = await recorder.next('error')
-      expectEqual(error.code, 'network', 'code')
-      expectEqual(error.retryable, true, 'retryable')
-      if (!error.fatal) return
-      const closed = await recorder.next('closed')
-      expectEqual(closed.clean, false, 'clean')
-      await pause(AFTER_GIVING_UP_MS)
-      expectEqual(vendor.connections, tried, 'connections: only the call may replace the session')
-    }),
+    run: (harness) =>
+      connected(
+        harness,
+        {
+          callerWrites: ['Talk', 'Hello?'],
+          replies: [{ say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 }],
+        },
+        async ({ backend, recorder, vendor, has }) => {
+          if (!has('breakage')) return
+          backend.sendText('Talk', { role: 'caller', respond: true })
+          await recorder.until('audio', () => recorder.audioPieces.length > 0)
+          const tried = vendor.connections
+          vendor.breakOff()
+          // Services without a connection notice it at the next request.
+          if (recorder.all('error').length === 0) backend.sendText('Hello?', { role: 'caller', respond: true })
+          const error = await recorder.next('error')
+          expectEqual(error.code, 'network', 'code')
+          expectEqual(error.retryable, true, 'retryable')
+          if (!error.fatal) return
+          const closed = await recorder.next('closed')
+          expectEqual(closed.clean, false, 'clean')
+          await pause(AFTER_GIVING_UP_MS)
+          expectEqual(vendor.connections, tried, 'connections: only the call may replace the session')
+        },
+      ),
   },
   {
     name: 'tells the call when its session is about to end',
-    run: (harness) => connected(harness, {}, async ({ recorder, vendor, has }) => {
-      if (!has('expiry')) return
-      expect(vendor.warnOfEnd(), 'a warning, or `expiry` among what the harness lacks')
-      const expiring = await recorder.next('expiring')
-      expect(expiring.inMs >= 0, 'a remaining time')
-      expectEqual(recorder.all('error').length, 0, 'errors')
-    }),
+    run: (harness) =>
+      connected(harness, {}, async ({ recorder, vendor, has }) => {
+        if (!has('expiry')) return
+        expect(vendor.warnOfEnd(), 'a warning, or `expiry` among what the harness lacks')
+        const expiring = await recorder.next('expiring')
+        expect(expiring.inMs >= 0, 'a remaining time')
+        expectEqual(recorder.all('error').length, 0, 'errors')
+      }),
   },
 ]
 

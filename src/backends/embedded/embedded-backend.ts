@@ -4,9 +4,22 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
 import { DIALOGUES_KEPT_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
-import type { Backend, BackendCapabilities, BackendErrorCode, BackendSession, BackendSink, ToolReply } from '../backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendErrorCode,
+  BackendSession,
+  BackendSink,
+  ToolReply,
+} from '../backend.js'
 import { clockTimers, type BackendTimers } from '../timers.js'
-import { DialogueEngine, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy } from './dialogue/engine.js'
+import {
+  DialogueEngine,
+  type DialogueAction,
+  type DialogueEvent,
+  type DialogueState,
+  type HeardBy,
+} from './dialogue/engine.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { PreRoll } from '../pre-roll.js'
@@ -62,7 +75,9 @@ const FIT_MIN = 0.75
 const FIT_SURE = 0.87
 const VOICE_DEFAULT = 'slt'
 const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
-  AGENT_INVALID: 'bad_request', BACKEND_BAD_REQUEST: 'bad_request', SPEECH_BUSY: 'rate_limit',
+  AGENT_INVALID: 'bad_request',
+  BACKEND_BAD_REQUEST: 'bad_request',
+  SPEECH_BUSY: 'rate_limit',
 }
 /** Close codes of RFC 6455, as the other backends report them. */
 const CLOSE_NORMAL = 1000
@@ -80,7 +95,12 @@ const CLOSE_FAULT = 1011
  */
 export class EmbeddedBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
-    name: 'embedded', inputRateHz: 8000, outputRateHz: 16000, serverVad: false, truncate: true, maxSessionMs: null,
+    name: 'embedded',
+    inputRateHz: 8000,
+    outputRateHz: 16000,
+    serverVad: false,
+    truncate: true,
+    maxSessionMs: null,
   }
 
   readonly stats: EmbeddedStats = { utterances: 0, falseInterruptions: 0, notUnderstood: 0 }
@@ -122,7 +142,10 @@ export class EmbeddedBackend implements Backend {
       this.#open(session, signal)
       return Promise.resolve()
     } catch (thrown) {
-      const error = thrown instanceof GatewayError ? thrown : new GatewayError('BACKEND_INTERNAL', messageOf(thrown), { cause: thrown })
+      const error =
+        thrown instanceof GatewayError
+          ? thrown
+          : new GatewayError('BACKEND_INTERNAL', messageOf(thrown), { cause: thrown })
       if (error.code === 'BACKEND_CLOSED') void this.close('the call ended')
       else this.#fail(error)
       return Promise.reject(error)
@@ -172,7 +195,8 @@ export class EmbeddedBackend implements Backend {
     if (utterance === null) return
     this.#utterance = null
     this.#preRoll.clear()
-    const duringAgentSpeech = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
+    const duringAgentSpeech =
+      !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
     this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     utterance.end().then(
       ({ text, fit = 1 }) => {
@@ -233,7 +257,10 @@ export class EmbeddedBackend implements Backend {
   snapshot(): EmbeddedSnapshot | null {
     if (this.#engine === null || !this.#engine.started) return null
     return {
-      version: 1, dialogue: this.#engine.snapshot(), generation: this.#responses.generation, unspoken: this.#responses.unspoken(),
+      version: 1,
+      dialogue: this.#engine.snapshot(),
+      generation: this.#responses.generation,
+      unspoken: this.#responses.unspoken(),
     }
   }
 
@@ -254,12 +281,17 @@ export class EmbeddedBackend implements Backend {
   }
 
   #open(session: BackendSession, signal: AbortSignal): void {
-    if (signal.aborted || this.#closed) throw new GatewayError('BACKEND_CLOSED', 'the call ended before its backend was connected')
-    if (!this.#speech.alive) throw new GatewayError('BACKEND_INTERNAL', 'this call has no speech worker', { retryable: true })
+    if (signal.aborted || this.#closed)
+      throw new GatewayError('BACKEND_CLOSED', 'the call ended before its backend was connected')
+    if (!this.#speech.alive)
+      throw new GatewayError('BACKEND_INTERNAL', 'this call has no speech worker', { retryable: true })
     const dialogue = parseDialogue(session)
     const voice = session.voice ?? dialogue.voice ?? VOICE_DEFAULT
     if (!isFliteVoice(voice)) {
-      throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent} asks for the voice ${JSON.stringify(voice)}, which the embedded backend lacks`)
+      throw new GatewayError(
+        'BACKEND_BAD_REQUEST',
+        `agent ${session.agent} asks for the voice ${JSON.stringify(voice)}, which the embedded backend lacks`,
+      )
     }
     this.#responses.voice = voice
     this.#digits = dialogue.digits
@@ -298,7 +330,11 @@ export class EmbeddedBackend implements Backend {
   #callerSaid(words: string, hidden: boolean): void {
     const text = hidden ? words.replace(/\d/g, '•') : words
     this.#sink.event({
-      type: 'transcript', role: 'caller', text, final: true, itemId: `caller-${++this.#callerItems}`,
+      type: 'transcript',
+      role: 'caller',
+      text,
+      final: true,
+      itemId: `caller-${++this.#callerItems}`,
       // The transcript belongs to the response that it causes, which cannot have been interrupted yet.
       generation: this.#responses.generation + 1,
     })
@@ -329,7 +365,8 @@ export class EmbeddedBackend implements Backend {
     if (this.#recognising > 0) return
     const held = this.#heldResults
     this.#heldResults = []
-    for (const { callId, reply } of held) this.#handle({ type: 'tool-result', callId, ok: reply.ok, value: reply.value })
+    for (const { callId, reply } of held)
+      this.#handle({ type: 'tool-result', callId, ok: reply.ok, value: reply.value })
   }
 
   #handle(event: DialogueEvent): void {
@@ -360,10 +397,13 @@ export class EmbeddedBackend implements Backend {
 
   #setKeyTimer(ms: number | null): void {
     this.#stopKeyTimer?.()
-    this.#stopKeyTimer = ms === null ? null : this.#after(ms, () => {
-      this.#stopKeyTimer = null
-      this.#handle({ type: 'keys-timeout' })
-    })
+    this.#stopKeyTimer =
+      ms === null
+        ? null
+        : this.#after(ms, () => {
+            this.#stopKeyTimer = null
+            this.#handle({ type: 'keys-timeout' })
+          })
   }
 
   /** Reports the fault and ends the session. */
@@ -372,7 +412,7 @@ export class EmbeddedBackend implements Backend {
     const known = error instanceof GatewayError ? error : null
     // A new instance gets another speech session, so the loss of this one counts as a lost connection.
     const lost = known?.code === 'SPEECH_FAULT' && !this.#speech.alive
-    const code = lost ? 'network' : (known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal'
+    const code = lost ? 'network' : ((known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal')
     const message = messageOf(error)
     this.#sink.event({ type: 'error', code, message, fatal: true, retryable: lost || (known?.retryable ?? false) })
     this.#end(CLOSE_FAULT, message)
@@ -398,14 +438,21 @@ function parseDialogue(session: BackendSession): OfflineDialogue {
     return parsed.data
   }
   const [first] = parsed.error.issues
-  throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent}: offline.${first?.path.join('.') ?? ''}: ${first?.message ?? 'invalid'}`)
+  throw new GatewayError(
+    'BACKEND_BAD_REQUEST',
+    `agent ${session.agent}: offline.${first?.path.join('.') ?? ''}: ${first?.message ?? 'invalid'}`,
+  )
 }
 
 /** The checkpoint of this backend; null for any other value. The session then continues from the history. */
 function parseSnapshot(resume: unknown): EmbeddedSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
   const snapshot = resume as Partial<EmbeddedSnapshot>
-  const good = snapshot.version === 1 && snapshot.dialogue?.version === 1 && typeof snapshot.generation === 'number'
-    && Array.isArray(snapshot.unspoken) && snapshot.unspoken.every((text) => typeof text === 'string')
+  const good =
+    snapshot.version === 1 &&
+    snapshot.dialogue?.version === 1 &&
+    typeof snapshot.generation === 'number' &&
+    Array.isArray(snapshot.unspoken) &&
+    snapshot.unspoken.every((text) => typeof text === 'string')
   return good ? (snapshot as EmbeddedSnapshot) : null
 }

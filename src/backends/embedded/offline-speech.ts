@@ -11,7 +11,9 @@ let loaded: Promise<OfflineSpeech> | null = null
  */
 export function offlineSpeech(): Promise<OfflineSpeech> {
   loaded ??= Promise.all([Dictionary.load(), modelPhones()]).then(([dictionary, phones]) => ({
-    knowsWord: (word) => dictionary.has(word), phones, unspoken: unspokenIn,
+    knowsWord: (word) => dictionary.has(word),
+    phones,
+    unspoken: unspokenIn,
     grammarChars: (dialogue) => {
       const understanding = new Understanding(dialogue)
       return (intents, slots) => understanding.grammar({ intents, slots, known: new Map() }).length

@@ -76,8 +76,13 @@ export class ResponseQueue {
     // The dialogue has continued: sentences that were cut off are not repeated.
     this.#unheard = []
     const response: Response = {
-      generation, itemId: `agent-${generation}`, sentences: sentencesOf(texts.join(' ')), deliveredMs: [],
-      lastCalls: calls.filter((call) => TOOLS_AFTER_SPEECH.includes(call.name)), faults: 0, over: false,
+      generation,
+      itemId: `agent-${generation}`,
+      sentences: sentencesOf(texts.join(' ')),
+      deliveredMs: [],
+      lastCalls: calls.filter((call) => TOOLS_AFTER_SPEECH.includes(call.name)),
+      faults: 0,
+      over: false,
     }
     // Queued before the first event is emitted: a tool may answer while that event is handled, and its response follows
     // this one.
@@ -96,7 +101,8 @@ export class ResponseQueue {
   /** The caller interrupted: cancels all responses. */
   interrupt(itemId: string | null, playedMs: number): void {
     const at = this.#kept.findIndex((response) => response.itemId === itemId)
-    if (at >= 0) this.#unheard = this.#kept.slice(at).flatMap((response, i) => unheardOf(response, i === 0 ? playedMs : 0))
+    if (at >= 0)
+      this.#unheard = this.#kept.slice(at).flatMap((response, i) => unheardOf(response, i === 0 ? playedMs : 0))
     this.#cancelAll()
   }
 
@@ -158,7 +164,11 @@ export class ResponseQueue {
     this.#sink.audio(chunk.pcm, chunk.sampleRateHz, response.itemId, response.generation)
     if (this.#isOver(response)) return
     this.#sink.event({
-      type: 'transcript', role: 'agent', final: chunk.last, itemId: response.itemId, generation: response.generation,
+      type: 'transcript',
+      role: 'agent',
+      final: chunk.last,
+      itemId: response.itemId,
+      generation: response.generation,
       text: response.sentences.slice(0, response.deliveredMs.length).join(' '),
     })
   }
@@ -203,7 +213,10 @@ export class ResponseQueue {
     }
     for (const call of response.lastCalls) this.#emitCall(generation, call)
     const audioOutMs = response.deliveredMs.reduce((sum, ms) => sum + ms, 0)
-    this.#sink.event({ type: 'usage', usage: { inputTokens: 0, outputTokens: 0, audioInMs: this.audioInMs, audioOutMs } })
+    this.#sink.event({
+      type: 'usage',
+      usage: { inputTokens: 0, outputTokens: 0, audioInMs: this.audioInMs, audioOutMs },
+    })
     this.audioInMs = 0
     this.#sink.event({ type: 'turn-done', generation, status })
   }

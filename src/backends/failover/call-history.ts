@@ -1,7 +1,13 @@
 import { sameJson } from '../../call/tool-ledger.js'
 import {
-  BACKEND_PRE_ROLL_MS, BACKEND_TOOL_CALLS_KEPT, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_TEXTS_MAX, INPUT_REPLAY_MARGIN_MS, INPUT_REPLAY_MS,
-  OPEN_INPUTS_MAX, TRANSCRIPT_ENTRIES_MAX,
+  BACKEND_PRE_ROLL_MS,
+  BACKEND_TOOL_CALLS_KEPT,
+  BACKEND_TRANSCRIPT_CHARS_MAX,
+  BACKEND_WAITING_TEXTS_MAX,
+  INPUT_REPLAY_MARGIN_MS,
+  INPUT_REPLAY_MS,
+  OPEN_INPUTS_MAX,
+  TRANSCRIPT_ENTRIES_MAX,
 } from '../../core/limits.js'
 import { frameSamples, msToSamples, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -16,7 +22,13 @@ type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly 
 /** One input without a complete answer. `at`, `start` and `end` are positions in the caller's audio, in samples. */
 type OpenInput =
   | { readonly type: 'speech'; readonly order: number; readonly start: number; end: number | null }
-  | { readonly type: 'text'; readonly order: number; readonly at: number; readonly text: string; readonly role: 'caller' | 'system' }
+  | {
+      readonly type: 'text'
+      readonly order: number
+      readonly at: number
+      readonly text: string
+      readonly role: 'caller' | 'system'
+    }
   | { readonly type: 'digit'; readonly order: number; readonly at: number; readonly digit: string }
 
 /** An answer that a backend has begun and not finished. */
@@ -96,14 +108,21 @@ export class CallHistory {
   /** Takes over the history and the tool results of `session`. */
   begin(session: BackendSession): void {
     this.#words = new SpokenWords(session.history)
-    this.#tools = session.toolLedger.slice(-BACKEND_TOOL_CALLS_KEPT).map(({ callId, name, args, ok, result }) => (
-      { callId, name, args, reply: { ok, value: result }, joined: [], answer: 0 }))
+    this.#tools = session.toolLedger.slice(-BACKEND_TOOL_CALLS_KEPT).map(({ callId, name, args, ok, result }) => ({
+      callId,
+      name,
+      args,
+      reply: { ok, value: result },
+      joined: [],
+      answer: 0,
+    }))
   }
 
   /** The history for a session that connects now, without the words whose audio will be replayed. */
   get known(): { readonly history: readonly HistoryEntry[]; readonly toolLedger: readonly ToolLedgerEntry[] } {
-    const toolLedger = this.#tools.flatMap(({ callId, name, args, reply }) => (
-      reply === null ? [] : [{ callId, name, args, ok: reply.ok, result: reply.value }]))
+    const toolLedger = this.#tools.flatMap(({ callId, name, args, reply }) =>
+      reply === null ? [] : [{ callId, name, args, ok: reply.ok, result: reply.value }],
+    )
     return { history: this.#words.history((order) => this.#isOpen(order)), toolLedger }
   }
 
@@ -153,7 +172,8 @@ export class CallHistory {
    */
   speechEnded(atMs: number): number {
     const end = this.#audio.written
-    for (const input of this.#inputs) if (input.type === 'speech' && input.end === null) input.end = Math.max(input.start, end)
+    for (const input of this.#inputs)
+      if (input.type === 'speech' && input.end === null) input.end = Math.max(input.start, end)
     return samplesToMs(end - this.#speechFrom, this.#rateHz) - (this.#timers.nowMs() - atMs)
   }
 
@@ -179,7 +199,10 @@ export class CallHistory {
   }
 
   /** @returns the tool and the calls that get this result, `callId` first; null for an unknown or answered call */
-  toolAnswered(callId: string, reply: ToolReply): { readonly callIds: readonly string[]; readonly name: string } | null {
+  toolAnswered(
+    callId: string,
+    reply: ToolReply,
+  ): { readonly callIds: readonly string[]; readonly name: string } | null {
     const call = this.#tools.findLast((one) => one.callId === callId)
     if (call === undefined || call.reply !== null) return null
     call.reply = reply
@@ -206,7 +229,8 @@ export class CallHistory {
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#timers.nowMs()) + ms
     this.#words.sound(itemId, ms, answer.order, generation)
     // A service that goes on speaking heard this voice and did not treat it as a turn.
-    if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at) this.#answeredVoice(this.#audio.written - this.#marginSamples)
+    if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at)
+      this.#answeredVoice(this.#audio.written - this.#marginSamples)
   }
 
   audioDone({ generation, itemId }: EventOf<'audio-done'>): void {
@@ -221,7 +245,9 @@ export class CallHistory {
     if (answer === undefined || answer.toolCalls > 0) return answer
     // A caller who interrupted an answer heard that there was one: the input counts as answered.
     if (status !== 'completed' && (status !== 'cancelled' || answer.soundMs === 0)) return answer
-    const left = this.#inputs.filter((input) => input.order > answer.order || (input.type === 'speech' && input.end === null))
+    const left = this.#inputs.filter(
+      (input) => input.order > answer.order || (input.type === 'speech' && input.end === null),
+    )
     this.#inputs.splice(0, this.#inputs.length, ...left)
     if (this.#serverVad) this.#answeredTo = Math.max(this.#answeredTo, answer.at)
     this.#answeredVoice(answer.at)
@@ -239,7 +265,14 @@ export class CallHistory {
     this.activity++
     const order = this.#words.orderOf('caller', itemId) ?? this.#inputOfWords()?.order ?? this.#order++
     this.#words.text('caller', itemId, text, order, generation)
-    return final && text.trim() !== '' && this.#isOpen(order) && !this.callerSpeaking && !this.answerSounding && !this.toolsRunning
+    return (
+      final &&
+      text.trim() !== '' &&
+      this.#isOpen(order) &&
+      !this.callerSpeaking &&
+      !this.answerSounding &&
+      !this.toolsRunning
+    )
   }
 
   toolCalled({ callId, name, args }: EventOf<'tool-call'>): void {
@@ -277,7 +310,9 @@ export class CallHistory {
     const note = (text: string): void => backend.sendText(text, { role: 'system', respond: false })
     for (const text of this.#notes) note(text)
     if (session.stale) note(recapText(history, toolLedger))
-    else for (const { name, reply, answer } of this.#tools) if (reply !== null && answer > session.toolAnswersKnown) note(lateToolText(name, reply))
+    else
+      for (const { name, reply, answer } of this.#tools)
+        if (reply !== null && answer > session.toolAnswersKnown) note(lateToolText(name, reply))
     if (kickOff && inputs[0]?.type !== 'text') backend.sendText('', { role: 'system', respond: true })
 
     const wanted = this.#replayFrom()
@@ -287,7 +322,10 @@ export class CallHistory {
     let position = from
     const feedTo = (until: number): void => {
       while (position < until && session.phase === 'ready') {
-        const samples = this.#audio.read(position, until - position < this.#frame.length ? this.#frame.subarray(0, until - position) : this.#frame)
+        const samples = this.#audio.read(
+          position,
+          until - position < this.#frame.length ? this.#frame.subarray(0, until - position) : this.#frame,
+        )
         if (samples === 0) return
         session.feed(samples === this.#frame.length ? this.#frame : this.#frame.subarray(0, samples))
         position += samples
@@ -313,8 +351,10 @@ export class CallHistory {
     }
     feedTo(to)
     return {
-      samples: position - from, lostSamples: from - wanted,
-      texts: inputs.filter((input) => input.type === 'text').length, inputs: inputs.length,
+      samples: position - from,
+      lostSamples: from - wanted,
+      texts: inputs.filter((input) => input.type === 'text').length,
+      inputs: inputs.length,
     }
   }
 

@@ -3,7 +3,14 @@ import { BACKEND_ITEMS_KEPT, FAILOVER_REST_MS } from '../../core/limits.js'
 import { frameSamples } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { ResamplerBank, StreamResampler } from '../../media/resample/resampler.js'
-import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink } from '../backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendEvent,
+  BackendFactory,
+  BackendSession,
+  BackendSink,
+} from '../backend.js'
 import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
 import { faultCodeOf, vendorFault } from '../transport/vendor-fault.js'
@@ -57,7 +64,13 @@ export interface FailoverSnapshot {
 /** Receives a session's events, with the generations and ids of the call. */
 export interface CandidateListener {
   sessionEvent(session: CandidateSession, event: BackendEvent): void
-  sessionAudio(session: CandidateSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
+  sessionAudio(
+    session: CandidateSession,
+    pcm: Int16Array,
+    sampleRateHz: SampleRateHz,
+    itemId: string,
+    generation: number,
+  ): void
   /** Something came from a session that is over, or for an answer that is too old to be known. */
   late(): void
   connected(session: CandidateSession): void
@@ -255,8 +268,13 @@ export class Candidates {
     this.watch = options.watch ?? UNWATCHED
     const circuits = options.circuits ?? new Circuits()
     this.#all = this.#usable().map((session) => ({
-      candidate: session.candidate, name: session.name, circuit: circuits.of(session.name), unused: session,
-      tried: false, restsUntilMs: -Infinity, out: false,
+      candidate: session.candidate,
+      name: session.name,
+      circuit: circuits.of(session.name),
+      unused: session,
+      tried: false,
+      restsUntilMs: -Infinity,
+      out: false,
     }))
     const all = this.#all.map(({ unused }) => (unused as CandidateSession).backend.capabilities)
     const inputRateHz = options.inputRateHz ?? highest(all.map((one) => one.inputRateHz))
@@ -271,7 +289,10 @@ export class Candidates {
     }
     const odd = all.find((one) => one.inputRateHz !== inputRateHz)
     if (odd !== undefined && options.resamplers === undefined) {
-      throw new GatewayError('AGENT_INVALID', `backend ${odd.name} takes ${odd.inputRateHz} Hz, the list ${inputRateHz} Hz, and there is no resampler`)
+      throw new GatewayError(
+        'AGENT_INVALID',
+        `backend ${odd.name} takes ${odd.inputRateHz} Hz, the list ${inputRateHz} Hz, and there is no resampler`,
+      )
     }
   }
 
@@ -338,7 +359,9 @@ export class Candidates {
    * at once and need no standby.
    */
   takeStandby(primary: number): CandidateSession | null {
-    const index = this.#all.findIndex((candidate, i) => i !== primary && candidate.candidate.scripted !== true && this.#isGood(candidate))
+    const index = this.#all.findIndex(
+      (candidate, i) => i !== primary && candidate.candidate.scripted !== true && this.#isGood(candidate),
+    )
     return index < 0 ? null : this.take(index)
   }
 
@@ -355,8 +378,10 @@ export class Candidates {
     const { voice } = session.candidate
     const { resamplers } = this.#options
     const { inputRateHz } = session.backend.capabilities
-    const resampler = resamplers === undefined || inputRateHz === this.capabilities.inputRateHz
-      ? null : resamplers.open(this.capabilities.inputRateHz, inputRateHz)
+    const resampler =
+      resamplers === undefined || inputRateHz === this.capabilities.inputRateHz
+        ? null
+        : resamplers.open(this.capabilities.inputRateHz, inputRateHz)
     const own = { ...base, ...(voice === undefined ? {} : { voice }), resume: resumed === null ? state : resumed.state }
     session.connect(own, resampler, frameSamples(this.capabilities.inputRateHz)).then(
       () => {
@@ -384,13 +409,14 @@ export class Candidates {
   /** Counters of the backends so far, by backend name; a copy. */
   irregular(): Record<string, Record<string, number>> {
     const sums = structuredClone(this.#irregular)
-    for (const session of this.#live) addCounters(sums[session.name] ??= {}, session.backend.counters?.() ?? {})
+    for (const session of this.#live) addCounters((sums[session.name] ??= {}), session.backend.counters?.() ?? {})
     for (const [name, counters] of Object.entries(sums)) if (Object.keys(counters).length === 0) delete sums[name]
     return sums
   }
 
   retire(session: CandidateSession, reason: string): void {
-    if (this.#live.delete(session)) addCounters(this.#irregular[session.name] ??= {}, session.backend.counters?.() ?? {})
+    if (this.#live.delete(session))
+      addCounters((this.#irregular[session.name] ??= {}), session.backend.counters?.() ?? {})
     const closing: Promise<void> = session.retire(reason).finally(() => this.#closings.delete(closing))
     this.#closings.add(closing)
   }
@@ -443,7 +469,7 @@ export function snapshotIn(resume: unknown): FailoverSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
   const { version, member, serial, generation } = resume as Partial<FailoverSnapshot>
   const good = version === 1 && typeof member === 'string' && isCount(serial) && isCount(generation)
-  return good ? resume as FailoverSnapshot : null
+  return good ? (resume as FailoverSnapshot) : null
 }
 
 function isCount(value: unknown): boolean {
@@ -457,6 +483,7 @@ function highest(rates: readonly SampleRateHz[]): SampleRateHz {
 /** A rejection of `connect` as a fault. */
 function faultOf(name: string, error: unknown): VendorFault {
   // An error in the backend's own code: its message may hold secrets.
-  if (!(error instanceof GatewayError)) return { ...vendorFault('internal', `${name}: failed while it connected`, true), retryable: false }
+  if (!(error instanceof GatewayError))
+    return { ...vendorFault('internal', `${name}: failed while it connected`, true), retryable: false }
   return { code: faultCodeOf(error), message: error.message, fatal: true, retryable: error.retryable }
 }

@@ -1,5 +1,10 @@
 import {
-  CIRCUITS_MAX, CIRCUIT_FAILURES_TO_OPEN, CIRCUIT_FINAL_OPEN_MS, CIRCUIT_OPEN_MS, CIRCUIT_OPEN_MS_MAX, CIRCUIT_PROBE_MS_MAX,
+  CIRCUITS_MAX,
+  CIRCUIT_FAILURES_TO_OPEN,
+  CIRCUIT_FINAL_OPEN_MS,
+  CIRCUIT_OPEN_MS,
+  CIRCUIT_OPEN_MS_MAX,
+  CIRCUIT_PROBE_MS_MAX,
 } from '../../core/limits.js'
 import type { BackendErrorCode } from '../backend.js'
 
@@ -82,7 +87,14 @@ export class CircuitBreaker {
 
   report(nowMs: number): CircuitReport {
     const { name, opened, failures, successes } = this
-    return { name, state: this.state(nowMs), openForMs: Math.max(0, (this.#openUntilMs ?? nowMs) - nowMs), opened, failures, successes }
+    return {
+      name,
+      state: this.state(nowMs),
+      openForMs: Math.max(0, (this.#openUntilMs ?? nowMs) - nowMs),
+      opened,
+      failures,
+      successes,
+    }
   }
 
   /** Whether a new session should be tried. Changes nothing. */
@@ -139,7 +151,7 @@ export class CircuitBreaker {
     // Sessions that were live when it opened may fail later; that must not keep it open longer.
     if (this.state(nowMs) !== 'closed' && !probe) return
     if (code !== 'rate_limit' && !probe && this.#inARow < this.#failuresToOpen) return
-    const openMs = code === 'rate_limit' ? retryAfterMs(message) ?? this.#nextOpenMs : this.#nextOpenMs
+    const openMs = code === 'rate_limit' ? (retryAfterMs(message) ?? this.#nextOpenMs) : this.#nextOpenMs
     this.#nextOpenMs = Math.min(this.#openMsMax, this.#nextOpenMs * 2)
     this.#open(nowMs + Math.min(openMs, this.#finalOpenMs))
   }

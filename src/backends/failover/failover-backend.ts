@@ -1,12 +1,31 @@
 import { GatewayError } from '../../core/errors.js'
 import {
-  BACKEND_PRE_ROLL_MS, FAILOVERS_MAX, FAILOVER_CONNECT_MS, FAILOVER_HOLD_MS, FAILOVER_RESPONSES_FAILED_MAX, FAILOVER_STALL_MS,
-  INPUT_REPLAY_MARGIN_MS, ROTATION_LAST_MS, ROTATION_LEAD_MS, ROTATION_POLL_MS, ROTATION_QUIET_MS, ROTATION_TRIES_MAX, STANDBY_RETRY_MS,
+  BACKEND_PRE_ROLL_MS,
+  FAILOVERS_MAX,
+  FAILOVER_CONNECT_MS,
+  FAILOVER_HOLD_MS,
+  FAILOVER_RESPONSES_FAILED_MAX,
+  FAILOVER_STALL_MS,
+  INPUT_REPLAY_MARGIN_MS,
+  ROTATION_LAST_MS,
+  ROTATION_LEAD_MS,
+  ROTATION_POLL_MS,
+  ROTATION_QUIET_MS,
+  ROTATION_TRIES_MAX,
+  STANDBY_RETRY_MS,
   STANDBY_TRIES_MAX,
 } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type { Backend, BackendCapabilities, BackendEvent, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendEvent,
+  BackendSession,
+  BackendSink,
+  ToolReply,
+  ToolSpec,
+} from '../backend.js'
 import { lateToolText } from '../prompts.js'
 import { Alarm } from '../timers.js'
 import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
@@ -55,8 +74,9 @@ interface FailoverStats {
 }
 
 /** What the list did on one call. Plain data for the call record; null where nothing was measured. */
-export interface FailoverReport
-  extends Readonly<Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'replayedSamples' | 'lostSamples'>> {
+export interface FailoverReport extends Readonly<
+  Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'replayedSamples' | 'lostSamples'>
+> {
   /** From a fault until the next backend had the replayed input: the last and the longest. */
   readonly gapMsLast: number | null
   readonly gapMsMax: number | null
@@ -100,8 +120,18 @@ const REAL_SPEECH_MS = 200
  */
 export class FailoverBackend implements Backend, CandidateListener {
   readonly stats: FailoverStats = {
-    failovers: 0, rotations: 0, stalls: 0, gapMsLast: NaN, gapMsMax: NaN, soundMsLast: NaN, replayedSamples: 0, lostSamples: 0,
-    toolsSpared: 0, lateDropped: 0, rotationsAbandoned: 0, standbysLost: 0,
+    failovers: 0,
+    rotations: 0,
+    stalls: 0,
+    gapMsLast: NaN,
+    gapMsMax: NaN,
+    soundMsLast: NaN,
+    replayedSamples: 0,
+    lostSamples: 0,
+    toolsSpared: 0,
+    lateDropped: 0,
+    rotationsAbandoned: 0,
+    standbysLost: 0,
   }
 
   readonly #sink: BackendSink
@@ -167,13 +197,20 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#session = session
     this.#history.begin(session)
     this.#repeating = session.toolLedger.length > 0
-    signal.addEventListener('abort', () => {
-      if (!this.#served) void this.close('the call ended')
-    }, { once: true })
+    signal.addEventListener(
+      'abort',
+      () => {
+        if (!this.#served) void this.close('the call ended')
+      },
+      { once: true },
+    )
     const ready = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
-    this.#seek(vendorFault('internal', 'no backend was tried', true), this.#candidates.resume(snapshotIn(session.resume)))
+    this.#seek(
+      vendorFault('internal', 'no backend was tried', true),
+      this.#candidates.resume(snapshotIn(session.resume)),
+    )
     return ready
   }
 
@@ -223,7 +260,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     const inners = (answered?.callIds ?? [callId]).flatMap((id) => primary.inner(id) ?? [])
     for (const inner of inners) primary.backend.toolResult(inner, reply)
     if (answered === null) return
-    if (inners.length === 0) primary.backend.sendText(lateToolText(answered.name, reply), { role: 'system', respond: false })
+    if (inners.length === 0)
+      primary.backend.sendText(lateToolText(answered.name, reply), { role: 'system', respond: false })
     else if (!this.#history.toolsRunning) this.#stall.asked()
   }
 
@@ -231,7 +269,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (this.#over) return
     this.#stall.stop()
     this.#history.interrupted(heard.itemId, heard.playedMs)
-    const itemId = heard.itemId === null ? null : this.#primary?.inner(heard.itemId) ?? null
+    const itemId = heard.itemId === null ? null : (this.#primary?.inner(heard.itemId) ?? null)
     this.#primary?.backend.interrupt({ itemId, playedMs: itemId === null ? 0 : heard.playedMs })
   }
 
@@ -251,8 +289,11 @@ export class FailoverBackend implements Backend, CandidateListener {
     const { inputRateHz } = this.#candidates.capabilities
     return {
       ...counters,
-      gapMsLast: orNull(gapMsLast), gapMsMax: orNull(gapMsMax), soundMsLast: orNull(soundMsLast),
-      reFedMs: samplesToMs(replayedSamples, inputRateHz), lostMs: samplesToMs(lostSamples, inputRateHz),
+      gapMsLast: orNull(gapMsLast),
+      gapMsMax: orNull(gapMsMax),
+      soundMsLast: orNull(soundMsLast),
+      reFedMs: samplesToMs(replayedSamples, inputRateHz),
+      lostMs: samplesToMs(lostSamples, inputRateHz),
       irregular: this.#candidates.irregular(),
     }
   }
@@ -270,7 +311,13 @@ export class FailoverBackend implements Backend, CandidateListener {
 
   // --- the sessions' side -----------------------------------------------------------------------------------
 
-  sessionAudio(session: CandidateSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
+  sessionAudio(
+    session: CandidateSession,
+    pcm: Int16Array,
+    sampleRateHz: SampleRateHz,
+    itemId: string,
+    generation: number,
+  ): void {
     if (session !== this.#primary) return this.late()
     this.#history.sound(generation, itemId, samplesToMs(pcm.length, sampleRateHz))
     this.#stall.sounding()
@@ -286,7 +333,8 @@ export class FailoverBackend implements Backend, CandidateListener {
   sessionEvent(session: CandidateSession, event: BackendEvent): void {
     if (event.type === 'usage') this.#emit(event)
     else if (event.type === 'error' && event.fatal) this.#failed(session, event)
-    else if (event.type === 'closed') this.#failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
+    else if (event.type === 'closed')
+      this.#failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
     else if (event.type === 'expiring') {
       if (session === this.#primary) this.#expiring(event.inMs)
       else if (session === this.#standby) this.#renewStandby(session)
@@ -308,7 +356,10 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#failed(session, fault)
   }
 
-  #primaryEvent(session: CandidateSession, event: Exclude<BackendEvent, EventOf<'usage' | 'closed' | 'expiring'>>): void {
+  #primaryEvent(
+    session: CandidateSession,
+    event: Exclude<BackendEvent, EventOf<'usage' | 'closed' | 'expiring'>>,
+  ): void {
     const history = this.#history
     if (event.type !== 'ready') this.#stall.anyEvent()
     switch (event.type) {
@@ -347,8 +398,14 @@ export class FailoverBackend implements Backend, CandidateListener {
         return this.#emit(event)
       case 'error':
         // A rate-limited service will refuse further requests for a while.
-        if (event.code === 'rate_limit' && this.#candidates.hasBetterThan(session.index)) return this.#failed(session, event)
-        this.#candidates.watch.fault({ backend: session.name, code: event.code, message: event.message, sessionLost: false })
+        if (event.code === 'rate_limit' && this.#candidates.hasBetterThan(session.index))
+          return this.#failed(session, event)
+        this.#candidates.watch.fault({
+          backend: session.name,
+          code: event.code,
+          message: event.message,
+          sessionLost: false,
+        })
         return this.#emit(event)
       default:
         return this.#emit(event)
@@ -361,7 +418,10 @@ export class FailoverBackend implements Backend, CandidateListener {
       this.#responsesFailed++
       const limited = /rate_?limit/i.test(event.reason ?? '')
       // The next backend gets the same question, so the caller need not repeat it.
-      if ((limited || this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX) && this.#candidates.hasBetterThan(session.index)) {
+      if (
+        (limited || this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX) &&
+        this.#candidates.hasBetterThan(session.index)
+      ) {
         const words = `${session.name}: ${this.#responsesFailed} answers failed`
         return this.#failed(session, vendorFault(limited ? 'rate_limit' : 'internal', words, true), 'responses-failed')
       }
@@ -452,7 +512,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     // The end of a session's time is no fault of the service.
     const sameAgain = fault.code === 'session_expired'
     if (!sameAgain) this.#candidates.failed(session.index, fault.retryable)
-    if (this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX) || this.#candidates.next() === null) return this.#giveUp(fault)
+    if (this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX) || this.#candidates.next() === null)
+      return this.#giveUp(fault)
     this.#emit(faultEvent({ ...fault, fatal: false }))
     if (waiting) {
       const { holdAfterMs = FAILOVER_HOLD_MS } = this.#options
@@ -510,14 +571,17 @@ export class FailoverBackend implements Backend, CandidateListener {
     const { connectMs = FAILOVER_CONNECT_MS } = this.#options
     if (this.#candidates.next() === null) return
     this.#connectAlarm.set(connectMs, () => {
-      this.#failed(session, vendorFault('timeout', `${session.name}: not ready ${connectMs} ms after the connection was begun`, true))
+      this.#failed(
+        session,
+        vendorFault('timeout', `${session.name}: not ready ${connectMs} ms after the connection was begun`, true),
+      )
     })
   }
 
   #connect(session: CandidateSession, role: SessionRole, state: unknown = null): void {
     session.toolAnswersKnown = this.#history.toolAnswers
     session.activityKnown = this.#history.activity
-    this.#candidates.connect(session, role, { ...this.#session as BackendSession, ...this.#history.known }, state)
+    this.#candidates.connect(session, role, { ...(this.#session as BackendSession), ...this.#history.known }, state)
   }
 
   #promote(session: CandidateSession): void {
@@ -534,7 +598,11 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#primary = session
     this.#candidates.beginSearch()
     this.#beginRotation(session.backend.capabilities.maxSessionMs)
-    const replayed = this.#history.replay(session, this.#session as BackendSession, loss !== null && session.candidate.scripted === true)
+    const replayed = this.#history.replay(
+      session,
+      this.#session as BackendSession,
+      loss !== null && session.candidate.scripted === true,
+    )
     this.stats.replayedSamples += replayed.samples
     this.stats.lostSamples += replayed.lostSamples
     // The session may have failed during the replay.
@@ -582,7 +650,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#rotationAlarm.set(ROTATION_POLL_MS, () => this.#tryRotation())
     const primary = this.#primary
     const last = this.#lastMoment
-    if (primary === null || this.#replacement !== null || this.#rotationTries >= ROTATION_TRIES_MAX + (last ? 1 : 0)) return
+    if (primary === null || this.#replacement !== null || this.#rotationTries >= ROTATION_TRIES_MAX + (last ? 1 : 0))
+      return
     if (!last && !this.#quiet()) return
     this.#rotationTries++
     const session = this.#candidates.take(primary.index)
@@ -592,7 +661,12 @@ export class FailoverBackend implements Backend, CandidateListener {
 
   #quiet(): boolean {
     const { answers, hasOpenInputs, toolsRunning, speaksUntilMs } = this.#history
-    return answers.size === 0 && !hasOpenInputs && !toolsRunning && this.#options.timers.nowMs() >= speaksUntilMs + ROTATION_QUIET_MS
+    return (
+      answers.size === 0 &&
+      !hasOpenInputs &&
+      !toolsRunning &&
+      this.#options.timers.nowMs() >= speaksUntilMs + ROTATION_QUIET_MS
+    )
   }
 
   #rotate(session: CandidateSession): void {

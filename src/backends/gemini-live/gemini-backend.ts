@@ -1,5 +1,9 @@
 import {
-  BACKEND_PRE_ROLL_MS, BACKEND_TOOL_CALLS_KEPT, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX,
+  BACKEND_PRE_ROLL_MS,
+  BACKEND_TOOL_CALLS_KEPT,
+  BACKEND_TRANSCRIPT_CHARS_MAX,
+  BACKEND_WAITING_AUDIO_MS,
+  BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -10,9 +14,26 @@ import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
-import { GEMINI_CONNECTION_MS, GEMINI_INPUT_RATE_HZ, GEMINI_OUTPUT_RATE_HZ, functionOf, historyOf, liveUrl, setupOf } from './setup.js'
+import {
+  GEMINI_CONNECTION_MS,
+  GEMINI_INPUT_RATE_HZ,
+  GEMINI_OUTPUT_RATE_HZ,
+  functionOf,
+  historyOf,
+  liveUrl,
+  setupOf,
+} from './setup.js'
 import type { GeminiLiveOptions } from './setup.js'
-import { AUDIO_PREFIX, AUDIO_SUFFIX, closeFault, durationMs, functionCallsOf, partsOf, rateOf, readMessage } from './wire.js'
+import {
+  AUDIO_PREFIX,
+  AUDIO_SUFFIX,
+  closeFault,
+  durationMs,
+  functionCallsOf,
+  partsOf,
+  rateOf,
+  readMessage,
+} from './wire.js'
 import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage, WireFunctionResponse } from './wire.js'
 
 /** What `snapshot` returns: the handle resumes the session on the service's side. */
@@ -59,8 +80,18 @@ interface Turn {
 export class GeminiLiveBackend implements Backend {
   readonly capabilities: BackendCapabilities
   readonly stats: GeminiStats = {
-    messagesIn: 0, malformedMessages: 0, unknownMessages: 0, oversizeMessages: 0, malformedAudio: 0, unplayableAudio: 0,
-    rateChanges: 0, latePieces: 0, invalidToolArguments: 0, toolCallsCancelled: 0, resumesRefused: 0, audioDroppedMs: 0,
+    messagesIn: 0,
+    malformedMessages: 0,
+    unknownMessages: 0,
+    oversizeMessages: 0,
+    malformedAudio: 0,
+    unplayableAudio: 0,
+    rateChanges: 0,
+    latePieces: 0,
+    invalidToolArguments: 0,
+    toolCallsCancelled: 0,
+    resumesRefused: 0,
+    audioDroppedMs: 0,
   }
 
   readonly #options: GeminiLiveOptions
@@ -108,12 +139,19 @@ export class GeminiLiveBackend implements Backend {
     const service = options.name ?? 'gemini'
     const serverVad = options.turns?.by === 'server'
     this.capabilities = {
-      name: service, inputRateHz: GEMINI_INPUT_RATE_HZ, outputRateHz: GEMINI_OUTPUT_RATE_HZ, serverVad, truncate: false,
+      name: service,
+      inputRateHz: GEMINI_INPUT_RATE_HZ,
+      outputRateHz: GEMINI_OUTPUT_RATE_HZ,
+      serverVad,
+      truncate: false,
       maxSessionMs: GEMINI_CONNECTION_MS,
     }
     this.#uplink = new CallerUplink({
-      sampleRateHz: GEMINI_INPUT_RATE_HZ, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#sendAudio(pcm, length),
+      sampleRateHz: GEMINI_INPUT_RATE_HZ,
+      messageMs: options.messageMs ?? MESSAGE_MS,
+      waitingMsMax: BACKEND_WAITING_AUDIO_MS,
+      preRollMs: BACKEND_PRE_ROLL_MS,
+      send: (pcm, length) => this.#sendAudio(pcm, length),
     })
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#connection = new VendorConnection(sink, {
@@ -189,7 +227,10 @@ export class GeminiLiveBackend implements Backend {
       this.#heldReplies.push({ callId, reply })
       return
     }
-    const answers = this.#calls.answer(callId, reply.ok ? { output: reply.value ?? null } : { error: reply.value ?? 'The tool failed.' })
+    const answers = this.#calls.answer(
+      callId,
+      reply.ok ? { output: reply.value ?? null } : { error: reply.value ?? 'The tool failed.' },
+    )
     if (answers !== null) this.#send({ toolResponse: { functionResponses: [...answers] } })
   }
 
@@ -202,14 +243,24 @@ export class GeminiLiveBackend implements Backend {
     this.#sink.event({ type: 'turn-done', generation: turn.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
-  updateSession({ instructions, tools }: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
+  updateSession({
+    instructions,
+    tools,
+  }: {
+    readonly instructions?: string
+    readonly tools?: readonly ToolSpec[]
+  }): void {
     if (instructions === undefined && tools === undefined) return
-    this.#whenReady(() => this.#send({
-      contextUpdate: {
-        ...(instructions === undefined ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
-        ...(tools === undefined ? {} : { tools: { tools: tools.length === 0 ? [] : [{ functionDeclarations: tools.map(functionOf) }] } }),
-      },
-    }))
+    this.#whenReady(() =>
+      this.#send({
+        contextUpdate: {
+          ...(instructions === undefined ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
+          ...(tools === undefined
+            ? {}
+            : { tools: { tools: tools.length === 0 ? [] : [{ functionDeclarations: tools.map(functionOf) }] } }),
+        },
+      }),
+    )
   }
 
   snapshot(): GeminiSnapshot {
@@ -265,7 +316,12 @@ export class GeminiLiveBackend implements Backend {
 
   #keyed(keys: string): void {
     this.#sink.event({
-      type: 'transcript', role: 'caller', text: keys, final: true, itemId: `keys-${++this.#keyItems}`, generation: this.#generation + 1,
+      type: 'transcript',
+      role: 'caller',
+      text: keys,
+      final: true,
+      itemId: `keys-${++this.#keyItems}`,
+      generation: this.#generation + 1,
     })
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
@@ -275,7 +331,14 @@ export class GeminiLiveBackend implements Backend {
   #setUp(): void {
     const session = this.#session
     if (session === null) return
-    this.#send({ setup: setupOf(this.#options, session, this.#resumeHandle, this.#resumeHandle === null && historyOf(session).length > 0) })
+    this.#send({
+      setup: setupOf(
+        this.#options,
+        session,
+        this.#resumeHandle,
+        this.#resumeHandle === null && historyOf(session).length > 0,
+      ),
+    })
   }
 
   #begin(): void {
@@ -324,7 +387,14 @@ export class GeminiLiveBackend implements Backend {
     for (const { id, name, args: given } of calls) {
       const { args, invalid } = objectArguments(given)
       if (invalid !== undefined) this.stats.invalidToolArguments++
-      this.#sink.event({ type: 'tool-call', callId: id, name, args, generation, ...(invalid === undefined ? {} : { invalid }) })
+      this.#sink.event({
+        type: 'tool-call',
+        callId: id,
+        name,
+        args,
+        generation,
+        ...(invalid === undefined ? {} : { invalid }),
+      })
     }
     // Nothing more arrives until the calls are answered: this turn ends here, and the model's next part starts another
     // turn.
@@ -352,7 +422,8 @@ export class GeminiLiveBackend implements Backend {
     const content = message.serverContent
     if (content === undefined) return
     const { inputTranscription, outputTranscription } = content
-    if (typeof inputTranscription?.text === 'string') this.#callerTranscript(inputTranscription.text, inputTranscription.finished === true)
+    if (typeof inputTranscription?.text === 'string')
+      this.#callerTranscript(inputTranscription.text, inputTranscription.finished === true)
     for (const part of partsOf(message)) {
       // The model's reasoning.
       if (part.thought === true) continue
@@ -372,7 +443,15 @@ export class GeminiLiveBackend implements Backend {
     this.#finishAgent()
     this.#finishCaller()
     const generation = ++this.#generation
-    const turn: Turn = { generation, itemId: `gemini-${generation}`, state: 'active', audioMs: 0, text: '', final: true, interrupted: false }
+    const turn: Turn = {
+      generation,
+      itemId: `gemini-${generation}`,
+      state: 'active',
+      audioMs: 0,
+      text: '',
+      final: true,
+      interrupted: false,
+    }
     this.#turn = turn
     this.#audio.reset()
     this.#serverBusy = true
@@ -392,7 +471,8 @@ export class GeminiLiveBackend implements Backend {
       return
     }
     this.#audioTurn = turn
-    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#deliver)) this.stats.malformedAudio++
+    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#deliver))
+      this.stats.malformedAudio++
   }
 
   // One function for the whole session, because audio messages are frequent.
@@ -443,7 +523,10 @@ export class GeminiLiveBackend implements Backend {
     this.#finishCaller()
     // The token counts come with the last message of a turn, after its end.
     if (this.#usage.inputTokens + this.#usage.outputTokens > 0) {
-      this.#sink.event({ type: 'usage', usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: 0 } })
+      this.#sink.event({
+        type: 'usage',
+        usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: 0 },
+      })
       this.#usage = { inputTokens: 0, outputTokens: 0 }
     }
     this.#serverBusy = false
@@ -459,14 +542,28 @@ export class GeminiLiveBackend implements Backend {
     }
     turn.text = (turn.text + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
     turn.final = false
-    this.#sink.event({ type: 'transcript', role: 'agent', text: turn.text, final: false, itemId: turn.itemId, generation: turn.generation })
+    this.#sink.event({
+      type: 'transcript',
+      role: 'agent',
+      text: turn.text,
+      final: false,
+      itemId: turn.itemId,
+      generation: turn.generation,
+    })
   }
 
   #finishAgent(): void {
     const turn = this.#turn
     if (turn === null || turn.final || turn.interrupted) return
     turn.final = true
-    this.#sink.event({ type: 'transcript', role: 'agent', text: turn.text, final: true, itemId: turn.itemId, generation: turn.generation })
+    this.#sink.event({
+      type: 'transcript',
+      role: 'agent',
+      text: turn.text,
+      final: true,
+      itemId: turn.itemId,
+      generation: turn.generation,
+    })
   }
 
   #callerTranscript(words: string, finished: boolean): void {
@@ -487,7 +584,11 @@ export class GeminiLiveBackend implements Backend {
 
   #emitCaller(): void {
     this.#sink.event({
-      type: 'transcript', role: 'caller', text: this.#callerText.trim(), final: this.#callerFinal, itemId: `caller-${this.#callerItems}`,
+      type: 'transcript',
+      role: 'caller',
+      text: this.#callerText.trim(),
+      final: this.#callerFinal,
+      itemId: `caller-${this.#callerItems}`,
       generation: this.#generation + 1,
     })
   }
@@ -501,8 +602,11 @@ export class GeminiLiveBackend implements Backend {
 
 function snapshotOf(resume: unknown): GeminiSnapshot | null {
   const snapshot = resume as Partial<GeminiSnapshot> | null
-  const good = typeof snapshot === 'object' && snapshot?.version === 1 && Number.isSafeInteger(snapshot.generation)
-    && (snapshot.handle === null || typeof snapshot.handle === 'string')
+  const good =
+    typeof snapshot === 'object' &&
+    snapshot?.version === 1 &&
+    Number.isSafeInteger(snapshot.generation) &&
+    (snapshot.handle === null || typeof snapshot.handle === 'string')
   return good ? (snapshot as GeminiSnapshot) : null
 }
 

@@ -25,7 +25,9 @@ export interface GeminiLiveOptions {
    * `gateway` when not given: the gateway's VAD marks the start and end of speech, because the service's own is not
    * reported reliably. `server`: the service does turn detection.
    */
-  readonly turns?: { readonly by: 'gateway' } | { readonly by: 'server'; readonly silenceMs?: number; readonly prefixPaddingMs?: number }
+  readonly turns?:
+    | { readonly by: 'gateway' }
+    | { readonly by: 'server'; readonly silenceMs?: number; readonly prefixPaddingMs?: number }
   /**
    * How texts are sent to the model: `content` when not given; `realtime` for models that take content only at the
    * start.
@@ -61,7 +63,12 @@ export function liveUrl(options: GeminiLiveOptions): string {
 }
 
 /** The first message of a session. `handle` is that of the session to resume. */
-export function setupOf(options: GeminiLiveOptions, session: BackendSession, handle: string | null, history: boolean): WireSetup {
+export function setupOf(
+  options: GeminiLiveOptions,
+  session: BackendSession,
+  handle: string | null,
+  history: boolean,
+): WireSetup {
   const voice = session.voice ?? options.voice
   const { turns = { by: 'gateway' } } = options
   return {
@@ -75,10 +82,13 @@ export function setupOf(options: GeminiLiveOptions, session: BackendSession, han
     systemInstruction: { parts: [{ text: session.instructions }] },
     ...(session.tools.length === 0 ? {} : { tools: [{ functionDeclarations: session.tools.map(functionOf) }] }),
     realtimeInputConfig: {
-      automaticActivityDetection: turns.by === 'gateway' ? { disabled: true } : {
-        ...(turns.silenceMs === undefined ? {} : { silenceDurationMs: turns.silenceMs }),
-        ...(turns.prefixPaddingMs === undefined ? {} : { prefixPaddingMs: turns.prefixPaddingMs }),
-      },
+      automaticActivityDetection:
+        turns.by === 'gateway'
+          ? { disabled: true }
+          : {
+              ...(turns.silenceMs === undefined ? {} : { silenceDurationMs: turns.silenceMs }),
+              ...(turns.prefixPaddingMs === undefined ? {} : { prefixPaddingMs: turns.prefixPaddingMs }),
+            },
     },
     sessionResumption: handle === null ? {} : { handle },
     ...(options.compressContext === false ? {} : { contextWindowCompression: { slidingWindow: {} } }),
@@ -98,8 +108,10 @@ export function functionOf(tool: ToolSpec): WireFunction {
  */
 export function historyOf(session: BackendSession): WireContent[] {
   const turns: WireContent[] = []
-  const notes = recentTools(session.toolLedger).map((entry) => (
-    `[${entry.name} was already called with ${JSON.stringify(entry.args)} and answered: ${replyText({ ok: entry.ok, value: entry.result })}]`))
+  const notes = recentTools(session.toolLedger).map(
+    (entry) =>
+      `[${entry.name} was already called with ${JSON.stringify(entry.args)} and answered: ${replyText({ ok: entry.ok, value: entry.result })}]`,
+  )
   if (notes.length > 0) turns.push({ role: 'user', parts: notes.map((text) => ({ text })) })
   for (const { role, text } of recentHistory(session.history)) {
     turns.push({ role: role === 'caller' ? 'user' : 'model', parts: [{ text }] })

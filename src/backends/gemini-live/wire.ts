@@ -33,7 +33,11 @@ export interface WireSetup {
   readonly systemInstruction: { readonly parts: { readonly text: string }[] }
   readonly tools?: { readonly functionDeclarations: WireFunction[] }[]
   readonly realtimeInputConfig: {
-    readonly automaticActivityDetection: { readonly disabled?: boolean; readonly silenceDurationMs?: number; readonly prefixPaddingMs?: number }
+    readonly automaticActivityDetection: {
+      readonly disabled?: boolean
+      readonly silenceDurationMs?: number
+      readonly prefixPaddingMs?: number
+    }
   }
   readonly sessionResumption: { readonly handle?: string }
   readonly contextWindowCompression?: { readonly slidingWindow: Record<string, never> }
@@ -56,7 +60,12 @@ export type ClientMessage =
   | { readonly realtimeInput: { readonly activityEnd: Record<string, never> } }
   | { readonly realtimeInput: { readonly text: string } }
   | { readonly toolResponse: { readonly functionResponses: WireFunctionResponse[] } }
-  | { readonly contextUpdate: { readonly systemInstruction?: { readonly parts: { readonly text: string }[] }; readonly tools?: { readonly tools: { readonly functionDeclarations: WireFunction[] }[] } } }
+  | {
+      readonly contextUpdate: {
+        readonly systemInstruction?: { readonly parts: { readonly text: string }[] }
+        readonly tools?: { readonly tools: { readonly functionDeclarations: WireFunction[] }[] }
+      }
+    }
 
 /** `realtimeInput.audio`: its JSON before and after the base64 audio. */
 export const AUDIO_PREFIX = '{"realtimeInput":{"audio":{"data":"'
@@ -87,7 +96,9 @@ export interface ServerMessage {
     readonly inputTranscription?: { readonly text?: string; readonly finished?: boolean }
     readonly outputTranscription?: { readonly text?: string; readonly finished?: boolean }
   }
-  readonly toolCall?: { readonly functionCalls?: readonly { readonly id?: string; readonly name?: string; readonly args?: unknown }[] }
+  readonly toolCall?: {
+    readonly functionCalls?: readonly { readonly id?: string; readonly name?: string; readonly args?: unknown }[]
+  }
   readonly toolCallCancellation?: { readonly ids?: readonly string[] }
   readonly goAway?: { readonly timeLeft?: string }
   readonly sessionResumptionUpdate?: { readonly newHandle?: string; readonly resumable?: boolean }
@@ -96,7 +107,14 @@ export interface ServerMessage {
 }
 
 const MEMBERS: readonly string[] = [
-  'setupComplete', 'serverContent', 'toolCall', 'toolCallCancellation', 'goAway', 'sessionResumptionUpdate', 'usageMetadata', 'voiceActivity',
+  'setupComplete',
+  'serverContent',
+  'toolCall',
+  'toolCallCancellation',
+  'goAway',
+  'sessionResumptionUpdate',
+  'usageMetadata',
+  'voiceActivity',
 ]
 
 /**
@@ -112,7 +130,7 @@ export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 
     if (typeof member !== 'object' || member === null || Array.isArray(member)) return 'malformed'
     known++
   }
-  return known > 0 ? (value) : 'unknown'
+  return known > 0 ? value : 'unknown'
 }
 
 const NO_PARTS: readonly WirePart[] = []
@@ -121,7 +139,7 @@ const NO_PARTS: readonly WirePart[] = []
 export function partsOf(message: ServerMessage): readonly WirePart[] {
   const parts: unknown = message.serverContent?.modelTurn?.parts
   if (!Array.isArray(parts)) return NO_PARTS
-  return parts.every(isObject) ? parts as WirePart[] : parts.filter(isObject) as WirePart[]
+  return parts.every(isObject) ? (parts as WirePart[]) : (parts.filter(isObject) as WirePart[])
 }
 
 function isObject(part: unknown): boolean {
@@ -149,8 +167,10 @@ export function closeFault(service: string, code: number, reason: string): Vendo
   const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
   if (speaksOfQuota(reason)) return vendorFault('quota', message, true)
   if (speaksOfKey(reason)) return vendorFault('auth', message, true)
-  if (/resource.?exhausted|rate limit|too many requests/i.test(reason) || code === 1013) return vendorFault('rate_limit', message, true)
-  if (/deadline expired|session (duration|expired)|go ?away|aborted/i.test(reason)) return vendorFault('session_expired', message, true)
+  if (/resource.?exhausted|rate limit|too many requests/i.test(reason) || code === 1013)
+    return vendorFault('rate_limit', message, true)
+  if (/deadline expired|session (duration|expired)|go ?away|aborted/i.test(reason))
+    return vendorFault('session_expired', message, true)
   if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
   if (code === 1011) return vendorFault('internal', message, true)
   return vendorFault('network', message, true)
@@ -180,7 +200,8 @@ const audioCut = new AudioCut('data')
 function messageOf(data: Buffer): ServerMessage | 'unknown' | 'malformed' {
   if (audioCut.find(data)) {
     const message = parseServerMessage(JSON.parse(audioCut.rest(data)))
-    const [part, ...others] = typeof message === 'string' ? [] : partsOf(message).filter(({ inlineData }) => inlineData?.data === '')
+    const [part, ...others] =
+      typeof message === 'string' ? [] : partsOf(message).filter(({ inlineData }) => inlineData?.data === '')
     // What was cut out is audio only where exactly one part lacks its data now.
     if (part?.inlineData !== undefined && others.length === 0) {
       part.inlineData.data = audioCut.audio(data)
@@ -217,7 +238,8 @@ export function functionCallsOf(message: ServerMessage, stats: GeminiStats): rea
   if (!Array.isArray(wire)) return NO_CALLS
   return (wire as readonly unknown[]).flatMap((value) => {
     const call = value as { readonly id?: unknown; readonly name?: unknown; readonly args?: unknown } | null
-    if (typeof call?.id === 'string' && typeof call.name === 'string') return [{ id: call.id, name: call.name, args: call.args }]
+    if (typeof call?.id === 'string' && typeof call.name === 'string')
+      return [{ id: call.id, name: call.name, args: call.args }]
     stats.malformedMessages++
     return []
   })

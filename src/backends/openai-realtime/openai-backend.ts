@@ -1,6 +1,9 @@
 import type { Clock } from '../../core/clock.js'
 import {
-  BACKEND_CREATE_PAUSE_MS, BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX,
+  BACKEND_CREATE_PAUSE_MS,
+  BACKEND_PRE_ROLL_MS,
+  BACKEND_WAITING_AUDIO_MS,
+  BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -17,12 +20,28 @@ import { vendorFault } from '../transport/vendor-fault.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
-  MESSAGE_MS, OPENAI_EXPIRING_LEAD_MS, OPENAI_SESSION_MS, betaSessionConfig, functionTool, ratesOf, replayItems, sessionConfig, targetOf,
+  MESSAGE_MS,
+  OPENAI_EXPIRING_LEAD_MS,
+  OPENAI_SESSION_MS,
+  betaSessionConfig,
+  functionTool,
+  ratesOf,
+  replayItems,
+  sessionConfig,
+  targetOf,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
 import { APPEND_PREFIX, APPEND_SUFFIX, closeFault, isBusy, isRace, readEvent, wireFault } from './wire.js'
 import type {
-  ClientEvent, NewItem, OpenAiStats, ServerEvent, SessionUpdate, WireError, WireItem, WireResponse, WireSession,
+  ClientEvent,
+  NewItem,
+  OpenAiStats,
+  ServerEvent,
+  SessionUpdate,
+  WireError,
+  WireItem,
+  WireResponse,
+  WireSession,
 } from './wire.js'
 
 type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
@@ -57,8 +76,19 @@ const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
 export class OpenAiRealtimeBackend implements Backend {
   readonly capabilities: BackendCapabilities
   readonly stats: OpenAiStats = {
-    messagesIn: 0, malformedMessages: 0, malformedEvents: 0, unknownEvents: 0, oversizeMessages: 0, malformedAudio: 0,
-    lateEvents: 0, toolCallsGivenUp: 0, invalidToolArguments: 0, createRefusals: 0, races: 0, audioDroppedMs: 0, endsMissing: 0,
+    messagesIn: 0,
+    malformedMessages: 0,
+    malformedEvents: 0,
+    unknownEvents: 0,
+    oversizeMessages: 0,
+    malformedAudio: 0,
+    lateEvents: 0,
+    toolCallsGivenUp: 0,
+    invalidToolArguments: 0,
+    createRefusals: 0,
+    races: 0,
+    audioDroppedMs: 0,
+    endsMissing: 0,
     rateChanges: 0,
   }
 
@@ -99,12 +129,19 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#nowMs = options.nowMs ?? (() => performance.now())
     const { inputRateHz, outputRateHz } = ratesOf(options)
     this.capabilities = {
-      name: this.#service, inputRateHz, outputRateHz, serverVad: options.turns?.by !== 'gateway', truncate: true,
+      name: this.#service,
+      inputRateHz,
+      outputRateHz,
+      serverVad: options.turns?.by !== 'gateway',
+      truncate: true,
       maxSessionMs: options.maxSessionMs ?? OPENAI_SESSION_MS,
     }
     this.#uplink = new CallerUplink({
-      sampleRateHz: inputRateHz, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#append(pcm, length),
+      sampleRateHz: inputRateHz,
+      messageMs: options.messageMs ?? MESSAGE_MS,
+      waitingMsMax: BACKEND_WAITING_AUDIO_MS,
+      preRollMs: BACKEND_PRE_ROLL_MS,
+      send: (pcm, length) => this.#append(pcm, length),
     })
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#connection = new VendorConnection(sink, {
@@ -161,9 +198,14 @@ export class OpenAiRealtimeBackend implements Backend {
   sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
     this.#whenReady(() => {
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
-      const id = words === '' ? null : this.#createItem({
-        type: 'message', role: role === 'caller' ? 'user' : 'system', content: [{ type: 'input_text', text: words }],
-      })
+      const id =
+        words === ''
+          ? null
+          : this.#createItem({
+              type: 'message',
+              role: role === 'caller' ? 'user' : 'system',
+              content: [{ type: 'input_text', text: words }],
+            })
       if (respond) this.#responses.want(id)
       this.#requestResponse()
     })
@@ -191,15 +233,31 @@ export class OpenAiRealtimeBackend implements Backend {
     const serverCancels = this.capabilities.serverVad && this.#responses.callerSpeaking
     if (requested || (cancelled !== null && !serverCancels)) this.#send({ type: 'response.cancel' })
     for (const item of this.#items.truncate(itemId, playedMs, generation, this.#nowMs())) {
-      this.#send({ type: 'conversation.item.truncate', item_id: item.itemId, content_index: item.contentIndex, audio_end_ms: item.audioEndMs })
+      this.#send({
+        type: 'conversation.item.truncate',
+        item_id: item.itemId,
+        content_index: item.contentIndex,
+        audio_end_ms: item.audioEndMs,
+      })
     }
     if (cancelled === null) return
     this.stats.toolCallsGivenUp += this.#calls.drop(cancelled, null)
     cancelled.openItems.clear()
-    this.#sink.event({ type: 'turn-done', generation: cancelled.generation, status: 'cancelled', reason: 'interrupted' })
+    this.#sink.event({
+      type: 'turn-done',
+      generation: cancelled.generation,
+      status: 'cancelled',
+      reason: 'interrupted',
+    })
   }
 
-  updateSession({ instructions, tools }: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
+  updateSession({
+    instructions,
+    tools,
+  }: {
+    readonly instructions?: string
+    readonly tools?: readonly ToolSpec[]
+  }): void {
     this.#whenReady(() => {
       const changed = {
         ...(instructions === undefined ? {} : { instructions }),
@@ -254,7 +312,12 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #keyed(keys: string): void {
     this.#sink.event({
-      type: 'transcript', role: 'caller', text: keys, final: true, itemId: `keys-${++this.#itemsCreated}`, generation: this.#responses.generation + 1,
+      type: 'transcript',
+      role: 'caller',
+      text: keys,
+      final: true,
+      itemId: `keys-${++this.#itemsCreated}`,
+      generation: this.#responses.generation + 1,
     })
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
@@ -281,8 +344,10 @@ export class OpenAiRealtimeBackend implements Backend {
     const event = readEvent(data, this.stats)
     if (event === null) return
     switch (event.type) {
-      case 'response.output_audio.delta': return this.#audioDelta(event)
-      case 'session.created': return this.#configure()
+      case 'response.output_audio.delta':
+        return this.#audioDelta(event)
+      case 'session.created':
+        return this.#configure()
       case 'session.updated':
         this.#setOutputRate(event.session)
         return this.#begin()
@@ -300,24 +365,34 @@ export class OpenAiRealtimeBackend implements Backend {
       case 'conversation.item.added':
         if (event.item.id !== undefined) this.#responses.itemAcked(event.item.id)
         return
-      case 'error': return this.#error(event.error)
+      case 'error':
+        return this.#error(event.error)
       case 'response.created':
         this.#start(event.response.id ?? null, event.response.metadata?.['mkondo'] ?? null)
         return this.#requestResponse()
-      case 'response.done': return this.#responseDone(event.response)
+      case 'response.done':
+        return this.#responseDone(event.response)
       case 'response.output_item.added':
         this.#calls.named(event.item)
         this.#active(event.response_id)
         return
-      case 'response.output_item.done': return this.#itemDone(event)
-      case 'response.output_audio.done': return this.#audioDone(event)
+      case 'response.output_item.done':
+        return this.#itemDone(event)
+      case 'response.output_audio.done':
+        return this.#audioDone(event)
       case 'response.output_audio_transcript.delta':
-      case 'response.output_text.delta': return this.#agentTranscript(event, event.delta, false)
-      case 'response.output_audio_transcript.done': return this.#agentTranscript(event, event.transcript, true)
-      case 'response.output_text.done': return this.#agentTranscript(event, event.text, true)
-      case 'response.function_call_arguments.done': return this.#argumentsDone(event)
-      case 'conversation.item.input_audio_transcription.delta': return this.#callerTranscript(event.item_id, event.delta ?? '', false)
-      case 'conversation.item.input_audio_transcription.completed': return this.#callerTranscript(event.item_id, event.transcript, true)
+      case 'response.output_text.delta':
+        return this.#agentTranscript(event, event.delta, false)
+      case 'response.output_audio_transcript.done':
+        return this.#agentTranscript(event, event.transcript, true)
+      case 'response.output_text.done':
+        return this.#agentTranscript(event, event.text, true)
+      case 'response.function_call_arguments.done':
+        return this.#argumentsDone(event)
+      case 'conversation.item.input_audio_transcription.delta':
+        return this.#callerTranscript(event.item_id, event.delta ?? '', false)
+      case 'conversation.item.input_audio_transcription.completed':
+        return this.#callerTranscript(event.item_id, event.transcript, true)
       case 'conversation.item.input_audio_transcription.failed':
         this.#transcripts.finish(event.item_id, '')
         return
@@ -332,7 +407,9 @@ export class OpenAiRealtimeBackend implements Backend {
     if (this.#session === null || this.#configured) return
     this.#configured = true
     if (this.#options.dialect === 'beta') {
-      this.#connection.send(JSON.stringify({ type: 'session.update', session: betaSessionConfig(this.#options, this.#session) }))
+      this.#connection.send(
+        JSON.stringify({ type: 'session.update', session: betaSessionConfig(this.#options, this.#session) }),
+      )
       // Some servers do not confirm it; an error arrives sooner than this.
       this.#retry = setTimeout(() => this.#begin(), this.#options.confirmMs ?? SERVER_ANSWER_MS)
       return
@@ -366,7 +443,9 @@ export class OpenAiRealtimeBackend implements Backend {
       if (next === 'later') this.#requestResponseIn(BACKEND_CREATE_PAUSE_MS * 2 ** this.#tries++)
       else this.#tries = 0
       if (next === 'give-up' && isBusy(error)) {
-        this.#connection.fail(vendorFault('internal', `${this.#service}: refuses responses because of one that it never ends`, false))
+        this.#connection.fail(
+          vendorFault('internal', `${this.#service}: refuses responses because of one that it never ends`, false),
+        )
         return
       }
     }
@@ -380,7 +459,8 @@ export class OpenAiRealtimeBackend implements Backend {
   #ended(): void {
     this.#keys.close()
     this.#uplink.clear()
-    for (const timer of [this.#retry, this.#expiry, this.#quiet, this.#toolCallTimer]) if (timer !== null) clearTimeout(timer)
+    for (const timer of [this.#retry, this.#expiry, this.#quiet, this.#toolCallTimer])
+      if (timer !== null) clearTimeout(timer)
   }
 
   // --- responses ------------------------------------------------------------------------------------------
@@ -451,7 +531,8 @@ export class OpenAiRealtimeBackend implements Backend {
     if (response === null || response.state === 'cancelled') return
     const ms = samplesToMs(samples.length, this.#outputRateHz)
     response.audioOutMs += ms
-    if (this.#items.received(this.#audioItem, this.#audioContent, response.generation, ms, this.#nowMs())) response.openItems.add(this.#audioItem)
+    if (this.#items.received(this.#audioItem, this.#audioContent, response.generation, ms, this.#nowMs()))
+      response.openItems.add(this.#audioItem)
     this.#sink.audio(samples, this.#outputRateHz, this.#audioItem, response.generation)
   }
 
@@ -462,11 +543,22 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({ type: 'audio-done', generation: response.generation, itemId: event.item_id })
   }
 
-  #agentTranscript(event: { readonly response_id?: string; readonly item_id: string }, words: string, final: boolean): void {
+  #agentTranscript(
+    event: { readonly response_id?: string; readonly item_id: string },
+    words: string,
+    final: boolean,
+  ): void {
     const response = this.#active(event.response_id)
     if (response === null) return
     const text = final ? this.#transcripts.finish(event.item_id, words) : this.#transcripts.append(event.item_id, words)
-    this.#sink.event({ type: 'transcript', role: 'agent', text, final, itemId: event.item_id, generation: response.generation })
+    this.#sink.event({
+      type: 'transcript',
+      role: 'agent',
+      text,
+      final,
+      itemId: event.item_id,
+      generation: response.generation,
+    })
   }
 
   #callerTranscript(itemId: string, words: string, final: boolean): void {
@@ -491,8 +583,10 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({
       type: 'usage',
       usage: {
-        inputTokens: count(usage?.input_tokens), outputTokens: count(usage?.output_tokens),
-        audioInMs: this.#uplink.takeSentMs(), audioOutMs: response.audioOutMs,
+        inputTokens: count(usage?.input_tokens),
+        outputTokens: count(usage?.output_tokens),
+        audioInMs: this.#uplink.takeSentMs(),
+        audioOutMs: response.audioOutMs,
       },
     })
     if (response.state === 'active') this.#endAs(response, status, done)
@@ -530,7 +624,11 @@ export class OpenAiRealtimeBackend implements Backend {
     response.openItems.clear()
     this.#responses.done(response)
     if (status === 'cancelled') response.state = 'cancelled'
-    this.#sink.event(reason === undefined ? { type: 'turn-done', generation, status } : { type: 'turn-done', generation, status, reason })
+    this.#sink.event(
+      reason === undefined
+        ? { type: 'turn-done', generation, status }
+        : { type: 'turn-done', generation, status, reason },
+    )
   }
 
   // --- tool calls -----------------------------------------------------------------------------------------
@@ -562,14 +660,26 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #toolCallItem(response: Response, item: WireItem): void {
     if (item.type !== 'function_call' || item.call_id === undefined || item.status === 'incomplete') return
-    this.#calls.complete(response, { callId: item.call_id, itemId: item.id, name: item.name, argumentsText: item.arguments ?? '' })
+    this.#calls.complete(response, {
+      callId: item.call_id,
+      itemId: item.id,
+      name: item.name,
+      argumentsText: item.arguments ?? '',
+    })
   }
 
   #makeCalls({ generation }: Response, calls: readonly ToolCall[]): void {
     for (const { callId, name, argumentsText } of calls) {
       const { args, invalid } = parseArguments(argumentsText)
       if (invalid !== undefined) this.stats.invalidToolArguments++
-      this.#sink.event({ type: 'tool-call', callId, name, args, generation, ...(invalid === undefined ? {} : { invalid }) })
+      this.#sink.event({
+        type: 'tool-call',
+        callId,
+        name,
+        args,
+        generation,
+        ...(invalid === undefined ? {} : { invalid }),
+      })
     }
   }
 }

@@ -1,5 +1,9 @@
 import {
-  BACKEND_CREATE_TRIES_MAX, BACKEND_ITEMS_KEPT, BACKEND_RESPONSES_KEPT, BACKEND_TOOL_CALLS_KEPT, BACKEND_TRANSCRIPT_CHARS_MAX,
+  BACKEND_CREATE_TRIES_MAX,
+  BACKEND_ITEMS_KEPT,
+  BACKEND_RESPONSES_KEPT,
+  BACKEND_TOOL_CALLS_KEPT,
+  BACKEND_TRANSCRIPT_CHARS_MAX,
 } from '../../core/limits.js'
 import type { WireItem } from './wire.js'
 
@@ -96,7 +100,13 @@ export class ResponseScheduler {
 
   /** True when `response.create` may be sent now. */
   mayCreate(): boolean {
-    return this.#wanted !== null && this.#requested === null && this.#current === null && !this.#held && !this.#callerSpeaking
+    return (
+      this.#wanted !== null &&
+      this.#requested === null &&
+      this.#current === null &&
+      !this.#held &&
+      !this.#callerSpeaking
+    )
   }
 
   /** `response.create` is being sent. @returns its event id. */
@@ -134,7 +144,8 @@ export class ResponseScheduler {
   created(id: string | null, metadata: string | null): Response {
     const requested = this.#requested
     if (metadata !== null) this.#metadataReturned = true
-    const ours = requested !== null && (metadata === requested.eventId || (metadata === null && !this.#metadataReturned))
+    const ours =
+      requested !== null && (metadata === requested.eventId || (metadata === null && !this.#metadataReturned))
     if (ours) {
       this.#requested = null
       this.#presumed = metadata === null ? requested : null
@@ -145,8 +156,13 @@ export class ResponseScheduler {
     this.#held = false
     if (this.#current !== null) this.#current.state = this.#current.state === 'active' ? 'done' : this.#current.state
     const response: Response = {
-      id, generation: ++this.generation, state: ours && requested.cancelled ? 'cancelled' : 'active', openCalls: new Set(), hadCalls: false,
-      openItems: new Set(), audioOutMs: 0,
+      id,
+      generation: ++this.generation,
+      state: ours && requested.cancelled ? 'cancelled' : 'active',
+      openCalls: new Set(),
+      hadCalls: false,
+      openItems: new Set(),
+      audioOutMs: 0,
     }
     this.#current = response
     this.#known.push(response)
@@ -241,11 +257,23 @@ export class ToolCalls {
   }
 
   /** @returns false when the call is already known, or when its name is unknown */
-  complete(response: Response, call: { readonly callId: string; readonly itemId: string | undefined; readonly name: string | undefined; readonly argumentsText: string }): boolean {
+  complete(
+    response: Response,
+    call: {
+      readonly callId: string
+      readonly itemId: string | undefined
+      readonly name: string | undefined
+      readonly argumentsText: string
+    },
+  ): boolean {
     if (this.#calls.has(call.callId)) return false
     const name = call.name ?? (call.itemId === undefined ? undefined : this.#names.get(call.itemId))
     if (name === undefined) return false
-    this.#calls.set(call.callId, { response, state: 'complete', call: { callId: call.callId, name, argumentsText: call.argumentsText } })
+    this.#calls.set(call.callId, {
+      response,
+      state: 'complete',
+      call: { callId: call.callId, name, argumentsText: call.argumentsText },
+    })
     forgetOldest(this.#calls, BACKEND_TOOL_CALLS_KEPT)
     return true
   }

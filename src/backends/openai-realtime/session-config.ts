@@ -11,8 +11,11 @@ type TurnTaking =
   | { readonly by: 'gateway' }
   /** The server, by silence. `idleTimeoutMs` lets the model address a caller who says nothing. */
   | {
-      readonly by: 'server_vad'; readonly threshold?: number; readonly prefixPaddingMs?: number
-      readonly silenceMs?: number; readonly idleTimeoutMs?: number
+      readonly by: 'server_vad'
+      readonly threshold?: number
+      readonly prefixPaddingMs?: number
+      readonly silenceMs?: number
+      readonly idleTimeoutMs?: number
     }
   /** The server, by the meaning of the words. */
   | { readonly by: 'semantic_vad'; readonly eagerness?: 'low' | 'medium' | 'high' | 'auto' }
@@ -92,7 +95,10 @@ export function realtimeUrl(baseUrl: string, model: string): string {
 }
 
 /** Address and headers of a session; the headers hold the key. */
-export function targetOf(options: OpenAiRealtimeOptions): { readonly url: string; readonly headers: Readonly<Record<string, string>> } {
+export function targetOf(options: OpenAiRealtimeOptions): {
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+} {
   const { apiKey, baseUrl = OPENAI_BASE_URL, model, headers = {}, dialect } = options
   return {
     url: realtimeUrl(baseUrl, model),
@@ -106,9 +112,15 @@ export function targetOf(options: OpenAiRealtimeOptions): { readonly url: string
 }
 
 /** The rates of a session's audio. */
-export function ratesOf(options: OpenAiRealtimeOptions): { readonly inputRateHz: SampleRateHz; readonly outputRateHz: SampleRateHz } {
+export function ratesOf(options: OpenAiRealtimeOptions): {
+  readonly inputRateHz: SampleRateHz
+  readonly outputRateHz: SampleRateHz
+} {
   if (options.audio === 'pcmu') return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
-  return { inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ, outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ }
+  return {
+    inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ,
+    outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ,
+  }
 }
 
 /** Call ids that the service accepts. Those of another backend may be longer. */
@@ -139,7 +151,8 @@ export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSe
     ...(options.parallelToolCalls === undefined ? {} : { parallel_tool_calls: options.parallelToolCalls }),
     ...(options.reasoningEffort === undefined ? {} : { reasoning: { effort: options.reasoningEffort } }),
     ...(options.retentionRatio === undefined
-      ? {} : { truncation: { type: 'retention_ratio', retention_ratio: options.retentionRatio } }),
+      ? {}
+      : { truncation: { type: 'retention_ratio', retention_ratio: options.retentionRatio } }),
     ...(options.maxOutputTokens === undefined ? {} : { max_output_tokens: options.maxOutputTokens }),
   }
 }
@@ -176,12 +189,18 @@ export function replayItems(session: BackendSession): NewItem[] {
   for (const [i, entry] of recentTools(session.toolLedger).entries()) {
     const callId = CALL_ID.test(entry.callId) ? entry.callId : `replayed-${i + 1}`
     items.push({ type: 'function_call', call_id: callId, name: entry.name, arguments: JSON.stringify(entry.args) })
-    items.push({ type: 'function_call_output', call_id: callId, output: replyText({ ok: entry.ok, value: entry.result }) })
+    items.push({
+      type: 'function_call_output',
+      call_id: callId,
+      output: replyText({ ok: entry.ok, value: entry.result }),
+    })
   }
   for (const { role, text } of recentHistory(session.history)) {
-    items.push(role === 'caller'
-      ? { type: 'message', role: 'user', content: [{ type: 'input_text', text }] }
-      : { type: 'message', role: 'assistant', content: [{ type: 'output_text', text }] })
+    items.push(
+      role === 'caller'
+        ? { type: 'message', role: 'user', content: [{ type: 'input_text', text }] }
+        : { type: 'message', role: 'assistant', content: [{ type: 'output_text', text }] },
+    )
   }
   return items
 }
@@ -194,7 +213,11 @@ function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection 
   const answers = { create_response: true, interrupt_response: true } as const
   if (turns.by === 'gateway') return null
   if (turns.by === 'semantic_vad') {
-    return { type: 'semantic_vad', ...(turns.eagerness === undefined ? {} : { eagerness: turns.eagerness }), ...answers }
+    return {
+      type: 'semantic_vad',
+      ...(turns.eagerness === undefined ? {} : { eagerness: turns.eagerness }),
+      ...answers,
+    }
   }
   return {
     type: 'server_vad',
@@ -207,7 +230,8 @@ function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection 
 }
 
 function transcription(
-  options: OpenAiRealtimeOptions, session: BackendSession,
+  options: OpenAiRealtimeOptions,
+  session: BackendSession,
 ): { readonly transcription?: { readonly model: string; readonly language?: string } } {
   if (options.transcription === null) return {}
   // The service takes the language alone, not `en-KE`.

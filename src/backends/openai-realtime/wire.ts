@@ -12,13 +12,19 @@ export type AudioFormat = { readonly type: 'audio/pcm'; readonly rate: number } 
 
 export type TurnDetection =
   | {
-      readonly type: 'server_vad'; readonly threshold?: number; readonly prefix_padding_ms?: number
-      readonly silence_duration_ms?: number; readonly idle_timeout_ms?: number
-      readonly create_response: boolean; readonly interrupt_response: boolean
+      readonly type: 'server_vad'
+      readonly threshold?: number
+      readonly prefix_padding_ms?: number
+      readonly silence_duration_ms?: number
+      readonly idle_timeout_ms?: number
+      readonly create_response: boolean
+      readonly interrupt_response: boolean
     }
   | {
-      readonly type: 'semantic_vad'; readonly eagerness?: 'low' | 'medium' | 'high' | 'auto'
-      readonly create_response: boolean; readonly interrupt_response: boolean
+      readonly type: 'semantic_vad'
+      readonly eagerness?: 'low' | 'medium' | 'high' | 'auto'
+      readonly create_response: boolean
+      readonly interrupt_response: boolean
     }
 
 export interface FunctionTool {
@@ -68,14 +74,24 @@ export interface BetaSessionConfig {
 
 export type NewItem =
   | {
-      readonly type: 'message'; readonly id?: string; readonly role: 'user' | 'system'
+      readonly type: 'message'
+      readonly id?: string
+      readonly role: 'user' | 'system'
       readonly content: { readonly type: 'input_text'; readonly text: string }[]
     }
   | {
-      readonly type: 'message'; readonly id?: string; readonly role: 'assistant'
+      readonly type: 'message'
+      readonly id?: string
+      readonly role: 'assistant'
       readonly content: { readonly type: 'output_text'; readonly text: string }[]
     }
-  | { readonly type: 'function_call'; readonly id?: string; readonly call_id: string; readonly name: string; readonly arguments: string }
+  | {
+      readonly type: 'function_call'
+      readonly id?: string
+      readonly call_id: string
+      readonly name: string
+      readonly arguments: string
+    }
   | { readonly type: 'function_call_output'; readonly id?: string; readonly call_id: string; readonly output: string }
 
 /** Events that are sent, except `session.update` and the caller's audio, whose JSON is never built as an object. */
@@ -84,10 +100,17 @@ export type ClientEvent =
   | { readonly type: 'input_audio_buffer.clear' }
   | { readonly type: 'conversation.item.create'; readonly item: NewItem }
   | {
-      readonly type: 'conversation.item.truncate'; readonly event_id?: string
-      readonly item_id: string; readonly content_index: number; readonly audio_end_ms: number
+      readonly type: 'conversation.item.truncate'
+      readonly event_id?: string
+      readonly item_id: string
+      readonly content_index: number
+      readonly audio_end_ms: number
     }
-  | { readonly type: 'response.create'; readonly event_id?: string; readonly response?: { readonly metadata: { readonly mkondo: string } } }
+  | {
+      readonly type: 'response.create'
+      readonly event_id?: string
+      readonly response?: { readonly metadata: { readonly mkondo: string } }
+    }
   | { readonly type: 'response.cancel'; readonly event_id?: string }
 
 export interface SessionUpdate {
@@ -125,7 +148,10 @@ export interface WireItem {
 export interface WireResponse {
   readonly id?: string
   readonly status?: string
-  readonly status_details?: { readonly reason?: string; readonly error?: { readonly type?: string; readonly code?: string } } | null
+  readonly status_details?: {
+    readonly reason?: string
+    readonly error?: { readonly type?: string; readonly code?: string }
+  } | null
   readonly usage?: WireUsage | null
   readonly output?: readonly WireItem[]
   readonly metadata?: Readonly<Record<string, string>> | null
@@ -145,25 +171,60 @@ export type ServerEvent =
   | { readonly type: 'input_audio_buffer.speech_started' }
   | { readonly type: 'input_audio_buffer.speech_stopped' }
   | { readonly type: 'conversation.item.added'; readonly item: WireItem }
-  | { readonly type: 'conversation.item.input_audio_transcription.delta'; readonly item_id: string; readonly delta?: string }
-  | { readonly type: 'conversation.item.input_audio_transcription.completed'; readonly item_id: string; readonly transcript: string }
+  | {
+      readonly type: 'conversation.item.input_audio_transcription.delta'
+      readonly item_id: string
+      readonly delta?: string
+    }
+  | {
+      readonly type: 'conversation.item.input_audio_transcription.completed'
+      readonly item_id: string
+      readonly transcript: string
+    }
   | { readonly type: 'conversation.item.input_audio_transcription.failed'; readonly item_id: string }
   | { readonly type: 'response.created'; readonly response: WireResponse }
   | { readonly type: 'response.done'; readonly response: WireResponse }
   | { readonly type: 'response.output_item.added'; readonly response_id?: string; readonly item: WireItem }
   | { readonly type: 'response.output_item.done'; readonly response_id?: string; readonly item: WireItem }
   | {
-      readonly type: 'response.output_audio.delta'; readonly response_id?: string | undefined; readonly item_id: string
-      readonly content_index?: number; readonly delta: string
+      readonly type: 'response.output_audio.delta'
+      readonly response_id?: string | undefined
+      readonly item_id: string
+      readonly content_index?: number
+      readonly delta: string
     }
   | { readonly type: 'response.output_audio.done'; readonly response_id?: string; readonly item_id: string }
-  | { readonly type: 'response.output_audio_transcript.delta'; readonly response_id?: string; readonly item_id: string; readonly delta: string }
-  | { readonly type: 'response.output_audio_transcript.done'; readonly response_id?: string; readonly item_id: string; readonly transcript: string }
-  | { readonly type: 'response.output_text.delta'; readonly response_id?: string; readonly item_id: string; readonly delta: string }
-  | { readonly type: 'response.output_text.done'; readonly response_id?: string; readonly item_id: string; readonly text: string }
   | {
-      readonly type: 'response.function_call_arguments.done'; readonly response_id?: string; readonly item_id?: string
-      readonly call_id: string; readonly name?: string; readonly arguments: string
+      readonly type: 'response.output_audio_transcript.delta'
+      readonly response_id?: string
+      readonly item_id: string
+      readonly delta: string
+    }
+  | {
+      readonly type: 'response.output_audio_transcript.done'
+      readonly response_id?: string
+      readonly item_id: string
+      readonly transcript: string
+    }
+  | {
+      readonly type: 'response.output_text.delta'
+      readonly response_id?: string
+      readonly item_id: string
+      readonly delta: string
+    }
+  | {
+      readonly type: 'response.output_text.done'
+      readonly response_id?: string
+      readonly item_id: string
+      readonly text: string
+    }
+  | {
+      readonly type: 'response.function_call_arguments.done'
+      readonly response_id?: string
+      readonly item_id?: string
+      readonly call_id: string
+      readonly name?: string
+      readonly arguments: string
     }
   | { readonly type: 'error'; readonly error: WireError }
 
@@ -205,8 +266,11 @@ const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, '
 }
 
 /** `REQUIRED` as lists, so that checking an audio message allocates nothing. */
-const requiredFields = new Map(Object.entries(REQUIRED).map(([type, fields]) => (
-  [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const)))
+const requiredFields = new Map(
+  Object.entries(REQUIRED).map(
+    ([type, fields]) => [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const,
+  ),
+)
 
 /**
  * Checks one event, and gives an event of the beta its current name.
@@ -257,7 +321,10 @@ const audioCut = new AudioCut('delta')
 function jsonOf(data: Buffer): unknown {
   if (audioCut.find(data)) {
     const value = JSON.parse(audioCut.rest(data)) as { readonly type?: unknown; delta?: unknown } | null
-    if ((value?.type === 'response.output_audio.delta' || value?.type === 'response.audio.delta') && value.delta === '') {
+    if (
+      (value?.type === 'response.output_audio.delta' || value?.type === 'response.audio.delta') &&
+      value.delta === ''
+    ) {
       value.delta = audioCut.audio(data)
       return value
     }
@@ -289,12 +356,18 @@ export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null 
 
 /** Errors that occur when two messages cross on the way. They are counted, not reported. */
 const RACES: ReadonlySet<string> = new Set([
-  'response_cancel_not_active', 'conversation_already_has_active_response', 'input_audio_buffer_commit_empty',
-  'item_truncate_invalid_item_id', 'item_not_found',
+  'response_cancel_not_active',
+  'conversation_already_has_active_response',
+  'input_audio_buffer_commit_empty',
+  'item_truncate_invalid_item_id',
+  'item_not_found',
 ])
 
 export function isBusy(error: WireError): boolean {
-  return error.code === 'conversation_already_has_active_response' || /already has an active response/i.test(error.message ?? '')
+  return (
+    error.code === 'conversation_already_has_active_response' ||
+    /already has an active response/i.test(error.message ?? '')
+  )
 }
 
 export function isRace(error: WireError): boolean {
@@ -306,13 +379,19 @@ export function isRace(error: WireError): boolean {
  * @param ready  false when the error is about the session's configuration. Only then is its text shown: it cannot quote
  * a caller
  */
-export function wireFault(service: string, error: WireError, ready: boolean, secrets: readonly (string | null)[]): VendorFault {
+export function wireFault(
+  service: string,
+  error: WireError,
+  ready: boolean,
+  secrets: readonly (string | null)[],
+): VendorFault {
   const word = vendorWord(error.code) || vendorWord(error.type)
   const param = vendorWord(error.param)
   const named = `${service}: ${word === '' ? 'error' : word}${param === '' ? '' : ` (${param})`}`
   const message = ready ? named : `${named}: ${vendorText(error.message ?? '', secrets)}`
   const kind = `${error.code ?? ''} ${error.type ?? ''}`
-  if (/insufficient_quota|billing/.test(kind) || speaksOfQuota(error.message ?? '')) return vendorFault('quota', message, true)
+  if (/insufficient_quota|billing/.test(kind) || speaksOfQuota(error.message ?? ''))
+    return vendorFault('quota', message, true)
   if (/invalid_api_key|authentication|unauthorized|permission/.test(kind)) return vendorFault('auth', message, true)
   if (/session_expired/.test(kind)) return vendorFault('session_expired', message, true)
   if (/rate_limit/.test(kind)) return vendorFault('rate_limit', message, !ready)
@@ -324,7 +403,8 @@ export function wireFault(service: string, error: WireError, ready: boolean, sec
 /** The fault of a close by the server. */
 export function closeFault(service: string, code: number, reason: string): VendorFault {
   const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
-  if (/session_expired|maximum duration|session.*(limit|expired)/i.test(reason)) return vendorFault('session_expired', message, true)
+  if (/session_expired|maximum duration|session.*(limit|expired)/i.test(reason))
+    return vendorFault('session_expired', message, true)
   if (speaksOfQuota(reason)) return vendorFault('quota', message, true)
   if (code === 3000 || speaksOfKey(reason)) return vendorFault('auth', message, true)
   if (/rate.?limit/i.test(reason) || code === 1013) return vendorFault('rate_limit', message, true)

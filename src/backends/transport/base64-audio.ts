@@ -34,7 +34,8 @@ export class Base64Audio {
    * @returns false for text that is not base64; the pieces before the fault were delivered
    */
   decode(text: string, out: (samples: Int16Array) => void): boolean {
-    for (let at = 0; at < text.length; at += PIECE_CHARS) if (!this.#piece(text.slice(at, at + PIECE_CHARS), out)) return false
+    for (let at = 0; at < text.length; at += PIECE_CHARS)
+      if (!this.#piece(text.slice(at, at + PIECE_CHARS), out)) return false
     return true
   }
 
@@ -75,8 +76,9 @@ const COLON = 0x3a
 const BACKSLASH = 0x5c
 
 /**
- * Finds the audio in a message: the first long string under `key`. A parser would copy the whole message into a string and the
- * audio out of that, for each message of each call, and the garbage collector would then stop all calls of the thread.
+ * Finds the audio in a message: the first long string under `key`. A parser would copy the whole message into a string
+ * and the audio out of that, for each message of each call, and the garbage collector would then stop all calls of the
+ * thread.
  */
 export class AudioCut {
   readonly #key: string

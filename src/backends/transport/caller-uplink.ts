@@ -88,7 +88,14 @@ export class CallerUplink {
   push(pcm: Int16Array): void {
     const bytes = this.#bytesOf(pcm)
     // A frame as long as a message is sent without a copy.
-    if (this.#open && this.#filling.length === 0 && this.#waiting.length === 0 && bytes.length === this.#batchBytes && this.#offer(bytes, bytes.length)) return
+    if (
+      this.#open &&
+      this.#filling.length === 0 &&
+      this.#waiting.length === 0 &&
+      bytes.length === this.#batchBytes &&
+      this.#offer(bytes, bytes.length)
+    )
+      return
     let from = 0
     while (from < bytes.length) {
       const batch = this.#filling

@@ -57,7 +57,12 @@ export class MessageLane {
     // `options` are those of an HTTP request, where `path` is the URL's. For a connection, `path` is that of a local
     // socket.
     const socket = secure
-      ? connectSecure({ ...options, path: undefined, servername: servername ?? (isIP(host ?? '') === 0 ? host : ''), onread } as object)
+      ? connectSecure({
+          ...options,
+          path: undefined,
+          servername: servername ?? (isIP(host ?? '') === 0 ? host : ''),
+          onread,
+        } as object)
       : connectPlain({ ...options, path: socketPath, onread } as unknown as Parameters<typeof connectPlain>[0])
     this.#socket = socket
     return socket
@@ -274,8 +279,10 @@ export class FrameScanner {
         this.#fragmented = !final
         return true
       case PING:
-      case PONG: return final
-      default: return false
+      case PONG:
+        return final
+      default:
+        return false
     }
   }
 }

@@ -3,8 +3,14 @@ import type { createConnection } from 'node:net'
 import { WebSocket } from 'ws'
 import { GatewayError } from '../../core/errors.js'
 import {
-  BACKEND_CLOSE_MS, BACKEND_CONNECT_ATTEMPTS_MAX, BACKEND_CONNECT_MS, BACKEND_CONNECT_PAUSE_MS, BACKEND_FAULT_BYTES_MAX, BACKEND_FRAME_BYTES_MAX,
-  BACKEND_PING_MS, BACKEND_UNSENT_BYTES_MAX,
+  BACKEND_CLOSE_MS,
+  BACKEND_CONNECT_ATTEMPTS_MAX,
+  BACKEND_CONNECT_MS,
+  BACKEND_CONNECT_PAUSE_MS,
+  BACKEND_FAULT_BYTES_MAX,
+  BACKEND_FRAME_BYTES_MAX,
+  BACKEND_PING_MS,
+  BACKEND_UNSENT_BYTES_MAX,
 } from '../../core/limits.js'
 import type { BackendSink } from '../backend.js'
 import { MessageLane } from './message-lane.js'
@@ -74,16 +80,23 @@ export class VendorConnection {
   }
 
   connect(signal: AbortSignal): Promise<void> {
-    const gone = (): GatewayError => new GatewayError('BACKEND_CLOSED', `${this.#options.service}: the call ended before its backend was connected`)
+    const gone = (): GatewayError =>
+      new GatewayError('BACKEND_CLOSED', `${this.#options.service}: the call ended before its backend was connected`)
     if (this.#state !== 'idle' || signal.aborted) return Promise.reject(gone())
     this.#state = 'connecting'
     const { service, connectTimeoutMs = BACKEND_CONNECT_MS } = this.#options
     this.#deadline = setTimeout(() => {
-      this.fail(vendorFault('timeout', `${service}: not ready ${connectTimeoutMs} ms after the connection was begun`, true))
+      this.fail(
+        vendorFault('timeout', `${service}: not ready ${connectTimeoutMs} ms after the connection was begun`, true),
+      )
     }, connectTimeoutMs)
-    signal.addEventListener('abort', () => {
-      if (this.#state === 'connecting') void this.close('the call ended')
-    }, { once: true })
+    signal.addEventListener(
+      'abort',
+      () => {
+        if (this.#state === 'connecting') void this.close('the call ended')
+      },
+      { once: true },
+    )
     const ready = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
@@ -158,21 +171,30 @@ export class VendorConnection {
     this.#attempts++
     const { url, headers } = this.#options.target()
     const { service, secrets, pingMs = BACKEND_PING_MS } = this.#options
-    const socket: RealtimeSocket = new RealtimeSocket(url, { headers, pingMs }, {
-      opened: () => {
-        if (this.#socket === socket && this.alive) this.#options.opened()
+    const socket: RealtimeSocket = new RealtimeSocket(
+      url,
+      { headers, pingMs },
+      {
+        opened: () => {
+          if (this.#socket === socket && this.alive) this.#options.opened()
+        },
+        message: (data) => {
+          if (this.#socket === socket && this.alive) this.#options.message(data)
+        },
+        closed: (code, reason, failure) => {
+          if (this.#socket !== socket) return
+          this.#socket = null
+          if (this.#state === 'closing') this.#closed()
+          else if (failure === null && this.#state === 'connecting' && this.#options.recovers?.() === true) this.#open()
+          else
+            this.fail(
+              failure === null
+                ? this.#options.closeFault(code, vendorText(reason, secrets))
+                : socketFault(service, failure, secrets),
+            )
+        },
       },
-      message: (data) => {
-        if (this.#socket === socket && this.alive) this.#options.message(data)
-      },
-      closed: (code, reason, failure) => {
-        if (this.#socket !== socket) return
-        this.#socket = null
-        if (this.#state === 'closing') this.#closed()
-        else if (failure === null && this.#state === 'connecting' && this.#options.recovers?.() === true) this.#open()
-        else this.fail(failure === null ? this.#options.closeFault(code, vendorText(reason, secrets)) : socketFault(service, failure, secrets))
-      },
-    })
+    )
     this.#socket = socket
   }
 
@@ -207,9 +229,12 @@ export class VendorConnection {
 
 function socketFault(service: string, failure: SocketFailure, secrets: readonly (string | null)[]): VendorFault {
   switch (failure.kind) {
-    case 'refused': return httpFault(`${service} refused the connection`, failure.refusal, secrets)
-    case 'half-open': return vendorFault('network', `${service}: the connection is dead, nothing came back`, true)
-    case 'broken': return vendorFault('network', `${service}: no connection (${failure.detail})`, true)
+    case 'refused':
+      return httpFault(`${service} refused the connection`, failure.refusal, secrets)
+    case 'half-open':
+      return vendorFault('network', `${service}: the connection is dead, nothing came back`, true)
+    case 'broken':
+      return vendorFault('network', `${service}: no connection (${failure.detail})`, true)
     default: {
       const never: never = failure
       return never
@@ -344,7 +369,11 @@ export class RealtimeSocket {
       const header = (name: string): string | undefined => [response.headers[name] ?? []].flat()[0]
       this.#failure = {
         kind: 'refused',
-        refusal: { status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString('utf8'), retryAfterMs: retryAfterOf(header, Date.now()) },
+        refusal: {
+          status: response.statusCode ?? 0,
+          body: Buffer.concat(pieces).toString('utf8'),
+          retryAfterMs: retryAfterOf(header, Date.now()),
+        },
       }
       this.#socket.terminate()
       // With a listener for `unexpected-response`, `ws` emits no `close`.

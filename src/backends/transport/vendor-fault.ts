@@ -18,10 +18,22 @@ export interface VendorFault {
 type BackendErrorEvent = Extract<BackendEvent, { readonly type: 'error' }>
 
 const GATEWAY_CODES: Readonly<Record<BackendErrorCode, ErrorCode>> = {
-  auth: 'BACKEND_AUTH', rate_limit: 'BACKEND_RATE_LIMIT', quota: 'BACKEND_QUOTA', session_expired: 'BACKEND_SESSION_EXPIRED',
-  bad_request: 'BACKEND_BAD_REQUEST', network: 'BACKEND_NETWORK', timeout: 'BACKEND_TIMEOUT', internal: 'BACKEND_INTERNAL',
+  auth: 'BACKEND_AUTH',
+  rate_limit: 'BACKEND_RATE_LIMIT',
+  quota: 'BACKEND_QUOTA',
+  session_expired: 'BACKEND_SESSION_EXPIRED',
+  bad_request: 'BACKEND_BAD_REQUEST',
+  network: 'BACKEND_NETWORK',
+  timeout: 'BACKEND_TIMEOUT',
+  internal: 'BACKEND_INTERNAL',
 }
-const RETRYABLE: ReadonlySet<BackendErrorCode> = new Set(['rate_limit', 'session_expired', 'network', 'timeout', 'internal'])
+const RETRYABLE: ReadonlySet<BackendErrorCode> = new Set([
+  'rate_limit',
+  'session_expired',
+  'network',
+  'timeout',
+  'internal',
+])
 
 /** A fault whose `retryable` follows from its code: a wrong key, an empty account or a bad request stays one. */
 export function vendorFault(code: BackendErrorCode, message: string, fatal: boolean): VendorFault {
@@ -40,7 +52,7 @@ export function faultError(fault: VendorFault): GatewayError {
 /** The fault code of an error from `faultError`; `internal` for any other error. */
 export function faultCodeOf(error: GatewayError): BackendErrorCode {
   const known = Object.entries(GATEWAY_CODES).find(([, gatewayCode]) => gatewayCode === error.code)
-  return known === undefined ? 'internal' : known[0] as BackendErrorCode
+  return known === undefined ? 'internal' : (known[0] as BackendErrorCode)
 }
 
 /**
@@ -50,9 +62,12 @@ export function faultCodeOf(error: GatewayError): BackendErrorCode {
 export function vendorText(text: string, secrets: readonly (string | null)[]): string {
   let clean = text
   for (const secret of secrets) {
-    if (secret !== null && secret !== '') clean = clean.replaceAll(secret, '[redacted]').replaceAll(encodeURIComponent(secret), '[redacted]')
+    if (secret !== null && secret !== '')
+      clean = clean.replaceAll(secret, '[redacted]').replaceAll(encodeURIComponent(secret), '[redacted]')
   }
-  clean = maskText(clean).replace(/[\s\p{Cc}]+/gu, ' ').trim()
+  clean = maskText(clean)
+    .replace(/[\s\p{Cc}]+/gu, ' ')
+    .trim()
   return clean.length > BACKEND_FAULT_CHARS_MAX ? `${clean.slice(0, BACKEND_FAULT_CHARS_MAX)}…` : clean
 }
 
@@ -126,6 +141,12 @@ const RETRY_AFTER_MS_MAX = 24 * 3_600_000
 export function retryAfterOf(header: (name: string) => string | null | undefined, wallMs: number): number | null {
   const exact = Number(header('retry-after-ms') ?? NaN)
   const text = header('retry-after') ?? ''
-  const ms = Number.isFinite(exact) ? exact : /^\d{1,9}$/.test(text) ? Number(text) * 1000 : text === '' ? NaN : Date.parse(text) - wallMs
+  const ms = Number.isFinite(exact)
+    ? exact
+    : /^\d{1,9}$/.test(text)
+      ? Number(text) * 1000
+      : text === ''
+        ? NaN
+        : Date.parse(text) - wallMs
   return Number.isNaN(ms) ? null : Math.min(RETRY_AFTER_MS_MAX, Math.max(0, ms))
 }

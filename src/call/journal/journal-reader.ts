@@ -76,7 +76,8 @@ function readResume(resume: unknown, version: number, number: number): SessionRe
 function parseMedia(media: unknown, number: number): JournalMedia | null {
   if (media === undefined || media === null) return null
   const { sampleRateHz, track } = isObject(media) ? media : {}
-  if (sampleRateHz !== 8000 && sampleRateHz !== 16000) throw invalid(number, 'media.sampleRateHz is neither 8000 nor 16000')
+  if (sampleRateHz !== 8000 && sampleRateHz !== 16000)
+    throw invalid(number, 'media.sampleRateHz is neither 8000 nor 16000')
   if (track !== 'inbound_track' && track !== 'outbound_track' && track !== 'both_tracks') {
     throw invalid(number, 'media.track is none of inbound_track, outbound_track, both_tracks')
   }
@@ -111,7 +112,7 @@ function parseOutputs(out: unknown, number: number, version: number): readonly C
   if (!Array.isArray(out)) throw invalid(number, 'out is not a list')
   return out.map((output: unknown) => {
     if (!isObject(output) || typeof output['type'] !== 'string') throw invalid(number, 'an output has no type')
-    return version < 3 ? migrateOutput(output) : output as unknown as CallOutput
+    return version < 3 ? migrateOutput(output) : (output as unknown as CallOutput)
   })
 }
 

@@ -55,7 +55,8 @@ export class JournalWriter {
     // `view` applies from the frame that asked the playout, so such a frame begins a new line and ends it. `out`
     // belongs to the last frame of a line.
     const full = this.#timesMs.length >= JOURNAL_FRAMES_PER_LINE_MAX
-    if (this.#open !== null || this.#view !== null || this.#out.length > 0 || this.#media.length > 0 || full) this.flush()
+    if (this.#open !== null || this.#view !== null || this.#out.length > 0 || this.#media.length > 0 || full)
+      this.flush()
     const last = this.#timesMs.length
     if (last > 0 && nowMs !== (this.#timesMs[0] as number) + last * FRAME_MS) this.#regular = false
     this.#timesMs.push(nowMs)
@@ -86,7 +87,8 @@ export class JournalWriter {
 
   /** The next input of the caller's audio path; only when the header has `media`. */
   media(event: MediaEvent): void {
-    if (this.#open !== null || this.#timesMs.length > 0 || this.#mediaChars >= JOURNAL_MEDIA_CHARS_PER_LINE) this.flush()
+    if (this.#open !== null || this.#timesMs.length > 0 || this.#mediaChars >= JOURNAL_MEDIA_CHARS_PER_LINE)
+      this.flush()
     this.#media.push(event)
     this.#mediaChars += (event[2]?.length ?? 0) + MEDIA_EVENT_CHARS
   }

@@ -102,10 +102,14 @@ export function comparable(output: CallOutput, version: number): CallOutput | nu
   if (version >= 3 || output.type !== 'log') return output
   const { entry } = output
   switch (entry.kind) {
-    case 'transcript': return output
-    case 'turn': return { type: 'log', entry: { kind: 'turn', record: { ...entry.record, callerStoppedMs: 0 } } }
-    case 'barge-in': return { type: 'log', entry: { kind: 'barge-in', record: { ...entry.record, atMs: 0 } } }
+    case 'transcript':
+      return output
+    case 'turn':
+      return { type: 'log', entry: { kind: 'turn', record: { ...entry.record, callerStoppedMs: 0 } } }
+    case 'barge-in':
+      return { type: 'log', entry: { kind: 'barge-in', record: { ...entry.record, atMs: 0 } } }
     case 'tool-call':
-    case 'turn-played': return null
+    case 'turn-played':
+      return null
   }
 }

@@ -8,10 +8,16 @@ import type { BargeInRecord, ToolCallRecord, TranscriptEntry, TurnRecord } from 
 import { sameJson } from '../tool-ledger.js'
 
 /** A checkpoint of version 1, from journals of versions 1 and 2. It contains the lists of the log. */
-interface CheckpointVersion1 extends Omit<CallCheckpoint, 'version' | 'state' | 'openTranscript' | 'toolsRunning' | 'escalation'>,
-  Pick<CallLogRecords, 'transcript' | 'turns' | 'bargeIns'> {
+interface CheckpointVersion1
+  extends
+    Omit<CallCheckpoint, 'version' | 'state' | 'openTranscript' | 'toolsRunning' | 'escalation'>,
+    Pick<CallLogRecords, 'transcript' | 'turns' | 'bargeIns'> {
   readonly state: Exclude<CallCheckpoint['state'], 'escalating'> | 'handover'
-  readonly tools: readonly (Omit<RunningTool, 'startMs'> & { readonly state: 'running' | 'answered'; readonly ok: boolean; readonly result: unknown })[]
+  readonly tools: readonly (Omit<RunningTool, 'startMs'> & {
+    readonly state: 'running' | 'answered'
+    readonly ok: boolean
+    readonly result: unknown
+  })[]
   readonly toolCalls: readonly ToolCallRecord[]
   readonly handover: CallCheckpoint['escalation']
 }
@@ -19,27 +25,42 @@ interface CheckpointVersion1 extends Omit<CallCheckpoint, 'version' | 'state' | 
 /** @throws GatewayError CALL_FAULT when it is not a checkpoint of version 1 */
 export function migrateCheckpoint(value: unknown): SessionResume {
   if (typeof value !== 'object' || value === null || !('version' in value) || value.version !== 1) {
-    throw new GatewayError('CALL_FAULT', 'the journal of a version before 3 goes on from a checkpoint that has not version 1')
+    throw new GatewayError(
+      'CALL_FAULT',
+      'the journal of a version before 3 goes on from a checkpoint that has not version 1',
+    )
   }
-  const { state, tools, toolCalls, transcript, turns, bargeIns, handover, ...rest } = value as unknown as CheckpointVersion1
+  const { state, tools, toolCalls, transcript, turns, bargeIns, handover, ...rest } =
+    value as unknown as CheckpointVersion1
   const { timeline: _, ...kept } = rest as typeof rest & { readonly timeline: unknown }
   const answered = tools.filter((tool) => tool.state === 'answered')
   // Version 1 kept records and answers apart: each record gets the answer of the first call that matches.
   const logged = toolCalls.map((record): LoggedToolCall => {
-    const at = answered.findIndex(({ name, args }) => name === record.name && sameJson(recordedArguments(name, args), record.args))
+    const at = answered.findIndex(
+      ({ name, args }) => name === record.name && sameJson(recordedArguments(name, args), record.args),
+    )
     const [tool] = at < 0 ? [] : answered.splice(at, 1)
     if (tool === undefined) return { callId: '', end: 'refused', record, args: record.args, result: null }
     return { callId: tool.callId, end: 'answered', record, args: tool.args, result: tool.result }
   })
   return parseResume({
     checkpoint: {
-      ...kept, version: CALL_CHECKPOINT_VERSION,
+      ...kept,
+      version: CALL_CHECKPOINT_VERSION,
       state: state === 'handover' ? 'escalating' : state,
       openTranscript: [],
-      toolsRunning: tools.filter((tool) => tool.state === 'running').map(({ callId, name, args }) => ({ callId, name, args, startMs: 0 })),
+      toolsRunning: tools
+        .filter((tool) => tool.state === 'running')
+        .map(({ callId, name, args }) => ({ callId, name, args, startMs: 0 })),
       escalation: handover,
     },
-    log: { transcript, toolCalls: logged, turns, bargeIns, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 } },
+    log: {
+      transcript,
+      toolCalls: logged,
+      turns,
+      bargeIns,
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+    },
   })
 }
 
@@ -50,9 +71,13 @@ export function migrateCheckpoint(value: unknown): SessionResume {
 export function migrateOutput(output: Readonly<Record<string, unknown>>): CallOutput {
   const { type, ...rest } = output
   switch (type) {
-    case 'transcript': return { type: 'log', entry: { kind: 'transcript', record: rest['entry'] as TranscriptEntry } }
-    case 'turn': return { type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, ...rest } as TurnRecord } }
-    case 'barge-in': return { type: 'log', entry: { kind: 'barge-in', record: { atMs: 0, ...rest } as BargeInRecord } }
-    default: return output as unknown as CallOutput
+    case 'transcript':
+      return { type: 'log', entry: { kind: 'transcript', record: rest['entry'] as TranscriptEntry } }
+    case 'turn':
+      return { type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, ...rest } as TurnRecord } }
+    case 'barge-in':
+      return { type: 'log', entry: { kind: 'barge-in', record: { atMs: 0, ...rest } as BargeInRecord } }
+    default:
+      return output as unknown as CallOutput
   }
 }

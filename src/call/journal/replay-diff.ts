@@ -17,7 +17,9 @@ interface DiffOptions {
  * output does not make all later ones differ.
  */
 export function diffOutputs(
-  was: readonly TimedOutput[], is: readonly TimedOutput[], { toleranceMs }: DiffOptions,
+  was: readonly TimedOutput[],
+  is: readonly TimedOutput[],
+  { toleranceMs }: DiffOptions,
 ): readonly OutputDifference[] {
   const differences: OutputDifference[] = []
   let [i, j] = [0, 0]

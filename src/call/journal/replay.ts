@@ -132,7 +132,11 @@ class Replayer {
     this.#path = header.media !== null && openPath !== undefined ? openPath(header.media) : null
     this.#playout.forget()
     // A setting that the recording version did not have gets its default.
-    this.#session = new CallSession({ ...DEFAULT_CALL_OPTIONS, ...header.options, ...options }, this.#playout, header.resume ?? undefined)
+    this.#session = new CallSession(
+      { ...DEFAULT_CALL_OPTIONS, ...header.options, ...options },
+      this.#playout,
+      header.resume ?? undefined,
+    )
   }
 
   run(entry: JournalEntry): void {
@@ -168,7 +172,9 @@ class Replayer {
     this.#settlePath()
     this.#path?.release()
     return {
-      header, session, entries,
+      header,
+      session,
+      entries,
       outputs: this.#outputs,
       recorded: this.#recordedKnown ? this.#recorded : null,
       frames: this.#frames,
@@ -252,7 +258,10 @@ class Replayer {
     this.#firstAtMs = Math.min(this.#firstAtMs, atMs)
     this.#lastAtMs = Math.max(this.#lastAtMs, atMs)
     for (let output = session.pollOutput(); output !== null; output = session.pollOutput()) {
-      const journalled = comparable(output, this.#options.whole === true ? JOURNAL_VERSION : this.#header?.version ?? JOURNAL_VERSION)
+      const journalled = comparable(
+        output,
+        this.#options.whole === true ? JOURNAL_VERSION : (this.#header?.version ?? JOURNAL_VERSION),
+      )
       if (journalled !== null) this.#outputs.push({ atMs, entry: this.#entry, output: journalled })
     }
   }

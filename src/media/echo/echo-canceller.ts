@@ -119,7 +119,11 @@ export class EchoMatcher {
     const power = dotProduct(heard, 0, heard, 0, NARROW_FRAME)
     // Too little power to compare. A hiss above 4 kHz is ours if our speech is known to be in the stream.
     if (power < SILENT_ENERGY * NARROW_FRAME) {
-      return energyOf(frame) < SILENT_ENERGY * frame.length ? 'clear' : this.#state === 'searching' ? 'unknown' : 'mixed'
+      return energyOf(frame) < SILENT_ENERGY * frame.length
+        ? 'clear'
+        : this.#state === 'searching'
+          ? 'unknown'
+          : 'mixed'
     }
 
     const best = this.#candidates[0]
@@ -150,7 +154,9 @@ export class EchoMatcher {
    */
   cancel(frame: Int16Array): boolean {
     const best = this.#candidates[0]
-    return best === undefined || this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - best.lag) * this.#sent.step)
+    return (
+      best === undefined || this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - best.lag) * this.#sent.step)
+    )
   }
 
   /** Tries all the other candidates and looks for new ones. @returns the least share that is left over */
@@ -308,8 +314,8 @@ const LAG_MIN = -250 * PER_MS
 const LAG_MAX = (ECHO_DELAY_MS_MAX + 60) * PER_MS
 
 /**
- * The delay at which a frame resembles most what was sent; null where nothing was. First at 2 kHz over all delays, where a
- * voice has most of its power and a search is 16 times cheaper, then at 8 kHz near the best.
+ * The delay at which a frame resembles most what was sent; null where nothing was. First at 2 kHz over all delays,
+ * where a voice has most of its power and a search is 16 times cheaper, then at 8 kHz near the best.
  *
  * @param heard 20 ms at 8 kHz
  * @param at where they begin, on the time axis of `sent`, at 8 kHz
@@ -321,7 +327,14 @@ function searchLag(heard: Float32Array, sent: SentSpeech, at: number): number | 
   const shift = bestShift(coarseHeard, COARSE_FRAME, coarse, 0, COARSE_SHIFTS, SILENT_ENERGY / COARSE)
   if (shift < 0) return null
   const from = Math.max(0, COARSE * (shift - 1))
-  const near = bestShift(heard, NARROW_FRAME, part, from, Math.min(LAG_MAX - LAG_MIN, COARSE * (shift + 1)), SILENT_ENERGY)
+  const near = bestShift(
+    heard,
+    NARROW_FRAME,
+    part,
+    from,
+    Math.min(LAG_MAX - LAG_MIN, COARSE * (shift + 1)),
+    SILENT_ENERGY,
+  )
   return near < 0 ? null : LAG_MAX - near
 }
 
@@ -347,7 +360,14 @@ function refineLag(heard: Float32Array, sent: SentSpeech, at: number, lag: numbe
 }
 
 /** @returns of the shifts `from` to `to` the one at which `wide` correlates most with `frame`; -1 where it is silent */
-function bestShift(frame: Float32Array, length: number, wide: Float32Array, from: number, to: number, silent: number): number {
+function bestShift(
+  frame: Float32Array,
+  length: number,
+  wide: Float32Array,
+  from: number,
+  to: number,
+  silent: number,
+): number {
   let energy = dotProduct(wide, from, wide, from, length)
   let best = 0
   let found = -1
@@ -369,7 +389,12 @@ function bestShift(frame: Float32Array, length: number, wide: Float32Array, from
 function fourth(samples: Float32Array, out: Float32Array, length: number): void {
   for (let i = 0; i < length; i++) {
     const at = COARSE * i
-    out[i] = ((samples[at] as number) + (samples[at + 1] as number) + (samples[at + 2] as number) + (samples[at + 3] as number)) / COARSE
+    out[i] =
+      ((samples[at] as number) +
+        (samples[at + 1] as number) +
+        (samples[at + 2] as number) +
+        (samples[at + 3] as number)) /
+      COARSE
   }
 }
 
@@ -397,8 +422,8 @@ class EchoCanceller {
   /**
    * @param frame at the leg's rate, changed in place
    * @param from where in what was sent it begins, in samples of the leg
-   * @returns true when there is a caller in what is left: softer than that, it is what filters and codecs made of the hiss in
-   * our own speech
+   * @returns true when there is a caller in what is left: softer than that, it is what filters and codecs made of the
+   *   hiss in our own speech
    */
   cancel(frame: Int16Array, from: number): boolean {
     const taps = this.#taps
@@ -419,8 +444,11 @@ function subtract(frame: Int16Array, taps: number): void {
   for (let i = 0; i < frame.length; i++) {
     let left = frame[i] as number
     for (let tap = 0; tap < taps; tap += 4) {
-      left -= (weights[tap] as number) * (copies[i + tap] as number) + (weights[tap + 1] as number) * (copies[i + tap + 1] as number)
-        + (weights[tap + 2] as number) * (copies[i + tap + 2] as number) + (weights[tap + 3] as number) * (copies[i + tap + 3] as number)
+      left -=
+        (weights[tap] as number) * (copies[i + tap] as number) +
+        (weights[tap + 1] as number) * (copies[i + tap + 1] as number) +
+        (weights[tap + 2] as number) * (copies[i + tap + 2] as number) +
+        (weights[tap + 3] as number) * (copies[i + tap + 3] as number)
     }
     left = Math.round(left)
     frame[i] = left > 32_767 ? 32_767 : left < -32_768 ? -32_768 : left
@@ -437,13 +465,15 @@ const RESIDUE_SHARE = 0.004
 // --- what was sent -------------------------------------------------------------------------------
 
 /**
- * What we sent in the last 2 s, on the time axis on which the carrier plays it. It comes in runs: within one the carrier's
- * delay is one number of samples.
+ * What we sent in the last 2 s, on the time axis on which the carrier plays it. It comes in runs: within one the
+ * carrier's delay is one number of samples.
  */
 class SentSpeech {
   /** Samples of the leg in one at 8 kHz. */
   readonly step: 1 | 2
-  /** Beginning of the newest run, end of all that was sent and of the last of it that made a sound: samples of the leg. */
+  /**
+   * Beginning of the newest run, end of all that was sent and of the last of it that made a sound: samples of the leg.
+   */
   runStart = -Infinity
   soundEnd = -Infinity
   #end = -Infinity
@@ -458,7 +488,7 @@ class SentSpeech {
 
   /** 20 ms that are played from about `playedAtMs` on. @returns true when a new run begins with them */
   add(frame: Int16Array, playedAtMs: number): boolean {
-    const samples = this.#samples ??= new Int16Array(SENT_SAMPLES)
+    const samples = (this.#samples ??= new Int16Array(SENT_SAMPLES))
     const at = Math.round((playedAtMs * this.#sampleRateHz) / 1000)
     const begins = Math.abs(at - this.#end) > RUN_JUMP * this.step
     if (begins) {
@@ -481,7 +511,8 @@ class SentSpeech {
     const forgotten = Math.max(0, Math.min(known, this.#end - SENT_SAMPLES - from))
     const first = indexOf(from)
     for (let i = 0; i < forgotten; i++) out[i] = 0
-    if (samples !== null) for (let i = forgotten; i < known; i++) out[i] = samples[(first + i) & (SENT_SAMPLES - 1)] as number
+    if (samples !== null)
+      for (let i = forgotten; i < known; i++) out[i] = samples[(first + i) & (SENT_SAMPLES - 1)] as number
     for (let i = known; i < length; i++) out[i] = 0
   }
 
@@ -509,8 +540,12 @@ function narrow(frame: Int16Array, step: 1 | 2, history: Float32Array, out: Floa
 function halve(samples: Float32Array, out: Float32Array, length: number): void {
   for (let i = 0; i < length; i++) {
     const at = 2 * i
-    out[i] = (16 * (samples[at + 3] as number) + 9 * ((samples[at + 2] as number) + (samples[at + 4] as number))
-      - (samples[at] as number) - (samples[at + 6] as number)) / 32
+    out[i] =
+      (16 * (samples[at + 3] as number) +
+        9 * ((samples[at + 2] as number) + (samples[at + 4] as number)) -
+        (samples[at] as number) -
+        (samples[at + 6] as number)) /
+      32
   }
 }
 
@@ -561,9 +596,10 @@ class LeastSquares {
     // The other rows by moving the window one sample on.
     for (let row = 1; row < taps; row++) {
       for (let column = row; column < taps; column++) {
-        normal[row * taps + column] = (normal[(row - 1) * taps + column - 1] as number)
-          - (source[row - 1] as number) * (source[column - 1] as number)
-          + (source[length + row - 1] as number) * (source[length + column - 1] as number)
+        normal[row * taps + column] =
+          (normal[(row - 1) * taps + column - 1] as number) -
+          (source[row - 1] as number) * (source[column - 1] as number) +
+          (source[length + row - 1] as number) * (source[length + column - 1] as number)
       }
     }
     return true
@@ -586,7 +622,8 @@ class LeastSquares {
       for (let column = row; column < taps; column++) {
         let a = (this.#normal[row * taps + column] as number) + (row === column ? ridge : 0)
         for (let k = 0; k < row; k++) a -= (factor[k * taps + row] as number) * (factor[k * taps + column] as number)
-        factor[row * taps + column] = row === column ? Math.sqrt(Math.max(a, 1)) : a / (factor[row * taps + row] as number)
+        factor[row * taps + column] =
+          row === column ? Math.sqrt(Math.max(a, 1)) : a / (factor[row * taps + row] as number)
       }
       weights[row] = product / (factor[row * taps + row] as number)
     }
@@ -604,7 +641,8 @@ class LeastSquares {
 /** Sum of products of an even number of samples. */
 function dotProduct(a: Float32Array, fromA: number, b: Float32Array, fromB: number, length: number): number {
   // Two sums: additions to one sum would wait for each other.
-  let sum0 = 0, sum1 = 0
+  let sum0 = 0,
+    sum1 = 0
   for (let i = 0; i < length; i += 2) {
     sum0 += (a[fromA + i] as number) * (b[fromB + i] as number)
     sum1 += (a[fromA + i + 1] as number) * (b[fromB + i + 1] as number)

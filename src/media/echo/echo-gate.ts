@@ -5,8 +5,9 @@ import { dbfsOfEnergy, energyOf } from '../pcm.js'
 
 interface EchoGateOptions {
   /**
-   * Before one was learnt, an echo may be as loud as we are: for a stream that mixes both parties (`both_tracks` in mono),
-   * in which our own speech is bound to come back. Otherwise it is at most as loud as a loudspeaker and its room make it.
+   * Before one was learnt, an echo may be as loud as we are: for a stream that mixes both parties (`both_tracks` in
+   * mono), in which our own speech is bound to come back. Otherwise it is at most as loud as a loudspeaker and its room
+   * make it.
    */
   readonly assumeEcho: boolean
 }
@@ -118,8 +119,9 @@ export class EchoGate {
   }
 
   /**
-   * Level of the loudest echo that there can be while none was learnt; null where nothing was sent. A frame that is softer lowers
-   * the bounds of those delays at which we spoke all the while, as neither the delay nor the time of a frame is exact.
+   * Level of the loudest echo that there can be while none was learnt; null where nothing was sent. A frame that is
+   * softer lowers the bounds of those delays at which we spoke all the while, as neither the delay nor the time of a
+   * frame is exact.
    */
   #loudestEcho(heard: number): number | null {
     const bounds = this.#bounds
@@ -143,7 +145,10 @@ export class EchoGate {
       if (least <= SILENT_DBFS) continue
       const gainDb = heard - least
       // In small steps: a frame may be lost.
-      bounds[bin] = gainDb < bound ? Math.max(gainDb, bound - BOUND_DOWN_DB, BOUND_DB_MIN) : Math.min(this.#boundDbMax, bound + BOUND_UP_DB)
+      bounds[bin] =
+        gainDb < bound
+          ? Math.max(gainDb, bound - BOUND_DOWN_DB, BOUND_DB_MIN)
+          : Math.min(this.#boundDbMax, bound + BOUND_UP_DB)
     }
     return loudest <= SILENT_DBFS ? null : loudest
   }
@@ -212,8 +217,11 @@ function telephonePower(frame: Int16Array, from: number, to: number): number {
   let count = 0
   // The half-band filter of echo-canceller.ts, at every other sample.
   for (let i = from; i < to - HALF_BAND_HISTORY; i += 2) {
-    const sum = 16 * (frame[i + 3] as number) + 9 * ((frame[i + 2] as number) + (frame[i + 4] as number))
-      - (frame[i] as number) - (frame[i + 6] as number)
+    const sum =
+      16 * (frame[i + 3] as number) +
+      9 * ((frame[i + 2] as number) + (frame[i + 4] as number)) -
+      (frame[i] as number) -
+      (frame[i + 6] as number)
     energy += sum * sum
     count++
   }

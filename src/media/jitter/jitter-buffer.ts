@@ -60,7 +60,13 @@ export class JitterBuffer {
   #madeUp: Int16Array | null = null
 
   /** @param slots  `JITTER_SLOTS` frames of memory for the frames that wait; its own when left out */
-  constructor({ sampleRateHz, slots }: { readonly sampleRateHz: LegRateHz, readonly slots?: readonly Int16Array[] | undefined }) {
+  constructor({
+    sampleRateHz,
+    slots,
+  }: {
+    readonly sampleRateHz: LegRateHz
+    readonly slots?: readonly Int16Array[] | undefined
+  }) {
     this.#samples = frameSamples(sampleRateHz)
     this.#steadyRing = ringOf(slots ?? slotsOf(JITTER_SLOTS, this.#samples))
     this.#ring = this.#steadyRing
@@ -211,8 +217,12 @@ export class JitterBuffer {
 
   /** Skips silence while more than `enoughMs` waits; a pause of up to 60 ms is part of speech and stays. */
   #skipSilence(enoughMs: number): void {
-    while (this.#waiting * FRAME_MS > enoughMs && this.#waiting > 1
-      && this.#headIsQuiet && this.#quietRun >= QUIET_KEPT_FRAMES) {
+    while (
+      this.#waiting * FRAME_MS > enoughMs &&
+      this.#waiting > 1 &&
+      this.#headIsQuiet &&
+      this.#quietRun >= QUIET_KEPT_FRAMES
+    ) {
       this.#dropHead()
       this.framesSkipped++
     }
@@ -287,7 +297,8 @@ export class JitterBuffer {
     const old = this.#ring
     const ring = capacity === JITTER_SLOTS ? this.#steadyRing : ringOf(slotsOf(capacity, this.#samples))
     for (let i = 0; i < this.#waiting; i++) copyFrame(old, (this.#head + i) % this.capacity, ring, i)
-    // A concealment may need the frame that was given out last. The last slot is free: fewer than `capacity` frames wait.
+    // A concealment may need the frame that was given out last. The last slot is free: fewer than `capacity` frames
+    // wait.
     copyFrame(old, this.#lastSlot, ring, capacity - 1)
     this.#ring = ring
     this.#lastSlot = capacity - 1
@@ -337,7 +348,10 @@ interface JitterRing {
   readonly facts: Float64Array
 }
 
-/** Places of a frame's numbers: the arrival of its last byte, its level, the caller's tags, and 1 where nobody speaks in it. */
+/**
+ * Places of a frame's numbers: the arrival of its last byte, its level, the caller's tags, and 1 where nobody speaks in
+ * it.
+ */
 const FACT_ARRIVAL_MS = 0
 const FACT_LEVEL_DBFS = 1
 const FACT_TAGS = 2
@@ -355,7 +369,7 @@ function slotsOf(count: number, samples: number): readonly Int16Array[] {
 }
 
 function copyFrame(from: JitterRing, slot: number, to: JitterRing, toSlot: number): void {
-  (to.slots[toSlot] as Int16Array).set(from.slots[slot] as Int16Array)
+  ;(to.slots[toSlot] as Int16Array).set(from.slots[slot] as Int16Array)
   to.facts.set(from.facts.subarray(slot * FACTS, (slot + 1) * FACTS), toSlot * FACTS)
 }
 

@@ -1,6 +1,11 @@
 import { assert } from '../../core/assert.js'
 import {
-  AFTER_KILL_SILENCE_MS, FADE_MS, PLAYOUT_DRY_TAIL_MS, PLAYOUT_LEAD_MS_16K, PLAYOUT_LEAD_MS_8K, PLAYOUT_LEAD_MS_MAX,
+  AFTER_KILL_SILENCE_MS,
+  FADE_MS,
+  PLAYOUT_DRY_TAIL_MS,
+  PLAYOUT_LEAD_MS_16K,
+  PLAYOUT_LEAD_MS_8K,
+  PLAYOUT_LEAD_MS_MAX,
   PLAYOUT_TAIL_MS,
 } from '../../core/limits.js'
 import { FRAME_MS, frameSamples, msToSamples, samplesToMs, type LegRateHz } from '../../core/units.js'
@@ -19,7 +24,10 @@ export interface SampleSource {
 
 interface PlayoutOptions {
   readonly sampleRateHz: LegRateHz
-  /** The playout lead: how far ahead of real time we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above 200. */
+  /**
+   * The playout lead: how far ahead of real time we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above
+   * 200.
+   */
   readonly leadMs?: number
 }
 
@@ -115,9 +123,12 @@ export class Playout {
       case 'idle':
       case 'paused':
         return Infinity
-      case 'flushed': return this.#waitUntilMs
-      case 'dry': return -Infinity
-      default: return this.#fadeOutDue ? -Infinity : this.#frameFitsAtMs
+      case 'flushed':
+        return this.#waitUntilMs
+      case 'dry':
+        return -Infinity
+      default:
+        return this.#fadeOutDue ? -Infinity : this.#frameFitsAtMs
     }
   }
 
@@ -127,12 +138,14 @@ export class Playout {
   }
 
   /**
-   * Call at every tick, or at those that are not before `dueMs`. What is written is to be sent now, as one binary frame.
+   * Call at every tick, or at those that are not before `dueMs`. What is written is to be sent now, as one binary
+   * frame.
    * @param out at least `outSamplesMax` long; the caller owns it
    * @returns samples written, 0 for nothing to send
    */
   pump(nowMs: number, source: SampleSource, out: Int16Array): number {
-    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.#frameFitsAtMs) > FRAME_MS) this.lateTicks++
+    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.#frameFitsAtMs) > FRAME_MS)
+      this.lateTicks++
     this.#lastPumpMs = nowMs
     if (this.#state === 'flushed' && nowMs >= this.#waitUntilMs) this.#state = 'idle'
     if (this.#state === 'flushed' || this.#state === 'paused') return 0

@@ -39,7 +39,12 @@ type RatePair = readonly [inRateHz: SampleRateHz, outRateHz: SampleRateHz]
 
 /** Every pair of different rates that audio has in the gateway. */
 export const ALL_RATE_PAIRS: readonly RatePair[] = [
-  [8000, 16000], [8000, 24000], [16000, 8000], [16000, 24000], [24000, 8000], [24000, 16000],
+  [8000, 16000],
+  [8000, 24000],
+  [16000, 8000],
+  [16000, 24000],
+  [24000, 8000],
+  [24000, 16000],
 ]
 
 // Half the distance between two impulses, in input samples. The longest response, MEDIUM at 24 to 8 kHz, is 275
@@ -54,7 +59,8 @@ const TAP_GROUP = 16
  * post the rows to the workers.
  */
 export async function derivePolyphaseRows(
-  create: CreateConverter, pairs: readonly RatePair[] = ALL_RATE_PAIRS,
+  create: CreateConverter,
+  pairs: readonly RatePair[] = ALL_RATE_PAIRS,
 ): Promise<readonly PolyphaseRows[]> {
   const all: PolyphaseRows[] = []
   for (const [inRateHz, outRateHz] of pairs) {
@@ -108,7 +114,7 @@ function deriveRows(converter: SincConverter, inRateHz: SampleRateHz, outRateHz:
 }
 
 /** The first and last tap that any row needs. */
-function sharedExtent(weights: readonly Float64Array[]): { first: number, last: number } {
+function sharedExtent(weights: readonly Float64Array[]): { first: number; last: number } {
   let first = 2 * REACH_SAMPLES
   let last = 0
   for (const row of weights) {
@@ -130,7 +136,10 @@ function greatestCommonDivisor(a: number, b: number): number {
 const PEAK_GROUP = 16
 /** Fewest fraction bits of the low parts. */
 const LOW_BITS_MIN = 19
-/** Taps that a kernel takes at once, two in each of four lanes. Cutting off a multiple of it leaves each tap in its lane. */
+/**
+ * Taps that a kernel takes at once, two in each of four lanes. Cutting off a multiple of it leaves each tap in its
+ * lane.
+ */
 export const TAP_STEP = 8
 // The high parts count in 2^-15. What the sums of four lanes lose at their end so that they cannot run over, in bits.
 const HIGH_BITS = 15
@@ -143,11 +152,11 @@ const LANES = 4
 /**
  * Polyphase rows as whole numbers, for products of 16 by 16 bits, eight at a time: half the work of floats.
  *
- * Sixteen bits are not enough for a whole row: with the peak of the sinc in steps of 2^-15 the error of its hundred taps
- * would be noise at -84 dB and 2 LSB high. So the taps round the peak are held in two parts. Their high parts count in
- * 2^-15; what is left of them, and all other taps, which are under 1/16, count in 2^-19. Then the result is within 1 LSB
- * of libsamplerate's (test/media/resampler.test.ts); eight taps in two parts, the rest in 2^-18, left it at 1.3. The
- * price is one product in seven.
+ * Sixteen bits are not enough for a whole row: with the peak of the sinc in steps of 2^-15 the error of its hundred
+ * taps would be noise at -84 dB and 2 LSB high. So the taps round the peak are held in two parts. Their high parts
+ * count in 2^-15; what is left of them, and all other taps, which are under 1/16, count in 2^-19. Then the result is
+ * within 1 LSB of libsamplerate's (test/media/resampler.test.ts); eight taps in two parts, the rest in 2^-18, left it
+ * at 1.3. The price is one product in seven.
  */
 export interface FixedRows {
   readonly rows: PolyphaseRows
@@ -204,13 +213,24 @@ function withPeak(rows: PolyphaseRows, peakTaps: number): FixedRows | null {
       assert(!highSums.some(runsOver), 'a filter that amplifies')
     }
     if (fits) {
-      return { rows, taps: tapsPerRow, historySamples: rows.historySamples, coefficients, peakAt, peakTaps, lowShift: lowBits - OUTPUT_BITS }
+      return {
+        rows,
+        taps: tapsPerRow,
+        historySamples: rows.historySamples,
+        coefficients,
+        peakAt,
+        peakTaps,
+        lowShift: lowBits - OUTPUT_BITS,
+      }
     }
   }
   return null
 }
 
-/** Rows are filled up to a multiple of 16 at their old end: what is zero there is a product in eighteen from 24 to 16 kHz. */
+/**
+ * Rows are filled up to a multiple of 16 at their old end: what is zero there is a product in eighteen from 24 to 16
+ * kHz.
+ */
 function withoutOldZeros(fixed: FixedRows): FixedRows {
   const { rows, taps, peakTaps, peakAt, coefficients } = fixed
   const stride = taps + peakTaps
@@ -225,7 +245,11 @@ function withoutOldZeros(fixed: FixedRows): FixedRows {
     shorter.set(coefficients.subarray(row * stride + zeros, (row + 1) * stride), row * (stride - zeros))
   }
   return {
-    ...fixed, taps: taps - zeros, peakAt: peakAt - zeros, historySamples: fixed.historySamples - zeros, coefficients: shorter,
+    ...fixed,
+    taps: taps - zeros,
+    peakAt: peakAt - zeros,
+    historySamples: fixed.historySamples - zeros,
+    coefficients: shorter,
   }
 }
 
@@ -241,7 +265,10 @@ function runsOver(sum: number): boolean {
 /** Where a window of `peakTaps` taps leaves the smallest maximum outside it. */
 function peakOf({ coefficients, tapsPerRow, upBy }: PolyphaseRows, peakTaps: number): number {
   const largest = Array.from({ length: tapsPerRow }, (_, tap) =>
-    Math.max(...Array.from({ length: upBy }, (_unused, row) => Math.abs(coefficients[row * tapsPerRow + tap] as number))))
+    Math.max(
+      ...Array.from({ length: upBy }, (_unused, row) => Math.abs(coefficients[row * tapsPerRow + tap] as number)),
+    ),
+  )
   let best = 0
   let least = Infinity
   for (let at = 0; at + peakTaps <= tapsPerRow; at++) {

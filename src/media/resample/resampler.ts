@@ -38,8 +38,8 @@ export interface StreamResampler {
 }
 
 /**
- * All resamplers of one thread. The rows of a ratio are in memory once; a stream has a slot of one shared memory, kept on a free list,
- * with its history and a frame of output.
+ * All resamplers of one thread. The rows of a ratio are in memory once; a stream has a slot of one shared memory, kept
+ * on a free list, with its history and a frame of output.
  */
 export class ResamplerBank {
   /** Streams that are open now. */
@@ -124,7 +124,10 @@ class FirStream implements StreamResampler {
   }
 
   convert(frame: Int16Array): Int16Array {
-    assert(this.#position === 0 && frame.length * this.#upBy === this.#frame.length * this.#downBy, 'only frames of 20 ms are converted in place')
+    assert(
+      this.#position === 0 && frame.length * this.#upBy === this.#frame.length * this.#downBy,
+      'only frames of 20 ms are converted in place',
+    )
     this.#run(frame, true)
     return this.#frame
   }
@@ -174,9 +177,13 @@ class CopyStream implements StreamResampler {
     return frame
   }
 
-  reset(): void { /* a copy has no state */ }
+  reset(): void {
+    /* a copy has no state */
+  }
 
-  release(): void { /* a copy has no slot */ }
+  release(): void {
+    /* a copy has no slot */
+  }
 }
 
 /** What a resampler runs on: the slots of all streams, and the filter. */
@@ -202,7 +209,7 @@ const FRAME_SAMPLES_MAX = frameSamples(24_000)
 /** The same samples without WebAssembly, some twenty times slower. */
 class JsKernel implements Kernel {
   readonly #rows: readonly FixedRows[]
-  readonly #slots: { readonly history: Int16Array, readonly frame: Int16Array }[] = []
+  readonly #slots: { readonly history: Int16Array; readonly frame: Int16Array }[] = []
   readonly #historySamplesMax: number
   readonly #scratch: Int16Array
   readonly #block = new Int16Array(3 * BLOCK_SAMPLES)
@@ -235,8 +242,11 @@ class JsKernel implements Kernel {
     return this.#block.subarray(0, samples)
   }
 
-  #slotOf(slot: number): { readonly history: Int16Array, readonly frame: Int16Array } {
-    return this.#slots[slot] ??= { history: new Int16Array(this.#historySamplesMax), frame: new Int16Array(FRAME_SAMPLES_MAX) }
+  #slotOf(slot: number): { readonly history: Int16Array; readonly frame: Int16Array } {
+    return (this.#slots[slot] ??= {
+      history: new Int16Array(this.#historySamplesMax),
+      frame: new Int16Array(FRAME_SAMPLES_MAX),
+    })
   }
 }
 
@@ -245,9 +255,20 @@ function historySamplesMax(rows: readonly FixedRows[]): number {
 }
 
 type RunExport = (
-  history: number, historySamples: number, scratch: number, inputSamples: number,
-  rows: number, taps: number, peakAt: number, peakTaps: number, lowShift: number, upBy: number, downBy: number,
-  position: number, output: number, outputSamples: number,
+  history: number,
+  historySamples: number,
+  scratch: number,
+  inputSamples: number,
+  rows: number,
+  taps: number,
+  peakAt: number,
+  peakTaps: number,
+  lowShift: number,
+  upBy: number,
+  downBy: number,
+  position: number,
+  output: number,
+  outputSamples: number,
 ) => void
 
 const PAGE_BYTES = 65536
@@ -277,7 +298,11 @@ class WasmKernel implements Kernel {
     this.#run = exports['run'] as RunExport
     this.#rows = rows.map(fixedRows)
     // The kernel computes pairs of four outputs; with shorter rows their inputs would not overlap.
-    for (const { taps, rows: { downBy } } of this.#rows) assert(taps >= TAP_STEP * (downBy + 2), 'rows too short for the kernel')
+    for (const {
+      taps,
+      rows: { downBy },
+    } of this.#rows)
+      assert(taps >= TAP_STEP * (downBy + 2), 'rows too short for the kernel')
     let end = 16
     const reserve = (bytes: number): number => {
       const at = end
@@ -294,7 +319,9 @@ class WasmKernel implements Kernel {
     this.#memory.grow(Math.max(0, Math.ceil((end - this.#memory.buffer.byteLength) / PAGE_BYTES)))
     this.#samples = new Int16Array(this.#memory.buffer)
     this.#views = new Views(this.#samples)
-    this.#rows.forEach(({ coefficients }, ratio) => this.#samples.set(coefficients, (this.#rowsAt[ratio] as number) / SAMPLE_BYTES))
+    this.#rows.forEach(({ coefficients }, ratio) =>
+      this.#samples.set(coefficients, (this.#rowsAt[ratio] as number) / SAMPLE_BYTES),
+    )
   }
 
   frame(slot: number, samples: number): Int16Array {
@@ -311,9 +338,20 @@ class WasmKernel implements Kernel {
     const slotAt = this.#slotAt(slot)
     this.#samples.set(input, this.#scratchAt / SAMPLE_BYTES + historySamples)
     this.#run(
-      slotAt, historySamples, this.#scratchAt, input.length,
-      this.#rowsAt[ratio] as number, taps, peakAt, peakTaps, lowShift, rows.upBy, rows.downBy,
-      position, toFrame ? slotAt + this.#historyBytes : this.#outputAt, outputSamples,
+      slotAt,
+      historySamples,
+      this.#scratchAt,
+      input.length,
+      this.#rowsAt[ratio] as number,
+      taps,
+      peakAt,
+      peakTaps,
+      lowShift,
+      rows.upBy,
+      rows.downBy,
+      position,
+      toFrame ? slotAt + this.#historyBytes : this.#outputAt,
+      outputSamples,
     )
   }
 
@@ -341,7 +379,11 @@ const HALF = 1 << (OUTPUT_BITS - 1)
  * @param position of the first output behind the first new sample, in units of 1 / upBy input samples
  */
 function filterInJs(
-  fixed: FixedRows, scratch: Int16Array, position: number, output: Int16Array, outputSamples: number,
+  fixed: FixedRows,
+  scratch: Int16Array,
+  position: number,
+  output: Int16Array,
+  outputSamples: number,
 ): void {
   const { coefficients, taps, peakAt, peakTaps, lowShift } = fixed
   const { upBy, downBy } = fixed.rows
@@ -355,7 +397,8 @@ function filterInJs(
       let low = 0
       for (let k = lane; k < taps; k += TAP_STEP) low += pair(scratch, x + k, coefficients, row + k)
       let high = 0
-      for (let k = lane; k < peakTaps; k += TAP_STEP) high += pair(scratch, x + peakAt + k, coefficients, row + taps + k)
+      for (let k = lane; k < peakTaps; k += TAP_STEP)
+        high += pair(scratch, x + peakAt + k, coefficients, row + taps + k)
       sum += (low >> lowShift) + (high >> LANE_BITS)
     }
     const rounded = (sum + HALF) >> OUTPUT_BITS
@@ -364,5 +407,7 @@ function filterInJs(
 }
 
 function pair(samples: Int16Array, i: number, coefficients: Int16Array, j: number): number {
-  return (samples[i] as number) * (coefficients[j] as number) + (samples[i + 1] as number) * (coefficients[j + 1] as number)
+  return (
+    (samples[i] as number) * (coefficients[j] as number) + (samples[i + 1] as number) * (coefficients[j + 1] as number)
+  )
 }

@@ -1,24 +1,31 @@
-// Limits of what is detected in a frame, for TypeScript and for the kernel (caller-kernel/), which reads this file as it is: plain numbers only.
+// Limits of what is detected in a frame, for TypeScript and for the kernel (caller-kernel/), which reads this file as
+// it is: plain numbers only.
 
 // --- DTMF digits (dtmf.ts). Times are in blocks of 10 ms; a window is two of them.
 
 /** Below this no digit is looked for; saves the work in silence. Q.24 asks for digits down to about -29 dBm0. */
 export const DTMF_DBFS_MIN = -42
 /**
- * Share of the window's power in the two tones, after what the filters lose to a tone beside their frequency was made good. 15 dB of
- * noise leave 0.97.
+ * Share of the window's power in the two tones, after what the filters lose to a tone beside their frequency was made
+ * good. 15 dB of noise leave 0.97.
  */
 export const PURITY_MIN = 0.9
 /**
- * Q.24 wants 1.5 % taken and 3.5 % refused. The phase that a tone gains from one block to the next tells; the other tone and noise
- * blur it.
+ * Q.24 wants 1.5 % taken and 3.5 % refused. The phase that a tone gains from one block to the next tells; the other
+ * tone and noise blur it.
  */
 export const OFF_FREQUENCY_MAX = 0.018
 export const PHASE_BLUR_RAD = 0.35
-/** Q.24: the column may be 8 dB louder than the row, the row 4 dB louder than the column; plus what lines add: 8.5 and 6.5 dB. */
+/**
+ * Q.24: the column may be 8 dB louder than the row, the row 4 dB louder than the column; plus what lines add: 8.5 and
+ * 6.5 dB.
+ */
 export const TWIST_MAX = 7.079457843841379
 export const REVERSE_TWIST_MAX = 4.466835921509632
-/** The strongest row (column) against each other one, 6 dB: neighbours of a true tone leak at most -10 dB into this window. */
+/**
+ * The strongest row (column) against each other one, 6 dB: neighbours of a true tone leak at most -10 dB into this
+ * window.
+ */
 export const DOMINANCE_MIN = 3.9810717055349722
 /** A voice that hits both frequencies has their octaves too. */
 export const OCTAVE_MAX = 0.05
@@ -32,8 +39,8 @@ export const MISSES_TO_RELEASE = 5
 // --- Tones (pure-tone.ts).
 
 /**
- * Telephone tones through mu-law or with 30 dB of noise stay below this; of the voiced frames of 165 s of synthetic speech in four voices
- * 1.2 % do.
+ * Telephone tones through mu-law or with 30 dB of noise stay below this; of the voiced frames of 165 s of synthetic
+ * speech in four voices 1.2 % do.
  */
 export const IMPURITY_MAX = 0.003
 

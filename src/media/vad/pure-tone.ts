@@ -13,8 +13,10 @@ const SHORT_STEP_US = 375
 export function isPureTone(frame: Int16Array, sampleRateHz: LegRateHz): boolean {
   // Every sample at 8 kHz, every other one at 16 kHz: enough equations for two unknowns.
   const stride = sampleRateHz / 8000
-  return toneImpurity(frame, (LONG_STEP_US * sampleRateHz) / 1e6, stride) < IMPURITY_MAX
-    && toneImpurity(frame, (SHORT_STEP_US * sampleRateHz) / 1e6, stride) < IMPURITY_MAX
+  return (
+    toneImpurity(frame, (LONG_STEP_US * sampleRateHz) / 1e6, stride) < IMPURITY_MAX &&
+    toneImpurity(frame, (SHORT_STEP_US * sampleRateHz) / 1e6, stride) < IMPURITY_MAX
+  )
 }
 
 /**
@@ -23,7 +25,12 @@ export function isPureTone(frame: Int16Array, sampleRateHz: LegRateHz): boolean 
  * noise, is the power of what is not tone, against the whole.
  */
 function toneImpurity(frame: Int16Array, d: number, stride: number): number {
-  let pp = 0, qq = 0, rr = 0, pq = 0, pr = 0, qr = 0
+  let pp = 0,
+    qq = 0,
+    rr = 0,
+    pq = 0,
+    pr = 0,
+    qr = 0
   for (let n = 4 * d; n < frame.length; n += stride) {
     const p = (frame[n] as number) + (frame[n - 4 * d] as number)
     const q = (frame[n - d] as number) + (frame[n - 3 * d] as number)

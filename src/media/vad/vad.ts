@@ -5,8 +5,9 @@ import { VOICE_DBFS_MIN } from './detection-limits.js'
 import { isPureTone } from './pure-tone.js'
 
 /**
- * Voice activity detection of one stream: decides for each 20 ms frame whether somebody speaks. Frames come in order. DTMF digits, pure
- * tones, echo and silence are decided elsewhere: `CallerPath` asks only about frames without our own speech, and overrules the answer.
+ * Voice activity detection of one stream: decides for each 20 ms frame whether somebody speaks. Frames come in order.
+ * DTMF digits, pure tones, echo and silence are decided elsewhere: `CallerPath` asks only about frames without our own
+ * speech, and overrules the answer.
  */
 export interface Vad {
   isSpeech(frame: Int16Array): boolean
@@ -17,13 +18,13 @@ export interface Vad {
 }
 
 /**
- * Finds voice and DTMF digits in the frames of one caller as they leave the jitter buffer: frames in order, without our own echo and
- * without concealed ones.
+ * Finds voice and DTMF digits in the frames of one caller as they leave the jitter buffer: frames in order, without our
+ * own echo and without concealed ones.
  */
 export interface FrameDetector {
   /**
-   * Memory for `JITTER_SLOTS` frames of the stream, in which the jitter buffer keeps them: a frame that lies in one of them is read there,
-   * any other is copied first. Undefined where the detector reads frames wherever they lie.
+   * Memory for `JITTER_SLOTS` frames of the stream, in which the jitter buffer keeps them: a frame that lies in one of
+   * them is read there, any other is copied first. Undefined where the detector reads frames wherever they lie.
    */
   readonly slots?: readonly Int16Array[]
   /** The caller's voice is in the frame that `detect` took last: not a digit, not a tone, not silence. No hang-over. */
@@ -40,7 +41,10 @@ export interface FrameDetector {
 /** All detectors of one thread. `VoiceBank` is the default; docs/VAD.md shows how a neural network takes its place. */
 export interface VadBank {
   open(sampleRateHz: LegRateHz): Vad
-  /** For a bank that finds digits and tones more cheaply along the way. Without it, `ComposedDetector` finds them beside `open`'s `Vad`. */
+  /**
+   * For a bank that finds digits and tones more cheaply along the way. Without it, `ComposedDetector` finds them beside
+   * `open`'s `Vad`.
+   */
   openDetector?(sampleRateHz: LegRateHz): FrameDetector
 }
 
@@ -52,7 +56,7 @@ export class ComposedDetector implements FrameDetector {
   readonly #vad: Vad
   readonly #dtmf: DtmfDetector
 
-  constructor(options: { readonly sampleRateHz: LegRateHz, readonly vad: Vad }) {
+  constructor(options: { readonly sampleRateHz: LegRateHz; readonly vad: Vad }) {
     this.#sampleRateHz = options.sampleRateHz
     this.#vad = options.vad
     this.#dtmf = new DtmfDetector({ sampleRateHz: options.sampleRateHz })
@@ -61,8 +65,11 @@ export class ComposedDetector implements FrameDetector {
   detect(frame: Int16Array, levelDbfs: number): void {
     this.digit = this.#dtmf.detect(frame, levelDbfs)
     // The voice detector learns from every frame, so it runs first, even if a digit or a tone overrules it.
-    this.voiced = this.#vad.isSpeech(frame) && levelDbfs > VOICE_DBFS_MIN && !this.#dtmf.active
-      && !isPureTone(frame, this.#sampleRateHz)
+    this.voiced =
+      this.#vad.isSpeech(frame) &&
+      levelDbfs > VOICE_DBFS_MIN &&
+      !this.#dtmf.active &&
+      !isPureTone(frame, this.#sampleRateHz)
   }
 
   levelDbfs(frame: Int16Array): number {

@@ -15,8 +15,9 @@ interface VoiceBankOptions {
 }
 
 /**
- * The default bank: the features of a frame (`voice-features.ts`) are weighed by 32 units whose numbers were derived from speech in
- * noise (`voice-model.ts`). Speech begins when it is likely and ends when it is unlikely, so that a decision does not flutter.
+ * The default bank: the features of a frame (`voice-features.ts`) are weighed by 32 units whose numbers were derived
+ * from speech in noise (`voice-model.ts`). Speech begins when it is likely and ends when it is unlikely, so that a
+ * decision does not flutter.
  */
 export class VoiceBank implements VadBank {
   readonly #kernel: CallerKernel | JsVoiceKernel
@@ -27,7 +28,9 @@ export class VoiceBank implements VadBank {
 
   open(sampleRateHz: LegRateHz): Vad {
     const kernel = this.#kernel
-    return kernel instanceof CallerKernel ? new KernelStream(kernel, sampleRateHz) : new VoiceStream(kernel, sampleRateHz)
+    return kernel instanceof CallerKernel
+      ? new KernelStream(kernel, sampleRateHz)
+      : new VoiceStream(kernel, sampleRateHz)
   }
 
   openDetector(sampleRateHz: LegRateHz): FrameDetector {
@@ -70,7 +73,9 @@ class VoiceStream implements Vad {
 }
 
 /** A global that does not change. */
-interface Address { readonly value: number }
+interface Address {
+  readonly value: number
+}
 
 /** What caller-kernel/index.ts exports. Addresses are in bytes, multiples of 16. */
 interface KernelExports {
@@ -97,8 +102,8 @@ const DTMF_RATE_HZ = 8000
 const SLOT_BYTES = frameSamples(16_000) * Int16Array.BYTES_PER_ELEMENT
 
 /**
- * The detection of all streams of a thread: the WebAssembly of caller-kernel/ and a block of its memory for each stream, kept on a free
- * list. A block holds the stream's state, 2.2 KB, and `JITTER_SLOTS` frames.
+ * The detection of all streams of a thread: the WebAssembly of caller-kernel/ and a block of its memory for each
+ * stream, kept on a free list. A block holds the stream's state, 2.2 KB, and `JITTER_SLOTS` frames.
  *
  * The memory is allocated once for all calls that a worker may carry, because growing it would detach the views. Unused
  * pages cost only address space.
@@ -128,7 +133,9 @@ export class CallerKernel {
     this.stateBytes = STREAM_BYTES.value
     this.#frameAt = FRAME.value
     this.#end = Math.ceil(FREE.value / CACHE_LINE_BYTES) * CACHE_LINE_BYTES
-    memory.grow(Math.ceil((this.#end + CALLS_PER_WORKER_MAX * this.#blockBytes - memory.buffer.byteLength) / PAGE_BYTES))
+    memory.grow(
+      Math.ceil((this.#end + CALLS_PER_WORKER_MAX * this.#blockBytes - memory.buffer.byteLength) / PAGE_BYTES),
+    )
     this.#frame = new Int16Array(memory.buffer, this.#frameAt, SLOT_BYTES / Int16Array.BYTES_PER_ELEMENT)
     new Float32Array(memory.buffer, MODEL.value, model.length).set(model)
     this.#writeToneTables()
@@ -210,8 +217,11 @@ export class KernelStream implements Vad, FrameDetector {
     this.#slotsAt = this.#block + kernel.stateBytes
     this.sampleRateHz = sampleRateHz
     this.#wide = sampleRateHz === 16_000 ? 1 : 0
-    this.slots = Array.from({ length: JITTER_SLOTS }, (_, slot) =>
-      new Int16Array(kernel.exports.memory.buffer, this.#slotsAt + slot * SLOT_BYTES, frameSamples(sampleRateHz)))
+    this.slots = Array.from(
+      { length: JITTER_SLOTS },
+      (_, slot) =>
+        new Int16Array(kernel.exports.memory.buffer, this.#slotsAt + slot * SLOT_BYTES, frameSamples(sampleRateHz)),
+    )
   }
 
   isSpeech(frame: Int16Array): boolean {

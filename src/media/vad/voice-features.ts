@@ -81,7 +81,7 @@ export class VoiceFeatures {
   #hold = 0
   #voiced = 0
 
-  constructor(options: { readonly sampleRateHz: LegRateHz, readonly kernel: JsVoiceKernel }) {
+  constructor(options: { readonly sampleRateHz: LegRateHz; readonly kernel: JsVoiceKernel }) {
     this.#kernel = options.kernel
     this.#splitter = new BandSplitter(options)
   }
@@ -142,7 +142,7 @@ export class VoiceFeatures {
 
   #floor(of: number, at: number, db: number): number {
     const least = this.#leastDb
-    const before = this.#frames === 1 ? db : this.#smoothDb[of] as number
+    const before = this.#frames === 1 ? db : (this.#smoothDb[of] as number)
     const smooth = before + (db - before) * 0.25
     this.#smoothDb[of] = smooth
     if (smooth < (least[at + of] as number)) least[at + of] = smooth
@@ -276,13 +276,16 @@ export class VoiceFeatures {
 }
 
 /**
- * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is known is this frame: a
- * level is compared with itself as it is kept, so rounding decides, and the first step is a large one. The kernel, whose levels are not
- * as fine, gets these bits, so that it begins where the units were derived.
+ * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is
+ * known is this frame: a level is compared with itself as it is kept, so rounding decides, and the first step is a
+ * large one. The kernel, whose levels are not as fine, gets these bits, so that it begins where the units were derived.
  */
 export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz): number {
   new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low)
-  return bandPower.reduce((bits, power, band) => (decibels(power) > Math.fround(decibels(power)) ? bits | (1 << band) : bits), 0)
+  return bandPower.reduce(
+    (bits, power, band) => (decibels(power) > Math.fround(decibels(power)) ? bits | (1 << band) : bits),
+    0,
+  )
 }
 
 /** Deviation in a window, from running sums. */
@@ -337,8 +340,8 @@ const bandPower = new Float64Array(BANDS)
 const low = new Float32Array(LOW_SAMPLES)
 
 /**
- * Halves a band: both halves at half the rate. The sum and the difference of two all-passes are its halves. caller-kernel/ has
- * its twin.
+ * Halves a band: both halves at half the rate. The sum and the difference of two all-passes are its halves.
+ * caller-kernel/ has its twin.
  */
 class HalfSplit {
   #even = 0

@@ -22,13 +22,22 @@ const RING_MS = 1500
 const TALK_MS = 8000
 const BEEP_FILE = 'beep'
 const BEEP_RATE_HZ = 8000
-const MACHINE_WORDS = 'Hello, you have reached my voicemail. I cannot come to the phone right now. Please leave your name, your number and a short message after the tone, and I will call you back as soon as I can.'
+const MACHINE_WORDS =
+  'Hello, you have reached my voicemail. I cannot come to the phone right now. Please leave your name, your number and a short message after the tone, and I will call you back as soon as I can.'
 
 /** The callee of a kind. */
-export function callee(kind: CalleeKind, options: { readonly ringMs?: number; readonly talkMs?: number; readonly machineWords?: string } = {}): Callee {
+export function callee(
+  kind: CalleeKind,
+  options: { readonly ringMs?: number; readonly talkMs?: number; readonly machineWords?: string } = {},
+): Callee {
   const { ringMs = RING_MS, talkMs = TALK_MS, machineWords = MACHINE_WORDS } = options
   const outcome: HumanOutcome = kind === 'busy' || kind === 'no-answer' || kind === 'declined' ? kind : 'answered'
-  return { outcome, ringMs, script: scriptOf(kind, talkMs, machineWords), files: new Map([[BEEP_FILE, { pcm: beep(BEEP_RATE_HZ), sampleRateHz: BEEP_RATE_HZ }]]) }
+  return {
+    outcome,
+    ringMs,
+    script: scriptOf(kind, talkMs, machineWords),
+    files: new Map([[BEEP_FILE, { pcm: beep(BEEP_RATE_HZ), sampleRateHz: BEEP_RATE_HZ }]]),
+  }
 }
 
 function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): CallerScript {
@@ -41,7 +50,11 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
   }
   return {
     // People begin to speak about a second after they answer.
-    name: kind, rules: [], order: null, reactionMs: 700, patienceMs: 500,
+    name: kind,
+    rules: [],
+    order: null,
+    reactionMs: 700,
+    patienceMs: 500,
     steps: kind === 'person' || kind === 'machine' || kind === 'nobody' ? steps[kind] : [],
   }
 }
@@ -51,7 +64,10 @@ interface CalleeSwitchOptions {
   /** Who is at a number. */
   readonly callee: (number: string) => Callee
   /** Options that are the same for all calls. */
-  readonly carrier: Omit<PlaceCallOptions, 'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'workspace'>
+  readonly carrier: Omit<
+    PlaceCallOptions,
+    'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'workspace'
+  >
   readonly person: Omit<CallerOptions, 'script' | 'files'>
   /** Called with the result of each call. */
   readonly onOver?: (result: SimulatedCallResult) => void
@@ -62,8 +78,13 @@ export function ringCallees(options: CalleeSwitchOptions): (request: OutboundReq
   return (request) => {
     const { outcome, ringMs, script, files } = options.callee(request.to)
     const call = startCall({
-      ...options.carrier, voiceUrl: request.voiceUrl, eventsUrl: request.eventsUrl, from: request.from, to: request.to,
-      caller: { ...options.person, script, files }, workspace: options.workspace,
+      ...options.carrier,
+      voiceUrl: request.voiceUrl,
+      eventsUrl: request.eventsUrl,
+      from: request.from,
+      to: request.to,
+      caller: { ...options.person, script, files },
+      workspace: options.workspace,
       outbound: { outcome, ringMs, clientRequestId: request.clientRequestId },
     })
     void call.done.then((result) => options.onOver?.(result))

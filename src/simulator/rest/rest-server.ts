@@ -58,10 +58,13 @@ export class RestServer {
     this.workspace = options.workspace
     this.faults = new Faults(options.faults)
     const { spellings } = options
-    this.#routes = restRoutes(options.workspace, options.place)
-      .filter((route) => route.spelling === undefined || spellings === undefined || spellings.includes(route.spelling))
+    this.#routes = restRoutes(options.workspace, options.place).filter(
+      (route) => route.spelling === undefined || spellings === undefined || spellings.includes(route.spelling),
+    )
     this.#server = createServer((request, response) => {
-      this.#serve(request, response).catch(() => { response.destroy() })
+      this.#serve(request, response).catch(() => {
+        response.destroy()
+      })
     })
   }
 
@@ -71,7 +74,11 @@ export class RestServer {
 
   close(): Promise<void> {
     this.#server.closeAllConnections()
-    return new Promise((resolve) => { this.#server.close(() => { resolve() }) })
+    return new Promise((resolve) => {
+      this.#server.close(() => {
+        resolve()
+      })
+    })
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -84,10 +91,18 @@ export class RestServer {
       request.socket.destroy()
       return
     }
-    const answer = fault !== null && fault.status !== null ? faultAnswer(fault, fault.status) : this.#answer(request, method, url, body)
+    const answer =
+      fault !== null && fault.status !== null
+        ? faultAnswer(fault, fault.status)
+        : this.#answer(request, method, url, body)
     const key = request.headers['idempotency-key']
     if (this.seen.length >= SEEN_KEPT_MAX) this.seen.shift()
-    this.seen.push({ method, path: url.pathname, status: answer.status, idempotencyKey: typeof key === 'string' ? key : null })
+    this.seen.push({
+      method,
+      path: url.pathname,
+      status: answer.status,
+      idempotencyKey: typeof key === 'string' ? key : null,
+    })
     write(response, answer)
   }
 
@@ -101,7 +116,8 @@ export class RestServer {
     const here = this.#routes.filter((route) => route.path.test(url.pathname))
     const route = here.find((one) => one.method === method)
     // The carrier's router answers unknown paths as plain text, not JSON.
-    if (route === undefined) return plain(here.length === 0 ? 404 : 405, here.length === 0 ? '404 page not found\n' : 'Method Not Allowed\n')
+    if (route === undefined)
+      return plain(here.length === 0 ? 404 : 405, here.length === 0 ? '404 page not found\n' : 'Method Not Allowed\n')
     if (scopes !== 'all' && !scopes.includes(route.scope)) {
       return refusal(403, 'api_key.scope_denied', `this API key lacks the scope ${route.scope}`)
     }
@@ -118,10 +134,13 @@ export class RestServer {
   #once(key: string, request: string, answer: () => RestAnswer): RestAnswer {
     const before = this.#answered.get(key)
     if (before !== undefined) {
-      return before.request === request ? before.answer : refusal(409, 'idempotency.conflict', 'this key was used for another request')
+      return before.request === request
+        ? before.answer
+        : refusal(409, 'idempotency.conflict', 'this key was used for another request')
     }
     const fresh = answer()
-    if (this.#answered.size < IDEMPOTENCY_KEYS_MAX && fresh.status < 500) this.#answered.set(key, { request, answer: fresh })
+    if (this.#answered.size < IDEMPOTENCY_KEYS_MAX && fresh.status < 500)
+      this.#answered.set(key, { request, answer: fresh })
     return fresh
   }
 
@@ -138,10 +157,21 @@ export class RestServer {
     }
     const fault = objectOf(text)
     const status = fault?.['status'] ?? null
-    if (method !== 'POST' || fault === null || typeof fault['match'] !== 'string' || (status !== null && !isErrorStatus(status))) {
-      return refusal(400, 'simulator.invalid_fault', 'POST { match, status?, times?, retryAfterS?, delayMs?, cut?, html? }')
+    if (
+      method !== 'POST' ||
+      fault === null ||
+      typeof fault['match'] !== 'string' ||
+      (status !== null && !isErrorStatus(status))
+    ) {
+      return refusal(
+        400,
+        'simulator.invalid_fault',
+        'POST { match, status?, times?, retryAfterS?, delayMs?, cut?, html? }',
+      )
     }
-    return this.faults.add({ ...fault, match: fault['match'], status }) ? { status: 201, json: {} } : refusal(409, 'simulator.too_many_faults', 'too many')
+    return this.faults.add({ ...fault, match: fault['match'], status })
+      ? { status: 201, json: {} }
+      : refusal(409, 'simulator.too_many_faults', 'too many')
   }
 }
 
@@ -151,7 +181,11 @@ function isErrorStatus(status: unknown): status is number {
 
 function faultAnswer(fault: Fault, status: number): RestAnswer {
   const headers: Record<string, string> = fault.retryAfterS == null ? {} : { 'retry-after': String(fault.retryAfterS) }
-  if (fault.html === true) return { ...plain(status, '<html><body>something went wrong</body></html>', 'text/html'), headers: { ...headers, 'content-type': 'text/html' } }
+  if (fault.html === true)
+    return {
+      ...plain(status, '<html><body>something went wrong</body></html>', 'text/html'),
+      headers: { ...headers, 'content-type': 'text/html' },
+    }
   return { ...refusal(status, status === 429 ? 'rate_limited' : 'internal', 'a fault on demand'), headers }
 }
 
@@ -169,7 +203,9 @@ function objectOf(text: string): Readonly<Record<string, unknown>> | null {
   if (text === '') return {}
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : null
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null
   } catch {
     return null // answered as a bad request
   }
@@ -267,8 +303,17 @@ interface RestAnswer {
 
 /** Variants of requests that the carrier's documents have: `what:variant`. */
 type Spelling =
-  | 'claim:numbers' | 'claim:available' | 'claim:number' | 'claim:claim' | 'route:number' | 'route:put' | 'route:patch'
-  | 'detail:call' | 'detail:search' | 'create:calls' | 'create:originate'
+  | 'claim:numbers'
+  | 'claim:available'
+  | 'claim:number'
+  | 'claim:claim'
+  | 'route:number'
+  | 'route:put'
+  | 'route:patch'
+  | 'detail:call'
+  | 'detail:search'
+  | 'create:calls'
+  | 'create:originate'
 
 interface Route {
   readonly method: string
@@ -305,85 +350,184 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
   }
   const claim = (inventoryId: unknown): RestAnswer => {
     const number = typeof inventoryId === 'string' ? workspace.claim(inventoryId) : null
-    return number === null ? refusal(404, 'numbers.not_available', 'that number is not to be had') : { status: 201, json: { number: numberJson(number) } }
+    return number === null
+      ? refusal(404, 'numbers.not_available', 'that number is not to be had')
+      : { status: 201, json: { number: numberJson(number) } }
   }
-  const route = (id: string | undefined, voiceUrl: unknown, events: unknown): RestAnswer => withNumber(id, (number) => {
-    if (typeof voiceUrl !== 'string' || !URL.canParse(voiceUrl)) return refusal(422, 'numbers.invalid_url', 'the voice webhook is no URL')
-    number.voiceUrl = voiceUrl
-    if (typeof events === 'string') number.eventsUrl = events
-    return { status: 200, json: { number: numberJson(number) } }
-  })
+  const route = (id: string | undefined, voiceUrl: unknown, events: unknown): RestAnswer =>
+    withNumber(id, (number) => {
+      if (typeof voiceUrl !== 'string' || !URL.canParse(voiceUrl))
+        return refusal(422, 'numbers.invalid_url', 'the voice webhook is no URL')
+      number.voiceUrl = voiceUrl
+      if (typeof events === 'string') number.eventsUrl = events
+      return { status: 200, json: { number: numberJson(number) } }
+    })
   const create = (from: unknown, to: unknown, url: unknown, label: unknown): RestAnswer => {
-    if (typeof from !== 'string' || typeof to !== 'string') return refusal(422, 'calls.invalid', 'from and to are numbers')
+    if (typeof from !== 'string' || typeof to !== 'string')
+      return refusal(422, 'calls.invalid', 'from and to are numbers')
     const number = workspace.numbers.find((one) => one.e164 === from)
     if (number === undefined) return refusal(403, 'calls.from_not_owned', 'from is no number of this workspace')
     const voiceUrl = typeof url === 'string' ? url : number.voiceUrl
-    if (voiceUrl === null || !URL.canParse(voiceUrl)) return refusal(422, 'calls.no_voice_url', 'the number has no voice webhook')
+    if (voiceUrl === null || !URL.canParse(voiceUrl))
+      return refusal(422, 'calls.no_voice_url', 'the number has no voice webhook')
     if (place === null) return refusal(503, 'calls.unavailable', 'this simulator rings nobody')
     const clientRequestId = typeof label === 'string' ? label : null
-    const placed: PlacedOutbound = place({ from, to, voiceUrl: labelled(voiceUrl, clientRequestId), eventsUrl: number.eventsUrl, clientRequestId })
+    const placed: PlacedOutbound = place({
+      from,
+      to,
+      voiceUrl: labelled(voiceUrl, clientRequestId),
+      eventsUrl: number.eventsUrl,
+      clientRequestId,
+    })
     return {
       status: 201,
-      json: { call_id: workspace.call(placed.callSid)?.id ?? null, session_id: placed.callSid, status: 'ringing', client_request_id: clientRequestId },
+      json: {
+        call_id: workspace.call(placed.callSid)?.id ?? null,
+        session_id: placed.callSid,
+        status: 'ringing',
+        client_request_id: clientRequestId,
+      },
     }
   }
   return [
-    { method: 'GET', path: /^\/v1\/numbers$/, scope: 'numbers.read', answer: ({ query }) => pageOf('numbers', workspace.numbers, numberJson, query) },
     {
-      method: 'GET', path: /^\/v1\/numbers\/available$/, scope: 'numbers.read',
-      answer: ({ query }) => pageOf('available', workspace.inventory, (number) => ({
-        inventory_id: number.inventoryId, e164: number.e164, capabilities: ['voice'], monthly_price_minor: number.monthlyPriceMinor, currency: 'KES',
-      }), query),
+      method: 'GET',
+      path: /^\/v1\/numbers$/,
+      scope: 'numbers.read',
+      answer: ({ query }) => pageOf('numbers', workspace.numbers, numberJson, query),
     },
-    { method: 'POST', path: /^\/v1\/numbers$/, scope: 'numbers.claim', spelling: 'claim:numbers', answer: ({ body }) => claim(body['inventory_id']) },
-    { method: 'POST', path: /^\/v1\/numbers\/available\/claim$/, scope: 'numbers.claim', spelling: 'claim:available', answer: ({ body }) => claim(body['inventory_id']) },
-    { method: 'POST', path: /^\/v1\/numbers\/claim$/, scope: 'numbers.claim', spelling: 'claim:claim', answer: ({ body }) => claim(body['inventory_id']) },
-    { method: 'POST', path: /^\/v1\/numbers\/([^/]+)\/claim$/, scope: 'numbers.claim', spelling: 'claim:number', answer: (_request, [id]) => claim(id) },
     {
-      method: 'PATCH', path: /^\/v1\/numbers\/([^/]+)$/, scope: 'numbers.claim', spelling: 'route:number',
+      method: 'GET',
+      path: /^\/v1\/numbers\/available$/,
+      scope: 'numbers.read',
+      answer: ({ query }) =>
+        pageOf(
+          'available',
+          workspace.inventory,
+          (number) => ({
+            inventory_id: number.inventoryId,
+            e164: number.e164,
+            capabilities: ['voice'],
+            monthly_price_minor: number.monthlyPriceMinor,
+            currency: 'KES',
+          }),
+          query,
+        ),
+    },
+    {
+      method: 'POST',
+      path: /^\/v1\/numbers$/,
+      scope: 'numbers.claim',
+      spelling: 'claim:numbers',
+      answer: ({ body }) => claim(body['inventory_id']),
+    },
+    {
+      method: 'POST',
+      path: /^\/v1\/numbers\/available\/claim$/,
+      scope: 'numbers.claim',
+      spelling: 'claim:available',
+      answer: ({ body }) => claim(body['inventory_id']),
+    },
+    {
+      method: 'POST',
+      path: /^\/v1\/numbers\/claim$/,
+      scope: 'numbers.claim',
+      spelling: 'claim:claim',
+      answer: ({ body }) => claim(body['inventory_id']),
+    },
+    {
+      method: 'POST',
+      path: /^\/v1\/numbers\/([^/]+)\/claim$/,
+      scope: 'numbers.claim',
+      spelling: 'claim:number',
+      answer: (_request, [id]) => claim(id),
+    },
+    {
+      method: 'PATCH',
+      path: /^\/v1\/numbers\/([^/]+)$/,
+      scope: 'numbers.claim',
+      spelling: 'route:number',
       answer: ({ body }, [id]) => route(id, body['routing_url'], body['events_url']),
     },
     {
-      method: 'PUT', path: /^\/v1\/numbers\/([^/]+)\/routing$/, scope: 'numbers.claim', spelling: 'route:put',
+      method: 'PUT',
+      path: /^\/v1\/numbers\/([^/]+)\/routing$/,
+      scope: 'numbers.claim',
+      spelling: 'route:put',
       answer: ({ body }, [id]) => route(id, body['voice_callback_url'], body['events_url']),
     },
     {
-      method: 'PATCH', path: /^\/v1\/numbers\/([^/]+)\/routing$/, scope: 'numbers.claim', spelling: 'route:patch',
+      method: 'PATCH',
+      path: /^\/v1\/numbers\/([^/]+)\/routing$/,
+      scope: 'numbers.claim',
+      spelling: 'route:patch',
       answer: ({ body }, [id]) => route(id, body['voice_url'] ?? body['voice_callback_url'], body['events_url']),
     },
     {
-      method: 'POST', path: /^\/v1\/calls$/, scope: 'calls.create', spelling: 'create:calls',
-      answer: ({ body }) => create(body['from'], Array.isArray(body['to']) ? body['to'][0] : undefined, body['voice_callback_url'], body['client_request_id']),
+      method: 'POST',
+      path: /^\/v1\/calls$/,
+      scope: 'calls.create',
+      spelling: 'create:calls',
+      answer: ({ body }) =>
+        create(
+          body['from'],
+          Array.isArray(body['to']) ? body['to'][0] : undefined,
+          body['voice_callback_url'],
+          body['client_request_id'],
+        ),
     },
     {
-      method: 'POST', path: /^\/v1\/calls\/originate$/, scope: 'calls.create', spelling: 'create:originate',
+      method: 'POST',
+      path: /^\/v1\/calls\/originate$/,
+      scope: 'calls.create',
+      spelling: 'create:originate',
       answer: ({ body }) => create(body['from'], body['to'], body['webhook_url'], body['clientRequestId']),
     },
-    { method: 'GET', path: /^\/v1\/calls$/, scope: 'calls.read', spelling: 'detail:search', answer: ({ query }) => listCalls(workspace, query) },
     {
-      method: 'GET', path: /^\/v1\/calls\/([^/]+)$/, scope: 'calls.read', spelling: 'detail:call',
-      answer: (_request, [id]) => withCall(id, (entry) => ({ status: 200, json: { call: callJson(entry, workspace.ratePerMinuteMinor) } })),
+      method: 'GET',
+      path: /^\/v1\/calls$/,
+      scope: 'calls.read',
+      spelling: 'detail:search',
+      answer: ({ query }) => listCalls(workspace, query),
     },
     {
-      method: 'POST', path: /^\/v1\/calls\/([^/]+)\/hangup$/, scope: 'calls.create',
-      answer: (_request, [id]) => withCall(id, (entry) => {
-        entry.leg.hangUp()
-        return { status: 200, json: { call_id: entry.id, status: 'hung_up' } }
-      }),
+      method: 'GET',
+      path: /^\/v1\/calls\/([^/]+)$/,
+      scope: 'calls.read',
+      spelling: 'detail:call',
+      answer: (_request, [id]) =>
+        withCall(id, (entry) => ({ status: 200, json: { call: callJson(entry, workspace.ratePerMinuteMinor) } })),
     },
     {
-      method: 'POST', path: /^\/v1\/calls\/([^/]+)\/supervision$/, scope: 'calls.supervise',
+      method: 'POST',
+      path: /^\/v1\/calls\/([^/]+)\/hangup$/,
+      scope: 'calls.create',
+      answer: (_request, [id]) =>
+        withCall(id, (entry) => {
+          entry.leg.hangUp()
+          return { status: 200, json: { call_id: entry.id, status: 'hung_up' } }
+        }),
+    },
+    {
+      method: 'POST',
+      path: /^\/v1\/calls\/([^/]+)\/supervision$/,
+      scope: 'calls.supervise',
       answer: ({ body }, [id]) => withCall(id, (entry) => supervise(entry, body)),
     },
     {
-      method: 'DELETE', path: /^\/v1\/calls\/([^/]+)\/supervision$/, scope: 'calls.supervise',
-      answer: (_request, [id]) => withCall(id, (entry) => {
-        entry.leg.stopSupervision()
-        return { status: 200, json: { status: 'stopped' } }
-      }),
+      method: 'DELETE',
+      path: /^\/v1\/calls\/([^/]+)\/supervision$/,
+      scope: 'calls.supervise',
+      answer: (_request, [id]) =>
+        withCall(id, (entry) => {
+          entry.leg.stopSupervision()
+          return { status: 200, json: { status: 'stopped' } }
+        }),
     },
     {
-      method: 'GET', path: /^\/v1\/calls\/([^/]+)\/recording$/, scope: 'calls.read',
+      method: 'GET',
+      path: /^\/v1\/calls\/([^/]+)\/recording$/,
+      scope: 'calls.read',
       answer: ({ origin }, [id]) => recording(workspace, id, origin),
     },
   ]
@@ -392,7 +536,7 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
 /** A recording by its presigned link, which needs no key. */
 function storedRecording(workspace: Workspace, path: string): RestAnswer | null {
   const id = /^\/storage\/([^/]+)\.wav$/.exec(path)?.[1]
-  const bytes = id === undefined ? null : workspace.call(id)?.end?.recording ?? null
+  const bytes = id === undefined ? null : (workspace.call(id)?.end?.recording ?? null)
   return bytes === null ? null : { status: 200, bytes, headers: { 'content-type': 'audio/wav' } }
 }
 
@@ -400,10 +544,15 @@ function supervise(entry: CallEntry, body: Readonly<Record<string, unknown>>): R
   const supervisor = body['supervisor'] as { type?: unknown; number?: unknown } | undefined
   const number = supervisor?.number
   if (!SUPERVISION_MODES.includes(String(body['mode'])) || supervisor?.type !== 'phone' || typeof number !== 'string') {
-    return refusal(422, 'calls.invalid_supervision', 'mode is listen, whisper or barge; supervisor has type phone and a number')
+    return refusal(
+      422,
+      'calls.invalid_supervision',
+      'mode is listen, whisper or barge; supervisor has type phone and a number',
+    )
   }
   if (!entry.leg.answered || entry.leg.ended) return refusal(409, 'calls.not_live', 'the call is not live')
-  if (!entry.leg.supervise(number)) return refusal(409, 'calls.supervision_in_progress', 'somebody supervises this call already')
+  if (!entry.leg.supervise(number))
+    return refusal(409, 'calls.supervision_in_progress', 'somebody supervises this call already')
   return { status: 201, json: { status: 'ringing', mode: body['mode'] } }
 }
 
@@ -412,12 +561,19 @@ function recording(workspace: Workspace, id: string | undefined, origin: string)
   if (entry === undefined) return bareRefusal(404, 'calls.not_found', 'there is no call of that id')
   if (entry.end === null) return { status: 202, json: { status: 'pending', retry_after_seconds: 2 } }
   if (entry.end.recording === null) return bareRefusal(404, 'recordings.not_found', 'the call was not recorded')
-  if (performance.now() < entry.recordedAtMs) return { status: 202, json: { status: 'pending', retry_after_seconds: 1 } }
+  if (performance.now() < entry.recordedAtMs)
+    return { status: 202, json: { status: 'pending', retry_after_seconds: 1 } }
   return { status: 302, headers: { location: `${origin}/storage/${entry.id}.wav?signature=${randomUUID()}` } }
 }
 
 function numberJson(number: OwnedNumber): Record<string, unknown> {
-  return { id: number.id, e164: number.e164, status: number.status, voice_callback_url: number.voiceUrl, events_url: number.eventsUrl }
+  return {
+    id: number.id,
+    e164: number.e164,
+    status: number.status,
+    voice_callback_url: number.voiceUrl,
+    events_url: number.eventsUrl,
+  }
 }
 
 function callJson(entry: CallEntry, ratePerMinuteMinor: number): Record<string, unknown> {
@@ -426,25 +582,51 @@ function callJson(entry: CallEntry, ratePerMinuteMinor: number): Record<string, 
   const end = performance.now() < entry.writtenAtMs ? null : entry.end
   const outbound = leg.direction === 'outbound'
   const answeredWallMs = end?.answeredWallMs ?? null
-  const seconds = end === null || answeredWallMs === null ? 0 : Math.max(0, Math.round((end.endedWallMs - answeredWallMs) / 1000))
+  const seconds =
+    end === null || answeredWallMs === null ? 0 : Math.max(0, Math.round((end.endedWallMs - answeredWallMs) / 1000))
   const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
   return {
-    id: entry.id, workspace_id: 'ws_simulated', session_id: leg.callSid, direction: leg.direction,
-    local_e164: outbound ? leg.from : leg.to, remote_e164: outbound ? leg.to : leg.from, country: 'KE',
-    started_at: iso(entry.startedWallMs), answered_at: iso(answeredWallMs), ended_at: iso(end?.endedWallMs ?? null),
+    id: entry.id,
+    workspace_id: 'ws_simulated',
+    session_id: leg.callSid,
+    direction: leg.direction,
+    local_e164: outbound ? leg.from : leg.to,
+    remote_e164: outbound ? leg.to : leg.from,
+    country: 'KE',
+    started_at: iso(entry.startedWallMs),
+    answered_at: iso(answeredWallMs),
+    ended_at: iso(end?.endedWallMs ?? null),
     duration_seconds: end === null ? null : seconds,
     status: end?.status ?? (leg.answered ? 'answered' : 'ringing'),
     cost_minor: end === null ? null : outbound ? Math.ceil(seconds / 60) * ratePerMinuteMinor : 0,
-    cost_currency: 'KES', rate_per_minute_minor: outbound ? ratePerMinuteMinor : 0,
+    cost_currency: 'KES',
+    rate_per_minute_minor: outbound ? ratePerMinuteMinor : 0,
     failure_code: end === null || end.status === 'completed' ? null : end.hangupCause,
-    metadata: {}, created_at: iso(entry.startedWallMs), updated_at: iso(end?.endedWallMs ?? entry.startedWallMs),
-    events: end === null ? [] : [{ id: '1', call_id: entry.id, kind: 'call.completed', payload: { hangup_cause: end.hangupCause }, occurred_at: iso(end.endedWallMs) }],
+    metadata: {},
+    created_at: iso(entry.startedWallMs),
+    updated_at: iso(end?.endedWallMs ?? entry.startedWallMs),
+    events:
+      end === null
+        ? []
+        : [
+            {
+              id: '1',
+              call_id: entry.id,
+              kind: 'call.completed',
+              payload: { hangup_cause: end.hangupCause },
+              occurred_at: iso(end.endedWallMs),
+            },
+          ],
   }
 }
 
 function listCalls(workspace: Workspace, query: URLSearchParams): RestAnswer {
-  const wanted = ['session_id', 'status', 'direction'].map((name) => [name, query.get(name)] as const).filter(([, value]) => value !== null)
-  const calls = workspace.calls().map((entry) => callJson(entry, workspace.ratePerMinuteMinor))
+  const wanted = ['session_id', 'status', 'direction']
+    .map((name) => [name, query.get(name)] as const)
+    .filter(([, value]) => value !== null)
+  const calls = workspace
+    .calls()
+    .map((entry) => callJson(entry, workspace.ratePerMinuteMinor))
     .filter((call) => wanted.every(([name, value]) => call[name] === value))
   return pageOf('data', calls, (call) => call, query)
 }

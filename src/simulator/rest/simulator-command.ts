@@ -47,7 +47,9 @@ export async function runSimulatorCommand(argv: readonly string[], io: Simulator
     await serve(settings, io)
     return 0
   } catch (thrown) {
-    io.err(`mkondo simulator: ${messageOf(thrown)}${thrown instanceof UsageError ? ' (see mkondo simulator --help)' : ''}\n`)
+    io.err(
+      `mkondo simulator: ${messageOf(thrown)}${thrown instanceof UsageError ? ' (see mkondo simulator --help)' : ''}\n`,
+    )
     return thrown instanceof UsageError ? 2 : 1
   }
 }
@@ -66,18 +68,29 @@ async function serve(settings: Settings, io: SimulatorIo): Promise<void> {
   const speech = await CallerSpeech.start(null)
   const workspace = new Workspace({
     owned: settings.numbers,
-    inventory: ['+254700000090', '+254700000091', '+254700000092'].map((e164, index) => ({ inventoryId: `inv_${index + 1}`, e164, monthlyPriceMinor: 100_000 })),
+    inventory: ['+254700000090', '+254700000091', '+254700000092'].map((e164, index) => ({
+      inventoryId: `inv_${index + 1}`,
+      e164,
+      monthlyPriceMinor: 100_000,
+    })),
   })
   const server = await RestServer.start({
-    workspace, keys: settings.keys, port: settings.port,
+    workspace,
+    keys: settings.keys,
+    port: settings.port,
     place: ringCallees({
-      workspace, callee: (number) => callee(settings.callees.get(number) ?? 'person', { ringMs: settings.ringMs }),
+      workspace,
+      callee: (number) => callee(settings.callees.get(number) ?? 'person', { ringMs: settings.ringMs }),
       carrier: {
         secret: settings.secret,
         onEvent: ({ callSid, type, ...more }) => io.out(`${callSid} ${type} ${eventText(more)}\n`),
       },
       person: {
-        voice: 'rms', line: { sampleRateHz: 8000 }, speech, record: settings.record, timeoutMs: CALL_MS_MAX,
+        voice: 'rms',
+        line: { sampleRateHz: 8000 },
+        speech,
+        record: settings.record,
+        timeoutMs: CALL_MS_MAX,
         vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
       },
     }),
@@ -85,7 +98,14 @@ async function serve(settings: Settings, io: SimulatorIo): Promise<void> {
   io.out(`the carrier's REST API is at ${server.origin}\n`)
   await new Promise<void>((resolve) => {
     if (io.signal.aborted) resolve()
-    else io.signal.addEventListener('abort', () => { resolve() }, { once: true })
+    else
+      io.signal.addEventListener(
+        'abort',
+        () => {
+          resolve()
+        },
+        { once: true },
+      )
   })
   for (const entry of workspace.calls()) entry.leg.hangUp()
   await server.close()
@@ -93,34 +113,54 @@ async function serve(settings: Settings, io: SimulatorIo): Promise<void> {
 }
 
 function eventText(more: Readonly<Record<string, unknown>>): string {
-  return Object.entries(more).filter(([name]) => name !== 'atMs').map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`).join(' ')
+  return Object.entries(more)
+    .filter(([name]) => name !== 'atMs')
+    .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join(' ')
 }
 
 function readArguments(argv: readonly string[], env: SimulatorIo['env']): Settings | null {
   const { values } = parsed({
-    args: [...argv], allowPositionals: false, options: {
-      'port': text, 'key': texts, 'number': texts, 'events-url': text, 'callee': texts, 'secret': text, 'record': flag, 'ring': text, 'help': help,
+    args: [...argv],
+    allowPositionals: false,
+    options: {
+      port: text,
+      key: texts,
+      number: texts,
+      'events-url': text,
+      callee: texts,
+      secret: text,
+      record: flag,
+      ring: text,
+      help: help,
     },
   })
   if (values.help === true) return null
   const events = values['events-url'] ?? null
   if (events !== null && !URL.canParse(events)) throw new UsageError('--events-url is no URL')
   return {
-    port: whole('--port', values.port ?? '4010', 0, 65_535), ringMs: whole('--ring', values.ring ?? '1500', 0, 60_000), record: values.record === true,
-    keys: Object.fromEntries((values.key ?? ['sim_key_for_tests']).map((entry) => {
-      const [key = '', scopes] = entry.split('=')
-      return [key, scopes === undefined ? 'all' as const : scopes.split(',')]
-    })),
+    port: whole('--port', values.port ?? '4010', 0, 65_535),
+    ringMs: whole('--ring', values.ring ?? '1500', 0, 60_000),
+    record: values.record === true,
+    keys: Object.fromEntries(
+      (values.key ?? ['sim_key_for_tests']).map((entry) => {
+        const [key = '', scopes] = entry.split('=')
+        return [key, scopes === undefined ? ('all' as const) : scopes.split(',')]
+      }),
+    ),
     numbers: (values.number ?? ['+254700000000']).map((e164) => {
       if (!/^\+\d{7,15}$/.test(e164)) throw new UsageError('--number has to be a phone number such as +254700000000')
       return { id: `num_${randomUUID().slice(0, 8)}`, e164, status: 'active', voiceUrl: null, eventsUrl: events }
     }),
-    callees: new Map((values.callee ?? []).map((entry) => {
-      const [number = '', kind] = entry.split('=')
-      const found = CALLEE_KINDS.find((one) => one === kind)
-      if (found === undefined || !/^\+\d{7,15}$/.test(number)) throw new UsageError(`--callee is NUMBER=KIND; kinds are ${CALLEE_KINDS.join(', ')}`)
-      return [number, found]
-    })),
+    callees: new Map(
+      (values.callee ?? []).map((entry) => {
+        const [number = '', kind] = entry.split('=')
+        const found = CALLEE_KINDS.find((one) => one === kind)
+        if (found === undefined || !/^\+\d{7,15}$/.test(number))
+          throw new UsageError(`--callee is NUMBER=KIND; kinds are ${CALLEE_KINDS.join(', ')}`)
+        return [number, found]
+      }),
+    ),
     secret: values.secret ?? firstSecret(env),
   }
 }

@@ -88,8 +88,8 @@ export class Workspace {
 
   constructor(options: WorkspaceOptions = {}) {
     this.#options = options
-    this.numbers = [...options.owned ?? []]
-    this.inventory = [...options.inventory ?? []]
+    this.numbers = [...(options.owned ?? [])]
+    this.inventory = [...(options.inventory ?? [])]
     this.ratePerMinuteMinor = options.ratePerMinuteMinor ?? 300
   }
 
@@ -108,7 +108,13 @@ export class Workspace {
     const index = this.inventory.findIndex((number) => number.inventoryId === name)
     const [found] = index < 0 ? [] : this.inventory.splice(index, 1)
     if (found === undefined) return null
-    const number: OwnedNumber = { id: `num_${randomUUID().slice(0, 8)}`, e164: found.e164, status: 'active', voiceUrl: null, eventsUrl: null }
+    const number: OwnedNumber = {
+      id: `num_${randomUUID().slice(0, 8)}`,
+      e164: found.e164,
+      status: 'active',
+      voiceUrl: null,
+      eventsUrl: null,
+    }
     this.numbers.push(number)
     return number
   }
@@ -120,7 +126,14 @@ export class Workspace {
       const oldest = [...this.#calls].find(([, entry]) => entry.end !== null)
       if (oldest !== undefined) this.#calls.delete(oldest[0])
     }
-    this.#calls.set(leg.callSid, { id: randomUUID(), leg, startedWallMs, end: null, writtenAtMs: Infinity, recordedAtMs: Infinity })
+    this.#calls.set(leg.callSid, {
+      id: randomUUID(),
+      leg,
+      startedWallMs,
+      end: null,
+      writtenAtMs: Infinity,
+      recordedAtMs: Infinity,
+    })
   }
 
   over(leg: CarrierCall, end: LegEnd): void {
@@ -133,7 +146,9 @@ export class Workspace {
     entry.recordedAtMs = nowMs + recordAfterMs
     if (end.recording === null) return
     const { byteLength } = end.recording
-    setTimeout(() => { leg.postEvent('call.recording.ready', { recording_id: entry.id, size_bytes: byteLength }) }, recordAfterMs).unref()
+    setTimeout(() => {
+      leg.postEvent('call.recording.ready', { recording_id: entry.id, size_bytes: byteLength })
+    }, recordAfterMs).unref()
   }
 
   enter(name: string, entry: RoomEntry): { readonly closed: Promise<void>; left(): void } {
@@ -142,7 +157,9 @@ export class Workspace {
     room.enter(entry)
     return {
       closed: room.closed,
-      left: () => { if (room.leave(entry)) this.#rooms.delete(name) },
+      left: () => {
+        if (room.leave(entry)) this.#rooms.delete(name)
+      },
     }
   }
 }
@@ -154,7 +171,9 @@ class Room {
   #close: () => void = () => undefined
 
   constructor() {
-    this.closed = new Promise((resolve) => { this.#close = resolve })
+    this.closed = new Promise((resolve) => {
+      this.#close = resolve
+    })
   }
 
   enter(entry: RoomEntry): void {

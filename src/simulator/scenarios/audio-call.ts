@@ -49,35 +49,66 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
     if (event.type === 'stream-opened') openedMs = event.atMs
     if (event.type === 'verb' && event.text !== undefined) said.push({ text: event.text, atMs: event.atMs })
   }
-  const [result] = await simulateCalls({
-    calls: [{
-      callSid: `HD_${randomBytes(6).toString('hex')}`, from: scenario.from, to: scenario.to, script, voice: scenario.voice, pace: scenario.pace,
-      line: {
-        sampleRateHz: line.rateHz, seed,
-        ...(line.noise === null ? {} : { snrDb: line.noise.snrDb, noise: line.noise.kind }),
-        ...(line.loss === null ? {} : { loss: line.loss }),
+  const [result] = await simulateCalls(
+    {
+      calls: [
+        {
+          callSid: `HD_${randomBytes(6).toString('hex')}`,
+          from: scenario.from,
+          to: scenario.to,
+          script,
+          voice: scenario.voice,
+          pace: scenario.pace,
+          line: {
+            sampleRateHz: line.rateHz,
+            seed,
+            ...(line.noise === null ? {} : { snrDb: line.noise.snrDb, noise: line.noise.kind }),
+            ...(line.loss === null ? {} : { loss: line.loss }),
+          },
+        },
+      ],
+      vocabulary: vocabularyOf(options.agentYaml, knownOrders(shop, script.order)),
+      files,
+      record: options.recordTo !== null,
+      timeoutMs: scenario.timeoutMs,
+      staggerMs: 0,
+      carrier: {
+        voiceUrl: `${gateway.url}/voice/${scenario.agent}`,
+        eventsUrl: `${gateway.url}/events`,
+        secret: gateway.secret,
+        afterStream: scenario.afterStream,
+        honourKill: !scenario.ignoreKill,
+        human: scenario.human,
+        stalls: line.stalls,
+        jitter: line.jitterMs === null ? null : { everyMs: 1000, stallMsMax: line.jitterMs, seed },
       },
-    }],
-    vocabulary: vocabularyOf(options.agentYaml, knownOrders(shop, script.order)),
-    files, record: options.recordTo !== null, timeoutMs: scenario.timeoutMs, staggerMs: 0,
-    carrier: {
-      voiceUrl: `${gateway.url}/voice/${scenario.agent}`, eventsUrl: `${gateway.url}/events`, secret: gateway.secret,
-      afterStream: scenario.afterStream, honourKill: !scenario.ignoreKill, human: scenario.human, stalls: line.stalls,
-      jitter: line.jitterMs === null ? null : { everyMs: 1000, stallMsMax: line.jitterMs, seed },
     },
-  }, { onEvent, deadlineMs: scenario.timeoutMs + GRACE_MS, ...(signal === null ? {} : { signal }) })
+    { onEvent, deadlineMs: scenario.timeoutMs + GRACE_MS, ...(signal === null ? {} : { signal }) },
+  )
   if (result === undefined) throw new Error('one call was placed and none came back')
 
   if (options.recordTo !== null && result.audio !== null) await writeCallWav(options.recordTo, result.audio)
   const view = new GatewayView(gateway.opsUrl, gateway.opsToken)
-  const seen = result.answered ? await view.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: true }) : null
+  const seen = result.answered
+    ? await view.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: true })
+    : null
   const record = seen?.record ?? null
   const packet = record?.escalation == null ? null : await view.handoff(result.callSid)
   const timedOut = result.ended.why.startsWith('time limit')
   const zeroMs = openedMs ?? 0
   return {
-    callSid: result.callSid, record, packet,
-    lines: linesOf(record, said.map(({ text, atMs }): SpokenLine => ({ role: 'carrier', text, startMs: atMs - zeroMs, endMs: atMs - zeroMs + spokenMs(text) }))),
+    callSid: result.callSid,
+    record,
+    packet,
+    lines: linesOf(
+      record,
+      said.map(({ text, atMs }): SpokenLine => ({
+        role: 'carrier',
+        text,
+        startMs: atMs - zeroMs,
+        endMs: atMs - zeroMs + spokenMs(text),
+      })),
+    ),
     dials: result.dials.map(({ outcome }) => ({ outcome })),
     callerHeard: result.callerHeard,
     durationMs: result.durationMs,

@@ -38,7 +38,11 @@ export interface ObservedCall {
 /** The lines of a record's transcript and of the carrier, in order of time. */
 export function linesOf(record: CallRecord | null, carrier: readonly SpokenLine[]): SpokenLine[] {
   const lines: SpokenLine[] = (record?.transcript ?? []).map(({ role, text, startMs, endMs, interrupted }) => ({
-    role, text, startMs, endMs, ...(interrupted === true ? { interrupted } : {}),
+    role,
+    text,
+    startMs,
+    endMs,
+    ...(interrupted === true ? { interrupted } : {}),
   }))
   return [...lines, ...carrier].sort((a, b) => a.startMs - b.startMs)
 }
@@ -54,7 +58,8 @@ export interface Finding {
 export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] {
   const found: Finding[] = []
   if (call.overdue !== null) found.push({ what: call.overdue, nearMs: null })
-  for (const complaint of call.complaints) found.push({ what: `a real carrier would not accept: ${complaint}`, nearMs: null })
+  for (const complaint of call.complaints)
+    found.push({ what: `a real carrier would not accept: ${complaint}`, nearMs: null })
   const { record } = call
   if (record === null) {
     found.push({ what: `the gateway has no record of the call (${call.ended})`, nearMs: null })
@@ -92,14 +97,22 @@ function inTheTools(calls: readonly ToolCallRecord[], { called, notCalled }: Exp
     const matching = ofThatName.filter((call) => hasArguments(call, expected))
     const fault = rangeFault(matching.length, expected.times)
     if (fault === null) continue
-    const instead = ofThatName.length === 0 ? `tools called: ${calls.map((call) => call.name).join(', ') || 'none'}`
-      : `it was called with ${ofThatName.map((call) => JSON.stringify(call.args)).join(', ')}`
-    found.push({ what: `${callText(expected)} was called ${times(matching.length)}; expected ${fault}; ${instead}`, nearMs: ofThatName.at(-1)?.startMs ?? null })
+    const instead =
+      ofThatName.length === 0
+        ? `tools called: ${calls.map((call) => call.name).join(', ') || 'none'}`
+        : `it was called with ${ofThatName.map((call) => JSON.stringify(call.args)).join(', ')}`
+    found.push({
+      what: `${callText(expected)} was called ${times(matching.length)}; expected ${fault}; ${instead}`,
+      nearMs: ofThatName.at(-1)?.startMs ?? null,
+    })
   }
   for (const expected of notCalled) {
     const forbidden = calls.find((call) => call.name === expected.tool && hasArguments(call, expected))
     if (forbidden !== undefined) {
-      found.push({ what: `${callText(expected)} was called, with ${JSON.stringify(forbidden.args)}, and should not have been`, nearMs: forbidden.startMs })
+      found.push({
+        what: `${callText(expected)} was called, with ${JSON.stringify(forbidden.args)}, and should not have been`,
+        nearMs: forbidden.startMs,
+      })
     }
   }
   return found
@@ -118,7 +131,9 @@ function hasValues(values: Readonly<Record<string, unknown>>, expected: Expected
 }
 
 function callText({ tool, args }: ExpectedCall): string {
-  const shown = args.map(([name, value]) => `${name}: ${value !== null && typeof value === 'object' ? value.source : String(value)}`)
+  const shown = args.map(
+    ([name, value]) => `${name}: ${value !== null && typeof value === 'object' ? value.source : String(value)}`,
+  )
   return shown.length === 0 ? tool : `${tool} with ${shown.join(', ')}`
 }
 
@@ -138,7 +153,8 @@ function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood 
 }
 
 function missing(lines: readonly SpokenLine[], patterns: readonly TextPattern[], what: string): Finding[] {
-  return patterns.filter((pattern) => !lines.some((line) => hasPattern(line.text, pattern)))
+  return patterns
+    .filter((pattern) => !lines.some((line) => hasPattern(line.text, pattern)))
     .map((pattern) => ({ what: `${quoted(pattern)} ${what}`, nearMs: null }))
 }
 
@@ -154,7 +170,14 @@ function inTheEscalation(call: ObservedCall, expected: Expectations['escalated']
   const asked = packet !== null || call.record?.escalation != null
   const at = call.record?.toolCalls.find((one) => one.name === 'escalate_to_human')?.startMs ?? null
   if (expected === false) {
-    return asked ? [{ what: `a human was asked for (${packet?.reason ?? call.record?.escalation?.reason ?? ''}), and nobody should have been`, nearMs: at }] : []
+    return asked
+      ? [
+          {
+            what: `a human was asked for (${packet?.reason ?? call.record?.escalation?.reason ?? ''}), and nobody should have been`,
+            nearMs: at,
+          },
+        ]
+      : []
   }
   if (!asked) return [{ what: 'no human was asked for', nearMs: null }]
   return expected === true ? [] : inThePacket(call, expected, at)
@@ -163,22 +186,35 @@ function inTheEscalation(call: ObservedCall, expected: Expectations['escalated']
 function inThePacket({ packet, record }: ObservedCall, expected: ExpectedEscalation, nearMs: number | null): Finding[] {
   const wrong: string[] = []
   const escalation = record?.escalation ?? null
-  if (expected.outcome !== null && escalation?.outcome !== expected.outcome) wrong.push(`the escalation came out as ${escalation?.outcome ?? 'nothing'}; expected ${expected.outcome}`)
-  if (expected.strategy !== null && escalation?.strategy !== expected.strategy) wrong.push(`the human was reached by ${escalation?.strategy ?? 'nothing'}; expected ${expected.strategy}`)
+  if (expected.outcome !== null && escalation?.outcome !== expected.outcome)
+    wrong.push(`the escalation came out as ${escalation?.outcome ?? 'nothing'}; expected ${expected.outcome}`)
+  if (expected.strategy !== null && escalation?.strategy !== expected.strategy)
+    wrong.push(`the human was reached by ${escalation?.strategy ?? 'nothing'}; expected ${expected.strategy}`)
   const callback = escalation?.callback != null
-  if (expected.callback !== null && callback !== expected.callback) wrong.push(callback ? 'the caller was to be called back, and should not have been' : 'the caller was not to be called back')
+  if (expected.callback !== null && callback !== expected.callback)
+    wrong.push(
+      callback ? 'the caller was to be called back, and should not have been' : 'the caller was not to be called back',
+    )
   if (packet === null) return [...wrong, 'the human was given no context'].map((what) => ({ what, nearMs }))
-  if (expected.reason !== null && !hasPattern(packet.reason, expected.reason)) wrong.push(`the human was told the reason "${packet.reason}"; expected ${quoted(expected.reason)}`)
-  if (expected.summary !== null && !hasPattern(packet.summary, expected.summary)) wrong.push(`the human was told the summary "${packet.summary}"; expected ${quoted(expected.summary)}`)
+  if (expected.reason !== null && !hasPattern(packet.reason, expected.reason))
+    wrong.push(`the human was told the reason "${packet.reason}"; expected ${quoted(expected.reason)}`)
+  if (expected.summary !== null && !hasPattern(packet.summary, expected.summary))
+    wrong.push(`the human was told the summary "${packet.summary}"; expected ${quoted(expected.summary)}`)
   if (expected.identity !== null && !hasValues(packet.identity ?? {}, expected.identity)) {
-    wrong.push(`the human was told the identity ${packet.identity === null ? 'of nobody' : JSON.stringify(packet.identity)}; `
-      + `expected ${callText({ tool: 'one', args: expected.identity, times: { min: null, max: null } })}`)
+    wrong.push(
+      `the human was told the identity ${packet.identity === null ? 'of nobody' : JSON.stringify(packet.identity)}; ` +
+        `expected ${callText({ tool: 'one', args: expected.identity, times: { min: null, max: null } })}`,
+    )
   }
   const tried = packet.tried.map((one) => one.name)
   const untold = expected.tried.filter((tool) => !tried.includes(tool))
-  if (untold.length > 0) wrong.push(`the human was not told that ${untold.join(', ')} had been tried; they were told of ${tried.join(', ') || 'nothing'}`)
+  if (untold.length > 0)
+    wrong.push(
+      `the human was not told that ${untold.join(', ')} had been tried; they were told of ${tried.join(', ') || 'nothing'}`,
+    )
   for (const pattern of expected.transcript) {
-    if (!packet.transcript.some((entry) => hasPattern(entry.text, pattern))) wrong.push(`the transcript given to the human lacks ${quoted(pattern)}`)
+    if (!packet.transcript.some((entry) => hasPattern(entry.text, pattern)))
+      wrong.push(`the transcript given to the human lacks ${quoted(pattern)}`)
   }
   return wrong.map((what) => ({ what, nearMs }))
 }
@@ -188,10 +224,15 @@ function inThePacket({ packet, record }: ObservedCall, expected: ExpectedEscalat
 function inTheCounts(record: CallRecord, { turns, bargeIns }: Expectations): Finding[] {
   const found: Finding[] = []
   const turnsFault = turns === null ? null : rangeFault(record.turns.length, turns)
-  if (turnsFault !== null) found.push({ what: `the caller had ${record.turns.length} turns; expected ${turnsFault}`, nearMs: null })
+  if (turnsFault !== null)
+    found.push({ what: `the caller had ${record.turns.length} turns; expected ${turnsFault}`, nearMs: null })
   const stopped = record.bargeIns.filter((one) => one.committed).length
   const bargeInsFault = bargeIns === null ? null : rangeFault(stopped, bargeIns)
-  if (bargeInsFault !== null) found.push({ what: `the caller interrupted the agent ${times(stopped)}; expected ${bargeInsFault}`, nearMs: record.bargeIns[0]?.atMs ?? null })
+  if (bargeInsFault !== null)
+    found.push({
+      what: `the caller interrupted the agent ${times(stopped)}; expected ${bargeInsFault}`,
+      nearMs: record.bargeIns[0]?.atMs ?? null,
+    })
   return found
 }
 
@@ -201,7 +242,12 @@ interface Timing {
 }
 
 /** What was measured of each kind; a null is something that was waited for and never came. */
-const TIMINGS: Readonly<Record<TimedThing, { readonly name: string; readonly of: (call: ObservedCall, record: CallRecord) => readonly Timing[] }>> = {
+const TIMINGS: Readonly<
+  Record<
+    TimedThing,
+    { readonly name: string; readonly of: (call: ObservedCall, record: CallRecord) => readonly Timing[] }
+  >
+> = {
   greeting: { name: 'the greeting', of: (_call, record) => [{ ms: record.greetingMs, atMs: 0 }] },
   firstSound: {
     name: 'the first sound after the caller',
@@ -212,7 +258,7 @@ const TIMINGS: Readonly<Record<TimedThing, { readonly name: string; readonly of:
     of: (_call, { turns }) => answered(turns).map((turn) => ({ ms: turn.answerMs, atMs: turn.callerStoppedMs })),
   },
   bargeInStop: {
-    name: 'the agent\'s silence after an interruption',
+    name: "the agent's silence after an interruption",
     of: (_call, { bargeIns }) => {
       const stops = bargeIns.filter((one) => one.committed && one.stopMs !== null)
       return stops.length === 0 ? [{ ms: null, atMs: null }] : stops.map((one) => ({ ms: one.stopMs, atMs: one.atMs }))
@@ -232,7 +278,8 @@ function inTheTimes(call: ObservedCall, record: CallRecord, { withinMs }: Expect
     const { name, of } = TIMINGS[thing]
     for (const { ms, atMs } of of(call, record)) {
       if (ms === null) found.push({ what: `${name} never came; expected within ${limitMs} ms`, nearMs: atMs })
-      else if (ms > limitMs) found.push({ what: `${name} took ${Math.round(ms)} ms; expected at most ${limitMs}`, nearMs: atMs })
+      else if (ms > limitMs)
+        found.push({ what: `${name} took ${Math.round(ms)} ms; expected at most ${limitMs}`, nearMs: atMs })
     }
   }
   return found

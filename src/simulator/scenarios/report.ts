@@ -10,36 +10,66 @@ const SCENARIO_REPORT_VERSION = 1
 const msOrNull = z.number().nullable()
 
 const resultSchema = z.strictObject({
-  name: z.string(), agent: z.string(), file: z.string(),
+  name: z.string(),
+  agent: z.string(),
+  file: z.string(),
   mode: z.enum(['audio', 'text']),
-  seed: z.int(), repetition: z.int(),
+  seed: z.int(),
+  repetition: z.int(),
   status: z.enum(['passed', 'failed', 'skipped']),
   /** Differences from the expectations; empty unless the run failed. */
-  findings: z.array(z.strictObject({ what: z.string(), nearMs: msOrNull.describe('Since the stream opened; null for the end of the call.') })),
+  findings: z.array(
+    z.strictObject({
+      what: z.string(),
+      nearMs: msOrNull.describe('Since the stream opened; null for the end of the call.'),
+    }),
+  ),
   skipped: z.string().nullable().describe('Why it was skipped.'),
   realMs: z.number().describe('What the run really took.'),
-  call: z.strictObject({
-    callSid: z.string(),
-    outcome: z.string().nullable(), endReason: z.string().nullable(), ended: z.string(),
-    backend: z.string().nullable(),
-    durationMs: z.number().describe('From the webhook to the end, on the call\'s own clock.'),
-    greetingMs: msOrNull,
-    transcript: z.array(z.strictObject({
-      role: z.enum(['caller', 'agent', 'carrier']), text: z.string(), startMs: z.number(), endMs: z.number(), interrupted: z.boolean(),
-    })),
-    toolCalls: z.array(z.strictObject({ name: z.string(), args: z.record(z.string(), z.unknown()), startMs: z.number(), ms: z.number(), ok: z.boolean() })),
-    turns: z.array(z.strictObject({ firstSoundMs: msOrNull, answerMs: msOrNull })),
-    bargeIns: z.array(z.strictObject({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
-    escalation: z.strictObject({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() }).nullable(),
-    dials: z.array(z.string()),
-  }).nullable(),
+  call: z
+    .strictObject({
+      callSid: z.string(),
+      outcome: z.string().nullable(),
+      endReason: z.string().nullable(),
+      ended: z.string(),
+      backend: z.string().nullable(),
+      durationMs: z.number().describe("From the webhook to the end, on the call's own clock."),
+      greetingMs: msOrNull,
+      transcript: z.array(
+        z.strictObject({
+          role: z.enum(['caller', 'agent', 'carrier']),
+          text: z.string(),
+          startMs: z.number(),
+          endMs: z.number(),
+          interrupted: z.boolean(),
+        }),
+      ),
+      toolCalls: z.array(
+        z.strictObject({
+          name: z.string(),
+          args: z.record(z.string(), z.unknown()),
+          startMs: z.number(),
+          ms: z.number(),
+          ok: z.boolean(),
+        }),
+      ),
+      turns: z.array(z.strictObject({ firstSoundMs: msOrNull, answerMs: msOrNull })),
+      bargeIns: z.array(z.strictObject({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
+      escalation: z
+        .strictObject({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() })
+        .nullable(),
+      dials: z.array(z.string()),
+    })
+    .nullable(),
 })
 
 const reportSchema = z.strictObject({
   version: z.literal(SCENARIO_REPORT_VERSION),
   startedAt: z.iso.datetime(),
   realMs: z.number(),
-  passed: z.int(), failed: z.int(), skipped: z.int(),
+  passed: z.int(),
+  failed: z.int(),
+  skipped: z.int(),
   results: z.array(resultSchema),
 })
 
@@ -48,15 +78,27 @@ export type ScenarioReport = z.output<typeof reportSchema>
 /** `schema/scenario-report.schema.json`. */
 export function scenarioReportJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(reportSchema, { io: 'output' })
-  return { ...schema, title: 'Mkondo scenario report', description: 'What became of the scenarios of one run. Phone numbers are masked.' }
+  return {
+    ...schema,
+    title: 'Mkondo scenario report',
+    description: 'What became of the scenarios of one run. Phone numbers are masked.',
+  }
 }
 
 /** The results as JSON, with every phone number masked. */
-export function scenarioReport(results: readonly ScenarioResult[], run: { readonly startedAt: string; readonly realMs: number }): ScenarioReport {
-  const count = (status: ScenarioResult['status']): number => results.filter((result) => result.status === status).length
+export function scenarioReport(
+  results: readonly ScenarioResult[],
+  run: { readonly startedAt: string; readonly realMs: number },
+): ScenarioReport {
+  const count = (status: ScenarioResult['status']): number =>
+    results.filter((result) => result.status === status).length
   const report: ScenarioReport = {
-    version: SCENARIO_REPORT_VERSION, startedAt: run.startedAt, realMs: Math.round(run.realMs),
-    passed: count('passed'), failed: count('failed'), skipped: count('skipped'),
+    version: SCENARIO_REPORT_VERSION,
+    startedAt: run.startedAt,
+    realMs: Math.round(run.realMs),
+    passed: count('passed'),
+    failed: count('failed'),
+    skipped: count('skipped'),
     results: results.map(resultOf),
   }
   return masked(report)
@@ -66,25 +108,57 @@ function resultOf(result: ScenarioResult): ScenarioReport['results'][number] {
   const { scenario, call } = result
   const record = call?.record ?? null
   return {
-    name: scenario.name, agent: scenario.agent, file: scenario.file, mode: result.mode, seed: result.seed, repetition: result.repetition,
-    status: result.status, findings: result.findings.map(({ what, nearMs }) => ({ what, nearMs })), skipped: result.skipped,
+    name: scenario.name,
+    agent: scenario.agent,
+    file: scenario.file,
+    mode: result.mode,
+    seed: result.seed,
+    repetition: result.repetition,
+    status: result.status,
+    findings: result.findings.map(({ what, nearMs }) => ({ what, nearMs })),
+    skipped: result.skipped,
     realMs: Math.round(result.realMs),
-    call: call === null ? null : {
-      callSid: call.callSid, outcome: record?.outcome ?? null, endReason: record?.endReason ?? null, ended: call.ended, backend: record?.backend ?? null,
-      durationMs: Math.round(call.durationMs), greetingMs: record?.greetingMs ?? null,
-      transcript: call.lines.map(lineOf),
-      toolCalls: (record?.toolCalls ?? []).map(({ name, args, startMs, ms, ok }) => ({ name, args: { ...args }, startMs, ms, ok })),
-      turns: (record?.turns ?? []).map(({ firstSoundMs, answerMs }) => ({ firstSoundMs, answerMs })),
-      bargeIns: (record?.bargeIns ?? []).map(({ atMs, stopMs, committed }) => ({ atMs, stopMs, committed })),
-      escalation: record?.escalation == null ? null : {
-        reason: record.escalation.reason, strategy: record.escalation.strategy, outcome: record.escalation.outcome,
-      },
-      dials: call.dials.map((dial) => dial.outcome),
-    },
+    call:
+      call === null
+        ? null
+        : {
+            callSid: call.callSid,
+            outcome: record?.outcome ?? null,
+            endReason: record?.endReason ?? null,
+            ended: call.ended,
+            backend: record?.backend ?? null,
+            durationMs: Math.round(call.durationMs),
+            greetingMs: record?.greetingMs ?? null,
+            transcript: call.lines.map(lineOf),
+            toolCalls: (record?.toolCalls ?? []).map(({ name, args, startMs, ms, ok }) => ({
+              name,
+              args: { ...args },
+              startMs,
+              ms,
+              ok,
+            })),
+            turns: (record?.turns ?? []).map(({ firstSoundMs, answerMs }) => ({ firstSoundMs, answerMs })),
+            bargeIns: (record?.bargeIns ?? []).map(({ atMs, stopMs, committed }) => ({ atMs, stopMs, committed })),
+            escalation:
+              record?.escalation == null
+                ? null
+                : {
+                    reason: record.escalation.reason,
+                    strategy: record.escalation.strategy,
+                    outcome: record.escalation.outcome,
+                  },
+            dials: call.dials.map((dial) => dial.outcome),
+          },
   }
 }
 
-function lineOf({ role, text, startMs, endMs, interrupted }: SpokenLine): NonNullable<ScenarioReport['results'][number]['call']>['transcript'][number] {
+function lineOf({
+  role,
+  text,
+  startMs,
+  endMs,
+  interrupted,
+}: SpokenLine): NonNullable<ScenarioReport['results'][number]['call']>['transcript'][number] {
   return { role, text, startMs: Math.round(startMs), endMs: Math.round(endMs), interrupted: interrupted === true }
 }
 
@@ -93,7 +167,9 @@ function masked<T>(value: T): T {
   if (typeof value === 'string') return (/^\d{4}-\d\d-\d\dT/.test(value) ? value : maskNumbersIn(value)) as T
   if (Array.isArray(value)) return value.map(masked) as T
   if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, name === 'callSid' ? entry as unknown : masked(entry)])) as T
+  return Object.fromEntries(
+    Object.entries(value).map(([name, entry]) => [name, name === 'callSid' ? (entry as unknown) : masked(entry)]),
+  ) as T
 }
 
 type Result = ScenarioReport['results'][number]
@@ -113,7 +189,10 @@ interface Paint {
 
 const plain = (text: string): string => text
 export const NO_PAINT: Paint = { good: plain, bad: plain, dim: plain }
-const paint = (code: number) => (text: string): string => `\u001b[${code}m${text}\u001b[0m`
+const paint =
+  (code: number) =>
+  (text: string): string =>
+    `\u001b[${code}m${text}\u001b[0m`
 export const TERMINAL_PAINT: Paint = { good: paint(32), bad: paint(31), dim: paint(2) }
 
 /** The text of one result: one line, and for a failed run its findings with the conversation around them. */
@@ -127,15 +206,23 @@ export function resultText(result: Result, { good, bad, dim }: Paint): string {
     // Findings at the same place of the call share one excerpt of the conversation.
     for (const nearMs of new Set(result.findings.map((finding) => finding.nearMs))) {
       const there = result.findings.filter((finding) => finding.nearMs === nearMs)
-      lines.push(...there.map((finding) => `       ${bad(finding.what)}`), ...around(result, nearMs).map((line) => dim(`         ${line}`)))
+      lines.push(
+        ...there.map((finding) => `       ${bad(finding.what)}`),
+        ...around(result, nearMs).map((line) => dim(`         ${line}`)),
+      )
     }
-    lines.push(dim(`       ${result.file}, seed ${result.seed}${result.call === null ? '' : `, call ${result.call.callSid}`}`))
+    lines.push(
+      dim(`       ${result.file}, seed ${result.seed}${result.call === null ? '' : `, call ${result.call.callSid}`}`),
+    )
   }
   return `${lines.join('\n')}\n`
 }
 
 /** The last line. */
-export function summaryText({ passed, failed, skipped, realMs }: Pick<ScenarioReport, 'passed' | 'failed' | 'skipped' | 'realMs'>, { good, bad }: Paint): string {
+export function summaryText(
+  { passed, failed, skipped, realMs }: Pick<ScenarioReport, 'passed' | 'failed' | 'skipped' | 'realMs'>,
+  { good, bad }: Paint,
+): string {
   const rest = skipped === 0 ? '' : `, ${skipped} skipped`
   return `\n${failed === 0 ? good(`${passed} passed`) : bad(`${failed} failed, ${passed} passed`)}${rest} in ${seconds(realMs)}\n`
 }
@@ -146,9 +233,7 @@ function around(result: Result, atMs: number | null): string[] {
   const last = atMs === null ? all.length - 1 : all.findLastIndex((line) => line.startMs <= atMs)
   const from = atMs === null ? Math.max(0, all.length - LINES_AT_THE_END) : Math.max(0, last - LINES_BEFORE + 1)
   const to = atMs === null ? all.length : last + 1 + LINES_AFTER
-  return [
-    ...(from > 0 ? ['...'] : []), ...all.slice(from, to).map(lineText), ...(to < all.length ? ['...'] : []),
-  ]
+  return [...(from > 0 ? ['...'] : []), ...all.slice(from, to).map(lineText), ...(to < all.length ? ['...'] : [])]
 }
 
 /** A line of the conversation: when, who, what. */
@@ -166,13 +251,23 @@ const UNWRITABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g
 /** The results as JUnit XML: one suite for each agent, one case for each run. Times are real durations. */
 export function junitXml(report: ScenarioReport): string {
   const root = create({ version: '1.0', encoding: 'UTF-8' }).ele('testsuites', {
-    name: 'mkondo simulate', tests: report.results.length, failures: report.failed, skipped: report.skipped, errors: 0, time: xmlSeconds(report.realMs),
+    name: 'mkondo simulate',
+    tests: report.results.length,
+    failures: report.failed,
+    skipped: report.skipped,
+    errors: 0,
+    time: xmlSeconds(report.realMs),
   })
   for (const agent of new Set(report.results.map((result) => result.agent))) {
     const results = report.results.filter((result) => result.agent === agent)
     const count = (status: Result['status']): number => results.filter((result) => result.status === status).length
     const suite = root.ele('testsuite', {
-      name: agent, tests: results.length, failures: count('failed'), skipped: count('skipped'), errors: 0, timestamp: report.startedAt,
+      name: agent,
+      tests: results.length,
+      failures: count('failed'),
+      skipped: count('skipped'),
+      errors: 0,
+      timestamp: report.startedAt,
       time: xmlSeconds(results.reduce((sum, result) => sum + result.realMs, 0)),
     })
     for (const result of results) addCase(suite, result)
@@ -182,17 +277,38 @@ export function junitXml(report: ScenarioReport): string {
 
 function addCase(suite: ReturnType<ReturnType<typeof create>['ele']>, result: Result): void {
   const again = result.repetition > 1 ? ` #${result.repetition}` : ''
-  const testCase = suite.ele('testcase', { name: `${result.name}${again} (${result.mode})`, classname: result.agent, file: result.file, time: xmlSeconds(result.realMs) })
+  const testCase = suite.ele('testcase', {
+    name: `${result.name}${again} (${result.mode})`,
+    classname: result.agent,
+    file: result.file,
+    time: xmlSeconds(result.realMs),
+  })
   testCase.ele('properties').ele('property', { name: 'seed', value: result.seed })
   if (result.status === 'skipped') testCase.ele('skipped', { message: writable(result.skipped ?? '') })
   // All findings go into one element, because readers of the format ignore further failures of a case.
   if (result.findings.length > 0) {
-    const text = result.findings.map((finding) => [finding.what, ...around(result, finding.nearMs).map((line) => `  ${line}`)].join('\n')).join('\n\n')
-    testCase.ele('failure', { type: 'expectation', message: writable(result.findings.map((finding) => finding.what).join('; ')) }).txt(writable(text))
+    const text = result.findings
+      .map((finding) => [finding.what, ...around(result, finding.nearMs).map((line) => `  ${line}`)].join('\n'))
+      .join('\n\n')
+    testCase
+      .ele('failure', {
+        type: 'expectation',
+        message: writable(result.findings.map((finding) => finding.what).join('; ')),
+      })
+      .txt(writable(text))
   }
   const { call } = result
   if (call !== null && result.status === 'failed') {
-    testCase.ele('system-out').txt(writable([`call ${call.callSid}: ${call.outcome ?? 'no record'}, ${call.ended}`, ...call.transcript.map(lineText)].join('\n')))
+    testCase
+      .ele('system-out')
+      .txt(
+        writable(
+          [
+            `call ${call.callSid}: ${call.outcome ?? 'no record'}, ${call.ended}`,
+            ...call.transcript.map(lineText),
+          ].join('\n'),
+        ),
+      )
   }
 }
 

@@ -84,7 +84,13 @@ export async function runScenarios(plan: RunPlan, options: RunOptions): Promise<
     }
     await Promise.all(Array.from({ length: Math.min(options.jobs, queue.length) }, worker))
   }
-  const skipped = plan.skipped.map((run): ScenarioResult => ({ ...run, status: 'skipped', findings: [], realMs: 0, call: null }))
+  const skipped = plan.skipped.map((run): ScenarioResult => ({
+    ...run,
+    status: 'skipped',
+    findings: [],
+    realMs: 0,
+    call: null,
+  }))
   for (const result of skipped) options.onResult(result)
   return [...plan.runs.flatMap((run) => results.get(run) ?? []), ...skipped]
 }
@@ -99,5 +105,12 @@ async function runOne(run: ScenarioRun, place: RunOptions['place']): Promise<Sce
   } catch (thrown) {
     findings = [{ what: `the call could not be simulated: ${messageOf(thrown)}`, nearMs: null }]
   }
-  return { ...run, status: findings.length === 0 ? 'passed' : 'failed', findings, skipped: null, realMs: performance.now() - startedMs, call }
+  return {
+    ...run,
+    status: findings.length === 0 ? 'passed' : 'failed',
+    findings,
+    skipped: null,
+    realMs: performance.now() - startedMs,
+    call,
+  }
 }

@@ -107,61 +107,106 @@ const SCENARIO_VERSION = 1
 const FROM = '+254700000001'
 const TO = '+254700000000'
 
-const pattern = z.string().min(1).max(500).refine(isUsablePattern, { error: 'must be a text, or a /regular expression/ that can be read' })
+const pattern = z
+  .string()
+  .min(1)
+  .max(500)
+  .refine(isUsablePattern, { error: 'must be a text, or a /regular expression/ that can be read' })
 const patterns = z.union([pattern, z.array(pattern).min(1).max(50)])
-const number = z.string().regex(/^(\+?\d{3,15}|withheld)$/, { error: 'must be a phone number such as "+254700000001" in quotes, or withheld' })
+const number = z
+  .string()
+  .regex(/^(\+?\d{3,15}|withheld)$/, { error: 'must be a phone number such as "+254700000001" in quotes, or withheld' })
 const ms = z.int().min(0).max(3_600_000)
 const count = z.int().min(0).max(1000)
 const range = z.union([count, z.strictObject({ min: count.optional(), max: count.optional() })])
 const toolName = z.string().min(1).max(64)
 const argument = z.union([pattern, z.number(), z.boolean(), z.null()])
 const values = z.record(z.string(), argument)
-const anyOf = <const T extends readonly [string, ...string[]]>(names: T) => z.union([z.enum(names), z.array(z.enum(names)).min(1).max(20)], {
-  error: `must be one of ${names.join(', ')}, or a list of them`,
-})
+const anyOf = <const T extends readonly [string, ...string[]]>(names: T) =>
+  z.union([z.enum(names), z.array(z.enum(names)).min(1).max(20)], {
+    error: `must be one of ${names.join(', ')}, or a list of them`,
+  })
 
 /** Possible outcomes of an inbound call. */
 export const OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
 
 const expectedCall = z.strictObject({
-  tool: toolName.describe('Name of the tool; escalate_to_human and end_call are the gateway\'s own.'),
-  with: values.default({}).describe('Arguments that must be among those of the call: a text, a /regular expression/, a value, or null for an absent one.'),
+  tool: toolName.describe("Name of the tool; escalate_to_human and end_call are the gateway's own."),
+  with: values
+    .default({})
+    .describe(
+      'Arguments that must be among those of the call: a text, a /regular expression/, a value, or null for an absent one.',
+    ),
   times: range.default({ min: 1 }).describe('How often. Default: at least once.'),
 })
 
-const expectSchema = z.strictObject({
-  outcome: anyOf(OUTCOMES).optional().describe('How the call came out; one of these.'),
-  endReason: z.union([endReasonSchema, z.array(endReasonSchema).min(1).max(20)], { error: `must be one of ${endReasonSchema.options.join(', ')}, or a list of them` }).optional().describe('What ended it; one of these.'),
-  called: z.array(expectedCall).max(50).default([]).describe('Tools that were called.'),
-  notCalled: z.array(z.union([toolName, z.strictObject({ tool: toolName, with: values.default({}) })])).max(50).default([])
-    .describe('Tools that were not called; with `with`, not with these arguments.'),
-  said: patterns.optional().describe('What the agent (or the carrier for it) said: words, or a /regular expression/ over one entry of the transcript. Each of them, in any order.'),
-  neverSaid: patterns.optional().describe('What was never said to the caller.'),
-  understood: patterns.optional().describe('What the gateway understood of the caller.'),
-  escalated: z.union([z.boolean(), z.strictObject({
-    reason: pattern.optional(), summary: pattern.optional(),
-    identity: values.optional().describe('Fields of the verified identity.'),
-    tried: z.array(toolName).max(20).default([]).describe('Tools that the human is told were tried.'),
-    transcript: patterns.optional().describe('Words that the transcript given to the human has.'),
-    outcome: z.enum([...HUMAN_OUTCOMES, 'failed']).optional(),
-    callback: z.boolean().optional().describe('Whether the caller was to be called back.'),
-    strategy: z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']).optional(),
-  })]).optional().describe('Whether a human was asked for, and what they were given.'),
-  turns: range.optional().describe('Turns of the caller that were answered or waited for an answer.'),
-  bargeIns: range.optional().describe('Interruptions that stopped the agent.'),
-  withinMs: z.partialRecord(z.enum(TIMED_THINGS), ms).default({})
-    .describe('Longest allowed: the greeting after the stream opened, the first sound and the answer after the caller stopped, the agent\'s silence after an interruption, the whole stream.'),
-}).describe('What must come of the call; everything that is set has to hold.')
+const expectSchema = z
+  .strictObject({
+    outcome: anyOf(OUTCOMES).optional().describe('How the call came out; one of these.'),
+    endReason: z
+      .union([endReasonSchema, z.array(endReasonSchema).min(1).max(20)], {
+        error: `must be one of ${endReasonSchema.options.join(', ')}, or a list of them`,
+      })
+      .optional()
+      .describe('What ended it; one of these.'),
+    called: z.array(expectedCall).max(50).default([]).describe('Tools that were called.'),
+    notCalled: z
+      .array(z.union([toolName, z.strictObject({ tool: toolName, with: values.default({}) })]))
+      .max(50)
+      .default([])
+      .describe('Tools that were not called; with `with`, not with these arguments.'),
+    said: patterns
+      .optional()
+      .describe(
+        'What the agent (or the carrier for it) said: words, or a /regular expression/ over one entry of the transcript. Each of them, in any order.',
+      ),
+    neverSaid: patterns.optional().describe('What was never said to the caller.'),
+    understood: patterns.optional().describe('What the gateway understood of the caller.'),
+    escalated: z
+      .union([
+        z.boolean(),
+        z.strictObject({
+          reason: pattern.optional(),
+          summary: pattern.optional(),
+          identity: values.optional().describe('Fields of the verified identity.'),
+          tried: z.array(toolName).max(20).default([]).describe('Tools that the human is told were tried.'),
+          transcript: patterns.optional().describe('Words that the transcript given to the human has.'),
+          outcome: z.enum([...HUMAN_OUTCOMES, 'failed']).optional(),
+          callback: z.boolean().optional().describe('Whether the caller was to be called back.'),
+          strategy: z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']).optional(),
+        }),
+      ])
+      .optional()
+      .describe('Whether a human was asked for, and what they were given.'),
+    turns: range.optional().describe('Turns of the caller that were answered or waited for an answer.'),
+    bargeIns: range.optional().describe('Interruptions that stopped the agent.'),
+    withinMs: z
+      .partialRecord(z.enum(TIMED_THINGS), ms)
+      .default({})
+      .describe(
+        "Longest allowed: the greeting after the stream opened, the first sound and the answer after the caller stopped, the agent's silence after an interruption, the whole stream.",
+      ),
+  })
+  .describe('What must come of the call; everything that is set has to hold.')
 
 /** The keys of a scenario file. `contradictionsIn` finds contradictions between them. */
 const scenarioSchema = z.strictObject({
   version: z.literal(SCENARIO_VERSION, { error: `must be ${SCENARIO_VERSION}` }),
   name: z.string().min(1).max(100).optional().describe('Default: the name of the file.'),
   description: z.string().max(1000).optional(),
-  agent: z.string().refine(isAgentName, { error: 'must be a name of a-z 0-9 -' }).describe('Name of the agent that is called.'),
-  mode: z.enum(['audio', 'text']).optional().describe('The only mode it may run in. Default: text, or audio where the line or a recording needs it.'),
+  agent: z
+    .string()
+    .refine(isAgentName, { error: 'must be a name of a-z 0-9 -' })
+    .describe('Name of the agent that is called.'),
+  mode: z
+    .enum(['audio', 'text'])
+    .optional()
+    .describe('The only mode it may run in. Default: text, or audio where the line or a recording needs it.'),
   seed: z.int().min(0).max(0x7fff_ffff).default(1).describe('For noise, losses and hold-ups.'),
-  at: z.iso.datetime({ offset: true, error: 'must be a time such as "2026-11-20T10:00:00+03:00"' }).optional().describe('Calendar time of the call; only in text mode. Default: now.'),
+  at: z.iso
+    .datetime({ offset: true, error: 'must be a time such as "2026-11-20T10:00:00+03:00"' })
+    .optional()
+    .describe('Calendar time of the call; only in text mode. Default: now.'),
   timeoutS: z.int().min(5).max(3600).default(120).describe('A call that goes on longer is ended and has failed.'),
   caller: z.strictObject({
     number: number.default(FROM).describe('The number they call from.'),
@@ -170,29 +215,58 @@ const scenarioSchema = z.strictObject({
     pace: z.number().min(0.5).max(2).default(1).describe('How fast they speak; 1.2 is a fifth faster.'),
     ...scriptKeys,
   }),
-  noise: z.strictObject({
-    kind: z.enum(NOISE_KINDS).default('white'),
-    snrDb: z.int().min(0).max(60).describe('How far the noise is below the voice.'),
-  }).optional().describe('What else the caller\'s phone hears.'),
-  line: z.strictObject({
-    rateHz: z.union([z.literal(8000), z.literal(16000)]).default(8000).describe('8000 is a phone line, 16000 a softphone without one.'),
-    loss: z.strictObject({
-      percent: z.number().min(0).max(50),
-      burstFrames: z.number().min(1).max(25).default(2).describe('How many frames of 20 ms are lost in a row, on average.'),
-    }).optional().describe('Packets that are lost between phone and carrier, both ways.'),
-    jitterMs: z.int().min(1).max(5000).optional().describe('The network holds the audio up about once a second, this long at most.'),
-    stalls: z.array(z.strictObject({ atMs: ms, ms: z.int().min(20).max(10_000) })).max(50).default([])
-      .describe('Hold-ups at set times since the stream opened.'),
-  }).optional(),
-  carrier: z.strictObject({
-    afterStream: z.enum(AFTER_STREAM).default('continues').describe('What follows the end of the stream.'),
-    ignoreKill: z.boolean().default(false).describe('The carrier does not honour killAudio.'),
-  }).prefault({}),
-  human: z.strictObject({
-    outcome: z.enum(HUMAN_OUTCOMES).default('answered'),
-    ringMs: z.int().min(0).max(120_000).default(2000),
-    talkMs: z.int().min(0).max(120_000).default(1000),
-  }).prefault({}).describe('The person that an escalation rings.'),
+  noise: z
+    .strictObject({
+      kind: z.enum(NOISE_KINDS).default('white'),
+      snrDb: z.int().min(0).max(60).describe('How far the noise is below the voice.'),
+    })
+    .optional()
+    .describe("What else the caller's phone hears."),
+  line: z
+    .strictObject({
+      rateHz: z
+        .union([z.literal(8000), z.literal(16000)])
+        .default(8000)
+        .describe('8000 is a phone line, 16000 a softphone without one.'),
+      loss: z
+        .strictObject({
+          percent: z.number().min(0).max(50),
+          burstFrames: z
+            .number()
+            .min(1)
+            .max(25)
+            .default(2)
+            .describe('How many frames of 20 ms are lost in a row, on average.'),
+        })
+        .optional()
+        .describe('Packets that are lost between phone and carrier, both ways.'),
+      jitterMs: z
+        .int()
+        .min(1)
+        .max(5000)
+        .optional()
+        .describe('The network holds the audio up about once a second, this long at most.'),
+      stalls: z
+        .array(z.strictObject({ atMs: ms, ms: z.int().min(20).max(10_000) }))
+        .max(50)
+        .default([])
+        .describe('Hold-ups at set times since the stream opened.'),
+    })
+    .optional(),
+  carrier: z
+    .strictObject({
+      afterStream: z.enum(AFTER_STREAM).default('continues').describe('What follows the end of the stream.'),
+      ignoreKill: z.boolean().default(false).describe('The carrier does not honour killAudio.'),
+    })
+    .prefault({}),
+  human: z
+    .strictObject({
+      outcome: z.enum(HUMAN_OUTCOMES).default('answered'),
+      ringMs: z.int().min(0).max(120_000).default(2000),
+      talkMs: z.int().min(0).max(120_000).default(1000),
+    })
+    .prefault({})
+    .describe('The person that an escalation rings.'),
   expect: expectSchema,
 })
 
@@ -202,15 +276,24 @@ type ScenarioFile = z.output<typeof scenarioSchema>
 /** The JSON Schema with which editors check scenarios: `schema/scenario.schema.json`. */
 export function scenarioJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(scenarioSchema, { io: 'input', unrepresentable: 'any' })
-  return { ...schema, title: 'Mkondo scenario', description: 'One simulated call and what must come of it. Every key is explained in docs/SIMULATOR.md.' }
+  return {
+    ...schema,
+    title: 'Mkondo scenario',
+    description: 'One simulated call and what must come of it. Every key is explained in docs/SIMULATOR.md.',
+  }
 }
 
 /** Whether the scenario can only be spoken: it has noise, a faulty line, or a recording to play. */
 function needsSound(parsed: ScenarioFile): boolean {
   const { line } = parsed
-  const faultyLine = line !== undefined && (line.loss !== undefined || line.jitterMs !== undefined || line.stalls.length > 0)
-  return parsed.noise !== undefined || faultyLine || parsed.carrier.ignoreKill
-    || [...parsed.caller.steps, ...parsed.caller.rules].some((one) => one.play !== undefined)
+  const faultyLine =
+    line !== undefined && (line.loss !== undefined || line.jitterMs !== undefined || line.stalls.length > 0)
+  return (
+    parsed.noise !== undefined ||
+    faultyLine ||
+    parsed.carrier.ignoreKill ||
+    [...parsed.caller.steps, ...parsed.caller.rules].some((one) => one.play !== undefined)
+  )
 }
 
 function isUsablePattern(source: string): boolean {
@@ -236,16 +319,30 @@ export function parseScenario(text: string, file: string): Scenario {
   const parsed = scenarioSchema.safeParse(source.value)
   if (!parsed.success) {
     jsonSchema ??= scenarioJsonSchema()
-    throw invalid(file, faultsOf(parsed.error.issues, jsonSchema, source.value, 'a scenario')
-      .map((fault) => ({ ...source.locate(fault.path, fault.key), what: fault.what })))
+    throw invalid(
+      file,
+      faultsOf(parsed.error.issues, jsonSchema, source.value, 'a scenario').map((fault) => ({
+        ...source.locate(fault.path, fault.key),
+        what: fault.what,
+      })),
+    )
   }
   const contradictions = contradictionsIn(parsed.data)
-  if (contradictions.length > 0) throw invalid(file, contradictions.map(({ path, what }) => ({ ...source.locate(path), what })))
+  if (contradictions.length > 0)
+    throw invalid(
+      file,
+      contradictions.map(({ path, what }) => ({ ...source.locate(path), what })),
+    )
   return scenarioOf(parsed.data, file)
 }
 
-function invalid(file: string, faults: readonly { readonly line: number; readonly col: number; readonly what: string }[]): GatewayError {
-  const lines = [...faults].sort((a, b) => a.line - b.line || a.col - b.col).slice(0, FAULTS_SHOWN_MAX)
+function invalid(
+  file: string,
+  faults: readonly { readonly line: number; readonly col: number; readonly what: string }[],
+): GatewayError {
+  const lines = [...faults]
+    .sort((a, b) => a.line - b.line || a.col - b.col)
+    .slice(0, FAULTS_SHOWN_MAX)
     .map(({ line, col, what }) => `${file}:${line}:${col}: ${what}`)
   if (faults.length > FAULTS_SHOWN_MAX) lines.push(`and ${faults.length - FAULTS_SHOWN_MAX} more`)
   return new GatewayError('SCRIPT_INVALID', lines.join('\n'))
@@ -256,12 +353,17 @@ function scenarioOf(parsed: ScenarioFile, file: string): Scenario {
   const name = parsed.name ?? basename(file).replace(/\.ya?ml$/, '')
   const party = (value: string): string => (value === 'withheld' ? '' : value)
   return {
-    file, name, agent: parsed.agent,
+    file,
+    name,
+    agent: parsed.agent,
     mode: parsed.mode ?? (needsSound(parsed) ? 'audio' : parsed.at === undefined ? null : 'text'),
     seed: parsed.seed,
     atWallMs: parsed.at === undefined ? null : Date.parse(parsed.at),
     timeoutMs: parsed.timeoutS * 1000,
-    from: party(caller.number), to: party(caller.calls), voice: caller.voice, pace: caller.pace,
+    from: party(caller.number),
+    to: party(caller.calls),
+    voice: caller.voice,
+    pace: caller.pace,
     script: scriptOf({ name, ...caller }),
     line: {
       rateHz: line?.rateHz ?? 8000,
@@ -270,7 +372,8 @@ function scenarioOf(parsed: ScenarioFile, file: string): Scenario {
       jitterMs: line?.jitterMs ?? null,
       stalls: line?.stalls ?? [],
     },
-    afterStream: carrier.afterStream, ignoreKill: carrier.ignoreKill,
+    afterStream: carrier.afterStream,
+    ignoreKill: carrier.ignoreKill,
     human: { ...human, greeting: 'Hello, how can I help you?' },
     expect: expectationsOf(parsed.expect),
   }
@@ -279,12 +382,21 @@ function scenarioOf(parsed: ScenarioFile, file: string): Scenario {
 function expectationsOf(expect: ScenarioFile['expect']): Expectations {
   const { escalated } = expect
   return {
-    outcomes: listed(expect.outcome), endReasons: listed(expect.endReason),
-    called: expect.called.map((one): ExpectedCall => ({ tool: one.tool, args: argumentsOf(one.with), times: rangeOf(one.times) })),
-    notCalled: expect.notCalled.map((one): ExpectedCall => (typeof one === 'string'
-      ? { tool: one, args: [], times: { min: 0, max: 0 } }
-      : { tool: one.tool, args: argumentsOf(one.with), times: { min: 0, max: 0 } })),
-    said: patternsOf(expect.said), neverSaid: patternsOf(expect.neverSaid), understood: patternsOf(expect.understood),
+    outcomes: listed(expect.outcome),
+    endReasons: listed(expect.endReason),
+    called: expect.called.map((one): ExpectedCall => ({
+      tool: one.tool,
+      args: argumentsOf(one.with),
+      times: rangeOf(one.times),
+    })),
+    notCalled: expect.notCalled.map((one): ExpectedCall =>
+      typeof one === 'string'
+        ? { tool: one, args: [], times: { min: 0, max: 0 } }
+        : { tool: one.tool, args: argumentsOf(one.with), times: { min: 0, max: 0 } },
+    ),
+    said: patternsOf(expect.said),
+    neverSaid: patternsOf(expect.neverSaid),
+    understood: patternsOf(expect.understood),
     escalated: escalated === undefined ? null : typeof escalated === 'boolean' ? escalated : escalationOf(escalated),
     turns: expect.turns === undefined ? null : rangeOf(expect.turns),
     bargeIns: expect.bargeIns === undefined ? null : rangeOf(expect.bargeIns),
@@ -297,13 +409,18 @@ function escalationOf(expected: Exclude<ScenarioFile['expect']['escalated'], boo
     reason: expected.reason === undefined ? null : textPattern(expected.reason),
     summary: expected.summary === undefined ? null : textPattern(expected.summary),
     identity: expected.identity === undefined ? null : argumentsOf(expected.identity),
-    tried: expected.tried, transcript: patternsOf(expected.transcript),
-    outcome: expected.outcome ?? null, strategy: expected.strategy ?? null, callback: expected.callback ?? null,
+    tried: expected.tried,
+    transcript: patternsOf(expected.transcript),
+    outcome: expected.outcome ?? null,
+    strategy: expected.strategy ?? null,
+    callback: expected.callback ?? null,
   }
 }
 
 function argumentsOf(given: Readonly<Record<string, string | number | boolean | null>>): ExpectedCall['args'] {
-  return Object.entries(given).map(([name, value]) => [name, typeof value === 'string' ? textPattern(value) : value] as const)
+  return Object.entries(given).map(
+    ([name, value]) => [name, typeof value === 'string' ? textPattern(value) : value] as const,
+  )
 }
 
 function patternsOf(given: string | readonly string[] | undefined): TextPattern[] {
@@ -327,19 +444,36 @@ interface Contradiction {
 
 /** Every contradiction in a scenario. They are reported before the call is placed. */
 function contradictionsIn(scenario: ScenarioFile): Contradiction[] {
-  return [...inTheCaller(scenario), ...inTheMode(scenario), ...inTheTools(scenario), ...inTheWords(scenario), ...inTheOutcome(scenario), ...inTheFigures(scenario)]
+  return [
+    ...inTheCaller(scenario),
+    ...inTheMode(scenario),
+    ...inTheTools(scenario),
+    ...inTheWords(scenario),
+    ...inTheOutcome(scenario),
+    ...inTheFigures(scenario),
+  ]
 }
 
 function inTheCaller({ caller }: ScenarioFile): Contradiction[] {
   const found: Contradiction[] = []
   if (caller.steps.length + caller.rules.length === 0) {
-    found.push({ path: ['caller'], what: 'caller has neither steps nor rules; a caller who says nothing has the step wait' })
+    found.push({
+      path: ['caller'],
+      what: 'caller has neither steps nor rules; a caller who says nothing has the step wait',
+    })
   }
   const end = caller.steps.findIndex((step) => step.hangup === true)
-  if (end >= 0 && end < caller.steps.length - 1) found.push({ path: ['caller', 'steps', end + 1], what: `caller.steps[${end + 1}] comes after a hangup and is never reached` })
+  if (end >= 0 && end < caller.steps.length - 1)
+    found.push({
+      path: ['caller', 'steps', end + 1],
+      what: `caller.steps[${end + 1}] comes after a hangup and is never reached`,
+    })
   for (const [index, step] of caller.steps.entries()) {
     if (step.interruptAfterMs !== undefined && step.heard !== undefined) {
-      found.push({ path: ['caller', 'steps', index, 'heard'], what: `caller.steps[${index}] interrupts, and so cannot wait for what is heard in the whole turn; use one of heard, interruptAfterMs` })
+      found.push({
+        path: ['caller', 'steps', index, 'heard'],
+        what: `caller.steps[${index}] interrupts, and so cannot wait for what is heard in the whole turn; use one of heard, interruptAfterMs`,
+      })
     }
   }
   return found
@@ -347,7 +481,12 @@ function inTheCaller({ caller }: ScenarioFile): Contradiction[] {
 
 function inTheMode(scenario: ScenarioFile): Contradiction[] {
   if (scenario.mode === 'text' && needsSound(scenario)) {
-    return [{ path: ['mode'], what: 'mode is text, but noise, a faulty line, ignoreKill or a played recording need mode audio' }]
+    return [
+      {
+        path: ['mode'],
+        what: 'mode is text, but noise, a faulty line, ignoreKill or a played recording need mode audio',
+      },
+    ]
   }
   if (scenario.at !== undefined && (scenario.mode === 'audio' || needsSound(scenario))) {
     return [{ path: ['at'], what: 'at sets the calendar, which only mode text can' }]
@@ -357,23 +496,38 @@ function inTheMode(scenario: ScenarioFile): Contradiction[] {
 
 function inTheTools({ expect }: ScenarioFile): Contradiction[] {
   const found: Contradiction[] = []
-  const forbidden = new Set(expect.notCalled.flatMap((one) => {
-    if (typeof one === 'string') return [one]
-    return Object.keys(one.with).length === 0 ? [one.tool] : []
-  }))
+  const forbidden = new Set(
+    expect.notCalled.flatMap((one) => {
+      if (typeof one === 'string') return [one]
+      return Object.keys(one.with).length === 0 ? [one.tool] : []
+    }),
+  )
   for (const [index, { tool, times }] of expect.called.entries()) {
-    const least = typeof times === 'number' ? times : times.min ?? 0
-    if (forbidden.has(tool) && least > 0) found.push({ path: ['expect', 'called', index], what: `expect.called[${index}]: ${tool} is also under notCalled` })
+    const least = typeof times === 'number' ? times : (times.min ?? 0)
+    if (forbidden.has(tool) && least > 0)
+      found.push({
+        path: ['expect', 'called', index],
+        what: `expect.called[${index}]: ${tool} is also under notCalled`,
+      })
   }
   return found
 }
 
 function inTheWords({ expect }: ScenarioFile): Contradiction[] {
   const plain = (text: string): string => (text.startsWith('/') ? text : spokenWords(text).join(' '))
-  const never = listed(expect.neverSaid).filter((text) => !text.startsWith('/')).map(plain)
+  const never = listed(expect.neverSaid)
+    .filter((text) => !text.startsWith('/'))
+    .map(plain)
   return listed(expect.said).flatMap((text, index) => {
     const clash = text.startsWith('/') ? undefined : never.find((one) => ` ${plain(text)} `.includes(` ${one} `))
-    return clash === undefined ? [] : [{ path: ['expect', 'said', index], what: `expect.said[${index}] holds words that neverSaid forbids: "${clash}"` }]
+    return clash === undefined
+      ? []
+      : [
+          {
+            path: ['expect', 'said', index],
+            what: `expect.said[${index}] holds words that neverSaid forbids: "${clash}"`,
+          },
+        ]
   })
 }
 
@@ -385,26 +539,38 @@ function inTheOutcome({ expect }: ScenarioFile): Contradiction[] {
     found.push({ path: ['expect', 'escalated'], what: 'expect.escalated is false, but the outcome is escalated' })
   }
   if (wants && outcomes.length > 0 && outcomes.every((outcome) => outcome === 'deflected')) {
-    found.push({ path: ['expect', 'outcome'], what: 'expect.outcome is deflected, which a call that asked for a human never is' })
+    found.push({
+      path: ['expect', 'outcome'],
+      what: 'expect.outcome is deflected, which a call that asked for a human never is',
+    })
   }
   const calls = expect.called.findIndex((one) => one.tool === 'escalate_to_human' && one.times !== 0)
   if (expect.escalated === false && calls >= 0) {
-    found.push({ path: ['expect', 'called', calls], what: 'expect.escalated is false, but escalate_to_human has to be called' })
+    found.push({
+      path: ['expect', 'called', calls],
+      what: 'expect.escalated is false, but escalate_to_human has to be called',
+    })
   }
   return found
 }
 
 function inTheFigures({ expect, timeoutS }: ScenarioFile): Contradiction[] {
   const ranges = [
-    [['expect', 'turns'], expect.turns], [['expect', 'bargeIns'], expect.bargeIns],
+    [['expect', 'turns'], expect.turns],
+    [['expect', 'bargeIns'], expect.bargeIns],
     ...expect.called.map((one, index) => [['expect', 'called', index, 'times'], one.times] as const),
   ] as const
-  const found: Contradiction[] = ranges.flatMap(([path, range]) => (
+  const found: Contradiction[] = ranges.flatMap(([path, range]) =>
     typeof range === 'object' && range.min !== undefined && range.max !== undefined && range.min > range.max
-      ? [{ path, what: `min is ${range.min} and max is ${range.max}` }] : []))
+      ? [{ path, what: `min is ${range.min} and max is ${range.max}` }]
+      : [],
+  )
   const { call } = expect.withinMs
   if (call !== undefined && call > timeoutS * 1000) {
-    found.push({ path: ['expect', 'withinMs', 'call'], what: `expect.withinMs.call is ${call}, but the call is ended after timeoutS: ${timeoutS}` })
+    found.push({
+      path: ['expect', 'withinMs', 'call'],
+      what: `expect.withinMs.call is ${call}, but the call is ended after timeoutS: ${timeoutS}`,
+    })
   }
   return found
 }
@@ -415,7 +581,8 @@ function inTheFigures({ expect, timeoutS }: ScenarioFile): Contradiction[] {
  */
 export async function findScenarios(paths: readonly string[]): Promise<Scenario[]> {
   const files = [...new Set((await Promise.all(paths.map(filesAt))).flat())]
-  if (files.length > SCENARIOS_MAX) throw new GatewayError('SCRIPT_INVALID', `${files.length} scenario files; at most ${SCENARIOS_MAX} are run at once`)
+  if (files.length > SCENARIOS_MAX)
+    throw new GatewayError('SCRIPT_INVALID', `${files.length} scenario files; at most ${SCENARIOS_MAX} are run at once`)
   const scenarios: Scenario[] = []
   const faults: string[] = []
   for (const file of files) {
@@ -429,7 +596,11 @@ export async function findScenarios(paths: readonly string[]): Promise<Scenario[
   const names = new Map<string, string>()
   for (const { name, agent, file } of scenarios) {
     const earlier = names.get(`${agent} ${name}`)
-    if (earlier !== undefined) throw new GatewayError('SCRIPT_INVALID', `${file}: the name "${name}" is already taken by ${earlier}; each scenario of an agent needs its own`)
+    if (earlier !== undefined)
+      throw new GatewayError(
+        'SCRIPT_INVALID',
+        `${file}: the name "${name}" is already taken by ${earlier}; each scenario of an agent needs its own`,
+      )
     names.set(`${agent} ${name}`, file)
   }
   return scenarios
@@ -439,8 +610,10 @@ async function filesAt(path: string): Promise<string[]> {
   try {
     if (!(await stat(path)).isDirectory()) return [path]
     const entries: Dirent[] = await readdir(path, { recursive: true, withFileTypes: true })
-    const found = entries.filter((entry) => entry.isFile() && /\.ya?ml$/.test(entry.name) && !entry.name.startsWith('.'))
-      .map((entry) => join(entry.parentPath, entry.name)).sort()
+    const found = entries
+      .filter((entry) => entry.isFile() && /\.ya?ml$/.test(entry.name) && !entry.name.startsWith('.'))
+      .map((entry) => join(entry.parentPath, entry.name))
+      .sort()
     if (found.length > 0) return found
   } catch (cause) {
     throw new GatewayError('SCRIPT_INVALID', `${path} cannot be read: ${messageOf(cause)}`, { cause })
@@ -450,6 +623,10 @@ async function filesAt(path: string): Promise<string[]> {
 
 async function textOf(file: string): Promise<string> {
   const { size } = await stat(file)
-  if (size > SCENARIO_FILE_BYTES_MAX) throw new GatewayError('SCRIPT_INVALID', `${file}: has ${size} bytes; at most ${SCENARIO_FILE_BYTES_MAX} are allowed`)
+  if (size > SCENARIO_FILE_BYTES_MAX)
+    throw new GatewayError(
+      'SCRIPT_INVALID',
+      `${file}: has ${size} bytes; at most ${SCENARIO_FILE_BYTES_MAX} are allowed`,
+    )
   return readFile(file, 'utf8')
 }

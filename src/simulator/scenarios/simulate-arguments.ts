@@ -55,11 +55,28 @@ export interface SimulateArguments {
  * @returns null when help is wanted
  * @throws UsageError
  */
-export function parseSimulateArguments(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): SimulateArguments | null {
+export function parseSimulateArguments(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): SimulateArguments | null {
   const { values, positionals } = parsed({
-    args: [...argv], allowPositionals: true, options: {
-      'url': text, 'ops-url': text, 'agents': text, 'secret': text, 'mode': text, 'jobs': text, 'filter': text, 'repeat': text, 'seed': text,
-      'junit': text, 'json': text, 'record': text, 'list': flag, 'help': help,
+    args: [...argv],
+    allowPositionals: true,
+    options: {
+      url: text,
+      'ops-url': text,
+      agents: text,
+      secret: text,
+      mode: text,
+      jobs: text,
+      filter: text,
+      repeat: text,
+      seed: text,
+      junit: text,
+      json: text,
+      record: text,
+      list: flag,
+      help: help,
     },
   })
   if (values.help === true) return null
@@ -67,21 +84,36 @@ export function parseSimulateArguments(argv: readonly string[], env: Readonly<Re
   const { url, filter } = values
   const mode = values.mode === undefined ? null : oneOf('--mode', values.mode, ['text', 'audio'])
   const opsUrl = values['ops-url']
-  if ((url === undefined) !== (opsUrl === undefined)) throw new UsageError('--url and --ops-url belong together: what became of a call is asked of the ops port')
-  if (url !== undefined && mode === 'text') throw new UsageError('--mode text drives the call without a gateway; leave out --url, or the mode')
-  if (url === undefined && values.secret !== undefined) throw new UsageError('--secret is for a running gateway; give --url too')
+  if ((url === undefined) !== (opsUrl === undefined))
+    throw new UsageError('--url and --ops-url belong together: what became of a call is asked of the ops port')
+  if (url !== undefined && mode === 'text')
+    throw new UsageError('--mode text drives the call without a gateway; leave out --url, or the mode')
+  if (url === undefined && values.secret !== undefined)
+    throw new UsageError('--secret is for a running gateway; give --url too')
   return {
     paths: positionals,
-    gateway: url === undefined || opsUrl === undefined ? null : {
-      url: origin('--url', url), opsUrl: origin('--ops-url', opsUrl), secret: values.secret ?? firstSecret(env),
-    },
+    gateway:
+      url === undefined || opsUrl === undefined
+        ? null
+        : {
+            url: origin('--url', url),
+            opsUrl: origin('--ops-url', opsUrl),
+            secret: values.secret ?? firstSecret(env),
+          },
     agentsDir: values.agents ?? null,
     mode,
-    jobs: whole('--jobs', values.jobs ?? String(Math.min(SCENARIO_JOBS_MAX, Math.floor(availableParallelism() / 2) + 1)), 1, SCENARIO_JOBS_MAX),
+    jobs: whole(
+      '--jobs',
+      values.jobs ?? String(Math.min(SCENARIO_JOBS_MAX, Math.floor(availableParallelism() / 2) + 1)),
+      1,
+      SCENARIO_JOBS_MAX,
+    ),
     filter: filter === undefined ? () => true : filterOf(filter),
     repeat: whole('--repeat', values.repeat ?? '1', 1, SCENARIO_REPEATS_MAX),
     seed: whole('--seed', values.seed ?? '0', 0, 0x7fff_ffff),
-    junit: values.junit ?? null, json: values.json ?? null, record: values.record ?? null,
+    junit: values.junit ?? null,
+    json: values.json ?? null,
+    record: values.record ?? null,
     list: values.list === true,
   }
 }

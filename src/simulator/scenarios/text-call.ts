@@ -101,27 +101,52 @@ class TextCall {
     this.#tools = new CountedTools(options.tools)
     const { port1, port2 } = new MessageChannel()
     this.#speechPort = port2
-    this.#caller = new TextCaller({
-      script: options.script, rateHz: hosted.facts.stream.samplingRateHz, pace: options.pace, seed: options.seed,
-      statuses: options.statuses, sentences: this.#sentences,
-      onDigits: (digits) => { this.#digits.push(...digits) }, onHungUp: (why) => { this.#hangUp(why) },
-    }, this.#clock.nowMs())
+    this.#caller = new TextCaller(
+      {
+        script: options.script,
+        rateHz: hosted.facts.stream.samplingRateHz,
+        pace: options.pace,
+        seed: options.seed,
+        statuses: options.statuses,
+        sentences: this.#sentences,
+        onDigits: (digits) => {
+          this.#digits.push(...digits)
+        },
+        onHungUp: (why) => {
+          this.#hangUp(why)
+        },
+      },
+      this.#clock.nowMs(),
+    )
     this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, this.#sentences)
-    this.#call = new MainThreadCall({
-      callSid: parseCallSid(`HD_${randomBytes(6).toString('hex')}`), agent: hosted.definition.name,
-      from: options.from, to: options.to, direction: 'inbound',
-    }, { ...hosted, backends: ['embedded'], shadow: null }, this.#context())
+    this.#call = new MainThreadCall(
+      {
+        callSid: parseCallSid(`HD_${randomBytes(6).toString('hex')}`),
+        agent: hosted.definition.name,
+        from: options.from,
+        to: options.to,
+        direction: 'inbound',
+      },
+      { ...hosted, backends: ['embedded'], shadow: null },
+      this.#context(),
+    )
     this.#call.afterStreamUrl = 'http://text.invalid/after-stream'
   }
 
   async run(): Promise<ObservedCall> {
     try {
       this.#call.begin()
-      this.#clock.after(SOCKET_AFTER_MS, () => { this.#open() })
+      this.#clock.after(SOCKET_AFTER_MS, () => {
+        this.#open()
+      })
       const { timeoutMs, signal } = this.#options
       const deadlineMs = CLOCK_START_MS + timeoutMs
       while (!this.#done && this.#clock.nowMs() < deadlineMs && signal?.aborted !== true) await this.#tick()
-      const overdue = !this.#done ? (signal?.aborted === true ? 'it was stopped' : `the call did not end within ${timeoutMs / 1000} s`) : null
+      const overdue = !this.#done
+        ? signal?.aborted === true
+          ? 'it was stopped'
+          : `the call did not end within ${timeoutMs / 1000} s`
+        : null
       if (overdue !== null) await this.#endByForce(overdue)
       return this.#observed(overdue)
     } finally {
@@ -146,16 +171,29 @@ class TextCall {
     const clock = this.#clock.nowMs
     const wallOffsetMs = this.#options.startedAtWallMs - CLOCK_START_MS
     return {
-      clock, wallClock: () => clock() + wallOffsetMs, metrics: this.#media.metrics, log: createLog({ level: 'silent' }),
-      callSeries: new CallSeries({ clock }), backendStatus: new BackendStatus(),
-      carrier: null, journal: null, memory: this.#media.memory,
+      clock,
+      wallClock: () => clock() + wallOffsetMs,
+      metrics: this.#media.metrics,
+      log: createLog({ level: 'silent' }),
+      callSeries: new CallSeries({ clock }),
+      backendStatus: new BackendStatus(),
+      carrier: null,
+      journal: null,
+      memory: this.#media.memory,
       callNumber: () => 1,
       run: (start) => this.#runOnWorker(start, wallOffsetMs),
       openSpeech: () => this.#speechPort,
       taskOver: () => undefined,
-      over: (_call, record) => { this.#record = record },
+      over: (_call, record) => {
+        this.#record = record
+      },
       keepJournal: () => undefined,
-      afterStream: new AfterStreamBehaviour('continues'), locks: new VerificationLocks(clock), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
+      afterStream: new AfterStreamBehaviour('continues'),
+      locks: new VerificationLocks(clock),
+      record: null,
+      openRecords: null,
+      maskNumbers: true,
+      handoffNews: () => undefined,
     }
   }
 
@@ -165,26 +203,36 @@ class TextCall {
     const reopen = (): Promise<MessagePort> => Promise.reject(new GatewayError('SPEECH_FAULT', 'the call is over'))
     const speech = new SpeechClient({ port: this.#speechPort, reopen })
     const { latency, resamplers } = this.#media
-    const task = new WorkerCall(start, {
-      clock: this.#clock.nowMs, resamplers, vads: levelVad, latencyIn: latency, latencyOut: latency,
-    }, {
-      options: (capabilities) => sessionOptions(start, capabilities, wallOffsetMs),
-      backend: (sink) => new EmbeddedBackend(sink, { speech, nowMs: this.#clock.nowMs, after: this.#clock.after }),
-      report: () => ({ budget: null, shadow: null, failover: null, irregular: {} }),
-      speech,
-      tools: this.#tools,
-      voice: start.agent.voice.embedded,
-      guard: (call, work) => {
-        try {
-          work()
-        } catch (thrown) {
-          call.fail(thrown)
-        }
+    const task = new WorkerCall(
+      start,
+      {
+        clock: this.#clock.nowMs,
+        resamplers,
+        vads: levelVad,
+        latencyIn: latency,
+        latencyOut: latency,
       },
-    })
+      {
+        options: (capabilities) => sessionOptions(start, capabilities, wallOffsetMs),
+        backend: (sink) => new EmbeddedBackend(sink, { speech, nowMs: this.#clock.nowMs, after: this.#clock.after }),
+        report: () => ({ budget: null, shadow: null, failover: null, irregular: {} }),
+        speech,
+        tools: this.#tools,
+        voice: start.agent.voice.embedded,
+        guard: (call, work) => {
+          try {
+            work()
+          } catch (thrown) {
+            call.fail(thrown)
+          }
+        },
+      },
+    )
     this.#task = task
     task.begin()
-    return task.done.finally(() => { this.#task = null })
+    return task.done.finally(() => {
+      this.#task = null
+    })
   }
 
   // --- time -----------------------------------------------------------------------------------------------
@@ -226,7 +274,7 @@ class TextCall {
       return
     }
     this.#paceSince ??= { realMs: performance.now(), callMs: this.#clock.nowMs() }
-    const aheadMs = (this.#clock.nowMs() - this.#paceSince.callMs) - (performance.now() - this.#paceSince.realMs)
+    const aheadMs = this.#clock.nowMs() - this.#paceSince.callMs - (performance.now() - this.#paceSince.realMs)
     if (aheadMs > 0) await sleep(aheadMs)
   }
 
@@ -240,8 +288,12 @@ class TextCall {
         this.#caller.playout.push(bytes)
         return true
       },
-      sendText: (text) => { if (text.includes('killAudio')) this.#caller.playout.kill() },
-      close: () => { this.#afterStream() },
+      sendText: (text) => {
+        if (text.includes('killAudio')) this.#caller.playout.kill()
+      },
+      close: () => {
+        this.#afterStream()
+      },
     }
     this.#call.attach(sink)
     this.#call.carrierState('stream-started')
@@ -256,13 +308,22 @@ class TextCall {
     const { afterStream, human } = this.#options
     const wait = (ms: number): Promise<void> => (this.#ended === null ? this.#clock.wait(ms) : Promise.resolve())
     const carrier = new TextCarrier({
-      call: this.#call, afterStream, human, nowMs: this.#clock.nowMs, wait,
-      speak: (text) => wait(this.#play(text)), takeDigit: () => this.#digits.shift() ?? null,
+      call: this.#call,
+      afterStream,
+      human,
+      nowMs: this.#clock.nowMs,
+      wait,
+      speak: (text) => wait(this.#play(text)),
+      takeDigit: () => this.#digits.shift() ?? null,
       over: () => this.#ended !== null,
     })
     this.#carrier = carrier
     // Runs in a later tick, because the session is still closing the socket.
-    this.#clock.after(0, () => { void carrier.run().then((why) => { this.#completed(why) }) })
+    this.#clock.after(0, () => {
+      void carrier.run().then((why) => {
+        this.#completed(why)
+      })
+    })
   }
 
   /** Plays `text` in the carrier's voice. @returns the time until the caller has heard it, in milliseconds */
@@ -294,14 +355,22 @@ class TextCall {
   #observed(overdue: string | null): ObservedCall {
     const record = this.#record
     const openedMs = Number.isNaN(this.#openedMs) ? CLOCK_START_MS : this.#openedMs
-    const carrierLines = (this.#carrier?.said ?? []).map((line) => ({ ...line, startMs: line.startMs - openedMs, endMs: line.endMs - openedMs }))
+    const carrierLines = (this.#carrier?.said ?? []).map((line) => ({
+      ...line,
+      startMs: line.startMs - openedMs,
+      endMs: line.endMs - openedMs,
+    }))
     return {
-      callSid: this.#call.callSid, record, packet: this.#call.handoff,
+      callSid: this.#call.callSid,
+      record,
+      packet: this.#call.handoff,
       lines: linesOf(record, carrierLines),
       dials: this.#carrier?.dials ?? [],
       callerHeard: this.#caller.latency(openedMs),
       durationMs: this.#clock.nowMs() - CLOCK_START_MS,
-      ended: this.#ended ?? 'the gateway ended it', complaints: this.#carrier?.complaints ?? [], overdue,
+      ended: this.#ended ?? 'the gateway ended it',
+      complaints: this.#carrier?.complaints ?? [],
+      overdue,
     }
   }
 }
@@ -338,7 +407,10 @@ interface TextCarrierOptions {
 }
 
 const DIAL_STATES: Readonly<Record<HumanOutcome, CarrierState>> = {
-  'answered': 'answered', 'busy': 'busy', 'no-answer': 'no-answer', 'declined': 'busy',
+  answered: 'answered',
+  busy: 'busy',
+  'no-answer': 'no-answer',
+  declined: 'busy',
 }
 
 const GET_DIGITS_TIMEOUT_S = 5
@@ -395,7 +467,8 @@ class TextCarrier {
           return { asker: 'voice', digits: null }
         case 'redirect':
           return { asker: 'after-stream', digits: null }
-        case 'hangup': case 'reject':
+        case 'hangup':
+        case 'reject':
           return null
         case 'conference':
           // Nobody else joins here, so the caller waits in the conference room until they give up.
@@ -409,7 +482,11 @@ class TextCarrier {
   }
 
   /** Collects digits until there are `numDigits`, `finishOnKey` is pressed, or none comes for the timeout. */
-  async #digits({ timeoutS, numDigits = 0, finishOnKey = '#' }: Extract<VoiceAction, { readonly verb: 'get-digits' }>): Promise<string> {
+  async #digits({
+    timeoutS,
+    numDigits = 0,
+    finishOnKey = '#',
+  }: Extract<VoiceAction, { readonly verb: 'get-digits' }>): Promise<string> {
     const { takeDigit, wait, over, nowMs } = this.#options
     const timeoutMs = (timeoutS ?? GET_DIGITS_TIMEOUT_S) * 1000
     let digits = ''
@@ -466,11 +543,15 @@ class TextClock {
   readonly after = (ms: number, work: () => void): (() => void) => {
     const entry = { atMs: this.#nowMs + ms, wake: work }
     this.#waiting.push(entry)
-    return () => { this.#waiting = this.#waiting.filter((one) => one !== entry) }
+    return () => {
+      this.#waiting = this.#waiting.filter((one) => one !== entry)
+    }
   }
 
   wait(ms: number): Promise<void> {
-    return new Promise((resolve) => { this.after(ms, resolve) })
+    return new Promise((resolve) => {
+      this.after(ms, resolve)
+    })
   }
 
   /** Moves the clock and calls what is due, the earliest first. */
@@ -508,16 +589,24 @@ export async function openTextMedia(): Promise<TextMedia> {
   const transport = new HttpClient()
   return {
     resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
-    memory: new CallMemoryPool(), transport, latency: new FrameHistogram(),
+    memory: new CallMemoryPool(),
+    transport,
+    latency: new FrameHistogram(),
     metrics: new Metrics({ version: 'simulate', processMetrics: false }),
-    close: () => { transport.close() },
+    close: () => {
+      transport.close()
+    },
   }
 }
 
 /** Louder frames are voice. A level is enough, because text calls have no noise. */
 const VOICE_DBFS = -45
 const levelVad: VadBank = {
-  open: () => ({ isSpeech: (frame) => levelDbfs(frame) > VOICE_DBFS, reset: () => undefined, release: () => undefined }),
+  open: () => ({
+    isSpeech: (frame) => levelDbfs(frame) > VOICE_DBFS,
+    reset: () => undefined,
+    release: () => undefined,
+  }),
 }
 
 /** The tools of one call with a count of running ones, for `#keepPace`. */

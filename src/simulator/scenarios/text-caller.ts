@@ -67,7 +67,10 @@ export class TextCaller implements WordSource {
   }
 
   takeWords(sinceMs: number): string {
-    const words = this.#said.splice(0).filter((said) => said.endMs >= sinceMs).map((said) => said.words)
+    const words = this.#said
+      .splice(0)
+      .filter((said) => said.endMs >= sinceMs)
+      .map((said) => said.words)
     return words.join(' ')
   }
 
@@ -92,7 +95,8 @@ export class TextCaller implements WordSource {
       this.#model.agentStarted(nowMs)
     }
     const run = this.#runs.at(-1)
-    if (run !== undefined && nowMs - run.endMs < FRAME_MS) this.#runs[this.#runs.length - 1] = { startMs: run.startMs, endMs: nowMs + FRAME_MS }
+    if (run !== undefined && nowMs - run.endMs < FRAME_MS)
+      this.#runs[this.#runs.length - 1] = { startMs: run.startMs, endMs: nowMs + FRAME_MS }
     else this.#runs.push({ startMs: nowMs, endMs: nowMs + FRAME_MS })
     this.#lastSoundMs = nowMs + FRAME_MS
     const part = this.#turn.at(-1)
@@ -199,7 +203,8 @@ function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number
     // Never fully silent within the words, because a pause could end the turn.
     const loudness = 0.55 + 0.45 * Math.sin(2 * Math.PI * SYLLABLES_PER_S * s)
     let wave = 0
-    for (let harmonic = 1; harmonic <= 20; harmonic++) wave += Math.sin(2 * Math.PI * pitchHz * harmonic * s) / Math.sqrt(harmonic)
+    for (let harmonic = 1; harmonic <= 20; harmonic++)
+      wave += Math.sin(2 * Math.PI * pitchHz * harmonic * s) / Math.sqrt(harmonic)
     out[i] = Math.round((VOICE_PEAK / 4) * loudness * wave * (0.9 + 0.2 * random()))
   }
   return out
@@ -243,7 +248,9 @@ export class TextSpeech {
     this.#port = port
     this.#words = words
     this.#nowMs = nowMs
-    port.on('message', (request: SpeechRequest) => { this.#receive(request) })
+    port.on('message', (request: SpeechRequest) => {
+      this.#receive(request)
+    })
   }
 
   /** Sends the replies that are due. Called once a tick. */
@@ -275,14 +282,19 @@ export class TextSpeech {
         const startedMs = this.#utterances.get(request.id)
         if (startedMs === undefined) return
         this.#utterances.delete(request.id)
-        this.#later(RECOGNITION_MS, request.id, { type: 'heard', id: request.id, text: this.#words.takeWords(startedMs - PRE_ROLL_MS) })
+        this.#later(RECOGNITION_MS, request.id, {
+          type: 'heard',
+          id: request.id,
+          text: this.#words.takeWords(startedMs - PRE_ROLL_MS),
+        })
         return
       }
       case 'utterance-abandon':
         this.#utterances.delete(request.id)
         this.#forget(request.id)
         return
-      case 'prepare': case 'frame':
+      case 'prepare':
+      case 'frame':
         // Nothing to prepare, and the words do not come from samples.
         return
     }
@@ -295,7 +307,12 @@ export class TextSpeech {
       const number = this.#sentences.push(sentence) - 1
       const pcm = taggedSound(number, sentence)
       this.#later(SYNTHESIS_MS * (index + 1), id, {
-        type: 'speech', id, pcm, sampleRateHz: TEXT_SPEECH_RATE_HZ, text: sentence, last: index === sentences.length - 1,
+        type: 'speech',
+        id,
+        pcm,
+        sampleRateHz: TEXT_SPEECH_RATE_HZ,
+        text: sentence,
+        last: index === sentences.length - 1,
       })
     }
     this.#later(SYNTHESIS_MS * sentences.length, id, { type: 'spoken', id })

@@ -80,15 +80,24 @@ export class CascadeDouble {
     for await (const piece of request) pieces.push(piece as Buffer)
     const body = Buffer.concat(pieces)
     const { key = null } = this.#options
-    const refusal = key !== null && request.headers.authorization !== `Bearer ${key}`
-      ? { status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${request.headers.authorization ?? ''}`, code: 'invalid_api_key' } }) }
-      : this.refuse[stage]
+    const refusal =
+      key !== null && request.headers.authorization !== `Bearer ${key}`
+        ? {
+            status: 401,
+            body: JSON.stringify({
+              error: {
+                message: `Incorrect API key provided: ${request.headers.authorization ?? ''}`,
+                code: 'invalid_api_key',
+              },
+            }),
+          }
+        : this.refuse[stage]
     if (refusal === 'never') return
     if (refusal === 'destroy') {
       request.socket.destroy()
       return
     }
-    const delayMs = stage === 'models' ? this.readyDelayMs : this.delayMs[stage] ?? 0
+    const delayMs = stage === 'models' ? this.readyDelayMs : (this.delayMs[stage] ?? 0)
     if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs).unref())
     if (refusal !== undefined) {
       response.writeHead(refusal.status, { 'content-type': 'application/json' }).end(refusal.body)
@@ -98,9 +107,12 @@ export class CascadeDouble {
       case 'models':
         response.writeHead(200, { 'content-type': 'application/json' }).end('{"object":"list","data":[]}')
         return
-      case 'stt': return this.#transcribe(body, response)
-      case 'llm': return this.#chat(JSON.parse(body.toString()) as ChatCompletionCreateParamsStreaming, response)
-      case 'tts': return this.#speak(JSON.parse(body.toString()) as { input: string; response_format: string }, response)
+      case 'stt':
+        return this.#transcribe(body, response)
+      case 'llm':
+        return this.#chat(JSON.parse(body.toString()) as ChatCompletionCreateParamsStreaming, response)
+      case 'tts':
+        return this.#speak(JSON.parse(body.toString()) as { input: string; response_format: string }, response)
     }
   }
 
@@ -110,20 +122,29 @@ export class CascadeDouble {
     this.heardBytes.push(bytes)
     this.callerAudioMs += bytes / 32
     // whisper.cpp puts a blank before the text.
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ text: ` ${this.script.nextCallerText()}` }))
+    response
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ text: ` ${this.script.nextCallerText()}` }))
   }
 
   #chat(request: ChatCompletionCreateParamsStreaming, response: ServerResponse): void {
     this.chats.push(request)
     const reply = this.script.nextReply()
     this.#sound = {
-      msPerChar: reply.audioMs === undefined ? null : reply.audioMs / Math.max(1, (reply.say ?? '').replaceAll(' ', '').length),
+      msPerChar:
+        reply.audioMs === undefined ? null : reply.audioMs / Math.max(1, (reply.say ?? '').replaceAll(' ', '').length),
       paceMs: reply.paceMs ?? 0,
     }
     response.writeHead(200, { 'content-type': 'text/event-stream' })
-    const chunk = (delta: ChatCompletionChunk.Choice.Delta, finish: ChatCompletionChunk.Choice['finish_reason'] = null): void => {
+    const chunk = (
+      delta: ChatCompletionChunk.Choice.Delta,
+      finish: ChatCompletionChunk.Choice['finish_reason'] = null,
+    ): void => {
       const event: ChatCompletionChunk = {
-        id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: request.model,
+        id: 'chatcmpl-1',
+        object: 'chat.completion.chunk',
+        created: 1,
+        model: request.model,
         choices: [{ index: 0, delta, finish_reason: finish, logprobs: null }],
       }
       response.write(`data: ${JSON.stringify(event)}\n\n`)
@@ -133,12 +154,17 @@ export class CascadeDouble {
     for (const piece of (reply.say ?? '').match(/.{1,7}/gs) ?? []) chunk({ content: piece })
     for (const [index, call] of (reply.calls ?? []).entries()) {
       const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
-      chunk({ tool_calls: [{ index, id: call.callId, type: 'function', function: { name: call.name, arguments: '' } }] })
-      for (const piece of text.match(/.{1,5}/gs) ?? []) chunk({ tool_calls: [{ index, function: { arguments: piece } }] })
+      chunk({
+        tool_calls: [{ index, id: call.callId, type: 'function', function: { name: call.name, arguments: '' } }],
+      })
+      for (const piece of text.match(/.{1,5}/gs) ?? [])
+        chunk({ tool_calls: [{ index, function: { arguments: piece } }] })
     }
     chunk({}, reply.calls === undefined ? 'stop' : 'tool_calls')
     const usage = { prompt_tokens: 20, completion_tokens: 10, total_tokens: 30 }
-    response.write(`data: ${JSON.stringify({ id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: request.model, choices: [], usage })}\n\n`)
+    response.write(
+      `data: ${JSON.stringify({ id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: request.model, choices: [], usage })}\n\n`,
+    )
     response.end('data: [DONE]\n\n')
   }
 
@@ -147,9 +173,14 @@ export class CascadeDouble {
     const { msPerChar, paceMs } = this.#sound
     const speaker = this.#options.speaker ?? toneSpeaker(24_000)
     const rateHz = this.voice === 'wav-22050' ? 22_050 : 24_000
-    const pcm = soundOf({
-      say: request.input, ...(msPerChar === null ? {} : { audioMs: msPerChar * request.input.replaceAll(' ', '').length }),
-    }, speaker, rateHz)
+    const pcm = soundOf(
+      {
+        say: request.input,
+        ...(msPerChar === null ? {} : { audioMs: msPerChar * request.input.replaceAll(' ', '').length }),
+      },
+      speaker,
+      rateHz,
+    )
     const bytes = Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)
     response.writeHead(200, { 'content-type': this.voice === 'mp3' ? 'audio/mpeg' : 'audio/pcm' })
     if (this.voice === 'mp3') {

@@ -66,7 +66,11 @@ export class Script {
   /** Answers that were begun. */
   answers = 0
 
-  constructor(replies: readonly ScriptedReply[] = [], callerTexts: readonly string[] = [], options: ScriptOptions = {}) {
+  constructor(
+    replies: readonly ScriptedReply[] = [],
+    callerTexts: readonly string[] = [],
+    options: ScriptOptions = {},
+  ) {
     this.#replies = [...replies]
     this.#callerTexts = [...callerTexts]
     this.#againWithinMs = options.againWithinMs ?? 0
@@ -86,7 +90,7 @@ export class Script {
     const nowMs = this.#nowMs()
     const last = this.#last
     const cut = last?.reply.say !== undefined && nowMs - last.atMs < this.#againWithinMs
-    const reply = cut ? onceMore(last.reply) : this.#replies.shift() ?? { say: 'Yes.' }
+    const reply = cut ? onceMore(last.reply) : (this.#replies.shift() ?? { say: 'Yes.' })
     this.#last = { reply, atMs: nowMs }
     return reply
   }
@@ -98,7 +102,9 @@ export class Script {
 
 /** The same answer with new ids for its tool calls, because a model never uses an id twice. */
 function onceMore(reply: ScriptedReply): ScriptedReply {
-  return reply.calls === undefined ? reply : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
+  return reply.calls === undefined
+    ? reply
+    : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
 }
 
 /** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
@@ -193,7 +199,9 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
       const refusal = this.refuse ?? this.refusalOf(request)
       if (refusal === 'never') return
       if (refusal !== null) {
-        socket.end(`HTTP/1.1 ${refusal.status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(refusal.body)}\r\nConnection: close\r\n\r\n${refusal.body}`)
+        socket.end(
+          `HTTP/1.1 ${refusal.status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(refusal.body)}\r\nConnection: close\r\n\r\n${refusal.body}`,
+        )
         return
       }
       sockets.handleUpgrade(request, socket, head, (client) => {

@@ -28,7 +28,11 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   protected accept(client: WebSocket, request: IncomingMessage): GeminiDoubleSession | null {
     // The vendor's own client sends two slashes if its base URL ends with one.
     const url = new URL((request.url ?? '/').replace(/^\/+/, '/'), 'http://127.0.0.1')
-    if (!/^\/ws\/google\.ai\.generativelanguage\.v1(alpha|beta)\.GenerativeService\.BidiGenerateContent$/.test(url.pathname)) {
+    if (
+      !/^\/ws\/google\.ai\.generativelanguage\.v1(alpha|beta)\.GenerativeService\.BidiGenerateContent$/.test(
+        url.pathname,
+      )
+    ) {
       client.close(1008, `${url.pathname} is not found`)
       return null
     }
@@ -37,7 +41,10 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
       return null
     }
     return new GeminiDoubleSession(client, {
-      script: this.script, speaker: this.speaker, readyDelayMs: () => this.readyDelayMs, handles: this.handles,
+      script: this.script,
+      speaker: this.speaker,
+      readyDelayMs: () => this.readyDelayMs,
+      handles: this.handles,
     })
   }
 }
@@ -110,7 +117,8 @@ class GeminiDoubleSession {
   #receive(message: LiveClientMessage): void {
     if (message.realtimeInput?.audio === undefined) this.received.push(message)
     if (this.setup === null) return this.#setUp(message.setup)
-    if (message.clientContent !== undefined) return this.#content(message.clientContent.turns ?? [], message.clientContent.turnComplete === true)
+    if (message.clientContent !== undefined)
+      return this.#content(message.clientContent.turns ?? [], message.clientContent.turnComplete === true)
     if (message.toolResponse !== undefined) return this.#toolResponse(message.toolResponse.functionResponses ?? [])
     const input = message.realtimeInput
     if (input?.audio !== undefined) return this.#hear(input.audio.data ?? '', input.audio.mimeType ?? '')
@@ -123,9 +131,11 @@ class GeminiDoubleSession {
   }
 
   #setUp(setup: LiveClientSetup | undefined): void {
-    if (setup?.model === undefined || !setup.model.startsWith('models/')) return this.closeWith(1007, 'setup must be the first message and only the first')
+    if (setup?.model === undefined || !setup.model.startsWith('models/'))
+      return this.closeWith(1007, 'setup must be the first message and only the first')
     const handle = setup.sessionResumption?.handle
-    if (handle !== undefined && !this.#parts.handles.has(handle)) return this.closeWith(1007, 'Request contains an invalid argument.')
+    if (handle !== undefined && !this.#parts.handles.has(handle))
+      return this.closeWith(1007, 'Request contains an invalid argument.')
     this.setup = setup
     this.#historyOpen = setup.historyConfig?.initialHistoryInClientContent === true
     const confirm = (): void => this.send({ setupComplete: {} })
@@ -135,7 +145,8 @@ class GeminiDoubleSession {
   }
 
   #content(turns: readonly Content[], complete: boolean): void {
-    for (const turn of turns) for (const part of turn.parts ?? []) if (part.text !== undefined) this.texts.push(part.text)
+    for (const turn of turns)
+      for (const part of turn.parts ?? []) if (part.text !== undefined) this.texts.push(part.text)
     if (this.#historyOpen) {
       if (complete) this.#historyOpen = false
       return
@@ -146,7 +157,8 @@ class GeminiDoubleSession {
 
   #hear(data: string, mimeType: string): void {
     const bytes = Buffer.from(data, 'base64')
-    if (mimeType !== 'audio/pcm;rate=16000' || bytes.toString('base64') !== data) return this.closeWith(1007, 'Request contains an invalid argument.')
+    if (mimeType !== 'audio/pcm;rate=16000' || bytes.toString('base64') !== data)
+      return this.closeWith(1007, 'Request contains an invalid argument.')
     const samples = samplesOf(bytes)
     this.callerAudioMs += samples.length / 16
     if (this.setup?.realtimeInputConfig?.automaticActivityDetection?.disabled === true) {
@@ -209,7 +221,9 @@ class GeminiDoubleSession {
 
   #piece(samples: Int16Array): void {
     const data = Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength).toString('base64')
-    this.send({ serverContent: { modelTurn: { parts: [{ inlineData: { mimeType: `audio/pcm;rate=${this.rateHz}`, data } }] } } })
+    this.send({
+      serverContent: { modelTurn: { parts: [{ inlineData: { mimeType: `audio/pcm;rate=${this.rateHz}`, data } }] } },
+    })
   }
 
   #generate(): void {
@@ -234,19 +248,27 @@ class GeminiDoubleSession {
       this.#generating = null
       this.#finish(reply)
     }
-    for (const word of (reply.say ?? '').split(/(?<= )/)) if (word !== '') this.send({ serverContent: { outputTranscription: { text: word } } })
+    for (const word of (reply.say ?? '').split(/(?<= )/))
+      if (word !== '') this.send({ serverContent: { outputTranscription: { text: word } } })
     generating.timer = setTimeout(go, 0)
   }
 
   #finish(reply: ScriptedReply): void {
     if (reply.calls !== undefined && reply.calls.length > 0) {
-      const functionCalls = reply.calls.map((call): FunctionCall => ({ id: call.callId, name: call.name, args: call.args as Record<string, unknown> }))
+      const functionCalls = reply.calls.map((call): FunctionCall => ({
+        id: call.callId,
+        name: call.name,
+        args: call.args as Record<string, unknown>,
+      }))
       for (const call of reply.calls) this.#callsOpen.add(call.callId)
       this.send({ toolCall: { functionCalls } })
       return
     }
     this.send({ serverContent: { generationComplete: true } })
-    this.send({ serverContent: { turnComplete: true }, usageMetadata: { promptTokenCount: 20, responseTokenCount: 10, totalTokenCount: 30 } })
+    this.send({
+      serverContent: { turnComplete: true },
+      usageMetadata: { promptTokenCount: 20, responseTokenCount: 10, totalTokenCount: 30 },
+    })
     const handle = `handle-${this.#parts.handles.size + 1}`
     this.#parts.handles.add(handle)
     this.send({ sessionResumptionUpdate: { newHandle: handle, resumable: true } })

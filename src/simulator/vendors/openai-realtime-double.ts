@@ -1,10 +1,22 @@
 import type { IncomingMessage } from 'node:http'
 import type {
-  ConversationItem, RealtimeClientEvent, RealtimeResponse, RealtimeServerEvent, RealtimeSessionCreateRequest,
+  ConversationItem,
+  RealtimeClientEvent,
+  RealtimeResponse,
+  RealtimeServerEvent,
+  RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
-import { type DoubleOptions, LevelDetector, type Refusal, type Script, SocketDouble, soundOf, type Speaker } from './double.js'
+import {
+  type DoubleOptions,
+  LevelDetector,
+  type Refusal,
+  type Script,
+  SocketDouble,
+  soundOf,
+  type Speaker,
+} from './double.js'
 
 export interface OpenAiDoubleOptions extends DoubleOptions {
   /** `beta`: the beta's event names, without the events that some self-hosted servers leave out. Default: `ga`. */
@@ -18,7 +30,12 @@ export interface OpenAiDoubleOptions extends DoubleOptions {
  */
 export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   /** Answers `session.update` with this error; null accepts it. */
-  refuseSession: { readonly type: string; readonly code: string; readonly message: string; readonly param?: string } | null = null
+  refuseSession: {
+    readonly type: string
+    readonly code: string
+    readonly message: string
+    readonly param?: string
+  } | null = null
   readonly #dialect: 'ga' | 'beta'
 
   private constructor(options: OpenAiDoubleOptions) {
@@ -37,19 +54,32 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
 
   protected accept(client: WebSocket): OpenAiDoubleSession {
     return new OpenAiDoubleSession(client, {
-      script: this.script, speaker: this.speaker, dialect: this.#dialect,
-      readyDelayMs: () => this.readyDelayMs, refuseSession: () => this.refuseSession,
+      script: this.script,
+      speaker: this.speaker,
+      dialect: this.#dialect,
+      readyDelayMs: () => this.readyDelayMs,
+      refuseSession: () => this.refuseSession,
     })
   }
 
   protected refusalOf(request: IncomingMessage): Refusal | null {
     const url = new URL(request.url ?? '/', 'http://127.0.0.1')
     if (url.pathname !== '/v1/realtime') return { status: 404, body: '{"error":{"message":"Not found"}}' }
-    if (url.searchParams.get('model') === null) return { status: 400, body: '{"error":{"message":"You must provide a model parameter."}}' }
+    if (url.searchParams.get('model') === null)
+      return { status: 400, body: '{"error":{"message":"You must provide a model parameter."}}' }
     const given = request.headers.authorization
     if (this.key === null || given === `Bearer ${this.key}`) return null
     // The vendor repeats the given key in its error, and so does the double.
-    return { status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`, type: 'invalid_request_error', code: 'invalid_api_key' } }) }
+    return {
+      status: 401,
+      body: JSON.stringify({
+        error: {
+          message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`,
+          type: 'invalid_request_error',
+          code: 'invalid_api_key',
+        },
+      }),
+    }
   }
 }
 
@@ -58,7 +88,12 @@ interface SessionParts {
   readonly speaker: Speaker
   readonly dialect: 'ga' | 'beta'
   readonly readyDelayMs: () => number
-  readonly refuseSession: () => { readonly type: string; readonly code: string; readonly message: string; readonly param?: string } | null
+  readonly refuseSession: () => {
+    readonly type: string
+    readonly code: string
+    readonly message: string
+    readonly param?: string
+  } | null
 }
 
 interface Answer {
@@ -126,7 +161,7 @@ class OpenAiDoubleSession {
     if (this.silent) return
     const { dialect } = this.#parts
     if (dialect === 'beta' && BETA_OMITS.has(event.type)) return
-    const type = dialect === 'beta' ? BETA_NAMES[event.type] ?? event.type : event.type
+    const type = dialect === 'beta' ? (BETA_NAMES[event.type] ?? event.type) : event.type
     this.sendRaw(JSON.stringify({ ...event, type, event_id: `event_${++this.#ids}` }))
   }
 
@@ -165,25 +200,37 @@ class OpenAiDoubleSession {
     if (event.type !== 'input_audio_buffer.append') this.received.push(event)
     const eventId = event.event_id ?? null
     switch (event.type) {
-      case 'session.update': return this.#configure(event.session as RealtimeSessionCreateRequest)
-      case 'input_audio_buffer.append': return this.#hear(event.audio, eventId)
-      case 'input_audio_buffer.commit': return this.#commit(eventId)
+      case 'session.update':
+        return this.#configure(event.session as RealtimeSessionCreateRequest)
+      case 'input_audio_buffer.append':
+        return this.#hear(event.audio, eventId)
+      case 'input_audio_buffer.commit':
+        return this.#commit(eventId)
       case 'input_audio_buffer.clear':
         this.#utterance = 0
         return this.send({ type: 'input_audio_buffer.cleared' })
-      case 'conversation.item.create': return this.#create(event.item)
-      case 'conversation.item.truncate': return this.#truncate(event.item_id, event.audio_end_ms, eventId)
+      case 'conversation.item.create':
+        return this.#create(event.item)
+      case 'conversation.item.truncate':
+        return this.#truncate(event.item_id, event.audio_end_ms, eventId)
       case 'conversation.item.retrieve': {
         const item = this.items.find((one) => 'id' in one && one.id === event.item_id)
-        return item === undefined ? this.error('item_not_found', 'No such item.', eventId) : this.send({ type: 'conversation.item.retrieved', item })
+        return item === undefined
+          ? this.error('item_not_found', 'No such item.', eventId)
+          : this.send({ type: 'conversation.item.retrieved', item })
       }
       case 'response.create':
         if (this.#answer !== null) {
-          return this.error('conversation_already_has_active_response', 'Conversation already has an active response in progress.', eventId)
+          return this.error(
+            'conversation_already_has_active_response',
+            'Conversation already has an active response in progress.',
+            eventId,
+          )
         }
         return this.#begin(event.response?.metadata ?? null)
       case 'response.cancel':
-        if (this.#answer === null) return this.error('response_cancel_not_active', 'Cancellation failed: no active response found', eventId)
+        if (this.#answer === null)
+          return this.error('response_cancel_not_active', 'Cancellation failed: no active response found', eventId)
         return this.#cancel('client_cancelled')
       default:
         return this.error('unknown_event', `The double does not know ${event.type}.`, eventId)
@@ -212,16 +259,17 @@ class OpenAiDoubleSession {
 
   get #inputRateHz(): number {
     const format = this.config?.audio?.input?.format
-    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? format.rate ?? 24_000 : 24_000
+    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
   }
 
   get #outputRateHz(): number {
     const format = this.config?.audio?.output?.format
-    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? format.rate ?? 24_000 : 24_000
+    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
   }
 
   get #listens(): boolean {
-    if (this.#parts.dialect === 'beta') return (this.config as { turn_detection?: unknown } | null)?.turn_detection !== null
+    if (this.#parts.dialect === 'beta')
+      return (this.config as { turn_detection?: unknown } | null)?.turn_detection !== null
     return this.config?.audio?.input?.turn_detection !== null
   }
 
@@ -237,11 +285,19 @@ class OpenAiDoubleSession {
     for (const edge of this.#detector.hear(samples)) {
       const itemId = `item_caller_${this.#ids}`
       if (edge === 'started') {
-        this.send({ type: 'input_audio_buffer.speech_started', audio_start_ms: Math.round(this.#detector.heardMs), item_id: itemId })
+        this.send({
+          type: 'input_audio_buffer.speech_started',
+          audio_start_ms: Math.round(this.#detector.heardMs),
+          item_id: itemId,
+        })
         this.#cancel('turn_detected')
         this.#utterance = 0
       } else {
-        this.send({ type: 'input_audio_buffer.speech_stopped', audio_end_ms: Math.round(this.#detector.heardMs), item_id: itemId })
+        this.send({
+          type: 'input_audio_buffer.speech_stopped',
+          audio_end_ms: Math.round(this.#detector.heardMs),
+          item_id: itemId,
+        })
         this.#commitItem()
         // The vendor also needs a moment, in which the client may create a response itself.
         setTimeout(() => {
@@ -253,7 +309,11 @@ class OpenAiDoubleSession {
 
   #commit(eventId: string | null): void {
     if (this.#utterance < 100) {
-      return this.error('input_audio_buffer_commit_empty', `Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, but buffer only has ${this.#utterance.toFixed(2)}ms of audio.`, eventId)
+      return this.error(
+        'input_audio_buffer_commit_empty',
+        `Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, but buffer only has ${this.#utterance.toFixed(2)}ms of audio.`,
+        eventId,
+      )
     }
     this.#commitItem()
   }
@@ -263,12 +323,29 @@ class OpenAiDoubleSession {
     const itemId = `item_caller_${++this.#ids}`
     this.send({ type: 'input_audio_buffer.committed', item_id: itemId, previous_item_id: null })
     const transcript = this.#parts.script.nextCallerText()
-    this.#add({ type: 'message', role: 'user', id: itemId, status: 'completed', content: [{ type: 'input_audio', transcript }] })
+    this.#add({
+      type: 'message',
+      role: 'user',
+      id: itemId,
+      status: 'completed',
+      content: [{ type: 'input_audio', transcript }],
+    })
     if (!this.config?.audio?.input?.transcription && this.#parts.dialect === 'ga') return
     // Another model transcribes, so the transcript comes later.
     setTimeout(() => {
-      this.send({ type: 'conversation.item.input_audio_transcription.delta', item_id: itemId, content_index: 0, delta: transcript.slice(0, 4) })
-      this.send({ type: 'conversation.item.input_audio_transcription.completed', item_id: itemId, content_index: 0, transcript, usage: { type: 'duration', seconds: 1 } })
+      this.send({
+        type: 'conversation.item.input_audio_transcription.delta',
+        item_id: itemId,
+        content_index: 0,
+        delta: transcript.slice(0, 4),
+      })
+      this.send({
+        type: 'conversation.item.input_audio_transcription.completed',
+        item_id: itemId,
+        content_index: 0,
+        transcript,
+        usage: { type: 'duration', seconds: 1 },
+      })
     }, 5)
   }
 
@@ -285,7 +362,12 @@ class OpenAiDoubleSession {
   #truncate(itemId: string, audioEndMs: number, eventId: string | null): void {
     const sentMs = this.#sentMs.get(itemId)
     if (sentMs === undefined) return this.error('item_truncate_invalid_item_id', 'No such item.', eventId)
-    if (audioEndMs > sentMs) return this.error('invalid_value', `Audio content of ${sentMs}ms is already shorter than ${audioEndMs}ms`, eventId)
+    if (audioEndMs > sentMs)
+      return this.error(
+        'invalid_value',
+        `Audio content of ${sentMs}ms is already shorter than ${audioEndMs}ms`,
+        eventId,
+      )
     this.truncations.push({ itemId, audioEndMs })
     this.send({ type: 'conversation.item.truncated', item_id: itemId, content_index: 0, audio_end_ms: audioEndMs })
   }
@@ -293,13 +375,19 @@ class OpenAiDoubleSession {
   #begin(metadata: Record<string, string> | null): void {
     if (this.#stopped || this.silent) return
     const reply = this.#parts.script.nextReply()
-    const response: RealtimeResponse = { id: `resp_${++this.#ids}`, object: 'realtime.response', status: 'in_progress', output: [], metadata }
+    const response: RealtimeResponse = {
+      id: `resp_${++this.#ids}`,
+      object: 'realtime.response',
+      status: 'in_progress',
+      output: [],
+      metadata,
+    }
     const answer: Answer = { response, items: [], cancelled: false, timer: null }
     this.#answer = answer
     this.send({ type: 'response.created', response })
     const pcm = soundOf(reply, this.#parts.speaker, this.#outputRateHz)
     const responseId = response.id ?? ''
-    const step = (Math.round((PIECE_MS * this.#outputRateHz) / 1000))
+    const step = Math.round((PIECE_MS * this.#outputRateHz) / 1000)
     const itemId = `item_agent_${++this.#ids}`
     const place = { item_id: itemId, response_id: responseId, output_index: 0, content_index: 0 }
     let at = 0
@@ -307,9 +395,15 @@ class OpenAiDoubleSession {
     const piece = (): void => {
       const end = Math.min(pcm.length, at + step)
       const samples = pcm.subarray(at, end)
-      const bytes = this.config?.audio?.output?.format?.type === 'audio/pcmu' ? this.#muLaw(samples) : Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)
+      const bytes =
+        this.config?.audio?.output?.format?.type === 'audio/pcmu'
+          ? this.#muLaw(samples)
+          : Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)
       this.send({ type: 'response.output_audio.delta', ...place, delta: bytes.toString('base64') })
-      this.#sentMs.set(itemId, (this.#sentMs.get(itemId) ?? 0) + Math.round((samples.length * 1000) / this.#outputRateHz))
+      this.#sentMs.set(
+        itemId,
+        (this.#sentMs.get(itemId) ?? 0) + Math.round((samples.length * 1000) / this.#outputRateHz),
+      )
       at = end
     }
     const go = (): void => {
@@ -331,11 +425,18 @@ class OpenAiDoubleSession {
       this.#finish(answer, 'completed')
     }
     if (reply.say !== undefined) {
-      const item: ConversationItem = { type: 'message', role: 'assistant', id: itemId, status: 'in_progress', content: [] }
+      const item: ConversationItem = {
+        type: 'message',
+        role: 'assistant',
+        id: itemId,
+        status: 'in_progress',
+        content: [],
+      }
       this.send({ type: 'response.output_item.added', response_id: responseId, output_index: 0, item })
       this.items.push(item)
       this.send({ type: 'conversation.item.added', item, previous_item_id: null })
-      for (const word of reply.say.split(/(?<= )/)) this.send({ type: 'response.output_audio_transcript.delta', ...place, delta: word })
+      for (const word of reply.say.split(/(?<= )/))
+        this.send({ type: 'response.output_audio_transcript.delta', ...place, delta: word })
     }
     answer.timer = setTimeout(go, 0)
   }
@@ -346,23 +447,67 @@ class OpenAiDoubleSession {
     return bytes
   }
 
-  #endSpeech(answer: Answer, place: { item_id: string; response_id: string; output_index: number; content_index: number }, text: string): void {
+  #endSpeech(
+    answer: Answer,
+    place: { item_id: string; response_id: string; output_index: number; content_index: number },
+    text: string,
+  ): void {
     this.send({ type: 'response.output_audio.done', ...place })
     this.send({ type: 'response.output_audio_transcript.done', ...place, transcript: text })
-    const item: ConversationItem = { type: 'message', role: 'assistant', id: place.item_id, status: 'completed', content: [{ type: 'output_audio', transcript: text }] }
+    const item: ConversationItem = {
+      type: 'message',
+      role: 'assistant',
+      id: place.item_id,
+      status: 'completed',
+      content: [{ type: 'output_audio', transcript: text }],
+    }
     answer.items.push(item)
-    this.items.splice(this.items.findIndex((one) => 'id' in one && one.id === place.item_id), 1, item)
+    this.items.splice(
+      this.items.findIndex((one) => 'id' in one && one.id === place.item_id),
+      1,
+      item,
+    )
     this.send({ type: 'response.output_item.done', response_id: place.response_id, output_index: 0, item })
   }
 
-  #call(answer: Answer, call: { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string }): void {
+  #call(
+    answer: Answer,
+    call: { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string },
+  ): void {
     const id = `item_call_${++this.#ids}`
     const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
     const response_id = answer.response.id ?? ''
-    const item: ConversationItem = { type: 'function_call', id, call_id: call.callId, name: call.name, arguments: text, status: 'completed' }
-    this.send({ type: 'response.output_item.added', response_id, output_index: 0, item: { ...item, arguments: '', status: 'in_progress' } })
-    this.send({ type: 'response.function_call_arguments.delta', response_id, item_id: id, output_index: 0, call_id: call.callId, delta: text })
-    this.send({ type: 'response.function_call_arguments.done', response_id, item_id: id, output_index: 0, call_id: call.callId, name: call.name, arguments: text })
+    const item: ConversationItem = {
+      type: 'function_call',
+      id,
+      call_id: call.callId,
+      name: call.name,
+      arguments: text,
+      status: 'completed',
+    }
+    this.send({
+      type: 'response.output_item.added',
+      response_id,
+      output_index: 0,
+      item: { ...item, arguments: '', status: 'in_progress' },
+    })
+    this.send({
+      type: 'response.function_call_arguments.delta',
+      response_id,
+      item_id: id,
+      output_index: 0,
+      call_id: call.callId,
+      delta: text,
+    })
+    this.send({
+      type: 'response.function_call_arguments.done',
+      response_id,
+      item_id: id,
+      output_index: 0,
+      call_id: call.callId,
+      name: call.name,
+      arguments: text,
+    })
     this.send({ type: 'response.output_item.done', response_id, output_index: 0, item })
     answer.items.push(item)
     this.items.push(item)

@@ -56,7 +56,10 @@ export interface ArchiveFault {
 
 export type FromArchive =
   | {
-      readonly type: 'ready'; readonly newest: readonly unknown[]; readonly torn: number; readonly recovered: number
+      readonly type: 'ready'
+      readonly newest: readonly unknown[]
+      readonly torn: number
+      readonly recovered: number
       /** Records of calls that were open when an earlier process died; they are among the newest too. */
       readonly died: readonly unknown[]
     }

@@ -1,5 +1,14 @@
 import {
-  closeSync, existsSync, fdatasyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync,
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -93,7 +102,7 @@ class OpenRecordFiles {
 function readObject(path: string): Readonly<Record<string, unknown>> | null {
   try {
     const document = JSON.parse(readFileSync(path, 'utf8')) as unknown
-    return typeof document === 'object' && document !== null ? document as Readonly<Record<string, unknown>> : null
+    return typeof document === 'object' && document !== null ? (document as Readonly<Record<string, unknown>>) : null
   } catch {
     return null
   }
@@ -113,10 +122,14 @@ assert(parentPort !== null, 'the archive is a worker thread')
 const port = parentPort
 const post = (message: FromArchive): void => port.postMessage(message)
 
-const logOf = (name: string): LineLog => new LineLog({
-  folder: join(limits.folder, 'records'), name, fileBytes: limits.fileBytes,
-  keepDays: limits.recordsKeepDays, keepBytes: limits.recordsKeepBytes,
-})
+const logOf = (name: string): LineLog =>
+  new LineLog({
+    folder: join(limits.folder, 'records'),
+    name,
+    fileBytes: limits.fileBytes,
+    keepDays: limits.recordsKeepDays,
+    keepBytes: limits.recordsKeepBytes,
+  })
 const LOG_NAMES = ['calls', 'handoffs'] as const
 const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf(LOG_NAMES[0]), handoff: logOf(LOG_NAMES[1]) }
 const recordings = new RecordingFiles(join(limits.folder, 'recordings'))
@@ -151,7 +164,13 @@ function keep(kind: DocumentKind, callSid: string, document: unknown): void {
   if (backlog.length <= ARCHIVE_BACKLOG_MAX) return
   const oldest = backlog.shift()
   if (oldest === undefined) return
-  post({ type: 'fault', what: oldest.kind, callSid: oldest.callSid, message: 'too many documents wait for the disk', lost: 1 })
+  post({
+    type: 'fault',
+    what: oldest.kind,
+    callSid: oldest.callSid,
+    message: 'too many documents wait for the disk',
+    lost: 1,
+  })
   post({ type: 'document-done', kind: oldest.kind, ok: false })
 }
 
@@ -170,12 +189,19 @@ function upkeep(): void {
     recordings.recover(Date.now())
     recordings.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
   })
-  for (const folder of limits.leftFolders ?? []) attempt('upkeep', null, () => { retainLeft(folder) })
+  for (const folder of limits.leftFolders ?? [])
+    attempt('upkeep', null, () => {
+      retainLeft(folder)
+    })
 }
 
 /** Files of further processes of an earlier start are kept as long as our own. */
 function retainLeft(folder: string): void {
-  const recordsOf = { folder: join(folder, 'records'), keepDays: limits.recordsKeepDays, keepBytes: limits.recordsKeepBytes }
+  const recordsOf = {
+    folder: join(folder, 'records'),
+    keepDays: limits.recordsKeepDays,
+    keepBytes: limits.recordsKeepBytes,
+  }
   for (const name of LOG_NAMES) retainLeftLog({ ...recordsOf, name }, Date.now())
   const left = new RecordingFiles(join(folder, 'recordings'))
   left.recover(Date.now())
@@ -201,7 +227,10 @@ function closeLeftRecords(folder: string): unknown[] {
       if (nowMs - atWallMs < untouchedMs) continue
       if (atWallMs >= tooOldMs && logs.record.find(callSid) === undefined) {
         const path = document['recording']
-        const recording = typeof path === 'string' && existsSync(join(folder, path)) ? join(relative(limits.folder, folder), path) : null
+        const recording =
+          typeof path === 'string' && existsSync(join(folder, path))
+            ? join(relative(limits.folder, folder), path)
+            : null
         const closed = { ...document, recording }
         logs.record.append(callSid, closed, atWallMs)
         died.push(closed)
@@ -253,10 +282,17 @@ port.on('message', (message: ToArchive) => {
     case 'find':
       return post({ type: 'answer', id: message.id, value: find(message.kind, message.callSid) })
     case 'open-record':
-      attempt('record', message.callSid, () => openRecords.write(message.callSid, message.json, limits.fsync === 'each'))
+      attempt('record', message.callSid, () =>
+        openRecords.write(message.callSid, message.json, limits.fsync === 'each'),
+      )
       return post({ type: 'open-record-done' })
     case 'recording-begin':
-      if (attempt('recording', message.callSid, () => recordings.begin(message.callSid, message.rateHz, message.announced))) return
+      if (
+        attempt('recording', message.callSid, () =>
+          recordings.begin(message.callSid, message.rateHz, message.announced),
+        )
+      )
+        return
       return post({ type: 'recording-failed', callSid: message.callSid })
     case 'recording-announced':
       return void attempt('recording', message.callSid, () => recordings.announced(message.callSid))
@@ -290,7 +326,7 @@ let recovered = 0
 attempt('upkeep', null, () => {
   recovered = recordings.recover(Date.now(), untouchedMs)
 })
-const died = first ? [limits.folder, ...limits.leftFolders ?? []].flatMap(closeLeftRecords) : []
+const died = first ? [limits.folder, ...(limits.leftFolders ?? [])].flatMap(closeLeftRecords) : []
 let newest: readonly unknown[] = []
 attempt('upkeep', null, () => {
   newest = logs.record.newest(ENDED_CALLS_KEPT)

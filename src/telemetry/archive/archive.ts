@@ -5,12 +5,21 @@ import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
 import type { CallSid } from '../../core/ids.js'
 import {
-  ARCHIVE_DOCUMENTS_PENDING_MAX, ARCHIVE_RESTART_MS, OPEN_RECORD_EVERY_MS, OPEN_RECORDS_PENDING_MAX,
-  OPEN_RECORDS_SWEEP_MS, RECORDING_PENDING_BYTES_MAX,
+  ARCHIVE_DOCUMENTS_PENDING_MAX,
+  ARCHIVE_RESTART_MS,
+  OPEN_RECORD_EVERY_MS,
+  OPEN_RECORDS_PENDING_MAX,
+  OPEN_RECORDS_SWEEP_MS,
+  RECORDING_PENDING_BYTES_MAX,
 } from '../../core/limits.js'
 import type { Log } from '../log.js'
 import type {
-  ArchiveFault, ArchiveLimits, ArchiveStart, DocumentKind, FromArchive, ToArchive,
+  ArchiveFault,
+  ArchiveLimits,
+  ArchiveStart,
+  DocumentKind,
+  FromArchive,
+  ToArchive,
 } from './archive-messages.js'
 
 interface OpenRecordsOptions {
@@ -52,7 +61,9 @@ export class OpenRecords {
     if (!this.#open.has(callSid)) return
     this.#changed.add(callSid)
     if (this.#timer !== null) return
-    this.#timer = setInterval(() => { this.sweep() }, OPEN_RECORDS_SWEEP_MS)
+    this.#timer = setInterval(() => {
+      this.sweep()
+    }, OPEN_RECORDS_SWEEP_MS)
     this.#timer.unref()
   }
 
@@ -83,7 +94,6 @@ export class OpenRecords {
     this.#changed.delete(callSid)
   }
 }
-
 
 /** Counts since the start; plain fields, copied to metrics at the scrape. */
 interface ArchiveCounters {
@@ -125,7 +135,13 @@ export interface RecordingSink {
  */
 export class Archive {
   readonly counters: ArchiveCounters = {
-    written: 0, lost: 0, faults: 0, recordingBytesDropped: 0, threadDeaths: 0, linesTorn: 0, recordingsRecovered: 0,
+    written: 0,
+    lost: 0,
+    faults: 0,
+    recordingBytesDropped: 0,
+    threadDeaths: 0,
+    linesTorn: 0,
+    recordingsRecovered: 0,
   }
   /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
   newest: readonly unknown[] = []
@@ -150,14 +166,21 @@ export class Archive {
     this.#limits = limits
     this.#workerEnv = workerEnv
     this.#log = log
-    this.#open = new OpenRecords({ clock: () => performance.now(), write: (callSid, compose) => this.#writeOpen(callSid, compose) })
+    this.#open = new OpenRecords({
+      clock: () => performance.now(),
+      write: (callSid, compose) => this.#writeOpen(callSid, compose),
+    })
   }
 
   /**
    * Resolves when the records of earlier runs have been read; never rejects for a fault of the disk.
    * @param workerEnv  `process.env` of its thread; null: this process's own
    */
-  static async start(limits: ArchiveLimits, log: Log, workerEnv: Readonly<Record<string, string>> | null = null): Promise<Archive> {
+  static async start(
+    limits: ArchiveLimits,
+    log: Log,
+    workerEnv: Readonly<Record<string, string>> | null = null,
+  ): Promise<Archive> {
     const archive = new Archive(limits, log, workerEnv)
     await archive.#begin(true)
     return archive
@@ -202,7 +225,9 @@ export class Archive {
     }
     return {
       path: join('recordings', `${callSid}.wav`),
-      get failed() { return state.failed },
+      get failed() {
+        return state.failed
+      },
       write: (at, rows) => {
         const bytes = rows.byteLength
         if (this.#rowsPending + bytes > RECORDING_PENDING_BYTES_MAX || this.#worker === null) {
@@ -211,7 +236,9 @@ export class Archive {
         }
         this.#rowsPending += bytes
         this.#worker.postMessage(
-          { type: 'recording-rows', callSid, at, bytes: new Uint8Array(rows.buffer) } satisfies ToArchive, [rows.buffer])
+          { type: 'recording-rows', callSid, at, bytes: new Uint8Array(rows.buffer) } satisfies ToArchive,
+          [rows.buffer],
+        )
         return true
       },
       announced: () => this.#post({ type: 'recording-announced', callSid }),
@@ -243,7 +270,9 @@ export class Archive {
   #begin(first: boolean): Promise<void> {
     return new Promise((resolve) => {
       const worker = new Worker(new URL('./archive-thread.js', import.meta.url), {
-        workerData: { limits: this.#limits, first } satisfies ArchiveStart, execArgv: [], ...(this.#workerEnv === null ? {} : { env: this.#workerEnv }),
+        workerData: { limits: this.#limits, first } satisfies ArchiveStart,
+        execArgv: [],
+        ...(this.#workerEnv === null ? {} : { env: this.#workerEnv }),
       })
       this.#worker = worker
       worker.on('message', (message: FromArchive) => {
@@ -253,14 +282,17 @@ export class Archive {
           this.counters.linesTorn += message.torn
           this.counters.recordingsRecovered += message.recovered
           if (message.torn + message.recovered > 0) {
-            this.#log.warn({ lines: message.torn, recordings: message.recovered }, 'unfinished lines or recordings of an earlier run were repaired')
+            this.#log.warn(
+              { lines: message.torn, recordings: message.recovered },
+              'unfinished lines or recordings of an earlier run were repaired',
+            )
           }
           resolve()
         } else {
           this.#receive(message)
         }
       })
-      worker.on('error', (thrown) => this.#log.error({ err: thrown }, 'the archive\'s thread failed'))
+      worker.on('error', (thrown) => this.#log.error({ err: thrown }, "the archive's thread failed"))
       worker.on('exit', () => {
         resolve()
         this.#died(worker)
@@ -339,7 +371,10 @@ export class Archive {
   #trouble(fault: ArchiveFault): void {
     if (this.#faults.has(fault.what)) return
     this.#faults.add(fault.what)
-    this.#log.error({ kind: fault.what, call_sid: fault.callSid, reason: fault.message }, 'the archive of calls cannot be written')
+    this.#log.error(
+      { kind: fault.what, call_sid: fault.callSid, reason: fault.message },
+      'the archive of calls cannot be written',
+    )
   }
 
   #fine(what: ArchiveFault['what']): void {

@@ -21,7 +21,15 @@ const SOCKET_PATH_BYTES_MAX = 100
  * What a file system without sockets or hard links answers; a folder that may not be written answers otherwise, or
  * fails the probe.
  */
-const WITHOUT_SOCKETS: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EPERM', 'EINVAL', 'ENAMETOOLONG', 'EMLINK'])
+const WITHOUT_SOCKETS: ReadonlySet<string> = new Set([
+  'EOPNOTSUPP',
+  'ENOTSUP',
+  'ENOSYS',
+  'EPERM',
+  'EINVAL',
+  'ENAMETOOLONG',
+  'EMLINK',
+])
 const LOCK = /^gateway-(\d{1,15})\.lock$/
 const OWN = /^\.gateway-[0-9a-f]{16}$/
 
@@ -50,7 +58,13 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
     if (thrown instanceof GatewayError) throw thrown
     if (!WITHOUT_SOCKETS.has(codeOf(thrown))) throw unusable(path, thrown)
     attempt(path, () => probe(folder))
-    return { locked: false, release: () => undefined, undo: () => { removeMade(made) } }
+    return {
+      locked: false,
+      release: () => undefined,
+      undo: () => {
+        removeMade(made)
+      },
+    }
   } finally {
     try {
       rmSync(join(folder, own), { force: true })
@@ -59,8 +73,17 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
     }
   }
   const held = server
-  const release = (): void => { held.close() }
-  return { locked: true, release, undo: () => { release(); removeMade(made) } }
+  const release = (): void => {
+    held.close()
+  }
+  return {
+    locked: true,
+    release,
+    undo: () => {
+      release()
+      removeMade(made)
+    },
+  }
 }
 
 /** @param made  outermost first; the innermost has the lock */
@@ -79,7 +102,7 @@ function removeMade(made: readonly string[]): void {
 async function take(path: string, folder: string, own: string): Promise<void> {
   for (let attempts = 0; attempts < DATA_FOLDER_LOCK_ATTEMPTS_MAX; attempts++) {
     const newest = newestLock(folder)
-    if (newest > 0 && await listensAt(folder, lockName(newest))) break
+    if (newest > 0 && (await listensAt(folder, lockName(newest)))) break
     try {
       linkSync(join(folder, own), join(folder, lockName(newest + 1)))
     } catch (thrown) {
@@ -90,11 +113,15 @@ async function take(path: string, folder: string, own: string): Promise<void> {
     if (newestLock(folder) !== newest + 1) continue // the name was free because a newer one exists
     for (const name of readdirSync(folder)) {
       // A process may have died between `listen` and here; one that is just starting must be refused.
-      if (Number(LOCK.exec(name)?.[1] ?? Infinity) <= newest || (OWN.test(name) && name !== own)) rmSync(join(folder, name), { force: true })
+      if (Number(LOCK.exec(name)?.[1] ?? Infinity) <= newest || (OWN.test(name) && name !== own))
+        rmSync(join(folder, name), { force: true })
     }
     return
   }
-  throw new GatewayError('CONFIG_INVALID', `DATA_DIR is '${path}', which another gateway is using; allowed: a folder of its own for each gateway`)
+  throw new GatewayError(
+    'CONFIG_INVALID',
+    `DATA_DIR is '${path}', which another gateway is using; allowed: a folder of its own for each gateway`,
+  )
 }
 
 function newestLock(folder: string): number {
@@ -137,28 +164,38 @@ function probe(folder: string): void {
 async function listen(folder: string, name: string): Promise<Server> {
   // A connection only checks that the owner is alive.
   const server = createServer((socket) => socket.destroy())
-  await atShortPath(folder, name, (path) => new Promise<void>((taken, failed) => {
-    server.once('error', failed)
-    server.listen(path, () => {
-      server.off('error', failed)
-      server.on('error', () => undefined)
-      taken()
-    })
-  }))
+  await atShortPath(
+    folder,
+    name,
+    (path) =>
+      new Promise<void>((taken, failed) => {
+        server.once('error', failed)
+        server.listen(path, () => {
+          server.off('error', failed)
+          server.on('error', () => undefined)
+          taken()
+        })
+      }),
+  )
   server.unref()
   return server
 }
 
 /** Only a refusal or a missing file means that nobody listens: a busy owner is still the owner. */
 async function listensAt(folder: string, name: string): Promise<boolean> {
-  return atShortPath(folder, name, (path) => new Promise<boolean>((answer) => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      answer(true)
-    })
-    socket.once('error', (error) => answer(!['ECONNREFUSED', 'ENOENT'].includes(codeOf(error))))
-  }))
+  return atShortPath(
+    folder,
+    name,
+    (path) =>
+      new Promise<boolean>((answer) => {
+        const socket = connect(path)
+        socket.once('connect', () => {
+          socket.destroy()
+          answer(true)
+        })
+        socket.once('error', (error) => answer(!['ECONNREFUSED', 'ENOENT'].includes(codeOf(error))))
+      }),
+  )
 }
 
 /**
@@ -185,8 +222,12 @@ function attempt(path: string, work: () => void): void {
 }
 
 function unusable(path: string, thrown: unknown): GatewayError {
-  return new GatewayError('CONFIG_INVALID', `DATA_DIR is '${path}', which cannot be made or written (${codeOf(thrown)}); `
-    + 'allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false', { cause: thrown })
+  return new GatewayError(
+    'CONFIG_INVALID',
+    `DATA_DIR is '${path}', which cannot be made or written (${codeOf(thrown)}); ` +
+      'allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false',
+    { cause: thrown },
+  )
 }
 
 function codeOf(thrown: unknown): string {

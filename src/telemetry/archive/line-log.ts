@@ -1,4 +1,18 @@
-import { closeSync, existsSync, fdatasyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, statSync, truncateSync, unlinkSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fdatasyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { ARCHIVE_INDEX_MAX, ARCHIVE_LINE_BYTES_MAX } from '../../core/limits.js'
 
@@ -82,7 +96,9 @@ export class LineLog {
   load(nowMs: number): void {
     const { folder } = this.#options
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    const names = readdirSync(folder).filter((name) => this.#pattern.test(name)).sort()
+    const names = readdirSync(folder)
+      .filter((name) => this.#pattern.test(name))
+      .sort()
     for (const name of names) {
       const path = join(folder, name)
       const whole = this.#mend(path, nowMs)
@@ -183,7 +199,9 @@ export class LineLog {
   }
 
   #nextNumber(day: string): number {
-    const used = this.#files.filter((file) => file.day === day).map((file) => Number(this.#pattern.exec(file.name)?.[2] ?? 0))
+    const used = this.#files
+      .filter((file) => file.day === day)
+      .map((file) => Number(this.#pattern.exec(file.name)?.[2] ?? 0))
     return Math.max(0, ...used) + 1
   }
 
@@ -250,12 +268,21 @@ export class LineLog {
  * As `LineLog.retain` for a folder that no process writes to any more: nothing in it is read.
  * @returns files deleted; 0 where there is no such folder
  */
-export function retainLeftLog(options: Pick<LineLogOptions, 'folder' | 'name' | 'keepDays' | 'keepBytes'>, nowMs: number): number {
+export function retainLeftLog(
+  options: Pick<LineLogOptions, 'folder' | 'name' | 'keepDays' | 'keepBytes'>,
+  nowMs: number,
+): number {
   const { folder, keepDays, keepBytes } = options
   const pattern = namesOf(options.name)
   if (!existsSync(folder)) return 0
-  const files = readdirSync(folder).filter((name) => pattern.test(name)).sort()
-    .map((name) => ({ path: join(folder, name), day: pattern.exec(name)?.[1] ?? '', bytes: statSync(join(folder, name)).size }))
+  const files = readdirSync(folder)
+    .filter((name) => pattern.test(name))
+    .sort()
+    .map((name) => ({
+      path: join(folder, name),
+      day: pattern.exec(name)?.[1] ?? '',
+      bytes: statSync(join(folder, name)).size,
+    }))
   const oldestDay = dayOf(nowMs - keepDays * DAY_MS)
   let bytes = files.reduce((sum, file) => sum + file.bytes, 0)
   let deleted = 0

@@ -1,4 +1,17 @@
-import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readSync, readdirSync, renameSync, rmSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { wavHeader } from '../../media/wav.js'
 
@@ -21,7 +34,10 @@ type Suffix = '' | '.part' | '.held'
  */
 export class RecordingFiles {
   readonly #folder: string
-  readonly #open = new Map<string, { readonly handle: number; readonly rateHz: number; bytes: number; suffix: Suffix }>()
+  readonly #open = new Map<
+    string,
+    { readonly handle: number; readonly rateHz: number; bytes: number; suffix: Suffix }
+  >()
 
   constructor(folder: string) {
     this.#folder = folder

@@ -6,8 +6,29 @@ export type TranscriptPolicy = 'full' | 'masked' | 'none'
 /** Four digits can be a card's end, an order, a year; three in words are a number that was read out. */
 const DIGITS = /\d(?:[ .,/-]{0,2}\d)*/g
 const NUMBER_WORDS = [
-  'zero', 'oh', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'double', 'triple',
-  'sifuri', 'moja', 'mbili', 'tatu', 'nne', 'tano', 'sita', 'saba', 'nane', 'tisa',
+  'zero',
+  'oh',
+  'one',
+  'two',
+  'three',
+  'four',
+  'five',
+  'six',
+  'seven',
+  'eight',
+  'nine',
+  'double',
+  'triple',
+  'sifuri',
+  'moja',
+  'mbili',
+  'tatu',
+  'nne',
+  'tano',
+  'sita',
+  'saba',
+  'nane',
+  'tisa',
 ].join('|')
 const SPOKEN_DIGITS = new RegExp(`\\b(?:${NUMBER_WORDS})(?:[ ,.-]+(?:${NUMBER_WORDS})){2,}\\b`, 'gi')
 
@@ -21,11 +42,17 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
   const text = (words: string): string => (policy === 'none' ? '' : maskDigits(words))
   return {
     ...record,
-    transcript: policy === 'none' ? [] : record.transcript.map((entry): TranscriptEntry => ({ ...entry, text: text(entry.text) })),
-    toolCalls: record.toolCalls.map((call): ToolCallRecord => ({ ...call, args: masked(call.args, policy) as ToolCallRecord['args'] })),
+    transcript:
+      policy === 'none'
+        ? []
+        : record.transcript.map((entry): TranscriptEntry => ({ ...entry, text: text(entry.text) })),
+    toolCalls: record.toolCalls.map((call): ToolCallRecord => ({
+      ...call,
+      args: masked(call.args, policy) as ToolCallRecord['args'],
+    })),
     escalation: record.escalation === null ? null : { ...record.escalation, reason: text(record.escalation.reason) },
     // The shadow's words are as private as the primary's.
-    shadow: policy === 'none' ? null : masked(record.shadow, policy) as CallRecord['shadow'],
+    shadow: policy === 'none' ? null : (masked(record.shadow, policy) as CallRecord['shadow']),
   }
 }
 

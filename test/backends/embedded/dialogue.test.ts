@@ -14,15 +14,23 @@ interface Driven {
   readonly input: (text: string) => string[]
 }
 
-function drive(options: {
-  dialogue?: OfflineDialogue; from?: string; resume?: DialogueState; answered?: AnsweredCall[]; takeover?: boolean
-  tool?: (name: string, args: Readonly<Record<string, unknown>>) => { ok: boolean; value: unknown } | null
-} = {}): Driven {
+function drive(
+  options: {
+    dialogue?: OfflineDialogue
+    from?: string
+    resume?: DialogueState
+    answered?: AnsweredCall[]
+    takeover?: boolean
+    tool?: (name: string, args: Readonly<Record<string, unknown>>) => { ok: boolean; value: unknown } | null
+  } = {},
+): Driven {
   const from = options.from ?? ONE_ORDER
   const tool = options.tool ?? ((name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : null))
   const engine = new DialogueEngine({
-    dialogue: options.dialogue ?? orderLine, values: { caller: { number: from }, greeting: 'Hello.' },
-    answered: options.answered ?? [], resume: options.resume ?? null,
+    dialogue: options.dialogue ?? orderLine,
+    values: { caller: { number: from }, greeting: 'Hello.' },
+    answered: options.answered ?? [],
+    resume: options.resume ?? null,
   })
   const said: string[] = []
   const calls: string[] = []
@@ -46,39 +54,178 @@ function drive(options: {
   return { engine, said, calls, input }
 }
 
-const callsOf: readonly { readonly name: string; readonly from: string; readonly inputs: readonly string[]; readonly says: RegExp; readonly calls?: RegExp }[] = [
-  { name: 'a caller with one open order hears its status without a number', from: ONE_ORDER, inputs: ['where is my order'],
-    says: /4127 is out for delivery\. PikiPiki should be with you today between 4 and 6 PM\. Is there anything else\?$/ },
-  { name: 'a caller with two open orders is asked which', from: TWO_ORDERS, inputs: ['where is my order'], says: /2 open orders: 3056 and 8214/ },
-  { name: 'a spoken number is read back', from: STRANGER, inputs: ['order number four one two seven'], says: /^Hello\. Order 4127\. Is that right\?$/ },
-  { name: 'a number is looked up after the yes', from: STRANGER, inputs: ['four one two seven', 'yes'], says: /4127 is out for delivery/,
-    calls: /lookup_order \{"orderNumber":"4127"\}$/ },
-  { name: 'a number is not looked up after a no', from: STRANGER, inputs: ['four one two seven', 'no'], says: /say the number once more/,
-    calls: /^lookup_order \{"callerNumber":"\+254700000008"\}$/ },
-  { name: 'a keyed number needs no read-back', from: STRANGER, inputs: ['4', '1', '2', '7'], says: /4127 is out for delivery/ },
+const callsOf: readonly {
+  readonly name: string
+  readonly from: string
+  readonly inputs: readonly string[]
+  readonly says: RegExp
+  readonly calls?: RegExp
+}[] = [
+  {
+    name: 'a caller with one open order hears its status without a number',
+    from: ONE_ORDER,
+    inputs: ['where is my order'],
+    says: /4127 is out for delivery\. PikiPiki should be with you today between 4 and 6 PM\. Is there anything else\?$/,
+  },
+  {
+    name: 'a caller with two open orders is asked which',
+    from: TWO_ORDERS,
+    inputs: ['where is my order'],
+    says: /2 open orders: 3056 and 8214/,
+  },
+  {
+    name: 'a spoken number is read back',
+    from: STRANGER,
+    inputs: ['order number four one two seven'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'a number is looked up after the yes',
+    from: STRANGER,
+    inputs: ['four one two seven', 'yes'],
+    says: /4127 is out for delivery/,
+    calls: /lookup_order \{"orderNumber":"4127"\}$/,
+  },
+  {
+    name: 'a number is not looked up after a no',
+    from: STRANGER,
+    inputs: ['four one two seven', 'no'],
+    says: /say the number once more/,
+    calls: /^lookup_order \{"callerNumber":"\+254700000008"\}$/,
+  },
+  {
+    name: 'a keyed number needs no read-back',
+    from: STRANGER,
+    inputs: ['4', '1', '2', '7'],
+    says: /4127 is out for delivery/,
+  },
   { name: 'too few keys are requested again', from: STRANGER, inputs: ['4', '1', '#'], says: /did not catch that/ },
-  { name: 'the star key clears the entry', from: STRANGER, inputs: ['9', '*', '4', '1', '2', '7'], says: /4127 is out for delivery/ },
+  {
+    name: 'the star key clears the entry',
+    from: STRANGER,
+    inputs: ['9', '*', '4', '1', '2', '7'],
+    says: /4127 is out for delivery/,
+  },
   { name: 'a pause ends the keys', from: STRANGER, inputs: ['4', '1', 'timeout'], says: /did not catch that/ },
-  { name: 'typed digits count as spoken', from: STRANGER, inputs: ['My order is 4127, please!', 'yes'], says: /4127 is out for delivery/ },
-  { name: 'an unknown number is asked for once more', from: STRANGER, inputs: ['9', '9', '9', '9'], says: /cannot find an order 9999/ },
-  { name: 'two unknown numbers lead to a human', from: STRANGER, inputs: ['9', '9', '9', '9', '8', '8', '8', '8'], says: /./, calls: /escalate_to_human .*No order was found twice/ },
-  { name: 'two misses lead to a human', from: ONE_ORDER, inputs: ['', 'gibberish'], says: /did not catch that/, calls: /escalate_to_human .*understood twice/ },
-  { name: 'one miss is forgiven', from: ONE_ORDER, inputs: ['gibberish', 'where is my order'], says: /4127 is out for delivery/ },
-  { name: 'zero leads to a human', from: ONE_ORDER, inputs: ['0'], says: /./, calls: /escalate_to_human .*asked for a colleague/ },
-  { name: 'zero within a number is a digit', from: STRANGER, inputs: ['3', '0', '5', '6'], says: /3056 is being prepared/ },
-  { name: 'asking for an agent leads to a human in any state', from: STRANGER, inputs: ['four one two seven', 'i want to speak to a human'], says: /./, calls: /escalate_to_human/ },
-  { name: 'a wish to cancel leads to a human', from: ONE_ORDER, inputs: ['i want to cancel my order'], says: /./, calls: /escalate_to_human .*change an order/ },
-  { name: 'repeat says the question again', from: STRANGER, inputs: ['four one two seven', 'repeat that'], says: /Is that right\? Order 4127\. Is that right\?$/ },
-  { name: 'help explains and comes back to the question', from: STRANGER, inputs: ['four one two seven', 'help'], says: /speak to a colleague\. Order 4127\. Is that right\?$/ },
-  { name: 'a goodbye in mid-dialogue is confirmed first', from: ONE_ORDER, inputs: ['goodbye'], says: /Do you want to end the call\?$/, calls: /^(?!.*end_call)/ },
-  { name: 'a goodbye that the caller denies returns to the question', from: STRANGER, inputs: ['four one two seven', 'bye', 'no'], says: /end the call\? Order 4127\. Is that right\?$/ },
-  { name: 'a goodbye at the end ends the call', from: ONE_ORDER, inputs: ['where is my order', 'goodbye'], says: /Goodbye\.$/, calls: /end_call/ },
-  { name: 'a caller who needs nothing else ends the call', from: ONE_ORDER, inputs: ['where is my order', 'no thank you'], says: /Goodbye\.$/, calls: /end_call/ },
-  { name: 'a delayed order says why and offers a human', from: TWO_ORDERS, inputs: ['eight two one four', 'yes', 'yes'],
+  {
+    name: 'typed digits count as spoken',
+    from: STRANGER,
+    inputs: ['My order is 4127, please!', 'yes'],
+    says: /4127 is out for delivery/,
+  },
+  {
+    name: 'an unknown number is asked for once more',
+    from: STRANGER,
+    inputs: ['9', '9', '9', '9'],
+    says: /cannot find an order 9999/,
+  },
+  {
+    name: 'two unknown numbers lead to a human',
+    from: STRANGER,
+    inputs: ['9', '9', '9', '9', '8', '8', '8', '8'],
+    says: /./,
+    calls: /escalate_to_human .*No order was found twice/,
+  },
+  {
+    name: 'two misses lead to a human',
+    from: ONE_ORDER,
+    inputs: ['', 'gibberish'],
+    says: /did not catch that/,
+    calls: /escalate_to_human .*understood twice/,
+  },
+  {
+    name: 'one miss is forgiven',
+    from: ONE_ORDER,
+    inputs: ['gibberish', 'where is my order'],
+    says: /4127 is out for delivery/,
+  },
+  {
+    name: 'zero leads to a human',
+    from: ONE_ORDER,
+    inputs: ['0'],
+    says: /./,
+    calls: /escalate_to_human .*asked for a colleague/,
+  },
+  {
+    name: 'zero within a number is a digit',
+    from: STRANGER,
+    inputs: ['3', '0', '5', '6'],
+    says: /3056 is being prepared/,
+  },
+  {
+    name: 'asking for an agent leads to a human in any state',
+    from: STRANGER,
+    inputs: ['four one two seven', 'i want to speak to a human'],
+    says: /./,
+    calls: /escalate_to_human/,
+  },
+  {
+    name: 'a wish to cancel leads to a human',
+    from: ONE_ORDER,
+    inputs: ['i want to cancel my order'],
+    says: /./,
+    calls: /escalate_to_human .*change an order/,
+  },
+  {
+    name: 'repeat says the question again',
+    from: STRANGER,
+    inputs: ['four one two seven', 'repeat that'],
+    says: /Is that right\? Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'help explains and comes back to the question',
+    from: STRANGER,
+    inputs: ['four one two seven', 'help'],
+    says: /speak to a colleague\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'a goodbye in mid-dialogue is confirmed first',
+    from: ONE_ORDER,
+    inputs: ['goodbye'],
+    says: /Do you want to end the call\?$/,
+    calls: /^(?!.*end_call)/,
+  },
+  {
+    name: 'a goodbye that the caller denies returns to the question',
+    from: STRANGER,
+    inputs: ['four one two seven', 'bye', 'no'],
+    says: /end the call\? Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'a goodbye at the end ends the call',
+    from: ONE_ORDER,
+    inputs: ['where is my order', 'goodbye'],
+    says: /Goodbye\.$/,
+    calls: /end_call/,
+  },
+  {
+    name: 'a caller who needs nothing else ends the call',
+    from: ONE_ORDER,
+    inputs: ['where is my order', 'no thank you'],
+    says: /Goodbye\.$/,
+    calls: /end_call/,
+  },
+  {
+    name: 'a delayed order says why and offers a human',
+    from: TWO_ORDERS,
+    inputs: ['eight two one four', 'yes', 'yes'],
     says: /8214 is delayed\. The reason is that the road is flooded\. It should arrive tomorrow before noon\. Shall I connect you/,
-    calls: /escalate_to_human \{"reason":"Order 8214 is delayed, and the caller wants to talk about it\.","summary":"Order number: 8214\."\}/ },
-  { name: 'a stranger without a number is asked for it', from: STRANGER, inputs: ["where's my package"], says: /What is your order number\?/ },
-  { name: 'a withheld number starts no look-up', from: '', inputs: ['where is my order'], says: /What is your order number\?/, calls: /^$/ },
+    calls:
+      /escalate_to_human \{"reason":"Order 8214 is delayed, and the caller wants to talk about it\.","summary":"Order number: 8214\."\}/,
+  },
+  {
+    name: 'a stranger without a number is asked for it',
+    from: STRANGER,
+    inputs: ["where's my package"],
+    says: /What is your order number\?/,
+  },
+  {
+    name: 'a withheld number starts no look-up',
+    from: '',
+    inputs: ['where is my order'],
+    says: /What is your order number\?/,
+    calls: /^$/,
+  },
 ]
 
 for (const { name, from, inputs, says, calls } of callsOf) {
@@ -120,7 +267,12 @@ t.test('a question during the look-up is answered when the look-up is done', asy
   const { engine, input, said } = drive({ tool: () => null })
   t.same(input('where is my order'), [], 'nothing to say yet')
   t.ok(engine.waitsFor('offline-1'))
-  const says = engine.handle({ type: 'tool-result', callId: 'offline-1', ok: true, value: lookUp({ callerNumber: ONE_ORDER }) })
+  const says = engine.handle({
+    type: 'tool-result',
+    callId: 'offline-1',
+    ok: true,
+    value: lookUp({ callerNumber: ONE_ORDER }),
+  })
   t.match(JSON.stringify(says), /4127 is out for delivery/)
   t.equal(said.length, 1, 'only the greeting before')
 })
@@ -138,18 +290,32 @@ t.test('a single word that may have been misheard is confirmed, also while a loo
   t.same(input('agent'), ['Shall I connect you to a colleague?'])
   t.notMatch(calls.join('; '), /escalate_to_human/)
   t.same(input('no'), [], 'the look-up is waited for as before')
-  const says = engine.handle({ type: 'tool-result', callId: 'offline-1', ok: true, value: lookUp({ callerNumber: ONE_ORDER }) })
+  const says = engine.handle({
+    type: 'tool-result',
+    callId: 'offline-1',
+    ok: true,
+    value: lookUp({ callerNumber: ONE_ORDER }),
+  })
   t.match(JSON.stringify(says), /4127 is out for delivery/)
 
   const answered = drive({ tool: () => null })
   answered.input('where is my order')
   answered.input('human')
-  answered.engine.handle({ type: 'tool-result', callId: 'offline-1', ok: true, value: lookUp({ callerNumber: ONE_ORDER }) })
+  answered.engine.handle({
+    type: 'tool-result',
+    callId: 'offline-1',
+    ok: true,
+    value: lookUp({ callerNumber: ONE_ORDER }),
+  })
   t.match(answered.input('no').join(' '), /4127 is out for delivery/, 'the answer came during the question')
 
   const unsure = drive({ from: STRANGER })
   unsure.engine.handle({ type: 'heard', text: 'let me speak to the operator', by: 'speech', unheard: [], sure: false })
-  t.equal(unsure.engine.snapshot().place.state, 'confirm-human', 'a whole sentence that fits the sound badly is confirmed, too')
+  t.equal(
+    unsure.engine.snapshot().place.state,
+    'confirm-human',
+    'a whole sentence that fits the sound badly is confirmed, too',
+  )
 
   const meant = drive({ from: STRANGER })
   meant.input('representative')
@@ -158,7 +324,10 @@ t.test('a single word that may have been misheard is confirmed, also while a loo
 })
 
 t.test('a failing order system is tried again and then escalated', async (t) => {
-  const { calls, said, input } = drive({ from: STRANGER, tool: (_name, args) => ({ ok: false, value: { error: 'timeout', args } }) })
+  const { calls, said, input } = drive({
+    from: STRANGER,
+    tool: (_name, args) => ({ ok: false, value: { error: 'timeout', args } }),
+  })
   for (const key of '4127') input(key)
   t.match(said.join(' '), /trying again/)
   t.equal(calls.filter((call) => call.includes('"orderNumber"')).length, 2)
@@ -166,14 +335,18 @@ t.test('a failing order system is tried again and then escalated', async (t) => 
 })
 
 t.test('when no human is free the dialogue goes on', async (t) => {
-  const { said, input } = drive({ tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }) })
+  const { said, input } = drive({
+    tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }),
+  })
   input('0')
   t.match(said.join(' '), /anything else I can do\?/)
   t.match(input('where is my order').join(' '), /4127/)
 })
 
 t.test('a caller who speaks at the goodbye is answered', async (t) => {
-  const { input } = drive({ tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }) })
+  const { input } = drive({
+    tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }),
+  })
   input('where is my order')
   input('no')
   t.match(input('four one two seven').join(' '), /Order 4127\. Is that right/)
@@ -183,7 +356,10 @@ t.test('sentences that a sound without words interrupted are said again', async 
   const { engine, input } = drive()
   input('where is my order')
   const says = engine.handle({ type: 'heard', text: '', by: 'speech', unheard: ['Is there anything else?'] })
-  t.same(says.map((action) => action.type === 'say' && action.text), ['Sorry, I did not catch that.', 'Is there anything else?'])
+  t.same(
+    says.map((action) => action.type === 'say' && action.text),
+    ['Sorry, I did not catch that.', 'Is there anything else?'],
+  )
 })
 
 t.test('a dialogue goes on in a new engine after each input', async (t) => {
@@ -207,7 +383,10 @@ t.test('a read-only look-up that was lost with a worker is made again, once', as
 
 t.test('a look-up that another backend made is not made again', async (t) => {
   const args = { callerNumber: ONE_ORDER }
-  const { calls, input, said } = drive({ takeover: true, answered: [{ name: 'lookup_order', args, ok: true, result: lookUp(args) }] })
+  const { calls, input, said } = drive({
+    takeover: true,
+    answered: [{ name: 'lookup_order', args, ok: true, result: lookUp(args) }],
+  })
   t.match(said.join(' '), /line had a problem/)
   t.same(calls, [])
   t.match(input('where is my order').join(' '), /4127/)
@@ -224,17 +403,26 @@ t.test('the possible next texts are known before the caller has spoken', async (
 
 t.test('a dialogue that runs in a circle is a fault of the agent, not a hang', async (t) => {
   const dialogue = offlineSchema.parse({
-    version: 1, intents: { a: { phrases: ['a'] } }, missed: 'one', start: 'one',
+    version: 1,
+    intents: { a: { phrases: ['a'] } },
+    missed: 'one',
+    start: 'one',
     states: { one: { steps: [{ goto: 'two' }] }, two: { steps: [{ goto: 'one' }] } },
   })
   t.throws(() => drive({ dialogue }), { code: 'AGENT_INVALID', message: /circle/ })
 })
 
 t.test('a slot may have any name, also one that the grammar uses itself', (t) => {
-  const { engine } = drive({ dialogue: offlineSchema.parse({
-    version: 1, intents: {}, slots: { phone: { type: 'digits', min: 2, max: 2 }, digit: { type: 'digits', min: 1, max: 1 } }, missed: 'one', start: 'one',
-    states: { one: { steps: [{ listen: { slots: ['phone', 'digit'], on: { phone: 'one', digit: 'one' } } }] } },
-  }) })
+  const { engine } = drive({
+    dialogue: offlineSchema.parse({
+      version: 1,
+      intents: {},
+      slots: { phone: { type: 'digits', min: 2, max: 2 }, digit: { type: 'digits', min: 1, max: 1 } },
+      missed: 'one',
+      start: 'one',
+      states: { one: { steps: [{ listen: { slots: ['phone', 'digit'], on: { phone: 'one', digit: 'one' } } }] } },
+    }),
+  })
   const rules = [...engine.grammar().jsgf.matchAll(/^(?:public )?<(\w+)> = /gm)].map(([, name]) => name)
   t.equal(new Set(rules).size, rules.length, `each rule is defined once: ${rules.join(', ')}`)
   t.end()
@@ -244,33 +432,61 @@ t.test('another agent needs only another offline block', async (t) => {
   const dialogue = offlineSchema.parse({
     version: 1,
     maps: { fix: { internet: 'Please switch the router off and on.', balance: 'Please dial the balance code.' } },
-    intents: { 'yes': { phrases: ['yes'], keys: ['1'] }, 'no': { phrases: ['no'], keys: ['2'] }, agent: { phrases: ['agent'], keys: ['0'] } },
-    slots: {
-      topic: { type: 'choice', phrases: ['my <topic> [is not working | is down]'], options: {
-        internet: { phrases: ['internet', 'wifi | connection'], key: '1' }, balance: { phrases: ['balance', 'airtime'], key: '2' },
-      } },
+    intents: {
+      yes: { phrases: ['yes'], keys: ['1'] },
+      no: { phrases: ['no'], keys: ['2'] },
+      agent: { phrases: ['agent'], keys: ['0'] },
     },
-    on: { agent: 'escalate' }, missed: 'escalate', start: 'greet',
+    slots: {
+      topic: {
+        type: 'choice',
+        phrases: ['my <topic> [is not working | is down]'],
+        options: {
+          internet: { phrases: ['internet', 'wifi | connection'], key: '1' },
+          balance: { phrases: ['balance', 'airtime'], key: '2' },
+        },
+      },
+    },
+    on: { agent: 'escalate' },
+    missed: 'escalate',
+    start: 'greet',
     states: {
-      greet: { steps: [
-        { start: { tool: 'getAccount', args: { msisdn: '{{caller.number}}' }, save: 'account' } },
-        { say: 'What is wrong?' }, { listen: { slots: ['topic'], on: { topic: 'fix' } } },
-      ] },
-      fix: { steps: [
-        { await: 'account' },
-        { say: 'There is an outage in {{account.outage.area}}.', when: { all: [{ exists: 'account.outage' }, { equals: ['slots.topic', 'internet'] }] } },
-        { goto: 'helped', when: { exists: 'account.outage' } },
-        { say: '{{slots.topic | map:fix}}' }, { goto: 'helped' },
-      ] },
-      helped: { steps: [{ say: 'Did that help?' }, { listen: { on: { 'yes': 'done', 'no': 'escalate' } } }] },
-      escalate: { steps: [{ call: { tool: 'escalate_to_human', args: { reason: '{{slots.topic | default:unknown}}' } } }, { stop: true }] },
+      greet: {
+        steps: [
+          { start: { tool: 'getAccount', args: { msisdn: '{{caller.number}}' }, save: 'account' } },
+          { say: 'What is wrong?' },
+          { listen: { slots: ['topic'], on: { topic: 'fix' } } },
+        ],
+      },
+      fix: {
+        steps: [
+          { await: 'account' },
+          {
+            say: 'There is an outage in {{account.outage.area}}.',
+            when: { all: [{ exists: 'account.outage' }, { equals: ['slots.topic', 'internet'] }] },
+          },
+          { goto: 'helped', when: { exists: 'account.outage' } },
+          { say: '{{slots.topic | map:fix}}' },
+          { goto: 'helped' },
+        ],
+      },
+      helped: { steps: [{ say: 'Did that help?' }, { listen: { on: { yes: 'done', no: 'escalate' } } }] },
+      escalate: {
+        steps: [
+          { call: { tool: 'escalate_to_human', args: { reason: '{{slots.topic | default:unknown}}' } } },
+          { stop: true },
+        ],
+      },
       done: { steps: [{ say: 'Good.' }, { call: { tool: 'end_call' } }, { stop: true }] },
     },
   })
   const outage = { outage: { area: 'Kilimani' } }
   const withOutage = drive({ dialogue, tool: (name) => (name === 'getAccount' ? { ok: true, value: outage } : null) })
   t.match(withOutage.input('my wifi is down').join(' '), /outage in Kilimani\. Did that help\?/)
-  const without = drive({ dialogue, tool: (name) => (name === 'getAccount' ? { ok: true, value: { outage: null } } : null) })
+  const without = drive({
+    dialogue,
+    tool: (name) => (name === 'getAccount' ? { ok: true, value: { outage: null } } : null),
+  })
   t.match(without.input('2').join(' '), /balance code/)
   without.input('no')
   t.match(without.calls.join('; '), /escalate_to_human \{"reason":"balance"\}/)
@@ -281,13 +497,48 @@ t.test('mistakes in the block are found when it is loaded', async (t) => {
     const block = structuredClone(ORDER_LINE.offline) as Record<string, unknown>
     change(block)
     const parsed = offlineSchema.safeParse(block)
-    return parsed.success ? 'accepted' : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')
+    return parsed.success
+      ? 'accepted'
+      : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')
   }
-  t.equal(wrong(() => undefined), 'accepted')
-  t.match(wrong((block) => { block['start'] = 'nowhere' }), /start: there is no state named nowhere/)
-  t.match(wrong((block) => { block['on'] = { agnet: 'escalate' } }), /on\.agnet: there is no intent or slot named agnet/)
-  t.match(wrong((block) => { block['intents'] = { a: { phrases: ['where is (my'] } } }), /intents\.a\.phrases\.0: a missing \)/)
-  t.match(wrong((block) => { block['intents'] = { a: { phrases: ['order 4127'] } } }), /digits and signs must be written as words/)
-  t.match(wrong((block) => { block['intents'] = { a: { phrases: ['[please]'] } } }), /may be nothing at all/)
-  t.match(wrong((block) => { block['states'] = { greet: { steps: [{ say: 'x' }] } } }), /last step of a state is listen/s)
+  t.equal(
+    wrong(() => undefined),
+    'accepted',
+  )
+  t.match(
+    wrong((block) => {
+      block['start'] = 'nowhere'
+    }),
+    /start: there is no state named nowhere/,
+  )
+  t.match(
+    wrong((block) => {
+      block['on'] = { agnet: 'escalate' }
+    }),
+    /on\.agnet: there is no intent or slot named agnet/,
+  )
+  t.match(
+    wrong((block) => {
+      block['intents'] = { a: { phrases: ['where is (my'] } }
+    }),
+    /intents\.a\.phrases\.0: a missing \)/,
+  )
+  t.match(
+    wrong((block) => {
+      block['intents'] = { a: { phrases: ['order 4127'] } }
+    }),
+    /digits and signs must be written as words/,
+  )
+  t.match(
+    wrong((block) => {
+      block['intents'] = { a: { phrases: ['[please]'] } }
+    }),
+    /may be nothing at all/,
+  )
+  t.match(
+    wrong((block) => {
+      block['states'] = { greet: { steps: [{ say: 'x' }] } }
+    }),
+    /last step of a state is listen/s,
+  )
 })

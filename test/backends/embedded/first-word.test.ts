@@ -49,7 +49,10 @@ t.test('speech with words is reported as understood while it lasts, and a sound 
   const before = understood()
   backend.speechStart(performance.now())
   const answers = line.said.length
-  for (const frame of framesOf(overThePhone(flite, 'lovely weather we are having in the garden with all the purple elephants', 'rms'))) backend.pushAudio(frame)
+  for (const frame of framesOf(
+    overThePhone(flite, 'lovely weather we are having in the garden with all the purple elephants', 'rms'),
+  ))
+    backend.pushAudio(frame)
   backend.speechEnd(performance.now())
   await line.when(() => line.said.length > answers || line.calls.some(({ name }) => name === 'escalate_to_human'))
   t.equal(understood(), before)

@@ -12,19 +12,26 @@ t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
 
-const open = (overrides: Partial<BackendSession> = {}, kickOff = true): Promise<OpenCall> => openCall(pool, flite, overrides, kickOff)
+const open = (overrides: Partial<BackendSession> = {}, kickOff = true): Promise<OpenCall> =>
+  openCall(pool, flite, overrides, kickOff)
 
 t.test('a caller asks where the order is, by voice, and hears it', async (t) => {
   const { line, says, backend, end } = await open()
   t.match(line.events[0], { type: 'ready' })
   t.match(line.calls[0], { name: 'lookup_order', args: { callerNumber: ONE_ORDER } })
-  await says('where is my order', /Order 4127 is out for delivery\. PikiPiki should be with you today between 4 and 6 PM\. Is there anything else\?$/)
+  await says(
+    'where is my order',
+    /Order 4127 is out for delivery\. PikiPiki should be with you today between 4 and 6 PM\. Is there anything else\?$/,
+  )
   t.match(line.heard[0], /where('s| is) my order/)
   t.ok(line.audioMs > 8000, 'as sound, too')
   await says('no thank you', /Goodbye/, 'awb')
   await line.when(() => line.calls.some(({ name }) => name === 'end_call'))
   const lastAudioDone = line.events.findLastIndex(({ type }) => type === 'audio-done')
-  t.ok(line.events.findIndex((event) => event.type === 'tool-call' && event.name === 'end_call') > lastAudioDone, 'the goodbye is spoken first')
+  t.ok(
+    line.events.findIndex((event) => event.type === 'tool-call' && event.name === 'end_call') > lastAudioDone,
+    'the goodbye is spoken first',
+  )
   t.equal(backend.stats.utterances, 2)
   await end()
   t.same(line.events.filter(({ type }) => type === 'closed').length, 1)
@@ -64,7 +71,12 @@ t.test('a caller asks for a human in mid-dialogue', async (t) => {
 t.test('speech outside the grammar is mostly not taken for an intent', async (t) => {
   const { line, backend, end } = await open({ from: STRANGER })
   let understood = 0
-  for (const text of ['what is the weather like today', 'i would like to buy a large pizza', 'my cat is on the roof', 'happy birthday dear friend']) {
+  for (const text of [
+    'what is the weather like today',
+    'i would like to buy a large pizza',
+    'my cat is on the roof',
+    'happy birthday dear friend',
+  ]) {
     const before = backend.stats.notUnderstood
     const heardBefore = line.heard.length
     speakInto(backend, line, flite, text, 'rms')
@@ -92,11 +104,23 @@ t.test('every response is announced, finished, and numbered upwards', async (t) 
   await says('where is my order', /4127/)
   await line.when(() => line.events.at(-1)?.type === 'turn-done')
   const numbers = line.events.flatMap((event) => (event.type === 'turn-start' ? [event.generation] : []))
-  t.same(numbers, [...numbers].sort((a, b) => a - b))
-  t.same(line.events.flatMap((event) => (event.type === 'turn-done' ? [event.generation] : [])).sort(), [...numbers].sort())
+  t.same(
+    numbers,
+    [...numbers].sort((a, b) => a - b),
+  )
+  t.same(
+    line.events.flatMap((event) => (event.type === 'turn-done' ? [event.generation] : [])).sort(),
+    [...numbers].sort(),
+  )
   const usage = line.events.filter((event) => event.type === 'usage')
-  t.ok(usage.some(({ usage }) => usage.audioInMs > 1000), 'what the caller said')
-  t.ok(usage.some(({ usage }) => usage.audioOutMs > 5000), 'what the agent said')
+  t.ok(
+    usage.some(({ usage }) => usage.audioInMs > 1000),
+    'what the caller said',
+  )
+  t.ok(
+    usage.some(({ usage }) => usage.audioOutMs > 5000),
+    'what the agent said',
+  )
   await end()
 })
 
@@ -130,7 +154,7 @@ t.test('a noise that did not interrupt is not answered', async (t) => {
   await end()
 })
 
-t.test('an answer during the agent\'s speech is understood', async (t) => {
+t.test("an answer during the agent's speech is understood", async (t) => {
   const { line, backend, end } = await open()
   for (const [i, frame] of framesOf(overThePhone(flite, 'where is my order', 'awb')).entries()) {
     if (i === 15) backend.speechStart(performance.now() - 100)
@@ -149,7 +173,10 @@ t.test('a tool result that arrives while the caller speaks is spoken afterwards'
   await line.when(() => line.said.length > 0)
   backend.sendText('where is my order', { role: 'caller', respond: true })
   backend.speechStart(0)
-  backend.toolResult('offline-1', { ok: true, value: { orders: [{ orderNumber: '4127', status: 'packed', eta: 'tomorrow', courier: null }] } })
+  backend.toolResult('offline-1', {
+    ok: true,
+    value: { orders: [{ orderNumber: '4127', status: 'packed', eta: 'tomorrow', courier: null }] },
+  })
   t.notMatch(line.said.join(' '), /4127/)
   backend.interrupt({ itemId: null, playedMs: 0 })
   backend.speechEnd(0)
@@ -190,8 +217,14 @@ t.test('sentences that were still to be spoken are spoken by the new instance', 
 t.test('an agent without an offline block is refused by name', async (t) => {
   const speech = new SpeechClient({ port: pool.openSession() })
   const backend = new EmbeddedBackend(new Line(), { speech })
-  await t.rejects(backend.connect(session({ offline: null }), new AbortController().signal), { code: 'BACKEND_BAD_REQUEST', message: /order-status/ })
+  await t.rejects(backend.connect(session({ offline: null }), new AbortController().signal), {
+    code: 'BACKEND_BAD_REQUEST',
+    message: /order-status/,
+  })
   const other = new EmbeddedBackend(new Line(), { speech })
-  await t.rejects(other.connect(session({ voice: 'marin' }), new AbortController().signal), { code: 'BACKEND_BAD_REQUEST', message: /"marin"/ })
+  await t.rejects(other.connect(session({ voice: 'marin' }), new AbortController().signal), {
+    code: 'BACKEND_BAD_REQUEST',
+    message: /"marin"/,
+  })
   speech.close()
 })

@@ -23,18 +23,34 @@ function packageRoot(from: string): string {
 
 const file = join(packageRoot(dirname(fileURLToPath(import.meta.url))), 'agents/order-status.yaml')
 /** The shipped order line: the tests run what callers get. */
-export const ORDER_LINE = z.object({ greeting: z.string(), offline: z.unknown() }).parse(parse(readFileSync(file, 'utf8')))
+export const ORDER_LINE = z
+  .object({ greeting: z.string(), offline: z.unknown() })
+  .parse(parse(readFileSync(file, 'utf8')))
 
-interface Order { orderNumber: string; status: string; eta: string | null; courier: string | null; reason?: string }
+interface Order {
+  orderNumber: string
+  status: string
+  eta: string | null
+  courier: string | null
+  reason?: string
+}
 
 export const ONE_ORDER = '+254700000001'
 export const TWO_ORDERS = '+254700000002'
 export const STRANGER = '+254700000008'
 const ORDERS: Readonly<Record<string, readonly Order[]>> = {
-  [ONE_ORDER]: [{ orderNumber: '4127', status: 'out_for_delivery', eta: 'today between 4 and 6 PM', courier: 'PikiPiki' }],
+  [ONE_ORDER]: [
+    { orderNumber: '4127', status: 'out_for_delivery', eta: 'today between 4 and 6 PM', courier: 'PikiPiki' },
+  ],
   [TWO_ORDERS]: [
     { orderNumber: '3056', status: 'processing', eta: 'in three days', courier: null },
-    { orderNumber: '8214', status: 'delayed', eta: 'tomorrow before noon', courier: 'Boda Express', reason: 'the road is flooded' },
+    {
+      orderNumber: '8214',
+      status: 'delayed',
+      eta: 'tomorrow before noon',
+      courier: 'Boda Express',
+      reason: 'the road is flooded',
+    },
   ],
   '+254700000003': [{ orderNumber: '9638', status: 'packed', eta: 'on Monday', courier: null }],
 }
@@ -42,7 +58,11 @@ const ORDERS: Readonly<Record<string, readonly Order[]>> = {
 /** The answer of the shop's `lookup_order`, as the tool runner gives it. */
 export function lookUp(args: Readonly<Record<string, unknown>>): unknown {
   if (typeof args['orderNumber'] === 'string') {
-    return Object.values(ORDERS).flat().find((order) => order.orderNumber === args['orderNumber']) ?? { found: false }
+    return (
+      Object.values(ORDERS)
+        .flat()
+        .find((order) => order.orderNumber === args['orderNumber']) ?? { found: false }
+    )
   }
   const orders = ORDERS[String(args['callerNumber'])]
   return orders === undefined ? { found: false } : { orders }
@@ -50,8 +70,20 @@ export function lookUp(args: Readonly<Record<string, unknown>>): unknown {
 
 export function session(overrides: Partial<BackendSession> = {}): BackendSession {
   return {
-    callSid: 'HD_0123456789ab', agent: 'order-status', from: ONE_ORDER, to: '+254700000100', instructions: '', greeting: ORDER_LINE.greeting,
-    tools: [], language: 'en', voice: 'slt', history: [], toolLedger: [], offline: ORDER_LINE.offline, resume: null, ...overrides,
+    callSid: 'HD_0123456789ab',
+    agent: 'order-status',
+    from: ONE_ORDER,
+    to: '+254700000100',
+    instructions: '',
+    greeting: ORDER_LINE.greeting,
+    tools: [],
+    language: 'en',
+    voice: 'slt',
+    history: [],
+    toolLedger: [],
+    offline: ORDER_LINE.offline,
+    resume: null,
+    ...overrides,
   }
 }
 
@@ -133,7 +165,10 @@ export interface OpenCall {
 
 /** Opens a call; with `kickOff` it resolves when the agent has greeted. */
 export async function openCall(
-  pool: SpeechPool, flite: Flite, overrides: Partial<BackendSession> = {}, kickOff = true,
+  pool: SpeechPool,
+  flite: Flite,
+  overrides: Partial<BackendSession> = {},
+  kickOff = true,
 ): Promise<OpenCall> {
   const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
   const line = new Line()
@@ -145,7 +180,9 @@ export async function openCall(
     await line.when(() => line.said.length > 0)
   }
   return {
-    line, backend, speech,
+    line,
+    backend,
+    speech,
     says: async (text, answer, voice = 'rms') => {
       const from = line.said.length
       speakInto(backend, line, flite, text, voice)

@@ -21,23 +21,43 @@ async function call(from: string) {
   const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
   const line = new Line()
   const caller = new CallerIdentity()
-  const backend = new EmbeddedBackend({
-    event: (event) => {
-      line.event(event)
-      if (event.type !== 'tool-call' || event.name === 'escalate_to_human' || event.name === 'end_call') return
-      void support.tools.run(event.name, event.args, contextOf(from, { caller, idempotencyKey: `HD_000000000001:${event.callId}` }))
-        .then(({ ok, value }) => backend.toolResult(event.callId, { ok, value }))
+  const backend = new EmbeddedBackend(
+    {
+      event: (event) => {
+        line.event(event)
+        if (event.type !== 'tool-call' || event.name === 'escalate_to_human' || event.name === 'end_call') return
+        void support.tools
+          .run(event.name, event.args, contextOf(from, { caller, idempotencyKey: `HD_000000000001:${event.callId}` }))
+          .then(({ ok, value }) => backend.toolResult(event.callId, { ok, value }))
+      },
+      audio: (pcm, rateHz, itemId) => line.audio(pcm, rateHz, itemId),
     },
-    audio: (pcm, rateHz, itemId) => line.audio(pcm, rateHz, itemId),
-  }, { speech })
-  await backend.connect({
-    callSid: 'HD_000000000001', agent: 'support', from, to: '+254700000100', instructions: '', greeting: support.agent.greeting, tools: [],
-    language: 'en', voice: 'slt', history: [], toolLedger: [], offline: support.agent.offline, resume: null,
-  }, new AbortController().signal)
+    { speech },
+  )
+  await backend.connect(
+    {
+      callSid: 'HD_000000000001',
+      agent: 'support',
+      from,
+      to: '+254700000100',
+      instructions: '',
+      greeting: support.agent.greeting,
+      tools: [],
+      language: 'en',
+      voice: 'slt',
+      history: [],
+      toolLedger: [],
+      offline: support.agent.offline,
+      resume: null,
+    },
+    new AbortController().signal,
+  )
   backend.sendText('The call is open.', { role: 'system', respond: true })
   await line.when(() => line.said.length > 0)
   return {
-    line, backend, caller,
+    line,
+    backend,
+    caller,
     says: async (text: string, answer: RegExp, voice = 'rms'): Promise<void> => {
       const before = line.said.length
       speakInto(backend, line, flite, text, voice)
@@ -61,7 +81,11 @@ t.test('a spoken question, a spoken and a keyed proof, the balance, and a fix', 
   for (const key of '5291') backend.dtmf(key)
   await line.says(/Your plan is Home 20, and your balance is KES 350/, before)
   t.match(caller.verified, { accountId: 'AC-1001' })
-  t.same(line.heard.filter((text) => /^[•\d]+$/.test(text)), ['••••', '••••'], 'the transcript has dots in place of what was keyed')
+  t.same(
+    line.heard.filter((text) => /^[•\d]+$/.test(text)),
+    ['••••', '••••'],
+    'the transcript has dots in place of what was keyed',
+  )
   await says('my internet is not working', /switch the router off/)
   await says('okay done', /working now/, 'awb')
   await says('no it is not', /cable at the back/)
@@ -75,7 +99,10 @@ t.test('small talk that no grammar has is not taken for a wish to speak to a hum
     const before = line.said.length
     speakInto(backend, line, flite, small, 'rms')
     await line.when(() => line.said.length > before)
-    t.notOk(line.calls.some(({ name }) => name === 'escalate_to_human'), `${small}: ${line.said.at(-1) ?? ''}`)
+    t.notOk(
+      line.calls.some(({ name }) => name === 'escalate_to_human'),
+      `${small}: ${line.said.at(-1) ?? ''}`,
+    )
     await end()
   }
 })

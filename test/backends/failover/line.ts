@@ -18,7 +18,9 @@ export class Line {
 
   constructor(t: Test, services: readonly ScriptedService[], options: Partial<FailoverOptions> = {}) {
     this.backend = new FailoverBackend(this.recorder, {
-      candidates: services.map(({ create }) => ({ create })), timers: this.timers, ...options,
+      candidates: services.map(({ create }) => ({ create })),
+      timers: this.timers,
+      ...options,
     })
     t.teardown(() => this.backend.close('the test is over'))
   }
@@ -32,7 +34,7 @@ export class Line {
     for (let done = 0; done < ms; done += 20) {
       const frame = new Int16Array(FRAME)
       for (let i = 0; i < FRAME; i++) {
-        frame[i] = ((this.said.length % 65_536) - 32_768)
+        frame[i] = (this.said.length % 65_536) - 32_768
         this.said.push(frame[i] as number)
       }
       await this.timers.pass(20)

@@ -1,5 +1,12 @@
 import type {
-  Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendSession, BackendSink, ToolReply, ToolSpec,
+  Backend,
+  BackendCapabilities,
+  BackendErrorCode,
+  BackendEvent,
+  BackendSession,
+  BackendSink,
+  ToolReply,
+  ToolSpec,
 } from '../../../src/backends/backend.js'
 import type { BackendTimers } from '../../../src/backends/timers.js'
 import { faultError, faultEvent, vendorFault } from '../../../src/backends/transport/vendor-fault.js'
@@ -46,7 +53,13 @@ export function settled(): Promise<void> {
 
 export type Fed =
   | { readonly type: 'speech-start' | 'speech-end'; readonly at: number }
-  | { readonly type: 'text'; readonly text: string; readonly role: string; readonly respond: boolean; readonly at: number }
+  | {
+      readonly type: 'text'
+      readonly text: string
+      readonly role: string
+      readonly respond: boolean
+      readonly at: number
+    }
   | { readonly type: 'digit'; readonly digit: string; readonly at: number }
   | { readonly type: 'tool-result'; readonly callId: string; readonly reply: ToolReply; readonly at: number }
   | { readonly type: 'interrupt'; readonly itemId: string | null; readonly playedMs: number; readonly at: number }
@@ -199,12 +212,19 @@ export class ScriptedService {
   constructor(name: string, connects: HowItConnects[] = ['ready'], capabilities: Partial<BackendCapabilities> = {}) {
     this.connects = connects
     this.capabilities = {
-      name, inputRateHz: 16_000, outputRateHz: 16_000, serverVad: false, truncate: true, maxSessionMs: null, ...capabilities,
+      name,
+      inputRateHz: 16_000,
+      outputRateHz: 16_000,
+      serverVad: false,
+      truncate: true,
+      maxSessionMs: null,
+      ...capabilities,
     }
   }
 
   readonly create = (sink: BackendSink): Backend => {
-    const how = this.connects.length > 1 ? this.connects.shift() as HowItConnects : this.connects[0] as HowItConnects
+    const how =
+      this.connects.length > 1 ? (this.connects.shift() as HowItConnects) : (this.connects[0] as HowItConnects)
     const backend = new ScriptedBackend(sink, how, this.capabilities)
     this.backends.push(backend)
     return backend

@@ -40,7 +40,9 @@ export class GatewayDouble {
       request.on('end', () => {
         const body = Buffer.concat(chunks).toString()
         const isJson = request.headers['content-type'] === 'application/json'
-        const fields = isJson ? JSON.parse(body) as Record<string, string> : Object.fromEntries(new URLSearchParams(body))
+        const fields = isJson
+          ? (JSON.parse(body) as Record<string, string>)
+          : Object.fromEntries(new URLSearchParams(body))
         const post = { path: request.url ?? '', headers: request.headers, body, fields }
         this.posts.push(post)
         const document = options.answer(post, this)
@@ -53,12 +55,18 @@ export class GatewayDouble {
         socket.end(`HTTP/1.1 ${options.refuse} Refused\r\nContent-Length: 0\r\n\r\n`)
         return
       }
-      sockets.handleUpgrade(request, socket, head, (opened) => { options.onSocket?.(opened, request) })
+      sockets.handleUpgrade(request, socket, head, (opened) => {
+        options.onSocket?.(opened, request)
+      })
     })
   }
 
-  get origin(): string { return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}` }
-  get mediaUrl(): string { return `${this.origin.replace('http', 'ws')}/audio?token=abc` }
+  get origin(): string {
+    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`
+  }
+  get mediaUrl(): string {
+    return `${this.origin.replace('http', 'ws')}/audio?token=abc`
+  }
 
   /** The usual first document. */
   streamDocument(more = '', attributes = ''): string {
@@ -68,7 +76,9 @@ export class GatewayDouble {
   }
 
   postsOf(path: string): string[] {
-    return this.posts.filter((post) => post.path.startsWith(path)).map((post) => post.fields['callSessionState'] ?? post.fields['streamEvent'] ?? '')
+    return this.posts
+      .filter((post) => post.path.startsWith(path))
+      .map((post) => post.fields['callSessionState'] ?? post.fields['streamEvent'] ?? '')
   }
 
   close(): void {

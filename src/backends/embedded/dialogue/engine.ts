@@ -17,7 +17,13 @@ export type DialogueEvent =
    * What the caller said, empty when nothing was recognised. `unheard` holds the sentences that the caller interrupted:
    * they are repeated when nothing was understood. `sure` is false for words that fit the sound only moderately.
    */
-  | { readonly type: 'heard'; readonly text: string; readonly by: HeardBy; readonly unheard: readonly string[]; readonly sure?: boolean }
+  | {
+      readonly type: 'heard'
+      readonly text: string
+      readonly by: HeardBy
+      readonly unheard: readonly string[]
+      readonly sure?: boolean
+    }
   /** The recogniser was not available. */
   | { readonly type: 'not-heard' }
   | { readonly type: 'key'; readonly key: string }
@@ -28,7 +34,12 @@ export type DialogueEvent =
 
 export type DialogueAction =
   | { readonly type: 'say'; readonly text: string }
-  | { readonly type: 'call'; readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: 'call'
+      readonly callId: string
+      readonly name: string
+      readonly args: Readonly<Record<string, unknown>>
+    }
   /** The keys that make up one entry. */
   | { readonly type: 'keyed'; readonly keys: string }
   /** A key was pressed: the agent stops speaking. */
@@ -66,7 +77,8 @@ export interface DialogueState {
   waiting: Waiting
   /** What an aside interrupted, and where it returns to. */
   origin: {
-    readonly place: Place; readonly prompt: readonly string[]
+    readonly place: Place
+    readonly prompt: readonly string[]
     /** The wait for a tool; missing if the dialogue was listening to the caller. */
     readonly waiting?: Waiting
   } | null
@@ -89,8 +101,20 @@ export interface DialogueState {
 /** The state of a dialogue that has not started. */
 function fresh(dialogue: OfflineDialogue): DialogueState {
   return {
-    version: 1, place: { state: dialogue.start, step: 0 }, waiting: { for: 'start' }, origin: null, prompt: [], misses: 0, keys: '',
-    values: {}, slots: {}, heardBy: null, visits: {}, widened: [], pending: [], calls: 0,
+    version: 1,
+    place: { state: dialogue.start, step: 0 },
+    waiting: { for: 'start' },
+    origin: null,
+    prompt: [],
+    misses: 0,
+    keys: '',
+    values: {},
+    slots: {},
+    heardBy: null,
+    visits: {},
+    widened: [],
+    pending: [],
+    calls: 0,
   }
 }
 
@@ -154,10 +178,12 @@ export class DialogueEngine {
 
   /** True where the caller's digits are a secret that no transcript may hold. */
   get hidesDigits(): boolean {
-    return this.#listen()?.slots.some((name) => {
-      const slot = this.#dialogue.slots[name]
-      return slot?.type === 'digits' && slot.secret
-    }) ?? false
+    return (
+      this.#listen()?.slots.some((name) => {
+        const slot = this.#dialogue.slots[name]
+        return slot?.type === 'digits' && slot.secret
+      }) ?? false
+    )
   }
 
   /** True when the dialogue waits for this result: the result makes it speak. */
@@ -186,9 +212,12 @@ export class DialogueEngine {
     const listen = this.#listen()
     if (listen === null) return []
     const { intents, known } = this.#expectation(true)
-    const meanings: Meaning[] = Object.keys(listen.on).filter((name) => intents.includes(name)).map((name) => ({ name, slots: {} }))
+    const meanings: Meaning[] = Object.keys(listen.on)
+      .filter((name) => intents.includes(name))
+      .map((name) => ({ name, slots: {} }))
     for (const slot of listen.slots) {
-      for (const value of (known.get(slot) ?? []).slice(0, PREDICTED_VALUES_MAX)) meanings.push({ name: slot, slots: { [slot]: value } })
+      for (const value of (known.get(slot) ?? []).slice(0, PREDICTED_VALUES_MAX))
+        meanings.push({ name: slot, slots: { [slot]: value } })
     }
     const texts = new Set<string>()
     for (const meaning of meanings) {
@@ -224,7 +253,8 @@ export class DialogueEngine {
     this.#budget = DIALOGUE_STEPS_PER_EVENT_MAX
     switch (event.type) {
       case 'start':
-        if (!this.started) this.#enter(event.takeover ? this.#dialogue.takeover ?? this.#dialogue.start : this.#dialogue.start)
+        if (!this.started)
+          this.#enter(event.takeover ? (this.#dialogue.takeover ?? this.#dialogue.start) : this.#dialogue.start)
         break
       case 'heard':
         this.#heard(event.text, event.by, event.unheard, event.sure ?? true)
@@ -243,7 +273,8 @@ export class DialogueEngine {
         break
       case 'nudge':
         // Only the last sentence, which is the question: the caller heard the rest.
-        if (this.#state.waiting.for === 'caller') this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
+        if (this.#state.waiting.for === 'caller')
+          this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
         break
     }
     return this.#actions
@@ -263,7 +294,13 @@ export class DialogueEngine {
 
   #values(): Values {
     const { values, slots, heardBy, heardText, heardSure, visits } = this.#state
-    return { ...this.#given, ...values, slots, visits, heard: { by: heardBy, text: heardText ?? '', sure: heardSure ?? true } }
+    return {
+      ...this.#given,
+      ...values,
+      slots,
+      visits,
+      heard: { by: heardBy, text: heardText ?? '', sure: heardSure ?? true },
+    }
   }
 
   #enter(goal: string): void {
@@ -311,8 +348,9 @@ export class DialogueEngine {
   /** Returns from an aside to the wait for a tool; continues at once when the result has arrived meanwhile. */
   #waitOn(waiting: Waiting): void {
     const state = this.#state
-    const running = state.pending.some((call) => (
-      waiting.for === 'result' ? call.callId === waiting.callId : waiting.for === 'saved' && call.save === waiting.name))
+    const running = state.pending.some((call) =>
+      waiting.for === 'result' ? call.callId === waiting.callId : waiting.for === 'saved' && call.save === waiting.name,
+    )
     state.waiting = waiting
     if (running) return
     state.place = { state: state.place.state, step: state.place.step + 1 }
@@ -327,7 +365,10 @@ export class DialogueEngine {
     const state = this.#state
     for (;;) {
       if (this.#budget-- <= 0) {
-        throw new GatewayError('AGENT_INVALID', `the offline dialogue runs in a circle through state ${state.place.state}`)
+        throw new GatewayError(
+          'AGENT_INVALID',
+          `the offline dialogue runs in a circle through state ${state.place.state}`,
+        )
       }
       const step = this.#step()
       if (step === undefined || 'stop' in step) {
@@ -356,9 +397,12 @@ export class DialogueEngine {
       this.#say(fill(step.say, this.#values(), this.#dialogue.maps) ?? '')
     } else if ('set' in step) {
       for (const [name, value] of Object.entries(step.set)) {
-        state.values[name] = typeof value === 'string'
-          ? fill(value, this.#values(), this.#dialogue.maps)
-          : typeof value === 'object' && value !== null ? valueAt(this.#values(), value.path) ?? null : value
+        state.values[name] =
+          typeof value === 'string'
+            ? fill(value, this.#values(), this.#dialogue.maps)
+            : typeof value === 'object' && value !== null
+              ? (valueAt(this.#values(), value.path) ?? null)
+              : value
       }
     } else if ('pick' in step) {
       state.values[step.pick.save] = picked(this.#values(), step.pick.from, step.pick.where)
@@ -402,7 +446,11 @@ export class DialogueEngine {
 
   /** @returns the call's id, or null when its result was already known */
   #call(
-    call: { readonly tool: string; readonly args: Readonly<Record<string, string | number | boolean | null>>; readonly repeatable: boolean },
+    call: {
+      readonly tool: string
+      readonly args: Readonly<Record<string, string | number | boolean | null>>
+      readonly repeatable: boolean
+    },
     save: string | null,
   ): string | null {
     const { tool: name } = call
@@ -413,14 +461,19 @@ export class DialogueEngine {
       const value = typeof template === 'string' ? fill(template, this.#values(), this.#dialogue.maps, true) : template
       if (value !== null && value !== '') args[key] = value
     }
-    const known = isBuiltIn(name) ? -1 : this.#answered.findIndex((call) => call.name === name && sameJson(call.args, args))
+    const known = isBuiltIn(name)
+      ? -1
+      : this.#answered.findIndex((call) => call.name === name && sameJson(call.args, args))
     const [answer] = known < 0 ? [] : this.#answered.splice(known, 1)
     if (answer !== undefined && answer.ok) {
       if (save !== null) state.values[save] = answer.result
       return null
     }
     if (state.pending.length >= DIALOGUE_CALLS_PENDING_MAX) {
-      throw new GatewayError('AGENT_INVALID', `${DIALOGUE_CALLS_PENDING_MAX} tool calls are unanswered in state ${state.place.state}`)
+      throw new GatewayError(
+        'AGENT_INVALID',
+        `${DIALOGUE_CALLS_PENDING_MAX} tool calls are unanswered in state ${state.place.state}`,
+      )
     }
     return this.#emitCall({ name, args, save, again: call.repeatable })
   }
@@ -446,7 +499,8 @@ export class DialogueEngine {
     if (call.save !== null) state.values[call.save] = ok ? value : null
     // The tool's error, for conditions and texts of the failure path.
     state.values['failure'] = ok ? null : value
-    const awaited = waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
+    const awaited =
+      waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
     if (!awaited) return
     const step = this.#step()
     if (!ok && step !== undefined && 'call' in step && step.call.failed !== undefined) {
@@ -472,11 +526,17 @@ export class DialogueEngine {
     if (spoken) {
       for (const [name, slot] of Object.entries(this.#dialogue.slots)) {
         if (slot.type !== 'digits' || this.#state.widened.includes(name)) continue
-        const values = slot.known.flatMap((path) => this.#knownAt(path)).filter((value) => value.length >= slot.min && value.length <= slot.max)
+        const values = slot.known
+          .flatMap((path) => this.#knownAt(path))
+          .filter((value) => value.length >= slot.min && value.length <= slot.max)
         if (values.length > 0) known.set(name, [...new Set(values)])
       }
     }
-    return { intents: names.filter((name) => Object.hasOwn(this.#dialogue.intents, name)), slots: listen?.slots ?? [], known }
+    return {
+      intents: names.filter((name) => Object.hasOwn(this.#dialogue.intents, name)),
+      slots: listen?.slots ?? [],
+      known,
+    }
   }
 
   #knownAt(path: string): string[] {
@@ -524,7 +584,10 @@ export class DialogueEngine {
     // The number may not be among the known ones.
     for (const slot of listen.slots) this.#widen(slot)
     // Not part of the prompt: `repeat` repeats the question, not this. Interrupted sentences hold the question already.
-    this.#actions.push(sayOf(unheard.length > 0 ? this.#dialogue.retry : this.#retryText(listen)), ...unheard.map(sayOf))
+    this.#actions.push(
+      sayOf(unheard.length > 0 ? this.#dialogue.retry : this.#retryText(listen)),
+      ...unheard.map(sayOf),
+    )
   }
 
   // --- keys -----------------------------------------------------------------------------------------------
@@ -562,7 +625,8 @@ export class DialogueEngine {
       return
     }
     state.keys = (state.keys + key).slice(0, DIALOGUE_KEYS_MAX)
-    if (state.keys.length >= slot.max || this.#expectation(true).known.get(slot.name)?.includes(state.keys) === true) this.#submitKeys()
+    if (state.keys.length >= slot.max || this.#expectation(true).known.get(slot.name)?.includes(state.keys) === true)
+      this.#submitKeys()
     else this.#actions.push({ type: 'key-timer', ms: KEY_PAUSE_MS })
   }
 

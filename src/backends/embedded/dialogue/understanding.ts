@@ -19,9 +19,8 @@ export interface Meaning {
 }
 
 /** The phones of the model. The noise rule has one word for each and matches everything outside the grammar. */
-const PHONES = (
-  'AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z'
-).split(' ')
+const PHONES =
+  'AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z'.split(' ')
 const NOISE_PREFIX = 'zz'
 /**
  * Without a noise rule a grammar accepted 40 of 48 utterances outside it (12 sentences, 4 flite voices, 8 kHz mu-law).
@@ -31,7 +30,10 @@ const NOISE_PREFIX = 'zz'
 const NOISE_WEIGHT = 0.01
 
 /** Dictionary entries that every grammar needs besides the agent's own words. */
-export const NOISE_WORDS: readonly DictionaryEntry[] = PHONES.map((phone) => [NOISE_PREFIX + phone.toLowerCase(), phone])
+export const NOISE_WORDS: readonly DictionaryEntry[] = PHONES.map((phone) => [
+  NOISE_PREFIX + phone.toLowerCase(),
+  phone,
+])
 
 /** The recognised text, empty when the noise rule matched. */
 export function withoutNoise(text: string): string {
@@ -62,13 +64,19 @@ export class Understanding {
     this.#digits = dialogue.digits
     this.#lead = dialogue.around.before
     this.#tail = dialogue.around.after
-    for (const [name, intent] of Object.entries(dialogue.intents)) this.#intents.set(name, intent.phrases.map(parsePhrase))
+    for (const [name, intent] of Object.entries(dialogue.intents))
+      this.#intents.set(name, intent.phrases.map(parsePhrase))
     for (const [name, definition] of Object.entries(dialogue.slots)) {
       const options = new Map<string, readonly Phrase[]>()
       if (definition.type === 'choice') {
-        for (const [option, { phrases }] of Object.entries(definition.options)) options.set(option, phrases.map(parsePhrase))
+        for (const [option, { phrases }] of Object.entries(definition.options))
+          options.set(option, phrases.map(parsePhrase))
       }
-      this.#slots.set(name, { definition, options, phrases: [{ type: 'slot', slot: name }, ...definition.phrases.map(parsePhrase)] })
+      this.#slots.set(name, {
+        definition,
+        options,
+        phrases: [{ type: 'slot', slot: name }, ...definition.phrases.map(parsePhrase)],
+      })
     }
   }
 
@@ -132,7 +140,10 @@ export class Understanding {
     }
     const known = expected.known.get(name) ?? []
     if (known.length > 0) {
-      return known.slice(0, DIALOGUE_KNOWN_VALUES_MAX).map((value) => [...value].map((c) => this.#digits[Number(c)]).join(' ')).join(' | ')
+      return known
+        .slice(0, DIALOGUE_KNOWN_VALUES_MAX)
+        .map((value) => [...value].map((c) => this.#digits[Number(c)]).join(' '))
+        .join(' | ')
     }
     const { min, max } = slot.definition
     const required = Array.from({ length: min }, () => '<Digit>').join(' ')
@@ -142,7 +153,11 @@ export class Understanding {
   }
 
   /** All matches of `phrase` from `start` on. */
-  *#match(phrase: Phrase, words: readonly string[], start: number): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+  *#match(
+    phrase: Phrase,
+    words: readonly string[],
+    start: number,
+  ): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
     switch (phrase.type) {
       case 'word':
         if (words[start] === phrase.word) yield { end: start + 1, slots: {} }
@@ -163,18 +178,27 @@ export class Understanding {
     }
   }
 
-  *#matchAll(parts: readonly Phrase[], words: readonly string[], start: number): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+  *#matchAll(
+    parts: readonly Phrase[],
+    words: readonly string[],
+    start: number,
+  ): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
     const [first, ...rest] = parts
     if (first === undefined) {
       yield { end: start, slots: {} }
       return
     }
     for (const head of this.#match(first, words, start)) {
-      for (const tail of this.#matchAll(rest, words, head.end)) yield { end: tail.end, slots: { ...head.slots, ...tail.slots } }
+      for (const tail of this.#matchAll(rest, words, head.end))
+        yield { end: tail.end, slots: { ...head.slots, ...tail.slots } }
     }
   }
 
-  *#matchSlot(name: string, words: readonly string[], start: number): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+  *#matchSlot(
+    name: string,
+    words: readonly string[],
+    start: number,
+  ): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
     const slot = this.#slots.get(name)
     if (slot === undefined) return
     if (slot.definition.type === 'choice') {
@@ -194,7 +218,8 @@ export class Understanding {
     }
     // Part of a longer run of digits would be a wrong number.
     const whole = start === 0 || this.#digits.indexOf(words[start - 1] ?? '') < 0
-    if (whole && value.length >= slot.definition.min && value.length <= slot.definition.max) yield { end, slots: { [name]: value } }
+    if (whole && value.length >= slot.definition.min && value.length <= slot.definition.max)
+      yield { end, slots: { [name]: value } }
   }
 }
 
@@ -224,7 +249,8 @@ function optional(words: readonly string[]): string {
 
 /** The words of a text as grammars contain them: lower case, without punctuation, digits as words. */
 function wordsOf(text: string, digits: readonly string[]): string[] {
-  return text.toLowerCase()
+  return text
+    .toLowerCase()
     .replaceAll('’', "'")
     .replace(/\d/g, (digit) => ` ${digits[Number(digit)] ?? ''} `)
     .split(/[^a-z'-]+/)

@@ -67,11 +67,20 @@ export function holds(condition: OfflineCondition, values: Values): boolean {
 }
 
 /** The elements of the list at `from` whose fields have one of the wanted values; [] when there is no list. */
-export function picked(values: Values, from: string, where: Readonly<Record<string, readonly (string | number | boolean | null)[]>>): unknown[] {
+export function picked(
+  values: Values,
+  from: string,
+  where: Readonly<Record<string, readonly (string | number | boolean | null)[]>>,
+): unknown[] {
   const list = valueAt(values, from)
   if (!Array.isArray(list)) return []
-  return list.slice(0, ELEMENTS_MAX).filter((element: unknown) =>
-    Object.entries(where).every(([field, wanted]) => wanted.some((expected) => same(valueAt({ element }, `element.${field}`), expected))))
+  return list
+    .slice(0, ELEMENTS_MAX)
+    .filter((element: unknown) =>
+      Object.entries(where).every(([field, wanted]) =>
+        wanted.some((expected) => same(valueAt({ element }, `element.${field}`), expected)),
+      ),
+    )
 }
 
 type Maps = Readonly<Record<string, Readonly<Record<string, string>>>>
@@ -94,7 +103,10 @@ export function fill(template: string, values: Values, maps: Maps, strict = fals
     return textOf(value)
   })
   if (strict && missing) return null
-  return text.replace(/\s+([.,!?])/g, '$1').replace(/\s{2,}/g, ' ').trim()
+  return text
+    .replace(/\s+([.,!?])/g, '$1')
+    .replace(/\s{2,}/g, ' ')
+    .trim()
 }
 
 function filtered(value: unknown, { name, argument }: Filter, maps: Maps): unknown {

@@ -105,7 +105,10 @@ export function run(
   memory.copy(history, scratch + (inputSamples << 1), historySamples << 1)
 }
 
-/** Four outputs whose input begins `step` bytes apart, from `x` on, and four whose input begins `lag` bytes after each of theirs. */
+/**
+ * Four outputs whose input begins `step` bytes apart, from `x` on, and four whose input begins `lag` bytes after each
+ * of theirs.
+ */
 // @ts-ignore: a decorator
 @inline
 function eight(

@@ -43,8 +43,8 @@ export function isSpeech(stream: usize, frame: usize, wide: bool): bool {
 }
 
 /**
- * Detects voice and digits in the frame at `frame`. Bit 0: the caller's voice, neither digit nor tone nor silence. The other bits:
- * 1 + row x 4 + column of the DTMF digit recognised in it, or 0.
+ * Detects voice and digits in the frame at `frame`. Bit 0: the caller's voice, neither digit nor tone nor silence. The
+ * other bits: 1 + row x 4 + column of the DTMF digit recognised in it, or 0.
  */
 export function detect(stream: usize, frame: usize, wide: bool, levelDbfs: f64): i32 {
   toWave(frame, wide)
@@ -423,10 +423,11 @@ const BAND_POWER = memory.data(32, 16)
 /**
  * Both halves of a band, each twice as large as the twin's; the callers correct for it.
  *
- * An all-pass is y(n) = k x(n) + s with s = x(n-1) - k y(n-1), so that each output waits for the one before. Put into itself it waits for
- * the one four before: y(n) = u(n) + k^2 u(n-2) + k^4 y(n-4), where u(n) = k (x(n) - x(n-2)) + (1 - k^2) x(n-1). A vector of
- * samples as they come holds two of the even all-pass and two of the odd one, by turns, so x(n-2) and u(n-2) lie in the vector before and
- * y(n-4) in the one before that. What was before the frame is all in s: x(-1) = s, x(-2) = -k s and nothing else give the same outputs.
+ * An all-pass is y(n) = k x(n) + s with s = x(n-1) - k y(n-1), so that each output waits for the one before. Put into
+ * itself it waits for the one four before: y(n) = u(n) + k^2 u(n-2) + k^4 y(n-4), where u(n) = k (x(n) - x(n-2)) + (1 -
+ * k^2) x(n-1). A vector of samples as they come holds two of the even all-pass and two of the odd one, by turns, so
+ * x(n-2) and u(n-2) lie in the vector before and y(n-4) in the one before that. What was before the frame is all in s:
+ * x(-1) = s, x(-2) = -k s and nothing else give the same outputs.
  *
  * @param outputs of each half, a multiple of 4
  * @param state s of the two all-passes
@@ -449,7 +450,10 @@ function halve(from: usize, outputs: i32, state: usize, lower: usize, upper: usi
   keep(state, x, nextY)
 }
 
-/** The lowest split, 20 samples to 10 and 10, two at a time. Writes the power of its halves, as large as `halve` has them. */
+/**
+ * The lowest split, 20 samples to 10 and 10, two at a time. Writes the power of its halves, as large as `halve` has
+ * them.
+ */
 function halveLast(from: usize, state: usize, power: usize): void {
   let x = before(state)
   let y = f32x4.splat(0)
@@ -523,8 +527,8 @@ let likeLast: f32 = 0
 let likeBefore: f32 = 0
 
 /**
- * The last 64 samples beside those 28 to 5 samples earlier. The products of the first 24 of them were summed when they were the last of
- * a frame. The rest is taken in two parts, so that what the next frame needs is at hand in between.
+ * The last 64 samples beside those 28 to 5 samples earlier. The products of the first 24 of them were summed when they
+ * were the last of a frame. The rest is taken in two parts, so that what the next frame needs is at hand in between.
  */
 function correlate(history: usize, newestProducts: usize): void {
   let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0
@@ -568,8 +572,9 @@ function exchanged(at: usize, value: v128): v128 {
 }
 
 /**
- * Divides by the lengths of what was multiplied. The 24 windows have the samples 24 to 63 in common; the energies of what is before and
- * behind those grow from window to window. That is a tenth of summing each window by itself, and as exact, since nothing is subtracted.
+ * Divides by the lengths of what was multiplied. The 24 windows have the samples 24 to 63 in common; the energies of
+ * what is before and behind those grow from window to window. That is a tenth of summing each window by itself, and as
+ * exact, since nothing is subtracted.
  */
 function normalize(history: usize): void {
   let behind = f32x4.splat(0)
@@ -594,8 +599,8 @@ function normalize(history: usize): void {
 }
 
 /**
- * Sets `pitch`, 0 to 1, and `pitchLag` by the highest peak between the lags, of several the longest lag's; both are 0 where none is
- * above 0.
+ * Sets `pitch`, 0 to 1, and `pitchLag` by the highest peak between the lags, of several the longest lag's; both are 0
+ * where none is above 0.
  */
 function findPitch(): void {
   let highest = f32x4.splat(0)
@@ -654,7 +659,10 @@ function takePitch(stream: usize): void {
 const INPUTS_COUNT = 48
 const UNITS_BYTES: usize = 32 << 2
 
-/** The model: 32 biases, for each input its weights to all units side by side, 32 weights of the output, the output's bias. */
+/**
+ * The model: 32 biases, for each input its weights to all units side by side, 32 weights of the output, the output's
+ * bias.
+ */
 export const MODEL = memory.data(((32 + 48 * 32 + 32 + 1) << 2) + 12, 16)
 
 /** One hidden layer of 32 rectified units and one output: the log of the odds that `INPUTS` are speech. */
@@ -688,9 +696,10 @@ function weighed(units: v128, weights: usize): v128 {
 // --- DTMF digits -----------------------------------------------------------------------------------------
 
 /**
- * DTMF digits, decided as ../../dtmf.ts does. There each tone has a Goertzel filter, which waits for itself at every sample. Here the same
- * sums are taken directly, of all tones and both blocks of a frame at once: with the phase counted from the middle of the block, its
- * cosine is even and its sine odd there, so that samples which lie alike on either side share a product.
+ * DTMF digits, decided as ../../dtmf.ts does. There each tone has a Goertzel filter, which waits for itself at every
+ * sample. Here the same sums are taken directly, of all tones and both blocks of a frame at once: with the phase
+ * counted from the middle of the block, its cosine is even and its sine odd there, so that samples which lie alike on
+ * either side share a product.
  */
 
 const HALF = BLOCK / 2
@@ -714,7 +723,9 @@ const FIRST_TONES = memory.data(64, 16)
 const SECOND_TONES = memory.data(64, 16)
 const POWERS = memory.data(32, 16)
 
-/** The digit that is recognised in this frame, as row x 4 + column, each press once; -1 for none. Sets `digitActive`. */
+/**
+ * The digit that is recognised in this frame, as row x 4 + column, each press once; -1 for none. Sets `digitActive`.
+ */
 function takeDigits(stream: usize, wave: usize, wide: bool, levelDbfs: f64): i32 {
   const s = changetype<Stream>(stream)
   digitActive = false
@@ -977,7 +988,10 @@ function energyOf(from: usize, samples: i32): f32 {
   return sum(sums)
 }
 
-/** Moves a leaky mean by a share of the way. The least bit of an addition keeps it from dying away into denormal numbers, which are slow. */
+/**
+ * Moves a leaky mean by a share of the way. The least bit of an addition keeps it from dying away into denormal
+ * numbers, which are slow.
+ */
 function towards(mean: f32, value: f32, share: f32): f32 {
   return mean + (value - mean) * share + f32(1e-25)
 }
@@ -988,8 +1002,9 @@ function towardsFour(mean: v128, value: v128, share: f32): v128 {
 }
 
 /**
- * 10 log10(x), x > 0. With x = m 2^e, m within sqrt(1/2) to sqrt(2), ln m = 2 artanh(s), s = (m - 1) / (m + 1), |s| < 0.1716: four terms of
- * its series leave less than 2 s^9 / 9 (1 - s^2), 3e-8, which is 1.3e-7 dB; f32 itself is not that fine.
+ * 10 log10(x), x > 0. With x = m 2^e, m within sqrt(1/2) to sqrt(2), ln m = 2 artanh(s), s = (m - 1) / (m + 1), |s| <
+ * 0.1716: four terms of its series leave less than 2 s^9 / 9 (1 - s^2), 3e-8, which is 1.3e-7 dB; f32 itself is not
+ * that fine.
  */
 function decibels(x: v128): v128 {
   // The bits of sqrt(1/2): what is above counts for the next exponent.
