@@ -50,6 +50,11 @@ export function addUsage(sums: UsageSums, usage: BackendUsage): void {
   sums.audioOutMs += usage.audioOutMs
 }
 
+/** A number of a service's usage report, which may hold anything: 0 for what is not a positive number. */
+export function usageNumber(value: unknown): number {
+  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0
+}
+
 /** Adds `counters` to `sums`, without zeros and NaN (the time of something that never happened). */
 export function addCounters(sums: Record<string, number>, counters: BackendCounters): void {
   for (const [kind, count] of Object.entries(counters)) {

@@ -133,7 +133,7 @@ const QUIET_MS = 400
 const QUIET_WHILE_RESPONDING_MS = 1500
 const QUIET_POLL_MS = 100
 /** The DTMF digit that accepts the offer of a call back. */
-const YES_DIGIT = '1'
+export const YES_DIGIT = '1'
 /** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000
 const PHONE_DIGITS_MIN = 7

@@ -22,6 +22,9 @@ export function isBuiltIn(name: string): boolean {
   return name === ESCALATE_TOOL || name === END_CALL_TOOL || name === CALLBACK_TOOL
 }
 
+/** Tools that end the conversation: they are called only after the speech before them was delivered. */
+export const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
+
 /** Arguments for records, logs and humans: without the answer that proves the caller's identity. */
 export function recordedArguments(
   name: string,

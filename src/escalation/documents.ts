@@ -1,3 +1,4 @@
+import { YES_DIGIT } from '../call/call-session.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 
 /**
@@ -7,9 +8,6 @@ import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 export const CONTINUATION_MS = 3000
 /** A second request of the same asker within this time is a retry of one whose answer was lost. */
 const REPEAT_MS = 1000
-
-/** The DTMF digit that means yes; the session asks for the same one while the stream is open. */
-const YES_DIGIT = '1'
 
 export const NO_ACTIONS: readonly VoiceAction[] = []
 export const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]

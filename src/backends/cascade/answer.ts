@@ -1,9 +1,10 @@
-import { END_CALL_TOOL, ESCALATE_TOOL } from '../../call/gateway-tools.js'
+import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
 import type { Clock } from '../../core/clock.js'
 import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
 import { parseArguments } from '../tool-text.js'
+import { usageNumber } from '../watch.js'
 import type { AgentEntry, CallEntry, Conversation, SpokenSentence } from './conversation.js'
 import type { ChatDelta, Stages } from './stages.js'
 
@@ -11,8 +12,6 @@ import type { ChatDelta, Stages } from './stages.js'
 const SPEAKING_MAX = 2
 /** Tool calls of one answer. */
 const CALLS_MAX = 16
-/** These tools end the conversation: they are called only after the words before them have been delivered. */
-const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 
 /** Counters of one call; plain fields. */
 export interface CascadeStats {
@@ -132,8 +131,8 @@ export class Answer {
       }
       if (chunk.usage != null)
         this.#usage = {
-          inputTokens: count(chunk.usage.prompt_tokens),
-          outputTokens: count(chunk.usage.completion_tokens),
+          inputTokens: usageNumber(chunk.usage.prompt_tokens),
+          outputTokens: usageNumber(chunk.usage.completion_tokens),
         }
     }
     for (const sentence of sentences.flush()) this.#add(sentence)
@@ -270,10 +269,6 @@ function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
   return (async function* () {
     for (let next = await first; next.done !== true; next = await source.next()) yield next.value
   })()
-}
-
-function count(value: unknown): number {
-  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0
 }
 
 /** From this length on the first piece may end at a comma, so that the caller hears something soon. */

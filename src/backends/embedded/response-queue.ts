@@ -1,4 +1,4 @@
-import { END_CALL_TOOL, ESCALATE_TOOL } from '../../call/gateway-tools.js'
+import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { samplesToMs } from '../../core/units.js'
@@ -26,8 +26,6 @@ interface Response {
   over: boolean
 }
 
-/** These tools end the conversation: they are called only after the speech before them was delivered. */
-const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 /** Responses that are kept to find out which sentences an interruption cut off. */
 const KEPT_MAX = 4
 

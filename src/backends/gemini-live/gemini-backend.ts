@@ -14,6 +14,7 @@ import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
+import { usageNumber } from '../watch.js'
 import {
   GEMINI_CONNECTION_MS,
   GEMINI_INPUT_RATE_HZ,
@@ -371,7 +372,7 @@ export class GeminiLiveBackend implements Backend {
     if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
     if (message.usageMetadata !== undefined) {
       const { promptTokenCount, responseTokenCount } = message.usageMetadata
-      this.#usage = { inputTokens: count(promptTokenCount), outputTokens: count(responseTokenCount) }
+      this.#usage = { inputTokens: usageNumber(promptTokenCount), outputTokens: usageNumber(responseTokenCount) }
     }
     if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
     this.#content(message)
@@ -653,8 +654,4 @@ class ToolBatches {
     }
     return { cancelled, complete }
   }
-}
-
-function count(value: unknown): number {
-  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0
 }

@@ -17,6 +17,7 @@ import { resumedGeneration } from '../resumed-generation.js'
 import { parseArguments, replyText } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import { vendorFault } from '../transport/vendor-fault.js'
+import { usageNumber } from '../watch.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
@@ -583,8 +584,8 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({
       type: 'usage',
       usage: {
-        inputTokens: count(usage?.input_tokens),
-        outputTokens: count(usage?.output_tokens),
+        inputTokens: usageNumber(usage?.input_tokens),
+        outputTokens: usageNumber(usage?.output_tokens),
         audioInMs: this.#uplink.takeSentMs(),
         audioOutMs: response.audioOutMs,
       },
@@ -682,8 +683,4 @@ export class OpenAiRealtimeBackend implements Backend {
       })
     }
   }
-}
-
-function count(value: unknown): number {
-  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0
 }
