@@ -592,3 +592,34 @@ export const SCENARIO_FILE_BYTES_MAX = 256 * 1024
 /** Simulated calls of one run at once, and how often each scenario is repeated. */
 export const SCENARIO_JOBS_MAX = 64
 export const SCENARIO_REPEATS_MAX = 1000
+
+// --- the fleet's store and its nodes --------------------------------------------------------------------------
+
+/** Every operation of the call store, in milliseconds. A webhook waits for at most three of them. */
+export const STORE_DEADLINE_MS = 250
+/** After an operation that timed out, the store is not asked for this long. */
+export const STORE_REST_MS = 1000
+/** A claim that its owner does not confirm within this time is free again. */
+export const CLAIM_TTL_MS = 3000
+/** Entry of a live call; every write renews it. */
+export const CALL_TTL_MS = 2 * 3_600_000
+/** Entry of a call that is over, for webhooks that come late. */
+export const OVER_TTL_MS = 3_600_000
+/** State and log of one call in the store. */
+export const STORED_CALL_BYTES_MAX = 256 * 1024
+/** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */
+export const NODE_FORGET_MS = 10 * 60_000
+export const HEARTBEAT_MS = 2000
+/** A node whose heartbeat has stood still for this long, on the observer's monotonic clock, is suspect. */
+export const SUSPECT_MS = 6000
+/** Probes of a suspect that all stay unanswered for this long are evidence of its death. */
+export const PROBES_SILENT_MS = 20_000
+/** A node that reaches neither the store nor another node for this long gives its calls up. */
+export const ISOLATED_MS = 20_000
+/** A node whose clock is further from the store's is not ready. */
+export const CLOCK_SKEW_MS_MAX = 30_000
+/** Nodes of one fleet. */
+export const NODES_MAX = 256
+/** Connecting to another node, and its answer to a forwarded webhook. */
+export const PEER_CONNECT_MS = 200
+export const PEER_ANSWER_MS = 500

@@ -1,0 +1,126 @@
+/**
+ * What the nodes of a fleet share: who owns each call, the state from which another node can continue it, effects that
+ * must happen once, and the nodes themselves. Audio never goes here, and no caller waits for it: every operation has a
+ * deadline of STORE_DEADLINE_MS, and rejects with STORE_DOWN instead of waiting.
+ *
+ * It has three homes: the memory of one process, the memory of the supervisor of `--processes`, and Redis.
+ */
+export interface CallStore {
+  /**
+   * Takes a call, in one atomic step: if the entry under `key` has epoch `expectedEpoch` (0: there is none), `owner`
+   * becomes its owner in the phase `claimed`, with `expectedEpoch + 1`, for CLAIM_TTL_MS. State and log stay. An entry
+   * that is `over` is never taken.
+   * @param key  a call SID, or the clientRequestId of a call that a node places
+   * @returns the entry as it stands now; the claim was won when its owner is `owner` with that epoch and nonce
+   */
+  claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall>
+
+  /**
+   * Writes to a call, if `token` is its owner: then it is in the phase `owned`, for CALL_TTL_MS from now.
+   * @returns `lost` when the call has another owner, is over, or is not known
+   */
+  save(key: string, token: OwnerToken, change: StoredChange): Promise<'ok' | 'lost'>
+
+  /** The entry of a call; null when there is none. */
+  read(key: string): Promise<StoredCall | null>
+
+  /**
+   * A stream opened with this token: the single use of its nonce.
+   * @returns `used` when the nonce has opened a stream before; `lost` as for `save`
+   */
+  attach(key: string, token: OwnerToken, nonce: string): Promise<'ok' | 'used' | 'lost'>
+
+  /** The call has ended, if `token` is its owner: state and log are deleted, the entry is `over` for OVER_TTL_MS. */
+  over(key: string, token: OwnerToken): Promise<'ok' | 'lost'>
+
+  /** Keys of the entries that a node owns, of any of its incarnations, `over` ones excluded. */
+  callsOf(node: string): Promise<readonly string[]>
+
+  /**
+   * Writes a value that can be written once, for `ttlMs`.
+   * @returns null when it was written now; otherwise the value that stands there
+   */
+  once(key: string, value: string, ttlMs: number): Promise<string | null>
+
+  /** Replaces what `once` wrote; does nothing when that is gone. */
+  settle(key: string, value: string, ttlMs: number): Promise<void>
+
+  /**
+   * Writes a node's heartbeat and reads those of all nodes. An entry whose `beat` has not changed for NODE_FORGET_MS of
+   * the store's time is deleted.
+   */
+  beat(node: NodeRecord): Promise<FleetView>
+
+  /** A node leaves in order: its entry is deleted, if it still has this incarnation. */
+  leave(node: string, incarnation: string): Promise<void>
+
+  /** Frees the connection. Operations that still wait reject. Idempotent. */
+  close(): Promise<void>
+}
+
+/** One run of one node. */
+export interface Owner {
+  /** The node's name: 1 to 63 of `A-Z a-z 0-9 . _ -`. */
+  readonly node: string
+  /** Random, new at each start of the node. */
+  readonly incarnation: string
+  /** Random, new for each claim. */
+  readonly nonce: string
+}
+
+/** Proof of ownership; every takeover has a higher epoch, from 1. */
+export interface OwnerToken extends Owner {
+  readonly epoch: number
+}
+
+export interface StoredCall {
+  readonly owner: OwnerToken
+  /** `claimed`: chosen, and not confirmed by `save` yet. */
+  readonly phase: 'claimed' | 'owned' | 'over'
+  /** The newest state; null before the first. Opaque and encrypted. */
+  readonly state: Uint8Array | null
+  /** Chunks of the call log, oldest first. Opaque and encrypted. */
+  readonly log: readonly Uint8Array[]
+}
+
+export interface StoredChange {
+  /** The new state; absent: the one before stays. At most STORED_CALL_BYTES_MAX with the log; the writer keeps that. */
+  readonly state?: Uint8Array
+  /** Appended to the log. */
+  readonly append?: readonly Uint8Array[]
+  /** True: `append` replaces the log. */
+  readonly replace?: boolean
+}
+
+/** A node's heartbeat: what the others must know of it. Plain JSON. */
+export interface NodeRecord {
+  readonly name: string
+  readonly incarnation: string
+  /** Grows by 1 each time. */
+  readonly beat: number
+  /** Calendar time. */
+  readonly startedAtMs: number
+  /** Origin of its internal listener; null for a gateway without other nodes. */
+  readonly internalUrl: string | null
+  /** Its ops port's origin for people; null where it is not known. */
+  readonly opsUrl: string | null
+  readonly version: string
+  readonly capacity: number
+  /** How many more calls it takes now; 0 while it drains or is cordoned. */
+  readonly free: number
+  readonly state: 'open' | 'cordoned' | 'draining'
+  readonly callsByAgent: Readonly<Record<string, number>>
+  /** The carrier's after-stream behaviour as this node last observed it; null before. Calendar time. */
+  readonly afterStream: { readonly seen: 'continues' | 'holds'; readonly atMs: number } | null
+}
+
+export interface StoredNode extends NodeRecord {
+  /** Time of the store when `beat` or `incarnation` last changed. */
+  readonly changedAtMs: number
+}
+
+export interface FleetView {
+  readonly nodes: readonly StoredNode[]
+  /** Calendar time of the store. */
+  readonly storeTimeMs: number
+}
