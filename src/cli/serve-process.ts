@@ -7,29 +7,29 @@ import { createLog } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
 import { USAGE_CODES } from './command-line.js'
 import { startGateway } from '../gateway/gateway.js'
-import { NodeLink } from '../fleet/node-channel.js'
-import type { FromNode, StartNode, ToNode } from '../fleet/node-channel.js'
+import { ChannelStore } from '../fleet/channel-store.js'
+import type { FromProcess, ToProcess } from '../fleet/supervisor.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { untilStopped } from './serve.js'
 
 // Without a callback a channel that has closed would throw; `disconnect` reports that.
-const send = (message: FromNode): void => {
+const send = (message: FromProcess): void => {
   process.send?.(message, undefined, undefined, () => undefined)
 }
 
-async function run({ plan, restarts, owners }: StartNode<ProcessPlan>): Promise<number> {
-  const { index, count, config, ownPort } = plan
+async function run(plan: ProcessPlan, restarts: number): Promise<number> {
+  const { index, config, ownPort } = plan
   const log = createLog({ ...config.logLevel, base: { process: index } })
-  const link = new NodeLink({ index, count, owners, send })
-  process.on('message', (message: ToNode<ProcessPlan>) => {
-    if (message.type !== 'start') link.receive(message)
+  const channel = new ChannelStore(send)
+  process.on('message', (message: ToProcess<ProcessPlan>) => {
+    if (message.type !== 'start') channel.received(message)
   })
   const env = agentEnvironment(process.env, config.shopApiUrl)
   try {
-    const gateway = await startGateway({ config, env, log, node: { link, ownPort, restarts } })
+    const gateway = await startGateway({ config, env, log, process: { plan, restarts, store: channel } })
     // Without the supervisor nobody forwards webhooks or restarts this process, so it lets its calls finish and ends.
     const orphaned = (): void => {
-      link.close()
+      channel.closed()
       log.error({}, 'the supervisor is gone: calls finish, and this process ends')
       void gateway.stop(config.drainTimeoutMs)
     }
@@ -60,9 +60,9 @@ async function run({ plan, restarts, owners }: StartNode<ProcessPlan>): Promise<
   }
 }
 
-process.once('message', (message: ToNode<ProcessPlan>) => {
+process.once('message', (message: ToProcess<ProcessPlan>) => {
   if (message.type !== 'start') throw new Error('the first message of a supervisor is start')
-  void run(message).then((code) => {
+  void run(message.plan, message.restarts).then((code) => {
     process.exitCode = code
     // An open channel would keep the process alive.
     if (process.connected) process.disconnect()

@@ -623,3 +623,7 @@ export const NODES_MAX = 256
 /** Connecting to another node, and its answer to a forwarded webhook. */
 export const PEER_CONNECT_MS = 200
 export const PEER_ANSWER_MS = 500
+/** How long the nodes may take to find an owner for a new call; then its caller hears the fallback. */
+export const FALLBACK_AFTER_MS = 1000
+/** Calls that a node gave up, for webhooks that still come to it. */
+export const GIVEN_UP_CALLS_MAX = 10_000

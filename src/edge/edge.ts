@@ -135,24 +135,37 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 }
 
 function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListeners {
-  const { host, port, shared, nodePort, fleet } = options
+  const { host, port, shared, nodePort } = options
   return new PublicListeners(app, [
     { host, port, shared, setting: 'PORT' },
-    ...(nodePort === undefined
-      ? []
-      : [{ host, port: nodePort, shared: false, setting: fleet === undefined ? 'NODE_URL' : 'PORT' }]),
+    ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: 'PORT' }]),
   ])
 }
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
-function webhookHandler({ fleet, calls, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
+function webhookHandler({ fleet, calls, clock, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
   if (fleet === undefined) return (webhook) => webhooks.answer(webhook)
-  const routing = new WebhookRouting(fleet, calls, (webhook, mayDecline) => webhooks.offer(webhook, mayDecline))
-  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls that other processes own, by result', [
+  const routing = new WebhookRouting<WebhookAnswer>({
+    node: fleet,
+    calls,
+    answer: (webhook, how) => webhooks.offer(webhook, how),
+    orphaned: async (webhook) => webhooks.offer(webhook, { mayDecline: false, known: true }) as WebhookAnswer,
+    clock,
+    random: Math.random,
+  })
+  const routed = metrics.defineCounter('webhooks_routed', 'Webhooks that were not answered where they came, by result', [
     'result',
   ])
-  for (const result of ['forwarded', 'passed', 'unanswered'] as const)
-    metrics.countFrom(forwarded({ result }), () => routing.counters[result])
+  const results: Readonly<Record<string, keyof typeof routing.counters>> = {
+    forwarded: 'forwarded',
+    passed: 'passed',
+    unanswered: 'unanswered',
+    'claim-lost': 'claimsLost',
+    'without-store': 'withoutStore',
+    orphaned: 'orphaned',
+  }
+  for (const [result, counter] of Object.entries(results))
+    metrics.countFrom(routed({ result }), () => routing.counters[counter])
   return (webhook) => routing.route(webhook)
 }
 

@@ -119,7 +119,7 @@ export class MediaSockets {
     if ('status' in admission) return this.#refuse(res, admission, this.#addresses.of(res, req))
 
     const { call, nonce, subprotocol } = admission
-    const { calls, clock, metrics } = this.#options
+    const { calls, clock, metrics, fleet } = this.#options
     const answeredAtMs = this.#answeredAtMs(call.callSid)
     const carrier = new CarrierSocket({
       call,
@@ -134,7 +134,12 @@ export class MediaSockets {
     const metadata = handshakeMetadata(headersOf(req))
     // Opens the socket before it returns.
     res.upgrade<SocketData>({ carrier }, req.getHeader('sec-websocket-key'), subprotocol, '', context)
-    if (carrier.open) this.#passMetadata(call, metadata)
+    if (!carrier.open) return
+    this.#passMetadata(call, metadata)
+    // Not waited for: the caller is heard meanwhile, and this node's own memory has the nonces that it has seen.
+    void fleet?.attached(call.callSid, nonce).then((result) => {
+      if (result === 'used') carrier.disown()
+    })
   }
 
   /** Ignores the address: a good token is admitted, whatever else came from the same address. */
@@ -150,19 +155,22 @@ export class MediaSockets {
     }
     if (this.#tokens.isUsed(token.nonce))
       return refusal('token-used', 403, 'TOKEN_USED', 'the token in the URL has opened a socket already')
-    const call = this.#options.calls.find(token.callSid)
-    if (call === undefined) return refusal('call-unknown', 403, 'CALL_UNKNOWN', this.#elsewhere(token.callSid))
+    const { calls, fleet } = this.#options
+    const call = calls.find(token.callSid)
+    if (call === undefined) {
+      const where = fleet === undefined ? 'this gateway' : `node ${fleet.name}`
+      return refusal(
+        'call-unknown',
+        403,
+        'CALL_UNKNOWN',
+        `the call of this token is not at ${where}: it is over, or NODE_URL leads to another node than its owner`,
+      )
+    }
+    // A token of an earlier owner: it had the call before this node took it over.
+    if (fleet !== undefined && token.epoch !== (fleet.token(token.callSid)?.epoch ?? 0))
+      return refusal('token-invalid', 403, 'TOKEN_INVALID', 'the token in the URL is of an earlier owner of its call')
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }
-  }
-
-  /** Why the call of a valid token is not in this process. A socket is never forwarded. */
-  #elsewhere(callSid: string): string {
-    const { fleet } = this.#options
-    const owner = fleet?.ownersOf(callSid, null)[0]
-    return fleet === undefined || owner === fleet.index
-      ? 'the call of this token is not here: it is over, or another process has it'
-      : `the call of this token is over, or process ${owner} has it and not ${fleet.index}: see NODE_URL`
   }
 
   #refuse(res: HttpResponse, refused: Refusal, address: string): void {

@@ -1,6 +1,6 @@
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
-import type { NodeLink } from '../fleet/node-channel.js'
+import type { FleetNode } from '../fleet/fleet-node.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
@@ -34,13 +34,12 @@ export interface EdgeOptions {
   /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
   readonly publicUrl: string | null
   /**
-   * Origin of this process. Without `fleet` all URLs of a call use it; with `fleet` only the URL of its audio socket
-   * does. Null where `publicUrl` leads here, or, with `fleet` and without `publicUrl`, where the request's Host with
-   * `nodePort` does.
+   * Origin of this node, for the URL of the audio socket of its calls. Null where `publicUrl` leads here alone, or,
+   * without `publicUrl`, the request's Host, with `nodePort` where there is one.
    */
   readonly nodeUrl: string | null
-  /** The other nodes, which webhooks are forwarded to; absent in a gateway of one process. */
-  readonly fleet?: NodeLink
+  /** This node in its fleet. Absent: every webhook is answered here (tests of the edge alone). */
+  readonly fleet?: FleetNode
   /**
    * Any of them may have signed a webhook. Empty, and without `publicUrl` or with `insecure`: unsigned webhooks are
    * accepted.

@@ -3,6 +3,7 @@ import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX } from '../core/limits.js'
 import type { NoRoom, ProvenWebhook } from '../fleet/proven-webhook.js'
+import type { AnswerHow } from '../fleet/routing.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { CarrierEvent, Webhook } from '../sautikit/webhook.js'
 import { isTerminal, humanEvent, humanLeg, decideVoicePost } from '../sautikit/carrier-state.js'
@@ -92,20 +93,17 @@ export class Webhooks {
 
   /** As `offer`; a new call without a free slot gets the agent's fallback. */
   answer(webhook: ProvenWebhook): WebhookAnswer {
-    return this.offer(webhook, false) as WebhookAnswer
+    return this.offer(webhook, { mayDecline: false, known: false }) as WebhookAnswer
   }
 
-  /**
-   * Does not throw.
-   * @param mayDecline  a new call without a free slot is answered with `NoRoom`, not with the fallback
-   */
-  offer(webhook: ProvenWebhook, mayDecline: boolean): WebhookAnswer | NoRoom {
+  /** Does not throw. */
+  offer(webhook: ProvenWebhook, how: AnswerHow): WebhookAnswer | NoRoom {
     try {
       const tooMany = webhook.callSid === null ? null : this.#guard.admitCall(webhook.callSid)
       if (tooMany !== null) return tooMany
       switch (webhook.route) {
         case 'voice':
-          return this.#voice(webhook, mayDecline)
+          return this.#voice(webhook, how)
         case 'stream-status':
           return this.#streamStatus(webhook)
         case 'after-stream':
@@ -122,7 +120,7 @@ export class Webhooks {
 
   // --- POST /voice --------------------------------------------------------------------------------------------
 
-  #voice(request: WebhookOf<'voice'>, mayDecline: boolean): WebhookAnswer | NoRoom {
+  #voice(request: WebhookOf<'voice'>, { mayDecline, known }: AnswerHow): WebhookAnswer | NoRoom {
     if (request.content === null) return xmlReply(EMPTY_RESPONSE)
     const webhook = normaliseParties(request.content, this.#options.ownedNumbers)
     const { calls, outbound } = this.#options
@@ -143,7 +141,7 @@ export class Webhooks {
       direction: webhook.direction,
       sidOfPbx: webhook.sidOfPbx,
       served: this.#answered.get(webhook.callSid)?.served !== false,
-      known: calls.known(webhook.callSid) || call !== undefined || this.#options.fleet?.lost(webhook.callSid) === true,
+      known: known || calls.known(webhook.callSid) || call !== undefined,
       phase: call?.state ?? null,
       escalation: this.#escalationOf(webhook, call),
     })
@@ -228,7 +226,8 @@ export class Webhooks {
         ...(placed === undefined ? {} : { placed }),
       })
       if (placed !== undefined) this.#options.outbound?.taken(placed)
-      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, origins, this.#tokens)
+      const epoch = this.#options.fleet?.token(webhook.callSid)?.epoch ?? 0
+      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, epoch, origins, this.#tokens)
       call.document = voiceXml(actions)
       call.afterStreamUrl = afterStreamUrl
       call.humanUrl = humanUrl
@@ -254,11 +253,11 @@ export class Webhooks {
     }
   }
 
-  /** In a fleet any node accepts webhooks and only the audio must come here; without a fleet both must. */
+  /** Any node accepts webhooks; only the audio must come to this one. */
   #originsOf(host: string): Origins | null {
-    const { nodeUrl, nodePort, publicUrl, fleet } = this.#options
-    const webhooks = parseOrigin((fleet === undefined ? nodeUrl : null) ?? publicUrl ?? `http://${host}`)
-    const ownPort = fleet !== undefined && publicUrl === null && nodePort !== undefined
+    const { nodeUrl, nodePort, publicUrl } = this.#options
+    const webhooks = parseOrigin(publicUrl ?? `http://${host}`)
+    const ownPort = publicUrl === null && nodePort !== undefined
     const audio =
       nodeUrl !== null
         ? parseOrigin(nodeUrl)
@@ -440,7 +439,13 @@ interface StreamAnswer {
  * The answer to a call's first webhook: the carrier's first words, the stream, and the continuation after the
  * stream. The trailing Redirect is harmless where the carrier does not follow it; docs/PROTOCOL.md.
  */
-function streamAnswer(agent: AgentFacts, callSid: CallSid, origins: Origins, tokens: StreamTokens): StreamAnswer {
+function streamAnswer(
+  agent: AgentFacts,
+  callSid: CallSid,
+  epoch: number,
+  origins: Origins,
+  tokens: StreamTokens,
+): StreamAnswer {
   const origin = origins.webhooks
   const stream = agent.stream
   const statusCallback = statusUrl(
@@ -453,7 +458,7 @@ function streamAnswer(agent: AgentFacts, callSid: CallSid, origins: Origins, tok
   actions.push({
     verb: 'stream',
     // The carrier's URL parser wants a path before the query.
-    url: `${origins.audio.replace(/^http/, 'ws')}/audio?t=${tokens.mint(callSid, 'audio')}`,
+    url: `${origins.audio.replace(/^http/, 'ws')}/audio?t=${tokens.mint(callSid, 'audio', epoch)}`,
     track: stream.track,
     // With a conference the conference answers the call, and the stream runs beside it.
     connect: !agent.conference,

@@ -1,6 +1,10 @@
+import type { Clock } from '../core/clock.js'
+import type { CallSid } from '../core/ids.js'
+import { FALLBACK_AFTER_MS, PEER_ANSWER_MS } from '../core/limits.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
-import type { NodeLink } from './node-channel.js'
+import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
+import type { FleetNode } from './fleet-node.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
 
 /** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
@@ -11,79 +15,253 @@ interface RoutingCounters {
   passed: number
   /** Forwarded to a node that was gone, or did not answer in time. */
   unanswered: number
+  /** First webhooks of a call that another node claimed at the same time. */
+  claimsLost: number
+  /** Answered by this node because the store could not be asked. */
+  withoutStore: number
+  /** Of calls whose owner is gone. */
+  orphaned: number
+}
+
+/** How a node answers a proven webhook. */
+export interface AnswerHow {
+  /** A new call without a free slot is answered with `NoRoom`, not with the fallback. */
+  readonly mayDecline: boolean
+  /** The fleet has, or had, this call: it is not opened again. */
+  readonly known: boolean
+}
+
+/** A webhook that one node forwards to another. Plain JSON. */
+interface Forwarded {
+  readonly webhook: ProvenWebhook
+  /** The receiving node's ownership of the call; null: it may have the call, and no store can tell. */
+  readonly token: OwnerToken | null
+}
+
+/** The call is not at the node that was asked, and it did not open it. */
+interface NotHere {
+  readonly notHere: true
+}
+
+const NOT_HERE: NotHere = { notHere: true }
+
+interface WebhookRoutingOptions<Answer extends object> {
+  readonly node: FleetNode
+  readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity'>
+  /** This node's answer; `NoRoom` only if it may decline. Must not throw. */
+  readonly answer: (webhook: ProvenWebhook, how: AnswerHow) => Answer | NoRoom
+  /** Answers a webhook of a call whose owner is gone. Must not reject. */
+  readonly orphaned: (webhook: ProvenWebhook, entry: StoredCall) => Promise<Answer>
+  readonly clock: Clock
+  /** 0 to below 1. */
+  readonly random: () => number
 }
 
 /**
- * Forwards each proven webhook to the node that owns its call. The kernel spreads connections to a shared port over all
- * nodes, and a call's webhooks come on many connections, but only the owner can answer them.
+ * Leads each proven webhook to the node that owns its call. A call's webhooks may come to any node, on many connections,
+ * but only its owner can answer them. The owner of a new call is chosen here, by the node that got its first webhook.
  */
 export class WebhookRouting<Answer extends object> {
-  readonly counters: RoutingCounters = { forwarded: 0, passed: 0, unanswered: 0 }
-  readonly #link: NodeLink
-  readonly #calls: Pick<CallDirectory, 'find'>
-  readonly #answer: (webhook: ProvenWebhook, mayDecline: boolean) => Answer | NoRoom
+  readonly counters: RoutingCounters = {
+    forwarded: 0,
+    passed: 0,
+    unanswered: 0,
+    claimsLost: 0,
+    withoutStore: 0,
+    orphaned: 0,
+  }
+  readonly #options: WebhookRoutingOptions<Answer>
+  /** New calls that are being placed: a repeated first webhook waits for the first. */
+  readonly #placing = new Map<string, Promise<Answer>>()
 
-  /** @param answer  gives this node's answer; `NoRoom` only if it `mayDecline`. Must not throw. */
-  constructor(
-    link: NodeLink,
-    calls: Pick<CallDirectory, 'find'>,
-    answer: (webhook: ProvenWebhook, mayDecline: boolean) => Answer | NoRoom,
-  ) {
-    this.#link = link
-    this.#calls = calls
-    this.#answer = answer
-    link.onForwarded((webhook) => this.#here(webhook, true))
+  constructor(options: WebhookRoutingOptions<Answer>) {
+    this.#options = options
+    options.node.onWebhook((request) => this.#forwarded(request as Forwarded))
   }
 
-  /** Returns a promise only when the webhook is forwarded. */
+  /** Returns a promise unless the call is here. */
   route(webhook: ProvenWebhook): Answer | Promise<Answer> {
+    const { node, calls, clock } = this.#options
     const { callSid } = webhook
-    if (callSid === null) return this.#here(webhook, false) as Answer
-    const owners = this.#link.ownersOf(callSid, webhook.clientRequestId)
-    if (owners[0] !== this.#link.index) return this.#ask(owners, webhook)
-    const answer = this.#here(webhook, true)
-    return 'noRoom' in answer ? this.#ask(owners.slice(1), webhook) : answer
+    if (callSid === null || calls.find(callSid) !== undefined || (calls.known(callSid) && !node.gaveUp(callSid)))
+      return this.#here(webhook, false)
+    return this.#elsewhere(webhook, callSid, clock() + FALLBACK_AFTER_MS)
   }
 
-  /** Asks one node after the other until one takes it. */
-  async #ask(nodes: readonly number[], webhook: ProvenWebhook): Promise<Answer> {
-    for (const index of nodes) {
-      const answer = index === this.#link.index ? this.#here(webhook, true) : await this.#forward(index, webhook)
-      if (answer === null) continue
+  async #elsewhere(webhook: ProvenWebhook, callSid: CallSid, untilMs: number): Promise<Answer> {
+    const { node } = this.#options
+    let entry: StoredCall | null
+    try {
+      entry = (await node.store.read(callSid)) ?? (await this.#placedByUs(webhook))
+    } catch {
+      return this.#withoutStore(webhook, callSid)
+    }
+    if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs)
+    // Only a voice webhook can open a call; whatever else comes for one that nobody has is answered here.
+    if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook, false)
+    const before = this.#placing.get(callSid)
+    if (before !== undefined) return before.then(() => this.route(webhook))
+    const placing = this.#place(webhook, callSid, 0, untilMs).finally(() => this.#placing.delete(callSid))
+    this.#placing.set(callSid, placing)
+    return placing
+  }
+
+  /** A call that one of the nodes placed: only that node knows the order. */
+  async #placedByUs({ clientRequestId }: ProvenWebhook): Promise<StoredCall | null> {
+    return clientRequestId === null ? null : this.#options.node.store.read(clientRequestId)
+  }
+
+  async #toOwner(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall, untilMs: number): Promise<Answer> {
+    const { node } = this.#options
+    const { owner, phase } = entry
+    if (phase === 'over') return this.#here(webhook, true)
+    if (node.isThisRun(owner)) {
+      const answer = await this.#open(webhook, callSid, owner, false)
+      return 'notHere' in answer ? this.#here(webhook, true) : (answer as Answer)
+    }
+    const answer = await this.#ask(owner, webhook, PEER_ANSWER_MS)
+    if (answer !== null && !('notHere' in answer) && !('noRoom' in answer)) return answer
+    // A claim that its owner did not confirm: the call is still to be opened.
+    if (phase === 'claimed' && webhook.route === 'voice' && this.#options.clock() < untilMs)
+      return this.#place(webhook, callSid, owner.epoch, untilMs)
+    this.counters.orphaned++
+    return this.#options.orphaned(webhook, entry)
+  }
+
+  /**
+   * Gives a new call to a node: to the best of two random ones and this one, by free slots. One that is full or silent is
+   * followed by this node, then by the others, until FALLBACK_AFTER_MS have passed.
+   */
+  async #place(webhook: ProvenWebhook, callSid: CallSid, epochBefore: number, untilMs: number): Promise<Answer> {
+    const { node, clock } = this.#options
+    let epoch = epochBefore
+    for (const candidate of this.#candidates()) {
+      if (clock() >= untilMs) break
+      let entry: StoredCall
+      const claim = node.claimFor(candidate)
+      try {
+        entry = await node.store.claim(callSid, claim, epoch)
+      } catch {
+        return this.#withoutStore(webhook, callSid)
+      }
+      if (entry.owner.nonce !== claim.nonce) {
+        this.counters.claimsLost++
+        return this.#toOwner(webhook, callSid, entry, untilMs)
+      }
+      epoch = entry.owner.epoch
+      const answer =
+        candidate === null
+          ? await this.#open(webhook, callSid, entry.owner, true)
+          : await this.#ask(entry.owner, webhook, Math.min(PEER_ANSWER_MS, untilMs - clock()))
+      if (answer === null || 'notHere' in answer) continue
       if (!('noRoom' in answer)) return answer
       this.counters.passed++
     }
-    // No node can take the call: this one, which has the connection, answers with words for the caller.
-    return this.#here(webhook, false) as Answer
+    // No node takes the call: this one, which has the connection, answers with words for the caller.
+    return this.#here(webhook, false)
   }
 
-  async #forward(index: number, webhook: ProvenWebhook): Promise<Answer | NoRoom | null> {
-    const answer = await this.#link.forward(index, webhook)
-    if (answer === null) this.counters.unanswered++
-    else this.counters.forwarded++
-    // All nodes run this build, and the channel is the supervisor's.
-    return answer as Answer | NoRoom | null
+  /** Where a new call may go, best first; null stands for this node. */
+  #candidates(): readonly (NodeRecord | null)[] {
+    const { node, calls, random } = this.#options
+    const open = node.alive().filter(({ free, state }) => free > 0 && state === 'open')
+    const two = [take(open, random), take(open, random)].filter((record) => record !== undefined)
+    const share = (free: number, capacity: number): number => free / Math.max(1, capacity)
+    const best = two.sort((a, b) => share(b.free, b.capacity) - share(a.free, a.capacity))[0]
+    const ours = node.state === 'open' ? share(calls.free, calls.capacity) : 0
+    const others = [...two, ...open].filter((record) => record !== best)
+    if (best === undefined) return [null]
+    return ours + NEARLY_EQUAL >= share(best.free, best.capacity) ? [null, best, ...others] : [best, null, ...others]
   }
 
-  #here(webhook: ProvenWebhook, mayDecline: boolean): Answer | NoRoom {
+  /** Opens a call that this node was given, or answers a webhook of one that it has. */
+  async #open(
+    webhook: ProvenWebhook,
+    callSid: CallSid,
+    token: OwnerToken,
+    mayDecline: boolean,
+  ): Promise<Answer | NoRoom | NotHere> {
+    const { node, calls, answer } = this.#options
+    if (calls.find(callSid) !== undefined || calls.known(callSid)) return this.#here(webhook, false)
+    node.expect(callSid, token)
+    const answered = answer(webhook, { mayDecline, known: false })
+    if (calls.find(callSid) === undefined) {
+      node.released(callSid)
+      return answered
+    }
+    // The document leaves only when the call is this node's for sure, or when the store cannot say.
+    return (await node.confirm(callSid)) === 'lost' ? NOT_HERE : answered
+  }
+
+  #here(webhook: ProvenWebhook, known: boolean): Answer {
+    return this.#options.answer(webhook, { mayDecline: false, known }) as Answer
+  }
+
+  /** A forwarded webhook: this node has the call, or is to open it. */
+  async #forwarded({ webhook, token }: Forwarded): Promise<Answer | NoRoom | NotHere> {
+    const { calls, node } = this.#options
     const { callSid } = webhook
-    const isNew = callSid !== null && this.#calls.find(callSid) === undefined
-    const answer = this.#answer(webhook, mayDecline)
-    if (isNew && this.#calls.find(callSid) !== undefined) this.#link.own(callSid)
+    if (callSid === null) return NOT_HERE
+    if (calls.find(callSid) !== undefined) return this.#here(webhook, false)
+    if (token === null || !node.isThisRun(token)) return NOT_HERE
+    return this.#open(webhook, callSid, token, true)
+  }
+
+  /**
+   * The store cannot be asked. A live call's owner is found by asking all nodes; a new call is opened here, and claimed
+   * when the store is back.
+   */
+  async #withoutStore(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer> {
+    const { node, calls } = this.#options
+    this.counters.withoutStore++
+    const asked = node.alive().map(async ({ name, incarnation }) => {
+      const answer = await this.#ask({ node: name, incarnation, nonce: '', epoch: 0 }, webhook, PEER_ANSWER_MS, null)
+      if (answer === null || 'notHere' in answer || 'noRoom' in answer) throw new Error('not there')
+      return answer
+    })
+    return Promise.any(asked).catch(() => {
+      const answer = this.#here(webhook, false)
+      if (calls.find(callSid) !== undefined) node.openedUnclaimed(callSid)
+      return answer
+    })
+  }
+
+  async #ask(
+    owner: OwnerToken,
+    webhook: ProvenWebhook,
+    timeoutMs: number,
+    token: OwnerToken | null = owner,
+  ): Promise<Answer | NoRoom | NotHere | null> {
+    const asked = await this.#options.node.ask(owner, 'webhook', { webhook, token } satisfies Forwarded, timeoutMs)
+    if (asked.result !== 'answered') {
+      this.counters.unanswered++
+      return null
+    }
+    // Both ends are authenticated, and run this program.
+    const answer = asked.value as Answer | NoRoom | NotHere
+    if (!('notHere' in answer) && !('noRoom' in answer)) this.counters.forwarded++
     return answer
   }
 }
 
+/** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */
+const NEARLY_EQUAL = 0.05
+
+/** Removes a random element. */
+function take<T>(list: T[], random: () => number): T | undefined {
+  return list.splice(Math.floor(random() * list.length), 1)[0]
+}
+
 /**
- * Webhooks of a call that this node places may come to any node, and only this one knows the order. So this node
- * announces the call to the others before it asks the carrier to place it.
+ * Webhooks of a call that this node places may come to any node, and only this one knows the order. So this node claims
+ * the order before it asks the carrier, and the call as soon as the carrier has named it.
  */
-export function announcedOrders(carrier: OutboundCarrier, link: Pick<NodeLink, 'own'>): OutboundCarrier {
+export function claimedOrders(carrier: OutboundCarrier, node: Pick<FleetNode, 'reserve'>): OutboundCarrier {
   return {
     createCall: async (call) => {
-      link.own(call.clientRequestId, true)
+      await node.reserve(call.clientRequestId)
       const created = await carrier.createCall(call)
-      if (created.callSid !== null) link.own(created.callSid, true)
+      if (created.callSid !== null) await node.reserve(created.callSid)
       return created
     },
     hangup: (callSid) => carrier.hangup(callSid),

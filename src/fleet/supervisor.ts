@@ -10,8 +10,34 @@ import {
   PROCESS_STOP_GRACE_MS,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { NodeSwitch } from './node-channel.js'
-import type { FromNode, NodeReady, ToNode } from './node-channel.js'
+import type { CallStore } from './call-store.js'
+import { serveStore } from './channel-store.js'
+import type { StoreReply, StoreRequest } from './channel-store.js'
+
+/**
+ * Messages between the supervisor and its processes, over the channel that `fork` makes. Secrets travel only here: not
+ * in arguments, not in the environment, not in the log.
+ */
+export type ToProcess<Plan> =
+  | {
+      readonly type: 'start'
+      readonly plan: Plan
+      /** How often this process was started again. */
+      readonly restarts: number
+    }
+  | StoreReply
+
+export type FromProcess =
+  | ({ readonly type: 'ready' } & ProcessReady)
+  /** It could not start. `usage`: because of a setting or an argument, so that a restart does not help. */
+  | { readonly type: 'failed'; readonly message: string; readonly usage: boolean }
+  | StoreRequest
+
+export interface ProcessReady {
+  readonly publicPort: number
+  readonly opsPort: number
+  readonly agents: readonly string[]
+}
 
 interface SupervisorOptions<Plan> {
   /** Module that each process runs; it waits for the `start` message. */
@@ -22,6 +48,8 @@ interface SupervisorOptions<Plan> {
   /** How long live calls may take to finish; a process that still runs `stopGraceMs` later is killed. */
   readonly drainTimeoutMs: number
   readonly stopGraceMs?: number
+  /** What the processes share where they have no store of their own; null where they do. */
+  readonly store: CallStore | null
   readonly log: Log
 }
 
@@ -48,7 +76,7 @@ interface Node<Plan> {
 }
 
 /**
- * Starts the processes of a gateway, keeps them running, and passes webhooks between them. A process that dies is
+ * Starts the processes of a gateway, keeps them running, and keeps what they share. A process that dies is
  * started again after a pause; the others continue. When one dies PROCESS_SHORT_LIVES_MAX times in a row, all end,
  * after the others have finished their calls. A process that an operator drained is not started again.
  */
@@ -57,8 +85,7 @@ export class Supervisor<Plan> {
   readonly ended: Promise<SupervisorEnd>
   readonly #options: SupervisorOptions<Plan>
   readonly #nodes: readonly Node<Plan>[]
-  readonly #switch: NodeSwitch
-  readonly #ready = new Map<number, NodeReady>()
+  readonly #ready = new Map<number, ProcessReady>()
   readonly #stopGraceMs: number
   #resolveEnded: (end: SupervisorEnd) => void = () => undefined
   #resolveReady: (() => void) | null = null
@@ -80,9 +107,6 @@ export class Supervisor<Plan> {
       timer: null,
       over: false,
     }))
-    this.#switch = new NodeSwitch((index, message) => {
-      this.#send(index, message)
-    })
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve
     })
@@ -92,7 +116,7 @@ export class Supervisor<Plan> {
    * Starts all processes. Resolves when each takes calls. Resolves with null when one cannot start: then all have
    * ended, and `ended` has the reason.
    */
-  async start(): Promise<readonly NodeReady[] | null> {
+  async start(): Promise<readonly ProcessReady[] | null> {
     assert(this.#resolveReady === null, 'a supervisor starts once')
     const ready = new Promise<true>((resolve) => {
       this.#resolveReady = () => {
@@ -101,7 +125,7 @@ export class Supervisor<Plan> {
     })
     for (const node of this.#nodes) this.#begin(node)
     const all = await Promise.race([ready, this.ended.then(() => false)])
-    return all ? this.#nodes.map(({ index }) => this.#ready.get(index) as NodeReady) : null
+    return all ? this.#nodes.map(({ index }) => this.#ready.get(index) as ProcessReady) : null
   }
 
   /** Drains every process: it takes no new calls, waits for its live ones, and ends. Idempotent. */
@@ -139,7 +163,7 @@ export class Supervisor<Plan> {
     node.sinceMs = performance.now()
     const child = fork(this.#options.entry, [], { env: this.#options.env, serialization: 'advanced' })
     node.child = child
-    child.on('message', (message: FromNode) => {
+    child.on('message', (message: FromProcess) => {
       this.#received(node, message)
     })
     child.on('error', (error) => {
@@ -152,21 +176,20 @@ export class Supervisor<Plan> {
       node.failure = { message: `it takes no calls ${PROCESS_START_MS_MAX / 1000} s after its start`, usage: false }
       child.kill('SIGKILL')
     }, PROCESS_START_MS_MAX)
-    this.#send(index, { type: 'start', plan, restarts: node.restarts, owners: this.#switch.started(index) })
+    this.#send(node, { type: 'start', plan, restarts: node.restarts })
   }
 
-  #send(index: number, message: ToNode<Plan>): void {
+  #send({ child }: Node<Plan>, message: ToProcess<Plan>): void {
     // Without a callback, `send` throws on a closed channel; the process's exit is handled anyway.
-    this.#nodes[index]?.child?.send(message, () => undefined)
+    child?.send(message, () => undefined)
   }
 
-  #received(node: Node<Plan>, message: FromNode): void {
+  #received(node: Node<Plan>, message: FromProcess): void {
     const { index } = node
     switch (message.type) {
       case 'ready': {
         this.#stopTimer(node)
         node.sinceMs = performance.now()
-        this.#switch.opened(index)
         this.#ready.set(index, message)
         if (node.restarts > 0)
           this.#options.log.info({ process: index, restarts: node.restarts }, 'a process takes calls again')
@@ -176,10 +199,10 @@ export class Supervisor<Plan> {
       case 'failed':
         node.failure = message
         return
-      case 'owned':
-      case 'forward':
-      case 'answer':
-        this.#switch.received(index, message)
+      case 'store': {
+        const { store } = this.#options
+        if (store !== null) void serveStore(store, message).then((reply) => this.#send(node, reply))
+      }
     }
   }
 
@@ -188,7 +211,6 @@ export class Supervisor<Plan> {
     const { log } = this.#options
     const lifeMs = performance.now() - node.sinceMs
     this.#stopTimer(node)
-    this.#switch.closed(index)
     node.child = null
     if (this.#stopping) {
       // A process that is still starting has no signal handler yet, and no calls.
