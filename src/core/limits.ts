@@ -627,3 +627,9 @@ export const PEER_ANSWER_MS = 500
 export const FALLBACK_AFTER_MS = 1000
 /** Calls that a node gave up, for webhooks that still come to it. */
 export const GIVEN_UP_CALLS_MAX = 10_000
+/** Calls of a dead node that a survivor works on at once. */
+export const CALLS_RECOVERED_AT_ONCE_MAX = 8
+/** Calls of dead nodes that a survivor has taken over and the carrier may still ask for. */
+export const TAKEN_CALLS_MAX = 10_000
+/** A caller is rung again once per root call. */
+export const CALLBACK_ONCE_MS = 24 * 3_600_000

@@ -153,9 +153,11 @@ function webhookHandler({ fleet, calls, clock, metrics }: EdgeOptions, webhooks:
     clock,
     random: Math.random,
   })
-  const routed = metrics.defineCounter('webhooks_routed', 'Webhooks that were not answered where they came, by result', [
-    'result',
-  ])
+  const routed = metrics.defineCounter(
+    'webhooks_routed',
+    'Webhooks that were not answered where they came, by result',
+    ['result'],
+  )
   const results: Readonly<Record<string, keyof typeof routing.counters>> = {
     forwarded: 'forwarded',
     passed: 'passed',
