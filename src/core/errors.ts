@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'DUPLICATE_CALL'
   | 'CALL_UNKNOWN'
   | 'CALL_FAULT'
+  | 'KEPT_CALL_INVALID'
   | 'WORKER_DIED'
   | 'STREAM_SILENT'
   | 'STREAM_ABUSE'

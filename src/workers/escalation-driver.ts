@@ -37,6 +37,8 @@ interface EscalationDriverOptions {
   readonly mark: (name: string, detail?: string) => void
   /** Called when the escalation machine has nothing more to do. */
   readonly settled: () => void
+  /** Called after each step of the machine: `kept` may be another. */
+  readonly changed: () => void
 }
 
 /** An escalation as another node needs it. Plain JSON. The packet's transcript and tools are in the call log. */
@@ -44,7 +46,6 @@ export interface KeptEscalation {
   readonly history: EscalationHistory | null
   readonly packet: Omit<EscalationPacket, 'transcript' | 'tried'> | null
   readonly newsSent: number
-  readonly hungUp: boolean
   readonly machine: EscalationSnapshot | null
 }
 
@@ -79,12 +80,11 @@ export class EscalationDriver {
    * @param human  a human is being reached, or was: the machine goes on without the stream. Otherwise the agent goes on
    *   with the caller, who may ask again
    */
-  restore({ history, newsSent, hungUp, machine }: KeptEscalation, packet: EscalationPacket | null, human: boolean): void {
+  restore({ history, newsSent, machine }: KeptEscalation, packet: EscalationPacket | null, human: boolean): void {
     const { escalation: settings } = this.#options.agent
     this.history = history
     this.#packet = packet
     this.#newsSent = newsSent
-    this.#hungUp = hungUp
     // The agent of this node may have lost its escalation section.
     if (machine === null || settings === null) return
     if (human) {
@@ -102,7 +102,6 @@ export class EscalationDriver {
       history: this.history,
       packet: this.#packet === null ? null : withoutLog(this.#packet),
       newsSent: this.#newsSent,
-      hungUp: this.#hungUp,
       machine: this.#machine?.snapshot(this.#context.clock()) ?? null,
     }
   }
@@ -231,6 +230,7 @@ export class EscalationDriver {
 
   #drain(machine: Escalation): void {
     for (let output = machine.pollOutput(); output !== null; output = machine.pollOutput()) this.#carryOut(output)
+    this.#options.changed()
     if (!machine.busy) this.#options.settled()
   }
 
