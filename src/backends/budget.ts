@@ -208,8 +208,7 @@ export class BudgetBackend implements Backend {
       case 'ready': {
         const { maxMs } = this.#options.limits
         this.#readyAtMs ??= this.#options.timers.nowMs()
-        if (maxMs !== undefined)
-          this.#limitAlarm.set(Math.max(0, maxMs - this.#usedMs), () => this.#reached('maxMs'))
+        if (maxMs !== undefined) this.#limitAlarm.set(Math.max(0, maxMs - this.#usedMs), () => this.#reached('maxMs'))
         this.#sink.event(event)
         return
       }

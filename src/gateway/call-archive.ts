@@ -83,9 +83,7 @@ export async function openCallArchive(
   return {
     ended: recordsOf(archive?.newest ?? []),
     record:
-      archive === null
-        ? null
-        : (callSid, rateHz, announced, part) => archive.record(callSid, rateHz, announced, part),
+      archive === null ? null : (callSid, rateHz, announced, part) => archive.record(callSid, rateHz, announced, part),
     openRecords:
       archive === null
         ? null

@@ -97,9 +97,7 @@ const farewellSchema = z.object({ state: z.enum(['none', 'asked', 'done']), aske
 
 const escalationSchema = z.object({
   history: escalationHistorySchema('E.164; empty when withheld.').nullable(),
-  packet: handoffSchema
-    .omit({ tried: true, transcript: true, from: true, to: true, escalation: true })
-    .nullable(),
+  packet: handoffSchema.omit({ tried: true, transcript: true, from: true, to: true, escalation: true }).nullable(),
   newsSent: z.int(),
   machine: z
     .object({
@@ -177,7 +175,10 @@ export function parseKeptCall(value: unknown): KeptCall {
   const version = typeof value === 'object' && value !== null && 'version' in value ? value.version : undefined
   if (!KEPT_CALL_VERSIONS.includes(version)) {
     const what = typeof version === 'number' ? `version ${version}` : 'no version'
-    throw new GatewayError('KEPT_CALL_INVALID', `a kept call has ${what}; this build reads ${KEPT_CALL_VERSIONS.join(', ')}`)
+    throw new GatewayError(
+      'KEPT_CALL_INVALID',
+      `a kept call has ${what}; this build reads ${KEPT_CALL_VERSIONS.join(', ')}`,
+    )
   }
   return shaped(keptCallSchema, value, 'a kept call')
 }
@@ -203,7 +204,10 @@ function shaped<S extends z.ZodType>(schema: S, value: unknown, what: string): z
   const read = schema.safeParse(value)
   if (read.success) return read.data
   const [issue] = read.error.issues
-  throw new GatewayError('KEPT_CALL_INVALID', `${what} is wrong at ${issue?.path.join('.') ?? ''} (${issue?.code ?? ''})`)
+  throw new GatewayError(
+    'KEPT_CALL_INVALID',
+    `${what} is wrong at ${issue?.path.join('.') ?? ''} (${issue?.code ?? ''})`,
+  )
 }
 
 const hashes = new WeakMap<AgentDefinition, string>()

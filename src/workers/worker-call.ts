@@ -107,8 +107,7 @@ export class WorkerCall implements BackendSink {
     this.#marks = new CallMarks(start.preparedAtMs, (marks) => this.#post({ type: 'marks', marks }))
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
-    const resume =
-      start.resume === null ? null : parseResume(sessionResume(start.resume))
+    const resume = start.resume === null ? null : parseResume(sessionResume(start.resume))
     this.#journal =
       start.journal === null
         ? null
