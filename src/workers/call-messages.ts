@@ -43,8 +43,8 @@ export interface CallStart {
   /** Common-clock time of the webhook: time zero of the timeline. */
   readonly preparedAtMs: number
   /**
-   * Set when the call comes from a worker that died. Null in a new call, and when that worker died before its first
-   * checkpoint.
+   * Set when the call comes from a worker that died, or from another node. Null in a new call, and when that worker
+   * died before its first checkpoint.
    */
   readonly resume: (SessionResume & { readonly backendState: unknown }) | null
   readonly streamOpen: boolean

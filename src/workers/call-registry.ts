@@ -15,6 +15,7 @@ import {
   ENDED_CALLS_KEPT,
   KNOWN_CALLS_KEPT,
   PLAYOUT_TICK_PHASE_MS,
+  RESUMES_MAX,
   TICK_MS,
 } from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
@@ -30,9 +31,12 @@ import type { BackendView } from './backend-status.js'
 import type { JournalKept } from './call-journal.js'
 import { CallMemoryPool } from './call-memory.js'
 import type { HandoffNews } from './handoff-post.js'
+import { goesOnWith } from './kept-call.js'
+import type { KeptState } from './kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
 import type {
+  CallKeeping,
   HostedAgent,
   MainThreadContext,
   MainThreadServices,
@@ -77,6 +81,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onHandoff?: (news: HandoffNews) => void
   /** Receives the records of live calls, redacted; absent or null: they are not kept. */
   readonly openRecords?: OpenCallRecords | null
+  /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
+  readonly keeper?: CallKeeping | null
   /** Called with the record of each call that has ended. */
   readonly onRecord: (record: CallRecord) => void
 }
@@ -171,6 +177,7 @@ export class CallRegistry implements CallDirectory {
       keepJournal,
       journal,
       openRecords = null,
+      keeper = null,
       record = null,
     } = this.#options
     return {
@@ -182,6 +189,7 @@ export class CallRegistry implements CallDirectory {
       traces,
       carrier,
       record,
+      keeper,
       journal: keepJournal === null ? null : journal,
       memory: new CallMemoryPool(),
       backendStatus: new BackendStatus(),
@@ -244,7 +252,7 @@ export class CallRegistry implements CallDirectory {
     return this.#draining
   }
 
-  prepare(call: NewCall): LiveCall {
+  prepare(call: NewCall, resume: KeptState | null = null): LiveCall {
     if (this.#draining || this.#closed) throw new GatewayError('DRAINING', 'this node takes no more calls')
     const agent = this.#options.agents.get(call.agent)
     if (agent === undefined) {
@@ -253,12 +261,17 @@ export class CallRegistry implements CallDirectory {
         `there is no agent ${call.agent}; allowed: ${this.agentNames().join(', ')}`,
       )
     }
-    if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
-    if (this.free === 0) throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
-    const prepared = new MainThreadCall(call, agent, this.#context)
+    // A call that comes back may have an earlier part here.
+    const known = resume === null ? this.known(call.callSid) : this.#calls.has(call.callSid)
+    if (known) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
+    if (resume !== null) checkResume(call, resume)
+    const withAgent = resume === null || goesOnWith(resume.kept) === 'agent'
+    if (withAgent && this.free === 0)
+      throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
+    const prepared = new MainThreadCall(call, agent, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
-    this.#tasks++
+    if (withAgent) this.#tasks++
     prepared.begin()
     this.#ticker.start()
     return prepared
@@ -388,6 +401,16 @@ export class CallRegistry implements CallDirectory {
     }
     this.#tickBusy.observeMs(this.#options.clock() - nowMs)
   }
+}
+
+/** @throws GatewayError KEPT_CALL_INVALID or CALL_REFUSED */
+function checkResume(call: NewCall, { kept }: KeptState): void {
+  if (kept.callSid !== call.callSid || kept.agent !== call.agent)
+    throw new GatewayError('KEPT_CALL_INVALID', 'the kept call is another call, or has another agent')
+  if (goesOnWith(kept) === 'nobody')
+    throw new GatewayError('CALL_REFUSED', 'this call was ending when its node was lost: it is not resumed')
+  if (kept.resumed.length >= RESUMES_MAX)
+    throw new GatewayError('CALL_REFUSED', `this call was resumed ${RESUMES_MAX} times, which is the most`)
 }
 
 /**

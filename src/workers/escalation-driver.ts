@@ -12,6 +12,7 @@ import type {
   EscalationInput,
   EscalationOptions,
   EscalationOutput,
+  EscalationSnapshot,
 } from '../escalation/escalation.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
@@ -36,6 +37,16 @@ interface EscalationDriverOptions {
   readonly mark: (name: string, detail?: string) => void
   /** Called when the escalation machine has nothing more to do. */
   readonly settled: () => void
+  /** Called after each step of the machine: `kept` may be another. */
+  readonly changed: () => void
+}
+
+/** An escalation as another node needs it. Plain JSON. The packet's transcript and tools are in the call log. */
+export interface KeptEscalation {
+  readonly history: EscalationHistory | null
+  readonly packet: Omit<EscalationPacket, 'transcript' | 'tried'> | null
+  readonly newsSent: number
+  readonly machine: EscalationSnapshot | null
 }
 
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
@@ -61,6 +72,38 @@ export class EscalationDriver {
   constructor(options: EscalationDriverOptions, context: Services) {
     this.#options = options
     this.#context = context
+  }
+
+  /**
+   * Goes on with the escalation of a call whose node was lost.
+   * @param packet  the handoff packet with what the call log had for it
+   * @param human  a human is being reached, or was: the machine goes on without the stream. Otherwise the agent goes on
+   *   with the caller, who may ask again
+   */
+  restore({ history, newsSent, machine }: KeptEscalation, packet: EscalationPacket | null, human: boolean): void {
+    const { escalation: settings } = this.#options.agent
+    this.history = history
+    this.#packet = packet
+    this.#newsSent = newsSent
+    // The agent of this node may have lost its escalation section.
+    if (machine === null || settings === null) return
+    if (human) {
+      this.#machine = new Escalation(this.#machineOptions(settings), machine, this.#context.clock())
+      return this.handle({ type: 'stream-closed' })
+    }
+    // The caller was being asked about a call back, and did not answer.
+    if (machine.state === 'offering') this.#note({ outcome: machine.lastOutcome })
+  }
+
+  /** For another node; null while no human and no call back was asked for. */
+  kept(): KeptEscalation | null {
+    if (this.#packet === null && this.history === null) return null
+    return {
+      history: this.history,
+      packet: this.#packet === null ? null : withoutLog(this.#packet),
+      newsSent: this.#newsSent,
+      machine: this.#machine?.snapshot(this.#context.clock()) ?? null,
+    }
   }
 
   /** True from the request for a human until the machine has nothing more to do. */
@@ -187,6 +230,7 @@ export class EscalationDriver {
 
   #drain(machine: Escalation): void {
     for (let output = machine.pollOutput(); output !== null; output = machine.pollOutput()) this.#carryOut(output)
+    this.#options.changed()
     if (!machine.busy) this.#options.settled()
   }
 
@@ -275,6 +319,10 @@ export class EscalationDriver {
         return assertNever(command)
     }
   }
+}
+
+function withoutLog({ transcript: _, tried: __, ...packet }: EscalationPacket): KeptEscalation['packet'] {
+  return packet
 }
 
 function sentence(text: string): string {

@@ -3,7 +3,8 @@ import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { VerificationLocks } from '../agents/verification-lock.js'
 import type { Handoff } from '../call/events.js'
-import type { CallRecord } from '../call/record.js'
+import type { CallLogEntry } from '../call/call-log.js'
+import type { CallRecord, TimelineMark } from '../call/record.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import type { RecordingSink } from '../telemetry/archive/archive.js'
@@ -17,10 +18,32 @@ import type { JournalKept } from './call-journal.js'
 import type { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
 import type { HandoffNews } from './handoff-post.js'
+import type { KeptCall, KeptState } from './kept-call.js'
 import type { AgentFacts } from './live-call.js'
 
-/** Begins a recording. `announced`: the caller knows of it already. */
-export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean) => RecordingSink
+/** Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. */
+export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean, part: number) => RecordingSink
+
+/** A live call as its keeper asks for it; both are its state at that moment. */
+export interface KeptSource {
+  kept(): KeptCall
+  /** The whole log, for when it has to be written again. */
+  log(): Pick<KeptState, 'log' | 'marks'>
+}
+
+/** Keeps the state of live calls where another node can read it. No method waits or throws. */
+export interface CallKeeping {
+  /** Name of this node. */
+  readonly node: string
+  /** The call was prepared. */
+  open(callSid: CallSid, source: KeptSource): void
+  /** Its log has grown. Marks alone are written with the next change. */
+  append(callSid: CallSid, entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void
+  /** `kept` of its source has changed. */
+  changed(callSid: CallSid): void
+  /** Nothing more happens to it. */
+  over(callSid: CallSid): void
+}
 
 /** Where records of live calls are kept, for the next start if the process dies. */
 export interface OpenCallRecords {
@@ -75,6 +98,8 @@ export interface MainThreadContext extends MainThreadServices {
   readonly record: RecordCall | null
   /** Null where nothing is kept. */
   readonly openRecords: OpenCallRecords | null
+  /** Null where no other node could read it. */
+  readonly keeper: CallKeeping | null
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
   /** A number for a new call, unique in this process; never 0. */

@@ -49,6 +49,7 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
       },
       mark: () => undefined,
       settled: () => undefined,
+      changed: () => undefined,
     },
     {
       carrier: {

@@ -193,6 +193,7 @@ class TextCall {
       locks: new VerificationLocks(clock),
       record: null,
       openRecords: null,
+      keeper: null,
       maskNumbers: true,
       handoffNews: () => undefined,
     }
