@@ -607,6 +607,12 @@ export const CALL_TTL_MS = 2 * 3_600_000
 export const OVER_TTL_MS = 3_600_000
 /** State and log of one call in the store. */
 export const STORED_CALL_BYTES_MAX = 256 * 1024
+/** How long the store keeps the key of an effect, and the largest result, as JSON, that is kept with it. */
+export const EFFECT_TTL_MS = 24 * 3_600_000
+export const EFFECT_RESULT_BYTES_MAX = 4096
+/** Keys of effects that one process remembers, and the characters of their results together. */
+export const EFFECT_KEYS_KEPT = 10_000
+export const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
 /** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */
 export const NODE_FORGET_MS = 10 * 60_000
 export const HEARTBEAT_MS = 2000

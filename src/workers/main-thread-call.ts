@@ -21,6 +21,7 @@ import { CallRecorder } from './call-recorder.js'
 import type { CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
+import { CallEffects } from './effects.js'
 import { EscalationDriver } from './escalation-driver.js'
 import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
@@ -75,6 +76,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #document: string | null = null
   #heard = false
   #underrunsSeen = 0
+  readonly #effects: CallEffects
   readonly #escalation: EscalationDriver
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
@@ -115,9 +117,20 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       context.maskNumbers,
     )
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
+    this.#effects = new CallEffects(
+      {
+        callSid: call.callSid,
+        resumed: false,
+        log: this.#log,
+        mark: (name, detail) => this.#mark(name, detail),
+      },
+      context.effects,
+    )
     this.#escalation = new EscalationDriver(
       {
         call: this,
+        rootSid: call.rootSid ?? call.callSid,
+        effects: this.#effects,
         agent: hosted.definition,
         caller: this.#caller,
         ours: call.direction === 'inbound' ? call.to : call.from,
@@ -309,6 +322,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const saved = this.#saved
     const start: CallStart = {
       callSid,
+      rootSid: this.#call.rootSid ?? callSid,
       number,
       legRateHz,
       direction,
@@ -391,9 +405,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#result = result
     this.#fault = fault
     this.#context.taskOver()
+    const held = this.#sink !== null
     if (fault !== null) {
       this.#closeSink(1011)
-      this.#escalation.hangup()
+      this.#escalation.hangup(!held)
     } else {
       this.#closeSink(1000)
     }
@@ -499,20 +514,30 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'marks':
         this.#record.timeline.take(message.marks)
         return
-      case 'end-stream':
+      case 'end-stream': {
+        const held = this.#sink !== null
         // The carrier's after-stream behaviour shows only where we do not have it end the leg.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
           this.#context.afterStream.closed(this.callSid, this.#context.clock())
         }
         this.#closeSink(message.code)
-        if (message.hangup) this.#escalation.hangup()
+        if (message.hangup) this.#escalation.hangup(!held)
         this.#endWhenDone()
         return
+      }
       case 'escalate':
         this.#escalation.escalate(message.packet)
         return
       case 'callback':
         this.#escalation.callback(message.wish)
+        return
+      case 'tool-intent': {
+        const { key, tool } = message
+        void this.#effects.intend(key, tool).then((answer) => this.#send({ type: 'tool-intent', key, answer }))
+        return
+      }
+      case 'tool-settled':
+        this.#effects.settle(message.key, message.outcome)
         return
       case 'speech-lost': {
         const port = this.#context.openSpeech()
