@@ -149,7 +149,8 @@ export class ToolRunner {
     try {
       const checked = entry.check(bound(entry, args, context))
       if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
-      if (entry.once && context.gate !== undefined) return await this.#runOnce(entry, checked.args, context, context.gate)
+      if (entry.once && context.gate !== undefined)
+        return await this.#runOnce(entry, checked.args, context, context.gate)
       return { ok: true, value: await withDeadline(entry.tool, checked.args, context) }
     } catch (error) {
       return this.#failure(error)

@@ -2,7 +2,13 @@ import type { RuleOptions } from './call-options.js'
 import type { CallInput } from './events.js'
 
 /** Errors of the model's tool call, not of the tool: they do not show that the caller cannot be helped. */
-const NOT_FAILURES: readonly string[] = ['TOOL_ARGUMENTS', 'TOOL_UNKNOWN', 'TOOL_UNVERIFIED', 'TOOL_CANCELLED', 'NOT_OWNER']
+const NOT_FAILURES: readonly string[] = [
+  'TOOL_ARGUMENTS',
+  'TOOL_UNKNOWN',
+  'TOOL_UNVERIFIED',
+  'TOOL_CANCELLED',
+  'NOT_OWNER',
+]
 
 /**
  * The agent's rules for escalating without the backend. It sees the session's inputs and reports each rule at most

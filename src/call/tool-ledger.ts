@@ -47,7 +47,7 @@ const LOST =
  * Tracks tool calls and decides which may run. A tool call runs at most once and is answered at most once.
  *
  *     (new) --fewer than TOOLS_RUNNING_MAX run--> running       `run`
- *     (new) --otherwise--> answered with an error               `refuse`
+ *     (new) --otherwise, or the same call runs--> answered with an error   `refuse`
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
  *     running --the worker died--> answered with an error by the next worker, never run again
@@ -59,6 +59,7 @@ const LOST =
  * them, so that another worker or node that continues from the same log gives the same call the same key. Calls that
  * were refused do not count. A newest call that is lost or uncertain keeps its place: the same call again has its key,
  * and therefore does not run again. Calls that a full log has dropped all count, so that a number is not used twice.
+ * While a call runs, the same call under another id is refused.
  *
  * Each call is logged once, when it is answered, for whatever reason.
  */
@@ -120,6 +121,9 @@ export class ToolLedger {
     if (!gateway && this.running >= TOOLS_RUNNING_MAX) {
       return { type: 'refuse', error: 'Too many tools run at once. Wait for their results.' }
     }
+    for (const other of this.#calls.values())
+      if (other.state === 'running' && other.name === name && sameJson(other.args, args))
+        return { type: 'refuse', error: 'The same call still runs. Wait for its result.' }
     const occurrence = this.#occurrence(name, args)
     this.#calls.delete(callId)
     this.#calls.set(callId, {
@@ -222,11 +226,8 @@ export class ToolLedger {
     const same = toolCalls.filter(
       (call) => call.end !== 'refused' && call.record.name === name && sameJson(call.args, args),
     )
-    let running = 0
-    for (const call of this.#calls.values())
-      if (call.state === 'running' && call.name === name && sameJson(call.args, args)) running++
-    const open = running > 0 ? 0 : same.length - 1 - same.findLastIndex((call) => !isOpenEnd(call))
-    return dropped.toolCalls + same.length + running - open
+    const open = same.length - 1 - same.findLastIndex((call) => !isOpenEnd(call))
+    return dropped.toolCalls + same.length - open
   }
 
   #answered(call: LedgerCall, end: ToolCallEnd, error: string | undefined, nowMs: number, streamZeroMs: number): void {

@@ -128,10 +128,10 @@ export class CallEffects {
   /** Asked before a tool with an effect runs. */
   async intend(key: string, tool: string): Promise<EffectAnswer> {
     if (!(await this.#mayAct('tool', tool, false))) return { type: 'not-owner' }
-    const { callSid, resumed, log, mark } = this.#options
+    const { resumed, log, mark } = this.#options
     const answer = await this.#effects.intend(key, resumed)
     if (answer.type === 'uncertain') {
-      log.warn({ call_sid: callSid, tool }, 'a tool is not run: it is unknown whether an earlier run took effect')
+      log.warn({ tool }, 'a tool is not run: it is unknown whether an earlier run took effect')
       mark('tool-uncertain', tool)
     } else if (answer.type === 'done') {
       mark('tool-repeated', tool)

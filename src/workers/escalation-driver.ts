@@ -30,8 +30,6 @@ interface EscalationDriverOptions {
   /** The first call of a caller who was rung back; otherwise this call. */
   readonly rootSid: string
   readonly effects: CallEffects
-  /** Events of an earlier node's driver for this call; none when absent. */
-  readonly before?: EscalationCounts
   readonly agent: AgentDefinition
   /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
   readonly caller: string
@@ -45,7 +43,7 @@ interface EscalationDriverOptions {
 }
 
 /** Escalations that have settled, and call backs that were asked for: the numbers in the ids of the handoff posts. */
-export interface EscalationCounts {
+interface NewsSent {
   readonly settled: number
   readonly callbacks: number
 }
@@ -67,18 +65,12 @@ export class EscalationDriver {
   readonly #context: Services
   #machine: Escalation | null = null
   #packet: EscalationPacket | null = null
-  #counts: EscalationCounts
+  #newsSent: NewsSent = { settled: 0, callbacks: 0 }
   #hungUp = false
 
   constructor(options: EscalationDriverOptions, context: Services) {
     this.#options = options
     this.#context = context
-    this.#counts = options.before ?? { settled: 0, callbacks: 0 }
-  }
-
-  /** For the call's stored state: another node goes on counting from here. */
-  get counts(): EscalationCounts {
-    return this.#counts
   }
 
   /** True from the request for a human until the machine has nothing more to do. */
@@ -101,7 +93,7 @@ export class EscalationDriver {
     if (!again) {
       this.#note({ reason: packet.reason, strategy: null, outcome: null })
       // Before any step, so that the human's side has the packet before the stream ends.
-      this.#postNews('handoff.requested', this.#counts.settled + 1)
+      this.#postNews('handoff.requested', this.#newsSent.settled + 1)
     }
     // A second request goes to the same machine: a session that was moved to another worker needs its step again, and
     // after a failure it is a new attempt.
@@ -238,8 +230,8 @@ export class EscalationDriver {
         this.#context.metrics.escalations({ strategy: strategy ?? 'none', outcome }).inc(1, call.callSid)
         mark('escalation-settled', `${strategy ?? 'none'}: ${outcome}${detail === '' ? '' : `, ${detail}`}`)
         log.info({ strategy, outcome, detail }, 'escalation settled')
-        this.#counts = { ...this.#counts, settled: this.#counts.settled + 1 }
-        return this.#postNews('handoff.settled', this.#counts.settled)
+        this.#newsSent = { ...this.#newsSent, settled: this.#newsSent.settled + 1 }
+        return this.#postNews('handoff.settled', this.#newsSent.settled)
       }
       default:
         return assertNever(output)
@@ -250,8 +242,8 @@ export class EscalationDriver {
     this.#note({ callback: { asked, number, note, at: new Date(this.#context.wallClock()).toISOString() } })
     this.#options.mark('callback', asked)
     this.#options.log.info({ asked }, 'callback requested')
-    this.#counts = { ...this.#counts, callbacks: this.#counts.callbacks + 1 }
-    this.#postNews('callback.requested', this.#counts.callbacks)
+    this.#newsSent = { ...this.#newsSent, callbacks: this.#newsSent.callbacks + 1 }
+    this.#postNews('callback.requested', this.#newsSent.callbacks)
   }
 
   #note(change: Partial<EscalationHistory>): void {

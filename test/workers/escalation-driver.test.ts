@@ -1,6 +1,8 @@
 import t from 'tap'
 import type { EscalationPacket, EscalationStep } from '../../src/call/events.js'
 import { AfterStreamBehaviour } from '../../src/workers/after-stream-behaviour.js'
+import { CallEffects, Effects } from '../../src/workers/effects.js'
+import type { EffectGate } from '../../src/workers/effects.js'
 import { EscalationDriver } from '../../src/workers/escalation-driver.js'
 import type { HandoffNews } from '../../src/workers/handoff-post.js'
 import type { CarrierControl } from '../../src/workers/main-thread-context.js'
@@ -24,13 +26,24 @@ const agent = await orderStatusAgent()
 type Strategies = NonNullable<typeof agent.escalation>['strategies']
 
 /** What the driver did, in order, on a clock that the test moves. */
-function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Partial<CarrierControl> = {}) {
+function rig(
+  strategies: Strategies,
+  humanUrl: string | null = null,
+  carrier: Partial<CarrierControl> = {},
+  { gate = null, rootSid = SID as string }: { readonly gate?: EffectGate | null; readonly rootSid?: string } = {},
+) {
   const did: string[] = []
+  const marks: string[] = []
   const news: HandoffNews[] = []
   const steps: EscalationStep[] = []
   const clock = { nowMs: 1000 }
+  const log = createLog({ level: 'silent' })
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const mark = (name: string, detail?: string): void => void marks.push(`${name} ${detail ?? ''}`)
   const escalation = new EscalationDriver(
     {
+      rootSid,
+      effects: new CallEffects({ callSid: SID, resumed: false, log, mark }, new Effects(gate, metrics)),
       call: { callSid: SID, afterStreamUrl: 'https://gw.example/after-stream?t=1', humanUrl },
       agent: {
         ...agent,
@@ -42,12 +55,12 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
       },
       caller: '+254700000001',
       ours: '+254709000000',
-      log: createLog({ level: 'silent' }),
+      log,
       toSession: (step) => {
         steps.push(step)
         did.push(`step ${step.type}`)
       },
-      mark: () => undefined,
+      mark,
       settled: () => undefined,
     },
     {
@@ -60,7 +73,7 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
         },
         ...carrier,
       },
-      metrics: new Metrics({ version: 'test', processMetrics: false }),
+      metrics,
       clock: () => clock.nowMs,
       wallClock: () => clock.nowMs,
       afterStream: new AfterStreamBehaviour(null),
@@ -70,7 +83,7 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
       },
     },
   )
-  return { escalation, did, news, steps, clock }
+  return { escalation, did, news, steps, clock, marks, metrics }
 }
 
 t.test('the handoff packet is stored and posted before the stream is touched', async (t) => {
@@ -78,7 +91,7 @@ t.test('the handoff packet is stored and posted before the stream is touched', a
   escalation.escalate(packet)
   t.same(did, ['handoff.requested', 'step close-stream'])
   t.match(news[0], {
-    id: `${SID}:1`,
+    id: `${SID}:handoff.requested:1`,
     handoff: { from: '+254700000001', summary: 'Order 4127 is lost', escalation: { outcome: null } },
   })
   escalation.escalate(packet)
