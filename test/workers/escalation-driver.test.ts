@@ -163,3 +163,69 @@ t.test('the watchdog fires 3 s after the stream, to the tick', async (t) => {
   t.equal(clock.nowMs - closedMs, 3000)
   t.match(escalation.history, { outcome: 'failed', callback: { asked: 'nobody-reached' } })
 })
+
+/** Until all promises that are under way have settled. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+const gate = (mayAct: EffectGate['mayAct']): EffectGate => ({
+  mayAct,
+  intend: () => Promise.resolve('new'),
+  settle: () => undefined,
+})
+
+t.test('requests and posts have keys from the root call, which another node would give them too', async (t) => {
+  const keys: string[] = []
+  const carrier: Partial<CarrierControl> = {
+    hangup: (_, key) => Promise.resolve(void keys.push(key)),
+    supervise: (_, __, key) => Promise.reject(new Error(`refused ${String(keys.push(key))}`)),
+  }
+  const first = rig(['supervision'], null, carrier)
+  first.escalation.escalate(packet)
+  await settled()
+  first.escalation.escalate(packet)
+  await settled()
+  first.escalation.hangup(false)
+  t.same(keys, [`${SID}:supervise:esc-1`, `${SID}:supervise:esc-2`, `${SID}:hangup:0`])
+  const ids = [1, 2].flatMap((n) => [`${SID}:handoff.requested:${n}`, `${SID}:handoff.settled:${n}`])
+  t.same(
+    first.news.map(({ id }) => id),
+    ids,
+  )
+
+  keys.length = 0
+  const rungBack = rig(['supervision'], null, carrier, { rootSid: 'HD_root' })
+  rungBack.escalation.hangup(false)
+  t.same(keys, [`HD_root:${SID}:hangup:0`], 'a call that rings a caller back: of the same root, and not the same key')
+})
+
+t.test('a call that another node has sends no request and no post, and says so', async (t) => {
+  const asked: boolean[] = []
+  const lost = gate((_, confirm) => Promise.resolve(asked.push(confirm) < 0))
+  const { escalation, did, news, marks, metrics } = rig(
+    ['conference'],
+    'https://gw.example/human?t=h.1',
+    {},
+    { gate: lost },
+  )
+  escalation.escalate(packet)
+  await settled()
+  escalation.hangup(true)
+  await settled()
+  t.same(
+    did.filter((line) => line.startsWith('call ')),
+    [],
+  )
+  t.same(news, [])
+  t.match(escalation.history, { outcome: 'failed' }, 'the machine goes on as after a refusal')
+  t.same(
+    marks.filter((mark) => mark.startsWith('not-owner')),
+    [
+      'not-owner handoff: handoff.requested',
+      'not-owner rest: create-conference-call',
+      'not-owner handoff: handoff.settled',
+      'not-owner rest: hangup',
+    ],
+  )
+  t.equal(asked.at(-1), true, 'a call without a socket confirms that it is ours before it is hung up')
+  t.match(await metrics.render(), /mkondo_effects_refused_total\{kind="handoff"\} 2\b/)
+})
