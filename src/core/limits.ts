@@ -263,6 +263,12 @@ export const TOOL_TIMEOUT_MS = 5000
 export const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
 export const TOOL_RESPONSE_DEPTH_MAX = 32
 export const TOOL_RESULT_CHARS_MAX = 16 * 1024
+/** How long the store keeps the key of an effect, and the largest result, as JSON, that is kept with it. */
+export const EFFECT_TTL_MS = 24 * 3_600_000
+export const EFFECT_RESULT_BYTES_MAX = 4096
+/** Keys of effects that one process remembers, and the characters of their results together. */
+export const EFFECT_KEYS_KEPT = 10_000
+export const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
 /** Redirects that a tool follows, and how often an idempotent one is tried. */
 export const TOOL_REDIRECTS_MAX = 2
 export const TOOL_ATTEMPTS_MAX = 2
@@ -607,12 +613,22 @@ export const CALL_TTL_MS = 2 * 3_600_000
 export const OVER_TTL_MS = 3_600_000
 /** State and log of one call in the store. */
 export const STORED_CALL_BYTES_MAX = 256 * 1024
-/** How long the store keeps the key of an effect, and the largest result, as JSON, that is kept with it. */
-export const EFFECT_TTL_MS = 24 * 3_600_000
-export const EFFECT_RESULT_BYTES_MAX = 4096
-/** Keys of effects that one process remembers, and the characters of their results together. */
-export const EFFECT_KEYS_KEPT = 10_000
-export const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
+/** Streams of one call that attach in its life; each is a single use of a token. */
+export const STORED_STREAMS_MAX = 64
+/** What a store in a process's memory holds: calls, those that are over too, and values written once. The oldest goes. */
+export const MEMORY_CALLS_MAX = 100_000
+export const MEMORY_ONCE_MAX = 100_000
+/** Operations that one process waits for on the channel to the supervisor's store. */
+export const STORE_WAITING_MAX = 1000
+/** How long a start waits for Redis before it goes on without. */
+export const REDIS_START_MS_MAX = 2000
+/** Connecting to Redis or to a Sentinel, and the longest pause between two attempts. */
+export const REDIS_CONNECT_MS_MAX = 1000
+export const REDIS_RETRY_MS_MAX = 500
+/** A connection to Redis that owes an answer and is silent for this long is given up, and made again. */
+export const REDIS_SILENT_MS_MAX = 1000
+/** Sentinels of one URL. */
+export const REDIS_SENTINELS_MAX = 16
 /** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */
 export const NODE_FORGET_MS = 10 * 60_000
 export const HEARTBEAT_MS = 2000
