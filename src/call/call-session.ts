@@ -275,7 +275,7 @@ export class CallSession {
     this.#callerSpeech = new CallerSpeech(options.speech)
     this.#bargeIn = new BargeIn(options.bargeIn)
     this.#transcript = new Transcript((record) => this.#record({ kind: 'transcript', record }))
-    this.#tools = new ToolLedger(options.callSid, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
+    this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
     this.#silence = new Silence(options.silence, checkpoint?.silencePrompts ?? 0)
     this.#unrecognised = new UnrecognisedSpeech(options)
     this.#rules = options.rules === null ? null : new EscalationRules(options.rules, resume)
@@ -1332,7 +1332,7 @@ export class CallSession {
         refusal ?? undefined,
       )
     }
-    this.#out({ type: 'run-tool', callId, name, args, idempotencyKey: decision.idempotencyKey })
+    this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
     if (!this.#deadlines.isSet('filler')) {
       this.#fillersSpoken = 0
       this.#in('filler', this.#options.filler.afterMs)

@@ -53,6 +53,8 @@ export type ErrorCode =
   | 'TOOL_UNVERIFIED'
   | 'TOOL_UNBOUND'
   | 'TOOL_LOCKED'
+  | 'TOOL_UNCERTAIN'
+  | 'NOT_OWNER'
   // speech
   | 'SPEECH_BUSY'
   | 'SPEECH_FAULT'

@@ -265,6 +265,12 @@ export const TOOL_TIMEOUT_MS = 5000
 export const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
 export const TOOL_RESPONSE_DEPTH_MAX = 32
 export const TOOL_RESULT_CHARS_MAX = 16 * 1024
+/** How long the store keeps the key of an effect, and the largest result, as JSON, that is kept with it. */
+export const EFFECT_TTL_MS = 24 * 3_600_000
+export const EFFECT_RESULT_BYTES_MAX = 4096
+/** Keys of effects that one process remembers, and the characters of their results together. */
+export const EFFECT_KEYS_KEPT = 10_000
+export const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
 /** Redirects that a tool follows, and how often an idempotent one is tried. */
 export const TOOL_REDIRECTS_MAX = 2
 export const TOOL_ATTEMPTS_MAX = 2

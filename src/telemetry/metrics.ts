@@ -206,6 +206,10 @@ export class Metrics {
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
   /** Tools that failed or were refused, by error code. */
   readonly toolErrors: CounterOf<'tool' | 'code'>
+  /** Intents of tools with an effect, by what the store answered. */
+  readonly effectIntents: CounterOf<'answer'>
+  /** What a call did not do because another node had it. */
+  readonly effectsRefused: CounterOf<'kind'>
   /** Verification of callers: numbers that were locked, and answers that were refused because of it. */
   readonly verificationLocks: CounterOf<'agent' | 'event'>
   readonly verificationNumbersEvicted: CounterHandle
@@ -345,6 +349,14 @@ export class Metrics {
     )({})
     this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
     this.toolErrors = this.defineCounter('tool_errors', 'Tool calls that failed or were refused', ['tool', 'code'])
+    this.effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
+      'answer',
+    ])
+    this.effectsRefused = this.defineCounter(
+      'effects_refused',
+      'Tools, REST requests and handoff posts that were not sent because the node did not have the call',
+      ['kind'],
+    )
     this.verificationLocks = this.defineCounter(
       'verification_locks',
       'Numbers locked after too many wrong answers, and answers refused because of it',

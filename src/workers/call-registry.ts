@@ -30,6 +30,8 @@ import { BackendStatus } from './backend-status.js'
 import type { BackendView } from './backend-status.js'
 import type { JournalKept } from './call-journal.js'
 import { CallMemoryPool } from './call-memory.js'
+import { Effects } from './effects.js'
+import type { EffectGate } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
 import { goesOnWith } from './kept-call.js'
 import type { KeptState } from './kept-call.js'
@@ -79,6 +81,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly afterStream?: AfterStream | null
   /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
   readonly onHandoff?: (news: HandoffNews) => void
+  /** The fleet's; absent or null: this process alone remembers what its calls have done. */
+  readonly effects?: EffectGate | null
   /** Receives the records of live calls, redacted; absent or null: they are not kept. */
   readonly openRecords?: OpenCallRecords | null
   /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
@@ -194,6 +198,7 @@ export class CallRegistry implements CallDirectory {
       memory: new CallMemoryPool(),
       backendStatus: new BackendStatus(),
       afterStream: new AfterStreamBehaviour(this.#options.afterStream ?? null),
+      effects: new Effects(this.#options.effects ?? null, metrics),
       locks: new VerificationLocks(clock, () => metrics.verificationNumbersEvicted.inc()),
       openRecords:
         openRecords === null
@@ -433,6 +438,8 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
       for (const code of ['auth', 'quota']) metrics.backendErrors({ backend, code })
     }
   }
+  for (const answer of ['new', 'repeated', 'uncertain', 'store-down', 'refused']) metrics.effectIntents({ answer })
+  for (const kind of ['tool', 'rest', 'handoff']) metrics.effectsRefused({ kind })
   for (const reason of endReasonSchema.options) metrics.callEnds({ reason })
   for (const where of ['caller', 'agent']) metrics.framesDropped({ where })
   for (const committed of ['yes', 'no']) metrics.bargeIns({ committed })

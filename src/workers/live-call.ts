@@ -58,6 +58,8 @@ export interface NewCall {
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
+  /** The first call of a caller who was rung back; this call where absent. */
+  readonly rootSid?: CallSid
   /** Set for a call that this gateway placed. */
   readonly placed?: PlacedCall
 }

@@ -22,6 +22,7 @@ import { CallRecorder } from './call-recorder.js'
 import type { CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
+import { CallEffects } from './effects.js'
 import { EscalationDriver } from './escalation-driver.js'
 import { KEPT_CALL_VERSION, agentHash, goesOnWith } from './kept-call.js'
 import type { KeptCall, KeptState } from './kept-call.js'
@@ -87,6 +88,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #document: string | null = null
   #heard = false
   #underrunsSeen = 0
+  readonly #effects: CallEffects
   readonly #escalation: EscalationDriver
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
@@ -143,9 +145,20 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       log: () => ({ log: this.#record.log.records(), marks: this.#record.timeline.marks }),
     })
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
+    this.#effects = new CallEffects(
+      {
+        callSid: call.callSid,
+        resumed: before !== null,
+        log: this.#log,
+        mark: (name, detail) => this.#mark(name, detail),
+      },
+      context.effects,
+    )
     this.#escalation = new EscalationDriver(
       {
         call: this,
+        rootSid: call.rootSid ?? call.callSid,
+        effects: this.#effects,
         agent: hosted.definition,
         caller: this.#caller,
         ours: call.direction === 'inbound' ? call.to : call.from,
@@ -448,6 +461,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const saved = this.#saved
     const start: CallStart = {
       callSid,
+      rootSid: this.#call.rootSid ?? callSid,
       number,
       legRateHz,
       direction,
@@ -543,9 +557,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#fault = fault
     this.#context.taskOver()
     this.#context.keeper?.changed(this.callSid)
+    const held = this.#sink !== null
     if (fault !== null) {
       this.#closeSink(1011)
-      this.#escalation.hangup()
+      this.#escalation.hangup(!held)
     } else {
       this.#closeSink(1000)
     }
@@ -658,20 +673,30 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#record.timeline.take(message.marks)
         this.#context.keeper?.append(this.callSid, [], message.marks)
         return
-      case 'end-stream':
+      case 'end-stream': {
+        const held = this.#sink !== null
         // The carrier's after-stream behaviour shows only where we do not have it end the leg.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
           this.#context.afterStream.closed(this.callSid, this.#context.clock())
         }
         this.#closeSink(message.code)
-        if (message.hangup) this.#escalation.hangup()
+        if (message.hangup) this.#escalation.hangup(!held)
         this.#endWhenDone()
         return
+      }
       case 'escalate':
         this.#escalation.escalate(message.packet)
         return
       case 'callback':
         this.#escalation.callback(message.wish)
+        return
+      case 'tool-intent': {
+        const { key, tool } = message
+        void this.#effects.intend(key, tool).then((answer) => this.#send({ type: 'tool-intent', key, answer }))
+        return
+      }
+      case 'tool-settled':
+        this.#effects.settle(message.key, message.outcome)
         return
       case 'speech-lost': {
         const port = this.#context.openSpeech()

@@ -17,6 +17,7 @@ import type { AfterStreamBehaviour } from './after-stream-behaviour.js'
 import type { JournalKept } from './call-journal.js'
 import type { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
+import type { Effects } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
 import type { KeptCall, KeptState } from './kept-call.js'
 import type { AgentFacts } from './live-call.js'
@@ -53,13 +54,16 @@ export interface OpenCallRecords {
   changed(callSid: CallSid): void
 }
 
-/** The part of the carrier's REST API that a call needs. Rejections carry the carrier's code and message. */
+/**
+ * The part of the carrier's REST API that a call needs. `key` is the idempotency key of the request. Rejections carry the
+ * carrier's code and message.
+ */
 export interface CarrierControl {
-  hangup(callSid: string): Promise<void>
+  hangup(callSid: string, key: string): Promise<void>
   /** Adds a human to the live call. */
-  supervise(callSid: string, phone: string): Promise<void>
+  supervise(callSid: string, phone: string, key: string): Promise<void>
   /** Rings a human, whose leg then gets the document at `voiceUrl`: it joins the caller's conference room. */
-  callHuman(from: string, phone: string, voiceUrl: string): Promise<void>
+  callHuman(from: string, phone: string, voiceUrl: string, key: string): Promise<void>
 }
 
 /** An agent as this gateway serves it: the definition for the worker, the facts for the edge, the backends resolved. */
@@ -92,6 +96,7 @@ export interface MainThreadContext extends MainThreadServices {
   readonly memory: CallMemoryPool
   readonly backendStatus: BackendStatus
   readonly afterStream: AfterStreamBehaviour
+  readonly effects: Effects
   /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
   /** Where recordings go; null where nothing is kept. */

@@ -337,6 +337,8 @@ export class WorkerCall implements BackendSink {
         return this.#handle({ type: 'escalation', step: message.step })
       case 'verification-attempts':
         return this.#tools.attemptsLeft(message.left)
+      case 'tool-intent':
+        return this.#tools.intended(message.key, message.answer)
       case 'speech':
         // Taken by the worker's speech client, which listens to the same port.
         return

@@ -21,6 +21,7 @@ import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
 import { BackendStatus } from '../../workers/backend-status.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
 import { WorkerCall } from '../../workers/worker-call.js'
+import { Effects } from '../../workers/effects.js'
 import type { MainThreadContext, HostedAgent } from '../../workers/main-thread-context.js'
 import { MainThreadCall } from '../../workers/main-thread-call.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
@@ -190,6 +191,7 @@ class TextCall {
       },
       keepJournal: () => undefined,
       afterStream: new AfterStreamBehaviour('continues'),
+      effects: new Effects(null, this.#media.metrics),
       locks: new VerificationLocks(clock),
       record: null,
       openRecords: null,
