@@ -455,9 +455,10 @@ interface StreamOutcome {
 }
 
 /** Bound of the documents of one call, for a gateway that redirects in circles. */
-const DOCUMENTS_MAX = 20
-const GIVE_UP_MS = 20_000
-const GET_DIGITS_TIMEOUT_S = 5
+export const DOCUMENTS_MAX = 20
+/** How long a caller waits in silence before hanging up. */
+export const GIVE_UP_MS = 20_000
+export const GET_DIGITS_TIMEOUT_S = 5
 const RECORD_S_MAX = 60
 const POLL_MS = 50
 const PLAY_TIMEOUT_MS = 5000

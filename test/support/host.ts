@@ -1,7 +1,6 @@
-import { fileURLToPath } from 'node:url'
-import { dirname, join } from 'node:path'
-import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadFlite } from '../../src/speech/flite.js'
@@ -20,13 +19,6 @@ import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 
-/** The folder of package.json, wherever the compiled tests lie. */
-export function repositoryRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)
-  return folder
-}
-
 export interface TestHost {
   readonly host: CallRegistry
   readonly records: CallRecord[]
@@ -38,7 +30,7 @@ export interface TestHost {
 
 /** The shipped order line's definition. */
 export async function orderStatusAgent(): Promise<AgentDefinition> {
-  const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
+  const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
   return agents.get('order-status') as AgentDefinition
 }
 
@@ -61,7 +53,7 @@ export async function startHost(
 ): Promise<TestHost> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const env = { SHOP_API_URL: shop.url }
-  const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), env)
+  const { agents } = await loadAgents(join(packageRoot(), 'agents'), env)
   const definition = change(agents.get('order-status') as AgentDefinition)
   const clock = processClock()
   const speech = changes.speech === null ? null : await sharedSpeech()
