@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AfterStream, PlaceCallOptions, SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import { startCall } from '../../src/simulator/carrier.js'
+import { signBody, startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import { RestServer } from '../../src/simulator/rest/rest-server.js'
@@ -29,6 +29,8 @@ const API_KEY = 'tsk_of_a_fleet_under_test'
 const OPS_TOKEN = 'ops-token-of-a-fleet-under-test'
 const OUR_NUMBER = '+254709000000'
 const START_MS = 60_000
+/** Sound that the carrier still plays of a stream that has closed. */
+const FORK_HELD_MS = 1000
 /** A webhook that takes longer is slow: the carrier's own limit is 10 s, the fleet's promise 1 s. */
 const SLOW_WEBHOOK_MS = 1000
 
@@ -57,6 +59,8 @@ export interface Fleet {
   readonly placed: readonly SimulatedCallResult[]
   /** Rings the fleet. The caller says nothing, and stays until `hangUp`. */
   call(options?: FleetCallOptions): FleetCall
+  /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
+  ring(node: FleetNode, callSid: string): Promise<{ readonly status: number; readonly document: string }>
   /** `count` calls of which each has a stream; they come 100 ms apart, as callers do. */
   calls(count: number, options?: FleetCallOptions): Promise<readonly FleetCall[]>
   close(): Promise<void>
@@ -227,6 +231,24 @@ async function started(
     carrier: carrier.rest,
     placed: carrier.placed,
     call,
+    ring: async (node, callSid) => {
+      const body = new URLSearchParams({
+        sessionId: callSid,
+        callerNumber: '+254700000001',
+        destinationNumber: OUR_NUMBER,
+        callSessionState: 'Ringing',
+        direction: 'inbound',
+      }).toString()
+      const answer = await fetch(`${node.url}/voice/fleet`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/x-www-form-urlencoded',
+          'x-sautikit-signature': signBody(body, WEBHOOK_SECRET, 'timestamped', Date.now()),
+        },
+        body,
+      })
+      return { status: answer.status, document: await answer.text() }
+    },
     calls: async (count, given) => {
       const all: FleetCall[] = []
       for (let i = 0; i < count; i++) {
@@ -505,6 +527,20 @@ export function judge(results: readonly SimulatedCallResult[]): Judgement {
     slow: webhooks.filter(({ ms }) => ms > SLOW_WEBHOOK_MS).map(({ what }) => what),
     gapMs: Math.max(0, ...results.flatMap(({ silences }) => silences.map(({ startMs, endMs }) => endMs - startMs))),
   }
+}
+
+/**
+ * How long a caller whose stream broke waited for the agent, from the moment that the carrier asked how to go on; null
+ * when it did not ask, or the agent was not heard again.
+ */
+export function resumedMs({ streams, webhooks, silences }: SimulatedCallResult): number | null {
+  const brokeMs = streams[0]?.closedMs ?? Infinity
+  const asked = webhooks.find(
+    ({ atMs, url, state }) =>
+      atMs >= brokeMs - 1 && (url === 'redirect' || (url === 'voice' && state === 'StreamStopped')),
+  )
+  const silence = silences.find(({ startMs, endMs }) => startMs <= brokeMs + FORK_HELD_MS && endMs > brokeMs)
+  return asked === undefined || silence === undefined ? null : silence.endMs - asked.atMs
 }
 
 /** A port that nobody has on any address of loopback. */

@@ -5,7 +5,7 @@ import type { Backend, BackendSession, BackendSink } from '../../src/backends/ba
  * so that whatever the caller does not hear is a gap. It has no recogniser. The last two digits of the caller's number
  * say what it does first: 02 opens a ticket by a tool, 03 wants a human.
  *
- * In a call that goes on after a crash it opens the ticket again, unless it is told of the first time.
+ * In a call that goes on after a crash it opens the ticket again, as a model does that forgets what it was told.
  */
 export function createBackend(sink: BackendSink): Backend {
   return new ToneBackend(sink)
@@ -45,15 +45,14 @@ class ToneBackend implements Backend {
   sendText(_text: string, { respond }: { readonly respond: boolean }): void {
     if (!respond || this.#timer !== null) return
     const role = this.#session?.from.slice(-2)
-    const asked = new Set(this.#session?.toolLedger.map(({ name }) => name))
-    if (role === '02' && !asked.has('open_ticket')) return this.#tool('open_ticket', { subject: 'a broken lamp' })
-    if (role === '03' && this.#generation === 0)
+    if (this.#generation === 0 && role === '02') return this.#tool('open_ticket', { subject: 'a broken lamp' })
+    if (this.#generation === 0 && role === '03')
       return this.#tool('escalate_to_human', { reason: 'asked for', summary: 'wants a human' })
     this.#speak()
   }
 
-  toolResult(): void {
-    this.#speak()
+  toolResult(callId: string): void {
+    if (callId === `call-${this.#generation}`) this.#speak()
   }
 
   #tool(name: string, args: Readonly<Record<string, unknown>>): void {
