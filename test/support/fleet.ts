@@ -295,12 +295,14 @@ export class FleetNode {
   async start(): Promise<void> {
     this.#logged = [...this.lines]
     const run = (this.#run = mkondo(['serve'], this.#env))
-    await Promise.race([
-      until(() => run.lines.some((line) => line.includes('"msg":"taking calls"')), START_MS, `${this.name} to start`),
-      run.exit.then((code) => {
-        throw new Error(`${this.name} ended with ${code ?? 'a signal'}: ${run.lines.slice(-5).join(' / ')}`)
-      }),
-    ])
+    let code: number | null | undefined
+    void run.exit.then((exit) => {
+      code = exit
+    })
+    const takesCalls = (): boolean => run.lines.some((line) => line.includes('"msg":"taking calls"'))
+    await until(() => code !== undefined || takesCalls(), START_MS, `${this.name} to start`)
+    if (!takesCalls())
+      throw new Error(`${this.name} ended with ${code ?? 'a signal'}: ${run.lines.slice(-5).join(' / ')}`)
   }
 
   /** SIGKILL. */
