@@ -413,10 +413,10 @@ async function startShop(): Promise<Shop> {
     const parts: Buffer[] = []
     request.on('data', (part: Buffer) => parts.push(part))
     request.on('end', () => {
-      const body = JSON.parse(Buffer.concat(parts).toString()) as { readonly call?: unknown }
+      const body = JSON.parse(Buffer.concat(parts).toString()) as { readonly call?: string }
       requests.push({
         key: String(request.headers['idempotency-key'] ?? ''),
-        callSid: String(body.call ?? ''),
+        callSid: body.call ?? '',
         atMs: performance.now(),
       })
       setTimeout(() => {

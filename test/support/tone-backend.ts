@@ -2,7 +2,8 @@ import type { Backend, BackendSession, BackendSink } from '../../src/backends/ba
 
 /**
  * A backend whose agent never stops speaking: a tone, from the moment that it is asked to speak until the call's end,
- * so that whatever the caller does not hear is a gap. It has no recogniser. The last two digits of the caller's number
+ * so that whatever the caller does not hear is a gap. Every three seconds it begins a new sentence, so that its calls have
+ * something to write down as often as others do. It has no recogniser. The last two digits of the caller's number
  * say what it does first: 02 opens a ticket by a tool, 03 wants a human.
  *
  * In a call that goes on after a crash it opens the ticket again, as a model does that forgets what it was told.
@@ -13,7 +14,9 @@ export function createBackend(sink: BackendSink): Backend {
 
 const RATE_HZ = 16_000
 const TONE_HZ = 300
+const SENTENCE = 'Your order is on its way, and it will be with you tomorrow in the afternoon.'
 const PIECE_MS = 200
+const SENTENCE_MS = 3000
 /** Speech that is handed over ahead of its time. */
 const LEAD_MS = 1000
 
@@ -65,14 +68,19 @@ class ToneBackend implements Backend {
   #speak(): void {
     if (this.#timer !== null || !this.#open) return
     const generation = ++this.#generation
-    const itemId = `item-${generation}`
     this.#sink.event({ type: 'turn-start', generation })
-    this.#sink.event({ type: 'transcript', role: 'agent', text: 'a tone', final: true, itemId, generation })
     const startedMs = performance.now()
     let sentMs = 0
+    let itemId = ''
     const more = (): void => {
-      for (; sentMs < performance.now() - startedMs + LEAD_MS; sentMs += PIECE_MS)
+      for (; sentMs < performance.now() - startedMs + LEAD_MS; sentMs += PIECE_MS) {
+        if (sentMs % SENTENCE_MS === 0) {
+          if (itemId !== '') this.#sink.event({ type: 'audio-done', generation, itemId })
+          itemId = `item-${generation}-${sentMs / SENTENCE_MS}`
+          this.#sink.event({ type: 'transcript', role: 'agent', text: SENTENCE, final: true, itemId, generation })
+        }
         this.#sink.audio(tone(sentMs), RATE_HZ, itemId, generation)
+      }
     }
     more()
     this.#timer = setInterval(more, PIECE_MS / 2)
