@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AfterStream } from '../../src/simulator/call-options.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
-import { until } from '../../test/support/host.js'
+import { until } from '../../test/support/until.js'
 
 /** Something that goes wrong under live calls, or is done to them. */
 export interface Fault {

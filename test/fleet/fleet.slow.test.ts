@@ -6,7 +6,7 @@ import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { judge, resumedMs, startFleet } from '../support/fleet.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../support/fleet.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { hasRedis } from '../support/redis.js'
 
 /**

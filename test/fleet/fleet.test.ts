@@ -3,7 +3,7 @@ import t from 'tap'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { judge, resumedMs, startFleet } from '../support/fleet.js'
 import type { FleetNode } from '../support/fleet.js'
-import { until } from '../support/host.js'
+import { until } from '../support/until.js'
 import { hasRedis } from '../support/redis.js'
 
 /** Two real gateways, a real redis-server and a real HAProxy with the shipped configuration; more in fleet.slow.test.ts. */

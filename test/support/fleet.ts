@@ -20,7 +20,7 @@ import type { Run } from '../cli/mkondo-process.js'
 import { PROGRAMS, repositoryFile } from '../deploy/deploy-files.js'
 import { startDns } from './dns-server.js'
 import type { DnsServer } from './dns-server.js'
-import { until } from './host.js'
+import { until } from './until.js'
 import { startRedis, startSentinel } from './redis.js'
 import type { RedisSentinel, RedisServer } from './redis.js'
 
