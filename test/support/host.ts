@@ -18,6 +18,9 @@ import { processClock } from '../../src/workers/ticker.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
+import { until } from './until.js'
+
+export { until }
 
 export interface TestHost {
   readonly host: CallRegistry
@@ -169,15 +172,6 @@ export class TestLine implements MediaSink {
     const startedMs = performance.now()
     await until(() => this.soundSince(startedMs), limitMs, 'the agent to speak')
     await until(() => !this.soundSince(performance.now() - quietMs), limitMs, 'the agent to fall silent')
-  }
-}
-
-/** Polls until `condition` holds. */
-export async function until(condition: () => boolean | Promise<boolean>, limitMs: number, what: string): Promise<void> {
-  const deadlineMs = performance.now() + limitMs
-  while (!(await condition())) {
-    if (performance.now() > deadlineMs) throw new Error(`waited ${limitMs} ms for ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
 
