@@ -462,6 +462,8 @@ export const FORWARDED_HOPS_MAX = 32
 export const TRUSTED_PROXIES_MAX = 64
 /** Secrets that may have signed a webhook: a forged signature costs one HMAC over 16 KiB for each. */
 export const WEBHOOK_SECRETS_MAX = 16
+/** Secrets in TOKEN_SECRET: two while one is replaced by the other. */
+export const TOKEN_SECRETS_MAX = 2
 /** Failed requests (unsigned, malformed, refused) allowed for one address, and addresses that are remembered. */
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
