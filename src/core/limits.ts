@@ -468,9 +468,11 @@ export const TOKEN_SECRETS_MAX = 2
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
 export const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
-/** Log lines about refused requests, for each reason. */
+/** Log lines about refused requests, of webhooks or between nodes, for each reason. */
 export const REJECTION_LINES_BURST = 5
 export const REJECTION_LINES_PER_S = 0.1
+/** Reasons of one such log; there are about twenty. */
+export const REJECTION_REASONS_MAX = 64
 /** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
 export const OPS_WRONG_TOKENS_BURST = 10
 export const OPS_WRONG_TOKENS_PER_S = 0.1
@@ -625,3 +627,16 @@ export const NODES_MAX = 256
 /** Connecting to another node, and its answer to a forwarded webhook. */
 export const PEER_CONNECT_MS = 200
 export const PEER_ANSWER_MS = 500
+/** Requests of one node to others that wait for their answers at once. */
+export const PEER_REQUESTS_MAX = 1000
+/** Body of a request between nodes, and of its answer. */
+export const PEER_BODY_BYTES_MAX = 1024 * 1024
+/** Connections to the internal listener, its request headers, and how long one may take to come, body included. */
+export const PEER_CONNECTIONS_MAX = 1024
+export const PEER_HEADERS_BYTES_MAX = 8 * 1024
+export const PEER_HEADERS_MS = 2000
+export const PEER_BODY_MS = 5000
+/** An idle connection is kept this long: longer than the client keeps it, so that none dies under a request. */
+export const PEER_IDLE_MS = 10_000
+/** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
+export const PEER_NONCES_MAX = 100_000
