@@ -288,7 +288,7 @@ export class PeerListener {
  * Nonces of the requests that were accepted, as long as their time is. Where there are too many, the oldest are
  * forgotten and nothing as old as they are is accepted any more, so that forgetting lets no replay in.
  */
-class SeenRequests {
+export class SeenRequests {
   readonly #max: number
   /** By nonce, in the order of arrival: the time of the request. */
   readonly #times = new Map<string, number>()

@@ -18,6 +18,7 @@ export const PEER_REFUSED = ['connection-refused', 'host-unknown', 'another-node
 export const PEER_SILENT = ['timeout', 'reset', 'unreachable'] as const
 export const PEER_FAILED = [
   'busy',
+  'tls',
   'turned-away',
   'fault',
   'answer-not-proven',
@@ -146,11 +147,16 @@ export class Peers {
     body: string | null,
     signal: AbortSignal,
   ): Promise<PeerResult> {
-    const { self, wallClock } = this.#options
+    const { self, tls, wallClock } = this.#options
     const bytes = Buffer.from(body ?? '')
     if (bytes.length > PEER_BODY_BYTES_MAX)
       throw new Failure('too-large', `a request of ${bytes.length} bytes is larger than ${PEER_BODY_BYTES_MAX}`)
     const url = new URL(`/internal/${name}`, peer.url)
+    if ((url.protocol === 'https:') !== (tls !== null))
+      throw new Failure(
+        'tls',
+        `the node is at ${url.protocol}//, and INTERNAL_TLS_CERT is ${tls === null ? 'not set' : 'set'} here`,
+      )
     const { authorization, nonce } = this.#proof.signRequest(method, url.pathname, bytes, {
       timeMs: wallClock(),
       from: self,
