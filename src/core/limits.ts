@@ -640,3 +640,5 @@ export const PEER_BODY_MS = 5000
 export const PEER_IDLE_MS = 10_000
 /** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
 export const PEER_NONCES_MAX = 100_000
+/** Sentinels of one URL. */
+export const REDIS_SENTINELS_MAX = 16

@@ -64,6 +64,8 @@ interface ListenerOptions {
   readonly url: string | null
   /** Null: HTTP. Otherwise both sides need a certificate of `ca`. */
   readonly tls: PeerTls | null
+  /** Another node has proven that it lives; called for each of its requests, before the handler. */
+  readonly onHeard: (from: PeerName) => void
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
@@ -213,6 +215,7 @@ export class PeerListener {
     const { claims, key } = read
     const wrong = this.#judgeClaims(claims)
     if (wrong !== null) return this.#refuse(response, wrong, read)
+    this.#options.onHeard(claims.from)
     const name = /^\/internal\/([a-z-]{1,40})$/.exec(path)?.[1] ?? ''
     const handler = this.#handlers.get(name)
     if (handler === undefined || method !== (name === 'ping' ? 'GET' : 'POST'))

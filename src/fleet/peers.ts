@@ -37,7 +37,12 @@ export const PEER_FAILED = [
  */
 export type PeerResult =
   | { readonly result: 'answered'; readonly answer: unknown }
-  | { readonly result: 'refused'; readonly reason: (typeof PEER_REFUSED)[number] }
+  | {
+      readonly result: 'refused'
+      readonly reason: (typeof PEER_REFUSED)[number]
+      /** The run of the node that answers now; null where none does. */
+      readonly answeredBy: string | null
+    }
   | { readonly result: 'silent'; readonly reason: (typeof PEER_SILENT)[number] }
   | { readonly result: 'failed'; readonly reason: (typeof PEER_FAILED)[number] }
 
@@ -179,8 +184,9 @@ export class Peers {
       if (status === 401) throw new Failure('turned-away', `status 401: ${refusalOf(read)}`)
       throw new Failure('answer-not-proven', `an answer with status ${status} that no node with our secret signed`)
     }
-    if (from.node !== peer.node) return { result: 'refused', reason: 'another-node' }
-    if (from.incarnation !== peer.incarnation) return { result: 'refused', reason: 'another-incarnation' }
+    if (from.node !== peer.node) return { result: 'refused', reason: 'another-node', answeredBy: null }
+    if (from.incarnation !== peer.incarnation)
+      return { result: 'refused', reason: 'another-incarnation', answeredBy: from.incarnation }
     if (status === 500) throw new Failure('fault', 'the node failed to answer')
     if (status !== 200) throw new Failure('turned-away', `status ${status}: ${refusalOf(read)}`)
     return { result: 'answered', answer: jsonOf(read) }
@@ -215,7 +221,7 @@ function failureOf(thrown: unknown): PeerResult {
   const codes = thrown instanceof AggregateError ? thrown.errors.map(networkReason) : [networkReason(thrown)]
   const gone = codes.map((code) => GONE[code])
   const [first] = gone
-  if (first !== undefined && !gone.includes(undefined)) return { result: 'refused', reason: first }
+  if (first !== undefined && !gone.includes(undefined)) return { result: 'refused', reason: first, answeredBy: null }
   const silent = codes.map((code) => NO_ANSWER[code]).find((reason) => reason !== undefined)
   return silent === undefined ? { result: 'failed', reason: 'network' } : { result: 'silent', reason: silent }
 }

@@ -45,6 +45,7 @@ function logged(): { readonly lines: Record<string, unknown>[]; readonly log: Re
 async function listening(t: Test, given: Given & { readonly port?: number; readonly url?: string } = {}) {
   const { lines, log } = logged()
   const asked: unknown[] = []
+  const heard: PeerName[] = []
   const listener = new PeerListener({
     self: given.self ?? GW_2,
     secrets: given.secrets ?? [SECRET],
@@ -52,6 +53,7 @@ async function listening(t: Test, given: Given & { readonly port?: number; reado
     port: given.port ?? 0,
     url: given.url ?? null,
     tls: given.tls ?? null,
+    onHeard: (from) => void heard.push(from),
     clock: () => performance.now(),
     wallClock: given.wallClock ?? Date.now,
     log,
@@ -62,7 +64,7 @@ async function listening(t: Test, given: Given & { readonly port?: number; reado
   })
   const url = await listener.listen()
   t.teardown(() => listener.close())
-  return { listener, url, asked, lines, peer: { ...(given.self ?? GW_2), url } satisfies PeerAddress }
+  return { listener, url, asked, heard, lines, peer: { ...(given.self ?? GW_2), url } satisfies PeerAddress }
 }
 
 /** The client of gw-1. */
@@ -111,7 +113,7 @@ function signed(body: string, over: { to?: PeerName; timeMs?: number; method?: s
 }
 
 t.test('a node asks another one, which knows who asks', async (t) => {
-  const { peer, listener, url } = await listening(t)
+  const { peer, listener, url, heard } = await listening(t)
   const peers = asking(t)
   t.match(url, /^http:\/\/127\.0\.0\.1:\d+$/)
   t.same(await peers.ask(peer, 'echo', { sid: 'HD_1', said: 'habari — ✓' }, PATIENT_MS), {
@@ -120,6 +122,7 @@ t.test('a node asks another one, which knows who asks', async (t) => {
   })
   t.same(await peers.ping(peer, PATIENT_MS), { result: 'answered', answer: GW_2 })
   t.equal(listener.answered, 2)
+  t.same(heard, [GW_1, GW_1], 'and each request says that its sender lives')
   t.equal(peers.counters.answered, 2)
 })
 
@@ -165,12 +168,18 @@ t.test('a connection is used again', async (t) => {
 t.test('refused: nothing listens there, the host is not known, or another node or another run answers', async (t) => {
   const { peer, listener, asked } = await listening(t)
   const peers = asking(t)
-  const refused = (reason: string) => ({ result: 'refused', reason })
+  const refused = (reason: string, answeredBy: string | null = null) => ({ result: 'refused', reason, answeredBy })
   const body = 'x'.repeat(200_000) // an answer must be read although its request is not
   for (let i = 0; i < 5; i++)
     t.same(await peers.ask({ ...peer, node: 'gw-7' }, 'echo', body, PATIENT_MS), refused('another-node'))
-  t.same(await peers.ask({ ...peer, incarnation: 'before' }, 'echo', body, PATIENT_MS), refused('another-incarnation'))
-  t.same(await peers.ping({ ...peer, incarnation: 'before' }, PATIENT_MS), refused('another-incarnation'))
+  t.same(
+    await peers.ask({ ...peer, incarnation: 'before' }, 'echo', body, PATIENT_MS),
+    refused('another-incarnation', GW_2.incarnation),
+  )
+  t.same(
+    await peers.ping({ ...peer, incarnation: 'before' }, PATIENT_MS),
+    refused('another-incarnation', GW_2.incarnation),
+  )
   const unknown = await peers.ping({ ...peer, url: 'http://nobody.invalid:9465' }, PATIENT_MS)
   const resolver = await lookup('nobody.invalid').catch((error: NodeJS.ErrnoException) => error.code)
   // A resolver that is away says nothing about the node.
@@ -280,7 +289,7 @@ t.test(
   'a forged, altered, late, replayed or wrongly addressed request is turned away, and nothing is done',
   async (t) => {
     let nowMs = Date.now()
-    const { url, listener, asked, lines } = await listening(t, { wallClock: () => nowMs })
+    const { url, listener, asked, heard, lines } = await listening(t, { wallClock: () => nowMs })
     const body = '{"sid":"HD_1"}'
     const refusals: Partial<Record<PeerRefusal, number>> = {}
     const turnedAway = async (what: string, status: number, reason: PeerRefusal, given: Sent) => {
@@ -343,11 +352,13 @@ t.test(
     })
     t.same(asked, [], 'nothing was done')
 
+    const before = heard.length
     const answered = await sent(url, at(good))
     t.equal(answered.status, 200, 'the request itself is good')
     await turnedAway('replayed', 401, 'replayed', at(good))
     nowMs += CLOCK_SKEW_MS_MAX + 1000
     await turnedAway('replayed later', 401, 'late', at(good))
+    t.equal(heard.length, before + 1, 'who replays is not heard')
     t.equal(asked.length, 1)
 
     for (const [reason, count] of Object.entries(refusals))
