@@ -470,13 +470,17 @@ export const FORWARDED_HOPS_MAX = 32
 export const TRUSTED_PROXIES_MAX = 64
 /** Secrets that may have signed a webhook: a forged signature costs one HMAC over 16 KiB for each. */
 export const WEBHOOK_SECRETS_MAX = 16
+/** Secrets in TOKEN_SECRET: two while one is replaced by the other. */
+export const TOKEN_SECRETS_MAX = 2
 /** Failed requests (unsigned, malformed, refused) allowed for one address, and addresses that are remembered. */
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
 export const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
-/** Log lines about refused requests, for each reason. */
+/** Log lines about refused requests, of webhooks or between nodes, for each reason. */
 export const REJECTION_LINES_BURST = 5
 export const REJECTION_LINES_PER_S = 0.1
+/** Reasons of one such log; there are about twenty. */
+export const REJECTION_REASONS_MAX = 64
 /** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
 export const OPS_WRONG_TOKENS_BURST = 10
 export const OPS_WRONG_TOKENS_PER_S = 0.1
@@ -664,3 +668,18 @@ export const CALLS_RECOVERED_AT_ONCE_MAX = 8
 export const TAKEN_CALLS_MAX = 10_000
 /** A caller is rung again once per root call. */
 export const CALLBACK_ONCE_MS = 24 * 3_600_000
+/** Requests of one node to others that wait for their answers at once. */
+export const PEER_REQUESTS_MAX = 1000
+/** Body of a request between nodes, and of its answer. */
+export const PEER_BODY_BYTES_MAX = 1024 * 1024
+/** Connections to the internal listener, its request headers, and how long one may take to come, body included. */
+export const PEER_CONNECTIONS_MAX = 1024
+export const PEER_HEADERS_BYTES_MAX = 8 * 1024
+export const PEER_HEADERS_MS = 2000
+export const PEER_BODY_MS = 5000
+/** An idle connection is kept this long: longer than the client keeps it, so that none dies under a request. */
+export const PEER_IDLE_MS = 10_000
+/** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
+export const PEER_NONCES_MAX = 100_000
+/** Sentinels of one URL. */
+export const REDIS_SENTINELS_MAX = 16
