@@ -344,7 +344,14 @@ class RedisStore implements CallStore {
   }
 }
 
-function clientOptions({ tls, hosts, masterName, db, username, password }: RedisAddress): RedisOptions & { replyMapping: 'legacy' } {
+function clientOptions({
+  tls,
+  hosts,
+  masterName,
+  db,
+  username,
+  password,
+}: RedisAddress): RedisOptions & { replyMapping: 'legacy' } {
   const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)
   return {
     db,
