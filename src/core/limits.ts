@@ -627,6 +627,8 @@ export const NODES_MAX = 256
 /** Connecting to another node, and its answer to a forwarded webhook. */
 export const PEER_CONNECT_MS = 200
 export const PEER_ANSWER_MS = 500
+/** The internal port unless INTERNAL_PORT says another: next to the ops port. */
+export const INTERNAL_PORT_DEFAULT = 9465
 /** Requests of one node to others that wait for their answers at once. */
 export const PEER_REQUESTS_MAX = 1000
 /** Body of a request between nodes, and of its answer. */
