@@ -668,6 +668,8 @@ export const CALLS_RECOVERED_AT_ONCE_MAX = 8
 export const TAKEN_CALLS_MAX = 10_000
 /** A caller is rung again once per root call. */
 export const CALLBACK_ONCE_MS = 24 * 3_600_000
+/** The internal port unless INTERNAL_PORT says another: next to the ops port. */
+export const INTERNAL_PORT_DEFAULT = 9465
 /** Requests of one node to others that wait for their answers at once. */
 export const PEER_REQUESTS_MAX = 1000
 /** Body of a request between nodes, and of its answer. */
