@@ -12,6 +12,7 @@ import { startDemoShop } from './demo-shop.js'
 import { HELP_OPTION, commandOptions } from './command-line.js'
 import { freePorts, processCount, processPlans } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
+import { MemoryStore } from '../fleet/memory-store.js'
 import { Supervisor } from '../fleet/supervisor.js'
 
 const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE]
@@ -94,6 +95,7 @@ async function serveTogether(given: Config, count: number, log: Log): Promise<nu
     plans,
     env: process.env,
     drainTimeoutMs: config.drainTimeoutMs,
+    store: config.redisUrl === null ? new MemoryStore(Date.now) : null,
     log,
   })
   onStopSignals(

@@ -32,6 +32,8 @@ interface FleetNodeOptions {
   readonly network: NodeNetwork | null
   readonly opsUrl: string | null
   readonly news: () => NodeNews
+  /** What the heartbeats of all nodes say. */
+  readonly onView: (view: FleetView) => void
   readonly clock: Clock
   readonly wallClock: WallClock
   /** In [0, 1). */
@@ -39,8 +41,6 @@ interface FleetNodeOptions {
   readonly log: Log
   /** Calls that this node gives up: their streams close, and nothing more is done for them outside. */
   readonly onGivenUp: (callSids: readonly string[], why: 'lost' | 'isolated') => void
-  /** Calls that this node may claim. @param mayAsk  the carrier has just said that their stream is over */
-  readonly onTakeOver: (callSids: readonly string[], mayAsk: boolean) => void
   /** Another live node has this node's name: this one must end. */
   readonly onNameTaken: () => void
 }
@@ -76,6 +76,7 @@ export class FleetNode {
   readonly #unclaimed = new Set<string>()
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #alerts = new Set<string>()
+  #recover: (callSids: readonly string[], mayAsk: boolean) => void = () => undefined
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
   #viewWallMs = 0
   #state: NodeRecord['state'] = 'open'
@@ -286,6 +287,14 @@ export class FleetNode {
     }
   }
 
+  /**
+   * Sets what recovers calls that this node may claim. Once, before `start`.
+   * @param recover  `mayAsk`: the carrier has just said that their streams are over
+   */
+  onTakeOver(recover: (callSids: readonly string[], mayAsk: boolean) => void): void {
+    this.#recover = recover
+  }
+
   /** The carrier says that the stream of another node's call is over, and that node did not answer. */
   streamOver(callSid: string, owner: OwnerToken): void {
     this.#handle({ type: 'stream-over', callSid, owner })
@@ -326,7 +335,7 @@ export class FleetNode {
         return
       case 'take-over-call':
         this.counters.takeOvers['stream-over']++
-        return this.#options.onTakeOver([output.callSid], true)
+        return this.#recover([output.callSid], true)
       case 'alert':
         if (output.over) this.#alerts.delete(output.what)
         else this.#alerts.add(output.what)
@@ -368,6 +377,7 @@ export class FleetNode {
       const wallMs = wallClock()
       this.#view = view
       this.#viewWallMs = wallMs
+      this.#options.onView(view)
       this.#handle({ type: 'beat-done', askedMs, view, wallMs })
     } catch {
       // The store's guard counts and reports it.
@@ -407,12 +417,12 @@ export class FleetNode {
   }
 
   async #takeOver(node: string, incarnation: string, evidence: TakeOverEvidence): Promise<void> {
-    const { log, onTakeOver } = this.#options
+    const { log } = this.#options
     try {
       const callSids = await this.store.callsOf(node)
       if (callSids.length === 0) return
       log.error({ peer: node, incarnation, calls: callSids.length, evidence }, 'the calls of a node that is gone')
-      onTakeOver(callSids, false)
+      this.#recover(callSids, false)
     } catch (thrown) {
       log.error({ err: thrown, peer: node }, 'the calls of a node that is gone cannot be read')
     }

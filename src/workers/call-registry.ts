@@ -330,6 +330,23 @@ export class CallRegistry implements CallDirectory {
     this.#context.afterStream[news](callSid, this.#options.clock())
   }
 
+  /** What the carrier does after a stream, as this process knows it. */
+  get behaviour(): AfterStreamBehaviour {
+    return this.#context.afterStream
+  }
+
+  /** Live calls of each agent that has some. */
+  liveByAgent(): Record<string, number> {
+    const counts: Record<string, number> = {}
+    for (const { agent } of this.#calls.values()) counts[agent] = (counts[agent] ?? 0) + 1
+    return counts
+  }
+
+  /** Another node may have this call: its stream closes, and nothing more is done for it outside. */
+  giveUp(callSid: string): void {
+    this.#calls.get(callSid)?.force('another node has this call')
+  }
+
   backends(): readonly BackendView[] {
     const users = [...this.#options.agents].map(([name, { backends, shadow }]) => ({ name, backends, shadow }))
     return this.#context.backendStatus.view(
