@@ -607,6 +607,22 @@ export const CALL_TTL_MS = 2 * 3_600_000
 export const OVER_TTL_MS = 3_600_000
 /** State and log of one call in the store. */
 export const STORED_CALL_BYTES_MAX = 256 * 1024
+/** Streams of one call that attach in its life; each is a single use of a token. */
+export const STORED_STREAMS_MAX = 64
+/** What a store in a process's memory holds: calls, those that are over too, and values written once. The oldest goes. */
+export const MEMORY_CALLS_MAX = 100_000
+export const MEMORY_ONCE_MAX = 100_000
+/** Operations that one process waits for on the channel to the supervisor's store. */
+export const STORE_WAITING_MAX = 1000
+/** How long a start waits for Redis before it goes on without. */
+export const REDIS_START_MS_MAX = 2000
+/** Connecting to Redis or to a Sentinel, and the longest pause between two attempts. */
+export const REDIS_CONNECT_MS_MAX = 1000
+export const REDIS_RETRY_MS_MAX = 500
+/** A connection to Redis that owes an answer and is silent for this long is given up, and made again. */
+export const REDIS_SILENT_MS_MAX = 1000
+/** Sentinels of one URL. */
+export const REDIS_SENTINELS_MAX = 16
 /** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */
 export const NODE_FORGET_MS = 10 * 60_000
 export const HEARTBEAT_MS = 2000
