@@ -4,6 +4,8 @@ import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { Recovery } from '../fleet/recovery.js'
+import { xmlReply } from './http-exchange.js'
+import type { WebhookAnswer } from './rejections.js'
 import { WebhookRouting } from '../fleet/routing.js'
 import { EMPTY_RESPONSE } from '../sautikit/actions.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -168,7 +170,7 @@ function webhookHandler({ fleet, calls, clock, log, metrics }: EdgeOptions, webh
     clock,
     random: Math.random,
   })
-  fleet.node.onTakeOver((callSids, mayAsk) => void recovery.takeOver(callSids, mayAsk))
+  fleet.node.onTakeOver((callSids, permit) => void recovery.takeOver(callSids, permit))
   const routed = metrics.defineCounter(
     'webhooks_routed',
     'Webhooks that were not answered where they came, by result',
