@@ -94,7 +94,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 }
 
 /** A real Sentinel of a test. */
-export interface RedisSentinel extends RedisServer {
+interface RedisSentinel extends RedisServer {
   /** `redis+sentinel://…/master-name`, with the master's password, where it has one. */
   readonly url: string
   readonly masterName: string
@@ -104,7 +104,7 @@ export interface RedisSentinel extends RedisServer {
   failover(): Promise<void>
 }
 
-export interface RedisSentinelOptions {
+interface RedisSentinelOptions {
   readonly master: RedisServer
   readonly masterName?: string
   /** The Sentinel's own password. */
@@ -250,7 +250,8 @@ function quoted(value: string): string {
   return `"${value.replaceAll(/["\\]/g, '\\$&')}"`
 }
 
-async function waitFor(what: string, holds: () => Promise<boolean>): Promise<void> {
+/** Polls until `holds`; rejects after WAIT_MS, or when it does. */
+export async function waitFor(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadlineMs = performance.now() + WAIT_MS
   while (!(await holds())) {
     if (performance.now() > deadlineMs) throw new Error(`waited ${WAIT_MS} ms for ${what}`)
