@@ -185,6 +185,7 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
       enableReadyCheck: false,
       disableClientInfo: true,
       connectTimeout: WAIT_MS,
+      disconnectTimeout: 50,
       commandTimeout: WAIT_MS,
     })
     client.on('error', () => undefined) // `connect` rejects with it
