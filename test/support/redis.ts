@@ -173,6 +173,12 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
       .join(''),
   )
   let child: ChildProcess | null = null
+  // A test that fails in its middle leaves no server behind.
+  const end = (): void => {
+    child?.kill('SIGKILL')
+    if (existsSync(folder)) rmSync(folder, { recursive: true })
+  }
+  process.once('exit', end)
 
   const command = async (...words: readonly string[]): Promise<unknown> => {
     const client = new Redis({
@@ -234,7 +240,8 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
     },
     close: async () => {
       await kill()
-      if (existsSync(folder)) rmSync(folder, { recursive: true })
+      process.off('exit', end)
+      end()
     },
   }
   try {
