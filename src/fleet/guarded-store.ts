@@ -9,7 +9,7 @@ import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
  * How an operation ended: done; its deadline passed; the store refused it or is not connected; not tried, because the
  * store rests.
  */
-export type StoreOutcome = 'ok' | 'lost-deadline' | 'refused' | 'skipped'
+type StoreOutcome = 'ok' | 'lost-deadline' | 'refused' | 'skipped'
 
 type StoreCounters = Record<StoreOp, Record<StoreOutcome, number>>
 
