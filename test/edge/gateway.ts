@@ -30,7 +30,7 @@ export interface Gateway {
 /** A real edge on free ports before scripted calls; closed when the test ends. */
 export async function startGateway(
   t: Test,
-  options: Partial<EdgeOptions> & { readonly calls?: ScriptedCalls } = {},
+  options: Partial<Omit<EdgeOptions, 'calls'>> & { readonly calls?: ScriptedCalls } = {},
 ): Promise<Gateway> {
   const lines: string[] = []
   const { calls = new ScriptedCalls() } = options

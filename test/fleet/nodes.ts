@@ -124,8 +124,8 @@ export async function fleet(
           carrier: null,
           callBack: () => Promise.resolve(false),
         },
-        calls,
         ...(typeof options === 'function' ? options(index) : options),
+        calls,
       }),
     )
     t.teardown(async () => {

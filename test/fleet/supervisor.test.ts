@@ -4,8 +4,9 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { processPlans } from '../../src/gateway/process-plan.js'
-import type { NodeReady } from '../../src/fleet/node-channel.js'
 import { Supervisor } from '../../src/fleet/supervisor.js'
+import type { ProcessReady } from '../../src/fleet/supervisor.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'
@@ -46,6 +47,7 @@ function supervise(
     entry,
     plans: processPlans(loadConfig({}, null), count),
     env: process.env,
+    store: new MemoryStore(Date.now),
     ...times,
     log: createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
   })
@@ -56,7 +58,7 @@ function supervise(
 }
 
 /** Sends a signal to a process of those that were started. */
-function killed(ready: readonly NodeReady[] | null, index: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+function killed(ready: readonly ProcessReady[] | null, index: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   process.kill(ready?.[index]?.opsPort as number, signal)
 }
 
