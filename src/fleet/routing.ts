@@ -86,7 +86,7 @@ export function announcedOrders(carrier: OutboundCarrier, link: Pick<NodeLink, '
       if (created.callSid !== null) link.own(created.callSid, true)
       return created
     },
-    hangup: (callSid) => carrier.hangup(callSid),
+    hangup: (callSid, options) => carrier.hangup(callSid, options),
     getCall: (callSid) => carrier.getCall(callSid),
   }
 }

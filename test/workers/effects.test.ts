@@ -204,7 +204,7 @@ t.test('a call that another node has does nothing outside, and says so', async (
   const record = await ended(test, line)
   t.same(toolsOf(record), [
     ['look', true, null],
-    ['refund', false, 'NOT_OWNER'],
+    ['refund', false, 'TOOL_NOT_OWNER'],
   ])
   t.same(
     api.requests.map(({ path }) => path),
