@@ -392,9 +392,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const port = this.#port
     if (port === null) return
     for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port))
-      this.#receive(last.message as FromCall)
+      this.#receiveLast(last.message as FromCall)
     port.close()
     this.#port = null
+  }
+
+  /** A tool that waits for its answer will not run: its intent must not be stored. */
+  #receiveLast(message: FromCall): void {
+    if (message.type !== 'tool-intent') this.#receive(message)
   }
 
   /** The task is over, and no other worker gets the call. Exactly one argument is null. */
