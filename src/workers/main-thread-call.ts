@@ -157,7 +157,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#escalation = new EscalationDriver(
       {
         call: this,
-        rootSid: call.rootSid ?? call.callSid,
+        rootSid: this.#rootSid,
         effects: this.#effects,
         agent: hosted.definition,
         caller: this.#caller,
@@ -266,17 +266,21 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return { ...session, streamOpenedWallMs: streamOpenedWallMs + this.#preparedWallMs - kept.preparedWallMs }
   }
 
+  /** The first call of a chain: limits and effects count for all of it. */
+  get #rootSid(): string {
+    return this.#call.rootSid ?? this.#before?.kept.rootSid ?? this.callSid
+  }
+
   /** For another node. */
   #kept(node: string): KeptCall {
     const { callSid, agent, legRateHz } = this
     const { direction, from, to, placed } = this.#call
     const { definition } = this.#hosted
-    const before = this.#before?.kept ?? null
     return {
       version: KEPT_CALL_VERSION,
       node,
       callSid,
-      rootSid: before?.rootSid ?? callSid,
+      rootSid: this.#rootSid,
       agent,
       agentHash: agentHash(definition),
       direction,
@@ -461,7 +465,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const saved = this.#saved
     const start: CallStart = {
       callSid,
-      rootSid: this.#call.rootSid ?? callSid,
+      rootSid: this.#rootSid,
       number,
       legRateHz,
       direction,
@@ -543,9 +547,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const port = this.#port
     if (port === null) return
     for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port))
-      this.#receive(last.message as FromCall)
+      this.#receiveLast(last.message as FromCall)
     port.close()
     this.#port = null
+  }
+
+  /** A tool that waits for its answer will not run: its intent must not be stored. */
+  #receiveLast(message: FromCall): void {
+    if (message.type !== 'tool-intent') this.#receive(message)
   }
 
   /** The task is over, and no other worker gets the call. Exactly one argument is null. */
