@@ -303,7 +303,7 @@ export class Webhooks {
   }
 
   /** The fallback of an agent, for a call that cannot go on with it. Does not throw. */
-  lastWords(callSid: CallSid, agent: string | null): WebhookAnswer {
+  lastWords(callSid: CallSid, agent: string | null): Reply {
     const fallback = this.#agentOf(callSid, agent)?.fallback ?? []
     return xmlReply(this.#write(callSid, fallback.length === 0 ? LAST_WORDS : fallback, LAST_WORDS))
   }
