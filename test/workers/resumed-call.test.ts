@@ -1,0 +1,322 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { RESUMES_MAX } from '../../src/core/limits.js'
+import { CallKeeper } from '../../src/fleet/call-keeper.js'
+import type { OwnerToken } from '../../src/fleet/call-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { createLog } from '../../src/telemetry/log.js'
+import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
+import type { KeptState } from '../../src/workers/kept-call.js'
+import { callRecordSchema } from '../../src/workers/record-format.js'
+import { processClock } from '../../src/workers/ticker.js'
+import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
+import type { TestHost } from '../support/host.js'
+import { keptCall } from '../support/kept-call.js'
+
+// Calls are spoken in real time.
+t.setTimeout(60_000)
+
+const SHIPPED = await orderStatusAgent()
+const BACKEND = `module:${new URL('./resumable-backend.js', import.meta.url).href}`
+const AGENT: AgentDefinition = {
+  ...SHIPPED,
+  recovery: { text: 'We were cut off.' },
+  recording: { enabled: true, consent: null },
+  fillers: { ...SHIPPED.fillers, phrases: [] },
+}
+const callOf = (callSid: string) => ({
+  callSid: sid(callSid),
+  agent: 'order-status',
+  from: '+254700000001',
+  to: '+254709000000',
+  direction: 'inbound' as const,
+})
+
+/** A shop that counts what it is asked. */
+async function countingShop(t: Test): Promise<{ readonly url: string; readonly asked: () => number }> {
+  let asked = 0
+  const server = createServer((_request, response) => {
+    asked++
+    response
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ found: true, orderNumber: '4127', status: 'sent' }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: () => asked }
+}
+
+interface Node {
+  readonly test: TestHost
+  readonly keeper: CallKeeper
+  readonly journal: string[]
+  readonly recordings: { readonly part: number; readonly announced: boolean }[]
+  /** The node takes the call, as its fleet would. */
+  own(callSid: string, expectedEpoch: number): Promise<void>
+  /** Its process is gone: nothing of it reaches the store or the carrier any more. */
+  die(): Promise<void>
+}
+
+/** Nodes with one store. Each has real media workers; only the carrier is the test. */
+function fleet(t: Test, shopUrl = 'http://127.0.0.1:1') {
+  const store = new MemoryStore(Date.now)
+  return async (node: string, changes: Partial<CallRegistryOptions> = {}, agent = AGENT): Promise<Node> => {
+    const tokens = new Map<string, OwnerToken>()
+    let dead = false
+    const gone = (): Promise<never> => Promise.reject(new Error('the node is dead'))
+    const journal: string[] = []
+    const recordings: { readonly part: number; readonly announced: boolean }[] = []
+    const keeper = new CallKeeper({
+      node,
+      store: {
+        save: (key, token, change) => (dead ? gone() : store.save(key, token, change)),
+        over: (key, token) => (dead ? gone() : store.over(key, token)),
+        read: (key) => store.read(key),
+      },
+      secrets: ['secret'],
+      clock: processClock(),
+      log: createLog({ level: 'silent' }),
+      tokenOf: (callSid) => tokens.get(callSid) ?? null,
+      lost: () => undefined,
+    })
+    const test = await startHost({
+      agents: new Map([
+        ['order-status', { definition: agent, facts: agentFacts(agent), backends: [BACKEND], shadow: null }],
+      ]),
+      env: { SHOP_API_URL: shopUrl },
+      keeper,
+      keepJournal: (_callSid, lines) => journal.push(...lines),
+      journal: { build: 'test', audio: false },
+      record: (callSid, _rateHz, announced, part) => {
+        recordings.push({ part, announced })
+        return {
+          path: `recordings/${callSid}.${part}.wav`,
+          failed: false,
+          write: () => true,
+          announced: () => undefined,
+          end: () => undefined,
+          discard: () => undefined,
+        }
+      },
+      ...changes,
+    })
+    t.teardown(() => test.close())
+    t.teardown(() => keeper.close())
+    return {
+      test,
+      keeper,
+      journal,
+      recordings,
+      own: async (callSid, expectedEpoch) => {
+        const { owner } = await store.claim(callSid, { node, incarnation: node, nonce: node }, expectedEpoch)
+        t.equal(owner.node, node)
+        tokens.set(callSid, owner)
+      },
+      die: async () => {
+        await keeper.flush()
+        dead = true
+        await test.close()
+      },
+    }
+  }
+}
+
+const saidBy = (line: TestLine): string[] => line.call.view().transcript.map(({ text }) => text)
+
+async function stateOf({ keeper }: Node, callSid: string): Promise<KeptState> {
+  const state = await keeper.read(sid(callSid))
+  if (state === null) throw new Error('the store has nothing of the call')
+  return state
+}
+
+t.test('a call whose node died goes on at another: told so once, asked nothing twice, with one record', async (t) => {
+  const shop = await countingShop(t)
+  const nodeOf = fleet(t, shop.url)
+  const a = await nodeOf('node-a')
+  const call = callOf('HD_resumed00001')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '1' }])
+  await until(() => saidBy(first).includes('It is sent.'), 5000, 'the answer')
+  first.stop()
+  await a.die()
+
+  const b = await nodeOf('node-b', {}, { ...AGENT, goodbye: 'Goodbye from another version.' })
+  await b.own(call.callSid, 1)
+  const live = b.test.host.prepare(call, await stateOf(b, call.callSid))
+  t.equal(live.state, 'waiting', 'for its new stream')
+  t.equal(live.view().transcript.length, 2, 'and it is shown with what was said')
+  const second = new TestLine(live)
+  second.start()
+  await until(() => saidBy(second).length === 3, 5000, 'the words')
+  t.ok(second.soundSince(0), 'the caller hears it')
+  t.same(saidBy(second), ['Welcome.', 'It is sent.', 'We were cut off.'], 'nothing was owed')
+  // A model that begins again may ask for the same tool call.
+  live.text([{ type: 'dtmf', digit: '1' }])
+  await until(() => saidBy(second).length === 4, 5000, 'the answer')
+  t.equal(saidBy(second)[3], 'It is sent.')
+  t.equal(shop.asked(), 1, 'the tool did not run again')
+  second.stop()
+  live.detach(1000)
+
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record, {
+    endReason: 'caller-hung-up',
+    rehomes: 0,
+    resumed: [{ node: 'node-a', recording: `recordings/${call.callSid}.1.wav` }],
+    recording: `recordings/${call.callSid}.2.wav`,
+    toolCalls: [{ name: 'lookup_order', ok: true }],
+    usage: { inputTokens: 30, outputTokens: 15 },
+  })
+  t.same(callRecordSchema.parse(JSON.parse(JSON.stringify(record))), JSON.parse(JSON.stringify(record)))
+  const marks = record.timeline.map(({ name }) => name)
+  t.equal(marks.filter((name) => name === 'stream-opened').length, 1)
+  t.ok(marks.indexOf('node-lost') > marks.indexOf('stream-opened') && marks.includes('resumed'), marks.join())
+  const times = record.transcript.map(({ startMs }) => startMs)
+  t.same(
+    times,
+    [...times].sort((x, y) => x - y),
+    'one clock for both parts',
+  )
+  t.ok(record.durationMs >= (record.resumed[0]?.streamMs ?? Infinity))
+  t.same(
+    [...a.recordings, ...b.recordings].map(({ part }) => part),
+    [1, 2],
+  )
+  t.match(a.journal.length, Number)
+  const { outputs, recorded, header } = replayJournal(b.journal)
+  t.match(header.resume, { newStream: { consented: true } })
+  t.same(diffOutputs(recorded ?? [], outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+  await b.keeper.flush()
+  t.equal(await b.keeper.read(call.callSid), null, 'and the store is empty')
+})
+
+t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
+  const nodeOf = fleet(t)
+  const a = await nodeOf('node-a')
+  const call = callOf('HD_resumed00002')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '2' }])
+  await until(() => first.frames.length > 30, 5000, 'the answer to begin')
+  first.stop()
+  await a.die()
+
+  const b = await nodeOf('node-b')
+  await b.own(call.callSid, 1)
+  const second = new TestLine(b.test.host.prepare(call, await stateOf(b, call.callSid)))
+  second.start()
+  await until(() => saidBy(second).some((text) => text.startsWith('I go on.')), 10_000, 'the rest')
+  t.same(saidBy(second), ['Welcome.', 'A long answer.', 'We were cut off.', 'I go on. 2 lines, 0 tools, asked 1'])
+
+  // The second node is lost too.
+  second.stop()
+  await b.die()
+  const c = await nodeOf('node-c')
+  await c.own(call.callSid, 2)
+  const third = new TestLine(c.test.host.prepare(call, await stateOf(c, call.callSid)))
+  third.start()
+  await until(() => saidBy(third).filter((text) => text === 'We were cut off.').length === 2, 5000, 'the words')
+  third.stop()
+  third.call.detach(1000)
+  const record = await c.test.recordOf(call.callSid)
+  t.same(
+    record.resumed.map(({ node }) => node),
+    ['node-a', 'node-b'],
+  )
+})
+
+t.test('a caller who was promised a human gets one from the next node, and no agent', async (t) => {
+  const nodeOf = fleet(t)
+  const numbers = ['+254720000010', '+254720000011']
+  const { escalation } = AGENT
+  if (escalation === null) throw new Error('the agent cannot escalate')
+  const desk: AgentDefinition = { ...AGENT, escalation: { ...escalation, numbers, announce: null } }
+  const a = await nodeOf('node-a', { speech: null }, desk)
+  const call = callOf('HD_resumed00003')
+  await a.own(call.callSid, 0)
+  const live = a.test.host.prepare(call)
+  live.afterStreamUrl = 'https://gw.example/after-stream?t=1'
+  const line = new TestLine(live)
+  line.start()
+  await line.agentQuiet(150)
+  live.escalate('the operator wants it')
+  await until(() => line.closedWith !== null, 5000, 'the stream to close')
+  line.stop()
+  const [dial] = live.continuation('after-stream')
+  t.match(dial, { verb: 'dial', numbers: numbers.slice(0, 1) })
+  live.carrierState('ringing')
+  await a.die()
+
+  const b = await nodeOf('node-b', { speech: null }, desk)
+  await b.own(call.callSid, 1)
+  const state = await stateOf(b, call.callSid)
+  const { free } = b.test.host
+  const resumed = b.test.host.prepare(call, state)
+  t.equal(resumed.state, 'after')
+  t.ok(resumed.escalating)
+  t.equal(b.test.host.free, free, 'it takes no slot')
+  t.throws(() => new TestLine(resumed), { code: 'DUPLICATE_CALL' })
+  t.match(b.test.host.handoff(call.callSid), {
+    reason: 'the operator wants it',
+    transcript: [{ text: 'Welcome.' }],
+    from: call.from,
+  })
+  // The first number does not answer, and the second does.
+  resumed.carrierState('no-answer')
+  t.match(resumed.continuation('after-stream'), [
+    { verb: 'dial', numbers: numbers.slice(1) },
+    { verb: 'redirect', url: 'https://gw.example/after-stream?t=1' },
+  ])
+  resumed.carrierState('answered')
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record, {
+    outcome: 'escalated',
+    endReason: 'escalated',
+    resumed: [{ node: 'node-a' }],
+    escalation: {
+      outcome: 'answered',
+      attempts: [
+        { human: 1, outcome: 'no-answer' },
+        { human: 2, outcome: 'answered' },
+      ],
+    },
+  })
+  t.equal(b.journal.length, 0, 'no session ran')
+})
+
+t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
+  const {
+    test: { host },
+  } = await fleet(t)('node-b', { speech: null })
+  const call = callOf('HD_kept00000001')
+  const { session } = keptCall()
+  if (session === null) throw new Error('no session')
+  const log = { transcript: [], toolCalls: [], turns: [], bargeIns: [] }
+  const state = (changes: Parameters<typeof keptCall>[0]): KeptState => ({
+    kept: keptCall(changes),
+    log: { ...log, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 } },
+    marks: [],
+  })
+  const refused = (changes: Parameters<typeof keptCall>[0], code: string): void =>
+    void t.throws(() => host.prepare(call, state(changes)), { code }, JSON.stringify(changes))
+  refused({ session: { ...session, state: 'closing' } }, 'CALL_REFUSED')
+  refused({ session: { ...session, ending: { reason: 'agent-goodbye', detail: '' } } }, 'CALL_REFUSED')
+  refused({ session: { ...session, state: 'bridged' } }, 'CALL_REFUSED')
+  const part = { node: 'n', streamMs: 1, recording: null }
+  refused({ resumed: Array.from({ length: RESUMES_MAX }, () => part) }, 'CALL_REFUSED')
+  refused({ callSid: 'HD_other' }, 'KEPT_CALL_INVALID')
+  refused({ agent: 'support' }, 'KEPT_CALL_INVALID')
+  t.equal(host.free, host.capacity)
+  t.equal(host.find(call.callSid), undefined)
+})
