@@ -1,7 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import type { Test } from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
@@ -11,12 +10,10 @@ import type { OwnerToken } from '../../src/fleet/call-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { createLog } from '../../src/telemetry/log.js'
-import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
 import type { KeptState } from '../../src/workers/kept-call.js'
 import { callRecordSchema } from '../../src/workers/record-format.js'
 import { processClock } from '../../src/workers/ticker.js'
 import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
-import type { TestHost } from '../support/host.js'
 import { keptCall } from '../support/kept-call.js'
 
 // Calls are spoken in real time.
@@ -30,6 +27,13 @@ const AGENT: AgentDefinition = {
   recording: { enabled: true, consent: null },
   fillers: { ...SHIPPED.fillers, phrases: [] },
 }
+const numbers = ['+254720000010', '+254720000011']
+if (SHIPPED.escalation === null) throw new Error('the shipped agent cannot escalate')
+const DESK: AgentDefinition = {
+  ...AGENT,
+  name: 'desk',
+  escalation: { ...SHIPPED.escalation, numbers, announce: null },
+}
 const callOf = (callSid: string) => ({
   callSid: sid(callSid),
   agent: 'order-status',
@@ -39,7 +43,7 @@ const callOf = (callSid: string) => ({
 })
 
 /** A shop that counts what it is asked. */
-async function countingShop(t: Test): Promise<{ readonly url: string; readonly asked: () => number }> {
+async function countingShop(): Promise<{ readonly url: string; readonly asked: () => number }> {
   let asked = 0
   const server = createServer((_request, response) => {
     asked++
@@ -52,93 +56,89 @@ async function countingShop(t: Test): Promise<{ readonly url: string; readonly a
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: () => asked }
 }
 
-interface Node {
-  readonly test: TestHost
-  readonly keeper: CallKeeper
-  readonly journal: string[]
-  readonly recordings: { readonly part: number; readonly announced: boolean }[]
-  /** The node takes the call, as its fleet would. */
-  own(callSid: string, expectedEpoch: number): Promise<void>
-  /** Its process is gone: nothing of it reaches the store or the carrier any more. */
-  die(): Promise<void>
-}
+/** What the nodes of this file share. */
+const store = new MemoryStore(Date.now)
+const shop = await countingShop()
 
-/** Nodes with one store. Each has real media workers; only the carrier is the test. */
-function fleet(t: Test, shopUrl = 'http://127.0.0.1:1') {
-  const store = new MemoryStore(Date.now)
-  return async (node: string, changes: Partial<CallRegistryOptions> = {}, agent = AGENT): Promise<Node> => {
-    const tokens = new Map<string, OwnerToken>()
-    let dead = false
-    const gone = (): Promise<never> => Promise.reject(new Error('the node is dead'))
-    const journal: string[] = []
-    const recordings: { readonly part: number; readonly announced: boolean }[] = []
-    const keeper = new CallKeeper({
-      node,
-      store: {
-        save: (key, token, change) => (dead ? gone() : store.save(key, token, change)),
-        over: (key, token) => (dead ? gone() : store.over(key, token)),
-        read: (key) => store.read(key),
-      },
-      secrets: ['secret'],
-      clock: processClock(),
-      log: createLog({ level: 'silent' }),
-      tokenOf: (callSid) => tokens.get(callSid) ?? null,
-      lost: () => undefined,
-    })
-    const test = await startHost({
-      agents: new Map([
-        ['order-status', { definition: agent, facts: agentFacts(agent), backends: [BACKEND], shadow: null }],
-      ]),
-      env: { SHOP_API_URL: shopUrl },
-      keeper,
-      keepJournal: (_callSid, lines) => journal.push(...lines),
-      journal: { build: 'test', audio: false },
-      record: (callSid, _rateHz, announced, part) => {
-        recordings.push({ part, announced })
-        return {
-          path: `recordings/${callSid}.${part}.wav`,
-          failed: false,
-          write: () => true,
-          announced: () => undefined,
-          end: () => undefined,
-          discard: () => undefined,
-        }
-      },
-      ...changes,
-    })
-    t.teardown(() => test.close())
-    t.teardown(() => keeper.close())
-    return {
-      test,
-      keeper,
-      journal,
-      recordings,
-      own: async (callSid, expectedEpoch) => {
-        const { owner } = await store.claim(callSid, { node, incarnation: node, nonce: node }, expectedEpoch)
-        t.equal(owner.node, node)
-        tokens.set(callSid, owner)
-      },
-      die: async () => {
-        await keeper.flush()
-        dead = true
-        await test.close()
-      },
-    }
+/** A node with real media workers; only the carrier is the test. */
+async function nodeOf(node: string, goodbye: string) {
+  const tokens = new Map<string, OwnerToken>()
+  const journals = new Map<string, string[]>()
+  const recordings: { readonly callSid: string; readonly part: number }[] = []
+  const keeper = new CallKeeper({
+    node,
+    store,
+    secrets: ['secret'],
+    clock: processClock(),
+    log: createLog({ level: 'silent' }),
+    tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    lost: () => undefined,
+  })
+  const hosted = (definition: AgentDefinition) => ({
+    definition: { ...definition, goodbye },
+    facts: agentFacts(definition),
+    backends: [BACKEND],
+    shadow: null,
+  })
+  const test = await startHost({
+    agents: new Map([
+      ['order-status', hosted(AGENT)],
+      ['desk', hosted(DESK)],
+    ]),
+    env: { SHOP_API_URL: shop.url },
+    keeper,
+    keepJournal: (callSid, lines) => journals.set(callSid, [...(journals.get(callSid) ?? []), ...lines]),
+    journal: { build: 'test', audio: false },
+    record: (callSid, _rateHz, _announced, part) => {
+      recordings.push({ callSid, part })
+      return {
+        path: `recordings/${callSid}.${part}.wav`,
+        failed: false,
+        write: () => true,
+        announced: () => undefined,
+        end: () => undefined,
+        discard: () => undefined,
+      }
+    },
+  })
+  t.teardown(async () => {
+    await keeper.close()
+    await test.close()
+  })
+  return {
+    test,
+    keeper,
+    journals,
+    recordings,
+    /** The node takes the call, as its fleet would. */
+    own: async (callSid: string, expectedEpoch: number): Promise<void> => {
+      const { owner } = await store.claim(
+        callSid,
+        { node, incarnation: node, nonce: `${node} ${callSid}` },
+        expectedEpoch,
+      )
+      if (owner.node !== node) throw new Error(`${owner.node} has the call`)
+      tokens.set(callSid, owner)
+    },
+    /** The node is lost to this call: nothing more of it reaches the store or the carrier. */
+    lose: async (callSid: string): Promise<void> => {
+      await keeper.flush()
+      tokens.delete(callSid)
+    },
   }
 }
 
 const saidBy = (line: TestLine): string[] => line.call.view().transcript.map(({ text }) => text)
 
-async function stateOf({ keeper }: Node, callSid: string): Promise<KeptState> {
-  const state = await keeper.read(sid(callSid))
+async function stateOf(callSid: string): Promise<KeptState> {
+  const state = await b.keeper.read(sid(callSid))
   if (state === null) throw new Error('the store has nothing of the call')
   return state
 }
 
+const [a, b] = await Promise.all([nodeOf('node-a', 'Goodbye.'), nodeOf('node-b', 'Goodbye from another version.')])
+
 t.test('a call whose node died goes on at another: told so once, asked nothing twice, with one record', async (t) => {
-  const shop = await countingShop(t)
-  const nodeOf = fleet(t, shop.url)
-  const a = await nodeOf('node-a')
   const call = callOf('HD_resumed00001')
   await a.own(call.callSid, 0)
   const first = new TestLine(a.test.host.prepare(call))
@@ -147,11 +147,10 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
   first.call.text([{ type: 'dtmf', digit: '1' }])
   await until(() => saidBy(first).includes('It is sent.'), 5000, 'the answer')
   first.stop()
-  await a.die()
+  await a.lose(call.callSid)
 
-  const b = await nodeOf('node-b', {}, { ...AGENT, goodbye: 'Goodbye from another version.' })
   await b.own(call.callSid, 1)
-  const live = b.test.host.prepare(call, await stateOf(b, call.callSid))
+  const live = b.test.host.prepare(call, await stateOf(call.callSid))
   t.equal(live.state, 'waiting', 'for its new stream')
   t.equal(live.view().transcript.length, 2, 'and it is shown with what was said')
   const second = new TestLine(live)
@@ -187,12 +186,12 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
     'one clock for both parts',
   )
   t.ok(record.durationMs >= (record.resumed[0]?.streamMs ?? Infinity))
+  const parts = [...a.recordings, ...b.recordings].filter(({ callSid }) => callSid === call.callSid)
   t.same(
-    [...a.recordings, ...b.recordings].map(({ part }) => part),
+    parts.map(({ part }) => part),
     [1, 2],
   )
-  t.match(a.journal.length, Number)
-  const { outputs, recorded, header } = replayJournal(b.journal)
+  const { outputs, recorded, header } = replayJournal(b.journals.get(call.callSid) ?? [])
   t.match(header.resume, { newStream: { consented: true } })
   t.same(diffOutputs(recorded ?? [], outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
   await b.keeper.flush()
@@ -200,8 +199,6 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
 })
 
 t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
-  const nodeOf = fleet(t)
-  const a = await nodeOf('node-a')
   const call = callOf('HD_resumed00002')
   await a.own(call.callSid, 0)
   const first = new TestLine(a.test.host.prepare(call))
@@ -210,40 +207,34 @@ t.test('an answer that was cut off with the node is given, by a backend that kno
   first.call.text([{ type: 'dtmf', digit: '2' }])
   await until(() => first.frames.length > 30, 5000, 'the answer to begin')
   first.stop()
-  await a.die()
+  await a.lose(call.callSid)
 
-  const b = await nodeOf('node-b')
   await b.own(call.callSid, 1)
-  const second = new TestLine(b.test.host.prepare(call, await stateOf(b, call.callSid)))
+  const second = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
   second.start()
   await until(() => saidBy(second).some((text) => text.startsWith('I go on.')), 10_000, 'the rest')
   t.same(saidBy(second), ['Welcome.', 'A long answer.', 'We were cut off.', 'I go on. 2 lines, 0 tools, asked 1'])
 
-  // The second node is lost too.
+  // The second node is lost too, and the first has no part of the call any more.
   second.stop()
-  await b.die()
-  const c = await nodeOf('node-c')
-  await c.own(call.callSid, 2)
-  const third = new TestLine(c.test.host.prepare(call, await stateOf(c, call.callSid)))
+  await b.lose(call.callSid)
+  first.call.detach(1006)
+  await a.test.recordOf(call.callSid)
+  await a.own(call.callSid, 2)
+  const third = new TestLine(a.test.host.prepare(call, await stateOf(call.callSid)))
   third.start()
   await until(() => saidBy(third).filter((text) => text === 'We were cut off.').length === 2, 5000, 'the words')
   third.stop()
   third.call.detach(1000)
-  const record = await c.test.recordOf(call.callSid)
+  await until(() => a.test.records.filter(({ callSid }) => callSid === call.callSid).length === 2, 5000, 'the record')
   t.same(
-    record.resumed.map(({ node }) => node),
+    a.test.records.at(-1)?.resumed.map(({ node }) => node),
     ['node-a', 'node-b'],
   )
 })
 
 t.test('a caller who was promised a human gets one from the next node, and no agent', async (t) => {
-  const nodeOf = fleet(t)
-  const numbers = ['+254720000010', '+254720000011']
-  const { escalation } = AGENT
-  if (escalation === null) throw new Error('the agent cannot escalate')
-  const desk: AgentDefinition = { ...AGENT, escalation: { ...escalation, numbers, announce: null } }
-  const a = await nodeOf('node-a', { speech: null }, desk)
-  const call = callOf('HD_resumed00003')
+  const call = { ...callOf('HD_resumed00003'), agent: 'desk' }
   await a.own(call.callSid, 0)
   const live = a.test.host.prepare(call)
   live.afterStreamUrl = 'https://gw.example/after-stream?t=1'
@@ -256,11 +247,10 @@ t.test('a caller who was promised a human gets one from the next node, and no ag
   const [dial] = live.continuation('after-stream')
   t.match(dial, { verb: 'dial', numbers: numbers.slice(0, 1) })
   live.carrierState('ringing')
-  await a.die()
+  await a.lose(call.callSid)
 
-  const b = await nodeOf('node-b', { speech: null }, desk)
   await b.own(call.callSid, 1)
-  const state = await stateOf(b, call.callSid)
+  const state = await stateOf(call.callSid)
   const { free } = b.test.host
   const resumed = b.test.host.prepare(call, state)
   t.equal(resumed.state, 'after')
@@ -292,14 +282,13 @@ t.test('a caller who was promised a human gets one from the next node, and no ag
       ],
     },
   })
-  t.equal(b.journal.length, 0, 'no session ran')
+  t.notOk(b.journals.has(call.callSid), 'no session ran')
 })
 
 t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
-  const {
-    test: { host },
-  } = await fleet(t)('node-b', { speech: null })
+  const { host } = b.test
   const call = callOf('HD_kept00000001')
+  const { free } = host
   const { session } = keptCall()
   if (session === null) throw new Error('no session')
   const log = { transcript: [], toolCalls: [], turns: [], bargeIns: [] }
@@ -317,6 +306,6 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
   refused({ resumed: Array.from({ length: RESUMES_MAX }, () => part) }, 'CALL_REFUSED')
   refused({ callSid: 'HD_other' }, 'KEPT_CALL_INVALID')
   refused({ agent: 'support' }, 'KEPT_CALL_INVALID')
-  t.equal(host.free, host.capacity)
+  t.equal(host.free, free)
   t.equal(host.find(call.callSid), undefined)
 })
