@@ -552,17 +552,20 @@ t.test('a caller whose node was lost on the way to a human is dialled by the nex
   t.same(supervised.ask('after-stream'), dial(A), 'a human cannot join a stream that is gone')
 })
 
-t.test('a farewell that the caller has not heard yet is given by the next node, and a hang-up is tried again', async (t) => {
-  const rig = new Rig().escalate().in({ type: 'stream-closed' })
-  rig.ask('after-stream')
-  rig.carrier('busy').lose()
-  t.same(rig.ask('after-stream'), words)
+t.test(
+  'a farewell that the caller has not heard yet is given by the next node, and a hang-up is tried again',
+  async (t) => {
+    const rig = new Rig().escalate().in({ type: 'stream-closed' })
+    rig.ask('after-stream')
+    rig.carrier('busy').lose()
+    t.same(rig.ask('after-stream'), words)
 
-  const hangingUp = new Rig().escalate().in({ type: 'stream-closed' }).run(3000)
-  t.match(hangingUp.take().at(-1), { type: 'settled' })
-  hangingUp.lose().run(1000)
-  t.match(hangingUp.take(), [{ type: 'command', command: { type: 'hangup' } }])
-})
+    const hangingUp = new Rig().escalate().in({ type: 'stream-closed' }).run(3000)
+    t.match(hangingUp.take().at(-1), { type: 'settled' })
+    hangingUp.lose().run(1000)
+    t.match(hangingUp.take(), [{ type: 'command', command: { type: 'hangup' } }])
+  },
+)
 
 t.test('a session that never closes its stream does not hold the escalation', async (t) => {
   const rig = new Rig().escalate()
