@@ -6,9 +6,11 @@ import type { CallLogEntry, CallLogRecords } from '../call/call-log.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CallRecord, ResumedRecord, TimelineMark } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
+import { parseCallSid } from '../core/ids.js'
 import { ESCALATION_DEADLINES } from '../escalation/escalation.js'
 import type { CallResult } from './call-messages.js'
 import type { KeptEscalation } from './escalation-driver.js'
+import type { NewCall } from './live-call.js'
 import { checkpointSchema } from './journal-format.js'
 import {
   backendSessionSchema,
@@ -208,6 +210,11 @@ function shaped<S extends z.ZodType>(schema: S, value: unknown, what: string): z
     'KEPT_CALL_INVALID',
     `${what} is wrong at ${issue?.path.join('.') ?? ''} (${issue?.code ?? ''})`,
   )
+}
+
+/** The call to give to `CallDirectory.prepare` with the state. @throws GatewayError WEBHOOK_MALFORMED for a bad SID */
+export function callOf({ callSid, agent, from, to, direction }: KeptCall): NewCall {
+  return { callSid: parseCallSid(callSid), agent, from, to, direction }
 }
 
 const hashes = new WeakMap<AgentDefinition, string>()

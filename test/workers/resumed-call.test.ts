@@ -10,6 +10,7 @@ import type { OwnerToken } from '../../src/fleet/call-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { callOf as callOfKept } from '../../src/workers/kept-call.js'
 import type { KeptState } from '../../src/workers/kept-call.js'
 import { callRecordSchema } from '../../src/workers/record-format.js'
 import { processClock } from '../../src/workers/ticker.js'
@@ -150,7 +151,9 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
   await a.lose(call.callSid)
 
   await b.own(call.callSid, 1)
-  const live = b.test.host.prepare(call, await stateOf(call.callSid))
+  const state = await stateOf(call.callSid)
+  t.same(callOfKept(state.kept), call)
+  const live = b.test.host.prepare(callOfKept(state.kept), state)
   t.equal(live.state, 'waiting', 'for its new stream')
   t.equal(live.view().transcript.length, 2, 'and it is shown with what was said')
   const second = new TestLine(live)
