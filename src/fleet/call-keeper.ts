@@ -12,7 +12,7 @@ import {
   STORED_CALL_BYTES_MAX,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { foldLog, parseKeptCall } from '../workers/kept-call.js'
+import { foldLog, parseKeptCall } from '../workers/kept-call-format.js'
 import type { KeptLogChunk, KeptState } from '../workers/kept-call.js'
 import type { CallKeeping, KeptSource } from '../workers/main-thread-context.js'
 import type { CallStore, OwnerToken, StoredCall } from './call-store.js'

@@ -12,11 +12,11 @@ import type {
   EscalationInput,
   EscalationOptions,
   EscalationOutput,
-  EscalationSnapshot,
 } from '../escalation/escalation.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
 import type { HandoffNews } from './handoff-post.js'
+import type { KeptEscalation } from './kept-call.js'
 import type { CarrierControl, MainThreadContext } from './main-thread-context.js'
 import { roomOf } from './live-call.js'
 import type { LiveCall } from './live-call.js'
@@ -39,14 +39,6 @@ interface EscalationDriverOptions {
   readonly settled: () => void
   /** Called after each step of the machine: `kept` may be another. */
   readonly changed: () => void
-}
-
-/** An escalation as another node needs it. Plain JSON. The packet's transcript and tools are in the call log. */
-export interface KeptEscalation {
-  readonly history: EscalationHistory | null
-  readonly packet: Omit<EscalationPacket, 'transcript' | 'tried'> | null
-  readonly newsSent: number
-  readonly machine: EscalationSnapshot | null
 }
 
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>

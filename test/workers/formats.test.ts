@@ -20,7 +20,8 @@ import type {
   sessionOptionsSchema,
 } from '../../src/workers/journal-format.js'
 import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/workers/journal-format.js'
-import type { KeptCall, KeptLogChunk, keptCallSchema, keptLogChunkSchema } from '../../src/workers/kept-call.js'
+import type { keptCallSchema, keptLogChunkSchema } from '../../src/workers/kept-call-format.js'
+import type { KeptCall, KeptLogChunk } from '../../src/workers/kept-call.js'
 import type { callLogEntrySchema, callLogSchema, timelineSchema } from '../../src/workers/record-format.js'
 import {
   callRecordJsonSchema,

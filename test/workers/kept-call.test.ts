@@ -1,5 +1,6 @@
 import t from 'tap'
-import { goesOnWith, parseKeptCall } from '../../src/workers/kept-call.js'
+import { parseKeptCall } from '../../src/workers/kept-call-format.js'
+import { goesOnWith } from '../../src/workers/kept-call.js'
 import type { KeptCall } from '../../src/workers/kept-call.js'
 import { keptCall } from '../support/kept-call.js'
 
