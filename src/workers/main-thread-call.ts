@@ -110,7 +110,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.number = context.callNumber()
     this.agent = call.agent
     this.legRateHz = hosted.facts.stream.samplingRateHz
-    this.#call = call
     this.#hosted = hosted
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
@@ -127,6 +126,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const elapsedMs = before === null ? 0 : Math.max(before.kept.elapsedMs, nowWallMs - before.kept.preparedWallMs)
     this.#preparedAtMs = this.#waitsFromMs - elapsedMs
     this.#preparedWallMs = nowWallMs - elapsedMs
+    this.#call = before === null ? call : { ...call, ...placedOf(before.kept, this.#preparedAtMs) }
     this.#recordingAnnounced = before?.kept.recording.announced ?? hosted.definition.recording.consent === null
     this.#rehomes = before?.kept.rehomes ?? 0
     // A call that we placed has to ring first.
@@ -797,14 +797,21 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
 }
 
+/** How it was ordered, on this node's clock. */
+function placedOf({ placed, agent, from, to }: KeptCall, preparedAtMs: number): Pick<NewCall, 'placed'> {
+  if (placed === null) return {}
+  const { clientRequestId, ringMs, orderedMs } = placed
+  return { placed: { clientRequestId, agent, from, to, ringMs, orderedAtMs: preparedAtMs - orderedMs } }
+}
+
 /** Of a session that ended with its node, while a human was being reached. */
-function lostResult({ streamMs, session }: KeptCall): CallResult {
+function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
   return {
     type: 'result',
     outcome: 'escalated',
     endReason: 'escalated',
     endDetail: 'its node was lost while a human was being reached',
-    backend: 'none',
+    backend: sessions.at(-1)?.backend ?? 'none',
     durationMs: streamMs,
     greetingMs: session?.greetingMs ?? null,
     usage: session?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
