@@ -385,7 +385,8 @@ export class SimulatedFleet {
     for (const node of this.nodes) if (this.isCut('store', node.url)) node.storelessMs = this.nowMs
     this.#cut.clear()
     this.noteContacts()
-    const left = this.#size > 1 && this.chance(0.5) ? this.pick(this.nodes) : null
+    // A run whose record a second node replaced is known only to itself and to those who saw it.
+    const left = this.#size > 1 && !this.#duplicate && this.chance(0.5) ? this.pick(this.nodes) : null
     const last = new Map(this.nodes.map((node) => [node.url, node]))
     for (const node of last.values()) {
       if (node.up || node.url === left?.url || node.second || node.left) continue
