@@ -22,6 +22,7 @@ class Rig {
   readonly answersAs = new Map<string, string>()
   storeUp = true
   answersBeats = true
+  viewsTakeMs = 0
   skewMs = 0
   /** What the store says about calls. */
   confirms: 'ok' | 'lost' | 'store-down' = 'ok'
@@ -138,7 +139,9 @@ class Rig {
       if (node.beats) node.record = { ...node.record, beat: node.record.beat + 1 }
     const view = { nodes: [...this.#nodes.values()].map(({ record }) => record), storeTimeMs: WALL_MS + this.nowMs }
     const wallMs = WALL_MS + this.nowMs + this.skewMs
-    this.in({ type: 'beat-done', askedMs: this.nowMs, view, wallMs })
+    const askedMs = this.nowMs
+    this.nowMs += this.viewsTakeMs
+    this.in({ type: 'beat-done', askedMs, view, wallMs })
   }
 
   #probe({ node, incarnation }: Of<'probe'>): void {
@@ -207,6 +210,25 @@ t.test('one sign of life within the 20 s begins them anew', async (t) => {
   t.strictSame(rig.takeOvers, [])
   rig.pass(5000)
   t.strictSame(rig.takeOvers, ['b b-1 silent'])
+})
+
+t.test('one answered probe within the 20 s begins them anew', async (t) => {
+  const rig = new Rig('b').pass(5000).stops('b', 'silent').pass(20_000)
+  rig.stops('b', 'answered').pass(3000).stops('b', 'silent').pass(19_000)
+  t.strictSame(rig.takeOvers, [])
+  rig.pass(5000)
+  t.strictSame(rig.takeOvers, ['b b-1 silent'])
+})
+
+t.test('a view that took long to arrive decides nothing', async (t) => {
+  const rig = new Rig('b').pass(5000)
+  rig.viewsTakeMs = 600
+  rig.stops('b', 'refused').pass(30_000)
+  t.equal(rig.machine.stateOf('b'), 'suspect')
+  t.strictSame(rig.takeOvers, [])
+  rig.viewsTakeMs = 0
+  rig.pass(3000)
+  t.strictSame(rig.takeOvers, ['b b-1 refused'])
 })
 
 t.test('a new run under its name is evidence against the run before', async (t) => {
