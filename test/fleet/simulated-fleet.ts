@@ -110,7 +110,7 @@ export class SimulatedFleet {
     for (let event = this.#next(); event !== null && event.atMs <= SETTLED_MS; event = this.#next()) {
       this.nowMs = event.atMs
       const done = event.happen()
-      if (done !== undefined) await done
+      if (done instanceof Promise) await done
     }
     this.nowMs = SETTLED_MS
     this.#account()
@@ -1115,8 +1115,10 @@ class Node {
 
   #doAct(held: Held): void {
     if (this.#calls.get(held.call.sid) !== held) return
-    this.fleet.act(held.call, this, held.token, held.streaming ? 'tool' : 'hangup')
-    if (!held.streaming) this.completed(held.call)
+    // Without a stream there is a handoff to post, perhaps, before the call is ended.
+    const hangsUp = !held.streaming && this.fleet.chance(0.3)
+    this.fleet.act(held.call, this, held.token, hangsUp ? 'hangup' : 'tool')
+    if (hangsUp) this.completed(held.call)
   }
 
   #later(ms: number, happen: () => void): void {
