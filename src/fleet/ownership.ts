@@ -134,6 +134,8 @@ interface Run {
   probedMs: number
   answeredMs: number
   refusedMs: number
+  /** When it last sent us a request. */
+  heardMs: number
   /** What its last probe showed; true until there is one. */
   reachable: boolean
   evidence: 'refused' | 'new-incarnation' | null
@@ -508,6 +510,7 @@ export class Ownership {
   #onHeard(node: string, incarnation: string): void {
     const run = this.#runs.get(runKey(node, incarnation))
     if (run === undefined) return
+    run.heardMs = this.#nowMs
     run.silentMs = null
     run.evidence = null
   }
@@ -561,7 +564,7 @@ export class Ownership {
 
   #evidenceOf(run: Run): TakeOverEvidence | null {
     if (run.evidence !== null) return run.evidence
-    const answered = run.suspectMs !== null && run.answeredMs >= run.suspectMs
+    const answered = run.suspectMs !== null && Math.max(run.answeredMs, run.heardMs) >= run.suspectMs
     // While its own address is silent the run before may be cut off, and not dead.
     if (!run.present && !answered && run.silentMs === null) return 'new-incarnation'
     return run.silentMs !== null && this.#nowMs - run.silentMs >= PROBES_SILENT_MS ? 'silent' : null
@@ -694,6 +697,7 @@ function newRun(record: StoredNode, nowMs: number): Run {
     probedMs: -Infinity,
     answeredMs: -Infinity,
     refusedMs: -Infinity,
+    heardMs: -Infinity,
     reachable: true,
     evidence: null,
     takeOvers: 0,
