@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
-import { FALLBACK_AFTER_MS, PEER_ANSWER_MS } from '../core/limits.js'
+import { CLAIM_LOOK_MS, FALLBACK_AFTER_MS, PEER_ANSWER_MS } from '../core/limits.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
@@ -123,9 +124,12 @@ export class WebhookRouting<Answer extends object> {
     }
     const answer = await this.#ask(owner, webhook, owner, PEER_ANSWER_MS)
     if (answer !== null && !('notHere' in answer) && !('noRoom' in answer)) return answer
-    // A claim that its owner did not confirm: the call is still to be opened.
-    if (phase === 'claimed' && webhook.route === 'voice' && this.#options.clock() < untilMs)
-      return this.#place(webhook, callSid, owner.epoch, untilMs, null)
+    // A claim that its owner did not confirm: the node that chose it chooses again.
+    if (phase === 'claimed' && webhook.route === 'voice') {
+      if (this.#options.clock() >= untilMs) return this.#here(webhook, false)
+      await sleep(CLAIM_LOOK_MS)
+      return this.#elsewhere(webhook, callSid, untilMs)
+    }
     this.counters.orphaned++
     return recovery.orphaned(webhook, callSid, entry)
   }
