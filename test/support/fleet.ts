@@ -363,7 +363,7 @@ export function fleetBalancer(ports: Omit<Ports, 'internal'>, dnsPort: number): 
     .replace('check port 9464', `check port ${ports.ops}`)
 }
 
-export class Balancer {
+class Balancer {
   readonly #file: string
   readonly #port: number
   #child: ChildProcess | null = null
@@ -398,7 +398,7 @@ export class Balancer {
 }
 
 /** An API behind a tool: it writes down what it is asked, and answers when it may. */
-export interface Shop {
+interface Shop {
   readonly url: string
   readonly requests: readonly { readonly key: string; readonly callSid: string; readonly atMs: number }[]
   /** Answers wait for this long from now on. */
@@ -502,7 +502,7 @@ function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Record<str
 }
 
 /** What callers met with, in one line each for calls that were cut, webhooks that failed or were slow. */
-export interface Judgement {
+interface Judgement {
   /** Calls of which a stream ended before its caller had hung up. */
   readonly cut: readonly string[]
   readonly failed: readonly string[]
