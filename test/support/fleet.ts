@@ -48,6 +48,9 @@ export interface FleetOptions {
 /** What a test or a bench does with a fleet, and what it sees of it from outside: as the carrier, and as the shop. */
 export interface Fleet {
   readonly nodes: readonly FleetNode[]
+  /** Where the carrier reaches it, and what it signs with. */
+  readonly origin: string
+  readonly secret: string
   /** The master, where there is a Sentinel. */
   readonly redis: RedisServer
   readonly sentinel: RedisSentinel | null
@@ -224,6 +227,8 @@ async function started(
   }
   return {
     nodes,
+    origin,
+    secret: WEBHOOK_SECRET,
     redis,
     sentinel,
     balancer,
