@@ -6,7 +6,7 @@ import { startShopApi } from '../../examples/shop-api/server.js'
 import { AFTER_STREAM } from '../../src/simulator/call-options.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { hasProgram } from '../deploy/deploy-files.js'
-import { repositoryRoot } from '../support/host.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { simulateOneCall } from '../support/simulated.js'
 import { judge, resumedMs, startFleet } from '../support/fleet.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../support/fleet.js'
@@ -378,7 +378,7 @@ await t.test('a spoken call goes on at another node, and its caller hears what w
   t.teardown(() => shop.close())
   const fleet = await startFleet({
     env: {
-      AGENTS_DIR: join(repositoryRoot(), 'agents'),
+      AGENTS_DIR: join(packageRoot(), 'agents'),
       SHOP_API_URL: shop.url,
       SAUTIKIT_AFTER_STREAM: 'continues',
       SPEECH_DECODERS: '1',
