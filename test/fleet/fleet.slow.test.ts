@@ -123,7 +123,7 @@ for (const afterStream of AFTER_STREAM) {
     {
       call: { afterStream },
       env: {
-        SAUTIKIT_AFTER_STREAM: afterStream === 'continues' ? 'continues' : 'learn',
+        SAUTIKIT_AFTER_STREAM: callback ? 'holds' : 'continues',
         RECOVERY_PER_MINUTE: '60',
         OUTBOUND_PREFIXES: '+254',
       },
