@@ -39,7 +39,12 @@ export const FAULTS: readonly Fault[] = [
   killed('reposts', 'resumed', { env: CONTINUES }),
   killed('holds', 'rung', {
     agent: { recovery: 'callback' },
-    env: { SAUTIKIT_AFTER_STREAM: 'holds', RECOVERY_PER_MINUTE: '600', OUTBOUND_PER_MINUTE: '600', OUTBOUND_PREFIXES: '+254' },
+    env: {
+      SAUTIKIT_AFTER_STREAM: 'holds',
+      RECOVERY_PER_MINUTE: '600',
+      OUTBOUND_PER_MINUTE: '600',
+      OUTBOUND_PREFIXES: '+254',
+    },
   }),
   {
     name: 'HAProxy killed and started again',
