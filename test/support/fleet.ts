@@ -64,7 +64,7 @@ export interface Fleet {
   call(options?: FleetCallOptions): FleetCall
   /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
   ring(node: FleetNode, callSid: string): Promise<{ readonly status: number; readonly document: string }>
-  /** `count` calls of which each has a stream; they come 100 ms apart, as callers do. */
+  /** `count` calls of which each has a stream. They come 100 ms apart, as callers do, to each node in turn. */
   calls(count: number, options?: FleetCallOptions): Promise<readonly FleetCall[]>
   close(): Promise<void>
 }
@@ -257,7 +257,8 @@ async function started(
     calls: async (count, given) => {
       const all: FleetCall[] = []
       for (let i = 0; i < count; i++) {
-        all.push(call(given))
+        const first = nodes[i % nodes.length]
+        all.push(call({ ...given, to: (state) => (state === 'Ringing' ? first : given?.to?.(state)) }))
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
       await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
