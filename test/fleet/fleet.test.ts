@@ -45,7 +45,9 @@ t.test('two nodes behind a balancer are one gateway to the carrier', async (t) =
       for (const call of calls) call.hangUp()
       const results = await Promise.all(calls.map(({ done }) => done))
       const of = (some: typeof calls) => results.filter((_, i) => some.includes(calls[i] as (typeof calls)[number]))
-      t.same(judge(of(calls.filter((call) => !lost.includes(call)))), { cut: [], failed: [], slow: [], gapMs: 0 })
+      const others = judge(of(calls.filter((call) => !lost.includes(call))))
+      t.match(others, { cut: [], failed: [], slow: [] })
+      t.ok(others.gapMs < 1000, `the largest gap of the others: ${others.gapMs} ms`)
       t.same(judge(of(lost)).failed, [])
       for (const result of of(lost)) {
         t.match(result.streams, [{ path: `/n/${victim.name}/audio` }, { path: `/n/${other(victim.name).name}/audio` }])
