@@ -169,6 +169,9 @@ export class FleetNode {
     answerMs = PEER_ANSWER_MS,
   ): Promise<PeerResult> {
     const { network } = this.#options
+    // A run that started since the last heartbeat is not in the view yet.
+    const known = this.#view.nodes.find((record) => record.name === node && record.incarnation === incarnation)
+    if (known === undefined) await this.#sendBeat(++this.#beat)
     const url = this.#view.nodes.find((record) => record.name === node)?.internalUrl ?? null
     if (network === null || url === null) return { result: 'refused', reason: 'host-unknown', answeredBy: null }
     return network.peers.ask({ url, node, incarnation }, name, body, answerMs)
