@@ -85,7 +85,9 @@ export class FleetNode {
   readonly #reserved = new LRUCache<string, OwnerToken>({ max: RESERVED_CALLS_MAX })
   /** One at a time for each call. */
   readonly #confirming = new Map<string, Promise<'ok' | 'lost' | 'store-down'>>()
+  /** Calls that this node gave up, and those that ended here. */
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
+  readonly #endedHere = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #alerts = new Set<string>()
   #recover: (callSids: readonly string[], permit: TakeOverPermit) => void = () => undefined
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
@@ -208,7 +210,7 @@ export class FleetNode {
 
   /** A call is over here, or was not opened. */
   released(callSid: string): void {
-    this.#tokens.delete(callSid)
+    if (this.#tokens.delete(callSid)) this.#endedHere.set(callSid, true)
     this.#handle({ type: 'released', callSid })
   }
 
@@ -316,7 +318,8 @@ export class FleetNode {
     const untilMs = clock() + ACT_WAIT_MS
     for (let first = true; ; first = false) {
       const may = this.#ownership.mayAct(callSid, clock())
-      if (may === 'no') return false
+      // What a call asked for before its end, as its last handoff post, may follow it: nobody takes a call that is over.
+      if (may === 'no') return this.#endedHere.has(callSid)
       if (may === 'yes' && !(confirm && first)) return true
       const result = await this.confirm(callSid)
       if (result === 'lost') return false

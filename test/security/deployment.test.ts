@@ -57,6 +57,7 @@ t.test('each shipped deployment listens to other machines by name, and is refuse
       SAUTIKIT_WEBHOOK_SECRETS: 'whsec_of_a_test',
       OPS_TOKEN: 'ops-token-of-a-test-1',
       OPS_READ_TOKEN: 'read-token-of-a-test',
+      TOKEN_SECRET: 'a-token-secret-of-a-test',
     }
     t.same(exposureOf(loadConfig({ ...settings, ...secrets }, null)).open, [], `${file} with them`)
   }
