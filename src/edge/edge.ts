@@ -4,6 +4,7 @@ import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
 import { WebhookRouting } from '../fleet/routing.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import { Admission } from './admission.js'
 import { ClientAddresses } from './client-address.js'
 import { DescriptorGuard, ownDescriptors } from './descriptors.js'
 import { refuseAmbiguousRequests } from './http-exchange.js'
@@ -54,10 +55,11 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     },
     resume: () => listeners.open(),
   })
-  const webhooks = new Webhooks(options, guard, tokens, descriptors)
+  const admission = new Admission(options, descriptors)
+  const webhooks = new Webhooks(options, guard, tokens, admission)
   const media = new MediaSockets(options, tokens, guard, addresses, (callSid) => webhooks.answeredAtMs(callSid))
   const publicRoutes = new PublicApp(options, guard, webhookHandler(options, webhooks), addresses)
-  const opsRoutes = new OpsApp(options, guard.refusals, descriptors)
+  const opsRoutes = new OpsApp(options, guard.refusals, admission)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
@@ -153,9 +155,11 @@ function webhookHandler({ fleet, calls, clock, metrics }: EdgeOptions, webhooks:
     clock,
     random: Math.random,
   })
-  const routed = metrics.defineCounter('webhooks_routed', 'Webhooks that were not answered where they came, by result', [
-    'result',
-  ])
+  const routed = metrics.defineCounter(
+    'webhooks_routed',
+    'Webhooks that were not answered where they came, by result',
+    ['result'],
+  )
   const results: Readonly<Record<string, keyof typeof routing.counters>> = {
     forwarded: 'forwarded',
     passed: 'passed',

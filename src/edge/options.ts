@@ -1,6 +1,7 @@
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
+import type { StoreHome } from '../fleet/fleet-status.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
@@ -40,6 +41,8 @@ export interface EdgeOptions {
   readonly nodeUrl: string | null
   /** This node in its fleet. Absent: every webhook is answered here (tests of the edge alone). */
   readonly fleet?: FleetNode
+  /** Where the fleet's store is; with `fleet` only. */
+  readonly storeHome?: StoreHome
   /**
    * Any of them may have signed a webhook. Empty, and without `publicUrl` or with `insecure`: unsigned webhooks are
    * accepted.

@@ -49,6 +49,11 @@ export class FleetNode {
   /** Calls that were opened while the store was down, and are claimed when it is back. */
   readonly #unclaimed = new Set<string>()
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
+  /** Calendar times since which each alert stands. */
+  readonly #alerts = new Map<string, number>()
+  /** As of the last heartbeat that the store answered. */
+  #view: readonly NodeRecord[] = []
+  #clockDifferenceMs: number | null = null
   #state: NodeRecord['state'] = 'open'
   #notReady: string | null = 'the first heartbeat is due'
   #beats = 0
@@ -102,6 +107,37 @@ export class FleetNode {
   /** The other nodes that may get calls. */
   alive(): NodeRecord[] {
     return [...this.#ownership.alive()]
+  }
+
+  /** The newest heartbeats of all nodes, this one included. */
+  nodes(): readonly NodeRecord[] {
+    return this.#view
+  }
+
+  /** Nodes whose heartbeat stands still. */
+  suspects(): ReadonlySet<string> {
+    const names = this.#view.map(({ name }) => name)
+    return new Set(names.filter((name) => this.#ownership.stateOf(name) !== 'alive'))
+  }
+
+  /** Live calls of an agent at the other nodes, by their last heartbeats. */
+  callsElsewhere(agent: string): number {
+    const others = this.#view.filter(({ name }) => name !== this.name && this.#ownership.stateOf(name) === 'alive')
+    return others.reduce((sum, { callsByAgent }) => sum + (callsByAgent[agent] ?? 0), 0)
+  }
+
+  get alerts(): ReadonlyMap<string, number> {
+    return this.#alerts
+  }
+
+  /** How far this node's clock is ahead of the store's; null before the first heartbeat. */
+  get clockDifferenceMs(): number | null {
+    return this.#clockDifferenceMs
+  }
+
+  /** Answers requests of other nodes. @param handler  gets the body and the sender's name */
+  onRequest(request: string, handler: (body: unknown, from: string) => Promise<object>): void {
+    this.#options.network?.listener.handle(request, (body, from) => handler(body, from.node))
   }
 
   onWebhook(handler: (request: unknown) => Promise<object>): void {
@@ -250,9 +286,9 @@ export class FleetNode {
       case 'probe': {
         const { node, internalUrl } = output
         if (network === null || internalUrl === null) return
-        void network.peers.ping({ url: internalUrl, name: node }, PEER_CONNECT_MS).then((probed) =>
-          this.#handle({ type: 'probe-result', node, ...probed }),
-        )
+        void network.peers
+          .ping({ url: internalUrl, name: node }, PEER_CONNECT_MS)
+          .then((probed) => this.#handle({ type: 'probe-result', node, ...probed }))
         return
       }
       case 'confirm':

@@ -13,6 +13,7 @@ import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
 import type { NodeLink } from '../fleet/node-channel.js'
+import { agentIsFull } from '../fleet/agent-capacity.js'
 import { announcedOrders } from '../fleet/routing.js'
 import { isCallSid } from '../core/ids.js'
 import { CallRegistry } from '../workers/call-registry.js'
@@ -147,6 +148,10 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
     free: () => calls?.free ?? 0,
     draining: () => calls?.draining ?? true,
+    agentFull: (name) => {
+      const agent = agents.get(name)
+      return agent !== undefined && calls !== null && agentIsFull(agent.facts, calls, undefined)
+    },
     perMinute: config.outboundPerMinute,
     prefixes: config.outboundPrefixes,
     onUnreached: (record) => calls?.enter(record),

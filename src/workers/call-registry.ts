@@ -40,6 +40,8 @@ import type {
   RecordCall,
 } from './main-thread-context.js'
 import type { MediaAssets } from './media-assets.js'
+import type { Overload } from './load-gate.js'
+import { LoadWatch } from './load-watch.js'
 import { MediaPool } from './media-pool.js'
 import { endReasonSchema } from './record-format.js'
 import { Ticker } from './ticker.js'
@@ -109,6 +111,7 @@ export class CallRegistry implements CallDirectory {
   /** Lateness and length of the playout tick on this thread. */
   readonly #tickLateness = new FrameHistogram()
   readonly #tickBusy = new FrameHistogram()
+  readonly #load: LoadWatch
   /** Slots in use: calls whose task is not over. */
   #tasks = 0
   /** Number of the newest call. */
@@ -144,6 +147,11 @@ export class CallRegistry implements CallDirectory {
     this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, clock, (nowMs, latenessMs) =>
       this.#tick(nowMs, latenessMs),
     )
+    this.#load = new LoadWatch({
+      ticks: [{ lateness: this.#tickLateness, busy: this.#tickBusy }, ...this.#pool.ticks],
+      clock,
+      log,
+    })
     this.#context = this.#makeContext()
     this.#metricSources = [
       metrics.callsLive.from(() => this.#tasks),
@@ -233,7 +241,21 @@ export class CallRegistry implements CallDirectory {
   }
 
   get free(): number {
-    return this.#draining || this.#closed ? 0 : Math.max(0, this.capacity - this.#tasks)
+    return this.#draining || this.#closed || this.overload !== null ? 0 : this.#slotsFree
+  }
+
+  get overload(): Overload | null {
+    return this.#load.overload
+  }
+
+  get #slotsFree(): number {
+    return Math.max(0, this.capacity - this.#tasks)
+  }
+
+  callsByAgent(): Readonly<Record<string, number>> {
+    const counts: Record<string, number> = {}
+    for (const { agent } of this.#calls.values()) counts[agent] = (counts[agent] ?? 0) + 1
+    return counts
   }
 
   traceId(callSid: string): string | null {
@@ -254,7 +276,8 @@ export class CallRegistry implements CallDirectory {
       )
     }
     if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
-    if (this.free === 0) throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
+    if (this.#slotsFree === 0)
+      throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
     const prepared = new MainThreadCall(call, agent, this.#context)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
@@ -339,6 +362,7 @@ export class CallRegistry implements CallDirectory {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#load.close()
     this.#ticker.stop()
     for (const remove of this.#metricSources) remove()
     await this.#pool.close()
