@@ -15,6 +15,7 @@ What (none: everything, about 35 minutes)
   --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
   --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --micro                 the hot stages alone
+  --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --turns                 caller stops to first sound, and takeovers of backends; has options of its own (--turns --help)
 How
   --subject NAME          only this one (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}

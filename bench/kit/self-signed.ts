@@ -31,10 +31,13 @@ const ALT_NAME = '551d11'
 const BASIC_CONSTRAINTS = '551d13'
 const DAY_MS = 86_400_000
 
-/** A certificate of a day for `localhost` and 127.0.0.1 that vouches for itself, with its key; both in PEM. */
-export function selfSigned(): { readonly key: string; readonly cert: string } {
+/**
+ * A certificate of a day for `localhost` and 127.0.0.1 that vouches for itself, with its key; both in PEM.
+ * @param subject  its common name; certificates that are trusted together need different ones
+ */
+export function selfSigned(subject = 'localhost'): { readonly key: string; readonly cert: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const name = sequence(der(0x31, sequence(oid(COMMON_NAME), text(0x0c, 'localhost'))))
+  const name = sequence(der(0x31, sequence(oid(COMMON_NAME), text(0x0c, subject))))
   const names = sequence(text(0x82, 'localhost'), der(0x87, Buffer.from([127, 0, 0, 1])))
   const extensions = sequence(
     sequence(oid(BASIC_CONSTRAINTS), TRUE, der(0x04, sequence(TRUE))),

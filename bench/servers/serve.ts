@@ -107,7 +107,7 @@ export function edgeParts(options: ServerOptions): EdgeParts {
         // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
         webhookSecrets: [],
         bareSignatures: false,
-        tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else',
+        tokenSecrets: ['a-secret-of-the-bench-and-of-nothing-else'],
         ownedNumbers: [],
         trustedProxies: [],
         clock,

@@ -12,7 +12,7 @@ export interface CodeToolContext {
   readonly agent: string
   /** The verified identity (`verification.identity`); null until the caller has proved it. */
   readonly identity: Readonly<Record<string, unknown>> | null
-  /** The same for every attempt of one tool call. */
+  /** The same for every attempt of one tool call, also on another worker or node. */
   readonly idempotencyKey: string
   /** Aborts at the deadline, and when the caller hangs up. */
   readonly signal: AbortSignal
@@ -26,6 +26,8 @@ const codeToolSchema = z
     bind: bindSchema,
     requires: requiresSchema,
     timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS),
+    /** True: it may run twice for one call of the model; it has no effect, or recognises `idempotencyKey`. */
+    idempotent: z.boolean().default(false),
     sample: z.record(z.string(), z.unknown()).default({}),
   })
   .superRefine((tool, context) => {

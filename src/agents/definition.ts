@@ -609,6 +609,12 @@ const afterCallSchema = z.strictObject({
   hangup: z.boolean().default(true).describe('Whether the carrier is then told to end the call.'),
 })
 
+const recoverySchema = z.strictObject({
+  text: spoken
+    .default(CALL.cutOffText)
+    .describe('Spoken first when a call goes on with a new stream, because its node was lost.'),
+})
+
 const voiceSchema = z
   .object({
     embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
@@ -680,6 +686,7 @@ export const agentSchema = z
     goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
     tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer could not be made.'),
     apology: spoken.default(CALL.apologyText).describe('Spoken when a backend fails in mid-call and none replaces it.'),
+    recovery: recoverySchema.prefault({}).describe('How a call goes on that another node takes over.'),
     tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
     modules: z
       .array(

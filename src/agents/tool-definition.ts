@@ -380,8 +380,8 @@ export const toolSchema = z
       .boolean()
       .optional()
       .describe(
-        'Whether it may be tried a second time after a network failure or 429, 502, 503, 504. Default: true for GET, ' +
-          'else false.',
+        'Whether it may be sent twice for one tool call: after a network failure or 429, 502, 503, 504, and after the ' +
+          'gateway lost the call in the middle of it. Default: true for GET, else false.',
       ),
     sample: z
       .record(z.string(), z.unknown())

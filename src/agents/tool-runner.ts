@@ -1,4 +1,5 @@
 import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
+import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
@@ -14,7 +15,7 @@ import { addedTools } from './offered-tools.js'
 import type { CheckedArguments, ToolParameters } from './tool-definition.js'
 import { argumentChecker } from './tool-definition.js'
 import { fillTemplate, missingSources, parseTemplate, unbound } from './template.js'
-import type { Tool, ToolContext, ToolOutcome } from './tool.js'
+import type { Tool, ToolContext, ToolGate, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
 
 interface Entry {
@@ -24,10 +25,31 @@ interface Entry {
   readonly bind: readonly (readonly [name: string, template: Template])[]
   /** Bound arguments that must have a value. For the others an HTTP tool decides itself. */
   readonly needs: readonly string[]
+  /** It may run once only for one key: `ToolContext.gate` is asked first. */
+  readonly once: boolean
 }
 
 /** Codes of calls that are refused before anything is sent. */
 const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']
+/** Codes of failures that leave open whether the tool had its effect; TOOL_HTTP too, when no status came. */
+const OPEN_ENDS: readonly ErrorCode[] = ['TOOL_TIMEOUT', 'TOOL_CANCELLED']
+
+const UNCERTAIN: ToolOutcome = {
+  ok: false,
+  code: 'TOOL_UNCERTAIN',
+  error: 'it is unknown whether an earlier run of the same call took effect',
+  value: {
+    error:
+      'It is unknown whether this took effect: the connection was lost while it ran, and it was not run again. Say ' +
+      'neither that it did nor that it did not, do not repeat it, and offer a human if it matters.',
+  },
+}
+const NOT_OWNER: ToolOutcome = {
+  ok: false,
+  code: 'NOT_OWNER',
+  error: 'another node has this call',
+  value: { error: 'This was not done: the call is handled elsewhere now.' },
+}
 
 /** Counts since the start; read by telemetry. */
 interface ToolCounters {
@@ -66,8 +88,11 @@ export class ToolRunner {
     assets: AgentAssets = NO_ASSETS,
     code: readonly FoundCodeTool[] = [],
   ) {
-    for (const definition of agent.tools) this.#add(new HttpTool(definition, env, client), definition)
-    for (const { spec, run } of code) this.#add(codeTool(spec.name, spec.timeoutMs, run), spec)
+    for (const definition of agent.tools) {
+      const { http, idempotent = http.method === 'GET' } = definition
+      this.#add(new HttpTool(definition, env, client), definition, http.method !== 'GET' && !idempotent)
+    }
+    for (const { spec, run } of code) this.#add(codeTool(spec.name, spec.timeoutMs, run), spec, !spec.idempotent)
     for (const added of addedTools(agent, assets)) {
       const tool =
         added.name === VERIFY_TOOL && agent.verification !== null
@@ -75,7 +100,7 @@ export class ToolRunner {
           : added.name === SEARCH_TOOL
             ? searchTool(assets)
             : NOTE_FIX
-      this.#add(tool, { parameters: added.parameters, bind: {}, requires: undefined })
+      this.#add(tool, { parameters: added.parameters, bind: {}, requires: undefined }, false)
     }
     this.#questions = (agent.verification?.questions ?? []).map(({ id, ask }) => ({ question: id, ask }))
   }
@@ -91,10 +116,12 @@ export class ToolRunner {
       readonly bind: Readonly<Record<string, string>>
       readonly requires?: 'verified' | undefined
     },
+    once: boolean,
   ): void {
     this.#entries.set(tool.name, {
       tool,
       verifiedOnly: requires === 'verified',
+      once,
       check: argumentChecker(parameters),
       bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
       needs:
@@ -122,10 +149,46 @@ export class ToolRunner {
     try {
       const checked = entry.check(bound(entry, args, context))
       if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
+      if (entry.once && context.gate !== undefined)
+        return await this.#runOnce(entry, checked.args, context, context.gate)
       return { ok: true, value: await withDeadline(entry.tool, checked.args, context) }
     } catch (error) {
       return this.#failure(error)
     }
+  }
+
+  /** Runs a tool that has an effect, if its key has not run before. */
+  async #runOnce(
+    { tool }: Entry,
+    args: Readonly<Record<string, unknown>>,
+    context: ToolContext,
+    gate: ToolGate,
+  ): Promise<ToolOutcome> {
+    const { idempotencyKey: key } = context
+    const answer = await gate.intend(key, tool.name)
+    switch (answer.type) {
+      case 'done':
+        return answer.outcome
+      case 'uncertain':
+      case 'not-owner':
+        this.counters.refused += 1
+        return answer.type === 'uncertain' ? UNCERTAIN : NOT_OWNER
+      case 'run':
+        break
+      default:
+        return assertNever(answer)
+    }
+    const started = !context.signal.aborted
+    let open = false
+    const outcome = await withDeadline(tool, args, context).then(
+      (value): ToolOutcome => ({ ok: true, value }),
+      (thrown: unknown) => {
+        open = started && leavesOpen(thrown)
+        return this.#failure(thrown)
+      },
+    )
+    if (!open) gate.settle(key, outcome)
+    return outcome
   }
 
   /**
@@ -200,6 +263,12 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
     }
   }
   return given
+}
+
+/** True when nobody can know whether the tool had its effect. */
+function leavesOpen(thrown: unknown): boolean {
+  if (!(thrown instanceof GatewayError) || thrown instanceof ToolStatusError) return false
+  return OPEN_ENDS.includes(thrown.code) || (thrown.code === 'TOOL_HTTP' && thrown.retryable)
 }
 
 /** Ends at the deadline or when the call ends, also if the tool ignores its signal. */

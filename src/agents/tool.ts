@@ -71,6 +71,24 @@ export class CallerIdentity {
   }
 }
 
+/** Whether a tool with an effect may run. */
+export type EffectAnswer =
+  | { readonly type: 'run' }
+  /** It ran before under this key, with this outcome. */
+  | { readonly type: 'done'; readonly outcome: ToolOutcome }
+  /** It may have run before: nobody knows its outcome. */
+  | { readonly type: 'uncertain' }
+  /** Another node has the call. */
+  | { readonly type: 'not-owner' }
+
+/** Asked before a tool with an effect runs, so that no key of an effect runs twice. */
+export interface ToolGate {
+  /** Stores the intent. Never rejects; settles once the call is over. */
+  readonly intend: (key: string, tool: string) => Promise<EffectAnswer>
+  /** Stores the outcome. Not called where the outcome is not known: the intent then stands, and is uncertain. */
+  readonly settle: (key: string, outcome: ToolOutcome) => void
+}
+
 /** The call for which a tool runs. */
 export interface ToolContext {
   readonly callSid: string
@@ -78,8 +96,10 @@ export interface ToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
-  /** The same for every attempt of one tool call, also after the call moved to another worker. */
+  /** The key of the effect: the same for every attempt of one tool call, also on another worker or node. */
   readonly idempotencyKey: string
+  /** Absent: nothing is asked. For a rehearsal. */
+  readonly gate?: ToolGate
   /** The verification of the caller; only `verify_caller` changes it. */
   readonly caller: CallerIdentity
   /** Aborts when the caller hangs up or the backend takes the tool call back. */

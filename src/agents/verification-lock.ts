@@ -83,6 +83,19 @@ export class VerificationLocks {
     return verdict === 'wrong' && attempts.wrong === failures
   }
 
+  /** Wrong answers of a number that still count. */
+  wrong(number: string): number {
+    return this.#numbers.has(number) ? this.#of(number).wrong : 0
+  }
+
+  /** Wrong answers that another node counted during a call that goes on here; the higher count holds. */
+  restore(number: string, wrong: number, { minutes }: LockRule): void {
+    if (wrong === 0) return
+    const attempts = this.#of(number)
+    attempts.wrong = Math.max(attempts.wrong, wrong)
+    attempts.forgottenAtMs = this.#clock() + minutes * 60_000
+  }
+
   #of(number: string): Attempts {
     let attempts = this.#numbers.get(number)
     if (attempts === undefined) {

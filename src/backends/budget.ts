@@ -103,6 +103,9 @@ export class BudgetBackend implements Backend {
   #generation = 0
   readonly #answering = new Set<number>()
   #goodbyeRetries = 0
+  /** Time that the call used its backends before, on another worker or node, and when it began here. */
+  #usedBeforeMs = 0
+  #readyAtMs: number | null = null
   readonly #limitAlarm: Alarm
   readonly #goodbyeAlarm: Alarm
 
@@ -124,7 +127,11 @@ export class BudgetBackend implements Backend {
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    return this.#inner.connect(session, signal)
+    const before = snapshotIn(session.resume)
+    if (before === null) return this.#inner.connect(session, signal)
+    for (const [name, usage] of Object.entries(before.usage)) this.#usage.set(name, { ...usage })
+    this.#usedBeforeMs = before.usedMs
+    return this.#inner.connect({ ...session, resume: before.inner }, signal)
   }
 
   pushAudio(pcm: Int16Array, voiced?: boolean): void {
@@ -166,8 +173,14 @@ export class BudgetBackend implements Backend {
     this.#inner.updateSession(update)
   }
 
-  snapshot(): unknown {
-    return this.#inner.snapshot()
+  /** The budget is the whole call's, whichever worker or node goes on with it. */
+  snapshot(): BudgetSnapshot {
+    return {
+      budget: 1,
+      usage: Object.fromEntries([...this.#usage].map(([name, usage]) => [name, { ...usage }])),
+      usedMs: this.#usedMs,
+      inner: this.#inner.snapshot(),
+    }
   }
 
   close(reason: string): Promise<void> {
@@ -194,7 +207,8 @@ export class BudgetBackend implements Backend {
     switch (event.type) {
       case 'ready': {
         const { maxMs } = this.#options.limits
-        if (maxMs !== undefined) this.#limitAlarm.set(maxMs, () => this.#reached('maxMs'))
+        this.#readyAtMs ??= this.#options.timers.nowMs()
+        if (maxMs !== undefined) this.#limitAlarm.set(Math.max(0, maxMs - this.#usedMs), () => this.#reached('maxMs'))
         this.#sink.event(event)
         return
       }
@@ -247,6 +261,10 @@ export class BudgetBackend implements Backend {
     if (maxTokens !== undefined && input + output >= maxTokens) this.#reached('maxTokens')
     else if (maxOutputTokens !== undefined && output >= maxOutputTokens) this.#reached('maxOutputTokens')
     else if (maxCost !== undefined && (this.#cost() ?? 0) >= maxCost) this.#reached('maxCost')
+  }
+
+  get #usedMs(): number {
+    return this.#usedBeforeMs + (this.#readyAtMs === null ? 0 : this.#options.timers.nowMs() - this.#readyAtMs)
   }
 
   #cost(): number | null {
@@ -330,6 +348,22 @@ export class BudgetBackend implements Backend {
     this.#limitAlarm.clear()
     this.#goodbyeAlarm.clear()
   }
+}
+
+/** What the budget of a call needs when another worker or node goes on with it. JSON. */
+interface BudgetSnapshot {
+  readonly budget: 1
+  readonly usage: Readonly<Record<string, BackendUsage>>
+  readonly usedMs: number
+  readonly inner: unknown
+}
+
+/** The budget's snapshot in `resume`; null for anything else. */
+function snapshotIn(resume: unknown): BudgetSnapshot | null {
+  if (typeof resume !== 'object' || resume === null) return null
+  const { budget, usage, usedMs } = resume as Partial<BudgetSnapshot>
+  const good = budget === 1 && typeof usage === 'object' && typeof usedMs === 'number'
+  return good ? (resume as BudgetSnapshot) : null
 }
 
 const MILLION = 1_000_000

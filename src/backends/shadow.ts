@@ -1,4 +1,5 @@
 import { sameJson } from '../call/tool-ledger.js'
+import { forgetOldest } from '../core/forget-oldest.js'
 import {
   BACKEND_ITEMS_KEPT,
   BACKEND_TOOL_CALLS_KEPT,
@@ -494,12 +495,7 @@ class TurnComparison {
     if (turn === undefined) return undefined
     const generations = this.#generations[side]
     generations.set(generation, turn)
-    if (generations.size > BACKEND_ITEMS_KEPT) {
-      for (const oldest of generations.keys()) {
-        generations.delete(oldest)
-        break
-      }
-    }
+    forgetOldest(generations, BACKEND_ITEMS_KEPT)
     return turn
   }
 }

@@ -1,3 +1,4 @@
+import { forgetOldest } from '../core/forget-oldest.js'
 import { SPEECH_ITEMS_MAX } from '../core/limits.js'
 import type { SpeechKind } from './events.js'
 
@@ -67,13 +68,8 @@ export class AgentSpeech {
   }
 
   add(itemId: string, kind: SpeechKind, generation: number | null): void {
-    if (this.#items.size >= SPEECH_ITEMS_MAX) {
-      for (const oldest of this.#items.keys()) {
-        this.#items.delete(oldest)
-        break
-      }
-    }
     this.#items.set(itemId, { kind, generation, started: false, over: 'no' })
+    forgetOldest(this.#items, SPEECH_ITEMS_MAX)
   }
 
   item(itemId: string | null): SpeechItem | undefined {

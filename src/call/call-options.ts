@@ -26,6 +26,8 @@ export interface CallSessionOptions {
   readonly kickOffText: string
   /** Sent to the backend of a taken-over call when the caller still waits for an answer or for the rest of one. */
   readonly resumeText: string
+  /** Said when a call goes on with a new stream, because the one before was lost with its node. */
+  readonly cutOffText: string
   /** Time from the opened stream until a backend that is not ready counts as dead. */
   readonly backendReadyTimeoutMs: number
   /** Time limit for the first sound of an answer; two missing answers in a row mean a dead backend. */
@@ -143,6 +145,7 @@ interface CallbackOptions {
 export const DEFAULT_CALL_OPTIONS = {
   kickOffText: '',
   resumeText: "The line had a short gap. Go on from the caller's last words; do not greet again.",
+  cutOffText: 'I am sorry, we were cut off. I am still here.',
   // Two webhook-to-socket times and one slow TLS connect; past this the caller has heard nothing for too long.
   backendReadyTimeoutMs: 4000,
   // Slow models answer a long context within 4 s at the 99th percentile; three times that is dead.

@@ -18,7 +18,7 @@ import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CallerSpeech } from './caller-speech.js'
 import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
-import type { CallCheckpoint, OwedAnswer, SessionResume } from './checkpoint.js'
+import type { CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './checkpoint.js'
 import { Deadlines } from './deadlines.js'
 import { EscalationRules } from './escalation-rules.js'
 import type {
@@ -143,7 +143,8 @@ const PHONE_DIGITS_MAX = 15
  * Makes all decisions of one call: inputs with their time go in, outputs come out. It has no sockets, timers, clocks or
  * logs, so the same inputs give the same outputs. A journal relies on this.
  *
- *     waiting    --stream-opened-->                          connecting   (the gateway's greeting, if one is set)
+ *     waiting    --stream-opened-->                          connecting   (the gateway's greeting, if one is set; after a
+ *                                                                         lost stream: that the line was cut off)
  *     connecting --backend ready-->                          live         (the backend gets its kick-off text)
  *     connecting --not ready in time-->                      escalating | closing   with an apology
  *     live       --backend died, answers nothing-->          escalating | closing   with an apology
@@ -158,7 +159,7 @@ const PHONE_DIGITS_MAX = 15
 export class CallSession {
   /** What happened so far; each entry was an output. */
   readonly log: CallLog
-  readonly usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+  readonly usage: { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }
   readonly counters = {
     /** Chunks of audio of a dead response, dropped. */
     lateAudioDropped: 0,
@@ -194,11 +195,17 @@ export class CallSession {
   #checkpointDue = false
   /** The previous worker's checkpoint; null for a new call. */
   readonly #resume: CallCheckpoint | null
+  /** Null unless the call goes on with a new stream. */
+  readonly #newStream: NewStream | null
+  /** What the caller still waits for from the previous worker. */
+  readonly #resumeOwed: OwedAnswer
 
   #state: CallState = 'waiting'
   #nowMs: number
   #streamOpenedAtMs: number | null = null
   #streamClosedAtMs: number | null = null
+  /** Time since `#streamOpenedAtMs` in which the call had no stream. */
+  #gapMs: number
   #identity: Readonly<Record<string, unknown>> | null
   #nextAnnouncement: number
 
@@ -260,14 +267,18 @@ export class CallSession {
     this.#playout = playout
     this.#nowMs = options.preparedAtMs
     this.#resume = checkpoint
+    this.#newStream = resume?.newStream ?? null
+    this.#resumeOwed = checkpoint === null ? 'nothing' : owedBy(checkpoint, this.#newStream)
+    this.#gapMs = checkpoint?.gapMs ?? 0
+    this.usage = { ...(checkpoint?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }) }
     this.log = new CallLog(resume?.log)
     this.#callerSpeech = new CallerSpeech(options.speech)
     this.#bargeIn = new BargeIn(options.bargeIn)
     this.#transcript = new Transcript((record) => this.#record({ kind: 'transcript', record }))
-    this.#tools = new ToolLedger(options.callSid, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
+    this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
     this.#silence = new Silence(options.silence, checkpoint?.silencePrompts ?? 0)
     this.#unrecognised = new UnrecognisedSpeech(options)
-    this.#rules = options.rules === null ? null : new EscalationRules(options.rules)
+    this.#rules = options.rules === null ? null : new EscalationRules(options.rules, resume)
     this.#identity = checkpoint?.identity ?? null
     this.#greeted = checkpoint?.greeted ?? false
     this.#greetingMs = checkpoint?.greetingMs ?? null
@@ -296,9 +307,10 @@ export class CallSession {
     return this.#streamOpenedAtMs ?? this.#options.preparedAtMs
   }
 
-  /** How long the stream has been open, or was open in total. */
+  /** How long the stream has been open, or was open in total; all streams of the call together. */
   streamMs(nowMs: number): number {
-    return this.#streamOpenedAtMs === null ? 0 : (this.#streamClosedAtMs ?? nowMs) - this.#streamOpenedAtMs
+    if (this.#streamOpenedAtMs === null) return this.#newStream?.streamMs ?? 0
+    return (this.#streamClosedAtMs ?? nowMs) - this.#streamOpenedAtMs - this.#gapMs
   }
 
   /** Who the caller is, once a tool has established it; goes into the escalation packet. */
@@ -382,11 +394,13 @@ export class CallSession {
       toolsRunning: this.#tools.unanswered(this.streamZeroMs),
       ending: plan === null ? (this.#resume?.ending ?? null) : { reason: plan.reason, detail: plan.detail },
       escalation: this.#request === null ? null : { reason: this.#request.reason, summary: this.#request.summary },
+      usage: { ...this.usage },
+      gapMs: this.#gapMs,
     }
   }
 
   get #owed(): OwedAnswer {
-    if (this.#streamOpenedAtMs === null) return this.#resume?.owed ?? 'nothing'
+    if (this.#streamOpenedAtMs === null) return this.#resumeOwed
     if (this.#turns.waitingForReal || this.#deadlines.isSet('answer') || this.#tools.running > 0) return 'answer'
     return this.#agentSpeech.responding !== null || this.#playout.pendingMs() > SURVIVING_SPEECH_MS
       ? 'rest-of-answer'
@@ -617,10 +631,17 @@ export class CallSession {
     this.#streamOpenedAtMs =
       openedWallMs === null ? this.#nowMs : Math.min(this.#nowMs, openedWallMs - this.#options.wallOffsetMs)
     this.#state = 'connecting'
-    this.#mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
+    const newStream = openedWallMs === null ? null : this.#newStream
+    if (newStream !== null) this.#gapMs = Math.max(0, this.#streamMs - newStream.streamMs)
+    if (newStream !== null) this.#mark('resumed', `${Math.round(newStream.streamMs)} ms of stream before`)
+    else this.#mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
     this.#checkpointDue = true
-    this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#options.duration.maxMs)
+    this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#gapMs + this.#options.duration.maxMs)
     this.#agentHeardAtMs = this.#nowMs
+    if (newStream !== null) {
+      if (this.#greeted) this.#announce(this.#options.cutOffText, 'prompt')
+      return this.#converse()
+    }
     if (resume !== null && this.#resumeElsewhere(resume)) return
     if (this.#options.screening !== null && resume === null) {
       this.#screening = true
@@ -663,7 +684,8 @@ export class CallSession {
   /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
   #converse(): void {
     const { consentText, greeting } = this.#options
-    if (consentText !== null && this.#resume === null && this.#consent === 'due') {
+    const toldBefore = this.#resume !== null && this.#newStream?.consented !== false
+    if (consentText !== null && !toldBefore && this.#consent === 'due') {
       this.#consent = 'saying'
       this.#consentItemId = this.#announce(consentText, 'prompt')
       this.#in('consent', this.#wordsMs(consentText))
@@ -711,8 +733,8 @@ export class CallSession {
       this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
       this.#agentSpeech.greetingOver()
-      if (this.#greetingItemId !== null || this.#resume === null || this.#resume.owed === 'nothing') return
-      this.#mark('resume', this.#resume.owed)
+      if (this.#greetingItemId !== null || this.#resumeOwed === 'nothing') return
+      this.#mark('resume', this.#resumeOwed)
       this.#out({ type: 'backend-text', text: this.#options.resumeText, role: 'system', respond: true })
     } else {
       this.#greeted = true
@@ -1310,7 +1332,7 @@ export class CallSession {
         refusal ?? undefined,
       )
     }
-    this.#out({ type: 'run-tool', callId, name, args, idempotencyKey: decision.idempotencyKey })
+    this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
     if (!this.#deadlines.isSet('filler')) {
       this.#fillersSpoken = 0
       this.#in('filler', this.#options.filler.afterMs)
@@ -1842,6 +1864,12 @@ export class CallSession {
     this.#recordTurn(this.#turns.close(this.streamZeroMs))
     return facts
   }
+}
+
+/** With the stream the speech was lost that waited in shared memory or was on its way. */
+function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream | null): OwedAnswer {
+  if (newStream === null || owed !== 'nothing') return owed
+  return openTranscript.some(({ role }) => role === 'agent') ? 'rest-of-answer' : 'nothing'
 }
 
 function textOf(value: unknown): string {

@@ -1,4 +1,5 @@
 import { GatewayError } from '../core/errors.js'
+import type { BackendUsage } from './backend-events.js'
 import type { CallLogRecords } from './call-log.js'
 import type { EndReason, TranscriptEntry } from './record.js'
 
@@ -45,12 +46,26 @@ export interface CallCheckpoint {
   readonly ending: { readonly reason: EndReason; readonly detail: string } | null
   /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */
   readonly escalation: { readonly reason: string; readonly summary: string } | null
+  /** What the backends used so far; absent in journals of earlier builds. */
+  readonly usage?: BackendUsage
+  /** Time since the stream opened in which the call had no stream, because its node was lost; absent: none. */
+  readonly gapMs?: number
+}
+
+/** The call goes on with a new stream: the one before was lost with its node. */
+export interface NewStream {
+  /** How long the call has had a stream, all streams together. */
+  readonly streamMs: number
+  /** The caller has heard that the call is recorded, where that is said. */
+  readonly consented: boolean
 }
 
 /** What a session continues from after a takeover. */
 export interface SessionResume {
   readonly checkpoint: CallCheckpoint
   readonly log: CallLogRecords
+  /** Absent where the stream is still open: then the caller is told nothing. */
+  readonly newStream?: NewStream
 }
 
 /**
@@ -58,7 +73,7 @@ export interface SessionResume {
  * @throws GatewayError CALL_FAULT when the version is another one, or a list is missing
  */
 export function parseResume(value: unknown): SessionResume {
-  const { checkpoint, log } = objectOf(value, 'what a call goes on from')
+  const { checkpoint, log, newStream } = objectOf(value, 'what a call goes on from')
   const { version, openTranscript, toolsRunning } = objectOf(checkpoint, 'a checkpoint')
   if (version !== CALL_CHECKPOINT_VERSION) {
     throw new GatewayError(
@@ -71,6 +86,11 @@ export function parseResume(value: unknown): SessionResume {
     if (!Array.isArray(list)) throw new GatewayError('CALL_FAULT', `what a call goes on from has no ${name}`)
   }
   objectOf(dropped, "the call log's dropped")
+  if (newStream !== undefined) {
+    const { streamMs, consented } = objectOf(newStream, 'a new stream')
+    if (typeof streamMs !== 'number' || typeof consented !== 'boolean')
+      throw new GatewayError('CALL_FAULT', 'a new stream has streamMs, a number, and consented, a boolean')
+  }
   // Only `CallSession.checkpoint` and `CallLog.records` write these; the version and the shape of the lists were
   // checked.
   return value as SessionResume

@@ -29,6 +29,16 @@ export class Deadlines<Name extends string> {
     this.#stale = true
   }
 
+  /** The deadlines that are set, as time that is left. */
+  left(nowMs: number): Partial<Record<Name, number>> {
+    return Object.fromEntries(
+      this.#names.flatMap((name, index) => {
+        const atMs = this.#atMs[index] as number
+        return atMs < Infinity ? [[name, Math.max(0, atMs - nowMs)]] : []
+      }),
+    ) as Partial<Record<Name, number>>
+  }
+
   isSet(name: Name): boolean {
     return (this.#atMs[this.#names.indexOf(name)] as number) < Infinity
   }

@@ -1,8 +1,15 @@
 import type { RuleOptions } from './call-options.js'
+import type { SessionResume } from './checkpoint.js'
 import type { CallInput } from './events.js'
 
 /** Errors of the model's tool call, not of the tool: they do not show that the caller cannot be helped. */
-const NOT_FAILURES: readonly string[] = ['TOOL_ARGUMENTS', 'TOOL_UNKNOWN', 'TOOL_UNVERIFIED', 'TOOL_CANCELLED']
+const NOT_FAILURES: readonly string[] = [
+  'TOOL_ARGUMENTS',
+  'TOOL_UNKNOWN',
+  'TOOL_UNVERIFIED',
+  'TOOL_CANCELLED',
+  'NOT_OWNER',
+]
 
 /**
  * The agent's rules for escalating without the backend. It sees the session's inputs and reports each rule at most
@@ -15,9 +22,20 @@ export class EscalationRules {
   #angry = 0
   #failures = 0
 
-  constructor(options: RuleOptions) {
+  /** @param resume  from the call's previous worker: what it counted goes on, and no rule is reported again */
+  constructor(options: RuleOptions, resume?: SessionResume) {
+    const { words, vip, failures } = options
     this.#options = options
-    this.#phrases = (options.words?.phrases ?? []).map(padded)
+    this.#phrases = (words?.phrases ?? []).map(padded)
+    if (resume === undefined) return
+    const { checkpoint, log } = resume
+    this.#angry = log.transcript.filter(({ role, text }) => role === 'caller' && this.#isAngry(text)).length
+    this.#failures = log.toolCalls.filter(
+      ({ end, record, result }) => end === 'answered' && isFailure({ ...record, value: result }),
+    ).length
+    if (words !== null && this.#angry >= words.times) this.#applied.add('words')
+    if (vip !== null && checkpoint.identity?.[vip] === true) this.#applied.add('vip')
+    if (failures !== null && this.#failures >= failures) this.#applied.add('failures')
   }
 
   /** @returns the reason to escalate now; null when no rule applies */
@@ -29,8 +47,7 @@ export class EscalationRules {
       input.event.role === 'caller' &&
       input.event.final
     ) {
-      const said = padded(input.event.text)
-      if (this.#phrases.some((phrase) => said.includes(phrase))) this.#angry++
+      if (this.#isAngry(input.event.text)) this.#angry++
       if (words !== null && this.#angry >= words.times) return this.#once('words', 'The caller is upset.')
     }
     if (input.type !== 'tool-result') return null
@@ -44,6 +61,11 @@ export class EscalationRules {
     return null
   }
 
+  #isAngry(text: string): boolean {
+    const said = padded(text)
+    return this.#phrases.some((phrase) => said.includes(phrase))
+  }
+
   #once(rule: 'words' | 'vip' | 'failures', reason: string): string | null {
     if (this.#applied.has(rule)) return null
     this.#applied.add(rule)
@@ -51,12 +73,18 @@ export class EscalationRules {
   }
 }
 
-function isFailure(input: Extract<CallInput, { type: 'tool-result' }>): boolean {
-  if (!input.ok) return input.error === undefined || !NOT_FAILURES.includes(input.error)
+function isFailure({
+  ok,
+  value,
+  error,
+}: {
+  readonly ok: boolean
+  readonly value: unknown
+  readonly error?: string
+}): boolean {
+  if (!ok) return error === undefined || !NOT_FAILURES.includes(error)
   // A fix that the caller tried and that did not help (`note_fix`).
-  return (
-    typeof input.value === 'object' && input.value !== null && 'helped' in input.value && input.value.helped === false
-  )
+  return typeof value === 'object' && value !== null && 'helped' in value && value.helped === false
 }
 
 /** Lower-case words with one space around each, so that a phrase never matches inside a word. */

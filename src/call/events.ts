@@ -110,7 +110,8 @@ export type CallOutput =
       readonly callId: string
       readonly name: string
       readonly args: Readonly<Record<string, unknown>>
-      readonly idempotencyKey: string
+      /** Earlier calls of this tool with these arguments; part of the effect's key (`ToolLedger`). */
+      readonly occurrence: number
     }
   | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
   /** Escalate to a human; the packet is stored before the stream ends. */

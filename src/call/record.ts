@@ -191,6 +191,16 @@ interface BackendsRecord {
   readonly irregular: Readonly<Record<string, Readonly<Record<string, number>>>>
 }
 
+/** A part of the call on a node that was lost. The last second before that may be in no record. */
+export interface ResumedRecord {
+  /** Name of the node that had the call before. */
+  readonly node: string
+  /** How long the call had had a stream when its state was last stored. */
+  readonly streamMs: number
+  /** File of that part's recording, below that node's DATA_DIR; its end may be missing. */
+  readonly recording: string | null
+}
+
 /** One document per call. Milliseconds unless the name says otherwise; phone numbers are masked by the writer. */
 export interface CallRecord {
   readonly version: typeof CALL_RECORD_VERSION
@@ -240,6 +250,8 @@ export interface CallRecord {
   readonly shadow: Readonly<Record<string, unknown>> | null
   /** How often the call moved to another worker. */
   readonly rehomes: number
+  /** Each time that another node went on with the call, because its node was lost. */
+  readonly resumed: readonly ResumedRecord[]
   readonly recording: string | null
   /** The carrier's own record, fetched after the call; null without an API key, and until it arrives. */
   readonly carrier: CarrierDetail | null

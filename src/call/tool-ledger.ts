@@ -1,5 +1,5 @@
 import { TOOL_CALLS_MAX, TOOLS_RUNNING_MAX } from '../core/limits.js'
-import type { LoggedToolCall, ToolCallEnd } from './call-log.js'
+import type { CallLogRecords, LoggedToolCall, ToolCallEnd } from './call-log.js'
 import type { RunningTool, SessionResume } from './checkpoint.js'
 import { isBuiltIn, recordedArguments } from './gateway-tools.js'
 
@@ -17,7 +17,8 @@ interface LedgerCall {
 }
 
 type ToolDecision =
-  | { readonly type: 'run'; readonly idempotencyKey: string }
+  /** `occurrence`: how many calls of this tool with these arguments the root call has made before; see `ToolLedger`. */
+  | { readonly type: 'run'; readonly occurrence: number }
   | { readonly type: 'refuse'; readonly error: string }
   /** The same call still runs: its result answers both. */
   | { readonly type: 'ignore' }
@@ -37,39 +38,49 @@ interface ToolAnswer {
   readonly value: unknown
 }
 
-/** What the model gets for a tool call whose worker died. */
+/** What the model gets for a tool call whose worker, or whose node, died. It does not say whether the tool has an effect. */
 const LOST =
-  'The connection was lost while this ran, and whether it took effect is unknown. ' + 'Check before you do it again.'
+  'The connection was lost while this ran. If it only looks something up, call it again. Otherwise it is unknown whether ' +
+  'it took effect: say neither that it did nor that it did not, do not repeat it, and offer a human if it matters.'
 
 /**
  * Tracks tool calls and decides which may run. A tool call runs at most once and is answered at most once.
  *
  *     (new) --fewer than TOOLS_RUNNING_MAX run--> running       `run`
- *     (new) --otherwise--> answered with an error               `refuse`
+ *     (new) --otherwise, or the same call runs--> answered with an error   `refuse`
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
  *     running --the worker died--> answered with an error by the next worker, never run again
  *
- * A call that was running when its worker died is always answered with an error. It is unknown whether it took effect,
- * and a second try might have another idempotency key. The model can check and decide.
+ * A call that was running when its worker died is always answered with an error: it is unknown whether it took effect.
+ *
+ * Each call that runs has an occurrence, from 0. With the root call's SID, the tool and the arguments it makes the key of
+ * the effect (`effectKey`). It is the number of earlier calls of the same tool with the same arguments, as the log has
+ * them, so that another worker or node that continues from the same log gives the same call the same key. Calls that
+ * were refused do not count. A newest call that is lost or uncertain keeps its place: the same call again has its key,
+ * and therefore does not run again. Calls that a full log has dropped all count, so that a number is not used twice.
+ * While a call runs, the same call under another id is refused.
  *
  * Each call is logged once, when it is answered, for whatever reason.
  */
 export class ToolLedger {
   running = 0
-  readonly #callSid: string
+  readonly #past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>
   readonly #log: (call: LoggedToolCall) => void
   readonly #calls = new Map<string, LedgerCall>()
-  /** Calls whose id was used for another call before: a new backend instance counts from 1 again. */
-  #reusedIds = 0
   readonly #lost: string[] = []
 
   /**
+   * @param past  the call log, which `log` appends to
    * @param log  called with each call when it is answered
    * @param resume  from the previous worker: its answered calls are known, its running calls are lost
    */
-  constructor(callSid: string, log: (call: LoggedToolCall) => void, resume?: SessionResume) {
-    this.#callSid = callSid
+  constructor(
+    past: Pick<CallLogRecords, 'toolCalls' | 'dropped'>,
+    log: (call: LoggedToolCall) => void,
+    resume?: SessionResume,
+  ) {
+    this.#past = past
     this.#log = log
     if (resume === undefined) return
     for (const tool of resumedTools(resume)) {
@@ -99,7 +110,6 @@ export class ToolLedger {
     gateway = false,
   ): ToolDecision {
     const known = this.#calls.get(callId)
-    let key = `${this.#callSid}:${callId}`
     if (known !== undefined) {
       if (known.name === name && sameJson(known.args, args)) {
         return known.state === 'running' ? { type: 'ignore' } : { type: 'answer', ok: known.ok, value: known.result }
@@ -107,11 +117,14 @@ export class ToolLedger {
       if (known.state === 'running') {
         return { type: 'refuse', error: 'This id belongs to another call that still runs.' }
       }
-      key += `:${++this.#reusedIds}`
     }
     if (!gateway && this.running >= TOOLS_RUNNING_MAX) {
       return { type: 'refuse', error: 'Too many tools run at once. Wait for their results.' }
     }
+    for (const other of this.#calls.values())
+      if (other.state === 'running' && other.name === name && sameJson(other.args, args))
+        return { type: 'refuse', error: 'The same call still runs. Wait for its result.' }
+    const occurrence = this.#occurrence(name, args)
     this.#calls.delete(callId)
     this.#calls.set(callId, {
       callId,
@@ -125,7 +138,7 @@ export class ToolLedger {
     })
     if (!gateway) this.running++
     this.#forgetOld()
-    return { type: 'run', idempotencyKey: key }
+    return { type: 'run', occurrence }
   }
 
   /** @returns null when the result is late: the call was cancelled, timed out, already answered, or never made */
@@ -208,6 +221,15 @@ export class ToolLedger {
       .map(({ callId, name, args, startedAtMs }) => ({ callId, name, args, startMs: startedAtMs - streamZeroMs }))
   }
 
+  #occurrence(name: string, args: Readonly<Record<string, unknown>>): number {
+    const { toolCalls, dropped } = this.#past
+    const same = toolCalls.filter(
+      (call) => call.end !== 'refused' && call.record.name === name && sameJson(call.args, args),
+    )
+    const open = same.length - 1 - same.findLastIndex((call) => !isOpenEnd(call))
+    return dropped.toolCalls + same.length - open
+  }
+
   #answered(call: LedgerCall, end: ToolCallEnd, error: string | undefined, nowMs: number, streamZeroMs: number): void {
     const { callId, name, args, ok, result, startedAtMs } = call
     if (!call.gateway) this.running--
@@ -231,6 +253,11 @@ export class ToolLedger {
       return
     }
   }
+}
+
+/** Nobody knows whether the call took effect, and the same call must not be tried again. */
+function isOpenEnd({ end, record }: LoggedToolCall): boolean {
+  return end === 'lost' || record.error === 'TOOL_UNCERTAIN'
 }
 
 /** The tool calls of a call for its next worker and backend. Those that were still running have an error as result. */

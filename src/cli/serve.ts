@@ -76,10 +76,13 @@ async function serveAlone(config: Config, log: Log): Promise<number> {
 }
 
 async function serveTogether(given: Config, count: number, log: Log): Promise<number> {
-  if (given.tokenSecret === null)
+  if (given.tokenSecrets.length === 0)
     log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
   // One secret for all processes: each may receive the token of another one's call.
-  const config = { ...given, tokenSecret: given.tokenSecret ?? randomBytes(32).toString('base64url') }
+  const config = {
+    ...given,
+    tokenSecrets: given.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : given.tokenSecrets,
+  }
   const plans = processPlans(config, count)
   await freePorts(plans)
   const supervisor = new Supervisor({

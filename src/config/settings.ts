@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { parseNetwork } from '../edge/client-address.js'
-import { TRUSTED_PROXIES_MAX, WEBHOOK_SECRETS_MAX } from '../core/limits.js'
+import { TOKEN_SECRETS_MAX, TRUSTED_PROXIES_MAX, WEBHOOK_SECRETS_MAX } from '../core/limits.js'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
@@ -430,13 +430,13 @@ export const SETTINGS = {
     fallback: false,
     help: 'take signatures without a time (bare hex) too; such a webhook can be replayed at any time',
   }),
-  tokenSecret: define<string | null>({
+  tokenSecrets: define<readonly string[]>({
     env: 'TOKEN_SECRET',
     key: 'tokenSecret',
-    kind: optional(text('at least 16 characters', /^.{16,512}$/s)),
-    fallback: null,
+    kind: atMost(TOKEN_SECRETS_MAX, list('a secret of at least 16 characters, or two by a comma', /^.{16,512}$/s)),
+    fallback: [],
     secret: true,
-    help: 'secret of the tokens in our URLs; random at start when unset',
+    help: 'secret of the tokens in our URLs, of requests between nodes and of what the store keeps; two, by a comma, while it is replaced: the first one signs, both are accepted; the same on all nodes; random at start when unset, which a fleet does not allow',
   }),
   openaiApiKey: define<string | null>({
     env: 'OPENAI_API_KEY',

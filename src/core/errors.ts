@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'DUPLICATE_CALL'
   | 'CALL_UNKNOWN'
   | 'CALL_FAULT'
+  | 'KEPT_CALL_INVALID'
   | 'WORKER_DIED'
   | 'STREAM_SILENT'
   | 'STREAM_ABUSE'
@@ -52,6 +53,8 @@ export type ErrorCode =
   | 'TOOL_UNVERIFIED'
   | 'TOOL_UNBOUND'
   | 'TOOL_LOCKED'
+  | 'TOOL_UNCERTAIN'
+  | 'NOT_OWNER'
   // speech
   | 'SPEECH_BUSY'
   | 'SPEECH_FAULT'
@@ -60,6 +63,9 @@ export type ErrorCode =
   | 'CARRIER_API_NETWORK'
   // calls that we place
   | 'CALL_REFUSED'
+  // the store that the nodes of a fleet share: it cannot be used now; it does not take or give this one entry
+  | 'STORE_DOWN'
+  | 'STORE_REFUSED'
   // files
   | 'WAV_INVALID'
   | 'SCRIPT_INVALID'

@@ -133,6 +133,8 @@ export const CALL_SLAB_CALLS = 128
 export const WORKER_YOUNG_HEAP_MB = 6
 /** How often a call may be re-homed, whichever call ended the worker before. docs/ARCHITECTURE.md. */
 export const REHOMES_MAX = 5
+/** How often a call may go on after its node was lost: one that ends its nodes must not go through the fleet. */
+export const RESUMES_MAX = 3
 /**
  * How often a call is tried again after it was suspected of its worker's death or failed by its own fault.
  * docs/ARCHITECTURE.md.
@@ -270,6 +272,12 @@ export const TOOL_TIMEOUT_MS = 5000
 export const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
 export const TOOL_RESPONSE_DEPTH_MAX = 32
 export const TOOL_RESULT_CHARS_MAX = 16 * 1024
+/** How long the store keeps the key of an effect, and the largest result, as JSON, that is kept with it. */
+export const EFFECT_TTL_MS = 24 * 3_600_000
+export const EFFECT_RESULT_BYTES_MAX = 4096
+/** Keys of effects that one process remembers, and the characters of their results together. */
+export const EFFECT_KEYS_KEPT = 10_000
+export const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
 /** Redirects that a tool follows, and how often an idempotent one is tried. */
 export const TOOL_REDIRECTS_MAX = 2
 export const TOOL_ATTEMPTS_MAX = 2
@@ -471,13 +479,17 @@ export const FORWARDED_HOPS_MAX = 32
 export const TRUSTED_PROXIES_MAX = 64
 /** Secrets that may have signed a webhook: a forged signature costs one HMAC over 16 KiB for each. */
 export const WEBHOOK_SECRETS_MAX = 16
+/** Secrets in TOKEN_SECRET: two while one is replaced by the other. */
+export const TOKEN_SECRETS_MAX = 2
 /** Failed requests (unsigned, malformed, refused) allowed for one address, and addresses that are remembered. */
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
 export const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
-/** Log lines about refused requests, for each reason. */
+/** Log lines about refused requests, of webhooks or between nodes, for each reason. */
 export const REJECTION_LINES_BURST = 5
 export const REJECTION_LINES_PER_S = 0.1
+/** Reasons of one such log; there are about twenty. */
+export const REJECTION_REASONS_MAX = 64
 /** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
 export const OPS_WRONG_TOKENS_BURST = 10
 export const OPS_WRONG_TOKENS_PER_S = 0.1
@@ -620,6 +632,29 @@ export const CALL_TTL_MS = 2 * 3_600_000
 export const OVER_TTL_MS = 3_600_000
 /** State and log of one call in the store. */
 export const STORED_CALL_BYTES_MAX = 256 * 1024
+/** How often the state of one call is written at most, and how often the calls are looked at that have to be. */
+export const KEEP_EVERY_MS = 1000
+export const KEEP_SWEEP_MS = 50
+/** A call that has not changed is written again after this, so that its entry does not end. */
+export const KEEP_RENEW_MS = CALL_TTL_MS / 4
+/** Calls that are over whose entries have not been deleted yet; beyond it the oldest are left to their TTL. */
+export const KEEP_OVER_MAX = 10_000
+/** Streams of one call that attach in its life; each is a single use of a token. */
+export const STORED_STREAMS_MAX = 64
+/** What a store in a process's memory holds: calls, those that are over too, and values written once. The oldest goes. */
+export const MEMORY_CALLS_MAX = 100_000
+export const MEMORY_ONCE_MAX = 100_000
+/** Operations that one process waits for on the channel to the supervisor's store. */
+export const STORE_WAITING_MAX = 1000
+/** How long a start waits for Redis before it goes on without. */
+export const REDIS_START_MS_MAX = 2000
+/** Connecting to Redis or to a Sentinel, and the longest pause between two attempts. */
+export const REDIS_CONNECT_MS_MAX = 1000
+export const REDIS_RETRY_MS_MAX = 500
+/** A connection to Redis that owes an answer and is silent for this long is given up, and made again. */
+export const REDIS_SILENT_MS_MAX = 1000
+/** Sentinels of one URL. */
+export const REDIS_SENTINELS_MAX = 16
 /** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */
 export const NODE_FORGET_MS = 10 * 60_000
 export const HEARTBEAT_MS = 2000
@@ -640,3 +675,24 @@ export const PEER_ANSWER_MS = 500
 export const FALLBACK_AFTER_MS = 1000
 /** Calls that a node gave up, for webhooks that still come to it. */
 export const GIVEN_UP_CALLS_MAX = 10_000
+/** Calls of a dead node that a survivor works on at once. */
+export const CALLS_RECOVERED_AT_ONCE_MAX = 8
+/** Calls of dead nodes that a survivor has taken over and the carrier may still ask for. */
+export const TAKEN_CALLS_MAX = 10_000
+/** A caller is rung again once per root call. */
+export const CALLBACK_ONCE_MS = 24 * 3_600_000
+/** Requests of one node to others that wait for their answers at once. */
+export const PEER_REQUESTS_MAX = 1000
+/** Body of a request between nodes, and of its answer. */
+export const PEER_BODY_BYTES_MAX = 1024 * 1024
+/** Connections to the internal listener, its request headers, and how long one may take to come, body included. */
+export const PEER_CONNECTIONS_MAX = 1024
+export const PEER_HEADERS_BYTES_MAX = 8 * 1024
+export const PEER_HEADERS_MS = 2000
+export const PEER_BODY_MS = 5000
+/** An idle connection is kept this long: longer than the client keeps it, so that none dies under a request. */
+export const PEER_IDLE_MS = 10_000
+/** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
+export const PEER_NONCES_MAX = 100_000
+/** Sentinels of one URL. */
+export const REDIS_SENTINELS_MAX = 16

@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { OPS_WRONG_TOKENS_ADDRESSES_MAX, OPS_WRONG_TOKENS_BURST, OPS_WRONG_TOKENS_PER_S } from '../core/limits.js'
 import { errorReply } from './http-exchange.js'
 import type { Exchange, Reply } from './http-exchange.js'
-import { RateLimit } from './rate-limit.js'
+import { RateLimit } from '../core/rate-limit.js'
 
 /** The parts of an ops request that decide whether it is admitted. */
 export interface OpsHead {

@@ -52,8 +52,8 @@ export interface EdgeOptions {
   readonly insecure?: boolean
   /** True accepts signatures without a time too, which can be replayed for ever. */
   readonly bareSignatures: boolean
-  /** Signs the tokens in our URLs; the same in all processes of a fleet. */
-  readonly tokenSecret: string
+  /** The first one signs the tokens in our URLs, each may have signed; the same in all nodes of a fleet. At least one. */
+  readonly tokenSecrets: readonly string[]
   /** Numbers that are routed to this gateway, to tell caller from callee; may be empty. */
   readonly ownedNumbers: readonly string[]
   /** Networks of proxies whose X-Forwarded-For is believed; from others it is ignored. */

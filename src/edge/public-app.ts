@@ -1,5 +1,6 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
-import type { WebhookRoute } from '../telemetry/metrics.js'
+import { LimitedLog } from '../telemetry/limited-log.js'
+import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
 import type { ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
@@ -8,8 +9,8 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 import { isAgentName } from '../core/ids.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
-import { BODY_FAULTS, RejectionLog, rejection } from './rejections.js'
-import type { RejectedRequest, Rejection, WebhookAnswer } from './rejections.js'
+import { BODY_FAULTS, rejection } from './rejections.js'
+import type { Rejection, WebhookAnswer } from './rejections.js'
 import type { WebhookGuard, WebhookHead } from './webhook-guard.js'
 import { handlerFault } from './webhooks.js'
 
@@ -19,6 +20,15 @@ type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics'>
 export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise<WebhookAnswer>
 
 const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
+
+/** A request that the public port turned away, as it is logged: without anything of its body. */
+interface RejectedRequest {
+  /** Null: the path is not a webhook's. */
+  readonly route: WebhookRoute | null
+  /** The agent name in the URL, which need not exist; null: the URL has none. */
+  readonly agent: string | null
+  readonly address: string
+}
 
 /**
  * The routes of the public port except the audio socket (`media-socket.ts`): five webhooks, and nothing else. Routes
@@ -30,13 +40,18 @@ export class PublicApp {
   readonly #handle: WebhookHandler
   readonly #addresses: ClientAddresses
   readonly #bodies = new BodyReader()
-  readonly #rejections: RejectionLog
+  /** A carrier whose secret is wrong looks just like a stranger, and its callers hear nothing. */
+  readonly #rejections: LimitedLog<WebhookRejection>
 
   constructor(options: PublicOptions, guard: WebhookGuard, handle: WebhookHandler, addresses: ClientAddresses) {
     this.#options = options
     this.#guard = guard
     this.#handle = handle
-    this.#rejections = new RejectionLog(options.log)
+    this.#rejections = new LimitedLog(
+      options.log,
+      'A request was turned away',
+      'More requests were turned away for the same reason',
+    )
     this.#addresses = addresses
   }
 
@@ -123,10 +138,10 @@ export class PublicApp {
   }
 
   /** Counts, charges and logs a rejection. @returns what is answered */
-  #rejected(rejected: Rejection, request: Pick<RejectedRequest, 'address' | 'route' | 'agent'>): Reply {
+  #rejected(rejected: Rejection, request: RejectedRequest): Reply {
     const { reason, why, reply } = this.#guard.charge(rejected, request.address)
     this.#options.metrics.webhookRejected({ reason }).inc()
-    this.#rejections.note({ reason, why, status: reply.status, ...request }, this.#options.clock())
+    this.#rejections.note(reason, { why, status: reply.status, ...request }, this.#options.clock())
     return reply
   }
 

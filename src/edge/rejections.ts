@@ -1,11 +1,8 @@
-import { REFUSALS_KEPT, REJECTION_LINES_BURST, REJECTION_LINES_PER_S, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
+import { REFUSALS_KEPT, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import type { WallClock } from '../core/clock.js'
-import type { Log } from '../telemetry/log.js'
-import { WEBHOOK_REJECTIONS } from '../telemetry/metrics.js'
-import type { RefusalReason, WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
+import type { RefusalReason, WebhookRejection } from '../telemetry/metrics.js'
 import { errorReply } from './http-exchange.js'
 import type { BodyFault, HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
-import { RateLimit } from './rate-limit.js'
 
 /** A request that is turned away: the answer, and the reason it is counted under. */
 export interface Rejection {
@@ -46,57 +43,6 @@ export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
     headers: [['Retry-After', '1']],
     close: true,
   }),
-}
-
-/** A request that the public port turned away, as it is logged: without anything of its body. */
-export interface RejectedRequest {
-  readonly reason: WebhookRejection
-  /** In words, as in the answer. */
-  readonly why: string
-  readonly status: HttpStatus
-  /** Null: the path is not a webhook's. */
-  readonly route: WebhookRoute | null
-  /** The agent name in the URL, which need not exist; null: the URL has none. */
-  readonly agent: string | null
-  readonly address: string
-}
-
-/**
- * Logs why webhooks are rejected: a carrier whose secret is wrong looks just like a stranger, and its callers hear
- * nothing. A flood writes a few lines for each reason, with the number of requests that got no line.
- */
-export class RejectionLog {
-  readonly #log: Log
-  readonly #lines = new RateLimit({
-    perSecond: REJECTION_LINES_PER_S,
-    burst: REJECTION_LINES_BURST,
-    keysMax: WEBHOOK_REJECTIONS.length,
-  })
-  readonly #suppressed = new Map<WebhookRejection, number>()
-
-  constructor(log: Log) {
-    this.#log = log
-  }
-
-  note(rejected: RejectedRequest, nowMs: number): void {
-    const { reason } = rejected
-    const suppressed = this.#suppressed.get(reason) ?? 0
-    if (this.#lines.take(reason, nowMs) > 0) {
-      this.#suppressed.set(reason, suppressed + 1)
-      return
-    }
-    this.#suppressed.delete(reason)
-    this.#log.warn({ ...rejected, ...(suppressed === 0 ? {} : { suppressed }) }, 'A request was turned away')
-  }
-
-  /** Logs the number of suppressed lines as soon as there may be a line again, also when the flood has ended. */
-  sweep(nowMs: number): void {
-    for (const [reason, suppressed] of this.#suppressed) {
-      if (this.#lines.take(reason, nowMs) > 0) continue
-      this.#suppressed.delete(reason)
-      this.#log.warn({ reason, suppressed }, 'More requests were turned away for the same reason')
-    }
-  }
 }
 
 /** A call that got no stream, or a socket that was not opened. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { assert } from '../core/assert.js'
 import { AUDIO_TOKEN_TTL_S, CONTINUATION_TOKEN_TTL_S, USED_TOKENS_MAX } from '../core/limits.js'
 import type { CallSid } from '../core/ids.js'
 import type { WallClock } from '../core/clock.js'
@@ -8,29 +9,35 @@ import type { TokenPurpose, TokenResult } from '../sautikit/token.js'
 
 /** The tokens in our URLs: makes them, checks them, and remembers which audio tokens have opened a socket. */
 export class StreamTokens {
-  readonly #secret: string
+  readonly #secrets: readonly string[]
   readonly #wallClock: WallClock
   /** Nonces of audio tokens that opened a socket. */
   readonly #used = new LRUCache<string, true>({ max: USED_TOKENS_MAX })
 
-  constructor(options: { readonly tokenSecret: string; readonly wallClock: WallClock }) {
-    this.#secret = options.tokenSecret
+  /** @param options.tokenSecrets  the first one signs, each may have signed */
+  constructor(options: { readonly tokenSecrets: readonly string[]; readonly wallClock: WallClock }) {
+    this.#secrets = options.tokenSecrets
     this.#wallClock = options.wallClock
   }
 
-  /** A token for one URL of a call; good for a minute (audio) or for longer than any call. */
-  mint(callSid: CallSid, purpose: TokenPurpose): string {
+  /**
+   * A token for one URL of a call; good for a minute (audio) or for longer than any call.
+   * @param epoch  of the call's owner, for audio: the socket must open where this epoch owns the call
+   */
+  mint(callSid: CallSid, purpose: TokenPurpose, epoch = 0): string {
+    assert(purpose === 'audio' || epoch === 0, 'only audio tokens have an epoch')
     const ttlS = purpose === 'audio' ? AUDIO_TOKEN_TTL_S : CONTINUATION_TOKEN_TTL_S
-    return mintToken(this.#secret, {
+    return mintToken(this.#secrets, {
       callSid,
       purpose,
+      epoch,
       expiresAtS: Math.floor(this.#wallClock() / 1000) + ttlS,
       nonce: randomBytes(12).toString('base64url'),
     })
   }
 
   check(token: string | undefined, purpose: TokenPurpose): TokenResult {
-    return checkToken(this.#secret, token, { purpose, nowS: Math.floor(this.#wallClock() / 1000) })
+    return checkToken(this.#secrets, token, { purpose, nowS: Math.floor(this.#wallClock() / 1000) })
   }
 
   isUsed(nonce: string): boolean {

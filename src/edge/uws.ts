@@ -2,7 +2,7 @@ import { isMainThread } from 'node:worker_threads'
 import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { assert } from '../core/assert.js'
 import { HTTP_HEADERS_BYTES_MAX } from '../core/limits.js'
-import { portFault, whyNotFree } from './port-use.js'
+import { portFault, whyNotFree } from '../http/port-use.js'
 
 export type {
   HttpRequest,

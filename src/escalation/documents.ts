@@ -36,6 +36,15 @@ export interface DocumentOptions {
   readonly offer: SpokenOffer | null
 }
 
+/** A Dial document as another node needs it. Plain JSON. */
+export interface ServedDial {
+  readonly number: string
+  readonly asker: ContinuationAsker
+  readonly sure: boolean
+  /** Time since it was served. */
+  readonly servedMs: number
+}
+
 /**
  * A Dial document that was served, with its asker. With a Redirect the carrier asks again when the dial is over; the
  * next answer depends on the outcome of the dial.
@@ -45,11 +54,13 @@ export class DialDocument {
   readonly servedAtMs: number
   /** The carrier surely read it: it obeys answers to this asker, or it was seen dialling. */
   sure = false
+  readonly #number: string
   readonly #asker: ContinuationAsker
   #repeated = false
 
   constructor(options: DocumentOptions, number: string, asker: ContinuationAsker, nowMs: number) {
     const { callerId, ringTimeoutMs, redirectUrl } = options
+    this.#number = number
     this.#asker = asker
     this.servedAtMs = nowMs
     this.actions = [
@@ -61,6 +72,16 @@ export class DialDocument {
       },
       ...(redirectUrl === null ? farewell(options) : [{ verb: 'redirect', url: redirectUrl, method: 'POST' } as const]),
     ]
+  }
+
+  static restored(options: DocumentOptions, served: ServedDial, nowMs: number): DialDocument {
+    const dial = new DialDocument(options, served.number, served.asker, nowMs - served.servedMs)
+    dial.sure = served.sure
+    return dial
+  }
+
+  snapshot(nowMs: number): ServedDial {
+    return { number: this.#number, asker: this.#asker, sure: this.sure, servedMs: nowMs - this.servedAtMs }
   }
 
   /**
@@ -91,6 +112,13 @@ interface Farewell {
   readonly accepted: boolean
 }
 
+/** Progress of the farewell, as another node needs it. Plain JSON. */
+export interface FarewellState {
+  readonly state: 'none' | 'asked' | 'done'
+  /** Time since the caller was asked; null before. */
+  readonly askedMs: number | null
+}
+
 /**
  * The document for a caller who could not be connected and whose stream is closed: words and a hang-up. When a call
  * back can be offered, the question comes first; the digit comes back with another request.
@@ -102,11 +130,17 @@ interface Farewell {
  */
 export class FarewellDocument {
   readonly #options: DocumentOptions
-  #state: 'none' | 'asked' | 'done' = 'none'
-  #askedAtMs = Infinity
+  #state: FarewellState['state']
+  #askedAtMs: number
 
-  constructor(options: DocumentOptions) {
+  constructor(options: DocumentOptions, before: FarewellState = { state: 'none', askedMs: null }, nowMs = 0) {
     this.#options = options
+    this.#state = before.state
+    this.#askedAtMs = before.askedMs === null ? Infinity : nowMs - before.askedMs
+  }
+
+  snapshot(nowMs: number): FarewellState {
+    return { state: this.#state, askedMs: this.#askedAtMs === Infinity ? null : nowMs - this.#askedAtMs }
   }
 
   ask(asker: ContinuationAsker, digits: string | null, nowMs: number): Farewell {

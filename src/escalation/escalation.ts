@@ -7,7 +7,7 @@ import type { CallbackAsk, EscalationAttempt, EscalationOutcome, EscalationStrat
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
 import { CONTINUATION_MS, DialDocument, FarewellDocument, HANG_UP, NO_ACTIONS } from './documents.js'
-import type { ContinuationAsker, DocumentOptions } from './documents.js'
+import type { ContinuationAsker, DocumentOptions, FarewellState, ServedDial } from './documents.js'
 import { HuntGroup } from './hunt-group.js'
 import type { HuntGroupOptions } from './hunt-group.js'
 
@@ -63,6 +63,34 @@ export type EscalationOutput =
       readonly detail: string
     }
 
+/**
+ * An escalation as another node needs it, to go on without the stream. Plain JSON. Its times are elapsed or left, so
+ * that the clocks of two nodes are never compared; the time between the two nodes does not count.
+ */
+export interface EscalationSnapshot {
+  readonly state: Escalation['state']
+  readonly strategy: EscalationStrategy | null
+  /** Place of the strategy in the agent's list, from 0; -1 before the first. */
+  readonly strategyIndex: number
+  /** Calendar time at which the open numbers were looked up, and the place of the current one, from 0. */
+  readonly askedWallMs: number
+  readonly human: number
+  readonly lastOutcome: EscalationOutcome
+  readonly lastDetail: string
+  readonly settled: boolean
+  readonly streamClosed: boolean
+  readonly terminal: boolean
+  readonly dial: ServedDial | null
+  /** How long the current attempt lasts; null when there is none. */
+  readonly attemptMs: number | null
+  readonly owesFarewell: boolean
+  readonly farewell: FarewellState
+  readonly requests: number
+  readonly hangupTries: number
+  /** By name, the time that is left. */
+  readonly deadlines: Readonly<Partial<Record<EscalationDeadline, number>>>
+}
+
 /** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
 const STREAM_CLOSE_MS = 30_000
 /** A dial without an event for this long after its ringing time counts as answered. */
@@ -73,7 +101,15 @@ const OFFER_MS = 120_000
 /** The same limit when the carrier asks: its voice reads at most 1,000 characters at 11 a second. */
 const SPOKEN_OFFER_MS = 90_000
 
-const DEADLINES = ['stream-close', 'continuation', 'ring', 'farewell', 'offer', 'hangup-retry'] as const
+export const ESCALATION_DEADLINES = [
+  'stream-close',
+  'continuation',
+  'ring',
+  'farewell',
+  'offer',
+  'hangup-retry',
+] as const
+type EscalationDeadline = (typeof ESCALATION_DEADLINES)[number]
 
 /**
  * The escalation of one call: a state machine that gets a caller to a human. It runs on the main thread, outside the
@@ -98,6 +134,9 @@ const DEADLINES = ['stream-close', 'continuation', 'ring', 'farewell', 'offer', 
  * Outside the hours of the desk, or of every number, nobody is rung. The stream is never closed on a carrier that is
  * known to hold the leg. An `escalate` during an escalation repeats the last step: a session that was re-homed asks
  * again.
+ *
+ * When the call's node is lost, another one restores the machine from its `snapshot` and tells it that the stream is
+ * closed; what follows is as above.
  */
 export class Escalation {
   /** `offering`: the session has offered a call back and waits for the caller's answer. */
@@ -107,7 +146,8 @@ export class Escalation {
   readonly #options: EscalationOptions
   readonly #farewell: FarewellDocument
   #huntGroup = new HuntGroup({ humans: [], hours: null }, 0)
-  readonly #deadlines = new Deadlines(DEADLINES)
+  #askedWallMs = 0
+  readonly #deadlines = new Deadlines(ESCALATION_DEADLINES)
   readonly #outputs: EscalationOutput[] = []
   #nowMs = 0
   #strategyIndex = -1
@@ -129,9 +169,60 @@ export class Escalation {
   #openRequest: EscalationCommand | null = null
   #hangupTries = 0
 
-  constructor(options: EscalationOptions) {
+  /** @param before  the same escalation on another node; its stream is gone: the next input is `stream-closed` */
+  constructor(options: EscalationOptions, before: EscalationSnapshot | null = null, nowMs = 0) {
     this.#options = options
-    this.#farewell = new FarewellDocument(options)
+    this.#nowMs = nowMs
+    this.#farewell = new FarewellDocument(options, before?.farewell, nowMs)
+    if (before !== null) this.#restore(before)
+  }
+
+  #restore(before: EscalationSnapshot): void {
+    this.state = before.state
+    this.#strategy = before.strategy
+    this.#strategyIndex = before.strategyIndex
+    this.#askedWallMs = before.askedWallMs
+    this.#huntGroup = new HuntGroup(this.#options, before.askedWallMs, before.human)
+    this.#lastOutcome = before.lastOutcome
+    this.#lastDetail = before.lastDetail
+    this.#settled = before.settled
+    this.#streamClosed = before.streamClosed
+    this.#streamStopped = true
+    this.#terminal = before.terminal
+    this.#dial = before.dial === null ? null : DialDocument.restored(this.#options, before.dial, this.#nowMs)
+    this.#attemptSinceMs = before.attemptMs === null ? null : this.#nowMs - before.attemptMs
+    this.#owesFarewell = before.owesFarewell
+    this.#requests = before.requests
+    this.#hangupTries = before.hangupTries
+    for (const name of ESCALATION_DEADLINES) {
+      const leftMs = before.deadlines[name]
+      if (leftMs !== undefined) this.#in(name, leftMs)
+    }
+  }
+
+  snapshot(nowMs: number): EscalationSnapshot {
+    const deadlines = this.#deadlines.left(nowMs)
+    // Whether that hang-up reached the carrier is not known elsewhere: it is asked for again.
+    if (this.#openRequest?.type === 'hangup') deadlines['hangup-retry'] ??= HANGUP_RETRY_MS
+    return {
+      state: this.state,
+      strategy: this.#strategy,
+      strategyIndex: this.#strategyIndex,
+      askedWallMs: this.#askedWallMs,
+      human: this.#huntGroup.index,
+      lastOutcome: this.#lastOutcome,
+      lastDetail: this.#lastDetail,
+      settled: this.#settled,
+      streamClosed: this.#streamClosed,
+      terminal: this.#terminal,
+      dial: this.#dial?.snapshot(nowMs) ?? null,
+      attemptMs: this.#attemptSinceMs === null ? null : nowMs - this.#attemptSinceMs,
+      owesFarewell: this.#owesFarewell,
+      farewell: this.#farewell.snapshot(nowMs),
+      requests: this.#requests,
+      hangupTries: this.#hangupTries,
+      deadlines,
+    }
   }
 
   handle(input: EscalationInput, nowMs: number): void {
@@ -160,7 +251,7 @@ export class Escalation {
       default:
         assertNever(input)
     }
-    for (let passes = 0; passes < 2 * DEADLINES.length; passes++) {
+    for (let passes = 0; passes < 2 * ESCALATION_DEADLINES.length; passes++) {
       const due = this.#deadlines.takeDue(this.#nowMs)
       if (due === null) return
       this.#due(due)
@@ -221,7 +312,8 @@ export class Escalation {
     this.#settled = false
     this.#lastStep = null
     this.#lastOutcome = 'failed'
-    this.#huntGroup = new HuntGroup(this.#options, this.#nowMs + this.#options.wallOffsetMs)
+    this.#askedWallMs = this.#nowMs + this.#options.wallOffsetMs
+    this.#huntGroup = new HuntGroup(this.#options, this.#askedWallMs)
     this.#lastDetail = this.#huntGroup.closed ? 'nobody is there at this hour' : 'no way to reach a human is set up'
     this.#nextStrategy()
   }
@@ -311,7 +403,7 @@ export class Escalation {
     else this.#settle(this.#lastOutcome, this.#lastDetail)
   }
 
-  #due(name: (typeof DEADLINES)[number]): void {
+  #due(name: EscalationDeadline): void {
     switch (name) {
       case 'stream-close':
         return this.#fallBack('failed', 'the stream was not closed in time')
@@ -586,7 +678,7 @@ export class Escalation {
     return `esc-${++this.#requests}`
   }
 
-  #in(name: (typeof DEADLINES)[number], afterMs: number): void {
+  #in(name: EscalationDeadline, afterMs: number): void {
     this.#deadlines.set(name, this.#nowMs + afterMs)
   }
 }

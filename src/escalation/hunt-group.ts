@@ -35,10 +35,11 @@ export class HuntGroup {
   readonly closed: boolean
   readonly #humans: readonly Human[]
   readonly #open: readonly Human[]
-  #index = 0
+  #index: number
 
-  /** @param wallMs calendar time */
-  constructor(options: HuntGroupOptions, wallMs: number) {
+  /** @param wallMs calendar time @param index  of the current number, from 0 */
+  constructor(options: HuntGroupOptions, wallMs: number, index = 0) {
+    this.#index = index
     this.#humans = options.humans
     this.#open = openHumans(options, wallMs)
     this.closed = options.humans.length > 0 && this.#open.length === 0
@@ -56,6 +57,11 @@ export class HuntGroup {
   get place(): number | null {
     const human = this.#open[this.#index]
     return human === undefined ? null : this.#humans.indexOf(human) + 1
+  }
+
+  /** Of the current number among those that can be rung, from 0. */
+  get index(): number {
+    return this.#index
   }
 
   /** For log and detail texts: `number 2 of 3`. */

@@ -4,12 +4,22 @@
  * deadline of STORE_DEADLINE_MS, and rejects with STORE_DOWN instead of waiting.
  *
  * It has three homes: the memory of one process, the memory of the supervisor of `--processes`, and Redis.
+ *
+ * An operation that rejected with STORE_DOWN may have taken effect, or may still do so. Whoever needs to know asks
+ * again: a claimant reads the entry and finds its own nonce or another's; the writer of a log saves all of it, with
+ * `replace`; `over`, `settle`, `beat` and `leave` do no harm twice; a value given to `once` says who wrote it. Only
+ * `attach` cannot be asked again. A `save` or `beat` that takes effect after a later one of its owner changes nothing.
+ *
+ * STORE_REFUSED: this one entry cannot be read or written (another program wrote it, or there are too many); the rest
+ * of the store can. Bytes that are given or returned are not changed afterwards by either side.
  */
 export interface CallStore {
   /**
    * Takes a call, in one atomic step: if the entry under `key` has epoch `expectedEpoch` (0: there is none), `owner`
-   * becomes its owner in the phase `claimed`, with `expectedEpoch + 1`, for CLAIM_TTL_MS. State and log stay. An entry
-   * that is `over` is never taken.
+   * becomes its owner in the phase `claimed`, with `expectedEpoch + 1`, for CLAIM_TTL_MS, or for as long as the entry
+   * of an owner before had left: a taker that dies too does not take the state with it. State and log stay. An entry
+   * that is `over` is never taken. Where the store has lost the entry, any `expectedEpoch` takes it, so that epochs go
+   * on where they were.
    * @param key  a call SID, or the clientRequestId of a call that a node places
    * @returns the entry as it stands now; the claim was won when its owner is `owner` with that epoch and nonce
    */
@@ -26,18 +36,21 @@ export interface CallStore {
 
   /**
    * A stream opened with this token: the single use of its nonce.
-   * @returns `used` when the nonce has opened a stream before; `lost` as for `save`
+   * @returns `used` when the nonce has opened a stream before, or STORED_STREAMS_MAX others have; `lost` as for `save`
    */
   attach(key: string, token: OwnerToken, nonce: string): Promise<'ok' | 'used' | 'lost'>
 
-  /** The call has ended, if `token` is its owner: state and log are deleted, the entry is `over` for OVER_TTL_MS. */
+  /**
+   * The call has ended, if `token` is its owner: state and log are deleted, the entry is `over` for OVER_TTL_MS.
+   * Again with the same token: `ok`, without a change.
+   */
   over(key: string, token: OwnerToken): Promise<'ok' | 'lost'>
 
   /** Keys of the entries that a node owns, of any of its incarnations, `over` ones excluded. */
   callsOf(node: string): Promise<readonly string[]>
 
   /**
-   * Writes a value that can be written once, for `ttlMs`.
+   * Writes a value that can be written once, for `ttlMs`, a whole number from 1.
    * @returns null when it was written now; otherwise the value that stands there
    */
   once(key: string, value: string, ttlMs: number): Promise<string | null>
@@ -47,7 +60,8 @@ export interface CallStore {
 
   /**
    * Writes a node's heartbeat and reads those of all nodes. An entry whose `beat` has not changed for NODE_FORGET_MS of
-   * the store's time is deleted.
+   * the store's time is deleted. A heartbeat not higher than the stored one of the same incarnation came late, and is
+   * only a read. STORE_REFUSED: there are NODES_MAX others.
    */
   beat(node: NodeRecord): Promise<FleetView>
 
@@ -62,7 +76,7 @@ export interface CallStore {
 export interface Owner {
   /** The node's name: 1 to 63 of `A-Z a-z 0-9 . _ -`. */
   readonly node: string
-  /** Random, new at each start of the node. */
+  /** Random, new at each start of the node; without spaces. */
   readonly incarnation: string
   /** Random, new for each claim. */
   readonly nonce: string
@@ -123,4 +137,14 @@ export interface FleetView {
   readonly nodes: readonly StoredNode[]
   /** Calendar time of the store. */
   readonly storeTimeMs: number
+}
+
+/** Whether `token` proves what `owner` says: the same node, incarnation, epoch and claim. */
+export function isOwner(token: OwnerToken, owner: OwnerToken): boolean {
+  return (
+    token.nonce === owner.nonce &&
+    token.epoch === owner.epoch &&
+    token.node === owner.node &&
+    token.incarnation === owner.incarnation
+  )
 }

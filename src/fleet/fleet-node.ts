@@ -29,7 +29,7 @@ interface FleetNodeOptions {
   /** Calls of this node that it must give up: their sockets close, and nothing more is done for them outside. */
   readonly onCut: (callSids: readonly string[], why: 'lost' | 'isolated') => void
   /** Calls of a node that is dead by the evidence: each is claimed by one of the others. */
-  readonly onTakeOver: (callSids: readonly string[], evidence: string) => void
+  readonly onTakeOver: (callSids: readonly string[], evidence: Evidence) => void
   /** Another live node has this node's name: this one must end. */
   readonly onNameTaken: () => void
 }
@@ -157,6 +157,14 @@ export class FleetNode {
   /** Whether this is the present run of this node. */
   isThisRun({ node, incarnation }: Owner): boolean {
     return node === this.name && incarnation === this.incarnation
+  }
+
+  /** Whether the run of the node that owns a call lives, as far as this node knows. */
+  isAlive(owner: Owner): boolean {
+    return (
+      this.isThisRun(owner) ||
+      this.alive().some((node) => node.name === owner.node && node.incarnation === owner.incarnation)
+    )
   }
 
   /** A claim for another node, or with null for this one. */

@@ -6,6 +6,7 @@ import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
+import type { Recovery } from './recovery.js'
 
 /** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
 interface RoutingCounters {
@@ -50,8 +51,8 @@ interface WebhookRoutingOptions<Answer extends object> {
   readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity'>
   /** This node's answer; `NoRoom` only if it may decline. Must not throw. */
   readonly answer: (webhook: ProvenWebhook, how: AnswerHow) => Answer | NoRoom
-  /** Answers a webhook of a call whose owner is gone. Must not reject. */
-  readonly orphaned: (webhook: ProvenWebhook, entry: StoredCall) => Promise<Answer>
+  /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
+  readonly recovery: Pick<Recovery<Answer>, 'has' | 'orphaned'>
   readonly clock: Clock
   /** 0 to below 1. */
   readonly random: () => number
@@ -112,9 +113,10 @@ export class WebhookRouting<Answer extends object> {
   }
 
   async #toOwner(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall, untilMs: number): Promise<Answer> {
-    const { node } = this.#options
+    const { node, recovery } = this.#options
     const { owner, phase } = entry
     if (phase === 'over') return this.#here(webhook, true)
+    if (node.isThisRun(owner) && recovery.has(callSid)) return recovery.orphaned(webhook, callSid, entry)
     if (node.isThisRun(owner)) {
       const answer = await this.#open(webhook, callSid, owner, false)
       return 'notHere' in answer ? this.#here(webhook, true) : (answer as Answer)
@@ -125,7 +127,7 @@ export class WebhookRouting<Answer extends object> {
     if (phase === 'claimed' && webhook.route === 'voice' && this.#options.clock() < untilMs)
       return this.#place(webhook, callSid, owner.epoch, untilMs)
     this.counters.orphaned++
-    return this.#options.orphaned(webhook, entry)
+    return recovery.orphaned(webhook, callSid, entry)
   }
 
   /**

@@ -82,7 +82,8 @@ export async function openCallArchive(
   }
   return {
     ended: recordsOf(archive?.newest ?? []),
-    record: archive === null ? null : (callSid, rateHz, announced) => archive.record(callSid, rateHz, announced),
+    record:
+      archive === null ? null : (callSid, rateHz, announced, part) => archive.record(callSid, rateHz, announced, part),
     openRecords:
       archive === null
         ? null

@@ -43,10 +43,11 @@ export function requiredCarrierApi(config: Config): CarrierApi {
 /** The carrier's commands for a live call. */
 export function carrierControl(api: CarrierApi): CarrierControl {
   return {
-    hangup: (callSid) => api.calls.hangup(callSid),
-    supervise: (callSid, phone) => api.calls.supervise(callSid, { mode: 'barge', phone, announce: 'none' }),
-    callHuman: async (from, phone, voiceUrl) => {
-      await api.calls.createCall({ from, to: phone, voiceCallbackUrl: voiceUrl })
+    hangup: (callSid, key) => api.calls.hangup(callSid, { idempotencyKey: key }),
+    supervise: (callSid, phone, key) =>
+      api.calls.supervise(callSid, { mode: 'barge', phone, announce: 'none', idempotencyKey: key }),
+    callHuman: async (from, phone, voiceUrl, key) => {
+      await api.calls.createCall({ from, to: phone, voiceCallbackUrl: voiceUrl, clientRequestId: key })
     },
   }
 }

@@ -205,7 +205,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       },
     })
     await Promise.all([speech.ready(), calls.ready()])
-    if (config.tokenSecret === null)
+    if (config.tokenSecrets.length === 0)
       log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
     edge = await startEdge({
       host: config.host,
@@ -221,7 +221,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       webhookSecrets: config.webhookSecrets,
       insecure: config.insecure,
       bareSignatures: config.bareSignatures,
-      tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
+      tokenSecrets: config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets,
       ownedNumbers: [],
       trustedProxies: config.trustedProxies,
       clock,

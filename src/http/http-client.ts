@@ -1,9 +1,10 @@
-import { Agent, buildConnector } from 'undici'
+import { Agent, buildConnector, errors } from 'undici'
 import type { Dispatcher } from 'undici'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { HTTP_SOCKETS_MAX } from '../core/limits.js'
 import type { AddressPolicy } from './address-guard.js'
 import { guardedLookup, refusedAddress } from './address-guard.js'
+import { awakeTimeout } from './awake-timeout.js'
 
 export interface HttpRequest {
   readonly url: URL
@@ -18,6 +19,13 @@ export interface HttpRequest {
 
 /** The body must be read (`readAtMost`) or discarded (`discard`). */
 type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
+
+export interface HttpClientOptions {
+  /** A connection that takes longer fails; undici's own 10 s when absent. */
+  readonly connectMs?: number
+  /** The client's certificate and key, and the authorities that may have signed the server's; PEM. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string }
+}
 
 /** Idle sockets are closed before servers do it (Node's own after 5 s), so that none dies under a request. */
 const IDLE_SOCKET_MS = 4000
@@ -34,7 +42,12 @@ const SYSTEM_CODES: Readonly<Record<string, string>> = {
  * signal's deadline, undici ends a connection that is not established after 10 s, and one that is silent for 300 s.
  */
 export class HttpClient {
+  readonly #options: HttpClientOptions
   readonly #agents = new Map<AddressPolicy, Agent>()
+
+  constructor(options: HttpClientOptions = {}) {
+    this.#options = options
+  }
 
   /**
    * @throws the reason of `signal` when it aborts; GatewayError TOOL_FORBIDDEN_HOST; else an error of the network
@@ -75,7 +88,9 @@ export class HttpClient {
   #agent(policy: AddressPolicy): Agent {
     let agent = this.#agents.get(policy)
     if (agent === undefined) {
-      const connector = buildConnector({ lookup: guardedLookup(policy) })
+      const { connectMs, tls } = this.#options
+      const timeout = connectMs === undefined ? {} : { timeout: connectMs }
+      const connector = within(connectMs, buildConnector({ lookup: guardedLookup(policy), ...timeout, ...tls }))
       agent = new Agent({
         connections: HTTP_SOCKETS_MAX,
         keepAliveTimeout: IDLE_SOCKET_MS,
@@ -89,6 +104,23 @@ export class HttpClient {
       this.#agents.set(policy, agent)
     }
     return agent
+  }
+}
+
+/** Fails a connection after `connectMs`: undici's own timer is up to a second late. */
+function within(connectMs: number | undefined, connector: buildConnector.connector): buildConnector.connector {
+  if (connectMs === undefined) return connector
+  return (options, callback) => {
+    let waiting = true
+    const connected = awakeTimeout(connectMs, () => {
+      waiting = false
+      callback(new errors.ConnectTimeoutError(`no connection within ${connectMs} ms`), null)
+    })
+    connector(options, (...outcome) => {
+      connected()
+      if (waiting) callback(...outcome)
+      else outcome[1]?.destroy()
+    })
   }
 }
 

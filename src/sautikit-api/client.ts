@@ -105,6 +105,7 @@ interface SuperviseOptions {
   readonly phone: string
   /** What the parties hear when the human joins; `none` for nothing. */
   readonly announce?: string
+  readonly idempotencyKey?: string
   readonly signal?: AbortSignal
 }
 
@@ -162,12 +163,16 @@ export class SautikitClient {
    * Ends a call; ending it twice is no error.
    * @throws CarrierApiError, also for a call that the carrier does not know
    */
-  async hangup(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+  async hangup(
+    callSid: string,
+    options: { readonly idempotencyKey?: string; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
     await this.#http.send({
       method: 'POST',
       path: callPath(callSid, '/hangup'),
       body: {},
       retry: true,
+      ...keyOf(options),
       ...signalOf(options),
     })
   }
@@ -186,7 +191,9 @@ export class SautikitClient {
         supervisor: { type: 'phone', number: options.phone },
         announce: options.announce ?? 'none',
       },
-      retry: false, // not documented as idempotent: a second request could ring the human twice
+      // The carrier does not say that it honours the key here: a second request could ring the human twice.
+      retry: false,
+      ...keyOf(options),
       ...signalOf(options),
     })
   }
@@ -310,6 +317,10 @@ export class SautikitClient {
 
 function callPath(callSid: string, rest: string): string {
   return `/v1/calls/${encodeURIComponent(callSid)}${rest}`
+}
+
+function keyOf(options: { readonly idempotencyKey?: string }): { idempotencyKey?: string } {
+  return options.idempotencyKey === undefined ? {} : { idempotencyKey: options.idempotencyKey }
 }
 
 function signalOf(options: { readonly signal?: AbortSignal }): { signal?: AbortSignal } {

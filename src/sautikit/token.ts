@@ -13,6 +13,8 @@ export interface TokenClaims {
   readonly expiresAtS: number
   /** Makes the token unique, so that a user can accept it only once. 8 to 32 of `A-Z a-z 0-9 _ -`. */
   readonly nonce: string
+  /** The epoch of the call's owner that an audio token leads to, from 1; 0 where any node may answer. */
+  readonly epoch: number
 }
 
 export type TokenResult =
@@ -32,23 +34,33 @@ const PURPOSE_OF: ReadonlyMap<string, TokenPurpose> = new Map([
   ['h', 'human'],
 ])
 
-// purpose . expiry in base 36 . nonce . call SID . MAC; no character needs escaping in a query.
-const TOKEN = /^([asch])\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
+// purpose . expiry in base 36 . epoch in base 36 . nonce . call SID . MAC; no character needs escaping in a query.
+const TOKEN =
+  /^([asch])\.([0-9a-z]{1,10})\.([0-9a-z]{1,8})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
 
 /** Half of SHA-256, the shortest that RFC 2104 section 5 advises: the URL is for a peer with a 4 KiB path buffer. */
 const MAC_BYTES = 16
 
 /** Domain separation: keeps these MACs different from anything else signed with the same secret. */
-const MAC_DOMAIN = 'mkondo url token 1\n'
+const MAC_DOMAIN = 'mkondo url token 2\n'
 
 /**
  * Makes the token of one URL. Any process with the same secret can check it; nothing is stored.
  * The caller chooses the nonce (random bytes as base64url), so that this layer stays pure.
+ * @param secrets  the first one signs
  */
-export function mintToken(secret: string, claims: TokenClaims): string {
+export function mintToken(secrets: readonly string[], claims: TokenClaims): string {
+  const [secret = ''] = secrets
   assert(secret !== '', 'a token secret is set')
   assert(Number.isInteger(claims.expiresAtS) && claims.expiresAtS > 0, 'a token expires at a whole second')
-  const text = `${PURPOSE_LETTER[claims.purpose]}.${claims.expiresAtS.toString(36)}.${claims.nonce}.${claims.callSid}`
+  assert(Number.isSafeInteger(claims.epoch) && claims.epoch >= 0, 'an epoch is a whole number')
+  const text = [
+    PURPOSE_LETTER[claims.purpose],
+    claims.expiresAtS.toString(36),
+    claims.epoch.toString(36),
+    claims.nonce,
+    claims.callSid,
+  ].join('.')
   const token = `${text}.${mac(secret, text).toString('base64url')}`
   assert(TOKEN.test(token), 'token claims are within their alphabets')
   return token
@@ -60,10 +72,11 @@ export function mintToken(secret: string, claims: TokenClaims): string {
  * The MAC is compared first, in constant time, so the other answers are given only for tokens that we made.
  * `expired` comes last: an old token of another call is `wrong-call`.
  *
+ * @param secrets  each may have signed; all are always tried, so that the time does not tell which one did
  * @param wanted.callSid leave out where the token itself names the call (the audio socket).
  */
 export function checkToken(
-  secret: string,
+  secrets: readonly string[],
   token: string | null | undefined,
   wanted: {
     readonly purpose: TokenPurpose
@@ -71,22 +84,24 @@ export function checkToken(
     readonly nowS: number
   },
 ): TokenResult {
-  assert(secret !== '', 'a token secret is set')
+  assert(secrets.length > 0 && !secrets.includes(''), 'a token secret is set')
   if (token === null || token === undefined || token === '') return { result: 'missing' }
   const parts = TOKEN.exec(token)
   if (parts === null) return { result: 'malformed' }
-  const [, letter = '', expiry = '', nonce = '', callSid = '', given = ''] = parts
+  const [, letter = '', expiry = '', epoch = '', nonce = '', callSid = '', given = ''] = parts
   const purpose = PURPOSE_OF.get(letter)
   // 22 characters of base64url hold 132 bits: the last one may be written in several ways. Only ours is accepted.
   const givenMac = Buffer.from(given, 'base64url')
   const sound = givenMac.toString('base64url') === given
   if (purpose === undefined || !isCallSid(callSid) || !sound) return { result: 'malformed' }
-  if (!timingSafeEqual(mac(secret, `${letter}.${expiry}.${nonce}.${callSid}`), givenMac)) return { result: 'mismatch' }
+  const signed = token.slice(0, -given.length - 1)
+  const fitting = secrets.filter((secret) => timingSafeEqual(mac(secret, signed), givenMac))
+  if (fitting.length === 0) return { result: 'mismatch' }
   if (purpose !== wanted.purpose) return { result: 'wrong-purpose' }
   if (wanted.callSid !== undefined && wanted.callSid !== callSid) return { result: 'wrong-call' }
   const expiresAtS = Number.parseInt(expiry, 36)
   if (wanted.nowS > expiresAtS) return { result: 'expired' }
-  return { result: 'ok', callSid, purpose, expiresAtS, nonce }
+  return { result: 'ok', callSid, purpose, expiresAtS, nonce, epoch: Number.parseInt(epoch, 36) }
 }
 
 function mac(secret: string, text: string): Buffer {

@@ -49,6 +49,10 @@ export interface PlaceCallOptions {
   readonly secret?: string | null
   readonly signature?: SignatureForm
   readonly webhookTimeoutMs?: number
+  /** Where a webhook goes instead of its URL: one node of several that a balancer could have chosen. */
+  readonly route?: (url: string, state: string) => string
+  /** A webhook whose connection is refused is posted once more after this time. Default: not. */
+  readonly connectRetryMs?: number
   readonly afterStream?: AfterStream
   /** How long the caller waits in silence after the stream before hanging up. Default: 20 s. */
   readonly giveUpMs?: number
@@ -87,7 +91,8 @@ export type SimulatorEvent = { readonly callSid: string; readonly atMs: number }
     }
   /** `text` is the text of a Say. */
   | { readonly type: 'verb'; readonly name: string; readonly text?: string }
-  | { readonly type: 'stream-opened' }
+  /** `path` is that of the media socket's URL, without its query. */
+  | { readonly type: 'stream-opened'; readonly path: string }
   | { readonly type: 'stream-closed'; readonly by: string; readonly code: number | null }
   | { readonly type: 'said'; readonly text: string }
   | { readonly type: 'heard'; readonly text: string }
@@ -98,6 +103,8 @@ export type SimulatorEvent = { readonly callSid: string; readonly atMs: number }
 export type EndedBy = 'caller' | 'callee' | 'document' | 'api' | 'carrier'
 
 export interface WebhookRecord {
+  /** When it was posted: milliseconds since the first webhook. */
+  readonly atMs: number
   readonly url: 'voice' | 'events' | 'status' | 'action' | 'redirect'
   readonly state: string
   readonly status: number | null
@@ -108,6 +115,10 @@ export interface WebhookRecord {
 
 export interface StreamRecord {
   readonly openedMs: number
+  /** Path of the media socket's URL, without its query, which has the token. */
+  readonly path: string
+  /** When the socket closed; null if it did not. */
+  readonly closedMs: number | null
   readonly closedBy: string
   readonly closeCode: number | null
   readonly messagesSent: number
@@ -137,7 +148,12 @@ export interface SimulatedCallResult {
   readonly durationMs: number
   readonly webhooks: readonly WebhookRecord[]
   readonly verbs: readonly string[]
+  /** The last stream; null when there was none. */
   readonly stream: StreamRecord | null
+  /** Every stream, in order. */
+  readonly streams: readonly StreamRecord[]
+  /** Stretches of 40 ms or more between the agent's first sound and its last in which the caller heard none of it. */
+  readonly silences: readonly { readonly startMs: number; readonly endMs: number }[]
   readonly dials: readonly DialRecord[]
   readonly said: readonly Said[]
   readonly heard: OrderFacts & { readonly text: readonly string[] }

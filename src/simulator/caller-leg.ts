@@ -10,6 +10,10 @@ import { joined, type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
 const PIECE_SILENCE_MS = 300
 const TURN_SILENCE_MS = 900
 const PIECE_MS_MAX = 20_000
+/** A frame of the agent with a sample above this is sound. */
+const SOUND_LEVEL = 200
+const SILENCE_MS_MIN = 40
+const SILENCES_KEPT_MAX = 1000
 
 interface LegEvents {
   onAgentStarted(atMs: number): void
@@ -45,6 +49,8 @@ export class CallerLeg {
   readonly player: UtterancePlayer
   readonly spans: SpeechSpans
   readonly sampleRateHz: LegRateHz
+  /** Stretches without sound of the agent between its sounds, by the ticker's clock; shorter ones are left out. */
+  readonly silences: Span[] = []
   /** Random stalls of the uplink; set before streaming. */
   stallEvery: { readonly everyMs: number; readonly stallMsMax: number; readonly random: () => number } | null = null
   /** Stalls at set times on the ticker's clock, the earliest first. */
@@ -58,6 +64,7 @@ export class CallerLeg {
   #tap: Tap | null = null
   #playing: { readonly pcm: Int16Array; at: number; readonly done: () => void } | null = null
   #nextStallMs = 0
+  #agentSoundMs: number | null = null
 
   constructor(options: LineOptions & { readonly record: boolean }, ticker: SharedTicker, events: LegEvents) {
     this.sampleRateHz = options.sampleRateHz
@@ -129,7 +136,7 @@ export class CallerLeg {
   #tick(nowMs: number): void {
     const spoke = this.player.read(this.#spoken, nowMs)
     this.#line.up(this.#spoken)
-    this.#hear()
+    this.#hear(nowMs)
     this.#tap?.capture(this.#spoken)
     this.#stall(nowMs)
     this.#tap?.flush(nowMs)
@@ -141,15 +148,23 @@ export class CallerLeg {
     this.#events.onFrame(nowMs)
   }
 
-  #hear(): void {
+  #hear(nowMs: number): void {
     const fromAgent = this.#tap?.play(this.#heard) ?? 0
     if (this.#tap === null) this.#heard.fill(0)
+    if (fromAgent > 0 && this.#heard.some((sample) => Math.abs(sample) > SOUND_LEVEL)) this.#agentSound(nowMs)
     const playing = this.#playing
     if (playing === null || fromAgent > 0) return
     const part = playing.pcm.subarray(playing.at, playing.at + this.#heard.length)
     this.#heard.set(part)
     playing.at += part.length
     if (playing.at >= playing.pcm.length) this.stopPlaying()
+  }
+
+  #agentSound(nowMs: number): void {
+    const sinceMs = (this.#agentSoundMs ?? nowMs) + FRAME_MS
+    if (nowMs - sinceMs >= SILENCE_MS_MIN && this.silences.length < SILENCES_KEPT_MAX)
+      this.silences.push({ startMs: sinceMs, endMs: nowMs })
+    this.#agentSoundMs = nowMs
   }
 
   #stall(nowMs: number): void {

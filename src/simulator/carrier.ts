@@ -70,7 +70,7 @@ class SimulatedCall implements CarrierCall {
   readonly options: PlaceCallOptions
   readonly ending: Promise<void>
   caller!: Caller
-  streamOutcome: StreamOutcome | null = null
+  readonly streamOutcomes: StreamOutcome[] = []
   readonly dials: SimulatedCallResult['dials'][number][] = []
   readonly #webhooks: WebhookRecord[] = []
   readonly #verbs: string[] = []
@@ -257,7 +257,7 @@ class SimulatedCall implements CarrierCall {
       data: { call_id: this.callSid, direction: this.direction, ...data },
     }
     this.keep(
-      postEnvelope(eventsUrl, envelope, this.#webhookOptions()).then((answer) => {
+      postEnvelope(this.#routed(eventsUrl, kind), envelope, this.#webhookOptions()).then((answer) => {
         this.#note('events', kind, answer, [])
         if (answer.status === null || answer.status >= 300)
           this.complain(`the events webhook (${kind}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
@@ -317,7 +317,7 @@ class SimulatedCall implements CarrierCall {
     more: Readonly<Record<string, string>>,
   ): Promise<readonly Verb[] | null> {
     const state = more['callSessionState'] ?? ''
-    const answer = await postWebhook(url, this.fields(more), this.#webhookOptions())
+    const answer = await postWebhook(this.#routed(url, state), this.fields(more), this.#webhookOptions())
     const verbs = answer.status === 200 ? this.#parse(answer, state) : null
     this.#note(kind, state, answer, verbs ?? [])
     if (answer.status !== 200)
@@ -329,7 +329,8 @@ class SimulatedCall implements CarrierCall {
   postNotice(kind: WebhookRecord['url'], url: string | null, more: Readonly<Record<string, string>>): void {
     if (url === null) return
     const state = more['callSessionState'] ?? more['streamEvent'] ?? ''
-    const posted = postWebhook(url, this.fields(more), this.#webhookOptions()).then((answer) => {
+    const routed = this.#routed(url, state)
+    const posted = postWebhook(routed, this.fields(more), this.#webhookOptions()).then((answer) => {
       const document = kind === 'voice' && answer.status === 200 ? this.#parse(answer, state) : null
       this.#note(kind, state, answer, document ?? [])
       if (answer.status === null || answer.status >= 300) {
@@ -368,6 +369,7 @@ class SimulatedCall implements CarrierCall {
 
   #note(url: WebhookRecord['url'], state: string, answer: WebhookAnswer, verbs: readonly Verb[]): void {
     const record: WebhookRecord = {
+      atMs: Math.round(performance.now() - answer.ms - this.#startedMs),
       url,
       state,
       status: answer.status,
@@ -379,12 +381,17 @@ class SimulatedCall implements CarrierCall {
     this.emit({ type: 'webhook', state, status: answer.status, ms: Math.round(answer.ms), verbs: record.verbs })
   }
 
+  #routed(url: string, state: string): string {
+    return this.options.route?.(url, state) ?? url
+  }
+
   #webhookOptions(): WebhookOptions {
     return {
       encoding: this.options.encoding ?? 'form',
       secret: this.options.secret ?? null,
       signature: this.options.signature ?? 'timestamped',
       timeoutMs: this.options.webhookTimeoutMs ?? WEBHOOK_TIMEOUT_MS,
+      connectRetryMs: this.options.connectRetryMs ?? null,
     }
   }
 
@@ -400,7 +407,8 @@ class SimulatedCall implements CarrierCall {
   }
 
   #result(endedMs: number): SimulatedCallResult {
-    const originMs = this.streamOutcome?.openedAtMs ?? this.#answeredMs ?? this.#startedMs
+    const streams = this.streamOutcomes.map((stream) => stream.record(this.#startedMs))
+    const originMs = this.streamOutcomes.at(-1)?.openedAtMs ?? this.#answeredMs ?? this.#startedMs
     const relative = <T extends { startMs: number; endMs: number }>(span: T): T => ({
       ...span,
       startMs: Math.round(span.startMs - this.#startedMs),
@@ -415,7 +423,9 @@ class SimulatedCall implements CarrierCall {
       durationMs: Math.round(endedMs - this.#startedMs),
       webhooks: this.#webhooks,
       verbs: this.#verbs,
-      stream: this.streamOutcome?.record(this.#startedMs) ?? null,
+      stream: streams.at(-1) ?? null,
+      streams,
+      silences: this.caller.leg.silences.map(relative),
       dials: this.dials,
       said: this.caller.leg.player.said.map(relative),
       heard: {
@@ -440,13 +450,15 @@ type CallEvent = SimulatorEvent extends infer E
 /** The media socket of a call, open or closed. */
 interface StreamOutcome {
   readonly openedAtMs: number
+  closedAtMs: number | null
   record(startedMs: number): StreamRecord
 }
 
 /** Bound of the documents of one call, for a gateway that redirects in circles. */
-const DOCUMENTS_MAX = 20
-const GIVE_UP_MS = 20_000
-const GET_DIGITS_TIMEOUT_S = 5
+export const DOCUMENTS_MAX = 20
+/** How long a caller waits in silence before hanging up. */
+export const GIVE_UP_MS = 20_000
+export const GET_DIGITS_TIMEOUT_S = 5
 const RECORD_S_MAX = 60
 const POLL_MS = 50
 const PLAY_TIMEOUT_MS = 5000
@@ -684,9 +696,9 @@ async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
   const fork = await openFork(call, request, streamSid, closed)
   if (fork === null) return 'refused'
   call.answer()
-  attachFork(call, fork, request)
+  const outcome = attachFork(call, fork, request)
   postStreamEvent(call, request, streamSid, 'stream-started')
-  const ending = closeTogether(call, fork, request, streamSid, closing)
+  const ending = closeTogether(call, fork, request, streamSid, closing, outcome)
   if (request.connect) {
     await ending
     return 'stopped'
@@ -743,7 +755,7 @@ async function openFork(
   }
 }
 
-function attachFork(call: SimulatedCall, fork: AudioFork, request: StreamRequest): void {
+function attachFork(call: SimulatedCall, fork: AudioFork, request: StreamRequest): StreamOutcome {
   const { leg } = call.caller
   const { jitter } = call.options
   if (jitter)
@@ -759,8 +771,14 @@ function attachFork(call: SimulatedCall, fork: AudioFork, request: StreamRequest
   leg.stallsAt = [...(call.options.stalls ?? [])]
     .sort((a, b) => a.atMs - b.atMs)
     .map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
-  call.emit({ type: 'stream-opened' })
-  call.streamOutcome = { openedAtMs, record: (startedMs) => recordOf(fork, Math.round(openedAtMs - startedMs)) }
+  call.emit({ type: 'stream-opened', path: new URL(request.url).pathname })
+  const outcome: StreamOutcome = {
+    openedAtMs,
+    closedAtMs: null,
+    record: (startedMs) => recordOf(fork, new URL(request.url).pathname, outcome, startedMs),
+  }
+  if (call.streamOutcomes.length < DOCUMENTS_MAX) call.streamOutcomes.push(outcome)
+  return outcome
 }
 
 /** Waits until the socket or the call ends, then ends the other one and posts `stream-stopped`. */
@@ -770,8 +788,10 @@ async function closeTogether(
   request: StreamRequest,
   streamSid: string,
   closing: Promise<ForkClosed>,
+  outcome: StreamOutcome,
 ): Promise<void> {
   await Promise.race([closing, call.ending])
+  outcome.closedAtMs = performance.now()
   if (fork.closed === null) await endFork(call, fork, closing)
   else await playOut(call, fork)
   call.caller.leg.detach()
@@ -848,10 +868,17 @@ function firstText(call: SimulatedCall, request: StreamRequest, streamSid: strin
   })
 }
 
-function recordOf(fork: AudioFork, openedMs: number): StreamRecord {
+function recordOf(
+  fork: AudioFork,
+  path: string,
+  { openedAtMs, closedAtMs }: StreamOutcome,
+  startedMs: number,
+): StreamRecord {
   const { counters, playout, buffer, closed } = fork
   return {
-    openedMs,
+    openedMs: Math.round(openedAtMs - startedMs),
+    path,
+    closedMs: closedAtMs === null ? null : Math.round(closedAtMs - startedMs),
     closedBy: closed?.by ?? 'nobody',
     closeCode: closed?.code ?? null,
     messagesSent: counters.messagesSent,
@@ -871,6 +898,8 @@ interface WebhookOptions {
   readonly signature: SignatureForm
   /** The carrier gives up after this. */
   readonly timeoutMs: number
+  /** After this a refused connection is tried once more; null for never. */
+  readonly connectRetryMs: number | null
 }
 
 interface WebhookAnswer {
@@ -920,6 +949,19 @@ function postEnvelope(
 }
 
 async function postBody(
+  url: string,
+  body: string,
+  contentType: string,
+  event: string,
+  options: WebhookOptions,
+): Promise<WebhookAnswer> {
+  const answer = await postOnce(url, body, contentType, event, options)
+  if (options.connectRetryMs === null || answer.fault?.includes('ECONNREFUSED') !== true) return answer
+  await sleep(options.connectRetryMs, undefined, { ref: false })
+  return postOnce(url, body, contentType, event, options)
+}
+
+async function postOnce(
   url: string,
   body: string,
   contentType: string,

@@ -119,6 +119,7 @@ export class Metrics {
   readonly callEnds: CounterOf<'reason'>
   readonly callsRefused: CounterOf<'reason'>
   readonly callsRehomed: CounterHandle
+  readonly callsResumed: CounterHandle
   readonly workerDeaths: CounterOf<'pool'>
   readonly mediaWorkerEnds: CounterOf<'cause'>
   /** Calls that have a media worker of their own, because one died while their code ran. */
@@ -142,6 +143,10 @@ export class Metrics {
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
   /** Tools that failed or were refused, by error code. */
   readonly toolErrors: CounterOf<'tool' | 'code'>
+  /** Intents of tools with an effect, by what the store answered. */
+  readonly effectIntents: CounterOf<'answer'>
+  /** What a call did not do because another node had it. */
+  readonly effectsRefused: CounterOf<'kind'>
   /** Verification of callers: numbers that were locked, and answers that were refused because of it. */
   readonly verificationLocks: CounterOf<'agent' | 'event'>
   readonly verificationNumbersEvicted: CounterHandle
@@ -209,6 +214,7 @@ export class Metrics {
     this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
     this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['reason'])
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
+    this.callsResumed = this.defineCounter('calls_resumed', 'Calls that this node went on with', [])({})
     this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls moved to another media worker', [])({})
     this.workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
     this.mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by cause', ['cause'])
@@ -280,6 +286,14 @@ export class Metrics {
     )({})
     this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
     this.toolErrors = this.defineCounter('tool_errors', 'Tool calls that failed or were refused', ['tool', 'code'])
+    this.effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
+      'answer',
+    ])
+    this.effectsRefused = this.defineCounter(
+      'effects_refused',
+      'Tools, REST requests and handoff posts that were not sent because the node did not have the call',
+      ['kind'],
+    )
     this.verificationLocks = this.defineCounter(
       'verification_locks',
       'Numbers locked after too many wrong answers, and answers refused because of it',

@@ -18,7 +18,7 @@ const SECRET_FIELDS = namesOf(
   'text transcript words utterance prompt digits digit dtmf args arguments result summary history packet',
   'openmetadata headermetadata',
   // credentials
-  'apikey key secret secrets tokensecret token opstoken accesstoken authorization proxyauthorization cookie setcookie',
+  'apikey key secret secrets tokensecret tokensecrets token opstoken accesstoken authorization proxyauthorization cookie setcookie',
   'password signature xsautikitsignature credentials',
   // raw input, which may hold any of the above
   'body rawbody headers query payload',

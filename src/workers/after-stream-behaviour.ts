@@ -1,3 +1,4 @@
+import { forgetOldest } from '../core/forget-oldest.js'
 import { AFTER_STREAM_CALLS_MAX } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
@@ -25,11 +26,7 @@ export class AfterStreamBehaviour {
   closed(callSid: string, nowMs: number): void {
     this.#closedAtMs.delete(callSid)
     this.#closedAtMs.set(callSid, nowMs)
-    if (this.#closedAtMs.size <= AFTER_STREAM_CALLS_MAX) return
-    for (const oldest of this.#closedAtMs.keys()) {
-      this.#closedAtMs.delete(oldest)
-      return
-    }
+    forgetOldest(this.#closedAtMs, AFTER_STREAM_CALLS_MAX)
   }
 
   /** The carrier asked how that call continues. */

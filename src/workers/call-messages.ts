@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import type { Verdict } from '../agents/verification-lock.js'
 import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
 import type { BackendReport } from '../backends/compose.js'
@@ -19,6 +20,8 @@ import type { CallMemory } from './call-memory.js'
 /** What a call's task is started with. Plain data; `port` and `speech` travel in the transfer list. */
 export interface CallStart {
   readonly callSid: string
+  /** The first call of a caller who was rung back; otherwise this call. Effects have their keys from it. */
+  readonly rootSid: string
   /** Number of the call within this process, from 1. A worker's pulse names the call whose code runs by it. */
   readonly number: number
   readonly agent: AgentDefinition
@@ -43,8 +46,8 @@ export interface CallStart {
   /** Common-clock time of the webhook: time zero of the timeline. */
   readonly preparedAtMs: number
   /**
-   * Set when the call comes from a worker that died. Null in a new call, and when that worker died before its first
-   * checkpoint.
+   * Set when the call comes from a worker that died, or from another node. Null in a new call, and when that worker
+   * died before its first checkpoint.
    */
   readonly resume: (SessionResume & { readonly backendState: unknown }) | null
   readonly streamOpen: boolean
@@ -66,6 +69,8 @@ export type ToCall =
   | { readonly type: 'escalation'; readonly step: EscalationStep }
   /** Answers `verification-attempt`. 0: the caller's number is locked, no answer may be compared. */
   | { readonly type: 'verification-attempts'; readonly left: number }
+  /** Answers `tool-intent`. */
+  | { readonly type: 'tool-intent'; readonly key: string; readonly answer: EffectAnswer }
   /** Answers `speech-lost` with a port to another speech worker. */
   | { readonly type: 'speech'; readonly port: MessagePort }
 
@@ -116,6 +121,10 @@ export type FromCall =
    */
   | { readonly type: 'verification-attempt' }
   | { readonly type: 'verification-verdict'; readonly verdict: Verdict }
+  /** Asks whether a tool with an effect may run; the intent is then stored under `key`. */
+  | { readonly type: 'tool-intent'; readonly key: string; readonly tool: string }
+  /** The outcome of an intent, where it is known. */
+  | { readonly type: 'tool-settled'; readonly key: string; readonly outcome: ToolOutcome }
   | { readonly type: 'speech-lost' }
 
 /** State from which another worker can continue the call. Plain JSON. */

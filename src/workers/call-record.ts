@@ -9,13 +9,13 @@ import type {
   EscalationHistory,
   OutboundRecord,
   OutboundResult,
+  ResumedRecord,
   StopRecord,
   ToolCallRecord,
   TurnRecord,
 } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
-import type { SessionOpened } from '../backends/watch.js'
 import { BACKEND_SESSIONS_KEPT } from '../core/limits.js'
 import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
@@ -26,6 +26,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
 import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
+import type { KeptCall, KeptState } from './kept-call.js'
 import type { CallTimelineView, LiveCallState, LiveCallView, NewCall, PlacedCall } from './live-call.js'
 
 /** The call's present state, for view and record. */
@@ -65,14 +66,16 @@ export class CallRecordBuilder {
   readonly #series: CallSeries
   readonly #numbers: CallNumbers
   readonly #startedAt: string
-  readonly log = new CallLog()
+  readonly log: CallLog
   readonly timeline: CallTimeline
-  readonly #sessions: SessionOpened[] = []
+  readonly #sessions: CallRecord['backends']['sessions'][number][]
+  readonly #resumed: readonly ResumedRecord[]
   readonly #masksNumbers: boolean
 
   /**
    * @param preparedAt  time of the webhook, on the common clock and in calendar time
    * @param masksNumbers  false: the record has whole phone numbers; views and logs never have them
+   * @param before  the call so far, where its node was lost: what it had goes on
    */
   constructor(
     call: NewCall,
@@ -81,8 +84,14 @@ export class CallRecordBuilder {
     series: CallSeries,
     preparedAt: { readonly ms: number; readonly wallMs: number },
     masksNumbers = true,
+    before: KeptState | null = null,
   ) {
+    this.log = new CallLog(before?.log)
     this.timeline = new CallTimeline(preparedAt.ms)
+    this.timeline.take(before?.marks ?? [])
+    this.timeline.dropped += before?.kept.timelineDropped ?? 0
+    this.#sessions = [...(before?.kept.sessions ?? [])]
+    this.#resumed = before === null ? [] : partsOf(before.kept)
     this.#masksNumbers = masksNumbers
     this.#call = call
     this.#backend = backend
@@ -229,6 +238,11 @@ export class CallRecordBuilder {
     }
   }
 
+  /** For another node. */
+  get kept(): Pick<KeptCall, 'sessions' | 'resumed' | 'timelineDropped'> {
+    return { sessions: [...this.#sessions], resumed: this.#resumed, timelineDropped: this.timeline.dropped }
+  }
+
   #shown(number: string): string {
     return this.#masksNumbers ? maskNumber(number) : number
   }
@@ -292,6 +306,7 @@ export class CallRecordBuilder {
       budget: plain(result?.report.budget ?? null),
       shadow: plain(result?.report.shadow ?? null),
       rehomes: end.rehomes,
+      resumed: this.#resumed,
       recording: end.recording,
       carrier: null,
       outbound: end.outbound,
@@ -318,6 +333,11 @@ export class CallRecordBuilder {
     this.#metrics.framesDropped({ where: 'agent' }).inc(result?.agentFramesDropped ?? 0, callSid)
     return record
   }
+}
+
+/** The call's parts on nodes that were lost, the newest last. */
+function partsOf({ resumed, node, streamMs, recording }: KeptCall): ResumedRecord[] {
+  return [...resumed, { node, streamMs: Math.round(streamMs), recording: recording.announced ? recording.file : null }]
 }
 
 /** Error codes of tool calls that ended without an answer; the others have a code of their own. */
@@ -430,6 +450,7 @@ export function unreachedRecord(
     budget: null,
     shadow: null,
     rehomes: 0,
+    resumed: [],
     recording: null,
     carrier: null,
     outbound,
@@ -471,6 +492,7 @@ export function callSummary(record: CallRecord): LogFields {
     escalation: record.escalation?.outcome ?? null,
     stops: stopsByKind(record.stops),
     rehomes: record.rehomes,
+    resumed: record.resumed.length,
     underruns: audio.underruns,
     frames_dropped: audio.framesDropped,
     frames_concealed: audio.framesConcealed,

@@ -15,6 +15,7 @@ import {
   ENDED_CALLS_KEPT,
   KNOWN_CALLS_KEPT,
   PLAYOUT_TICK_PHASE_MS,
+  RESUMES_MAX,
   TICK_MS,
 } from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
@@ -29,10 +30,15 @@ import { BackendStatus } from './backend-status.js'
 import type { BackendView } from './backend-status.js'
 import type { JournalKept } from './call-journal.js'
 import { CallMemoryPool } from './call-memory.js'
+import { Effects } from './effects.js'
+import type { EffectGate } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
+import { goesOnWith } from './kept-call.js'
+import type { KeptState } from './kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
 import type {
+  CallKeeping,
   HostedAgent,
   MainThreadContext,
   MainThreadServices,
@@ -77,8 +83,12 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly afterStream?: AfterStream | null
   /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
   readonly onHandoff?: (news: HandoffNews) => void
+  /** The fleet's; absent or null: this process alone remembers what its calls have done. */
+  readonly effects?: EffectGate | null
   /** Receives the records of live calls, redacted; absent or null: they are not kept. */
   readonly openRecords?: OpenCallRecords | null
+  /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
+  readonly keeper?: CallKeeping | null
   /** Called with the record of each call that has ended. */
   readonly onRecord: (record: CallRecord) => void
 }
@@ -179,6 +189,7 @@ export class CallRegistry implements CallDirectory {
       keepJournal,
       journal,
       openRecords = null,
+      keeper = null,
       record = null,
     } = this.#options
     return {
@@ -190,10 +201,12 @@ export class CallRegistry implements CallDirectory {
       traces,
       carrier,
       record,
+      keeper,
       journal: keepJournal === null ? null : journal,
       memory: new CallMemoryPool(),
       backendStatus: new BackendStatus(),
       afterStream: new AfterStreamBehaviour(this.#options.afterStream ?? null),
+      effects: new Effects(this.#options.effects ?? null, metrics),
       locks: new VerificationLocks(clock, () => metrics.verificationNumbersEvicted.inc()),
       openRecords:
         openRecords === null
@@ -266,7 +279,7 @@ export class CallRegistry implements CallDirectory {
     return this.#draining
   }
 
-  prepare(call: NewCall): LiveCall {
+  prepare(call: NewCall, resume: KeptState | null = null): LiveCall {
     if (this.#draining || this.#closed) throw new GatewayError('DRAINING', 'this node takes no more calls')
     const agent = this.#options.agents.get(call.agent)
     if (agent === undefined) {
@@ -275,13 +288,17 @@ export class CallRegistry implements CallDirectory {
         `there is no agent ${call.agent}; allowed: ${this.agentNames().join(', ')}`,
       )
     }
-    if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
-    if (this.#slotsFree === 0)
+    // A call that comes back may have an earlier part here.
+    const known = resume === null ? this.known(call.callSid) : this.#calls.has(call.callSid)
+    if (known) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
+    if (resume !== null) checkResume(call, resume)
+    const withAgent = resume === null || goesOnWith(resume.kept) === 'agent'
+    if (withAgent && this.#slotsFree === 0)
       throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
-    const prepared = new MainThreadCall(call, agent, this.#context)
+    const prepared = new MainThreadCall(call, agent, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
-    this.#tasks++
+    if (withAgent) this.#tasks++
     prepared.begin()
     this.#ticker.start()
     return prepared
@@ -414,6 +431,16 @@ export class CallRegistry implements CallDirectory {
   }
 }
 
+/** @throws GatewayError KEPT_CALL_INVALID or CALL_REFUSED */
+function checkResume(call: NewCall, { kept }: KeptState): void {
+  if (kept.callSid !== call.callSid || kept.agent !== call.agent)
+    throw new GatewayError('KEPT_CALL_INVALID', 'the kept call is another call, or has another agent')
+  if (goesOnWith(kept) === 'nobody')
+    throw new GatewayError('CALL_REFUSED', 'this call was ending when its node was lost: it is not resumed')
+  if (kept.resumed.length >= RESUMES_MAX)
+    throw new GatewayError('CALL_REFUSED', `this call was resumed ${RESUMES_MAX} times, which is the most`)
+}
+
 /**
  * Creates every series known from the settings at 0: `rate()` would not see the first increase of a series that starts
  * at 1.
@@ -434,6 +461,8 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
       for (const code of ['auth', 'quota']) metrics.backendErrors({ backend, code })
     }
   }
+  for (const answer of ['new', 'repeated', 'uncertain', 'store-down', 'refused']) metrics.effectIntents({ answer })
+  for (const kind of ['tool', 'rest', 'handoff']) metrics.effectsRefused({ kind })
   for (const reason of endReasonSchema.options) metrics.callEnds({ reason })
   for (const where of ['caller', 'agent']) metrics.framesDropped({ where })
   for (const committed of ['yes', 'no']) metrics.bargeIns({ committed })

@@ -29,6 +29,7 @@ export function sessionOptions(
     greeting: null,
     responseFailedText: agent.tryAgain,
     apologyText: agent.apology,
+    cutOffText: agent.recovery.text,
     rules: agent.rules,
     goodbyeText: agent.goodbye,
     speech: {

@@ -52,10 +52,12 @@ export class CallTimeline {
     this.#ringMax = marksMax - this.#firstMax
   }
 
-  /** A mark of the main thread. */
-  mark(name: string, nowMs: number, detail?: string): void {
+  /** A mark of the main thread. @returns it */
+  mark(name: string, nowMs: number, detail?: string): TimelineMark {
     const atMs = nowMs - this.#zeroMs
-    this.#keep(detail === undefined ? { name, atMs } : { name, atMs, detail })
+    const mark = detail === undefined ? { name, atMs } : { name, atMs, detail }
+    this.#keep(mark)
+    return mark
   }
 
   /** Marks of the worker. */

@@ -1,11 +1,12 @@
 import { CallerIdentity } from '../agents/tool.js'
-import type { ToolOutcome } from '../agents/tool.js'
+import type { EffectAnswer, ToolGate, ToolOutcome } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../agents/verification-lock.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { messageOf } from '../core/errors.js'
 import { plainJson } from '../core/json.js'
 import type { CallStart, FromCall } from './call-messages.js'
+import { effectKey } from './effects.js'
 
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
@@ -28,6 +29,7 @@ export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
   readonly #gate: MainThreadGate
+  readonly #effects: MainThreadEffects
   readonly #caller: CallerIdentity
   #identified: boolean
 
@@ -35,6 +37,7 @@ export class CallTools {
     this.#options = options
     const { resume } = options.start
     this.#gate = new MainThreadGate(options.post)
+    this.#effects = new MainThreadEffects(options.post)
     this.#caller = CallerIdentity.restored(resume?.checkpoint.identity ?? null, resume?.log.toolCalls ?? [], this.#gate)
     this.#identified = this.#caller.verified !== null
   }
@@ -50,7 +53,8 @@ export class CallTools {
         to: start.to,
         agent: start.agent.name,
         caller: this.#caller,
-        idempotencyKey: run.idempotencyKey,
+        idempotencyKey: effectKey(start.rootSid, run.name, run.args, run.occurrence),
+        gate: this.#effects,
         signal: abort.signal,
       })
       .then(
@@ -72,6 +76,11 @@ export class CallTools {
     this.#gate.answered(left)
   }
 
+  /** The main thread's answer: whether a tool with an effect may run. */
+  intended(key: string, answer: EffectAnswer): void {
+    this.#effects.answered(key, answer)
+  }
+
   cancel(callIds: readonly string[]): void {
     for (const callId of callIds) this.#running.get(callId)?.abort()
   }
@@ -87,6 +96,35 @@ export class CallTools {
     if (verified === null || this.#identified) return
     this.#identified = true
     this.#options.identified(plainJson(verified, 'an identity') as typeof verified)
+  }
+}
+
+/**
+ * Asks the main thread before each effect: what was intended must outlive this worker, and the fleet's store is there.
+ */
+class MainThreadEffects implements ToolGate {
+  readonly #post: (message: FromCall) => void
+  readonly #waiting = new Map<string, (answer: EffectAnswer) => void>()
+
+  constructor(post: (message: FromCall) => void) {
+    this.#post = post
+  }
+
+  /** Never settles once the call is over. At most TOOLS_RUNNING_MAX wait. */
+  readonly intend = (key: string, tool: string): Promise<EffectAnswer> =>
+    new Promise((resolve) => {
+      this.#waiting.set(key, resolve)
+      this.#post({ type: 'tool-intent', key, tool })
+    })
+
+  readonly settle = (key: string, outcome: ToolOutcome): void => {
+    this.#post({ type: 'tool-settled', key, outcome })
+  }
+
+  /** The answer of the main thread. */
+  answered(key: string, answer: EffectAnswer): void {
+    this.#waiting.get(key)?.(answer)
+    this.#waiting.delete(key)
   }
 }
 

@@ -12,9 +12,11 @@ import type {
   EscalationInput,
   EscalationOptions,
   EscalationOutput,
+  EscalationSnapshot,
 } from '../escalation/escalation.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
+import type { CallEffects } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
 import type { CarrierControl, MainThreadContext } from './main-thread-context.js'
 import { roomOf } from './live-call.js'
@@ -26,6 +28,9 @@ type Services = Pick<MainThreadContext, 'carrier' | 'metrics' | 'clock' | 'wallC
 interface EscalationDriverOptions {
   /** Its URLs are read only when the escalation begins, because the edge sets them with the first document. */
   readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl'>
+  /** The first call of a caller who was rung back; otherwise this call. */
+  readonly rootSid: string
+  readonly effects: CallEffects
   readonly agent: AgentDefinition
   /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
   readonly caller: string
@@ -36,6 +41,22 @@ interface EscalationDriverOptions {
   readonly mark: (name: string, detail?: string) => void
   /** Called when the escalation machine has nothing more to do. */
   readonly settled: () => void
+  /** Called after each step of the machine: `kept` may be another. */
+  readonly changed: () => void
+}
+
+/** An escalation as another node needs it. Plain JSON. The packet's transcript and tools are in the call log. */
+export interface KeptEscalation {
+  readonly history: EscalationHistory | null
+  readonly packet: Omit<EscalationPacket, 'transcript' | 'tried'> | null
+  readonly newsSent: number
+  readonly machine: EscalationSnapshot | null
+}
+
+/** Escalations that have settled, and call backs that were asked for: the numbers in the ids of the handoff posts. */
+interface NewsSent {
+  readonly settled: number
+  readonly callbacks: number
 }
 
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
@@ -55,12 +76,44 @@ export class EscalationDriver {
   readonly #context: Services
   #machine: Escalation | null = null
   #packet: EscalationPacket | null = null
-  #newsSent = 0
+  #newsSent: NewsSent = { settled: 0, callbacks: 0 }
   #hungUp = false
 
   constructor(options: EscalationDriverOptions, context: Services) {
     this.#options = options
     this.#context = context
+  }
+
+  /**
+   * Goes on with the escalation of a call whose node was lost.
+   * @param packet  the handoff packet with what the call log had for it
+   * @param human  a human is being reached, or was: the machine goes on without the stream. Otherwise the agent goes on
+   *   with the caller, who may ask again
+   */
+  restore({ history, newsSent, machine }: KeptEscalation, packet: EscalationPacket | null, human: boolean): void {
+    const { escalation: settings } = this.#options.agent
+    this.history = history
+    this.#packet = packet
+    this.#newsSent = newsSent
+    // The agent of this node may have lost its escalation section.
+    if (machine === null || settings === null) return
+    if (human) {
+      this.#machine = new Escalation(this.#machineOptions(settings), machine, this.#context.clock())
+      return this.handle({ type: 'stream-closed' })
+    }
+    // The caller was being asked about a call back, and did not answer.
+    if (machine.state === 'offering') this.#note({ outcome: machine.lastOutcome })
+  }
+
+  /** For another node; null while no human and no call back was asked for. */
+  kept(): KeptEscalation | null {
+    if (this.#packet === null && this.history === null) return null
+    return {
+      history: this.history,
+      packet: this.#packet === null ? null : withoutLog(this.#packet),
+      newsSent: this.#newsSent,
+      machine: this.#machine?.snapshot(this.#context.clock()) ?? null,
+    }
   }
 
   /** True from the request for a human until the machine has nothing more to do. */
@@ -83,7 +136,7 @@ export class EscalationDriver {
     if (!again) {
       this.#note({ reason: packet.reason, strategy: null, outcome: null })
       // Before any step, so that the human's side has the packet before the stream ends.
-      this.#postNews('handoff.requested')
+      this.#postNews('handoff.requested', this.#newsSent.settled + 1)
     }
     // A second request goes to the same machine: a session that was moved to another worker needs its step again, and
     // after a failure it is a new attempt.
@@ -139,9 +192,12 @@ export class EscalationDriver {
     if (wake !== null && wake.atMs <= nowMs) this.handle({ type: 'timer' })
   }
 
-  /** Asks the carrier to end the call: closing the socket alone may leave the caller in silence (docs/PROTOCOL.md). */
-  hangup(): void {
-    const { log, call } = this.#options
+  /**
+   * Asks the carrier to end the call: closing the socket alone may leave the caller in silence (docs/PROTOCOL.md).
+   * @param confirm  the call had no socket, so the fleet must confirm that this node still has the call
+   */
+  hangup(confirm: boolean): void {
+    const { log, call, effects } = this.#options
     const { carrier } = this.#context
     if (this.#hungUp) return
     this.#hungUp = true
@@ -149,7 +205,11 @@ export class EscalationDriver {
       log.info({}, 'no API key: the carrier is left to end the call')
       return
     }
-    carrier.hangup(call.callSid).catch((thrown: unknown) => log.warn({ err: thrown }, 'the carrier did not hang up'))
+    effects.act('rest', 'hangup', confirm, () => {
+      carrier
+        .hangup(call.callSid, this.#key('hangup:0'))
+        .catch((thrown: unknown) => log.warn({ err: thrown }, 'the carrier did not hang up'))
+    })
   }
 
   #machineOptions(settings: EscalationSettings): EscalationOptions {
@@ -187,6 +247,7 @@ export class EscalationDriver {
 
   #drain(machine: Escalation): void {
     for (let output = machine.pollOutput(); output !== null; output = machine.pollOutput()) this.#carryOut(output)
+    this.#options.changed()
     if (!machine.busy) this.#options.settled()
   }
 
@@ -213,7 +274,8 @@ export class EscalationDriver {
         this.#context.metrics.escalations({ strategy: strategy ?? 'none', outcome }).inc(1, call.callSid)
         mark('escalation-settled', `${strategy ?? 'none'}: ${outcome}${detail === '' ? '' : `, ${detail}`}`)
         log.info({ strategy, outcome, detail }, 'escalation settled')
-        return this.#postNews('handoff.settled')
+        this.#newsSent = { ...this.#newsSent, settled: this.#newsSent.settled + 1 }
+        return this.#postNews('handoff.settled', this.#newsSent.settled)
       }
       default:
         return assertNever(output)
@@ -224,7 +286,8 @@ export class EscalationDriver {
     this.#note({ callback: { asked, number, note, at: new Date(this.#context.wallClock()).toISOString() } })
     this.#options.mark('callback', asked)
     this.#options.log.info({ asked }, 'callback requested')
-    this.#postNews('callback.requested')
+    this.#newsSent = { ...this.#newsSent, callbacks: this.#newsSent.callbacks + 1 }
+    this.#postNews('callback.requested', this.#newsSent.callbacks)
   }
 
   #note(change: Partial<EscalationHistory>): void {
@@ -238,16 +301,20 @@ export class EscalationDriver {
     this.history = { ...before, ...change }
   }
 
-  #postNews(kind: HandoffNews['kind']): void {
+  /** @param number  of the escalation, or of the call back, in this call; from 1 */
+  #postNews(kind: HandoffNews['kind'], number: number): void {
     const { handoff } = this
     if (handoff === null) return
-    const { call, agent } = this.#options
-    this.#context.handoffNews({
-      kind,
-      id: `${call.callSid}:${++this.#newsSent}`,
-      url: agent.escalation?.webhook ?? null,
-      handoff,
-    })
+    const { agent, effects } = this.#options
+    const url = agent.escalation?.webhook ?? null
+    const news: HandoffNews = { kind, id: this.#key(`${kind}:${number}`), url, handoff }
+    effects.act('handoff', kind, false, () => this.#context.handoffNews(news))
+  }
+
+  /** A key that another node gives to the same step of the same call: `<root SID>[:<call SID>]:<step>`. */
+  #key(step: string): string {
+    const { rootSid, call } = this.#options
+    return rootSid === call.callSid ? `${rootSid}:${step}` : `${rootSid}:${call.callSid}:${step}`
   }
 
   #command(command: EscalationCommand): void {
@@ -255,26 +322,36 @@ export class EscalationDriver {
     const answer = (ok: boolean, detail: string): void =>
       this.handle({ type: 'rest-result', requestId: command.requestId, ok, detail })
     if (carrier === null) return answer(false, 'there is no API key')
-    this.#request(command, carrier).then(
-      () => answer(true, ''),
-      (thrown: unknown) => answer(false, messageOf(thrown)),
+    const send = (): void =>
+      void this.#request(command, carrier).then(
+        () => answer(true, ''),
+        (thrown: unknown) => answer(false, messageOf(thrown)),
+      )
+    // A hang-up comes after the stream: nothing else shows that the call is still here.
+    this.#options.effects.act('rest', command.type, command.type === 'hangup', send, () =>
+      answer(false, 'another node has this call'),
     )
   }
 
   #request(command: EscalationCommand, carrier: CarrierControl): Promise<void> {
     const { call, ours } = this.#options
+    const key = this.#key(`${command.type}:${command.requestId}`)
     switch (command.type) {
       case 'supervise':
-        return carrier.supervise(call.callSid, command.number)
+        return carrier.supervise(call.callSid, command.number, key)
       case 'create-conference-call':
-        return carrier.callHuman(ours, command.number, call.humanUrl ?? '')
+        return carrier.callHuman(ours, command.number, call.humanUrl ?? '', key)
       case 'hangup':
         this.#hungUp = true
-        return carrier.hangup(call.callSid)
+        return carrier.hangup(call.callSid, key)
       default:
         return assertNever(command)
     }
   }
+}
+
+function withoutLog({ transcript: _, tried: __, ...packet }: EscalationPacket): KeptEscalation['packet'] {
+  return packet
 }
 
 function sentence(text: string): string {

@@ -34,6 +34,7 @@ export const sessionOptionsSchema = z
     greeting: z.string().nullable(),
     kickOffText: z.string(),
     resumeText: z.string(),
+    cutOffText: z.string().default(''),
     backendReadyTimeoutMs: z.number(),
     answerTimeoutMs: z.number(),
     responseFailedText: z.string(),
@@ -77,6 +78,14 @@ export const sessionOptionsSchema = z
   })
   .meta({ id: 'options' })
 
+/** `BackendUsage`. */
+const usageSchema = z.object({
+  inputTokens: z.number(),
+  outputTokens: z.number(),
+  audioInMs: z.number(),
+  audioOutMs: z.number(),
+})
+
 /** `CallCheckpoint`. */
 export const checkpointSchema = z
   .object({
@@ -95,6 +104,8 @@ export const checkpointSchema = z
     toolsRunning: z.array(z.object({ callId: z.string(), name: z.string(), args: anyObject, startMs: z.number() })),
     ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
     escalation: z.object({ reason: z.string(), summary: z.string() }).nullable(),
+    usage: usageSchema.exactOptional(),
+    gapMs: z.number().exactOptional(),
   })
   .meta({ id: 'checkpoint' })
 
@@ -131,15 +142,7 @@ export const backendEventSchema = z
       invalid: z.string().exactOptional(),
     }),
     z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
-    z.object({
-      type: z.literal('usage'),
-      usage: z.object({
-        inputTokens: z.number(),
-        outputTokens: z.number(),
-        audioInMs: z.number(),
-        audioOutMs: z.number(),
-      }),
-    }),
+    z.object({ type: z.literal('usage'), usage: usageSchema }),
     z.object({
       type: z.literal('error'),
       code: z.enum(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal']),
@@ -227,9 +230,16 @@ export const journalHeaderSchema = z
     build: z.string().describe('Version of the gateway that wrote it.'),
     options: sessionOptionsSchema.describe('The settings of the session.'),
     resume: z
-      .object({ checkpoint: checkpointSchema, log: callLogSchema })
+      .object({
+        checkpoint: checkpointSchema,
+        log: callLogSchema,
+        newStream: z
+          .object({ streamMs: z.number(), consented: z.boolean() })
+          .exactOptional()
+          .describe('Set where the stream was lost with its node, and the call goes on with another.'),
+      })
       .nullable()
-      .describe('What it went on from, in a call that changed its worker.'),
+      .describe('What it went on from, in a call that changed its worker or its node.'),
     media: mediaSchema
       .nullable()
       .describe("What the caller's path was made for; null where the caller's audio is not kept."),

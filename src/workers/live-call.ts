@@ -11,6 +11,7 @@ import type {
   TurnRecord,
 } from '../call/record.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
+import type { KeptState } from './kept-call.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
@@ -60,6 +61,8 @@ export interface NewCall {
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
+  /** The first call of a caller who was rung back; this call where absent. */
+  readonly rootSid?: CallSid
   /** Set for a call that this gateway placed. */
   readonly placed?: PlacedCall
 }
@@ -223,9 +226,12 @@ export interface CallDirectory {
   traceId(callSid: string): string | null
   /**
    * Takes a slot and starts the call's task, so that its backend connects while the webhook is answered.
-   * @throws GatewayError CAPACITY, DRAINING, AGENT_UNKNOWN or DUPLICATE_CALL
+   * @param resume  a call whose node was lost. With an agent it is `waiting` for a new stream, and takes a slot. With a
+   *   human it is `after` its stream: it answers `continuation` and takes no slot; it may be `ended` at once
+   * @throws GatewayError CAPACITY, DRAINING, AGENT_UNKNOWN or DUPLICATE_CALL; with `resume` also CALL_REFUSED where
+   *   nothing goes on (it was ending, or was resumed RESUMES_MAX times), and KEPT_CALL_INVALID for another call's state
    */
-  prepare(call: NewCall): LiveCall
+  prepare(call: NewCall, resume?: KeptState | null): LiveCall
   find(callSid: string): LiveCall | undefined
   live(): Iterable<LiveCall>
   /** True when this process has answered that call, live or ended (bounded memory). */

@@ -2,6 +2,7 @@ import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { LockRule, Verdict } from '../agents/verification-lock.js'
+import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
@@ -21,7 +22,10 @@ import { CallRecorder } from './call-recorder.js'
 import type { CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
+import { CallEffects } from './effects.js'
 import { EscalationDriver } from './escalation-driver.js'
+import { KEPT_CALL_VERSION, agentHash, goesOnWith } from './kept-call.js'
+import type { KeptCall, KeptState } from './kept-call.js'
 import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
@@ -44,6 +48,9 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
  *
  * When a worker dies, its calls move to another one. A call that may have caused the death gets a worker of its own. If
  * that one dies too, the call ends, so that it does not end one worker after another.
+ *
+ * When a whole node is lost, another one makes this from the call's kept state: with a new stream and a session that
+ * goes on, or, where a human was being reached, with the escalation alone (`goesOnWith`).
  */
 export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
@@ -59,8 +66,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly #memory: CallMemory
   readonly #shared: SharedCall
   readonly #playout: PlayoutClock
+  /** Time zero of the timeline: the webhook, also where another node got it. */
   readonly #preparedAtMs: number
+  readonly #preparedWallMs: number
+  /** From here on it waits for its socket. */
+  readonly #waitsFromMs: number
   readonly #socketWaitMs: number
+  /** The call as a lost node left it; null for any other call. */
+  readonly #before: KeptState | null
   #lastState: CarrierState = 'unknown'
   readonly #record: CallRecordBuilder
   /** Leads to the worker's half; null while there is none. */
@@ -75,19 +88,24 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #document: string | null = null
   #heard = false
   #underrunsSeen = 0
+  readonly #effects: CallEffects
   readonly #escalation: EscalationDriver
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
   #recorder: CallRecorder | null = null
   #attached = false
-  #attachedAtMs = 0
+  #attachedAtMs: number | null = null
+  #detachedAtMs: number | null = null
+  /** The caller has heard that the call is recorded, or nothing has to be said. */
+  #recordingAnnounced: boolean
   #result: CallResult | null = null
   #fault: string | null = null
   #streamFault: StreamFault | undefined = undefined
   /** The worker is comparing an answer of the caller. */
   #attemptOpen = false
 
-  constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
+  /** @param before  the same call as a lost node left it; null for a new call */
+  constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext, before: KeptState | null = null) {
     this.callSid = call.callSid
     this.number = context.callNumber()
     this.agent = call.agent
@@ -103,27 +121,51 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
-    this.#preparedAtMs = context.clock()
+    this.#before = before
+    this.#waitsFromMs = context.clock()
+    const nowWallMs = context.wallClock()
+    const elapsedMs = before === null ? 0 : Math.max(before.kept.elapsedMs, nowWallMs - before.kept.preparedWallMs)
+    this.#preparedAtMs = this.#waitsFromMs - elapsedMs
+    this.#preparedWallMs = nowWallMs - elapsedMs
+    this.#recordingAnnounced = before?.kept.recording.announced ?? hosted.definition.recording.consent === null
+    this.#rehomes = before?.kept.rehomes ?? 0
     // A call that we placed has to ring first.
-    this.#socketWaitMs = SOCKET_WAIT_MS + (call.placed?.ringMs ?? 0)
+    this.#socketWaitMs = SOCKET_WAIT_MS + (before === null ? (call.placed?.ringMs ?? 0) : 0)
     this.#record = new CallRecordBuilder(
       call,
       hosted.backends[0] ?? 'none',
       context.metrics,
       context.callSeries,
-      { ms: this.#preparedAtMs, wallMs: context.wallClock() },
+      { ms: this.#preparedAtMs, wallMs: before?.kept.preparedWallMs ?? this.#preparedWallMs },
       context.maskNumbers,
+      before,
     )
+    context.keeper?.open(call.callSid, {
+      kept: () => this.#kept(context.keeper?.node ?? ''),
+      log: () => ({ log: this.#record.log.records(), marks: this.#record.timeline.marks }),
+    })
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
+    this.#effects = new CallEffects(
+      {
+        callSid: call.callSid,
+        resumed: before !== null,
+        log: this.#log,
+        mark: (name, detail) => this.#mark(name, detail),
+      },
+      context.effects,
+    )
     this.#escalation = new EscalationDriver(
       {
         call: this,
+        rootSid: call.rootSid ?? call.callSid,
+        effects: this.#effects,
         agent: hosted.definition,
         caller: this.#caller,
         ours: call.direction === 'inbound' ? call.to : call.from,
         log: this.#log,
         toSession: (step) => this.#send({ type: 'escalation', step }),
         settled: () => this.#endWhenDone(),
+        changed: () => context.keeper?.changed(call.callSid),
         mark: (name, detail) => this.#mark(name, detail),
       },
       context,
@@ -170,7 +212,113 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   /** Starts the call's task; the backend connects while the webhook is being answered. */
   begin(): void {
+    if (this.#before !== null && !this.#resume(this.#before)) return
     this.#start(false)
+  }
+
+  // --- a call whose node was lost -------------------------------------------------------------------------
+
+  /** @returns false when only its escalation goes on, and perhaps nothing */
+  #resume({ kept, log }: KeptState): boolean {
+    const goesOn = goesOnWith(kept)
+    const { keeper, metrics, locks, openRecords } = this.#context
+    const { packet } = kept.escalation ?? {}
+    this.#log.warn({ from_node: kept.node, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) }, 'call resumed')
+    if (kept.agentHash !== agentHash(this.#hosted.definition))
+      this.#log.warn({}, 'the agent of a resumed call has another definition here, and goes on with this one')
+    this.#mark('node-lost', `${kept.node}; goes on with: ${goesOn}`)
+    metrics.callsResumed.inc(1, this.callSid)
+    this.afterStreamUrl = kept.afterStreamUrl
+    this.humanUrl = kept.humanUrl
+    if (kept.session !== null) this.#saved = { session: this.#onThisClock(kept.session), backend: kept.backendState }
+    if (this.#lockRule !== null && this.#caller !== '') locks.restore(this.#caller, kept.wrongAnswers, this.#lockRule)
+    openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
+    keeper?.changed(this.callSid)
+    if (goesOn !== 'agent') {
+      // No stream is taken any more.
+      this.#attached = true
+      this.#state = 'after'
+      this.#result = kept.result ?? lostResult(kept)
+    }
+    if (kept.escalation !== null) {
+      this.#escalation.restore(
+        kept.escalation,
+        packet == null
+          ? null
+          : {
+              ...packet,
+              tried: log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
+              transcript: log.transcript,
+            },
+        goesOn === 'human',
+      )
+    }
+    if (goesOn === 'agent') return true
+    this.#endWhenDone()
+    return false
+  }
+
+  /** The calendar of the other node may differ from ours: the call is as old as it is here. */
+  #onThisClock(session: SavedState['session']): SavedState['session'] {
+    const { kept } = this.#before as KeptState
+    const { streamOpenedWallMs } = session
+    if (streamOpenedWallMs === null) return session
+    return { ...session, streamOpenedWallMs: streamOpenedWallMs + this.#preparedWallMs - kept.preparedWallMs }
+  }
+
+  /** For another node. */
+  #kept(node: string): KeptCall {
+    const { callSid, agent, legRateHz } = this
+    const { direction, from, to, placed } = this.#call
+    const { definition } = this.#hosted
+    const before = this.#before?.kept ?? null
+    return {
+      version: KEPT_CALL_VERSION,
+      node,
+      callSid,
+      rootSid: before?.rootSid ?? callSid,
+      agent,
+      agentHash: agentHash(definition),
+      direction,
+      from,
+      to,
+      placed:
+        placed === undefined
+          ? null
+          : {
+              clientRequestId: placed.clientRequestId,
+              ringMs: placed.ringMs,
+              orderedMs: this.#preparedAtMs - placed.orderedAtMs,
+            },
+      legRateHz,
+      preparedWallMs: this.#preparedWallMs,
+      elapsedMs: this.#context.clock() - this.#preparedAtMs,
+      streamOpenedMs: this.#streamOpenedMs,
+      streamMs: this.#streamMs,
+      afterStreamUrl: this.afterStreamUrl,
+      humanUrl: this.humanUrl,
+      recording: { announced: this.#recordingAnnounced, file: this.#recorder?.path ?? null },
+      session: this.#saved?.session ?? null,
+      backendState: this.#saved?.backend ?? null,
+      escalation: this.#escalation.kept(),
+      result: this.#result,
+      rehomes: this.#rehomes,
+      wrongAnswers: this.#lockRule === null ? 0 : this.#context.locks.wrong(this.#caller),
+      ...this.#record.kept,
+    }
+  }
+
+  /** From the webhook to the first stream; null before it. */
+  get #streamOpenedMs(): number | null {
+    const before = this.#before?.kept.streamOpenedMs ?? null
+    return before ?? (this.#attachedAtMs === null ? null : this.#attachedAtMs - this.#preparedAtMs)
+  }
+
+  /** How long the call has had a stream, all streams together. */
+  get #streamMs(): number {
+    const before = this.#before?.kept.streamMs ?? 0
+    if (this.#attachedAtMs === null) return before
+    return before + (this.#detachedAtMs ?? this.#context.clock()) - this.#attachedAtMs
   }
 
   // --- the media socket -----------------------------------------------------------------------------------
@@ -179,12 +327,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#attached) throw new GatewayError('DUPLICATE_CALL', 'this call already has, or had, its audio socket')
     if (this.#state !== 'waiting') throw new GatewayError('CALL_UNKNOWN', 'this call is over')
     this.#attached = true
-    this.#attachedAtMs = this.#context.clock()
+    const nowMs = this.#context.clock()
+    this.#attachedAtMs = nowMs
     this.#sink = sink
     this.#state = 'streaming'
     this.#mark('socket')
-    this.#log.info({ setup_ms: Math.round(this.#attachedAtMs - this.#preparedAtMs) }, 'stream opened')
-    this.#recorder = this.#openRecorder()
+    this.#log.info({ setup_ms: Math.round(nowMs - this.#waitsFromMs) }, 'stream opened')
+    this.#recorder = this.#openRecorder(nowMs)
+    this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     this.#send({ type: 'stream-opened' })
   }
@@ -207,6 +357,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   detach(code: number, fault?: StreamFault): void {
     if (this.#sink === null) return
     this.#sink = null
+    this.#detachedAtMs = this.#context.clock()
     this.#streamFault = fault
     this.#recorder?.end(this.#context.clock())
     this.#log.info({ code, ...fault }, 'stream closed')
@@ -265,7 +416,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Sends what is due now, and checks the deadlines that must hold even when the worker is dead. */
   pump(nowMs: number): void {
     if (this.#sink !== null) this.#play(this.#sink, nowMs)
-    else if (this.#state === 'waiting' && nowMs - this.#preparedAtMs > this.#socketWaitMs) {
+    else if (this.#state === 'waiting' && nowMs - this.#waitsFromMs > this.#socketWaitMs) {
       this.#state = 'after'
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
     }
@@ -294,7 +445,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   #mark(name: string, detail?: string): void {
-    this.#record.timeline.mark(name, this.#context.clock(), detail)
+    const mark = this.#record.timeline.mark(name, this.#context.clock(), detail)
+    this.#context.keeper?.append(this.callSid, [], [mark])
     this.#context.openRecords?.changed(this.callSid)
   }
 
@@ -309,6 +461,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const saved = this.#saved
     const start: CallStart = {
       callSid,
+      rootSid: this.#call.rootSid ?? callSid,
       number,
       legRateHz,
       direction,
@@ -326,7 +479,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       resume:
         saved === null
           ? null
-          : { checkpoint: saved.session, log: this.#record.log.records(), backendState: saved.backend },
+          : {
+              checkpoint: saved.session,
+              log: this.#record.log.records(),
+              backendState: saved.backend,
+              ...this.#newStream(),
+            },
       streamOpen: this.#sink !== null,
       rehomes: this.#rehomes,
       journal: this.#context.journal,
@@ -343,6 +501,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       },
       (thrown: unknown) => this.#lost(thrown),
     )
+  }
+
+  /** A call that comes back has lost its stream, until the new one has opened. */
+  #newStream(): { readonly newStream?: NewStream } {
+    const before = this.#before?.kept ?? null
+    if (before === null || this.#attached) return {}
+    return { newStream: { streamMs: before.streamMs, consented: before.recording.announced } }
   }
 
   /** Sends a message to the worker's half; does nothing when there is none. */
@@ -391,9 +556,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#result = result
     this.#fault = fault
     this.#context.taskOver()
+    this.#context.keeper?.changed(this.callSid)
+    const held = this.#sink !== null
     if (fault !== null) {
       this.#closeSink(1011)
-      this.#escalation.hangup()
+      this.#escalation.hangup(!held)
     } else {
       this.#closeSink(1000)
     }
@@ -403,6 +570,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #endWhenDone(): void {
     if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
     this.#state = 'ended'
+    this.#context.keeper?.over(this.callSid)
     const record = this.#record.close(this.#ending())
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record)
@@ -424,15 +592,16 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   /** Null where this agent's calls are not recorded, or nothing is kept. */
-  #openRecorder(): CallRecorder | null {
+  #openRecorder(openedAtMs: number): CallRecorder | null {
     const { recording } = this.#hosted.definition
     const { record } = this.#context
     if (!recording.enabled || record === null) return null
-    const announced = recording.consent === null
-    return new CallRecorder(record(this.callSid, this.legRateHz, announced), {
+    const announced = this.#recordingAnnounced
+    const part = this.#record.kept.resumed.length + 1
+    return new CallRecorder(record(this.callSid, this.legRateHz, announced, part), {
       rateHz: this.legRateHz,
       track: this.#hosted.facts.stream.track,
-      openedAtMs: this.#attachedAtMs,
+      openedAtMs,
       announced,
     })
   }
@@ -441,9 +610,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #outbound(): OutboundRecord | null {
     const { placed } = this.#call
     if (placed === undefined) return null
-    const ringEndedAtMs = this.#attached ? this.#attachedAtMs : this.#context.clock()
+    const openedMs = this.#streamOpenedMs
+    const ringEndedAtMs = openedMs === null ? this.#context.clock() : this.#preparedAtMs + openedMs
     return outboundRecord(placed, {
-      streamOpened: this.#attached,
+      streamOpened: openedMs !== null,
       endReason: this.#result?.endReason ?? null,
       lastState: this.#lastState,
       ringMs: ringEndedAtMs - placed.orderedAtMs,
@@ -454,6 +624,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const sink = this.#sink
     if (sink === null) return
     this.#sink = null
+    this.#detachedAtMs = this.#context.clock()
     this.#recorder?.end(this.#context.clock())
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
@@ -494,25 +665,38 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'log':
         this.#saved = message.checkpoint ?? this.#saved
         this.#record.take(message)
+        this.#context.keeper?.append(this.callSid, message.entries, [])
+        this.#context.keeper?.changed(this.callSid)
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'marks':
         this.#record.timeline.take(message.marks)
+        this.#context.keeper?.append(this.callSid, [], message.marks)
         return
-      case 'end-stream':
+      case 'end-stream': {
+        const held = this.#sink !== null
         // The carrier's after-stream behaviour shows only where we do not have it end the leg.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
           this.#context.afterStream.closed(this.callSid, this.#context.clock())
         }
         this.#closeSink(message.code)
-        if (message.hangup) this.#escalation.hangup()
+        if (message.hangup) this.#escalation.hangup(!held)
         this.#endWhenDone()
         return
+      }
       case 'escalate':
         this.#escalation.escalate(message.packet)
         return
       case 'callback':
         this.#escalation.callback(message.wish)
+        return
+      case 'tool-intent': {
+        const { key, tool } = message
+        void this.#effects.intend(key, tool).then((answer) => this.#send({ type: 'tool-intent', key, answer }))
+        return
+      }
+      case 'tool-settled':
+        this.#effects.settle(message.key, message.outcome)
         return
       case 'speech-lost': {
         const port = this.#context.openSpeech()
@@ -526,7 +710,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#verdict(message.verdict)
         return
       case 'recording-announced':
+        this.#recordingAnnounced = true
         this.#recorder?.announced()
+        this.#context.keeper?.changed(this.callSid)
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'journal':
@@ -593,13 +779,34 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return {
       state: this.#state,
       rehomes: this.#rehomes,
-      streamMs: this.#attached ? this.#context.clock() - this.#attachedAtMs : 0,
+      streamMs: this.#streamMs,
     }
   }
 }
 
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
+}
+
+/** Of a session that ended with its node, while a human was being reached. */
+function lostResult({ streamMs, session }: KeptCall): CallResult {
+  return {
+    type: 'result',
+    outcome: 'escalated',
+    endReason: 'escalated',
+    endDetail: 'its node was lost while a human was being reached',
+    backend: 'none',
+    durationMs: streamMs,
+    greetingMs: session?.greetingMs ?? null,
+    usage: session?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
+    report: { failover: null, irregular: {}, budget: null, shadow: null },
+    toolCallsRefused: 0,
+    framesIn: 0,
+    framesConcealed: 0,
+    framesDropped: 0,
+    agentFramesDropped: 0,
+    dtmf: 0,
+  }
 }
 
 /** Text for the call's timeline. */

@@ -3,7 +3,8 @@ import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { VerificationLocks } from '../agents/verification-lock.js'
 import type { Handoff } from '../call/events.js'
-import type { CallRecord } from '../call/record.js'
+import type { CallLogEntry } from '../call/call-log.js'
+import type { CallRecord, TimelineMark } from '../call/record.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import type { RecordingSink } from '../telemetry/archive/archive.js'
@@ -16,11 +17,34 @@ import type { AfterStreamBehaviour } from './after-stream-behaviour.js'
 import type { JournalKept } from './call-journal.js'
 import type { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
+import type { Effects } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
+import type { KeptCall, KeptState } from './kept-call.js'
 import type { AgentFacts } from './live-call.js'
 
-/** Begins a recording. `announced`: the caller knows of it already. */
-export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean) => RecordingSink
+/** Begins a recording. `announced`: the caller knows of it already. `part`: from 1, one for each node of the call. */
+export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean, part: number) => RecordingSink
+
+/** A live call as its keeper asks for it; both are its state at that moment. */
+export interface KeptSource {
+  kept(): KeptCall
+  /** The whole log, for when it has to be written again. */
+  log(): Pick<KeptState, 'log' | 'marks'>
+}
+
+/** Keeps the state of live calls where another node can read it. No method waits or throws. */
+export interface CallKeeping {
+  /** Name of this node. */
+  readonly node: string
+  /** The call was prepared. */
+  open(callSid: CallSid, source: KeptSource): void
+  /** Its log has grown. Marks alone are written with the next change. */
+  append(callSid: CallSid, entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void
+  /** `kept` of its source has changed. */
+  changed(callSid: CallSid): void
+  /** Nothing more happens to it. */
+  over(callSid: CallSid): void
+}
 
 /** Where records of live calls are kept, for the next start if the process dies. */
 export interface OpenCallRecords {
@@ -30,13 +54,16 @@ export interface OpenCallRecords {
   changed(callSid: CallSid): void
 }
 
-/** The part of the carrier's REST API that a call needs. Rejections carry the carrier's code and message. */
+/**
+ * The part of the carrier's REST API that a call needs. `key` is the idempotency key of the request. Rejections carry the
+ * carrier's code and message.
+ */
 export interface CarrierControl {
-  hangup(callSid: string): Promise<void>
+  hangup(callSid: string, key: string): Promise<void>
   /** Adds a human to the live call. */
-  supervise(callSid: string, phone: string): Promise<void>
+  supervise(callSid: string, phone: string, key: string): Promise<void>
   /** Rings a human, whose leg then gets the document at `voiceUrl`: it joins the caller's conference room. */
-  callHuman(from: string, phone: string, voiceUrl: string): Promise<void>
+  callHuman(from: string, phone: string, voiceUrl: string, key: string): Promise<void>
 }
 
 /** An agent as this gateway serves it: the definition for the worker, the facts for the edge, the backends resolved. */
@@ -69,12 +96,15 @@ export interface MainThreadContext extends MainThreadServices {
   readonly memory: CallMemoryPool
   readonly backendStatus: BackendStatus
   readonly afterStream: AfterStreamBehaviour
+  readonly effects: Effects
   /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
   /** Where recordings go; null where nothing is kept. */
   readonly record: RecordCall | null
   /** Null where nothing is kept. */
   readonly openRecords: OpenCallRecords | null
+  /** Null where no other node could read it. */
+  readonly keeper: CallKeeping | null
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
   /** A number for a new call, unique in this process; never 0. */

@@ -9,6 +9,7 @@ import { OUTBOUND_CALLS_WAITING_MAX, OUTBOUND_GRACE_MS } from '../core/limits.js
 import { isTerminal } from '../sautikit/carrier-state.js'
 import { digitsOf } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
+import type { EffectGate } from './effects.js'
 import type { PlacedCall } from './live-call.js'
 import { outboundRecord, unreachedRecord } from './call-record.js'
 
@@ -43,7 +44,7 @@ export interface OutboundCarrier {
     readonly voiceCallbackUrl: string
     readonly clientRequestId: string
   }): Promise<{ readonly callSid: string | null; readonly callId: string | null; readonly status: string }>
-  hangup(callSid: string): Promise<void>
+  hangup(callSid: string, options: { readonly idempotencyKey: string }): Promise<void>
   getCall(callSid: string): Promise<{ readonly status: string | null; readonly answeredAt: string | null }>
 }
 
@@ -67,6 +68,8 @@ export interface OutboundCallsOptions {
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
+  /** The fleet's; absent or null without one. Asked by the clientRequestId. */
+  readonly effects?: Pick<EffectGate, 'mayAct'> | null
   /** Receives the record of each placed call that was not answered. */
   readonly onUnreached: (record: CallRecord) => void
   /** For tests; real time otherwise. */
@@ -262,11 +265,7 @@ export class OutboundCalls {
     waiting.cancel()
     this.counters.unreached++
     const name = waiting.callSid ?? waiting.callId
-    if (hangUp && name !== null) {
-      carrier?.hangup(name).catch((thrown: unknown) => {
-        log.warn({ err: thrown }, 'the carrier did not end a call that was not answered')
-      })
-    }
+    if (hangUp && name !== null && carrier !== null) void this.#hangUp(waiting.clientRequestId, name, carrier)
     const outbound = outboundRecord(waiting, {
       streamOpened: false,
       endReason: null,
@@ -277,6 +276,21 @@ export class OutboundCalls {
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
     log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'a placed call was not answered')
     onUnreached(unreachedRecord(waiting, callSid, outbound, waiting.orderedAtWallMs, detail))
+  }
+
+  /** The call has no socket: it may be another node's by now. */
+  async #hangUp(clientRequestId: string, name: string, carrier: OutboundCarrier): Promise<void> {
+    const { effects = null, log } = this.#options
+    if (effects !== null && !(await effects.mayAct(clientRequestId, true))) {
+      this.counters.elsewhere++
+      log.warn({ call_sid: name }, 'a call that was not answered is not hung up: this node does not have it')
+      return
+    }
+    try {
+      await carrier.hangup(name, { idempotencyKey: `${clientRequestId}:hangup` })
+    } catch (thrown) {
+      log.warn({ err: thrown }, 'the carrier did not end a call that was not answered')
+    }
   }
 }
 

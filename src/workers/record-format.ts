@@ -138,8 +138,30 @@ export const callLogSchema = z
   })
   .meta({ id: 'call-log' })
 
+/** `BackendSessionRecord`. */
+export const backendSessionSchema = z.object({
+  backend: z.string(),
+  role: z.enum(['first', 'takeover', 'standby', 'rotation']),
+  connectMs: wholeMs
+    .nullable()
+    .describe('From the beginning of its connection until it was ready; null when it never was.'),
+  fault: z.string().nullable().describe('Why it never was.'),
+})
+
+/** `ResumedRecord`. */
+export const resumedSchema = z.object({
+  node: z.string().describe('The node that had the call before.'),
+  streamMs: wholeMs.describe('How long the call had had a stream when its state was last stored.'),
+  recording: z
+    .string()
+    .nullable()
+    .describe("File of that part's recording, below that node's DATA_DIR; its end may be missing."),
+})
+
+export const measuredTimelineMark = timelineMark(measuredMs)
+
 /** `EscalationHistory`. */
-const escalationHistory = (number: string) =>
+export const escalationHistorySchema = (number: string) =>
   z.object({
     reason: z.string(),
     strategy: escalationStrategySchema
@@ -187,7 +209,7 @@ export const callRecordSchema = z.object({
   toolCalls: z.array(toolCall(wholeMs)),
   turns: z.array(turn(wholeMs)),
   bargeIns: z.array(bargeIn(wholeMs)),
-  escalation: escalationHistory('Masked.').nullable(),
+  escalation: escalationHistorySchema('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),
   stops: z.array(stop(wholeMs)).describe('Why it stopped talking: each decision with its figures.'),
@@ -200,16 +222,7 @@ export const callRecordSchema = z.object({
     dtmf: z.int(),
   }),
   backends: z.object({
-    sessions: z.array(
-      z.object({
-        backend: z.string(),
-        role: z.enum(['first', 'takeover', 'standby', 'rotation']),
-        connectMs: wholeMs
-          .nullable()
-          .describe('From the beginning of its connection until it was ready; null when it never was.'),
-        fault: z.string().nullable().describe('Why it never was.'),
-      }),
-    ),
+    sessions: z.array(backendSessionSchema),
     failover: z
       .record(z.string(), z.unknown())
       .nullable()
@@ -227,6 +240,12 @@ export const callRecordSchema = z.object({
     .nullable()
     .describe('What a second backend that listened along would have done, turn by turn; null where none did.'),
   rehomes: z.int().describe('How often the call changed its worker.'),
+  resumed: z
+    .array(resumedSchema)
+    .default([])
+    .describe(
+      'Each time that another node went on with the call, because its node was lost: the last second before may be in no record, and recording and journal have a part on each node.',
+    ),
   recording: z.string().nullable(),
   carrier: z
     .object({
@@ -266,7 +285,7 @@ export const timelineSchema = z.object({
   startedAt: z.iso.datetime().describe('Calendar time of the webhook: zero of the marks.'),
   streamOpenedMs: measuredMs.nullable().describe('Since the webhook: zero of turns, barge-ins and tools. Null before.'),
   traceId: z.string().nullable().describe('The trace that a collector knows this call by; null where none is set.'),
-  timeline: z.array(timelineMark(measuredMs)),
+  timeline: z.array(measuredTimelineMark),
   timelineDropped: z.int(),
   turns: z.array(turn(wholeMs)),
   bargeIns: z.array(bargeIn(wholeMs)),
@@ -289,7 +308,7 @@ export const handoffSchema = z.object({
   at: z.iso.datetime().describe('Calendar time.'),
   from: z.string().describe('Whom to call back, E.164; empty when withheld.'),
   to: z.string(),
-  escalation: escalationHistory('E.164; empty when withheld.').nullable().describe('How it goes, or went.'),
+  escalation: escalationHistorySchema('E.164; empty when withheld.').nullable().describe('How it goes, or went.'),
 })
 
 /** A document's JSON Schema. It allows keys that it does not name, because newer versions may add some. */

@@ -6,6 +6,7 @@ import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallLogEntry } from '../call/call-log.js'
 import { parseResume } from '../call/checkpoint.js'
+import type { SessionResume } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
@@ -106,8 +107,7 @@ export class WorkerCall implements BackendSink {
     this.#marks = new CallMarks(start.preparedAtMs, (marks) => this.#post({ type: 'marks', marks }))
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
-    const resume =
-      start.resume === null ? null : parseResume({ checkpoint: start.resume.checkpoint, log: start.resume.log })
+    const resume = start.resume === null ? null : parseResume(sessionResume(start.resume))
     this.#journal =
       start.journal === null
         ? null
@@ -337,6 +337,8 @@ export class WorkerCall implements BackendSink {
         return this.#handle({ type: 'escalation', step: message.step })
       case 'verification-attempts':
         return this.#tools.attemptsLeft(message.left)
+      case 'tool-intent':
+        return this.#tools.intended(message.key, message.answer)
       case 'speech':
         // Taken by the worker's speech client, which listens to the same port.
         return
@@ -580,6 +582,11 @@ export class WorkerCall implements BackendSink {
   #post(message: FromCall): void {
     this.#port.postMessage(message)
   }
+}
+
+/** Without the backend's state, which is no part of the journal. */
+function sessionResume({ checkpoint, log, newStream }: NonNullable<CallStart['resume']>): SessionResume {
+  return { checkpoint, log, ...(newStream === undefined ? {} : { newStream }) }
 }
 
 type ToolCallEvent = Extract<BackendEvent, { type: 'tool-call' }>

@@ -1,7 +1,7 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { packageRoot } from '../../src/config/package-root.js'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
@@ -11,15 +11,6 @@ import { loadText } from '../support/agent-text.js'
 
 const ENV = { SHOP_API_URL: 'http://127.0.0.1:8090' }
 
-function packageRoot(): string {
-  let dir = dirname(fileURLToPath(import.meta.url))
-  while (
-    !existsSync(join(dir, 'package.json')) ||
-    !readFileSync(join(dir, 'package.json'), 'utf8').includes('"name": "mkondo"')
-  )
-    dir = dirname(dir)
-  return dir
-}
 const root = packageRoot()
 
 /** The faults of an agent file, as the operator reads them. */

@@ -4,7 +4,8 @@ import { agentSchema } from '../../src/agents/definition.js'
 import { DecoderSet } from '../../src/speech/decoder-set.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
 import { offlineSchema } from '../../src/agents/offline.js'
-import { AMINA, BRIAN, contextOf, openLine, packageRoot, textCall } from './support-line.js'
+import { AMINA, BRIAN, contextOf, openLine, textCall } from './support-line.js'
+import { packageRoot } from '../../src/config/package-root.js'
 
 const line = await openLine('huduma', join(packageRoot(), 'test/agents/huduma'))
 t.teardown(() => line.close())

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { KnowledgeIndex, parseKnowledge } from '../../src/agents/knowledge.js'
 import { KNOWLEDGE_PASSAGE_CHARS_MAX, KNOWLEDGE_RESULTS_MAX } from '../../src/core/limits.js'
-import { contextOf, openLine, packageRoot } from './support-line.js'
+import { contextOf, openLine } from './support-line.js'
+import { packageRoot } from '../../src/config/package-root.js'
 
 const passages = parseKnowledge(readFileSync(join(packageRoot(), 'agents/knowledge/support.md'), 'utf8'), 'markdown')
 const index = new KnowledgeIndex(passages)

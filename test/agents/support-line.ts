@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { packageRoot } from '../../src/config/package-root.js'
+import { join } from 'node:path'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import type { AgentAssets } from '../../src/agents/assets.js'
 import { CallerIdentity } from '../../src/agents/tool.js'
@@ -12,17 +11,6 @@ import type { ToolContext, ToolOutcome } from '../../src/agents/tool.js'
 import { offlineSchema } from '../../src/agents/offline.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
 import type { DialogueEvent } from '../../src/backends/embedded/dialogue/engine.js'
-
-/** The folder of package.json, from wherever this runs. */
-export function packageRoot(dir = dirname(fileURLToPath(import.meta.url))): string {
-  try {
-    const name: unknown = (JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as { name?: unknown }).name
-    if (name === 'mkondo') return dir
-  } catch {
-    // Not here; the folder above.
-  }
-  return packageRoot(dirname(dir))
-}
 
 export const AMINA = '+254700000001'
 export const BRIAN = '+254700000002'

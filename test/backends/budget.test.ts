@@ -51,6 +51,32 @@ t.test('a call within its budget goes on, and its cost is reported', async (t) =
   t.equal(recorder.all('usage').length, 2)
 })
 
+t.test("the budget is the whole call's, also when another worker or node goes on with it", async (t) => {
+  const limits = { maxMs: 60_000, maxTokens: 2000 }
+  const first = await rig(t, { limits })
+  first.a.now.emit(used(900, 200))
+  await first.timers.pass(50_000)
+  const resume: unknown = JSON.parse(JSON.stringify(first.backend.snapshot()))
+
+  const goesOn = async () => {
+    const a = new ScriptedService('a')
+    const timers = new FakeTimers()
+    const backend = new BudgetBackend(new Recorder(), { inner: a.create, limits, timers })
+    t.teardown(() => backend.close('the test is over'))
+    await backend.connect({ ...conformanceSession(), resume }, new AbortController().signal)
+    return { a, timers, backend }
+  }
+  const tokens = await goesOn()
+  t.match(tokens.backend.budgetReport().total, { inputTokens: 900, outputTokens: 200 })
+  tokens.a.now.emit(used(900, 0))
+  t.equal(tokens.backend.budgetReport().spent, 'maxTokens')
+  const time = await goesOn()
+  await time.timers.pass(9000)
+  t.equal(time.backend.budgetReport().spent, null)
+  await time.timers.pass(2000)
+  t.equal(time.backend.budgetReport().spent, 'maxMs')
+})
+
 t.test('when the budget is used up the model is asked for a goodbye, but not while anybody speaks', async (t) => {
   const { a, backend, recorder, asked } = await rig(t, { limits: { maxTokens: 1000 } })
   a.now.speak(1, 'Let me explain', 2000)

@@ -34,7 +34,9 @@ t.test(
           if (rig.all('backend-close').length !== 1) {
             throw new Error(`backend closed ${rig.all('backend-close').length} times`)
           }
-          const runs = rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey)
+          const runs = rig
+            .all('run-tool')
+            .map(({ name, args, occurrence }) => `${name} ${JSON.stringify(args)} ${occurrence}`)
           if (new Set(runs).size !== runs.length) throw new Error('a tool ran twice under one key')
           // Nothing speaks or acts after the end.
           const last = rig.log.at(-1)?.output.type

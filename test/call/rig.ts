@@ -56,6 +56,8 @@ export class Rig {
   /** Built only from the session's outputs, like the log of the main thread. */
   readonly mirror: CallLog
   readonly journal: string[] = []
+  /** Calendar time minus `nowMs`. */
+  readonly wallOffsetMs: number
   readonly writer: JournalWriter
   /** Duration of each phrase of the gateway; null: synthesis never answers. */
   announceMs: number | null = 1000
@@ -68,6 +70,7 @@ export class Rig {
 
   constructor(overrides: Partial<CallSessionOptions> = {}, resume?: SessionResume) {
     const all = options(overrides)
+    this.wallOffsetMs = all.wallOffsetMs
     this.mirror = new CallLog(resume?.log)
     this.writer = new JournalWriter((line) => this.journal.push(line), {
       options: all,

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { parseResume } from '../../src/call/checkpoint.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
 import { resumedTools } from '../../src/call/tool-ledger.js'
 import { escalation, Rig } from './rig.js'
 
@@ -81,7 +82,9 @@ t.test('a tool that ran when its worker died is never run again: the model is to
   rig.toolCall('t1', 'find_order', { order: 5 })
   t.same(rig.all('run-tool'), [], 'both are answered from the ledger')
   rig.toolCall('t1', 'refund', { order: 7 })
-  t.equal(rig.only('run-tool').idempotencyKey, 'HD_test:t1:1', 'another call under an old id is another call')
+  t.match(rig.only('run-tool'), { args: { order: 7 }, occurrence: 0 }, 'another call under an old id is another call')
+  rig.toolCall('t3', 'refund', { order: 5 })
+  t.match(rig.all('run-tool').at(-1), { args: { order: 5 }, occurrence: 0 }, 'the lost call again: it has its old key')
 })
 
 t.test('a taken-over escalation asks for its step again without telling the caller twice', async (t) => {
@@ -151,4 +154,174 @@ t.test('a checkpoint of another version, or of nothing, is refused', async (t) =
     { checkpoint, log: { ...log, dropped: null } },
   ]
   for (const value of bad) t.throws(() => parseResume(value), { code: 'CALL_FAULT' }, JSON.stringify(value))
+})
+
+/** The node was lost, and the stream with it: another node goes on `gapMs` later. */
+function resumed(rig: Rig, gapMs: number, overrides: ConstructorParameters<typeof Rig>[0] = {}, consented = true): Rig {
+  const { checkpoint, log } = rig.resume
+  const resume = parseResume(
+    JSON.parse(
+      JSON.stringify({ checkpoint, log, newStream: { streamMs: rig.session.streamMs(rig.nowMs), consented } }),
+    ),
+  )
+  const elsewhere = new Rig(
+    { preparedAtMs: 500_000, wallOffsetMs: rig.wallOffsetMs + rig.nowMs + gapMs - 500_000, ...overrides },
+    resume,
+  )
+  elsewhere.nowMs = 500_000
+  return elsewhere
+}
+
+t.test('a caller whose stream was lost is told so once, and the conversation goes on without a greeting', async (t) => {
+  const before = Rig.talking()
+  before.speak(500)
+  before.run(620)
+  before.heardWords('Where is order five?')
+  const rig = resumed(before, 4000, { greeting: 'Welcome.', cutOffText: 'We were cut off.', resumeText: 'go on' })
+  rig.open()
+  t.equal(rig.only('announce').text, 'We were cut off.')
+  rig.ready()
+  t.same(rig.only('backend-text'), { type: 'backend-text', text: 'go on', role: 'system', respond: true }, 'it is owed')
+  t.equal(rig.all('mark').filter(({ name }) => name === 'stream-opened').length, 0)
+  t.equal(rig.all('mark').filter(({ name }) => name === 'resumed').length, 1)
+  rig.run(1500)
+  rig.answer(1, 'a1', 400, 'It was sent.')
+  rig.run(1000)
+  const said = rig.session.log.transcript.map(({ text }) => text)
+  t.same(said, ['Hello.', 'Where is order five?', 'We were cut off.', 'It was sent.'])
+  const times = rig.session.log.transcript.map(({ startMs }) => startMs)
+  t.same(
+    times,
+    [...times].sort((a, b) => a - b),
+    'and one clock for all of it',
+  )
+})
+
+t.test('speech that was lost with the stream is owed, but not what was heard', async (t) => {
+  const before = Rig.talking()
+  before.backend({ type: 'turn-start', generation: 2 })
+  before.audio(2, 'a2', 1500)
+  before.backend({
+    type: 'transcript',
+    role: 'agent',
+    text: 'It is on its way.',
+    final: true,
+    itemId: 'a2',
+    generation: 2,
+  })
+  before.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+  before.run(200)
+  t.equal(before.session.checkpoint().owed, 'nothing', 'the ring still has it')
+  const lost = resumed(before, 1000, { resumeText: 'go on' })
+  lost.open()
+  lost.ready()
+  t.equal(lost.only('backend-text').text, 'go on')
+
+  const heard = resumed(Rig.talking(), 1000)
+  heard.open()
+  heard.ready()
+  t.same(heard.all('backend-text'), [])
+})
+
+t.test('a call that comes back before its greeting was heard is greeted, and nothing else is said', async (t) => {
+  const before = new Rig()
+  before.open()
+  before.ready()
+  const rig = resumed(before, 1000)
+  rig.open()
+  rig.ready()
+  t.same(rig.texts(), [])
+  t.equal(rig.only('backend-text').text, 'greet')
+})
+
+t.test('the time without a stream does not count towards the longest call, over all its streams', async (t) => {
+  const limit = { duration: { maxMs: 10_000, text: 'Time is up.' } }
+  const first = Rig.talking(limit)
+  first.run(2500)
+  t.equal(first.session.streamMs(first.nowMs), 4000)
+  const second = resumed(first, 60_000, limit)
+  second.open()
+  second.ready()
+  second.run(3000)
+  t.equal(second.session.streamMs(second.nowMs), 7000)
+  // Its worker dies, and then the node: neither begins the count again.
+  const rehomed = taken(second, { ...limit, preparedAtMs: 500_000, wallOffsetMs: second.wallOffsetMs })
+  rehomed.nowMs = second.nowMs
+  rehomed.open()
+  t.equal(rehomed.session.streamMs(rehomed.nowMs), 7000)
+  const third = resumed(second, 60_000, limit)
+  third.open()
+  third.ready()
+  third.run(2900)
+  t.notOk(third.texts().includes('Time is up.'))
+  third.run(200)
+  t.ok(third.texts().includes('Time is up.'))
+})
+
+t.test('whoever had not heard that the call is recorded is told so after the loss', async (t) => {
+  for (const consented of [false, true]) {
+    const rig = resumed(Rig.talking(), 1000, { consentText: 'This call is recorded.' }, consented)
+    rig.open()
+    t.equal(rig.texts().includes('This call is recorded.'), !consented)
+  }
+})
+
+t.test('what the rules of escalation had counted counts on after a takeover, and is not reported twice', async (t) => {
+  const rules = { words: { phrases: ['nonsense'], times: 2 }, vip: null, failures: 2 }
+  const before = Rig.talking({ escalation, rules })
+  before.heardWords('What nonsense.')
+  before.toolCall('t1', 'find_order', { order: 5 })
+  before.in({ type: 'tool-result', callId: 't1', ok: false, value: { error: 'no' }, error: 'TOOL_HTTP' })
+  t.same(before.all('escalate'), [])
+  const words = resumed(before, 1000, { escalation, rules })
+  words.open()
+  words.ready()
+  words.heardWords('Nonsense again.', 'c9')
+  t.equal(words.only('escalate').packet.reason, 'The caller is upset.')
+  const failures = resumed(before, 1000, { escalation, rules })
+  failures.open()
+  failures.ready()
+  failures.toolCall('t2', 'refund', { order: 5 })
+  failures.in({ type: 'tool-result', callId: 't2', ok: false, value: { error: 'no' }, error: 'TOOL_HTTP' })
+  t.match(failures.only('escalate').packet.reason, /2 attempts/)
+
+  const again = resumed(words, 1000, { escalation, rules })
+  again.open()
+  again.ready()
+  again.heardWords('More nonsense.', 'c10')
+  t.same(again.all('escalate'), [], 'it was reported before')
+})
+
+t.test('usage and silence prompts go on after a takeover', async (t) => {
+  const before = Rig.talking({ silence: { afterMs: 2000, prompts: ['Hello?', 'Still there?'] } })
+  before.backend({ type: 'usage', usage: { inputTokens: 10, outputTokens: 5, audioInMs: 100, audioOutMs: 50 } })
+  before.run(3500)
+  t.same(before.texts(), ['Hello?'])
+  const rig = resumed(before, 1000, {
+    silence: { afterMs: 2000, prompts: ['Hello?', 'Still there?'] },
+    cutOffText: 'Back.',
+  })
+  rig.open()
+  rig.ready()
+  rig.backend({ type: 'usage', usage: { inputTokens: 1, outputTokens: 1, audioInMs: 1, audioOutMs: 1 } })
+  t.same(rig.session.usage, { inputTokens: 11, outputTokens: 6, audioInMs: 101, audioOutMs: 51 })
+  rig.run(4500)
+  t.same(rig.texts(), ['Back.', 'Still there?'])
+})
+
+t.test('a call that came back is replayed from its journal to the same outputs', async (t) => {
+  const before = Rig.talking()
+  before.speak(500)
+  before.run(620)
+  before.heardWords('Where is order five?')
+  const rig = resumed(before, 4000)
+  rig.open()
+  rig.ready()
+  rig.run(1500)
+  rig.answer(1, 'a1', 400, 'It was sent.')
+  rig.run(2000)
+  rig.writer.flush()
+  const { outputs, recorded } = replayJournal(rig.journal)
+  t.ok(outputs.some(({ output }) => output.type === 'announce'))
+  t.same(outputs, recorded)
 })

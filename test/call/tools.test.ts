@@ -11,7 +11,7 @@ t.test('a tool runs once, and its result reaches the model once', async (t) => {
     callId: 't1',
     name: 'find_order',
     args: { order: 5 },
-    idempotencyKey: 'HD_test:t1',
+    occurrence: 0,
   })
   rig.toolCall('t1', 'find_order', { order: 5 })
   t.equal(rig.all('run-tool').length, 1, 'not run twice while it runs')
@@ -40,15 +40,21 @@ t.test('a call that comes again after its result is answered from the ledger', a
   )
 })
 
-t.test('an id that is used again for something else is another call with another key', async (t) => {
+t.test('an id that is used again is another call, and the same call again another occurrence', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'refund', { order: 5 })
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
   rig.toolCall('t1', 'refund', { order: 6 })
   t.same(
-    rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey),
-    ['HD_test:t1', 'HD_test:t1:1'],
+    rig.all('run-tool').map(({ args, occurrence }) => [args, occurrence]),
+    [
+      [{ order: 5 }, 0],
+      [{ order: 6 }, 0],
+    ],
   )
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
+  rig.toolCall('t2', 'refund', { order: 5 })
+  t.equal(rig.all('run-tool').at(-1)?.occurrence, 1)
 })
 
 t.test('unknown tools and bad arguments are answers for the model, not faults', async (t) => {

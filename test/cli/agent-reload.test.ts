@@ -1,16 +1,17 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { repositoryRoot, until } from '../support/host.js'
+import { until } from '../support/host.js'
 
 t.setTimeout(60_000)
 
 t.test('an edit of the agents folder is what new calls get, and calls that run keep what they have', async (t) => {
-  const yaml = await readFile(join(repositoryRoot(), 'agents/order-status.yaml'), 'utf8')
+  const yaml = await readFile(join(packageRoot(), 'agents/order-status.yaml'), 'utf8')
   const folder = t.testdir({ agents: { 'order-status.yaml': yaml }, data: {} })
   const dir = join(folder, 'agents')
   const file = join(dir, 'order-status.yaml')

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import { repositoryRoot } from '../support/host.js'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 const RIGHT_KEY = 'sk-right-0123456789abcdef'
@@ -22,7 +22,7 @@ t.teardown(() => Promise.all([openai.close(), gemini.close()]))
 
 /** `mkondo check` on the order line with these lines in place of its backend. */
 async function check(lines: string, env: Readonly<Record<string, string>>): Promise<{ code: number; output: string }> {
-  const yaml = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   await writeFile(join(folder, 'order-status.yaml'), yaml.replace(/^backend: .*$/m, lines))
   return new Promise((resolve) => {
     execFile(

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import type { FromNode, NodeReady, ToNode } from '../../src/fleet/node-channel.js'
 import { processPlans } from '../../src/gateway/process-plan.js'
 import type { ProcessPlan } from '../../src/gateway/process-plan.js'
@@ -17,7 +18,7 @@ import { startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
-import { repositoryRoot, until } from '../support/host.js'
+import { until } from '../support/host.js'
 import { mkondo, type Run } from './mkondo-process.js'
 
 /**
@@ -108,7 +109,7 @@ async function freshConnections(t: Test, port: number): Promise<string> {
 /** The shipped order line, which goes on with a Dial after the stream. */
 function agentsFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-processes-'))
-  const yaml = readFileSync(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  const yaml = readFileSync(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   writeFileSync(
     join(folder, 'order-status.yaml'),
     yaml.replace(/strategies: .*/, 'strategies: [after-stream-dial]').replace(/announce: .*/, 'announce: One moment.'),

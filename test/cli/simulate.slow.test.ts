@@ -2,17 +2,17 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { runSimulateCommand } from '../../src/cli/simulate.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { whole } from '../support/gateway.js'
-import { repositoryRoot } from '../support/host.js'
 
 // Three calls of 10 to 30 s in real time, two of them at once.
 t.setTimeout(170_000)
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-spoken-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
-const shipped = join(repositoryRoot(), 'scenarios')
+const shipped = join(packageRoot(), 'scenarios')
 
 async function simulate(
   argv: readonly string[],

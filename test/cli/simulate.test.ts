@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { create } from 'xmlbuilder2'
+import { packageRoot } from '../../src/config/package-root.js'
 import { runSimulateCommand } from '../../src/cli/simulate.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
-import { repositoryRoot } from '../support/host.js'
 
 t.setTimeout(120_000)
 
@@ -33,7 +33,7 @@ async function simulate(argv: readonly string[], env: Readonly<Record<string, st
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-scenarios-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
-const shipped = join(repositoryRoot(), 'scenarios')
+const shipped = join(packageRoot(), 'scenarios')
 
 /** A scenario file of its own in a folder of its own. */
 async function scenarioFile(name: string, text: string): Promise<string> {

@@ -10,7 +10,11 @@ interface Probe {
 }
 
 interface Container {
-  readonly env: readonly { readonly name: string; readonly value?: string }[]
+  readonly env: readonly {
+    readonly name: string
+    readonly value?: string
+    readonly valueFrom?: { readonly fieldRef: { readonly fieldPath: string } }
+  }[]
   readonly ports: readonly { readonly name: string; readonly containerPort: number }[]
   readonly startupProbe: Probe
   readonly readinessProbe: Probe
@@ -26,7 +30,15 @@ interface Pod {
   readonly automountServiceAccountToken: boolean
   readonly securityContext: Record<string, unknown>
   readonly containers: readonly [Container]
-  readonly volumes: readonly { readonly name: string }[]
+  readonly volumes?: unknown
+}
+
+interface Claim {
+  readonly metadata: { readonly name: string }
+  readonly spec: {
+    readonly accessModes: readonly string[]
+    readonly resources: { readonly requests: { readonly storage: string } }
+  }
 }
 
 interface Manifest {
@@ -35,12 +47,18 @@ interface Manifest {
   readonly spec: {
     readonly serviceName?: string
     readonly template?: {
-      readonly metadata: { readonly labels: unknown; readonly annotations: Record<string, string> }
+      readonly metadata: { readonly labels: unknown }
       readonly spec: Pod
     }
     readonly selector: { readonly matchLabels?: unknown }
     readonly publishNotReadyAddresses?: boolean
-    readonly ports?: readonly { readonly port: number }[]
+    readonly ports?: readonly { readonly name: string; readonly port: number }[]
+    readonly volumeClaimTemplates?: readonly Claim[]
+    readonly podMetricsEndpoints?: readonly {
+      readonly port: string
+      readonly path: string
+      readonly authorization: { readonly credentials: { readonly name: string; readonly key: string } }
+    }[]
   }
   readonly metadata: { readonly name: string }
 }
@@ -56,7 +74,17 @@ const manifests = new Map(
 const set = manifests.get('StatefulSet') as Manifest
 const pod = set.spec.template?.spec as Pod
 const container = pod.containers[0]
-const env = new Map(container.env.map(({ name, value }) => [name, value]))
+const portOf = (name: string): number | undefined => container.ports.find((port) => port.name === name)?.containerPort
+/** Kubernetes puts `$(NAME)` of an earlier variable into a later one; what a pod gets from its own fields stands for itself. */
+const FIELDS: Readonly<Record<string, string>> = { 'metadata.name': 'mkondo-0', 'metadata.namespace': 'default' }
+const env = new Map<string, string>()
+for (const { name, value, valueFrom } of container.env) {
+  const text = value ?? FIELDS[valueFrom?.fieldRef.fieldPath ?? ''] ?? ''
+  env.set(
+    name,
+    text.replace(/\$\((\w+)\)/g, (_, earlier: string) => env.get(earlier) ?? ''),
+  )
+}
 
 t.test('a pod has time to let its calls finish', async (t) => {
   const drainMs = settingValue('DRAIN_TIMEOUT', env.get('DRAIN_TIMEOUT') ?? '')
@@ -87,20 +115,17 @@ t.test('probes ask for routes that are there, and liveness is the patient one', 
     readinessProbe.periodSeconds * readinessProbe.failureThreshold <=
       Number(container.lifecycle.preStop.exec.command[1]),
   )
-  const opsPort = container.ports.find(({ name }) => name === 'ops')?.containerPort
-  t.equal(opsPort, SETTINGS.opsPort.fallback)
-  t.equal(container.ports.find(({ name }) => name === 'public')?.containerPort, SETTINGS.port.fallback)
+  t.equal(portOf('ops'), SETTINGS.opsPort.fallback)
+  t.equal(portOf('public'), SETTINGS.port.fallback)
   for (const probe of [startupProbe, readinessProbe, livenessProbe]) t.equal(probe.httpGet.port, 'ops')
-  t.equal(set.spec.template?.metadata.annotations['prometheus.io/port'], String(opsPort))
 })
 
 t.test('each variable is a setting with a value that it takes, and no secret stands here', async (t) => {
   for (const [name, value] of env) {
-    if (name === 'POD_NAME') continue
+    if (name === 'POD_NAMESPACE') continue
     t.notOk(isSecretName(name), name)
-    t.not(settingValue(name, (value ?? '').replace('$(POD_NAME)', 'mkondo-0')), undefined, `${name}=${value}`)
+    t.not(settingValue(name, value), undefined, `${name}=${value}`)
   }
-  t.match(env.get('PUBLIC_URL'), '$(POD_NAME)', 'each pod has a name of its own, or the audio socket finds another pod')
   t.equal(manifests.has('Secret'), false)
 })
 
@@ -117,16 +142,57 @@ t.test('the pod is not root, writes to its data folder only and talks to no API 
     container.volumeMounts.map(({ mountPath }) => mountPath),
     ['/data'],
   )
-  t.same(
-    pod.volumes.map(({ name }) => name),
-    container.volumeMounts.map(({ name }) => name),
-  )
 })
 
 t.test('CPU is asked for and not limited: one core for the sockets, one for each media worker', async (t) => {
   t.equal(Number(container.resources.requests['cpu']), 1 + Number(env.get('MEDIA_WORKERS')))
   t.equal(container.resources.limits['cpu'], undefined)
   t.equal(container.resources.requests['memory'], container.resources.limits['memory'])
+})
+
+t.test('each pod is a node with a name of its own, which the others and the balancer find by DNS', async (t) => {
+  const service = manifests.get('Service') as Manifest
+  t.equal(env.get('NODE_NAME'), 'mkondo-0', 'the name of the pod, the same after each start')
+  t.match(env.get('NODE_URL'), /^https:\/\/[\w.]+\/n\/\{node\}$/)
+  t.equal(
+    new URL(env.get('NODE_URL') ?? '').origin,
+    env.get('PUBLIC_URL'),
+    'one certificate, and one name for the carrier',
+  )
+  const internal = new URL(env.get('INTERNAL_URL') ?? '')
+  t.equal(internal.hostname, `mkondo-0.${service.metadata.name}.default.svc.cluster.local`)
+  t.equal(internal.port, env.get('INTERNAL_PORT'))
+  t.equal(String(portOf('internal')), env.get('INTERNAL_PORT'))
+  const balancer = repositoryFile('deploy/haproxy-fleet.cfg')
+  t.ok(balancer.includes(` ${service.metadata.name}.default.svc.cluster.local:${portOf('public') ?? 0}\n`))
+  t.ok(balancer.includes(`concat(.${service.metadata.name}.default.svc.cluster.local)`))
+})
+
+t.test('what a pod keeps is on a volume of its own that holds what its settings let it keep', async (t) => {
+  t.equal(pod.volumes, undefined)
+  const claims = set.spec.volumeClaimTemplates ?? []
+  t.same(
+    claims.map(({ metadata }) => metadata.name),
+    container.volumeMounts.map(({ name }) => name),
+  )
+  const [claim] = claims
+  t.same(claim?.spec.accessModes, ['ReadWriteOnce'])
+  const gib = Number(/^(\d+)Gi$/.exec(claim?.spec.resources.requests.storage ?? '')?.[1])
+  t.ok(gib * 1024 >= 1.1 * (SETTINGS.recordsKeepMb.fallback + SETTINGS.recordingsKeepMb.fallback), `${gib} GiB`)
+})
+
+t.test('Prometheus reads the pods with the token that reads metrics and nothing else', async (t) => {
+  const monitor = manifests.get('PodMonitor')
+  t.same(monitor?.spec.selector.matchLabels, set.spec.selector.matchLabels)
+  const endpoints = monitor?.spec.podMetricsEndpoints ?? []
+  t.same(
+    endpoints.map(({ path }) => path),
+    ['/metrics', '/metrics/calls'],
+  )
+  for (const { port, authorization } of endpoints) {
+    t.type(portOf(port), 'number')
+    t.same(authorization.credentials, { name: 'mkondo', key: 'OPS_READ_TOKEN' })
+  }
 })
 
 t.test('a pod that drains is still found by name, and pods go one at a time', async (t) => {
@@ -136,8 +202,8 @@ t.test('a pod that drains is still found by name, and pods go one at a time', as
   t.same(service.spec.selector, set.spec.selector.matchLabels)
   t.same(set.spec.template?.metadata.labels, set.spec.selector.matchLabels)
   t.same(
-    service.spec.ports?.map(({ port }) => port),
-    container.ports.map(({ containerPort }) => containerPort),
+    service.spec.ports?.map(({ name, port }) => ({ name, containerPort: port })),
+    container.ports,
   )
   t.match(manifests.get('PodDisruptionBudget'), { spec: { maxUnavailable: 1, selector: set.spec.selector } })
 })

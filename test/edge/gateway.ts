@@ -45,7 +45,7 @@ export async function startGateway(t: Test, options: Partial<Omit<EdgeOptions, '
     nodeUrl: null,
     webhookSecrets: [],
     bareSignatures: false,
-    tokenSecret: 'token-secret-of-a-test',
+    tokenSecrets: ['token-secret-of-a-test'],
     ownedNumbers: [],
     trustedProxies: [],
     clock,

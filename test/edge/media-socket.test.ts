@@ -82,11 +82,12 @@ t.test('sockets are refused before the upgrade, with the reason counted, and the
     callSid?: string
     secret?: string
   }) =>
-    `${bare}?t=${mintToken(claims.secret ?? 'token-secret-of-a-test', {
+    `${bare}?t=${mintToken([claims.secret ?? 'token-secret-of-a-test'], {
       callSid: (claims.callSid ?? sid) as CallSid,
       purpose: claims.purpose ?? 'audio',
       expiresAtS: claims.expiresAtS ?? Math.floor(Date.now() / 1000) + 60,
       nonce: 'abcdefgh',
+      epoch: 0,
     })}`
   t.equal(await upgradeStatus(audioUrl, []), 400, 'no subprotocol')
   t.equal(await upgradeStatus(audioUrl, ['foo', 'audio.drachtio.organic']), 400, 'another subprotocol')
@@ -119,11 +120,12 @@ t.test('a token opens one socket, and a call has one', async (t) => {
   t.equal(await upgradeStatus(audioUrl), 403, 'replayed while the socket is open')
   const second = audioUrl.replace(
     /t=.*/,
-    `t=${mintToken('token-secret-of-a-test', {
+    `t=${mintToken(['token-secret-of-a-test'], {
       callSid: sid as CallSid,
       purpose: 'audio',
       expiresAtS: Math.floor(Date.now() / 1000) + 60,
       nonce: 'another-nonce',
+      epoch: 0,
     })}`,
   )
   t.equal(await upgradeStatus(second), 409, 'a fresh token for the same call')

@@ -31,6 +31,7 @@ function record(): CallRecord {
     usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 50, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     rehomes: 0,
+    resumed: [],
     backends: { sessions: [], failover: null, irregular: {} },
     budget: null,
     shadow: null,

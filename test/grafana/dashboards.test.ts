@@ -3,13 +3,13 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { packageRoot } from '../../src/config/package-root.js'
 import { BOARDS, boardJson } from '../../grafana/boards.js'
 import { SETTINGS } from '../../src/config/settings.js'
-import { repositoryRoot } from '../support/host.js'
 import { boards, filled } from './panels.js'
 import { installed } from './prometheus.js'
 
-const at = (...path: string[]): string => join(repositoryRoot(), ...path)
+const at = (...path: string[]): string => join(packageRoot(), ...path)
 const read = (...path: string[]): string => readFileSync(at(...path), 'utf8')
 
 t.test('the committed dashboards are what their source builds', async (t) => {

@@ -1,18 +1,18 @@
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { packageRoot } from '../../src/config/package-root.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import type { Log } from '../../src/telemetry/log.js'
-import { repositoryRoot } from '../support/host.js'
 
 /**
  * Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls.
  */
 async function agentsFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
-  await copyFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
+  await copyFile(join(packageRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
   const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
   for (const [name, track] of [
     ['light', 'inbound_track'],

@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { callRecordSchema, timelineSchema } from '../../src/workers/record-format.js'
 import type { CallTimelineView } from '../../src/workers/live-call.js'
 import { startCollector } from '../support/collector.js'
-import { callerSays, repositoryRoot, until } from '../support/host.js'
+import { callerSays, until } from '../support/host.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
 
@@ -78,7 +79,7 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   t.ok(exemplar?.includes(`call_sid="${SID}",trace_id="${live.traceId ?? ''}"`), exemplar ?? 'no exemplar')
   t.match(page, /mkondo_turn_answer_ear_seconds_count\{agent="stereo",backend="scripted"\} [1-9]\n/)
 
-  const documented = readFileSync(join(repositoryRoot(), 'docs', 'METRICS.md'), 'utf8')
+  const documented = readFileSync(join(packageRoot(), 'docs', 'METRICS.md'), 'utf8')
   const named = new Set([...documented.matchAll(/`(?:mkondo_)?([a-z0-9_]+)`/g)].map(([, name]) => name))
   for (const [, name = '', kind] of page.matchAll(/^# TYPE mkondo_([a-z0-9_]+) (\w+)$/gm)) {
     t.ok(

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { packageRoot } from '../../src/config/package-root.js'
 import { BOARDS } from '../../grafana/boards.js'
-import { repositoryRoot } from '../support/host.js'
 
 /** A dashboard as far as the tests look at it. */
 interface BoardJson {
@@ -37,7 +37,7 @@ interface TargetJson {
 /** The committed files. */
 export const boards: readonly { readonly file: string; readonly text: string; readonly board: BoardJson }[] =
   Object.keys(BOARDS).map((file) => {
-    const text = readFileSync(join(repositoryRoot(), 'grafana', 'dashboards', file), 'utf8')
+    const text = readFileSync(join(packageRoot(), 'grafana', 'dashboards', file), 'utf8')
     return { file, text, board: JSON.parse(text) as BoardJson }
   })
 

@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parse } from 'yaml'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { post } from '../edge/gateway.js'
-import { callerSays, repositoryRoot, until } from '../support/host.js'
+import { callerSays, until } from '../support/host.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
 import { boards, filled } from './panels.js'
@@ -17,7 +18,7 @@ const CALLS = 20
 /** How far back range queries look: the whole test and more. */
 const RANGE_S = 90
 const RULES = ['recording.rules.yml', 'alerts.rules.yml'].map((file) =>
-  join(repositoryRoot(), 'deploy', 'prometheus', file),
+  join(packageRoot(), 'deploy', 'prometheus', file),
 )
 
 const sidOf = (index: number): string => `HD_${(0xab0000000000 + index).toString(16)}`

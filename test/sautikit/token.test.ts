@@ -4,20 +4,40 @@ import { parseCallSid } from '../../src/core/ids.js'
 import { checkToken, mintToken } from '../../src/sautikit/token.js'
 import type { TokenClaims } from '../../src/sautikit/token.js'
 
-const SECRET = 'a-secret-shared-by-the-fleet'
+const SECRETS = ['a-secret-shared-by-the-fleet']
 const T = 1751000000
 const CLAIMS: TokenClaims = {
   callSid: parseCallSid('HD_0a8d5911d055'),
   purpose: 'audio',
   expiresAtS: T + 60,
   nonce: 'q83vEjRWeJA',
+  epoch: 3,
 }
-const TOKEN = mintToken(SECRET, CLAIMS)
+const TOKEN = mintToken(SECRETS, CLAIMS)
 
 t.test('a token tells its call to any process with the secret, until it expires', (t) => {
-  t.strictSame(checkToken(SECRET, TOKEN, { purpose: 'audio', nowS: T }), { result: 'ok', ...CLAIMS })
-  t.equal(checkToken(SECRET, TOKEN, { purpose: 'audio', nowS: T + 60 }).result, 'ok')
-  t.equal(checkToken(SECRET, TOKEN, { purpose: 'audio', nowS: T + 61 }).result, 'expired')
+  t.strictSame(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T }), { result: 'ok', ...CLAIMS })
+  t.equal(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T + 60 }).result, 'ok')
+  t.equal(checkToken(SECRETS, TOKEN, { purpose: 'audio', nowS: T + 61 }).result, 'expired')
+  t.end()
+})
+
+t.test('while a secret is replaced the first one signs, and tokens of both are accepted', (t) => {
+  const want = { purpose: 'audio', nowS: T } as const
+  const old = SECRETS[0] ?? ''
+  const next = 'the-secret-that-follows-it'
+  const both = mintToken([next, old], CLAIMS)
+  t.equal(checkToken([next], both, want).result, 'ok')
+  t.equal(checkToken([old], both, want).result, 'mismatch')
+  for (const token of [TOKEN, both]) t.strictSame(checkToken([next, old], token, want), { result: 'ok', ...CLAIMS })
+  t.equal(checkToken([next, 'a third one'], TOKEN, want).result, 'mismatch', 'and none after the rotation')
+  t.end()
+})
+
+t.test('a token of the format before is not accepted', (t) => {
+  const before = TOKEN.replace(/^(a\.[^.]+)\.3\./, '$1.')
+  t.equal(before.split('.').length, 5)
+  t.equal(checkToken(SECRETS, before, { purpose: 'audio', nowS: T }).result, 'malformed')
   t.end()
 })
 
@@ -29,7 +49,7 @@ t.test('a token needs no escaping in a URL and is short', (t) => {
 
 t.test('the result names what is wrong with a token', (t) => {
   const want = { purpose: 'audio', nowS: T } as const
-  for (const nothing of [undefined, null, '']) t.equal(checkToken(SECRET, nothing, want).result, 'missing')
+  for (const nothing of [undefined, null, '']) t.equal(checkToken(SECRETS, nothing, want).result, 'missing')
   for (const junk of [
     'x',
     TOKEN.slice(1),
@@ -39,14 +59,14 @@ t.test('the result names what is wrong with a token', (t) => {
     'a'.repeat(10_000),
     '....',
   ]) {
-    t.equal(checkToken(SECRET, junk, want).result, 'malformed', junk.slice(0, 20))
+    t.equal(checkToken(SECRETS, junk, want).result, 'malformed', junk.slice(0, 20))
   }
-  t.equal(checkToken('another secret', TOKEN, want).result, 'mismatch')
-  t.equal(checkToken(SECRET, `s${TOKEN.slice(1)}`, { purpose: 'stream-status', nowS: T }).result, 'mismatch')
-  t.equal(checkToken(SECRET, TOKEN, { purpose: 'after-stream', nowS: T }).result, 'wrong-purpose')
-  t.equal(checkToken(SECRET, TOKEN, { ...want, callSid: 'HD_other' }).result, 'wrong-call')
-  t.equal(checkToken(SECRET, TOKEN, { ...want, callSid: CLAIMS.callSid }).result, 'ok')
-  t.equal(checkToken(SECRET, TOKEN, { ...want, nowS: T + 999, callSid: 'HD_other' }).result, 'wrong-call')
+  t.equal(checkToken(['another secret'], TOKEN, want).result, 'mismatch')
+  t.equal(checkToken(SECRETS, `s${TOKEN.slice(1)}`, { purpose: 'stream-status', nowS: T }).result, 'mismatch')
+  t.equal(checkToken(SECRETS, TOKEN, { purpose: 'after-stream', nowS: T }).result, 'wrong-purpose')
+  t.equal(checkToken(SECRETS, TOKEN, { ...want, callSid: 'HD_other' }).result, 'wrong-call')
+  t.equal(checkToken(SECRETS, TOKEN, { ...want, callSid: CLAIMS.callSid }).result, 'ok')
+  t.equal(checkToken(SECRETS, TOKEN, { ...want, nowS: T + 999, callSid: 'HD_other' }).result, 'wrong-call')
   t.end()
 })
 
@@ -55,7 +75,7 @@ t.test('a token cannot be altered in any character', (t) => {
   for (let i = 0; i < TOKEN.length; i++) {
     for (const letter of alphabet) {
       if (letter === TOKEN[i]) continue
-      const { result } = checkToken(SECRET, TOKEN.slice(0, i) + letter + TOKEN.slice(i + 1), {
+      const { result } = checkToken(SECRETS, TOKEN.slice(0, i) + letter + TOKEN.slice(i + 1), {
         purpose: 'audio',
         nowS: T,
       })
@@ -74,14 +94,16 @@ t.test('claims come back as they were made', (t) => {
       word,
       fc.constantFrom('audio', 'stream-status', 'after-stream'),
       fc.integer({ min: T, max: 2 ** 40 }),
-      (sid, nonce, purpose, expiresAtS) => {
-        const claims = { callSid: parseCallSid(sid), nonce, purpose, expiresAtS } as const
-        const checked = checkToken(SECRET, mintToken(SECRET, claims), { purpose, nowS: T, callSid: sid })
+      fc.integer({ min: 0, max: 2 ** 40 }),
+      (sid, nonce, purpose, expiresAtS, epoch) => {
+        const claims = { callSid: parseCallSid(sid), nonce, purpose, expiresAtS, epoch } as const
+        const checked = checkToken(SECRETS, mintToken(SECRETS, claims), { purpose, nowS: T, callSid: sid })
         return (
           checked.result === 'ok' &&
           checked.callSid === sid &&
           checked.nonce === nonce &&
-          checked.expiresAtS === expiresAtS
+          checked.expiresAtS === expiresAtS &&
+          checked.epoch === epoch
         )
       },
     ),
@@ -92,9 +114,11 @@ t.test('claims come back as they were made', (t) => {
 })
 
 t.test('a mistake of ours is not signed', (t) => {
-  t.throws(() => mintToken('', CLAIMS), /secret/)
-  t.throws(() => checkToken('', TOKEN, { purpose: 'audio', nowS: T }), /secret/)
-  t.throws(() => mintToken(SECRET, { ...CLAIMS, nonce: 'a.b' }), /alphabets/)
-  t.throws(() => mintToken(SECRET, { ...CLAIMS, expiresAtS: T + 0.5 }), /whole second/)
+  t.throws(() => mintToken([], CLAIMS), /secret/)
+  t.throws(() => checkToken([], TOKEN, { purpose: 'audio', nowS: T }), /secret/)
+  t.throws(() => mintToken(SECRETS, { ...CLAIMS, nonce: 'a.b' }), /alphabets/)
+  t.throws(() => mintToken(SECRETS, { ...CLAIMS, expiresAtS: T + 0.5 }), /whole second/)
+  t.throws(() => mintToken(SECRETS, { ...CLAIMS, epoch: -1 }), /whole number/)
+  t.throws(() => checkToken([...SECRETS, ''], TOKEN, { purpose: 'audio', nowS: T }), /secret/)
   t.end()
 })

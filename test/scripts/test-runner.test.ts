@@ -1,10 +1,10 @@
+import { packageRoot } from '../../src/config/package-root.js'
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { repositoryRoot } from '../support/host.js'
 
-const root = repositoryRoot()
+const root = packageRoot()
 
 /** Runs `scripts/test.mjs` over these files, as if they were built, in a folder of their own. */
 function run(

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { CallerIdentity } from '../../src/agents/tool.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
@@ -11,7 +12,6 @@ import { HttpClient } from '../../src/http/http-client.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext } from '../../src/agents/tool.js'
-import { packageRoot } from '../agents/support-line.js'
 
 /**
  * The attack: two questions ask for one fact (the year of birth and the date of birth), so whoever knows that one fact

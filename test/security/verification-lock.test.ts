@@ -1,12 +1,13 @@
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { VerificationLocks } from '../../src/agents/verification-lock.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
-import { TestLine, repositoryRoot, sid, startHost, until } from '../support/host.js'
+import { TestLine, sid, startHost, until } from '../support/host.js'
 import type { TestHost } from '../support/host.js'
 
 /**
@@ -84,7 +85,7 @@ async function twoWorkers(
 ): Promise<TestHost> {
   const shop = await startShopApi()
   const env = { SHOP_API_URL: shop.url }
-  const shipped = (await loadAgents(join(repositoryRoot(), 'agents'), env)).agents.get('support')
+  const shipped = (await loadAgents(join(packageRoot(), 'agents'), env)).agents.get('support')
   if (shipped === undefined) throw new Error('agents/support.yaml is missing')
   const definition = change(shipped)
   const backend = `module:${new URL('./keyed-proof-backend.js', import.meta.url).href}`

@@ -250,8 +250,12 @@ function result(heard: Partial<SimulatedCallResult['heard']>): SimulatedCallResu
     webhooks: [],
     verbs: [],
     dials: [],
+    streams: [],
+    silences: [],
     stream: {
       openedMs: 0,
+      path: '/audio',
+      closedMs: 1,
       closedBy: 'us',
       closeCode: 1000,
       messagesSent: 1,
@@ -295,7 +299,7 @@ void t.test('a call that failed did not do what was asked, unless that was asked
     reached: false,
     why: /no record of this call/,
   })
-  const webhook = { url: 'voice', state: 'Ringing', ms: 1, verbs: [], fault: null } as const
+  const webhook = { atMs: 0, url: 'voice', state: 'Ringing', ms: 1, verbs: [], fault: null } as const
   const untaken = { ...result({}), stream: null }
   t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 404 }] }, UNSEEN, TALK), {
     reached: false,

@@ -1,10 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { parseScenario, scenarioJsonSchema } from '../../src/simulator/scenarios/scenario.js'
 import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.js'
-import { repositoryRoot } from '../support/host.js'
 
 const CALLER = 'caller:\n  steps:\n    - say: Where is my order?\n'
 
@@ -28,7 +28,7 @@ t.test('the published JSON Schemas are those that files are read and written by'
     ['scenario', scenarioJsonSchema()],
     ['scenario-report', scenarioReportJsonSchema()],
   ] as const) {
-    const file = join(repositoryRoot(), `schema/${name}.schema.json`)
+    const file = join(packageRoot(), `schema/${name}.schema.json`)
     const current = `${JSON.stringify(schema, null, 2)}\n`
     if (process.env['UPDATE_SCHEMA'] === '1') writeFileSync(file, current)
     t.equal(
@@ -60,7 +60,7 @@ t.test('a caller, an agent and one expectation are a scenario', (t) => {
 })
 
 t.test('the example of the manual is a scenario', (t) => {
-  const manual = readFileSync(join(repositoryRoot(), 'docs/SIMULATOR.md'), 'utf8')
+  const manual = readFileSync(join(packageRoot(), 'docs/SIMULATOR.md'), 'utf8')
   const example = /```yaml\n(# yaml-language-server: [\s\S]*?)```/.exec(manual)?.[1] ?? ''
   t.match(parseScenario(example, 'manual.yaml'), {
     name: 'keys after a miss',

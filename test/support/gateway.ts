@@ -2,12 +2,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { DestinationStream } from 'pino'
+import { packageRoot } from '../../src/config/package-root.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import type { Gateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { repositoryRoot } from './host.js'
 
 export interface WholeGateway {
   readonly gateway: Gateway
@@ -18,7 +18,7 @@ export interface WholeGateway {
 /** The shipped order line's file, changed, in a folder of its own. */
 async function changedAgents(change: (yaml: string) => string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
-  const yaml = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   await writeFile(join(folder, 'order-status.yaml'), change(yaml))
   return folder
 }

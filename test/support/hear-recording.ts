@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { packageRoot } from '../../src/config/package-root.js'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import { vocabularyOf } from '../../src/simulator/vocabulary.js'
 import { RECOGNISER_RATE_HZ } from '../../src/simulator/caller-speech.js'
@@ -10,7 +11,6 @@ import { atRate } from '../../src/simulator/vendors/double.js'
 import type { Test } from 'tap'
 import type { Gateway } from '../../src/gateway/gateway.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
-import { repositoryRoot } from './host.js'
 
 /** The demo shop's order, as the recogniser may know it beforehand. */
 const KNOWN = { orders: ['4127'], etas: ['today between 4 and 6 PM'], others: ['PikiPiki'] }
@@ -25,7 +25,7 @@ const PIECE_SILENCES_MS: readonly number[] = [200, 120, 450, 700]
 async function hearRecording(file: string): Promise<{ readonly texts: readonly string[]; readonly facts: OrderFacts }> {
   const wav = parseWav(await readFile(file))
   const heard = atRate(channelOf(wav, 1), wav.sampleRateHz, RECOGNISER_RATE_HZ)
-  const yaml = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const vocabulary = vocabularyOf(yaml, KNOWN)
   const recogniser = await loadRecogniser(vocabulary)
   try {

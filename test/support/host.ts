@@ -1,7 +1,6 @@
-import { fileURLToPath } from 'node:url'
-import { dirname, join } from 'node:path'
-import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadFlite } from '../../src/speech/flite.js'
@@ -19,13 +18,9 @@ import { processClock } from '../../src/workers/ticker.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
+import { until } from './until.js'
 
-/** The folder of package.json, wherever the compiled tests lie. */
-export function repositoryRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)
-  return folder
-}
+export { until }
 
 export interface TestHost {
   readonly host: CallRegistry
@@ -38,7 +33,7 @@ export interface TestHost {
 
 /** The shipped order line's definition. */
 export async function orderStatusAgent(): Promise<AgentDefinition> {
-  const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
+  const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
   return agents.get('order-status') as AgentDefinition
 }
 
@@ -61,7 +56,7 @@ export async function startHost(
 ): Promise<TestHost> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const env = { SHOP_API_URL: shop.url }
-  const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), env)
+  const { agents } = await loadAgents(join(packageRoot(), 'agents'), env)
   const definition = change(agents.get('order-status') as AgentDefinition)
   const clock = processClock()
   const speech = changes.speech === null ? null : await sharedSpeech()
@@ -177,15 +172,6 @@ export class TestLine implements MediaSink {
     const startedMs = performance.now()
     await until(() => this.soundSince(startedMs), limitMs, 'the agent to speak')
     await until(() => !this.soundSince(performance.now() - quietMs), limitMs, 'the agent to fall silent')
-  }
-}
-
-/** Polls until `condition` holds. */
-export async function until(condition: () => boolean | Promise<boolean>, limitMs: number, what: string): Promise<void> {
-  const deadlineMs = performance.now() + limitMs
-  while (!(await condition())) {
-    if (performance.now() > deadlineMs) throw new Error(`waited ${limitMs} ms for ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
 

@@ -31,6 +31,7 @@ export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
     budget: null,
     shadow: null,
     rehomes: 0,
+    resumed: [],
     recording: null,
     carrier: null,
     outbound: null,

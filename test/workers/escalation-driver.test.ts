@@ -1,6 +1,8 @@
 import t from 'tap'
 import type { EscalationPacket, EscalationStep } from '../../src/call/events.js'
 import { AfterStreamBehaviour } from '../../src/workers/after-stream-behaviour.js'
+import { CallEffects, Effects } from '../../src/workers/effects.js'
+import type { EffectGate } from '../../src/workers/effects.js'
 import { EscalationDriver } from '../../src/workers/escalation-driver.js'
 import type { HandoffNews } from '../../src/workers/handoff-post.js'
 import type { CarrierControl } from '../../src/workers/main-thread-context.js'
@@ -24,13 +26,24 @@ const agent = await orderStatusAgent()
 type Strategies = NonNullable<typeof agent.escalation>['strategies']
 
 /** What the driver did, in order, on a clock that the test moves. */
-function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Partial<CarrierControl> = {}) {
+function rig(
+  strategies: Strategies,
+  humanUrl: string | null = null,
+  carrier: Partial<CarrierControl> = {},
+  { gate = null, rootSid = SID as string }: { readonly gate?: EffectGate | null; readonly rootSid?: string } = {},
+) {
   const did: string[] = []
+  const marks: string[] = []
   const news: HandoffNews[] = []
   const steps: EscalationStep[] = []
   const clock = { nowMs: 1000 }
+  const log = createLog({ level: 'silent' })
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const mark = (name: string, detail?: string): void => void marks.push(`${name} ${detail ?? ''}`)
   const escalation = new EscalationDriver(
     {
+      rootSid,
+      effects: new CallEffects({ callSid: SID, resumed: false, log, mark }, new Effects(gate, metrics)),
       call: { callSid: SID, afterStreamUrl: 'https://gw.example/after-stream?t=1', humanUrl },
       agent: {
         ...agent,
@@ -42,13 +55,14 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
       },
       caller: '+254700000001',
       ours: '+254709000000',
-      log: createLog({ level: 'silent' }),
+      log,
       toSession: (step) => {
         steps.push(step)
         did.push(`step ${step.type}`)
       },
-      mark: () => undefined,
+      mark,
       settled: () => undefined,
+      changed: () => undefined,
     },
     {
       carrier: {
@@ -60,7 +74,7 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
         },
         ...carrier,
       },
-      metrics: new Metrics({ version: 'test', processMetrics: false }),
+      metrics,
       clock: () => clock.nowMs,
       wallClock: () => clock.nowMs,
       afterStream: new AfterStreamBehaviour(null),
@@ -70,7 +84,7 @@ function rig(strategies: Strategies, humanUrl: string | null = null, carrier: Pa
       },
     },
   )
-  return { escalation, did, news, steps, clock }
+  return { escalation, did, news, steps, clock, marks, metrics }
 }
 
 t.test('the handoff packet is stored and posted before the stream is touched', async (t) => {
@@ -78,7 +92,7 @@ t.test('the handoff packet is stored and posted before the stream is touched', a
   escalation.escalate(packet)
   t.same(did, ['handoff.requested', 'step close-stream'])
   t.match(news[0], {
-    id: `${SID}:1`,
+    id: `${SID}:handoff.requested:1`,
     handoff: { from: '+254700000001', summary: 'Order 4127 is lost', escalation: { outcome: null } },
   })
   escalation.escalate(packet)
@@ -149,4 +163,70 @@ t.test('the watchdog fires 3 s after the stream, to the tick', async (t) => {
   }
   t.equal(clock.nowMs - closedMs, 3000)
   t.match(escalation.history, { outcome: 'failed', callback: { asked: 'nobody-reached' } })
+})
+
+/** Until all promises that are under way have settled. */
+const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+const gate = (mayAct: EffectGate['mayAct']): EffectGate => ({
+  mayAct,
+  intend: () => Promise.resolve('new'),
+  settle: () => undefined,
+})
+
+t.test('requests and posts have keys from the root call, which another node would give them too', async (t) => {
+  const keys: string[] = []
+  const carrier: Partial<CarrierControl> = {
+    hangup: (_, key) => Promise.resolve(void keys.push(key)),
+    supervise: (_, __, key) => Promise.reject(new Error(`refused ${String(keys.push(key))}`)),
+  }
+  const first = rig(['supervision'], null, carrier)
+  first.escalation.escalate(packet)
+  await settled()
+  first.escalation.escalate(packet)
+  await settled()
+  first.escalation.hangup(false)
+  t.same(keys, [`${SID}:supervise:esc-1`, `${SID}:supervise:esc-2`, `${SID}:hangup:0`])
+  const ids = [1, 2].flatMap((n) => [`${SID}:handoff.requested:${n}`, `${SID}:handoff.settled:${n}`])
+  t.same(
+    first.news.map(({ id }) => id),
+    ids,
+  )
+
+  keys.length = 0
+  const rungBack = rig(['supervision'], null, carrier, { rootSid: 'HD_root' })
+  rungBack.escalation.hangup(false)
+  t.same(keys, [`HD_root:${SID}:hangup:0`], 'a call that rings a caller back: of the same root, and not the same key')
+})
+
+t.test('a call that another node has sends no request and no post, and says so', async (t) => {
+  const asked: boolean[] = []
+  const lost = gate((_, confirm) => Promise.resolve(asked.push(confirm) < 0))
+  const { escalation, did, news, marks, metrics } = rig(
+    ['conference'],
+    'https://gw.example/human?t=h.1',
+    {},
+    { gate: lost },
+  )
+  escalation.escalate(packet)
+  await settled()
+  escalation.hangup(true)
+  await settled()
+  t.same(
+    did.filter((line) => line.startsWith('call ')),
+    [],
+  )
+  t.same(news, [])
+  t.match(escalation.history, { outcome: 'failed' }, 'the machine goes on as after a refusal')
+  t.same(
+    marks.filter((mark) => mark.startsWith('not-owner')),
+    [
+      'not-owner handoff: handoff.requested',
+      'not-owner rest: create-conference-call',
+      'not-owner handoff: handoff.settled',
+      'not-owner rest: hangup',
+    ],
+  )
+  t.equal(asked.at(-1), true, 'a call without a socket confirms that it is ours before it is hung up')
+  t.match(await metrics.render(), /mkondo_effects_refused_total\{kind="handoff"\} 2\b/)
 })

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
+import { packageRoot } from '../../src/config/package-root.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import type { CallLogEntry, CallLogRecords } from '../../src/call/call-log.js'
 import type { CallCheckpoint } from '../../src/call/checkpoint.js'
@@ -28,7 +29,7 @@ import {
   handoffSchema,
   timelineJsonSchema,
 } from '../../src/workers/record-format.js'
-import { TestLine, callerSays, repositoryRoot, startHost, until } from '../support/host.js'
+import { TestLine, callerSays, startHost, until } from '../support/host.js'
 
 // --- the schemas are the types: this compiles, or they have grown apart ---------------------------------------
 
@@ -64,13 +65,13 @@ const PUBLISHED = [
 
 function published(file: string): z.ZodType {
   return z.fromJSONSchema(
-    JSON.parse(readFileSync(join(repositoryRoot(), 'schema', file), 'utf8')) as Parameters<typeof z.fromJSONSchema>[0],
+    JSON.parse(readFileSync(join(packageRoot(), 'schema', file), 'utf8')) as Parameters<typeof z.fromJSONSchema>[0],
   )
 }
 
 for (const { file, current } of PUBLISHED) {
   t.test(`schema/${file} is the one that the types of this build have`, async (t) => {
-    const path = join(repositoryRoot(), 'schema', file)
+    const path = join(packageRoot(), 'schema', file)
     const json = `${JSON.stringify(current(), null, 2)}\n`
     if (process.env['UPDATE_SCHEMA'] === '1') writeFileSync(path, json)
     t.equal(readFileSync(path, 'utf8'), json, `run this test with UPDATE_SCHEMA=1 and commit schema/${file}`)

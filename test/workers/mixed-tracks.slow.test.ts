@@ -1,7 +1,7 @@
 import t from 'tap'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { repositoryRoot } from '../support/host.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
@@ -9,7 +9,7 @@ import { simulateOneCall } from '../support/simulated.js'
 t.setTimeout(120_000)
 
 t.test('whatever a carrier makes of both tracks, the agent hears the caller and not himself', async (t) => {
-  const agent = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  const agent = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const bothTracks = agent.replace('track: inbound_track', 'track: both_tracks')
   t.not(bothTracks, agent)
   const agentsDir = t.testdir()

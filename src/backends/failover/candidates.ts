@@ -1,4 +1,5 @@
 import { GatewayError } from '../../core/errors.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_ITEMS_KEPT, FAILOVER_REST_MS } from '../../core/limits.js'
 import { frameSamples } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -218,12 +219,7 @@ export class CandidateSession implements BackendSink {
     this.#innerHighest = inner
     const generation = ++this.#generations.highest
     this.#mapped.set(inner, generation)
-    if (this.#mapped.size > BACKEND_ITEMS_KEPT) {
-      for (const oldest of this.#mapped.keys()) {
-        this.#mapped.delete(oldest)
-        break
-      }
-    }
+    forgetOldest(this.#mapped, BACKEND_ITEMS_KEPT)
     return generation
   }
 }

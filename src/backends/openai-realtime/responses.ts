@@ -1,3 +1,4 @@
+import { forgetOldest } from '../../core/forget-oldest.js'
 import {
   BACKEND_CREATE_TRIES_MAX,
   BACKEND_ITEMS_KEPT,
@@ -407,13 +408,5 @@ export class PartialTranscripts {
   finish(itemId: string, transcript: string): string {
     this.#texts.delete(itemId)
     return transcript.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
-  }
-}
-
-function forgetOldest(map: Map<string, unknown>, max: number): void {
-  if (map.size <= max) return
-  for (const key of map.keys()) {
-    map.delete(key)
-    return
   }
 }

@@ -5,7 +5,7 @@ import type { CallSessionOptions } from '../call-options.js'
 import { parseResume } from '../checkpoint.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
-import { JOURNAL_VERSIONS } from './journal.js'
+import { JOURNAL_VERSION, JOURNAL_VERSIONS } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
 import { migrateCheckpoint, migrateOutput } from './migration.js'
 
@@ -112,7 +112,7 @@ function parseOutputs(out: unknown, number: number, version: number): readonly C
   if (!Array.isArray(out)) throw invalid(number, 'out is not a list')
   return out.map((output: unknown) => {
     if (!isObject(output) || typeof output['type'] !== 'string') throw invalid(number, 'an output has no type')
-    return version < 3 ? migrateOutput(output) : (output as unknown as CallOutput)
+    return version < JOURNAL_VERSION ? migrateOutput(output) : (output as unknown as CallOutput)
   })
 }
 

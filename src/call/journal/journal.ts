@@ -8,7 +8,7 @@ import type { CallInput, CallOutput } from '../events.js'
  * A journal is JSON lines: a header, then every input of a session in order, with its time and the outputs that
  * followed. It contains what callers said and is written only when journals are switched on.
  *
- *     {"journal":3,"build":"0.1.0","options":{...},"resume":null,"media":null}
+ *     {"journal":4,"build":"0.1.0","options":{...},"resume":null,"media":null}
  *     {"t":1020.5,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"mark","name":"stream-opened"}]}
  *     {"t":1040.5,"runs":[3,2,7]}                         12 frames, 20 ms apart: 3 unvoiced, 2 voiced, 7 unvoiced
  *     {"t":1280.5,"runs":[0,2],"at":[1280.5,1303.1]}      frames at other times
@@ -26,12 +26,13 @@ import type { CallInput, CallOutput } from '../events.js'
  *
  * A call that moved to another worker has one header for each worker.
  */
-export const JOURNAL_VERSION = 3
+export const JOURNAL_VERSION = 4
 /**
  * Versions that can be read. Version 1 has neither `out` nor `media`. Version 2 has the lists of the call log in the
- * checkpoint; its `out` has only the durations of turns and barge-ins, and no tool calls.
+ * checkpoint; its `out` has only the durations of turns and barge-ins, and no tool calls. Before version 4, `run-tool` has
+ * a key and no occurrence.
  */
-export const JOURNAL_VERSIONS: readonly number[] = [1, 2, 3]
+export const JOURNAL_VERSIONS: readonly number[] = [1, 2, 3, 4]
 
 /** Format of the audio in the caller's path. */
 export interface JournalMedia {
@@ -95,10 +96,11 @@ export function isJournalled(output: CallOutput): boolean {
 
 /**
  * An output of this build in the form of a journal of `version`, for comparison; null when that version does not have
- * it. Fields of turns and barge-ins that version 2 lacks are 0.
+ * it. Fields that the version lacks are 0: those of turns and barge-ins in version 2, a tool's occurrence in version 3.
  */
 export function comparable(output: CallOutput, version: number): CallOutput | null {
   if (!isJournalled(output)) return null
+  if (version < 4 && output.type === 'run-tool') return { ...output, occurrence: 0 }
   if (version >= 3 || output.type !== 'log') return output
   const { entry } = output
   switch (entry.kind) {

@@ -65,7 +65,7 @@ export function migrateCheckpoint(value: unknown): SessionResume {
 }
 
 /**
- * An output of version 2 in the form of `comparable`. It was written from typed values, so the version implies its
+ * An output of version 2 or 3 in the form of `comparable`. It was written from typed values, so the version implies its
  * shape.
  */
 export function migrateOutput(output: Readonly<Record<string, unknown>>): CallOutput {
@@ -77,6 +77,12 @@ export function migrateOutput(output: Readonly<Record<string, unknown>>): CallOu
       return { type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, ...rest } as TurnRecord } }
     case 'barge-in':
       return { type: 'log', entry: { kind: 'barge-in', record: { atMs: 0, ...rest } as BargeInRecord } }
+    case 'run-tool': {
+      const { idempotencyKey: _, ...run } = rest as Omit<Extract<CallOutput, { type: 'run-tool' }>, 'occurrence'> & {
+        readonly idempotencyKey: string
+      }
+      return { ...run, type, occurrence: 0 }
+    }
     default:
       return output as unknown as CallOutput
   }

@@ -26,6 +26,8 @@ interface RestSeen {
   readonly path: string
   readonly status: number
   readonly idempotencyKey: string | null
+  /** When it was answered (`performance.now()`). */
+  readonly atMs: number
 }
 
 const BODY_BYTES_MAX = 64 * 1024
@@ -102,6 +104,7 @@ export class RestServer {
       path: url.pathname,
       status: answer.status,
       idempotencyKey: typeof key === 'string' ? key : null,
+      atMs: performance.now(),
     })
     write(response, answer)
   }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { DOCUMENTS_MAX, GET_DIGITS_TIMEOUT_S, GIVE_UP_MS } from '../carrier.js'
 import type { ToolRunner } from '../../agents/tool-runner.js'
 import type { ToolContext, ToolOutcome } from '../../agents/tool.js'
 import { VerificationLocks } from '../../agents/verification-lock.js'
@@ -20,6 +21,7 @@ import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
 import { BackendStatus } from '../../workers/backend-status.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
 import { WorkerCall } from '../../workers/worker-call.js'
+import { Effects } from '../../workers/effects.js'
 import type { MainThreadContext, HostedAgent } from '../../workers/main-thread-context.js'
 import { MainThreadCall } from '../../workers/main-thread-call.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
@@ -189,9 +191,11 @@ class TextCall {
       },
       keepJournal: () => undefined,
       afterStream: new AfterStreamBehaviour('continues'),
+      effects: new Effects(null, this.#media.metrics),
       locks: new VerificationLocks(clock),
       record: null,
       openRecords: null,
+      keeper: null,
       maskNumbers: true,
       handoffNews: () => undefined,
     }
@@ -375,11 +379,6 @@ class TextCall {
   }
 }
 
-/** Bound of the documents of one call, for a gateway that redirects in circles; as in spoken calls. */
-const DOCUMENTS_MAX = 20
-/** How long a caller waits in silence before hanging up. */
-const GIVE_UP_MS = 20_000
-
 /** The part of a call that the edge uses after the stream. */
 interface AfterStreamCall {
   carrierState(state: CarrierState): void
@@ -413,7 +412,6 @@ const DIAL_STATES: Readonly<Record<HumanOutcome, CarrierState>> = {
   declined: 'busy',
 }
 
-const GET_DIGITS_TIMEOUT_S = 5
 const DIGIT_POLL_MS = 50
 
 /** What the carrier does after the stream: it runs the gateway's documents, as text. */

@@ -11,6 +11,7 @@ import {
   OPEN_RECORDS_PENDING_MAX,
   OPEN_RECORDS_SWEEP_MS,
   RECORDING_PENDING_BYTES_MAX,
+  RESUMES_MAX,
 } from '../../core/limits.js'
 import type { Log } from '../log.js'
 import type {
@@ -214,8 +215,12 @@ export class Archive {
     return this.#ask((id) => ({ type: 'find', id, kind, callSid }))
   }
 
-  /** @param announced  whether the caller has been informed; if not, a crash before `announced` leaves no recording */
-  record(callSid: CallSid, rateHz: number, announced = true): RecordingSink {
+  /**
+   * @param announced  whether the caller has been informed; if not, a crash before `announced` leaves no recording
+   * @param part  from 1; a call that goes on after its node was lost begins another part
+   */
+  record(sid: CallSid, rateHz: number, announced = true, part = 1): RecordingSink {
+    const callSid = partName(sid, part)
     const state = { failed: this.#worker === null }
     this.#recordings.set(callSid, state)
     this.#post({ type: 'recording-begin', callSid, rateHz, announced })
@@ -247,14 +252,19 @@ export class Archive {
     }
   }
 
-  /** The WAV of an ended call; null when there is none. @param callSid is checked by its type: it names a file */
+  /**
+   * The WAV of an ended call, the newest part of it that is here; null when there is none.
+   * @param callSid is checked by its type: it names a file
+   */
   async recording(callSid: CallSid): Promise<Uint8Array | null> {
-    try {
-      return await readFile(join(this.#limits.folder, 'recordings', `${callSid}.wav`))
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
-      throw thrown
+    for (let part = 1 + RESUMES_MAX; part > 0; part--) {
+      try {
+        return await readFile(join(this.#limits.folder, 'recordings', `${partName(callSid, part)}.wav`))
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown
+      }
     }
+    return null
   }
 
   /** Writes what waits, and ends the thread. Idempotent. */
@@ -393,4 +403,9 @@ export class Archive {
   #post(message: ToArchive): void {
     this.#worker?.postMessage(message)
   }
+}
+
+/** The name of a recording's file, and of the recording in messages. */
+function partName(callSid: CallSid, part: number): string {
+  return part === 1 ? callSid : `${callSid}.${part}`
 }

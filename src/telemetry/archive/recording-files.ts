@@ -20,8 +20,9 @@ const ROW_BYTES = 4
 const DAY_MS = 86_400_000
 /** A file that was written to this recently has a writer, possibly in another process. */
 export const ABANDONED_AFTER_MS = 60_000
-const FILE = /^[A-Za-z0-9_-]{1,64}\.wav$/
-const UNFINISHED = /^[A-Za-z0-9_-]{1,64}\.wav\.(?:part|held)$/
+/** A call that went on after its node was lost has several parts: `SID.wav`, `SID.2.wav`. */
+const FILE = /^[A-Za-z0-9_-]{1,64}(?:\.\d)?\.wav$/
+const UNFINISHED = /^[A-Za-z0-9_-]{1,64}(?:\.\d)?\.wav\.(?:part|held)$/
 /** `held`: the caller has not been informed yet. */
 type Suffix = '' | '.part' | '.held'
 

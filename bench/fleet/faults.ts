@@ -1,0 +1,127 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { AfterStream } from '../../src/simulator/call-options.js'
+import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
+import { until } from '../../test/support/until.js'
+
+/** Something that goes wrong under live calls, or is done to them. */
+export interface Fault {
+  readonly name: string
+  readonly fleet: FleetOptions
+  readonly afterStream: AfterStream
+  /**
+   * Whose streams it breaks, by how their callers are to hear the agent again; null where no stream may break. All others
+   * must not notice it.
+   */
+  readonly breaks: 'resumed' | 'rung' | null
+  /** @returns the calls whose streams it breaks */
+  happens(fleet: Fleet, calls: readonly FleetCall[]): Promise<readonly FleetCall[]>
+}
+
+/** How long the fleet has for bringing its callers back. */
+const BACK_MS = 16_000
+const CONTINUES = { SAUTIKIT_AFTER_STREAM: 'continues' }
+
+export const FAULTS: readonly Fault[] = [
+  steady('each node restarted in turn', {}, async (fleet, calls) => {
+    for (const node of fleet.nodes) {
+      const exit = node.drain()
+      // Its callers come to their ends, one after the other.
+      for (const call of calls.filter(({ owners }) => owners.at(-1) === node.name)) {
+        await sleep(100)
+        call.hangUp()
+      }
+      await exit
+      await node.start()
+      await sleep(2000)
+    }
+  }),
+  killed('continues', 'resumed', { env: CONTINUES }),
+  killed('reposts', 'resumed', {}),
+  killed('holds', 'rung', {
+    agent: { recovery: 'callback' },
+    env: { RECOVERY_PER_MINUTE: '600', OUTBOUND_PER_MINUTE: '600', OUTBOUND_PREFIXES: '+254' },
+  }),
+  {
+    name: 'HAProxy killed and started again',
+    fleet: { env: CONTINUES },
+    afterStream: 'continues',
+    breaks: 'resumed',
+    happens: async ({ balancer }, calls) => {
+      await balancer.kill()
+      await balancer.start()
+      await cameBack(calls)
+      return calls
+    },
+  },
+  steady('redis-server down for 5 s', {}, ({ redis }) => away(redis, 5000)),
+  steady('redis-server down for 10 s', {}, ({ redis }) => away(redis, 10_000)),
+  steady('redis-server frozen for 3 s', {}, async ({ redis }) => {
+    redis.freeze()
+    await sleep(3000)
+    redis.thaw()
+  }),
+  steady('failover by the Sentinel', { sentinel: true }, async ({ redis, sentinel }) => {
+    const before = await sentinel?.masterPort()
+    await redis.kill()
+    await until(async () => (await sentinel?.masterPort()) !== before, 15_000, 'another master')
+    await sleep(3000)
+  }),
+  paused(3000),
+  paused(10_000),
+  paused(25_000),
+]
+
+function steady(
+  name: string,
+  fleet: FleetOptions,
+  happens: (fleet: Fleet, calls: readonly FleetCall[]) => Promise<void>,
+): Fault {
+  return {
+    name,
+    fleet,
+    afterStream: 'continues',
+    breaks: null,
+    happens: async (running, calls) => {
+      await happens(running, calls)
+      return []
+    },
+  }
+}
+
+function killed(afterStream: AfterStream, breaks: 'resumed' | 'rung', fleet: FleetOptions): Fault {
+  return {
+    name: `a node killed, the carrier ${afterStream}`,
+    fleet,
+    afterStream,
+    breaks,
+    happens: async (running, calls) => {
+      const [victim] = running.nodes as readonly [FleetNode]
+      const lost = calls.filter(({ owners }) => owners[0] === victim.name)
+      await victim.kill()
+      await (breaks === 'rung' ? sleep(BACK_MS) : cameBack(lost))
+      return lost
+    },
+  }
+}
+
+function paused(ms: number): Fault {
+  return steady(`a node standing still for ${ms / 1000} s`, {}, async ({ nodes: [node] }) => {
+    node?.pause()
+    await sleep(ms)
+    node?.resume()
+    await sleep(3000)
+  })
+}
+
+async function away(redis: Fleet['redis'], ms: number): Promise<void> {
+  await redis.kill()
+  await sleep(ms)
+  await redis.restart()
+  await sleep(3000)
+}
+
+/** Waits until each of these calls has a second stream, and long enough to hear it; calls that get none are counted later. */
+async function cameBack(calls: readonly FleetCall[]): Promise<void> {
+  await until(() => calls.every(({ owners }) => owners.length > 1), BACK_MS, 'second streams').catch(() => undefined)
+  await sleep(3000)
+}

@@ -1,0 +1,297 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { messageOf } from '../../src/core/errors.js'
+import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import type { Fleet, FleetCall } from '../../test/support/fleet.js'
+import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
+import { machineLines, provenance } from '../kit/machine.js'
+import { table } from '../terminal.js'
+import { FAULTS } from './faults.js'
+import type { Fault } from './faults.js'
+import { StoreMeter, forFleetOf } from './store-load.js'
+import type { StoreLoad } from './store-load.js'
+
+const HELP = `npm run bench -- --fleet [--calls N] [--nodes N] [--seconds S] [--fault TEXT] [--json FILE]
+  A fleet of gateways with Redis and HAProxy, all real processes, under faults: what callers met with, and what Redis was asked.
+  Needs redis-server and haproxy (Debian). About 8 minutes.
+  --calls N      calls at once (default 60)
+  --nodes N      gateways (default 3)
+  --seconds S    of the run without a fault, in which Redis is measured (default 20)
+  --fault TEXT   only faults whose name has this text; the run without one is always made
+  --json FILE    where results go (default bench/results/)`
+
+/** The targets. */
+const GAP_MS_MORE = 40
+const RESUMED_MS_MAX = 3000
+const RUNG_MS_MAX = 15_000
+const WEBHOOK_P99_MS_MAX = 1000
+
+interface Row {
+  readonly fault: string
+  readonly calls: number
+  /** Streams that were to break, and calls among them whose callers heard the agent again, or were rung. */
+  readonly broken: number
+  readonly back: number
+  /** Calls that no fault concerned, and whose stream broke all the same. */
+  readonly cut: number
+  /** The longest time without the agent's sound of those calls, and how much longer than without a fault. */
+  readonly gapMs: number
+  readonly gapMoreMs: number | null
+  /** From the carrier's question to the agent's sound; from the kill to the ring for callers that are rung. */
+  readonly backMs: { readonly p50: number; readonly max: number } | null
+  readonly webhooks: {
+    readonly count: number
+    readonly failed: number
+    readonly p50Ms: number
+    readonly p99Ms: number
+    readonly maxMs: number
+  }
+  /** Each target that was missed, in words; none: all were met. */
+  readonly missed: readonly string[]
+}
+
+/** The fleet under faults. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
+export async function fleetBench(argv: readonly string[]): Promise<number> {
+  let values
+  try {
+    values = parseArgs({
+      args: [...argv],
+      options: {
+        fleet: { type: 'boolean' },
+        calls: { type: 'string', default: '60' },
+        nodes: { type: 'string', default: '3' },
+        seconds: { type: 'string', default: '20' },
+        fault: { type: 'string', default: '' },
+        json: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values
+  } catch (thrown) {
+    console.error(`bench: ${messageOf(thrown)}`)
+    return 2
+  }
+  if (values.help === true) {
+    console.log(HELP)
+    return 0
+  }
+  const [calls, nodes, seconds] = [Number(values.calls), Number(values.nodes), Number(values.seconds)]
+  const whole = (value: number, min: number, max: number): boolean =>
+    Number.isSafeInteger(value) && value >= min && value <= max
+  if (!whole(calls, 1, 500) || !whole(nodes, 2, 20) || !whole(seconds, 5, 600)) {
+    console.error('bench: --calls (1 to 500), --nodes (2 to 20) and --seconds (5 to 600) take whole numbers')
+    return 2
+  }
+  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
+  const say = (line: string): void => console.error(line)
+
+  say('without a fault')
+  const { row: quiet, load } = await withoutFault(nodes, calls, seconds)
+  const rows: Row[] = [quiet]
+  for (const fault of FAULTS.filter(({ name }) => name.includes(values.fault))) {
+    say(fault.name)
+    rows.push(await underFault(fault, nodes, calls, quiet.gapMs).catch((thrown: unknown) => failed(fault, thrown)))
+  }
+
+  for (const line of machineLines(facts)) console.log(line)
+  console.log(`\n${nodes} nodes, ${calls} calls, Redis and HAProxy on this machine, the simulated carrier beside them`)
+  for (const line of tableOf(rows)) console.log(line)
+  for (const { fault, missed } of rows) for (const what of missed) console.log(`NOT MET ${fault}: ${what}`)
+  const sizes = [1000, 10_000].map((size) => forFleetOf(size, load))
+  for (const line of loadLines(load, sizes)) console.log(line)
+  const file = resolve(
+    values.json ?? join(packageRoot(), 'bench/results', `fleet-${facts.at.replace(/[:.]/g, '-')}.json`),
+  )
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(
+    file,
+    `${JSON.stringify({ version: 1, provenance: facts, nodes, calls, rows, store: load, sizes }, null, 1)}\n`,
+  )
+  console.log(`written: ${file}`)
+  return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
+}
+
+async function withoutFault(nodes: number, count: number, seconds: number): Promise<{ row: Row; load: StoreLoad }> {
+  const fleet = await startFleet({ nodes })
+  try {
+    const meter = new StoreMeter(fleet.redis)
+    await meter.mark('idle')
+    await sleep(seconds * 500)
+    await meter.mark('arriving')
+    const calls = await fleet.calls(count)
+    await sleep(2000)
+    await meter.mark('live')
+    await sleep(seconds * 1000)
+    await meter.mark('ending')
+    const results = await ended(calls)
+    await sleep(1000)
+    await meter.mark('over')
+    return { row: rowOf('none', null, results, [], null, [], []), load: meter.load(nodes, count) }
+  } finally {
+    await fleet.close()
+  }
+}
+
+async function underFault(fault: Fault, nodes: number, count: number, quietGapMs: number): Promise<Row> {
+  const fleet = await startFleet({ nodes, ...fault.fleet })
+  try {
+    const calls = await fleet.calls(count, { afterStream: fault.afterStream })
+    await sleep(2000)
+    // Callers keep coming while it happens.
+    const later: FleetCall[] = []
+    const arrivals = setInterval(() => later.push(fleet.call({ afterStream: fault.afterStream })), 1000)
+    const happenedMs = performance.now()
+    const broken = await fault.happens(fleet, calls).finally(() => clearInterval(arrivals))
+    await sleep(2000)
+    const rungMs = fault.breaks === 'rung' ? rung(fleet, broken, happenedMs) : []
+    const all = [...calls, ...later]
+    const results = await ended(all)
+    const lost = results.filter(({ callSid }) => broken.some((call) => call.callSid === callSid))
+    // A caller who came while the balancer was away may have lost a stream as well.
+    const others = results.filter((result) => !lost.includes(result) && !(broken.length === calls.length))
+    return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results)
+  } finally {
+    await fleet.close()
+  }
+}
+
+async function ended(calls: readonly FleetCall[]): Promise<readonly SimulatedCallResult[]> {
+  for (const call of calls) call.hangUp()
+  return Promise.all(calls.map(({ done }) => done))
+}
+
+/** How long after the fault each of these callers was rung: milliseconds, for those who were. */
+function rung(fleet: Fleet, broken: readonly FleetCall[], happenedMs: number): readonly number[] {
+  return broken.flatMap(({ callSid }) => {
+    const asked = fleet.carrier.seen.find(({ idempotencyKey }) => idempotencyKey === `recover-${callSid}`)
+    return asked === undefined ? [] : [asked.atMs - happenedMs]
+  })
+}
+
+function rowOf(
+  fault: string,
+  breaks: Fault['breaks'],
+  others: readonly SimulatedCallResult[],
+  lost: readonly SimulatedCallResult[],
+  quietGapMs: number | null,
+  rungMs: readonly number[],
+  all: readonly SimulatedCallResult[],
+): Row {
+  const results = all.length > 0 ? all : others
+  const { cut, gapMs } = judge(others)
+  const backMs = breaks === 'rung' ? rungMs : lost.flatMap((result) => resumedMs(result) ?? [])
+  const times = results.flatMap(({ webhooks }) => webhooks.map(({ ms }) => ms))
+  const webhooks = {
+    count: times.length,
+    failed: judge(results).failed.length,
+    p50Ms: percentile(times, 50),
+    p99Ms: percentile(times, 99),
+    maxMs: percentile(times, 100),
+  }
+  const gapMoreMs = quietGapMs === null ? null : Math.max(0, gapMs - quietGapMs)
+  const slowest = percentile(backMs, 100)
+  const limitMs = breaks === 'rung' ? RUNG_MS_MAX : RESUMED_MS_MAX
+  const standsStill = fault.includes('standing still')
+  const missed = [
+    ...(cut.length > 0 ? [`${cut.length} calls cut that need not be, such as ${cut[0] ?? ''}`] : []),
+    ...(webhooks.failed > 0 ? [`${webhooks.failed} webhooks failed`] : []),
+    ...(webhooks.p99Ms > WEBHOOK_P99_MS_MAX && !standsStill ? [`webhooks took ${webhooks.p99Ms} ms at p99`] : []),
+    ...(gapMoreMs !== null && gapMoreMs > GAP_MS_MORE && !standsStill
+      ? [`a gap of ${gapMs} ms, ${gapMoreMs} ms more than without a fault`]
+      : []),
+    ...(backMs.length < lost.length
+      ? [`${lost.length - backMs.length} of ${lost.length} callers not brought back`]
+      : []),
+    ...(slowest > limitMs ? [`a caller was brought back after ${slowest} ms`] : []),
+  ]
+  return {
+    fault,
+    calls: results.length,
+    broken: lost.length,
+    back: backMs.length,
+    cut: cut.length,
+    gapMs,
+    gapMoreMs,
+    backMs: backMs.length === 0 ? null : { p50: percentile(backMs, 50), max: slowest },
+    webhooks,
+    missed,
+  }
+}
+
+function failed(fault: Fault, thrown: unknown): Row {
+  return {
+    fault: fault.name,
+    calls: 0,
+    broken: 0,
+    back: 0,
+    cut: 0,
+    gapMs: 0,
+    gapMoreMs: null,
+    backMs: null,
+    webhooks: { count: 0, failed: 0, p50Ms: 0, p99Ms: 0, maxMs: 0 },
+    missed: [`the run failed: ${messageOf(thrown)}`],
+  }
+}
+
+function tableOf(rows: readonly Row[]): string[] {
+  return table([
+    [
+      'fault',
+      'calls',
+      'streams broken',
+      'brought back',
+      'p50 ms',
+      'max ms',
+      'cut',
+      'gap ms',
+      'more',
+      'webhooks',
+      'failed',
+      'p50 ms',
+      'p99 ms',
+      'max ms',
+    ],
+    ...rows.map((row) => [
+      row.fault,
+      ...[row.calls, row.broken, row.back, row.backMs?.p50 ?? '-', row.backMs?.max ?? '-', row.cut, row.gapMs].map(
+        String,
+      ),
+      String(row.gapMoreMs ?? '-'),
+      ...[row.webhooks.count, row.webhooks.failed, row.webhooks.p50Ms, row.webhooks.p99Ms, row.webhooks.maxMs].map(
+        String,
+      ),
+    ]),
+  ])
+}
+
+function loadLines(load: StoreLoad, sizes: readonly ReturnType<typeof forFleetOf>[]): string[] {
+  const line = (what: string, { operations, bytes }: StoreLoad['idle']): string[] => [
+    what,
+    operations.toFixed(2),
+    bytes.toFixed(0),
+  ]
+  return [
+    '',
+    'Redis, by its INFO (bytes both ways)',
+    ...table([
+      ['', 'operations', 'bytes'],
+      line('a fleet without calls, a node and second', load.idle),
+      line('a live call, a second', load.live),
+      line('a call arrives', load.arrival),
+      line('a call ends', load.end),
+    ]),
+    `memory of a live call: ${(load.memoryBytes / 1024).toFixed(1)} KiB`,
+    ...sizes.map(
+      ({ calls, nodes, operations, bytes, memoryBytes }) =>
+        `${calls} calls of 3 minutes on ${nodes} nodes: ${Math.round(operations)} operations/s, ${(bytes / 1e6).toFixed(2)} MB/s, ${Math.round(memoryBytes / 2 ** 20)} MiB`,
+    ),
+  ]
+}
+
+/** Nearest rank, in whole milliseconds; 0 of nothing. */
+function percentile(values: readonly number[], percent: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return Math.round(sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0)
+}

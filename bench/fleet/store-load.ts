@@ -1,0 +1,110 @@
+import type { RedisServer } from '../../test/support/redis.js'
+
+interface Load {
+  readonly operations: number
+  /** Both ways. */
+  readonly bytes: number
+}
+
+/** What a fleet asks of Redis. */
+export interface StoreLoad {
+  /** Of each node in a second, without calls. */
+  readonly idle: Load
+  /** Of each live call in a second. */
+  readonly live: Load
+  /** Of each call, once. */
+  readonly arrival: Load
+  readonly end: Load
+  /** Memory of Redis that a live call takes. */
+  readonly memoryBytes: number
+  /** Nodes in this measurement: a heartbeat reads those of all. */
+  readonly nodes: number
+}
+
+type Phase = 'idle' | 'arriving' | 'live' | 'ending' | 'over'
+
+interface Reading extends Load {
+  readonly atMs: number
+  readonly memoryBytes: number
+}
+
+/** Reads Redis' own counters at the beginning of each phase of a run. */
+export class StoreMeter {
+  readonly #redis: RedisServer
+  readonly #at = new Map<Phase, Reading>()
+
+  constructor(redis: RedisServer) {
+    this.#redis = redis
+  }
+
+  async mark(phase: Phase): Promise<void> {
+    const info =
+      String(await this.#redis.command('INFO', 'stats')) + String(await this.#redis.command('INFO', 'memory'))
+    const field = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? NaN)
+    this.#at.set(phase, {
+      atMs: performance.now(),
+      operations: field('total_commands_processed'),
+      bytes: field('total_net_input_bytes') + field('total_net_output_bytes'),
+      memoryBytes: field('used_memory'),
+    })
+  }
+
+  /** What was asked, a node, a call and a second at a time. All phases must have been marked. */
+  load(nodes: number, calls: number): StoreLoad {
+    const idle = this.#between('idle', 'arriving')
+    const live = this.#between('live', 'ending')
+    const beyond = (from: Phase, to: Phase, callSeconds: Load | null): Load => {
+      const whole = this.#between(from, to)
+      const of = (name: keyof Load): number =>
+        Math.max(0, whole[name] - (idle[name] / idle.seconds) * whole.seconds) / calls -
+        (callSeconds === null ? 0 : (callSeconds[name] * whole.seconds) / 2)
+      return { operations: Math.max(0, of('operations')), bytes: Math.max(0, of('bytes')) }
+    }
+    const whileLive = beyond('live', 'ending', null)
+    const perSecond = {
+      operations: whileLive.operations / live.seconds,
+      bytes: whileLive.bytes / live.seconds,
+    }
+    return {
+      idle: {
+        operations: idle.operations / idle.seconds / nodes,
+        bytes: idle.bytes / idle.seconds / nodes,
+      },
+      live: perSecond,
+      // While calls arrive, half of them are live on average.
+      arrival: beyond('arriving', 'live', perSecond),
+      end: beyond('ending', 'over', null),
+      memoryBytes: Math.max(0, this.#of('ending').memoryBytes - this.#of('arriving').memoryBytes) / calls,
+      nodes,
+    }
+  }
+
+  #of(phase: Phase): Reading {
+    const reading = this.#at.get(phase)
+    if (reading === undefined) throw new Error(`the phase ${phase} was not marked`)
+    return reading
+  }
+
+  #between(from: Phase, to: Phase): Load & { readonly seconds: number } {
+    const [a, b] = [this.#of(from), this.#of(to)]
+    return {
+      operations: b.operations - a.operations,
+      bytes: b.bytes - a.bytes,
+      seconds: (b.atMs - a.atMs) / 1000,
+    }
+  }
+}
+
+/** Calls that one node of deploy/kubernetes.yaml takes, and how long a call is on average. */
+const CALLS_PER_NODE = 100
+const CALL_S = 180
+
+/** The same for a fleet of so many calls at once, each of three minutes. */
+export function forFleetOf(calls: number, load: StoreLoad) {
+  const nodes = Math.ceil(calls / CALLS_PER_NODE)
+  const of = (name: keyof Load): number =>
+    calls * (load.live[name] + (load.arrival[name] + load.end[name]) / CALL_S) +
+    // Each heartbeat reads the records of all nodes: its bytes grow with their number.
+    nodes * load.idle[name] * (name === 'bytes' ? nodes / load.nodes : 1)
+  return { calls, nodes, operations: of('operations'), bytes: of('bytes'), memoryBytes: calls * load.memoryBytes }
+}

@@ -1,0 +1,364 @@
+import type { CallLogEntry, CallLogRecords } from '../call/call-log.js'
+import type { TimelineMark } from '../call/record.js'
+import type { Clock } from '../core/clock.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import type { CallSid } from '../core/ids.js'
+import { KEEP_EVERY_MS, KEEP_OVER_MAX, KEEP_RENEW_MS, KEEP_SWEEP_MS, STORED_CALL_BYTES_MAX } from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+import { foldLog, parseKeptCall } from '../workers/kept-call.js'
+import type { KeptLogChunk, KeptState } from '../workers/kept-call.js'
+import type { CallKeeping, KeptSource } from '../workers/main-thread-context.js'
+import type { CallStore, OwnerToken, StoredCall } from './call-store.js'
+import { SealedCall } from './sealed-call.js'
+
+interface CallKeeperOptions {
+  /** Name of this node. */
+  readonly node: string
+  readonly store: Pick<CallStore, 'save' | 'read' | 'over'>
+  /** TOKEN_SECRET: the first encrypts, each decrypts. */
+  readonly secrets: readonly string[]
+  readonly clock: Clock
+  readonly log: Log
+  /** With which this node owns a call now; null where it does not, or not yet. */
+  readonly tokenOf: (callSid: CallSid) => OwnerToken | null
+  /** The store says that `token` does not own the call any more. */
+  readonly lost: (callSid: CallSid, token: OwnerToken) => void
+}
+
+/** One live call, or one that is over and whose entry is still to be deleted. */
+interface KeptEntry {
+  readonly callSid: CallSid
+  readonly source: KeptSource
+  readonly sealed: SealedCall
+  /** The log's new end. Empty while `whole`. */
+  entries: CallLogEntry[]
+  marks: TimelineMark[]
+  /** It is not known what the store has: the next write replaces the log. */
+  whole: boolean
+  /** Bytes of the log in the store. */
+  logBytes: number
+  token: OwnerToken | null
+  /** With this token the call was lost: nothing is written with it any more. */
+  lostToken: OwnerToken | null
+  triedAtMs: number
+  writing: Promise<void> | null
+}
+
+/** Most of the state's share; the rest is the log's. */
+const STATE_BYTES_MAX = STORED_CALL_BYTES_MAX / 2
+/** A log that is rewritten leaves room, so that it is not rewritten again a second later. */
+const REWRITTEN_SHARE = 0.75
+const RENEW_LOOK_MS = 60_000
+
+/**
+ * Keeps the state of this node's live calls in the store, encrypted: a small state, which each write replaces, and the
+ * log, of which each write appends what is new. A call is written at most once in KEEP_EVERY_MS, one write at a time,
+ * and one timer serves all calls. Nothing here waits for the store, and no call waits for anything here: a write that
+ * fails is counted, and the next one writes the whole log again.
+ */
+export class CallKeeper implements CallKeeping {
+  readonly node: string
+  readonly counters = {
+    written: 0,
+    bytesWritten: 0,
+    /** Writes and deletions that the store did not take. */
+    failed: 0,
+    /** Calls that turned out to have another owner. */
+    lost: 0,
+    /** Logs that were too large and written again. */
+    rewritten: 0,
+    /** Entries of logs, and marks, that this left out. */
+    entriesDropped: 0,
+    /** Backend states that were too large. */
+    backendStatesDropped: 0,
+    /** Ends of stored logs that could not be read. */
+    endsCutOff: 0,
+    /** Calls that were over and whose entries were left to their TTL. */
+    oversDropped: 0,
+  }
+  readonly #options: CallKeeperOptions
+  readonly #calls = new Map<CallSid, KeptEntry>()
+  readonly #changed = new Set<KeptEntry>()
+  readonly #over = new Set<KeptEntry>()
+  #timer: NodeJS.Timeout | null = null
+  #renewAtMs: number
+
+  constructor(options: CallKeeperOptions) {
+    this.#options = options
+    this.node = options.node
+    this.#renewAtMs = options.clock() + RENEW_LOOK_MS
+  }
+
+  // --- from the calls -------------------------------------------------------------------------------------
+
+  open(callSid: CallSid, source: KeptSource): void {
+    const entry: KeptEntry = {
+      callSid,
+      source,
+      sealed: new SealedCall(callSid, this.#options.secrets),
+      entries: [],
+      marks: [],
+      whole: true,
+      logBytes: 0,
+      token: null,
+      lostToken: null,
+      triedAtMs: -Infinity,
+      writing: null,
+    }
+    this.#calls.set(callSid, entry)
+    this.#change(entry)
+  }
+
+  append(callSid: CallSid, entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void {
+    const entry = this.#calls.get(callSid)
+    if (entry === undefined) return
+    if (entries.length > 0) this.#change(entry)
+    if (entry.whole) return
+    entry.entries.push(...entries)
+    entry.marks.push(...marks)
+  }
+
+  changed(callSid: CallSid): void {
+    const entry = this.#calls.get(callSid)
+    if (entry !== undefined) this.#change(entry)
+  }
+
+  over(callSid: CallSid): void {
+    const entry = this.#calls.get(callSid)
+    if (entry === undefined) return
+    this.#calls.delete(callSid)
+    this.#changed.delete(entry)
+    entry.token = this.#options.tokenOf(callSid) ?? entry.token
+    if (entry.token === null || entry.token.nonce === entry.lostToken?.nonce) return
+    entry.triedAtMs = -Infinity
+    this.#over.add(entry)
+    if (this.#over.size > KEEP_OVER_MAX) {
+      this.counters.oversDropped++
+      for (const oldest of this.#over) {
+        this.#over.delete(oldest)
+        break
+      }
+    }
+    this.#start()
+  }
+
+  // --- writing --------------------------------------------------------------------------------------------
+
+  /** Begins the writes that are due. */
+  sweep(): void {
+    const nowMs = this.#options.clock()
+    if (nowMs >= this.#renewAtMs) this.#renew(nowMs)
+    const dueMs = nowMs - KEEP_EVERY_MS
+    for (const entry of this.#changed)
+      if (entry.writing === null && entry.triedAtMs <= dueMs) this.#begin(entry, this.#write(entry, nowMs))
+    for (const entry of this.#over)
+      if (entry.writing === null && entry.triedAtMs <= dueMs) this.#begin(entry, this.#end(entry, nowMs))
+    if (this.#calls.size === 0 && this.#over.size === 0) this.#stop()
+  }
+
+  /** Writes everything that waits, now. Resolves when each write was tried once; never rejects. */
+  async flush(): Promise<void> {
+    const waiting = new Set([...this.#calls.values(), ...this.#over])
+    await Promise.all([...waiting].map((entry) => entry.writing))
+    for (const entry of waiting) entry.triedAtMs = -Infinity
+    this.sweep()
+    await Promise.all([...waiting].map((entry) => entry.writing))
+  }
+
+  /** Writes what waits, and stops. The store stays open. */
+  async close(): Promise<void> {
+    await this.flush()
+    this.#stop()
+  }
+
+  #change(entry: KeptEntry): void {
+    this.#changed.add(entry)
+    this.#start()
+  }
+
+  #start(): void {
+    this.#timer ??= setInterval(() => this.sweep(), KEEP_SWEEP_MS).unref()
+  }
+
+  #stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = null
+  }
+
+  #renew(nowMs: number): void {
+    this.#renewAtMs = nowMs + RENEW_LOOK_MS
+    for (const entry of this.#calls.values()) if (nowMs - entry.triedAtMs >= KEEP_RENEW_MS) this.#changed.add(entry)
+  }
+
+  #begin(entry: KeptEntry, writing: Promise<void>): void {
+    entry.writing = writing.then(() => {
+      entry.writing = null
+    })
+  }
+
+  /** Never rejects. */
+  async #write(entry: KeptEntry, nowMs: number): Promise<void> {
+    const { callSid, sealed } = entry
+    const { store, tokenOf, lost } = this.#options
+    entry.triedAtMs = nowMs
+    const token = tokenOf(callSid)
+    if (token === null || token.nonce !== entry.token?.nonce) this.#forget(entry)
+    entry.token = token
+    try {
+      // Without a token it is tried again; a lost one is replaced by another, or the call ends.
+      if (token === null || token.nonce === entry.lostToken?.nonce) return
+      this.#changed.delete(entry)
+      const state = sealed.seal('state', this.#stateOf(entry))
+      const { chunk, replace } = this.#chunkOf(entry, state.length)
+      this.counters.bytesWritten += state.length + (chunk?.length ?? 0)
+      const answer = await store.save(callSid, token, {
+        state,
+        ...(chunk === null ? {} : { append: [chunk] }),
+        ...(replace ? { replace } : {}),
+      })
+      if (answer === 'ok') {
+        this.counters.written++
+        entry.logBytes = (replace ? 0 : entry.logBytes) + (chunk?.length ?? 0)
+        return
+      }
+      this.counters.lost++
+      entry.lostToken = token
+      this.#forget(entry)
+      lost(callSid, token)
+    } catch (thrown) {
+      this.#failed(entry, thrown)
+      this.#forget(entry)
+      if (this.#calls.get(callSid) === entry) this.#changed.add(entry)
+    }
+  }
+
+  /** Never rejects. */
+  async #end(entry: KeptEntry, nowMs: number): Promise<void> {
+    entry.triedAtMs = nowMs
+    try {
+      // `lost` is as good: then it is another's.
+      if (entry.token !== null) await this.#options.store.over(entry.callSid, entry.token)
+      this.#over.delete(entry)
+    } catch (thrown) {
+      this.#failed(entry, thrown)
+    }
+  }
+
+  /** What the store has of the log is not known any more. */
+  #forget(entry: KeptEntry): void {
+    entry.whole = true
+    entry.entries = []
+    entry.marks = []
+  }
+
+  #failed(entry: KeptEntry, thrown: unknown): void {
+    this.counters.failed++
+    this.#options.log.debug({ call_sid: entry.callSid, detail: messageOf(thrown) }, "a call's state was not stored")
+  }
+
+  #stateOf({ callSid, source }: KeptEntry): string {
+    const kept = source.kept()
+    const text = JSON.stringify(kept)
+    const bytes = Buffer.byteLength(text)
+    if (bytes <= STATE_BYTES_MAX) return text
+    this.counters.backendStatesDropped++
+    this.#options.log.warn(
+      { call_sid: callSid, bytes, allowed: STATE_BYTES_MAX },
+      'the state of a call is too large: its backend is left out',
+    )
+    return JSON.stringify({ ...kept, backendState: null })
+  }
+
+  /** The end of the log that the store does not have yet, sealed; null when there is none. */
+  #chunkOf(entry: KeptEntry, stateBytes: number): { readonly chunk: Uint8Array | null; readonly replace: boolean } {
+    const { sealed } = entry
+    const bytesMax = STORED_CALL_BYTES_MAX - stateBytes
+    if (!entry.whole) {
+      const { entries, marks } = entry
+      entry.entries = []
+      entry.marks = []
+      if (entries.length + marks.length === 0) return { chunk: null, replace: false }
+      const chunk = sealed.seal('log', JSON.stringify({ entries, marks } satisfies KeptLogChunk))
+      if (entry.logBytes + chunk.length <= bytesMax) return { chunk, replace: false }
+      this.counters.rewritten++
+    }
+    const { text, dropped } = wholeLog(entry.source.log(), bytesMax * REWRITTEN_SHARE)
+    this.counters.entriesDropped += dropped
+    entry.whole = false
+    return { chunk: sealed.seal('log', text), replace: true }
+  }
+
+  // --- reading --------------------------------------------------------------------------------------------
+
+  /**
+   * The state of a call of any node; null when the store has none.
+   * @throws GatewayError KEPT_CALL_INVALID when it is not this call's, or cannot be read; what the store throws
+   */
+  async read(callSid: CallSid): Promise<KeptState | null> {
+    const stored = await this.#options.store.read(callSid)
+    return stored === null ? null : this.opened(callSid, stored)
+  }
+
+  /** The same of an entry that was read already. @throws GatewayError KEPT_CALL_INVALID */
+  opened(callSid: CallSid, { phase, state, log }: StoredCall): KeptState | null {
+    if (phase === 'over' || state === null) return null
+    const sealed = new SealedCall(callSid, this.#options.secrets)
+    const kept = parseKeptCall(jsonOf(sealed.open('state', state)))
+    if (kept.callSid !== callSid) throw new GatewayError('KEPT_CALL_INVALID', 'a stored state is of another call')
+    return { kept, ...foldLog(this.#chunks(sealed, log)) }
+  }
+
+  /** A write that was cut off leaves an unreadable end; what came before it is whole. */
+  #chunks(sealed: SealedCall, log: readonly Uint8Array[]): unknown[] {
+    const chunks: unknown[] = []
+    for (const [index, bytes] of log.entries()) {
+      try {
+        chunks.push(jsonOf(sealed.open('log', bytes)))
+      } catch (thrown) {
+        if (index === 0 || index < log.length - 1) throw thrown
+        this.counters.endsCutOff++
+      }
+    }
+    return chunks
+  }
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch (thrown) {
+    throw new GatewayError('KEPT_CALL_INVALID', 'a stored value is not JSON', { cause: thrown })
+  }
+}
+
+/** How much of a list is dropped at a time, when a log is too large. */
+const DROPPED_SHARE = 0.25
+
+/**
+ * A whole log as one piece, within `bytesMax`: the marks go first, then the oldest words, then turns and barge-ins. Tool
+ * calls stay longest, because without them a tool might run again.
+ */
+function wholeLog(
+  source: Pick<KeptState, 'log' | 'marks'>,
+  bytesMax: number,
+): { readonly text: string; readonly dropped: number } {
+  let { marks } = source
+  let log: CallLogRecords = source.log
+  let dropped = 0
+  for (;;) {
+    const text = JSON.stringify({ base: log, entries: [], marks } satisfies KeptLogChunk)
+    const list = marks.length > 0 ? 'marks' : LISTS.find((name) => log[name].length > 0)
+    if (Buffer.byteLength(text) <= bytesMax || list === undefined) return { text, dropped }
+    if (list === 'marks') {
+      const count = Math.ceil(marks.length * DROPPED_SHARE)
+      marks = marks.slice(count)
+      dropped += count
+      continue
+    }
+    const count = Math.ceil(log[list].length * DROPPED_SHARE)
+    dropped += count
+    log = { ...log, [list]: log[list].slice(count), dropped: { ...log.dropped, [list]: log.dropped[list] + count } }
+  }
+}
+
+const LISTS = ['transcript', 'bargeIns', 'turns', 'toolCalls'] as const

@@ -1,0 +1,103 @@
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
+import type { ToolOutcome } from '../agents/tool.js'
+import { messageOf } from '../core/errors.js'
+import { EFFECT_TTL_MS } from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+import type { EffectGate } from '../workers/effects.js'
+import type { CallStore } from './call-store.js'
+import { derivedKey } from './secrets.js'
+
+const IV_BYTES = 12
+const TAG_BYTES = 16
+const INTENT = 'intent '
+
+interface StoredEffectsOptions {
+  readonly store: Pick<CallStore, 'once' | 'settle'>
+  /** The values of TOKEN_SECRET: one, or two while one is replaced. */
+  readonly secrets: readonly string[]
+  readonly log: Log
+}
+
+/**
+ * The intents and results of effects in the call store, for EFFECT_TTL_MS: `intent <random>` before the effect, its
+ * encrypted result after it. The store has neither arguments nor results in clear, and no key of an effect.
+ *
+ * While TOKEN_SECRET is replaced there is an entry for each of the two secrets, so that a node that has only one of them
+ * finds it.
+ */
+export class StoredEffects implements Omit<EffectGate, 'mayAct'> {
+  /** Results that could not be stored: their intents stay uncertain. Plain field, copied at each scrape. */
+  resultsLost = 0
+  readonly #options: StoredEffectsOptions
+  readonly #keys: readonly Buffer[]
+
+  constructor(options: StoredEffectsOptions) {
+    this.#options = options
+    this.#keys = options.secrets.map((secret) => derivedKey(secret, 'effects'))
+  }
+
+  async intend(key: string): Promise<'new' | { readonly result: ToolOutcome } | 'uncertain' | 'store-down'> {
+    // Random, so that a request that reached the store twice recognises its own value.
+    const intent = INTENT + randomBytes(IV_BYTES).toString('base64')
+    const { store, log } = this.#options
+    let uncertain = false
+    try {
+      const standing = await Promise.all(
+        this.#keys.map((secret) => store.once(nameOf(key, secret), intent, EFFECT_TTL_MS)),
+      )
+      for (const [i, value] of standing.entries()) {
+        if (value === null || value === intent) continue
+        uncertain = true
+        const secret = this.#keys[i]
+        if (secret === undefined || value.startsWith(INTENT)) continue
+        const result = opened(value, nameOf(key, secret), secret)
+        if (result !== null) return { result }
+        log.error({}, 'the result of an effect in the store cannot be read: it counts as uncertain')
+      }
+    } catch (thrown) {
+      log.warn({ reason: messageOf(thrown) }, 'the intent of an effect could not be stored')
+      return 'store-down'
+    }
+    return uncertain ? 'uncertain' : 'new'
+  }
+
+  settle(key: string, result: ToolOutcome): void {
+    const { store, log } = this.#options
+    const settling = this.#keys.map((secret) => {
+      const name = nameOf(key, secret)
+      return store.settle(name, sealed(result, name, secret), EFFECT_TTL_MS)
+    })
+    Promise.all(settling).catch((thrown: unknown) => {
+      this.resultsLost++
+      log.warn({ reason: messageOf(thrown) }, 'the result of an effect could not be stored')
+    })
+  }
+}
+
+/** The store's key: arguments have so few values that a plain hash could be guessed. */
+function nameOf(key: string, secret: Buffer): string {
+  return `effect:${createHmac('sha256', secret).update(key).digest('base64url')}`
+}
+
+/** AES-256-GCM, bound to the name under which it is stored. */
+function sealed(result: ToolOutcome, name: string, secret: Buffer): string {
+  const iv = randomBytes(IV_BYTES)
+  const cipher = createCipheriv('aes-256-gcm', secret, iv).setAAD(Buffer.from(name))
+  const text = Buffer.concat([cipher.update(JSON.stringify(result)), cipher.final()])
+  return Buffer.concat([iv, cipher.getAuthTag(), text]).toString('base64')
+}
+
+/** Null for what this secret has not sealed under this name. */
+function opened(value: string, name: string, secret: Buffer): ToolOutcome | null {
+  const bytes = Buffer.from(value, 'base64')
+  const at = IV_BYTES + TAG_BYTES
+  if (bytes.byteLength <= at) return null
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', secret, bytes.subarray(0, IV_BYTES)).setAAD(Buffer.from(name))
+    decipher.setAuthTag(bytes.subarray(IV_BYTES, at))
+    const text = Buffer.concat([decipher.update(bytes.subarray(at)), decipher.final()])
+    return JSON.parse(text.toString()) as ToolOutcome // it was sealed by `settle`
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,336 @@
+import { createServer as createHttp } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { createServer as createHttps } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { assert } from '../core/assert.js'
+import type { Clock, WallClock } from '../core/clock.js'
+import {
+  CLOCK_SKEW_MS_MAX,
+  PEER_ANSWER_MS,
+  PEER_BODY_BYTES_MAX,
+  PEER_BODY_MS,
+  PEER_CONNECTIONS_MAX,
+  PEER_HEADERS_BYTES_MAX,
+  PEER_HEADERS_MS,
+  PEER_IDLE_MS,
+  PEER_NONCES_MAX,
+} from '../core/limits.js'
+import { portFault } from '../http/port-use.js'
+import { LimitedLog } from '../telemetry/limited-log.js'
+import type { Log } from '../telemetry/log.js'
+import { ANSWER_HEADER, PeerProof, hashOf } from './peer-proof.js'
+import type { PeerClaims, PeerName } from './peer-proof.js'
+
+/** Certificate and key of this node, and the authorities that may have signed another node's; PEM. */
+export interface PeerTls {
+  readonly cert: string
+  readonly key: string
+  readonly ca: string
+}
+
+/**
+ * Answers a request of another node. What it returns is sent as JSON.
+ * @param body  parsed JSON, not checked further: the sender has the secret, and may be of another version
+ */
+export type PeerHandler = (body: unknown, from: PeerName) => unknown
+
+export const PEER_REFUSALS = [
+  'certificate',
+  'unsigned',
+  'signature',
+  'another-node',
+  'another-incarnation',
+  'late',
+  'replayed',
+  'not-found',
+  'too-large',
+  'body',
+  'malformed',
+  'protocol',
+  'connections',
+] as const
+
+export type PeerRefusal = (typeof PEER_REFUSALS)[number]
+
+interface ListenerOptions {
+  readonly self: PeerName
+  /** At least one: the first signs, each may have signed. */
+  readonly secrets: readonly string[]
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+  /** Origin at which other nodes reach it, without a port for that of the listener; null: `host` and its port. */
+  readonly url: string | null
+  /** Null: HTTP. Otherwise both sides need a certificate of `ca`. */
+  readonly tls: PeerTls | null
+  /** Another node has proven that it lives; called for each of its requests, before the handler. */
+  readonly onHeard: (from: PeerName) => void
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  readonly log: Log
+}
+
+/** The status of each refusal, and why, for the sender and the log. */
+const REFUSALS: Readonly<Record<Exclude<PeerRefusal, 'protocol' | 'connections'>, readonly [number, string]>> = {
+  certificate: [401, 'the connection has no client certificate that INTERNAL_TLS_CA signed'],
+  unsigned: [401, 'the request is not signed'],
+  signature: [401, 'the signature fits none of the secrets of TOKEN_SECRET'],
+  'another-node': [409, 'the request is for a node of another name'],
+  'another-incarnation': [409, 'the request is for another run of this node'],
+  late: [401, `the time of the request is more than ${CLOCK_SKEW_MS_MAX / 1000} s from the time here`],
+  replayed: [401, 'this request was here before'],
+  'not-found': [404, 'there is no such request'],
+  'too-large': [413, `the body is larger than ${PEER_BODY_BYTES_MAX} bytes`],
+  body: [401, 'the body is not the one that was signed'],
+  malformed: [400, 'the body is not JSON'],
+}
+
+/**
+ * The internal listener of a node: signed requests of other nodes, and nothing else. A request is judged by its head;
+ * only what somebody with the secret wrote to this run of this node, now and for the first time, is read further and
+ * reaches a handler. Answers are signed too, refusals included, unless the sender has no secret.
+ */
+export class PeerListener {
+  /** Requests that a handler answered. */
+  answered = 0
+  /** Requests whose handler failed. */
+  faults = 0
+  readonly refused: Readonly<Record<PeerRefusal, number>>
+  readonly #counts: Record<PeerRefusal, number>
+  readonly #options: ListenerOptions
+  readonly #proof: PeerProof
+  readonly #seen: SeenRequests
+  readonly #handlers = new Map<string, PeerHandler>()
+  readonly #lines: LimitedLog<PeerRefusal>
+  readonly #server: Server
+
+  constructor(options: ListenerOptions) {
+    this.#options = options
+    this.#proof = new PeerProof(options.secrets)
+    this.#seen = new SeenRequests(PEER_NONCES_MAX)
+    this.#counts = Object.fromEntries(PEER_REFUSALS.map((reason) => [reason, 0])) as Record<PeerRefusal, number>
+    this.refused = this.#counts
+    this.#lines = new LimitedLog(
+      options.log,
+      'A request to the internal listener was turned away',
+      'More requests to the internal listener were turned away for the same reason',
+    )
+    const bounds = {
+      maxHeaderSize: PEER_HEADERS_BYTES_MAX,
+      headersTimeout: PEER_HEADERS_MS,
+      requestTimeout: PEER_BODY_MS,
+      keepAliveTimeout: PEER_IDLE_MS,
+      connectionsCheckingInterval: PEER_HEADERS_MS / 2,
+    }
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+      void this.#serve(request, response)
+    }
+    this.#server =
+      options.tls === null
+        ? createHttp(bounds, onRequest)
+        : createHttps(
+            // Certificates are checked at the request: a handshake that is cut looks like a dead node to the client.
+            {
+              ...bounds,
+              ...options.tls,
+              requestCert: true,
+              rejectUnauthorized: false,
+              handshakeTimeout: PEER_HEADERS_MS,
+            },
+            onRequest,
+          )
+    this.#server.maxConnections = PEER_CONNECTIONS_MAX
+    this.#server.on('drop', () => {
+      this.#note('connections', null, null, 'there are too many connections')
+    })
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+      if (error.code !== 'ECONNRESET') this.#note('protocol', null, null, error.code ?? 'no HTTP')
+      // A client that speaks TLS here learns by any answer that the node lives.
+      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+      else socket.destroy()
+    })
+    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      this.#note('protocol', socket.remoteAddress ?? null, null, error.code ?? 'no TLS')
+    })
+    this.handle('ping', () => options.self)
+  }
+
+  /** Registers the handler of `POST /internal/{name}`; `name` is of `a-z` and `-`. */
+  handle(name: string, handler: PeerHandler): void {
+    assert(/^[a-z][a-z-]{0,39}$/.test(name) && !this.#handlers.has(name), 'a request between nodes has one handler')
+    this.#handlers.set(name, handler)
+  }
+
+  /**
+   * Opens the port.
+   * @returns the origin at which other nodes reach it
+   * @throws GatewayError PORT_IN_USE or CONFIG_INVALID
+   */
+  async listen(): Promise<string> {
+    const { host, port, url, tls } = this.#options
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error: NodeJS.ErrnoException) => {
+        reject(portFault({ setting: 'INTERNAL_PORT', host, port }, error.code ?? error.message))
+      })
+      this.#server.listen({ host, port, exclusive: true }, resolve)
+    })
+    const { port: opened } = this.#server.address() as AddressInfo
+    const origin = url ?? `${tls === null ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}`
+    return /:\d+$/.test(origin) ? origin : `${origin}:${opened}`
+  }
+
+  /** Closes the port; requests under way get PEER_ANSWER_MS to be answered. Idempotent. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => {
+        resolve()
+      })
+    })
+    const last = setTimeout(() => {
+      this.#server.closeAllConnections()
+    }, PEER_ANSWER_MS)
+    await closed
+    clearTimeout(last)
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      await this.#judge(request, response)
+    } catch (thrown) {
+      this.faults++
+      this.#options.log.error({ err: thrown, path: request.url }, 'A request of another node could not be answered')
+      response.destroy()
+    }
+  }
+
+  async #judge(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { method = '', url: path = '' } = request
+    const { socket } = request
+    // A resumed session without a certificate counts as authorised, so the certificate itself is asked for too.
+    if (socket instanceof TLSSocket && !(socket.authorized && socket.getPeerX509Certificate() !== undefined))
+      return this.#refuse(response, 'certificate', null)
+    const read = this.#proof.readRequest(method, path, request.headers.authorization)
+    if (typeof read === 'string') return this.#refuse(response, read, null)
+    const { claims, key } = read
+    const wrong = this.#judgeClaims(claims)
+    if (wrong !== null) return this.#refuse(response, wrong, read)
+    this.#options.onHeard(claims.from)
+    const name = /^\/internal\/([a-z-]{1,40})$/.exec(path)?.[1] ?? ''
+    const handler = this.#handlers.get(name)
+    if (handler === undefined || method !== (name === 'ping' ? 'GET' : 'POST'))
+      return this.#refuse(response, 'not-found', read)
+    const body = await bodyOf(request)
+    if (body === null) return this.#refuse(response, 'too-large', read)
+    if (hashOf(body) !== claims.bodyHash) return this.#refuse(response, 'body', read)
+    const parsed = method === 'GET' ? { json: null } : parse(body)
+    if (parsed === null) return this.#refuse(response, 'malformed', read)
+    try {
+      const answer = await handler(parsed.json, claims.from)
+      this.#answer(response, 200, answer ?? null, { claims, key })
+      this.answered++
+    } catch (thrown) {
+      this.faults++
+      this.#options.log.error({ err: thrown, request: name }, 'A request of another node could not be answered')
+      this.#answer(response, 500, { reason: 'fault', message: 'the node failed to answer; it has logged why' }, read)
+    }
+  }
+
+  /** The address first: who asks a node that is gone must learn that, also with a wrong clock. */
+  #judgeClaims({ to, timeMs, nonce }: PeerClaims): (PeerRefusal & keyof typeof REFUSALS) | null {
+    const { self, wallClock } = this.#options
+    if (to.node !== self.node) return 'another-node'
+    if (to.incarnation !== self.incarnation) return 'another-incarnation'
+    const nowMs = wallClock()
+    if (Math.abs(nowMs - timeMs) > CLOCK_SKEW_MS_MAX) return 'late'
+    return this.#seen.isNew(nonce, timeMs, nowMs) ? null : 'replayed'
+  }
+
+  /** @param proven  null: the sender has proven nothing */
+  #refuse(
+    response: ServerResponse,
+    reason: keyof typeof REFUSALS,
+    proven: { readonly claims: PeerClaims; readonly key: Buffer } | null,
+  ): void {
+    const [status, message] = REFUSALS[reason]
+    const { req: request } = response
+    this.#note(reason, request.socket.remoteAddress ?? null, proven?.claims.from.node ?? null, message)
+    // Node reads what is left of a short body and throws it away: closed over unread bytes, the connection would be
+    // reset, and the sender would not see this answer.
+    const { 'content-length': length = request.method === 'GET' ? 0 : Infinity } = request.headers
+    if (!(Number(length) <= PEER_BODY_BYTES_MAX)) response.setHeader('connection', 'close')
+    this.#answer(response, status, { reason, message }, proven)
+  }
+
+  #answer(
+    response: ServerResponse,
+    status: number,
+    answer: unknown,
+    proven: { readonly claims: PeerClaims; readonly key: Buffer } | null,
+  ): void {
+    const body = Buffer.from(JSON.stringify(answer))
+    assert(body.length <= PEER_BODY_BYTES_MAX, 'an answer between nodes fits into its bound')
+    response.statusCode = status
+    response.setHeader('content-type', 'application/json')
+    response.setHeader('content-length', body.length)
+    if (proven !== null) {
+      const { claims, key } = proven
+      const header = this.#proof.signAnswer(key, this.#options.self, { status, body, nonce: claims.nonce })
+      response.setHeader(ANSWER_HEADER, header)
+    }
+    response.end(body)
+  }
+
+  #note(reason: PeerRefusal, address: string | null, sender: string | null, why: string): void {
+    this.#counts[reason]++
+    this.#lines.note(reason, { why, address, sender }, this.#options.clock())
+  }
+}
+
+/**
+ * Nonces of the requests that were accepted, as long as their time is. Where there are too many, the oldest are
+ * forgotten and nothing as old as they are is accepted any more, so that forgetting lets no replay in.
+ */
+export class SeenRequests {
+  readonly #max: number
+  /** By nonce, in the order of arrival: the time of the request. */
+  readonly #times = new Map<string, number>()
+  #floorMs = 0
+
+  constructor(max: number) {
+    this.#max = max
+  }
+
+  isNew(nonce: string, timeMs: number, nowMs: number): boolean {
+    if (timeMs <= this.#floorMs || this.#times.has(nonce)) return false
+    this.#times.set(nonce, timeMs)
+    for (const [oldest, sentMs] of this.#times) {
+      const over = nowMs - sentMs > CLOCK_SKEW_MS_MAX
+      if (!over && this.#times.size <= this.#max) break
+      this.#times.delete(oldest)
+      if (!over) this.#floorMs = Math.max(this.#floorMs, sentMs)
+    }
+    return true
+  }
+}
+
+/** The whole body; null when it is larger than PEER_BODY_BYTES_MAX. @throws when the connection breaks */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
+  if (Number(request.headers['content-length'] ?? 0) > PEER_BODY_BYTES_MAX) return null
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > PEER_BODY_BYTES_MAX) return null
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, bytes)
+}
+
+function parse(body: Buffer): { readonly json: unknown } | null {
+  try {
+    return { json: JSON.parse(body.toString()) as unknown }
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,273 @@
+import { LRUCache } from 'lru-cache'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import { CALLBACK_ONCE_MS, CALLS_RECOVERED_AT_ONCE_MAX, CALL_TTL_MS, TAKEN_CALLS_MAX } from '../core/limits.js'
+import { CONTINUATION_MS } from '../escalation/documents.js'
+import type { AfterStream } from '../escalation/escalation.js'
+import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
+import type { CarrierState } from '../sautikit/carrier-state.js'
+import type { Log } from '../telemetry/log.js'
+import type { KeptCall } from '../workers/kept-call.js'
+import type { OwnerToken, StoredCall } from './call-store.js'
+import type { FleetNode } from './fleet-node.js'
+import type { ProvenWebhook } from './proven-webhook.js'
+
+/**
+ * What becomes of a call whose stream was lost:
+ * - `resume`: a new stream, in which the conversation goes on;
+ * - `escalation`: the escalation goes on without the stream, and answers the carrier;
+ * - `words`: the agent's fallback, which may dial a human;
+ * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call;
+ * - `nothing`: the caller is with a human, or has left.
+ */
+export type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up' | 'nothing'
+
+/**
+ * @param kept  the call's state; null where none can be read
+ * @param asked  the carrier asks now how the call continues
+ * @param afterStream  whether a new stream works where the carrier asks
+ */
+export function recoveryPlan(kept: KeptCall | null, asked: boolean, afterStream: AfterStream): RecoveryPlan {
+  const state = kept?.saved?.session.state ?? 'waiting'
+  switch (state) {
+    case 'bridged':
+    case 'holding':
+    case 'escalating':
+      if (asked) return 'escalation'
+      return kept?.escalation?.withHuman === true ? 'nothing' : 'hang-up'
+    case 'live':
+      if (!asked) return 'hang-up'
+      return afterStream === 'continues' ? 'resume' : 'words'
+    case 'waiting':
+    case 'closing':
+      return asked ? 'words' : 'hang-up'
+  }
+}
+
+interface RecoveryCounters {
+  /** Calls that went on with a new stream, or with their escalation. */
+  resumed: number
+  /** Callers who heard the agent's fallback. */
+  words: number
+  /** Calls that the carrier held in silence, and was asked to end. */
+  hungUp: number
+  /** Callers who are rung again. */
+  calledBack: number
+  /** Callers who had left by themselves. */
+  left: number
+  /** Calls whose state could not be read. */
+  unreadable: number
+  /** Calls for which the carrier's API, or the store, failed. */
+  failed: number
+}
+
+interface RecoveryOptions<Answer extends object> {
+  readonly node: FleetNode
+  /** The state of a call as its owner kept it; null when there is none. Rejects when it cannot be read. */
+  readonly kept: (callSid: CallSid) => Promise<KeptCall | null>
+  readonly afterStream: () => AfterStream
+  /** Opens the call here, with what was kept, and answers the webhook. Must not throw. */
+  readonly resume: (webhook: ProvenWebhook, kept: KeptCall, plan: 'resume' | 'escalation') => Answer
+  /** Answers with the agent's fallback. Must not throw. */
+  readonly words: (webhook: ProvenWebhook) => Answer
+  /** Takes note of a webhook of a call that is not here. Must not throw. */
+  readonly noted: (webhook: ProvenWebhook) => Answer
+  /** Routes a webhook of a call that another node has taken meanwhile. */
+  readonly again: (webhook: ProvenWebhook) => Answer | Promise<Answer>
+  /** Null without an API key. */
+  readonly carrier: {
+    hangup(callSid: string): Promise<void>
+    getCall(callSid: string): Promise<{ readonly status: string | null }>
+  } | null
+  /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
+  readonly callBack: (kept: KeptCall) => Promise<boolean>
+  readonly log: Log
+  readonly sleep: (ms: number) => Promise<void>
+}
+
+/** A call that this node took over, and has not opened: the carrier may still ask for it. */
+interface Taken {
+  readonly token: OwnerToken
+}
+
+/**
+ * Recovers calls whose owner is gone: from the carrier's webhooks, which come to any node, and from the heartbeats,
+ * which show that a node is dead. Each call is claimed first, so that one survivor acts.
+ */
+export class Recovery<Answer extends object> {
+  readonly counters: RecoveryCounters = {
+    resumed: 0,
+    words: 0,
+    hungUp: 0,
+    calledBack: 0,
+    left: 0,
+    unreadable: 0,
+    failed: 0,
+  }
+  readonly #options: RecoveryOptions<Answer>
+  readonly #taken = new LRUCache<string, Taken>({ max: TAKEN_CALLS_MAX, ttl: CALL_TTL_MS })
+
+  constructor(options: RecoveryOptions<Answer>) {
+    this.#options = options
+  }
+
+  /** Whether this node has taken over that call without opening it. */
+  has(callSid: string): boolean {
+    return this.#taken.has(callSid)
+  }
+
+  /** Answers a webhook of a call whose owner is gone, or that `has` is true for. Does not reject. */
+  async orphaned(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
+    const { node, noted, words } = this.#options
+    try {
+      const news = newsOf(webhook)
+      if (news === 'stream-over') node.streamOver(callSid, entry.owner)
+      if (news === 'left') await this.#left(callSid, entry)
+      return news === 'asks' ? await this.#asked(webhook, callSid, entry) : noted(webhook)
+    } catch (thrown) {
+      this.counters.failed++
+      this.#log(callSid).error({ err: thrown }, 'a call whose node is gone could not be recovered')
+      return newsOf(webhook) === 'asks' ? words(webhook) : noted(webhook)
+    }
+  }
+
+  /**
+   * Takes over calls whose node is dead by the evidence. Resolves when each is resumed, ended, or waits to be asked for.
+   * @param mayAsk  the carrier has just said that the stream is over: it may ask within CONTINUATION_MS
+   */
+  async takeOver(callSids: readonly string[], mayAsk: boolean): Promise<void> {
+    const left = [...callSids]
+    const work = async (): Promise<void> => {
+      for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift()) {
+        if (!isCallSid(callSid)) continue // an order that was not carried out
+        try {
+          await this.#takeOne(callSid, mayAsk)
+        } catch (thrown) {
+          this.counters.failed++
+          this.#log(callSid).error({ err: thrown }, 'a call whose node is gone could not be taken over')
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: CALLS_RECOVERED_AT_ONCE_MAX }, work))
+  }
+
+  /** The carrier asks how the call continues. */
+  async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
+    const { node, resume, words, again, noted } = this.#options
+    const token = await this.#claim(callSid, entry)
+    if (token === null) return again(webhook)
+    const kept = await this.#read(callSid)
+    const plan = recoveryPlan(kept, true, this.#options.afterStream())
+    if (kept !== null && (plan === 'resume' || plan === 'escalation')) {
+      this.#taken.delete(callSid)
+      node.expect(callSid, token)
+      const answer = resume(webhook, kept, plan)
+      if ((await node.confirm(callSid)) === 'lost') return noted(webhook)
+      this.counters.resumed++
+      return answer
+    }
+    // The dialled leg's own failure says nothing to a caller who was not being connected.
+    if (webhook.route === 'voice' && isTerminal(stateOf(webhook))) return noted(webhook)
+    await this.#over(callSid, token)
+    this.counters.words++
+    return words(webhook)
+  }
+
+  async #takeOne(callSid: CallSid, mayAsk: boolean): Promise<void> {
+    const { node, sleep, carrier, callBack } = this.#options
+    const entry = await node.store.read(callSid)
+    if (entry === null || entry.phase === 'over' || node.isAlive(entry.owner)) return
+    const token = await this.#claim(callSid, entry)
+    if (token === null) return // another survivor has it
+    this.#taken.set(callSid, { token })
+    if (mayAsk) {
+      await sleep(CONTINUATION_MS)
+      if (!this.#taken.has(callSid)) return
+    }
+    const kept = await this.#read(callSid)
+    if (recoveryPlan(kept, false, this.#options.afterStream()) === 'nothing') {
+      // The human's leg may fail: then the carrier asks, and this node answers.
+      await node.store.save(callSid, token, {})
+      return
+    }
+    const status = (await carrier?.getCall(callSid))?.status ?? null
+    if (isTerminal(carrierState(status))) {
+      this.counters.left++
+      return this.#over(callSid, token)
+    }
+    if (!this.#taken.has(callSid)) return // asked for meanwhile
+    if (carrier === null) {
+      this.#log(callSid).error(
+        {},
+        'the caller may be held in silence: without SAUTIKIT_API_KEY the call cannot be ended',
+      )
+      return this.#over(callSid, token)
+    }
+    await carrier.hangup(callSid)
+    this.counters.hungUp++
+    await this.#over(callSid, token)
+    if (kept === null || kept.saved?.session.state !== 'live') return
+    if ((await node.store.once(`recover:${kept.rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
+    if (await callBack(kept)) this.counters.calledBack++
+  }
+
+  /** The caller has left: nothing more happens for the call. */
+  async #left(callSid: CallSid, entry: StoredCall): Promise<void> {
+    const token = await this.#claim(callSid, entry)
+    if (token === null) return
+    this.counters.left++
+    await this.#over(callSid, token)
+  }
+
+  /** @returns this node's ownership; null when another node has the call */
+  async #claim(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
+    const { node } = this.#options
+    const taken = this.#taken.get(callSid)
+    if (taken !== undefined) return taken.token
+    const claim = node.claimFor(null)
+    const { owner } = await node.store.claim(callSid, claim, entry.owner.epoch)
+    return owner.nonce === claim.nonce ? owner : null
+  }
+
+  async #over(callSid: CallSid, token: OwnerToken): Promise<void> {
+    this.#taken.delete(callSid)
+    await this.#options.node.store.over(callSid, token)
+  }
+
+  async #read(callSid: CallSid): Promise<KeptCall | null> {
+    try {
+      return await this.#options.kept(callSid)
+    } catch (thrown) {
+      this.counters.unreadable++
+      this.#log(callSid).error({ err: thrown }, 'the state of a call whose node is gone cannot be read')
+      return null
+    }
+  }
+
+  #log(callSid: CallSid): Log {
+    return this.#options.log.call(callSid)
+  }
+}
+
+function stateOf({ content }: ProvenWebhook): CarrierState {
+  if (content === null) return 'unknown'
+  return 'state' in content ? content.state : content.event
+}
+
+/** What a webhook says of a call whose stream may be lost. */
+function newsOf(webhook: ProvenWebhook): 'asks' | 'stream-over' | 'left' | 'other' {
+  const state = stateOf(webhook)
+  if (state === 'completed') return 'left'
+  const streamOver = state === 'stream-stopped' || state === 'stream-error'
+  switch (webhook.route) {
+    case 'after-stream':
+    case 'human':
+      return 'asks'
+    case 'voice':
+      if (webhook.content?.kind !== null) return streamOver ? 'stream-over' : 'other'
+      return streamOver || state === 'dial-completed' || isTerminal(state) ? 'asks' : 'other'
+    case 'events':
+    case 'stream-status':
+      return streamOver ? 'stream-over' : 'other'
+  }
+}

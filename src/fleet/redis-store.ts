@@ -1,0 +1,488 @@
+import { Redis } from 'ioredis'
+import type { RedisOptions } from 'ioredis'
+import { z } from 'zod'
+import { assert } from '../core/assert.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import {
+  CALL_TTL_MS,
+  CLAIM_TTL_MS,
+  NODES_MAX,
+  NODE_FORGET_MS,
+  OVER_TTL_MS,
+  REDIS_CONNECT_MS_MAX,
+  REDIS_RETRY_MS_MAX,
+  REDIS_SILENT_MS_MAX,
+  REDIS_START_MS_MAX,
+  STORED_STREAMS_MAX,
+  STORE_DEADLINE_MS,
+} from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+import type {
+  CallStore,
+  FleetView,
+  NodeRecord,
+  Owner,
+  OwnerToken,
+  StoredCall,
+  StoredChange,
+  StoredNode,
+} from './call-store.js'
+import { ENTRY_FORMAT, FOREIGN, SCRIPTS } from './redis-scripts.js'
+import { REDIS_URL_FORM, parseRedisUrl, shownRedisUrl } from './redis-url.js'
+import type { RedisAddress } from './redis-url.js'
+
+interface RedisStoreOptions {
+  /** As in `REDIS_URL`. */
+  readonly url: string
+  /** Before each key; several fleets may share a Redis. */
+  readonly prefix: string
+  readonly log: Log
+}
+
+/**
+ * Connects to the Redis of a fleet. When it only cannot be reached, the store is down, and heals by itself: the
+ * connection is tried again for as long as the store is open.
+ * @throws GatewayError CONFIG_INVALID when waiting would not help: a URL that is none, a wrong password, user, database
+ *   or master name, a Redis before 6.2, a Redis Cluster
+ */
+export async function connectRedis(options: RedisStoreOptions): Promise<RedisStore> {
+  const address = parseRedisUrl(options.url)
+  if (address === undefined) throw new GatewayError('CONFIG_INVALID', `REDIS_URL is not of the form ${REDIS_URL_FORM}`)
+  const store = new RedisStore(address, options)
+  try {
+    await store.started
+  } catch (thrown) {
+    await store.close()
+    throw thrown
+  }
+  return store
+}
+
+/** What Redis had and this build cannot use; plain fields, copied at each scrape. */
+interface RedisStoreCounters {
+  /** Calls and values that another program, or another version of this one, wrote. */
+  foreignEntries: number
+  /** Heartbeats that are none, each time that they are read. */
+  foreignNodes: number
+}
+
+type Reply = string | null | readonly (string | Buffer)[]
+type RunScript = (...args: readonly (string | number | Uint8Array)[]) => Promise<Reply>
+type ScriptName = keyof typeof SCRIPTS
+
+class RedisStore implements CallStore {
+  readonly counters: RedisStoreCounters = { foreignEntries: 0, foreignNodes: 0 }
+  /** Settles when the first connection is usable or cannot be had now; rejects when it never will. */
+  readonly started: Promise<void>
+  readonly #redis: Redis
+  readonly #address: RedisAddress
+  readonly #prefix: string
+  readonly #log: Log
+  /** Why no operation can be done now; null when the connection is usable. */
+  #trouble: string | null = 'it is not connected yet'
+  #closed = false
+  #lastWrite = 0
+  /** What the log says of it now. */
+  #said: string | null = null
+  #settleStart: (error: GatewayError | null) => void = () => undefined
+
+  constructor(address: RedisAddress, { prefix, log }: RedisStoreOptions) {
+    this.#address = address
+    this.#prefix = prefix
+    this.#log = log
+    this.#redis = new Redis(clientOptions(address))
+    for (const [name, script] of Object.entries(SCRIPTS)) this.#redis.defineCommand(name, script)
+    this.started = this.#start()
+  }
+
+  async claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall> {
+    const { node, incarnation, nonce } = owner
+    const claim = [key, node, incarnation, nonce, expectedEpoch + 1, CALL_TTL_MS, expectedEpoch, CLAIM_TTL_MS]
+    const entry = this.#parsed(key, await this.#run('claim', [this.#call(key), this.#callsOf(node)], claim))
+    assert(entry !== null, 'a claim leaves an entry')
+    return entry
+  }
+
+  async save(key: string, token: OwnerToken, { state, append = [], replace }: StoredChange): Promise<'ok' | 'lost'> {
+    // The server may get to a write that was given up only when it has done a later one, on the next connection.
+    this.#lastWrite = Math.max(this.#lastWrite + 1, Date.now() * 1000)
+    const result = await this.#run(
+      'save',
+      [this.#call(key), this.#callsOf(token.node)],
+      [
+        ...ownerArgs(key, token),
+        CALL_TTL_MS,
+        this.#lastWrite,
+        state === undefined ? 0 : 1,
+        state ?? '',
+        replace === true ? 1 : 0,
+        ...append,
+      ],
+    )
+    return result === 'lost' ? 'lost' : 'ok'
+  }
+
+  async read(key: string): Promise<StoredCall | null> {
+    return this.#parsed(key, await this.#run('read', [this.#call(key)], []))
+  }
+
+  async attach(key: string, token: OwnerToken, nonce: string): Promise<'ok' | 'used' | 'lost'> {
+    const result = await this.#run('attach', [this.#call(key)], [...ownerArgs(key, token), nonce, STORED_STREAMS_MAX])
+    return result === 'ok' || result === 'used' ? result : 'lost'
+  }
+
+  async over(key: string, token: OwnerToken): Promise<'ok' | 'lost'> {
+    const keys = [this.#call(key), this.#callsOf(token.node)]
+    const result = await this.#run('over', keys, [...ownerArgs(key, token), OVER_TTL_MS])
+    return result === 'ok' ? 'ok' : 'lost'
+  }
+
+  async callsOf(node: string): Promise<readonly string[]> {
+    const keys = await this.#run('callsOf', [this.#callsOf(node)], [node, this.#call('')])
+    return textsOf(keys)
+  }
+
+  async once(key: string, value: string, ttlMs: number): Promise<string | null> {
+    const standing = await this.#run('once', [this.#once(key)], [value, ttlMs])
+    return typeof standing === 'string' ? standing : null
+  }
+
+  async settle(key: string, value: string, ttlMs: number): Promise<void> {
+    await this.#run('settle', [this.#once(key)], [value, ttlMs])
+  }
+
+  async beat(node: NodeRecord): Promise<FleetView> {
+    assert(/^\S+$/.test(node.incarnation), 'an incarnation has no spaces')
+    const beat = [node.name, node.incarnation, node.beat, JSON.stringify(node), NODE_FORGET_MS, NODES_MAX]
+    const reply = await this.#run('beat', [this.#nodes()], beat)
+    if (reply === 'full')
+      throw new GatewayError('STORE_REFUSED', `the store has ${NODES_MAX} nodes, which are all that a fleet may have`)
+    const [storeTime = '0', ...fields] = textsOf(reply)
+    const nodes: StoredNode[] = []
+    for (let i = 0; i + 1 < fields.length; i += 2) {
+      const stored = parseNode(fields[i] as string, fields[i + 1] as string)
+      if (stored !== null) nodes.push(stored)
+      else if (this.counters.foreignNodes++ === 0)
+        this.#log.warn(
+          { redis: this.#shown, entry: this.#nodes() },
+          'the store has a heartbeat that this build cannot read',
+        )
+    }
+    return { nodes, storeTimeMs: Number(storeTime) }
+  }
+
+  async leave(node: string, incarnation: string): Promise<void> {
+    await this.#run('leave', [this.#nodes()], [node, incarnation])
+  }
+
+  close(): Promise<void> {
+    this.#closed = true
+    this.#trouble = 'it is closed'
+    this.#settleStart(null)
+    this.#redis.disconnect()
+    return Promise.resolve()
+  }
+
+  #call(key: string): string {
+    return `${this.#prefix}call:${key}`
+  }
+
+  #callsOf(node: string): string {
+    return `${this.#prefix}calls-of:${node}`
+  }
+
+  #once(key: string): string {
+    return `${this.#prefix}once:${key}`
+  }
+
+  #nodes(): string {
+    return `${this.#prefix}nodes`
+  }
+
+  async #run(
+    name: ScriptName,
+    keys: readonly string[],
+    args: readonly (string | number | Uint8Array)[],
+  ): Promise<Reply> {
+    if (this.#trouble !== null) throw this.#down(this.#trouble)
+    const withBytes = name === 'claim' || name === 'read'
+    // `defineCommand` makes these two methods for each script.
+    const run = (this.#redis as unknown as Record<string, RunScript>)[withBytes ? `${name}Buffer` : name] as RunScript
+    try {
+      return await run.call(
+        this.#redis,
+        ...keys,
+        // ioredis writes only Buffers as bytes.
+        ...args.map((arg) => (typeof arg === 'object' ? Buffer.from(arg.buffer, arg.byteOffset, arg.byteLength) : arg)),
+      )
+    } catch (thrown) {
+      throw this.#errorOf(name, keys[0] as string, thrown)
+    }
+  }
+
+  /** What an error of Redis, or of the connection, means for who asked. Without its text, which may quote arguments. */
+  #errorOf(name: ScriptName, key: string, thrown: unknown): GatewayError {
+    const message = messageOf(thrown)
+    if (message.includes(FOREIGN) || message.includes('WRONGTYPE')) {
+      const what = name === 'once' || name === 'settle' ? 'a value that is written once' : key
+      return this.#foreign(what, new RegExp(`${FOREIGN} (\\d{1,4})\\b`).exec(message)?.[1] ?? null)
+    }
+    return this.#down(meaningOf(message))
+  }
+
+  #foreign(what: string, format: string | null): GatewayError {
+    this.counters.foreignEntries++
+    const found = format === null ? 'is of another program' : `has format ${format}`
+    return new GatewayError(
+      'STORE_REFUSED',
+      `the entry in Redis ${found}, and this build reads format ${ENTRY_FORMAT}: ${what}`,
+    )
+  }
+
+  #down(why: string): GatewayError {
+    return new GatewayError('STORE_DOWN', `the store of the calls in Redis (${this.#shown}) is down: ${why}`, {
+      retryable: true,
+    })
+  }
+
+  get #shown(): string {
+    return shownRedisUrl(this.#address)
+  }
+
+  #parsed(key: string, reply: Reply): StoredCall | null {
+    if (!Array.isArray(reply) || reply.length === 0) return null
+    const fields = new Map<string, Buffer>()
+    for (let i = 0; i + 1 < reply.length; i += 2) fields.set(String(reply[i]), reply[i + 1] as Buffer)
+    const entry = parseCall(fields)
+    if (entry === null) throw this.#foreign(this.#call(key), null)
+    return entry
+  }
+
+  #start(): Promise<void> {
+    const redis = this.#redis
+    const { masterName, username, password } = this.#address
+    /** What this attempt found that waiting does not mend; null: nothing. */
+    let wrong: string | null = null
+    /** What Sentinels answered in this round of asking them. */
+    let nameUnknown = false
+    let passwordAsked = false
+    redis.on('connecting', () => {
+      wrong = null
+    })
+    redis.on('sentinelError', ({ message }: Error) => {
+      if (message.includes('invalid reply: null')) nameUnknown = true
+      else if (message.includes('NOAUTH') && password !== null && redis.options.sentinelPassword === undefined) {
+        // Given only to those that ask for one, because ioredis writes a warning where a Sentinel has none.
+        redis.options.sentinelPassword = password
+        if (username !== null) redis.options.sentinelUsername = username
+        passwordAsked = true
+      } else wrong ??= settingFault(message, 'a Sentinel')
+    })
+    redis.on('error', ({ message }: Error) => {
+      if (passwordAsked) {
+        passwordAsked = false
+        return // they are asked again, with the password
+      }
+      if (nameUnknown) wrong ??= `the Sentinels know no master of the name ${masterName ?? ''}`
+      nameUnknown = false
+      this.#fails((wrong ??= settingFault(message, 'it')), meaningOf(message))
+    })
+    redis.on('close', () => {
+      this.#fails(wrong, 'the connection is lost')
+    })
+    redis.on('ready', () => {
+      if (wrong !== null) return // a database that it does not have; ioredis would go on with another
+      redis.info('server').then(
+        (info) => {
+          wrong = serverFault(info)
+          if (wrong === null) this.#works()
+          else this.#fails(wrong, '')
+        },
+        (error: unknown) => {
+          this.#fails((wrong = settingFault(messageOf(error), 'it')), meaningOf(messageOf(error)))
+          redis.disconnect(true)
+        },
+      )
+    })
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#fails(null, `there was no answer within ${REDIS_START_MS_MAX} ms`)
+      }, REDIS_START_MS_MAX)
+      this.#settleStart = (error) => {
+        clearTimeout(timer)
+        if (error === null) resolve()
+        else reject(error)
+      }
+    })
+  }
+
+  #works(): void {
+    if (this.#closed) return
+    this.#trouble = null
+    this.#said = null
+    this.#log.info({ redis: this.#shown }, 'the store of the calls is connected')
+    this.#settleStart(null)
+  }
+
+  /**
+   * @param wrong  what is wrong with the settings, so that waiting does not help; null: it may pass
+   * @param why  what happened
+   */
+  #fails(wrong: string | null, why: string): void {
+    if (this.#closed) return
+    this.#trouble = wrong ?? why
+    // Once, not at each attempt to connect.
+    if (this.#said !== (wrong ?? 'down')) {
+      this.#said = wrong ?? 'down'
+      const fields = { redis: this.#shown, reason: this.#trouble }
+      if (wrong === null) this.#log.warn(fields, 'the store of the calls is down')
+      else this.#log.error(fields, 'the store of the calls cannot be used')
+    }
+    this.#settleStart(
+      wrong === null ? null : new GatewayError('CONFIG_INVALID', `REDIS_URL (${this.#shown}) cannot be used: ${wrong}`),
+    )
+  }
+}
+
+function clientOptions({ tls, hosts, masterName, db, username, password }: RedisAddress): RedisOptions & { replyMapping: 'legacy' } {
+  const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)
+  return {
+    db,
+    ...(username !== null && { username }),
+    ...(password !== null && { password }),
+    ...(masterName === null
+      ? { ...hosts[0], ...(tls && { tls: {} }) }
+      : {
+          sentinels: [...hosts],
+          name: masterName,
+          sentinelRetryStrategy: retryStrategy,
+          sentinelCommandTimeout: STORE_DEADLINE_MS,
+          ...(tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
+        }),
+    connectionName: 'mkondo',
+    disableClientInfo: true,
+    protocol: 2,
+    replyMapping: 'legacy',
+    connectTimeout: REDIS_CONNECT_MS_MAX,
+    commandTimeout: STORE_DEADLINE_MS,
+    socketTimeout: REDIS_SILENT_MS_MAX,
+    maxLoadingRetryTime: REDIS_RETRY_MS_MAX,
+    retryStrategy,
+    // An operation is sent at once or not at all, and only once: what it would write may be old by then.
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    // After a failover the connection is to a replica: the next one is to the new master.
+    reconnectOnError: ({ message }) => message.includes('READONLY'),
+  }
+}
+
+function ownerArgs(key: string, { node, incarnation, nonce, epoch }: OwnerToken): (string | number)[] {
+  return [key, node, incarnation, nonce, epoch]
+}
+
+function textsOf(reply: Reply): string[] {
+  return Array.isArray(reply) ? reply.map(String) : []
+}
+
+/** Null when it is no entry of ours. */
+function parseCall(fields: ReadonlyMap<string, Buffer>): StoredCall | null {
+  const text = (name: string): string => fields.get(name)?.toString() ?? ''
+  const [node, incarnation, nonce] = [text('node'), text('incarnation'), text('nonce')]
+  const phase = PHASES.find((known) => known === text('phase'))
+  if (node === '' || incarnation === '' || nonce === '' || phase === undefined || !WHOLE.test(text('epoch')))
+    return null
+  if (fields.has('chunks') && !WHOLE.test(text('chunks'))) return null
+  const log: Uint8Array[] = []
+  for (let i = 1; i <= Number(text('chunks')); i++) {
+    const chunk = fields.get(`log:${i}`)
+    if (chunk === undefined) return null
+    log.push(chunk)
+  }
+  const owner = { node, incarnation, nonce, epoch: Number(text('epoch')) }
+  return { owner, phase, state: fields.get('state') ?? null, log }
+}
+
+const PHASES = ['claimed', 'owned', 'over'] as const
+const WHOLE = /^\d{1,15}$/
+
+const count = z.int().min(0)
+const origin = z
+  .string()
+  .max(300)
+  .regex(/^https?:\/\/[^\s/]+$/)
+const nodeRecord: z.ZodType<NodeRecord> = z.object({
+  name: z.string().regex(/^[\w.-]{1,63}$/),
+  incarnation: z.string().regex(/^\S{1,100}$/),
+  beat: count,
+  startedAtMs: z.number(),
+  internalUrl: origin.nullable(),
+  opsUrl: z.string().max(300).nullable(),
+  version: z.string().max(100),
+  capacity: count,
+  free: count,
+  state: z.enum(['open', 'cordoned', 'draining']),
+  callsByAgent: z.record(z.string(), count),
+  afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),
+})
+
+/** Null when it is no heartbeat of a build that this one understands. */
+function parseNode(name: string, text: string): StoredNode | null {
+  const match = /^(\d{1,4}) (\d{1,15}) \d{1,15} \S+ (\{.*\})$/s.exec(text)
+  if (match?.[1] !== ENTRY_FORMAT) return null
+  try {
+    const parsed = nodeRecord.safeParse(JSON.parse(match[3] ?? ''))
+    return parsed.success && parsed.data.name === name ? { ...parsed.data, changedAtMs: Number(match[2]) } : null
+  } catch {
+    return null // not JSON
+  }
+}
+
+/** Errors of Redis and of ioredis by what they contain, most telling first. */
+const MEANINGS: readonly (readonly [RegExp, string])[] = [
+  [/READONLY/, 'it is a replica and takes no writes'],
+  [/\bOOM\b/, 'its memory is full (maxmemory), and it takes no writes'],
+  [/MISCONF/, 'it cannot save to its disk, and takes no writes'],
+  [/NOREPLICAS/, 'it has fewer replicas than it needs for a write (min-replicas-to-write)'],
+  [/NOPERM/, 'its user may not do what the store does (commands INFO and EVALSHA, the keys of REDIS_PREFIX)'],
+  [/Script killed/, 'an operator stopped the script of this operation'],
+  [/\bBUSY\b/, 'it runs a long script and answers nobody'],
+  [/LOADING/, 'it still loads its data'],
+  [/MASTERDOWN/, 'it is a replica without a master'],
+  [/MOVED|CLUSTERDOWN|CROSSSLOT/, 'it is a Redis Cluster, which is not supported'],
+  [/timed out|Socket timeout|ETIMEDOUT/, 'it does not answer'],
+  [/ECONNREFUSED/, 'the connection was refused'],
+  [/ENOTFOUND|EAI_AGAIN/, 'its name cannot be resolved'],
+  [/All sentinels are unreachable/, 'no Sentinel can be reached'],
+  [/certificate|CERT|SSL|TLS|wrong version number/, 'no TLS connection could be made: certificate or port are wrong'],
+  [/isn't writeable|Connection is closed|max retries|ECONNRESET|EPIPE|aborted/, 'the connection is lost'],
+]
+
+function meaningOf(message: string): string {
+  // The rest of an error's text may quote what was sent.
+  return (
+    MEANINGS.find(([sign]) => sign.test(message))?.[1] ??
+    `it answered ${/^[A-Z]{2,20}\b/.exec(message)?.[0] ?? 'an error'}`
+  )
+}
+
+/** What in the settings is wrong, as an error says; null when it does not say so. */
+function settingFault(message: string, who: string): string | null {
+  if (/WRONGPASS|invalid password/.test(message)) return `user or password are wrong for ${who}`
+  if (message.includes('NOAUTH')) return `${who} asks for a password, and the URL has none`
+  if (message.includes('NOPERM')) return `${who} does not let its user run INFO and EVALSHA`
+  if (/DB index|SELECT is not allowed/.test(message)) return `${who} does not have the database of the URL`
+  return null
+}
+
+/** What in the answer to INFO rules this server out. */
+function serverFault(info: string): string | null {
+  const field = (name: string): string | undefined => new RegExp(`^${name}:(\\S*)`, 'm').exec(info)?.[1]
+  const mode = field('redis_mode')
+  if (mode === 'cluster') return 'it is a Redis Cluster, which is not supported; one server or Sentinels are'
+  if (mode === 'sentinel') return 'it is a Sentinel; the URL of Sentinels is redis+sentinel://host:port/master-name'
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(field('redis_version') ?? '') ?? []
+  return Number(major) > 6 || (Number(major) === 6 && Number(minor) >= 2)
+    ? null
+    : `it is Redis ${major === undefined ? 'of an unknown version' : `${major}.${minor ?? ''}`}, and 6.2 or later is needed`
+}

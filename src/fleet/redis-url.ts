@@ -1,0 +1,67 @@
+import { REDIS_SENTINELS_MAX } from '../core/limits.js'
+
+/** What `REDIS_URL` says. */
+export interface RedisAddress {
+  readonly tls: boolean
+  /** The server; with a `masterName`, the Sentinels that know where the master is. */
+  readonly hosts: readonly { readonly host: string; readonly port: number }[]
+  readonly masterName: string | null
+  readonly db: number
+  readonly username: string | null
+  readonly password: string | null
+}
+
+/** For the error of a setting that is none. */
+export const REDIS_URL_FORM =
+  'redis://[user:password@]host[:port][/db], rediss:// for TLS, or redis+sentinel://[user:password@]host[:port],host[:port]/master-name[/db] ' +
+  'and rediss+sentinel://; characters such as @ / : in a password are written as %40 %2F %3A'
+
+const SHAPE = /^redis(s?)(\+sentinel)?:\/\/(?:([^@/?#\s]*)@)?([^@/?#\s]+?)(?:\/([^?#\s]*))?$/
+const HOST = /^(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}))?$/
+
+/** @returns undefined when it is no URL of REDIS_URL_FORM. Never throws. */
+export function parseRedisUrl(text: string): RedisAddress | undefined {
+  const [, secure, sentinel, credentials, hostList = '', path = ''] = SHAPE.exec(text) ?? []
+  if (secure === undefined) return undefined
+  const hosts = hostList.split(',').map((host) => parseHost(host, sentinel === undefined ? 6379 : 26379))
+  const login = parseCredentials(credentials)
+  const parts = path.replace(/\/$/, '').split('/')
+  const [masterName = '', dbText = ''] = sentinel === undefined ? ['', ...parts] : parts
+  const nameFits = sentinel === undefined ? parts.length === 1 : parts.length <= 2 && /^[\w.-]{1,100}$/.test(masterName)
+  const hostsMax = sentinel === undefined ? 1 : REDIS_SENTINELS_MAX
+  if (login === undefined || !nameFits || !/^\d{0,4}$/.test(dbText) || hosts.length > hostsMax) return undefined
+  return hosts.every((host) => host !== undefined)
+    ? {
+        ...login,
+        tls: secure === 's',
+        hosts,
+        masterName: sentinel === undefined ? null : masterName,
+        db: Number(dbText),
+      }
+    : undefined
+}
+
+/** The URL for people: without user and password. */
+export function shownRedisUrl({ tls, hosts, masterName, db }: RedisAddress): string {
+  const authority = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',')
+  return `redis${tls ? 's' : ''}${masterName === null ? '' : '+sentinel'}://${authority}${masterName === null ? '' : `/${masterName}`}/${db}`
+}
+
+function parseHost(text: string, defaultPort: number): RedisAddress['hosts'][number] | undefined {
+  const match = HOST.exec(text)
+  const port = Number(match?.[3] ?? defaultPort)
+  return match === null || port < 1 || port > 65535 ? undefined : { host: match[1] ?? match[2] ?? '', port }
+}
+
+function parseCredentials(text: string | undefined): Pick<RedisAddress, 'username' | 'password'> | undefined {
+  if (text === undefined) return { username: null, password: null }
+  const colon = text.indexOf(':')
+  try {
+    const username = decodeURIComponent(text.slice(0, Math.max(0, colon)))
+    const password = decodeURIComponent(text.slice(colon + 1))
+    // A user without a password, or a password without a colon before it, is more likely a mistake.
+    return colon === -1 || password === '' ? undefined : { username: username === '' ? null : username, password }
+  } catch {
+    return undefined // not percent-encoding
+  }
+}

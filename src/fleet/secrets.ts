@@ -1,0 +1,16 @@
+import { hkdfSync } from 'node:crypto'
+import { assert } from '../core/assert.js'
+
+/** What a key is for; each purpose has keys of its own. */
+export type KeyPurpose = 'peers' | 'stored-calls' | 'effects'
+
+const KEY_BYTES = 32
+
+/**
+ * A key of 32 bytes from a secret of TOKEN_SECRET, by HKDF-SHA256 (RFC 5869). The purpose is its info string, so that a
+ * MAC or a ciphertext of one purpose says nothing about the keys of another, nor about the tokens in URLs.
+ */
+export function derivedKey(secret: string, purpose: KeyPurpose): Buffer {
+  assert(secret !== '', 'a token secret is set')
+  return Buffer.from(hkdfSync('sha256', secret, '', `mkondo ${purpose} 1`, KEY_BYTES))
+}

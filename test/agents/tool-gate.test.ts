@@ -1,0 +1,100 @@
+import t from 'tap'
+import { orderStatusAgent } from '../support/host.js'
+import { codeToolsOf, defineTool } from '../../src/agents/code-tool.js'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
+import type { EffectAnswer, ToolContext, ToolOutcome } from '../../src/agents/tool.js'
+import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { HttpClient } from '../../src/http/http-client.js'
+
+const parameters = { properties: { order: { type: 'integer' } }, required: ['order'] } as const
+const ran: string[] = []
+const code = codeToolsOf({
+  default: defineTool({
+    name: 'refund',
+    description: 'refunds',
+    parameters,
+    timeoutMs: 100,
+    run: ({ order }, { signal }) => {
+      ran.push(`refund ${String(order)}`)
+      if (order === 13) throw new Error('no')
+      return order === 14 ? new Promise((_, reject) => signal.addEventListener('abort', reject)) : { order }
+    },
+  }),
+  count: defineTool({
+    name: 'count',
+    description: 'counts',
+    idempotent: true,
+    run: () => {
+      ran.push('count')
+      return 1
+    },
+  }),
+})
+const agent = { ...(await orderStatusAgent()), tools: [] }
+const client = new HttpClient()
+const runner = new ToolRunner(agent, {}, client, NO_ASSETS, code)
+t.teardown(() => client.close())
+
+function asked(answer: EffectAnswer): { readonly context: ToolContext; readonly gate: string[]; abort: () => void } {
+  const gate: string[] = []
+  const abort = new AbortController()
+  const context: ToolContext = {
+    callSid: 'HD_000000000001',
+    from: '',
+    to: '',
+    agent: 'order-status',
+    idempotencyKey: 'k',
+    caller: new CallerIdentity(),
+    signal: abort.signal,
+    gate: {
+      intend: (key, tool) => {
+        gate.push(`intend ${key} ${tool}`)
+        return Promise.resolve(answer)
+      },
+      settle: (key, { ok, code: why }: ToolOutcome) => gate.push(`settle ${key} ${why ?? String(ok)}`),
+    },
+  }
+  return { context, gate, abort: () => abort.abort() }
+}
+
+t.beforeEach(() => {
+  ran.length = 0
+})
+
+t.test('a code tool is intended, run and settled; an idempotent one is only run', async (t) => {
+  const { context, gate } = asked({ type: 'run' })
+  t.same(await runner.run('refund', { order: 5 }, context), { ok: true, value: { order: 5 } })
+  t.same(gate, ['intend k refund', 'settle k true'])
+  t.same(await runner.run('count', {}, context), { ok: true, value: 1 })
+  t.equal(gate.length, 2)
+  t.match(await runner.run('refund', { order: 'x' }, context), { ok: false, code: 'TOOL_ARGUMENTS' })
+  t.equal(gate.length, 2, 'nothing is intended that is refused')
+})
+
+t.test('a tool that ran before is not run again: its outcome is the answer, or that nobody knows it', async (t) => {
+  const outcome: ToolOutcome = { ok: true, value: { order: 5 } }
+  t.same(await runner.run('refund', { order: 5 }, asked({ type: 'done', outcome }).context), outcome)
+  const uncertain = await runner.run('refund', { order: 5 }, asked({ type: 'uncertain' }).context)
+  t.match(uncertain, { ok: false, code: 'TOOL_UNCERTAIN', value: { error: /unknown.*neither.*do not repeat.*human/ } })
+  t.match(await runner.run('refund', { order: 5 }, asked({ type: 'not-owner' }).context), { code: 'NOT_OWNER' })
+  t.same(ran, [])
+})
+
+t.test('an intent stands where nobody knows whether the tool took effect', async (t) => {
+  const late = asked({ type: 'run' })
+  t.match(await runner.run('refund', { order: 14 }, late.context), { code: 'TOOL_TIMEOUT' })
+  t.same(late.gate, ['intend k refund'])
+  const cancelled = asked({ type: 'run' })
+  const running = runner.run('refund', { order: 14 }, cancelled.context)
+  setImmediate(cancelled.abort)
+  t.match(await running, { code: 'TOOL_CANCELLED' })
+  t.same(cancelled.gate, ['intend k refund'])
+  const before = asked({ type: 'run' })
+  before.abort()
+  t.match(await runner.run('refund', { order: 5 }, before.context), { code: 'TOOL_CANCELLED' })
+  t.same(before.gate, ['intend k refund', 'settle k TOOL_CANCELLED'], 'cancelled before it was run: that is known')
+  const failed = asked({ type: 'run' })
+  t.match(await runner.run('refund', { order: 13 }, failed.context), { ok: false })
+  t.same(failed.gate, ['intend k refund', 'settle k CALL_FAULT'])
+})

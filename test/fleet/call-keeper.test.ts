@@ -1,0 +1,398 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { CallLog } from '../../src/call/call-log.js'
+import type { CallLogEntry } from '../../src/call/call-log.js'
+import type { CallSid } from '../../src/core/ids.js'
+import { CALL_TTL_MS, KEEP_EVERY_MS, STORED_CALL_BYTES_MAX, TRANSCRIPT_ENTRIES_MAX } from '../../src/core/limits.js'
+import { CallKeeper } from '../../src/fleet/call-keeper.js'
+import type { CallStore, OwnerToken, StoredChange } from '../../src/fleet/call-store.js'
+import { GuardedStore } from '../../src/fleet/guarded-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { createLog } from '../../src/telemetry/log.js'
+import type { KeptCall } from '../../src/workers/kept-call.js'
+import { sid } from '../support/host.js'
+import { keptCall } from '../support/kept-call.js'
+
+const SID = sid('HD_kept00000001')
+const log = createLog({ level: 'silent' })
+
+const said = (text: string, at = 0): CallLogEntry => ({
+  kind: 'transcript',
+  record: { role: 'caller', text, startMs: at, endMs: at + 1 },
+})
+
+/** What a call has to keep, as its half on the main thread would tell it. */
+class Call {
+  readonly log = new CallLog()
+  readonly marks: { readonly name: string; readonly atMs: number }[] = []
+  kept: KeptCall
+  readonly #keeper: CallKeeper
+  readonly #sid: CallSid
+
+  constructor(keeper: CallKeeper, callSid = SID) {
+    this.#keeper = keeper
+    this.#sid = callSid
+    this.kept = keptCall({ callSid })
+    keeper.open(callSid, {
+      kept: () => this.kept,
+      log: () => ({ log: this.log.records(), marks: [...this.marks] }),
+    })
+  }
+
+  append(...entries: CallLogEntry[]): void {
+    for (const entry of entries) this.log.append(entry)
+    this.#keeper.append(this.#sid, entries, [])
+  }
+
+  mark(name: string): void {
+    const mark = { name, atMs: this.marks.length }
+    this.marks.push(mark)
+    this.#keeper.append(this.#sid, [], [mark])
+  }
+
+  change(changes: Partial<KeptCall>): void {
+    this.kept = { ...this.kept, ...changes }
+    this.#keeper.changed(this.#sid)
+  }
+}
+
+/** A store on a clock that the test moves, that notes what was written, and can be down. */
+class WatchedStore {
+  readonly memory: MemoryStore
+  readonly saves: StoredChange[] = []
+  down = false
+  readonly clock = { nowMs: 1_000_000 }
+
+  constructor() {
+    this.memory = new MemoryStore(() => this.clock.nowMs)
+  }
+
+  get store(): Pick<CallStore, 'save' | 'read' | 'over'> {
+    const up = async (): Promise<void> => {
+      await Promise.resolve()
+      if (this.down) throw new Error('the store is down')
+    }
+    return {
+      save: async (key, token, change) => {
+        await up()
+        this.saves.push(change)
+        return this.memory.save(key, token, change)
+      },
+      read: async (key) => {
+        await up()
+        return this.memory.read(key)
+      },
+      over: async (key, token) => {
+        await up()
+        return this.memory.over(key, token)
+      },
+    }
+  }
+}
+
+async function rig(t: Test, secrets: readonly string[] = ['secret-1'], watched = new WatchedStore()) {
+  const claimed = await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n1' }, 0)
+  const tokens = new Map<string, OwnerToken>([[SID, claimed.owner]])
+  const lost: OwnerToken[] = []
+  const keeper = new CallKeeper({
+    node: 'node-a',
+    store: watched.store,
+    secrets,
+    clock: () => watched.clock.nowMs,
+    log,
+    tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    lost: (_callSid, token) => lost.push(token),
+  })
+  t.teardown(() => keeper.close())
+  /** Time passes, and the writes that are due are made. */
+  const pass = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 50) {
+      watched.clock.nowMs += 50
+      keeper.sweep()
+      for (let turn = 0; turn < 8; turn++) await Promise.resolve()
+    }
+  }
+  return { keeper, watched, tokens, lost, pass, clock: watched.clock }
+}
+
+t.test('what a call was kept as is read by another node with the same secret', async (t) => {
+  const { keeper, watched, pass } = await rig(t)
+  const call = new Call(keeper)
+  call.mark('webhook')
+  call.append(said('Where is order five?', 10))
+  await pass(50)
+  call.append(said('And order six?', 20))
+  call.mark('speech')
+  call.change({ rehomes: 1, backendState: { step: 'order' } })
+  await pass(1000)
+  const { keeper: other } = await rig(t, ['secret-1'])
+  const elsewhere = new CallKeeper({
+    node: 'node-b',
+    store: watched.store,
+    secrets: ['secret-1'],
+    clock: () => 0,
+    log,
+    tokenOf: () => null,
+    lost: () => undefined,
+  })
+  const state = await elsewhere.read(SID)
+  t.same(state?.kept, { ...call.kept })
+  t.match(state?.kept, { rehomes: 1, backendState: { step: 'order' }, node: 'node-a' })
+  t.same(state?.log, call.log.records())
+  t.same(state?.marks, call.marks)
+  t.equal(await other.read(sid('HD_unknown')), null)
+  t.equal(watched.saves.length, 2)
+  t.notOk(watched.saves[1]?.replace, 'only what is new is appended')
+})
+
+t.test('fifty changes in a second are one write', async (t) => {
+  const { keeper, watched, pass } = await rig(t)
+  const call = new Call(keeper)
+  await pass(50)
+  t.equal(watched.saves.length, 1, 'the first is written at once')
+  for (let i = 0; i < 50; i++) {
+    call.append(said(`word ${i}`, i))
+    await pass(20)
+  }
+  await pass(KEEP_EVERY_MS)
+  const writes = watched.saves.length - 1
+  t.ok(writes >= 1 && writes <= 4, `${writes} writes in ${50 * 50 + KEEP_EVERY_MS} ms`)
+  t.same((await keeper.read(SID))?.log.transcript.length, 50)
+  await pass(60_000)
+  t.equal(watched.saves.length - 1, writes, 'and none without a change')
+  call.mark('quiet')
+  await pass(5000)
+  t.equal(watched.saves.length - 1, writes, 'a mark alone waits for the next change')
+})
+
+t.test('nothing of a call is readable in the store', async (t) => {
+  const { keeper, watched, pass } = await rig(t)
+  const call = new Call(keeper)
+  call.append(said('my secret words'))
+  call.change({ backendState: { heard: 'my secret words' } })
+  await pass(50)
+  call.append(said('more secret words'))
+  await pass(1000)
+  const stored = await watched.memory.read(SID)
+  const bytes = Buffer.concat([stored?.state ?? Buffer.alloc(0), ...(stored?.log ?? [])])
+  t.ok(bytes.length > 500)
+  for (const word of ['secret', 'caller', '254700000001', 'order-status', SID, 'version'])
+    t.notOk(bytes.includes(word), word)
+  // Equal texts are not equal bytes.
+  t.not(Buffer.from(stored?.log[0] ?? []).toString('hex'), Buffer.from(stored?.log[1] ?? []).toString('hex'))
+})
+
+t.test('a secret that is being replaced still opens, and one that is gone does not', async (t) => {
+  const watched = new WatchedStore()
+  const before = await rig(t, ['old-secret'], watched)
+  new Call(before.keeper).append(said('hello'))
+  await before.pass(50)
+  const reader = (...secrets: string[]) =>
+    new CallKeeper({
+      node: 'node-b',
+      store: watched.store,
+      secrets,
+      clock: () => 0,
+      log,
+      tokenOf: () => null,
+      lost: () => undefined,
+    }).read(SID)
+  t.equal((await reader('new-secret', 'old-secret'))?.log.transcript.length, 1)
+  await t.rejects(reader('new-secret'), { code: 'KEPT_CALL_INVALID', message: /another TOKEN_SECRET/ })
+})
+
+t.test('what was changed, moved or never belonged to the call is refused', async (t) => {
+  const { keeper, watched, pass } = await rig(t)
+  const call = new Call(keeper)
+  for (let i = 0; i < 3; i++) {
+    call.append(said(`word ${i}`))
+    await pass(1000)
+  }
+  const stored = await watched.memory.read(SID)
+  if (stored?.state == null || stored.log.length !== 3) throw new Error('nothing was stored')
+  const { state, log: chunks } = stored
+  const opened = (changes: object, callSid = SID) => keeper.opened(callSid, { ...stored, ...changes })
+  const flipped = (bytes: Uint8Array, at: number): Uint8Array =>
+    bytes.map((byte, i) => (i === (at + bytes.length) % bytes.length ? byte ^ 1 : byte))
+  const invalid = { code: 'KEPT_CALL_INVALID' }
+  t.equal(opened({})?.log.transcript.length, 3)
+  for (const at of [0, 5, 20, -1]) t.throws(() => opened({ state: flipped(state, at) }), invalid, `byte ${at}`)
+  t.throws(() => opened({}, sid('HD_kept00000002')), invalid, 'the state of another call')
+  t.throws(() => opened({ state: chunks[0] }), invalid, 'a piece of the log in place of the state')
+  t.throws(() => opened({ log: [state, ...chunks] }), invalid)
+  t.throws(() => opened({ log: [flipped(chunks[0] as Uint8Array, -1), ...chunks.slice(1)] }), invalid)
+  t.throws(() => opened({ state: new Uint8Array(0) }), invalid)
+  t.equal(opened({ state: null }), null)
+  t.equal(opened({ phase: 'over' }), null)
+
+  // The end of the log was cut off: the rest is whole.
+  const cut = [...chunks.slice(0, 2), (chunks[2] as Uint8Array).slice(0, 40)]
+  t.equal(opened({ log: cut })?.log.transcript.length, 2)
+  t.equal(keeper.counters.endsCutOff, 1)
+  t.throws(() => opened({ log: [(chunks[0] as Uint8Array).slice(0, 40)] }), invalid, 'not without any log')
+})
+
+t.test('a state of another version, or of another shape, is refused without a word of it', async (t) => {
+  const { keeper, pass } = await rig(t)
+  const call = new Call(keeper)
+  const refused = async (changes: object, message: RegExp) => {
+    call.change(changes)
+    await pass(1000)
+    await t.rejects(keeper.read(SID), { code: 'KEPT_CALL_INVALID', message })
+  }
+  await refused({ version: 2 as 1 }, /^a kept call has version 2; this build reads 1$/)
+  await refused({ version: undefined as unknown as 1 }, /^a kept call has no version/)
+  await refused(
+    { version: 1, from: 254700000001 as unknown as string },
+    /^a kept call is wrong at from \(invalid_type\)$/,
+  )
+  await refused({ from: '', callSid: 'HD_other' }, /of another call/)
+})
+
+t.test('a log that grows beyond the limit is written again without its oldest words', async (t) => {
+  const { keeper, watched, pass } = await rig(t)
+  const call = new Call(keeper)
+  for (let i = 0; i < 40; i++) call.mark('frame')
+  await pass(50)
+  const text = 'x'.repeat(3000)
+  for (let i = 0; i < 120; i++) {
+    call.append(said(`${i} ${text}`, i))
+    await pass(KEEP_EVERY_MS)
+    const stored = await watched.memory.read(SID)
+    const bytes = [stored?.state, ...(stored?.log ?? [])].reduce((sum, piece) => sum + (piece?.length ?? 0), 0)
+    if (bytes > STORED_CALL_BYTES_MAX) t.fail(`${bytes} bytes after ${i} entries`)
+  }
+  const state = await keeper.read(SID)
+  const words = state?.log.transcript.map((entry) => Number(entry.text.split(' ')[0])) ?? []
+  t.equal(words.at(-1), 119, 'the newest words are there')
+  t.ok(words.length > 40 && words.length < 90, `${words.length} entries`)
+  t.equal(state?.log.dropped.transcript, 120 - words.length, 'and it says how many are missing')
+  const { rewritten, entriesDropped } = keeper.counters
+  t.ok(rewritten >= 1 && rewritten < 8, `${rewritten} times, not each second`)
+  t.ok(entriesDropped >= 120 - words.length)
+  t.ok(120 < TRANSCRIPT_ENTRIES_MAX)
+})
+
+t.test('a backend state that is too large is left out', async (t) => {
+  const { keeper, pass } = await rig(t)
+  new Call(keeper).change({ backendState: 'x'.repeat(STORED_CALL_BYTES_MAX) })
+  await pass(50)
+  t.match((await keeper.read(SID))?.kept, { backendState: null, callSid: SID })
+  t.equal(keeper.counters.backendStatesDropped, 1)
+})
+
+t.test('after the store was down the whole log is written again, with what came meanwhile', async (t) => {
+  const { keeper, watched, pass } = await rig(t)
+  const call = new Call(keeper)
+  call.append(said('before'))
+  await pass(50)
+  watched.down = true
+  for (let i = 0; i < 5; i++) {
+    call.append(said(`meanwhile ${i}`))
+    await pass(KEEP_EVERY_MS)
+  }
+  t.ok(keeper.counters.failed >= 4 && keeper.counters.failed <= 6, `${keeper.counters.failed} tries in 5 s`)
+  watched.down = false
+  await pass(KEEP_EVERY_MS)
+  t.equal(watched.saves.at(-1)?.replace, true)
+  t.same((await keeper.read(SID))?.log, call.log.records())
+  call.append(said('after'))
+  await pass(KEEP_EVERY_MS)
+  t.notOk(watched.saves.at(-1)?.replace, 'then only what is new')
+  t.same((await keeper.read(SID))?.log, call.log.records())
+})
+
+t.test('a store that does not answer holds nothing up', async (t) => {
+  const watched = new WatchedStore()
+  const { tokens } = await rig(t, undefined, watched)
+  watched.memory.save = () => new Promise(() => undefined)
+  const silent = new GuardedStore(watched.memory, { clock: () => performance.now(), onOp: () => undefined })
+  const keeper = new CallKeeper({
+    node: 'node-a',
+    store: silent,
+    secrets: ['secret-1'],
+    clock: () => performance.now(),
+    log,
+    tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    lost: () => undefined,
+  })
+  t.teardown(() => keeper.close())
+  const call = new Call(keeper)
+  call.append(said('hello'))
+  await keeper.flush()
+  t.equal(keeper.counters.failed, 1)
+  t.equal(keeper.counters.written, 0)
+})
+
+t.test('a call that another node has taken is reported once and written no more', async (t) => {
+  const { keeper, watched, tokens, lost, pass } = await rig(t)
+  const call = new Call(keeper)
+  await pass(50)
+  const taken = await watched.memory.claim(SID, { node: 'node-b', incarnation: 'i2', nonce: 'n2' }, 1)
+  await watched.memory.save(SID, taken.owner, {})
+  const mine = tokens.get(SID)
+  for (let i = 0; i < 3; i++) {
+    call.append(said(`word ${i}`))
+    await pass(KEEP_EVERY_MS)
+  }
+  t.same(lost, [mine])
+  t.equal(watched.saves.length, 2, 'the first, and the one that found out')
+  keeper.over(SID)
+  await pass(KEEP_EVERY_MS)
+  t.equal((await watched.memory.read(SID))?.phase, 'owned', 'and its end is not ours to tell')
+})
+
+t.test('a call without a token is kept as soon as it has one', async (t) => {
+  const { keeper, watched, tokens, pass } = await rig(t)
+  const token = tokens.get(SID) as OwnerToken
+  tokens.delete(SID)
+  const call = new Call(keeper)
+  call.append(said('hello'))
+  await pass(1500) // a claim that is not confirmed ends after CLAIM_TTL_MS
+  t.equal(watched.saves.length, 0)
+  tokens.set(SID, token)
+  await pass(KEEP_EVERY_MS)
+  t.same((await keeper.read(SID))?.log, call.log.records())
+})
+
+t.test('a long quiet call does not fall out of the store', async (t) => {
+  const { keeper, clock, pass, watched } = await rig(t)
+  new Call(keeper)
+  await pass(50)
+  for (let hours = 0; hours < 4; hours += 0.25) {
+    clock.nowMs += 15 * 60_000
+    await pass(100)
+  }
+  t.ok(4 * 3_600_000 > CALL_TTL_MS)
+  t.ok(await keeper.read(SID))
+  t.ok(watched.saves.length < 12, `${watched.saves.length} writes`)
+})
+
+t.test('a call that is over is deleted, also when the store was down at its end', async (t) => {
+  for (const down of [false, true]) {
+    const { keeper, watched, pass } = await rig(t)
+    const call = new Call(keeper)
+    call.append(said('hello'))
+    await pass(50)
+    watched.down = down
+    keeper.over(SID)
+    await pass(3000)
+    watched.down = false
+    await pass(KEEP_EVERY_MS)
+    t.match(await watched.memory.read(SID), { phase: 'over', state: null, log: [] })
+    t.equal(await keeper.read(SID), null)
+    call.append(said('too late'))
+    await pass(KEEP_EVERY_MS)
+    t.match(await watched.memory.read(SID), { phase: 'over' })
+  }
+})
+
+t.test('at its close everything that waits is written', async (t) => {
+  const { keeper, watched, pass } = await rig(t)
+  const call = new Call(keeper)
+  await pass(50)
+  call.append(said('the last words'))
+  await keeper.close()
+  t.equal(watched.saves.length, 2)
+  t.same((await keeper.read(SID))?.log, call.log.records())
+})

@@ -1,0 +1,365 @@
+import fc from 'fast-check'
+import t from 'tap'
+import type { Test } from 'tap'
+import {
+  CALL_TTL_MS,
+  CLAIM_TTL_MS,
+  NODES_MAX,
+  NODE_FORGET_MS,
+  OVER_TTL_MS,
+  STORED_CALL_BYTES_MAX,
+  STORED_STREAMS_MAX,
+} from '../../src/core/limits.js'
+import type { CallStore, FleetView, StoredCall } from '../../src/fleet/call-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { hasRedis } from '../support/redis.js'
+import { bytes, channelHome, memoryHome, nodeRecord, owner, redisHome } from './store-homes.js'
+import type { Home, OpenStore } from './store-homes.js'
+
+const SID = 'CA00000000000000000000000000000001'
+
+t.test('the store in the memory of one process', async (t) => {
+  await holdsTheContract(t, memoryHome())
+})
+
+t.test("the store in another process's memory, over the channel of fork", async (t) => {
+  await holdsTheContract(t, await channelHome())
+})
+
+t.test('the store in Redis', async (t) => {
+  if (hasRedis(t)) await holdsTheContract(t, await redisHome())
+})
+
+async function holdsTheContract(t: Test, home: Home): Promise<void> {
+  t.teardown(() => home.close())
+  const check = (name: string, run: (t: Test, open: OpenStore) => Promise<void>): Promise<unknown> =>
+    t.test(name, async (t) => {
+      const open = await home.open()
+      t.teardown(() => open.close())
+      await run(t, open)
+    })
+
+  await check(
+    'two nodes claim a call at once: one of them has it, and both know which',
+    async (t, { store, other }) => {
+      const [one, two] = [owner('gw-1', 'nonce-1'), owner('gw-2', 'nonce-2')]
+      const [seenByOne, seenByTwo] = await Promise.all([store.claim(SID, one, 0), other.claim(SID, two, 0)])
+      t.same(seenByOne, seenByTwo)
+      t.same(seenByOne, { owner: { ...one, epoch: 1 }, phase: 'claimed', state: null, log: [] })
+      t.same(await other.read(SID), seenByOne)
+    },
+  )
+
+  await check('a takeover names the epoch that it ends, and the next one is higher', async (t, { store, other }) => {
+    const first = await store.claim(SID, owner('gw-1', 'a'), 0)
+    const second = await other.claim(SID, owner('gw-2', 'b'), 1)
+    t.same(second.owner, { ...owner('gw-2', 'b'), epoch: 2 })
+    t.same((await store.claim(SID, owner('gw-3', 'c'), 1)).owner, second.owner, 'too late')
+    t.same((await store.claim(SID, owner('gw-3', 'c'), 0)).owner, second.owner, 'it is not new either')
+    t.equal(await store.save(SID, first.owner, { state: bytes(1) }), 'lost')
+    t.equal(await store.attach(SID, first.owner, 'stream'), 'lost')
+    t.equal(await store.over(SID, first.owner), 'lost')
+    t.equal(await other.save(SID, second.owner, { state: bytes(2) }), 'ok')
+  })
+
+  await check('a claim that is not confirmed is gone after its time; a confirmed one stays', async (t, open) => {
+    const { store } = open
+    await store.claim(SID, owner('gw-1', 'a'), 0)
+    const kept = await store.claim('kept', owner('gw-1', 'b'), 0)
+    t.equal(await store.save('kept', kept.owner, {}), 'ok')
+    t.equal((await store.read('kept'))?.phase, 'owned')
+    await open.older(CLAIM_TTL_MS - 1000)
+    t.not(await store.read(SID), null)
+    await open.older(1001)
+    t.equal(await store.read(SID), null)
+    t.same(await store.callsOf('gw-1'), ['kept'])
+    t.same((await store.claim(SID, owner('gw-2', 'c'), 0)).owner.epoch, 1)
+    await open.older(CALL_TTL_MS - 60_000)
+    t.equal(await store.save('kept', kept.owner, {}), 'ok')
+    await open.older(CALL_TTL_MS - 60_000)
+    t.not(await store.read('kept'), null, 'a write renews it')
+    await open.older(60_001)
+    t.equal(await store.read('kept'), null)
+    t.equal(await store.save('kept', kept.owner, {}), 'lost')
+  })
+
+  await check('a taker that dies before it confirms does not take the state with it', async (t, open) => {
+    const { store } = open
+    const first = await store.claim(SID, owner('gw-1', 'a'), 0)
+    await store.save(SID, first.owner, { state: bytes(7), append: [bytes(1)] })
+    await store.claim(SID, owner('gw-2', 'b'), 1)
+    await open.older(CLAIM_TTL_MS + 1)
+    const third = await store.claim(SID, owner('gw-3', 'c'), 2)
+    t.same(third.owner, { ...owner('gw-3', 'c'), epoch: 3 })
+    t.same(plain(third), { phase: 'claimed', state: [7], log: [[1]] })
+  })
+
+  await check('where the store has lost a call, its epochs go on where they were', async (t, { store, other }) => {
+    const taken = await store.claim(SID, owner('gw-2', 'b'), 4)
+    t.equal(taken.owner.epoch, 5)
+    t.equal((await other.claim(SID, owner('gw-3', 'c'), 4)).owner.nonce, 'b')
+  })
+
+  await check('state and log: replaced, appended, kept where nothing is said', async (t, { store, other }) => {
+    const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
+    const every = Uint8Array.from({ length: 256 }, (_, i) => i)
+    await store.save(SID, token, { state: every, append: [bytes(1), bytes()] })
+    t.same(plain(await other.read(SID)), { phase: 'owned', state: [...every], log: [[1], []] })
+    await store.save(SID, token, { append: [bytes(0, 13, 10, 255)] })
+    t.same(plain(await other.read(SID)), { phase: 'owned', state: [...every], log: [[1], [], [0, 13, 10, 255]] })
+    await store.save(SID, token, { state: bytes(2), append: [bytes(9), bytes(8)], replace: true })
+    t.same(plain(await other.read(SID)), { phase: 'owned', state: [2], log: [[9], [8]] })
+    await store.save(SID, token, { replace: true })
+    t.same(plain(await other.read(SID)), { phase: 'owned', state: [2], log: [] })
+    await store.save(SID, token, { append: [bytes(5)] })
+    t.same(plain(await other.read(SID)), { phase: 'owned', state: [2], log: [[5]] })
+  })
+
+  await check('the largest state that a call may have comes back as it was', async (t, { store, other }) => {
+    const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
+    const state = new Uint8Array(STORED_CALL_BYTES_MAX).fill(0xe5)
+    t.equal(await store.save(SID, token, { state }), 'ok')
+    t.ok(Buffer.from((await other.read(SID))?.state ?? []).equals(state))
+  })
+
+  await check('a token opens one stream', async (t, { store, other }) => {
+    const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
+    const tries = await Promise.all([store.attach(SID, token, 'one'), other.attach(SID, token, 'one')])
+    t.same(tries.sort(), ['ok', 'used'])
+    t.equal(await store.attach(SID, token, 'two'), 'ok')
+    const taken = await other.claim(SID, owner('gw-2', 'b'), 1)
+    t.equal(await other.attach(SID, taken.owner, 'one'), 'used', 'a takeover does not make it new')
+    for (let i = 2; i < STORED_STREAMS_MAX; i++) t.equal(await store.attach(SID, taken.owner, `more-${i}`), 'ok')
+    t.equal(await store.attach(SID, taken.owner, 'one too many'), 'used')
+    t.equal(await store.attach('unknown', token, 'one'), 'lost')
+  })
+
+  await check('over is final', async (t, open) => {
+    const { store, other } = open
+    const { owner: token } = await store.claim(SID, owner('gw-1', 'a'), 0)
+    await store.save(SID, token, { state: bytes(1), append: [bytes(2)] })
+    t.equal(await store.over(SID, token), 'ok')
+    const over = { owner: token, phase: 'over', state: null, log: [] } as const
+    t.same(await other.read(SID), over)
+    t.equal(await store.save(SID, token, { state: bytes(3) }), 'lost')
+    t.equal(await store.attach(SID, token, 'stream'), 'lost')
+    t.same(await other.claim(SID, owner('gw-2', 'b'), 1), over, 'nobody takes it')
+    t.same(await store.callsOf('gw-1'), [])
+    await open.older(OVER_TTL_MS - 60_000)
+    t.equal(await store.over(SID, token), 'ok', 'again does no harm')
+    await open.older(60_001)
+    t.equal(await store.read(SID), null, 'and does not renew it')
+    t.equal(await store.over(SID, token), 'lost')
+  })
+
+  await check('the calls of a node, whichever of its incarnations owns them', async (t, { store, other }) => {
+    const first = await store.claim('one', owner('gw-1', 'a', 'first'), 0)
+    await store.save('one', first.owner, {})
+    await store.claim('two', owner('gw-1', 'b', 'second'), 0)
+    const third = await store.claim('three', owner('gw-1', 'c', 'second'), 0)
+    await store.over('three', third.owner)
+    await store.claim('four', owner('gw-10', 'd'), 0)
+    t.same([...(await other.callsOf('gw-1'))].sort(), ['one', 'two'])
+    await other.claim('one', owner('gw-2', 'e'), 1)
+    t.same(await store.callsOf('gw-1'), ['two'])
+    t.same(await store.callsOf('gw-2'), ['one'])
+    t.same(await store.callsOf('gw-3'), [])
+  })
+
+  await check('a value is written once, settled, and gone after its time', async (t, open) => {
+    const { store, other } = open
+    const tries = await Promise.all([store.once('key', 'of one', 5000), other.once('key', 'of two', 5000)])
+    t.same(
+      tries.filter((standing) => standing === null),
+      [null],
+    )
+    const value = await store.once('key', 'late', 5000)
+    t.ok(value === 'of one' || value === 'of two')
+    await store.settle('key', '{"done":"ndiyo, ½"}', 10_000)
+    await open.older(6000)
+    t.equal(await other.once('key', 'late', 5000), '{"done":"ndiyo, ½"}', 'settling gave it its own time')
+    await open.older(4001)
+    await store.settle('key', 'nobody wrote it', 5000)
+    t.equal(await store.once('key', 'new', 5000), null)
+    t.equal(await store.once('', '', 5000), null, 'an empty one is a value too')
+    t.equal(await store.once('', 'x', 5000), '')
+  })
+
+  await check('heartbeats: everyone sees all nodes, and since when each stands still', async (t, open) => {
+    const { store, other } = open
+    const one = nodeRecord('gw-1')
+    const two = nodeRecord('gw-2', { internalUrl: null, callsByAgent: {}, afterStream: null, state: 'draining' })
+    const seen = await store.beat(one)
+    t.same(records(seen), [one])
+    t.ok(Math.abs(changedAt(seen, 'gw-1') - seen.storeTimeMs) <= 1)
+    t.same(records(await other.beat(two)), [one, two])
+    await open.older(5000)
+    const later = await store.beat({ ...one, beat: 2, free: 59 })
+    t.same(records(later), [{ ...one, beat: 2, free: 59 }, two])
+    t.ok(later.storeTimeMs - changedAt(later, 'gw-1') <= 1)
+    const stillMs = later.storeTimeMs - changedAt(later, 'gw-2')
+    t.ok(stillMs >= 5000 && stillMs < 60_000)
+    await store.beat({ ...one, beat: 1, free: 0 })
+    t.same(records(await other.beat({ ...two, beat: 2 }))[0], { ...one, beat: 2, free: 59 }, 'one that came late')
+    const again = nodeRecord('gw-1', { incarnation: 'second' })
+    t.same(records(await store.beat(again))[0], again, 'a new incarnation begins at 1')
+  })
+
+  await check('a node leaves with its own incarnation, and one that stands still is forgotten', async (t, open) => {
+    const { store, other } = open
+    await store.beat(nodeRecord('gw-1'))
+    await other.beat(nodeRecord('gw-2'))
+    await store.leave('gw-1', 'another')
+    t.equal((await other.beat(nodeRecord('gw-2', { beat: 2 }))).nodes.length, 2)
+    await store.leave('gw-1', 'first')
+    t.same(names(await other.beat(nodeRecord('gw-2', { beat: 3 }))), ['gw-2'])
+    await store.leave('gw-9', 'never there')
+    await open.older(NODE_FORGET_MS - 60_000)
+    t.same(names(await store.beat(nodeRecord('gw-3'))), ['gw-2', 'gw-3'])
+    await open.older(60_001)
+    t.same(names(await store.beat(nodeRecord('gw-3', { beat: 2 }))), ['gw-3'])
+  })
+
+  await check('a fleet has a bound', async (t, { store }) => {
+    for (let i = 1; i <= NODES_MAX; i++) await store.beat(nodeRecord(`gw-${i}`))
+    await t.rejects(store.beat(nodeRecord('one-more')), { code: 'STORE_REFUSED', message: /256 nodes/ })
+    t.equal((await store.beat(nodeRecord('gw-1', { beat: 2 }))).nodes.length, NODES_MAX, 'the others go on')
+  })
+}
+
+t.test('memory gives up the oldest entries for new ones, and counts them', async (t) => {
+  const store = new MemoryStore(Date.now, { calls: 3, once: 2 })
+  const over = await store.claim('over', owner('gw-1', 'a'), 0)
+  const live = await store.claim('live', owner('gw-1', 'b'), 0)
+  await store.over('over', over.owner)
+  await store.save('live', live.owner, {})
+  await store.claim('third', owner('gw-1', 'c'), 0)
+  await store.claim('fourth', owner('gw-1', 'd'), 0)
+  t.equal(await store.read('over'), null)
+  t.not(await store.read('live'), null)
+  for (const key of ['one', 'two', 'three']) await store.once(key, 'x', 60_000)
+  t.equal(await store.once('one', 'y', 60_000), null)
+  t.same(store.counters, { callsDropped: 1, onceDropped: 2, nodesRefused: 0 })
+})
+
+t.test('memory and Redis give the same answers to any sequence of operations', async (t) => {
+  if (!hasRedis(t)) return
+  const homes = [memoryHome(), await redisHome()] as const
+  t.teardown(() => Promise.all(homes.map((home) => home.close())))
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+      const [memory, redis] = await Promise.all([homes[0].open(), homes[1].open()])
+      try {
+        for (const [i, run] of steps.entries()) {
+          const answers = [await run.on(memory), await run.on(redis)]
+          t.same(answers[1], answers[0], `step ${i}: ${run.name}`)
+          if (JSON.stringify(answers[0]) !== JSON.stringify(answers[1])) throw new Error(`${i}: ${run.name}`)
+        }
+      } finally {
+        await Promise.all([memory.close(), redis.close()])
+      }
+    }),
+    { numRuns: 60 },
+  )
+})
+
+interface Step {
+  readonly name: string
+  readonly on: (open: OpenStore) => Promise<unknown>
+}
+
+const key = fc.constantFrom('CA1', 'CA2')
+const node = fc.constantFrom('gw-1', 'gw-2')
+const claimant = fc.record({
+  node,
+  incarnation: fc.constantFrom('first', 'second'),
+  nonce: fc.constantFrom('a', 'b'),
+})
+const chunk = fc.uint8Array({ maxLength: 3 })
+const change = fc.record(
+  { state: chunk, append: fc.array(chunk, { maxLength: 3 }), replace: fc.boolean() },
+  { requiredKeys: [] },
+)
+
+/** The token that stands there, so that most writes are those of an owner; now and then one that is not. */
+async function tokenOf(store: CallStore, key: string, epochOff: number): Promise<StoredCall['owner']> {
+  const token = (await store.read(key))?.owner ?? { ...owner('gw-1', 'a'), epoch: 1 }
+  return { ...token, epoch: token.epoch + epochOff }
+}
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc
+    .record({ key, claimant, epochOff: fc.constantFrom(0, 0, 0, 1, -1), fresh: fc.boolean() })
+    .map(({ key, claimant, epochOff, fresh }) => ({
+      name: `claim ${key} ${JSON.stringify(claimant)} ${epochOff} ${fresh}`,
+      on: async ({ store }: OpenStore) => {
+        const epoch = fresh ? 0 : ((await store.read(key))?.owner.epoch ?? 0) + epochOff
+        return plainWithOwner(await store.claim(key, claimant, Math.max(0, epoch)))
+      },
+    })),
+  fc.record({ key, change, epochOff: fc.constantFrom(0, 0, 0, 1) }).map(({ key, change, epochOff }) => ({
+    name: `save ${key} ${JSON.stringify(change)} ${epochOff}`,
+    on: async ({ store }: OpenStore) => store.save(key, await tokenOf(store, key, epochOff), change as object),
+  })),
+  key.map((key) => ({
+    name: `read ${key}`,
+    on: async ({ store }: OpenStore) => plainWithOwner(await store.read(key)),
+  })),
+  fc.record({ key, nonce: fc.constantFrom('s1', 's2') }).map(({ key, nonce }) => ({
+    name: `attach ${key} ${nonce}`,
+    on: async ({ store }: OpenStore) => store.attach(key, await tokenOf(store, key, 0), nonce),
+  })),
+  fc.record({ key, epochOff: fc.constantFrom(0, 1) }).map(({ key, epochOff }) => ({
+    name: `over ${key} ${epochOff}`,
+    on: async ({ store }: OpenStore) => store.over(key, await tokenOf(store, key, epochOff)),
+  })),
+  node.map((node) => ({
+    name: `callsOf ${node}`,
+    on: async ({ store }: OpenStore) => [...(await store.callsOf(node))].sort(),
+  })),
+  fc.record({ key, value: fc.constantFrom('', 'x', 'y'), settle: fc.boolean() }).map(({ key, value, settle }) => ({
+    name: `${settle ? 'settle' : 'once'} ${key} ${value}`,
+    on: async ({ store }: OpenStore) => (settle ? store.settle(key, value, 60_000) : store.once(key, value, 60_000)),
+  })),
+  fc
+    .record({ node, beat: fc.integer({ min: 1, max: 3 }), incarnation: fc.constantFrom('first', 'second') })
+    .map(({ node, beat, incarnation }) => ({
+      name: `beat ${node} ${beat} ${incarnation}`,
+      on: async ({ store }: OpenStore) => records(await store.beat(nodeRecord(node, { beat, incarnation }))),
+    })),
+  fc.record({ node, incarnation: fc.constantFrom('first', 'second') }).map(({ node, incarnation }) => ({
+    name: `leave ${node} ${incarnation}`,
+    on: async ({ store }: OpenStore) => store.leave(node, incarnation),
+  })),
+  // Far from every expiry, because a moment passes between the two stores.
+  fc.constantFrom(40_000, CALL_TTL_MS / 2 + 20_000, 1100).map((ms) => ({
+    name: `older ${ms}`,
+    on: async (open: OpenStore) => open.older(ms),
+  })),
+)
+
+function plain(call: StoredCall | null): object | null {
+  return call === null
+    ? null
+    : {
+        phase: call.phase,
+        state: call.state === null ? null : [...call.state],
+        log: call.log.map((chunk) => [...chunk]),
+      }
+}
+
+function plainWithOwner(call: StoredCall | null): object | null {
+  return call === null ? null : { ...plain(call), owner: { ...call.owner } }
+}
+
+function records({ nodes }: FleetView): object[] {
+  return nodes.map(({ changedAtMs: _, ...record }) => record).sort((left, right) => left.name.localeCompare(right.name))
+}
+
+function names({ nodes }: FleetView): string[] {
+  return nodes.map(({ name }) => name).sort()
+}
+
+function changedAt({ nodes }: FleetView, name: string): number {
+  return nodes.find((node) => node.name === name)?.changedAtMs ?? Number.NaN
+}

@@ -1,0 +1,132 @@
+import t from 'tap'
+import type { ToolOutcome } from '../../src/agents/tool.js'
+import { EFFECT_TTL_MS } from '../../src/core/limits.js'
+import type { CallStore } from '../../src/fleet/call-store.js'
+import { StoredEffects } from '../../src/fleet/effects.js'
+import { GuardedStore } from '../../src/fleet/guarded-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { connectRedis } from '../../src/fleet/redis-store.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { until } from '../support/host.js'
+import { hasRedis, startRedis } from '../support/redis.js'
+
+const log = createLog({ level: 'silent' })
+const KEY = 'HD_1:refund:0123:0'
+const DONE: ToolOutcome = { ok: true, value: { receipt: 'R-77' } }
+
+function node(store: Pick<CallStore, 'once' | 'settle'>, ...secrets: readonly string[]): StoredEffects {
+  return new StoredEffects({ store, secrets: secrets.length === 0 ? ['a secret of the fleet'] : secrets, log })
+}
+
+/** The store, and what was written to it. */
+function written(store: MemoryStore) {
+  const entries = new Map<string, string>()
+  return {
+    entries,
+    once: (key: string, value: string, ttlMs: number) => {
+      entries.set(key, value)
+      return store.once(key, value, ttlMs)
+    },
+    settle: (key: string, value: string, ttlMs: number) => {
+      entries.set(key, value)
+      return store.settle(key, value, ttlMs)
+    },
+  }
+}
+
+t.test('one node may run an effect; the others hear that it is uncertain, and then its result', async (t) => {
+  const store = new MemoryStore(Date.now)
+  const [one, other] = [node(store), node(store)]
+  t.same((await Promise.all([one.intend(KEY), other.intend(KEY)])).sort(), ['new', 'uncertain'])
+  t.equal(await other.intend('HD_1:refund:0123:1'), 'new', 'another occurrence is another effect')
+  one.settle(KEY, DONE)
+  t.same(await other.intend(KEY), { result: DONE })
+})
+
+t.test('an intent and its result are forgotten after a day', async (t) => {
+  let nowMs = 1_700_000_000_000
+  const store = new MemoryStore(() => nowMs)
+  t.equal(await node(store).intend(KEY), 'new')
+  node(store).settle(KEY, DONE)
+  nowMs += EFFECT_TTL_MS - 1
+  t.same(await node(store).intend(KEY), { result: DONE })
+  nowMs += 2
+  t.equal(await node(store).intend(KEY), 'new')
+})
+
+t.test('the store has neither keys nor results in clear, and what is not ours is uncertain', async (t) => {
+  const store = written(new MemoryStore(Date.now))
+  await node(store).intend(KEY)
+  node(store).settle(KEY, DONE)
+  const [[name = '', value = ''] = []] = [...store.entries]
+  t.equal(store.entries.size, 1)
+  t.notMatch(name + value + Buffer.from(value, 'base64').toString('latin1'), /HD_1|refund|R-77/)
+
+  for (const forged of ['', 'done', Buffer.from(value, 'base64').fill(0, 40).toString('base64')]) {
+    await store.settle(name, forged, EFFECT_TTL_MS)
+    t.equal(await node(store).intend(KEY), 'uncertain', JSON.stringify(forged))
+  }
+  // A result that was moved to another key is not the result of that key.
+  await node(store).intend('HD_1:refund:0123:1')
+  const [, [second = ''] = []] = [...store.entries]
+  await store.settle(second, value, EFFECT_TTL_MS)
+  t.equal(await node(store).intend('HD_1:refund:0123:1'), 'uncertain')
+})
+
+t.test(
+  'while TOKEN_SECRET is replaced, nodes with the old, with both and with the new one know each other',
+  async (t) => {
+    for (const [first, second] of [
+      [['old'], ['new', 'old']],
+      [['new', 'old'], ['old']],
+      [['new', 'old'], ['new']],
+      [['new'], ['new', 'old']],
+    ] as const) {
+      const store = new MemoryStore(Date.now)
+      t.equal(await node(store, ...first).intend(KEY), 'new')
+      t.equal(await node(store, ...second).intend(KEY), 'uncertain', `${first.join()} then ${second.join()}`)
+      node(store, ...first).settle(KEY, DONE)
+      t.same(await node(store, ...second).intend(KEY), { result: DONE })
+    }
+  },
+)
+
+t.test('a request that reached the store twice is one intent', async (t) => {
+  const store = new MemoryStore(Date.now)
+  const twice = {
+    settle: store.settle.bind(store),
+    once: async (key: string, value: string, ttlMs: number) => {
+      await store.once(key, value, ttlMs)
+      return store.once(key, value, ttlMs)
+    },
+  }
+  t.equal(await node(twice).intend(KEY), 'new')
+})
+
+t.test(
+  'with Redis frozen or gone nobody knows; a result that cannot be stored leaves the effect uncertain',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const redis = await startRedis()
+    t.teardown(() => redis.close())
+    const [one, other] = await Promise.all(
+      [1, 2].map(async () => {
+        const store = await connectRedis({ url: redis.url, prefix: 'effects:', log })
+        t.teardown(() => store.close())
+        return store
+      }),
+    )
+    if (one === undefined || other === undefined) throw new Error('two stores')
+    t.equal(await node(one).intend(KEY), 'new')
+    t.equal(await node(other).intend(KEY), 'uncertain')
+    redis.freeze()
+    const frozen = node(new GuardedStore(other, { clock: () => performance.now(), onOp: () => undefined }))
+    t.equal(await frozen.intend('HD_1:refund:0123:1'), 'store-down')
+    redis.thaw()
+    await redis.kill()
+    const gone = node(one)
+    t.equal(await gone.intend('HD_1:refund:0123:2'), 'store-down')
+    gone.settle(KEY, DONE)
+    await until(() => gone.resultsLost === 1, 10_000, 'the lost result to be counted')
+  },
+)

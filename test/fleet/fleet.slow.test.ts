@@ -1,0 +1,366 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { AFTER_STREAM } from '../../src/simulator/call-options.js'
+import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
+import { hasProgram } from '../deploy/deploy-files.js'
+import { judge, resumedMs, startFleet } from '../support/fleet.js'
+import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../support/fleet.js'
+import { until } from '../support/until.js'
+import { hasRedis } from '../support/redis.js'
+
+/**
+ * Two gateways, Redis and HAProxy as real processes, six calls each time, and a fault. Judged from outside: by the
+ * carrier's sockets, webhooks and REST API, and by the keys that an API behind a tool was sent.
+ */
+
+const CALLS = 6
+/** A caller of a lost node hears the agent again within this, from the carrier's question on. */
+const RESUMED_MS_MAX = 3000
+/** A caller of a carrier that asks nothing is rung within this. */
+const RINGING_MS_MAX = 15_000
+/** Gaps of callers who are not concerned by a fault, above those of the same fleet without one. */
+const GAP_MS_MORE = 40
+
+t.setTimeout(900_000)
+
+/** The longest gap of a fleet that nothing happens to. */
+let quietGapMs = 0
+
+/** One row: a fleet with six calls, on both nodes. */
+async function row(
+  title: string,
+  options: FleetOptions & { readonly call?: Parameters<Fleet['calls']>[1] },
+  happens: (t: Test, fleet: Fleet, calls: readonly FleetCall[]) => Promise<void>,
+): Promise<void> {
+  await t.test(title, { timeout: 180_000 }, async (t) => {
+    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+    const fleet = await startFleet(options)
+    t.teardown(() => fleet.close())
+    const calls = [...(await fleet.calls(CALLS, options.call))]
+    for (let more = 0; more < CALLS && new Set(calls.map(({ owners }) => owners[0])).size < 2; more++)
+      calls.push(...(await fleet.calls(1, options.call)))
+    t.equal(new Set(calls.map(({ owners }) => owners[0])).size, 2, 'both nodes have calls')
+    await sleep(1500)
+    await happens(t, fleet, calls)
+  })
+}
+
+async function over(calls: readonly FleetCall[]): Promise<readonly SimulatedCallResult[]> {
+  for (const call of calls) call.hangUp()
+  return Promise.all(calls.map(({ done }) => done))
+}
+
+function ownerOf(fleet: Fleet, call: FleetCall | undefined): FleetNode {
+  const node = fleet.nodes.find(({ name }) => name === call?.owners.at(-1))
+  if (node === undefined) throw new Error('a call without an owner')
+  return node
+}
+
+/** Nothing happened to these callers: their one stream lasted until they hung up, without a gap. */
+function unconcerned(t: Test, results: readonly SimulatedCallResult[], what: string): void {
+  const { cut, failed, slow, gapMs } = judge(results)
+  t.same({ cut, failed, slow }, { cut: [], failed: [], slow: [] }, what)
+  t.ok(gapMs <= quietGapMs + GAP_MS_MORE, `${what}: largest gap ${gapMs} ms, ${quietGapMs} ms without a fault`)
+}
+
+function resumed(t: Test, results: readonly SimulatedCallResult[]): void {
+  t.ok(results.length > 0)
+  t.same(judge(results).failed, [], 'every webhook was answered')
+  for (const result of results) {
+    const waited = resumedMs(result)
+    t.ok(waited !== null && waited < RESUMED_MS_MAX, `${result.callSid} hears the agent again: ${waited ?? 'never'} ms`)
+  }
+}
+
+await row('without a fault no call has a gap, and no webhook fails', {}, async (t, _fleet, calls) => {
+  await sleep(6000)
+  const results = await over(calls)
+  const { cut, failed, slow, gapMs } = judge(results)
+  quietGapMs = gapMs
+  t.same({ cut, failed, slow }, { cut: [], failed: [], slow: [] })
+  t.ok(gapMs <= 100, `largest gap: ${gapMs} ms`)
+})
+
+await row('nodes are restarted in turn: no call is cut, no webhook fails', {}, async (t, fleet, calls) => {
+  const all: FleetCall[] = [...calls]
+  let deploying = true
+  const arrivals = (async () => {
+    while (deploying) {
+      const call = fleet.call()
+      all.push(call)
+      await sleep(700)
+    }
+  })()
+  for (const node of fleet.nodes) {
+    const exit = node.drain()
+    await sleep(3000)
+    for (const call of all) if (call.owners.at(-1) === node.name) call.hangUp()
+    // Calls that it took before it knew of the signal.
+    const late = setInterval(() => {
+      for (const call of all) if (call.owners.at(-1) === node.name) call.hangUp()
+    }, 500)
+    t.equal(await exit, 0, `${node.name} ends when its calls have ended`)
+    clearInterval(late)
+    await node.start()
+    await sleep(2000)
+  }
+  deploying = false
+  await arrivals
+  await sleep(1500)
+  t.ok(all.slice(-2).some(({ owners }) => owners.length > 0))
+  unconcerned(t, await over(all), 'callers during a deploy')
+})
+
+for (const afterStream of AFTER_STREAM) {
+  const callback = afterStream === 'holds'
+  await row(
+    `a node is killed, and the carrier ${afterStream}: its callers are ${callback ? 'rung' : 'answered by the other node'}`,
+    {
+      call: { afterStream },
+      env: {
+        SAUTIKIT_AFTER_STREAM: afterStream === 'continues' ? 'continues' : 'learn',
+        RECOVERY_PER_MINUTE: '60',
+        OUTBOUND_PREFIXES: '+254',
+      },
+      ...(callback ? { agent: { recovery: 'callback' } } : {}),
+    },
+    async (t, fleet, calls) => {
+      const victim = ownerOf(fleet, calls[0])
+      const lost = calls.filter(({ owners }) => owners[0] === victim.name)
+      const killedMs = performance.now()
+      await victim.kill()
+      if (callback) {
+        const rung = (): number =>
+          fleet.carrier.workspace.calls().filter(({ leg }) => leg.direction === 'outbound').length
+        await until(() => rung() >= lost.length, RINGING_MS_MAX, 'the callers to be rung').catch(() => undefined)
+        const asked = fleet.carrier.seen.filter(({ method, path }) => method === 'POST' && path === '/v1/calls')
+        t.same(
+          asked.map(({ idempotencyKey }) => idempotencyKey).sort(),
+          lost.map(({ callSid }) => `recover-${callSid}`).sort(),
+          'each is rung once',
+        )
+        for (const { atMs } of asked) t.ok(atMs - killedMs < RINGING_MS_MAX, `${Math.round(atMs - killedMs)} ms`)
+        for (const { callSid } of lost)
+          t.ok(fleet.carrier.workspace.call(callSid)?.leg.ended, `${callSid} was ended by REST, and holds no line`)
+        await sleep(2000)
+      } else {
+        await until(() => lost.every(({ owners }) => owners.length > 1), 6000, 'new streams').catch(() => undefined)
+        await sleep(2000)
+      }
+      const results = await over(calls)
+      if (!callback)
+        resumed(
+          t,
+          results.filter((_, i) => calls[i]?.owners[0] === victim.name),
+        )
+      unconcerned(
+        t,
+        results.filter((_, i) => calls[i]?.owners[0] !== victim.name),
+        'callers of the other node',
+      )
+    },
+  )
+}
+
+await row(
+  'a node is killed while a tool runs: its effect happens once',
+  { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
+  async (t, fleet, calls) => {
+    fleet.shop.answerAfter(8000)
+    const call = fleet.call({ from: '+254700000002' })
+    const requests = () => fleet.shop.requests.filter(({ callSid }) => callSid === call.callSid)
+    await until(() => requests().length === 1, 10_000, "the tool's request")
+    await ownerOf(fleet, call).kill()
+    fleet.shop.answerAfter(0)
+    await until(() => call.owners.length > 1, 6000, 'the new stream')
+    // The agent of the new stream asks for the same again, at once.
+    await sleep(4000)
+    const [result] = await over([call])
+    resumed(t, result === undefined ? [] : [result])
+    t.equal(
+      requests().length,
+      1,
+      requests()
+        .map(({ key }) => key)
+        .join(', '),
+    )
+    await over(calls)
+  },
+)
+
+await row(
+  'a node is killed while its caller talks to a human: nobody is rung',
+  {
+    call: { afterStream: 'holds' },
+    agent: { recovery: 'callback' },
+    env: { RECOVERY_PER_MINUTE: '60', OUTBOUND_PREFIXES: '+254' },
+  },
+  async (t, fleet, calls) => {
+    const call = fleet.call({ from: '+254700000003', afterStream: 'holds' })
+    const joined = (): boolean => fleet.carrier.seen.some(({ path }) => path.endsWith(`${call.callSid}/supervision`))
+    await until(joined, 10_000, 'the human to be called')
+    await sleep(3000)
+    await ownerOf(fleet, call).kill()
+    const lost = calls.filter(({ owners }) => owners[0] === call.owners[0])
+    await sleep(RINGING_MS_MAX)
+    const rung = fleet.carrier.seen
+      .filter(({ method, path }) => method === 'POST' && path === '/v1/calls')
+      .map(({ idempotencyKey }) => idempotencyKey)
+    t.notOk(rung.includes(`recover-${call.callSid}`))
+    t.equal(rung.length, lost.length, 'those who talked to the agent are')
+    t.notOk(
+      fleet.carrier.seen.some(({ path }) => path.endsWith(`${call.callSid}/hangup`)),
+      'and the human and the caller are left alone',
+    )
+    await over([...calls, call])
+  },
+)
+
+await row(
+  'the balancer is killed and started again: every caller hears the agent again',
+  { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
+  async (t, fleet, calls) => {
+    await fleet.balancer.kill()
+    await fleet.balancer.start()
+    await until(() => calls.every(({ owners }) => owners.length > 1), 8000, 'new streams').catch(() => undefined)
+    await sleep(2000)
+    resumed(t, await over(calls))
+  },
+)
+
+/** Redis is away for a while: calls go on, new ones are taken, and afterwards everything is as before. */
+async function withoutStore(title: string, sentinel: boolean, outage: (fleet: Fleet) => Promise<void>): Promise<void> {
+  await row(title, { sentinel }, async (t, fleet, calls) => {
+    const later: FleetCall[] = []
+    let away = true
+    const arrivals = (async () => {
+      while (away) {
+        later.push(fleet.call())
+        await sleep(900)
+      }
+    })()
+    await outage(fleet)
+    away = false
+    await arrivals
+    await sleep(3000)
+    const afterwards = fleet.call()
+    later.push(afterwards)
+    await until(() => later.every(({ owners }) => owners.length > 0), 5000, 'a stream for each new call').catch(
+      () => undefined,
+    )
+    await sleep(1000)
+    unconcerned(t, await over(calls), 'calls that were live')
+    unconcerned(t, await over(later), 'calls that came meanwhile')
+  })
+}
+
+for (const downMs of [5000, 10_000])
+  await withoutStore(
+    `redis-server is down for ${downMs / 1000} s: calls go on, and new ones are taken`,
+    false,
+    async ({ redis }) => {
+      await redis.kill()
+      await sleep(downMs)
+      await redis.restart()
+    },
+  )
+await withoutStore('redis-server is frozen for 3 s: calls go on, and new ones are taken', false, async ({ redis }) => {
+  redis.freeze()
+  await sleep(3000)
+  redis.thaw()
+})
+await withoutStore(
+  'the Sentinel makes another server the master: calls go on, and new ones are taken',
+  true,
+  async ({ redis, sentinel }) => {
+    const before = await sentinel?.masterPort()
+    await redis.kill()
+    await until(async () => (await sentinel?.masterPort()) !== before, 15_000, 'another master')
+    await sleep(2000)
+  },
+)
+
+for (const pausedMs of [3000, 10_000, 25_000]) {
+  await row(
+    `a node stands still for ${pausedMs / 1000} s: no call is taken from it, and the other node answers`,
+    {},
+    async (t, fleet, calls) => {
+      const paused = ownerOf(fleet, calls[0])
+      const other = fleet.nodes.find((node) => node !== paused) as FleetNode
+      paused.pause()
+      const meanwhile: FleetCall[] = []
+      const untilMs = performance.now() + pausedMs
+      while (performance.now() < untilMs) {
+        meanwhile.push(fleet.call({ to: () => other }))
+        await sleep(1500)
+      }
+      paused.resume()
+      await sleep(5000)
+      const results = await over([...calls, ...meanwhile])
+      const ofPaused = results.filter((_, i) => calls[i]?.owners[0] === paused.name)
+      unconcerned(
+        t,
+        results.filter((result) => !ofPaused.includes(result)),
+        'callers of the other node',
+      )
+      t.same(judge(ofPaused).cut, [], 'the sockets of the node that stood still are there again')
+      t.same(judge(ofPaused).failed, [])
+      t.same(
+        fleet.carrier.seen.filter(({ method }) => method === 'POST').map(({ method, path }) => `${method} ${path}`),
+        [],
+        'nobody acted for calls that had an owner',
+      )
+    },
+  )
+}
+
+await row(
+  'every webhook goes to the node that does not have the call',
+  { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
+  async (t, fleet, calls) => {
+    const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
+    const other = (call: FleetCall): FleetNode | undefined =>
+      call.owners.length === 0 ? undefined : call.owners[0] === first.name ? second : first
+    const crossed = Array.from({ length: CALLS }, () => {
+      const call: FleetCall = fleet.call({ to: () => other(call) })
+      return call
+    })
+    await until(() => crossed.every(({ owners }) => owners.length > 0), 10_000, 'streams')
+    await sleep(1000)
+    // The carrier continues with the after-stream document of a call that an operator gives to a human.
+    const statuses = await Promise.all(
+      crossed.map(async (call) => (await ownerOf(fleet, call).ops(`/api/calls/${call.callSid}`)).status),
+    )
+    t.same(
+      statuses,
+      crossed.map(() => 200),
+      'each is where its stream led to',
+    )
+    const results = await over(crossed)
+    unconcerned(t, results, 'callers')
+    t.same(
+      results.flatMap(({ complaints }) => complaints),
+      [],
+    )
+    await over(calls)
+  },
+)
+
+await row('two first webhooks of one call at two nodes at once: one call', {}, async (t, fleet, calls) => {
+  const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
+  for (let i = 0; i < 10; i++) {
+    const callSid = `HD_twice${String(i).padStart(7, '0')}`
+    const answers = await Promise.all([fleet.ring(first, callSid), fleet.ring(second, callSid)])
+    t.same(
+      answers.map(({ status }) => status),
+      [200, 200],
+    )
+    const led = answers.map(({ document }) => /<Stream[^>]* url="[^"]*(\/n\/[^/]+\/audio)/.exec(document)?.[1])
+    t.match(led[0], /^\/n\/gw-[12]\/audio$/)
+    t.equal(led[0], led[1], 'both documents lead to one node')
+    const known = await Promise.all(fleet.nodes.map((node) => node.ops(`/api/calls/${callSid}`)))
+    t.equal(known.filter(({ status }) => status === 200).length, 1, 'which alone has the call')
+  }
+  unconcerned(t, await over(calls), 'the other callers')
+})

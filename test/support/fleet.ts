@@ -1,0 +1,555 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createServer as createTcpServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { AfterStream, PlaceCallOptions, SimulatedCallResult } from '../../src/simulator/call-options.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
+import { signBody, startCall } from '../../src/simulator/carrier.js'
+import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
+import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
+import { RestServer } from '../../src/simulator/rest/rest-server.js'
+import { Workspace } from '../../src/simulator/rest/workspace.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { mkondo } from '../cli/mkondo-process.js'
+import type { Run } from '../cli/mkondo-process.js'
+import { PROGRAMS, repositoryFile } from '../deploy/deploy-files.js'
+import { startDns } from './dns-server.js'
+import type { DnsServer } from './dns-server.js'
+import { until } from './until.js'
+import { startRedis, startSentinel } from './redis.js'
+import type { RedisSentinel, RedisServer } from './redis.js'
+
+const WEBHOOK_SECRET = 'whsec_of_a_fleet_under_test'
+const API_KEY = 'tsk_of_a_fleet_under_test'
+const OPS_TOKEN = 'ops-token-of-a-fleet-under-test'
+const OUR_NUMBER = '+254709000000'
+const START_MS = 60_000
+/** Sound that the carrier still plays of a stream that has closed. */
+const FORK_HELD_MS = 1000
+/** A webhook that takes longer is slow: the carrier's own limit is 10 s, the fleet's promise 1 s. */
+const SLOW_WEBHOOK_MS = 1000
+
+export interface FleetOptions {
+  /** Default: 2. */
+  readonly nodes?: number
+  /** Settings of every node, beside those of a fleet. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Fields of the agent's file, beside those that make it speak a tone. */
+  readonly agent?: Readonly<Record<string, unknown>>
+  /** A master, a replica and a Sentinel in place of one redis-server. */
+  readonly sentinel?: boolean
+}
+
+/** What a test or a bench does with a fleet, and what it sees of it from outside: as the carrier, and as the shop. */
+export interface Fleet {
+  readonly nodes: readonly FleetNode[]
+  /** The master, where there is a Sentinel. */
+  readonly redis: RedisServer
+  readonly sentinel: RedisSentinel | null
+  readonly balancer: Balancer
+  readonly shop: Shop
+  /** The carrier's REST API: what the fleet asked of it. */
+  readonly carrier: RestServer
+  /** Calls that the fleet has placed, as the carrier had them; complete once they are over. */
+  readonly placed: readonly SimulatedCallResult[]
+  /** Rings the fleet. The caller says nothing, and stays until `hangUp`. */
+  call(options?: FleetCallOptions): FleetCall
+  /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
+  ring(node: FleetNode, callSid: string): Promise<{ readonly status: number; readonly document: string }>
+  /** `count` calls of which each has a stream; they come 100 ms apart, as callers do. */
+  calls(count: number, options?: FleetCallOptions): Promise<readonly FleetCall[]>
+  close(): Promise<void>
+}
+
+interface FleetCallOptions {
+  /** Its last two digits say what the agent does: tone-backend.ts. Default: it speaks. */
+  readonly from?: string
+  readonly callSid?: string
+  readonly afterStream?: AfterStream
+  /** The node that gets a webhook; the balancer's choice where it is undefined. */
+  readonly to?: (state: string) => FleetNode | undefined
+  /** How long the caller waits in silence after the stream. */
+  readonly giveUpMs?: number
+}
+
+export interface FleetCall extends LiveSimulatedCall {
+  /** Names of the nodes that its streams led to, in order. */
+  readonly owners: readonly string[]
+  /** Streams that are closed. */
+  readonly closes: number
+}
+
+/** Starts everything. Ends what it has started when a part of it does not start. */
+export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
+  const undo: (() => Promise<unknown> | undefined)[] = []
+  const close = async (): Promise<void> => {
+    for (const part of undo.splice(0).reverse()) await part()
+  }
+  try {
+    return await started(options, (part) => undo.push(part), close)
+  } catch (thrown) {
+    await close()
+    throw thrown
+  }
+}
+
+async function started(
+  options: FleetOptions,
+  later: (undo: () => Promise<unknown> | undefined) => void,
+  close: () => Promise<void>,
+): Promise<Fleet> {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-fleet-'))
+  later(() => {
+    rmSync(folder, { recursive: true, force: true })
+    return undefined
+  })
+  const redis = await startRedis({ durable: true })
+  later(() => redis.close())
+  let sentinel: RedisSentinel | null = null
+  if (options.sentinel === true) {
+    const replica = await startRedis({ durable: true, replicaOf: redis })
+    later(() => replica.close())
+    sentinel = await startSentinel({ master: redis })
+    later(() => (sentinel as RedisSentinel).close())
+  }
+  const shop = await startShop()
+  later(() => shop.close())
+  const speech = await CallerSpeech.start(null)
+  later(() => speech.close())
+  const carrier = await startCarrier(speech)
+  later(() => carrier.rest.close())
+
+  const names = Array.from({ length: options.nodes ?? 2 }, (_, index) => `gw-${index + 1}`)
+  const addressOf = (name: string): string => `127.0.1.${10 + Number(name.slice(3))}`
+  const ports = {
+    public: await freePort(),
+    ops: await freePort(),
+    internal: await freePort(),
+    balancer: await freePort(),
+  }
+  const origin = `http://127.0.0.1:${ports.balancer}`
+  const agents = join(folder, 'agents')
+  mkdirSync(agents)
+  writeFileSync(join(agents, 'fleet.yaml'), JSON.stringify(agentFile(options.agent ?? {})))
+
+  const nodes = names.map(
+    (name) =>
+      new FleetNode(name, addressOf(name), ports, {
+        HOST: addressOf(name),
+        PORT: String(ports.public),
+        OPS_HOST: addressOf(name),
+        OPS_PORT: String(ports.ops),
+        OPS_TOKEN,
+        INTERNAL_HOST: addressOf(name),
+        INTERNAL_PORT: String(ports.internal),
+        INTERNAL_URL: `http://${addressOf(name)}:${ports.internal}`,
+        NODE_NAME: name,
+        NODE_URL: `${origin}/n/{node}`,
+        PUBLIC_URL: origin,
+        REDIS_URL: sentinel?.url ?? redis.url,
+        TOKEN_SECRET: 'a-token-secret-of-a-fleet-under-test',
+        TRUSTED_PROXIES: '127.0.0.1',
+        SAUTIKIT_WEBHOOK_SECRETS: WEBHOOK_SECRET,
+        SAUTIKIT_API_URL: carrier.rest.origin,
+        SAUTIKIT_API_KEY: API_KEY,
+        SHOP_API_URL: shop.url,
+        AGENTS_DIR: agents,
+        DATA_DIR: join(folder, name),
+        MEDIA_WORKERS: '1',
+        SPEECH_WORKERS: '1',
+        LOG_LEVEL: 'info',
+        ...options.env,
+      }),
+  )
+  for (const node of nodes) later(() => node.end())
+  const dns = await startDns((name) => {
+    if (name === DOMAIN) return names.map(addressOf)
+    const node = name.endsWith(`.${DOMAIN}`) ? name.slice(0, -DOMAIN.length - 1) : ''
+    return names.includes(node) ? [addressOf(node)] : []
+  })
+  later(() => {
+    dns.close()
+    return undefined
+  })
+  await Promise.all(nodes.map((node) => node.start()))
+  const balancer = new Balancer(folder, ports, dns)
+  later(() => balancer.kill())
+  await balancer.start()
+
+  const live = new Set<LiveSimulatedCall>()
+  later(async () => {
+    for (const call of live) call.hangUp()
+    for (const { leg } of carrier.rest.workspace.calls()) leg.hangUp()
+    await Promise.all([...live].map(({ done }) => done))
+  })
+  let last = 0
+  const call = (given: FleetCallOptions = {}): FleetCall => {
+    last += 1
+    const owners: string[] = []
+    let closes = 0
+    const placed = startCall({
+      ...CARRIER,
+      voiceUrl: `${origin}/voice/fleet`,
+      eventsUrl: `${origin}/events`,
+      from: given.from ?? `+2547000${String(last).padStart(3, '0')}01`,
+      to: OUR_NUMBER,
+      afterStream: given.afterStream ?? 'continues',
+      giveUpMs: given.giveUpMs ?? 30_000,
+      ...(given.callSid === undefined ? {} : { callSid: given.callSid }),
+      route: (url, state) => {
+        const node = given.to?.(state)
+        return node === undefined ? url : url.replace(origin, node.url)
+      },
+      workspace: carrier.rest.workspace,
+      caller: { ...person(speech), script: SILENT, files: new Map() },
+      onEvent: (event) => {
+        if (event.type === 'stream-opened') owners.push(event.path.split('/')[2] ?? event.path)
+        if (event.type === 'stream-closed') closes += 1
+      },
+    })
+    live.add(placed)
+    void placed.done.then(() => live.delete(placed))
+    return {
+      ...placed,
+      owners,
+      get closes() {
+        return closes
+      },
+    }
+  }
+  return {
+    nodes,
+    redis,
+    sentinel,
+    balancer,
+    shop,
+    carrier: carrier.rest,
+    placed: carrier.placed,
+    call,
+    ring: async (node, callSid) => {
+      const body = new URLSearchParams({
+        sessionId: callSid,
+        callerNumber: '+254700000001',
+        destinationNumber: OUR_NUMBER,
+        callSessionState: 'Ringing',
+        direction: 'inbound',
+      }).toString()
+      const answer = await fetch(`${node.url}/voice/fleet`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/x-www-form-urlencoded',
+          'x-sautikit-signature': signBody(body, WEBHOOK_SECRET, 'timestamped', Date.now()),
+        },
+        body,
+      })
+      return { status: answer.status, document: await answer.text() }
+    },
+    calls: async (count, given) => {
+      const all: FleetCall[] = []
+      for (let i = 0; i < count; i++) {
+        all.push(call(given))
+        await new Promise((resolve) => setTimeout(resolve, 100))
+      }
+      await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
+      return all
+    },
+    close,
+  }
+}
+
+interface Ports {
+  readonly public: number
+  readonly ops: number
+  readonly internal: number
+  readonly balancer: number
+}
+
+/** `mkondo serve` under one name, which may be started again. */
+export class FleetNode {
+  readonly name: string
+  /** Its public port, past the balancer. */
+  readonly url: string
+  readonly opsUrl: string
+  readonly #env: Readonly<Record<string, string>>
+  #run: Run | null = null
+  #logged: string[] = []
+
+  constructor(name: string, address: string, ports: Ports, env: Readonly<Record<string, string>>) {
+    this.name = name
+    this.url = `http://${address}:${ports.public}`
+    this.opsUrl = `http://${address}:${ports.ops}`
+    this.#env = env
+  }
+
+  /** What it has logged since its first start. */
+  get lines(): readonly string[] {
+    return [...this.#logged, ...(this.#run?.lines ?? [])]
+  }
+
+  /** Resolves when it takes calls. @throws Error with its last lines when it ends before */
+  async start(): Promise<void> {
+    this.#logged = [...this.lines]
+    const run = (this.#run = mkondo(['serve'], this.#env))
+    let code: number | null | undefined
+    void run.exit.then((exit) => {
+      code = exit
+    })
+    const takesCalls = (): boolean => run.lines.some((line) => line.includes('"msg":"taking calls"'))
+    await until(() => code !== undefined || takesCalls(), START_MS, `${this.name} to start`)
+    if (!takesCalls())
+      throw new Error(`${this.name} ended with ${code ?? 'a signal'}: ${run.lines.slice(-5).join(' / ')}`)
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    this.#run?.child.kill('SIGKILL')
+    await this.#run?.exit
+  }
+
+  /** SIGTERM: it drains. @returns its exit code, once its calls are over */
+  drain(): Promise<number | null> {
+    this.#run?.child.kill('SIGTERM')
+    return this.#run?.exit ?? Promise.resolve(null)
+  }
+
+  /** SIGSTOP. */
+  pause(): void {
+    this.#run?.child.kill('SIGSTOP')
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    this.#run?.child.kill('SIGCONT')
+  }
+
+  /** Ends it in any state. */
+  end(): Promise<void> {
+    return this.kill()
+  }
+
+  /** A page of its ops port. */
+  async ops(path: string): Promise<Response> {
+    return fetch(this.opsUrl + path, {
+      headers: { authorization: `Bearer ${OPS_TOKEN}` },
+      signal: AbortSignal.timeout(5000),
+    })
+  }
+
+  /** The sum of a metric's lines that begin with `line`; 0 when there is none. */
+  async metric(line: string): Promise<number> {
+    const page = await (await this.ops('/metrics')).text()
+    return page
+      .split('\n')
+      .filter((candidate) => candidate.startsWith(line))
+      .reduce((sum, candidate) => sum + Number(candidate.replace(/^[^ {]+(\{.*\})? /, '').split(' ')[0]), 0)
+  }
+}
+
+/** The name under which deploy/haproxy-fleet.cfg finds the gateways. */
+const DOMAIN = 'mkondo.default.svc.cluster.local'
+
+/** deploy/haproxy-fleet.cfg on ports of this machine: each gateway has an address of its own, as pods have. */
+export function fleetBalancer(ports: Omit<Ports, 'internal'>, dnsPort: number): string {
+  return repositoryFile('deploy/haproxy-fleet.cfg')
+    .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${ports.balancer}`)
+    .replace('10.96.0.10:53', `127.0.0.1:${dnsPort}`)
+    .replace('maxconn 10000', 'maxconn 400') // the shipped number wants more descriptors than a test machine may have
+    .replaceAll(':8080', `:${ports.public}`)
+    .replace('check port 9464', `check port ${ports.ops}`)
+}
+
+export class Balancer {
+  readonly #file: string
+  readonly #port: number
+  #child: ChildProcess | null = null
+
+  constructor(folder: string, ports: Ports, dns: DnsServer) {
+    this.#file = join(folder, 'haproxy.cfg')
+    this.#port = ports.balancer
+    writeFileSync(this.#file, fleetBalancer(ports, dns.port))
+  }
+
+  /** Resolves when it has found a gateway. */
+  async start(): Promise<void> {
+    const child = (this.#child = spawn('haproxy', ['-db', '-f', this.#file], { stdio: 'ignore', env: PROGRAMS }))
+    const finds = async (): Promise<boolean> => {
+      if (child.exitCode !== null) throw new Error(`haproxy ended with code ${child.exitCode}`)
+      // An unsigned webhook: the gateway refuses it, and HAProxy would with 503.
+      const answer = await fetch(`http://127.0.0.1:${this.#port}/events`, { method: 'POST', body: '{}' })
+      return answer.status === 401
+    }
+    await until(() => finds().catch(() => false), START_MS, 'haproxy to find a gateway')
+  }
+
+  /** SIGKILL: every connection through it breaks. */
+  async kill(): Promise<void> {
+    const child = this.#child
+    this.#child = null
+    if (child === null || child.exitCode !== null) return
+    const exit = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exit
+  }
+}
+
+/** An API behind a tool: it writes down what it is asked, and answers when it may. */
+export interface Shop {
+  readonly url: string
+  readonly requests: readonly { readonly key: string; readonly callSid: string; readonly atMs: number }[]
+  /** Answers wait for this long from now on. */
+  answerAfter(ms: number): void
+  close(): Promise<void>
+}
+
+async function startShop(): Promise<Shop> {
+  const requests: { key: string; callSid: string; atMs: number }[] = []
+  let waitMs = 0
+  const server = createServer((request, response) => {
+    const parts: Buffer[] = []
+    request.on('data', (part: Buffer) => parts.push(part))
+    request.on('end', () => {
+      const body = JSON.parse(Buffer.concat(parts).toString()) as { readonly call?: string }
+      requests.push({
+        key: String(request.headers['idempotency-key'] ?? ''),
+        callSid: body.call ?? '',
+        atMs: performance.now(),
+      })
+      setTimeout(() => {
+        response.writeHead(200, { 'content-type': 'application/json' }).end('{"ticket":"T-1"}')
+      }, waitMs)
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    answerAfter: (ms) => {
+      waitMs = ms
+    },
+    close: () => {
+      server.closeAllConnections()
+      return new Promise((resolve) => server.close(() => resolve()))
+    },
+  }
+}
+
+/** The carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay. */
+async function startCarrier(speech: CallerSpeech): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
+  const workspace = new Workspace({
+    owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
+  })
+  const placed: SimulatedCallResult[] = []
+  const place = ringCallees({
+    workspace,
+    callee: () => callee('person', { ringMs: 500, talkMs: 20_000 }),
+    carrier: CARRIER,
+    person: person(speech),
+    onOver: (result) => placed.push(result),
+  })
+  return { rest: await RestServer.start({ workspace, keys: { [API_KEY]: 'all' }, port: 0, place }), placed }
+}
+
+const CARRIER = {
+  secret: WEBHOOK_SECRET,
+  connectRetryMs: 1000,
+  human: { outcome: 'answered', ringMs: 300, talkMs: 60_000, greeting: null },
+} as const satisfies Partial<PlaceCallOptions>
+
+const SILENT = { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 600_000, order: null }
+
+function person(speech: CallerSpeech) {
+  return {
+    voice: 'rms',
+    line: { sampleRateHz: 8000 },
+    speech,
+    record: false,
+    timeoutMs: 600_000,
+    vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+  } as const
+}
+
+function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return {
+    version: 1,
+    name: 'fleet',
+    instructions: 'Speak.',
+    backend: `module:${new URL('./tone-backend.js', import.meta.url).href}`,
+    greeting: 'Hello.',
+    silence: { afterMs: 60_000, prompts: [] },
+    fillers: { phrases: [] },
+    escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
+    tools: [
+      {
+        name: 'open_ticket',
+        description: 'Opens a ticket.',
+        parameters: { properties: { subject: { type: 'string' } } },
+        http: {
+          method: 'POST',
+          url: '{{env.SHOP_API_URL}}/tickets',
+          body: { subject: '{{args.subject}}', call: '{{call.sid}}' },
+          timeoutMs: 15_000,
+        },
+      },
+    ],
+    ...more,
+  }
+}
+
+/** What callers met with, in one line each for calls that were cut, webhooks that failed or were slow. */
+export interface Judgement {
+  /** Calls of which a stream ended before its caller had hung up. */
+  readonly cut: readonly string[]
+  readonly failed: readonly string[]
+  readonly slow: readonly string[]
+  /** The longest stretch in which an agent was not heard, of all calls: milliseconds. */
+  readonly gapMs: number
+}
+
+export function judge(results: readonly SimulatedCallResult[]): Judgement {
+  const webhooks = results.flatMap(({ callSid, webhooks }) =>
+    webhooks.map((webhook) => ({
+      ...webhook,
+      what: `${callSid} ${webhook.url} ${webhook.state} at ${webhook.atMs} ms: ${webhook.status ?? webhook.fault ?? 'nothing'} after ${Math.round(webhook.ms)} ms`,
+    })),
+  )
+  return {
+    cut: results
+      .filter(({ streams }) => streams.length !== 1 || streams[0]?.closedBy !== 'carrier')
+      .map(
+        ({ callSid, streams }) =>
+          `${callSid}: ${streams.length === 0 ? 'no stream' : streams.map((one) => `${one.path} closed by ${one.closedBy} with ${one.closeCode ?? 'no code'} at ${one.closedMs ?? 0} ms`).join(', ')}`,
+      ),
+    failed: webhooks.filter(({ status }) => status === null || status >= 300).map(({ what }) => what),
+    slow: webhooks.filter(({ ms }) => ms > SLOW_WEBHOOK_MS).map(({ what }) => what),
+    gapMs: Math.max(0, ...results.flatMap(({ silences }) => silences.map(({ startMs, endMs }) => endMs - startMs))),
+  }
+}
+
+/**
+ * How long a caller whose stream broke waited for the agent, from the moment that the carrier asked how to go on; null
+ * when it did not ask, or the agent was not heard again.
+ */
+export function resumedMs({ streams, webhooks, silences }: SimulatedCallResult): number | null {
+  const brokeMs = streams[0]?.closedMs ?? Infinity
+  const asked = webhooks.find(
+    ({ atMs, url, state }) =>
+      atMs >= brokeMs - 1 && (url === 'redirect' || (url === 'voice' && state === 'StreamStopped')),
+  )
+  const silence = silences.find(({ startMs, endMs }) => startMs <= brokeMs + FORK_HELD_MS && endMs > brokeMs)
+  return asked === undefined || silence === undefined ? null : silence.endMs - asked.atMs
+}
+
+/** A port that nobody has on any address of loopback. */
+async function freePort(): Promise<number> {
+  const probe = createTcpServer().listen(0)
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  return port
+}

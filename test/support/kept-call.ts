@@ -1,0 +1,53 @@
+import type { KeptCall } from '../../src/workers/kept-call.js'
+import { sid } from './host.js'
+
+/** The kept call of an inbound caller in mid-conversation, with changes. */
+export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
+  const callSid = sid(changes.callSid ?? 'HD_kept00000001')
+  return {
+    version: 1,
+    node: 'node-a',
+    callSid,
+    rootSid: callSid,
+    agent: 'order-status',
+    agentHash: 'none',
+    direction: 'inbound',
+    from: '+254700000001',
+    to: '+254709000000',
+    placed: null,
+    legRateHz: 16000,
+    preparedWallMs: 1_790_000_000_000,
+    elapsedMs: 20_000,
+    streamOpenedMs: 400,
+    streamMs: 19_600,
+    afterStreamUrl: null,
+    humanUrl: null,
+    recording: { announced: true, file: null },
+    session: {
+      version: 2,
+      callSid,
+      state: 'live',
+      streamOpenedWallMs: 1_790_000_000_400,
+      greeted: true,
+      greetingMs: 300,
+      owed: 'nothing',
+      heard: null,
+      silencePrompts: 0,
+      nextAnnouncement: 1,
+      identity: null,
+      openTranscript: [],
+      toolsRunning: [],
+      ending: null,
+      escalation: null,
+    },
+    backendState: null,
+    escalation: null,
+    result: null,
+    sessions: [],
+    rehomes: 0,
+    resumed: [],
+    timelineDropped: 0,
+    wrongAnswers: 0,
+    ...changes,
+  }
+}

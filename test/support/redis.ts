@@ -1,0 +1,259 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import type { Test } from 'tap'
+import { hasProgram } from '../deploy/deploy-files.js'
+
+/** How long a server may take to answer, to end, or to hand over to another. */
+const WAIT_MS = 15_000
+
+/** A real redis-server of a test, on loopback, in a temporary folder. Every wait is bounded. */
+export interface RedisServer {
+  /** `redis://` with the password, where it has one. */
+  readonly url: string
+  readonly port: number
+  readonly password: string | null
+  /** Of the process that runs now. */
+  readonly pid: number
+  /** Sends one command on a connection of its own, as `redis-cli` would, and returns the answer's texts. */
+  command(...words: readonly string[]): Promise<unknown>
+  /** SIGKILL: connections break, the port refuses. What was not on its disk is gone. Idempotent. */
+  kill(): Promise<void>
+  /** SIGSTOP: the kernel still accepts connections, and nothing is answered. */
+  freeze(): void
+  /** SIGCONT. */
+  thaw(): void
+  /** Starts it again, on the same port and folder; kills it first when it runs. Resolves when it answers. */
+  restart(): Promise<void>
+  /** Ends it and deletes its folder. Idempotent. */
+  close(): Promise<void>
+}
+
+export interface RedisServerOptions {
+  readonly password?: string
+  /** A free one when absent. */
+  readonly port?: number
+  /** True: every write is on the disk before it is answered, so that `kill` and `restart` lose nothing. */
+  readonly durable?: boolean
+  /** Makes it a replica of that server. */
+  readonly replicaOf?: RedisServer
+  /** More of its configuration, such as `{ maxmemory: '2mb' }`. */
+  readonly config?: Readonly<Record<string, string>>
+}
+
+/** True when redis-server is installed; otherwise the test is skipped, loudly. */
+export function hasRedis(t: Test): boolean {
+  return hasProgram(t, 'redis-server', 'redis-server')
+}
+
+/** A TCP port on loopback that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  return port
+}
+
+/** Starts a redis-server. Resolves when it answers, and when it follows its master, if it has one. */
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  const port = options.port ?? (await freePort())
+  const password = options.password ?? null
+  const master = options.replicaOf
+  const server = await startServer({
+    port,
+    password,
+    url: `redis://${password === null ? '' : `:${encodeURIComponent(password)}@`}127.0.0.1:${port}`,
+    mode: [],
+    config: {
+      port: String(port),
+      save: '""',
+      'repl-diskless-sync-delay': '0',
+      ...(password !== null && { requirepass: quoted(password), masterauth: quoted(password) }),
+      ...(options.durable === true && { appendonly: 'yes', appendfsync: 'always' }),
+      ...(master !== undefined && {
+        replicaof: `127.0.0.1 ${master.port}`,
+        ...(master.password !== null && { masterauth: quoted(master.password) }),
+      }),
+      ...options.config,
+    },
+  })
+  if (master !== undefined)
+    await waitFor('the replica to follow its master', async () => {
+      const role = await server.command('ROLE')
+      return Array.isArray(role) && role[3] === 'connected'
+    })
+  return server
+}
+
+/** A real Sentinel of a test. */
+export interface RedisSentinel extends RedisServer {
+  /** `redis+sentinel://…/master-name`, with the master's password, where it has one. */
+  readonly url: string
+  readonly masterName: string
+  /** Port of the server that it takes for the master now. */
+  masterPort(): Promise<number>
+  /** Makes a replica the master, as an operator would. Resolves when the Sentinel names another server. */
+  failover(): Promise<void>
+}
+
+export interface RedisSentinelOptions {
+  readonly master: RedisServer
+  readonly masterName?: string
+  /** The Sentinel's own password. */
+  readonly password?: string
+  /** After this silence of the master it hands over by itself. */
+  readonly downAfterMs?: number
+}
+
+/** Starts one Sentinel with a quorum of one. Resolves when it knows its master. */
+export async function startSentinel(options: RedisSentinelOptions): Promise<RedisSentinel> {
+  const { master, masterName = 'mkondo' } = options
+  const password = options.password ?? null
+  const port = await freePort()
+  const credentials = master.password === null ? '' : `:${encodeURIComponent(master.password)}@`
+  const server = await startServer({
+    port,
+    password,
+    url: `redis+sentinel://${credentials}127.0.0.1:${port}/${masterName}`,
+    mode: ['--sentinel'],
+    config: {
+      port: String(port),
+      ...(password !== null && { requirepass: quoted(password) }),
+      'sentinel monitor': `${masterName} 127.0.0.1 ${master.port} 1`,
+      'sentinel down-after-milliseconds': `${masterName} ${options.downAfterMs ?? 1000}`,
+      'sentinel failover-timeout': `${masterName} 3000`,
+      ...(master.password !== null && { 'sentinel auth-pass': `${masterName} ${quoted(master.password)}` }),
+    },
+  })
+  // By default a Sentinel looks for new replicas every 10 s. One older than Redis 7 keeps that.
+  await server.command('SENTINEL', 'DEBUG', 'INFO-PERIOD', '200').catch(() => undefined)
+  const masterPort = async (): Promise<number> => {
+    const address = await server.command('SENTINEL', 'get-master-addr-by-name', masterName)
+    return Array.isArray(address) ? Number(address[1]) : 0
+  }
+  return Object.assign(server, {
+    masterName,
+    masterPort,
+    failover: async () => {
+      const before = await masterPort()
+      // Refused while it knows no replica that is fit.
+      await waitFor('a failover to begin', async () => {
+        const answer = await server.command('SENTINEL', 'failover', masterName).catch(() => null)
+        return answer === 'OK'
+      })
+      await waitFor('another master', async () => (await masterPort()) !== before)
+    },
+  })
+}
+
+interface ServerPlan {
+  readonly port: number
+  readonly password: string | null
+  readonly url: string
+  readonly mode: readonly string[]
+  readonly config: Readonly<Record<string, string>>
+}
+
+async function startServer({ port, password, url, mode, config }: ServerPlan): Promise<RedisServer> {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-redis-'))
+  const file = join(folder, 'redis.conf')
+  const lines = { bind: '127.0.0.1', dir: folder, daemonize: 'no', logfile: join(folder, 'log'), ...config }
+  writeFileSync(
+    file,
+    Object.entries(lines)
+      .map(([name, value]) => `${name} ${value}\n`)
+      .join(''),
+  )
+  let child: ChildProcess | null = null
+
+  const command = async (...words: readonly string[]): Promise<unknown> => {
+    const client = new Redis({
+      port,
+      host: '127.0.0.1',
+      ...(password !== null && { password }),
+      protocol: 2,
+      lazyConnect: true,
+      retryStrategy: null,
+      enableReadyCheck: false,
+      disableClientInfo: true,
+      connectTimeout: WAIT_MS,
+      commandTimeout: WAIT_MS,
+    })
+    client.on('error', () => undefined) // `connect` rejects with it
+    try {
+      await client.connect()
+      return await client.call(words[0] as string, ...words.slice(1))
+    } finally {
+      client.disconnect()
+    }
+  }
+  const start = async (): Promise<void> => {
+    const started = spawn('redis-server', [file, ...mode], { stdio: 'ignore' })
+    child = started
+    await waitFor(`redis-server on port ${port}`, async () => {
+      if (started.exitCode !== null) throw new Error(`redis-server ended with code ${started.exitCode}`)
+      return (await command('PING').catch(() => null)) === 'PONG'
+    })
+  }
+  const kill = async (): Promise<void> => {
+    const killed = child
+    child = null
+    if (killed === null || killed.exitCode !== null || killed.signalCode !== null) return
+    const exit = once(killed, 'exit')
+    killed.kill('SIGKILL')
+    await exit
+  }
+  const server: RedisServer = {
+    url,
+    port,
+    password,
+    get pid() {
+      if (child?.pid === undefined) throw new Error('this redis-server does not run')
+      return child.pid
+    },
+    command,
+    kill,
+    freeze: () => {
+      child?.kill('SIGSTOP')
+    },
+    thaw: () => {
+      child?.kill('SIGCONT')
+    },
+    restart: async () => {
+      await kill()
+      await start()
+    },
+    close: async () => {
+      await kill()
+      if (existsSync(folder)) rmSync(folder, { recursive: true })
+    },
+  }
+  try {
+    await start()
+  } catch (thrown) {
+    await server.close()
+    throw thrown
+  }
+  return server
+}
+
+/** A value of redis.conf that may have spaces. */
+function quoted(value: string): string {
+  return `"${value.replaceAll(/["\\]/g, '\\$&')}"`
+}
+
+async function waitFor(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const deadlineMs = performance.now() + WAIT_MS
+  while (!(await holds())) {
+    if (performance.now() > deadlineMs) throw new Error(`waited ${WAIT_MS} ms for ${what}`)
+    await sleep(20)
+  }
+}

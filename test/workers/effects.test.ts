@@ -1,0 +1,268 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { ToolOutcome } from '../../src/agents/tool.js'
+import { toolSchema } from '../../src/agents/tool-definition.js'
+import type { CallRecord } from '../../src/call/record.js'
+import { EFFECT_RESULT_BYTES_MAX } from '../../src/core/limits.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { Effects, effectKey } from '../../src/workers/effects.js'
+import type { EffectGate } from '../../src/workers/effects.js'
+import type { CarrierControl } from '../../src/workers/main-thread-context.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
+import type { TestHost } from '../support/host.js'
+
+t.setTimeout(60_000)
+
+/** A real API that counts keys, and holds back its answer to the first request under `/held`. */
+async function toolServer(t: Test) {
+  const requests: { readonly method: string; readonly path: string; readonly key: string | null }[] = []
+  const server = createServer((request, response) => {
+    const key = request.headers['idempotency-key']
+    const { method = '', url: path = '' } = request
+    requests.push({ method, path, key: typeof key === 'string' ? key : null })
+    if (path === '/held' && requests.filter((one) => one.path === path).length === 1) return
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{"done":true}')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(
+    () =>
+      new Promise((resolve) => {
+        server.close(resolve)
+        server.closeAllConnections()
+      }),
+  )
+  return { requests, origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+}
+
+/** A gateway whose calls call tools: `pay` (POST), `book` (idempotent POST) and `look` (GET). */
+async function toolHost(
+  t: Test,
+  origin: string,
+  effects: EffectGate | null = null,
+  carrier: CarrierControl | null = null,
+): Promise<TestHost> {
+  const tool = (name: string, http: object, more: object = {}) =>
+    toolSchema.parse({
+      name,
+      description: name,
+      parameters: { properties: { order: { type: 'integer' } } },
+      http: { url: `{{env.API}}/${name}`, ...http },
+      ...more,
+    })
+  const definition = {
+    ...(await orderStatusAgent()),
+    verification: null,
+    tools: [
+      tool('pay', { method: 'POST', url: '{{env.API}}/held' }),
+      tool('refund', { method: 'POST' }),
+      tool('book', { method: 'POST' }, { idempotent: true }),
+      tool('look', {}),
+    ],
+  }
+  const backend = `module:${new URL('./tool-backend.js', import.meta.url).href}`
+  const test = await startHost({
+    agents: new Map([
+      ['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }],
+    ]),
+    env: { API: origin },
+    speech: null,
+    effects,
+    carrier,
+  })
+  t.teardown(() => test.close())
+  return test
+}
+
+function lineOf(test: TestHost, callSid: string): TestLine {
+  const call = test.host.prepare({
+    callSid: sid(callSid),
+    agent: 'order-status',
+    from: '+254700000001',
+    to: '+254709000000',
+    direction: 'inbound',
+  })
+  const line = new TestLine(call)
+  line.start()
+  return line
+}
+
+async function ended(test: TestHost, line: TestLine): Promise<CallRecord> {
+  line.call.hangup('operator-hangup', 'the test is over', false)
+  const record = await test.recordOf(line.call.callSid)
+  line.stop()
+  return record
+}
+
+const toolsOf = ({ toolCalls }: CallRecord) => toolCalls.map(({ name, ok, error }) => [name, ok, error ?? null])
+
+t.test(
+  'a worker dies between the request of a tool and its answer: the key runs once, and the model hears that nobody knows',
+  async (t) => {
+    const api = await toolServer(t)
+    const test = await toolHost(t, api.origin)
+    const line = lineOf(test, 'HD_look_book_pay_1')
+    await until(() => api.requests.some(({ path }) => path === '/held'), 20_000, 'the payment to be asked for')
+    await test.host.threads[0]?.terminate()
+    const repeated = (): boolean => line.call.view().toolCalls.some(({ error }) => error === 'TOOL_UNCERTAIN')
+    await until(repeated, 20_000, 'the model to try the payment again')
+
+    const rootSid = line.call.callSid
+    t.same(
+      api.requests.map(({ method, path, key }) => [method, path, key]),
+      [
+        ['GET', '/look', null],
+        ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 0)],
+        ['POST', '/held', effectKey(rootSid, 'pay', { order: 5 }, 0)],
+        ['GET', '/look', null],
+        ['POST', '/book', effectKey(rootSid, 'book', { order: 5 }, 1)],
+      ],
+      'each key once, and what only looks something up is asked for again',
+    )
+    t.same(toolsOf(await ended(test, line)), [
+      ['look', true, null],
+      ['book', true, null],
+      ['pay', false, 'lost with its worker'],
+      ['look', true, null],
+      ['book', true, null],
+      ['pay', false, 'TOOL_UNCERTAIN'],
+    ])
+    t.match(await test.metrics.render(), /mkondo_effect_intents_total\{answer="uncertain"\} 1\b/)
+  },
+)
+
+/** A fleet that answers as the test says, and notes what it is asked. */
+function gateOf(answers: Partial<EffectGate>): EffectGate & { readonly asked: string[] } {
+  const asked: string[] = []
+  return {
+    asked,
+    mayAct: (call, confirm) => {
+      asked.push(`may ${call}${confirm ? ', confirmed' : ''}`)
+      return answers.mayAct?.(call, confirm) ?? Promise.resolve(true)
+    },
+    intend: (key) => {
+      asked.push(`intend ${key}`)
+      return answers.intend?.(key) ?? Promise.resolve('new')
+    },
+    settle: (key, result) => asked.push(`settle ${key} ${JSON.stringify(result)}`),
+  }
+}
+
+t.test('a tool without an effect never waits for the store; one with an effect waits for its intent', async (t) => {
+  const api = await toolServer(t)
+  const never = new Promise<'new'>(() => undefined)
+  const gate = gateOf({ intend: () => never })
+  const test = await toolHost(t, api.origin, gate)
+  const line = lineOf(test, 'HD_look_book_refund_2')
+  const key = effectKey(line.call.callSid, 'refund', { order: 5 }, 0)
+  await until(() => gate.asked.includes(`intend ${key}`), 20_000, 'the intent of the refund')
+  t.same(
+    api.requests.map(({ path }) => path),
+    ['/look', '/book'],
+  )
+  await ended(test, line)
+  t.equal(api.requests.length, 2, 'the refund was not sent')
+})
+
+t.test('the result of a tool is stored under its key, and answers the same key on another node', async (t) => {
+  const api = await toolServer(t)
+  const gate = gateOf({})
+  const test = await toolHost(t, api.origin, gate)
+  const line = lineOf(test, 'HD_refund_3')
+  const key = effectKey(line.call.callSid, 'refund', { order: 5 }, 0)
+  await until(() => gate.asked.some((line) => line.startsWith('settle')), 20_000, 'the result')
+  t.match(gate.asked.slice(0, 3), [
+    `may ${line.call.callSid}`,
+    `intend ${key}`,
+    `settle ${key} {"ok":true,"value":{"done":true}}`,
+  ])
+  await ended(test, line)
+
+  const elsewhere = gateOf({ intend: () => Promise.resolve({ result: { ok: true, value: { done: 'before' } } }) })
+  const other = await toolHost(t, api.origin, elsewhere)
+  const again = lineOf(other, 'HD_refund_3')
+  await until(() => again.call.view().toolCalls.length === 1, 20_000, 'the answer')
+  t.match(toolsOf(await ended(other, again)), [['refund', true, null]])
+  t.equal(api.requests.length, 1)
+  t.match(await other.metrics.render(), /mkondo_effect_intents_total\{answer="repeated"\} 1\b/)
+})
+
+t.test('a call that another node has does nothing outside, and says so', async (t) => {
+  const api = await toolServer(t)
+  const hangups: string[] = []
+  const carrier = {
+    hangup: (callSid: string, key: string) => Promise.resolve(void hangups.push(`${callSid} ${key}`)),
+    supervise: () => Promise.resolve(),
+    callHuman: () => Promise.resolve(),
+  }
+  const gate = gateOf({ mayAct: (call) => Promise.resolve(call === 'HD_5') })
+  const test = await toolHost(t, api.origin, gate, carrier)
+  const line = lineOf(test, 'HD_look_refund_4')
+  await until(() => line.call.view().toolCalls.length === 2, 20_000, 'both tools')
+  const record = await ended(test, line)
+  t.same(toolsOf(record), [
+    ['look', true, null],
+    ['refund', false, 'NOT_OWNER'],
+  ])
+  t.same(
+    api.requests.map(({ path }) => path),
+    ['/look'],
+  )
+  await ended(test, lineOf(test, 'HD_5'))
+  await until(() => hangups.length > 0, 10_000, 'the hang-up of a call that this node has')
+  t.same(hangups, ['HD_5 HD_5:hangup:0'], 'and none of the other')
+  t.ok(gate.asked.includes('may HD_5'), 'it had its socket until now, which is proof enough')
+  t.ok(
+    record.timeline.some(({ name, detail }) => name === 'not-owner' && detail === 'tool: refund'),
+    'in the timeline',
+  )
+  t.match(await test.metrics.render(), /mkondo_effects_refused_total\{kind="tool"\} 1\b/)
+  t.match(await test.metrics.render(), /mkondo_effects_refused_total\{kind="rest"\} 1\b/)
+})
+
+t.test(
+  'with the store down a tool runs on the node that had the call from the start, and not after a resume',
+  async (t) => {
+    const metrics = new Metrics({ version: 'test', processMetrics: false })
+    const gate = gateOf({ intend: () => Promise.resolve('store-down') })
+    const here = new Effects(gate, metrics)
+    t.same(await here.intend('k', false), { type: 'run' })
+    t.same(await here.intend('k', false), { type: 'uncertain' }, 'this process has the key, and no result')
+    here.settle('k', { ok: true, value: 1 })
+    t.same(await here.intend('k', false), { type: 'done', outcome: { ok: true, value: 1 } })
+    t.same(await new Effects(gate, metrics).intend('k', true), { type: 'uncertain' }, 'the other node may have run it')
+  },
+)
+
+t.test('of a large result only whether it succeeded is kept', async (t) => {
+  const settled: ToolOutcome[] = []
+  const metrics = new Metrics({ version: 'test', processMetrics: false })
+  const gate = { ...gateOf({}), settle: (_: string, result: ToolOutcome) => settled.push(result) }
+  const effects = new Effects(gate, metrics)
+  for (const ok of [true, false]) {
+    const value = 'x'.repeat(EFFECT_RESULT_BYTES_MAX)
+    await effects.intend(`k${ok}`, false)
+    effects.settle(`k${ok}`, { ok, value })
+    t.match(await effects.intend(`k${ok}`, false), { type: 'done', outcome: { ok } })
+  }
+  t.match(settled, [
+    { ok: true, value: { done: true } },
+    { ok: false, value: { error: /failed/ } },
+  ])
+  t.ok(settled.every((one) => JSON.stringify(one).length < 200))
+})
+
+t.test('the key of an effect fits a header, and is the same for the same arguments in any order', async (t) => {
+  const key = effectKey('HD_1', 'refund', { order: 5, note: 'Asante ☺' }, 0)
+  t.match(key, /^HD_1:refund:[0-9a-f]{32}:0$/)
+  t.equal(effectKey('HD_1', 'refund', { note: 'Asante ☺', order: 5 }, 0), key)
+  const others = [
+    effectKey('HD_2', 'refund', { order: 5, note: 'Asante ☺' }, 0),
+    effectKey('HD_1', 'pay', { order: 5, note: 'Asante ☺' }, 0),
+    effectKey('HD_1', 'refund', { order: 6, note: 'Asante ☺' }, 0),
+    effectKey('HD_1', 'refund', { order: 5, note: 'Asante ☺' }, 1),
+  ]
+  t.equal(new Set([key, ...others]).size, 5)
+})
