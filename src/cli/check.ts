@@ -4,7 +4,7 @@ import type { Environment } from '../agents/template.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { BACKEND_CONNECT_MS } from '../core/limits.js'
-import { exposureOf } from '../config/exposure.js'
+import { exposureOf, isLoopback } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
@@ -71,7 +71,7 @@ export async function check(argv: readonly string[]): Promise<number> {
   for (const use of portsOf(plans)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...(await carrierFindings(config)))
-  findings.push(...exposureFindings(config))
+  findings.push(...exposureFindings(config), ...fleetFindings(config))
   for (const { ok, what } of findings) console.log(`${ok === null ? 'LOOK AT' : ok ? 'ok     ' : 'NOT OK '} ${what}`)
   return findings.every(({ ok }) => ok !== false) ? 0 : 2
 }
@@ -156,6 +156,17 @@ function exposureFindings(config: Config): Finding[] {
   return config.webhookSecrets.length > 0
     ? []
     : [{ ok: true, what: 'webhooks: unsigned ones are accepted (this machine alone reaches the public port)' }]
+}
+
+/** What a fleet of several machines would notice only at its first request between nodes. */
+function fleetFindings({ redisUrl, internalHost, internalUrl }: Config): Finding[] {
+  if (redisUrl === null || internalUrl !== null || !isLoopback(internalHost)) return []
+  return [
+    {
+      ok: null,
+      what: `INTERNAL_HOST is '${internalHost}': only nodes on this machine reach this one, REDIS_URL or not`,
+    },
+  ]
 }
 
 // --- backends -----------------------------------------------------------------------------------------------

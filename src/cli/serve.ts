@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { exposureOf } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
+import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
@@ -55,7 +56,10 @@ export async function serve(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function serveAlone(config: Config, log: Log): Promise<number> {
+async function serveAlone(given: Config, log: Log): Promise<number> {
+  const [plan] = processPlans(given, 1)
+  assert(plan !== undefined, 'one process has one plan')
+  const { config } = plan
   // Imported only here: the supervisor of several processes does not need it.
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)

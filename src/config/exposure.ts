@@ -12,7 +12,15 @@ interface Exposure {
 
 type ExposureSettings = Pick<
   Config,
-  'host' | 'publicUrl' | 'webhookSecrets' | 'opsHost' | 'opsToken' | 'opsReadToken' | 'insecure'
+  | 'host'
+  | 'publicUrl'
+  | 'webhookSecrets'
+  | 'opsHost'
+  | 'opsToken'
+  | 'opsReadToken'
+  | 'internalHost'
+  | 'tokenSecrets'
+  | 'insecure'
 >
 
 /**
@@ -23,9 +31,15 @@ export function isLoopback(host: string): boolean {
   return isIP(host) === 0 ? /^(?:.+\.)?localhost$/i.test(host) : ipaddr.process(host).range() === 'loopback'
 }
 
+/** Whether a listener at this address takes connections to any address of the machine. */
+export function isWildcard(host: string): boolean {
+  return isIP(host) !== 0 && ipaddr.process(host).range() === 'unspecified'
+}
+
 /** Whether strangers could place calls or use the ops port. For `serve` and `check`. */
 export function exposureOf(config: ExposureSettings): Exposure {
-  const { host, publicUrl, webhookSecrets, opsHost, opsToken, opsReadToken, insecure } = config
+  const { host, publicUrl, webhookSecrets, opsHost, opsToken, opsReadToken, internalHost, tokenSecrets, insecure } =
+    config
   const open: string[] = []
   if (webhookSecrets.length === 0) {
     const why = 'without SAUTIKIT_WEBHOOK_SECRETS: webhooks of anybody would be taken; allowed: '
@@ -44,6 +58,11 @@ export function exposureOf(config: ExposureSettings): Exposure {
   }
   if (opsReadToken !== null && opsReadToken === opsToken) {
     open.push('OPS_READ_TOKEN is the same as OPS_TOKEN: who reads metrics could end calls; allowed: two different ones')
+  }
+  if (tokenSecrets.length === 0 && !isLoopback(internalHost)) {
+    open.push(
+      `INTERNAL_HOST is '${internalHost}' without TOKEN_SECRET: no other node could prove that it is one; allowed: a loopback address, or a TOKEN_SECRET that all nodes have`,
+    )
   }
   return { open, refused: open.length > 0 && !insecure }
 }

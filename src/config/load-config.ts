@@ -3,7 +3,7 @@ import { isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 import { nearest } from '../agents/faults.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SETTINGS_ERRORS_MAX } from '../core/limits.js'
-import { NOT_SERVED, SETTINGS } from './settings.js'
+import { SETTINGS } from './settings.js'
 import type { Config, Setting } from './settings.js'
 
 /** Name of the settings file that is read from the working folder when none is named. */
@@ -27,10 +27,12 @@ interface FileValue {
 export function loadConfig(env: Readonly<Record<string, string | undefined>>, file: string | null): Config {
   const faults: string[] = []
   const fromFile = readSettingsFile(file, faults)
-  for (const [name, why] of Object.entries(NOT_SERVED)) {
-    if ((env[name] ?? '') !== '') faults.push(`${name} is set, but ${why}; unset it`)
-  }
-  faults.push(...mistypedVariables(env, [...ALL.map(([, setting]) => setting.env), ...Object.keys(NOT_SERVED)]))
+  faults.push(
+    ...mistypedVariables(
+      env,
+      ALL.map(([, setting]) => setting.env),
+    ),
+  )
   const values: Record<string, unknown> = {}
   for (const [name, setting] of ALL) {
     const fromEnv = env[setting.env] ?? ''

@@ -1,6 +1,8 @@
-import { availableParallelism } from 'node:os'
+import { availableParallelism, hostname } from 'node:os'
+import { NODE_NAME, nodeNameOf } from '../fleet/node-name.js'
+import { REDIS_URL_FORM, parseRedisUrl } from '../fleet/redis-url.js'
 import { parseNetwork } from '../edge/client-address.js'
-import { TOKEN_SECRETS_MAX, TRUSTED_PROXIES_MAX, WEBHOOK_SECRETS_MAX } from '../core/limits.js'
+import { INTERNAL_PORT_DEFAULT, TOKEN_SECRETS_MAX, TRUSTED_PROXIES_MAX, WEBHOOK_SECRETS_MAX } from '../core/limits.js'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
@@ -74,20 +76,31 @@ const origin = (...protocols: readonly string[]): Kind<string> => {
   }
 }
 
-/** An origin, optionally with a path, in which `{process}` is replaced by a number. */
-const processOrigin: Kind<string> = {
-  allowed:
-    'an http:// or https:// URL with {process} where the number of a process goes, such as https://voice.example.com/p/{process}',
+/** Placeholders of NODE_URL and INTERNAL_URL. */
+export const PROCESS_PLACE = '{process}'
+export const NODE_PLACE = '{node}'
+
+/**
+ * A URL of a node, in which `{process}` is replaced by the number of a process and `{node}` by the node's name.
+ * @param shape  of the URL without its protocol
+ */
+const nodeOrigin = (allowed: string, shape: RegExp): Kind<string> => ({
+  allowed,
   parse: (value) => {
     const trimmed = value.replace(/\/+$/, '')
-    const plain = trimmed.replaceAll('{process}', '0')
-    return plain !== trimmed &&
-      URL.canParse(plain) &&
-      /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$/.test(plain)
+    const plain = placed(trimmed, 'x', 0)
+    return /^https?:\/\//.test(plain) && URL.canParse(plain) && shape.test(plain.replace(/^https?:\/\//, ''))
       ? trimmed
       : undefined
   },
+})
+
+/** A NODE_URL or INTERNAL_URL of one node. */
+export function placed(url: string, node: string, process: number): string {
+  return url.replaceAll(NODE_PLACE, node).replaceAll(PROCESS_PLACE, String(process))
 }
+
+const HOST_AND_PORT = '(?:[A-Za-z0-9.-]{1,253}|\\[[0-9A-Fa-f:.]{2,45}\\])(?::\\d{1,5})?'
 
 const list = (allowed: string, item: RegExp): Kind<readonly string[]> => ({
   allowed,
@@ -233,8 +246,85 @@ export const SETTINGS = {
     env: 'NODE_URL',
     key: 'nodeUrl',
     fallback: null,
-    help: 'with --processes: where the carrier reaches each process alone, for audio; PORT + 1 + its number when unset',
-    kind: optional(processOrigin),
+    help: 'with REDIS_URL or --processes: where the carrier reaches each node alone, for audio; with --processes alone PORT + 1 + its number when unset',
+    kind: optional(
+      nodeOrigin(
+        'an http:// or https:// URL, with {node} where the name of the node goes or {process} where the number of the process does, such as https://voice.example.com/n/{node}',
+        new RegExp(`^${HOST_AND_PORT}(?:/[\\w./-]*)?$`),
+      ),
+    ),
+  }),
+  redisUrl: define<string | null>({
+    env: 'REDIS_URL',
+    key: 'redisUrl',
+    kind: optional({
+      allowed: REDIS_URL_FORM,
+      parse: (value) => (parseRedisUrl(value) === undefined ? undefined : value),
+    }),
+    fallback: null,
+    secret: true,
+    help: 'Redis 6.2 or later that the nodes of a fleet share; one node alone, or the processes of --processes, need none',
+  }),
+  redisPrefix: define({
+    env: 'REDIS_PREFIX',
+    key: 'redisPrefix',
+    kind: text('1 to 64 of A-Z a-z 0-9 . _ : -', /^[\w.:-]{1,64}$/),
+    fallback: 'mkondo:',
+    help: 'beginning of all keys there; the same on all nodes, and another one for each fleet on one Redis',
+  }),
+  nodeName: define({
+    env: 'NODE_NAME',
+    key: 'nodeName',
+    kind: text('1 to 63 of A-Z a-z 0-9 . _ -', NODE_NAME),
+    fallback: nodeNameOf(hostname()),
+    help: 'name of this node, another one for each node of a fleet and the same after a restart; with --processes, -0, -1, … follow',
+  }),
+  internalHost: define({
+    env: 'INTERNAL_HOST',
+    key: 'internalHost',
+    kind: text('a host name or address', /^[\w.:-]{1,255}$/),
+    fallback: '127.0.0.1',
+    help: 'address of the internal port, at which the nodes of a fleet and the processes of --processes ask each other',
+  }),
+  internalPort: define<number | null>({
+    env: 'INTERNAL_PORT',
+    key: 'internalPort',
+    kind: optional(integer(0, 65535)),
+    fallback: null,
+    help: `internal port; of process i it is this + i; 0 for any free one; when unset ${INTERNAL_PORT_DEFAULT}, with --processes any free one`,
+  }),
+  internalUrl: define<string | null>({
+    env: 'INTERNAL_URL',
+    key: 'internalUrl',
+    kind: optional(
+      nodeOrigin(
+        'an http:// or https:// URL without a path, with {node} or {process} as in NODE_URL; without a port it gets that of the internal port',
+        new RegExp(`^${HOST_AND_PORT}$`),
+      ),
+    ),
+    fallback: null,
+    help: 'origin at which other nodes reach the internal port; INTERNAL_HOST and its port when unset',
+  }),
+  internalTlsCert: define<string | null>({
+    env: 'INTERNAL_TLS_CERT',
+    key: 'internalTlsCert',
+    kind: optional(text('a file')),
+    fallback: null,
+    help: 'TLS on the internal port: file with the certificate of this node, for its listener and for its requests to others',
+  }),
+  internalTlsKey: define<string | null>({
+    env: 'INTERNAL_TLS_KEY',
+    key: 'internalTlsKey',
+    kind: optional(text('a file')),
+    fallback: null,
+    help: 'file with its key',
+  }),
+  internalTlsCa: define<string | null>({
+    env: 'INTERNAL_TLS_CA',
+    key: 'internalTlsCa',
+    kind: optional(text('a file')),
+    fallback: null,
+    help: 'file with the authorities that sign the certificates of the nodes, on both sides',
   }),
   agentsDir: define<string | null>({
     env: 'AGENTS_DIR',
@@ -393,6 +483,13 @@ export const SETTINGS = {
     kind: integer(1, 6000),
     fallback: 30,
     help: 'calls placed in a minute, by all processes together',
+  }),
+  recoveryPerMinute: define({
+    env: 'RECOVERY_PER_MINUTE',
+    key: 'recoveryPerMinute',
+    kind: integer(0, 600),
+    fallback: 30,
+    help: 'callers of lost calls that are rung back in a minute, by all processes together; 0 for none',
   }),
   outboundPrefixes: define<readonly string[]>({
     env: 'OUTBOUND_PREFIXES',
@@ -665,11 +762,6 @@ export const SETTINGS = {
     help: 'least level that is logged, for all components and for single ones, as info,edge=debug (default info)',
   }),
 } as const
-
-/** Settings of the contract that this version does not support. Setting one is an error at the start. */
-export const NOT_SERVED: Readonly<Record<string, string>> = {
-  REDIS_URL: 'the shared call store is not part of this version',
-}
 
 type Value<S> = S extends Setting<infer T> ? T : never
 

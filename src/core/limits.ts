@@ -681,6 +681,8 @@ export const CALLS_RECOVERED_AT_ONCE_MAX = 8
 export const TAKEN_CALLS_MAX = 10_000
 /** A caller is rung again once per root call. */
 export const CALLBACK_ONCE_MS = 24 * 3_600_000
+/** The internal port unless INTERNAL_PORT says another: next to the ops port. */
+export const INTERNAL_PORT_DEFAULT = 9465
 /** Requests of one node to others that wait for their answers at once. */
 export const PEER_REQUESTS_MAX = 1000
 /** Body of a request between nodes, and of its answer. */
@@ -696,3 +698,7 @@ export const PEER_IDLE_MS = 10_000
 export const PEER_NONCES_MAX = 100_000
 /** Sentinels of one URL. */
 export const REDIS_SENTINELS_MAX = 16
+/** How long an effect waits until this node may act for its call. */
+export const ACT_WAIT_MS = 500
+/** Orders and calls that this node has placed and that have not opened a stream. */
+export const RESERVED_CALLS_MAX = 10_000

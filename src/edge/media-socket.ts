@@ -137,7 +137,7 @@ export class MediaSockets {
     if (!carrier.open) return
     this.#passMetadata(call, metadata)
     // Not waited for: the caller is heard meanwhile, and this node's own memory has the nonces that it has seen.
-    void fleet?.attached(call.callSid, nonce).then((result) => {
+    void fleet?.streamOpened(call.callSid, nonce).then((result) => {
       if (result === 'used') carrier.disown()
     })
   }
@@ -239,6 +239,7 @@ export class MediaSockets {
     this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
     this.#options.log.call(carrier.call.callSid).info({ code, cause, ...fault }, 'The audio socket closed')
     if (cause !== 'refused') carrier.call.detach(endCode, fault)
+    this.#options.fleet?.streamClosed(carrier.call.callSid)
   }
 
   #export(): void {

@@ -1,97 +1,103 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
+import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
-import { GatewayError, messageOf } from '../core/errors.js'
-import { GIVEN_UP_CALLS_MAX, PEER_CONNECT_MS } from '../core/limits.js'
+import { ACT_WAIT_MS, GIVEN_UP_CALLS_MAX, PEER_ANSWER_MS, RESERVED_CALLS_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import type { CallStore, NodeRecord, Owner, OwnerToken } from './call-store.js'
+import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './call-store.js'
 import { Ownership } from './ownership.js'
-import type { OwnershipOutput } from './ownership.js'
-import type { PeerListener, PeerResult, Peers } from './peers.js'
+import type { OwnershipInput, OwnershipOutput, TakeOverEvidence } from './ownership.js'
+import type { PeerListener } from './peer-listener.js'
+import type { PeerResult, Peers } from './peers.js'
 
 /** What a node tells the others of itself with each heartbeat. */
 export type NodeNews = Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'>
 
+/** The way to other nodes, and from them. */
+export interface NodeNetwork {
+  readonly peers: Peers
+  readonly listener: PeerListener
+  /** Origin of the listener, as the others reach it. */
+  readonly url: string
+}
+
 interface FleetNodeOptions {
   readonly name: string
+  readonly incarnation: string
   readonly version: string
   /** With deadlines: see `GuardedStore`. */
   readonly store: CallStore
-  /** The way to other nodes and from them; null in a gateway that has none. */
-  readonly network: { readonly peers: Peers; readonly listener: PeerListener; readonly url: string } | null
+  /** Null in a gateway that has no other nodes. */
+  readonly network: NodeNetwork | null
   readonly opsUrl: string | null
   readonly news: () => NodeNews
   readonly clock: Clock
   readonly wallClock: WallClock
-  /** 0 to below 1. */
+  /** In [0, 1). */
   readonly random: () => number
   readonly log: Log
-  /** Calls of this node that it must give up: their sockets close, and nothing more is done for them outside. */
-  readonly onCut: (callSids: readonly string[], why: 'lost' | 'isolated') => void
-  /** Calls of a node that is dead by the evidence: each is claimed by one of the others. */
-  readonly onTakeOver: (callSids: readonly string[], evidence: Evidence) => void
+  /** Calls that this node gives up: their streams close, and nothing more is done for them outside. */
+  readonly onGivenUp: (callSids: readonly string[], why: 'lost' | 'isolated') => void
+  /** Calls that this node may claim. @param mayAsk  the carrier has just said that their stream is over */
+  readonly onTakeOver: (callSids: readonly string[], mayAsk: boolean) => void
   /** Another live node has this node's name: this one must end. */
   readonly onNameTaken: () => void
 }
 
+/** A random name of a run or of a claim. */
+export function newNonce(): string {
+  return randomBytes(9).toString('base64url')
+}
+
 /**
- * This node in its fleet: heartbeats, the other nodes, and which calls are its own. The rules are in `Ownership`; this
- * class does the asking.
+ * This node in its fleet: its heartbeats, the other nodes, and which calls are its own. `Ownership` decides; this class
+ * asks the store and the other nodes for it.
  */
 export class FleetNode {
   readonly name: string
-  readonly incarnation = randomBytes(8).toString('base64url')
+  readonly incarnation: string
   readonly store: CallStore
+  readonly counters = {
+    /** Takeovers of nodes and of single calls, by evidence. */
+    takeOvers: { refused: 0, 'new-incarnation': 0, silent: 0, 'stream-over': 0 },
+    /** Calls of this node that it gave up. */
+    givenUp: { lost: 0, isolated: 0 },
+    /** Calls that were opened while the store was down. */
+    unclaimed: 0,
+  }
   readonly #options: FleetNodeOptions
   readonly #ownership: Ownership
   readonly #startedAtMs: number
   readonly #tokens = new Map<string, OwnerToken>()
+  /** Orders of calls that this node places, and the calls that the carrier made of them. */
+  readonly #reserved = new LRUCache<string, OwnerToken>({ max: RESERVED_CALLS_MAX })
   /** Calls that were opened while the store was down, and are claimed when it is back. */
   readonly #unclaimed = new Set<string>()
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
-  /** Calendar times since which each alert stands. */
-  readonly #alerts = new Map<string, number>()
-  /** As of the last heartbeat that the store answered. */
-  #view: readonly NodeRecord[] = []
-  #clockDifferenceMs: number | null = null
+  readonly #alerts = new Set<string>()
+  #view: FleetView = { nodes: [], storeTimeMs: 0 }
+  #viewWallMs = 0
   #state: NodeRecord['state'] = 'open'
-  #notReady: string | null = 'the first heartbeat is due'
-  #beats = 0
+  #notReady: string | null = 'starting'
+  #beat = 0
   #timer: NodeJS.Timeout | null = null
   #stopped = false
 
   constructor(options: FleetNodeOptions) {
     this.#options = options
     this.name = options.name
+    this.incarnation = options.incarnation
     this.store = options.store
     this.#startedAtMs = options.wallClock()
-    this.#ownership = new Ownership({ name: options.name, incarnation: this.incarnation, random: options.random })
-  }
-
-  get state(): NodeRecord['state'] {
-    return this.#state
-  }
-
-  /** No new calls from now on, by an operator's command or at the stop. */
-  close(state: 'cordoned' | 'draining'): void {
-    this.#state = state
-    void this.#beat()
-  }
-
-  reopen(): void {
-    this.#state = 'open'
-    void this.#beat()
-  }
-
-  /** Why this node takes no calls; null when it takes them. */
-  get notReady(): string | null {
-    return this.#notReady
+    const { name, incarnation, random } = options
+    this.#ownership = new Ownership({ name, incarnation, random, startedAtMs: this.#startedAtMs })
   }
 
   /** Joins the fleet. Resolves after the first heartbeat, also when the store is down. */
   async start(): Promise<void> {
-    await this.#beat()
-    this.#advance()
+    await this.#sendBeat(++this.#beat)
+    this.#handle({ type: 'timer' })
   }
 
   /** Leaves the fleet. Idempotent. */
@@ -99,91 +105,97 @@ export class FleetNode {
     if (this.#stopped) return
     this.#stopped = true
     if (this.#timer !== null) clearTimeout(this.#timer)
+    // A store that is down forgets this node by itself.
     await this.store.leave(this.name, this.incarnation).catch(() => undefined)
   }
 
-  // --- other nodes --------------------------------------------------------------------------------------------
+  // --- the nodes ------------------------------------------------------------------------------------------
 
-  /** The other nodes that may get calls. */
-  alive(): NodeRecord[] {
-    return [...this.#ownership.alive()]
+  get state(): NodeRecord['state'] {
+    return this.#state
   }
 
-  /** The newest heartbeats of all nodes, this one included. */
-  nodes(): readonly NodeRecord[] {
-    return this.#view
+  /** Whether this node gets new calls; the others learn of it at once. */
+  set state(state: NodeRecord['state']) {
+    this.#state = state
+    void this.#sendBeat(++this.#beat)
   }
 
-  /** Nodes whose heartbeat stands still. */
-  suspects(): ReadonlySet<string> {
-    const names = this.#view.map(({ name }) => name)
-    return new Set(names.filter((name) => this.#ownership.stateOf(name) !== 'alive'))
+  /** Why this node takes no calls; null when it takes them. */
+  get notReady(): string | null {
+    return this.#notReady
   }
 
-  /** Live calls of an agent at the other nodes, by their last heartbeats. */
-  callsElsewhere(agent: string): number {
-    const others = this.#view.filter(({ name }) => name !== this.name && this.#ownership.stateOf(name) === 'alive')
-    return others.reduce((sum, { callsByAgent }) => sum + (callsByAgent[agent] ?? 0), 0)
+  /** Alerts that stand now. */
+  get alerts(): readonly string[] {
+    return [...this.#alerts]
   }
 
-  get alerts(): ReadonlyMap<string, number> {
-    return this.#alerts
+  /** All nodes as the store last had them, this one included. `clockAheadMs`: our calendar clock before the store's. */
+  nodes(): { readonly nodes: readonly (StoredNode & { readonly seen: string })[]; readonly clockAheadMs: number } {
+    return {
+      nodes: this.#view.nodes.map((node) => ({ ...node, seen: this.#ownership.stateOf(node.name) ?? 'gone' })),
+      clockAheadMs: this.#viewWallMs - this.#view.storeTimeMs,
+    }
   }
 
-  /** How far this node's clock is ahead of the store's; null before the first heartbeat. */
-  get clockDifferenceMs(): number | null {
-    return this.#clockDifferenceMs
+  /** The other nodes that can take a call. */
+  alive(): readonly NodeRecord[] {
+    return this.#ownership.aliveNodes()
   }
 
-  /** Answers requests of other nodes. @param handler  gets the body and the sender's name */
-  onRequest(request: string, handler: (body: unknown, from: string) => Promise<object>): void {
-    this.#options.network?.listener.handle(request, (body, from) => handler(body, from.node))
-  }
-
-  onWebhook(handler: (request: unknown) => Promise<object>): void {
-    this.#options.network?.listener.handle('webhook', handler)
-  }
-
-  /** Asks the node that owns a call. Never rejects. */
-  async ask(owner: Owner, name: string, body: unknown, timeoutMs: number): Promise<PeerResult> {
-    const url = this.#ownership.urlOf(owner.node)
-    const { network } = this.#options
-    if (network === null || url === null) return { result: 'refused' }
-    return network.peers.ask({ url, name: owner.node, incarnation: owner.incarnation }, name, body, timeoutMs)
-  }
-
-  // --- ownership ----------------------------------------------------------------------------------------------
-
-  /** Whether this is the present run of this node. */
-  isThisRun({ node, incarnation }: Owner): boolean {
-    return node === this.name && incarnation === this.incarnation
-  }
-
-  /** Whether the run of the node that owns a call lives, as far as this node knows. */
+  /** Whether that run of a node lives, as far as this node knows. */
   isAlive(owner: Owner): boolean {
-    return (
-      this.isThisRun(owner) ||
-      this.alive().some((node) => node.name === owner.node && node.incarnation === owner.incarnation)
-    )
+    if (this.isThisRun(owner)) return true
+    const record = this.#view.nodes.find(({ name }) => name === owner.node)
+    return record?.incarnation === owner.incarnation && this.#ownership.stateOf(owner.node) === 'alive'
+  }
+
+  /** Handles the requests of other nodes by that name. Once for each name. */
+  onRequest(name: string, handler: (body: unknown) => Promise<unknown>): void {
+    this.#options.network?.listener.handle(name, handler)
+  }
+
+  /** Asks that run of a node. Does not reject. */
+  async ask(
+    { node, incarnation }: Pick<Owner, 'node' | 'incarnation'>,
+    name: string,
+    body: unknown,
+    answerMs = PEER_ANSWER_MS,
+  ): Promise<PeerResult> {
+    const { network } = this.#options
+    const url = this.#view.nodes.find((record) => record.name === node)?.internalUrl ?? null
+    if (network === null || url === null) return { result: 'refused', reason: 'host-unknown', answeredBy: null }
+    return network.peers.ask({ url, node, incarnation }, name, body, answerMs)
+  }
+
+  /** An authenticated request of another node came. */
+  heard(node: string, incarnation: string): void {
+    this.#handle({ type: 'heard', node, incarnation })
+  }
+
+  // --- ownership ------------------------------------------------------------------------------------------
+
+  isThisRun({ node, incarnation }: Pick<Owner, 'node' | 'incarnation'>): boolean {
+    return node === this.name && incarnation === this.incarnation
   }
 
   /** A claim for another node, or with null for this one. */
   claimFor(record: NodeRecord | null): Owner {
-    return {
-      node: record?.name ?? this.name,
-      incarnation: record?.incarnation ?? this.incarnation,
-      nonce: randomBytes(8).toString('base64url'),
-    }
+    const { name, incarnation } = record ?? this
+    return { node: name, incarnation, nonce: newNonce() }
   }
 
   /** This node's ownership of a call; null for a call that is not its own, or not claimed yet. */
   token(callSid: string): OwnerToken | null {
-    return this.#tokens.get(callSid) ?? null
+    return this.#tokens.get(callSid) ?? this.#reserved.get(callSid) ?? null
   }
 
-  /** This node was given a call, which is about to be opened. */
+  /** This node was given a call, or took it, and is about to open it. */
   expect(callSid: string, token: OwnerToken): void {
+    this.#gaveUp.delete(callSid)
     this.#tokens.set(callSid, token)
+    this.#handle({ type: 'owned', callSid, token, savedMs: null })
   }
 
   /** A call is over here, or was not opened. */
@@ -193,74 +205,85 @@ export class FleetNode {
     this.#handle({ type: 'released', callSid })
   }
 
-  /** A call ended: its entry says so to webhooks that come late. */
-  async ended(callSid: string): Promise<void> {
-    const token = this.token(callSid)
-    this.released(callSid)
-    if (token !== null) await this.store.over(callSid, token).catch(() => undefined)
-  }
-
   /** This node's claim becomes ownership. `lost`: another node has the call, and this one gives it up. */
   async confirm(callSid: string): Promise<'ok' | 'lost' | 'store-down'> {
+    const { clock } = this.#options
     const token = this.token(callSid)
     if (token === null) return 'store-down'
-    let result: 'ok' | 'lost'
-    try {
-      result = await this.store.save(callSid, token, {})
-    } catch {
-      // The claim stands or falls when the store is back: until then the call goes on.
-      this.#unclaimed.add(callSid)
-      return 'store-down'
-    }
-    if (result === 'lost') this.#giveUp([callSid], 'lost')
-    else this.#handle({ type: 'owned', callSid, token })
+    const askedMs = clock()
+    const result = await this.store.save(callSid, token, {}).catch(() => 'store-down' as const)
+    // The claim stands or falls when the store is back; until then the call goes on.
+    if (result === 'store-down') this.#noteUnclaimed(callSid)
+    this.#handle({ type: 'confirmed', callSid, token, askedMs, result })
     return result
   }
 
-  /** A stream opened with the single token of its call. `lost`: the call is given up. */
-  async attached(callSid: string, nonce: string): Promise<'ok' | 'used' | 'lost' | 'store-down'> {
+  /** The keeper found that `token` does not own the call any more. */
+  lost(callSid: string, token: OwnerToken): void {
+    const askedMs = this.#options.clock()
+    this.#handle({ type: 'confirmed', callSid, token, askedMs, result: 'lost' })
+  }
+
+  /** A stream opened with the single token of its call, or closed. */
+  async streamOpened(callSid: string, nonce: string): Promise<'ok' | 'used' | 'lost' | 'store-down'> {
+    this.#handle({ type: 'stream', callSid, open: true })
     const token = this.token(callSid)
     if (token === null) return 'store-down'
-    try {
-      const result = await this.store.attach(callSid, token, nonce)
-      if (result === 'lost') this.#giveUp([callSid], 'lost')
-      return result
-    } catch {
-      return 'store-down'
-    }
+    const result = await this.store.attach(callSid, token, nonce).catch(() => 'store-down' as const)
+    if (result === 'lost') this.lost(callSid, token)
+    return result
+  }
+
+  streamClosed(callSid: string): void {
+    this.#handle({ type: 'stream', callSid, open: false })
   }
 
   /** A call was opened while the store was down. */
   openedUnclaimed(callSid: string): void {
-    this.#unclaimed.add(callSid)
+    this.counters.unclaimed++
+    this.#noteUnclaimed(callSid)
   }
 
-  /** Takes what this node is about to place: an order, or the call that the carrier made of it. */
+  /**
+   * Takes what this node is about to place: an order, or the call that the carrier made of it. Never rejects: without it
+   * another node may open the call, without its order.
+   */
   async reserve(key: string): Promise<void> {
     try {
       const claim = this.claimFor(null)
       const { owner } = await this.store.claim(key, claim, 0)
       if (owner.nonce !== claim.nonce) return
       await this.store.save(key, owner, {})
-      this.#tokens.set(key, owner)
+      this.#reserved.set(key, owner)
     } catch (thrown) {
-      this.#options.log.warn({ err: thrown }, 'an order could not be claimed: its webhooks may open it elsewhere')
+      this.#options.log.warn({ err: thrown }, 'an order could not be claimed: another node may open its call')
     }
   }
 
-  /** True for a call that this node had and gave up: its webhooks belong to the owner. */
+  /** True for a call that this node had and gave up: its webhooks belong to its owner. */
   gaveUp(callSid: string): boolean {
     return this.#gaveUp.has(callSid)
   }
 
-  /** Whether this node may act outside for a call: tools with effects, the carrier's API, handoffs. */
-  async mayAct(callSid: string): Promise<boolean> {
-    const may = this.#ownership.mayAct(callSid)
-    if (may === 'confirm-first') {
+  /**
+   * Whether this node may act outside for a call.
+   * @param confirm  the store must say so now
+   */
+  async mayAct(callSid: string, confirm: boolean): Promise<boolean> {
+    const { clock } = this.#options
+    if (this.#reserved.has(callSid) && !this.#tokens.has(callSid)) return true
+    const untilMs = clock() + ACT_WAIT_MS
+    for (let first = true; ; first = false) {
+      const may = this.#ownership.mayAct(callSid, clock())
+      if (may === 'no') return this.#unclaimed.has(callSid) && !confirm
+      if (may === 'yes' && !(confirm && first)) return true
       const result = await this.confirm(callSid)
-      return result === 'ok' || (result === 'store-down' && this.#unclaimed.has(callSid))
+      if (result === 'lost') return false
+      if (result === 'store-down') return !confirm && may === 'yes'
+      if (this.#ownership.mayAct(callSid, clock()) === 'yes') return true
+      if (clock() >= untilMs) return false
+      await sleep(ACT_WAIT_MS / 10)
     }
-    return may === 'yes'
   }
 
   /** The carrier says that the stream of another node's call is over, and that node did not answer. */
@@ -268,86 +291,70 @@ export class FleetNode {
     this.#handle({ type: 'stream-over', callSid, owner })
   }
 
-  // --- the machine --------------------------------------------------------------------------------------------
+  // --- the machine ----------------------------------------------------------------------------------------
 
-  #handle(input: Parameters<Ownership['handle']>[0]): void {
+  #handle(input: OwnershipInput): void {
     if (this.#stopped) return
-    this.#ownership.handle(input, this.#options.clock())
+    const { clock } = this.#options
+    this.#ownership.handle(input, clock())
     for (let output = this.#ownership.poll(); output !== null; output = this.#ownership.poll()) this.#carryOut(output)
-    this.#advance()
-  }
-
-  #advance(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
     const wakeMs = this.#ownership.nextWakeMs()
-    if (wakeMs === null || this.#stopped) return
-    this.#timer = setTimeout(() => this.#handle({ type: 'timer' }), Math.max(0, wakeMs - this.#options.clock()))
+    if (wakeMs === null) return
+    this.#timer = setTimeout(() => this.#handle({ type: 'timer' }), Math.max(1, wakeMs - clock()))
     this.#timer.unref()
   }
 
   #carryOut(output: OwnershipOutput): void {
-    const { log, network } = this.#options
+    const { log } = this.#options
     switch (output.type) {
       case 'beat':
-        void this.#beat()
+        this.#beat = Math.max(this.#beat + 1, output.beat)
+        void this.#sendBeat(this.#beat)
         return
-      case 'probe': {
-        const { node, internalUrl } = output
-        if (network === null || internalUrl === null) return
-        void network.peers
-          .ping({ url: internalUrl, name: node }, PEER_CONNECT_MS)
-          .then((probed) => this.#handle({ type: 'probe-result', node, ...probed }))
+      case 'probe':
+        void this.#probe(output.node, output.incarnation, output.internalUrl)
         return
-      }
       case 'confirm':
-        for (const callSid of output.callSids)
-          void this.confirm(callSid).then((result) => this.#handle({ type: 'confirmed', callSid, result }))
+        for (const callSid of output.callSids) void this.confirm(callSid)
         return
       case 'cut':
         return this.#giveUp(output.callSids, output.why)
       case 'take-over':
-        void this.#takeOver(output)
+        this.counters.takeOvers[output.evidence]++
+        void this.#takeOver(output.node, output.incarnation, output.evidence)
         return
+      case 'take-over-call':
+        this.counters.takeOvers['stream-over']++
+        return this.#options.onTakeOver([output.callSid], true)
       case 'alert':
-        log[output.over ? 'info' : 'error']({ what: output.what }, output.over ? 'fleet alert is over' : 'fleet alert')
+        if (output.over) this.#alerts.delete(output.what)
+        else this.#alerts.add(output.what)
+        log[output.over ? 'info' : 'error'](
+          { what: output.what },
+          output.over ? 'a fleet alert is over' : 'fleet alert',
+        )
         return
       case 'ready':
         this.#notReady = output.ready ? null : output.why
         return
       case 'exit':
-        log.fatal({ node: this.name }, 'another live node has this name')
+        log.fatal({ node: this.name }, 'another live node has this name: this one ends')
         return this.#options.onNameTaken()
+      default:
+        assertNever(output)
     }
   }
 
-  #giveUp(callSids: readonly string[], why: 'lost' | 'isolated'): void {
-    for (const callSid of callSids) {
-      this.#gaveUp.set(callSid, true)
-      this.released(callSid)
-    }
-    this.#options.log.error({ calls: callSids.length, why }, 'calls are given up: another node may have them')
-    this.#options.onCut(callSids, why)
-  }
-
-  async #takeOver(output: Extract<OwnershipOutput, { type: 'take-over' }>): Promise<void> {
-    const { log, onTakeOver } = this.#options
-    try {
-      const callSids = 'callSid' in output ? [output.callSid] : await this.store.callsOf(output.node)
-      log.error({ calls: callSids.length, evidence: output.evidence }, 'calls of a node that is gone are taken over')
-      onTakeOver(callSids, output.evidence)
-    } catch (thrown) {
-      log.error({ err: thrown }, 'calls of a node that is gone cannot be read')
-    }
-  }
-
-  async #beat(): Promise<void> {
-    const { name, version, opsUrl, network, news, wallClock } = this.#options
+  async #sendBeat(beat: number): Promise<void> {
+    const { version, opsUrl, network, news, clock, wallClock } = this.#options
     const { capacity, free, callsByAgent, afterStream } = news()
+    const askedMs = clock()
     try {
       const view = await this.store.beat({
-        name,
+        name: this.name,
         incarnation: this.incarnation,
-        beat: ++this.#beats,
+        beat,
         startedAtMs: this.#startedAtMs,
         internalUrl: network?.url ?? null,
         opsUrl,
@@ -358,27 +365,79 @@ export class FleetNode {
         callsByAgent,
         afterStream,
       })
-      this.#handle({ type: 'beat-done', view, wallMs: wallClock() })
-      await this.#claimUnclaimed()
-    } catch (thrown) {
-      if (!(thrown instanceof GatewayError)) this.#options.log.error({ err: thrown }, messageOf(thrown))
+      const wallMs = wallClock()
+      this.#view = view
+      this.#viewWallMs = wallMs
+      this.#handle({ type: 'beat-done', askedMs, view, wallMs })
+    } catch {
+      // The store's guard counts and reports it.
       this.#handle({ type: 'beat-failed' })
+      return
+    }
+    await this.#claimUnclaimed()
+  }
+
+  async #probe(node: string, incarnation: string, url: string): Promise<void> {
+    const { network, clock } = this.#options
+    if (network === null) return
+    const askedMs = clock()
+    const probed = await network.peers.ping({ url, node, incarnation })
+    // A fault between the nodes says nothing about the node.
+    if (probed.result === 'failed') return
+    this.#handle({
+      type: 'probe-result',
+      node,
+      incarnation,
+      askedMs,
+      result: probed.result === 'refused' && probed.answeredBy !== null ? 'answered' : probed.result,
+      answeredBy: probed.result === 'answered' ? incarnation : probed.result === 'refused' ? probed.answeredBy : null,
+    })
+  }
+
+  #giveUp(callSids: readonly string[], why: 'lost' | 'isolated'): void {
+    const { log, onGivenUp } = this.#options
+    this.counters.givenUp[why] += callSids.length
+    for (const callSid of callSids) {
+      this.#gaveUp.set(callSid, true)
+      if (why === 'lost') this.#tokens.delete(callSid)
+      this.#unclaimed.delete(callSid)
+    }
+    log.error({ calls: callSids.length, why }, 'calls are given up: other nodes may have them')
+    onGivenUp(callSids, why)
+  }
+
+  async #takeOver(node: string, incarnation: string, evidence: TakeOverEvidence): Promise<void> {
+    const { log, onTakeOver } = this.#options
+    try {
+      const callSids = await this.store.callsOf(node)
+      if (callSids.length === 0) return
+      log.error({ peer: node, incarnation, calls: callSids.length, evidence }, 'the calls of a node that is gone')
+      onTakeOver(callSids, false)
+    } catch (thrown) {
+      log.error({ err: thrown, peer: node }, 'the calls of a node that is gone cannot be read')
     }
   }
 
-  /** Calls that were opened without the store get their owner: this node, unless another has opened them too. */
+  #noteUnclaimed(callSid: string): void {
+    if (this.#reserved.has(callSid)) return
+    this.#unclaimed.add(callSid)
+  }
+
+  /** Calls that were opened, or claimed, while the store was down get their owner: this node, if no other has them. */
   async #claimUnclaimed(): Promise<void> {
     for (const callSid of [...this.#unclaimed]) {
-      const claim = this.claimFor(null)
-      const before = this.token(callSid)
-      const { owner } = before === null ? await this.store.claim(callSid, claim, 0) : { owner: before }
-      if (before === null && owner.nonce !== claim.nonce) {
-        this.#giveUp([callSid], 'lost')
-        continue
+      if (this.token(callSid) === null) {
+        const claim = this.claimFor(null)
+        const entry = await this.store.claim(callSid, claim, 0).catch(() => null)
+        if (entry === null) return
+        if (entry.owner.nonce !== claim.nonce) {
+          this.#giveUp([callSid], 'lost')
+          continue
+        }
+        this.expect(callSid, entry.owner)
       }
-      this.#tokens.set(callSid, owner)
       this.#unclaimed.delete(callSid)
-      await this.confirm(callSid)
+      if ((await this.confirm(callSid)) === 'store-down') return
     }
   }
 }

@@ -75,6 +75,7 @@ class RedisStore implements CallStore {
   /** Settles when the first connection is usable or cannot be had now; rejects when it never will. */
   readonly started: Promise<void>
   readonly #redis: Redis
+  readonly #sentinels: Redis[] = []
   readonly #address: RedisAddress
   readonly #prefix: string
   readonly #log: Log
@@ -93,6 +94,7 @@ class RedisStore implements CallStore {
     this.#redis = new Redis(clientOptions(address))
     for (const [name, script] of Object.entries(SCRIPTS)) this.#redis.defineCommand(name, script)
     this.started = this.#start()
+    this.#watchFailover()
   }
 
   async claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall> {
@@ -179,7 +181,7 @@ class RedisStore implements CallStore {
     this.#closed = true
     this.#trouble = 'it is closed'
     this.#settleStart(null)
-    this.#redis.disconnect()
+    for (const client of [this.#redis, ...this.#sentinels]) client.disconnect()
     return Promise.resolve()
   }
 
@@ -270,7 +272,7 @@ class RedisStore implements CallStore {
       wrong = null
     })
     redis.on('sentinelError', ({ message }: Error) => {
-      if (message.includes('invalid reply: null')) nameUnknown = true
+      if (/No such master|invalid reply: null/.test(message)) nameUnknown = true
       else if (message.includes('NOAUTH') && password !== null && redis.options.sentinelPassword === undefined) {
         // Given only to those that ask for one, because ioredis writes a warning where a Sentinel has none.
         redis.options.sentinelPassword = password
@@ -300,9 +302,13 @@ class RedisStore implements CallStore {
         },
         (error: unknown) => {
           this.#fails((wrong = settingFault(messageOf(error), 'it')), meaningOf(messageOf(error)))
-          redis.disconnect(true)
+          this.#reconnect()
         },
       )
+    })
+    redis.on('end', () => {
+      // ioredis gives up for good when a connection that it is making is closed under it.
+      if (!this.#closed) setTimeout(() => void redis.connect().catch(() => undefined), REDIS_RETRY_MS_MAX).unref()
     })
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
@@ -314,6 +320,42 @@ class RedisStore implements CallStore {
         else reject(error)
       }
     })
+  }
+
+  /**
+   * Listens to the Sentinels for another master. After a failover the old one may take writes for seconds, and they are
+   * lost. (ioredis has that too, as `failoverDetector`, but writes each Sentinel's errors to the console.)
+   */
+  #watchFailover(): void {
+    const { tls, hosts, masterName, password, username } = this.#address
+    if (masterName === null) return
+    for (const host of hosts) {
+      const sentinel = new Redis({
+        ...host,
+        ...(tls && { tls: {} }),
+        ...CONNECTION,
+        autoResubscribe: false,
+        enableReadyCheck: false,
+      })
+      sentinel.on('error', () => undefined) // the connection to the master says what is wrong
+      sentinel.on('ready', () => {
+        sentinel.subscribe('+switch-master').catch((error: unknown) => {
+          if (password === null || !messageOf(error).includes('NOAUTH')) return
+          sentinel.options.password = password
+          if (username !== null) sentinel.options.username = username
+          if (sentinel.status === 'ready') sentinel.disconnect(true)
+        })
+      })
+      sentinel.on('message', (_channel, news) => {
+        if (news.startsWith(`${masterName} `)) this.#reconnect()
+      })
+      this.#sentinels.push(sentinel)
+    }
+  }
+
+  #reconnect(): void {
+    // A connection that is being made already finds what is there now.
+    if (this.#redis.status === 'ready') this.#redis.disconnect(true)
   }
 
   #works(): void {
@@ -344,9 +386,29 @@ class RedisStore implements CallStore {
   }
 }
 
-function clientOptions({ tls, hosts, masterName, db, username, password }: RedisAddress): RedisOptions & { replyMapping: 'legacy' } {
-  const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)
+const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)
+
+const CONNECTION = {
+  connectionName: 'mkondo',
+  disableClientInfo: true,
+  protocol: 2,
+  replyMapping: 'legacy',
+  connectTimeout: REDIS_CONNECT_MS_MAX,
+  commandTimeout: STORE_DEADLINE_MS,
+  socketTimeout: REDIS_SILENT_MS_MAX,
+  maxLoadingRetryTime: REDIS_RETRY_MS_MAX,
+  retryStrategy,
+  // An operation is sent at once or not at all, and only once: what it would write may be old by then.
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  autoResendUnfulfilledCommands: false,
+  // After a failover the connection is to a replica: the next one is to the new master.
+  reconnectOnError: ({ message }: Error) => message.includes('READONLY'),
+} as const
+
+function clientOptions({ tls, hosts, masterName, db, username, password }: RedisAddress) {
   return {
+    ...CONNECTION,
     db,
     ...(username !== null && { username }),
     ...(password !== null && { password }),
@@ -359,22 +421,7 @@ function clientOptions({ tls, hosts, masterName, db, username, password }: Redis
           sentinelCommandTimeout: STORE_DEADLINE_MS,
           ...(tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
         }),
-    connectionName: 'mkondo',
-    disableClientInfo: true,
-    protocol: 2,
-    replyMapping: 'legacy',
-    connectTimeout: REDIS_CONNECT_MS_MAX,
-    commandTimeout: STORE_DEADLINE_MS,
-    socketTimeout: REDIS_SILENT_MS_MAX,
-    maxLoadingRetryTime: REDIS_RETRY_MS_MAX,
-    retryStrategy,
-    // An operation is sent at once or not at all, and only once: what it would write may be old by then.
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-    // After a failover the connection is to a replica: the next one is to the new master.
-    reconnectOnError: ({ message }) => message.includes('READONLY'),
-  }
+  } satisfies RedisOptions
 }
 
 function ownerArgs(key: string, { node, incarnation, nonce, epoch }: OwnerToken): (string | number)[] {

@@ -77,7 +77,7 @@ export class WebhookRouting<Answer extends object> {
 
   constructor(options: WebhookRoutingOptions<Answer>) {
     this.#options = options
-    options.node.onWebhook((request) => this.#forwarded(request as Forwarded))
+    options.node.onRequest('webhook', (request) => this.#forwarded(request as Forwarded))
   }
 
   /** Returns a promise unless the call is here. */
@@ -121,7 +121,7 @@ export class WebhookRouting<Answer extends object> {
       const answer = await this.#open(webhook, callSid, owner, false)
       return 'notHere' in answer ? this.#here(webhook, true) : (answer as Answer)
     }
-    const answer = await this.#ask(owner, webhook, PEER_ANSWER_MS)
+    const answer = await this.#ask(owner, webhook, owner, PEER_ANSWER_MS)
     if (answer !== null && !('notHere' in answer) && !('noRoom' in answer)) return answer
     // A claim that its owner did not confirm: the call is still to be opened.
     if (phase === 'claimed' && webhook.route === 'voice' && this.#options.clock() < untilMs)
@@ -154,7 +154,7 @@ export class WebhookRouting<Answer extends object> {
       const answer =
         candidate === null
           ? await this.#open(webhook, callSid, entry.owner, true)
-          : await this.#ask(entry.owner, webhook, Math.min(PEER_ANSWER_MS, untilMs - clock()))
+          : await this.#ask(entry.owner, webhook, entry.owner, Math.min(PEER_ANSWER_MS, untilMs - clock()))
       if (answer === null || 'notHere' in answer) continue
       if (!('noRoom' in answer)) return answer
       this.counters.passed++
@@ -166,7 +166,7 @@ export class WebhookRouting<Answer extends object> {
   /** Where a new call may go, best first; null stands for this node. */
   #candidates(): readonly (NodeRecord | null)[] {
     const { node, calls, random } = this.#options
-    const open = node.alive().filter(({ free, state }) => free > 0 && state === 'open')
+    const open = [...node.alive()].filter(({ free, state }) => free > 0 && state === 'open')
     const two = [take(open, random), take(open, random)].filter((record) => record !== undefined)
     const share = (free: number, capacity: number): number => free / Math.max(1, capacity)
     const best = two.sort((a, b) => share(b.free, b.capacity) - share(a.free, a.capacity))[0]
@@ -217,7 +217,7 @@ export class WebhookRouting<Answer extends object> {
     const { node, calls } = this.#options
     this.counters.withoutStore++
     const asked = node.alive().map(async ({ name, incarnation }) => {
-      const answer = await this.#ask({ node: name, incarnation, nonce: '', epoch: 0 }, webhook, PEER_ANSWER_MS, null)
+      const answer = await this.#ask({ node: name, incarnation }, webhook, null, PEER_ANSWER_MS)
       if (answer === null || 'notHere' in answer || 'noRoom' in answer) throw new Error('not there')
       return answer
     })
@@ -229,18 +229,18 @@ export class WebhookRouting<Answer extends object> {
   }
 
   async #ask(
-    owner: OwnerToken,
+    owner: Pick<OwnerToken, 'node' | 'incarnation'>,
     webhook: ProvenWebhook,
-    timeoutMs: number,
-    token: OwnerToken | null = owner,
+    token: OwnerToken | null,
+    answerMs: number,
   ): Promise<Answer | NoRoom | NotHere | null> {
-    const asked = await this.#options.node.ask(owner, 'webhook', { webhook, token } satisfies Forwarded, timeoutMs)
+    const asked = await this.#options.node.ask(owner, 'webhook', { webhook, token } satisfies Forwarded, answerMs)
     if (asked.result !== 'answered') {
       this.counters.unanswered++
       return null
     }
     // Both ends are authenticated, and run this program.
-    const answer = asked.value as Answer | NoRoom | NotHere
+    const answer = asked.answer as Answer | NoRoom | NotHere
     if (!('notHere' in answer) && !('noRoom' in answer)) this.counters.forwarded++
     return answer
   }

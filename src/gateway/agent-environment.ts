@@ -1,16 +1,15 @@
 import type { Environment } from '../agents/template.js'
-import { NOT_SERVED, SETTINGS } from '../config/settings.js'
+import { SETTINGS } from '../config/settings.js'
 import type { Setting } from '../config/settings.js'
 
 /**
- * Variables of the gateway's own secrets: settings that are secret, those that this version does not serve, and what
- * the trace exporter reads from the environment by itself.
+ * Variables of the gateway's own secrets: settings that are secret, and what the trace exporter reads from the
+ * environment by itself.
  */
 const SECRET_VARIABLES: readonly string[] = [
   ...Object.values(SETTINGS)
     .filter((setting: Setting<unknown>) => setting.secret === true)
     .map(({ env }) => env),
-  ...Object.keys(NOT_SERVED),
   'OTEL_EXPORTER_OTLP_HEADERS',
   'OTEL_EXPORTER_OTLP_TRACES_HEADERS',
 ]

@@ -1,25 +1,28 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
-import { CALLS_PER_WORKER_MAX, GATEWAY_PROCESSES_MAX } from '../core/limits.js'
+import { isWildcard } from '../config/exposure.js'
+import { internalTls } from '../config/internal-tls.js'
+import { CALLS_PER_WORKER_MAX, GATEWAY_PROCESSES_MAX, INTERNAL_PORT_DEFAULT } from '../core/limits.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
 import type { PortUse } from '../http/port-use.js'
-import { SETTINGS } from '../config/settings.js'
+import { NODE_PLACE, PROCESS_PLACE, SETTINGS, placed } from '../config/settings.js'
 import type { Config } from '../config/settings.js'
+import { NODE_NAME, NODE_NAME_CHARS_MAX } from '../fleet/node-name.js'
 
 /** One of several gateway processes on one public port. Plain data. */
 export interface ProcessPlan {
   /** From 0. */
   readonly index: number
   readonly count: number
-  /** The gateway's settings with this process's share of what is counted in total, its ops port and its folder. */
+  /**
+   * The gateway's settings with this process's share of what is counted in total, its ports, URLs, name and folder.
+   * `internalPort` is null where it has no internal listener: one process without REDIS_URL.
+   */
   readonly config: Config
   /** The port of this process alone, beside the shared one: audio sockets come here. */
   readonly ownPort: number
 }
-
-/** Placeholder of NODE_URL for the number of a process. */
-const PROCESS_PLACE = '{process}'
 
 const PORT_MAX = 65_535
 
@@ -37,18 +40,15 @@ export function processCount(text: string | undefined): number {
 }
 
 /**
- * Divides the settings of a gateway among its processes. A single process gets them unchanged.
+ * Divides the settings of a gateway among its processes. A single process gets what is counted unchanged.
  * @throws GatewayError CONFIG_INVALID for settings that do not fit this number of processes: one line with the setting,
  *   what it held and what is allowed
  */
 export function processPlans(config: Config, count: number): readonly ProcessPlan[] {
-  if (count === 1) {
-    if (config.nodeUrl !== null)
-      throw invalid(`NODE_URL is '${config.nodeUrl}'; allowed: with --processes 2 or more only, where it leads to each`)
-    return [{ index: 0, count, config, ownPort: 0 }]
-  }
-  checkPorts(config, count)
   checkNodeUrl(config, count)
+  checkFleet(config, count)
+  if (count === 1) return [{ index: 0, count, config: { ...config, ...nodeOf(config, count, 0) }, ownPort: 0 }]
+  checkPorts(config, count)
   const plans = Array.from({ length: count }, (_, index): ProcessPlan => ({
     index,
     count,
@@ -56,11 +56,12 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
     config: {
       ...config,
       opsPort: config.opsPort === 0 ? 0 : config.opsPort + index,
-      nodeUrl: config.nodeUrl?.replaceAll(PROCESS_PLACE, String(index)) ?? null,
+      ...nodeOf(config, count, index),
       dataDir: dataFolder(config.dataDir, index),
       maxCalls: share(config, 'maxCalls', count, index),
       mediaWorkers: share(config, 'mediaWorkers', count, index),
       outboundPerMinute: share(config, 'outboundPerMinute', count, index),
+      recoveryPerMinute: config.recoveryPerMinute === 0 ? 0 : share(config, 'recoveryPerMinute', count, index),
       recordsKeepMb: share(config, 'recordsKeepMb', count, index),
       recordingsKeepMb: share(config, 'recordingsKeepMb', count, index),
     },
@@ -91,10 +92,19 @@ export function leftFolders(dataDir: string, count: number): readonly string[] {
 /** All ports of the processes, the shared one first. */
 export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
   const several = plans.length > 1
-  return plans.flatMap(({ index, config: { host, port, opsHost, opsPort }, ownPort }) => [
+  return plans.flatMap(({ index, config: { host, port, opsHost, opsPort, internalHost, internalPort }, ownPort }) => [
     ...(index === 0 ? [{ setting: 'PORT', host, port }] : []),
     ...(several ? [{ setting: `PORT + ${index + 1}`, host, port: ownPort }] : []),
     { setting: index === 0 ? 'OPS_PORT' : `OPS_PORT + ${index}`, host: opsHost, port: opsPort },
+    ...(internalPort === null
+      ? []
+      : [
+          {
+            setting: index === 0 ? 'INTERNAL_PORT' : `INTERNAL_PORT + ${index}`,
+            host: internalHost,
+            port: internalPort,
+          },
+        ]),
   ])
 }
 
@@ -111,7 +121,8 @@ export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
 }
 
 /** The settings that count for all processes together. */
-type Shared = 'maxCalls' | 'mediaWorkers' | 'outboundPerMinute' | 'recordsKeepMb' | 'recordingsKeepMb'
+type Shared =
+  'maxCalls' | 'mediaWorkers' | 'outboundPerMinute' | 'recoveryPerMinute' | 'recordsKeepMb' | 'recordingsKeepMb'
 
 /** The remainder goes to the first processes. Where the default is smaller than `count`, each gets 1. */
 function share(config: Config, name: Shared, count: number, index: number): number {
@@ -125,30 +136,117 @@ function share(config: Config, name: Shared, count: number, index: number): numb
   return Math.max(1, Math.floor(total / count) + (index < total % count ? 1 : 0))
 }
 
-function checkPorts({ port, opsPort }: Config, count: number): void {
+function checkPorts({ port, opsPort, internalPort }: Config, count: number): void {
   const highest = PORT_MAX - count
   if (port === 0 || port > highest) {
     throw invalid(
       `PORT is '${port}'; allowed with --processes ${count}: 1 to ${highest}, because the ${count} ports that follow are each one process's own`,
     )
   }
-  if (opsPort === 0) return
-  if (opsPort > highest + 1)
-    throw invalid(
-      `OPS_PORT is '${opsPort}'; allowed with --processes ${count}: 0 to ${highest + 1}, one port each from there`,
-    )
-  if (opsPort <= port + count && port <= opsPort + count - 1) {
-    throw invalid(
-      `OPS_PORT is '${opsPort}'; allowed with PORT ${port} and --processes ${count}: where ${opsPort} to ${opsPort + count - 1} ` +
-        `are none of ${port} to ${port + count}`,
-    )
+  const used: { readonly setting: string; readonly first: number; readonly last: number }[] = [
+    { setting: 'PORT', first: port, last: port + count },
+  ]
+  for (const [setting, first] of [
+    ['OPS_PORT', opsPort],
+    ['INTERNAL_PORT', internalPort],
+  ] as const) {
+    if (first === null || first === 0) continue
+    if (first > highest + 1)
+      throw invalid(
+        `${setting} is '${first}'; allowed with --processes ${count}: 0 to ${highest + 1}, one port each from there`,
+      )
+    const last = first + count - 1
+    for (const other of used) {
+      if (first > other.last || other.first > last) continue
+      throw invalid(
+        `${setting} is '${first}'; allowed with ${other.setting} ${other.first} and --processes ${count}: where ${first} to ${last} ` +
+          `are none of ${other.first} to ${other.last}`,
+      )
+    }
+    used.push({ setting, first, last })
   }
 }
 
-function checkNodeUrl({ nodeUrl, publicUrl }: Config, count: number): void {
-  const allowed = `allowed with --processes ${count}: a URL with ${PROCESS_PLACE} in it, which the balancer leads to PORT + 1 + that number`
+function checkNodeUrl({ nodeUrl, publicUrl, redisUrl }: Config, count: number): void {
+  if (count === 1 && redisUrl === null) {
+    if (nodeUrl === null) return
+    throw invalid(
+      `NODE_URL is '${nodeUrl}'; allowed: with REDIS_URL, or with --processes 2 or more, where it leads to each node alone`,
+    )
+  }
+  if (count === 1) {
+    if (nodeUrl !== null) return
+    throw invalid(
+      "NODE_URL is not set, and REDIS_URL is; allowed: a URL that leads to this node alone, for its calls' audio",
+    )
+  }
+  const allowed = `allowed with --processes ${count}: a URL with ${PROCESS_PLACE} or ${NODE_PLACE} in it, which the balancer leads to PORT + 1 + that number`
   if (nodeUrl === null && publicUrl !== null) throw invalid(`NODE_URL is not set, and PUBLIC_URL is; ${allowed}`)
-  if (nodeUrl !== null && !nodeUrl.includes(PROCESS_PLACE)) throw invalid(`NODE_URL is '${nodeUrl}'; ${allowed}`)
+  if (nodeUrl === null && redisUrl !== null) throw invalid(`NODE_URL is not set, and REDIS_URL is; ${allowed}`)
+  if (nodeUrl !== null && !tellsApart(nodeUrl)) throw invalid(`NODE_URL is '${nodeUrl}'; ${allowed}`)
+}
+
+/** What a node needs so that others find it and believe it. */
+function checkFleet(config: Config, count: number): void {
+  const { redisUrl, tokenSecrets, internalHost, internalUrl, nodeName } = config
+  if (redisUrl !== null && tokenSecrets.length === 0)
+    throw invalid('TOKEN_SECRET is not set, and REDIS_URL is; allowed: a secret that all nodes have')
+  if (redisUrl !== null && internalUrl === null && isWildcard(internalHost)) {
+    throw invalid(
+      `INTERNAL_URL is not set, and INTERNAL_HOST is '${internalHost}'; allowed with REDIS_URL: the origin at which other nodes reach this one, such as http://${NODE_PLACE}.internal`,
+    )
+  }
+  if (internalUrl !== null && count > 1 && /:\d+$/.test(internalUrl) && !tellsApart(internalUrl)) {
+    throw invalid(
+      `INTERNAL_URL is '${internalUrl}'; allowed with --processes ${count}: without a port, which each process has its own of, or with ${PROCESS_PLACE} or ${NODE_PLACE}`,
+    )
+  }
+  const tls = internalTls(config)
+  const protocol = tls === null ? 'http://' : 'https://'
+  if (internalUrl !== null && !internalUrl.startsWith(protocol)) {
+    throw invalid(
+      `INTERNAL_URL is '${internalUrl}'; allowed ${tls === null ? 'without' : 'with'} INTERNAL_TLS_CERT: a URL that begins with ${protocol}`,
+    )
+  }
+  const last = nodeNameAt(nodeName, count, count - 1)
+  if (!NODE_NAME.test(last))
+    throw invalid(
+      `NODE_NAME is '${nodeName}'; allowed with --processes ${count}: at most ${nodeName.length - last.length + NODE_NAME_CHARS_MAX} characters, because the number of the process follows`,
+    )
+}
+
+/** Whether each process gets a URL of its own. */
+function tellsApart(url: string): boolean {
+  return url.includes(PROCESS_PLACE) || url.includes(NODE_PLACE)
+}
+
+function nodeNameAt(name: string, count: number, index: number): string {
+  return count === 1 ? name : `${name}-${index}`
+}
+
+/** The settings of process `index` as a node. */
+function nodeOf(
+  config: Config,
+  count: number,
+  index: number,
+): Pick<Config, 'nodeName' | 'nodeUrl' | 'internalUrl' | 'internalPort'> {
+  const nodeName = nodeNameAt(config.nodeName, count, index)
+  const of = (url: string | null): string | null => (url === null ? null : placed(url, nodeName, index))
+  const nodeUrl = of(config.nodeUrl)
+  const internalUrl = of(config.internalUrl)
+  for (const [setting, url, parse] of [
+    ['NODE_URL', nodeUrl, SETTINGS.nodeUrl.kind.parse],
+    ['INTERNAL_URL', internalUrl, SETTINGS.internalUrl.kind.parse],
+  ] as const) {
+    if (url !== null && parse(url) === undefined)
+      throw invalid(
+        `${setting} is '${url}' with the NODE_NAME '${nodeName}'; allowed: a name that can be part of that URL`,
+      )
+  }
+  const { internalPort: port } = config
+  const fleet = count > 1 || config.redisUrl !== null
+  const internalPort = !fleet ? null : port === null ? (count === 1 ? INTERNAL_PORT_DEFAULT : 0) : port && port + index
+  return { nodeName, nodeUrl, internalUrl, internalPort }
 }
 
 function invalid(message: string): GatewayError {

@@ -121,7 +121,10 @@ t.test('a journal that cannot be replayed is refused with the reason', async (t)
   const refused = (message: RegExp, ...argv: readonly string[]) => t.rejects(run(...argv), { message }, argv.join(' '))
   await refused(/broken\.jsonl.*journal line 2: not JSON/, join(folder, 'broken.jsonl'))
   await refused(/no\.jsonl\.gz/, join(folder, 'no.jsonl.gz'))
-  await refused(/line 1: not the header of a journal that this version reads \(1, 2, 3, 4\)/, join(folder, 'other.jsonl'))
+  await refused(
+    /line 1: not the header of a journal that this version reads \(1, 2, 3, 4\)/,
+    join(folder, 'other.jsonl'),
+  )
   await refused(/no journal/, join(folder, 'empty'))
   await refused(/ENOENT/, join(folder, 'none.jsonl'))
   await refused(/name a journal/)

@@ -1,6 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { selfSigned } from '../../bench/kit/self-signed.js'
+import { internalTls } from '../../src/config/internal-tls.js'
+import { NODE_NAME, nodeNameOf } from '../../src/fleet/node-name.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { loadConfig } from '../../src/config/load-config.js'
 
@@ -39,7 +42,13 @@ t.test('a wrong setting is named with what it held and what is allowed', (t) => 
   t.match(complaint({ DRAIN_TIMEOUT: 'soon' }), /^DRAIN_TIMEOUT is 'soon'; allowed: a time such as/)
   t.match(complaint({ LOG_LEVEL: 'loud' }), /^LOG_LEVEL is 'loud'; allowed: one of trace/)
   t.match(complaint({ CARRIER_RECORDINGS: 'perhaps' }), /allowed: true or false/)
-  t.match(complaint({ REDIS_URL: 'redis://127.0.0.1' }), /^REDIS_URL is set, but/)
+  t.match(complaint({ NODE_NAME: 'gw 1' }), /^NODE_NAME is 'gw 1'; allowed: 1 to 63 of A-Z a-z 0-9 \. _ -$/)
+  t.match(complaint({ INTERNAL_URL: 'http://gw-1:9465/path' }), /^INTERNAL_URL is '.*'; allowed: .* without a path/)
+  t.match(
+    complaint({ RECOVERY_PER_MINUTE: '601' }),
+    /^RECOVERY_PER_MINUTE is '601'; allowed: a whole number from 0 to 600$/,
+  )
+  t.match(complaint({ REDIS_PREFIX: 'a b' }), /^REDIS_PREFIX is 'a b'; allowed: 1 to 64 of/)
   t.end()
 })
 
@@ -126,17 +135,17 @@ t.test('every mistake of the file and of the environment is reported at once, ea
     'mkondo.yaml',
   )
   const lines = complaint(
-    { DRAIN_TIMEOUT: 'soon', MAX_CALL: '5', REDIS_URL: 'redis://:hunter2@store', MEDIA_WORKERS: '2' },
+    { DRAIN_TIMEOUT: 'soon', MAX_CALL: '5', REDIS_URL: 'rdis://:hunter2@store', MEDIA_WORKERS: '2' },
     file,
   ).split('\n')
   t.match(lines, [
     `${file}:2:1: unknown setting 'maxCall'; did you mean maxCalls?`,
     `${file}:5:1: setting 'host' is not a single value or a list of texts`,
     `${file}:7:1: unknown setting 'hostt'; did you mean host?`,
-    /^REDIS_URL is set, but/,
     /^MAX_CALL is no setting; did you mean MAX_CALLS\?/,
     `${file}:1:1: port is 'eighty'; allowed: a whole number from 0 to 65535`,
     `${file}:3:1: opsToken is a secret of 7 characters; allowed: at least 16 characters without spaces`,
+    /^REDIS_URL is a secret of 21 characters; allowed: redis:/,
     /^DRAIN_TIMEOUT is 'soon'/,
   ])
   t.equal(lines.length, 8, 'a value of the file that the environment replaces is not looked at')
@@ -246,5 +255,64 @@ t.test("variables of other programs are nobody's mistake", (t) => {
   ]
   t.equal(complaint(Object.fromEntries(foreign.map((name) => [name, 'x']))), 'accepted')
   t.equal(complaint({ MAX_CALL: '' }), 'accepted', 'an empty variable counts as unset')
+  t.end()
+})
+
+t.test('the token secret is one, or two while it is replaced', (t) => {
+  const [old, next] = ['the secret of yesterday', 'the secret of tomorrow']
+  t.same(loadConfig({}, null).tokenSecrets, [])
+  t.same(loadConfig({ TOKEN_SECRET: old }, null).tokenSecrets, [old])
+  t.same(loadConfig({ TOKEN_SECRET: `${next}, ${old}` }, null).tokenSecrets, [next, old])
+  for (const wrong of [`${old},${next},a third one of them`, `${old},short`, 'short', ',']) {
+    const line = complaint({ TOKEN_SECRET: wrong })
+    t.match(line, /^TOKEN_SECRET is a secret of \d+ characters; allowed: a secret of at least 16 characters, or two/)
+    t.notMatch(line, /yesterday|tomorrow|short/)
+  }
+  t.end()
+})
+
+t.test('a node without a name has that of its host, made to fit', (t) => {
+  t.match(loadConfig({}, null).nodeName, NODE_NAME)
+  t.equal(nodeNameOf('gw-1.example.com'), 'gw-1.example.com')
+  t.equal(nodeNameOf('Büro PC'), 'B-ro-PC')
+  t.equal(nodeNameOf('x'.repeat(80)).length, 60, 'with room for the number of a process')
+  t.equal(nodeNameOf(''), 'node')
+  t.end()
+})
+
+t.test('certificates of nodes are all three or none, and fit each other', (t) => {
+  const [mine, other] = [selfSigned('gw-1'), selfSigned('gw-2')]
+  const folder = t.testdir({
+    'cert.pem': mine.cert,
+    'key.pem': mine.key,
+    'ca.pem': mine.cert + other.cert,
+    'other.pem': other.key,
+    'text.pem': 'no PEM',
+  })
+  const tls = (cert: string, key: string, ca: string) => {
+    const path = (name: string): string => (name === '' ? '' : join(folder, name))
+    try {
+      return internalTls(
+        loadConfig({ INTERNAL_TLS_CERT: path(cert), INTERNAL_TLS_KEY: path(key), INTERNAL_TLS_CA: path(ca) }, null),
+      )
+    } catch (thrown) {
+      return thrown instanceof GatewayError && thrown.code === 'CONFIG_INVALID' ? thrown.message : thrown
+    }
+  }
+  t.equal(tls('', '', ''), null)
+  t.same(tls('cert.pem', 'key.pem', 'ca.pem'), { ...mine, ca: mine.cert + other.cert })
+  t.match(
+    tls('cert.pem', '', ''),
+    /^INTERNAL_TLS_KEY and INTERNAL_TLS_CA is not set, and another of the three is; allowed: all/,
+  )
+  t.match(
+    tls('absent.pem', 'key.pem', 'ca.pem'),
+    /^INTERNAL_TLS_CERT is '.*absent\.pem', which cannot be read \(ENOENT\); allowed: a file with a certificate/,
+  )
+  t.match(tls('cert.pem', 'key.pem', 'text.pem'), /^INTERNAL_TLS_CA is '.*text\.pem', which holds no PEM; allowed: /)
+  t.match(
+    tls('cert.pem', 'other.pem', 'ca.pem'),
+    /^INTERNAL_TLS_KEY is '.*other\.pem' with the certificate .*; allowed: the key of that certificate/,
+  )
   t.end()
 })

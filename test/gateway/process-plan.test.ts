@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { leftFolders, processCount, processPlans } from '../../src/gateway/process-plan.js'
+import { leftFolders, portsOf, processCount, processPlans } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { GatewayError } from '../../src/core/errors.js'
 
@@ -31,7 +31,8 @@ t.test('a number of processes is 1 to 64', async (t) => {
 
 t.test('one process has the settings as they are', async (t) => {
   const config = loadConfig({}, null)
-  t.equal(processPlans(config, 1)[0]?.config, config)
+  t.same(processPlans(config, 1)[0]?.config, config)
+  t.equal(processPlans(config, 1)[0]?.config.internalPort, null, 'and no internal listener')
 })
 
 t.test('ports follow each other, totals are shared out, each has a folder of its own', async (t) => {
@@ -97,15 +98,22 @@ t.test('NODE_URL leads to each process', async (t) => {
     plans(2, { ...env, NODE_URL: 'https://gw-1-{process}.example.com' })[1]?.config.nodeUrl,
     'https://gw-1-1.example.com',
   )
+  t.equal(
+    plans(2, { ...env, NODE_NAME: 'gw-1', NODE_URL: 'https://voice.example.com/n/{node}' })[1]?.config.nodeUrl,
+    'https://voice.example.com/n/gw-1-1',
+  )
+  t.match(
+    complaint(() => plans(2, { NODE_URL: 'https://voice.example.com' })),
+    /^NODE_URL is 'https:\/\/voice\.example\.com'; allowed with --processes 2: a URL with \{process\} or \{node\}/,
+  )
   for (const wrong of [
-    'https://voice.example.com',
     'voice-{process}.example.com',
     'wss://voice.example.com/{process}',
     'https://voice.example.com/{process}?x=1',
   ]) {
     t.match(
       complaint(() => plans(2, { NODE_URL: wrong })),
-      /^NODE_URL is '.*'; allowed: an http:\/\/ or https:\/\/ URL with \{process\}/,
+      /^NODE_URL is '.*'; allowed: an http:\/\/ or https:\/\/ URL, with \{node\} where/,
       wrong,
     )
   }
@@ -114,6 +122,11 @@ t.test('NODE_URL leads to each process', async (t) => {
 t.test(
   'settings that do not fit the number of processes are named, with what they held and what is allowed',
   async (t) => {
+    const redis = {
+      REDIS_URL: 'redis://127.0.0.1',
+      NODE_URL: 'https://{node}.example.com',
+      TOKEN_SECRET: 'a-secret-of-the-fleet',
+    }
     const cases: readonly (readonly [number, Record<string, string>, RegExp])[] = [
       [
         2,
@@ -123,7 +136,7 @@ t.test(
       [
         1,
         { NODE_URL: 'https://voice-{process}.example.com' },
-        /^NODE_URL is 'https:\/\/voice-\{process\}\.example\.com'; allowed: with --processes 2 or more/,
+        /^NODE_URL is 'https:\/\/voice-\{process\}\.example\.com'; allowed: with REDIS_URL, or with --processes 2 or more/,
       ],
       [2, { PORT: '0' }, /^PORT is '0'; allowed with --processes 2: 1 to 65533/],
       [4, { PORT: '65532' }, /^PORT is '65532'; allowed with --processes 4: 1 to 65531/],
@@ -134,6 +147,47 @@ t.test(
         /^OPS_PORT is '9464'; allowed with PORT 9460 and --processes 4: where 9464 to 9467 are none of 9460 to 9464/,
       ],
       [4, { PORT: '9465', OPS_PORT: '9464' }, /^OPS_PORT is '9464'/],
+      [4, { INTERNAL_PORT: '65533' }, /^INTERNAL_PORT is '65533'; allowed with --processes 4: 0 to 65532/],
+      [
+        2,
+        { INTERNAL_PORT: '9465' },
+        /^INTERNAL_PORT is '9465'; allowed with OPS_PORT 9464 and --processes 2: where 9465 to 9466 are none of 9464 to 9465/,
+      ],
+      [2, { INTERNAL_PORT: '8082' }, /^INTERNAL_PORT is '8082'; allowed with PORT 8080 and --processes 2/],
+      [3, { RECOVERY_PER_MINUTE: '2' }, /^RECOVERY_PER_MINUTE is '2'; allowed with --processes 3: 3 or more/],
+      [
+        1,
+        { REDIS_URL: 'redis://127.0.0.1' },
+        /^NODE_URL is not set, and REDIS_URL is; allowed: a URL that leads to this node/,
+      ],
+      [2, { REDIS_URL: 'redis://127.0.0.1' }, /^NODE_URL is not set, and REDIS_URL is; allowed with --processes 2/],
+      [
+        1,
+        { ...redis, TOKEN_SECRET: '' },
+        /^TOKEN_SECRET is not set, and REDIS_URL is; allowed: a secret that all nodes have/,
+      ],
+      [
+        1,
+        { ...redis, INTERNAL_HOST: '0.0.0.0' },
+        /^INTERNAL_URL is not set, and INTERNAL_HOST is '0\.0\.0\.0'; allowed with REDIS_URL: the origin/,
+      ],
+      [1, { ...redis, INTERNAL_HOST: '::' }, /^INTERNAL_URL is not set, and INTERNAL_HOST is '::'/],
+      [
+        2,
+        { INTERNAL_URL: 'http://10.0.0.5:9465' },
+        /^INTERNAL_URL is 'http:\/\/10\.0\.0\.5:9465'; allowed with --processes 2: without a port/,
+      ],
+      [
+        1,
+        { ...redis, INTERNAL_URL: 'https://10.0.0.5' },
+        /^INTERNAL_URL is .*; allowed without INTERNAL_TLS_CERT: a URL that begins with http:/,
+      ],
+      [2, { NODE_NAME: 'n'.repeat(62) }, /^NODE_NAME is 'n+'; allowed with --processes 2: at most 61 characters/],
+      [
+        1,
+        { ...redis, NODE_NAME: 'gw_1' },
+        /^NODE_URL is 'https:\/\/gw_1\.example\.com' with the NODE_NAME 'gw_1'; allowed: a name/,
+      ],
       [3, { MAX_CALLS: '2' }, /^MAX_CALLS is '2'; allowed with --processes 3: 3 or more, for all processes together/],
       [3, { OUTBOUND_PER_MINUTE: '2' }, /^OUTBOUND_PER_MINUTE is '2'/],
       [
@@ -158,6 +212,49 @@ t.test(
     )
   },
 )
+
+t.test('a node of a fleet has its name, its URLs and its internal port', async (t) => {
+  const env = {
+    REDIS_URL: 'redis://127.0.0.1:6379/1',
+    TOKEN_SECRET: 'a-secret-of-the-fleet',
+    NODE_NAME: 'gw-1',
+    NODE_URL: 'https://voice.example.com/n/{node}',
+    INTERNAL_HOST: '0.0.0.0',
+    INTERNAL_URL: 'http://{node}.internal',
+  }
+  t.match(plans(1, env)[0]?.config, {
+    nodeName: 'gw-1',
+    nodeUrl: 'https://voice.example.com/n/gw-1',
+    internalUrl: 'http://gw-1.internal',
+    internalPort: 9465,
+  })
+  t.match(
+    plans(2, { ...env, INTERNAL_URL: 'http://10.0.0.5', INTERNAL_PORT: '9470' }).map(({ config }) => config),
+    [0, 1].map((index) => ({
+      nodeName: `gw-1-${index}`,
+      nodeUrl: `https://voice.example.com/n/gw-1-${index}`,
+      internalUrl: 'http://10.0.0.5',
+      internalPort: 9470 + index,
+    })),
+  )
+  t.same(
+    plans(2).map(({ config }) => config.internalPort),
+    [0, 0],
+    'processes of one machine take any free ones',
+  )
+  t.same(
+    portsOf(plans(1, env)).map(({ setting, host, port }) => `${setting} ${host}:${port}`),
+    ['PORT 127.0.0.1:8080', 'OPS_PORT 127.0.0.1:9464', 'INTERNAL_PORT 0.0.0.0:9465'],
+  )
+  t.same(
+    plans(3, { RECOVERY_PER_MINUTE: '0' }).map(({ config }) => config.recoveryPerMinute),
+    [0, 0, 0],
+  )
+  t.same(
+    plans(3, { RECOVERY_PER_MINUTE: '7' }).map(({ config }) => config.recoveryPerMinute),
+    [3, 2, 2],
+  )
+})
 
 t.test('folders of processes that no longer exist are found', async (t) => {
   const folder = t.testdir()

@@ -65,6 +65,11 @@ const OPEN: readonly (readonly [attack: string, env: Env, line: RegExp])[] = [
     { OPS_TOKEN, OPS_READ_TOKEN: OPS_TOKEN },
     /^OPS_READ_TOKEN is the same as OPS_TOKEN/,
   ],
+  [
+    'whoever reaches the internal port is another node',
+    { INTERNAL_HOST: '0.0.0.0' },
+    /^INTERNAL_HOST is '0\.0\.0\.0' without TOKEN_SECRET/,
+  ],
 ]
 
 t.test('a gateway that strangers could use does not start, unless INSECURE says that it is meant', async (t) => {
@@ -88,6 +93,8 @@ t.test('a gateway that strangers could use does not start, unless INSECURE says 
     { HOST: '0.0.0.0', ...SECRETS },
     { PUBLIC_URL: 'https://gw.example.com', ...SECRETS },
     { OPS_HOST: '0.0.0.0', OPS_TOKEN },
+    { INTERNAL_HOST: '0.0.0.0', TOKEN_SECRET: 'a-secret-of-the-fleet' },
+    { INTERNAL_HOST: '::1' },
     { OPS_TOKEN, OPS_READ_TOKEN: READ_TOKEN },
   ]
   for (const env of closed) t.same(exposureOf(loadConfig(env, null)), { open: [], refused: false }, JSON.stringify(env))

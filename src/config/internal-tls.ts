@@ -1,0 +1,59 @@
+import { X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { createSecureContext } from 'node:tls'
+import { GatewayError } from '../core/errors.js'
+import type { PeerTls } from '../fleet/peer-listener.js'
+import { SETTINGS } from './settings.js'
+import type { Config } from './settings.js'
+
+type TlsSettings = Pick<Config, 'internalTlsCert' | 'internalTlsKey' | 'internalTlsCa'>
+
+/**
+ * The certificate, key and authorities of the internal listener, out of their files; null where none is set.
+ * @throws GatewayError CONFIG_INVALID when one or two of the three are set, a file cannot be read, or they do not fit
+ */
+export function internalTls(config: TlsSettings): PeerTls | null {
+  const { internalTlsCert: cert, internalTlsKey: key, internalTlsCa: ca } = config
+  if (cert === null && key === null && ca === null) return null
+  if (cert === null || key === null || ca === null) {
+    const missing = (['internalTlsCert', 'internalTlsKey', 'internalTlsCa'] as const).filter(
+      (name) => config[name] === null,
+    )
+    throw invalid(
+      `${missing.map((name) => SETTINGS[name].env).join(' and ')} is not set, and another of the three is; allowed: all of INTERNAL_TLS_CERT, INTERNAL_TLS_KEY and INTERNAL_TLS_CA, or none`,
+    )
+  }
+  const tls = {
+    cert: pem('INTERNAL_TLS_CERT', cert, 'a certificate'),
+    key: pem('INTERNAL_TLS_KEY', key, 'a private key'),
+    ca: pem('INTERNAL_TLS_CA', ca, 'certificates of authorities'),
+  }
+  try {
+    createSecureContext(tls)
+  } catch (thrown) {
+    // Its message tells what is wrong with the files, in words of OpenSSL, and nothing of the key.
+    const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
+    throw invalid(
+      `INTERNAL_TLS_KEY is '${key}' with the certificate '${cert}' (${code}); allowed: the key of that certificate, both as PEM without a passphrase`,
+    )
+  }
+  const { validTo } = new X509Certificate(tls.cert)
+  if (Date.parse(validTo) < Date.now())
+    throw invalid(`INTERNAL_TLS_CERT is '${cert}', valid until ${validTo}; allowed: a certificate that is still valid`)
+  return tls
+}
+
+function pem(setting: string, path: string, what: string): string {
+  try {
+    const text = readFileSync(path, 'utf8')
+    if (text.includes('-----BEGIN ')) return text
+  } catch (thrown) {
+    const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
+    throw invalid(`${setting} is '${path}', which cannot be read (${code}); allowed: a file with ${what} as PEM`)
+  }
+  throw invalid(`${setting} is '${path}', which holds no PEM; allowed: a file with ${what} as PEM`)
+}
+
+function invalid(message: string): GatewayError {
+  return new GatewayError('CONFIG_INVALID', message)
+}
