@@ -664,6 +664,16 @@ export const SUSPECT_MS = 6000
 export const PROBES_SILENT_MS = 20_000
 /** A node that reaches neither the store nor another node for this long gives its calls up. */
 export const ISOLATED_MS = 20_000
+/**
+ * A node that others may have missed confirms each of its calls before it acts, until this long after it is back: by then
+ * they have seen its heartbeat, and no claim on the old evidence is under way.
+ */
+export const DOUBT_MS = 10_000
+/** Calls of one node that are being confirmed at once. */
+export const CONFIRMS_AT_ONCE_MAX = 64
+/** How often the calls of one dead node are looked for, and the pause between; claims are sent in its first half. */
+export const TAKEOVERS_MAX = 6
+export const TAKEOVER_PAUSE_MS = 10_000
 /** A node whose clock is further from the store's is not ready. */
 export const CLOCK_SKEW_MS_MAX = 30_000
 /** Nodes of one fleet. */

@@ -18,7 +18,7 @@ export class Admission {
   get refusal(): NoRoomReason | null {
     const { calls, fleet } = this.#options
     if (calls.draining) return 'draining'
-    if (fleet?.state === 'cordoned') return 'cordoned'
+    if (fleet?.node.state === 'cordoned') return 'cordoned'
     if (calls.overload !== null) return calls.overload
     if (calls.free <= 0) return 'capacity'
     // The port of its audio socket is closed.

@@ -2,7 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
+import type { ProvenWebhook } from '../fleet/proven-webhook.js'
+import { Recovery } from '../fleet/recovery.js'
 import { WebhookRouting } from '../fleet/routing.js'
+import { EMPTY_RESPONSE } from '../sautikit/actions.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { Admission } from './admission.js'
 import { ClientAddresses } from './client-address.js'
@@ -145,16 +148,29 @@ function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListene
 }
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
-function webhookHandler({ fleet, calls, clock, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
+function webhookHandler({ fleet, calls, clock, log, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
   if (fleet === undefined) return (webhook) => webhooks.answer(webhook)
-  const routing = new WebhookRouting<WebhookAnswer>({
-    node: fleet,
+  const noted = (webhook: ProvenWebhook): WebhookAnswer =>
+    webhooks.offer(webhook, { mayDecline: false, known: true }) as WebhookAnswer
+  const recovery = new Recovery<WebhookAnswer>({
+    ...fleet,
+    open: (kept) => webhooks.reopen(kept),
+    document: (callSid, host) => webhooks.newStream(callSid, host),
+    words: ({ callSid }, agent) => (callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.lastWords(callSid, agent)),
+    noted,
+    again: (webhook) => routing.route(webhook),
+    log,
+    sleep: (ms) => sleep(ms, undefined, { ref: false }),
+  })
+  const routing: WebhookRouting<WebhookAnswer> = new WebhookRouting<WebhookAnswer>({
+    node: fleet.node,
     calls,
     answer: (webhook, how) => webhooks.offer(webhook, how),
-    orphaned: async (webhook) => webhooks.offer(webhook, { mayDecline: false, known: true }) as WebhookAnswer,
+    recovery,
     clock,
     random: Math.random,
   })
+  fleet.node.onTakeOver((callSids, mayAsk) => void recovery.takeOver(callSids, mayAsk))
   const routed = metrics.defineCounter(
     'webhooks_routed',
     'Webhooks that were not answered where they came, by result',
@@ -170,6 +186,20 @@ function webhookHandler({ fleet, calls, clock, metrics }: EdgeOptions, webhooks:
   }
   for (const [result, counter] of Object.entries(results))
     metrics.countFrom(routed({ result }), () => routing.counters[counter])
+  const recovered = metrics.defineCounter('calls_recovered', 'Calls whose node was gone, by what became of them', [
+    'result',
+  ])
+  const outcomes: Readonly<Record<string, keyof typeof recovery.counters>> = {
+    resumed: 'resumed',
+    words: 'words',
+    'hung-up': 'hungUp',
+    'called-back': 'calledBack',
+    left: 'left',
+    unreadable: 'unreadable',
+    failed: 'failed',
+  }
+  for (const [result, counter] of Object.entries(outcomes))
+    metrics.countFrom(recovered({ result }), () => recovery.counters[counter])
   return (webhook) => routing.route(webhook)
 }
 

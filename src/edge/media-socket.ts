@@ -137,7 +137,7 @@ export class MediaSockets {
     if (!carrier.open) return
     this.#passMetadata(call, metadata)
     // Not waited for: the caller is heard meanwhile, and this node's own memory has the nonces that it has seen.
-    void fleet?.streamOpened(call.callSid, nonce).then((result) => {
+    void fleet?.node.streamOpened(call.callSid, nonce).then((result) => {
       if (result === 'used') carrier.disown()
     })
   }
@@ -158,7 +158,7 @@ export class MediaSockets {
     const { calls, fleet } = this.#options
     const call = calls.find(token.callSid)
     if (call === undefined) {
-      const where = fleet === undefined ? 'this gateway' : `node ${fleet.name}`
+      const where = fleet === undefined ? 'this gateway' : `node ${fleet.node.name}`
       return refusal(
         'call-unknown',
         403,
@@ -167,7 +167,7 @@ export class MediaSockets {
       )
     }
     // A token of an earlier owner: it had the call before this node took it over.
-    if (fleet !== undefined && token.epoch !== (fleet.token(token.callSid)?.epoch ?? 0))
+    if (fleet !== undefined && token.epoch !== (fleet.node.token(token.callSid)?.epoch ?? 0))
       return refusal('token-invalid', 403, 'TOKEN_INVALID', 'the token in the URL is of an earlier owner of its call')
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }
@@ -239,7 +239,7 @@ export class MediaSockets {
     this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
     this.#options.log.call(carrier.call.callSid).info({ code, cause, ...fault }, 'The audio socket closed')
     if (cause !== 'refused') carrier.call.detach(endCode, fault)
-    this.#options.fleet?.streamClosed(carrier.call.callSid)
+    this.#options.fleet?.node.streamClosed(carrier.call.callSid)
   }
 
   #export(): void {

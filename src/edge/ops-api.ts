@@ -64,7 +64,7 @@ export class OpsApi {
   /** Why this node takes no new call; null when it takes one. */
   get notReady(): string | null {
     const { refusal } = this.#admission
-    return refusal === 'capacity' ? 'full' : (refusal ?? this.#options.fleet?.notReady ?? null)
+    return refusal === 'capacity' ? 'full' : (refusal ?? this.#options.fleet?.node.notReady ?? null)
   }
 
   /** `GET /readyz`: whether this process takes a new call. */
@@ -230,8 +230,8 @@ export class OpsApi {
     if (fleet === undefined) return errorReply(404, 'NOT_FOUND', 'this process is not a node of a fleet')
     if (this.#drainAsked || calls.draining)
       return errorReply(409, 'DRAINING', 'this node drains, and ends after its last call')
-    if (command === 'cordon') fleet.close('cordoned')
-    else fleet.reopen()
+    if (command === 'cordon') fleet.node.state = 'cordoned'
+    else fleet.node.state = 'open'
     return jsonReply({ cordoned: command === 'cordon', live })
   }
 

@@ -19,7 +19,6 @@ type OpsOptions = Pick<
   EdgeOptions,
   | 'calls'
   | 'fleet'
-  | 'storeHome'
   | 'outbound'
   | 'clock'
   | 'log'

@@ -11,7 +11,7 @@ import { CALL_COMMANDS, CALL_VIEWS, OpsApi } from './ops-api.js'
 import type { CallCommand, CallView, ListedCall } from './ops-api.js'
 import type { EdgeOptions } from './options.js'
 
-type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'storeHome' | 'log'>
+type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
 
 /** Commands for a whole node. */
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
@@ -62,80 +62,79 @@ export class FleetApi {
   constructor(options: FleetApiOptions, here: OpsApi) {
     this.#options = options
     this.#here = here
-    options.fleet?.onRequest('ops', (request, from) => this.#asked(request, from))
+    options.fleet?.node.onRequest('ops', (request, from) => this.#asked(request, from))
   }
 
   // --- the fleet ----------------------------------------------------------------------------------------------
 
   /** `GET /api/fleet` */
   async status(): Promise<Reply> {
-    const { fleet, storeHome } = this.#options
-    if (fleet === undefined || storeHome === undefined) return NO_FLEET
-    const own = new Map<string, OwnStatus>([[fleet.name, this.#ownStatus(fleet)]])
-    const others = fleet.nodes().filter(({ name }) => name !== fleet.name)
+    const { fleet } = this.#options
+    if (fleet === undefined) return NO_FLEET
+    const { node, storeHome } = fleet
+    const others = node.others()
+    const own = new Map<string, OwnStatus>([[node.name, this.#ownStatus(node)]])
     await Promise.all(
-      others.map(async (node) => {
-        const reply = await this.#ask(fleet, node, { what: 'status' })
-        if (reply?.status === 200) own.set(node.name, reply.body as OwnStatus)
+      others.map(async (other) => {
+        const reply = await this.#ask(node, other, { what: 'status' })
+        if (reply?.status === 200) own.set(other.name, reply.body as OwnStatus)
       }),
     )
-    return jsonReply(
-      fleetStatus({
-        self: fleet.name,
-        nodes: fleet.nodes(),
-        suspects: fleet.suspects(),
-        own,
-        store: storeHome,
-        alerts: fleet.alerts,
-      }),
-    )
+    return jsonReply(fleetStatus({ self: node.record, others, own, store: storeHome, alerts: node.alerts }))
   }
 
-  #ownStatus(fleet: FleetNode): OwnStatus {
-    return { notReady: this.#here.notReady, clockDifferenceMs: fleet.clockDifferenceMs }
+  #ownStatus({ clockAheadMs }: FleetNode): OwnStatus {
+    return { notReady: this.#here.notReady, clockDifferenceMs: clockAheadMs }
   }
 
   /** `POST /api/drain`, `/api/cordon` and `/api/uncordon`; the body may name a `node`. */
   async commandNode(command: NodeCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
-    const { fleet } = this.#options
     const target = nodeNamed(body)
     if (target === undefined)
       return errorReply(400, 'BAD_REQUEST', 'the body is empty or a JSON object with "node", the name of a node')
-    if (target === null || target === fleet?.name) {
-      const reply = this.#here.commandNode(command)
-      this.#audit({ command, node: fleet?.name ?? null, call_sid: null, status: reply.status }, operator)
-      return reply
-    }
-    const node = fleet?.nodes().find(({ name }) => name === target)
-    if (fleet === undefined || node === undefined) {
-      const names = fleet?.nodes().map(({ name }) => name) ?? []
-      return errorReply(404, 'NOT_FOUND', `there is no node of that name; nodes are: ${names.join(', ')}`)
-    }
-    const asked = await this.#ask(fleet, node, { what: 'node-command', command, operator })
-    const reply = asked === null ? unanswered(node.name) : jsonReply(asked.body, asked.status)
-    this.#audit({ command, node: node.name, call_sid: null, status: reply.status }, operator)
+    const node = this.#options.fleet?.node
+    const [name, reply] =
+      target === null || target === node?.name
+        ? [node?.name ?? null, this.#here.commandNode(command)]
+        : await this.#commandOther(node, target, { what: 'node-command', command, operator })
+    this.#audit({ command, node: name, call_sid: null, status: reply.status }, operator)
     return reply
+  }
+
+  async #commandOther(
+    node: FleetNode | undefined,
+    target: string,
+    request: OpsRequest,
+  ): Promise<readonly [string | null, Reply]> {
+    const others = node?.others() ?? []
+    const other = others.find(({ name }) => name === target)
+    if (node === undefined || other === undefined) {
+      const names = [...(node === undefined ? [] : [node.name]), ...others.map(({ name }) => name)]
+      return [null, errorReply(404, 'NOT_FOUND', `there is no node of that name; nodes are: ${names.join(', ')}`)]
+    }
+    const asked = await this.#ask(node, other, request)
+    return [other.name, asked === null ? unanswered(other.name) : jsonReply(asked.body, asked.status)]
   }
 
   // --- calls --------------------------------------------------------------------------------------------------
 
   /** `GET /api/fleet/calls`: live and ended calls of all nodes, newest first, at most `limit` of each. */
   async list(limitText: string | undefined): Promise<Reply> {
-    const { fleet } = this.#options
     const limit = limitText === undefined || limitText === '' ? LIST_DEFAULT : Number(limitText)
     if (!Number.isInteger(limit) || limit < 1 || limit > OPS_LIST_MAX)
       return errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
-    if (fleet === undefined) return NO_FLEET
-    const lists = await Promise.all(
-      fleet.nodes().map(async (node): Promise<readonly [string, NodeCalls | null]> => {
-        if (node.name === fleet.name) return [node.name, this.#here.newest(limit)]
-        const reply = await this.#ask(fleet, node, { what: 'list', limit })
-        return [node.name, reply?.status === 200 ? (reply.body as NodeCalls) : null]
-      }),
-    )
+    const node = this.#options.fleet?.node
+    const lists: (readonly [string | null, NodeCalls | null])[] = [[node?.name ?? null, this.#here.newest(limit)]]
+    if (node !== undefined) {
+      const asked = node.others().map(async (other): Promise<readonly [string, NodeCalls | null]> => {
+        const reply = await this.#ask(node, other, { what: 'list', limit })
+        return [other.name, reply?.status === 200 ? (reply.body as NodeCalls) : null]
+      })
+      lists.push(...(await Promise.all(asked)))
+    }
     const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>
       lists
-        .flatMap(([node, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node })))
+        .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
         .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
         .slice(0, limit)
     return jsonReply({
@@ -167,31 +166,31 @@ export class FleetApi {
   }
 
   async #ofCall(request: CallRequest): Promise<Reply> {
-    const { fleet } = this.#options
+    const node = this.#options.fleet?.node
     const { callSid: sid } = request
-    const ours = !isCallSid(sid) || fleet === undefined || (await this.#here.has(sid))
-    const [node, reply] = ours
-      ? [fleet?.name ?? null, await this.#answer(request)]
-      : await this.#elsewhere(fleet, request)
+    const here = !isCallSid(sid) || node === undefined || (await this.#here.has(sid))
+    const [name, reply] = here
+      ? [node?.name ?? null, await this.#answer(request)]
+      : await this.#elsewhere(node, request)
     if (request.what === 'call-command')
-      this.#audit({ command: request.command, node, call_sid: sid, status: reply.status }, request.operator)
+      this.#audit({ command: request.command, node: name, call_sid: sid, status: reply.status }, request.operator)
     return reply
   }
 
   /** The owner is asked first; then, or when it is not known, all others at once. */
-  async #elsewhere(fleet: FleetNode, request: CallRequest): Promise<readonly [string | null, Reply]> {
-    const others = fleet.nodes().filter(({ name }) => name !== fleet.name)
-    const entry = await fleet.store.read(request.callSid).catch(() => null)
+  async #elsewhere(node: FleetNode, request: CallRequest): Promise<readonly [string | null, Reply]> {
+    const others = node.others()
+    const entry = await node.store.read(request.callSid).catch(() => null)
     const owner = others.find(({ name }) => name === entry?.owner.node)
     const silent: string[] = []
-    const tried = async (node: NodeRecord): Promise<readonly [string, Reply] | null> => {
-      const reply = await this.#ask(fleet, node, request)
-      if (reply === null) silent.push(node.name)
-      return reply === null || isNoCall(reply) ? null : [node.name, jsonReply(reply.body, reply.status)]
+    const tried = async (other: NodeRecord): Promise<readonly [string, Reply] | null> => {
+      const reply = await this.#ask(node, other, request)
+      if (reply === null) silent.push(other.name)
+      return reply === null || isNoCall(reply) ? null : [other.name, jsonReply(reply.body, reply.status)]
     }
     const byOwner = owner === undefined ? null : await tried(owner)
     if (byOwner !== null) return byOwner
-    const rest = await Promise.all(others.filter((node) => node !== owner).map(tried))
+    const rest = await Promise.all(others.filter((other) => other !== owner).map(tried))
     const found = rest.find((reply) => reply !== null)
     if (found !== undefined) return found
     if (silent.length > 0) return [owner?.name ?? null, unanswered(silent.join(', '))]
@@ -200,8 +199,8 @@ export class FleetApi {
 
   // --- between nodes ------------------------------------------------------------------------------------------
 
-  async #ask(fleet: FleetNode, { name, incarnation }: NodeRecord, request: OpsRequest): Promise<PeerReply | null> {
-    const asked = await fleet.ask({ node: name, incarnation, nonce: '' }, 'ops', request, OPS_PEER_MS)
+  async #ask(node: FleetNode, { name, incarnation }: NodeRecord, request: OpsRequest): Promise<PeerReply | null> {
+    const asked = await node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
     // Both ends are authenticated, and run this program.
     return asked.result === 'answered' ? (asked.answer as PeerReply) : null
   }
@@ -211,10 +210,10 @@ export class FleetApi {
     if (!request.success) return toPeer(errorReply(400, 'BAD_REQUEST', 'this node does not know that request'))
     const reply = await this.#answer(request.data)
     const { data } = request
-    const { fleet } = this.#options
+    const node = this.#options.fleet?.node.name ?? null
     if (data.what === 'call-command' || data.what === 'node-command') {
       const sid = data.what === 'call-command' ? data.callSid : null
-      const line = { command: data.command, node: fleet?.name ?? null, call_sid: sid, status: reply.status, via: from }
+      const line = { command: data.command, node, call_sid: sid, status: reply.status, via: from }
       if (!isNoCall(toPeer(reply))) this.#audit(line, data.operator)
     }
     return toPeer(reply)
@@ -225,7 +224,7 @@ export class FleetApi {
     const here = this.#here
     switch (request.what) {
       case 'status':
-        return this.#options.fleet === undefined ? NO_FLEET : jsonReply(this.#ownStatus(this.#options.fleet))
+        return this.#options.fleet === undefined ? NO_FLEET : jsonReply(this.#ownStatus(this.#options.fleet.node))
       case 'list':
         return jsonReply(here.newest(request.limit))
       case 'call':

@@ -2,6 +2,7 @@ import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import type { StoreHome } from '../fleet/fleet-status.js'
+import type { RecoveryOptions } from '../fleet/recovery.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
@@ -13,6 +14,12 @@ import type { DescriptorSource } from './descriptors.js'
 interface ConsoleFile {
   readonly contentType: string
   readonly body: string | Uint8Array
+}
+
+/** What the edge needs to lead webhooks to the owners of their calls, and to go on with calls whose node is gone. */
+interface EdgeFleet extends Pick<RecoveryOptions<object>, 'kept' | 'afterStream' | 'carrier' | 'callBack'> {
+  readonly node: FleetNode
+  readonly storeHome: StoreHome
 }
 
 export interface EdgeOptions {
@@ -40,9 +47,7 @@ export interface EdgeOptions {
    */
   readonly nodeUrl: string | null
   /** This node in its fleet. Absent: every webhook is answered here (tests of the edge alone). */
-  readonly fleet?: FleetNode
-  /** Where the fleet's store is; with `fleet` only. */
-  readonly storeHome?: StoreHome
+  readonly fleet?: EdgeFleet
   /**
    * Any of them may have signed a webhook. Empty, and without `publicUrl` or with `insecure`: unsigned webhooks are
    * accepted.

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../core/errors.js'
+import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX } from '../core/limits.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
@@ -12,6 +13,7 @@ import { EMPTY_RESPONSE, voiceXml } from '../sautikit/actions.js'
 import { normaliseParties } from '../sautikit/webhook.js'
 import type { Log } from '../telemetry/log.js'
 import { roomOf } from '../workers/live-call.js'
+import type { KeptState } from '../workers/kept-call.js'
 import type { AgentFacts, LiveCall, PlacedCall } from '../workers/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
 import type { Admission } from './admission.js'
@@ -188,7 +190,7 @@ export class Webhooks {
     mayDecline: boolean,
     placed?: PlacedCall,
   ): WebhookAnswer | NoRoom {
-    const { calls, log, clock } = this.#options
+    const { calls, log } = this.#options
     const name = placed?.agent ?? request.agent ?? calls.defaultAgent
     const agent = name === null ? undefined : calls.agent(name)
     if (agent === undefined) {
@@ -213,7 +215,7 @@ export class Webhooks {
     // A person whom this node has rung gets the agent also after a cordon.
     if (refusal !== null && (refusal !== 'cordoned' || placed === undefined)) return noRoom(refusal)
     // No other node may take it either.
-    if (agentIsFull(agent, calls, this.#options.fleet))
+    if (agentIsFull(agent, calls, this.#options.fleet?.node))
       return this.#fallback(
         agent,
         webhook.callSid,
@@ -231,19 +233,9 @@ export class Webhooks {
         ...(placed === undefined ? {} : { placed }),
       })
       if (placed !== undefined) this.#options.outbound?.taken(placed)
-      const epoch = this.#options.fleet?.token(webhook.callSid)?.epoch ?? 0
-      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, epoch, origins, this.#tokens)
-      call.document = voiceXml(actions)
-      call.afterStreamUrl = afterStreamUrl
-      call.humanUrl = humanUrl
-      this.#answered.set(webhook.callSid, {
-        agent: agent.name,
-        answeredAtMs: clock(),
-        dialServed: false,
-        served: false,
-      })
+      const reply = this.#streamReply(call, agent, origins)
       this.#noteServed(webhook)
-      return xmlReply(call.document)
+      return reply
     } catch (error) {
       const code = error instanceof GatewayError ? error.code : null
       if (code === 'DUPLICATE_CALL') {
@@ -256,6 +248,69 @@ export class Webhooks {
       log.call(webhook.callSid).error({ err: error }, 'A call could not be opened; its caller hears the fallback')
       return this.#fallback(agent, webhook.callSid, 'fault', 'its document could not be written')
     }
+  }
+
+  /** The answer that opens a call's stream. @throws GatewayError when it cannot be written */
+  #streamReply(call: LiveCall, agent: AgentFacts, origins: Origins): Reply {
+    const { callSid } = call
+    const epoch = this.#options.fleet?.node.token(callSid)?.epoch ?? 0
+    const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, callSid, epoch, origins, this.#tokens)
+    call.document = voiceXml(actions)
+    call.afterStreamUrl = afterStreamUrl
+    call.humanUrl = humanUrl
+    this.#noteAnswered(callSid, agent.name)
+    return xmlReply(call.document)
+  }
+
+  #noteAnswered(callSid: CallSid, agent: string): void {
+    const answeredAtMs = this.#options.clock()
+    this.#answered.set(callSid, { agent, answeredAtMs, dialServed: false, served: false })
+  }
+
+  // --- calls whose node is gone -------------------------------------------------------------------------------
+
+  /**
+   * Opens a call here as a lost node left it.
+   * @throws GatewayError when this node cannot take it, or the call cannot go on
+   */
+  reopen(state: KeptState): void {
+    const { agent, from, to, direction, placed, callSid } = state.kept
+    const sid = parseCallSid(callSid)
+    this.#options.calls.prepare(
+      {
+        callSid: sid,
+        agent,
+        from,
+        to,
+        direction,
+        ...(placed === null
+          ? {}
+          : { placed: { ...placed, agent, from, to, orderedAtMs: this.#options.clock() - placed.orderedMs } }),
+      },
+      state,
+    )
+    this.#noteAnswered(sid, agent)
+  }
+
+  /** The document with the new stream of a call that `reopen` opened. Does not throw. @param host  of the request */
+  newStream(callSid: CallSid, host: string): WebhookAnswer {
+    const call = this.#options.calls.find(callSid)
+    const agent = call === undefined ? undefined : this.#options.calls.agent(call.agent)
+    const origins = this.#originsOf(host)
+    if (call === undefined || agent === undefined || origins === null) return this.lastWords(callSid, null)
+    try {
+      return this.#streamReply(call, agent, origins)
+    } catch (error) {
+      this.#options.log.call(callSid).error({ err: error }, 'The new stream of a call cannot be written')
+      call.hangup('call-fault', 'its document could not be written', false)
+      return this.lastWords(callSid, agent.name)
+    }
+  }
+
+  /** The fallback of an agent, for a call that cannot go on with it. Does not throw. */
+  lastWords(callSid: CallSid, agent: string | null): WebhookAnswer {
+    const facts = this.#agentOf(callSid, agent)
+    return xmlReply(this.#write(callSid, facts?.fallback ?? [], LAST_WORDS))
   }
 
   /** Any node accepts webhooks; only the audio must come to this one. */

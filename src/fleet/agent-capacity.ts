@@ -7,10 +7,10 @@ import type { FleetNode } from './fleet-node.js'
  */
 export function agentIsFull(
   agent: Pick<AgentFacts, 'name' | 'maxCalls'>,
-  calls: Pick<CallDirectory, 'callsByAgent'>,
+  calls: Pick<CallDirectory, 'liveByAgent'>,
   fleet: Pick<FleetNode, 'callsElsewhere'> | undefined,
 ): boolean {
   const { name, maxCalls } = agent
   if (maxCalls === null) return false
-  return (calls.callsByAgent()[name] ?? 0) + (fleet?.callsElsewhere(name) ?? 0) >= maxCalls
+  return (calls.liveByAgent()[name] ?? 0) + (fleet?.callsElsewhere(name) ?? 0) >= maxCalls
 }

@@ -32,6 +32,8 @@ interface FleetNodeOptions {
   readonly network: NodeNetwork | null
   readonly opsUrl: string | null
   readonly news: () => NodeNews
+  /** What the heartbeats of all nodes say. */
+  readonly onView: (view: FleetView) => void
   readonly clock: Clock
   readonly wallClock: WallClock
   /** In [0, 1). */
@@ -39,8 +41,6 @@ interface FleetNodeOptions {
   readonly log: Log
   /** Calls that this node gives up: their streams close, and nothing more is done for them outside. */
   readonly onGivenUp: (callSids: readonly string[], why: 'lost' | 'isolated') => void
-  /** Calls that this node may claim. @param mayAsk  the carrier has just said that their stream is over */
-  readonly onTakeOver: (callSids: readonly string[], mayAsk: boolean) => void
   /** Another live node has this node's name: this one must end. */
   readonly onNameTaken: () => void
 }
@@ -76,6 +76,7 @@ export class FleetNode {
   readonly #unclaimed = new Set<string>()
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #alerts = new Set<string>()
+  #recover: (callSids: readonly string[], mayAsk: boolean) => void = () => undefined
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
   #viewWallMs = 0
   #state: NodeRecord['state'] = 'open'
@@ -96,7 +97,7 @@ export class FleetNode {
 
   /** Joins the fleet. Resolves after the first heartbeat, also when the store is down. */
   async start(): Promise<void> {
-    await this.#sendBeat(++this.#beat)
+    await this.#sendNextBeat()
     this.#handle({ type: 'timer' })
   }
 
@@ -118,7 +119,7 @@ export class FleetNode {
   /** Whether this node gets new calls; the others learn of it at once. */
   set state(state: NodeRecord['state']) {
     this.#state = state
-    void this.#sendBeat(++this.#beat)
+    void this.#sendNextBeat()
   }
 
   /** Why this node takes no calls; null when it takes them. */
@@ -131,12 +132,43 @@ export class FleetNode {
     return [...this.#alerts]
   }
 
-  /** All nodes as the store last had them, this one included. `clockAheadMs`: our calendar clock before the store's. */
-  nodes(): { readonly nodes: readonly (StoredNode & { readonly seen: string })[]; readonly clockAheadMs: number } {
+  /** The other nodes as the store last had them. */
+  others(): readonly (StoredNode & { readonly seen: 'alive' | 'suspect' | 'gone' })[] {
+    return this.#view.nodes
+      .filter(({ name }) => name !== this.name)
+      .map((node) => ({ ...node, seen: this.#ownership.stateOf(node.name) ?? 'gone' }))
+  }
+
+  /** What the others read of this node. */
+  get record(): NodeRecord {
+    const { version, opsUrl, network, news } = this.#options
+    const { capacity, free, callsByAgent, afterStream } = news()
     return {
-      nodes: this.#view.nodes.map((node) => ({ ...node, seen: this.#ownership.stateOf(node.name) ?? 'gone' })),
-      clockAheadMs: this.#viewWallMs - this.#view.storeTimeMs,
+      name: this.name,
+      incarnation: this.incarnation,
+      beat: this.#beat,
+      startedAtMs: this.#startedAtMs,
+      internalUrl: network?.url ?? null,
+      opsUrl,
+      version,
+      capacity,
+      free: this.#state === 'open' ? free : 0,
+      state: this.#state,
+      callsByAgent,
+      afterStream,
     }
+  }
+
+  /** How far our calendar clock is ahead of the store's; null before the first heartbeat that it answered. */
+  get clockAheadMs(): number | null {
+    return this.#viewWallMs === 0 ? null : this.#viewWallMs - this.#view.storeTimeMs
+  }
+
+  /** Live calls of an agent at the other nodes, by their last heartbeats. */
+  callsElsewhere(agent: string): number {
+    return this.others().reduce((sum, { seen, callsByAgent }) => {
+      return seen === 'alive' ? sum + (callsByAgent[agent] ?? 0) : sum
+    }, 0)
   }
 
   /** The other nodes that can take a call. */
@@ -151,9 +183,9 @@ export class FleetNode {
     return record?.incarnation === owner.incarnation && this.#ownership.stateOf(owner.node) === 'alive'
   }
 
-  /** Handles the requests of other nodes by that name. Once for each name. */
-  onRequest(name: string, handler: (body: unknown) => Promise<unknown>): void {
-    this.#options.network?.listener.handle(name, handler)
+  /** Handles the requests of other nodes by that name. Once for each name. @param handler  gets the sender's name */
+  onRequest(name: string, handler: (body: unknown, from: string) => Promise<unknown>): void {
+    this.#options.network?.listener.handle(name, (body, { node }) => handler(body, node))
   }
 
   /** Asks that run of a node. Does not reject. */
@@ -286,6 +318,14 @@ export class FleetNode {
     }
   }
 
+  /**
+   * Sets what recovers calls that this node may claim. Once, before `start`.
+   * @param recover  `mayAsk`: the carrier has just said that their streams are over
+   */
+  onTakeOver(recover: (callSids: readonly string[], mayAsk: boolean) => void): void {
+    this.#recover = recover
+  }
+
   /** The carrier says that the stream of another node's call is over, and that node did not answer. */
   streamOver(callSid: string, owner: OwnerToken): void {
     this.#handle({ type: 'stream-over', callSid, owner })
@@ -310,7 +350,7 @@ export class FleetNode {
     switch (output.type) {
       case 'beat':
         this.#beat = Math.max(this.#beat + 1, output.beat)
-        void this.#sendBeat(this.#beat)
+        void this.#sendBeat()
         return
       case 'probe':
         void this.#probe(output.node, output.incarnation, output.internalUrl)
@@ -326,7 +366,7 @@ export class FleetNode {
         return
       case 'take-over-call':
         this.counters.takeOvers['stream-over']++
-        return this.#options.onTakeOver([output.callSid], true)
+        return this.#recover([output.callSid], true)
       case 'alert':
         if (output.over) this.#alerts.delete(output.what)
         else this.#alerts.add(output.what)
@@ -346,28 +386,20 @@ export class FleetNode {
     }
   }
 
-  async #sendBeat(beat: number): Promise<void> {
-    const { version, opsUrl, network, news, clock, wallClock } = this.#options
-    const { capacity, free, callsByAgent, afterStream } = news()
+  #sendNextBeat(): Promise<void> {
+    this.#beat++
+    return this.#sendBeat()
+  }
+
+  async #sendBeat(): Promise<void> {
+    const { clock, wallClock } = this.#options
     const askedMs = clock()
     try {
-      const view = await this.store.beat({
-        name: this.name,
-        incarnation: this.incarnation,
-        beat,
-        startedAtMs: this.#startedAtMs,
-        internalUrl: network?.url ?? null,
-        opsUrl,
-        version,
-        capacity,
-        free: this.#state === 'open' ? free : 0,
-        state: this.#state,
-        callsByAgent,
-        afterStream,
-      })
+      const view = await this.store.beat(this.record)
       const wallMs = wallClock()
       this.#view = view
       this.#viewWallMs = wallMs
+      this.#options.onView(view)
       this.#handle({ type: 'beat-done', askedMs, view, wallMs })
     } catch {
       // The store's guard counts and reports it.
@@ -407,12 +439,12 @@ export class FleetNode {
   }
 
   async #takeOver(node: string, incarnation: string, evidence: TakeOverEvidence): Promise<void> {
-    const { log, onTakeOver } = this.#options
+    const { log } = this.#options
     try {
       const callSids = await this.store.callsOf(node)
       if (callSids.length === 0) return
       log.error({ peer: node, incarnation, calls: callSids.length, evidence }, 'the calls of a node that is gone')
-      onTakeOver(callSids, false)
+      this.#recover(callSids, false)
     } catch (thrown) {
       log.error({ err: thrown, peer: node }, 'the calls of a node that is gone cannot be read')
     }

@@ -38,9 +38,7 @@ export const fleetStatusSchema = z.object({
     up: z.boolean(),
     url: z.string().nullable().describe('Of Redis, without user and password; null for the others.'),
   }),
-  alerts: z
-    .array(z.object({ what: z.string(), since: z.iso.datetime() }))
-    .describe('What the node that was asked warns of now.'),
+  alerts: z.array(z.string()).describe('What the node that was asked warns of now.'),
 })
 
 export type FleetStatus = z.output<typeof fleetStatusSchema>
@@ -71,52 +69,49 @@ export interface OwnStatus {
 }
 
 export interface FleetSeen {
-  readonly self: string
-  /** The newest heartbeat of each node, this one included. */
-  readonly nodes: readonly NodeRecord[]
-  readonly suspects: ReadonlySet<string>
-  /** Of each node that answered. */
+  readonly self: NodeRecord
+  readonly others: readonly (NodeRecord & { readonly seen: 'alive' | 'suspect' | 'gone' })[]
+  /** Of each node that answered, and of this one. */
   readonly own: ReadonlyMap<string, OwnStatus>
   readonly store: StoreHome
-  /** Calendar times since which each alert stands. */
-  readonly alerts: ReadonlyMap<string, number>
+  readonly alerts: readonly string[]
 }
 
 /** The fleet as one node sees it. */
-export function fleetStatus(seen: FleetSeen): FleetStatus {
-  const { self, store } = seen
+export function fleetStatus({ self, others, own, store, alerts }: FleetSeen): FleetStatus {
+  const nodes = [
+    nodeStatus(self, 'self', own.get(self.name)),
+    ...others.map((node) => nodeStatus(node, node.seen, own.get(node.name))),
+  ]
   return {
     version: FLEET_STATUS_VERSION,
-    self,
-    nodes: seen.nodes.map((node) => nodeStatus(node, seen)).sort((a, b) => (a.name < b.name ? -1 : 1)),
+    self: self.name,
+    nodes: nodes.sort((a, b) => (a.name < b.name ? -1 : 1)),
     store: { home: store.home, up: store.up(), url: store.url },
-    alerts: [...seen.alerts].map(([what, sinceMs]) => ({ what, since: new Date(sinceMs).toISOString() })),
+    alerts: [...alerts],
   }
 }
 
-function nodeStatus(node: NodeRecord, { self, suspects, own }: FleetSeen): NodeStatus {
-  const said = own.get(node.name)
-  const live = Object.values(node.callsByAgent).reduce((sum, calls) => sum + calls, 0)
+type Seen = 'self' | 'alive' | 'suspect' | 'gone'
+
+function nodeStatus(node: NodeRecord, seen: Seen, said: OwnStatus | undefined): NodeStatus {
   return {
     name: node.name,
-    self: node.name === self,
-    ...stateOf(node, suspects.has(node.name), said),
+    self: seen === 'self',
+    ...stateOf(node, seen, said),
     version: node.version,
     capacity: node.capacity,
     free: node.free,
-    live,
+    live: Object.values(node.callsByAgent).reduce((sum, calls) => sum + calls, 0),
     startedAt: new Date(node.startedAtMs).toISOString(),
     opsUrl: node.opsUrl,
     clockDifferenceMs: said?.clockDifferenceMs ?? null,
   }
 }
 
-function stateOf(
-  node: NodeRecord,
-  suspect: boolean,
-  said: OwnStatus | undefined,
-): Pick<NodeStatus, 'state' | 'reason'> {
-  if (suspect) return { state: 'suspect', reason: 'its heartbeat stands still' }
+function stateOf(node: NodeRecord, seen: Seen, said: OwnStatus | undefined): Pick<NodeStatus, 'state' | 'reason'> {
+  if (seen === 'suspect') return { state: 'suspect', reason: 'its heartbeat stands still' }
+  if (seen === 'gone') return { state: 'suspect', reason: 'it is taken to be dead, and its calls were given to others' }
   if (node.state !== 'open') return { state: node.state, reason: null }
   if (said === undefined) return { state: 'not-ready', reason: 'it does not answer other nodes' }
   return said.notReady === null ? { state: 'open', reason: null } : { state: 'not-ready', reason: said.notReady }

@@ -1,47 +1,44 @@
 import { LRUCache } from 'lru-cache'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { CALLBACK_ONCE_MS, CALLS_RECOVERED_AT_ONCE_MAX, CALL_TTL_MS, TAKEN_CALLS_MAX } from '../core/limits.js'
+import {
+  CALLBACK_ONCE_MS,
+  CALLS_RECOVERED_AT_ONCE_MAX,
+  CALL_TTL_MS,
+  STORE_DEADLINE_MS,
+  TAKEN_CALLS_MAX,
+} from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
-import type { KeptCall } from '../workers/kept-call.js'
+import { goesOnWith } from '../workers/kept-call.js'
+import type { KeptCall, KeptState } from '../workers/kept-call.js'
 import type { OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import type { ProvenWebhook } from './proven-webhook.js'
 
 /**
- * What becomes of a call whose stream was lost:
- * - `resume`: a new stream, in which the conversation goes on;
- * - `escalation`: the escalation goes on without the stream, and answers the carrier;
- * - `words`: the agent's fallback, which may dial a human;
- * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call;
- * - `nothing`: the caller is with a human, or has left.
+ * What becomes of a call whose node is gone:
+ * - `resume`: it gets a new stream, in which its agent goes on;
+ * - `escalation`: the escalation goes on without a stream, and answers the carrier;
+ * - `words`: the caller hears the agent's fallback, which may dial a human;
+ * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call.
  */
-export type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up' | 'nothing'
+export type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
 
 /**
  * @param kept  the call's state; null where none can be read
- * @param asked  the carrier asks now how the call continues
- * @param afterStream  whether a new stream works where the carrier asks
+ * @param asked  the carrier asks how the call continues
+ * @param afterStream  whether the carrier obeys a document after the stream
  */
 export function recoveryPlan(kept: KeptCall | null, asked: boolean, afterStream: AfterStream): RecoveryPlan {
-  const state = kept?.saved?.session.state ?? 'waiting'
-  switch (state) {
-    case 'bridged':
-    case 'holding':
-    case 'escalating':
-      if (asked) return 'escalation'
-      return kept?.escalation?.withHuman === true ? 'nothing' : 'hang-up'
-    case 'live':
-      if (!asked) return 'hang-up'
-      return afterStream === 'continues' ? 'resume' : 'words'
-    case 'waiting':
-    case 'closing':
-      return asked ? 'words' : 'hang-up'
-  }
+  const onward = kept === null ? 'nobody' : goesOnWith(kept)
+  if (onward === 'human') return 'escalation'
+  if (!asked) return 'hang-up'
+  // Where it is not known that a new stream works, the caller gets words that surely do.
+  return onward === 'agent' && afterStream === 'continues' ? 'resume' : 'words'
 }
 
 interface RecoveryCounters {
@@ -61,33 +58,30 @@ interface RecoveryCounters {
   failed: number
 }
 
-interface RecoveryOptions<Answer extends object> {
+export interface RecoveryOptions<Answer extends object> {
   readonly node: FleetNode
   /** The state of a call as its owner kept it; null when there is none. Rejects when it cannot be read. */
-  readonly kept: (callSid: CallSid) => Promise<KeptCall | null>
+  readonly kept: (callSid: CallSid) => Promise<KeptState | null>
   readonly afterStream: () => AfterStream
-  /** Opens the call here, with what was kept, and answers the webhook. Must not throw. */
-  readonly resume: (webhook: ProvenWebhook, kept: KeptCall, plan: 'resume' | 'escalation') => Answer
-  /** Answers with the agent's fallback. Must not throw. */
-  readonly words: (webhook: ProvenWebhook) => Answer
+  /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
+  readonly open: (kept: KeptState) => void
+  /** The document with the stream of a call that `open` opened. @param host  the `Host` of the webhook that asks */
+  readonly document: (callSid: CallSid, host: string) => Answer
+  /** Answers with the fallback of the agent that the call had. Must not throw. */
+  readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
   /** Takes note of a webhook of a call that is not here. Must not throw. */
   readonly noted: (webhook: ProvenWebhook) => Answer
   /** Routes a webhook of a call that another node has taken meanwhile. */
   readonly again: (webhook: ProvenWebhook) => Answer | Promise<Answer>
   /** Null without an API key. */
   readonly carrier: {
-    hangup(callSid: string): Promise<void>
+    hangup(callSid: string, key: string): Promise<void>
     getCall(callSid: string): Promise<{ readonly status: string | null }>
   } | null
   /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
-  readonly callBack: (kept: KeptCall) => Promise<boolean>
+  readonly callBack: (kept: KeptState) => Promise<boolean>
   readonly log: Log
   readonly sleep: (ms: number) => Promise<void>
-}
-
-/** A call that this node took over, and has not opened: the carrier may still ask for it. */
-interface Taken {
-  readonly token: OwnerToken
 }
 
 /**
@@ -105,7 +99,8 @@ export class Recovery<Answer extends object> {
     failed: 0,
   }
   readonly #options: RecoveryOptions<Answer>
-  readonly #taken = new LRUCache<string, Taken>({ max: TAKEN_CALLS_MAX, ttl: CALL_TTL_MS })
+  /** Calls that this node took over and has not opened: the carrier may still ask for them. */
+  readonly #taken = new LRUCache<string, OwnerToken>({ max: TAKEN_CALLS_MAX, ttl: CALL_TTL_MS })
 
   constructor(options: RecoveryOptions<Answer>) {
     this.#options = options
@@ -127,7 +122,7 @@ export class Recovery<Answer extends object> {
     } catch (thrown) {
       this.counters.failed++
       this.#log(callSid).error({ err: thrown }, 'a call whose node is gone could not be recovered')
-      return newsOf(webhook) === 'asks' ? words(webhook) : noted(webhook)
+      return newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : noted(webhook)
     }
   }
 
@@ -153,62 +148,69 @@ export class Recovery<Answer extends object> {
 
   /** The carrier asks how the call continues. */
   async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    const { node, resume, words, again, noted } = this.#options
+    const { node, document, words, again, noted, afterStream } = this.#options
     const token = await this.#claim(callSid, entry)
     if (token === null) return again(webhook)
     const kept = await this.#read(callSid)
-    const plan = recoveryPlan(kept, true, this.#options.afterStream())
-    if (kept !== null && (plan === 'resume' || plan === 'escalation')) {
-      this.#taken.delete(callSid)
-      node.expect(callSid, token)
-      const answer = resume(webhook, kept, plan)
-      if ((await node.confirm(callSid)) === 'lost') return noted(webhook)
-      this.counters.resumed++
-      return answer
+    const plan = recoveryPlan(kept?.kept ?? null, true, afterStream())
+    if (kept !== null && plan !== 'words' && (await this.#opened(callSid, token, kept))) {
+      // The call is here now: its escalation answers, or its new stream.
+      return plan === 'resume' ? document(callSid, webhook.host) : noted(webhook)
     }
     // The dialled leg's own failure says nothing to a caller who was not being connected.
     if (webhook.route === 'voice' && isTerminal(stateOf(webhook))) return noted(webhook)
     await this.#over(callSid, token)
     this.counters.words++
-    return words(webhook)
+    node.released(callSid)
+    return words(webhook, kept?.kept.agent ?? null)
   }
 
   async #takeOne(callSid: CallSid, mayAsk: boolean): Promise<void> {
-    const { node, sleep, carrier, callBack } = this.#options
+    const { node, sleep, carrier, callBack, afterStream } = this.#options
     const entry = await node.store.read(callSid)
     if (entry === null || entry.phase === 'over' || node.isAlive(entry.owner)) return
     const token = await this.#claim(callSid, entry)
     if (token === null) return // another survivor has it
-    this.#taken.set(callSid, { token })
-    if (mayAsk) {
-      await sleep(CONTINUATION_MS)
-      if (!this.#taken.has(callSid)) return
-    }
+    this.#taken.set(callSid, token)
     const kept = await this.#read(callSid)
-    if (recoveryPlan(kept, false, this.#options.afterStream()) === 'nothing') {
-      // The human's leg may fail: then the carrier asks, and this node answers.
-      await node.store.save(callSid, token, {})
-      return
-    }
-    const status = (await carrier?.getCall(callSid))?.status ?? null
-    if (isTerminal(carrierState(status))) {
-      this.counters.left++
-      return this.#over(callSid, token)
-    }
+    const plan = recoveryPlan(kept?.kept ?? null, false, afterStream())
+    if (kept !== null && plan === 'escalation' && (await this.#opened(callSid, token, kept))) return
+    // Until the lost owner surely does nothing more, or the carrier would have asked.
+    await sleep(mayAsk ? CONTINUATION_MS : STORE_DEADLINE_MS)
     if (!this.#taken.has(callSid)) return // asked for meanwhile
-    if (carrier === null) {
-      this.#log(callSid).error(
-        {},
-        'the caller may be held in silence: without SAUTIKIT_API_KEY the call cannot be ended',
-      )
+    const status = (await carrier?.getCall(callSid))?.status ?? null
+    if (!this.#taken.has(callSid)) return
+    if (carrier === null || isTerminal(carrierState(status))) {
+      if (carrier === null)
+        this.#log(callSid).error(
+          {},
+          'the caller may be held in silence: without SAUTIKIT_API_KEY nobody can end the call',
+        )
+      else this.counters.left++
       return this.#over(callSid, token)
     }
-    await carrier.hangup(callSid)
+    await carrier.hangup(callSid, `${kept?.kept.rootSid ?? callSid}:lost`)
     this.counters.hungUp++
     await this.#over(callSid, token)
-    if (kept === null || kept.saved?.session.state !== 'live') return
-    if ((await node.store.once(`recover:${kept.rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
+    if (kept === null || goesOnWith(kept.kept) !== 'agent') return
+    if ((await node.store.once(`recover:${kept.kept.rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
     if (await callBack(kept)) this.counters.calledBack++
+  }
+
+  /** Opens a call here. @returns false when this node cannot take it, or does not own it any more */
+  async #opened(callSid: CallSid, token: OwnerToken, kept: KeptState): Promise<boolean> {
+    const { node, open } = this.#options
+    node.expect(callSid, token)
+    try {
+      open(kept)
+    } catch (thrown) {
+      this.#log(callSid).error({ err: thrown }, 'a call whose node is gone cannot go on here')
+      return false
+    }
+    this.#taken.delete(callSid)
+    if ((await node.confirm(callSid)) === 'lost') return false
+    this.counters.resumed++
+    return true
   }
 
   /** The caller has left: nothing more happens for the call. */
@@ -223,7 +225,7 @@ export class Recovery<Answer extends object> {
   async #claim(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
     const { node } = this.#options
     const taken = this.#taken.get(callSid)
-    if (taken !== undefined) return taken.token
+    if (taken !== undefined) return taken
     const claim = node.claimFor(null)
     const { owner } = await node.store.claim(callSid, claim, entry.owner.epoch)
     return owner.nonce === claim.nonce ? owner : null
@@ -234,7 +236,7 @@ export class Recovery<Answer extends object> {
     await this.#options.node.store.over(callSid, token)
   }
 
-  async #read(callSid: CallSid): Promise<KeptCall | null> {
+  async #read(callSid: CallSid): Promise<KeptState | null> {
     try {
       return await this.#options.kept(callSid)
     } catch (thrown) {

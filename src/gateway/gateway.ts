@@ -12,9 +12,9 @@ import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
-import type { NodeLink } from '../fleet/node-channel.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
-import { announcedOrders } from '../fleet/routing.js'
+import type { CallStore } from '../fleet/call-store.js'
+import { claimedOrders } from '../fleet/routing.js'
 import { isCallSid } from '../core/ids.js'
 import { CallRegistry } from '../workers/call-registry.js'
 import { liveCount } from '../workers/live-call.js'
@@ -38,7 +38,9 @@ import {
   voiceUrlOf,
 } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
-import { leftFolders } from './process-plan.js'
+import { openFleet } from './fleet-side.js'
+import { idleFolders } from './process-plan.js'
+import type { ProcessPlan } from './process-plan.js'
 
 interface GatewayOptions {
   readonly config: Config
@@ -46,17 +48,18 @@ interface GatewayOptions {
   readonly env: Environment
   readonly log: Log
   /** Set for one of several processes on one public port. */
-  readonly node?: GatewayNode
+  readonly process?: GatewayProcess
+  /** Called when another live node has this one's name; the process must end with code 2. Absent: nobody is told. */
+  readonly onNameTaken?: () => void
 }
 
 /** What one of several processes gets beside its share of the settings. */
-interface GatewayNode {
-  /** To the other processes. */
-  readonly link: NodeLink
-  /** Its own port beside the shared one. */
-  readonly ownPort: number
+interface GatewayProcess {
+  readonly plan: ProcessPlan
   /** How often it was started again after it had died. */
   readonly restarts: number
+  /** What it shares with the others where REDIS_URL is not set. */
+  readonly store: CallStore
 }
 
 /** A running gateway. */
@@ -79,7 +82,7 @@ export interface Gateway {
  * Starts everything of one gateway process, from the models to the ports. Resolves when it takes calls.
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
-export async function startGateway({ config, env, log, node }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({ config, env, log, process: one, onNameTaken }: GatewayOptions): Promise<Gateway> {
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError(
       'CONFIG_INVALID',
@@ -87,6 +90,9 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
         `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`,
     )
   }
+  if (config.tokenSecrets.length === 0)
+    log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
+  const tokenSecrets = config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets
   const { agents, defaultAgent } = await hostedAgents(config, env)
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
   const clock = processClock()
@@ -120,6 +126,18 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       "SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier's API",
     )
   }
+  const fleet = await openFleet({
+    config,
+    tokenSecrets,
+    store: one?.store ?? null,
+    opsUrl: config.opsPort === 0 ? null : `http://${config.opsHost}:${config.opsPort}`,
+    version,
+    clock,
+    log,
+    metrics,
+    calls: () => calls,
+    onNameTaken: onNameTaken ?? (() => undefined),
+  })
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details =
     api === null
@@ -139,7 +157,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
           )
         })
   const outbound = new OutboundCalls({
-    carrier: api === null ? null : node === undefined ? api.calls : announcedOrders(api.calls, node.link),
+    carrier: api === null ? null : claimedOrders(api.calls, fleet.node),
     clock,
     wallClock: Date.now,
     log: log.component('workers'),
@@ -147,10 +165,10 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
     free: () => calls?.free ?? 0,
-    draining: () => calls?.draining ?? true,
+    draining: () => calls?.draining !== false || fleet.node.state !== 'open',
     agentFull: (name) => {
       const agent = agents.get(name)
-      return agent !== undefined && calls !== null && agentIsFull(agent.facts, calls, undefined)
+      return agent !== undefined && calls !== null && agentIsFull(agent.facts, calls, fleet.node)
     },
     perMinute: config.outboundPerMinute,
     prefixes: config.outboundPrefixes,
@@ -162,7 +180,9 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
     folder,
     log,
     metrics,
-    node === undefined || node.link.index === 0 ? leftFolders(config.dataDir, node?.link.count ?? 1) : [],
+    one === undefined || one.plan.index === 0
+      ? idleFolders(config.dataDir, one?.plan.count ?? 1)
+      : { left: [], spare: null },
     workerEnv,
   )
   let calls: CallRegistry | null = null
@@ -197,7 +217,10 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       ended: kept.ended,
       afterStream: config.afterStream === 'learn' ? null : config.afterStream,
       onHandoff: (news) => kept.handoff(news),
+      keeper: fleet.keeper,
+      effects: fleet.effects,
       onRecord: (record) => {
+        fleet.node.released(record.callSid)
         journals?.close(record.callSid)
         kept.keep(record)
         if (isCallSid(record.callSid)) details?.follow(record.callSid)
@@ -205,8 +228,6 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       },
     })
     await Promise.all([speech.ready(), calls.ready()])
-    if (config.tokenSecrets.length === 0)
-      log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
     edge = await startEdge({
       host: config.host,
       port: config.port,
@@ -214,14 +235,22 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       opsPort: config.opsPort,
       opsToken: config.opsToken,
       opsReadToken: config.opsReadToken,
-      shared: node !== undefined,
+      shared: one !== undefined,
       publicUrl: config.publicUrl,
       nodeUrl: config.nodeUrl,
-      ...(node === undefined ? {} : { fleet: node.link, nodePort: node.ownPort }),
+      ...(one === undefined ? {} : { nodePort: one.plan.ownPort }),
+      fleet: {
+        node: fleet.node,
+        storeHome: fleet.storeHome,
+        kept: (callSid) => fleet.keeper.read(callSid),
+        afterStream: () => calls?.behaviour.known(clock()) ?? 'unknown',
+        carrier: api === null ? null : api.calls,
+        callBack: () => Promise.resolve(false),
+      },
       webhookSecrets: config.webhookSecrets,
       insecure: config.insecure,
       bareSignatures: config.bareSignatures,
-      tokenSecrets: config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets,
+      tokenSecrets,
       ownedNumbers: [],
       trustedProxies: config.trustedProxies,
       clock,
@@ -238,13 +267,21 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       console: new Map(),
     })
     if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
+    await fleet.node.start()
   } catch (thrown) {
-    await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close(), kept.close()])
+    await Promise.allSettled([
+      edge?.close(),
+      calls?.close(),
+      speech.close(),
+      traces?.close(),
+      kept.close(),
+      fleet.close(),
+    ])
     throw thrown
   }
   metrics.countFrom(
     metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}),
-    () => node?.restarts ?? 0,
+    () => one?.restarts ?? 0,
   )
   metrics.start()
   // The first metrics page takes ten times as long as later ones, so it is made while no call waits.
@@ -261,6 +298,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
     stopping ??= (async () => {
       const carried = liveCount(running.calls)
       log.info({ calls: carried }, 'stopping: no more calls are taken')
+      fleet.node.state = 'draining'
       outbound.close()
       await watch?.close()
       await running.calls.drain(drainTimeoutMs)
@@ -269,6 +307,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()
+      await fleet.close()
       await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close(), kept.close()])
       metrics.close()
       log.info({}, 'stopped')

@@ -16,6 +16,7 @@ export class AfterStreamBehaviour {
   /** By call SID, in the order of closing. */
   readonly #closedAtMs = new Map<string, number>()
   #seen: AfterStream = 'unknown'
+  #seenAtMs = -Infinity
 
   /** @param fixed  the behaviour from the settings; null to learn it */
   constructor(fixed: AfterStream | null) {
@@ -35,7 +36,7 @@ export class AfterStreamBehaviour {
     if (closedAtMs === undefined) return
     this.#closedAtMs.delete(callSid)
     // After the watchdog's time a request is too late to be of use.
-    this.#seen = nowMs - closedAtMs <= ASKS_WITHIN_MS ? 'continues' : 'holds'
+    this.#see(nowMs - closedAtMs <= ASKS_WITHIN_MS ? 'continues' : 'holds', nowMs)
   }
 
   /** That call is over. Before ASKS_WITHIN_MS this says nothing about the carrier. */
@@ -44,13 +45,29 @@ export class AfterStreamBehaviour {
     this.#closedAtMs.delete(callSid)
   }
 
+  /** Another node observed it `agoMs` ago. */
+  learn(seen: 'continues' | 'holds', agoMs: number, nowMs: number): void {
+    if (nowMs - agoMs > this.#seenAtMs) this.#see(seen, nowMs - agoMs)
+  }
+
+  /** The newest observation, of this node or of another; null before the first. */
+  observed(nowMs: number): { readonly seen: 'continues' | 'holds'; readonly agoMs: number } | null {
+    this.known(nowMs)
+    return this.#seen === 'unknown' ? null : { seen: this.#seen, agoMs: nowMs - this.#seenAtMs }
+  }
+
+  #see(seen: 'continues' | 'holds', atMs: number): void {
+    this.#seen = seen
+    this.#seenAtMs = atMs
+  }
+
   /** The behaviour as far as it is known now. */
   known(nowMs: number): AfterStream {
     if (this.#fixed !== null) return this.#fixed
     for (const [callSid, closedAtMs] of this.#closedAtMs) {
       if (nowMs - closedAtMs <= ASKS_WITHIN_MS) break
       this.#closedAtMs.delete(callSid)
-      this.#seen = 'holds'
+      this.#see('holds', closedAtMs + ASKS_WITHIN_MS)
     }
     return this.#seen
   }

@@ -265,12 +265,6 @@ export class CallRegistry implements CallDirectory {
     return Math.max(0, this.capacity - this.#tasks)
   }
 
-  callsByAgent(): Readonly<Record<string, number>> {
-    const counts: Record<string, number> = {}
-    for (const { agent } of this.#calls.values()) counts[agent] = (counts[agent] ?? 0) + 1
-    return counts
-  }
-
   traceId(callSid: string): string | null {
     return this.#options.traces?.traceId(callSid) ?? null
   }
@@ -350,6 +344,22 @@ export class CallRegistry implements CallDirectory {
 
   afterStream(callSid: string, news: 'asked' | 'over'): void {
     this.#context.afterStream[news](callSid, this.#options.clock())
+  }
+
+  /** What the carrier does after a stream, as this process knows it. */
+  get behaviour(): AfterStreamBehaviour {
+    return this.#context.afterStream
+  }
+
+  liveByAgent(): Readonly<Record<string, number>> {
+    const counts: Record<string, number> = {}
+    for (const { agent } of this.#calls.values()) counts[agent] = (counts[agent] ?? 0) + 1
+    return counts
+  }
+
+  /** Another node may have this call: its stream closes, and nothing more is done for it outside. */
+  giveUp(callSid: string): void {
+    this.#calls.get(callSid)?.force('another node has this call')
   }
 
   backends(): readonly BackendView[] {

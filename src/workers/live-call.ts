@@ -219,7 +219,7 @@ export interface CallDirectory {
   /** Why no more calls should come although there are slots; null when they may. `prepare` does not look at it. */
   readonly overload: Overload | null
   /** Live calls of each agent that has any. */
-  callsByAgent(): Readonly<Record<string, number>>
+  liveByAgent(): Readonly<Record<string, number>>
   readonly capacity: number
   readonly draining: boolean
   /** The trace of a call; null where nothing is exported. */

@@ -5,7 +5,7 @@ import type {
   RealtimeServerEvent,
   RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
-import { APPEND_PREFIX, APPEND_SUFFIX, parseServerEvent, readEvent } from '../../src/backends/openai-realtime/wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX, EventReader, parseServerEvent } from '../../src/backends/openai-realtime/wire.js'
 import type {
   ClientEvent,
   OpenAiStats,
@@ -103,22 +103,35 @@ t.test('malformed events and unknown ones are distinguished', async (t) => {
 
 t.test('a long delta is the same event whether it is audio, which goes past the parser, or text', async (t) => {
   const stats = { messagesIn: 0, malformedMessages: 0 } as OpenAiStats
-  for (const [type, delta] of [
-    ['response.output_audio.delta', 'QUJD'.repeat(400)],
-    ['response.output_audio_transcript.delta', 'Grüße und "mehr" '.repeat(100)],
-  ] as const) {
-    const event = { type, event_id: 'e1', response_id: 'r1', item_id: 'i1', output_index: 0, content_index: 0, delta }
-    t.same(readEvent(Buffer.from(JSON.stringify(event)), stats), event)
+  const reader = new EventReader(stats)
+  const read = (message: string): ServerEvent | null => {
+    const bytes = Buffer.from(message)
+    const event = reader.read(bytes)
+    return event?.type === 'response.output_audio.delta' ? { ...event, delta: reader.audioOf(event, bytes) } : event
   }
-  t.same(
-    readEvent(Buffer.from(`{"type":"response.audio.delta","item_id":"i1","delta":"${'QUJD'.repeat(400)}"}`), stats)
-      ?.type,
+  const text = 'Grüße und "mehr" '.repeat(100)
+  // Again and again: a message that is like the one before goes past the parser as a whole.
+  for (const [type, item_id, delta] of [
+    ['response.output_audio.delta', 'i1', 'QUJD'.repeat(400)],
+    ['response.output_audio.delta', 'i1', 'REVG'.repeat(500)],
+    ['response.output_audio_transcript.delta', 'i1', text],
+    ['response.output_audio.delta', 'i1', 'QUJD'.repeat(300)],
+    ['response.output_audio.delta', 'i2', 'QUJD'.repeat(300)],
+    ['response.output_audio.delta', 'i2', 'short'],
+    ['response.output_audio.delta', 'i2', `${'QUJD'.repeat(300)}\\`],
+    ['response.output_audio.delta', 'i2', `${'QUJD'.repeat(300)}"`],
+    ['response.output_audio.delta', 'i2', 'REVG'.repeat(400)],
+  ] as const) {
+    for (const event_id of ['e1', 'e2', 'event3', 'e"', 'e\\']) {
+      const event = { type, event_id, response_id: 'r1', item_id, output_index: 0, content_index: 0, delta }
+      // The id of a message is nowhere read.
+      t.same({ ...read(JSON.stringify(event)), event_id: '' }, { ...event, event_id: '' })
+    }
+  }
+  t.equal(
+    read(`{"type":"response.audio.delta","item_id":"i1","delta":"${'QUJD'.repeat(400)}"}`)?.type,
     'response.output_audio.delta',
   )
-  t.equal(
-    readEvent(Buffer.from(`{"type":"response.output_audio.delta","delta":"${'QUJD'.repeat(400)}"`), stats),
-    null,
-    'cut short',
-  )
+  t.equal(read(`{"type":"response.output_audio.delta","delta":"${'QUJD'.repeat(400)}"`), null, 'cut short')
   t.equal(stats.malformedMessages, 1)
 })

@@ -214,7 +214,7 @@ export class ScriptedCalls implements CallDirectory {
   /** Live calls of each agent beside the scripted ones. */
   agentCalls: Record<string, number> = {}
 
-  callsByAgent(): Readonly<Record<string, number>> {
+  liveByAgent(): Readonly<Record<string, number>> {
     return this.agentCalls
   }
 

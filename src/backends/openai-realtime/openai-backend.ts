@@ -32,7 +32,7 @@ import {
   targetOf,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
-import { APPEND_PREFIX, APPEND_SUFFIX, closeFault, isBusy, isRace, readEvent, wireFault } from './wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX, EventReader, closeFault, isBusy, isRace, wireFault } from './wire.js'
 import type {
   ClientEvent,
   NewItem,
@@ -104,6 +104,7 @@ export class OpenAiRealtimeBackend implements Backend {
   readonly #items = new AudioItems()
   readonly #calls = new ToolCalls()
   readonly #transcripts = new PartialTranscripts()
+  readonly #reader = new EventReader(this.stats)
   readonly #audio: Base64Audio
   readonly #keys: KeyEntry
   readonly #waiting: (() => void)[] = []
@@ -342,11 +343,11 @@ export class OpenAiRealtimeBackend implements Backend {
   // --- in -------------------------------------------------------------------------------------------------
 
   #message(data: Buffer): void {
-    const event = readEvent(data, this.stats)
+    const event = this.#reader.read(data)
     if (event === null) return
     switch (event.type) {
       case 'response.output_audio.delta':
-        return this.#audioDelta(event)
+        return this.#audioDelta(event, this.#reader.audioOf(event, data))
       case 'session.created':
         return this.#configure()
       case 'session.updated':
@@ -513,7 +514,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }, RESPONSE_QUIET_MS).unref()
   }
 
-  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>): void {
+  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>, base64: string): void {
     const response = this.#active(event.response_id)
     if (response === null) return
     if (this.#audioItem !== event.item_id) {
@@ -522,7 +523,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }
     this.#audioResponse = response
     this.#audioContent = event.content_index ?? 0
-    if (!this.#audio.decode(event.delta, this.#deliver)) this.stats.malformedAudio++
+    if (!this.#audio.decode(base64, this.#deliver)) this.stats.malformedAudio++
   }
 
   // One function for the whole session, because audio messages are frequent.

@@ -314,44 +314,56 @@ export interface OpenAiStats {
   rateChanges: number
 }
 
-// Shared by all calls of a thread: a message is read to its end before the next one.
-const audioCut = new AudioCut('delta')
+type AudioDelta = Extract<ServerEvent, { readonly type: 'response.output_audio.delta' }>
 
-/** A message as JSON; the base64 of a piece of audio goes past the parser. */
-function jsonOf(data: Buffer): unknown {
-  if (audioCut.find(data)) {
-    const value = JSON.parse(audioCut.rest(data)) as { readonly type?: unknown; delta?: unknown } | null
-    if (
-      (value?.type === 'response.output_audio.delta' || value?.type === 'response.audio.delta') &&
-      value.delta === ''
-    ) {
-      value.delta = audioCut.audio(data)
-      return value
+/** Reads the messages of one session. Oversize, malformed and unknown ones are counted and dropped. */
+export class EventReader {
+  readonly #stats: OpenAiStats
+  readonly #cut = new AudioCut('delta')
+  /** The event of the message that `#cut` keeps, without its audio. */
+  #kept: AudioDelta | null = null
+
+  constructor(stats: OpenAiStats) {
+    this.#stats = stats
+  }
+
+  /** @returns an event that is valid until the next message is read */
+  read(message: Buffer): ServerEvent | null {
+    const stats = this.#stats
+    stats.messagesIn++
+    if (message.length > BACKEND_MESSAGE_BYTES_MAX) {
+      stats.oversizeMessages++
+      return null
     }
+    if (this.#kept !== null && this.#cut.alike(message)) return this.#kept
+    let event: ServerEvent | 'unknown' | 'malformed'
+    try {
+      event = this.#audioDelta(message) ?? parseServerEvent(JSON.parse(message.toString()))
+    } catch {
+      stats.malformedMessages++
+      return null
+    }
+    if (typeof event !== 'string') return event
+    if (event === 'unknown') stats.unknownEvents++
+    else stats.malformedEvents++
+    return null
   }
-  // Another long string was cut out, or none.
-  return JSON.parse(data.toString())
-}
 
-/** Reads a message. Oversize, malformed and unknown ones are counted and dropped. */
-export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null {
-  stats.messagesIn++
-  if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
-    stats.oversizeMessages++
-    return null
+  /** The base64 in the message that `read` made this event of. */
+  audioOf(event: AudioDelta, message: Buffer): string {
+    return event === this.#kept ? this.#cut.audio(message) : event.delta
   }
-  let value: unknown
-  try {
-    value = jsonOf(data)
-  } catch {
-    stats.malformedMessages++
-    return null
+
+  /** Reads a message whose base64 can go past the parser; null for any other. */
+  #audioDelta(message: Buffer): AudioDelta | null {
+    if (!this.#cut.find(message)) return null
+    const event = parseServerEvent(JSON.parse(this.#cut.rest(message)))
+    // Else another long string was cut out.
+    if (typeof event === 'string' || event.type !== 'response.output_audio.delta' || event.delta !== '') return null
+    this.#cut.keep(message)
+    this.#kept = event
+    return event
   }
-  const event = parseServerEvent(value)
-  if (typeof event !== 'string') return event
-  if (event === 'unknown') stats.unknownEvents++
-  else stats.malformedEvents++
-  return null
 }
 
 /** Errors that occur when two messages cross on the way. They are counted, not reported. */

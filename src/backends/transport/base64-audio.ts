@@ -1,4 +1,5 @@
 import { BYTES_PER_SAMPLE } from '../../core/units.js'
+import { Views } from '../../core/views.js'
 
 /** The longest piece of base64 that is decoded at once; a multiple of 4. It bounds the scratch memory of a thread. */
 const PIECE_CHARS = 32 * 1024
@@ -6,7 +7,7 @@ const PIECE_BYTES = (PIECE_CHARS / 4) * 3
 
 // One piece of decoded audio, after the odd byte of the piece before. All calls of a thread decode into this buffer.
 const decoded = Buffer.allocUnsafeSlow(PIECE_BYTES + BYTES_PER_SAMPLE)
-const decodedSamples = new Int16Array(decoded.buffer, 0, decoded.length / BYTES_PER_SAMPLE)
+const decodedSamples = new Views(new Int16Array(decoded.buffer, 0, decoded.length / BYTES_PER_SAMPLE))
 // One piece of G.711 as samples: one byte is one sample.
 const expanded = new Int16Array(PIECE_BYTES)
 
@@ -54,7 +55,7 @@ export class Base64Audio {
     }
     const samples = bytes >> 1
     if ((bytes & 1) === 1) this.#oddByte = decoded[bytes - 1] as number
-    if (samples > 0) out(decodedSamples.subarray(0, samples))
+    if (samples > 0) out(decodedSamples.at(0, samples))
     return true
   }
 }
@@ -71,19 +72,30 @@ const CUT_CHARS_MIN = 512
 /** Places of the key that are looked at before the parser gets the whole message. */
 const KEY_PLACES_MAX = 4
 
+/** The key of the id that some services give each message. Nothing here reads it. */
+const ID_KEY = '"event_id":"'
+
 const QUOTE = 0x22
 const COLON = 0x3a
 const BACKSLASH = 0x5c
 
 /**
- * Finds the audio in a message: the first long string under `key`. A parser would copy the whole message into a string
- * and the audio out of that, for each message of each call, and the garbage collector would then stop all calls of the
- * thread.
+ * Finds the audio in the messages of one session: the first long string under `key`. A parser would copy the whole
+ * message into a string and the audio out of that, for each message of each call, and the garbage collector would then
+ * stop all calls of the thread.
+ *
+ * Messages with audio are mostly alike but for the audio and the message's id. So `keep` a message that was parsed:
+ * where the next one is `alike`, it means the same and needs no parser.
  */
 export class AudioCut {
   readonly #key: string
   #from = 0
   #to = 0
+  /** The bytes of the kept message before and after its audio, and where its id lies in those before. */
+  #before = Buffer.alloc(0)
+  #after = Buffer.alloc(0)
+  #idFrom = 0
+  #idTo = 0
 
   constructor(key: string) {
     this.#key = `"${key}"`
@@ -105,9 +117,7 @@ export class AudioCut {
       if (to < 0) return false
       at = to
       if (to - from - 1 < CUT_CHARS_MIN) continue
-      // Some writers escape the slashes of base64: the parser undoes that.
-      const escape = message.indexOf(BACKSLASH, from + 1)
-      if (escape >= 0 && escape < to) return false
+      if (hasEscape(message, from + 1, to)) return false
       this.#from = from + 1
       this.#to = to
       return true
@@ -115,15 +125,47 @@ export class AudioCut {
     return false
   }
 
+  /** Keeps the message that `find` was given, for `alike`. */
+  keep(message: Buffer): void {
+    this.#before = Buffer.from(message.subarray(0, this.#from))
+    this.#after = Buffer.from(message.subarray(this.#to))
+    const id = this.#before.indexOf(ID_KEY)
+    this.#idFrom = id < 0 ? 0 : id + ID_KEY.length
+    this.#idTo = id < 0 ? 0 : this.#before.indexOf(QUOTE, this.#idFrom)
+  }
+
+  /** Whether a message differs from the kept one in audio and id only. Then its audio is found as by `find`. */
+  alike(message: Buffer): boolean {
+    const before = this.#before
+    const after = this.#after
+    const to = message.length - after.length
+    if (to - before.length < CUT_CHARS_MIN) return false
+    for (let i = 0; i < before.length; i++) {
+      const byte = message[i] as number
+      if (i < this.#idFrom || i >= this.#idTo ? byte !== before[i] : byte === QUOTE || byte === BACKSLASH) return false
+    }
+    for (let i = 0; i < after.length; i++) if (message[to + i] !== after[i]) return false
+    if (message.indexOf(QUOTE, before.length) !== to || hasEscape(message, before.length, to)) return false
+    this.#from = before.length
+    this.#to = to
+    return true
+  }
+
   /** The message that `find` was given, with an empty string in place of the audio. */
   rest(message: Buffer): string {
     return message.toString('utf8', 0, this.#from) + message.toString('utf8', this.#to)
   }
 
-  /** The audio in the message that `find` was given. */
+  /** The audio in the message that `find` or `alike` was given. */
   audio(message: Buffer): string {
     return message.toString('latin1', this.#from, this.#to)
   }
+}
+
+/** Some writers escape the slashes of base64: the parser undoes that. */
+function hasEscape(message: Buffer, from: number, to: number): boolean {
+  const at = message.indexOf(BACKSLASH, from)
+  return at >= 0 && at < to
 }
 
 function afterBlanks(message: Buffer, from: number): number {

@@ -1,0 +1,703 @@
+import { assertNever } from '../core/assert.js'
+import {
+  CLOCK_SKEW_MS_MAX,
+  CONFIRMS_AT_ONCE_MAX,
+  DOUBT_MS,
+  HEARTBEAT_MS,
+  ISOLATED_MS,
+  PROBES_SILENT_MS,
+  STORE_DEADLINE_MS,
+  SUSPECT_MS,
+  TAKEOVERS_MAX,
+  TAKEOVER_PAUSE_MS,
+} from '../core/limits.js'
+import type { FleetView, NodeRecord, OwnerToken, StoredNode } from './call-store.js'
+
+export interface OwnershipOptions {
+  readonly name: string
+  readonly incarnation: string
+  /** Calendar time, as in this node's record. */
+  readonly startedAtMs: number
+  /** In [0, 1); spreads the heartbeats of the nodes. */
+  readonly random: () => number
+}
+
+/** `askedMs`: when the request that is answered here was sent, on the clock of `nowMs`. */
+export type OwnershipInput =
+  /** `wallMs`: our calendar time when the answer came. */
+  | { readonly type: 'beat-done'; readonly askedMs: number; readonly view: FleetView; readonly wallMs: number }
+  | { readonly type: 'beat-failed' }
+  | {
+      readonly type: 'probe-result'
+      readonly node: string
+      /** The run that was probed. */
+      readonly incarnation: string
+      readonly askedMs: number
+      /** `refused`: nothing listens there, or a node of another name does. `silent`: no answer in its time limit. */
+      readonly result: 'answered' | 'refused' | 'silent'
+      /** The run that answered; null when none did. */
+      readonly answeredBy: string | null
+    }
+  /** An authenticated request of another node, probes included. */
+  | { readonly type: 'heard'; readonly node: string; readonly incarnation: string }
+  /** A proven webhook says that this call's stream is over, and `owner` did not answer that webhook. */
+  | { readonly type: 'stream-over'; readonly callSid: string; readonly owner: OwnerToken }
+  /**
+   * A call of this node, new or with a new token. `savedMs`: when the `save` was sent that returned `ok` for the token;
+   * null while the call is only claimed.
+   */
+  | { readonly type: 'owned'; readonly callSid: string; readonly token: OwnerToken; readonly savedMs: number | null }
+  /** The call's audio socket opened or closed. */
+  | { readonly type: 'stream'; readonly callSid: string; readonly open: boolean }
+  | { readonly type: 'released'; readonly callSid: string }
+  /**
+   * What a `save` with this token returned: the answer to `confirm`, or any other save of the call. `lost` means that
+   * another node has the call or that it is over; an entry that the store itself has lost is claimed again instead, and
+   * given as `owned`.
+   */
+  | {
+      readonly type: 'confirmed'
+      readonly callSid: string
+      readonly token: OwnerToken
+      readonly askedMs: number
+      readonly result: 'ok' | 'lost' | 'store-down'
+    }
+  | { readonly type: 'timer' }
+
+/** Why a node is taken to be dead. */
+export type TakeOverEvidence = 'refused' | 'new-incarnation' | 'silent'
+type NotReady = 'starting' | 'name-in-doubt' | 'name-taken' | 'isolated' | 'clock-skew'
+
+export type OwnershipOutput =
+  /** For the store, with this node's record; answered with `beat-done` or `beat-failed`. */
+  | { readonly type: 'beat'; readonly beat: number }
+  /** For the node's internal listener; answered with `probe-result`. */
+  | { readonly type: 'probe'; readonly node: string; readonly incarnation: string; readonly internalUrl: string }
+  /**
+   * All calls of this run of a node may be claimed: the claims that are sent before `untilMs`. It comes again for calls
+   * that could not be claimed.
+   */
+  | {
+      readonly type: 'take-over'
+      readonly node: string
+      /** Null with our own name: all runs before this one. */
+      readonly incarnation: string | null
+      readonly evidence: TakeOverEvidence
+      readonly untilMs: number
+    }
+  /** This call may be claimed, at the epoch after `owner`'s. */
+  | { readonly type: 'take-over-call'; readonly callSid: string; readonly owner: OwnerToken }
+  /** Each is answered with `confirmed`. */
+  | { readonly type: 'confirm'; readonly callSids: readonly string[] }
+  /**
+   * The streams of these calls must be closed. `lost`: they have another owner, or are over, and are forgotten here.
+   * `isolated`: another node may take them by now; they stay until they are released, and may be ended by REST once the
+   * store has confirmed them.
+   */
+  | { readonly type: 'cut'; readonly callSids: readonly string[]; readonly why: 'lost' | 'isolated' }
+  | { readonly type: 'alert'; readonly what: 'many-suspects'; readonly over: boolean }
+  | { readonly type: 'exit'; readonly why: 'name-taken' }
+  /** Only changes; a node begins as not ready. */
+  | { readonly type: 'ready'; readonly ready: boolean; readonly why: NotReady | null }
+
+/** How often the machine wants to be called at least: a longer gap shows that the event loop stood still. */
+const WATCH_MS = 500
+/**
+ * After a gap of this length, news about a call (its stream is over) may still wait in the event loop behind a timer
+ * that wants to act. After a gap of SUSPECT_MS the others may have missed this node too.
+ */
+const STALL_MS = 1000
+/** Share of HEARTBEAT_MS by which a heartbeat comes early or late. */
+const JITTER = 0.1
+/**
+ * From suspicion to a takeover: every heartbeat that stopped in the same moment is suspect by then, so that the failure
+ * of many nodes is seen as such.
+ */
+const SETTLE_MS = 1.25 * HEARTBEAT_MS
+/** A view that took longer to arrive does not say what is true now. */
+const FRESH_VIEW_MS = 2 * STORE_DEADLINE_MS
+/** Heartbeats of a rival for our name that must be seen before the younger of two settled nodes leaves. */
+const RIVAL_BEATS = 3
+
+/** One run of another node, as this node sees it. */
+interface Run {
+  record: StoredNode
+  /** The last view has it; otherwise there is a new run under its name. */
+  present: boolean
+  /** When its present heartbeat was first seen, or this observation began. */
+  movedMs: number
+  /** Since when it is suspect; null when it is not. */
+  suspectMs: number | null
+  /** When the first of an unbroken row of unanswered probes was sent. */
+  silentMs: number | null
+  /** When it was last probed, and the newest probes that it answered, and that showed that nothing listens there. */
+  probedMs: number
+  answeredMs: number
+  refusedMs: number
+  /** What its last probe showed; true until there is one. */
+  reachable: boolean
+  evidence: 'refused' | 'new-incarnation' | null
+  /** How often its calls were given to the others since its heartbeat moved; then it is `gone`. */
+  takeOvers: number
+  takenOverMs: number
+}
+
+/** A call of this node. */
+interface OwnedCall {
+  token: OwnerToken
+  streaming: boolean
+  /** When its stream last opened. */
+  openedMs: number
+  /** When the newest question was sent that the store answered with `ok` for this token; null before. */
+  okMs: number | null
+  /** When the last `confirm` went out; null when none waits for its answer. */
+  confirmMs: number | null
+  /** A call that was taken over does not act before. */
+  actsFromMs: number
+  /** Its stream is to be closed. */
+  cut: boolean
+}
+
+/**
+ * One node's part in the fleet: decides when it sends a heartbeat, who is suspect, whom to probe, which calls of others
+ * may be taken over on which evidence, and which of its own calls may act. Inputs with their time go in, outputs come
+ * out; it has no sockets, timers, clocks or logs.
+ *
+ * Another run of a node:
+ *
+ *     alive   --heartbeat stands still for SUSPECT_MS while the store is readable throughout--> suspect
+ *     suspect --heartbeat moves; a read of the store fails; our own loop stood still--> alive
+ *     suspect --SETTLE_MS, and evidence, and not many are suspect--> gone        take-over, TAKEOVERS_MAX times
+ *     gone    --heartbeat moves--> alive
+ *
+ * Evidence is a refused connection, a new run under its name, or PROBES_SILENT_MS of unanswered probes. A probe that
+ * the suspect run answers contradicts all of it: that run has lost the store, not its calls.
+ *
+ * Why two nodes do not act for one call. Times are of the moments when a request was sent or processed.
+ *   - A taker decides only on a read of the store, and claims only until shortly after. An owner that the others may
+ *     have missed (its loop stood still, or it reached neither the store nor all others for ISOLATED_MS, which is
+ *     shorter than SUSPECT_MS + PROBES_SILENT_MS) is in doubt until DOUBT_MS after it is back. By then every taker has
+ *     seen its heartbeat or has claimed, and the owner confirms once more.
+ *   - In doubt, without an open stream (the carrier's word about the stream is enough for another node), or after a
+ *     stall, an owner acts only within STORE_DEADLINE_MS of sending a question that the store answered with `ok`. Who
+ *     took a call over waits as long after its claim. So an owner that asked before the claim has acted before the
+ *     taker does, and one that asked after it is told `lost`.
+ *
+ * It cannot see an effect that waits in the network, a firewall that refuses connections for a node that lives, a
+ * stream that only the carrier knows to be over while the owner is cut off from the others, and a node that joined the
+ * fleet while this one was away from the store. Effects therefore carry keys.
+ */
+export class Ownership {
+  readonly #options: OwnershipOptions
+  readonly #outputs: OwnershipOutput[] = []
+  /** By `runKey`. */
+  readonly #runs = new Map<string, Run>()
+  readonly #calls = new Map<string, OwnedCall>()
+  #nowMs = 0
+  /** The last input's time; null before the first. */
+  #heardMs: number | null = null
+  #stalledMs = -Infinity
+
+  #beat = 0
+  #beatAtMs = -Infinity
+  /** When the newest heartbeat was sent that the store answered. */
+  #storeMs = -Infinity
+  /** The last heartbeat failed. */
+  #storeFails = false
+  /** The last heartbeat is not answered yet. */
+  #beatPending = false
+  /** What came before is no observation: this node was not there, or has just started. */
+  #awakeMs = 0
+  /** When this node was last in a condition in which others may take its calls over by evidence. */
+  #doubtMs = -Infinity
+  /** Some calls are not sure. */
+  #unsure = false
+  #isolated = false
+  #manySuspects = false
+
+  /** `newcomer`: our first heartbeat replaced that of another run, which may be alive. */
+  #name: 'unknown' | 'newcomer' | 'ours' | 'taken' = 'unknown'
+  /** The other run that was last seen under our name, and how often its heartbeat moved. */
+  #rival: { readonly record: StoredNode; readonly moves: number } | null = null
+  /** Since when no other run was seen under our name, and how often the calls of those before were given to us. */
+  #aloneMs = 0
+  #rivalProbedMs = -Infinity
+  #ownTakeOvers = 0
+  #ownTakenOverMs = -Infinity
+  #skewed = false
+  #notReady: NotReady | null = 'starting'
+
+  constructor(options: OwnershipOptions) {
+    this.#options = options
+  }
+
+  handle(input: OwnershipInput, nowMs: number): void {
+    if (this.#name === 'taken') return
+    this.#nowMs = Math.max(nowMs, this.#nowMs)
+    this.#watchGap()
+    switch (input.type) {
+      case 'beat-done':
+        this.#onBeatDone(input.askedMs, input.view, input.wallMs)
+        break
+      case 'beat-failed':
+        this.#onBeatFailed()
+        break
+      case 'probe-result':
+        this.#onProbeResult(input)
+        break
+      case 'heard':
+        this.#onHeard(input.node, input.incarnation)
+        break
+      case 'stream-over':
+        this.#onStreamOver(input.callSid, input.owner)
+        break
+      case 'owned':
+        this.#onOwned(input.callSid, input.token, input.savedMs)
+        break
+      case 'stream': {
+        const call = this.#calls.get(input.callSid)
+        if (call === undefined) break
+        call.streaming = input.open
+        if (!input.open) break
+        call.openedMs = this.#nowMs
+        call.cut = false
+        this.#unsure = true
+        break
+      }
+      case 'released':
+        this.#calls.delete(input.callSid)
+        break
+      case 'confirmed':
+        this.#onConfirmed(input)
+        break
+      case 'timer':
+        break
+      default:
+        assertNever(input)
+    }
+    this.#watchIsolation()
+    this.#settleReady()
+    this.#probe()
+    this.#confirm()
+    this.#sendBeat()
+  }
+
+  poll(): OwnershipOutput | null {
+    return this.#outputs.shift() ?? null
+  }
+
+  /** When `timer` is wanted at the latest; null after `exit`. */
+  nextWakeMs(): number | null {
+    if (this.#name === 'taken') return null
+    return Math.min(this.#beatAtMs, (this.#heardMs ?? -Infinity) + WATCH_MS)
+  }
+
+  /**
+   * Whether an effect outside (a tool, a REST call, a handoff) may happen for a call of this node now.
+   * `confirm-first`: after a `save` that returned `ok`, given as `confirmed`, ask again at once; while the answer stays
+   * `confirm-first`, the effect waits.
+   */
+  mayAct(callSid: string, nowMs: number): 'yes' | 'confirm-first' | 'no' {
+    const call = this.#calls.get(callSid)
+    if (call === undefined || this.#name === 'taken') return 'no'
+    if (nowMs < call.actsFromMs || call.okMs === null) return 'confirm-first'
+    if (nowMs - call.okMs <= STORE_DEADLINE_MS) return 'yes'
+    const stalled = nowMs - (this.#heardMs ?? -Infinity) > STALL_MS || nowMs - this.#stalledMs < WATCH_MS
+    return call.streaming && !stalled && this.#isSure(call) ? 'yes' : 'confirm-first'
+  }
+
+  /** The other nodes that can take a call, as the last view has them. */
+  aliveNodes(): readonly NodeRecord[] {
+    const alive: NodeRecord[] = []
+    for (const run of this.#peers()) {
+      if (stateOf(run) === 'alive' && run.reachable) alive.push(run.record)
+    }
+    return alive
+  }
+
+  /** `gone`: its calls were given to the others. Null for a name that the last view does not have. */
+  stateOf(node: string): 'alive' | 'suspect' | 'gone' | null {
+    if (node === this.#options.name) return 'alive'
+    for (const run of this.#peers()) if (run.record.name === node) return stateOf(run)
+    return null
+  }
+
+  // --- the event loop -------------------------------------------------------------------------------------
+
+  #watchGap(): void {
+    const gapMs = this.#heardMs === null ? Infinity : this.#nowMs - this.#heardMs
+    if (this.#heardMs === null) this.#awakeMs = this.#aloneMs = this.#nowMs
+    else if (gapMs > STALL_MS) this.#stalledMs = this.#nowMs
+    this.#heardMs = this.#nowMs
+    if (gapMs <= SUSPECT_MS || gapMs === Infinity) return
+    this.#awakeMs = this.#nowMs
+    this.#doubt()
+    this.#forgetObservation()
+    this.#beatAtMs = this.#nowMs
+  }
+
+  // --- the store ------------------------------------------------------------------------------------------
+
+  #sendBeat(): void {
+    if (this.#nowMs < this.#beatAtMs || this.#name === 'taken') return
+    if (this.#beatPending) this.#onBeatFailed()
+    this.#beatPending = true
+    this.#beatAtMs = this.#nowMs + HEARTBEAT_MS * (1 - JITTER + 2 * JITTER * this.#options.random())
+    this.#outputs.push({ type: 'beat', beat: ++this.#beat })
+  }
+
+  #onBeatDone(askedMs: number, view: FleetView, wallMs: number): void {
+    if (askedMs <= this.#storeMs) return
+    const throughout = !this.#storeFails && askedMs - this.#storeMs <= SUSPECT_MS
+    this.#storeMs = askedMs
+    this.#beatPending = false
+    this.#storeFails = false
+    if (!throughout) this.#forgetObservation()
+    const fresh = this.#nowMs - askedMs <= FRESH_VIEW_MS
+    if (fresh) this.#skewed = Math.abs(wallMs - view.storeTimeMs) > CLOCK_SKEW_MS_MAX
+    this.#see(view)
+    this.#settleName(view)
+    for (const run of this.#runs.values())
+      if (run.suspectMs === null && this.#nowMs - run.movedMs >= SUSPECT_MS) run.suspectMs = this.#nowMs
+    this.#countSuspects()
+    if (fresh && !this.#manySuspects) this.#takeOver()
+    this.#beatAtMs = Math.min(this.#beatAtMs, this.#nextDecisionMs())
+  }
+
+  #onBeatFailed(): void {
+    this.#beatPending = false
+    this.#storeFails = true
+    this.#forgetObservation()
+    this.#countSuspects()
+    // It serves without the store, and so it is no newcomer when the store is back.
+    if (this.#name === 'unknown') this.#name = 'ours'
+  }
+
+  /** What was seen until now says nothing about who is dead: the store or this node was not there all the time. */
+  #forgetObservation(): void {
+    for (const run of this.#runs.values()) {
+      run.movedMs = this.#nowMs
+      run.suspectMs = null
+      run.silentMs = null
+      run.evidence = null
+    }
+    this.#aloneMs = this.#nowMs
+  }
+
+  #see(view: FleetView): void {
+    const { name } = this.#options
+    const names = new Set<string>()
+    for (const run of this.#runs.values()) run.present = false
+    for (const record of view.nodes) {
+      if (record.name === name) continue
+      names.add(record.name)
+      const key = runKey(record.name, record.incarnation)
+      const run = this.#runs.get(key)
+      if (run === undefined) this.#runs.set(key, newRun(record, this.#nowMs))
+      else {
+        if (run.record.beat !== record.beat) this.#isAlive(run)
+        run.record = record
+        run.present = true
+      }
+    }
+    // A node that left in order, or that was forgotten, has no calls that the store knows.
+    for (const [key, run] of this.#runs) if (!names.has(run.record.name)) this.#runs.delete(key)
+  }
+
+  #isAlive(run: Run): void {
+    run.movedMs = this.#nowMs
+    run.suspectMs = null
+    run.silentMs = null
+    run.evidence = null
+    run.reachable = true
+    run.takeOvers = 0
+    run.takenOverMs = -Infinity
+  }
+
+  /** An extra heartbeat reads the store when a suspicion, or evidence, is due. */
+  #nextDecisionMs(): number {
+    let nextMs = Infinity
+    for (const run of this.#runs.values()) {
+      const dueMs =
+        run.suspectMs === null
+          ? [run.movedMs + SUSPECT_MS]
+          : [run.suspectMs + SETTLE_MS, (run.silentMs ?? Infinity) + PROBES_SILENT_MS]
+      for (const atMs of dueMs) if (atMs > this.#nowMs) nextMs = Math.min(nextMs, atMs)
+    }
+    return nextMs
+  }
+
+  // --- the name -------------------------------------------------------------------------------------------
+
+  /**
+   * Of two live nodes with one name the second must leave. The store puts first heartbeats in order: the second is the
+   * one whose first heartbeat replaced the other's. If neither's did, since the store was away, it is the younger one.
+   */
+  #settleName(view: FleetView): void {
+    const { name, incarnation, startedAtMs } = this.#options
+    const record = view.nodes.find((node) => node.name === name && node.incarnation !== incarnation)
+    const rival = this.#rival
+    if (record !== undefined) {
+      const again = rival?.record.incarnation === record.incarnation
+      this.#aloneMs = this.#nowMs
+      this.#ownTakeOvers = 0
+      this.#rival = { record, moves: again ? rival.moves + Number(rival.record.beat !== record.beat) : 0 }
+      if (this.#name === 'unknown') this.#name = 'newcomer'
+      const younger =
+        startedAtMs === record.startedAtMs ? incarnation > record.incarnation : startedAtMs > record.startedAtMs
+      if (this.#rival.moves >= (this.#name === 'newcomer' ? 1 : younger ? RIVAL_BEATS : Infinity)) this.#exit()
+      return
+    }
+    if (this.#name === 'unknown') this.#name = 'ours'
+    if (this.#name !== 'newcomer') return
+    if (this.#nowMs - this.#aloneMs >= SUSPECT_MS) this.#name = 'ours'
+  }
+
+  #exit(): void {
+    this.#setReady('name-taken')
+    this.#name = 'taken'
+    this.#outputs.push({ type: 'exit', why: 'name-taken' })
+  }
+
+  // --- the other nodes ------------------------------------------------------------------------------------
+
+  #probe(): void {
+    if (this.#name === 'taken') return
+    for (const run of this.#runs.values()) {
+      // Without the store, whom this node reaches decides whether it is isolated.
+      if (run.suspectMs === null && !(this.#storeFails && run.present)) continue
+      if (this.#nowMs - run.probedMs < HEARTBEAT_MS) continue
+      run.probedMs = this.#nowMs
+      this.#sendProbe(run.record)
+    }
+    const rival = this.#rival
+    if (this.#name !== 'newcomer' || rival === null || this.#nowMs - this.#rivalProbedMs < HEARTBEAT_MS) return
+    this.#rivalProbedMs = this.#nowMs
+    this.#sendProbe(rival.record)
+  }
+
+  #sendProbe({ name, incarnation, internalUrl }: StoredNode): void {
+    if (internalUrl !== null) this.#outputs.push({ type: 'probe', node: name, incarnation, internalUrl })
+  }
+
+  #onProbeResult(probe: Extract<OwnershipInput, { readonly type: 'probe-result' }>): void {
+    if (probe.node === this.#options.name) {
+      if (this.#name !== 'newcomer' || probe.incarnation !== this.#rival?.record.incarnation) return
+      if (probe.result === 'answered' && probe.answeredBy === probe.incarnation) this.#exit()
+      else if (probe.result !== 'silent') this.#name = 'ours'
+      return
+    }
+    const run = this.#runs.get(runKey(probe.node, probe.incarnation))
+    if (run === undefined) return
+    run.reachable = probe.result === 'answered'
+    if (probe.result === 'silent') {
+      run.silentMs ??= probe.askedMs
+      return
+    }
+    run.silentMs = null
+    if (probe.result === 'refused') run.refusedMs = Math.max(run.refusedMs, probe.askedMs)
+    else run.answeredMs = Math.max(run.answeredMs, probe.askedMs)
+    const same = probe.result === 'answered' && probe.answeredBy === probe.incarnation
+    if (same) run.evidence = null
+    else if (run.suspectMs !== null) run.evidence = probe.result === 'refused' ? 'refused' : 'new-incarnation'
+  }
+
+  /** It lives, and reaches us. That it hears us as well is not shown, so this is no sign against our own isolation. */
+  #onHeard(node: string, incarnation: string): void {
+    const run = this.#runs.get(runKey(node, incarnation))
+    if (run === undefined) return
+    run.silentMs = null
+    run.evidence = null
+  }
+
+  /**
+   * More than a third at once, and two at least: then the network or the store is the likelier cause. One suspect is
+   * never many, because otherwise no call of a dead node would be taken over in a fleet of two. Nodes whose calls were
+   * given away count no more, so that the second death of a day is not held up by the first.
+   */
+  #countSuspects(): void {
+    let nodes = 1
+    let suspects = 0
+    for (const run of this.#peers()) {
+      if (stateOf(run) === 'gone') continue
+      nodes++
+      if (run.suspectMs !== null) suspects++
+    }
+    const many = suspects >= 2 && suspects * 3 > nodes
+    if (many === this.#manySuspects) return
+    this.#manySuspects = many
+    this.#outputs.push({ type: 'alert', what: 'many-suspects', over: !many })
+  }
+
+  #takeOver(): void {
+    if (this.#name === 'taken') return
+    for (const [key, run] of this.#runs) {
+      if (run.suspectMs === null || this.#nowMs - run.suspectMs < SETTLE_MS) continue
+      const evidence = this.#evidenceOf(run)
+      if (evidence === null || this.#nowMs - run.takenOverMs < TAKEOVER_PAUSE_MS) continue
+      if (run.takeOvers >= TAKEOVERS_MAX) {
+        if (!run.present) this.#runs.delete(key)
+        continue
+      }
+      run.takeOvers++
+      run.takenOverMs = this.#nowMs
+      this.#giveTakeOver(run.record.name, run.record.incarnation, evidence)
+    }
+    // A node that dies again and again within seconds leaves calls that no other node may have seen it own.
+    if (this.#name !== 'ours' || this.#nowMs - this.#aloneMs < SUSPECT_MS + SETTLE_MS) return
+    if (this.#ownTakeOvers >= TAKEOVERS_MAX || this.#nowMs - this.#ownTakenOverMs < TAKEOVER_PAUSE_MS) return
+    this.#ownTakeOvers++
+    this.#ownTakenOverMs = this.#nowMs
+    this.#giveTakeOver(this.#options.name, null, 'new-incarnation')
+  }
+
+  #giveTakeOver(node: string, incarnation: string | null, evidence: TakeOverEvidence): void {
+    const untilMs = this.#nowMs + TAKEOVER_PAUSE_MS / 2
+    this.#outputs.push({ type: 'take-over', node, incarnation, evidence, untilMs })
+  }
+
+  #evidenceOf(run: Run): TakeOverEvidence | null {
+    if (run.evidence !== null) return run.evidence
+    const answered = run.suspectMs !== null && run.answeredMs >= run.suspectMs
+    if (!run.present && !answered) return 'new-incarnation'
+    return run.silentMs !== null && this.#nowMs - run.silentMs >= PROBES_SILENT_MS ? 'silent' : null
+  }
+
+  #onStreamOver(callSid: string, owner: OwnerToken): void {
+    const own = owner.node === this.#options.name && owner.incarnation === this.#options.incarnation
+    if (own || (this.#calls.get(callSid)?.token.epoch ?? 0) > owner.epoch) return
+    this.#outputs.push({ type: 'take-over-call', callSid, owner })
+  }
+
+  /** The nodes of the last view. */
+  *#peers(): Iterable<Run> {
+    for (const run of this.#runs.values()) if (run.present) yield run
+  }
+
+  /**
+   * Without the store, others may take this node's calls over, if they do not reach it for long enough. A refused
+   * connection is as good as an answer here: a node that does not run takes nothing.
+   */
+  #watchIsolation(): void {
+    const since = (ms: number) => this.#nowMs - Math.max(ms, this.#awakeMs)
+    let unheard = false
+    let heard = false
+    if (since(this.#storeMs) >= ISOLATED_MS)
+      for (const run of this.#peers()) {
+        if (run.record.internalUrl === null) continue
+        if (since(Math.max(run.answeredMs, run.refusedMs)) >= ISOLATED_MS) unheard = true
+        else if (since(run.answeredMs) < ISOLATED_MS) heard = true
+      }
+    this.#isolated = unheard && !heard
+    if (unheard) this.#doubt()
+    if (!this.#isolated) return
+    const callSids: string[] = []
+    for (const [callSid, call] of this.#calls) {
+      if (call.cut) continue
+      call.cut = true
+      callSids.push(callSid)
+    }
+    if (callSids.length > 0) this.#outputs.push({ type: 'cut', callSids, why: 'isolated' })
+  }
+
+  // --- the calls of this node -----------------------------------------------------------------------------
+
+  #onOwned(callSid: string, token: OwnerToken, savedMs: number | null): void {
+    const before = this.#calls.get(callSid)
+    this.#calls.set(callSid, {
+      token,
+      streaming: before?.streaming ?? false,
+      openedMs: before?.openedMs ?? -Infinity,
+      okMs: savedMs,
+      confirmMs: null,
+      actsFromMs: token.epoch > 1 ? this.#nowMs + STORE_DEADLINE_MS : -Infinity,
+      cut: false,
+    })
+    this.#unsure = true
+  }
+
+  #onConfirmed(answer: Extract<OwnershipInput, { readonly type: 'confirmed' }>): void {
+    const call = this.#calls.get(answer.callSid)
+    if (call?.token.nonce !== answer.token.nonce || call.token.epoch !== answer.token.epoch) return
+    if (answer.result === 'lost') {
+      this.#calls.delete(answer.callSid)
+      this.#outputs.push({ type: 'cut', callSids: [answer.callSid], why: 'lost' })
+    } else if (answer.result === 'ok') {
+      call.okMs = Math.max(call.okMs ?? -Infinity, answer.askedMs)
+      call.confirmMs = null
+    }
+  }
+
+  #doubt(): void {
+    this.#doubtMs = this.#nowMs
+    this.#unsure = true
+  }
+
+  /**
+   * The store has said that the call is ours since its stream opened, because another may have taken it while it had
+   * none, and since no evidence against this node was left that could take the call from it.
+   */
+  #isSure({ okMs, openedMs }: OwnedCall): boolean {
+    return okMs !== null && okMs >= openedMs && okMs >= this.#doubtMs + DOUBT_MS
+  }
+
+  /** Calls in doubt are confirmed at once, because a lost one has to be cut, and again when the doubt can end. */
+  #confirm(): void {
+    if (!this.#unsure || this.#storeFails || this.#name === 'taken') return
+    this.#unsure = false
+    let waiting = 0
+    const due: string[] = []
+    for (const [callSid, call] of this.#calls) {
+      if (this.#isSure(call)) continue
+      this.#unsure = true
+      const asked = call.okMs !== null && call.okMs >= Math.max(call.openedMs, this.#doubtMs)
+      if (call.confirmMs !== null && this.#nowMs - call.confirmMs < HEARTBEAT_MS) waiting++
+      else if (!asked || this.#nowMs >= this.#doubtMs + DOUBT_MS) due.push(callSid)
+    }
+    const callSids = due.slice(0, Math.max(0, CONFIRMS_AT_ONCE_MAX - waiting))
+    for (const callSid of callSids) (this.#calls.get(callSid) as OwnedCall).confirmMs = this.#nowMs
+    if (callSids.length > 0) this.#outputs.push({ type: 'confirm', callSids })
+  }
+
+  // --- readiness ------------------------------------------------------------------------------------------
+
+  #settleReady(): void {
+    if (this.#name === 'taken' || this.#name === 'unknown') return
+    if (this.#name === 'newcomer') this.#setReady('name-in-doubt')
+    else if (this.#isolated) this.#setReady('isolated')
+    else this.#setReady(this.#skewed ? 'clock-skew' : null)
+  }
+
+  #setReady(notReady: NotReady | null): void {
+    if (notReady === this.#notReady) return
+    this.#notReady = notReady
+    this.#outputs.push({ type: 'ready', ready: notReady === null, why: notReady })
+  }
+}
+
+/** Neither part has a space. */
+function runKey(name: string, incarnation: string): string {
+  return `${name} ${incarnation}`
+}
+
+function newRun(record: StoredNode, nowMs: number): Run {
+  return {
+    record,
+    present: true,
+    movedMs: nowMs,
+    suspectMs: null,
+    silentMs: null,
+    probedMs: -Infinity,
+    answeredMs: -Infinity,
+    refusedMs: -Infinity,
+    reachable: true,
+    evidence: null,
+    takeOvers: 0,
+    takenOverMs: -Infinity,
+  }
+}
+
+function stateOf(run: Run): 'alive' | 'suspect' | 'gone' {
+  if (run.takeOvers > 0) return 'gone'
+  return run.suspectMs === null ? 'alive' : 'suspect'
+}
