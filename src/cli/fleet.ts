@@ -72,7 +72,7 @@ function fleetText({ nodes, store, alerts }: FleetStatus): string {
     'no nodes',
   )
   const where = store.url === null ? store.home : `${store.home} ${store.url}`
-  const standing = alerts.map(({ what, since }) => `alert: ${what}, since ${since}\n`)
+  const standing = alerts.map((what) => `alert: ${what}\n`)
   return `${nodeTable}\nstore: ${where}, ${store.up ? 'up' : 'DOWN'}\n${standing.join('')}`
 }
 

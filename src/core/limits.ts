@@ -706,8 +706,6 @@ export const PEER_BODY_MS = 5000
 export const PEER_IDLE_MS = 10_000
 /** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
 export const PEER_NONCES_MAX = 100_000
-/** Sentinels of one URL. */
-export const REDIS_SENTINELS_MAX = 16
 /** How long an effect waits until this node may act for its call. */
 export const ACT_WAIT_MS = 500
 /** Orders and calls that this node has placed and that have not opened a stream. */

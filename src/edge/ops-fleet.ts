@@ -278,7 +278,7 @@ function isNoCall({ status, body }: PeerReply): boolean {
 
 /** A recording is megabytes of audio: it is fetched from its own node. */
 function toPeer({ status, body, contentType }: Reply): PeerReply {
-  if (typeof body === 'string' && contentType.startsWith('application/json'))
+  if (typeof body === 'string' && contentType?.startsWith('application/json') === true)
     return { status, body: JSON.parse(body) as unknown }
   return toPeer(
     errorReply(

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
-import type { FromNode, NodeReady, ToNode } from '../../src/fleet/node-channel.js'
+import type { FromProcess, ProcessReady, ToProcess } from '../../src/fleet/supervisor.js'
 import { processPlans } from '../../src/gateway/process-plan.js'
 import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -134,7 +134,7 @@ interface Two {
 }
 
 async function startTwo(t: Test): Promise<Two> {
-  const port = await freePorts(3)
+  const port = await freePorts(4)
   const folder = agentsFolder()
   const run = launched(t, ['serve', '--with-shop', '--processes', '2'], {
     PORT: String(port),
@@ -242,7 +242,7 @@ function lastStart(run: Logged, index: number): Record<string, unknown> {
 }
 
 t.test('a wrong combination stops the start with one line and code 2', async (t) => {
-  const port = await freePorts(3)
+  const port = await freePorts(4)
   const taken = createTcpServer().listen(port + 2, '127.0.0.1')
   await new Promise((resolve) => taken.once('listening', resolve))
   t.teardown(() => taken.close())
@@ -257,7 +257,7 @@ t.test('a wrong combination stops the start with one line and code 2', async (t)
     ['2', { ...quiet, PORT: String(port) }, new RegExp(`^mkondo: PORT \\+ 2: port ${port + 2} on 127.0.0.1 is in use`)],
     [
       '2',
-      { ...quiet, PORT: String(await freePorts(3)), DEFAULT_AGENT: 'nobody' },
+      { ...quiet, PORT: String(await freePorts(4)), DEFAULT_AGENT: 'nobody' },
       /^mkondo: DEFAULT_AGENT is 'nobody'; allowed: order-status, support$/,
     ],
   ]
@@ -404,7 +404,7 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
     ...loadConfig(
       {
         SPEECH_DECODERS: '1',
-        PORT: String(await freePorts(3)),
+        PORT: String(await freePorts(4)),
         HOST: '127.0.0.1',
         OPS_PORT: '0',
         DATA_DIR: folder,
@@ -424,8 +424,8 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
   child.stdout?.on('data', (text: Buffer) => {
     output += text.toString()
   })
-  const said: FromNode[] = []
-  child.on('message', (message: FromNode) => said.push(message))
+  const said: FromProcess[] = []
+  child.on('message', (message: FromProcess) => said.push(message))
   const exit = new Promise<number | null>((resolve) =>
     child.once('exit', (code) => {
       resolve(code)
@@ -435,12 +435,11 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
     type: 'start',
     plan: plan as ProcessPlan,
     restarts: 3,
-    owners: { announced: [], lost: [] },
-  } satisfies ToNode<ProcessPlan>)
+  } satisfies ToProcess<ProcessPlan>)
   await until(() => said.some(({ type }) => type === 'ready'), 60_000, 'the process to take calls')
   // One call that has a stream, over the port that the document names.
   const call = silentCall(`http://127.0.0.1:${config.port}`, 'continues', null)
-  const opsPort = (said.find(({ type }) => type === 'ready') as NodeReady).opsPort
+  const opsPort = (said.find(({ type }) => type === 'ready') as ProcessReady).opsPort
   const view = async (): Promise<unknown> =>
     ((await (await fetch(`http://127.0.0.1:${opsPort}/api/calls/${call.callSid}`)).json()) as { state?: unknown }).state
   let state: unknown

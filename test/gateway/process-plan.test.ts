@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { leftFolders, portsOf, processCount, processPlans, sparePlan } from '../../src/gateway/process-plan.js'
+import { idleFolders, portsOf, processCount, processPlans, sparePlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { GatewayError } from '../../src/core/errors.js'
 
