@@ -18,8 +18,8 @@ import type { PlanRequest } from './serve-plans.js'
 const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE] [--env-file FILE]
   Runs the gateway until SIGTERM or SIGINT; calls then finish first (DRAIN_TIMEOUT), a second signal ends at once.
   --processes N  processes on the public port, 1 to 64 (default 1): one for each core of sockets. MAX_CALLS, MEDIA_WORKERS,
-                 OUTBOUND_PER_MINUTE, RECORDS_KEEP_MB and RECORDINGS_KEEP_MB are shared out among them. Process i, from 0, has
-                 its ops port at OPS_PORT + i and takes its audio at PORT + 1 + i (behind a balancer: NODE_URL).
+                 OUTBOUND_PER_MINUTE, RECOVERY_PER_MINUTE, RECORDS_KEEP_MB and RECORDINGS_KEEP_MB are shared out among them.
+                 Process i, from 0, has its ops port at OPS_PORT + i and takes its audio at PORT + 1 + i (behind a balancer: NODE_URL).
                  SIGHUP replaces them one after the other, through a spare place with the ports after theirs: each then runs
                  the program and the settings as they are on the disk by then, and no call is cut
   --with-shop    also run the demo's orders API on loopback, unless SHOP_API_URL is set

@@ -4,7 +4,11 @@ import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { Recovery } from '../fleet/recovery.js'
+import { xmlReply } from './http-exchange.js'
+import type { WebhookAnswer } from './rejections.js'
+import { NOT_READY } from '../fleet/ownership.js'
 import { WebhookRouting } from '../fleet/routing.js'
+import { OVERLOADS } from '../workers/load-gate.js'
 import { EMPTY_RESPONSE } from '../sautikit/actions.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { Admission } from './admission.js'
@@ -66,6 +70,13 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
+  const notReady = options.metrics.defineLabelledGauge(
+    'not_ready',
+    '1 while no new call is taken, by reason',
+    ['reason'],
+    'max',
+  )
+  for (const reason of NOT_READY_REASONS) notReady.from({ reason }, () => (opsRoutes.notReady === reason ? 1 : 0))
   options.metrics
     .defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out')
     .from(() => (descriptors.low ? 1 : 0))
@@ -147,6 +158,9 @@ function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListene
   ])
 }
 
+/** What `/readyz` may say. */
+const NOT_READY_REASONS = ['full', 'draining', 'cordoned', 'file-descriptors', ...OVERLOADS, ...NOT_READY] as const
+
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
 function webhookHandler({ fleet, calls, clock, log, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
   if (fleet === undefined) return (webhook) => webhooks.answer(webhook)
@@ -170,7 +184,7 @@ function webhookHandler({ fleet, calls, clock, log, metrics }: EdgeOptions, webh
     clock,
     random: Math.random,
   })
-  fleet.node.onTakeOver((callSids, mayAsk) => void recovery.takeOver(callSids, mayAsk))
+  fleet.node.onTakeOver((callSids, permit) => void recovery.takeOver(callSids, permit))
   const routed = metrics.defineCounter(
     'webhooks_routed',
     'Webhooks that were not answered where they came, by result',

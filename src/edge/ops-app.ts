@@ -121,6 +121,11 @@ export class OpsApp {
     })
   }
 
+  /** Why this node takes no new call; null when it takes one. */
+  get notReady(): string | null {
+    return this.#api.notReady
+  }
+
   /** Fails bodies that are past their deadline, and writes held answers; called by the edge's one timer. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)

@@ -29,14 +29,19 @@ interface Waiting {
  */
 export class ChannelStore extends RelayedStore {
   readonly #send: (request: StoreRequest) => void
+  readonly #deadlineMs: number
   readonly #waiting = new Map<number, Waiting>()
   #lastId = 0
   #closed = false
 
-  /** @param send  must not throw; a request to a supervisor that is gone is lost */
-  constructor(send: (request: StoreRequest) => void) {
+  /**
+   * @param send  must not throw; a request to a supervisor that is gone is lost
+   * @param deadlineMs  tests on a machine with other work give more
+   */
+  constructor(send: (request: StoreRequest) => void, deadlineMs = STORE_DEADLINE_MS) {
     super()
     this.#send = send
+    this.#deadlineMs = deadlineMs
   }
 
   received(reply: StoreReply): void {
@@ -64,8 +69,8 @@ export class ChannelStore extends RelayedStore {
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#take(id)?.reject(down(`it did not answer within ${STORE_DEADLINE_MS} ms`))
-      }, STORE_DEADLINE_MS)
+        this.#take(id)?.reject(down(`it did not answer within ${this.#deadlineMs} ms`))
+      }, this.#deadlineMs)
       this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject, timer })
       this.#send({ type: 'store', id, op, args })
     })

@@ -5,9 +5,10 @@ import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { ACT_WAIT_MS, GIVEN_UP_CALLS_MAX, PEER_ANSWER_MS, RESERVED_CALLS_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
+import { isOwner } from './call-store.js'
 import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './call-store.js'
 import { Ownership } from './ownership.js'
-import type { OwnershipInput, OwnershipOutput, TakeOverEvidence } from './ownership.js'
+import type { OwnershipInput, OwnershipOutput } from './ownership.js'
 import type { PeerListener } from './peer-listener.js'
 import type { PeerResult, Peers } from './peers.js'
 
@@ -45,6 +46,16 @@ interface FleetNodeOptions {
   readonly onNameTaken: () => void
 }
 
+/** What the evidence allows with calls of another node. */
+export interface TakeOverPermit {
+  /** The carrier has just said that the stream is over: it may ask within CONTINUATION_MS how the call continues. */
+  readonly mayAsk: boolean
+  /** Whether the evidence is about this owner. */
+  readonly isLost: (owner: OwnerToken) => boolean
+  /** Whether a claim may still be sent: the evidence gets old. */
+  readonly mayClaim: () => boolean
+}
+
 /** A random name of a run or of a claim. */
 export function newNonce(): string {
   return randomBytes(9).toString('base64url')
@@ -76,7 +87,7 @@ export class FleetNode {
   readonly #unclaimed = new Set<string>()
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #alerts = new Set<string>()
-  #recover: (callSids: readonly string[], mayAsk: boolean) => void = () => undefined
+  #recover: (callSids: readonly string[], permit: TakeOverPermit) => void = () => undefined
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
   #viewWallMs = 0
   #state: NodeRecord['state'] = 'open'
@@ -174,13 +185,6 @@ export class FleetNode {
   /** The other nodes that can take a call. */
   alive(): readonly NodeRecord[] {
     return this.#ownership.aliveNodes()
-  }
-
-  /** Whether that run of a node lives, as far as this node knows. */
-  isAlive(owner: Owner): boolean {
-    if (this.isThisRun(owner)) return true
-    const record = this.#view.nodes.find(({ name }) => name === owner.node)
-    return record?.incarnation === owner.incarnation && this.#ownership.stateOf(owner.node) === 'alive'
   }
 
   /** Handles the requests of other nodes by that name. Once for each name. @param handler  gets the sender's name */
@@ -320,9 +324,8 @@ export class FleetNode {
 
   /**
    * Sets what recovers calls that this node may claim. Once, before `start`.
-   * @param recover  `mayAsk`: the carrier has just said that their streams are over
    */
-  onTakeOver(recover: (callSids: readonly string[], mayAsk: boolean) => void): void {
+  onTakeOver(recover: (callSids: readonly string[], permit: TakeOverPermit) => void): void {
     this.#recover = recover
   }
 
@@ -362,11 +365,15 @@ export class FleetNode {
         return this.#giveUp(output.callSids, output.why)
       case 'take-over':
         this.counters.takeOvers[output.evidence]++
-        void this.#takeOver(output.node, output.incarnation, output.evidence)
+        void this.#takeOver(output)
         return
       case 'take-over-call':
         this.counters.takeOvers['stream-over']++
-        return this.#recover([output.callSid], true)
+        return this.#recover([output.callSid], {
+          mayAsk: true,
+          isLost: (owner) => isOwner(owner, output.owner),
+          mayClaim: () => true,
+        })
       case 'alert':
         if (output.over) this.#alerts.delete(output.what)
         else this.#alerts.add(output.what)
@@ -438,13 +445,20 @@ export class FleetNode {
     onGivenUp(callSids, why)
   }
 
-  async #takeOver(node: string, incarnation: string, evidence: TakeOverEvidence): Promise<void> {
-    const { log } = this.#options
+  async #takeOver(output: Extract<OwnershipOutput, { readonly type: 'take-over' }>): Promise<void> {
+    const { log, clock } = this.#options
+    const { node, incarnation, evidence, untilMs } = output
     try {
       const callSids = await this.store.callsOf(node)
       if (callSids.length === 0) return
       log.error({ peer: node, incarnation, calls: callSids.length, evidence }, 'the calls of a node that is gone')
-      this.#recover(callSids, false)
+      this.#recover(callSids, {
+        mayAsk: false,
+        // Null: every run of our own name before this one.
+        isLost: (owner) =>
+          owner.node === node && (incarnation === null ? !this.isThisRun(owner) : owner.incarnation === incarnation),
+        mayClaim: () => clock() < untilMs,
+      })
     } catch (thrown) {
       log.error({ err: thrown, peer: node }, 'the calls of a node that is gone cannot be read')
     }

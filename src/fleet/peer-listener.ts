@@ -150,7 +150,7 @@ export class PeerListener {
       if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
       else socket.destroy()
     })
-    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       this.#note('protocol', socket.remoteAddress ?? null, null, error.code ?? 'no TLS')
     })
     this.handle('ping', () => options.self)

@@ -15,8 +15,9 @@ import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
 import { goesOnWith } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../workers/kept-call.js'
+import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { OwnerToken, StoredCall } from './call-store.js'
-import type { FleetNode } from './fleet-node.js'
+import type { FleetNode, TakeOverPermit } from './fleet-node.js'
 import type { ProvenWebhook } from './proven-webhook.js'
 
 /**
@@ -74,10 +75,7 @@ export interface RecoveryOptions<Answer extends object> {
   /** Routes a webhook of a call that another node has taken meanwhile. */
   readonly again: (webhook: ProvenWebhook) => Answer | Promise<Answer>
   /** Null without an API key. */
-  readonly carrier: {
-    hangup(callSid: string, key: string): Promise<void>
-    getCall(callSid: string): Promise<{ readonly status: string | null }>
-  } | null
+  readonly carrier: Pick<OutboundCarrier, 'hangup' | 'getCall'> | null
   /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
   readonly callBack: (kept: KeptState) => Promise<boolean>
   readonly log: Log
@@ -126,17 +124,14 @@ export class Recovery<Answer extends object> {
     }
   }
 
-  /**
-   * Takes over calls whose node is dead by the evidence. Resolves when each is resumed, ended, or waits to be asked for.
-   * @param mayAsk  the carrier has just said that the stream is over: it may ask within CONTINUATION_MS
-   */
-  async takeOver(callSids: readonly string[], mayAsk: boolean): Promise<void> {
+  /** Takes over calls whose node is gone by the evidence. Resolves when each goes on, or is over. */
+  async takeOver(callSids: readonly string[], permit: TakeOverPermit): Promise<void> {
     const left = [...callSids]
     const work = async (): Promise<void> => {
       for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift()) {
         if (!isCallSid(callSid)) continue // an order that was not carried out
         try {
-          await this.#takeOne(callSid, mayAsk)
+          await this.#takeOne(callSid, permit)
         } catch (thrown) {
           this.counters.failed++
           this.#log(callSid).error({ err: thrown }, 'a call whose node is gone could not be taken over')
@@ -165,10 +160,10 @@ export class Recovery<Answer extends object> {
     return words(webhook, kept?.kept.agent ?? null)
   }
 
-  async #takeOne(callSid: CallSid, mayAsk: boolean): Promise<void> {
+  async #takeOne(callSid: CallSid, { mayAsk, isLost, mayClaim }: TakeOverPermit): Promise<void> {
     const { node, sleep, carrier, callBack, afterStream } = this.#options
     const entry = await node.store.read(callSid)
-    if (entry === null || entry.phase === 'over' || node.isAlive(entry.owner)) return
+    if (entry === null || entry.phase === 'over' || !isLost(entry.owner) || !mayClaim()) return
     const token = await this.#claim(callSid, entry)
     if (token === null) return // another survivor has it
     this.#taken.set(callSid, token)
@@ -189,7 +184,7 @@ export class Recovery<Answer extends object> {
       else this.counters.left++
       return this.#over(callSid, token)
     }
-    await carrier.hangup(callSid, `${kept?.kept.rootSid ?? callSid}:lost`)
+    await carrier.hangup(callSid, { idempotencyKey: `${kept?.kept.rootSid ?? callSid}:lost` })
     this.counters.hungUp++
     await this.#over(callSid, token)
     if (kept === null || goesOnWith(kept.kept) !== 'agent') return

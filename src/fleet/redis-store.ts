@@ -37,6 +37,8 @@ interface RedisStoreOptions {
   /** Before each key; several fleets may share a Redis. */
   readonly prefix: string
   readonly log: Log
+  /** Of each operation; tests on a machine with other work give more than STORE_DEADLINE_MS. */
+  readonly deadlineMs?: number
 }
 
 /**
@@ -78,6 +80,7 @@ class RedisStore implements CallStore {
   readonly #sentinels: Redis[] = []
   readonly #address: RedisAddress
   readonly #prefix: string
+  readonly #deadlineMs: number
   readonly #log: Log
   /** Why no operation can be done now; null when the connection is usable. */
   #trouble: string | null = 'it is not connected yet'
@@ -87,11 +90,12 @@ class RedisStore implements CallStore {
   #said: string | null = null
   #settleStart: (error: GatewayError | null) => void = () => undefined
 
-  constructor(address: RedisAddress, { prefix, log }: RedisStoreOptions) {
+  constructor(address: RedisAddress, { prefix, log, deadlineMs = STORE_DEADLINE_MS }: RedisStoreOptions) {
     this.#address = address
     this.#prefix = prefix
     this.#log = log
-    this.#redis = new Redis(clientOptions(address))
+    this.#deadlineMs = deadlineMs
+    this.#redis = new Redis(clientOptions(address, deadlineMs))
     for (const [name, script] of Object.entries(SCRIPTS)) this.#redis.defineCommand(name, script)
     this.started = this.#start()
     this.#watchFailover()
@@ -311,9 +315,10 @@ class RedisStore implements CallStore {
       if (!this.#closed) setTimeout(() => void redis.connect().catch(() => undefined), REDIS_RETRY_MS_MAX).unref()
     })
     return new Promise((resolve, reject) => {
+      const startMs = Math.max(REDIS_START_MS_MAX, this.#deadlineMs)
       const timer = setTimeout(() => {
-        this.#fails(null, `there was no answer within ${REDIS_START_MS_MAX} ms`)
-      }, REDIS_START_MS_MAX)
+        this.#fails(null, `there was no answer within ${startMs} ms`)
+      }, startMs)
       this.#settleStart = (error) => {
         clearTimeout(timer)
         if (error === null) resolve()
@@ -333,7 +338,7 @@ class RedisStore implements CallStore {
       const sentinel = new Redis({
         ...host,
         ...(tls && { tls: {} }),
-        ...CONNECTION,
+        ...connection(this.#deadlineMs),
         autoResubscribe: false,
         enableReadyCheck: false,
       })
@@ -388,27 +393,30 @@ class RedisStore implements CallStore {
 
 const retryStrategy = (attempt: number): number => Math.min(50 * 2 ** (attempt - 1), REDIS_RETRY_MS_MAX)
 
-const CONNECTION = {
-  connectionName: 'mkondo',
-  disableClientInfo: true,
-  protocol: 2,
-  replyMapping: 'legacy',
-  connectTimeout: REDIS_CONNECT_MS_MAX,
-  commandTimeout: STORE_DEADLINE_MS,
-  socketTimeout: REDIS_SILENT_MS_MAX,
-  maxLoadingRetryTime: REDIS_RETRY_MS_MAX,
-  retryStrategy,
-  // An operation is sent at once or not at all, and only once: what it would write may be old by then.
-  enableOfflineQueue: false,
-  maxRetriesPerRequest: 0,
-  autoResendUnfulfilledCommands: false,
-  // After a failover the connection is to a replica: the next one is to the new master.
-  reconnectOnError: ({ message }: Error) => message.includes('READONLY'),
-} as const
+const connection = (deadlineMs: number) =>
+  ({
+    connectionName: 'mkondo',
+    disableClientInfo: true,
+    protocol: 2,
+    replyMapping: 'legacy',
+    connectTimeout: REDIS_CONNECT_MS_MAX,
+    commandTimeout: deadlineMs,
+    socketTimeout: Math.max(REDIS_SILENT_MS_MAX, deadlineMs),
+    // A connection to a frozen server does not end in order.
+    disconnectTimeout: STORE_DEADLINE_MS,
+    maxLoadingRetryTime: REDIS_RETRY_MS_MAX,
+    retryStrategy,
+    // An operation is sent at once or not at all, and only once: what it would write may be old by then.
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    // After a failover the connection is to a replica: the next one is to the new master.
+    reconnectOnError: ({ message }: Error) => message.includes('READONLY'),
+  }) as const
 
-function clientOptions({ tls, hosts, masterName, db, username, password }: RedisAddress) {
+function clientOptions({ tls, hosts, masterName, db, username, password }: RedisAddress, deadlineMs: number) {
   return {
-    ...CONNECTION,
+    ...connection(deadlineMs),
     db,
     ...(username !== null && { username }),
     ...(password !== null && { password }),
@@ -418,7 +426,7 @@ function clientOptions({ tls, hosts, masterName, db, username, password }: Redis
           sentinels: [...hosts],
           name: masterName,
           sentinelRetryStrategy: retryStrategy,
-          sentinelCommandTimeout: STORE_DEADLINE_MS,
+          sentinelCommandTimeout: deadlineMs,
           ...(tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
         }),
   } satisfies RedisOptions

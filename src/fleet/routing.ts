@@ -266,7 +266,7 @@ export function claimedOrders(carrier: OutboundCarrier, node: Pick<FleetNode, 'r
       if (created.callSid !== null) await node.reserve(created.callSid)
       return created
     },
-    hangup: (callSid) => carrier.hangup(callSid),
+    hangup: (callSid, key) => carrier.hangup(callSid, key),
     getCall: (callSid) => carrier.getCall(callSid),
   }
 }

@@ -15,6 +15,7 @@ import { Peers } from '../fleet/peers.js'
 import { connectRedis } from '../fleet/redis-store.js'
 import { parseRedisUrl, shownRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
+import { countFleet } from './fleet-metrics.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallRegistry } from '../workers/call-registry.js'
 import type { EffectGate } from '../workers/effects.js'
@@ -111,6 +112,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     tokenOf: (callSid: CallSid) => node.token(callSid),
     lost: (callSid, token) => node.lost(callSid, token),
   })
+  countFleet(metrics, { node, store, network })
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
   return {
     node,

@@ -202,6 +202,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
+      cordoned: () => fleet.node.state === 'cordoned',
       // Every worker could carry all calls: when one is down the others take them.
       workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),

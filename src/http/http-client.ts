@@ -20,7 +20,7 @@ export interface HttpRequest {
 /** The body must be read (`readAtMost`) or discarded (`discard`). */
 type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
 
-export interface HttpClientOptions {
+interface HttpClientOptions {
   /** A connection that takes longer fails; undici's own 10 s when absent. */
   readonly connectMs?: number
   /** The client's certificate and key, and the authorities that may have signed the server's; PEM. */

@@ -60,6 +60,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly workers: number
   /** Calls at once, over all workers. */
   readonly maxCalls: number
+  /** True while no new calls are to come, by an operator; absent: never. */
+  readonly cordoned?: () => boolean
   /** Limit of one media worker's heap, and of its memory outside the heap, MiB. */
   readonly workerMemoryMb: number
   readonly assets: MediaAssets
@@ -254,7 +256,8 @@ export class CallRegistry implements CallDirectory {
   }
 
   get free(): number {
-    return this.#draining || this.#closed || this.overload !== null ? 0 : this.#slotsFree
+    const { cordoned } = this.#options
+    return this.#draining || this.#closed || cordoned?.() === true || this.overload !== null ? 0 : this.#slotsFree
   }
 
   get overload(): Overload | null {

@@ -49,7 +49,7 @@ interface EscalationDriverOptions {
 export interface KeptEscalation {
   readonly history: EscalationHistory | null
   readonly packet: Omit<EscalationPacket, 'transcript' | 'tried'> | null
-  readonly newsSent: number
+  readonly newsSent: NewsSent
   readonly machine: EscalationSnapshot | null
 }
 

@@ -98,7 +98,7 @@ const farewellSchema = z.object({ state: z.enum(['none', 'asked', 'done']), aske
 const escalationSchema = z.object({
   history: escalationHistorySchema('E.164; empty when withheld.').nullable(),
   packet: handoffSchema.omit({ tried: true, transcript: true, from: true, to: true, escalation: true }).nullable(),
-  newsSent: z.int(),
+  newsSent: z.object({ settled: z.int(), callbacks: z.int() }),
   machine: z
     .object({
       state: z.enum(['none', 'pending', 'dialing', 'offering', 'bridged', 'failed']),

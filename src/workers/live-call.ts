@@ -214,7 +214,7 @@ export interface CallDirectory {
   readonly defaultAgent: string | null
   agent(name: string): AgentFacts | undefined
   agentNames(): readonly string[]
-  /** How many more calls this process takes now; 0 when full, draining or overloaded. */
+  /** How many more calls this process takes now; 0 when full, draining, cordoned or overloaded. */
   readonly free: number
   /** Why no more calls should come although there are slots; null when they may. `prepare` does not look at it. */
   readonly overload: Overload | null

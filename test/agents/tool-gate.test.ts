@@ -7,7 +7,7 @@ import type { EffectAnswer, ToolContext, ToolOutcome } from '../../src/agents/to
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { HttpClient } from '../../src/http/http-client.js'
 
-const parameters = { properties: { order: { type: 'integer' } }, required: ['order'] } as const
+const parameters = { properties: { order: { type: 'integer' } }, required: ['order'] }
 const ran: string[] = []
 const code = codeToolsOf({
   default: defineTool({

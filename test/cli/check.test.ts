@@ -50,6 +50,28 @@ t.test('each tool is tried with its sample: what reads is sent, what acts is not
   )
 })
 
+t.test('a node of a fleet: its internal port is looked at, and who reaches it', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => taken.once('listening', resolve))
+  t.teardown(() => taken.close())
+  const { port } = taken.address() as AddressInfo
+  const { code, output } = await check(
+    {
+      PORT: '0',
+      OPS_PORT: '0',
+      REDIS_URL: 'redis://:hunter2@127.0.0.1:1',
+      NODE_URL: 'http://127.0.0.1:8080',
+      TOKEN_SECRET: 'a-secret-of-the-fleet',
+      INTERNAL_PORT: String(port),
+    },
+    '--with-shop',
+  )
+  t.equal(code, 2, output)
+  t.match(output, `NOT OK  INTERNAL_PORT 127.0.0.1:${port}: EADDRINUSE`)
+  t.match(output, /LOOK AT INTERNAL_HOST is '127\.0\.0\.1': only nodes on this machine reach this one/)
+  t.notMatch(output, /hunter2/)
+})
+
 t.test('what would stop a start, or every call, is found before a caller finds it', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => taken.once('listening', resolve))

@@ -28,9 +28,12 @@ export interface Gateway {
 }
 
 /** A real edge on free ports before scripted calls; closed when the test ends. */
-export async function startGateway(t: Test, options: Partial<Omit<EdgeOptions, 'calls'>> = {}): Promise<Gateway> {
+export async function startGateway(
+  t: Test,
+  options: Partial<Omit<EdgeOptions, 'calls'>> & { readonly calls?: ScriptedCalls } = {},
+): Promise<Gateway> {
   const lines: string[] = []
-  const calls = new ScriptedCalls()
+  const { calls = new ScriptedCalls() } = options
   const metrics = new Metrics({ version: '0.0.0', processMetrics: false })
   const clock = options.clock ?? (() => performance.now())
   const callSeries = new CallSeries({ clock })

@@ -299,7 +299,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     })),
   fc.record({ key, change, epochOff: fc.constantFrom(0, 0, 0, 1) }).map(({ key, change, epochOff }) => ({
     name: `save ${key} ${JSON.stringify(change)} ${epochOff}`,
-    on: async ({ store }: OpenStore) => store.save(key, await tokenOf(store, key, epochOff), change as object),
+    on: async ({ store }: OpenStore) => store.save(key, await tokenOf(store, key, epochOff), change),
   })),
   key.map((key) => ({
     name: `read ${key}`,

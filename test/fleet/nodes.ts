@@ -1,92 +1,140 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { EdgeOptions } from '../../src/edge/options.js'
-import { NodeLink, NodeSwitch, ownersByHash } from '../../src/fleet/node-channel.js'
-import { newSid, startGateway } from '../edge/gateway.js'
+import type { CallStore } from '../../src/fleet/call-store.js'
+import { FleetNode, newNonce } from '../../src/fleet/fleet-node.js'
+import { GuardedStore } from '../../src/fleet/guarded-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { PeerListener } from '../../src/fleet/peer-listener.js'
+import { Peers } from '../../src/fleet/peers.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
+import { ScriptedCalls } from '../edge/scripted-calls.js'
 import type { ScriptedCall } from '../edge/scripted-calls.js'
 
 export interface Fleet {
   readonly gateways: readonly Gateway[]
-  readonly links: readonly NodeLink[]
-  readonly switchboard: NodeSwitch
-  /** Nodes that get webhooks and never answer. */
-  readonly frozen: Set<number>
-  /** The node that has a call. */
+  readonly nodes: readonly FleetNode[]
+  readonly store: CallStore
+  /** While true every operation of the store rejects. */
+  storeDown: boolean
+  /** What each node forwarded, as JSON. */
+  readonly sent: string[]
+  /** The node that has a call; -1 for none. */
   ownerOf(sid: string): number
   call(sid: string): ScriptedCall
-  /** Resolves when all messages have arrived. */
-  settled(): Promise<void>
+  /** Every node sees what the others are now. */
+  look(): Promise<void>
+  /** Ends a node as SIGKILL does: nobody listens there any more, and its entries stay. */
+  kill(index: number): Promise<void>
+  /** A node that gets requests of others and never answers. */
+  freeze(index: number): void
 }
 
 /**
- * Gateways that are joined as the supervisor joins its nodes, by messages that are JSON; each on a port of its own
- * unless `options` have another.
+ * Nodes with an edge, scripted calls, an internal listener and one store in memory; each on a port of its own unless
+ * `options` have another.
  */
 export async function fleet(
   t: Test,
   count: number,
   options: Partial<EdgeOptions> | ((index: number) => Partial<EdgeOptions>) = {},
 ): Promise<Fleet> {
+  const memory = new MemoryStore(Date.now)
+  const clock = (): number => performance.now()
+  const gateways: Gateway[] = []
+  const nodes: FleetNode[] = []
+  const listeners: PeerListener[] = []
   const frozen = new Set<number>()
-  const links: NodeLink[] = []
-  let onTheWay = 0
-  const later = (work: () => void): void => {
-    onTheWay++
-    setImmediate(() => {
-      work()
-      onTheWay--
-    })
+  const sent: string[] = []
+  const it: Fleet = {
+    gateways,
+    nodes,
+    store: memory,
+    storeDown: false,
+    sent,
+    ownerOf: (sid) => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined),
+    call: (sid) => (gateways[it.ownerOf(sid)] as Gateway).calls.get(sid),
+    look: async () => {
+      for (let round = 0; round < 2; round++) {
+        for (const node of nodes) node.state = node.state // a heartbeat
+        await sleep(20)
+      }
+    },
+    kill: async (index) => {
+      await listeners[index]?.close()
+      await (gateways[index] as Gateway).edge.close()
+    },
+    freeze: (index) => {
+      frozen.add(index)
+    },
   }
-  const settled = async (): Promise<void> => {
-    while (onTheWay > 0) await new Promise((resolve) => setImmediate(resolve))
-  }
-  const switchboard = new NodeSwitch((index, message) => {
-    const copy = json(message)
-    later(() => {
-      if (frozen.has(index) && copy.type === 'forward') return
-      links[index]?.receive(copy)
-    })
+  const store = new Proxy(memory, {
+    get: (target, name) => {
+      const operation = Reflect.get(target, name) as (...args: unknown[]) => Promise<unknown>
+      return (...args: unknown[]) =>
+        it.storeDown ? Promise.reject(new Error('the store is down')) : operation.apply(target, args)
+    },
   })
   for (let index = 0; index < count; index++) {
-    links.push(
-      new NodeLink({
-        index,
-        count,
-        owners: switchboard.started(index),
-        send: (message) => {
-          const copy = json(message)
-          later(() => {
-            if (copy.type !== 'ready' && copy.type !== 'failed') switchboard.received(index, copy)
-          })
+    const log = createLog({ level: 'silent' })
+    const self = { node: `gw-${index}`, incarnation: newNonce() }
+    const shared = { self, secrets: ['secret-of-nodes-in-a-test'], tls: null, clock, wallClock: Date.now, log }
+    const listener = new PeerListener({ ...shared, host: '127.0.0.1', port: 0, url: null, onHeard: () => undefined })
+    const handle = listener.handle.bind(listener)
+    listener.handle = (name, handler) => {
+      handle(name, (body, from) => {
+        if (frozen.has(index)) return new Promise(() => undefined)
+        sent.push(JSON.stringify(body))
+        return handler(body, from)
+      })
+    }
+    const peers = new Peers(shared)
+    listeners.push(listener)
+    const calls = new ScriptedCalls()
+    const node: FleetNode = new FleetNode({
+      name: self.node,
+      incarnation: self.incarnation,
+      version: '0.0.0',
+      store: new GuardedStore(store, { clock, onOp: () => undefined }),
+      network: { peers, listener, url: await listener.listen() },
+      opsUrl: null,
+      news: () => ({
+        capacity: calls.capacity,
+        free: calls.draining ? 0 : calls.free,
+        callsByAgent: {},
+        afterStream: null,
+      }),
+      onView: () => undefined,
+      clock,
+      wallClock: Date.now,
+      random: Math.random,
+      log,
+      onGivenUp: () => undefined,
+      onNameTaken: () => undefined,
+    })
+    nodes.push(node)
+    gateways.push(
+      await startGateway(t, {
+        fleet: {
+          node,
+          kept: () => Promise.resolve(null),
+          afterStream: () => 'unknown',
+          carrier: null,
+          callBack: () => Promise.resolve(false),
         },
+        ...(typeof options === 'function' ? options(index) : options),
+        calls,
       }),
     )
+    t.teardown(async () => {
+      await node.stop()
+      await listener.close()
+      peers.close()
+    })
   }
-  const gateways: Gateway[] = []
-  for (const link of links) {
-    gateways.push(
-      await startGateway(t, { fleet: link, ...(typeof options === 'function' ? options(link.index) : options) }),
-    )
-    switchboard.opened(link.index)
-  }
-  const ownerOf = (sid: string): number => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined)
-  return {
-    gateways,
-    links,
-    switchboard,
-    frozen,
-    ownerOf,
-    settled,
-    call: (sid) => (gateways[ownerOf(sid)] as Gateway).calls.get(sid),
-  }
+  for (const node of nodes) await node.start()
+  await it.look()
+  return it
 }
-
-/** A SID whose owner by its hash is node `index`. */
-export function sidOf(index: number, count: number): string {
-  for (;;) {
-    const sid = newSid()
-    if (ownersByHash(sid, count)[0] === index) return sid
-  }
-}
-
-const json = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T

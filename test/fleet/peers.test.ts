@@ -460,7 +460,7 @@ t.test('a resumed TLS session does not stand for a certificate', async (t) => {
       })
       socket.on('session', (found) => (ticket = found))
       socket.on('error', reject)
-      socket.once('data', (data) => {
+      socket.once('data', (data: Buffer) => {
         resolve({ status: data.toString().slice(9, 12), session: ticket, reused: socket.isSessionReused() })
         socket.destroy()
       })

@@ -9,8 +9,7 @@ import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasProgram } from '../deploy/deploy-files.js'
-import { until } from '../support/host.js'
-import { freePort, hasRedis, startRedis, startSentinel } from '../support/redis.js'
+import { freePort, hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
 import { bytes, nodeRecord, owner } from './store-homes.js'
 
 const log = createLog({ level: 'silent' })
@@ -39,14 +38,11 @@ t.test('Redis frozen for 3 s: no operation takes longer than its deadline, and t
   t.ok(Math.max(...durationsMs) < STORE_DEADLINE_MS * 3)
   t.ok(store.counters.beat.skipped > store.counters.beat['lost-deadline'])
   server.thaw()
-  await until(
-    () =>
-      store.read('CA1').then(
-        () => true,
-        () => false,
-      ),
-    5000,
-    'the store to answer',
+  await waitFor('the store to answer', () =>
+    store.read('CA1').then(
+      () => true,
+      () => false,
+    ),
   )
   t.equal(await store.save('CA1', token, { state: bytes(2) }), 'ok')
   t.ok(store.up)
@@ -64,21 +60,17 @@ t.test('the master dies: Sentinel makes the replica the master, and the store go
   await store.save('CA1', token, { state: bytes(1) })
   await master.command('WAIT', '1', '5000')
   // The Sentinel must have seen the replica before its master is gone.
-  await until(
-    async () => ((await sentinel.command('SENTINEL', 'replicas', sentinel.masterName)) as unknown[]).length === 1,
-    15_000,
+  await waitFor(
     'the Sentinel to know the replica',
+    async () => ((await sentinel.command('SENTINEL', 'replicas', sentinel.masterName)) as unknown[]).length === 1,
   )
   await sleep(1000)
   master.freeze()
-  await until(
-    () =>
-      store.save('CA1', token, { state: bytes(2) }).then(
-        (result) => result === 'ok',
-        () => false,
-      ),
-    30_000,
-    'a write to the new master',
+  await waitFor('a write to the new master', () =>
+    store.save('CA1', token, { state: bytes(2) }).then(
+      (result) => result === 'ok',
+      () => false,
+    ),
   )
   t.equal(await replica.command('HGET', 'fleet:call:CA1', 'state'), '\u0002')
 })

@@ -12,6 +12,9 @@ import { startRedis } from '../support/redis.js'
 import type { RedisServer } from '../support/redis.js'
 import type { ToStoreProcess } from './store-process.js'
 
+/** Deadline of operations in tests that are not about it: the machine may be busy. */
+export const PATIENCE_MS = 10_000
+
 /** An empty store in one of its homes. */
 export interface OpenStore {
   readonly store: CallStore
@@ -62,13 +65,11 @@ export async function channelHome(): Promise<Home> {
   return {
     open: async () => {
       tell({ type: 'fresh' })
-      const store = new ChannelStore(tell)
+      const store = new ChannelStore(tell, PATIENCE_MS)
       const received = (reply: StoreReply): void => {
         store.received(reply)
       }
       child.on('message', received)
-      // The process loads its modules before it answers for the first time, which takes longer than an operation may.
-      while ((await store.callsOf('nobody').catch(() => null)) === null);
       return {
         store,
         other: store,
@@ -119,8 +120,8 @@ export async function redisHome(): Promise<Home> {
 
 export async function openRedis(server: RedisServer, prefix: string): Promise<OpenStore> {
   const log = createLog({ level: 'silent' })
-  const store = await connectRedis({ url: server.url, prefix, log })
-  const other = await connectRedis({ url: server.url, prefix, log })
+  const store = await connectRedis({ url: server.url, prefix, log, deadlineMs: PATIENCE_MS })
+  const other = await connectRedis({ url: server.url, prefix, log, deadlineMs: PATIENCE_MS })
   return {
     store,
     other,

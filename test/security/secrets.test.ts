@@ -19,23 +19,21 @@ const secretNames = Object.values(SETTINGS)
 /** A value that every setting accepts and that is recognised wherever it appears. */
 const MARK = 'must-not-be-seen'
 const secrets: Readonly<Record<string, string>> = Object.fromEntries(
-  secretNames.map((name) => [name, `${MARK}-${name.toLowerCase()}`]),
+  secretNames.map((name) => [name, name === 'REDIS_URL' ? `redis://:${MARK}@store` : `${MARK}-${name.toLowerCase()}`]),
 )
 
 t.test('each variable whose name says that it is a secret is one in the table of settings', (t) => {
   t.ok(secretNames.length >= 12, `${secretNames.length} secrets`)
   for (const { env } of Object.values(SETTINGS)) {
-    if (/KEY|TOKEN|SECRET|PASSWORD/.test(env)) t.ok(secretNames.includes(env), env)
+    // INTERNAL_TLS_KEY names a file.
+    if (/KEY|TOKEN|SECRET|PASSWORD/.test(env) && env !== 'INTERNAL_TLS_KEY') t.ok(secretNames.includes(env), env)
   }
   t.end()
 })
 
 /** The faults of an agent whose tool, and whose verification, send `placeholder` to an API. */
 async function faultsOf(placeholder: string): Promise<{ tool: readonly string[]; account: readonly string[] }> {
-  const env = agentEnvironment(
-    { ...secrets, REDIS_URL: `redis://:${MARK}@store`, CRM_TOKEN: 'a token of theirs' },
-    'http://127.0.0.1:1',
-  )
+  const env = agentEnvironment({ ...secrets, CRM_TOKEN: 'a token of theirs' }, 'http://127.0.0.1:1')
   const http = { url: 'https://crm.example/x?number={{call.from}}', headers: { 'X-Key': placeholder } }
   const faults = async (extra: Readonly<Record<string, unknown>>): Promise<readonly string[]> => {
     const loaded = await loadText(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), env)
@@ -55,7 +53,7 @@ async function faultsOf(placeholder: string): Promise<{ tool: readonly string[];
 }
 
 t.test('an agent file that sends a secret of the gateway to an API is refused', async (t) => {
-  for (const name of [...secretNames, 'REDIS_URL', 'OTEL_EXPORTER_OTLP_HEADERS']) {
+  for (const name of [...secretNames, 'OTEL_EXPORTER_OTLP_HEADERS']) {
     for (const placeholder of [`{{env.${name}}}`, `\${${name}}`, `Bearer {{ env.${name} }}`]) {
       const { tool, account } = await faultsOf(placeholder)
       t.match(

@@ -94,7 +94,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 }
 
 /** A real Sentinel of a test. */
-export interface RedisSentinel extends RedisServer {
+interface RedisSentinel extends RedisServer {
   /** `redis+sentinel://…/master-name`, with the master's password, where it has one. */
   readonly url: string
   readonly masterName: string
@@ -104,7 +104,7 @@ export interface RedisSentinel extends RedisServer {
   failover(): Promise<void>
 }
 
-export interface RedisSentinelOptions {
+interface RedisSentinelOptions {
   readonly master: RedisServer
   readonly masterName?: string
   /** The Sentinel's own password. */
@@ -173,6 +173,12 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
       .join(''),
   )
   let child: ChildProcess | null = null
+  // A test that fails in its middle leaves no server behind.
+  const end = (): void => {
+    child?.kill('SIGKILL')
+    if (existsSync(folder)) rmSync(folder, { recursive: true })
+  }
+  process.once('exit', end)
 
   const command = async (...words: readonly string[]): Promise<unknown> => {
     const client = new Redis({
@@ -185,6 +191,7 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
       enableReadyCheck: false,
       disableClientInfo: true,
       connectTimeout: WAIT_MS,
+      disconnectTimeout: 50,
       commandTimeout: WAIT_MS,
     })
     client.on('error', () => undefined) // `connect` rejects with it
@@ -233,7 +240,8 @@ async function startServer({ port, password, url, mode, config }: ServerPlan): P
     },
     close: async () => {
       await kill()
-      if (existsSync(folder)) rmSync(folder, { recursive: true })
+      process.off('exit', end)
+      end()
     },
   }
   try {
@@ -250,7 +258,8 @@ function quoted(value: string): string {
   return `"${value.replaceAll(/["\\]/g, '\\$&')}"`
 }
 
-async function waitFor(what: string, holds: () => Promise<boolean>): Promise<void> {
+/** Polls until `holds`; rejects after WAIT_MS, or when it does. */
+export async function waitFor(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadlineMs = performance.now() + WAIT_MS
   while (!(await holds())) {
     if (performance.now() > deadlineMs) throw new Error(`waited ${WAIT_MS} ms for ${what}`)
