@@ -533,7 +533,7 @@ export const API_CALLS_MAX = 1000
 /** Live calls, and ended ones, that a list over all nodes has; each node sends as many. */
 export const OPS_LIST_MAX = 500
 /** How long a node waits for another's answer to an operator. */
-export const OPS_PEER_MS = 2000
+export const OPS_PEER_MS = 1000
 
 // --- several processes on one port ------------------------------------------------------------------------
 /** Gateway processes of one `serve --processes`. */
