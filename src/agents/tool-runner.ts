@@ -46,7 +46,7 @@ const UNCERTAIN: ToolOutcome = {
 }
 const NOT_OWNER: ToolOutcome = {
   ok: false,
-  code: 'NOT_OWNER',
+  code: 'TOOL_NOT_OWNER',
   error: 'another node has this call',
   value: { error: 'This was not done: the call is handled elsewhere now.' },
 }

@@ -206,6 +206,8 @@ export class CallSession {
   #streamClosedAtMs: number | null = null
   /** Time since `#streamOpenedAtMs` in which the call had no stream. */
   #gapMs: number
+  /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
+  #cutOffItemId: string | null = null
   #identity: Readonly<Record<string, unknown>> | null
   #nextAnnouncement: number
 
@@ -639,7 +641,7 @@ export class CallSession {
     this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#gapMs + this.#options.duration.maxMs)
     this.#agentHeardAtMs = this.#nowMs
     if (newStream !== null) {
-      if (this.#greeted) this.#announce(this.#options.cutOffText, 'prompt')
+      if (this.#greeted) this.#cutOffItemId = this.#announce(this.#options.cutOffText, 'prompt')
       return this.#converse()
     }
     if (resume !== null && this.#resumeElsewhere(resume)) return
@@ -733,15 +735,26 @@ export class CallSession {
       this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
       this.#agentSpeech.greetingOver()
-      if (this.#greetingItemId !== null || this.#resumeOwed === 'nothing') return
-      this.#mark('resume', this.#resumeOwed)
-      this.#out({ type: 'backend-text', text: this.#options.resumeText, role: 'system', respond: true })
-    } else {
-      this.#greeted = true
-      this.#mark('kick-off')
-      this.#out({ type: 'backend-text', text: this.#options.kickOffText, role: 'system', respond: true })
+      return this.#giveOwed()
     }
+    this.#greeted = true
+    this.#mark('kick-off')
+    this.#out({ type: 'backend-text', text: this.#options.kickOffText, role: 'system', respond: true })
     this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
+  /** Asks the backend for what the one of the previous worker owed. */
+  #giveOwed(): void {
+    if (this.#greetingItemId !== null || this.#cutOffItemId !== null || this.#resumeOwed === 'nothing') return
+    this.#mark('resume', this.#resumeOwed)
+    this.#out({ type: 'backend-text', text: this.#options.resumeText, role: 'system', respond: true })
+    this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
+  /** The words that the line was cut off have begun, or cannot be said. */
+  #cutOffTold(): void {
+    this.#cutOffItemId = null
+    if (this.#state === 'live') this.#giveOwed()
   }
 
   #carrierState(state: CarrierState): void {
@@ -792,6 +805,7 @@ export class CallSession {
     }
     if (kind !== 'filler') this.#agentSpokeLast = true
     this.#mark('agent-sound', kind)
+    if (itemId === this.#cutOffItemId) this.#cutOffTold()
     this.#unrecognised.agentSounds()
     this.#clear('not-understood')
     this.#endTurnBeforeAnswer(item?.generation ?? null, sentAtMs)
@@ -807,6 +821,7 @@ export class CallSession {
     this.#agentHeardAtMs = this.#nowMs
     this.#transcript.heard(itemId, this.#streamMs)
     if (itemId === this.#consentItemId) this.#consented(over === 'heard')
+    if (itemId === this.#cutOffItemId) this.#cutOffTold()
     if (itemId === this.#transferItemId) this.#transferAnnouncementOver()
     if (this.#plan?.itemId === itemId) {
       this.#plan.itemId = null

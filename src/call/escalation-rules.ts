@@ -8,7 +8,7 @@ const NOT_FAILURES: readonly string[] = [
   'TOOL_UNKNOWN',
   'TOOL_UNVERIFIED',
   'TOOL_CANCELLED',
-  'NOT_OWNER',
+  'TOOL_NOT_OWNER',
 ]
 
 /**

@@ -54,7 +54,7 @@ export type ErrorCode =
   | 'TOOL_UNBOUND'
   | 'TOOL_LOCKED'
   | 'TOOL_UNCERTAIN'
-  | 'NOT_OWNER'
+  | 'TOOL_NOT_OWNER'
   // speech
   | 'SPEECH_BUSY'
   | 'SPEECH_FAULT'

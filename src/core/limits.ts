@@ -632,9 +632,13 @@ export const CALL_TTL_MS = 2 * 3_600_000
 export const OVER_TTL_MS = 3_600_000
 /** State and log of one call in the store. */
 export const STORED_CALL_BYTES_MAX = 256 * 1024
-/** How often the state of one call is written at most, and how often the calls are looked at that have to be. */
+/**
+ * How often the state of one call is written at most; how often the calls are looked at that have to be, and how long
+ * the main thread may take for that, which has a playout tick to keep.
+ */
 export const KEEP_EVERY_MS = 1000
-export const KEEP_SWEEP_MS = 50
+export const KEEP_SWEEP_MS = 20
+export const KEEP_SWEEP_BUSY_MS = 1
 /** A call that has not changed is written again after this, so that its entry does not end. */
 export const KEEP_RENEW_MS = CALL_TTL_MS / 4
 /** Calls that are over whose entries have not been deleted yet; beyond it the oldest are left to their TTL. */

@@ -308,9 +308,9 @@ export class Webhooks {
   }
 
   /** The fallback of an agent, for a call that cannot go on with it. Does not throw. */
-  lastWords(callSid: CallSid, agent: string | null): WebhookAnswer {
-    const facts = this.#agentOf(callSid, agent)
-    return xmlReply(this.#write(callSid, facts?.fallback ?? [], LAST_WORDS))
+  lastWords(callSid: CallSid, agent: string | null): Reply {
+    const fallback = this.#agentOf(callSid, agent)?.fallback ?? []
+    return xmlReply(this.#write(callSid, fallback.length === 0 ? LAST_WORDS : fallback, LAST_WORDS))
   }
 
   /** Any node accepts webhooks; only the audio must come to this one. */
@@ -333,7 +333,7 @@ export class Webhooks {
     this.#options.log
       .call(callSid)
       .warn({ agent: agent.name, reason, why }, 'A call was refused; its caller hears the fallback')
-    return xmlReply(this.#write(callSid, agent.fallback.length === 0 ? LAST_WORDS : agent.fallback, LAST_WORDS))
+    return this.lastWords(callSid, agent.name)
   }
 
   #refused(reason: RefusalReason, callSid: CallSid, agent: string | null, why: string): void {

@@ -3,9 +3,16 @@ import type { TimelineMark } from '../call/record.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { KEEP_EVERY_MS, KEEP_OVER_MAX, KEEP_RENEW_MS, KEEP_SWEEP_MS, STORED_CALL_BYTES_MAX } from '../core/limits.js'
+import {
+  KEEP_EVERY_MS,
+  KEEP_OVER_MAX,
+  KEEP_RENEW_MS,
+  KEEP_SWEEP_BUSY_MS,
+  KEEP_SWEEP_MS,
+  STORED_CALL_BYTES_MAX,
+} from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { foldLog, parseKeptCall } from '../workers/kept-call.js'
+import { foldLog, parseKeptCall } from '../workers/kept-call-format.js'
 import type { KeptLogChunk, KeptState } from '../workers/kept-call.js'
 import type { CallKeeping, KeptSource } from '../workers/main-thread-context.js'
 import type { CallStore, OwnerToken, StoredCall } from './call-store.js'
@@ -144,25 +151,34 @@ export class CallKeeper implements CallKeeping {
 
   // --- writing --------------------------------------------------------------------------------------------
 
-  /** Begins the writes that are due. */
+  /** Begins the writes that are due, as many as fit into KEEP_SWEEP_BUSY_MS; the others are first in the next. */
   sweep(): void {
-    const nowMs = this.#options.clock()
+    const { clock } = this.#options
+    const nowMs = clock()
     if (nowMs >= this.#renewAtMs) this.#renew(nowMs)
-    const dueMs = nowMs - KEEP_EVERY_MS
-    for (const entry of this.#changed)
-      if (entry.writing === null && entry.triedAtMs <= dueMs) this.#begin(entry, this.#write(entry, nowMs))
-    for (const entry of this.#over)
-      if (entry.writing === null && entry.triedAtMs <= dueMs) this.#begin(entry, this.#end(entry, nowMs))
+    const due = (entry: KeptEntry): boolean => entry.writing === null && entry.triedAtMs <= nowMs - KEEP_EVERY_MS
+    for (const entry of this.#changed) {
+      if (clock() - nowMs > KEEP_SWEEP_BUSY_MS) break
+      if (due(entry)) this.#begin(entry, this.#write(entry, nowMs))
+    }
+    for (const entry of this.#over) {
+      if (clock() - nowMs > KEEP_SWEEP_BUSY_MS) break
+      if (due(entry)) this.#begin(entry, this.#end(entry, nowMs))
+    }
     if (this.#calls.size === 0 && this.#over.size === 0) this.#stop()
   }
 
   /** Writes everything that waits, now. Resolves when each write was tried once; never rejects. */
   async flush(): Promise<void> {
-    const waiting = new Set([...this.#calls.values(), ...this.#over])
-    await Promise.all([...waiting].map((entry) => entry.writing))
-    for (const entry of waiting) entry.triedAtMs = -Infinity
-    this.sweep()
-    await Promise.all([...waiting].map((entry) => entry.writing))
+    const waiting = [...this.#calls.values(), ...this.#over]
+    const written = (): Promise<unknown> => Promise.all(waiting.flatMap(({ writing }) => writing ?? []))
+    await written()
+    const nowMs = this.#options.clock()
+    for (const entry of waiting) {
+      if (this.#changed.has(entry)) this.#begin(entry, this.#write(entry, nowMs))
+      else if (this.#over.has(entry)) this.#begin(entry, this.#end(entry, nowMs))
+    }
+    await written()
   }
 
   /** Writes what waits, and stops. The store stays open. */

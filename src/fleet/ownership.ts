@@ -136,6 +136,8 @@ interface Run {
   probedMs: number
   answeredMs: number
   refusedMs: number
+  /** When it last sent us a request. */
+  heardMs: number
   /** What its last probe showed; true until there is one. */
   reachable: boolean
   evidence: 'refused' | 'new-incarnation' | null
@@ -224,6 +226,7 @@ export class Ownership {
   /** Since when no other run was seen under our name, and how often the calls of those before were given to us. */
   #aloneMs = 0
   #rivalProbedMs = -Infinity
+  #rivalSilent = false
   #ownTakeOvers = 0
   #ownTakenOverMs = -Infinity
   #skewed = false
@@ -487,6 +490,7 @@ export class Ownership {
       if (this.#name !== 'newcomer' || probe.incarnation !== this.#rival?.record.incarnation) return
       if (probe.result === 'answered' && probe.answeredBy === probe.incarnation) this.#exit()
       else if (probe.result !== 'silent') this.#name = 'ours'
+      this.#rivalSilent = probe.result === 'silent'
       return
     }
     const run = this.#runs.get(runKey(probe.node, probe.incarnation))
@@ -508,6 +512,7 @@ export class Ownership {
   #onHeard(node: string, incarnation: string): void {
     const run = this.#runs.get(runKey(node, incarnation))
     if (run === undefined) return
+    run.heardMs = this.#nowMs
     run.silentMs = null
     run.evidence = null
   }
@@ -546,7 +551,8 @@ export class Ownership {
       this.#giveTakeOver(run.record.name, run.record.incarnation, evidence)
     }
     // A node that dies again and again within seconds leaves calls that no other node may have seen it own.
-    if (this.#name !== 'ours' || this.#nowMs - this.#aloneMs < SUSPECT_MS + SETTLE_MS) return
+    const afterMs = SUSPECT_MS + (this.#rivalSilent ? PROBES_SILENT_MS : SETTLE_MS)
+    if (this.#name !== 'ours' || this.#nowMs - this.#aloneMs < afterMs) return
     if (this.#ownTakeOvers >= TAKEOVERS_MAX || this.#nowMs - this.#ownTakenOverMs < TAKEOVER_PAUSE_MS) return
     this.#ownTakeOvers++
     this.#ownTakenOverMs = this.#nowMs
@@ -560,8 +566,9 @@ export class Ownership {
 
   #evidenceOf(run: Run): TakeOverEvidence | null {
     if (run.evidence !== null) return run.evidence
-    const answered = run.suspectMs !== null && run.answeredMs >= run.suspectMs
-    if (!run.present && !answered) return 'new-incarnation'
+    const answered = run.suspectMs !== null && Math.max(run.answeredMs, run.heardMs) >= run.suspectMs
+    // While its own address is silent the run before may be cut off, and not dead.
+    if (!run.present && !answered && run.silentMs === null) return 'new-incarnation'
     return run.silentMs !== null && this.#nowMs - run.silentMs >= PROBES_SILENT_MS ? 'silent' : null
   }
 
@@ -692,6 +699,7 @@ function newRun(record: StoredNode, nowMs: number): Run {
     probedMs: -Infinity,
     answeredMs: -Infinity,
     refusedMs: -Infinity,
+    heardMs: -Infinity,
     reachable: true,
     evidence: null,
     takeOvers: 0,

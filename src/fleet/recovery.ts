@@ -157,7 +157,7 @@ export class Recovery<Answer extends object> {
     await this.#over(callSid, token)
     this.counters.words++
     node.released(callSid)
-    return words(webhook, kept?.kept.agent ?? null)
+    return words(webhook, kept?.kept.agent ?? webhook.agent)
   }
 
   async #takeOne(callSid: CallSid, { mayAsk, isLost, mayClaim }: TakeOverPermit): Promise<void> {

@@ -3,7 +3,7 @@ import type { CallSid } from '../core/ids.js'
 import { FALLBACK_AFTER_MS, PEER_ANSWER_MS } from '../core/limits.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
-import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
+import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
 import type { Recovery } from './recovery.js'
@@ -92,8 +92,11 @@ export class WebhookRouting<Answer extends object> {
   async #elsewhere(webhook: ProvenWebhook, callSid: CallSid, untilMs: number): Promise<Answer> {
     const { node } = this.#options
     let entry: StoredCall | null
+    let order: StoredCall | null = null
     try {
-      entry = (await node.store.read(callSid)) ?? (await this.#placedByUs(webhook))
+      entry = await node.store.read(callSid)
+      // Of a call that one of the nodes places: only that node knows the order.
+      if (entry === null && webhook.clientRequestId !== null) order = await node.store.read(webhook.clientRequestId)
     } catch {
       return this.#withoutStore(webhook, callSid)
     }
@@ -102,14 +105,11 @@ export class WebhookRouting<Answer extends object> {
     if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook, false)
     const before = this.#placing.get(callSid)
     if (before !== undefined) return before.then(() => this.route(webhook))
-    const placing = this.#place(webhook, callSid, 0, untilMs).finally(() => this.#placing.delete(callSid))
+    const placing = this.#place(webhook, callSid, 0, untilMs, order?.owner ?? null).finally(() =>
+      this.#placing.delete(callSid),
+    )
     this.#placing.set(callSid, placing)
     return placing
-  }
-
-  /** A call that one of the nodes placed: only that node knows the order. */
-  async #placedByUs({ clientRequestId }: ProvenWebhook): Promise<StoredCall | null> {
-    return clientRequestId === null ? null : this.#options.node.store.read(clientRequestId)
   }
 
   async #toOwner(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall, untilMs: number): Promise<Answer> {
@@ -125,7 +125,7 @@ export class WebhookRouting<Answer extends object> {
     if (answer !== null && !('notHere' in answer) && !('noRoom' in answer)) return answer
     // A claim that its owner did not confirm: the call is still to be opened.
     if (phase === 'claimed' && webhook.route === 'voice' && this.#options.clock() < untilMs)
-      return this.#place(webhook, callSid, owner.epoch, untilMs)
+      return this.#place(webhook, callSid, owner.epoch, untilMs, null)
     this.counters.orphaned++
     return recovery.orphaned(webhook, callSid, entry)
   }
@@ -133,11 +133,18 @@ export class WebhookRouting<Answer extends object> {
   /**
    * Gives a new call to a node: to the best of two random ones and this one, by free slots. One that is full or silent is
    * followed by this node, then by the others, until FALLBACK_AFTER_MS have passed.
+   * @param first  the node that placed this call, which is asked before all others
    */
-  async #place(webhook: ProvenWebhook, callSid: CallSid, epochBefore: number, untilMs: number): Promise<Answer> {
+  async #place(
+    webhook: ProvenWebhook,
+    callSid: CallSid,
+    epochBefore: number,
+    untilMs: number,
+    first: Owner | null,
+  ): Promise<Answer> {
     const { node, clock } = this.#options
     let epoch = epochBefore
-    for (const candidate of this.#candidates()) {
+    for (const candidate of this.#candidates(first)) {
       if (clock() >= untilMs) break
       let entry: StoredCall
       const claim = node.claimFor(candidate)
@@ -164,8 +171,12 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /** Where a new call may go, best first; null stands for this node. */
-  #candidates(): readonly (NodeRecord | null)[] {
+  #candidates(first: Owner | null): readonly (NodeRecord | null)[] {
     const { node, calls, random } = this.#options
+    if (first !== null) {
+      const placer = node.isThisRun(first) ? null : node.alive().find(({ name }) => name === first.node)
+      if (placer !== undefined) return [placer, ...this.#candidates(null)]
+    }
     const open = [...node.alive()].filter(({ free, state }) => free > 0 && state === 'open')
     const two = [take(open, random), take(open, random)].filter((record) => record !== undefined)
     const share = (free: number, capacity: number): number => free / Math.max(1, capacity)
@@ -266,7 +277,7 @@ export function claimedOrders(carrier: OutboundCarrier, node: Pick<FleetNode, 'r
       if (created.callSid !== null) await node.reserve(created.callSid)
       return created
     },
-    hangup: (callSid, key) => carrier.hangup(callSid, key),
+    hangup: (callSid, options) => carrier.hangup(callSid, options),
     getCall: (callSid) => carrier.getCall(callSid),
   }
 }

@@ -296,8 +296,9 @@ export class CallRegistry implements CallDirectory {
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
     if (withAgent) this.#tasks++
-    prepared.begin()
     this.#ticker.start()
+    // May end at once, when nothing of a resumed call is left to do.
+    prepared.begin()
     return prepared
   }
 

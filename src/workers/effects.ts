@@ -49,7 +49,7 @@ export class Effects {
   /** Null without a fleet. */
   readonly gate: EffectGate | null
   readonly metrics: Metrics
-  /** Null: the effect was intended, and has no result yet. */
+  /** Of the effects that ran here. Null: no outcome is known yet. */
   readonly #kept = new LRUCache<string, { readonly outcome: ToolOutcome | null }>({
     max: EFFECT_KEYS_KEPT,
     maxSize: EFFECT_CHARS_KEPT,
@@ -68,8 +68,10 @@ export class Effects {
     // Before the store answers: the same key may be asked for again meanwhile.
     this.#kept.set(key, { outcome: null })
     const answer = this.gate === null ? 'new' : await this.gate.intend(key)
-    if (typeof answer === 'string') return this.#answer(answer === 'store-down' && resumed ? 'refused' : answer)
-    this.#kept.set(key, { outcome: answer.result })
+    if (answer === 'new' || (answer === 'store-down' && !resumed)) return this.#answer(answer)
+    // It does not run here, and the store may know more when it is asked again.
+    this.#kept.delete(key)
+    if (typeof answer === 'string') return this.#answer(answer === 'store-down' ? 'refused' : answer)
     return this.#answer(answer.result)
   }
 

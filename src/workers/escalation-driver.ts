@@ -12,12 +12,12 @@ import type {
   EscalationInput,
   EscalationOptions,
   EscalationOutput,
-  EscalationSnapshot,
 } from '../escalation/escalation.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
 import type { CallEffects } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
+import type { KeptEscalation } from './kept-call.js'
 import type { CarrierControl, MainThreadContext } from './main-thread-context.js'
 import { roomOf } from './live-call.js'
 import type { LiveCall } from './live-call.js'
@@ -45,19 +45,8 @@ interface EscalationDriverOptions {
   readonly changed: () => void
 }
 
-/** An escalation as another node needs it. Plain JSON. The packet's transcript and tools are in the call log. */
-export interface KeptEscalation {
-  readonly history: EscalationHistory | null
-  readonly packet: Omit<EscalationPacket, 'transcript' | 'tried'> | null
-  readonly newsSent: NewsSent
-  readonly machine: EscalationSnapshot | null
-}
-
 /** Escalations that have settled, and call backs that were asked for: the numbers in the ids of the handoff posts. */
-interface NewsSent {
-  readonly settled: number
-  readonly callbacks: number
-}
+type NewsSent = KeptEscalation['newsSent']
 
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 

@@ -110,7 +110,6 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.number = context.callNumber()
     this.agent = call.agent
     this.legRateHz = hosted.facts.stream.samplingRateHz
-    this.#call = call
     this.#hosted = hosted
     this.#context = context
     const traceId = context.traces?.traceId(call.callSid) ?? null
@@ -127,6 +126,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const elapsedMs = before === null ? 0 : Math.max(before.kept.elapsedMs, nowWallMs - before.kept.preparedWallMs)
     this.#preparedAtMs = this.#waitsFromMs - elapsedMs
     this.#preparedWallMs = nowWallMs - elapsedMs
+    this.#call = before === null ? call : { ...call, ...placedOf(before.kept, this.#preparedAtMs) }
     this.#recordingAnnounced = before?.kept.recording.announced ?? hosted.definition.recording.consent === null
     this.#rehomes = before?.kept.rehomes ?? 0
     // A call that we placed has to ring first.
@@ -157,7 +157,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#escalation = new EscalationDriver(
       {
         call: this,
-        rootSid: call.rootSid ?? call.callSid,
+        rootSid: this.#rootSid,
         effects: this.#effects,
         agent: hosted.definition,
         caller: this.#caller,
@@ -266,17 +266,21 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return { ...session, streamOpenedWallMs: streamOpenedWallMs + this.#preparedWallMs - kept.preparedWallMs }
   }
 
+  /** The first call of a chain: limits and effects count for all of it. */
+  get #rootSid(): string {
+    return this.#call.rootSid ?? this.#before?.kept.rootSid ?? this.callSid
+  }
+
   /** For another node. */
   #kept(node: string): KeptCall {
     const { callSid, agent, legRateHz } = this
     const { direction, from, to, placed } = this.#call
     const { definition } = this.#hosted
-    const before = this.#before?.kept ?? null
     return {
       version: KEPT_CALL_VERSION,
       node,
       callSid,
-      rootSid: before?.rootSid ?? callSid,
+      rootSid: this.#rootSid,
       agent,
       agentHash: agentHash(definition),
       direction,
@@ -461,7 +465,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const saved = this.#saved
     const start: CallStart = {
       callSid,
-      rootSid: this.#call.rootSid ?? callSid,
+      rootSid: this.#rootSid,
       number,
       legRateHz,
       direction,
@@ -543,9 +547,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const port = this.#port
     if (port === null) return
     for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port))
-      this.#receive(last.message as FromCall)
+      this.#receiveLast(last.message as FromCall)
     port.close()
     this.#port = null
+  }
+
+  /** A tool that waits for its answer will not run: its intent must not be stored. */
+  #receiveLast(message: FromCall): void {
+    if (message.type !== 'tool-intent') this.#receive(message)
   }
 
   /** The task is over, and no other worker gets the call. Exactly one argument is null. */
@@ -788,14 +797,21 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
 }
 
+/** How it was ordered, on this node's clock. */
+function placedOf({ placed, agent, from, to }: KeptCall, preparedAtMs: number): Pick<NewCall, 'placed'> {
+  if (placed === null) return {}
+  const { clientRequestId, ringMs, orderedMs } = placed
+  return { placed: { clientRequestId, agent, from, to, ringMs, orderedAtMs: preparedAtMs - orderedMs } }
+}
+
 /** Of a session that ended with its node, while a human was being reached. */
-function lostResult({ streamMs, session }: KeptCall): CallResult {
+function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
   return {
     type: 'result',
     outcome: 'escalated',
     endReason: 'escalated',
     endDetail: 'its node was lost while a human was being reached',
-    backend: 'none',
+    backend: sessions.at(-1)?.backend ?? 'none',
     durationMs: streamMs,
     greetingMs: session?.greetingMs ?? null,
     usage: session?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },

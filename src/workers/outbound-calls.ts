@@ -44,7 +44,7 @@ export interface OutboundCarrier {
     readonly voiceCallbackUrl: string
     readonly clientRequestId: string
   }): Promise<{ readonly callSid: string | null; readonly callId: string | null; readonly status: string }>
-  hangup(callSid: string, options: { readonly idempotencyKey: string }): Promise<void>
+  hangup(callSid: string, options?: { readonly idempotencyKey: string }): Promise<void>
   getCall(callSid: string): Promise<{ readonly status: string | null; readonly answeredAt: string | null }>
 }
 

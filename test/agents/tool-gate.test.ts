@@ -7,7 +7,7 @@ import type { EffectAnswer, ToolContext, ToolOutcome } from '../../src/agents/to
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { HttpClient } from '../../src/http/http-client.js'
 
-const parameters = { properties: { order: { type: 'integer' } }, required: ['order'] }
+const parameters = { properties: { order: { type: 'integer' as const } }, required: ['order'] }
 const ran: string[] = []
 const code = codeToolsOf({
   default: defineTool({
@@ -77,7 +77,7 @@ t.test('a tool that ran before is not run again: its outcome is the answer, or t
   t.same(await runner.run('refund', { order: 5 }, asked({ type: 'done', outcome }).context), outcome)
   const uncertain = await runner.run('refund', { order: 5 }, asked({ type: 'uncertain' }).context)
   t.match(uncertain, { ok: false, code: 'TOOL_UNCERTAIN', value: { error: /unknown.*neither.*do not repeat.*human/ } })
-  t.match(await runner.run('refund', { order: 5 }, asked({ type: 'not-owner' }).context), { code: 'NOT_OWNER' })
+  t.match(await runner.run('refund', { order: 5 }, asked({ type: 'not-owner' }).context), { code: 'TOOL_NOT_OWNER' })
   t.same(ran, [])
 })
 

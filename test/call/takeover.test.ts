@@ -181,6 +181,8 @@ t.test('a caller whose stream was lost is told so once, and the conversation goe
   rig.open()
   t.equal(rig.only('announce').text, 'We were cut off.')
   rig.ready()
+  t.same(rig.all('backend-text'), [], 'an answer must not come before these words')
+  rig.run(40)
   t.same(rig.only('backend-text'), { type: 'backend-text', text: 'go on', role: 'system', respond: true }, 'it is owed')
   t.equal(rig.all('mark').filter(({ name }) => name === 'stream-opened').length, 0)
   t.equal(rig.all('mark').filter(({ name }) => name === 'resumed').length, 1)
@@ -215,6 +217,7 @@ t.test('speech that was lost with the stream is owed, but not what was heard', a
   const lost = resumed(before, 1000, { resumeText: 'go on' })
   lost.open()
   lost.ready()
+  lost.in({ type: 'announce-failed', itemId: lost.only('announce').itemId })
   t.equal(lost.only('backend-text').text, 'go on')
 
   const heard = resumed(Rig.talking(), 1000)

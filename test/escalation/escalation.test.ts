@@ -1,7 +1,12 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Escalation } from '../../src/escalation/escalation.js'
-import type { EscalationInput, EscalationOptions, EscalationOutput } from '../../src/escalation/escalation.js'
+import type {
+  EscalationInput,
+  EscalationOptions,
+  EscalationOutput,
+  EscalationSnapshot,
+} from '../../src/escalation/escalation.js'
 import type { EscalationAttempt } from '../../src/call/record.js'
 
 const failedSay = { verb: 'say', text: 'Nobody can take your call.' } as const
@@ -18,11 +23,12 @@ const humans = (...numbers: string[]) => numbers.map((number) => ({ number, hour
 
 class Rig {
   nowMs = 1000
-  readonly machine: Escalation
+  machine: Escalation
   readonly log: EscalationOutput[] = []
+  readonly #options: EscalationOptions
 
   constructor(overrides: Partial<EscalationOptions> = {}) {
-    this.machine = new Escalation({
+    this.#options = {
       strategies: ['after-stream-dial'],
       humans: humans(A),
       hours: null,
@@ -36,7 +42,16 @@ class Rig {
       restAvailable: true,
       afterStream: 'unknown',
       ...overrides,
-    })
+    }
+    this.machine = new Escalation(this.#options)
+  }
+
+  /** The node is lost, and another one, with another clock, goes on with what it had stored. */
+  lose(): this {
+    const snapshot = JSON.parse(JSON.stringify(this.machine.snapshot(this.nowMs))) as EscalationSnapshot
+    this.nowMs += 1_000_000
+    this.machine = new Escalation(this.#options, snapshot, this.nowMs)
+    return this.in({ type: 'stream-closed' })
   }
 
   in(...inputs: EscalationInput[]): this {
@@ -519,6 +534,39 @@ t.test('a stream that is lost while a human is called falls back to the Dial, th
   t.same(rig.ask('voice'), dial(A))
 })
 
+t.test('a caller whose node was lost on the way to a human is dialled by the next one', async (t) => {
+  const announced = new Rig({ humans: humans(A, B) }).escalate().lose()
+  t.same(announced.ask('after-stream'), dial(A), 'the stream was still to be closed')
+
+  const ringing = new Rig({ humans: humans(A, B) }).escalate().in({ type: 'stream-closed' })
+  ringing.ask('after-stream')
+  ringing.run(8000).lose()
+  t.equal(ringing.machine.state, 'dialing')
+  ringing.carrier('no-answer')
+  t.match(ringing.attempts(), [{ human: 1, outcome: 'no-answer', ms: 8000 }], 'the time between does not count')
+  t.same(ringing.ask('after-stream'), dial(B))
+  ringing.lose().run(25_000)
+  t.equal(ringing.machine.state, 'bridged', 'no news past the ringing time')
+
+  const supervised = new Rig({ strategies: ['supervision', 'after-stream-dial'] }).escalate().lose()
+  t.same(supervised.ask('after-stream'), dial(A), 'a human cannot join a stream that is gone')
+})
+
+t.test(
+  'a farewell that the caller has not heard yet is given by the next node, and a hang-up is tried again',
+  async (t) => {
+    const rig = new Rig().escalate().in({ type: 'stream-closed' })
+    rig.ask('after-stream')
+    rig.carrier('busy').lose()
+    t.same(rig.ask('after-stream'), words)
+
+    const hangingUp = new Rig().escalate().in({ type: 'stream-closed' }).run(3000)
+    t.match(hangingUp.take().at(-1), { type: 'settled' })
+    hangingUp.lose().run(1000)
+    t.match(hangingUp.take(), [{ type: 'command', command: { type: 'hangup' } }])
+  },
+)
+
 t.test('a session that never closes its stream does not hold the escalation', async (t) => {
   const rig = new Rig().escalate()
   rig.take()
@@ -573,6 +621,7 @@ t.test(
       }),
       fc.record({ do: fc.constant('callback' as const), accepted: fc.boolean() }),
       fc.record({ do: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
+      fc.record({ do: fc.constant('lose' as const) }),
     )
     const ways = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference'] as const)
     const strategies = fc
@@ -604,6 +653,8 @@ t.test(
               if (over && actions.length > 0) throw new Error('a document for a call that is over')
               if (actions.filter(({ verb }) => verb === 'dial').length > 1) throw new Error('two dials in a document')
               if (actions.some(({ verb }) => verb === 'stream')) throw new Error('a second stream')
+            } else if (action.do === 'lose') {
+              rig.lose()
             } else if (action.do === 'closed') {
               rig.in({ type: 'stream-closed' })
             } else if (action.do === 'rest') {

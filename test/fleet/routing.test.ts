@@ -1,7 +1,6 @@
 import { once } from 'node:events'
 import t from 'tap'
-import { ownersByHash } from '../../src/fleet/node-channel.js'
-import { fleet, sidOf } from './nodes.js'
+import { fleet } from './nodes.js'
 import type { Fleet } from './nodes.js'
 import {
   SECRET,
@@ -19,34 +18,24 @@ import type { Gateway, Posted } from '../edge/gateway.js'
 const at = ({ gateways }: Fleet, index: number): Gateway => gateways[index] as Gateway
 const voice = (gateway: Gateway, form: Readonly<Record<string, string>>, more = {}): Promise<Posted> =>
   post(`${gateway.url}/voice/order-status`, { form, ...more })
+const after = (gateway: Gateway, document: string, form: Readonly<Record<string, string>>): Promise<Posted> => {
+  const url = new URL(redirectUrl(document))
+  return post(`${gateway.url}${url.pathname}${url.search}`, { form })
+}
+const routed = (gateway: Gateway, result: string): Promise<number> =>
+  gateway.metric(`mkondo_webhooks_routed_total{result="${result}"}`)
 
-t.test(
-  'each SID has an order of all nodes, owners are spread evenly, and the calls of one that is gone over all others',
-  async (t) => {
-    for (const count of [2, 3, 8, 64]) {
-      const sids = Array.from({ length: 400 * count }, () => newSid())
-      const owners = new Array<number>(count).fill(0)
-      const seconds = new Array<number>(count).fill(0)
-      for (const sid of sids) {
-        const order = ownersByHash(sid, count)
-        if (new Set(order).size !== count || ownersByHash(sid, count).join() !== order.join())
-          t.fail(`${sid}: ${order.join(' ')}`)
-        owners[order[0] as number]!++
-        if (order[0] === 0) seconds[order[1] as number]!++
-      }
-      // 400 each on average, with a standard deviation of 20: five of them.
-      t.ok(
-        owners.every((calls) => Math.abs(calls - 400) < 100),
-        `${count}: ${owners.join(' ')}`,
-      )
-      if (count > 2 && count < 64)
-        t.ok(
-          seconds.slice(1).every((calls) => calls > (0.4 * (owners[0] as number)) / (count - 1)),
-          `${count}: ${seconds.join(' ')}`,
-        )
-    }
-  },
-)
+t.test('a new call stays where its webhook came, unless another node is clearly emptier', async (t) => {
+  const two = await fleet(t, 2)
+  const here = newSid()
+  t.match((await voice(at(two, 0), ringing(here))).text, /<Stream/)
+  t.equal(two.ownerOf(here), 0)
+  at(two, 0).calls.capacity = 2
+  await two.look()
+  const there = newSid()
+  t.match((await voice(at(two, 0), ringing(there))).text, /<Stream/)
+  t.equal(two.ownerOf(there), 1, 'half full against empty')
+})
 
 t.test('whichever node a webhook comes to, the owner of the call answers it', async (t) => {
   const three = await fleet(t, 3, { webhookSecrets: [SECRET] })
@@ -59,7 +48,6 @@ t.test('whichever node a webhook comes to, the owner of the call answers it', as
       Gateway,
     ]
     const document = await voice(first, ringing(sid), sign)
-    t.equal(three.ownerOf(sid), ownersByHash(sid, 3)[0], 'the owner by its hash has it')
     t.match(
       await voice(second, ringing(sid), sign),
       { status: 200, text: document.text },
@@ -88,22 +76,27 @@ t.test('whichever node a webhook comes to, the owner of the call answers it', as
     )
 
     call.next = [{ verb: 'dial', numbers: ['+254700000003'] }]
-    const after = new URL(redirectUrl(document.text))
-    t.match((await post(`${second.url}${after.pathname}${after.search}`, { form: ringing(sid) })).text, /<Dial/)
+    t.match((await after(second, document.text, ringing(sid))).text, /<Dial/)
     t.same(call.askers, ['after-stream'])
   }
   t.match(await voice(at(three, 0), ringing(newSid())), { status: 401 }, 'nothing that is unsigned goes anywhere')
-  const before = await Promise.all(
-    three.gateways.map(({ metric }) => metric('mkondo_sibling_webhooks_total{result="forwarded"}')),
-  )
+  const before = await Promise.all(three.gateways.map((gateway) => routed(gateway, 'forwarded')))
   t.ok(before.reduce((sum, value) => sum + value) > 6)
   await post(`${at(three, 1).url}/events`, {
     json: { kind: 'call.answered', event_id: 'e', data: { call_id: newSid() } },
   })
-  t.same(
-    await Promise.all(three.gateways.map(({ metric }) => metric('mkondo_sibling_webhooks_total{result="forwarded"}'))),
-    before,
-  )
+  t.same(await Promise.all(three.gateways.map((gateway) => routed(gateway, 'forwarded'))), before)
+})
+
+t.test('two first webhooks of one call, at two nodes at once, open it once', async (t) => {
+  const three = await fleet(t, 3)
+  for (let round = 0; round < 20; round++) {
+    const sid = newSid()
+    const answers = await Promise.all(three.gateways.map((gateway) => voice(gateway, ringing(sid))))
+    t.equal(new Set(answers.map(({ text }) => text)).size, 1, 'the same document for each')
+    t.match(answers[0]?.text, /<Stream/)
+    t.equal(three.gateways.filter(({ calls }) => calls.find(sid) !== undefined).length, 1)
+  }
 })
 
 t.test('a webhook is proven and parsed where it arrives, once: its owner could do neither', async (t) => {
@@ -113,8 +106,10 @@ t.test('a webhook is proven and parsed where it arrives, once: its owner could d
     publicUrl: 'https://voice.example.com',
     nodeUrl: `https://voice.example.com/p/${index}`,
   }))
+  at(two, 0).calls.fill()
+  await two.look()
   const sign = { sign: { secret: SECRET } }
-  const sid = sidOf(1, 2)
+  const sid = newSid()
   const document = await voice(at(two, 0), ringing(sid), sign)
   t.match(document.text, /<Stream/)
   t.equal(two.ownerOf(sid), 1)
@@ -123,42 +118,28 @@ t.test('a webhook is proven and parsed where it arrives, once: its owner could d
     { status: 403 },
     'at the owner itself the same signature is worth nothing',
   )
-  const sent: string[] = []
-  const forward = two.links[0]!.forward.bind(two.links[0])
-  two.links[0]!.forward = (index, webhook) => {
-    sent.push(JSON.stringify(webhook))
-    return forward(index, webhook)
-  }
+  two.sent.length = 0
   await post(`${at(two, 0).url}/events`, {
     json: { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } },
     ...sign,
   })
-  const after = new URL(redirectUrl(document.text))
-  t.equal(
-    (
-      await post(`${at(two, 0).url}${after.pathname}${after.search}`, {
-        form: { ...ringing(sid), callSessionState: 'Completed' },
-      })
-    ).status,
-    200,
-  )
+  t.equal((await after(at(two, 0), document.text, { ...ringing(sid), callSessionState: 'Completed' })).status, 200)
   t.same(two.call(sid).states.slice(-2), ['answered', 'completed'])
-  t.equal(sent.length, 2)
-  for (const webhook of sent) t.notMatch(webhook, /signature|v1=|[?&]t=/, 'neither signature nor token travels')
+  t.equal(two.sent.length, 2)
+  for (const webhook of two.sent) t.notMatch(webhook, /signature|v1=|[?&]t=/, 'neither signature nor token travels')
 })
 
 t.test(
-  'a full or draining node passes a new call on, and its webhooks find it there; with all of them full the caller hears the fallback',
+  'with all nodes full or draining the caller hears the fallback; with one free, that one takes the call',
   async (t) => {
     const two = await fleet(t, 2)
+    // Node 1 does not know yet that node 0 is full, so its heartbeat would still get the call.
     at(two, 0).calls.fill()
-    const sid = sidOf(0, 2)
-    const document = await voice(at(two, 0), ringing(sid))
-    t.match(document.text, /<Stream/)
+    const sid = newSid()
+    t.match((await voice(at(two, 0), ringing(sid))).text, /<Stream/)
     t.equal(two.ownerOf(sid), 1)
     await voice(at(two, 0), { ...ringing(sid), callSessionState: 'Active' })
     t.ok(two.call(sid).states.includes('answered'), two.call(sid).states.join(' '))
-    t.equal(two.links[0]?.ownersOf(sid, null)[0], 1)
 
     void at(two, 1).calls.drain()
     for (const gateway of two.gateways) {
@@ -169,40 +150,42 @@ t.test(
   },
 )
 
-t.test("a node that is gone or stands still leaves its new calls to the next, and keeps the others'", async (t) => {
-  const two = await fleet(t, 2)
-  two.switchboard.closed(1)
-  const sid = sidOf(1, 2)
-  t.match((await voice(at(two, 0), ringing(sid))).text, /<Stream/)
-  t.equal(two.ownerOf(sid), 0)
-  await two.settled()
-  t.same(two.switchboard.started(1).announced, [[sid, 0]], 'it learns at its start which node owns what')
-  two.switchboard.opened(1)
-  // It is back: what the other took meanwhile stays there.
-  await voice(at(two, 0), { ...ringing(sid), callSessionState: 'Active' })
-  t.ok(two.call(sid).states.includes('answered'))
+t.test(
+  'a node that is gone, or stands still, leaves its new calls to the others within the time of a webhook',
+  async (t) => {
+    const two = await fleet(t, 2)
+    at(two, 0).calls.capacity = 1
+    at(two, 0).calls.fill()
+    await two.look()
+    two.freeze(1)
+    const startedMs = performance.now()
+    t.match((await voice(at(two, 0), ringing(newSid()))).text, /All lines are busy/, 'nobody else: the fallback')
+    t.ok(performance.now() - startedMs < 2000, 'well within what the carrier waits')
+    t.ok((await routed(at(two, 0), 'unanswered')) >= 1)
 
-  two.frozen.add(1)
-  const startedMs = performance.now()
-  const other = sidOf(1, 2)
-  t.match((await voice(at(two, 0), ringing(other))).text, /<Stream/)
-  t.equal(two.ownerOf(other), 0)
-  t.ok(performance.now() - startedMs < 4000, 'well within what the carrier waits')
-  t.ok((await at(two, 0).metric('mkondo_sibling_webhooks_total{result="unanswered"}')) >= 2)
-})
+    const three = await fleet(t, 3)
+    at(three, 0).calls.fill()
+    await three.look()
+    await three.kill(1)
+    for (let round = 0; round < 4; round++) {
+      const sid = newSid()
+      t.match((await voice(at(three, 0), ringing(sid))).text, /<Stream/)
+      t.equal(three.ownerOf(sid), 2)
+    }
+  },
+)
 
 t.test('a call of a node that died is not taken for a new one', async (t) => {
   const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
   const sign = { sign: { secret: SECRET } }
-  const sid = sidOf(1, 2)
-  const document = await voice(at(two, 0), ringing(sid), sign)
+  const sid = newSid()
+  const document = await voice(at(two, 1), ringing(sid), sign)
   t.equal(two.ownerOf(sid), 1)
-  two.switchboard.closed(1)
-  const after = new URL(redirectUrl(document.text))
+  await two.kill(1)
   t.match(
-    (await post(`${at(two, 0).url}${after.pathname}${after.search}`, { form: ringing(sid) })).text,
-    /Goodbye\./,
-    'its caller is told goodbye by whoever is there',
+    (await after(at(two, 0), document.text, ringing(sid))).text,
+    /All lines are busy/,
+    'its caller hears the words of whoever is there',
   )
   const completed = await voice(at(two, 0), { ...ringing(sid), callSessionState: 'Completed' }, sign)
   t.notMatch(completed.text, /<Stream/)
@@ -211,11 +194,30 @@ t.test('a call of a node that died is not taken for a new one', async (t) => {
 
 t.test('a call that a node placed comes back to it', async (t) => {
   const two = await fleet(t, 2)
-  two.links[1]?.own('mkondo-order-1', true)
-  const sid = sidOf(0, 2)
-  await two.settled()
+  await two.nodes[1]?.reserve('mkondo-order-1')
+  const sid = newSid()
   t.match((await voice(at(two, 0), { ...ringing(sid), clientRequestId: 'mkondo-order-1' })).text, /<Stream/)
   t.equal(two.ownerOf(sid), 1)
+})
+
+t.test('without the store the call goes on at its node, and a new one is opened where it comes', async (t) => {
+  const two = await fleet(t, 2)
+  const old = newSid()
+  const document = (await voice(at(two, 1), ringing(old))).text
+  two.storeDown = true
+  two.call(old).next = [{ verb: 'dial', numbers: ['+254700000003'] }]
+  t.match((await after(at(two, 0), document, ringing(old))).text, /<Dial/, 'every node is asked for it')
+  const fresh = newSid()
+  t.match((await voice(at(two, 0), ringing(fresh))).text, /<Stream/)
+  t.equal(two.ownerOf(fresh), 0)
+  t.ok((await routed(at(two, 0), 'without-store')) >= 2)
+
+  two.storeDown = false
+  await two.look()
+  await two.look()
+  t.match(await two.store.read(fresh), { owner: { node: 'gw-0' }, phase: 'owned' }, 'it is claimed afterwards')
+  await voice(at(two, 1), { ...ringing(fresh), callSessionState: 'Active' })
+  t.ok(two.call(fresh).states.includes('answered'))
 })
 
 t.test('audio leads to the owner of the call, and to no other node', async (t) => {
@@ -224,19 +226,27 @@ t.test('audio leads to the owner of the call, and to no other node', async (t) =
     publicUrl: 'https://voice.example.com',
     webhookSecrets: [SECRET],
   })
-  const sid = sidOf(1, 2)
-  const document = (await voice(at(two, 0), ringing(sid), { sign: { secret: SECRET } })).text
+  const sid = newSid()
+  const document = (await voice(at(two, 1), ringing(sid), { sign: { secret: SECRET } })).text
   const audio = new URL(attribute(document, 'url'))
   t.equal(audio.origin + audio.pathname, 'wss://voice.example.com/p/7/audio')
   t.match(redirectUrl(document), /^https:\/\/voice\.example\.com\/after-stream/, 'webhooks may come to any')
   t.equal(await upgradeStatus(`${at(two, 0).url.replace('http', 'ws')}/audio${audio.search}`), 403)
   t.match(at(two, 0).logged().at(-1), { reason: 'call-unknown' })
-  t.match(
-    JSON.stringify(await (await fetch(`${at(two, 0).opsUrl}/api/refusals`)).json()),
-    /process 1 has it and not 0: see NODE_URL/,
-  )
+  t.match(JSON.stringify(await (await fetch(`${at(two, 0).opsUrl}/api/refusals`)).json()), /not at node gw-0.*NODE_URL/)
   const socket = await openSocket(`${at(two, 1).url.replace('http', 'ws')}/audio${audio.search}`)
   socket.terminate()
+})
+
+t.test("a socket that opens with an earlier owner's token is refused", async (t) => {
+  const two = await fleet(t, 2)
+  const sid = newSid()
+  const document = (await voice(at(two, 0), ringing(sid))).text
+  const audio = new URL(attribute(document, 'url'))
+  const token = two.nodes[0]?.token(sid)
+  two.nodes[0]?.expect(sid, { ...(token as NonNullable<typeof token>), epoch: 2 })
+  t.equal(await upgradeStatus(`${at(two, 0).url.replace('http', 'ws')}/audio${audio.search}`), 403)
+  t.match(at(two, 0).logged().at(-1), { reason: 'token-invalid' })
 })
 
 t.test(
@@ -247,7 +257,10 @@ t.test(
       JSON.stringify({ kind: 'call.answered', event_id: `evt ${sid}`, data: { call_id: sid } })
     const head = (text: string, more: string): string =>
       `POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${text.length}\r\n${more}\r\n${text}`
-    const [here, there] = [body(sidOf(0, 2)), body(sidOf(1, 2))]
+    const [mine, others] = [newSid(), newSid()]
+    await voice(at(two, 0), ringing(mine))
+    await voice(at(two, 1), ringing(others))
+    const [here, there] = [body(mine), body(others)]
     const { socket, answer } = rawRequest(at(two, 0).edge.publicPort, head(here, ''))
     await once(socket, 'data')
     socket.write(head(there, ''))

@@ -35,6 +35,21 @@ t.test('calling again gives no new attempts until the time is over', async (t) =
   t.same([guess(), guess(), guess(), guess()], [3, 2, 1, 0], 'as often as after an hour')
 })
 
+t.test('a call that goes on at another node brings its wrong answers with it', async (t) => {
+  const [there, here] = [new VerificationLocks(() => 0), new VerificationLocks(() => 0)]
+  for (let i = 0; i < 2; i++) {
+    there.take(NUMBER, RULE)
+    there.judged(NUMBER, 'wrong', RULE)
+  }
+  t.equal(there.wrong(NUMBER), 2)
+  t.equal(here.wrong(NUMBER), 0)
+  here.restore(NUMBER, there.wrong(NUMBER), RULE)
+  t.equal(here.take(NUMBER, RULE), 1)
+  here.judged(NUMBER, 'wrong', RULE)
+  here.restore(NUMBER, 2, RULE)
+  t.equal(here.take(NUMBER, RULE), 0, 'the higher count holds')
+})
+
 t.test('only the last wrong answer locks, and a proof clears the number', async (t) => {
   const locks = new VerificationLocks(() => 0)
   const attempt = (verdict: Parameters<VerificationLocks['judged']>[1]): boolean | null =>

@@ -1,3 +1,4 @@
+import { CALL_CHECKPOINT_VERSION } from '../../src/call/checkpoint.js'
 import type { KeptCall } from '../../src/workers/kept-call.js'
 import { sid } from './host.js'
 
@@ -24,7 +25,7 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
     humanUrl: null,
     recording: { announced: true, file: null },
     session: {
-      version: 2,
+      version: CALL_CHECKPOINT_VERSION,
       callSid,
       state: 'live',
       streamOpenedWallMs: 1_790_000_000_400,

@@ -94,7 +94,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
 }
 
 /** A real Sentinel of a test. */
-interface RedisSentinel extends RedisServer {
+export interface RedisSentinel extends RedisServer {
   /** `redis+sentinel://…/master-name`, with the master's password, where it has one. */
   readonly url: string
   readonly masterName: string
@@ -104,7 +104,7 @@ interface RedisSentinel extends RedisServer {
   failover(): Promise<void>
 }
 
-interface RedisSentinelOptions {
+export interface RedisSentinelOptions {
   readonly master: RedisServer
   readonly masterName?: string
   /** The Sentinel's own password. */

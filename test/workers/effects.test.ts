@@ -204,7 +204,7 @@ t.test('a call that another node has does nothing outside, and says so', async (
   const record = await ended(test, line)
   t.same(toolsOf(record), [
     ['look', true, null],
-    ['refund', false, 'NOT_OWNER'],
+    ['refund', false, 'TOOL_NOT_OWNER'],
   ])
   t.same(
     api.requests.map(({ path }) => path),
@@ -232,7 +232,12 @@ t.test(
     t.same(await here.intend('k', false), { type: 'uncertain' }, 'this process has the key, and no result')
     here.settle('k', { ok: true, value: 1 })
     t.same(await here.intend('k', false), { type: 'done', outcome: { ok: true, value: 1 } })
-    t.same(await new Effects(gate, metrics).intend('k', true), { type: 'uncertain' }, 'the other node may have run it')
+    const answers = ['store-down', 'uncertain', { result: { ok: true, value: 2 } }] as const
+    let asked = 0
+    const resumed = new Effects(gateOf({ intend: () => Promise.resolve(answers[asked++] ?? 'store-down') }), metrics)
+    t.same(await resumed.intend('k', true), { type: 'uncertain' }, 'the other node may have run it')
+    t.same(await resumed.intend('k', true), { type: 'uncertain' }, 'the store is back, and says the same')
+    t.same(await resumed.intend('k', true), { type: 'done', outcome: { ok: true, value: 2 } }, 'and then knows more')
   },
 )
 

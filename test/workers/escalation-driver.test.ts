@@ -30,7 +30,7 @@ function rig(
   strategies: Strategies,
   humanUrl: string | null = null,
   carrier: Partial<CarrierControl> = {},
-  { gate = null, rootSid = SID as string }: { readonly gate?: EffectGate | null; readonly rootSid?: string } = {},
+  { gate = null, rootSid = SID }: { readonly gate?: EffectGate | null; readonly rootSid?: string } = {},
 ) {
   const did: string[] = []
   const marks: string[] = []

@@ -22,6 +22,8 @@ import type {
   sessionOptionsSchema,
 } from '../../src/workers/journal-format.js'
 import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/workers/journal-format.js'
+import type { keptCallSchema, keptLogChunkSchema } from '../../src/workers/kept-call-format.js'
+import type { KeptCall, KeptLogChunk } from '../../src/workers/kept-call.js'
 import type { callLogEntrySchema, callLogSchema, timelineSchema } from '../../src/workers/record-format.js'
 import {
   callRecordJsonSchema,
@@ -55,6 +57,8 @@ const SAME_TYPES: readonly true[] = [
   true satisfies Same<OfSchema<typeof callInputSchema>, DeepReadonly<CallInput>>,
   true satisfies Same<OfSchema<typeof journalHeaderSchema>, DeepReadonly<JournalHeaderLine>>,
   true satisfies Same<OfSchema<typeof playoutAnswersSchema>, DeepReadonly<PlayoutAnswers>>,
+  true satisfies Same<OfSchema<typeof keptCallSchema>, DeepReadonly<KeptCall>>,
+  true satisfies Same<OfSchema<typeof keptLogChunkSchema>, DeepReadonly<KeptLogChunk>>,
 ]
 
 const PUBLISHED = [

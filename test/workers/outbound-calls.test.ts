@@ -147,6 +147,37 @@ t.test('a call that rings too long is hung up', async (t) => {
   t.match(records, [{ outbound: { result: 'no-answer' }, endDetail: 'it rang long enough' }])
 })
 
+t.test(
+  'a call that rings too long is not hung up where another node has it; the key of a hang-up is its own',
+  async (t) => {
+    const asked: unknown[] = []
+    const mayAct = (mine: boolean) => (call: string, confirm: boolean) => {
+      asked.push([call, confirm])
+      return Promise.resolve(mine)
+    }
+    const keys: unknown[] = []
+    const carrier = {
+      createCall: () => Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
+      hangup: (_: string, options?: { readonly idempotencyKey: string }) => Promise.resolve(void keys.push(options)),
+      getCall: notTaken,
+    }
+    const lost = desk({ carrier, effects: { mayAct: mayAct(false) } })
+    const { clientRequestId } = await lost.outbound.place(ORDER)
+    lost.pass(35_000)
+    await soon()
+    t.same(asked, [[clientRequestId, true]])
+    t.same(keys, [])
+    t.equal(lost.outbound.counters.elsewhere, 1)
+    t.match(lost.logged.at(-1), /does not have it/)
+
+    const ours = desk({ carrier, effects: { mayAct: mayAct(true) } })
+    const placed = await ours.outbound.place(ORDER)
+    ours.pass(35_000)
+    await soon()
+    t.same(keys, [{ idempotencyKey: `${placed.clientRequestId}:hangup` }])
+  },
+)
+
 t.test('a call that was taken by another process behind the same address is left alone', async (t) => {
   const { outbound, records, pass } = desk({
     carrier: {

@@ -78,6 +78,23 @@ t.test('a recording has the caller left and the agent right, each at its time', 
   t.equal(recorder.samplesDropped + recorder.rowsDropped, 0)
 })
 
+t.test('a call that went on after its node was lost has a recording for each part', async (t) => {
+  const folder = t.testdir()
+  const first = await Archive.start(limits(folder), log)
+  for (const part of [1, 2]) {
+    const sink = first.record(SID, RATE, true, part)
+    sink.write(0, tone(500, part * 2 * RATE))
+    if (part === 1) sink.end()
+  }
+  await first.close() // the second is cut off here
+  t.same(readdirSync(join(folder, 'recordings')).sort(), ['HD_recording01.2.wav', 'HD_recording01.wav'])
+  const again = await Archive.start(limits(folder), log)
+  const wav = parseWav((await again.recording(SID)) ?? new Uint8Array(0))
+  await again.close()
+  t.equal(wav.samples.length, 4 * RATE, 'the newest is shown')
+  t.equal(new RecordingFiles(join(folder, 'recordings')).retain(Date.now(), 30, 0), 2, 'and each is deleted in time')
+})
+
 t.test("of a stereo line the caller's side is recorded", async (t) => {
   const rows: Int16Array[] = []
   const sink: RecordingSink = {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { announcedOrders } from '../../src/fleet/routing.js'
+import { claimedOrders } from '../../src/fleet/routing.js'
 import type { OutboundCarrier } from '../../src/workers/outbound-calls.js'
 
 t.test('the other nodes learn of an order before the carrier, and of its call as soon as that has an id', async (t) => {
@@ -14,9 +14,10 @@ t.test('the other nodes learn of an order before the carrier, and of its call as
     },
     getCall: async () => ({ status: 'ringing', answeredAt: null }),
   })
-  const link = {
-    own: (key: string, announce?: boolean) => {
-      happened.push(`own ${key} ${announce}`)
+  const node = {
+    reserve: (key: string) => {
+      happened.push(`reserve ${key}`)
+      return Promise.resolve()
     },
   }
   const call = {
@@ -25,17 +26,17 @@ t.test('the other nodes learn of an order before the carrier, and of its call as
     voiceCallbackUrl: 'https://voice.example.com/voice/support',
     clientRequestId: 'order-1',
   }
-  const orders = announcedOrders(carrier('HD_000000000001'), link)
+  const orders = claimedOrders(carrier('HD_000000000001'), node)
   t.match(await orders.createCall(call), { callSid: 'HD_000000000001' })
   await orders.hangup('HD_000000000001')
   t.match(await orders.getCall('HD_000000000001'), { status: 'ringing' })
   t.same(happened.splice(0), [
-    'own order-1 true',
+    'reserve order-1',
     'carrier order-1',
-    'own HD_000000000001 true',
+    'reserve HD_000000000001',
     'hangup HD_000000000001',
   ])
   // Some carriers say it with the first webhook only, which names the order.
-  await announcedOrders(carrier(null), link).createCall({ ...call, clientRequestId: 'order-2' })
-  t.same(happened, ['own order-2 true', 'carrier order-2'])
+  await claimedOrders(carrier(null), node).createCall({ ...call, clientRequestId: 'order-2' })
+  t.same(happened, ['reserve order-2', 'carrier order-2'])
 })

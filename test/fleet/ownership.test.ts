@@ -1,0 +1,535 @@
+import t from 'tap'
+import { CONFIRMS_AT_ONCE_MAX, DOUBT_MS, STORE_DEADLINE_MS } from '../../src/core/limits.js'
+import type { OwnerToken, StoredNode } from '../../src/fleet/call-store.js'
+import { Ownership } from '../../src/fleet/ownership.js'
+import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership.js'
+
+const WALL_MS = 1_800_000_000_000
+
+type Of<Type extends OwnershipOutput['type']> = Extract<OwnershipOutput, { readonly type: Type }>
+
+function tokenOf(node: string, epoch = 1): OwnerToken {
+  return { node, incarnation: `${node}-1`, nonce: `nonce-${epoch}`, epoch }
+}
+
+/** The node `a`, and what it sees: a store and other nodes whose state the test sets. Each step is 100 ms. */
+class Rig {
+  nowMs = 1000
+  readonly machine: Ownership
+  readonly said: OwnershipOutput[] = []
+  readonly #nodes = new Map<string, { record: StoredNode; beats: boolean; probe: 'answered' | 'refused' | 'silent' }>()
+  /** The run that answers the probes of a node, where it is another than the probed one. */
+  readonly answersAs = new Map<string, string>()
+  storeUp = true
+  answersBeats = true
+  viewsTakeMs = 0
+  skewMs = 0
+  /** What the store says about calls. */
+  confirms: 'ok' | 'lost' | 'store-down' = 'ok'
+
+  /** @param peers  nodes that live; a record under the name `a` is of a run before, whose probes end as after the colon */
+  constructor(...peers: readonly string[]) {
+    this.machine = new Ownership({ name: 'a', incarnation: 'a-1', startedAtMs: WALL_MS, random: () => 0.5 })
+    for (const peer of peers) {
+      const [name = '', probe] = peer.split(':')
+      this.node(name, name === 'a' ? 'a-0' : `${name}-1`)
+      if (probe === 'refused' || probe === 'silent') this.stops(name, probe)
+    }
+    this.in({ type: 'timer' })
+  }
+
+  /** A record in the store; a rival if the name is `a`. */
+  node(name: string, incarnation: string, startedAtMs = WALL_MS - 60_000): this {
+    const record: StoredNode = {
+      name,
+      incarnation,
+      beat: 1,
+      startedAtMs,
+      internalUrl: `http://${name}`,
+      opsUrl: null,
+      version: '1',
+      capacity: 10,
+      free: 10,
+      state: 'open',
+      callsByAgent: {},
+      afterStream: null,
+      changedAtMs: WALL_MS,
+    }
+    this.#nodes.set(name, { record, beats: true, probe: 'answered' })
+    return this
+  }
+
+  /** Its heartbeat stands still, and its probes end so. */
+  stops(name: string, probe: 'answered' | 'refused' | 'silent'): this {
+    const node = this.#nodes.get(name)
+    if (node !== undefined) Object.assign(node, { beats: false, probe })
+    return this
+  }
+
+  /** Its heartbeat moves; what its probes show stays. */
+  moves(name: string): this {
+    const node = this.#nodes.get(name)
+    if (node !== undefined) node.beats = true
+    return this
+  }
+
+  goesOn(name: string): this {
+    const node = this.#nodes.get(name)
+    if (node !== undefined) Object.assign(node, { beats: true, probe: 'answered' })
+    return this
+  }
+
+  leaves(name: string): this {
+    this.#nodes.delete(name)
+    return this
+  }
+
+  in(input: OwnershipInput): this {
+    this.machine.handle(input, this.nowMs)
+    for (let output = this.machine.poll(); output !== null; output = this.machine.poll()) {
+      this.said.push(output)
+      if (output.type === 'beat') this.#beat()
+      else if (output.type === 'probe') this.#probe(output)
+      else if (output.type === 'confirm') for (const callSid of output.callSids) this.confirm(callSid)
+    }
+    return this
+  }
+
+  pass(ms: number): this {
+    for (const endMs = this.nowMs + ms; this.nowMs < endMs;) {
+      this.nowMs += 100
+      if ((this.machine.nextWakeMs() ?? Infinity) <= this.nowMs) this.in({ type: 'timer' })
+    }
+    return this
+  }
+
+  pause(ms: number): this {
+    this.nowMs += ms
+    return this
+  }
+
+  /** A call of `a`, saved and with an open stream. */
+  call(callSid: string, epoch = 1): this {
+    this.in({ type: 'owned', callSid, token: tokenOf('a', epoch), savedMs: this.nowMs })
+    return this.in({ type: 'stream', callSid, open: true })
+  }
+
+  confirm(callSid: string, result = this.storeUp ? this.confirms : 'store-down', epoch = 1): this {
+    return this.in({ type: 'confirmed', callSid, token: tokenOf('a', epoch), askedMs: this.nowMs, result })
+  }
+
+  mayAct(callSid: string): string {
+    return this.machine.mayAct(callSid, this.nowMs)
+  }
+
+  all<Type extends OwnershipOutput['type']>(type: Type): readonly Of<Type>[] {
+    return this.said.filter((output): output is Of<Type> => output.type === type)
+  }
+
+  get takeOvers(): readonly string[] {
+    return this.all('take-over')
+      .filter(({ node }) => node !== 'a')
+      .map(({ node, incarnation, evidence }) => `${node} ${incarnation ?? ''} ${evidence}`)
+  }
+
+  #beat(): void {
+    if (!this.answersBeats) return
+    if (!this.storeUp) return void this.in({ type: 'beat-failed' })
+    for (const node of this.#nodes.values())
+      if (node.beats) node.record = { ...node.record, beat: node.record.beat + 1 }
+    const view = { nodes: [...this.#nodes.values()].map(({ record }) => record), storeTimeMs: WALL_MS + this.nowMs }
+    const wallMs = WALL_MS + this.nowMs + this.skewMs
+    const askedMs = this.nowMs
+    this.nowMs += this.viewsTakeMs
+    this.in({ type: 'beat-done', askedMs, view, wallMs })
+  }
+
+  #probe({ node, incarnation }: Of<'probe'>): void {
+    const result = this.#nodes.get(node)?.probe ?? 'silent'
+    const answeredBy = result === 'answered' ? (this.answersAs.get(node) ?? incarnation) : null
+    this.in({ type: 'probe-result', node, incarnation, askedMs: this.nowMs, result, answeredBy })
+  }
+}
+
+t.test('a heartbeat goes out about every two seconds', async (t) => {
+  const rig = new Rig('b').pass(20_000)
+  t.equal(rig.all('beat').length, 11)
+  t.strictSame(
+    rig.all('beat').map(({ beat }) => beat),
+    Array.from({ length: 11 }, (_, i) => i + 1),
+  )
+})
+
+t.test('a node whose heartbeat moves is alive, and takes calls', async (t) => {
+  const rig = new Rig('b', 'c').pass(60_000)
+  t.equal(rig.machine.stateOf('b'), 'alive')
+  t.strictSame(
+    rig.machine.aliveNodes().map(({ name }) => name),
+    ['b', 'c'],
+  )
+  t.strictSame(rig.takeOvers, [])
+  t.strictSame(rig.all('probe'), [], 'nobody is probed without need')
+  t.equal(rig.machine.stateOf('z'), null)
+})
+
+t.test('a node whose heartbeat stands still for 6 s is suspect, is probed, and takes no calls', async (t) => {
+  const rig = new Rig('b', 'c').pass(10_000).stops('b', 'answered').pass(5500)
+  t.equal(rig.machine.stateOf('b'), 'alive')
+  rig.pass(2500)
+  t.equal(rig.machine.stateOf('b'), 'suspect')
+  t.ok(rig.all('probe').some(({ node, internalUrl }) => node === 'b' && internalUrl === 'http://b'))
+  t.strictSame(
+    rig.machine.aliveNodes().map(({ name }) => name),
+    ['c'],
+  )
+  t.equal(rig.goesOn('b').pass(3000).machine.stateOf('b'), 'alive')
+})
+
+t.test('a suspect that answers its probes keeps its calls, however long it takes', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'answered').pass(300_000)
+  t.equal(rig.machine.stateOf('b'), 'suspect')
+  t.strictSame(rig.takeOvers, [])
+})
+
+t.test('a suspect that refuses connections loses its calls within 12 s', async (t) => {
+  const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(12_000)
+  t.strictSame(rig.takeOvers, ['b b-1 refused'], 'in a fleet of two as well')
+  t.equal(rig.machine.stateOf('b'), 'gone')
+})
+
+t.test('a silent suspect loses its calls after 20 s of unanswered probes, not before', async (t) => {
+  const rig = new Rig('b').pass(5000).stops('b', 'silent').pass(24_500)
+  t.strictSame(rig.takeOvers, [])
+  rig.pass(5000)
+  t.strictSame(rig.takeOvers, ['b b-1 silent'])
+})
+
+t.test('one sign of life within the 20 s begins them anew', async (t) => {
+  const rig = new Rig('b').pass(5000).stops('b', 'silent').pass(24_000)
+  rig.in({ type: 'heard', node: 'b', incarnation: 'b-1' }).pass(19_000)
+  t.strictSame(rig.takeOvers, [])
+  rig.pass(5000)
+  t.strictSame(rig.takeOvers, ['b b-1 silent'])
+})
+
+t.test('one answered probe within the 20 s begins them anew', async (t) => {
+  const rig = new Rig('b').pass(5000).stops('b', 'silent').pass(20_000)
+  rig.stops('b', 'answered').pass(3000).stops('b', 'silent').pass(19_000)
+  t.strictSame(rig.takeOvers, [])
+  rig.pass(5000)
+  t.strictSame(rig.takeOvers, ['b b-1 silent'])
+})
+
+t.test('a view that took long to arrive decides nothing', async (t) => {
+  const rig = new Rig('b').pass(5000)
+  rig.viewsTakeMs = 600
+  rig.stops('b', 'refused').pass(30_000)
+  t.equal(rig.machine.stateOf('b'), 'suspect')
+  t.strictSame(rig.takeOvers, [])
+  rig.viewsTakeMs = 0
+  rig.pass(3000)
+  t.strictSame(rig.takeOvers, ['b b-1 refused'])
+})
+
+t.test('a new run under its name is evidence against the run before', async (t) => {
+  const seen = new Rig('b').pass(5000).node('b', 'b-2')
+  seen.answersAs.set('b', 'b-2')
+  seen.pass(12_000)
+  t.strictSame(seen.takeOvers, ['b b-1 new-incarnation'], 'seen in the store')
+  t.equal(seen.machine.stateOf('b'), 'alive', 'the new run is well')
+
+  const probed = new Rig('b').pass(5000).stops('b', 'answered')
+  probed.answersAs.set('b', 'b-2')
+  probed.pass(12_000)
+  t.strictSame(probed.takeOvers, ['b b-1 new-incarnation'], 'told by a probe')
+})
+
+t.test('a run that answers its probes keeps its calls although another took its name', async (t) => {
+  const rig = new Rig('b').pass(5000).node('b', 'b-2').pass(60_000)
+  t.strictSame(rig.takeOvers, [])
+})
+
+t.test('a takeover comes again for what could not be claimed, a bounded number of times', async (t) => {
+  const rig = new Rig('b').pass(5000).stops('b', 'refused').pass(200_000)
+  t.equal(rig.takeOvers.length, 6)
+  const [first, second] = rig.all('take-over').filter(({ node }) => node === 'b')
+  t.ok((first?.untilMs ?? 0) < (second?.untilMs ?? 0) - 5000, 'and the claims of one end before the next')
+})
+
+t.test('what moved before a store outage says nothing about who is dead after it', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').pass(5000)
+  rig.storeUp = false
+  rig.pass(30_000)
+  t.strictSame(rig.takeOvers, [], 'without the store nothing can be taken over')
+  rig.storeUp = true
+  rig.pass(5000)
+  t.equal(rig.machine.stateOf('b'), 'alive', 'the observation begins again')
+  rig.pass(10_000)
+  t.strictSame(rig.takeOvers, ['b b-1 refused'])
+})
+
+t.test('a pause of our own loop is no observation of others either', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'silent').pass(20_000).pause(10_000).pass(20_000)
+  t.strictSame(rig.takeOvers, [])
+  rig.pass(15_000)
+  t.strictSame(rig.takeOvers, ['b b-1 silent'])
+})
+
+t.test('a heartbeat that is never answered counts as failed', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000)
+  rig.answersBeats = false
+  rig.pass(5000)
+  t.ok(rig.all('probe').length > 0, 'so the others are probed')
+})
+
+t.test(
+  'with more than a third suspect, and two at least, nothing is taken over by heartbeats, and it alerts',
+  async (t) => {
+    const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').stops('c', 'refused').pass(60_000)
+    t.strictSame(rig.takeOvers, [])
+    t.strictSame(rig.all('alert'), [{ type: 'alert', what: 'many-suspects', over: false }])
+    rig.in({ type: 'stream-over', callSid: 'CA1', owner: tokenOf('b') })
+    t.equal(rig.all('take-over-call').length, 1, "the carrier's word about one call is evidence of its own")
+    rig.goesOn('c').pass(5000)
+    t.equal(rig.all('alert').at(-1)?.over, true)
+    t.strictSame(rig.takeOvers, ['b b-1 refused'], 'one of three is dead')
+  },
+)
+
+t.test('two of six at once are no more than a third', async (t) => {
+  const rig = new Rig('b', 'c', 'd', 'e', 'f').pass(5000).stops('b', 'refused').stops('c', 'refused').pass(12_000)
+  t.strictSame(rig.takeOvers, ['b b-1 refused', 'c c-1 refused'])
+})
+
+t.test('a node that was given up does not hold up the takeover of the next', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).stops('b', 'refused').pass(80_000).stops('c', 'refused').pass(12_000)
+  t.equal(rig.takeOvers.at(-1), 'c c-1 refused')
+  t.strictSame(rig.all('alert'), [])
+})
+
+t.test('a node that left in order is not taken over', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).leaves('b').pass(60_000)
+  t.strictSame(rig.takeOvers, [])
+  t.equal(rig.machine.stateOf('b'), null)
+})
+
+t.test("the carrier's stream-over is evidence for its call alone", async (t) => {
+  const rig = new Rig('b').pass(5000).in({ type: 'stream-over', callSid: 'CA1', owner: tokenOf('b', 3) })
+  t.strictSame(rig.all('take-over-call'), [{ type: 'take-over-call', callSid: 'CA1', owner: tokenOf('b', 3) }])
+  t.strictSame(rig.takeOvers, [])
+  rig.in({ type: 'stream-over', callSid: 'CA2', owner: tokenOf('a') })
+  rig.call('CA1', 4).in({ type: 'stream-over', callSid: 'CA1', owner: tokenOf('b', 3) })
+  t.equal(rig.all('take-over-call').length, 1, 'never for our own call, or one that we have since taken')
+})
+
+t.test('a call acts when it is saved, and its stream is open and confirmed', async (t) => {
+  const rig = new Rig('b').pass(5000)
+  t.equal(rig.mayAct('CA1'), 'no', 'not ours')
+  rig.confirms = 'store-down'
+  rig.in({ type: 'owned', callSid: 'CA1', token: tokenOf('a'), savedMs: null })
+  rig.in({ type: 'stream', callSid: 'CA1', open: true })
+  t.equal(rig.mayAct('CA1'), 'confirm-first', 'only claimed')
+  t.strictSame(rig.all('confirm')[0]?.callSids, ['CA1'])
+  t.equal(rig.confirm('CA1', 'ok').mayAct('CA1'), 'yes')
+  t.equal(rig.pass(60_000).mayAct('CA1'), 'yes', 'once is enough')
+  t.equal(rig.in({ type: 'released', callSid: 'CA1' }).mayAct('CA1'), 'no')
+})
+
+t.test('a call without a stream acts only at once after each confirmation', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1').pass(1000)
+  rig.in({ type: 'stream', callSid: 'CA1', open: false })
+  t.equal(rig.mayAct('CA1'), 'confirm-first')
+  t.equal(rig.confirm('CA1').mayAct('CA1'), 'yes')
+  rig.nowMs += STORE_DEADLINE_MS + 1
+  t.equal(rig.mayAct('CA1'), 'confirm-first')
+})
+
+t.test(
+  'a stream that opens again must be confirmed, because another node may have had the call meanwhile',
+  async (t) => {
+    const rig = new Rig('b').pass(5000).call('CA1').pass(1000)
+    rig.in({ type: 'stream', callSid: 'CA1', open: false }).pass(5000)
+    rig.confirms = 'lost'
+    rig.in({ type: 'stream', callSid: 'CA1', open: true })
+    t.strictSame(rig.all('cut'), [{ type: 'cut', callSids: ['CA1'], why: 'lost' }])
+  },
+)
+
+t.test('who took a call over does not act while the owner before may, on its last confirmation', async (t) => {
+  const rig = new Rig('b').pass(5000).in({ type: 'owned', callSid: 'CA1', token: tokenOf('a', 2), savedMs: 6000 })
+  t.equal(rig.confirm('CA1', 'ok', 2).mayAct('CA1'), 'confirm-first')
+  rig.nowMs += STORE_DEADLINE_MS
+  t.equal(rig.confirm('CA1', 'ok', 2).mayAct('CA1'), 'yes')
+})
+
+t.test('after a pause of more than 6 s every call is confirmed, and what is lost is cut', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1').call('CA2').pass(1000).pause(6500)
+  t.equal(rig.mayAct('CA1'), 'confirm-first', 'even before the machine hears of the pause')
+  const asked = rig.all('confirm').length
+  rig.confirms = 'store-down'
+  rig.in({ type: 'timer' })
+  t.strictSame(rig.all('confirm')[asked]?.callSids, ['CA1', 'CA2'])
+  rig.confirm('CA1', 'ok').confirm('CA2', 'lost')
+  t.strictSame(rig.all('cut'), [{ type: 'cut', callSids: ['CA2'], why: 'lost' }])
+  t.equal(rig.mayAct('CA1'), 'yes', 'just confirmed')
+  t.equal(rig.mayAct('CA2'), 'no')
+  t.equal(rig.pass(1000).mayAct('CA1'), 'confirm-first', 'old evidence may still be on its way')
+  rig.confirms = 'ok'
+  t.equal(rig.pass(DOUBT_MS).mayAct('CA1'), 'yes')
+})
+
+t.test('after a short stall nothing acts before the event loop has read what waited', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1').pass(1000).pause(3000)
+  t.equal(rig.in({ type: 'timer' }).mayAct('CA1'), 'confirm-first')
+  t.equal(rig.pass(600).mayAct('CA1'), 'yes')
+  t.equal(rig.all('cut').length, 0)
+})
+
+t.test('many calls are confirmed a few at a time', async (t) => {
+  const rig = new Rig('b').pass(5000)
+  for (let i = 0; i < 200; i++) rig.call(`CA${i}`)
+  rig.pass(1000).pause(10_000)
+  rig.confirms = 'store-down'
+  rig.in({ type: 'timer' })
+  t.equal(rig.all('confirm').at(-1)?.callSids.length, CONFIRMS_AT_ONCE_MAX)
+  rig.confirms = 'ok'
+  rig.pass(30_000)
+  for (let i = 0; i < 200; i++) t.equal(rig.mayAct(`CA${i}`), 'yes')
+})
+
+t.test('an answer about an older token does not touch the call', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1', 2).confirm('CA1', 'lost', 1)
+  t.not(rig.mayAct('CA1'), 'no')
+})
+
+t.test('isolated from the store and all others for 20 s, a node gives its calls up and is not ready', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
+  rig.storeUp = false
+  rig.stops('b', 'silent').stops('c', 'silent').pass(17_500)
+  t.strictSame(rig.all('cut'), [])
+  rig.pass(3000)
+  t.strictSame(rig.all('cut'), [{ type: 'cut', callSids: ['CA1'], why: 'isolated' }])
+  t.strictSame(rig.all('ready').at(-1), { type: 'ready', ready: false, why: 'isolated' })
+  t.equal(rig.mayAct('CA1'), 'confirm-first', 'it ends the call once the store says that it still may')
+  rig.storeUp = true
+  t.equal(rig.goesOn('b').goesOn('c').pass(3000).all('ready').at(-1)?.ready, true)
+  rig.pass(60_000)
+  t.equal(rig.all('cut').length, 1, 'once')
+})
+
+t.test('with the store gone and the others reachable live calls go on, effects too', async (t) => {
+  const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
+  rig.storeUp = false
+  rig.pass(300_000)
+  t.strictSame(rig.all('cut'), [])
+  t.equal(rig.mayAct('CA1'), 'yes')
+})
+
+t.test(
+  'with the store gone and one of the others silent calls go on, but nothing acts: that one may take them',
+  async (t) => {
+    const rig = new Rig('b', 'c').pass(5000).call('CA1').pass(5000)
+    rig.storeUp = false
+    rig.stops('b', 'silent').pass(60_000)
+    t.strictSame(rig.all('cut'), [])
+    t.equal(rig.mayAct('CA1'), 'confirm-first')
+    rig.storeUp = true
+    t.equal(
+      rig
+        .goesOn('b')
+        .pass(DOUBT_MS + 3000)
+        .mayAct('CA1'),
+      'yes',
+    )
+  },
+)
+
+t.test('with the store gone, others that do not run, or no others, isolate nobody', async (t) => {
+  for (const rig of [new Rig(), new Rig('b', 'c').stops('b', 'refused').stops('c', 'refused')]) {
+    rig.pass(3000).call('CA1').pass(1000)
+    rig.storeUp = false
+    rig.pass(120_000)
+    t.strictSame(rig.all('cut'), [])
+    t.equal(rig.mayAct('CA1'), 'yes')
+  }
+})
+
+t.test('a long pause is not taken for isolation', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1').pass(1000).pause(60_000).pass(10_000)
+  t.strictSame(rig.all('cut'), [])
+})
+
+t.test('a node is ready after its first heartbeat, or when the store cannot be asked', async (t) => {
+  t.strictSame(new Rig('b').all('ready'), [{ type: 'ready', ready: true, why: null }])
+  const alone = new Ownership({ name: 'a', incarnation: 'a-1', startedAtMs: 0, random: () => 0.5 })
+  alone.handle({ type: 'timer' }, 0)
+  t.strictSame(alone.poll(), { type: 'beat', beat: 1 })
+  t.equal(alone.poll(), null)
+  alone.handle({ type: 'beat-failed' }, 250)
+  t.strictSame(alone.poll(), { type: 'ready', ready: true, why: null })
+})
+
+t.test("a clock more than 30 s from the store's is not ready until it is set", async (t) => {
+  const rig = new Rig('b')
+  rig.skewMs = 29_000
+  t.equal(rig.pass(3000).all('ready').at(-1)?.ready, true)
+  for (const skewMs of [-31_000, 31_000]) {
+    rig.skewMs = skewMs
+    t.strictSame(rig.pass(3000).all('ready').at(-1), { type: 'ready', ready: false, why: 'clock-skew' })
+    rig.skewMs = 0
+    t.equal(rig.pass(3000).all('ready').at(-1)?.ready, true)
+  }
+})
+
+t.test('the second live node of a name exits when the first one answers, without having taken a call', async (t) => {
+  const rig = new Rig('a')
+  t.strictSame(rig.all('exit'), [{ type: 'exit', why: 'name-taken' }])
+  t.notOk(rig.all('ready').some(({ ready }) => ready))
+  t.equal(rig.machine.nextWakeMs(), null)
+})
+
+t.test('the second live node of a name exits when the heartbeat of the first moves', async (t) => {
+  const rig = new Rig('a:silent')
+  t.strictSame(rig.all('ready').at(-1), { type: 'ready', ready: false, why: 'name-in-doubt' })
+  t.equal(rig.all('exit').length, 0)
+  rig.moves('a').pass(2500)
+  t.equal(rig.all('exit').length, 1)
+})
+
+t.test('a node that crashed and starts again under its name is ready at once, and never exits', async (t) => {
+  const refused = new Rig('a:refused').leaves('a').pass(60_000)
+  t.equal(refused.all('ready').at(-1)?.ready, true)
+  t.equal(refused.all('exit').length, 0)
+
+  const silent = new Rig('a:silent').leaves('a').pass(5000)
+  t.strictSame(silent.all('ready').at(-1), { type: 'ready', ready: false, why: 'name-in-doubt' })
+  t.equal(silent.pass(3000).all('ready').at(-1)?.ready, true, 'within 8 s if the run before was elsewhere')
+  t.equal(silent.all('exit').length, 0)
+})
+
+t.test('the calls of the runs before are given to the new one', async (t) => {
+  const rig = new Rig('a:refused', 'b').leaves('a').pass(12_000)
+  t.match(rig.all('take-over'), [{ node: 'a', incarnation: null, evidence: 'new-incarnation' }])
+  t.equal(rig.pass(200_000).all('take-over').length, 6)
+})
+
+t.test('the first node of a name stays when a second one comes', async (t) => {
+  const rig = new Rig('b').pass(5000).call('CA1')
+  rig.node('a', 'a-2', WALL_MS + 60_000).pass(60_000)
+  t.equal(rig.all('exit').length, 0)
+  t.equal(rig.all('take-over').length, 0, 'and takes nothing from it while it is there')
+  t.equal(rig.mayAct('CA1'), 'yes')
+})
+
+t.test('of two nodes that both served under a name while the store was away the younger exits', async (t) => {
+  for (const [startedAtMs, exits] of [
+    [WALL_MS - 1, 1],
+    [WALL_MS + 1, 0],
+  ] as const) {
+    const rig = new Rig('b').pass(5000)
+    rig.node('a', 'a-2', startedAtMs).pass(20_000)
+    t.equal(rig.all('exit').length, exits)
+  }
+  const same = new Rig('b').pass(5000).node('a', 'a-0', WALL_MS).pass(20_000)
+  t.equal(same.all('exit').length, 1, 'of two of the same age, the one with the higher name of its run')
+})

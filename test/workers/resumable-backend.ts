@@ -1,0 +1,79 @@
+import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
+
+/**
+ * A backend for calls that come back, loaded into a media worker by its URL. It speaks a tone with words:
+ *
+ * - when it is asked to greet: "Welcome.";
+ * - on the digit 1: it looks order 4127 up, always by the same tool call, and says what it is;
+ * - on the digit 2: "A long answer.", for five seconds;
+ * - when it is told to go on: "I go on." and how much it was given of the call.
+ */
+export function createBackend(sink: BackendSink): Backend {
+  let generation = 0
+  let asked = 0
+  let given = ''
+  let open = true
+  const tone = Int16Array.from({ length: 320 }, (_, i) => 6000 * Math.sin((2 * Math.PI * 400 * i) / 16_000))
+
+  const say = (text: string, ms: number): void => {
+    const turn = ++generation
+    const itemId = `item-${turn}`
+    sink.event({ type: 'turn-start', generation: turn })
+    for (let at = 0; at < ms; at += 20) sink.audio(tone, 16000, itemId, turn)
+    sink.event({ type: 'transcript', role: 'agent', text, final: true, itemId, generation: turn })
+    sink.event({ type: 'audio-done', generation: turn, itemId })
+    sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
+    sink.event({ type: 'usage', usage: { inputTokens: 10, outputTokens: 5, audioInMs: 0, audioOutMs: ms } })
+  }
+
+  return {
+    capabilities: {
+      name: 'resumable',
+      inputRateHz: 16000,
+      outputRateHz: 16000,
+      serverVad: true,
+      truncate: false,
+      maxSessionMs: null,
+    },
+    connect(session: BackendSession): Promise<void> {
+      const before = session.resume as { readonly asked: number } | null
+      asked = before?.asked ?? 0
+      given = `${session.history.length} lines, ${session.toolLedger.length} tools, asked ${asked}`
+      queueMicrotask(() => sink.event({ type: 'ready' }))
+      return Promise.resolve()
+    },
+    sendText(text: string): void {
+      if (text.includes('short gap')) say(`I go on. ${given}`, 200)
+      else say('Welcome.', 200)
+    },
+    dtmf(digit: string): void {
+      asked++
+      const turn = ++generation
+      if (digit === '2') return say('A long answer.', 5000)
+      sink.event({ type: 'turn-start', generation: turn })
+      sink.event({
+        type: 'tool-call',
+        callId: 'call-1',
+        name: 'lookup_order',
+        args: { orderNumber: '4127' },
+        generation: turn,
+      })
+      sink.event({ type: 'turn-done', generation: turn, status: 'completed' })
+    },
+    toolResult(_callId, { ok, value }): void {
+      const { status } = value as { readonly status?: string }
+      say(ok ? `It is ${status ?? 'nowhere'}.` : 'That is not known.', 200)
+    },
+    pushAudio: () => undefined,
+    speechStart: () => undefined,
+    speechEnd: () => undefined,
+    interrupt: () => undefined,
+    updateSession: () => undefined,
+    snapshot: () => ({ asked }),
+    close(reason: string): Promise<void> {
+      if (open) sink.event({ type: 'closed', code: 1000, reason, clean: true })
+      open = false
+      return Promise.resolve()
+    },
+  }
+}

@@ -1,0 +1,316 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { RESUMES_MAX } from '../../src/core/limits.js'
+import { CallKeeper } from '../../src/fleet/call-keeper.js'
+import type { OwnerToken } from '../../src/fleet/call-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { callOf as callOfKept } from '../../src/workers/kept-call-format.js'
+import type { KeptState } from '../../src/workers/kept-call.js'
+import { callRecordSchema } from '../../src/workers/record-format.js'
+import { processClock } from '../../src/workers/ticker.js'
+import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
+import { keptCall } from '../support/kept-call.js'
+
+// Calls are spoken in real time.
+t.setTimeout(60_000)
+
+const SHIPPED = await orderStatusAgent()
+const BACKEND = `module:${new URL('./resumable-backend.js', import.meta.url).href}`
+const AGENT: AgentDefinition = {
+  ...SHIPPED,
+  recovery: { text: 'We were cut off.' },
+  recording: { enabled: true, consent: null },
+  fillers: { ...SHIPPED.fillers, phrases: [] },
+}
+const numbers = ['+254720000010', '+254720000011']
+if (SHIPPED.escalation === null) throw new Error('the shipped agent cannot escalate')
+const DESK: AgentDefinition = {
+  ...AGENT,
+  name: 'desk',
+  escalation: { ...SHIPPED.escalation, numbers, announce: null },
+}
+const callOf = (callSid: string) => ({
+  callSid: sid(callSid),
+  agent: 'order-status',
+  from: '+254700000001',
+  to: '+254709000000',
+  direction: 'inbound' as const,
+})
+
+/** A shop that counts what it is asked. */
+async function countingShop(): Promise<{ readonly url: string; readonly asked: () => number }> {
+  let asked = 0
+  const server = createServer((_request, response) => {
+    asked++
+    response
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ found: true, orderNumber: '4127', status: 'sent' }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: () => asked }
+}
+
+/** What the nodes of this file share. */
+const store = new MemoryStore(Date.now)
+const shop = await countingShop()
+
+/** A node with real media workers; only the carrier is the test. */
+async function nodeOf(node: string, goodbye: string) {
+  const tokens = new Map<string, OwnerToken>()
+  const journals = new Map<string, string[]>()
+  const recordings: { readonly callSid: string; readonly part: number }[] = []
+  const keeper = new CallKeeper({
+    node,
+    store,
+    secrets: ['secret'],
+    clock: processClock(),
+    log: createLog({ level: 'silent' }),
+    tokenOf: (callSid) => tokens.get(callSid) ?? null,
+    lost: () => undefined,
+  })
+  const hosted = (definition: AgentDefinition) => ({
+    definition: { ...definition, goodbye },
+    facts: agentFacts(definition),
+    backends: [BACKEND],
+    shadow: null,
+  })
+  const test = await startHost({
+    agents: new Map([
+      ['order-status', hosted(AGENT)],
+      ['desk', hosted(DESK)],
+    ]),
+    env: { SHOP_API_URL: shop.url },
+    keeper,
+    keepJournal: (callSid, lines) => journals.set(callSid, [...(journals.get(callSid) ?? []), ...lines]),
+    journal: { build: 'test', audio: false },
+    // The caller is not told what to do in a silence.
+    afterStream: 'continues',
+    record: (callSid, _rateHz, _announced, part) => {
+      recordings.push({ callSid, part })
+      return {
+        path: `recordings/${callSid}.${part}.wav`,
+        failed: false,
+        write: () => true,
+        announced: () => undefined,
+        end: () => undefined,
+        discard: () => undefined,
+      }
+    },
+  })
+  t.teardown(async () => {
+    await keeper.close()
+    await test.close()
+  })
+  return {
+    test,
+    keeper,
+    journals,
+    recordings,
+    /** The node takes the call, as its fleet would. */
+    own: async (callSid: string, expectedEpoch: number): Promise<void> => {
+      const { owner } = await store.claim(
+        callSid,
+        { node, incarnation: node, nonce: `${node} ${callSid}` },
+        expectedEpoch,
+      )
+      if (owner.node !== node) throw new Error(`${owner.node} has the call`)
+      tokens.set(callSid, owner)
+    },
+    /** The node is lost to this call: nothing more of it reaches the store or the carrier. */
+    lose: async (callSid: string): Promise<void> => {
+      await keeper.flush()
+      tokens.delete(callSid)
+    },
+  }
+}
+
+const saidBy = (line: TestLine): string[] => line.call.view().transcript.map(({ text }) => text)
+
+async function stateOf(callSid: string): Promise<KeptState> {
+  const state = await b.keeper.read(sid(callSid))
+  if (state === null) throw new Error('the store has nothing of the call')
+  return state
+}
+
+const [a, b] = await Promise.all([nodeOf('node-a', 'Goodbye.'), nodeOf('node-b', 'Goodbye from another version.')])
+
+t.test('a call whose node died goes on at another: told so once, asked nothing twice, with one record', async (t) => {
+  const call = callOf('HD_resumed00001')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '1' }])
+  await until(() => saidBy(first).includes('It is sent.'), 20_000, 'the answer')
+  first.stop()
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const state = await stateOf(call.callSid)
+  t.same(callOfKept(state.kept), call)
+  const live = b.test.host.prepare(callOfKept(state.kept), state)
+  t.equal(live.state, 'waiting', 'for its new stream')
+  t.equal(live.view().transcript.length, 2, 'and it is shown with what was said')
+  const second = new TestLine(live)
+  second.start()
+  await until(() => saidBy(second).length === 3, 20_000, 'the words')
+  t.ok(second.soundSince(0), 'the caller hears it')
+  t.same(saidBy(second), ['Welcome.', 'It is sent.', 'We were cut off.'], 'nothing was owed')
+  // A model that begins again may ask for the same tool call.
+  live.text([{ type: 'dtmf', digit: '1' }])
+  await until(() => saidBy(second).length === 4, 20_000, 'the answer')
+  t.equal(saidBy(second)[3], 'It is sent.')
+  t.equal(shop.asked(), 1, 'the tool did not run again')
+  second.stop()
+  live.detach(1000)
+
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record, {
+    endReason: 'caller-hung-up',
+    rehomes: 0,
+    resumed: [{ node: 'node-a', recording: `recordings/${call.callSid}.1.wav` }],
+    recording: `recordings/${call.callSid}.2.wav`,
+    toolCalls: [{ name: 'lookup_order', ok: true }],
+    usage: { inputTokens: 30, outputTokens: 15 },
+  })
+  t.same(callRecordSchema.parse(JSON.parse(JSON.stringify(record))), JSON.parse(JSON.stringify(record)))
+  const marks = record.timeline.map(({ name }) => name)
+  t.equal(marks.filter((name) => name === 'stream-opened').length, 1)
+  t.ok(marks.indexOf('node-lost') > marks.indexOf('stream-opened') && marks.includes('resumed'), marks.join())
+  const times = record.transcript.map(({ startMs }) => startMs)
+  t.same(
+    times,
+    [...times].sort((x, y) => x - y),
+    'one clock for both parts',
+  )
+  t.ok(record.durationMs >= (record.resumed[0]?.streamMs ?? Infinity))
+  const parts = [...a.recordings, ...b.recordings].filter(({ callSid }) => callSid === call.callSid)
+  t.same(
+    parts.map(({ part }) => part),
+    [1, 2],
+  )
+  const { outputs, recorded, header } = replayJournal(b.journals.get(call.callSid) ?? [])
+  t.match(header.resume, { newStream: { consented: true } })
+  t.same(diffOutputs(recorded ?? [], outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+  await b.keeper.flush()
+  t.equal(await b.keeper.read(call.callSid), null, 'and the store is empty')
+})
+
+t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
+  const call = callOf('HD_resumed00002')
+  await a.own(call.callSid, 0)
+  const first = new TestLine(a.test.host.prepare(call))
+  first.start()
+  await first.agentQuiet(150)
+  first.call.text([{ type: 'dtmf', digit: '2' }])
+  await until(() => first.frames.length > 30, 20_000, 'the answer to begin')
+  first.stop()
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const second = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
+  second.start()
+  await until(() => saidBy(second).some((text) => text.startsWith('I go on.')), 20_000, 'the rest')
+  t.same(saidBy(second), ['Welcome.', 'A long answer.', 'We were cut off.', 'I go on. 2 lines, 0 tools, asked 1'])
+
+  // The second node is lost too, and the first has no part of the call any more.
+  second.stop()
+  await b.lose(call.callSid)
+  first.call.detach(1006)
+  await a.test.recordOf(call.callSid)
+  await a.own(call.callSid, 2)
+  const third = new TestLine(a.test.host.prepare(call, await stateOf(call.callSid)))
+  third.start()
+  await until(() => saidBy(third).filter((text) => text === 'We were cut off.').length === 2, 20_000, 'the words')
+  third.stop()
+  third.call.detach(1000)
+  await until(() => a.test.records.filter(({ callSid }) => callSid === call.callSid).length === 2, 20_000, 'the record')
+  t.same(
+    a.test.records.at(-1)?.resumed.map(({ node }) => node),
+    ['node-a', 'node-b'],
+  )
+})
+
+t.test('a caller who was promised a human gets one from the next node, and no agent', async (t) => {
+  const call = { ...callOf('HD_resumed00003'), agent: 'desk' }
+  await a.own(call.callSid, 0)
+  const live = a.test.host.prepare(call)
+  live.afterStreamUrl = 'https://gw.example/after-stream?t=1'
+  const line = new TestLine(live)
+  line.start()
+  await line.agentQuiet(150)
+  live.escalate('the operator wants it')
+  await until(() => line.closedWith !== null, 20_000, 'the stream to close')
+  line.stop()
+  const [dial] = live.continuation('after-stream')
+  t.match(dial, { verb: 'dial', numbers: numbers.slice(0, 1) })
+  live.carrierState('ringing')
+  await a.lose(call.callSid)
+
+  await b.own(call.callSid, 1)
+  const state = await stateOf(call.callSid)
+  const { free } = b.test.host
+  const resumed = b.test.host.prepare(call, state)
+  t.equal(resumed.state, 'after')
+  t.ok(resumed.escalating)
+  t.equal(b.test.host.free, free, 'it takes no slot')
+  t.throws(() => new TestLine(resumed), { code: 'DUPLICATE_CALL' })
+  t.match(b.test.host.handoff(call.callSid), {
+    reason: 'the operator wants it',
+    transcript: [{ text: 'Welcome.' }],
+    from: call.from,
+  })
+  // The first number does not answer, and the second does.
+  resumed.carrierState('no-answer')
+  t.match(resumed.continuation('after-stream'), [
+    { verb: 'dial', numbers: numbers.slice(1) },
+    { verb: 'redirect', url: 'https://gw.example/after-stream?t=1' },
+  ])
+  resumed.carrierState('answered')
+  const record = await b.test.recordOf(call.callSid)
+  t.match(record, {
+    outcome: 'escalated',
+    endReason: 'escalated',
+    resumed: [{ node: 'node-a' }],
+    escalation: {
+      outcome: 'answered',
+      attempts: [
+        { human: 1, outcome: 'no-answer' },
+        { human: 2, outcome: 'answered' },
+      ],
+    },
+  })
+  t.notOk(b.journals.has(call.callSid), 'no session ran')
+})
+
+t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
+  const { host } = b.test
+  const call = callOf('HD_kept00000001')
+  const { free } = host
+  const { session } = keptCall()
+  if (session === null) throw new Error('no session')
+  const log = { transcript: [], toolCalls: [], turns: [], bargeIns: [] }
+  const state = (changes: Parameters<typeof keptCall>[0]): KeptState => ({
+    kept: keptCall(changes),
+    log: { ...log, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 } },
+    marks: [],
+  })
+  const refused = (changes: Parameters<typeof keptCall>[0], code: string): void =>
+    void t.throws(() => host.prepare(call, state(changes)), { code }, JSON.stringify(changes))
+  refused({ session: { ...session, state: 'closing' } }, 'CALL_REFUSED')
+  refused({ session: { ...session, ending: { reason: 'agent-goodbye', detail: '' } } }, 'CALL_REFUSED')
+  refused({ session: { ...session, state: 'bridged' } }, 'CALL_REFUSED')
+  const part = { node: 'n', streamMs: 1, recording: null }
+  refused({ resumed: Array.from({ length: RESUMES_MAX }, () => part) }, 'CALL_REFUSED')
+  refused({ callSid: 'HD_other' }, 'KEPT_CALL_INVALID')
+  refused({ agent: 'support' }, 'KEPT_CALL_INVALID')
+  t.equal(host.free, free)
+  t.equal(host.find(call.callSid), undefined)
+})
