@@ -22,7 +22,8 @@ type Env = Readonly<Record<string, string | undefined>>
 export function environmentOf(inherited: Env, file: string | null): NodeJS.ProcessEnv {
   if (file === null) return { ...inherited }
   try {
-    return { ...parseEnv(readFileSync(file, 'utf8')), ...inherited }
+    const set = Object.entries(inherited).filter(([, value]) => value !== '') // an empty one counts as unset
+    return { ...parseEnv(readFileSync(file, 'utf8')), ...Object.fromEntries(set) }
   } catch (thrown) {
     throw new GatewayError('CONFIG_INVALID', `--env-file '${file}' cannot be read: ${messageOf(thrown)}`)
   }
