@@ -1,13 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import {
-  CALLBACK_ONCE_MS,
-  CALLS_RECOVERED_AT_ONCE_MAX,
-  CALL_TTL_MS,
-  STORE_DEADLINE_MS,
-  TAKEN_CALLS_MAX,
-} from '../core/limits.js'
+import { CALLBACK_ONCE_MS, CALLS_RECOVERED_AT_ONCE_MAX, CALL_TTL_MS, TAKEN_CALLS_MAX } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
@@ -143,7 +137,7 @@ export class Recovery<Answer extends object> {
 
   /** The carrier asks how the call continues. */
   async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    const { node, document, words, again, noted, afterStream } = this.#options
+    const { document, words, again, noted, afterStream } = this.#options
     const token = await this.#claim(callSid, entry)
     if (token === null) return again(webhook)
     const kept = await this.#read(callSid)
@@ -156,7 +150,6 @@ export class Recovery<Answer extends object> {
     if (webhook.route === 'voice' && isTerminal(stateOf(webhook))) return noted(webhook)
     await this.#over(callSid, token)
     this.counters.words++
-    node.released(callSid)
     return words(webhook, kept?.kept.agent ?? webhook.agent)
   }
 
@@ -170,8 +163,7 @@ export class Recovery<Answer extends object> {
     const kept = await this.#read(callSid)
     const plan = recoveryPlan(kept?.kept ?? null, false, afterStream())
     if (kept !== null && plan === 'escalation' && (await this.#opened(callSid, token, kept))) return
-    // Until the lost owner surely does nothing more, or the carrier would have asked.
-    await sleep(mayAsk ? CONTINUATION_MS : STORE_DEADLINE_MS)
+    if (mayAsk) await sleep(CONTINUATION_MS)
     if (!this.#taken.has(callSid)) return // asked for meanwhile
     const status = (await carrier?.getCall(callSid))?.status ?? null
     if (!this.#taken.has(callSid)) return
@@ -184,6 +176,8 @@ export class Recovery<Answer extends object> {
       else this.counters.left++
       return this.#over(callSid, token)
     }
+    node.expect(callSid, token)
+    if (!(await node.mayAct(callSid, true))) return
     await carrier.hangup(callSid, { idempotencyKey: `${kept?.kept.rootSid ?? callSid}:lost` })
     this.counters.hungUp++
     await this.#over(callSid, token)
@@ -228,6 +222,7 @@ export class Recovery<Answer extends object> {
 
   async #over(callSid: CallSid, token: OwnerToken): Promise<void> {
     this.#taken.delete(callSid)
+    this.#options.node.released(callSid)
     await this.#options.node.store.over(callSid, token)
   }
 
