@@ -30,11 +30,12 @@ export function environmentOf(inherited: Env, file: string | null): NodeJS.Proce
 }
 
 /**
- * Settings with which a gateway may start.
+ * Settings with which a gateway of `count` processes may start.
  * @throws GatewayError CONFIG_INVALID
  */
-export function startableConfig(env: Env, file: string | null): Config {
+export function startableConfig(env: Env, file: string | null, count: number): Config {
   const config = loadConfig(env, file)
+  processPlans(config, count)
   const exposure = exposureOf(config)
   if (exposure.refused)
     throw new GatewayError(
@@ -86,7 +87,10 @@ export function planned(config: Config, request: Omit<PlanRequest, 'type' | 'con
 /** The answer to a `PlanRequest`, by the program and the environment of the process that runs this. */
 export function answerPlan(request: PlanRequest): PlanReply {
   try {
-    return { type: 'planned', planned: planned(startableConfig(process.env, request.configFile), request) }
+    return {
+      type: 'planned',
+      planned: planned(startableConfig(process.env, request.configFile, request.count), request),
+    }
   } catch (thrown) {
     return { type: 'failed', message: messageOf(thrown) }
   }

@@ -45,8 +45,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
   const environment = (): NodeJS.ProcessEnv => environmentOf(inherited, values['env-file'] ?? null)
   Object.assign(process.env, environment())
   const configFile = values.config ?? null
-  let config = startableConfig(process.env, configFile)
-  processPlans(config, count) // reports wrong settings before anything is started
+  let config = startableConfig(process.env, configFile, count)
   const log = createLog(config.logLevel)
   if (config.insecure)
     log.warn({ open: exposureOf(config).open }, 'INSECURE is set: the gateway starts whatever is open to strangers')

@@ -7,8 +7,8 @@ import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
 import { errorReply, jsonReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
-import { CALL_COMMANDS, CALL_VIEWS, OpsApi } from './ops-api.js'
-import type { CallCommand, CallView, ListedCall } from './ops-api.js'
+import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
+import type { CallCommand, CallView, ListedCall, OpsApi } from './ops-api.js'
 import type { EdgeOptions } from './options.js'
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
@@ -255,7 +255,7 @@ interface AuditFields {
 }
 
 /** Calls of one node, newest first. */
-export interface NodeCalls {
+interface NodeCalls {
   readonly live: readonly ListedCall[]
   readonly ended: readonly ListedCall[]
 }

@@ -202,7 +202,7 @@ export class FleetNode {
     const { network } = this.#options
     // A run that started since the last heartbeat is not in the view yet.
     const known = this.#view.nodes.find((record) => record.name === node && record.incarnation === incarnation)
-    if (known === undefined) await this.#sendBeat(++this.#beat)
+    if (known === undefined) await this.#sendNextBeat()
     const url = this.#view.nodes.find((record) => record.name === node)?.internalUrl ?? null
     if (network === null || url === null) return { result: 'refused', reason: 'host-unknown', answeredBy: null }
     return network.peers.ask({ url, node, incarnation }, name, body, answerMs)

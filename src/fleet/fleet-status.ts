@@ -68,7 +68,7 @@ export interface OwnStatus {
   readonly clockDifferenceMs: number | null
 }
 
-export interface FleetSeen {
+interface FleetSeen {
   readonly self: NodeRecord
   readonly others: readonly (NodeRecord & { readonly seen: 'alive' | 'suspect' | 'gone' })[]
   /** Of each node that answered, and of this one. */

@@ -20,7 +20,7 @@ import { mkondo, type Run } from './mkondo-process.js'
  * on a connection of its own, which the kernel gives to either process.
  */
 
-export interface Logged extends Run {
+interface Logged extends Run {
   logged(msg: string): Record<string, unknown>[]
 }
 
