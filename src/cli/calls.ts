@@ -282,7 +282,8 @@ function plain(text: string): string {
 
 /** What `GET /api/fleet/calls` says of a call; ended ones have an outcome. */
 interface ListedCall {
-  readonly node: string
+  /** Null where the gateway is no node. */
+  readonly node: string | null
   readonly callSid: string
   readonly agent: string
   readonly backend: string
@@ -312,7 +313,7 @@ async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<n
           ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
           all.map((call) => [
             call.callSid,
-            call.node,
+            call.node ?? '-',
             call.state,
             call.agent,
             call.backend,

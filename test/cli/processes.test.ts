@@ -128,7 +128,7 @@ t.test('twelve calls over two processes all end as they should, each in the proc
 })
 
 t.test(
-  'a process that dies takes only its own calls with it, is started again, and a drain lets the rest finish',
+  'a process that dies leaves its calls to another, is started again, and a drain lets the rest finish',
   async (t) => {
     const two = started ?? (await startTwo(whole))
     // As many as it takes to have one on each.
