@@ -148,6 +148,7 @@ export type VoiceDecision = 'open-stream' | 'repeat-document' | 'continue' | 'em
  * | known   | completed                               | empty |
  * | known   | failed, busy, no-answer while dialing   | continue: the dialled leg failed, the caller gets words |
  * | known   | failed, busy, no-answer otherwise       | empty |
+ * | known   | stream-started                          | empty: it comes late, and a Dial in its answer would be lost |
  * | known   | anything else while pending or dialing  | continue |
  * | waiting | ringing or no state; answered, if only events were given the document | repeat-document |
  * | known   | the rest                                | empty: a second Stream would fork the call again, and fail |
@@ -164,6 +165,7 @@ export function decideVoicePost(post: VoicePost): VoiceDecision {
     return first ? 'open-stream' : 'empty'
   }
   if (isTerminal(state)) return escalation === 'dialing' && state !== 'completed' ? 'continue' : 'empty'
+  if (state === 'stream-started') return 'empty'
   if (escalation !== 'none' && post.phase !== 'ended') return 'continue'
   const again = state === 'ringing' || state === 'unknown' || (state === 'answered' && !post.served)
   return again && post.phase === 'waiting' ? 'repeat-document' : 'empty'
