@@ -152,6 +152,7 @@ t.test(
       10_000,
       'the call of the dead process to go on at the other',
     )
+    t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'the other call goes on')
     victim.hangUp()
     const dead = await victim.done
     t.same(
