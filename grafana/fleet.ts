@@ -1,4 +1,4 @@
-import { HALF, NODE, THIRD, board, curves, number, quantile, rate, table } from './panels.js'
+import { HALF, NODE, QUARTER, THIRD, board, curves, number, quantile, rate, table } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
 const SECONDS = 's'
@@ -98,6 +98,85 @@ export function fleet(): DashboardBuilder {
             { title: 'Stream set-up, p95', about: 'Webhook answered to first audio of the carrier.', unit: SECONDS },
             THIRD,
             [{ expr: quantile(0.95, 'mkondo_stream_setup_seconds', ''), legend: 'p95' }],
+          ),
+        ],
+      },
+      {
+        title: 'Nodes',
+        panels: [
+          curves(
+            {
+              title: 'Calls by owner',
+              about:
+                'Live calls of each node, and how many it takes at once. A cordoned or draining node only loses calls.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: `mkondo_calls_live{${NODE}}`, legend: '{{instance}} live' },
+              { expr: `mkondo_call_capacity{${NODE}}`, legend: '{{instance}} capacity' },
+            ],
+          ),
+          curves(
+            {
+              title: 'Nodes by state',
+              about:
+                'As the nodes see each other; differing curves mean that they disagree. `mkondo fleet` has the names.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: `max by (state) (mkondo_nodes{${NODE}})`, legend: 'most {{state}}' },
+              { expr: `min by (state) (mkondo_nodes{${NODE}})`, legend: 'least {{state}}' },
+            ],
+          ),
+          curves({ title: 'Not ready', about: 'Nodes whose /readyz says 503, by reason.', unit: 'short' }, THIRD, [
+            { expr: `sum by (reason) (mkondo_not_ready{${NODE}})`, legend: '{{reason}}' },
+          ]),
+          curves(
+            {
+              title: 'Store',
+              about:
+                '1 while a node reaches the store that all share. Without it no call of a lost node is taken over.',
+              unit: 'short',
+            },
+            QUARTER,
+            [{ expr: `mkondo_store_up{${NODE}}`, legend: '{{instance}}' }],
+          ),
+          curves({ title: 'Store operations', about: 'By outcome.', unit: 'cps' }, QUARTER, [
+            { expr: rate('mkondo_store_operations_total', 'outcome'), legend: '{{outcome}}' },
+          ]),
+          curves(
+            { title: 'Store operations, p99', about: 'Each has 250 ms; then calls go on without it.', unit: SECONDS },
+            QUARTER,
+            [{ expr: quantile(0.99, 'mkondo_store_seconds', 'op'), legend: '{{op}}' }],
+          ),
+          curves(
+            {
+              title: 'Webhooks routed',
+              about: 'Webhooks that were not answered where they came. Unanswered and orphaned ones: a node is lost.',
+              unit: 'reqps',
+            },
+            QUARTER,
+            [{ expr: rate('mkondo_webhooks_routed_total', 'result'), legend: '{{result}}' }],
+          ),
+          curves(
+            {
+              title: 'Takeovers and conflicts',
+              about: 'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late.',
+              unit: 'cps',
+            },
+            HALF,
+            [
+              { expr: rate('mkondo_takeovers_total', 'evidence'), legend: 'taken over: {{evidence}}' },
+              { expr: rate('mkondo_calls_given_up_total', 'why'), legend: 'given up: {{why}}' },
+              { expr: `sum(rate(mkondo_store_conflicts_total{${NODE}}[$__rate_interval]))`, legend: 'conflicts' },
+            ],
+          ),
+          curves(
+            { title: 'Calls of lost nodes', about: 'What became of calls whose node is gone.', unit: 'cps' },
+            HALF,
+            [{ expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' }],
           ),
         ],
       },

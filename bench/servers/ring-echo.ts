@@ -119,6 +119,7 @@ class RingCalls implements CallDirectory {
   readonly defaultAgent = 'bench'
   readonly capacity = options.calls
   readonly draining = false
+  readonly overload = null
   readonly #calls = new Map<string, RingCall>()
   readonly #ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, parts.clock, (nowMs) => {
     for (const call of this.#calls.values()) call.pump(nowMs)
@@ -127,6 +128,10 @@ class RingCalls implements CallDirectory {
 
   get free(): number {
     return this.capacity - this.#calls.size
+  }
+
+  liveByAgent(): Readonly<Record<string, number>> {
+    return { bench: this.#calls.size }
   }
 
   agent(name: string): typeof facts | undefined {

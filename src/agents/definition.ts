@@ -4,6 +4,7 @@ import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { isAgentName } from '../core/ids.js'
 import {
+  AGENT_CALLS_MAX,
   AGENT_MODULES_MAX,
   AGENT_TOOLS_MAX,
   ESCALATION_NUMBERS_MAX,
@@ -664,6 +665,15 @@ export const agentSchema = z
       .nullable()
       .default(null)
       .describe('What one call may use before the agent says goodbye. Default: no limit and no estimate.'),
+    maxCalls: z
+      .int()
+      .min(1)
+      .max(AGENT_CALLS_MAX)
+      .nullable()
+      .default(null)
+      .describe(
+        'Calls of this agent at once, over all nodes; more callers hear the fallback. Default: as many as there are slots.',
+      ),
     instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
     greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
     say: saySchema.prefault({}),

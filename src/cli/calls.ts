@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { messageOf } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
+import { OPS_LIST_MAX } from '../core/limits.js'
 import type { CarrierCall } from '../sautikit-api/client.js'
 import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
@@ -21,16 +22,18 @@ import {
 import type { Terminal } from './command-line.js'
 import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
 
-const HELP = `mkondo calls: calls of a running gateway (its ops port), and what the carrier has of them (SAUTIKIT_API_KEY)
+const HELP = `mkondo calls: calls of all nodes of a running gateway (the ops port of any of them), and what the carrier has of
+them (SAUTIKIT_API_KEY)
 
-  mkondo calls list               live and ended calls of the gateway; --carrier: the carrier's list instead
+  mkondo calls list               newest live and ended calls of all nodes; --carrier: the carrier's list instead
   mkondo calls show SID           one call: the gateway's record, and beside it the carrier's where there is a key;
                                   --carrier: the carrier's alone
   mkondo calls timeline SID       what happened in a call and when, live or ended, as a waterfall
   mkondo calls hangup SID         asks the gateway to end the call (--goodbye: the agent says goodbye first);
                                   --carrier: ends it at the carrier, also where no gateway knows of it
+  mkondo calls escalate SID       asks the gateway to bring a human into the call
 
-  --limit N      with list: at most N calls (50)
+  --limit N      with list: at most N calls (50); 500 of the gateway
   --json         JSON instead of a table
   --ops-url URL  ops port of the gateway (http://127.0.0.1:9464; token in OPS_TOKEN)
   --config FILE  settings file (default mkondo.yaml, if it is there)
@@ -87,8 +90,10 @@ export async function calls(argv: readonly string[], terminal: Terminal = PROCES
       return timeline(sidOf('calls timeline', rest), options)
     case 'hangup':
       return hangUp(sidOf('calls hangup', rest), options)
+    case 'escalate':
+      return escalate(sidOf('calls escalate', rest), options)
     default:
-      throw wrongUse('calls', 'takes list, show, timeline or hangup')
+      throw wrongUse('calls', 'takes list, show, timeline, hangup or escalate')
   }
 }
 
@@ -275,8 +280,10 @@ function plain(text: string): string {
 
 // --- list ---------------------------------------------------------------------------------------------------
 
-/** What `GET /api/calls` says of a call; ended ones have an outcome. */
+/** What `GET /api/fleet/calls` says of a call; ended ones have an outcome. */
 interface ListedCall {
+  /** Null where the gateway is no node. */
+  readonly node: string | null
   readonly callSid: string
   readonly agent: string
   readonly backend: string
@@ -290,18 +297,23 @@ interface ListedCall {
 }
 
 async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<number> {
-  const { status, body } = await ops.get('/api/calls')
+  if (limit > OPS_LIST_MAX)
+    throw wrongUse('calls list', `--limit is at most ${OPS_LIST_MAX} without --carrier, from all nodes together`)
+  const { status, body } = await ops.get(`/api/fleet/calls?limit=${limit}`)
   if (status !== 200) throw refusalOf(body, status)
   const live = body['live'] as readonly ListedCall[]
   const ended = body['ended'] as readonly ListedCall[]
+  const nodes = body['nodes'] as readonly { readonly name: string; readonly answered: boolean }[]
   const all = [...live, ...ended].slice(0, limit)
+  const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
   out(
     asJson
-      ? json({ calls: all })
+      ? json({ calls: all, silent })
       : table(
-          ['SID', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
+          ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
           all.map((call) => [
             call.callSid,
+            call.node ?? '-',
             call.state,
             call.agent,
             call.backend,
@@ -313,9 +325,9 @@ async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<n
             call.outcome ?? '-',
           ]),
           'no calls yet',
-        ),
+        ) + silent.map((name) => `node ${name} did not answer\n`).join(''),
   )
-  return 0
+  return silent.length > 0 ? 1 : 0
 }
 
 async function listCarrier({ config, limit, asJson, out }: CallsOptions): Promise<number> {
@@ -451,5 +463,14 @@ async function hangUp(callSid: string, { carrier, goodbye, config, ops, out, asJ
     })
   if (status !== 202) throw refusalOf(body, status)
   out(asJson ? json({ callSid, by: 'gateway' }) : `the gateway ends ${callSid}${goodbye ? ' after a goodbye' : ''}\n`)
+  return 0
+}
+
+// --- escalate -----------------------------------------------------------------------------------------------
+
+async function escalate(callSid: string, { ops, out, asJson }: CallsOptions): Promise<number> {
+  const { status, body } = await ops.post(`/api/calls/${callSid}/escalate`, { reason: 'mkondo calls escalate' })
+  if (status !== 202) throw refusalOf(body, status)
+  out(asJson ? json({ callSid, by: 'gateway' }) : `the gateway brings a human into ${callSid}\n`)
   return 0
 }

@@ -19,7 +19,7 @@ import { startDemoShop } from './demo-shop.js'
 import { whyNotFree } from '../http/port-use.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
 import type { PortUse } from '../http/port-use.js'
-import { portsOf, processCount, processPlans } from '../gateway/process-plan.js'
+import { portsOf, processCount, processPlans, sparePlan } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
@@ -68,7 +68,8 @@ export async function check(argv: readonly string[]): Promise<number> {
   findings.push(...(await agentsFindings(config, values.tools)))
   await shop?.close()
   findings.push(...(await folderFindings(plans)))
-  for (const use of portsOf(plans)) findings.push(await portFinding(use))
+  const places = count === 1 ? plans : [...plans, sparePlan(config, count)]
+  for (const use of portsOf(places)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...(await carrierFindings(config)))
   findings.push(...exposureFindings(config), ...fleetFindings(config))

@@ -31,7 +31,14 @@ const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: 
     load: async () => (await import('./simulate.js')).simulate,
   },
   numbers: { help: 'list, claim and route phone numbers', load: async () => (await import('./numbers.js')).numbers },
-  calls: { help: 'list, show and hang up calls', load: async () => (await import('./calls.js')).calls },
+  calls: {
+    help: 'list, show, hang up and escalate calls of all nodes',
+    load: async () => (await import('./calls.js')).calls,
+  },
+  fleet: { help: 'the nodes of a fleet, and their store', load: async () => (await import('./fleet.js')).fleet },
+  drain: { help: 'let a node finish its calls and end', load: () => nodeCommand('drain') },
+  cordon: { help: 'let a node take no new calls', load: () => nodeCommand('cordon') },
+  uncordon: { help: 'let a cordoned node take calls again', load: () => nodeCommand('uncordon') },
   'call-out': {
     help: 'ring a number and have an agent talk to whoever answers',
     load: async () => (await import('./call-out.js')).callOut,
@@ -47,6 +54,11 @@ const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: 
     help: 'check settings, agents, keys, ports and reachability',
     load: async () => (await import('./check.js')).check,
   },
+}
+
+async function nodeCommand(command: 'drain' | 'cordon' | 'uncordon'): Promise<Command> {
+  const { nodeCommand: run } = await import('./fleet.js')
+  return (argv) => run(command, argv)
 }
 
 function usage(): string {

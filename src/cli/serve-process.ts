@@ -1,6 +1,7 @@
 /**
  * One gateway process of several: what the supervisor forks (`serve --processes`). All its settings come from the
- * `start` message, so that a process that is started again has the same settings as the others.
+ * `start` message, so that a process that is started again has the same settings as the others. Before a roll one such
+ * process reads the settings.
  */
 import { GatewayError, messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
@@ -10,6 +11,8 @@ import { startGateway } from '../gateway/gateway.js'
 import { ChannelStore } from '../fleet/channel-store.js'
 import type { FromProcess, ToProcess } from '../fleet/supervisor.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
+import { answerPlan } from './serve-plans.js'
+import type { PlanRequest } from './serve-plans.js'
 import { untilStopped } from './serve.js'
 
 // Without a callback a channel that has closed would throw; `disconnect` reports that.
@@ -60,7 +63,13 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
   }
 }
 
-process.once('message', (message: ToProcess<ProcessPlan>) => {
+process.once('message', (message: ToProcess<ProcessPlan> | PlanRequest) => {
+  // A signal to the whole process group is for the supervisor.
+  process.on('SIGHUP', () => undefined)
+  if (message.type === 'plan') {
+    process.send?.(answerPlan(message))
+    return
+  }
   if (message.type !== 'start') throw new Error('the first message of a supervisor is start')
   void run(message.plan, message.restarts).then((code) => {
     process.exitCode = code

@@ -1,10 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { fileURLToPath } from 'node:url'
 import { exposureOf } from '../config/exposure.js'
-import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { assert } from '../core/assert.js'
-import { GatewayError } from '../core/errors.js'
+import { messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
@@ -14,14 +12,19 @@ import { freePorts, processCount, processPlans } from '../gateway/process-plan.j
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { MemoryStore } from '../fleet/memory-store.js'
 import { Supervisor } from '../fleet/supervisor.js'
+import { environmentOf, planAnew, planned, processEntry, startableConfig } from './serve-plans.js'
+import type { PlanRequest } from './serve-plans.js'
 
-const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE]
+const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE] [--env-file FILE]
   Runs the gateway until SIGTERM or SIGINT; calls then finish first (DRAIN_TIMEOUT), a second signal ends at once.
   --processes N  processes on the public port, 1 to 64 (default 1): one for each core of sockets. MAX_CALLS, MEDIA_WORKERS,
-                 OUTBOUND_PER_MINUTE, RECOVERY_PER_MINUTE, RECORDS_KEEP_MB and RECORDINGS_KEEP_MB are shared out among them. Process i, from 0, has
-                 its ops port at OPS_PORT + i and takes its audio at PORT + 1 + i (behind a balancer: NODE_URL)
+                 OUTBOUND_PER_MINUTE, RECOVERY_PER_MINUTE, RECORDS_KEEP_MB and RECORDINGS_KEEP_MB are shared out among them.
+                 Process i, from 0, has its ops port at OPS_PORT + i and takes its audio at PORT + 1 + i (behind a balancer: NODE_URL).
+                 SIGHUP replaces them one after the other, through a spare place with the ports after theirs: each then runs
+                 the program and the settings as they are on the disk by then, and no call is cut
   --with-shop    also run the demo's orders API on loopback, unless SHOP_API_URL is set
   --config FILE  settings file (default mkondo.yaml, if it is there)
+  --env-file FILE  variables (NAME=value lines) beside those of the environment, which win; read again at SIGHUP
 Settings: mkondo help settings`
 
 /** `mkondo serve`. Resolves with the exit code when the gateway has stopped. */
@@ -30,6 +33,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
     processes: { type: 'string' },
     'with-shop': { type: 'boolean', default: false },
     config: { type: 'string' },
+    'env-file': { type: 'string' },
     help: HELP_OPTION,
   })
   if (values.help) {
@@ -37,21 +41,27 @@ export async function serve(argv: readonly string[]): Promise<number> {
     return 0
   }
   const count = processCount(values.processes)
-  let config = loadConfig(process.env, values.config ?? null)
-  processPlans(config, count) // reports wrong settings before anything is started
-  const exposure = exposureOf(config)
-  if (exposure.refused)
-    throw new GatewayError(
-      'CONFIG_INVALID',
-      exposure.open.map((line) => `${line}; INSECURE=true starts all the same`).join('\n'),
-    )
+  const inherited = { ...process.env }
+  const environment = (): NodeJS.ProcessEnv => environmentOf(inherited, values['env-file'] ?? null)
+  Object.assign(process.env, environment())
+  const configFile = values.config ?? null
+  let config = startableConfig(process.env, configFile, count)
   const log = createLog(config.logLevel)
   if (config.insecure)
-    log.warn({ open: exposure.open }, 'INSECURE is set: the gateway starts whatever is open to strangers')
+    log.warn({ open: exposureOf(config).open }, 'INSECURE is set: the gateway starts whatever is open to strangers')
   const shop = values['with-shop'] && config.shopApiUrl === null ? await startDemoShop() : null
   if (shop !== null) config = { ...config, shopApiUrl: shop.url }
   try {
-    return await (count === 1 ? serveAlone(config, log) : serveTogether(config, count, log))
+    if (count === 1) return await serveAlone(config, log)
+    const request: PlanRequest = {
+      type: 'plan',
+      count,
+      configFile,
+      shopApiUrl: shop?.url ?? null,
+      tokenSecret: randomBytes(32).toString('base64url'),
+      supervisorStore: config.redisUrl === null,
+    }
+    return await serveTogether(config, request, environment, log)
   } finally {
     await shop?.close()
   }
@@ -80,24 +90,39 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   return 0
 }
 
-async function serveTogether(given: Config, count: number, log: Log): Promise<number> {
-  if (given.tokenSecrets.length === 0)
+/** @param environment  as it is now */
+async function serveTogether(
+  config: Config,
+  request: PlanRequest,
+  environment: () => NodeJS.ProcessEnv,
+  log: Log,
+): Promise<number> {
+  if (config.tokenSecrets.length === 0)
     log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
-  // One secret for all processes: each may receive the token of another one's call.
-  const config = {
-    ...given,
-    tokenSecrets: given.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : given.tokenSecrets,
-  }
-  const plans = processPlans(config, count)
-  await freePorts(plans)
+  const start = planned(config, request)
+  const { plans, spare } = start
+  await freePorts([...plans, spare])
+  const entry = processEntry()
   const supervisor = new Supervisor({
-    entry: fileURLToPath(new URL('./serve-process.js', import.meta.url)),
-    plans,
-    env: process.env,
-    drainTimeoutMs: config.drainTimeoutMs,
-    store: config.redisUrl === null ? new MemoryStore(Date.now) : null,
+    entry,
+    start: { ...start, env: process.env },
+    store: request.supervisorStore ? new MemoryStore(Date.now) : null,
     log,
   })
+  process.on(
+    'SIGHUP',
+    oneAtATime(async () => {
+      log.info({}, 'the processes are replaced, with the settings as they are now')
+      let why: string | null
+      try {
+        const env = environment()
+        why = await supervisor.roll({ ...(await planAnew(entry, env, request)), env })
+      } catch (thrown) {
+        why = messageOf(thrown)
+      }
+      if (why !== null) log.error({ reason: why }, 'the processes are not replaced, and nothing is changed')
+    }),
+  )
   onStopSignals(
     log,
     () => {
@@ -115,7 +140,7 @@ async function serveTogether(given: Config, count: number, log: Log): Promise<nu
         ops_port: ready[0]?.opsPort,
         ops_ports: ready.map(({ opsPort }) => opsPort),
         audio_ports: plans.map(({ ownPort }) => ownPort),
-        processes: count,
+        processes: plans.length,
         agents: ready[0]?.agents,
         max_calls: sum(plans, 'maxCalls'),
         media_workers: sum(plans, 'mediaWorkers'),
@@ -127,6 +152,24 @@ async function serveTogether(given: Config, count: number, log: Log): Promise<nu
   const { code, reason } = await supervisor.ended
   if (reason !== null) console.error(`mkondo: ${reason}`)
   return code
+}
+
+/** Runs `work` now, or once more after the run that is under way. It must not reject. */
+function oneAtATime(work: () => Promise<void>): () => void {
+  let running = false
+  let again = false
+  return () => {
+    again = true
+    if (running) return
+    running = true
+    void (async () => {
+      while (again) {
+        again = false
+        await work()
+      }
+      running = false
+    })()
+  }
 }
 
 function sum(plans: readonly ProcessPlan[], name: 'maxCalls' | 'mediaWorkers'): number {

@@ -111,6 +111,13 @@ export const TICK_MS = 5
  * wait for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
  */
 export const PLAYOUT_TICK_PHASE_MS = 2.5
+/** How often a process measures its load, to refuse calls while it has too much. */
+export const LOAD_SAMPLE_MS = 1000
+/** Samples in a row beyond a bound after which calls are refused, and within it after which they are taken again. */
+export const LOAD_REFUSE_SAMPLES = 5
+export const LOAD_ADMIT_SAMPLES = 5
+/** A tick that begins this late counts as late: two frames, of a lead that is 100 ms or more. */
+export const TICK_LATE_MS = 40
 /** Calls that one media worker carries at most. */
 export const CALLS_PER_WORKER_MAX = 2000
 /**
@@ -285,6 +292,8 @@ export const KNOWLEDGE_PASSAGES_MAX = 2000
 export const KNOWLEDGE_PASSAGE_CHARS_MAX = 1200
 export const KNOWLEDGE_RESULTS_MAX = 3
 export const KNOWLEDGE_QUERY_CHARS_MAX = 300
+/** Calls at once that an agent's file may allow. */
+export const AGENT_CALLS_MAX = 1_000_000
 /** Modules of one agent's tools. */
 export const AGENT_MODULES_MAX = 10
 /**
@@ -521,6 +530,10 @@ export const TEXT_FRAMES_PER_WINDOW_MAX = 500
 export const EDGE_GOODBYE_MS = 200
 /** Ended calls that one page of the API lists. */
 export const API_CALLS_MAX = 1000
+/** Live calls, and ended ones, that a list over all nodes has; each node sends as many. */
+export const OPS_LIST_MAX = 500
+/** How long a node waits for another's answer to an operator. */
+export const OPS_PEER_MS = 1000
 
 // --- several processes on one port ------------------------------------------------------------------------
 /** Gateway processes of one `serve --processes`. */

@@ -6,9 +6,12 @@ import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { Recovery } from '../fleet/recovery.js'
 import { xmlReply } from './http-exchange.js'
 import type { WebhookAnswer } from './rejections.js'
+import { NOT_READY } from '../fleet/ownership.js'
 import { WebhookRouting } from '../fleet/routing.js'
+import { OVERLOADS } from '../workers/load-gate.js'
 import { EMPTY_RESPONSE } from '../sautikit/actions.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import { Admission } from './admission.js'
 import { ClientAddresses } from './client-address.js'
 import { DescriptorGuard, ownDescriptors } from './descriptors.js'
 import { refuseAmbiguousRequests } from './http-exchange.js'
@@ -59,13 +62,21 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     },
     resume: () => listeners.open(),
   })
-  const webhooks = new Webhooks(options, guard, tokens, descriptors)
+  const admission = new Admission(options, descriptors)
+  const webhooks = new Webhooks(options, guard, tokens, admission)
   const media = new MediaSockets(options, tokens, guard, addresses, (callSid) => webhooks.answeredAtMs(callSid))
   const publicRoutes = new PublicApp(options, guard, webhookHandler(options, webhooks), addresses)
-  const opsRoutes = new OpsApp(options, guard.refusals, descriptors)
+  const opsRoutes = new OpsApp(options, guard.refusals, admission)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
+  const notReady = options.metrics.defineLabelledGauge(
+    'not_ready',
+    '1 while no new call is taken, by reason',
+    ['reason'],
+    'max',
+  )
+  for (const reason of NOT_READY_REASONS) notReady.from({ reason }, () => (opsRoutes.notReady === reason ? 1 : 0))
   options.metrics
     .defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out')
     .from(() => (descriptors.low ? 1 : 0))
@@ -146,6 +157,9 @@ function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListene
     ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: 'PORT' }]),
   ])
 }
+
+/** What `/readyz` may say. */
+const NOT_READY_REASONS = ['full', 'draining', 'cordoned', 'file-descriptors', ...OVERLOADS, ...NOT_READY] as const
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
 function webhookHandler({ fleet, calls, clock, log, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {

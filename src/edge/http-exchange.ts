@@ -22,6 +22,7 @@ const STATUS_LINES = {
   500: '500 Internal Server Error',
   502: '502 Bad Gateway',
   503: '503 Service Unavailable',
+  504: '504 Gateway Timeout',
 } as const
 
 export type HttpStatus = keyof typeof STATUS_LINES
@@ -37,6 +38,8 @@ export type HttpErrorCode =
   | 'BUSY'
   | 'UPGRADE_REQUIRED'
   | 'BAD_REQUEST'
+  | 'NODE_SILENT'
+  | 'OTHER_NODE'
   | 'INTERNAL'
 
 /** An answer as a value: handlers return it, `Exchange` writes it. */

@@ -10,16 +10,31 @@ import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
-import type { DescriptorGuard } from './descriptors.js'
+import type { Admission } from './admission.js'
 import type { Refusals } from './rejections.js'
 
-type ApiOptions = Pick<EdgeOptions, 'calls' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
+type ApiOptions = Pick<EdgeOptions, 'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
+
+/** A call in a list. */
+export interface ListedCall {
+  readonly callSid: string
+  readonly agent: string
+  readonly backend: string
+  readonly state: string
+  readonly direction: string
+  /** Masked. */
+  readonly from: string
+  readonly to: string
+  readonly startedAt: string
+  readonly durationMs: number
+  readonly outcome?: string
+}
 
 /** Views and commands of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const
-type CallView = (typeof CALL_VIEWS)[number]
+export type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate'] as const
-type CallCommand = (typeof CALL_COMMANDS)[number]
+export type CallCommand = (typeof CALL_COMMANDS)[number]
 
 /** Any other code is the carrier's refusal: 502. */
 const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
@@ -33,23 +48,29 @@ const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
 /** Longest reason that an operator may give. */
 const REASON_CHARS_MAX = 200
 
-/** The operator's API: answers as values, so that it can be read and tested without a server. */
+/** This node's part of the operator's API: answers as values, so that it can be read and tested without a server. */
 export class OpsApi {
   readonly #options: ApiOptions
   readonly #refusals: Refusals
-  readonly #descriptors: Pick<DescriptorGuard, 'low'>
+  readonly #admission: Admission
   #drainAsked = false
 
-  constructor(options: ApiOptions, refusals: Refusals, descriptors: Pick<DescriptorGuard, 'low'>) {
+  constructor(options: ApiOptions, refusals: Refusals, admission: Admission) {
     this.#options = options
-    this.#descriptors = descriptors
+    this.#admission = admission
     this.#refusals = refusals
+  }
+
+  /** Why this node takes no new call; null when it takes one. */
+  get notReady(): string | null {
+    const { refusal } = this.#admission
+    return refusal === 'capacity' ? 'full' : (refusal ?? this.#options.fleet?.node.notReady ?? null)
   }
 
   /** `GET /readyz`: whether this process takes a new call. */
   ready(): Reply {
-    const { draining, free, capacity } = this.#options.calls
-    const why = draining ? 'draining' : free <= 0 ? 'full' : this.#descriptors.low ? 'file-descriptors' : null
+    const { free, capacity } = this.#options.calls
+    const why = this.notReady
     return jsonReply(
       { ready: why === null, ...(why === null ? {} : { reason: why }), free, capacity },
       why === null ? 200 : 503,
@@ -60,9 +81,26 @@ export class OpsApi {
   list(): Reply {
     const { calls } = this.#options
     const live = [...calls.live()].slice(0, API_CALLS_MAX).map((call) => call.view())
-    const ended = calls
+    const ended = this.#ended(API_CALLS_MAX)
+    return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
+  }
+
+  /** At most `limit` live calls and `limit` ended ones, newest first, without what was said. */
+  newest(limit: number): { readonly live: readonly ListedCall[]; readonly ended: readonly ListedCall[] } {
+    const live = [...this.#options.calls.live()].slice(-limit).reverse()
+    return {
+      live: live.map((call) => {
+        const { callSid, agent, backend, state, direction, from, to, startedAt, durationMs } = call.view()
+        return { callSid, agent, backend, state, direction, from, to, startedAt, durationMs }
+      }),
+      ended: this.#ended(limit),
+    }
+  }
+
+  #ended(limit: number) {
+    return this.#options.calls
       .ended()
-      .slice(-API_CALLS_MAX)
+      .slice(-limit)
       .reverse()
       .map((record) => ({
         callSid: record.callSid,
@@ -79,7 +117,6 @@ export class OpsApi {
         turns: record.turns.length,
         recording: record.recording !== null,
       }))
-    return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
   }
 
   /** `GET /api/refusals`: the calls and sockets that this process refused lately, and why, newest first. */
@@ -94,6 +131,11 @@ export class OpsApi {
     if (!isCallSid(callSid)) return noCall()
     const record = await this.#record(callSid)
     return record === undefined ? noCall() : jsonReply(record)
+  }
+
+  /** Whether this node has a call, live or ended. */
+  async has(callSid: CallSid): Promise<boolean> {
+    return this.#live(callSid) !== undefined || (await this.#record(callSid)) !== undefined
   }
 
   /** Calls of this run from memory, of earlier runs from the disk. */
@@ -173,15 +215,24 @@ export class OpsApi {
     }
   }
 
-  /** `POST /api/drain`: no new calls; live ones finish. */
-  drain(): Reply {
-    const { calls, onDrain, log } = this.#options
-    if (!this.#drainAsked && !calls.draining) {
-      log.info({ live: liveCount(calls) }, 'An operator drains this process')
-      onDrain()
+  /**
+   * `drain`: no new calls, live ones finish, and the process ends. `cordon`: no new calls, until `uncordon`; the process
+   * stays.
+   */
+  commandNode(command: 'drain' | 'cordon' | 'uncordon'): Reply {
+    const { calls, fleet, onDrain } = this.#options
+    const live = liveCount(calls)
+    if (command === 'drain') {
+      if (!this.#drainAsked && !calls.draining) onDrain()
+      this.#drainAsked = true
+      return jsonReply({ draining: true, live }, 202)
     }
-    this.#drainAsked = true
-    return jsonReply({ draining: true, live: liveCount(calls) }, 202)
+    if (fleet === undefined) return errorReply(404, 'NOT_FOUND', 'this process is not a node of a fleet')
+    if (this.#drainAsked || calls.draining)
+      return errorReply(409, 'DRAINING', 'this node drains, and ends after its last call')
+    if (command === 'cordon') fleet.node.state = 'cordoned'
+    else fleet.node.state = 'open'
+    return jsonReply({ cordoned: command === 'cordon', live })
   }
 
   #live(callSid: string | undefined): LiveCall | undefined {

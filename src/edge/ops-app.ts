@@ -4,8 +4,10 @@ import { BodyReader, Exchange, errorReply, textReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import { ScrapePage } from '../telemetry/metrics.js'
+import type { Admission } from './admission.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
-import type { DescriptorGuard } from './descriptors.js'
+import { FleetApi, NODE_COMMANDS } from './ops-fleet.js'
+import type { Operator } from './ops-fleet.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsRefusal } from './ops-guard.js'
 import { BODY_FAULTS } from './rejections.js'
@@ -16,6 +18,7 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 type OpsOptions = Pick<
   EdgeOptions,
   | 'calls'
+  | 'fleet'
   | 'outbound'
   | 'clock'
   | 'log'
@@ -28,6 +31,8 @@ type OpsOptions = Pick<
   | 'kept'
   | 'console'
 >
+
+type PostAnswer = (body: Uint8Array, operator: Operator, sid: string | undefined) => Reply | Promise<Reply>
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it. */
 const CONSOLE_POLICY =
@@ -44,6 +49,7 @@ const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens'
 export class OpsApp {
   readonly #options: OpsOptions
   readonly #api: OpsApi
+  readonly #fleet: FleetApi
   readonly #guard: OpsGuard
   readonly #slowed = new SlowedAnswers(OPS_SLOWED_MS, OPS_SLOWED_MAX)
   readonly #refused: CounterOf<'reason'>
@@ -52,9 +58,10 @@ export class OpsApp {
   /** Allowed methods by path; all others get a 405. */
   readonly #allowed = new Map<string, string>()
 
-  constructor(options: OpsOptions, refusals: Refusals, descriptors: Pick<DescriptorGuard, 'low'>) {
+  constructor(options: OpsOptions, refusals: Refusals, admission: Admission) {
     this.#options = options
-    this.#api = new OpsApi(options, refusals, descriptors)
+    this.#api = new OpsApi(options, refusals, admission)
+    this.#fleet = new FleetApi(options, this.#api)
     this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null)
     const { metrics } = options
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
@@ -78,20 +85,26 @@ export class OpsApp {
         headers: [['Content-Security-Policy', CONSOLE_POLICY]],
       }))
     }
-    const fleet = this.#page('fleet', () => metrics.render())
+    const nodePage = this.#page('fleet', () => metrics.render())
     const calls = this.#page('calls', () => callSeries.renderInSlices())
-    this.#get(app, '/metrics', async () => textReply(await fleet.get(), metrics.contentType), 'metrics')
+    this.#get(app, '/metrics', async () => textReply(await nodePage.get(), metrics.contentType), 'metrics')
     this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'metrics')
     this.#get(app, '/api/backends', () => this.#api.backends())
     this.#get(app, '/api/calls', () => this.#api.list())
     this.#get(app, '/api/refusals', () => this.#api.refusals())
-    this.#get(app, '/api/calls/:sid', (sid) => this.#api.call(sid))
-    for (const view of CALL_VIEWS) this.#get(app, `/api/calls/:sid/${view}`, (sid) => this.#api.view(sid, view))
+    this.#get(app, '/api/fleet', () => this.#fleet.status())
+    this.#get(app, '/api/fleet/calls', (req) => this.#fleet.list(req.getQuery('limit')))
+    this.#get(app, '/api/calls/:sid', (req) => this.#fleet.call(req.getParameter(0)))
+    for (const view of CALL_VIEWS)
+      this.#get(app, `/api/calls/:sid/${view}`, (req) => this.#fleet.view(req.getParameter(0), view))
     for (const command of CALL_COMMANDS) {
-      this.#post(app, `/api/calls/:sid/${command}`, (sid, body) => this.#api.command(sid, command, body))
+      this.#post(app, `/api/calls/:sid/${command}`, (body, operator, sid) =>
+        this.#fleet.command(sid, command, body, operator),
+      )
     }
-    this.#post(app, '/api/calls', (_sid, body) => this.#api.place(body))
-    this.#post(app, '/api/drain', () => this.#api.drain())
+    this.#post(app, '/api/calls', (body) => this.#api.place(body))
+    for (const command of NODE_COMMANDS)
+      this.#post(app, `/api/${command}`, (body, operator) => this.#fleet.commandNode(command, body, operator))
     this.#otherMethods(app)
     app.any('/*', (res) => {
       new Exchange(res).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
@@ -106,6 +119,11 @@ export class OpsApp {
       made: metrics.scrapes({ page, served: 'made' }),
       reused: metrics.scrapes({ page, served: 'reused' }),
     })
+  }
+
+  /** Why this node takes no new call; null when it takes one. */
+  get notReady(): string | null {
+    return this.#api.notReady
   }
 
   /** Fails bodies that are past their deadline, and writes held answers; called by the edge's one timer. */
@@ -153,35 +171,30 @@ export class OpsApp {
   #get(
     app: TemplatedApp,
     path: string,
-    answer: (sid: string | undefined) => Reply | Promise<Reply>,
+    answer: (req: HttpRequest) => Reply | Promise<Reply>,
     access: OpsAccess = 'all',
   ): void {
     app.get(path, (res, req) => {
       const exchange = new Exchange(res)
       if (!this.#admit(exchange, res, req, 'GET', access)) return
-      void this.#answer(exchange, path, () => answer(path.includes(':sid') ? req.getParameter(0) : undefined))
+      void this.#answer(exchange, path, () => answer(req))
     })
     this.#allow(path, 'GET')
   }
 
-  #post(
-    app: TemplatedApp,
-    path: string,
-    answer: (sid: string | undefined, body: Uint8Array) => Reply | Promise<Reply>,
-  ): void {
+  #post(app: TemplatedApp, path: string, answer: PostAnswer): void {
     app.post(path, (res, req) => this.#withBody(res, req, path, answer))
     this.#allow(path, 'POST')
   }
 
-  #withBody(
-    res: HttpResponse,
-    req: HttpRequest,
-    path: string,
-    answer: (sid: string | undefined, body: Uint8Array) => Reply | Promise<Reply>,
-  ): void {
+  #withBody(res: HttpResponse, req: HttpRequest, path: string, answer: PostAnswer): void {
     const exchange = new Exchange(res)
     if (!this.#admit(exchange, res, req, 'POST', 'all')) return
     const sid = path.includes(':sid') ? req.getParameter(0) : undefined
+    const operator: Operator = {
+      token: this.#options.opsToken === null ? 'none' : 'OPS_TOKEN',
+      address: ADDRESSES.of(res, req),
+    }
     this.#bodies.read({
       res,
       exchange,
@@ -189,7 +202,7 @@ export class OpsApp {
       bytesMax: WEBHOOK_BODY_BYTES_MAX,
       nowMs: this.#options.clock(),
       onFault: (fault) => void exchange.reply(BODY_FAULTS[fault].reply),
-      onBody: (body) => void this.#answer(exchange, path, () => answer(sid, body)),
+      onBody: (body) => void this.#answer(exchange, path, () => answer(body, operator, sid)),
     })
   }
 

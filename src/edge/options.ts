@@ -1,6 +1,7 @@
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
+import type { StoreHome } from '../fleet/fleet-status.js'
 import type { RecoveryOptions } from '../fleet/recovery.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
@@ -18,6 +19,7 @@ interface ConsoleFile {
 /** What the edge needs to lead webhooks to the owners of their calls, and to go on with calls whose node is gone. */
 interface EdgeFleet extends Pick<RecoveryOptions<object>, 'kept' | 'afterStream' | 'carrier' | 'callBack'> {
   readonly node: FleetNode
+  readonly storeHome: StoreHome
 }
 
 export interface EdgeOptions {

@@ -3,7 +3,8 @@ import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX } from '../core/limits.js'
-import type { NoRoom, ProvenWebhook } from '../fleet/proven-webhook.js'
+import { agentIsFull } from '../fleet/agent-capacity.js'
+import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { AnswerHow } from '../fleet/routing.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { CarrierEvent, Webhook } from '../sautikit/webhook.js'
@@ -15,7 +16,7 @@ import { roomOf } from '../workers/live-call.js'
 import type { KeptState } from '../workers/kept-call.js'
 import type { AgentFacts, LiveCall, PlacedCall } from '../workers/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
-import type { DescriptorGuard } from './descriptors.js'
+import type { Admission } from './admission.js'
 import { NO_CONTENT, errorReply, xmlReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
@@ -72,17 +73,12 @@ export class Webhooks {
   readonly #options: WebhookOptions
   readonly #guard: WebhookGuard
   readonly #tokens: StreamTokens
-  readonly #descriptors: Pick<DescriptorGuard, 'low' | 'why'>
+  readonly #admission: Admission
   readonly #answered = new LRUCache<string, AnsweredCall>({ max: ANSWERED_CALLS_MAX })
   readonly #events = new LRUCache<string, true>({ max: EVENT_IDS_MAX })
 
-  constructor(
-    options: WebhookOptions,
-    guard: WebhookGuard,
-    tokens: StreamTokens,
-    descriptors: Pick<DescriptorGuard, 'low' | 'why'>,
-  ) {
-    this.#descriptors = descriptors
+  constructor(options: WebhookOptions, guard: WebhookGuard, tokens: StreamTokens, admission: Admission) {
+    this.#admission = admission
     this.#options = options
     this.#guard = guard
     this.#tokens = tokens
@@ -211,12 +207,21 @@ export class Webhooks {
     const origins = this.#originsOf(request.host)
     if (origins === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
 
-    const noRoom = (reason: NoRoom['noRoom']): Reply | NoRoom =>
-      mayDecline && placed === undefined ? { noRoom: reason } : this.#fallback(agent, webhook.callSid, reason)
-    if (calls.draining) return noRoom('draining')
-    if (calls.free <= 0) return noRoom('capacity')
-    // The port of its audio socket is closed.
-    if (this.#descriptors.low) return noRoom('file-descriptors')
+    const noRoom = (reason: NoRoomReason): Reply | NoRoom =>
+      mayDecline && placed === undefined
+        ? { noRoom: reason }
+        : this.#fallback(agent, webhook.callSid, reason, this.#admission.why(reason))
+    const refusal = this.#admission.refusal
+    // A person whom this node has rung gets the agent also after a cordon.
+    if (refusal !== null && (refusal !== 'cordoned' || placed === undefined)) return noRoom(refusal)
+    // No other node may take it either.
+    if (agentIsFull(agent, calls, this.#options.fleet?.node))
+      return this.#fallback(
+        agent,
+        webhook.callSid,
+        'agent-capacity',
+        `all ${agent.maxCalls} calls of the agent are live`,
+      )
     let call: LiveCall | null = null
     try {
       call = calls.prepare({
@@ -241,7 +246,7 @@ export class Webhooks {
       if (code === 'CAPACITY') return noRoom('capacity')
       if (code === 'DRAINING') return noRoom('draining')
       log.call(webhook.callSid).error({ err: error }, 'A call could not be opened; its caller hears the fallback')
-      return this.#fallback(agent, webhook.callSid, 'fault')
+      return this.#fallback(agent, webhook.callSid, 'fault', 'its document could not be written')
     }
   }
 
@@ -323,21 +328,12 @@ export class Webhooks {
   }
 
   /** Answers without a stream: the agent's words, and a human where one is set. */
-  #fallback(agent: AgentFacts, callSid: CallSid, reason: RefusalReason): Reply {
-    const why = this.#whyRefused(reason)
+  #fallback(agent: AgentFacts, callSid: CallSid, reason: RefusalReason, why: string): Reply {
     this.#refused(reason, callSid, agent.name, why)
     this.#options.log
       .call(callSid)
       .warn({ agent: agent.name, reason, why }, 'A call was refused; its caller hears the fallback')
     return this.lastWords(callSid, agent.name)
-  }
-
-  /** Why a call was refused, with the figures that decided it. */
-  #whyRefused(reason: RefusalReason): string {
-    const { capacity, free, draining } = this.#options.calls
-    if (reason === 'capacity') return `${capacity - free} of ${capacity} slots are taken`
-    if (reason === 'file-descriptors') return this.#descriptors.why
-    return draining ? 'this process is draining' : 'its document could not be written'
   }
 
   #refused(reason: RefusalReason, callSid: CallSid, agent: string | null, why: string): void {

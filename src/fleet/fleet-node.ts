@@ -110,7 +110,7 @@ export class FleetNode {
 
   /** Joins the fleet. Resolves after the first heartbeat, also when the store is down. */
   async start(): Promise<void> {
-    await this.#sendBeat(++this.#beat)
+    await this.#sendNextBeat()
     this.#handle({ type: 'timer' })
   }
 
@@ -132,7 +132,7 @@ export class FleetNode {
   /** Whether this node gets new calls; the others learn of it at once. */
   set state(state: NodeRecord['state']) {
     this.#state = state
-    void this.#sendBeat(++this.#beat)
+    void this.#sendNextBeat()
   }
 
   /** Why this node takes no calls; null when it takes them. */
@@ -145,12 +145,43 @@ export class FleetNode {
     return [...this.#alerts]
   }
 
-  /** All nodes as the store last had them, this one included. `clockAheadMs`: our calendar clock before the store's. */
-  nodes(): { readonly nodes: readonly (StoredNode & { readonly seen: string })[]; readonly clockAheadMs: number } {
+  /** The other nodes as the store last had them. */
+  others(): readonly (StoredNode & { readonly seen: 'alive' | 'suspect' | 'gone' })[] {
+    return this.#view.nodes
+      .filter(({ name }) => name !== this.name)
+      .map((node) => ({ ...node, seen: this.#ownership.stateOf(node.name) ?? 'gone' }))
+  }
+
+  /** What the others read of this node. */
+  get record(): NodeRecord {
+    const { version, opsUrl, network, news } = this.#options
+    const { capacity, free, callsByAgent, afterStream } = news()
     return {
-      nodes: this.#view.nodes.map((node) => ({ ...node, seen: this.#ownership.stateOf(node.name) ?? 'gone' })),
-      clockAheadMs: this.#viewWallMs - this.#view.storeTimeMs,
+      name: this.name,
+      incarnation: this.incarnation,
+      beat: this.#beat,
+      startedAtMs: this.#startedAtMs,
+      internalUrl: network?.url ?? null,
+      opsUrl,
+      version,
+      capacity,
+      free: this.#state === 'open' ? free : 0,
+      state: this.#state,
+      callsByAgent,
+      afterStream,
     }
+  }
+
+  /** How far our calendar clock is ahead of the store's; null before the first heartbeat that it answered. */
+  get clockAheadMs(): number | null {
+    return this.#viewWallMs === 0 ? null : this.#viewWallMs - this.#view.storeTimeMs
+  }
+
+  /** Live calls of an agent at the other nodes, by their last heartbeats. */
+  callsElsewhere(agent: string): number {
+    return this.others().reduce((sum, { seen, callsByAgent }) => {
+      return seen === 'alive' ? sum + (callsByAgent[agent] ?? 0) : sum
+    }, 0)
   }
 
   /** The other nodes that can take a call. */
@@ -158,9 +189,9 @@ export class FleetNode {
     return this.#ownership.aliveNodes()
   }
 
-  /** Handles the requests of other nodes by that name. Once for each name. */
-  onRequest(name: string, handler: (body: unknown) => Promise<unknown>): void {
-    this.#options.network?.listener.handle(name, handler)
+  /** Handles the requests of other nodes by that name. Once for each name. @param handler  gets the sender's name */
+  onRequest(name: string, handler: (body: unknown, from: string) => Promise<unknown>): void {
+    this.#options.network?.listener.handle(name, (body, { node }) => handler(body, node))
   }
 
   /** Asks that run of a node. Does not reject. */
@@ -173,7 +204,7 @@ export class FleetNode {
     const { network } = this.#options
     // A run that started since the last heartbeat is not in the view yet.
     const known = this.#view.nodes.find((record) => record.name === node && record.incarnation === incarnation)
-    if (known === undefined) await this.#sendBeat(++this.#beat)
+    if (known === undefined) await this.#sendNextBeat()
     const url = this.#view.nodes.find((record) => record.name === node)?.internalUrl ?? null
     if (network === null || url === null) return { result: 'refused', reason: 'host-unknown', answeredBy: null }
     return network.peers.ask({ url, node, incarnation }, name, body, answerMs)
@@ -361,7 +392,7 @@ export class FleetNode {
     switch (output.type) {
       case 'beat':
         this.#beat = Math.max(this.#beat + 1, output.beat)
-        void this.#sendBeat(this.#beat)
+        void this.#sendBeat()
         return
       case 'probe':
         void this.#probe(output.node, output.incarnation, output.internalUrl)
@@ -401,25 +432,16 @@ export class FleetNode {
     }
   }
 
-  async #sendBeat(beat: number): Promise<void> {
-    const { version, opsUrl, network, news, clock, wallClock } = this.#options
-    const { capacity, free, callsByAgent, afterStream } = news()
+  #sendNextBeat(): Promise<void> {
+    this.#beat++
+    return this.#sendBeat()
+  }
+
+  async #sendBeat(): Promise<void> {
+    const { clock, wallClock } = this.#options
     const askedMs = clock()
     try {
-      const view = await this.store.beat({
-        name: this.name,
-        incarnation: this.incarnation,
-        beat,
-        startedAtMs: this.#startedAtMs,
-        internalUrl: network?.url ?? null,
-        opsUrl,
-        version,
-        capacity,
-        free: this.#state === 'open' ? free : 0,
-        state: this.#state,
-        callsByAgent,
-        afterStream,
-      })
+      const view = await this.store.beat(this.record)
       const wallMs = wallClock()
       this.#view = view
       this.#viewWallMs = wallMs

@@ -38,6 +38,8 @@ export class GuardedStore extends RelayedStore {
     beat: noneYet(),
     leave: noneYet(),
   }
+  /** Writes to a call that had another owner by then, or was over. */
+  conflicts = 0
   readonly #inner: CallStore
   readonly #options: GuardOptions
   #up = true
@@ -85,6 +87,7 @@ export class GuardedStore extends RelayedStore {
       })
       const result = await Promise.race([runOp(this.#inner, op, args), deadline])
       counters.ok++
+      if (result === 'lost') this.conflicts++
       this.#answered(true)
       return result
     } catch (thrown) {

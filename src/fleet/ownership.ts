@@ -66,7 +66,9 @@ export type OwnershipInput =
 
 /** Why a node is taken to be dead. */
 export type TakeOverEvidence = 'refused' | 'new-incarnation' | 'silent'
-type NotReady = 'starting' | 'name-in-doubt' | 'name-taken' | 'isolated' | 'clock-skew'
+/** Why a node should not get calls. */
+export const NOT_READY = ['starting', 'name-in-doubt', 'name-taken', 'isolated', 'clock-skew'] as const
+type NotReady = (typeof NOT_READY)[number]
 
 export type OwnershipOutput =
   /** For the store, with this node's record; answered with `beat-done` or `beat-failed`. */

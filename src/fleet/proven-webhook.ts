@@ -1,5 +1,6 @@
 import type { CallSid } from '../core/ids.js'
 import type { CarrierEvent, StreamStatus, Webhook } from '../sautikit/webhook.js'
+import type { Overload } from '../workers/load-gate.js'
 
 /**
  * A webhook whose sender is proven and whose body is parsed. The node that receives a webhook does both, once. The
@@ -29,7 +30,10 @@ interface ProvenHead {
   readonly host: string
 }
 
+/** Why a node takes no new call, where another one may. */
+export type NoRoomReason = 'capacity' | 'draining' | 'cordoned' | 'file-descriptors' | Overload
+
 /** Instead of an answer: this node cannot take the new call, and another one may. */
 export interface NoRoom {
-  readonly noRoom: 'capacity' | 'draining' | 'file-descriptors'
+  readonly noRoom: NoRoomReason
 }

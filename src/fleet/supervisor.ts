@@ -33,6 +33,17 @@ export type FromProcess =
   | { readonly type: 'failed'; readonly message: string; readonly usage: boolean }
   | StoreRequest
 
+/** What the processes of a start run with. Plain data that the supervisor does not read. */
+export interface Start<Plan> {
+  /** The start data of each process, by its index. */
+  readonly plans: readonly Plan[]
+  /** Of the spare place, which has a process while the others are replaced one after the other. */
+  readonly spare: Plan
+  readonly env: NodeJS.ProcessEnv
+  /** How long live calls may take to finish; a process that still runs `stopGraceMs` later is killed. */
+  readonly drainTimeoutMs: number
+}
+
 export interface ProcessReady {
   readonly publicPort: number
   readonly opsPort: number
@@ -42,11 +53,7 @@ export interface ProcessReady {
 interface SupervisorOptions<Plan> {
   /** Module that each process runs; it waits for the `start` message. */
   readonly entry: string
-  /** The start data of each process, by its index; plain data that the supervisor does not read. */
-  readonly plans: readonly Plan[]
-  readonly env: NodeJS.ProcessEnv
-  /** How long live calls may take to finish; a process that still runs `stopGraceMs` later is killed. */
-  readonly drainTimeoutMs: number
+  readonly start: Start<Plan>
   readonly stopGraceMs?: number
   /** What the processes share where they have no store of their own; null where they do. */
   readonly store: CallStore | null
@@ -59,18 +66,25 @@ interface SupervisorEnd {
   readonly reason: string | null
 }
 
-interface Node<Plan> {
+/** A place for a process: its ports and its folder. */
+interface Place<Plan> {
   readonly index: number
-  readonly plan: Plan
+  plan: Plan
   child: ChildProcess | null
+  /** What the process said when it began to take calls; null before, and without a process. */
+  ready: ProcessReady | null
   /** Why it could not start, as it reported. */
   failure: { readonly message: string; readonly usage: boolean } | null
   restarts: number
   shortLives: number
+  /** The roll after which the process was started; 0 before the first. */
+  roll: number
   /** Monotonic: when it was started; once it takes calls, when it began to. */
   sinceMs: number
-  /** Set during the pause before a start, and until the process takes calls. */
+  /** Set during the pause before a start, until the process takes calls, and while it is replaced. */
   timer: NodeJS.Timeout | null
+  /** True: it drains, and another one is started in its place. */
+  replaced: boolean
   /** True: it was drained, and is not started again. */
   over: boolean
 }
@@ -84,29 +98,46 @@ export class Supervisor<Plan> {
   /** Resolves when no process is left. */
   readonly ended: Promise<SupervisorEnd>
   readonly #options: SupervisorOptions<Plan>
-  readonly #nodes: readonly Node<Plan>[]
-  readonly #ready = new Map<number, ProcessReady>()
+  readonly #places: readonly Place<Plan>[]
+  readonly #spare: Place<Plan>
   readonly #stopGraceMs: number
+  /** What a process that is started now runs with. */
+  #start: Start<Plan>
+  /** The longest drain of the processes that run. */
+  #drainTimeoutMs: number
+  #rolls = 0
+  #rolling = false
   #resolveEnded: (end: SupervisorEnd) => void = () => undefined
-  #resolveReady: (() => void) | null = null
+  readonly #waiters = new Set<{ readonly done: () => boolean; readonly resolve: () => void }>()
+  /** All processes have taken calls. */
+  #started = false
   #stopping = false
+  #over = false
   #code: SupervisorEnd['code'] = 0
   #reason: string | null = null
 
   constructor(options: SupervisorOptions<Plan>) {
     this.#options = options
     this.#stopGraceMs = options.stopGraceMs ?? PROCESS_STOP_GRACE_MS
-    this.#nodes = options.plans.map((plan, index) => ({
+    this.#start = options.start
+    this.#drainTimeoutMs = options.start.drainTimeoutMs
+    const place = (plan: Plan, index: number): Place<Plan> => ({
       index,
       plan,
       child: null,
+      ready: null,
       failure: null,
       restarts: 0,
       shortLives: 0,
+      roll: 0,
       sinceMs: 0,
       timer: null,
+      replaced: false,
       over: false,
-    }))
+    })
+    const { plans, spare } = options.start
+    this.#places = plans.map(place)
+    this.#spare = { ...place(spare, plans.length), over: true }
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve
     })
@@ -117,33 +148,91 @@ export class Supervisor<Plan> {
    * ended, and `ended` has the reason.
    */
   async start(): Promise<readonly ProcessReady[] | null> {
-    assert(this.#resolveReady === null, 'a supervisor starts once')
-    const ready = new Promise<true>((resolve) => {
-      this.#resolveReady = () => {
-        resolve(true)
-      }
-    })
-    for (const node of this.#nodes) this.#begin(node)
-    const all = await Promise.race([ready, this.ended.then(() => false)])
-    return all ? this.#nodes.map(({ index }) => this.#ready.get(index) as ProcessReady) : null
+    assert(
+      this.#places.every(({ child }) => child === null),
+      'a supervisor starts once',
+    )
+    for (const place of this.#places) this.#begin(place, this.#start.env)
+    await this.#until(() => this.#over || this.#places.every(({ ready }) => ready !== null))
+    if (this.#over) return null
+    this.#started = true
+    return this.#places.flatMap(({ ready }) => (ready === null ? [] : [ready]))
+  }
+
+  /**
+   * Replaces all processes by such that run the program as it is on the disk now, with `next`: one is started in the
+   * spare place, then each drains and is followed by another in its place, then that in the spare place drains. No call
+   * is cut, and as many processes as before take calls all the time. Call it again when it has resolved.
+   * @returns why the first one could not start, in which case nothing is changed; null when all are replaced, or when
+   *   the supervisor stops
+   */
+  async roll(next: Start<Plan>): Promise<string | null> {
+    const { log } = this.#options
+    assert(!this.#rolling, 'one roll at a time')
+    assert(next.plans.length === this.#places.length, 'a roll does not change the number of processes')
+    await this.#until(() => this.#stopping || this.#started)
+    if (this.#stopping) return null
+    const spare = this.#spare
+    this.#rolling = true
+    try {
+      spare.plan = next.spare
+      spare.roll = this.#rolls + 1
+      this.#begin(spare, next.env)
+      await this.#until(() => this.#stopping || spare.ready !== null || spare.child === null)
+      if (this.#stopping) return null
+      if (spare.ready === null) return spare.failure?.message ?? 'the spare process ended before it took calls'
+      this.#drainTimeoutMs = Math.max(this.#drainTimeoutMs, next.drainTimeoutMs)
+      this.#start = next
+      this.#rolls++
+      for (const place of this.#places) await this.#replace(place, next)
+      if (spare.child !== null) this.#drain(spare)
+      await this.#until(() => this.#stopping || spare.child === null)
+      this.#drainTimeoutMs = next.drainTimeoutMs
+      if (!this.#stopping) log.info({ processes: this.#places.length }, 'every process was replaced')
+      return null
+    } finally {
+      this.#rolling = false
+    }
+  }
+
+  async #replace(place: Place<Plan>, next: Start<Plan>): Promise<void> {
+    place.plan = next.plans[place.index] as Plan
+    // One that died meanwhile was, or will be, started with the new settings.
+    if (this.#stopping || place.over) return
+    if (place.child !== null && place.roll < this.#rolls) {
+      place.replaced = true
+      this.#drain(place)
+    }
+    await this.#until(() => this.#stopping || place.over || (place.ready !== null && place.roll === this.#rolls))
+    if (!this.#stopping) this.#options.log.info({ process: place.index }, 'a process was replaced')
+  }
+
+  #drain(place: Place<Plan>): void {
+    const { child } = place
+    this.#stopTimer(place)
+    child?.kill('SIGTERM')
+    place.timer = setTimeout(() => {
+      this.#options.log.error({ process: place.index }, 'a process did not end in time, and is killed')
+      child?.kill('SIGKILL')
+    }, this.#drainTimeoutMs + this.#stopGraceMs)
   }
 
   /** Drains every process: it takes no new calls, waits for its live ones, and ends. Idempotent. */
   stop(): void {
     if (this.#stopping) return
     this.#stopping = true
-    for (const node of this.#nodes) {
-      this.#stopTimer(node)
-      node.child?.kill('SIGTERM')
+    for (const place of this.#all) {
+      this.#stopTimer(place)
+      place.child?.kill('SIGTERM')
     }
     const deadline = setTimeout(() => {
       this.#options.log.error({}, 'processes did not end in time, and are killed')
-      for (const { child } of this.#nodes) child?.kill('SIGKILL')
-    }, this.#options.drainTimeoutMs + this.#stopGraceMs)
+      for (const { child } of this.#all) child?.kill('SIGKILL')
+    }, this.#drainTimeoutMs + this.#stopGraceMs)
     void this.ended.then(() => {
       clearTimeout(deadline)
     })
-    this.#endIfOver()
+    this.#changed()
   }
 
   /** Ends every process now, with its calls. */
@@ -151,108 +240,131 @@ export class Supervisor<Plan> {
     this.stop()
     this.#fail(1, null)
     // SIGQUIT, because a second SIGTERM could be taken for a repetition of the first.
-    for (const { child } of this.#nodes) child?.kill('SIGQUIT')
+    for (const { child } of this.#all) child?.kill('SIGQUIT')
     setTimeout(() => {
-      for (const { child } of this.#nodes) child?.kill('SIGKILL')
+      for (const { child } of this.#all) child?.kill('SIGKILL')
     }, this.#stopGraceMs / 10).unref()
   }
 
-  #begin(node: Node<Plan>): void {
-    const { index, plan } = node
-    node.failure = null
-    node.sinceMs = performance.now()
-    const child = fork(this.#options.entry, [], { env: this.#options.env, serialization: 'advanced' })
-    node.child = child
+  get #all(): readonly Place<Plan>[] {
+    return [...this.#places, this.#spare]
+  }
+
+  #begin(place: Place<Plan>, env: NodeJS.ProcessEnv): void {
+    const { index, plan } = place
+    place.failure = null
+    place.sinceMs = performance.now()
+    const child = fork(this.#options.entry, [], { env, serialization: 'advanced' })
+    place.child = child
     child.on('message', (message: FromProcess) => {
-      this.#received(node, message)
+      this.#received(place, message)
     })
     child.on('error', (error) => {
       this.#options.log.error({ err: error, process: index }, 'the channel to a process failed')
     })
     child.on('exit', (code, signal) => {
-      this.#exited(node, code, signal)
+      this.#exited(place, code, signal)
     })
-    node.timer = setTimeout(() => {
-      node.failure = { message: `it takes no calls ${PROCESS_START_MS_MAX / 1000} s after its start`, usage: false }
+    place.timer = setTimeout(() => {
+      place.failure = { message: `it takes no calls ${PROCESS_START_MS_MAX / 1000} s after its start`, usage: false }
       child.kill('SIGKILL')
     }, PROCESS_START_MS_MAX)
-    this.#send(node, { type: 'start', plan, restarts: node.restarts })
+    this.#send(place, { type: 'start', plan, restarts: place.restarts })
   }
 
-  #send({ child }: Node<Plan>, message: ToProcess<Plan>): void {
+  #send({ child }: Place<Plan>, message: ToProcess<Plan>): void {
     // Without a callback, `send` throws on a closed channel; the process's exit is handled anyway.
     child?.send(message, () => undefined)
   }
 
-  #received(node: Node<Plan>, message: FromProcess): void {
-    const { index } = node
+  #received(place: Place<Plan>, message: FromProcess): void {
+    const { index } = place
     switch (message.type) {
       case 'ready': {
-        this.#stopTimer(node)
-        node.sinceMs = performance.now()
-        this.#ready.set(index, message)
-        if (node.restarts > 0)
-          this.#options.log.info({ process: index, restarts: node.restarts }, 'a process takes calls again')
-        if (this.#ready.size === this.#nodes.length) this.#resolveReady?.()
-        return
+        this.#stopTimer(place)
+        place.sinceMs = performance.now()
+        place.ready = message
+        if (place.restarts > 0)
+          this.#options.log.info({ process: index, restarts: place.restarts }, 'a process takes calls again')
+        return this.#changed()
       }
       case 'failed':
-        node.failure = message
+        place.failure = message
         return
       case 'store': {
         const { store } = this.#options
-        if (store !== null) void serveStore(store, message).then((reply) => this.#send(node, reply))
+        if (store !== null) void serveStore(store, message).then((reply) => this.#send(place, reply))
       }
     }
   }
 
-  #exited(node: Node<Plan>, code: number | null, signal: NodeJS.Signals | null): void {
-    const { index } = node
+  #exited(place: Place<Plan>, code: number | null, signal: NodeJS.Signals | null): void {
+    const { index } = place
     const { log } = this.#options
-    const lifeMs = performance.now() - node.sinceMs
-    this.#stopTimer(node)
-    node.child = null
+    const lifeMs = performance.now() - place.sinceMs
+    const tookCalls = place.ready !== null
+    this.#stopTimer(place)
+    place.child = null
+    place.ready = null
     if (this.#stopping) {
       // A process that is still starting has no signal handler yet, and no calls.
       if (code !== 0 && signal !== 'SIGTERM') this.#fail(1, null)
-      return this.#endIfOver()
+      return this.#changed()
+    }
+    const reason =
+      place.failure?.message ?? (signal === null ? `it ended with code ${code ?? -1}` : `it ended by ${signal}`)
+    if (place === this.#spare) {
+      if (code !== 0 && tookCalls) log.error({ process: index, reason }, 'the process in the spare place died')
+      place.failure ??= { message: reason, usage: false }
+      return this.#changed()
+    }
+    if (place.replaced) {
+      place.replaced = false
+      place.restarts = 0
+      place.shortLives = 0
+      if (code !== 0) log.error({ process: index, reason }, 'a process that was to be replaced did not end in order')
+      return this.#beginNew(place)
     }
     if (code === 0) {
       log.info({ process: index }, 'a process was drained and is over')
-      node.over = true
-      return this.#endIfOver()
+      place.over = true
+      return this.#changed()
     }
-    const reason =
-      node.failure?.message ?? (signal === null ? `it ended with code ${code ?? -1}` : `it ended by ${signal}`)
-    if (this.#ready.size < this.#nodes.length) {
+    if (!this.#started) {
       // Not all processes have started yet, so there are no calls to wait for.
-      this.#fail(node.failure?.usage === true ? 2 : 1, node.failure === null ? `process ${index}: ${reason}` : reason)
+      this.#fail(place.failure?.usage === true ? 2 : 1, place.failure === null ? `process ${index}: ${reason}` : reason)
       this.#stopping = true
-      for (const { child } of this.#nodes) child?.kill('SIGKILL')
-      return this.#endIfOver()
+      for (const { child } of this.#places) child?.kill('SIGKILL')
+      return this.#changed()
     }
-    node.restarts++
-    node.shortLives = lifeMs < PROCESS_SHORT_LIFE_MS ? node.shortLives + 1 : 1
-    const pauseMs = Math.min(PROCESS_RESTART_MS_MAX, PROCESS_RESTART_MS * 2 ** (node.shortLives - 1))
-    if (node.shortLives < PROCESS_SHORT_LIVES_MAX) {
+    place.restarts++
+    place.shortLives = lifeMs < PROCESS_SHORT_LIFE_MS ? place.shortLives + 1 : 1
+    const pauseMs = Math.min(PROCESS_RESTART_MS_MAX, PROCESS_RESTART_MS * 2 ** (place.shortLives - 1))
+    if (place.shortLives < PROCESS_SHORT_LIVES_MAX) {
       log.error(
-        { process: index, reason, restarts: node.restarts, pause_ms: pauseMs },
+        { process: index, reason, restarts: place.restarts, pause_ms: pauseMs },
         'a process died, its calls with it, and is started again',
       )
-      node.timer = setTimeout(() => {
-        this.#begin(node)
+      place.timer = setTimeout(() => {
+        this.#beginNew(place)
       }, pauseMs)
       return
     }
     log.fatal(
-      { process: index, reason, restarts: node.restarts },
+      { process: index, reason, restarts: place.restarts },
       'a process does nothing but die: the others finish their calls and end',
     )
     this.#fail(
-      node.failure?.usage === true ? 2 : 1,
-      `process ${index} died ${node.shortLives} times in a row: ${reason}`,
+      place.failure?.usage === true ? 2 : 1,
+      `process ${index} died ${place.shortLives} times in a row: ${reason}`,
     )
     this.stop()
+  }
+
+  #beginNew(place: Place<Plan>): void {
+    place.plan = this.#start.plans[place.index] as Plan
+    place.roll = this.#rolls
+    this.#begin(place, this.#start.env)
   }
 
   /** Keeps the first reason. */
@@ -261,13 +373,29 @@ export class Supervisor<Plan> {
     this.#reason ??= reason
   }
 
-  #endIfOver(): void {
-    if (this.#nodes.some(({ child, over }) => child !== null || (!over && !this.#stopping))) return
-    this.#resolveEnded({ code: this.#code, reason: this.#reason })
+  #until(done: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.add({ done, resolve })
+      this.#changed()
+    })
   }
 
-  #stopTimer(node: Node<Plan>): void {
-    if (node.timer !== null) clearTimeout(node.timer)
-    node.timer = null
+  /** A process began to take calls or ended, or the supervisor stops. */
+  #changed(): void {
+    const left = this.#all.some(({ child, over }) => child !== null || (!over && !this.#stopping))
+    if (!left && !this.#over) {
+      this.#over = true
+      this.#resolveEnded({ code: this.#code, reason: this.#reason })
+    }
+    for (const waiter of this.#waiters) {
+      if (!waiter.done()) continue
+      this.#waiters.delete(waiter)
+      waiter.resolve()
+    }
+  }
+
+  #stopTimer(place: Place<Plan>): void {
+    if (place.timer !== null) clearTimeout(place.timer)
+    place.timer = null
   }
 }

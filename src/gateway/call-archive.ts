@@ -12,6 +12,7 @@ import type { DocumentKind } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import type { Log } from '../telemetry/log.js'
+import type { IdleFolders } from './process-plan.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
 /** What is kept after a call: its record, its handoff packet, its recording; and the posts of handoffs. */
@@ -35,7 +36,7 @@ const MB = 1024 * 1024
 /**
  * Opens what the settings ask for. A disk that fails later is logged and counted; calls are accepted anyway.
  * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
- * @param leftFolders  of processes that no longer exist; their records and recordings are still deleted when they are
+ * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
  *   old
  * @param workerEnv  `process.env` of the thread that writes
  */
@@ -44,12 +45,12 @@ export async function openCallArchive(
   folder: DataFolder | null,
   log: Log,
   metrics: Metrics,
-  leftFolders: readonly string[],
+  idle: IdleFolders,
   workerEnv: Readonly<Record<string, string>>,
 ): Promise<CallArchive> {
   if (folder?.locked === false)
     log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
-  const left = await holdLeftFolders(leftFolders)
+  const left = await holdLeftFolders(idle.left)
   const posts = new HandoffPost({
     url: config.handoffUrl,
     secret: config.handoffSecret,
@@ -62,6 +63,7 @@ export async function openCallArchive(
         {
           folder: config.dataDir,
           leftFolders: left.map(({ path }) => path),
+          spareFolder: idle.spare,
           alone: folder?.locked === true,
           fsync: config.recordsFsync,
           fileBytes: config.recordsFileMb * MB,

@@ -7,12 +7,15 @@ import type { CallStore } from '../fleet/call-store.js'
 import { StoredEffects } from '../fleet/effects.js'
 import { FleetNode, newNonce } from '../fleet/fleet-node.js'
 import type { NodeNetwork, NodeNews } from '../fleet/fleet-node.js'
+import type { StoreHome } from '../fleet/fleet-status.js'
 import { GuardedStore } from '../fleet/guarded-store.js'
 import { MemoryStore } from '../fleet/memory-store.js'
 import { PeerListener } from '../fleet/peer-listener.js'
 import { Peers } from '../fleet/peers.js'
 import { connectRedis } from '../fleet/redis-store.js'
+import { parseRedisUrl, shownRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
+import { countFleet } from './fleet-metrics.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallRegistry } from '../workers/call-registry.js'
 import type { EffectGate } from '../workers/effects.js'
@@ -38,8 +41,7 @@ interface FleetSideOptions {
 export interface FleetSide {
   readonly node: FleetNode
   readonly store: GuardedStore
-  /** Where the store is. */
-  readonly home: 'memory' | 'supervisor' | 'redis'
+  readonly storeHome: StoreHome
   readonly keeper: CallKeeper
   readonly effects: EffectGate
   close(): Promise<void>
@@ -69,6 +71,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     clock,
     onOp: (op, durationMs) => seconds({ op }).observe(durationMs / 1000),
   })
+  const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
   const incarnation = newNonce()
   let heard: (node: string, incarnation: string) => void = () => undefined
   const network = await openNetwork(config, tokenSecrets, incarnation, clock, log, (node, run) => heard(node, run))
@@ -109,11 +112,16 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     tokenOf: (callSid: CallSid) => node.token(callSid),
     lost: (callSid, token) => node.lost(callSid, token),
   })
+  countFleet(metrics, { node, store, network })
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
   return {
     node,
     store,
-    home,
+    storeHome: {
+      home,
+      url: address === undefined ? null : shownRedisUrl(address),
+      up: () => store.up,
+    },
     keeper,
     effects: {
       mayAct: (call, confirm) => node.mayAct(call, confirm),

@@ -12,6 +12,7 @@ import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
+import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { claimedOrders } from '../fleet/routing.js'
 import { isCallSid } from '../core/ids.js'
@@ -38,7 +39,7 @@ import {
 } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
-import { leftFolders } from './process-plan.js'
+import { idleFolders } from './process-plan.js'
 import type { ProcessPlan } from './process-plan.js'
 
 interface GatewayOptions {
@@ -162,7 +163,11 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
     free: () => calls?.free ?? 0,
-    draining: () => calls?.draining ?? true,
+    draining: () => calls?.draining !== false || fleet.node.state !== 'open',
+    agentFull: (name) => {
+      const agent = agents.get(name)
+      return agent !== undefined && calls !== null && agentIsFull(agent.facts, calls, fleet.node)
+    },
     perMinute: config.outboundPerMinute,
     prefixes: config.outboundPrefixes,
     onUnreached: (record) => calls?.enter(record),
@@ -173,7 +178,9 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     folder,
     log,
     metrics,
-    one === undefined || one.plan.index === 0 ? leftFolders(config.dataDir, one?.plan.count ?? 1) : [],
+    one === undefined || one.plan.index === 0
+      ? idleFolders(config.dataDir, one?.plan.count ?? 1)
+      : { left: [], spare: null },
     workerEnv,
   )
   let calls: CallRegistry | null = null
@@ -193,6 +200,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
+      cordoned: () => fleet.node.state === 'cordoned',
       // Every worker could carry all calls: when one is down the others take them.
       workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),
@@ -234,6 +242,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       ...(one === undefined ? {} : { nodePort: one.plan.ownPort }),
       fleet: {
         node: fleet.node,
+        storeHome: fleet.storeHome,
         kept: (callSid) => fleet.keeper.read(callSid),
         afterStream: () => calls?.behaviour.known(clock()) ?? 'unknown',
         carrier: api === null ? null : api.calls,

@@ -131,6 +131,7 @@ export function agentFacts(
   }
   return {
     name: agent.name,
+    maxCalls: agent.maxCalls,
     stream: {
       name: stream.name ?? agent.name,
       track: stream.track,

@@ -49,23 +49,7 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
   checkFleet(config, count)
   if (count === 1) return [{ index: 0, count, config: { ...config, ...nodeOf(config, count, 0) }, ownPort: 0 }]
   checkPorts(config, count)
-  const plans = Array.from({ length: count }, (_, index): ProcessPlan => ({
-    index,
-    count,
-    ownPort: config.port + 1 + index,
-    config: {
-      ...config,
-      opsPort: config.opsPort === 0 ? 0 : config.opsPort + index,
-      ...nodeOf(config, count, index),
-      dataDir: dataFolder(config.dataDir, index),
-      maxCalls: share(config, 'maxCalls', count, index),
-      mediaWorkers: share(config, 'mediaWorkers', count, index),
-      outboundPerMinute: share(config, 'outboundPerMinute', count, index),
-      recoveryPerMinute: config.recoveryPerMinute === 0 ? 0 : share(config, 'recoveryPerMinute', count, index),
-      recordsKeepMb: share(config, 'recordsKeepMb', count, index),
-      recordingsKeepMb: share(config, 'recordingsKeepMb', count, index),
-    },
-  }))
+  const plans = Array.from({ length: count }, (_, index) => planOf(config, count, index, index))
   const full = plans.find(({ config: { maxCalls, mediaWorkers } }) => maxCalls > mediaWorkers * CALLS_PER_WORKER_MAX)
   if (full !== undefined) {
     throw invalid(
@@ -76,20 +60,60 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
   return plans
 }
 
+/**
+ * The spare place, where a process runs while the others are replaced one after the other: it has the number after
+ * theirs, and the share of the first.
+ */
+export function sparePlan(config: Config, count: number): ProcessPlan {
+  return planOf(config, count, count, 0)
+}
+
+/** @param shareOf  the process whose share of the totals it has */
+function planOf(config: Config, count: number, index: number, shareOf: number): ProcessPlan {
+  const shareIn = (name: Shared): number => share(config, name, count, shareOf)
+  return {
+    index,
+    count,
+    ownPort: config.port + 1 + index,
+    config: {
+      ...config,
+      opsPort: config.opsPort === 0 ? 0 : config.opsPort + index,
+      ...nodeOf(config, count, index),
+      dataDir: dataFolder(config.dataDir, index),
+      maxCalls: shareIn('maxCalls'),
+      mediaWorkers: shareIn('mediaWorkers'),
+      outboundPerMinute: shareIn('outboundPerMinute'),
+      recoveryPerMinute: config.recoveryPerMinute === 0 ? 0 : shareIn('recoveryPerMinute'),
+      recordsKeepMb: shareIn('recordsKeepMb'),
+      recordingsKeepMb: shareIn('recordingsKeepMb'),
+    },
+  }
+}
+
 /** The data folder of process `index`: DATA_DIR itself for the first, folders below it for the others. */
 function dataFolder(dataDir: string, index: number): string {
   return index === 0 ? dataDir : join(dataDir, `process-${index}`)
 }
 
-/** Data folders of processes that an earlier start had and a start with `count` processes does not have. */
-export function leftFolders(dataDir: string, count: number): readonly string[] {
-  const names = existsSync(dataDir) ? readdirSync(dataDir) : []
-  return names
-    .filter((name) => Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1) >= count)
-    .map((name) => join(dataDir, name))
+/** Data folders below DATA_DIR that no process of a start with `count` processes has all the time. */
+export interface IdleFolders {
+  /** Of processes that an earlier start had. */
+  readonly left: readonly string[]
+  /** Of the spare place, which has a process during a roll; null where there is none. */
+  readonly spare: string | null
 }
 
-/** All ports of the processes, the shared one first. */
+export function idleFolders(dataDir: string, count: number): IdleFolders {
+  const names = existsSync(dataDir) ? readdirSync(dataDir) : []
+  const spare = count === 1 ? -1 : count
+  const left = names.filter((name) => {
+    const index = Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1)
+    return index >= count && index !== spare
+  })
+  return { left: left.map((name) => join(dataDir, name)), spare: spare === -1 ? null : dataFolder(dataDir, spare) }
+}
+
+/** All ports of the processes, the shared one first. @param plans  with the spare place, where there is one */
 export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
   const several = plans.length > 1
   return plans.flatMap(({ index, config: { host, port, opsHost, opsPort, internalHost, internalPort }, ownPort }) => [
@@ -136,15 +160,17 @@ function share(config: Config, name: Shared, count: number, index: number): numb
   return Math.max(1, Math.floor(total / count) + (index < total % count ? 1 : 0))
 }
 
+/** One place more than processes: the spare one. */
 function checkPorts({ port, opsPort, internalPort }: Config, count: number): void {
-  const highest = PORT_MAX - count
+  const places = count + 1
+  const highest = PORT_MAX - places
   if (port === 0 || port > highest) {
     throw invalid(
-      `PORT is '${port}'; allowed with --processes ${count}: 1 to ${highest}, because the ${count} ports that follow are each one process's own`,
+      `PORT is '${port}'; allowed with --processes ${count}: 1 to ${highest}, because the ${places} ports that follow are each one process's own, the last for a roll`,
     )
   }
   const used: { readonly setting: string; readonly first: number; readonly last: number }[] = [
-    { setting: 'PORT', first: port, last: port + count },
+    { setting: 'PORT', first: port, last: port + places },
   ]
   for (const [setting, first] of [
     ['OPS_PORT', opsPort],
@@ -153,9 +179,9 @@ function checkPorts({ port, opsPort, internalPort }: Config, count: number): voi
     if (first === null || first === 0) continue
     if (first > highest + 1)
       throw invalid(
-        `${setting} is '${first}'; allowed with --processes ${count}: 0 to ${highest + 1}, one port each from there`,
+        `${setting} is '${first}'; allowed with --processes ${count}: 0 to ${highest + 1}, one port each from there, the last for a roll`,
       )
-    const last = first + count - 1
+    const last = first + places - 1
     for (const other of used) {
       if (first > other.last || other.first > last) continue
       throw invalid(
@@ -208,7 +234,7 @@ function checkFleet(config: Config, count: number): void {
       `INTERNAL_URL is '${internalUrl}'; allowed ${tls === null ? 'without' : 'with'} INTERNAL_TLS_CERT: a URL that begins with ${protocol}`,
     )
   }
-  const last = nodeNameAt(nodeName, count, count - 1)
+  const last = nodeNameAt(nodeName, count, count)
   if (!NODE_NAME.test(last))
     throw invalid(
       `NODE_NAME is '${nodeName}'; allowed with --processes ${count}: at most ${nodeName.length - last.length + NODE_NAME_CHARS_MAX} characters, because the number of the process follows`,

@@ -59,10 +59,13 @@ export function parseLogSettings(text: string): LogSettings {
 export class Log {
   readonly #pino: Logger
   readonly #settings: LogSettings
+  /** Without a component. */
+  readonly #root: Logger
 
-  constructor(logger: Logger, settings: LogSettings) {
+  constructor(logger: Logger, settings: LogSettings, root = logger) {
     this.#pino = logger
     this.#settings = settings
+    this.#root = root
   }
 
   trace(fields: LogFields, message: string): void {
@@ -95,15 +98,19 @@ export class Log {
     return level !== 'silent' && this.#pino.isLevelEnabled(level)
   }
 
-  /** The log of one component (its folder: `edge`, `workers`, ...), at the level that is set for it. */
+  /**
+   * The log of one component (its folder: `edge`, `workers`, …; `audit`: what operators commanded), at the level that is
+   * set for it.
+   */
   component(name: string): Log {
     const level = this.#settings.components[name] ?? this.#settings.level
-    return new Log(this.#pino.child({ component: name }, { level }), this.#settings)
+    return new Log(this.#root.child({ component: name }, { level }), this.#settings, this.#root)
   }
 
   /** The log of one call: every line has its `call_sid`. Fields given here are serialised once. */
   call(callSid: CallSid, fields: LogFields = {}): Log {
-    return new Log(this.#pino.child({ ...scrub(fields), call_sid: callSid }), this.#settings)
+    const bound = { ...scrub(fields), call_sid: callSid }
+    return new Log(this.#pino.child(bound), this.#settings, this.#root.child(bound))
   }
 
   #write(level: Exclude<LogLevel, 'silent'>, fields: LogFields, message: string): void {

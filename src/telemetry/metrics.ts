@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises'
 import { setImmediate as immediate } from 'node:timers/promises'
 import { collectDefaultMetrics, Gauge } from 'prom-client'
 import type { CallRecord } from '../call/record.js'
 import type { Clock } from '../core/clock.js'
 import { LABEL_SETS_MAX, METRICS_FLUSH_MS, SCRAPE_REUSE_MS, SCRAPE_SLICE_MS } from '../core/limits.js'
+import { CgroupWatch } from './cgroup.js'
 import type { FrameHistogram } from './frame-histogram.js'
 import {
   counterFamily,
@@ -29,6 +29,11 @@ import type {
 export const REFUSAL_REASONS = [
   'capacity',
   'draining',
+  'cordoned',
+  'tick-slack',
+  'memory',
+  'cpu-throttling',
+  'agent-capacity',
   'file-descriptors',
   'agent-unknown',
   'duplicate',
@@ -77,74 +82,6 @@ const TICK_BOUNDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08]
 const CONNECT_BOUNDS = [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 5, 10]
 const TOOL_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15]
 const WEBHOOK_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
-
-/** What the kernel reports of the CPU limit of this process's control group, since the group was created. */
-interface CgroupCpu {
-  /** Periods in which it ran at all, and those in which it was throttled. */
-  readonly periods: number
-  readonly throttledPeriods: number
-  readonly throttledSeconds: number
-}
-
-/** A cpu.stat of version 2 or 1; null when it holds no limit (a group without one, or not a cpu.stat). */
-export function parseCpuStat(text: string): CgroupCpu | null {
-  const values = new Map<string, number>()
-  for (const line of text.split('\n')) {
-    const [name, value] = line.split(' ')
-    if (name !== undefined && value !== undefined && /^\d+$/.test(value)) values.set(name, Number(value))
-  }
-  const periods = values.get('nr_periods')
-  const throttledPeriods = values.get('nr_throttled')
-  if (periods === undefined || throttledPeriods === undefined) return null
-  const usec = values.get('throttled_usec')
-  const nsec = values.get('throttled_time') // version 1
-  return { periods, throttledPeriods, throttledSeconds: usec === undefined ? (nsec ?? 0) / 1e9 : usec / 1e6 }
-}
-
-/** Where cpu.stat may lie: in a container the group is the root, on a machine its path is in /proc/self/cgroup. */
-export function cpuStatPaths(procSelfCgroup: string): string[] {
-  const own = /^0::(\/[^\n]*)$/m.exec(procSelfCgroup)?.[1]
-  const paths = ['/sys/fs/cgroup/cpu.stat', '/sys/fs/cgroup/cpu/cpu.stat', '/sys/fs/cgroup/cpu,cpuacct/cpu.stat']
-  return own === undefined || own === '/' || own.includes('..') ? paths : [`/sys/fs/cgroup${own}/cpu.stat`, ...paths]
-}
-
-/** Reads this process's cpu.stat without blocking. */
-export class CgroupWatch {
-  /** As of the last read; null while, or where, nothing is known. */
-  now: CgroupCpu | null = null
-  readonly #read: (path: string) => Promise<string>
-  #path: string | null | undefined
-  #looking = false
-
-  constructor(read: (path: string) => Promise<string> = (path) => readFile(path, 'utf8')) {
-    this.#read = read
-  }
-
-  /** Starts a read, unless one is under way. Never rejects. */
-  async look(): Promise<void> {
-    if (this.#looking || this.#path === null) return
-    this.#looking = true
-    try {
-      this.now = this.#path === undefined ? await this.#find() : parseCpuStat(await this.#read(this.#path))
-    } catch {
-      this.now = null // the group was removed or became unreadable
-    } finally {
-      this.#looking = false
-    }
-  }
-
-  async #find(): Promise<CgroupCpu | null> {
-    const groups = await this.#read('/proc/self/cgroup').catch(() => '')
-    for (const path of cpuStatPaths(groups)) {
-      const found = parseCpuStat(await this.#read(path).catch(() => ''))
-      if (found === null) continue
-      this.#path = path
-      return found
-    }
-    this.#path = null // this machine has none
-    return null
-  }
-}
 
 const PREFIX = 'mkondo_'
 
@@ -482,20 +419,20 @@ export class Metrics {
   #watchCgroup(): void {
     const watch = new CgroupWatch()
     const known = this.defineGauge('cgroup_cpu_limited', '1 where the kernel reports a CPU limit of this process')
-    known.from(() => (watch.now === null ? 0 : 1))
+    known.from(() => (watch.cpu === null ? 0 : 1))
     const count = (name: string, help: string, read: () => number): void => {
       this.countFrom(this.defineCounter(name, help, [])({}), read)
     }
-    count('cgroup_cpu_periods', 'CPU limit periods in which this process ran', () => watch.now?.periods ?? 0)
+    count('cgroup_cpu_periods', 'CPU limit periods in which this process ran', () => watch.cpu?.periods ?? 0)
     count(
       'cgroup_cpu_throttled_periods',
       'CPU limit periods in which this process was throttled',
-      () => watch.now?.throttledPeriods ?? 0,
+      () => watch.cpu?.throttledPeriods ?? 0,
     )
     count(
       'cgroup_cpu_throttled_seconds',
       'Time for which this process was throttled',
-      () => watch.now?.throttledSeconds ?? 0,
+      () => watch.cpu?.throttledSeconds ?? 0,
     )
     this.onFlush(() => void watch.look())
   }

@@ -46,6 +46,8 @@ import type {
   RecordCall,
 } from './main-thread-context.js'
 import type { MediaAssets } from './media-assets.js'
+import type { Overload } from './load-gate.js'
+import { LoadWatch } from './load-watch.js'
 import { MediaPool } from './media-pool.js'
 import { endReasonSchema } from './record-format.js'
 import { Ticker } from './ticker.js'
@@ -58,6 +60,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly workers: number
   /** Calls at once, over all workers. */
   readonly maxCalls: number
+  /** True while no new calls are to come, by an operator; absent: never. */
+  readonly cordoned?: () => boolean
   /** Limit of one media worker's heap, and of its memory outside the heap, MiB. */
   readonly workerMemoryMb: number
   readonly assets: MediaAssets
@@ -119,6 +123,7 @@ export class CallRegistry implements CallDirectory {
   /** Lateness and length of the playout tick on this thread. */
   readonly #tickLateness = new FrameHistogram()
   readonly #tickBusy = new FrameHistogram()
+  readonly #load: LoadWatch
   /** Slots in use: calls whose task is not over. */
   #tasks = 0
   /** Number of the newest call. */
@@ -154,6 +159,11 @@ export class CallRegistry implements CallDirectory {
     this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, clock, (nowMs, latenessMs) =>
       this.#tick(nowMs, latenessMs),
     )
+    this.#load = new LoadWatch({
+      ticks: [{ lateness: this.#tickLateness, busy: this.#tickBusy }, ...this.#pool.ticks],
+      clock,
+      log,
+    })
     this.#context = this.#makeContext()
     this.#metricSources = [
       metrics.callsLive.from(() => this.#tasks),
@@ -246,7 +256,16 @@ export class CallRegistry implements CallDirectory {
   }
 
   get free(): number {
-    return this.#draining || this.#closed ? 0 : Math.max(0, this.capacity - this.#tasks)
+    const { cordoned } = this.#options
+    return this.#draining || this.#closed || cordoned?.() === true || this.overload !== null ? 0 : this.#slotsFree
+  }
+
+  get overload(): Overload | null {
+    return this.#load.overload
+  }
+
+  get #slotsFree(): number {
+    return Math.max(0, this.capacity - this.#tasks)
   }
 
   traceId(callSid: string): string | null {
@@ -271,7 +290,7 @@ export class CallRegistry implements CallDirectory {
     if (known) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
     if (resume !== null) checkResume(call, resume)
     const withAgent = resume === null || goesOnWith(resume.kept) === 'agent'
-    if (withAgent && this.free === 0)
+    if (withAgent && this.#slotsFree === 0)
       throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
     const prepared = new MainThreadCall(call, agent, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
@@ -336,8 +355,7 @@ export class CallRegistry implements CallDirectory {
     return this.#context.afterStream
   }
 
-  /** Live calls of each agent that has some. */
-  liveByAgent(): Record<string, number> {
+  liveByAgent(): Readonly<Record<string, number>> {
     const counts: Record<string, number> = {}
     for (const { agent } of this.#calls.values()) counts[agent] = (counts[agent] ?? 0) + 1
     return counts
@@ -375,6 +393,7 @@ export class CallRegistry implements CallDirectory {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#load.close()
     this.#ticker.stop()
     for (const remove of this.#metricSources) remove()
     await this.#pool.close()

@@ -16,10 +16,13 @@ import type { ContinuationAsker } from '../escalation/documents.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
+import type { Overload } from './load-gate.js'
 
 /** What the edge needs of an agent to answer a webhook. */
 export interface AgentFacts {
   readonly name: string
+  /** Calls of this agent at once, over all nodes of the fleet; null: as many as there are slots. */
+  readonly maxCalls: number | null
   /** The definition's `stream:` block. */
   readonly stream: {
     readonly name: string
@@ -211,8 +214,12 @@ export interface CallDirectory {
   readonly defaultAgent: string | null
   agent(name: string): AgentFacts | undefined
   agentNames(): readonly string[]
-  /** How many more calls this process takes now; 0 when full or draining. */
+  /** How many more calls this process takes now; 0 when full, draining, cordoned or overloaded. */
   readonly free: number
+  /** Why no more calls should come although there are slots; null when they may. `prepare` does not look at it. */
+  readonly overload: Overload | null
+  /** Live calls of each agent that has any. */
+  liveByAgent(): Readonly<Record<string, number>>
   readonly capacity: number
   readonly draining: boolean
   /** The trace of a call; null where nothing is exported. */

@@ -9,6 +9,7 @@ import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
+import type { TickHistograms } from './load-watch.js'
 import type { CallEnd, CallStart } from './call-messages.js'
 import { makeWorkerMemories, releaseWorkerMemory, workersWithMemory } from './worker-memory.js'
 import type { WorkerData, WorkerMemories, WorkerPulse } from './worker-memory.js'
@@ -133,6 +134,11 @@ export class MediaPool {
     await Promise.all(Array.from({ length: this.#options.workers }, () => this.#shared.run(null, [])))
   }
 
+  /** Ticks of each worker that new calls go to. */
+  get ticks(): readonly TickHistograms[] {
+    return this.#shared.ticks
+  }
+
   /** The workers that are alive; those for lone calls come last. */
   get threads(): Piscina['threads'] {
     return this.#groups.flatMap(({ pool }) => pool.threads)
@@ -239,6 +245,13 @@ class WorkerGroup {
     this.pool = new Piscina<CallStart | null, CallEnd | null>(options)
     this.#memories = memories
     this.#watchdog = new WorkerWatchdog(memoryBytes)
+  }
+
+  get ticks(): readonly TickHistograms[] {
+    return this.#memories.memories.map(({ tickLateness, tickBusy }) => ({
+      lateness: new FrameHistogram(tickLateness),
+      busy: new FrameHistogram(tickBusy),
+    }))
   }
 
   run(start: CallStart | null, transfer: readonly TransferListItem[]): Promise<CallEnd | null> {

@@ -57,7 +57,10 @@ export interface OutboundCallsOptions {
   readonly voiceUrl: (agent: string) => string | null
   /** Remaining capacity: how many more calls this gateway can take. */
   readonly free: () => number
+  /** True while this node takes no new calls: it drains, or is cordoned. */
   readonly draining: () => boolean
+  /** Whether an agent has as many calls as its file allows. */
+  readonly agentFull: (agent: string) => boolean
   /** Calls that may be placed in one minute. */
   readonly perMinute: number
   /** Prefixes of the numbers that may be called, such as +254; empty for all. */
@@ -191,7 +194,7 @@ export class OutboundCalls {
   // --- before a call is placed ------------------------------------------------------------------------------
 
   #check(order: OutboundOrder): { readonly agent: OutboundAgent; readonly from: string; readonly url: string } {
-    const { prefixes, agent: agentOf, agentNames, voiceUrl, free, draining } = this.#options
+    const { prefixes, agent: agentOf, agentNames, voiceUrl, free, draining, agentFull } = this.#options
     const agent = agentOf(order.agent)
     if (agent === undefined)
       throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; agents are: ${agentNames().join(', ')}`)
@@ -203,7 +206,9 @@ export class OutboundCalls {
     if (!allowed) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
     const url = voiceUrl(order.agent)
     if (url === null) throw refusal('PUBLIC_URL is not set: the carrier could not reach this gateway')
-    if (draining()) throw new GatewayError('DRAINING', 'this gateway is being stopped')
+    if (draining()) throw new GatewayError('DRAINING', 'this gateway takes no new calls')
+    if (agentFull(order.agent))
+      throw new GatewayError('CAPACITY', 'the agent has as many calls as its maxCalls allows', { retryable: true })
     if (this.#waiting.size >= Math.min(OUTBOUND_CALLS_WAITING_MAX, free())) {
       throw new GatewayError('CAPACITY', 'no slot is free for another call', { retryable: true })
     }

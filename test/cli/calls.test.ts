@@ -50,7 +50,7 @@ t.test("the gateway's calls are listed, shown beside the carrier's account, and 
     recording: null,
   })
 
-  t.match(await command(['list', ...ops], env), { code: 0, output: new RegExp(`${SID} +waiting +order-status`) })
+  t.match(await command(['list', ...ops], env), { code: 0, output: new RegExp(`${SID} +- +waiting +order-status`) })
   const shown = await command(['show', SID, ...ops], env)
   t.equal(shown.code, 0)
   t.match(shown.output, /gateway: waiting[\s\S]*carrier: completed, 61 s, KES 0\.00[\s\S]*normal_clearing/)

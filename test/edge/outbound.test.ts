@@ -29,6 +29,7 @@ async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
     voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
     free: () => 100,
     draining: () => false,
+    agentFull: () => false,
     perMinute: 60,
     prefixes: [],
     clock: () => performance.now(),

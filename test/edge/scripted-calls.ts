@@ -7,6 +7,7 @@ import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/carrier-state.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type { BackendView } from '../../src/workers/backend-status.js'
+import type { Overload } from '../../src/workers/load-gate.js'
 import type {
   AgentFacts,
   CallDirectory,
@@ -166,6 +167,7 @@ export class ScriptedCall implements LiveCall {
 
 export const ORDER_STATUS: AgentFacts = {
   name: 'order-status',
+  maxCalls: null,
   stream: {
     name: 'agent',
     track: 'inbound_track',
@@ -208,8 +210,16 @@ export class ScriptedCalls implements CallDirectory {
     return this.backendViews
   }
 
+  overload: Overload | null = null
+  /** Live calls of each agent beside the scripted ones. */
+  agentCalls: Record<string, number> = {}
+
+  liveByAgent(): Readonly<Record<string, number>> {
+    return this.agentCalls
+  }
+
   get free(): number {
-    return this.#full || this.draining ? 0 : this.capacity - this.calls.size
+    return this.overload !== null || this.#full || this.draining ? 0 : this.capacity - this.calls.size
   }
 
   fill(): void {

@@ -103,7 +103,7 @@ export async function fleet(
       news: () => ({
         capacity: calls.capacity,
         free: calls.draining ? 0 : calls.free,
-        callsByAgent: {},
+        callsByAgent: calls.liveByAgent(),
         afterStream: null,
       }),
       onView: () => undefined,
@@ -119,6 +119,7 @@ export async function fleet(
       await startGateway(t, {
         fleet: {
           node,
+          storeHome: { home: 'memory', url: null, up: () => !it.storeDown },
           kept: () => Promise.resolve(null),
           afterStream: () => 'unknown',
           carrier: null,

@@ -1,12 +1,11 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { ProcessPlan } from '../../src/gateway/process-plan.js'
-import { processPlans } from '../../src/gateway/process-plan.js'
+import { processPlans, sparePlan } from '../../src/gateway/process-plan.js'
 import { Supervisor } from '../../src/fleet/supervisor.js'
-import type { ProcessReady } from '../../src/fleet/supervisor.js'
-import { MemoryStore } from '../../src/fleet/memory-store.js'
+import type { ProcessReady, Start } from '../../src/fleet/supervisor.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'
@@ -45,16 +44,20 @@ function supervise(
   const lines: string[] = []
   const supervisor = new Supervisor({
     entry,
-    plans: processPlans(loadConfig({}, null), count),
-    env: process.env,
-    store: new MemoryStore(Date.now),
-    ...times,
+    start: startWith(count, times.drainTimeoutMs, process.env),
+    ...(times.stopGraceMs === undefined ? {} : { stopGraceMs: times.stopGraceMs }),
+    store: null,
     log: createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
   })
   t.teardown(() => {
     supervisor.stopNow()
   })
   return { supervisor, logged: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>) }
+}
+
+function startWith(count: number, drainTimeoutMs: number, env: NodeJS.ProcessEnv): Start<ProcessPlan> {
+  const config = loadConfig({}, null)
+  return { plans: processPlans(config, count), spare: sparePlan(config, count), drainTimeoutMs, env }
 }
 
 /** Sends a signal to a process of those that were started. */
@@ -154,4 +157,83 @@ t.test('one that does not end when its time is over is killed', async (t) => {
   supervisor.stop()
   t.same(await supervisor.ended, { code: 1, reason: null })
   t.ok(performance.now() - startedMs >= 290, 'and not before')
+})
+
+/** Which processes take calls, by their log lines: `[index, generation]` in order. */
+const ROLLED = `
+  const { appendFileSync } = await import('node:fs')
+  const note = (what) => appendFileSync(process.env.NOTES, what + ' ' + index + ' ' + process.env.GENERATION + '\\n')
+  process.removeAllListeners('SIGTERM').on('SIGTERM', () => { note('drains'); setTimeout(() => { note('ended'); process.exit(0) }, 50) })
+`
+
+/** A supervisor whose processes note what they do. */
+function noting(
+  t: Test,
+  script: string,
+): Supervised & { readonly notes: () => string[]; readonly next: (generation: string) => Start<ProcessPlan> } {
+  const file = join(t.testdir({ notes: '' }), 'notes')
+  process.env['NOTES'] = file
+  process.env['GENERATION'] = 'old'
+  const supervised = supervise(t, `${ROLLED}${script}`)
+  return {
+    ...supervised,
+    notes: () =>
+      readFileSync(file, 'utf8')
+        .split('\n')
+        .filter((line) => line !== ''),
+    next: (generation) => startWith(2, 5000, { ...process.env, GENERATION: generation }),
+  }
+}
+
+t.test('a roll replaces one process after the other, while another one takes calls in the spare place', async (t) => {
+  const { supervisor, logged, notes, next } = noting(t, 'note("ready"); ready()')
+  await supervisor.start()
+  t.equal(await supervisor.roll(next('new')), null)
+  t.same(notes().slice(2), [
+    'ready 2 new',
+    'drains 0 old',
+    'ended 0 old',
+    'ready 0 new',
+    'drains 1 old',
+    'ended 1 old',
+    'ready 1 new',
+    'drains 2 new',
+    'ended 2 new',
+  ])
+  t.equal(await supervisor.roll(next('newer')), null, 'and again')
+  t.same(notes().slice(-1), ['ended 2 newer'])
+  t.notOk(logged().some(({ level }) => level === 'error'))
+  supervisor.stop()
+  t.same(await supervisor.ended, { code: 0, reason: null })
+})
+
+t.test('a roll whose first process cannot start changes nothing', async (t) => {
+  const { supervisor, notes, next } = noting(
+    t,
+    'if (process.env.GENERATION === "bad") fail("PORT: in use", true); else { note("ready"); ready() }',
+  )
+  await supervisor.start()
+  t.equal(await supervisor.roll(next('bad')), 'PORT: in use')
+  t.equal(notes().length, 2, 'nobody drained')
+  t.equal(await supervisor.roll(next('good')), null, 'the next roll is another one')
+  supervisor.stop()
+  t.same(await supervisor.ended, { code: 0, reason: null })
+})
+
+t.test('a process that dies during a roll comes back as a new one, and an operator who stops ends all', async (t) => {
+  const { supervisor, notes, next } = noting(
+    t,
+    'note("ready"); ready(); if (index === 0 && process.env.GENERATION === "new") setTimeout(() => process.kill(process.pid, "SIGKILL"), 20)',
+  )
+  await supervisor.start()
+  const rolled = supervisor.roll(next('new'))
+  await until(
+    () => notes().filter((line) => line === 'ready 0 new').length > 1,
+    10_000,
+    'the process that died to be back',
+  )
+  supervisor.stop()
+  t.equal(await rolled, null)
+  t.equal((await supervisor.ended).reason, null)
+  t.notOk(notes().some((line) => line === 'ready 0 old' && notes().indexOf(line) > 2))
 })

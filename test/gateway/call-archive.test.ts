@@ -24,7 +24,14 @@ t.test(
 
     const begin = async () => {
       const metrics = new Metrics({ version: 'test', processMetrics: false })
-      const archive = await openCallArchive(config, await holdDataFolder(dataDir), log, metrics, [left], {})
+      const archive = await openCallArchive(
+        config,
+        await holdDataFolder(dataDir),
+        log,
+        metrics,
+        { left: [left], spare: null },
+        {},
+      )
       return { metrics, archive }
     }
     const first = await begin()

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { leftFolders, portsOf, processCount, processPlans } from '../../src/gateway/process-plan.js'
+import { idleFolders, portsOf, processCount, processPlans, sparePlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { GatewayError } from '../../src/core/errors.js'
 
@@ -88,6 +88,12 @@ t.test('ports follow each other, totals are shared out, each has a folder of its
   )
 })
 
+t.test('the spare place follows the others, with the share of the first', async (t) => {
+  const config = loadConfig({ PORT: '8080', OPS_PORT: '9464', MAX_CALLS: '5', DATA_DIR: '/data' }, null)
+  const { index, ownPort, config: spare } = sparePlan(config, 2)
+  t.same([index, ownPort, spare.opsPort, spare.dataDir, spare.maxCalls], [2, 8083, 9466, '/data/process-2', 3])
+})
+
 t.test('NODE_URL leads to each process', async (t) => {
   const env = { PUBLIC_URL: 'https://voice.example.com', NODE_URL: 'https://voice.example.com/p/{process}/' }
   t.same(
@@ -138,20 +144,20 @@ t.test(
         { NODE_URL: 'https://voice-{process}.example.com' },
         /^NODE_URL is 'https:\/\/voice-\{process\}\.example\.com'; allowed: with REDIS_URL, or with --processes 2 or more/,
       ],
-      [2, { PORT: '0' }, /^PORT is '0'; allowed with --processes 2: 1 to 65533/],
-      [4, { PORT: '65532' }, /^PORT is '65532'; allowed with --processes 4: 1 to 65531/],
-      [4, { OPS_PORT: '65533' }, /^OPS_PORT is '65533'; allowed with --processes 4: 0 to 65532/],
+      [2, { PORT: '0' }, /^PORT is '0'; allowed with --processes 2: 1 to 65532/],
+      [4, { PORT: '65532' }, /^PORT is '65532'; allowed with --processes 4: 1 to 65530/],
+      [4, { OPS_PORT: '65533' }, /^OPS_PORT is '65533'; allowed with --processes 4: 0 to 65531/],
       [
         4,
         { PORT: '9460', OPS_PORT: '9464' },
-        /^OPS_PORT is '9464'; allowed with PORT 9460 and --processes 4: where 9464 to 9467 are none of 9460 to 9464/,
+        /^OPS_PORT is '9464'; allowed with PORT 9460 and --processes 4: where 9464 to 9468 are none of 9460 to 9465/,
       ],
       [4, { PORT: '9465', OPS_PORT: '9464' }, /^OPS_PORT is '9464'/],
-      [4, { INTERNAL_PORT: '65533' }, /^INTERNAL_PORT is '65533'; allowed with --processes 4: 0 to 65532/],
+      [4, { INTERNAL_PORT: '65533' }, /^INTERNAL_PORT is '65533'; allowed with --processes 4: 0 to 65531/],
       [
         2,
         { INTERNAL_PORT: '9465' },
-        /^INTERNAL_PORT is '9465'; allowed with OPS_PORT 9464 and --processes 2: where 9465 to 9466 are none of 9464 to 9465/,
+        /^INTERNAL_PORT is '9465'; allowed with OPS_PORT 9464 and --processes 2: where 9465 to 9467 are none of 9464 to 9466/,
       ],
       [2, { INTERNAL_PORT: '8082' }, /^INTERNAL_PORT is '8082'; allowed with PORT 8080 and --processes 2/],
       [3, { RECOVERY_PER_MINUTE: '2' }, /^RECOVERY_PER_MINUTE is '2'; allowed with --processes 3: 3 or more/],
@@ -202,12 +208,12 @@ t.test(
         line,
       )
     t.equal(
-      complaint(() => plans(4, { PORT: '9459', OPS_PORT: '9464' })),
+      complaint(() => plans(4, { PORT: '9458', OPS_PORT: '9464' })),
       'accepted',
       'next to each other',
     )
     t.equal(
-      complaint(() => plans(4, { PORT: '9468', OPS_PORT: '9464' })),
+      complaint(() => plans(4, { PORT: '9469', OPS_PORT: '9464' })),
       'accepted',
     )
   },
@@ -256,15 +262,16 @@ t.test('a node of a fleet has its name, its URLs and its internal port', async (
   )
 })
 
-t.test('folders of processes that no longer exist are found', async (t) => {
+t.test('folders of processes that no longer exist are found, and that of the spare place', async (t) => {
   const folder = t.testdir()
   for (const name of ['records', 'process-1', 'process-2', 'process-7', 'process-x']) mkdirSync(join(folder, name))
   t.same(
-    leftFolders(folder, 2)
-      .map((path) => path.slice(folder.length + 1))
+    idleFolders(folder, 2)
+      .left.map((path) => path.slice(folder.length + 1))
       .sort(),
-    ['process-2', 'process-7'],
+    ['process-7'],
   )
-  t.same(leftFolders(folder, 1).length, 3)
-  t.same(leftFolders(join(folder, 'nowhere'), 1), [])
+  t.equal(idleFolders(folder, 2).spare, join(folder, 'process-2'))
+  t.same(idleFolders(folder, 1).left.length, 3)
+  t.same(idleFolders(join(folder, 'nowhere'), 1), { left: [], spare: null })
 })

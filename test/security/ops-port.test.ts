@@ -61,6 +61,7 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
     '/api/calls',
     '/api/backends',
     '/api/refusals',
+    '/api/fleet/calls',
     `/api/calls/${sid}`,
     `/api/calls/${sid}/transcript`,
     `/api/calls/${sid}/timeline`,
@@ -72,7 +73,14 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
     )
     t.equal((await get(gateway.opsUrl + path, bearer(OPS_TOKEN))).status, 200, path)
   }
-  for (const path of [`/api/calls/${sid}/hangup`, `/api/calls/${sid}/escalate`, '/api/calls', '/api/drain']) {
+  for (const path of [
+    `/api/calls/${sid}/hangup`,
+    `/api/calls/${sid}/escalate`,
+    '/api/calls',
+    '/api/drain',
+    '/api/cordon',
+    '/api/uncordon',
+  ]) {
     t.match(
       await post(gateway.opsUrl + path, { json: {}, ...bearer(READ_TOKEN) }),
       { status: 403, code: 'FORBIDDEN' },
@@ -82,7 +90,7 @@ t.test('the token for metrics ends no call and reads no transcript', async (t) =
   t.same(gateway.calls.get(sid).hangups, [])
   t.equal(gateway.calls.draining, false)
   t.equal((await get(`${gateway.opsUrl}/healthz`, bearer(READ_TOKEN))).status, 200)
-  t.equal(await gateway.metric('mkondo_ops_refused_total{reason="token-read-only"}'), 10)
+  t.equal(await gateway.metric('mkondo_ops_refused_total{reason="token-read-only"}'), 13)
 })
 
 /** A gateway on a clock that stands still until it is set. */

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { CgroupWatch, cpuStatPaths, Metrics, parseCpuStat, ScrapePage } from '../../src/telemetry/metrics.js'
+import { CgroupWatch, cgroupFolders, parseCpuStat, parseMemory } from '../../src/telemetry/cgroup.js'
+import { Metrics, ScrapePage } from '../../src/telemetry/metrics.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { SLOWEST_FRAME_BYTES, SlowestFrame } from '../../src/telemetry/slowest-frame.js'
 
@@ -12,14 +13,28 @@ t.test('throttling is read from both versions of control groups; a group without
   t.same(parseCpuStat(V1), parseCpuStat(V2))
   t.equal(parseCpuStat('usage_usec 1\nuser_usec 1\n'), null)
   t.equal(parseCpuStat('no such file'), null)
-  t.same(cpuStatPaths('0::/system.slice/mkondo.service\n')[0], '/sys/fs/cgroup/system.slice/mkondo.service/cpu.stat')
-  t.same(cpuStatPaths('0::/../../etc\n')[0], '/sys/fs/cgroup/cpu.stat')
-  t.same(cpuStatPaths('12:cpu:/x\n0::/\n')[0], '/sys/fs/cgroup/cpu.stat')
+  t.same(cgroupFolders('0::/system.slice/mkondo.service\n', [])[0], '/sys/fs/cgroup/system.slice/mkondo.service')
+  t.same(cgroupFolders('0::/../../etc\n', []), ['/sys/fs/cgroup'])
+  t.same(cgroupFolders('12:cpu:/x\n0::/\n', ['cpu']), ['/sys/fs/cgroup', '/sys/fs/cgroup/cpu'])
 })
 
-t.test('the file is looked for once and read from then on; where there is none, never again', async (t) => {
+t.test('the memory limit is read from both versions of control groups, and no limit is none', async (t) => {
+  const v2 = 'anon 900\nfile 5000\nshmem 1\n'
+  t.same(parseMemory(v2, '1000\n'), { usedBytes: 900, limitBytes: 1000 }, 'without the file cache')
+  t.same(parseMemory('cache 5000\nrss 1\ntotal_rss 900\n', '1000\n'), { usedBytes: 900, limitBytes: 1000 })
+  t.equal(parseMemory(v2, 'max\n'), null)
+  t.equal(parseMemory('total_rss 900\n', '9223372036854771712\n'), null, 'no limit, as version 1 writes it')
+  t.equal(parseMemory('', '1000\n'), null)
+})
+
+t.test('the files are looked for once and read from then on; where there are none, never again', async (t) => {
   const asked: string[] = []
-  const files: Record<string, string> = { '/proc/self/cgroup': '0::/a', '/sys/fs/cgroup/a/cpu.stat': V2 }
+  const files: Record<string, string> = {
+    '/proc/self/cgroup': '0::/a',
+    '/sys/fs/cgroup/a/cpu.stat': V2,
+    '/sys/fs/cgroup/memory/memory.limit_in_bytes': '1000\n',
+    '/sys/fs/cgroup/memory/memory.stat': 'total_rss 600\n',
+  }
   const watch = new CgroupWatch(async (path) => {
     asked.push(path)
     const text = files[path]
@@ -27,12 +42,17 @@ t.test('the file is looked for once and read from then on; where there is none, 
     return text
   })
   await watch.look()
-  t.match(watch.now, { throttledPeriods: 7 })
+  t.match(watch.cpu, { throttledPeriods: 7 })
+  t.match(watch.memory, { usedBytes: 600 }, 'of another version of control groups')
+  asked.length = 0
   await watch.look()
-  t.same(asked, ['/proc/self/cgroup', '/sys/fs/cgroup/a/cpu.stat', '/sys/fs/cgroup/a/cpu.stat'])
+  t.same(
+    asked.filter((path) => path.endsWith('.stat')),
+    ['/sys/fs/cgroup/a/cpu.stat', '/sys/fs/cgroup/memory/memory.stat'],
+  )
   delete files['/sys/fs/cgroup/a/cpu.stat']
   await watch.look()
-  t.equal(watch.now, null, 'a group that was removed is not known any more')
+  t.equal(watch.cpu, null, 'a group that was removed is not known any more')
 
   const none: string[] = []
   const nowhere = new CgroupWatch(async (path) => {
@@ -42,7 +62,7 @@ t.test('the file is looked for once and read from then on; where there is none, 
   await nowhere.look()
   const looks = none.length
   await nowhere.look()
-  t.equal(nowhere.now, null)
+  t.equal(nowhere.cpu, null)
   t.equal(none.length, looks)
 })
 

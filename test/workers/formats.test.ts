@@ -9,6 +9,7 @@ import type { CallCheckpoint } from '../../src/call/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallInput, Handoff } from '../../src/call/events.js'
 import type { JournalHeaderLine, PlayoutAnswers } from '../../src/call/journal/journal.js'
+import { fleetStatusJsonSchema } from '../../src/fleet/fleet-status.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import type { CallRecord } from '../../src/call/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
@@ -65,6 +66,7 @@ const PUBLISHED = [
   { file: 'handoff.schema.json', current: handoffJsonSchema },
   { file: 'timeline.schema.json', current: timelineJsonSchema },
   { file: 'journal.schema.json', current: journalJsonSchema },
+  { file: 'fleet.schema.json', current: fleetStatusJsonSchema },
 ]
 
 function published(file: string): z.ZodType {

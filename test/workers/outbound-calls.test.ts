@@ -41,6 +41,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
     voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
     free: () => 5,
     draining: () => false,
+    agentFull: () => false,
     perMinute: 60,
     prefixes: [],
     clock: () => time.nowMs,

@@ -7,6 +7,8 @@ export interface ArchiveLimits {
   readonly folder: string
   /** Folders of the same kind that no process uses any more. They are not read; the same retention applies. */
   readonly leftFolders?: readonly string[]
+  /** Another one, in which another process may be writing now: only what is too old is deleted. Null: there is none. */
+  readonly spareFolder?: string | null
   /** True when the folders are locked: any unfinished file in them at the start is that of a dead process. */
   readonly alone?: boolean
   readonly fsync: FsyncPolicy

@@ -189,7 +189,8 @@ function upkeep(): void {
     recordings.recover(Date.now())
     recordings.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
   })
-  for (const folder of limits.leftFolders ?? [])
+  const { leftFolders = [], spareFolder = null } = limits
+  for (const folder of [...leftFolders, ...(spareFolder === null ? [] : [spareFolder])])
     attempt('upkeep', null, () => {
       retainLeft(folder)
     })

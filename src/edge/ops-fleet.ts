@@ -1,0 +1,303 @@
+import { z } from 'zod'
+import { isCallSid } from '../core/ids.js'
+import { OPS_LIST_MAX, OPS_PEER_MS } from '../core/limits.js'
+import type { NodeRecord } from '../fleet/call-store.js'
+import type { FleetNode } from '../fleet/fleet-node.js'
+import { fleetStatus } from '../fleet/fleet-status.js'
+import type { OwnStatus } from '../fleet/fleet-status.js'
+import { errorReply, jsonReply } from './http-exchange.js'
+import type { Reply } from './http-exchange.js'
+import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
+import type { CallCommand, CallView, ListedCall, OpsApi } from './ops-api.js'
+import type { EdgeOptions } from './options.js'
+
+type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
+
+/** Commands for a whole node. */
+export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
+type NodeCommand = (typeof NODE_COMMANDS)[number]
+
+/** Who gave a command. */
+const operatorSchema = z.object({
+  /** `none`: the port needs none. */
+  token: z.enum(['OPS_TOKEN', 'none']),
+  address: z.string().max(64),
+})
+export type Operator = z.output<typeof operatorSchema>
+
+const callSid = z.string().max(64)
+/** What a node asks another for, on behalf of an operator. */
+const requestSchema = z.discriminatedUnion('what', [
+  z.object({ what: z.literal('status') }),
+  z.object({ what: z.literal('list'), limit: z.int().min(1).max(OPS_LIST_MAX) }),
+  z.object({ what: z.literal('call'), callSid }),
+  z.object({ what: z.literal('view'), callSid, view: z.enum(CALL_VIEWS) }),
+  z.object({
+    what: z.literal('call-command'),
+    callSid,
+    command: z.enum(CALL_COMMANDS),
+    body: z.string(),
+    operator: operatorSchema,
+  }),
+  z.object({ what: z.literal('node-command'), command: z.enum(NODE_COMMANDS), operator: operatorSchema }),
+])
+type OpsRequest = z.output<typeof requestSchema>
+type CallRequest = Extract<OpsRequest, { readonly callSid: string }>
+
+/** A node's answer to another: the status of the HTTP answer, and the JSON of its body. */
+interface PeerReply {
+  readonly status: Reply['status']
+  readonly body: unknown
+}
+
+/**
+ * The operator's API over all nodes of a fleet: any node answers for the calls of every other, and passes commands on.
+ * A node that does not answer is named. Every command leaves a line in the log, at the node that got it and at the node
+ * that carried it out.
+ */
+export class FleetApi {
+  readonly #options: FleetApiOptions
+  readonly #here: OpsApi
+
+  constructor(options: FleetApiOptions, here: OpsApi) {
+    this.#options = options
+    this.#here = here
+    options.fleet?.node.onRequest('ops', (request, from) => this.#asked(request, from))
+  }
+
+  // --- the fleet ----------------------------------------------------------------------------------------------
+
+  /** `GET /api/fleet` */
+  async status(): Promise<Reply> {
+    const { fleet } = this.#options
+    if (fleet === undefined) return NO_FLEET
+    const { node, storeHome } = fleet
+    const others = node.others()
+    const own = new Map<string, OwnStatus>([[node.name, this.#ownStatus(node)]])
+    await Promise.all(
+      others.map(async (other) => {
+        const reply = await this.#ask(node, other, { what: 'status' })
+        if (reply?.status === 200) own.set(other.name, reply.body as OwnStatus)
+      }),
+    )
+    return jsonReply(fleetStatus({ self: node.record, others, own, store: storeHome, alerts: node.alerts }))
+  }
+
+  #ownStatus({ clockAheadMs }: FleetNode): OwnStatus {
+    return { notReady: this.#here.notReady, clockDifferenceMs: clockAheadMs }
+  }
+
+  /** `POST /api/drain`, `/api/cordon` and `/api/uncordon`; the body may name a `node`. */
+  async commandNode(command: NodeCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
+    const target = nodeNamed(body)
+    if (target === undefined)
+      return errorReply(400, 'BAD_REQUEST', 'the body is empty or a JSON object with "node", the name of a node')
+    const node = this.#options.fleet?.node
+    const [name, reply] =
+      target === null || target === node?.name
+        ? [node?.name ?? null, this.#here.commandNode(command)]
+        : await this.#commandOther(node, target, { what: 'node-command', command, operator })
+    this.#audit({ command, node: name, call_sid: null, status: reply.status }, operator)
+    return reply
+  }
+
+  async #commandOther(
+    node: FleetNode | undefined,
+    target: string,
+    request: OpsRequest,
+  ): Promise<readonly [string | null, Reply]> {
+    const others = node?.others() ?? []
+    const other = others.find(({ name }) => name === target)
+    if (node === undefined || other === undefined) {
+      const names = [...(node === undefined ? [] : [node.name]), ...others.map(({ name }) => name)]
+      return [null, errorReply(404, 'NOT_FOUND', `there is no node of that name; nodes are: ${names.join(', ')}`)]
+    }
+    const asked = await this.#ask(node, other, request)
+    return [other.name, asked === null ? unanswered(other.name) : jsonReply(asked.body, asked.status)]
+  }
+
+  // --- calls --------------------------------------------------------------------------------------------------
+
+  /** `GET /api/fleet/calls`: live and ended calls of all nodes, newest first, at most `limit` of each. */
+  async list(limitText: string | undefined): Promise<Reply> {
+    const limit = limitText === undefined || limitText === '' ? LIST_DEFAULT : Number(limitText)
+    if (!Number.isInteger(limit) || limit < 1 || limit > OPS_LIST_MAX)
+      return errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
+    const node = this.#options.fleet?.node
+    const lists: (readonly [string | null, NodeCalls | null])[] = [[node?.name ?? null, this.#here.newest(limit)]]
+    if (node !== undefined) {
+      const asked = node.others().map(async (other): Promise<readonly [string, NodeCalls | null]> => {
+        const reply = await this.#ask(node, other, { what: 'list', limit })
+        return [other.name, reply?.status === 200 ? (reply.body as NodeCalls) : null]
+      })
+      lists.push(...(await Promise.all(asked)))
+    }
+    const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>
+      lists
+        .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
+        .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
+        .slice(0, limit)
+    return jsonReply({
+      live: newest('live'),
+      ended: newest('ended'),
+      nodes: lists.map(([name, calls]) => ({ name, answered: calls !== null })),
+    })
+  }
+
+  /** `GET /api/calls/{sid}` */
+  call(sid: string | undefined): Promise<Reply> {
+    return this.#ofCall({ what: 'call', callSid: sid ?? '' })
+  }
+
+  view(sid: string | undefined, view: CallView): Promise<Reply> {
+    return this.#ofCall({ what: 'view', callSid: sid ?? '', view })
+  }
+
+  /** `POST /api/calls/{sid}/hangup` and `/escalate` */
+  async command(sid: string | undefined, command: CallCommand, body: Uint8Array, operator: Operator): Promise<Reply> {
+    const request: CallRequest = {
+      what: 'call-command',
+      callSid: sid ?? '',
+      command,
+      body: new TextDecoder().decode(body),
+      operator,
+    }
+    return this.#ofCall(request)
+  }
+
+  async #ofCall(request: CallRequest): Promise<Reply> {
+    const node = this.#options.fleet?.node
+    const { callSid: sid } = request
+    const here = !isCallSid(sid) || node === undefined || (await this.#here.has(sid))
+    const [name, reply] = here
+      ? [node?.name ?? null, await this.#answer(request)]
+      : await this.#elsewhere(node, request)
+    if (request.what === 'call-command')
+      this.#audit({ command: request.command, node: name, call_sid: sid, status: reply.status }, request.operator)
+    return reply
+  }
+
+  /** The owner is asked first; then, or when it is not known, all others at once. */
+  async #elsewhere(node: FleetNode, request: CallRequest): Promise<readonly [string | null, Reply]> {
+    const others = node.others()
+    const entry = await node.store.read(request.callSid).catch(() => null)
+    const owner = others.find(({ name }) => name === entry?.owner.node)
+    const silent: string[] = []
+    const tried = async (other: NodeRecord): Promise<readonly [string, Reply] | null> => {
+      const reply = await this.#ask(node, other, request)
+      if (reply === null) silent.push(other.name)
+      return reply === null || isNoCall(reply) ? null : [other.name, jsonReply(reply.body, reply.status)]
+    }
+    const byOwner = owner === undefined ? null : await tried(owner)
+    if (byOwner !== null) return byOwner
+    const rest = await Promise.all(others.filter((other) => other !== owner).map(tried))
+    const found = rest.find((reply) => reply !== null)
+    if (found !== undefined) return found
+    if (silent.length > 0) return [owner?.name ?? null, unanswered(silent.join(', '))]
+    return [null, errorReply(404, 'CALL_UNKNOWN', 'no node has a call of that SID, live or lately ended')]
+  }
+
+  // --- between nodes ------------------------------------------------------------------------------------------
+
+  async #ask(node: FleetNode, { name, incarnation }: NodeRecord, request: OpsRequest): Promise<PeerReply | null> {
+    const asked = await node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
+    // Both ends are authenticated, and run this program.
+    return asked.result === 'answered' ? (asked.answer as PeerReply) : null
+  }
+
+  async #asked(body: unknown, from: string): Promise<PeerReply> {
+    const request = requestSchema.safeParse(body)
+    if (!request.success) return toPeer(errorReply(400, 'BAD_REQUEST', 'this node does not know that request'))
+    const reply = await this.#answer(request.data)
+    const { data } = request
+    const node = this.#options.fleet?.node.name ?? null
+    if (data.what === 'call-command' || data.what === 'node-command') {
+      const sid = data.what === 'call-command' ? data.callSid : null
+      const line = { command: data.command, node, call_sid: sid, status: reply.status, via: from }
+      if (!isNoCall(toPeer(reply))) this.#audit(line, data.operator)
+    }
+    return toPeer(reply)
+  }
+
+  /** This node's own answer. */
+  async #answer(request: OpsRequest): Promise<Reply> {
+    const here = this.#here
+    switch (request.what) {
+      case 'status':
+        return this.#options.fleet === undefined ? NO_FLEET : jsonReply(this.#ownStatus(this.#options.fleet.node))
+      case 'list':
+        return jsonReply(here.newest(request.limit))
+      case 'call':
+        return here.call(request.callSid)
+      case 'view':
+        return here.view(request.callSid, request.view)
+      case 'call-command':
+        return here.command(request.callSid, request.command, new TextEncoder().encode(request.body))
+      case 'node-command':
+        return here.commandNode(request.command)
+    }
+  }
+
+  #audit(fields: AuditFields, { token, address }: Operator): void {
+    this.#options.log.component('audit').info({ ...fields, token_kind: token, address }, 'An operator gave a command')
+  }
+}
+
+interface AuditFields {
+  readonly command: NodeCommand | CallCommand
+  /** The node that it is for; null where none has the call. */
+  readonly node: string | null
+  readonly call_sid: string | null
+  /** Of the HTTP answer. */
+  readonly status: number
+  /** The node that passed it on. */
+  readonly via?: string
+}
+
+/** Calls of one node, newest first. */
+interface NodeCalls {
+  readonly live: readonly ListedCall[]
+  readonly ended: readonly ListedCall[]
+}
+
+const LIST_DEFAULT = 50
+
+const NO_FLEET: Reply = errorReply(404, 'NOT_FOUND', 'this process is not a node of a fleet')
+
+function unanswered(nodes: string): Reply {
+  return errorReply(
+    504,
+    'NODE_SILENT',
+    `these nodes do not answer: ${nodes}; a command may have been carried out all the same`,
+  )
+}
+
+function isNoCall({ status, body }: PeerReply): boolean {
+  return status === 404 && (body as { error?: { code?: unknown } } | null)?.error?.code === 'CALL_UNKNOWN'
+}
+
+/** A recording is megabytes of audio: it is fetched from its own node. */
+function toPeer({ status, body, contentType }: Reply): PeerReply {
+  if (typeof body === 'string' && contentType?.startsWith('application/json') === true)
+    return { status, body: JSON.parse(body) as unknown }
+  return toPeer(
+    errorReply(
+      409,
+      'OTHER_NODE',
+      "another node has this recording: ask that node's ops port (GET /api/fleet has its URL)",
+    ),
+  )
+}
+
+/** Null: none is named. Undefined: not a body that may come. */
+function nodeNamed(body: Uint8Array): string | null | undefined {
+  if (body.byteLength === 0) return null
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(body))
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined
+    const { node = null } = value as { node?: unknown }
+    return node === null || typeof node === 'string' ? node : undefined
+  } catch {
+    return undefined // what is not JSON is answered like any other wrong body
+  }
+}

@@ -1,0 +1,67 @@
+import type { FleetNode, NodeNetwork } from '../fleet/fleet-node.js'
+import type { GuardedStore } from '../fleet/guarded-store.js'
+import type { Metrics } from '../telemetry/metrics.js'
+
+interface Fleet {
+  readonly node: FleetNode
+  readonly store: GuardedStore
+  /** Null where there are no other nodes. */
+  readonly network: NodeNetwork | null
+}
+
+/** What the nodes of a fleet count, from plain fields, and 0 from the start. */
+export function countFleet(metrics: Metrics, { node, store, network }: Fleet): void {
+  metrics.defineGauge('store_up', '1 while the call store answers').from(() => (store.up ? 1 : 0))
+  const operations = metrics.defineCounter('store_operations', 'Operations of the call store, by outcome', [
+    'op',
+    'outcome',
+  ])
+  for (const [op, outcomes] of Object.entries(store.counters))
+    copied(metrics, outcomes, (outcome) => operations({ op, outcome }))
+  metrics.countFrom(
+    metrics.defineCounter('store_conflicts', 'Writes to a call that had another owner by then', [])({}),
+    () => store.conflicts,
+  )
+
+  const nodes = metrics.defineLabelledGauge('nodes', 'Nodes of the fleet as this one sees them', ['state'], 'max')
+  for (const state of NODE_STATES) nodes.from({ state }, () => countOf(node, state))
+  const alerts = metrics.defineLabelledGauge('fleet_alerts', '1 while this node warns of it', ['what'], 'max')
+  alerts.from({ what: 'many-suspects' }, () => (node.alerts.includes('many-suspects') ? 1 : 0))
+  const takeovers = metrics.defineCounter('takeovers', 'Nodes and calls that this node took over, by evidence', [
+    'evidence',
+  ])
+  copied(metrics, node.counters.takeOvers, (evidence) => takeovers({ evidence }))
+  const givenUp = metrics.defineCounter(
+    'calls_given_up',
+    'Calls that this node gave up, because others may have them',
+    ['why'],
+  )
+  copied(metrics, node.counters.givenUp, (why) => givenUp({ why }))
+  metrics.countFrom(
+    metrics.defineCounter('calls_unclaimed', 'Calls that were opened while the call store was down', [])({}),
+    () => node.counters.unclaimed,
+  )
+
+  if (network === null) return
+  const requests = metrics.defineCounter('peer_requests', 'Requests to other nodes, by result', ['result'])
+  copied(metrics, network.peers.counters, (result) => requests({ result }))
+  const refused = metrics.defineCounter('peer_requests_refused', 'Requests that the internal port turned away', [
+    'reason',
+  ])
+  copied(metrics, network.listener.refused, (reason) => refused({ reason }))
+}
+
+const NODE_STATES = ['open', 'cordoned', 'draining', 'suspect', 'gone'] as const
+
+function countOf(node: FleetNode, state: (typeof NODE_STATES)[number]): number {
+  const others = node.others().map((other) => (other.seen === 'alive' ? other.state : other.seen))
+  return [node.state, ...others].filter((each) => each === state).length
+}
+
+function copied(
+  metrics: Metrics,
+  counts: Readonly<Record<string, number>>,
+  counter: (name: string) => { inc(by?: number): void },
+): void {
+  for (const name of Object.keys(counts)) metrics.countFrom(counter(name), () => counts[name] ?? 0)
+}

@@ -1,0 +1,239 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createServer as createTcpServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
+import type { AfterStream } from '../../src/simulator/call-options.js'
+import { startCall } from '../../src/simulator/carrier.js'
+import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
+import { until } from '../support/host.js'
+import { mkondo, type Run } from './mkondo-process.js'
+
+/**
+ * `mkondo serve --processes 2`, as it is started by an operator, with the simulator as the carrier. Each webhook comes
+ * on a connection of its own, which the kernel gives to either process.
+ */
+
+interface Logged extends Run {
+  logged(msg: string): Record<string, unknown>[]
+}
+
+export function launched(t: Test, args: readonly string[], env: Readonly<Record<string, string>>): Logged {
+  const run = mkondo(args, env)
+  t.teardown(() => run.child.kill('SIGQUIT'))
+  return {
+    ...run,
+    logged: (msg) =>
+      run.lines
+        .filter((line) => line.includes(`"msg":"${msg}"`))
+        .map((line) => JSON.parse(line) as Record<string, unknown>),
+  }
+}
+
+/** The first of `count` ports in a row that were free a moment ago. */
+export async function freePorts(count: number): Promise<number> {
+  for (;;) {
+    const probe = createTcpServer().listen(0, '127.0.0.1')
+    await new Promise((resolve) => probe.once('listening', resolve))
+    const { port } = probe.address() as AddressInfo
+    await new Promise((resolve) => probe.close(resolve))
+    const free = await Promise.all(
+      Array.from(
+        { length: count },
+        (_, i) =>
+          new Promise<boolean>((resolve) => {
+            const other = createTcpServer().once('error', () => {
+              resolve(false)
+            })
+            other.listen(port + i, '127.0.0.1', () =>
+              other.close(() => {
+                resolve(true)
+              }),
+            )
+          }),
+      ),
+    )
+    if (free.every(Boolean)) return port
+  }
+}
+
+/**
+ * Passes webhooks on, each over a connection of its own; the Host header stays, as behind many a balancer. A connection
+ * that is reset without an answer is made once more: it was the kernel's queue for a process that has just died
+ * (deploy/sysctl.conf).
+ */
+async function freshConnections(t: Test, port: number): Promise<string> {
+  const server = createServer((incoming, outgoing) => {
+    const parts: Buffer[] = []
+    incoming.on('data', (part: Buffer) => parts.push(part))
+    const forward = (attempts: number): void => {
+      const { method, url: path, headers } = incoming
+      const forwarded = request({ host: '127.0.0.1', port, method, path, headers, agent: false }, (answer) => {
+        outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
+        answer.pipe(outgoing)
+      })
+      forwarded.on('error', () => {
+        if (attempts > 1) forward(attempts - 1)
+        else outgoing.writeHead(502).end()
+      })
+      forwarded.end(Buffer.concat(parts))
+    }
+    incoming.on('end', () => {
+      forward(2)
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** The shipped order line, which goes on with a Dial after the stream. */
+function agentsFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-processes-'))
+  const yaml = readFileSync(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  writeFileSync(
+    join(folder, 'order-status.yaml'),
+    yaml.replace(/strategies: .*/, 'strategies: [after-stream-dial]').replace(/announce: .*/, 'announce: One moment.'),
+  )
+  return folder
+}
+
+export interface Two {
+  readonly run: Logged
+  /** Where the carrier posts. */
+  readonly url: string
+  /** The public port. */
+  readonly port: number
+  readonly opsPorts: readonly number[]
+  /** JSON of a process's ops port. */
+  get(index: number, path: string): Promise<Record<string, unknown>>
+  /** An operator's command for a call; the status of the answer. */
+  command(index: number, callSid: string, command: 'escalate' | 'hangup'): Promise<number>
+  /** The process that has a call. */
+  ownerOf(callSid: string): Promise<number>
+  metric(index: number, line: string): Promise<number>
+}
+
+export async function startTwo(
+  t: Test,
+  more: { readonly args?: readonly string[]; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<Two> {
+  const port = await freePorts(4)
+  const folder = agentsFolder()
+  const run = launched(t, ['serve', '--with-shop', '--processes', '2', ...(more.args ?? [])], {
+    PORT: String(port),
+    OPS_PORT: '0',
+    HOST: '127.0.0.1',
+    AGENTS_DIR: folder,
+    DATA_DIR: join(folder, 'data'),
+    MAX_CALLS: '40',
+    SAUTIKIT_AFTER_STREAM: 'continues',
+    SAUTIKIT_WEBHOOK_SECRETS: SECRET,
+    ...more.env,
+  })
+  t.teardown(async () => {
+    run.child.kill('SIGQUIT')
+    await run.exit
+    rmSync(folder, { recursive: true, force: true })
+  })
+  await Promise.race([
+    until(() => run.logged('taking calls').length === 1, 60_000, 'the gateway to start'),
+    run.exit.then((code) => {
+      throw new Error(`the gateway ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`)
+    }),
+  ])
+  const { ops_ports: opsPorts } = run.logged('taking calls')[0] as { ops_ports: readonly number[] }
+  const get = async (index: number, path: string): Promise<Record<string, unknown>> =>
+    (await (await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}${path}`)).json()) as Record<string, unknown>
+  return {
+    run,
+    port,
+    opsPorts,
+    get,
+    url: await freshConnections(t, port),
+    command: async (index, callSid, command) =>
+      (
+        await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}/api/calls/${callSid}/${command}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+        })
+      ).status,
+    ownerOf: async (callSid) => {
+      const { live, ended } = (await get(0, '/api/fleet/calls?limit=500')) as {
+        readonly [of in 'live' | 'ended']: readonly { readonly callSid: string; readonly node: string }[]
+      }
+      const call = [...live, ...ended].find((each) => each.callSid === callSid)
+      if (call === undefined) throw new Error(`no process has ${callSid}`)
+      return Number(call.node.slice(call.node.lastIndexOf('-') + 1))
+    },
+    metric: async (index, line) => {
+      const page = await (await fetch(`http://127.0.0.1:${opsPorts[index] ?? 0}/metrics`)).text()
+      return Number(
+        page
+          .split('\n')
+          .find((candidate) => candidate.startsWith(`${line} `))
+          ?.slice(line.length + 1)
+          .split(' ')[0] ?? 0,
+      )
+    },
+  }
+}
+
+export const SECRET = 'whsec_of_two_processes'
+const speech = await CallerSpeech.start(null)
+t.teardown(() => speech.close())
+
+/** A caller who says nothing. */
+export function silentCall(url: string, afterStream: AfterStream, secret: string | null = SECRET): LiveSimulatedCall {
+  return startCall({
+    voiceUrl: `${url}/voice/order-status`,
+    eventsUrl: `${url}/events`,
+    from: '+254700000001',
+    to: '+254711000000',
+    afterStream,
+    secret,
+    human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null },
+    giveUpMs: 12_000,
+    caller: {
+      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
+      voice: 'rms',
+      line: { sampleRateHz: 8000 },
+      speech,
+      files: new Map(),
+      record: false,
+      timeoutMs: 30_000,
+      vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+    },
+  })
+}
+
+export async function streaming(two: Two, call: LiveSimulatedCall): Promise<number> {
+  let owner = -1
+  const untilMs = performance.now() + 20_000
+  for (;;) {
+    owner = await two.ownerOf(call.callSid).catch(() => -1)
+    if (owner >= 0 && (await two.get(owner, `/api/calls/${call.callSid}`))['state'] === 'streaming') return owner
+    if (performance.now() > untilMs) throw new Error(`${call.callSid} has no stream`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+/** The log line of process `index` when it last began to take calls. */
+export function lastStart(run: Logged, index: number): Record<string, unknown> {
+  return (
+    run
+      .logged('process takes calls')
+      .filter((line) => line['process'] === index)
+      .at(-1) ?? {}
+  )
+}

@@ -1,0 +1,243 @@
+import t from 'tap'
+import { calls } from '../../src/cli/calls.js'
+import { fleet as fleetCommand, nodeCommand } from '../../src/cli/fleet.js'
+import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
+import { get, newSid, post, ring, ringing } from '../edge/gateway.js'
+import type { Gateway } from '../edge/gateway.js'
+import { ORDER_STATUS } from '../edge/scripted-calls.js'
+import { fleet } from './nodes.js'
+
+/** One node's ops port answers for all. */
+
+const json = (text: string): Record<string, unknown> => JSON.parse(text) as Record<string, unknown>
+
+function audited({ logged }: Gateway): Record<string, unknown>[] {
+  return logged().filter(({ component }) => component === 'audit')
+}
+
+/** A caller for whom there is no stream: the document, and whether a node has the call. */
+async function refusedBy(it: Awaited<ReturnType<typeof fleet>>, index: number): Promise<string> {
+  const sid = newSid()
+  const { text } = await post(`${at(it, index).url}/voice/order-status`, { form: ringing(sid) })
+  return it.ownerOf(sid) === -1 ? text : `taken: ${text}`
+}
+
+/** What a command printed, and its exit code. */
+async function said(
+  command: (terminal: { out: (text: string) => void; env: Record<string, string> }) => Promise<number>,
+): Promise<{ code: number; text: string }> {
+  let text = ''
+  const code = await command({
+    out: (more) => {
+      text += more
+    },
+    env: {},
+  })
+  return { code, text }
+}
+
+/** The edge of a node. */
+function at(it: Awaited<ReturnType<typeof fleet>>, index: number): Gateway {
+  return it.gateways[index] as Gateway
+}
+
+t.test('any node shows, hangs up and escalates the call of another, and both write down who asked', async (t) => {
+  const it = await fleet(t, 3, { opsToken: 'token-of-the-operators' })
+  const headers = { authorization: 'Bearer token-of-the-operators' }
+  const { sid } = await ring(at(it, 0))
+  const owner = it.ownerOf(sid)
+  const other = at(it, (owner + 1) % 3)
+  const api = `${other.opsUrl}/api/calls/${sid}`
+  t.match(json((await get(api, { headers })).text), { callSid: sid, state: 'waiting' })
+  t.match(json((await get(`${api}/timeline`, { headers })).text), { callSid: sid, live: true })
+  t.match(await get(`${api}/handoff`, { headers }), { status: 404, code: 'NOT_FOUND' }, 'the owner says why not')
+  t.match(await get(`${api}/recording.wav`, { headers }), { status: 404 })
+  t.equal(
+    (await post(`${api}/hangup`, { json: { reason: 'call +254700000001 back', speak: true }, headers })).status,
+    202,
+  )
+  t.match(it.call(sid).hangups, [{ reason: 'operator-hangup', speak: true }])
+  t.equal((await post(`${api}/escalate`, { json: {}, headers })).status, 202)
+  t.equal(it.call(sid).escalations.length, 1)
+  t.match(await post(`${api}/hangup`, { json: { speak: 'yes' }, headers }), { status: 400, code: 'BAD_REQUEST' })
+
+  const line = { command: 'hangup', node: `gw-${owner}`, call_sid: sid, status: 202, address: '127.0.0.1' }
+  t.match(audited(other)[0], { ...line, token_kind: 'OPS_TOKEN' })
+  t.match(audited(at(it, owner))[0], { ...line, token_kind: 'OPS_TOKEN', via: `gw-${(owner + 1) % 3}` })
+  t.equal(audited(at(it, (owner + 2) % 3)).length, 0, 'a node that has nothing to do with it writes nothing')
+  t.match(audited(other).at(-1), { status: 400 }, 'what was refused is written down as well')
+  t.notMatch(JSON.stringify([audited(other), audited(at(it, owner))]), /token-of-the-operators|254700000001/)
+})
+
+t.test('a call that nobody has is asked for everywhere, also without the store', async (t) => {
+  const it = await fleet(t, 3)
+  t.match(await get(`${at(it, 0).opsUrl}/api/calls/${newSid()}`), { status: 404, code: 'CALL_UNKNOWN' })
+  const { sid } = await ring(at(it, 0))
+  const owner = it.ownerOf(sid)
+  it.storeDown = true
+  t.match(await get(`${at(it, (owner + 1) % 3).opsUrl}/api/calls/${sid}`), { status: 200 }, 'found without the store')
+})
+
+t.test('a list has the calls of all nodes, and says which node did not answer', async (t) => {
+  const it = await fleet(t, 3)
+  const rung = await Promise.all(Array.from({ length: 6 }, (_, i) => ring(at(it, i % 3))))
+  const url = `${at(it, 0).opsUrl}/api/fleet/calls`
+  const all = json((await get(url)).text) as { live: { callSid: string; node: string }[]; nodes: unknown }
+  t.same(all.live.map(({ callSid }) => callSid).sort(), rung.map(({ sid }) => sid).sort())
+  t.ok(all.live.every(({ callSid, node }) => node === `gw-${it.ownerOf(callSid)}`))
+  t.notOk(
+    all.live.some((call) => 'transcript' in call),
+    'not what was said',
+  )
+  t.equal((json((await get(`${url}?limit=2`)).text)['live'] as unknown[]).length, 2)
+  for (const limit of ['0', '501', 'x']) t.equal((await get(`${url}?limit=${limit}`)).status, 400)
+})
+
+t.test('a cordoned node gets no new calls, keeps its own, and is open again after uncordon', async (t) => {
+  const it = await fleet(t, 2)
+  const { opsUrl } = at(it, 0)
+  const kept = await ring(at(it, 1))
+  const before = it.ownerOf(kept.sid)
+  t.match(await post(`${opsUrl}/api/cordon`, { json: { node: 'gw-1' } }), { status: 200 })
+  t.match(await get(`${at(it, 1).opsUrl}/readyz`), { status: 503, text: /"reason":"cordoned"/ })
+  await it.look()
+  for (let i = 0; i < 8; i++) t.equal(it.ownerOf((await ring(at(it, i % 2))).sid), 0, 'every call goes to the other')
+  t.equal(it.ownerOf(kept.sid), before, 'live calls stay')
+  t.match(json((await get(`${opsUrl}/api/fleet`)).text), { nodes: [{ state: 'open' }, { state: 'cordoned', free: 0 }] })
+  t.match(audited(at(it, 1)), [{ command: 'cordon', node: 'gw-1', via: 'gw-0', token_kind: 'none' }])
+
+  t.match(await post(`${opsUrl}/api/cordon`, { json: {} }), { status: 200 }, 'now both')
+  await it.look()
+  t.match(await refusedBy(it, 0), /^<\?xml.*<Say>/)
+  t.equal(await at(it, 0).metric('mkondo_calls_refused_total{reason="cordoned"}'), 1, 'its caller hears the fallback')
+  t.equal((await post(`${opsUrl}/api/uncordon`, { json: { node: 'gw-1' } })).status, 200)
+  t.equal((await get(`${at(it, 1).opsUrl}/readyz`)).status, 200)
+
+  t.match(await post(`${opsUrl}/api/cordon`, { json: { node: 'gw-9' } }), {
+    status: 404,
+    code: 'NOT_FOUND',
+    text: /nodes are: gw-0, gw-1/,
+  })
+  t.match(await post(`${opsUrl}/api/cordon`, { json: { node: 7 } }), { status: 400, code: 'BAD_REQUEST' })
+})
+
+t.test('another node can be drained, and a drain is not taken back', async (t) => {
+  let drains = 0
+  const it = await fleet(t, 2, (index) => (index === 1 ? { onDrain: () => void drains++ } : {}))
+  const { opsUrl } = at(it, 0)
+  t.match(await post(`${opsUrl}/api/drain`, { json: { node: 'gw-1' } }), { status: 202, text: /"draining":true/ })
+  t.equal((await post(`${opsUrl}/api/drain`, { json: { node: 'gw-1' } })).status, 202)
+  t.equal(drains, 1)
+  t.match(await post(`${opsUrl}/api/uncordon`, { json: { node: 'gw-1' } }), { status: 409, code: 'DRAINING' })
+})
+
+t.test('GET /api/fleet is what its schema says, with the reasons of the nodes', async (t) => {
+  const it = await fleet(t, 3)
+  at(it, 1).calls.overload = 'memory'
+  it.storeDown = true
+  const status = fleetStatusSchema.parse(json((await get(`${at(it, 0).opsUrl}/api/fleet`)).text))
+  t.match(status, {
+    self: 'gw-0',
+    nodes: [
+      { name: 'gw-0', self: true, state: 'open', reason: null, capacity: 1000, live: 0 },
+      { name: 'gw-1', self: false, state: 'not-ready', reason: 'memory' },
+      { name: 'gw-2', state: 'open', reason: null },
+    ],
+    store: { home: 'memory', up: false, url: null },
+    alerts: [],
+  })
+  t.ok(Math.abs(status.nodes[0]?.clockDifferenceMs ?? Infinity) < 1000)
+})
+
+t.test('an agent has no more calls than its maxCalls over all nodes, and its caller hears the fallback', async (t) => {
+  const it = await fleet(t, 2)
+  for (const { calls } of it.gateways) calls.agents.set('order-status', { ...ORDER_STATUS, maxCalls: 5 })
+  at(it, 0).calls.agentCalls = { 'order-status': 2, support: 9 }
+  at(it, 1).calls.agentCalls = { 'order-status': 2 }
+  await it.look()
+  t.not(it.ownerOf((await ring(at(it, 0))).sid), -1, 'one more')
+  at(it, 1).calls.agentCalls = { 'order-status': 3 }
+  await it.look()
+  for (const index of [0, 1]) t.match(await refusedBy(it, index), /^<\?xml.*<Say>/)
+  const counts = await Promise.all(
+    it.gateways.map(({ metric }) => metric('mkondo_calls_refused_total{reason="agent-capacity"}')),
+  )
+  t.equal((counts[0] ?? 0) + (counts[1] ?? 0), 2)
+})
+
+t.test('a node with too much load passes new calls to another, and says why to the balancer', async (t) => {
+  const it = await fleet(t, 2)
+  at(it, 0).calls.overload = 'cpu-throttling'
+  t.match(await get(`${at(it, 0).opsUrl}/readyz`), { status: 503, text: /"reason":"cpu-throttling"/ })
+  t.equal(await at(it, 0).metric('mkondo_not_ready{reason="cpu-throttling"}'), 1)
+  for (let i = 0; i < 6; i++) t.equal(it.ownerOf((await ring(at(it, 0))).sid), 1)
+  at(it, 1).calls.overload = 'memory'
+  t.match(await refusedBy(it, 0), /^<\?xml.*<Say>/)
+  const reasons = await at(it, 0).metric('mkondo_calls_refused_total{reason="cpu-throttling"}')
+  t.equal(reasons, 1, 'and the caller hears the fallback when no node is left')
+})
+
+t.test('the commands say the same as the ops port, by a table or as JSON', async (t) => {
+  const it = await fleet(t, 2)
+  const ops = ['--ops-url', at(it, 0).opsUrl]
+  const { sid } = await ring(at(it, 0))
+  const owner = it.ownerOf(sid)
+  t.match(await said((terminal) => calls(['list', ...ops], terminal)), {
+    code: 0,
+    text: new RegExp(`${sid} +gw-${owner} +waiting`),
+  })
+  t.match(await said((terminal) => calls(['escalate', sid, ...ops], terminal)), { code: 0 })
+  t.equal(it.call(sid).escalations.length, 1)
+  t.match(await said((terminal) => nodeCommand('cordon', ['gw-1', ...ops], terminal)), {
+    code: 0,
+    text: 'gw-1 is cordoned; ' + (owner === 1 ? 1 : 0) + ' live calls\n',
+  })
+  await it.look()
+  t.match(await said((terminal) => fleetCommand(ops, terminal)), {
+    code: 0,
+    text: /^NODE +STATE[^]*\ngw-0 \* +open[^]*\ngw-1 +cordoned[^]*\nstore: memory, up\n$/,
+  })
+  const asJson = await said((terminal) => fleetCommand(['--json', ...ops], terminal))
+  t.equal(fleetStatusSchema.parse(json(asJson.text)).nodes.length, 2)
+  await t.rejects(
+    said((terminal) => nodeCommand('drain', ['gw-7', ...ops], terminal)),
+    /there is no node of that name; nodes are: gw-0, gw-1/,
+  )
+  await t.rejects(
+    said((terminal) => nodeCommand('drain', ['a', 'b'], terminal)),
+    { code: 'CONFIG_INVALID' },
+  )
+})
+
+t.test('a node that does not answer is named, and what is asked of it fails in time', async (t) => {
+  const it = await fleet(t, 2)
+  const { sid } = await ring(at(it, 1))
+  t.equal(it.ownerOf(sid), 1)
+  it.freeze(1)
+  const { opsUrl } = at(it, 0)
+  const [list, hangUp, drain, status, listed] = await Promise.all([
+    get(`${opsUrl}/api/fleet/calls`),
+    post(`${opsUrl}/api/calls/${sid}/hangup`, { json: {} }),
+    post(`${opsUrl}/api/drain`, { json: { node: 'gw-1' } }),
+    get(`${opsUrl}/api/fleet`),
+    said((terminal) => calls(['list', '--ops-url', opsUrl], terminal)),
+  ])
+  t.match(json(list.text), {
+    nodes: [
+      { name: 'gw-0', answered: true },
+      { name: 'gw-1', answered: false },
+    ],
+  })
+  t.match(hangUp, { status: 504, code: 'NODE_SILENT', text: /gw-1/ })
+  t.match(drain, { status: 504, code: 'NODE_SILENT', text: /gw-1/ })
+  t.match(json(status.text), {
+    nodes: [{ state: 'open' }, { state: 'not-ready', reason: 'it does not answer other nodes' }],
+  })
+  t.match(listed, { code: 1, text: /node gw-1 did not answer/ })
+  t.same(
+    audited(at(it, 0))
+      .map(({ command, status }) => `${String(command)} ${String(status)}`)
+      .sort(),
+    ['drain 504', 'hangup 504'],
+  )
+})
