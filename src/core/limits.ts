@@ -539,17 +539,6 @@ export const OPS_PEER_MS = 1000
 /** Gateway processes of one `serve --processes`. */
 export const GATEWAY_PROCESSES_MAX = 64
 /**
- * How long a node waits for another node's answer to a forwarded webhook; then the next node, or it itself, answers.
- */
-export const FORWARD_ANSWER_MS = 2000
-/** Forwarded webhooks of one node that wait for an answer at once. */
-export const FORWARDS_WAITING_MAX = 1000
-/**
- * Calls whose owner the supervisor remembers, calls with another owner than their SID's hash says, and calls of nodes
- * that died.
- */
-export const PLACED_CALLS_MAX = 20_000
-/**
  * Delay before a process that died is started again, its maximum, and the run time below which the delay is doubled.
  */
 export const PROCESS_RESTART_MS = 250

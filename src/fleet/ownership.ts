@@ -13,7 +13,7 @@ import {
 } from '../core/limits.js'
 import type { FleetView, NodeRecord, OwnerToken, StoredNode } from './call-store.js'
 
-export interface OwnershipOptions {
+interface OwnershipOptions {
   readonly name: string
   readonly incarnation: string
   /** Calendar time, as in this node's record. */
@@ -65,7 +65,7 @@ export type OwnershipInput =
   | { readonly type: 'timer' }
 
 /** Why a node is taken to be dead. */
-export type TakeOverEvidence = 'refused' | 'new-incarnation' | 'silent'
+type TakeOverEvidence = 'refused' | 'new-incarnation' | 'silent'
 /** Why a node should not get calls. */
 export const NOT_READY = ['starting', 'name-in-doubt', 'name-taken', 'isolated', 'clock-skew'] as const
 type NotReady = (typeof NOT_READY)[number]

@@ -33,9 +33,9 @@ export interface PeerTls {
  * Answers a request of another node. What it returns is sent as JSON.
  * @param body  parsed JSON, not checked further: the sender has the secret, and may be of another version
  */
-export type PeerHandler = (body: unknown, from: PeerName) => unknown
+type PeerHandler = (body: unknown, from: PeerName) => unknown
 
-export const PEER_REFUSALS = [
+const PEER_REFUSALS = [
   'certificate',
   'unsigned',
   'signature',

@@ -14,9 +14,9 @@ export interface PeerAddress extends PeerName {
   readonly url: string
 }
 
-export const PEER_REFUSED = ['connection-refused', 'host-unknown', 'another-node', 'another-incarnation'] as const
-export const PEER_SILENT = ['timeout', 'reset', 'unreachable'] as const
-export const PEER_FAILED = [
+const PEER_REFUSED = ['connection-refused', 'host-unknown', 'another-node', 'another-incarnation'] as const
+const PEER_SILENT = ['timeout', 'reset', 'unreachable'] as const
+const PEER_FAILED = [
   'busy',
   'tls',
   'turned-away',

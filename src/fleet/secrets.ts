@@ -2,7 +2,7 @@ import { hkdfSync } from 'node:crypto'
 import { assert } from '../core/assert.js'
 
 /** What a key is for; each purpose has keys of its own. */
-export type KeyPurpose = 'peers' | 'stored-calls' | 'effects'
+type KeyPurpose = 'peers' | 'stored-calls' | 'effects'
 
 const KEY_BYTES = 32
 

@@ -38,7 +38,7 @@ interface FleetSideOptions {
 }
 
 /** This gateway as a node: alone with its own memory, or one of several. */
-export interface FleetSide {
+interface FleetSide {
   readonly node: FleetNode
   readonly store: GuardedStore
   readonly storeHome: StoreHome

@@ -104,7 +104,7 @@ export interface RedisSentinel extends RedisServer {
   failover(): Promise<void>
 }
 
-export interface RedisSentinelOptions {
+interface RedisSentinelOptions {
   readonly master: RedisServer
   readonly masterName?: string
   /** The Sentinel's own password. */
