@@ -229,6 +229,12 @@ export class FleetNode {
 
   /** This node's ownership of a call; null for a call that is not its own, or not claimed yet. */
   token(callSid: string): OwnerToken | null {
+    const token = this.#held(callSid)
+    return token === null || token.epoch === 0 ? null : token
+  }
+
+  /** As `token`, also of a call that was opened without the store: epoch 0. */
+  #held(callSid: string): OwnerToken | null {
     return this.#tokens.get(callSid) ?? this.#reserved.get(callSid) ?? null
   }
 
@@ -258,7 +264,7 @@ export class FleetNode {
   }
 
   async #confirm(callSid: string): Promise<'ok' | 'lost' | 'store-down'> {
-    const token = this.token(callSid)
+    const token = this.#held(callSid)
     if (token === null) return 'store-down'
     const askedMs = this.#options.clock()
     try {
