@@ -30,6 +30,7 @@ async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
     free: () => 100,
     draining: () => false,
     perMinute: 60,
+    recoveryPerMinute: 30,
     prefixes: [],
     clock: () => performance.now(),
     wallClock: Date.now,

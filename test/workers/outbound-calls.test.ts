@@ -42,6 +42,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
     free: () => 5,
     draining: () => false,
     perMinute: 60,
+    recoveryPerMinute: 30,
     prefixes: [],
     clock: () => time.nowMs,
     wallClock: () => 0,
