@@ -36,10 +36,15 @@ export const FAULTS: readonly Fault[] = [
     }
   }),
   killed('continues', 'resumed', { env: CONTINUES }),
-  killed('reposts', 'resumed', {}),
+  killed('reposts', 'resumed', { env: CONTINUES }),
   killed('holds', 'rung', {
     agent: { recovery: 'callback' },
-    env: { RECOVERY_PER_MINUTE: '600', OUTBOUND_PER_MINUTE: '600', OUTBOUND_PREFIXES: '+254' },
+    env: {
+      SAUTIKIT_AFTER_STREAM: 'holds',
+      RECOVERY_PER_MINUTE: '600',
+      OUTBOUND_PER_MINUTE: '600',
+      OUTBOUND_PREFIXES: '+254',
+    },
   }),
   {
     name: 'HAProxy killed and started again',

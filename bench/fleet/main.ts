@@ -202,7 +202,7 @@ function rowOf(
       ? [`a gap of ${gapMs} ms, ${gapMoreMs} ms more than without a fault`]
       : []),
     ...(backMs.length < lost.length
-      ? [`${lost.length - backMs.length} of ${lost.length} callers not brought back`]
+      ? [`${lost.length - backMs.length} of ${lost.length} callers not brought back, such as ${example(lost, breaks)}`]
       : []),
     ...(slowest > limitMs ? [`a caller was brought back after ${slowest} ms`] : []),
   ]
@@ -218,6 +218,15 @@ function rowOf(
     webhooks,
     missed,
   }
+}
+
+/** What the carrier did for a caller who did not hear the agent again. */
+function example(lost: readonly SimulatedCallResult[], breaks: Fault['breaks']): string {
+  const one = lost.find((result) => breaks === 'rung' || resumedMs(result) === null)
+  const webhooks = one?.webhooks.map(
+    ({ url, state, status, verbs }) => `${url} ${state} ${status ?? '-'} ${verbs.join(' ')}`,
+  )
+  return `${one?.callSid ?? ''}: ${one?.verbs.join(' ') ?? ''} (${webhooks?.slice(-6).join(', ') ?? ''})`
 }
 
 function failed(fault: Fault, thrown: unknown): Row {

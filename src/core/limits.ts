@@ -706,3 +706,5 @@ export const PEER_NONCES_MAX = 100_000
 export const ACT_WAIT_MS = 500
 /** Orders and calls that this node has placed and that have not opened a stream. */
 export const RESERVED_CALLS_MAX = 10_000
+/** How often a node looks whether a claim of another has become a call. */
+export const CLAIM_LOOK_MS = 50

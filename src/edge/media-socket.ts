@@ -166,8 +166,8 @@ export class MediaSockets {
         `the call of this token is not at ${where}: it is over, or NODE_URL leads to another node than its owner`,
       )
     }
-    // A token of an earlier owner: it had the call before this node took it over.
-    if (fleet !== undefined && token.epoch !== (fleet.node.token(token.callSid)?.epoch ?? 0))
+    // A token of an earlier owner: it had the call before this node took it over. Without the store there is no epoch.
+    if (fleet !== undefined && token.epoch !== 0 && token.epoch !== fleet.node.token(token.callSid)?.epoch)
       return refusal('token-invalid', 403, 'TOKEN_INVALID', 'the token in the URL is of an earlier owner of its call')
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }

@@ -157,8 +157,7 @@ export class Webhooks {
         this.#noteServed(webhook)
         return xmlReply(call?.document ?? EMPTY_RESPONSE)
       case 'resume-stream':
-        // The answer to the carrier's own question at this URL is obeyed.
-        return this.#comeBack(call as LiveCall, request.host, true)
+        return this.#comeBack(call as LiveCall, request.host)
       case 'continue':
         return xmlReply(this.#write(webhook.callSid, call?.continuation('voice', webhook.digits) ?? [], []))
       case 'empty':
@@ -273,12 +272,11 @@ export class Webhooks {
 
   // --- calls whose node or stream is gone ---------------------------------------------------------------------
 
-  /**
-   * The carrier asks how a call goes on whose stream was lost. @param obeyed  it is known that it opens another one
-   */
-  #comeBack(call: LiveCall, host: string, obeyed: boolean): WebhookAnswer {
+  /** The carrier asks how a call goes on whose stream was lost. */
+  #comeBack(call: LiveCall, host: string): WebhookAnswer {
     const { callSid, agent, lostStream } = call
-    if (lostStream !== null && obeyed) {
+    // Where it is not known that a new stream works, the caller gets words that surely do.
+    if (lostStream !== null && this.#options.fleet?.afterStream() === 'continues') {
       try {
         this.reopen(lostStream)
         return this.newStream(callSid, host)
@@ -382,7 +380,7 @@ export class Webhooks {
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
-    if (call?.state === 'cut') return this.#comeBack(call, host, this.#options.fleet?.afterStream() === 'continues')
+    if (call?.state === 'cut') return this.#comeBack(call, host)
     // Its node and its state are gone: it was not ended by its agent, so its caller is not told goodbye.
     if (call === undefined && ownerUnknown) return this.lastWords(callSid, named)
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []

@@ -59,9 +59,10 @@ export interface CallStore {
   settle(key: string, value: string, ttlMs: number): Promise<void>
 
   /**
-   * Writes a node's heartbeat and reads those of all nodes. An entry whose `beat` has not changed for NODE_FORGET_MS of
-   * the store's time is deleted. A heartbeat not higher than the stored one of the same incarnation came late, and is
-   * only a read. STORE_REFUSED: there are NODES_MAX others.
+   * Writes a node's heartbeat. One that is not higher than the stored one of the same incarnation came late, and is only a
+   * read. An entry whose `beat` has not changed for NODE_FORGET_MS of the store's time is deleted. STORE_REFUSED: there
+   * are NODES_MAX others.
+   * @returns all nodes as they were just before: a node sees who else had its name
    */
   beat(node: NodeRecord): Promise<FleetView>
 

@@ -83,8 +83,8 @@ export class FleetNode {
   readonly #tokens = new Map<string, OwnerToken>()
   /** Orders of calls that this node places, and the calls that the carrier made of them. */
   readonly #reserved = new LRUCache<string, OwnerToken>({ max: RESERVED_CALLS_MAX })
-  /** Calls that were opened while the store was down, and are claimed when it is back. */
-  readonly #unclaimed = new Set<string>()
+  /** One at a time for each call. */
+  readonly #confirming = new Map<string, Promise<'ok' | 'lost' | 'store-down'>>()
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #alerts = new Set<string>()
   #recover: (callSids: readonly string[], permit: TakeOverPermit) => void = () => undefined
@@ -169,6 +169,9 @@ export class FleetNode {
     answerMs = PEER_ANSWER_MS,
   ): Promise<PeerResult> {
     const { network } = this.#options
+    // A run that started since the last heartbeat is not in the view yet.
+    const known = this.#view.nodes.find((record) => record.name === node && record.incarnation === incarnation)
+    if (known === undefined) await this.#sendBeat(++this.#beat)
     const url = this.#view.nodes.find((record) => record.name === node)?.internalUrl ?? null
     if (network === null || url === null) return { result: 'refused', reason: 'host-unknown', answeredBy: null }
     return network.peers.ask({ url, node, incarnation }, name, body, answerMs)
@@ -206,21 +209,54 @@ export class FleetNode {
   /** A call is over here, or was not opened. */
   released(callSid: string): void {
     this.#tokens.delete(callSid)
-    this.#unclaimed.delete(callSid)
     this.#handle({ type: 'released', callSid })
   }
 
-  /** This node's claim becomes ownership. `lost`: another node has the call, and this one gives it up. */
-  async confirm(callSid: string): Promise<'ok' | 'lost' | 'store-down'> {
-    const { clock } = this.#options
+  /**
+   * This node's claim becomes ownership. A call that was opened without the store is claimed, and one that the store has
+   * lost is claimed again. `lost`: another node has the call, and this one gives it up.
+   */
+  confirm(callSid: string): Promise<'ok' | 'lost' | 'store-down'> {
+    const before = this.#confirming.get(callSid)
+    if (before !== undefined) return before
+    const confirming = this.#confirm(callSid).finally(() => this.#confirming.delete(callSid))
+    this.#confirming.set(callSid, confirming)
+    return confirming
+  }
+
+  async #confirm(callSid: string): Promise<'ok' | 'lost' | 'store-down'> {
     const token = this.token(callSid)
     if (token === null) return 'store-down'
-    const askedMs = clock()
-    const result = await this.store.save(callSid, token, {}).catch(() => 'store-down' as const)
-    // The claim stands or falls when the store is back; until then the call goes on.
-    if (result === 'store-down') this.#noteUnclaimed(callSid)
-    this.#handle({ type: 'confirmed', callSid, token, askedMs, result })
-    return result
+    const askedMs = this.#options.clock()
+    try {
+      const result = token.epoch === 0 ? 'lost' : await this.store.save(callSid, token, {})
+      const again = result === 'lost' ? await this.#claimAgain(callSid, token) : null
+      this.#handle({
+        type: 'confirmed',
+        callSid,
+        token: again ?? token,
+        askedMs,
+        result: again === null ? result : 'ok',
+      })
+      return again === null ? result : 'ok'
+    } catch {
+      this.#handle({ type: 'confirmed', callSid, token, askedMs, result: 'store-down' })
+      return 'store-down'
+    }
+  }
+
+  /** @returns the new token; null when another node has the call, or it is over */
+  async #claimAgain(callSid: string, token: OwnerToken): Promise<OwnerToken | null> {
+    const entry = await this.store.read(callSid)
+    // A claim that timed out here may have been won all the same.
+    const isOurs = entry === null || (entry.phase !== 'over' && this.isThisRun(entry.owner))
+    if (!isOurs) return null
+    const claim = this.claimFor(null)
+    const { owner } = await this.store.claim(callSid, claim, entry?.owner.epoch ?? token.epoch)
+    if (owner.nonce !== claim.nonce || (await this.store.save(callSid, owner, {})) === 'lost') return null
+    this.#tokens.set(callSid, owner)
+    this.#handle({ type: 'owned', callSid, token: owner, savedMs: this.#options.clock() })
+    return owner
   }
 
   /** The keeper found that `token` does not own the call any more. */
@@ -243,10 +279,10 @@ export class FleetNode {
     this.#handle({ type: 'stream', callSid, open: false })
   }
 
-  /** A call was opened while the store was down. */
+  /** A call was opened while the store was down: it is claimed when the store is back. */
   openedUnclaimed(callSid: string): void {
     this.counters.unclaimed++
-    this.#noteUnclaimed(callSid)
+    this.expect(callSid, { ...this.claimFor(null), epoch: 0 })
   }
 
   /**
@@ -280,7 +316,7 @@ export class FleetNode {
     const untilMs = clock() + ACT_WAIT_MS
     for (let first = true; ; first = false) {
       const may = this.#ownership.mayAct(callSid, clock())
-      if (may === 'no') return this.#unclaimed.has(callSid) && !confirm
+      if (may === 'no') return false
       if (may === 'yes' && !(confirm && first)) return true
       const result = await this.confirm(callSid)
       if (result === 'lost') return false
@@ -391,7 +427,6 @@ export class FleetNode {
       this.#handle({ type: 'beat-failed' })
       return
     }
-    await this.#claimUnclaimed()
   }
 
   async #probe(node: string, incarnation: string, url: string): Promise<void> {
@@ -417,7 +452,6 @@ export class FleetNode {
     for (const callSid of callSids) {
       this.#gaveUp.set(callSid, true)
       if (why === 'lost') this.#tokens.delete(callSid)
-      this.#unclaimed.delete(callSid)
     }
     log.error({ calls: callSids.length, why }, 'calls are given up: other nodes may have them')
     onGivenUp(callSids, why)
@@ -439,29 +473,6 @@ export class FleetNode {
       })
     } catch (thrown) {
       log.error({ err: thrown, peer: node }, 'the calls of a node that is gone cannot be read')
-    }
-  }
-
-  #noteUnclaimed(callSid: string): void {
-    if (this.#reserved.has(callSid)) return
-    this.#unclaimed.add(callSid)
-  }
-
-  /** Calls that were opened, or claimed, while the store was down get their owner: this node, if no other has them. */
-  async #claimUnclaimed(): Promise<void> {
-    for (const callSid of [...this.#unclaimed]) {
-      if (this.token(callSid) === null) {
-        const claim = this.claimFor(null)
-        const entry = await this.store.claim(callSid, claim, 0).catch(() => null)
-        if (entry === null) return
-        if (entry.owner.nonce !== claim.nonce) {
-          this.#giveUp([callSid], 'lost')
-          continue
-        }
-        this.expect(callSid, entry.owner)
-      }
-      this.#unclaimed.delete(callSid)
-      if ((await this.confirm(callSid)) === 'store-down') return
     }
   }
 }

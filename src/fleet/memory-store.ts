@@ -153,9 +153,10 @@ export class MemoryStore implements CallStore {
         new GatewayError('STORE_REFUSED', `the store has ${NODES_MAX} nodes, which are all that a fleet may have`),
       )
     }
+    const view = { nodes: [...this.#nodes.values()], storeTimeMs: nowMs }
     if (before?.incarnation !== node.incarnation || before.beat < node.beat)
       this.#nodes.set(node.name, { ...node, changedAtMs: nowMs })
-    return Promise.resolve({ nodes: [...this.#nodes.values()], storeTimeMs: nowMs })
+    return Promise.resolve(view)
   }
 
   leave(node: string, incarnation: string): Promise<void> {

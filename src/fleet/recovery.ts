@@ -1,13 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import {
-  CALLBACK_ONCE_MS,
-  CALLS_RECOVERED_AT_ONCE_MAX,
-  CALL_TTL_MS,
-  STORE_DEADLINE_MS,
-  TAKEN_CALLS_MAX,
-} from '../core/limits.js'
+import { CALLBACK_ONCE_MS, CALLS_RECOVERED_AT_ONCE_MAX, CALL_TTL_MS, TAKEN_CALLS_MAX } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
@@ -146,13 +140,11 @@ export class Recovery<Answer extends object> {
 
   /** The carrier asks how the call continues. */
   async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    const { node, document, words, again, noted, afterStream } = this.#options
+    const { document, words, again, noted, afterStream } = this.#options
     const token = await this.#claim(callSid, entry)
     if (token === null) return again(webhook)
     const kept = await this.#read(callSid)
-    // A carrier that asks at the voice URL obeys what is answered there.
-    const obeys = webhook.route === 'voice' ? 'continues' : afterStream()
-    const plan = recoveryPlan(kept?.kept ?? null, true, obeys)
+    const plan = recoveryPlan(kept?.kept ?? null, true, afterStream())
     if (kept !== null && plan !== 'words' && (await this.#opened(callSid, token, kept))) {
       // The call is here now: its escalation answers, or its new stream.
       return plan === 'resume' ? document(callSid, webhook.host) : noted(webhook)
@@ -161,7 +153,6 @@ export class Recovery<Answer extends object> {
     if (webhook.route === 'voice' && isTerminal(stateOf(webhook))) return noted(webhook)
     await this.#over(callSid, token)
     this.counters.words++
-    node.released(callSid)
     return words(webhook, kept?.kept.agent ?? webhook.agent)
   }
 
@@ -175,9 +166,9 @@ export class Recovery<Answer extends object> {
     const kept = await this.#read(callSid)
     const plan = recoveryPlan(kept?.kept ?? null, false, afterStream())
     if (kept !== null && plan === 'escalation' && (await this.#opened(callSid, token, kept))) return
-    // Until the lost owner surely does nothing more, or the carrier would have asked.
-    await sleep(mayAsk ? CONTINUATION_MS : STORE_DEADLINE_MS)
+    if (mayAsk) await sleep(CONTINUATION_MS)
     if (!this.#taken.has(callSid)) return // asked for meanwhile
+    node.expect(callSid, token)
     const ended = await this.#endHeld(callSid, kept?.kept.rootSid ?? callSid, () => this.#taken.has(callSid))
     if (!this.#taken.has(callSid)) return
     await this.#over(callSid, token)
@@ -192,8 +183,6 @@ export class Recovery<Answer extends object> {
     const { callSid, rootSid } = state.kept
     if (!isCallSid(callSid)) return
     try {
-      // Without a socket nothing shows that the call is still this node's.
-      if (!(await this.#options.node.mayAct(callSid, true)) || !cut()) return
       if (await this.#endHeld(callSid, rootSid, cut)) await this.#ringBack(state)
     } catch (thrown) {
       this.counters.failed++
@@ -207,7 +196,7 @@ export class Recovery<Answer extends object> {
    * @returns whether it was ended, and so its caller did not leave
    */
   async #endHeld(callSid: CallSid, rootSid: string, still: () => boolean): Promise<boolean> {
-    const { carrier } = this.#options
+    const { carrier, node } = this.#options
     if (carrier === null) {
       const why = 'the caller may be held in silence: without SAUTIKIT_API_KEY nobody can end the call'
       this.#log(callSid).error({}, why)
@@ -219,6 +208,8 @@ export class Recovery<Answer extends object> {
       this.counters.left++
       return false
     }
+    // Without a socket nothing shows that the call is still this node's.
+    if (!(await node.mayAct(callSid, true)) || !still()) return false
     await carrier.hangup(callSid, { idempotencyKey: `${rootSid === callSid ? '' : `${rootSid}:`}${callSid}:lost` })
     this.counters.hungUp++
     return true
@@ -270,6 +261,7 @@ export class Recovery<Answer extends object> {
 
   async #over(callSid: CallSid, token: OwnerToken): Promise<void> {
     this.#taken.delete(callSid)
+    this.#options.node.released(callSid)
     await this.#options.node.store.over(callSid, token)
   }
 

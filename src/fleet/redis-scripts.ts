@@ -150,15 +150,15 @@ if redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARG
     lua: `${NOW}
 local pattern = '^${ENTRY_FORMAT} (%d+) (%d+) (%S+) '
 local all = redis.call('HGETALL', KEYS[1])
-local mine, others, forgotten = nil, 0, {}
+local mine, others, forgotten, seen = nil, 0, {}, { string.format('%.0f', now) }
 for i = 1, #all, 2 do
   local changed = string.match(all[i + 1], pattern)
   if changed and now - tonumber(changed) > tonumber(ARGV[5]) then
     forgotten[#forgotten + 1] = all[i]
-  elseif all[i] == ARGV[1] then
-    mine = all[i + 1]
   else
-    others = others + 1
+    seen[#seen + 1] = all[i]
+    seen[#seen + 1] = all[i + 1]
+    if all[i] == ARGV[1] then mine = all[i + 1] else others = others + 1 end
   end
 end
 if not mine and others >= tonumber(ARGV[6]) then return 'full' end
@@ -175,7 +175,7 @@ for _, name in ipairs(forgotten) do
   if name ~= ARGV[1] then redis.call('HDEL', KEYS[1], name) end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return { string.format('%.0f', now), unpack(redis.call('HGETALL', KEYS[1])) }`,
+return seen`,
   },
   /** KEYS: nodes. ARGV: name, incarnation. */
   leave: {

@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
-import { FALLBACK_AFTER_MS, PEER_ANSWER_MS } from '../core/limits.js'
+import { CLAIM_LOOK_MS, FALLBACK_AFTER_MS, PEER_ANSWER_MS } from '../core/limits.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
@@ -124,10 +125,15 @@ export class WebhookRouting<Answer extends object> {
       return 'notHere' in answer ? this.#here(webhook, true) : (answer as Answer)
     }
     const answer = await this.#ask(owner, webhook, owner, PEER_ANSWER_MS)
-    if (answer !== null && !('notHere' in answer) && !('noRoom' in answer)) return answer
-    // A claim that its owner did not confirm: the call is still to be opened.
-    if (phase === 'claimed' && webhook.route === 'voice' && this.#options.clock() < untilMs)
-      return this.#place(webhook, callSid, owner.epoch, untilMs, null)
+    if (typeof answer !== 'string' && !('notHere' in answer) && !('noRoom' in answer)) return answer
+    // A fault between the nodes says nothing about the owner.
+    if (answer === 'failed') return this.#here(webhook, true)
+    // A claim that its owner did not confirm: the node that chose it chooses again.
+    if (phase === 'claimed' && webhook.route === 'voice') {
+      if (this.#options.clock() >= untilMs) return this.#here(webhook, false)
+      await sleep(CLAIM_LOOK_MS)
+      return this.#elsewhere(webhook, callSid, untilMs)
+    }
     this.counters.orphaned++
     return recovery.orphaned(webhook, callSid, entry)
   }
@@ -164,7 +170,7 @@ export class WebhookRouting<Answer extends object> {
         candidate === null
           ? await this.#open(webhook, callSid, entry.owner, true)
           : await this.#ask(entry.owner, webhook, entry.owner, Math.min(PEER_ANSWER_MS, untilMs - clock()))
-      if (answer === null || 'notHere' in answer) continue
+      if (typeof answer === 'string' || 'notHere' in answer) continue
       if (!('noRoom' in answer)) return answer
       this.counters.passed++
     }
@@ -231,7 +237,7 @@ export class WebhookRouting<Answer extends object> {
     this.counters.withoutStore++
     const asked = node.alive().map(async ({ name, incarnation }) => {
       const answer = await this.#ask({ node: name, incarnation }, webhook, null, PEER_ANSWER_MS)
-      if (answer === null || 'notHere' in answer || 'noRoom' in answer) throw new Error('not there')
+      if (typeof answer === 'string' || 'notHere' in answer || 'noRoom' in answer) throw new Error('not there')
       return answer
     })
     return Promise.any(asked).catch(() => {
@@ -247,11 +253,11 @@ export class WebhookRouting<Answer extends object> {
     webhook: ProvenWebhook,
     token: OwnerToken | null,
     answerMs: number,
-  ): Promise<Answer | NoRoom | NotHere | null> {
+  ): Promise<Answer | NoRoom | NotHere | 'gone' | 'failed'> {
     const asked = await this.#options.node.ask(owner, 'webhook', { webhook, token } satisfies Forwarded, answerMs)
     if (asked.result !== 'answered') {
       this.counters.unanswered++
-      return null
+      return asked.result === 'failed' ? 'failed' : 'gone'
     }
     // Both ends are authenticated, and run this program.
     const answer = asked.answer as Answer | NoRoom | NotHere

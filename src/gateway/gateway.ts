@@ -90,8 +90,6 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
         `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`,
     )
   }
-  if (config.tokenSecrets.length === 0)
-    log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
   const tokenSecrets = config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets
   const { agents, defaultAgent } = await hostedAgents(config, env)
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
@@ -224,6 +222,8 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       },
     })
     await Promise.all([speech.ready(), calls.ready()])
+    if (config.tokenSecrets.length === 0)
+      log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
     edge = await startEdge({
       host: config.host,
       port: config.port,

@@ -152,7 +152,7 @@ export interface SimulatedCallResult {
   readonly stream: StreamRecord | null
   /** Every stream, in order. */
   readonly streams: readonly StreamRecord[]
-  /** Stretches of 40 ms or more between the agent's first sound and its last in which the caller heard none of it. */
+  /** Stretches of a frame (20 ms) or more between the agent's first sound and its last in which the caller heard none of it. */
   readonly silences: readonly { readonly startMs: number; readonly endMs: number }[]
   readonly dials: readonly DialRecord[]
   readonly said: readonly Said[]

@@ -12,7 +12,7 @@ const TURN_SILENCE_MS = 900
 const PIECE_MS_MAX = 20_000
 /** A frame of the agent with a sample above this is sound. */
 const SOUND_LEVEL = 200
-const SILENCE_MS_MIN = 40
+const SILENCE_MS_MIN = FRAME_MS
 const SILENCES_KEPT_MAX = 1000
 
 interface LegEvents {

@@ -1,9 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { startShopApi } from '../../examples/shop-api/server.js'
 import { AFTER_STREAM } from '../../src/simulator/call-options.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { hasProgram } from '../deploy/deploy-files.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { simulateOneCall } from '../support/simulated.js'
 import { judge, resumedMs, startFleet } from '../support/fleet.js'
 import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../support/fleet.js'
 import { until } from '../support/until.js'
@@ -37,9 +41,7 @@ async function row(
     if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
     const fleet = await startFleet(options)
     t.teardown(() => fleet.close())
-    const calls = [...(await fleet.calls(CALLS, options.call))]
-    for (let more = 0; more < CALLS && new Set(calls.map(({ owners }) => owners[0])).size < 2; more++)
-      calls.push(...(await fleet.calls(1, options.call)))
+    const calls = await fleet.calls(CALLS, options.call)
     t.equal(new Set(calls.map(({ owners }) => owners[0])).size, 2, 'both nodes have calls')
     await sleep(1500)
     await happens(t, fleet, calls)
@@ -73,9 +75,13 @@ function resumed(t: Test, results: readonly SimulatedCallResult[]): void {
   }
 }
 
-await row('without a fault no call has a gap, and no webhook fails', {}, async (t, _fleet, calls) => {
-  await sleep(6000)
-  const results = await over(calls)
+await row('without a fault no call has a gap, and no webhook fails', {}, async (t, fleet, calls) => {
+  const later: FleetCall[] = []
+  for (let i = 0; i < 8; i++) {
+    later.push(fleet.call())
+    await sleep(900)
+  }
+  const results = await over([...calls, ...later])
   const { cut, failed, slow, gapMs } = judge(results)
   quietGapMs = gapMs
   t.same({ cut, failed, slow }, { cut: [], failed: [], slow: [] })
@@ -119,7 +125,7 @@ for (const afterStream of AFTER_STREAM) {
     {
       call: { afterStream },
       env: {
-        SAUTIKIT_AFTER_STREAM: afterStream === 'continues' ? 'continues' : 'learn',
+        SAUTIKIT_AFTER_STREAM: callback ? 'holds' : 'continues',
         RECOVERY_PER_MINUTE: '60',
         OUTBOUND_PREFIXES: '+254',
       },
@@ -177,7 +183,7 @@ await row(
     // The agent of the new stream asks for the same again, at once.
     await sleep(4000)
     const [result] = await over([call])
-    resumed(t, result === undefined ? [] : [result])
+    t.ok((result?.streams[1]?.samplesHeard ?? 0) > 16_000, 'the agent of the new stream is heard')
     t.equal(
       requests().length,
       1,
@@ -316,29 +322,32 @@ for (const pausedMs of [3000, 10_000, 25_000]) {
 }
 
 await row(
-  'every webhook goes to the node that does not have the call',
-  { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
+  'every webhook, the after-stream too, goes to a node that does not have the call',
+  {
+    env: { SAUTIKIT_AFTER_STREAM: 'continues' },
+    agent: { escalation: { numbers: ['+254709000001'], strategies: ['after-stream-dial'], announce: null } },
+  },
   async (t, fleet, calls) => {
     const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
-    const other = (call: FleetCall): FleetNode | undefined =>
-      call.owners.length === 0 ? undefined : call.owners[0] === first.name ? second : first
-    const crossed = Array.from({ length: CALLS }, () => {
-      const call: FleetCall = fleet.call({ to: () => other(call) })
+    const crossed = Array.from({ length: CALLS }, (_, i) => {
+      const call: FleetCall = fleet.call({
+        // Every second one wants a human, whom the document after its stream dials.
+        from: `+2547000004${i % 2 === 0 ? '01' : '03'}`,
+        to: () => (call.owners.length === 0 ? undefined : call.owners[0] === first.name ? second : first),
+      })
       return call
     })
     await until(() => crossed.every(({ owners }) => owners.length > 0), 10_000, 'streams')
-    await sleep(1000)
-    // The carrier continues with the after-stream document of a call that an operator gives to a human.
-    const statuses = await Promise.all(
-      crossed.map(async (call) => (await ownerOf(fleet, call).ops(`/api/calls/${call.callSid}`)).status),
-    )
-    t.same(
-      statuses,
-      crossed.map(() => 200),
-      'each is where its stream led to',
-    )
+    await until(() => crossed.every(({ closes }, i) => i % 2 === 0 || closes > 0), 10_000, 'escalations')
+    await sleep(2000)
     const results = await over(crossed)
-    unconcerned(t, results, 'callers')
+    unconcerned(
+      t,
+      results.filter((_, i) => i % 2 === 0),
+      'callers of the agent',
+    )
+    for (const result of results.filter((_, i) => i % 2 === 1)) t.match(result.dials, [{ outcome: 'answered' }])
+    t.same(judge(results).failed, [])
     t.same(
       results.flatMap(({ complaints }) => complaints),
       [],
@@ -363,4 +372,41 @@ await row('two first webhooks of one call at two nodes at once: one call', {}, a
     t.equal(known.filter(({ status }) => status === 200).length, 1, 'which alone has the call')
   }
   unconcerned(t, await over(calls), 'the other callers')
+})
+
+await t.test('a spoken call goes on at another node, and its caller hears what was asked for', async (t) => {
+  if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+  const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => shop.close())
+  const fleet = await startFleet({
+    env: {
+      AGENTS_DIR: join(packageRoot(), 'agents'),
+      SHOP_API_URL: shop.url,
+      SAUTIKIT_AFTER_STREAM: 'continues',
+      SPEECH_DECODERS: '1',
+    },
+  })
+  t.teardown(() => fleet.close())
+  const { port } = new URL(fleet.origin)
+  const run = simulateOneCall({
+    port: Number(port),
+    opsPort: 1, // nobody listens there: what the caller heard is judged, and not a record
+    shopUrl: shop.url,
+    args: ['--from', '+254700000009', '--order', '4127', '--secret', fleet.secret],
+  })
+  let owner: FleetNode | undefined
+  const asked = async (): Promise<boolean> => {
+    for (const node of fleet.nodes) {
+      const { live } = (await (await node.ops('/api/calls')).json()) as { live: { callSid: string }[] }
+      for (const { callSid } of live) {
+        const words = await (await node.ops(`/api/calls/${callSid}/transcript`)).text()
+        if (words.includes('"caller"')) owner = node
+      }
+    }
+    return owner !== undefined
+  }
+  await until(asked, 30_000, 'the caller to say a number')
+  await owner?.kill()
+  const { code, calls, output } = await run
+  t.equal(code, 0, calls[0]?.goal.why ?? output)
 })

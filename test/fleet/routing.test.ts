@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import t from 'tap'
+import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
 import type { Fleet } from './nodes.js'
 import {
@@ -213,9 +214,8 @@ t.test('without the store the call goes on at its node, and a new one is opened 
   t.ok((await routed(at(two, 0), 'without-store')) >= 2)
 
   two.storeDown = false
-  await two.look()
-  await two.look()
-  t.match(await two.store.read(fresh), { owner: { node: 'gw-0' }, phase: 'owned' }, 'it is claimed afterwards')
+  await until(async () => (await two.store.read(fresh))?.phase === 'owned', 10_000, 'the claim of that call')
+  t.match(await two.store.read(fresh), { owner: { node: 'gw-0', epoch: 1 } })
   await voice(at(two, 1), { ...ringing(fresh), callSessionState: 'Active' })
   t.ok(two.call(fresh).states.includes('answered'))
 })

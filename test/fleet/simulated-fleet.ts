@@ -1,13 +1,5 @@
 import { MemoryStore } from '../../src/fleet/memory-store.js'
-import type {
-  CallStore,
-  FleetView,
-  NodeRecord,
-  Owner,
-  OwnerToken,
-  StoredCall,
-  StoredNode,
-} from '../../src/fleet/call-store.js'
+import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredCall } from '../../src/fleet/call-store.js'
 import { Ownership } from '../../src/fleet/ownership.js'
 import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership.js'
 import { seededRandom } from '../../src/simulator/random.js'
@@ -80,7 +72,6 @@ export class SimulatedFleet {
   /** Pairs `a|b` of node addresses, or `store|address`, whose messages are lost. */
   readonly #cut = new Map<string, number>()
   #store: CallStore
-  readonly #lastRecords = new Map<string, StoredNode>()
   readonly #heap: Event[] = []
   #order = 0
   readonly #delayMs: number
@@ -195,14 +186,8 @@ export class SimulatedFleet {
     return new MemoryStore(() => STORE_EPOCH_MS + this.nowMs, { calls: 100, once: 1 })
   }
 
-  /** The view as it was before this heartbeat. */
-  async beat(record: NodeRecord): Promise<FleetView> {
-    const { nodes, storeTimeMs } = await this.#store.beat(record)
-    const replaced = this.#lastRecords.get(record.name)
-    const own = nodes.find(({ name }) => name === record.name) as StoredNode
-    this.#lastRecords.set(record.name, own)
-    const others = nodes.filter(({ name }) => name !== record.name)
-    return { nodes: replaced === undefined ? others : [...others, replaced], storeTimeMs }
+  beat(record: NodeRecord): Promise<FleetView> {
+    return this.#store.beat(record)
   }
 
   /** An operation of a node, with the store's deadline; `done` gets null for STORE_DOWN. */
@@ -383,7 +368,6 @@ export class SimulatedFleet {
     this.tally.add('store lost its data')
     this.log(() => 'the store lost its data')
     this.#store = this.#newStore()
-    this.#lastRecords.clear()
     for (const call of this.calls) call.tainted = true
   }
 

@@ -136,11 +136,10 @@ t.test('the compose file starts gateway, Redis, Prometheus and Grafana on files 
   const known = new Set(Object.values(SETTINGS).map((setting) => setting.env))
   for (const name of Object.keys(services['gateway']?.environment ?? {}))
     t.ok(known.has(name), `${name} is a setting of the gateway`)
-  t.equal(
-    'REDIS_URL' in (services['gateway']?.environment ?? {}),
-    known.has('REDIS_URL'),
-    'the gateway is told of Redis as soon as it can use it',
-  )
+  t.equal(new URL(services['gateway']?.environment?.['REDIS_URL'] ?? '').hostname, 'redis', 'the gateway uses Redis')
+  const redis = services['redis']?.command?.join(' ')
+  t.match(redis, /--appendonly yes --appendfsync everysec/, 'a restart of Redis loses no call')
+  t.match(redis, /--maxmemory \S+ --maxmemory-policy noeviction/, 'and a full one throws none out')
   t.ok(services['prometheus']?.command?.includes('--enable-feature=exemplar-storage'), 'without it no dot names a call')
 })
 

@@ -48,6 +48,9 @@ export interface FleetOptions {
 /** What a test or a bench does with a fleet, and what it sees of it from outside: as the carrier, and as the shop. */
 export interface Fleet {
   readonly nodes: readonly FleetNode[]
+  /** Where the carrier reaches it, and what it signs with. */
+  readonly origin: string
+  readonly secret: string
   /** The master, where there is a Sentinel. */
   readonly redis: RedisServer
   readonly sentinel: RedisSentinel | null
@@ -61,7 +64,7 @@ export interface Fleet {
   call(options?: FleetCallOptions): FleetCall
   /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
   ring(node: FleetNode, callSid: string): Promise<{ readonly status: number; readonly document: string }>
-  /** `count` calls of which each has a stream; they come 100 ms apart, as callers do. */
+  /** `count` calls of which each has a stream. They come 100 ms apart, as callers do, to each node in turn. */
   calls(count: number, options?: FleetCallOptions): Promise<readonly FleetCall[]>
   close(): Promise<void>
 }
@@ -224,6 +227,8 @@ async function started(
   }
   return {
     nodes,
+    origin,
+    secret: WEBHOOK_SECRET,
     redis,
     sentinel,
     balancer,
@@ -252,7 +257,8 @@ async function started(
     calls: async (count, given) => {
       const all: FleetCall[] = []
       for (let i = 0; i < count; i++) {
-        all.push(call(given))
+        const first = nodes[i % nodes.length]
+        all.push(call({ ...given, to: (state) => (state === 'Ringing' ? first : given?.to?.(state)) }))
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
       await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
@@ -363,7 +369,7 @@ export function fleetBalancer(ports: Omit<Ports, 'internal'>, dnsPort: number): 
     .replace('check port 9464', `check port ${ports.ops}`)
 }
 
-export class Balancer {
+class Balancer {
   readonly #file: string
   readonly #port: number
   #child: ChildProcess | null = null
@@ -398,7 +404,7 @@ export class Balancer {
 }
 
 /** An API behind a tool: it writes down what it is asked, and answers when it may. */
-export interface Shop {
+interface Shop {
   readonly url: string
   readonly requests: readonly { readonly key: string; readonly callSid: string; readonly atMs: number }[]
   /** Answers wait for this long from now on. */
@@ -502,7 +508,7 @@ function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Record<str
 }
 
 /** What callers met with, in one line each for calls that were cut, webhooks that failed or were slow. */
-export interface Judgement {
+interface Judgement {
   /** Calls of which a stream ended before its caller had hung up. */
   readonly cut: readonly string[]
   readonly failed: readonly string[]

@@ -26,7 +26,15 @@ const machine: Machine = {
   deadlines: { ring: 1000 },
 }
 const escalated = (changes: Partial<Machine>, kept: Partial<KeptCall> = {}): KeptCall =>
-  keptCall({ ...kept, escalation: { history: null, packet: null, newsSent: { settled: 0, callbacks: 0 }, machine: { ...machine, ...changes } } })
+  keptCall({
+    ...kept,
+    escalation: {
+      history: null,
+      packet: null,
+      newsSent: { settled: 0, callbacks: 0 },
+      machine: { ...machine, ...changes },
+    },
+  })
 const { session } = keptCall()
 if (session === null) throw new Error('no session')
 const inState = (state: typeof session.state, ending: typeof session.ending = null) =>
