@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.js'
 import {
   CARRIER_BURST_MS,
   CARRIER_FLUSHED_MS,
@@ -55,8 +56,8 @@ export function socketCounters(): SocketCounters {
 }
 
 /** Most bytes of one window: twice real time, and one burst, which may follow a stall of the carrier. */
-function windowBytesMax(bytesPerMs: number): number {
-  return bytesPerMs * (2 * CARRIER_RATE_WINDOW_MS + CARRIER_BURST_MS)
+function windowBytesMax(bytesPerMs: number, windowMs: number): number {
+  return bytesPerMs * (2 * windowMs + CARRIER_BURST_MS)
 }
 
 interface CarrierSocketOptions {
@@ -66,7 +67,8 @@ interface CarrierSocketOptions {
   readonly counters: SocketCounters
   /** Called once, with the first audio. */
   readonly onFirstAudio: () => void
-  readonly nowMs: number
+  /** Monotonic. */
+  readonly clock: Clock
 }
 
 /**
@@ -79,6 +81,8 @@ export class CarrierSocket implements MediaSink {
   cause: CloseCause | null = null
   readonly #counters: SocketCounters
   readonly #onFirstAudio: () => void
+  readonly #clock: Clock
+  readonly #bytesPerMs: number
   readonly #windowBytesMax: number
   #ws: WebSocket<SocketData> | null = null
   /** Frames of any kind, and what the last sweep saw of them. */
@@ -98,9 +102,12 @@ export class CarrierSocket implements MediaSink {
     this.call = options.call
     this.#counters = options.counters
     this.#onFirstAudio = options.onFirstAudio
-    this.#windowBytesMax = windowBytesMax((options.call.legRateHz * BYTES_PER_SAMPLE * options.channels) / 1000)
-    this.#windowStartMs = options.nowMs
-    this.#pingAtMs = options.nowMs + SOCKET_PING_MS
+    this.#clock = options.clock
+    this.#bytesPerMs = (options.call.legRateHz * BYTES_PER_SAMPLE * options.channels) / 1000
+    this.#windowBytesMax = windowBytesMax(this.#bytesPerMs, CARRIER_RATE_WINDOW_MS)
+    const nowMs = options.clock()
+    this.#windowStartMs = nowMs
+    this.#pingAtMs = nowMs + SOCKET_PING_MS
   }
 
   get open(): boolean {
@@ -138,10 +145,16 @@ export class CarrierSocket implements MediaSink {
     counters.bytesIn += bytes
     if ((bytes & 1) === 1) counters.oddFrames++ // the reframer keeps the byte for the next frame
     this.#windowBytes += bytes
-    if (this.#windowBytes > this.#windowBytesMax)
+    if (this.#windowBytes > this.#windowBytesMax && this.#tooMany())
       return this.fail('carrier-abuse', 'more than twice real time over ten seconds')
     if (this.#binaryFrames++ === 0) this.#onFirstAudio()
     this.call.audio(new Uint8Array(message))
+  }
+
+  /** A window is longer after a stall of this process, whose frames then come all at once. */
+  #tooMany(): boolean {
+    const windowMs = Math.max(CARRIER_RATE_WINDOW_MS, this.#clock() - this.#windowStartMs)
+    return this.#windowBytes > windowBytesMax(this.#bytesPerMs, windowMs)
   }
 
   text(text: string): void {
@@ -231,8 +244,9 @@ export class CarrierSocket implements MediaSink {
    * Looks at what came since the last sweep.
    * @param elapsedMs  since then, without stalls of this process: frames that it has not read yet are not silence of
    *   the carrier
+   * @param stalled  this process has just stood still: the window goes on until its frames are read
    */
-  sweep(nowMs: number, elapsedMs: number): void {
+  sweep(nowMs: number, elapsedMs: number, stalled: boolean): void {
     const ws = this.#ws
     if (ws === null || this.cause !== null) return
     if (this.#frames !== this.#framesSeen) {
@@ -244,7 +258,7 @@ export class CarrierSocket implements MediaSink {
       if (this.#quietMs >= CARRIER_SILENT_MS)
         return this.fail('carrier-silent', 'no frame from the carrier for five seconds')
     }
-    if (nowMs - this.#windowStartMs >= CARRIER_RATE_WINDOW_MS) {
+    if (!stalled && nowMs - this.#windowStartMs >= CARRIER_RATE_WINDOW_MS) {
       this.#windowStartMs = nowMs
       this.#windowBytes = 0
       this.#windowTexts = 0

@@ -96,9 +96,10 @@ export class MediaSockets {
   /** Looks at all sockets; called by the edge's one timer. */
   sweep(nowMs: number): void {
     // After a stall of this process its sockets hold frames that no handler has seen yet.
-    const elapsedMs = Math.min(nowMs - this.#sweptAtMs, 2 * EDGE_SWEEP_MS)
+    const sinceMs = nowMs - this.#sweptAtMs
+    const elapsedMs = Math.min(sinceMs, 2 * EDGE_SWEEP_MS)
     this.#sweptAtMs = nowMs
-    for (const socket of this.#open) socket.sweep(nowMs, elapsedMs)
+    for (const socket of this.#open) socket.sweep(nowMs, elapsedMs, elapsedMs < sinceMs)
   }
 
   /** Closes all sockets (1001). @returns how many there were */
@@ -125,7 +126,7 @@ export class MediaSockets {
       call,
       channels: calls.agent(call.agent)?.stream.track === 'both_tracks' ? 2 : 1,
       counters: this.counters,
-      nowMs: clock(),
+      clock,
       onFirstAudio: () => {
         if (answeredAtMs !== undefined) metrics.streamSetup.observe((clock() - answeredAtMs) / 1000, call.callSid)
       },

@@ -149,6 +149,7 @@ export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' 
  * | known   | failed, busy, no-answer while dialing   | continue: the dialled leg failed, the caller gets words |
  * | known   | failed, busy, no-answer otherwise       | empty |
  * | cut     | stream-stopped, stream-error            | resume-stream: its stream was lost, and the carrier asks |
+ * | known   | stream-started                          | empty: it comes late, and a Dial in its answer would be lost |
  * | known   | anything else while pending or dialing  | continue |
  * | waiting | ringing or no state; answered, if only events were given the document | repeat-document |
  * | known   | the rest                                | empty: a second Stream would fork the call again, and fail |
@@ -166,6 +167,7 @@ export function decideVoicePost(post: VoicePost): VoiceDecision {
   }
   if (isTerminal(state)) return escalation === 'dialing' && state !== 'completed' ? 'continue' : 'empty'
   if (post.phase === 'cut' && (state === 'stream-stopped' || state === 'stream-error')) return 'resume-stream'
+  if (state === 'stream-started') return 'empty'
   if (escalation !== 'none' && post.phase !== 'ended') return 'continue'
   const again = state === 'ringing' || state === 'unknown' || (state === 'answered' && !post.served)
   return again && post.phase === 'waiting' ? 'repeat-document' : 'empty'

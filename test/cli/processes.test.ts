@@ -335,20 +335,20 @@ t.test('twelve calls over two processes all end as they should, each in the proc
   }
   t.same([...new Set(owners)].sort(), [0, 1], 'both had calls')
   const forwarded = await Promise.all(
-    [0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="forwarded"}')),
+    [0, 1].map((index) => two.metric(index, 'mkondo_webhooks_routed_total{result="forwarded"}')),
   )
   t.ok(
     forwarded.every((count) => count > 0),
     `webhooks that came to the wrong process: ${forwarded.join(' and ')}`,
   )
   t.same(
-    await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="unanswered"}'))),
+    await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_webhooks_routed_total{result="unanswered"}'))),
     [0, 0],
   )
 })
 
 t.test(
-  'a process that dies takes only its own calls with it, is started again, and a drain lets the rest finish',
+  'a process that dies is started again, its calls go on at another, and a drain lets the rest finish',
   async (t) => {
     const two = started ?? (await startTwo(whole))
     // As many as it takes to have one on each.
@@ -363,11 +363,25 @@ t.test(
     for (const call of surplus) call.hangUp()
     const [bystander, victim] = calls as [LiveSimulatedCall, LiveSimulatedCall]
     process.kill(lastStart(two.run, 1)['pid'] as number, 'SIGKILL')
+    let resumed: unknown
+    await until(
+      async () => {
+        resumed = (await two.get(0, `/api/calls/${victim.callSid}`))['state']
+        return resumed === 'streaming'
+      },
+      10_000,
+      'the call of the dead process to go on at the other',
+    )
+    victim.hangUp()
     const dead = await victim.done
     t.same(
       dead.complaints.filter((complaint) => !/stream|socket|closed/i.test(complaint)),
       [],
       'whoever is left answers what the carrier asks',
+    )
+    t.ok(
+      dead.webhooks.some(({ url, verbs }) => url === 'redirect' && verbs.includes('Stream')),
+      'with a new stream',
     )
     t.ok(
       dead.webhooks.every(({ status }) => status !== null && status < 300),

@@ -60,7 +60,7 @@ t.test('a port of its own that is taken stops the start, and leaves no other ope
   await once(taken, 'listening')
   const nodePort = (taken.address() as AddressInfo).port
   const port = await freePort()
-  await t.rejects(startGateway(t, { port, nodePort }), { code: 'PORT_IN_USE', message: /^NODE_URL: / })
+  await t.rejects(startGateway(t, { port, nodePort }), { code: 'PORT_IN_USE', message: /^PORT: / })
   await startGateway(t, { port })
 })
 

@@ -139,6 +139,19 @@ t.test('the carrier is pinged each fifteen seconds', async (t) => {
   t.equal(pings, 2)
 })
 
+t.test('what came while this process stood still is no abuse, before and after its first sweep', async (t) => {
+  const gateway = await watched(t)
+  const { call, frame } = await gateway.stream()
+  await frame(32_000)
+  gateway.stall(25_000)
+  for (let second = 0; second < 25; second++) await frame(32_000)
+  gateway.pass(1000)
+  t.same(call.hangups, [], '25 s of audio at once')
+  for (let second = 0; second < 30 && call.detachedWith === null; second++)
+    await Promise.race([frame(32_000), call.until(() => call.detachedWith !== null)])
+  t.match(call.hangups, [{ reason: 'carrier-abuse' }], 'the same without a stall')
+})
+
 t.test('twice real time is accepted for ever, a little more is not', async (t) => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()

@@ -39,7 +39,11 @@ const SHIPPED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'mkondo.service': pairs(/^Environment=(.*)$/m.exec(repositoryFile('deploy/systemd/mkondo.service'))?.[1] ?? ''),
   'compose.yaml': Object.fromEntries(Object.entries(compose).filter(([, value]) => !value.includes('${'))),
   'kubernetes.yaml': Object.fromEntries(
-    pod.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value.replace('$(POD_NAME)', 'mkondo-0')]])),
+    pod.flatMap(({ name, value }) =>
+      value === undefined
+        ? []
+        : [[name, value.replace(/\$\((?:POD|NODE)_NAME\)/, 'mkondo-0').replace('$(POD_NAMESPACE)', 'voice')]],
+    ),
   ),
 }
 
