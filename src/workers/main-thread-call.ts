@@ -456,7 +456,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
     if (state === 'completed' || state === 'failed') {
-      this.#leftAs = state
+      // Once nobody has asked, the carrier may say so because it was asked to end the leg.
+      if (this.#cut?.nobodyAsked !== true) this.#leftAs = state
       if (this.#cut !== null) this.#mark('carrier-state', state)
       this.#cutOver()
     }
