@@ -191,7 +191,7 @@ await Promise.all([
       t.notOk(said.includes('Stream', 2), 'where it is not known that a stream works, words')
       t.ok(said.length > 2)
       const greeted = (): boolean => line.records.some(({ direction }) => direction === 'outbound')
-      await until(() => false, 4500, '').catch(() => undefined)
+      await until(() => false, 1500, '').catch(() => undefined)
       for (const { leg } of line.carrier.rest.workspace.calls()) leg.hangUp()
       await until(greeted, 5000, 'the record of the call back')
       const record = line.records.find(({ direction }) => direction === 'outbound') as CallRecord
