@@ -41,6 +41,7 @@ class RingCall implements LiveCall {
   readonly agent = 'bench'
   readonly legRateHz = 16000
   readonly callSid: CallSid
+  readonly lostStream = null
   document: string | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null

@@ -551,7 +551,7 @@ const recordingSchema = z.strictObject({
     ),
 })
 
-const screeningSchema = z.strictObject({
+export const screeningSchema = z.strictObject({
   machineSpeechMs: z
     .int()
     .min(1000)
@@ -609,11 +609,25 @@ const afterCallSchema = z.strictObject({
   hangup: z.boolean().default(true).describe('Whether the carrier is then told to end the call.'),
 })
 
-const recoverySchema = z.strictObject({
-  text: spoken
-    .default(CALL.cutOffText)
-    .describe('Spoken first when a call goes on with a new stream, because its node was lost.'),
-})
+/** `recovery: callback` is short for `recovery: { callback: true }`. */
+const recoverySchema = z.preprocess(
+  (value) => (value === 'callback' ? { callback: true } : value),
+  z.strictObject({
+    text: spoken
+      .default(CALL.cutOffText)
+      .describe('Spoken first when a call goes on with a new stream, because its node or its stream was lost.'),
+    callback: z
+      .boolean()
+      .default(false)
+      .describe('Whether a caller whose call was cut off and cannot go on is rung back, once.'),
+    callbackGreeting: spoken
+      .default(
+        'Hello, you called us a moment ago, and we were cut off. Shall we go on where we stopped? Say yes, or press 1.',
+      )
+      .describe('Spoken first to whoever answers then. Nothing of the call is said before they confirm.'),
+    hours: hoursSchema.nullable().default(null).describe('When callers are rung back. Default: always.'),
+  }),
+)
 
 const voiceSchema = z
   .object({
@@ -686,7 +700,9 @@ export const agentSchema = z
     goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
     tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer could not be made.'),
     apology: spoken.default(CALL.apologyText).describe('Spoken when a backend fails in mid-call and none replaces it.'),
-    recovery: recoverySchema.prefault({}).describe('How a call goes on that another node takes over.'),
+    recovery: recoverySchema
+      .prefault({})
+      .describe('How a call goes on that was cut off; callback is short for { callback: true }.'),
     tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
     modules: z
       .array(
@@ -782,6 +798,8 @@ export type AgentInput = z.input<typeof agentSchema>
 /** The published JSON Schema (`schema/agent.schema.json`); editors check agent files with it. */
 export function agentJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(agentSchema, { io: 'input', unrepresentable: 'any' })
+  const properties = schema.properties as Record<string, unknown>
+  properties['recovery'] = { anyOf: [{ const: 'callback' }, properties['recovery']] }
   return { ...schema, title: 'Mkondo agent', description: 'One voice agent. Every key is explained in docs/AGENTS.md.' }
 }
 

@@ -31,7 +31,7 @@ import type {
   SpeechKind,
   StreamFault,
 } from './events.js'
-import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, isBuiltIn } from './gateway-tools.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, RESUME_TOOL, isBuiltIn } from './gateway-tools.js'
 import { closeCodeOf, outcomeOf } from './outcome.js'
 import type { OutcomeFacts } from './outcome.js'
 import type {
@@ -134,6 +134,9 @@ const QUIET_WHILE_RESPONDING_MS = 1500
 const QUIET_POLL_MS = 100
 /** The DTMF digit that accepts the offer of a call back. */
 export const YES_DIGIT = '1'
+/** What a backend gets of a conversation that was cut off: the newest lines and tool results. */
+const RESUMED_WORDS_MAX = 100
+const RESUMED_TOOLS_MAX = 20
 /** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000
 const PHONE_DIGITS_MIN = 7
@@ -206,6 +209,8 @@ export class CallSession {
   #streamClosedAtMs: number | null = null
   /** Time since `#streamOpenedAtMs` in which the call had no stream. */
   #gapMs: number
+  /** A caller was rung back and has not confirmed yet: how many words of the log are of the call that was cut off. */
+  #unconfirmed: number | null
   /** The words that the line was cut off, until they begin: a backend's answer must not come before them. */
   #cutOffItemId: string | null = null
   #identity: Readonly<Record<string, unknown>> | null
@@ -272,6 +277,7 @@ export class CallSession {
     this.#newStream = resume?.newStream ?? null
     this.#resumeOwed = checkpoint === null ? 'nothing' : owedBy(checkpoint, this.#newStream)
     this.#gapMs = checkpoint?.gapMs ?? 0
+    this.#unconfirmed = null
     this.usage = { ...(checkpoint?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }) }
     this.log = new CallLog(resume?.log)
     this.#callerSpeech = new CallerSpeech(options.speech)
@@ -289,6 +295,7 @@ export class CallSession {
       const text = entry.text.trim()
       if (text !== '') this.#record({ kind: 'transcript', record: { ...entry, text } })
     }
+    if (checkpoint?.callBack === 'asks') this.#unconfirmed = this.log.transcript.length
   }
 
   get state(): CallState {
@@ -398,6 +405,9 @@ export class CallSession {
       escalation: this.#request === null ? null : { reason: this.#request.reason, summary: this.#request.summary },
       usage: { ...this.usage },
       gapMs: this.#gapMs,
+      ...(this.#resume?.callBack === undefined
+        ? {}
+        : { callBack: this.#unconfirmed === null ? ('confirmed' as const) : ('asks' as const) }),
     }
   }
 
@@ -428,7 +438,7 @@ export class CallSession {
       case 'escalation':
         return this.#escalationStep(input.step)
       case 'dtmf':
-        return this.#offerDigit(input.digit) ? undefined : this.#digit(input.digit)
+        return this.#offerDigit(input.digit) || this.#confirmDigit(input.digit) ? undefined : this.#digit(input.digit)
       case 'backend':
         return this.#backendEvent(input.event)
       case 'tool-result':
@@ -640,12 +650,13 @@ export class CallSession {
     this.#checkpointDue = true
     this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#gapMs + this.#options.duration.maxMs)
     this.#agentHeardAtMs = this.#nowMs
-    if (newStream !== null) {
+    const asks = this.#unconfirmed !== null && this.#newStream !== null
+    if (newStream !== null && !asks) {
       if (this.#greeted) this.#cutOffItemId = this.#announce(this.#options.cutOffText, 'prompt')
       return this.#converse()
     }
-    if (resume !== null && this.#resumeElsewhere(resume)) return
-    if (this.#options.screening !== null && resume === null) {
+    if (resume !== null && !asks && this.#resumeElsewhere(resume)) return
+    if (this.#options.screening !== null && (resume === null || asks)) {
       this.#screening = true
       this.#mark('screening')
       return
@@ -732,7 +743,7 @@ export class CallSession {
     this.#state = 'live'
     this.#in('silence', this.#options.silence.afterMs)
     for (const { callId, value } of this.#tools.takeLost())
-      this.#out({ type: 'backend-tool-result', callId, ok: false, value })
+      if (this.#unconfirmed === null) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
       this.#agentSpeech.greetingOver()
       return this.#giveOwed()
@@ -1347,6 +1358,7 @@ export class CallSession {
         refusal ?? undefined,
       )
     }
+    if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
     if (!this.#deadlines.isSet('filler')) {
       this.#fillersSpoken = 0
@@ -1358,7 +1370,7 @@ export class CallSession {
   /** @returns why the tool call is invalid; null when it is valid */
   #toolFault({ name, args, invalid }: ToolCallEvent): string | null {
     if (invalid !== undefined) return invalid
-    if (!isBuiltIn(name))
+    if (name === RESUME_TOOL ? this.#unconfirmed === null : !isBuiltIn(name))
       return this.#options.toolNames.includes(name)
         ? null
         : `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
@@ -1366,9 +1378,46 @@ export class CallSession {
       const required = name === ESCALATE_TOOL && key === 'reason'
       if ((args[key] !== undefined || required) && typeof args[key] !== 'string') return `${key} must be a text.`
     }
-    if (name !== END_CALL_TOOL && this.#options.escalation === null) return 'No human can be reached from this line.'
+    if (name !== END_CALL_TOOL && name !== RESUME_TOOL && this.#options.escalation === null)
+      return 'No human can be reached from this line.'
     if (this.#state !== 'live' && this.#state !== 'connecting') return 'The call is already being ended or handed over.'
     return null
+  }
+
+  // --- a caller who is rung back --------------------------------------------------------------------------
+  //
+  //     asks --resume_conversation, digit 1--> confirmed   only then is anything of the other call given to the backend
+
+  /** @returns true when the digit has confirmed that the caller goes on */
+  #confirmDigit(digit: string): boolean {
+    if (this.#unconfirmed === null || digit !== YES_DIGIT || this.#state !== 'live') return false
+    this.#stopAgent()
+    this.#callerActive()
+    const conversation = JSON.stringify(this.#confirmed('key'))
+    this.#out({
+      type: 'backend-text',
+      text: `The person pressed 1: they want to go on. Go on from here: ${conversation}`,
+      role: 'system',
+      respond: true,
+    })
+    this.#in('answer', this.#options.answerTimeoutMs)
+    return true
+  }
+
+  /** @returns the conversation that was cut off */
+  #confirmed(by: 'key' | 'words'): Readonly<Record<string, unknown>> {
+    const words = this.log.transcript.slice(0, this.#unconfirmed ?? 0)
+    this.#unconfirmed = null
+    this.#mark('call-back-confirmed', by)
+    this.#checkpointDue = true
+    return {
+      conversation: words.slice(-RESUMED_WORDS_MAX).map(({ role, text }) => ({ role, text })),
+      toolResults: this.log.toolCalls
+        .filter(({ end }) => end !== 'refused' && end !== 'built-in')
+        .slice(-RESUMED_TOOLS_MAX)
+        .map(({ record, result }) => ({ name: record.name, args: record.args, ok: record.ok, result })),
+      note: 'The identity of the person is not verified in this call.',
+    }
   }
 
   #refuseTool({ callId, name, args }: ToolCallEvent, error: string): void {
@@ -1500,8 +1549,13 @@ export class CallSession {
       reason,
       summary,
       identity: this.#identity,
-      tried: this.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
-      transcript: [...this.log.transcript, ...this.#transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
+      tried:
+        this.#unconfirmed === null
+          ? this.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args }))
+          : [],
+      transcript: [...this.log.transcript.slice(this.#unconfirmed ?? 0), ...this.#transcript.open].slice(
+        -TRANSCRIPT_ENTRIES_MAX,
+      ),
       // Only formats a number and reads no clock.
       at: new Date(this.#nowMs + wallOffsetMs).toISOString(),
     }

@@ -50,6 +50,8 @@ export interface CallCheckpoint {
   readonly usage?: BackendUsage
   /** Time since the stream opened in which the call had no stream, because its node was lost; absent: none. */
   readonly gapMs?: number
+  /** The caller was rung back after a call that was cut off, and has confirmed or is still to be asked; absent otherwise. */
+  readonly callBack?: 'asks' | 'confirmed'
 }
 
 /** The call goes on with a new stream: the one before was lost with its node. */

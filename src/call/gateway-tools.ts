@@ -12,6 +12,8 @@ export interface GatewayTool {
 export const ESCALATE_TOOL = 'escalate_to_human'
 export const END_CALL_TOOL = 'end_call'
 export const CALLBACK_TOOL = 'request_callback'
+/** Offered only in a call to a caller whose call was cut off, until it was called. */
+export const RESUME_TOOL = 'resume_conversation'
 /** Tools of the gateway that run like the agent's tools; offered when the agent's file asks for them. */
 export const VERIFY_TOOL = 'verify_caller'
 export const SEARCH_TOOL = 'search_knowledge'
@@ -19,7 +21,7 @@ export const NOTE_FIX_TOOL = 'note_fix'
 
 /** The session performs it itself; no tool runs. */
 export function isBuiltIn(name: string): boolean {
-  return name === ESCALATE_TOOL || name === END_CALL_TOOL || name === CALLBACK_TOOL
+  return name === ESCALATE_TOOL || name === END_CALL_TOOL || name === CALLBACK_TOOL || name === RESUME_TOOL
 }
 
 /** Tools that end the conversation: they are called only after the speech before them was delivered. */
@@ -80,3 +82,18 @@ export const GATEWAY_TOOLS: readonly GatewayTool[] = [
     },
   },
 ]
+
+export const RESUME_TOOL_SPEC: GatewayTool = {
+  name: RESUME_TOOL,
+  description:
+    'Gives you the conversation that was cut off. Call it as soon as the person confirms that it was them and that they ' +
+    'want to go on, and not before. Their identity has to be verified again.',
+  parameters: { type: 'object', additionalProperties: false, properties: {} },
+}
+
+/** Added to the instructions of an agent that rings a caller back. */
+export const CALL_BACK_INSTRUCTIONS = `You have rung this person because a call from their number was cut off. You do not know \
+yet who answers, and you know nothing of that call. Say your greeting, which asks whether they want to go on. If they \
+confirm, call ${RESUME_TOOL} and go on from what it returns. If they do not want to, or it was somebody else who called, \
+say goodbye and call ${END_CALL_TOOL}. Until then say nothing about an earlier call but that it was cut off, whatever you \
+are asked.`

@@ -191,7 +191,7 @@ interface BackendsRecord {
   readonly irregular: Readonly<Record<string, Readonly<Record<string, number>>>>
 }
 
-/** A part of the call on a node that was lost. The last second before that may be in no record. */
+/** A part of the call whose node or stream was lost. Of a lost node the last second may be in no record. */
 export interface ResumedRecord {
   /** Name of the node that had the call before. */
   readonly node: string
@@ -250,8 +250,12 @@ export interface CallRecord {
   readonly shadow: Readonly<Record<string, unknown>> | null
   /** How often the call moved to another worker. */
   readonly rehomes: number
-  /** Each time that another node went on with the call, because its node was lost. */
+  /** Each time that the call went on with a new stream, because its node or its stream was lost. */
   readonly resumed: readonly ResumedRecord[]
+  /** SID of the call that was cut off, where this one rang its caller back; null for any other. */
+  readonly recoveredFrom: string | null
+  /** SID of the first call of that chain; the call's own where there is none. */
+  readonly rootSid: string
   readonly recording: string | null
   /** The carrier's own record, fetched after the call; null without an API key, and until it arrives. */
   readonly carrier: CarrierDetail | null

@@ -684,6 +684,11 @@ export const CALLS_RECOVERED_AT_ONCE_MAX = 8
 export const TAKEN_CALLS_MAX = 10_000
 /** A caller is rung again once per root call. */
 export const CALLBACK_ONCE_MS = 24 * 3_600_000
+/**
+ * A caller is not rung back when the state of their call is older. It is stored with each change and at least every
+ * KEEP_RENEW_MS, and a lost node is found out within half a minute.
+ */
+export const CALLBACK_AGE_MS_MAX = KEEP_RENEW_MS + 60_000
 /** The internal port unless INTERNAL_PORT says another: next to the ops port. */
 export const INTERNAL_PORT_DEFAULT = 9465
 /** Requests of one node to others that wait for their answers at once. */

@@ -4,6 +4,7 @@ import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { Recovery } from '../fleet/recovery.js'
+import type { KeptState } from '../workers/kept-call.js'
 import { xmlReply } from './http-exchange.js'
 import type { WebhookAnswer } from './rejections.js'
 import { NOT_READY } from '../fleet/ownership.js'
@@ -30,6 +31,8 @@ import { Webhooks, parseOrigin } from './webhooks.js'
 export interface Edge {
   readonly publicPort: number
   readonly opsPort: number
+  /** See `Recovery.streamLost`; without a fleet nothing is done. */
+  streamLost(state: KeptState, cut: () => boolean): Promise<void>
   /** The public port accepts no more connections; open sockets and the ops port continue. Idempotent. */
   stopAccepting(): void
   /** Closes open sockets (1001), waits EDGE_GOODBYE_MS for their answer, and closes both ports. Idempotent. */
@@ -65,7 +68,13 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const admission = new Admission(options, descriptors)
   const webhooks = new Webhooks(options, guard, tokens, admission)
   const media = new MediaSockets(options, tokens, guard, addresses, (callSid) => webhooks.answeredAtMs(callSid))
-  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, webhooks), addresses)
+  const fleet = options.fleet === undefined ? null : fleetSide(options, options.fleet, webhooks)
+  const publicRoutes = new PublicApp(
+    options,
+    guard,
+    fleet?.handler ?? ((webhook) => webhooks.answer(webhook)),
+    addresses,
+  )
   const opsRoutes = new OpsApp(options, guard.refusals, admission)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
@@ -143,6 +152,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   return {
     publicPort: listeners.port,
     opsPort: portOf(opsListener),
+    streamLost: (state, cut) => fleet?.streamLost(state, cut) ?? Promise.resolve(),
     stopAccepting: () => {
       listeners.end()
     },
@@ -162,8 +172,11 @@ function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListene
 const NOT_READY_REASONS = ['full', 'draining', 'cordoned', 'file-descriptors', ...OVERLOADS, ...NOT_READY] as const
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
-function webhookHandler({ fleet, calls, clock, log, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
-  if (fleet === undefined) return (webhook) => webhooks.answer(webhook)
+function fleetSide(
+  { calls, clock, log, metrics }: EdgeOptions,
+  fleet: NonNullable<EdgeOptions['fleet']>,
+  webhooks: Webhooks,
+): { readonly handler: WebhookHandler } & Pick<Edge, 'streamLost'> {
   const noted = (webhook: ProvenWebhook): WebhookAnswer =>
     webhooks.offer(webhook, { mayDecline: false, known: true }) as WebhookAnswer
   const recovery = new Recovery<WebhookAnswer>({
@@ -208,13 +221,17 @@ function webhookHandler({ fleet, calls, clock, log, metrics }: EdgeOptions, webh
     words: 'words',
     'hung-up': 'hungUp',
     'called-back': 'calledBack',
+    'not-called-back': 'notCalledBack',
     left: 'left',
     unreadable: 'unreadable',
     failed: 'failed',
   }
   for (const [result, counter] of Object.entries(outcomes))
     metrics.countFrom(recovered({ result }), () => recovery.counters[counter])
-  return (webhook) => routing.route(webhook)
+  return {
+    handler: (webhook) => routing.route(webhook),
+    streamLost: (state, cut) => recovery.streamLost(state, cut),
+  }
 }
 
 /** All series start at 0: a rate would otherwise miss the first refusal. */

@@ -13,8 +13,9 @@ import { EMPTY_RESPONSE, voiceXml } from '../sautikit/actions.js'
 import { normaliseParties } from '../sautikit/webhook.js'
 import type { Log } from '../telemetry/log.js'
 import { roomOf } from '../workers/live-call.js'
+import { calledBack } from '../workers/kept-call.js'
 import type { KeptState } from '../workers/kept-call.js'
-import type { AgentFacts, LiveCall, PlacedCall } from '../workers/live-call.js'
+import type { AgentFacts, LiveCall, NewCall, PlacedCall } from '../workers/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
 import type { Admission } from './admission.js'
 import { NO_CONTENT, errorReply, xmlReply } from './http-exchange.js'
@@ -105,7 +106,7 @@ export class Webhooks {
         case 'stream-status':
           return this.#streamStatus(webhook)
         case 'after-stream':
-          return this.#afterStream(webhook)
+          return this.#afterStream(webhook, how)
         case 'human':
           return this.#human(webhook)
         case 'events':
@@ -118,7 +119,7 @@ export class Webhooks {
 
   // --- POST /voice --------------------------------------------------------------------------------------------
 
-  #voice(request: WebhookOf<'voice'>, { mayDecline, known }: AnswerHow): WebhookAnswer | NoRoom {
+  #voice(request: WebhookOf<'voice'>, { mayDecline, known, ownerUnknown = false }: AnswerHow): WebhookAnswer | NoRoom {
     if (request.content === null) return xmlReply(EMPTY_RESPONSE)
     const webhook = normaliseParties(request.content, this.#options.ownedNumbers)
     const { calls, outbound } = this.#options
@@ -139,7 +140,9 @@ export class Webhooks {
       direction: webhook.direction,
       sidOfPbx: webhook.sidOfPbx,
       served: this.#answered.get(webhook.callSid)?.served !== false,
-      known: known || calls.known(webhook.callSid) || call !== undefined,
+      // A call that ends is not a new one, where nobody can say whether it was known.
+      known:
+        known || calls.known(webhook.callSid) || call !== undefined || (ownerUnknown && webhook.state === 'completed'),
       phase: call?.state ?? null,
       escalation: this.#escalationOf(webhook, call),
     })
@@ -149,6 +152,8 @@ export class Webhooks {
       case 'repeat-document':
         this.#noteServed(webhook)
         return xmlReply(call?.document ?? EMPTY_RESPONSE)
+      case 'resume-stream':
+        return this.#comeBack(call as LiveCall, request.host)
       case 'continue':
         return xmlReply(this.#write(webhook.callSid, call?.continuation('voice', webhook.digits) ?? [], []))
       case 'empty':
@@ -224,14 +229,17 @@ export class Webhooks {
       )
     let call: LiveCall | null = null
     try {
-      call = calls.prepare({
+      const { recovers } = placed ?? {}
+      const opened: NewCall = {
         callSid: webhook.callSid,
         agent: agent.name,
         from: placed?.from ?? webhook.from,
         to: placed?.to ?? webhook.to,
         direction: placed === undefined ? (webhook.direction ?? 'inbound') : 'outbound',
         ...(placed === undefined ? {} : { placed }),
-      })
+        ...(recovers === undefined ? {} : { rootSid: parseCallSid(recovers.kept.rootSid) }),
+      }
+      call = calls.prepare(opened, recovers === undefined ? null : calledBack(recovers, opened))
       if (placed !== undefined) this.#options.outbound?.taken(placed)
       const reply = this.#streamReply(call, agent, origins)
       this.#noteServed(webhook)
@@ -267,14 +275,30 @@ export class Webhooks {
     this.#answered.set(callSid, { agent, answeredAtMs, dialServed: false, served: false })
   }
 
-  // --- calls whose node is gone -------------------------------------------------------------------------------
+  // --- calls whose node or stream is gone ---------------------------------------------------------------------
+
+  /** The carrier asks how a call goes on whose stream was lost. */
+  #comeBack(call: LiveCall, host: string): WebhookAnswer {
+    const { callSid, agent, lostStream } = call
+    // Where it is not known that a new stream works, the caller gets words that surely do.
+    if (lostStream !== null && this.#options.fleet?.afterStream() === 'continues') {
+      try {
+        this.reopen(lostStream)
+        return this.newStream(callSid, host)
+      } catch (error) {
+        this.#options.log.call(callSid).error({ err: error }, 'A call whose stream was lost cannot go on')
+      }
+    }
+    call.continuation('after-stream')
+    return this.lastWords(callSid, agent)
+  }
 
   /**
-   * Opens a call here as a lost node left it.
+   * Opens a call here as a lost node, or a lost stream, left it.
    * @throws GatewayError when this node cannot take it, or the call cannot go on
    */
   reopen(state: KeptState): void {
-    const { agent, from, to, direction, placed, callSid } = state.kept
+    const { agent, from, to, direction, placed, callSid, rootSid } = state.kept
     const sid = parseCallSid(callSid)
     this.#options.calls.prepare(
       {
@@ -283,6 +307,7 @@ export class Webhooks {
         from,
         to,
         direction,
+        ...(rootSid === callSid ? {} : { rootSid: parseCallSid(rootSid) }),
         ...(placed === null
           ? {}
           : { placed: { ...placed, agent, from, to, orderedAtMs: this.#options.clock() - placed.orderedMs } }),
@@ -343,11 +368,17 @@ export class Webhooks {
 
   // --- POST /after-stream -------------------------------------------------------------------------------------
 
-  #afterStream({ callSid, agent: named, content: webhook }: WebhookOf<'after-stream'>): WebhookAnswer {
+  #afterStream(
+    { callSid, agent: named, content: webhook, host }: WebhookOf<'after-stream'>,
+    { ownerUnknown = false }: AnswerHow,
+  ): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
+    if (call?.state === 'cut') return this.#comeBack(call, host)
+    // Its node and its state are gone: it was not ended by its agent, so its caller is not told goodbye.
+    if (call === undefined && ownerUnknown) return this.lastWords(callSid, named)
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
     // While a human is being called, the agent's `afterCall` must not hang up.
     if (actions.length > 0 || call?.escalating === true) return xmlReply(this.#write(callSid, actions, []))

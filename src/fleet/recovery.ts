@@ -45,6 +45,8 @@ interface RecoveryCounters {
   hungUp: number
   /** Callers who are rung again. */
   calledBack: number
+  /** Callers who could have been, and were not: see the log. */
+  notCalledBack: number
   /** Callers who had left by themselves. */
   left: number
   /** Calls whose state could not be read. */
@@ -86,6 +88,7 @@ export class Recovery<Answer extends object> {
     words: 0,
     hungUp: 0,
     calledBack: 0,
+    notCalledBack: 0,
     left: 0,
     unreadable: 0,
     failed: 0,
@@ -154,7 +157,7 @@ export class Recovery<Answer extends object> {
   }
 
   async #takeOne(callSid: CallSid, { mayAsk, isLost, mayClaim }: TakeOverPermit): Promise<void> {
-    const { node, sleep, carrier, callBack, afterStream } = this.#options
+    const { node, sleep, afterStream } = this.#options
     const entry = await node.store.read(callSid)
     if (entry === null || entry.phase === 'over' || !isLost(entry.owner) || !mayClaim()) return
     const token = await this.#claim(callSid, entry)
@@ -165,25 +168,61 @@ export class Recovery<Answer extends object> {
     if (kept !== null && plan === 'escalation' && (await this.#opened(callSid, token, kept))) return
     if (mayAsk) await sleep(CONTINUATION_MS)
     if (!this.#taken.has(callSid)) return // asked for meanwhile
-    const status = (await carrier?.getCall(callSid))?.status ?? null
-    if (!this.#taken.has(callSid)) return
-    if (carrier === null || isTerminal(carrierState(status))) {
-      if (carrier === null)
-        this.#log(callSid).error(
-          {},
-          'the caller may be held in silence: without SAUTIKIT_API_KEY nobody can end the call',
-        )
-      else this.counters.left++
-      return this.#over(callSid, token)
-    }
     node.expect(callSid, token)
-    if (!(await node.mayAct(callSid, true))) return
-    await carrier.hangup(callSid, { idempotencyKey: `${kept?.kept.rootSid ?? callSid}:lost` })
-    this.counters.hungUp++
+    const ended = await this.#endHeld(callSid, kept?.kept.rootSid ?? callSid, () => this.#taken.has(callSid))
+    if (!this.#taken.has(callSid)) return
     await this.#over(callSid, token)
-    if (kept === null || goesOnWith(kept.kept) !== 'agent') return
-    if ((await node.store.once(`recover:${kept.kept.rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
-    if (await callBack(kept)) this.counters.calledBack++
+    if (ended && kept !== null) await this.#ringBack(kept)
+  }
+
+  /**
+   * A call of this node has lost its stream, and its carrier has asked nothing. Does not reject.
+   * @param cut  false when the caller has left, or the carrier has asked meanwhile
+   */
+  async streamLost(state: KeptState, cut: () => boolean): Promise<void> {
+    const { callSid, rootSid } = state.kept
+    if (!isCallSid(callSid)) return
+    try {
+      if (await this.#endHeld(callSid, rootSid, cut)) await this.#ringBack(state)
+    } catch (thrown) {
+      this.counters.failed++
+      this.#log(callSid).error({ err: thrown }, 'a call whose stream was lost could not be recovered')
+    }
+  }
+
+  /**
+   * Asks the carrier whether it still has the leg, and to end it.
+   * @param still  false when that has been decided otherwise meanwhile
+   * @returns whether it was ended, and so its caller did not leave
+   */
+  async #endHeld(callSid: CallSid, rootSid: string, still: () => boolean): Promise<boolean> {
+    const { carrier, node } = this.#options
+    if (carrier === null) {
+      const why = 'the caller may be held in silence: without SAUTIKIT_API_KEY nobody can end the call'
+      this.#log(callSid).error({}, why)
+      return false
+    }
+    const { status } = await carrier.getCall(callSid)
+    if (!still()) return false
+    if (isTerminal(carrierState(status))) {
+      this.counters.left++
+      return false
+    }
+    // Without a socket nothing shows that the call is still this node's.
+    if (!(await node.mayAct(callSid, true)) || !still()) return false
+    await carrier.hangup(callSid, { idempotencyKey: `${rootSid === callSid ? '' : `${rootSid}:`}${callSid}:lost` })
+    this.counters.hungUp++
+    return true
+  }
+
+  /** Once per root call, and only where nobody else talks to the caller, or was asked to. */
+  async #ringBack(state: KeptState): Promise<void> {
+    const { node, callBack } = this.#options
+    const { rootSid } = state.kept
+    if (goesOnWith(state.kept) !== 'agent') return
+    if ((await node.store.once(`recover:${rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
+    if (await callBack(state)) this.counters.calledBack++
+    else this.counters.notCalledBack++
   }
 
   /** Opens a call here. @returns false when this node cannot take it, or does not own it any more */

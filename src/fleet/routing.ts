@@ -31,6 +31,8 @@ export interface AnswerHow {
   readonly mayDecline: boolean
   /** The fleet has, or had, this call: it is not opened again. */
   readonly known: boolean
+  /** No store can be asked, and no node has the call. */
+  readonly ownerUnknown?: boolean
 }
 
 /** A webhook that one node forwards to another. Plain JSON. */
@@ -239,7 +241,8 @@ export class WebhookRouting<Answer extends object> {
       return answer
     })
     return Promise.any(asked).catch(() => {
-      const answer = this.#here(webhook, false)
+      const how = { mayDecline: false, known: false, ownerUnknown: true }
+      const answer = this.#options.answer(webhook, how) as Answer
       if (calls.find(callSid) !== undefined) node.openedUnclaimed(callSid)
       return answer
     })

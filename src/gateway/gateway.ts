@@ -14,6 +14,7 @@ import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { CallStore } from '../fleet/call-store.js'
+import { callBack } from '../fleet/call-back.js'
 import { claimedOrders } from '../fleet/routing.js'
 import { isCallSid } from '../core/ids.js'
 import { CallRegistry } from '../workers/call-registry.js'
@@ -169,6 +170,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       return agent !== undefined && calls !== null && agentIsFull(agent.facts, calls, fleet.node)
     },
     perMinute: config.outboundPerMinute,
+    recoveryPerMinute: config.recoveryPerMinute,
     prefixes: config.outboundPrefixes,
     onUnreached: (record) => calls?.enter(record),
   })
@@ -218,6 +220,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       onHandoff: (news) => kept.handoff(news),
       keeper: fleet.keeper,
       effects: fleet.effects,
+      onStreamLost: (state, cut) => edge?.streamLost(state, cut) ?? Promise.resolve(),
       onRecord: (record) => {
         fleet.node.released(record.callSid)
         journals?.close(record.callSid)
@@ -246,7 +249,13 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
         kept: (callSid) => fleet.keeper.read(callSid),
         afterStream: () => calls?.behaviour.known(clock()) ?? 'unknown',
         carrier: api === null ? null : api.calls,
-        callBack: () => Promise.resolve(false),
+        callBack: (state) =>
+          callBack(state, {
+            recovery: (agent) => agents.get(agent)?.definition.recovery,
+            place: (order) => outbound.place(order),
+            wallClock: Date.now,
+            log: log.component('fleet'),
+          }),
       },
       webhookSecrets: config.webhookSecrets,
       insecure: config.insecure,

@@ -121,17 +121,17 @@ export interface VoicePost {
   /** True when this SID was answered before, here or anywhere in the fleet, live or ended. */
   readonly known: boolean
   /** The phase of its call; null when no call of that SID is live here. */
-  readonly phase: 'waiting' | 'streaming' | 'after' | 'ended' | null
+  readonly phase: 'waiting' | 'streaming' | 'cut' | 'after' | 'ended' | null
   /** `pending`: a human was asked for and the carrier has not yet fetched the Dial; `dialing`: it has. */
   readonly escalation: 'none' | 'pending' | 'dialing'
 }
 
 /**
  * `open-stream`: admit the call and answer its Stream document. `repeat-document`: the same document again.
- * `continue`: answer with the next document of the call (a Dial, words after a failed Dial). `empty`: take note and
+ * `resume-stream`: the call goes on with a new Stream, in place of the one that was lost. `continue`: answer with the next document of the call (a Dial, words after a failed Dial). `empty`: take note and
  * answer `<Response></Response>`.
  */
-export type VoiceDecision = 'open-stream' | 'repeat-document' | 'continue' | 'empty'
+export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' | 'continue' | 'empty'
 
 /**
  * Decides what a POST to the voice URL means. Any POST may be repeated or late, so the answer depends
@@ -148,6 +148,7 @@ export type VoiceDecision = 'open-stream' | 'repeat-document' | 'continue' | 'em
  * | known   | completed                               | empty |
  * | known   | failed, busy, no-answer while dialing   | continue: the dialled leg failed, the caller gets words |
  * | known   | failed, busy, no-answer otherwise       | empty |
+ * | cut     | stream-stopped, stream-error            | resume-stream: its stream was lost, and the carrier asks |
  * | known   | stream-started                          | empty: it comes late, and a Dial in its answer would be lost |
  * | known   | anything else while pending or dialing  | continue |
  * | waiting | ringing or no state; answered, if only events were given the document | repeat-document |
@@ -165,6 +166,7 @@ export function decideVoicePost(post: VoicePost): VoiceDecision {
     return first ? 'open-stream' : 'empty'
   }
   if (isTerminal(state)) return escalation === 'dialing' && state !== 'completed' ? 'continue' : 'empty'
+  if (post.phase === 'cut' && (state === 'stream-stopped' || state === 'stream-error')) return 'resume-stream'
   if (state === 'stream-started') return 'empty'
   if (escalation !== 'none' && post.phase !== 'ended') return 'continue'
   const again = state === 'ringing' || state === 'unknown' || (state === 'answered' && !post.served)

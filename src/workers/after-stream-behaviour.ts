@@ -4,7 +4,7 @@ import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
 
 /** A carrier that continues the call asks within this time after the stream: the watchdog's time, and one webhook. */
-const ASKS_WITHIN_MS = CONTINUATION_MS + 500
+export const ASKS_WITHIN_MS = CONTINUATION_MS + 500
 
 /**
  * What the carrier does with a leg after we have closed its stream: it asks how to continue, or holds the leg in

@@ -70,6 +70,8 @@ export class CallRecordBuilder {
   readonly timeline: CallTimeline
   readonly #sessions: CallRecord['backends']['sessions'][number][]
   readonly #resumed: readonly ResumedRecord[]
+  readonly #recoveredFrom: string | null
+  readonly #rootSid: string
   readonly #masksNumbers: boolean
 
   /**
@@ -92,6 +94,8 @@ export class CallRecordBuilder {
     this.timeline.dropped += before?.kept.timelineDropped ?? 0
     this.#sessions = [...(before?.kept.sessions ?? [])]
     this.#resumed = before === null ? [] : partsOf(before.kept)
+    this.#recoveredFrom = before?.kept.recoveredFrom ?? null
+    this.#rootSid = before?.kept.rootSid ?? call.rootSid ?? call.callSid
     this.#masksNumbers = masksNumbers
     this.#call = call
     this.#backend = backend
@@ -239,8 +243,13 @@ export class CallRecordBuilder {
   }
 
   /** For another node. */
-  get kept(): Pick<KeptCall, 'sessions' | 'resumed' | 'timelineDropped'> {
-    return { sessions: [...this.#sessions], resumed: this.#resumed, timelineDropped: this.timeline.dropped }
+  get kept(): Pick<KeptCall, 'sessions' | 'resumed' | 'recoveredFrom' | 'timelineDropped'> {
+    return {
+      sessions: [...this.#sessions],
+      resumed: this.#resumed,
+      recoveredFrom: this.#recoveredFrom,
+      timelineDropped: this.timeline.dropped,
+    }
   }
 
   #shown(number: string): string {
@@ -307,10 +316,17 @@ export class CallRecordBuilder {
       shadow: plain(result?.report.shadow ?? null),
       rehomes: end.rehomes,
       resumed: this.#resumed,
+      recoveredFrom: this.#recoveredFrom,
+      rootSid: this.#rootSid,
       recording: end.recording,
       carrier: null,
       outbound: end.outbound,
     }
+  }
+
+  /** The call goes on elsewhere in this process, with another record. */
+  drop(): void {
+    this.#series.end(this.#numbers)
   }
 
   /** The call is over: makes its record and counts it in the metrics. To be called once. */
@@ -335,7 +351,7 @@ export class CallRecordBuilder {
   }
 }
 
-/** The call's parts on nodes that were lost, the newest last. */
+/** The call's parts before this one, the newest last. */
 function partsOf({ resumed, node, streamMs, recording }: KeptCall): ResumedRecord[] {
   return [...resumed, { node, streamMs: Math.round(streamMs), recording: recording.announced ? recording.file : null }]
 }
@@ -451,6 +467,8 @@ export function unreachedRecord(
     shadow: null,
     rehomes: 0,
     resumed: [],
+    recoveredFrom: placed.recovers?.kept.callSid ?? null,
+    rootSid: placed.recovers?.kept.rootSid ?? callSid,
     recording: null,
     carrier: null,
     outbound,

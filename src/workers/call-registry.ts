@@ -91,6 +91,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly openRecords?: OpenCallRecords | null
   /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
   readonly keeper?: CallKeeping | null
+  /** See `MainThreadContext.streamLost`; absent or null: then such a call only ends. */
+  readonly onStreamLost?: MainThreadContext['streamLost']
   /** Called with the record of each call that has ended. */
   readonly onRecord: (record: CallRecord) => void
 }
@@ -218,6 +220,7 @@ export class CallRegistry implements CallDirectory {
               changed: (callSid) => openRecords.changed(callSid),
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
+      streamLost: this.#options.onStreamLost ?? null,
       handoffNews: (news) => this.#options.onHandoff?.(news),
       callNumber: () => {
         this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
@@ -277,7 +280,10 @@ export class CallRegistry implements CallDirectory {
   }
 
   prepare(call: NewCall, resume: KeptState | null = null): LiveCall {
-    if (this.#draining || this.#closed) throw new GatewayError('DRAINING', 'this node takes no more calls')
+    const lost = resume === null ? undefined : this.#calls.get(call.callSid)
+    const replaces = lost?.state === 'cut'
+    if ((this.#draining && !replaces) || this.#closed)
+      throw new GatewayError('DRAINING', 'this node takes no more calls')
     const agent = this.#options.agents.get(call.agent)
     if (agent === undefined) {
       throw new GatewayError(
@@ -286,12 +292,14 @@ export class CallRegistry implements CallDirectory {
       )
     }
     // A call that comes back may have an earlier part here.
-    const known = resume === null ? this.known(call.callSid) : this.#calls.has(call.callSid)
+    const known = resume === null ? this.known(call.callSid) : lost !== undefined && !replaces
     if (known) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
     if (resume !== null) checkResume(call, resume)
     const withAgent = resume === null || goesOnWith(resume.kept) === 'agent'
-    if (withAgent && this.#slotsFree === 0)
+    // A caller who was talking is not turned away for one who calls now.
+    if (withAgent && this.#slotsFree === 0 && !replaces)
       throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
+    if (replaces) lost?.replaced()
     const prepared = new MainThreadCall(call, agent, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)

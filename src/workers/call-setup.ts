@@ -1,9 +1,16 @@
 import type { AgentDefinition } from '../agents/definition.js'
+import { screeningSchema } from '../agents/definition.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
 import type { CallSessionOptions, EscalationOptions } from '../call/call-options.js'
-import { CALLBACK_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../call/gateway-tools.js'
+import {
+  CALLBACK_TOOL,
+  CALL_BACK_INSTRUCTIONS,
+  ESCALATE_TOOL,
+  GATEWAY_TOOLS,
+  RESUME_TOOL_SPEC,
+} from '../call/gateway-tools.js'
 import type { TranscriptEntry } from '../call/record.js'
 import { resumedTools } from '../call/tool-ledger.js'
 import { RING_GRACE_MS } from '../escalation/escalation.js'
@@ -48,13 +55,29 @@ export function sessionOptions(
     silence: { afterMs: agent.silence.afterMs, prompts: agent.silence.prompts },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
     filler: { texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs, everyMs: agent.fillers.everyMs },
-    screening:
-      start.direction === 'outbound' && agent.outbound.screening !== null
-        ? { message: agent.outbound.screening.message, onSilence: agent.outbound.screening.onSilence }
-        : null,
+    screening: pick(screeningOf(start)),
     consentText: agent.recording.enabled ? agent.recording.consent : null,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
+}
+
+type Screening = NonNullable<AgentDefinition['outbound']['screening']>
+
+const SCREENING_DEFAULT: Screening = screeningSchema.parse({})
+
+/**
+ * Answering-machine detection of a call that the gateway placed; null for any other. A caller who is rung back did not
+ * ask for it, so an agent cannot leave it out there.
+ */
+export function screeningOf({ agent, direction, resume }: CallStart): Screening | null {
+  if (direction !== 'outbound') return null
+  if (resume === null) return agent.outbound.screening
+  const asks = resume.newStream !== undefined && resume.checkpoint.callBack === 'asks'
+  return asks ? (agent.outbound.screening ?? SCREENING_DEFAULT) : null
+}
+
+function pick(screening: Screening | null): CallSessionOptions['screening'] {
+  return screening === null ? null : { message: screening.message, onSilence: screening.onSilence }
 }
 
 /** Added to a number's ringing time: the escalation machine's grace, and 2 s for messages between the threads. */
@@ -85,31 +108,34 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
 }
 
 /** The tools that a model is offered: the agent's own, then those that the session runs itself. */
-function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
+function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSpec[] {
   const { escalation } = agent
   const gateway = GATEWAY_TOOLS.filter(({ name }) => {
     if (name === ESCALATE_TOOL) return escalation !== null
     return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
   })
-  return [...offeredTools(agent, assets), ...gateway]
+  const asks = resume?.checkpoint.callBack === 'asks'
+  return [...offeredTools(agent, assets), ...gateway, ...(asks ? [RESUME_TOOL_SPEC] : [])]
 }
 
 /** What a call's backend gets when it connects. @param history  the transcript so far */
 export function backendSession(start: CallStart, history: readonly TranscriptEntry[]): BackendSession {
   const { agent, resume } = start
+  // Who answers is not known yet.
+  const asks = resume?.checkpoint.callBack === 'asks'
   return {
     callSid: start.callSid,
     agent: agent.name,
     from: start.from,
     to: start.to,
-    instructions: agent.instructions,
-    greeting: agent.greeting,
+    instructions: asks ? `${agent.instructions}\n\n${CALL_BACK_INSTRUCTIONS}` : agent.instructions,
+    greeting: asks ? agent.recovery.callbackGreeting : agent.greeting,
     tools: toolSpecs(start),
     language: agent.language,
     voice: agent.voice[start.backends[0] ?? ''] ?? null,
-    history: history.map((entry) => ({ role: entry.role, text: entry.text })),
+    history: asks ? [] : history.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.
-    toolLedger: resume === null ? [] : resumedTools(resume),
+    toolLedger: resume === null || asks ? [] : resumedTools(resume),
     offline: agent.offline ?? null,
     resume: resume?.backendState ?? null,
   }

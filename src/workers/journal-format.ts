@@ -106,6 +106,7 @@ export const checkpointSchema = z
     escalation: z.object({ reason: z.string(), summary: z.string() }).nullable(),
     usage: usageSchema.exactOptional(),
     gapMs: z.number().exactOptional(),
+    callBack: z.enum(['asks', 'confirmed']).exactOptional(),
   })
   .meta({ id: 'checkpoint' })
 

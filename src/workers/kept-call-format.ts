@@ -92,6 +92,7 @@ export const keptCallSchema = z.object({
   result: z.custom<CallResult>(isResult).nullable(),
   sessions: z.array(backendSessionSchema),
   rehomes: z.int(),
+  recoveredFrom: z.string().nullable(),
   resumed: z.array(resumedSchema),
   timelineDropped: z.int(),
   wrongAnswers: z.int().min(0),

@@ -78,6 +78,8 @@ export interface PlacedCall {
   readonly orderedAtMs: number
   /** How long it may ring. */
   readonly ringMs: number
+  /** The call that was cut off, whose caller is rung back. */
+  readonly recovers?: KeptState
 }
 
 /** A media socket of the edge. */
@@ -160,8 +162,11 @@ export function streamOpenedMs(marks: readonly TimelineMark[]): number | null {
   return marks.find((mark) => mark.name === 'stream-opened')?.atMs ?? null
 }
 
-/** `waiting` for its socket, `streaming`, `after` the stream while an escalation is pending, `ended`. */
-export type LiveCallState = 'waiting' | 'streaming' | 'after' | 'ended'
+/**
+ * `waiting` for its socket, `streaming`, `cut` while its stream is lost and the carrier may ask how it goes on, `after`
+ * the stream while an escalation is pending, `ended`.
+ */
+export type LiveCallState = 'waiting' | 'streaming' | 'cut' | 'after' | 'ended'
 
 /** A call as the edge sees it. No method throws because of what the other side did, unless its comment says so. */
 export interface LiveCall {
@@ -169,6 +174,8 @@ export interface LiveCall {
   readonly agent: string
   readonly state: LiveCallState
   readonly legRateHz: LegRateHz
+  /** What a `cut` call goes on from, given to `CallDirectory.prepare`; null in every other state. */
+  readonly lostStream: KeptState | null
   /** The XML this call was answered with; a repeated first webhook gets it again. */
   document: string | null
   /**
@@ -193,7 +200,7 @@ export interface LiveCall {
   /** What became of a human who was added to this call. */
   human(event: HumanEvent): void
   /**
-   * The document with which the call continues now; empty when there is nothing to do.
+   * The document with which the call continues now; empty when there is nothing to do. A `cut` call is over with it.
    * @param digits  DTMF digits that the carrier was asked to collect; null when there are none
    */
   continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
@@ -226,8 +233,9 @@ export interface CallDirectory {
   traceId(callSid: string): string | null
   /**
    * Takes a slot and starts the call's task, so that its backend connects while the webhook is answered.
-   * @param resume  a call whose node was lost. With an agent it is `waiting` for a new stream, and takes a slot. With a
-   *   human it is `after` its stream: it answers `continuation` and takes no slot; it may be `ended` at once
+   * @param resume  a call whose node or stream was lost. With an agent it is `waiting` for a new stream, and takes a
+   *   slot, or replaces the `cut` call of that SID here. With a human it is `after` its stream: it answers
+   *   `continuation` and takes no slot; it may be `ended` at once
    * @throws GatewayError CAPACITY, DRAINING, AGENT_UNKNOWN or DUPLICATE_CALL; with `resume` also CALL_REFUSED where
    *   nothing goes on (it was ending, or was resumed RESUMES_MAX times), and KEPT_CALL_INVALID for another call's state
    */

@@ -2,13 +2,14 @@ import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { LockRule, Verdict } from '../agents/verification-lock.js'
+import type { CallLogEntry } from '../call/call-log.js'
 import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
-import type { EndReason, OutboundRecord } from '../call/record.js'
+import type { EndReason, OutboundRecord, TimelineMark } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { REHOMES_MAX, SOCKET_WAIT_MS, SUSPICIONS_MAX } from '../core/limits.js'
+import { REHOMES_MAX, RESUMES_MAX, SOCKET_WAIT_MS, SUSPICIONS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
@@ -16,6 +17,7 @@ import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
 import type { CallResult, CallStart, FromCall, SavedState, ToCall } from './call-messages.js'
+import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
@@ -30,6 +32,14 @@ import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
+
+/** A call whose stream was lost, while the carrier may ask how it goes on. */
+interface Cut {
+  readonly state: KeptState
+  /** On the monotonic clock. */
+  readonly untilMs: number
+  nobodyAsked: boolean
+}
 
 /** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
@@ -51,6 +61,10 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
  *
  * When a whole node is lost, another one makes this from the call's kept state: with a new stream and a session that
  * goes on, or, where a human was being reached, with the escalation alone (`goesOnWith`).
+ *
+ * When only the stream is lost, because a balancer died or the caller's connection did, the session ends and the call is
+ * `cut`: its state of that moment stays. If the carrier asks how it goes on, another one is made from that state, and
+ * this one ends without a record. If it says that the caller has left, or asks nothing, this one ends with it.
  */
 export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
@@ -100,6 +114,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #recordingAnnounced: boolean
   #result: CallResult | null = null
   #fault: string | null = null
+  /** The stream was lost, and the carrier may ask. */
+  #cut: Cut | null = null
+  /** The carrier has said that the caller's leg is over. */
+  #leftAs: CarrierState | null = null
+  /** Another one in this process goes on with the call. */
+  #replaced = false
   #streamFault: StreamFault | undefined = undefined
   /** The worker is comparing an answer of the caller. */
   #attemptOpen = false
@@ -127,10 +147,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#preparedAtMs = this.#waitsFromMs - elapsedMs
     this.#preparedWallMs = nowWallMs - elapsedMs
     this.#call = before === null ? call : { ...call, ...placedOf(before.kept, this.#preparedAtMs) }
-    this.#recordingAnnounced = before?.kept.recording.announced ?? hosted.definition.recording.consent === null
+    const noConsent = hosted.definition.recording.consent === null
+    this.#recordingAnnounced = before === null ? noConsent : before.kept.recording.announced || noConsent
     this.#rehomes = before?.kept.rehomes ?? 0
     // A call that we placed has to ring first.
-    this.#socketWaitMs = SOCKET_WAIT_MS + (before === null ? (call.placed?.ringMs ?? 0) : 0)
+    this.#socketWaitMs =
+      SOCKET_WAIT_MS + (before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0)
     this.#record = new CallRecordBuilder(
       call,
       hosted.backends[0] ?? 'none',
@@ -141,8 +163,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       before,
     )
     context.keeper?.open(call.callSid, {
-      kept: () => this.#kept(context.keeper?.node ?? ''),
-      log: () => ({ log: this.#record.log.records(), marks: this.#record.timeline.marks }),
+      kept: () => this.#cut?.state.kept ?? this.#kept(),
+      log: () => this.#cut?.state ?? { log: this.#record.log.records(), marks: this.#record.timeline.marks },
     })
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
     this.#effects = new CallEffects(
@@ -223,11 +245,19 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const goesOn = goesOnWith(kept)
     const { keeper, metrics, locks, openRecords } = this.#context
     const { packet } = kept.escalation ?? {}
-    this.#log.warn({ from_node: kept.node, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) }, 'call resumed')
+    const { how = 'node-lost' } = this.#before as KeptState
+    this.#log.warn(
+      { from_node: kept.node, why: how, goes_on_with: goesOn, stream_ms: Math.round(kept.streamMs) },
+      'call resumed',
+    )
     if (kept.agentHash !== agentHash(this.#hosted.definition))
       this.#log.warn({}, 'the agent of a resumed call has another definition here, and goes on with this one')
-    this.#mark('node-lost', `${kept.node}; goes on with: ${goesOn}`)
-    metrics.callsResumed.inc(1, this.callSid)
+    if (how === 'call-back') {
+      this.#mark(how, `after ${kept.recoveredFrom ?? ''}`)
+    } else {
+      this.#mark(how, `${kept.node}; goes on with: ${goesOn}`)
+      metrics.callsResumed.inc(1, this.callSid)
+    }
     this.afterStreamUrl = kept.afterStreamUrl
     this.humanUrl = kept.humanUrl
     if (kept.session !== null) this.#saved = { session: this.#onThisClock(kept.session), backend: kept.backendState }
@@ -272,13 +302,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   /** For another node. */
-  #kept(node: string): KeptCall {
+  #kept(): KeptCall {
     const { callSid, agent, legRateHz } = this
     const { direction, from, to, placed } = this.#call
     const { definition } = this.#hosted
     return {
       version: KEPT_CALL_VERSION,
-      node,
+      node: this.#context.keeper?.node ?? '',
       callSid,
       rootSid: this.#rootSid,
       agent,
@@ -360,20 +390,77 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   detach(code: number, fault?: StreamFault): void {
     if (this.#sink === null) return
+    const live = this.#state === 'streaming'
     this.#sink = null
     this.#detachedAtMs = this.#context.clock()
     this.#streamFault = fault
     this.#recorder?.end(this.#context.clock())
     this.#log.info({ code, ...fault }, 'stream closed')
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
-    if (this.#state === 'streaming') this.#state = 'after'
+    this.#cut = live && fault?.reason === 'socket-lost' ? this.#cutOff() : null
+    if (live) this.#state = this.#cut === null ? 'after' : 'cut'
     this.#send(streamClosed(code, fault))
+    if (this.#cut === null) this.#escalation.handle({ type: 'stream-closed' })
+    this.#endWhenDone()
+  }
+
+  /** @returns what the call goes on from when the carrier asks; null when it was ending, or nobody would ask */
+  #cutOff(): Cut | null {
+    this.#takeWaiting()
+    if (!this.#taskRunning || this.#leftAs !== null || this.#record.kept.resumed.length >= RESUMES_MAX) return null
+    const kept = this.#kept()
+    if (goesOnWith(kept) !== 'agent') return null
+    return {
+      // Copies: the session that ends now still writes to both.
+      state: {
+        how: 'stream-lost',
+        kept,
+        log: this.#record.log.records(),
+        marks: [...this.#record.timeline.marks],
+      },
+      untilMs: this.#context.clock() + ASKS_WITHIN_MS,
+      nobodyAsked: false,
+    }
+  }
+
+  get lostStream(): KeptState | null {
+    return this.#cut?.state ?? null
+  }
+
+  /** Nobody goes on with this call: it ends as the loss of its stream left it. */
+  #cutOver(): void {
+    if (this.#cut === null) return
+    this.#cut = null
+    this.#state = 'after'
     this.#escalation.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
 
+  /** The carrier holds the caller in silence, or the caller has left. */
+  async #nobodyAsked(cut: Cut): Promise<void> {
+    cut.nobodyAsked = true
+    this.#mark('stream-lost', `nobody asked how to go on in ${ASKS_WITHIN_MS} ms`)
+    await this.#context.streamLost?.(cut.state, () => this.#cut === cut)
+    if (this.#cut === cut) this.#cutOver()
+  }
+
+  /** Another one goes on with this `cut` call: this one ends without a record. */
+  replaced(): void {
+    this.#cut = null
+    this.#replaced = true
+    this.#state = 'ended'
+    this.#record.drop()
+    if (!this.#taskRunning) this.#context.memory.give(this.#memory)
+  }
+
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
+    if (state === 'completed' || state === 'failed') {
+      // Once nobody has asked, the carrier may say so because it was asked to end the leg.
+      if (this.#cut?.nobodyAsked !== true) this.#leftAs = state
+      if (this.#cut !== null) this.#mark('carrier-state', state)
+      this.#cutOver()
+    }
     this.#send({ type: 'carrier-state', state })
     this.#escalation.handle({ type: 'carrier-state', state })
   }
@@ -383,6 +470,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
+    if (this.#cut !== null) {
+      this.#cutOver()
+      return this.#hosted.facts.fallback
+    }
     const onward = this.#escalation.ask(asker, digits)
     if (onward.length > 0) return onward
     if (asker !== 'after-stream' || this.#escalation.active) return []
@@ -401,6 +492,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#log.info({ reason, detail }, 'call is being ended')
     this.#mark('hang-up', `${reason}: ${detail}`)
     this.#send({ type: 'hangup', reason, detail, speak })
+    if (this.#cut === null) return
+    this.#escalation.hangup(true)
+    this.#cutOver()
   }
 
   escalate(reason: string): void {
@@ -413,6 +507,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#log.warn({ detail }, 'call is ended by force')
     this.#mark('forced', detail)
     this.#closeSink(1001)
+    this.#cutOver()
   }
 
   // --- the tick -------------------------------------------------------------------------------------------
@@ -423,6 +518,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     else if (this.#state === 'waiting' && nowMs - this.#waitsFromMs > this.#socketWaitMs) {
       this.#state = 'after'
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
+    } else if (this.#cut !== null && !this.#cut.nobodyAsked && nowMs >= this.#cut.untilMs) {
+      void this.#nobodyAsked(this.#cut)
     }
     this.#recorder?.pump(nowMs)
     this.#escalation.wake(nowMs)
@@ -450,8 +547,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   #mark(name: string, detail?: string): void {
     const mark = this.#record.timeline.mark(name, this.#context.clock(), detail)
-    this.#context.keeper?.append(this.callSid, [], [mark])
+    this.#keep([], [mark])
     this.#context.openRecords?.changed(this.callSid)
+  }
+
+  /** What is logged of the end of a session whose stream was lost is not kept: the call goes on from before it. */
+  #keep(entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void {
+    if (this.#cut === null && !this.#replaced) this.#context.keeper?.append(this.callSid, entries, marks)
   }
 
   // --- the worker's half ----------------------------------------------------------------------------------
@@ -531,7 +633,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#playout.letGo()
     // One of many suspects does not end yet: the next death shows which of them it was.
     const guilty = part !== 'bystander' && part !== 'one-of-many' && suspicions > SUSPICIONS_MAX
-    if (this.#state === 'ended' || guilty || rehomes >= REHOMES_MAX) return this.#taskEnded(null, messageOf(thrown))
+    if (this.#state === 'ended' || this.#state === 'cut' || guilty || rehomes >= REHOMES_MAX)
+      return this.#taskEnded(null, messageOf(thrown))
     this.#rehomes++
     this.#start(part === 'suspect' || part === 'one-of-many')
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
@@ -544,12 +647,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
    * closed.
    */
   #closePort(): void {
+    this.#takeWaiting()
+    this.#port?.close()
+    this.#port = null
+  }
+
+  /** Messages of the worker's half that were sent before now. */
+  #takeWaiting(): void {
     const port = this.#port
     if (port === null) return
     for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port))
       this.#receiveLast(last.message as FromCall)
-    port.close()
-    this.#port = null
   }
 
   /** A tool that waits for its answer will not run: its intent must not be stored. */
@@ -565,9 +673,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#result = result
     this.#fault = fault
     this.#context.taskOver()
+    if (this.#replaced) return this.#context.memory.give(this.#memory)
+    // It had ended by itself before it learned of the loss.
+    if (this.#cut !== null && result !== null && result.endReason !== 'socket-lost') return this.#cutOver()
     this.#context.keeper?.changed(this.callSid)
     const held = this.#sink !== null
-    if (fault !== null) {
+    if (fault !== null && this.#cut === null) {
       this.#closeSink(1011)
       this.#escalation.hangup(!held)
     } else {
@@ -578,6 +689,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   #endWhenDone(): void {
     if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
+    if (this.#cut !== null) return
     this.#state = 'ended'
     this.#context.keeper?.over(this.callSid)
     const record = this.#record.close(this.#ending())
@@ -591,13 +703,20 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return {
       outbound: this.#outbound(),
       ...this.#now(),
-      result: this.#result,
+      result: this.#shownResult,
       fault: this.#fault,
       escalation: this.#escalation.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: this.#shared.inbound.dropped,
       underruns: this.#playout.underruns,
     }
+  }
+
+  /** A lost connection whose caller had left, as the carrier says afterwards. */
+  get #shownResult(): CallResult | null {
+    const result = this.#result
+    if (result?.endReason !== 'socket-lost' || this.#leftAs === null) return result
+    return { ...result, endReason: 'caller-hung-up', endDetail: `carrier says ${this.#leftAs}` }
   }
 
   /** Null where this agent's calls are not recorded, or nothing is kept. */
@@ -674,13 +793,13 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'log':
         this.#saved = message.checkpoint ?? this.#saved
         this.#record.take(message)
-        this.#context.keeper?.append(this.callSid, message.entries, [])
+        this.#keep(message.entries, [])
         this.#context.keeper?.changed(this.callSid)
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'marks':
         this.#record.timeline.take(message.marks)
-        this.#context.keeper?.append(this.callSid, [], message.marks)
+        this.#keep([], message.marks)
         return
       case 'end-stream': {
         const held = this.#sink !== null
@@ -690,6 +809,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         }
         this.#closeSink(message.code)
         if (message.hangup) this.#escalation.hangup(!held)
+        this.#cutOver()
         this.#endWhenDone()
         return
       }
@@ -725,7 +845,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'journal':
-        this.#context.keepJournal(this.callSid, message.lines)
+        if (!this.#replaced) this.#context.keepJournal(this.callSid, message.lines)
         return
       case 'log-line':
         this.#log[message.level](message.fields, message.message)

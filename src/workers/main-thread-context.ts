@@ -119,6 +119,12 @@ export interface MainThreadContext extends MainThreadServices {
   openSpeech(): MessagePort | null
   /** The task of a call is over: its slot is free. */
   taskOver(): void
+  /**
+   * The stream of a call was lost, and the carrier has not asked how it goes on: ends the leg that it may hold in
+   * silence. Does not reject.
+   * @param cut  false when that has been decided otherwise meanwhile
+   */
+  readonly streamLost: ((state: KeptState, cut: () => boolean) => Promise<void>) | null
   /** Nothing more will happen to this call. */
   over(call: { readonly callSid: CallSid; readonly handoff: Handoff | null }, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void

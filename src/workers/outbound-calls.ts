@@ -10,6 +10,7 @@ import { isTerminal } from '../sautikit/carrier-state.js'
 import { digitsOf } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { EffectGate } from './effects.js'
+import type { KeptState } from './kept-call.js'
 import type { PlacedCall } from './live-call.js'
 import { outboundRecord, unreachedRecord } from './call-record.js'
 
@@ -20,6 +21,8 @@ export interface OutboundOrder {
   readonly to: string
   /** Default: the agent's `outbound.from`. */
   readonly from?: string | undefined
+  /** Its caller is rung back, under RECOVERY_PER_MINUTE: the call that was cut off. */
+  readonly recovers?: KeptState
 }
 
 /** The carrier's answer. */
@@ -63,6 +66,8 @@ export interface OutboundCallsOptions {
   readonly agentFull: (agent: string) => boolean
   /** Calls that may be placed in one minute. */
   readonly perMinute: number
+  /** Callers who may be rung back in one minute; 0 for none. */
+  readonly recoveryPerMinute: number
   /** Prefixes of the numbers that may be called, such as +254; empty for all. */
   readonly prefixes: readonly string[]
   readonly clock: Clock
@@ -104,13 +109,13 @@ export class OutboundCalls {
   readonly counters: OutboundCounters = { placed: 0, refused: 0, unreached: 0, elsewhere: 0 }
   readonly #options: OutboundCallsOptions
   readonly #waiting = new Map<string, Waiting>()
-  #tokens: number
-  #tokensAtMs: number
+  readonly #orders: MinuteBudget
+  readonly #recoveries: MinuteBudget
 
   constructor(options: OutboundCallsOptions) {
     this.#options = options
-    this.#tokens = options.perMinute
-    this.#tokensAtMs = options.clock()
+    this.#orders = new MinuteBudget(options.perMinute, options.clock)
+    this.#recoveries = new MinuteBudget(options.recoveryPerMinute, options.clock)
   }
 
   /** Calls that ring, or will ring soon. */
@@ -126,7 +131,9 @@ export class OutboundCalls {
     const { carrier, clock, wallClock, log, schedule = after } = this.#options
     const { agent, from, url } = this.#check(order)
     if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
-    const clientRequestId = `mkondo-${randomUUID()}`
+    const { recovers } = order
+    // Also the idempotency key: whoever rings this caller back, the carrier does it once.
+    const clientRequestId = recovers === undefined ? `mkondo-${randomUUID()}` : `recover-${recovers.kept.callSid}`
     const waiting: Waiting = {
       clientRequestId,
       agent: order.agent,
@@ -138,6 +145,7 @@ export class OutboundCalls {
       callSid: null,
       callId: null,
       cancel: () => undefined,
+      ...(recovers === undefined ? {} : { recovers }),
     }
     // Before the request: the first webhook may arrive before its answer.
     this.#waiting.set(clientRequestId, waiting)
@@ -202,8 +210,8 @@ export class OutboundCalls {
     const from = order.from ?? agent.from
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
     if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
-    const allowed = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
-    if (!allowed) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
+    const mayRing = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
+    if (!mayRing) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
     const url = voiceUrl(order.agent)
     if (url === null) throw refusal('PUBLIC_URL is not set: the carrier could not reach this gateway')
     if (draining()) throw new GatewayError('DRAINING', 'this gateway takes no new calls')
@@ -212,24 +220,14 @@ export class OutboundCalls {
     if (this.#waiting.size >= Math.min(OUTBOUND_CALLS_WAITING_MAX, free())) {
       throw new GatewayError('CAPACITY', 'no slot is free for another call', { retryable: true })
     }
-    if (!this.#takeToken()) {
-      throw new GatewayError(
-        'RATE_LIMITED',
-        `more than ${this.#options.perMinute} calls a minute (OUTBOUND_PER_MINUTE)`,
-        { retryable: true },
-      )
-    }
+    const { perMinute, recoveryPerMinute } = this.#options
+    const [budget, allowed, setting] =
+      order.recovers === undefined
+        ? [this.#orders, perMinute, 'OUTBOUND_PER_MINUTE']
+        : [this.#recoveries, recoveryPerMinute, 'RECOVERY_PER_MINUTE']
+    if (!budget.take())
+      throw new GatewayError('RATE_LIMITED', `more than ${allowed} calls a minute (${setting})`, { retryable: true })
     return { agent, from, url }
-  }
-
-  #takeToken(): boolean {
-    const { clock, perMinute } = this.#options
-    const nowMs = clock()
-    this.#tokens = Math.min(perMinute, this.#tokens + ((nowMs - this.#tokensAtMs) / 60_000) * perMinute)
-    this.#tokensAtMs = nowMs
-    if (this.#tokens < 1) return false
-    this.#tokens--
-    return true
   }
 
   // --- while it rings ---------------------------------------------------------------------------------------
@@ -291,6 +289,31 @@ export class OutboundCalls {
     } catch (thrown) {
       log.warn({ err: thrown }, 'the carrier did not end a call that was not answered')
     }
+  }
+}
+
+/** So many a minute, and a minute's worth at once. */
+class MinuteBudget {
+  readonly #perMinute: number
+  readonly #clock: Clock
+  #left: number
+  #atMs: number
+
+  constructor(perMinute: number, clock: Clock) {
+    this.#perMinute = perMinute
+    this.#clock = clock
+    this.#left = perMinute
+    this.#atMs = clock()
+  }
+
+  /** @returns false when there is none left */
+  take(): boolean {
+    const nowMs = this.#clock()
+    this.#left = Math.min(this.#perMinute, this.#left + ((nowMs - this.#atMs) / 60_000) * this.#perMinute)
+    this.#atMs = nowMs
+    if (this.#left < 1) return false
+    this.#left--
+    return true
   }
 }
 

@@ -244,8 +244,14 @@ export const callRecordSchema = z.object({
     .array(resumedSchema)
     .default([])
     .describe(
-      'Each time that another node went on with the call, because its node was lost: the last second before may be in no record, and recording and journal have a part on each node.',
+      'Each time that the call went on with a new stream, because its node or its stream was lost. Of a lost node the last second may be in no record; the recording has a part for each stream.',
     ),
+  recoveredFrom: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe('The call that was cut off, where this one rang its caller back: this record goes on from there.'),
+  rootSid: z.string().default('').describe("The first call of that chain; the call's own SID where there is none."),
   recording: z.string().nullable(),
   carrier: z
     .object({

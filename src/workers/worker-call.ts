@@ -18,7 +18,7 @@ import type { SampleRateHz } from '../core/units.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallJournal } from './call-journal.js'
 import { CallSpeech } from './call-speech.js'
-import { backendSession } from './call-setup.js'
+import { backendSession, screeningOf } from './call-setup.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from './call-timeline.js'
@@ -124,7 +124,6 @@ export class WorkerCall implements BackendSink {
       resume ?? undefined,
     )
     this.#tools = this.#makeTools()
-    const { screening } = start.agent.outbound
     this.#intake = new CallerIntake({
       start,
       context,
@@ -133,7 +132,7 @@ export class WorkerCall implements BackendSink {
       backend: this.#backend,
       journal: this.#journal,
       callerLatency: this.#callerLatency,
-      screening: options.screening !== null && resume === null ? screening : null,
+      screening: screeningOf(start),
       digit: (digit) => this.#digit(digit),
       screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
     })

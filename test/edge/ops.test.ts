@@ -32,6 +32,8 @@ function record(): CallRecord {
     audio: { framesIn: 50, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     rehomes: 0,
     resumed: [],
+    recoveredFrom: null,
+    rootSid: 'HD_testcall0001',
     backends: { sessions: [], failover: null, irregular: {} },
     budget: null,
     shadow: null,

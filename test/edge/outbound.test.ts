@@ -31,6 +31,7 @@ async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
     draining: () => false,
     agentFull: () => false,
     perMinute: 60,
+    recoveryPerMinute: 30,
     prefixes: [],
     clock: () => performance.now(),
     wallClock: Date.now,

@@ -6,6 +6,7 @@ import type { ContinuationAsker } from '../../src/escalation/documents.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/carrier-state.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
+import type { KeptState } from '../../src/workers/kept-call.js'
 import type { BackendView } from '../../src/workers/backend-status.js'
 import type { Overload } from '../../src/workers/load-gate.js'
 import type {
@@ -26,6 +27,7 @@ export class ScriptedCall implements LiveCall {
   readonly legRateHz = 16000
   state: LiveCallState = 'waiting'
   document: string | null = null
+  lostStream: KeptState | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
   escalating = false

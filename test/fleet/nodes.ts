@@ -40,6 +40,7 @@ export async function fleet(
   t: Test,
   count: number,
   options: Partial<EdgeOptions> | ((index: number) => Partial<EdgeOptions>) = {},
+  recovery: Partial<Omit<NonNullable<EdgeOptions['fleet']>, 'node'>> = {},
 ): Promise<Fleet> {
   const memory = new MemoryStore(Date.now)
   const clock = (): number => performance.now()
@@ -124,6 +125,7 @@ export async function fleet(
           afterStream: () => 'unknown',
           carrier: null,
           callBack: () => Promise.resolve(false),
+          ...recovery,
         },
         ...(typeof options === 'function' ? options(index) : options),
         calls,

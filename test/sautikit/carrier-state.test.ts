@@ -119,6 +119,11 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
         'no-answer': 'continue',
       },
     ],
+    [
+      'a call whose stream was lost',
+      { ...ENDED, phase: 'cut' },
+      { 'stream-stopped': 'resume-stream', 'stream-error': 'resume-stream' },
+    ],
     ['a call that has ended', ENDED, {}],
     ['a call that ended long ago', FORGOTTEN, {}],
   ]

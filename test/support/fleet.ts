@@ -24,10 +24,10 @@ import { until } from './until.js'
 import { startRedis, startSentinel } from './redis.js'
 import type { RedisSentinel, RedisServer } from './redis.js'
 
-const WEBHOOK_SECRET = 'whsec_of_a_fleet_under_test'
-const API_KEY = 'tsk_of_a_fleet_under_test'
+export const WEBHOOK_SECRET = 'whsec_of_a_fleet_under_test'
+export const API_KEY = 'tsk_of_a_fleet_under_test'
 const OPS_TOKEN = 'ops-token-of-a-fleet-under-test'
-const OUR_NUMBER = '+254709000000'
+export const OUR_NUMBER = '+254709000000'
 const START_MS = 60_000
 /** Sound that the carrier still plays of a stream that has closed. */
 const FORK_HELD_MS = 1000
@@ -446,7 +446,7 @@ async function startShop(): Promise<Shop> {
 }
 
 /** The carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay. */
-async function startCarrier(speech: CallerSpeech): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
+export async function startCarrier(speech: CallerSpeech): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
   const workspace = new Workspace({
     owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
   })
@@ -461,15 +461,15 @@ async function startCarrier(speech: CallerSpeech): Promise<{ rest: RestServer; p
   return { rest: await RestServer.start({ workspace, keys: { [API_KEY]: 'all' }, port: 0, place }), placed }
 }
 
-const CARRIER = {
+export const CARRIER = {
   secret: WEBHOOK_SECRET,
   connectRetryMs: 1000,
   human: { outcome: 'answered', ringMs: 300, talkMs: 60_000, greeting: null },
 } as const satisfies Partial<PlaceCallOptions>
 
-const SILENT = { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 600_000, order: null }
+export const SILENT = { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 600_000, order: null }
 
-function person(speech: CallerSpeech) {
+export function person(speech: CallerSpeech) {
   return {
     voice: 'rms',
     line: { sampleRateHz: 8000 },
@@ -480,7 +480,7 @@ function person(speech: CallerSpeech) {
   } as const
 }
 
-function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+export function agentFile(more: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return {
     version: 1,
     name: 'fleet',

@@ -46,6 +46,7 @@ export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
     result: null,
     sessions: [],
     rehomes: 0,
+    recoveredFrom: null,
     resumed: [],
     timelineDropped: 0,
     wrongAnswers: 0,

@@ -31,6 +31,8 @@ export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
     budget: null,
     shadow: null,
     rehomes: 0,
+    recoveredFrom: null,
+    rootSid: 'HD_testcall0001',
     resumed: [],
     recording: null,
     carrier: null,

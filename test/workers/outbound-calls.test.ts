@@ -43,6 +43,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
     draining: () => false,
     agentFull: () => false,
     perMinute: 60,
+    recoveryPerMinute: 30,
     prefixes: [],
     clock: () => time.nowMs,
     wallClock: () => 0,

@@ -24,7 +24,7 @@ const SHIPPED = await orderStatusAgent()
 const BACKEND = `module:${new URL('./resumable-backend.js', import.meta.url).href}`
 const AGENT: AgentDefinition = {
   ...SHIPPED,
-  recovery: { text: 'We were cut off.' },
+  recovery: { ...SHIPPED.recovery, text: 'We were cut off.' },
   recording: { enabled: true, consent: null },
   fillers: { ...SHIPPED.fillers, phrases: [] },
 }

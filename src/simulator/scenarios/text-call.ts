@@ -197,6 +197,7 @@ class TextCall {
       openRecords: null,
       keeper: null,
       maskNumbers: true,
+      streamLost: null,
       handoffNews: () => undefined,
     }
   }

@@ -1,0 +1,60 @@
+import type { AgentDefinition } from '../agents/definition.js'
+import { parseCallSid } from '../core/ids.js'
+import { CALLBACK_AGE_MS_MAX } from '../core/limits.js'
+import { isOpen } from '../escalation/hunt-group.js'
+import type { Log } from '../telemetry/log.js'
+import { goesOnWith } from '../workers/kept-call.js'
+import type { KeptCall, KeptState } from '../workers/kept-call.js'
+import type { OutboundOrder } from '../workers/outbound-calls.js'
+
+/** Why a caller whose call was cut off is not rung back. */
+export type CallBackRefusal =
+  'off' | 'not-inbound' | 'number-withheld' | 'not-in-conversation' | 'not-begun' | 'too-late' | 'outside-hours'
+
+const E164 = /^\+[1-9]\d{6,14}$/
+
+/**
+ * Whether the caller of a call that was cut off may be rung back, as far as the call and its agent decide it.
+ * @param wallMs  calendar time
+ * @returns null when they may
+ */
+export function callBackRefusal(
+  kept: KeptCall,
+  recovery: AgentDefinition['recovery'] | undefined,
+  wallMs: number,
+): CallBackRefusal | null {
+  if (recovery?.callback !== true) return 'off'
+  // A call that rang somebody back is not inbound: nobody is rung twice.
+  if (kept.direction !== 'inbound') return 'not-inbound'
+  if (!E164.test(kept.from)) return 'number-withheld'
+  if (goesOnWith(kept) !== 'agent') return 'not-in-conversation'
+  if (kept.session === null || kept.streamOpenedMs === null) return 'not-begun'
+  if (wallMs - kept.preparedWallMs - kept.elapsedMs > CALLBACK_AGE_MS_MAX) return 'too-late'
+  return recovery.hours === null || isOpen(recovery.hours, wallMs) ? null : 'outside-hours'
+}
+
+interface CallBackOptions {
+  readonly recovery: (agent: string) => AgentDefinition['recovery'] | undefined
+  /** Refuses by OUTBOUND_PREFIXES, RECOVERY_PER_MINUTE and capacity. */
+  readonly place: (order: OutboundOrder) => Promise<unknown>
+  readonly wallClock: () => number
+  readonly log: Log
+}
+
+/** Rings a caller back whose call was cut off, if all rules allow it. Once: a ring that fails is not repeated. */
+export async function callBack(state: KeptState, options: CallBackOptions): Promise<boolean> {
+  const { callSid, agent, from, to } = state.kept
+  const log = options.log.call(parseCallSid(callSid), { agent })
+  const refusal = callBackRefusal(state.kept, options.recovery(agent), options.wallClock())
+  if (refusal !== null) {
+    log.info({ why: refusal }, 'the caller of a call that was cut off is not rung back')
+    return false
+  }
+  try {
+    await options.place({ agent, to: from, ...(E164.test(to) ? { from: to } : {}), recovers: state })
+    return true
+  } catch (thrown) {
+    log.warn({ err: thrown }, 'the caller of a call that was cut off cannot be rung back')
+    return false
+  }
+}

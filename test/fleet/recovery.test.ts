@@ -1,0 +1,168 @@
+import t from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import { callBack, callBackRefusal } from '../../src/fleet/call-back.js'
+import { recoveryPlan } from '../../src/fleet/recovery.js'
+import { createLog } from '../../src/telemetry/log.js'
+import type { KeptCall, KeptState } from '../../src/workers/kept-call.js'
+import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
+import { attribute, newSid, openSocket, post, redirectUrl, ringing } from '../edge/gateway.js'
+import type { Gateway } from '../edge/gateway.js'
+import { keptCall } from '../support/kept-call.js'
+import { fleet } from './nodes.js'
+
+const SESSION = keptCall({}).session as NonNullable<KeptCall['session']>
+const TALKING = keptCall({})
+const CLOSING = keptCall({ session: { ...SESSION, state: 'closing' } })
+const BRIDGED = keptCall({ session: { ...SESSION, state: 'bridged' } })
+
+t.test('what becomes of a call whose node is gone', (t) => {
+  for (const [kept, asked, afterStream, plan] of [
+    [TALKING, true, 'continues', 'resume'],
+    [TALKING, true, 'unknown', 'words'],
+    [TALKING, true, 'holds', 'words'],
+    [TALKING, false, 'continues', 'hang-up'],
+    [CLOSING, true, 'continues', 'words'],
+    [CLOSING, false, 'holds', 'hang-up'],
+    [null, true, 'continues', 'words'],
+    [null, false, 'holds', 'hang-up'],
+  ] as const)
+    t.equal(
+      recoveryPlan(kept, asked, afterStream),
+      plan,
+      `${kept?.session?.state ?? 'unreadable'} ${asked} ${afterStream}`,
+    )
+  t.end()
+})
+
+const recoveryOf = (recovery: unknown) =>
+  agentSchema.parse({ version: 1, name: 'a', instructions: 'x', recovery }).recovery
+const ON = recoveryOf('callback')
+const NOW_MS = TALKING.preparedWallMs + TALKING.elapsedMs + 5000
+
+t.test('recovery: callback is short for callback: true, and is off by default', (t) => {
+  t.same(ON, recoveryOf({ callback: true }))
+  t.equal(recoveryOf(undefined).callback, false)
+  t.throws(() => recoveryOf('always'))
+  t.throws(() => recoveryOf({ callbak: true }))
+  t.end()
+})
+
+t.test('whom a gateway rings back', (t) => {
+  const hours = { timeZone: 'Africa/Nairobi', week: {}, holidays: [] }
+  for (const [what, kept, recovery, refusal] of [
+    ['a caller who was talking', TALKING, ON, null],
+    ['an agent that does not', TALKING, recoveryOf({}), 'off'],
+    ['an agent that is gone', TALKING, undefined, 'off'],
+    ['a person we rang', keptCall({ direction: 'outbound' }), ON, 'not-inbound'],
+    ['a withheld number', keptCall({ from: '' }), ON, 'number-withheld'],
+    ['a name for a number', keptCall({ from: 'anonymous' }), ON, 'number-withheld'],
+    ['a call that was closing', CLOSING, ON, 'not-in-conversation'],
+    ['a caller with a human', BRIDGED, ON, 'not-in-conversation'],
+    ['nothing was said yet', keptCall({ session: null }), ON, 'not-begun'],
+    ['no stream ever', keptCall({ streamOpenedMs: null }), ON, 'not-begun'],
+    ['outside the hours', TALKING, { ...ON, hours }, 'outside-hours'],
+  ] as const)
+    t.equal(callBackRefusal(kept, recovery, NOW_MS), refusal, what)
+  t.equal(callBackRefusal(TALKING, ON, NOW_MS + 24 * 3_600_000), 'too-late')
+  t.end()
+})
+
+t.test(
+  'a caller is rung back from the number that they called, and a ring that is refused is not repeated',
+  async (t) => {
+    const orders: OutboundOrder[] = []
+    const log = createLog({ level: 'silent' })
+    const state = {
+      kept: TALKING,
+      log: {
+        transcript: [],
+        toolCalls: [],
+        turns: [],
+        bargeIns: [],
+        dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+      },
+      marks: [],
+    }
+    const options = { recovery: () => ON, wallClock: () => NOW_MS, log }
+    t.equal(await callBack(state, { ...options, place: (order) => Promise.resolve(orders.push(order)) }), true)
+    t.match(orders, [{ to: TALKING.from, from: TALKING.to, recovers: state }])
+    t.equal(await callBack(state, { ...options, place: () => Promise.reject(new Error('too many')) }), false)
+  },
+)
+
+const LOG = {
+  transcript: [],
+  toolCalls: [],
+  turns: [],
+  bargeIns: [],
+  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+}
+const stateOf = (sid: string): KeptState => ({
+  kept: keptCall({ callSid: sid, rootSid: sid, agent: 'order-status' }),
+  log: LOG,
+  marks: [],
+})
+
+t.test('an after-stream at a survivor opens a new stream there, from what the lost node had kept', async (t) => {
+  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' })
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  const sid = newSid()
+  const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+  const url = new URL(redirectUrl(document))
+  await two.kill(0)
+  const answer = await post(`${second.url}${url.pathname}${url.search}`, { form: ringing(sid) })
+  const socket = await openSocket(attribute(answer.text, 'url').replaceAll('&amp;', '&'))
+  t.equal(second.calls.get(sid).state, 'streaming', 'the conversation goes on here')
+  socket.close()
+})
+
+t.test(
+  'a caller who is held in silence: the carrier is asked, ends the leg, and they are rung back once',
+  async (t) => {
+    const asked: string[] = []
+    let status = 'in-progress'
+    const one = await fleet(
+      t,
+      1,
+      {},
+      {
+        carrier: {
+          getCall: () => Promise.resolve({ status: (asked.push('get'), status), answeredAt: null }),
+          hangup: (_sid, options) => Promise.resolve(void asked.push(options?.idempotencyKey ?? '')),
+        },
+        callBack: ({ kept }) => Promise.resolve((asked.push(`ring ${kept.callSid}`), true)),
+      },
+    )
+    const gateway = one.gateways[0] as Gateway
+    const sid = newSid()
+    await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })
+    await gateway.edge.streamLost(stateOf(sid), () => true)
+    t.same(asked.splice(0), ['get', `${sid}:lost`, `ring ${sid}`])
+    await gateway.edge.streamLost(stateOf(sid), () => true)
+    t.same(asked.splice(0), ['get', `${sid}:lost`], 'once')
+    const late = newSid()
+    await post(`${gateway.url}/voice/order-status`, { form: ringing(late) })
+    let cut = true
+    const lost = gateway.edge.streamLost(stateOf(late), () => cut)
+    cut = false // `completed` came meanwhile
+    await lost
+    t.same(asked.splice(0), ['get'], 'a late completed cancels it')
+    status = 'completed'
+    await gateway.edge.streamLost(stateOf(late), () => true)
+    t.same(asked.splice(0), ['get'], 'who has left is not rung')
+  },
+)
+
+t.test('a call whose node and store are gone: completed opens nothing, and an after-stream gets words', async (t) => {
+  const one = await fleet(t, 1)
+  const gateway = one.gateways[0] as Gateway
+  const sid = newSid()
+  const document = (await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })).text
+  const url = new URL(redirectUrl(document))
+  gateway.calls.calls.delete(sid)
+  one.storeDown = true
+  const completed = { ...ringing(sid), callSessionState: 'Completed' }
+  const answer = await post(`${gateway.url}/voice/order-status`, { form: completed })
+  t.notMatch(answer.text, /<Stream/)
+  t.match((await post(`${gateway.url}${url.pathname}${url.search}`, { form: ringing(sid) })).text, /All lines are busy/)
+})
