@@ -8,7 +8,7 @@ import type { KeptCall, KeptState } from '../workers/kept-call.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 
 /** Why a caller whose call was cut off is not rung back. */
-export type CallBackRefusal =
+type CallBackRefusal =
   'off' | 'not-inbound' | 'number-withheld' | 'not-in-conversation' | 'not-begun' | 'too-late' | 'outside-hours'
 
 const E164 = /^\+[1-9]\d{6,14}$/

@@ -21,7 +21,7 @@ import type { ProvenWebhook } from './proven-webhook.js'
  * - `words`: the caller hears the agent's fallback, which may dial a human;
  * - `hang-up`: the carrier holds the leg in silence, so it is asked to end the call.
  */
-export type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
+type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
 
 /**
  * @param kept  the call's state; null where none can be read

@@ -152,3 +152,49 @@ function shaped<S extends z.ZodType>(schema: S, value: unknown, what: string): z
 export function callOf({ callSid, agent, from, to, direction }: KeptCall): NewCall {
   return { callSid: parseCallSid(callSid), agent, from, to, direction }
 }
+
+/**
+ * A call as the agent that rings its caller back gets it: the log goes on, but it is not known who will answer. So the
+ * new call knows no identity and no state of the backend, and asks before it says anything of the other.
+ * @param call  the new call
+ */
+export function calledBack({ kept, log, marks }: KeptState, call: NewCall): KeptState {
+  const { callSid, direction, from, to } = call
+  return {
+    how: 'call-back',
+    log,
+    marks,
+    kept: {
+      ...kept,
+      callSid,
+      direction,
+      from,
+      to,
+      placed: null,
+      streamOpenedMs: null,
+      afterStreamUrl: null,
+      humanUrl: null,
+      recording: { ...kept.recording, announced: false },
+      session:
+        kept.session === null
+          ? null
+          : {
+              ...kept.session,
+              callSid,
+              state: 'live',
+              greeted: false,
+              greetingMs: null,
+              owed: 'nothing',
+              heard: null,
+              silencePrompts: 0,
+              identity: null,
+              escalation: null,
+              callBack: 'asks',
+            },
+      backendState: null,
+      escalation: null,
+      rehomes: 0,
+      recoveredFrom: kept.callSid,
+    },
+  }
+}

@@ -6,7 +6,6 @@ import type { EscalationPacket } from '../call/events.js'
 import type { CallRecord, EscalationHistory, ResumedRecord, TimelineMark } from '../call/record.js'
 import type { EscalationSnapshot } from '../escalation/escalation.js'
 import type { CallResult } from './call-messages.js'
-import type { NewCall } from './live-call.js'
 
 /** Version of a kept call. A node reads this one and the one before; there is none before 1. */
 export const KEPT_CALL_VERSION = 1
@@ -98,52 +97,6 @@ export function agentHash(definition: AgentDefinition): string {
     hashes.set(definition, hash)
   }
   return hash
-}
-
-/**
- * A call as the agent that rings its caller back gets it: the log goes on, but it is not known who will answer. So the
- * new call knows no identity and no state of the backend, and asks before it says anything of the other.
- * @param call  the new call
- */
-export function calledBack({ kept, log, marks }: KeptState, call: NewCall): KeptState {
-  const { callSid, direction, from, to } = call
-  return {
-    how: 'call-back',
-    log,
-    marks,
-    kept: {
-      ...kept,
-      callSid,
-      direction,
-      from,
-      to,
-      placed: null,
-      streamOpenedMs: null,
-      afterStreamUrl: null,
-      humanUrl: null,
-      recording: { ...kept.recording, announced: false },
-      session:
-        kept.session === null
-          ? null
-          : {
-              ...kept.session,
-              callSid,
-              state: 'live',
-              greeted: false,
-              greetingMs: null,
-              owed: 'nothing',
-              heard: null,
-              silencePrompts: 0,
-              identity: null,
-              escalation: null,
-              callBack: 'asks',
-            },
-      backendState: null,
-      escalation: null,
-      rehomes: 0,
-      recoveredFrom: kept.callSid,
-    },
-  }
 }
 
 /**
