@@ -21,6 +21,8 @@ import { SealedCall } from './sealed-call.js'
 interface CallKeeperOptions {
   /** Name of this node. */
   readonly node: string
+  /** True: the store dies with this node, so no state is written; an entry only says that its call is over. */
+  readonly alone: boolean
   readonly store: Pick<CallStore, 'save' | 'read' | 'over'>
   /** TOKEN_SECRET: the first encrypts, each decrypts. */
   readonly secrets: readonly string[]
@@ -188,6 +190,7 @@ export class CallKeeper implements CallKeeping {
   }
 
   #change(entry: KeptEntry): void {
+    if (this.#options.alone) return
     this.#changed.add(entry)
     this.#start()
   }

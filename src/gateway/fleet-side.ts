@@ -105,6 +105,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   heard = (name, run) => node.heard(name, run)
   const keeper = new CallKeeper({
     node: config.nodeName,
+    alone: home === 'memory',
     store,
     secrets: tokenSecrets,
     clock,

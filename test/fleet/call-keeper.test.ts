@@ -95,6 +95,7 @@ async function rig(t: Test, secrets: readonly string[] = ['secret-1'], watched =
   const tokens = new Map<string, OwnerToken>([[SID, claimed.owner]])
   const lost: OwnerToken[] = []
   const keeper = new CallKeeper({
+    alone: false,
     node: 'node-a',
     store: watched.store,
     secrets,
@@ -127,6 +128,7 @@ t.test('what a call was kept as is read by another node with the same secret', a
   await pass(1000)
   const { keeper: other } = await rig(t, ['secret-1'])
   const elsewhere = new CallKeeper({
+    alone: false,
     node: 'node-b',
     store: watched.store,
     secrets: ['secret-1'],
@@ -189,6 +191,7 @@ t.test('a secret that is being replaced still opens, and one that is gone does n
   await before.pass(50)
   const reader = (...secrets: string[]) =>
     new CallKeeper({
+      alone: false,
       node: 'node-b',
       store: watched.store,
       secrets,
@@ -308,6 +311,7 @@ t.test('a store that does not answer holds nothing up', async (t) => {
   watched.memory.save = () => new Promise(() => undefined)
   const silent = new GuardedStore(watched.memory, { clock: () => performance.now(), onOp: () => undefined })
   const keeper = new CallKeeper({
+    alone: false,
     node: 'node-a',
     store: silent,
     secrets: ['secret-1'],

@@ -67,6 +67,7 @@ async function nodeOf(node: string, goodbye: string) {
   const journals = new Map<string, string[]>()
   const recordings: { readonly callSid: string; readonly part: number }[] = []
   const keeper = new CallKeeper({
+    alone: false,
     node,
     store,
     secrets: ['secret'],
