@@ -85,7 +85,7 @@ export class FleetNode {
   readonly #reserved = new LRUCache<string, OwnerToken>({ max: RESERVED_CALLS_MAX })
   /** One at a time for each call. */
   readonly #confirming = new Map<string, Promise<'ok' | 'lost' | 'store-down'>>()
-  /** Calls that this node gave up, and those that ended here. */
+  /** Calls that this node gave up, and others that ended here. */
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #endedHere = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #alerts = new Set<string>()
@@ -247,7 +247,8 @@ export class FleetNode {
 
   /** A call is over here, or was not opened. */
   released(callSid: string): void {
-    if (this.#tokens.delete(callSid)) this.#endedHere.set(callSid, true)
+    // One that was given up may be another node's by now.
+    if (this.#tokens.delete(callSid) && !this.#gaveUp.has(callSid)) this.#endedHere.set(callSid, true)
     this.#handle({ type: 'released', callSid })
   }
 

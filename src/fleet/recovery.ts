@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { CALLBACK_ONCE_MS, CALLS_RECOVERED_AT_ONCE_MAX, CALL_TTL_MS, TAKEN_CALLS_MAX } from '../core/limits.js'
@@ -145,10 +146,10 @@ export class Recovery<Answer extends object> {
     if (token === null) return again(webhook)
     const kept = await this.#read(callSid)
     const plan = recoveryPlan(kept?.kept ?? null, true, afterStream())
-    if (kept !== null && plan !== 'words' && (await this.#opened(callSid, token, kept))) {
-      // The call is here now: its escalation answers, or its new stream.
-      return plan === 'resume' ? document(callSid, webhook.host) : noted(webhook)
-    }
+    const opened = kept === null || plan === 'words' ? 'cannot' : await this.#open(callSid, token, kept)
+    // Its escalation answers, or its new stream.
+    if (opened === 'opened') return plan === 'resume' ? document(callSid, webhook.host) : noted(webhook)
+    if (opened === 'here') return again(webhook)
     // The dialled leg's own failure says nothing to a caller who was not being connected.
     if (webhook.route === 'voice' && isTerminal(stateOf(webhook))) return noted(webhook)
     await this.#over(callSid, token)
@@ -162,10 +163,9 @@ export class Recovery<Answer extends object> {
     if (entry === null || entry.phase === 'over' || !isLost(entry.owner) || !mayClaim()) return
     const token = await this.#claim(callSid, entry)
     if (token === null) return // another survivor has it
-    this.#taken.set(callSid, token)
     const kept = await this.#read(callSid)
     const plan = recoveryPlan(kept?.kept ?? null, false, afterStream())
-    if (kept !== null && plan === 'escalation' && (await this.#opened(callSid, token, kept))) return
+    if (kept !== null && plan === 'escalation' && (await this.#open(callSid, token, kept)) !== 'cannot') return
     if (mayAsk) await sleep(CONTINUATION_MS)
     if (!this.#taken.has(callSid)) return // asked for meanwhile
     node.expect(callSid, token)
@@ -225,20 +225,25 @@ export class Recovery<Answer extends object> {
     else this.counters.notCalledBack++
   }
 
-  /** Opens a call here. @returns false when this node cannot take it, or does not own it any more */
-  async #opened(callSid: CallSid, token: OwnerToken, kept: KeptState): Promise<boolean> {
+  /**
+   * Opens a call here.
+   * @returns `here` when the carrier's other news of the same end has opened it meanwhile; `cannot` when this node
+   *   cannot take it, or does not own it any more
+   */
+  async #open(callSid: CallSid, token: OwnerToken, kept: KeptState): Promise<'opened' | 'here' | 'cannot'> {
     const { node, open } = this.#options
     node.expect(callSid, token)
     try {
       open(kept)
     } catch (thrown) {
+      if (thrown instanceof GatewayError && thrown.code === 'DUPLICATE_CALL') return 'here'
       this.#log(callSid).error({ err: thrown }, 'a call whose node is gone cannot go on here')
-      return false
+      return 'cannot'
     }
     this.#taken.delete(callSid)
-    if ((await node.confirm(callSid)) === 'lost') return false
+    if ((await node.confirm(callSid)) === 'lost') return 'cannot'
     this.counters.resumed++
-    return true
+    return 'opened'
   }
 
   /** The caller has left: nothing more happens for the call. */
@@ -249,14 +254,19 @@ export class Recovery<Answer extends object> {
     await this.#over(callSid, token)
   }
 
-  /** @returns this node's ownership; null when another node has the call */
+  /**
+   * Takes a call over. Until it is opened or over, its webhooks come to `orphaned`: it must not be taken for a new one.
+   * @returns this node's ownership; null when another node has the call
+   */
   async #claim(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
     const { node } = this.#options
     const taken = this.#taken.get(callSid)
     if (taken !== undefined) return taken
     const claim = node.claimFor(null)
     const { owner } = await node.store.claim(callSid, claim, entry.owner.epoch)
-    return owner.nonce === claim.nonce ? owner : null
+    if (owner.nonce !== claim.nonce) return null
+    this.#taken.set(callSid, owner)
+    return owner
   }
 
   async #over(callSid: CallSid, token: OwnerToken): Promise<void> {

@@ -119,8 +119,8 @@ export class WebhookRouting<Answer extends object> {
     const { node, recovery } = this.#options
     const { owner, phase } = entry
     if (phase === 'over') return this.#here(webhook, true)
-    if (node.isThisRun(owner) && recovery.has(callSid)) return recovery.orphaned(webhook, callSid, entry)
     if (node.isThisRun(owner)) {
+      if (recovery.has(callSid)) return recovery.orphaned(webhook, callSid, entry)
       const answer = await this.#open(webhook, callSid, owner, false)
       return 'notHere' in answer ? this.#here(webhook, true) : (answer as Answer)
     }

@@ -193,6 +193,18 @@ t.test('a call of a node that died is not taken for a new one', async (t) => {
   t.equal(at(two, 0).calls.find(sid), undefined)
 })
 
+t.test('a call that was taken over is not opened anew by what its carrier says next', async (t) => {
+  const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
+  const sign = { sign: { secret: SECRET } }
+  const sid = newSid()
+  await voice(at(two, 1), ringing(sid), sign)
+  await two.kill(1)
+  for (const callSessionState of ['Busy', 'Completed', 'Completed'])
+    t.equal((await voice(at(two, 0), { ...ringing(sid), callSessionState }, sign)).text, '<Response></Response>')
+  t.equal(at(two, 0).calls.find(sid), undefined)
+  t.match(await two.store.read(sid), { phase: 'over' })
+})
+
 t.test('a call that a node placed comes back to it', async (t) => {
   const two = await fleet(t, 2)
   await two.nodes[1]?.reserve('mkondo-order-1')
