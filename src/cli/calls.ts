@@ -7,6 +7,7 @@ import { OPS_LIST_MAX } from '../core/limits.js'
 import type { CarrierCall } from '../sautikit-api/client.js'
 import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
+import type { ListedCall } from '../edge/ops-api.js'
 import type { CallTimelineView } from '../workers/live-call.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'
 import {
@@ -281,19 +282,9 @@ function plain(text: string): string {
 // --- list ---------------------------------------------------------------------------------------------------
 
 /** What `GET /api/fleet/calls` says of a call; ended ones have an outcome. */
-interface ListedCall {
+interface FleetCall extends ListedCall {
   /** Null where the gateway is no node. */
   readonly node: string | null
-  readonly callSid: string
-  readonly agent: string
-  readonly backend: string
-  readonly state: string
-  readonly direction: string
-  readonly from: string
-  readonly to: string
-  readonly startedAt: string
-  readonly durationMs: number
-  readonly outcome?: string
 }
 
 async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<number> {
@@ -301,8 +292,8 @@ async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<n
     throw wrongUse('calls list', `--limit is at most ${OPS_LIST_MAX} without --carrier, from all nodes together`)
   const { status, body } = await ops.get(`/api/fleet/calls?limit=${limit}`)
   if (status !== 200) throw refusalOf(body, status)
-  const live = body['live'] as readonly ListedCall[]
-  const ended = body['ended'] as readonly ListedCall[]
+  const live = body['live'] as readonly FleetCall[]
+  const ended = body['ended'] as readonly FleetCall[]
   const nodes = body['nodes'] as readonly { readonly name: string; readonly answered: boolean }[]
   const all = [...live, ...ended].slice(0, limit)
   const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)

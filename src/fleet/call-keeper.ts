@@ -2,6 +2,7 @@ import type { CallLogEntry, CallLogRecords } from '../call/call-log.js'
 import type { TimelineMark } from '../call/record.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { forgetOldest } from '../core/forget-oldest.js'
 import type { CallSid } from '../core/ids.js'
 import {
   KEEP_EVERY_MS,
@@ -141,13 +142,7 @@ export class CallKeeper implements CallKeeping {
     if (entry.token === null || entry.token.nonce === entry.lostToken?.nonce) return
     entry.triedAtMs = -Infinity
     this.#over.add(entry)
-    if (this.#over.size > KEEP_OVER_MAX) {
-      this.counters.oversDropped++
-      for (const oldest of this.#over) {
-        this.#over.delete(oldest)
-        break
-      }
-    }
+    if (forgetOldest(this.#over, KEEP_OVER_MAX)) this.counters.oversDropped++
     this.#start()
   }
 

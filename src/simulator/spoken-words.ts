@@ -1,34 +1,19 @@
 import { maskNumbersIn } from '../sautikit/phone.js'
+import { ONES, TENS } from '../speech/spoken-text.js'
 import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
-
-const DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'] as const
-const TEENS = [
-  'ten',
-  'eleven',
-  'twelve',
-  'thirteen',
-  'fourteen',
-  'fifteen',
-  'sixteen',
-  'seventeen',
-  'eighteen',
-  'nineteen',
-] as const
-const TENS = ['', '', 'twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety'] as const
 
 /** `4127` as `four one two seven`. */
 export function digitWords(digits: string): string {
-  return [...digits].map((digit) => DIGITS[Number(digit)] ?? digit).join(' ')
+  return [...digits].map((digit) => ONES[Number(digit)] ?? digit).join(' ')
 }
 
 /** Numbers under a hundred as a voice says them, longer ones digit by digit. */
 export function numberWords(digits: string): string {
   const value = Number(digits)
   if (digits.length > 2 || (digits.length === 2 && digits.startsWith('0'))) return digitWords(digits)
-  if (value < 10) return DIGITS[value] as string
-  if (value < 20) return TEENS[value - 10] as string
+  if (value < 20) return ONES[value] as string
   const rest = value % 10
-  return rest === 0 ? (TENS[value / 10] as string) : `${TENS[(value - rest) / 10] as string} ${DIGITS[rest] as string}`
+  return rest === 0 ? (TENS[value / 10] as string) : `${TENS[(value - rest) / 10] as string} ${ONES[rest] as string}`
 }
 
 /** Lower-case words as spoken: no punctuation, numbers in words, `PM` as two letters. */
@@ -47,7 +32,10 @@ export function spokenWords(text: string): string[] {
   )
 }
 
-const DIGIT_OF = new Map<string, string>([...DIGITS.map((word, digit) => [word, String(digit)] as const), ['oh', '0']])
+const DIGIT_OF = new Map<string, string>([
+  ...ONES.slice(0, 10).map((word, digit) => [word, String(digit)] as const),
+  ['oh', '0'],
+])
 
 /** The digit that a word means, or null. */
 function digitOf(word: string): string | null {

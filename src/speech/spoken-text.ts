@@ -50,7 +50,8 @@ export function unspokenIn(text: string): string | null {
   return words.find((word) => !/[a-z0-9]/i.test(spokenForm(word))) ?? null
 }
 
-const ONES = [
+/** English words of the numbers 0 to 19. */
+export const ONES: readonly string[] = [
   'zero',
   'one',
   'two',
@@ -72,7 +73,19 @@ const ONES = [
   'eighteen',
   'nineteen',
 ]
-const TENS = ['', '', 'twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety']
+/** English words of the tens, by their first digit; empty for 0 and 1. */
+export const TENS: readonly string[] = [
+  '',
+  '',
+  'twenty',
+  'thirty',
+  'forty',
+  'fifty',
+  'sixty',
+  'seventy',
+  'eighty',
+  'ninety',
+]
 const SCALES: readonly (readonly [number, string])[] = [
   [1e9, 'billion'],
   [1e6, 'million'],

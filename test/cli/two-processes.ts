@@ -10,7 +10,7 @@ import { packageRoot } from '../../src/config/package-root.js'
 import type { AfterStream } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { until } from '../support/host.js'
 import { mkondo, type Run } from './mkondo-process.js'
@@ -204,16 +204,7 @@ export function silentCall(url: string, afterStream: AfterStream, secret: string
     secret,
     human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null },
     giveUpMs: 12_000,
-    caller: {
-      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
-      voice: 'rms',
-      line: { sampleRateHz: 8000 },
-      speech,
-      files: new Map(),
-      record: false,
-      timeoutMs: 30_000,
-      vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
-    },
+    caller: silentCaller(speech),
   })
 }
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { AfterStream, SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { whole } from '../support/gateway.js'
@@ -43,16 +43,7 @@ async function escalated(gateway: WholeGateway, afterStream: AfterStream): Promi
     giveUpMs: 12_000,
     workspace: api.workspace,
     human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null },
-    caller: {
-      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
-      voice: 'rms',
-      line: { sampleRateHz: 8000 },
-      speech,
-      files: new Map(),
-      record: false,
-      timeoutMs: 30_000,
-      vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
-    },
+    caller: silentCaller(speech),
   })
   await until(() => gateway.gateway.calls.find(call.callSid)?.state === 'streaming', 10_000, 'the stream')
   gateway.gateway.calls.find(call.callSid)?.escalate('wants a person')

@@ -5,7 +5,7 @@ import t from 'tap'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import type { AfterStream, SimulatedCallResult, SimulatedHuman } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { whole } from '../support/gateway.js'
 import type { WholeGateway } from '../support/gateway.js'
@@ -73,16 +73,7 @@ async function escalated(
     afterStream,
     giveUpMs: 5000,
     human: answered,
-    caller: {
-      script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
-      voice: 'rms',
-      line: { sampleRateHz: 8000 },
-      speech,
-      files: new Map(),
-      record: false,
-      timeoutMs: 30_000,
-      vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
-    },
+    caller: silentCaller(speech),
   })
   const live = () => gateway.gateway.calls.find(call.callSid)
   await until(

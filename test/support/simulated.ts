@@ -1,8 +1,10 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { CallerOptions } from '../../src/simulator/caller.js'
 import { runCallCommand } from '../../src/simulator/call-command.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 
 export interface SimulatedRun {
   readonly code: number
@@ -22,6 +24,20 @@ export interface SimulatedRunOptions {
 /** The carrier's complaints, without those about webhooks that timed out on a busy machine. */
 export function carrierComplaints(call: CallReport | undefined): readonly string[] | undefined {
   return call?.complaints.filter((complaint) => !complaint.includes('aborted due to timeout'))
+}
+
+/** A caller who is on the line and says nothing. */
+export function silentCaller(speech: CallerOptions['speech']): CallerOptions {
+  return {
+    script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null },
+    voice: 'rms',
+    line: { sampleRateHz: 8000 },
+    speech,
+    files: new Map(),
+    record: false,
+    timeoutMs: 30_000,
+    vocabulary: { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES },
+  }
 }
 
 /** `mkondo call` against a gateway on loopback, with its JSON read back. */
