@@ -16,7 +16,7 @@ import type { BargeInStart } from './barge-in.js'
 import { CallLog } from './call-log.js'
 import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
-import { CallerSpeech } from './caller-speech.js'
+import { type CallerFrame, CallerSpeech } from './caller-speech.js'
 import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
 import type { CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './checkpoint.js'
 import { Deadlines } from './deadlines.js'
@@ -343,10 +343,10 @@ export class CallSession {
   /**
    * One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes.
    */
-  callerFrame(voiced: boolean, nowMs: number): void {
+  callerFrame(frame: CallerFrame, nowMs: number): void {
     if (!this.#streaming || this.#screening) return
     this.#nowMs = Math.max(nowMs, this.#nowMs)
-    if (this.#frame(voiced, nowMs)) this.#afterwards()
+    if (this.#frame(frame.voiced, nowMs)) this.#afterwards()
   }
 
   /** Whether audio of that item may be played. False: it belongs to a dead response; drop it. */

@@ -63,8 +63,12 @@ export class CallerPath {
   frame: Int16Array
   /** Raw decision for this frame: speech of the caller; not echo, not a DTMF digit, not a tone. No hang-over. */
   voiced = false
+  /** Voiced, but it may be music. */
+  doubtful = false
   /** Level of the frame, -96 to 0. */
   levelDbfs = LEVEL_DBFS_MIN
+  /** Fundamental of the voice; 0 when it is not known. */
+  pitchHz = 0
   /** A DTMF digit (0-9, *, #, A-D) that was recognised in this frame; each press once. */
   digit: string | null = null
   /** This frame was concealed, that is made up to bridge a stall; it is never voiced. */

@@ -111,8 +111,8 @@ export class CallerIntake {
   attend(nowMs: number): void {
     const { journal, session, digit, backend, context, start } = this.#options
     const path = this.#path
-    journal?.writer.frame(path.voiced, nowMs)
-    session.callerFrame(path.voiced, nowMs)
+    journal?.writer.frame(path, nowMs)
+    session.callerFrame(path, nowMs)
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)
     // Frames that the backend does not get are resampled too, so that the filter's history has no gap.

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { escalation, Rig } from './rig.js'
+import { escalation, Rig, callerFrame } from './rig.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 
 /** A caller who has heard 1 s of a 5 s answer. */
@@ -236,7 +236,7 @@ t.test('frames alone, without any timer, end a segment and stop the agent', asyn
   const rig = listening()
   let nowMs = rig.nowMs
   const frames = (count: number, voiced: boolean) => {
-    for (let i = 0; i < count; i++) rig.session.callerFrame(voiced, (nowMs += 20))
+    for (let i = 0; i < count; i++) rig.session.callerFrame(callerFrame(voiced), (nowMs += 20))
   }
   frames(15, true)
   frames(40, false)

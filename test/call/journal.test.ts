@@ -4,7 +4,7 @@ import { isJournalled } from '../../src/call/journal/journal.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { callStep, play } from './random-call.js'
-import { escalation, options, Rig } from './rig.js'
+import { escalation, options, Rig, callerFrame } from './rig.js'
 
 /** Results of a call; a replay must give the same. */
 function traces(session: Rig['session'], log: Rig['log']) {
@@ -118,8 +118,8 @@ t.test('frames at odd times keep their times', async (t) => {
   const rig = new Rig()
   rig.open()
   for (const atMs of [1020.25, 1041.5, 1059.75]) {
-    rig.writer.frame(true, atMs)
-    rig.session.callerFrame(true, atMs)
+    rig.writer.frame(callerFrame(true), atMs)
+    rig.session.callerFrame(callerFrame(true), atMs)
   }
   rig.writer.flush()
   const frames = [...readJournal(rig.journal)].flatMap((line) =>

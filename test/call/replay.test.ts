@@ -76,8 +76,8 @@ function record(line: LineConditions, media: JournalMedia): Recorded {
     writer.media(['tick', nowMs])
     while (path.pull(nowMs)) {
       if (path.voiced) voiced++
-      writer.frame(path.voiced, nowMs)
-      session.callerFrame(path.voiced, nowMs)
+      writer.frame(path, nowMs)
+      session.callerFrame(path, nowMs)
       if (path.digit !== null) handle({ type: 'dtmf', digit: path.digit }, nowMs + 0.1)
       drain()
     }

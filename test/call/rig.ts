@@ -1,3 +1,4 @@
+import type { CallerFrame } from '../../src/call/caller-speech.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../src/call/call-options.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'
@@ -231,8 +232,9 @@ export class Rig {
     const wake = this.session.nextWake()
     if (wake !== null && wake.atMs <= this.nowMs) this.in({ type: 'timer' })
     if (voiced === null) return
-    this.writer.frame(voiced, this.nowMs)
-    this.session.callerFrame(voiced, this.nowMs)
+    const frame = callerFrame(voiced)
+    this.writer.frame(frame, this.nowMs)
+    this.session.callerFrame(frame, this.nowMs)
     this.#drain()
   }
 
@@ -260,4 +262,9 @@ export class Rig {
       }
     }
   }
+}
+
+/** A frame of the caller at a usual level. */
+export function callerFrame(voiced: boolean): CallerFrame {
+  return { voiced, doubtful: false, levelDbfs: voiced ? -20 : -60, pitchHz: 0 }
 }

@@ -1,3 +1,4 @@
+import type { CallerFrame } from '../caller-speech.js'
 import { JOURNAL_ANSWERS_MAX, JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_MEDIA_CHARS_PER_LINE } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
@@ -51,7 +52,7 @@ export class JournalWriter {
     this.#open = { t: nowMs, in: input }
   }
 
-  frame(voiced: boolean, nowMs: number): void {
+  frame({ voiced }: CallerFrame, nowMs: number): void {
     // `view` applies from the frame that asked the playout, so such a frame begins a new line and ends it. `out`
     // belongs to the last frame of a line.
     const full = this.#timesMs.length >= JOURNAL_FRAMES_PER_LINE_MAX

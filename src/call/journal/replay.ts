@@ -239,7 +239,7 @@ class Replayer {
 
   #frame({ atMs, voiced }: JournalFrame): void {
     this.#frames++
-    this.#session?.callerFrame(voiced, atMs)
+    this.#session?.callerFrame({ voiced, doubtful: false, levelDbfs: 0, pitchHz: 0 }, atMs)
     this.#drain(atMs)
     this.#wake(atMs)
   }
