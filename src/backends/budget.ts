@@ -1,4 +1,6 @@
 import { END_CALL_TOOL } from '../call/gateway-tools.js'
+import { addUsage, noUsage } from '../call/usage.js'
+import type { UsageSums } from '../call/usage.js'
 import { BUDGET_GOODBYE_MS } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
 import type {
@@ -14,8 +16,6 @@ import type {
 } from './backend.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
-import { addUsage, noUsage } from './watch.js'
-import type { UsageSums } from './watch.js'
 
 /** Prices of one backend, in the currency of the list. A price that is not given is 0. */
 interface BackendPrices {

@@ -9,11 +9,35 @@
 export type BackendErrorCode =
   'auth' | 'rate_limit' | 'quota' | 'session_expired' | 'bad_request' | 'network' | 'timeout' | 'internal'
 
+/**
+ * What a service used since its last report. The token counts are the service's own; a detail that it does not report
+ * is absent, never 0, because the price depends on it. A service that uses several models (a delegate, a recogniser, a
+ * voice) reports each in an event of its own, with its `model`.
+ */
 export interface BackendUsage {
+  /** All input tokens: text, audio and images, cached ones too. */
   readonly inputTokens: number
   readonly outputTokens: number
+  /** Caller audio sent. */
   readonly audioInMs: number
+  /** Agent audio received. */
   readonly audioOutMs: number
+  /** The model whose figures these are; absent: the one that the backend is set to. */
+  readonly model?: string
+  /** Text among the input tokens, cached ones too. */
+  readonly inputTextTokens?: number
+  /** Audio among the input tokens, cached ones too. */
+  readonly inputAudioTokens?: number
+  /** Input tokens from the service's cache, text and audio: a part of `inputTokens`. */
+  readonly inputCachedTokens?: number
+  /** Audio among `inputCachedTokens`. */
+  readonly inputCachedAudioTokens?: number
+  readonly outputTextTokens?: number
+  readonly outputAudioTokens?: number
+  /** Connected time, of services that charge for it. */
+  readonly sessionSeconds?: number
+  /** Characters of the text that was synthesised, of services that charge for them. */
+  readonly speechCharacters?: number
 }
 
 export type BackendEvent =

@@ -1,3 +1,5 @@
+import type { BackendUsage } from './backend-events.js'
+
 /** Version of the call record's JSON; `schema/call-record.schema.json` describes it. */
 export const CALL_RECORD_VERSION = 1
 
@@ -230,12 +232,8 @@ export interface CallRecord {
    * Each interruption, drop, silence prompt, refusal, failure and hang-up, with its reason; the newest of each kind.
    */
   readonly stops: readonly StopRecord[]
-  readonly usage: {
-    readonly inputTokens: number
-    readonly outputTokens: number
-    readonly audioInMs: number
-    readonly audioOutMs: number
-  }
+  /** All models together. */
+  readonly usage: BackendUsage
   readonly audio: {
     readonly framesIn: number
     readonly framesConcealed: number

@@ -2,6 +2,7 @@ import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
 import type { CarrierState } from '../call/events.js'
+import { noUsage } from '../call/usage.js'
 import type {
   BargeInRecord,
   CallRecord,
@@ -299,7 +300,7 @@ export class CallRecordBuilder {
       timeline: wholeNumbers(this.timeline.marks),
       timelineDropped: this.timeline.dropped,
       stops: wholeNumbers(this.timeline.stops),
-      usage: wholeNumbers(result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }),
+      usage: wholeNumbers(result?.usage ?? noUsage()),
       audio: {
         framesIn: result?.framesIn ?? 0,
         framesConcealed: result?.framesConcealed ?? 0,
@@ -460,7 +461,7 @@ export function unreachedRecord(
     timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
     timelineDropped: 0,
     stops: [],
-    usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
+    usage: noUsage(),
     audio: { framesIn: 0, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     backends: { sessions: [], failover: null, irregular: {} },
     budget: null,

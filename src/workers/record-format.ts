@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CALL_TIMELINE_VERSION } from './live-call.js'
+import { usageSchemaOf } from './usage-format.js'
 
 /**
  * The call record and the handoff packet as documents outside the process. Their types are in `call/record.ts` and
@@ -213,7 +214,7 @@ export const callRecordSchema = z.object({
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),
   stops: z.array(stop(wholeMs)).describe('Why it stopped talking: each decision with its figures.'),
-  usage: z.object({ inputTokens: z.int(), outputTokens: z.int(), audioInMs: wholeMs, audioOutMs: wholeMs }),
+  usage: usageSchemaOf(z.int()).describe('All models together.'),
   audio: z.object({
     framesIn: z.int(),
     framesConcealed: z.int(),
