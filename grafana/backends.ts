@@ -71,6 +71,15 @@ export function backends(): DashboardBuilder {
           curves({ title: 'Failover gap, p95', about: 'Old backend lost to new backend ready.', unit: 's' }, THIRD, [
             { expr: quantile(0.95, 'mkondo_backend_failover_gap_seconds', 'to'), legend: 'to {{to}}', exemplar: true },
           ]),
+          curves(
+            {
+              title: 'Rate limits left',
+              about: "What a service's key has left, as last reported. Near 0 new calls go to the next of the list.",
+              unit: 'percentunit',
+            },
+            THIRD,
+            [{ expr: 'min by (backend, limit) (mkondo_backend_rate_limit_left_ratio)', legend: '{{backend}} {{limit}}' }],
+          ),
           curves({ title: 'Errors per turn', about: 'Above 0.05 callers notice.', unit: 'short' }, THIRD, [
             {
               expr: `${rate('mkondo_backend_errors_total', 'backend')} / ${rate('mkondo_turn_response_seconds_count', 'backend')}`,

@@ -17,6 +17,16 @@ const transcription = z
   .nullable()
   .exactOptional()
 
+/** Recognisers of OpenAI's that take languages and keywords (openai 7.55.0, AudioTranscription). */
+export const HINTED: readonly string[] = ['gpt-transcribe', 'gpt-live-transcribe']
+const interruptResponse = z
+  .boolean()
+  .exactOptional()
+  .describe(
+    'Whether the service ends its own answer when it hears the caller. false: the gateway decides that by the rules of ' +
+      'bargeIn. Default: true.',
+  )
+
 /** @param defaults  the setting that applies when the agent has none */
 const openAiTurns = (defaults: string) =>
   z
@@ -45,6 +55,7 @@ const openAiTurns = (defaults: string) =>
             .max(30_000)
             .exactOptional()
             .describe('Quiet after which the model addresses the caller. Default: never.'),
+          interruptResponse,
         }),
         z.strictObject({
           by: z.literal('semantic_vad'),
@@ -52,6 +63,7 @@ const openAiTurns = (defaults: string) =>
             .enum(['low', 'medium', 'high', 'auto'])
             .exactOptional()
             .describe('How soon the model takes a pause for the end of a turn.'),
+          interruptResponse,
         }),
       ],
       { error: 'must have by: gateway, by: server_vad or by: semantic_vad' },
@@ -73,20 +85,53 @@ const openAiShaped = (defaults: string) => ({
   messageMs,
 })
 
-const openai = z.strictObject({
-  ...openAiShaped('OPENAI_TURNS'),
-  reasoningEffort: z
-    .enum(['minimal', 'low', 'medium', 'high', 'xhigh'])
+/** @param codes  the form of the codes, for the message */
+const languages = (form: RegExp, codes: string) =>
+  z
+    .array(z.string().regex(form, { error: `must be a language code such as ${codes}` }))
+    .min(1)
+    .max(10)
     .exactOptional()
-    .describe('Only for models that reason.'),
-  parallelToolCalls: z.boolean().exactOptional().describe('Only for models that reason.'),
-  retentionRatio: z
-    .number()
-    .min(0)
-    .max(1)
-    .exactOptional()
-    .describe('How much is kept of a conversation that outgrows the context.'),
-})
+    .describe("Languages that callers speak. Default: the agent's own.")
+const vocabulary = z
+  .array(z.string().min(1).max(100))
+  .min(1)
+  .max(100)
+  .exactOptional()
+  .describe('Words and names that callers are likely to say.')
+
+const openai = z
+  .strictObject({
+    ...openAiShaped('OPENAI_TURNS'),
+    languages: languages(/^[a-z]{2}$/, 'sw').describe(
+      'Languages that callers speak; gpt-transcribe and gpt-live-transcribe.',
+    ),
+    keywords: vocabulary.describe('Words and names that are likely; gpt-transcribe and gpt-live-transcribe.'),
+    contextTokens: z
+      .int()
+      .min(1000)
+      .max(200_000)
+      .exactOptional()
+      .describe('Longest conversation that is kept, in tokens after the instructions. Default: what the model takes.'),
+    reasoningEffort: z
+      .enum(['minimal', 'low', 'medium', 'high', 'xhigh'])
+      .exactOptional()
+      .describe('Only for models that reason.'),
+    parallelToolCalls: z.boolean().exactOptional().describe('Only for models that reason.'),
+    retentionRatio: z
+      .number()
+      .min(0)
+      .max(1)
+      .exactOptional()
+      .describe('How much is kept of a conversation that outgrows the context. Default with contextTokens: 0.8.'),
+  })
+  .superRefine(({ transcription: recogniser, languages: spoken, keywords }, context) => {
+    if (recogniser === undefined || (recogniser !== null && HINTED.includes(recogniser))) return
+    for (const [name, given] of Object.entries({ languages: spoken, keywords })) {
+      if (given === undefined) continue
+      context.addIssue({ code: 'custom', path: [name], message: `needs transcription: ${HINTED.join(' or ')}` })
+    }
+  })
 
 const selfHosted = z.strictObject({
   ...openAiShaped('REALTIME_TURNS'),
@@ -116,6 +161,14 @@ const gemini = z.strictObject({
     .enum(['content', 'realtime'])
     .exactOptional()
     .describe('realtime: for models that take content only at the start.'),
+  transcription: z
+    .strictObject({ languages: languages(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, 'sw-KE'), vocabulary })
+    .exactOptional()
+    .describe('What helps the service to write down what the caller says.'),
+  thinkingLevel: z
+    .enum(['low', 'medium', 'high'])
+    .exactOptional()
+    .describe('Only for models that think (…-extended-thinking); others refuse it, so it is not sent. Default: low.'),
   compressContext: z
     .boolean()
     .exactOptional()

@@ -1,7 +1,15 @@
 import { z } from 'zod'
 import { TOOL_TIMEOUT_MS } from '../core/limits.js'
 import type { AgentInput } from './definition.js'
-import { bindFaults, bindSchema, requiresSchema, toolName, toolParametersSchema } from './tool-definition.js'
+import {
+  bindFaults,
+  bindSchema,
+  blockingSchema,
+  requiresSchema,
+  schedulingSchema,
+  toolName,
+  toolParametersSchema,
+} from './tool-definition.js'
 
 /** The call for which a code tool runs. */
 export interface CodeToolContext {
@@ -28,6 +36,8 @@ const codeToolSchema = z
     timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS),
     /** True: it may run twice for one call of the model; it has no effect, or recognises `idempotencyKey`. */
     idempotent: z.boolean().default(false),
+    blocking: blockingSchema,
+    scheduling: schedulingSchema,
     sample: z.record(z.string(), z.unknown()).default({}),
   })
   .superRefine((tool, context) => {

@@ -59,9 +59,28 @@ export function addedTools(agent: AgentDefinition, assets: AgentAssets): Runnabl
 
 /** The tools that a model is offered, without those that the session itself carries out. */
 export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
-  return [...agent.tools, ...assets.codeTools, ...addedTools(agent, assets)].map(
-    ({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) }),
-  )
+  const own = [
+    ...agent.tools.map((tool) => ({ ...tool, once: hasEffect(tool) })),
+    ...assets.codeTools.map((tool) => ({ ...tool, once: !tool.idempotent })),
+  ].map(({ name, description, parameters, blocking, scheduling, once }) => ({
+    name,
+    description,
+    parameters: toJsonSchema(parameters),
+    ...(blocking === undefined ? {} : { blocking }),
+    ...(scheduling === undefined ? {} : { scheduling }),
+    ...(once ? { once } : {}),
+  }))
+  const added = addedTools(agent, assets).map(({ name, description, parameters }) => ({
+    name,
+    description,
+    parameters: toJsonSchema(parameters),
+  }))
+  return [...own, ...added]
+}
+
+/** Whether an HTTP tool changes something, and may run only once for one call of the model. */
+export function hasEffect({ http, idempotent = http.method === 'GET' }: AgentDefinition['tools'][number]): boolean {
+  return http.method !== 'GET' && !idempotent
 }
 
 /**

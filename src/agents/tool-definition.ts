@@ -364,6 +364,22 @@ export const requiresSchema = z
   .optional()
   .describe('verified: refused until the caller has proved who they are (verification).')
 
+/** How a model that can do both handles the tool's calls. */
+export const blockingSchema = z
+  .boolean()
+  .exactOptional()
+  .describe(
+    'Whether the model waits for the answer before it goes on (Gemini). Default: true; on Gemini 3.8 and later false for ' +
+      'a tool that is not idempotent, because there any sound of the caller cancels a call that the model waits for.',
+  )
+export const schedulingSchema = z
+  .enum(['when-idle', 'interrupt', 'silent'])
+  .exactOptional()
+  .describe(
+    'When the model speaks about the answer of a call that it did not wait for: when it is silent, at once, or not at ' +
+      'all. Default: when-idle.',
+  )
+
 /** One HTTP tool of an agent. */
 export const toolSchema = z
   .strictObject({
@@ -383,6 +399,8 @@ export const toolSchema = z
         'Whether it may be sent twice for one tool call: after a network failure or 429, 502, 503, 504, and after the ' +
           'gateway lost the call in the middle of it. Default: true for GET, else false.',
       ),
+    blocking: blockingSchema,
+    scheduling: schedulingSchema,
     sample: z
       .record(z.string(), z.unknown())
       .default({})

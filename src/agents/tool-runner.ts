@@ -11,7 +11,7 @@ import { HttpTool, ToolStatusError } from './http-tool.js'
 import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import { KnowledgeIndex } from './knowledge.js'
 import type { Environment, Template } from './template.js'
-import { addedTools } from './offered-tools.js'
+import { addedTools, hasEffect } from './offered-tools.js'
 import type { CheckedArguments, ToolParameters } from './tool-definition.js'
 import { argumentChecker } from './tool-definition.js'
 import { fillTemplate, missingSources, parseTemplate, unbound } from './template.js'
@@ -89,8 +89,7 @@ export class ToolRunner {
     code: readonly FoundCodeTool[] = [],
   ) {
     for (const definition of agent.tools) {
-      const { http, idempotent = http.method === 'GET' } = definition
-      this.#add(new HttpTool(definition, env, client), definition, http.method !== 'GET' && !idempotent)
+      this.#add(new HttpTool(definition, env, client), definition, hasEffect(definition))
     }
     for (const { spec, run } of code) this.#add(codeTool(spec.name, spec.timeoutMs, run), spec, !spec.idempotent)
     for (const added of addedTools(agent, assets)) {

@@ -25,6 +25,12 @@ export interface ToolSpec {
   readonly description: string
   /** JSON Schema of the arguments object. */
   readonly parameters: Readonly<Record<string, unknown>>
+  /** Whether the model waits for the result, where its service can do both; default: what suits the model. */
+  readonly blocking?: boolean
+  /** When the model speaks about the result of a call that did not block; default `when-idle`. */
+  readonly scheduling?: 'when-idle' | 'interrupt' | 'silent'
+  /** It has an effect and must not run twice. */
+  readonly once?: boolean
 }
 
 /** One line of what was said, for a session that replaces another. */
@@ -77,6 +83,17 @@ export interface BackendSink {
    * valid only during the call.
    */
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
+  /** The service told how much of its limits is left. Optional. */
+  rateLimits?(limits: readonly RateLimit[]): void
+}
+
+/** One limit of a key at its service, as the service reported it. */
+export interface RateLimit {
+  /** `requests`, `tokens`. */
+  readonly name: string
+  readonly limit: number
+  readonly remaining: number
+  readonly resetMs: number
 }
 
 /**
@@ -106,6 +123,13 @@ export interface Backend {
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
   /** Small JSON-safe state to resume this conversation in a new instance; null when the history is enough. */
   snapshot(): unknown
+  /**
+   * Goes on exactly where `previous` is: sends the service what it had not consumed of what `previous` sent. Called when
+   * this instance is ready, was made from a snapshot of `previous`, and takes its place. Optional.
+   * @returns true when nothing needs to be replayed; false when this is not possible: then the input without an answer
+   *   is replayed
+   */
+  continueFrom?(previous: Backend): boolean
   /**
    * Counts of irregularities so far, by kind: messages that could not be read, late audio, and the like. For metrics
    * and the call record. Optional.

@@ -27,7 +27,7 @@ export interface BackendSettings {
   readonly gemini: {
     readonly apiKey: string | null
     readonly baseUrl: string | null
-    readonly model: string | null
+    readonly model: string
     readonly turns: 'gateway' | 'server'
   }
   /** A self-hosted realtime server. */
@@ -106,19 +106,16 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     },
   },
   gemini: {
-    missing: ({ gemini }, { gemini: own }) =>
-      gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null,
+    missing: ({ gemini }) => (gemini.apiKey === null ? 'GEMINI_API_KEY' : null),
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, gatewayTurns }) => {
-      const model = own?.model ?? gemini.model
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
-      if (model === null) throw unusable('gemini')
       return new GeminiLiveBackend(sink, {
         apiKey: gemini.apiKey,
+        model: gemini.model,
         messageMs: messageLength(messageMs, turns),
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
         ...own,
-        model,
         turns,
       })
     },

@@ -1,4 +1,4 @@
-import type { BackendErrorCode } from './backend.js'
+import type { BackendErrorCode, RateLimit } from './backend.js'
 import type { CircuitReport } from './failover/circuit-breaker.js'
 
 /** What a session of a backend was opened for. */
@@ -29,9 +29,16 @@ export interface BackendWatch {
   fault(fault: BackendFaultNews): void
   /** A circuit opened or closed because of this call. */
   circuit(circuit: CircuitReport): void
+  /** A service told how much of the key's limits is left. */
+  limits(backend: string, limits: readonly RateLimit[]): void
 }
 
-export const UNWATCHED: BackendWatch = { session: () => undefined, fault: () => undefined, circuit: () => undefined }
+export const UNWATCHED: BackendWatch = {
+  session: () => undefined,
+  fault: () => undefined,
+  circuit: () => undefined,
+  limits: () => undefined,
+}
 
 /** The counters of `Backend.counters`, by kind. */
 export type BackendCounters = Readonly<Record<string, number>>

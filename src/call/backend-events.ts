@@ -75,7 +75,10 @@ export type BackendEvent =
       readonly itemId: string
       readonly generation: number
     }
-  /** Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. */
+  /**
+   * Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. `quiet`:
+   * the model says nothing when it gets the result.
+   */
   | {
       readonly type: 'tool-call'
       readonly callId: string
@@ -83,6 +86,7 @@ export type BackendEvent =
       readonly args: Readonly<Record<string, unknown>>
       readonly generation: number
       readonly invalid?: string
+      readonly quiet?: true
     }
   | { readonly type: 'tool-cancel'; readonly callIds: readonly string[] }
   | { readonly type: 'usage'; readonly usage: BackendUsage }

@@ -7,6 +7,9 @@ export interface GatewayTool {
   readonly description: string
   /** JSON Schema of the arguments object. */
   readonly parameters: Readonly<Record<string, unknown>>
+  readonly blocking?: boolean
+  readonly scheduling?: 'when-idle' | 'interrupt' | 'silent'
+  readonly once?: boolean
 }
 
 export const ESCALATE_TOOL = 'escalate_to_human'

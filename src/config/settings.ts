@@ -579,11 +579,11 @@ export const SETTINGS = {
     fallback: null,
     help: "address of Gemini's API, when it is not the public one",
   }),
-  geminiModel: define<string | null>({
+  geminiModel: define({
     env: 'GEMINI_MODEL',
     key: 'geminiModel',
-    kind: optional(modelName),
-    fallback: null,
+    kind: modelName,
+    fallback: 'gemini-3.8-live',
     help: 'live model of Gemini',
   }),
   geminiTurns: define<'gateway' | 'server'>({

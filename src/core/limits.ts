@@ -340,6 +340,8 @@ export const BACKEND_PING_MS = 10_000
 export const BACKEND_RESPONSES_KEPT = 32
 export const BACKEND_ITEMS_KEPT = 64
 export const BACKEND_TOOL_CALLS_KEPT = 256
+/** Messages to Gemini that are kept to be sent again to the session that resumes: 10 s in messages of 20 ms, and texts. */
+export const GEMINI_UNCONSUMED_MESSAGES_MAX = 600
 /** Characters of conversation history that a new session gets, newest first. */
 export const BACKEND_HISTORY_CHARS_MAX = 32 * 1024
 /** A tool's arguments and its answer, as text. */
@@ -380,6 +382,8 @@ export const FAILOVERS_MAX = 8
 export const FAILOVER_CONNECT_MS = 3000
 /** A backend that does not answer for this long is replaced. Half of the session's own limit. */
 export const FAILOVER_STALL_MS = 6000
+/** Sessions of a call that are replaced because they do not hear the caller: after these the line may be at fault. */
+export const FAILOVER_DEAF_MAX = 2
 /** How long a caller waits in silence while a backend is being replaced. */
 export const FAILOVER_HOLD_MS = 1500
 /** Answers that may fail one after another before another backend is asked. */
@@ -411,6 +415,12 @@ export const CIRCUIT_OPEN_MS_MAX = 120_000
 export const CIRCUIT_FINAL_OPEN_MS = 300_000
 /** A probing call that reports nothing is replaced by the next call after this. */
 export const CIRCUIT_PROBE_MS_MAX = 30_000
+/** A key with less than this share of a limit left takes no new session: its first answers would be refused. */
+export const RATE_LIMIT_SPARE_RATIO = 0.01
+/** Longest time that a reported limit keeps new sessions away. */
+export const RATE_LIMIT_REST_MS_MAX = 120_000
+/** Limits of one service that are kept. */
+export const RATE_LIMITS_MAX = 8
 /** Turns of which a shadow's report keeps the numbers, characters of each text in it, and waits for a tool's result. */
 export const SHADOW_TURNS_MAX = 200
 export const SHADOW_TEXT_CHARS_MAX = 1000

@@ -138,6 +138,8 @@ export class Metrics {
   readonly backendRotations: CounterOf<'backend'>
   /** Added at the end of each call. */
   readonly backendIrregular: CounterOf<'backend' | 'kind'>
+  readonly #rateLimitLeft: LabelledGauge<'backend' | 'limit'>
+  readonly #rateLimits = new Map<string, { leftRatio: number }>()
   readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolCallsRefused: CounterHandle
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
@@ -273,6 +275,12 @@ export class Metrics {
       'backend',
       'kind',
     ])
+    this.#rateLimitLeft = this.defineLabelledGauge(
+      'backend_rate_limit_left_ratio',
+      "Share of a service's limit that is left, as it last reported it",
+      ['backend', 'limit'],
+      'max',
+    )
     this.greeting = this.defineHistogram(
       'greeting_seconds',
       'Audio socket opened to first agent sound sent',
@@ -518,6 +526,18 @@ export class Metrics {
     combined: Combined,
   ): LabelledGauge<L> {
     return new LabelledGauge(this.registry, { name: PREFIX + name, help, labels, combined })
+  }
+
+  /** A service told how much of one of its limits is left. */
+  backendRateLimit(backend: string, limit: string, leftRatio: number): void {
+    const key = `${backend} ${limit}`
+    const known = this.#rateLimits.get(key)
+    if (known !== undefined) known.leftRatio = leftRatio
+    else if (this.#rateLimits.size < LABEL_SETS_MAX) {
+      const entry = { leftRatio }
+      this.#rateLimits.set(key, entry)
+      this.#rateLimitLeft.from({ backend, limit }, () => entry.leftRatio)
+    } else this.#labelOverflow.inc()
   }
 
   /** Begins to flush once a second; the timer keeps no process alive. */

@@ -3,6 +3,7 @@ import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import type { Verdict } from '../agents/verification-lock.js'
+import type { RateLimit } from '../backends/backend.js'
 import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
@@ -80,6 +81,8 @@ export type FromCall =
   | { readonly type: 'backend-error'; readonly fault: BackendFaultNews }
   /** A circuit of this worker, by its thread, opened or closed because of this call. */
   | { readonly type: 'circuit'; readonly worker: number; readonly circuit: CircuitReport }
+  /** A service told how much of the key's limits is left. */
+  | { readonly type: 'backend-limits'; readonly backend: string; readonly limits: readonly RateLimit[] }
   | {
       readonly type: 'failover'
       readonly from: string

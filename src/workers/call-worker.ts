@@ -201,6 +201,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
         session: (opened) => post({ type: 'backend-session', opened }),
         fault: (fault) => post({ type: 'backend-error', fault }),
         circuit: (circuit) => post({ type: 'circuit', worker: threadId, circuit }),
+        limits: (backend, limits) => post({ type: 'backend-limits', backend, limits }),
       },
     },
   )

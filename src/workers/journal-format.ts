@@ -136,6 +136,7 @@ export const backendEventSchema = z
       args: anyObject,
       generation: z.number(),
       invalid: z.string().exactOptional(),
+      quiet: z.literal(true).exactOptional(),
     }),
     z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
     z.object({ type: z.literal('usage'), usage: usageSchema }),

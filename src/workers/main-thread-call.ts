@@ -781,6 +781,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'circuit':
         this.#context.backendStatus.circuit(message.worker, message.circuit, this.#context.clock())
         return
+      case 'backend-limits':
+        for (const { name, limit, remaining } of message.limits)
+          this.#context.metrics.backendRateLimit(message.backend, name, remaining / limit)
+        return
       case 'failover': {
         const { from, to, gapMs, reason } = message
         this.#log.warn(

@@ -52,6 +52,7 @@ t.test('no call of a worker tries a service before its Retry-After has passed', 
         session: (opened) => seen.sessions.push(opened),
         fault: (fault) => seen.faults.push(fault),
         circuit: (circuit) => seen.circuits.push(circuit),
+        limits: () => undefined,
       },
     })
   const backend = list()

@@ -112,6 +112,7 @@ export class CallHistory {
       callId,
       name,
       args,
+      quiet: false,
       reply: { ok, value: result },
       joined: [],
       answer: 0,
@@ -202,13 +203,13 @@ export class CallHistory {
   toolAnswered(
     callId: string,
     reply: ToolReply,
-  ): { readonly callIds: readonly string[]; readonly name: string } | null {
+  ): { readonly callIds: readonly string[]; readonly name: string; readonly asksForAnswer: boolean } | null {
     const call = this.#tools.findLast((one) => one.callId === callId)
     if (call === undefined || call.reply !== null) return null
     call.reply = reply
     call.answer = ++this.toolAnswers
     this.activity++
-    return { callIds: [callId, ...call.joined], name: call.name }
+    return { callIds: [callId, ...call.joined], name: call.name, asksForAnswer: !call.quiet || !reply.ok }
   }
 
   // --- what the backends say --------------------------------------------------------------------------------
@@ -275,8 +276,8 @@ export class CallHistory {
     )
   }
 
-  toolCalled({ callId, name, args }: EventOf<'tool-call'>): void {
-    this.#tools.push({ callId, name, args, reply: null, joined: [], answer: 0 })
+  toolCalled({ callId, name, args, quiet }: EventOf<'tool-call'>): void {
+    this.#tools.push({ callId, name, args, quiet: quiet === true, reply: null, joined: [], answer: 0 })
     if (this.#tools.length > BACKEND_TOOL_CALLS_KEPT) this.#tools.shift()
   }
 
@@ -403,6 +404,8 @@ interface ToolCall {
   readonly callId: string
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
+  /** The model says nothing about its result. */
+  readonly quiet: boolean
   reply: ToolReply | null
   /** Calls of a later session that wait for the same result. */
   readonly joined: string[]

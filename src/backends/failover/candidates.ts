@@ -11,6 +11,7 @@ import type {
   BackendFactory,
   BackendSession,
   BackendSink,
+  RateLimit,
 } from '../backend.js'
 import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
@@ -74,6 +75,7 @@ export interface CandidateListener {
   ): void
   /** Something came from a session that is over, or for an answer that is too old to be known. */
   late(): void
+  limits(session: CandidateSession, limits: readonly RateLimit[]): void
   connected(session: CandidateSession): void
   /** A session could not be connected. Usually an `error` event came before. */
   refused(session: CandidateSession, fault: VendorFault): void
@@ -143,10 +145,13 @@ export class CandidateSession implements BackendSink {
   }
 
   /** Caller audio at the call's rate, a frame or less. */
-  feed(pcm: Int16Array): void {
-    if (this.#resampler === null) return this.backend.pushAudio(pcm)
+  feed(pcm: Int16Array, voiced = true): void {
+    if (this.#resampler === null) return this.backend.pushAudio(pcm, voiced)
     const samples = this.#resampler.process(pcm, this.#resampled)
-    this.backend.pushAudio(samples === this.#resampled.length ? this.#resampled : this.#resampled.subarray(0, samples))
+    this.backend.pushAudio(
+      samples === this.#resampled.length ? this.#resampled : this.#resampled.subarray(0, samples),
+      voiced,
+    )
   }
 
   /** The backend's own id; null for an id of another session. */
@@ -168,6 +173,10 @@ export class CandidateSession implements BackendSink {
     if (this.phase === 'over') return this.#listener.late()
     const mapped = this.#map(event)
     if (mapped !== null) this.#listener.sessionEvent(this, mapped)
+  }
+
+  rateLimits(limits: readonly RateLimit[]): void {
+    if (this.phase !== 'over') this.#listener.limits(this, limits)
   }
 
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, innerGeneration: number): void {
@@ -298,13 +307,42 @@ export class Candidates {
     for (const candidate of this.#all) candidate.tried = false
   }
 
-  /** @returns the index of the candidate to try next; null when none is left. Changes nothing. */
-  next(preferred: number | null = null): number | null {
+  /**
+   * @param inCall  a caller is being served already: then a key whose limit is used up is better than nothing
+   * @returns the index of the candidate to try next; null when none is left. Changes nothing.
+   */
+  next(preferred: number | null = null, inCall = true): number | null {
     if (preferred !== null && this.isFree(preferred)) return preferred
     const good = this.#all.findIndex((candidate, index) => this.isFree(index) && this.#isGood(candidate))
     if (good >= 0) return good
-    const last = this.#all.findIndex((_, index) => this.isFree(index))
+    const last = this.#all.findIndex((_, index) => this.isFree(index) && (inCall || this.#exhaustedForMs(index) === 0))
     return last >= 0 ? last : null
+  }
+
+  /** Reports the candidates that were not tried because a limit of their key is used up. @returns the fault; null for none */
+  exhausted(): VendorFault | null {
+    let fault: VendorFault | null = null
+    for (const [index, { name }] of this.#all.entries()) {
+      const forMs = this.#exhaustedForMs(index)
+      if (!this.isFree(index) || forMs === 0) continue
+      // The words that `retryAfterMs` reads.
+      fault ??= vendorFault(
+        'rate_limit',
+        `${name}: a limit of its key is used up; retry after ${Math.ceil(forMs / 1000)} s`,
+        true,
+      )
+      this.watch.session({ backend: name, role: 'first', connectMs: null, fault: 'rate_limit' })
+    }
+    return fault
+  }
+
+  limits(session: CandidateSession, limits: readonly RateLimit[]): void {
+    this.#at(session.index).circuit.limits(limits, this.#timers.nowMs())
+    this.watch.limits(session.name, limits)
+  }
+
+  #exhaustedForMs(index: number): number {
+    return this.#at(index).circuit.exhaustedForMs(this.#timers.nowMs())
   }
 
   isFree(index: number): boolean {

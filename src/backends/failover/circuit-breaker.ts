@@ -5,8 +5,10 @@ import {
   CIRCUIT_OPEN_MS,
   CIRCUIT_OPEN_MS_MAX,
   CIRCUIT_PROBE_MS_MAX,
+  RATE_LIMIT_REST_MS_MAX,
+  RATE_LIMIT_SPARE_RATIO,
 } from '../../core/limits.js'
-import type { BackendErrorCode } from '../backend.js'
+import type { BackendErrorCode, RateLimit } from '../backend.js'
 
 interface CircuitBreakerOptions {
   /** Consecutive failures, over all calls, that open the circuit. */
@@ -66,6 +68,8 @@ export class CircuitBreaker {
   readonly #openMsMax: number
   readonly #finalOpenMs: number
   #openUntilMs: number | null = null
+  /** The service told that a limit of the key is used up until then. */
+  #exhaustedUntilMs = -Infinity
   #nextOpenMs: number
   #inARow = 0
   #probe: object | null = null
@@ -97,8 +101,22 @@ export class CircuitBreaker {
     }
   }
 
+  /** The service told how much of its limits is left. Live sessions go on; new ones wait until a used-up limit is reset. */
+  limits(limits: readonly RateLimit[], nowMs: number): void {
+    const resetMs = limits
+      .filter(({ limit, remaining }) => remaining < Math.max(1, limit * RATE_LIMIT_SPARE_RATIO))
+      .reduce((longest, one) => Math.max(longest, one.resetMs), -Infinity)
+    this.#exhaustedUntilMs = nowMs + Math.min(resetMs, RATE_LIMIT_REST_MS_MAX)
+  }
+
+  /** How much longer a limit of the key is used up; 0 when none is. */
+  exhaustedForMs(nowMs: number): number {
+    return Math.max(0, this.#exhaustedUntilMs - nowMs)
+  }
+
   /** Whether a new session should be tried. Changes nothing. */
   allows(nowMs: number): boolean {
+    if (this.exhaustedForMs(nowMs) > 0) return false
     const state = this.state(nowMs)
     return state === 'closed' || (state === 'half-open' && (this.#probe === null || nowMs >= this.#probeUntilMs))
   }

@@ -3,6 +3,7 @@ import {
   BACKEND_PRE_ROLL_MS,
   FAILOVERS_MAX,
   FAILOVER_CONNECT_MS,
+  FAILOVER_DEAF_MAX,
   FAILOVER_HOLD_MS,
   FAILOVER_RESPONSES_FAILED_MAX,
   FAILOVER_STALL_MS,
@@ -23,6 +24,7 @@ import type {
   BackendEvent,
   BackendSession,
   BackendSink,
+  RateLimit,
   ToolReply,
   ToolSpec,
 } from '../backend.js'
@@ -34,6 +36,7 @@ import type { BackendCounters, SessionRole } from '../watch.js'
 import { CallHistory } from './call-history.js'
 import { Candidates, snapshotIn } from './candidates.js'
 import type { CandidateListener, CandidateOptions, CandidateSession, FailoverSnapshot } from './candidates.js'
+import { DeafWatch } from './deaf-watch.js'
 import { StallWatch } from './stall-watch.js'
 import type { StallState } from './stall-watch.js'
 
@@ -89,8 +92,13 @@ export interface FailoverReport extends Readonly<
   readonly irregular: Readonly<Record<string, BackendCounters>>
 }
 
+const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
+/** Events which show that a service heard the caller. */
+const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'understood', 'turn-start', 'tool-call'])
+/** The agent's echo may follow its speech for this long. */
+const ECHO_MS = 500
 /** Shorter speech may be a noise: no answer is expected. */
 const REAL_SPEECH_MS = 200
 
@@ -139,6 +147,8 @@ export class FailoverBackend implements Backend, CandidateListener {
   readonly #candidates: Candidates
   readonly #history: CallHistory
   readonly #stall: StallWatch
+  readonly #deaf: DeafWatch
+  #deafSessions = 0
   #session: BackendSession | null = null
   #served = false
   #over = false
@@ -177,6 +187,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     const { inputRateHz, serverVad } = this.#candidates.capabilities
     this.#history = new CallHistory(timers, inputRateHz, serverVad, options.replayMs)
     this.#stall = new StallWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, (state) => this.#stalled(state))
+    this.#deaf = new DeafWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, () => this.#isDeaf())
     this.#connectAlarm = new Alarm(timers)
     this.#holdAlarm = new Alarm(timers)
     this.#standbyAlarm = new Alarm(timers)
@@ -217,7 +228,11 @@ export class FailoverBackend implements Backend, CandidateListener {
   pushAudio(pcm: Int16Array, voiced = true): void {
     if (this.#over) return
     this.#history.audio(pcm, voiced)
-    this.#primary?.feed(pcm)
+    const primary = this.#primary
+    if (primary === null) return
+    primary.feed(pcm, voiced)
+    if (this.#candidates.capabilities.serverVad)
+      this.#deaf.frame(voiced, this.#options.timers.nowMs() < this.#history.speaksUntilMs + ECHO_MS)
   }
 
   speechStart(atMs: number): void {
@@ -262,7 +277,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (answered === null) return
     if (inners.length === 0)
       primary.backend.sendText(lateToolText(answered.name, reply), { role: 'system', respond: false })
-    else if (!this.#history.toolsRunning) this.#stall.asked()
+    else if (answered.asksForAnswer && !this.#history.toolsRunning) this.#stall.asked()
   }
 
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
@@ -345,6 +360,10 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.stats.lateDropped++
   }
 
+  limits(session: CandidateSession, limits: readonly RateLimit[]): void {
+    this.#candidates.limits(session, limits)
+  }
+
   connected(session: CandidateSession): void {
     if (session.phase !== 'connecting') return
     session.phase = 'ready'
@@ -362,6 +381,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   ): void {
     const history = this.#history
     if (event.type !== 'ready') this.#stall.anyEvent()
+    if (HEARS.has(event.type) || (event.type === 'transcript' && event.role === 'caller')) this.#deaf.heard()
     switch (event.type) {
       case 'ready':
         return
@@ -439,7 +459,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     const history = this.#history
     history.activity++
     const answer = history.answers.get(event.generation)
-    if (answer !== undefined) answer.toolCalls++
+    // The answer goes on after a call whose result is not spoken about.
+    if (answer !== undefined && event.quiet !== true) answer.toolCalls++
     this.#stall.stop()
     const known = this.#repeating && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {
@@ -466,11 +487,24 @@ export class FailoverBackend implements Backend, CandidateListener {
       const leftMs = history.speaksUntilMs + stallMs - timers.nowMs()
       if (leftMs > 0) return this.#stall.again(state, leftMs)
     }
-    // Without another backend the call itself handles the silence. `spoken` may follow a noise, so it counts only once.
-    if (!this.#candidates.hasBetterThan(primary.index) || (state === 'spoken' && this.stats.stalls > 0)) return
+    // `spoken` may follow a noise, so it counts only once. Without another backend the call itself handles the silence,
+    // except that of a service that says nothing at all after speech: a new session may hear it.
+    if (state === 'spoken' ? this.stats.stalls > 0 : !this.#candidates.hasBetterThan(primary.index)) return
     this.stats.stalls++
     const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
     this.#failed(primary, vendorFault('timeout', `${primary.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
+  }
+
+  /** The service does not report the speech that the gateway hears. */
+  #isDeaf(): void {
+    const primary = this.#primary
+    if (primary === null || primary.candidate.scripted === true || this.#deafSessions >= FAILOVER_DEAF_MAX) return
+    if (this.#history.answers.size > 0 || this.#history.toolsRunning) return
+    this.#deafSessions++
+    this.stats.stalls++
+    const { stallMs = FAILOVER_STALL_MS } = this.#options
+    const words = `${primary.name}: has not reported the caller's speech for ${stallMs} ms`
+    this.#failed(primary, vendorFault('timeout', words, true), 'deaf')
   }
 
   // --- failover ---------------------------------------------------------------------------------------------
@@ -489,7 +523,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#candidates.failed(session.index, fault.retryable)
     if (session === this.#next) {
       this.#next = null
-      if (this.#candidates.next() !== null) this.#emit(faultEvent({ ...fault, fatal: false }))
+      if (this.#candidates.next(null, this.#served) !== null) this.#emit(faultEvent({ ...fault, fatal: false }))
       this.#seek(fault)
     } else if (session === this.#standby) {
       this.stats.standbysLost++
@@ -529,6 +563,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#loss = { from: session.name, atMs: this.#options.timers.nowMs(), reason }
     this.#stopRotation()
     this.#stall.stop()
+    this.#deaf.reset()
     this.#repeating = true
     this.#responsesFailed = 0
     const answers = [...this.#history.answers]
@@ -551,8 +586,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     }
     const standby = this.#standby
     const warm = standby?.phase === 'ready' && preferred === null && this.#candidates.isFree(standby.index)
-    const index = warm ? standby.index : this.#candidates.next(preferred)
-    if (index === null) return this.#giveUp(fault)
+    const index = warm ? standby.index : this.#candidates.next(preferred, this.#served)
+    if (index === null) return this.#giveUp((this.#served ? null : this.#candidates.exhausted()) ?? fault)
     if (standby?.index === index) {
       this.#standby = null
       return this.#await(standby)
@@ -569,7 +604,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (session.phase === 'ready') return this.#promote(session)
     // With another candidate left, a slow one gets only `connectMs`.
     const { connectMs = FAILOVER_CONNECT_MS } = this.#options
-    if (this.#candidates.next() === null) return
+    if (this.#candidates.next(null, this.#served) === null) return
     this.#connectAlarm.set(connectMs, () => {
       this.#failed(
         session,
@@ -584,7 +619,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#candidates.connect(session, role, { ...(this.#session as BackendSession), ...this.#history.known }, state)
   }
 
-  #promote(session: CandidateSession): void {
+  /** @param continued  the session goes on exactly where the one before it was: nothing needs to be replayed */
+  #promote(session: CandidateSession, continued = false): void {
     const { timers } = this.#options
     const loss = this.#loss
     const first = !this.#served
@@ -598,11 +634,14 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#primary = session
     this.#candidates.beginSearch()
     this.#beginRotation(session.backend.capabilities.maxSessionMs)
-    const replayed = this.#history.replay(
-      session,
-      this.#session as BackendSession,
-      loss !== null && session.candidate.scripted === true,
-    )
+    this.#deaf.reset()
+    const replayed = continued
+      ? NOTHING_REPLAYED
+      : this.#history.replay(
+          session,
+          this.#session as BackendSession,
+          loss !== null && session.candidate.scripted === true,
+        )
     this.stats.replayedSamples += replayed.samples
     this.stats.lostSamples += replayed.lostSamples
     // The session may have failed during the replay.
@@ -679,9 +718,10 @@ export class FailoverBackend implements Backend, CandidateListener {
       return
     }
     this.stats.rotations++
+    const continued = !session.stale && session.backend.continueFrom?.(old.backend) === true
     this.#candidates.retire(old, 'replaced')
     this.#leave(old, 'rotation')
-    if (!this.#over) this.#promote(session)
+    if (!this.#over) this.#promote(session, continued)
   }
 
   // --- standby ----------------------------------------------------------------------------------------------
@@ -728,6 +768,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   #end(reason: string): void {
     this.#over = true
     this.#stall.stop()
+    this.#deaf.reset()
     this.#stopRotation()
     for (const alarm of [this.#connectAlarm, this.#holdAlarm, this.#standbyAlarm]) alarm.clear()
     this.#candidates.retireAll(reason)

@@ -1,6 +1,5 @@
 import {
   BACKEND_PRE_ROLL_MS,
-  BACKEND_TOOL_CALLS_KEPT,
   BACKEND_TRANSCRIPT_CHARS_MAX,
   BACKEND_WAITING_AUDIO_MS,
   BACKEND_WAITING_TEXTS_MAX,
@@ -11,20 +10,25 @@ import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolRep
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
+import { RepeatedSpeech } from '../transport/repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
-import { usageNumber } from '../watch.js'
 import {
   GEMINI_CONNECTION_MS,
   GEMINI_INPUT_RATE_HZ,
   GEMINI_OUTPUT_RATE_HZ,
+  blocks,
   functionOf,
   historyOf,
   liveUrl,
   setupOf,
+  traitsOf,
 } from './setup.js'
-import type { GeminiLiveOptions } from './setup.js'
+import type { GeminiLiveOptions, ModelTraits } from './setup.js'
+import { ToolBatches } from './tool-batches.js'
+import type { OpenCall } from './tool-batches.js'
+import { UnconsumedMessages } from './unconsumed.js'
 import {
   AUDIO_PREFIX,
   AUDIO_SUFFIX,
@@ -34,17 +38,25 @@ import {
   partsOf,
   rateOf,
   readMessage,
+  usageOf,
 } from './wire.js'
-import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage, WireFunctionResponse } from './wire.js'
+import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage } from './wire.js'
 
 /** What `snapshot` returns: the handle resumes the session on the service's side. */
 interface GeminiSnapshot {
   readonly version: 1
   readonly generation: number
   readonly handle: string | null
+  /** The last message of this connection that the session behind the handle holds; null where the service does not say. */
+  readonly consumed?: number | null
 }
 
 const MESSAGE_MS = 60
+/** With less voice than this since a turn began, the caller did not interrupt it. */
+const PHANTOM_VOICE_MS = 60
+const FRAME_OF_CALLER_MS = 20
+const NO_TOKENS = { inputTokens: 0, outputTokens: 0 }
+const SCHEDULING = { 'when-idle': 'WHEN_IDLE', interrupt: 'INTERRUPT', silent: 'SILENT' } as const
 
 /** One answer of the model: from its first part to the end of its generation, a tool call or an interruption. */
 interface Turn {
@@ -53,6 +65,9 @@ interface Turn {
   state: 'active' | 'cancelled' | 'done'
   audioMs: number
   text: string
+  /** Words since the last tool call, and those of them that are held back because they may be said again. */
+  pieceText: string
+  heldText: string
   /** The text was reported as final. */
   final: boolean
   /** The answer was interrupted: text that still arrives was not spoken. */
@@ -75,6 +90,10 @@ interface Turn {
  *     active    --interrupt()--> cancelled                                `turn-done` cancelled; what follows is dropped
  *     cancelled --interrupted, generationComplete, turnComplete--> done
  *
+ * A tool call that does not block ends no turn. `interrupted` without an input of ours or a sound of the caller ends a
+ * turn like `generationComplete`: what arrived is played. A turn that ends empty although something was asked is asked
+ * for once more, and then reported as failed.
+ *
  * Transcripts have no fixed order relative to the audio. Those of the agent belong to the last turn until the next one
  * starts.
  */
@@ -91,16 +110,29 @@ export class GeminiLiveBackend implements Backend {
     latePieces: 0,
     invalidToolArguments: 0,
     toolCallsCancelled: 0,
+    repeatedToolCalls: 0,
+    lateToolResults: 0,
+    repeatedSpeech: 0,
+    phantomInterruptions: 0,
+    emptyTurns: 0,
+    waitsForInput: 0,
+    interimTranscripts: 0,
     resumesRefused: 0,
+    resentMessages: 0,
     audioDroppedMs: 0,
   }
 
   readonly #options: GeminiLiveOptions
+  readonly #traits: ModelTraits
   readonly #sink: BackendSink
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
   readonly #audio = new Base64Audio('pcm16')
   readonly #calls = new ToolBatches()
+  readonly #repeated = new RepeatedSpeech()
+  /** Null where the service does not say which messages a resumed session holds. */
+  readonly #unconsumed: UnconsumedMessages | null
+  #tools: ReadonlyMap<string, ToolSpec> = new Map()
   readonly #keys: KeyEntry
   readonly #waiting: (() => void)[] = []
   /** Texts that wait until the model is silent, because content interrupts it. */
@@ -114,6 +146,9 @@ export class GeminiLiveBackend implements Backend {
   /** Handle of the session that is resumed; null once it was refused. */
   #resumeHandle: string | null = null
   #handle: string | null = null
+  /** The last message that the session behind the handle holds, of the one that is resumed and of the own one. */
+  #resumedConsumed: number | null = null
+  #consumed: number | null = null
   #speaking = false
   /** `activityStart` was sent: audio is accepted only after it. */
   #activityOpen = false
@@ -132,11 +167,24 @@ export class GeminiLiveBackend implements Backend {
   #callerFinal = true
   /** The service reports voice activity. */
   #reportsActivity = false
-  #usage = { inputTokens: 0, outputTokens: 0 }
+  #usage: ReturnType<typeof usageOf> = NO_TOKENS
+  /** Something was asked, and nothing of the answer has come. */
+  #owed = false
+  /** What was asked has words: a noise that the gateway took for speech needs no answer. */
+  #wordsAsked = false
+  /** When something was asked, the service had not completed its turn: one `turnComplete` belongs to that. */
+  #earlierTurnOpen = false
+  /** The empty turn was asked for again. */
+  #askedAgain = false
+  /** Something was sent that may interrupt the current turn. */
+  #inputSinceTurn = false
+  #voicedMsSinceTurn = 0
 
   constructor(sink: BackendSink, options: GeminiLiveOptions) {
     this.#sink = sink
     this.#options = options
+    this.#traits = traitsOf(options)
+    this.#unconsumed = this.#traits.transparent ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
     const service = options.name ?? 'gemini'
     const serverVad = options.turns?.by === 'server'
     this.capabilities = {
@@ -174,11 +222,14 @@ export class GeminiLiveBackend implements Backend {
     this.#session = session
     const snapshot = snapshotOf(session.resume)
     this.#resumeHandle = snapshot?.handle ?? null
+    this.#resumedConsumed = snapshot?.consumed ?? null
+    this.#tools = byName(session.tools)
     this.#generation = snapshot?.generation ?? 0
     return this.#connection.connect(signal)
   }
 
-  pushAudio(pcm: Int16Array): void {
+  pushAudio(pcm: Int16Array, voiced = true): void {
+    if (voiced) this.#voicedMsSinceTurn += FRAME_OF_CALLER_MS
     this.#uplink.push(pcm)
     this.stats.audioDroppedMs = this.#uplink.droppedMs
   }
@@ -188,6 +239,12 @@ export class GeminiLiveBackend implements Backend {
     this.#speaking = true
     this.#uplink.open()
     this.#whenReady(() => {
+      this.#inputGiven()
+      this.#owed = false
+      this.#wordsAsked = false
+      // A model of this generation takes a text without the end of a turn for the beginning of one, and waits.
+      if (this.#traits.asynchronous && this.#notes.length > 0 && this.#options.texts !== 'realtime')
+        this.#sendTexts(false)
       this.#activityOpen = true
       this.#finishCaller()
       this.#callerText = ''
@@ -204,6 +261,7 @@ export class GeminiLiveBackend implements Backend {
       this.#activityOpen = false
       if (!this.#speaking) this.#uplink.close()
       this.#send({ realtimeInput: { activityEnd: {} } })
+      this.#asked(this.#wordsAsked)
       for (const { callId, reply } of this.#heldReplies.splice(0)) this.toolResult(callId, reply)
     })
   }
@@ -213,8 +271,10 @@ export class GeminiLiveBackend implements Backend {
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
       // The service has no system messages after the setup.
       if (words !== '') this.#notes.push(role === 'system' ? `[${words}]` : words)
-      if (respond) this.#sendTexts(true)
-      else this.#sendNotes()
+      if (!respond) return this.#sendNotes()
+      this.#inputGiven()
+      this.#sendTexts(true)
+      this.#asked(true)
     })
   }
 
@@ -224,15 +284,33 @@ export class GeminiLiveBackend implements Backend {
 
   toolResult(callId: string, reply: ToolReply): void {
     if (!this.#connection.isReady) return
-    if (this.#activityOpen && this.#heldReplies.length < BACKEND_WAITING_TEXTS_MAX) {
+    const call = this.#calls.find(callId)
+    if (call === undefined) {
+      this.stats.lateToolResults++
+      return
+    }
+    if (call.blocking && this.#activityOpen && this.#heldReplies.length < BACKEND_WAITING_TEXTS_MAX) {
       this.#heldReplies.push({ callId, reply })
       return
     }
-    const answers = this.#calls.answer(
-      callId,
-      reply.ok ? { output: reply.value ?? null } : { error: reply.value ?? 'The tool failed.' },
-    )
-    if (answers !== null) this.#send({ toolResponse: { functionResponses: [...answers] } })
+    const response = reply.ok ? { output: reply.value ?? null } : { error: reply.value ?? 'The tool failed.' }
+    const { scheduling = 'when-idle' } = this.#tools.get(call.name) ?? {}
+    const answers = this.#calls.answer({
+      id: callId,
+      name: call.name,
+      response,
+      ...(call.blocking
+        ? {}
+        : {
+            // The caller must hear of a failure, also of a tool whose results are kept quiet.
+            scheduling: SCHEDULING[scheduling === 'silent' && !reply.ok ? 'when-idle' : scheduling],
+            willContinue: false,
+          }),
+    })
+    if (answers.length === 0) return
+    this.#send({ toolResponse: { functionResponses: [...answers] } })
+    // The model speaks about the others when it has the time.
+    if (call.blocking) this.#asked(true)
   }
 
   /** Sends nothing: the service detects the interruption from the caller's audio. */
@@ -252,20 +330,45 @@ export class GeminiLiveBackend implements Backend {
     readonly tools?: readonly ToolSpec[]
   }): void {
     if (instructions === undefined && tools === undefined) return
+    if (tools !== undefined) this.#tools = byName(tools)
     this.#whenReady(() =>
       this.#send({
         contextUpdate: {
           ...(instructions === undefined ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
           ...(tools === undefined
             ? {}
-            : { tools: { tools: tools.length === 0 ? [] : [{ functionDeclarations: tools.map(functionOf) }] } }),
+            : {
+                tools: {
+                  tools:
+                    tools.length === 0
+                      ? []
+                      : [{ functionDeclarations: tools.map((tool) => functionOf(tool, this.#traits)) }],
+                },
+              }),
         },
       }),
     )
   }
 
   snapshot(): GeminiSnapshot {
-    return { version: 1, generation: this.#generation, handle: this.#handle }
+    return { version: 1, generation: this.#generation, handle: this.#handle, consumed: this.#consumed }
+  }
+
+  continueFrom(previous: Backend): boolean {
+    if (!(previous instanceof GeminiLiveBackend) || this.#resumeHandle === null || this.#resumedConsumed === null)
+      return false
+    previous.#uplink.flush()
+    const lost = previous.#unconsumed?.after(this.#resumedConsumed) ?? null
+    if (lost === null || !this.#connection.isReady) return false
+    for (const message of lost) {
+      this.stats.resentMessages++
+      if ('json' in message) this.#sendJson(message.json)
+      else this.#sendSamples(message.audio, message.audio.length)
+    }
+    this.#speaking = previous.#speaking
+    this.#activityOpen = previous.#activityOpen
+    if (this.#speaking) this.#uplink.open()
+    return true
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -280,13 +383,23 @@ export class GeminiLiveBackend implements Backend {
   // --- out ------------------------------------------------------------------------------------------------
 
   #send(message: ClientMessage): void {
-    this.#connection.send(JSON.stringify(message))
+    this.#sendJson(JSON.stringify(message))
+  }
+
+  #sendJson(json: string): void {
+    this.#connection.send(json)
+    this.#unconsumed?.sentText(json)
+  }
+
+  #sendSamples(pcm: Buffer, length: number): void {
+    this.#connection.sendAudio(AUDIO_PREFIX, pcm, length, AUDIO_SUFFIX)
+    this.#unconsumed?.sentAudio(pcm, length)
   }
 
   #sendAudio(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (!this.capabilities.serverVad && !this.#activityOpen) return false
-    this.#connection.sendAudio(AUDIO_PREFIX, pcm, length, AUDIO_SUFFIX)
+    this.#sendSamples(pcm, length)
     return true
   }
 
@@ -299,7 +412,26 @@ export class GeminiLiveBackend implements Backend {
   #sendNotes(): void {
     // A model that takes content only at the start gets notes with the next text.
     if (this.#notes.length === 0 || this.#serverBusy || this.#activityOpen || this.#options.texts === 'realtime') return
+    // It would cancel the calls that run; and with the gateway's turns it goes with the caller's next words.
+    if (this.#traits.asynchronous && (!this.capabilities.serverVad || this.#calls.blockingIds.length > 0)) return
     this.#sendTexts(false)
+  }
+
+  /** Something goes to the service that interrupts a model, and cancels its calls that block. */
+  #inputGiven(): void {
+    this.#inputSinceTurn = true
+    this.#repeated.forget()
+    if (!this.#traits.asynchronous) return
+    const open = this.#calls.blockingIds
+    if (open.length > 0) this.#cancelled(open)
+  }
+
+  /** @param words  what was asked surely has words */
+  #asked(words: boolean): void {
+    this.#owed = true
+    this.#wordsAsked = words
+    this.#askedAgain = false
+    this.#earlierTurnOpen = this.#serverBusy
   }
 
   #sendTexts(respond: boolean): void {
@@ -332,14 +464,14 @@ export class GeminiLiveBackend implements Backend {
   #setUp(): void {
     const session = this.#session
     if (session === null) return
-    this.#send({
-      setup: setupOf(
-        this.#options,
-        session,
-        this.#resumeHandle,
-        this.#resumeHandle === null && historyOf(session).length > 0,
-      ),
-    })
+    const setup = setupOf(
+      this.#options,
+      session,
+      this.#resumeHandle,
+      this.#resumeHandle === null && historyOf(session).length > 0,
+    )
+    this.#connection.send(JSON.stringify({ setup } satisfies ClientMessage))
+    this.#unconsumed?.begin()
   }
 
   #begin(): void {
@@ -368,12 +500,14 @@ export class GeminiLiveBackend implements Backend {
     if (message.setupComplete !== undefined) this.#begin()
     if (!this.#connection.isReady) return
     const { sessionResumptionUpdate: update, goAway, toolCallCancellation } = message
-    if (update?.resumable === true && typeof update.newHandle === 'string') this.#handle = update.newHandle
-    if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
-    if (message.usageMetadata !== undefined) {
-      const { promptTokenCount, responseTokenCount } = message.usageMetadata
-      this.#usage = { inputTokens: usageNumber(promptTokenCount), outputTokens: usageNumber(responseTokenCount) }
+    if (update?.resumable === true && typeof update.newHandle === 'string') {
+      this.#handle = update.newHandle
+      const consumed = Number(update.lastConsumedClientMessageIndex ?? NaN)
+      this.#consumed = Number.isSafeInteger(consumed) && consumed >= 0 ? consumed : null
+      if (this.#consumed !== null) this.#unconsumed?.consumed(this.#consumed)
     }
+    if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
+    if (message.usageMetadata !== undefined) this.#usage = usageOf(message.usageMetadata)
     if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
     this.#content(message)
     this.#toolCalls(functionCallsOf(message, this.stats))
@@ -383,24 +517,37 @@ export class GeminiLiveBackend implements Backend {
   #toolCalls(calls: readonly FunctionCall[]): void {
     if (calls.length === 0) return
     // Registered before the first event is emitted: a tool may answer while that event is handled.
-    this.#calls.add(calls)
+    const fresh = this.#calls.add(calls.map(({ id, name }) => ({ id, name, blocking: this.#blocks(name) })))
+    this.stats.repeatedToolCalls += calls.length - fresh.length
+    if (fresh.length === 0) return
     const { generation } = this.#active()
-    for (const { id, name, args: given } of calls) {
-      const { args, invalid } = objectArguments(given)
-      if (invalid !== undefined) this.stats.invalidToolArguments++
-      this.#sink.event({
-        type: 'tool-call',
-        callId: id,
-        name,
-        args,
-        generation,
-        ...(invalid === undefined ? {} : { invalid }),
-      })
-    }
+    this.#endPiece(true)
+    for (const call of fresh) this.#toolCall(call, calls.find(({ id }) => id === call.id)?.args, generation)
+    if (!fresh.some(({ blocking }) => blocking)) return
     // Nothing more arrives until the calls are answered: this turn ends here, and the model's next part starts another
-    // turn.
+    // turn. Some models send the rest of a word after the call; it is then the beginning of that turn.
     this.#end('completed', undefined)
     this.#serverBusy = false
+  }
+
+  #toolCall({ id, name, blocking }: OpenCall, given: unknown, generation: number): void {
+    const { args, invalid } = objectArguments(given)
+    if (invalid !== undefined) this.stats.invalidToolArguments++
+    const quiet = !blocking && this.#tools.get(name)?.scheduling === 'silent'
+    this.#sink.event({
+      type: 'tool-call',
+      callId: id,
+      name,
+      args,
+      generation,
+      ...(invalid === undefined ? {} : { invalid }),
+      ...(quiet ? { quiet } : {}),
+    })
+  }
+
+  #blocks(name: string): boolean {
+    const tool = this.#tools.get(name)
+    return tool === undefined || blocks(tool, this.#traits)
   }
 
   #cancelled(ids: readonly unknown[]): void {
@@ -414,6 +561,7 @@ export class GeminiLiveBackend implements Backend {
   #ended(): void {
     this.#keys.close()
     this.#uplink.clear()
+    this.#unconsumed?.release()
     this.#notes = []
   }
 
@@ -423,6 +571,12 @@ export class GeminiLiveBackend implements Backend {
     const content = message.serverContent
     if (content === undefined) return
     const { inputTranscription, outputTranscription } = content
+    if (content.interimInputTranscription !== undefined) this.stats.interimTranscripts++
+    if (content.waitingForInput === true) {
+      // The model expects the caller to go on: it owes no answer until they have.
+      this.stats.waitsForInput++
+      this.#owed = false
+    }
     if (typeof inputTranscription?.text === 'string')
       this.#callerTranscript(inputTranscription.text, inputTranscription.finished === true)
     for (const part of partsOf(message)) {
@@ -434,7 +588,8 @@ export class GeminiLiveBackend implements Backend {
     if (typeof outputTranscription?.text === 'string') this.#agentTranscript(outputTranscription.text)
     if (content.interrupted === true) this.#interrupted()
     if (content.generationComplete === true) this.#end('completed', undefined)
-    if (content.turnComplete === true) this.#turnComplete(content.turnCompleteReason)
+    if (content.turnComplete === true)
+      this.#turnComplete(content.turnCompleteReason, content.interactionStatus === 'IN_PROGRESS')
   }
 
   /** Returns the turn that a part belongs to, and starts one if the last is over. */
@@ -450,11 +605,17 @@ export class GeminiLiveBackend implements Backend {
       state: 'active',
       audioMs: 0,
       text: '',
+      pieceText: '',
+      heldText: '',
       final: true,
       interrupted: false,
     }
     this.#turn = turn
     this.#audio.reset()
+    this.#repeated.begin()
+    this.#owed = false
+    this.#inputSinceTurn = this.#activityOpen
+    this.#voicedMsSinceTurn = 0
     this.#serverBusy = true
     this.#sink.event({ type: 'turn-start', generation })
     return turn
@@ -480,9 +641,39 @@ export class GeminiLiveBackend implements Backend {
   readonly #deliver = (samples: Int16Array): void => {
     const turn = this.#audioTurn
     if (turn === null || turn.state !== 'active') return
+    if (this.#repeated.sound(samples, samplesToMs(samples.length, this.#outputRateHz))) return
+    this.#passOn(turn)
+    this.#play(turn, samples)
+  }
+
+  #play(turn: Turn, samples: Int16Array): void {
+    if (turn.state !== 'active') return
     const rateHz = this.#outputRateHz
     turn.audioMs += samplesToMs(samples.length, rateHz)
     this.#sink.audio(samples, rateHz, turn.itemId, turn.generation)
+  }
+
+  /** Passes on what was held, because it is not said again. */
+  #passOn(turn: Turn): void {
+    for (const samples of this.#repeated.take()) this.#play(turn, samples)
+    if (turn.heldText === '') return
+    const words = turn.heldText
+    turn.heldText = ''
+    this.#agentWords(turn, words)
+  }
+
+  /** A piece of the agent's speech ends, with the turn or because the model calls a tool. */
+  #endPiece(toolFollows: boolean): void {
+    const turn = this.#turn
+    if (turn === null || turn.state === 'done') return
+    if (this.#repeated.end(toolFollows)) {
+      this.stats.repeatedSpeech++
+      turn.heldText = ''
+    } else {
+      this.#passOn(turn)
+    }
+    turn.pieceText = ''
+    this.#repeated.begin()
   }
 
   #setFormat(mimeType: string | undefined): void {
@@ -495,15 +686,32 @@ export class GeminiLiveBackend implements Backend {
 
   #interrupted(): void {
     const turn = this.#turn
+    if (turn?.state === 'active' && this.#isPhantom()) {
+      this.stats.phantomInterruptions++
+      this.#end('completed', 'interrupted by nothing')
+      // The caller has heard nothing of it.
+      if (turn.audioMs === 0) {
+        this.#asked(true)
+        this.#earlierTurnOpen = false
+      }
+      return
+    }
     if (turn !== null && turn.state === 'active') this.#sink.event({ type: 'interrupted', generation: turn.generation })
     this.#end('cancelled', 'interrupted')
     this.#finishAgent()
     if (turn !== null) turn.interrupted = true
   }
 
+  /** Nothing was sent since the turn began that could have interrupted it. */
+  #isPhantom(): boolean {
+    if (this.#inputSinceTurn || this.#activityOpen) return false
+    return !this.capabilities.serverVad || this.#voicedMsSinceTurn < PHANTOM_VOICE_MS
+  }
+
   #end(status: 'completed' | 'cancelled', reason: string | undefined): void {
     const turn = this.#turn
     if (turn === null || turn.state === 'done') return
+    if (turn.state === 'active' && status === 'completed') this.#endPiece(false)
     const reported = turn.state === 'cancelled'
     turn.state = 'done'
     if (reported) return
@@ -514,11 +722,12 @@ export class GeminiLiveBackend implements Backend {
       type: 'usage',
       usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: turn.audioMs },
     })
-    this.#usage = { inputTokens: 0, outputTokens: 0 }
+    this.#usage = NO_TOKENS
     this.#sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
   }
 
-  #turnComplete(reason: string | undefined): void {
+  /** @param working  the service goes on working, and more may follow */
+  #turnComplete(reason: string | undefined, working: boolean): void {
     this.#end('completed', typeof reason === 'string' ? reason : undefined)
     this.#finishAgent()
     this.#finishCaller()
@@ -528,10 +737,30 @@ export class GeminiLiveBackend implements Backend {
         type: 'usage',
         usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: 0 },
       })
-      this.#usage = { inputTokens: 0, outputTokens: 0 }
+      this.#usage = NO_TOKENS
     }
-    this.#serverBusy = false
+    const earlier = this.#earlierTurnOpen
+    this.#earlierTurnOpen = false
+    if (this.#owed && !earlier && !working && !this.#activityOpen && reason !== 'NEED_MORE_INPUT') this.#emptyTurn()
+    this.#serverBusy = working
     this.#sendNotes()
+  }
+
+  /** The service ended a turn in which nothing came. */
+  #emptyTurn(): void {
+    this.stats.emptyTurns++
+    this.#owed = false
+    if (!this.#wordsAsked) return
+    if (!this.#askedAgain && this.#options.texts !== 'realtime') {
+      this.#sendTexts(true)
+      this.#asked(true)
+      this.#earlierTurnOpen = false
+      this.#askedAgain = true
+      return
+    }
+    const generation = ++this.#generation
+    this.#sink.event({ type: 'turn-start', generation })
+    this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'empty' })
   }
 
   #agentTranscript(words: string): void {
@@ -541,6 +770,17 @@ export class GeminiLiveBackend implements Backend {
       this.stats.latePieces++
       return
     }
+    turn.pieceText = (turn.pieceText + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+    if (turn.state === 'active' && this.#repeated.words(turn.pieceText)) {
+      turn.heldText = turn.pieceText
+      return
+    }
+    if (turn.heldText === '') return this.#agentWords(turn, words)
+    turn.heldText = turn.pieceText
+    this.#passOn(turn)
+  }
+
+  #agentWords(turn: Turn, words: string): void {
     turn.text = (turn.text + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
     turn.final = false
     this.#sink.event({
@@ -569,6 +809,7 @@ export class GeminiLiveBackend implements Backend {
 
   #callerTranscript(words: string, finished: boolean): void {
     if (this.#callerText === '') this.#callerItems++
+    if (words.trim() !== '') this.#wordsAsked = true
     this.#callerText = (this.#callerText + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
     this.#callerFinal = finished
     this.#emitCaller()
@@ -607,51 +848,11 @@ function snapshotOf(resume: unknown): GeminiSnapshot | null {
     typeof snapshot === 'object' &&
     snapshot?.version === 1 &&
     Number.isSafeInteger(snapshot.generation) &&
-    (snapshot.handle === null || typeof snapshot.handle === 'string')
+    (snapshot.handle === null || typeof snapshot.handle === 'string') &&
+    (snapshot.consumed === undefined || snapshot.consumed === null || Number.isSafeInteger(snapshot.consumed))
   return good ? (snapshot as GeminiSnapshot) : null
 }
 
-interface Batch {
-  readonly open: Set<string>
-  readonly answers: WireFunctionResponse[]
-}
-
-/**
- * Tool calls come in batches, and the results of a batch are sent together. A call that the service cancelled needs no
- * result.
- */
-class ToolBatches {
-  readonly #calls = new Map<string, { readonly name: string; readonly batch: Batch }>()
-
-  add(calls: readonly { readonly id: string; readonly name: string }[]): void {
-    const batch: Batch = { open: new Set(calls.map((call) => call.id)), answers: [] }
-    for (const { id, name } of calls) this.#calls.set(id, { name, batch })
-    for (const id of this.#calls.keys()) {
-      if (this.#calls.size <= BACKEND_TOOL_CALLS_KEPT) break
-      this.#calls.delete(id)
-    }
-  }
-
-  /** @returns the batch when this was its last result, else null */
-  answer(id: string, response: WireFunctionResponse['response']): readonly WireFunctionResponse[] | null {
-    const call = this.#calls.get(id)
-    if (call === undefined || !call.batch.open.delete(id)) return null
-    this.#calls.delete(id)
-    call.batch.answers.push({ id, name: call.name, response })
-    return call.batch.open.size === 0 ? call.batch.answers : null
-  }
-
-  /** @returns the calls that were open, and the results of batches that are complete without them */
-  cancel(ids: readonly string[]): { readonly cancelled: string[]; readonly complete: WireFunctionResponse[] } {
-    const cancelled: string[] = []
-    const complete: WireFunctionResponse[] = []
-    for (const id of ids) {
-      const call = this.#calls.get(id)
-      if (call === undefined || !call.batch.open.delete(id)) continue
-      this.#calls.delete(id)
-      cancelled.push(id)
-      if (call.batch.open.size === 0) complete.push(...call.batch.answers)
-    }
-    return { cancelled, complete }
-  }
+function byName(tools: readonly ToolSpec[]): ReadonlyMap<string, ToolSpec> {
+  return new Map(tools.map((tool) => [tool.name, tool]))
 }

@@ -33,6 +33,15 @@ export interface GeminiLiveOptions {
    * start.
    */
   readonly texts?: 'content' | 'realtime'
+  /** What helps the service to write down what the caller says. */
+  readonly transcription?: {
+    /** BCP 47; the agent's language when not given. */
+    readonly languages?: readonly string[]
+    /** Words and names that are likely. */
+    readonly vocabulary?: readonly string[]
+  }
+  /** Only for models that think (`…-extended-thinking`), which need one; `low` when not given. */
+  readonly thinkingLevel?: 'low' | 'medium' | 'high'
   /** Let the service drop the oldest part of a long call instead of ending it; true when not given. */
   readonly compressContext?: boolean
   readonly maxOutputTokens?: number
@@ -48,6 +57,54 @@ const GEMINI_BASE_URL = 'https://generativelanguage.googleapis.com'
 export const GEMINI_CONNECTION_MS = 10 * 60_000
 export const GEMINI_INPUT_RATE_HZ = 16_000
 export const GEMINI_OUTPUT_RATE_HZ = 24_000
+
+/** What differs between the generations of the models, and between the two services. */
+export interface ModelTraits {
+  /**
+   * Gemini 3.8 and later: tools do not block unless their declaration says so, and new input cancels a call that does.
+   */
+  readonly asynchronous: boolean
+  /** It takes tools that do not block. */
+  readonly nonBlocking: boolean
+  /** It reasons in the background: it needs a thinking level, and takes no tool that blocks. */
+  readonly thinks: boolean
+  /** Vertex AI has no `behavior`. */
+  readonly vertex: boolean
+  /** The service says which messages a resumed session holds. */
+  readonly transparent: boolean
+}
+
+/**
+ * By the model's name: `gemini-3.8-live`, `gemini-live-2.5-flash`. A name without a version counts as an older model;
+ * its tools are declared as blocking, which every generation takes.
+ */
+export function traitsOf({ model, url }: Pick<GeminiLiveOptions, 'model' | 'url'>): ModelTraits {
+  const [, major, minor] = (/gemini-(?:live-)?(\d+)\.(\d+)/.exec(model) ?? []).map(Number)
+  const version = major === undefined || minor === undefined ? null : major + minor / 100
+  const asynchronous = version !== null && version >= ASYNCHRONOUS_FROM
+  const vertex = /aiplatform\.googleapis\.com/.test(url ?? '') || model.startsWith('projects/')
+  return {
+    asynchronous,
+    // Between 3.0 and 3.8 no model has them (pipecat 4448).
+    nonBlocking: !vertex && (asynchronous || (version !== null && version < 3)),
+    thinks: asynchronous && model.includes('extended-thinking'),
+    vertex,
+    transparent: asynchronous || vertex,
+  }
+}
+
+/** 3.8, as major and hundredths. */
+const ASYNCHRONOUS_FROM = 3.08
+
+/**
+ * Whether the model waits for the tool's result. On a model that works asynchronously a tool with an effect does not
+ * block unless the agent's file says so, because any sound of the caller would cancel it in the middle.
+ */
+export function blocks(tool: ToolSpec, traits: ModelTraits): boolean {
+  if (!traits.nonBlocking) return true
+  if (traits.thinks) return false
+  return tool.blocking ?? !(traits.asynchronous && tool.once === true)
+}
 
 /** The address of a session. It holds the key: do not keep or log it. */
 export function liveUrl(options: GeminiLiveOptions): string {
@@ -70,7 +127,10 @@ export function setupOf(
   history: boolean,
 ): WireSetup {
   const voice = session.voice ?? options.voice
-  const { turns = { by: 'gateway' } } = options
+  const { turns = { by: 'gateway' }, transcription, thinkingLevel = 'low' } = options
+  const traits = traitsOf(options)
+  const languages = transcription?.languages ?? (traits.asynchronous ? [session.language] : [])
+  const vocabulary = transcription?.vocabulary ?? []
   return {
     model: options.model.includes('/') ? options.model : `models/${options.model}`,
     generationConfig: {
@@ -78,9 +138,13 @@ export function setupOf(
       ...(voice === undefined ? {} : { speechConfig: { voiceConfig: { prebuiltVoiceConfig: { voiceName: voice } } } }),
       ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
       ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
+      // The other models refuse it.
+      ...(traits.thinks ? { thinkingConfig: { thinkingLevel: THINKING_LEVELS[thinkingLevel] } } : {}),
     },
     systemInstruction: { parts: [{ text: session.instructions }] },
-    ...(session.tools.length === 0 ? {} : { tools: [{ functionDeclarations: session.tools.map(functionOf) }] }),
+    ...(session.tools.length === 0
+      ? {}
+      : { tools: [{ functionDeclarations: session.tools.map((tool) => functionOf(tool, traits)) }] }),
     realtimeInputConfig: {
       automaticActivityDetection:
         turns.by === 'gateway'
@@ -90,16 +154,30 @@ export function setupOf(
               ...(turns.prefixPaddingMs === undefined ? {} : { prefixPaddingMs: turns.prefixPaddingMs }),
             },
     },
-    sessionResumption: handle === null ? {} : { handle },
+    sessionResumption: {
+      ...(handle === null ? {} : { handle }),
+      ...(traits.transparent ? { transparent: true } : {}),
+    },
     ...(options.compressContext === false ? {} : { contextWindowCompression: { slidingWindow: {} } }),
-    inputAudioTranscription: {},
+    inputAudioTranscription: {
+      ...(languages.length === 0 ? {} : { languageCodes: [...languages] }),
+      ...(vocabulary.length === 0 ? {} : { customVocabulary: [...vocabulary] }),
+    },
     outputAudioTranscription: {},
     ...(history ? { historyConfig: { initialHistoryInClientContent: true } } : {}),
   }
 }
 
-export function functionOf(tool: ToolSpec): WireFunction {
-  return { name: tool.name, description: tool.description, parametersJsonSchema: tool.parameters }
+const THINKING_LEVELS = { low: 'LOW', medium: 'MEDIUM', high: 'HIGH' } as const
+
+export function functionOf(tool: ToolSpec, traits: ModelTraits): WireFunction {
+  return {
+    name: tool.name,
+    description: tool.description,
+    parametersJsonSchema: tool.parameters,
+    // Always sent: the default differs between the generations.
+    ...(traits.vertex ? {} : { behavior: blocks(tool, traits) ? ('BLOCKING' as const) : ('NON_BLOCKING' as const) }),
+  }
 }
 
 /**

@@ -1,4 +1,6 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import type { BackendUsage } from '../backend.js'
+import { usageNumber } from '../watch.js'
 import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -17,6 +19,12 @@ export interface WireFunction {
   readonly name: string
   readonly description: string
   readonly parametersJsonSchema: unknown
+  readonly behavior?: 'BLOCKING' | 'NON_BLOCKING'
+}
+
+interface WireTranscription {
+  readonly languageCodes?: string[]
+  readonly customVocabulary?: string[]
 }
 
 export interface WireSetup {
@@ -29,6 +37,7 @@ export interface WireSetup {
     }
     readonly maxOutputTokens?: number
     readonly temperature?: number
+    readonly thinkingConfig?: { readonly thinkingLevel: 'LOW' | 'MEDIUM' | 'HIGH' }
   }
   readonly systemInstruction: { readonly parts: { readonly text: string }[] }
   readonly tools?: { readonly functionDeclarations: WireFunction[] }[]
@@ -39,9 +48,9 @@ export interface WireSetup {
       readonly prefixPaddingMs?: number
     }
   }
-  readonly sessionResumption: { readonly handle?: string }
+  readonly sessionResumption: { readonly handle?: string; readonly transparent?: boolean }
   readonly contextWindowCompression?: { readonly slidingWindow: Record<string, never> }
-  readonly inputAudioTranscription: Record<string, never>
+  readonly inputAudioTranscription: WireTranscription
   readonly outputAudioTranscription: Record<string, never>
   readonly historyConfig?: { readonly initialHistoryInClientContent: boolean }
 }
@@ -50,6 +59,9 @@ export interface WireFunctionResponse {
   readonly id: string
   readonly name: string
   readonly response: { readonly output: unknown } | { readonly error: unknown }
+  /** Both only for calls that do not block. */
+  readonly scheduling?: 'WHEN_IDLE' | 'INTERRUPT' | 'SILENT'
+  readonly willContinue?: boolean
 }
 
 /** Messages that are sent, except the caller's audio, whose JSON is never built as an object. */
@@ -77,6 +89,50 @@ interface WirePart {
   readonly inlineData?: { readonly mimeType?: string; data?: string }
 }
 
+/** Tokens by modality. */
+type WireTokens = readonly { readonly modality?: string; readonly tokenCount?: number }[]
+
+export interface WireUsage {
+  readonly promptTokenCount?: number
+  readonly promptTokensDetails?: WireTokens
+  readonly cachedContentTokenCount?: number
+  readonly cacheTokensDetails?: WireTokens
+  readonly toolUsePromptTokenCount?: number
+  readonly responseTokenCount?: number
+  readonly responseTokensDetails?: WireTokens
+  readonly thoughtsTokenCount?: number
+}
+
+/** The token counts of a usage report. Details that it lacks are absent. */
+export function usageOf(wire: WireUsage): Omit<BackendUsage, 'audioInMs' | 'audioOutMs'> {
+  const thoughts = usageNumber(wire.thoughtsTokenCount)
+  const input = detailsOf(wire.promptTokensDetails)
+  const cached = detailsOf(wire.cacheTokensDetails)
+  const output = detailsOf(wire.responseTokensDetails)
+  const toolUse = usageNumber(wire.toolUsePromptTokenCount)
+  return {
+    inputTokens: usageNumber(wire.promptTokenCount) + toolUse,
+    // Thoughts are billed as output, and are text.
+    outputTokens: usageNumber(wire.responseTokenCount) + thoughts,
+    ...(input === null ? {} : { inputTextTokens: input.text + toolUse, inputAudioTokens: input.audio }),
+    ...(wire.cachedContentTokenCount === undefined
+      ? {}
+      : { inputCachedTokens: usageNumber(wire.cachedContentTokenCount) }),
+    ...(cached === null ? {} : { inputCachedAudioTokens: cached.audio }),
+    ...(output === null ? {} : { outputTextTokens: output.text + thoughts, outputAudioTokens: output.audio }),
+  }
+}
+
+function detailsOf(details: WireTokens | undefined): { readonly text: number; readonly audio: number } | null {
+  if (!Array.isArray(details)) return null
+  const sum = { text: 0, audio: 0 }
+  for (const entry of details as WireTokens) {
+    if (entry?.modality === 'AUDIO') sum.audio += usageNumber(entry.tokenCount)
+    else if (entry?.modality === 'TEXT') sum.text += usageNumber(entry.tokenCount)
+  }
+  return sum
+}
+
 /** A tool call that can be answered: it has an id and a name. The arguments may be any value. */
 export interface FunctionCall {
   readonly id: string
@@ -93,6 +149,9 @@ export interface ServerMessage {
     readonly generationComplete?: boolean
     readonly turnComplete?: boolean
     readonly turnCompleteReason?: string
+    readonly waitingForInput?: boolean
+    readonly interactionStatus?: string
+    readonly interimInputTranscription?: object
     readonly inputTranscription?: { readonly text?: string; readonly finished?: boolean }
     readonly outputTranscription?: { readonly text?: string; readonly finished?: boolean }
   }
@@ -101,9 +160,16 @@ export interface ServerMessage {
   }
   readonly toolCallCancellation?: { readonly ids?: readonly string[] }
   readonly goAway?: { readonly timeLeft?: string }
-  readonly sessionResumptionUpdate?: { readonly newHandle?: string; readonly resumable?: boolean }
-  readonly usageMetadata?: { readonly promptTokenCount?: number; readonly responseTokenCount?: number }
+  readonly sessionResumptionUpdate?: {
+    readonly newHandle?: string
+    readonly resumable?: boolean
+    /** A 64-bit number, which Google's JSON writes as text. */
+    readonly lastConsumedClientMessageIndex?: string
+  }
+  readonly usageMetadata?: WireUsage
   readonly voiceActivity?: { readonly voiceActivityType?: string }
+  /** Known and not read: only for allowlisted projects. */
+  readonly voiceActivityDetectionSignal?: object
 }
 
 const MEMBERS: readonly string[] = [
@@ -115,6 +181,7 @@ const MEMBERS: readonly string[] = [
   'sessionResumptionUpdate',
   'usageMetadata',
   'voiceActivity',
+  'voiceActivityDetectionSignal',
 ]
 
 /**
@@ -189,7 +256,23 @@ export interface GeminiStats {
   latePieces: number
   invalidToolArguments: number
   toolCallsCancelled: number
+  /** Calls with the id of one that was still open. */
+  repeatedToolCalls: number
+  /** Results for calls that are over: answered, cancelled, or of another session. */
+  lateToolResults: number
+  /** Speech that was given again before a tool call, and was dropped. */
+  repeatedSpeech: number
+  /** `interrupted` although neither the caller nor the gateway said anything. */
+  phantomInterruptions: number
+  /** Turns that ended without sound, words and tool calls although something was asked. */
+  emptyTurns: number
+  /** Times that the model said that it waits for more of the caller. */
+  waitsForInput: number
+  /** Messages with a preview of the caller's words, which is not read. */
+  interimTranscripts: number
   resumesRefused: number
+  /** Messages that were sent again because the service had not consumed them. */
+  resentMessages: number
   audioDroppedMs: number
 }
 

@@ -12,12 +12,12 @@ import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolRep
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
+import { RepeatedSpeech } from '../transport/repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { parseArguments, replyText } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import { usageNumber } from '../watch.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
@@ -32,7 +32,17 @@ import {
   targetOf,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
-import { APPEND_PREFIX, APPEND_SUFFIX, EventReader, closeFault, isBusy, isRace, wireFault } from './wire.js'
+import {
+  APPEND_PREFIX,
+  APPEND_SUFFIX,
+  EventReader,
+  closeFault,
+  isBusy,
+  isRace,
+  rateLimitsOf,
+  usageOf,
+  wireFault,
+} from './wire.js'
 import type {
   ClientEvent,
   NewItem,
@@ -87,6 +97,11 @@ export class OpenAiRealtimeBackend implements Backend {
     toolCallsGivenUp: 0,
     invalidToolArguments: 0,
     createRefusals: 0,
+    hostedMcpEvents: 0,
+    sipEvents: 0,
+    emptyResponses: 0,
+    repeatedSpeech: 0,
+    lateToolResults: 0,
     races: 0,
     audioDroppedMs: 0,
     endsMissing: 0,
@@ -105,6 +120,15 @@ export class OpenAiRealtimeBackend implements Backend {
   readonly #calls = new ToolCalls()
   readonly #transcripts = new PartialTranscripts()
   readonly #reader = new EventReader(this.stats)
+  readonly #repeated = new RepeatedSpeech()
+  /** The item of the agent's current piece of speech, and what is held of it besides its sound. */
+  #pieceItem = ''
+  #heldText: { readonly text: string; readonly final: boolean } | null = null
+  #heldEnd = false
+  /** An item whose rest is dropped, because its words had been said. */
+  #droppedItem = ''
+  /** The last response was empty and was asked for again. */
+  #askedAgain = false
   readonly #audio: Base64Audio
   readonly #keys: KeyEntry
   readonly #waiting: (() => void)[] = []
@@ -180,6 +204,7 @@ export class OpenAiRealtimeBackend implements Backend {
   speechStart(_atMs: number): void {
     if (this.capabilities.serverVad) return
     this.#responses.speechStarted()
+    this.#repeated.forget()
     this.#utteranceSamples = 0
     this.#uplink.open()
   }
@@ -208,7 +233,10 @@ export class OpenAiRealtimeBackend implements Backend {
               role: role === 'caller' ? 'user' : 'system',
               content: [{ type: 'input_text', text: words }],
             })
-      if (respond) this.#responses.want(id)
+      if (respond) {
+        this.#repeated.forget()
+        this.#responses.want(id)
+      }
       this.#requestResponse()
     })
   }
@@ -219,6 +247,7 @@ export class OpenAiRealtimeBackend implements Backend {
 
   toolResult(callId: string, reply: ToolReply): void {
     const response = this.#calls.answer(callId)
+    if (response === null) this.stats.lateToolResults++
     if (response === null || !this.#connection.isReady) return
     const id = this.#createItem({ type: 'function_call_output', call_id: callId, output: replyText(reply) })
     if (response.openCalls.size > 0) return
@@ -232,7 +261,9 @@ export class OpenAiRealtimeBackend implements Backend {
     const requested = this.#responses.requested
     const generation = this.#responses.current?.generation ?? null
     const cancelled = this.#responses.interrupt()
-    const serverCancels = this.capabilities.serverVad && this.#responses.callerSpeaking
+    const { turns } = this.#options
+    const serverInterrupts = turns?.by !== 'gateway' && turns?.interruptResponse !== false
+    const serverCancels = serverInterrupts && this.#responses.callerSpeaking
     if (requested || (cancelled !== null && !serverCancels)) this.#send({ type: 'response.cancel' })
     for (const item of this.#items.truncate(itemId, playedMs, generation, this.#nowMs())) {
       this.#send({
@@ -356,6 +387,7 @@ export class OpenAiRealtimeBackend implements Backend {
       case 'input_audio_buffer.speech_started':
         if (!this.capabilities.serverVad) return
         this.#responses.speechStarted()
+        this.#repeated.forget()
         this.#sink.event({ type: 'speech-started' })
         return
       case 'input_audio_buffer.speech_stopped':
@@ -367,6 +399,8 @@ export class OpenAiRealtimeBackend implements Backend {
       case 'conversation.item.added':
         if (event.item.id !== undefined) this.#responses.itemAcked(event.item.id)
         return
+      case 'rate_limits.updated':
+        return this.#sink.rateLimits?.(rateLimitsOf(event.rate_limits))
       case 'error':
         return this.#error(event.error)
       case 'response.created':
@@ -376,7 +410,7 @@ export class OpenAiRealtimeBackend implements Backend {
         return this.#responseDone(event.response)
       case 'response.output_item.added':
         this.#calls.named(event.item)
-        this.#active(event.response_id)
+        if (this.#active(event.response_id) !== null && event.item.type === 'function_call') this.#endPiece(true)
         return
       case 'response.output_item.done':
         return this.#itemDone(event)
@@ -521,6 +555,7 @@ export class OpenAiRealtimeBackend implements Backend {
       this.#audioItem = event.item_id
       this.#audio.reset()
     }
+    if (!this.#piece(event.item_id, response)) return
     this.#audioResponse = response
     this.#audioContent = event.content_index ?? 0
     if (!this.#audio.decode(base64, this.#deliver)) this.stats.malformedAudio++
@@ -531,6 +566,13 @@ export class OpenAiRealtimeBackend implements Backend {
     const response = this.#audioResponse
     // The sink may interrupt while it takes audio. The rest of this message is then late.
     if (response === null || response.state === 'cancelled') return
+    if (this.#repeated.sound(samples, samplesToMs(samples.length, this.#outputRateHz))) return
+    this.#passOn(response)
+    this.#play(response, samples)
+  }
+
+  #play(response: Response, samples: Int16Array): void {
+    if (response.state === 'cancelled') return
     const ms = samplesToMs(samples.length, this.#outputRateHz)
     response.audioOutMs += ms
     if (this.#items.received(this.#audioItem, this.#audioContent, response.generation, ms, this.#nowMs()))
@@ -540,9 +582,52 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #audioDone(event: ServerEventOf<'response.output_audio.done'>): void {
     const response = this.#active(event.response_id)
-    if (response === null || !response.openItems.delete(event.item_id)) return
-    this.#items.done(event.item_id)
-    this.#sink.event({ type: 'audio-done', generation: response.generation, itemId: event.item_id })
+    if (response === null) return
+    if (this.#repeated.holding && event.item_id === this.#pieceItem) this.#heldEnd = true
+    else this.#itemSounded(response, event.item_id)
+  }
+
+  #itemSounded(response: Response, itemId: string): void {
+    if (!response.openItems.delete(itemId)) return
+    this.#items.done(itemId)
+    this.#sink.event({ type: 'audio-done', generation: response.generation, itemId })
+  }
+
+  /** Something of a message item came. @returns false when the item is dropped */
+  #piece(itemId: string, response: Response): boolean {
+    if (itemId === this.#droppedItem) return false
+    if (itemId === this.#pieceItem) return true
+    this.#endPiece(false)
+    this.#pieceItem = itemId
+    this.#audioResponse = response
+    this.#repeated.begin()
+    return true
+  }
+
+  /** The agent's piece of speech ends: with its response, with the next one, or because the model calls a tool. */
+  #endPiece(toolFollows: boolean): void {
+    const response = this.#audioResponse
+    if (response === null || this.#pieceItem === '') return
+    if (this.#repeated.end(toolFollows)) {
+      this.stats.repeatedSpeech++
+      this.#droppedItem = this.#pieceItem
+      this.#heldText = null
+      this.#heldEnd = false
+    } else {
+      this.#passOn(response)
+    }
+  }
+
+  /** Passes on what was held, because it is not said again. */
+  #passOn(response: Response): void {
+    for (const samples of this.#repeated.take()) this.#play(response, samples)
+    const words = this.#heldText
+    this.#heldText = null
+    if (words !== null) this.#emitWords(response, this.#pieceItem, words.text, words.final)
+    if (this.#heldEnd) {
+      this.#heldEnd = false
+      this.#itemSounded(response, this.#pieceItem)
+    }
   }
 
   #agentTranscript(
@@ -552,15 +637,22 @@ export class OpenAiRealtimeBackend implements Backend {
   ): void {
     const response = this.#active(event.response_id)
     if (response === null) return
-    const text = final ? this.#transcripts.finish(event.item_id, words) : this.#transcripts.append(event.item_id, words)
-    this.#sink.event({
-      type: 'transcript',
-      role: 'agent',
-      text,
-      final,
-      itemId: event.item_id,
-      generation: response.generation,
-    })
+    const itemId = event.item_id
+    if (!this.#piece(itemId, response)) return
+    const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
+    response.hadWords ||= text.trim() !== ''
+    if (this.#repeated.words(text)) {
+      this.#heldText = { text, final }
+      return
+    }
+    this.#heldText = null
+    this.#passOn(response)
+    this.#emitWords(response, itemId, text, final)
+  }
+
+  #emitWords({ generation, state }: Response, itemId: string, text: string, final: boolean): void {
+    if (state === 'cancelled') return
+    this.#sink.event({ type: 'transcript', role: 'agent', text, final, itemId, generation })
   }
 
   #callerTranscript(itemId: string, words: string, final: boolean): void {
@@ -575,6 +667,7 @@ export class OpenAiRealtimeBackend implements Backend {
     if (response === undefined) return
     const { status = 'completed', usage } = done
     if (response.state === 'active') {
+      if (response === this.#audioResponse) this.#endPiece((done.output ?? []).at(-1)?.type === 'function_call')
       if (status === 'completed') {
         for (const item of done.output ?? []) this.#toolCallItem(response, item)
         this.#makeCalls(response, this.#calls.confirm(response, null))
@@ -585,8 +678,7 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({
       type: 'usage',
       usage: {
-        inputTokens: usageNumber(usage?.input_tokens),
-        outputTokens: usageNumber(usage?.output_tokens),
+        ...usageOf(usage),
         audioInMs: this.#uplink.takeSentMs(),
         audioOutMs: response.audioOutMs,
       },
@@ -612,9 +704,21 @@ export class OpenAiRealtimeBackend implements Backend {
       this.#connection.fail(wireFault(this.#service, error, true, this.#secrets))
       return
     }
+    if (status === 'completed' && response.audioOutMs === 0 && !response.hadCalls && !response.hadWords)
+      return this.#emptyResponse(response)
+    this.#askedAgain = false
     // The caller heard an incomplete answer too. Without any audio or tool call it counts as failed.
     const silent = status === 'incomplete' && response.audioOutMs === 0 && !response.hadCalls
     this.#end(response, silent ? 'failed' : 'completed', reason)
+  }
+
+  /** The first one in a row is asked for again; the second one has failed. */
+  #emptyResponse(response: Response): void {
+    this.stats.emptyResponses++
+    const again = !this.#askedAgain
+    this.#askedAgain = again
+    this.#end(response, again ? 'cancelled' : 'failed', 'empty')
+    if (again) this.#responses.want(null)
   }
 
   #end(response: Response, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
@@ -638,6 +742,7 @@ export class OpenAiRealtimeBackend implements Backend {
   #argumentsDone(event: ServerEventOf<'response.function_call_arguments.done'>): void {
     const response = this.#active(event.response_id)
     if (response === null) return
+    this.#endPiece(true)
     const call = { callId: event.call_id, itemId: event.item_id, name: event.name, argumentsText: event.arguments }
     if (!this.#calls.complete(response, call)) return
     if (this.#toolCallTimer !== null) clearTimeout(this.#toolCallTimer)

@@ -21,6 +21,7 @@ export interface Response {
   /** Tool calls that have no result yet. */
   readonly openCalls: Set<string>
   hadCalls: boolean
+  hadWords: boolean
   /** Items of this response that had audio and have not ended. */
   readonly openItems: Set<string>
   audioOutMs: number
@@ -162,6 +163,7 @@ export class ResponseScheduler {
       state: ours && requested.cancelled ? 'cancelled' : 'active',
       openCalls: new Set(),
       hadCalls: false,
+      hadWords: false,
       openItems: new Set(),
       audioOutMs: 0,
     }

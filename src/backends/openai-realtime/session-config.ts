@@ -1,11 +1,21 @@
+import { HINTED } from '../../agents/backend-options.js'
 import type { Clock } from '../../core/clock.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
-import type { AudioFormat, BetaSessionConfig, FunctionTool, NewItem, SessionConfig, TurnDetection } from './wire.js'
+import type {
+  AudioFormat,
+  BetaSessionConfig,
+  FunctionTool,
+  NewItem,
+  SessionConfig,
+  TurnDetection,
+  WireTranscription,
+} from './wire.js'
 
 /** Who does turn detection. */
+// `interruptResponse` false: the service does not end its answer when it hears the caller; `interrupt` does.
 type TurnTaking =
   /** The gateway's VAD: the backend commits the input buffer. Needs no support from the server. */
   | { readonly by: 'gateway' }
@@ -16,9 +26,14 @@ type TurnTaking =
       readonly prefixPaddingMs?: number
       readonly silenceMs?: number
       readonly idleTimeoutMs?: number
+      readonly interruptResponse?: boolean
     }
   /** The server, by the meaning of the words. */
-  | { readonly by: 'semantic_vad'; readonly eagerness?: 'low' | 'medium' | 'high' | 'auto' }
+  | {
+      readonly by: 'semantic_vad'
+      readonly eagerness?: 'low' | 'medium' | 'high' | 'auto'
+      readonly interruptResponse?: boolean
+    }
 
 /** Plain data except for the clock, so that it can come from a file and cross threads. */
 export interface OpenAiRealtimeOptions {
@@ -47,6 +62,10 @@ export interface OpenAiRealtimeOptions {
   readonly turns?: TurnTaking
   /** The model that transcribes the caller; `gpt-transcribe` when not given, null for none. */
   readonly transcription?: string | null
+  /** ISO 639-1; the agent's language when not given. Only for `gpt-transcribe` and `gpt-live-transcribe`. */
+  readonly languages?: readonly string[]
+  /** Words and names that are likely. For the same models. */
+  readonly keywords?: readonly string[]
   readonly noiseReduction?: 'near_field' | 'far_field'
   readonly speed?: number
   readonly maxOutputTokens?: number
@@ -57,6 +76,8 @@ export interface OpenAiRealtimeOptions {
   readonly parallelToolCalls?: boolean
   /** How the service shortens a conversation that outgrows its context: `auto` is its default. */
   readonly retentionRatio?: number
+  /** The longest conversation that is kept, in tokens after the instructions. */
+  readonly contextTokens?: number
   /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
   readonly messageMs?: number
   readonly connectTimeoutMs?: number
@@ -150,9 +171,7 @@ export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSe
     tool_choice: 'auto',
     ...(options.parallelToolCalls === undefined ? {} : { parallel_tool_calls: options.parallelToolCalls }),
     ...(options.reasoningEffort === undefined ? {} : { reasoning: { effort: options.reasoningEffort } }),
-    ...(options.retentionRatio === undefined
-      ? {}
-      : { truncation: { type: 'retention_ratio', retention_ratio: options.retentionRatio } }),
+    ...truncation(options),
     ...(options.maxOutputTokens === undefined ? {} : { max_output_tokens: options.maxOutputTokens }),
   }
 }
@@ -205,13 +224,27 @@ export function replayItems(session: BackendSession): NewItem[] {
   return items
 }
 
+/** What the vendor's documentation shows for a limit of one's own. */
+const RETENTION_RATIO = 0.8
+
+function truncation({ retentionRatio, contextTokens }: OpenAiRealtimeOptions): Pick<SessionConfig, 'truncation'> {
+  if (retentionRatio === undefined && contextTokens === undefined) return {}
+  return {
+    truncation: {
+      type: 'retention_ratio',
+      retention_ratio: retentionRatio ?? RETENTION_RATIO,
+      ...(contextTokens === undefined ? {} : { token_limits: { post_instructions: contextTokens } }),
+    },
+  }
+}
+
 function audioFormat(options: OpenAiRealtimeOptions, rateHz: number | undefined): AudioFormat {
   return options.audio === 'pcmu' ? { type: 'audio/pcmu' } : { type: 'audio/pcm', rate: rateHz ?? OPENAI_PCM_RATE_HZ }
 }
 
 function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection | null {
-  const answers = { create_response: true, interrupt_response: true } as const
   if (turns.by === 'gateway') return null
+  const answers = { create_response: true, interrupt_response: turns.interruptResponse !== false } as const
   if (turns.by === 'semantic_vad') {
     return {
       type: 'semantic_vad',
@@ -232,14 +265,20 @@ function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection 
 function transcription(
   options: OpenAiRealtimeOptions,
   session: BackendSession,
-): { readonly transcription?: { readonly model: string; readonly language?: string } } {
-  if (options.transcription === null) return {}
+): { readonly transcription?: WireTranscription } {
+  const { transcription: model = OPENAI_TRANSCRIPTION, languages, keywords } = options
+  if (model === null) return {}
   // The service takes the language alone, not `en-KE`.
   const [language] = session.language.toLowerCase().split('-')
   return {
     transcription: {
-      model: options.transcription ?? OPENAI_TRANSCRIPTION,
-      ...(language === undefined || language === '' ? {} : { language }),
+      model,
+      ...(languages !== undefined && HINTED.includes(model)
+        ? { languages: [...languages] }
+        : language === undefined || language === ''
+          ? {}
+          : { language }),
+      ...(keywords !== undefined && HINTED.includes(model) ? { keywords: [...keywords] } : {}),
     },
   }
 }

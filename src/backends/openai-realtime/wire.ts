@@ -1,4 +1,6 @@
-import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { BACKEND_MESSAGE_BYTES_MAX, RATE_LIMITS_MAX } from '../../core/limits.js'
+import type { BackendUsage, RateLimit } from '../backend.js'
+import { usageNumber } from '../watch.js'
 import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -27,6 +29,13 @@ export type TurnDetection =
       readonly interrupt_response: boolean
     }
 
+export interface WireTranscription {
+  readonly model: string
+  readonly language?: string
+  readonly languages?: string[]
+  readonly keywords?: string[]
+}
+
 export interface FunctionTool {
   readonly type: 'function'
   readonly name: string
@@ -44,7 +53,7 @@ export interface SessionConfig {
     readonly input?: {
       readonly format: AudioFormat
       readonly turn_detection: TurnDetection | null
-      readonly transcription?: { readonly model: string; readonly language?: string; readonly prompt?: string }
+      readonly transcription?: WireTranscription
       readonly noise_reduction?: { readonly type: 'near_field' | 'far_field' }
     }
     readonly output?: { readonly format: AudioFormat; readonly voice?: string; readonly speed?: number }
@@ -53,7 +62,11 @@ export interface SessionConfig {
   readonly tool_choice?: 'auto'
   readonly parallel_tool_calls?: boolean
   readonly reasoning?: { readonly effort: 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' }
-  readonly truncation?: 'auto' | 'disabled' | { readonly type: 'retention_ratio'; readonly retention_ratio: number }
+  readonly truncation?: {
+    readonly type: 'retention_ratio'
+    readonly retention_ratio: number
+    readonly token_limits?: { readonly post_instructions: number }
+  }
   readonly max_output_tokens?: number
 }
 
@@ -123,9 +136,37 @@ export interface SessionUpdate {
 export const APPEND_PREFIX = '{"type":"input_audio_buffer.append","audio":"'
 export const APPEND_SUFFIX = '"}'
 
+interface WireTokens {
+  readonly text_tokens?: number
+  readonly audio_tokens?: number
+}
+
 interface WireUsage {
   readonly input_tokens?: number
+  readonly input_token_details?: WireTokens & {
+    readonly cached_tokens?: number
+    readonly cached_tokens_details?: WireTokens
+  }
   readonly output_tokens?: number
+  readonly output_token_details?: WireTokens
+}
+
+/** The token counts of a usage report. Details that it lacks are absent. */
+export function usageOf(wire: WireUsage | null | undefined): Omit<BackendUsage, 'audioInMs' | 'audioOutMs'> {
+  const input = wire?.input_token_details
+  const output = wire?.output_token_details
+  const detail = <K extends string>(name: K, value: unknown): { readonly [P in K]?: number } =>
+    value === undefined || value === null ? {} : ({ [name]: usageNumber(value) } as { readonly [P in K]: number })
+  return {
+    inputTokens: usageNumber(wire?.input_tokens),
+    outputTokens: usageNumber(wire?.output_tokens),
+    ...detail('inputTextTokens', input?.text_tokens),
+    ...detail('inputAudioTokens', input?.audio_tokens),
+    ...detail('inputCachedTokens', input?.cached_tokens),
+    ...detail('inputCachedAudioTokens', input?.cached_tokens_details?.audio_tokens),
+    ...detail('outputTextTokens', output?.text_tokens),
+    ...detail('outputAudioTokens', output?.audio_tokens),
+  }
 }
 
 export interface WireError {
@@ -226,6 +267,7 @@ export type ServerEvent =
       readonly name?: string
       readonly arguments: string
     }
+  | { readonly type: 'rate_limits.updated'; readonly rate_limits: object }
   | { readonly type: 'error'; readonly error: WireError }
 
 /** The beta's event names and their current ones. */
@@ -262,8 +304,31 @@ const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, '
   'response.output_text.delta': DELTA,
   'response.output_text.done': { item_id: 'string', text: 'string' },
   'response.function_call_arguments.done': { call_id: 'string', arguments: 'string' },
+  'rate_limits.updated': { rate_limits: 'object' },
   error: { error: 'object' },
 }
+
+/** Events that are known and not read, because they say nothing that others do not say. */
+const IGNORED: ReadonlySet<string> = new Set([
+  'conversation.created',
+  'conversation.item.deleted',
+  'conversation.item.done',
+  'conversation.item.input_audio_transcription.segment',
+  'conversation.item.retrieved',
+  'conversation.item.truncated',
+  'input_audio_buffer.cleared',
+  'input_audio_buffer.committed',
+  'input_audio_buffer.timeout_triggered',
+  'response.content_part.added',
+  'response.content_part.done',
+  'response.function_call_arguments.delta',
+])
+/** Tools that the service itself runs, on servers of the Model Context Protocol. We configure none. */
+const HOSTED_MCP = /^(?:mcp_list_tools|response\.mcp_call(?:_arguments)?)\./
+/** Only of calls that reach the service by SIP or WebRTC. */
+const SIP = /^(?:output_audio_buffer\.|input_audio_buffer\.dtmf_event_received$)/
+
+type Unread = 'unknown' | 'malformed' | 'ignored' | 'hosted-mcp' | 'sip'
 
 /** `REQUIRED` as lists, so that checking an audio message allocates nothing. */
 const requiredFields = new Map(
@@ -274,16 +339,19 @@ const requiredFields = new Map(
 
 /**
  * Checks one event, and gives an event of the beta its current name.
- * @returns the event, `unknown` if events of its type are not read, `malformed` if a required field is missing
+ * @returns the event, `malformed` if a required field is missing, else why events of its type are not read
  */
-export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'malformed' {
+export function parseServerEvent(value: unknown): ServerEvent | Unread {
   if (typeof value !== 'object' || value === null) return 'malformed'
   const event = value as Record<string, unknown>
   const given = event['type']
   if (typeof given !== 'string') return 'malformed'
   const type = Object.hasOwn(RENAMED, given) ? (RENAMED[given] as string) : given
   const required = requiredFields.get(type)
-  if (required === undefined) return 'unknown'
+  if (required === undefined) {
+    if (IGNORED.has(type)) return 'ignored'
+    return HOSTED_MCP.test(type) ? 'hosted-mcp' : SIP.test(type) ? 'sip' : 'unknown'
+  }
   for (const { field, kind } of required) {
     const present = event[field]
     if (typeof present !== kind || present === null) return 'malformed'
@@ -299,6 +367,9 @@ export interface OpenAiStats {
   malformedMessages: number
   malformedEvents: number
   unknownEvents: number
+  /** Events of hosted MCP tools and of SIP calls, which are not read. */
+  hostedMcpEvents: number
+  sipEvents: number
   oversizeMessages: number
   malformedAudio: number
   lateEvents: number
@@ -306,6 +377,12 @@ export interface OpenAiStats {
   invalidToolArguments: number
   /** `response.create` that was refused because another response was under way. */
   createRefusals: number
+  /** Responses that completed without sound, words and tool calls. */
+  emptyResponses: number
+  /** Speech that was given again before a tool call, and was dropped. */
+  repeatedSpeech: number
+  /** Results for calls that are over: answered, dropped, or of another session. */
+  lateToolResults: number
   races: number
   audioDroppedMs: number
   /** Responses whose end the server did not report. */
@@ -336,7 +413,7 @@ export class EventReader {
       return null
     }
     if (this.#kept !== null && this.#cut.alike(message)) return this.#kept
-    let event: ServerEvent | 'unknown' | 'malformed'
+    let event: ServerEvent | Unread
     try {
       event = this.#audioDelta(message) ?? parseServerEvent(JSON.parse(message.toString()))
     } catch {
@@ -345,7 +422,9 @@ export class EventReader {
     }
     if (typeof event !== 'string') return event
     if (event === 'unknown') stats.unknownEvents++
-    else stats.malformedEvents++
+    else if (event === 'malformed') stats.malformedEvents++
+    else if (event === 'hosted-mcp') stats.hostedMcpEvents++
+    else if (event === 'sip') stats.sipEvents++
     return null
   }
 
@@ -364,6 +443,21 @@ export class EventReader {
     this.#kept = event
     return event
   }
+}
+
+/** The limits of a `rate_limits.updated` that have a name and all figures. */
+export function rateLimitsOf(wire: object): RateLimit[] {
+  if (!Array.isArray(wire)) return []
+  return (wire as readonly unknown[]).slice(0, RATE_LIMITS_MAX).flatMap((entry) => {
+    const { name, limit, remaining, reset_seconds: seconds } = (entry ?? {}) as Readonly<Record<string, unknown>>
+    const named = vendorWord(name)
+    if (named === '' || usageNumber(limit) === 0 || !isAmount(remaining) || !isAmount(seconds)) return []
+    return [{ name: named, limit: usageNumber(limit), remaining, resetMs: seconds * 1000 }]
+  })
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0
 }
 
 /** Errors that occur when two messages cross on the way. They are counted, not reported. */
