@@ -83,7 +83,13 @@ t.test('an event of the beta is read under its current name', async (t) => {
 })
 
 t.test('malformed events and unknown ones are distinguished', async (t) => {
-  t.equal(parseServerEvent({ type: 'rate_limits.updated' }), 'unknown')
+  t.equal(parseServerEvent({ type: 'rate_limits.updated' }), 'malformed')
+  t.equal(parseServerEvent({ type: 'conversation.item.done' }), 'ignored')
+  for (const type of ['mcp_list_tools.failed', 'response.mcp_call_arguments.delta', 'response.mcp_call.completed'])
+    t.equal(parseServerEvent({ type }), 'hosted-mcp')
+  for (const type of ['output_audio_buffer.started', 'input_audio_buffer.dtmf_event_received'])
+    t.equal(parseServerEvent({ type }), 'sip')
+  t.equal(parseServerEvent({ type: 'response.new_feature' }), 'unknown')
   t.equal(parseServerEvent({ type: 'toString' }), 'unknown')
   for (const value of [
     null,

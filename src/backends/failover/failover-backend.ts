@@ -487,9 +487,12 @@ export class FailoverBackend implements Backend, CandidateListener {
       const leftMs = history.speaksUntilMs + stallMs - timers.nowMs()
       if (leftMs > 0) return this.#stall.again(state, leftMs)
     }
-    // `spoken` may follow a noise, so it counts only once. Without another backend the call itself handles the silence,
-    // except that of a service that says nothing at all after speech: a new session may hear it.
-    if (state === 'spoken' ? this.stats.stalls > 0 : !this.#candidates.hasBetterThan(primary.index)) return
+    // `spoken` may follow a noise, so it counts only once.
+    if (state === 'spoken' && this.stats.stalls > 0) return
+    // Without another backend the call itself handles the silence, except that of a single service that says nothing at
+    // all after speech: a new session may hear it.
+    const reconnects = state === 'spoken' && this.#options.candidates.length === 1
+    if (!reconnects && !this.#candidates.hasBetterThan(primary.index)) return
     this.stats.stalls++
     const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
     this.#failed(primary, vendorFault('timeout', `${primary.name}: silent for ${stallMs} ms ${what}`, true), 'stall')

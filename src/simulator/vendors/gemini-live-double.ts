@@ -1,4 +1,13 @@
-import type { Content, FunctionCall, LiveClientMessage, LiveClientSetup, LiveServerMessage } from '@google/genai'
+import type {
+  Content,
+  FunctionCall,
+  FunctionDeclaration,
+  FunctionResponse,
+  LiveClientMessage,
+  LiveClientSetup,
+  LiveServerMessage,
+} from '@google/genai'
+import { InteractionStatus, MediaModality } from '@google/genai'
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { ScriptedReply } from '../../backends/conformance.js'
@@ -7,11 +16,21 @@ import { type DoubleOptions, LevelDetector, type Script, SocketDouble, soundOf, 
 
 /**
  * A stand-in for Gemini Live on loopback, written from the vendor's published types: JSON in binary frames, setup as
- * the first message, a scripted model, and errors as close codes with a short reason, as the vendor sends them.
+ * the first message, a scripted model, and errors as close codes with a short reason, as the vendor sends them. A model
+ * named `gemini-3.8-…` works asynchronously: its tools do not block unless they are declared so, and it says which
+ * messages a resumed session holds.
  */
 export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
-  /** Handles of sessions that can be resumed. */
-  readonly handles = new Set<string>()
+  /** Sessions that can be resumed: the samples of the caller that each one's state holds, by handle. */
+  readonly handles = new Map<string, readonly number[]>()
+  readonly faults: GeminiFaults = {
+    deaf: false,
+    emptyTurns: 0,
+    callsApart: false,
+    callAfterMs: null,
+    restOfWord: true,
+    messagesBehind: 0,
+  }
 
   static start(options: DoubleOptions = {}): Promise<GeminiDouble> {
     return new GeminiDouble(options).listen()
@@ -45,21 +64,40 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
       speaker: this.speaker,
       readyDelayMs: () => this.readyDelayMs,
       handles: this.handles,
+      faults: this.faults,
     })
   }
+}
+
+/** How the service misbehaves, as users of its peers have reported. */
+interface GeminiFaults {
+  /** It neither reports nor answers what the caller says. */
+  deaf: boolean
+  /** So many of the next turns end without anything in them. */
+  emptyTurns: number
+  /** Parallel tool calls come one message each, and each comes twice. */
+  callsApart: boolean
+  /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it, or never. */
+  callAfterMs: number | null
+  restOfWord: boolean
+  /** The state of a resumed session lacks so many of the newest messages. */
+  messagesBehind: number
 }
 
 interface SessionParts {
   readonly script: Script
   readonly speaker: Speaker
   readonly readyDelayMs: () => number
-  readonly handles: Set<string>
+  readonly handles: Map<string, readonly number[]>
+  readonly faults: GeminiFaults
 }
 
 /** The vendor's class without its getters. */
 type NewServerMessage = Partial<Omit<LiveServerMessage, 'text' | 'data'>>
 
 const PIECE_MS = 100
+/** While the caller's audio comes, every so many messages can be resumed from; the vendor says no interval. */
+const UPDATE_EVERY = 50
 const OUTPUT_RATE_HZ = 24_000
 
 /** One session: handles a client's messages as the vendor's server does. */
@@ -73,13 +111,27 @@ class GeminiDoubleSession {
   /** Audio messages outside of an announced activity, while the service's own detection is off. */
   unannouncedAudio = 0
   rateHz = OUTPUT_RATE_HZ
+  /** Every sample of the caller that this session holds, with those of the session that it resumed. */
+  heard: number[] = []
+  /** Results of tools as they came. */
+  readonly responses: FunctionResponse[] = []
+  /** Content that left the model waiting for the rest of a turn. */
+  waits = 0
   readonly #socket: WebSocket
   readonly #parts: SessionParts
   #detector = new LevelDetector({ sampleRateHz: 16_000, silenceMs: 200 })
   #activity = false
   #historyOpen = false
   #generating: { timer: NodeJS.Timeout | null; over: boolean } | null = null
-  #callsOpen = new Set<string>()
+  readonly #behaviors = new Map<string, FunctionDeclaration['behavior']>()
+  /** Calls by id; `blocking`: the model waits for it. */
+  readonly #callsOpen = new Map<string, { readonly blocking: boolean }>()
+  #asynchronous = false
+  /** Number of the newest message of the client; the setup is 0. */
+  #index = -1
+  /** How much of `heard` each of the newest messages left. */
+  readonly #heardAfter: number[] = []
+  #answersDue = 0
   readonly #callsTakenBack = new Set<string>()
   #stopped = false
 
@@ -115,6 +167,12 @@ class GeminiDoubleSession {
   }
 
   #receive(message: LiveClientMessage): void {
+    this.#index++
+    this.#take(message)
+    this.#heardAfter[this.#index] = this.heard.length
+  }
+
+  #take(message: LiveClientMessage): void {
     if (message.realtimeInput?.audio === undefined) this.received.push(message)
     if (this.setup === null) return this.#setUp(message.setup)
     if (message.clientContent !== undefined)
@@ -136,12 +194,40 @@ class GeminiDoubleSession {
     const handle = setup.sessionResumption?.handle
     if (handle !== undefined && !this.#parts.handles.has(handle))
       return this.closeWith(1007, 'Request contains an invalid argument.')
+    this.#asynchronous = /gemini-(3\.(?:[89]|\d\d)|[4-9])/.test(setup.model)
+    const wrong = this.#refused(setup)
+    if (wrong !== null) return this.closeWith(1007, wrong)
     this.setup = setup
+    for (const tool of setup.tools ?? [])
+      for (const { name, behavior } of ('functionDeclarations' in tool ? tool.functionDeclarations : null) ?? [])
+        this.#behaviors.set(name ?? '', behavior)
+    this.heard = [...(this.#parts.handles.get(handle ?? '') ?? [])]
     this.#historyOpen = setup.historyConfig?.initialHistoryInClientContent === true
     const confirm = (): void => this.send({ setupComplete: {} })
     const delayMs = this.#parts.readyDelayMs()
     if (delayMs > 0) setTimeout(confirm, delayMs).unref()
     else confirm()
+  }
+
+  /** What models refuse; the vendor gives no reason. */
+  #refused(setup: LiveClientSetup): string | null {
+    const thinks = setup.model?.includes('extended-thinking') === true
+    const config = setup.generationConfig as { readonly thinkingConfig?: object; readonly enableAffectiveDialog?: boolean }
+    const bad =
+      (config.thinkingConfig !== undefined) !== thinks ||
+      (this.#asynchronous && (setup.proactivity !== undefined || config.enableAffectiveDialog !== undefined)) ||
+      (thinks && JSON.stringify(setup.tools ?? []).includes('"BLOCKING"'))
+    return bad ? 'Request contains an invalid argument.' : null
+  }
+
+  #blocks(name: string): boolean {
+    const behavior = this.#behaviors.get(name)
+    return this.#asynchronous || behavior !== undefined ? (behavior ?? 'NON_BLOCKING') === 'BLOCKING' : true
+  }
+
+  /** The model was interrupted although nobody said anything. */
+  interruptForNothing(): void {
+    this.#interrupt()
   }
 
   #content(turns: readonly Content[], complete: boolean): void {
@@ -152,7 +238,9 @@ class GeminiDoubleSession {
       return
     }
     this.#interrupt()
+    if (this.#asynchronous) this.#takeBack()
     if (complete) this.#generate()
+    else this.waits++
   }
 
   #hear(data: string, mimeType: string): void {
@@ -161,6 +249,9 @@ class GeminiDoubleSession {
       return this.closeWith(1007, 'Request contains an invalid argument.')
     const samples = samplesOf(bytes)
     this.callerAudioMs += samples.length / 16
+    for (const sample of samples) this.heard.push(sample)
+    if (this.#index % UPDATE_EVERY === 0) this.#resumable()
+    if (this.#parts.faults.deaf) return
     if (this.setup?.realtimeInputConfig?.automaticActivityDetection?.disabled === true) {
       if (!this.#activity) this.unannouncedAudio++
       return
@@ -173,22 +264,31 @@ class GeminiDoubleSession {
 
   #activityStart(): void {
     this.#activity = true
-    this.#callerStarted()
+    this.waits = 0
+    if (!this.#parts.faults.deaf) this.#callerStarted()
   }
 
   #activityEnd(): void {
     if (!this.#activity) return this.closeWith(1007, 'activityEnd without activityStart')
     this.#activity = false
-    this.#answerCaller()
+    if (!this.#parts.faults.deaf) this.#answerCaller()
   }
 
   /** The caller speaks: interrupts the answer and cancels open tool calls. */
   #callerStarted(): void {
     this.#interrupt()
-    if (this.#callsOpen.size === 0) return
-    this.send({ toolCallCancellation: { ids: [...this.#callsOpen] } })
-    for (const id of this.#callsOpen) this.#callsTakenBack.add(id)
-    this.#callsOpen.clear()
+    this.#takeBack()
+  }
+
+  /** New input cancels the calls that the model waits for. */
+  #takeBack(): void {
+    const ids = [...this.#callsOpen].filter(([, { blocking }]) => blocking).map(([id]) => id)
+    if (ids.length === 0) return
+    this.send({ toolCallCancellation: { ids } })
+    for (const id of ids) {
+      this.#callsTakenBack.add(id)
+      this.#callsOpen.delete(id)
+    }
   }
 
   #answerCaller(): void {
@@ -209,14 +309,32 @@ class GeminiDoubleSession {
     this.send({ serverContent: { turnComplete: true } })
   }
 
-  #toolResponse(responses: readonly { readonly id?: string; readonly response?: unknown }[]): void {
-    for (const { id = '', response } of responses) {
+  #toolResponse(responses: readonly FunctionResponse[]): void {
+    let blocked = false
+    for (const response of responses) {
+      const { id = '', scheduling } = response
       // The answer and the cancellation may cross.
       if (this.#callsTakenBack.has(id)) return
-      if (!this.#callsOpen.delete(id)) return this.closeWith(1007, `no function call ${id}`)
-      this.toolAnswers.push({ callId: id, text: JSON.stringify(response) })
+      const call = this.#callsOpen.get(id)
+      if (call === undefined) return this.closeWith(1007, `no function call ${id}`)
+      this.#callsOpen.delete(id)
+      this.responses.push(response)
+      this.toolAnswers.push({ callId: id, text: JSON.stringify(response.response) })
+      if (call.blocking) blocked = true
+      else if (scheduling === 'INTERRUPT') {
+        this.#interrupt()
+        this.#generate()
+      } else if (scheduling !== 'SILENT') this.#answersDue++
     }
-    if (this.#callsOpen.size === 0) this.#generate()
+    if (blocked && ![...this.#callsOpen.values()].some(({ blocking }) => blocking)) this.#generate()
+    this.#whenIdle()
+  }
+
+  /** Speaks about results that came while the model or the caller spoke. */
+  #whenIdle(): void {
+    if (this.#answersDue === 0 || this.#generating !== null || this.#activity) return
+    this.#answersDue--
+    this.#generate()
   }
 
   #piece(samples: Int16Array): void {
@@ -228,17 +346,29 @@ class GeminiDoubleSession {
 
   #generate(): void {
     if (this.#stopped) return
+    const { faults } = this.#parts
+    if (faults.emptyTurns > 0) {
+      faults.emptyTurns--
+      this.send({ serverContent: { turnComplete: true } })
+      return
+    }
     const reply = this.#parts.script.nextReply()
     const generating: { timer: NodeJS.Timeout | null; over: boolean } = { timer: null, over: false }
     this.#generating = generating
     const pcm = soundOf(reply, this.#parts.speaker, this.rateHz)
     const step = (PIECE_MS * this.rateHz) / 1000
     let at = 0
+    let called = false
     const go = (): void => {
       if (this.#stopped || generating.over) return
       while (at < pcm.length) {
         this.#piece(pcm.subarray(at, at + step))
         at += step
+        if (faults.callAfterMs !== null && !called && at >= (faults.callAfterMs * this.rateHz) / 1000) {
+          called = true
+          this.#call(reply)
+          if (!faults.restOfWord) at = pcm.length
+        }
         if ((reply.paceMs ?? 0) > 0) {
           generating.timer = setTimeout(go, reply.paceMs)
           return
@@ -246,31 +376,63 @@ class GeminiDoubleSession {
       }
       generating.over = true
       this.#generating = null
-      this.#finish(reply)
+      if (!called) this.#call(reply)
+      this.#finish()
     }
     for (const word of (reply.say ?? '').split(/(?<= )/))
       if (word !== '') this.send({ serverContent: { outputTranscription: { text: word } } })
     generating.timer = setTimeout(go, 0)
   }
 
-  #finish(reply: ScriptedReply): void {
-    if (reply.calls !== undefined && reply.calls.length > 0) {
-      const functionCalls = reply.calls.map((call): FunctionCall => ({
-        id: call.callId,
-        name: call.name,
-        args: call.args as Record<string, unknown>,
-      }))
-      for (const call of reply.calls) this.#callsOpen.add(call.callId)
-      this.send({ toolCall: { functionCalls } })
-      return
-    }
+  #call(reply: ScriptedReply): void {
+    const functionCalls = (reply.calls ?? []).map((call): FunctionCall => ({
+      id: call.callId,
+      name: call.name,
+      args: call.args as Record<string, unknown>,
+    }))
+    if (functionCalls.length === 0) return
+    for (const { id = '', name = '' } of functionCalls) this.#callsOpen.set(id, { blocking: this.#blocks(name) })
+    if (!this.#parts.faults.callsApart) return this.send({ toolCall: { functionCalls } })
+    for (const call of [...functionCalls, ...functionCalls]) this.send({ toolCall: { functionCalls: [call] } })
+  }
+
+  #finish(): void {
+    // The model waits for the results: its turn goes on with them.
+    if ([...this.#callsOpen.values()].some(({ blocking }) => blocking)) return
     this.send({ serverContent: { generationComplete: true } })
     this.send({
-      serverContent: { turnComplete: true },
-      usageMetadata: { promptTokenCount: 20, responseTokenCount: 10, totalTokenCount: 30 },
+      serverContent: { turnComplete: true, ...(this.#asynchronous ? { interactionStatus: InteractionStatus.IDLE } : {}) },
+      usageMetadata: {
+        promptTokenCount: 20,
+        responseTokenCount: 10,
+        totalTokenCount: 30,
+        ...(this.#asynchronous
+          ? {
+              promptTokensDetails: [
+                { modality: MediaModality.TEXT, tokenCount: 12 },
+                { modality: MediaModality.AUDIO, tokenCount: 8 },
+              ],
+              responseTokensDetails: [{ modality: MediaModality.AUDIO, tokenCount: 10 }],
+            }
+          : {}),
+      },
     })
-    const handle = `handle-${this.#parts.handles.size + 1}`
-    this.#parts.handles.add(handle)
-    this.send({ sessionResumptionUpdate: { newHandle: handle, resumable: true } })
+    this.#resumable()
+    this.#whenIdle()
+  }
+
+  #resumable(): void {
+    const { handles, faults } = this.#parts
+    const transparent = this.setup?.sessionResumption?.transparent === true
+    const consumed = Math.max(0, this.#index - faults.messagesBehind)
+    const handle = `handle-${handles.size + 1}`
+    handles.set(handle, this.heard.slice(0, transparent ? (this.#heardAfter[consumed] ?? 0) : this.heard.length))
+    this.send({
+      sessionResumptionUpdate: {
+        newHandle: handle,
+        resumable: true,
+        ...(transparent ? { lastConsumedClientMessageIndex: String(consumed) } : {}),
+      },
+    })
   }
 }
