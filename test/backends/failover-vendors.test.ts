@@ -213,7 +213,7 @@ t.test("after Gemini's goAway the next connection resumes the session", async (t
   await recorder.next('turn-done')
   const old = a.session
   old.send({ sessionResumptionUpdate: { newHandle: 'handle-1', resumable: true } })
-  a.handles.add('handle-1')
+  a.handles.set('handle-1', [])
   old.send({ goAway: { timeLeft: '50s' } })
   const failover = await recorder.next('failover')
   t.match(failover, { from: 'gemini', to: 'gemini', reason: 'rotation' })

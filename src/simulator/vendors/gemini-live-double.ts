@@ -3,11 +3,12 @@ import type {
   FunctionCall,
   FunctionDeclaration,
   FunctionResponse,
+  InteractionStatus,
   LiveClientMessage,
   LiveClientSetup,
   LiveServerMessage,
+  MediaModality,
 } from '@google/genai'
-import { InteractionStatus, MediaModality } from '@google/genai'
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { ScriptedReply } from '../../backends/conformance.js'
@@ -326,7 +327,7 @@ class GeminiDoubleSession {
         this.#generate()
       } else if (scheduling !== 'SILENT') this.#answersDue++
     }
-    if (blocked && ![...this.#callsOpen.values()].some(({ blocking }) => blocking)) this.#generate()
+    if (blocked && ![...this.#callsOpen.values()].some(({ blocking }) => blocking)) this.#answersDue++
     this.#whenIdle()
   }
 
@@ -401,7 +402,7 @@ class GeminiDoubleSession {
     if ([...this.#callsOpen.values()].some(({ blocking }) => blocking)) return
     this.send({ serverContent: { generationComplete: true } })
     this.send({
-      serverContent: { turnComplete: true, ...(this.#asynchronous ? { interactionStatus: InteractionStatus.IDLE } : {}) },
+      serverContent: { turnComplete: true, ...(this.#asynchronous ? { interactionStatus: 'IDLE' as InteractionStatus } : {}) },
       usageMetadata: {
         promptTokenCount: 20,
         responseTokenCount: 10,
@@ -409,10 +410,10 @@ class GeminiDoubleSession {
         ...(this.#asynchronous
           ? {
               promptTokensDetails: [
-                { modality: MediaModality.TEXT, tokenCount: 12 },
-                { modality: MediaModality.AUDIO, tokenCount: 8 },
+                { modality: 'TEXT' as MediaModality, tokenCount: 12 },
+                { modality: 'AUDIO' as MediaModality, tokenCount: 8 },
               ],
-              responseTokensDetails: [{ modality: MediaModality.AUDIO, tokenCount: 10 }],
+              responseTokensDetails: [{ modality: 'AUDIO' as MediaModality, tokenCount: 10 }],
             }
           : {}),
       },
