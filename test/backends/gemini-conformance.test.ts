@@ -5,6 +5,8 @@ import { passSuite } from './pass-suite.js'
 const harnesses = [
   geminiHarness("Gemini, the gateway's VAD"),
   geminiHarness('Gemini, its own VAD', { turns: { by: 'server' } }),
+  geminiHarness("Gemini 3.8, the gateway's VAD", { model: 'gemini-3.8-live' }),
+  geminiHarness('Gemini 3.8, its own VAD', { model: 'gemini-3.8-live', turns: { by: 'server' } }),
 ]
 
 for (const harness of harnesses) t.test(harness.name, (t) => passSuite(t, harness))
