@@ -936,7 +936,7 @@ function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
     durationMs: streamMs,
     greetingMs: session?.greetingMs ?? null,
     usage: session?.usage ?? noUsage(),
-    report: { failover: null, irregular: {}, budget: null, shadow: null },
+    report: { failover: null, irregular: {}, cost: null, budget: null, shadow: null },
     toolCallsRefused: 0,
     framesIn: 0,
     framesConcealed: 0,
