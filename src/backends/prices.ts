@@ -4,7 +4,7 @@ import type { BackendUsage } from '../call/backend-events.js'
  * What a model charges. It is charged in the units that are named here: a model by tokens needs no price for minutes.
  * Prices are for a million tokens or characters, or for a minute, in the currency of the list.
  */
-export interface ModelPrice {
+interface ModelPrice {
   /** For text, and for every kind of token without a price of its own. */
   readonly inputPerMillionTokens?: number
   readonly inputAudioPerMillionTokens?: number
@@ -115,7 +115,7 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
 }
 
 /** A cost, or why it is not known. */
-export type Cost = { readonly amount: number } | { readonly unknown: string }
+type Cost = { readonly amount: number } | { readonly unknown: string }
 
 const MILLION = 1_000_000
 const MINUTE_MS = 60_000

@@ -267,7 +267,7 @@ export interface CallRecord {
   readonly backends: BackendsRecord
   /** What the models cost; null for a call whose backend never came to that, and in records of builds before. */
   readonly cost: CallCost | null
-  /** Usage of the backends and its estimated cost; null when the agent sets no budget. */
+  /** The limit of the budget that was reached; null when the agent sets no budget. */
   readonly budget: Readonly<Record<string, unknown>> | null
   /** What the shadow backend would have done, turn by turn; null when there was none. */
   readonly shadow: Readonly<Record<string, unknown>> | null
