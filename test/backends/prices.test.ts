@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { CostMeter } from '../../src/backends/cost-meter.js'
+import { tokensOf as geminiTokens } from '../../src/backends/gemini-live/usage.js'
+import { tokensOf as openAiTokens, transcriptionUsage } from '../../src/backends/openai-realtime/usage.js'
 import { LIST_PRICES, costOf, priceList, pricedModel } from '../../src/backends/prices.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import { noUsage } from '../../src/call/usage.js'
@@ -18,14 +20,17 @@ const listed = (backend: string, model: string, usage: Partial<BackendUsage>) =>
 /** OpenAI's guide on the cost of its Realtime API: the usage of the `response.done` that it shows. */
 const OPENAI_EXAMPLE: BackendUsage = {
   ...noUsage(),
-  inputTokens: 132,
-  inputTextTokens: 119,
-  inputAudioTokens: 13,
-  inputCachedTokens: 64,
-  inputCachedAudioTokens: 0,
-  outputTokens: 121,
-  outputTextTokens: 30,
-  outputAudioTokens: 91,
+  ...openAiTokens({
+    input_tokens: 132,
+    output_tokens: 121,
+    input_token_details: {
+      text_tokens: 119,
+      audio_tokens: 13,
+      cached_tokens: 64,
+      cached_tokens_details: { audio_tokens: 0 },
+    },
+    output_token_details: { text_tokens: 30, audio_tokens: 91 },
+  }),
 }
 
 t.test("the response of OpenAI's guide costs what its tokens cost by kind, cached ones apart", async (t) => {
@@ -53,19 +58,28 @@ t.test('in a long call most input is cached, and without that the estimate would
   t.ok((whole.amount ?? 0) / bill > 2, `${whole.amount} against ${bill}`)
 })
 
+t.test('the transcription of the caller is charged for apart from the responses', async (t) => {
+  const usage = transcriptionUsage('gpt-transcribe', { seconds: 40 })
+  t.equal(about(listed('openai', 'gpt-realtime-2.1', usage).amount), about(0.003))
+})
+
 t.test("the session of OpenAI's guide on GPT-Live costs 7.5 cents for its 90 seconds", async (t) => {
   t.equal(about(listed('openai-live', 'gpt-live-1', { sessionSeconds: 90 }).amount), about(0.075))
 })
 
 t.test('thinking and tokens of no kind of a Gemini turn are charged as text', async (t) => {
   // The usage that a user of gemini-3.8-live published: 25 prompt tokens have no modality, 136 are thoughts.
-  const cost = listed('gemini', 'models/gemini-3.8-live', {
-    inputTokens: 522,
-    inputTextTokens: 332,
-    inputAudioTokens: 165,
-    outputTokens: 42 + 136,
-    outputAudioTokens: 42,
+  const usage = geminiTokens({
+    promptTokenCount: 522,
+    responseTokenCount: 42,
+    thoughtsTokenCount: 136,
+    promptTokensDetails: [
+      { modality: 'TEXT', tokenCount: 332 },
+      { modality: 'AUDIO', tokenCount: 165 },
+    ],
+    responseTokensDetails: [{ modality: 'AUDIO', tokenCount: 42 }],
   })
+  const cost = listed('gemini', 'models/gemini-3.8-live', usage)
   t.equal(about(cost.amount), about((357 * 0.75 + 165 * 3 + 136 * 4.5 + 42 * 12) / 1e6))
 })
 
