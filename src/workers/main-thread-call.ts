@@ -6,6 +6,7 @@ import type { CallLogEntry } from '../call/call-log.js'
 import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord, TimelineMark } from '../call/record.js'
+import { noUsage } from '../call/usage.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
@@ -943,8 +944,8 @@ function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
     backend: sessions.at(-1)?.backend ?? 'none',
     durationMs: streamMs,
     greetingMs: session?.greetingMs ?? null,
-    usage: session?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
-    report: { failover: null, irregular: {}, budget: null, shadow: null },
+    usage: session?.usage ?? noUsage(),
+    report: { failover: null, irregular: {}, cost: null, budget: null, shadow: null },
     toolCallsRefused: 0,
     framesIn: 0,
     framesConcealed: 0,
