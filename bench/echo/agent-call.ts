@@ -18,7 +18,7 @@ export interface Piece {
   readonly samples: Int16Array
 }
 
-export interface AgentCall {
+interface AgentCall {
   readonly track: ForkedTrack
   readonly rate: LegRateHz
   readonly vadBank: VadBank
@@ -123,7 +123,7 @@ class Speech implements SampleSource {
   }
 
   reach(nowMs: number): void {
-    for (let piece = this.#pieces[this.#next]; piece !== undefined && piece.atMs <= nowMs; ) {
+    for (let piece = this.#pieces[this.#next]; piece !== undefined && piece.atMs <= nowMs;) {
       this.#ready += piece.samples.length
       piece = this.#pieces[++this.#next]
     }

@@ -74,7 +74,8 @@ export function call(line: Line): Outcome {
       samples: says(SENTENCES[i % SENTENCES.length] as string, rate),
     })),
     lastMs: line.delaysMs.length * 6000 + 4000,
-    delayMsAt: (nowMs) => line.delaysMs[Math.max(0, Math.floor((nowMs - 1000) / 6000))] ?? (line.delaysMs.at(-1) as number),
+    delayMsAt: (nowMs) =>
+      line.delaysMs[Math.max(0, Math.floor((nowMs - 1000) / 6000))] ?? (line.delaysMs.at(-1) as number),
     fork: (frame, n) => {
       const caller = callerFrames[n] ?? silence(rate, 20)
       const hiss = noise[n % noise.length] as Int16Array
