@@ -42,8 +42,7 @@ export interface Stall {
  * What the agent's voice comes back through: `plain` delays and attenuates it; a `speakerphone` also clips it, moves its
  * delay, reflects it from the walls, and levels all that its microphone picks up.
  */
-const ECHO_PHONES = ['plain', 'speakerphone'] as const
-export type EchoPhone = (typeof ECHO_PHONES)[number]
+export type EchoPhone = 'plain' | 'speakerphone'
 
 interface LineEcho {
   /** Level of what comes back against what was sent, 0 or less. */
