@@ -1,4 +1,5 @@
-import { frameSamples, samplesToMs, type LegRateHz } from '../../src/core/units.js'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { FRAME_MS, frameSamples, samplesToMs, type LegRateHz } from '../../src/core/units.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
@@ -7,10 +8,11 @@ import type { VadBank } from '../../src/media/vad/vad.js'
 import { PlayoutQueue } from '../../src/simulator/playout-queue.js'
 import { seededRandom } from '../../src/simulator/random.js'
 
-/** As in the session: two frames of voice begin a segment, 200 ms of voice stop the agent, 600 ms of silence end it. */
-const ONSET_FRAMES = 2
-const COMMIT_FRAMES = 10
-const END_FRAMES = 30
+/** As in the session: voice that begins a segment and that stops the agent, and the quiet that ends the segment. */
+const { speech, bargeIn } = DEFAULT_CALL_OPTIONS
+const ONSET_FRAMES = speech.onsetMs / FRAME_MS
+const COMMIT_FRAMES = bargeIn.commitMs / FRAME_MS
+const END_FRAMES = speech.endOfSpeechMs / FRAME_MS
 
 /** Something that the agent says. */
 export interface Piece {

@@ -314,11 +314,11 @@ interface BudgetSnapshot {
 /** The budget's snapshot in `resume`; null for anything else. */
 function snapshotIn(resume: unknown): BudgetSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
-  const { budget, models, usedMs, inner } = resume as Partial<BudgetSnapshot>
-  if (budget === 2 && Array.isArray(models) && typeof usedMs === 'number') return resume as BudgetSnapshot
+  const { budget, models, usage, usedMs, inner } = resume as Readonly<Record<string, unknown>>
+  if (typeof usedMs !== 'number') return null
+  if (budget === 2 && Array.isArray(models)) return resume as BudgetSnapshot
   // Of a build before: by backend only.
-  const { budget: version, usage } = resume as { readonly budget?: unknown; readonly usage?: unknown }
-  if (version !== 1 || typeof usage !== 'object' || usage === null || typeof usedMs !== 'number') return null
+  if (budget !== 1 || typeof usage !== 'object' || usage === null) return null
   const sums = Object.entries(usage as Readonly<Record<string, BackendUsage>>)
   return { budget: 2, models: sums.map(([backend, sum]) => ({ backend, model: null, usage: sum })), usedMs, inner }
 }

@@ -1,34 +1,5 @@
+import type { ModelPrice, Prices } from '../agents/prices.js'
 import type { BackendUsage } from '../call/backend-events.js'
-
-/**
- * What a model charges. It is charged in the units that are named here: a model by tokens needs no price for minutes.
- * Prices are for a million tokens or characters, or for a minute, in the currency of the list.
- */
-interface ModelPrice {
-  /** For text, and for every kind of token without a price of its own. */
-  readonly inputPerMillionTokens?: number
-  readonly inputAudioPerMillionTokens?: number
-  readonly cachedPerMillionTokens?: number
-  readonly cachedAudioPerMillionTokens?: number
-  readonly outputPerMillionTokens?: number
-  readonly outputAudioPerMillionTokens?: number
-  /** For each minute of `BackendUsage.sessionSeconds`: a connected session, or audio transcribed. */
-  readonly perMinute?: number
-  /** Of caller audio sent and of agent audio received, for services that charge for these. */
-  readonly audioInPerMinute?: number
-  readonly audioOutPerMinute?: number
-  readonly perMillionCharacters?: number
-}
-
-/** Prices that an operator sets: in the file of PRICES_FILE, or in an agent's `budget.prices`. */
-export interface Prices {
-  /** Such as `USD`. */
-  readonly currency: string
-  /** By the name of a backend: for all that it uses. */
-  readonly backends: Readonly<Record<string, ModelPrice>>
-  /** By the name of a model. */
-  readonly models: Readonly<Record<string, ModelPrice>>
-}
 
 interface ListedPrice extends ModelPrice {
   /** The page of the vendor that says so. */

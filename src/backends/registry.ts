@@ -9,7 +9,7 @@ import type { SpeechClient } from '../speech/speech-client.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
 import { pricedModel } from './prices.js'
-import type { Prices } from './prices.js'
+import type { Prices } from '../agents/prices.js'
 
 /** One service with an API in OpenAI's shape. */
 interface ServiceSettings {

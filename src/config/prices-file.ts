@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { pricesSchema } from '../agents/prices.js'
+import type { Prices } from '../agents/prices.js'
 import { parseYaml } from '../agents/yaml-source.js'
-import type { Prices } from '../backends/prices.js'
 import { GatewayError } from '../core/errors.js'
 
 const KIND = { noun: 'a price list', manual: 'docs/BACKENDS.md' }

@@ -123,6 +123,7 @@ class AgentEcho {
   readonly #speakerphone: boolean
   readonly #random: () => number
   readonly #ring: Float32Array
+  readonly #highPassKeeps: number
   /** Samples that were played, and that were asked for. */
   #written = 0
   #read = 0
@@ -138,6 +139,7 @@ class AgentEcho {
     this.#delay = Math.round((delayMs * sampleRateHz) / 1000)
     this.#speakerphone = echo.phone === 'speakerphone'
     this.#random = seededRandom(seed ^ 0xecc0)
+    this.#highPassKeeps = Math.exp((-2 * Math.PI * LOUDSPEAKER_FROM_HZ) / sampleRateHz)
     this.#ring = new Float32Array(2 * ECHO_DELAY_MS_MAX * (sampleRateHz / 1000))
   }
 
@@ -157,8 +159,7 @@ class AgentEcho {
   /** Small loudspeakers have no bass, and reach their end. */
   #loudspeaker(sample: number): number {
     if (!this.#speakerphone) return sample
-    const keep = Math.exp((-2 * Math.PI * LOUDSPEAKER_FROM_HZ) / this.#sampleRateHz)
-    this.#highPass = keep * (this.#highPass + sample - this.#last)
+    this.#highPass = this.#highPassKeeps * (this.#highPass + sample - this.#last)
     this.#last = sample
     const pushed = this.#highPass / CLIPS_AT
     return CLIPS_AT * (pushed > 1 ? 1 : pushed < -1 ? -1 : pushed - 0.2 * pushed * Math.abs(pushed))
