@@ -78,7 +78,12 @@ export function backends(): DashboardBuilder {
               unit: 'percentunit',
             },
             THIRD,
-            [{ expr: 'min by (backend, limit) (mkondo_backend_rate_limit_left_ratio)', legend: '{{backend}} {{limit}}' }],
+            [
+              {
+                expr: 'min by (backend, limit) (mkondo_backend_rate_limit_left_ratio)',
+                legend: '{{backend}} {{limit}}',
+              },
+            ],
           ),
           curves({ title: 'Errors per turn', about: 'Above 0.05 callers notice.', unit: 'short' }, THIRD, [
             {
@@ -97,6 +102,32 @@ export function backends(): DashboardBuilder {
           curves({ title: 'Tools, p95', about: 'A slow tool delays the answer of any backend.', unit: 's' }, HALF, [
             { expr: quantile(0.95, 'mkondo_tool_seconds', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
           ]),
+        ],
+      },
+      {
+        title: 'Cost',
+        panels: [
+          curves({ title: 'Cost by agent and backend', about: 'A day at the present rate.', unit: 'short' }, THIRD, [
+            {
+              expr: `86400 * ${rate('mkondo_cost_total', 'agent, backend, currency')}`,
+              legend: '{{agent}} {{backend}} {{currency}}',
+            },
+          ]),
+          curves({ title: 'Cost per call', about: 'What is known, by all calls of the agent.', unit: 'short' }, THIRD, [
+            {
+              expr: `${rate('mkondo_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_total', 'agent')}`,
+              legend: '{{agent}} {{currency}}',
+            },
+          ]),
+          curves(
+            {
+              title: 'Calls of unknown cost',
+              about: 'A model has no price: add it to PRICES_FILE.',
+              unit: 'cps',
+            },
+            THIRD,
+            [{ expr: rate('mkondo_cost_unknown_calls_total', 'agent, backend'), legend: '{{agent}} {{backend}}' }],
+          ),
         ],
       },
     ],

@@ -140,6 +140,9 @@ export class Metrics {
   readonly backendIrregular: CounterOf<'backend' | 'kind'>
   readonly #rateLimitLeft: LabelledGauge<'backend' | 'limit'>
   readonly #rateLimits = new Map<string, { leftRatio: number }>()
+  /** Added at the end of each call. */
+  readonly cost: CounterOf<'agent' | 'backend' | 'currency'>
+  readonly costUnknown: CounterOf<'agent' | 'backend'>
   readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolCallsRefused: CounterHandle
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
@@ -280,6 +283,16 @@ export class Metrics {
       "Share of a service's limit that is left, as it last reported it",
       ['backend', 'limit'],
       'max',
+    )
+    this.cost = this.defineCounter('cost', 'What the models cost, in the currency of the label', [
+      'agent',
+      'backend',
+      'currency',
+    ])
+    this.costUnknown = this.defineCounter(
+      'cost_unknown_calls',
+      'Calls in which a model cost an unknown amount: it has no price, or its service does not report what it charges',
+      ['agent', 'backend'],
     )
     this.greeting = this.defineHistogram(
       'greeting_seconds',

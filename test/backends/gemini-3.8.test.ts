@@ -21,7 +21,11 @@ const tool = (name: string, changes: Partial<ToolSpec> = {}): ToolSpec => ({
   parameters: { type: 'object', properties: {} },
   ...changes,
 })
-const TOOLS = [tool('lookup_order'), tool('cancel_order', { once: true }), tool('note', { blocking: false, scheduling: 'silent' })]
+const TOOLS = [
+  tool('lookup_order'),
+  tool('cancel_order', { once: true }),
+  tool('note', { blocking: false, scheduling: 'silent' }),
+]
 
 async function line(
   t: Test,
@@ -146,7 +150,10 @@ t.test('blocking calls of one message are answered together, without scheduling'
 
 t.test('the result of a quiet tool starts no answer, unless it failed', async (t) => {
   const { double, backend, recorder } = await line(t)
-  double.script.reply({ say: 'Noted.', calls: [{ callId: 'c1', name: 'note', args: {} }] }, { say: 'That failed.', calls: [] })
+  double.script.reply(
+    { say: 'Noted.', calls: [{ callId: 'c1', name: 'note', args: {} }] },
+    { say: 'That failed.', calls: [] },
+  )
   ask(backend)
   t.equal((await recorder.next('tool-call')).quiet, true)
   await recorder.next('turn-done')
@@ -164,7 +171,12 @@ t.test('the result of a quiet tool starts no answer, unless it failed', async (t
 t.test('new input cancels a blocking call, and the call is told at once; its result is late', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply(
-    { calls: [{ callId: 'c1', name: 'lookup_order', args: {} }, { callId: 'c2', name: 'cancel_order', args: {} }] },
+    {
+      calls: [
+        { callId: 'c1', name: 'lookup_order', args: {} },
+        { callId: 'c2', name: 'cancel_order', args: {} },
+      ],
+    },
     { say: 'What else?' },
   )
   ask(backend)
@@ -211,20 +223,6 @@ t.test('a model that goes on working, or waits for the caller, is not taken for 
   say({ generationComplete: true })
   await recorder.until('the preview to be named', () => backend.stats.interimTranscripts === 1)
   t.equal(backend.stats.emptyTurns, 0)
-})
-
-t.test('usage has the tokens by modality', async (t) => {
-  const { backend, recorder } = await line(t)
-  ask(backend)
-  await recorder.until('tokens', () => recorder.all('usage').some(({ usage }) => usage.inputTokens > 0))
-  t.match(recorder.all('usage').find(({ usage }) => usage.inputTokens > 0)?.usage, {
-    inputTokens: 20,
-    inputTextTokens: 12,
-    inputAudioTokens: 8,
-    outputTokens: 10,
-    outputTextTokens: 0,
-    outputAudioTokens: 10,
-  })
 })
 
 t.test('a rotation sends exactly the messages again that the service had not consumed', async (t) => {

@@ -29,6 +29,7 @@ import type { GeminiLiveOptions, ModelTraits } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
 import type { OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
+import { tokensOf } from './usage.js'
 import {
   AUDIO_PREFIX,
   AUDIO_SUFFIX,
@@ -38,7 +39,6 @@ import {
   partsOf,
   rateOf,
   readMessage,
-  usageOf,
 } from './wire.js'
 import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage } from './wire.js'
 
@@ -55,7 +55,6 @@ const MESSAGE_MS = 60
 /** With less voice than this since a turn began, the caller did not interrupt it. */
 const PHANTOM_VOICE_MS = 60
 const FRAME_OF_CALLER_MS = 20
-const NO_TOKENS = { inputTokens: 0, outputTokens: 0 }
 const SCHEDULING = { 'when-idle': 'WHEN_IDLE', interrupt: 'INTERRUPT', silent: 'SILENT' } as const
 
 /** One answer of the model: from its first part to the end of its generation, a tool call or an interruption. */
@@ -167,7 +166,7 @@ export class GeminiLiveBackend implements Backend {
   #callerFinal = true
   /** The service reports voice activity. */
   #reportsActivity = false
-  #usage: ReturnType<typeof usageOf> = NO_TOKENS
+  #usage = tokensOf({})
   /** Something was asked, and nothing of the answer has come. */
   #owed = false
   /** What was asked has words: a noise that the gateway took for speech needs no answer. */
@@ -507,7 +506,7 @@ export class GeminiLiveBackend implements Backend {
       if (this.#consumed !== null) this.#unconsumed?.consumed(this.#consumed)
     }
     if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
-    if (message.usageMetadata !== undefined) this.#usage = usageOf(message.usageMetadata)
+    if (message.usageMetadata !== undefined) this.#usage = tokensOf(message.usageMetadata)
     if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
     this.#content(message)
     this.#toolCalls(functionCallsOf(message, this.stats))
@@ -722,7 +721,7 @@ export class GeminiLiveBackend implements Backend {
       type: 'usage',
       usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: turn.audioMs },
     })
-    this.#usage = NO_TOKENS
+    this.#usage = tokensOf({})
     this.#sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
   }
 
@@ -737,7 +736,7 @@ export class GeminiLiveBackend implements Backend {
         type: 'usage',
         usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: 0 },
       })
-      this.#usage = NO_TOKENS
+      this.#usage = tokensOf({})
     }
     const earlier = this.#earlierTurnOpen
     this.#earlierTurnOpen = false

@@ -1,9 +1,8 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import type { BackendUsage } from '../backend.js'
-import { usageNumber } from '../watch.js'
 import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+import type { WireUsage } from './usage.js'
 
 /**
  * The part of the Gemini Live protocol that is used here: JSON both ways, in text or binary frames. Field names are
@@ -87,50 +86,6 @@ interface WirePart {
   readonly text?: string
   readonly thought?: boolean
   readonly inlineData?: { readonly mimeType?: string; data?: string }
-}
-
-/** Tokens by modality. */
-type WireTokens = readonly { readonly modality?: string; readonly tokenCount?: number }[]
-
-export interface WireUsage {
-  readonly promptTokenCount?: number
-  readonly promptTokensDetails?: WireTokens
-  readonly cachedContentTokenCount?: number
-  readonly cacheTokensDetails?: WireTokens
-  readonly toolUsePromptTokenCount?: number
-  readonly responseTokenCount?: number
-  readonly responseTokensDetails?: WireTokens
-  readonly thoughtsTokenCount?: number
-}
-
-/** The token counts of a usage report. Details that it lacks are absent. */
-export function usageOf(wire: WireUsage): Omit<BackendUsage, 'audioInMs' | 'audioOutMs'> {
-  const thoughts = usageNumber(wire.thoughtsTokenCount)
-  const input = detailsOf(wire.promptTokensDetails)
-  const cached = detailsOf(wire.cacheTokensDetails)
-  const output = detailsOf(wire.responseTokensDetails)
-  const toolUse = usageNumber(wire.toolUsePromptTokenCount)
-  return {
-    inputTokens: usageNumber(wire.promptTokenCount) + toolUse,
-    // Thoughts are billed as output, and are text.
-    outputTokens: usageNumber(wire.responseTokenCount) + thoughts,
-    ...(input === null ? {} : { inputTextTokens: input.text + toolUse, inputAudioTokens: input.audio }),
-    ...(wire.cachedContentTokenCount === undefined
-      ? {}
-      : { inputCachedTokens: usageNumber(wire.cachedContentTokenCount) }),
-    ...(cached === null ? {} : { inputCachedAudioTokens: cached.audio }),
-    ...(output === null ? {} : { outputTextTokens: output.text + thoughts, outputAudioTokens: output.audio }),
-  }
-}
-
-function detailsOf(details: WireTokens | undefined): { readonly text: number; readonly audio: number } | null {
-  if (!Array.isArray(details)) return null
-  const sum = { text: 0, audio: 0 }
-  for (const entry of details as WireTokens) {
-    if (entry?.modality === 'AUDIO') sum.audio += usageNumber(entry.tokenCount)
-    else if (entry?.modality === 'TEXT') sum.text += usageNumber(entry.tokenCount)
-  }
-  return sum
 }
 
 /** A tool call that can be answered: it has an id and a name. The arguments may be any value. */

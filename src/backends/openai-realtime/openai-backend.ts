@@ -14,6 +14,7 @@ import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { RepeatedSpeech } from '../transport/repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
+import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { parseArguments, replyText } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
@@ -30,8 +31,11 @@ import {
   replayItems,
   sessionConfig,
   targetOf,
+  transcriptionModel,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
+import { tokensOf, transcriptionUsage } from './usage.js'
+import type { WireUsage } from './usage.js'
 import {
   APPEND_PREFIX,
   APPEND_SUFFIX,
@@ -40,7 +44,6 @@ import {
   isBusy,
   isRace,
   rateLimitsOf,
-  usageOf,
   wireFault,
 } from './wire.js'
 import type {
@@ -428,6 +431,7 @@ export class OpenAiRealtimeBackend implements Backend {
       case 'conversation.item.input_audio_transcription.delta':
         return this.#callerTranscript(event.item_id, event.delta ?? '', false)
       case 'conversation.item.input_audio_transcription.completed':
+        this.#transcriptionUsed(event.usage)
         return this.#callerTranscript(event.item_id, event.transcript, true)
       case 'conversation.item.input_audio_transcription.failed':
         this.#transcripts.finish(event.item_id, '')
@@ -662,6 +666,15 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
   }
 
+  #transcriptionUsed(usage: WireUsage | undefined): void {
+    const { name, baseUrl } = this.#options
+    const model = transcriptionModel(this.#options)
+    if (usage === undefined || model === null) return
+    // A server of one's own, with a name of its own, does not have OpenAI's prices.
+    const priced = name === undefined || baseUrl === undefined ? model : pricedModel(model, baseUrl)
+    this.#sink.event({ type: 'usage', usage: transcriptionUsage(priced, usage) })
+  }
+
   #responseDone(done: WireResponse): void {
     const response = this.#responses.find(done.id) ?? (done.id === undefined ? undefined : this.#start(done.id, null))
     if (response === undefined) return
@@ -678,7 +691,7 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({
       type: 'usage',
       usage: {
-        ...usageOf(usage),
+        ...tokensOf(usage),
         audioInMs: this.#uplink.takeSentMs(),
         audioOutMs: response.audioOutMs,
       },

@@ -262,11 +262,17 @@ function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection 
   }
 }
 
+/** The model that transcribes the caller; null for none. */
+export function transcriptionModel({ transcription: set }: OpenAiRealtimeOptions): string | null {
+  return set === undefined ? OPENAI_TRANSCRIPTION : set
+}
+
 function transcription(
   options: OpenAiRealtimeOptions,
   session: BackendSession,
 ): { readonly transcription?: WireTranscription } {
-  const { transcription: model = OPENAI_TRANSCRIPTION, languages, keywords } = options
+  const { languages, keywords } = options
+  const model = transcriptionModel(options)
   if (model === null) return {}
   // The service takes the language alone, not `en-KE`.
   const [language] = session.language.toLowerCase().split('-')

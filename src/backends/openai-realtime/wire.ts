@@ -1,5 +1,6 @@
+import type { WireUsage } from './usage.js'
 import { BACKEND_MESSAGE_BYTES_MAX, RATE_LIMITS_MAX } from '../../core/limits.js'
-import type { BackendUsage, RateLimit } from '../backend.js'
+import type { RateLimit } from '../backend.js'
 import { usageNumber } from '../watch.js'
 import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
@@ -136,39 +137,6 @@ export interface SessionUpdate {
 export const APPEND_PREFIX = '{"type":"input_audio_buffer.append","audio":"'
 export const APPEND_SUFFIX = '"}'
 
-interface WireTokens {
-  readonly text_tokens?: number
-  readonly audio_tokens?: number
-}
-
-interface WireUsage {
-  readonly input_tokens?: number
-  readonly input_token_details?: WireTokens & {
-    readonly cached_tokens?: number
-    readonly cached_tokens_details?: WireTokens
-  }
-  readonly output_tokens?: number
-  readonly output_token_details?: WireTokens
-}
-
-/** The token counts of a usage report. Details that it lacks are absent. */
-export function usageOf(wire: WireUsage | null | undefined): Omit<BackendUsage, 'audioInMs' | 'audioOutMs'> {
-  const input = wire?.input_token_details
-  const output = wire?.output_token_details
-  const detail = <K extends string>(name: K, value: unknown): { readonly [P in K]?: number } =>
-    value === undefined || value === null ? {} : ({ [name]: usageNumber(value) } as { readonly [P in K]: number })
-  return {
-    inputTokens: usageNumber(wire?.input_tokens),
-    outputTokens: usageNumber(wire?.output_tokens),
-    ...detail('inputTextTokens', input?.text_tokens),
-    ...detail('inputAudioTokens', input?.audio_tokens),
-    ...detail('inputCachedTokens', input?.cached_tokens),
-    ...detail('inputCachedAudioTokens', input?.cached_tokens_details?.audio_tokens),
-    ...detail('outputTextTokens', output?.text_tokens),
-    ...detail('outputAudioTokens', output?.audio_tokens),
-  }
-}
-
 export interface WireError {
   readonly type?: string
   readonly code?: string | null
@@ -221,6 +189,7 @@ export type ServerEvent =
       readonly type: 'conversation.item.input_audio_transcription.completed'
       readonly item_id: string
       readonly transcript: string
+      readonly usage?: WireUsage
     }
   | { readonly type: 'conversation.item.input_audio_transcription.failed'; readonly item_id: string }
   | { readonly type: 'response.created'; readonly response: WireResponse }

@@ -213,7 +213,10 @@ class GeminiDoubleSession {
   /** What models refuse; the vendor gives no reason. */
   #refused(setup: LiveClientSetup): string | null {
     const thinks = setup.model?.includes('extended-thinking') === true
-    const config = setup.generationConfig as { readonly thinkingConfig?: object; readonly enableAffectiveDialog?: boolean }
+    const config = setup.generationConfig as {
+      readonly thinkingConfig?: object
+      readonly enableAffectiveDialog?: boolean
+    }
     const bad =
       (config.thinkingConfig !== undefined) !== thinks ||
       (this.#asynchronous && (setup.proactivity !== undefined || config.enableAffectiveDialog !== undefined)) ||
@@ -402,20 +405,19 @@ class GeminiDoubleSession {
     if ([...this.#callsOpen.values()].some(({ blocking }) => blocking)) return
     this.send({ serverContent: { generationComplete: true } })
     this.send({
-      serverContent: { turnComplete: true, ...(this.#asynchronous ? { interactionStatus: 'IDLE' as InteractionStatus } : {}) },
+      serverContent: {
+        turnComplete: true,
+        ...(this.#asynchronous ? { interactionStatus: 'IDLE' as InteractionStatus } : {}),
+      },
       usageMetadata: {
         promptTokenCount: 20,
         responseTokenCount: 10,
         totalTokenCount: 30,
-        ...(this.#asynchronous
-          ? {
-              promptTokensDetails: [
-                { modality: 'TEXT' as MediaModality, tokenCount: 12 },
-                { modality: 'AUDIO' as MediaModality, tokenCount: 8 },
-              ],
-              responseTokensDetails: [{ modality: 'AUDIO' as MediaModality, tokenCount: 10 }],
-            }
-          : {}),
+        promptTokensDetails: [
+          { modality: 'TEXT' as MediaModality, tokenCount: 12 },
+          { modality: 'AUDIO' as MediaModality, tokenCount: 8 },
+        ],
+        responseTokensDetails: [{ modality: 'AUDIO' as MediaModality, tokenCount: 10 }],
       },
     })
     this.#resumable()
