@@ -36,3 +36,13 @@ export class KeyEntry {
     this.#done(digits)
   }
 }
+
+/** Item of the transcript of pressed keys. */
+export function keysItem(number: number): string {
+  return `keys-${number}`
+}
+
+/** Whether a transcript of the caller is of pressed keys; `itemId` may have a prefix. */
+export function isKeysItem(itemId: string): boolean {
+  return /(^|[^a-z])keys-\d+$/.test(itemId)
+}

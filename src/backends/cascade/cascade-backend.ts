@@ -3,7 +3,7 @@ import { GatewayError } from '../../core/errors.js'
 import { BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { KeyEntry } from '../key-entry.js'
+import { KeyEntry, keysItem } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
@@ -308,7 +308,7 @@ export class CascadeBackend implements Backend {
   }
 
   #keyed(keys: string): void {
-    this.#callerSaid(keys, `keys-${++this.#callerItems}`)
+    this.#callerSaid(keys, keysItem(++this.#callerItems))
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
 

@@ -54,9 +54,14 @@ export class DeafWatch {
     })
   }
 
-  /** The service said that it heard the caller, or answers. */
+  /** The service said that it heard the caller. */
   heard(): void {
     this.#reportedOnce = true
+    this.answers()
+  }
+
+  /** The service answers; this says nothing about its hearing, because it may have been asked in another way. */
+  answers(): void {
     this.#voicedMs = 0
     this.#utterances = 0
     this.#alarm.clear()
@@ -64,7 +69,7 @@ export class DeafWatch {
 
   /** Another session: nothing is known of it. */
   reset(): void {
-    this.heard()
+    this.answers()
     this.#reportedOnce = false
   }
 }

@@ -28,6 +28,7 @@ import type {
   ToolReply,
   ToolSpec,
 } from '../backend.js'
+import { isKeysItem } from '../key-entry.js'
 import { lateToolText } from '../prompts.js'
 import { Alarm } from '../timers.js'
 import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
@@ -95,8 +96,9 @@ export interface FailoverReport extends Readonly<
 const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
-/** Events which show that a service heard the caller. */
-const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'understood', 'turn-start', 'tool-call'])
+/** Events which show that a service heard the caller, and those which show that it works on something. */
+const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'understood'])
+const ANSWERS: ReadonlySet<BackendEvent['type']> = new Set(['turn-start', 'tool-call'])
 /** The agent's echo may follow its speech for this long. */
 const ECHO_MS = 500
 /** Shorter speech may be a noise: no answer is expected. */
@@ -381,7 +383,8 @@ export class FailoverBackend implements Backend, CandidateListener {
   ): void {
     const history = this.#history
     if (event.type !== 'ready') this.#stall.anyEvent()
-    if (HEARS.has(event.type) || (event.type === 'transcript' && event.role === 'caller')) this.#deaf.heard()
+    if (HEARS.has(event.type) || isCallersVoice(event)) this.#deaf.heard()
+    else if (ANSWERS.has(event.type)) this.#deaf.answers()
     switch (event.type) {
       case 'ready':
         return
@@ -785,4 +788,9 @@ function orNull(ms: number): number | null {
 
 function gone(): GatewayError {
   return new GatewayError('BACKEND_CLOSED', 'the call ended before its backend was connected')
+}
+
+/** Words of the caller that the service heard; not keys, which the backend itself writes down. */
+function isCallersVoice(event: BackendEvent): boolean {
+  return event.type === 'transcript' && event.role === 'caller' && !isKeysItem(event.itemId)
 }

@@ -9,8 +9,8 @@ import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
-import { KeyEntry } from '../key-entry.js'
-import { RepeatedSpeech } from '../transport/repeated-speech.js'
+import { KeyEntry, keysItem } from '../key-entry.js'
+import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
@@ -452,7 +452,7 @@ export class GeminiLiveBackend implements Backend {
       role: 'caller',
       text: keys,
       final: true,
-      itemId: `keys-${++this.#keyItems}`,
+      itemId: keysItem(++this.#keyItems),
       generation: this.#generation + 1,
     })
     this.sendText(keysText(keys), { role: 'caller', respond: true })

@@ -11,8 +11,8 @@ import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
-import { KeyEntry } from '../key-entry.js'
-import { RepeatedSpeech } from '../transport/repeated-speech.js'
+import { KeyEntry, keysItem } from '../key-entry.js'
+import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
 import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
@@ -352,7 +352,7 @@ export class OpenAiRealtimeBackend implements Backend {
       role: 'caller',
       text: keys,
       final: true,
-      itemId: `keys-${++this.#itemsCreated}`,
+      itemId: keysItem(++this.#itemsCreated),
       generation: this.#responses.generation + 1,
     })
     this.sendText(keysText(keys), { role: 'caller', respond: true })

@@ -14,8 +14,7 @@ import type {
   WireTranscription,
 } from './wire.js'
 
-/** Who does turn detection. */
-// `interruptResponse` false: the service does not end its answer when it hears the caller; `interrupt` does.
+/** Who does turn detection. `interruptResponse` false: a service that hears the caller goes on; only `interrupt` ends it. */
 type TurnTaking =
   /** The gateway's VAD: the backend commits the input buffer. Needs no support from the server. */
   | { readonly by: 'gateway' }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type {
   ConversationItem,
+  RateLimitsUpdatedEvent,
   RealtimeClientEvent,
   RealtimeResponse,
   RealtimeServerEvent,
@@ -36,6 +37,9 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
     readonly message: string
     readonly param?: string
   } | null = null
+  readonly faults: OpenAiFaults = { deaf: false, emptyAnswers: 0, callAfterMs: null, callsTwice: false }
+  /** Told at the beginning of each response; null tells nothing. */
+  limits: RealtimeRateLimits | null = null
   readonly #dialect: 'ga' | 'beta'
 
   private constructor(options: OpenAiDoubleOptions) {
@@ -59,6 +63,8 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
       dialect: this.#dialect,
       readyDelayMs: () => this.readyDelayMs,
       refuseSession: () => this.refuseSession,
+      faults: this.faults,
+      limits: () => this.limits,
     })
   }
 
@@ -83,6 +89,20 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   }
 }
 
+type RealtimeRateLimits = RateLimitsUpdatedEvent['rate_limits']
+
+/** How the service misbehaves, as users of its peers have reported. */
+interface OpenAiFaults {
+  /** It neither reports nor answers what the caller says. */
+  deaf: boolean
+  /** So many of the next responses complete without anything in them. */
+  emptyAnswers: number
+  /** A tool call comes after this much sound, in the middle of a word; the rest of the sound comes after it. */
+  callAfterMs: number | null
+  /** Every tool call comes twice with the same id. */
+  callsTwice: boolean
+}
+
 interface SessionParts {
   readonly script: Script
   readonly speaker: Speaker
@@ -94,6 +114,8 @@ interface SessionParts {
     readonly message: string
     readonly param?: string
   } | null
+  readonly faults: OpenAiFaults
+  readonly limits: () => RealtimeRateLimits | null
 }
 
 interface Answer {
@@ -273,6 +295,18 @@ class OpenAiDoubleSession {
     return this.config?.audio?.input?.turn_detection !== null
   }
 
+  get #interrupts(): boolean {
+    return this.config?.audio?.input?.turn_detection?.interrupt_response !== false
+  }
+
+  /** The service takes a noise for speech: it reports it, and takes it back without an answer. */
+  hearSpeechInNoise(): void {
+    const itemId = `item_noise_${++this.#ids}`
+    this.send({ type: 'input_audio_buffer.speech_started', audio_start_ms: 0, item_id: itemId })
+    if (this.#interrupts) this.#cancel('turn_detected')
+    this.send({ type: 'input_audio_buffer.speech_stopped', audio_end_ms: 0, item_id: itemId })
+  }
+
   #hear(audio: string, eventId: string | null): void {
     const bytes = Buffer.from(audio, 'base64')
     if (bytes.toString('base64') !== audio) return this.error('invalid_value', 'Invalid base64 audio.', eventId)
@@ -281,7 +315,7 @@ class OpenAiDoubleSession {
     const ms = (samples.length * 1000) / this.#inputRateHz
     this.callerAudioMs += ms
     this.#utterance += ms
-    if (!this.#listens) return
+    if (!this.#listens || this.#parts.faults.deaf) return
     for (const edge of this.#detector.hear(samples)) {
       const itemId = `item_caller_${this.#ids}`
       if (edge === 'started') {
@@ -290,7 +324,7 @@ class OpenAiDoubleSession {
           audio_start_ms: Math.round(this.#detector.heardMs),
           item_id: itemId,
         })
-        this.#cancel('turn_detected')
+        if (this.#interrupts) this.#cancel('turn_detected')
         this.#utterance = 0
       } else {
         this.send({
@@ -374,7 +408,10 @@ class OpenAiDoubleSession {
 
   #begin(metadata: Record<string, string> | null): void {
     if (this.#stopped || this.silent) return
-    const reply = this.#parts.script.nextReply()
+    const { faults } = this.#parts
+    const empty = faults.emptyAnswers > 0
+    if (empty) faults.emptyAnswers--
+    const reply = empty ? {} : this.#parts.script.nextReply()
     const response: RealtimeResponse = {
       id: `resp_${++this.#ids}`,
       object: 'realtime.response',
@@ -385,6 +422,8 @@ class OpenAiDoubleSession {
     const answer: Answer = { response, items: [], cancelled: false, timer: null }
     this.#answer = answer
     this.send({ type: 'response.created', response })
+    const limits = this.#parts.limits()
+    if (limits !== null) this.send({ type: 'rate_limits.updated', rate_limits: limits })
     const pcm = soundOf(reply, this.#parts.speaker, this.#outputRateHz)
     const responseId = response.id ?? ''
     const step = Math.round((PIECE_MS * this.#outputRateHz) / 1000)
@@ -392,6 +431,11 @@ class OpenAiDoubleSession {
     const place = { item_id: itemId, response_id: responseId, output_index: 0, content_index: 0 }
     let at = 0
     let late = LATE_PIECES
+    let called = false
+    const calls = (): void => {
+      called = true
+      for (const call of reply.calls ?? []) this.#call(answer, call)
+    }
     const piece = (): void => {
       const end = Math.min(pcm.length, at + step)
       const samples = pcm.subarray(at, end)
@@ -413,15 +457,17 @@ class OpenAiDoubleSession {
         return this.#finish(answer, 'cancelled')
       }
       if (at < pcm.length) {
-        if ((reply.paceMs ?? 0) > 0) piece()
-        else while (at < pcm.length) piece()
+        do {
+          piece()
+          if (faults.callAfterMs !== null && !called && at * 1000 >= faults.callAfterMs * this.#outputRateHz) calls()
+        } while ((reply.paceMs ?? 0) === 0 && at < pcm.length)
         if (at < pcm.length) {
           answer.timer = setTimeout(go, reply.paceMs ?? 0)
           return
         }
       }
       if (reply.say !== undefined) this.#endSpeech(answer, place, reply.say)
-      for (const call of reply.calls ?? []) this.#call(answer, call)
+      if (!called) calls()
       this.#finish(answer, 'completed')
     }
     if (reply.say !== undefined) {
@@ -473,7 +519,9 @@ class OpenAiDoubleSession {
   #call(
     answer: Answer,
     call: { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string },
+    again = false,
   ): void {
+    if (!again && this.#parts.faults.callsTwice) this.#call(answer, call, true)
     const id = `item_call_${++this.#ids}`
     const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
     const response_id = answer.response.id ?? ''

@@ -1,0 +1,438 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Backend, BackendFactory, ToolSpec } from '../../src/backends/backend.js'
+import { Recorder, conformanceSession, pause } from '../../src/backends/conformance/harness.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
+import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
+import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+
+// What users of other projects complain about, each with a double that does it.
+
+const KEY = 'key-of-a-test-0123456789'
+const STALL_MS = 600
+const TOOLS: readonly ToolSpec[] = ['lookup_order', 'cancel_order'].map((name) => ({
+  name,
+  description: 'A tool.',
+  parameters: { type: 'object', properties: {} },
+}))
+const SESSION = conformanceSession({ tools: TOOLS })
+
+async function geminiDouble(t: Test): Promise<GeminiDouble> {
+  const double = await GeminiDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  return double
+}
+
+async function openAiDouble(t: Test): Promise<OpenAiDouble> {
+  const double = await OpenAiDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  return double
+}
+
+const toGemini =
+  (double: GeminiDouble, by: 'server' | 'gateway' = 'gateway', model = 'gemini-3.8-live') =>
+  (sink: Recorder): GeminiLiveBackend =>
+    new GeminiLiveBackend(sink, { apiKey: KEY, model, baseUrl: double.baseUrl, turns: { by } })
+const toOpenAi =
+  (double: OpenAiDouble) =>
+  (sink: Recorder): OpenAiRealtimeBackend =>
+    new OpenAiRealtimeBackend(sink, { apiKey: KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl })
+
+async function connected<B extends Backend>(t: Test, make: (sink: Recorder) => B) {
+  const recorder = new Recorder()
+  const backend = make(recorder)
+  t.teardown(() => backend.close('the test is over'))
+  await backend.connect(SESSION, new AbortController().signal)
+  return { backend, recorder }
+}
+
+const list =
+  (...factories: readonly ((sink: Recorder) => Backend)[]) =>
+  (sink: Recorder): FailoverBackend =>
+    new FailoverBackend(sink, {
+      candidates: factories.map((create) => ({ create: create as unknown as BackendFactory })),
+      timers: clockTimers(() => performance.now()),
+      stallMs: STALL_MS,
+    })
+
+const ask = (backend: Backend): void => backend.sendText('Hello', { role: 'caller', respond: true })
+
+/** The caller's line, faster than real time. `pcm` is voiced to the gateway's own detector, or not. */
+function frames(backend: Backend, ms: number, voiced: boolean): void {
+  const { inputRateHz } = backend.capabilities
+  const frame = Int16Array.from({ length: inputRateHz / 50 }, (_, i) =>
+    voiced ? Math.round(9000 * Math.sin((2 * Math.PI * 300 * i) / inputRateHz)) : 0,
+  )
+  for (let done = 0; done < ms; done += 20) backend.pushAudio(frame, voiced)
+}
+
+/** A greeting, after which the caller is asked: the agent's sound and its echo are over. */
+async function greeted(backend: Backend, recorder: Recorder): Promise<void> {
+  ask(backend)
+  await recorder.next('turn-done')
+  await pause(750)
+}
+
+const wordsOf = (recorder: Recorder): string[] =>
+  recorder
+    .all('transcript')
+    .filter(({ role, final }) => role === 'agent' && final)
+    .map(({ text }) => text)
+
+// --- deaf after the greeting --------------------------------------------------------------------------------
+
+for (const [name, deafLine] of [
+  [
+    'Gemini',
+    async (t: Test) => {
+      const [deaf, good] = [await geminiDouble(t), await geminiDouble(t)]
+      return { deaf, good, make: list(toGemini(deaf, 'server'), toGemini(good, 'server')) }
+    },
+  ],
+  [
+    'OpenAI',
+    async (t: Test) => {
+      const [deaf, good] = [await openAiDouble(t), await openAiDouble(t)]
+      return { deaf, good, make: list(toOpenAi(deaf), toOpenAi(good)) }
+    },
+  ],
+] as const) {
+  t.test(`${name}, deaf after its greeting, is found out by the gateway's own ear within stallMs`, async (t) => {
+    const { deaf, good, make } = await deafLine(t)
+    deaf.script.reply({ say: 'Welcome.', audioMs: 100 })
+    deaf.faults.deaf = true
+    good.script.reply({ say: 'I heard you.', audioMs: 300 })
+    const { backend, recorder } = await connected(t, make)
+    await greeted(backend, recorder)
+    frames(backend, 900, true)
+    const endMs = performance.now()
+    frames(backend, 600, false)
+    const { reason } = await recorder.next('failover')
+    const waitedMs = performance.now() - endMs
+    t.equal(reason, 'deaf')
+    t.ok(waitedMs < STALL_MS + 300, `${Math.round(waitedMs)} ms with the connection of the other`)
+    frames(backend, 600, false)
+    await recorder.next('turn-done', 2)
+    t.equal(wordsOf(recorder).at(-1), 'I heard you.', 'the other one got what the caller had said')
+    t.match(recorder.all('error'), [{ code: 'timeout', fatal: false }])
+  })
+}
+
+t.test('one that hears is not replaced, nor for a cough, nor for one noise alone', async (t) => {
+  const double = await openAiDouble(t)
+  const { backend, recorder } = await connected(t, list(toOpenAi(double), toOpenAi(double)))
+  await greeted(backend, recorder)
+  frames(backend, 900, true)
+  frames(backend, 600, false)
+  await recorder.next('turn-done', 2)
+  await pause(900)
+  // From here on it is deaf; one noise alone is not held against a service that has heard the caller.
+  double.faults.deaf = true
+  frames(backend, 300, true)
+  frames(backend, 600, false)
+  frames(backend, 900, true)
+  frames(backend, 600, false)
+  await pause(STALL_MS + 200)
+  t.same(recorder.all('failover'), [])
+  frames(backend, 900, true)
+  frames(backend, 600, false)
+  t.equal((await recorder.next('failover')).reason, 'deaf', 'two are')
+})
+
+t.test('keys that are pressed do not count as heard', async (t) => {
+  const [deaf, good] = [await openAiDouble(t), await openAiDouble(t)]
+  deaf.faults.deaf = true
+  const { backend, recorder } = await connected(t, list(toOpenAi(deaf), toOpenAi(good)))
+  await greeted(backend, recorder)
+  backend.dtmf('4')
+  backend.dtmf('#')
+  await recorder.next('turn-done', 2)
+  await pause(1200)
+  frames(backend, 900, true)
+  frames(backend, 600, false)
+  t.equal((await recorder.next('failover')).reason, 'deaf')
+})
+
+t.test('a single deaf service is connected again, twice at most', async (t) => {
+  const deaf = await openAiDouble(t)
+  deaf.faults.deaf = true
+  const { backend, recorder } = await connected(t, list(toOpenAi(deaf)))
+  await greeted(backend, recorder)
+  for (let i = 1; i <= 2; i++) {
+    frames(backend, 900, true)
+    frames(backend, 600, false)
+    await recorder.next('failover', i)
+  }
+  frames(backend, 900, true)
+  frames(backend, 600, false)
+  await pause(STALL_MS + 200)
+  t.equal(recorder.all('failover').length, 2, 'then the line may be at fault')
+  t.equal(deaf.connections, 3)
+})
+
+t.test("with the gateway's turns a service that says nothing after speech is connected again", async (t) => {
+  const double = await geminiDouble(t)
+  const { backend, recorder } = await connected(t, list(toGemini(double)))
+  await greeted(backend, recorder)
+  double.faults.deaf = true
+  backend.speechStart(performance.now())
+  frames(backend, 900, true)
+  await pause(10)
+  backend.speechEnd(performance.now())
+  await recorder.until('another session', () => double.sessions.length > 1)
+  t.match(recorder.all('error'), [{ code: 'timeout', fatal: false }])
+})
+
+// --- phantom interruptions and empty turns ------------------------------------------------------------------
+
+for (const by of ['gateway', 'server'] as const) {
+  t.test(`an interruption by nobody lets what arrived be heard, with turns by ${by}`, async (t) => {
+    const double = await geminiDouble(t)
+    const { backend, recorder } = await connected(t, toGemini(double, by))
+    double.script.reply({ say: 'A long answer.', audioMs: 3000, paceMs: 10 }, { say: 'And the next.', audioMs: 200 })
+    ask(backend)
+    await recorder.until('sound', () => recorder.audioMs(1) >= 500)
+    frames(backend, 200, false)
+    double.session.interruptForNothing()
+    t.match(await recorder.next('turn-done'), { status: 'completed', reason: 'interrupted by nothing' })
+    t.equal(recorder.all('interrupted').length, 0, 'so nothing that waits to be played is thrown away')
+    t.match(backend.stats, { phantomInterruptions: 1, latePieces: 0 })
+    ask(backend)
+    await recorder.next('turn-done', 2)
+    t.match(backend.stats, { emptyTurns: 0, phantomInterruptions: 1 })
+  })
+}
+
+t.test('an interruption by the caller is one, also without a word', async (t) => {
+  const double = await geminiDouble(t)
+  const { backend, recorder } = await connected(t, toGemini(double, 'server'))
+  double.script.reply({ say: 'A long answer.', audioMs: 3000, paceMs: 10 })
+  ask(backend)
+  await recorder.until('sound', () => recorder.audioMs(1) >= 300)
+  frames(backend, 400, true)
+  t.equal((await recorder.next('interrupted')).generation, 1)
+  t.equal(backend.stats.phantomInterruptions, 0)
+})
+
+t.test('OpenAI takes a noise for speech: with interruptResponse false its answer goes on', async (t) => {
+  for (const interruptResponse of [true, false]) {
+    const double = await openAiDouble(t)
+    const { recorder, backend } = await connected(
+      t,
+      (sink) =>
+        new OpenAiRealtimeBackend(sink, {
+          apiKey: KEY,
+          model: 'gpt-realtime-2.1',
+          baseUrl: double.baseUrl,
+          turns: { by: 'server_vad', interruptResponse },
+        }),
+    )
+    double.script.reply({ say: 'A long answer.', audioMs: 1000, paceMs: 10 })
+    ask(backend)
+    await recorder.until('sound', () => recorder.audioMs(1) >= 300)
+    double.session.hearSpeechInNoise()
+    const { status } = await recorder.next('turn-done')
+    t.equal(status, interruptResponse ? 'cancelled' : 'completed')
+    if (!interruptResponse) t.equal(recorder.audioMs(1), 1000)
+  }
+})
+
+t.test('an empty turn is asked for once more; after the second one the answer has failed', async (t) => {
+  const [gemini, openai] = [await geminiDouble(t), await openAiDouble(t)]
+  const one = await connected(t, toGemini(gemini))
+  const two = await connected(t, toOpenAi(openai))
+  gemini.faults.emptyTurns = 1
+  openai.faults.emptyAnswers = 1
+  for (const { backend, recorder } of [one, two]) {
+    ask(backend)
+    await recorder.until('an answer', () => recorder.audioPieces.length > 0)
+    await recorder.until('its end', () => recorder.all('turn-done').some(({ status }) => status === 'completed'))
+    t.equal(recorder.all('turn-done').filter(({ status }) => status === 'failed').length, 0)
+  }
+  t.equal(one.backend.stats.emptyTurns, 1)
+  t.equal(two.backend.stats.emptyResponses, 1)
+  gemini.faults.emptyTurns = 2
+  openai.faults.emptyAnswers = 2
+  for (const { backend, recorder } of [one, two]) {
+    ask(backend)
+    await recorder.until('a failure', () =>
+      recorder.all('turn-done').some(({ status, reason }) => status === 'failed' && reason === 'empty'),
+    )
+  }
+})
+
+t.test('a noise that Gemini answers with an empty turn is not asked for again', async (t) => {
+  const double = await geminiDouble(t)
+  const { backend, recorder } = await connected(t, toGemini(double))
+  double.script.callerSays('')
+  double.faults.emptyTurns = 1
+  backend.speechStart(performance.now())
+  frames(backend, 300, true)
+  backend.speechEnd(performance.now())
+  await recorder.until('the empty turn', () => backend.stats.emptyTurns === 1)
+  await pause(50)
+  t.equal(double.script.answers, 0)
+  t.same(recorder.all('turn-done'), [])
+})
+
+t.test('a service whose turns are all empty is replaced', async (t) => {
+  const [empty, good] = [await geminiDouble(t), await geminiDouble(t)]
+  empty.faults.emptyTurns = 100
+  good.script.reply({ say: 'I am here.', audioMs: 200 })
+  const { backend, recorder } = await connected(t, list(toGemini(empty), toGemini(good)))
+  for (let i = 1; i <= 2; i++) {
+    ask(backend)
+    await recorder.next('turn-done', i)
+  }
+  await recorder.next('failover')
+  await recorder.until('an answer', () => recorder.audioPieces.length > 0)
+})
+
+// --- tool calls ---------------------------------------------------------------------------------------------
+
+const CALLS = [
+  { callId: 'c1', name: 'lookup_order', args: { id: 1 } },
+  { callId: 'c2', name: 'cancel_order', args: { id: 2 } },
+]
+
+for (const model of ['gemini-3.8-live', 'gemini-live-2.5-flash-preview'])
+  t.test(`parallel calls that come apart and twice are run once and answered once: ${model}`, async (t) => {
+    const double = await geminiDouble(t)
+    double.faults.callsApart = true
+    const { backend, recorder } = await connected(t, toGemini(double, 'gateway', model))
+    double.script.reply({ say: 'One moment.', audioMs: 100, calls: CALLS }, { say: 'Both are done.', audioMs: 200 })
+    ask(backend)
+    await recorder.next('tool-call', 2)
+    await recorder.until('the repetitions', () => backend.stats.repeatedToolCalls === 2)
+    t.same(
+      recorder.all('tool-call').map(({ callId }) => callId),
+      ['c1', 'c2'],
+    )
+    backend.toolResult('c2', { ok: true, value: 2 })
+    backend.toolResult('c1', { ok: true, value: 1 })
+    backend.toolResult('c1', { ok: true, value: 'again' })
+    await recorder.until('the answer', () => wordsOf(recorder).includes('Both are done.'))
+    t.same(double.session.toolAnswers.map(({ callId }) => callId).sort(), ['c1', 'c2'])
+    t.equal(backend.stats.lateToolResults, 1)
+  })
+
+t.test('parallel calls of OpenAI that come twice are run once, and the model goes on after the last', async (t) => {
+  const double = await openAiDouble(t)
+  double.faults.callsTwice = true
+  const { backend, recorder } = await connected(t, toOpenAi(double))
+  double.script.reply({ say: 'One moment.', audioMs: 100, calls: CALLS }, { say: 'Both are done.', audioMs: 200 })
+  ask(backend)
+  await recorder.next('turn-done')
+  t.same(
+    recorder.all('tool-call').map(({ callId }) => callId),
+    ['c1', 'c2'],
+  )
+  backend.toolResult('c2', { ok: true, value: 2 })
+  await pause(50)
+  t.equal(double.script.answers, 1, 'it waits for the other result')
+  backend.toolResult('c1', { ok: true, value: 1 })
+  await recorder.next('turn-done', 2)
+  t.equal(wordsOf(recorder).at(-1), 'Both are done.')
+  t.equal(double.session.errors.length, 0)
+})
+
+const LOOK = 'Let me look that up for you.'
+const call = (callId: string) => [{ callId, name: 'lookup_order', args: { callId } }]
+
+for (const [name, repeating] of [
+  [
+    'Gemini',
+    async (t: Test) => {
+      const double = await geminiDouble(t)
+      return { double, ...(await connected(t, toGemini(double))) }
+    },
+  ],
+  [
+    'OpenAI',
+    async (t: Test) => {
+      const double = await openAiDouble(t)
+      return { double, ...(await connected(t, toOpenAi(double))) }
+    },
+  ],
+] as const) {
+  t.test(`the same sentence again before a tool call is heard once: ${name}`, async (t) => {
+    const { double, backend, recorder } = await repeating(t)
+    recorder.onEvent = (event) => {
+      if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
+    }
+    double.script.reply(
+      { say: LOOK, audioMs: 800, calls: call('c1') },
+      { say: 'let me look that up for you', audioMs: 700, calls: call('c2') },
+      { say: LOOK, audioMs: 600, calls: call('c3') },
+      { say: 'It is on its way.', audioMs: 500 },
+    )
+    ask(backend)
+    await recorder.until('the answer', () => wordsOf(recorder).includes('It is on its way.'))
+    t.same(wordsOf(recorder), [LOOK, 'It is on its way.'])
+    t.equal(
+      recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0),
+      1300,
+      'as sound too',
+    )
+    t.equal(recorder.all('tool-call').length, 3, 'each tool is run')
+    t.equal(backend.stats.repeatedSpeech, 2)
+    // When the caller asks again, everything may be said again.
+    double.script.reply({ say: LOOK, audioMs: 400, calls: call('c4') }, { say: 'Still on its way.', audioMs: 100 })
+    ask(backend)
+    await recorder.until('the next answer', () => wordsOf(recorder).includes('Still on its way.'))
+    t.equal(wordsOf(recorder).filter((words) => words === LOOK).length, 2)
+    t.equal(backend.stats.repeatedSpeech, 2)
+  })
+
+  t.test(`other words before a tool call, short ones, and the last words of an answer are all heard: ${name}`, async (t) => {
+    const { double, backend, recorder } = await repeating(t)
+    recorder.onEvent = (event) => {
+      if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
+    }
+    const said = ['One moment.', 'One moment.', LOOK, 'Let me look into another drawer.', LOOK]
+    double.script.reply(
+      ...said.slice(0, -1).map((say, i) => ({ say, audioMs: 300, calls: call(`c${i}`) })),
+      { say: LOOK, audioMs: 300 },
+    )
+    ask(backend)
+    await recorder.until('all words', () => wordsOf(recorder).length === said.length)
+    t.same(wordsOf(recorder), said)
+    t.equal(
+      recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0),
+      300 * said.length,
+    )
+    t.equal(backend.stats.repeatedSpeech, 0)
+  })
+
+  t.test(`a tool call in mid-word cuts nothing of what arrives: ${name}`, async (t) => {
+    const { double, backend, recorder } = await repeating(t)
+    double.faults.callAfterMs = 300
+    recorder.onEvent = (event) => {
+      if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
+    }
+    double.script.reply({ say: LOOK, audioMs: 800, paceMs: 5, calls: call('c1') }, { say: 'Found it.', audioMs: 200 })
+    ask(backend)
+    await recorder.until('the answer', () => wordsOf(recorder).includes('Found it.'))
+    await recorder.until('all sound', () => recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0) === 1000)
+    const generations = recorder.audioPieces.map(({ generation }) => generation)
+    t.same(generations, [...generations].sort((a, b) => a - b), 'in order')
+    t.equal(recorder.all('interrupted').length, 0)
+    t.ok(recorder.all('turn-done').every(({ status }) => status === 'completed'))
+    t.match(wordsOf(recorder), [LOOK, 'Found it.'])
+  })
+}
+
+t.test('where Gemini itself swallows the rest of the word, the call goes on with the result', async (t) => {
+  const double = await geminiDouble(t)
+  double.faults.callAfterMs = 300
+  double.faults.restOfWord = false
+  const { backend, recorder } = await connected(t, toGemini(double))
+  double.script.reply({ say: LOOK, audioMs: 800, calls: call('c1') }, { say: 'Found it.', audioMs: 200 })
+  ask(backend)
+  backend.toolResult((await recorder.next('tool-call')).callId, { ok: true, value: 1 })
+  await recorder.until('the answer', () => wordsOf(recorder).includes('Found it.'))
+  t.equal(recorder.all('interrupted').length, 0)
+})
