@@ -103,6 +103,83 @@ t.test("an agent's file sets turn detection, voice and temperature of OpenAI", a
   await backend.close('done')
 })
 
+t.test("what OpenAI's sessions can do since autumn 2026 is set in the agent's file", async (t) => {
+  const backend = await connected(
+    `backends:
+  openai:
+    turns: { by: server_vad, interruptResponse: false }
+    languages: [en, sw]
+    keywords: [M-Pesa, Nakuru]
+    contextTokens: 12000
+    retentionRatio: 0.7
+`,
+    ['openai'],
+  )
+  t.match(openai.session.config, {
+    audio: {
+      input: {
+        turn_detection: { type: 'server_vad', interrupt_response: false, create_response: true },
+        transcription: { model: 'gpt-transcribe', languages: ['en', 'sw'], keywords: ['M-Pesa', 'Nakuru'] },
+      },
+    },
+    truncation: { type: 'retention_ratio', retention_ratio: 0.7, token_limits: { post_instructions: 12_000 } },
+  })
+  t.equal(openai.session.config?.audio?.input?.transcription?.language, undefined, 'languages replace the language')
+  t.match(backend.capabilities, { serverVad: true, serverInterrupts: false })
+  await backend.close('done')
+  const limited = await connected('backends: { openai: { contextTokens: 8000 } }', ['openai'])
+  t.match(openai.session.config?.truncation, { retention_ratio: 0.8, token_limits: { post_instructions: 8000 } })
+  await limited.close('done')
+  const semantic = await connected('backends: { openai: { turns: { by: semantic_vad, interruptResponse: false } } }', [
+    'openai',
+  ])
+  t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'semantic_vad', interrupt_response: false })
+  await semantic.close('done')
+  const plain = await connected('', ['openai'])
+  t.equal(openai.session.config?.truncation, undefined)
+  t.match(openai.session.config?.audio?.input, {
+    turn_detection: { interrupt_response: true },
+    transcription: { model: 'gpt-transcribe', language: 'en' },
+  })
+  t.match(plain.capabilities, { serverInterrupts: true })
+  await plain.close('done')
+})
+
+t.test("what Gemini 3.8 can do is set in the agent's file", async (t) => {
+  const backend = await connected(
+    `tools:
+  - name: lookup_order
+    description: Looks an order up.
+    http: { method: GET, url: 'https://shop.example/orders' }
+  - name: cancel_order
+    description: Cancels an order.
+    http: { method: POST, url: 'https://shop.example/cancel' }
+  - name: note
+    description: Writes something down.
+    blocking: false
+    scheduling: silent
+    http: { method: POST, url: 'https://shop.example/notes' }
+backends:
+  gemini:
+    transcription: { languages: [en-KE, sw-KE], vocabulary: [M-Pesa] }
+`,
+    ['gemini'],
+    16000,
+    { GEMINI_MODEL: 'gemini-3.8-live' },
+  )
+  t.same(gemini.session.setup?.inputAudioTranscription, {
+    languageCodes: ['en-KE', 'sw-KE'],
+    customVocabulary: ['M-Pesa'],
+  })
+  await backend.close('done')
+})
+
+t.test('without GEMINI_MODEL it is the model of autumn 2026', async (t) => {
+  t.equal(backendSettings(loadConfig({ GEMINI_API_KEY: 'key-of-a-test' }, null)).gemini.model, 'gemini-3.8-live')
+  const { GEMINI_MODEL: _, ...others } = ENV
+  t.equal(backendSettings(loadConfig(others, null)).gemini.model, 'gemini-3.8-live')
+})
+
 t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
   const narrow = await connected('', ['openai'], 8000)
   t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
@@ -208,6 +285,16 @@ t.test('the error for a wrong option has its place in the file', async (t) => {
   )
   t.match(await faults('backends:\n  openai:\n    turns: { by: gateway, eagerness: low }\n'), /eagerness/)
   t.match(await faults('backends:\n  openai:\n    temperature: 1\n'), /temperature/, 'GA sessions have none')
+  t.match(
+    await faults('backends:\n  openai: { transcription: whisper-1, keywords: [M-Pesa] }\n'),
+    /keywords.*needs transcription: gpt-transcribe or gpt-live-transcribe/,
+  )
+  t.match(await faults('backends:\n  openai: { languages: [english] }\n'), /languages.*language code such as sw/)
+  t.match(
+    await faults('backends:\n  gemini: { transcription: { languages: [Swahili!] } }\n'),
+    /languages.*language code such as sw-KE/,
+  )
+  t.match(await faults('backends:\n  gemini: { thinkingLevel: none }\n'), /thinkingLevel/)
   t.match(await faults('backends:\n  opneai: {}\n'), /opneai has no options; allowed: openai/)
   t.match(await faults('backends:\n  embedded: {}\n'), /embedded has no options/)
 })

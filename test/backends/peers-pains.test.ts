@@ -2,14 +2,20 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { Backend, BackendFactory, ToolSpec } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession, pause } from '../../src/backends/conformance/harness.js'
+import { DeafWatch } from '../../src/backends/failover/deaf-watch.js'
 import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { clockTimers } from '../../src/backends/timers.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { FakeTimers } from './failover/scripted.js'
 
 // What users of other projects complain about, each with a double that does it.
+
+// The checks mostly wait, so they run side by side.
+t.jobs = 32
+const check = (name: string, run: (t: Test) => Promise<void>): unknown => t.test(name, { buffered: true }, run)
 
 const KEY = 'key-of-a-test-0123456789'
 const STALL_MS = 600
@@ -100,7 +106,7 @@ for (const [name, deafLine] of [
     },
   ],
 ] as const) {
-  t.test(`${name}, deaf after its greeting, is found out by the gateway's own ear within stallMs`, async (t) => {
+  check(`${name}, deaf after its greeting, is found out by the gateway's own ear within stallMs`, async (t) => {
     const { deaf, good, make } = await deafLine(t)
     deaf.script.reply({ say: 'Welcome.', audioMs: 100 })
     deaf.faults.deaf = true
@@ -113,7 +119,7 @@ for (const [name, deafLine] of [
     const { reason } = await recorder.next('failover')
     const waitedMs = performance.now() - endMs
     t.equal(reason, 'deaf')
-    t.ok(waitedMs < STALL_MS + 300, `${Math.round(waitedMs)} ms with the connection of the other`)
+    t.ok(waitedMs < STALL_MS + 1000, `${Math.round(waitedMs)} ms with the connection of the other`)
     frames(backend, 600, false)
     await recorder.next('turn-done', 2)
     t.equal(wordsOf(recorder).at(-1), 'I heard you.', 'the other one got what the caller had said')
@@ -121,28 +127,52 @@ for (const [name, deafLine] of [
   })
 }
 
-t.test('one that hears is not replaced, nor for a cough, nor for one noise alone', async (t) => {
-  const double = await openAiDouble(t)
-  const { backend, recorder } = await connected(t, list(toOpenAi(double), toOpenAi(double)))
-  await greeted(backend, recorder)
-  frames(backend, 900, true)
-  frames(backend, 600, false)
-  await recorder.next('turn-done', 2)
-  await pause(900)
-  // From here on it is deaf; one noise alone is not held against a service that has heard the caller.
-  double.faults.deaf = true
-  frames(backend, 300, true)
-  frames(backend, 600, false)
-  frames(backend, 900, true)
-  frames(backend, 600, false)
-  await pause(STALL_MS + 200)
-  t.same(recorder.all('failover'), [])
-  frames(backend, 900, true)
-  frames(backend, 600, false)
-  t.equal((await recorder.next('failover')).reason, 'deaf', 'two are')
-})
+check(
+  'one that has heard the caller is replaced only for two utterances, and none for a cough or an echo',
+  async (t) => {
+    const timers = new FakeTimers()
+    let deaf = 0
+    const watch = new DeafWatch(timers, 1000, () => deaf++)
+    const voice = async (ms: number, { agentSounds = false, then = 600 } = {}): Promise<void> => {
+      for (let at = 0; at < ms + then; at += 20) {
+        watch.frame(at < ms, agentSounds)
+        await timers.pass(20)
+      }
+    }
+    await voice(480)
+    await voice(2000, { agentSounds: true })
+    await timers.pass(2000)
+    t.equal(deaf, 0, 'a cough, and the echo of the agent')
+    await voice(500, { then: 400 })
+    await timers.pass(579)
+    t.equal(deaf, 0)
+    await timers.pass(1)
+    t.equal(deaf, 1, 'one utterance, stallMs after its end')
+    watch.reset()
+    await voice(900)
+    watch.heard()
+    await timers.pass(2000)
+    await voice(900)
+    await timers.pass(2000)
+    t.equal(deaf, 1, 'one after it was heard may be a noise')
+    await voice(900)
+    await timers.pass(2000)
+    t.equal(deaf, 2)
+    await voice(900)
+    watch.answers()
+    await voice(900)
+    await timers.pass(2000)
+    t.equal(deaf, 2, 'an answer in between begins the count again')
+    watch.reset()
+    await voice(900)
+    watch.answers()
+    await voice(900)
+    await timers.pass(2000)
+    t.equal(deaf, 3, 'but an answer, as to a text, shows no hearing')
+  },
+)
 
-t.test('keys that are pressed do not count as heard', async (t) => {
+check('keys that are pressed do not count as heard', async (t) => {
   const [deaf, good] = [await openAiDouble(t), await openAiDouble(t)]
   deaf.faults.deaf = true
   const { backend, recorder } = await connected(t, list(toOpenAi(deaf), toOpenAi(good)))
@@ -156,7 +186,7 @@ t.test('keys that are pressed do not count as heard', async (t) => {
   t.equal((await recorder.next('failover')).reason, 'deaf')
 })
 
-t.test('a single deaf service is connected again, twice at most', async (t) => {
+check('a single deaf service is connected again, twice at most', async (t) => {
   const deaf = await openAiDouble(t)
   deaf.faults.deaf = true
   const { backend, recorder } = await connected(t, list(toOpenAi(deaf)))
@@ -173,7 +203,7 @@ t.test('a single deaf service is connected again, twice at most', async (t) => {
   t.equal(deaf.connections, 3)
 })
 
-t.test("with the gateway's turns a service that says nothing after speech is connected again", async (t) => {
+check("with the gateway's turns a service that says nothing after speech is connected again", async (t) => {
   const double = await geminiDouble(t)
   const { backend, recorder } = await connected(t, list(toGemini(double)))
   await greeted(backend, recorder)
@@ -189,7 +219,7 @@ t.test("with the gateway's turns a service that says nothing after speech is con
 // --- phantom interruptions and empty turns ------------------------------------------------------------------
 
 for (const by of ['gateway', 'server'] as const) {
-  t.test(`an interruption by nobody lets what arrived be heard, with turns by ${by}`, async (t) => {
+  check(`an interruption by nobody lets what arrived be heard, with turns by ${by}`, async (t) => {
     const double = await geminiDouble(t)
     const { backend, recorder } = await connected(t, toGemini(double, by))
     double.script.reply({ say: 'A long answer.', audioMs: 3000, paceMs: 10 }, { say: 'And the next.', audioMs: 200 })
@@ -206,7 +236,7 @@ for (const by of ['gateway', 'server'] as const) {
   })
 }
 
-t.test('an interruption by the caller is one, also without a word', async (t) => {
+check('an interruption by the caller is one, also without a word', async (t) => {
   const double = await geminiDouble(t)
   const { backend, recorder } = await connected(t, toGemini(double, 'server'))
   double.script.reply({ say: 'A long answer.', audioMs: 3000, paceMs: 10 })
@@ -217,7 +247,7 @@ t.test('an interruption by the caller is one, also without a word', async (t) =>
   t.equal(backend.stats.phantomInterruptions, 0)
 })
 
-t.test('OpenAI takes a noise for speech: with interruptResponse false its answer goes on', async (t) => {
+check('OpenAI takes a noise for speech: with interruptResponse false its answer goes on', async (t) => {
   for (const interruptResponse of [true, false]) {
     const double = await openAiDouble(t)
     const { recorder, backend } = await connected(
@@ -240,7 +270,7 @@ t.test('OpenAI takes a noise for speech: with interruptResponse false its answer
   }
 })
 
-t.test('an empty turn is asked for once more; after the second one the answer has failed', async (t) => {
+check('an empty turn is asked for once more; after the second one the answer has failed', async (t) => {
   const [gemini, openai] = [await geminiDouble(t), await openAiDouble(t)]
   const one = await connected(t, toGemini(gemini))
   const two = await connected(t, toOpenAi(openai))
@@ -264,7 +294,7 @@ t.test('an empty turn is asked for once more; after the second one the answer ha
   }
 })
 
-t.test('a noise that Gemini answers with an empty turn is not asked for again', async (t) => {
+check('a noise that Gemini answers with an empty turn is not asked for again', async (t) => {
   const double = await geminiDouble(t)
   const { backend, recorder } = await connected(t, toGemini(double))
   double.script.callerSays('')
@@ -278,7 +308,7 @@ t.test('a noise that Gemini answers with an empty turn is not asked for again', 
   t.same(recorder.all('turn-done'), [])
 })
 
-t.test('a service whose turns are all empty is replaced', async (t) => {
+check('a service whose turns are all empty is replaced', async (t) => {
   const [empty, good] = [await geminiDouble(t), await geminiDouble(t)]
   empty.faults.emptyTurns = 100
   good.script.reply({ say: 'I am here.', audioMs: 200 })
@@ -299,7 +329,7 @@ const CALLS = [
 ]
 
 for (const model of ['gemini-3.8-live', 'gemini-live-2.5-flash-preview'])
-  t.test(`parallel calls that come apart and twice are run once and answered once: ${model}`, async (t) => {
+  check(`parallel calls that come apart and twice are run once and answered once: ${model}`, async (t) => {
     const double = await geminiDouble(t)
     double.faults.callsApart = true
     const { backend, recorder } = await connected(t, toGemini(double, 'gateway', model))
@@ -319,7 +349,7 @@ for (const model of ['gemini-3.8-live', 'gemini-live-2.5-flash-preview'])
     t.equal(backend.stats.lateToolResults, 1)
   })
 
-t.test('parallel calls of OpenAI that come twice are run once, and the model goes on after the last', async (t) => {
+check('parallel calls of OpenAI that come twice are run once, and the model goes on after the last', async (t) => {
   const double = await openAiDouble(t)
   double.faults.callsTwice = true
   const { backend, recorder } = await connected(t, toOpenAi(double))
@@ -358,7 +388,7 @@ for (const [name, repeating] of [
     },
   ],
 ] as const) {
-  t.test(`the same sentence again before a tool call is heard once: ${name}`, async (t) => {
+  check(`the same sentence again before a tool call is heard once: ${name}`, async (t) => {
     const { double, backend, recorder } = await repeating(t)
     recorder.onEvent = (event) => {
       if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
@@ -387,27 +417,30 @@ for (const [name, repeating] of [
     t.equal(backend.stats.repeatedSpeech, 2)
   })
 
-  t.test(`other words before a tool call, short ones, and the last words of an answer are all heard: ${name}`, async (t) => {
-    const { double, backend, recorder } = await repeating(t)
-    recorder.onEvent = (event) => {
-      if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
-    }
-    const said = ['One moment.', 'One moment.', LOOK, 'Let me look into another drawer.', LOOK]
-    double.script.reply(
-      ...said.slice(0, -1).map((say, i) => ({ say, audioMs: 300, calls: call(`c${i}`) })),
-      { say: LOOK, audioMs: 300 },
-    )
-    ask(backend)
-    await recorder.until('all words', () => wordsOf(recorder).length === said.length)
-    t.same(wordsOf(recorder), said)
-    t.equal(
-      recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0),
-      300 * said.length,
-    )
-    t.equal(backend.stats.repeatedSpeech, 0)
-  })
+  check(
+    `other words before a tool call, short ones, and the last words of an answer are all heard: ${name}`,
+    async (t) => {
+      const { double, backend, recorder } = await repeating(t)
+      recorder.onEvent = (event) => {
+        if (event.type === 'tool-call') backend.toolResult(event.callId, { ok: true, value: 1 })
+      }
+      const said = ['One moment.', 'One moment.', LOOK, 'Let me look into another drawer.', LOOK]
+      double.script.reply(...said.slice(0, -1).map((say, i) => ({ say, audioMs: 300, calls: call(`c${i}`) })), {
+        say: LOOK,
+        audioMs: 300,
+      })
+      ask(backend)
+      await recorder.until('all words', () => wordsOf(recorder).length === said.length)
+      t.same(wordsOf(recorder), said)
+      t.equal(
+        recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0),
+        300 * said.length,
+      )
+      t.equal(backend.stats.repeatedSpeech, 0)
+    },
+  )
 
-  t.test(`a tool call in mid-word cuts nothing of what arrives: ${name}`, async (t) => {
+  check(`a tool call in mid-word cuts nothing of what arrives: ${name}`, async (t) => {
     const { double, backend, recorder } = await repeating(t)
     double.faults.callAfterMs = 300
     recorder.onEvent = (event) => {
@@ -418,14 +451,18 @@ for (const [name, repeating] of [
     await recorder.until('the answer', () => wordsOf(recorder).includes('Found it.'))
     await recorder.until('all sound', () => recorder.audioPieces.reduce((sum, { ms }) => sum + ms, 0) === 1000)
     const generations = recorder.audioPieces.map(({ generation }) => generation)
-    t.same(generations, [...generations].sort((a, b) => a - b), 'in order')
+    t.same(
+      generations,
+      [...generations].sort((a, b) => a - b),
+      'in order',
+    )
     t.equal(recorder.all('interrupted').length, 0)
     t.ok(recorder.all('turn-done').every(({ status }) => status === 'completed'))
     t.match(wordsOf(recorder), [LOOK, 'Found it.'])
   })
 }
 
-t.test('where Gemini itself swallows the rest of the word, the call goes on with the result', async (t) => {
+check('where Gemini itself swallows the rest of the word, the call goes on with the result', async (t) => {
   const double = await geminiDouble(t)
   double.faults.callAfterMs = 300
   double.faults.restOfWord = false

@@ -157,11 +157,13 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#secrets = [options.apiKey, ...Object.values(options.headers ?? {})]
     this.#nowMs = options.nowMs ?? (() => performance.now())
     const { inputRateHz, outputRateHz } = ratesOf(options)
+    const { turns } = options
     this.capabilities = {
       name: this.#service,
       inputRateHz,
       outputRateHz,
-      serverVad: options.turns?.by !== 'gateway',
+      serverVad: turns?.by !== 'gateway',
+      serverInterrupts: turns?.by !== 'gateway' && turns?.interruptResponse !== false,
       truncate: true,
       maxSessionMs: options.maxSessionMs ?? OPENAI_SESSION_MS,
     }
@@ -264,9 +266,7 @@ export class OpenAiRealtimeBackend implements Backend {
     const requested = this.#responses.requested
     const generation = this.#responses.current?.generation ?? null
     const cancelled = this.#responses.interrupt()
-    const { turns } = this.#options
-    const serverInterrupts = turns?.by !== 'gateway' && turns?.interruptResponse !== false
-    const serverCancels = serverInterrupts && this.#responses.callerSpeaking
+    const serverCancels = this.capabilities.serverInterrupts === true && this.#responses.callerSpeaking
     if (requested || (cancelled !== null && !serverCancels)) this.#send({ type: 'response.cancel' })
     for (const item of this.#items.truncate(itemId, playedMs, generation, this.#nowMs())) {
       this.#send({

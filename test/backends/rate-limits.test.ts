@@ -1,0 +1,149 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { RateLimit } from '../../src/backends/backend.js'
+import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
+import { CircuitBreaker, Circuits } from '../../src/backends/failover/circuit-breaker.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { rateLimitsOf } from '../../src/backends/openai-realtime/wire.js'
+import { clockTimers } from '../../src/backends/timers.js'
+import { UNWATCHED } from '../../src/backends/watch.js'
+import type { SessionOpened } from '../../src/backends/watch.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+
+const KEY = 'key-of-a-test-0123456789'
+
+/** Two services, and a worker whose calls share what they find out. `clock.skipMs` lets time pass. */
+async function worker(t: Test, services: number) {
+  const doubles = await Promise.all(Array.from({ length: services }, () => OpenAiDouble.start({ key: KEY })))
+  const circuits = new Circuits()
+  const clock = { skipMs: 0 }
+  const seen = { limits: [] as (readonly [string, readonly RateLimit[]])[], sessions: [] as SessionOpened[] }
+  const call = () => {
+    const recorder = new Recorder()
+    const backend = new FailoverBackend(recorder, {
+      candidates: doubles.map(({ baseUrl }, i) => ({
+        create: (sink) =>
+          new OpenAiRealtimeBackend(sink, { apiKey: KEY, model: 'gpt-realtime-2.1', baseUrl, name: `key-${i}` }),
+      })),
+      timers: clockTimers(() => performance.now() + clock.skipMs),
+      circuits,
+      watch: {
+        ...UNWATCHED,
+        session: (opened) => seen.sessions.push(opened),
+        limits: (backend, limits) => seen.limits.push([backend, limits]),
+      },
+    })
+    t.teardown(() => backend.close('the test is over'))
+    return { backend, recorder, connected: backend.connect(conformanceSession(), new AbortController().signal) }
+  }
+  t.teardown(() => Promise.all(doubles.map((double) => double.close())))
+  return { doubles, clock, seen, call }
+}
+
+const USED_UP = [
+  { name: 'requests' as const, limit: 1000, remaining: 999, reset_seconds: 0.06 },
+  { name: 'tokens' as const, limit: 50_000, remaining: 120, reset_seconds: 30 },
+]
+
+t.test('a key whose tokens are used up takes no new call until they are back; the next of the list does', async (t) => {
+  const { doubles, clock, seen, call } = await worker(t, 2)
+  const [first, second] = doubles
+  if (first === undefined || second === undefined) throw new Error('two services')
+  first.limits = USED_UP
+  const before = call()
+  await before.connected
+  before.backend.sendText('Hello', { role: 'caller', respond: true })
+  await before.recorder.next('turn-done')
+  t.same(seen.limits, [
+    [
+      'key-0',
+      [
+        { name: 'requests', limit: 1000, remaining: 999, resetMs: 60 },
+        { name: 'tokens', limit: 50_000, remaining: 120, resetMs: 30_000 },
+      ],
+    ],
+  ])
+  await call().connected
+  t.equal(second.connections, 1, 'the next call goes to the other key')
+  first.limits = null
+  before.backend.sendText('Hello again', { role: 'caller', respond: true })
+  await before.recorder.next('turn-done', 2)
+  t.equal(before.recorder.all('failover').length, 0, 'the call that runs goes on')
+  clock.skipMs = 30_000
+  await call().connected
+  t.equal(first.connections, 2, 'after the reset the first key is asked again')
+})
+
+t.test('with one key alone a new call is refused at once, with the time that it takes', async (t) => {
+  const { doubles, clock, seen, call } = await worker(t, 1)
+  const [double] = doubles
+  if (double === undefined) throw new Error('one service')
+  double.limits = USED_UP
+  const before = call()
+  await before.connected
+  before.backend.sendText('Hello', { role: 'caller', respond: true })
+  await before.recorder.next('turn-done')
+  await t.rejects(call().connected, {
+    code: 'BACKEND_RATE_LIMIT',
+    message: /key-0: a limit of its key is used up; retry after (29|30) s/,
+  })
+  t.equal(double.connections, 1)
+  t.match(seen.sessions.at(-1), { backend: 'key-0', connectMs: null, fault: 'rate_limit' })
+  // A caller who is being served is better off with a key that is nearly used up than with nobody.
+  double.session.closeWith(1001, '')
+  await before.recorder.next('failover')
+  t.equal(double.connections, 2)
+  clock.skipMs = 31_000
+  await call().connected
+})
+
+t.test('a reported limit rests a key for two minutes at most, and a later report lifts the rest', async (t) => {
+  const breaker = new CircuitBreaker('a')
+  const tokens = (remaining: number, resetMs: number): RateLimit[] => [
+    { name: 'tokens', limit: 40_000, remaining, resetMs },
+  ]
+  breaker.limits(tokens(400, 1000), 0)
+  t.equal(breaker.allows(0), true, 'a hundredth is left')
+  breaker.limits(tokens(399, 3_600_000), 0)
+  t.equal(breaker.allows(119_999), false)
+  t.equal(breaker.exhaustedForMs(100_000), 20_000)
+  t.equal(breaker.allows(120_000), true)
+  breaker.limits(tokens(0, 60_000), 0)
+  breaker.limits(tokens(20_000, 10), 1)
+  t.equal(breaker.allows(1), true)
+  breaker.limits([], 1)
+  t.equal(breaker.allows(1), true)
+})
+
+t.test('limits without a name or a figure are left out, and there are eight at most', async (t) => {
+  t.same(rateLimitsOf([{ name: 'tokens', limit: 10, remaining: 0, reset_seconds: 1.5 }]), [
+    { name: 'tokens', limit: 10, remaining: 0, resetMs: 1500 },
+  ])
+  t.same(
+    rateLimitsOf([
+      null,
+      7,
+      { name: 'tokens' },
+      { limit: 10, remaining: 1, reset_seconds: 1 },
+      { name: 'tokens', limit: 0, remaining: 1, reset_seconds: 1 },
+      { name: 'tokens', limit: 10, remaining: -1, reset_seconds: 1 },
+      { name: 'tokens', limit: 10, remaining: 1, reset_seconds: 'soon' },
+    ]),
+    [],
+  )
+  t.same(rateLimitsOf({ tokens: 1 }), [])
+  const many = Array.from({ length: 100 }, () => ({ name: 'tokens', limit: 10, remaining: 1, reset_seconds: 1 }))
+  t.equal(rateLimitsOf(many).length, 8)
+})
+
+t.test('the metric has what is left of each limit, as last reported', async (t) => {
+  const metrics = new Metrics({ version: '1.2.3', processMetrics: false })
+  metrics.backendRateLimit('openai', 'tokens', 0.5)
+  metrics.backendRateLimit('openai', 'tokens', 0.25)
+  metrics.backendRateLimit('openai', 'requests', 1)
+  const page = await metrics.render()
+  t.match(page, 'mkondo_backend_rate_limit_left_ratio{backend="openai",limit="tokens"} 0.25')
+  t.match(page, 'mkondo_backend_rate_limit_left_ratio{backend="openai",limit="requests"} 1')
+})
