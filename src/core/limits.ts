@@ -342,6 +342,8 @@ export const BACKEND_ITEMS_KEPT = 64
 export const BACKEND_TOOL_CALLS_KEPT = 256
 /** Messages to Gemini that are kept to be sent again to the session that resumes: 10 s in messages of 20 ms, and texts. */
 export const GEMINI_UNCONSUMED_MESSAGES_MAX = 600
+/** Services of which a worker knows whether they take transparent resumption. */
+export const GEMINI_HOSTS_MAX = 32
 /** Characters of conversation history that a new session gets, newest first. */
 export const BACKEND_HISTORY_CHARS_MAX = 32 * 1024
 /** A tool's arguments and its answer, as text. */

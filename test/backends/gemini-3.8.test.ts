@@ -31,8 +31,9 @@ async function line(
   t: Test,
   options: Partial<GeminiLiveOptions> = {},
   session: Partial<BackendSession> = {},
+  given?: GeminiDouble,
 ): Promise<{ readonly double: GeminiDouble; readonly backend: GeminiLiveBackend; readonly recorder: Recorder }> {
-  const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  const double = given ?? (await GeminiDouble.start({ key: GEMINI_TEST_KEY }))
   const recorder = new Recorder()
   const backend = new GeminiLiveBackend(recorder, {
     apiKey: GEMINI_TEST_KEY,
@@ -42,7 +43,7 @@ async function line(
   })
   t.teardown(async () => {
     await backend.close('the test is over')
-    await double.close()
+    if (given === undefined) await double.close()
   })
   await backend.connect(conformanceSession({ tools: TOOLS, ...session }), new AbortController().signal)
   return { double, backend, recorder }
@@ -297,4 +298,62 @@ t.test('what is kept for a resumed session has a bound', async (t) => {
   t.equal([...(kept.after(660) ?? [])].length, 41, 'a session may be connected with the state before the last report')
   kept.consumed(695)
   t.equal(kept.after(660), null)
+})
+
+t.test('a service without transparent resumption is asked once, and by later sessions without it', async (t) => {
+  const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  t.teardown(() => double.close())
+  double.faults.refusesTransparent = true
+  const first = await line(t, {}, {}, double)
+  t.equal(double.connections, 2)
+  t.equal(first.backend.stats.transparentRefused, 1)
+  t.same(double.session.setup?.sessionResumption, {})
+  ask(first.backend)
+  await first.recorder.next('turn-done')
+  await first.recorder.until('a handle', () => (first.backend.snapshot() as { handle: unknown }).handle !== null)
+  t.equal(first.recorder.all('error').length, 0)
+  const second = await line(t, {}, { resume: first.backend.snapshot() }, double)
+  t.equal(double.connections, 3, 'this worker knows')
+  t.match(double.session.setup?.sessionResumption, { handle: 'handle-1', transparent: undefined })
+  t.match(second.backend.stats, { transparentRefused: 0, resumesRefused: 0 })
+  t.equal(second.backend.continueFrom(first.backend), false, 'so the input without an answer is replayed')
+})
+
+t.test('a setup that is refused for another reason is not sent again and again', async (t) => {
+  const double = await GeminiDouble.start({ key: 'another' })
+  t.teardown(() => double.close())
+  await t.rejects(line(t, {}, {}, double), { code: 'BACKEND_AUTH' })
+  t.equal(double.connections, 1, 'a wrong key is wrong')
+  const picky = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  t.teardown(() => picky.close())
+  picky.closeAtOnce = { code: 1007, reason: 'Request contains an invalid argument.' }
+  await t.rejects(line(t, {}, {}, picky), { code: 'BACKEND_BAD_REQUEST' })
+  t.equal(picky.connections, 2, 'one that may be for the transparent resumption is, once')
+})
+
+t.test('Vertex AI gets no `behavior`, and resumes transparently with every model', async (t) => {
+  const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+  t.teardown(() => double.close())
+  const url = `${double.baseUrl.replace('http', 'ws')}/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent`
+  for (const model of [LIVE, OLDER]) {
+    const { backend, recorder } = await line(
+      t,
+      {
+        apiKey: null,
+        model: `projects/p/locations/us-central1/publishers/google/models/${model}`,
+        url,
+        headers: { 'x-goog-api-key': GEMINI_TEST_KEY },
+      },
+      {},
+      double,
+    )
+    t.same(double.session.setup?.sessionResumption, { transparent: true })
+    t.notMatch(JSON.stringify(double.session.setup?.tools), /behavior/)
+    double.script.reply({ calls: [{ callId: `c-${model}`, name: 'cancel_order', args: {} }] })
+    ask(backend)
+    t.equal((await recorder.next('turn-done')).status, 'completed', 'every call blocks there')
+    backend.toolResult(`c-${model}`, { ok: true, value: 1 })
+    await recorder.until('the result', () => double.session.responses.length === 1)
+    t.match(double.session.responses, [{ scheduling: undefined, willContinue: undefined }])
+  }
 })

@@ -1,6 +1,7 @@
-import { GoogleGenAI, Modality } from '@google/genai'
-import type { LiveServerMessage, Session } from '@google/genai'
+import { Behavior, FunctionResponseScheduling, GoogleGenAI, Modality, ThinkingLevel } from '@google/genai'
+import type { FunctionDeclaration, LiveConnectConfig, LiveServerMessage, Session } from '@google/genai'
 import t from 'tap'
+import type { Test } from 'tap'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 
 /** Checks the double with the vendor's own client: our backend must understand whatever that client understands. */
@@ -56,4 +57,181 @@ t.test("the vendor's client holds a conversation with a tool and an interruption
   await until(() => messages.slice(before).some((message) => message.serverContent?.modelTurn !== undefined))
   session.sendClientContent({ turns: [{ role: 'user', parts: [{ text: 'Stop' }] }], turnComplete: false })
   await until(() => messages.some((message) => message.serverContent?.interrupted === true))
+})
+
+/** The vendor's client on a session of Gemini 3.8, with what it has received. */
+async function talk(t: Test, config: LiveConnectConfig, { double, vertexai = false }: TalkOptions = {}) {
+  const service = double ?? (await GeminiDouble.start({ key: KEY }))
+  const messages: LiveServerMessage[] = []
+  const genai = new GoogleGenAI({ vertexai, apiKey: KEY, httpOptions: { baseUrl: service.baseUrl } })
+  const session = await genai.live.connect({
+    model: 'gemini-3.8-live',
+    config: { responseModalities: [Modality.AUDIO], ...config },
+    callbacks: { onmessage: (message) => messages.push(message) },
+  })
+  t.teardown(async () => {
+    session.close()
+    if (double === undefined) await service.close()
+  })
+  const say = (text: string): void =>
+    session.sendClientContent({ turns: [{ role: 'user', parts: [{ text }] }], turnComplete: true })
+  const turns = (): number => messages.filter((message) => message.serverContent?.turnComplete === true).length
+  return { double: service, session, messages, say, turns }
+}
+
+interface TalkOptions {
+  readonly double?: GeminiDouble
+  readonly vertexai?: boolean
+}
+
+const KEY = 'vendor-client-key'
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+const functions = (...declarations: FunctionDeclaration[]): LiveConnectConfig => ({
+  tools: [{ functionDeclarations: declarations }],
+})
+const call = (callId: string, name: string) => ({ callId, name, args: {} })
+
+t.test("the vendor's client has calls that block and calls that do not, and schedules their results", async (t) => {
+  const { double, session, messages, say, turns } = await talk(
+    t,
+    functions({ name: 'waits', behavior: Behavior.BLOCKING }, { name: 'goes_on' }),
+  )
+  double.script.reply(
+    { say: 'I am on it.', audioMs: 200, calls: [call('c1', 'goes_on'), call('c2', 'goes_on')] },
+    { say: 'Done.', audioMs: 100 },
+    { say: 'One moment.', audioMs: 100, calls: [call('c3', 'waits')] },
+    { say: 'Here it is.', audioMs: 100 },
+  )
+  const answer = (id: string, name: string, scheduling?: FunctionResponseScheduling): void =>
+    session.sendToolResponse({
+      functionResponses: [
+        { id, name, response: { output: 1 }, ...(scheduling === undefined ? {} : { scheduling, willContinue: false }) },
+      ],
+    })
+  say('Cancel both')
+  await until(() => turns() === 1)
+  t.equal(messages.filter(({ toolCall }) => toolCall !== undefined).length, 1, 'the turn ended with open calls')
+  answer('c1', 'goes_on', FunctionResponseScheduling.SILENT)
+  answer('c2', 'goes_on', FunctionResponseScheduling.WHEN_IDLE)
+  await until(() => turns() === 2)
+  t.equal(double.script.answers, 2, 'nothing is said about the silent one')
+  t.match(double.session.responses, [
+    { scheduling: 'SILENT', willContinue: false },
+    { scheduling: 'WHEN_IDLE', willContinue: false },
+  ])
+  say('And the order?')
+  await until(() => messages.some(({ toolCall }) => toolCall?.functionCalls?.[0]?.id === 'c3'))
+  t.equal(turns(), 2, 'the turn waits for the result')
+  answer('c3', 'waits')
+  await until(() => turns() === 3)
+})
+
+t.test("new input cancels a call of the vendor's client that blocks", async (t) => {
+  const { double, messages, say } = await talk(
+    t,
+    functions({ name: 'waits', behavior: Behavior.BLOCKING }, { name: 'goes_on', behavior: Behavior.NON_BLOCKING }),
+  )
+  double.script.reply({ calls: [call('c1', 'waits'), call('c2', 'goes_on')] })
+  say('Where is it?')
+  await until(() => messages.some(({ toolCall }) => toolCall !== undefined))
+  say('No, wait')
+  await until(() => messages.some(({ toolCallCancellation }) => toolCallCancellation !== undefined))
+  t.same(messages.find(({ toolCallCancellation }) => toolCallCancellation)?.toolCallCancellation?.ids, ['c1'])
+})
+
+t.test("a session that the vendor's client resumes lacks what came after the reported message", async (t) => {
+  const double = await GeminiDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  double.faults.messagesBehind = 2
+  const vertex = { double, vertexai: true }
+  const first = await talk(t, { sessionResumption: { transparent: true } }, vertex)
+  const update = () =>
+    first.messages.findLast(({ sessionResumptionUpdate }) => sessionResumptionUpdate)?.sessionResumptionUpdate
+  for (let i = 0; i < 50; i++) {
+    const data = Buffer.from(Int16Array.of(i, i).buffer).toString('base64')
+    first.session.sendRealtimeInput({ audio: { data, mimeType: 'audio/pcm;rate=16000' } })
+  }
+  await until(() => update() !== undefined)
+  // The setup is message 0, so audio messages begin at 1: message 48 has the sample 47.
+  t.match(update(), { resumable: true, lastConsumedClientMessageIndex: '48' })
+  const handle = update()?.newHandle ?? ''
+  await talk(t, { sessionResumption: { transparent: true, handle } }, vertex)
+  t.equal(double.session.heard.at(-1), 47)
+  t.equal(double.session.heard.length, 96)
+  await t.rejects(
+    talk(t, { sessionResumption: { transparent: true } }, { double }),
+    /transparent parameter is only supported in Gemini Enterprise/,
+    "the vendor's client does not send it to the Developer API, so our backend must bear a refusal",
+  )
+})
+
+t.test("the vendor's client gives hints for the transcription, and is refused what 3.8 does not take", async (t) => {
+  const { double } = await talk(t, {
+    inputAudioTranscription: { languageCodes: ['en-KE', 'sw-KE'], customVocabulary: ['M-Pesa'] },
+  })
+  t.match(double.session.setup?.inputAudioTranscription, {
+    languageCodes: ['en-KE', 'sw-KE'],
+    customVocabulary: ['M-Pesa'],
+  })
+  const genai = new GoogleGenAI({ apiKey: KEY, httpOptions: { baseUrl: double.baseUrl } })
+  for (const config of [
+    { proactivity: { proactiveAudio: false } },
+    { enableAffectiveDialog: true },
+    { thinkingConfig: { thinkingLevel: ThinkingLevel.LOW } },
+  ]) {
+    const code = await new Promise((resolve) => {
+      void genai.live.connect({
+        model: 'gemini-3.8-live',
+        config: { responseModalities: [Modality.AUDIO], ...config },
+        callbacks: { onmessage: () => undefined, onclose: (event) => resolve(event.code) },
+      })
+    })
+    t.equal(code, 1007, JSON.stringify(config))
+  }
+})
+
+t.test("what the double does wrong reaches the vendor's client as it does ours", async (t) => {
+  const { double, session, messages, say, turns } = await talk(t, functions({ name: 'goes_on' }))
+  const { faults } = double
+  faults.emptyTurns = 1
+  say('Hello')
+  await until(() => turns() === 1)
+  t.equal(messages.filter(({ serverContent }) => serverContent?.modelTurn !== undefined).length, 0, 'an empty turn')
+  faults.callsApart = true
+  faults.callAfterMs = 200
+  double.script.reply({
+    say: 'Let me look.',
+    audioMs: 400,
+    paceMs: 5,
+    calls: [call('c1', 'goes_on'), call('c2', 'goes_on')],
+  })
+  say('Where is it?')
+  await until(() => turns() === 2)
+  const ids = messages.flatMap(({ toolCall }) => toolCall?.functionCalls?.map(({ id }) => id) ?? [])
+  t.same(ids, ['c1', 'c2', 'c1', 'c2'], 'apart, and twice')
+  const lastCall = messages.findLastIndex(({ toolCall }) => toolCall !== undefined)
+  t.ok(
+    messages.slice(lastCall).some(({ serverContent }) => serverContent?.modelTurn !== undefined),
+    'the rest of the word comes after the calls',
+  )
+  faults.callsApart = false
+  faults.callAfterMs = null
+  double.script.reply({ say: 'A long answer.', audioMs: 4000, paceMs: 10 })
+  say('Talk')
+  const before = messages.length
+  await until(() => messages.slice(before).some(({ serverContent }) => serverContent?.modelTurn !== undefined))
+  double.session.interruptForNothing()
+  await until(() => messages.some(({ serverContent }) => serverContent?.interrupted === true))
+  faults.deaf = true
+  const answers = double.script.answers
+  const loud = Buffer.from(new Int16Array(8000).fill(9000).buffer).toString('base64')
+  const quiet = Buffer.from(new Int16Array(8000).buffer).toString('base64')
+  for (const data of [loud, quiet]) session.sendRealtimeInput({ audio: { data, mimeType: 'audio/pcm;rate=16000' } })
+  await until(() => double.session.callerAudioMs === 1000)
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  t.equal(double.script.answers, answers, 'it hears nothing')
 })

@@ -100,3 +100,71 @@ t.test('the double can speak with a real voice', async (t) => {
   t.ok(samples / 24_000 > 1 && samples / 24_000 < 4, `${samples / 24_000} s of speech`)
   t.ok(Math.sqrt(energy / samples) > 300, 'and it is not silence')
 })
+
+t.test("the vendor's client gets the limits, and sets the options of today", async (t) => {
+  const { double, transport } = await client(t)
+  double.limits = [{ name: 'tokens', limit: 40_000, remaining: 100, reset_seconds: 12.5 }]
+  const done = new Promise((resolve) => transport.on('turn_done', resolve))
+  const limits = new Promise((resolve) =>
+    transport.on('*', (event: { readonly type: string }) => {
+      if (event.type === 'rate_limits.updated') resolve(event)
+    }),
+  )
+  transport.updateSessionConfig({
+    audio: {
+      input: {
+        turnDetection: { type: 'server_vad', interruptResponse: false },
+        transcription: { model: 'gpt-transcribe', language: 'en' },
+      },
+    },
+  })
+  double.script.reply({ say: 'A long answer.', audioMs: 1000, paceMs: 10 })
+  transport.sendMessage('Hello', {})
+  t.match(await limits, { rate_limits: [{ name: 'tokens', limit: 40_000, remaining: 100, reset_seconds: 12.5 }] })
+  t.match(double.session.config?.audio?.input, { turn_detection: { type: 'server_vad', interrupt_response: false } })
+  double.session.hearSpeechInNoise()
+  t.match(await done, { response: { output: [{ type: 'message' }] } }, 'a noise does not end the answer then')
+  t.equal(double.session.errors.length, 0)
+})
+
+t.test("what the double does wrong reaches the vendor's client as it does ours", async (t) => {
+  const { double, transport } = await client(t)
+  const seen: string[] = []
+  transport.on('*', (event: { readonly type: string; readonly call_id?: string }) => {
+    if (event.type === 'response.function_call_arguments.done') seen.push(event.call_id ?? '')
+    if (event.type === 'response.output_audio.delta') seen.push('sound')
+  })
+  const ends = (count: number): Promise<void> =>
+    new Promise((resolve) => {
+      let left = count
+      transport.on('turn_done', () => {
+        if (--left === 0) resolve()
+      })
+    })
+  double.faults.emptyAnswers = 1
+  const empty = ends(1)
+  transport.sendMessage('Hello', {})
+  await empty
+  t.same(seen, [], 'an empty answer')
+  double.faults.callAfterMs = 200
+  double.faults.callsTwice = true
+  double.script.reply({
+    say: 'Let me look.',
+    audioMs: 400,
+    calls: [
+      { callId: 'c1', name: 'lookup_order', args: {} },
+      { callId: 'c2', name: 'lookup_order', args: {} },
+    ],
+  })
+  const cut = ends(1)
+  transport.sendMessage('Where is it?', {})
+  await cut
+  t.same(seen, ['sound', 'sound', 'c1', 'c1', 'c2', 'c2', 'sound', 'sound'], 'calls in mid-word, each twice')
+  double.faults.deaf = true
+  const loud = new Int16Array(24_000).fill(9000)
+  transport.sendAudio(loud.buffer)
+  transport.sendAudio(new Int16Array(24_000).buffer)
+  while (double.session.callerAudioMs < 2000) await new Promise((resolve) => setTimeout(resolve, 5))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.equal(double.script.answers, 1, 'it hears nothing')
+})

@@ -14,6 +14,7 @@ import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
 import {
   GEMINI_CONNECTION_MS,
   GEMINI_INPUT_RATE_HZ,
@@ -27,6 +28,7 @@ import {
 } from './setup.js'
 import type { GeminiLiveOptions, ModelTraits } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
+import { takesTransparent, transparentFound } from './transparent-hosts.js'
 import type { OpenCall } from './tool-batches.js'
 import { UnconsumedMessages } from './unconsumed.js'
 import { tokensOf } from './usage.js'
@@ -117,6 +119,7 @@ export class GeminiLiveBackend implements Backend {
     waitsForInput: 0,
     interimTranscripts: 0,
     resumesRefused: 0,
+    transparentRefused: 0,
     resentMessages: 0,
     audioDroppedMs: 0,
   }
@@ -130,7 +133,9 @@ export class GeminiLiveBackend implements Backend {
   readonly #calls = new ToolBatches()
   readonly #repeated = new RepeatedSpeech()
   /** Null where the service does not say which messages a resumed session holds. */
-  readonly #unconsumed: UnconsumedMessages | null
+  #unconsumed: UnconsumedMessages | null
+  /** The setup asks for transparent resumption. */
+  #transparent = false
   #tools: ReadonlyMap<string, ToolSpec> = new Map()
   readonly #keys: KeyEntry
   readonly #waiting: (() => void)[] = []
@@ -183,7 +188,8 @@ export class GeminiLiveBackend implements Backend {
     this.#sink = sink
     this.#options = options
     this.#traits = traitsOf(options)
-    this.#unconsumed = this.#traits.transparent ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
+    this.#transparent = this.#traits.transparent && takesTransparent(liveUrl(options)) !== false
+    this.#unconsumed = this.#transparent ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
     const service = options.name ?? 'gemini'
     const serverVad = options.turns?.by === 'server'
     this.capabilities = {
@@ -211,7 +217,7 @@ export class GeminiLiveBackend implements Backend {
       opened: () => this.#setUp(),
       message: (data) => this.#message(data),
       closeFault: (code, reason) => closeFault(service, code, reason),
-      recovers: () => this.#forgetHandle(),
+      recovers: (fault) => this.#asksForLess(fault),
       ended: () => this.#ended(),
     })
     if (serverVad) this.#uplink.open()
@@ -468,6 +474,7 @@ export class GeminiLiveBackend implements Backend {
       session,
       this.#resumeHandle,
       this.#resumeHandle === null && historyOf(session).length > 0,
+      this.#transparent,
     )
     this.#connection.send(JSON.stringify({ setup } satisfies ClientMessage))
     this.#unconsumed?.begin()
@@ -480,13 +487,27 @@ export class GeminiLiveBackend implements Backend {
     // The setup declared this content as history, so that the model does not answer it.
     if (turns.length > 0) this.#send({ clientContent: { turns, turnComplete: true } })
     this.#handle = this.#resumeHandle
+    // A session that was refused its handle as well says nothing about the one or the other.
+    if (this.#traits.transparent && this.stats.resumesRefused === 0)
+      transparentFound(liveUrl(this.#options), this.#transparent)
     this.#connection.ready()
     this.#uplink.retry()
     for (const work of this.#waiting.splice(0)) work()
   }
 
-  /** The service refused the connection and gives no reason. The next try uses the history in place of the handle. */
-  #forgetHandle(): boolean {
+  /**
+   * The service refused the setup, and seldom says why. The next try asks for no transparent resumption where the
+   * service is not known to take it, and the one after that uses the history in place of the handle.
+   */
+  #asksForLess({ code, message }: VendorFault): boolean {
+    const mayBeIt = code === 'bad_request' && /transparent|invalid argument/i.test(message)
+    if (this.#transparent && mayBeIt && takesTransparent(liveUrl(this.#options)) === null) {
+      this.#transparent = false
+      this.#unconsumed?.release()
+      this.#unconsumed = null
+      this.stats.transparentRefused++
+      return true
+    }
     if (this.#resumeHandle === null) return false
     this.#resumeHandle = null
     this.stats.resumesRefused++

@@ -70,7 +70,7 @@ export interface ModelTraits {
   readonly thinks: boolean
   /** Vertex AI has no `behavior`. */
   readonly vertex: boolean
-  /** The service says which messages a resumed session holds. */
+  /** The service may say which messages a resumed session holds; see `takesTransparent`. */
   readonly transparent: boolean
 }
 
@@ -82,7 +82,7 @@ export function traitsOf({ model, url }: Pick<GeminiLiveOptions, 'model' | 'url'
   const [, major, minor] = (/gemini-(?:live-)?(\d+)\.(\d+)/.exec(model) ?? []).map(Number)
   const version = major === undefined || minor === undefined ? null : major + minor / 100
   const asynchronous = version !== null && version >= ASYNCHRONOUS_FROM
-  const vertex = /aiplatform\.googleapis\.com/.test(url ?? '') || model.startsWith('projects/')
+  const vertex = /aiplatform\.googleapis\.com/.test(url ?? '') || /^(projects|publishers)\//.test(model)
   return {
     asynchronous,
     // Between 3.0 and 3.8 no model has them (pipecat 4448).
@@ -125,6 +125,7 @@ export function setupOf(
   session: BackendSession,
   handle: string | null,
   history: boolean,
+  transparent = traitsOf(options).transparent,
 ): WireSetup {
   const voice = session.voice ?? options.voice
   const { turns = { by: 'gateway' }, transcription, thinkingLevel = 'low' } = options
@@ -156,7 +157,7 @@ export function setupOf(
     },
     sessionResumption: {
       ...(handle === null ? {} : { handle }),
-      ...(traits.transparent ? { transparent: true } : {}),
+      ...(transparent ? { transparent: true } : {}),
     },
     ...(options.compressContext === false ? {} : { contextWindowCompression: { slidingWindow: {} } }),
     inputAudioTranscription: {

@@ -226,6 +226,8 @@ export interface GeminiStats {
   /** Messages with a preview of the caller's words, which is not read. */
   interimTranscripts: number
   resumesRefused: number
+  /** Setups that were refused and sent again without transparent resumption. */
+  transparentRefused: number
   /** Messages that were sent again because the service had not consumed them. */
   resentMessages: number
   audioDroppedMs: number

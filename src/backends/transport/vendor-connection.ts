@@ -32,7 +32,7 @@ interface VendorConnectionOptions {
   /** The fault that a close by the other side stands for. `words` are safe to show. */
   readonly closeFault: (code: number, words: string) => VendorFault
   /** After a close before the session was ready: true when another attempt, made differently, may succeed. */
-  readonly recovers?: () => boolean
+  readonly recovers?: (fault: VendorFault) => boolean
   /** The session is over, for whatever reason: stop timers. */
   readonly ended: () => void
 }
@@ -184,14 +184,11 @@ export class VendorConnection {
         closed: (code, reason, failure) => {
           if (this.#socket !== socket) return
           this.#socket = null
-          if (this.#state === 'closing') this.#closed()
-          else if (failure === null && this.#state === 'connecting' && this.#options.recovers?.() === true) this.#open()
-          else
-            this.fail(
-              failure === null
-                ? this.#options.closeFault(code, vendorText(reason, secrets))
-                : socketFault(service, failure, secrets),
-            )
+          if (this.#state === 'closing') return this.#closed()
+          if (failure !== null) return this.fail(socketFault(service, failure, secrets))
+          const fault = this.#options.closeFault(code, vendorText(reason, secrets))
+          if (this.#state === 'connecting' && this.#options.recovers?.(fault) === true) this.#open()
+          else this.fail(fault)
         },
       },
     )

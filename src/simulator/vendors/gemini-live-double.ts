@@ -31,6 +31,7 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
     callAfterMs: null,
     restOfWord: true,
     messagesBehind: 0,
+    refusesTransparent: false,
   }
 
   static start(options: DoubleOptions = {}): Promise<GeminiDouble> {
@@ -48,15 +49,13 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   protected accept(client: WebSocket, request: IncomingMessage): GeminiDoubleSession | null {
     // The vendor's own client sends two slashes if its base URL ends with one.
     const url = new URL((request.url ?? '/').replace(/^\/+/, '/'), 'http://127.0.0.1')
-    if (
-      !/^\/ws\/google\.ai\.generativelanguage\.v1(alpha|beta)\.GenerativeService\.BidiGenerateContent$/.test(
-        url.pathname,
-      )
-    ) {
+    const vertex = VERTEX_PATH.test(url.pathname)
+    if (!vertex && !DEVELOPER_PATH.test(url.pathname)) {
       client.close(1008, `${url.pathname} is not found`)
       return null
     }
-    if (this.key !== null && url.searchParams.get('key') !== this.key) {
+    const key = vertex ? request.headers['x-goog-api-key'] : url.searchParams.get('key')
+    if (this.key !== null && key !== this.key) {
       client.close(1007, 'API key not valid. Please pass a valid API key.')
       return null
     }
@@ -66,9 +65,13 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
       readyDelayMs: () => this.readyDelayMs,
       handles: this.handles,
       faults: this.faults,
+      vertex,
     })
   }
 }
+
+const DEVELOPER_PATH = /^\/ws\/google\.ai\.generativelanguage\.v1(alpha|beta)\.GenerativeService\.BidiGenerateContent$/
+const VERTEX_PATH = /^\/ws\/google\.cloud\.aiplatform\.v1(beta1)?\.LlmBidiService\/BidiGenerateContent$/
 
 /** How the service misbehaves, as users of its peers have reported. */
 interface GeminiFaults {
@@ -83,6 +86,8 @@ interface GeminiFaults {
   restOfWord: boolean
   /** The state of a resumed session lacks so many of the newest messages. */
   messagesBehind: number
+  /** It does not know transparent resumption, as the Developer API before Gemini 3.8. */
+  refusesTransparent: boolean
 }
 
 interface SessionParts {
@@ -91,6 +96,8 @@ interface SessionParts {
   readonly readyDelayMs: () => number
   readonly handles: Map<string, readonly number[]>
   readonly faults: GeminiFaults
+  /** Vertex AI: models of publishers, and no tools that do not block. */
+  readonly vertex: boolean
 }
 
 /** The vendor's class without its getters. */
@@ -190,7 +197,8 @@ class GeminiDoubleSession {
   }
 
   #setUp(setup: LiveClientSetup | undefined): void {
-    if (setup?.model === undefined || !setup.model.startsWith('models/'))
+    const { vertex } = this.#parts
+    if (setup?.model === undefined || !(vertex ? /^(projects|publishers)\// : /^models\//).test(setup.model))
       return this.closeWith(1007, 'setup must be the first message and only the first')
     const handle = setup.sessionResumption?.handle
     if (handle !== undefined && !this.#parts.handles.has(handle))
@@ -213,18 +221,22 @@ class GeminiDoubleSession {
   /** What models refuse; the vendor gives no reason. */
   #refused(setup: LiveClientSetup): string | null {
     const thinks = setup.model?.includes('extended-thinking') === true
-    const config = setup.generationConfig as {
+    const config = (setup.generationConfig ?? {}) as {
       readonly thinkingConfig?: object
       readonly enableAffectiveDialog?: boolean
     }
     const bad =
       (config.thinkingConfig !== undefined) !== thinks ||
       (this.#asynchronous && (setup.proactivity !== undefined || config.enableAffectiveDialog !== undefined)) ||
-      (thinks && JSON.stringify(setup.tools ?? []).includes('"BLOCKING"'))
+      (thinks && JSON.stringify(setup.tools ?? []).includes('"BLOCKING"')) ||
+      (this.#parts.vertex && JSON.stringify(setup.tools ?? []).includes('"behavior"'))
+    if (this.#parts.faults.refusesTransparent && setup.sessionResumption?.transparent !== undefined)
+      return `Invalid JSON payload received. Unknown name "transparent" at 'setup.session_resumption': Cannot find field.`
     return bad ? 'Request contains an invalid argument.' : null
   }
 
   #blocks(name: string): boolean {
+    if (this.#parts.vertex) return true
     const behavior = this.#behaviors.get(name)
     return this.#asynchronous || behavior !== undefined ? (behavior ?? 'NON_BLOCKING') === 'BLOCKING' : true
   }
