@@ -9,4 +9,6 @@ const harnesses = [
   geminiHarness('Gemini 3.8, its own VAD', { model: 'gemini-3.8-live', turns: { by: 'server' } }),
 ]
 
-for (const harness of harnesses) t.test(harness.name, (t) => passSuite(t, harness))
+// Checks mostly wait, so two suites run side by side.
+t.jobs = 2
+for (const harness of harnesses) t.test(harness.name, { buffered: true }, (t) => passSuite(t, harness))
