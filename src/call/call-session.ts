@@ -1318,10 +1318,10 @@ export class CallSession {
   //     tool-call --end_call--> the end; answered only when the caller speaks up
 
   #toolCall(event: ToolCallEvent): void {
-    const { callId, name, args } = event
+    const { callId, name, args, quiet = false } = event
     const fault = this.#toolFault(event)
     if (fault !== null) return this.#refuseTool(event, fault)
-    const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name))
+    const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name), quiet)
     switch (decision.type) {
       case 'refuse':
         return this.#refuseTool(event, decision.error)
@@ -1358,7 +1358,8 @@ export class CallSession {
     }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
-    if (!this.#deadlines.isSet('filler')) {
+    // Nobody waits for a quiet one.
+    if (!quiet && !this.#deadlines.isSet('filler')) {
       this.#fillersSpoken = 0
       this.#in('filler', this.#options.filler.afterMs)
     }
@@ -1443,8 +1444,8 @@ export class CallSession {
     if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
     if (!this.#backendUsable) return
     this.#out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
-    // The model must speak now, whatever the result is.
-    if (this.#state === 'live') this.#in('answer', this.#options.answerTimeoutMs)
+    // The model must speak now, whatever the result is; unless it was to say nothing about it.
+    if (this.#state === 'live' && !answer.quiet) this.#in('answer', this.#options.answerTimeoutMs)
   }
 
   /** The backend takes tool calls back. */

@@ -11,6 +11,8 @@ interface LedgerCall {
   readonly startedAtMs: number
   /** Performed by the session itself; no tool runs, and no limit applies. */
   readonly gateway: boolean
+  /** The model says nothing about its result unless it failed. */
+  readonly quiet: boolean
   state: 'running' | 'answered'
   ok: boolean
   result: unknown
@@ -34,6 +36,8 @@ interface ToolResult {
 
 interface ToolAnswer {
   readonly name: string
+  /** The model need not say anything now. */
+  readonly quiet: boolean
   readonly ok: boolean
   readonly value: unknown
 }
@@ -84,7 +88,7 @@ export class ToolLedger {
     this.#log = log
     if (resume === undefined) return
     for (const tool of resumedTools(resume)) {
-      this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, state: 'answered' })
+      this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, quiet: false, state: 'answered' })
     }
     for (const { callId, name, args, startMs } of resume.checkpoint.toolsRunning) {
       this.#lost.push(callId)
@@ -101,13 +105,17 @@ export class ToolLedger {
     }
   }
 
-  /** @param gateway  the session performs the call itself */
+  /**
+   * @param gateway  the session performs the call itself
+   * @param quiet  the model says nothing about its result unless it failed
+   */
   call(
     callId: string,
     name: string,
     args: Readonly<Record<string, unknown>>,
     nowMs: number,
     gateway = false,
+    quiet = false,
   ): ToolDecision {
     const known = this.#calls.get(callId)
     if (known !== undefined) {
@@ -132,6 +140,7 @@ export class ToolLedger {
       args,
       startedAtMs: nowMs,
       gateway,
+      quiet,
       state: 'running',
       ok: false,
       result: null,
@@ -156,7 +165,7 @@ export class ToolLedger {
     call.ok = ok
     call.result = answer
     this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'), nowMs, streamZeroMs)
-    return { name: call.name, ok, value: answer }
+    return { name: call.name, quiet: call.quiet && ok, ok, value: answer }
   }
 
   /** Logs a call that does not run and is answered with an error. */

@@ -120,6 +120,40 @@ t.test('a call that the backend takes back is cancelled, and its result is late'
   t.match(rig.toolCalls, [{ ok: false, error: 'cancelled' }])
 })
 
+t.test('nobody waits for a tool whose result the model says nothing about, unless it fails', async (t) => {
+  const rig = Rig.talking({ responseFailedText: 'Sorry.' })
+  const quiet = (callId: string): void =>
+    rig.backend({ type: 'tool-call', callId, name: 'find_order', args: { callId }, generation: 1, quiet: true })
+  quiet('t1')
+  rig.run(3000)
+  t.same(rig.texts(), [], 'no filler')
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  t.match(rig.all('backend-tool-result'), [{ callId: 't1', ok: true }])
+  rig.run(13_000)
+  t.notOk(rig.texts().includes('Sorry.'), 'no apology for an answer that nobody owes')
+  quiet('t2')
+  rig.in({ type: 'tool-result', callId: 't2', ok: false, value: {}, error: 'failed' })
+  rig.run(13_000)
+  t.ok(rig.texts().includes('Sorry.'), 'a failure must be told')
+})
+
+t.test('a tool call in mid-word, and the answer to it, cut nothing of what the agent is saying', async (t) => {
+  const rig = Rig.talking()
+  rig.backend({ type: 'turn-start', generation: 1 })
+  rig.audio(1, 'word', 1500)
+  rig.toolCall('t1', 'find_order')
+  rig.backend({ type: 'audio-done', generation: 1, itemId: 'word' })
+  rig.backend({ type: 'turn-done', generation: 1, status: 'completed' })
+  rig.run(200)
+  // The rest of the word, and then the answer: both come while the beginning is still played.
+  t.ok(rig.audio(2, 'rest', 500))
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  t.ok(rig.audio(3, 'found', 800))
+  rig.run(4000)
+  for (const [itemId, ms] of Object.entries({ word: 1500, rest: 500, found: 800 }))
+    t.equal(rig.ledger.heardMs(itemId, rig.nowMs), ms, itemId)
+})
+
 t.test('a tool that never answers is given up, and the model is told', async (t) => {
   const rig = Rig.talking({ toolLimitMs: 5000 })
   rig.toolCall('t1', 'find_order')

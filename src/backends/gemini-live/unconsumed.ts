@@ -3,7 +3,7 @@ import { samplesOf } from '../../media/pcm.js'
 import { CallerAudio } from '../failover/caller-audio.js'
 
 /** One message to send again: JSON, or the bytes of caller audio, which are valid until the next one. */
-export type Unconsumed = { readonly json: string } | { readonly audio: Buffer }
+type Unconsumed = { readonly json: string } | { readonly audio: Buffer }
 
 /**
  * The newest messages of one connection, so that the session that resumes it can be sent exactly what the service had
