@@ -1,5 +1,6 @@
 import t from 'tap'
 import type {
+  AudioTranscriptionConfig,
   FunctionDeclaration,
   FunctionResponse,
   LiveClientContent,
@@ -7,6 +8,8 @@ import type {
   LiveClientSetup,
   LiveServerContent,
   LiveServerMessage,
+  LiveServerSessionResumptionUpdate,
+  SessionResumptionConfig,
   UsageMetadata,
 } from '@google/genai'
 import {
@@ -41,6 +44,9 @@ export type _Names = Fits<
       WireSetup['realtimeInputConfig']['automaticActivityDetection'],
       NonNullable<NonNullable<LiveClientSetup['realtimeInputConfig']>['automaticActivityDetection']>
     >,
+    Named<WireSetup['sessionResumption'], SessionResumptionConfig>,
+    Named<Required<WireSetup['inputAudioTranscription']>, AudioTranscriptionConfig>,
+    Named<NonNullable<ServerMessage['sessionResumptionUpdate']>, LiveServerSessionResumptionUpdate>,
     Named<WireFunction, FunctionDeclaration>,
     Named<WireFunctionResponse, FunctionResponse>,
     Named<ServerMessage, LiveServerMessage>,

@@ -59,6 +59,26 @@ t.test('malformed messages are counted, and the call goes on', async (t) => {
   await recorder.next('turn-done', 3)
 })
 
+t.test('events of hosted MCP tools and of SIP calls are ignored by name', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  for (const type of [
+    'mcp_list_tools.in_progress',
+    'mcp_list_tools.completed',
+    'response.mcp_call_arguments.done',
+    'response.mcp_call.failed',
+    'input_audio_buffer.dtmf_event_received',
+    'output_audio_buffer.cleared',
+    'conversation.item.retrieved',
+    'response.content_part.added',
+    'response.of_next_year',
+  ])
+    double.session.sendRaw(JSON.stringify({ type, event_id: 'e', item_id: 'i', event: '5', received_at: 1 }))
+  ask(backend)
+  await recorder.next('turn-done')
+  t.match(backend.counters(), { hostedMcpEvents: 4, sipEvents: 2, unknownEvents: 1, malformedEvents: 0 })
+  t.equal(recorder.all('error').length, 0)
+})
+
 t.test('a message of 20 MiB is dropped and does not end the call', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.sendRaw(

@@ -59,6 +59,7 @@ export type _Server = [
   >,
   Fits<Vendor['input_audio_buffer.speech_started'], Read<'input_audio_buffer.speech_started'>>,
   Fits<Vendor['input_audio_buffer.speech_stopped'], Read<'input_audio_buffer.speech_stopped'>>,
+  Fits<Vendor['rate_limits.updated'], Read<'rate_limits.updated'>>,
   Fits<Vendor['error']['error'], Read<'error'>['error']>,
   Fits<keyof Read<'response.done'>['response'], keyof Vendor['response.done']['response']>,
   Fits<
