@@ -75,7 +75,7 @@ const CONTEXT_PARTS_MAX = 4
 /** Characters of a tool's description that the live model gets, to know what it may delegate. */
 const TOOL_DESCRIPTION_CHARS_MAX = 200
 
-export function formatOf(audio: LiveAudio): LiveAudioFormat {
+function formatOf(audio: LiveAudio): LiveAudioFormat {
   switch (audio) {
     case 'pcm16k':
       return { type: 'audio/pcm', rate: 16_000 }

@@ -110,7 +110,7 @@ export interface WireDelegateEvent {
   }
 }
 
-export interface WireLiveError {
+interface WireLiveError {
   readonly code?: string
   readonly message?: string
   readonly type?: string
