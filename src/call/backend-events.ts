@@ -17,6 +17,7 @@ export type BackendErrorCode =
 export interface BackendUsage {
   /** All input tokens: text, audio and images, cached ones too. */
   readonly inputTokens: number
+  /** With the tokens of the model's reasoning, which are text. */
   readonly outputTokens: number
   /** Caller audio sent. */
   readonly audioInMs: number
@@ -34,7 +35,7 @@ export interface BackendUsage {
   readonly inputCachedAudioTokens?: number
   readonly outputTextTokens?: number
   readonly outputAudioTokens?: number
-  /** Connected time, of services that charge for it. */
+  /** Time that the service charges for: of the connected session, or of the audio that it transcribed. */
   readonly sessionSeconds?: number
   /** Characters of the text that was synthesised, of services that charge for them. */
   readonly speechCharacters?: number
@@ -85,7 +86,8 @@ export type BackendEvent =
       readonly invalid?: string
     }
   | { readonly type: 'tool-cancel'; readonly callIds: readonly string[] }
-  | { readonly type: 'usage'; readonly usage: BackendUsage }
+  /** `backend`: which of several backends used it; absent: the one that answers. */
+  | { readonly type: 'usage'; readonly usage: BackendUsage; readonly backend?: string }
   | {
       readonly type: 'error'
       readonly code: BackendErrorCode

@@ -138,7 +138,7 @@ export const backendEventSchema = z
       invalid: z.string().exactOptional(),
     }),
     z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
-    z.object({ type: z.literal('usage'), usage: usageSchema }),
+    z.object({ type: z.literal('usage'), usage: usageSchema, backend: z.string().exactOptional() }),
     z.object({
       type: z.literal('error'),
       code: z.enum(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal']),

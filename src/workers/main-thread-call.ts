@@ -10,7 +10,7 @@ import { noUsage } from '../call/usage.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { REHOMES_MAX, RESUMES_MAX, SOCKET_WAIT_MS, SUSPICIONS_MAX } from '../core/limits.js'
+import { REHOMES_MAX, RESUMES_MAX, SOCKET_WAIT_MS, STREAM_QUIET_MS, SUSPICIONS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
@@ -102,6 +102,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #suspicions = 0
   #document: string | null = null
   #heard = false
+  #carrierSentAtMs = -Infinity
   #underrunsSeen = 0
   readonly #effects: CallEffects
   readonly #escalation: EscalationDriver
@@ -381,12 +382,20 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#mark('first-frame', `${bytes.byteLength} bytes`)
     }
     const nowMs = this.#context.clock()
+    this.#carrierSentAtMs = nowMs
     this.#shared.inbound.write(bytes, nowMs)
     this.#recorder?.caller(bytes, nowMs)
   }
 
   text(messages: readonly StreamText[]): void {
     if (messages.length > 0) this.#send({ type: 'stream-text', messages })
+  }
+
+  streamOver(): void {
+    const sink = this.#sink
+    if (sink === null || this.#context.clock() - this.#carrierSentAtMs < STREAM_QUIET_MS) return
+    this.detach(1006, { reason: 'socket-lost', detail: 'the carrier asked how the call goes on' })
+    sink.close(1001)
   }
 
   detach(code: number, fault?: StreamFault): void {
@@ -936,7 +945,7 @@ function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
     durationMs: streamMs,
     greetingMs: session?.greetingMs ?? null,
     usage: session?.usage ?? noUsage(),
-    report: { failover: null, irregular: {}, budget: null, shadow: null },
+    report: { failover: null, irregular: {}, cost: null, budget: null, shadow: null },
     toolCallsRefused: 0,
     framesIn: 0,
     framesConcealed: 0,

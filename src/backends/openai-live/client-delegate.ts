@@ -12,7 +12,6 @@ import { lateToolText } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { usageNumber } from '../watch.js'
 import type { Delegate, DelegateHost } from './delegate.js'
 import { delegateInstructions } from './session-start.js'
 
@@ -64,7 +63,7 @@ export class ClientDelegate implements Delegate {
     this.#conversation = conversation
     conversation.instructions = delegateInstructions(conversation.instructions)
     // Only the language model is asked; the other two stages never are.
-    this.#stages = new Stages({ stt: llm, llm, tts: llm, name }, { malformedChunks: 0 })
+    this.#stages = new Stages({ stt: llm, llm, tts: llm, name }, { malformedChunks: 0 }, host.usage)
   }
 
   created(delegationId: string): void {
@@ -160,8 +159,6 @@ export class ClientDelegate implements Delegate {
         if (typeof delta.content === 'string') said.push(...sentences.push(delta.content))
         written.collect(delta)
       }
-      if (chunk.usage != null)
-        this.#host.usage(usageNumber(chunk.usage.prompt_tokens), usageNumber(chunk.usage.completion_tokens))
     }
     if (this.#run !== run) return
     said.push(...sentences.flush())

@@ -1,3 +1,4 @@
+import type { BackendUsage } from '../../call/backend-events.js'
 import type { ToolReply, ToolSpec } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
@@ -17,7 +18,8 @@ export interface DelegateHost {
   readonly context: (kind: ContextKind, text: string, delegationId: string | null) => void
   /** @param afterSpeech  the caller should first hear what was said with them, as far as a tool ends the conversation */
   readonly calls: (calls: readonly DelegatedCall[], afterSpeech: boolean) => void
-  readonly usage: (inputTokens: number, outputTokens: number) => void
+  /** Tokens of the delegate, with its model. */
+  readonly usage: (usage: BackendUsage) => void
   /** A delegation came to nothing: the caller has to be told. */
   readonly failed: (reason: string, fault: VendorFault) => void
 }

@@ -1,3 +1,4 @@
+import { noUsage } from '../../call/usage.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_RESPONSES_KEPT, BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { ToolReply, ToolSpec } from '../backend.js'
@@ -22,6 +23,7 @@ import type { WireDelegateEvent } from './wire.js'
 export class HostedDelegate implements Delegate {
   readonly #host: DelegateHost
   readonly #service: string
+  readonly #model: string
   readonly #timeoutMs: number
   /** Responses under way, by id. */
   readonly #active = new Set<string>()
@@ -35,9 +37,10 @@ export class HostedDelegate implements Delegate {
   #givenUp = false
   #timer: NodeJS.Timeout | null = null
 
-  constructor(host: DelegateHost, service: string, timeoutMs: number) {
+  constructor(host: DelegateHost, service: string, model: string, timeoutMs: number) {
     this.#host = host
     this.#service = service
+    this.#model = model
     this.#timeoutMs = timeoutMs
   }
 
@@ -164,7 +167,14 @@ export class HostedDelegate implements Delegate {
 
   #over(event: WireDelegateEvent): void {
     const usage = event.response?.usage
-    if (usage != null) this.#host.usage(usageNumber(usage.input_tokens), usageNumber(usage.output_tokens))
+    if (usage != null)
+      this.#host.usage({
+        ...noUsage(),
+        model: this.#model,
+        inputTokens: usageNumber(usage.input_tokens),
+        inputCachedTokens: usageNumber(usage.input_tokens_details?.cached_tokens),
+        outputTokens: usageNumber(usage.output_tokens),
+      })
     this.#active.delete(idOf(event))
     this.#expected = false
     this.#request()

@@ -36,6 +36,7 @@ import {
   rateOf,
   sessionConfig,
   targetOf,
+  delegateModel,
 } from './session-start.js'
 import type { LiveAudio, OpenAiLiveOptions } from './session-start.js'
 import { APPEND_PREFIX, APPEND_SUFFIX, LiveReader, closedFault, noLiveStats } from './wire.js'
@@ -257,7 +258,6 @@ export class OpenAiLiveBackend implements Backend {
 
   #delegateOf(session: BackendSession): Delegate {
     const { delegate, delegateTimeoutMs: timeoutMs = LIVE_DELEGATE_MS } = this.#options
-    const model = delegate.by === 'client' ? delegate.llm.model : delegate.model
     const host: DelegateHost = {
       stats: this.stats,
       send: (event) => this.#send(event),
@@ -266,11 +266,10 @@ export class OpenAiLiveBackend implements Backend {
         if (afterSpeech) this.#afterSpeech(() => this.#makeCalls(calls))
         else this.#makeCalls(calls)
       },
-      usage: (inputTokens, outputTokens) =>
-        this.#sink.event({ type: 'usage', usage: { inputTokens, outputTokens, audioInMs: 0, audioOutMs: 0, model } }),
+      usage: (usage) => this.#sink.event({ type: 'usage', usage }),
       failed: (reason, fault) => this.#delegationFailed(reason, fault),
     }
-    if (delegate.by === 'responses') return new HostedDelegate(host, this.#service, timeoutMs)
+    if (delegate.by === 'responses') return new HostedDelegate(host, this.#service, delegateModel(delegate), timeoutMs)
     this.#conversation = new Conversation(session)
     const { llm } = delegate
     return new ClientDelegate(host, this.#conversation, { service: this.#service, llm, timeoutMs, nowMs: this.#nowMs })
@@ -481,6 +480,7 @@ export class OpenAiLiveBackend implements Backend {
         outputTokens: 0,
         audioInMs: this.#uplink.takeSentMs(),
         audioOutMs,
+        model: this.#options.model,
         sessionSeconds: seconds,
       },
     })

@@ -2,6 +2,7 @@ import type { Clock } from '../../core/clock.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import type { CascadeOptions } from '../cascade/stages.js'
+import { pricedModel } from '../prices.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import type {
@@ -24,6 +25,11 @@ export type DelegateOptions =
     }
   /** A language model of our own, on `/v1/chat/completions`. */
   | { readonly by: 'client'; readonly llm: CascadeOptions['llm'] }
+
+/** The delegate's model, as it is priced. */
+export function delegateModel(delegate: DelegateOptions): string {
+  return delegate.by === 'client' ? pricedModel(delegate.llm.model, delegate.llm.baseUrl) : delegate.model
+}
 
 /** Plain data except for the clock. */
 export interface OpenAiLiveOptions {

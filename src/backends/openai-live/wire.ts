@@ -104,7 +104,11 @@ export interface WireDelegateEvent {
   }
   readonly response?: {
     readonly id?: unknown
-    readonly usage?: { readonly input_tokens?: unknown; readonly output_tokens?: unknown } | null
+    readonly usage?: {
+      readonly input_tokens?: unknown
+      readonly input_tokens_details?: { readonly cached_tokens?: unknown } | null
+      readonly output_tokens?: unknown
+    } | null
     readonly error?: { readonly code?: unknown } | null
     readonly incomplete_details?: { readonly reason?: unknown } | null
   }
