@@ -8,6 +8,8 @@ import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double
 import { TEST_KEY } from './openai-harness.js'
 
 /** The live backend with these options, connected to its double; with `client`, also to a language model's double. */
+const textOf = (content: unknown): string => (typeof content === 'string' ? content : JSON.stringify(content))
+
 export function liveHarness(
   name: string,
   by: 'responses' | 'client',
@@ -73,11 +75,11 @@ function vendorOf(double: OpenAiLiveDouble, llm: CascadeDouble | null): Conforma
     },
     get toolAnswers() {
       const hosted = double.session.items.flatMap((item) =>
-        item.type === 'function_call_output' ? [{ callId: item.call_id ?? '', text: String(item.output) }] : [],
+        item.type === 'function_call_output' ? [{ callId: item.call_id ?? '', text: textOf(item.output) }] : [],
       )
       const own = messages().flatMap((message) =>
-        message.role === 'tool' && !String(message.content).includes('still running')
-          ? [{ callId: message.tool_call_id, text: String(message.content) }]
+        message.role === 'tool' && !textOf(message.content).includes('still running')
+          ? [{ callId: message.tool_call_id, text: textOf(message.content) }]
           : [],
       )
       return [...hosted, ...own]

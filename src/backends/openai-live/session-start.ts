@@ -150,7 +150,7 @@ function hostedDelegate(
 }
 
 export function functionTool({ name, description, parameters }: ToolSpec): LiveFunction {
-  return { type: 'function', name, description, parameters: parameters as Record<string, unknown> }
+  return { type: 'function', name, description, parameters: parameters }
 }
 
 /** The live model has no tools: it must know what it can have done, and by whom. */

@@ -252,7 +252,7 @@ class LiveDoubleSession {
       id: 'live_1',
       status: 'active',
       expires_at: this.#parts.expiresAt() ?? Math.round(Date.now() / 1000) + SESSION_S,
-    } as SessionResource
+    }
   }
 
   #receive(text: string): void {
@@ -307,7 +307,7 @@ class LiveDoubleSession {
     if (delegationId !== null && this.#target === 'responses')
       return this.error('invalid_value', 'delegation_id is not accepted with Responses delegation', 'delegation_id')
     const at = { start_ms: Math.round(this.#sentMs), end_ms: Math.round(this.#sentMs) }
-    this.send({ type: `${type}ed`, ...at } as NewServerEvent)
+    this.send({ type: `${type}ed`, ...at })
     if (type !== 'session.commentary.append') return
     const own = this.#commented(content)
     this.#stopSpeaking()
