@@ -7,9 +7,9 @@ import { Script } from '../../src/simulator/vendors/double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { TEST_KEY } from './openai-harness.js'
 
-/** The live backend with these options, connected to its double; with `client`, also to a language model's double. */
 const textOf = (content: unknown): string => (typeof content === 'string' ? content : JSON.stringify(content))
 
+/** The live backend with these options, connected to its double; with `client`, also to a language model's double. */
 export function liveHarness(
   name: string,
   by: 'responses' | 'client',
