@@ -11,7 +11,7 @@ t.test('each block that docs/BACKENDS.md gives to copy is an agent that loads', 
   t.ok(blocks.length >= 3, `${blocks.length} blocks`)
   for (const block of blocks) {
     const loaded = await loadText(`version: 1\nname: copied\ninstructions: Be brief.\n${block}`, {})
-    t.notOk(Array.isArray(loaded), Array.isArray(loaded) ? loaded.join('; ') : block.split('\n')[0])
+    t.notOk(Array.isArray(loaded), Array.isArray(loaded) ? loaded.join('; ') : (block.split('\n')[0] ?? ''))
   }
 })
 
@@ -19,7 +19,7 @@ t.test('OpenAI and Gemini each have one, with their variables before it', async 
   for (const [heading, key] of [
     ['OpenAI Realtime, and servers like it', 'OPENAI_API_KEY'],
     ['Gemini Live', 'GEMINI_API_KEY'],
-  ]) {
+  ] as const) {
     const section = manual.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
     t.match(section, new RegExp(`^\\s*\`\`\`sh\\nexport ${key}=[^\`]*\`\`\`\\s+\`\`\`yaml\\nbackend: `), heading)
   }

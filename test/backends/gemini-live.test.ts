@@ -212,3 +212,16 @@ t.test("the address is the vendor's", async (t) => {
     /v1alpha\.GenerativeService\.BidiGenerateContentConstrained\?access_token=auth_tokens%2Fx$/,
   )
 })
+
+t.test('a result that crosses the cancellation of its call is told as cancelled, once', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: {} }] })
+  backend.sendText('Hello', { role: 'caller', respond: true })
+  await recorder.next('tool-call')
+  backend.toolResult('c1', { ok: true, value: 1 })
+  for (let i = 0; i < 2; i++) double.session.send({ toolCallCancellation: { ids: ['c1', 'unknown'] } })
+  await recorder.next('tool-cancel')
+  await recorder.until('the answer', () => recorder.audioPieces.length > 0)
+  t.same(recorder.all('tool-cancel'), [{ type: 'tool-cancel', callIds: ['c1'] }])
+  t.equal(backend.stats.toolCallsCancelled, 1)
+})

@@ -19,6 +19,8 @@ interface Batch {
  */
 export class ToolBatches {
   readonly #calls = new Map<string, { readonly call: OpenCall; readonly batch: Batch }>()
+  /** Calls whose result was sent: a cancellation that crosses it makes it worthless. */
+  readonly #answered = new Set<string>()
 
   /** @returns the calls that are new; some models repeat a call that is still open */
   add(calls: readonly OpenCall[]): OpenCall[] {
@@ -54,16 +56,28 @@ export class ToolBatches {
     const { open, answers } = known.batch
     open.delete(response.id)
     answers.push(response)
-    return open.size === 0 ? answers : []
+    if (open.size > 0) return []
+    for (const { id } of answers) this.#answered.add(id)
+    for (const id of this.#answered) {
+      if (this.#answered.size <= BACKEND_TOOL_CALLS_KEPT) break
+      this.#answered.delete(id)
+    }
+    return answers
   }
 
-  /** @returns the calls that were open, and the results of batches that are complete without them */
+  /**
+   * @returns the calls that were open or whose result crossed the cancellation, each once, and the results of batches
+   *   that are complete without them
+   */
   cancel(ids: readonly string[]): { readonly cancelled: string[]; readonly complete: WireFunctionResponse[] } {
     const cancelled: string[] = []
     const complete: WireFunctionResponse[] = []
     for (const id of ids) {
       const known = this.#calls.get(id)
-      if (known === undefined) continue
+      if (known === undefined) {
+        if (this.#answered.delete(id)) cancelled.push(id)
+        continue
+      }
       this.#calls.delete(id)
       cancelled.push(id)
       const { open, answers } = known.batch
