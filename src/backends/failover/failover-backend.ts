@@ -214,10 +214,10 @@ export class FailoverBackend implements Backend, CandidateListener {
     return ready
   }
 
-  pushAudio(pcm: Int16Array, voiced = true): void {
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
     if (this.#over) return
-    this.#history.audio(pcm, voiced)
-    this.#primary?.feed(pcm)
+    this.#history.audio(pcm, voiced ?? true)
+    this.#primary?.feed(pcm, voiced)
   }
 
   speechStart(atMs: number): void {

@@ -9,7 +9,7 @@ import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
-import { CallerUplink } from '../transport/caller-uplink.js'
+import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
@@ -22,6 +22,7 @@ import {
   historyOf,
   liveUrl,
   setupOf,
+  turnEndOf,
 } from './setup.js'
 import type { GeminiLiveOptions } from './setup.js'
 import { tokensOf } from './usage.js'
@@ -43,8 +44,6 @@ interface GeminiSnapshot {
   readonly generation: number
   readonly handle: string | null
 }
-
-const MESSAGE_MS = 60
 
 /** One answer of the model: from its first part to the end of its generation, a tool call or an interruption. */
 interface Turn {
@@ -149,7 +148,7 @@ export class GeminiLiveBackend implements Backend {
     }
     this.#uplink = new CallerUplink({
       sampleRateHz: GEMINI_INPUT_RATE_HZ,
-      messageMs: options.messageMs ?? MESSAGE_MS,
+      ...messageLength(options.messageMs, turnEndOf(options)),
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS,
       send: (pcm, length) => this.#sendAudio(pcm, length),
@@ -178,8 +177,8 @@ export class GeminiLiveBackend implements Backend {
     return this.#connection.connect(signal)
   }
 
-  pushAudio(pcm: Int16Array): void {
-    this.#uplink.push(pcm)
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+    this.#uplink.push(pcm, voiced)
     this.stats.audioDroppedMs = this.#uplink.droppedMs
   }
 
@@ -595,8 +594,14 @@ export class GeminiLiveBackend implements Backend {
 
   #voiceActivity(type: string | undefined): void {
     if (type !== undefined) this.#reportsActivity = true
-    if (type === 'ACTIVITY_START') this.#sink.event({ type: 'speech-started' })
-    if (type === 'ACTIVITY_END') this.#sink.event({ type: 'speech-stopped' })
+    if (type === 'ACTIVITY_START') {
+      this.#uplink.turnBegan()
+      this.#sink.event({ type: 'speech-started' })
+    }
+    if (type === 'ACTIVITY_END') {
+      this.#uplink.turnEnded()
+      this.#sink.event({ type: 'speech-stopped' })
+    }
   }
 }
 
