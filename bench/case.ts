@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/core/errors.js'
+import { FRAME_MS } from '../src/core/units.js'
 import { Child, cpuBetween, type CpuShare, cpuTime, freePort } from './kit/process.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
-import { hasBackend } from './protocol.js'
+import { FOLLOWING_MESSAGE_MS_MAX, hasBackend } from './protocol.js'
 import type {
   BackendFacts,
   BackendOptions,
@@ -75,7 +76,7 @@ async function measure(
   seen: { callsOpen: number },
 ): Promise<CaseResult> {
   const tls = options.level === 'L2-prod' ? writeCertificate(children) : null
-  const backend = hasBackend(options.level) ? startBackend(options, tls, children) : null
+  const backend = hasBackend(options.level) ? startBackend(subject, options, tls, children) : null
   const backendUrl =
     backend === null ? null : `${tls === null ? 'ws' : 'wss'}://127.0.0.1:${(await backend.next('ready')).port}`
   const { servers, port } = await startServers(subject, options, { backendUrl, tls }, children)
@@ -176,8 +177,20 @@ function writeCertificate(children: (() => Promise<void>)[]): NonNullable<Tls> {
   return files
 }
 
-function startBackend(options: CaseOptions, tls: Tls, children: (() => Promise<void>)[]): Backend {
-  const backendOptions: BackendOptions = { leadMs: 20, thinkMs: 600, tls, oneResponse: options.level === 'L2-prod' }
+function startBackend(
+  subject: Subject,
+  options: CaseOptions,
+  tls: Tls,
+  children: (() => Promise<void>)[],
+): Backend {
+  const frames = framesInMessage(subject, options)
+  const backendOptions: BackendOptions = {
+    cushionMs: 20,
+    messageMsMax: frames === null ? FOLLOWING_MESSAGE_MS_MAX : frames * FRAME_MS,
+    thinkMs: 600,
+    tls,
+    oneResponse: options.level === 'L2-prod',
+  }
   const backend: Backend = new Child({
     name: 'the stand-in backend',
     file: fileURLToPath(new URL('./backend/main.js', import.meta.url)),

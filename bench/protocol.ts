@@ -18,6 +18,9 @@ export function hasBackend(level: Level): boolean {
  */
 export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
 
+/** The longest message of a gateway whose messages follow the call (`src/backends/transport/caller-uplink.ts`). */
+export const FOLLOWING_MESSAGE_MS_MAX = 80
+
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'
 
@@ -65,8 +68,11 @@ export interface GeneratorOptions {
   readonly calls: number
   /** Number of the first call, so that several generators do not share call SIDs. */
   readonly firstCall: number
-  /** Frames that the server sends to its backend in one message; those before the last wait on purpose. */
-  readonly messageFrames: number
+  /**
+   * Frames that the server sends to its backend in one message; those before the last wait on purpose. Null where their
+   * number follows the call.
+   */
+  readonly messageFrames: number | null
   readonly seed: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean
@@ -129,8 +135,12 @@ export interface TruthFacts {
 
 /** Options of the stand-in backend, in its environment as `BENCH_BACKEND`. */
 export interface BackendOptions {
-  /** Silence put before the first echoed audio: the far side's cushion. */
-  readonly leadMs: number
+  /**
+   * Silence put before the first echoed audio: the far side's cushion, for a jitter of one tick, and what its first
+   * message lacks to the longest one, so that a longer one later leaves no gap.
+   */
+  readonly cushionMs: number
+  readonly messageMsMax: number
   /** From the end of one response to the start of the next. */
   readonly thinkMs: number
   /** PEM files of the certificate that it serves; null for a plain socket. */
@@ -154,6 +164,8 @@ export interface BackendFacts {
   readonly audioMs: number
   /** Commonest length of an append, in milliseconds. */
   readonly appendMs: number
+  readonly appendMsMin: number
+  readonly appendMsMax: number
   readonly cancels: number
   readonly truncates: number
   readonly unknown: number

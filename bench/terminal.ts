@@ -73,6 +73,7 @@ function caseTables({ cases }: BenchResults): string[] {
         'p99.9',
         'whole p99',
         'KB/call',
+        'message ms',
         'generator',
         'backend',
         'heap B/frame',
@@ -104,6 +105,9 @@ function speedRow(subject: string, runs: readonly CaseResult[], all: readonly Ca
   }
   const cpu = spread(held.map((speed) => speed.cpuMsPerCallSecond))
   const memory = all.find((one) => one.memory?.bytesPerCall != null)?.memory?.bytesPerCall
+  const message = spread(
+    runs.flatMap(({ backend }) => (backend === null ? [] : [backend.audioMs / backend.appends])),
+  )
   const heap = spread(
     held.flatMap((speed) =>
       speed.heapBytesPerFrame === null ? [] : [speed.heapBytesPerFrame.main + speed.heapBytesPerFrame.workers],
@@ -120,6 +124,7 @@ function speedRow(subject: string, runs: readonly CaseResult[], all: readonly Ca
     median((speed) => speed.addedMs?.p999, 1),
     median((speed) => speed.wholeMs?.p99, 1),
     memory == null ? '-' : (memory / 1000).toFixed(0),
+    message === null ? '-' : message.median.toFixed(0),
     `${median((speed) => speed.generatorCores, 2)} core`,
     `${median((speed) => speed.backendCores, 2)} core`,
     heap === null ? '-' : heap.median.toFixed(0),

@@ -1,6 +1,6 @@
 import { FRAME_MS } from '../src/core/units.js'
 import type { Percentiles } from './kit/histogram.js'
-import { hasBackend } from './protocol.js'
+import { FOLLOWING_MESSAGE_MS_MAX, hasBackend } from './protocol.js'
 import type { BackendFacts, GeneratorResult, ServerPauses, TruthFacts } from './protocol.js'
 import type { CaseOptions } from './results.js'
 import type { Subject } from './subjects.js'
@@ -44,11 +44,11 @@ export function stoodStill(pauses: ServerPauses | null, lateness: Percentiles | 
   )
 }
 
-/** Frames that the server sends to its backend in one message. */
+/** Frames that the server sends to its backend in one message; null where their number follows the call. */
 export function framesInMessage(
   subject: Subject,
   { level, messageMs }: Pick<CaseOptions, 'level' | 'messageMs'>,
-): number {
+): number | null {
   return messageMs === null || !hasBackend(level) ? subject.messageFrames(level) : messageMs / FRAME_MS
 }
 
@@ -93,10 +93,14 @@ export function untruths(
       wrong.push(`${tried - stopped} of ${tried} interruptions did not stop the agent`)
   }
   if (backend !== null) {
-    const wantedMs = framesInMessage(subject, options) * FRAME_MS
+    const frames = framesInMessage(subject, options)
     if (backend.sessions < options.calls) wrong.push(`the backend had ${backend.sessions} sessions`)
-    if (backend.appendMs !== wantedMs)
-      wrong.push(`the backend got messages of ${backend.appendMs} ms, ${wantedMs} expected`)
+    if (frames !== null && backend.appendMs !== frames * FRAME_MS)
+      wrong.push(`the backend got messages of ${backend.appendMs} ms, ${frames * FRAME_MS} expected`)
+    if (frames === null && (backend.appendMsMin !== FRAME_MS || backend.appendMsMax !== FOLLOWING_MESSAGE_MS_MAX))
+      wrong.push(
+        `the backend got messages of ${backend.appendMsMin} to ${backend.appendMsMax} ms, ${FRAME_MS} to ${FOLLOWING_MESSAGE_MS_MAX} expected`,
+      )
   }
   return wrong
 }

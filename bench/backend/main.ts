@@ -40,14 +40,13 @@ const SESSIONS_MAX = 20_000
 
 const facts = { sessions: 0, appends: 0, audioMs: 0, cancels: 0, truncates: 0, unknown: 0 }
 const appendsByMs = new Map<number, number>()
-/** Silence before the first audio of a response, as 24 kHz PCM. */
-const leadAudio = Buffer.alloc(options.leadMs * 48).toString('base64')
 
 function send(ws: Socket, message: unknown): void {
   ws.send(JSON.stringify(message), false, false)
 }
 
-function begin(ws: Socket, session: Session): void {
+/** @param firstMs  length of the message that begins it */
+function begin(ws: Socket, session: Session, firstMs: number): void {
   session.response = ++session.responses
   const id = `resp_${session.response}`
   const item = {
@@ -73,13 +72,14 @@ function begin(ws: Socket, session: Session): void {
   session.prefix =
     `{"type":"response.output_audio.delta","event_id":"event_a","response_id":"${id}","item_id":"${item.id}",` +
     '"output_index":0,"content_index":0,"delta":"'
-  lead(ws, session)
+  lead(ws, session, firstMs)
 }
 
-/** Silence before the first audio of a response. */
-function lead(ws: Socket, session: Session): void {
-  if (session.charsPerMs === PCM_CHARS_PER_MS && leadAudio !== '')
-    ws.send(`${session.prefix}${leadAudio}"}`, false, false)
+/** Silence before the first audio of a response, as 24 kHz PCM. */
+function lead(ws: Socket, session: Session, firstMs: number): void {
+  const ms = options.cushionMs + Math.max(0, options.messageMsMax - Math.round(firstMs))
+  if (session.charsPerMs === PCM_CHARS_PER_MS && ms > 0)
+    ws.send(`${session.prefix}${Buffer.alloc(ms * 48).toString('base64')}"}`, false, false)
 }
 
 function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'completed'): void {
@@ -106,11 +106,11 @@ function hear(ws: Socket, session: Session, text: string): void {
     if (session.responses === 0 && session.quietUntilMs === Infinity)
       session.quietUntilMs = performance.now() + SETTLE_MS
     if (performance.now() < session.quietUntilMs) return
-    begin(ws, session)
+    begin(ws, session, ms)
   } else if (session.paused) {
     if (performance.now() < session.quietUntilMs) return
     session.paused = false
-    lead(ws, session)
+    lead(ws, session, ms)
   }
   ws.send(`${session.prefix}${text.slice(from, to)}"}`, false, false)
 }
@@ -223,5 +223,12 @@ process.on('message', (message: ToBackend) => {
     return
   }
   const commonest = [...appendsByMs].toSorted((a, b) => b[1] - a[1])[0]
-  tellParent({ type: 'facts', ...facts, appendMs: commonest?.[0] ?? 0 } satisfies FromBackend)
+  const lengths = [...appendsByMs.keys()]
+  tellParent({
+    type: 'facts',
+    ...facts,
+    appendMs: commonest?.[0] ?? 0,
+    appendMsMin: Math.min(...lengths),
+    appendMsMax: Math.max(...lengths),
+  } satisfies FromBackend)
 })

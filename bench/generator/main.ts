@@ -1,6 +1,8 @@
 import { endWithParent, machineMs, optionsFromEnvironment, tellParent } from '../kit/process.js'
 import { messageOf } from '../../src/core/errors.js'
 import { encode, newHistogram } from '../kit/histogram.js'
+import { FRAME_MS } from '../../src/core/units.js'
+import { FOLLOWING_MESSAGE_MS_MAX } from '../protocol.js'
 import type { FromGenerator, GeneratorOptions, GeneratorResult, ToGenerator } from '../protocol.js'
 import { Caller, type SharedByCallers, Interruptions, SPEECH_MS, Wheel } from './caller.js'
 import { newAudioCounts } from './received-audio.js'
@@ -108,7 +110,7 @@ function finish(): void {
 
 function result(windowMs: number): GeneratorResult {
   // A message that was not yet full when the caller fell silent never left.
-  const unsent = options.messageFrames - 1
+  const unsent = (options.messageFrames ?? FOLLOWING_MESSAGE_MS_MAX / FRAME_MS) - 1
   let framesLost = counts.framesLost
   if (options.level !== 'L3') {
     for (const caller of callers) {

@@ -2,7 +2,7 @@ import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { newHistogram, recordMs } from '../kit/histogram.js'
 import type { Histogram } from '../kit/histogram.js'
-import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, sineTable, talkFrame, toneSnrDb } from './signal.js'
+import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, mayEndTurn, sineTable, talkFrame, toneSnrDb } from './signal.js'
 import type { Heard, SineTable } from './signal.js'
 
 /** Counts and latencies of all calls of a generator. */
@@ -52,7 +52,8 @@ export interface ReceivedAudioOptions {
   readonly sequence: boolean
   /** Interruptions and late frames are part of the schedule: frames do not come back one for one. */
   readonly interrupted: boolean
-  readonly messageFrames: number
+  /** Null where the number of frames in a message follows the call. */
+  readonly messageFrames: number | null
 }
 
 /** A stop in the agent's speech longer than this is heard as a gap. */
@@ -115,8 +116,8 @@ export class ReceivedAudio {
     this.#block = new Int16Array(this.#frame)
     this.#tone = tone
     this.#sines = sineTable(options.rateHz)
-    this.#phaseSumMs = new Float64Array(options.messageFrames)
-    this.#phaseCount = new Float64Array(options.messageFrames)
+    this.#phaseSumMs = new Float64Array(options.messageFrames ?? 0)
+    this.#phaseCount = new Float64Array(options.messageFrames ?? 0)
   }
 
   /** Samples of one message; only read during the call. */
@@ -244,6 +245,7 @@ export class ReceivedAudio {
     const dueMs = this.startMs + index * FRAME_MS
     const wholeMs = arrivalMs - dueMs
     const { messageFrames } = this.#options
+    if (messageFrames === null) return this.#followingLatency(index, dueMs, wholeMs)
     // Messages are filled with the frames that were not given up on the way.
     const phase = this.framesHeard % messageFrames
     if (dueMs < this.#counts.windowStartMs) {
@@ -259,13 +261,21 @@ export class ReceivedAudio {
     recordMs(this.#counts.added, Math.max(0, wholeMs - waitedMs))
   }
 
+  /** Where messages follow the call, only those frames wait for nothing on purpose that may end the caller's turn. */
+  #followingLatency(index: number, dueMs: number, wholeMs: number): void {
+    if (dueMs < this.#counts.windowStartMs || dueMs >= this.#counts.windowEndMs) return
+    recordMs(this.#counts.whole, wholeMs)
+    if (this.#talker !== null && mayEndTurn(index, this.#talker)) recordMs(this.#counts.added, Math.max(0, wholeMs))
+  }
+
   /** The place in a message whose frames come back soonest is its last: the others waited for it. */
   #learnLastPhase(): number {
     let best = 0
     let bestMs = Infinity
-    for (let phase = 0; phase < this.#options.messageFrames; phase++) {
+    const messageFrames = this.#phaseCount.length
+    for (let phase = 0; phase < messageFrames; phase++) {
       const count = this.#phaseCount[phase] as number
-      if (count * this.#options.messageFrames < PHASE_FRAMES_MIN) continue
+      if (count * messageFrames < PHASE_FRAMES_MIN) continue
       const meanMs = (this.#phaseSumMs[phase] as number) / count
       if (meanMs < bestMs) {
         bestMs = meanMs

@@ -11,7 +11,8 @@ export interface TurnsGatewayOptions {
   readonly serviceUrl: string
   readonly calls: number
   readonly turns: 'gateway' | 'server_vad'
-  readonly messageMs: number
+  /** Null for what the gateway takes. */
+  readonly messageMs: number | null
   readonly endOfSpeechMs: number
 }
 
@@ -32,7 +33,7 @@ turn: { endOfSpeechMs: ${options.endOfSpeechMs} }
 silence: { afterMs: 60000, prompts: [] }
 fillers: { phrases: [] }
 backends:
-  openai: { messageMs: ${options.messageMs}, turns: { by: ${options.turns} } }
+  openai: { ${options.messageMs === null ? '' : `messageMs: ${options.messageMs}, `}turns: { by: ${options.turns} } }
 `,
 )
 const env = { OPENAI_API_KEY: 'key-of-the-bench', OPENAI_BASE_URL: options.serviceUrl, MEDIA_WORKERS: '1' }

@@ -11,7 +11,8 @@ import { TurnCaller } from './turn-caller.js'
 
 export interface ShareOptions {
   readonly turns: 'gateway' | 'server_vad'
-  readonly messageMs: number
+  /** Caller audio in one message; null for what the gateway takes. */
+  readonly messageMs: number | null
   readonly calls: number
   readonly seconds: number
 }
@@ -77,10 +78,14 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
   }
   const result = { ...options, ...shareOf(pairs, options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS) }
   say(
-    `  turns by ${options.turns}, messages of ${options.messageMs} ms: ${result.answered} turns of ${options.calls} calls, share p50 ` +
+    `  turns by ${options.turns}, ${messagesOf(options)}: ${result.answered} turns of ${options.calls} calls, share p50 ` +
       `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)})`,
   )
   return result
+}
+
+export function messagesOf({ messageMs }: Pick<ShareOptions, 'messageMs'>): string {
+  return messageMs === null ? 'messages as the gateway takes them' : `messages of ${messageMs} ms`
 }
 
 function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session: KnownSession }[], quietMs: number) {

@@ -116,7 +116,7 @@ export interface Backend {
   connect(session: BackendSession, signal: AbortSignal): Promise<void>
   /**
    * Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops the oldest when full.
-   * @param voiced  the gateway's voice activity detection found voice in the frame; true when this is not known
+   * @param voiced  the gateway's voice activity detection found voice in the frame; undefined when this is not known
    */
   pushAudio(pcm: Int16Array, voiced?: boolean): void
   /** The caller began to speak, up to 300 ms ago; more frames follow through `pushAudio`. Only without `serverVad`. */

@@ -59,7 +59,7 @@ export interface BackendSettings {
   } | null
   /** Prices of PRICES_FILE. */
   readonly prices: Prices | null
-  /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the default of `messageLength`. */
+  /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the one that suits the call (`messageLength`). */
   readonly messageMs: number | null
 }
 
@@ -89,18 +89,6 @@ interface Registered {
   readonly make: (sink: BackendSink, context: BackendContext) => Backend
 }
 
-/**
- * Caller audio in one message. When the gateway marks the turns, the last message is sent at once when the caller
- * stops, so long messages delay speech by at most 40 ms. A service with its own turn detection gets the end of speech
- * one message later.
- */
-const LONG_MESSAGE_MS = 60
-const SHORT_MESSAGE_MS = 20
-
-function messageLength(set: number | null, turns: { readonly by: string }): number {
-  return set ?? (turns.by === 'gateway' ? LONG_MESSAGE_MS : SHORT_MESSAGE_MS)
-}
-
 const unusable = (name: string): GatewayError =>
   new GatewayError('BACKEND_KEY_MISSING', `backend ${name} is not set up`)
 
@@ -125,7 +113,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       return new OpenAiRealtimeBackend(sink, {
         apiKey: openai.apiKey,
         model: openai.model,
-        messageMs: messageLength(messageMs, turns),
+        ...(messageMs === null ? {} : { messageMs }),
         nowMs: clock,
         ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
         // G.711 has all that an 8 kHz leg carries, and saves both resamplings.
@@ -176,7 +164,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       return new GeminiLiveBackend(sink, {
         apiKey: gemini.apiKey,
         model: gemini.model,
-        messageMs: messageLength(messageMs, turns),
+        ...(messageMs === null ? {} : { messageMs }),
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
         ...own,
         turns,
@@ -198,7 +186,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         outputRateHz: rateHz,
         name: 'self-hosted',
         nowMs: clock,
-        messageMs: messageLength(messageMs, turns),
+        ...(messageMs === null ? {} : { messageMs }),
         ...own,
         turns,
       })

@@ -161,11 +161,11 @@ export class ShadowBackend implements Backend {
     this.#primary.pushAudio(pcm, voiced)
     if (!this.#listening) return
     if (this.#resampler === null) {
-      this.#second.pushAudio(pcm)
+      this.#second.pushAudio(pcm, voiced)
       return
     }
     const samples = this.#resampler.process(pcm, this.#frame)
-    this.#second.pushAudio(samples === this.#frame.length ? this.#frame : this.#frame.subarray(0, samples))
+    this.#second.pushAudio(samples === this.#frame.length ? this.#frame : this.#frame.subarray(0, samples), voiced)
   }
 
   speechStart(atMs: number): void {

@@ -334,6 +334,8 @@ export const BACKEND_CONNECT_ATTEMPTS_MAX = 2
 export const BACKEND_CONNECT_PAUSE_MS = 200
 /** A close that the other side does not answer is cut after this. */
 export const BACKEND_CLOSE_MS = 700
+/** Services whose newest TLS session a thread keeps for the next connection; a ticket is 2 KB at most. */
+export const BACKEND_TLS_SESSIONS_KEPT = 16
 /** A backend socket that was silent this long is pinged, and is dead when it is silent once more. */
 export const BACKEND_PING_MS = 10_000
 /** Responses, items and tool calls of one session that a backend remembers, to recognise late messages. */

@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { MessageLane } from '../../src/backends/transport/message-lane.js'
+import { TlsClient } from '../../src/backends/transport/tls-client.js'
 import { until } from '../support/host.js'
 import { selfSigned } from '../../bench/kit/self-signed.js'
 import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
@@ -17,13 +18,12 @@ function read(
   t: Test,
   url: string,
   take: (data: Buffer) => void,
-  ca?: string,
+  tls: TlsClient | null = null,
 ): { readonly lane: MessageLane; readonly reader: WebSocket } {
   const lane = new MessageLane(take)
   const reader = new WebSocket(url, {
     perMessageDeflate: false,
-    ca,
-    createConnection: ((options: object) => lane.connect(options, url.startsWith('wss:'))) as never,
+    createConnection: ((options: object) => lane.connect(options, tls)) as never,
   })
   t.teardown(() => reader.terminate())
   reader.on('open', () => lane.opened())
@@ -117,21 +117,40 @@ t.test('audio is sent as the text that it stands for, whatever its length', asyn
   }
 })
 
-t.test('messages pass over TLS too, but only with a trusted certificate', async (t) => {
+interface TlsEcho {
+  readonly port: number
+  readonly cert: string
+  /** For each connection: whether it resumed an earlier session. */
+  readonly resumed: boolean[]
+  readonly peers: WebSocket[]
+}
+
+/** A service over TLS that says back what it gets. */
+async function serveTls(t: Test): Promise<TlsEcho> {
   const { key, cert } = selfSigned()
   const https = createHttps({ key, cert })
   const server = new WebSocketServer({ server: https, maxPayload: 8 * MIB })
-  server.on('connection', (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
+  const resumed: boolean[] = []
+  const peers: WebSocket[] = []
+  https.on('secureConnection', (socket) => resumed.push(socket.isSessionReused()))
+  server.on('connection', (peer) => {
+    peers.push(peer)
+    peer.on('message', (data, binary) => peer.send(data as Buffer, { binary }))
+  })
   https.listen(0, '127.0.0.1')
   await once(https, 'listening')
   t.teardown(() => {
     for (const peer of server.clients) peer.terminate()
     https.close()
   })
-  const { port } = https.address() as AddressInfo
+  return { port: (https.address() as AddressInfo).port, cert, resumed, peers }
+}
+
+t.test('messages pass over TLS too, but only with a trusted certificate', async (t) => {
+  const { port, cert } = await serveTls(t)
   for (const host of ['127.0.0.1', 'localhost']) {
     const recorder = new SocketRecorder()
-    const { lane, reader } = read(t, `wss://${host}:${port}/`, recorder.listener.message, cert)
+    const { lane, reader } = read(t, `wss://${host}:${port}/`, recorder.listener.message, new TlsClient(cert))
     await once(reader, 'open')
     const wanted = texts([1, 126, 3888, 3888, 15_000, 16_380, 16_384, 40_000, 65_535, MIB, 3888, 5])
     for (const text of wanted) {
@@ -150,4 +169,63 @@ t.test('messages pass over TLS too, but only with a trusted certificate', async 
   const { recorder } = open(t, `wss://127.0.0.1:${port}/`)
   await until(() => recorder.closed !== null, 5000, 'the refusal')
   t.same(recorder.closed?.failure, { kind: 'broken', detail: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+})
+
+t.test('sockets over TLS share the memory that frames are written in, also to a service that does not read', async (t) => {
+  const { port, cert, peers } = await serveTls(t)
+  const tls = new TlsClient(cert)
+  const lines = [0, 1].map(() => {
+    const heard: string[] = []
+    return { heard, sent: [] as string[], ...read(t, `wss://127.0.0.1:${port}/`, (data) => heard.push(data.toString()), tls) }
+  })
+  for (const { reader } of lines) await once(reader, 'open')
+  for (const peer of peers) peer.pause()
+  // More than socket and kernel hold, each at once followed by one on the other socket.
+  for (let i = 0; i < 400; i++) {
+    for (const [which, { lane, reader, sent }] of lines.entries()) {
+      const text = `${which}.${i} `.padEnd(20_000, String(which))
+      sent.push(text)
+      if (!lane.send(text)) reader.send(text)
+    }
+    if (i % 3 === 0) await sleep(1)
+  }
+  for (const peer of peers) peer.resume()
+  for (const { heard, sent } of lines) {
+    await until(() => heard.length === sent.length, 20_000, 'all to come back')
+    t.ok(heard.every((text, i) => text === sent[i]))
+  }
+})
+
+t.test('the next connection to a service resumes the session of the one before', async (t) => {
+  const { port, cert, resumed } = await serveTls(t)
+  const tls = new TlsClient(cert)
+  const visit = async (host: string, client: TlsClient): Promise<void> => {
+    const heard: string[] = []
+    const { lane, reader } = read(t, `wss://${host}:${port}/`, (data) => heard.push(data.toString()), client)
+    await once(reader, 'open')
+    const text = 'a'.repeat(200)
+    lane.send(text)
+    // The tickets come before the echo.
+    await until(() => heard.length === 1, 5000, 'the echo')
+    reader.close(1000)
+    await once(reader, 'close')
+  }
+  await visit('127.0.0.1', tls)
+  await visit('127.0.0.1', tls)
+  t.same(resumed, [false, true])
+  await visit('localhost', tls)
+  t.same(resumed, [false, true, false], 'under another name the certificate is checked anew')
+  await visit('127.0.0.1', new TlsClient(cert))
+  t.same(resumed, [false, true, false, false], 'sessions belong to one client')
+})
+
+t.test('a session is not kept of a service whose certificate was refused', async (t) => {
+  const { port, cert, resumed } = await serveTls(t)
+  const wrong = new TlsClient(selfSigned('other').cert)
+  for (let i = 0; i < 2; i++) {
+    const { reader } = read(t, `wss://127.0.0.1:${port}/`, () => undefined, wrong)
+    await once(reader, 'error')
+  }
+  t.notOk(resumed.includes(true))
+  t.ok(cert !== '')
 })

@@ -341,6 +341,26 @@ t.test('caller audio is sent in messages of the configured length', async (t) =>
   t.equal(double.session.callerAudioMs, 200, 'two whole messages; the rest waits for the third')
 })
 
+t.test('messages follow the call until the service has ended the turn', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const loud = new Int16Array(480).fill(6000)
+  const arrived = async (): Promise<number> => {
+    const before = double.session.received.length
+    backend.sendText('Hello', { role: 'caller', respond: false })
+    await recorder.until('the text', () => double.session.received.length > before)
+    return double.session.callerAudioMs
+  }
+  for (let i = 0; i < 23; i++) backend.pushAudio(loud, true)
+  t.equal(await arrived(), 400, 'three frames wait for the next long message')
+  for (let i = 0; i < 12; i++) backend.pushAudio(new Int16Array(480), false)
+  t.equal(await arrived(), 700, 'all of it in the silence that may end the turn')
+  for (let i = 0; i < 30; i++) backend.pushAudio(new Int16Array(480), false)
+  await recorder.until('the end of the turn', () => recorder.all('speech-stopped').length === 1)
+  const atEnd = await arrived()
+  backend.pushAudio(new Int16Array(480), false)
+  t.equal(await arrived(), atEnd, 'after it, long messages again')
+})
+
 t.test('a short noise is not committed', async (t) => {
   const { double, backend, recorder } = await line(t, { turns: { by: 'gateway' } })
   backend.speechStart(0)

@@ -4,7 +4,7 @@ import { SUBJECTS } from '../../bench/subjects.js'
 import type { Subject } from '../../bench/subjects.js'
 
 t.test(
-  'at L2-prod the gateway reaches its model over TLS, in messages of 20 ms, and the audio of callers who talk is true',
+  'at L2-prod the gateway reaches its model over TLS, in messages that follow the call, and the audio of callers who talk is true',
   async (t) => {
     const gateway = SUBJECTS.find((subject) => subject.name === 'mkondo') as Subject
     const result = await runCase(gateway, {
@@ -23,7 +23,9 @@ t.test(
       latenessMsMax: 1000,
     })
     t.equal(result.callsOpen, 4, result.reasons.join('; '))
-    t.match(result.backend, { sessions: 4, appendMs: 20, cancels: 0, unknown: 0 })
+    t.match(result.backend, { sessions: 4, appendMsMin: 20, appendMsMax: 80, cancels: 0, unknown: 0 })
+    const { appends = 0, audioMs = 0 } = result.backend ?? {}
+    t.ok(audioMs > 35 * appends, `${appends} messages of ${audioMs / appends} ms on average`)
     t.equal(result.truth?.framesAdded, 0)
     t.ok((result.truth?.snrDbMedian ?? 0) > 60)
     t.ok((result.truth?.markersSeen ?? 0) > 4)

@@ -74,4 +74,5 @@ t.test('the length of messages is the setting of levels that have a backend', as
   t.equal(framesInMessage(gateway, { level: 'L2', messageMs: 100 }), 5)
   t.equal(framesInMessage(gateway, { level: 'L2', messageMs: null }), 3)
   t.equal(framesInMessage(gateway, { level: 'L0', messageMs: 100 }), 1)
+  t.equal(framesInMessage(gateway, { level: 'L2-prod', messageMs: null }), null, 'it follows the call')
 })

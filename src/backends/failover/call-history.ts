@@ -328,8 +328,10 @@ export class CallHistory {
           until - position < this.#frame.length ? this.#frame.subarray(0, until - position) : this.#frame,
         )
         if (samples === 0) return
-        session.feed(samples === this.#frame.length ? this.#frame : this.#frame.subarray(0, samples))
         position += samples
+        // Long messages, but nothing is left behind: the next frame of the call may be long in coming.
+        const voiced = position < to ? true : undefined
+        session.feed(samples === this.#frame.length ? this.#frame : this.#frame.subarray(0, samples), voiced)
       }
     }
     const steps: { readonly at: number; readonly act: () => void }[] = []

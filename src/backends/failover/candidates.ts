@@ -144,14 +144,12 @@ export class CandidateSession implements BackendSink {
     return this.backend.connect(session, this.#abort.signal)
   }
 
-  /** Caller audio at the call's rate, a frame or less. */
-  feed(pcm: Int16Array, voiced = true): void {
+  /** Caller audio at the call's rate, a frame or less; `voiced` as in `Backend.pushAudio`. */
+  feed(pcm: Int16Array, voiced: boolean | undefined): void {
     if (this.#resampler === null) return this.backend.pushAudio(pcm, voiced)
     const samples = this.#resampler.process(pcm, this.#resampled)
-    this.backend.pushAudio(
-      samples === this.#resampled.length ? this.#resampled : this.#resampled.subarray(0, samples),
-      voiced,
-    )
+    const whole = samples === this.#resampled.length
+    this.backend.pushAudio(whole ? this.#resampled : this.#resampled.subarray(0, samples), voiced)
   }
 
   /** The backend's own id; null for an id of another session. */

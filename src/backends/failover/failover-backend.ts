@@ -227,14 +227,14 @@ export class FailoverBackend implements Backend, CandidateListener {
     return ready
   }
 
-  pushAudio(pcm: Int16Array, voiced = true): void {
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
     if (this.#over) return
-    this.#history.audio(pcm, voiced)
+    this.#history.audio(pcm, voiced ?? true)
     const primary = this.#primary
     if (primary === null) return
     primary.feed(pcm, voiced)
     if (this.#candidates.capabilities.serverVad)
-      this.#deaf.frame(voiced, this.#options.timers.nowMs() < this.#history.speaksUntilMs + ECHO_MS)
+      this.#deaf.frame(voiced ?? true, this.#options.timers.nowMs() < this.#history.speaksUntilMs + ECHO_MS)
   }
 
   speechStart(atMs: number): void {

@@ -8,7 +8,7 @@ import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
-import { CallerUplink } from '../transport/caller-uplink.js'
+import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
@@ -25,6 +25,7 @@ import {
   liveUrl,
   setupOf,
   traitsOf,
+  turnEndOf,
 } from './setup.js'
 import type { GeminiLiveOptions, ModelTraits } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
@@ -53,7 +54,6 @@ interface GeminiSnapshot {
   readonly consumed?: number | null
 }
 
-const MESSAGE_MS = 60
 /** With less voice than this since a turn began, the caller did not interrupt it. */
 const PHANTOM_VOICE_MS = 60
 const FRAME_OF_CALLER_MS = 20
@@ -202,7 +202,7 @@ export class GeminiLiveBackend implements Backend {
     }
     this.#uplink = new CallerUplink({
       sampleRateHz: GEMINI_INPUT_RATE_HZ,
-      messageMs: options.messageMs ?? MESSAGE_MS,
+      ...messageLength(options.messageMs, turnEndOf(options)),
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS,
       send: (pcm, length) => this.#sendAudio(pcm, length),
@@ -233,9 +233,9 @@ export class GeminiLiveBackend implements Backend {
     return this.#connection.connect(signal)
   }
 
-  pushAudio(pcm: Int16Array, voiced = true): void {
-    if (voiced) this.#voicedMsSinceTurn += FRAME_OF_CALLER_MS
-    this.#uplink.push(pcm)
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+    if (voiced ?? true) this.#voicedMsSinceTurn += FRAME_OF_CALLER_MS
+    this.#uplink.push(pcm, voiced)
     this.stats.audioDroppedMs = this.#uplink.droppedMs
   }
 
@@ -857,8 +857,14 @@ export class GeminiLiveBackend implements Backend {
 
   #voiceActivity(type: string | undefined): void {
     if (type !== undefined) this.#reportsActivity = true
-    if (type === 'ACTIVITY_START') this.#sink.event({ type: 'speech-started' })
-    if (type === 'ACTIVITY_END') this.#sink.event({ type: 'speech-stopped' })
+    if (type === 'ACTIVITY_START') {
+      this.#uplink.turnBegan()
+      this.#sink.event({ type: 'speech-started' })
+    }
+    if (type === 'ACTIVITY_END') {
+      this.#uplink.turnEnded()
+      this.#sink.event({ type: 'speech-stopped' })
+    }
   }
 }
 

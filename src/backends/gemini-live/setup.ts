@@ -1,6 +1,8 @@
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
+import { turnEndAfter } from '../transport/caller-uplink.js'
+import type { TurnEnd } from '../transport/caller-uplink.js'
 import type { WireContent, WireFunction, WireSetup } from './wire.js'
 
 /** Plain data. */
@@ -46,7 +48,7 @@ export interface GeminiLiveOptions {
   readonly compressContext?: boolean
   readonly maxOutputTokens?: number
   readonly temperature?: number
-  /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
+  /** Caller audio in one message, 20 to 100 ms; `messageLength` when not given. */
   readonly messageMs?: number
   readonly connectTimeoutMs?: number
   readonly pingMs?: number
@@ -117,6 +119,15 @@ export function liveUrl(options: GeminiLiveOptions): string {
   url.pathname = `${url.pathname.replace(/\/+$/, '')}/ws/google.ai.generativelanguage.${apiVersion}.GenerativeService.${method}`
   if (apiKey !== null) url.searchParams.set(ephemeral ? 'access_token' : 'key', apiKey)
   return url.toString()
+}
+
+/** Google publishes no default for its silence: any moment of the first 1.5 s may end the turn. */
+const UNKNOWN_TURN_END: TurnEnd = { fromMs: 0, toMs: 1500 }
+
+/** When the service ends a turn; null where the gateway does. */
+export function turnEndOf({ turns = { by: 'gateway' } }: GeminiLiveOptions): TurnEnd | null {
+  if (turns.by === 'gateway') return null
+  return turns.silenceMs === undefined ? UNKNOWN_TURN_END : turnEndAfter(turns.silenceMs)
 }
 
 /** The first message of a session. `handle` is that of the session to resume. */

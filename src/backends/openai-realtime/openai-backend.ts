@@ -10,7 +10,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
-import { CallerUplink } from '../transport/caller-uplink.js'
+import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
@@ -22,7 +22,6 @@ import { vendorFault } from '../transport/vendor-fault.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
-  MESSAGE_MS,
   OPENAI_EXPIRING_LEAD_MS,
   OPENAI_SESSION_MS,
   betaSessionConfig,
@@ -32,6 +31,7 @@ import {
   sessionConfig,
   targetOf,
   transcriptionModel,
+  turnEndOf,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
 import { tokensOf, transcriptionUsage } from './usage.js'
@@ -169,7 +169,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }
     this.#uplink = new CallerUplink({
       sampleRateHz: inputRateHz,
-      messageMs: options.messageMs ?? MESSAGE_MS,
+      ...messageLength(options.messageMs, turnEndOf(options)),
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS,
       send: (pcm, length) => this.#append(pcm, length),
@@ -200,9 +200,9 @@ export class OpenAiRealtimeBackend implements Backend {
     return this.#connection.connect(signal)
   }
 
-  pushAudio(pcm: Int16Array): void {
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
     this.#utteranceSamples += pcm.length
-    this.#uplink.push(pcm)
+    this.#uplink.push(pcm, voiced)
     this.stats.audioDroppedMs = this.#uplink.droppedMs
   }
 
@@ -391,11 +391,13 @@ export class OpenAiRealtimeBackend implements Backend {
         if (!this.capabilities.serverVad) return
         this.#responses.speechStarted()
         this.#repeated.forget()
+        this.#uplink.turnBegan()
         this.#sink.event({ type: 'speech-started' })
         return
       case 'input_audio_buffer.speech_stopped':
         if (!this.capabilities.serverVad) return
         this.#responses.speechStopped(true)
+        this.#uplink.turnEnded()
         this.#sink.event({ type: 'speech-stopped' })
         if (this.#responses.wanted) this.#requestResponseIn(SERVER_ANSWER_MS)
         return

@@ -1,9 +1,12 @@
 import { HINTED } from '../../agents/backend-options.js'
+import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
+import { turnEndAfter } from '../transport/caller-uplink.js'
+import type { TurnEnd } from '../transport/caller-uplink.js'
 import type {
   AudioFormat,
   BetaSessionConfig,
@@ -77,7 +80,7 @@ export interface OpenAiRealtimeOptions {
   readonly retentionRatio?: number
   /** The longest conversation that is kept, in tokens after the instructions. */
   readonly contextTokens?: number
-  /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
+  /** Caller audio in one message, 20 to 100 ms; `messageLength` when not given. */
   readonly messageMs?: number
   readonly connectTimeoutMs?: number
   /**
@@ -101,8 +104,10 @@ const OPENAI_PCM_RATE_HZ = 24_000
 const G711_RATE_HZ = 8000
 export const OPENAI_SESSION_MS = 60 * 60_000
 export const OPENAI_EXPIRING_LEAD_MS = 5 * 60_000
-/** Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech. */
-export const MESSAGE_MS = 60
+/** openai 7.55.0, RealtimeAudioInputTurnDetection.ServerVad: the default of `silence_duration_ms`. */
+const SERVER_VAD_SILENCE_MS = 500
+/** With `semantic_vad` a turn ends at any time after the last voice, most within this time. */
+const SEMANTIC_VAD_MS = 2000
 
 /** The address of a session. It holds no key. */
 export function realtimeUrl(baseUrl: string, model: string): string {
@@ -239,6 +244,20 @@ function truncation({ retentionRatio, contextTokens }: OpenAiRealtimeOptions): P
 
 function audioFormat(options: OpenAiRealtimeOptions, rateHz: number | undefined): AudioFormat {
   return options.audio === 'pcmu' ? { type: 'audio/pcmu' } : { type: 'audio/pcm', rate: rateHz ?? OPENAI_PCM_RATE_HZ }
+}
+
+/** When the service ends a turn; null where the gateway does. */
+export function turnEndOf({ turns = { by: 'server_vad' } }: OpenAiRealtimeOptions): TurnEnd | null {
+  switch (turns.by) {
+    case 'gateway':
+      return null
+    case 'server_vad':
+      return turnEndAfter(turns.silenceMs ?? SERVER_VAD_SILENCE_MS)
+    case 'semantic_vad':
+      return { fromMs: 0, toMs: SEMANTIC_VAD_MS }
+    default:
+      return assertNever(turns)
+  }
 }
 
 function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection | null {

@@ -1,9 +1,9 @@
 import { randomFillSync } from 'node:crypto'
 import type { ClientRequestArgs } from 'node:http'
-import { connect as connectPlain, isIP } from 'node:net'
+import { connect as connectPlain } from 'node:net'
 import type { Socket } from 'node:net'
-import { connect as connectSecure } from 'node:tls'
 import { Views } from '../../core/views.js'
+import type { TlsClient } from './tls-client.js'
 
 const FINAL = 0x80
 const MASKED = 0x80
@@ -37,7 +37,8 @@ export class MessageLane {
   readonly #message: (data: Buffer) => void
   readonly #frames = new FrameScanner()
   #socket: Socket | null = null
-  /** This socket's own writer, from the first frame that the kernel did not take at once. */
+  #secure = false
+  /** This plain socket's own writer, from the first frame that the kernel did not take at once. */
   #writer: FrameWriter | null = null
   #opened = false
   /** A read that may hold the response to the upgrade is being passed to `ws`. */
@@ -50,22 +51,18 @@ export class MessageLane {
     this.#message = message
   }
 
-  /** Opens the connection as `ws` does, but with reads into the shared buffer. */
-  connect(options: ClientRequestArgs & { readonly servername?: string }, secure: boolean): Socket {
+  /**
+   * Opens the connection as `ws` does, but with reads into the shared buffer.
+   * @param options  those of an HTTP request
+   * @param tls  null for a plain connection
+   */
+  connect(options: ClientRequestArgs & { readonly servername?: string }, tls: TlsClient | null): Socket {
     const onread = { buffer: readBuffer, callback: (bytes: number): boolean => this.#read(bytes) }
-    const { host, socketPath, servername } = options
-    // `options` are those of an HTTP request, where `path` is the URL's. For a connection, `path` is that of a local
-    // socket.
-    const socket = secure
-      ? connectSecure({
-          ...options,
-          path: undefined,
-          servername: servername ?? (isIP(host ?? '') === 0 ? host : ''),
-          onread,
-        } as object)
-      : connectPlain({ ...options, path: socketPath, onread } as unknown as Parameters<typeof connectPlain>[0])
-    this.#socket = socket
-    return socket
+    // In a request `path` is the URL's; for a connection it is that of a local socket.
+    const plain = { ...options, path: options.socketPath, onread } as unknown as Parameters<typeof connectPlain>[0]
+    this.#secure = tls !== null
+    this.#socket = tls === null ? connectPlain(plain) : tls.connect(options, onread)
+    return this.#socket
   }
 
   /** The upgrade is complete. Call it inside the `open` event of `ws`. */
@@ -110,8 +107,9 @@ export class MessageLane {
   #write(frame: Buffer): void {
     const socket = this.#socket as Socket // `#writerFor` has looked
     socket.write(frame)
-    // Under TLS every frame waits a moment, so such a socket keeps the writer of its first frame.
-    if (socket.writableLength !== 0 && this.#writer === null) {
+    // The kernel may read a plain socket's frame later. Under TLS every frame waits a moment too, but encrypted, in
+    // memory of its own.
+    if (socket.writableLength !== 0 && this.#writer === null && !this.#secure) {
       this.#writer = frameWriter
       frameWriter = new FrameWriter()
     }

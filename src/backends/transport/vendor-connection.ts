@@ -14,6 +14,7 @@ import {
 } from '../../core/limits.js'
 import type { BackendSink } from '../backend.js'
 import { MessageLane } from './message-lane.js'
+import { TlsClient } from './tls-client.js'
 import { faultError, faultEvent, httpFault, retryAfterOf, vendorFault, vendorText } from './vendor-fault.js'
 import type { HttpRefusal, VendorFault } from './vendor-fault.js'
 
@@ -266,6 +267,8 @@ interface RealtimeSocketOptions {
 /** Codes that an endpoint must not send (RFC 6455, 7.4.1); `ws` refuses to close with one of them. */
 const UNSENDABLE: ReadonlySet<number> = new Set([1005, 1006, 1015])
 
+const tlsClient = new TlsClient()
+
 /**
  * A WebSocket to a model's service. It reports why it could not be opened, notices a half-open connection, says when
  * unsent audio should wait, and is closed within BACKEND_CLOSE_MS in every case.
@@ -293,7 +296,7 @@ export class RealtimeSocket {
       skipUTF8Validation: true,
       maxPayload: BACKEND_FRAME_BYTES_MAX,
       followRedirects: false,
-      createConnection: ((args: ClientRequestArgs) => lane.connect(args, secure)) as typeof createConnection,
+      createConnection: ((args: ClientRequestArgs) => lane.connect(args, secure ? tlsClient : null)) as typeof createConnection,
     })
     this.#aliveTimer = setInterval(() => this.#checkAlive(), options.pingMs).unref()
     this.#socket.on('open', () => {
