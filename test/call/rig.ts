@@ -18,12 +18,15 @@ const LEAD_MS = 100
 export function options(overrides: Partial<CallSessionOptions> = {}): CallSessionOptions {
   return {
     ...DEFAULT_CALL_OPTIONS,
+    // Most tests' callers interrupt with the shortest sound that can.
+    bargeIn: { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null },
     callSid: 'HD_test',
     agent: 'order-status',
     preparedAtMs: 1000,
     wallOffsetMs: 1_700_000_000_000,
     serverVad: false,
     truncate: true,
+    weighsSpeech: false,
     toolNames: ['find_order', 'refund'],
     greeting: null,
     kickOffText: 'greet',

@@ -3,6 +3,7 @@ import { GatewayError } from '../../core/errors.js'
 import { BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import { isBackchannel } from '../backchannel.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
@@ -103,6 +104,7 @@ export class CascadeBackend implements Backend {
       outputRateHz: 24_000,
       serverVad: false,
       truncate: true,
+      weighsSpeech: true,
       maxSessionMs: null,
     }
   }
@@ -153,7 +155,7 @@ export class CascadeBackend implements Backend {
     this.#partialAtSamples = msToSamples(PARTIAL_MS, RATE_HZ)
   }
 
-  speechEnd(_atMs: number): void {
+  speechEnd(_atMs: number, unless: readonly string[] = []): void {
     if (this.#state === 'closed' || !this.#utterance.isOpen) return
     const { pcm, voicedSamples } = this.#utterance.take()
     if (samplesToMs(voicedSamples, RATE_HZ) < UTTERANCE_MS_MIN || this.#transcribing >= TRANSCRIBING_MAX) {
@@ -162,7 +164,7 @@ export class CascadeBackend implements Backend {
       return
     }
     this.#transcribing++
-    this.#whenReady(() => this.#transcribe(pcm))
+    this.#whenReady(() => this.#transcribe(pcm, unless))
   }
 
   sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
@@ -241,14 +243,14 @@ export class CascadeBackend implements Backend {
     else if (this.#state === 'connecting' && this.#waiting.length < WAITING_MAX) this.#waiting.push(work)
   }
 
-  #transcribe(pcm: Int16Array): void {
+  #transcribe(pcm: Int16Array, unless: readonly string[]): void {
     const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
     // Awaited below, after the earlier transcripts. Until then a rejection would have no handler.
     text.catch(() => undefined)
     this.#transcripts = this.#transcripts
       .then(() => text)
       .then(
-        (words) => this.#transcribed(words),
+        (words) => this.#transcribed(isBackchannel(words, unless) ? '' : words),
         (error: unknown) => this.#transcriptionFailed(error),
       )
   }

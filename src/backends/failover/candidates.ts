@@ -281,6 +281,7 @@ export class Candidates {
       serverVad: all.every((one) => one.serverVad),
       // True for any candidates: the history for the next one is always cut to what was heard.
       truncate: true,
+      weighsSpeech: all.every((one) => one.serverVad || one.weighsSpeech === true),
       maxSessionMs: null,
     }
     const odd = all.find((one) => one.inputRateHz !== inputRateHz)
