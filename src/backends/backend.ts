@@ -13,6 +13,11 @@ export interface BackendCapabilities {
   readonly outputRateHz: SampleRateHz
   /** False: the gateway's VAD calls `speechStart` and `speechEnd`. True: the backend detects speech itself. */
   readonly serverVad: boolean
+  /**
+   * It stops its answer by itself when it hears speech. False, with `serverVad`: the gateway decides what interrupts, and
+   * calls `interrupt`. Default: `serverVad`.
+   */
+  readonly serverInterrupts?: boolean
   /** The backend cuts an interrupted item to what the caller heard. */
   readonly truncate: boolean
   /** `speechEnd` takes `unless`: speech may be given that is not meant for the backend. Default: false. */

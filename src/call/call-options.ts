@@ -11,6 +11,8 @@ export interface CallSessionOptions {
   readonly wallOffsetMs: number
   /** The backend detects the caller's speech itself (`capabilities.serverVad`). */
   readonly serverVad: boolean
+  /** What it takes for speech stops its answer (`capabilities.serverInterrupts`); otherwise the gateway decides that. */
+  readonly serverInterrupts: boolean
   /** The backend uses the played duration of an interrupted item (`capabilities.truncate`). */
   readonly truncate: boolean
   /** The backend can be given speech that may not be meant for it (`capabilities.weighsSpeech`). */

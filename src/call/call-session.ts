@@ -308,7 +308,7 @@ export class CallSession {
     this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
     this.#silence = new Silence(options.silence, checkpoint?.silencePrompts ?? 0)
     this.#unrecognised = new UnrecognisedSpeech(options)
-    this.#putOnHold = new PutOnHold(options.putOnHold)
+    this.#putOnHold = new PutOnHold(options.putOnHold, options.weighsSpeech || options.serverVad)
     this.#level = new CallerLevel(options.bargeIn.quieterDb)
     this.#rules = options.rules === null ? null : new EscalationRules(options.rules, resume)
     this.#identity = checkpoint?.identity ?? null
@@ -1293,6 +1293,8 @@ export class CallSession {
   #backendHeardSpeech(): void {
     this.#mark('backend-speech-started')
     this.#unrecognised.backendHeardSpeech()
+    // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
+    if (!this.#options.serverInterrupts && this.#interruptible) return
     if (this.#interruptible) this.#commitBargeIn('the backend heard speech', this.#agentSpeech.latest)
     this.#callerActive()
   }
@@ -1701,12 +1703,14 @@ export class CallSession {
     const under = this.#state === 'escalating' || this.#state === 'holding'
     switch (step.type) {
       case 'close-stream':
+        if (!under) return this.#mark('escalation-step-late', step.type)
         this.#clear('escalation-step', 'hold')
         this.#announceTransfer(step.mayBeSilent)
         this.#closeForTransfer = true
         if (this.#transferItemId === null) this.#closeStreamForTransfer()
         return
       case 'hold':
+        if (!under) return this.#mark('escalation-step-late', step.type)
         this.#announceTransfer(false)
         return this.#hold()
       case 'bridged':

@@ -17,10 +17,12 @@ const AFTER_QUESTION_MS = 1500
  *     suspected --quiet for GOES_ON_MS--> listening
  *     (either)  --words, a digit--> listening, and the wait begins at nothing
  *     waiting   --we ask again because the line has fallen silent--> listening, the wait goes on where it was
+ *     waiting   --quiet for GOES_ON_MS, where the backend answers whatever it is given--> listening, the same
  */
 export class PutOnHold {
   waiting = false
   readonly #options: PutOnHoldOptions | null
+  readonly #weighsSpeech: boolean
   /** Voice without words, with pauses under `GOES_ON_MS`. */
   voiceMs = 0
   #afterQuestionMs = 0
@@ -29,9 +31,14 @@ export class PutOnHold {
   /** When we began to wait first since the last words; NaN when we did not. */
   #sinceMs = NaN
 
-  /** @param options  null: an agent that never waits on hold */
-  constructor(options: PutOnHoldOptions | null) {
+  /**
+   * @param options  null: an agent that never waits on hold
+   * @param weighsSpeech  the backend gets what sounds while we wait and answers only words. Without that it gets nothing
+   *   while the sound goes on, so a pause must be enough to listen again
+   */
+  constructor(options: PutOnHoldOptions | null, weighsSpeech: boolean) {
     this.#options = options
+    this.#weighsSpeech = weighsSpeech
   }
 
   /** The sound has gone on for so long that it is hardly the caller's. */
@@ -41,13 +48,14 @@ export class PutOnHold {
 
   /** @returns true when the wait begins with this frame */
   frame(voiced: boolean, agentTalking: boolean): boolean {
-    if (this.#options === null || this.waiting) return false
+    if (this.#options === null) return false
     if (!voiced) {
       this.#quietMs += FRAME_MS
-      if (this.#quietMs >= GOES_ON_MS) this.#soundOver()
+      if (this.#quietMs >= GOES_ON_MS && !(this.waiting && this.#weighsSpeech)) this.ask()
       return false
     }
     this.#quietMs = 0
+    if (this.waiting) return false
     this.voiceMs += FRAME_MS
     if (this.#asked && !agentTalking) this.#afterQuestionMs += FRAME_MS
     return this.voiceMs >= this.#options.afterMs && this.#afterQuestionMs >= AFTER_QUESTION_MS

@@ -30,6 +30,7 @@ export function sessionOptions(
     preparedAtMs: start.preparedAtMs,
     wallOffsetMs,
     serverVad: capabilities.serverVad,
+    serverInterrupts: capabilities.serverInterrupts ?? capabilities.serverVad,
     truncate: capabilities.truncate,
     weighsSpeech: capabilities.weighsSpeech ?? false,
     toolNames: offeredTools(agent, start.assets).map((tool) => tool.name),

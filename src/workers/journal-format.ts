@@ -30,6 +30,7 @@ export const sessionOptionsSchema = z
     preparedAtMs: z.number(),
     wallOffsetMs: z.number(),
     serverVad: z.boolean(),
+    serverInterrupts: z.boolean(),
     truncate: z.boolean(),
     weighsSpeech: z.boolean(),
     toolNames: z.array(z.string()),

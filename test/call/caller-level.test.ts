@@ -1,5 +1,4 @@
 import t from 'tap'
-import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { Rig, callerFrame } from './rig.js'
 
 /** Time passes with voice at a level, 20 ms a frame. */
@@ -53,26 +52,4 @@ t.test('doubtful voice interrupts only after 400 ms', async (t) => {
   voice(rig, 60, -20, true)
   t.equal(rig.all('playout-clear').length, 1)
   t.match(rig.onlyLogged('barge-in'), { why: /ms of it doubtful, 400 needed/ })
-})
-
-t.test('a short sound over the agent is listening, and the agent goes on', async (t) => {
-  const rig = Rig.talking({ bargeIn: DEFAULT_CALL_OPTIONS.bargeIn })
-  rig.answer(2, 'long', 8000, 'A long answer.')
-  rig.run(1000)
-  rig.speak(400)
-  rig.run(1500)
-  t.same(
-    [rig.all('playout-pause').length, rig.all('playout-resume').length, rig.all('playout-clear').length],
-    [1, 1, 0],
-  )
-  t.match(rig.onlyLogged('barge-in'), { committed: false, why: /under 600 \(backchannel\)/ })
-})
-
-t.test('sound that goes on without words is asked about once, then waited out, then ends the call', async (t) => {
-  const rig = Rig.talking()
-  rig.speak(20_000)
-  t.same(rig.texts(), ['Sorry, could you say that again?'])
-  t.equal(rig.session.counters.putOnHold, 1)
-  rig.speak(55_000)
-  t.match(rig.only('end-stream'), { reason: 'silence-limit', detail: /put on hold for 60000 ms/ })
 })

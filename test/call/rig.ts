@@ -26,6 +26,7 @@ export function options(overrides: Partial<CallSessionOptions> = {}): CallSessio
     wallOffsetMs: 1_700_000_000_000,
     serverVad: false,
     truncate: true,
+    serverInterrupts: overrides.serverVad ?? false,
     weighsSpeech: false,
     toolNames: ['find_order', 'refund'],
     greeting: null,

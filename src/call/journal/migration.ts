@@ -29,6 +29,7 @@ export function migrateOptions(options: Readonly<Record<string, unknown>>): Call
   const bargeIn: Partial<BargeInOptions> = options['bargeIn'] ?? {}
   const { commitMs } = { ...DEFAULT_CALL_OPTIONS.bargeIn, ...bargeIn }
   return {
+    serverInterrupts: options['serverVad'] === true,
     weighsSpeech: false,
     putOnHold: null,
     ...options,
