@@ -99,7 +99,7 @@ export interface Backend {
    * @param voiced  the gateway's voice activity detection found voice in the frame; true when this is not known
    */
   pushAudio(pcm: Int16Array, voiced?: boolean): void
-  /** The caller began to speak, up to 300 ms ago; more frames follow through `pushAudio`. Only without `serverVad`. */
+  /** The caller began to speak, up to a second ago; more frames follow through `pushAudio`. Only without `serverVad`. */
   speechStart(atMs: number): void
   /**
    * The caller stopped speaking; `atMs` is the time of the last voiced sample.

@@ -1,10 +1,11 @@
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
-import { BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { isBackchannel } from '../backchannel.js'
 import { KeyEntry } from '../key-entry.js'
+import { preRollMs } from '../pre-roll.js'
 import { keysText, openingText } from '../prompts.js'
 import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
@@ -68,7 +69,7 @@ export class CascadeBackend implements Backend {
   readonly #options: CascadeOptions
   readonly #stages: Stages
   readonly #nowMs: Clock
-  readonly #utterance = new UtteranceBuffer({ sampleRateHz: RATE_HZ, preRollMs: BACKEND_PRE_ROLL_MS })
+  readonly #utterance = new UtteranceBuffer({ sampleRateHz: RATE_HZ, preRollMs: BACKEND_PRE_ROLL_MS_MAX })
   readonly #keys: KeyEntry
   readonly #artefacts: ReadonlySet<string>
   readonly #abort = new AbortController()
@@ -150,9 +151,9 @@ export class CascadeBackend implements Backend {
     this.stats.samplesDropped = this.#utterance.dropped
   }
 
-  speechStart(_atMs: number): void {
+  speechStart(atMs: number): void {
     if (this.#state === 'closed' || this.#utterance.isOpen) return
-    this.#utterance.open()
+    this.#utterance.open(preRollMs(this.#nowMs() - atMs))
     this.#utterances++
     this.#partialSamples = 0
     this.#partialAtSamples = msToSamples(PARTIAL_MS, RATE_HZ)

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
-import { ANSWER_UNHEARD_MS, DIALOGUES_KEPT_MAX } from '../../core/limits.js'
+import { ANSWER_UNHEARD_MS, BACKEND_PRE_ROLL_MS_MAX, DIALOGUES_KEPT_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type {
   Backend,
@@ -23,7 +23,7 @@ import {
 import { readable, withoutNoise } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../backchannel.js'
-import { PreRoll } from '../pre-roll.js'
+import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
 import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
@@ -55,12 +55,6 @@ interface EmbeddedStats {
   notUnderstood: number
 }
 
-/** While the agent speaks, the caller's speech is reported only once it is a barge-in, up to a second late. */
-const PRE_ROLL_MS_MAX = 1200
-/**
- * Audio before the first voiced sample that is also decoded: a soft onset, and some silence, which the model expects.
- */
-const BEFORE_SPEECH_MS = 200
 /**
  * A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no
  * answer.
@@ -109,7 +103,7 @@ export class EmbeddedBackend implements Backend {
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
-  readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
+  readonly #preRoll = new PreRoll(BACKEND_PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
   /** The words for the digits 0 to 9. */
@@ -187,7 +181,7 @@ export class EmbeddedBackend implements Backend {
       return
     }
     this.#recognising++
-    const earlier = this.#preRoll.take(Math.max(0, this.#nowMs() - atMs) + BEFORE_SPEECH_MS)
+    const earlier = this.#preRoll.take(preRollMs(this.#nowMs() - atMs, 0))
     this.#utteranceSamples = earlier.length
     if (earlier.length > 0) this.#utterance.push(earlier)
   }
