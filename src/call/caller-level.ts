@@ -15,8 +15,9 @@ const PENDING_QUIET_MS = 3000
  */
 const FALL_DB = 2
 /**
- * Voices differ in how far their loudest frames stand out, by 3 dB in the prompts of Debian's three speakers. So the
- * envelope counts as quieter already this much before the limit, and as the caller's again with another 3 dB.
+ * The envelope follows the loudest frames, the level is what a tenth exceeds: in the prompts of Debian's three speakers
+ * the loudest hundredth is 2.1 to 3.6 dB above that (`bench/vad/main.js --floor`, 8 kHz and 16 kHz). So the envelope
+ * counts as quieter already this much before the limit, and as the caller's again with another 3 dB (chosen).
  */
 const SPREAD_DB = 4
 const BACK_DB = 3

@@ -1,13 +1,9 @@
 import t from 'tap'
-import { Rig, callerFrame } from './rig.js'
+import { Rig } from './rig.js'
 
-/** Time passes with voice at a level, 20 ms a frame. */
+/** Time passes with voice at a level. */
 function voice(rig: Rig, ms: number, levelDbfs: number, doubtful = false): void {
-  for (let passed = 0; passed < ms; passed += 20) {
-    rig.nowMs += 20
-    rig.session.callerFrame({ ...callerFrame(true), levelDbfs, doubtful }, rig.nowMs)
-  }
-  rig.run(20)
+  rig.speak(ms, { levelDbfs, doubtful })
 }
 
 function spoken(): Rig {
