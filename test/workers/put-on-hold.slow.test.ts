@@ -58,7 +58,10 @@ t.test('a caller who puts the agent on hold and comes back is served; nobody is 
     line.say(back)
     await until(() => performance.now() - heldAtMs > HOLD_MS, HOLD_MS + 5000, 'the end of the hold')
     const backAtMs = performance.now()
-    await line.agentQuiet(700, 30_000)
+    await line.agentQuiet(700, 30_000).catch((fault: unknown) => {
+      t.comment(material, JSON.stringify(call.timeline().timeline))
+      throw fault
+    })
     const { timeline } = call.timeline()
     call.hangup('operator-hangup', 'the test is over', false)
     const record = await test.recordOf(call.callSid)
