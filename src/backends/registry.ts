@@ -159,11 +159,12 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     missing: ({ gemini }) => (gemini.apiKey === null ? 'GEMINI_API_KEY' : null),
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     models: ({ gemini }, { gemini: own }) => [own?.model ?? gemini.model],
-    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, gatewayTurns }) => {
+    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, clock, gatewayTurns }) => {
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
       return new GeminiLiveBackend(sink, {
         apiKey: gemini.apiKey,
         model: gemini.model,
+        nowMs: clock,
         ...(messageMs === null ? {} : { messageMs }),
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
         ...own,

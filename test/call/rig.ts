@@ -18,12 +18,16 @@ const LEAD_MS = 100
 export function options(overrides: Partial<CallSessionOptions> = {}): CallSessionOptions {
   return {
     ...DEFAULT_CALL_OPTIONS,
+    // Most tests' callers interrupt with the shortest sound that can.
+    bargeIn: { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null },
     callSid: 'HD_test',
     agent: 'order-status',
     preparedAtMs: 1000,
     wallOffsetMs: 1_700_000_000_000,
     serverVad: false,
     truncate: true,
+    serverInterrupts: overrides.serverVad ?? false,
+    weighsSpeech: false,
     toolNames: ['find_order', 'refund'],
     greeting: null,
     kickOffText: 'greet',
@@ -146,11 +150,12 @@ export class Rig {
 
   /** Time passes with a quiet, or a speaking, caller. */
   run(ms: number, voiced = false): void {
-    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(voiced)
+    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(callerFrame(voiced))
   }
 
-  speak(ms: number): void {
-    this.run(ms, true)
+  /** @param as  where the frames are not those of `callerFrame` */
+  speak(ms: number, as: Partial<CallerFrame> = {}): void {
+    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick({ ...callerFrame(true), ...as })
   }
 
   /** Time passes without any frame from the carrier. */
@@ -213,7 +218,7 @@ export class Rig {
     return this.all('announce').map(({ text }) => text)
   }
 
-  #tick(voiced: boolean | null): void {
+  #tick(frame: CallerFrame | null): void {
     this.nowMs += FRAME_MS
     for (const { itemId, samples } of this.#announced.splice(0)) {
       this.#append(itemId, samples)
@@ -231,8 +236,7 @@ export class Rig {
     for (const input of this.ledger.poll(this.nowMs)) this.in(input)
     const wake = this.session.nextWake()
     if (wake !== null && wake.atMs <= this.nowMs) this.in({ type: 'timer' })
-    if (voiced === null) return
-    const frame = callerFrame(voiced)
+    if (frame === null) return
     this.writer.frame(frame, this.nowMs)
     this.session.callerFrame(frame, this.nowMs)
     this.#drain()

@@ -82,6 +82,17 @@ t.test('another setting shows what would have been decided otherwise', async (t)
   t.match(printed, /backend, tools and carrier do what they did then/)
 })
 
+t.test('and what would have been decided otherwise about a hold, and about a short sound over the agent', async (t) => {
+  const hold = join(journals, 'put-on-hold.jsonl.gz')
+  t.match((await run(hold, '--set', 'putOnHold.maxMs=20000')).printed, /\+ +\d+\.\d{3} s {2}mark callback-offered/)
+  t.match((await run(hold, '--set', 'putOnHold=null')).printed, /- +\d+\.\d{3} s {2}mark put-on-hold\n/)
+  const short = join(journals, 'backchannels.jsonl.gz')
+  t.match((await run(short, '--set', 'bargeIn.backchannel=null')).printed, /\+ +\d+\.\d{3} s {2}playout-clear/)
+  await t.rejects(run(hold.replace('put-on-hold', 'caller-id'), '--set', 'putOnHold.maxMs=9'), {
+    message: /putOnHold is null in this call; set the whole of it, as JSON/,
+  })
+})
+
 t.test('a call that decides otherwise is distinguished from one that does not', async (t) => {
   const lines = gunzipSync(readFileSync(interrupted)).toString().split('\n')
   const changed = lines.map((line) => line.replace('"playout-pause"', '"playout-resume"'))
@@ -122,7 +133,7 @@ t.test('a journal that cannot be replayed is refused with the reason', async (t)
   await refused(/broken\.jsonl.*journal line 2: not JSON/, join(folder, 'broken.jsonl'))
   await refused(/no\.jsonl\.gz/, join(folder, 'no.jsonl.gz'))
   await refused(
-    /line 1: not the header of a journal that this version reads \(1, 2, 3, 4\)/,
+    /line 1: not the header of a journal that this version reads \(1, 2, 3, 4, 5\)/,
     join(folder, 'other.jsonl'),
   )
   await refused(/no journal/, join(folder, 'empty'))

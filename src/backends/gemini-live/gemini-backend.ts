@@ -1,5 +1,6 @@
+import type { Clock } from '../../core/clock.js'
 import {
-  BACKEND_PRE_ROLL_MS,
+  BACKEND_PRE_ROLL_MS_MAX,
   BACKEND_TRANSCRIPT_CHARS_MAX,
   BACKEND_WAITING_AUDIO_MS,
   BACKEND_WAITING_TEXTS_MAX,
@@ -9,6 +10,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
+import { preRollMs } from '../pre-roll.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
@@ -126,6 +128,7 @@ export class GeminiLiveBackend implements Backend {
 
   readonly #options: GeminiLiveOptions
   readonly #traits: ModelTraits
+  readonly #nowMs: Clock
   readonly #sink: BackendSink
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
@@ -190,6 +193,7 @@ export class GeminiLiveBackend implements Backend {
     this.#traits = traitsOf(options)
     this.#transparent = this.#traits.transparent && takesTransparent(liveUrl(options)) !== false
     this.#unconsumed = this.#transparent ? new UnconsumedMessages(GEMINI_INPUT_RATE_HZ) : null
+    this.#nowMs = options.nowMs ?? (() => performance.now())
     const service = options.name ?? 'gemini'
     const serverVad = options.turns?.by === 'server'
     this.capabilities = {
@@ -204,7 +208,7 @@ export class GeminiLiveBackend implements Backend {
       sampleRateHz: GEMINI_INPUT_RATE_HZ,
       ...messageLength(options.messageMs, turnEndOf(options)),
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS,
+      preRollMs: BACKEND_PRE_ROLL_MS_MAX,
       send: (pcm, length) => this.#sendAudio(pcm, length),
     })
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
@@ -239,10 +243,10 @@ export class GeminiLiveBackend implements Backend {
     this.stats.audioDroppedMs = this.#uplink.droppedMs
   }
 
-  speechStart(_atMs: number): void {
+  speechStart(atMs: number): void {
     if (this.capabilities.serverVad || this.#speaking || !this.#connection.alive) return
     this.#speaking = true
-    this.#uplink.open()
+    this.#uplink.open(preRollMs(this.#nowMs() - atMs))
     this.#whenReady(() => {
       this.#inputGiven()
       this.#owed = false
