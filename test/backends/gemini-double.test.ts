@@ -187,7 +187,7 @@ t.test("the vendor's client gives hints for the transcription, and is refused wh
       void genai.live.connect({
         model: 'gemini-3.8-live',
         config: { responseModalities: [Modality.AUDIO], ...config },
-        callbacks: { onmessage: () => undefined, onclose: (event) => resolve(event.code) },
+        callbacks: { onmessage: () => undefined, onclose: ({ code }: { readonly code: number }) => resolve(code) },
       })
     })
     t.equal(code, 1007, JSON.stringify(config))

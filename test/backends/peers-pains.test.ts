@@ -119,7 +119,7 @@ for (const [name, deafLine] of [
     const { reason } = await recorder.next('failover')
     const waitedMs = performance.now() - endMs
     t.equal(reason, 'deaf')
-    t.ok(waitedMs < STALL_MS + 1000, `${Math.round(waitedMs)} ms with the connection of the other`)
+    t.ok(waitedMs < STALL_MS + 6000, `${Math.round(waitedMs)} ms; exactly, with a clock of our own, below`)
     frames(backend, 600, false)
     await recorder.next('turn-done', 2)
     t.equal(wordsOf(recorder).at(-1), 'I heard you.', 'the other one got what the caller had said')

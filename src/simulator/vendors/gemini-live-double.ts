@@ -237,7 +237,8 @@ class GeminiDoubleSession {
 
   #blocks(name: string): boolean {
     if (this.#parts.vertex) return true
-    const behavior = this.#behaviors.get(name)
+    // The vendor's enums have the words of the wire as values.
+    const behavior: string | undefined = this.#behaviors.get(name)
     return this.#asynchronous || behavior !== undefined ? (behavior ?? 'NON_BLOCKING') === 'BLOCKING' : true
   }
 
@@ -328,7 +329,8 @@ class GeminiDoubleSession {
   #toolResponse(responses: readonly FunctionResponse[]): void {
     let blocked = false
     for (const response of responses) {
-      const { id = '', scheduling } = response
+      const { id = '' } = response
+      const scheduling: string | undefined = response.scheduling
       // The answer and the cancellation may cross.
       if (this.#callsTakenBack.has(id)) return
       const call = this.#callsOpen.get(id)
