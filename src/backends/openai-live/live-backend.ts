@@ -134,6 +134,7 @@ export class OpenAiLiveBackend implements Backend {
     this.#uplink = new CallerUplink({
       sampleRateHz: this.#rateHz,
       messageMs: options.messageMs ?? MESSAGE_MS,
+      turnEnd: null,
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS,
       send: (pcm, length) => this.#append(pcm, length),
