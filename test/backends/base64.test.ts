@@ -19,12 +19,18 @@ t.test('bytes of any length are encoded as Node does it, and masked as RFC 6455 
 
 t.test('a part of a message is decoded, from any place to any other', async (t) => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(40), fc.nat(40), fc.constantFrom(0, 1), (bytes, before, after, at) => {
-      const text = Buffer.from(bytes).toString('base64')
-      const message = Buffer.from(`${'!'.repeat(before)}${text}${'!'.repeat(after)}`)
-      assert.equal(decodeBase64(message, before, before + text.length, at), bytes.length)
-      assert.deepEqual(new Uint8Array(decodedBytes.subarray(at, at + bytes.length)), bytes)
-    }),
+    fc.property(
+      fc.uint8Array({ maxLength: 300 }),
+      fc.nat(40),
+      fc.nat(40),
+      fc.constantFrom(0, 1),
+      (bytes, before, after, at) => {
+        const text = Buffer.from(bytes).toString('base64')
+        const message = Buffer.from(`${'!'.repeat(before)}${text}${'!'.repeat(after)}`)
+        assert.equal(decodeBase64(message, before, before + text.length, at), bytes.length)
+        assert.deepEqual(new Uint8Array(decodedBytes.subarray(at, at + bytes.length)), bytes)
+      },
+    ),
     { numRuns: 500 },
   )
   t.pass()

@@ -3,9 +3,9 @@ import { assert } from '../../core/assert.js'
 import { Views } from '../../core/views.js'
 
 /**
- * Base64 without strings. Node's own makes one of 4 KB for each message each way, which is most of what a media worker
- * allocates, and takes five times as long (docs/LATENCY.md, "Base64 in WebAssembly"). `base64-kernel/` works in one
- * memory, which all calls of a thread use one after the other.
+ * Base64 without strings. Node's own makes one of 4 KB for each message each way, which was most of what a media worker
+ * allocated, and with what is done around it takes twice as long (docs/LATENCY.md, "Base64 in WebAssembly").
+ * `base64-kernel/` works in one memory, which all calls of a thread use one after the other.
  */
 
 /** The most that is encoded or decoded at once; a multiple of 4. */

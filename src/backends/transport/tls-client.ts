@@ -13,8 +13,8 @@ interface TlsTarget {
 
 /**
  * The TLS connections of one thread. They share one context: Node makes one for each connection otherwise, 15 to 20 KB
- * of OpenSSL's memory (docs/LATENCY.md). The newest session of each service is resumed by the next connection to it,
- * which takes a third of the handshake's processor time off.
+ * of OpenSSL's memory (docs/LATENCY.md). The next connection to a service resumes its newest session: no certificate is
+ * sent and checked again.
  */
 export class TlsClient {
   readonly #ca: string | null
