@@ -27,7 +27,7 @@ export class TlsClient {
     this.#ca = ca
   }
 
-  connect(options: TlsTarget & Pick<ConnectionOptions, 'host'>, onread: object): TLSSocket {
+  connect(options: TlsTarget, onread: object): TLSSocket {
     const { host, port, servername = isIP(host ?? '') === 0 ? (host ?? '') : '' } = options
     const service = `${servername} ${host ?? ''} ${port ?? ''}`
     const session = this.#sessions.get(service)
@@ -40,7 +40,7 @@ export class TlsClient {
       secureContext: this.#context,
       ...(session === undefined ? {} : { session }),
       onread,
-    } as ConnectionOptions)
+    } as unknown as ConnectionOptions)
     let secure = false
     socket.once('secureConnect', () => {
       secure = true
