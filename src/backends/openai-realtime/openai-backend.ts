@@ -350,7 +350,7 @@ export class OpenAiRealtimeBackend implements Backend {
     if (event === null) return
     switch (event.type) {
       case 'response.output_audio.delta':
-        return this.#audioDelta(event, data)
+        return this.#audioDelta(event, this.#reader.audioOf(event, data))
       case 'session.created':
         return this.#configure()
       case 'session.updated':
@@ -520,7 +520,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }, RESPONSE_QUIET_MS).unref()
   }
 
-  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>, message: Buffer): void {
+  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>, base64: Buffer | string): void {
     const response = this.#active(event.response_id)
     if (response === null) return
     if (this.#audioItem !== event.item_id) {
@@ -529,7 +529,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }
     this.#audioResponse = response
     this.#audioContent = event.content_index ?? 0
-    if (!this.#reader.decode(event, message, this.#audio, this.#deliver)) this.stats.malformedAudio++
+    if (!this.#audio.decode(base64, this.#deliver)) this.stats.malformedAudio++
   }
 
   // One function for the whole session, because audio messages are frequent.

@@ -1,7 +1,6 @@
 import type { WireUsage } from './usage.js'
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from '../transport/base64-audio.js'
-import type { Base64Audio } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -347,10 +346,9 @@ export class EventReader {
     return null
   }
 
-  /** Decodes the audio of the message that `read` made this event of. @returns false when it is not base64 */
-  decode(event: AudioDelta, message: Buffer, audio: Base64Audio, out: (samples: Int16Array) => void): boolean {
-    const { from, to } = this.#cut
-    return event === this.#kept ? audio.decode(message, out, from, to) : audio.decode(event.delta, out)
+  /** The base64 in the message that `read` made this event of; a part of the message where it went past the parser. */
+  audioOf(event: AudioDelta, message: Buffer): Buffer | string {
+    return event === this.#kept ? this.#cut.bytes(message) : event.delta
   }
 
   /** Reads a message whose base64 can go past the parser; null for any other. */

@@ -32,13 +32,13 @@ export class Base64Audio {
   }
 
   /**
-   * Decodes a text, or the bytes `from` to `to` of a message.
+   * @param text  a string, or the bytes of one
    * @param out  gets the samples in pieces of at most 12,288 (G.711: 24,576); the memory is valid only during the call
    * @returns false for text that is not base64; the pieces before the fault were delivered
    */
-  decode(text: Buffer | string, out: (samples: Int16Array) => void, from = 0, to = text.length): boolean {
-    for (let at = from; at < to; at += PIECE_CHARS)
-      if (!this.#piece(text, at, Math.min(to, at + PIECE_CHARS), out)) return false
+  decode(text: Buffer | string, out: (samples: Int16Array) => void): boolean {
+    for (let at = 0; at < text.length; at += PIECE_CHARS)
+      if (!this.#piece(text, at, Math.min(text.length, at + PIECE_CHARS), out)) return false
     return true
   }
 
@@ -83,9 +83,8 @@ const BACKSLASH = 0x5c
  */
 export class AudioCut {
   readonly #key: string
-  /** Where the audio lies in the message that `find` or `alike` was given. */
-  from = 0
-  to = 0
+  #from = 0
+  #to = 0
   /** The bytes of the kept message before and after its audio, and where its id lies in those before. */
   #before = Buffer.alloc(0)
   #after = Buffer.alloc(0)
@@ -113,8 +112,8 @@ export class AudioCut {
       at = to
       if (to - from - 1 < CUT_CHARS_MIN) continue
       if (hasEscape(message, from + 1, to)) return false
-      this.from = from + 1
-      this.to = to
+      this.#from = from + 1
+      this.#to = to
       return true
     }
     return false
@@ -122,8 +121,8 @@ export class AudioCut {
 
   /** Keeps the message that `find` was given, for `alike`. */
   keep(message: Buffer): void {
-    this.#before = Buffer.from(message.subarray(0, this.from))
-    this.#after = Buffer.from(message.subarray(this.to))
+    this.#before = Buffer.from(message.subarray(0, this.#from))
+    this.#after = Buffer.from(message.subarray(this.#to))
     const id = this.#before.indexOf(ID_KEY)
     this.#idFrom = id < 0 ? 0 : id + ID_KEY.length
     this.#idTo = id < 0 ? 0 : this.#before.indexOf(QUOTE, this.#idFrom)
@@ -141,19 +140,24 @@ export class AudioCut {
     }
     for (let i = 0; i < after.length; i++) if (message[to + i] !== after[i]) return false
     if (message.indexOf(QUOTE, before.length) !== to || hasEscape(message, before.length, to)) return false
-    this.from = before.length
-    this.to = to
+    this.#from = before.length
+    this.#to = to
     return true
   }
 
   /** The message that `find` was given, with an empty string in place of the audio. */
   rest(message: Buffer): string {
-    return message.toString('utf8', 0, this.from) + message.toString('utf8', this.to)
+    return message.toString('utf8', 0, this.#from) + message.toString('utf8', this.#to)
   }
 
   /** The audio in the message that `find` or `alike` was given. */
   audio(message: Buffer): string {
-    return message.toString('latin1', this.from, this.to)
+    return message.toString('latin1', this.#from, this.#to)
+  }
+
+  /** The same without a copy: a part of the message. */
+  bytes(message: Buffer): Buffer {
+    return message.subarray(this.#from, this.#to)
   }
 }
 
