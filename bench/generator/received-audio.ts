@@ -1,3 +1,4 @@
+import { PLAYOUT_LEAD_MS_16K } from '../../src/core/limits.js'
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { newHistogram, recordMs } from '../kit/histogram.js'
@@ -61,6 +62,8 @@ const GAP_MS = 40
 /** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
 const SEQUENCE_AT = 0.5
 const LISTEN_AT = 0.75
+/** A gateway that sends ahead of time holds a frame back while the caller has this much to play. */
+const PACED_FROM_MS = PLAYOUT_LEAD_MS_16K - FRAME_MS - 5
 /** A second of memory, and the fewest frames that tell which of them was the last of a message. */
 const PHASE_MEMORY = 0.94
 const PHASE_FRAMES_MIN = 12
@@ -94,6 +97,8 @@ export class ReceivedAudio {
   #blockArrivalMs = 0
   /** How far numbers of sent frames have run ahead of the count of heard ones. */
   #slip = 0
+  /** What the caller had to play when the last frame came. */
+  #leftMs = 0
   /** End of the audio that the caller has to play. */
   #playEndMs = NaN
   /** The schedule explains that nothing comes: an interruption, or the end. */
@@ -203,6 +208,7 @@ export class ReceivedAudio {
   /** How much audio the caller has left to play, and whether it ran out. */
   #playing(arrivalMs: number): void {
     const gapMs = arrivalMs - this.#playEndMs
+    this.#leftMs = -gapMs
     if (gapMs >= 1 && !this.#excused && arrivalMs > this.#excusedUntilMs && this.#inWindow(arrivalMs)) {
       recordMs(this.#counts.gaps, gapMs)
       if (gapMs > GAP_MS) this.#counts.gapsUnasked++
@@ -261,11 +267,14 @@ export class ReceivedAudio {
     recordMs(this.#counts.added, Math.max(0, wholeMs - waitedMs))
   }
 
-  /** Where messages follow the call, only those frames wait for nothing on purpose that may end the caller's turn. */
+  /**
+   * Where messages follow the call, only those frames wait for nothing on purpose that may end the caller's turn; and of
+   * these, not those that came when the carrier had no room for more.
+   */
   #followingLatency(index: number, dueMs: number, wholeMs: number): void {
     if (dueMs < this.#counts.windowStartMs || dueMs >= this.#counts.windowEndMs) return
     recordMs(this.#counts.whole, wholeMs)
-    if (this.#talker !== null && mayEndTurn(index, this.#talker)) recordMs(this.#counts.added, Math.max(0, wholeMs))
+    if (this.#talker !== null && this.#leftMs < PACED_FROM_MS && mayEndTurn(index, this.#talker)) recordMs(this.#counts.added, Math.max(0, wholeMs))
   }
 
   /** The place in a message whose frames come back soonest is its last: the others waited for it. */

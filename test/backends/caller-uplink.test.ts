@@ -132,7 +132,7 @@ t.test('messages are short only while the service may end the turn', async (t) =
   t.same(say(line, '.'.repeat(6)), [60, 60], 'before any voice')
   t.same(say(line, '#'.repeat(10)), [60, 60, 60], 'in speech; 20 ms wait')
   t.same(say(line, '.'.repeat(10)), [60, 60, 60], 'the service may not end it within 200 ms of the last voice; 40 ms wait')
-  t.same(say(line, '.'.repeat(30)), [60, ...new Array(29).fill(20)], 'from 200 to 800 ms it may')
+  t.same(say(line, '.'.repeat(30)), [60, ...new Array<number>(29).fill(20)], 'from 200 to 800 ms it may')
   t.same(say(line, '.'.repeat(6)), [60, 60], 'after that it has')
 })
 
@@ -164,7 +164,7 @@ t.test('where the service hears speech, silence goes in short messages until it 
   say(line, '.'.repeat(51))
   line.uplink.turnBegan()
   t.same(say(line, '.'.repeat(12)).slice(-2), [40, 20], 'the gateway has heard no voice at all')
-  t.same(say(line, '.'.repeat(100)), new Array(100).fill(20))
+  t.same(say(line, '.'.repeat(100)), new Array<number>(100).fill(20))
   line.uplink.turnEnded()
   t.same(say(line, '.'.repeat(6)), [60, 60])
 })
@@ -215,7 +215,7 @@ t.test('while the service takes nothing, messages that wait are whole ones', asy
   say(line, '####' + '.'.repeat(30))
   t.equal(line.uplink.droppedMs, 0, 'all 680 ms fit into the 720')
   line.takes = true
-  t.same(say(line, '.'), [...new Array(11).fill(60), 40])
+  t.same(say(line, '.'), [...new Array<number>(11).fill(60), 40])
 })
 
 t.test('a set length holds for all messages, and where the gateway marks the turns there is one', async (t) => {
