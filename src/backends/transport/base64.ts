@@ -9,7 +9,7 @@ import { Views } from '../../core/views.js'
  */
 
 /** The most that is encoded or decoded at once; a multiple of 4. */
-export const BASE64_CHARS_MAX = 64 * 1024
+const BASE64_CHARS_MAX = 64 * 1024
 // Room for what the kernel touches past the end.
 const AREA_BYTES = BASE64_CHARS_MAX + 32
 const INPUT_AT = 32
