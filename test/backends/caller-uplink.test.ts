@@ -131,7 +131,11 @@ t.test('messages are short only while the service may end the turn', async (t) =
   const line = speaking()
   t.same(say(line, '.'.repeat(6)), [60, 60], 'before any voice')
   t.same(say(line, '#'.repeat(10)), [60, 60, 60], 'in speech; 20 ms wait')
-  t.same(say(line, '.'.repeat(10)), [60, 60, 60], 'the service may not end it within 200 ms of the last voice; 40 ms wait')
+  t.same(
+    say(line, '.'.repeat(10)),
+    [60, 60, 60],
+    'the service may not end it within 200 ms of the last voice; 40 ms wait',
+  )
   t.same(say(line, '.'.repeat(30)), [60, ...new Array<number>(29).fill(20)], 'from 200 to 800 ms it may')
   t.same(say(line, '.'.repeat(6)), [60, 60], 'after that it has')
 })
