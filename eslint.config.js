@@ -13,6 +13,7 @@ export default tseslint.config(
       '.tap/**',
       'src/media/vad/caller-kernel/**',
       'src/media/resample/fir-kernel/**',
+      'src/backends/transport/base64-kernel/**',
     ],
   },
   ...tseslint.configs.recommendedTypeChecked,

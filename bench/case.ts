@@ -177,12 +177,7 @@ function writeCertificate(children: (() => Promise<void>)[]): NonNullable<Tls> {
   return files
 }
 
-function startBackend(
-  subject: Subject,
-  options: CaseOptions,
-  tls: Tls,
-  children: (() => Promise<void>)[],
-): Backend {
+function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children: (() => Promise<void>)[]): Backend {
   const frames = framesInMessage(subject, options)
   const backendOptions: BackendOptions = {
     cushionMs: 20,

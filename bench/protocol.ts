@@ -19,7 +19,7 @@ export function hasBackend(level: Level): boolean {
 export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
 
 /** The longest message of a gateway whose messages follow the call (`src/backends/transport/caller-uplink.ts`). */
-export const FOLLOWING_MESSAGE_MS_MAX = 80
+export const FOLLOWING_MESSAGE_MS_MAX = 60
 
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'

@@ -105,9 +105,7 @@ function speedRow(subject: string, runs: readonly CaseResult[], all: readonly Ca
   }
   const cpu = spread(held.map((speed) => speed.cpuMsPerCallSecond))
   const memory = all.find((one) => one.memory?.bytesPerCall != null)?.memory?.bytesPerCall
-  const message = spread(
-    runs.flatMap(({ backend }) => (backend === null ? [] : [backend.audioMs / backend.appends])),
-  )
+  const message = spread(runs.flatMap(({ backend }) => (backend === null ? [] : [backend.audioMs / backend.appends])))
   const heap = spread(
     held.flatMap((speed) =>
       speed.heapBytesPerFrame === null ? [] : [speed.heapBytesPerFrame.main + speed.heapBytesPerFrame.workers],

@@ -1,8 +1,10 @@
+import { PLAYOUT_LEAD_MS_16K } from '../../src/core/limits.js'
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { newHistogram, recordMs } from '../kit/histogram.js'
+import { FOLLOWING_MESSAGE_MS_MAX } from '../protocol.js'
 import type { Histogram } from '../kit/histogram.js'
-import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, mayEndTurn, sineTable, talkFrame, toneSnrDb } from './signal.js'
+import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, sineTable, talkFrame, toneSnrDb } from './signal.js'
 import type { Heard, SineTable } from './signal.js'
 
 /** Counts and latencies of all calls of a generator. */
@@ -61,6 +63,11 @@ const GAP_MS = 40
 /** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
 const SEQUENCE_AT = 0.5
 const LISTEN_AT = 0.75
+/** A gateway that sends ahead of time holds a frame back while the caller has this much to play. */
+const PACED_FROM_MS = PLAYOUT_LEAD_MS_16K - FRAME_MS - 5
+/** Frames that come within this time of each other were sent together. */
+const TOGETHER_MS = 2
+const FOLLOWING_FRAMES_MAX = FOLLOWING_MESSAGE_MS_MAX / FRAME_MS
 /** A second of memory, and the fewest frames that tell which of them was the last of a message. */
 const PHASE_MEMORY = 0.94
 const PHASE_FRAMES_MIN = 12
@@ -94,6 +101,12 @@ export class ReceivedAudio {
   #blockArrivalMs = 0
   /** How far numbers of sent frames have run ahead of the count of heard ones. */
   #slip = 0
+  /** Frames of the message that comes in, when the last of them came, and how long that one took. */
+  #together = 0
+  #togetherMs = -Infinity
+  #togetherWholeMs = 0
+  /** What the caller had to play when the last frame came. */
+  #leftMs = 0
   /** End of the audio that the caller has to play. */
   #playEndMs = NaN
   /** The schedule explains that nothing comes: an interruption, or the end. */
@@ -203,6 +216,7 @@ export class ReceivedAudio {
   /** How much audio the caller has left to play, and whether it ran out. */
   #playing(arrivalMs: number): void {
     const gapMs = arrivalMs - this.#playEndMs
+    this.#leftMs = -gapMs
     if (gapMs >= 1 && !this.#excused && arrivalMs > this.#excusedUntilMs && this.#inWindow(arrivalMs)) {
       recordMs(this.#counts.gaps, gapMs)
       if (gapMs > GAP_MS) this.#counts.gapsUnasked++
@@ -245,7 +259,7 @@ export class ReceivedAudio {
     const dueMs = this.startMs + index * FRAME_MS
     const wholeMs = arrivalMs - dueMs
     const { messageFrames } = this.#options
-    if (messageFrames === null) return this.#followingLatency(index, dueMs, wholeMs)
+    if (messageFrames === null) return this.#followingLatency(dueMs, wholeMs, arrivalMs)
     // Messages are filled with the frames that were not given up on the way.
     const phase = this.framesHeard % messageFrames
     if (dueMs < this.#counts.windowStartMs) {
@@ -261,11 +275,22 @@ export class ReceivedAudio {
     recordMs(this.#counts.added, Math.max(0, wholeMs - waitedMs))
   }
 
-  /** Where messages follow the call, only those frames wait for nothing on purpose that may end the caller's turn. */
-  #followingLatency(index: number, dueMs: number, wholeMs: number): void {
+  /**
+   * Where messages follow the call, frames that come together, as many as the longest message has, count as one message:
+   * those before the last waited for it. What comes when the carrier has no room for more waited for that.
+   */
+  #followingLatency(dueMs: number, wholeMs: number, arrivalMs: number): void {
+    if (arrivalMs - this.#togetherMs >= TOGETHER_MS || this.#together === FOLLOWING_FRAMES_MAX) this.#settleMessage()
     if (dueMs < this.#counts.windowStartMs || dueMs >= this.#counts.windowEndMs) return
     recordMs(this.#counts.whole, wholeMs)
-    if (this.#talker !== null && mayEndTurn(index, this.#talker)) recordMs(this.#counts.added, Math.max(0, wholeMs))
+    if (this.#leftMs >= PACED_FROM_MS) return
+    this.#together++
+    this.#togetherMs = arrivalMs
+    this.#togetherWholeMs = wholeMs
+  }
+
+  #settleMessage(): void {
+    for (; this.#together > 0; this.#together--) recordMs(this.#counts.added, Math.max(0, this.#togetherWholeMs))
   }
 
   /** The place in a message whose frames come back soonest is its last: the others waited for it. */

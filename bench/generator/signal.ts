@@ -66,17 +66,6 @@ export function talkFrame(index: number, caller: number): number {
   return place < TALK_FRAMES ? place : -1
 }
 
-/** Silence after a talk in which any service with a usual setting may end the turn: 300 to 700 ms. */
-const TURN_END_FROM_FRAMES = 15
-const TURN_END_TO_FRAMES = 35
-
-/** Whether frame `index` of caller number `caller` lies there. */
-export function mayEndTurn(index: number, caller: number): boolean {
-  for (let back = TURN_END_FROM_FRAMES; back <= TURN_END_TO_FRAMES; back++)
-    if (talkFrame(index - back, caller) === TALK_FRAMES - 1) return true
-  return false
-}
-
 /**
  * Speech of level `TALK_PEAK` on top of the tone: the tone is the noise of the line, and keeps a block that falls
  * between two words from being taken for silence.

@@ -95,9 +95,8 @@ const unusable = (name: string): GatewayError =>
 /** Who uses the tools for a live model; null where that is a language model that is not set up. */
 function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions): DelegateOptions | null {
   const { delegateModel, llm } = openaiLive
-  const own =
-    options['openai-live']?.delegate ??
-    ({ by: openaiLive.delegate } as { readonly by: 'responses' } | { readonly by: 'client' })
+  const usual: { readonly by: 'responses' } | { readonly by: 'client' } = { by: openaiLive.delegate }
+  const own = options['openai-live']?.delegate ?? usual
   if (own.by === 'responses') return { model: delegateModel, ...own }
   const { by, ...changed } = own
   return llm === null ? null : { by, llm: { ...llm, ...changed } }

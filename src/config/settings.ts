@@ -724,7 +724,7 @@ export const SETTINGS = {
     key: 'backendMessageMs',
     kind: optional(integer(20, 100)),
     fallback: null,
-    help: 'caller audio in one message to a realtime model, in ms; unset: 60, and 20 to 80 where the model hears the end of speech itself',
+    help: 'caller audio in one message to a realtime model, in ms; unset: 60, and 20 while a model that hears the end of speech itself may wait for it',
   }),
   mediaWorkers: define({
     env: 'MEDIA_WORKERS',

@@ -129,41 +129,48 @@ function speaking(): Far {
 
 t.test('messages are short only while the service may end the turn', async (t) => {
   const line = speaking()
-  t.same(say(line, '.'.repeat(8)), [80, 80], 'before any voice')
-  t.same(say(line, '#'.repeat(10)), [80, 80], 'in speech; 40 ms wait')
-  t.same(say(line, '.'.repeat(10)), [80, 80, 80], 'the service may not end it within 200 ms of the last voice')
-  t.same(say(line, '.'.repeat(30)), new Array(30).fill(20), 'from 200 to 800 ms it may')
-  t.same(say(line, '.'.repeat(8)), [80, 80], 'after that it has')
+  t.same(say(line, '.'.repeat(6)), [60, 60], 'before any voice')
+  t.same(say(line, '#'.repeat(10)), [60, 60, 60], 'in speech; 20 ms wait')
+  t.same(
+    say(line, '.'.repeat(10)),
+    [60, 60, 60],
+    'the service may not end it within 200 ms of the last voice; 40 ms wait',
+  )
+  t.same(say(line, '.'.repeat(30)), [60, ...new Array<number>(29).fill(20)], 'from 200 to 800 ms it may')
+  t.same(say(line, '.'.repeat(6)), [60, 60], 'after that it has')
 })
 
 t.test('what was collected goes out with the first frame that may end the turn', async (t) => {
   const line = speaking()
-  t.same(say(line, '###'), [])
-  t.same(say(line, '..........'), [80, 80, 80], '20 ms wait')
-  t.same(say(line, '..'), [40, 20])
+  t.same(say(line, '##'), [])
+  t.same(say(line, '..........'), [60, 60, 60, 60])
+  t.same(say(line, '..'), [20, 20])
+  t.same(say(line, '###.........'), [60, 60, 60, 60])
+  t.same(say(line, '#..........'), [60, 60, 60], '40 ms wait')
+  t.same(say(line, '..'), [60, 20])
 })
 
 t.test('a pause within speech stays in long messages', async (t) => {
   const line = speaking()
-  t.same(say(line, '##..##..########'), [80, 80, 80, 80])
+  t.same(say(line, '##..##..####'), [60, 60, 60, 60])
 })
 
 t.test('messages are long as soon as the service has ended the turn', async (t) => {
   const line = speaking()
-  say(line, '####..............')
+  t.same(say(line, '##..............').slice(-4), [20, 20, 20, 20])
   line.uplink.turnEnded()
-  t.same(say(line, '........'), [80, 80])
-  t.same(say(line, '####' + '.'.repeat(12)), [80, 80, 80, 60, 20], 'until the end of the next one')
+  t.same(say(line, '......'), [60, 60])
+  t.same(say(line, '##' + '.'.repeat(12)), [60, 60, 60, 60, 20, 20], 'until the end of the next one')
 })
 
 t.test('where the service hears speech, silence goes in short messages until it has ended the turn', async (t) => {
   const line = speaking()
-  say(line, '.'.repeat(50))
+  say(line, '.'.repeat(51))
   line.uplink.turnBegan()
-  t.same(say(line, '.'.repeat(12)).slice(-2), [20, 20], 'the gateway has heard no voice at all')
-  t.same(say(line, '.'.repeat(100)), new Array(100).fill(20))
+  t.same(say(line, '.'.repeat(12)).slice(-2), [40, 20], 'the gateway has heard no voice at all')
+  t.same(say(line, '.'.repeat(100)), new Array<number>(100).fill(20))
   line.uplink.turnEnded()
-  t.same(say(line, '.'.repeat(8)), [80, 80])
+  t.same(say(line, '.'.repeat(6)), [60, 60])
 })
 
 t.test('a frame of which nothing is known is sent at once', async (t) => {
@@ -206,13 +213,13 @@ t.test('no sample waits longer than its message may be, and none where the turn 
 })
 
 t.test('while the service takes nothing, messages that wait are whole ones', async (t) => {
-  const line = far({ ...following, waitingMsMax: 800 })
+  const line = far({ ...following, waitingMsMax: 720 })
   line.uplink.open()
   line.takes = false
   say(line, '####' + '.'.repeat(30))
-  t.equal(line.uplink.droppedMs, 0, 'all 680 ms fit into the 800')
+  t.equal(line.uplink.droppedMs, 0, 'all 680 ms fit into the 720')
   line.takes = true
-  t.same(say(line, '.'), [80, 80, 80, 80, 80, 80, 80, 80, 60])
+  t.same(say(line, '.'), [...new Array<number>(11).fill(60), 40])
 })
 
 t.test('a set length holds for all messages, and where the gateway marks the turns there is one', async (t) => {

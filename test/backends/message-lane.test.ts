@@ -171,30 +171,37 @@ t.test('messages pass over TLS too, but only with a trusted certificate', async 
   t.same(recorder.closed?.failure, { kind: 'broken', detail: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
 })
 
-t.test('sockets over TLS share the memory that frames are written in, also to a service that does not read', async (t) => {
-  const { port, cert, peers } = await serveTls(t)
-  const tls = new TlsClient(cert)
-  const lines = [0, 1].map(() => {
-    const heard: string[] = []
-    return { heard, sent: [] as string[], ...read(t, `wss://127.0.0.1:${port}/`, (data) => heard.push(data.toString()), tls) }
-  })
-  for (const { reader } of lines) await once(reader, 'open')
-  for (const peer of peers) peer.pause()
-  // More than socket and kernel hold, each at once followed by one on the other socket.
-  for (let i = 0; i < 400; i++) {
-    for (const [which, { lane, reader, sent }] of lines.entries()) {
-      const text = `${which}.${i} `.padEnd(20_000, String(which))
-      sent.push(text)
-      if (!lane.send(text)) reader.send(text)
+t.test(
+  'sockets over TLS share the memory that frames are written in, also to a service that does not read',
+  async (t) => {
+    const { port, cert, peers } = await serveTls(t)
+    const tls = new TlsClient(cert)
+    const lines = [0, 1].map(() => {
+      const heard: string[] = []
+      return {
+        heard,
+        sent: [] as string[],
+        ...read(t, `wss://127.0.0.1:${port}/`, (data) => heard.push(data.toString()), tls),
+      }
+    })
+    for (const { reader } of lines) await once(reader, 'open')
+    for (const peer of peers) peer.pause()
+    // More than socket and kernel hold, each at once followed by one on the other socket.
+    for (let i = 0; i < 400; i++) {
+      for (const [which, { lane, reader, sent }] of lines.entries()) {
+        const text = `${which}.${i} `.padEnd(20_000, String(which))
+        sent.push(text)
+        if (!lane.send(text)) reader.send(text)
+      }
+      if (i % 3 === 0) await sleep(1)
     }
-    if (i % 3 === 0) await sleep(1)
-  }
-  for (const peer of peers) peer.resume()
-  for (const { heard, sent } of lines) {
-    await until(() => heard.length === sent.length, 20_000, 'all to come back')
-    t.ok(heard.every((text, i) => text === sent[i]))
-  }
-})
+    for (const peer of peers) peer.resume()
+    for (const { heard, sent } of lines) {
+      await until(() => heard.length === sent.length, 20_000, 'all to come back')
+      t.ok(heard.every((text, i) => text === sent[i]))
+    }
+  },
+)
 
 t.test('the next connection to a service resumes the session of the one before', async (t) => {
   const { port, cert, resumed } = await serveTls(t)

@@ -351,7 +351,7 @@ t.test('messages follow the call until the service has ended the turn', async (t
     return double.session.callerAudioMs
   }
   for (let i = 0; i < 23; i++) backend.pushAudio(loud, true)
-  t.equal(await arrived(), 400, 'three frames wait for the next long message')
+  t.equal(await arrived(), 420, 'two frames wait for the next long message')
   for (let i = 0; i < 12; i++) backend.pushAudio(new Int16Array(480), false)
   t.equal(await arrived(), 700, 'all of it in the silence that may end the turn')
   for (let i = 0; i < 30; i++) backend.pushAudio(new Int16Array(480), false)

@@ -114,7 +114,9 @@ t.test('a long delta is the same event whether it is audio, which goes past the 
   const read = (message: string): ServerEvent | null => {
     const bytes = Buffer.from(message)
     const event = reader.read(bytes)
-    return event?.type === 'response.output_audio.delta' ? { ...event, delta: reader.audioOf(event, bytes) } : event
+    return event?.type === 'response.output_audio.delta'
+      ? { ...event, delta: reader.audioOf(event, bytes).toString() }
+      : event
   }
   const text = 'Grüße und "mehr" '.repeat(100)
   // Again and again: a message that is like the one before goes past the parser as a whole.

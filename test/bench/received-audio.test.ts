@@ -95,6 +95,24 @@ t.test('frames that wait for a message to fill count from the message on, and th
   t.equal(counts.framesLost, 0)
 })
 
+t.test('where messages follow the call, frames that come together count as one message of three at most', async (t) => {
+  const { received, counts } = listen({ messageFrames: null })
+  counts.windowStartMs = at(60, 0)
+  const come = (first: number, frames: number, afterMs: number): void => {
+    const message = new Int16Array(320 * frames)
+    for (let k = 0; k < frames; k++) message.set(sent(first + k), k * 320)
+    received.audio(message, message.length, at(first + frames - 1, afterMs))
+  }
+  for (let i = 0; i < 180; i += 3) come(i, 3, 5)
+  for (let i = 180; i < 240; i++) come(i, 1, 6)
+  t.ok((percentilesMs(counts.added)?.max ?? 0) < 6.1, 'long messages and short ones')
+  // Two long messages that were held up.
+  come(240, 6, 7)
+  come(246, 3, 5)
+  come(249, 3, 5)
+  t.ok(Math.abs((percentilesMs(counts.added)?.max ?? 0) - 67) < 0.5, 'the first of the two is 60 ms late')
+})
+
 t.test('callers who talk do so for 40 % of the time, and 40 % of them at any moment', async (t) => {
   const share = (count: number, talks: (i: number) => boolean): number =>
     Array.from({ length: count }, (_, i) => talks(i)).filter(Boolean).length / count

@@ -555,7 +555,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }, RESPONSE_QUIET_MS).unref()
   }
 
-  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>, base64: string): void {
+  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>, base64: Buffer | string): void {
     const response = this.#active(event.response_id)
     if (response === null) return
     if (this.#audioItem !== event.item_id) {

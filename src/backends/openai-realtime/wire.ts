@@ -397,9 +397,9 @@ export class EventReader {
     return null
   }
 
-  /** The base64 in the message that `read` made this event of. */
-  audioOf(event: AudioDelta, message: Buffer): string {
-    return event === this.#kept ? this.#cut.audio(message) : event.delta
+  /** The base64 in the message that `read` made this event of; a part of the message where it went past the parser. */
+  audioOf(event: AudioDelta, message: Buffer): Buffer | string {
+    return event === this.#kept ? this.#cut.bytes(message) : event.delta
   }
 
   /** Reads a message whose base64 can go past the parser; null for any other. */

@@ -1,14 +1,15 @@
 import { BYTES_PER_SAMPLE } from '../../core/units.js'
 import { Views } from '../../core/views.js'
+import { decodeBase64, decodedBytes } from './base64.js'
 
-/** The longest piece of base64 that is decoded at once; a multiple of 4. It bounds the scratch memory of a thread. */
+/** The longest piece of base64 that is decoded at once; a multiple of 4. It bounds the samples of one delivery. */
 const PIECE_CHARS = 32 * 1024
 const PIECE_BYTES = (PIECE_CHARS / 4) * 3
 
-// One piece of decoded audio, after the odd byte of the piece before. All calls of a thread decode into this buffer.
-const decoded = Buffer.allocUnsafeSlow(PIECE_BYTES + BYTES_PER_SAMPLE)
-const decodedSamples = new Views(new Int16Array(decoded.buffer, 0, decoded.length / BYTES_PER_SAMPLE))
-// One piece of G.711 as samples: one byte is one sample.
+const decodedSamples = new Views(
+  new Int16Array(decodedBytes.buffer, decodedBytes.byteOffset, decodedBytes.length / BYTES_PER_SAMPLE),
+)
+// One piece of G.711 as samples: one byte is one sample. All calls of a thread use it.
 const expanded = new Int16Array(PIECE_BYTES)
 
 /** How bytes become samples: as they are (s16le), or through a table such as mu-law's. */
@@ -31,40 +32,33 @@ export class Base64Audio {
   }
 
   /**
+   * @param text  a string, or the bytes of one
    * @param out  gets the samples in pieces of at most 12,288 (G.711: 24,576); the memory is valid only during the call
    * @returns false for text that is not base64; the pieces before the fault were delivered
    */
-  decode(text: string, out: (samples: Int16Array) => void): boolean {
+  decode(text: Buffer | string, out: (samples: Int16Array) => void): boolean {
     for (let at = 0; at < text.length; at += PIECE_CHARS)
-      if (!this.#piece(text.slice(at, at + PIECE_CHARS), out)) return false
+      if (!this.#piece(text, at, Math.min(text.length, at + PIECE_CHARS), out)) return false
     return true
   }
 
-  #piece(text: string, out: (samples: Int16Array) => void): boolean {
+  #piece(text: Buffer | string, from: number, to: number, out: (samples: Int16Array) => void): boolean {
     const kept = this.#oddByte >= 0 ? 1 : 0
-    if (kept === 1) decoded[0] = this.#oddByte
+    const written = decodeBase64(text, from, to, kept)
+    if (kept === 1) decodedBytes[0] = this.#oddByte
     this.#oddByte = -1
-    const written = decoded.write(text, kept, 'base64')
-    // Node skips characters that are not base64, so fewer bytes are written.
-    if (written !== bytesOf(text)) return false
+    if (written < 0) return false
     const bytes = written + kept
     if (this.#format !== 'pcm16') {
-      const samples = this.#format.expand(decoded.subarray(0, bytes), expanded)
+      const samples = this.#format.expand(decodedBytes.subarray(0, bytes), expanded)
       if (samples > 0) out(expanded.subarray(0, samples))
       return true
     }
     const samples = bytes >> 1
-    if ((bytes & 1) === 1) this.#oddByte = decoded[bytes - 1] as number
+    if ((bytes & 1) === 1) this.#oddByte = decodedBytes[bytes - 1] as number
     if (samples > 0) out(decodedSamples.at(0, samples))
     return true
   }
-}
-
-/** How many bytes a base64 text encodes, with or without padding; -1 for a length that base64 cannot have. */
-function bytesOf(text: string): number {
-  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
-  const chars = text.length - padding
-  return chars % 4 === 1 ? -1 : Math.floor((chars * 3) / 4)
 }
 
 /** Shorter strings are not worth a detour around the parser. */
@@ -159,6 +153,11 @@ export class AudioCut {
   /** The audio in the message that `find` or `alike` was given. */
   audio(message: Buffer): string {
     return message.toString('latin1', this.#from, this.#to)
+  }
+
+  /** The same without a copy: a part of the message. */
+  bytes(message: Buffer): Buffer {
+    return message.subarray(this.#from, this.#to)
   }
 }
 

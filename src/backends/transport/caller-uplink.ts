@@ -17,12 +17,10 @@ interface MessageLength {
 }
 
 /**
- * Where the gateway marks the turns. Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech; the
- * last message is sent at once when the caller stops.
+ * Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech. Where the gateway marks the turns, the last
+ * message is sent at once when the caller stops.
  */
-const GATEWAY_TURNS_MESSAGE_MS = 60
-/** Where the service marks them, except around their end. Four frames: the service hears of a barge-in 60 ms later. */
-const SERVICE_TURNS_MESSAGE_MS = 80
+const MESSAGE_MS = 60
 /** The gateway's voice detection and a service's may put the last voice this far apart. */
 const LAST_VOICE_DOUBT_MS = 300
 
@@ -36,8 +34,7 @@ export function turnEndAfter(silenceMs: number): TurnEnd {
  * @param turnEnd  when the service ends turns; null where the gateway does
  */
 export function messageLength(setMs: number | undefined, turnEnd: TurnEnd | null): MessageLength {
-  if (setMs !== undefined) return { messageMs: setMs, turnEnd: null }
-  return { messageMs: turnEnd === null ? GATEWAY_TURNS_MESSAGE_MS : SERVICE_TURNS_MESSAGE_MS, turnEnd }
+  return setMs === undefined ? { messageMs: MESSAGE_MS, turnEnd } : { messageMs: setMs, turnEnd: null }
 }
 
 interface CallerUplinkOptions extends MessageLength {

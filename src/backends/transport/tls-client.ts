@@ -13,8 +13,8 @@ interface TlsTarget {
 
 /**
  * The TLS connections of one thread. They share one context: Node makes one for each connection otherwise, 15 to 20 KB
- * of OpenSSL's memory (docs/LATENCY.md). The newest session of each service is resumed by the next connection to it,
- * which takes a third of the handshake's processor time off.
+ * of OpenSSL's memory (docs/LATENCY.md). The next connection to a service resumes its newest session: no certificate is
+ * sent and checked again.
  */
 export class TlsClient {
   readonly #ca: string | null
@@ -27,7 +27,7 @@ export class TlsClient {
     this.#ca = ca
   }
 
-  connect(options: TlsTarget & Pick<ConnectionOptions, 'host'>, onread: object): TLSSocket {
+  connect(options: TlsTarget, onread: object): TLSSocket {
     const { host, port, servername = isIP(host ?? '') === 0 ? (host ?? '') : '' } = options
     const service = `${servername} ${host ?? ''} ${port ?? ''}`
     const session = this.#sessions.get(service)
@@ -40,7 +40,7 @@ export class TlsClient {
       secureContext: this.#context,
       ...(session === undefined ? {} : { session }),
       onread,
-    } as ConnectionOptions)
+    } as unknown as ConnectionOptions)
     let secure = false
     socket.once('secureConnect', () => {
       secure = true

@@ -296,7 +296,8 @@ export class RealtimeSocket {
       skipUTF8Validation: true,
       maxPayload: BACKEND_FRAME_BYTES_MAX,
       followRedirects: false,
-      createConnection: ((args: ClientRequestArgs) => lane.connect(args, secure ? tlsClient : null)) as typeof createConnection,
+      createConnection: ((args: ClientRequestArgs) =>
+        lane.connect(args, secure ? tlsClient : null)) as typeof createConnection,
     })
     this.#aliveTimer = setInterval(() => this.#checkAlive(), options.pingMs).unref()
     this.#socket.on('open', () => {
