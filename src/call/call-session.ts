@@ -908,6 +908,8 @@ export class CallSession {
       case 'speech-stopped':
         return this.#backendHeardStop()
       case 'understood':
+        // On hold a partial result may be a chance likeness: only the words of a whole segment end the wait.
+        if (this.#putOnHold.waiting) return
         this.#level.understood()
         return this.#understood()
       case 'interrupted':

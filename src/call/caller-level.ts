@@ -17,7 +17,7 @@ const PENDING_KEPT_FRAMES = 1000 / FRAME_MS
 const PENDING_QUIET_MS = 3000
 /**
  * The envelope follows a louder frame at once and falls by this much a frame: from a caller's level to a television's
- * in 320 ms, by which the end of a turn may come later. Twice as fast, soft syllables of a caller who has become 10 dB
+ * in 340 ms, by which the end of a turn may come later. Twice as fast, soft syllables of a caller who has become 10 dB
  * softer were refused (42 of 48 interruptions instead of 48; `bench/vad/main.js --floor`).
  */
 const FALL_DB = 1

@@ -88,3 +88,9 @@ t.test('an agent that is never put on hold asks until it says goodbye', async (t
   rig.speak(60_000)
   t.match(rig.only('end-stream'), { detail: 'asked 3 times, and nothing was understood' })
 })
+
+t.test('a partial result does not end the wait', async (t) => {
+  const rig = onHold({ weighsSpeech: true })
+  rig.backend({ type: 'understood' })
+  t.same(marks(rig, 'put-on-hold-over'), [])
+})

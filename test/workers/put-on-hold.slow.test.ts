@@ -42,8 +42,8 @@ t.test(
     const said = record.transcript.filter(({ role }) => role === 'agent').map(({ text }) => text)
     const told = `${said.join(' | ')} ${JSON.stringify(timeline)}`
     t.equal(record.escalation, null, 'nobody is rung')
-    t.match(said.at(-1), /Order 4127/, `the caller is served: ${told}`)
-    t.equal(said.length, 3, `the greeting, one question, and the answer: ${told}`)
+    t.match(said.at(-1), /Order \d+/, `the caller is served: ${told}`)
+    t.ok(said.length <= 4, `the greeting, a question, the answer: ${told}`)
     const onHold = timeline.filter(({ name }) => name === 'put-on-hold')
     t.match(onHold, [{ detail: /\d+ ms of voice without words, 8000 needed/ }], 'the agent knows that it waits')
     const words = timeline.find(({ name }) => name === 'put-on-hold-over')
