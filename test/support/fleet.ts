@@ -8,6 +8,7 @@ import { createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AfterStream, PlaceCallOptions, SimulatedCallResult } from '../../src/simulator/call-options.js'
+import type { CallerScript } from '../../src/simulator/caller-script.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { signBody, startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
@@ -445,15 +446,21 @@ async function startShop(): Promise<Shop> {
   }
 }
 
-/** The carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay. */
-export async function startCarrier(speech: CallerSpeech): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
+/** The carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay, or follow `script`. */
+export async function startCarrier(
+  speech: CallerSpeech,
+  script?: CallerScript,
+): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
   const workspace = new Workspace({
     owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
   })
   const placed: SimulatedCallResult[] = []
   const place = ringCallees({
     workspace,
-    callee: () => callee('person', { ringMs: 500, talkMs: 20_000 }),
+    callee: () => {
+      const answers = callee('person', { ringMs: 500, talkMs: 20_000 })
+      return script === undefined ? answers : { ...answers, script }
+    },
     carrier: CARRIER,
     person: person(speech),
     onOver: (result) => placed.push(result),
