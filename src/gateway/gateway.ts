@@ -129,7 +129,6 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     config,
     tokenSecrets,
     store: one?.store ?? null,
-    opsUrl: config.opsPort === 0 ? null : `http://${config.opsHost}:${config.opsPort}`,
     version,
     clock,
     log,

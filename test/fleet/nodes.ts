@@ -100,7 +100,7 @@ export async function fleet(
       version: '0.0.0',
       store: new GuardedStore(store, { clock, onOp: () => undefined }),
       network: { peers, listener, url: await listener.listen() },
-      opsUrl: null,
+      opsUrl: index === 0 ? null : `http://10.0.0.${index}:9464`,
       news: () => ({
         capacity: calls.capacity,
         free: calls.draining ? 0 : calls.free,
