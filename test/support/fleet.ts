@@ -15,6 +15,7 @@ import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import { RestServer } from '../../src/simulator/rest/rest-server.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
+import { messageOf } from '../../src/core/errors.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { mkondo } from '../cli/mkondo-process.js'
 import type { Run } from '../cli/mkondo-process.js'
@@ -262,7 +263,16 @@ async function started(
         all.push(call({ ...given, to: (state) => (state === 'Ringing' ? first : given?.to?.(state)) }))
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
-      await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
+      try {
+        await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
+      } catch (thrown) {
+        // Why there is none: a fallback, a refusal, silence.
+        const without = all.filter(({ owners }) => owners.length === 0)
+        for (const one of without) one.hangUp()
+        const [result] = await Promise.all(without.map(({ done }) => done))
+        const webhooks = result?.webhooks.map(({ url, status, verbs }) => `${url} ${status ?? '-'} ${verbs.join(' ')}`)
+        throw new Error(`${messageOf(thrown)}: ${without.length} have none, such as ${webhooks?.join(', ') ?? ''}`)
+      }
       return all
     },
     close,
