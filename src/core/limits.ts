@@ -715,3 +715,10 @@ export const STREAM_END_LOOK_MS = 20
 export const STREAM_END_WAIT_MS = 400
 /** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
 export const STREAM_QUIET_MS = 300
+
+/**
+ * How often, and how many times, a node asks whether another has the record of a call that ended here with its process or
+ * its ownership. Longer together than the others take to find a node dead (SUSPECT_MS + PROBES_SILENT_MS).
+ */
+export const LEFT_CALL_LOOK_MS = 5000
+export const LEFT_CALL_LOOKS_MAX = 12

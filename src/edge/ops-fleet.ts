@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
 import { OPS_LIST_MAX, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
@@ -246,6 +247,25 @@ export class FleetApi {
   #audit(fields: AuditFields, { token, address }: Operator): void {
     this.#options.log.component('audit').info({ ...fields, token_kind: token, address }, 'An operator gave a command')
   }
+}
+
+/**
+ * Whether another node has a call, live or as a record. A live owner that is a run of this node that is gone may still be
+ * taken over.
+ */
+export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+  const entry = await node.store.read(callSid).catch(() => undefined)
+  const answers = await Promise.all(
+    node.others().map(async ({ name, incarnation }) => {
+      const request: OpsRequest = { what: 'call', callSid }
+      return node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
+    }),
+  )
+  // Both ends are authenticated, and run this program.
+  if (answers.some((asked) => asked.result === 'answered' && (asked.answer as PeerReply).status === 200))
+    return 'elsewhere'
+  const sure = entry !== undefined && (entry === null || entry.phase === 'over')
+  return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
 }
 
 interface AuditFields {

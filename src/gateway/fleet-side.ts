@@ -97,8 +97,8 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     wallClock: Date.now,
     random: Math.random,
     log,
-    onGivenUp: (callSids) => {
-      for (const callSid of callSids) calls()?.giveUp(callSid)
+    onGivenUp: (callSids, why) => {
+      for (const callSid of callSids) calls()?.giveUp(callSid, why)
     },
     onNameTaken,
   })

@@ -75,6 +75,23 @@ function resumed(t: Test, results: readonly SimulatedCallResult[]): void {
   }
 }
 
+/** A node that was killed is back: no call counts as lost there that went on elsewhere, and each is listed once. */
+async function countedOnce(t: Test, victim: FleetNode, calls: readonly FleetCall[]): Promise<void> {
+  await victim.start()
+  const decided = (): number => victim.lines.filter((line) => line.includes('a call that ended here went on')).length
+  const lost = calls.filter(({ owners }) => owners[0] === victim.name)
+  await until(() => decided() === lost.length, 30_000, 'what became of its calls').catch(() => undefined)
+  t.equal(await victim.metric('mkondo_call_ends_total{reason="process-died"}'), 0)
+  const { ended } = (await (await victim.ops('/api/fleet/calls')).json()) as {
+    ended: { callSid: string; endReason: string }[]
+  }
+  t.same(
+    ended.map(({ callSid, endReason }) => `${callSid} ${endReason}`).sort(),
+    calls.map(({ callSid }) => `${callSid} caller-hung-up`).sort(),
+    'each call has one record',
+  )
+}
+
 await row('without a fault no call has a gap, and no webhook fails', {}, async (t, fleet, calls) => {
   const later: FleetCall[] = []
   for (let i = 0; i < 8; i++) {
@@ -165,6 +182,7 @@ for (const afterStream of AFTER_STREAM) {
         results.filter((_, i) => calls[i]?.owners[0] !== victim.name),
         'callers of the other node',
       )
+      if (afterStream === 'continues') await countedOnce(t, victim, calls)
     },
   )
 }
