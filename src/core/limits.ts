@@ -722,3 +722,6 @@ export const STREAM_QUIET_MS = 300
  */
 export const LEFT_CALL_LOOK_MS = 5000
 export const LEFT_CALL_LOOKS_MAX = 12
+
+/** After an emptied store was noticed: by then every node has noticed it too and has written its calls again. */
+export const STORE_REWRITTEN_MS = 3 * HEARTBEAT_MS

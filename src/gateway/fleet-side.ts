@@ -100,10 +100,11 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     onGivenUp: (callSids, why) => {
       for (const callSid of callSids) calls()?.giveUp(callSid, why)
     },
+    onForgotten: () => keeper.rewrite(),
     onNameTaken,
   })
   heard = (name, run) => node.heard(name, run)
-  const keeper = new CallKeeper({
+  const keeper: CallKeeper = new CallKeeper({
     node: config.nodeName,
     alone: home === 'memory',
     store,

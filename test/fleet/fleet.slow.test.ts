@@ -305,6 +305,44 @@ await withoutStore(
   },
 )
 
+await row(
+  'Redis is emptied: calls go on, are written back at once, and survive their node after it',
+  { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
+  async (t, fleet, calls) => {
+    const stored = async (): Promise<string[]> => {
+      const keys = (await fleet.redis.command('KEYS', '*call:*')) as string[]
+      return calls.map(({ callSid }) => callSid).filter((sid) => keys.some((key) => key.endsWith(`call:${sid}`)))
+    }
+    t.equal((await stored()).length, CALLS)
+    await fleet.redis.command('FLUSHALL')
+    for (const node of fleet.nodes) {
+      const { status, document } = await fleet.ring(node, 'HD_forgotten0001', 'Completed')
+      t.equal(status, 200)
+      t.notMatch(document, /<Stream/, 'a completed of a call that nobody knows opens nothing')
+    }
+    const writtenMs = performance.now()
+    await until(async () => (await stored()).length === CALLS, 6000, 'the calls in Redis').catch(() => undefined)
+    t.equal((await stored()).length, CALLS, `written back after ${Math.round(performance.now() - writtenMs)} ms`)
+    await sleep(3000)
+    const victim = ownerOf(fleet, calls[0])
+    const lost = calls.filter(({ owners }) => owners[0] === victim.name)
+    t.ok(calls.every(({ owners }) => owners.length === 1))
+    await victim.kill()
+    await until(() => lost.every(({ owners }) => owners.length > 1), 6000, 'new streams').catch(() => undefined)
+    await sleep(2000)
+    const results = await over(calls)
+    resumed(
+      t,
+      results.filter((_, i) => calls[i]?.owners[0] === victim.name),
+    )
+    unconcerned(
+      t,
+      results.filter((_, i) => calls[i]?.owners[0] !== victim.name),
+      'callers of the other node',
+    )
+  },
+)
+
 for (const pausedMs of [3000, 10_000, 25_000]) {
   await row(
     `a node stands still for ${pausedMs / 1000} s: no call is taken from it, and the other node answers`,

@@ -205,3 +205,32 @@ t.test('a call whose node and store are gone: completed opens nothing, and an af
   t.notMatch(answer.text, /<Stream/)
   t.match((await post(`${gateway.url}${url.pathname}${url.search}`, { form: ringing(sid) })).text, /All lines are busy/)
 })
+
+t.test('the store is emptied: live calls are claimed again, and what is over is not opened anew', async (t) => {
+  const two = await fleet(t, 2)
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  const post2 = (gateway: Gateway, sid: string, state: string): Promise<{ text: string }> =>
+    post(`${gateway.url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: state } })
+  const [live, over] = [newSid(), newSid()]
+  for (const sid of [live, over]) await post2(first, sid, 'Ringing')
+  const owner = two.ownerOf(live)
+  const other = owner === 0 ? second : first
+  const before = (await two.store.read(live))?.owner
+  for (const { calls } of two.gateways) calls.calls.delete(over)
+
+  two.empty()
+  t.notMatch((await post2(other, over, 'Completed')).text, /<Stream/, 'also before a heartbeat has shown it')
+  t.match(await post2(other, live, 'Completed'), { text: /<Response\/>|<Response><\/Response>/ })
+  t.equal(two.call(live).states.at(-1), 'completed', 'its owner is found without the store')
+  await two.look()
+  const after = (await two.store.read(live))?.owner
+  t.match(after, { node: before?.node, incarnation: before?.incarnation, epoch: 2 }, 'the owner has claimed it again')
+  t.equal(two.ownerOf(live), owner, 'and it was not given up')
+  t.match((await post2(other, newSid(), 'Ringing')).text, /<Stream/, 'a new call is taken all the same')
+})
+
+t.test('a store that nobody has emptied: some first webhooks of new calls say completed', async (t) => {
+  const two = await fleet(t, 2)
+  const form = { ...ringing(newSid()), callSessionState: 'Completed' }
+  t.match((await post(`${(two.gateways[0] as Gateway).url}/voice/order-status`, { form })).text, /<Stream/)
+})

@@ -65,7 +65,11 @@ export interface Fleet {
   /** Rings the fleet. The caller says nothing, and stays until `hangUp`. */
   call(options?: FleetCallOptions): FleetCall
   /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
-  ring(node: FleetNode, callSid: string): Promise<{ readonly status: number; readonly document: string }>
+  ring(
+    node: FleetNode,
+    callSid: string,
+    state?: string,
+  ): Promise<{ readonly status: number; readonly document: string }>
   /** `count` calls of which each has a stream. They come 100 ms apart, as callers do, to each node in turn. */
   calls(count: number, options?: FleetCallOptions): Promise<readonly FleetCall[]>
   close(): Promise<void>
@@ -238,12 +242,12 @@ async function started(
     carrier: carrier.rest,
     placed: carrier.placed,
     call,
-    ring: async (node, callSid) => {
+    ring: async (node, callSid, state = 'Ringing') => {
       const body = new URLSearchParams({
         sessionId: callSid,
         callerNumber: '+254700000001',
         destinationNumber: OUR_NUMBER,
-        callSessionState: 'Ringing',
+        callSessionState: state,
         direction: 'inbound',
       }).toString()
       const answer = await fetch(`${node.url}/voice/fleet`, {
