@@ -689,8 +689,11 @@ export const CALLBACK_ONCE_MS = 24 * 3_600_000
  * KEEP_RENEW_MS, and a lost node is found out within half a minute.
  */
 export const CALLBACK_AGE_MS_MAX = KEEP_RENEW_MS + 60_000
-/** The internal port unless INTERNAL_PORT says another: next to the ops port. */
-export const INTERNAL_PORT_DEFAULT = 9465
+/**
+ * The internal port unless INTERNAL_PORT says another. With the default ports it is none of those that
+ * GATEWAY_PROCESSES_MAX processes and the spare place count up to.
+ */
+export const INTERNAL_PORT_DEFAULT = 9600
 /** Requests of one node to others that wait for their answers at once. */
 export const PEER_REQUESTS_MAX = 1000
 /** Body of a request between nodes, and of its answer. */

@@ -86,7 +86,7 @@ t.test('a recording is fetched from its own node, which says where that is', asy
 
 t.test('the address of an ops port is one at which others reach it', (t) => {
   const one = { opsHost: '127.0.0.1', opsPort: 9464, internalUrl: null, redisUrl: null }
-  const far = { ...one, redisUrl: 'redis://r', internalUrl: 'http://gw-1.mkondo:9465' }
+  const far = { ...one, redisUrl: 'redis://r', internalUrl: 'http://gw-1.mkondo:9600' }
   for (const [config, origin] of [
     [one, 'http://127.0.0.1:9464'],
     [{ ...one, opsHost: '0.0.0.0' }, 'http://127.0.0.1:9464'],
