@@ -121,8 +121,8 @@ const slot = z.discriminatedUnion('type', [
 
 /** What the embedded backend hears and says when it rings a caller back whose call was cut off, and asks them first. */
 const callBack = z.strictObject({
-  'yes': phrases.default(['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on']),
-  'no': phrases.default(['no', 'nope', 'no thanks', 'no thank you', 'not now', 'wrong number', 'it was not me']),
+  yes: phrases.default(['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on']),
+  no: phrases.default(['no', 'nope', 'no thanks', 'no thank you', 'not now', 'wrong number', 'it was not me']),
   /** Said after the yes, in the place of the greeting, where the dialogue has no `takeover`. */
   goOn: text.default('All right. How can I help you?'),
   /** Said after the no; then the call ends. */

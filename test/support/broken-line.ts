@@ -61,7 +61,7 @@ async function startBalancer(
   return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, breaks, vanishes }
 }
 
-export interface Line {
+interface Line {
   readonly carrier: Awaited<ReturnType<typeof startCarrier>>
   readonly breaks: () => void
   /** As `breaks`, but the gateway learns nothing of it. */
