@@ -1,15 +1,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { messageOf } from '../../src/core/errors.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { packageRoot } from '../../src/config/package-root.js'
-import type { Fleet, FleetCall } from '../../test/support/fleet.js'
+import type { Fleet, FleetCall, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
 import { machineLines, provenance } from '../kit/machine.js'
 import { table } from '../terminal.js'
-import { FAULTS } from './faults.js'
+import { CONTINUES, FAULTS } from './faults.js'
 import type { Fault } from './faults.js'
 import { StoreMeter, forFleetOf } from './store-load.js'
 import type { StoreLoad } from './store-load.js'
@@ -88,11 +88,24 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
   const say = (line: string): void => console.error(line)
 
   say('without a fault')
-  const { row: quiet, load } = await withoutFault(nodes, calls, seconds)
-  const rows: Row[] = [quiet]
-  for (const fault of FAULTS.filter(({ name }) => name.includes(values.fault))) {
-    say(fault.name)
-    rows.push(await underFault(fault, nodes, calls, quiet.gapMs).catch((thrown: unknown) => failed(fault, thrown)))
+  const fleets = new Fleets(nodes)
+  const rows: Row[] = []
+  let load: StoreLoad
+  try {
+    const quiet = await withoutFault(await fleets.with(CONTINUES), nodes, calls, seconds)
+    load = quiet.load
+    rows.push(quiet.row)
+    for (const fault of FAULTS.filter(({ name }) => name.includes(values.fault))) {
+      say(fault.name)
+      try {
+        rows.push(await underFault(fault, await fleets.with(fault.fleet), calls, quiet.row.gapMs))
+      } catch (thrown) {
+        rows.push(failed(fault, thrown))
+        await fleets.close()
+      }
+    }
+  } finally {
+    await fleets.close()
   }
 
   for (const line of machineLines(facts)) console.log(line)
@@ -113,48 +126,66 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
   return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
 }
 
-async function withoutFault(nodes: number, count: number, seconds: number): Promise<{ row: Row; load: StoreLoad }> {
-  const fleet = await startFleet({ nodes })
-  try {
-    const meter = new StoreMeter(fleet.redis)
-    await meter.mark('idle')
-    await sleep(seconds * 500)
-    await meter.mark('arriving')
-    const calls = await fleet.calls(count)
-    await sleep(2000)
-    await meter.mark('live')
-    await sleep(seconds * 1000)
-    await meter.mark('ending')
-    const results = await ended(calls)
-    await sleep(1000)
-    await meter.mark('over')
-    return { row: rowOf('none', null, results, [], null, [], []), load: meter.load(nodes, count) }
-  } finally {
-    await fleet.close()
+/** The fleet of the moment. Faults that want the same one share it, because a start takes longer than most faults. */
+class Fleets {
+  readonly #nodes: number
+  #running: { readonly options: FleetOptions; readonly fleet: Fleet } | null = null
+
+  constructor(nodes: number) {
+    this.#nodes = nodes
+  }
+
+  async with(options: FleetOptions): Promise<Fleet> {
+    if (this.#running !== null && isDeepStrictEqual(this.#running.options, options)) return this.#running.fleet
+    await this.close()
+    const fleet = await startFleet({ nodes: this.#nodes, ...options })
+    this.#running = { options, fleet }
+    return fleet
+  }
+
+  async close(): Promise<void> {
+    const running = this.#running
+    this.#running = null
+    await running?.fleet.close()
   }
 }
 
-async function underFault(fault: Fault, nodes: number, count: number, quietGapMs: number): Promise<Row> {
-  const fleet = await startFleet({ nodes, ...fault.fleet })
-  try {
-    const calls = await fleet.calls(count, { afterStream: fault.afterStream })
-    await sleep(2000)
-    // Callers keep coming while it happens.
-    const later: FleetCall[] = []
-    const arrivals = setInterval(() => later.push(fleet.call({ afterStream: fault.afterStream })), 1000)
-    const happenedMs = performance.now()
-    const broken = await fault.happens(fleet, calls).finally(() => clearInterval(arrivals))
-    await sleep(2000)
-    const rungMs = fault.breaks === 'rung' ? rung(fleet, broken, happenedMs) : []
-    const all = [...calls, ...later]
-    const results = await ended(all)
-    const lost = results.filter(({ callSid }) => broken.some((call) => call.callSid === callSid))
-    // A caller who came while the balancer was away may have lost a stream as well.
-    const others = results.filter((result) => !lost.includes(result) && !(broken.length === calls.length))
-    return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results)
-  } finally {
-    await fleet.close()
-  }
+async function withoutFault(
+  fleet: Fleet,
+  nodes: number,
+  count: number,
+  seconds: number,
+): Promise<{ row: Row; load: StoreLoad }> {
+  const meter = new StoreMeter(fleet.redis)
+  await meter.mark('idle')
+  await sleep(seconds * 500)
+  await meter.mark('arriving')
+  const calls = await fleet.calls(count)
+  await sleep(2000)
+  await meter.mark('live')
+  await sleep(seconds * 1000)
+  await meter.mark('ending')
+  const results = await ended(calls)
+  await sleep(1000)
+  await meter.mark('over')
+  return { row: rowOf('none', null, results, [], null, [], []), load: meter.load(nodes, count) }
+}
+
+async function underFault(fault: Fault, fleet: Fleet, count: number, quietGapMs: number): Promise<Row> {
+  const calls = await fleet.calls(count, { afterStream: fault.afterStream })
+  await sleep(2000)
+  // Callers keep coming while it happens.
+  const all = [...calls]
+  const arrivals = setInterval(() => all.push(fleet.call({ afterStream: fault.afterStream })), 1000)
+  const happenedMs = performance.now()
+  const broken = await fault.happens(fleet, calls, () => all).finally(() => clearInterval(arrivals))
+  await sleep(2000)
+  const rungMs = fault.breaks === 'rung' ? rung(fleet, broken, happenedMs) : []
+  const results = await ended(all)
+  const lost = results.filter(({ callSid }) => broken.some((call) => call.callSid === callSid))
+  // A caller who came while the balancer was away may have lost a stream as well.
+  const others = results.filter((result) => !lost.includes(result) && !(broken.length === calls.length))
+  return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results)
 }
 
 async function ended(calls: readonly FleetCall[]): Promise<readonly SimulatedCallResult[]> {

@@ -87,7 +87,7 @@ class Check {
   }
 
   run(): void {
-    const { states, slots, retry, maps } = this.#dialogue
+    const { states, slots, retry, maps, callBack } = this.#dialogue
     looseEnds(this.#dialogue, (at, what) => {
       this.#fault(at, what)
     })
@@ -100,6 +100,7 @@ class Check {
         })
     }
     this.#text(['retry'], retry)
+    for (const name of ['goOn', 'goodbye'] as const) this.#text(['callBack', name], callBack[name])
     for (const [map, words] of Object.entries(maps)) {
       for (const [value, text] of Object.entries(words)) this.#spoken(['maps', map, value], text)
     }
@@ -423,7 +424,7 @@ class Check {
 
   /** The recogniser's grammar takes words that the dictionary has, and those of the dialogue itself. */
   #words(): void {
-    const { words, digits, around, intents, slots } = this.#dialogue
+    const { words, digits, around, intents, slots, callBack } = this.#dialogue
     const twice = digits.findIndex((word, i) => digits.indexOf(word) !== i)
     if (twice >= 0) this.#fault(['digits', twice], `is ${digits[twice] ?? ''}, the word for another digit too`)
     if (this.#speech === null) return
@@ -441,6 +442,7 @@ class Check {
     around.after.forEach((word, i) => {
       this.#word(['around', 'after', i], word)
     })
+    for (const answer of ['yes', 'no'] as const) this.#phrases(['callBack', answer], callBack[answer])
     for (const [name, { phrases }] of Object.entries(intents)) this.#phrases(['intents', name, 'phrases'], phrases)
     for (const [name, slot] of Object.entries(slots)) {
       this.#phrases(['slots', name, 'phrases'], slot.phrases)

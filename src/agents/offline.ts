@@ -119,6 +119,16 @@ const slot = z.discriminatedUnion('type', [
   }),
 ])
 
+/** What the embedded backend hears and says when it rings a caller back whose call was cut off, and asks them first. */
+const callBack = z.strictObject({
+  yes: phrases.default(['yes', 'yeah', 'yep', 'sure', 'okay', 'yes please', 'go on', 'yes [let us] go on']),
+  no: phrases.default(['no', 'nope', 'no thanks', 'no thank you', 'not now', 'wrong number', 'it was not me']),
+  /** Said after the yes, in the place of the greeting, where the dialogue has no `takeover`. */
+  goOn: text.default('All right. How can I help you?'),
+  /** Said after the no; then the call ends. */
+  goodbye: text.default('All right. Goodbye.'),
+})
+
 /** Checks only the shape; the loader checks the rest when it has the whole agent. */
 export const offlineShape = z.strictObject({
   version: z.literal(1),
@@ -151,6 +161,7 @@ export const offlineShape = z.strictObject({
   start: name,
   /** The first state after a failover from another backend; `start` when not given. */
   takeover: name.optional(),
+  callBack: callBack.prefault({}),
   states: z.record(name, state),
 })
 
@@ -208,6 +219,7 @@ export function looseEnds(
   if (dialogue.takeover !== undefined) checkTarget(['takeover'], dialogue.takeover)
   checkTarget(['missed'], dialogue.missed)
   checkOn(['on'], dialogue.on)
+  for (const answer of ['yes', 'no'] as const) checkPhrases(['callBack', answer], dialogue.callBack[answer], '')
   for (const [intent, { phrases: sources }] of Object.entries(dialogue.intents))
     checkPhrases(['intents', intent, 'phrases'], sources, null)
   for (const [slotName, definition] of Object.entries(dialogue.slots)) {

@@ -1541,10 +1541,12 @@ export class CallSession {
     const conversation = JSON.stringify(this.#confirmed('key'))
     this.#out({
       type: 'backend-text',
-      text: `The person pressed 1: they want to go on. Go on from here: ${conversation}`,
+      text: `The person pressed ${digit}: they want to go on. Go on from here: ${conversation}`,
       role: 'system',
-      respond: true,
+      respond: false,
     })
+    // As the caller's answer, so that a backend without a model has one too.
+    this.#out({ type: 'backend-text', text: digit, role: 'caller', respond: true })
     this.#in('answer', this.#options.answerTimeoutMs)
     return true
   }

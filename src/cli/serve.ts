@@ -86,6 +86,12 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
     },
     'taking calls',
   )
+  // Whoever closes its terminal ends it; a service that is told to reload goes on.
+  if (!process.stdin.isTTY) {
+    process.on('SIGHUP', () =>
+      log.warn({}, 'SIGHUP changes nothing in one process: it replaces those of --processes 2 or more'),
+    )
+  }
   await untilStopped(gateway, config.drainTimeoutMs, log)
   return 0
 }

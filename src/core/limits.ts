@@ -708,8 +708,11 @@ export const CALLBACK_ONCE_MS = 24 * 3_600_000
  * KEEP_RENEW_MS, and a lost node is found out within half a minute.
  */
 export const CALLBACK_AGE_MS_MAX = KEEP_RENEW_MS + 60_000
-/** The internal port unless INTERNAL_PORT says another: next to the ops port. */
-export const INTERNAL_PORT_DEFAULT = 9465
+/**
+ * The internal port unless INTERNAL_PORT says another. With the default ports it is none of those that
+ * GATEWAY_PROCESSES_MAX processes and the spare place count up to.
+ */
+export const INTERNAL_PORT_DEFAULT = 9600
 /** Requests of one node to others that wait for their answers at once. */
 export const PEER_REQUESTS_MAX = 1000
 /** Body of a request between nodes, and of its answer. */
@@ -734,3 +737,13 @@ export const STREAM_END_LOOK_MS = 20
 export const STREAM_END_WAIT_MS = 400
 /** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
 export const STREAM_QUIET_MS = 300
+
+/**
+ * How often, and how many times, a node asks whether another has the record of a call that ended here with its process or
+ * its ownership. Longer together than the others take to find a node dead (SUSPECT_MS + PROBES_SILENT_MS).
+ */
+export const LEFT_CALL_LOOK_MS = 5000
+export const LEFT_CALL_LOOKS_MAX = 12
+
+/** After an emptied store was noticed: by then every node has noticed it too and has written its calls again. */
+export const STORE_REWRITTEN_MS = 3 * HEARTBEAT_MS

@@ -181,6 +181,7 @@ function fleetSide(
     webhooks.offer(webhook, { mayDecline: false, known: true }) as WebhookAnswer
   const recovery = new Recovery<WebhookAnswer>({
     ...fleet,
+    takes: () => fleet.node.state === 'open' && !calls.draining && calls.free > 0,
     open: (kept) => webhooks.reopen(kept),
     document: (callSid, host) => webhooks.newStream(callSid, host),
     words: ({ callSid }, agent) => (callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.lastWords(callSid, agent)),
@@ -224,6 +225,7 @@ function fleetSide(
     'not-called-back': 'notCalledBack',
     left: 'left',
     unreadable: 'unreadable',
+    passed: 'passed',
     failed: 'failed',
   }
   for (const [result, counter] of Object.entries(outcomes))

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
 import { OPS_LIST_MAX, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
@@ -208,7 +209,7 @@ export class FleetApi {
   async #asked(body: unknown, from: string): Promise<PeerReply> {
     const request = requestSchema.safeParse(body)
     if (!request.success) return toPeer(errorReply(400, 'BAD_REQUEST', 'this node does not know that request'))
-    const reply = await this.#answer(request.data)
+    const reply = await this.#answer(request.data, true)
     const { data } = request
     const node = this.#options.fleet?.node.name ?? null
     if (data.what === 'call-command' || data.what === 'node-command') {
@@ -219,8 +220,8 @@ export class FleetApi {
     return toPeer(reply)
   }
 
-  /** This node's own answer. */
-  async #answer(request: OpsRequest): Promise<Reply> {
+  /** This node's own answer. @param isElsewhere  another node asks */
+  async #answer(request: OpsRequest, isElsewhere = false): Promise<Reply> {
     const here = this.#here
     switch (request.what) {
       case 'status':
@@ -229,8 +230,13 @@ export class FleetApi {
         return jsonReply(here.newest(request.limit))
       case 'call':
         return here.call(request.callSid)
-      case 'view':
-        return here.view(request.callSid, request.view)
+      case 'view': {
+        const reply = await here.view(request.callSid, request.view)
+        const self = this.#options.fleet?.node.record
+        return isElsewhere && self !== undefined && typeof reply.body !== 'string'
+          ? recordingElsewhere(request.callSid, self)
+          : reply
+      }
       case 'call-command':
         return here.command(request.callSid, request.command, new TextEncoder().encode(request.body))
       case 'node-command':
@@ -241,6 +247,25 @@ export class FleetApi {
   #audit(fields: AuditFields, { token, address }: Operator): void {
     this.#options.log.component('audit').info({ ...fields, token_kind: token, address }, 'An operator gave a command')
   }
+}
+
+/**
+ * Whether another node has a call, live or as a record. A live owner that is a run of this node that is gone may still be
+ * taken over.
+ */
+export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'elsewhere' | 'nowhere' | 'unknown'> {
+  const entry = await node.store.read(callSid).catch(() => undefined)
+  const answers = await Promise.all(
+    node.others().map(async ({ name, incarnation }) => {
+      const request: OpsRequest = { what: 'call', callSid }
+      return node.ask({ node: name, incarnation }, 'ops', request, OPS_PEER_MS)
+    }),
+  )
+  // Both ends are authenticated, and run this program.
+  if (answers.some((asked) => asked.result === 'answered' && (asked.answer as PeerReply).status === 200))
+    return 'elsewhere'
+  const sure = entry !== undefined && (entry === null || entry.phase === 'over')
+  return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
 }
 
 interface AuditFields {
@@ -276,17 +301,18 @@ function isNoCall({ status, body }: PeerReply): boolean {
   return status === 404 && (body as { error?: { code?: unknown } } | null)?.error?.code === 'CALL_UNKNOWN'
 }
 
-/** A recording is megabytes of audio: it is fetched from its own node. */
-function toPeer({ status, body, contentType }: Reply): PeerReply {
-  if (typeof body === 'string' && contentType?.startsWith('application/json') === true)
-    return { status, body: JSON.parse(body) as unknown }
-  return toPeer(
-    errorReply(
-      409,
-      'OTHER_NODE',
-      "another node has this recording: ask that node's ops port (GET /api/fleet has its URL)",
-    ),
-  )
+/** A JSON answer. */
+function toPeer({ status, body }: Reply): PeerReply {
+  return { status, body: JSON.parse(String(body)) as unknown }
+}
+
+/** A recording is megabytes of audio: it is fetched from its own node, which says here where that is. */
+function recordingElsewhere(callSid: string, { name, opsUrl }: NodeRecord): Reply {
+  const where =
+    opsUrl === null
+      ? 'ask its ops port on its own machine, from where alone it is reached'
+      : `ask ${opsUrl}/api/calls/${callSid}/recording.wav`
+  return errorReply(409, 'OTHER_NODE', `node ${name} has this recording: ${where}`)
 }
 
 /** Null: none is named. Undefined: not a body that may come. */

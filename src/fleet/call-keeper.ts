@@ -165,6 +165,14 @@ export class CallKeeper implements CallKeeping {
     if (this.#calls.size === 0 && this.#over.size === 0) this.#stop()
   }
 
+  /** The store has lost what it held: all of every call is written again. */
+  rewrite(): void {
+    for (const entry of this.#calls.values()) {
+      this.#forget(entry)
+      this.#change(entry)
+    }
+  }
+
   /** Writes everything that waits, now. Resolves when each write was tried once; never rejects. */
   async flush(): Promise<void> {
     const waiting = [...this.#calls.values(), ...this.#over]
@@ -238,6 +246,8 @@ export class CallKeeper implements CallKeeping {
       this.counters.lost++
       entry.lostToken = token
       this.#forget(entry)
+      // The store may only have forgotten it: then the call gets a new token, with which all of it is written.
+      if (this.#calls.get(callSid) === entry) this.#changed.add(entry)
       lost(callSid, token)
     } catch (thrown) {
       this.#failed(entry, thrown)

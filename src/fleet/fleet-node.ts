@@ -3,7 +3,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
-import { ACT_WAIT_MS, GIVEN_UP_CALLS_MAX, PEER_ANSWER_MS, RESERVED_CALLS_MAX } from '../core/limits.js'
+import {
+  ACT_WAIT_MS,
+  CONFIRMS_AT_ONCE_MAX,
+  GIVEN_UP_CALLS_MAX,
+  HEARTBEAT_MS,
+  PEER_ANSWER_MS,
+  RESERVED_CALLS_MAX,
+  STORE_REWRITTEN_MS,
+} from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { isOwner } from './call-store.js'
 import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './call-store.js'
@@ -42,6 +50,8 @@ interface FleetNodeOptions {
   readonly log: Log
   /** Calls that this node gives up: their streams close, and nothing more is done for them outside. */
   readonly onGivenUp: (callSids: readonly string[], why: 'lost' | 'isolated') => void
+  /** The store has lost what it held. The calls of this node are being claimed again. */
+  readonly onForgotten: () => void
   /** Another live node has this node's name: this one must end. */
   readonly onNameTaken: () => void
 }
@@ -92,6 +102,7 @@ export class FleetNode {
   #recover: (callSids: readonly string[], permit: TakeOverPermit) => void = () => undefined
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
   #viewWallMs = 0
+  #forgottenMs = -Infinity
   #state: NodeRecord['state'] = 'open'
   #notReady: string | null = 'starting'
   #beat = 0
@@ -299,10 +310,39 @@ export class FleetNode {
     return owner
   }
 
-  /** The keeper found that `token` does not own the call any more. */
+  /** The store did not know `token` as the call's owner: another node has the call, or the store has lost it. */
   lost(callSid: string, token: OwnerToken): void {
-    const askedMs = this.#options.clock()
-    this.#handle({ type: 'confirmed', callSid, token, askedMs, result: 'lost' })
+    void (async () => {
+      const isOurs = (): boolean => !this.#stopped && this.#tokens.get(callSid)?.nonce === token.nonce
+      while (isOurs() && (await this.confirm(callSid)) === 'store-down')
+        await sleep(HEARTBEAT_MS, undefined, { ref: false })
+    })()
+  }
+
+  /**
+   * Whether the store has lost what it held, within the last `withinMs` and as far as this node has seen: Redis was
+   * emptied, or an empty one took over. What it does not know may then be known all the same.
+   */
+  forgotten(withinMs: number): boolean {
+    return this.#options.clock() - this.#forgottenMs <= withinMs
+  }
+
+  /** As `forgotten`, also when it has lost it a moment ago. */
+  async forgottenNow(withinMs: number): Promise<boolean> {
+    await this.#sendNextBeat()
+    return this.forgotten(withinMs)
+  }
+
+  /** Claims each call of this node again. */
+  async #claimAllAgain(): Promise<void> {
+    this.#forgottenMs = this.#options.clock()
+    const left = [...this.#tokens.keys()]
+    this.#options.log.error({ calls: left.length }, 'the store has lost what it held: live calls are written again')
+    this.#options.onForgotten()
+    const work = async (): Promise<void> => {
+      for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift()) await this.confirm(callSid)
+    }
+    await Promise.all(Array.from({ length: CONFIRMS_AT_ONCE_MAX }, work))
   }
 
   /** A stream opened with the single token of its call, or closed. */
@@ -448,8 +488,11 @@ export class FleetNode {
     const { clock, wallClock } = this.#options
     const askedMs = clock()
     try {
-      const view = await this.store.beat(this.record)
+      const stored = await this.store.beat(this.record)
       const wallMs = wallClock()
+      // Each view has the heartbeat before, unless the store has lost it.
+      if (this.#viewWallMs !== 0 && !stored.nodes.some(({ name }) => name === this.name)) void this.#claimAllAgain()
+      const view = this.forgotten(STORE_REWRITTEN_MS) ? withEarlier(stored, this.#view) : stored
       this.#view = view
       this.#viewWallMs = wallMs
       this.#options.onView(view)
@@ -507,4 +550,10 @@ export class FleetNode {
       log.error({ err: thrown, peer: node }, 'the calls of a node that is gone cannot be read')
     }
   }
+}
+
+/** The nodes of an emptied store, and those of the view before that have not sent a heartbeat since. */
+function withEarlier(view: FleetView, before: FleetView): FleetView {
+  const missing = before.nodes.filter(({ name }) => view.nodes.every((node) => node.name !== name))
+  return { ...view, nodes: [...view.nodes, ...missing] }
 }

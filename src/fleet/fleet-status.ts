@@ -22,7 +22,12 @@ const nodeStatusSchema = z.object({
   free: count.describe('Calls that it would take now.'),
   live: count.describe('Live calls.'),
   startedAt: z.iso.datetime(),
-  opsUrl: z.string().nullable().describe('Origin of its ops port; null where it is not known.'),
+  opsUrl: z
+    .string()
+    .nullable()
+    .describe(
+      'Origin of its ops port, as others reach it; null where only its own machine does. Any ops port answers for all nodes.',
+    ),
   clockDifferenceMs: z
     .number()
     .nullable()

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../core/errors.js'
-import { isCallSid } from '../core/ids.js'
+import { isCallSid, parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { CALLBACK_ONCE_MS, CALLS_RECOVERED_AT_ONCE_MAX, CALL_TTL_MS, TAKEN_CALLS_MAX } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
@@ -11,7 +11,7 @@ import type { Log } from '../telemetry/log.js'
 import { goesOnWith } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../workers/kept-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
-import type { OwnerToken, StoredCall } from './call-store.js'
+import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode, TakeOverPermit } from './fleet-node.js'
 import type { ProvenWebhook } from './proven-webhook.js'
 
@@ -52,6 +52,8 @@ interface RecoveryCounters {
   left: number
   /** Calls whose state could not be read. */
   unreadable: number
+  /** Webhooks that a node which takes no calls gave to one that does. */
+  passed: number
   /** Calls for which the carrier's API, or the store, failed. */
   failed: number
 }
@@ -61,6 +63,8 @@ export interface RecoveryOptions<Answer extends object> {
   /** The state of a call as its owner kept it; null when there is none. Rejects when it cannot be read. */
   readonly kept: (callSid: CallSid) => Promise<KeptState | null>
   readonly afterStream: () => AfterStream
+  /** Whether this node can open a call now. */
+  readonly takes: () => boolean
   /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
   readonly open: (kept: KeptState) => void
   /** The document with the stream of a call that `open` opened. @param host  the `Host` of the webhook that asks */
@@ -92,6 +96,7 @@ export class Recovery<Answer extends object> {
     notCalledBack: 0,
     left: 0,
     unreadable: 0,
+    passed: 0,
     failed: 0,
   }
   readonly #options: RecoveryOptions<Answer>
@@ -100,6 +105,7 @@ export class Recovery<Answer extends object> {
 
   constructor(options: RecoveryOptions<Answer>) {
     this.#options = options
+    options.node.onRequest('orphan', (webhook) => this.#passedHere(webhook as ProvenWebhook))
   }
 
   /** Whether this node has taken over that call without opening it. */
@@ -109,6 +115,11 @@ export class Recovery<Answer extends object> {
 
   /** Answers a webhook of a call whose owner is gone, or that `has` is true for. Does not reject. */
   async orphaned(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
+    return (await this.#pass(webhook, callSid)) ?? this.#recover(webhook, callSid, entry)
+  }
+
+  /** Does not reject. */
+  async #recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
     const { node, noted, words } = this.#options
     try {
       const news = newsOf(webhook)
@@ -122,8 +133,45 @@ export class Recovery<Answer extends object> {
     }
   }
 
+  /**
+   * A node that drains or is full gives the webhook to one that takes calls, once: that one answers, with words if it has
+   * to.
+   * @returns null when this node can open the call itself, or no other answers
+   */
+  async #pass(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
+    const other = this.#options.takes() ? undefined : this.#taker()
+    if (other === undefined) return null
+    const { name, incarnation } = other
+    const asked = await this.#options.node.ask({ node: name, incarnation }, 'orphan', webhook)
+    if (asked.result !== 'answered' || asked.answer === null) return null
+    this.#taken.delete(callSid)
+    this.counters.passed++
+    // Both ends are authenticated, and run this program.
+    return asked.answer as Answer
+  }
+
+  /** @returns null when the store does not know the call as a live one of another node */
+  async #passedHere(webhook: ProvenWebhook): Promise<Answer | null> {
+    const { node } = this.#options
+    const callSid = parseCallSid(webhook.callSid)
+    const entry = await node.store.read(callSid)
+    return entry === null || entry.phase === 'over' || (node.isThisRun(entry.owner) && !this.has(callSid))
+      ? null
+      : this.#recover(webhook, callSid, entry)
+  }
+
+  /** The other node with the most room. */
+  #taker(): NodeRecord | undefined {
+    return this.#options.node
+      .alive()
+      .filter(({ free, state }) => free > 0 && state === 'open')
+      .sort((a, b) => b.free - a.free)[0]
+  }
+
   /** Takes over calls whose node is gone by the evidence. Resolves when each goes on, or is over. */
   async takeOver(callSids: readonly string[], permit: TakeOverPermit): Promise<void> {
+    // The others have the same evidence of a dead node, and this one could ring nobody.
+    if (!permit.mayAsk && !this.#options.takes() && this.#taker() !== undefined) return
     const left = [...callSids]
     const work = async (): Promise<void> => {
       for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift()) {

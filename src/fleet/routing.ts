@@ -2,9 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import {
+  CALL_TTL_MS,
   CLAIM_LOOK_MS,
   FALLBACK_AFTER_MS,
   PEER_ANSWER_MS,
+  STORE_REWRITTEN_MS,
   STREAM_END_LOOK_MS,
   STREAM_END_WAIT_MS,
 } from '../core/limits.js'
@@ -125,6 +127,7 @@ export class WebhookRouting<Answer extends object> {
       return this.#withoutStore(webhook, callSid)
     }
     if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs)
+    if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid)
     // Only a voice webhook can open a call; whatever else comes for one that nobody has is answered here.
     if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook, false)
     const before = this.#placing.get(callSid)
@@ -134,6 +137,15 @@ export class WebhookRouting<Answer extends object> {
     )
     this.#placing.set(callSid, placing)
     return placing
+  }
+
+  /**
+   * The store may have lost this call. Live ones are soon written again; one that is over, or whose node is gone, is
+   * never again, and its `completed` must not open it anew.
+   */
+  async #mayBeForgotten(webhook: ProvenWebhook): Promise<boolean> {
+    const { node } = this.#options
+    return newsOf(webhook) === 'left' ? node.forgottenNow(CALL_TTL_MS) : node.forgotten(STORE_REWRITTEN_MS)
   }
 
   async #toOwner(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall, untilMs: number): Promise<Answer> {

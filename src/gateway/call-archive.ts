@@ -19,6 +19,10 @@ import type { Metrics } from '../telemetry/metrics.js'
 export interface CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
+  /** Of calls that were live when an earlier process died, and that may have gone on at another node. */
+  readonly left: readonly CallRecord[]
+  /** Decides on one of `left`. @param isRecord  false: another node has the call's record */
+  settleLeft(callSid: CallSid, isRecord: boolean): void
   /** Null where nothing is kept. */
   readonly record: RecordCall | null
   /** Null where nothing is kept. */
@@ -36,6 +40,7 @@ const MB = 1024 * 1024
 /**
  * Opens what the settings ask for. A disk that fails later is logged and counted; calls are accepted anyway.
  * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
+ * @param inFleet  other nodes may have gone on with calls of a process that died
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
  *   old
  * @param workerEnv  `process.env` of the thread that writes
@@ -47,6 +52,7 @@ export async function openCallArchive(
   metrics: Metrics,
   idle: IdleFolders,
   workerEnv: Readonly<Record<string, string>>,
+  inFleet: boolean,
 ): Promise<CallArchive> {
   if (folder?.locked === false)
     log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
@@ -65,6 +71,7 @@ export async function openCallArchive(
           leftFolders: left.map(({ path }) => path),
           spareFolder: idle.spare,
           alone: folder?.locked === true,
+          holdsLeft: inFleet,
           fsync: config.recordsFsync,
           fileBytes: config.recordsFileMb * MB,
           recordsKeepDays: config.recordsKeepDays,
@@ -76,14 +83,17 @@ export async function openCallArchive(
         workerEnv,
       )
   count(metrics, archive, posts)
-  for (const record of recordsOf(archive?.died ?? [])) {
-    metrics.callEnded(record)
+  const died = recordsOf(archive?.died ?? [])
+  for (const record of died) {
+    if (!inFleet) metrics.callEnded(record)
     log
       .component('workers')
       .warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
   }
   return {
     ended: recordsOf(archive?.newest ?? []),
+    left: inFleet ? died : [],
+    settleLeft: (callSid, isRecord) => archive?.settleLeft(callSid, isRecord),
     record:
       archive === null ? null : (callSid, rateHz, announced, part) => archive.record(callSid, rateHz, announced, part),
     openRecords:
@@ -92,6 +102,7 @@ export async function openCallArchive(
         : {
             open: (callSid, compose) => archive.openRecord(callSid, compose),
             changed: (callSid) => archive.openRecordChanged(callSid),
+            gone: (callSid) => archive.openRecordGone(callSid),
           },
     keep: (record) => {
       if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record)

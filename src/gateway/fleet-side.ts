@@ -1,5 +1,6 @@
 import type { CallSid } from '../core/ids.js'
 import type { Clock } from '../core/clock.js'
+import { isLoopback, isWildcard } from '../config/exposure.js'
 import { internalTls } from '../config/internal-tls.js'
 import type { Config } from '../config/settings.js'
 import { CallKeeper } from '../fleet/call-keeper.js'
@@ -27,7 +28,6 @@ interface FleetSideOptions {
   readonly tokenSecrets: readonly string[]
   /** The supervisor's memory, for one of several processes; null for any other. */
   readonly store: CallStore | null
-  readonly opsUrl: string | null
   readonly version: string
   readonly clock: Clock
   readonly log: Log
@@ -54,7 +54,7 @@ const NOTHING_YET: NodeNews = { capacity: 0, free: 0, callsByAgent: {}, afterStr
  * @throws GatewayError CONFIG_INVALID or PORT_IN_USE
  */
 export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
-  const { config, tokenSecrets, version, opsUrl, clock, metrics, calls, onNameTaken } = options
+  const { config, tokenSecrets, version, clock, metrics, calls, onNameTaken } = options
   const log = options.log.component('fleet')
   const home = config.redisUrl !== null ? 'redis' : options.store !== null ? 'supervisor' : 'memory'
   const inner =
@@ -81,7 +81,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     version,
     store,
     network,
-    opsUrl,
+    opsUrl: opsOrigin(config),
     news: () => {
       const registry = calls()
       return registry === null ? NOTHING_YET : newsOf(registry, clock())
@@ -97,13 +97,14 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     wallClock: Date.now,
     random: Math.random,
     log,
-    onGivenUp: (callSids) => {
-      for (const callSid of callSids) calls()?.giveUp(callSid)
+    onGivenUp: (callSids, why) => {
+      for (const callSid of callSids) calls()?.giveUp(callSid, why)
     },
+    onForgotten: () => keeper.rewrite(),
     onNameTaken,
   })
   heard = (name, run) => node.heard(name, run)
-  const keeper = new CallKeeper({
+  const keeper: CallKeeper = new CallKeeper({
     node: config.nodeName,
     alone: home === 'memory',
     store,
@@ -137,6 +138,22 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
       await store.close()
     },
   }
+}
+
+/**
+ * Origin of the ops port, for operators at another node. Null where they cannot reach it, or its port is not known before
+ * it is open: then any node's own ops port still answers for this one.
+ */
+export function opsOrigin(config: Pick<Config, 'opsHost' | 'opsPort' | 'internalUrl' | 'redisUrl'>): string | null {
+  const { opsHost, opsPort, internalUrl, redisUrl } = config
+  if (opsPort === 0) return null
+  const origin = (host: string): string => `http://${host.includes(':') ? `[${host}]` : host}:${opsPort}`
+  // Without Redis all nodes are on one machine.
+  if (redisUrl === null) return origin(isWildcard(opsHost) ? '127.0.0.1' : opsHost)
+  if (isLoopback(opsHost)) return null
+  if (!isWildcard(opsHost)) return origin(opsHost)
+  // It listens at each address of the machine: also at the one at which the other nodes reach it.
+  return internalUrl === null ? null : `http://${new URL(internalUrl).hostname}:${opsPort}`
 }
 
 /** The internal listener and the way to those of other nodes; null where there are none. */

@@ -40,6 +40,8 @@ import {
 } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
+import { LeftCalls } from './left-calls.js'
+import { recordAt } from '../edge/ops-fleet.js'
 import { idleFolders } from './process-plan.js'
 import type { ProcessPlan } from './process-plan.js'
 
@@ -129,7 +131,6 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     config,
     tokenSecrets,
     store: one?.store ?? null,
-    opsUrl: config.opsPort === 0 ? null : `http://${config.opsHost}:${config.opsPort}`,
     version,
     clock,
     log,
@@ -184,7 +185,13 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       ? idleFolders(config.dataDir, one?.plan.count ?? 1)
       : { left: [], spare: null },
     workerEnv,
+    fleet.storeHome.home !== 'memory',
   )
+  const leftCalls = new LeftCalls({
+    isHere: (callSid) => calls?.find(callSid) !== undefined || calls?.record(callSid) !== undefined,
+    recordAt: (callSid) => recordAt(fleet.node, callSid),
+    log: log.component('workers'),
+  })
   let calls: CallRegistry | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
@@ -221,6 +228,14 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       keeper: fleet.keeper,
       effects: fleet.effects,
       onStreamLost: (state, cut) => edge?.streamLost(state, cut) ?? Promise.resolve(),
+      onGoneElsewhere: (sid, part) => {
+        fleet.node.released(sid)
+        journals?.close(sid)
+        void leftCalls.settle([part], (record, callSid, isRecord) => {
+          if (isRecord) calls?.enter(record)
+          else kept.openRecords?.gone(callSid)
+        })
+      },
       onRecord: (record) => {
         fleet.node.released(record.callSid)
         journals?.close(record.callSid)
@@ -278,6 +293,11 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     })
     if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
     await fleet.node.start()
+    const registry = calls
+    void leftCalls.settle(kept.left, (record, callSid, isRecord) => {
+      kept.settleLeft(callSid, isRecord)
+      if (isRecord) registry.enterLeft(record)
+    })
   } catch (thrown) {
     await Promise.allSettled([
       edge?.close(),
@@ -309,6 +329,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       const carried = liveCount(running.calls)
       log.info({ calls: carried }, 'stopping: no more calls are taken')
       fleet.node.state = 'draining'
+      leftCalls.close()
       outbound.close()
       await watch?.close()
       await running.calls.drain(drainTimeoutMs)

@@ -154,7 +154,7 @@ function share(config: Config, name: Shared, count: number, index: number): numb
   const { env, fallback } = SETTINGS[name]
   if (total < count && total !== fallback) {
     throw invalid(
-      `${env} is '${total}'; allowed with --processes ${count}: ${count} or more, for all processes together`,
+      `${env} is '${total}'; allowed with --processes ${count}: ${name === 'recoveryPerMinute' ? '0 for none, or ' : ''}${count} or more, for all processes together`,
     )
   }
   return Math.max(1, Math.floor(total / count) + (index < total % count ? 1 : 0))

@@ -326,7 +326,12 @@ export class CallRecordBuilder {
     }
   }
 
-  /** The call goes on elsewhere in this process, with another record. */
+  /** The record of what this node had of the call, for the case that no other has one. Not counted. */
+  part(end: CallEnding): CallRecord {
+    return this.#record(end)
+  }
+
+  /** The call goes on elsewhere, in this process or at another node, with another record. */
   drop(): void {
     this.#series.end(this.#numbers)
   }

@@ -95,6 +95,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onStreamLost?: MainThreadContext['streamLost']
   /** Called with the record of each call that has ended. */
   readonly onRecord: (record: CallRecord) => void
+  /** Called when a call has ended here because another node has it. @param part  of the record, for the case that none is made there */
+  readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
 }
 
 interface RecordPrivacy {
@@ -218,6 +220,7 @@ export class CallRegistry implements CallDirectory {
           : {
               open: (callSid, compose) => openRecords.open(callSid, () => this.#redacted(compose())),
               changed: (callSid) => openRecords.changed(callSid),
+              gone: (callSid) => openRecords.gone(callSid),
             },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       streamLost: this.#options.onStreamLost ?? null,
@@ -232,6 +235,10 @@ export class CallRegistry implements CallDirectory {
         this.#tasks--
       },
       over: (call, record) => this.#over(call, record),
+      goesOnElsewhere: (callSid, part) => {
+        this.#gone(callSid)
+        this.#options.onGoneElsewhere?.(callSid, this.#redacted(part))
+      },
       keepJournal: (callSid, lines) => keepJournal?.(callSid, lines),
     }
   }
@@ -330,12 +337,20 @@ export class CallRegistry implements CallDirectory {
     return this.#ended.get(callSid)
   }
 
-  /** Enters the record of a call that was placed and not answered. */
+  /** Enters the record of a call that was placed and not answered, or that another node took and made no record of. */
   enter(record: CallRecord): void {
     this.#known.set(record.callSid, true)
     this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record)
     this.#options.onRecord(record)
+  }
+
+  /** Enters the record of a call that was live when an earlier process died; it is stored already. */
+  enterLeft(record: CallRecord): void {
+    if (this.#calls.has(record.callSid)) return
+    this.#known.set(record.callSid, true)
+    this.#options.metrics.callEnded(record)
+    this.#ended.set(record.callSid, record)
   }
 
   /**
@@ -369,9 +384,14 @@ export class CallRegistry implements CallDirectory {
     return counts
   }
 
-  /** Another node may have this call: its stream closes, and nothing more is done for it outside. */
-  giveUp(callSid: string): void {
-    this.#calls.get(callSid)?.force('another node has this call')
+  /**
+   * Its stream closes, and nothing more is done for it outside.
+   * @param why  `lost`: another node has this call; `isolated`: one may have it
+   */
+  giveUp(callSid: string, why: 'lost' | 'isolated'): void {
+    const call = this.#calls.get(callSid)
+    if (why === 'lost') call?.taken()
+    else call?.force('another node may have this call')
   }
 
   backends(): readonly BackendView[] {
@@ -421,16 +441,19 @@ export class CallRegistry implements CallDirectory {
     }
   }
 
+  #gone(callSid: CallSid): void {
+    this.#calls.delete(callSid)
+    if (this.#calls.size > 0) return
+    this.#ticker.stop()
+    this.#drained?.()
+  }
+
   #over(call: Pick<MainThreadCall, 'callSid' | 'handoff'>, whole: CallRecord): void {
-    this.#calls.delete(call.callSid)
     const record = this.#redacted(whole)
     this.#ended.set(call.callSid, record)
     const { handoff } = call
     if (handoff !== null) this.#handoffs.set(call.callSid, handoff)
-    if (this.#calls.size === 0) {
-      this.#ticker.stop()
-      this.#drained?.()
-    }
+    this.#gone(call.callSid)
     this.#options.traces?.add(record)
     this.#options.onRecord(record)
   }

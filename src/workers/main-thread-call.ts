@@ -122,6 +122,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #leftAs: CarrierState | null = null
   /** Another one in this process goes on with the call. */
   #replaced = false
+  /** Another node has taken the call. */
+  #taken = false
   #streamFault: StreamFault | undefined = undefined
   /** The worker is comparing an answer of the caller. */
   #attemptOpen = false
@@ -520,6 +522,12 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#cutOver()
   }
 
+  /** Another node has taken the call: it ends here, and nothing more is done for it outside. */
+  taken(): void {
+    this.#taken = true
+    this.force('another node has this call')
+  }
+
   // --- the tick -------------------------------------------------------------------------------------------
 
   /** Sends what is due now, and checks the deadlines that must hold even when the worker is dead. */
@@ -702,6 +710,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#cut !== null) return
     this.#state = 'ended'
     this.#context.keeper?.over(this.callSid)
+    if (this.#taken) {
+      this.#record.drop()
+      this.#context.goesOnElsewhere(this.callSid, this.#record.part(this.#ending()))
+      return this.#context.memory.give(this.#memory)
+    }
     const record = this.#record.close(this.#ending())
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record)

@@ -52,6 +52,8 @@ export interface OpenCallRecords {
   open(callSid: CallSid, compose: () => CallRecord): void
   /** That record has changed. */
   changed(callSid: CallSid): void
+  /** The call is another node's: its record is there. */
+  gone(callSid: CallSid): void
 }
 
 /**
@@ -127,6 +129,8 @@ export interface MainThreadContext extends MainThreadServices {
   readonly streamLost: ((state: KeptState, cut: () => boolean) => Promise<void>) | null
   /** Nothing more will happen to this call. */
   over(call: { readonly callSid: CallSid; readonly handoff: Handoff | null }, record: CallRecord): void
+  /** The same of a call that another node has taken. @param record  for the case that none is made there; not counted */
+  goesOnElsewhere(callSid: CallSid, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void
   /** Stores the handoff packet and posts it to the owner's webhook. */
   handoffNews(news: HandoffNews): void

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import { DecoderSet } from '../../src/speech/decoder-set.js'
+import { askedFirst } from '../../src/backends/embedded/dialogue/call-back.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
 import { offlineSchema } from '../../src/agents/offline.js'
 import { AMINA, BRIAN, contextOf, openLine, textCall } from './support-line.js'
@@ -52,6 +53,19 @@ t.test('no word that the gateway speaks by itself is left in English', async (t)
     [],
   )
   t.ok(line.agent.escalation?.silentLine, 'the one default that is made elsewhere')
+})
+
+t.test('a caller who is rung back is asked in Swahili too', async (t) => {
+  const dialogue = askedFirst(offlineSchema.parse(line.agent.offline))
+  const call = await textCall(line, AMINA, dialogue)
+  t.same(call.said, [line.agent.greeting], 'who answers hears the question first')
+  t.equal(await call.says('ndiyo'), 'Sawa. Nikusaidie nini?')
+  t.same(
+    call.calls.map(({ name }) => name),
+    ['resume_conversation'],
+  )
+  t.match(await call.says('nalipaje'), /kulipa kwa simu/)
+  t.equal(await (await textCall(line, AMINA, dialogue)).says('hapana'), 'Sawa. Kwaheri.')
 })
 
 t.test('the recogniser takes its grammar, with the phones that the file gives', async (t) => {

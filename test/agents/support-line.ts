@@ -70,9 +70,13 @@ interface TextCall {
 }
 
 /** A call on an agent's offline dialogue without sound: the dialogue as it is, and the agent's real tools. */
-export async function textCall(line: Line, from: string): Promise<TextCall> {
+export async function textCall(
+  line: Line,
+  from: string,
+  dialogue = offlineSchema.parse(line.agent.offline),
+): Promise<TextCall> {
   const engine = new DialogueEngine({
-    dialogue: offlineSchema.parse(line.agent.offline),
+    dialogue,
     values: { caller: { number: from }, greeting: line.agent.greeting ?? '' },
     answered: [],
     resume: null,

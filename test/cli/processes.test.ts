@@ -19,7 +19,7 @@ import type { Two } from './two-processes.js'
  */
 
 // Calls are in real time, and each start loads two gateways.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('a wrong combination stops the start with one line and code 2', async (t) => {
   const port = await freePorts(4)
@@ -105,7 +105,7 @@ t.test('twelve calls over two processes all end as they should, each in the proc
           })
           return record['outcome'] !== undefined
         },
-        15_000,
+        60_000,
         'the record',
       )
       t.equal(i < 8 ? record['outcome'] : record['endReason'], outcome(i))
@@ -149,7 +149,7 @@ t.test(
         resumed = (await two.get(0, `/api/calls/${victim.callSid}`))['state']
         return resumed === 'streaming'
       },
-      10_000,
+      60_000,
       'the call of the dead process to go on at the other',
     )
     t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'the other call goes on')
@@ -182,7 +182,7 @@ t.test(
     )
 
     two.run.child.kill('SIGTERM')
-    await until(() => two.run.logged('stopping: no more calls are taken').length === 2, 5000, 'both to drain')
+    await until(() => two.run.logged('stopping: no more calls are taken').length === 2, 30_000, 'both to drain')
     t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'which still goes on')
     t.equal(await two.command(0, bystander.callSid, 'escalate'), 202)
     t.match((await bystander.done).dials, [{ outcome: 'answered' }], 'and has its human after the stream')
@@ -246,11 +246,11 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
       )
       return state === 'streaming'
     },
-    20_000,
+    60_000,
     'the stream',
   )
   child.disconnect() // all that a process sees of its supervisor's end
-  await until(() => output.includes('stopping: no more calls are taken'), 5000, 'the drain')
+  await until(() => output.includes('stopping: no more calls are taken'), 30_000, 'the drain')
   t.equal(await view(), 'streaming', 'the call goes on')
   call.hangUp()
   t.same(

@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { until } from '../support/until.js'
 import { mkondo } from './mkondo-process.js'
 
 t.test(
@@ -50,3 +51,12 @@ t.test(
     t.match(unknown.lines.join(' '), /unknown command 'sreve'; allowed: serve, call/)
   },
 )
+
+t.test('a single process that is told to reload goes on', async (t) => {
+  const run = mkondo(['serve', '--with-shop'], { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir({}), LOG_LEVEL: 'info' })
+  await until(() => run.lines.some((line) => line.includes('"msg":"taking calls"')), 60_000, 'it to take calls')
+  run.child.kill('SIGHUP')
+  await until(() => run.lines.some((line) => line.includes('SIGHUP changes nothing')), 10_000, 'the line that says so')
+  run.child.kill('SIGTERM')
+  t.equal(await run.exit, 0, 'until it is stopped')
+})

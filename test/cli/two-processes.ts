@@ -210,7 +210,7 @@ export function silentCall(url: string, afterStream: AfterStream, secret: string
 
 export async function streaming(two: Two, call: LiveSimulatedCall): Promise<number> {
   let owner = -1
-  const untilMs = performance.now() + 20_000
+  const untilMs = performance.now() + 60_000
   for (;;) {
     owner = await two.ownerOf(call.callSid).catch(() => -1)
     if (owner >= 0 && (await two.get(owner, `/api/calls/${call.callSid}`))['state'] === 'streaming') return owner

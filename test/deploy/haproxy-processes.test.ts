@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { processPlans } from '../../src/gateway/process-plan.js'
+import { processPlans, sparePlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { fleet } from '../fleet/nodes.js'
 import { SUBPROTOCOL, attribute, get, newSid, post, ringing } from '../edge/gateway.js'
@@ -15,18 +15,26 @@ import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
 
 const shipped = repositoryFile('deploy/haproxy-processes.cfg')
 
-t.test('its ports and its NODE_URL are those of a gateway of four processes', async (t) => {
-  const [, publicUrl = ''] = /PUBLIC_URL=(\S+)/.exec(shipped) ?? []
-  const [, nodeUrl = ''] = /NODE_URL=(\S+)/.exec(shipped) ?? []
-  const plans = processPlans(loadConfig({ PUBLIC_URL: publicUrl, NODE_URL: nodeUrl }, null), 4)
-  t.ok(shipped.includes(`server gateway 127.0.0.1:${plans[0]?.config.port ?? 0}\n`))
-  for (const { index, ownPort, config } of plans) {
-    t.equal(new URL(config.nodeUrl ?? '').pathname, `/p/${index}`)
-    t.ok(shipped.includes(`use_backend process-${index} if { path_beg /p/${index}/ }`), `${index}: its path`)
-    t.ok(shipped.includes(`server process-${index} 127.0.0.1:${ownPort}\n`), `${index}: its port`)
-  }
-  t.notMatch(shipped, /process-4/)
-})
+t.test(
+  'its ports and its NODE_URL are those of a gateway of four processes, and of the place for a roll',
+  async (t) => {
+    const [, publicUrl = ''] = /PUBLIC_URL=(\S+)/.exec(shipped) ?? []
+    const [, nodeUrl = ''] = /NODE_URL=(\S+)/.exec(shipped) ?? []
+    const settings = loadConfig({ PUBLIC_URL: publicUrl, NODE_URL: nodeUrl }, null)
+    const plans = [...processPlans(settings, 4), sparePlan(settings, 4)]
+    const paths = new RegExp(/path -m reg (\S+) }/.exec(shipped)?.[1] ?? '')
+    t.ok(shipped.includes(`server gateway 127.0.0.1:${plans[0]?.config.port ?? 0}\n`))
+    for (const { index, ownPort, config } of plans) {
+      t.equal(new URL(config.nodeUrl ?? '').pathname, `/p/${index}`)
+      t.ok(shipped.includes(`use_backend process-${index} if { path_beg /p/${index}/ }`), `${index}: its path`)
+      t.ok(shipped.includes(`server process-${index} 127.0.0.1:${ownPort}\n`), `${index}: its port`)
+      t.match(`/p/${index}/audio`, paths)
+    }
+    t.equal(plans.length, 5)
+    t.notMatch(shipped, /process-5/)
+    t.notMatch('/p/5/audio', paths)
+  },
+)
 
 /** A port that was free a moment ago. */
 async function freePort(): Promise<number> {
@@ -98,6 +106,6 @@ t.test('behind haproxy webhooks come to any process, and audio to the one of the
     t.same(await heard, Buffer.alloc(640, 7))
     socket.terminate()
   }
-  for (const path of ['/audio', '/p/4/audio', '/p/0/voice/order-status', '/metrics'])
+  for (const path of ['/audio', '/p/5/audio', '/p/0/voice/order-status', '/metrics'])
     t.equal((await get(url + path)).status, 404, path)
 })

@@ -29,6 +29,11 @@ t.test('systemd waits longer than the drain takes', async (t) => {
   }
 })
 
+t.test('a reload is the signal of a roll, and goes to the process itself', async (t) => {
+  t.equal(valueOf('ExecReload'), '/bin/kill -HUP $MAINPID')
+  t.match(repositoryFile('deploy/README.md'), /systemctl reload mkondo/)
+})
+
 t.test('a mistake in the settings is not tried again, a crash is', async (t) => {
   t.equal(valueOf('Restart'), 'on-failure', 'an operator who drains it wants it stopped')
   t.equal(valueOf('RestartPreventExitStatus'), '2')

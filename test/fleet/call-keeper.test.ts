@@ -58,7 +58,7 @@ class Call {
 
 /** A store on a clock that the test moves, that notes what was written, and can be down. */
 class WatchedStore {
-  readonly memory: MemoryStore
+  memory: MemoryStore
   readonly saves: StoredChange[] = []
   down = false
   readonly clock = { nowMs: 1_000_000 }
@@ -400,3 +400,24 @@ t.test('at its close everything that waits is written', async (t) => {
   t.equal(watched.saves.length, 2)
   t.same((await keeper.read(SID))?.log, call.log.records())
 })
+
+t.test(
+  'a call that the store has forgotten is written whole again with its next token, without another change',
+  async (t) => {
+    const { keeper, watched, tokens, lost, pass } = await rig(t)
+    const call = new Call(keeper)
+    call.append(said('before'))
+    await pass(KEEP_EVERY_MS + 100)
+    await watched.memory.over(SID, tokens.get(SID) as OwnerToken)
+    call.append(said('after'))
+    await pass(KEEP_EVERY_MS + 100)
+    t.equal(lost.length, 1)
+    const other = new WatchedStore()
+    watched.memory = other.memory // an empty store
+    const claimed = await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n2' }, 1)
+    tokens.set(SID, claimed.owner)
+    await pass(KEEP_EVERY_MS + 100)
+    const words = (await keeper.read(SID))?.log.transcript.map(({ text }) => text)
+    t.same(words, ['before', 'after'])
+  },
+)

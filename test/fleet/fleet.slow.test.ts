@@ -75,6 +75,23 @@ function resumed(t: Test, results: readonly SimulatedCallResult[]): void {
   }
 }
 
+/** A node that was killed is back: no call counts as lost there that went on elsewhere, and each is listed once. */
+async function countedOnce(t: Test, victim: FleetNode, calls: readonly FleetCall[]): Promise<void> {
+  await victim.start()
+  const decided = (): number => victim.lines.filter((line) => line.includes('a call that ended here went on')).length
+  const lost = calls.filter(({ owners }) => owners[0] === victim.name)
+  await until(() => decided() === lost.length, 30_000, 'what became of its calls').catch(() => undefined)
+  t.equal(await victim.metric('mkondo_call_ends_total{reason="process-died"}'), 0)
+  const { ended } = (await (await victim.ops('/api/fleet/calls')).json()) as {
+    ended: { callSid: string; endReason: string }[]
+  }
+  t.same(
+    ended.map(({ callSid, endReason }) => `${callSid} ${endReason}`).sort(),
+    calls.map(({ callSid }) => `${callSid} caller-hung-up`).sort(),
+    'each call has one record',
+  )
+}
+
 await row('without a fault no call has a gap, and no webhook fails', {}, async (t, fleet, calls) => {
   const later: FleetCall[] = []
   for (let i = 0; i < 8; i++) {
@@ -165,6 +182,7 @@ for (const afterStream of AFTER_STREAM) {
         results.filter((_, i) => calls[i]?.owners[0] !== victim.name),
         'callers of the other node',
       )
+      if (afterStream === 'continues') await countedOnce(t, victim, calls)
     },
   )
 }
@@ -284,6 +302,44 @@ await withoutStore(
     await redis.kill()
     await until(async () => (await sentinel?.masterPort()) !== before, 15_000, 'another master')
     await sleep(2000)
+  },
+)
+
+await row(
+  'Redis is emptied: calls go on, are written back at once, and survive their node after it',
+  { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
+  async (t, fleet, calls) => {
+    const stored = async (): Promise<string[]> => {
+      const keys = (await fleet.redis.command('KEYS', '*call:*')) as string[]
+      return calls.map(({ callSid }) => callSid).filter((sid) => keys.some((key) => key.endsWith(`call:${sid}`)))
+    }
+    t.equal((await stored()).length, CALLS)
+    await fleet.redis.command('FLUSHALL')
+    for (const node of fleet.nodes) {
+      const { status, document } = await fleet.ring(node, 'HD_forgotten0001', 'Completed')
+      t.equal(status, 200)
+      t.notMatch(document, /<Stream/, 'a completed of a call that nobody knows opens nothing')
+    }
+    const writtenMs = performance.now()
+    await until(async () => (await stored()).length === CALLS, 6000, 'the calls in Redis').catch(() => undefined)
+    t.equal((await stored()).length, CALLS, `written back after ${Math.round(performance.now() - writtenMs)} ms`)
+    await sleep(3000)
+    const victim = ownerOf(fleet, calls[0])
+    const lost = calls.filter(({ owners }) => owners[0] === victim.name)
+    t.ok(calls.every(({ owners }) => owners.length === 1))
+    await victim.kill()
+    await until(() => lost.every(({ owners }) => owners.length > 1), 6000, 'new streams').catch(() => undefined)
+    await sleep(2000)
+    const results = await over(calls)
+    resumed(
+      t,
+      results.filter((_, i) => calls[i]?.owners[0] === victim.name),
+    )
+    unconcerned(
+      t,
+      results.filter((_, i) => calls[i]?.owners[0] !== victim.name),
+      'callers of the other node',
+    )
   },
 )
 

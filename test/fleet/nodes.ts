@@ -28,6 +28,8 @@ export interface Fleet {
   look(): Promise<void>
   /** Ends a node as SIGKILL does: nobody listens there any more, and its entries stay. */
   kill(index: number): Promise<void>
+  /** The store loses what it held. */
+  empty(): void
   /** A node that gets requests of others and never answers. */
   freeze(index: number): void
 }
@@ -42,7 +44,7 @@ export async function fleet(
   options: Partial<EdgeOptions> | ((index: number) => Partial<EdgeOptions>) = {},
   recovery: Partial<Omit<NonNullable<EdgeOptions['fleet']>, 'node'>> = {},
 ): Promise<Fleet> {
-  const memory = new MemoryStore(Date.now)
+  let memory = new MemoryStore(Date.now)
   const clock = (): number => performance.now()
   const gateways: Gateway[] = []
   const nodes: FleetNode[] = []
@@ -52,7 +54,9 @@ export async function fleet(
   const it: Fleet = {
     gateways,
     nodes,
-    store: memory,
+    get store() {
+      return memory
+    },
     storeDown: false,
     sent,
     ownerOf: (sid) => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined),
@@ -67,15 +71,18 @@ export async function fleet(
       await listeners[index]?.close()
       await (gateways[index] as Gateway).edge.close()
     },
+    empty: () => {
+      memory = new MemoryStore(Date.now)
+    },
     freeze: (index) => {
       frozen.add(index)
     },
   }
   const store = new Proxy(memory, {
-    get: (target, name) => {
-      const operation = Reflect.get(target, name) as (...args: unknown[]) => Promise<unknown>
+    get: (_, name) => {
+      const operation = Reflect.get(memory, name) as (...args: unknown[]) => Promise<unknown>
       return (...args: unknown[]) =>
-        it.storeDown ? Promise.reject(new Error('the store is down')) : operation.apply(target, args)
+        it.storeDown ? Promise.reject(new Error('the store is down')) : operation.apply(memory, args)
     },
   })
   for (let index = 0; index < count; index++) {
@@ -100,7 +107,7 @@ export async function fleet(
       version: '0.0.0',
       store: new GuardedStore(store, { clock, onOp: () => undefined }),
       network: { peers, listener, url: await listener.listen() },
-      opsUrl: null,
+      opsUrl: index === 0 ? null : `http://10.0.0.${index}:9464`,
       news: () => ({
         capacity: calls.capacity,
         free: calls.draining ? 0 : calls.free,
@@ -113,6 +120,7 @@ export async function fleet(
       random: Math.random,
       log,
       onGivenUp: () => undefined,
+      onForgotten: () => undefined,
       onNameTaken: () => undefined,
     })
     nodes.push(node)

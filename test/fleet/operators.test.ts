@@ -1,10 +1,12 @@
 import t from 'tap'
 import { calls } from '../../src/cli/calls.js'
 import { fleet as fleetCommand, nodeCommand } from '../../src/cli/fleet.js'
+import { opsOrigin } from '../../src/gateway/fleet-side.js'
 import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { get, newSid, post, ring, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { ORDER_STATUS } from '../edge/scripted-calls.js'
+import { endedCall } from '../support/record.js'
 import { fleet } from './nodes.js'
 
 /** One node's ops port answers for all. */
@@ -67,6 +69,37 @@ t.test('any node shows, hangs up and escalates the call of another, and both wri
   t.equal(audited(at(it, (owner + 2) % 3)).length, 0, 'a node that has nothing to do with it writes nothing')
   t.match(audited(other).at(-1), { status: 400 }, 'what was refused is written down as well')
   t.notMatch(JSON.stringify([audited(other), audited(at(it, owner))]), /token-of-the-operators|254700000001/)
+})
+
+t.test('a recording is fetched from its own node, which says where that is', async (t) => {
+  const it = await fleet(t, 2, { recording: () => Promise.resolve(new Uint8Array(64)) })
+  for (const index of [0, 1]) at(it, index).calls.records.set(`HD_ended0000${index}`, endedCall({ recording: 'a.wav' }))
+  const ask = (from: number, of: number) => get(`${at(it, from).opsUrl}/api/calls/HD_ended0000${of}/recording.wav`)
+  t.equal((await ask(1, 1)).status, 200)
+  t.match(await ask(0, 1), {
+    status: 409,
+    code: 'OTHER_NODE',
+    text: /gw-1 has this recording: ask http:\/\/10\.0\.0\.1:9464\/api\/calls\/HD_ended00001\/recording\.wav/,
+  })
+  t.match(await ask(1, 0), { status: 409, text: /gw-0 has this recording: ask its ops port on its own machine/ })
+})
+
+t.test('the address of an ops port is one at which others reach it', (t) => {
+  const one = { opsHost: '127.0.0.1', opsPort: 9464, internalUrl: null, redisUrl: null }
+  const far = { ...one, redisUrl: 'redis://r', internalUrl: 'http://gw-1.mkondo:9600' }
+  for (const [config, origin] of [
+    [one, 'http://127.0.0.1:9464'],
+    [{ ...one, opsHost: '0.0.0.0' }, 'http://127.0.0.1:9464'],
+    [{ ...one, opsPort: 0 }, null],
+    [far, null],
+    [{ ...far, opsHost: '0.0.0.0' }, 'http://gw-1.mkondo:9464'],
+    [{ ...far, opsHost: '::' }, 'http://gw-1.mkondo:9464'],
+    [{ ...far, opsHost: '10.0.0.7' }, 'http://10.0.0.7:9464'],
+    [{ ...far, opsHost: 'fd00::7' }, 'http://[fd00::7]:9464'],
+    [{ ...far, opsHost: '0.0.0.0', internalUrl: null }, null],
+  ] as const)
+    t.equal(opsOrigin(config), origin)
+  t.end()
 })
 
 t.test('a call that nobody has is asked for everywhere, also without the store', async (t) => {

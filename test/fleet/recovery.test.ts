@@ -1,6 +1,8 @@
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
+import { GatewayError } from '../../src/core/errors.js'
 import { callBack, callBackRefusal } from '../../src/fleet/call-back.js'
+import type { FleetNode } from '../../src/fleet/fleet-node.js'
 import { recoveryPlan } from '../../src/fleet/recovery.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { KeptCall, KeptState } from '../../src/workers/kept-call.js'
@@ -117,6 +119,43 @@ t.test('an after-stream at a survivor opens a new stream there, from what the lo
 })
 
 t.test(
+  'a survivor that drains passes the question on to a node that takes calls, and answers with words when none does',
+  async (t) => {
+    const three = await fleet(
+      t,
+      3,
+      {},
+      { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' },
+    )
+    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+    const [sid, later] = [newSid(), newSid()]
+    const documents: string[] = []
+    for (const one of [sid, later])
+      documents.push((await post(`${first.url}/voice/order-status`, { form: ringing(one) })).text)
+    const asks = (gateway: Gateway, index: number): Promise<{ text: string }> => {
+      const url = new URL(redirectUrl(documents[index] ?? ''))
+      return post(`${gateway.url}${url.pathname}${url.search}`, { form: ringing(index === 0 ? sid : later) })
+    }
+    await three.kill(0)
+    ;(three.nodes[1] as FleetNode).state = 'draining'
+    await three.look()
+    const answer = await asks(second, 0)
+    t.match(answer.text, /<Stream/)
+    t.equal(second.calls.find(sid), undefined)
+    // Without NODE_URL the audio goes where the webhook came.
+    const audio = new URL(attribute(answer.text, 'url').replaceAll('&amp;', '&'))
+    audio.host = new URL(third.url).host
+    const socket = await openSocket(audio.href)
+    t.equal(third.calls.get(sid).state, 'streaming', 'the conversation goes on at the node that takes calls')
+    socket.close()
+    t.match(await second.metric('mkondo_calls_recovered_total{result="passed"}'), 1)
+    for (const { calls } of [second, third]) calls.failWith = new GatewayError('DRAINING', 'no more calls')
+    await three.look()
+    t.match((await asks(second, 1)).text, /All lines are busy/, 'one hop at most')
+  },
+)
+
+t.test(
   'a caller who is held in silence: the carrier is asked, ends the leg, and they are rung back once',
   async (t) => {
     const asked: string[] = []
@@ -165,4 +204,33 @@ t.test('a call whose node and store are gone: completed opens nothing, and an af
   const answer = await post(`${gateway.url}/voice/order-status`, { form: completed })
   t.notMatch(answer.text, /<Stream/)
   t.match((await post(`${gateway.url}${url.pathname}${url.search}`, { form: ringing(sid) })).text, /All lines are busy/)
+})
+
+t.test('the store is emptied: live calls are claimed again, and what is over is not opened anew', async (t) => {
+  const two = await fleet(t, 2)
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  const post2 = (gateway: Gateway, sid: string, state: string): Promise<{ text: string }> =>
+    post(`${gateway.url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: state } })
+  const [live, over] = [newSid(), newSid()]
+  for (const sid of [live, over]) await post2(first, sid, 'Ringing')
+  const owner = two.ownerOf(live)
+  const other = owner === 0 ? second : first
+  const before = (await two.store.read(live))?.owner
+  for (const { calls } of two.gateways) calls.calls.delete(over)
+
+  two.empty()
+  t.notMatch((await post2(other, over, 'Completed')).text, /<Stream/, 'also before a heartbeat has shown it')
+  t.match(await post2(other, live, 'Completed'), { text: /<Response\/>|<Response><\/Response>/ })
+  t.equal(two.call(live).states.at(-1), 'completed', 'its owner is found without the store')
+  await two.look()
+  const after = (await two.store.read(live))?.owner
+  t.match(after, { node: before?.node, incarnation: before?.incarnation, epoch: 2 }, 'the owner has claimed it again')
+  t.equal(two.ownerOf(live), owner, 'and it was not given up')
+  t.match((await post2(other, newSid(), 'Ringing')).text, /<Stream/, 'a new call is taken all the same')
+})
+
+t.test('a store that nobody has emptied: some first webhooks of new calls say completed', async (t) => {
+  const two = await fleet(t, 2)
+  const form = { ...ringing(newSid()), callSessionState: 'Completed' }
+  t.match((await post(`${(two.gateways[0] as Gateway).url}/voice/order-status`, { form })).text, /<Stream/)
 })

@@ -145,7 +145,7 @@ export function nodeRecord(name: string, changes: Partial<NodeRecord> = {}): Nod
     incarnation: 'first',
     beat: 1,
     startedAtMs: 1_790_000_000_000,
-    internalUrl: `http://${name}.internal:9465`,
+    internalUrl: `http://${name}.internal:9600`,
     opsUrl: null,
     version: '0.1.0',
     capacity: 100,

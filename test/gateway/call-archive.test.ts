@@ -31,6 +31,7 @@ t.test(
         metrics,
         { left: [left], spare: null },
         {},
+        false,
       )
       return { metrics, archive }
     }

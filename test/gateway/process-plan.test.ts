@@ -4,6 +4,7 @@ import t from 'tap'
 import { idleFolders, portsOf, processCount, processPlans, sparePlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { GATEWAY_PROCESSES_MAX, INTERNAL_PORT_DEFAULT } from '../../src/core/limits.js'
 
 /** The one line that stops the start. */
 function complaint(work: () => unknown): string {
@@ -160,7 +161,12 @@ t.test(
         /^INTERNAL_PORT is '9465'; allowed with OPS_PORT 9464 and --processes 2: where 9465 to 9467 are none of 9464 to 9466/,
       ],
       [2, { INTERNAL_PORT: '8082' }, /^INTERNAL_PORT is '8082'; allowed with PORT 8080 and --processes 2/],
-      [3, { RECOVERY_PER_MINUTE: '2' }, /^RECOVERY_PER_MINUTE is '2'; allowed with --processes 3: 3 or more/],
+      [
+        3,
+        { RECOVERY_PER_MINUTE: '2' },
+        /^RECOVERY_PER_MINUTE is '2'; allowed with --processes 3: 0 for none, or 3 or more/,
+      ],
+      [3, { OUTBOUND_PER_MINUTE: '2' }, /^OUTBOUND_PER_MINUTE is '2'; allowed with --processes 3: 3 or more/],
       [
         1,
         { REDIS_URL: 'redis://127.0.0.1' },
@@ -232,7 +238,7 @@ t.test('a node of a fleet has its name, its URLs and its internal port', async (
     nodeName: 'gw-1',
     nodeUrl: 'https://voice.example.com/n/gw-1',
     internalUrl: 'http://gw-1.internal',
-    internalPort: 9465,
+    internalPort: 9600,
   })
   t.match(
     plans(2, { ...env, INTERNAL_URL: 'http://10.0.0.5', INTERNAL_PORT: '9470' }).map(({ config }) => config),
@@ -250,7 +256,7 @@ t.test('a node of a fleet has its name, its URLs and its internal port', async (
   )
   t.same(
     portsOf(plans(1, env)).map(({ setting, host, port }) => `${setting} ${host}:${port}`),
-    ['PORT 127.0.0.1:8080', 'OPS_PORT 127.0.0.1:9464', 'INTERNAL_PORT 0.0.0.0:9465'],
+    ['PORT 127.0.0.1:8080', 'OPS_PORT 127.0.0.1:9464', 'INTERNAL_PORT 0.0.0.0:9600'],
   )
   t.same(
     plans(3, { RECOVERY_PER_MINUTE: '0' }).map(({ config }) => config.recoveryPerMinute),
@@ -274,4 +280,11 @@ t.test('folders of processes that no longer exist are found, and that of the spa
   t.equal(idleFolders(folder, 2).spare, join(folder, 'process-2'))
   t.same(idleFolders(folder, 1).left.length, 3)
   t.same(idleFolders(join(folder, 'nowhere'), 1), { left: [], spare: null })
+})
+
+t.test('the default internal port is none that the most processes use', async (t) => {
+  const most = [...plans(GATEWAY_PROCESSES_MAX, { MAX_CALLS: '6400', MEDIA_WORKERS: '64' })]
+  const used = portsOf([...most, sparePlan(loadConfig({}, null), GATEWAY_PROCESSES_MAX)]).map(({ port }) => port)
+  t.ok(used.length > 2 * GATEWAY_PROCESSES_MAX)
+  t.notOk(used.includes(INTERNAL_PORT_DEFAULT))
 })

@@ -8,12 +8,14 @@ import { createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AfterStream, PlaceCallOptions, SimulatedCallResult } from '../../src/simulator/call-options.js'
+import type { CallerScript } from '../../src/simulator/caller-script.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { signBody, startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import { RestServer } from '../../src/simulator/rest/rest-server.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
+import { messageOf } from '../../src/core/errors.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { mkondo } from '../cli/mkondo-process.js'
 import type { Run } from '../cli/mkondo-process.js'
@@ -63,7 +65,11 @@ export interface Fleet {
   /** Rings the fleet. The caller says nothing, and stays until `hangUp`. */
   call(options?: FleetCallOptions): FleetCall
   /** The first webhook of a call at one node, without its carrier. @returns the status and the document */
-  ring(node: FleetNode, callSid: string): Promise<{ readonly status: number; readonly document: string }>
+  ring(
+    node: FleetNode,
+    callSid: string,
+    state?: string,
+  ): Promise<{ readonly status: number; readonly document: string }>
   /** `count` calls of which each has a stream. They come 100 ms apart, as callers do, to each node in turn. */
   calls(count: number, options?: FleetCallOptions): Promise<readonly FleetCall[]>
   close(): Promise<void>
@@ -236,12 +242,12 @@ async function started(
     carrier: carrier.rest,
     placed: carrier.placed,
     call,
-    ring: async (node, callSid) => {
+    ring: async (node, callSid, state = 'Ringing') => {
       const body = new URLSearchParams({
         sessionId: callSid,
         callerNumber: '+254700000001',
         destinationNumber: OUR_NUMBER,
-        callSessionState: 'Ringing',
+        callSessionState: state,
         direction: 'inbound',
       }).toString()
       const answer = await fetch(`${node.url}/voice/fleet`, {
@@ -261,7 +267,16 @@ async function started(
         all.push(call({ ...given, to: (state) => (state === 'Ringing' ? first : given?.to?.(state)) }))
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
-      await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
+      try {
+        await until(() => all.every(({ owners }) => owners.length > 0), 10_000, 'a stream for every call')
+      } catch (thrown) {
+        // Why there is none: a fallback, a refusal, silence.
+        const without = all.filter(({ owners }) => owners.length === 0)
+        for (const one of without) one.hangUp()
+        const [result] = await Promise.all(without.map(({ done }) => done))
+        const webhooks = result?.webhooks.map(({ url, status, verbs }) => `${url} ${status ?? '-'} ${verbs.join(' ')}`)
+        throw new Error(`${messageOf(thrown)}: ${without.length} have none, such as ${webhooks?.join(', ') ?? ''}`)
+      }
       return all
     },
     close,
@@ -445,15 +460,21 @@ async function startShop(): Promise<Shop> {
   }
 }
 
-/** The carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay. */
-export async function startCarrier(speech: CallerSpeech): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
+/** The carrier's REST API. People whom the fleet rings answer, say "Hello?", and stay, or follow `script`. */
+export async function startCarrier(
+  speech: CallerSpeech,
+  script?: CallerScript,
+): Promise<{ rest: RestServer; placed: SimulatedCallResult[] }> {
   const workspace = new Workspace({
     owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
   })
   const placed: SimulatedCallResult[] = []
   const place = ringCallees({
     workspace,
-    callee: () => callee('person', { ringMs: 500, talkMs: 20_000 }),
+    callee: () => {
+      const answers = callee('person', { ringMs: 500, talkMs: 20_000 })
+      return script === undefined ? answers : { ...answers, script }
+    },
     carrier: CARRIER,
     person: person(speech),
     onOver: (result) => placed.push(result),

@@ -123,6 +123,25 @@ t.test('after a crash the open record of a live call is its record, kept as long
   await dead.close()
 })
 
+t.test('in a fleet it waits until it is known whether the call went on elsewhere', async (t) => {
+  const left = [1, 2, 3].map((n) => [`${sid(n)}.json`, JSON.stringify({ callSid: sid(n), recording: null })] as const)
+  const folder = t.testdir({ records: { open: Object.fromEntries(left) } })
+  const archive = await Archive.start(limits(folder, { holdsLeft: true }), log)
+  t.equal(archive.died.length, 3)
+  t.same(archive.newest, [], 'none of them has ended yet')
+  archive.settleLeft(sid(1), true)
+  archive.settleLeft(sid(2), false)
+  archive.openRecord(sid(3), () => ({ callSid: sid(3), live: 'again' }))
+  archive.settleLeft(sid(3), false)
+  t.same(await archive.find('record', sid(1)), { callSid: sid(1), recording: null })
+  t.equal(await archive.find('record', sid(2)), undefined, 'its record is at the other node')
+  t.same(readdirSync(join(folder, 'records', 'open')), [`${sid(3)}.json`], 'one that came back here is live')
+  archive.openRecordGone(sid(3))
+  t.equal(await archive.find('record', sid(3)), undefined)
+  t.same(readdirSync(join(folder, 'records', 'open')), [], 'and another node may take it')
+  await archive.close()
+})
+
 t.test('calls of a removed process are closed by the remaining one', async (t) => {
   const folder = t.testdir({ 'process-1': { recordings: { [`${sid(1)}.wav`]: 'x' } } })
   mkdirSync(join(folder, 'process-1', 'records', 'open'), { recursive: true })

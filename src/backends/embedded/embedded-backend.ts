@@ -13,6 +13,8 @@ import type {
   ToolReply,
 } from '../backend.js'
 import { clockTimers, type BackendTimers } from '../timers.js'
+import { RESUME_TOOL } from '../../call/gateway-tools.js'
+import { askedFirst } from './dialogue/call-back.js'
 import {
   DialogueEngine,
   type DialogueAction,
@@ -283,7 +285,8 @@ export class EmbeddedBackend implements Backend {
       throw new GatewayError('BACKEND_CLOSED', 'the call ended before its backend was connected')
     if (!this.#speech.alive)
       throw new GatewayError('BACKEND_INTERNAL', 'this call has no speech worker', { retryable: true })
-    const dialogue = parseDialogue(session)
+    const asks = session.tools.some(({ name }) => name === RESUME_TOOL)
+    const dialogue = asks ? askedFirst(parseDialogue(session)) : parseDialogue(session)
     const voice = session.voice ?? dialogue.voice ?? VOICE_DEFAULT
     if (!isFliteVoice(voice)) {
       throw new GatewayError(

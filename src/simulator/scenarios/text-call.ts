@@ -189,6 +189,7 @@ class TextCall {
       over: (_call, record) => {
         this.#record = record
       },
+      goesOnElsewhere: () => undefined,
       keepJournal: () => undefined,
       afterStream: new AfterStreamBehaviour('continues'),
       effects: new Effects(null, this.#media.metrics),

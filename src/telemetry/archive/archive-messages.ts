@@ -11,6 +11,11 @@ export interface ArchiveLimits {
   readonly spareFolder?: string | null
   /** True when the folders are locked: any unfinished file in them at the start is that of a dead process. */
   readonly alone?: boolean
+  /**
+   * True where a call may have gone on elsewhere when its process died: its open record is kept back until `left-record`
+   * says what becomes of it. False: it becomes the call's record at once.
+   */
+  readonly holdsLeft?: boolean
   readonly fsync: FsyncPolicy
   /** A file of records that reaches this size is followed by a new one. */
   readonly fileBytes: number
@@ -37,6 +42,10 @@ export type ToArchive =
    */
   | { readonly type: 'open-record'; readonly callSid: string; readonly json: string }
   | { readonly type: 'document'; readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }
+  /** The call is another node's: its record is there. */
+  | { readonly type: 'open-record-gone'; readonly callSid: string }
+  /** Of a call that was open when an earlier process died. `isRecord`: the open record becomes its record. */
+  | { readonly type: 'left-record'; readonly callSid: string; readonly isRecord: boolean }
   | { readonly type: 'find'; readonly id: number; readonly kind: DocumentKind; readonly callSid: string }
   /** `announced`: the caller has been informed. Until then the recording must not be kept. */
   | { readonly type: 'recording-begin'; readonly callSid: string; readonly rateHz: number; readonly announced: boolean }
@@ -62,7 +71,7 @@ export type FromArchive =
       readonly newest: readonly unknown[]
       readonly torn: number
       readonly recovered: number
-      /** Records of calls that were open when an earlier process died; they are among the newest too. */
+      /** Records of calls that were open when an earlier process died; among the newest too, unless they are kept back. */
       readonly died: readonly unknown[]
     }
   | { readonly type: 'open-record-done' }

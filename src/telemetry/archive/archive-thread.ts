@@ -212,39 +212,55 @@ function retainLeft(folder: string): void {
 /** Open records that a crash of the machine left unfinished. */
 let openTorn = 0
 
-/**
- * Closes the calls that were live when their process died: the open record of each becomes its record, with its
- * own date, so that it is kept as long as any other. When the disk fails they stay for the next start.
- * @returns those records
- */
-function closeLeftRecords(folder: string): unknown[] {
+/** An open record of a dead process, as it becomes the call's record. */
+interface Left extends LeftRecord {
+  readonly files: OpenRecordFiles
+}
+
+/** Those that wait for `left-record`. */
+const held = new Map<string, Left>()
+
+/** The calls that were live when their process died. What is too old, or has a record, is deleted. */
+function leftRecords(folder: string): Left[] {
   const files = openRecordsIn(folder)
   const nowMs = Date.now()
   const tooOldMs = nowMs - limits.recordsKeepDays * DAY_MS
-  const died: unknown[] = []
-  const written: string[] = []
+  const left: Left[] = []
   attempt('record', null, () => {
     for (const { callSid, document, atWallMs } of files.left()) {
       if (nowMs - atWallMs < untouchedMs) continue
-      if (atWallMs >= tooOldMs && logs.record.find(callSid) === undefined) {
-        const path = document['recording']
-        const recording =
-          typeof path === 'string' && existsSync(join(folder, path))
-            ? join(relative(limits.folder, folder), path)
-            : null
-        const closed = { ...document, recording }
-        logs.record.append(callSid, closed, atWallMs)
-        died.push(closed)
+      if (atWallMs < tooOldMs || logs.record.find(callSid) !== undefined) {
+        files.remove(callSid)
+        continue
       }
-      written.push(callSid)
+      const path = document['recording']
+      const recording =
+        typeof path === 'string' && existsSync(join(folder, path)) ? join(relative(limits.folder, folder), path) : null
+      left.push({ callSid, document: { ...document, recording }, atWallMs, files })
     }
   })
   openTorn += files.unreadable
+  return left
+}
+
+/**
+ * Makes open records the records of their calls, with their own dates, so that they are kept as long as any other. When
+ * the disk fails they stay for the next start.
+ */
+function closeLeft(left: readonly Left[]): void {
   attempt('record', null, () => {
+    for (const { callSid, document, atWallMs } of left) logs.record.append(callSid, document, atWallMs)
     if (limits.fsync !== 'never') logs.record.sync()
-    for (const callSid of written) files.remove(callSid)
+    for (const { callSid, files } of left) files.remove(callSid)
   })
-  return died
+}
+
+function settleLeft(callSid: string, isRecord: boolean): void {
+  const left = held.get(callSid)
+  if (left === undefined) return
+  held.delete(callSid)
+  if (isRecord) closeLeft([left])
+  else attempt('record', callSid, () => left.files.remove(callSid))
 }
 
 function find(kind: DocumentKind, callSid: string): unknown {
@@ -282,7 +298,13 @@ port.on('message', (message: ToArchive) => {
       return keep(message.kind, message.callSid, message.document)
     case 'find':
       return post({ type: 'answer', id: message.id, value: find(message.kind, message.callSid) })
+    case 'left-record':
+      return settleLeft(message.callSid, message.isRecord)
+    case 'open-record-gone':
+      return void attempt('record', message.callSid, () => openRecords.remove(message.callSid))
     case 'open-record':
+      // The call has come back to this node, and this file is live again.
+      held.delete(message.callSid)
       attempt('record', message.callSid, () =>
         openRecords.write(message.callSid, message.json, limits.fsync === 'each'),
       )
@@ -327,10 +349,18 @@ let recovered = 0
 attempt('upkeep', null, () => {
   recovered = recordings.recover(Date.now(), untouchedMs)
 })
-const died = first ? [limits.folder, ...(limits.leftFolders ?? [])].flatMap(closeLeftRecords) : []
+const left = first ? [limits.folder, ...(limits.leftFolders ?? [])].flatMap(leftRecords) : []
+if (limits.holdsLeft === true) for (const one of left) held.set(one.callSid, one)
+else closeLeft(left)
 let newest: readonly unknown[] = []
 attempt('upkeep', null, () => {
   newest = logs.record.newest(ENDED_CALLS_KEPT)
 })
 upkeep()
-post({ type: 'ready', newest, torn: logs.record.torn + logs.handoff.torn + openTorn, recovered, died })
+post({
+  type: 'ready',
+  newest,
+  torn: logs.record.torn + logs.handoff.torn + openTorn,
+  recovered,
+  died: left.map(({ document }) => document),
+})

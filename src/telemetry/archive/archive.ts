@@ -146,7 +146,7 @@ export class Archive {
   }
   /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
   newest: readonly unknown[] = []
-  /** The records among them that this start has closed, because their process died during the call. */
+  /** The records that this start has closed, or holds back (`holdsLeft`), because their process died during the call. */
   died: readonly unknown[] = []
   readonly #workerEnv: Readonly<Record<string, string>> | null
   readonly #limits: ArchiveLimits
@@ -199,6 +199,17 @@ export class Archive {
   /** The state of a call has changed since its open record was written. */
   openRecordChanged(callSid: CallSid): void {
     this.#open.changed(callSid)
+  }
+
+  /** The call is another node's: its record is there. */
+  openRecordGone(callSid: CallSid): void {
+    this.#open.close(callSid)
+    this.#post({ type: 'open-record-gone', callSid })
+  }
+
+  /** Decides on one of `died` that is held back. @param isRecord  false: the call went on elsewhere */
+  settleLeft(callSid: CallSid, isRecord: boolean): void {
+    this.#post({ type: 'left-record', callSid, isRecord })
   }
 
   keepRecord(callSid: CallSid, record: unknown): void {

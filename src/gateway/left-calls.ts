@@ -1,0 +1,62 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { CallRecord } from '../call/record.js'
+import { parseCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import { LEFT_CALL_LOOKS_MAX, LEFT_CALL_LOOK_MS } from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+
+interface LeftCallsOptions {
+  /** Whether this process has the call again. */
+  readonly isHere: (callSid: CallSid) => boolean
+  /** Whether another node has it, live or as a record. */
+  readonly recordAt: (callSid: CallSid) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
+  readonly log: Log
+  readonly sleep?: (ms: number) => Promise<void>
+}
+
+/**
+ * Calls that ended here with their process or their ownership. Where another node went on with one, its record there is
+ * the record of the whole call, and the part of this node is not a lost call: so each counts once.
+ */
+export class LeftCalls {
+  readonly #options: LeftCallsOptions
+  #closed = false
+
+  constructor(options: LeftCallsOptions) {
+    this.#options = options
+  }
+
+  /** Decides on each record, as soon as it is known. Does not reject. After `close` nothing is decided any more. */
+  async settle(
+    records: readonly CallRecord[],
+    decide: (record: CallRecord, callSid: CallSid, isRecord: boolean) => void,
+  ): Promise<void> {
+    const { isHere, recordAt, log } = this.#options
+    let left = records
+    for (let look = 1; left.length > 0; look++) {
+      const undecided: CallRecord[] = []
+      for (const record of left) {
+        const callSid = parseCallSid(record.callSid)
+        const found = isHere(callSid) ? 'elsewhere' : await recordAt(callSid)
+        if (this.#closed) return
+        if (found === 'unknown' && look < LEFT_CALL_LOOKS_MAX) {
+          undecided.push(record)
+          continue
+        }
+        if (found === 'elsewhere')
+          log.call(callSid).info({}, 'a call that ended here went on: its record is with the rest of it')
+        decide(record, callSid, found !== 'elsewhere')
+      }
+      left = undecided
+      if (left.length > 0) await (this.#options.sleep ?? pause)(LEFT_CALL_LOOK_MS)
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return sleep(ms, undefined, { ref: false })
+}

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { parse } from 'yaml'
+import { startShopApi } from '../../examples/shop-api/server.js'
+import type { CallRecord } from '../../src/call/record.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import type { CallerScript } from '../../src/simulator/caller-script.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
+import { asked, startLine } from '../support/broken-line.js'
+import { until } from '../support/until.js'
+
+/**
+ * A caller of the shipped order line, on the embedded backend, is cut off and rung back. They speak, and their words are
+ * really recognised.
+ */
+
+t.setTimeout(180_000)
+
+const speech = await CallerSpeech.start(null)
+t.teardown(() => speech.close())
+const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
+t.teardown(() => shop.close())
+
+const ORDER_LINE = parse(readFileSync(join(packageRoot(), 'agents/order-status.yaml'), 'utf8')) as Record<
+  string,
+  unknown
+>
+const AMINA = '+254700000001'
+
+/** @param answer  what the person who is rung says to the question */
+async function calledBack(t: Test, answer: string): Promise<CallRecord> {
+  const callee: CallerScript = {
+    name: 'called-back',
+    rules: [],
+    order: null,
+    reactionMs: 700,
+    patienceMs: 15_000,
+    steps: [
+      { act: { type: 'say', text: 'Hello?' }, heard: [], interruptAfterMs: null },
+      { act: { type: 'say', text: answer }, heard: ['cut off'], interruptAfterMs: null },
+      { act: { type: 'wait', ms: 9000 }, heard: [], interruptAfterMs: null },
+      { act: { type: 'hangup' }, heard: [], interruptAfterMs: null },
+    ],
+  }
+  const agent = { ...ORDER_LINE, name: 'fleet', backend: 'embedded', recovery: 'callback' }
+  const line = await startLine(t, speech, { SAUTIKIT_AFTER_STREAM: 'holds', SHOP_API_URL: shop.url }, { agent, callee })
+  const call = line.call('holds', AMINA)
+  await until(() => call.streams() === 1, 10_000, 'the stream')
+  await until(() => false, 3000, '').catch(() => undefined)
+  line.breaks()
+  await until(() => asked(line, /calls$/).length > 0, 15_000, 'the caller to be rung')
+  const again = (): CallRecord | undefined => line.records.find(({ direction }) => direction === 'outbound')
+  await until(() => again() !== undefined, 60_000, 'the record of the call back')
+  return again() as CallRecord
+}
+
+await t.test('who says yes is asked for their order again, as somebody who is not verified', async (t) => {
+  const record = await calledBack(t, 'Yes, please.')
+  const said = record.transcript.map(({ role, text }) => `${role}: ${text}`)
+  t.ok(
+    said.some((text) => /^caller: yes/i.test(text)),
+    said.join(' / '),
+  )
+  t.match(said.at(-1), /Please ask again where your order is/)
+  t.ok(record.timeline.some(({ name, detail }) => name === 'call-back-confirmed' && detail === 'words'))
+})
+
+await t.test('who says no hears a goodbye, and nothing of the call', async (t) => {
+  const record = await calledBack(t, 'No, thank you.')
+  const said = record.transcript.map(({ role, text }) => `${role}: ${text}`)
+  t.match(said.at(-1), /Goodbye/, said.join(' / '))
+  t.match(record.endReason, 'agent-ended')
+  t.notOk(record.timeline.some(({ name }) => name === 'call-back-confirmed'))
+})
