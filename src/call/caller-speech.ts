@@ -1,5 +1,7 @@
 import { FRAME_MS } from '../core/units.js'
+import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
+import { AdaptivePause, FixedPause, RESUMED_MS_MAX, type TurnDecider } from './end-of-turn.js'
 
 /**
  * Frames come with the ticks of a clock that is a little early or late. Without this tolerance every other segment
@@ -22,11 +24,12 @@ export interface CallerFrame {
 type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
 
 /**
- * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame.
+ * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame. How long a pause ends a segment
+ * is for the `TurnDecider` to say.
  *
  *     quiet    --onsetMs of voice in a row-->            speaking   'onset'
  *     speaking --realSpeechMs of voice in total-->       speaking   'real' (once a segment)
- *     speaking --endOfSpeechMs without voice-->          quiet      'end'
+ *     speaking --waitMs of the decider without voice-->  quiet      'end'
  *
  * A frame's time is that of its last sample, so a segment begins one frame before its first voiced flag.
  */
@@ -38,11 +41,25 @@ export class CallerSpeech {
   /** Total voice in the segment. */
   voicedMs = 0
   readonly #options: SpeechOptions
+  readonly #decider: TurnDecider
   #rowStartMs = NaN
   #rowMs = 0
+  #why = ''
 
-  constructor(options: SpeechOptions) {
+  /** @param decider  in place of the gateway's own */
+  constructor(options: SpeechOptions, decider?: TurnDecider) {
     this.#options = options
+    this.#decider = decider ?? (options.adaptive ? new AdaptivePause(options) : new FixedPause(options))
+  }
+
+  /** What the agent waits for. */
+  expect(what: CallerExpectation): void {
+    this.#decider.expect(what)
+  }
+
+  /** The quiet that ended the last segment, and the figures that decided so. Allocates. */
+  endedBecause(nowMs: number): string {
+    return `${Math.round(this.quietMs(nowMs))} ms of quiet; ${this.#why}`
   }
 
   /** The segment has enough voice to be speech. */
@@ -50,14 +67,18 @@ export class CallerSpeech {
     return this.voicedMs >= this.#options.realSpeechMs
   }
 
-  frame(voiced: boolean, nowMs: number): SpeechEdge {
-    if (!voiced) {
+  frame(frame: CallerFrame, nowMs: number): SpeechEdge {
+    const decider = this.#decider
+    if (!frame.voiced) {
+      decider.frame(frame, 0)
       this.#rowMs = 0
-      return this.speaking && nowMs - this.lastVoicedMs >= this.#options.endOfSpeechMs - FRAME_TIME_JITTER_MS
+      return this.speaking && nowMs - this.lastVoicedMs >= decider.waitMs - FRAME_TIME_JITTER_MS
         ? this.#end()
         : 'none'
     }
+    const pauseMs = nowMs - FRAME_MS - this.lastVoicedMs
     if (this.speaking) {
+      decider.frame(frame, pauseMs)
       const was = this.real
       this.voicedMs += FRAME_MS
       this.lastVoicedMs = nowMs
@@ -65,7 +86,12 @@ export class CallerSpeech {
     }
     if (this.#rowMs === 0) this.#rowStartMs = nowMs - FRAME_MS
     this.#rowMs += FRAME_MS
-    if (this.#rowMs < this.#options.onsetMs) return 'none'
+    if (this.#rowMs < this.#options.onsetMs) {
+      decider.frame(frame, 0)
+      return 'none'
+    }
+    const restMs = this.#rowStartMs - this.lastVoicedMs
+    decider.frame(frame, restMs < RESUMED_MS_MAX ? restMs : 0)
     this.speaking = true
     this.firstVoicedMs = this.#rowStartMs
     this.lastVoicedMs = nowMs
@@ -77,6 +103,8 @@ export class CallerSpeech {
   /** Ends the current segment although its sound continues: nobody understands it. */
   giveUp(): void {
     this.speaking = false
+    this.#why = 'nobody understands it'
+    this.#decider.ended()
     this.#rowMs = 0
   }
 
@@ -87,7 +115,7 @@ export class CallerSpeech {
 
   /** When the running segment ends if no more voice comes. */
   get endsAtMs(): number {
-    return this.lastVoicedMs + this.#options.endOfSpeechMs
+    return this.lastVoicedMs + this.#decider.waitMs
   }
 
   quietMs(nowMs: number): number {
@@ -96,6 +124,8 @@ export class CallerSpeech {
 
   #end(): SpeechEdge {
     this.speaking = false
+    this.#why = this.#decider.why
+    this.#decider.ended()
     return 'end'
   }
 }

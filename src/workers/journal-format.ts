@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { CALLER_EXPECTATIONS } from '../call/backend-events.js'
 import { CALL_CHECKPOINT_VERSION } from '../call/checkpoint.js'
 import { JOURNAL_VERSION } from '../call/journal/journal.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../core/limits.js'
@@ -41,7 +42,12 @@ export const sessionOptionsSchema = z
     apologyText: z.string(),
     onBackendFailure: z.enum(['escalate', 'hangup']),
     goodbyeText: z.string(),
-    speech: z.object({ onsetMs: z.number(), endOfSpeechMs: z.number(), realSpeechMs: z.number() }),
+    speech: z.object({
+      onsetMs: z.number(),
+      endOfSpeechMs: z.number(),
+      adaptive: z.boolean().exactOptional(),
+      realSpeechMs: z.number(),
+    }),
     bargeIn: z.object({
       commitMs: z.number(),
       resumeAfterMs: z.number(),
@@ -125,6 +131,7 @@ export const backendEventSchema = z
     z.object({ type: z.literal('speech-started') }),
     z.object({ type: z.literal('speech-stopped') }),
     z.object({ type: z.literal('understood') }),
+    z.object({ type: z.literal('expects'), what: z.enum(CALLER_EXPECTATIONS) }),
     z.object({ type: z.literal('interrupted'), generation: z.number() }),
     z.object({
       type: z.literal('transcript'),

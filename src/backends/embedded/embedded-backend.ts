@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
+import type { CallerExpectation } from '../../call/backend-events.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
 import { DIALOGUES_KEPT_MAX } from '../../core/limits.js'
@@ -73,6 +74,8 @@ const FALSE_INTERRUPTION_MARGIN_MS = 300
  */
 const FIT_MIN = 0.75
 const FIT_SURE = 0.87
+/** A number's pause is over, but the caller speaks: look again. */
+const KEY_TIMER_RETRY_MS = 300
 const VOICE_DEFAULT = 'slt'
 const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
   AGENT_INVALID: 'bad_request',
@@ -120,6 +123,8 @@ export class EmbeddedBackend implements Backend {
   /** Utterances without a result yet, the current one included. */
   #recognising = 0
   #utteranceSamples = 0
+  /** What the call was told last. */
+  #expected: CallerExpectation = 'open'
   #interruptedSinceSpeech = false
   #callerItems = 0
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
@@ -179,6 +184,8 @@ export class EmbeddedBackend implements Backend {
         if (soFar === '' || soFar === heard || this.#closed) return
         heard = soFar
         this.#sink.event({ type: 'understood' })
+        // A number in place of a yes: its digits have pauses.
+        if (engine.listensForNumber && this.#digits.includes(soFar.split(' ').at(-1) ?? '')) this.#expect('digits')
       })
     } catch (error) {
       this.#recognitionFailed(error)
@@ -392,7 +399,14 @@ export class EmbeddedBackend implements Backend {
     }
     // Speech always gets a response: an empty one reports that no answer follows.
     if (texts.length + calls.length > 0 || event.type === 'heard') this.#responses.add(texts, calls)
+    this.#expect(engine.expects)
     for (const text of engine.predicted()) this.#speech.prepare(text, this.#responses.voice)
+  }
+
+  #expect(what: CallerExpectation): void {
+    if (what === this.#expected) return
+    this.#expected = what
+    this.#sink.event({ type: 'expects', what })
   }
 
   #setKeyTimer(ms: number | null): void {
@@ -402,7 +416,9 @@ export class EmbeddedBackend implements Backend {
         ? null
         : this.#after(ms, () => {
             this.#stopKeyTimer = null
-            this.#handle({ type: 'keys-timeout' })
+            // The rest may be what the caller is just saying.
+            if (this.#recognising > 0) this.#setKeyTimer(KEY_TIMER_RETRY_MS)
+            else this.#handle({ type: 'keys-timeout' })
           })
   }
 

@@ -1,4 +1,5 @@
 import { isBuiltIn } from '../../../call/gateway-tools.js'
+import type { CallerExpectation } from '../../../call/backend-events.js'
 import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT_MAX } from '../../../core/limits.js'
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
@@ -70,6 +71,27 @@ interface Place {
   readonly step: number
 }
 
+/** The number that is listened for. */
+interface DigitSlot {
+  readonly name: string
+  readonly min: number
+  readonly max: number
+  readonly secret: boolean
+}
+
+interface NumberSoFar {
+  /** Keys that no transcript has yet. */
+  typed: string
+  /** Digits that came last: a correction replaces them. */
+  last: number
+  /** Some were said, so the number is read back; `sure` is false if one part fits the sound only moderately. */
+  spoken: boolean
+  sure: boolean
+  parts: number
+  /** The caller was asked to go on. */
+  asked: boolean
+}
+
 /** The whole state of a dialogue: JSON, a few KB. It is part of checkpoints, so its fields keep their names. */
 export interface DialogueState {
   readonly version: 1
@@ -85,7 +107,10 @@ export interface DialogueState {
   /** The agent's texts since the last `listen`. */
   prompt: readonly string[]
   misses: number
+  /** Digits of a number so far, keyed or said. */
   keys: string
+  /** How they came; missing if all were keyed, and without `keys`. */
+  number?: NumberSoFar
   values: Record<string, unknown>
   slots: Record<string, string>
   heardBy: HeardBy | null
@@ -138,6 +163,17 @@ interface DialogueOptions {
 
 /** A longer pause ends an entry; callers pause between groups of digits. */
 const KEY_PAUSE_MS = 3000
+/**
+ * After a part of a number: with the end of the turn before it about 3 s of quiet, after which the caller is asked to go
+ * on. Who looks a number up on paper needs longer, and hears what is kept.
+ */
+const PART_PAUSE_MS = 2500
+/** From the question on, which takes 2 s to say. Then the part is forgotten. */
+const ASKED_PAUSE_MS = 8000
+/** After a spoken number that is complete but may be longer. */
+const LONGER_PAUSE_MS = 800
+/** Parts of one number, corrections included: a caller who is heard wrongly this often is not understood. */
+const PARTS_MAX = 12
 /** Texts that are prepared in one state, and known values of a slot that are tried for them. */
 const PREDICTED_MAX = 16
 const PREDICTED_VALUES_MAX = 3
@@ -186,6 +222,25 @@ export class DialogueEngine {
     )
   }
 
+  get listensForNumber(): boolean {
+    return this.#digitSlot() !== null
+  }
+
+  /** What the caller will most likely say next. */
+  get expects(): CallerExpectation {
+    const listen = this.#listen()
+    if (listen === null) return 'open'
+    if (listen.expects !== undefined) return listen.expects
+    if (this.#asksYesOrNo(listen) && this.#state.keys === '') return 'yes-no'
+    return this.#digitSlot() === null ? 'open' : 'digits'
+  }
+
+  /** Each of its own intents can be said in one word. */
+  #asksYesOrNo(listen: OfflineListen): boolean {
+    const intents = Object.keys(listen.on).flatMap((name) => this.#dialogue.intents[name] ?? [])
+    return intents.length >= 2 && intents.every(({ phrases }) => phrases.some((phrase) => /^[a-z'-]+$/i.test(phrase)))
+  }
+
   /** True when the dialogue waits for this result: the result makes it speak. */
   waitsFor(callId: string): boolean {
     const { waiting } = this.#state
@@ -214,10 +269,10 @@ export class DialogueEngine {
     const { intents, known } = this.#expectation(true)
     const meanings: Meaning[] = Object.keys(listen.on)
       .filter((name) => intents.includes(name))
-      .map((name) => ({ name, slots: {} }))
+      .map((name) => ({ name, slots: {}, corrects: false }))
     for (const slot of listen.slots) {
       for (const value of (known.get(slot) ?? []).slice(0, PREDICTED_VALUES_MAX))
-        meanings.push({ name: slot, slots: { [slot]: value } })
+        meanings.push({ name: slot, slots: { [slot]: value }, corrects: false })
     }
     const texts = new Set<string>()
     for (const meaning of meanings) {
@@ -266,14 +321,15 @@ export class DialogueEngine {
         this.#key(event.key)
         break
       case 'keys-timeout':
-        this.#submitKeys()
+        this.#numberPaused()
         break
       case 'tool-result':
         this.#result(event.callId, event.ok, event.value)
         break
       case 'nudge':
         // Only the last sentence, which is the question: the caller heard the rest.
-        if (this.#state.waiting.for === 'caller')
+        if (this.#state.keys !== '' && this.#digitSlot() !== null) this.#askForMore()
+        else if (this.#state.waiting.for === 'caller')
           this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
         break
     }
@@ -536,7 +592,15 @@ export class DialogueEngine {
       intents: names.filter((name) => Object.hasOwn(this.#dialogue.intents, name)),
       slots: listen?.slots ?? [],
       known,
+      number: this.#numberExpected(listen),
     }
+  }
+
+  #numberExpected(listen: OfflineListen | null): Expectation['number'] {
+    const slot = this.#digitSlot()
+    if (listen === null || slot === null) return null
+    const have = this.#state.keys
+    return { slot: slot.name, have, partMin: have === '' && this.#asksYesOrNo(listen) ? 2 : 1 }
   }
 
   #knownAt(path: string): string[] {
@@ -554,7 +618,82 @@ export class DialogueEngine {
       return
     }
     this.#state.heardText = text
-    this.#understood(meaning, by, sure)
+    const slot = this.#digitSlot()
+    const digits = slot === null ? undefined : meaning.slots[slot.name]
+    if (slot === null || digits === undefined || meaning.name !== slot.name) this.#understood(meaning, by, sure)
+    else this.#digitsHeard(slot, { digits, corrects: meaning.corrects, by, sure })
+  }
+
+  /** Digits join those that the caller has given before, by voice or by key. */
+  #digitsHeard(
+    slot: DigitSlot,
+    heard: { readonly digits: string; readonly corrects: boolean; readonly by: HeardBy; readonly sure: boolean },
+  ): void {
+    const state = this.#state
+    const { digits, by } = heard
+    const before = this.#number()
+    this.#reportKeys(before)
+    const all = joinedDigits(state.keys, before.last, heard, slot)
+    const number: NumberSoFar = {
+      typed: '',
+      last: digits.length,
+      spoken: true,
+      sure: heard.sure && (before.sure || all === digits),
+      parts: before.parts + 1,
+      asked: false,
+    }
+    state.keys = all
+    state.number = number
+    if (all.length > slot.max) {
+      const text = fill(this.#dialogue.tooMany, this.#valuesWithPart(slot), this.#dialogue.maps) ?? ''
+      this.#clearKeys()
+      this.#missed([], text)
+    } else if (
+      all.length === slot.max ||
+      (all.length >= slot.min && (by === 'text' || this.#knownNumbers(slot).includes(all)))
+    ) {
+      this.#understood({ name: slot.name, slots: { [slot.name]: all }, corrects: false }, by, number.sure)
+    } else if (number.parts > PARTS_MAX) {
+      this.#clearKeys()
+      this.#missed([])
+    } else {
+      this.#actions.push({ type: 'key-timer', ms: all.length >= slot.min ? LONGER_PAUSE_MS : PART_PAUSE_MS })
+    }
+  }
+
+  /** How the number so far came; older checkpoints have only its keys. */
+  #number(): NumberSoFar {
+    const { keys, number } = this.#state
+    return number ?? { typed: keys, last: keys.length, spoken: false, sure: true, parts: 0, asked: false }
+  }
+
+  /** Keys stand in the transcript once they are all there, or the caller goes on by voice. */
+  #reportKeys(number: NumberSoFar): void {
+    if (number.typed !== '') this.#actions.push({ type: 'keyed', keys: number.typed })
+  }
+
+  #knownNumbers(slot: DigitSlot): readonly string[] {
+    return this.#expectation(true).known.get(slot.name) ?? []
+  }
+
+  #valuesWithPart(slot: DigitSlot): Values {
+    return { ...this.#values(), part: slot.secret ? '' : this.#state.keys }
+  }
+
+  #askForMore(): void {
+    const slot = this.#digitSlot()
+    if (slot === null) return
+    this.#state.number = { ...this.#number(), asked: true }
+    const text = fill(this.#dialogue.more, this.#valuesWithPart(slot), this.#dialogue.maps) ?? ''
+    this.#actions.push(sayOf(text), { type: 'key-timer', ms: ASKED_PAUSE_MS })
+  }
+
+  /** Nothing came after some digits for a while. */
+  #numberPaused(): void {
+    const slot = this.#digitSlot()
+    const { keys } = this.#state
+    if (slot === null || keys === '' || keys.length >= slot.min || this.#number().asked) this.#submitKeys()
+    else this.#askForMore()
   }
 
   #understood(meaning: Meaning, by: HeardBy, sure = true): void {
@@ -571,16 +710,22 @@ export class DialogueEngine {
     return fill(listen.retry ?? this.#dialogue.retry, this.#values(), this.#dialogue.maps) ?? ''
   }
 
-  #missed(unheard: readonly string[]): void {
+  /** @param why  said first, if given */
+  #missed(unheard: readonly string[], why = ''): void {
     const listen = this.#listen()
     // During a tool call nothing is expected of the caller.
     if (listen === null) return
-    this.#clearKeys()
     const misses = ++this.#state.misses
     if (misses >= this.#dialogue.misses) {
       this.#enter(listen.missed ?? this.#dialogue.missed)
       return
     }
+    if (this.#state.keys !== '') {
+      // What was not understood does not take away what was.
+      this.#askForMore()
+      return
+    }
+    if (why !== '') this.#actions.push(sayOf(why))
     // The number may not be among the known ones.
     for (const slot of listen.slots) this.#widen(slot)
     // Not part of the prompt: `repeat` repeats the question, not this. Interrupted sentences hold the question already.
@@ -592,10 +737,10 @@ export class DialogueEngine {
 
   // --- keys -----------------------------------------------------------------------------------------------
 
-  #digitSlot(): { readonly name: string; readonly min: number; readonly max: number } | null {
+  #digitSlot(): DigitSlot | null {
     for (const name of this.#listen()?.slots ?? []) {
       const slot = this.#dialogue.slots[name]
-      if (slot?.type === 'digits') return { name, min: slot.min, max: slot.max }
+      if (slot?.type === 'digits') return { name, ...slot }
     }
     return null
   }
@@ -624,9 +769,11 @@ export class DialogueEngine {
       this.#missed([])
       return
     }
+    const number = this.#number()
     state.keys = (state.keys + key).slice(0, DIALOGUE_KEYS_MAX)
-    if (state.keys.length >= slot.max || this.#expectation(true).known.get(slot.name)?.includes(state.keys) === true)
-      this.#submitKeys()
+    const typed = number.typed + key
+    state.number = { ...number, typed, last: typed.length, asked: false }
+    if (state.keys.length >= slot.max || this.#knownNumbers(slot).includes(state.keys)) this.#submitKeys()
     else this.#actions.push({ type: 'key-timer', ms: KEY_PAUSE_MS })
   }
 
@@ -639,14 +786,14 @@ export class DialogueEngine {
     if (numberExpected && listen?.keys === 'digits') return null
     const names = numberExpected ? Object.keys(this.#dialogue.on) : Object.keys(this.#on())
     for (const name of names) {
-      if (this.#dialogue.intents[name]?.keys.includes(key) === true) return { name, slots: {} }
+      if (this.#dialogue.intents[name]?.keys.includes(key) === true) return { name, slots: {}, corrects: false }
     }
     if (numberExpected) return null
     for (const name of listen?.slots ?? []) {
       const slot = this.#dialogue.slots[name]
       if (slot?.type !== 'choice') continue
       for (const [option, { key: optionKey }] of Object.entries(slot.options)) {
-        if (optionKey === key) return { name, slots: { [name]: option } }
+        if (optionKey === key) return { name, slots: { [name]: option }, corrects: false }
       }
     }
     return null
@@ -654,19 +801,41 @@ export class DialogueEngine {
 
   #submitKeys(): void {
     const { keys } = this.#state
+    const number = this.#number()
     const slot = this.#digitSlot()
     this.#clearKeys()
     if (slot === null || keys === '') return
-    this.#actions.push({ type: 'keyed', keys })
+    this.#reportKeys(number)
     if (keys.length < slot.min) this.#missed([])
-    else this.#understood({ name: slot.name, slots: { [slot.name]: keys } }, 'keys')
+    else {
+      const meaning = { name: slot.name, slots: { [slot.name]: keys }, corrects: false }
+      this.#understood(meaning, number.spoken ? 'speech' : 'keys', number.sure)
+    }
   }
 
   #clearKeys(): void {
     if (this.#state.keys === '') return
     this.#state.keys = ''
+    delete this.#state.number
     this.#actions.push({ type: 'key-timer', ms: null })
   }
+}
+
+/**
+ * Digits after those before. A caller who begins again, or says the whole number, means it instead; a correction is
+ * meant for the part before, or for everything if it is long enough.
+ */
+function joinedDigits(
+  have: string,
+  last: number,
+  { digits, corrects }: { readonly digits: string; readonly corrects: boolean },
+  { min, max }: DigitSlot,
+): string {
+  if (corrects) return digits.length >= min ? digits : have.slice(0, have.length - last) + digits
+  const whole = digits.length >= min && digits.length <= max
+  const both = have + digits
+  if (whole && (both.length > max || digits.startsWith(have))) return digits
+  return both.length > max && digits.startsWith(have) ? digits : both
 }
 
 function sayOf(text: string): DialogueAction {
