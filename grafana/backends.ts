@@ -90,6 +90,32 @@ export function backends(): DashboardBuilder {
           ]),
         ],
       },
+      {
+        title: 'Cost',
+        panels: [
+          curves({ title: 'Cost by agent and backend', about: 'A day at the present rate.', unit: 'short' }, THIRD, [
+            {
+              expr: `86400 * ${rate('mkondo_cost_total', 'agent, backend, currency')}`,
+              legend: '{{agent}} {{backend}} {{currency}}',
+            },
+          ]),
+          curves({ title: 'Cost per call', about: 'What is known, by all calls of the agent.', unit: 'short' }, THIRD, [
+            {
+              expr: `${rate('mkondo_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_total', 'agent')}`,
+              legend: '{{agent}} {{currency}}',
+            },
+          ]),
+          curves(
+            {
+              title: 'Calls of unknown cost',
+              about: 'A model has no price: add it to PRICES_FILE.',
+              unit: 'cps',
+            },
+            THIRD,
+            [{ expr: rate('mkondo_cost_unknown_calls_total', 'agent, backend'), legend: '{{agent}} {{backend}}' }],
+          ),
+        ],
+      },
     ],
   })
 }

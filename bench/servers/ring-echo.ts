@@ -76,6 +76,8 @@ class RingCall implements LiveCall {
     if (this.#sink !== null) this.#playout.pump(nowMs, this.#sink, null)
   }
 
+  streamOver(): void {}
+
   detach(): void {
     this.#sink = null
     this.state = 'ended'

@@ -197,7 +197,7 @@ function bandPassed(samples: Float64Array, rateHz: number): Float64Array {
   return out
 }
 
-function resampled(samples: Float64Array, fromHz: number, toHz: number): Float64Array {
+export function resampled(samples: Float64Array, fromHz: number, toHz: number): Float64Array {
   const step = fromHz / toHz
   // What the new rate cannot hold is taken out by a moving average as long as its step.
   const reach = Math.max(1, step)

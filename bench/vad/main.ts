@@ -5,6 +5,7 @@ import { CallerPath } from '../../src/media/caller-path.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 import { makeCalls, speakUtterances } from './corpus.js'
+import { type NobodyRow, measureNobody } from './nobody.js'
 import { type Quality, SNRS_DB, meanF1, measureQuality } from './quality.js'
 import { recordedUtterances } from './recorded.js'
 import { OFF_FRAMES, ON_FRAMES } from './score.js'
@@ -15,6 +16,7 @@ const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told f
   --quick          a shorter corpus
   --validation     the corpus that choices are made by, in place of the one that is measured with
   --voices DIR     recorded people in place of synthesised ones: WAV files, one sentence each (docs/VAD.md)
+  --nobody         only sounds in which nobody speaks: noise alone, real and rendered music, and how often they interrupt
   --json FILE      the figures as JSON; - for standard output instead of the tables`
 
 const percent = (share: number): string => (100 * share).toFixed(1).padStart(5)
@@ -54,6 +56,16 @@ function tables(quality: Quality): string {
   return lines.join('\n')
 }
 
+function nobodyTable(rows: readonly NobodyRow[]): string {
+  return [
+    'nobody speaks                            line    voiced %  pauses/min  commits/min',
+    ...rows.map(
+      ({ name, line, voicedShare, pausesPerMin, commitsPerMin }) =>
+        `${name.padEnd(40)} ${line.padEnd(7)} ${percent(voicedShare).padStart(8)} ${pausesPerMin.toFixed(1).padStart(11)} ${commitsPerMin.toFixed(1).padStart(12)}`,
+    ),
+  ].join('\n')
+}
+
 /** Microseconds a frame of the whole caller's path costs, the best of a few rounds. */
 async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
   const utterances = await speakUtterances(rateHz, 6)
@@ -83,6 +95,7 @@ async function main(argv: readonly string[]): Promise<number> {
     options: {
       quick: { type: 'boolean' },
       validation: { type: 'boolean' },
+      nobody: { type: 'boolean' },
       voices: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean' },
@@ -94,6 +107,14 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const vadBank = await loadVoiceDetectors()
   const quick = values.quick === true
+  if (values.nobody === true) {
+    const { rows, missing } = await measureNobody(vadBank, quick ? 60_000 : 120_000)
+    for (const packages of missing) console.error(`LEFT OUT: apt-get install --no-install-recommends ${packages}`)
+    const json = JSON.stringify({ version: 1, rows, missing }, null, 2)
+    if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
+    console.log(values.json === '-' ? json : nobodyTable(rows))
+    return 0
+  }
   const { voices } = values
   const quality = await measureQuality({
     vadBank,

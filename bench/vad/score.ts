@@ -4,6 +4,7 @@ import type { ForkedTrack } from '../../src/media/reframer.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
+import type { HeardFrame } from './interruptions.js'
 
 /**
  * An onset is two frames, as for the session. The hang-over joins the parts of a word; after the last word it counts
@@ -27,18 +28,28 @@ export function decisionsOf(
   vadBank: VadBank,
   echo: Echo | null = null,
 ): boolean[] {
+  return framesOf(samples, rateHz, vadBank, echo).map(({ voiced }) => voiced)
+}
+
+/** The same with the doubts about them. */
+export function framesOf(
+  samples: Int16Array,
+  rateHz: LegRateHz,
+  vadBank: VadBank,
+  echo: Echo | null = null,
+): HeardFrame[] {
   const path = new CallerPath({ sampleRateHz: rateHz, track: echo?.track ?? 'inbound_track', vadBank })
   const frame = frameSamples(rateHz)
-  const decisions: boolean[] = []
+  const frames: HeardFrame[] = []
   for (let at = 0; at + frame <= samples.length; at += frame) {
     const nowMs = (at / frame + 1) * FRAME_MS
     if (echo !== null && at + frame <= echo.agent.length)
       path.playedReference(echo.agent.subarray(at, at + frame), nowMs - FRAME_MS)
     path.push(bytesOfSamples(samples.slice(at, at + frame)), nowMs)
-    while (path.pull(nowMs)) decisions.push(path.voiced)
+    while (path.pull(nowMs)) frames.push({ voiced: path.voiced, doubtful: path.doubtful })
   }
   path.release()
-  return decisions
+  return frames
 }
 
 /** `ON_FRAMES` of voice begin speech, `OFF_FRAMES` without end it. */

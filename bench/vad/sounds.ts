@@ -90,6 +90,68 @@ export function carNoise(extent: Extent): Float64Array {
   })
 }
 
+/**
+ * A street: traffic that swells and fades, cars that pass by, tyres, horns now and then, and steps. Nobody speaks.
+ */
+export function street(extent: Extent): Float64Array {
+  const random = seededRandom(extent.seed + 3)
+  const { rateHz } = extent
+  const rumbling = brownNoise(extent)
+  const hissing = pinkNoise({ ...extent, seed: extent.seed + 1 })
+  const swell = 0.1 + 0.2 * random()
+  const out = rumbling.map((value, i) => {
+    const t = i / rateHz
+    return (1.5 + 0.7 * Math.sin(2 * Math.PI * swell * t)) * value + 3 * (hissing[i] as number)
+  })
+  // Cars: a hiss that comes and goes within some seconds, and the orders of an engine whose pitch falls as it passes.
+  for (let at = 0; at < out.length; at += Math.round(rateHz * (0.7 + 5 * random()))) {
+    const widthS = 0.4 + 1.6 * random()
+    const gain = 4 + 14 * random()
+    const engineHz = 35 + 90 * random()
+    const engineGain = 40 * random()
+    const length = Math.round(rateHz * widthS * 4)
+    let phase = 0
+    for (let i = 0; i < length && at + i < out.length; i++) {
+      const place = (i / length - 0.5) * 4
+      const near = Math.exp(-2 * place * place)
+      phase += (2 * Math.PI * engineHz * (1 - 0.08 * Math.tanh(2 * place))) / rateHz
+      const engine = Math.sin(phase) + 0.6 * Math.sin(2 * phase) + 0.4 * Math.sin(3 * phase) + 0.3 * Math.sin(5 * phase)
+      out[at + i] =
+        (out[at + i] as number) +
+        near * (gain * (hissing[(i * 7 + at) % hissing.length] as number) + engineGain * engine)
+    }
+  }
+  for (let at = Math.round(rateHz * 8 * random()); at < out.length; at += Math.round(rateHz * (5 + 20 * random()))) {
+    const hz = 320 + 200 * random()
+    const length = Math.round(rateHz * (0.15 + 0.7 * random()))
+    const gain = 20 + 60 * random()
+    for (let i = 0; i < length && at + i < out.length; i++) {
+      const t = (2 * Math.PI * i) / rateHz
+      let value = 0
+      for (let k = 1; k < 7; k++) value += (Math.sin(k * hz * t) + Math.sin(k * 1.26 * hz * t)) / k
+      out[at + i] = (out[at + i] as number) + gain * value * Math.min(1, i / 200, (length - i) / 200)
+    }
+  }
+  const steps = knocks(extent)
+  const stepGain = 0.01 * random()
+  return out.map((value, i) => value + stepGain * (steps[i] as number))
+}
+
+/** Noise of a line that a machine makes: its level jumps by 7 to 15 dB every one to five seconds. */
+export function steppingNoise(extent: Extent): Float64Array {
+  const random = seededRandom(extent.seed + 4)
+  const out = random() < 0.5 ? whiteNoise(extent) : pinkNoise(extent)
+  let high = false
+  for (let at = 0; at < out.length;) {
+    const end = Math.min(out.length, at + Math.round(extent.rateHz * (1 + 4 * random())))
+    const gain = high ? 10 ** ((7 + 8 * random()) / 20) : 1
+    for (let i = at; i < end; i++) out[i] = gain * (out[i] as number)
+    high = !high
+    at = end
+  }
+  return out
+}
+
 /** Many voices at once, each from its own place in `speech`, until no word can be told from another. */
 export function babble(extent: Extent, speech: readonly Float64Array[]): Float64Array {
   const random = seededRandom(extent.seed)

@@ -15,6 +15,7 @@ import {
 } from '../core/limits.js'
 import { backendOptionsSchema } from './backend-options.js'
 import { offlineShape } from './offline.js'
+import { pricesSchema } from './prices.js'
 import { sourcesOf } from './template.js'
 import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './tool-definition.js'
 
@@ -417,23 +418,11 @@ const budgetSchema = z.strictObject({
     .max(100_000_000)
     .optional()
     .describe('Input and output tokens of one call together. Default: no limit.'),
-  maxCost: amount.optional().describe('Estimated cost of one call, in the currency of prices. Default: no limit.'),
-  prices: z
-    .strictObject({
-      currency: z.string().regex(/^[A-Z]{3}$/, { error: 'must be three letters, such as USD' }),
-      backends: z.record(
-        z.string(),
-        z.strictObject({
-          inputPerMillionTokens: amount.optional(),
-          outputPerMillionTokens: amount.optional(),
-          audioInPerMinute: amount.optional(),
-          audioOutPerMinute: amount.optional(),
-        }),
-      ),
-    })
+  maxCost: amount.optional().describe('Cost of one call, in the currency of prices. Default: no limit.'),
+  prices: pricesSchema
     .nullable()
     .default(null)
-    .describe("Your contract's prices by backend, for the estimate in the call's record."),
+    .describe("Your contract's prices, before those of PRICES_FILE and the vendors' public ones."),
 })
 
 const fillersSchema = z.strictObject({

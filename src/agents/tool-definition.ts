@@ -156,9 +156,9 @@ export type CheckedArguments =
   { readonly ok: true; readonly args: Readonly<Record<string, unknown>> } | { readonly ok: false; readonly why: string }
 
 /**
- * Creates the check of a tool's arguments. It tolerates three faults that models often make, because asking again costs the caller
- * a turn: `null` or `""` for an optional argument that they leave out, a number where digits were asked for as text,
- * and arguments that do not exist (dropped, never sent on).
+ * Creates the check of a tool's arguments. It tolerates three faults that models often make, because asking again costs
+ * the caller a turn: `null` or `""` for an optional argument that they leave out, a number where digits were asked for
+ * as text, and arguments that do not exist (dropped, never sent on).
  */
 export function argumentChecker(
   parameters: ToolParameters,

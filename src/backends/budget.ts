@@ -12,27 +12,9 @@ import type {
   ToolReply,
   ToolSpec,
 } from './backend.js'
+import type { CostMeter, ModelUsage } from './cost-meter.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
-import { addUsage, noUsage } from './watch.js'
-import type { UsageSums } from './watch.js'
-
-/** Prices of one backend, in the currency of the list. A price that is not given is 0. */
-interface BackendPrices {
-  readonly inputPerMillionTokens?: number
-  readonly outputPerMillionTokens?: number
-  /** For services that charge by time. */
-  readonly audioInPerMinute?: number
-  readonly audioOutPerMinute?: number
-}
-
-/** Prices are settings, because vendors change them and contracts differ. */
-export interface Prices {
-  /** Such as `USD`. */
-  readonly currency: string
-  /** By the name of the backend. */
-  readonly backends: Readonly<Record<string, BackendPrices>>
-}
 
 /** What one call may use; a limit that is not given does not apply. */
 export interface BudgetLimits {
@@ -48,19 +30,14 @@ export interface BudgetOptions {
   readonly inner: BackendFactory
   readonly limits: BudgetLimits
   readonly timers: BackendTimers
-  readonly prices?: Prices
+  /** Counts what the call uses. */
+  readonly meter: CostMeter
   /** How long the model has for its goodbye. */
   readonly goodbyeMs?: number
 }
 
-/** What a call used, and its estimated cost. Plain data for the call record. */
+/** Whether a call reached a limit. Plain data for the call record. */
 export interface BudgetReport {
-  /** By backend name: a call may have had several. */
-  readonly usage: Readonly<Record<string, BackendUsage>>
-  readonly total: BackendUsage
-  /** Null when a backend that was used has no price. */
-  readonly cost: number | null
-  readonly currency: string | null
   /** The limit that was reached; null for none. */
   readonly spent: keyof BudgetLimits | null
   /** Who then ended the call: the model, or this guard. */
@@ -73,8 +50,6 @@ const GOODBYE =
 const CALL_ID = 'budget-end-'
 /** How many more goodbyes there are when the caller speaks during one. */
 const GOODBYE_RETRIES_MAX = 2
-const NAMES_MAX = 16
-const OTHER = 'other'
 
 /**
  * Ends a call that has reached a limit of its budget, with a goodbye.
@@ -92,7 +67,6 @@ export class BudgetBackend implements Backend {
   readonly #sink: BackendSink
   readonly #options: BudgetOptions
   readonly #inner: Backend
-  readonly #usage = new Map<string, UsageSums>()
   #state: 'open' | 'spent' | 'ending' | 'over' = 'open'
   #spent: keyof BudgetLimits | null = null
   #endedBy: BudgetReport['endedBy'] = null
@@ -129,7 +103,7 @@ export class BudgetBackend implements Backend {
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
     const before = snapshotIn(session.resume)
     if (before === null) return this.#inner.connect(session, signal)
-    for (const [name, usage] of Object.entries(before.usage)) this.#usage.set(name, { ...usage })
+    this.#options.meter.restore(before.models)
     this.#usedBeforeMs = before.usedMs
     return this.#inner.connect({ ...session, resume: before.inner }, signal)
   }
@@ -176,8 +150,8 @@ export class BudgetBackend implements Backend {
   /** The budget is the whole call's, whichever worker or node goes on with it. */
   snapshot(): BudgetSnapshot {
     return {
-      budget: 1,
-      usage: Object.fromEntries([...this.#usage].map(([name, usage]) => [name, { ...usage }])),
+      budget: 2,
+      models: this.#options.meter.rows(),
       usedMs: this.#usedMs,
       inner: this.#inner.snapshot(),
     }
@@ -188,18 +162,8 @@ export class BudgetBackend implements Backend {
     return this.#inner.close(reason)
   }
 
-  /** A copy. */
   budgetReport(): BudgetReport {
-    const total = noUsage()
-    for (const usage of this.#usage.values()) addUsage(total, usage)
-    return {
-      usage: Object.fromEntries([...this.#usage].map(([name, usage]) => [name, { ...usage }])),
-      total,
-      cost: this.#cost(),
-      currency: this.#options.prices?.currency ?? null,
-      spent: this.#spent,
-      endedBy: this.#endedBy,
-    }
+    return { spent: this.#spent, endedBy: this.#endedBy }
   }
 
   #event(event: BackendEvent): void {
@@ -214,7 +178,7 @@ export class BudgetBackend implements Backend {
       }
       case 'usage':
         this.#sink.event(event)
-        this.#used(event.usage)
+        this.#used(event.backend ?? this.#inner.capabilities.name, event.usage)
         return
       case 'turn-start':
         this.#generation = Math.max(this.#generation, event.generation)
@@ -245,31 +209,20 @@ export class BudgetBackend implements Backend {
     }
   }
 
-  #used(usage: BackendUsage): void {
-    const { name } = this.#inner.capabilities
-    const key = this.#usage.has(name) || this.#usage.size < NAMES_MAX ? name : OTHER
-    const sum = this.#usage.get(key) ?? noUsage()
-    addUsage(sum, usage)
-    this.#usage.set(key, sum)
+  #used(backend: string, usage: BackendUsage): void {
+    const { meter, limits } = this.#options
+    meter.add(backend, usage)
     if (this.#state !== 'open') return
-    const { maxTokens, maxOutputTokens, maxCost } = this.#options.limits
-    let [input, output] = [0, 0]
-    for (const one of this.#usage.values()) {
-      input += one.inputTokens
-      output += one.outputTokens
-    }
-    if (maxTokens !== undefined && input + output >= maxTokens) this.#reached('maxTokens')
-    else if (maxOutputTokens !== undefined && output >= maxOutputTokens) this.#reached('maxOutputTokens')
-    else if (maxCost !== undefined && (this.#cost() ?? 0) >= maxCost) this.#reached('maxCost')
+    const { maxTokens, maxOutputTokens, maxCost } = limits
+    const { inputTokens, outputTokens } = meter.total()
+    if (maxTokens !== undefined && inputTokens + outputTokens >= maxTokens) this.#reached('maxTokens')
+    else if (maxOutputTokens !== undefined && outputTokens >= maxOutputTokens) this.#reached('maxOutputTokens')
+    // What is known is a lower bound, and already too much.
+    else if (maxCost !== undefined && meter.cost().known >= maxCost) this.#reached('maxCost')
   }
 
   get #usedMs(): number {
     return this.#usedBeforeMs + (this.#readyAtMs === null ? 0 : this.#options.timers.nowMs() - this.#readyAtMs)
-  }
-
-  #cost(): number | null {
-    const { prices } = this.#options
-    return prices === undefined ? null : costOf(prices, this.#usage)
   }
 
   #reached(limit: keyof BudgetLimits): void {
@@ -352,8 +305,8 @@ export class BudgetBackend implements Backend {
 
 /** What the budget of a call needs when another worker or node goes on with it. JSON. */
 interface BudgetSnapshot {
-  readonly budget: 1
-  readonly usage: Readonly<Record<string, BackendUsage>>
+  readonly budget: 2
+  readonly models: readonly ModelUsage[]
   readonly usedMs: number
   readonly inner: unknown
 }
@@ -361,26 +314,11 @@ interface BudgetSnapshot {
 /** The budget's snapshot in `resume`; null for anything else. */
 function snapshotIn(resume: unknown): BudgetSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
-  const { budget, usage, usedMs } = resume as Partial<BudgetSnapshot>
-  const good = budget === 1 && typeof usage === 'object' && typeof usedMs === 'number'
-  return good ? (resume as BudgetSnapshot) : null
-}
-
-const MILLION = 1_000_000
-const MINUTE_MS = 60_000
-
-/** An estimate: vendors price cached and audio tokens differently. Null when a backend that was used has no price. */
-function costOf(prices: Prices, usage: ReadonlyMap<string, BackendUsage>): number | null {
-  let sum = 0
-  for (const [name, used] of usage) {
-    const price = prices.backends[name]
-    if (price === undefined) return null
-    sum +=
-      (used.inputTokens * (price.inputPerMillionTokens ?? 0) +
-        used.outputTokens * (price.outputPerMillionTokens ?? 0)) /
-      MILLION
-    sum +=
-      (used.audioInMs * (price.audioInPerMinute ?? 0) + used.audioOutMs * (price.audioOutPerMinute ?? 0)) / MINUTE_MS
-  }
-  return sum
+  const { budget, models, usage, usedMs, inner } = resume as Readonly<Record<string, unknown>>
+  if (typeof usedMs !== 'number') return null
+  if (budget === 2 && Array.isArray(models)) return resume as BudgetSnapshot
+  // Of a build before: by backend only.
+  if (budget !== 1 || typeof usage !== 'object' || usage === null) return null
+  const sums = Object.entries(usage as Readonly<Record<string, BackendUsage>>)
+  return { budget: 2, models: sums.map(([backend, sum]) => ({ backend, model: null, usage: sum })), usedMs, inner }
 }

@@ -1,11 +1,15 @@
 import type { ResamplerBank } from '../media/resample/resampler.js'
+import type { CallCost } from '../call/record.js'
 import type { Backend, BackendFactory } from './backend.js'
 import type { Circuits } from './failover/circuit-breaker.js'
 import { BudgetBackend } from './budget.js'
-import type { BudgetLimits, BudgetReport, Prices } from './budget.js'
+import type { BudgetLimits, BudgetReport } from './budget.js'
+import { CostMeter } from './cost-meter.js'
 import { FailoverBackend } from './failover/failover-backend.js'
 import type { FailoverReport } from './failover/failover-backend.js'
-import { detectsTurns, loadBackend } from './registry.js'
+import { priceList } from './prices.js'
+import type { Prices } from '../agents/prices.js'
+import { detectsTurns, loadBackend, modelsOf } from './registry.js'
 import type { BackendContext } from './registry.js'
 import { ShadowBackend } from './shadow.js'
 import type { ShadowReport } from './shadow.js'
@@ -33,8 +37,10 @@ export interface CompositionOptions {
   readonly holdAfterMs: number
   /** Resolved name of the shadow, a second backend that listens only; null for none. */
   readonly shadow: string | null
-  /** What one call may use; null for no limit and no estimate. */
-  readonly budget: { readonly limits: BudgetLimits; readonly prices: Prices | null } | null
+  /** What one call may use; null for no limit. */
+  readonly budget: BudgetLimits | null
+  /** The agent's own prices, before those of the settings and the vendors' lists; null for none. */
+  readonly prices: Prices | null
 }
 
 /**
@@ -45,6 +51,8 @@ export interface BackendReport {
   readonly failover: Omit<FailoverReport, 'irregular'> | null
   /** Counts of irregularities, by backend. */
   readonly irregular: Readonly<Record<string, BackendCounters>>
+  /** Null where the call's worker is lost with what it counted. */
+  readonly cost: CallCost | null
   readonly budget: BudgetReport | null
   readonly shadow: ShadowReport | null
 }
@@ -70,36 +78,47 @@ export async function composeBackend(
   const timers = clockTimers(context.clock)
   const answering = await answeringOf(options, context)
   const second = options.shadow === null ? null : await loadBackend(options.shadow, { ...context, gatewayTurns: false })
+  const meter = new CostMeter(priceList([options.prices, context.settings.prices]), (name) => {
+    const models = modelsOf(name, context.settings, context.options)
+    return models.length === 1 ? (models[0] ?? null) : null
+  })
   let budget: BudgetBackend | null = null
   let shadow: ShadowBackend | null = null
-  const { budget: limited } = options
-  const primary: BackendFactory =
-    limited === null
-      ? answering.create
-      : (sink) => {
-          const { limits, prices } = limited
-          budget = new BudgetBackend(sink, {
-            inner: answering.create,
-            limits,
-            timers,
-            ...(prices === null ? {} : { prices }),
-          })
-          return budget
-        }
+  const primary: BackendFactory = (sink) => {
+    budget = new BudgetBackend(sink, { inner: answering.create, limits: options.budget ?? {}, timers, meter })
+    return budget
+  }
   return {
     create:
       second === null
         ? primary
         : (sink) => {
             const secondVoice = options.voices[options.shadow ?? ''] ?? null
-            shadow = new ShadowBackend(sink, { primary, second, timers, resamplers: context.resamplers, secondVoice })
+            const { resamplers } = context
+            const charged = metered(second, meter)
+            shadow = new ShadowBackend(sink, { primary, second: charged, timers, resamplers, secondVoice })
             return shadow
           },
     report: () => ({
       ...answering.report(),
-      budget: budget?.budgetReport() ?? null,
+      cost: meter.cost(),
+      budget: options.budget === null ? null : (budget?.budgetReport() ?? null),
       shadow: shadow?.shadowReport() ?? null,
     }),
+  }
+}
+
+/** The shadow is on the bill too; it does not count for the budget of the call. */
+function metered(create: BackendFactory, meter: CostMeter): BackendFactory {
+  return (sink) => {
+    const made = create({
+      event: (event) => {
+        if (event.type === 'usage') meter.add(made.capabilities.name, event.usage)
+        sink.event(event)
+      },
+      audio: (pcm, sampleRateHz, itemId, generation) => sink.audio(pcm, sampleRateHz, itemId, generation),
+    })
+    return made
   }
 }
 

@@ -8,6 +8,8 @@ import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import type { SpeechClient } from '../speech/speech-client.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
+import { pricedModel } from './prices.js'
+import type { Prices } from '../agents/prices.js'
 
 /** One service with an API in OpenAI's shape. */
 interface ServiceSettings {
@@ -43,6 +45,8 @@ export interface BackendSettings {
     readonly llm: ServiceSettings
     readonly tts: ServiceSettings
   } | null
+  /** Prices of PRICES_FILE. */
+  readonly prices: Prices | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the default of `messageLength`. */
   readonly messageMs: number | null
 }
@@ -68,6 +72,8 @@ interface Registered {
   readonly missing: (settings: BackendSettings, options: BackendOptions) => string | null
   /** Whether, with these settings, the backend itself detects when the caller has stopped. */
   readonly detectsTurns: (settings: BackendSettings, options: BackendOptions) => boolean
+  /** The models that it uses, as they are priced. Where there are several, its usage names them. */
+  readonly models: (settings: BackendSettings, options: BackendOptions) => readonly (string | null)[]
   readonly make: (sink: BackendSink, context: BackendContext) => Backend
 }
 
@@ -90,6 +96,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
     detectsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
+    models: ({ openai }, { openai: own }) => [own?.model ?? openai.model],
     make: (sink, { settings: { openai, messageMs }, options: { openai: own }, clock, legRateHz, gatewayTurns }) => {
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }
       return new OpenAiRealtimeBackend(sink, {
@@ -109,6 +116,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     missing: ({ gemini }, { gemini: own }) =>
       gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null,
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
+    models: ({ gemini }, { gemini: own }) => [own?.model ?? gemini.model],
     make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, gatewayTurns }) => {
       const model = own?.model ?? gemini.model
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
@@ -126,6 +134,8 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   'self-hosted': {
     missing: ({ selfHosted }) => (selfHosted === null ? 'REALTIME_URL' : null),
     detectsTurns: ({ selfHosted }, { 'self-hosted': own }) => (own?.turns?.by ?? selfHosted?.turns) !== 'gateway',
+    models: ({ selfHosted }, { 'self-hosted': own }) =>
+      selfHosted === null ? [] : [pricedModel(own?.model ?? selfHosted.model, selfHosted.baseUrl)],
     make: (sink, { settings: { selfHosted, messageMs }, options: { 'self-hosted': own }, clock, gatewayTurns }) => {
       if (selfHosted === null) throw unusable('self-hosted')
       const { rateHz, turns: by, ...server } = selfHosted
@@ -145,6 +155,12 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   cascade: {
     missing: ({ cascade }) => (cascade === null ? 'STT_URL, LLM_URL and TTS_URL' : null),
     detectsTurns: () => false,
+    models: ({ cascade }, { cascade: own }) =>
+      cascade === null
+        ? []
+        : (['stt', 'llm', 'tts'] as const).map((stage) =>
+            pricedModel(own?.[stage]?.model ?? cascade[stage].model, cascade[stage].baseUrl),
+          ),
     make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock }) => {
       if (cascade === null) throw unusable('cascade')
       return new CascadeBackend(sink, {
@@ -159,6 +175,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   embedded: {
     missing: () => null,
     detectsTurns: () => false,
+    models: () => [null],
     make: (sink, { speech, clock }) => {
       if (speech === null) {
         throw new GatewayError('SPEECH_FAULT', 'the embedded backend needs the speech pool, which is down', {
@@ -273,4 +290,9 @@ export async function loadBackend(name: string, context: BackendContext): Promis
       throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be made: ${messageOf(cause)}`, { cause })
     }
   }
+}
+
+/** The models of the backend `name`, as they are priced; null in it: one without a name. */
+export function modelsOf(name: string, settings: BackendSettings, options: BackendOptions): readonly (string | null)[] {
+  return REGISTRY[name]?.models(settings, options) ?? [null]
 }

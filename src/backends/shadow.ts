@@ -1,4 +1,5 @@
 import { sameJson } from '../call/tool-ledger.js'
+import { addUsage, noUsage } from '../call/usage.js'
 import { forgetOldest } from '../core/forget-oldest.js'
 import {
   BACKEND_ITEMS_KEPT,
@@ -25,7 +26,6 @@ import type {
   ToolSpec,
 } from './backend.js'
 import type { BackendTimers } from './timers.js'
-import { addUsage, noUsage } from './watch.js'
 
 /** One backend's part of a turn. Times count from the end of the caller's speech, text or DTMF digit. */
 export interface ShadowSide {

@@ -1,4 +1,4 @@
-import type { BackendErrorCode, BackendUsage } from './backend.js'
+import type { BackendErrorCode } from './backend.js'
 import type { CircuitReport } from './failover/circuit-breaker.js'
 
 /** What a session of a backend was opened for. */
@@ -35,20 +35,6 @@ export const UNWATCHED: BackendWatch = { session: () => undefined, fault: () => 
 
 /** The counters of `Backend.counters`, by kind. */
 export type BackendCounters = Readonly<Record<string, number>>
-
-/** Sums of `BackendUsage`. */
-export type UsageSums = { -readonly [K in keyof BackendUsage]: BackendUsage[K] }
-
-export function noUsage(): UsageSums {
-  return { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
-}
-
-export function addUsage(sums: UsageSums, usage: BackendUsage): void {
-  sums.inputTokens += usage.inputTokens
-  sums.outputTokens += usage.outputTokens
-  sums.audioInMs += usage.audioInMs
-  sums.audioOutMs += usage.audioOutMs
-}
 
 /** A number of a service's usage report, which may hold anything: 0 for what is not a positive number. */
 export function usageNumber(value: unknown): number {

@@ -13,11 +13,36 @@ export type BackendErrorCode =
 export const CALLER_EXPECTATIONS = ['yes-no', 'digits', 'open'] as const
 export type CallerExpectation = (typeof CALLER_EXPECTATIONS)[number]
 
+/**
+ * What a service used since its last report. The token counts are the service's own; a detail that it does not report
+ * is absent, never 0, because the price depends on it. A service that uses several models (a delegate, a recogniser, a
+ * voice) reports each in an event of its own, with its `model`.
+ */
 export interface BackendUsage {
+  /** All input tokens: text, audio and images, cached ones too. */
   readonly inputTokens: number
+  /** With the tokens of the model's reasoning, which are text. */
   readonly outputTokens: number
+  /** Caller audio sent. */
   readonly audioInMs: number
+  /** Agent audio received. */
   readonly audioOutMs: number
+  /** The model whose figures these are; absent: the one that the backend is set to. */
+  readonly model?: string
+  /** Text among the input tokens, cached ones too. */
+  readonly inputTextTokens?: number
+  /** Audio among the input tokens, cached ones too. */
+  readonly inputAudioTokens?: number
+  /** Input tokens from the service's cache, text and audio: a part of `inputTokens`. */
+  readonly inputCachedTokens?: number
+  /** Audio among `inputCachedTokens`. */
+  readonly inputCachedAudioTokens?: number
+  readonly outputTextTokens?: number
+  readonly outputAudioTokens?: number
+  /** Time that the service charges for: of the connected session, or of the audio that it transcribed. */
+  readonly sessionSeconds?: number
+  /** Characters of the text that was synthesised, of services that charge for them. */
+  readonly speechCharacters?: number
 }
 
 export type BackendEvent =
@@ -67,7 +92,8 @@ export type BackendEvent =
       readonly invalid?: string
     }
   | { readonly type: 'tool-cancel'; readonly callIds: readonly string[] }
-  | { readonly type: 'usage'; readonly usage: BackendUsage }
+  /** `backend`: which of several backends used it; absent: the one that answers. */
+  | { readonly type: 'usage'; readonly usage: BackendUsage; readonly backend?: string }
   | {
       readonly type: 'error'
       readonly code: BackendErrorCode

@@ -47,6 +47,8 @@ import { Silence, UnrecognisedSpeech } from './silence.js'
 import { ToolLedger } from './tool-ledger.js'
 import { Transcript } from './transcript.js'
 import { Turns } from './turns.js'
+import { addUsage, noUsage } from './usage.js'
+import type { UsageSums } from './usage.js'
 
 /** The states of a call, as an operator reads them. */
 export type CallState =
@@ -163,7 +165,7 @@ const PHONE_DIGITS_MAX = 15
 export class CallSession {
   /** What happened so far; each entry was an output. */
   readonly log: CallLog
-  readonly usage: { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }
+  readonly usage: UsageSums
   readonly counters = {
     /** Chunks of audio of a dead response, dropped. */
     lateAudioDropped: 0,
@@ -282,7 +284,7 @@ export class CallSession {
     this.#resumeOwed = checkpoint === null ? 'nothing' : owedBy(checkpoint, this.#newStream)
     this.#gapMs = checkpoint?.gapMs ?? 0
     this.#unconfirmed = null
-    this.usage = { ...(checkpoint?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }) }
+    this.usage = { ...(checkpoint?.usage ?? noUsage()) }
     this.log = new CallLog(resume?.log)
     this.#callerSpeech = new CallerSpeech(options.speech, turnDecider)
     this.#bargeIn = new BargeIn(options.bargeIn)
@@ -896,11 +898,7 @@ export class CallSession {
       case 'tool-cancel':
         return this.#toolsTakenBack(event.callIds)
       case 'usage':
-        this.usage.inputTokens += event.usage.inputTokens
-        this.usage.outputTokens += event.usage.outputTokens
-        this.usage.audioInMs += event.usage.audioInMs
-        this.usage.audioOutMs += event.usage.audioOutMs
-        return
+        return addUsage(this.usage, event.usage)
       case 'error':
         this.#mark('backend-error', event.code)
         return event.fatal ? this.#backendFailed(`backend error ${event.code}`) : undefined

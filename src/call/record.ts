@@ -1,5 +1,30 @@
+import type { BackendUsage } from './backend-events.js'
+
 /** Version of the call record's JSON; `schema/call-record.schema.json` describes it. */
 export const CALL_RECORD_VERSION = 1
+
+/** What one model of one backend cost in a call. */
+export interface ModelCost {
+  readonly backend: string
+  /** Null: the backend names no model. */
+  readonly model: string | null
+  /** Null when it is not known; then `unknown` says why. */
+  readonly amount: number | null
+  readonly unknown: string | null
+  readonly usage: BackendUsage
+}
+
+/** What the models of a call cost, at the prices of docs/BACKENDS.md. */
+export interface CallCost {
+  /** Such as `USD`. */
+  readonly currency: string
+  /** Null when the cost of one of the models is not known. */
+  readonly amount: number | null
+  /** The sum of what is known: a lower bound. */
+  readonly known: number
+  readonly unknown: string | null
+  readonly models: readonly ModelCost[]
+}
 
 /** The outcome of a call; `unreached` only for calls that we placed. */
 export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed' | 'unreached'
@@ -230,12 +255,8 @@ export interface CallRecord {
    * Each interruption, drop, silence prompt, refusal, failure and hang-up, with its reason; the newest of each kind.
    */
   readonly stops: readonly StopRecord[]
-  readonly usage: {
-    readonly inputTokens: number
-    readonly outputTokens: number
-    readonly audioInMs: number
-    readonly audioOutMs: number
-  }
+  /** All models together. */
+  readonly usage: BackendUsage
   readonly audio: {
     readonly framesIn: number
     readonly framesConcealed: number
@@ -244,7 +265,9 @@ export interface CallRecord {
     readonly dtmf: number
   }
   readonly backends: BackendsRecord
-  /** Usage of the backends and its estimated cost; null when the agent sets no budget. */
+  /** What the models cost; null for a call whose backend never came to that, and in records of builds before. */
+  readonly cost: CallCost | null
+  /** The limit of the budget that was reached; null when the agent sets no budget. */
   readonly budget: Readonly<Record<string, unknown>> | null
   /** What the shadow backend would have done, turn by turn; null when there was none. */
   readonly shadow: Readonly<Record<string, unknown>> | null

@@ -12,7 +12,8 @@ import { carrierApi } from '../gateway/carrier-side.js'
 import { CarrierApiError } from '../sautikit-api/http.js'
 import { toJsonSchema } from '../agents/tool-definition.js'
 import type { BackendSession } from '../backends/backend.js'
-import { detectsTurns, loadBackend } from '../backends/registry.js'
+import { priceList } from '../backends/prices.js'
+import { detectsTurns, loadBackend, modelsOf } from '../backends/registry.js'
 import type { BackendContext } from '../backends/registry.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import { startDemoShop } from './demo-shop.js'
@@ -244,16 +245,19 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
 function oddities(config: Config, { definition, backends }: HostedAgent): Finding[] {
   const { name, budget, backends: options } = definition
   const findings: Finding[] = []
+  const settings = backendSettings(config)
   if (budget?.maxCost !== undefined) {
-    const unpriced = backends.filter((backend) => budget.prices?.backends[backend] === undefined)
-    if (unpriced.length > 0) {
+    const { currency, priceOf } = priceList([budget.prices, settings.prices])
+    for (const backend of backends) {
+      const unpriced = modelsOf(backend, settings, options).filter((model) => priceOf(backend, model) === null)
+      if (unpriced.length === 0) continue
+      const models = unpriced.map((model) => model ?? 'its model').join(', ')
       findings.push({
         ok: null,
-        what: `budget.maxCost of ${name} never holds for ${unpriced.join(', ')}: budget.prices has no price for it`,
+        what: `budget.maxCost of ${name} does not hold for ${backend}: there is no price in ${currency} for ${models}`,
       })
     }
   }
-  const settings = backendSettings(config)
   const listening = backends.filter((backend) => detectsTurns(backend, settings, options))
   const explicit = listening.filter(
     (backend) =>

@@ -684,6 +684,13 @@ export const SETTINGS = {
     help: 'its key',
   }),
   ttsModel: define({ env: 'TTS_MODEL', key: 'ttsModel', kind: modelName, fallback: 'tts-1', help: 'its model' }),
+  pricesFile: define<string | null>({
+    env: 'PRICES_FILE',
+    key: 'pricesFile',
+    kind: optional(text('the path of a file')),
+    fallback: null,
+    help: "your prices of models, before the vendors' public ones (docs/BACKENDS.md)",
+  }),
   backendMessageMs: define<number | null>({
     env: 'BACKEND_MESSAGE_MS',
     key: 'backendMessageMs',

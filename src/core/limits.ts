@@ -710,3 +710,8 @@ export const ACT_WAIT_MS = 500
 export const RESERVED_CALLS_MAX = 10_000
 /** How often a node looks whether a claim of another has become a call. */
 export const CLAIM_LOOK_MS = 50
+/** How often, and for how long, a question after the stream waits for the end of a socket that is still open here. */
+export const STREAM_END_LOOK_MS = 20
+export const STREAM_END_WAIT_MS = 400
+/** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
+export const STREAM_QUIET_MS = 300

@@ -296,7 +296,7 @@ function stateOf({ content }: ProvenWebhook): CarrierState {
 }
 
 /** What a webhook says of a call whose stream may be lost. */
-function newsOf(webhook: ProvenWebhook): 'asks' | 'stream-over' | 'left' | 'other' {
+export function newsOf(webhook: ProvenWebhook): 'asks' | 'stream-over' | 'left' | 'other' {
   const state = stateOf(webhook)
   if (state === 'completed') return 'left'
   const streamOver = state === 'stream-stopped' || state === 'stream-error'

@@ -1,12 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
-import { CLAIM_LOOK_MS, FALLBACK_AFTER_MS, PEER_ANSWER_MS } from '../core/limits.js'
-import type { CallDirectory } from '../workers/live-call.js'
+import {
+  CLAIM_LOOK_MS,
+  FALLBACK_AFTER_MS,
+  PEER_ANSWER_MS,
+  STREAM_END_LOOK_MS,
+  STREAM_END_WAIT_MS,
+} from '../core/limits.js'
+import type { CallDirectory, LiveCall } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
+import { newsOf } from './recovery.js'
 import type { Recovery } from './recovery.js'
 
 /** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
@@ -87,9 +94,23 @@ export class WebhookRouting<Answer extends object> {
   route(webhook: ProvenWebhook): Answer | Promise<Answer> {
     const { node, calls, clock } = this.#options
     const { callSid } = webhook
-    if (callSid === null || calls.find(callSid) !== undefined || (calls.known(callSid) && !node.gaveUp(callSid)))
+    const call = callSid === null ? undefined : calls.find(callSid)
+    if (call?.state === 'streaming' && newsOf(webhook) === 'asks') return this.#whenStreamEnds(webhook, call)
+    if (callSid === null || call !== undefined || (calls.known(callSid) && !node.gaveUp(callSid)))
       return this.#here(webhook, false)
     return this.#elsewhere(webhook, callSid, clock() + FALLBACK_AFTER_MS)
+  }
+
+  /**
+   * The carrier asks how a call goes on after its stream, and the socket is still open here: its end is on its way, or
+   * is lost with the network. A carrier that still sends repeats an old question.
+   */
+  async #whenStreamEnds(webhook: ProvenWebhook, call: LiveCall): Promise<Answer> {
+    const { clock } = this.#options
+    const untilMs = clock() + STREAM_END_WAIT_MS
+    while (call.state === 'streaming' && clock() < untilMs) await sleep(STREAM_END_LOOK_MS)
+    call.streamOver()
+    return this.#here(webhook, false)
   }
 
   async #elsewhere(webhook: ProvenWebhook, callSid: CallSid, untilMs: number): Promise<Answer> {

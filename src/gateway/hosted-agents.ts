@@ -10,6 +10,7 @@ import { offlineSpeech } from '../backends/embedded/offline-speech.js'
 import { resolveBackend, resolveBackends } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { packageRoot } from '../config/package-root.js'
+import { readPrices } from '../config/prices-file.js'
 import type { Config } from '../config/settings.js'
 import type { WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -194,6 +195,7 @@ export function backendSettings(config: Config): BackendSettings {
             llm: { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
             tts: { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
           },
+    prices: config.pricesFile === null ? null : readPrices(config.pricesFile),
     messageMs: config.backendMessageMs,
   }
 }

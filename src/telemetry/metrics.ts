@@ -138,6 +138,9 @@ export class Metrics {
   readonly backendRotations: CounterOf<'backend'>
   /** Added at the end of each call. */
   readonly backendIrregular: CounterOf<'backend' | 'kind'>
+  /** Added at the end of each call. */
+  readonly cost: CounterOf<'agent' | 'backend' | 'currency'>
+  readonly costUnknown: CounterOf<'agent' | 'backend'>
   readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolCallsRefused: CounterHandle
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
@@ -273,6 +276,16 @@ export class Metrics {
       'backend',
       'kind',
     ])
+    this.cost = this.defineCounter('cost', 'What the models cost, in the currency of the label', [
+      'agent',
+      'backend',
+      'currency',
+    ])
+    this.costUnknown = this.defineCounter(
+      'cost_unknown_calls',
+      'Calls in which a model cost an unknown amount: it has no price, or its service does not report what it charges',
+      ['agent', 'backend'],
+    )
     this.greeting = this.defineHistogram(
       'greeting_seconds',
       'Audio socket opened to first agent sound sent',

@@ -2,6 +2,7 @@ import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
 import type { CarrierState } from '../call/events.js'
+import { noUsage } from '../call/usage.js'
 import type {
   BargeInRecord,
   CallRecord,
@@ -299,7 +300,7 @@ export class CallRecordBuilder {
       timeline: wholeNumbers(this.timeline.marks),
       timelineDropped: this.timeline.dropped,
       stops: wholeNumbers(this.timeline.stops),
-      usage: wholeNumbers(result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }),
+      usage: wholeNumbers(result?.usage ?? noUsage()),
       audio: {
         framesIn: result?.framesIn ?? 0,
         framesConcealed: result?.framesConcealed ?? 0,
@@ -312,6 +313,7 @@ export class CallRecordBuilder {
         failover: plain(result?.report.failover ?? null),
         irregular: result?.report.irregular ?? {},
       },
+      cost: result?.report.cost ?? null,
       budget: plain(result?.report.budget ?? null),
       shadow: plain(result?.report.shadow ?? null),
       rehomes: end.rehomes,
@@ -345,9 +347,19 @@ export class CallRecordBuilder {
       for (const [kind, count] of Object.entries(counters))
         this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)
     }
+    this.#costs(record)
     this.#metrics.framesDropped({ where: 'caller' }).inc(record.audio.framesDropped, callSid)
     this.#metrics.framesDropped({ where: 'agent' }).inc(result?.agentFramesDropped ?? 0, callSid)
     return record
+  }
+
+  #costs({ callSid, agent, cost }: CallRecord): void {
+    const unknown = new Set<string>()
+    for (const { backend, amount } of cost?.models ?? []) {
+      if (amount === null) unknown.add(backend)
+      else this.#metrics.cost({ agent, backend, currency: cost?.currency ?? '' }).inc(amount, callSid)
+    }
+    for (const backend of unknown) this.#metrics.costUnknown({ agent, backend }).inc(1, callSid)
   }
 }
 
@@ -371,11 +383,9 @@ function wholeNumbers<T>(value: T): T {
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
 }
 
-/** A report for the record: whole numbers, except the cost. */
+/** A report for the record, in whole numbers. */
 function plain(report: object | null): Readonly<Record<string, unknown>> | null {
-  if (report === null) return null
-  const rounded = wholeNumbers(report) as Record<string, unknown>
-  return 'cost' in report ? { ...rounded, cost: report.cost } : rounded
+  return report === null ? null : (wholeNumbers(report) as Record<string, unknown>)
 }
 
 /** Arguments may hold the caller's number. */
@@ -460,9 +470,10 @@ export function unreachedRecord(
     timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
     timelineDropped: 0,
     stops: [],
-    usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
+    usage: noUsage(),
     audio: { framesIn: 0, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     backends: { sessions: [], failover: null, irregular: {} },
+    cost: null,
     budget: null,
     shadow: null,
     rehomes: 0,

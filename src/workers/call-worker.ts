@@ -10,7 +10,6 @@ import { SpeechClient } from '../speech/speech-client.js'
 import { Circuits } from '../backends/failover/circuit-breaker.js'
 import { composeBackend } from '../backends/compose.js'
 import type { CompositionOptions } from '../backends/compose.js'
-import type { Prices } from '../backends/budget.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import { messageOf } from '../core/errors.js'
 import { WORKER_BEAT_MS } from '../core/limits.js'
@@ -123,14 +122,11 @@ function runnerOf({ agent, assets }: CallStart): Promise<ToolRunner> {
 
 function budgetOf(agent: AgentDefinition): CompositionOptions['budget'] {
   if (agent.budget === null) return null
-  const { maxMinutes, maxTokens, maxCost, prices } = agent.budget
+  const { maxMinutes, maxTokens, maxCost } = agent.budget
   return {
-    limits: {
-      ...(maxMinutes === undefined ? {} : { maxMs: maxMinutes * 60_000 }),
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(maxCost === undefined ? {} : { maxCost }),
-    },
-    prices: prices as Prices | null,
+    ...(maxMinutes === undefined ? {} : { maxMs: maxMinutes * 60_000 }),
+    ...(maxTokens === undefined ? {} : { maxTokens }),
+    ...(maxCost === undefined ? {} : { maxCost }),
   }
 }
 
@@ -188,6 +184,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       ...agent.failover,
       shadow: start.shadow,
       budget: budgetOf(agent),
+      prices: agent.budget?.prices ?? null,
     },
     {
       speech,

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { CALLER_EXPECTATIONS } from '../call/backend-events.js'
 import { CALL_CHECKPOINT_VERSION } from '../call/checkpoint.js'
 import { JOURNAL_VERSION } from '../call/journal/journal.js'
+import { usageSchemaOf } from './usage-format.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../core/limits.js'
 import {
   endReasonSchema,
@@ -84,13 +85,7 @@ export const sessionOptionsSchema = z
   })
   .meta({ id: 'options' })
 
-/** `BackendUsage`. */
-const usageSchema = z.object({
-  inputTokens: z.number(),
-  outputTokens: z.number(),
-  audioInMs: z.number(),
-  audioOutMs: z.number(),
-})
+const usageSchema = usageSchemaOf(z.number())
 
 /** `CallCheckpoint`. */
 export const checkpointSchema = z
@@ -150,7 +145,7 @@ export const backendEventSchema = z
       invalid: z.string().exactOptional(),
     }),
     z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
-    z.object({ type: z.literal('usage'), usage: usageSchema }),
+    z.object({ type: z.literal('usage'), usage: usageSchema, backend: z.string().exactOptional() }),
     z.object({
       type: z.literal('error'),
       code: z.enum(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal']),

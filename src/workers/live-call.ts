@@ -193,6 +193,10 @@ export interface LiveCall {
   audio(bytes: Uint8Array): void
   /** A text frame, parsed. */
   text(messages: readonly StreamText[]): void
+  /**
+   * The carrier says that its stream is over. A socket that is open here and brings nothing for STREAM_QUIET_MS is lost.
+   */
+  streamOver(): void
   /** The socket is closed. @param fault  why, unless either side closed it in order */
   detach(code: number, fault?: StreamFault): void
   /** A lifecycle event from any of the carrier's webhooks. */

@@ -6,10 +6,11 @@ import type { CallLogEntry } from '../call/call-log.js'
 import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord, TimelineMark } from '../call/record.js'
+import { noUsage } from '../call/usage.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { REHOMES_MAX, RESUMES_MAX, SOCKET_WAIT_MS, SUSPICIONS_MAX } from '../core/limits.js'
+import { REHOMES_MAX, RESUMES_MAX, SOCKET_WAIT_MS, STREAM_QUIET_MS, SUSPICIONS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
@@ -101,6 +102,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #suspicions = 0
   #document: string | null = null
   #heard = false
+  #carrierSentAtMs = -Infinity
   #underrunsSeen = 0
   readonly #effects: CallEffects
   readonly #escalation: EscalationDriver
@@ -380,12 +382,20 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       this.#mark('first-frame', `${bytes.byteLength} bytes`)
     }
     const nowMs = this.#context.clock()
+    this.#carrierSentAtMs = nowMs
     this.#shared.inbound.write(bytes, nowMs)
     this.#recorder?.caller(bytes, nowMs)
   }
 
   text(messages: readonly StreamText[]): void {
     if (messages.length > 0) this.#send({ type: 'stream-text', messages })
+  }
+
+  streamOver(): void {
+    const sink = this.#sink
+    if (sink === null || this.#context.clock() - this.#carrierSentAtMs < STREAM_QUIET_MS) return
+    this.detach(1006, { reason: 'socket-lost', detail: 'the carrier asked how the call goes on' })
+    sink.close(1001)
   }
 
   detach(code: number, fault?: StreamFault): void {
@@ -934,8 +944,8 @@ function lostResult({ streamMs, session, sessions }: KeptCall): CallResult {
     backend: sessions.at(-1)?.backend ?? 'none',
     durationMs: streamMs,
     greetingMs: session?.greetingMs ?? null,
-    usage: session?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
-    report: { failover: null, irregular: {}, budget: null, shadow: null },
+    usage: session?.usage ?? noUsage(),
+    report: { failover: null, irregular: {}, cost: null, budget: null, shadow: null },
     toolCallsRefused: 0,
     framesIn: 0,
     framesConcealed: 0,

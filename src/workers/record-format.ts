@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CALL_TIMELINE_VERSION } from './live-call.js'
+import { usageSchemaOf } from './usage-format.js'
 
 /**
  * The call record and the handoff packet as documents outside the process. Their types are in `call/record.ts` and
@@ -213,7 +214,7 @@ export const callRecordSchema = z.object({
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),
   stops: z.array(stop(wholeMs)).describe('Why it stopped talking: each decision with its figures.'),
-  usage: z.object({ inputTokens: z.int(), outputTokens: z.int(), audioInMs: wholeMs, audioOutMs: wholeMs }),
+  usage: usageSchemaOf(z.int()).describe('All models together.'),
   audio: z.object({
     framesIn: z.int(),
     framesConcealed: z.int(),
@@ -231,10 +232,28 @@ export const callRecordSchema = z.object({
       .record(z.string(), z.record(z.string(), z.int()))
       .describe('What a service sent or did out of order, by backend and kind.'),
   }),
+  cost: z
+    .object({
+      currency: z.string(),
+      amount: z.number().nullable().describe('Null when the cost of one of the models is not known.'),
+      known: z.number().describe('The sum of what is known: a lower bound.'),
+      unknown: z.string().nullable().describe('Why the cost is not known.'),
+      models: z.array(
+        z.object({
+          backend: z.string(),
+          model: z.string().nullable(),
+          amount: z.number().nullable(),
+          unknown: z.string().nullable(),
+          usage: usageSchemaOf(z.number()),
+        }),
+      ),
+    })
+    .nullable()
+    .describe('What the models cost, by backend and model, the shadow too (docs/BACKENDS.md).'),
   budget: z
     .record(z.string(), z.unknown())
     .nullable()
-    .describe('What the backends used and what that is estimated to cost; null where the agent sets no budget.'),
+    .describe('The limit that was reached, and who ended the call for it; null where the agent sets no budget.'),
   shadow: z
     .record(z.string(), z.unknown())
     .nullable()

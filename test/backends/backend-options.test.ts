@@ -53,7 +53,14 @@ async function connected(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Backend> {
   const agent = await agentOf(lines)
-  const options: CompositionOptions = { names, voices: agent.voice, ...agent.failover, shadow: null, budget: null }
+  const options: CompositionOptions = {
+    names,
+    voices: agent.voice,
+    ...agent.failover,
+    shadow: null,
+    budget: null,
+    prices: null,
+  }
   const composed = await composeBackend(options, {
     speech: null,
     clock: () => performance.now(),

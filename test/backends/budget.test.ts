@@ -1,6 +1,10 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { BudgetBackend } from '../../src/backends/budget.js'
+import { CostMeter } from '../../src/backends/cost-meter.js'
+import { priceList } from '../../src/backends/prices.js'
+import type { Prices } from '../../src/agents/prices.js'
+import { noUsage } from '../../src/call/usage.js'
 import type { BudgetOptions } from '../../src/backends/budget.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import { FakeTimers, ScriptedService } from './failover/scripted.js'
@@ -9,44 +13,52 @@ interface Rig {
   readonly timers: FakeTimers
   readonly recorder: Recorder
   readonly backend: BudgetBackend
+  readonly meter: CostMeter
   readonly a: ScriptedService
   readonly asked: () => number
 }
 
-async function rig(t: Test, options: Partial<BudgetOptions>): Promise<Rig> {
+const meterAt = (prices: Prices | null): CostMeter => new CostMeter(priceList([prices]), () => null)
+
+async function rig(
+  t: Test,
+  { prices, ...options }: Partial<BudgetOptions> & { readonly prices?: Prices },
+): Promise<Rig> {
   const a = new ScriptedService('a')
   const timers = new FakeTimers()
   const recorder = new Recorder()
-  const backend = new BudgetBackend(recorder, { inner: a.create, limits: {}, timers, ...options })
+  const meter = meterAt(prices ?? null)
+  const backend = new BudgetBackend(recorder, { inner: a.create, limits: {}, timers, meter, ...options })
   t.teardown(() => backend.close('the test is over'))
   await backend.connect(conformanceSession(), new AbortController().signal)
   const asked = (): number =>
     a.now.fed.filter((fed) => fed.type === 'text' && fed.respond && fed.text.includes('end_call')).length
-  return { timers, recorder, backend, a, asked }
+  return { timers, recorder, backend, meter, a, asked }
 }
 
 const used = (inputTokens: number, outputTokens: number) =>
   ({ type: 'usage', usage: { inputTokens, outputTokens, audioInMs: 60_000, audioOutMs: 30_000 } }) as const
 
 t.test('a call within its budget goes on, and its cost is reported', async (t) => {
-  const { a, backend, recorder, timers, asked } = await rig(t, {
+  const { a, backend, meter, recorder, timers, asked } = await rig(t, {
     limits: { maxMs: 600_000, maxTokens: 10_000, maxCost: 1 },
     prices: {
       currency: 'USD',
       backends: { a: { inputPerMillionTokens: 4, outputPerMillionTokens: 16, audioInPerMinute: 0.06 } },
+      models: {},
     },
   })
   a.now.emit(used(1000, 500))
   a.now.emit(used(2000, 250))
   await timers.pass(599_000)
   t.equal(asked(), 0)
-  t.match(backend.budgetReport(), {
-    usage: { a: { inputTokens: 3000, outputTokens: 750 } },
-    total: { audioInMs: 120_000, audioOutMs: 60_000 },
+  t.match(backend.budgetReport(), { spent: null })
+  t.match(meter.total(), { audioInMs: 120_000, audioOutMs: 60_000 })
+  t.match(meter.cost(), {
     currency: 'USD',
-    spent: null,
+    models: [{ backend: 'a', usage: { inputTokens: 3000, outputTokens: 750 } }],
   })
-  const cost = backend.budgetReport().cost ?? NaN
+  const cost = meter.cost().amount ?? NaN
   t.ok(Math.abs(cost - (0.012 + 0.012 + 0.12)) < 1e-9, `${cost}`)
   t.equal(recorder.all('usage').length, 2)
 })
@@ -61,13 +73,14 @@ t.test("the budget is the whole call's, also when another worker or node goes on
   const goesOn = async () => {
     const a = new ScriptedService('a')
     const timers = new FakeTimers()
-    const backend = new BudgetBackend(new Recorder(), { inner: a.create, limits, timers })
+    const meter = meterAt(null)
+    const backend = new BudgetBackend(new Recorder(), { inner: a.create, limits, timers, meter })
     t.teardown(() => backend.close('the test is over'))
     await backend.connect({ ...conformanceSession(), resume }, new AbortController().signal)
-    return { a, timers, backend }
+    return { a, timers, backend, meter }
   }
   const tokens = await goesOn()
-  t.match(tokens.backend.budgetReport().total, { inputTokens: 900, outputTokens: 200 })
+  t.match(tokens.meter.total(), { inputTokens: 900, outputTokens: 200 })
   tokens.a.now.emit(used(900, 0))
   t.equal(tokens.backend.budgetReport().spent, 'maxTokens')
   const time = await goesOn()
@@ -132,11 +145,22 @@ t.test('a caller who speaks during the goodbye gets another one, at most twice',
   t.equal(timers.pending, 0)
 })
 
-t.test('without a price there is no cost', async (t) => {
-  const { a, backend } = await rig(t, {
+t.test('a cost that is not known is none, and stops no call', async (t) => {
+  const { a, backend, meter } = await rig(t, {
     limits: { maxCost: 0.01 },
-    prices: { currency: 'KES', backends: { b: { inputPerMillionTokens: 1 } } },
+    prices: { currency: 'KES', backends: { b: { inputPerMillionTokens: 1 } }, models: {} },
   })
   a.now.emit(used(1_000_000, 1_000_000))
-  t.match(backend.budgetReport(), { cost: null, spent: null })
+  t.match(meter.cost(), { amount: null, known: 0, unknown: 'a names no model' })
+  t.equal(backend.budgetReport().spent, null)
+})
+
+t.test('what is known of a cost stops a call, when that alone is the limit', async (t) => {
+  const { a, backend, meter } = await rig(t, { limits: { maxCost: 1 } })
+  a.now.emit({ type: 'usage', usage: { ...used(10, 10).usage, model: 'a-model-of-ours' } })
+  a.now.emit({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 1199 } })
+  t.equal(backend.budgetReport().spent, null)
+  a.now.emit({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 1 } })
+  t.equal(backend.budgetReport().spent, 'maxCost')
+  t.match(meter.cost(), { amount: null, known: 1, unknown: 'no price for the model a-model-of-ours' })
 })

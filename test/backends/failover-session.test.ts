@@ -2,6 +2,8 @@ import t from 'tap'
 import type { CallOutput } from '../../src/call/events.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { BudgetBackend } from '../../src/backends/budget.js'
+import { CostMeter } from '../../src/backends/cost-meter.js'
+import { priceList } from '../../src/backends/prices.js'
 import { conformanceSession } from '../../src/backends/conformance.js'
 import { Rig } from '../call/rig.js'
 import { FakeTimers, ScriptedService } from './failover/scripted.js'
@@ -48,7 +50,13 @@ t.test('a call whose budget is spent ends with its goodbye, like one that the ag
       event: (event) => rig.backend(event),
       audio: () => undefined,
     },
-    { inner: service.create, limits: { maxMs: 60_000 }, timers, goodbyeMs: 5000 },
+    {
+      inner: service.create,
+      limits: { maxMs: 60_000 },
+      timers,
+      meter: new CostMeter(priceList([]), () => null),
+      goodbyeMs: 5000,
+    },
   )
   t.teardown(() => backend.close('the test is over'))
   rig.open()

@@ -35,6 +35,7 @@ function record(): CallRecord {
     recoveredFrom: null,
     rootSid: 'HD_testcall0001',
     backends: { sessions: [], failover: null, irregular: {} },
+    cost: null,
     budget: null,
     shadow: null,
     recording: null,

@@ -81,11 +81,15 @@ export class ScriptedCall implements LiveCall {
     this.#changed()
   }
 
+  streamOver(): void {
+    this.detach(1006, { reason: 'socket-lost', detail: 'the carrier asked how the call goes on' })
+  }
+
   detach(code: number, fault?: StreamFault): void {
     this.detachedWith = code
     this.streamFault = fault ?? null
     this.sink = null
-    if (this.state === 'streaming') this.state = 'ended'
+    if (this.state === 'streaming') this.state = this.lostStream === null ? 'ended' : 'cut'
     this.#changed()
   }
 

@@ -40,10 +40,13 @@ t.teardown(() => speech.close())
 async function startBalancer(
   t: Test,
   to: () => number,
-): Promise<{ readonly origin: string; readonly breaks: () => void }> {
+): Promise<{ readonly origin: string; readonly breaks: () => void; readonly vanishes: () => void }> {
   const sockets = new Set<Socket>()
+  const clients = new Set<Socket>()
+  let vanished = false
   const server = createServer((client) => {
     const gateway = connect(to(), '127.0.0.1')
+    clients.add(client)
     for (const [socket, other] of [
       [client, gateway],
       [gateway, client],
@@ -53,7 +56,8 @@ async function startBalancer(
       socket.on('error', () => other.destroy())
       socket.on('close', () => {
         sockets.delete(socket)
-        other.destroy()
+        clients.delete(socket)
+        if (!vanished) other.destroy()
       })
     }
   })
@@ -61,16 +65,22 @@ async function startBalancer(
   const breaks = (): void => {
     for (const socket of sockets) socket.resetAndDestroy()
   }
+  const vanishes = (): void => {
+    vanished = true
+    for (const client of clients) client.resetAndDestroy()
+  }
   t.teardown(() => {
     server.close()
     breaks()
   })
-  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, breaks }
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, breaks, vanishes }
 }
 
 interface Line {
   readonly carrier: Awaited<ReturnType<typeof startCarrier>>
   readonly breaks: () => void
+  /** As `breaks`, but the gateway learns nothing of it. */
+  readonly vanishes: () => void
   readonly records: readonly CallRecord[]
   readonly recordOf: (callSid: string) => Promise<CallRecord>
   readonly call: (afterStream: AfterStream, from?: string) => LiveSimulatedCall & { readonly streams: () => number }
@@ -85,7 +95,7 @@ async function startLine(t: Test, env: Readonly<Record<string, string>>): Promis
   const carrier = await startCarrier(speech)
   t.teardown(() => carrier.rest.close())
   let port = 0
-  const { origin, breaks } = await startBalancer(t, () => port)
+  const { origin, breaks, vanishes } = await startBalancer(t, () => port)
   const settings = {
     PUBLIC_URL: origin,
     SAUTIKIT_API_URL: carrier.rest.origin,
@@ -116,6 +126,7 @@ async function startLine(t: Test, env: Readonly<Record<string, string>>): Promis
   return {
     carrier,
     breaks,
+    vanishes,
     records,
     recordOf: async (callSid) => {
       const found = (): CallRecord | undefined => records.find((record) => record.callSid === callSid)
@@ -169,6 +180,18 @@ await Promise.all([
     }
     t.equal(line.records.length, 2)
     t.same(asked(line, /hangup|calls$/), [], 'nobody is hung up or rung')
+  }),
+  t.test('a balancer is lost with its network: the carrier asks while the socket still looks open here', async (t) => {
+    const line = await startLine(t, { SAUTIKIT_AFTER_STREAM: 'continues' })
+    const call = line.call('continues')
+    await until(() => call.streams() === 1, 10_000, 'the stream')
+    await until(() => false, 500, '').catch(() => undefined)
+    line.vanishes()
+    await until(() => call.streams() === 2, 5000, 'a new stream')
+    await until(() => false, 300, '').catch(() => undefined)
+    call.hangUp()
+    const { callSid } = await call.done
+    t.match(await line.recordOf(callSid), { endReason: 'caller-hung-up', resumed: [{ recording: null }] })
   }),
   t.test(
     'a balancer is killed, and the carrier holds the caller in silence: who is not there is rung back',

@@ -1,3 +1,4 @@
+import { noUsage } from '../../src/call/usage.js'
 import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
 
 /**
@@ -90,6 +91,9 @@ export class ScriptedBackend implements Backend {
     this.#sink.event({ type: 'transcript', role: 'agent', text: 'beep', final: true, itemId, generation })
     this.#sink.audio(tone(ms), RATE_HZ, itemId, generation)
     this.#sink.event({ type: 'audio-done', generation, itemId })
+    this.#sink.event({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: ms / 1000 } })
+    // The first answer also needed a model without a price.
+    if (generation === 1) this.#sink.event({ type: 'usage', usage: { ...noUsage(), inputTokens: 10 } })
     this.#sink.event({ type: 'turn-done', generation, status: 'completed' })
   }
 

@@ -49,6 +49,24 @@ void t.test('the agent comes back as an echo, later and softer', (t) => {
   t.end()
 })
 
+void t.test('a speakerphone has its limit: a louder agent does not come back as much louder', (t) => {
+  const line = new PhoneLine({ sampleRateHz: 16000, echo: { levelDb: -10, delayMs: 40, phone: 'speakerphone' } })
+  const peaks: number[] = []
+  for (const peak of [2000, 16_000]) {
+    let heard = new Int16Array(320)
+    for (let i = 0; i < 10; i++) {
+      heard = new Int16Array(320)
+      line.up(heard)
+      line.down(sine(1000, 320, 16000, peak))
+    }
+    peaks.push(rmsOf(heard))
+  }
+  const [soft = NaN, loud = NaN] = peaks
+  t.ok(loud < 3 * soft, `eight times as loud into it is ${(loud / soft).toFixed(1)} times as loud out of it`)
+  t.ok(soft > 100, `${soft.toFixed(0)} rms`)
+  t.end()
+})
+
 void t.test('speech is found to the block, and its pieces and turns end after their silences', (t) => {
   const log: string[] = []
   const spans = new SpeechSpans(

@@ -28,6 +28,7 @@ export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
     usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 1500, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     backends: { sessions: [], failover: null, irregular: {} },
+    cost: null,
     budget: null,
     shadow: null,
     rehomes: 0,

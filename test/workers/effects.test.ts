@@ -271,3 +271,19 @@ t.test('the key of an effect fits a header, and is the same for the same argumen
   ]
   t.equal(new Set([key, ...others]).size, 5)
 })
+
+t.test('the record and the metrics of a call have what its models cost', async (t) => {
+  const api = await toolServer(t)
+  const test = await toolHost(t, api.origin)
+  const line = lineOf(test, 'HD_look_look_1')
+  await until(() => line.call.view().toolCalls.length > 0, 10_000, 'a look-up')
+  const { cost } = await ended(test, line)
+  const [model] = cost?.models ?? []
+  t.match(model, { backend: 'tools', model: 'gpt-live-1', unknown: null })
+  t.equal(cost?.amount, ((model?.usage.sessionSeconds ?? 0) / 60) * 0.05)
+  t.ok((cost?.amount ?? 0) > 0)
+  t.match(
+    await test.metrics.render(),
+    new RegExp(`mkondo_cost_total\\{agent="order-status",backend="tools",currency="USD"\\} ${cost?.amount}\\b`),
+  )
+})

@@ -107,6 +107,7 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
   live.detach(1000)
   const record = await test.recordOf(live.callSid)
 
+  t.match(record.cost, { currency: 'USD', amount: 0, models: [{ backend: 'embedded', model: null, unknown: null }] })
   const recordJson: unknown = JSON.parse(JSON.stringify(record))
   t.same(callRecordSchema.parse(recordJson), recordJson, 'the record has no key that its schema does not name')
   t.ok(published('call-record.schema.json').safeParse(recordJson).success)

@@ -1,3 +1,4 @@
+import { noUsage } from '../../src/call/usage.js'
 import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
 
 /**
@@ -18,6 +19,7 @@ export function createBackend(sink: BackendSink): Backend {
     sink.event({ type: 'turn-start', generation: ++generation })
     sink.audio(tone, 16000, `tone-${generation}`, generation)
     sink.event({ type: 'tool-call', callId: `t${called}`, name, args: { order: 5 }, generation })
+    sink.event({ type: 'usage', usage: { ...noUsage(), model: 'gpt-live-1', sessionSeconds: 60 } })
     sink.event({ type: 'turn-done', generation, status: 'completed' })
   }
 

@@ -1,10 +1,10 @@
 import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
 import type { Clock } from '../../core/clock.js'
+import { noUsage } from '../../call/usage.js'
 import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
 import { parseArguments } from '../tool-text.js'
-import { usageNumber } from '../watch.js'
 import type { AgentEntry, CallEntry, Conversation, SpokenSentence } from './conversation.js'
 import type { ChatDelta, Stages } from './stages.js'
 
@@ -31,6 +31,8 @@ interface AnswerContext {
   readonly stats: CascadeStats
   readonly model: string
   readonly voice: string
+  /** The voice's model, as it is priced. */
+  readonly voiceModel: string
   readonly nowMs: Clock
   /** Caller audio since the last answer; called once, at the end. */
   readonly takeAudioInMs: () => number
@@ -63,7 +65,6 @@ export class Answer {
   #written = false
   #wake: () => void = () => undefined
   #audioOutMs = 0
-  #usage = { inputTokens: 0, outputTokens: 0 }
 
   constructor(generation: number, context: AnswerContext) {
     this.generation = generation
@@ -107,7 +108,13 @@ export class Answer {
     if (this.interrupted) return
     sink.event({
       type: 'usage',
-      usage: { ...this.#usage, audioInMs: this.#context.takeAudioInMs(), audioOutMs: this.#audioOutMs },
+      // The services' own units come with their requests.
+      usage: {
+        ...noUsage(),
+        model: this.#context.voiceModel,
+        audioInMs: this.#context.takeAudioInMs(),
+        audioOutMs: this.#audioOutMs,
+      },
     })
   }
 
@@ -129,11 +136,6 @@ export class Answer {
         if (typeof delta.content === 'string') for (const sentence of sentences.push(delta.content)) this.#add(sentence)
         this.#collect(delta)
       }
-      if (chunk.usage != null)
-        this.#usage = {
-          inputTokens: usageNumber(chunk.usage.prompt_tokens),
-          outputTokens: usageNumber(chunk.usage.completion_tokens),
-        }
     }
     for (const sentence of sentences.flush()) this.#add(sentence)
     this.#end()

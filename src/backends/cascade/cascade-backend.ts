@@ -5,6 +5,7 @@ import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
+import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { replyText } from '../tool-text.js'
 import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
@@ -93,7 +94,9 @@ export class CascadeBackend implements Backend {
   constructor(sink: BackendSink, options: CascadeOptions) {
     this.#sink = sink
     this.#options = options
-    this.#stages = new Stages(options, this.stats)
+    this.#stages = new Stages(options, this.stats, (usage) => {
+      if (this.#state !== 'closed') this.#sink.event({ type: 'usage', usage })
+    })
     this.#nowMs = options.nowMs ?? (() => performance.now())
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#artefacts = new Set((options.artefacts ?? ARTEFACTS).map(plain))
@@ -342,6 +345,7 @@ export class CascadeBackend implements Backend {
       stats: this.stats,
       model: llm.model,
       voice: this.#session?.voice ?? tts.voice ?? VOICE_DEFAULT,
+      voiceModel: pricedModel(tts.model, tts.baseUrl),
       nowMs: this.#nowMs,
       takeAudioInMs: () => this.#takeAudioInMs(),
     })

@@ -1,9 +1,14 @@
 import { createParser } from 'eventsource-parser'
 import type { Clock } from '../../core/clock.js'
+import type { BackendUsage } from '../../call/backend-events.js'
+import { noUsage } from '../../call/usage.js'
 import { messageOf } from '../../core/errors.js'
 import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { writeWav } from '../../media/wav.js'
+import { pricedModel } from '../prices.js'
+import { usageNumber } from '../watch.js'
 import { httpFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
@@ -101,7 +106,11 @@ export interface ChatChunk {
     readonly message?: ChatDelta
     readonly finish_reason?: string | null
   }[]
-  readonly usage?: { readonly prompt_tokens?: number; readonly completion_tokens?: number } | null
+  readonly usage?: {
+    readonly prompt_tokens?: number
+    readonly completion_tokens?: number
+    readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null
+  } | null
   readonly error?: { readonly message?: string; readonly code?: unknown } | string
 }
 
@@ -128,10 +137,15 @@ export class StageFault extends Error {
 export class Stages {
   readonly #options: CascadeOptions
   readonly #stats: { malformedChunks: number }
+  readonly #used: (usage: BackendUsage) => void
   readonly #name: string
 
-  /** @param stats  `malformedChunks` counts the events of streamed answers that are not valid chunks */
-  constructor(options: CascadeOptions, stats: { malformedChunks: number }) {
+  /**
+   * @param used  told what each request is charged for
+   * @param stats  `malformedChunks` counts the events of streamed answers that are not valid chunks
+   */
+  constructor(options: CascadeOptions, stats: { malformedChunks: number }, used: (usage: BackendUsage) => void) {
+    this.#used = used
     this.#options = options
     this.#stats = stats
     this.#name = options.name ?? 'cascade'
@@ -183,6 +197,11 @@ export class Stages {
       signal,
     )
     const text = await body.text()
+    this.#used({
+      ...noUsage(),
+      model: pricedModel(stt.model, stt.baseUrl),
+      sessionSeconds: samplesToMs(pcm.length, STT_RATE_HZ) / 1000,
+    })
     try {
       const parsed = JSON.parse(text) as { readonly text?: unknown } | null
       if (typeof parsed?.text === 'string') return parsed.text.trim()
@@ -221,8 +240,21 @@ export class Stages {
         })
     for await (const text of texts) {
       const chunk = this.#chunk(text)
-      if (chunk !== null) yield chunk
+      if (chunk === null) continue
+      if (chunk.usage != null) this.#tokens(chunk.usage)
+      yield chunk
     }
+  }
+
+  #tokens({ prompt_tokens, completion_tokens, prompt_tokens_details }: NonNullable<ChatChunk['usage']>): void {
+    const { llm } = this.#options
+    this.#used({
+      ...noUsage(),
+      model: pricedModel(llm.model, llm.baseUrl),
+      inputTokens: usageNumber(prompt_tokens),
+      inputCachedTokens: usageNumber(prompt_tokens_details?.cached_tokens),
+      outputTokens: usageNumber(completion_tokens),
+    })
   }
 
   /** The samples of one sentence as they arrive. */
@@ -250,6 +282,7 @@ export class Stages {
       },
       signal,
     )
+    this.#used({ ...noUsage(), model: pricedModel(tts.model, tts.baseUrl), speechCharacters: input.length })
     const speech = new SpeechBody(tts.sampleRateHz ?? TTS_RATE_HZ)
     try {
       for await (const bytes of body.pieces()) {

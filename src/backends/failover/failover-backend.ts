@@ -331,7 +331,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   }
 
   sessionEvent(session: CandidateSession, event: BackendEvent): void {
-    if (event.type === 'usage') this.#emit(event)
+    if (event.type === 'usage') this.#emit({ ...event, backend: session.name })
     else if (event.type === 'error' && event.fatal) this.#failed(session, event)
     else if (event.type === 'closed')
       this.#failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))

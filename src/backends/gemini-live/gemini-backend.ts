@@ -14,7 +14,6 @@ import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
-import { usageNumber } from '../watch.js'
 import {
   GEMINI_CONNECTION_MS,
   GEMINI_INPUT_RATE_HZ,
@@ -25,6 +24,7 @@ import {
   setupOf,
 } from './setup.js'
 import type { GeminiLiveOptions } from './setup.js'
+import { tokensOf } from './usage.js'
 import {
   AUDIO_PREFIX,
   AUDIO_SUFFIX,
@@ -132,7 +132,7 @@ export class GeminiLiveBackend implements Backend {
   #callerFinal = true
   /** The service reports voice activity. */
   #reportsActivity = false
-  #usage = { inputTokens: 0, outputTokens: 0 }
+  #usage = tokensOf({})
 
   constructor(sink: BackendSink, options: GeminiLiveOptions) {
     this.#sink = sink
@@ -371,8 +371,7 @@ export class GeminiLiveBackend implements Backend {
     if (update?.resumable === true && typeof update.newHandle === 'string') this.#handle = update.newHandle
     if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
     if (message.usageMetadata !== undefined) {
-      const { promptTokenCount, responseTokenCount } = message.usageMetadata
-      this.#usage = { inputTokens: usageNumber(promptTokenCount), outputTokens: usageNumber(responseTokenCount) }
+      this.#usage = tokensOf(message.usageMetadata)
     }
     if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
     this.#content(message)
@@ -514,7 +513,7 @@ export class GeminiLiveBackend implements Backend {
       type: 'usage',
       usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: turn.audioMs },
     })
-    this.#usage = { inputTokens: 0, outputTokens: 0 }
+    this.#usage = tokensOf({})
     this.#sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
   }
 
@@ -528,7 +527,7 @@ export class GeminiLiveBackend implements Backend {
         type: 'usage',
         usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: 0 },
       })
-      this.#usage = { inputTokens: 0, outputTokens: 0 }
+      this.#usage = tokensOf({})
     }
     this.#serverBusy = false
     this.#sendNotes()

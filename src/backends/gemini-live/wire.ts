@@ -1,3 +1,4 @@
+import type { WireUsage } from './usage.js'
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
@@ -102,7 +103,7 @@ export interface ServerMessage {
   readonly toolCallCancellation?: { readonly ids?: readonly string[] }
   readonly goAway?: { readonly timeLeft?: string }
   readonly sessionResumptionUpdate?: { readonly newHandle?: string; readonly resumable?: boolean }
-  readonly usageMetadata?: { readonly promptTokenCount?: number; readonly responseTokenCount?: number }
+  readonly usageMetadata?: WireUsage
   readonly voiceActivity?: { readonly voiceActivityType?: string }
 }
 

@@ -13,11 +13,11 @@ import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
+import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { parseArguments, replyText } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import { usageNumber } from '../watch.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
@@ -30,8 +30,11 @@ import {
   replayItems,
   sessionConfig,
   targetOf,
+  transcriptionModel,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
+import { tokensOf, transcriptionUsage } from './usage.js'
+import type { WireUsage } from './usage.js'
 import { APPEND_PREFIX, APPEND_SUFFIX, EventReader, closeFault, isBusy, isRace, wireFault } from './wire.js'
 import type {
   ClientEvent,
@@ -394,6 +397,7 @@ export class OpenAiRealtimeBackend implements Backend {
       case 'conversation.item.input_audio_transcription.delta':
         return this.#callerTranscript(event.item_id, event.delta ?? '', false)
       case 'conversation.item.input_audio_transcription.completed':
+        this.#transcriptionUsed(event.usage)
         return this.#callerTranscript(event.item_id, event.transcript, true)
       case 'conversation.item.input_audio_transcription.failed':
         this.#transcripts.finish(event.item_id, '')
@@ -570,6 +574,15 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
   }
 
+  #transcriptionUsed(usage: WireUsage | undefined): void {
+    const { name, baseUrl } = this.#options
+    const model = transcriptionModel(this.#options)
+    if (usage === undefined || model === null) return
+    // A server of one's own, with a name of its own, does not have OpenAI's prices.
+    const priced = name === undefined || baseUrl === undefined ? model : pricedModel(model, baseUrl)
+    this.#sink.event({ type: 'usage', usage: transcriptionUsage(priced, usage) })
+  }
+
   #responseDone(done: WireResponse): void {
     const response = this.#responses.find(done.id) ?? (done.id === undefined ? undefined : this.#start(done.id, null))
     if (response === undefined) return
@@ -585,8 +598,7 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#sink.event({
       type: 'usage',
       usage: {
-        inputTokens: usageNumber(usage?.input_tokens),
-        outputTokens: usageNumber(usage?.output_tokens),
+        ...tokensOf(usage),
         audioInMs: this.#uplink.takeSentMs(),
         audioOutMs: response.audioOutMs,
       },

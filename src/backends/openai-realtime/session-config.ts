@@ -229,16 +229,22 @@ function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection 
   }
 }
 
+/** The model that transcribes the caller; null for none. */
+export function transcriptionModel({ transcription: set }: OpenAiRealtimeOptions): string | null {
+  return set === undefined ? OPENAI_TRANSCRIPTION : set
+}
+
 function transcription(
   options: OpenAiRealtimeOptions,
   session: BackendSession,
 ): { readonly transcription?: { readonly model: string; readonly language?: string } } {
-  if (options.transcription === null) return {}
+  const model = transcriptionModel(options)
+  if (model === null) return {}
   // The service takes the language alone, not `en-KE`.
   const [language] = session.language.toLowerCase().split('-')
   return {
     transcription: {
-      model: options.transcription ?? OPENAI_TRANSCRIPTION,
+      model,
       ...(language === undefined || language === '' ? {} : { language }),
     },
   }

@@ -1,3 +1,4 @@
+import type { WireUsage } from './usage.js'
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
@@ -123,11 +124,6 @@ export interface SessionUpdate {
 export const APPEND_PREFIX = '{"type":"input_audio_buffer.append","audio":"'
 export const APPEND_SUFFIX = '"}'
 
-interface WireUsage {
-  readonly input_tokens?: number
-  readonly output_tokens?: number
-}
-
 export interface WireError {
   readonly type?: string
   readonly code?: string | null
@@ -180,6 +176,7 @@ export type ServerEvent =
       readonly type: 'conversation.item.input_audio_transcription.completed'
       readonly item_id: string
       readonly transcript: string
+      readonly usage?: WireUsage
     }
   | { readonly type: 'conversation.item.input_audio_transcription.failed'; readonly item_id: string }
   | { readonly type: 'response.created'; readonly response: WireResponse }

@@ -220,7 +220,7 @@ class TextCall {
       {
         options: (capabilities) => sessionOptions(start, capabilities, wallOffsetMs),
         backend: (sink) => new EmbeddedBackend(sink, { speech, nowMs: this.#clock.nowMs, after: this.#clock.after }),
-        report: () => ({ budget: null, shadow: null, failover: null, irregular: {} }),
+        report: () => ({ cost: null, budget: null, shadow: null, failover: null, irregular: {} }),
         speech,
         tools: this.#tools,
         voice: start.agent.voice.embedded,

@@ -1,4 +1,11 @@
-import type { Content, FunctionCall, LiveClientMessage, LiveClientSetup, LiveServerMessage } from '@google/genai'
+import type {
+  Content,
+  FunctionCall,
+  LiveClientMessage,
+  LiveClientSetup,
+  LiveServerMessage,
+  MediaModality,
+} from '@google/genai'
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { ScriptedReply } from '../../backends/conformance.js'
@@ -267,7 +274,16 @@ class GeminiDoubleSession {
     this.send({ serverContent: { generationComplete: true } })
     this.send({
       serverContent: { turnComplete: true },
-      usageMetadata: { promptTokenCount: 20, responseTokenCount: 10, totalTokenCount: 30 },
+      usageMetadata: {
+        promptTokenCount: 20,
+        responseTokenCount: 10,
+        totalTokenCount: 30,
+        promptTokensDetails: [
+          { modality: 'TEXT' as MediaModality, tokenCount: 12 },
+          { modality: 'AUDIO' as MediaModality, tokenCount: 8 },
+        ],
+        responseTokensDetails: [{ modality: 'AUDIO' as MediaModality, tokenCount: 10 }],
+      },
     })
     const handle = `handle-${this.#parts.handles.size + 1}`
     this.#parts.handles.add(handle)

@@ -522,7 +522,18 @@ class OpenAiDoubleSession {
 
   #finish(answer: Answer, status: 'completed' | 'cancelled'): void {
     this.#answer = null
-    const tokens = { total_tokens: 30, input_tokens: 20, output_tokens: 10 }
+    const tokens = {
+      total_tokens: 30,
+      input_tokens: 20,
+      output_tokens: 10,
+      input_token_details: {
+        text_tokens: 12,
+        audio_tokens: 8,
+        cached_tokens: 4,
+        cached_tokens_details: { text_tokens: 4, audio_tokens: 0 },
+      },
+      output_token_details: { text_tokens: 4, audio_tokens: 6 },
+    }
     this.send({ type: 'response.done', response: { ...answer.response, status, output: answer.items, usage: tokens } })
   }
 }

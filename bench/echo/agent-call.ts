@@ -1,0 +1,151 @@
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { FRAME_MS, frameSamples, samplesToMs, type LegRateHz } from '../../src/core/units.js'
+import type { ForkedTrack } from '../../src/media/reframer.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { bytesOfSamples } from '../../src/media/pcm.js'
+import { Playout, type SampleSource } from '../../src/media/playout/playout.js'
+import type { VadBank } from '../../src/media/vad/vad.js'
+import { PlayoutQueue } from '../../src/simulator/playout-queue.js'
+import { seededRandom } from '../../src/simulator/random.js'
+
+/** As in the session: voice that begins a segment and that stops the agent, and the quiet that ends the segment. */
+const { speech, bargeIn } = DEFAULT_CALL_OPTIONS
+const ONSET_FRAMES = speech.onsetMs / FRAME_MS
+const COMMIT_FRAMES = bargeIn.commitMs / FRAME_MS
+const END_FRAMES = speech.endOfSpeechMs / FRAME_MS
+
+/** Something that the agent says. */
+export interface Piece {
+  readonly atMs: number
+  readonly samples: Int16Array
+}
+
+interface AgentCall {
+  readonly track: ForkedTrack
+  readonly rate: LegRateHz
+  readonly vadBank: VadBank
+  readonly pieces: readonly Piece[]
+  readonly lastMs: number
+  readonly seed: number
+  /**
+   * What the carrier forks: its frame `n` of the caller's side, of a call whose agent was played in `frame` at the
+   * same tick.
+   */
+  readonly fork: (frame: Int16Array, n: number) => Int16Array
+  /** From the carrier's tick to us. */
+  readonly delayMsAt: (nowMs: number) => number
+  /** Barge-in as the session does it: silence at an onset, and on again 700 ms later. */
+  readonly pauseAtMs?: number
+}
+
+export interface Heard {
+  /** Media time of the frames with which a row of voice began, and a segment had enough of it to stop the agent. */
+  readonly onsetsAtMs: number[]
+  readonly commitsAtMs: number[]
+  readonly digits: string
+  readonly frames: readonly Int16Array[]
+  readonly echoDelayMs: number | null
+}
+
+/**
+ * A call whose agent comes back on the caller's side, by a clock of its own: our playout, the carrier's queue with its
+ * hold-back and a tick of its own phase, its delay on the way back, and the caller's path.
+ */
+export function callWithAgent(call: AgentCall): Heard {
+  const { rate, pauseAtMs = NaN } = call
+  const random = seededRandom(call.seed)
+  const F = frameSamples(rate)
+  const path = new CallerPath({ sampleRateHz: rate, track: call.track, vadBank: call.vadBank })
+  const playout = new Playout({ sampleRateHz: rate })
+  const queue = new PlayoutQueue()
+  const speech = new Speech(call.pieces)
+  const out = new Int16Array(playout.outSamplesMax)
+  const heard = { onsetsAtMs: [] as number[], commitsAtMs: [] as number[], digits: '', frames: [] as Int16Array[] }
+  const back: { readonly dueMs: number; readonly frame: Int16Array }[] = []
+  let referenced = 0
+  let row = 0
+  let quiet = Infinity
+  let voiced = 0
+  let carrierMs = 13 * random()
+  let frames = 0
+  for (let now = 0; now < call.lastMs; now += 5) {
+    speech.reach(now)
+    if (now === pauseAtMs) playout.pause(now)
+    if (now === pauseAtMs + 700) playout.resume(now)
+    if (now % 10 === 0) {
+      const samples = playout.pump(now + 4 * random(), speech, out)
+      if (samples > 0) queue.push(bytesOfSamples(out.slice(0, samples)))
+    }
+    if (now >= carrierMs) {
+      carrierMs += 20
+      const frame = new Int16Array(F)
+      queue.tick(frame)
+      const forked = call.fork(frame, frames++)
+      back.push({ dueMs: Math.max(back.at(-1)?.dueMs ?? 0, now + call.delayMsAt(now) + 3 * random()), frame: forked })
+    }
+    if (now % 10 !== 5) continue
+    for (; referenced + F <= speech.taken; referenced += F) {
+      const endMs = playout.speechEndMs - samplesToMs(speech.taken - referenced, rate)
+      path.playedReference(speech.copy(referenced, F), endMs)
+    }
+    while (back.length > 0 && (back[0]?.dueMs ?? Infinity) <= now)
+      path.push(bytesOfSamples(back.shift()?.frame as Int16Array), now)
+    while (path.pull(now)) {
+      heard.frames.push(path.frame.slice())
+      heard.digits += path.digit ?? ''
+      row = path.voiced ? row + 1 : 0
+      quiet = path.voiced ? 0 : quiet + 1
+      if (row === ONSET_FRAMES) heard.onsetsAtMs.push(path.mediaMs)
+      if (quiet > END_FRAMES) voiced = 0
+      else if (path.voiced && (voiced > 0 || row === ONSET_FRAMES)) voiced = Math.max(voiced + 1, row)
+      if (path.voiced && voiced === COMMIT_FRAMES) heard.commitsAtMs.push(path.mediaMs)
+    }
+  }
+  const { echoDelayMs } = path
+  path.release()
+  return { ...heard, echoDelayMs }
+}
+
+/** The agent's speech, which comes all at once when a piece of it begins. */
+class Speech implements SampleSource {
+  taken = 0
+  readonly #all: Int16Array
+  readonly #pieces: readonly Piece[]
+  #ready = 0
+  #next = 0
+
+  constructor(pieces: readonly Piece[]) {
+    this.#pieces = pieces
+    this.#all = new Int16Array(pieces.reduce((sum, { samples }) => sum + samples.length, 0))
+    let at = 0
+    for (const { samples } of pieces) {
+      this.#all.set(samples, at)
+      at += samples.length
+    }
+  }
+
+  reach(nowMs: number): void {
+    for (let piece = this.#pieces[this.#next]; piece !== undefined && piece.atMs <= nowMs;) {
+      this.#ready += piece.samples.length
+      piece = this.#pieces[++this.#next]
+    }
+  }
+
+  copy(from: number, samples: number): Int16Array {
+    return this.#all.slice(from, from + samples)
+  }
+
+  available(): number {
+    return this.#ready - this.taken
+  }
+
+  peek(out: Int16Array, samples: number): number {
+    const count = Math.min(samples, this.available())
+    out.set(this.#all.subarray(this.taken, this.taken + count))
+    return count
+  }
+
+  consume(samples: number): void {
+    this.taken += samples
+  }
+}

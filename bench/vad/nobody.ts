@@ -1,0 +1,102 @@
+import type { LegRateHz } from '../../src/core/units.js'
+import type { VadBank } from '../../src/media/vad/vad.js'
+import { missingMaterial, readRecording, recordings } from '../material.js'
+import { powerOf, resampled, throughLine } from './corpus.js'
+import { type Interruptions, interruptionsOf } from './interruptions.js'
+import { missingInstruments, renderedMusic } from './rendered.js'
+import { framesOf, shareOf } from './score.js'
+import { brownNoise, carNoise, hum, pinkNoise, steppingNoise, street, whiteNoise } from './sounds.js'
+
+/** A leg of 8 kHz, one of 16 kHz that is as wide, and one of 16 kHz that carries 8 kHz mu-law, as real calls do. */
+const LINES = ['8 kHz', '16 kHz', 'tel'] as const
+type Line = (typeof LINES)[number]
+
+export interface NobodyRow extends Interruptions {
+  readonly name: string
+  readonly line: Line
+  /** Of the frames after the first second. */
+  readonly voicedShare: number
+}
+
+interface Sound {
+  readonly name: string
+  readonly at: (rateHz: LegRateHz) => Float64Array | Promise<Float64Array>
+}
+
+const FIRST_FRAMES = 50
+const MUSIC_DBFS = -22
+const NOISE_DBFS = -32
+// As loud as a machine makes the noise of a line.
+const COMFORT_DBFS = -48
+const PIECES = 6
+const PIECE_MS = 45_000
+const PIECES_SEED = 900
+
+const NOISES = [
+  { name: 'white noise', make: whiteNoise, dbfs: NOISE_DBFS },
+  { name: 'pink noise', make: pinkNoise, dbfs: NOISE_DBFS },
+  { name: 'brown noise', make: brownNoise, dbfs: NOISE_DBFS },
+  { name: 'car', make: carNoise, dbfs: NOISE_DBFS },
+  { name: 'hum', make: hum, dbfs: NOISE_DBFS },
+  { name: 'street', make: street, dbfs: NOISE_DBFS },
+  { name: 'comfort noise, 7 to 15 dB steps', make: steppingNoise, dbfs: COMFORT_DBFS },
+] as const
+
+/**
+ * Sounds in which nobody speaks: noise alone, Debian's music on hold as it was recorded, and pieces on sampled
+ * instruments. Nothing is fitted to any of them.
+ * @param ms of each noise, and at most of each piece
+ * @returns the rows, and what `apt-get install` needs for those that are left out
+ */
+export async function measureNobody(
+  vadBank: VadBank,
+  ms: number,
+): Promise<{ readonly rows: readonly NobodyRow[]; readonly missing: readonly string[] }> {
+  const sounds: Sound[] = NOISES.map(({ name, make, dbfs }) => ({
+    name,
+    at: (rateHz) => atLevel(make({ rateHz, ms, seed: 9 }), dbfs),
+  }))
+  const missing = [missingMaterial('music'), missingInstruments()].filter((packages) => packages !== null)
+  if (missingMaterial('music') === null) {
+    for (const name of recordings('music')) {
+      sounds.push({
+        name,
+        at: async (rateHz) =>
+          Float64Array.from((await readRecording('music', name, rateHz)).subarray(0, (rateHz * ms) / 1000)),
+      })
+    }
+  }
+  if (missingInstruments() === null) {
+    for (let piece = 1; piece <= PIECES; piece++) {
+      sounds.push({
+        name: `rendered piece ${piece}`,
+        at: async (rateHz) => {
+          const wide = await renderedMusic({ seed: PIECES_SEED + piece, ms: PIECE_MS, split: 'validation' })
+          return atLevel(rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz), MUSIC_DBFS)
+        },
+      })
+    }
+  }
+  const rows: NobodyRow[] = []
+  for (const { name, at } of sounds)
+    for (const line of LINES) rows.push(rowOf(name, line, await onLine(at, line), vadBank))
+  return { rows, missing }
+}
+
+async function onLine(at: Sound['at'], line: Line): Promise<Int16Array> {
+  if (line === '16 kHz') return throughLine(await at(16_000), 16_000, false)
+  const telephone = throughLine(await at(8000), 8000, true)
+  if (line === '8 kHz') return telephone
+  return throughLine(resampled(Float64Array.from(telephone), 8000, 16_000), 16_000, false)
+}
+
+function rowOf(name: string, line: Line, samples: Int16Array, vadBank: VadBank): NobodyRow {
+  const frames = framesOf(samples, line === '8 kHz' ? 8000 : 16_000, vadBank)
+  const voicedShare = shareOf(frames.slice(FIRST_FRAMES).map(({ voiced }) => voiced))
+  return { name, line, voicedShare, ...interruptionsOf(frames) }
+}
+
+function atLevel(sound: Float64Array, dbfs: number): Float64Array {
+  const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerOf(sound))
+  return sound.map((value) => gain * value)
+}

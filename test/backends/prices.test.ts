@@ -1,0 +1,168 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { CostMeter } from '../../src/backends/cost-meter.js'
+import { tokensOf as geminiTokens } from '../../src/backends/gemini-live/usage.js'
+import { tokensOf as openAiTokens, transcriptionUsage } from '../../src/backends/openai-realtime/usage.js'
+import { LIST_PRICES, costOf, priceList, pricedModel } from '../../src/backends/prices.js'
+import type { BackendUsage } from '../../src/call/backend-events.js'
+import { noUsage } from '../../src/call/usage.js'
+import { readPrices } from '../../src/config/prices-file.js'
+
+const about = (cost: number | null | undefined): string => (cost ?? NaN).toFixed(9)
+const listed = (backend: string, model: string, usage: Partial<BackendUsage>) => {
+  const meter = new CostMeter(priceList([]), () => model)
+  meter.add(backend, { ...noUsage(), ...usage })
+  return meter.cost()
+}
+
+/** OpenAI's guide on the cost of its Realtime API: the usage of the `response.done` that it shows. */
+const OPENAI_EXAMPLE: BackendUsage = {
+  ...noUsage(),
+  ...openAiTokens({
+    input_tokens: 132,
+    output_tokens: 121,
+    input_token_details: {
+      text_tokens: 119,
+      audio_tokens: 13,
+      cached_tokens: 64,
+      cached_tokens_details: { audio_tokens: 0 },
+    },
+    output_token_details: { text_tokens: 30, audio_tokens: 91 },
+  }),
+}
+
+t.test("the response of OpenAI's guide costs what its tokens cost by kind, cached ones apart", async (t) => {
+  const parts = (119 - 64) * 4 + 64 * 0.4 + 13 * 32 + 30 * 24 + 91 * 64
+  t.equal(about(listed('openai', 'gpt-realtime-2.1', OPENAI_EXAMPLE).amount), about(parts / 1e6))
+  const mini = (119 - 64) * 0.6 + 64 * 0.06 + 13 * 10 + 30 * 2.4 + 91 * 20
+  t.equal(about(listed('openai', 'gpt-realtime-2.1-mini', OPENAI_EXAMPLE).amount), about(mini / 1e6))
+})
+
+t.test('in a long call most input is cached, and without that the estimate would be twice the bill', async (t) => {
+  // The second response of a public question on that usage, of a call of 15 s: 640 of 789 input tokens were cached.
+  const usage: BackendUsage = {
+    ...noUsage(),
+    inputTokens: 789,
+    inputTextTokens: 313,
+    inputAudioTokens: 476,
+    inputCachedTokens: 640,
+    inputCachedAudioTokens: 384,
+    outputTokens: 32,
+    outputTextTokens: 9,
+    outputAudioTokens: 23,
+  }
+  const bill = listed('openai', 'gpt-realtime-2.1', usage).amount ?? NaN
+  const whole = listed('openai', 'gpt-realtime-2.1', { ...usage, inputCachedTokens: 0, inputCachedAudioTokens: 0 })
+  t.ok((whole.amount ?? 0) / bill > 2, `${whole.amount} against ${bill}`)
+})
+
+t.test('the transcription of the caller is charged for apart from the responses', async (t) => {
+  const usage = transcriptionUsage('gpt-transcribe', { seconds: 40 })
+  t.equal(about(listed('openai', 'gpt-realtime-2.1', usage).amount), about(0.003))
+})
+
+t.test("the session of OpenAI's guide on GPT-Live costs 7.5 cents for its 90 seconds", async (t) => {
+  t.equal(about(listed('openai-live', 'gpt-live-1', { sessionSeconds: 90 }).amount), about(0.075))
+})
+
+t.test('thinking and tokens of no kind of a Gemini turn are charged as text', async (t) => {
+  // The usage that a user of gemini-3.8-live published: 25 prompt tokens have no modality, 136 are thoughts.
+  const usage = geminiTokens({
+    promptTokenCount: 522,
+    responseTokenCount: 42,
+    thoughtsTokenCount: 136,
+    promptTokensDetails: [
+      { modality: 'TEXT', tokenCount: 332 },
+      { modality: 'AUDIO', tokenCount: 165 },
+    ],
+    responseTokensDetails: [{ modality: 'AUDIO', tokenCount: 42 }],
+  })
+  const cost = listed('gemini', 'models/gemini-3.8-live', usage)
+  t.equal(about(cost.amount), about((357 * 0.75 + 165 * 3 + 136 * 4.5 + 42 * 12) / 1e6))
+})
+
+t.test('each stage of a cascade is priced in its own unit', async (t) => {
+  const models = { 'gpt-of-ours': { inputPerMillionTokens: 1, cachedPerMillionTokens: 0.1, outputPerMillionTokens: 4 } }
+  const meter = new CostMeter(priceList([{ currency: 'USD', backends: {}, models }]), () => null)
+  const add = (model: string, usage: Partial<BackendUsage>): void =>
+    meter.add('cascade', { ...noUsage(), ...usage, model })
+  add('whisper-1', { sessionSeconds: 30 })
+  add('gpt-of-ours', { inputTokens: 1000, inputCachedTokens: 500, outputTokens: 100 })
+  add('tts-1', { speechCharacters: 200, audioOutMs: 12_000 })
+  const { amount, models: rows } = meter.cost()
+  t.equal(about(amount), about(0.003 + (500 + 50 + 400) / 1e6 + 0.003))
+  t.match(rows, [{ model: 'whisper-1' }, { model: 'gpt-of-ours' }, { model: 'tts-1' }])
+})
+
+t.test('a cost that is not known is null with its reason, never 0', async (t) => {
+  const unknown = (model: string, usage: Partial<BackendUsage>) => listed('a', model, usage)
+  t.match(unknown('gpt-next', { inputTokens: 1 }), { amount: null, unknown: 'no price for the model gpt-next' })
+  t.match(unknown('gpt-realtime-2.1', { inputTokens: 100 }), {
+    amount: null,
+    unknown: /how many input tokens are audio/,
+  })
+  t.match(unknown('gpt-realtime-2.1', { outputTokens: 100 }), { amount: null, unknown: /how many output tokens/ })
+  t.match(unknown('gpt-realtime-2.1', { ...OPENAI_EXAMPLE, inputCachedTokens: 20, inputCachedAudioTokens: 20 }), {
+    amount: /\d/,
+  })
+  t.match(unknown('gpt-live-1', { inputTokens: 100, audioInMs: 1000 }), { amount: null, unknown: /has no price/ })
+  const prices = { currency: 'USD', backends: {}, models: { b: { inputPerMillionTokens: 1 } } }
+  const meter = new CostMeter(priceList([prices]), () => 'b')
+  meter.add('a', { ...noUsage(), inputTokens: 10, outputTokens: 10 })
+  t.match(meter.cost(), { amount: null, unknown: 'no price for output text tokens' })
+  t.match(listed('embedded', 'none', { audioInMs: 60_000, audioOutMs: 60_000 }), { amount: 0, unknown: null })
+  t.match(listed('a', 'gpt-live-1', {}), { amount: 0 })
+})
+
+t.test("a server that only has OpenAI's shape does not have OpenAI's prices", async (t) => {
+  t.equal(pricedModel('tts-1', 'https://api.openai.com/v1'), 'tts-1')
+  const own = pricedModel('tts-1', 'http://127.0.0.1:8000/v1')
+  t.equal(own, 'tts-1@127.0.0.1:8000')
+  t.equal(priceList([]).priceOf('cascade', own), null)
+  const free = { currency: 'USD', backends: {}, models: { [own]: { perMillionCharacters: 0 } } }
+  t.same(costOf({ ...noUsage(), speechCharacters: 100 }, priceList([free]).priceOf('cascade', own) ?? {}), {
+    amount: 0,
+  })
+})
+
+t.test("the agent's prices come before the operator's, and these before the vendors'", async (t) => {
+  const agent = { currency: 'USD', backends: { openai: { perMinute: 1 } }, models: {} }
+  const operator = { currency: 'USD', backends: {}, models: { 'gpt-live-1': { perMinute: 0.04 } } }
+  const { priceOf } = priceList([agent, operator])
+  t.same(priceOf('openai', 'gpt-realtime-2.1'), { perMinute: 1 })
+  t.same(priceOf('openai-live', 'gpt-live-1'), { perMinute: 0.04 })
+  t.equal(priceOf('gemini', 'gemini-3.8-live'), LIST_PRICES['gemini-3.8-live'])
+  t.equal(priceOf('openai-2', 'gpt-realtime-2.1-2026-05-06'), LIST_PRICES['gpt-realtime-2.1'], 'a dated snapshot')
+  const shillings = priceList([{ ...agent, currency: 'KES' }, operator])
+  t.equal(shillings.currency, 'KES')
+  t.equal(shillings.priceOf('openai-live', 'gpt-live-1'), null, 'nothing converts money')
+})
+
+t.test('each public price says where and when it was read', async (t) => {
+  for (const [model, { source, readOn }] of Object.entries(LIST_PRICES)) {
+    t.match(source, /^https:\/\//, model)
+    t.match(readOn, /^2026-\d{2}-\d{2}$/, model)
+  }
+})
+
+t.test('the file of PRICES_FILE is read, and a mistake in it is named with its line', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'prices-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'prices.yaml')
+  const read = (text: string) => {
+    writeFileSync(file, text)
+    return readPrices(file)
+  }
+  t.same(read('currency: KES\nmodels:\n  gpt-live-1: { perMinute: 6.5 }\n').models, {
+    'gpt-live-1': { perMinute: 6.5 },
+  })
+  t.throws(() => read('currency: KES\nmodels:\n  gpt-live-1: { perMinut: 6.5 }\n'), {
+    code: 'CONFIG_INVALID',
+    message: /prices\.yaml:3 .*perMinut/,
+  })
+  t.throws(() => read('currency: shillings\n'), { message: /prices\.yaml:1 currency: must be three letters/ })
+  t.throws(() => read('currency: [\n'), { code: 'CONFIG_INVALID' })
+  t.throws(() => readPrices(join(folder, 'none.yaml')), { message: /PRICES_FILE is .*ENOENT/ })
+})
