@@ -1,35 +1,41 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import type { CallerFrame } from '../../src/call/caller-speech.js'
-import { CallerPath } from '../../src/media/caller-path.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { convertRate } from '../../src/simulator/line.js'
 import { seededRandom } from '../../src/simulator/random.js'
-import { readRecording, recordings } from '../material.js'
-import { joined, powerOf, throughLine, truthOf } from '../vad/corpus.js'
+import { loadFlite } from '../../src/speech/flite.js'
+import { type Material, readRecording, recordings } from '../material.js'
+import { joined, powerOf, resampled, throughLine, truthOf } from '../vad/corpus.js'
+import { framesOf } from '../vad/score.js'
 import { babble, pinkNoise } from '../vad/sounds.js'
+import { SPLITS } from '../vad/splits.js'
 
-/**
- * One turn of a caller, as recorded people speak: a second of nothing, the turn, and time to find its end. The labels
- * are of the clean signal.
- */
-interface Turn {
-  readonly kind: 'monologue' | 'sentence' | 'digits'
-  readonly clean: Float64Array
-  /** Its longest pause, and where its last sound ends. */
+type TurnKind = 'monologue' | 'sentence' | 'yes or no' | 'digits'
+
+/** When somebody speaks in a turn; the labels are of the clean signal. */
+interface TurnTimes {
+  readonly kind: TurnKind
+  /** Its longest pause, and where its first sound begins and its last one ends. */
   readonly pauseMs: number
+  readonly startMs: number
   readonly endMs: number
+}
+
+/** One turn of a caller, as recorded people speak: a second of nothing, the turn, and time to find its end. */
+interface Turn extends TurnTimes {
+  readonly clean: Float64Array
 }
 
 /** A turn as the caller's path gives it to the session. */
-export interface HeardTurn {
-  readonly kind: Turn['kind']
-  readonly pauseMs: number
-  readonly endMs: number
+export interface HeardTurn extends TurnTimes {
   readonly frames: readonly CallerFrame[]
 }
 
-export const SPEAKERS = ['allison', 'june', 'carlo'] as const
+const RECORDED = ['allison', 'june', 'carlo'] as const
+/** The figures of `AdaptivePause` were chosen on the first two; nothing was chosen on the others. */
+export const SPEAKERS = [...RECORDED, 'flite'] as const
 export type Speaker = (typeof SPEAKERS)[number]
+export const TUNED_ON: readonly Speaker[] = ['allison', 'june']
 export const LINES = ['8 kHz', '16 kHz', 'tel'] as const
 export type Line = (typeof LINES)[number]
 export const NOISES = ['clean', 'pink', 'babble'] as const
@@ -42,39 +48,75 @@ const TAIL_MS = 2500
 /** Of each kind, for each speaker. Half of the monologues are long prompts, half are sentences joined with pauses. */
 const MONOLOGUES = 60
 const SENTENCES = 40
+const WORDS = 40
 const NUMBERS = 40
+const WORD_MS = [200, 900] as const
 const PROMPT_MS = [4500, 32_000] as const
 const SENTENCE_MS = [1000, 4500] as const
-/** Longer gaps in a prompt are between two turns of somebody: the person who records waits. */
-const PROMPT_PAUSE_MS_MAX = 780
-/** Pauses between sentences: their logarithms are normal around 430 ms, and those outside are drawn again. */
-const PAUSE_MS = { median: 430, spread: 0.25, least: 300, most: 700 } as const
+/**
+ * Pauses between joined sentences: their logarithms are normal around 410 ms, and those outside are drawn again. So 400
+ * ms cut most monologues, 600 some and 800 none, as with people who were recorded talking (docs/VAD.md). Prompts with
+ * longer pauses of their own are left out: the person who records waits there.
+ */
+const PAUSE_MS = { median: 410, spread: 0.22, least: 300, most: 620, ofPrompts: 780 } as const
 /** Between digits, and once in a number between its groups. */
 const DIGIT_GAP_MS = [40, 200] as const
 const GROUP_GAP_MS = [300, 560] as const
+const DIGIT_WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+
+/** What one speaker said, at one rate: trimmed, at one level. */
+interface Said {
+  /** Long enough to have pauses of their own. */
+  readonly prompts: readonly Float64Array[]
+  /** Without a pause. */
+  readonly sentences: readonly Float64Array[]
+  /** Of a moment, as a yes or a no is. */
+  readonly words: readonly Float64Array[]
+  /** 0 to 9. */
+  readonly digits: readonly Float64Array[]
+}
+
+async function saidBy(speaker: Speaker, rateHz: LegRateHz): Promise<Said> {
+  const voice = (pcm: Float64Array): Float64Array => trimmed(atLevel(pcm, rateHz), rateHz)
+  const all: Float64Array[] = []
+  const digits: Float64Array[] = []
+  if (speaker === 'flite') {
+    const flite = await loadFlite()
+    const { sentences, voices } = SPLITS.heldOut
+    const speak = (text: string, i: number): Float64Array => {
+      const { pcm, sampleRateHz } = flite.speak(text, voices[i % 2] as string)
+      return voice(resampled(Float64Array.from(pcm), sampleRateHz, rateHz))
+    }
+    for (const [i, text] of sentences.entries()) all.push(speak(text, i), speak(text, i + 1))
+    for (const [digit, word] of DIGIT_WORDS.entries()) digits.push(speak(word, digit))
+  } else {
+    for (const name of proseOf(speaker))
+      all.push(voice(Float64Array.from(await readRecording(speaker, name, rateHz))))
+    for (const digit of DIGIT_WORDS.keys())
+      digits.push(voice(Float64Array.from(await readRecording(speaker, `digits/${digit}`, rateHz))))
+  }
+  const prompts: Float64Array[] = []
+  const sentences: Float64Array[] = []
+  const words: Float64Array[] = []
+  for (const one of all) {
+    const ms = (one.length * 1000) / rateHz
+    const pauseMs = longestPauseMs(truthOf(one, rateHz))
+    if (pauseMs === 0 && ms >= WORD_MS[0] && ms < WORD_MS[1]) words.push(one)
+    else if (ms >= PROMPT_MS[0] && ms <= PROMPT_MS[1] && pauseMs >= PAUSE_MS.least && pauseMs <= PAUSE_MS.ofPrompts)
+      prompts.push(one)
+    else if (ms >= SENTENCE_MS[0] && ms <= SENTENCE_MS[1] && pauseMs < PAUSE_MS.least) sentences.push(one)
+  }
+  return { prompts, sentences, words, digits }
+}
+
+function proseOf(speaker: Material): string[] {
+  return recordings(speaker).filter((name) => !/silence|beep|tone|monkeys|digits|letters|phonetic/.test(name))
+}
 
 /** The turns of one speaker on one line, without noise. Always the same. */
 async function turnsOf(speaker: Speaker, rateHz: LegRateHz): Promise<Turn[]> {
   const random = seededRandom(SPEAKERS.indexOf(speaker) + 11)
-  const names = recordings(speaker).filter((name) => !/silence|beep|tone|monkeys|digits|letters|phonetic/.test(name))
-  const prompts: Float64Array[] = []
-  const sentences: Float64Array[] = []
-  for (const name of names) {
-    const voice = trimmed(atLevel(Float64Array.from(await readRecording(speaker, name, rateHz)), rateHz), rateHz)
-    const ms = (voice.length * 1000) / rateHz
-    if (ms >= PROMPT_MS[0] && ms <= PROMPT_MS[1]) {
-      const pauseMs = longestPauseMs(truthOf(voice, rateHz))
-      if (pauseMs >= PAUSE_MS.least && pauseMs <= PROMPT_PAUSE_MS_MAX) prompts.push(voice)
-    } else if (ms >= SENTENCE_MS[0] && ms <= SENTENCE_MS[1] && longestPauseMs(truthOf(voice, rateHz)) < PAUSE_MS.least) {
-      sentences.push(voice)
-    }
-  }
-  const digits: Float64Array[] = []
-  for (let digit = 0; digit < 10; digit++) {
-    digits.push(
-      trimmed(atLevel(Float64Array.from(await readRecording(speaker, `digits/${digit}`, rateHz)), rateHz), rateHz),
-    )
-  }
+  const { prompts, sentences, words, digits } = await saidBy(speaker, rateHz)
   const pick = (from: readonly Float64Array[]): Float64Array => from[Math.floor(random() * from.length)] as Float64Array
   const turns: Turn[] = spread(prompts, MONOLOGUES / 2).map((voice) => turn('monologue', voice, rateHz))
   while (turns.length < MONOLOGUES) {
@@ -84,6 +126,7 @@ async function turnsOf(speaker: Speaker, rateHz: LegRateHz): Promise<Turn[]> {
     turns.push(turn('monologue', joined(parts), rateHz))
   }
   for (const voice of spread(sentences, SENTENCES)) turns.push(turn('sentence', voice, rateHz))
+  for (const voice of spread(words, WORDS)) turns.push(turn('yes or no', voice, rateHz))
   for (let i = 0; i < NUMBERS; i++) {
     const length = 4 + (i % 4)
     const group = 1 + Math.floor(random() * (length - 1))
@@ -102,6 +145,7 @@ function turn(kind: Turn['kind'], voice: Float64Array, rateHz: LegRateHz): Turn 
   const truth = truthOf(voice, rateHz)
   const last = truth.lastIndexOf(true)
   return {
+    startMs: LEAD_MS,
     kind,
     clean: joined([silence(LEAD_MS, rateHz), voice, silence(TAIL_MS, rateHz)]),
     pauseMs: longestPauseMs(truth),
@@ -109,21 +153,13 @@ function turn(kind: Turn['kind'], voice: Float64Array, rateHz: LegRateHz): Turn 
   }
 }
 
-/** All turns of a speaker on a line with a noise, through the caller's path. */
+/** All turns of a speaker on a line with a noise, as the caller's path gives them to the session. */
 export async function heardTurns(speaker: Speaker, line: Line, noise: Noise, vadBank: VadBank): Promise<HeardTurn[]> {
   const rateHz: LegRateHz = line === '16 kHz' ? 16_000 : 8000
   const turns = await turnsOf(speaker, rateHz)
-  // Others in the room are the other speakers.
-  const others: Float64Array[] = []
-  if (noise === 'babble') {
-    for (const other of SPEAKERS.filter((one) => one !== speaker)) {
-      const found = recordings(other).filter((name) => !/silence|beep|tone|monkeys|digits|letters|phonetic/.test(name))
-      for (const name of spread(found, 40))
-        others.push(trimmed(atLevel(Float64Array.from(await readRecording(other, name, rateHz)), rateHz), rateHz))
-    }
-  }
-  return turns.map((one, i) => {
-    const samples = one.clean.slice()
+  const others = noise === 'babble' ? await othersThan(speaker, rateHz) : []
+  return turns.map(({ kind, clean, pauseMs, startMs, endMs }, i) => {
+    const samples = clean.slice()
     if (noise !== 'clean') {
       const extent = { rateHz, ms: (samples.length * 1000) / rateHz + 20, seed: 500 + i }
       const sound = noise === 'pink' ? pinkNoise(extent) : babble(extent, others)
@@ -133,24 +169,18 @@ export async function heardTurns(speaker: Speaker, line: Line, noise: Noise, vad
     const sent = throughLine(samples, rateHz, line !== '16 kHz')
     const legRateHz: LegRateHz = line === '8 kHz' ? 8000 : 16_000
     const heard = legRateHz === rateHz ? sent : convertRate(sent, rateHz, legRateHz)
-    return { kind: one.kind, pauseMs: one.pauseMs, endMs: one.endMs, frames: framesOf(heard, legRateHz, vadBank) }
+    return { kind, pauseMs, startMs, endMs, frames: framesOf(heard, legRateHz, vadBank) }
   })
 }
 
-function framesOf(samples: Int16Array, sampleRateHz: LegRateHz, vadBank: VadBank): CallerFrame[] {
-  const path = new CallerPath({ sampleRateHz, track: 'inbound_track', vadBank })
-  const length = frameSamples(sampleRateHz)
-  const bytes = new Uint8Array(samples.slice().buffer)
-  const frames: CallerFrame[] = []
-  for (let i = 0; (i + 1) * length <= samples.length; i++) {
-    path.push(bytes.subarray(i * length * 2, (i + 1) * length * 2), (i + 1) * FRAME_MS)
-    while (path.pull((i + 1) * FRAME_MS)) {
-      const { voiced, doubtful, levelDbfs, pitchHz } = path
-      frames.push({ voiced, doubtful, levelDbfs, pitchHz })
-    }
+/** Others in the room: the recorded people who are not speaking. */
+async function othersThan(speaker: Speaker, rateHz: LegRateHz): Promise<Float64Array[]> {
+  const others: Float64Array[] = []
+  for (const other of RECORDED.filter((one) => one !== speaker)) {
+    for (const name of spread(proseOf(other), 40))
+      others.push(trimmed(atLevel(Float64Array.from(await readRecording(other, name, rateHz)), rateHz), rateHz))
   }
-  path.release()
-  return frames
+  return others
 }
 
 function longestPauseMs(truth: readonly boolean[]): number {

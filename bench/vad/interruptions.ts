@@ -1,13 +1,7 @@
 import { FRAME_MS } from '../../src/core/units.js'
-import { CallerSpeech } from '../../src/call/caller-speech.js'
+import { type CallerFrame, CallerSpeech } from '../../src/call/caller-speech.js'
 import { BargeIn } from '../../src/call/barge-in.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
-
-/** What a frame of the caller says about him, as the call has it. */
-export interface HeardFrame {
-  readonly voiced: boolean
-  readonly doubtful: boolean
-}
 
 export interface Interruptions {
   readonly pausesPerMin: number
@@ -22,7 +16,7 @@ const START = { firstVoicedMs: 0, itemId: null, heardMs: 0, audible: true }
  * How often a sound without a caller pauses an agent who never stops talking, and how often it takes his turn: by the
  * defaults of an agent (docs/ARCHITECTURE.md, barge-in). After a commit he talks on as soon as the sound lets him.
  */
-export function interruptionsOf(frames: readonly HeardFrame[]): Interruptions {
+export function interruptionsOf(frames: readonly CallerFrame[]): Interruptions {
   const { speech: speechOptions, bargeIn: bargeInOptions } = DEFAULT_CALL_OPTIONS
   const speech = new CallerSpeech(speechOptions)
   const bargeIn = new BargeIn(bargeInOptions)
@@ -31,9 +25,10 @@ export function interruptionsOf(frames: readonly HeardFrame[]): Interruptions {
   let pausedAtMs = 0
   let voiceMs = 0
   let answering = false
-  frames.forEach(({ voiced, doubtful }, i) => {
+  frames.forEach((frame, i) => {
+    const { voiced, doubtful } = frame
     const nowMs = (i + 1) * FRAME_MS
-    const edge = speech.frame(voiced, nowMs)
+    const edge = speech.frame(frame, nowMs)
     if (edge === 'end') answering = false
     if (answering) return
     const share = doubtful ? DOUBTFUL_SHARE : 1

@@ -1,10 +1,10 @@
+import type { CallerFrame } from '../../src/call/caller-speech.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
-import type { HeardFrame } from './interruptions.js'
 
 /**
  * An onset is two frames, as for the session. The hang-over joins the parts of a word; after the last word it counts
@@ -31,22 +31,25 @@ export function decisionsOf(
   return framesOf(samples, rateHz, vadBank, echo).map(({ voiced }) => voiced)
 }
 
-/** The same with the doubts about them. */
+/** All that the caller's path finds in them. */
 export function framesOf(
   samples: Int16Array,
   rateHz: LegRateHz,
   vadBank: VadBank,
   echo: Echo | null = null,
-): HeardFrame[] {
+): CallerFrame[] {
   const path = new CallerPath({ sampleRateHz: rateHz, track: echo?.track ?? 'inbound_track', vadBank })
   const frame = frameSamples(rateHz)
-  const frames: HeardFrame[] = []
+  const frames: CallerFrame[] = []
   for (let at = 0; at + frame <= samples.length; at += frame) {
     const nowMs = (at / frame + 1) * FRAME_MS
     if (echo !== null && at + frame <= echo.agent.length)
       path.playedReference(echo.agent.subarray(at, at + frame), nowMs - FRAME_MS)
     path.push(bytesOfSamples(samples.slice(at, at + frame)), nowMs)
-    while (path.pull(nowMs)) frames.push({ voiced: path.voiced, doubtful: path.doubtful })
+    while (path.pull(nowMs)) {
+      const { voiced, doubtful, levelDbfs, pitchHz } = path
+      frames.push({ voiced, doubtful, levelDbfs, pitchHz })
+    }
   }
   path.release()
   return frames

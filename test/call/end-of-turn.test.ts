@@ -1,6 +1,6 @@
 import t from 'tap'
 import { CallerSpeech, type CallerFrame } from '../../src/call/caller-speech.js'
-import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { DEFAULT_CALL_OPTIONS, type SpeechOptions } from '../../src/call/call-options.js'
 import type { CallerExpectation } from '../../src/call/backend-events.js'
 import type { TurnDecider } from '../../src/call/end-of-turn.js'
 import { Rig } from './rig.js'
@@ -13,12 +13,10 @@ const VOICE_DBFS = -20
 class Talker {
   nowMs = 0
   readonly speech: CallerSpeech
+  readonly noiseDbfs: number
 
-  constructor(
-    readonly noiseDbfs = NOISE_DBFS,
-    options: Partial<typeof OPTIONS> | { adaptive: boolean } = {},
-    decider?: TurnDecider,
-  ) {
+  constructor(noiseDbfs = NOISE_DBFS, options: Partial<SpeechOptions> = {}, decider?: TurnDecider) {
+    this.noiseDbfs = noiseDbfs
     this.speech = new CallerSpeech({ ...OPTIONS, ...options }, decider)
     this.quiet(1000)
   }

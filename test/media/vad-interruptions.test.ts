@@ -1,9 +1,10 @@
 import t from 'tap'
-import { type HeardFrame, interruptionsOf } from '../../bench/vad/interruptions.js'
+import { interruptionsOf } from '../../bench/vad/interruptions.js'
+import type { CallerFrame } from '../../src/call/caller-speech.js'
 
 const MINUTE_FRAMES = 3000
 /** A minute with a sound of so many frames every two seconds. */
-const bursts = (frames: number, doubtful = false): HeardFrame[] =>
+const bursts = (frames: number, doubtful = false): CallerFrame[] =>
   Array.from({ length: MINUTE_FRAMES }, (_, i) => ({ voiced: i % 100 < frames, doubtful }))
 
 t.test('a frame alone is nothing, 40 ms pause the agent, 200 ms take the turn', (t) => {
