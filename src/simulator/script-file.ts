@@ -38,6 +38,7 @@ const stepSchema = z
     ...acts,
     heard: phrases.optional(),
     interruptAfterMs: z.int().min(0).max(60_000).optional(),
+    pauseMs: z.int().min(0).max(60_000).optional(),
   })
   .refine(exactlyOneAct, ONE_ACT)
 
@@ -71,7 +72,7 @@ const scriptSchema = z
   })
   .refine((script) => script.rules.length + script.steps.length > 0, { error: 'has neither steps nor rules' })
 
-type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs'>
+type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs' | 'pauseMs'>
 
 /**
  * Reads a caller script.
@@ -124,6 +125,7 @@ export function scriptOf(file: Omit<z.output<typeof scriptSchema>, 'version'>): 
       act: actOf(step),
       heard: listOf(step.heard),
       interruptAfterMs: step.interruptAfterMs ?? null,
+      ...(step.pauseMs === undefined ? {} : { pauseMs: step.pauseMs }),
     })),
   }
 }
