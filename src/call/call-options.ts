@@ -158,7 +158,7 @@ export const DEFAULT_CALL_OPTIONS = {
   goodbyeText: 'Thank you for calling. Goodbye.',
   speech: {
     onsetMs: 40, // two frames: one voiced frame is often a click (docs/ARCHITECTURE.md, barge-in)
-    endOfSpeechMs: 640, // a fixed 600 cut one in five monologues of recorded people, 640 that adapts one in 25
+    endOfSpeechMs: 620, // adaptive, so more in noise and after longer pauses; docs/VAD.md has what it cuts
     adaptive: true,
     realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
   },

@@ -63,28 +63,30 @@ const PAUSE_MS_MIN = 200
 /** A word or two has no pause inside. */
 const YES_NO_MS = 400
 /** Between groups of digits people pause for up to 600 ms. */
-const DIGITS_MS = 700
+const DIGITS_MS = 660
 /** A longer wait is taken for a dead line. */
-const OPEN_MS_MAX = 1000
-/**
- * A caller pauses again as long as before, and a little longer. Of 1.0 to 1.5 and 60 to 150 ms, chosen on Allison by
- * `bench/endpointing`.
- */
-const LONGER = 1.2
-const LONGER_BY_MS = 60
+const OPEN_MS_MAX = 900
+/** A caller pauses again as long as before, and somewhat longer. */
+const LONGER_BY_MS = 140
 /** How much of the longest pause is left for the next turn. */
 const KEPT_FOR_NEXT_TURN = 0.75
 /**
- * Sound that is louder than the noise but not voiced (an "s", breath, the soft end of a word) is not quiet, for this
- * long after the voice. It halves the turns that are cut in babble, where soft syllables are not found.
+ * Sound that is louder than the noise but not voiced (an "s", breath, the soft end of a word) is not quiet: a pause
+ * begins after it, if it follows the voice at once. Later in a pause it is a soft beginning of the next word, so the
+ * turn does not end within `RISING_MS` of it.
  */
 const SOFT_MS_MAX = 300
-const SOFT_OVER_NOISE_DB = 3
+const SOFT_YES_NO_MS_MAX = 60
+const SOFT_OVER_NOISE_DB = 5
 const SOFT_BELOW_VOICE_DB = 25
-/** In noise the last syllables of a word are missed, so a pause seems longer than it is: from 20 dB on, fully at 10. */
-const NOISY_DB = 20
-const NOISY_MS_PER_DB = 6
-const NOISY_MS_MAX = 60
+const RISING_OVER_NOISE_DB = 4
+const RISING_MS = 100
+const RISING_MS_MAX = 300
+/** In noise the last syllables of a word are missed, so a pause seems longer than it is. */
+const NOISY_DB = 24
+const NOISY_MS_PER_DB = 22
+const NOISY_MS_MAX = 160
+const NOISY_DIGITS_MS_MAX = 80
 /** A vowel that is held at one pitch for this long: "and", "so", "er". */
 const HELD_FRAMES = 14
 const HELD_RATIO_MAX = 2 ** (1 / 12)
@@ -95,7 +97,8 @@ const NOISE_RISE_SHARE = 0.03
 
 /**
  * The pause that ends a turn, by what is expected, how this caller pauses, how he sounds before the pause, and how much
- * of his voice the line lets through. The figures were chosen on recordings: docs/VAD.md, "The end of a turn".
+ * of his voice the line lets through. The figures were chosen on two recorded speakers by `npm run bench --
+ * --endpointing`; docs/VAD.md, "The end of a turn", has the table with those held out.
  */
 export class AdaptivePause implements TurnDecider {
   readonly #openMs: number
@@ -106,9 +109,10 @@ export class AdaptivePause implements TurnDecider {
   #longestMs = 0
   #noiseDbfs = NaN
   #voiceDbfs = NaN
-  /** Since the last voiced frame: all, and up to the last soft sound. */
+  /** Since the last voiced frame: all, up to the end of the soft sound that follows it, and up to a later sound. */
   #unvoicedMs = 0
   #softMs = 0
+  #risingMs = 0
   #heldFrames = 0
   #lowestHz = 0
   #highestHz = 0
@@ -129,19 +133,18 @@ export class AdaptivePause implements TurnDecider {
       this.#voiceDbfs = Number.isNaN(this.#voiceDbfs)
         ? levelDbfs
         : this.#voiceDbfs + (levelDbfs - this.#voiceDbfs) * VOICE_SHARE
-      this.#unvoicedMs = this.#softMs = 0
+      this.#unvoicedMs = this.#softMs = this.#risingMs = 0
       this.#hold(pitchHz)
       return
     }
     const noise = Number.isNaN(this.#noiseDbfs) ? levelDbfs : this.#noiseDbfs
     this.#noiseDbfs = noise + (levelDbfs - noise) * (levelDbfs < noise ? NOISE_FALL_SHARE : NOISE_RISE_SHARE)
     this.#unvoicedMs += FRAME_MS
-    if (
-      this.#unvoicedMs <= SOFT_MS_MAX &&
-      levelDbfs > this.#noiseDbfs + SOFT_OVER_NOISE_DB &&
-      levelDbfs > this.#voiceDbfs - SOFT_BELOW_VOICE_DB
-    )
-      this.#softMs = this.#unvoicedMs
+    const overDb = levelDbfs - this.#noiseDbfs
+    if (levelDbfs < this.#voiceDbfs - SOFT_BELOW_VOICE_DB) return
+    if (this.#unvoicedMs > SOFT_MS_MAX) {
+      if (overDb > RISING_OVER_NOISE_DB) this.#risingMs = this.#unvoicedMs
+    } else if (overDb > SOFT_OVER_NOISE_DB) this.#softMs = this.#unvoicedMs
   }
 
   ended(): void {
@@ -149,7 +152,11 @@ export class AdaptivePause implements TurnDecider {
   }
 
   get waitMs(): number {
-    return this.#pauseMs + this.#softMs
+    if (this.#expected === 'yes-no') return this.#pauseMs + Math.min(this.#softMs, SOFT_YES_NO_MS_MAX)
+    const waitMs = this.#pauseMs + this.#softMs
+    return this.#risingMs === 0
+      ? waitMs
+      : Math.min(Math.max(waitMs, this.#risingMs + RISING_MS), waitMs + RISING_MS_MAX)
   }
 
   get why(): string {
@@ -157,14 +164,15 @@ export class AdaptivePause implements TurnDecider {
     return (
       `${this.#expected}: ${Math.round(this.#pauseMs)} ms after ${this.#softMs} ms of soft sound; ` +
       `longest pause ${Math.round(this.#longestMs)} ms, voice ${voice} dBFS over ${noise}` +
-      (this.#held ? ', a held tone' : '')
+      (this.#held ? ', a held tone' : '') +
+      (this.#risingMs > 0 ? `, sound at ${this.#risingMs} ms` : '')
     )
   }
 
   get #pauseMs(): number {
     if (this.#expected === 'yes-no') return this.#yesNoMs
-    if (this.#expected === 'digits') return this.#digitsMs
-    const own = this.#longestMs === 0 ? 0 : Math.min(OPEN_MS_MAX, LONGER * this.#longestMs + LONGER_BY_MS)
+    if (this.#expected === 'digits') return this.#digitsMs + Math.min(this.#noisyMs, NOISY_DIGITS_MS_MAX)
+    const own = this.#longestMs === 0 ? 0 : Math.min(OPEN_MS_MAX, this.#longestMs + LONGER_BY_MS)
     return Math.max(this.#openMs + this.#noisyMs, own, this.#held ? HELD_MS : 0)
   }
 

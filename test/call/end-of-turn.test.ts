@@ -51,49 +51,57 @@ const expecting = (what: CallerExpectation): Talker => {
   return talker
 }
 
-t.test('a yes is answered sooner than a number, and a sentence in between', async (t) => {
+t.test('a yes is answered sooner than a sentence, and a number later', async (t) => {
   t.equal(expecting('yes-no').says(300).endsAfterMs(), 400)
-  t.equal(expecting('open').says(300).endsAfterMs(), 640)
-  t.equal(expecting('digits').says(300).endsAfterMs(), 700)
+  t.equal(expecting('open').says(300).endsAfterMs(), 620)
+  t.equal(expecting('digits').says(300).endsAfterMs(), 660)
 })
 
 t.test('a caller who pauses is waited for longer than his pauses, in this turn and partly in the next', async (t) => {
   const talker = new Talker().says(600)
   t.notOk(talker.quiet(600))
-  t.equal(talker.says(600).endsAfterMs(), 780, '1.2 of 600 and 60')
+  t.equal(talker.says(600).endsAfterMs(), 740, '600 and 140')
   talker.quiet(2000)
-  t.equal(talker.says(400).endsAfterMs(), 640, 'a shorter one is no longer known')
+  t.equal(talker.says(400).endsAfterMs(), 620, 'a shorter one is no longer known')
 })
 
 t.test('a caller who goes on just after the end of the turn had paused', async (t) => {
   const talker = new Talker().says(600)
   t.ok(talker.quiet(800))
-  t.equal(talker.says(600).endsAfterMs(), 1000, 'no longer than a second')
+  t.equal(talker.says(600).endsAfterMs(), 900, 'no longer than this')
   talker.quiet(5000)
   const late = new Talker().says(600)
   late.quiet(1500)
-  t.equal(late.says(600).endsAfterMs(), 640, 'this was an answer, not a pause')
+  t.equal(late.says(600).endsAfterMs(), 620, 'this was an answer, not a pause')
 })
 
 t.test('the soft end of a word is not quiet, and noise is', async (t) => {
   const talker = new Talker().says(600)
   t.notOk(talker.quiet(200, -40), 'an s')
-  t.equal(talker.endsAfterMs(), 640, 'from its end')
+  t.equal(talker.endsAfterMs(), 620, 'from its end')
   const breath = new Talker().says(600)
-  t.ok(breath.quiet(960, -40), 'for at most 300 ms')
-  t.equal(new Talker(-55).says(600).endsAfterMs(), 640)
+  t.ok(breath.quiet(1240, -40), 'for at most 300 ms, and 300 more where it goes on')
+  t.equal(new Talker(-55).says(600).endsAfterMs(), 620)
 })
 
-t.test('in noise it is waited a little longer, as the ends of words are lost', async (t) => {
-  t.equal(new Talker(-30).says(1200).endsAfterMs(), 700)
-  t.equal(new Talker(-35).says(1200).endsAfterMs(), 660, '15 dB: half of it')
+t.test('a turn does not end while the next word begins softly', async (t) => {
+  const talker = new Talker().says(600)
+  t.notOk(talker.quiet(560))
+  t.notOk(talker.quiet(60, -44), 'louder than the line')
+  t.notOk(talker.quiet(60))
+  t.equal(talker.endsAfterMs(), 40, '100 ms after it')
+})
+
+t.test('in noise it is waited longer, as the ends of words are lost', async (t) => {
+  t.equal(new Talker(-30).says(1200).endsAfterMs(), 780)
+  t.equal(new Talker(-40).says(1200).endsAfterMs(), 700, '20 dB: 4 less than a good line has')
 })
 
 t.test('a tone that is held at one pitch is going on', async (t) => {
   t.equal(new Talker().says(400, 120).endsAfterMs(), 900)
   const falls = new Talker()
   for (let hz = 160; hz > 80; hz -= 4) falls.says(20, hz)
-  t.equal(falls.endsAfterMs(), 640, 'a fall is not')
+  t.equal(falls.endsAfterMs(), 620, 'a fall is not')
 })
 
 t.test('an agent may have a fixed pause', async (t) => {
