@@ -65,6 +65,9 @@ export function withoutNoise(text: string): string {
  */
 const PART_WEIGHT = 0.05
 
+/** Digits after the last one of a number that are listened for. */
+const DIGITS_OVER_MAX = 4
+
 interface SlotGrammar {
   readonly definition: OfflineSlot
   /** The bare slot and the phrases around it. */
@@ -204,7 +207,10 @@ export class Understanding {
     if (number === null) return whole
     // Of a number that has begun the rest is as likely as all of it once more.
     if (have !== '') return digitsJsgf(1, max)
-    return number.partMin < min ? `/1/ (${whole}) | /${PART_WEIGHT}/ (${digitsJsgf(number.partMin, min - 1)})` : whole
+    const parts = number.partMin < min ? [digitsJsgf(number.partMin, min - 1)] : []
+    // More digits than the number has are heard as what they are; without a place in the grammar the first ones count.
+    const more = digitsJsgf(max + 1, Math.min(max + DIGITS_OVER_MAX, DIALOGUE_KEYS_MAX))
+    return [`/1/ (${whole})`, ...[...parts, more].map((one) => `/${PART_WEIGHT}/ (${one})`)].join(' | ')
   }
 
   #spoken(value: string): string {
