@@ -1,57 +1,156 @@
+import type { CallerFrame } from '../../src/call/caller-speech.js'
+import { type CallSessionOptions, DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { CallSession } from '../../src/call/call-session.js'
+import type { CallInput, CallOutput } from '../../src/call/events.js'
 import { FRAME_MS } from '../../src/core/units.js'
-import { type CallerFrame, CallerSpeech } from '../../src/call/caller-speech.js'
-import { BargeIn } from '../../src/call/barge-in.js'
-import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 
 export interface Interruptions {
   readonly pausesPerMin: number
   readonly commitsPerMin: number
 }
 
-/** Frames that may be music count half: twice as much voice is needed (docs/VAD.md). */
-const DOUBTFUL_SHARE = 0.5
-const START = { firstVoicedMs: 0, itemId: null, heardMs: 0, audible: true }
+/** The call's rule: that of an agent's defaults on a backend that recognises words. */
+const AGENT: CallSessionOptions = {
+  ...DEFAULT_CALL_OPTIONS,
+  callSid: 'HD_bench',
+  agent: 'bench',
+  preparedAtMs: 0,
+  wallOffsetMs: 0,
+  serverVad: false,
+  serverInterrupts: false,
+  truncate: false,
+  weighsSpeech: true,
+  toolNames: [],
+  greeting: null,
+  // Nothing but the caller's sound decides.
+  silence: { afterMs: Infinity, prompts: [] },
+  answerTimeoutMs: Infinity,
+  duration: { maxMs: Infinity, text: '' },
+}
+/** Speech of the agent that waits for as long as he talks: more than the end of a sentence. */
+const PENDING_MS = 10_000
+
+/**
+ * A call's session with an agent who never stops talking: after he was interrupted he talks on as soon as the session
+ * asks for an answer. Nobody recognises words unless `understood` says so.
+ */
+export class TalkingAgent {
+  /** When he fell silent for a moment, and when his turn was taken. */
+  readonly pausesAtMs: number[] = []
+  readonly commitsAtMs: number[] = []
+  readonly resumesAtMs: number[] = []
+  /** What was decided and why, as in the timeline. */
+  readonly decisions: string[] = []
+  readonly session: CallSession
+  nowMs = 0
+  #generation = 0
+  /** What he says waits to be sent, or was taken from him; paused it is kept. */
+  #talks = false
+  #paused = false
+  #lastSentAtMs: number | null = null
+  #answers = false
+
+  constructor(changes: Partial<CallSessionOptions> = {}) {
+    this.session = new CallSession(
+      { ...AGENT, ...changes },
+      {
+        audible: () => this.#talks && !this.#paused,
+        heardMs: () => 0,
+        currentItem: () => (this.#talks ? `item-${this.#generation}` : null),
+        pendingMs: () => (this.#talks ? PENDING_MS : 0),
+        lastSentAtMs: () => this.#lastSentAtMs,
+      },
+    )
+    this.#in({ type: 'stream-opened', sampleRateHz: 16_000 })
+    this.#in({ type: 'backend', event: { type: 'ready' } })
+    this.talk()
+  }
+
+  /** Words of the caller were recognised. */
+  understood(words: string): void {
+    const itemId = `caller-${this.nowMs}`
+    this.#in({
+      type: 'backend',
+      event: { type: 'transcript', role: 'caller', text: words, final: true, itemId, generation: 0 },
+    })
+  }
+
+  /** He is silent until `talk`: the caller has the turn. */
+  listen(): void {
+    this.#in({ type: 'backend', event: { type: 'turn-done', generation: this.#generation, status: 'completed' } })
+    this.#in({ type: 'item-heard', itemId: `item-${this.#generation}` })
+    this.#talks = false
+  }
+
+  talk(): void {
+    const generation = ++this.#generation
+    const itemId = `item-${generation}`
+    this.#in({ type: 'backend', event: { type: 'turn-start', generation } })
+    this.session.acceptAudio(itemId, generation, this.nowMs)
+    this.#talks = true
+    this.#paused = false
+    this.#in({ type: 'item-started', itemId, sentAtMs: this.nowMs })
+  }
+
+  frame(frame: CallerFrame): void {
+    this.nowMs += FRAME_MS
+    if (this.#talks && !this.#paused) this.#lastSentAtMs = this.nowMs
+    this.session.callerFrame(frame, this.nowMs)
+    this.#drain()
+    const wake = this.session.nextWake()
+    if (wake !== null && wake.atMs <= this.nowMs) this.#in({ type: 'timer' })
+    if (!this.#answers) return
+    this.#answers = false
+    if (!this.#talks) this.talk()
+  }
+
+  #in(input: CallInput): void {
+    this.session.handle(input, this.nowMs)
+    this.#drain()
+  }
+
+  #drain(): void {
+    for (let output = this.session.pollOutput(); output !== null; output = this.session.pollOutput()) this.#do(output)
+  }
+
+  #do(output: CallOutput): void {
+    switch (output.type) {
+      case 'playout-pause':
+        this.#paused = true
+        this.pausesAtMs.push(this.nowMs)
+        return
+      case 'playout-resume':
+        this.#paused = false
+        this.resumesAtMs.push(this.nowMs)
+        return
+      case 'playout-clear':
+        this.#talks = false
+        this.#paused = false
+        this.commitsAtMs.push(this.nowMs)
+        return
+      case 'backend-speech-end':
+        // What may not be meant for him is answered only with words.
+        if (output.unless === undefined) this.#answers = true
+        return
+      case 'mark':
+        this.decisions.push(`${this.nowMs} ${output.name} ${output.detail ?? ''}`.trim())
+        return
+      default:
+        return
+    }
+  }
+}
 
 /**
  * How often a sound without a caller pauses an agent who never stops talking, and how often it takes his turn: by the
- * defaults of an agent (docs/ARCHITECTURE.md, barge-in). After a commit he talks on as soon as the sound lets him.
+ * session itself, with the defaults of an agent.
  */
-export function interruptionsOf(frames: readonly CallerFrame[]): Interruptions {
-  const { speech: speechOptions, bargeIn: bargeInOptions } = DEFAULT_CALL_OPTIONS
-  const speech = new CallerSpeech(speechOptions)
-  const bargeIn = new BargeIn(bargeInOptions)
-  let pauses = 0
-  let commits = 0
-  let pausedAtMs = 0
-  let voiceMs = 0
-  let answering = false
-  frames.forEach((frame, i) => {
-    const { voiced, doubtful } = frame
-    const nowMs = (i + 1) * FRAME_MS
-    const edge = speech.frame(frame, nowMs)
-    if (edge === 'end') answering = false
-    if (answering) return
-    const share = doubtful ? DOUBTFUL_SHARE : 1
-    if (!bargeIn.paused && voiced && speech.speaking) {
-      bargeIn.pause(START)
-      pauses++
-      pausedAtMs = nowMs
-      voiceMs = share * (edge === 'onset' ? speech.voicedMs : FRAME_MS)
-    } else if (bargeIn.paused && voiced && speech.speaking) {
-      voiceMs += share * (edge === 'onset' ? speech.voicedMs : FRAME_MS)
-    }
-    if (bargeIn.shouldCommit(voiceMs)) {
-      commits++
-      bargeIn.abandon()
-      answering = true
-    } else if (
-      bargeIn.paused &&
-      nowMs - pausedAtMs >= bargeInOptions.resumeAfterMs &&
-      bargeIn.mayResume(speech.quietMs(nowMs))
-    ) {
-      bargeIn.abandon()
-    }
-  })
+export function interruptionsOf(
+  frames: readonly CallerFrame[],
+  changes: Partial<CallSessionOptions> = {},
+): Interruptions {
+  const agent = new TalkingAgent(changes)
+  for (const frame of frames) agent.frame(frame)
   const minutes = (frames.length * FRAME_MS) / 60_000
-  return { pausesPerMin: pauses / minutes, commitsPerMin: commits / minutes }
+  return { pausesPerMin: agent.pausesAtMs.length / minutes, commitsPerMin: agent.commitsAtMs.length / minutes }
 }

@@ -1,10 +1,12 @@
 import { parseArgs } from 'node:util'
 import { writeFileSync } from 'node:fs'
 import type { LegRateHz } from '../../src/core/units.js'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 import { makeCalls, speakUtterances } from './corpus.js'
+import { type Floor, measureFloor, PLAIN } from './floor.js'
 import { type NobodyRow, measureNobody } from './nobody.js'
 import { type Quality, SNRS_DB, meanF1, measureQuality } from './quality.js'
 import { recordedUtterances } from './recorded.js'
@@ -17,6 +19,8 @@ const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told f
   --validation     the corpus that choices are made by, in place of the one that is measured with
   --voices DIR     recorded people in place of synthesised ones: WAV files, one sentence each (docs/VAD.md)
   --nobody         only sounds in which nobody speaks: noise alone, real and rendered music, and how often they interrupt
+  --floor          recorded people: who takes the turn from an agent who talks, and who does not
+  --plain          with --floor: without backchannels and without levels, for comparison
   --json FILE      the figures as JSON; - for standard output instead of the tables`
 
 const percent = (share: number): string => (100 * share).toFixed(1).padStart(5)
@@ -66,6 +70,34 @@ function nobodyTable(rows: readonly NobodyRow[]): string {
   ].join('\n')
 }
 
+function floorTables({ interruptions, shortSounds, rooms, speakers }: Floor): string {
+  return [
+    'people interrupt      line    softer  committed  stop p95 from our onset / the true one  commit median / p95',
+    ...interruptions.map(
+      (row) =>
+        `${''.padEnd(21)} ${row.line.padEnd(7)} ${`${row.softerDb} dB`.padStart(6)} ${`${row.committed} of ${row.calls}`.padStart(10)} ${`${row.stopP95Ms.toFixed(0)} / ${row.stopTrueP95Ms} ms`.padStart(39)} ${`${row.commitMedianMs} / ${row.commitP95Ms} ms`.padStart(20)}`,
+    ),
+    '',
+    'short sounds          line    sounds  paused  committed  silent for',
+    ...shortSounds.map(
+      (row) =>
+        `${''.padEnd(21)} ${row.line.padEnd(7)} ${String(row.sounds).padStart(6)} ${String(row.paused).padStart(7)} ${String(row.committed).padStart(10)} ${`${row.silentMedianMs} ms`.padStart(11)}`,
+    ),
+    '',
+    'a television          line     below  pauses/min  commits/min',
+    ...rooms.map(
+      (row) =>
+        `${''.padEnd(21)} ${row.line.padEnd(7)} ${`${row.belowDb} dB`.padStart(6)} ${row.pausesPerMin.toFixed(1).padStart(11)} ${row.commitsPerMin.toFixed(1).padStart(12)}`,
+    ),
+    '',
+    'voiced frames         line    a tenth exceeds  a hundredth exceeds (above the RMS)',
+    ...speakers.map(
+      (row) =>
+        `${row.speaker.padEnd(21)} ${row.line.padEnd(7)} ${`${row.tenthDb.toFixed(1)} dB`.padStart(15)} ${`${row.hundredthDb.toFixed(1)} dB`.padStart(20)}`,
+    ),
+  ].join('\n')
+}
+
 /** Microseconds a frame of the whole caller's path costs, the best of a few rounds. */
 async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
   const utterances = await speakUtterances(rateHz, 6)
@@ -96,6 +128,8 @@ async function main(argv: readonly string[]): Promise<number> {
       quick: { type: 'boolean' },
       validation: { type: 'boolean' },
       nobody: { type: 'boolean' },
+      floor: { type: 'boolean' },
+      plain: { type: 'boolean' },
       voices: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean' },
@@ -113,6 +147,13 @@ async function main(argv: readonly string[]): Promise<number> {
     const json = JSON.stringify({ version: 1, rows, missing }, null, 2)
     if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
     console.log(values.json === '-' ? json : nobodyTable(rows))
+    return 0
+  }
+  if (values.floor === true) {
+    const floor = await measureFloor(vadBank, values.plain === true ? PLAIN : DEFAULT_CALL_OPTIONS.bargeIn)
+    const json = JSON.stringify({ version: 1, ...floor }, null, 2)
+    if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
+    console.log(values.json === '-' ? json : floorTables(floor))
     return 0
   }
   const { voices } = values

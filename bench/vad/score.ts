@@ -5,6 +5,7 @@ import type { ForkedTrack } from '../../src/media/reframer.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
+import type { CallerFrame } from '../../src/call/caller-speech.js'
 
 /**
  * An onset is two frames, as for the session. The hang-over joins the parts of a word; after the last word it counts
@@ -31,7 +32,7 @@ export function decisionsOf(
   return framesOf(samples, rateHz, vadBank, echo).map(({ voiced }) => voiced)
 }
 
-/** All that the caller's path finds in them. */
+/** The same with all that the call has of a frame. */
 export function framesOf(
   samples: Int16Array,
   rateHz: LegRateHz,

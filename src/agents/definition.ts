@@ -337,6 +337,23 @@ const silenceSchema = z.strictObject({
     ),
 })
 
+const putOnHoldSchema = z
+  .strictObject({
+    afterMs: z
+      .int()
+      .min(3000)
+      .max(60_000)
+      .default(CALL.putOnHold.afterMs)
+      .describe('Speech-like sound without words after which, once it has asked, the agent waits quietly.'),
+    maxS: z
+      .int()
+      .min(5)
+      .max(1800)
+      .default(CALL.putOnHold.maxMs / 1000)
+      .describe('How long it waits for words; then it offers a call back where it can, or says goodbye.'),
+  })
+  .nullable()
+
 const limitsSchema = z.strictObject({
   maxDurationS: z
     .int()
@@ -363,6 +380,38 @@ const bargeInSchema = z
       .max(1500)
       .default(CALL.bargeIn.commitMs)
       .describe('Voiced time until its speech is thrown away and the caller has the turn.'),
+    doubtfulCommitMs: z
+      .int()
+      .min(60)
+      .max(3000)
+      .default(CALL.bargeIn.doubtfulCommitMs)
+      .describe('The same where most of the voice may be music; not less than commitMs.'),
+    backchannel: z
+      .strictObject({
+        maxMs: z
+          .int()
+          .min(100)
+          .max(1500)
+          .default(CALL.bargeIn.backchannel.maxMs)
+          .describe('Voiced time over the agent that may still be listening: "mm-hm".'),
+        words: z
+          .array(z.string().min(1).max(40))
+          .max(100)
+          .default([...CALL.bargeIn.backchannel.words])
+          .describe('Words that are listening, in any combination. Only backends whose turns the gateway decides.'),
+      })
+      .nullable()
+      .prefault({})
+      .describe('A short sound over the agent is listening, not interrupting. null: it interrupts like any other.'),
+    quieterDb: z
+      .number()
+      .min(10)
+      .max(60)
+      .nullable()
+      .default(CALL.bargeIn.quieterDb)
+      .describe(
+        "A voice this much quieter than the caller's is somebody else's, and interrupts nothing. null: every voice counts.",
+      ),
     resumeAfterMs: z
       .int()
       .min(200)
@@ -690,6 +739,9 @@ export const agentSchema = z
     stream: streamSchema.prefault({}),
     turn: turnSchema.prefault({}),
     silence: silenceSchema.prefault({}),
+    putOnHold: putOnHoldSchema
+      .prefault({})
+      .describe('What the agent does when the caller puts it on hold. null: it asks again and again.'),
     limits: limitsSchema.prefault({}),
     bargeIn: bargeInSchema.prefault({}),
     fillers: fillersSchema.prefault({}),

@@ -13,8 +13,15 @@ export interface BackendCapabilities {
   readonly outputRateHz: SampleRateHz
   /** False: the gateway's VAD calls `speechStart` and `speechEnd`. True: the backend detects speech itself. */
   readonly serverVad: boolean
+  /**
+   * It stops its answer by itself when it hears speech. False, with `serverVad`: the gateway decides what interrupts, and
+   * calls `interrupt`. Default: `serverVad`.
+   */
+  readonly serverInterrupts?: boolean
   /** The backend cuts an interrupted item to what the caller heard. */
   readonly truncate: boolean
+  /** `speechEnd` takes `unless`: speech may be given that is not meant for the backend. Default: false. */
+  readonly weighsSpeech?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }
@@ -92,10 +99,14 @@ export interface Backend {
    * @param voiced  the gateway's voice activity detection found voice in the frame; true when this is not known
    */
   pushAudio(pcm: Int16Array, voiced?: boolean): void
-  /** The caller began to speak, up to 300 ms ago; more frames follow through `pushAudio`. Only without `serverVad`. */
+  /** The caller began to speak, up to a second ago; more frames follow through `pushAudio`. Only without `serverVad`. */
   speechStart(atMs: number): void
-  /** The caller stopped speaking; `atMs` is the time of the last voiced sample. */
-  speechEnd(atMs: number): void
+  /**
+   * The caller stopped speaking; `atMs` is the time of the last voiced sample.
+   * @param unless  set where the speech may not be meant for the agent (a television, a backchannel): without words, or
+   *   with none but these, no event follows. Only with `weighsSpeech`.
+   */
+  speechEnd(atMs: number, unless?: readonly string[]): void
   /** Adds a text; `respond` asks for an answer to it. */
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void
   dtmf(digit: string): void

@@ -117,9 +117,9 @@ export class BudgetBackend implements Backend {
     this.#inner.speechStart(atMs)
   }
 
-  speechEnd(atMs: number): void {
+  speechEnd(atMs: number, unless?: readonly string[]): void {
     this.#speaking = false
-    this.#inner.speechEnd(atMs)
+    this.#inner.speechEnd(atMs, unless)
   }
 
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {

@@ -1,4 +1,13 @@
+import { BACKEND_PRE_ROLL_MS } from '../core/limits.js'
 import { msToSamples } from '../core/units.js'
+
+/** Silence, or a soft onset, before the first voiced sample that belongs to speech. */
+const BEFORE_SPEECH_MS = 200
+
+/** How much audio from before now belongs to speech that was first heard `sinceMs` ago. */
+export function preRollMs(sinceMs: number, leastMs = BACKEND_PRE_ROLL_MS): number {
+  return Math.max(leastMs, sinceMs + BEFORE_SPEECH_MS)
+}
 
 /**
  * A ring of the newest caller audio. VAD reports the start of speech late, so the onset of an utterance is taken from

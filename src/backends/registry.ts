@@ -117,12 +117,13 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null,
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     models: ({ gemini }, { gemini: own }) => [own?.model ?? gemini.model],
-    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, gatewayTurns }) => {
+    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, clock, gatewayTurns }) => {
       const model = own?.model ?? gemini.model
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
       if (model === null) throw unusable('gemini')
       return new GeminiLiveBackend(sink, {
         apiKey: gemini.apiKey,
+        nowMs: clock,
         messageMs: messageLength(messageMs, turns),
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
         ...own,

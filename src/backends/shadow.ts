@@ -173,10 +173,10 @@ export class ShadowBackend implements Backend {
     this.#secondSpeech('start', atMs)
   }
 
-  speechEnd(atMs: number): void {
-    this.#comparison.asked('speech', atMs)
-    this.#primary.speechEnd(atMs)
-    this.#secondSpeech('end', atMs)
+  speechEnd(atMs: number, unless?: readonly string[]): void {
+    if (unless === undefined) this.#comparison.asked('speech', atMs)
+    this.#primary.speechEnd(atMs, unless)
+    this.#secondSpeech('end', atMs, unless)
   }
 
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
@@ -249,10 +249,10 @@ export class ShadowBackend implements Backend {
     return !this.#closed && (this.#state === 'live' || this.#state === 'connecting')
   }
 
-  #secondSpeech(edge: 'start' | 'end', atMs: number): void {
+  #secondSpeech(edge: 'start' | 'end', atMs: number, unless?: readonly string[]): void {
     if (!this.#listening || this.#second.capabilities.serverVad) return
     if (edge === 'start') this.#second.speechStart(atMs)
-    else this.#second.speechEnd(atMs)
+    else this.#second.speechEnd(atMs, unless)
   }
 
   #fromPrimary(event: BackendEvent): void {

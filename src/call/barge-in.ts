@@ -11,11 +11,17 @@ export interface BargeInStart {
   readonly audible: boolean
 }
 
+/** Voice of the caller since the agent was paused. */
+export interface VoiceOverAgent {
+  readonly voiceMs: number
+  readonly doubtfulMs: number
+}
+
 /**
  * Barge-in in two steps: pause, then commit or resume.
  *
  *     idle   --caller's onset, agent audible or about to be-->  paused  fall silent, keep everything
- *     paused --commitMs of voice, or the backend's decision-->  idle    committed: discard, tell the backend
+ *     paused --`neededMs` of voice, words, or the backend's decision-->  idle  committed: discard, tell the backend
  *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a false interruption: resume
  *     idle   --the backend's decision, or a digit-->  idle    committed at once
  *
@@ -23,6 +29,9 @@ export interface BargeInStart {
  */
 export class BargeIn {
   start: BargeInStart | null = null
+  readonly voice = { voiceMs: 0, doubtfulMs: 0 }
+  /** The agent has so much left to say that a short sound is listening, not interrupting. */
+  #mayBeBackchannel = false
   /** A commit before which the last agent sample is not sent yet; null when there is none. */
   #settling: { readonly start: BargeInStart; readonly why: string } | null = null
   readonly #options: BargeInOptions
@@ -35,13 +44,46 @@ export class BargeIn {
     return this.start !== null
   }
 
-  pause(start: BargeInStart): void {
+  /** @param mayBeBackchannel  the caller hears the agent, who has more to say than the end of a sentence */
+  pause(start: BargeInStart, mayBeBackchannel: boolean): void {
     this.start = start
+    this.voice.voiceMs = 0
+    this.voice.doubtfulMs = 0
+    this.#mayBeBackchannel = mayBeBackchannel && this.#options.backchannel !== null
+  }
+
+  /** The caller's voice over the paused agent. */
+  heard(ms: number, doubtful: boolean): void {
+    this.voice.voiceMs += ms
+    if (doubtful) this.voice.doubtfulMs += ms
+  }
+
+  /** Voice since the onset that discards the agent's speech. */
+  get neededMs(): number {
+    const { commitMs, doubtfulCommitMs, backchannel } = this.#options
+    const { voiceMs, doubtfulMs } = this.voice
+    return Math.max(
+      commitMs,
+      2 * doubtfulMs > voiceMs ? doubtfulCommitMs : 0,
+      this.#mayBeBackchannel ? (backchannel?.maxMs ?? 0) : 0,
+    )
   }
 
   /** Whether there is enough voice since the onset to discard the agent's speech. */
-  shouldCommit(voicedMs: number): boolean {
-    return this.start !== null && voicedMs >= this.#options.commitMs
+  get shouldCommit(): boolean {
+    return this.start !== null && this.voice.voiceMs >= this.neededMs
+  }
+
+  /** Enough voice for speech, which may still be a backchannel: its words decide, where somebody recognises them. */
+  get wordsDecide(): boolean {
+    return this.start !== null && this.#mayBeBackchannel && this.voice.voiceMs >= this.#options.commitMs
+  }
+
+  /** For the timeline. */
+  get figures(): string {
+    const { voiceMs, doubtfulMs } = this.voice
+    const doubt = doubtfulMs > 0 ? `, ${doubtfulMs} ms of it doubtful` : ''
+    return `${voiceMs} ms of voice${doubt}`
   }
 
   /** Whether the caller is quiet enough to resume. Checked from `resumeAfterMs` after the pause on. */
@@ -50,12 +92,13 @@ export class BargeIn {
   }
 
   /** The interruption was false. */
-  resume(voicedMs: number, nowMs: number, lastSentAtMs: number | null, streamZeroMs: number): BargeInRecord | null {
+  resume(nowMs: number, lastSentAtMs: number | null, streamZeroMs: number): BargeInRecord | null {
     const start = this.start
     if (start === null) return null
     this.start = null
     const sinceMs = Math.round(nowMs - start.firstVoicedMs)
-    const why = `${Math.round(voicedMs)} ms of voice in ${sinceMs} ms, under ${this.#options.commitMs}`
+    const what = this.#mayBeBackchannel ? ' (backchannel)' : ''
+    const why = `${this.figures} in ${sinceMs} ms, under ${this.neededMs}${what}`
     return { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stopMs(start, lastSentAtMs), committed: false, why }
   }
 

@@ -11,8 +11,12 @@ export interface CallSessionOptions {
   readonly wallOffsetMs: number
   /** The backend detects the caller's speech itself (`capabilities.serverVad`). */
   readonly serverVad: boolean
+  /** What it takes for speech stops its answer (`capabilities.serverInterrupts`); otherwise the gateway decides that. */
+  readonly serverInterrupts: boolean
   /** The backend uses the played duration of an interrupted item (`capabilities.truncate`). */
   readonly truncate: boolean
+  /** The backend can be given speech that may not be meant for it (`capabilities.weighsSpeech`). */
+  readonly weighsSpeech: boolean
   /**
    * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
    */
@@ -42,6 +46,8 @@ export interface CallSessionOptions {
   readonly speech: SpeechOptions
   readonly bargeIn: BargeInOptions
   readonly silence: SilenceOptions
+  /** Null: sound without words is asked about again and again, and then the call ends. */
+  readonly putOnHold: PutOnHoldOptions | null
   readonly duration: DurationOptions
   readonly filler: FillerOptions
   /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
@@ -61,8 +67,8 @@ export interface SpeechOptions {
   readonly onsetMs: number
   /** Quiet after the last voiced sample that ends the segment; adaptive: of open speech on a good line. */
   readonly endOfSpeechMs: number
-  /** The quiet follows from what is expected and how this caller pauses. Missing in older journals: fixed. */
-  readonly adaptive?: boolean
+  /** The quiet follows from what is expected and how this caller pauses. */
+  readonly adaptive: boolean
   /** Voice in one segment that makes it speech rather than comfort noise or a click. */
   readonly realSpeechMs: number
 }
@@ -70,6 +76,12 @@ export interface SpeechOptions {
 export interface BargeInOptions {
   /** Voice since the onset after which the agent's speech is discarded. */
   readonly commitMs: number
+  /** The same where most of that voice is doubtful: it may be music. */
+  readonly doubtfulCommitMs: number
+  /** Null: a short sound interrupts like any other. */
+  readonly backchannel: BackchannelOptions | null
+  /** A voice this much quieter than the caller's is somebody else's and interrupts nothing; null: every voice counts. */
+  readonly quieterDb: number | null
   /** Paused speech resumes after this, once the caller is quiet, unless the interruption was committed. */
   readonly resumeAfterMs: number
   /** How long the caller must have been quiet before paused speech resumes. */
@@ -78,6 +90,21 @@ export interface BargeInOptions {
   readonly onDtmf: boolean
   readonly protectGreeting: boolean
   readonly protectEscalation: boolean
+}
+
+/** "Mm-hm", "sawa": who says that while the agent speaks is listening. */
+interface BackchannelOptions {
+  /** Voice over the agent that may still be one. */
+  readonly maxMs: number
+  /** Words that are one, in any combination; only backends that recognise speech for the gateway need them. */
+  readonly words: readonly string[]
+}
+
+export interface PutOnHoldOptions {
+  /** Voice without words after which, once we have asked, the agent waits quietly. */
+  readonly afterMs: number
+  /** How long it waits for words before it offers a call back or says goodbye. */
+  readonly maxMs: number
 }
 
 export interface SilenceOptions {
@@ -143,6 +170,32 @@ interface CallbackOptions {
   readonly numberKnown: boolean
 }
 
+/** English and Swahili. A "yes" to a question comes at its end, where nothing is taken for a backchannel. */
+const BACKCHANNELS = [
+  'mm',
+  'mhm',
+  'mm-hm',
+  'hm',
+  'uh-huh',
+  'ah',
+  'oh',
+  'okay',
+  'ok',
+  'right',
+  'yes',
+  'yeah',
+  'sure',
+  'alright',
+  'i see',
+  'got it',
+  'sawa',
+  'ndio',
+  'ndiyo',
+  'haya',
+  'eeh',
+  'ehe',
+]
+
 /** Defaults for every agent. */
 export const DEFAULT_CALL_OPTIONS = {
   kickOffText: '',
@@ -165,6 +218,13 @@ export const DEFAULT_CALL_OPTIONS = {
   bargeIn: {
     // Low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset.
     commitMs: 200,
+    // Twice as long: the detector of music needs a second or more, and what it then finds is no voice any more.
+    doubtfulCommitMs: 400,
+    backchannel: {
+      maxMs: 600, // "mm-hm", "okay" and "sawa sawa" have 250 to 560 ms of voice; the agent is silent from the onset anyway
+      words: BACKCHANNELS,
+    },
+    quieterDb: 20,
     resumeAfterMs: 1000, // the field resumes after 1-2 s
     quietMs: 200, // a pause between two syllables is shorter
     onDtmf: true,
@@ -174,6 +234,10 @@ export const DEFAULT_CALL_OPTIONS = {
   silence: {
     afterMs: 8000, // callers look up an order number in 5-7 s
     prompts: ['Are you still there?', 'I cannot hear you. Are you still there?'],
+  },
+  putOnHold: {
+    afterMs: 8000, // longer than people speak without a word that is understood
+    maxMs: 60_000,
   },
   duration: { maxMs: 30 * 60_000, text: 'We have reached the time limit of this call. Goodbye.' },
   filler: {

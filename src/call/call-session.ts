@@ -16,6 +16,7 @@ import type { BargeInStart } from './barge-in.js'
 import { CallLog } from './call-log.js'
 import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
+import { CallerLevel } from './caller-level.js'
 import { type CallerFrame, CallerSpeech } from './caller-speech.js'
 import type { TurnDecider } from './end-of-turn.js'
 import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
@@ -43,6 +44,7 @@ import type {
   EscalationStrategy,
   TurnRecord,
 } from './record.js'
+import { PutOnHold } from './put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
 import { ToolLedger } from './tool-ledger.js'
 import { Transcript } from './transcript.js'
@@ -65,6 +67,7 @@ const DEADLINES = [
   'filler',
   'tool-limit',
   'silence',
+  'put-on-hold',
   'duration',
   'words-heard',
   'escalation-step',
@@ -79,6 +82,7 @@ type DeadlineName = (typeof DEADLINES)[number]
 
 const NOT_WHILE_CLOSING: readonly DeadlineName[] = [
   'silence',
+  'put-on-hold',
   'filler',
   'answer',
   'backend-ready',
@@ -116,6 +120,10 @@ const SURVIVING_SPEECH_MS = 2000
 const DURATION_POLL_MS = 5000
 /** Normally frames end a segment. The clock ends it when no frame has come for this long past its end. */
 const FRAMES_STOPPED_MS = 500
+/** Words of a short sound over the agent come this long after its end, or there are none. */
+const WORDS_WAIT_MS = 300
+/** A short sound over what the agent says last is its answer, not a backchannel. */
+const MORE_TO_SAY_MS = 1500
 /** A paused agent checks again after this whether the caller is quiet. */
 const RESUME_POLL_MS = 60
 /** After this much quiet a backend with its own turn detection may have found the end of the caller's turn. */
@@ -178,6 +186,10 @@ export class CallSession {
     silencePrompts: 0,
     /** Times that the caller's segment was ended because nobody understood it. */
     notUnderstood: 0,
+    /** Times that the agent began to wait because the caller had put us on hold. */
+    putOnHold: 0,
+    /** Short sounds over the agent that were taken for listening. */
+    backchannels: 0,
     /** Marks and checkpoint notices that nobody drained in time. */
     outputsDropped: 0,
   }
@@ -193,6 +205,8 @@ export class CallSession {
   readonly #tools: ToolLedger
   readonly #silence: Silence
   readonly #unrecognised: UnrecognisedSpeech
+  readonly #putOnHold: PutOnHold
+  readonly #level: CallerLevel
   readonly #rules: EscalationRules | null
   /** Outputs from `#outputsHead` on wait to be drained. */
   readonly #outputs: CallOutput[] = []
@@ -246,8 +260,12 @@ export class CallSession {
   #speechStartSent = false
   /** Last voiced sample of a turn that the backend answered before our own clock found its end; NaN before any. */
   #answeredFromMs = NaN
-  /** Caller's voice since the agent was paused, over all segments. */
-  #voiceOverAgentMs = 0
+  /** The current segment may not be meant for the agent: the backend answers it only if it holds words. */
+  #weighed = false
+  /** Such a segment was sent, and no words of it came so far. */
+  #wordsMayCome = false
+  /** A paused agent waits until then for words of the segment that paused it; NaN when it waits for none. */
+  #wordsDueMs = NaN
   #agentHeardAtMs = -Infinity
   /** The agent spoke after the caller last spoke. */
   #agentSpokeLast = false
@@ -264,6 +282,8 @@ export class CallSession {
   #closeForTransfer = false
   /** The call back that the caller is being asked about; null while nothing is asked. */
   #offer: { readonly reason: string; readonly summary: string } | null = null
+  /** The call ends when the offer is not accepted: nobody may be there. */
+  #endsAfterOffer = false
 
   // The end.
   #plan: EndPlan | null = null
@@ -292,6 +312,8 @@ export class CallSession {
     this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
     this.#silence = new Silence(options.silence, checkpoint?.silencePrompts ?? 0)
     this.#unrecognised = new UnrecognisedSpeech(options)
+    this.#putOnHold = new PutOnHold(options.putOnHold, options.weighsSpeech || options.serverVad)
+    this.#level = new CallerLevel(options.bargeIn.quieterDb)
     this.#rules = options.rules === null ? null : new EscalationRules(options.rules, resume)
     this.#identity = checkpoint?.identity ?? null
     this.#greeted = checkpoint?.greeted ?? false
@@ -352,7 +374,13 @@ export class CallSession {
   callerFrame(frame: CallerFrame, nowMs: number): void {
     if (!this.#streaming || this.#screening) return
     this.#nowMs = Math.max(nowMs, this.#nowMs)
-    if (this.#frame(frame, nowMs)) this.#afterwards()
+    const voiced = this.#own(frame)
+    let changed = false
+    if (this.#state === 'live' && this.#putOnHold.frame(voiced, this.#agentSpeech.anyOpen)) {
+      this.#waitOnHold()
+      changed = true
+    }
+    if (this.#frame(frame, voiced, nowMs) || changed) this.#afterwards()
   }
 
   /** Whether audio of that item may be played. False: it belongs to a dead response; drop it. */
@@ -494,6 +522,8 @@ export class CallSession {
         return this.#toolLimitDue()
       case 'silence':
         return this.#silenceDue()
+      case 'put-on-hold':
+        return this.#heldTooLong()
       case 'duration':
         return this.#durationDue()
       case 'words-heard':
@@ -824,6 +854,7 @@ export class CallSession {
     this.#mark('agent-sound', kind)
     if (itemId === this.#cutOffItemId) this.#cutOffTold()
     this.#unrecognised.agentSounds()
+    this.#putOnHold.agentSounds()
     this.#clear('not-understood')
     this.#endTurnBeforeAnswer(item?.generation ?? null, sentAtMs)
     this.#recordTurn(this.#turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
@@ -880,6 +911,7 @@ export class CallSession {
       case 'speech-stopped':
         return this.#backendHeardStop()
       case 'understood':
+        this.#level.understood()
         return this.#understood()
       case 'expects':
         return this.#callerSpeech.expect(event.what)
@@ -972,7 +1004,9 @@ export class CallSession {
     }
     this.#transcript.callerWords(itemId, text, final, startMs - this.streamZeroMs, endMs - this.streamZeroMs)
     if (text.trim() === '') return
+    if (spoken) this.#level.understood()
     this.#understood()
+    if (this.#wordsMayCome) this.#weighedWords()
     this.#callerActive()
     this.#agentSpokeLast = false
     this.#turns.confirm()
@@ -1012,8 +1046,9 @@ export class CallSession {
   //
   //     caller's onset, agent silent         --> backend-speech-start (backends without their own VAD)
   //     caller's onset, agent talking        --> playout-pause; the backend gets nothing: it may be a false one
-  //     commitMs of voice | backend decides  --> playout-clear, backend-interrupt, backend-speech-start from the onset
-  //     no commit, caller quiet              --> playout-resume; the backend gets nothing
+  //     enough voice | words | backend decides --> playout-clear, backend-interrupt, backend-speech-start from the onset
+  //     commitMs of what may be a backchannel --> backend-speech-start, where the backend can weigh it; no interrupt
+  //     no commit, caller quiet              --> playout-resume; the backend gets nothing more
   //     caller's onset over protected speech --> backend-speech-start, the agent continues
   //     caller stopped                       --> backend-speech-end, a turn begins
   //     long sound that nobody understands   --> the same, see `UnrecognisedSpeech`
@@ -1023,8 +1058,8 @@ export class CallSession {
   // the caller is answering, not interrupting.
 
   /** Takes one frame whose last sample has the time `atMs`. @returns true when something changed */
-  #frame(frame: CallerFrame, atMs: number): boolean {
-    const { voiced } = frame
+  #frame(frame: CallerFrame, voiced: boolean, atMs: number): boolean {
+    const { doubtful } = frame
     const speech = this.#callerSpeech
     const bargeIn = this.#bargeIn
     if (
@@ -1032,7 +1067,7 @@ export class CallSession {
       this.#unrecognised.ignores(voiced, this.#agentTalking || this.#agentSpeech.anyOpen)
     )
       return false
-    const edge = speech.frame(frame, atMs)
+    const edge = speech.frame(frame, atMs, voiced)
     if (edge === 'none' && !voiced) return false
     if (edge === 'end') {
       this.#segmentEnded()
@@ -1045,9 +1080,9 @@ export class CallSession {
       this.#mark('caller-speech')
     }
     if (bargeIn.paused) {
-      if (speech.speaking) this.#voiceOverAgentMs += edge === 'onset' ? speech.voicedMs : FRAME_MS
+      if (speech.speaking) bargeIn.heard(edge === 'onset' ? speech.voicedMs : FRAME_MS, doubtful)
     } else if (speech.speaking) {
-      changed = this.#callerSpeaks(edge === 'onset', atMs)
+      changed = this.#callerSpeaks(edge === 'onset', doubtful, atMs)
     }
     if (speech.real && !this.#unrecognised.timing && !this.#agentTalking && !this.#agentSpeech.anyOpen) {
       this.#deadlines.set(
@@ -1059,29 +1094,36 @@ export class CallSession {
       this.#callerActive()
       changed = true
     }
-    if (bargeIn.paused && bargeIn.shouldCommit(this.#voiceOverAgentMs)) {
-      this.#commitBargeIn(
-        `${this.#voiceOverAgentMs} ms of voice, ${this.#options.bargeIn.commitMs} needed`,
-        this.#agentSpeech.latest,
-      )
+    if (bargeIn.shouldCommit) {
+      this.#commitBargeIn(`${bargeIn.figures}, ${bargeIn.neededMs} needed`, this.#agentSpeech.latest)
       return true
+    }
+    if (bargeIn.wordsDecide && !this.#speechStartSent && this.#options.weighsSpeech) {
+      this.#wordsDueMs = Infinity
+      if (this.#sendSpeechStart(Math.max(bargeIn.start?.firstVoicedMs ?? atMs, speech.firstVoicedMs), true))
+        changed = true
     }
     return changed || edge !== 'none'
   }
 
   /** Takes a frame of caller speech, possibly while the agent talks. @returns true when something changed */
-  #callerSpeaks(onset: boolean, atMs: number): boolean {
+  #callerSpeaks(onset: boolean, doubtful: boolean, atMs: number): boolean {
     // Speech starts later than the onset only when the segment began as a false interruption.
     const fromMs = onset ? this.#callerSpeech.firstVoicedMs : atMs - FRAME_MS
-    const pausable = this.#interruptible && (this.#playout.pendingMs() > 0 || this.#agentSpeech.responding !== null)
-    if (!pausable) return this.#sendSpeechStart(fromMs)
-    this.#voiceOverAgentMs = onset ? this.#callerSpeech.voicedMs : FRAME_MS
-    this.#bargeIn.pause(this.#bargeInStart(fromMs))
+    const suspected = this.#putOnHold.suspected
+    // What has gone on without words for so long is not the caller who interrupts.
+    if (suspected && this.#agentTalking) return false
+    const responding = this.#agentSpeech.responding !== null
+    const pausable = this.#interruptible && (this.#playout.pendingMs() > 0 || responding)
+    if (!pausable) return this.#sendSpeechStart(fromMs, suspected)
+    const start = this.#bargeInStart(fromMs)
+    this.#bargeIn.pause(start, start.audible && (responding || this.#playout.pendingMs() >= MORE_TO_SAY_MS))
+    this.#bargeIn.heard(onset ? this.#callerSpeech.voicedMs : FRAME_MS, doubtful)
     this.#out({ type: 'playout-pause' })
     this.#in('barge-in-resume', this.#options.bargeIn.resumeAfterMs)
     this.#mark(
       'barge-in-pause',
-      `${this.#voiceOverAgentMs} ms of voice over the agent, ${this.#options.speech.onsetMs} needed`,
+      `${this.#bargeIn.figures} over the agent, ${this.#options.speech.onsetMs} needed${this.#levelFigures}`,
     )
     return true
   }
@@ -1092,14 +1134,40 @@ export class CallSession {
     return { firstVoicedMs, itemId, heardMs, audible: this.#playout.audible(this.#nowMs) }
   }
 
+  /** Whether a frame has the caller's own voice. */
+  #own({ voiced, doubtful, levelDbfs }: CallerFrame): boolean {
+    const level = this.#level
+    const refusedMs = level.refusedMs
+    const own = level.takes(voiced, doubtful, levelDbfs, this.#agentSpeech.anyOpen)
+    if (level.refusedMs === refusedMs) return own
+    if (refusedMs === 0) this.#mark('quieter-voice', level.figures)
+    if (level.answers) this.#learnLevelAnew('it answers us')
+    return own
+  }
+
+  /** The caller may have moved away from the phone. */
+  #learnLevelAnew(why: string): void {
+    this.#mark('level-forgotten', `${why}: ${this.#level.refusedMs} ms of voice, ${this.#level.figures}`)
+    this.#level.forget()
+  }
+
+  get #levelFigures(): string {
+    return this.#level.learnt ? `; ${this.#level.figures}` : ''
+  }
+
   /** A sign that the caller is present. */
   #callerActive(): void {
     this.#silence.callerSpoke(this.#nowMs)
+    this.#level.callerHeard()
   }
 
-  #sendSpeechStart(atMs: number): boolean {
+  /** @param weighed  it may not be meant for the agent, so that the backend answers only words; null where it cannot */
+  #sendSpeechStart(atMs: number, weighed: boolean): boolean {
     if (this.#speechStartSent) return false
+    if (weighed && !this.#options.weighsSpeech) return false
     this.#speechStartSent = true
+    this.#weighed = weighed
+    this.#wordsMayCome = false
     const listening =
       this.#state === 'live' ||
       this.#state === 'connecting' ||
@@ -1116,11 +1184,31 @@ export class CallSession {
     this.#mark('caller-speech-end', this.#callerSpeech.endedBecause(this.#nowMs))
     if (!this.#speechStartSent) return // a false interruption needs no answer
     this.#speechStartSent = false
+    if (this.#weighed) return this.#weighedEnded(lastVoicedMs)
     this.#agentSpokeLast = false
     if (this.#options.serverVad) return
     if (this.#backendUsable) this.#out({ type: 'backend-speech-end', atMs: lastVoicedMs })
     // The answer may have begun already.
     if (lastVoicedMs !== this.#answeredFromMs) this.#callerStopped(lastVoicedMs, real)
+  }
+
+  /** A segment that may not have been meant for the agent is over: without words nothing comes of it. */
+  #weighedEnded(lastVoicedMs: number): void {
+    this.#weighed = false
+    this.#wordsMayCome = !this.#options.serverVad
+    if (!Number.isNaN(this.#wordsDueMs)) this.#wordsDueMs = this.#nowMs + WORDS_WAIT_MS
+    const unless = this.#bargeIn.paused ? (this.#options.bargeIn.backchannel?.words ?? []) : []
+    if (!this.#options.serverVad && this.#backendUsable)
+      this.#out({ type: 'backend-speech-end', atMs: lastVoicedMs, unless })
+  }
+
+  /** Words of such a segment came: it was meant for the agent. */
+  #weighedWords(): void {
+    this.#wordsMayCome = false
+    if (this.#bargeIn.paused || this.#interruptible)
+      this.#commitBargeIn(`words in ${this.#bargeIn.figures}`, this.#agentSpeech.latest)
+    this.#agentSpokeLast = false
+    if (!this.#callerSpeech.speaking) this.#callerStopped(this.#callerSpeech.lastVoicedMs, true)
   }
 
   #callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
@@ -1178,10 +1266,12 @@ export class CallSession {
     this.#takeEndBack()
     this.#agentHeardAtMs = this.#nowMs
     this.#agentSpokeLast = false
+    this.#weighed = false
+    this.#wordsDueMs = NaN
     this.#callerActive()
     // The announcement of an escalation was cut: continue without it.
     if (this.#state === 'escalating') this.#in('words-heard', 0)
-    if (speech.speaking) this.#sendSpeechStart(Math.max(start.firstVoicedMs, speech.firstVoicedMs))
+    if (speech.speaking) this.#sendSpeechStart(Math.max(start.firstVoicedMs, speech.firstVoicedMs), false)
     // After a pause the last sample has left already; without a pause it is leaving now.
     if (paused) this.#settleBargeIn()
     else this.#in('barge-in-settle', AFTER_KILL_SILENCE_MS)
@@ -1196,14 +1286,11 @@ export class CallSession {
   /** No commit came: the interruption was false, so the agent continues. */
   #resumeDue(): void {
     if (!this.#bargeIn.paused) return
-    if (!this.#bargeIn.mayResume(this.#callerSpeech.quietMs(this.#nowMs)))
+    if (!this.#bargeIn.mayResume(this.#callerSpeech.quietMs(this.#nowMs)) || this.#nowMs < this.#wordsDueMs)
       return this.#in('barge-in-resume', RESUME_POLL_MS)
-    const record = this.#bargeIn.resume(
-      this.#voiceOverAgentMs,
-      this.#nowMs,
-      this.#playout.lastSentAtMs(),
-      this.streamZeroMs,
-    )
+    this.#wordsDueMs = NaN
+    if (this.#bargeIn.wordsDecide) this.counters.backchannels++
+    const record = this.#bargeIn.resume(this.#nowMs, this.#playout.lastSentAtMs(), this.streamZeroMs)
     this.#out({ type: 'playout-resume' })
     if (record !== null) this.#record({ kind: 'barge-in', record })
     this.#mark('barge-in-resume', record?.why)
@@ -1213,6 +1300,8 @@ export class CallSession {
   #backendHeardSpeech(): void {
     this.#mark('backend-speech-started')
     this.#unrecognised.backendHeardSpeech()
+    // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
+    if (!this.#options.serverInterrupts && this.#interruptible) return
     if (this.#interruptible) this.#commitBargeIn('the backend heard speech', this.#agentSpeech.latest)
     this.#callerActive()
   }
@@ -1250,8 +1339,15 @@ export class CallSession {
       case 'wait':
         return this.#deadlines.set('silence', decision.untilMs)
       case 'end':
+        if (this.#level.refusedMs >= this.#options.speech.realSpeechMs) {
+          this.#learnLevelAnew('nobody else speaks')
+          return this.#in('silence', this.#options.silence.afterMs)
+        }
         return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
       case 'prompt':
+        this.#level.ask()
+        this.#putOnHold.ask()
+        this.#clear('put-on-hold')
         this.counters.silencePrompts++
         this.#mark('silence-prompt', decision.detail)
         this.#announce(decision.text, 'prompt')
@@ -1268,6 +1364,7 @@ export class CallSession {
     return (
       this.#sounding ||
       responding ||
+      (this.#offer !== null && this.#endsAfterOffer) ||
       this.#tools.running > 0 ||
       this.#bargeIn.paused ||
       (this.#callerSpeech.speaking && this.#callerSpeech.real) ||
@@ -1279,13 +1376,54 @@ export class CallSession {
   /** Words of the caller were understood, or a digit was pressed. */
   #understood(): void {
     const { speaking, firstVoicedMs } = this.#callerSpeech
+    if (this.#putOnHold.waiting) this.#mark('put-on-hold-over', 'words, or a digit')
+    this.#putOnHold.understood()
+    this.#clear('put-on-hold')
+    if (this.#endsAfterOffer) this.#withdrawOffer()
     const dueMs = this.#unrecognised.understood(speaking, this.#nowMs, firstVoicedMs)
     if (Number.isNaN(dueMs)) this.#clear('not-understood')
     else this.#deadlines.set('not-understood', dueMs)
   }
 
+  /** The caller has put us on hold: from here on the agent waits. */
+  #waitOnHold(): void {
+    const voiceMs = this.#putOnHold.voiceMs
+    this.#deadlines.set('put-on-hold', this.#putOnHold.wait(this.#nowMs))
+    this.counters.putOnHold++
+    this.#mark(
+      'put-on-hold',
+      `${voiceMs} ms of voice without words, ${this.#options.putOnHold?.afterMs ?? 0} needed${this.#levelFigures}`,
+    )
+    this.#clear('answer', 'not-understood')
+    this.#unrecognised.over()
+    this.#giveUpSegment()
+  }
+
+  /** Ends the segment although its sound continues; nothing is asked of the backend. */
+  #giveUpSegment(): void {
+    if (!this.#callerSpeech.speaking) return
+    this.#weighed = true
+    this.#callerSpeech.giveUp()
+    this.#segmentEnded()
+  }
+
+  /** On hold until `maxMs`: nobody may come back any more. */
+  #heldTooLong(): void {
+    if (this.#state !== 'live' || !this.#putOnHold.waiting) return
+    const detail = `put on hold for ${this.#options.putOnHold?.maxMs ?? 0} ms`
+    if (this.#options.escalation?.callback?.numberKnown !== true || this.#offer !== null)
+      return this.#speakThenEnd('silence-limit', detail, this.#options.goodbyeText, false)
+    this.#mark('put-on-hold-over', detail)
+    this.#offerCallback('', { reason: 'put on hold', summary: '' })
+    this.#endsAfterOffer = true
+  }
+
   #notUnderstoodDue(): void {
     if (this.#state !== 'live') return
+    if (this.#putOnHold.waiting) {
+      this.#unrecognised.over()
+      return this.#giveUpSegment()
+    }
     const { speaking, firstVoicedMs } = this.#callerSpeech
     const decision = this.#unrecognised.due({
       nowMs: this.#nowMs,
@@ -1572,12 +1710,14 @@ export class CallSession {
     const under = this.#state === 'escalating' || this.#state === 'holding'
     switch (step.type) {
       case 'close-stream':
+        if (!under) return this.#mark('escalation-step-late', step.type)
         this.#clear('escalation-step', 'hold')
         this.#announceTransfer(step.mayBeSilent)
         this.#closeForTransfer = true
         if (this.#transferItemId === null) this.#closeStreamForTransfer()
         return
       case 'hold':
+        if (!under) return this.#mark('escalation-step-late', step.type)
         this.#announceTransfer(false)
         return this.#hold()
       case 'bridged':
@@ -1699,6 +1839,7 @@ export class CallSession {
 
   #withdrawOffer(): void {
     this.#offer = null
+    this.#endsAfterOffer = false
     this.#clear('offer')
   }
 
@@ -1731,10 +1872,13 @@ export class CallSession {
   /** No answer came in time, or it was not yes. */
   #offerDeclined(): void {
     if (this.#offer === null) return
+    const ends = this.#endsAfterOffer
     this.#withdrawOffer()
     this.#out({ type: 'callback', wish: null })
     this.#mark('callback-declined')
-    if (this.#endsAfterFailure) this.#goodbyeAfterOffer('')
+    if (ends)
+      this.#speakThenEnd('silence-limit', 'on hold, after the offer of a call back', this.#options.goodbyeText, false)
+    else if (this.#endsAfterFailure) this.#goodbyeAfterOffer('')
   }
 
   /**

@@ -1,6 +1,7 @@
 import { FRAME_MS } from '../core/units.js'
 import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
+import { dbfsOf, hertzOf, levelStep, pitchStep } from './frame-figures.js'
 import { AdaptivePause, FixedPause, RESUMED_MS_MAX, type TurnDecider } from './end-of-turn.js'
 
 /**
@@ -42,6 +43,7 @@ export class CallerSpeech {
   voicedMs = 0
   readonly #options: SpeechOptions
   readonly #decider: TurnDecider
+  readonly #heard = { voiced: false, levelDbfs: 0, pitchHz: 0, pauseMs: 0 }
   #rowStartMs = NaN
   #rowMs = 0
   #why = ''
@@ -67,18 +69,23 @@ export class CallerSpeech {
     return this.voicedMs >= this.#options.realSpeechMs
   }
 
-  frame(frame: CallerFrame, nowMs: number): SpeechEdge {
-    const decider = this.#decider
-    if (!frame.voiced) {
-      decider.frame(frame, 0)
+  /** @param voiced  false where the voice is not the caller's */
+  frame(frame: CallerFrame, nowMs: number, voiced = frame.voiced): SpeechEdge {
+    const heard = this.#heard
+    heard.voiced = voiced
+    heard.levelDbfs = dbfsOf(levelStep(frame.levelDbfs))
+    heard.pitchHz = hertzOf(pitchStep(frame.pitchHz))
+    heard.pauseMs = 0
+    if (!voiced) {
+      this.#decider.frame(heard)
       this.#rowMs = 0
-      return this.speaking && nowMs - this.lastVoicedMs >= decider.waitMs - FRAME_TIME_JITTER_MS
+      return this.speaking && nowMs - this.lastVoicedMs >= this.#decider.waitMs - FRAME_TIME_JITTER_MS
         ? this.#end()
         : 'none'
     }
-    const pauseMs = nowMs - FRAME_MS - this.lastVoicedMs
     if (this.speaking) {
-      decider.frame(frame, pauseMs)
+      heard.pauseMs = nowMs - FRAME_MS - this.lastVoicedMs
+      this.#decider.frame(heard)
       const was = this.real
       this.voicedMs += FRAME_MS
       this.lastVoicedMs = nowMs
@@ -86,12 +93,11 @@ export class CallerSpeech {
     }
     if (this.#rowMs === 0) this.#rowStartMs = nowMs - FRAME_MS
     this.#rowMs += FRAME_MS
-    if (this.#rowMs < this.#options.onsetMs) {
-      decider.frame(frame, 0)
-      return 'none'
-    }
+    const begins = this.#rowMs >= this.#options.onsetMs
     const restMs = this.#rowStartMs - this.lastVoicedMs
-    decider.frame(frame, restMs < RESUMED_MS_MAX ? restMs : 0)
+    if (begins && restMs < RESUMED_MS_MAX) heard.pauseMs = restMs
+    this.#decider.frame(heard)
+    if (!begins) return 'none'
     this.speaking = true
     this.firstVoicedMs = this.#rowStartMs
     this.lastVoicedMs = nowMs

@@ -2,7 +2,17 @@ import { FRAME_MS } from '../core/units.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
-import type { CallerFrame } from './caller-speech.js'
+
+/** One frame of 20 ms, its figures in the steps of a journal. */
+export interface TurnFrame {
+  /** The caller's own voice is in it. */
+  readonly voiced: boolean
+  readonly levelDbfs: number
+  /** 0 when it is not known. */
+  readonly pitchHz: number
+  /** Quiet before a voiced frame of a running turn, or of one that ended less than `RESUMED_MS_MAX` ago; else 0. */
+  readonly pauseMs: number
+}
 
 /**
  * Decides how long a pause of one caller ends the turn. It gets every frame in order, and is asked in those without
@@ -15,11 +25,8 @@ export interface TurnDecider {
   readonly why: string
   /** What the agent waits for; until it is told otherwise. */
   expect(what: CallerExpectation): void
-  /**
-   * @param pauseMs quiet before a voiced frame of a running turn, or of one that ended less than `RESUMED_MS_MAX` ago;
-   *   0 in every other frame
-   */
-  frame(frame: CallerFrame, pauseMs: number): void
+  /** @param frame  the same object each time */
+  frame(frame: TurnFrame): void
   /** The turn has ended. */
   ended(): void
   /** The samples of the next `frame`, for a decider that listens itself. Valid only during the call. */
@@ -127,7 +134,7 @@ export class AdaptivePause implements TurnDecider {
     this.#expected = what
   }
 
-  frame({ voiced, levelDbfs, pitchHz }: CallerFrame, pauseMs: number): void {
+  frame({ voiced, levelDbfs, pitchHz, pauseMs }: TurnFrame): void {
     if (voiced) {
       if (pauseMs >= PAUSE_MS_MIN && pauseMs > this.#longestMs) this.#longestMs = pauseMs
       this.#voiceDbfs = Number.isNaN(this.#voiceDbfs)

@@ -86,7 +86,8 @@ export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' 
 export type CallOutput =
   /** The gateway's VAD heard the caller start or stop; only for backends without a VAD of their own. */
   | { readonly type: 'backend-speech-start'; readonly atMs: number }
-  | { readonly type: 'backend-speech-end'; readonly atMs: number }
+  /** With `unless` no answer is wanted where there are no words, or only these: it may not be meant for the agent. */
+  | { readonly type: 'backend-speech-end'; readonly atMs: number; readonly unless?: readonly string[] }
   | {
       readonly type: 'backend-text'
       readonly text: string

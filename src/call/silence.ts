@@ -146,6 +146,13 @@ export class UnrecognisedSpeech {
     return speaking ? Math.min(nowMs + ANSWER_UNHEARD_MS, firstVoicedMs + UNDERSTOOD_SPEECH_MS_MAX) : NaN
   }
 
+  /** The sound gets no answer and no question: the agent waits on hold. */
+  over(): void {
+    this.ignoring = false
+    this.#sinceMs = NaN
+    this.#asked = 0
+  }
+
   /** The backend's own VAD reports that the caller speaks. */
   backendHeardSpeech(): void {
     this.#backendHeard = true

@@ -326,8 +326,13 @@ export const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
 export const BACKEND_WAITING_AUDIO_MS = 10_000
 /** Texts that wait for a backend that is not ready. */
 export const BACKEND_WAITING_TEXTS_MAX = 16
-/** Caller audio before detected speech that goes to a backend without voice detection of its own. */
+/** Caller audio before detected speech that goes to a backend without voice detection of its own, at least. */
 export const BACKEND_PRE_ROLL_MS = 400
+/**
+ * The same at most. Speech over the agent is reported only when it interrupts, up to a second after it began: "mm-hm"
+ * has less voice than that (`bargeIn.backchannel.maxMs`), with its pauses.
+ */
+export const BACKEND_PRE_ROLL_MS_MAX = 1200
 /** From the first byte to a session that takes audio; both attempts together. */
 export const BACKEND_CONNECT_MS = 8000
 export const BACKEND_CONNECT_ATTEMPTS_MAX = 2

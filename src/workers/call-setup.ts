@@ -30,7 +30,9 @@ export function sessionOptions(
     preparedAtMs: start.preparedAtMs,
     wallOffsetMs,
     serverVad: capabilities.serverVad,
+    serverInterrupts: capabilities.serverInterrupts ?? capabilities.serverVad,
     truncate: capabilities.truncate,
+    weighsSpeech: capabilities.weighsSpeech ?? false,
     toolNames: offeredTools(agent, start.assets).map((tool) => tool.name),
     // The backend speaks the greeting itself, in its own voice.
     greeting: null,
@@ -49,11 +51,16 @@ export function sessionOptions(
     bargeIn: {
       ...DEFAULT_CALL_OPTIONS.bargeIn,
       commitMs: agent.bargeIn.commitMs,
+      doubtfulCommitMs: Math.max(agent.bargeIn.commitMs, agent.bargeIn.doubtfulCommitMs),
+      backchannel: agent.bargeIn.backchannel,
+      quieterDb: agent.bargeIn.quieterDb,
       resumeAfterMs: agent.bargeIn.resumeAfterMs,
       onDtmf: agent.bargeIn.onDtmf,
       protectGreeting: agent.bargeIn.protectGreeting,
     },
     silence: { afterMs: agent.silence.afterMs, prompts: agent.silence.prompts },
+    putOnHold:
+      agent.putOnHold === null ? null : { afterMs: agent.putOnHold.afterMs, maxMs: agent.putOnHold.maxS * 1000 },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
     filler: { texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs, everyMs: agent.fillers.everyMs },
     screening: pick(screeningOf(start)),

@@ -31,7 +31,9 @@ export const sessionOptionsSchema = z
     preparedAtMs: z.number(),
     wallOffsetMs: z.number(),
     serverVad: z.boolean(),
+    serverInterrupts: z.boolean(),
     truncate: z.boolean(),
+    weighsSpeech: z.boolean(),
     toolNames: z.array(z.string()),
     greeting: z.string().nullable(),
     kickOffText: z.string(),
@@ -46,11 +48,14 @@ export const sessionOptionsSchema = z
     speech: z.object({
       onsetMs: z.number(),
       endOfSpeechMs: z.number(),
-      adaptive: z.boolean().exactOptional(),
+      adaptive: z.boolean(),
       realSpeechMs: z.number(),
     }),
     bargeIn: z.object({
       commitMs: z.number(),
+      doubtfulCommitMs: z.number(),
+      backchannel: z.object({ maxMs: z.number(), words: z.array(z.string()) }).nullable(),
+      quieterDb: z.number().nullable(),
       resumeAfterMs: z.number(),
       quietMs: z.number(),
       onDtmf: z.boolean(),
@@ -58,6 +63,7 @@ export const sessionOptionsSchema = z
       protectEscalation: z.boolean(),
     }),
     silence: z.object({ afterMs: z.number(), prompts: z.array(z.string()) }),
+    putOnHold: z.object({ afterMs: z.number(), maxMs: z.number() }).nullable(),
     duration: z.object({ maxMs: z.number(), text: z.string() }),
     filler: z.object({ texts: z.array(z.string()), afterMs: z.number(), everyMs: z.number() }),
     toolLimitMs: z.number(),
@@ -309,6 +315,20 @@ const journalLineSchemas = {
         .max(JOURNAL_FRAMES_PER_LINE_MAX)
         .exactOptional()
         .describe('One time for each frame, when they are not 20 ms apart.'),
+      levels: z
+        .string()
+        .exactOptional()
+        .describe('The level of each voiced frame: one character of base64, steps of 1.5 dB, 63 (/) being 0 dBFS.'),
+      doubt: z
+        .array(z.int().min(0))
+        .exactOptional()
+        .describe('Voiced frames in alternating runs, sure ones first: which may be music. Absent: all are sure.'),
+      pitch: z
+        .string()
+        .exactOptional()
+        .describe(
+          'The pitch of each voiced frame: two characters of base64, a quarter of a hertz a step. Absent: not known.',
+        ),
       view,
       out,
     })

@@ -412,7 +412,7 @@ export class WorkerCall implements BackendSink {
       case 'backend-speech-start':
         return this.#backend.speechStart(output.atMs)
       case 'backend-speech-end':
-        return this.#backend.speechEnd(output.atMs)
+        return this.#backend.speechEnd(output.atMs, output.unless)
       case 'backend-text':
         return this.#backend.sendText(output.text, { role: output.role, respond: output.respond })
       case 'backend-dtmf':

@@ -88,3 +88,17 @@ t.test('while closed only the newest audio is kept, and the rest is not counted 
   line.uplink.push(count(0, 960))
   t.equal(line.got.length, 960 * 2)
 })
+
+t.test('of the kept audio no more is sent than speech began ago', async (t) => {
+  const line = far()
+  line.uplink.push(count(0, 960 * 10))
+  line.uplink.open(50)
+  t.equal(line.got.length, 960)
+  t.equal(line.got[0], 960 * 9)
+  line.takes = false
+  line.uplink.push(count(0, 960 * 3))
+  line.uplink.open(50)
+  line.takes = true
+  line.uplink.retry()
+  t.equal(line.got.length, 960 * 4, 'what already waits to be sent is no pre-roll')
+})

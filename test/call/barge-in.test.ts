@@ -167,6 +167,9 @@ t.test('a filler can be talked over, and the backend, which knows nothing of it,
 t.test('a protected greeting is not stopped, and the caller is heard all the same', async (t) => {
   const bargeIn = {
     commitMs: 200,
+    doubtfulCommitMs: 400,
+    backchannel: null,
+    quieterDb: null,
     resumeAfterMs: 1000,
     quietMs: 200,
     onDtmf: true,
@@ -209,6 +212,9 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   const patient = listening({
     bargeIn: {
       commitMs: 200,
+      doubtfulCommitMs: 400,
+      backchannel: null,
+      quieterDb: null,
       resumeAfterMs: 1000,
       quietMs: 200,
       onDtmf: false,
@@ -262,6 +268,9 @@ t.test('a backend that gives up an answer that was heard long ago interrupts not
 t.test('an escalation that may be talked over goes on without its announcement', async (t) => {
   const bargeIn = {
     commitMs: 200,
+    doubtfulCommitMs: 400,
+    backchannel: null,
+    quieterDb: null,
     resumeAfterMs: 1000,
     quietMs: 200,
     onDtmf: true,

@@ -135,7 +135,7 @@ t.test('another decider takes the place of the own one', async (t) => {
     waitMs: 260,
     why: 'it says so',
     expect: (what) => void asked.push(what),
-    frame: ({ voiced }, pauseMs) => void (voiced && pauseMs > 0 && asked.push(`pause ${pauseMs}`)),
+    frame: ({ voiced, pauseMs }) => void (voiced && pauseMs > 0 && asked.push(`pause ${pauseMs}`)),
     ended: () => void asked.push('ended'),
   }
   const talker = new Talker(NOISE_DBFS, {}, decider)

@@ -153,7 +153,7 @@ t.test('a line that cannot be read is named', async (t) => {
     t.throws(broken(line), { code: 'JOURNAL_INVALID', message: /line 3/ }, line)
   t.throws(broken('{"t":1,"in":{"type":"no-such-input"}}'), { code: 'JOURNAL_INVALID', message: /entry 3/ })
   t.throws(() => replayJournal([]), { code: 'JOURNAL_INVALID' })
-  t.throws(() => replayJournal(['{"journal":5,"options":{"callSid":"x"}}']), {
+  t.throws(() => replayJournal(['{"journal":6,"options":{"callSid":"x"}}']), {
     code: 'JOURNAL_INVALID',
     message: /line 1/,
   })

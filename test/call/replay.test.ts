@@ -129,6 +129,18 @@ class OtherPath implements ReplayPath {
     return this.#judge(this.#path)
   }
 
+  get doubtful(): boolean {
+    return this.#path.doubtful
+  }
+
+  get levelDbfs(): number {
+    return this.#path.levelDbfs
+  }
+
+  get pitchHz(): number {
+    return this.#path.pitchHz
+  }
+
   get digit(): string | null {
     return this.#path.digit
   }

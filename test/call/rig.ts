@@ -20,12 +20,16 @@ export function options(overrides: Partial<CallSessionOptions> = {}): CallSessio
     ...DEFAULT_CALL_OPTIONS,
     // The tests of what follows from the end of a turn know when it is; end-of-turn.test.ts is about when.
     speech: { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false },
+    // Most tests' callers interrupt with the shortest sound that can.
+    bargeIn: { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null },
     callSid: 'HD_test',
     agent: 'order-status',
     preparedAtMs: 1000,
     wallOffsetMs: 1_700_000_000_000,
     serverVad: false,
     truncate: true,
+    serverInterrupts: overrides.serverVad ?? false,
+    weighsSpeech: false,
     toolNames: ['find_order', 'refund'],
     greeting: null,
     kickOffText: 'greet',

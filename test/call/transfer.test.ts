@@ -301,3 +301,13 @@ t.test('a human who joins the conference needs our stream no more', async (t) =>
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(rig.only('ended'), { outcome: 'escalated' })
 })
+
+t.test('a step that comes after the escalation has failed neither holds the call nor closes its stream', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy', closed: false } })
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
+  rig.run(3000)
+  t.same([rig.session.state, rig.all('end-stream'), rig.texts()], ['live', [], ['Nobody is free.']])
+  t.equal(rig.all('mark').filter(({ name }) => name === 'escalation-step-late').length, 2)
+})

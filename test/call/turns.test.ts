@@ -118,6 +118,9 @@ t.test('a response that began before the caller stopped is no answer to it', asy
   const rig = Rig.talking({
     bargeIn: {
       commitMs: 200,
+      doubtfulCommitMs: 400,
+      backchannel: null,
+      quieterDb: null,
       resumeAfterMs: 1000,
       quietMs: 200,
       onDtmf: true,
@@ -128,6 +131,9 @@ t.test('a response that began before the caller stopped is no answer to it', asy
   const fresh = new Rig({
     bargeIn: {
       commitMs: 200,
+      doubtfulCommitMs: 400,
+      backchannel: null,
+      quieterDb: null,
       resumeAfterMs: 1000,
       quietMs: 200,
       onDtmf: true,

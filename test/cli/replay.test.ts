@@ -122,7 +122,7 @@ t.test('a journal that cannot be replayed is refused with the reason', async (t)
   await refused(/broken\.jsonl.*journal line 2: not JSON/, join(folder, 'broken.jsonl'))
   await refused(/no\.jsonl\.gz/, join(folder, 'no.jsonl.gz'))
   await refused(
-    /line 1: not the header of a journal that this version reads \(1, 2, 3, 4\)/,
+    /line 1: not the header of a journal that this version reads \(1, 2, 3, 4, 5\)/,
     join(folder, 'other.jsonl'),
   )
   await refused(/no journal/, join(folder, 'empty'))

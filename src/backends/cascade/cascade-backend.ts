@@ -1,9 +1,11 @@
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
-import { BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import { isBackchannel } from '../backchannel.js'
 import { KeyEntry } from '../key-entry.js'
+import { preRollMs } from '../pre-roll.js'
 import { keysText, openingText } from '../prompts.js'
 import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
@@ -67,7 +69,7 @@ export class CascadeBackend implements Backend {
   readonly #options: CascadeOptions
   readonly #stages: Stages
   readonly #nowMs: Clock
-  readonly #utterance = new UtteranceBuffer({ sampleRateHz: RATE_HZ, preRollMs: BACKEND_PRE_ROLL_MS })
+  readonly #utterance = new UtteranceBuffer({ sampleRateHz: RATE_HZ, preRollMs: BACKEND_PRE_ROLL_MS_MAX })
   readonly #keys: KeyEntry
   readonly #artefacts: ReadonlySet<string>
   readonly #abort = new AbortController()
@@ -106,6 +108,7 @@ export class CascadeBackend implements Backend {
       outputRateHz: 24_000,
       serverVad: false,
       truncate: true,
+      weighsSpeech: true,
       maxSessionMs: null,
     }
   }
@@ -148,15 +151,15 @@ export class CascadeBackend implements Backend {
     this.stats.samplesDropped = this.#utterance.dropped
   }
 
-  speechStart(_atMs: number): void {
+  speechStart(atMs: number): void {
     if (this.#state === 'closed' || this.#utterance.isOpen) return
-    this.#utterance.open()
+    this.#utterance.open(preRollMs(this.#nowMs() - atMs))
     this.#utterances++
     this.#partialSamples = 0
     this.#partialAtSamples = msToSamples(PARTIAL_MS, RATE_HZ)
   }
 
-  speechEnd(_atMs: number): void {
+  speechEnd(_atMs: number, unless: readonly string[] = []): void {
     if (this.#state === 'closed' || !this.#utterance.isOpen) return
     const { pcm, voicedSamples } = this.#utterance.take()
     if (samplesToMs(voicedSamples, RATE_HZ) < UTTERANCE_MS_MIN || this.#transcribing >= TRANSCRIBING_MAX) {
@@ -165,7 +168,7 @@ export class CascadeBackend implements Backend {
       return
     }
     this.#transcribing++
-    this.#whenReady(() => this.#transcribe(pcm))
+    this.#whenReady(() => this.#transcribe(pcm, unless))
   }
 
   sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
@@ -244,14 +247,14 @@ export class CascadeBackend implements Backend {
     else if (this.#state === 'connecting' && this.#waiting.length < WAITING_MAX) this.#waiting.push(work)
   }
 
-  #transcribe(pcm: Int16Array): void {
+  #transcribe(pcm: Int16Array, unless: readonly string[]): void {
     const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
     // Awaited below, after the earlier transcripts. Until then a rejection would have no handler.
     text.catch(() => undefined)
     this.#transcripts = this.#transcripts
       .then(() => text)
       .then(
-        (words) => this.#transcribed(words),
+        (words) => this.#transcribed(isBackchannel(words, unless) ? '' : words),
         (error: unknown) => this.#transcriptionFailed(error),
       )
   }

@@ -31,12 +31,12 @@ export class UtteranceBuffer {
     else this.#preRoll.push(pcm)
   }
 
-  /** Speech starts; the pre-roll becomes its beginning. */
-  open(): void {
+  /** Speech starts; the last `keptMs` of the pre-roll become its beginning. */
+  open(keptMs: number): void {
     this.#open = true
     this.#blocks = []
     this.#samples = 0
-    this.#append(this.#preRoll.take())
+    this.#append(this.#preRoll.take(keptMs))
     this.#voiceFrom = this.#samples
   }
 

@@ -3,7 +3,7 @@ import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import type { CallerExpectation } from '../../call/backend-events.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
-import { DIALOGUES_KEPT_MAX } from '../../core/limits.js'
+import { ANSWER_UNHEARD_MS, BACKEND_PRE_ROLL_MS_MAX, DIALOGUES_KEPT_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type {
   Backend,
@@ -23,7 +23,8 @@ import {
 } from './dialogue/engine.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
-import { PreRoll } from '../pre-roll.js'
+import { isBackchannel } from '../backchannel.js'
+import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
 import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
@@ -55,12 +56,6 @@ interface EmbeddedStats {
   notUnderstood: number
 }
 
-/** While the agent speaks, the caller's speech is reported only once it is a barge-in, up to a second late. */
-const PRE_ROLL_MS_MAX = 1200
-/**
- * Audio before the first voiced sample that is also decoded: a soft onset, and some silence, which the model expects.
- */
-const BEFORE_SPEECH_MS = 200
 /**
  * A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no
  * answer.
@@ -103,6 +98,7 @@ export class EmbeddedBackend implements Backend {
     outputRateHz: 16000,
     serverVad: false,
     truncate: true,
+    weighsSpeech: true,
     maxSessionMs: null,
   }
 
@@ -110,7 +106,7 @@ export class EmbeddedBackend implements Backend {
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
-  readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
+  readonly #preRoll = new PreRoll(BACKEND_PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
   /** The words for the digits 0 to 9. */
@@ -192,25 +188,27 @@ export class EmbeddedBackend implements Backend {
       return
     }
     this.#recognising++
-    const earlier = this.#preRoll.take(Math.max(0, this.#nowMs() - atMs) + BEFORE_SPEECH_MS)
+    const earlier = this.#preRoll.take(preRollMs(this.#nowMs() - atMs, 0))
     this.#utteranceSamples = earlier.length
     if (earlier.length > 0) this.#utterance.push(earlier)
   }
 
-  speechEnd(_atMs: number): void {
+  speechEnd(_atMs: number, unless?: readonly string[]): void {
     const utterance = this.#utterance
     if (utterance === null) return
     this.#utterance = null
     this.#preRoll.clear()
     const duringAgentSpeech =
       !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
-    this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
+    const ms = samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
+    this.#responses.audioInMs += ms
     utterance.end().then(
       ({ text, fit = 1 }) => {
         this.#recognising--
         const words = fit < FIT_MIN ? '' : withoutNoise(text)
-        if (words === '' && duringAgentSpeech) this.stats.falseInterruptions++
-        else this.#heard(words, 'speech', fit >= FIT_SURE)
+        const meant = unless === undefined || (words !== '' && !isBackchannel(readable(words, this.#digits), unless))
+        if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
+        else this.#heard(words, 'speech', fit >= FIT_SURE, ms < ANSWER_UNHEARD_MS)
         this.#releaseResults()
       },
       (error: unknown) => {
@@ -326,12 +324,13 @@ export class EmbeddedBackend implements Backend {
     else this.#handle({ type: 'nudge' })
   }
 
-  #heard(text: string, by: HeardBy, sure = true): void {
+  /** @param attempt  it can have been an answer: sound that went on until we stopped listening cannot */
+  #heard(text: string, by: HeardBy, sure = true, attempt = true): void {
     if (this.#closed) return
     const unheard = this.#responses.takeUnheard()
     if (text === '') this.stats.notUnderstood++
     else this.#callerSaid(by === 'speech' ? readable(text, this.#digits) : text, this.#engine?.hidesDigits === true)
-    this.#handle({ type: 'heard', text, by, unheard, sure })
+    this.#handle({ type: 'heard', text, by, unheard, sure, attempt })
   }
 
   #callerSaid(words: string, hidden: boolean): void {

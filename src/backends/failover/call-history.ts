@@ -177,6 +177,12 @@ export class CallHistory {
     return samplesToMs(end - this.#speechFrom, this.#rateHz) - (this.#timers.nowMs() - atMs)
   }
 
+  /** The last speech may not be meant for the agent, so no other backend gets it. */
+  speechWeighed(): void {
+    const at = this.#inputs.findLastIndex(({ type }) => type === 'speech')
+    if (at >= 0) this.#inputs.splice(at, 1)
+  }
+
   question(text: string, role: 'caller' | 'system'): void {
     this.activity++
     this.#open({ type: 'text', order: this.#order++, at: this.#audio.written, text, role })

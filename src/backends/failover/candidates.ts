@@ -279,8 +279,10 @@ export class Candidates {
       inputRateHz,
       outputRateHz: highest(all.map((one) => one.outputRateHz)),
       serverVad: all.every((one) => one.serverVad),
+      serverInterrupts: all.some((one) => one.serverInterrupts ?? one.serverVad),
       // True for any candidates: the history for the next one is always cut to what was heard.
       truncate: true,
+      weighsSpeech: all.some((one) => !one.serverVad) && all.every((one) => one.serverVad || one.weighsSpeech === true),
       maxSessionMs: null,
     }
     const odd = all.find((one) => one.inputRateHz !== inputRateHz)

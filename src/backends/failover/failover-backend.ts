@@ -227,11 +227,12 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (this.#primary?.backend.capabilities.serverVad === false) this.#primary.backend.speechStart(atMs)
   }
 
-  speechEnd(atMs: number): void {
+  speechEnd(atMs: number, unless?: readonly string[]): void {
     if (this.#over || this.#candidates.capabilities.serverVad || !this.#history.callerSpeaking) return
     const voiceMs = this.#history.speechEnded(atMs)
-    if (this.#primary?.backend.capabilities.serverVad === false) this.#primary.backend.speechEnd(atMs)
-    if (voiceMs >= REAL_SPEECH_MS) this.#stall.spoken()
+    if (this.#primary?.backend.capabilities.serverVad === false) this.#primary.backend.speechEnd(atMs, unless)
+    if (unless !== undefined) this.#history.speechWeighed()
+    else if (voiceMs >= REAL_SPEECH_MS) this.#stall.spoken()
   }
 
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {

@@ -1,5 +1,6 @@
+import type { Clock } from '../../core/clock.js'
 import {
-  BACKEND_PRE_ROLL_MS,
+  BACKEND_PRE_ROLL_MS_MAX,
   BACKEND_TOOL_CALLS_KEPT,
   BACKEND_TRANSCRIPT_CHARS_MAX,
   BACKEND_WAITING_AUDIO_MS,
@@ -10,6 +11,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
+import { preRollMs } from '../pre-roll.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
@@ -96,6 +98,7 @@ export class GeminiLiveBackend implements Backend {
   }
 
   readonly #options: GeminiLiveOptions
+  readonly #nowMs: Clock
   readonly #sink: BackendSink
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
@@ -137,6 +140,7 @@ export class GeminiLiveBackend implements Backend {
   constructor(sink: BackendSink, options: GeminiLiveOptions) {
     this.#sink = sink
     this.#options = options
+    this.#nowMs = options.nowMs ?? (() => performance.now())
     const service = options.name ?? 'gemini'
     const serverVad = options.turns?.by === 'server'
     this.capabilities = {
@@ -151,7 +155,7 @@ export class GeminiLiveBackend implements Backend {
       sampleRateHz: GEMINI_INPUT_RATE_HZ,
       messageMs: options.messageMs ?? MESSAGE_MS,
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS,
+      preRollMs: BACKEND_PRE_ROLL_MS_MAX,
       send: (pcm, length) => this.#sendAudio(pcm, length),
     })
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
@@ -183,10 +187,10 @@ export class GeminiLiveBackend implements Backend {
     this.stats.audioDroppedMs = this.#uplink.droppedMs
   }
 
-  speechStart(_atMs: number): void {
+  speechStart(atMs: number): void {
     if (this.capabilities.serverVad || this.#speaking || !this.#connection.alive) return
     this.#speaking = true
-    this.#uplink.open()
+    this.#uplink.open(preRollMs(this.#nowMs() - atMs))
     this.#whenReady(() => {
       this.#activityOpen = true
       this.#finishCaller()

@@ -1,9 +1,10 @@
+import type { Clock } from '../../core/clock.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import type { WireContent, WireFunction, WireSetup } from './wire.js'
 
-/** Plain data. */
+/** Plain data except for the clock. */
 export interface GeminiLiveOptions {
   /** Sent in the URL, as the service requires, and never logged. Null sends none. */
   readonly apiKey: string | null
@@ -40,6 +41,7 @@ export interface GeminiLiveOptions {
   /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
   readonly messageMs?: number
   readonly connectTimeoutMs?: number
+  readonly nowMs?: Clock
   readonly pingMs?: number
 }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.js'
 import {
   BACKEND_CREATE_PAUSE_MS,
-  BACKEND_PRE_ROLL_MS,
+  BACKEND_PRE_ROLL_MS_MAX,
   BACKEND_WAITING_AUDIO_MS,
   BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
@@ -11,6 +11,7 @@ import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
+import { preRollMs } from '../pre-roll.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { pricedModel } from '../prices.js'
@@ -145,7 +146,7 @@ export class OpenAiRealtimeBackend implements Backend {
       sampleRateHz: inputRateHz,
       messageMs: options.messageMs ?? MESSAGE_MS,
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
-      preRollMs: BACKEND_PRE_ROLL_MS,
+      preRollMs: BACKEND_PRE_ROLL_MS_MAX,
       send: (pcm, length) => this.#append(pcm, length),
     })
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
@@ -180,11 +181,11 @@ export class OpenAiRealtimeBackend implements Backend {
     this.stats.audioDroppedMs = this.#uplink.droppedMs
   }
 
-  speechStart(_atMs: number): void {
+  speechStart(atMs: number): void {
     if (this.capabilities.serverVad) return
     this.#responses.speechStarted()
     this.#utteranceSamples = 0
-    this.#uplink.open()
+    this.#uplink.open(preRollMs(this.#nowMs() - atMs))
   }
 
   speechEnd(_atMs: number): void {

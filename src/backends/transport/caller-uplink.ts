@@ -7,7 +7,7 @@ interface CallerUplinkOptions {
   readonly messageMs: number
   /** How much may wait while `send` refuses; beyond this the oldest is dropped. */
   readonly waitingMsMax: number
-  /** How much audio from before `open` is kept, so that the onset of speech is not lost. */
+  /** How much audio from before `open` is kept at most, so that the onset of speech is not lost. */
   readonly preRollMs: number
   /** Sends the first `length` bytes (s16le). False: not now; they are offered again later. */
   readonly send: (pcm: Buffer, length: number) => boolean
@@ -62,8 +62,10 @@ export class CallerUplink {
     return ms
   }
 
-  /** Sends the kept audio, and from now on each full message. */
-  open(): void {
+  /** Sends the newest `keptMs` of the kept audio, in whole messages, and from now on each full message. */
+  open(keptMs = Infinity): void {
+    const kept = Math.ceil(keptMs / this.#options.messageMs)
+    if (!this.#open) while (this.#waiting.length > kept) this.#recycle(this.#waiting.shift())
     this.#open = true
     this.#drain()
   }

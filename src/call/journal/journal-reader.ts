@@ -5,9 +5,10 @@ import type { CallSessionOptions } from '../call-options.js'
 import { parseResume } from '../checkpoint.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
-import { JOURNAL_VERSION, JOURNAL_VERSIONS } from './journal.js'
+import { dbfsOf, hertzOf, plainFrame } from '../frame-figures.js'
+import { JOURNAL_VERSIONS, decodeStep } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
-import { migrateCheckpoint, migrateOutput } from './migration.js'
+import { migrateCheckpoint, migrateOptions, migrateOutput } from './migration.js'
 
 /**
  * Reads one journal, header first. Blank lines are skipped.
@@ -58,10 +59,14 @@ function parseHeader(line: Record<string, unknown>, number: number): JournalHead
     type: 'header',
     version: journal,
     build: typeof build === 'string' ? build : null,
-    options: options as unknown as CallSessionOptions,
+    options: version5(options, journal),
     resume: readResume(resume, journal, number),
     media: parseMedia(media, number),
   }
+}
+
+function version5(options: Record<string, unknown>, version: number): CallSessionOptions {
+  return version < 5 ? migrateOptions(options) : (options as unknown as CallSessionOptions)
 }
 
 function readResume(resume: unknown, version: number, number: number): SessionResume | null {
@@ -103,7 +108,7 @@ function parseEntry(line: Record<string, unknown>, number: number, version: numb
     }
     return { type: 'audio', atMs, view, out, itemId, generation }
   }
-  if (Array.isArray(runs)) return { type: 'frames', view, out, frames: parseFrames(atMs, runs, line['at'], number) }
+  if (Array.isArray(runs)) return { type: 'frames', view, out, frames: parseFrames(atMs, runs, line, number) }
   throw invalid(number, 'neither an input, frames, audio, media nor an identity')
 }
 
@@ -112,7 +117,7 @@ function parseOutputs(out: unknown, number: number, version: number): readonly C
   if (!Array.isArray(out)) throw invalid(number, 'out is not a list')
   return out.map((output: unknown) => {
     if (!isObject(output) || typeof output['type'] !== 'string') throw invalid(number, 'an output has no type')
-    return version < JOURNAL_VERSION ? migrateOutput(output) : (output as unknown as CallOutput)
+    return version < 4 ? migrateOutput(output) : (output as unknown as CallOutput)
   })
 }
 
@@ -124,7 +129,12 @@ function parseEvent(event: unknown, number: number): MediaEvent {
   throw invalid(number, 'a media event is none of packet, played, tick')
 }
 
-function parseFrames(firstAtMs: number, runs: readonly unknown[], times: unknown, number: number): JournalFrame[] {
+function parseFrames(
+  firstAtMs: number,
+  runs: readonly unknown[],
+  { at: times, ...figures }: Record<string, unknown>,
+  number: number,
+): JournalFrame[] {
   const frames: JournalFrame[] = []
   for (let i = 0; i < runs.length; i++) {
     const count = runs[i]
@@ -134,15 +144,43 @@ function parseFrames(firstAtMs: number, runs: readonly unknown[], times: unknown
     if (frames.length + count > JOURNAL_FRAMES_PER_LINE_MAX) {
       throw invalid(number, `more than ${JOURNAL_FRAMES_PER_LINE_MAX} frames`)
     }
-    for (let j = 0; j < count; j++) frames.push({ atMs: firstAtMs + frames.length * FRAME_MS, voiced: i % 2 === 1 })
+    for (let j = 0; j < count; j++)
+      frames.push({ ...plainFrame(i % 2 === 1), atMs: firstAtMs + frames.length * FRAME_MS })
   }
+  if (typeof figures['levels'] === 'string') addFigures(frames, figures, number)
   if (times === undefined) return frames
   if (!Array.isArray(times) || times.length !== frames.length) throw invalid(number, 'not one time for each frame')
-  return frames.map(({ voiced }, i) => {
+  return frames.map((frame, i) => {
     const atMs: unknown = times[i]
     if (typeof atMs !== 'number') throw invalid(number, 'a frame has no time')
-    return { atMs, voiced }
+    return { ...frame, atMs }
   })
+}
+
+/** Adds the figures of the frames, in place. */
+function addFigures(frames: JournalFrame[], { levels, pitch, doubt }: Record<string, unknown>, number: number): void {
+  const voiced = frames.filter((frame) => frame.voiced).length
+  if (typeof levels !== 'string' || levels.length !== frames.length)
+    throw invalid(number, 'not one level for each frame')
+  if (pitch !== undefined && (typeof pitch !== 'string' || pitch.length !== 2 * voiced))
+    throw invalid(number, 'not one pitch for each voiced frame')
+  const doubts = (Array.isArray(doubt) ? (doubt as unknown[]) : []).map((run) =>
+    typeof run === 'number' && run >= 0 && run <= voiced ? run : 0,
+  )
+  let at = 0
+  let [run, left] = [0, doubts[0] ?? voiced]
+  for (const [i, frame] of frames.entries()) {
+    const level = decodeStep(levels.charAt(i))
+    if (level < 0) throw invalid(number, 'levels are not base64')
+    frames[i] = { ...frame, levelDbfs: dbfsOf(level) }
+    if (!frame.voiced) continue
+    while (left === 0 && run < doubts.length) left = doubts[++run] ?? voiced
+    left--
+    const tone = pitch === undefined ? 0 : decodeStep(pitch.slice(2 * at, 2 * at + 2))
+    if (tone < 0) throw invalid(number, 'pitch is not base64')
+    at++
+    frames[i] = { ...frame, doubtful: run % 2 === 1, levelDbfs: dbfsOf(level), pitchHz: hertzOf(tone) }
+  }
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

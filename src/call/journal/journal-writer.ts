@@ -2,9 +2,10 @@ import type { CallerFrame } from '../caller-speech.js'
 import { JOURNAL_ANSWERS_MAX, JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_MEDIA_CHARS_PER_LINE } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
+import { levelStep, pitchStep } from '../frame-figures.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput, PlayoutView } from '../events.js'
-import { JOURNAL_VERSION, isJournalled } from './journal.js'
+import { JOURNAL_VERSION, encodeStep, isJournalled } from './journal.js'
 import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
 
 /** Characters that a media event takes in its line besides its audio, rounded up. */
@@ -33,6 +34,10 @@ export class JournalWriter {
   /** Frames of the open line: alternating run lengths, unvoiced first, and their times. */
   #runs: number[] = []
   #timesMs: number[] = []
+  /** Figures of the open line: levels of all frames, the others of voiced ones. */
+  #levels = ''
+  #pitches = ''
+  #doubts: boolean[] = []
   #regular = true
   #lastAudio = ''
   #media: MediaEvent[] = []
@@ -52,7 +57,7 @@ export class JournalWriter {
     this.#open = { t: nowMs, in: input }
   }
 
-  frame({ voiced }: CallerFrame, nowMs: number): void {
+  frame(frame: CallerFrame, nowMs: number): void {
     // `view` applies from the frame that asked the playout, so such a frame begins a new line and ends it. `out`
     // belongs to the last frame of a line.
     const full = this.#timesMs.length >= JOURNAL_FRAMES_PER_LINE_MAX
@@ -63,8 +68,14 @@ export class JournalWriter {
     this.#timesMs.push(nowMs)
     if (this.#runs.length === 0) this.#runs.push(0)
     const voicedRun = this.#runs.length % 2 === 0
-    if (voicedRun === voiced) this.#runs[this.#runs.length - 1] = (this.#runs[this.#runs.length - 1] as number) + 1
+    if (voicedRun === frame.voiced)
+      this.#runs[this.#runs.length - 1] = (this.#runs[this.#runs.length - 1] as number) + 1
     else this.#runs.push(1)
+    this.#levels += encodeStep(levelStep(frame.levelDbfs), 1)
+    if (frame.voiced) {
+      this.#pitches += encodeStep(pitchStep(frame.pitchHz), 2)
+      this.#doubts.push(frame.doubtful)
+    }
   }
 
   /** `acceptAudio`; only a change of item is noted, because more audio of the same item changes nothing. */
@@ -144,19 +155,35 @@ export class JournalWriter {
     const last = this.#runs.length - 1
     if (this.#runs[last] === 1) this.#runs.pop()
     else this.#runs[last] = (this.#runs[last] as number) - 1
+    const [level, pitch, doubt] = [this.#levels.slice(-1), this.#pitches.slice(-2), this.#doubts.at(-1) === true]
+    this.#levels = this.#levels.slice(0, -1)
+    if (voiced) {
+      this.#pitches = this.#pitches.slice(0, -2)
+      this.#doubts.pop()
+    }
     this.#writeFrames(null, [])
     this.#timesMs.push(atMs)
     this.#runs = voiced ? [0, 1] : [1]
+    this.#levels = level
+    if (!voiced) return
+    this.#pitches = pitch
+    this.#doubts = [doubt]
   }
 
   #writeFrames(view: PlayoutAnswers | null, out: readonly CallOutput[]): void {
     const line: Record<string, unknown> = { t: this.#timesMs[0], runs: this.#runs }
     if (!this.#regular) line['at'] = this.#timesMs
+    if (this.#levels !== '') line['levels'] = this.#levels
+    if (this.#doubts.includes(true)) line['doubt'] = runsOf(this.#doubts)
+    if (/[^A]/.test(this.#pitches)) line['pitch'] = this.#pitches
     if (view !== null) line['view'] = view
     if (out.length > 0) line['out'] = out
     this.#line(line)
     this.#runs = []
     this.#timesMs = []
+    this.#levels = ''
+    this.#pitches = ''
+    this.#doubts = []
     this.#regular = true
   }
 
@@ -164,4 +191,14 @@ export class JournalWriter {
     this.linesWritten++
     this.#write(JSON.stringify(value))
   }
+}
+
+/** Alternating run lengths, `false` first. */
+function runsOf(flags: readonly boolean[]): number[] {
+  const runs = [0]
+  for (const flag of flags) {
+    if (flag === (runs.length % 2 === 0)) runs[runs.length - 1] = (runs.at(-1) ?? 0) + 1
+    else runs.push(1)
+  }
+  return runs
 }

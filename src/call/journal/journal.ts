@@ -1,6 +1,7 @@
 import type { LegRateHz } from '../../core/units.js'
 import type { ForkedTrack } from '../../media/reframer.js'
 import type { CallSessionOptions } from '../call-options.js'
+import type { CallerFrame } from '../caller-speech.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
 
@@ -8,13 +9,18 @@ import type { CallInput, CallOutput } from '../events.js'
  * A journal is JSON lines: a header, then every input of a session in order, with its time and the outputs that
  * followed. It contains what callers said and is written only when journals are switched on.
  *
- *     {"journal":4,"build":"0.1.0","options":{...},"resume":null,"media":null}
+ *     {"journal":5,"build":"0.1.0","options":{...},"resume":null,"media":null}
  *     {"t":1020.5,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"mark","name":"stream-opened"}]}
  *     {"t":1040.5,"runs":[3,2,7]}                         12 frames, 20 ms apart: 3 unvoiced, 2 voiced, 7 unvoiced
  *     {"t":1280.5,"runs":[0,2],"at":[1280.5,1303.1]}      frames at other times
+ *     {"t":1340.5,"runs":[1,3],"levels":"Cxyw","doubt":[1,2],"pitch":"AAHgHh"}   figures of the frames (below)
  *     {"t":1300,"audio":["item-1",4]}                     `acceptAudio`
  *     {"t":1310,"identity":{...}}                         `setIdentity`
  *     {"t":1400,"view":{"audible":true},"runs":[0,1]}     the playout's changed answers from here on
+ *
+ * `levels` has one character of base64 for each frame: its level in steps of 1.5 dB. `doubt` has alternating runs of voiced
+ * frames, sure ones first, and `pitch` two characters for each voiced frame, a quarter of a hertz a step; both are left out
+ * where there is nothing to say. The session decides by figures in the same steps.
  *
  * A replay does not run the playout. Its answers are part of the journal; each is noted when it differs from the last
  * answer to the same question. Outputs (`out`) are noted with the line that caused them; in a line of frames, the last
@@ -26,13 +32,13 @@ import type { CallInput, CallOutput } from '../events.js'
  *
  * A call that moved to another worker has one header for each worker.
  */
-export const JOURNAL_VERSION = 4
+export const JOURNAL_VERSION = 5
 /**
  * Versions that can be read. Version 1 has neither `out` nor `media`. Version 2 has the lists of the call log in the
  * checkpoint; its `out` has only the durations of turns and barge-ins, and no tool calls. Before version 4, `run-tool` has
- * a key and no occurrence.
+ * a key and no occurrence. Before version 5, frames have no figures, and the options none of the settings that need them.
  */
-export const JOURNAL_VERSIONS: readonly number[] = [1, 2, 3, 4]
+export const JOURNAL_VERSIONS: readonly number[] = [1, 2, 3, 4, 5]
 
 /** Format of the audio in the caller's path. */
 export interface JournalMedia {
@@ -62,9 +68,8 @@ export interface JournalHeader extends Omit<JournalHeaderLine, 'journal' | 'buil
 /** Answers of the playout by question: `audible`, `pendingMs`, `currentItem`, `lastSentAtMs`, `heardMs <item>`. */
 export type PlayoutAnswers = Readonly<Record<string, boolean | number | string | null>>
 
-export interface JournalFrame {
+export interface JournalFrame extends CallerFrame {
   readonly atMs: number
-  readonly voiced: boolean
 }
 
 /** One input of the caller's audio path; audio as base64 of 16-bit little-endian samples. */
@@ -114,4 +119,23 @@ export function comparable(output: CallOutput, version: number): CallOutput | nu
     case 'turn-played':
       return null
   }
+}
+
+const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+
+/** A step of a figure in `chars` characters of base64, the highest digit first. */
+export function encodeStep(step: number, chars: 1 | 2): string {
+  const low = BASE64[step & 63] as string
+  return chars === 1 ? low : `${BASE64[(step >> 6) & 63] as string}${low}`
+}
+
+/** @returns the step; -1 for a character that is not base64 */
+export function decodeStep(text: string): number {
+  let step = 0
+  for (const char of text) {
+    const digit = BASE64.indexOf(char)
+    if (digit < 0) return -1
+    step = step * 64 + digit
+  }
+  return step
 }

@@ -1,5 +1,7 @@
 import { GatewayError } from '../../core/errors.js'
 import type { CallLogRecords, LoggedToolCall } from '../call-log.js'
+import { DEFAULT_CALL_OPTIONS } from '../call-options.js'
+import type { BargeInOptions, CallSessionOptions } from '../call-options.js'
 import { CALL_CHECKPOINT_VERSION, parseResume } from '../checkpoint.js'
 import type { CallCheckpoint, RunningTool, SessionResume } from '../checkpoint.js'
 import type { CallOutput } from '../events.js'
@@ -20,6 +22,21 @@ interface CheckpointVersion1
   })[]
   readonly toolCalls: readonly ToolCallRecord[]
   readonly handover: CallCheckpoint['escalation']
+}
+
+/** Options of a version before 5, with the values of later settings that change no decision. */
+export function migrateOptions(options: Readonly<Record<string, unknown>>): CallSessionOptions {
+  const bargeIn: Partial<BargeInOptions> = options['bargeIn'] ?? {}
+  const { commitMs } = { ...DEFAULT_CALL_OPTIONS.bargeIn, ...bargeIn }
+  const speech: object = options['speech'] ?? {}
+  return {
+    serverInterrupts: options['serverVad'] === true,
+    weighsSpeech: false,
+    putOnHold: null,
+    ...options,
+    speech: { adaptive: false, ...speech },
+    bargeIn: { doubtfulCommitMs: commitMs, backchannel: null, quieterDb: null, ...bargeIn },
+  } as unknown as CallSessionOptions
 }
 
 /** @throws GatewayError CALL_FAULT when it is not a checkpoint of version 1 */

@@ -2,6 +2,7 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import { DEFAULT_CALL_OPTIONS } from '../call-options.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { CallSession } from '../call-session.js'
+import type { CallerFrame } from '../caller-speech.js'
 import type { CallOutput, PlayoutView } from '../events.js'
 import { JOURNAL_VERSION, comparable } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
@@ -39,11 +40,10 @@ export interface Replay {
 }
 
 /** The caller's audio path as a replay needs it. */
-export interface ReplayPath {
+export interface ReplayPath extends CallerFrame {
   push: (bytes: Uint8Array, arrivalMs: number) => void
   playedReference: (samples: Int16Array, playedAtMs: number) => void
   pull: (nowMs: number) => boolean
-  readonly voiced: boolean
   readonly digit: string | null
   release: () => void
 }
@@ -200,7 +200,7 @@ class Replayer {
         case 'tick':
           // If the journal has no entry for a frame by the next tick, the recorded call did not have that frame.
           this.#settlePath()
-          while (path.pull(atMs)) this.#pulled.push({ atMs, voiced: path.voiced, digit: path.digit })
+          while (path.pull(atMs)) this.#pulled.push({ ...figuresOf(path), atMs, digit: path.digit })
           break
       }
     }
@@ -213,7 +213,7 @@ class Replayer {
     if (frame?.voiced !== recorded.voiced) this.#differ(recorded.atMs, recorded.voiced, frame?.voiced ?? null)
     if (frame === undefined) return recorded
     if (frame.digit !== null) this.#digits.push(frame.digit)
-    return { atMs: recorded.atMs, voiced: frame.voiced }
+    return { ...frame, atMs: recorded.atMs }
   }
 
   /** Plays frames and DTMF digits of the path that the recorded call did not have. */
@@ -237,9 +237,10 @@ class Replayer {
     if (this.#differences.length < FRAME_DIFFERENCES_MAX) this.#differences.push({ atMs, was, is })
   }
 
-  #frame({ atMs, voiced }: JournalFrame): void {
+  #frame(frame: JournalFrame): void {
+    const { atMs } = frame
     this.#frames++
-    this.#session?.callerFrame({ voiced, doubtful: false, levelDbfs: 0, pitchHz: 0 }, atMs)
+    this.#session?.callerFrame(frame, atMs)
     this.#drain(atMs)
     this.#wake(atMs)
   }
@@ -265,6 +266,10 @@ class Replayer {
       if (journalled !== null) this.#outputs.push({ atMs, entry: this.#entry, output: journalled })
     }
   }
+}
+
+function figuresOf({ voiced, doubtful, levelDbfs, pitchHz }: CallerFrame): CallerFrame {
+  return { voiced, doubtful, levelDbfs, pitchHz }
 }
 
 /** Gives the answers of the recorded call's playout. */

@@ -17,6 +17,7 @@ export type DialogueEvent =
   /**
    * What the caller said, empty when nothing was recognised. `unheard` holds the sentences that the caller interrupted:
    * they are repeated when nothing was understood. `sure` is false for words that fit the sound only moderately.
+   * `attempt` is false for sound that went on and on: nothing is missed, it is only asked again.
    */
   | {
       readonly type: 'heard'
@@ -24,6 +25,7 @@ export type DialogueEvent =
       readonly by: HeardBy
       readonly unheard: readonly string[]
       readonly sure?: boolean
+      readonly attempt?: boolean
     }
   /** The recogniser was not available. */
   | { readonly type: 'not-heard' }
@@ -312,7 +314,7 @@ export class DialogueEngine {
           this.#enter(event.takeover ? (this.#dialogue.takeover ?? this.#dialogue.start) : this.#dialogue.start)
         break
       case 'heard':
-        this.#heard(event.text, event.by, event.unheard, event.sure ?? true)
+        this.#heard(event.text, event.by, event.unheard, event.sure ?? true, event.attempt ?? true)
         break
       case 'not-heard':
         if (this.#listen() !== null) this.#say(this.#dialogue.retry)
@@ -611,10 +613,10 @@ export class DialogueEngine {
     })
   }
 
-  #heard(text: string, by: HeardBy, unheard: readonly string[], sure: boolean): void {
+  #heard(text: string, by: HeardBy, unheard: readonly string[], sure: boolean, attempt: boolean): void {
     const meaning = this.#understanding.meaningOf(text, this.#expectation(false))
     if (meaning === null) {
-      this.#missed(unheard)
+      this.#missed(unheard, attempt && (text !== '' || unheard.length === 0))
       return
     }
     this.#state.heardText = text
@@ -647,7 +649,7 @@ export class DialogueEngine {
     if (all.length > slot.max) {
       const text = fill(this.#dialogue.tooMany, this.#valuesWithPart(slot), this.#dialogue.maps) ?? ''
       this.#clearKeys()
-      this.#missed([], text)
+      this.#missed([], true, text)
     } else if (
       all.length === slot.max ||
       (all.length >= slot.min && (by === 'text' || this.#knownNumbers(slot).includes(all)))
@@ -710,13 +712,18 @@ export class DialogueEngine {
     return fill(listen.retry ?? this.#dialogue.retry, this.#values(), this.#dialogue.maps) ?? ''
   }
 
-  /** @param why  said first, if given */
-  #missed(unheard: readonly string[], why = ''): void {
+  /**
+   * @param counts  it can have been an answer. Sound without words over our question, or that went on and on, is hardly
+   *   the caller's, and its misses would bring a human to hold music.
+   * @param why     said first, if given
+   */
+  #missed(unheard: readonly string[], counts = true, why = ''): void {
     const listen = this.#listen()
     // During a tool call nothing is expected of the caller.
     if (listen === null) return
-    const misses = ++this.#state.misses
-    if (misses >= this.#dialogue.misses) {
+    if (counts) this.#state.misses++
+    const { misses } = this.#state
+    if (counts && misses >= this.#dialogue.misses) {
       this.#enter(listen.missed ?? this.#dialogue.missed)
       return
     }

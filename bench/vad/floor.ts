@@ -1,0 +1,287 @@
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import type { BargeInOptions } from '../../src/call/call-options.js'
+import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
+import type { VadBank } from '../../src/media/vad/vad.js'
+import { atSpeechLevel, dbToGain, SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
+import { type Material, missingMaterial, readRecording, recordings } from '../material.js'
+import { joined, resampled, throughLine, truthOf } from './corpus.js'
+import { TalkingAgent } from './interruptions.js'
+import { framesOf } from './score.js'
+
+/** Whom a call's session takes the floor from, and whom not: recorded people on three lines. */
+const SPEAKERS = ['allison', 'june', 'carlo'] as const satisfies readonly Material[]
+type Speaker = (typeof SPEAKERS)[number]
+const LINES = ['8 kHz', '16 kHz', 'tel'] as const
+type Line = (typeof LINES)[number]
+
+/** Sentences and short sounds of each speaker, spread over the names of their recordings. */
+const SENTENCES = 16
+const SHORT_SOUNDS = 20
+const SENTENCE_MS = [1200, 6000] as const
+/** "Mm-hm", "okay": from the first loud sample to the last. */
+const SHORT_MS = [150, 560] as const
+/** The agent has talked for so long when somebody speaks up. */
+const INTO_ANSWER_MS = 1500
+/** A caller who was not given the turn by then was not heard. */
+const GIVEN_UP_MS = 3000
+const ROOM_MS = 60_000
+/** Between two sentences on television. */
+const TV_GAP_MS = 250
+/** How long it is on before the caller first speaks. */
+const TV_BEFORE_MS = 4000
+
+/** The rule before backchannels and levels, for comparison. */
+export const PLAIN: BargeInOptions = { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null, quieterDb: null }
+
+export interface InterruptionRow {
+  readonly line: Line
+  /** How much softer the caller interrupts than they spoke before. */
+  readonly softerDb: number
+  readonly calls: number
+  readonly committed: number
+  /** Until the agent's last sample, from the detector's onset and from the true one. */
+  readonly stopP95Ms: number
+  readonly stopTrueP95Ms: number
+  /** Until the turn is taken, from the true onset. */
+  readonly commitMedianMs: number
+  readonly commitP95Ms: number
+}
+
+export interface ShortSoundRow {
+  readonly line: Line
+  readonly sounds: number
+  readonly paused: number
+  readonly committed: number
+  /** How long a paused agent was silent. */
+  readonly silentMedianMs: number
+}
+
+export interface RoomRow {
+  readonly line: Line
+  readonly belowDb: number
+  readonly minutes: number
+  readonly pausesPerMin: number
+  readonly commitsPerMin: number
+}
+
+export interface SpeakerRow {
+  readonly speaker: Speaker
+  readonly line: Line
+  /** What a tenth of the voiced frames exceeds, and what a hundredth does, above the RMS of all of them. */
+  readonly tenthDb: number
+  readonly hundredthDb: number
+}
+
+export interface Floor {
+  readonly interruptions: readonly InterruptionRow[]
+  readonly shortSounds: readonly ShortSoundRow[]
+  readonly rooms: readonly RoomRow[]
+  readonly speakers: readonly SpeakerRow[]
+}
+
+/** @throws Error when Debian's recordings are not installed */
+export async function measureFloor(vadBank: VadBank, bargeIn: BargeInOptions): Promise<Floor> {
+  const missing = missingMaterial(...SPEAKERS)
+  if (missing !== null) throw new Error(`apt-get install --no-install-recommends ${missing}`)
+  const interruptions: InterruptionRow[] = []
+  const shortSounds: ShortSoundRow[] = []
+  const rooms: RoomRow[] = []
+  const speakers: SpeakerRow[] = []
+  for (const line of LINES) {
+    const people = new Map<Speaker, People>()
+    for (const speaker of SPEAKERS) people.set(speaker, await peopleOf(speaker, line))
+    const bench = new FloorBench(line, people, vadBank, bargeIn)
+    for (const softerDb of [0, 6, 10, 14]) interruptions.push(bench.interruptions(softerDb))
+    shortSounds.push(bench.shortSounds())
+    for (const belowDb of [12, 15, 20, 26]) rooms.push(bench.room(belowDb))
+    for (const speaker of SPEAKERS) speakers.push(bench.speaker(speaker))
+  }
+  return { interruptions, shortSounds, rooms, speakers }
+}
+
+/** At `SPEECH_LEVEL_DBFS`, each without the silence around it. */
+interface People {
+  readonly sentences: readonly Float64Array[]
+  readonly short: readonly Float64Array[]
+}
+
+const rateOf = (line: Line): LegRateHz => (line === '16 kHz' ? 16_000 : 8000)
+
+async function peopleOf(speaker: Speaker, line: Line): Promise<People> {
+  const rateHz = rateOf(line)
+  const all: Float64Array[] = []
+  for (const name of recordings(speaker)) {
+    // Tones, silence and letters that are spelled in other folders are no sentences.
+    if (/tone|beep|silence/.test(name)) continue
+    const pcm = atSpeechLevel(await readRecording(speaker, name, rateHz), rateHz)
+    const speech = truthOf(Float64Array.from(pcm), rateHz)
+    const [from, to] = [speech.indexOf(true), speech.lastIndexOf(true)]
+    if (from < 0) continue
+    const frame = (rateHz * FRAME_MS) / 1000
+    all.push(Float64Array.from(pcm.subarray(from * frame, (to + 1) * frame)))
+  }
+  const msOf = (sound: Float64Array): number => (sound.length * 1000) / rateHz
+  const within = ([least, most]: readonly [number, number], count: number): Float64Array[] => {
+    const found = all.filter((sound) => msOf(sound) >= least && msOf(sound) <= most)
+    const wanted = Math.min(count, found.length)
+    return Array.from({ length: wanted }, (_, i) => found[Math.floor((i * found.length) / wanted)] as Float64Array)
+  }
+  return { sentences: within(SENTENCE_MS, SENTENCES), short: within(SHORT_MS, SHORT_SOUNDS) }
+}
+
+interface Call {
+  readonly sound: Float64Array
+  /** When the caller's first sentence is over; the agent answers it from then on. */
+  readonly answersAtMs: number
+}
+
+class FloorBench {
+  readonly #line: Line
+  readonly #people: ReadonlyMap<Speaker, People>
+  readonly #vadBank: VadBank
+  readonly #bargeIn: BargeInOptions
+
+  constructor(line: Line, people: ReadonlyMap<Speaker, People>, vadBank: VadBank, bargeIn: BargeInOptions) {
+    this.#line = line
+    this.#people = people
+    this.#vadBank = vadBank
+    this.#bargeIn = bargeIn
+  }
+
+  /** Callers who speak a whole sentence over the agent. */
+  interruptions(softerDb: number): InterruptionRow {
+    const stops: number[] = []
+    const trueStops: number[] = []
+    const commits: number[] = []
+    let calls = 0
+    for (const { sentences } of this.#people.values()) {
+      sentences.forEach((sentence, i) => {
+        calls++
+        const first = sentences[(i + 1) % sentences.length] as Float64Array
+        const { sound, answersAtMs } = this.#answered(first, [
+          this.#quiet(INTO_ANSWER_MS),
+          scaled(sentence, -softerDb),
+          this.#quiet(GIVEN_UP_MS),
+        ])
+        const agent = this.#run({ sound, answersAtMs })
+        const fromMs = answersAtMs + INTO_ANSWER_MS
+        const pausedMs = agent.pausesAtMs.find((atMs) => atMs > fromMs)
+        const committedMs = agent.commitsAtMs.find((atMs) => atMs > fromMs)
+        if (pausedMs === undefined || committedMs === undefined || committedMs > fromMs + GIVEN_UP_MS) return
+        const record = agent.session.log.bargeIns.at(-1)
+        if (record?.stopMs != null) stops.push(record.stopMs)
+        trueStops.push(pausedMs - fromMs)
+        commits.push(committedMs - fromMs)
+      })
+    }
+    return {
+      line: this.#line,
+      softerDb,
+      calls,
+      committed: commits.length,
+      stopP95Ms: quantile(stops, 0.95),
+      stopTrueP95Ms: quantile(trueStops, 0.95),
+      commitMedianMs: quantile(commits, 0.5),
+      commitP95Ms: quantile(commits, 0.95),
+    }
+  }
+
+  /** The shortest words of these people, over an agent who has more to say. */
+  shortSounds(): ShortSoundRow {
+    let [sounds, paused, committed] = [0, 0, 0]
+    const silences: number[] = []
+    for (const { sentences, short } of this.#people.values()) {
+      short.forEach((sound, i) => {
+        sounds++
+        const first = sentences[i % sentences.length] as Float64Array
+        const call = this.#answered(first, [this.#quiet(INTO_ANSWER_MS), sound, this.#quiet(GIVEN_UP_MS)])
+        const agent = this.#run(call)
+        const [pausedMs] = agent.pausesAtMs.filter((atMs) => atMs > call.answersAtMs)
+        if (pausedMs === undefined) return
+        paused++
+        if (agent.commitsAtMs.some((atMs) => atMs > call.answersAtMs)) committed++
+        else silences.push(Math.min(...agent.resumesAtMs.filter((atMs) => atMs > pausedMs)) - pausedMs)
+      })
+    }
+    return { line: this.#line, sounds, paused, committed, silentMedianMs: quantile(silences, 0.5) }
+  }
+
+  /** A television that was on before the caller spoke, with the two other speakers. */
+  room(belowDb: number): RoomRow {
+    let [minutes, pauses, commits] = [0, 0, 0]
+    for (const [speaker, { sentences }] of this.#people) {
+      const others = [...this.#people].filter(([name]) => name !== speaker).map(([, people]) => people.sentences)
+      const programme = Array.from({ length: SENTENCES }, (_, i) =>
+        others.map((one) => one[i % one.length] as Float64Array),
+      ).flat()
+      const tv = joined(programme.flatMap((sentence) => [sentence, this.#quiet(TV_GAP_MS)]))
+      for (const first of sentences.slice(0, 3)) {
+        const { sound, answersAtMs } = this.#answered(first, [this.#quiet(ROOM_MS)])
+        const gain = dbToGain(-belowDb)
+        const agent = this.#run({
+          sound: sound.map((value, i) => value + gain * (tv[i % tv.length] as number)),
+          answersAtMs,
+        })
+        pauses += agent.pausesAtMs.filter((atMs) => atMs > answersAtMs).length
+        commits += agent.commitsAtMs.filter((atMs) => atMs > answersAtMs).length
+        minutes += ROOM_MS / 60_000
+      }
+    }
+    return { line: this.#line, belowDb, minutes, pausesPerMin: pauses / minutes, commitsPerMin: commits / minutes }
+  }
+
+  /** How far a person's loudest frames stand out. */
+  speaker(speaker: Speaker): SpeakerRow {
+    const sentences = this.#people.get(speaker)?.sentences ?? []
+    const levels = this.#frames(joined(sentences.flatMap((sentence) => [sentence, this.#quiet(500)])))
+      .filter(({ voiced }) => voiced)
+      .map(({ levelDbfs }) => levelDbfs)
+    return {
+      speaker,
+      line: this.#line,
+      tenthDb: quantile(levels, 0.9) - SPEECH_LEVEL_DBFS,
+      hundredthDb: quantile(levels, 0.99) - SPEECH_LEVEL_DBFS,
+    }
+  }
+
+  #quiet(ms: number): Float64Array {
+    return new Float64Array((ms * rateOf(this.#line)) / 1000)
+  }
+
+  /** A caller whose first sentence is understood and answered. */
+  #answered(first: Float64Array, then: readonly Float64Array[]): Call {
+    const asked = joined([this.#quiet(TV_BEFORE_MS), first, this.#quiet(1000)])
+    const answersAtMs = Math.floor((asked.length * 1000) / rateOf(this.#line) / FRAME_MS) * FRAME_MS
+    return { sound: joined([asked, ...then]), answersAtMs }
+  }
+
+  #run({ sound, answersAtMs }: Call): TalkingAgent {
+    const agent = new TalkingAgent({ bargeIn: this.#bargeIn })
+    agent.listen()
+    for (const frame of this.#frames(sound)) {
+      if (agent.nowMs === answersAtMs) {
+        agent.understood('Where is my order?')
+        agent.talk()
+      }
+      agent.frame(frame)
+    }
+    return agent
+  }
+
+  #frames(sound: Float64Array): ReturnType<typeof framesOf> {
+    const rateHz = rateOf(this.#line)
+    const onLine = throughLine(sound, rateHz, rateHz === 8000)
+    if (this.#line !== 'tel') return framesOf(onLine, rateHz, this.#vadBank)
+    const wide = throughLine(resampled(Float64Array.from(onLine), 8000, 16_000), 16_000, false)
+    return framesOf(wide, 16_000, this.#vadBank)
+  }
+}
+
+function scaled(sound: Float64Array, db: number): Float64Array {
+  const gain = dbToGain(db)
+  return sound.map((value) => gain * value)
+}
+
+function quantile(values: readonly number[], share: number): number {
+  return values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? NaN
+}

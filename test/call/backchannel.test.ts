@@ -1,0 +1,84 @@
+import t from 'tap'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
+import { Rig } from './rig.js'
+
+const { bargeIn } = DEFAULT_CALL_OPTIONS
+
+/** A caller who listens to a long answer. */
+function listening(overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
+  const rig = Rig.talking({ bargeIn, ...overrides })
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  rig.log.length = 0
+  return rig
+}
+
+const floor = (rig: Rig): number[] => [
+  rig.all('playout-pause').length,
+  rig.all('playout-resume').length,
+  rig.all('playout-clear').length,
+]
+
+t.test('a short sound over the agent is listening, and the agent goes on', async (t) => {
+  const rig = listening()
+  rig.speak(400)
+  rig.run(1500)
+  t.same(floor(rig), [1, 1, 0])
+  t.match(rig.onlyLogged('barge-in'), { committed: false, why: /400 ms of voice in .* under 600 \(backchannel\)/ })
+  t.equal(rig.session.counters.backchannels, 1)
+})
+
+t.test('a longer sound interrupts, and an agent without backchannels is interrupted by a short one', async (t) => {
+  const longer = listening()
+  longer.speak(620)
+  t.same(floor(longer), [1, 0, 1])
+  t.match(longer.onlyLogged('barge-in'), { committed: true, why: /600 ms of voice, 600 needed/ })
+
+  const without = listening({ bargeIn: { ...bargeIn, backchannel: null } })
+  without.speak(400)
+  t.same(floor(without), [1, 0, 1])
+})
+
+t.test('a short answer to the end of a question interrupts at once', async (t) => {
+  const rig = Rig.talking({ bargeIn })
+  rig.answer(2, 'question', 3000, 'Is that right?')
+  rig.run(2000)
+  rig.log.length = 0
+  rig.speak(300)
+  t.same(floor(rig), [1, 0, 1])
+})
+
+t.test('words decide where the backend can weigh them: any but a backchannel interrupts', async (t) => {
+  const words = DEFAULT_CALL_OPTIONS.bargeIn.backchannel.words
+  const stop = listening({ weighsSpeech: true })
+  stop.speak(400)
+  stop.run(620)
+  t.match(stop.only('backend-speech-end'), { unless: words })
+  stop.heardWords('Stop.')
+  t.same(floor(stop), [1, 0, 1])
+  t.match(stop.onlyLogged('barge-in'), { committed: true, why: /words in 400 ms of voice/ })
+  stop.answer(3, 'answer', 500)
+  stop.run(700)
+  t.equal(stop.logged('turn').length, 1, 'and what they asked is a turn')
+
+  const listener = listening({ weighsSpeech: true })
+  listener.speak(400)
+  listener.run(2000)
+  t.same(floor(listener), [1, 1, 0])
+  t.same(listener.logged('turn'), [])
+})
+
+t.test('a service that hears the caller interrupts, unless the gateway decides that', async (t) => {
+  const service = listening({ serverVad: true })
+  service.backend({ type: 'speech-started' })
+  t.same(floor(service), [0, 0, 1])
+
+  const gateway = listening({ serverVad: true, serverInterrupts: false })
+  gateway.backend({ type: 'speech-started' })
+  gateway.speak(400)
+  gateway.run(1500)
+  t.same(floor(gateway), [1, 1, 0])
+  gateway.speak(700)
+  t.same(floor(gateway), [2, 1, 1])
+  t.equal(gateway.all('backend-interrupt').length, 1)
+})

@@ -1,0 +1,55 @@
+import t from 'tap'
+import { Rig, callerFrame } from './rig.js'
+
+/** Time passes with voice at a level, 20 ms a frame. */
+function voice(rig: Rig, ms: number, levelDbfs: number, doubtful = false): void {
+  for (let passed = 0; passed < ms; passed += 20) {
+    rig.nowMs += 20
+    rig.session.callerFrame({ ...callerFrame(true), levelDbfs, doubtful }, rig.nowMs)
+  }
+  rig.run(20)
+}
+
+function spoken(): Rig {
+  const rig = Rig.talking()
+  voice(rig, 1000, -20)
+  rig.run(700)
+  rig.heardWords('Where is my order?')
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  rig.log.length = 0
+  return rig
+}
+
+t.test('a voice 20 dB below the caller neither pauses nor interrupts the agent', async (t) => {
+  const rig = spoken()
+  voice(rig, 3000, -41)
+  t.same([rig.all('playout-pause'), rig.all('playout-clear'), rig.all('backend-speech-start')], [[], [], []])
+  t.match(
+    rig.all('mark').find(({ name }) => name === 'quieter-voice'),
+    { detail: /-40 dBFS, the caller's level -19 dBFS/ },
+  )
+})
+
+t.test('a caller who speaks 10 dB softer than before interrupts all the same', async (t) => {
+  const rig = spoken()
+  voice(rig, 300, -30)
+  t.equal(rig.all('playout-clear').length, 1)
+})
+
+t.test('before words were understood no voice is refused', async (t) => {
+  const rig = Rig.talking()
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  voice(rig, 300, -60)
+  t.equal(rig.all('playout-clear').length, 1)
+})
+
+t.test('doubtful voice interrupts only after 400 ms', async (t) => {
+  const rig = spoken()
+  voice(rig, 360, -20, true)
+  t.same([rig.all('playout-pause').length, rig.all('playout-clear').length], [1, 0])
+  voice(rig, 60, -20, true)
+  t.equal(rig.all('playout-clear').length, 1)
+  t.match(rig.onlyLogged('barge-in'), { why: /ms of it doubtful, 400 needed/ })
+})
