@@ -19,6 +19,7 @@ import {
   type DialogueAction,
   type DialogueEvent,
   type DialogueState,
+  type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
@@ -118,6 +119,9 @@ export class EmbeddedBackend implements Backend {
   #utterance: Utterance | null = null
   /** Utterances without a result yet, the current one included. */
   #recognising = 0
+  #keysPressed = 0
+  /** As of the beginning of the current or last utterance. */
+  #keysAtSpeech = 0
   #utteranceSamples = 0
   /** What the call was told last. */
   #expected: CallerExpectation = 'open'
@@ -172,7 +176,9 @@ export class EmbeddedBackend implements Backend {
       this.#start()
       this.#responses.interrupt(this.#responses.lastItemId, 0)
     }
-    const { jsgf, words } = engine.grammar()
+    // What the caller said before may be half of a number whose other half this is.
+    const { jsgf, words } = engine.grammar(this.#recognising > 0)
+    this.#keysAtSpeech = this.#keysPressed
     try {
       let heard = ''
       this.#utterance = this.#speech.startUtterance(jsgf, words, ({ text, fit = 1 }) => {
@@ -197,6 +203,7 @@ export class EmbeddedBackend implements Backend {
     const utterance = this.#utterance
     if (utterance === null) return
     this.#utterance = null
+    const keysAtSpeech = this.#keysAtSpeech
     this.#preRoll.clear()
     const duringAgentSpeech =
       !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
@@ -208,7 +215,12 @@ export class EmbeddedBackend implements Backend {
         const words = fit < FIT_MIN ? '' : withoutNoise(text)
         const meant = unless === undefined || (words !== '' && !isBackchannel(readable(words, this.#digits), unless))
         if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
-        else this.#heard(words, 'speech', fit >= FIT_SURE, ms < ANSWER_UNHEARD_MS)
+        else
+          this.#heard(words, 'speech', {
+            sure: fit >= FIT_SURE,
+            attempt: ms < ANSWER_UNHEARD_MS,
+            keysAfter: this.#keysPressed - keysAtSpeech,
+          })
         this.#releaseResults()
       },
       (error: unknown) => {
@@ -237,6 +249,7 @@ export class EmbeddedBackend implements Backend {
   dtmf(digit: string): void {
     if (this.#engine === null || this.#closed || !/^[0-9*#]$/.test(digit)) return
     if (!this.#engine.started) this.#start()
+    this.#keysPressed++
     this.#handle({ type: 'key', key: digit })
   }
 
@@ -324,13 +337,12 @@ export class EmbeddedBackend implements Backend {
     else this.#handle({ type: 'nudge' })
   }
 
-  /** @param attempt  it can have been an answer: sound that went on until we stopped listening cannot */
-  #heard(text: string, by: HeardBy, sure = true, attempt = true): void {
+  #heard(text: string, by: HeardBy, how: Pick<HeardEvent, 'sure' | 'attempt' | 'keysAfter'> = {}): void {
     if (this.#closed) return
     const unheard = this.#responses.takeUnheard()
     if (text === '') this.stats.notUnderstood++
     else this.#callerSaid(by === 'speech' ? readable(text, this.#digits) : text, this.#engine?.hidesDigits === true)
-    this.#handle({ type: 'heard', text, by, unheard, sure, attempt })
+    this.#handle({ type: 'heard', text, by, unheard, ...how })
   }
 
   #callerSaid(words: string, hidden: boolean): void {

@@ -160,7 +160,7 @@ function parseFrames(
 /** Adds the figures of the frames, in place. */
 function addFigures(frames: JournalFrame[], { levels, pitch, doubt }: Record<string, unknown>, number: number): void {
   const voiced = frames.filter((frame) => frame.voiced).length
-  if (typeof levels !== 'string' || levels.length !== frames.length)
+  if (typeof levels !== 'string' || levels === '' || levels.length > frames.length)
     throw invalid(number, 'not one level for each frame')
   if (pitch !== undefined && (typeof pitch !== 'string' || pitch.length !== 2 * voiced))
     throw invalid(number, 'not one pitch for each voiced frame')
@@ -170,7 +170,7 @@ function addFigures(frames: JournalFrame[], { levels, pitch, doubt }: Record<str
   let at = 0
   let [run, left] = [0, doubts[0] ?? voiced]
   for (const [i, frame] of frames.entries()) {
-    const level = decodeStep(levels.charAt(i))
+    const level = decodeStep(levels.charAt(Math.min(i, levels.length - 1)))
     if (level < 0) throw invalid(number, 'levels are not base64')
     frames[i] = { ...frame, levelDbfs: dbfsOf(level) }
     if (!frame.voiced) continue

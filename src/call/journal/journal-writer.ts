@@ -173,7 +173,7 @@ export class JournalWriter {
   #writeFrames(view: PlayoutAnswers | null, out: readonly CallOutput[]): void {
     const line: Record<string, unknown> = { t: this.#timesMs[0], runs: this.#runs }
     if (!this.#regular) line['at'] = this.#timesMs
-    if (this.#levels !== '') line['levels'] = this.#levels
+    line['levels'] = this.#levels.replace(/(.)\1+$/, '$1')
     if (this.#doubts.includes(true)) line['doubt'] = runsOf(this.#doubts)
     if (/[^A]/.test(this.#pitches)) line['pitch'] = this.#pitches
     if (view !== null) line['view'] = view

@@ -383,6 +383,36 @@ t.test('keys before a spoken part stand in the transcript once', async (t) => {
   t.same(keyed, ['41', '7'])
 })
 
+t.test('keys that came while words were recognised come after them', async (t) => {
+  const { engine, said } = drive({ from: STRANGER })
+  const keyed: string[] = []
+  const run = (event: DialogueEvent): void => {
+    for (const action of engine.handle(event)) {
+      if (action.type === 'keyed') keyed.push(action.keys)
+      if (action.type === 'say') said.push(action.text)
+    }
+  }
+  for (const key of '27') run({ type: 'key', key })
+  run({ type: 'heard', text: 'four one', by: 'speech', unheard: [], keysAfter: 2 })
+  t.equal(said.at(-1), 'Order 4127. Is that right?')
+  t.same(keyed, ['27'])
+})
+
+t.test('while a part is being recognised any piece of a known number is listened for', async (t) => {
+  const { engine } = drive({ from: TWO_ORDERS })
+  t.match(engine.grammar(true).jsgf, /\| one four \|/)
+  t.notMatch(engine.grammar().jsgf, /\| one four \|/)
+})
+
+t.test('a date that is asked for as digits comes in parts too', async (t) => {
+  const dialogue = structuredClone(orderLine)
+  const order = dialogue.slots['order']
+  if (order?.type === 'digits') Object.assign(order, { min: 8, max: 8 })
+  const { input } = drive({ dialogue, from: STRANGER })
+  t.same(['two one', 'zero five', 'no zero six', 'one nine eight'].flatMap(input), [])
+  t.same(input('four'), ['Order 21061984. Is that right?'])
+})
+
 t.test('a secret is not read out when its rest is asked for', async (t) => {
   const dialogue = structuredClone(orderLine)
   const order = dialogue.slots['order']

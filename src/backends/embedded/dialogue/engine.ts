@@ -11,22 +11,26 @@ import { fill, holds, picked, valueAt, type Values } from './values.js'
 /** How a caller's answer arrived; `heard.by` of the dialogue's values. */
 export type HeardBy = 'speech' | 'keys' | 'text'
 
+/** What the caller said. */
+export interface HeardEvent {
+  readonly type: 'heard'
+  /** Empty when nothing was recognised. */
+  readonly text: string
+  readonly by: HeardBy
+  /** The sentences that the caller interrupted: they are repeated when nothing was understood. */
+  readonly unheard: readonly string[]
+  /** False for words that fit the sound only moderately. */
+  readonly sure?: boolean
+  /** False for sound that went on and on: nothing is missed, it is only asked again. */
+  readonly attempt?: boolean
+  /** Keys since the caller began to say it: recognition takes longer than a key. */
+  readonly keysAfter?: number
+}
+
 export type DialogueEvent =
   /** The call begins; `takeover` when another backend carried it so far. */
   | { readonly type: 'start'; readonly takeover: boolean }
-  /**
-   * What the caller said, empty when nothing was recognised. `unheard` holds the sentences that the caller interrupted:
-   * they are repeated when nothing was understood. `sure` is false for words that fit the sound only moderately.
-   * `attempt` is false for sound that went on and on: nothing is missed, it is only asked again.
-   */
-  | {
-      readonly type: 'heard'
-      readonly text: string
-      readonly by: HeardBy
-      readonly unheard: readonly string[]
-      readonly sure?: boolean
-      readonly attempt?: boolean
-    }
+  | HeardEvent
   /** The recogniser was not available. */
   | { readonly type: 'not-heard' }
   | { readonly type: 'key'; readonly key: string }
@@ -256,9 +260,14 @@ export class DialogueEngine {
     return structuredClone(this.#state)
   }
 
-  /** The grammar for the recogniser at this point of the dialogue. */
-  grammar(): { readonly jsgf: string; readonly words: readonly DictionaryEntry[] } {
-    return { jsgf: this.#understanding.grammar(this.#expectation(true)), words: this.#words }
+  /**
+   * The grammar for the recogniser at this point of the dialogue.
+   * @param unfinished  something that the caller said before is still being recognised
+   */
+  grammar(unfinished = false): { readonly jsgf: string; readonly words: readonly DictionaryEntry[] } {
+    const expected = this.#expectation(true)
+    const number = expected.number === null ? null : { ...expected.number, unfinished }
+    return { jsgf: this.#understanding.grammar({ ...expected, number }), words: this.#words }
   }
 
   /**
@@ -314,7 +323,7 @@ export class DialogueEngine {
           this.#enter(event.takeover ? (this.#dialogue.takeover ?? this.#dialogue.start) : this.#dialogue.start)
         break
       case 'heard':
-        this.#heard(event.text, event.by, event.unheard, event.sure ?? true, event.attempt ?? true)
+        this.#heard(event)
         break
       case 'not-heard':
         if (this.#listen() !== null) this.#say(this.#dialogue.retry)
@@ -613,7 +622,7 @@ export class DialogueEngine {
     })
   }
 
-  #heard(text: string, by: HeardBy, unheard: readonly string[], sure: boolean, attempt: boolean): void {
+  #heard({ text, by, unheard, sure = true, attempt = true, keysAfter = 0 }: HeardEvent): void {
     const meaning = this.#understanding.meaningOf(text, this.#expectation(false))
     if (meaning === null) {
       this.#missed(unheard, attempt && (text !== '' || unheard.length === 0))
@@ -623,24 +632,29 @@ export class DialogueEngine {
     const slot = this.#digitSlot()
     const digits = slot === null ? undefined : meaning.slots[slot.name]
     if (slot === null || digits === undefined || meaning.name !== slot.name) this.#understood(meaning, by, sure)
-    else this.#digitsHeard(slot, { digits, corrects: meaning.corrects, by, sure })
+    else this.#digitsHeard(slot, { digits, corrects: meaning.corrects, by, sure, keysAfter })
   }
 
   /** Digits join those that the caller has given before, by voice or by key. */
   #digitsHeard(
     slot: DigitSlot,
-    heard: { readonly digits: string; readonly corrects: boolean; readonly by: HeardBy; readonly sure: boolean },
+    heard: Pick<HeardEvent, 'by' | 'keysAfter'> & { digits: string; corrects: boolean; sure: boolean },
   ): void {
     const state = this.#state
     const { digits, by } = heard
     const before = this.#number()
-    this.#reportKeys(before)
-    const all = joinedDigits(state.keys, before.last, heard, slot)
+    // Keys that came while the words were recognised come after them.
+    const keyed = before.typed.slice(before.typed.length - Math.min(before.typed.length, heard.keysAfter ?? 0))
+    const have = state.keys.slice(0, state.keys.length - keyed.length)
+    this.#reportKeys({ ...before, typed: before.typed.slice(0, before.typed.length - keyed.length) })
+    this.#reportKeys({ ...before, typed: keyed })
+    const said = joinedDigits(have, before.last, heard, slot)
+    const all = said + keyed
     const number: NumberSoFar = {
       typed: '',
-      last: digits.length,
+      last: keyed.length > 0 ? keyed.length : digits.length,
       spoken: true,
-      sure: heard.sure && (before.sure || all === digits),
+      sure: heard.sure && (before.sure || said === digits),
       parts: before.parts + 1,
       asked: false,
     }

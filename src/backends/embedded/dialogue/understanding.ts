@@ -21,6 +21,8 @@ interface NumberInParts {
   readonly have: string
   /** Fewest digits that count as a part; a single one is too much like a yes or a no. */
   readonly partMin: number
+  /** More of it was said and is not in `have` yet, so that any piece of the number may come next. */
+  readonly unfinished?: boolean
 }
 
 /** The meaning of an answer: an intent or a slot by name, with the values of all slots in it. */
@@ -197,7 +199,11 @@ export class Understanding {
       const parts = new Set<string>()
       for (const value of going) {
         const left = value.slice(have.length)
-        for (let end = number.partMin; end < left.length + (have === '' ? 0 : 1); end++) parts.add(left.slice(0, end))
+        const startMax = number.unfinished === true ? left.length - number.partMin : 0
+        for (let start = 0; start <= startMax; start++) {
+          const end = left.length + (have === '' && start === 0 ? 0 : 1)
+          for (let to = start + number.partMin; to < end; to++) parts.add(left.slice(start, to))
+        }
       }
       if (parts.size === 0) return whole
       const weight = have === '' ? PART_WEIGHT : 1
@@ -209,7 +215,7 @@ export class Understanding {
     if (have !== '') return digitsJsgf(1, max)
     const parts = number.partMin < min ? [digitsJsgf(number.partMin, min - 1)] : []
     // More digits than the number has are heard as what they are; without a place in the grammar the first ones count.
-    const more = digitsJsgf(max + 1, Math.min(max + DIGITS_OVER_MAX, DIALOGUE_KEYS_MAX))
+    const more = digitsJsgf(max + 1, max + DIGITS_OVER_MAX)
     return [`/1/ (${whole})`, ...[...parts, more].map((one) => `/${PART_WEIGHT}/ (${one})`)].join(' | ')
   }
 
