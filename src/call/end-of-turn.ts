@@ -86,7 +86,6 @@ const SOFT_MS_MAX = 300
 const SOFT_YES_NO_MS_MAX = 60
 const SOFT_OVER_NOISE_DB = 5
 const SOFT_BELOW_VOICE_DB = 25
-const RISING_OVER_NOISE_DB = 4
 const RISING_MS = 100
 const RISING_MS_MAX = 300
 /** In noise the last syllables of a word are missed, so a pause seems longer than it is. */
@@ -147,11 +146,9 @@ export class AdaptivePause implements TurnDecider {
     const noise = Number.isNaN(this.#noiseDbfs) ? levelDbfs : this.#noiseDbfs
     this.#noiseDbfs = noise + (levelDbfs - noise) * (levelDbfs < noise ? NOISE_FALL_SHARE : NOISE_RISE_SHARE)
     this.#unvoicedMs += FRAME_MS
-    const overDb = levelDbfs - this.#noiseDbfs
-    if (levelDbfs < this.#voiceDbfs - SOFT_BELOW_VOICE_DB) return
-    if (this.#unvoicedMs > SOFT_MS_MAX) {
-      if (overDb > RISING_OVER_NOISE_DB) this.#risingMs = this.#unvoicedMs
-    } else if (overDb > SOFT_OVER_NOISE_DB) this.#softMs = this.#unvoicedMs
+    const soft = levelDbfs > this.#noiseDbfs + SOFT_OVER_NOISE_DB && levelDbfs > this.#voiceDbfs - SOFT_BELOW_VOICE_DB
+    if (soft && this.#unvoicedMs <= SOFT_MS_MAX) this.#softMs = this.#unvoicedMs
+    else if (soft) this.#risingMs = this.#unvoicedMs
   }
 
   ended(): void {

@@ -94,7 +94,7 @@ t.test('a turn does not end while the next word begins softly', async (t) => {
 
 t.test('in noise it is waited longer, as the ends of words are lost', async (t) => {
   t.equal(new Talker(-30).says(1200).endsAfterMs(), 780)
-  t.equal(new Talker(-39).says(1200).endsAfterMs(), 720, 'and with 19 dB half of that')
+  t.equal(new Talker(-39).says(1200).endsAfterMs(), 720, 'a few dB less than a good line has')
 })
 
 t.test('a tone that is held at one pitch is going on', async (t) => {
