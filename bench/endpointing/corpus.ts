@@ -90,8 +90,7 @@ async function saidBy(speaker: Speaker, rateHz: LegRateHz): Promise<Said> {
     for (const [i, text] of sentences.entries()) all.push(speak(text, i), speak(text, i + 1))
     for (const [digit, word] of DIGIT_WORDS.entries()) digits.push(speak(word, digit))
   } else {
-    for (const name of proseOf(speaker))
-      all.push(voice(Float64Array.from(await readRecording(speaker, name, rateHz))))
+    for (const name of proseOf(speaker)) all.push(voice(Float64Array.from(await readRecording(speaker, name, rateHz))))
     for (const digit of DIGIT_WORDS.keys())
       digits.push(voice(Float64Array.from(await readRecording(speaker, `digits/${digit}`, rateHz))))
   }

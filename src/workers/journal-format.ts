@@ -318,7 +318,9 @@ const journalLineSchemas = {
       levels: z
         .string()
         .exactOptional()
-        .describe('The level of each voiced frame: one character of base64, steps of 1.5 dB, 63 (/) being 0 dBFS.'),
+        .describe(
+          'The level of each frame: one character of base64, steps of 1.5 dB, 63 (/) being 0 dBFS; frames after the last character are as loud as it. Absent: not known.',
+        ),
       doubt: z
         .array(z.int().min(0))
         .exactOptional()

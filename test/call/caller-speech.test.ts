@@ -4,7 +4,12 @@ import { type CallerFrame, CallerSpeech } from '../../src/call/caller-speech.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 
 const OPTIONS = { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false }
-const frameOf = (voiced: boolean): CallerFrame => ({ voiced, doubtful: false, levelDbfs: voiced ? -20 : -70, pitchHz: 0 })
+const frameOf = (voiced: boolean): CallerFrame => ({
+  voiced,
+  doubtful: false,
+  levelDbfs: voiced ? -20 : -70,
+  pitchHz: 0,
+})
 
 t.test("a caller's turn ends with the frame that is due, however the ticks of the clock jitter", async (t) => {
   fc.assert(
@@ -13,7 +18,8 @@ t.test("a caller's turn ends with the frame that is due, however the ticks of th
       const at = (frame: number): number => 1000 + frame * 20 + (jitterMs[frame] ?? 0)
       for (let frame = 0; frame < 10; frame++) speech.frame(frameOf(true), at(frame))
       let ended = -1
-      for (let frame = 10; frame < 60 && ended < 0; frame++) if (speech.frame(frameOf(false), at(frame)) === 'end') ended = frame
+      for (let frame = 10; frame < 60 && ended < 0; frame++)
+        if (speech.frame(frameOf(false), at(frame)) === 'end') ended = frame
       return ended === 39 // the 30th frame of silence: 600 ms
     }),
   )

@@ -20,7 +20,13 @@ async function spoken(digits: string): Promise<Int16Array> {
   for (const digit of digits) {
     const pcm = await readRecording('allison', `digits/${digit}`, RATE_HZ)
     const from = pcm.findIndex((sample) => Math.abs(sample) > 300)
-    parts.push(pcm.subarray(from, pcm.findLastIndex((sample) => Math.abs(sample) > 300)), silence(60))
+    parts.push(
+      pcm.subarray(
+        from,
+        pcm.findLastIndex((sample) => Math.abs(sample) > 300),
+      ),
+      silence(60),
+    )
   }
   parts.push(silence(600))
   return throughMuLaw(Int16Array.from(parts.flatMap((part) => [...part])))
@@ -39,7 +45,11 @@ async function says({ backend, line }: OpenCall, digits: string): Promise<void> 
 
 t.test('a person says an order number in parts', async (t) => {
   if (!hasMaterial(t, 'allison')) return
-  for (const parts of [['82', '14'], ['3', '05', '6'], ['821', '4']]) {
+  for (const parts of [
+    ['82', '14'],
+    ['3', '05', '6'],
+    ['821', '4'],
+  ]) {
     const call = await openCall(pool, flite, { from: TWO_ORDERS })
     const { line } = call
     const from = line.said.length
