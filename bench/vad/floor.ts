@@ -25,10 +25,12 @@ const INTO_ANSWER_MS = 1500
 /** A caller who was not given the turn by then was not heard. */
 const GIVEN_UP_MS = 3000
 const ROOM_MS = 60_000
+/** Of each speaker. */
+const ROOMS = 2
 /** Between two sentences on television. */
 const TV_GAP_MS = 250
 /** How long it is on before the caller first speaks. */
-const TV_BEFORE_MS = 4000
+const BEFORE_MS = 4000
 
 /** The rule before backchannels and levels, for comparison. */
 export const PLAIN: BargeInOptions = { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null, quieterDb: null }
@@ -87,13 +89,15 @@ export async function measureFloor(vadBank: VadBank, bargeIn: BargeInOptions): P
   const shortSounds: ShortSoundRow[] = []
   const rooms: RoomRow[] = []
   const speakers: SpeakerRow[] = []
+  const names = new Map<Speaker, Names>()
+  for (const speaker of SPEAKERS) names.set(speaker, await namesOf(speaker))
   for (const line of LINES) {
     const people = new Map<Speaker, People>()
-    for (const speaker of SPEAKERS) people.set(speaker, await peopleOf(speaker, line))
+    for (const [speaker, chosen] of names) people.set(speaker, await peopleOf(speaker, chosen, rateOf(line)))
     const bench = new FloorBench(line, people, vadBank, bargeIn)
-    for (const softerDb of [0, 6, 10, 14]) interruptions.push(bench.interruptions(softerDb))
+    for (const softerDb of [0, 10]) interruptions.push(bench.interruptions(softerDb))
     shortSounds.push(bench.shortSounds())
-    for (const belowDb of [12, 15, 20, 26]) rooms.push(bench.room(belowDb))
+    for (const belowDb of [15, 20]) rooms.push(bench.room(belowDb))
     for (const speaker of SPEAKERS) speakers.push(bench.speaker(speaker))
   }
   return { interruptions, shortSounds, rooms, speakers }
@@ -107,26 +111,37 @@ interface People {
 
 const rateOf = (line: Line): LegRateHz => (line === '16 kHz' ? 16_000 : 8000)
 
-async function peopleOf(speaker: Speaker, line: Line): Promise<People> {
-  const rateHz = rateOf(line)
-  const all: Float64Array[] = []
-  for (const name of recordings(speaker)) {
-    // Tones, silence and letters that are spelled in other folders are no sentences.
-    if (/tone|beep|silence/.test(name)) continue
-    const pcm = atSpeechLevel(await readRecording(speaker, name, rateHz), rateHz)
-    const speech = truthOf(Float64Array.from(pcm), rateHz)
-    const [from, to] = [speech.indexOf(true), speech.lastIndexOf(true)]
-    if (from < 0) continue
-    const frame = (rateHz * FRAME_MS) / 1000
-    all.push(Float64Array.from(pcm.subarray(from * frame, (to + 1) * frame)))
-  }
-  const msOf = (sound: Float64Array): number => (sound.length * 1000) / rateHz
-  const within = ([least, most]: readonly [number, number], count: number): Float64Array[] => {
-    const found = all.filter((sound) => msOf(sound) >= least && msOf(sound) <= most)
+/** Names of recordings by their lengths: of whole sentences, and of the shortest words. */
+interface Names {
+  readonly sentences: readonly string[]
+  readonly short: readonly string[]
+}
+
+async function namesOf(speaker: Speaker): Promise<Names> {
+  const lengths: { readonly name: string; readonly ms: number }[] = []
+  for (const name of recordings(speaker))
+    if (!/tone|beep|silence/.test(name))
+      lengths.push({ name, ms: ((await spokenBy(speaker, name, 8000)).length * 1000) / 8000 })
+  const within = ([least, most]: readonly [number, number], count: number): string[] => {
+    const found = lengths.filter(({ ms }) => ms >= least && ms <= most)
     const wanted = Math.min(count, found.length)
-    return Array.from({ length: wanted }, (_, i) => found[Math.floor((i * found.length) / wanted)] as Float64Array)
+    return Array.from({ length: wanted }, (_, i) => found[Math.floor((i * found.length) / wanted)]?.name ?? '')
   }
   return { sentences: within(SENTENCE_MS, SENTENCES), short: within(SHORT_MS, SHORT_SOUNDS) }
+}
+
+async function peopleOf(speaker: Speaker, { sentences, short }: Names, rateHz: LegRateHz): Promise<People> {
+  const read = (names: readonly string[]): Promise<Float64Array[]> =>
+    Promise.all(names.map((name) => spokenBy(speaker, name, rateHz)))
+  return { sentences: await read(sentences), short: await read(short) }
+}
+
+/** A recording from its first loud frame to its last, at `SPEECH_LEVEL_DBFS`. */
+async function spokenBy(speaker: Speaker, name: string, rateHz: LegRateHz): Promise<Float64Array> {
+  const pcm = Float64Array.from(atSpeechLevel(await readRecording(speaker, name, rateHz), rateHz))
+  const speech = truthOf(pcm, rateHz)
+  const frame = (rateHz * FRAME_MS) / 1000
+  return pcm.subarray(Math.max(0, speech.indexOf(true)) * frame, (speech.lastIndexOf(true) + 1) * frame)
 }
 
 interface Call {
@@ -215,7 +230,7 @@ class FloorBench {
         others.map((one) => one[i % one.length] as Float64Array),
       ).flat()
       const tv = joined(programme.flatMap((sentence) => [sentence, this.#quiet(TV_GAP_MS)]))
-      for (const first of sentences.slice(0, 3)) {
+      for (const first of sentences.slice(0, ROOMS)) {
         const { sound, answersAtMs } = this.#answered(first, [this.#quiet(ROOM_MS)])
         const gain = dbToGain(-belowDb)
         const agent = this.#run({
@@ -250,7 +265,7 @@ class FloorBench {
 
   /** A caller whose first sentence is understood and answered. */
   #answered(first: Float64Array, then: readonly Float64Array[]): Call {
-    const asked = joined([this.#quiet(TV_BEFORE_MS), first, this.#quiet(1000)])
+    const asked = joined([this.#quiet(BEFORE_MS), first, this.#quiet(1000)])
     const answersAtMs = Math.floor((asked.length * 1000) / rateOf(this.#line) / FRAME_MS) * FRAME_MS
     return { sound: joined([asked, ...then]), answersAtMs }
   }

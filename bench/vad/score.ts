@@ -5,7 +5,6 @@ import type { ForkedTrack } from '../../src/media/reframer.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
-import type { CallerFrame } from '../../src/call/caller-speech.js'
 
 /**
  * An onset is two frames, as for the session. The hang-over joins the parts of a word; after the last word it counts

@@ -1167,6 +1167,11 @@ export class CallSession {
     if (weighed && !this.#options.weighsSpeech) return false
     this.#speechStartSent = true
     this.#weighed = weighed
+    if (weighed)
+      this.#mark(
+        'speech-weighed',
+        this.#bargeIn.paused ? this.#bargeIn.figures : `after ${this.#putOnHold.voiceMs} ms of voice without words`,
+      )
     this.#wordsMayCome = false
     const listening =
       this.#state === 'live' ||

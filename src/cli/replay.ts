@@ -176,7 +176,11 @@ function changed(journal: readonly string[], settings: readonly Setting[]): Part
     for (const key of path.slice(0, -1)) {
       const next = at[key]
       if (typeof next !== 'object' || next === null)
-        throw wrong(`--set ${path.join('.')}: a call has no ${key}; ${keysOf(at)}`)
+        throw wrong(
+          next === null
+            ? `--set ${path.join('.')}: ${key} is null in this call; set the whole of it, as JSON`
+            : `--set ${path.join('.')}: a call has no ${key}; ${keysOf(at)}`,
+        )
       at = next as Record<string, unknown>
     }
     const last = path.at(-1) ?? ''

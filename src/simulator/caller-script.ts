@@ -18,6 +18,8 @@ export type CallerAct =
   | { readonly type: 'press'; readonly keys: string }
   /** Plays a WAV file into the line. */
   | { readonly type: 'play'; readonly file: string }
+  /** Puts the agent on hold: an announcer without a pause, for `ms`. */
+  | { readonly type: 'hold'; readonly ms: number }
   /** Says `yes` if the order number heard last is the caller's own, or if none was heard; else says `no`. */
   | { readonly type: 'answer'; readonly yes: string; readonly no: string }
   | { readonly type: 'wait'; readonly ms: number }
@@ -62,11 +64,16 @@ export function filesOf(script: CallerScript): string[] {
   return [...new Set(files.filter((file) => file !== null))]
 }
 
+/** What an announcer says while the agent is on hold; nothing that an agent waits for. */
+export const HOLD_SENTENCE =
+  'Thanks for holding we value your business and remember our wonderful summer sale with carpets and curtains for the whole family and a garden full of flowers'
+
 /** What the caller does now: an act with everything resolved that depends on the conversation. */
 export type CallerMove =
   | { readonly type: 'say'; readonly text: string }
   | { readonly type: 'press'; readonly keys: string }
   | { readonly type: 'play'; readonly file: string }
+  | { readonly type: 'hold'; readonly ms: number }
   | { readonly type: 'hangup'; readonly why: string }
 
 interface Due {
@@ -201,6 +208,7 @@ export class CallerModel {
       case 'say':
       case 'press':
       case 'play':
+      case 'hold':
         return this.#move(act)
       case 'repeat':
         return this.#lastSaid === null ? null : this.#move(this.#lastSaid)

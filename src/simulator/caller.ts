@@ -1,6 +1,13 @@
 import { BABBLE_SENTENCES, convertRate, dtmfTones, type LineOptions, noiseBed } from './line.js'
 import { type CallerFile, CallerLeg, type SharedTicker, type Utterance } from './caller-leg.js'
-import { CallerModel, type CallerMove, type CallerScript, filesOf, sentencesOf } from './caller-script.js'
+import {
+  CallerModel,
+  type CallerMove,
+  type CallerScript,
+  filesOf,
+  HOLD_SENTENCE,
+  sentencesOf,
+} from './caller-script.js'
 import type { AgentVocabulary } from './vocabulary.js'
 import { factsIn, type OrderFacts } from './spoken-words.js'
 import { CALLER_VOICES, type CallerSpeech, type CallerVoice, fitToLeg, RECOGNISER_RATE_HZ } from './caller-speech.js'
@@ -56,6 +63,8 @@ export class Caller {
       const file = options.files.get(name)
       if (file !== undefined) sounds.set(`file ${name}`, fitToLeg(file.pcm, file.sampleRateHz, rateHz))
     }
+    if (holds(options.script))
+      sounds.set(HOLD, await options.speech.speak(HOLD_SENTENCE, announcerOf(options.voice), rateHz))
     return new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, ticker, events)
   }
 
@@ -133,6 +142,8 @@ export class Caller {
     // An empty sound ends with the next frame, so a missing file does not stop the script.
     const silence = new Int16Array(0)
     if (move.type === 'press') return { text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, this.leg.sampleRateHz) }
+    if (move.type === 'hold')
+      return { text: '[on hold]', pcm: looped(this.#sounds.get(HOLD) ?? silence, move.ms, this.leg.sampleRateHz) }
     if (move.type === 'play') return { text: `[${move.file}]`, pcm: this.#sounds.get(`file ${move.file}`) ?? silence }
     return { text: move.text, pcm: this.#sounds.get(move.text) ?? silence }
   }
@@ -177,14 +188,34 @@ export class Caller {
   }
 }
 
+/** The key of the announcer's sound. */
+const HOLD = 'hold'
+
+function holds({ rules, steps }: CallerScript): boolean {
+  return [...rules, ...steps].some(({ act }) => act.type === 'hold')
+}
+
+/** Somebody else than the caller. */
+function announcerOf(voice: CallerVoice): CallerVoice {
+  return CALLER_VOICES.find((other) => other !== voice) ?? voice
+}
+
+/** `ms` of a sound that begins again whenever it has ended. */
+function looped(sound: Int16Array, ms: number, rateHz: number): Int16Array {
+  const out = new Int16Array(sound.length === 0 ? 0 : (ms * rateHz) / 1000)
+  for (let at = 0; at < out.length; at += sound.length) out.set(sound.subarray(0, out.length - at), at)
+  return out
+}
+
 /** The loop of background noise for kinds other than white; null for white noise and for none. */
-async function bedOf({ line, speech }: CallerOptions): Promise<Float32Array | null> {
+async function bedOf({ line, speech, voice }: CallerOptions): Promise<Float32Array | null> {
   const { noise, sampleRateHz, seed = 1 } = line
   if (noise === undefined || noise === 'white' || typeof line.snrDb !== 'number') return null
   const voices: Int16Array[] = []
-  if (noise === 'babble') {
+  if (noise === 'babble' || noise === 'television') {
     for (const [index, text] of BABBLE_SENTENCES.entries()) {
-      voices.push(await speech.speak(text, CALLER_VOICES[index % CALLER_VOICES.length] ?? 'rms', sampleRateHz))
+      const anyone = CALLER_VOICES[index % CALLER_VOICES.length] ?? 'rms'
+      voices.push(await speech.speak(text, noise === 'babble' ? anyone : announcerOf(voice), sampleRateHz))
     }
   }
   return noiseBed(noise, sampleRateHz, seed, voices)

@@ -276,8 +276,8 @@ export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array
   return pcm.map((sample) => Math.round(gain * sample))
 }
 
-/** Background noise around a caller: a hiss, other people, traffic. */
-export const NOISE_KINDS = ['white', 'babble', 'street'] as const
+/** Background noise around a caller: a hiss, other people, traffic, somebody who reads the news. */
+export const NOISE_KINDS = ['white', 'babble', 'street', 'television'] as const
 type NoiseKind = (typeof NOISE_KINDS)[number]
 
 export interface Noise {
@@ -289,6 +289,7 @@ export interface Noise {
 /** Length of the noise loop: long enough that the repetition is not noticed. */
 const BED_S = 8
 const TALKERS = 6
+const ANNOUNCER_GAP_S = 0.25
 const HORNS = 2
 const ENGINES = 3
 
@@ -304,7 +305,7 @@ export const BABBLE_SENTENCES = [
 
 /**
  * Noise for a line, RMS 1, the same for the same seed.
- * @param voices speech at the line's rate, for babble; each talker gets one of them
+ * @param voices speech at the line's rate: one for each talker of a babble, one after the other on television
  */
 export function noiseBed(
   kind: Exclude<NoiseKind, 'white'>,
@@ -315,6 +316,7 @@ export function noiseBed(
   const bed = new Float32Array(BED_S * rateHz)
   const random = seededRandom(seed)
   if (kind === 'babble') addTalkers(bed, voices, random)
+  else if (kind === 'television') addAnnouncer(bed, voices)
   else addStreet(bed, rateHz, random)
   let power = 0
   for (const sample of bed) power += sample * sample
@@ -333,6 +335,16 @@ function addTalkers(bed: Float32Array, voices: readonly Int16Array[], random: ()
       bed[i] = (bed[i] as number) + gain * (voice[at] as number)
       at = at + 1 === voice.length ? 0 : at + 1
     }
+  }
+}
+
+/** One sentence after the other. */
+function addAnnouncer(bed: Float32Array, voices: readonly Int16Array[]): void {
+  let at = 0
+  for (let index = 0; at < bed.length && voices.length > 0; index++) {
+    const voice = voices[index % voices.length] ?? new Int16Array(0)
+    bed.set(voice.subarray(0, bed.length - at), at)
+    at += voice.length + Math.round(ANNOUNCER_GAP_S * (bed.length / BED_S))
   }
 }
 

@@ -22,6 +22,12 @@ const acts = {
   say: phrase.optional(),
   press: dtmfDigits.optional(),
   play: z.string().min(1).optional(),
+  hold: z
+    .int()
+    .min(1000)
+    .max(600_000)
+    .optional()
+    .describe('Puts the agent on hold: for so many milliseconds an announcer is heard who never pauses.'),
   answer: z.strictObject({ yes: phrase.default('Yes.'), no: phrase.default('No.') }).optional(),
   wait: z.int().min(0).max(600_000).optional(),
   repeat: z.literal(true).optional(),
@@ -139,6 +145,7 @@ function actOf(fields: ActFields): CallerAct {
   if (fields.say !== undefined) return { type: 'say', text: fields.say }
   if (fields.press !== undefined) return { type: 'press', keys: fields.press }
   if (fields.play !== undefined) return { type: 'play', file: fields.play }
+  if (fields.hold !== undefined) return { type: 'hold', ms: fields.hold }
   if (fields.answer !== undefined) return { type: 'answer', ...fields.answer }
   if (fields.wait !== undefined) return { type: 'wait', ms: fields.wait }
   if (fields.repeat !== undefined) return { type: 'repeat' }

@@ -2,7 +2,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import { CALL_OUTPUTS_QUEUED_MAX, TRANSCRIPT_ENTRIES_MAX } from '../../src/core/limits.js'
 import { callStep, play } from './random-call.js'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { escalation, options, Rig } from './rig.js'
+
+const { bargeIn } = DEFAULT_CALL_OPTIONS
 import { CallSession } from '../../src/call/call-session.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 
@@ -14,9 +17,10 @@ t.test(
         fc.array(callStep, { maxLength: 80 }),
         fc.boolean(),
         fc.boolean(),
+        fc.boolean(),
         fc.constantFrom(null, 'Welcome.'),
-        (steps, serverVad, escalates, greeting) => {
-          const rig = new Rig({ serverVad, greeting, escalation: escalates ? escalation : null })
+        (steps, serverVad, weighsSpeech, escalates, greeting) => {
+          const rig = new Rig({ serverVad, weighsSpeech, bargeIn, greeting, escalation: escalates ? escalation : null })
           rig.open()
           for (const step of steps) {
             play(rig, step)

@@ -1,13 +1,9 @@
 import t from 'tap'
-import { Rig, callerFrame } from './rig.js'
+import { Rig } from './rig.js'
 
-/** Time passes with voice at a level, 20 ms a frame. */
+/** Time passes with voice at a level. */
 function voice(rig: Rig, ms: number, levelDbfs: number, doubtful = false): void {
-  for (let passed = 0; passed < ms; passed += 20) {
-    rig.nowMs += 20
-    rig.session.callerFrame({ ...callerFrame(true), levelDbfs, doubtful }, rig.nowMs)
-  }
-  rig.run(20)
+  rig.speak(ms, { levelDbfs, doubtful })
 }
 
 function spoken(): Rig {
@@ -52,4 +48,37 @@ t.test('doubtful voice interrupts only after 400 ms', async (t) => {
   voice(rig, 60, -20, true)
   t.equal(rig.all('playout-clear').length, 1)
   t.match(rig.onlyLogged('barge-in'), { why: /ms of it doubtful, 400 needed/ })
+})
+
+t.test('a television that was on before the caller spoke is not learnt with the caller', async (t) => {
+  const rig = Rig.talking()
+  voice(rig, 30_000, -45)
+  voice(rig, 1000, -20)
+  rig.run(700)
+  rig.heardWords('Where is my order?')
+  rig.answer(2, 'long', 8000, 'A long answer.')
+  rig.run(1000)
+  rig.log.length = 0
+  voice(rig, 3000, -42)
+  t.same(rig.all('playout-pause'), [])
+  voice(rig, 300, -20)
+  t.equal(rig.all('playout-clear').length, 1)
+})
+
+t.test('a caller who has moved away from the telephone is heard again once only that voice answers us', async (t) => {
+  const rig = spoken()
+  rig.run(10_000)
+  for (let question = 0; question < 3 && rig.all('mark').every(({ name }) => name !== 'level-forgotten'); question++) {
+    rig.run(9000)
+    voice(rig, 800, -42)
+  }
+  t.match(
+    rig.all('mark').find(({ name }) => name === 'level-forgotten'),
+    { detail: /it answers us: \d+ ms of voice/ },
+  )
+  rig.run(800)
+  rig.log.length = 0
+  voice(rig, 1000, -42)
+  t.equal(rig.all('backend-speech-start').length, 1)
+  t.same(rig.all('end-stream'), [])
 })

@@ -1,10 +1,13 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { isJournalled } from '../../src/call/journal/journal.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { callStep, play } from './random-call.js'
 import { escalation, options, Rig, callerFrame } from './rig.js'
+
+const { bargeIn } = DEFAULT_CALL_OPTIONS
 
 /** Results of a call; a replay must give the same. */
 function traces(session: Rig['session'], log: Rig['log']) {
@@ -72,8 +75,8 @@ t.test('a recorded call runs again, output for output', async (t) => {
 
 t.test('any call runs again, output for output', async () => {
   fc.assert(
-    fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), (steps, serverVad) => {
-      const rig = new Rig({ escalation, serverVad })
+    fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), fc.boolean(), (steps, serverVad, weighsSpeech) => {
+      const rig = new Rig({ escalation, serverVad, weighsSpeech, bargeIn })
       rig.open()
       for (const step of steps) play(rig, step)
       rig.run(500)

@@ -8,7 +8,15 @@ const callId = fc.constantFrom('t1', 't2', 't3', 't4')
 /** One thing that may happen to a call, in any order, even an impossible one. */
 export const callStep = fc.oneof(
   fc.record({ do: fc.constant('quiet' as const), ms: fc.integer({ min: 20, max: 3000 }) }),
-  fc.record({ do: fc.constant('speak' as const), ms: fc.integer({ min: 20, max: 1500 }) }),
+  fc.record({
+    do: fc.constant('speak' as const),
+    ms: fc.integer({ min: 20, max: 1500 }),
+    as: fc.record({
+      levelDbfs: fc.integer({ min: -70, max: 0 }),
+      doubtful: fc.boolean(),
+      pitchHz: fc.constantFrom(0, 97.3, 212.8),
+    }),
+  }),
   fc.record({ do: fc.constant('stall' as const), ms: fc.integer({ min: 20, max: 2000 }) }),
   fc.record({ do: fc.constant('ready' as const) }),
   fc.record({ do: fc.constant('answer' as const), generation, item, ms: fc.integer({ min: 0, max: 4000 }) }),
@@ -70,7 +78,7 @@ export function play(rig: Rig, step: Step): void {
     case 'quiet':
       return rig.run(step.ms)
     case 'speak':
-      return rig.speak(step.ms)
+      return rig.speak(step.ms, step.as)
     case 'stall':
       return rig.stall(step.ms)
     case 'ready':

@@ -152,11 +152,12 @@ export class Rig {
 
   /** Time passes with a quiet, or a speaking, caller. */
   run(ms: number, voiced = false): void {
-    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(voiced)
+    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(callerFrame(voiced))
   }
 
-  speak(ms: number): void {
-    this.run(ms, true)
+  /** @param as  where the frames are not those of `callerFrame` */
+  speak(ms: number, as: Partial<CallerFrame> = {}): void {
+    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick({ ...callerFrame(true), ...as })
   }
 
   /** Time passes without any frame from the carrier. */
@@ -219,7 +220,7 @@ export class Rig {
     return this.all('announce').map(({ text }) => text)
   }
 
-  #tick(voiced: boolean | null): void {
+  #tick(frame: CallerFrame | null): void {
     this.nowMs += FRAME_MS
     for (const { itemId, samples } of this.#announced.splice(0)) {
       this.#append(itemId, samples)
@@ -237,8 +238,7 @@ export class Rig {
     for (const input of this.ledger.poll(this.nowMs)) this.in(input)
     const wake = this.session.nextWake()
     if (wake !== null && wake.atMs <= this.nowMs) this.in({ type: 'timer' })
-    if (voiced === null) return
-    const frame = callerFrame(voiced)
+    if (frame === null) return
     this.writer.frame(frame, this.nowMs)
     this.session.callerFrame(frame, this.nowMs)
     this.#drain()

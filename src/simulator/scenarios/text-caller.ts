@@ -125,6 +125,12 @@ export class TextCaller implements WordSource {
         // Scenarios that play a recording run in audio mode. An empty sound keeps the script going.
         this.#player.say({ text: `[${move.file}]`, pcm: new Int16Array(0) })
         return
+      case 'hold': {
+        const pcm = hum((move.ms * rateHz) / 1000, rateHz, seed)
+        this.#speakingUntilMs = Math.max(nowMs, this.#speakingUntilMs) + move.ms
+        this.#player.say({ text: '[on hold]', pcm })
+        return
+      }
       case 'say': {
         const pcm = hummedSound(move.text, rateHz, pace, seed + this.#said.length)
         const startMs = Math.max(nowMs, this.#speakingUntilMs)
@@ -197,7 +203,11 @@ const DECLINATION = 0.3
  * It has no words; `takeWords` gives them.
  */
 function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number): Int16Array {
-  const out = new Int16Array(Math.round((spokenMs(text, pace) * rateHz) / 1000))
+  return hum(Math.round((spokenMs(text, pace) * rateHz) / 1000), rateHz, seed)
+}
+
+function hum(samples: number, rateHz: LegRateHz, seed: number): Int16Array {
+  const out = new Int16Array(samples)
   const random = seededRandom(seed)
   const pitchHz = VOICE_HZ * (0.9 + 0.2 * random())
   for (let i = 0; i < out.length; i++) {
