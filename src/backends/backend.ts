@@ -18,10 +18,15 @@ export interface BackendCapabilities {
    * calls `interrupt`. Default: `serverVad`.
    */
   readonly serverInterrupts?: boolean
-  /** The backend cuts an interrupted item to what the caller heard. */
-  readonly truncate: boolean
   /** `speechEnd` takes `unless`: speech may be given that is not meant for the backend. Default: false. */
   readonly weighsSpeech?: boolean
+  /** The backend cuts an interrupted item to what the caller heard, or tells the model what that was. */
+  readonly truncate: boolean
+  /**
+   * The model owns the floor: it hears and speaks at the same time, and decides by itself when it begins and stops. An
+   * interruption only ends what the caller hears. Absent: false, the gateway asks for each answer.
+   */
+  readonly fullDuplex?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }
