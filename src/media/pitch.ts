@@ -11,16 +11,19 @@ const HISTORY = WINDOW + LAG_MAX + 1
 /** Voiced speech on a telephone line correlates with 0.6 and more, noise of one frame with less than 0.5. */
 const CORRELATION_MIN = 0.55
 /** A lag of twice the period correlates as well as the period itself; the shortest that is nearly as good is taken. */
-const SHORTER_IS_AS_GOOD = 0.9
+const SHORTER_IS_AS_GOOD = 0.85
 
 /**
- * The fundamental of a voice, from the correlation of the last 46 ms below 1 kHz. About 2 us a frame; it allocates
+ * The fundamental of a voice, from the correlation of the last 46 ms below about 600 Hz: with higher harmonics the peaks
+ * would be narrower than a step of the lag. About 2 us a frame; it allocates
  * nothing. Frames come in order and without gaps through `take`; `pitchHz` looks at the newest.
  */
 export class PitchTracker {
   readonly #samplesPerStep: number
   readonly #history = new Float32Array(HISTORY)
   readonly #correlations = new Float32Array(LAG_MAX + 2)
+  #last = 0
+  #beforeLast = 0
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
     this.#samplesPerStep = frameSamples(options.sampleRateHz) / FRAME
@@ -34,7 +37,9 @@ export class PitchTracker {
     for (let i = HISTORY - FRAME; i < HISTORY; i++) {
       let sum = 0
       for (const end = at + step; at < end; at++) sum += frame[at] as number
-      history[i] = sum
+      history[i] = sum + 2 * this.#last + this.#beforeLast
+      this.#beforeLast = this.#last
+      this.#last = sum
     }
   }
 
@@ -55,18 +60,27 @@ export class PitchTracker {
       for (let i = from; i < HISTORY; i++) product += (history[i] as number) * (history[i - lag] as number)
       const correlation = product / Math.sqrt(power * Math.max(earlier, 1))
       correlations[lag] = correlation
-      if (lag >= LAG_MIN && lag <= LAG_MAX && correlation > best) best = correlation
+      if (lag > LAG_MIN) best = Math.max(best, this.#peak(lag - 1))
     }
     if (best < CORRELATION_MIN) return 0
     for (let lag = LAG_MIN; lag <= LAG_MAX; lag++) {
-      const here = correlations[lag] as number
+      if (this.#peak(lag) < SHORTER_IS_AS_GOOD * best) continue
       const before = correlations[lag - 1] as number
       const after = correlations[lag + 1] as number
-      if (here < SHORTER_IS_AS_GOOD * best || here < before || here < after) continue
-      // The top of the parabola through the three.
+      const here = correlations[lag] as number
       const curve = before - 2 * here + after
       return RATE_HZ / (lag + (curve < 0 ? (before - after) / (2 * curve) : 0))
     }
     return 0
+  }
+
+  /** The top of the parabola through the correlations around `lag`; 0 where it has no top. */
+  #peak(lag: number): number {
+    const before = this.#correlations[lag - 1] as number
+    const here = this.#correlations[lag] as number
+    const after = this.#correlations[lag + 1] as number
+    if (here < before || here < after) return 0
+    const curve = before - 2 * here + after
+    return curve < 0 ? here - (before - after) ** 2 / (8 * curve) : here
   }
 }
