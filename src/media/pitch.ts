@@ -15,8 +15,8 @@ const SHORTER_IS_AS_GOOD = 0.85
 
 /**
  * The fundamental of a voice, from the correlation of the last 46 ms below about 600 Hz: with higher harmonics the peaks
- * would be narrower than a step of the lag. About 2 us a frame; it allocates
- * nothing. Frames come in order and without gaps through `take`; `pitchHz` looks at the newest.
+ * would be narrower than a step of the lag. Frames come in order and without gaps through `take` (0.4 us a frame);
+ * `pitchHz` looks at the newest (2.3 us), and is asked in voiced ones. It allocates nothing.
  */
 export class PitchTracker {
   readonly #samplesPerStep: number
