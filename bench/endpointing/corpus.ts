@@ -37,7 +37,7 @@ export const SPEAKERS = [...RECORDED, 'flite'] as const
 export type Speaker = (typeof SPEAKERS)[number]
 export const TUNED_ON: readonly Speaker[] = ['allison', 'june']
 export const LINES = ['8 kHz', '16 kHz', 'tel'] as const
-export type Line = (typeof LINES)[number]
+type Line = (typeof LINES)[number]
 export const NOISES = ['clean', 'pink', 'babble'] as const
 export type Noise = (typeof NOISES)[number]
 

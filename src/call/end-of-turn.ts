@@ -4,7 +4,7 @@ import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
 
 /** One frame of 20 ms, its figures in the steps of a journal. */
-export interface TurnFrame {
+interface TurnFrame {
   /** The caller's own voice is in it. */
   readonly voiced: boolean
   readonly levelDbfs: number

@@ -41,7 +41,10 @@ for (const rateHz of [8000, 16_000] as const) {
 
 t.test('a telephone without the fundamental has the pitch still', async (t) => {
   const found = pitches(voice(8000, 120, 120, 400, 300), 8000)
-  t.ok(found.filter((one) => Math.abs(one / 120 - 1) < 0.05).length > 0.8 * found.length, found.map(Math.round).join(' '))
+  t.ok(
+    found.filter((one) => Math.abs(one / 120 - 1) < 0.05).length > 0.8 * found.length,
+    found.map(Math.round).join(' '),
+  )
 })
 
 t.test('a falling voice falls', async (t) => {
@@ -53,7 +56,10 @@ t.test('a falling voice falls', async (t) => {
 t.test('noise and silence have no pitch, and a voice in noise keeps its own', async (t) => {
   t.ok(pitches(new Int16Array(8000), 8000).every((hz) => hz === 0))
   const noise = pitches(whiteNoise({ sampleRateHz: 8000, ms: 4000, amplitude: 3000 }, 3), 8000)
-  t.ok(noise.filter((hz) => hz > 0).length < 0.1 * noise.length, `${noise.filter((hz) => hz > 0).length} of ${noise.length}`)
+  t.ok(
+    noise.filter((hz) => hz > 0).length < 0.1 * noise.length,
+    `${noise.filter((hz) => hz > 0).length} of ${noise.length}`,
+  )
   const both = mix(voice(8000, 140, 140, 1000), pinkNoise({ sampleRateHz: 8000, ms: 1000, amplitude: 1000 }, 5))
   const found = pitches(both, 8000)
   t.ok(found.filter((hz) => Math.abs(hz / 140 - 1) < 0.05).length > 0.9 * found.length)
