@@ -35,7 +35,7 @@ const BEFORE_MS = 4000
 /** The rule before backchannels and levels, for comparison. */
 export const PLAIN: BargeInOptions = { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null, quieterDb: null }
 
-export interface InterruptionRow {
+interface InterruptionRow {
   readonly line: Line
   /** How much softer the caller interrupts than they spoke before. */
   readonly softerDb: number
@@ -49,7 +49,7 @@ export interface InterruptionRow {
   readonly commitP95Ms: number
 }
 
-export interface ShortSoundRow {
+interface ShortSoundRow {
   readonly line: Line
   readonly sounds: number
   readonly paused: number
@@ -58,7 +58,7 @@ export interface ShortSoundRow {
   readonly silentMedianMs: number
 }
 
-export interface RoomRow {
+interface RoomRow {
   readonly line: Line
   readonly belowDb: number
   readonly minutes: number
@@ -66,7 +66,7 @@ export interface RoomRow {
   readonly commitsPerMin: number
 }
 
-export interface SpeakerRow {
+interface SpeakerRow {
   readonly speaker: Speaker
   readonly line: Line
   /** What a tenth of the voiced frames exceeds, and what a hundredth does, above the RMS of all of them. */

@@ -18,8 +18,6 @@ export interface BackendCapabilities {
    * calls `interrupt`. Default: `serverVad`.
    */
   readonly serverInterrupts?: boolean
-  /** `speechEnd` takes `unless`: speech may be given that is not meant for the backend. Default: false. */
-  readonly weighsSpeech?: boolean
   /** The backend cuts an interrupted item to what the caller heard, or tells the model what that was. */
   readonly truncate: boolean
   /**
@@ -27,6 +25,8 @@ export interface BackendCapabilities {
    * interruption only ends what the caller hears. Absent: false, the gateway asks for each answer.
    */
   readonly fullDuplex?: boolean
+  /** `speechEnd` takes `unless`: speech may be given that is not meant for the backend. Default: false. */
+  readonly weighsSpeech?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }

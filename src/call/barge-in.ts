@@ -11,12 +11,6 @@ export interface BargeInStart {
   readonly audible: boolean
 }
 
-/** Voice of the caller since the agent was paused. */
-export interface VoiceOverAgent {
-  readonly voiceMs: number
-  readonly doubtfulMs: number
-}
-
 /**
  * Barge-in in two steps: pause, then commit or resume.
  *
@@ -29,6 +23,7 @@ export interface VoiceOverAgent {
  */
 export class BargeIn {
   start: BargeInStart | null = null
+  /** Voice of the caller since the agent was paused. */
   readonly voice = { voiceMs: 0, doubtfulMs: 0 }
   /** The agent has so much left to say that a short sound is listening, not interrupting. */
   #mayBeBackchannel = false

@@ -82,6 +82,17 @@ t.test('another setting shows what would have been decided otherwise', async (t)
   t.match(printed, /backend, tools and carrier do what they did then/)
 })
 
+t.test('and what would have been decided otherwise about a hold, and about a short sound over the agent', async (t) => {
+  const hold = join(journals, 'put-on-hold.jsonl.gz')
+  t.match((await run(hold, '--set', 'putOnHold.maxMs=20000')).printed, /\+ +\d+\.\d{3} s {2}mark callback-offered/)
+  t.match((await run(hold, '--set', 'putOnHold=null')).printed, /- +\d+\.\d{3} s {2}mark put-on-hold\n/)
+  const short = join(journals, 'backchannels.jsonl.gz')
+  t.match((await run(short, '--set', 'bargeIn.backchannel=null')).printed, /\+ +\d+\.\d{3} s {2}playout-clear/)
+  await t.rejects(run(hold.replace('put-on-hold', 'caller-id'), '--set', 'putOnHold.maxMs=9'), {
+    message: /putOnHold is null in this call; set the whole of it, as JSON/,
+  })
+})
+
 t.test('a turn that adapts, or waits longer, shows when it would have ended', async (t) => {
   const longer = await run(interrupted, '--set', 'speech.endOfSpeechMs=900')
   t.match(longer.printed, /\+ +\d+\.\d{3} s {2}backend-speech-end/)

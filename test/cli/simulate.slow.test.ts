@@ -7,7 +7,7 @@ import { runSimulateCommand } from '../../src/cli/simulate.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { whole } from '../support/gateway.js'
 
-// Three calls of 10 to 30 s in real time, two of them at once.
+// Calls of 10 to 40 s in real time, two of them at once.
 t.setTimeout(170_000)
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-spoken-'))
@@ -34,7 +34,7 @@ async function simulate(
 t.test('the shipped scenarios that are spoken pass against a gateway of their own', async (t) => {
   const { code, text, report } = await simulate([
     '--filter',
-    '/relies-on|opening-hours/',
+    '/relies-on|opening-hours|television/',
     '--jobs',
     '2',
     '--record',
@@ -43,10 +43,11 @@ t.test('the shipped scenarios that are spoken pass against a gateway of their ow
   t.equal(code, 0, text)
   t.same(
     report.results.map((result) => result.mode),
-    ['audio', 'audio'],
+    ['audio', 'audio', 'audio'],
   )
   t.same((await readdir(join(folder, 'wav'))).sort(), [
     'order-status-relies-on-caller-id.wav',
+    'order-status-television-in-the-room.wav',
     'support-opening-hours.wav',
   ])
 })
