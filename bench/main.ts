@@ -19,6 +19,7 @@ const BUSY_LOAD_PER_CORE = 0.5
 /** `npm run bench`: runs what was asked for and writes it to the terminal, to JSON and to HTML. */
 async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes('--turns')) return (await import('./turns/main.js')).turnsBench(argv)
+  if (argv.includes('--endpointing')) return (await import('./endpointing/main.js')).endpointingBench(argv)
   if (argv.includes('--fleet')) return (await import('./fleet/main.js')).fleetBench(argv)
   let options: BenchOptions | null
   try {

@@ -16,6 +16,7 @@ What (none: everything, about 35 minutes)
   --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --micro                 the hot stages alone
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
+  --endpointing           callers cut in a pause, and waits after the end of a turn; has options of its own (--endpointing --help)
   --turns                 caller stops to first sound, and takeovers of backends; has options of its own (--turns --help)
 How
   --subject NAME          only this one (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}

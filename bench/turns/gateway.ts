@@ -29,7 +29,7 @@ await writeFile(
 name: bench
 backend: openai
 instructions: Answer with a tone.
-turn: { endOfSpeechMs: ${options.endOfSpeechMs} }
+turn: { endOfSpeechMs: ${options.endOfSpeechMs}, adaptive: false }
 silence: { afterMs: 60000, prompts: [] }
 fillers: { phrases: [] }
 backends:

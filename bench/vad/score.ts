@@ -1,10 +1,10 @@
+import type { CallerFrame } from '../../src/call/caller-speech.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
-import type { CallerFrame } from '../../src/call/caller-speech.js'
 
 /**
  * An onset is two frames, as for the session. The hang-over joins the parts of a word; after the last word it counts

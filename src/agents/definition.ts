@@ -312,6 +312,13 @@ const turnSchema = z.strictObject({
       "Quiet after the last voiced sample that ends the caller's turn. Only for backends that do not listen by " +
         'themselves.',
     ),
+  adaptive: z
+    .boolean()
+    .default(CALL.speech.adaptive)
+    .describe(
+      'Wait shorter for a yes or a no, longer for digits, in noise, and for a caller who pauses; endOfSpeechMs is the ' +
+        'quiet for anything else. False: always endOfSpeechMs.',
+    ),
 })
 
 const silenceSchema = z.strictObject({

@@ -40,11 +40,12 @@ type Scalar = string | number | boolean | null
 const GIVEN: Readonly<Record<string, readonly string[] | null>> = {
   caller: ['number'],
   greeting: [],
+  part: [],
   heard: ['by', 'text', 'sure'],
   failure: null,
 }
 /** Names that the engine writes itself: a value saved under one of them is lost. */
-const TAKEN = ['heard', 'failure', 'slots', 'visits']
+const TAKEN = ['heard', 'part', 'failure', 'slots', 'visits']
 /** Tools that end the dialogue. */
 const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL]
 
@@ -87,7 +88,7 @@ class Check {
   }
 
   run(): void {
-    const { states, slots, retry, maps, callBack } = this.#dialogue
+    const { states, slots, retry, more, tooMany, maps, callBack } = this.#dialogue
     looseEnds(this.#dialogue, (at, what) => {
       this.#fault(at, what)
     })
@@ -101,6 +102,8 @@ class Check {
     }
     this.#text(['retry'], retry)
     for (const name of ['goOn', 'goodbye'] as const) this.#text(['callBack', name], callBack[name])
+    this.#text(['more'], more)
+    this.#text(['tooMany'], tooMany)
     for (const [map, words] of Object.entries(maps)) {
       for (const [value, text] of Object.entries(words)) this.#spoken(['maps', map, value], text)
     }

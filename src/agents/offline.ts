@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { CALLER_EXPECTATIONS } from '../call/backend-events.js'
 import { DIALOGUE_PHRASES_MAX, DIALOGUE_STATES_MAX, DIALOGUE_STEPS_MAX } from '../core/limits.js'
 import { allowedNames } from './faults.js'
 
@@ -21,6 +22,7 @@ const text = z.string().min(1).max(1000)
 const phrase = z.string().min(1).max(300)
 const phraseWord = z.string().regex(/^[a-z][a-z'-]*$/, 'a word is small letters, apostrophes and hyphens')
 const ENGLISH_DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+const CORRECTION_WORDS = ['no', 'sorry', 'wait']
 const key = z.string().regex(/^[0-9]$/, 'a key is one of 0-9; * and # have their own meaning')
 
 export type OfflineCondition =
@@ -62,6 +64,8 @@ const listen = z.strictObject({
   on: z.record(name, target).default({}),
   /** `digits`: every DTMF digit is part of the expected number, even one with a meaning elsewhere in the dialogue. */
   keys: z.enum(['any', 'digits']).default('any'),
+  /** How long the caller is waited for: docs/VAD.md. Found from `on` and `slots` where it is not given. */
+  expects: z.enum(CALLER_EXPECTATIONS).optional(),
   /** Said when the caller was not understood. */
   retry: text.optional(),
   /** The target after too many misses. */
@@ -145,8 +149,13 @@ export const offlineShape = z.strictObject({
   digits: z.array(phraseWord).length(10, 'the ten words for the digits 0 to 9').default(ENGLISH_DIGITS),
   /** Words that are ignored before and after a phrase. */
   around: z
-    .strictObject({ before: z.array(phraseWord).max(20), after: z.array(phraseWord).max(20) })
-    .default({ before: ['hello', 'hi', 'um'], after: ['please'] }),
+    .strictObject({
+      before: z.array(phraseWord).max(20),
+      after: z.array(phraseWord).max(20),
+      /** Words before digits that take back the digits said last. */
+      correction: z.array(phraseWord).max(20).default(CORRECTION_WORDS),
+    })
+    .default({ before: ['hello', 'hi', 'um'], after: ['please'], correction: CORRECTION_WORDS }),
   /** Tables from a value to the words for it, used as `{{order.status | map:status}}`. */
   maps: z.record(name, z.record(z.string(), text)).default({}),
   intents: z.record(name, z.strictObject({ phrases, keys: z.array(key).max(10).default([]) })),
@@ -155,6 +164,10 @@ export const offlineShape = z.strictObject({
   on: z.record(name, target).default({}),
   /** Said when the caller was not understood, unless the `listen` has its own words. */
   retry: text.default('Sorry, I did not catch that.'),
+  /** Said when a number is short and nothing more comes; `part` are its digits so far, nothing if they are secret. */
+  more: text.default('{{part | spell | default:Yes}}, and then?'),
+  /** Said, before `retry`, when a number has more digits than its slot takes; `part` are the digits. */
+  tooMany: text.default('{{part | spell | default:That}} is too many digits.'),
   /** Misses in a row that lead to `missed`. */
   misses: z.number().int().min(1).max(5).default(2),
   missed: target,

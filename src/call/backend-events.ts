@@ -9,6 +9,10 @@
 export type BackendErrorCode =
   'auth' | 'rate_limit' | 'quota' | 'session_expired' | 'bad_request' | 'network' | 'timeout' | 'internal'
 
+/** What the agent waits for: a word or two, a number, or anything. */
+export const CALLER_EXPECTATIONS = ['yes-no', 'digits', 'open'] as const
+export type CallerExpectation = (typeof CALLER_EXPECTATIONS)[number]
+
 /**
  * What a service used since its last report. The token counts are the service's own; a detail that it does not report
  * is absent, never 0, because the price depends on it. A service that uses several models (a delegate, a recogniser, a
@@ -62,6 +66,8 @@ export type BackendEvent =
    * number of words grows. A backend that sends partial transcripts does not need it.
    */
   | { readonly type: 'understood' }
+  /** What the caller will most likely say now; it decides how long a pause ends the turn. Until the next of these. */
+  | { readonly type: 'expects'; readonly what: CallerExpectation }
   /** The backend cancelled its own response because the caller spoke. */
   | { readonly type: 'interrupted'; readonly generation: number }
   /**

@@ -65,8 +65,10 @@ export interface CallSessionOptions {
 export interface SpeechOptions {
   /** Voice without a pause that begins a segment of caller speech. */
   readonly onsetMs: number
-  /** Quiet after the last voiced sample that ends the segment. */
+  /** Quiet after the last voiced sample that ends the segment; adaptive: of open speech on a good line. */
   readonly endOfSpeechMs: number
+  /** The quiet follows from what is expected and how this caller pauses. */
+  readonly adaptive: boolean
   /** Voice in one segment that makes it speech rather than comfort noise or a click. */
   readonly realSpeechMs: number
 }
@@ -209,7 +211,8 @@ export const DEFAULT_CALL_OPTIONS = {
   goodbyeText: 'Thank you for calling. Goodbye.',
   speech: {
     onsetMs: 40, // two frames: one voiced frame is often a click (docs/ARCHITECTURE.md, barge-in)
-    endOfSpeechMs: 600, // pauses inside a sentence stay under 500 ms for most speakers; models use 500-600
+    endOfSpeechMs: 620, // adaptive, so more in noise and after longer pauses; docs/VAD.md has what it cuts
+    adaptive: true,
     realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
   },
   bargeIn: {

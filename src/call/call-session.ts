@@ -18,6 +18,7 @@ import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CallerLevel } from './caller-level.js'
 import { type CallerFrame, CallerSpeech } from './caller-speech.js'
+import type { TurnDecider } from './end-of-turn.js'
 import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
 import type { CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './checkpoint.js'
 import { Deadlines } from './deadlines.js'
@@ -289,8 +290,11 @@ export class CallSession {
   #outcomeFacts: OutcomeFacts | null = null
   #closedFor: { readonly reason: EndReason; readonly detail: string } | null = null
 
-  /** @param resume  state of the same call from its previous worker: the session continues and does not greet again */
-  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume) {
+  /**
+   * @param resume      state of the same call from its previous worker: the session continues and does not greet again
+   * @param turnDecider in place of the one that the options ask for
+   */
+  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume, turnDecider?: TurnDecider) {
     const checkpoint = resume?.checkpoint ?? null
     this.#options = options
     this.#playout = playout
@@ -302,7 +306,7 @@ export class CallSession {
     this.#unconfirmed = null
     this.usage = { ...(checkpoint?.usage ?? noUsage()) }
     this.log = new CallLog(resume?.log)
-    this.#callerSpeech = new CallerSpeech(options.speech)
+    this.#callerSpeech = new CallerSpeech(options.speech, turnDecider)
     this.#bargeIn = new BargeIn(options.bargeIn)
     this.#transcript = new Transcript((record) => this.#record({ kind: 'transcript', record }))
     this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
@@ -370,14 +374,13 @@ export class CallSession {
   callerFrame(frame: CallerFrame, nowMs: number): void {
     if (!this.#streaming || this.#screening) return
     this.#nowMs = Math.max(nowMs, this.#nowMs)
-    const { doubtful } = frame
     const voiced = this.#own(frame)
     let changed = false
     if (this.#state === 'live' && this.#putOnHold.frame(voiced, this.#agentSpeech.anyOpen)) {
       this.#waitOnHold()
       changed = true
     }
-    if (this.#frame(voiced, doubtful, nowMs) || changed) this.#afterwards()
+    if (this.#frame(frame, voiced, nowMs) || changed) this.#afterwards()
   }
 
   /** Whether audio of that item may be played. False: it belongs to a dead response; drop it. */
@@ -912,6 +915,8 @@ export class CallSession {
         if (this.#putOnHold.waiting) return
         this.#level.understood()
         return this.#understood()
+      case 'expects':
+        return this.#callerSpeech.expect(event.what)
       case 'interrupted':
         return this.#backendInterrupted(event.generation)
       case 'transcript':
@@ -935,6 +940,7 @@ export class CallSession {
         return this.#mark('backend-expiring', String(event.inMs))
       case 'failover':
         this.#mark('backend-failover', `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`)
+        this.#callerSpeech.expect('open')
         // The new backend was asked only now.
         if (this.#deadlines.isSet('answer')) this.#in('answer', this.#options.answerTimeoutMs)
         return
@@ -1054,7 +1060,8 @@ export class CallSession {
   // the caller is answering, not interrupting.
 
   /** Takes one frame whose last sample has the time `atMs`. @returns true when something changed */
-  #frame(voiced: boolean, doubtful: boolean, atMs: number): boolean {
+  #frame(frame: CallerFrame, voiced: boolean, atMs: number): boolean {
+    const { doubtful } = frame
     const speech = this.#callerSpeech
     const bargeIn = this.#bargeIn
     if (
@@ -1062,7 +1069,7 @@ export class CallSession {
       this.#unrecognised.ignores(voiced, this.#agentTalking || this.#agentSpeech.anyOpen)
     )
       return false
-    const edge = speech.frame(voiced, atMs)
+    const edge = speech.frame(frame, atMs, voiced)
     if (edge === 'none' && !voiced) return false
     if (edge === 'end') {
       this.#segmentEnded()
@@ -1181,7 +1188,7 @@ export class CallSession {
   #segmentEnded(): void {
     const { lastVoicedMs, real } = this.#callerSpeech
     this.#clear('end-of-speech')
-    this.#mark('caller-speech-end')
+    this.#mark('caller-speech-end', this.#callerSpeech.endedBecause(this.#nowMs))
     if (!this.#speechStartSent) return // a false interruption needs no answer
     this.#speechStartSent = false
     if (this.#weighed) return this.#weighedEnded(lastVoicedMs)

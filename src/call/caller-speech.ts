@@ -1,5 +1,8 @@
 import { FRAME_MS } from '../core/units.js'
+import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
+import { dbfsOf, hertzOf, levelStep, pitchStep } from './frame-figures.js'
+import { AdaptivePause, FixedPause, RESUMED_MS_MAX, type TurnDecider } from './end-of-turn.js'
 
 /**
  * Frames come with the ticks of a clock that is a little early or late. Without this tolerance every other segment
@@ -22,11 +25,12 @@ export interface CallerFrame {
 type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
 
 /**
- * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame.
+ * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame. How long a pause ends a segment
+ * is for the `TurnDecider` to say.
  *
  *     quiet    --onsetMs of voice in a row-->            speaking   'onset'
  *     speaking --realSpeechMs of voice in total-->       speaking   'real' (once a segment)
- *     speaking --endOfSpeechMs without voice-->          quiet      'end'
+ *     speaking --waitMs of the decider without voice-->  quiet      'end'
  *
  * A frame's time is that of its last sample, so a segment begins one frame before its first voiced flag.
  */
@@ -38,11 +42,26 @@ export class CallerSpeech {
   /** Total voice in the segment. */
   voicedMs = 0
   readonly #options: SpeechOptions
+  readonly #decider: TurnDecider
+  readonly #heard = { voiced: false, levelDbfs: 0, pitchHz: 0, pauseMs: 0 }
   #rowStartMs = NaN
   #rowMs = 0
+  #why = ''
 
-  constructor(options: SpeechOptions) {
+  /** @param decider  in place of the gateway's own */
+  constructor(options: SpeechOptions, decider?: TurnDecider) {
     this.#options = options
+    this.#decider = decider ?? (options.adaptive ? new AdaptivePause(options) : new FixedPause(options))
+  }
+
+  /** What the agent waits for. */
+  expect(what: CallerExpectation): void {
+    this.#decider.expect(what)
+  }
+
+  /** The quiet that ended the last segment, and the figures that decided so. Allocates. */
+  endedBecause(nowMs: number): string {
+    return `${Math.round(this.quietMs(nowMs))} ms of quiet; ${this.#why}`
   }
 
   /** The segment has enough voice to be speech. */
@@ -50,14 +69,23 @@ export class CallerSpeech {
     return this.voicedMs >= this.#options.realSpeechMs
   }
 
-  frame(voiced: boolean, nowMs: number): SpeechEdge {
+  /** @param voiced  false where the voice is not the caller's */
+  frame(frame: CallerFrame, nowMs: number, voiced = frame.voiced): SpeechEdge {
+    const heard = this.#heard
+    heard.voiced = voiced
+    heard.levelDbfs = dbfsOf(levelStep(frame.levelDbfs))
+    heard.pitchHz = hertzOf(pitchStep(frame.pitchHz))
+    heard.pauseMs = 0
     if (!voiced) {
+      this.#decider.frame(heard)
       this.#rowMs = 0
-      return this.speaking && nowMs - this.lastVoicedMs >= this.#options.endOfSpeechMs - FRAME_TIME_JITTER_MS
+      return this.speaking && nowMs - this.lastVoicedMs >= this.#decider.waitMs - FRAME_TIME_JITTER_MS
         ? this.#end()
         : 'none'
     }
     if (this.speaking) {
+      heard.pauseMs = nowMs - FRAME_MS - this.lastVoicedMs
+      this.#decider.frame(heard)
       const was = this.real
       this.voicedMs += FRAME_MS
       this.lastVoicedMs = nowMs
@@ -65,7 +93,11 @@ export class CallerSpeech {
     }
     if (this.#rowMs === 0) this.#rowStartMs = nowMs - FRAME_MS
     this.#rowMs += FRAME_MS
-    if (this.#rowMs < this.#options.onsetMs) return 'none'
+    const begins = this.#rowMs >= this.#options.onsetMs
+    const restMs = this.#rowStartMs - this.lastVoicedMs
+    if (begins && restMs < RESUMED_MS_MAX) heard.pauseMs = restMs
+    this.#decider.frame(heard)
+    if (!begins) return 'none'
     this.speaking = true
     this.firstVoicedMs = this.#rowStartMs
     this.lastVoicedMs = nowMs
@@ -77,6 +109,8 @@ export class CallerSpeech {
   /** Ends the current segment although its sound continues: nobody understands it. */
   giveUp(): void {
     this.speaking = false
+    this.#why = 'nobody understands it'
+    this.#decider.ended()
     this.#rowMs = 0
   }
 
@@ -87,7 +121,7 @@ export class CallerSpeech {
 
   /** When the running segment ends if no more voice comes. */
   get endsAtMs(): number {
-    return this.lastVoicedMs + this.#options.endOfSpeechMs
+    return this.lastVoicedMs + this.#decider.waitMs
   }
 
   quietMs(nowMs: number): number {
@@ -96,6 +130,8 @@ export class CallerSpeech {
 
   #end(): SpeechEdge {
     this.speaking = false
+    this.#why = this.#decider.why
+    this.#decider.ended()
     return 'end'
   }
 }

@@ -1,8 +1,8 @@
 import type { CallerFrame } from './caller-speech.js'
 
 /**
- * The figures of a voiced frame in the steps in which a journal keeps them. The session sees no finer ones, so that a
- * replay decides the same. A journal has none for frames without voice, so nothing may be decided by theirs.
+ * The figures of a frame in the steps in which a journal keeps them. The session decides by no finer ones, so that a
+ * replay decides the same. A journal has no pitch for frames without voice, so nothing may be decided by theirs.
  */
 
 /** 64 steps of 1.5 dB, the highest at 0 dBFS: one character of base64. */

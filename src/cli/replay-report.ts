@@ -93,7 +93,10 @@ function at({ startMs }: ReplayVerdict, atMs: number): string {
 function named(output: CallOutput): string {
   switch (output.type) {
     case 'mark':
-      return `mark ${output.name}`
+      // Why the turn ended, in figures.
+      return output.name === 'caller-speech-end' && output.detail !== undefined
+        ? `mark ${output.name}: ${output.detail}`
+        : `mark ${output.name}`
     case 'announce':
       return `announce ${output.kind}`
     case 'run-tool':

@@ -3,6 +3,7 @@ import { EchoMatcher, type EchoMatch } from './echo/echo-canceller.js'
 import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
 import { JitterBuffer } from './jitter/jitter-buffer.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
+import { PitchTracker } from './pitch.js'
 import { ChannelLayout, Reframer, type ForkedTrack } from './reframer.js'
 import { ComposedDetector, type FrameDetector, type VadBank } from './vad/vad.js'
 
@@ -67,7 +68,7 @@ export class CallerPath {
   doubtful = false
   /** Level of the frame, -96 to 0. */
   levelDbfs = LEVEL_DBFS_MIN
-  /** Fundamental of the voice; 0 when it is not known. */
+  /** Fundamental of the voice; 0 when it is not known, as in every frame that is not voiced. */
   pitchHz = 0
   /** A DTMF digit (0-9, *, #, A-D) that was recognised in this frame; each press once. */
   digit: string | null = null
@@ -89,6 +90,7 @@ export class CallerPath {
   #matcher: EchoMatcher | null
   #framesOfEcho = 0
   readonly #detector: FrameDetector
+  readonly #pitch: PitchTracker
   #digits = 0
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
   #held: { readonly bytes: Uint8Array; readonly arrivalMs: number }[] = []
@@ -105,6 +107,7 @@ export class CallerPath {
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
     this.#detector =
       vadBank.openDetector?.(sampleRateHz) ?? new ComposedDetector({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
+    this.#pitch = new PitchTracker({ sampleRateHz })
     this.#jitter = new JitterBuffer({ sampleRateHz, slots: this.#detector.slots })
     this.frame = this.#jitter.frame
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
@@ -186,6 +189,8 @@ export class CallerPath {
   detect(): void {
     this.digit = null
     this.voiced = false
+    this.pitchHz = 0
+    this.#pitch.take(this.frame)
     // A frame that we made up says nothing about the caller.
     if (this.concealed) return
     // Our own speech says nothing about the caller's line. While it is only expected to come back, a digit may be the
@@ -193,6 +198,7 @@ export class CallerPath {
     if ((this.#tags & TAG_LEARNT) !== 0) return
     this.#detector.detect(this.frame, this.levelDbfs)
     this.voiced = this.#detector.voiced && !this.echo
+    if (this.voiced) this.pitchHz = this.#pitch.pitchHz()
     this.digit = this.#detector.digit
     if (this.digit !== null) this.#digits++
   }

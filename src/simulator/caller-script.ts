@@ -33,6 +33,8 @@ export interface CallerStep {
   readonly heard: readonly string[]
   /** Speaks over the agent, this long after the agent began; null to wait for the end of the turn. */
   readonly interruptAfterMs: number | null
+  /** Follows the step before it after this pause, whatever the agent does: somebody who goes on. Absent: waits. */
+  readonly pauseMs?: number
 }
 
 export interface CallerRule {
@@ -104,6 +106,8 @@ export class CallerModel {
   readonly #statuses: Readonly<Record<string, readonly string[]>>
   readonly #fired = new Map<CallerRule, number>()
   #step = 0
+  /** What is due, or said, is of a step and not of a rule. */
+  #inStep = false
   #due: Due | null = null
   #state: 'listening' | 'speaking' | 'done' = 'listening'
   #agentSinceMs: number | null = null
@@ -154,6 +158,8 @@ export class CallerModel {
   finishedSpeaking(nowMs: number): void {
     if (this.#state === 'speaking') this.#state = 'listening'
     this.#quietSinceMs = nowMs
+    const pauseMs = this.#inStep ? this.#script.steps[this.#step]?.pauseMs : undefined
+    if (pauseMs !== undefined) this.#takeStep(nowMs, true, pauseMs)
     // The agent began just before the caller's speech ended (for example during the last DTMF tone), so it answers it.
     if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
   }
@@ -176,14 +182,16 @@ export class CallerModel {
     return this.#perform(act, why, nowMs)
   }
 
-  #takeStep(nowMs: number, interrupts: boolean): void {
+  #takeStep(nowMs: number, interrupts: boolean, afterMs = interrupts ? 0 : this.#script.reactionMs): void {
     const step = this.#script.steps[this.#step++]
     if (step === undefined) return
-    const atMs = interrupts ? nowMs : nowMs + this.#script.reactionMs
+    const atMs = nowMs + afterMs
+    this.#inStep = true
     this.#due = { act: step.act, atMs, interrupts, why: `step ${this.#step} of the script` }
   }
 
   #decide(act: CallerAct, nowMs: number, why: string): void {
+    this.#inStep = false
     this.#due = { act, atMs: nowMs + this.#script.reactionMs, interrupts: false, why }
   }
 

@@ -44,6 +44,7 @@ const stepSchema = z
     ...acts,
     heard: phrases.optional(),
     interruptAfterMs: z.int().min(0).max(60_000).optional(),
+    pauseMs: z.int().min(0).max(60_000).optional(),
   })
   .refine(exactlyOneAct, ONE_ACT)
 
@@ -77,7 +78,7 @@ const scriptSchema = z
   })
   .refine((script) => script.rules.length + script.steps.length > 0, { error: 'has neither steps nor rules' })
 
-type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs'>
+type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs' | 'pauseMs'>
 
 /**
  * Reads a caller script.
@@ -130,6 +131,7 @@ export function scriptOf(file: Omit<z.output<typeof scriptSchema>, 'version'>): 
       act: actOf(step),
       heard: listOf(step.heard),
       interruptAfterMs: step.interruptAfterMs ?? null,
+      ...(step.pauseMs === undefined ? {} : { pauseMs: step.pauseMs }),
     })),
   }
 }

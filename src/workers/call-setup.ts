@@ -45,6 +45,7 @@ export function sessionOptions(
       ...DEFAULT_CALL_OPTIONS.speech,
       onsetMs: agent.bargeIn.onsetMs,
       endOfSpeechMs: agent.turn.endOfSpeechMs,
+      adaptive: agent.turn.adaptive,
     },
     onBackendFailure: agent.escalation === null ? 'hangup' : 'escalate',
     bargeIn: {

@@ -1,6 +1,7 @@
 import type { Backend } from '../backends/backend.js'
 import { AnswerGuard } from '../call/answer-guard.js'
 import type { AnswerGuardOptions, AnswerVerdict } from '../call/answer-guard.js'
+import type { TurnDecider } from '../call/end-of-turn.js'
 import type { CallSession } from '../call/call-session.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
 import { CallerPath } from '../media/caller-path.js'
@@ -23,6 +24,8 @@ interface CallerIntakeOptions {
   readonly context: WorkerContext
   readonly shared: SharedCall
   readonly session: CallSession
+  /** One that was plugged in: it may listen itself. */
+  readonly turnDecider: TurnDecider | null
   readonly backend: Backend
   readonly journal: CallJournal | null
   readonly callerLatency: CallerLatency
@@ -109,9 +112,10 @@ export class CallerIntake {
 
   /** Gives the session the frame's voice decision, and the backend its samples. */
   attend(nowMs: number): void {
-    const { journal, session, digit, backend, context, start } = this.#options
+    const { journal, session, turnDecider, digit, backend, context, start } = this.#options
     const path = this.#path
     journal?.writer.frame(path, nowMs)
+    turnDecider?.hear?.(path.frame)
     session.callerFrame(path, nowMs)
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)

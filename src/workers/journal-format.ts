@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { CALLER_EXPECTATIONS } from '../call/backend-events.js'
 import { CALL_CHECKPOINT_VERSION } from '../call/checkpoint.js'
 import { JOURNAL_VERSION } from '../call/journal/journal.js'
 import { usageSchemaOf } from './usage-format.js'
@@ -44,7 +45,12 @@ export const sessionOptionsSchema = z
     apologyText: z.string(),
     onBackendFailure: z.enum(['escalate', 'hangup']),
     goodbyeText: z.string(),
-    speech: z.object({ onsetMs: z.number(), endOfSpeechMs: z.number(), realSpeechMs: z.number() }),
+    speech: z.object({
+      onsetMs: z.number(),
+      endOfSpeechMs: z.number(),
+      adaptive: z.boolean(),
+      realSpeechMs: z.number(),
+    }),
     bargeIn: z.object({
       commitMs: z.number(),
       doubtfulCommitMs: z.number(),
@@ -126,6 +132,7 @@ export const backendEventSchema = z
     z.object({ type: z.literal('speech-started') }),
     z.object({ type: z.literal('speech-stopped') }),
     z.object({ type: z.literal('understood') }),
+    z.object({ type: z.literal('expects'), what: z.enum(CALLER_EXPECTATIONS) }),
     z.object({ type: z.literal('interrupted'), generation: z.number() }),
     z.object({
       type: z.literal('transcript'),
@@ -312,7 +319,9 @@ const journalLineSchemas = {
       levels: z
         .string()
         .exactOptional()
-        .describe('The level of each voiced frame: one character of base64, steps of 1.5 dB, 63 (/) being 0 dBFS.'),
+        .describe(
+          'The level of each frame: one character of base64, steps of 1.5 dB, 63 (/) being 0 dBFS; frames after the last character are as loud as it. Absent: not known.',
+        ),
       doubt: z
         .array(z.int().min(0))
         .exactOptional()

@@ -118,10 +118,12 @@ export class WorkerCall implements BackendSink {
             media: { sampleRateHz: start.legRateHz, track: start.track },
             post: (lines) => this.#post({ type: 'journal', lines }),
           })
+    const turnDecider = context.turns?.open(options.speech, start.legRateHz)
     this.#session = new CallSession(
       options,
       this.#journal?.writer.watch(this.#ledger) ?? this.#ledger,
       resume ?? undefined,
+      turnDecider,
     )
     this.#tools = this.#makeTools()
     this.#intake = new CallerIntake({
@@ -129,6 +131,7 @@ export class WorkerCall implements BackendSink {
       context,
       shared: this.#shared,
       session: this.#session,
+      turnDecider: turnDecider ?? null,
       backend: this.#backend,
       journal: this.#journal,
       callerLatency: this.#callerLatency,

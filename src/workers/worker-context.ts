@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.js'
+import type { TurnBank } from '../call/end-of-turn.js'
 import type { ResamplerBank } from '../media/resample/resampler.js'
 import type { VadBank } from '../media/vad/vad.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
@@ -9,6 +10,8 @@ export interface WorkerContext {
   readonly clock: Clock
   readonly resamplers: ResamplerBank
   readonly vads: VadBank
+  /** Decides when the caller has finished, in place of what the agent's file says (`turn`). */
+  readonly turns?: TurnBank
   /** From the carrier's socket to the backend, for each frame. */
   readonly latencyIn: FrameHistogram
   /** The slowest of those frames, and its call. */

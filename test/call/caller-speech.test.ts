@@ -1,18 +1,25 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { CallerSpeech } from '../../src/call/caller-speech.js'
+import { type CallerFrame, CallerSpeech } from '../../src/call/caller-speech.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 
-const OPTIONS = { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600 }
+const OPTIONS = { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false }
+const frameOf = (voiced: boolean): CallerFrame => ({
+  voiced,
+  doubtful: false,
+  levelDbfs: voiced ? -20 : -70,
+  pitchHz: 0,
+})
 
 t.test("a caller's turn ends with the frame that is due, however the ticks of the clock jitter", async (t) => {
   fc.assert(
     fc.property(fc.array(fc.double({ min: -4, max: 4, noNaN: true }), { minLength: 60, maxLength: 60 }), (jitterMs) => {
       const speech = new CallerSpeech(OPTIONS)
       const at = (frame: number): number => 1000 + frame * 20 + (jitterMs[frame] ?? 0)
-      for (let frame = 0; frame < 10; frame++) speech.frame(true, at(frame))
+      for (let frame = 0; frame < 10; frame++) speech.frame(frameOf(true), at(frame))
       let ended = -1
-      for (let frame = 10; frame < 60 && ended < 0; frame++) if (speech.frame(false, at(frame)) === 'end') ended = frame
+      for (let frame = 10; frame < 60 && ended < 0; frame++)
+        if (speech.frame(frameOf(false), at(frame)) === 'end') ended = frame
       return ended === 39 // the 30th frame of silence: 600 ms
     }),
   )
@@ -23,7 +30,7 @@ t.test('voice within the pause goes on with the same segment', async (t) => {
   const speech = new CallerSpeech(OPTIONS)
   let nowMs = 0
   const frames = (voiced: boolean, count: number): string[] =>
-    Array.from({ length: count }, () => speech.frame(voiced, (nowMs += 20))).filter((edge) => edge !== 'none')
+    Array.from({ length: count }, () => speech.frame(frameOf(voiced), (nowMs += 20))).filter((edge) => edge !== 'none')
   frames(true, 10)
   t.same(frames(false, 29), [], '580 ms of quiet are a pause')
   frames(true, 1)

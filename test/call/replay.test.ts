@@ -1,7 +1,8 @@
 import t from 'tap'
+import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'
 import type { CallInput } from '../../src/call/events.js'
-import type { JournalMedia } from '../../src/call/journal/journal.js'
+import { comparable, type JournalMedia } from '../../src/call/journal/journal.js'
 import { JournalWriter } from '../../src/call/journal/journal-writer.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
@@ -44,7 +45,9 @@ function record(line: LineConditions, media: JournalMedia): Recorded {
   const frames = framesOf(audio, frameSamples(sampleRateHz))
   const times = arrivals(frames.length, { ...line, startMs: 1000 })
   const journal: string[] = []
-  const settings = options({ callSid: 'HD_replayed', serverVad: false })
+  // The end of a turn hangs on the level of every frame.
+  const { speech } = DEFAULT_CALL_OPTIONS
+  const settings = options({ callSid: 'HD_replayed', serverVad: false, speech })
   const writer = new JournalWriter((text) => journal.push(text), {
     options: settings,
     resume: null,
@@ -222,6 +225,6 @@ t.test('a journal of version 1 still runs, and has nothing to compare with', asy
   t.equal(is.recorded, null)
   t.same(
     is.outputs.map(({ output }) => output),
-    was.outputs.map(({ output }) => output),
+    was.outputs.flatMap(({ output }) => comparable(output, 1) ?? []),
   )
 })

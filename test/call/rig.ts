@@ -18,6 +18,8 @@ const LEAD_MS = 100
 export function options(overrides: Partial<CallSessionOptions> = {}): CallSessionOptions {
   return {
     ...DEFAULT_CALL_OPTIONS,
+    // The tests of what follows from the end of a turn know when it is; end-of-turn.test.ts is about when.
+    speech: { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false },
     // Most tests' callers interrupt with the shortest sound that can.
     bargeIn: { ...DEFAULT_CALL_OPTIONS.bargeIn, backchannel: null },
     callSid: 'HD_test',

@@ -93,6 +93,13 @@ t.test('and what would have been decided otherwise about a hold, and about a sho
   })
 })
 
+t.test('a turn that adapts, or waits longer, shows when it would have ended', async (t) => {
+  const longer = await run(interrupted, '--set', 'speech.endOfSpeechMs=900')
+  t.match(longer.printed, /\+ +\d+\.\d{3} s {2}backend-speech-end/)
+  const adaptive = await run(interrupted, '--set', 'speech.adaptive=true')
+  t.equal(adaptive.code, 0, 'a setting that the recording does not have')
+})
+
 t.test('a call that decides otherwise is distinguished from one that does not', async (t) => {
   const lines = gunzipSync(readFileSync(interrupted)).toString().split('\n')
   const changed = lines.map((line) => line.replace('"playout-pause"', '"playout-resume"'))

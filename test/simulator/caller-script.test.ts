@@ -123,3 +123,20 @@ void t.test('a script that is wrong is refused with file, line and what is allow
   refused('version: 1\nrules:\n  - say: hi\n', /^calls\/x\.yaml:3: rules\.0 needs one of heard, about/)
   t.end()
 })
+
+void t.test('goes on after a pause whatever the agent does, and only after the step before', (t) => {
+  const talk = new Conversation(
+    parseScript(
+      "version: 1\nrules: [{ heard: hello, say: Hi. }]\nsteps: [{ say: '4 1', heard: number }, { say: '2 7', pauseMs: 900 }]\n",
+      'parts.yaml',
+    ),
+  )
+  t.same(talk.agent('hello'), { type: 'say', text: 'Hi.' })
+  t.equal(talk.wait(2000), null, 'a rule is not the step before')
+  t.same(talk.agent('your number please'), { type: 'say', text: '4 1' })
+  talk.model.agentStarted(talk.nowMs)
+  const sinceMs = talk.nowMs
+  t.same(talk.wait(2000), { type: 'say', text: '2 7' })
+  t.equal(talk.nowMs - sinceMs, 900)
+  t.end()
+})

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
+import type { CallerExpectation } from '../../call/backend-events.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
 import { ANSWER_UNHEARD_MS, BACKEND_PRE_ROLL_MS_MAX, DIALOGUES_KEPT_MAX } from '../../core/limits.js'
@@ -20,6 +21,7 @@ import {
   type DialogueAction,
   type DialogueEvent,
   type DialogueState,
+  type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
@@ -70,6 +72,8 @@ const FALSE_INTERRUPTION_MARGIN_MS = 300
  */
 const FIT_MIN = 0.75
 const FIT_SURE = 0.87
+/** A number's pause is over, but the caller speaks: look again. */
+const KEY_TIMER_RETRY_MS = 300
 const VOICE_DEFAULT = 'slt'
 const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
   AGENT_INVALID: 'bad_request',
@@ -117,7 +121,12 @@ export class EmbeddedBackend implements Backend {
   #utterance: Utterance | null = null
   /** Utterances without a result yet, the current one included. */
   #recognising = 0
+  #keysPressed = 0
+  /** As of the beginning of the current or last utterance. */
+  #keysAtSpeech = 0
   #utteranceSamples = 0
+  /** What the call was told last. */
+  #expected: CallerExpectation = 'open'
   #interruptedSinceSpeech = false
   #callerItems = 0
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
@@ -169,7 +178,9 @@ export class EmbeddedBackend implements Backend {
       this.#start()
       this.#responses.interrupt(this.#responses.lastItemId, 0)
     }
-    const { jsgf, words } = engine.grammar()
+    // What the caller said before may be half of a number whose other half this is.
+    const { jsgf, words } = engine.grammar(this.#recognising > 0)
+    this.#keysAtSpeech = this.#keysPressed
     try {
       let heard = ''
       this.#utterance = this.#speech.startUtterance(jsgf, words, ({ text, fit = 1 }) => {
@@ -177,6 +188,8 @@ export class EmbeddedBackend implements Backend {
         if (soFar === '' || soFar === heard || this.#closed) return
         heard = soFar
         this.#sink.event({ type: 'understood' })
+        // A number in place of a yes: its digits have pauses.
+        if (engine.listensForNumber && this.#digits.includes(soFar.split(' ').at(-1) ?? '')) this.#expect('digits')
       })
     } catch (error) {
       this.#recognitionFailed(error)
@@ -192,6 +205,7 @@ export class EmbeddedBackend implements Backend {
     const utterance = this.#utterance
     if (utterance === null) return
     this.#utterance = null
+    const keysAtSpeech = this.#keysAtSpeech
     this.#preRoll.clear()
     const duringAgentSpeech =
       !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
@@ -203,7 +217,12 @@ export class EmbeddedBackend implements Backend {
         const words = fit < FIT_MIN ? '' : withoutNoise(text)
         const meant = unless === undefined || (words !== '' && !isBackchannel(readable(words, this.#digits), unless))
         if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
-        else this.#heard(words, 'speech', fit >= FIT_SURE, ms < ANSWER_UNHEARD_MS)
+        else
+          this.#heard(words, 'speech', {
+            sure: fit >= FIT_SURE,
+            attempt: ms < ANSWER_UNHEARD_MS,
+            keysAfter: this.#keysPressed - keysAtSpeech,
+          })
         this.#releaseResults()
       },
       (error: unknown) => {
@@ -232,6 +251,7 @@ export class EmbeddedBackend implements Backend {
   dtmf(digit: string): void {
     if (this.#engine === null || this.#closed || !/^[0-9*#]$/.test(digit)) return
     if (!this.#engine.started) this.#start()
+    this.#keysPressed++
     this.#handle({ type: 'key', key: digit })
   }
 
@@ -320,13 +340,12 @@ export class EmbeddedBackend implements Backend {
     else this.#handle({ type: 'nudge' })
   }
 
-  /** @param attempt  it can have been an answer: sound that went on until we stopped listening cannot */
-  #heard(text: string, by: HeardBy, sure = true, attempt = true): void {
+  #heard(text: string, by: HeardBy, how: Pick<HeardEvent, 'sure' | 'attempt' | 'keysAfter'> = {}): void {
     if (this.#closed) return
     const unheard = this.#responses.takeUnheard()
     if (text === '') this.stats.notUnderstood++
     else this.#callerSaid(by === 'speech' ? readable(text, this.#digits) : text, this.#engine?.hidesDigits === true)
-    this.#handle({ type: 'heard', text, by, unheard, sure, attempt })
+    this.#handle({ type: 'heard', text, by, unheard, ...how })
   }
 
   #callerSaid(words: string, hidden: boolean): void {
@@ -394,7 +413,14 @@ export class EmbeddedBackend implements Backend {
     }
     // Speech always gets a response: an empty one reports that no answer follows.
     if (texts.length + calls.length > 0 || event.type === 'heard') this.#responses.add(texts, calls)
+    this.#expect(engine.expects)
     for (const text of engine.predicted()) this.#speech.prepare(text, this.#responses.voice)
+  }
+
+  #expect(what: CallerExpectation): void {
+    if (what === this.#expected) return
+    this.#expected = what
+    this.#sink.event({ type: 'expects', what })
   }
 
   #setKeyTimer(ms: number | null): void {
@@ -404,7 +430,9 @@ export class EmbeddedBackend implements Backend {
         ? null
         : this.#after(ms, () => {
             this.#stopKeyTimer = null
-            this.#handle({ type: 'keys-timeout' })
+            // The rest may be what the caller is just saying.
+            if (this.#recognising > 0) this.#setKeyTimer(KEY_TIMER_RETRY_MS)
+            else this.#handle({ type: 'keys-timeout' })
           })
   }
 

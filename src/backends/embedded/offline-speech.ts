@@ -16,7 +16,7 @@ export function offlineSpeech(): Promise<OfflineSpeech> {
     unspoken: unspokenIn,
     grammarChars: (dialogue) => {
       const understanding = new Understanding(dialogue)
-      return (intents, slots) => understanding.grammar({ intents, slots, known: new Map() }).length
+      return (intents, slots) => understanding.grammar({ intents, slots, known: new Map(), number: null }).length
     },
   }))
   return loaded

@@ -157,11 +157,11 @@ function parseFrames(
   })
 }
 
-/** Adds the figures of the voiced frames, in place. */
+/** Adds the figures of the frames, in place. */
 function addFigures(frames: JournalFrame[], { levels, pitch, doubt }: Record<string, unknown>, number: number): void {
   const voiced = frames.filter((frame) => frame.voiced).length
-  if (typeof levels !== 'string' || levels.length !== voiced)
-    throw invalid(number, 'not one level for each voiced frame')
+  if (typeof levels !== 'string' || levels === '' || levels.length > frames.length)
+    throw invalid(number, 'not one level for each frame')
   if (pitch !== undefined && (typeof pitch !== 'string' || pitch.length !== 2 * voiced))
     throw invalid(number, 'not one pitch for each voiced frame')
   const doubts = (Array.isArray(doubt) ? (doubt as unknown[]) : []).map((run) =>
@@ -170,14 +170,14 @@ function addFigures(frames: JournalFrame[], { levels, pitch, doubt }: Record<str
   let at = 0
   let [run, left] = [0, doubts[0] ?? voiced]
   for (const [i, frame] of frames.entries()) {
+    const level = decodeStep(levels.charAt(Math.min(i, levels.length - 1)))
+    if (level < 0) throw invalid(number, 'levels are not base64')
+    frames[i] = { ...frame, levelDbfs: dbfsOf(level) }
     if (!frame.voiced) continue
     while (left === 0 && run < doubts.length) left = doubts[++run] ?? voiced
     left--
-    const [level, tone] = [
-      decodeStep(levels.charAt(at)),
-      pitch === undefined ? 0 : decodeStep(pitch.slice(2 * at, 2 * at + 2)),
-    ]
-    if (level < 0 || tone < 0) throw invalid(number, 'levels or pitch are not base64')
+    const tone = pitch === undefined ? 0 : decodeStep(pitch.slice(2 * at, 2 * at + 2))
+    if (tone < 0) throw invalid(number, 'pitch is not base64')
     at++
     frames[i] = { ...frame, doubtful: run % 2 === 1, levelDbfs: dbfsOf(level), pitchHz: hertzOf(tone) }
   }

@@ -34,7 +34,7 @@ export class JournalWriter {
   /** Frames of the open line: alternating run lengths, unvoiced first, and their times. */
   #runs: number[] = []
   #timesMs: number[] = []
-  /** Figures of the voiced frames of the open line. */
+  /** Figures of the open line: levels of all frames, the others of voiced ones. */
   #levels = ''
   #pitches = ''
   #doubts: boolean[] = []
@@ -71,8 +71,8 @@ export class JournalWriter {
     if (voicedRun === frame.voiced)
       this.#runs[this.#runs.length - 1] = (this.#runs[this.#runs.length - 1] as number) + 1
     else this.#runs.push(1)
+    this.#levels += encodeStep(levelStep(frame.levelDbfs), 1)
     if (frame.voiced) {
-      this.#levels += encodeStep(levelStep(frame.levelDbfs), 1)
       this.#pitches += encodeStep(pitchStep(frame.pitchHz), 2)
       this.#doubts.push(frame.doubtful)
     }
@@ -156,16 +156,16 @@ export class JournalWriter {
     if (this.#runs[last] === 1) this.#runs.pop()
     else this.#runs[last] = (this.#runs[last] as number) - 1
     const [level, pitch, doubt] = [this.#levels.slice(-1), this.#pitches.slice(-2), this.#doubts.at(-1) === true]
+    this.#levels = this.#levels.slice(0, -1)
     if (voiced) {
-      this.#levels = this.#levels.slice(0, -1)
       this.#pitches = this.#pitches.slice(0, -2)
       this.#doubts.pop()
     }
     this.#writeFrames(null, [])
     this.#timesMs.push(atMs)
     this.#runs = voiced ? [0, 1] : [1]
-    if (!voiced) return
     this.#levels = level
+    if (!voiced) return
     this.#pitches = pitch
     this.#doubts = [doubt]
   }
@@ -173,7 +173,7 @@ export class JournalWriter {
   #writeFrames(view: PlayoutAnswers | null, out: readonly CallOutput[]): void {
     const line: Record<string, unknown> = { t: this.#timesMs[0], runs: this.#runs }
     if (!this.#regular) line['at'] = this.#timesMs
-    if (this.#levels !== '') line['levels'] = this.#levels
+    line['levels'] = this.#levels.replace(/(.)\1+$/, '$1')
     if (this.#doubts.includes(true)) line['doubt'] = runsOf(this.#doubts)
     if (/[^A]/.test(this.#pitches)) line['pitch'] = this.#pitches
     if (view !== null) line['view'] = view

@@ -13,14 +13,14 @@ import type { CallInput, CallOutput } from '../events.js'
  *     {"t":1020.5,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"mark","name":"stream-opened"}]}
  *     {"t":1040.5,"runs":[3,2,7]}                         12 frames, 20 ms apart: 3 unvoiced, 2 voiced, 7 unvoiced
  *     {"t":1280.5,"runs":[0,2],"at":[1280.5,1303.1]}      frames at other times
- *     {"t":1340.5,"runs":[1,3],"levels":"xyw","doubt":[1,2],"pitch":"AAHgHh"}   figures of the voiced frames (below)
+ *     {"t":1340.5,"runs":[1,3],"levels":"Cxyw","doubt":[1,2],"pitch":"AAHgHh"}   figures of the frames (below)
  *     {"t":1300,"audio":["item-1",4]}                     `acceptAudio`
  *     {"t":1310,"identity":{...}}                         `setIdentity`
  *     {"t":1400,"view":{"audible":true},"runs":[0,1]}     the playout's changed answers from here on
  *
- * `levels` has one character of base64 for each voiced frame: its level in steps of 1.5 dB. `doubt` has alternating runs of
- * voiced frames, sure ones first, and `pitch` two characters for each voiced frame, a quarter of a hertz a step; both are
- * left out where there is nothing to say. The session gets the figures of voiced frames in the same steps, and none of others.
+ * `levels` has one character of base64 for each frame: its level in steps of 1.5 dB; frames after the last
+ * character are as loud as it. `doubt` has alternating runs of voiced sure ones first, and `pitch` two
+ * characters for each voiced frame, a quarter of a hertz a step; both are left out where there is nothing to say. The session decides by figures in the same steps.
  *
  * A replay does not run the playout. Its answers are part of the journal; each is noted when it differs from the last
  * answer to the same question. Outputs (`out`) are noted with the line that caused them; in a line of frames, the last
@@ -105,6 +105,9 @@ export function isJournalled(output: CallOutput): boolean {
  */
 export function comparable(output: CallOutput, version: number): CallOutput | null {
   if (!isJournalled(output)) return null
+  // Before version 5 the end of the caller's speech has no figures.
+  if (version < 5 && output.type === 'mark' && output.name === 'caller-speech-end')
+    return { type: 'mark', name: output.name }
   if (version < 4 && output.type === 'run-tool') return { ...output, occurrence: 0 }
   if (version >= 3 || output.type !== 'log') return output
   const { entry } = output

@@ -28,11 +28,13 @@ interface CheckpointVersion1
 export function migrateOptions(options: Readonly<Record<string, unknown>>): CallSessionOptions {
   const bargeIn: Partial<BargeInOptions> = options['bargeIn'] ?? {}
   const { commitMs } = { ...DEFAULT_CALL_OPTIONS.bargeIn, ...bargeIn }
+  const speech: object = options['speech'] ?? {}
   return {
     serverInterrupts: options['serverVad'] === true,
     weighsSpeech: false,
     putOnHold: null,
     ...options,
+    speech: { adaptive: false, ...speech },
     bargeIn: { doubtfulCommitMs: commitMs, backchannel: null, quieterDb: null, ...bargeIn },
   } as unknown as CallSessionOptions
 }

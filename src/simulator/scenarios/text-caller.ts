@@ -195,6 +195,8 @@ function tagOf(sample: number): number | null {
 const SYLLABLES_PER_S = 4
 const VOICE_HZ = 118
 const VOICE_PEAK = 9000
+/** How far the pitch falls within a sentence. */
+const DECLINATION = 0.3
 
 /**
  * Sound of a caller: a hum with the harmonics and the rhythm of speech, which the gateway detects as a voice.
@@ -210,11 +212,12 @@ function hum(samples: number, rateHz: LegRateHz, seed: number): Int16Array {
   const pitchHz = VOICE_HZ * (0.9 + 0.2 * random())
   for (let i = 0; i < out.length; i++) {
     const s = i / rateHz
+    const cycles = pitchHz * s * (1 + DECLINATION / 2 - (DECLINATION / 2) * (i / out.length))
     // Never fully silent within the words, because a pause could end the turn.
     const loudness = 0.55 + 0.45 * Math.sin(2 * Math.PI * SYLLABLES_PER_S * s)
     let wave = 0
     for (let harmonic = 1; harmonic <= 20; harmonic++)
-      wave += Math.sin(2 * Math.PI * pitchHz * harmonic * s) / Math.sqrt(harmonic)
+      wave += Math.sin(2 * Math.PI * harmonic * cycles) / Math.sqrt(harmonic)
     out[i] = Math.round((VOICE_PEAK / 4) * loudness * wave * (0.9 + 0.2 * random()))
   }
   return out

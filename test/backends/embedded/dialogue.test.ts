@@ -106,7 +106,103 @@ const callsOf: readonly {
     inputs: ['9', '*', '4', '1', '2', '7'],
     says: /4127 is out for delivery/,
   },
-  { name: 'a pause ends the keys', from: STRANGER, inputs: ['4', '1', 'timeout'], says: /did not catch that/ },
+  {
+    name: 'after a pause the keys so far are kept and the rest is asked for',
+    from: STRANGER,
+    inputs: ['4', '1', 'timeout', '2', '7'],
+    says: /^Hello\. 4 1, and then\? Order 4127 is out for delivery/,
+  },
+  {
+    name: 'keys that nothing follows are forgotten in the end',
+    from: STRANGER,
+    inputs: ['4', '1', 'timeout', 'timeout', '8', '2', '1', '4'],
+    says: /and then\? Sorry, I did not catch that\..*Order 8214 is delayed/,
+  },
+  {
+    name: 'a number may be said in two parts',
+    from: STRANGER,
+    inputs: ['four one', 'two seven'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'a number may be said digit by digit, with the words around it',
+    from: STRANGER,
+    inputs: ['my order number is four', 'one', 'two', 'seven please'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'one of his own numbers may be said in parts too',
+    from: TWO_ORDERS,
+    inputs: ['eight two', 'one four'],
+    says: /^Hello\. Order 8214\. Is that right\?$/,
+  },
+  {
+    name: 'a caller who stops within a number hears what is kept and goes on',
+    from: STRANGER,
+    inputs: ['four one', 'timeout', 'two seven'],
+    says: /^Hello\. 4 1, and then\? Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'half a number may be said and half keyed, and is read back as it was said in part',
+    from: STRANGER,
+    inputs: ['four one', '2', '7'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'half a number may be keyed and half said',
+    from: STRANGER,
+    inputs: ['4', '1', 'two seven'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'zero is a digit once a part was said',
+    from: STRANGER,
+    inputs: ['three', '0', '5', '6'],
+    says: /Order 3056\. Is that right/,
+  },
+  {
+    name: 'no and other digits replace the part',
+    from: STRANGER,
+    inputs: ['four five', 'no four one', 'two seven'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'a caller who begins again is understood as beginning again',
+    from: STRANGER,
+    inputs: ['four one', 'four one two', 'seven'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'the whole number after a part of it is the number',
+    from: STRANGER,
+    inputs: ['four one', 'four one two seven'],
+    says: /^Hello\. Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'too many digits are said, not cut',
+    from: STRANGER,
+    inputs: ['five eight eight one six', 'four one two seven'],
+    says: /^Hello\. 5 8 8 1 6 is too many digits\. Sorry, .* Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'a sound without words leaves the part as it is',
+    from: STRANGER,
+    inputs: ['four one', '', 'two seven'],
+    says: /^Hello\. 4 1, and then\? Order 4127\. Is that right\?$/,
+  },
+  {
+    name: 'a caller whose digits are never enough is connected to a human',
+    from: STRANGER,
+    inputs: ['four', ...Array.from({ length: 14 }, () => 'no five'), 'gibberish', 'gibberish'],
+    says: /./,
+    calls: /escalate_to_human .*understood twice/,
+  },
+  {
+    name: 'a single digit where yes or no is asked is not a part of a number',
+    from: STRANGER,
+    inputs: ['four one two seven', 'nine'],
+    says: /Is that right\? Sorry\. Is it order 4127\?/,
+  },
   {
     name: 'typed digits count as spoken',
     from: STRANGER,
@@ -239,9 +335,119 @@ for (const { name, from, inputs, says, calls } of callsOf) {
 
 t.test("the recogniser listens for the caller's own numbers first, then for any", async (t) => {
   const { engine, input } = drive({ from: TWO_ORDERS })
-  t.match(engine.grammar().jsgf, /<order> = three zero five six \| eight two one four;/)
+  t.match(
+    engine.grammar().jsgf,
+    /<order> = \/1\/ \(three zero five six \| eight two one four\) \| \/[\d.]+\/ \(three \| three zero \| three zero five \| eight \|/,
+    'whole, and how each begins',
+  )
   input('gibberish')
-  t.match(engine.grammar().jsgf, /<order> = <Digit> <Digit> <Digit> <Digit>;/)
+  t.match(engine.grammar().jsgf, /<order> = \/1\/ \(<Digit> <Digit> <Digit> <Digit>\) \|/)
+})
+
+t.test('after a part of a known number its rest is listened for, and other digits after a part of none', async (t) => {
+  const { engine, input } = drive({ from: TWO_ORDERS })
+  input('eight two')
+  t.match(engine.grammar().jsgf, /<order> = .*\(one \| one four\);/)
+  t.match(engine.grammar().jsgf, /\(no \| sorry \| wait\) \[\(no \| sorry \| wait\)\] <order>/, 'and a correction')
+  const other = drive({ from: TWO_ORDERS })
+  other.engine.handle({ type: 'key', key: '9' })
+  t.match(other.engine.grammar().jsgf, /<order> = <Digit> \[<Digit> \[<Digit> \[<Digit>\]\]\];/)
+})
+
+t.test('a part of a number is kept in a checkpoint, and a new engine asks for the rest', async (t) => {
+  const first = drive({ from: STRANGER })
+  first.input('four one')
+  const resume = JSON.parse(JSON.stringify(first.engine.snapshot())) as DialogueState
+  const second = drive({ from: STRANGER, resume })
+  t.match(second.engine.handle({ type: 'nudge' }), [
+    { type: 'say', text: '4 1, and then?' },
+    { type: 'key-timer', ms: 8000 },
+  ])
+  t.same(second.input('two seven'), ['Order 4127. Is that right?'])
+  const old: DialogueState = { ...resume, keys: '41' }
+  delete old.number
+  t.same(drive({ from: STRANGER, resume: old }).input('2'), [], 'an older checkpoint has only the keys')
+})
+
+t.test('keys before a spoken part stand in the transcript once', async (t) => {
+  const { engine } = drive({ from: STRANGER })
+  const keyed: string[] = []
+  const run = (event: DialogueEvent): void => {
+    for (const action of engine.handle(event)) if (action.type === 'keyed') keyed.push(action.keys)
+  }
+  run({ type: 'key', key: '4' })
+  run({ type: 'key', key: '1' })
+  run({ type: 'heard', text: 'two', by: 'speech', unheard: [] })
+  t.same(keyed, ['41'])
+  run({ type: 'key', key: '7' })
+  t.same(keyed, ['41', '7'])
+})
+
+t.test('keys that came while words were recognised come after them', async (t) => {
+  const { engine, said } = drive({ from: STRANGER })
+  const keyed: string[] = []
+  const run = (event: DialogueEvent): void => {
+    for (const action of engine.handle(event)) {
+      if (action.type === 'keyed') keyed.push(action.keys)
+      if (action.type === 'say') said.push(action.text)
+    }
+  }
+  for (const key of '27') run({ type: 'key', key })
+  run({ type: 'heard', text: 'four one', by: 'speech', unheard: [], keysAfter: 2 })
+  t.equal(said.at(-1), 'Order 4127. Is that right?')
+  t.same(keyed, ['27'])
+})
+
+t.test('while a part is being recognised any piece of a known number is listened for', async (t) => {
+  const { engine } = drive({ from: TWO_ORDERS })
+  t.match(engine.grammar(true).jsgf, /\| one four \|/)
+  t.notMatch(engine.grammar().jsgf, /\| one four \|/)
+})
+
+t.test('a date that is asked for as digits comes in parts too', async (t) => {
+  const dialogue = structuredClone(orderLine)
+  const order = dialogue.slots['order']
+  if (order?.type === 'digits') Object.assign(order, { min: 8, max: 8 })
+  const { input } = drive({ dialogue, from: STRANGER })
+  t.same(['two one', 'zero five', 'no zero six', 'one nine eight'].flatMap(input), [])
+  t.same(input('four'), ['Order 21061984. Is that right?'])
+})
+
+t.test('a secret is not read out when its rest is asked for', async (t) => {
+  const dialogue = structuredClone(orderLine)
+  const order = dialogue.slots['order']
+  if (order?.type === 'digits') order.secret = true
+  const { input } = drive({ dialogue, from: STRANGER })
+  input('four one')
+  t.same(input('timeout'), ['Yes, and then?'])
+  t.match(input('two seven nine').join(' '), /^That is too many digits\./)
+})
+
+t.test('a number that is not known and may be longer is waited for, shortly', async (t) => {
+  const dialogue = structuredClone(orderLine)
+  const order = dialogue.slots['order']
+  if (order?.type === 'digits') order.max = 6
+  const { engine, input, said } = drive({ dialogue, from: STRANGER })
+  const actions = engine.handle({ type: 'heard', text: 'four one two seven', by: 'speech', unheard: [] })
+  t.match(actions, [{ type: 'key-timer', ms: 800 }])
+  t.same(input('five'), [])
+  input('timeout')
+  t.equal(said.at(-1), 'Order 41275. Is that right?')
+})
+
+t.test('what is expected follows the question', async (t) => {
+  const { engine, input } = drive({ from: STRANGER })
+  t.equal(engine.expects, 'digits', 'an order number may come')
+  input('four one two seven')
+  t.equal(engine.expects, 'yes-no')
+  input('yes')
+  t.equal(engine.expects, 'digits', 'anything else, another number included')
+  input('human')
+  t.equal(engine.expects, 'yes-no', 'as the state says')
+  const parts = drive({ from: STRANGER })
+  parts.input('four one two seven')
+  parts.input('eight two')
+  t.equal(parts.engine.expects, 'digits', 'a number has begun where yes or no was asked')
 })
 
 t.test('numbers of four to six digits are listened for as such', async (t) => {

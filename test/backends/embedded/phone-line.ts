@@ -7,11 +7,18 @@ import type { SpeechClient } from '../../../src/speech/speech-client.js'
 export function overThePhone(flite: Flite, text: string, voice: string): Int16Array {
   const speech = flite.speak(text, voice)
   const pcm = speech.sampleRateHz === 8000 ? speech.pcm : halved(speech.pcm)
+  const padded = new Int16Array(msToSamples(200, 8000) + pcm.length + msToSamples(600, 8000))
+  padded.set(throughMuLaw(pcm), msToSamples(200, 8000))
+  return padded
+}
+
+/** As G.711 carries it. */
+export function throughMuLaw(pcm: Int16Array): Int16Array {
   const coded = new Uint8Array(pcm.length)
   encodeMuLaw(pcm, coded)
-  const padded = new Int16Array(msToSamples(200, 8000) + pcm.length + msToSamples(600, 8000))
-  decodeMuLaw(coded, padded.subarray(msToSamples(200, 8000)))
-  return padded
+  const out = new Int16Array(pcm.length)
+  decodeMuLaw(coded, out)
+  return out
 }
 
 /** 20 ms frames of 8 kHz samples. */

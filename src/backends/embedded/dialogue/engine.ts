@@ -1,4 +1,5 @@
 import { isBuiltIn } from '../../../call/gateway-tools.js'
+import type { CallerExpectation } from '../../../call/backend-events.js'
 import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT_MAX } from '../../../core/limits.js'
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
@@ -10,22 +11,26 @@ import { fill, holds, picked, valueAt, type Values } from './values.js'
 /** How a caller's answer arrived; `heard.by` of the dialogue's values. */
 export type HeardBy = 'speech' | 'keys' | 'text'
 
+/** What the caller said. */
+export interface HeardEvent {
+  readonly type: 'heard'
+  /** Empty when nothing was recognised. */
+  readonly text: string
+  readonly by: HeardBy
+  /** The sentences that the caller interrupted: they are repeated when nothing was understood. */
+  readonly unheard: readonly string[]
+  /** False for words that fit the sound only moderately. */
+  readonly sure?: boolean
+  /** False for sound that went on and on: nothing is missed, it is only asked again. */
+  readonly attempt?: boolean
+  /** Keys since the caller began to say it: recognition takes longer than a key. */
+  readonly keysAfter?: number
+}
+
 export type DialogueEvent =
   /** The call begins; `takeover` when another backend carried it so far. */
   | { readonly type: 'start'; readonly takeover: boolean }
-  /**
-   * What the caller said, empty when nothing was recognised. `unheard` holds the sentences that the caller interrupted:
-   * they are repeated when nothing was understood. `sure` is false for words that fit the sound only moderately.
-   * `attempt` is false for sound that went on and on: nothing is missed, it is only asked again.
-   */
-  | {
-      readonly type: 'heard'
-      readonly text: string
-      readonly by: HeardBy
-      readonly unheard: readonly string[]
-      readonly sure?: boolean
-      readonly attempt?: boolean
-    }
+  | HeardEvent
   /** The recogniser was not available. */
   | { readonly type: 'not-heard' }
   | { readonly type: 'key'; readonly key: string }
@@ -72,6 +77,27 @@ interface Place {
   readonly step: number
 }
 
+/** The number that is listened for. */
+interface DigitSlot {
+  readonly name: string
+  readonly min: number
+  readonly max: number
+  readonly secret: boolean
+}
+
+interface NumberSoFar {
+  /** Keys that no transcript has yet. */
+  typed: string
+  /** Digits that came last: a correction replaces them. */
+  last: number
+  /** Some were said, so the number is read back; `sure` is false if one part fits the sound only moderately. */
+  spoken: boolean
+  sure: boolean
+  parts: number
+  /** The caller was asked to go on. */
+  asked: boolean
+}
+
 /** The whole state of a dialogue: JSON, a few KB. It is part of checkpoints, so its fields keep their names. */
 export interface DialogueState {
   readonly version: 1
@@ -87,7 +113,10 @@ export interface DialogueState {
   /** The agent's texts since the last `listen`. */
   prompt: readonly string[]
   misses: number
+  /** Digits of a number so far, keyed or said. */
   keys: string
+  /** How they came; missing if all were keyed, and without `keys`. */
+  number?: NumberSoFar
   values: Record<string, unknown>
   slots: Record<string, string>
   heardBy: HeardBy | null
@@ -140,6 +169,17 @@ interface DialogueOptions {
 
 /** A longer pause ends an entry; callers pause between groups of digits. */
 const KEY_PAUSE_MS = 3000
+/**
+ * After a part of a number: with the end of the turn before it about 3 s of quiet, after which the caller is asked to go
+ * on. Who looks a number up on paper needs longer, and hears what is kept.
+ */
+const PART_PAUSE_MS = 2500
+/** From the question on, which takes 2 s to say. Then the part is forgotten. */
+const ASKED_PAUSE_MS = 8000
+/** After a spoken number that is complete but may be longer. */
+const LONGER_PAUSE_MS = 800
+/** Parts of one number, corrections included: a caller who is heard wrongly this often is not understood. */
+const PARTS_MAX = 12
 /** Texts that are prepared in one state, and known values of a slot that are tried for them. */
 const PREDICTED_MAX = 16
 const PREDICTED_VALUES_MAX = 3
@@ -188,6 +228,25 @@ export class DialogueEngine {
     )
   }
 
+  get listensForNumber(): boolean {
+    return this.#digitSlot() !== null
+  }
+
+  /** What the caller will most likely say next. */
+  get expects(): CallerExpectation {
+    const listen = this.#listen()
+    if (listen === null) return 'open'
+    if (listen.expects !== undefined) return listen.expects
+    if (this.#asksYesOrNo(listen) && this.#state.keys === '') return 'yes-no'
+    return this.#digitSlot() === null ? 'open' : 'digits'
+  }
+
+  /** Each of its own intents can be said in one word. */
+  #asksYesOrNo(listen: OfflineListen): boolean {
+    const intents = Object.keys(listen.on).flatMap((name) => this.#dialogue.intents[name] ?? [])
+    return intents.length >= 2 && intents.every(({ phrases }) => phrases.some((phrase) => /^[a-z'-]+$/i.test(phrase)))
+  }
+
   /** True when the dialogue waits for this result: the result makes it speak. */
   waitsFor(callId: string): boolean {
     const { waiting } = this.#state
@@ -201,9 +260,14 @@ export class DialogueEngine {
     return structuredClone(this.#state)
   }
 
-  /** The grammar for the recogniser at this point of the dialogue. */
-  grammar(): { readonly jsgf: string; readonly words: readonly DictionaryEntry[] } {
-    return { jsgf: this.#understanding.grammar(this.#expectation(true)), words: this.#words }
+  /**
+   * The grammar for the recogniser at this point of the dialogue.
+   * @param unfinished  something that the caller said before is still being recognised
+   */
+  grammar(unfinished = false): { readonly jsgf: string; readonly words: readonly DictionaryEntry[] } {
+    const expected = this.#expectation(true)
+    const number = expected.number === null ? null : { ...expected.number, unfinished }
+    return { jsgf: this.#understanding.grammar({ ...expected, number }), words: this.#words }
   }
 
   /**
@@ -216,10 +280,10 @@ export class DialogueEngine {
     const { intents, known } = this.#expectation(true)
     const meanings: Meaning[] = Object.keys(listen.on)
       .filter((name) => intents.includes(name))
-      .map((name) => ({ name, slots: {} }))
+      .map((name) => ({ name, slots: {}, corrects: false }))
     for (const slot of listen.slots) {
       for (const value of (known.get(slot) ?? []).slice(0, PREDICTED_VALUES_MAX))
-        meanings.push({ name: slot, slots: { [slot]: value } })
+        meanings.push({ name: slot, slots: { [slot]: value }, corrects: false })
     }
     const texts = new Set<string>()
     for (const meaning of meanings) {
@@ -259,7 +323,7 @@ export class DialogueEngine {
           this.#enter(event.takeover ? (this.#dialogue.takeover ?? this.#dialogue.start) : this.#dialogue.start)
         break
       case 'heard':
-        this.#heard(event.text, event.by, event.unheard, event.sure ?? true, event.attempt ?? true)
+        this.#heard(event)
         break
       case 'not-heard':
         if (this.#listen() !== null) this.#say(this.#dialogue.retry)
@@ -268,14 +332,15 @@ export class DialogueEngine {
         this.#key(event.key)
         break
       case 'keys-timeout':
-        this.#submitKeys()
+        this.#numberPaused()
         break
       case 'tool-result':
         this.#result(event.callId, event.ok, event.value)
         break
       case 'nudge':
         // Only the last sentence, which is the question: the caller heard the rest.
-        if (this.#state.waiting.for === 'caller')
+        if (this.#state.keys !== '' && this.#digitSlot() !== null) this.#askForMore()
+        else if (this.#state.waiting.for === 'caller')
           this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
         break
     }
@@ -538,7 +603,15 @@ export class DialogueEngine {
       intents: names.filter((name) => Object.hasOwn(this.#dialogue.intents, name)),
       slots: listen?.slots ?? [],
       known,
+      number: this.#numberExpected(listen),
     }
+  }
+
+  #numberExpected(listen: OfflineListen | null): Expectation['number'] {
+    const slot = this.#digitSlot()
+    if (listen === null || slot === null) return null
+    const have = this.#state.keys
+    return { slot: slot.name, have, partMin: have === '' && this.#asksYesOrNo(listen) ? 2 : 1 }
   }
 
   #knownAt(path: string): string[] {
@@ -549,14 +622,94 @@ export class DialogueEngine {
     })
   }
 
-  #heard(text: string, by: HeardBy, unheard: readonly string[], sure: boolean, attempt: boolean): void {
+  #heard({ text, by, unheard, sure = true, attempt = true, keysAfter = 0 }: HeardEvent): void {
     const meaning = this.#understanding.meaningOf(text, this.#expectation(false))
     if (meaning === null) {
       this.#missed(unheard, attempt && (text !== '' || unheard.length === 0))
       return
     }
     this.#state.heardText = text
-    this.#understood(meaning, by, sure)
+    const slot = this.#digitSlot()
+    const digits = slot === null ? undefined : meaning.slots[slot.name]
+    if (slot === null || digits === undefined || meaning.name !== slot.name) this.#understood(meaning, by, sure)
+    else this.#digitsHeard(slot, { digits, corrects: meaning.corrects, by, sure, keysAfter })
+  }
+
+  /** Digits join those that the caller has given before, by voice or by key. */
+  #digitsHeard(
+    slot: DigitSlot,
+    heard: Pick<HeardEvent, 'by' | 'keysAfter'> & { digits: string; corrects: boolean; sure: boolean },
+  ): void {
+    const state = this.#state
+    const { digits, by } = heard
+    const before = this.#number()
+    // Keys that came while the words were recognised come after them.
+    const keyed = before.typed.slice(before.typed.length - Math.min(before.typed.length, heard.keysAfter ?? 0))
+    const have = state.keys.slice(0, state.keys.length - keyed.length)
+    this.#reportKeys({ ...before, typed: before.typed.slice(0, before.typed.length - keyed.length) })
+    this.#reportKeys({ ...before, typed: keyed })
+    const said = joinedDigits(have, before.last, heard, slot)
+    const all = said + keyed
+    const number: NumberSoFar = {
+      typed: '',
+      last: keyed.length > 0 ? keyed.length : digits.length,
+      spoken: true,
+      sure: heard.sure && (before.sure || said === digits),
+      parts: before.parts + 1,
+      asked: false,
+    }
+    state.keys = all
+    state.number = number
+    if (all.length > slot.max) {
+      const text = fill(this.#dialogue.tooMany, this.#valuesWithPart(slot), this.#dialogue.maps) ?? ''
+      this.#clearKeys()
+      this.#missed([], true, text)
+    } else if (
+      all.length === slot.max ||
+      (all.length >= slot.min && (by === 'text' || this.#knownNumbers(slot).includes(all)))
+    ) {
+      this.#understood({ name: slot.name, slots: { [slot.name]: all }, corrects: false }, by, number.sure)
+    } else if (number.parts > PARTS_MAX) {
+      this.#clearKeys()
+      this.#missed([])
+    } else {
+      this.#actions.push({ type: 'key-timer', ms: all.length >= slot.min ? LONGER_PAUSE_MS : PART_PAUSE_MS })
+    }
+  }
+
+  /** How the number so far came; older checkpoints have only its keys. */
+  #number(): NumberSoFar {
+    const { keys, number } = this.#state
+    return number ?? { typed: keys, last: keys.length, spoken: false, sure: true, parts: 0, asked: false }
+  }
+
+  /** Keys stand in the transcript once they are all there, or the caller goes on by voice. */
+  #reportKeys(number: NumberSoFar): void {
+    if (number.typed !== '') this.#actions.push({ type: 'keyed', keys: number.typed })
+  }
+
+  #knownNumbers(slot: DigitSlot): readonly string[] {
+    return this.#expectation(true).known.get(slot.name) ?? []
+  }
+
+  #valuesWithPart(slot: DigitSlot): Values {
+    return { ...this.#values(), part: slot.secret ? '' : this.#state.keys }
+  }
+
+  #askForMore(): void {
+    const slot = this.#digitSlot()
+    if (slot === null) return
+    this.#state.number = { ...this.#number(), asked: true }
+    const text = fill(this.#dialogue.more, this.#valuesWithPart(slot), this.#dialogue.maps) ?? ''
+    this.#actions.push(sayOf(text), { type: 'key-timer', ms: ASKED_PAUSE_MS })
+  }
+
+  /** Nothing came after some digits for a while. */
+  #numberPaused(): void {
+    const slot = this.#digitSlot()
+    const { keys } = this.#state
+    if (slot === null || keys === '' || keys.length >= slot.min || this.#number().asked) this.#submitKeys()
+    else this.#askForMore()
   }
 
   #understood(meaning: Meaning, by: HeardBy, sure = true): void {
@@ -576,18 +729,24 @@ export class DialogueEngine {
   /**
    * @param counts  it can have been an answer. Sound without words over our question, or that went on and on, is hardly
    *   the caller's, and its misses would bring a human to hold music.
+   * @param why     said first, if given
    */
-  #missed(unheard: readonly string[], counts = true): void {
+  #missed(unheard: readonly string[], counts = true, why = ''): void {
     const listen = this.#listen()
     // During a tool call nothing is expected of the caller.
     if (listen === null) return
-    this.#clearKeys()
     if (counts) this.#state.misses++
     const { misses } = this.#state
     if (counts && misses >= this.#dialogue.misses) {
       this.#enter(listen.missed ?? this.#dialogue.missed)
       return
     }
+    if (this.#state.keys !== '') {
+      // What was not understood does not take away what was.
+      this.#askForMore()
+      return
+    }
+    if (why !== '') this.#actions.push(sayOf(why))
     // The number may not be among the known ones.
     for (const slot of listen.slots) this.#widen(slot)
     // Not part of the prompt: `repeat` repeats the question, not this. Interrupted sentences hold the question already.
@@ -599,10 +758,10 @@ export class DialogueEngine {
 
   // --- keys -----------------------------------------------------------------------------------------------
 
-  #digitSlot(): { readonly name: string; readonly min: number; readonly max: number } | null {
+  #digitSlot(): DigitSlot | null {
     for (const name of this.#listen()?.slots ?? []) {
       const slot = this.#dialogue.slots[name]
-      if (slot?.type === 'digits') return { name, min: slot.min, max: slot.max }
+      if (slot?.type === 'digits') return { name, ...slot }
     }
     return null
   }
@@ -631,9 +790,11 @@ export class DialogueEngine {
       this.#missed([])
       return
     }
+    const number = this.#number()
     state.keys = (state.keys + key).slice(0, DIALOGUE_KEYS_MAX)
-    if (state.keys.length >= slot.max || this.#expectation(true).known.get(slot.name)?.includes(state.keys) === true)
-      this.#submitKeys()
+    const typed = number.typed + key
+    state.number = { ...number, typed, last: typed.length, asked: false }
+    if (state.keys.length >= slot.max || this.#knownNumbers(slot).includes(state.keys)) this.#submitKeys()
     else this.#actions.push({ type: 'key-timer', ms: KEY_PAUSE_MS })
   }
 
@@ -646,14 +807,14 @@ export class DialogueEngine {
     if (numberExpected && listen?.keys === 'digits') return null
     const names = numberExpected ? Object.keys(this.#dialogue.on) : Object.keys(this.#on())
     for (const name of names) {
-      if (this.#dialogue.intents[name]?.keys.includes(key) === true) return { name, slots: {} }
+      if (this.#dialogue.intents[name]?.keys.includes(key) === true) return { name, slots: {}, corrects: false }
     }
     if (numberExpected) return null
     for (const name of listen?.slots ?? []) {
       const slot = this.#dialogue.slots[name]
       if (slot?.type !== 'choice') continue
       for (const [option, { key: optionKey }] of Object.entries(slot.options)) {
-        if (optionKey === key) return { name, slots: { [name]: option } }
+        if (optionKey === key) return { name, slots: { [name]: option }, corrects: false }
       }
     }
     return null
@@ -661,19 +822,41 @@ export class DialogueEngine {
 
   #submitKeys(): void {
     const { keys } = this.#state
+    const number = this.#number()
     const slot = this.#digitSlot()
     this.#clearKeys()
     if (slot === null || keys === '') return
-    this.#actions.push({ type: 'keyed', keys })
+    this.#reportKeys(number)
     if (keys.length < slot.min) this.#missed([])
-    else this.#understood({ name: slot.name, slots: { [slot.name]: keys } }, 'keys')
+    else {
+      const meaning = { name: slot.name, slots: { [slot.name]: keys }, corrects: false }
+      this.#understood(meaning, number.spoken ? 'speech' : 'keys', number.sure)
+    }
   }
 
   #clearKeys(): void {
     if (this.#state.keys === '') return
     this.#state.keys = ''
+    delete this.#state.number
     this.#actions.push({ type: 'key-timer', ms: null })
   }
+}
+
+/**
+ * Digits after those before. A caller who begins again, or says the whole number, means it instead; a correction is
+ * meant for the part before, or for everything if it is long enough.
+ */
+function joinedDigits(
+  have: string,
+  last: number,
+  { digits, corrects }: { readonly digits: string; readonly corrects: boolean },
+  { min, max }: DigitSlot,
+): string {
+  if (corrects) return digits.length >= min ? digits : have.slice(0, have.length - last) + digits
+  const whole = digits.length >= min && digits.length <= max
+  const both = have + digits
+  if (whole && (both.length > max || digits.startsWith(have))) return digits
+  return both.length > max && digits.startsWith(have) ? digits : both
 }
 
 function sayOf(text: string): DialogueAction {

@@ -1,6 +1,6 @@
 import { parsePhrase, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
-import { DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
+import { DIALOGUE_KEYS_MAX, DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
 import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
 
 /** What the caller may say at one moment of the dialogue. */
@@ -10,12 +10,34 @@ export interface Expectation {
   readonly slots: readonly string[]
   /** The only values that a slot accepts when spoken. A slot that is not named here accepts any value of its type. */
   readonly known: ReadonlyMap<string, readonly string[]>
+  /** The number that may be said in parts here; null for none. */
+  readonly number: NumberInParts | null
+}
+
+/** A number of which some digits may have been given, and which need not be said in one breath. */
+interface NumberInParts {
+  readonly slot: string
+  /** The digits so far. */
+  readonly have: string
+  /** Fewest digits that count as a part; a single one is too much like a yes or a no. */
+  readonly partMin: number
+  /** More of it was said and is not in `have` yet, so that any piece of the number may come next. */
+  readonly unfinished?: boolean
 }
 
 /** The meaning of an answer: an intent or a slot by name, with the values of all slots in it. */
 export interface Meaning {
   readonly name: string
   readonly slots: Readonly<Record<string, string>>
+  /** The digits replace those that were said last. */
+  readonly corrects: boolean
+}
+
+/** A phrase that is listened for; of a slot, one that takes digits back. */
+interface NamedPhrase {
+  readonly name: string
+  readonly phrase: Phrase
+  readonly corrects: boolean
 }
 
 /** The phones of the model. The noise rule has one word for each and matches everything outside the grammar. */
@@ -40,6 +62,14 @@ export function withoutNoise(text: string): string {
   return text.split(' ').some((word) => word.startsWith(NOISE_PREFIX)) ? '' : text
 }
 
+/**
+ * Part of a number, against the whole of one: a digit that was swallowed must not make a part of a number that was said.
+ */
+const PART_WEIGHT = 0.05
+
+/** Digits after the last one of a number that are listened for. */
+const DIGITS_OVER_MAX = 4
+
 interface SlotGrammar {
   readonly definition: OfflineSlot
   /** The bare slot and the phrases around it. */
@@ -59,11 +89,13 @@ export class Understanding {
   readonly #digits: readonly string[]
   readonly #lead: readonly string[]
   readonly #tail: readonly string[]
+  readonly #correction: readonly string[]
 
   constructor(dialogue: OfflineDialogue) {
     this.#digits = dialogue.digits
     this.#lead = dialogue.around.before
     this.#tail = dialogue.around.after
+    this.#correction = dialogue.around.correction
     for (const [name, intent] of Object.entries(dialogue.intents))
       this.#intents.set(name, intent.phrases.map(parsePhrase))
     for (const [name, definition] of Object.entries(dialogue.slots)) {
@@ -110,24 +142,41 @@ export class Understanding {
     const words = wordsOf(text, this.#digits)
     if (words.length === 0) return null
     let best: { readonly meaning: Meaning; readonly score: number } | null = null
-    for (const { name, phrase } of this.#phrasesOf(expected)) {
+    for (const { name, phrase, corrects } of this.#phrasesOf(expected)) {
       for (let start = 0; start < words.length; start++) {
         for (const { end, slots } of this.#match(phrase, words, start)) {
           const whole = isFiller(words.slice(0, start), this.#lead) && isFiller(words.slice(end), this.#tail)
+          if (!this.#isLongEnough(slots, whole ? expected.number : null)) continue
           const score = (whole ? 1000 : 0) + (end - start)
-          if (best === null || score > best.score) best = { meaning: { name, slots }, score }
+          if (best === null || score > best.score) best = { meaning: { name, slots, corrects }, score }
         }
       }
     }
     return best?.meaning ?? null
   }
 
-  *#phrasesOf(expected: Expectation): Iterable<{ readonly name: string; readonly phrase: Phrase }> {
+  /** Fewer and more digits than a number has are part of it, or too many: only where it may be said in parts. */
+  #isLongEnough(slots: Readonly<Record<string, string>>, number: NumberInParts | null): boolean {
+    return Object.entries(slots).every(([name, value]) => {
+      const definition = this.#slots.get(name)?.definition
+      if (definition?.type !== 'digits') return true
+      if (name === number?.slot) return value.length >= Math.min(number.partMin, definition.min)
+      return value.length >= definition.min && value.length <= definition.max
+    })
+  }
+
+  *#phrasesOf(expected: Expectation): Iterable<NamedPhrase> {
+    const { number } = expected
     for (const name of expected.slots) {
-      for (const phrase of this.#slots.get(name)?.phrases ?? []) yield { name, phrase }
+      for (const phrase of this.#slots.get(name)?.phrases ?? []) yield { name, phrase, corrects: false }
+    }
+    if (number !== null && number.have !== '' && this.#correction.length > 0) {
+      const word: Phrase = { type: 'any', choices: this.#correction.map((one) => ({ type: 'word', word: one })) }
+      const parts: readonly Phrase[] = [word, { type: 'maybe', part: word }, { type: 'slot', slot: number.slot }]
+      yield { name: number.slot, phrase: { type: 'all', parts }, corrects: true }
     }
     for (const name of expected.intents) {
-      for (const phrase of this.#intents.get(name) ?? []) yield { name, phrase }
+      for (const phrase of this.#intents.get(name) ?? []) yield { name, phrase, corrects: false }
     }
   }
 
@@ -138,18 +187,40 @@ export class Understanding {
       const phrases = [...slot.options.values()].flat()
       return phrases.map((phrase) => jsgfOf(phrase, new Set())).join(' | ')
     }
-    const known = expected.known.get(name) ?? []
-    if (known.length > 0) {
-      return known
-        .slice(0, DIALOGUE_KNOWN_VALUES_MAX)
-        .map((value) => [...value].map((c) => this.#digits[Number(c)]).join(' '))
-        .join(' | ')
-    }
     const { min, max } = slot.definition
-    const required = Array.from({ length: min }, () => '<Digit>').join(' ')
-    let more = ''
-    for (let i = min; i < max; i++) more = `[<Digit>${more === '' ? '' : ` ${more}`}]`
-    return `${required} ${more}`.trim()
+    const number = expected.number?.slot === name ? expected.number : null
+    const have = number?.have ?? ''
+    const known = (expected.known.get(name) ?? []).slice(0, DIALOGUE_KNOWN_VALUES_MAX)
+    const going = known.filter((value) => value.startsWith(have) && value !== have)
+    if (going.length > 0) {
+      const whole = known.map((value) => this.#spoken(value)).join(' | ')
+      if (number === null) return whole
+      // Prefixes of what is left: some of it may come later. Other digits after the first ones mean another number.
+      const parts = new Set<string>()
+      for (const value of going) {
+        const left = value.slice(have.length)
+        const startMax = number.unfinished === true ? left.length - number.partMin : 0
+        for (let start = 0; start <= startMax; start++) {
+          const end = left.length + (have === '' && start === 0 ? 0 : 1)
+          for (let to = start + number.partMin; to < end; to++) parts.add(left.slice(start, to))
+        }
+      }
+      if (parts.size === 0) return whole
+      const weight = have === '' ? PART_WEIGHT : 1
+      return `/1/ (${whole}) | /${weight}/ (${[...parts].map((value) => this.#spoken(value)).join(' | ')})`
+    }
+    const whole = digitsJsgf(min, max)
+    if (number === null) return whole
+    // Of a number that has begun the rest is as likely as all of it once more.
+    if (have !== '') return digitsJsgf(1, max)
+    const parts = number.partMin < min ? [digitsJsgf(number.partMin, min - 1)] : []
+    // More digits than the number has are heard as what they are; without a place in the grammar the first ones count.
+    const more = digitsJsgf(max + 1, max + DIGITS_OVER_MAX)
+    return [`/1/ (${whole})`, ...[...parts, more].map((one) => `/${PART_WEIGHT}/ (${one})`)].join(' | ')
+  }
+
+  #spoken(value: string): string {
+    return [...value].map((c) => this.#digits[Number(c)]).join(' ')
   }
 
   /** All matches of `phrase` from `start` on. */
@@ -218,8 +289,7 @@ export class Understanding {
     }
     // Part of a longer run of digits would be a wrong number.
     const whole = start === 0 || this.#digits.indexOf(words[start - 1] ?? '') < 0
-    if (whole && value.length >= slot.definition.min && value.length <= slot.definition.max)
-      yield { end, slots: { [name]: value } }
+    if (whole && value !== '' && value.length <= DIALOGUE_KEYS_MAX) yield { end, slots: { [name]: value } }
   }
 }
 
@@ -241,6 +311,13 @@ function jsgfOf(phrase: Phrase, used: Set<string>): string {
     case 'all':
       return phrase.parts.map((part) => jsgfOf(part, used)).join(' ')
   }
+}
+
+function digitsJsgf(min: number, max: number): string {
+  const required = Array.from({ length: min }, () => '<Digit>').join(' ')
+  let more = ''
+  for (let i = min; i < max; i++) more = `[<Digit>${more === '' ? '' : ` ${more}`}]`
+  return `${required} ${more}`.trim()
 }
 
 function optional(words: readonly string[]): string {

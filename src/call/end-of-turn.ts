@@ -1,0 +1,205 @@
+import { FRAME_MS } from '../core/units.js'
+import type { LegRateHz } from '../core/units.js'
+import type { CallerExpectation } from './backend-events.js'
+import type { SpeechOptions } from './call-options.js'
+
+/** One frame of 20 ms, its figures in the steps of a journal. */
+interface TurnFrame {
+  /** The caller's own voice is in it. */
+  readonly voiced: boolean
+  readonly levelDbfs: number
+  /** 0 when it is not known. */
+  readonly pitchHz: number
+  /** Quiet before a voiced frame of a running turn, or of one that ended less than `RESUMED_MS_MAX` ago; else 0. */
+  readonly pauseMs: number
+}
+
+/**
+ * Decides how long a pause of one caller ends the turn. It gets every frame in order, and is asked in those without
+ * voice, so its answer may change while a pause lasts.
+ */
+export interface TurnDecider {
+  /** Quiet after the last voiced sample that ends the turn, as of the last frame, in milliseconds. */
+  readonly waitMs: number
+  /** The figures that made `waitMs`, for the timeline. Allocates. */
+  readonly why: string
+  /** What the agent waits for; until it is told otherwise. */
+  expect(what: CallerExpectation): void
+  /** @param frame  the same object each time */
+  frame(frame: TurnFrame): void
+  /** The turn has ended. */
+  ended(): void
+  /** The samples of the next `frame`, for a decider that listens itself. Valid only during the call. */
+  hear?(pcm: Int16Array): void
+}
+
+/** Makes the decider of each call in place of the gateway's own; docs/VAD.md shows how one is plugged in. */
+export interface TurnBank {
+  open(options: SpeechOptions, sampleRateHz: LegRateHz): TurnDecider
+}
+
+/** The same pause for everyone. */
+export class FixedPause implements TurnDecider {
+  readonly waitMs: number
+
+  constructor(options: SpeechOptions) {
+    this.waitMs = options.endOfSpeechMs
+  }
+
+  get why(): string {
+    return `fixed ${this.waitMs} ms`
+  }
+
+  expect(): void {
+    return
+  }
+
+  frame(): void {
+    return
+  }
+
+  ended(): void {
+    return
+  }
+}
+
+/** A caller who goes on within this after the end of a turn had only paused. */
+export const RESUMED_MS_MAX = 1200
+/** Two syllables may be this far apart. */
+const PAUSE_MS_MIN = 200
+/** A word or two has no pause inside. */
+const YES_NO_MS = 400
+/** Between groups of digits people pause for up to 600 ms. */
+const DIGITS_MS = 660
+/** A longer wait is taken for a dead line. */
+const OPEN_MS_MAX = 900
+/** A caller pauses again as long as before, and somewhat longer. */
+const LONGER_BY_MS = 140
+/** How much of the longest pause is left for the next turn. */
+const KEPT_FOR_NEXT_TURN = 0.75
+/**
+ * Sound that is louder than the noise but not voiced (an "s", breath, the soft end of a word) is not quiet: a pause
+ * begins after it, if it follows the voice at once. Later in a pause it is a soft beginning of the next word, so the
+ * turn does not end within `RISING_MS` of it.
+ */
+const SOFT_MS_MAX = 300
+const SOFT_YES_NO_MS_MAX = 60
+const SOFT_OVER_NOISE_DB = 5
+const SOFT_BELOW_VOICE_DB = 25
+const RISING_MS = 100
+const RISING_MS_MAX = 300
+/** In noise the last syllables of a word are missed, so a pause seems longer than it is. */
+const NOISY_DB = 24
+const NOISY_MS_PER_DB = 22
+const NOISY_MS_MAX = 160
+const NOISY_DIGITS_MS_MAX = 80
+/** A vowel that is held at one pitch for this long: "and", "so", "er". */
+const HELD_FRAMES = 14
+const HELD_RATIO_MAX = 2 ** (1 / 12)
+const HELD_MS = 900
+const VOICE_SHARE = 0.05
+const NOISE_FALL_SHARE = 0.1
+const NOISE_RISE_SHARE = 0.03
+
+/**
+ * The pause that ends a turn, by what is expected, how this caller pauses, how he sounds before the pause, and how much
+ * of his voice the line lets through. The figures were chosen on two recorded speakers by `npm run bench --
+ * --endpointing`; docs/VAD.md, "The end of a turn", has the table with those held out.
+ */
+export class AdaptivePause implements TurnDecider {
+  readonly #openMs: number
+  readonly #yesNoMs: number
+  readonly #digitsMs: number
+  #expected: CallerExpectation = 'open'
+  /** The longest pause in this turn; less of it from earlier ones. */
+  #longestMs = 0
+  #noiseDbfs = NaN
+  #voiceDbfs = NaN
+  /** Since the last voiced frame: all, up to the end of the soft sound that follows it, and up to a later sound. */
+  #unvoicedMs = 0
+  #softMs = 0
+  #risingMs = 0
+  #heldFrames = 0
+  #lowestHz = 0
+  #highestHz = 0
+
+  constructor(options: SpeechOptions) {
+    this.#openMs = options.endOfSpeechMs
+    this.#yesNoMs = Math.min(YES_NO_MS, this.#openMs)
+    this.#digitsMs = Math.max(DIGITS_MS, this.#openMs)
+  }
+
+  expect(what: CallerExpectation): void {
+    this.#expected = what
+  }
+
+  frame({ voiced, levelDbfs, pitchHz, pauseMs }: TurnFrame): void {
+    if (voiced) {
+      if (pauseMs >= PAUSE_MS_MIN && pauseMs > this.#longestMs) this.#longestMs = pauseMs
+      this.#voiceDbfs = Number.isNaN(this.#voiceDbfs)
+        ? levelDbfs
+        : this.#voiceDbfs + (levelDbfs - this.#voiceDbfs) * VOICE_SHARE
+      this.#unvoicedMs = this.#softMs = this.#risingMs = 0
+      this.#hold(pitchHz)
+      return
+    }
+    const noise = Number.isNaN(this.#noiseDbfs) ? levelDbfs : this.#noiseDbfs
+    this.#noiseDbfs = noise + (levelDbfs - noise) * (levelDbfs < noise ? NOISE_FALL_SHARE : NOISE_RISE_SHARE)
+    this.#unvoicedMs += FRAME_MS
+    const soft = levelDbfs > this.#noiseDbfs + SOFT_OVER_NOISE_DB && levelDbfs > this.#voiceDbfs - SOFT_BELOW_VOICE_DB
+    if (soft && this.#unvoicedMs <= SOFT_MS_MAX) this.#softMs = this.#unvoicedMs
+    else if (soft) this.#risingMs = this.#unvoicedMs
+  }
+
+  ended(): void {
+    this.#longestMs *= KEPT_FOR_NEXT_TURN
+  }
+
+  get waitMs(): number {
+    if (this.#expected === 'yes-no') return this.#pauseMs + Math.min(this.#softMs, SOFT_YES_NO_MS_MAX)
+    const waitMs = this.#pauseMs + this.#softMs
+    return this.#risingMs === 0
+      ? waitMs
+      : Math.min(Math.max(waitMs, this.#risingMs + RISING_MS), waitMs + RISING_MS_MAX)
+  }
+
+  get why(): string {
+    const { voice, noise } = { voice: Math.round(this.#voiceDbfs), noise: Math.round(this.#noiseDbfs) }
+    return (
+      `${this.#expected}: ${Math.round(this.#pauseMs)} ms after ${this.#softMs} ms of soft sound; ` +
+      `longest pause ${Math.round(this.#longestMs)} ms, voice ${voice} dBFS over ${noise}` +
+      (this.#held ? ', a held tone' : '') +
+      (this.#risingMs > 0 ? `, sound at ${this.#risingMs} ms` : '')
+    )
+  }
+
+  get #pauseMs(): number {
+    if (this.#expected === 'yes-no') return this.#yesNoMs
+    if (this.#expected === 'digits') return this.#digitsMs + Math.min(this.#noisyMs, NOISY_DIGITS_MS_MAX)
+    const own = this.#longestMs === 0 ? 0 : Math.min(OPEN_MS_MAX, this.#longestMs + LONGER_BY_MS)
+    return Math.max(this.#openMs + this.#noisyMs, own, this.#held ? HELD_MS : 0)
+  }
+
+  get #noisyMs(): number {
+    const overDb = this.#voiceDbfs - this.#noiseDbfs
+    // Neither is known in the first frames.
+    return overDb < NOISY_DB ? Math.min(NOISY_MS_MAX, (NOISY_DB - overDb) * NOISY_MS_PER_DB) : 0
+  }
+
+  get #held(): boolean {
+    return this.#heldFrames >= HELD_FRAMES
+  }
+
+  #hold(pitchHz: number): void {
+    const lowest = Math.min(pitchHz, this.#lowestHz)
+    const highest = Math.max(pitchHz, this.#highestHz)
+    if (pitchHz > 0 && this.#heldFrames > 0 && highest < lowest * HELD_RATIO_MAX) {
+      this.#heldFrames++
+      this.#lowestHz = lowest
+      this.#highestHz = highest
+    } else {
+      this.#heldFrames = pitchHz > 0 ? 1 : 0
+      this.#lowestHz = this.#highestHz = pitchHz
+    }
+  }
+}

@@ -1,0 +1,89 @@
+import t from 'tap'
+import { readRecording } from '../../../bench/material.js'
+import { SpeechPool } from '../../../src/speech/speech-pool.js'
+import { loadFlite } from '../../../src/speech/flite.js'
+import { hasMaterial } from '../../support/material.js'
+import { type OpenCall, openCall, STRANGER, TWO_ORDERS } from './order-line.js'
+import { framesOf, throughMuLaw } from './phone-line.js'
+
+const RATE_HZ = 8000
+const silence = (ms: number): Int16Array => new Int16Array((RATE_HZ * ms) / 1000)
+
+const pool = new SpeechPool({ decodersPerThread: 2 })
+t.teardown(() => pool.close())
+await pool.ready()
+const flite = await loadFlite()
+
+/** A person's digits, recorded one by one, as a telephone carries them. */
+async function spoken(digits: string): Promise<Int16Array> {
+  const parts = [silence(200)]
+  for (const digit of digits) {
+    const pcm = await readRecording('allison', `digits/${digit}`, RATE_HZ)
+    const from = pcm.findIndex((sample) => Math.abs(sample) > 300)
+    parts.push(
+      pcm.subarray(
+        from,
+        pcm.findLastIndex((sample) => Math.abs(sample) > 300),
+      ),
+      silence(60),
+    )
+  }
+  parts.push(silence(600))
+  return throughMuLaw(Int16Array.from(parts.flatMap((part) => [...part])))
+}
+
+/** The caller says digits; recognition goes on when this returns. */
+async function says({ backend, line }: OpenCall, digits: string): Promise<void> {
+  const frames = framesOf(await spoken(digits))
+  backend.interrupt({ itemId: line.lastItem, playedMs: 1e6 })
+  for (const [i, frame] of frames.entries()) {
+    if (i === 20) backend.speechStart(0)
+    backend.pushAudio(frame)
+  }
+  backend.speechEnd(0)
+}
+
+t.test('a person says an order number in parts', async (t) => {
+  if (!hasMaterial(t, 'allison')) return
+  for (const parts of [
+    ['82', '14'],
+    ['3', '05', '6'],
+    ['821', '4'],
+  ]) {
+    const call = await openCall(pool, flite, { from: TWO_ORDERS })
+    const { line } = call
+    const from = line.said.length
+    for (const [i, part] of parts.entries()) {
+      await says(call, part)
+      await line.when(() => line.heard.length > i)
+    }
+    await line.when(() => line.said.length > from)
+    t.same(line.heard, parts)
+    t.equal(line.said[from], `Order ${parts.join('')}. Is that right?`)
+    await call.end()
+  }
+})
+
+t.test('the next part may come while the one before is still being recognised, and so may keys', async (t) => {
+  if (!hasMaterial(t, 'allison')) return
+  const call = await openCall(pool, flite, { from: TWO_ORDERS })
+  const from = call.line.said.length
+  await Promise.all([says(call, '82'), says(call, '14')])
+  await call.line.says(/^Order 8214\. Is that right\?$/, from)
+  await call.end()
+  const keyed = await openCall(pool, flite, { from: TWO_ORDERS })
+  await says(keyed, '30')
+  for (const key of '56') keyed.backend.dtmf(key)
+  await keyed.line.says(/^Order 3056\. Is that right\?$/)
+  t.same(keyed.line.heard, ['30', '56'])
+  await keyed.end()
+})
+
+t.test('too many digits are said, not cut', async (t) => {
+  if (!hasMaterial(t, 'allison')) return
+  const call = await openCall(pool, flite, { from: STRANGER })
+  await says(call, '27314')
+  await call.line.says(/^2 7 3 1 4 is too many digits\. Sorry/)
+  await call.end()
+  t.pass()
+})
