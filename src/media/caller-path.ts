@@ -1,6 +1,7 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { EchoMatcher, type EchoMatch } from './echo/echo-canceller.js'
 import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
+import { LoudspeakerEcho } from './echo/loudspeaker-echo.js'
 import { JitterBuffer } from './jitter/jitter-buffer.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { ChannelLayout, Reframer, type ForkedTrack } from './reframer.js'
@@ -87,6 +88,7 @@ export class CallerPath {
   #echoGate: EchoGate
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
+  #loudspeaker = new LoudspeakerEcho()
   #framesOfEcho = 0
   readonly #detector: FrameDetector
   #digits = 0
@@ -201,7 +203,7 @@ export class CallerPath {
   playedReference(frame: Int16Array, playedAtMs: number): void {
     // A stereo stream contains its own reference, with the right time.
     if (this.#layout.channels === 2) return
-    this.#echoGate.reference(frame, playedAtMs)
+    this.#loudspeaker.reference(frame, this.#echoGate.reference(frame, playedAtMs))
     this.#matcher?.reference(frame, playedAtMs)
   }
 
@@ -214,6 +216,7 @@ export class CallerPath {
     this.#reframer.setChannels(channels)
     this.#right = channels === 2 ? new Int16Array(frameSamples(this.sampleRateHz)) : null
     this.#echoGate = new EchoGate({ assumeEcho: channels === 1 })
+    this.#loudspeaker = new LoudspeakerEcho()
     this.#matcher = channels === 1 ? new EchoMatcher({ sampleRateHz: this.sampleRateHz }) : null
   }
 
@@ -235,21 +238,28 @@ export class CallerPath {
     const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
     if (right !== null) {
       this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
+      this.#loudspeaker.reference(right, capturedAtMs - FRAME_MS)
       this.#hear(levelDbfs(right), capturedAtMs - FRAME_MS)
     }
     let level = this.#detector.levelDbfs(left)
     const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
-    const exact = this.#matcher?.exact === true
+    const exact = this.#matcher?.proven === true
     // After cancelling, the rest is the caller's speech, but its level says nothing about the line's noise.
     const cancelled = exact && (match === 'own' || match === 'mixed')
     const caller = cancelled && this.#matcher?.cancel(left) === true
     if (cancelled) level = this.#detector.levelDbfs(left)
-    const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, left, level, capturedAtMs)
+    const heard = cancelled || this.#matcher?.proven !== true ? this.#loudspeaker.heard(left, capturedAtMs) : -1
+    const echo =
+      heard >= 0 && (cancelled || this.#matcher === null)
+        ? heard === 0
+        : cancelled
+          ? match === 'own' || !caller
+          : this.#isEcho(match, left, level, capturedAtMs)
     if (echo) this.#framesOfEcho++
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
     // After a stall, only frames that are surely not the caller may be skipped.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
-    const learnt = echo && (match === 'own' || this.#matcher?.proven === true || this.#echoGate.delayMs !== null)
+    const learnt = echo && (match === 'own' || this.#matcher?.proven === true || (heard === 0 && this.#loudspeaker.dominates))
     this.#jitter.push(arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
   }
 
