@@ -21,6 +21,13 @@ export class LoudspeakerEcho {
   readonly #couplingFrames = new Uint16Array(BANDS)
   readonly #expectedMean = new Float32Array(BANDS).fill(-60)
   #near = false
+  readonly #heardLast = new Float32Array(BANDS)
+  #refined = 0
+  #runSlot = -Infinity
+  #loudSlot = -Infinity
+  #runSeen = -Infinity
+  readonly #fits = new Float32Array(LAGS)
+  #learning = true
   #gain = 0
   #steady = 0
   #best = -1
@@ -32,6 +39,7 @@ export class LoudspeakerEcho {
     const slot = Math.round(startMs / SLOT_MS)
     if (slot <= this.#newestSlot) return
     const w = this.#sentWindow
+    if (slot > this.#loudSlot + RUN_SLOTS) this.#runSlot = slot
     if (slot !== this.#newestSlot + 1) {
       w.fill(0)
       for (let s = Math.max(this.#newestSlot + 1, slot - SLOTS); s < slot; s++) {
@@ -64,6 +72,7 @@ export class LoudspeakerEcho {
       this.#sentBits[at] = bits
       this.#sentLoud[at] = most > LOUD_DB ? 1 : 0
     }
+    if (this.#sentLoud[index(slot + 1)] === 1) this.#loudSlot = slot + 1
     this.#newestSlot = slot + 1
   }
 
@@ -86,6 +95,9 @@ export class LoudspeakerEcho {
     let bits = 0
     for (let b = 0; b < BANDS; b++) {
       const db = levels[b] as number
+      const change = db - (this.#heardLast[b] as number)
+      changes[b] = change > 12 ? 12 : change < -12 ? -12 : change
+      this.#heardLast[b] = db
       if (db > most) most = db
       if (Math.max(db, BITS_DB_MIN) > (this.#heardMean[b] as number)) bits |= 1 << b
       const n = this.#noise[b] as number
@@ -98,6 +110,12 @@ export class LoudspeakerEcho {
       this.#align(slot, bits)
     }
     if (this.delaySlots === null) return -1
+    if (this.#runSeen !== this.#runSlot && slot - this.delaySlots - REFINE >= this.#runSlot - 2 * REFINE) {
+      this.#runSeen = this.#runSlot
+      this.#refined = 0
+      this.#fits.fill(0)
+    }
+    if (most > HEARD_LOUD_DB) this.#refine(slot, this.delaySlots)
     return this.#judge(slot, this.delaySlots)
   }
 
@@ -119,30 +137,51 @@ export class LoudspeakerEcho {
     else this.#steady = 0
     this.#best = best
     if (this.#steady >= STEADY_MIN) {
-      if (this.delaySlots === null || Math.abs(this.delaySlots - best - LAG_MIN) > 6) {
+      if (this.delaySlots === null || Math.abs(this.delaySlots - best - LAG_MIN) > 8) {
+        this.delaySlots = best + LAG_MIN
+        this.#fits.fill(0)
         this.#learnt = 0
+        this.#learning = true
         this.#couplingFrames.fill(0)
         this.#gain = 0
       }
-      this.delaySlots = best + LAG_MIN
-    } else if (this.delaySlots !== null) {
-      // each run of speech may be a little earlier or later
-      const at = this.delaySlots - LAG_MIN
-      let near = at
-      for (let lag = Math.max(0, at - 4); lag <= Math.min(LAGS - 1, at + 4); lag++)
-        if ((agreement[lag] as number) > (agreement[near] as number) + 0.01) near = lag
-      this.delaySlots = near + LAG_MIN
     }
+  }
+
+  /** Rises and falls tell the delay more exactly than levels. */
+  #refine(slot: number, lag: number): void {
+    const fits = this.#fits
+    const from = Math.max(LAG_MIN, lag - REFINE)
+    const to = Math.min(LAG_MIN + LAGS - 1, lag + REFINE)
+    let best = lag
+    this.#refined++
+    const rate = Math.max(REFINE_LEARN, 1 / this.#refined) * (this.#near ? 0.3 : 1)
+    for (let l = from; l <= to; l++) {
+      const at = index(slot - l) * BANDS
+      const before = index(slot - l - 2) * BANDS
+      let fit = 0
+      for (let b = 0; b < BANDS; b++) {
+        const d = (this.#sent[at + b] as number) - (this.#sent[before + b] as number)
+        fit += (d > 24 ? 24 : d < -24 ? -24 : d) * (changes[b] as number)
+      }
+      const i = l - LAG_MIN
+      fits[i] = (fits[i] as number) + (fit - (fits[i] as number)) * rate
+      if ((fits[i] as number) > (fits[best - LAG_MIN] as number)) best = l
+    }
+    if (best !== lag && (fits[best - LAG_MIN] as number) > 1.1 * (fits[lag - LAG_MIN] as number)) this.delaySlots = best
   }
 
   #judge(slot: number, lag: number): number {
     let loudest = BAND_DB_MIN
     for (let b = 0; b < BANDS; b++) expected[b] = 0
-    for (let k = -BACK; k <= TAIL; k++) {
+    const wide = this.#refined < REFINED_MIN
+    const back = wide ? REFINE + 1 : BACK
+    const flat = wide ? REFINE + 1 : 0
+    for (let k = -back; k <= TAIL + flat; k++) {
       const s = slot - lag - k
       if (s > this.#newestSlot || s <= this.#newestSlot - SLOTS) continue
       const at = index(s) * BANDS
-      const less = k > 0 ? 2 * TAIL_DB * k : 0
+      const less = k > flat ? 2 * TAIL_DB * (k - flat) : 0
       for (let b = 0; b < BANDS; b++) {
         const v = (this.#sent[at + b] as number) - less
         if (v > (expected[b] as number)) expected[b] = v
@@ -173,7 +212,8 @@ export class LoudspeakerEcho {
     this.dominates = 4 * echoPower > heardPower
     if (loudest < LOUD_DB) return 0
     this.score += (over / Math.max(4, audible) - this.score) * SCORE_LEARN
-    const learning = this.#learnt < LEARN_FRAMES
+    const learning = this.#learnt < LEARN_FRAMES || (this.#learning && this.#learnt < LEARN_FRAMES_MAX && this.score > NEAR_OFF)
+    this.#learning = learning
     if (this.score > NEAR_ON) this.#near = true
     else if (this.score < NEAR_OFF) this.#near = false
     const near = !learning && this.#near
@@ -197,7 +237,7 @@ export class LoudspeakerEcho {
       } else {
         if (count < 1000) this.#couplingFrames[b] = count + 1
         const rate = Math.max(0.03, 1 / (count + 1))
-        this.#coupling[b] = (this.#coupling[b] as number) + rate * share * clip(d, 6 / Math.min(1, 10 * rate))
+        this.#coupling[b] = (this.#coupling[b] as number) + rate * share * (learning ? d : clip(d, 6))
       }
     }
     return near ? 1 : 0
@@ -232,6 +272,11 @@ const FORGET = 0.04
 const GAP_MIN = 0.07
 const STEADY_MIN = 12
 const LEARN_FRAMES = 25
+const LEARN_FRAMES_MAX = 75
+const RUN_SLOTS = 30
+const REFINED_MIN = 20
+const REFINE = 5
+const REFINE_LEARN = 0.02
 const BACK = 2
 const TAIL = 6
 const TAIL_DB = 2
@@ -244,4 +289,5 @@ void FRAME_MS
 const scratch = new Float32Array(160)
 const levels = new Float32Array(BANDS)
 const expected = new Float32Array(BANDS)
+const changes = new Float32Array(BANDS)
 const excess = new Float32Array(BANDS)
