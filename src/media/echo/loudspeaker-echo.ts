@@ -23,6 +23,7 @@ export class LoudspeakerEcho {
   #near = false
   readonly #heardLast = new Float32Array(BANDS)
   #refined = 0
+  #home = 0
   #runSlot = -Infinity
   #loudSlot = -Infinity
   #runSeen = -Infinity
@@ -113,6 +114,9 @@ export class LoudspeakerEcho {
     if (this.#runSeen !== this.#runSlot && slot - this.delaySlots - REFINE >= this.#runSlot - 2 * REFINE) {
       this.#runSeen = this.#runSlot
       this.#refined = 0
+      this.#home += (this.delaySlots - this.#home) * 0.3
+      this.#home = Math.round(this.#home)
+      this.delaySlots = this.#home
       this.#fits.fill(0)
     }
     if (most > HEARD_LOUD_DB) this.#refine(slot, this.delaySlots)
@@ -133,26 +137,31 @@ export class LoudspeakerEcho {
       if (Math.abs(lag - best) > 6 && (agreement[lag] as number) > second) second = agreement[lag] as number
     }
     const gap = (agreement[best] as number) - second
-    if (gap > GAP_MIN && Math.abs(best - this.#best) <= 3) this.#steady++
+    const lag = this.delaySlots
+    let rival = 0
+    if (lag !== null)
+      for (let l = Math.max(0, lag - LAG_MIN - 6); l <= Math.min(LAGS - 1, lag - LAG_MIN + 6); l++)
+        rival = Math.max(rival, agreement[l] as number)
+    if (gap > GAP_MIN && Math.abs(best - this.#best) <= 3 && (agreement[best] as number) > rival + (lag === null ? 0 : 0.05)) this.#steady++
     else this.#steady = 0
     this.#best = best
-    if (this.#steady >= STEADY_MIN) {
-      if (this.delaySlots === null || Math.abs(this.delaySlots - best - LAG_MIN) > 8) {
-        this.delaySlots = best + LAG_MIN
-        this.#fits.fill(0)
-        this.#learnt = 0
-        this.#learning = true
-        this.#couplingFrames.fill(0)
-        this.#gain = 0
-      }
-    }
+    if (this.#steady < (lag === null ? STEADY_MIN : 3 * STEADY_MIN)) return
+    this.#steady = 0
+    this.delaySlots = best + LAG_MIN
+    this.#home = best + LAG_MIN
+    this.#refined = 0
+    this.#fits.fill(0)
+    this.#learnt = 0
+    this.#learning = true
+    this.#couplingFrames.fill(0)
+    this.#gain = 0
   }
 
   /** Rises and falls tell the delay more exactly than levels. */
   #refine(slot: number, lag: number): void {
     const fits = this.#fits
-    const from = Math.max(LAG_MIN, lag - REFINE)
-    const to = Math.min(LAG_MIN + LAGS - 1, lag + REFINE)
+    const from = Math.max(LAG_MIN, this.#home - REFINE)
+    const to = Math.min(LAG_MIN + LAGS - 1, this.#home + REFINE)
     let best = lag
     this.#refined++
     const rate = Math.max(REFINE_LEARN, 1 / this.#refined) * (this.#near ? 0.3 : 1)
@@ -168,7 +177,7 @@ export class LoudspeakerEcho {
       fits[i] = (fits[i] as number) + (fit - (fits[i] as number)) * rate
       if ((fits[i] as number) > (fits[best - LAG_MIN] as number)) best = l
     }
-    if (best !== lag && (fits[best - LAG_MIN] as number) > 1.1 * (fits[lag - LAG_MIN] as number)) this.delaySlots = best
+    if (this.#refined >= 8 && best !== lag && (fits[best - LAG_MIN] as number) > 1.1 * (fits[lag - LAG_MIN] as number)) this.delaySlots = best
   }
 
   #judge(slot: number, lag: number): number {
@@ -214,9 +223,8 @@ export class LoudspeakerEcho {
     this.score += (over / Math.max(4, audible) - this.score) * SCORE_LEARN
     const learning = this.#learnt < LEARN_FRAMES || (this.#learning && this.#learnt < LEARN_FRAMES_MAX && this.score > NEAR_OFF)
     this.#learning = learning
-    if (this.score > NEAR_ON) this.#near = true
-    else if (this.score < NEAR_OFF) this.#near = false
-    const near = !learning && this.#near
+    this.#near = !learning && this.score > (this.#near ? NEAR_OFF : NEAR_ON)
+    const near = this.#near
     this.#learnt++
     const share = near ? 0.1 : 1
     // common gain: automatic gain control
@@ -283,8 +291,8 @@ const TAIL_DB = 2
 const OVER_DB = 8
 const OVER_DB_MAX = 28
 const SCORE_LEARN = 0.12
-const NEAR_ON = 1.4
-const NEAR_OFF = 0.7
+const NEAR_ON = 1.6
+const NEAR_OFF = 0.8
 void FRAME_MS
 const scratch = new Float32Array(160)
 const levels = new Float32Array(BANDS)
