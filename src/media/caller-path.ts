@@ -41,6 +41,10 @@ const TAG_ECHO = 1
 const TAG_LEARNT = 2
 // Quiet on any line, also on one whose noise is not known yet.
 const QUIET_DBFS = -55
+// Of the power of our own speech, what taking it out leaves, -24 dB; and -30 dB where the loudspeaker's echo is told from
+// the caller, so that this need not be.
+const RESIDUE_SHARE = 0.004
+const RESIDUE_SHARE_LEARNT = 0.001
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
 const AGENT_DBFS_MIN = -45
 // Most gaps within speech are shorter than this; the gap between a filler and its answer is longer.
@@ -86,9 +90,12 @@ export class CallerPath {
   readonly #jitter: JitterBuffer
   readonly #gate = new EnergyGate()
   #echoGate: EchoGate
+  /** The caller's loudspeaker, in what is left when the carrier's copy of our own speech was taken out. */
+  #loudspeaker: LoudspeakerEcho
+  /** On a mixed line: bounds of an echo that was not found yet, in what is left. */
+  #loudspeakerGate: EchoGate | null
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
-  #loudspeaker = new LoudspeakerEcho()
   #framesOfEcho = 0
   readonly #detector: FrameDetector
   #digits = 0
@@ -111,6 +118,8 @@ export class CallerPath {
     this.frame = this.#jitter.frame
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
+    this.#loudspeaker = new LoudspeakerEcho({ sampleRateHz })
+    this.#loudspeakerGate = track === 'both_tracks' ? new EchoGate({ assumeEcho: false }) : null
   }
 
   /** Media time of the frame's end: samples received up to it x 1000 / rate. */
@@ -143,7 +152,7 @@ export class CallerPath {
 
   /** The learnt delay of our own echo; null where there is none. */
   get echoDelayMs(): number | null {
-    return this.#matcher?.delayMs ?? this.#echoGate.delayMs
+    return this.#matcher?.delayMs ?? this.#loudspeaker.delayMs
   }
 
   /** Bytes of one binary frame from the carrier, any number; copied before return. */
@@ -203,6 +212,7 @@ export class CallerPath {
   playedReference(frame: Int16Array, playedAtMs: number): void {
     // A stereo stream contains its own reference, with the right time.
     if (this.#layout.channels === 2) return
+    this.#loudspeakerGate?.reference(frame, playedAtMs)
     this.#loudspeaker.reference(frame, this.#echoGate.reference(frame, playedAtMs))
     this.#matcher?.reference(frame, playedAtMs)
   }
@@ -216,7 +226,8 @@ export class CallerPath {
     this.#reframer.setChannels(channels)
     this.#right = channels === 2 ? new Int16Array(frameSamples(this.sampleRateHz)) : null
     this.#echoGate = new EchoGate({ assumeEcho: channels === 1 })
-    this.#loudspeaker = new LoudspeakerEcho()
+    this.#loudspeaker = new LoudspeakerEcho({ sampleRateHz: this.sampleRateHz })
+    this.#loudspeakerGate = channels === 1 ? new EchoGate({ assumeEcho: false }) : null
     this.#matcher = channels === 1 ? new EchoMatcher({ sampleRateHz: this.sampleRateHz }) : null
   }
 
@@ -242,24 +253,26 @@ export class CallerPath {
       this.#hear(levelDbfs(right), capturedAtMs - FRAME_MS)
     }
     let level = this.#detector.levelDbfs(left)
-    const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
-    const exact = this.#matcher?.proven === true
+    const matcher = this.#matcher
+    const match = matcher?.match(left, capturedAtMs) ?? 'unknown'
+    const proven = matcher?.proven === true
     // After cancelling, the rest is the caller's speech, but its level says nothing about the line's noise.
-    const cancelled = exact && (match === 'own' || match === 'mixed')
-    const caller = cancelled && this.#matcher?.cancel(left) === true
+    const cancelled = proven && (match === 'own' || match === 'mixed')
+    const residue = cancelled ? (matcher?.cancel(left) ?? 1) : 1
     if (cancelled) level = this.#detector.levelDbfs(left)
-    const heard = cancelled || this.#matcher?.proven !== true ? this.#loudspeaker.heard(left, capturedAtMs) : -1
+    // As long as our own speech is in the frame, no other echo can be looked for.
+    const verdict = cancelled || !proven ? this.#loudspeaker.judge(left, capturedAtMs) : 'unknown'
     const echo =
-      heard >= 0 && (cancelled || this.#matcher === null)
-        ? heard === 0
-        : cancelled
-          ? match === 'own' || !caller
+      verdict === 'unknown'
+        ? cancelled
+          ? residue < RESIDUE_SHARE || this.#isLoudspeaker(left, level, capturedAtMs)
           : this.#isEcho(match, left, level, capturedAtMs)
+        : verdict === 'echo' || residue < RESIDUE_SHARE_LEARNT
     if (echo) this.#framesOfEcho++
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
     // After a stall, only frames that are surely not the caller may be skipped.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
-    const learnt = echo && (match === 'own' || this.#matcher?.proven === true || (heard === 0 && this.#loudspeaker.dominates))
+    const learnt = echo && (verdict === 'unknown' ? match === 'own' || proven : this.#loudspeaker.dominates)
     this.#jitter.push(arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
   }
 
@@ -268,6 +281,11 @@ export class CallerPath {
     if (level < AGENT_DBFS_MIN) return
     if (atMs - this.#agentLoudAtMs >= AGENT_GAP_MS) this.agentHeardAtMs = atMs
     this.#agentLoudAtMs = atMs
+  }
+
+  #isLoudspeaker(frame: Int16Array, level: number, capturedAtMs: number): boolean {
+    const gate = this.#loudspeakerGate
+    return gate !== null && gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
   }
 
   #isEcho(match: EchoMatch, frame: Int16Array, level: number, capturedAtMs: number): boolean {

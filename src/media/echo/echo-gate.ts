@@ -48,7 +48,11 @@ export class EchoGate {
     this.#bounds = new Float32Array(BINS).fill(this.#boundDbMax)
   }
 
-  /** 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered. */
+  /**
+   * 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered.
+   *
+   * @returns when they are played
+   */
   reference(frame: Int16Array, sentAtMs: number): number {
     const startMs = Math.min(Math.max(sentAtMs, this.#sentEndMs), sentAtMs + AHEAD_MS_MAX)
     this.#sentEndMs = startMs + FRAME_MS
