@@ -23,7 +23,7 @@ type Verdict = 'unknown' | 'echo' | 'caller'
  * has power in bands and moments where we have none. So what counts is how far a frame is over the expected by more than
  * `OVER_DB`, mean of the audible bands, smoothed over 150 ms. Frames of the caller hardly change what was learnt.
  *
- * While no echo is found it rests four fifths of the time. 13 kB a call; a frame allocates nothing.
+ * While no echo is found it rests four fifths of the time. 15 kB a call; a frame allocates nothing.
  */
 export class LoudspeakerEcho {
   /** By how much the caller's side is over the echo that was expected, dB; see the class. */
@@ -47,6 +47,10 @@ export class LoudspeakerEcho {
   readonly #heardHistory = new Float32Array(HALF_BAND_HISTORY)
   readonly #heardUsual = new Float32Array(BANDS).fill(USUAL_DB_AT_START)
   readonly #heardBefore = new Float32Array(BANDS)
+  /** What was heard of late, so that a coupling is known as soon as its delay is: levels, as in `#sent`, and slots. */
+  readonly #heard = new Uint8Array(HEARD_FRAMES * BANDS)
+  readonly #heardSlots = new Float64Array(HEARD_FRAMES)
+  #heardFrames = 0
   readonly #noise = new Float32Array(BANDS).fill(USUAL_DB_AT_START)
   /** Share of equal bits, for each delay. */
   readonly #agreement = new Float32Array(DELAYS).fill(0.5)
@@ -65,7 +69,6 @@ export class LoudspeakerEcho {
   readonly #expectedUsual = new Float32Array(BANDS).fill(USUAL_DB_AT_START)
   #gainDb = 0
   #learntFrames = 0
-  #learning = true
   #caller = false
 
   constructor(options: { readonly sampleRateHz: number }) {
@@ -126,6 +129,7 @@ export class LoudspeakerEcho {
     if (this.#delay === null) this.#resting = --this.#framesLeft <= 0
     bandLevels(window, 0, levels)
     if (this.#hear() > HEARD_LOUD_DB) {
+      if (this.#delay === null) this.#remember(slot)
       this.#align(slot, bitsOver(levels, this.#heardUsual, HEARD_USUAL_LEARN))
       if (this.#delay !== null) this.#follow(slot, this.#delay)
     }
@@ -206,10 +210,30 @@ export class LoudspeakerEcho {
     this.#agreedFrames = 0
     this.#delay = this.#usualDelay = best + DELAY_MIN
     this.#beginRun()
-    this.#learning = true
     this.#learntFrames = 0
     this.#couplingFrames.fill(0)
     this.#gainDb = 0
+    if (known === null) this.#recall(best + DELAY_MIN)
+  }
+
+  #remember(slot: number): void {
+    const at = this.#heardFrames++ % HEARD_FRAMES
+    this.#heardSlots[at] = slot
+    for (let band = 0; band < BANDS; band++)
+      this.#heard[at * BANDS + band] = Math.round(2 * ((levels[band] as number) - BAND_DB_MIN))
+  }
+
+  /** Learns the coupling from the frames that told the delay: they were echo. Leaves the newest in `levels`. */
+  #recall(delay: number): void {
+    for (let i = Math.max(0, this.#heardFrames - HEARD_FRAMES); i < this.#heardFrames; i++) {
+      const at = i % HEARD_FRAMES
+      for (let band = 0; band < BANDS; band++)
+        levels[band] = (this.#heard[at * BANDS + band] as number) / 2 + BAND_DB_MIN
+      if (this.#expect(this.#heardSlots[at] as number, delay) < SENT_LOUD_DB) continue
+      for (let band = 0; band < BANDS; band++)
+        excesses[band] = (levels[band] as number) - (expected[band] as number) - (this.#coupling[band] as number)
+      this.#learn(1, true)
+    }
   }
 
   #mostNear(at: number): number {
@@ -243,7 +267,7 @@ export class LoudspeakerEcho {
       }
       const i = other - DELAY_MIN
       fits[i] = (fits[i] as number) + (fit - (fits[i] as number)) * learn
-      if ((fits[i]) > (fits[best - DELAY_MIN] as number)) best = other
+      if (fits[i] > (fits[best - DELAY_MIN] as number)) best = other
     }
     if (
       this.#fittedFrames >= FIT_FRAMES &&
@@ -283,17 +307,17 @@ export class LoudspeakerEcho {
     }
     this.dominates = ECHO_DOMINATES * echoPower > heardPower
     this.overDb += (over / Math.max(AUDIBLE_BANDS_MIN, audible) - this.overDb) * OVER_LEARN
-    // Longer where what was learnt in the shortest time does not explain what is heard.
-    this.#learning &&=
-      this.#learntFrames < LEARN_FRAMES || (this.#learntFrames < LEARN_FRAMES_MAX && this.overDb > CALLER_ENDS_DB)
+    // What was learnt in a second or two explains not all that we say: a caller must stand out more.
+    const young = Math.max(0, 1 - this.#learntFrames / YOUNG_FRAMES)
+    const learning = young > 0 && !this.#caller
     this.#learntFrames++
-    this.#caller = !this.#learning && this.overDb > (this.#caller ? CALLER_ENDS_DB : CALLER_BEGINS_DB)
+    this.#caller = this.overDb > (this.#caller ? CALLER_ENDS_DB : CALLER_BEGINS_DB) + young * YOUNG_DB
     const share = this.#caller ? CALLER_LEARN_SHARE : 1
-    if (audible >= AUDIBLE_BANDS_MIN && !this.#learning) {
+    if (audible >= AUDIBLE_BANDS_MIN && !learning) {
       const step = within(sum / audible, GAIN_STEP_DB_MAX)
       this.#gainDb = within(this.#gainDb + step * (step < 0 ? GAIN_FALL : GAIN_RISE * share), GAIN_DB_MAX)
     }
-    this.#learn(share)
+    this.#learn(share, learning)
     return this.#caller ? 'caller' : 'echo'
   }
 
@@ -321,7 +345,7 @@ export class LoudspeakerEcho {
   }
 
   /** A band tells its coupling while more than usual was sent in it. */
-  #learn(share: number): void {
+  #learn(share: number, learning: boolean): void {
     for (let band = 0; band < BANDS; band++) {
       const sent = expected[band] as number
       const usual = this.#expectedUsual[band] as number
@@ -331,7 +355,7 @@ export class LoudspeakerEcho {
       if (frames === 0) this.#coupling[band] = (levels[band] as number) - sent - this.#gainDb
       else {
         const excess = excesses[band] as number
-        const step = this.#learning ? excess : within(excess, COUPLING_STEP_DB_MAX)
+        const step = learning ? excess : within(excess, COUPLING_STEP_DB_MAX)
         this.#coupling[band] =
           (this.#coupling[band] as number) + Math.max(COUPLING_LEARN, 1 / (frames + 1)) * share * step
       }
@@ -420,8 +444,9 @@ const EXPECTED_USUAL_LEARN = 0.03
 const COUPLING_LEARN = 0.03
 const COUPLING_STEP_DB_MAX = 6
 const COUPLING_FRAMES_MAX = 1000
-const LEARN_FRAMES = 25
-const LEARN_FRAMES_MAX = 75
+const HEARD_FRAMES = 48
+const YOUNG_FRAMES = 100
+const YOUNG_DB = 4
 const CALLER_LEARN_SHARE = 0.1
 const GAIN_STEP_DB_MAX = 4
 const GAIN_FALL = 0.06
