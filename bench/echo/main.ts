@@ -72,9 +72,12 @@ async function main(argv: readonly string[]): Promise<number> {
           const early = commitsAtMs.filter((ms) => ms <= callerAtMs)
           before += early.length > 0 ? 1 : 0
           if (values.verbose === true && early.length > 0)
-            console.log(`  before: ${one.echoDb} dB ${one.delayMs} ms ${one.voices.agent} ${one.seed}: ${early.join(' ')}`)
+            console.log(
+              `  before: ${one.echoDb} dB ${one.delayMs} ms ${one.voices.agent} ${one.seed}: ${early.join(' ')}`,
+            )
           if (commit === undefined) {
-            if (values.verbose === true) console.log(`  missed: ${one.echoDb} dB ${one.delayMs} ms ${one.voices.agent} ${one.seed}`)
+            if (values.verbose === true)
+              console.log(`  missed: ${one.echoDb} dB ${one.delayMs} ms ${one.voices.agent} ${one.seed}`)
             continue
           }
           committed++

@@ -24,7 +24,11 @@ export interface CallerPathStats {
   /** Frames lost because a bound was hit. */
   framesDropped: number
   framesConcealed: number
+  /** Audible frames that were taken for our own speech. */
   framesOfEcho: number
+  /** The learnt delay of our own echo, and how much softer it comes back; null where there is none. */
+  echoDelayMs: number | null
+  echoGainDb: number | null
   stalls: number
   /** The learnt depth of the jitter buffer now. */
   depthMs: number
@@ -142,6 +146,8 @@ export class CallerPath {
       framesDropped: this.#jitter.framesDropped,
       framesConcealed: this.#jitter.framesConcealed,
       framesOfEcho: this.#framesOfEcho,
+      echoDelayMs: this.echoDelayMs,
+      echoGainDb: this.#echoGainDb,
       stalls: this.#jitter.stalls,
       depthMs: this.#jitter.depthMs,
       framesWaiting: this.#jitter.waiting,
@@ -153,6 +159,11 @@ export class CallerPath {
   /** The learnt delay of our own echo; null where there is none. */
   get echoDelayMs(): number | null {
     return this.#matcher?.delayMs ?? this.#loudspeaker.delayMs
+  }
+
+  get #echoGainDb(): number | null {
+    if (this.#matcher?.proven === true) return this.#matcher.gainDb
+    return this.#loudspeaker.delayMs === null ? null : this.#loudspeaker.gainDb
   }
 
   /** Bytes of one binary frame from the carrier, any number; copied before return. */
@@ -268,8 +279,8 @@ export class CallerPath {
           ? residue < RESIDUE_SHARE || this.#isLoudspeaker(left, level, capturedAtMs)
           : this.#isEcho(match, left, level, capturedAtMs)
         : verdict === 'echo' || residue < RESIDUE_SHARE_LEARNT
-    if (echo) this.#framesOfEcho++
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
+    if (echo && loud) this.#framesOfEcho++
     // After a stall, only frames that are surely not the caller may be skipped.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
     const learnt = echo && (verdict === 'unknown' ? match === 'own' || proven : this.#loudspeaker.dominates)

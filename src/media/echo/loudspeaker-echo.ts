@@ -445,8 +445,8 @@ const COUPLING_LEARN = 0.03
 const COUPLING_STEP_DB_MAX = 6
 const COUPLING_FRAMES_MAX = 1000
 const HEARD_FRAMES = 48
-const YOUNG_FRAMES = 100
-const YOUNG_DB = 4
+const YOUNG_FRAMES = 150
+const YOUNG_DB = 5
 const CALLER_LEARN_SHARE = 0.1
 const GAIN_STEP_DB_MAX = 4
 const GAIN_FALL = 0.06
@@ -461,8 +461,8 @@ const OVER_DB = 8
 const OVER_DB_MAX = 28
 const OVER_LEARN = 0.12
 // Of frames that are echo 1 to 1.3 % are over 1.3, before the delay of a run was followed.
-const CALLER_BEGINS_DB = 1.6
-const CALLER_ENDS_DB = 0.8
+const CALLER_BEGINS_DB = 2
+const CALLER_ENDS_DB = 1
 // 6 dB
 const ECHO_DOMINATES = 4
 
