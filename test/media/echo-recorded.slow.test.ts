@@ -3,7 +3,7 @@ import { HELD_OUT, placeEchoCall } from '../../bench/echo/cases.js'
 import { hasMaterial } from '../support/material.js'
 import { loadVads } from '../support/media-modules.js'
 
-// Forty recordings of each voice are decoded first.
+// Forty recordings of each voice are read first.
 t.setTimeout(180_000)
 const vadBank = await loadVads()
 
@@ -15,7 +15,7 @@ for (const phone of ['plain', 'speakerphone'] as const)
       for (const callerOverEchoDb of [null, over]) {
         const { commitsAtMs, callerAtMs } = await placeEchoCall(
           {
-            leg: i === 0 ? '8' : 'tel',
+            leg: '8',
             track: 'inbound_track',
             phone,
             echoDb: -20,
