@@ -123,6 +123,78 @@ const gemini = z.strictObject({
   messageMs,
 })
 
+/** Built-in voices of OpenAI's live models; openai 7.55.0, `BuiltInVoice`. `fable`, `nova` and `onyx` are refused. */
+export const LIVE_VOICES = [
+  'alloy',
+  'ash',
+  'ballad',
+  'beacon',
+  'bossa',
+  'cedar',
+  'cinder',
+  'coral',
+  'delta',
+  'echo',
+  'gleam',
+  'marin',
+  'meridian',
+  'quartz',
+  'ripple',
+  'sage',
+  'shida',
+  'shimmer',
+  'stone',
+  'tempo',
+  'verse',
+  'vesper',
+  'willow',
+] as const
+
+const openaiLive = z.strictObject({
+  model,
+  audio: z
+    .enum(['pcm16k', 'pcm24k', 'pcmu'])
+    .exactOptional()
+    .describe('Sound both ways. Default: what the leg has, so that nothing is resampled.'),
+  delegate: z
+    .discriminatedUnion(
+      'by',
+      [
+        z.strictObject({
+          by: z.literal('responses'),
+          model,
+          reasoningEffort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh']).exactOptional(),
+          maxOutputTokens: z.int().min(16).max(65_536).exactOptional(),
+        }),
+        z.strictObject({
+          by: z.literal('client'),
+          model,
+          temperature,
+          maxTokens: z.int().min(1).max(65_536).exactOptional(),
+        }),
+      ],
+      { error: 'must have by: responses or by: client' },
+    )
+    .exactOptional()
+    .describe(
+      'Who uses the tools. responses: a model that the service runs beside the live one. client: the language model ' +
+        'of LLM_URL. Default: OPENAI_LIVE_DELEGATE.',
+    ),
+  delegateTimeoutMs: z
+    .int()
+    .min(1000)
+    .max(120_000)
+    .exactOptional()
+    .describe('A delegate that shows no sign of life for this long is given up. Default: 20000.'),
+  acknowledgementMs: z
+    .int()
+    .min(0)
+    .max(10_000)
+    .exactOptional()
+    .describe('Wait before the model says by itself that it is looking. Default: 0.'),
+  messageMs,
+})
+
 const stage = { model, timeoutMs: z.int().min(500).max(60_000).exactOptional().describe('How long it may be silent.') }
 const cascade = z.strictObject({
   stt: z
@@ -143,10 +215,13 @@ const cascade = z.strictObject({
     .describe('What the recogniser makes of noise; such words are not answered.'),
 })
 
+const WITH_OPTIONS: readonly string[] = ['openai', 'openai-live', 'gemini', 'self-hosted', 'cascade']
+
 /** The `backends:` block of an agent: options of the backends that it uses, by name. */
 export const backendOptionsSchema = z
   .object({
     openai: openai.exactOptional(),
+    'openai-live': openaiLive.exactOptional(),
     gemini: gemini.exactOptional(),
     'self-hosted': selfHosted.exactOptional(),
     cascade: cascade.exactOptional(),
@@ -154,11 +229,11 @@ export const backendOptionsSchema = z
   .catchall(z.record(z.string(), z.unknown()))
   .superRefine((options, context) => {
     for (const name of Object.keys(options)) {
-      if (['openai', 'gemini', 'self-hosted', 'cascade'].includes(name) || /^module:\S+$/.test(name)) continue
+      if (WITH_OPTIONS.includes(name) || /^module:\S+$/.test(name)) continue
       context.addIssue({
         code: 'custom',
         path: [name],
-        message: `${name} has no options; allowed: openai, gemini, self-hosted, cascade, or module: and what to import`,
+        message: `${name} has no options; allowed: ${WITH_OPTIONS.join(', ')}, or module: and what to import`,
       })
     }
   })

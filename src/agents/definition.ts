@@ -13,7 +13,7 @@ import {
   TEXT_FRAME_BYTES_MAX,
   VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
-import { backendOptionsSchema } from './backend-options.js'
+import { LIVE_VOICES, backendOptionsSchema } from './backend-options.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
 import { sourcesOf } from './template.js'
@@ -374,7 +374,7 @@ const bargeInSchema = z
   })
 
 const backendName = z.string().regex(/^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/, {
-  error: 'must be auto, openai, gemini, self-hosted, cascade, embedded, or module: and what to import',
+  error: 'must be auto, openai, openai-live, gemini, self-hosted, cascade, embedded, or module: and what to import',
 })
 
 const failoverSchema = z.strictObject({
@@ -621,6 +621,7 @@ const recoverySchema = z.preprocess(
 const voiceSchema = z
   .object({
     embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
+    'openai-live': z.enum(LIVE_VOICES).exactOptional().describe('Voice of openai-live. Default: marin.'),
   })
   .catchall(z.string().min(1).max(60))
   .describe("Voice by backend: slt, rms, awb or kal for embedded; the vendor's name for any other.")

@@ -13,8 +13,13 @@ export interface BackendCapabilities {
   readonly outputRateHz: SampleRateHz
   /** False: the gateway's VAD calls `speechStart` and `speechEnd`. True: the backend detects speech itself. */
   readonly serverVad: boolean
-  /** The backend cuts an interrupted item to what the caller heard. */
+  /** The backend cuts an interrupted item to what the caller heard, or tells the model what that was. */
   readonly truncate: boolean
+  /**
+   * The model owns the floor: it hears and speaks at the same time, and decides by itself when it begins and stops. An
+   * interruption only ends what the caller hears. Absent: false, the gateway asks for each answer.
+   */
+  readonly fullDuplex?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }

@@ -7,6 +7,9 @@ import { CascadeBackend } from './cascade/cascade-backend.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import type { SpeechClient } from '../speech/speech-client.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
+import { OpenAiLiveBackend } from './openai-live/live-backend.js'
+import { audioOfLeg, delegateModel } from './openai-live/session-start.js'
+import type { DelegateOptions } from './openai-live/session-start.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
 import { pricedModel } from './prices.js'
 import type { Prices } from '../agents/prices.js'
@@ -25,6 +28,15 @@ export interface BackendSettings {
     readonly baseUrl: string | null
     readonly model: string
     readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'
+  }
+  readonly openaiLive: {
+    readonly apiKey: string | null
+    readonly baseUrl: string | null
+    readonly model: string
+    readonly delegate: 'responses' | 'client'
+    readonly delegateModel: string
+    /** The language model of the cascade, for `client`. */
+    readonly llm: ServiceSettings | null
   }
   readonly gemini: {
     readonly apiKey: string | null
@@ -92,6 +104,17 @@ function messageLength(set: number | null, turns: { readonly by: string }): numb
 const unusable = (name: string): GatewayError =>
   new GatewayError('BACKEND_KEY_MISSING', `backend ${name} is not set up`)
 
+/** Who uses the tools for a live model; null where that is a language model that is not set up. */
+function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions): DelegateOptions | null {
+  const { delegateModel, llm } = openaiLive
+  const own =
+    options['openai-live']?.delegate ??
+    ({ by: openaiLive.delegate } as { readonly by: 'responses' } | { readonly by: 'client' })
+  if (own.by === 'responses') return { model: delegateModel, ...own }
+  const { by, ...changed } = own
+  return llm === null ? null : { by, llm: { ...llm, ...changed } }
+}
+
 const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
@@ -109,6 +132,38 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         audio: legRateHz === 8000 ? 'pcmu' : 'pcm',
         ...own,
         turns,
+      })
+    },
+  },
+  'openai-live': {
+    missing: (settings, options) =>
+      settings.openaiLive.apiKey === null
+        ? 'OPENAI_API_KEY'
+        : liveDelegate(settings, options) === null
+          ? 'LLM_URL'
+          : null,
+    // It does, but without a word about it: the gateway times the turns.
+    detectsTurns: () => false,
+    models: (settings, options) => {
+      const delegate = liveDelegate(settings, options)
+      return [
+        options['openai-live']?.model ?? settings.openaiLive.model,
+        ...(delegate === null ? [] : [delegateModel(delegate)]),
+      ]
+    },
+    make: (sink, { settings, options, clock, legRateHz }) => {
+      const { apiKey, baseUrl, model } = settings.openaiLive
+      const delegate = liveDelegate(settings, options)
+      if (delegate === null) throw unusable('openai-live')
+      return new OpenAiLiveBackend(sink, {
+        apiKey,
+        model,
+        nowMs: clock,
+        ...(settings.messageMs === null ? {} : { messageMs: settings.messageMs }),
+        ...(baseUrl === null ? {} : { baseUrl }),
+        audio: audioOfLeg(legRateHz),
+        ...options['openai-live'],
+        delegate,
       })
     },
   },

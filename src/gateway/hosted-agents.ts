@@ -170,6 +170,14 @@ export function backendSettings(config: Config): BackendSettings {
       model: config.openaiModel,
       turns: config.openaiTurns,
     },
+    openaiLive: {
+      apiKey: config.openaiApiKey,
+      baseUrl: config.openaiLiveUrl ?? config.openaiBaseUrl,
+      model: config.openaiLiveModel,
+      delegate: config.openaiLiveDelegate,
+      delegateModel: config.openaiLiveDelegateModel,
+      llm: llmUrl === null ? null : { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
+    },
     gemini: {
       apiKey: config.geminiApiKey,
       baseUrl: config.geminiBaseUrl,

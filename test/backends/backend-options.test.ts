@@ -6,6 +6,7 @@ import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import { composeBackend } from '../../src/backends/compose.js'
 import type { CompositionOptions } from '../../src/backends/compose.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
+import { resolveBackend } from '../../src/backends/registry.js'
 import { UNWATCHED } from '../../src/backends/watch.js'
 import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -13,21 +14,24 @@ import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
 
 const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
-const [openai, gemini, own, cascade] = await Promise.all([
+const [openai, live, gemini, own, cascade] = await Promise.all([
   OpenAiDouble.start(),
+  OpenAiLiveDouble.start(),
   GeminiDouble.start(),
   OpenAiDouble.start({ dialect: 'beta' }),
   CascadeDouble.start(),
 ])
-t.teardown(() => Promise.all([openai.close(), gemini.close(), own.close(), cascade.close()]))
+t.teardown(() => Promise.all([openai.close(), live.close(), gemini.close(), own.close(), cascade.close()]))
 
 const ENV = {
   OPENAI_API_KEY: 'key-of-a-test',
   OPENAI_BASE_URL: openai.baseUrl,
+  OPENAI_LIVE_URL: live.baseUrl,
   GEMINI_API_KEY: 'key-of-a-test',
   GEMINI_BASE_URL: gemini.baseUrl,
   GEMINI_MODEL: 'gemini-of-the-settings',
@@ -110,6 +114,63 @@ t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
   const wide = await connected('backends: { openai: { audio: pcm } }', ['openai'], 8000)
   t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcm', rate: 24_000 })
   await wide.close('done')
+})
+
+t.test('GPT-Live takes the sound of the leg, and its delegate from the agent or from the settings', async (t) => {
+  const wide = await connected('', ['openai-live'])
+  t.match(live.session.config, {
+    model: 'gpt-live-1',
+    audio: { format: { type: 'audio/pcm', rate: 16_000 }, output: { voice: 'marin' } },
+    delegation: { type: 'responses', responses: { model: 'gpt-5.4-mini' } },
+  })
+  t.equal(wide.capabilities.serverVad, false)
+  await wide.close('done')
+  const narrow = await connected(
+    'voice: { openai-live: willow }\nbackends: { openai-live: { delegate: { by: client, model: llama }, acknowledgementMs: 700 } }',
+    ['openai-live'],
+    8000,
+  )
+  t.match(live.session.config, {
+    audio: { format: { type: 'audio/pcmu', rate: 8000 }, output: { voice: 'willow' } },
+    delegation: { type: 'client', acknowledgement_delay_ms: 700 },
+  })
+  await narrow.close('done')
+  const own = await connected(
+    'backends: { openai-live: { audio: pcm24k, delegate: { by: responses, model: gpt-5.5, reasoningEffort: low } } }',
+    ['openai-live'],
+    16000,
+    { OPENAI_LIVE_DELEGATE: 'client' },
+  )
+  t.match(live.session.config, {
+    audio: { format: { type: 'audio/pcm', rate: 24_000 } },
+    delegation: { type: 'responses', responses: { model: 'gpt-5.5', reasoning: { effort: 'low' } } },
+  })
+  await own.close('done')
+})
+
+t.test('GPT-Live without a key, or with our own delegate and no language model, is not set up', async (t) => {
+  const settings = (env: Readonly<Record<string, string>>) => backendSettings(loadConfig(env, null))
+  t.throws(() => resolveBackend('a', 'openai-live', settings({})), { message: /OPENAI_API_KEY is not set/ })
+  t.throws(
+    () =>
+      resolveBackend('a', 'openai-live', settings({ OPENAI_API_KEY: 'key-of-a-test', OPENAI_LIVE_DELEGATE: 'client' })),
+    { message: /LLM_URL is not set/ },
+  )
+})
+
+t.test('a voice that GPT-Live refuses stops the start, with the nearest name and all of them', async (t) => {
+  for (const voice of ['fable', 'nova', 'onyx', 'maren']) {
+    await t.rejects(agentOf(`voice: { openai-live: ${voice} }`), {
+      message: /voice.*(allowed|one of|must be)[^]*marin/,
+    })
+  }
+  await t.rejects(agentOf('voice: { openai-live: maren }'), { message: /did you mean marin/ })
+  await t.rejects(agentOf('backends: { openai-live: { delegat: { by: client } } }'), {
+    message: /did you mean delegate/,
+  })
+  await t.rejects(agentOf('backends: { openai-live: { delegate: { by: somebody } } }'), {
+    message: /must have by: responses or by: client/,
+  })
 })
 
 t.test('Gemini takes its model and temperature from the agent, and the rest from the settings', async (t) => {

@@ -6,6 +6,7 @@ import { loadFlite } from '../../src/speech/flite.js'
 import { spokenForm } from '../../src/speech/spoken-text.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import type { Speaker } from '../../src/simulator/vendors/double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
@@ -70,6 +71,15 @@ const MODELS: readonly Model[] = [
         GEMINI_MODEL: 'gemini-live-test',
       }
       return { env, close: () => double.close() }
+    },
+  },
+  {
+    name: 'openai-live',
+    backend: 'openai-live',
+    start: async () => {
+      const script = conversation(true)
+      const double = await OpenAiLiveDouble.start({ key: 'sk-test-live', script, speaker, continuous: true })
+      return { env: { OPENAI_API_KEY: 'sk-test-live', OPENAI_LIVE_URL: double.baseUrl }, close: () => double.close() }
     },
   },
   {

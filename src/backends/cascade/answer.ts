@@ -1,17 +1,15 @@
 import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
 import type { Clock } from '../../core/clock.js'
 import { noUsage } from '../../call/usage.js'
-import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
 import { parseArguments } from '../tool-text.js'
-import type { AgentEntry, CallEntry, Conversation, SpokenSentence } from './conversation.js'
-import type { ChatDelta, Stages } from './stages.js'
+import type { AgentEntry, Conversation, SpokenSentence } from './conversation.js'
+import type { Stages } from './stages.js'
+import { WrittenCalls } from './written-calls.js'
 
 /** Requests for speech at the same time: the sentence that is being delivered and the next one. */
 const SPEAKING_MAX = 2
-/** Tool calls of one answer. */
-const CALLS_MAX = 16
 
 /** Counters of one call; plain fields. */
 export interface CascadeStats {
@@ -38,14 +36,6 @@ interface AnswerContext {
   readonly takeAudioInMs: () => number
 }
 
-interface WrittenCall {
-  /** The server's number of the call, from 0 or from 1; null where it gives none. */
-  readonly index: number | null
-  id: string
-  name: string
-  argumentsText: string
-}
-
 /**
  * One answer of the model. Its text is cut into sentences while it arrives, and each sentence is synthesised as soon as
  * it is complete. All requests of an answer share one AbortController, so that an interruption ends them together.
@@ -61,7 +51,7 @@ export class Answer {
     readonly body: AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: 8000 | 16000 | 24000 }>
   }[] = []
   readonly #unspoken: SpokenSentence[] = []
-  readonly #calls: WrittenCall[] = []
+  readonly #calls: WrittenCalls
   #written = false
   #wake: () => void = () => undefined
   #audioOutMs = 0
@@ -69,6 +59,7 @@ export class Answer {
   constructor(generation: number, context: AnswerContext) {
     this.generation = generation
     this.itemId = `cascade-${generation}`
+    this.#calls = new WrittenCalls(`call-${generation}`)
     this.#context = context
     this.entry = context.conversation.agent(this.itemId)
   }
@@ -134,21 +125,13 @@ export class Answer {
       const delta = choice?.delta ?? choice?.message
       if (delta !== undefined) {
         if (typeof delta.content === 'string') for (const sentence of sentences.push(delta.content)) this.#add(sentence)
-        this.#collect(delta)
+        this.#calls.collect(delta)
       }
     }
     for (const sentence of sentences.flush()) this.#add(sentence)
     this.#end()
-    if (this.#calls.length === 0) return
-    conversation.called(
-      this.#calls.map(({ id, name, argumentsText }): CallEntry => ({
-        callId: id,
-        name,
-        argumentsText:
-          parseArguments(argumentsText).invalid === undefined && argumentsText !== '' ? argumentsText : '{}',
-        answer: null,
-      })),
-    )
+    if (this.#calls.all.length === 0) return
+    conversation.called(this.#calls.entries())
     this.#emitCalls(false)
   }
 
@@ -222,32 +205,8 @@ export class Answer {
     })
   }
 
-  /** Arguments come in fragments, by index; some servers send complete calls without an index. */
-  #collect(delta: ChatDelta): void {
-    for (const piece of Array.isArray(delta.tool_calls)
-      ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>)
-      : []) {
-      let call = this.#calls.find((one) => one.index === piece.index && one.index !== null)
-      if (call === undefined) {
-        if (this.#calls.length >= CALLS_MAX) continue
-        call = {
-          index: typeof piece.index === 'number' ? piece.index : null,
-          id: `call-${this.generation}-${this.#calls.length}`,
-          name: '',
-          argumentsText: '',
-        }
-        this.#calls.push(call)
-      }
-      if (typeof piece.id === 'string' && piece.id !== '') call.id = piece.id
-      if (typeof piece.function?.name === 'string') call.name = piece.function.name
-      const text = piece.function?.arguments
-      if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX)
-        call.argumentsText += text
-    }
-  }
-
   #emitCalls(afterSpeech: boolean): void {
-    for (const { id, name, argumentsText } of this.#calls) {
+    for (const { id, name, argumentsText } of this.#calls.all) {
       if (TOOLS_AFTER_SPEECH.includes(name) !== afterSpeech || this.interrupted) continue
       const { args, invalid } = parseArguments(argumentsText)
       if (invalid !== undefined) this.#context.stats.invalidToolArguments++

@@ -86,8 +86,10 @@ export interface ConformanceScript {
  * - `expiry`: the service warns before it ends a session.
  * - `truncation`: an answer can be cut to what was heard.
  * - `breakage`: a lost connection ends the session or the answer. A list replaces the session instead.
+ * - `floor`: an answer begins only when it is asked for and the caller is silent. A full-duplex model decides by itself.
  */
-export type ConformanceFacet = 'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation' | 'breakage'
+export type ConformanceFacet =
+  'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation' | 'breakage' | 'floor'
 
 /** A backend wired to a fresh scripted service, for one check. */
 export interface ConformanceSetup {

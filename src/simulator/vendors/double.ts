@@ -95,6 +95,11 @@ export class Script {
     return reply
   }
 
+  /** The answer that was begun last; null before any. */
+  get lastReply(): ScriptedReply | null {
+    return this.#last?.reply ?? null
+  }
+
   nextCallerText(): string {
     return this.#callerTexts.shift() ?? 'hello'
   }

@@ -1,0 +1,60 @@
+import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
+import { parseArguments } from '../tool-text.js'
+import type { CallEntry } from './conversation.js'
+import type { ChatDelta } from './stages.js'
+
+/** Tool calls of one answer. */
+const CALLS_MAX = 16
+
+interface WrittenCall {
+  /** The server's number of the call, from 0 or from 1; null where it gives none. */
+  readonly index: number | null
+  id: string
+  name: string
+  argumentsText: string
+}
+
+/** The tool calls of one answer of a language model, as they arrive. */
+export class WrittenCalls {
+  readonly all: WrittenCall[] = []
+  readonly #idPrefix: string
+
+  /** @param idPrefix  of the ids of calls to which the server gives none */
+  constructor(idPrefix: string) {
+    this.#idPrefix = idPrefix
+  }
+
+  /** Arguments come in fragments, by index; some servers send complete calls without an index. */
+  collect(delta: ChatDelta): void {
+    for (const piece of Array.isArray(delta.tool_calls)
+      ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>)
+      : []) {
+      let call = this.all.find((one) => one.index === piece.index && one.index !== null)
+      if (call === undefined) {
+        if (this.all.length >= CALLS_MAX) continue
+        call = {
+          index: typeof piece.index === 'number' ? piece.index : null,
+          id: `${this.#idPrefix}-${this.all.length}`,
+          name: '',
+          argumentsText: '',
+        }
+        this.all.push(call)
+      }
+      if (typeof piece.id === 'string' && piece.id !== '') call.id = piece.id
+      if (typeof piece.function?.name === 'string') call.name = piece.function.name
+      const text = piece.function?.arguments
+      if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX)
+        call.argumentsText += text
+    }
+  }
+
+  /** For the conversation; arguments that are no JSON object become an empty one. */
+  entries(): CallEntry[] {
+    return this.all.map(({ id, name, argumentsText }) => ({
+      callId: id,
+      name,
+      argumentsText: parseArguments(argumentsText).invalid === undefined && argumentsText !== '' ? argumentsText : '{}',
+      answer: null,
+    }))
+  }
+}

@@ -1,0 +1,182 @@
+import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
+import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
+import type { Clock } from '../../core/clock.js'
+import type { ToolReply, ToolSpec } from '../backend.js'
+import { Sentences } from '../cascade/answer.js'
+import type { Conversation } from '../cascade/conversation.js'
+import { StageFault, Stages } from '../cascade/stages.js'
+import type { CascadeOptions } from '../cascade/stages.js'
+import { WrittenCalls } from '../cascade/written-calls.js'
+import { lateToolText } from '../prompts.js'
+import { replyText } from '../tool-text.js'
+import { vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import type { Delegate, DelegateHost } from './delegate.js'
+import { delegateInstructions } from './session-start.js'
+
+/** Requests of one delegation in a row, each for the results of the one before. */
+const ROUNDS_MAX = 8
+/** The result of a tool that took longer than this is not spoken: the caller has gone on to something else. */
+const STALE_RESULT_MS = 30_000
+
+interface ClientDelegateOptions {
+  readonly service: string
+  readonly llm: CascadeOptions['llm']
+  readonly timeoutMs: number
+  readonly nowMs: Clock
+}
+
+interface Run {
+  readonly delegationId: string | null
+  readonly abort: AbortController
+  readonly timer: NodeJS.Timeout
+}
+
+/**
+ * A delegate of our own: a language model on `/v1/chat/completions`, as the cascade has it. A delegation has no text, so
+ * each request is the whole conversation, with what was said since the last one.
+ *
+ *     idle      --delegation, text--> asking
+ *     asking    --answer--> idle, and the live model speaks it
+ *     asking    --tool calls--> idle; with the last result asking again, ROUNDS_MAX times
+ *     asking    --delegation, text--> asking anew: the answer under way did not know the newest words, and is dropped
+ *     a result while asking, or after STALE_RESULT_MS --> given to the live model silently
+ */
+export class ClientDelegate implements Delegate {
+  readonly #host: DelegateHost
+  readonly #options: ClientDelegateOptions
+  readonly #stages: Stages
+  readonly #conversation: Conversation
+  readonly #calls = new Map<
+    string,
+    { readonly name: string; readonly delegationId: string | null; readonly atMs: number }
+  >()
+  #run: Run | null = null
+  #rounds = 0
+  #runs = 0
+
+  constructor(host: DelegateHost, conversation: Conversation, options: ClientDelegateOptions) {
+    const { llm, service: name } = options
+    this.#host = host
+    this.#options = options
+    this.#conversation = conversation
+    conversation.instructions = delegateInstructions(conversation.instructions)
+    // Only the language model is asked; the other two stages never are.
+    this.#stages = new Stages({ stt: llm, llm, tts: llm, name }, { malformedChunks: 0 }, host.usage)
+  }
+
+  created(delegationId: string): void {
+    this.#rounds = 0
+    this.#ask(delegationId)
+  }
+
+  ask(text: string, role: 'caller' | 'system'): void {
+    if (role === 'caller') this.#conversation.caller(text)
+    else this.#conversation.note(text)
+    this.#rounds = 0
+    this.#ask(null)
+  }
+
+  toolResult(callId: string, reply: ToolReply): void {
+    const call = this.#calls.get(callId)
+    if (call === undefined) return
+    this.#calls.delete(callId)
+    const state = this.#conversation.answered(callId, replyText(reply))
+    if (this.#run !== null || this.#options.nowMs() - call.atMs > STALE_RESULT_MS) {
+      this.#host.stats.staleQuiet++
+      this.#host.context('thinking', lateToolText(call.name, reply), call.delegationId)
+    } else if (state === 'complete') {
+      this.#ask(call.delegationId)
+    }
+  }
+
+  updateSession({
+    instructions,
+    tools,
+  }: {
+    readonly instructions?: string
+    readonly tools?: readonly ToolSpec[]
+  }): void {
+    if (instructions !== undefined) this.#conversation.instructions = delegateInstructions(instructions)
+    if (tools !== undefined) this.#conversation.tools = tools
+  }
+
+  close(): void {
+    this.#stop()
+    this.#calls.clear()
+  }
+
+  #stop(): boolean {
+    const run = this.#run
+    if (run === null) return false
+    this.#run = null
+    clearTimeout(run.timer)
+    run.abort.abort()
+    return true
+  }
+
+  #ask(delegationId: string | null): void {
+    if (this.#stop()) this.#host.stats.staleDropped++
+    const { service, timeoutMs } = this.#options
+    if (++this.#rounds > ROUNDS_MAX)
+      return this.#giveUp(
+        vendorFault('internal', `${service}: the delegate called tools ${ROUNDS_MAX} times in a row`, false),
+      )
+    const timer = setTimeout(() => {
+      if (this.#run === run && this.#stop())
+        this.#giveUp(
+          vendorFault('timeout', `${service}: the delegate did not end in ${timeoutMs} ms and is given up`, false),
+        )
+    }, timeoutMs).unref()
+    const run: Run = { delegationId, abort: new AbortController(), timer }
+    this.#run = run
+    this.#answer(run).catch((error: unknown) => {
+      if (this.#run !== run) return
+      this.#stop()
+      this.#host.stats.delegationsFailed++
+      const fault =
+        error instanceof StageFault ? error.fault : vendorFault('internal', `${service}: the delegate failed`, false)
+      this.#host.failed(fault.code, fault)
+    })
+  }
+
+  #giveUp(fault: VendorFault): void {
+    this.#host.stats.delegationsGivenUp++
+    this.#host.failed(fault.code, fault)
+  }
+
+  async #answer(run: Run): Promise<void> {
+    const { signal } = run.abort
+    const sentences = new Sentences()
+    const said: string[] = []
+    const written = new WrittenCalls(`delegated-${++this.#runs}`)
+    for await (const chunk of this.#stages.chat(this.#conversation.request(this.#options.llm.model), signal)) {
+      if (this.#run !== run) return
+      const choice = chunk.choices?.[0]
+      const delta = choice?.delta ?? choice?.message
+      if (delta !== undefined) {
+        if (typeof delta.content === 'string') said.push(...sentences.push(delta.content))
+        written.collect(delta)
+      }
+    }
+    if (this.#run !== run) return
+    said.push(...sentences.flush())
+    clearTimeout(run.timer)
+    this.#run = null
+    const text = said.join(' ')
+    if (text !== '') this.#host.context('commentary', text, run.delegationId)
+    if (written.all.length === 0) return
+    this.#conversation.called(written.entries())
+    for (const { id, name } of written.all) {
+      this.#calls.set(id, { name, delegationId: run.delegationId, atMs: this.#options.nowMs() })
+      forgetOldest(this.#calls, BACKEND_TOOL_CALLS_KEPT)
+    }
+    const calls = written.all.map(({ id: callId, name, argumentsText }) => ({ callId, name, argumentsText }))
+    const [last, now] = [true, false].map((ends) =>
+      calls.filter(({ name }) => (text !== '' && TOOLS_AFTER_SPEECH.includes(name)) === ends),
+    ) as [typeof calls, typeof calls]
+    if (now.length > 0) this.#host.calls(now, false)
+    if (last.length > 0) this.#host.calls(last, true)
+  }
+}

@@ -1,0 +1,36 @@
+import type { BackendUsage } from '../../call/backend-events.js'
+import type { ToolReply, ToolSpec } from '../backend.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
+
+/** A tool call as the delegate wrote it. */
+export interface DelegatedCall {
+  readonly callId: string
+  readonly name: string
+  readonly argumentsText: string
+}
+
+/** What a delegate needs of the session that it works for. */
+export interface DelegateHost {
+  readonly stats: LiveStats
+  readonly send: (event: ClientEvent) => void
+  /** Gives the model a text, in as many parts as it takes. */
+  readonly context: (kind: ContextKind, text: string, delegationId: string | null) => void
+  /** @param afterSpeech  the caller should first hear what was said with them, as far as a tool ends the conversation */
+  readonly calls: (calls: readonly DelegatedCall[], afterSpeech: boolean) => void
+  /** Tokens of the delegate, with its model. */
+  readonly usage: (usage: BackendUsage) => void
+  /** A delegation came to nothing: the caller has to be told. */
+  readonly failed: (reason: string, fault: VendorFault) => void
+}
+
+/** Does what the live model delegates. */
+export interface Delegate {
+  /** The live model delegated. It gives an id and no text: what was said before is the task. */
+  created(delegationId: string): void
+  /** A text that needs an answer, such as digits from the keypad. */
+  ask(text: string, role: 'caller' | 'system'): void
+  toolResult(callId: string, reply: ToolReply): void
+  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
+  close(): void
+}

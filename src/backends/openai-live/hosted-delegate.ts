@@ -1,0 +1,213 @@
+import { noUsage } from '../../call/usage.js'
+import { forgetOldest } from '../../core/forget-oldest.js'
+import { BACKEND_RESPONSES_KEPT, BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
+import type { ToolReply, ToolSpec } from '../backend.js'
+import { replyText } from '../tool-text.js'
+import { vendorFault, vendorWord } from '../transport/vendor-fault.js'
+import { usageNumber } from '../watch.js'
+import type { Delegate, DelegateHost } from './delegate.js'
+import { delegateInstructions, functionTool } from './session-start.js'
+import type { WireDelegateEvent } from './wire.js'
+
+/**
+ * A delegate that the service runs: a model of the Responses API beside the live one. It calls our tools, and the live
+ * model speaks what it writes, without our help.
+ *
+ *     idle    --delegation, response.create--> working
+ *     working --function call--> the tool runs; its result goes at once
+ *     working --response over, every call has its result--> `response.create`, when there were calls; else idle
+ *     working --no event for `timeoutMs`, no tool running--> idle, and the delegation is given up
+ *
+ * All delegations share one conversation, which takes no new request while a call in it has no result.
+ */
+export class HostedDelegate implements Delegate {
+  readonly #host: DelegateHost
+  readonly #service: string
+  readonly #model: string
+  readonly #timeoutMs: number
+  /** Responses under way, by id. */
+  readonly #active = new Set<string>()
+  /** A response was requested, by us or by the live model, and has not begun. */
+  #expected = false
+  /** The conversation has something new that the delegate must look at. */
+  #wanted = false
+  readonly #openCalls = new Set<string>()
+  readonly #seenCalls = new Set<string>()
+  /** What still arrives belongs to delegations that were given up. */
+  #givenUp = false
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(host: DelegateHost, service: string, model: string, timeoutMs: number) {
+    this.#host = host
+    this.#service = service
+    this.#model = model
+    this.#timeoutMs = timeoutMs
+  }
+
+  created(_delegationId: string): void {
+    this.#expect()
+  }
+
+  ask(text: string, role: 'caller' | 'system'): void {
+    this.#host.send({
+      type: 'response.item.create',
+      item: {
+        type: 'message',
+        role: role === 'caller' ? 'user' : 'developer',
+        content: [{ type: 'input_text', text }],
+      },
+    })
+    this.#wanted = true
+    this.#request()
+  }
+
+  toolResult(callId: string, reply: ToolReply): void {
+    if (!this.#openCalls.delete(callId)) return
+    this.#answer(callId, replyText(reply))
+    this.#wanted = true
+    this.#watch()
+    this.#request()
+  }
+
+  updateSession({
+    instructions,
+    tools,
+  }: {
+    readonly instructions?: string
+    readonly tools?: readonly ToolSpec[]
+  }): void {
+    this.#host.send({
+      type: 'session.update',
+      session: {
+        delegation: {
+          type: 'responses',
+          responses: {
+            ...(instructions === undefined ? {} : { instructions: delegateInstructions(instructions) }),
+            ...(tools === undefined ? {} : { tools: tools.map(functionTool) }),
+          },
+        },
+      },
+    })
+  }
+
+  /** A streaming event of the delegate. */
+  event(event: WireDelegateEvent): void {
+    switch (event.type) {
+      case 'response.created':
+        this.#givenUp = false
+        this.#expected = false
+        this.#active.add(idOf(event))
+        forgetOldest(this.#active, BACKEND_RESPONSES_KEPT)
+        break
+      case 'response.output_item.done':
+        this.#itemDone(event)
+        break
+      case 'response.completed':
+        this.#over(event)
+        break
+      case 'response.incomplete':
+      case 'response.failed':
+      case 'error':
+        this.#over(event)
+        if (this.#givenUp) break
+        this.#failed(event)
+        break
+      default:
+        // Pieces of text and reasoning: a sign of life.
+        break
+    }
+    this.#watch()
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+    this.#openCalls.clear()
+  }
+
+  get #working(): boolean {
+    return this.#expected || this.#active.size > 0
+  }
+
+  #expect(): void {
+    this.#givenUp = false
+    this.#expected = true
+    this.#watch()
+  }
+
+  #request(): void {
+    if (!this.#wanted || this.#working || this.#openCalls.size > 0) return
+    this.#wanted = false
+    this.#host.send({ type: 'response.create' })
+    this.#expect()
+  }
+
+  #answer(callId: string, output: string): void {
+    this.#host.send({ type: 'response.item.create', item: { type: 'function_call_output', call_id: callId, output } })
+  }
+
+  #itemDone({ item }: WireDelegateEvent): void {
+    if (item?.type !== 'function_call' || typeof item.call_id !== 'string' || typeof item.name !== 'string') return
+    const callId = item.call_id
+    if (item.status === 'incomplete' || this.#seenCalls.has(callId)) return
+    this.#seenCalls.add(callId)
+    forgetOldest(this.#seenCalls, BACKEND_TOOL_CALLS_KEPT)
+    if (this.#givenUp) {
+      this.#host.stats.lateToolCalls++
+      // Without a result the conversation would take no new request.
+      this.#answer(callId, '{"error":"Too late: this was given up."}')
+      return
+    }
+    this.#openCalls.add(callId)
+    this.#host.calls(
+      [{ callId, name: item.name, argumentsText: typeof item.arguments === 'string' ? item.arguments : '' }],
+      false,
+    )
+  }
+
+  #over(event: WireDelegateEvent): void {
+    const usage = event.response?.usage
+    if (usage != null)
+      this.#host.usage({
+        ...noUsage(),
+        model: this.#model,
+        inputTokens: usageNumber(usage.input_tokens),
+        inputCachedTokens: usageNumber(usage.input_tokens_details?.cached_tokens),
+        outputTokens: usageNumber(usage.output_tokens),
+      })
+    this.#active.delete(idOf(event))
+    this.#expected = false
+    this.#request()
+  }
+
+  #failed({ type, response }: WireDelegateEvent): void {
+    const word = vendorWord(response?.error?.code) || vendorWord(response?.incomplete_details?.reason) || String(type)
+    const code = /rate_limit/.test(word) ? 'rate_limit' : /quota/.test(word) ? 'quota' : 'internal'
+    this.#host.stats.delegationsFailed++
+    this.#host.failed(word, vendorFault(code, `${this.#service}: the delegate failed (${word})`, code === 'quota'))
+  }
+
+  /** Each event of the delegate gives it more time. */
+  #watch(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = this.#working ? setTimeout(() => this.#silent(), this.#timeoutMs).unref() : null
+  }
+
+  #silent(): void {
+    this.#timer = null
+    // The delegate waits for us.
+    if (this.#openCalls.size > 0) return this.#watch()
+    this.#active.clear()
+    this.#expected = false
+    // It has all results and only its end is missing.
+    if (this.#wanted) return this.#request()
+    this.#givenUp = true
+    this.#host.stats.delegationsGivenUp++
+    const words = `${this.#service}: the delegate was silent for ${this.#timeoutMs} ms and is given up`
+    this.#host.failed('timeout', vendorFault('timeout', words, false))
+  }
+}
+
+function idOf({ response }: WireDelegateEvent): string {
+  return typeof response?.id === 'string' ? response.id : ''
+}

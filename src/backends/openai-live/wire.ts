@@ -1,0 +1,324 @@
+import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { AudioCut } from '../transport/base64-audio.js'
+import { vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+
+/**
+ * The part of OpenAI's Live protocol (GPT-Live) that is used here: one JSON object a text frame, both ways. Field names
+ * are the vendor's. Checked against the vendor's published types by test/backends/openai-live-wire.test.ts.
+ */
+
+export type LiveAudioFormat =
+  { readonly type: 'audio/pcm'; readonly rate: 16000 | 24000 } | { readonly type: 'audio/pcmu'; readonly rate: number }
+
+/** A message of the history at the start: exactly one part of text. */
+export type InitialItem =
+  | {
+      readonly type: 'message'
+      readonly role: 'developer' | 'user'
+      readonly content: [{ type: 'input_text'; text: string }]
+    }
+  | { readonly type: 'message'; readonly role: 'assistant'; readonly content: [{ type: 'output_text'; text: string }] }
+
+export interface LiveFunction {
+  readonly type: 'function'
+  readonly name: string
+  readonly description: string
+  readonly parameters: Record<string, unknown>
+}
+
+export interface HostedDelegate {
+  readonly model: string
+  readonly instructions: string
+  readonly tools: LiveFunction[]
+  readonly reasoning?: { readonly effort: 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' }
+  readonly max_output_tokens?: number
+}
+
+type Delegation =
+  | { readonly type: 'client'; readonly acknowledgement_delay_ms?: number }
+  | { readonly type: 'responses'; readonly responses: HostedDelegate; readonly acknowledgement_delay_ms?: number }
+
+/** `session` of `session.start`. */
+export interface LiveSessionConfig {
+  readonly model: string
+  readonly instructions: string
+  readonly audio: { readonly format: LiveAudioFormat; readonly output: { readonly voice: string } }
+  readonly delegation: Delegation
+  readonly input?: InitialItem[]
+}
+
+/** An item of the hosted delegate's own conversation. */
+export type DelegateItem =
+  | {
+      readonly type: 'message'
+      readonly role: 'user' | 'developer'
+      readonly content: [{ type: 'input_text'; text: string }]
+    }
+  | { readonly type: 'function_call'; readonly call_id: string; readonly name: string; readonly arguments: string }
+  | { readonly type: 'function_call_output'; readonly call_id: string; readonly output: string }
+
+/** Kinds of context, by how the model uses it: as a rule, silently, or as something to say. */
+export type ContextKind = 'instructions' | 'thinking' | 'commentary'
+
+export type ClientEvent =
+  | { readonly type: 'session.start'; readonly session: LiveSessionConfig }
+  | {
+      readonly type: 'session.update'
+      readonly session: {
+        readonly delegation: {
+          readonly type: 'responses'
+          readonly responses: { readonly instructions?: string; readonly tools?: LiveFunction[] }
+        }
+      }
+    }
+  | {
+      readonly type: `session.${ContextKind}.append`
+      readonly content: string
+      readonly delegation_id: string | null
+    }
+  | { readonly type: 'response.item.create'; readonly item: DelegateItem }
+  | { readonly type: 'response.create' }
+  | { readonly type: 'session.close' }
+
+/** The message of caller audio, around its base64. */
+export const APPEND_PREFIX = '{"type":"session.input_audio.append","audio":"'
+export const APPEND_SUFFIX = '"}'
+
+/** A fragment of what somebody said, with its place on the session's time line. */
+export interface WireWords {
+  readonly delta: string
+  readonly start_ms: number
+  readonly end_ms: number
+}
+
+/** A streaming event of the hosted delegate. Only these fields are read, and any of them may be missing. */
+export interface WireDelegateEvent {
+  readonly type?: unknown
+  readonly item?: {
+    readonly type?: unknown
+    readonly call_id?: unknown
+    readonly name?: unknown
+    readonly arguments?: unknown
+    readonly status?: unknown
+  }
+  readonly response?: {
+    readonly id?: unknown
+    readonly usage?: {
+      readonly input_tokens?: unknown
+      readonly input_tokens_details?: { readonly cached_tokens?: unknown } | null
+      readonly output_tokens?: unknown
+    } | null
+    readonly error?: { readonly code?: unknown } | null
+    readonly incomplete_details?: { readonly reason?: unknown } | null
+  }
+}
+
+interface WireLiveError {
+  readonly code?: string
+  readonly message?: string
+  readonly type?: string
+  readonly param?: string
+}
+
+/** Events that are read. */
+export type ServerEvent =
+  | { readonly type: 'session.started'; readonly session: { readonly expires_at?: number } }
+  | { readonly type: 'session.output_audio.delta'; readonly delta: string }
+  | ({ readonly type: 'session.input_transcript.delta' } & WireWords)
+  | ({ readonly type: 'session.output_transcript.delta' } & WireWords)
+  | {
+      readonly type: 'session.delegation.created'
+      readonly delegation: { readonly id?: string; readonly target?: string }
+    }
+  | { readonly type: 'response.event'; readonly event: WireDelegateEvent }
+  | { readonly type: 'session.usage.updated'; readonly usage: { readonly seconds?: number } }
+  | {
+      readonly type: 'session.closed'
+      readonly reason: string
+      readonly usage: { readonly seconds?: number }
+    }
+  | { readonly type: 'error'; readonly error: WireLiveError }
+
+const WORDS = { delta: 'string', start_ms: 'number', end_ms: 'number' } as const
+
+/** The required fields of each event. */
+const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, 'string' | 'number' | 'object'>> } = {
+  'session.started': { session: 'object' },
+  'session.output_audio.delta': { delta: 'string' },
+  'session.input_transcript.delta': WORDS,
+  'session.output_transcript.delta': WORDS,
+  'session.delegation.created': { delegation: 'object' },
+  'response.event': { event: 'object' },
+  'session.usage.updated': { usage: 'object' },
+  'session.closed': { reason: 'string', usage: 'object' },
+  error: { error: 'object' },
+}
+const requiredFields = new Map(
+  Object.entries(REQUIRED).map(([type, fields]) => [type, Object.entries(fields)] as const),
+)
+
+/** Events that are known, and that nothing here needs. */
+const UNUSED = new Set([
+  'session.updated',
+  'session.instructions.appended',
+  'session.thinking.appended',
+  'session.commentary.appended',
+  'session.input_audio.muted',
+  'session.input_audio.unmuted',
+  'session.input_audio.append',
+  'session.output_audio.fixture.playing',
+  'session.output_audio.fixture.played',
+  'decision.event',
+  'decision.item.created',
+  'decision.item.deleted',
+  'info',
+  // Of SIP calls: they go to observers only. Digits of our callers come from the gateway.
+  'transport.dtmf.received',
+  'transport.dtmf.send',
+  'transport.dtmf.sent',
+  'transport.ringing',
+  'transport.answered',
+  'transport.failed',
+])
+
+/** Counters of one session; plain fields. */
+export interface LiveStats {
+  messagesIn: number
+  malformedMessages: number
+  malformedEvents: number
+  unknownEvents: number
+  oversizeMessages: number
+  malformedAudio: number
+  /** Words of speech that the caller had interrupted. */
+  lateEvents: number
+  invalidToolArguments: number
+  audioDroppedMs: number
+  /** Texts that were longer than the service takes at once: sent in parts, or cut. */
+  contextSplit: number
+  contextCut: number
+  /** The model spoke on for so long after an interruption that the caller hears it again. */
+  interruptionsIgnored: number
+  /** Results of delegations that a newer one had replaced: given to the model silently, or dropped. */
+  staleQuiet: number
+  staleDropped: number
+  /** Delegations that did not end in time, or failed. */
+  delegationsGivenUp: number
+  delegationsFailed: number
+  /** Delegations for somebody else: `decisions`, or not the mode that was asked for. */
+  delegationsForeign: number
+  /** Tool calls that came after their delegation was given up. */
+  lateToolCalls: number
+}
+
+export function noLiveStats(): LiveStats {
+  return {
+    messagesIn: 0,
+    malformedMessages: 0,
+    malformedEvents: 0,
+    unknownEvents: 0,
+    oversizeMessages: 0,
+    malformedAudio: 0,
+    lateEvents: 0,
+    invalidToolArguments: 0,
+    audioDroppedMs: 0,
+    contextSplit: 0,
+    contextCut: 0,
+    interruptionsIgnored: 0,
+    staleQuiet: 0,
+    staleDropped: 0,
+    delegationsGivenUp: 0,
+    delegationsFailed: 0,
+    delegationsForeign: 0,
+    lateToolCalls: 0,
+  }
+}
+
+/**
+ * Checks one event.
+ * @returns the event; `unused` for one that is known and not read, `unknown` for a type that the vendor's types do not
+ * have, `malformed` if a required field is missing
+ */
+export function parseLiveEvent(value: unknown): ServerEvent | 'unused' | 'unknown' | 'malformed' {
+  if (typeof value !== 'object' || value === null) return 'malformed'
+  const event = value as Record<string, unknown>
+  const { type } = event
+  if (typeof type !== 'string') return 'malformed'
+  const required = requiredFields.get(type)
+  if (required === undefined) return UNUSED.has(type) ? 'unused' : 'unknown'
+  for (const [field, kind] of required) {
+    const present = event[field]
+    if (typeof present !== kind || present === null) return 'malformed'
+  }
+  // Only the required fields are checked; the others may hold any value.
+  return event as unknown as ServerEvent
+}
+
+type AudioDelta = Extract<ServerEvent, { readonly type: 'session.output_audio.delta' }>
+
+/** Reads the messages of one session. Oversize, malformed and unknown ones are counted and dropped. */
+export class LiveReader {
+  readonly #stats: LiveStats
+  readonly #cut = new AudioCut('delta')
+  /** The event of the message that `#cut` keeps, without its audio. */
+  #kept: AudioDelta | null = null
+
+  constructor(stats: LiveStats) {
+    this.#stats = stats
+  }
+
+  /** @returns an event that is valid until the next message is read */
+  read(message: Buffer): ServerEvent | null {
+    const stats = this.#stats
+    stats.messagesIn++
+    if (message.length > BACKEND_MESSAGE_BYTES_MAX) {
+      stats.oversizeMessages++
+      return null
+    }
+    if (this.#kept !== null && this.#cut.alike(message)) return this.#kept
+    let event: ReturnType<typeof parseLiveEvent>
+    try {
+      event = this.#audioDelta(message) ?? parseLiveEvent(JSON.parse(message.toString()))
+    } catch {
+      stats.malformedMessages++
+      return null
+    }
+    if (typeof event !== 'string') return event
+    if (event === 'unknown') stats.unknownEvents++
+    else if (event === 'malformed') stats.malformedEvents++
+    return null
+  }
+
+  /** The base64 in the message that `read` made this event of. */
+  audioOf(event: AudioDelta, message: Buffer): string {
+    return event === this.#kept ? this.#cut.audio(message) : event.delta
+  }
+
+  /** Reads a message whose base64 can go past the parser; null for any other. */
+  #audioDelta(message: Buffer): AudioDelta | null {
+    if (!this.#cut.find(message)) return null
+    const event = parseLiveEvent(JSON.parse(this.#cut.rest(message)))
+    // Else another long string was cut out.
+    if (typeof event === 'string' || event.type !== 'session.output_audio.delta' || event.delta !== '') return null
+    this.#cut.keep(message)
+    this.#kept = event
+    return event
+  }
+}
+
+/** The fault of a `session.closed` that nobody here asked for. */
+export function closedFault(service: string, reason: string): VendorFault {
+  switch (reason) {
+    case 'expired':
+      return vendorFault('session_expired', `${service}: the session has reached its longest time`, true)
+    case 'content':
+      return vendorFault('bad_request', `${service}: a safety filter ended the session`, true)
+    default:
+      // `remote_hangup`, `connection_lost`, and what later versions add.
+      return vendorFault(
+        'network',
+        `${service}: the service ended the session (${/^\w{1,40}$/.test(reason) ? reason : 'no reason'})`,
+        true,
+      )
+  }
+}

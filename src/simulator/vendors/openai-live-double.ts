@@ -1,0 +1,485 @@
+import type { IncomingMessage } from 'node:http'
+import type { ClientEvent, ServerEvent, SessionConfig, SessionResource } from 'openai/resources/live/live'
+import type { ResponseInputItem } from 'openai/resources/responses/responses'
+import type { WebSocket } from 'ws'
+import type { ScriptedReply } from '../../backends/conformance.js'
+import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
+import {
+  type DoubleOptions,
+  LevelDetector,
+  type Refusal,
+  type Script,
+  SocketDouble,
+  soundOf,
+  type Speaker,
+} from './double.js'
+
+interface LiveDoubleOptions extends DoubleOptions {
+  /**
+   * True: sound at the pace of the clock, with zeros while the model is silent, as the service sends it. Default: each
+   * answer at once, or as fast as the script says, with a second of zeros after it.
+   */
+  readonly continuous?: boolean
+}
+
+/**
+ * A stand-in for OpenAI's GPT-Live on loopback, written from the vendor's published types: a scripted full-duplex model,
+ * which finds the caller's turns by level, stops by itself when the caller speaks, and delegates what needs a tool. With
+ * `client` delegation it delegates every turn, and speaks what is appended as commentary.
+ */
+export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
+  /** Answers `session.start` with this error; null accepts it. */
+  refuseSession: {
+    readonly type: string
+    readonly code: string
+    readonly message: string
+    readonly param?: string
+  } | null = null
+  /** When the session ends, in seconds of Unix time; two hours from now when null. */
+  expiresAt: number | null = null
+  readonly #continuous: boolean
+
+  private constructor(options: LiveDoubleOptions) {
+    super(options)
+    this.#continuous = options.continuous ?? false
+  }
+
+  static start(options: LiveDoubleOptions = {}): Promise<OpenAiLiveDouble> {
+    return new OpenAiLiveDouble(options).listen()
+  }
+
+  /** For `baseUrl`. */
+  get baseUrl(): string {
+    return `ws://127.0.0.1:${this.port}/v1`
+  }
+
+  protected accept(client: WebSocket): LiveDoubleSession {
+    return new LiveDoubleSession(client, {
+      script: this.script,
+      speaker: this.speaker,
+      continuous: this.#continuous,
+      readyDelayMs: () => this.readyDelayMs,
+      refuseSession: () => this.refuseSession,
+      expiresAt: () => this.expiresAt,
+    })
+  }
+
+  protected refusalOf(request: IncomingMessage): Refusal | null {
+    const url = new URL(request.url ?? '/', 'http://127.0.0.1')
+    if (url.pathname !== '/v1/live/sessions') return { status: 404, body: '{"error":{"message":"Not found"}}' }
+    const given = request.headers.authorization
+    if (this.key === null || given === `Bearer ${this.key}`) return null
+    // The vendor repeats the given key in its error, and so does the double.
+    return {
+      status: 401,
+      body: JSON.stringify({
+        error: {
+          message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`,
+          type: 'invalid_request_error',
+          code: 'invalid_api_key',
+        },
+      }),
+    }
+  }
+}
+
+interface SessionParts {
+  readonly script: Script
+  readonly speaker: Speaker
+  readonly continuous: boolean
+  readonly readyDelayMs: () => number
+  readonly refuseSession: () => OpenAiLiveDouble['refuseSession']
+  readonly expiresAt: () => number | null
+}
+
+/** What the model is saying. */
+interface Utterance {
+  readonly pcm: Int16Array
+  readonly words: readonly string[]
+  readonly paceMs: number
+  readonly startMs: number
+  at: number
+  wordsSent: number
+}
+
+/** A response of the hosted delegate that waits for the results of its calls. */
+interface DelegateResponse {
+  readonly id: string
+  readonly delegationId: string | null
+  readonly openCalls: Set<string>
+}
+
+type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
+/** An event before it gets its number. */
+type NewServerEvent = Unnumbered<ServerEvent>
+
+const PIECE_MS = 100
+const SILENCE_MS = 200
+/** Zeros after an answer, where they do not come at the pace of the clock. */
+const ZEROS_MS = 1000
+/** Pieces of audio that are still sent after the caller began to speak. */
+const LATE_PIECES = 2
+const SESSION_S = 2 * 3600
+const CONTEXT_CHARS_MAX = 500 * 8
+const MESSAGES_MAX = 128
+const REFUSED_VOICES: ReadonlySet<string> = new Set(['fable', 'nova', 'onyx'])
+
+/** One session: handles a client's messages as the vendor's server does. */
+class LiveDoubleSession {
+  /** Every message of the client but audio, as it came. */
+  readonly received: ClientEvent[] = []
+  /** The delegate's conversation, as far as the client added to it. */
+  readonly items: ResponseInputItem[] = []
+  callerAudioMs = 0
+  /** Errors that were sent. A correct client causes none. */
+  readonly errors: { readonly code: string; readonly message: string }[] = []
+  config: SessionConfig | null = null
+  /** True: sends nothing more, like the far side of a half-open connection. */
+  silent = false
+  /** True: the hosted delegate begins and never ends. */
+  delegateHangs = false
+  readonly #socket: WebSocket
+  readonly #parts: SessionParts
+  #detector: LevelDetector
+  #ids = 0
+  #utterance: Utterance | null = null
+  #waiting: Utterance[] = []
+  #pieces: NodeJS.Timeout | null = null
+  #late = LATE_PIECES
+  /** The session's time line: sound sent so far. */
+  #sentMs = 0
+  #response: DelegateResponse | null = null
+  /** The answer that the delegate found, for a client's commentary. */
+  #started = false
+  #stopped = false
+
+  constructor(socket: WebSocket, parts: SessionParts) {
+    this.#socket = socket
+    this.#parts = parts
+    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: SILENCE_MS })
+    socket.on('message', (data) => this.#receive((data as Buffer).toString()))
+    socket.on('close', () => this.stop())
+    socket.on('error', () => undefined)
+  }
+
+  /** Texts that the models got besides their instructions, in order. */
+  get texts(): string[] {
+    const texts = (this.config?.input ?? []).flatMap((item) => item.content.map((part) => part.text))
+    for (const event of this.received) {
+      if ('content' in event) texts.push(event.content)
+      else if (event.type === 'response.item.create') texts.push(...textsOf(event.item))
+    }
+    return texts
+  }
+
+  send(event: NewServerEvent): void {
+    if (!this.silent) this.sendRaw(JSON.stringify({ event_id: `event_${++this.#ids}`, ...event }))
+  }
+
+  /** Sends `text` as it is, JSON or not. */
+  sendRaw(text: string): void {
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text)
+  }
+
+  error(code: string, message: string, param = '', type = 'invalid_request_error'): void {
+    this.errors.push({ code, message })
+    this.send({ type: 'error', error: { type, code, message, param } })
+  }
+
+  /** Ends the session as the service does. */
+  end(reason: 'close_requested' | 'expired' | 'content' | 'remote_hangup' | 'connection_lost'): void {
+    this.send({ type: 'session.closed', reason, session: this.#resource(), usage: { seconds: this.#seconds } })
+    this.#socket.close(1000)
+  }
+
+  /** A burst of sound that is no speech. */
+  zeros(ms: number): void {
+    for (let left = ms; left > 0; left -= PIECE_MS) this.#sound(new Int16Array(this.#samples(Math.min(left, PIECE_MS))))
+  }
+
+  /** The model begins to speak, asked or not. */
+  say(reply: ScriptedReply): void {
+    const pcm = soundOf(reply, this.#parts.speaker, this.#rateHz)
+    if (pcm.length === 0) return
+    this.#waiting.push({
+      pcm,
+      words: (reply.say ?? '').split(/(?<= )/),
+      paceMs: reply.paceMs ?? (this.#parts.continuous ? PIECE_MS : 0),
+      startMs: 0,
+      at: 0,
+      wordsSent: 0,
+    })
+    if (this.#utterance === null) this.#next()
+  }
+
+  /** The live model delegates. */
+  delegate(): string {
+    const id = `delegation_${++this.#ids}`
+    const target = this.#target
+    this.send({
+      type: 'session.delegation.created',
+      offset_ms: Math.round(this.#sentMs),
+      delegation: { id, type: 'delegation', target },
+    })
+    return id
+  }
+
+  stop(): void {
+    this.#stopped = true
+    if (this.#pieces !== null) clearTimeout(this.#pieces)
+  }
+
+  get #target(): 'client' | 'responses' {
+    return this.config?.delegation?.type === 'responses' ? 'responses' : 'client'
+  }
+
+  get #rateHz(): number {
+    const format = this.config?.audio?.format
+    return format === undefined ? 24_000 : format.type === 'audio/pcm' ? format.rate : 8000
+  }
+
+  get #seconds(): number {
+    return Math.round(Math.max(this.#sentMs, this.callerAudioMs)) / 1000
+  }
+
+  #samples(ms: number): number {
+    return Math.round((ms * this.#rateHz) / 1000)
+  }
+
+  #resource(): SessionResource {
+    return {
+      ...(this.config ?? { model: 'gpt-live-1' }),
+      id: 'live_1',
+      status: 'active',
+      expires_at: this.#parts.expiresAt() ?? Math.round(Date.now() / 1000) + SESSION_S,
+    }
+  }
+
+  #receive(text: string): void {
+    const event = JSON.parse(text) as ClientEvent
+    if (event.type === 'session.input_audio.append') return this.#hear(event.audio)
+    this.received.push(event)
+    if (event.type === 'session.start') return this.#start(event.session)
+    if (!this.#started) return this.error('session_not_started', 'Send session.start first.')
+    switch (event.type) {
+      case 'session.commentary.append':
+      case 'session.thinking.append':
+      case 'session.instructions.append':
+        return this.#context(event)
+      case 'session.update':
+        return this.send({ type: 'session.updated', session: this.#resource() })
+      case 'response.item.create':
+        return this.#item(event.item)
+      case 'response.create':
+        return this.#respond(null)
+      case 'session.close':
+        return this.end('close_requested')
+      default:
+        return this.error('unknown_event', `The double does not know ${event.type}.`)
+    }
+  }
+
+  #start(session: SessionConfig): void {
+    if (this.#started) return this.error('session_already_started', 'The session has started.')
+    const refused = this.#parts.refuseSession()
+    if (refused !== null) return this.error(refused.code, refused.message, refused.param, refused.type)
+    const voice = session.audio?.output?.voice
+    if (typeof voice === 'string' && REFUSED_VOICES.has(voice))
+      return this.error('invalid_value', `Unsupported voice: ${voice}`, 'session.audio.output.voice')
+    if ((session.input?.length ?? 0) > MESSAGES_MAX)
+      return this.error('invalid_value', `At most ${MESSAGES_MAX} messages`, 'session.input')
+    this.config = session
+    this.#detector = new LevelDetector({ sampleRateHz: this.#rateHz, silenceMs: SILENCE_MS })
+    const confirm = (): void => {
+      this.#started = true
+      this.send({ type: 'session.started', session: this.#resource() })
+      if (this.#parts.continuous) this.#next()
+    }
+    const delayMs = this.#parts.readyDelayMs()
+    if (delayMs > 0) setTimeout(confirm, delayMs).unref()
+    else confirm()
+  }
+
+  #context(event: Extract<ClientEvent, { readonly delegation_id: string | null }>): void {
+    const { type, content, delegation_id: delegationId } = event
+    if (content.length > CONTEXT_CHARS_MAX)
+      return this.error('string_above_max_length', 'At most 500 tokens', 'content')
+    if (delegationId !== null && this.#target === 'responses')
+      return this.error('invalid_value', 'delegation_id is not accepted with Responses delegation', 'delegation_id')
+    const at = { start_ms: Math.round(this.#sentMs), end_ms: Math.round(this.#sentMs) }
+    this.send({ type: `${type}ed`, ...at })
+    if (type !== 'session.commentary.append') return
+    const own = this.#commented(content)
+    this.#stopSpeaking()
+    this.say(own)
+  }
+
+  /** How commentary sounds: like the script's answer with these words, else like any other. */
+  #commented(content: string): ScriptedReply {
+    const greeting = this.#target === 'responses' || this.#parts.script.answers === 0
+    const reply = greeting ? this.#parts.script.nextReply() : this.#parts.script.lastReply
+    return reply?.say === content ? reply : { say: content }
+  }
+
+  #item(item: ResponseInputItem): void {
+    if (this.#target !== 'responses')
+      return this.error('invalid_value', 'response.item.create requires Responses delegation')
+    this.items.push(item)
+    if (item.type === 'function_call_output') this.#response?.openCalls.delete(item.call_id ?? '')
+  }
+
+  #hear(audio: string): void {
+    if (!this.#started) return this.error('session_not_started', 'Send session.start first.')
+    const bytes = Buffer.from(audio, 'base64')
+    if (bytes.toString('base64') !== audio) return this.error('invalid_value', 'Invalid base64 audio.', 'audio')
+    const expanded = new Int16Array(bytes.length)
+    const samples =
+      this.config?.audio?.format?.type === 'audio/pcmu'
+        ? expanded.subarray(0, decodeMuLaw(bytes, expanded))
+        : samplesOf(bytes)
+    const fromMs = this.callerAudioMs
+    this.callerAudioMs += (samples.length * 1000) / this.#rateHz
+    for (const edge of this.#detector.hear(samples)) {
+      if (edge === 'started') {
+        this.#stopSpeaking()
+        continue
+      }
+      const text = this.#parts.script.nextCallerText()
+      for (const word of text.split(/(?<= )/)) {
+        const at = { start_ms: Math.round(fromMs), end_ms: Math.round(this.callerAudioMs) }
+        this.send({ type: 'session.input_transcript.delta', delta: word, ...at })
+      }
+      setTimeout(() => this.#answer(), 15)
+    }
+  }
+
+  /** The caller has finished: the model answers by itself, or delegates. */
+  #answer(): void {
+    if (this.#stopped || this.silent) return
+    if (this.#target === 'client') {
+      this.delegate()
+      return
+    }
+    // A turn after which a delegate still waits for results is answered by the live model.
+    const reply = this.#parts.script.nextReply()
+    if (reply.calls === undefined) return this.say(reply)
+    if (reply.say !== undefined) this.say(reply)
+    this.#respond(this.delegate(), reply)
+  }
+
+  /** The hosted delegate works. */
+  #respond(delegationId: string | null, given?: ScriptedReply): void {
+    if (this.#target !== 'responses')
+      return this.error('invalid_value', 'response.create requires Responses delegation')
+    if (this.#response !== null && this.#response.openCalls.size > 0)
+      return this.error('missing_tool_output', `No tool output found for ${[...this.#response.openCalls].join(', ')}.`)
+    const reply = given ?? this.#parts.script.nextReply()
+    const id = `resp_${++this.#ids}`
+    const response: DelegateResponse = { id, delegationId, openCalls: new Set() }
+    this.#response = response
+    const nested = (event: Record<string, unknown>): void =>
+      this.send({ type: 'response.event', delegation_id: delegationId, event })
+    nested({ type: 'response.created', response: { id, status: 'in_progress', output: [] } })
+    if (this.delegateHangs) return
+    nested({
+      type: 'response.output_item.done',
+      output_index: 0,
+      item: { type: 'reasoning', id: `rs_${++this.#ids}`, summary: [] },
+    })
+    for (const call of reply.calls ?? []) {
+      response.openCalls.add(call.callId)
+      const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
+      const item = { type: 'function_call', id: `fc_${++this.#ids}`, call_id: call.callId, name: call.name }
+      nested({ type: 'response.output_item.added', item: { ...item, arguments: '', status: 'in_progress' } })
+      nested({ type: 'response.function_call_arguments.done', item_id: item.id, arguments: text })
+      nested({ type: 'response.output_item.done', item: { ...item, arguments: text, status: 'completed' } })
+    }
+    if (given === undefined && reply.say !== undefined) {
+      nested({ type: 'response.output_text.delta', delta: reply.say })
+      this.#stopSpeaking()
+      this.say(reply)
+    }
+    const usage = { input_tokens: 20, output_tokens: 10, total_tokens: 30 }
+    // Snapshots leave the output out.
+    nested({ type: 'response.completed', response: { id, status: 'completed', output: [], usage } })
+  }
+
+  // --- the model's sound ------------------------------------------------------------------------------------
+
+  /** Whatever the model says, it stops: after a few more pieces, and a silence. */
+  #stopSpeaking(): void {
+    this.#waiting = []
+    const utterance = this.#utterance
+    if (utterance === null) return
+    for (this.#late = LATE_PIECES; this.#late > 0 && utterance.at < utterance.pcm.length; this.#late--)
+      this.#piece(utterance)
+    this.#utterance = null
+    if (!this.#parts.continuous) this.zeros(ZEROS_MS)
+  }
+
+  #next(): void {
+    if (this.#pieces !== null) clearTimeout(this.#pieces)
+    this.#pieces = setTimeout(() => this.#go(), this.#utterance === null ? 0 : PIECE_MS)
+  }
+
+  #go(): void {
+    this.#pieces = null
+    if (this.#stopped) return
+    if (this.#utterance === null) {
+      const next = this.#waiting.shift()
+      if (next !== undefined) this.#utterance = { ...next, startMs: this.#sentMs }
+    }
+    const utterance = this.#utterance
+    const { continuous } = this.#parts
+    if (utterance !== null) {
+      do this.#piece(utterance)
+      while (utterance.paceMs === 0 && utterance.at < utterance.pcm.length)
+      if (utterance.at >= utterance.pcm.length) {
+        this.#utterance = null
+        if (!continuous) this.zeros(ZEROS_MS)
+        this.send({ type: 'session.usage.updated', usage: { seconds: this.#seconds } })
+      }
+    } else if (continuous) {
+      this.zeros(PIECE_MS)
+    }
+    const more = this.#utterance !== null || this.#waiting.length > 0
+    if (more || continuous)
+      this.#pieces = setTimeout(() => this.#go(), this.#utterance?.paceMs ?? (continuous ? PIECE_MS : 0))
+  }
+
+  /** Sends the next piece of sound, and the words that sound in it before it. */
+  #piece(utterance: Utterance): void {
+    const { pcm, words, startMs } = utterance
+    const end = Math.min(pcm.length, utterance.at + this.#samples(PIECE_MS))
+    const wordsMs = (pcm.length * 1000) / this.#rateHz / words.length
+    const endMs = (end * 1000) / this.#rateHz
+    while (utterance.wordsSent < words.length && utterance.wordsSent * wordsMs < endMs) {
+      const at = startMs + utterance.wordsSent * wordsMs
+      const delta = words[utterance.wordsSent++] as string
+      this.send({
+        type: 'session.output_transcript.delta',
+        delta,
+        start_ms: Math.round(at),
+        end_ms: Math.round(at + wordsMs),
+      })
+    }
+    this.#sound(pcm.subarray(utterance.at, end))
+    utterance.at = end
+  }
+
+  #sound(samples: Int16Array): void {
+    let bytes = Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)
+    if (this.config?.audio?.format?.type === 'audio/pcmu') {
+      bytes = Buffer.alloc(samples.length)
+      encodeMuLaw(samples, bytes)
+    }
+    this.#sentMs += (samples.length * 1000) / this.#rateHz
+    this.send({ type: 'session.output_audio.delta', delta: bytes.toString('base64') })
+  }
+}
+
+function textsOf(item: ResponseInputItem): string[] {
+  if (item.type !== 'message' || !('content' in item)) return []
+  const { content } = item
+  return typeof content === 'string' ? [content] : content.flatMap((part) => ('text' in part ? [part.text] : []))
+}
