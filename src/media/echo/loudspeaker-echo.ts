@@ -462,7 +462,7 @@ const AUDIBLE_BANDS_MIN = 4
 const OVER_DB = 8
 const OVER_DB_MAX = 28
 const OVER_LEARN = 0.12
-// Of frames that are echo 1 to 1.3 % are over 1.3, before the delay of a run was followed.
+// Of the tuning calls' frames that are echo 1 % were over 1.0 to 1.3, before the delay of a run was followed.
 const CALLER_BEGINS_DB = 2
 const CALLER_ENDS_DB = 1
 // 6 dB
