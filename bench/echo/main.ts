@@ -69,9 +69,15 @@ async function main(argv: readonly string[]): Promise<number> {
         for (const one of over) {
           const { commitsAtMs, callerAtMs, callerEndMs } = await placeEchoCall(one, vadBank)
           const commit = commitsAtMs.find((ms) => ms > callerAtMs && ms < callerEndMs + COMMIT_WITHIN_MS)
-          before += commitsAtMs.some((ms) => ms <= callerAtMs) ? 1 : 0
+          const early = commitsAtMs.filter((ms) => ms <= callerAtMs)
+          before += early.length > 0 ? 1 : 0
+          if (values.verbose === true && early.length > 0)
+            console.log(
+              `  before: ${one.echoDb} dB ${one.delayMs} ms ${one.voices.agent} ${one.seed}: ${early.join(' ')}`,
+            )
           if (commit === undefined) {
-            if (values.verbose === true) console.log(`  missed: ${one.echoDb} dB ${one.delayMs} ms ${one.voices.agent}`)
+            if (values.verbose === true)
+              console.log(`  missed: ${one.echoDb} dB ${one.delayMs} ms ${one.voices.agent} ${one.seed}`)
             continue
           }
           committed++

@@ -1,6 +1,7 @@
 import { Base64Audio } from '../../src/backends/transport/base64-audio.js'
 import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-realtime/wire.js'
 import { CallerPath } from '../../src/media/caller-path.js'
+import { LoudspeakerEcho } from '../../src/media/echo/loudspeaker-echo.js'
 import { Playout } from '../../src/media/playout/playout.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { ComposedDetector, type VadBank } from '../../src/media/vad/vad.js'
@@ -45,6 +46,7 @@ export async function makeStages(): Promise<readonly Stage[]> {
     packetRing(),
     sampleRing(),
     callerPath(vads),
+    loudspeakerEcho(),
     detector(vads),
     vad(vads),
     resampler(resamplers, 16000, 24000),
@@ -103,6 +105,25 @@ function callerPath(vadBank: VadBank): Stage {
         while (path.pull(nowMs)) {
           /* its fields would be read here */
         }
+      }
+    },
+  }
+}
+
+/** While we talk and an echo is looked for or known: the reference and the verdict. */
+function loudspeakerEcho(): Stage {
+  const echoes = calls(() => new LoudspeakerEcho({ sampleRateHz: 16000 }))
+  const frames = material(16000)
+  let nowMs = 0
+  let turn = 0
+  return {
+    name: 'media/echo: our speech out of a loudspeaker, while we talk',
+    frame: () => {
+      nowMs += FRAME_MS
+      for (const echo of echoes) {
+        const frame = frames[turn++ & 7] as Int16Array
+        echo.reference(frame, nowMs - FRAME_MS)
+        lastSample += echo.judge(frame, nowMs) === 'caller' ? 1 : 0
       }
     },
   }

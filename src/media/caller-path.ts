@@ -1,6 +1,7 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { EchoMatcher, type EchoMatch } from './echo/echo-canceller.js'
 import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
+import { LoudspeakerEcho } from './echo/loudspeaker-echo.js'
 import { JitterBuffer } from './jitter/jitter-buffer.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { PitchTracker } from './pitch.js'
@@ -24,7 +25,11 @@ export interface CallerPathStats {
   /** Frames lost because a bound was hit. */
   framesDropped: number
   framesConcealed: number
+  /** Audible frames that were taken for our own speech. */
   framesOfEcho: number
+  /** The learnt delay of our own echo, and how much softer it comes back; null where there is none. */
+  echoDelayMs: number | null
+  echoGainDb: number | null
   stalls: number
   /** The learnt depth of the jitter buffer now. */
   depthMs: number
@@ -41,6 +46,10 @@ const TAG_ECHO = 1
 const TAG_LEARNT = 2
 // Quiet on any line, also on one whose noise is not known yet.
 const QUIET_DBFS = -55
+// Of the power of our own speech, what taking it out leaves, -24 dB; and -30 dB where the loudspeaker's echo is told from
+// the caller, so that this need not be.
+const RESIDUE_SHARE = 0.004
+const RESIDUE_SHARE_LEARNT = 0.001
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
 const AGENT_DBFS_MIN = -45
 // Most gaps within speech are shorter than this; the gap between a filler and its answer is longer.
@@ -86,6 +95,10 @@ export class CallerPath {
   readonly #jitter: JitterBuffer
   readonly #gate = new EnergyGate()
   #echoGate: EchoGate
+  /** The caller's loudspeaker, in what is left when the carrier's copy of our own speech was taken out. */
+  #loudspeaker: LoudspeakerEcho
+  /** On a mixed line: bounds of an echo that was not found yet, in what is left. */
+  #loudspeakerGate: EchoGate | null
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
   #framesOfEcho = 0
@@ -112,6 +125,8 @@ export class CallerPath {
     this.frame = this.#jitter.frame
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
+    this.#loudspeaker = new LoudspeakerEcho({ sampleRateHz })
+    this.#loudspeakerGate = track === 'both_tracks' ? new EchoGate({ assumeEcho: false }) : null
   }
 
   /** Media time of the frame's end: samples received up to it x 1000 / rate. */
@@ -134,6 +149,8 @@ export class CallerPath {
       framesDropped: this.#jitter.framesDropped,
       framesConcealed: this.#jitter.framesConcealed,
       framesOfEcho: this.#framesOfEcho,
+      echoDelayMs: this.echoDelayMs,
+      echoGainDb: this.#echoGainDb,
       stalls: this.#jitter.stalls,
       depthMs: this.#jitter.depthMs,
       framesWaiting: this.#jitter.waiting,
@@ -144,7 +161,12 @@ export class CallerPath {
 
   /** The learnt delay of our own echo; null where there is none. */
   get echoDelayMs(): number | null {
-    return this.#matcher?.delayMs ?? this.#echoGate.delayMs
+    return this.#matcher?.delayMs ?? this.#loudspeaker.delayMs
+  }
+
+  get #echoGainDb(): number | null {
+    if (this.#matcher?.proven === true) return this.#matcher.gainDb
+    return this.#loudspeaker.delayMs === null ? null : this.#loudspeaker.gainDb
   }
 
   /** Bytes of one binary frame from the carrier, any number; copied before return. */
@@ -207,7 +229,8 @@ export class CallerPath {
   playedReference(frame: Int16Array, playedAtMs: number): void {
     // A stereo stream contains its own reference, with the right time.
     if (this.#layout.channels === 2) return
-    this.#echoGate.reference(frame, playedAtMs)
+    this.#loudspeakerGate?.reference(frame, playedAtMs)
+    this.#loudspeaker.reference(frame, this.#echoGate.reference(frame, playedAtMs))
     this.#matcher?.reference(frame, playedAtMs)
   }
 
@@ -220,6 +243,8 @@ export class CallerPath {
     this.#reframer.setChannels(channels)
     this.#right = channels === 2 ? new Int16Array(frameSamples(this.sampleRateHz)) : null
     this.#echoGate = new EchoGate({ assumeEcho: channels === 1 })
+    this.#loudspeaker = new LoudspeakerEcho({ sampleRateHz: this.sampleRateHz })
+    this.#loudspeakerGate = channels === 1 ? new EchoGate({ assumeEcho: false }) : null
     this.#matcher = channels === 1 ? new EchoMatcher({ sampleRateHz: this.sampleRateHz }) : null
   }
 
@@ -241,21 +266,30 @@ export class CallerPath {
     const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
     if (right !== null) {
       this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
+      this.#loudspeaker.reference(right, capturedAtMs - FRAME_MS)
       this.#hear(levelDbfs(right), capturedAtMs - FRAME_MS)
     }
     let level = this.#detector.levelDbfs(left)
-    const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
-    const exact = this.#matcher?.exact === true
+    const matcher = this.#matcher
+    const match = matcher?.match(left, capturedAtMs) ?? 'unknown'
+    const proven = matcher?.proven === true
     // After cancelling, the rest is the caller's speech, but its level says nothing about the line's noise.
-    const cancelled = exact && (match === 'own' || match === 'mixed')
-    const caller = cancelled && this.#matcher?.cancel(left) === true
+    const cancelled = proven && (match === 'own' || match === 'mixed')
+    const residue = cancelled ? (matcher?.cancel(left) ?? 1) : 1
     if (cancelled) level = this.#detector.levelDbfs(left)
-    const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, left, level, capturedAtMs)
-    if (echo) this.#framesOfEcho++
+    // As long as our own speech is in the frame, no other echo can be looked for.
+    const verdict = cancelled || !proven ? this.#loudspeaker.judge(left, capturedAtMs) : 'unknown'
+    const echo =
+      verdict === 'unknown'
+        ? cancelled
+          ? residue < RESIDUE_SHARE || this.#isLoudspeaker(left, level, capturedAtMs)
+          : this.#isEcho(match, left, level, capturedAtMs)
+        : verdict === 'echo' || residue < RESIDUE_SHARE_LEARNT
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
+    if (echo && loud) this.#framesOfEcho++
     // After a stall, only frames that are surely not the caller may be skipped.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
-    const learnt = echo && (match === 'own' || this.#matcher?.proven === true || this.#echoGate.delayMs !== null)
+    const learnt = echo && (verdict === 'unknown' ? match === 'own' || proven : this.#loudspeaker.dominates)
     this.#jitter.push(arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
   }
 
@@ -264,6 +298,11 @@ export class CallerPath {
     if (level < AGENT_DBFS_MIN) return
     if (atMs - this.#agentLoudAtMs >= AGENT_GAP_MS) this.agentHeardAtMs = atMs
     this.#agentLoudAtMs = atMs
+  }
+
+  #isLoudspeaker(frame: Int16Array, level: number, capturedAtMs: number): boolean {
+    const gate = this.#loudspeakerGate
+    return gate !== null && gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
   }
 
   #isEcho(match: EchoMatch, frame: Int16Array, level: number, capturedAtMs: number): boolean {

@@ -42,9 +42,10 @@ export interface Stall {
  * What the agent's voice comes back through: `plain` delays and attenuates it; a `speakerphone` also clips it, moves its
  * delay, reflects it from the walls, and levels all that its microphone picks up.
  */
-export type EchoPhone = 'plain' | 'speakerphone'
+export const ECHO_PHONES = ['plain', 'speakerphone'] as const
+export type EchoPhone = (typeof ECHO_PHONES)[number]
 
-interface LineEcho {
+export interface LineEcho {
   /** Level of what comes back against what was sent, 0 or less. */
   readonly levelDb: number
   /** 20 to 1000. */
@@ -53,7 +54,7 @@ interface LineEcho {
   readonly phone?: EchoPhone
 }
 
-const ECHO_DELAY_MS_MAX = 1000
+export const ECHO_DELAY_MS_MAX = 1000
 
 export function dbToGain(db: number): number {
   return 10 ** (db / 20)

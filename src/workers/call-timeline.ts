@@ -1,4 +1,5 @@
 import { MARKS_PASSED_MS, MARKS_PER_MESSAGE_MAX, STOPS_KEPT_PER_KIND, TIMELINE_MARKS_MAX } from '../core/limits.js'
+import { FRAME_MS } from '../core/units.js'
 import type { StopKind, StopRecord, TimelineMark } from '../call/record.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
@@ -97,8 +98,14 @@ export class CallTimeline {
 /** Stalls without concealed frames, which nobody hears, are marked together, at most this often. */
 const SILENT_STALLS_EVERY_MS = 5000
 
+/** While our own speech comes back, it is marked at most this often. */
+const ECHO_EVERY_MS = 5000
+
 /** Counters of the caller's audio from which marks are made. */
-type LineStats = Pick<CallerPathStats, 'stalls' | 'framesConcealed' | 'framesDropped'>
+type LineStats = Pick<
+  CallerPathStats,
+  'stalls' | 'framesConcealed' | 'framesDropped' | 'framesOfEcho' | 'echoDelayMs' | 'echoGainDb'
+>
 
 /**
  * The marks of one call on their way from the worker to the main thread, which keeps the timeline. They are sent
@@ -112,6 +119,8 @@ export class CallMarks {
   #stalls = 0
   #stallMarkedAtMs = -Infinity
   #concealed = 0
+  #framesOfEcho = 0
+  #echoMarkedAtMs = -Infinity
   #dropped = 0
   #speechDropped = 0
 
@@ -153,6 +162,16 @@ export class CallMarks {
         nowMs,
         `${line.framesDropped - this.#dropped} frames of the caller beyond the jitter buffer's bound`,
       )
+    }
+    if (line.framesOfEcho > this.#framesOfEcho && nowMs - this.#echoMarkedAtMs >= ECHO_EVERY_MS) {
+      const ms = (line.framesOfEcho - this.#framesOfEcho) * FRAME_MS
+      const learnt =
+        line.echoDelayMs === null || line.echoGainDb === null
+          ? 'its delay is not known yet'
+          : `${Math.round(line.echoDelayMs)} ms late, ${Math.round(line.echoGainDb)} dB`
+      this.add('echo', nowMs, `${ms} ms of sound was taken for our own speech coming back: ${learnt}`)
+      this.#echoMarkedAtMs = nowMs
+      this.#framesOfEcho = line.framesOfEcho
     }
     if (speechDroppedSamples > this.#speechDropped) {
       this.add(

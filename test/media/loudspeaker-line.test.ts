@@ -48,6 +48,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
+  // In the first seconds after an echo was found a caller must stand out more.
   t.test(`${rate} Hz: a caller who is louder than what comes back is heard over it`, (t) => {
     const [commit] = call({
       track,
@@ -57,7 +58,7 @@ for (const rate of [8000, 16000] as const) {
       seed: 3,
       caller: concatenate(silence(rate, 2500), interruption),
     }).commitsAtMs
-    t.ok(commit !== undefined && commit > 2500 && commit <= 3000, `${commit} ms`)
+    t.ok(commit !== undefined && commit > 2500 && commit <= 3400, `${commit} ms`)
     t.end()
   })
 

@@ -57,7 +57,8 @@ t.test(
   async (t) => {
     const messages: (readonly TimelineMark[])[] = []
     const marks = new CallMarks(1000, (batch) => messages.push(batch))
-    const line = { stalls: 0, framesConcealed: 0, framesDropped: 0 }
+    const echo = { framesOfEcho: 0, echoDelayMs: null, echoGainDb: null }
+    const line = { stalls: 0, framesConcealed: 0, framesDropped: 0, ...echo }
     marks.pass(1000)
     marks.add('caller-speech', 1010)
     t.notOk(marks.due(1100))
@@ -65,7 +66,7 @@ t.test(
     t.ok(marks.due(1250))
     marks.watch({ ...line, stalls: 1 }, 0, 1250)
     marks.watch({ ...line, stalls: 2 }, 0, 1300)
-    marks.watch({ stalls: 3, framesConcealed: 2, framesDropped: 4 }, 160, 1350)
+    marks.watch({ ...echo, stalls: 3, framesConcealed: 2, framesDropped: 4 }, 160, 1350)
     marks.pass(1350)
     t.same(
       messages.flat().map(({ name, atMs }) => [name, atMs]),
@@ -81,5 +82,33 @@ t.test(
     for (let i = 0; i < 130; i++) marks.add('x', 2000)
     t.ok(messages.length >= 3, 'a flood is passed on before its time')
     t.equal(messages.slice(1).flat().length, 128)
+  },
+)
+
+t.test(
+  'sound that was taken for our own speech is marked with its delay and level, every five seconds at most',
+  async (t) => {
+    const all: TimelineMark[] = []
+    const marks = new CallMarks(0, (batch) => all.push(...batch))
+    const line = {
+      stalls: 0,
+      framesConcealed: 0,
+      framesDropped: 0,
+      framesOfEcho: 10,
+      echoDelayMs: null,
+      echoGainDb: null,
+    }
+    marks.watch({ ...line, framesOfEcho: 0 }, 0, 1000)
+    marks.watch(line, 0, 2000)
+    for (let nowMs = 2250; nowMs <= 7500; nowMs += 250)
+      marks.watch({ ...line, framesOfEcho: 60, echoDelayMs: 132.5, echoGainDb: -18.4 }, 0, nowMs)
+    marks.pass(8000)
+    t.same(
+      all.map(({ name, atMs, detail }) => [name, atMs, detail]),
+      [
+        ['echo', 2000, '200 ms of sound was taken for our own speech coming back: its delay is not known yet'],
+        ['echo', 7000, '1000 ms of sound was taken for our own speech coming back: 133 ms late, -18 dB'],
+      ],
+    )
   },
 )

@@ -73,21 +73,10 @@ export class EchoMatcher {
   #nextLag = NaN
   /** Frames without anything of ours since the last that was ours. */
   #missed = 0
-  /** Of the frames that fitted at the best delay: their power, and what was left over of it. */
-  #fitPower = 0
-  #fitLeft = 0
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
     this.#sent = new SentSpeech(options)
     this.#canceller = new EchoCanceller(this.#sent)
-  }
-
-  /**
-   * The carrier mixes us in as we are, but for a codec: what does not fit is somebody else. False for an echo that went
-   * through a loudspeaker and a room, or a narrow filter: it fits a little, and its level must say more.
-   */
-  get exact(): boolean {
-    return this.proven && this.#fitLeft < EXACT_SHARE_MAX * this.#fitPower
   }
 
   /** The delay of the run of speech that was matched last, against the times that were given; null before any. */
@@ -149,14 +138,14 @@ export class EchoMatcher {
    * Takes our own speech out of the frame that was just matched, in place; for `own` and `mixed` frames. What is left
    * is the caller, and a residue 30 to 45 dB below what was there.
    *
-   * @returns true when there is a caller in what is left: softer than that, it is what filters and codecs made of the
-   * hiss in our own speech
+   * @returns what is left, against the power of our own speech at its peak: 0.004 and less is what filters and codecs
+   * made of the hiss in it
    */
-  cancel(frame: Int16Array): boolean {
+  cancel(frame: Int16Array): number {
     const best = this.#candidates[0]
-    return (
-      best === undefined || this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - best.lag) * this.#sent.step)
-    )
+    return best === undefined
+      ? 1
+      : this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - best.lag) * this.#sent.step)
   }
 
   /** Tries all the other candidates and looks for new ones. @returns the least share that is left over */
@@ -205,6 +194,8 @@ export class EchoMatcher {
     if (best === undefined || best.frames === 0) return
     const share = best.left / best.power
     let holds = share < OWN_SHARE && best.frames >= HELD_FRAMES
+    // At the end of a word only its echo out of a loudspeaker sounds, and that has another delay.
+    if (trusted !== undefined && best !== trusted && best.power < RIVAL_POWER_MIN * trusted.power) holds = false
     if (!holds && trusted !== undefined) {
       // The caller talks over it: no reason to believe in another delay.
       candidates.splice(candidates.indexOf(trusted), 1)
@@ -230,10 +221,6 @@ export class EchoMatcher {
     candidate.power = candidate.power * REMEMBER + power
     candidate.left = candidate.left * REMEMBER + share * power
     candidate.frames++
-    if (share < OWN_SHARE) {
-      this.#fitPower = this.#fitPower * REMEMBER_FIT + power
-      this.#fitLeft = this.#fitLeft * REMEMBER_FIT + share * power
-    }
     if (share < OWN_SHARE) {
       this.gainDb += (10 * Math.log10(power / fit.powerOf(MIDDLE)) - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
     }
@@ -296,14 +283,13 @@ const SETTLED_FRAMES = 5
 const MISSED_FRAMES_MAX = 100
 const CANDIDATES = 4
 const AGREE_SAMPLES = 3
-const REMEMBER = 0.8
+const REMEMBER = 0.95
+const RIVAL_POWER_MIN = 0.5
 // One after the other when a run begins, one in 160 ms when those found nothing.
 const SEARCHES = 12
 const SEARCH_EVERY = 8
 // Twice as long each time while a delay that held finds no better one.
 const SEARCH_EVERY_MAX = 64
-const EXACT_SHARE_MAX = 0.05
-const REMEMBER_FIT = 0.98
 const GAIN_LEARN = 0.1
 const FOLLOW_EVERY = 4
 
@@ -422,10 +408,9 @@ class EchoCanceller {
   /**
    * @param frame at the leg's rate, changed in place
    * @param from where in what was sent it begins, in samples of the leg
-   * @returns true when there is a caller in what is left: softer than that, it is what filters and codecs made of the
-   *   hiss in our own speech
+   * @returns what is left, against the power of our own speech at its peak
    */
-  cancel(frame: Int16Array, from: number): boolean {
+  cancel(frame: Int16Array, from: number): number {
     const taps = this.#taps
     this.#sent.copy(from - taps / 2, frame.length + taps, copies)
     target.set(frame)
@@ -434,7 +419,7 @@ class EchoCanceller {
       this.#ownPower = Math.max(this.#ownPower, cancelFit.solve())
       subtract(frame, taps)
     }
-    return energyOf(frame) > this.#ownPower * RESIDUE_SHARE
+    return energyOf(frame) / Math.max(1, this.#ownPower)
   }
 }
 
@@ -459,8 +444,6 @@ function subtract(frame: Int16Array, taps: number): void {
 const TAPS_8K = 8
 // 1 dB in 20 ms.
 const OWN_DECAY = 0.8
-// -24 dB
-const RESIDUE_SHARE = 0.004
 
 // --- what was sent -------------------------------------------------------------------------------
 
@@ -525,7 +508,7 @@ class SentSpeech {
 }
 
 /** A frame of the leg at 8 kHz. @param history the last samples of the frame before, kept */
-function narrow(frame: Int16Array, step: 1 | 2, history: Float32Array, out: Float32Array): void {
+export function narrow(frame: Int16Array, step: 1 | 2, history: Float32Array, out: Float32Array): void {
   if (step === 1) {
     out.set(frame)
     return

@@ -48,11 +48,16 @@ export class EchoGate {
     this.#bounds = new Float32Array(BINS).fill(this.#boundDbMax)
   }
 
-  /** 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered. */
-  reference(frame: Int16Array, sentAtMs: number): void {
+  /**
+   * 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered.
+   *
+   * @returns when they are played
+   */
+  reference(frame: Int16Array, sentAtMs: number): number {
     const startMs = Math.min(Math.max(sentAtMs, this.#sentEndMs), sentAtMs + AHEAD_MS_MAX)
     this.#sentEndMs = startMs + FRAME_MS
     this.referenceAt(frame, startMs)
+    return startMs
   }
 
   /** 20 ms whose sound began at `startMs` on the clock of `isEcho`: the other channel of a stereo stream. */

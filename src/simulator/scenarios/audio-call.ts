@@ -63,6 +63,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
             sampleRateHz: line.rateHz,
             seed,
             ...(line.noise === null ? {} : { snrDb: line.noise.snrDb, noise: line.noise.kind }),
+            echo: line.echo,
             ...(line.loss === null ? {} : { loss: line.loss }),
           },
         },

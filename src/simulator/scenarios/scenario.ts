@@ -13,7 +13,15 @@ import { endReasonSchema } from '../../workers/record-format.js'
 import { AFTER_STREAM, type AfterStream, HUMAN_OUTCOMES, type SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
 import { CALLER_VOICES, type CallerVoice } from '../caller-speech.js'
-import { type LineLoss, type Noise, NOISE_KINDS, type Stall } from '../line.js'
+import {
+  ECHO_DELAY_MS_MAX,
+  ECHO_PHONES,
+  type LineEcho,
+  type LineLoss,
+  type Noise,
+  NOISE_KINDS,
+  type Stall,
+} from '../line.js'
 import { scriptKeys, scriptOf } from '../script-file.js'
 import { spokenWords, textPattern, type TextPattern } from '../spoken-words.js'
 
@@ -48,6 +56,7 @@ export interface Scenario {
 interface ScenarioLine {
   readonly rateHz: LegRateHz
   readonly noise: Noise | null
+  readonly echo: LineEcho | null
   readonly loss: LineLoss | null
   /** Longest network stall; stalls come about once a second. Null for none. */
   readonly jitterMs: number | null
@@ -228,6 +237,17 @@ const scenarioSchema = z.strictObject({
         .union([z.literal(8000), z.literal(16000)])
         .default(8000)
         .describe('8000 is a phone line, 16000 a softphone without one.'),
+      echo: z
+        .strictObject({
+          levelDb: z.int().min(-60).max(0).describe('Its level against what was sent.'),
+          delayMs: z.int().min(20).max(ECHO_DELAY_MS_MAX).default(80),
+          phone: z
+            .enum(ECHO_PHONES)
+            .default('plain')
+            .describe('A speakerphone also clips, moves its delay and levels what it hears.'),
+        })
+        .optional()
+        .describe("The agent's voice comes back out of the caller's loudspeaker."),
       loss: z
         .strictObject({
           percent: z.number().min(0).max(50),
@@ -287,7 +307,8 @@ export function scenarioJsonSchema(): Record<string, unknown> {
 function needsSound(parsed: ScenarioFile): boolean {
   const { line } = parsed
   const faultyLine =
-    line !== undefined && (line.loss !== undefined || line.jitterMs !== undefined || line.stalls.length > 0)
+    line !== undefined &&
+    (line.echo !== undefined || line.loss !== undefined || line.jitterMs !== undefined || line.stalls.length > 0)
   return (
     parsed.noise !== undefined ||
     faultyLine ||
@@ -368,6 +389,7 @@ function scenarioOf(parsed: ScenarioFile, file: string): Scenario {
     line: {
       rateHz: line?.rateHz ?? 8000,
       noise: noise ?? null,
+      echo: line?.echo ?? null,
       loss: line?.loss === undefined ? null : { share: line.loss.percent / 100, burstFrames: line.loss.burstFrames },
       jitterMs: line?.jitterMs ?? null,
       stalls: line?.stalls ?? [],
