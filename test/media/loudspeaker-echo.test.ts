@@ -87,12 +87,13 @@ t.test('where nothing comes back no echo is found, and nothing is decided', asyn
 t.test('whatever comes, figures stay numbers', async (t) => {
   const random = seededRandom(3)
   const echo = new LoudspeakerEcho({ sampleRateHz: 16000 })
+  const odd: number[] = []
   for (let i = 0; i < 1500; i++) {
     const loud = 32_767 * random() ** 4
     const noise = () => Int16Array.from({ length: 320 }, () => Math.round((2 * random() - 1) * loud))
     if (random() < 0.9) echo.reference(noise(), i * 20 + Math.round(600 * random() - 300))
     echo.judge(random() < 0.1 ? new Int16Array(320) : noise(), i * 20 + Math.round(200 * random()))
-    if (!Number.isFinite(echo.overDb) || !Number.isFinite(echo.gainDb)) return t.fail(`frame ${i}`)
+    if (!Number.isFinite(echo.overDb) || !Number.isFinite(echo.gainDb)) odd.push(i)
   }
-  t.pass()
+  t.same(odd, [])
 })

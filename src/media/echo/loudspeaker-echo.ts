@@ -397,7 +397,6 @@ function indexOf(slot: number): number {
   return slot & (SLOTS - 1)
 }
 
-// Half as slow as powers and logarithms of ten.
 const NEPERS = Math.LN10 / 10
 const SLOT_MS = 10
 const SLOT = 80
