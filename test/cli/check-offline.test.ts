@@ -182,7 +182,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     '{{greeting |',
     '{{greating |',
     "- say: '{{greeting",
-    /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: caller, greeting, heard, failure, slots, visits, found, /,
+    /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: caller, greeting, part, heard, failure, slots, visits, found, /,
   ],
   'a field that the tool does not give': [
     'exists: found.status',
@@ -236,7 +236,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     'save: found',
     'save: failure',
     '- start:',
-    /keeps a value as failure, a name of the dialogue itself; heard, failure, slots, visits are taken$/,
+    /keeps a value as failure, a name of the dialogue itself; heard, part, failure, slots, visits are taken$/,
   ],
   // Definitions that nothing uses.
   'a save that nothing reads': [

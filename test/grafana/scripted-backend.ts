@@ -46,6 +46,7 @@ export class ScriptedBackend implements Backend {
     return new Promise((resolve) =>
       this.#after(30, () => {
         this.#sink.event({ type: 'ready' })
+        this.#sink.rateLimits?.([{ name: 'tokens', limit: 1000, remaining: 900, resetMs: 60_000 }])
         resolve()
       }),
     )
