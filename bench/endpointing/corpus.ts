@@ -1,5 +1,5 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
-import type { CallerFrame } from '../../src/call/caller-speech.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { convertRate } from '../../src/simulator/line.js'
 import { seededRandom } from '../../src/simulator/random.js'

@@ -2,6 +2,7 @@ import { FRAME_MS } from '../core/units.js'
 import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
 import { dbfsOf, hertzOf, levelStep, pitchStep } from './frame-figures.js'
+import type { CallerFrame } from './frame-figures.js'
 import { AdaptivePause, FixedPause, RESUMED_MS_MAX, type TurnDecider } from './end-of-turn.js'
 
 /**
@@ -10,17 +11,6 @@ import { AdaptivePause, FixedPause, RESUMED_MS_MAX, type TurnDecider } from './e
  * longer.
  */
 const FRAME_TIME_JITTER_MS = FRAME_MS / 2
-
-/** What was detected in one 20 ms frame of the caller. */
-export interface CallerFrame {
-  readonly voiced: boolean
-  /** Voiced, but it may be music or somebody else: it may pause the agent, and needs more to interrupt. */
-  readonly doubtful: boolean
-  /** Level of the frame, -96 to 0. */
-  readonly levelDbfs: number
-  /** Fundamental of the voice; 0 when it is not known. */
-  readonly pitchHz: number
-}
 
 type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
 

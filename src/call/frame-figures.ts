@@ -1,9 +1,18 @@
-import type { CallerFrame } from './caller-speech.js'
-
 /**
  * The figures of a frame in the steps in which a journal keeps them. The session decides by no finer ones, so that a
  * replay decides the same. A journal has no pitch for frames without voice, so nothing may be decided by theirs.
  */
+
+/** What was detected in one 20 ms frame of the caller. */
+export interface CallerFrame {
+  readonly voiced: boolean
+  /** Voiced, but it may be music or somebody else: it may pause the agent, and needs more to interrupt. */
+  readonly doubtful: boolean
+  /** Level of the frame, -96 to 0. */
+  readonly levelDbfs: number
+  /** Fundamental of the voice; 0 when it is not known. */
+  readonly pitchHz: number
+}
 
 /** 64 steps of 1.5 dB, the highest at 0 dBFS: one character of base64. */
 export const LEVEL_STEPS = 64

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { type CallerFrame, CallerSpeech } from '../../src/call/caller-speech.js'
+import { CallerSpeech } from '../../src/call/caller-speech.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 
 const OPTIONS = { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false }

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { CallerSpeech, type CallerFrame } from '../../src/call/caller-speech.js'
+import { CallerSpeech } from '../../src/call/caller-speech.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
 import { DEFAULT_CALL_OPTIONS, type SpeechOptions } from '../../src/call/call-options.js'
 import type { CallerExpectation } from '../../src/call/backend-events.js'
 import type { TurnDecider } from '../../src/call/end-of-turn.js'

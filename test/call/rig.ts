@@ -1,4 +1,4 @@
-import type { CallerFrame } from '../../src/call/caller-speech.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../src/call/call-options.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'

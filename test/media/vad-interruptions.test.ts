@@ -1,6 +1,6 @@
 import t from 'tap'
 import { interruptionsOf } from '../../bench/vad/interruptions.js'
-import type { CallerFrame } from '../../src/call/caller-speech.js'
+import type { CallerFrame } from '../../src/call/frame-figures.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 
 const MINUTE_FRAMES = 3000

@@ -1,4 +1,4 @@
-import type { CallerFrame } from '../caller-speech.js'
+import type { CallerFrame } from '../frame-figures.js'
 import { JOURNAL_ANSWERS_MAX, JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_MEDIA_CHARS_PER_LINE } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'

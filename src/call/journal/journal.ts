@@ -1,7 +1,7 @@
 import type { LegRateHz } from '../../core/units.js'
 import type { ForkedTrack } from '../../media/reframer.js'
 import type { CallSessionOptions } from '../call-options.js'
-import type { CallerFrame } from '../caller-speech.js'
+import type { CallerFrame } from '../frame-figures.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
 
