@@ -7,8 +7,8 @@
 //
 // Every file runs alone with `node dist/test/….test.js` too. What a file's place and name mean here:
 //   - the folders of the pure layers (TOGETHER): the files of a folder share a process, one after another;
-//   - *.spoken.test.ts: real-time calls whose result depends on recognised speech. One file at a time, at a
-//     higher priority;
+//   - *.spoken.test.ts: real-time calls whose result depends on the processor being free: for recognised speech, or
+//     because a gateway whose ticks have no slack refuses calls. One file at a time, at a higher priority;
 //   - everything else: a process of its own, JOBS at a time.
 // Ends with the line `N passed, N failed, N skipped` and exits with 0 only when nothing failed. A file that ends
 // without a result is a failure.

@@ -210,11 +210,15 @@ export function silentCall(url: string, afterStream: AfterStream, secret: string
 
 export async function streaming(two: Two, call: LiveSimulatedCall): Promise<number> {
   let owner = -1
+  let over = 'it goes on'
+  void call.done.then(({ verbs, webhooks }) => {
+    over = `it ended after ${verbs.join(' ')}; ${webhooks.map(({ state, status }) => `${state} ${status}`).join(', ')}`
+  })
   const untilMs = performance.now() + 60_000
   for (;;) {
     owner = await two.ownerOf(call.callSid).catch(() => -1)
     if (owner >= 0 && (await two.get(owner, `/api/calls/${call.callSid}`))['state'] === 'streaming') return owner
-    if (performance.now() > untilMs) throw new Error(`${call.callSid} has no stream`)
+    if (performance.now() > untilMs) throw new Error(`${call.callSid} of process ${owner} has no stream: ${over}`)
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }
