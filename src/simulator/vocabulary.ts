@@ -1,4 +1,5 @@
 import { parse } from 'yaml'
+import { NUMBER_TEXTS } from '../agents/offline.js'
 
 /**
  * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as
@@ -46,7 +47,7 @@ const DEPTH_MAX = 12
 
 /**
  * Collects what an agent may say from its YAML file: all strings except those under keys that clearly hold something
- * else. It does not depend on the format's schema. Text that is not YAML gives no sentences.
+ * else, and what a scripted dialogue says about numbers by default. Text that is not YAML gives no sentences.
  */
 export function vocabularyOf(agentYaml: string | null, known: KnownOrders): AgentVocabulary {
   const sentences = new Set<string>()
@@ -56,6 +57,7 @@ export function vocabularyOf(agentYaml: string | null, known: KnownOrders): Agen
     const agent = root as Readonly<Record<string, unknown>>
     const fillers = agent['fillers'] as { phrases?: unknown } | null | undefined
     collect(fillers?.phrases, sentences, statuses, 0)
+    if ('offline' in agent) collect(NUMBER_TEXTS, sentences, statuses, 0)
     collect(agent, sentences, statuses, 0)
   }
   return {
