@@ -65,6 +65,12 @@ export class EchoMatcher {
   #heardAt = -Infinity
   /** The best one first. */
   #candidates: Candidate[] = []
+  /**
+   * The one that is taken out of the frame that was matched last: the best, or one that leaves far less of this frame,
+   * `#leaves` of its power, also before it has held for long enough to be the delay of the run.
+   */
+  #explains: Candidate | null = null
+  #leaves = 1
   #state: 'searching' | 'held' | 'settled' = 'searching'
   #searchesLeft = SEARCHES
   #sinceSearch = 0
@@ -116,7 +122,10 @@ export class EchoMatcher {
     }
 
     const best = this.#candidates[0]
+    this.#leaves = 0
     let share = best === undefined ? 1 : this.#try(at, best, power)
+    this.#explains = best ?? null
+    this.#leaves = Math.min(OWN_SHARE, EXPLAINS_SHARE * share)
     if (this.#state === 'settled' && share < OWN_SHARE) {
       this.#searchesLeft = Math.min(SEARCHES, this.#searchesLeft + 1)
       this.#searchEvery = SEARCH_EVERY
@@ -142,10 +151,8 @@ export class EchoMatcher {
    * made of the hiss in it
    */
   cancel(frame: Int16Array): number {
-    const best = this.#candidates[0]
-    return best === undefined
-      ? 1
-      : this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - best.lag) * this.#sent.step)
+    const lag = this.#explains?.lag
+    return lag === undefined ? 1 : this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - lag) * this.#sent.step)
   }
 
   /** Tries all the other candidates and looks for new ones. @returns the least share that is left over */
@@ -221,6 +228,11 @@ export class EchoMatcher {
     candidate.power = candidate.power * REMEMBER + power
     candidate.left = candidate.left * REMEMBER + share * power
     candidate.frames++
+    const best = this.#explains
+    if (share < this.#leaves && best !== null && Math.abs(candidate.lag - best.lag) < PERIOD_MAX) {
+      this.#explains = candidate
+      this.#leaves = share
+    }
     if (share < OWN_SHARE) {
       this.gainDb += (10 * Math.log10(power / fit.powerOf(MIDDLE)) - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
     }
@@ -278,6 +290,9 @@ const SURE_SHARE = 0.02
 // Under the voice of somebody else a delay is believed when the search ends there again and again.
 const DOUBLE_TALK_SHARE = 0.8
 const FOUND_OFTEN = 3
+const EXPLAINS_SHARE = 0.5
+// A wrong delay is a period of the pitch off, 50 Hz and more; what a loudspeaker sends back comes later.
+const PERIOD_MAX = 20 * PER_MS
 const HELD_FRAMES = 2
 const SETTLED_FRAMES = 5
 const MISSED_FRAMES_MAX = 100
