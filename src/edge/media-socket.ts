@@ -168,7 +168,7 @@ export class MediaSockets {
       )
     }
     // A token of an earlier owner: it had the call before this node took it over. Without the store there is no epoch.
-    if (fleet !== undefined && token.epoch !== 0 && token.epoch !== fleet.node.token(token.callSid)?.epoch)
+    if (fleet !== undefined && token.epoch !== 0 && !fleet.node.heldIn(token.callSid, token.epoch))
       return refusal('token-invalid', 403, 'TOKEN_INVALID', 'the token in the URL is of an earlier owner of its call')
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }

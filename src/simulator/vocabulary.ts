@@ -1,4 +1,5 @@
 import { parse } from 'yaml'
+import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
 
 /**
  * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as
@@ -57,6 +58,8 @@ export function vocabularyOf(agentYaml: string | null, known: KnownOrders): Agen
     const fillers = agent['fillers'] as { phrases?: unknown } | null | undefined
     collect(fillers?.phrases, sentences, statuses, 0)
     collect(agent, sentences, statuses, 0)
+    // In the same breath as the agent's next words, which would not be recognised without it.
+    sentences.add(DEFAULT_CALL_OPTIONS.cutOffText)
   }
   return {
     sentences: [...sentences].slice(0, SENTENCES_MAX),

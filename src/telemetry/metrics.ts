@@ -34,6 +34,7 @@ export const REFUSAL_REASONS = [
   'memory',
   'cpu-throttling',
   'agent-capacity',
+  'no-owner',
   'file-descriptors',
   'agent-unknown',
   'duplicate',

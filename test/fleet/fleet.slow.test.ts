@@ -449,7 +449,7 @@ await t.test('a spoken call goes on at another node, and its caller hears what w
     port: Number(port),
     opsPort: 1, // nobody listens there: what the caller heard is judged, and not a record
     shopUrl: shop.url,
-    args: ['--from', '+254700000009', '--order', '4127', '--secret', fleet.secret],
+    args: ['--from', '+254700000001', '--order', '4127', '--secret', fleet.secret],
   })
   let owner: FleetNode | undefined
   const asked = async (): Promise<boolean> => {
