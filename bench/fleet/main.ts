@@ -98,7 +98,9 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
   let fromMs = performance.now()
   const add = (row: Omit<Row, 'seconds'>): void => {
     const nowMs = performance.now()
-    rows.push({ ...row, seconds: Math.round((nowMs - fromMs) / 1000) })
+    const timed = { ...row, seconds: Math.round((nowMs - fromMs) / 1000) }
+    rows.push(timed)
+    say(lineOf(timed))
     fromMs = nowMs
   }
   const wanted = values.fault.split(',')
@@ -299,6 +301,12 @@ function failed(fault: Fault, thrown: unknown): Omit<Row, 'seconds'> {
     webhooks: { count: 0, failed: 0, p50Ms: 0, p99Ms: 0, maxMs: 0 },
     missed: [`the run failed: ${messageOf(thrown)}`],
   }
+}
+
+/** A run that was just made, so that a bench that is cut off has said something. */
+function lineOf({ seconds, calls, broken, back, backMs, cut, gapMs, webhooks, missed }: Row): string {
+  const brought = backMs === null ? '' : `, brought back ${back} in ${backMs.p50} to ${backMs.max} ms`
+  return `  ${seconds} s; ${calls} calls, ${broken} streams broken${brought}, ${cut} cut, largest gap ${gapMs} ms; ${webhooks.count} webhooks, ${webhooks.failed} failed, p99 ${webhooks.p99Ms} ms${missed.map((what) => `; NOT MET ${what}`).join('')}`
 }
 
 function tableOf(rows: readonly Row[]): string[] {

@@ -133,6 +133,8 @@ await row('nodes are restarted in turn: no call is cut, no webhook fails', {}, a
   await sleep(1500)
   t.ok(all.slice(-2).some(({ owners }) => owners.length > 0))
   unconcerned(t, await over(all), 'callers during a deploy')
+  // The first one has been back for long enough to look for calls that it may have left.
+  for (const node of fleet.nodes) t.equal(await node.metric('mkondo_takeovers_total'), 0, 'no node was lost')
 })
 
 for (const afterStream of AFTER_STREAM) {
