@@ -250,7 +250,7 @@ export class Metrics {
     )
     this.claims = this.defineCounter(
       'claims',
-      'What agents claimed to have done, by what became of the tool; done: it is true',
+      'What agents claimed to have done, by what became of the tool',
       ['agent', 'tool', 'verdict'],
     )
     this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', ['committed'])
