@@ -86,7 +86,7 @@ interface Clause {
 }
 
 /** One phrase that was found. */
-export interface FoundPhrase {
+interface FoundPhrase {
   /** Its index in the list that the matcher was made of. */
   readonly phrase: number
   /** Characters of the text up to its end. */

@@ -114,15 +114,7 @@ export interface BargeInRecord {
  * - `uncertain`: nobody knows, because it ran when its worker, or its node, was lost.
  */
 export type ClaimVerdict =
-  | 'done'
-  | 'no-tool'
-  | 'not-called'
-  | 'refused'
-  | 'failed'
-  | 'cancelled'
-  | 'overdue'
-  | 'other-result'
-  | 'uncertain'
+  'done' | 'no-tool' | 'not-called' | 'refused' | 'failed' | 'cancelled' | 'overdue' | 'other-result' | 'uncertain'
 
 /** What the agent claimed to have done, held against the tool calls. */
 export interface ClaimRecord {

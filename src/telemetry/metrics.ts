@@ -248,11 +248,11 @@ export class Metrics {
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
-    this.claims = this.defineCounter(
-      'claims',
-      'What agents claimed to have done, by what became of the tool',
-      ['agent', 'tool', 'verdict'],
-    )
+    this.claims = this.defineCounter('claims', 'What agents claimed to have done, by what became of the tool', [
+      'agent',
+      'tool',
+      'verdict',
+    ])
     this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', ['committed'])
     this.bargeInStop = this.defineHistogram(
       'barge_in_stop_seconds',
