@@ -178,7 +178,9 @@ t.test('nobody was asked for', (t) => {
 })
 
 t.test('a claim that no tool supports is a failure by itself', (t) => {
-  const claims = [{ atMs: 5200, tool: 'refund', language: 'en', phrase: 'i * refunded', verdict: 'not-called' }] as const
+  const claims = [
+    { atMs: 5200, tool: 'refund', language: 'en', phrase: 'i * refunded', verdict: 'not-called' },
+  ] as const
   t.match(findings('turns: 3', { record: { ...RECORD, claims } }), [
     /^the agent claimed what nothing supports \(refund: not-called\); it said i \* refunded$/,
   ])
