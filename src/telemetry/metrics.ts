@@ -131,6 +131,7 @@ export class Metrics {
   readonly turnResponseEar: HistogramOf<'agent' | 'backend'>
   readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
   readonly bargeIns: CounterOf<'committed'>
+  readonly claims: CounterOf<'agent' | 'tool' | 'verdict'>
   readonly bargeInStop: HistogramHandle
   readonly backendConnect: HistogramOf<'backend' | 'role'>
   readonly backendErrors: CounterOf<'backend' | 'code'>
@@ -248,6 +249,11 @@ export class Metrics {
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
+    this.claims = this.defineCounter('claims', 'What agents claimed to have done, by what became of the tool', [
+      'agent',
+      'tool',
+      'verdict',
+    ])
     this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', ['committed'])
     this.bargeInStop = this.defineHistogram(
       'barge_in_stop_seconds',

@@ -164,6 +164,11 @@ export class CallRecordBuilder {
       case 'barge-in':
         this.#bargeIn(entry.record)
         return
+      case 'claim': {
+        const { tool, verdict } = entry.record
+        this.#metrics.claims({ agent, tool: tool ?? 'none', verdict }).inc(1, callSid)
+        return
+      }
       default:
         assertNever(entry)
     }
@@ -296,6 +301,7 @@ export class CallRecordBuilder {
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
       turns: wholeNumbers(this.log.turns),
       bargeIns: wholeNumbers(this.log.bargeIns),
+      claims: wholeNumbers(this.log.claims),
       escalation: this.#escalation(escalation),
       timeline: wholeNumbers(this.timeline.marks),
       timelineDropped: this.timeline.dropped,
@@ -471,6 +477,7 @@ export function unreachedRecord(
     toolCalls: [],
     turns: [],
     bargeIns: [],
+    claims: [],
     escalation: null,
     timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
     timelineDropped: 0,
@@ -518,6 +525,7 @@ export function callSummary(record: CallRecord): LogFields {
     ),
     tools: record.toolCalls.length,
     tools_failed: record.toolCalls.filter((call) => !call.ok).length,
+    claims_unsupported: record.claims.filter(({ verdict }) => verdict !== 'done').length,
     barge_ins: bargeIns.filter((made) => made.committed).length,
     ...spread(
       'barge_in_stop',

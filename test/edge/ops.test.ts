@@ -24,6 +24,7 @@ function record(): CallRecord {
     toolCalls: [],
     turns: [],
     bargeIns: [],
+    claims: [],
     escalation: null,
     timeline: [{ name: 'answered', atMs: 3 }],
     timelineDropped: 0,

@@ -84,7 +84,8 @@ t.test(
         toolCalls: [],
         turns: [],
         bargeIns: [],
-        dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+        claims: [],
+        dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
       },
       marks: [],
     }
@@ -100,7 +101,8 @@ const LOG = {
   toolCalls: [],
   turns: [],
   bargeIns: [],
-  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+  claims: [],
+  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
 }
 const stateOf = (sid: string): KeptState => ({
   kept: keptCall({ callSid: sid, rootSid: sid, agent: 'order-status' }),
