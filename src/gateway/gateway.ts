@@ -52,8 +52,6 @@ interface GatewayOptions {
   readonly log: Log
   /** Set for one of several processes on one public port. */
   readonly process?: GatewayProcess
-  /** Called when another live node has this one's name; the process must end with code 2. Absent: nobody is told. */
-  readonly onNameTaken?: () => void
 }
 
 /** What one of several processes gets beside its share of the settings. */
@@ -77,7 +75,10 @@ export interface Gateway {
   onJoined(listener: (record: CallRecord) => void): void
   /** Takes no more calls, waits for the live ones, then frees everything. Idempotent. */
   stop(drainTimeoutMs: number): Promise<void>
-  /** Resolves when it has stopped, also after `POST /api/drain`. */
+  /**
+   * Resolves when it has stopped, also after `POST /api/drain`. Rejects with CONFIG_INVALID when another live node has its
+   * name: then the process must end, with its calls, so that other nodes can go on with them.
+   */
   readonly stopped: Promise<void>
 }
 
@@ -85,7 +86,7 @@ export interface Gateway {
  * Starts everything of one gateway process, from the models to the ports. Resolves when it takes calls.
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
-export async function startGateway({ config, env, log, process: one, onNameTaken }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({ config, env, log, process: one }: GatewayOptions): Promise<Gateway> {
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError(
       'CONFIG_INVALID',
@@ -127,6 +128,19 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       "SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier's API",
     )
   }
+  let tellStopped = (): void => undefined
+  let tellNameTaken = (): void => undefined
+  const stopped = new Promise<void>((resolve, reject) => {
+    tellStopped = resolve
+    tellNameTaken = () =>
+      reject(
+        new GatewayError(
+          'CONFIG_INVALID',
+          `NODE_NAME is '${fleet.node.name}'; allowed: a name that no other live node of the fleet has`,
+        ),
+      )
+  })
+  stopped.catch(() => undefined) // whoever waits for it is told
   const fleet = await openFleet({
     config,
     tokenSecrets,
@@ -136,7 +150,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     log,
     metrics,
     calls: () => calls,
-    onNameTaken: onNameTaken ?? (() => undefined),
+    onNameTaken: () => tellNameTaken(),
   })
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details =
@@ -319,10 +333,6 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
   let stopping: Promise<void> | null = null
-  let tellStopped = (): void => undefined
-  const stopped = new Promise<void>((resolve) => {
-    tellStopped = resolve
-  })
   const running = { calls, edge }
   function stop(drainTimeoutMs: number): Promise<void> {
     stopping ??= (async () => {

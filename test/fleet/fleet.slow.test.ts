@@ -433,6 +433,24 @@ await row('two first webhooks of one call at two nodes at once: one call', {}, a
   unconcerned(t, await over(calls), 'the other callers')
 })
 
+await row(
+  'a second live node with the name of another ends with code 2, and nobody notices',
+  {},
+  async (t, fleet, calls) => {
+    const [first] = fleet.nodes as readonly [FleetNode]
+    const twin = first.twin('127.0.1.99')
+    t.teardown(() => twin.child.kill('SIGKILL'))
+    t.equal(await twin.exit, 2)
+    t.ok(
+      twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
+      twin.lines.slice(-3).join(' / '),
+    )
+    const later = fleet.call()
+    await sleep(2000)
+    unconcerned(t, await over([...calls, later]), 'callers')
+  },
+)
+
 await t.test('a spoken call goes on at another node, and its caller hears what was asked for', async (t) => {
   if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
