@@ -564,6 +564,12 @@ export const API_CALLS_MAX = 1000
 export const OPS_LIST_MAX = 500
 /** How long a node waits for another's answer to an operator. */
 export const OPS_PEER_MS = 1000
+/** A journal that the ops port sends. With the audio of both sides at 16 kHz it has 5 MB a minute (base64). */
+export const JOURNAL_SENT_BYTES_MAX = 64 * 1024 * 1024
+/** How long a node waits for another that reads its whole archive to erase calls, and the command that asks for it. */
+export const ERASE_PEER_MS = 120_000
+/** Calls of a masked number about which one erasure asks the carrier. */
+export const ERASE_CARRIER_ASKS_MAX = 200
 
 // --- several processes on one port ------------------------------------------------------------------------
 /** Gateway processes of one `serve --processes`. */

@@ -238,7 +238,7 @@ export class MediaSockets {
       fault,
     } = carrier.cause === null ? endOfSocket(code, this.#utf8.decode(message)) : endOfOurs(carrier.cause, code)
     this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
-    this.#options.log.call(carrier.call.callSid).info({ code, cause, ...fault }, 'The audio socket closed')
+    this.#options.log.call(carrier.call.callSid).debug({ code, cause, ...fault }, 'The audio socket closed')
     if (cause !== 'refused') carrier.call.detach(endCode, fault)
     this.#options.fleet?.node.streamClosed(carrier.call.callSid)
   }

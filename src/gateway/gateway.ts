@@ -9,6 +9,7 @@ import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
+import { shownSettings } from '../config/shown-settings.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
@@ -28,6 +29,7 @@ import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
+import { CallErasure } from './call-erasure.js'
 import { openCallArchive, usesDataFolder } from './call-archive.js'
 import {
   callDetails,
@@ -38,12 +40,12 @@ import {
   resumeDetails,
   voiceUrlOf,
 } from './carrier-side.js'
-import { JournalFiles } from './journal-files.js'
+import { JournalFiles, readJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
 import { LeftCalls } from './left-calls.js'
 import { recordAt } from '../edge/ops-fleet.js'
 import { idleFolders } from './process-plan.js'
-import type { ProcessPlan } from './process-plan.js'
+import type { IdleFolders, ProcessPlan } from './process-plan.js'
 
 interface GatewayOptions {
   readonly config: Config
@@ -190,17 +192,11 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
-  const kept = await openCallArchive(
-    config,
-    folder,
-    log,
-    metrics,
+  const idle: IdleFolders =
     one === undefined || one.plan.index === 0
       ? idleFolders(config.dataDir, one?.plan.count ?? 1)
-      : { left: [], spare: null },
-    workerEnv,
-    fleet.storeHome.home !== 'memory',
-  )
+      : { left: [], spare: null }
+  const kept = await openCallArchive(config, folder, log, metrics, idle, workerEnv, fleet.storeHome.home !== 'memory')
   const leftCalls = new LeftCalls({
     isHere: (callSid) => calls?.find(callSid) !== undefined || calls?.record(callSid) !== undefined,
     recordAt: (callSid) => recordAt(fleet.node, callSid),
@@ -301,8 +297,21 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
       onDrain: () => void stop(config.drainTimeoutMs),
+      erasure: new CallErasure({
+        folders: [config.dataDir, ...kept.leftFolders],
+        spareFolder: idle.spare,
+        calls,
+        forgetWaiting: (callSids) => kept.forget(callSids),
+        forgetDetail: (callSid) => details?.forget(callSid),
+        store: fleet.store,
+        keeper: fleet.keeper,
+        carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),
+        workerEnv,
+      }),
       recording: (callSid) => kept.recording(callSid),
       kept: (kind, callSid) => kept.find(kind, callSid),
+      journal: (callSid) => readJournal(join(config.dataDir, 'journals'), callSid),
+      settings: shownSettings(config),
       console: new Map(),
     })
     if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })

@@ -365,6 +365,12 @@ export class CallRegistry implements CallDirectory {
     return joined
   }
 
+  /** Forgets the record and the handoff of an ended call; its SID stays known. @returns whether there were any */
+  forget(callSid: CallSid): boolean {
+    const had = [this.#ended.delete(callSid), this.#handoffs.delete(callSid)]
+    return had.includes(true)
+  }
+
   handoff(callSid: string): Handoff | undefined {
     return this.#calls.get(callSid)?.handoff ?? this.#handoffs.get(callSid)
   }
