@@ -1,5 +1,6 @@
 import { parse } from 'yaml'
 import { NUMBER_TEXTS } from '../agents/offline.js'
+import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
 
 /**
  * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as
@@ -59,6 +60,8 @@ export function vocabularyOf(agentYaml: string | null, known: KnownOrders): Agen
     collect(fillers?.phrases, sentences, statuses, 0)
     if ('offline' in agent) collect(NUMBER_TEXTS, sentences, statuses, 0)
     collect(agent, sentences, statuses, 0)
+    // In the same breath as the agent's next words, which would not be recognised without it.
+    sentences.add(DEFAULT_CALL_OPTIONS.cutOffText)
   }
   return {
     sentences: [...sentences].slice(0, SENTENCES_MAX),
