@@ -47,7 +47,7 @@ interface Candidate {
  * | settled   | laid beside one; a new one is looked for when it does not fit      | a better one -> that one        |
  *
  * A new run begins with searching. All of this happens at 8 kHz; a frame costs nothing while we are silent, 15 (8 kHz)
- * to 30 us while we talk, half of it to take us out, and a search about 40 us, which is bounded.
+ * to 35 us while we talk, half of it to take us out, and a search about 40 us, which is bounded.
  */
 export class EchoMatcher {
   /** True once our own speech was found in the stream: from then on it is bound to be in it. */
