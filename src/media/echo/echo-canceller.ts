@@ -126,11 +126,13 @@ export class EchoMatcher {
     let share = best === undefined ? 1 : this.#try(at, best, power)
     this.#explains = best ?? null
     this.#leaves = Math.min(OWN_SHARE, EXPLAINS_SHARE * share)
-    if (this.#state === 'settled' && share < OWN_SHARE) {
+    if (this.#state === 'settled' && share < SURE_SHARE) {
       this.#searchesLeft = Math.min(SEARCHES, this.#searchesLeft + 1)
       this.#searchEvery = SEARCH_EVERY
-      if (best !== undefined) this.#follow(at, best)
-    } else {
+    }
+    if (this.#state === 'settled' && share < OWN_SHARE && best !== undefined) this.#follow(at, best)
+    // One that leaves more may be a period of the pitch off.
+    if (this.#state !== 'settled' || share >= (this.#isExact ? OWN_SHARE : SURE_SHARE)) {
       share = Math.min(share, this.#explore(at, power))
     }
     this.foreignShare = share
@@ -163,7 +165,7 @@ export class EchoMatcher {
     const due = this.#searchesLeft > 0 || this.#sinceSearch >= this.#searchEvery
     if (due) least = this.#search(at, power)
     // A caller who talks over us is the likelier reason: others are asked now and then.
-    for (let i = 1; i < known && (due || this.#state !== 'settled'); i++) {
+    for (let i = 1; i < known && (due || this.#state !== 'settled' || !this.#isExact); i++) {
       const candidate = this.#candidates[i]
       if (candidate !== undefined) least = Math.min(least, this.#try(at, candidate, power))
     }
@@ -176,11 +178,13 @@ export class EchoMatcher {
     if (this.#state === 'settled') this.#searchEvery = Math.min(SEARCH_EVERY_MAX, 2 * this.#searchEvery)
     this.#searchesLeft = Math.max(0, this.#searchesLeft - 1)
     this.searches++
-    const lag = searchLag(heard, this.#sent, at)
+    const [best] = this.#candidates
+    const near = best !== undefined && best.frames > 0 && !this.#isExact && this.searches % 2 === 0
+    const lag = near ? searchNear(heard, this.#sent, at, best.lag) : searchLag(heard, this.#sent, at)
     if (lag === null) return 1
-    const near = this.#candidates.find((candidate) => Math.abs(candidate.lag - lag) <= AGREE_SAMPLES)
-    if (near !== undefined) {
-      near.found++
+    const same = this.#candidates.find((candidate) => Math.abs(candidate.lag - lag) <= AGREE_SAMPLES)
+    if (same !== undefined) {
+      same.found++
       return 1
     }
     const candidate = { lag, power: 0, left: 0, frames: 0, found: 1 }
@@ -190,6 +194,12 @@ export class EchoMatcher {
     if (this.#candidates.length === CANDIDATES) this.#candidates.pop()
     this.#candidates.push(candidate)
     return share
+  }
+
+  /** The best one leaves over no more than what a line adds. */
+  get #isExact(): boolean {
+    const best = this.#candidates[0]
+    return best !== undefined && best.left < SURE_SHARE * best.power
   }
 
   /** The best one to the front; decides whether it is good enough to rely on. */
@@ -337,6 +347,15 @@ function searchLag(heard: Float32Array, sent: SentSpeech, at: number): number | 
     SILENT_ENERGY,
   )
   return near < 0 ? null : LAG_MAX - near
+}
+
+/** The same within a period of the pitch around `lag`: at 2 kHz two periods of a vowel are too much alike. */
+function searchNear(heard: Float32Array, sent: SentSpeech, at: number, lag: number): number | null {
+  sent.copyNarrow(at - LAG_MAX, WIDE, part)
+  const from = Math.max(0, LAG_MAX - lag - PERIOD_MAX)
+  const to = Math.min(LAG_MAX - LAG_MIN, LAG_MAX - lag + PERIOD_MAX)
+  const found = bestShift(heard, NARROW_FRAME, part, from, to, SILENT_ENERGY)
+  return found < 0 ? null : LAG_MAX - found
 }
 
 /**
