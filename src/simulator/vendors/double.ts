@@ -171,6 +171,17 @@ export interface Refusal {
   readonly body: string
 }
 
+/** How OpenAI refuses a request with another bearer token than `key`; null if it accepts it, as with a `key` of null. */
+export function keyRefusal(key: string | null, { headers: { authorization } }: IncomingMessage): Refusal | null {
+  if (key === null || authorization === `Bearer ${key}`) return null
+  // The vendor repeats the given key in its error, and so does the double.
+  const message = `Incorrect API key provided: ${authorization?.replace('Bearer ', '') ?? ''}.`
+  return {
+    status: 401,
+    body: JSON.stringify({ error: { message, type: 'invalid_request_error', code: 'invalid_api_key' } }),
+  }
+}
+
 /** A vendor's WebSocket service on loopback: one session for each connection, and faults on demand. */
 export abstract class SocketDouble<Session extends { stop(): void }> {
   readonly script: Script

@@ -6,6 +6,7 @@ import type { ScriptedReply } from '../../backends/conformance.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import {
   type DoubleOptions,
+  keyRefusal,
   LevelDetector,
   type Refusal,
   type Script,
@@ -67,19 +68,7 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   protected refusalOf(request: IncomingMessage): Refusal | null {
     const url = new URL(request.url ?? '/', 'http://127.0.0.1')
     if (url.pathname !== '/v1/live/sessions') return { status: 404, body: '{"error":{"message":"Not found"}}' }
-    const given = request.headers.authorization
-    if (this.key === null || given === `Bearer ${this.key}`) return null
-    // The vendor repeats the given key in its error, and so does the double.
-    return {
-      status: 401,
-      body: JSON.stringify({
-        error: {
-          message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`,
-          type: 'invalid_request_error',
-          code: 'invalid_api_key',
-        },
-      }),
-    }
+    return keyRefusal(this.key, request)
   }
 }
 
@@ -149,7 +138,6 @@ class LiveDoubleSession {
   /** The session's time line: sound sent so far. */
   #sentMs = 0
   #response: DelegateResponse | null = null
-  /** The answer that the delegate found, for a client's commentary. */
   #started = false
   #stopped = false
 

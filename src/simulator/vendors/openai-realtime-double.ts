@@ -11,6 +11,7 @@ import type { WebSocket } from 'ws'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import {
   type DoubleOptions,
+  keyRefusal,
   LevelDetector,
   type Refusal,
   type Script,
@@ -73,19 +74,7 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
     if (url.pathname !== '/v1/realtime') return { status: 404, body: '{"error":{"message":"Not found"}}' }
     if (url.searchParams.get('model') === null)
       return { status: 400, body: '{"error":{"message":"You must provide a model parameter."}}' }
-    const given = request.headers.authorization
-    if (this.key === null || given === `Bearer ${this.key}`) return null
-    // The vendor repeats the given key in its error, and so does the double.
-    return {
-      status: 401,
-      body: JSON.stringify({
-        error: {
-          message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`,
-          type: 'invalid_request_error',
-          code: 'invalid_api_key',
-        },
-      }),
-    }
+    return keyRefusal(this.key, request)
   }
 }
 
