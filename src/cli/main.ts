@@ -50,6 +50,10 @@ const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: 
       return (argv) => untilSignal((signal) => runSimulatorCommand(argv, { ...PROCESS_TERMINAL, signal }))
     },
   },
+  double: {
+    help: "run a double of a model's service, which answers as the agents do",
+    load: async () => (await import('./double.js')).double,
+  },
   check: {
     help: 'check settings, agents, keys, ports and reachability',
     load: async () => (await import('./check.js')).check,

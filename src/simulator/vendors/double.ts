@@ -12,6 +12,7 @@ interface SpokenText {
 export type Speaker = (text: string) => SpokenText
 
 const MS_PER_CHAR = 55
+const SILENCE_MS = 200
 
 /** A tone about as long as the spoken text, for tests that do not recognise the words. */
 export function toneSpeaker(sampleRateHz: number): Speaker {
@@ -22,10 +23,43 @@ export function toneSpeaker(sampleRateHz: number): Speaker {
   }
 }
 
+/** An answer, with its sound where that was made already. */
+export interface ModelReply extends ScriptedReply {
+  readonly sound?: SpokenText
+}
+
+/** The model behind a session of a double: a script, or one that understands what is said. */
+export interface DoubleModel {
+  /** Answers that were begun. */
+  readonly answers: number
+  /** The answer that was begun last; null before any. */
+  readonly lastReply: ModelReply | null
+  /** What the model says now that it has to answer. */
+  nextReply(): ModelReply | Promise<ModelReply>
+  /** The caller's words, now that the caller has finished. */
+  nextCallerText(): string | Promise<string>
+  /** All that the caller's line carries, s16. */
+  hear?(pcm: Int16Array, sampleRateHz: number): void
+  callerStarted?(): void
+  /** A text from the client: what was said in an earlier session, or a note. */
+  told?(role: 'caller' | 'agent' | 'system', text: string): void
+  /** The result of a tool call as the client wrote it: JSON, as text or parsed. */
+  toolResult?(callId: string, output: unknown): void
+  /** The service cancelled these calls. */
+  callsTakenBack?(callIds: readonly string[]): void
+  close?(): void
+}
+
+/** Goes on with `value`: at once unless it has to be waited for, so that scripted sessions take no extra turns. */
+export function soon<T>(value: T | Promise<T>, work: (value: T) => void): void {
+  if (value instanceof Promise) void value.then(work)
+  else work(value)
+}
+
 /** The sound of an answer at `sampleRateHz`, cut or stretched to `audioMs` where the script says so. */
-export function soundOf(reply: ScriptedReply, speaker: Speaker, sampleRateHz: number): Int16Array {
+export function soundOf(reply: ModelReply, speaker: Speaker, sampleRateHz: number): Int16Array {
   if (reply.say === undefined || reply.say === '') return new Int16Array(0)
-  const spoken = speaker(reply.say)
+  const spoken = reply.sound ?? speaker(reply.say)
   const pcm = atRate(spoken.pcm, spoken.sampleRateHz, sampleRateHz)
   if (reply.audioMs === undefined) return pcm
   const exact = new Int16Array(Math.round((reply.audioMs * sampleRateHz) / 1000))
@@ -57,7 +91,7 @@ interface ScriptOptions {
 }
 
 /** Answers in order; `Yes.` when the script is at its end. */
-export class Script {
+export class Script implements DoubleModel {
   readonly #replies: ScriptedReply[]
   readonly #callerTexts: string[]
   readonly #againWithinMs: number
@@ -159,6 +193,15 @@ export interface DoubleOptions {
   /** The one valid API key; null accepts every client. */
   readonly key?: string | null
   readonly script?: Script
+  /** The model of a session, by its instructions. Default: the script, for all sessions. */
+  readonly model?: (instructions: string) => DoubleModel
+  /** The silence that ends the caller's turn; default 200 ms. */
+  readonly silenceMs?: number
+  /** Breaks each connection off after this time; null: never. */
+  readonly breaksAfterMs?: number | null
+  readonly host?: string
+  /** Default: a free one. */
+  readonly port?: number
   /** The agent's voice, such as `flite.speak`. Default: a tone. */
   readonly speaker?: Speaker
   /** Wait before a session is confirmed. */
@@ -195,6 +238,9 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   closeAtOnce: { readonly code: number; readonly reason: string } | null = null
   protected readonly key: string | null
   protected readonly speaker: Speaker
+  protected readonly model: (instructions: string) => DoubleModel
+  protected readonly silenceMs: number
+  readonly #address: { readonly host: string; readonly port: number }
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
 
@@ -203,7 +249,11 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
     this.readyDelayMs = options.readyDelayMs ?? 0
     this.key = options.key ?? null
     this.speaker = options.speaker ?? toneSpeaker(24_000)
+    this.model = options.model ?? (() => this.script)
+    this.silenceMs = options.silenceMs ?? SILENCE_MS
+    this.#address = { host: options.host ?? '127.0.0.1', port: options.port ?? 0 }
     this.#server = createServer((_request, response) => response.writeHead(426).end())
+    const { breaksAfterMs = null } = options
     const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 16 * 1024 * 1024 })
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket)
@@ -222,6 +272,7 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
       }
       sockets.handleUpgrade(request, socket, head, (client) => {
         if (this.closeAtOnce !== null) return client.close(this.closeAtOnce.code, this.closeAtOnce.reason)
+        if (breaksAfterMs !== null) setTimeout(() => socket.destroy(), breaksAfterMs).unref()
         const session = this.accept(client, request)
         if (session !== null) this.sessions.push(session)
       })
@@ -234,12 +285,18 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   protected abstract accept(client: WebSocket, request: IncomingMessage): Session | null
 
   protected async listen(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
+    const { host, port } = this.#address
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen(port, host, resolve)
+    })
     return this
   }
 
-  protected get port(): number {
-    return (this.#server.address() as AddressInfo).port
+  /** Host and port, for a URL. */
+  protected get at(): string {
+    const { address, family, port } = this.#server.address() as AddressInfo
+    return `${family === 'IPv6' ? `[${address}]` : address}:${port}`
   }
 
   /** The newest session. */

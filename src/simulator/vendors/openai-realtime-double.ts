@@ -10,13 +10,15 @@ import type {
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import {
+  type DoubleModel,
   type DoubleOptions,
   keyRefusal,
   LevelDetector,
+  type ModelReply,
   type Refusal,
-  type Script,
   SocketDouble,
   soundOf,
+  soon,
   type Speaker,
 } from './double.js'
 
@@ -54,12 +56,13 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
 
   /** For `baseUrl`. */
   get baseUrl(): string {
-    return `ws://127.0.0.1:${this.port}/v1`
+    return `ws://${this.at}/v1`
   }
 
   protected accept(client: WebSocket): OpenAiDoubleSession {
     return new OpenAiDoubleSession(client, {
-      script: this.script,
+      model: this.model,
+      silenceMs: this.silenceMs,
       speaker: this.speaker,
       dialect: this.#dialect,
       readyDelayMs: () => this.readyDelayMs,
@@ -93,7 +96,8 @@ interface OpenAiFaults {
 }
 
 interface SessionParts {
-  readonly script: Script
+  readonly model: (instructions: string) => DoubleModel
+  readonly silenceMs: number
   readonly speaker: Speaker
   readonly dialect: 'ga' | 'beta'
   readonly readyDelayMs: () => number
@@ -119,7 +123,6 @@ type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
 type NewServerEvent = Unnumbered<RealtimeServerEvent>
 
 const PIECE_MS = 100
-const SILENCE_MS = 200
 /** Pieces of audio that are still sent after a response is cancelled. */
 const LATE_PIECES = 2
 
@@ -149,6 +152,7 @@ class OpenAiDoubleSession {
   readonly #parts: SessionParts
   #detector: LevelDetector
   #utterance = 0
+  #model: DoubleModel | null = null
   #answer: Answer | null = null
   #ids = 0
   readonly #sentMs = new Map<string, number>()
@@ -157,7 +161,7 @@ class OpenAiDoubleSession {
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket
     this.#parts = parts
-    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: SILENCE_MS })
+    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: parts.silenceMs })
     socket.on('message', (data) => this.#receive((data as Buffer).toString()))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
@@ -198,6 +202,7 @@ class OpenAiDoubleSession {
 
   stop(): void {
     this.#stopped = true
+    this.#model?.close?.()
     if (this.#answer?.timer) clearTimeout(this.#answer.timer)
   }
 
@@ -257,11 +262,16 @@ class OpenAiDoubleSession {
       return this.error('missing_required_parameter', 'Missing required parameter: session.type.')
     }
     this.config = { ...this.config, ...session }
-    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, silenceMs: SILENCE_MS })
+    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, silenceMs: this.#parts.silenceMs })
     const confirm = (): void => this.send({ type: 'session.updated', session: this.config ?? session })
     const delayMs = this.#parts.readyDelayMs()
     if (delayMs > 0) setTimeout(confirm, delayMs).unref()
     else confirm()
+  }
+
+  /** Made with the first message that needs it: the configuration comes before. */
+  get #mind(): DoubleModel {
+    return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
   }
 
   get #pcmu(): boolean {
@@ -302,12 +312,17 @@ class OpenAiDoubleSession {
     const pcm = new Int16Array(bytes.length)
     const samples = this.#pcmu ? pcm.subarray(0, decodeMuLaw(bytes, pcm)) : samplesOf(bytes)
     const ms = (samples.length * 1000) / this.#inputRateHz
+    // Where the client marks the turns, it sends speech only.
+    if (!this.#listens && this.#utterance === 0) this.#mind.callerStarted?.()
     this.callerAudioMs += ms
     this.#utterance += ms
-    if (!this.#listens || this.#parts.faults.deaf) return
+    if (this.#parts.faults.deaf) return
+    this.#mind.hear?.(samples, this.#inputRateHz)
+    if (!this.#listens) return
     for (const edge of this.#detector.hear(samples)) {
       const itemId = `item_caller_${this.#ids}`
       if (edge === 'started') {
+        this.#mind.callerStarted?.()
         this.send({
           type: 'input_audio_buffer.speech_started',
           audio_start_ms: Math.round(this.#detector.heardMs),
@@ -345,7 +360,10 @@ class OpenAiDoubleSession {
     this.#utterance = 0
     const itemId = `item_caller_${++this.#ids}`
     this.send({ type: 'input_audio_buffer.committed', item_id: itemId, previous_item_id: null })
-    const transcript = this.#parts.script.nextCallerText()
+    soon(this.#mind.nextCallerText(), (transcript) => this.#transcribed(itemId, transcript))
+  }
+
+  #transcribed(itemId: string, transcript: string): void {
     this.#add({
       type: 'message',
       role: 'user',
@@ -378,8 +396,16 @@ class OpenAiDoubleSession {
 
   #add(item: ConversationItem): void {
     this.items.push(item)
+    this.#understand(item)
     this.send({ type: 'conversation.item.added', item, previous_item_id: null })
     this.send({ type: 'conversation.item.done', item, previous_item_id: null })
+  }
+
+  #understand(item: ConversationItem): void {
+    if (item.type === 'function_call_output') this.#mind.toolResult?.(item.call_id, item.output)
+    if (item.type !== 'message') return
+    const role = item.role === 'assistant' ? 'agent' : item.role === 'user' ? 'caller' : 'system'
+    for (const part of item.content) if (part.text !== undefined) this.#mind.told?.(role, part.text)
   }
 
   #truncate(itemId: string, audioEndMs: number, eventId: string | null): void {
@@ -400,7 +426,6 @@ class OpenAiDoubleSession {
     const { faults } = this.#parts
     const empty = faults.emptyAnswers > 0
     if (empty) faults.emptyAnswers--
-    const reply = empty ? {} : this.#parts.script.nextReply()
     const response: RealtimeResponse = {
       id: `resp_${++this.#ids}`,
       object: 'realtime.response',
@@ -413,6 +438,12 @@ class OpenAiDoubleSession {
     this.send({ type: 'response.created', response })
     const limits = this.#parts.limits()
     if (limits !== null) this.send({ type: 'rate_limits.updated', rate_limits: limits })
+    soon(empty ? {} : this.#mind.nextReply(), (reply) => this.#speak(answer, reply))
+  }
+
+  #speak(answer: Answer, reply: ModelReply): void {
+    const { response } = answer
+    const { faults } = this.#parts
     const pcm = soundOf(reply, this.#parts.speaker, this.#outputRateHz)
     const responseId = response.id ?? ''
     const step = Math.round((PIECE_MS * this.#outputRateHz) / 1000)
