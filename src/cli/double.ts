@@ -9,8 +9,7 @@ import { HELP_OPTION, PROCESS_TERMINAL, untilSignal, wordsAndOptions, wrongUse }
 import type { Terminal } from './command-line.js'
 
 /** How a service misbehaves from its first session on. */
-const FAULTS = ['deaf', 'empty-answers', 'no-quota', 'never-ready', 'delegate-hangs'] as const
-type Fault = (typeof FAULTS)[number]
+type Fault = 'deaf' | 'empty-answers' | 'no-quota' | 'never-ready' | 'delegate-hangs'
 
 interface DoubleWanted {
   readonly options: DoubleOptions
@@ -182,7 +181,7 @@ export async function runDouble(
         host: values.host,
         port,
         key: values.key,
-        silenceMs,
+        turns: { silenceMs, skipsTones: true },
         breaksAfterMs,
         model: (instructions) => models.model(instructions),
       },

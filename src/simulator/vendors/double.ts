@@ -1,6 +1,8 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { isSampleRateHz } from '../../core/units.js'
+import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
 interface SpokenText {
@@ -146,16 +148,25 @@ function onceMore(reply: ScriptedReply): ScriptedReply {
     : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
 }
 
+/** How a double finds the caller's turns. */
+export interface Turns {
+  readonly silenceMs: number
+  /** DTMF digits and the tones of phone lines are no speech. Default: any loud sound is. */
+  readonly skipsTones?: boolean
+}
+
 /** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
 export class LevelDetector {
   heardMs = 0
   #sampleRateHz: number
   #silenceMs: number
+  readonly #skipsTones: boolean
   #speaking = false
   #loudMs = 0
   #quietMs = 0
 
-  constructor(options: { readonly sampleRateHz: number; readonly silenceMs: number }) {
+  constructor(options: Turns & { readonly sampleRateHz: number }) {
+    this.#skipsTones = options.skipsTones ?? false
     this.#sampleRateHz = options.sampleRateHz
     this.#silenceMs = options.silenceMs
   }
@@ -174,7 +185,7 @@ export class LevelDetector {
       this.heardMs += ms
       let energy = 0
       for (let i = from; i < to; i++) energy += (pcm[i] ?? 0) ** 2
-      const loud = Math.sqrt(energy / (to - from)) > 500
+      const loud = Math.sqrt(energy / (to - from)) > 500 && !(this.#skipsTones && this.#isTone(pcm.subarray(from, to)))
       this.#loudMs = loud ? this.#loudMs + ms : 0
       this.#quietMs = loud ? 0 : this.#quietMs + ms
       if (!this.#speaking && this.#loudMs >= 60) {
@@ -187,6 +198,10 @@ export class LevelDetector {
     }
     return edges
   }
+
+  #isTone(window: Int16Array): boolean {
+    return isSampleRateHz(this.#sampleRateHz) && isPureTone(window, this.#sampleRateHz)
+  }
 }
 
 export interface DoubleOptions {
@@ -195,8 +210,8 @@ export interface DoubleOptions {
   readonly script?: Script
   /** The model of a session, by its instructions. Default: the script, for all sessions. */
   readonly model?: (instructions: string) => DoubleModel
-  /** The silence that ends the caller's turn; default 200 ms. */
-  readonly silenceMs?: number
+  /** How the service detects the caller's turns: after this silence, default 200 ms, and in loud sound of any kind or not. */
+  readonly turns?: Partial<Turns>
   /** Breaks each connection off after this time; null: never. */
   readonly breaksAfterMs?: number | null
   readonly host?: string
@@ -239,7 +254,7 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   protected readonly key: string | null
   protected readonly speaker: Speaker
   protected readonly model: (instructions: string) => DoubleModel
-  protected readonly silenceMs: number
+  protected readonly turns: Turns
   readonly #address: { readonly host: string; readonly port: number }
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
@@ -250,7 +265,7 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
     this.key = options.key ?? null
     this.speaker = options.speaker ?? toneSpeaker(24_000)
     this.model = options.model ?? (() => this.script)
-    this.silenceMs = options.silenceMs ?? SILENCE_MS
+    this.turns = { silenceMs: SILENCE_MS, ...options.turns }
     this.#address = { host: options.host ?? '127.0.0.1', port: options.port ?? 0 }
     this.#server = createServer((_request, response) => response.writeHead(426).end())
     const { breaksAfterMs = null } = options

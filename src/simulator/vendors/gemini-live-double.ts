@@ -21,6 +21,7 @@ import {
   soon,
   soundOf,
   type Speaker,
+  type Turns,
 } from './double.js'
 
 /**
@@ -69,7 +70,7 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
     }
     return new GeminiDoubleSession(client, {
       model: this.model,
-      silenceMs: this.silenceMs,
+      turns: this.turns,
       speaker: this.speaker,
       readyDelayMs: () => this.readyDelayMs,
       handles: this.handles,
@@ -101,7 +102,7 @@ interface GeminiFaults {
 
 interface SessionParts {
   readonly model: (instructions: string) => DoubleModel
-  readonly silenceMs: number
+  readonly turns: Turns
   readonly speaker: Speaker
   readonly readyDelayMs: () => number
   readonly handles: Map<string, readonly number[]>
@@ -163,7 +164,7 @@ class GeminiDoubleSession {
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket
     this.#parts = parts
-    this.#detector = new LevelDetector({ sampleRateHz: INPUT_RATE_HZ, silenceMs: parts.silenceMs })
+    this.#detector = new LevelDetector({ sampleRateHz: INPUT_RATE_HZ, ...parts.turns })
     socket.on('message', (data) => this.#receive(JSON.parse((data as Buffer).toString()) as LiveClientMessage))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)

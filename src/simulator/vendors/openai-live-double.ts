@@ -14,6 +14,7 @@ import {
   soon,
   soundOf,
   type Speaker,
+  type Turns,
 } from './double.js'
 
 interface LiveDoubleOptions extends DoubleOptions {
@@ -60,7 +61,7 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   protected accept(client: WebSocket): LiveDoubleSession {
     return new LiveDoubleSession(client, {
       model: this.model,
-      silenceMs: this.silenceMs,
+      turns: this.turns,
       speaker: this.speaker,
       continuous: this.#continuous,
       readyDelayMs: () => this.readyDelayMs,
@@ -79,7 +80,7 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
 
 interface SessionParts {
   readonly model: (instructions: string) => DoubleModel
-  readonly silenceMs: number
+  readonly turns: Turns
   readonly speaker: Speaker
   readonly continuous: boolean
   readonly readyDelayMs: () => number
@@ -152,7 +153,7 @@ class LiveDoubleSession {
     this.#socket = socket
     this.#parts = parts
     this.delegateHangs = parts.delegateHangs
-    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: parts.silenceMs })
+    this.#detector = new LevelDetector({ sampleRateHz: 24_000, ...parts.turns })
     socket.on('message', (data) => this.#receive((data as Buffer).toString()))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
@@ -293,7 +294,7 @@ class LiveDoubleSession {
     this.config = session
     for (const item of session.input ?? [])
       for (const text of item.content) this.#mind.told?.(item.role === 'assistant' ? 'agent' : 'system', text.text)
-    this.#detector = new LevelDetector({ sampleRateHz: this.#rateHz, silenceMs: this.#parts.silenceMs })
+    this.#detector = new LevelDetector({ sampleRateHz: this.#rateHz, ...this.#parts.turns })
     const confirm = (): void => {
       this.#started = true
       this.send({ type: 'session.started', session: this.#resource() })

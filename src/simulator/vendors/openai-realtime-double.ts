@@ -20,6 +20,7 @@ import {
   soundOf,
   soon,
   type Speaker,
+  type Turns,
 } from './double.js'
 
 export interface OpenAiDoubleOptions extends DoubleOptions {
@@ -62,7 +63,7 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   protected accept(client: WebSocket): OpenAiDoubleSession {
     return new OpenAiDoubleSession(client, {
       model: this.model,
-      silenceMs: this.silenceMs,
+      turns: this.turns,
       speaker: this.speaker,
       dialect: this.#dialect,
       readyDelayMs: () => this.readyDelayMs,
@@ -97,7 +98,7 @@ interface OpenAiFaults {
 
 interface SessionParts {
   readonly model: (instructions: string) => DoubleModel
-  readonly silenceMs: number
+  readonly turns: Turns
   readonly speaker: Speaker
   readonly dialect: 'ga' | 'beta'
   readonly readyDelayMs: () => number
@@ -161,7 +162,7 @@ class OpenAiDoubleSession {
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket
     this.#parts = parts
-    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: parts.silenceMs })
+    this.#detector = new LevelDetector({ sampleRateHz: 24_000, ...parts.turns })
     socket.on('message', (data) => this.#receive((data as Buffer).toString()))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
@@ -262,7 +263,7 @@ class OpenAiDoubleSession {
       return this.error('missing_required_parameter', 'Missing required parameter: session.type.')
     }
     this.config = { ...this.config, ...session }
-    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, silenceMs: this.#parts.silenceMs })
+    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, ...this.#parts.turns })
     const confirm = (): void => this.send({ type: 'session.updated', session: this.config ?? session })
     const delayMs = this.#parts.readyDelayMs()
     if (delayMs > 0) setTimeout(confirm, delayMs).unref()
