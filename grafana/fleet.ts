@@ -163,7 +163,8 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Takeovers and conflicts',
-              about: 'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late.',
+              about:
+                'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
               unit: 'cps',
             },
             HALF,
@@ -171,6 +172,7 @@ export function fleet(): DashboardBuilder {
               { expr: rate('mkondo_takeovers_total', 'evidence'), legend: 'taken over: {{evidence}}' },
               { expr: rate('mkondo_calls_given_up_total', 'why'), legend: 'given up: {{why}}' },
               { expr: `sum(rate(mkondo_store_conflicts_total{${NODE}}[$__rate_interval]))`, legend: 'conflicts' },
+              { expr: `sum(rate(mkondo_calls_unclaimed_total{${NODE}}[$__rate_interval]))`, legend: 'unclaimed' },
             ],
           ),
           curves(
