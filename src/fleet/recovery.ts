@@ -338,7 +338,7 @@ export class Recovery<Answer extends object> {
   }
 }
 
-function stateOf({ content }: ProvenWebhook): CarrierState {
+export function stateOf({ content }: ProvenWebhook): CarrierState {
   if (content === null) return 'unknown'
   return 'state' in content ? content.state : content.event
 }
