@@ -282,11 +282,14 @@ export class WebhookRouting<Answer extends object> {
 
   /** A forwarded webhook: this node has the call, or is to open it. */
   async #forwarded({ webhook, token }: Forwarded): Promise<Answer | NoRoom | NotHere> {
-    const { calls, node } = this.#options
+    const { calls, node, recovery } = this.#options
     const { callSid } = webhook
     if (callSid === null) return NOT_HERE
     if (calls.find(callSid) !== undefined) return this.#here(webhook, false)
     if (token === null || !node.isThisRun(token)) return NOT_HERE
+    // Taken over here by another evidence, while the carrier asked there.
+    if (recovery.has(callSid))
+      return recovery.orphaned(webhook, callSid, { owner: token, phase: 'claimed', state: null, log: [] })
     return this.#open(webhook, callSid, token, true)
   }
 
