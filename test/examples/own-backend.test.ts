@@ -12,6 +12,8 @@ import { passSuite } from '../backends/pass-suite.js'
 
 const EXAMPLE = fileURLToPath(new URL('../../examples/own-backend/xiaozhi-backend.js', import.meta.url))
 const PACKAGE = fileURLToPath(new URL('../../../', import.meta.url))
+/** They mostly wait. */
+const CHECKS_AT_ONCE = 12
 const AGENT = 'version: 1\nname: a\ninstructions: Be brief.\n'
 const url = 'ws://127.0.0.1:8000/xiaozhi/v1/'
 
@@ -55,6 +57,7 @@ t.test("an agent's own backend is found beside its file, with options and a voic
     passSuite(
       t,
       xiaozhiHarness((options) => loadBackend(name, { ...context, options: { [name]: options } })),
+      CHECKS_AT_ONCE,
     ),
   )
   const unset = await loadBackend(name, { ...context, options: {} })
