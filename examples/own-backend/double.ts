@@ -115,7 +115,12 @@ class Session {
     switch (message['type']) {
       case 'hello':
         setTimeout(() => {
-          this.#send({ type: 'hello', transport: 'websocket', session_id: 's-1', audio_params: message['audio_params'] })
+          this.#send({
+            type: 'hello',
+            transport: 'websocket',
+            session_id: 's-1',
+            audio_params: message['audio_params'],
+          })
           this.#rpc(1, 'initialize', { protocolVersion: '2024-11-05', capabilities: {} })
           this.#rpc(2, 'tools/list', {})
         }, this.#double.readyDelayMs).unref()

@@ -289,7 +289,14 @@ class XiaozhiBackend implements Backend {
       return
     }
     const itemId = `caller-${++this.#callerTurns}`
-    this.#sink.event({ type: 'transcript', role: 'caller', text, final: true, itemId, generation: this.#generation + 1 })
+    this.#sink.event({
+      type: 'transcript',
+      role: 'caller',
+      text,
+      final: true,
+      itemId,
+      generation: this.#generation + 1,
+    })
   }
 
   #tts(state: unknown, text: unknown): void {
@@ -342,7 +349,11 @@ class XiaozhiBackend implements Backend {
         })
       case 'tools/list':
         return this.#reply(id, {
-          tools: this.#tools.map(({ name, description, parameters }) => ({ name, description, inputSchema: parameters })),
+          tools: this.#tools.map(({ name, description, parameters }) => ({
+            name,
+            description,
+            inputSchema: parameters,
+          })),
         })
       case 'tools/call':
         return this.#call(id, (params ?? {}) as Message)

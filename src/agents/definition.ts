@@ -431,7 +431,8 @@ const bargeInSchema = z
   })
 
 const backendName = z.string().regex(/^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/, {
-  error: 'must be auto, openai, openai-live, gemini, self-hosted, cascade, embedded, or module: and what to import, such as module:./mine.mjs',
+  error:
+    'must be auto, openai, openai-live, gemini, self-hosted, cascade, embedded, or module: and what to import, such as module:./mine.mjs',
 })
 
 const failoverSchema = z.strictObject({

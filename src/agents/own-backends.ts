@@ -71,7 +71,7 @@ export async function findOwnBackends(
       ...agent,
       backend: typeof backend === 'string' ? listed(backend) : backend.map(listed),
       shadow: shadow === null ? null : listed(shadow),
-      backends: renamed(agent.backends) as AgentDefinition['backends'],
+      backends: renamed(agent.backends),
       voice: renamed(agent.voice) as AgentDefinition['voice'],
     },
   }
