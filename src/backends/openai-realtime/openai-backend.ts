@@ -68,6 +68,8 @@ const SERVER_ANSWER_MS = 1500
 const TOOL_CALL_CONFIRM_MS = 100
 /** Some servers never end a response. It counts as ended after this time without an event of it. */
 const RESPONSE_QUIET_MS = 2000
+/** What was said over an answer may turn out to interrupt it this long after it ended, when its words are known. */
+const INTERRUPTING_WORDS_MS = 3000
 /** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
 
@@ -130,6 +132,8 @@ export class OpenAiRealtimeBackend implements Backend {
   #askedAgain = false
   readonly #audio: Base64Audio
   readonly #keys: KeyEntry
+  /** Until this time an interruption also asks for the answer to speech that the busy service did not answer. */
+  #unansweredUntilMs = -Infinity
   #session: BackendSession | null = null
   #configured = false
   #itemsCreated = 0
@@ -271,15 +275,19 @@ export class OpenAiRealtimeBackend implements Backend {
         audio_end_ms: item.audioEndMs,
       })
     }
-    if (cancelled === null) return
-    this.stats.toolCallsGivenUp += this.#calls.drop(cancelled, null)
-    cancelled.openItems.clear()
-    this.#sink.event({
-      type: 'turn-done',
-      generation: cancelled.generation,
-      status: 'cancelled',
-      reason: 'interrupted',
-    })
+    if (cancelled !== null) {
+      this.stats.toolCallsGivenUp += this.#calls.drop(cancelled, null)
+      cancelled.openItems.clear()
+      this.#sink.event({
+        type: 'turn-done',
+        generation: cancelled.generation,
+        status: 'cancelled',
+        reason: 'interrupted',
+      })
+    }
+    if (this.#responses.callerSpeaking || this.#nowMs() > this.#unansweredUntilMs) return
+    this.#responses.want(null)
+    this.#requestResponse()
   }
 
   updateSession({
@@ -381,6 +389,9 @@ export class OpenAiRealtimeBackend implements Backend {
         if (!this.capabilities.serverVad) return
         this.#responses.speechStopped(true)
         this.#uplink.turnEnded()
+        // A service that goes on does not answer what it heard over its answer.
+        if (this.capabilities.serverInterrupts === false && this.#responses.current?.state === 'active')
+          this.#unansweredUntilMs = this.#nowMs() + INTERRUPTING_WORDS_MS
         this.#sink.event({ type: 'speech-stopped' })
         if (this.#responses.wanted) this.#requestResponseIn(SERVER_ANSWER_MS)
         return
@@ -502,6 +513,7 @@ export class OpenAiRealtimeBackend implements Backend {
       this.#end(before, 'completed', undefined)
     }
     const response = this.#responses.created(id, metadata)
+    this.#unansweredUntilMs = -Infinity
     if (response.state === 'active') this.#sink.event({ type: 'turn-start', generation: response.generation })
     return response
   }
