@@ -1,13 +1,17 @@
 import { access } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { AgentDefinition } from './definition.js'
 
 const MODULE_PREFIX = 'module:'
 const IS_RELATIVE = /^module:\.\.?\//
 
 /** What an agent names its backends by, before and after its modules are found. */
-type Backends = Pick<AgentDefinition, 'backend' | 'backends' | 'shadow' | 'voice'>
+interface Backends {
+  readonly backend: string | readonly string[]
+  readonly shadow: string | null
+  readonly backends: Readonly<Record<string, unknown>>
+  readonly voice: Readonly<Record<string, unknown>>
+}
 
 interface Fault {
   readonly path: readonly PropertyKey[]
@@ -35,10 +39,10 @@ export function isOwnBackend(name: string, agent: Pick<Backends, 'backend' | 'sh
  * short name are put under the whole one.
  * @param dir  the folder of the agent's file
  */
-export async function findOwnBackends(
-  agent: AgentDefinition,
+export async function findOwnBackends<Agent extends Backends>(
+  agent: Agent,
   dir: string,
-): Promise<{ readonly agent: AgentDefinition; readonly faults: readonly Fault[] }> {
+): Promise<{ readonly agent: Agent; readonly faults: readonly Fault[] }> {
   const modules = modulesOf(agent)
   if (modules.length === 0) return { agent, faults: [] }
   const faults: Fault[] = []
@@ -62,7 +66,7 @@ export async function findOwnBackends(
   const found = (name: string): string => whole.get(name) ?? name
   // In the list a short name is that of a built-in backend.
   const listed = (name: string): string => (name.startsWith(MODULE_PREFIX) ? found(name) : name)
-  const renamed = <T>(entries: Readonly<Record<string, T>>): Record<string, T> =>
+  const renamed = (entries: Readonly<Record<string, unknown>>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(entries).map(([name, value]) => [found(name), value]))
   const { backend, shadow } = agent
   return {
@@ -72,13 +76,13 @@ export async function findOwnBackends(
       backend: typeof backend === 'string' ? listed(backend) : backend.map(listed),
       shadow: shadow === null ? null : listed(shadow),
       backends: renamed(agent.backends),
-      voice: renamed(agent.voice) as AgentDefinition['voice'],
+      voice: renamed(agent.voice),
     },
   }
 }
 
 function placeOf(module: string, { backend }: Backends): readonly PropertyKey[] {
   if (backend === module) return ['backend']
-  const index = Array.isArray(backend) ? backend.indexOf(module) : -1
+  const index = typeof backend === 'string' ? -1 : backend.indexOf(module)
   return index < 0 ? ['shadow'] : ['backend', index]
 }
