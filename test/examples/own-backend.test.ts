@@ -49,6 +49,7 @@ t.test("an agent's own backend is found beside its file, with options and a voic
     options: agent.backends,
     legRateHz: 16000,
     gatewayTurns: true,
+    gatewayInterrupts: false,
   }
   const made = (await loadBackend(name, context))(new Recorder())
   t.equal(made.capabilities.name, 'xiaozhi')
