@@ -86,9 +86,8 @@ if (process.argv.includes('--types')) {
   const options =
     '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes ' +
     '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
-  const entries = ['index.ts', 'backends/backend.ts', 'backends/registry.ts', 'backends/conformance.ts'].map((file) =>
-    join(root, 'src', file),
-  )
+  const backends = ['backend', 'transport', 'registry', 'conformance'].map((name) => `backends/${name}.ts`)
+  const entries = ['index.ts', ...backends].map((file) => join(root, 'src', file))
   const declared = spawnSync(
     process.execPath,
     [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')],

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isOwnBackend } from './own-backends.js'
 
 const model = z
   .string()
@@ -280,16 +281,12 @@ export const backendOptionsSchema = z
     cascade: cascade.exactOptional(),
   })
   .catchall(z.record(z.string(), z.unknown()))
-  .superRefine((options, context) => {
-    for (const name of Object.keys(options)) {
-      if (WITH_OPTIONS.includes(name) || /^module:\S+$/.test(name)) continue
-      context.addIssue({
-        code: 'custom',
-        path: [name],
-        message: `${name} has no options; allowed: ${WITH_OPTIONS.join(', ')}, or module: and what to import`,
-      })
-    }
-  })
+
+/** What is wrong with a key of the `backends:` block that is no backend with options; null for one that is. */
+export function strangeOptions(name: string, agent: Parameters<typeof isOwnBackend>[1]): string | null {
+  if (WITH_OPTIONS.includes(name) || isOwnBackend(name, agent)) return null
+  return `${name} has no options; allowed: ${WITH_OPTIONS.join(', ')}, or the name of a module that the agent lists`
+}
 
 /** Options of an agent's backends, by name; those of a module are passed to it as they are. */
 export type BackendOptions = z.output<typeof backendOptionsSchema>

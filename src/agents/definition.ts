@@ -13,7 +13,7 @@ import {
   TEXT_FRAME_BYTES_MAX,
   VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
-import { LIVE_VOICES, backendOptionsSchema } from './backend-options.js'
+import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
 import { claimsSchema } from './claims.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
@@ -433,7 +433,8 @@ const bargeInSchema = z
   })
 
 const backendName = z.string().regex(/^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/, {
-  error: 'must be auto, openai, openai-live, gemini, self-hosted, cascade, embedded, or module: and what to import',
+  error:
+    'must be auto, openai, openai-live, gemini, self-hosted, cascade, embedded, or module: and what to import, such as module:./mine.mjs',
 })
 
 const failoverSchema = z.strictObject({
@@ -712,7 +713,7 @@ export const agentSchema = z
       .default('auto')
       .describe(
         'auto: the first of openai, gemini and embedded that has its key. A list: each next one takes over when the one ' +
-          'before fails in mid-call. module:… is a backend of your own.',
+          'before fails in mid-call. module:./FILE, beside the agent, or module:PACKAGE is a backend of your own.',
       ),
     backends: backendOptionsSchema
       .prefault({})
@@ -799,6 +800,10 @@ export const agentSchema = z
       .describe('The scripted dialogue of the embedded backend. Default: none.'),
   })
   .superRefine((agent, context) => {
+    for (const name of Object.keys(agent.backends)) {
+      const message = strangeOptions(name, agent)
+      if (message !== null) context.addIssue({ code: 'custom', path: ['backends', name], message })
+    }
     agent.tools.forEach((tool, index) => {
       if (agent.tools.findIndex((other) => other.name === tool.name) === index) return
       context.addIssue({

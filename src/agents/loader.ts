@@ -15,6 +15,7 @@ import { callableTools } from './offered-tools.js'
 import { offlineFaults } from './offline-check.js'
 import type { CallableTool, OfflineSpeech } from './offline-check.js'
 import { offlineShape } from './offline.js'
+import { findOwnBackends } from './own-backends.js'
 import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
@@ -82,9 +83,10 @@ async function examine(
     const offline = typeof value === 'object' && value !== null && 'offline' in value ? value.offline : null
     return { ok: false, faults: [...checked.faults, ...(await dialogueFaults(offline, null, speech))] }
   }
-  const { agent } = checked
+  const { agent, faults: missing } = await findOwnBackends(checked.agent, dir)
   const loaded = await loadAssets(agent, dir, own)
   const faults = [
+    ...missing.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` })),
     ...environmentFaults(agent, env),
     ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` }))),
     ...(loaded.ok ? claimFaults(agent, callableTools(agent, loaded.assets)) : []),
@@ -200,6 +202,7 @@ export async function readAgents(
   for (const name of names) {
     const file = join(dir, name)
     const one = /\.m?js$/.test(name) ? await loadModule(dir, name, env, speech) : await loadFile(dir, name, env, speech)
+    if (one === null) continue
     const earlier = one.ok ? places.get(one.agent.name) : undefined
     if (!one.ok || earlier === undefined) {
       read.push(one)
@@ -294,13 +297,22 @@ async function loadFile(dir: string, name: string, env: Environment, speech: Spe
   }
 }
 
-/** An agent in code: the default export of a module. Its tools in code are its own. */
-async function loadModule(dir: string, name: string, env: Environment, speech: SpeechSource | null): Promise<ReadFile> {
+/**
+ * An agent in code: the default export of a module. Its tools in code are its own.
+ * @returns null for a module with a backend, which lies beside the agents that name it
+ */
+async function loadModule(
+  dir: string,
+  name: string,
+  env: Environment,
+  speech: SpeechSource | null,
+): Promise<ReadFile | null> {
   const file = join(dir, name)
   const refuse = (what: string): ReadFile => ({ ok: false, file, faults: [{ file, line: 1, col: 1, what }] })
   try {
     const { exports } = await importFile(file)
     const written = exports['default']
+    if (written === undefined && typeof exports['createBackend'] === 'function') return null
     if (typeof written !== 'object' || written === null || isCodeTool(written)) {
       return refuse(
         'has no agent as its default export (defineAgent); modules with tools only belong into a folder below',

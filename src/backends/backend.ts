@@ -114,14 +114,21 @@ export interface RateLimit {
  */
 export interface Backend {
   readonly capabilities: BackendCapabilities
-  /** Resolves when ready for audio (after the `ready` event). Rejects with GatewayError BACKEND_*. */
+  /**
+   * Opens the session; called once. Resolves when ready for audio (after the `ready` event). Rejects with GatewayError
+   * BACKEND_*, after an `error` and a `closed` event with the same fault; an abort of `signal`, when the caller hangs up
+   * while it connects, rejects with BACKEND_CLOSED. The model gets history and tool ledger before its first turn.
+   */
   connect(session: BackendSession, signal: AbortSignal): Promise<void>
   /**
    * Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops the oldest when full.
    * @param voiced  the gateway's voice activity detection found voice in the frame; undefined when this is not known
    */
   pushAudio(pcm: Int16Array, voiced?: boolean): void
-  /** The caller began to speak, up to a second ago; more frames follow through `pushAudio`. Only without `serverVad`. */
+  /**
+   * The caller began to speak, up to a second ago; more frames follow through `pushAudio`. It ends no answer by itself:
+   * where the speech interrupts, `interrupt` comes too. Only without `serverVad`. Before `ready`: kept, with the audio.
+   */
   speechStart(atMs: number): void
   /**
    * The caller stopped speaking; `atMs` is the time of the last voiced sample.
@@ -129,13 +136,39 @@ export interface Backend {
    *   with none but these, no event follows. Only with `weighsSpeech`.
    */
   speechEnd(atMs: number, unless?: readonly string[]): void
-  /** Adds a text; `respond` asks for an answer to it. */
+  /**
+   * Adds a text to the conversation: what the caller wrote (`caller`), or a note of the gateway's for the model (`system`).
+   * `respond` asks for one answer to it, once nobody speaks; without it the model knows the text from its next answer on.
+   *
+   * `sendText('', { role: 'system', respond: true })` asks the agent to begin without saying how. The backend puts its own
+   * words in the place of the empty text: to greet with `session.greeting` as it stands, with a greeting of the model's
+   * own where that is null, and to go on without a greeting where the session has a history (`openingText` of
+   * `mkondo/transport`). Before `ready`: at most 16 texts are kept.
+   */
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void
+  /**
+   * The caller pressed a key: `0` to `9`, `*`, `#`, `A` to `D`; anything else is ignored. Keys belong together until `#`
+   * or a pause (`KeyEntry` of `mkondo/transport`); the model gets them as one text and answers it, and the call gets
+   * them as a transcript of the caller (`keysTranscript`).
+   */
   dtmf(digit: string): void
-  /** The result of a tool call, exactly once each; unknown and repeated ids are ignored. */
+  /**
+   * The result of a tool call, exactly once each; unknown and repeated ids are ignored, also those of calls that
+   * `tool-cancel` took back. It may come when the turn of the call is long over. With the last result of an answer's
+   * calls the model goes on, unless the caller is speaking: then after that speech.
+   */
   toolResult(callId: string, reply: ToolReply): void
-  /** Stops the answer; the caller heard `itemId` up to `playedMs`. Idempotent, safe when idle. */
+  /**
+   * Stops the answer; the caller heard `itemId` up to `playedMs` (of the item's sound; null: nothing). When this returns,
+   * `turn-done` *cancelled* was emitted, and nothing of the answer is delivered any more, however late it comes. What was
+   * not heard must not stay in the model's memory, as far as the service allows (`truncate`). Idempotent, safe when idle,
+   * and may come from within an event or a piece of audio.
+   */
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void
+  /**
+   * Replaces instructions or tools, or both, from the model's next answer on; what is absent stays. Causes no answer. A
+   * service that cannot change them in mid-session ignores it, and counts it in `counters`.
+   */
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
   /** Small JSON-safe state to resume this conversation in a new instance; null when the history is enough. */
   snapshot(): unknown

@@ -319,7 +319,8 @@ interface BackendModule {
 
 /**
  * The factory of backend `name` (resolved). A module is imported in this thread first: its name is `module:` and a
- * specifier, such as `module:file:///opt/agents/own-backend.js` or the name of a package.
+ * specifier, such as `module:file:///opt/agents/own-backend.js` or the name of a package. (`module:./own-backend.js` in an
+ * agent's file has become such a URL when the file was loaded.)
  * @throws GatewayError AGENT_INVALID for an unknown name, or a module that cannot be used
  */
 export async function loadBackend(name: string, context: BackendContext): Promise<BackendFactory> {

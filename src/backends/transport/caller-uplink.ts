@@ -37,7 +37,7 @@ export function messageLength(setMs: number | undefined, turnEnd: TurnEnd | null
   return setMs === undefined ? { messageMs: MESSAGE_MS, turnEnd } : { messageMs: setMs, turnEnd: null }
 }
 
-interface CallerUplinkOptions extends MessageLength {
+export interface CallerUplinkOptions extends MessageLength {
   readonly sampleRateHz: number
   /** How much may wait while `send` refuses; beyond this the oldest is dropped. */
   readonly waitingMsMax: number

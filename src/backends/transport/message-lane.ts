@@ -35,7 +35,7 @@ const messages = new Views(readBuffer)
  * not pass through two streams (docs/LATENCY.md, "A message to a backend and back").
  */
 export class MessageLane {
-  readonly #message: (data: Buffer) => void
+  readonly #message: (data: Buffer, binary: boolean) => void
   readonly #frames = new FrameScanner()
   #socket: Socket | null = null
   #secure = false
@@ -48,7 +48,7 @@ export class MessageLane {
   #earlyBytes = 0
 
   /** @param message  gets the payload of a text or binary message; its memory is only valid during the call */
-  constructor(message: (data: Buffer) => void) {
+  constructor(message: (data: Buffer, binary: boolean) => void) {
     this.#message = message
   }
 
@@ -152,7 +152,7 @@ export class MessageLane {
         // A message must not overtake bytes that `ws` has not read yet.
         if (this.#streamIsEmpty()) {
           kept = next
-          this.#message(messages.at(payload, to - payload))
+          this.#message(messages.at(payload, to - payload), frames.binary)
         }
       }
       at = next
@@ -182,6 +182,8 @@ export class MessageLane {
 export class FrameScanner {
   /** The last step was a whole message; its payload is at `from` to `to`. */
   whole = false
+  /** That message is binary, not text. */
+  binary = false
   from = 0
   to = 0
   /** Payload bytes of the current frame that have not come yet. */
@@ -235,6 +237,7 @@ export class FrameScanner {
     this.from = from
     this.to = from + length
     this.whole = true
+    this.binary = first === WHOLE_BINARY
     return true
   }
 

@@ -15,7 +15,7 @@ export interface MessageCounts {
 }
 
 /** How the events of a service look: JSON messages, of which one kind carries audio as base64. */
-interface MessageFormat<Event, Unread extends string> {
+export interface MessageFormat<Event, Unread extends string> {
   /** Checks one parsed message. A word says why there is nothing to read. */
   readonly parse: (value: unknown) => Event | Unread | 'unknown' | 'malformed'
   /** The key of the base64 in a message with audio. */

@@ -20,7 +20,7 @@ import { faultError, faultEvent, httpFault, retryAfterOf, vendorFault, vendorTex
 import type { HttpRefusal, VendorFault } from './vendor-fault.js'
 
 /** What differs from one service to the next. */
-interface VendorConnectionOptions {
+export interface VendorConnectionOptions {
   /** For messages: `OpenAI`, `Gemini`. */
   readonly service: string
   /** Texts that must never be shown; null where there is no key. */
@@ -30,7 +30,8 @@ interface VendorConnectionOptions {
   /** Made anew for each attempt; it may hold a key and is not kept. */
   readonly target: () => { readonly url: string; readonly headers: Readonly<Record<string, string>> }
   readonly opened: () => void
-  readonly message: (data: Buffer) => void
+  /** One message. The memory belongs to the connection and is valid only during the call. */
+  readonly message: (data: Buffer, binary: boolean) => void
   /** The fault that a close by the other side stands for. `words` are safe to show. */
   readonly closeFault: (code: number, words: string) => VendorFault
   /** After a close before the session was ready: true when another attempt, made differently, may succeed. */
@@ -137,6 +138,11 @@ export class VendorConnection {
     this.#socket?.sendAudio(before, audio, length, after)
   }
 
+  /** Sends the first `length` bytes of `audio` as a binary message; they are copied before this returns. */
+  sendBytes(audio: Buffer, length: number): void {
+    this.#socket?.sendBytes(audio, length)
+  }
+
   /** Emits a fault. A fatal one ends the session, unless another attempt to connect is made. */
   fail(fault: VendorFault): void {
     if (!this.alive) return
@@ -192,8 +198,8 @@ export class VendorConnection {
         opened: () => {
           if (this.#socket === socket && this.alive) this.#options.opened()
         },
-        message: (data) => {
-          if (this.#socket === socket && this.alive) this.#options.message(data)
+        message: (data, binary) => {
+          if (this.#socket === socket && this.alive) this.#options.message(data, binary)
         },
         closed: (code, reason, failure) => {
           if (this.#socket !== socket) return
@@ -264,7 +270,7 @@ export type SocketFailure =
 interface SocketListener {
   opened(): void
   /** One message, text or binary. The memory belongs to the socket and is valid only during the call. */
-  message(data: Buffer): void
+  message(data: Buffer, binary: boolean): void
   /** Exactly once, last. `failure` is null after a regular close by either side. */
   closed(code: number, reason: string, failure: SocketFailure | null): void
 }
@@ -289,7 +295,7 @@ const tlsClient = new TlsClient()
 export class RealtimeSocket {
   readonly #socket: WebSocket
   readonly #listener: SocketListener
-  readonly #lane = new MessageLane((data) => this.#receive(data))
+  readonly #lane = new MessageLane((data, binary) => this.#receive(data, binary))
   readonly #aliveTimer: NodeJS.Timeout
   #failure: SocketFailure | null = null
   #silentChecks = 0
@@ -318,7 +324,7 @@ export class RealtimeSocket {
       listener.opened()
     })
     // With the default binaryType a message is one Buffer.
-    this.#socket.on('message', (data) => this.#receive(data as Buffer))
+    this.#socket.on('message', (data, binary) => this.#receive(data as Buffer, binary))
     this.#socket.on('pong', () => {
       this.#silentChecks = 0
     })
@@ -348,6 +354,11 @@ export class RealtimeSocket {
     this.#socket.send(before + audio.toString('base64', 0, length) + after)
   }
 
+  sendBytes(audio: Buffer, length: number): void {
+    // `ws` masks a copy, because the memory is not its own.
+    if (this.isOpen) this.#socket.send(audio.subarray(0, length), { binary: true })
+  }
+
   /** Closes with a handshake where that succeeds, at the latest after BACKEND_CLOSE_MS. Idempotent. */
   close(code: number): void {
     if (this.#over || this.#closeTimer !== null) return
@@ -356,9 +367,9 @@ export class RealtimeSocket {
     else this.#socket.close(UNSENDABLE.has(code) ? undefined : code)
   }
 
-  #receive(data: Buffer): void {
+  #receive(data: Buffer, binary: boolean): void {
     this.#silentChecks = 0
-    if (!this.#over) this.#listener.message(data)
+    if (!this.#over) this.#listener.message(data, binary)
   }
 
   #checkAlive(): void {

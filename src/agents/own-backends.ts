@@ -1,0 +1,88 @@
+import { access } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const MODULE_PREFIX = 'module:'
+const IS_RELATIVE = /^module:\.\.?\//
+
+/** What an agent names its backends by, before and after its modules are found. */
+interface Backends {
+  readonly backend: string | readonly string[]
+  readonly shadow: string | null
+  readonly backends: Readonly<Record<string, unknown>>
+  readonly voice: Readonly<Record<string, unknown>>
+}
+
+interface Fault {
+  readonly path: readonly PropertyKey[]
+  readonly what: string
+}
+
+/** The modules among an agent's backends, as its file names them. */
+function modulesOf({ backend, shadow }: Pick<Backends, 'backend' | 'shadow'>): readonly string[] {
+  const names = new Set([backend, shadow ?? ''].flat())
+  return [...names].filter((name) => name.startsWith(MODULE_PREFIX))
+}
+
+/** The name of a module's options and voice: that of its file or package, `mine` for `module:./backends/mine.mjs`. */
+function shortName(module: string): string {
+  return /([^/:]+?)(?:\.[cm]?[jt]s)?(?:\?[^/]*)?$/.exec(module)?.[1] ?? module
+}
+
+/** Whether `name`, a key of the `backends:` block, is one of the agent's modules, by its whole or its short name. */
+export function isOwnBackend(name: string, agent: Pick<Backends, 'backend' | 'shadow'>): boolean {
+  return name.startsWith(MODULE_PREFIX) || modulesOf(agent).some((module) => shortName(module) === name)
+}
+
+/**
+ * Finds an agent's modules beside its file: `module:./mine.mjs` becomes a `file:` URL, and options and voices under a
+ * short name are put under the whole one.
+ * @param dir  the folder of the agent's file
+ */
+export async function findOwnBackends<Agent extends Backends>(
+  agent: Agent,
+  dir: string,
+): Promise<{ readonly agent: Agent; readonly faults: readonly Fault[] }> {
+  const modules = modulesOf(agent)
+  if (modules.length === 0) return { agent, faults: [] }
+  const faults: Fault[] = []
+  const whole = new Map<string, string>()
+  for (const module of modules) {
+    let url = module
+    if (IS_RELATIVE.test(module)) {
+      const file = resolve(dir, module.slice(MODULE_PREFIX.length))
+      url = MODULE_PREFIX + pathToFileURL(file).href
+      try {
+        await access(file)
+      } catch {
+        faults.push({ path: placeOf(module, agent), what: `${module}: there is no file ${file}` })
+      }
+    }
+    const name = shortName(module)
+    if (whole.has(name))
+      faults.push({ path: placeOf(module, agent), what: `${name} is the name of two modules; rename one` })
+    whole.set(name, url).set(module, url)
+  }
+  const found = (name: string): string => whole.get(name) ?? name
+  // In the list a short name is that of a built-in backend.
+  const listed = (name: string): string => (name.startsWith(MODULE_PREFIX) ? found(name) : name)
+  const renamed = (entries: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+    Object.fromEntries(Object.entries(entries).map(([name, value]) => [found(name), value]))
+  const { backend, shadow } = agent
+  return {
+    faults,
+    agent: {
+      ...agent,
+      backend: typeof backend === 'string' ? listed(backend) : backend.map(listed),
+      shadow: shadow === null ? null : listed(shadow),
+      backends: renamed(agent.backends),
+      voice: renamed(agent.voice),
+    },
+  }
+}
+
+function placeOf(module: string, { backend }: Backends): readonly PropertyKey[] {
+  if (backend === module) return ['backend']
+  const index = typeof backend === 'string' ? -1 : backend.indexOf(module)
+  return index < 0 ? ['shadow'] : ['backend', index]
+}

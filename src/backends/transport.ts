@@ -1,0 +1,28 @@
+/**
+ * What a backend of one's own needs for a service behind a WebSocket: `import { VendorConnection } from
+ * 'mkondo/transport'`. Each piece can be used without the others; docs/BACKENDS.md, "Writing one", puts them together,
+ * and examples/own-backend is a whole backend made of them.
+ *
+ * - **Connection**: `VendorConnection` is its life (attempts, deadlines, ready, one `closed`), `vendorFault` and
+ *   `httpFault` name what went wrong, `vendorText` makes a service's words safe to show.
+ * - **Input buffer**: `CallerUplink` collects the caller's frames into messages, keeps what was said before the start of
+ *   speech was known (`preRollMs`), and what cannot be sent yet. `messageLength` says how long a message is.
+ * - **Audio codec**: `Base64Audio` decodes audio that comes as base64 in JSON, `MessageReader` reads such messages without
+ *   parsing the audio.
+ * - **Tools and texts**: `objectArguments`, `parseArguments` and `replyText` check what a model wrote and write what it is
+ *   told; `KeyEntry` makes one entry of pressed keys; `openingText`, `keysText` and `recapText` are the gateway's own
+ *   words for a model.
+ */
+export { VendorConnection } from './transport/vendor-connection.js'
+export type { VendorConnectionOptions } from './transport/vendor-connection.js'
+export { httpFault, vendorFault, vendorText } from './transport/vendor-fault.js'
+export type { HttpRefusal, VendorFault } from './transport/vendor-fault.js'
+export { CallerUplink, messageLength, turnEndAfter } from './transport/caller-uplink.js'
+export type { CallerUplinkOptions, TurnEnd } from './transport/caller-uplink.js'
+export { preRollMs } from './pre-roll.js'
+export { Base64Audio } from './transport/base64-audio.js'
+export { MessageReader } from './transport/message-reader.js'
+export type { MessageCounts, MessageFormat } from './transport/message-reader.js'
+export { KeyEntry, keysTranscript } from './key-entry.js'
+export { objectArguments, parseArguments, replyText } from './tool-text.js'
+export { keysText, openingText, recapText } from './prompts.js'
