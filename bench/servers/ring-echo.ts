@@ -11,6 +11,7 @@ import type {
   CallTimelineView,
   LiveCall,
   LiveCallState,
+  LiveCallRow,
   LiveCallView,
   MediaSink,
   NewCall,
@@ -97,6 +98,9 @@ class RingCall implements LiveCall {
     throw new Error('a bench call is not shown')
   }
 
+  row(): LiveCallRow {
+    throw new Error('a bench call is not listed')
+  }
   view(): LiveCallView {
     throw new Error('a bench call is not shown')
   }

@@ -5,7 +5,7 @@ import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/record.js'
 import { liveCount, timelineOf } from '../workers/live-call.js'
-import type { LiveCall } from '../workers/live-call.js'
+import type { CallTimelineView, LiveCall, LiveCallView } from '../workers/live-call.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
@@ -27,6 +27,8 @@ export interface ListedCall {
   readonly to: string
   readonly startedAt: string
   readonly durationMs: number
+  /** See `LiveCallRow`; absent in lists of nodes that run an earlier version. */
+  readonly lastResponseMs?: number | null
   readonly outcome?: string
 }
 
@@ -87,14 +89,19 @@ export class OpsApi {
 
   /** At most `limit` live calls and `limit` ended ones, newest first, without what was said. */
   newest(limit: number): { readonly live: readonly ListedCall[]; readonly ended: readonly ListedCall[] } {
+    return { live: this.rows(limit), ended: this.#ended(limit) }
+  }
+
+  /** At most `limit` live calls, newest first. */
+  rows(limit: number): readonly ListedCall[] {
     const live = [...this.#options.calls.live()].slice(-limit).reverse()
-    return {
-      live: live.map((call) => {
-        const { callSid, agent, backend, state, direction, from, to, startedAt, durationMs } = call.view()
-        return { callSid, agent, backend, state, direction, from, to, startedAt, durationMs }
-      }),
-      ended: this.#ended(limit),
-    }
+    return live.map((call) => call.row())
+  }
+
+  /** A live call of this node with its timeline; null when it has none of that SID. */
+  watched(callSid: CallSid): { readonly call: LiveCallView; readonly timeline: CallTimelineView } | null {
+    const live = this.#live(callSid)
+    return live === undefined ? null : { call: live.view(), timeline: live.timeline() }
   }
 
   #ended(limit: number) {

@@ -1,11 +1,13 @@
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
+import type { CallRecord } from '../call/record.js'
 import type { CallSid } from '../core/ids.js'
-import { OPS_LIST_MAX, OPS_PEER_MS } from '../core/limits.js'
+import { OPS_LIST_MAX, OPS_LIVE_ROWS_MAX, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
+import type { CallTimelineView, LiveCallView } from '../workers/live-call.js'
 import { errorReply, jsonReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
@@ -145,6 +147,37 @@ export class FleetApi {
     })
   }
 
+  /** The live calls of all nodes for the console: what a list needs, each with its node. */
+  async liveRows(): Promise<LiveRows> {
+    const node = this.#options.fleet?.node
+    const here = this.#here.rows(OPS_LIVE_ROWS_MAX)
+    const rows: FleetRow[] = here.map((row) => ({ ...row, node: node?.name ?? null }))
+    const silent: string[] = []
+    if (node !== undefined) {
+      await Promise.all(
+        node.others().map(async (other) => {
+          const reply = await this.#ask(node, other, { what: 'list', limit: OPS_LIST_MAX })
+          if (reply?.status !== 200) silent.push(other.name)
+          else for (const row of (reply.body as NodeCalls).live) rows.push({ ...row, node: other.name })
+        }),
+      )
+    }
+    return { rows, silent: silent.sort() }
+  }
+
+  /** A call for those who watch it; null when no node has it. */
+  async watched(sid: CallSid): Promise<WatchedCall | null> {
+    const here = this.#here.watched(sid)
+    if (here !== null) return { ...here, elsewhere: false }
+    const [call, timeline] = await Promise.all([this.call(sid), this.view(sid, 'timeline')])
+    if (call.status !== 200 || timeline.status !== 200) return null
+    return {
+      call: JSON.parse(String(call.body)) as WatchedCall['call'],
+      timeline: JSON.parse(String(timeline.body)) as CallTimelineView,
+      elsewhere: true,
+    }
+  }
+
   /** `GET /api/calls/{sid}` */
   call(sid: string | undefined): Promise<Reply> {
     return this.#ofCall({ what: 'call', callSid: sid ?? '' })
@@ -266,6 +299,26 @@ export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'else
     return 'elsewhere'
   const sure = entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
+}
+
+/** A live call in the console's list. */
+export interface FleetRow extends ListedCall {
+  /** Null where the gateway is no node. */
+  readonly node: string | null
+}
+
+export interface LiveRows {
+  readonly rows: readonly FleetRow[]
+  /** Nodes that did not answer. */
+  readonly silent: readonly string[]
+}
+
+/** A live call's view or an ended one's record, with its timeline. */
+export interface WatchedCall {
+  readonly call: LiveCallView | CallRecord
+  readonly timeline: CallTimelineView
+  /** Another node has it. */
+  readonly elsewhere: boolean
 }
 
 interface AuditFields {

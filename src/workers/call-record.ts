@@ -28,7 +28,8 @@ import type { CallResult, FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
 import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
 import type { KeptCall, KeptState } from './kept-call.js'
-import type { CallTimelineView, LiveCallState, LiveCallView, NewCall, PlacedCall } from './live-call.js'
+import type { CallTimelineView, LiveCallState, LiveCallRow,
+  LiveCallView, NewCall, PlacedCall } from './live-call.js'
 
 /** The call's present state, for view and record. */
 interface CallNow {
@@ -201,7 +202,8 @@ export class CallRecordBuilder {
     this.#metrics.bargeInStop.observe(bargeIn.stopMs / 1000, this.#call.callSid)
   }
 
-  view(now: CallNow): LiveCallView {
+  row(now: CallNow): LiveCallRow {
+    const { turnResponseLastMs } = this.#numbers
     return {
       callSid: this.#call.callSid,
       agent: this.#call.agent,
@@ -212,6 +214,13 @@ export class CallRecordBuilder {
       to: maskNumber(this.#call.to),
       startedAt: this.#startedAt,
       durationMs: Math.round(now.streamMs),
+      lastResponseMs: Number.isFinite(turnResponseLastMs) ? Math.round(turnResponseLastMs) : null,
+    }
+  }
+
+  view(now: CallNow): LiveCallView {
+    return {
+      ...this.row(now),
       transcript: wholeNumbers(this.log.transcript),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, true)),
       rehomes: now.rehomes,

@@ -93,8 +93,8 @@ export interface MediaSink {
   close(code: number): void
 }
 
-/** What `GET /api/calls` shows of a live call. Numbers are masked. */
-export interface LiveCallView {
+/** One live call in a list. Numbers are masked. */
+export interface LiveCallRow {
   readonly callSid: string
   readonly agent: string
   readonly backend: string
@@ -105,6 +105,12 @@ export interface LiveCallView {
   readonly startedAt: string
   /** Since the stream opened; 0 before. */
   readonly durationMs: number
+  /** From the caller's last word to the agent's first sound, in the newest turn that has one; null before. */
+  readonly lastResponseMs: number | null
+}
+
+/** What `GET /api/calls` shows of a live call. */
+export interface LiveCallView extends LiveCallRow {
   readonly transcript: readonly TranscriptEntry[]
   readonly toolCalls: readonly ToolCallRecord[]
   readonly rehomes: number
@@ -215,6 +221,8 @@ export interface LiveCall {
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */
   hangup(reason: EndReason, detail: string, speak: boolean): void
   escalate(reason: string): void
+  /** Cheap: for lists of many calls. */
+  row(): LiveCallRow
   view(): LiveCallView
   timeline(): CallTimelineView
 }

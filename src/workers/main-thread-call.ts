@@ -22,7 +22,7 @@ import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
-import type { CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
+import type { CallTimelineView, LiveCall, LiveCallRow, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
@@ -922,6 +922,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   // --- what is shown --------------------------------------------------------------------------------------
+
+  row(): LiveCallRow {
+    return this.#record.row(this.#now())
+  }
 
   view(): LiveCallView {
     return this.#record.view(this.#now())

@@ -14,6 +14,7 @@ import type {
   CallDirectory,
   CallTimelineView,
   LiveCall,
+  LiveCallRow,
   LiveCallState,
   LiveCallView,
   MediaSink,
@@ -123,7 +124,7 @@ export class ScriptedCall implements LiveCall {
     this.escalations.push(reason)
   }
 
-  view(): LiveCallView {
+  row(): LiveCallRow {
     return {
       callSid: this.callSid,
       agent: this.agent,
@@ -134,10 +135,12 @@ export class ScriptedCall implements LiveCall {
       to: '+2547…02',
       startedAt: '2026-11-20T00:00:00.000Z',
       durationMs: 0,
-      transcript: [],
-      toolCalls: [],
-      rehomes: 0,
+      lastResponseMs: null,
     }
+  }
+
+  view(): LiveCallView {
+    return { ...this.row(), transcript: [], toolCalls: [], rehomes: 0 }
   }
 
   timeline(): CallTimelineView {
