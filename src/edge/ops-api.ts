@@ -1,11 +1,13 @@
+import type { CallTimelineView, ListedCall, LiveCallView } from '../call/call-view.js'
+import { timelineOf } from '../call/call-view.js'
 import { API_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/record.js'
-import { liveCount, timelineOf } from '../workers/live-call.js'
-import type { CallTimelineView, LiveCall, LiveCallView } from '../workers/live-call.js'
+import { liveCount } from '../workers/live-call.js'
+import type { LiveCall } from '../workers/live-call.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
@@ -14,23 +16,6 @@ import type { Admission } from './admission.js'
 import type { Refusals } from './rejections.js'
 
 type ApiOptions = Pick<EdgeOptions, 'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
-
-/** A call in a list. */
-export interface ListedCall {
-  readonly callSid: string
-  readonly agent: string
-  readonly backend: string
-  readonly state: string
-  readonly direction: string
-  /** Masked. */
-  readonly from: string
-  readonly to: string
-  readonly startedAt: string
-  readonly durationMs: number
-  /** See `LiveCallRow`; absent in lists of nodes that run an earlier version. */
-  readonly lastResponseMs?: number | null
-  readonly outcome?: string
-}
 
 /** Views and commands of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const

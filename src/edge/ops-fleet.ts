@@ -1,3 +1,4 @@
+import type { CallTimelineView, FleetRow, ListedCall, LiveCallView } from '../call/call-view.js'
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/record.js'
@@ -7,11 +8,10 @@ import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
-import type { CallTimelineView, LiveCallView } from '../workers/live-call.js'
 import { errorReply, jsonReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
-import type { CallCommand, CallView, ListedCall, OpsApi } from './ops-api.js'
+import type { CallCommand, CallView, OpsApi } from './ops-api.js'
 import type { EdgeOptions } from './options.js'
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
@@ -299,12 +299,6 @@ export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'else
     return 'elsewhere'
   const sure = entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
-}
-
-/** A live call in the console's list. */
-export interface FleetRow extends ListedCall {
-  /** Null where the gateway is no node. */
-  readonly node: string | null
 }
 
 export interface LiveRows {

@@ -1,3 +1,4 @@
+import type { FleetRow } from '../call/call-view.js'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
@@ -12,7 +13,7 @@ import {
 import type { Log } from '../telemetry/log.js'
 import { errorReply } from './http-exchange.js'
 import type { EventStream, Exchange } from './http-exchange.js'
-import type { FleetApi, FleetRow, WatchedCall } from './ops-fleet.js'
+import type { FleetApi, WatchedCall } from './ops-fleet.js'
 
 interface LiveFeedsOptions {
   readonly fleet: FleetApi

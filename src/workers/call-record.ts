@@ -1,3 +1,5 @@
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/call-view.js'
+import { CALL_TIMELINE_VERSION, streamOpenedMs } from '../call/call-view.js'
 import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
@@ -26,10 +28,8 @@ import type { LogFields } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
-import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
 import type { KeptCall, KeptState } from './kept-call.js'
-import type { CallTimelineView, LiveCallState, LiveCallRow,
-  LiveCallView, NewCall, PlacedCall } from './live-call.js'
+import type { NewCall, PlacedCall } from './live-call.js'
 
 /** The call's present state, for view and record. */
 interface CallNow {

@@ -1,3 +1,4 @@
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/call-view.js'
 import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
 import type { CarrierState, Handoff, StreamFault } from '../../src/call/events.js'
@@ -9,17 +10,7 @@ import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type { KeptState } from '../../src/workers/kept-call.js'
 import type { BackendView } from '../../src/workers/backend-status.js'
 import type { Overload } from '../../src/workers/load-gate.js'
-import type {
-  AgentFacts,
-  CallDirectory,
-  CallTimelineView,
-  LiveCall,
-  LiveCallRow,
-  LiveCallState,
-  LiveCallView,
-  MediaSink,
-  NewCall,
-} from '../../src/workers/live-call.js'
+import type { AgentFacts, CallDirectory, LiveCall, MediaSink, NewCall } from '../../src/workers/live-call.js'
 
 /** A call that records what the edge does with it and answers as the test says. */
 export class ScriptedCall implements LiveCall {
