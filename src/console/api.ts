@@ -74,7 +74,7 @@ export function callPath(sid: string, rest = ''): string {
 export interface Loaded<T> {
   readonly value: T | null
   readonly fault: string | null
-  again(): void
+  readonly again: () => void
 }
 
 /** Fetches JSON, and again when asked to. */
@@ -105,7 +105,7 @@ const RECONNECT_MS = 1500
 
 /**
  * Follows server-sent events, for ever: a stream that breaks is opened again, and then begins with everything. A stream
- * that ended with `last` is over.
+ * that ended with `last` is over. A hidden tab has none: browsers open six connections to one origin, of all tabs.
  * @returns whether it is connected; null before the first time
  */
 export function useEvents(
@@ -120,21 +120,28 @@ export function useEvents(
   const lastNames = last.join(' ')
   useEffect(() => {
     if (path === null) return undefined
-    let source: EventSource
+    let source: EventSource | null = null
     let timer = 0
+    let over = false
     const open = (): void => {
-      source = new EventSource(path)
-      source.addEventListener('open', () => setConnected(true))
+      if (over || document.hidden || source !== null) return
+      const opened = new EventSource(path)
+      source = opened
+      opened.addEventListener('open', () => setConnected(true))
       for (const name of names.split(' ')) {
-        source.addEventListener(name, (event: MessageEvent<string>) => {
-          if (lastNames.split(' ').includes(name)) source.close()
+        opened.addEventListener(name, (event: MessageEvent<string>) => {
+          if (lastNames.split(' ').includes(name)) {
+            over = true
+            opened.close()
+          }
           handlers.current[name]?.(JSON.parse(event.data))
         })
       }
-      source.addEventListener('error', () => {
+      opened.addEventListener('error', () => {
         setConnected(false)
         // The browser tries again by itself only where the connection broke, not where it was refused.
-        if (source.readyState !== EventSource.CLOSED) return
+        if (opened.readyState !== EventSource.CLOSED || source !== opened) return
+        source = null
         getJson<Session>('/api/session').then(
           ({ rights }) => {
             if (rights === null) onSessionOver()
@@ -144,10 +151,17 @@ export function useEvents(
         timer = window.setTimeout(open, RECONNECT_MS)
       })
     }
+    const shown = (): void => {
+      if (!document.hidden) return open()
+      source?.close()
+      source = null
+    }
     open()
+    document.addEventListener('visibilitychange', shown)
     return () => {
+      document.removeEventListener('visibilitychange', shown)
       window.clearTimeout(timer)
-      source.close()
+      source?.close()
     }
   }, [path, names, lastNames])
   return connected

@@ -250,7 +250,7 @@ export type Line =
   | { readonly type: 'mark'; readonly atMs: number; readonly endMs: number; readonly mark: TimelineMark }
 
 /** Marks that tell what the gateway took a sound for, or why somebody was not served. */
-export const DECISIONS: ReadonlySet<string> = new Set([
+const DECISIONS: ReadonlySet<string> = new Set([
   'echo',
   'quieter-voice',
   'speech-weighed',
@@ -283,6 +283,16 @@ export const DECISIONS: ReadonlySet<string> = new Set([
   'ended',
 ])
 
+/** A stall of the carrier's audio that nobody heard. */
+export function isUnheard(name: string, detail: string | undefined): boolean {
+  return name === 'carrier-stall' && detail?.endsWith(', 0 frames made up') === true
+}
+
+/** Whether a mark tells a decision. */
+export function isDecision({ name, detail }: TimelineMark): boolean {
+  return DECISIONS.has(name) && !isUnheard(name, detail)
+}
+
 export function linesOf(call: CallModel, withMarks: boolean): Line[] {
   const { zeroMs } = call
   const lines: Line[] = call.transcript.map((entry) => ({
@@ -298,7 +308,7 @@ export function linesOf(call: CallModel, withMarks: boolean): Line[] {
   if (withMarks) {
     for (const mark of call.marks) {
       const said = mark.name === 'barge-in' || mark.name === 'barge-in-resume'
-      if (DECISIONS.has(mark.name) && !said) lines.push({ type: 'mark', atMs: mark.atMs, endMs: mark.atMs, mark })
+      if (isDecision(mark) && !said) lines.push({ type: 'mark', atMs: mark.atMs, endMs: mark.atMs, mark })
     }
   }
   return lines.sort((a, b) => a.atMs - b.atMs)

@@ -3,7 +3,7 @@ import type { ComponentChildren, JSX } from 'preact'
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import type { CallRecord } from '../call/record.js'
 import { callPath, getJson, post, useEvents } from './api.js'
-import { linesOf, ofRecord, turnsOf, withEvent } from './call-model.js'
+import { isUnheard, linesOf, ofRecord, turnsOf, withEvent } from './call-model.js'
 import type { CallEvent, CallModel, TurnSteps } from './call-model.js'
 import { clockOf, medianOf, moneyOf, placeOf, tookOf, whenOf } from './format.js'
 import { Chip, CopyLine, Notice, SureButton } from './parts.js'
@@ -322,7 +322,9 @@ function Reasons({
   readonly onSeek: ((atMs: number) => void) | null
 }): JSX.Element {
   const { zeroMs, bargeIns } = call
-  const stops = (call.record?.stops ?? []).filter(({ kind }) => kind !== 'interruption')
+  const stops = (call.record?.stops ?? []).filter(
+    ({ kind, mark, why }) => kind !== 'interruption' && !isUnheard(mark, why),
+  )
   if (bargeIns.length + stops.length === 0) return <p class="empty">{T.call.noReasons}</p>
   const reasons = [
     ...bargeIns.map(({ atMs, committed, why, stopMs }) => ({
@@ -330,7 +332,7 @@ function Reasons({
       kind: committed ? T.call.committed : T.call.resumed,
       why: stopMs === null ? why : `${why}; ${T.call.stopped(tookOf(stopMs))}`,
     })),
-    ...stops.map(({ atMs, kind, why }) => ({ atMs, kind: kind.replace('-', ' '), why })),
+    ...stops.map(({ atMs, kind, why }) => ({ atMs, kind: T.call.kinds[kind], why })),
   ].sort((a, b) => a.atMs - b.atMs)
   return (
     <ul class="reasons">

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact'
 import { useState } from 'preact/hooks'
 import { ApiFault, post } from './api.js'
-import { Notice } from './parts.js'
+import { Notice, fieldOf } from './parts.js'
 import { T } from './strings.js'
 
 const RIGHTS = [
@@ -14,9 +14,9 @@ export function Login({ onIn }: { readonly onIn: () => void }): JSX.Element {
   const [waiting, setWaiting] = useState(false)
   const submit = (event: SubmitEvent): void => {
     event.preventDefault()
-    const fields = new FormData(event.currentTarget as HTMLFormElement)
+    const form = event.currentTarget as HTMLFormElement
     setWaiting(true)
-    post('/api/login', { token: String(fields.get('token')).trim(), rights: String(fields.get('rights')) })
+    post('/api/login', { token: fieldOf(form, 'token'), rights: fieldOf(form, 'rights') })
       .then(onIn, (thrown: unknown) => setFault(wordsOf(thrown)))
       .finally(() => setWaiting(false))
   }

@@ -76,3 +76,9 @@ export function Notice({
     </p>
   )
 }
+
+/** The text of a form's field; empty where it has none. */
+export function fieldOf(form: HTMLFormElement, name: string): string {
+  const value = new FormData(form).get(name)
+  return typeof value === 'string' ? value.trim() : ''
+}

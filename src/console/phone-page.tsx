@@ -2,11 +2,11 @@ import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { callPath, useEvents } from './api.js'
 import type { Session } from './api.js'
-import { DECISIONS, linesOf, turnsOf, withEvent } from './call-model.js'
+import { isDecision, linesOf, turnsOf, withEvent } from './call-model.js'
 import type { CallEvent, CallModel } from './call-model.js'
 import { Panel, Turns } from './call-page.js'
 import { placeOf } from './format.js'
-import { Notice } from './parts.js'
+import { Notice, fieldOf } from './parts.js'
 import { PhoneLine } from './phone-line.js'
 import type { MicrophoneFault } from './phone-line.js'
 import { T, markWords } from './strings.js'
@@ -49,11 +49,11 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
     line.current?.closeSound()
     for (const meter of [meters.you.current, meters.them.current]) if (meter !== null) meter.value = 0
     setPhase('idle')
-    setCall((before) => before && { ...before, over: why })
+    setCall((before) => before && { ...before, over: before.over ?? why })
   }
   const tell = (text: string): void => setCarrier((before) => [...before, text].slice(-EVENTS_MAX))
   const onNews = (news: Readonly<Record<string, unknown>>): void => {
-    const text = (key: string): string => String(news[key] ?? '')
+    const text = (key: string): string => (typeof news[key] === 'string' ? news[key] : '')
     switch (news['type']) {
       case 'placed':
         setCall({ sid: text('callSid'), known: false, over: null })
@@ -119,12 +119,14 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
     ['over', 'unknown'],
   )
 
-  const place = async (fields: FormData, withMicrophone: boolean): Promise<void> => {
+  const place = async (form: HTMLFormElement, withMicrophone: boolean): Promise<void> => {
+    // Read first: the fields are disabled during a call, and a form leaves those out.
+    const order = { type: 'call', agent: fieldOf(form, 'agent'), from: fieldOf(form, 'from') }
+    const headphones = fieldOf(form, 'headphones') !== ''
     setNotice(null)
     setCarrier([])
     setPhase('asking')
     wanted.current = true
-    const headphones = fields.get('headphones') !== null
     const fault = (await line.current?.openSound({ microphone: withMicrophone, headphones })) ?? null
     setMicrophone(withMicrophone ? fault : null)
     if (fault !== null) {
@@ -133,7 +135,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
       return setPhase('idle')
     }
     setPhase('connecting')
-    line.current?.send({ type: 'call', agent: String(fields.get('agent')), from: String(fields.get('from')).trim() })
+    line.current?.send(order)
   }
   const mute = (): void => {
     if (line.current !== null) line.current.muted = !muted
@@ -150,7 +152,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
             agents={session.agents ?? []}
             phase={phase}
             disabled={lost}
-            onCall={(fields, withMicrophone) => void place(fields, withMicrophone)}
+            onCall={(form, withMicrophone) => void place(form, withMicrophone)}
             onHangUp={() => line.current?.send({ type: 'hang-up' })}
           />
           <p class="status" role="status">
@@ -223,7 +225,7 @@ function Dialler(props: {
   readonly agents: readonly string[]
   readonly phase: Phase
   readonly disabled: boolean
-  readonly onCall: (fields: FormData, withMicrophone: boolean) => void
+  readonly onCall: (form: HTMLFormElement, withMicrophone: boolean) => void
   readonly onHangUp: () => void
 }): JSX.Element {
   const { agents, phase, disabled, onCall, onHangUp } = props
@@ -231,7 +233,7 @@ function Dialler(props: {
   const form = useRef<HTMLFormElement>(null)
   const submit = (event: SubmitEvent): void => {
     event.preventDefault()
-    if (form.current !== null) onCall(new FormData(form.current), true)
+    if (form.current !== null) onCall(form.current, true)
   }
   if (agents.length === 0) return <Notice>{T.phone.noAgents}</Notice>
   return (
@@ -276,7 +278,7 @@ function Dialler(props: {
             class="plain"
             disabled={disabled}
             onClick={() => {
-              if (form.current?.reportValidity() === true) onCall(new FormData(form.current), false)
+              if (form.current?.reportValidity() === true) onCall(form.current, false)
             }}
           >
             {T.phone.withoutMicrophone}
@@ -330,7 +332,7 @@ function Decisions({
   readonly model: CallModel | null
   readonly carrier: readonly string[]
 }): JSX.Element {
-  const marks = (model?.marks ?? []).filter(({ name }) => DECISIONS.has(name)).slice(-EVENTS_MAX)
+  const marks = (model?.marks ?? []).filter(isDecision).slice(-EVENTS_MAX)
   if (marks.length + carrier.length === 0) return <p class="empty">{T.phone.noDecisions}</p>
   return (
     <ul class="reasons" aria-live="polite">

@@ -47,14 +47,14 @@ export interface Player {
   readonly recording: Recording | null
   readonly loading: boolean
   readonly fault: string | null
-  load(): void
+  readonly load: () => void
   /** Milliseconds of the recording; null before it was played. */
   readonly atMs: number | null
   readonly playing: boolean
   /** Plays or pauses. */
-  toggle(): void
+  readonly toggle: () => void
   /** Plays from there. */
-  playFrom(ms: number): void
+  readonly playFrom: (ms: number) => void
 }
 
 /** Loads and plays the recording of a call. @param automatic  loads without being asked */

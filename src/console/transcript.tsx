@@ -91,7 +91,7 @@ function LineBody({ line }: { readonly line: Line }): JSX.Element {
     case 'mark':
       return (
         <p>
-          {markWords(line.mark.name)} <span class="muted">{line.mark.detail}</span>
+          <b>{markWords(line.mark.name)}</b> <span class="muted">{line.mark.detail}</span>
         </p>
       )
   }

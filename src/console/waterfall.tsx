@@ -8,14 +8,16 @@ import { T, markWords } from './strings.js'
 
 /** Lanes from top to bottom with their heights in px. */
 const LANES: readonly (readonly [Lane, number])[] = [
-  ['caller', 44],
+  ['caller', 54],
   ['vad', 16],
   ['backend', 18],
   ['tools', 22],
-  ['agent', 44],
+  ['agent', 54],
   ['bargeIn', 18],
   ['marks', 16],
 ]
+/** Of a track, for its words. */
+const WORDS_PX = 15
 const RULER_PX = 24
 const GAP_PX = 6
 const HEIGHT_PX = RULER_PX + LANES.reduce((sum, [, px]) => sum + px + GAP_PX, 0)
@@ -344,7 +346,7 @@ function paint(
   pen.rect(fromPx, y, width - 4, px)
   pen.clip()
   pen.fillStyle = track || bar.kind === 'wait' ? colour('ink') : colour('on-colour')
-  pen.fillText(bar.label, Math.max(fromPx, 0) + 5, track ? y + 10 : y + px / 2 + 0.5)
+  pen.fillText(bar.label, Math.max(fromPx, 0) + 5, track ? y + WORDS_PX / 2 + 1 : y + px / 2 + 0.5)
   pen.restore()
 }
 
@@ -358,7 +360,8 @@ function wave(
   width: number,
 ): void {
   if (recording === null) return
-  const { y, px } = topOf(lane)
+  const y = topOf(lane).y + WORDS_PX
+  const px = topOf(lane).px - WORDS_PX
   const peaks = recording.peaks[channel]
   const middle = y + px / 2
   const msPerPx = (view.toMs - view.fromMs) / width
