@@ -16,7 +16,7 @@ const COLUMNS: readonly { readonly name: Column; readonly wide?: true; readonly 
   { name: 'agent' },
   { name: 'from' },
   { name: 'backend', wide: true },
-  { name: 'durationMs', number: true },
+  { name: 'durationMs', wide: true, number: true },
   { name: 'lastResponseMs', number: true },
   { name: 'node', wide: true },
 ]
@@ -47,7 +47,7 @@ function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: bool
   const [state, setState] = useState('')
   const [sorting, setSorting] = useState<Sorting>({ by: 'startedAt', up: false })
   const [fault, setFault] = useState<string | null>(null)
-  const { shown, fresh, refresh, hold, scroller, range, onScroll } = useRows(live, filter, state, sorting)
+  const { shown, fresh, hold, scroller, range, onScroll } = useRows(live, filter, state, sorting)
   const sortBy = (by: Column): void => setSorting({ by, up: sorting.by === by ? !sorting.up : true })
   const command = (sid: string, name: 'hangup' | 'escalate'): void => {
     post(callPath(sid, `/${name}`)).then(
@@ -63,11 +63,7 @@ function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: bool
         <span class="muted" data-count={live.rows.size}>
           {T.calls.count(shown.length, live.rows.size)}
         </span>
-        {fresh > 0 && (
-          <button type="button" class="primary small" onClick={refresh}>
-            {T.calls.fresh(fresh)}
-          </button>
-        )}
+        {fresh > 0 && <span class="warn">{T.calls.fresh(fresh)}</span>}
         <span class="gap" />
         <input
           type="search"
@@ -115,7 +111,7 @@ function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: bool
                   </button>
                 </th>
               ))}
-              <th scope="col" class="number">
+              <th scope="col" class="wide number">
                 <span class="hidden">{T.calls.actions}</span>
               </th>
             </tr>
@@ -170,19 +166,21 @@ function Row(props: {
       <td>
         <Chip kind={state}>{T.calls.states[state] ?? state}</Chip>
       </td>
-      <td>{agent}</td>
+      <td>
+        <a href={`#/calls/${callSid}`}>{agent}</a>
+      </td>
       <td class="mono">{from}</td>
       <td class="wide">{backend}</td>
-      <td class="number">
+      <td class="wide number">
         <Seconds sinceMs={row.sinceMs} stopped={over} />
       </td>
       <td class={`number ${(lastResponseMs ?? 0) > SLOW_MS ? 'slow' : ''}`}>{tookOf(lastResponseMs)}</td>
       <td class="wide">{node ?? '–'}</td>
-      <td class="number actions">
+      <td class="wide number actions">
         {act && !over && (
           <>
-            <SureButton class="small wide-inline" label={T.calls.escalate} onSure={() => command('escalate')} />
-            <SureButton class="small wide-inline" label={T.calls.hangUp} onSure={() => command('hangup')} />
+            <SureButton class="small" label={T.calls.escalate} onSure={() => command('escalate')} />
+            <SureButton class="small" label={T.calls.hangUp} onSure={() => command('hangup')} />
           </>
         )}
         <a class="button small" href={`#/calls/${callSid}`} aria-label={`${T.calls.open} ${callSid}`}>
@@ -250,10 +248,6 @@ function useRows(live: LiveCalls, filter: string, state: string, sorting: Sortin
     scroller,
     onScroll,
     range: { from: Math.min(range.from, Math.max(0, shown.length - 1)), to: Math.min(range.to, shown.length) },
-    refresh: () => {
-      renew()
-      draw((n) => n + 1)
-    },
     hold: (hold: boolean) => {
       held.current = hold
       if (!hold) draw((n) => n + 1)
@@ -300,52 +294,54 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
       {fault !== null && <Notice kind="fault">{fault}</Notice>}
       {value !== null && value.ended.length === 0 && <p class="empty">{T.calls.noRecent}</p>}
       {value !== null && value.ended.length > 0 && (
-        <table class="calls">
-          <thead>
-            <tr>
-              <th scope="col">{T.calls.columns.startedAt}</th>
-              <th scope="col" class="wide">
-                {T.calls.columns.callSid}
-              </th>
-              <th scope="col">{T.calls.columns.outcome}</th>
-              <th scope="col">{T.calls.columns.agent}</th>
-              <th scope="col" class="wide">
-                {T.calls.columns.from}
-              </th>
-              <th scope="col" class="wide">
-                {T.calls.columns.backend}
-              </th>
-              <th scope="col" class="number">
-                {T.calls.columns.durationMs}
-              </th>
-              <th scope="col" class="wide number">
-                {T.calls.columns.turns}
-              </th>
-              <th scope="col" class="wide">
-                {T.calls.columns.node}
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {value.ended.map((call) => (
-              <tr key={call.callSid}>
-                <td>
-                  <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
-                </td>
-                <td class="wide mono">{call.callSid}</td>
-                <td>
-                  <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
-                </td>
-                <td>{call.agent}</td>
-                <td class="wide mono">{call.from}</td>
-                <td class="wide">{call.backend}</td>
-                <td class="number">{clockOf(call.durationMs)}</td>
-                <td class="wide number">{call.turns ?? '–'}</td>
-                <td class="wide">{call.node ?? '–'}</td>
+        <div class="scroller all" tabIndex={0} role="region" aria-labelledby="recent-title">
+          <table class="calls">
+            <thead>
+              <tr>
+                <th scope="col">{T.calls.columns.startedAt}</th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.callSid}
+                </th>
+                <th scope="col">{T.calls.columns.outcome}</th>
+                <th scope="col">{T.calls.columns.agent}</th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.from}
+                </th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.backend}
+                </th>
+                <th scope="col" class="number">
+                  {T.calls.columns.durationMs}
+                </th>
+                <th scope="col" class="wide number">
+                  {T.calls.columns.turns}
+                </th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.node}
+                </th>
               </tr>
-            ))}
-          </tbody>
-        </table>
+            </thead>
+            <tbody>
+              {value.ended.map((call) => (
+                <tr key={call.callSid}>
+                  <td>
+                    <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
+                  </td>
+                  <td class="wide mono">{call.callSid}</td>
+                  <td>
+                    <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
+                  </td>
+                  <td>{call.agent}</td>
+                  <td class="wide mono">{call.from}</td>
+                  <td class="wide">{call.backend}</td>
+                  <td class="number">{clockOf(call.durationMs)}</td>
+                  <td class="wide number">{call.turns ?? '–'}</td>
+                  <td class="wide">{call.node ?? '–'}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
       )}
     </section>
   )

@@ -19,7 +19,7 @@ export function tookOf(ms: number | null | undefined): string {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`
 }
 
-const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
+const DAY = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' })
 const TIME = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
 
 /** A calendar time; of today without its date. */

@@ -38,9 +38,9 @@ export const T = {
     none: 'No live calls.',
     noneFiltered: 'No live call matches the filter.',
     noneHint: 'Call an agent with the softphone, or from a terminal: npx mkondo call --order 4127',
-    count: (shown: number, all: number): string => (shown === all ? `${all} calls` : `${shown} of ${all} calls`),
-    fresh: (calls: number): string => `${calls} new: show`,
-    held: 'Rows stay in place while you point at them.',
+    count: (shown: number, all: number): string =>
+      shown === all ? (all === 1 ? '1 call' : `${all} calls`) : `${shown} of ${all} calls`,
+    fresh: (calls: number): string => `${calls} new, shown when you leave the table`,
     hangUp: 'Hang up',
     escalate: 'Escalate',
     open: 'Open',
