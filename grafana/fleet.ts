@@ -273,6 +273,20 @@ export function fleet(): DashboardBuilder {
           curves({ title: 'Tools by outcome', about: 'Tool calls, by outcome.', unit: 'cps' }, THIRD, [
             { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
           ]),
+          curves(
+            {
+              title: 'Claims that no tool supports',
+              about: 'What agents said that they had done, and no tool call did; by tool and by what became of it.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              {
+                expr: rate('mkondo_claims_total', 'agent, tool, verdict', ',verdict!="done"'),
+                legend: '{{agent}} {{tool}} {{verdict}}',
+              },
+            ],
+          ),
           curves({ title: 'Greeting, p95', about: 'Stream open to the first agent sound.', unit: SECONDS }, THIRD, [
             { expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' },
           ]),

@@ -93,6 +93,10 @@ class RingCall implements LiveCall {
   row(): LiveCallRow {
     throw new Error('a bench call is not listed')
   }
+  isOf(): boolean {
+    return false
+  }
+
   view(): LiveCallView {
     throw new Error('a bench call is not shown')
   }

@@ -14,6 +14,7 @@ import {
   VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
 import { LIVE_VOICES, backendOptionsSchema } from './backend-options.js'
+import { claimsSchema } from './claims.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
 import { sourcesOf } from './template.js'
@@ -781,6 +782,10 @@ export const agentSchema = z
       .nullable()
       .default(null)
       .describe('When the gateway itself hands over to a human. Default: never.'),
+    claims: claimsSchema
+      .nullable()
+      .default(null)
+      .describe('What the agent may say that it has done, held against its tool calls. Default: nothing is checked.'),
     sample: sampleSchema.prefault({}),
     escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
     recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),

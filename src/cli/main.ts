@@ -50,6 +50,14 @@ const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: 
       return (argv) => untilSignal((signal) => runSimulatorCommand(argv, { ...PROCESS_TERMINAL, signal }))
     },
   },
+  bundle: {
+    help: 'collect what support needs of a call, redacted, in one file',
+    load: async () => (await import('./bundle.js')).bundle,
+  },
+  erase: {
+    help: 'delete what is kept of a call, or of all calls of a number',
+    load: async () => (await import('./erase.js')).erase,
+  },
   check: {
     help: 'check settings, agents, keys, ports and reachability',
     load: async () => (await import('./check.js')).check,

@@ -21,13 +21,13 @@ export interface Softphone {
   place(order: SoftphoneOrder, events: SoftphoneEvents): SoftphoneCall
 }
 
-export interface SoftphoneOrder {
+interface SoftphoneOrder {
   readonly agent: string
   /** E.164. Never logged. */
   readonly from: string
 }
 
-export interface SoftphoneEvents {
+interface SoftphoneEvents {
   /** What the carrier did, as plain JSON with a `type`; `ended` is the last. */
   readonly news: (news: Readonly<Record<string, unknown>>) => void
   /** 20 ms of what the caller hears, s16le at 16 kHz; valid during the call only. */
@@ -35,7 +35,7 @@ export interface SoftphoneEvents {
   readonly over: () => void
 }
 
-export interface SoftphoneCall {
+interface SoftphoneCall {
   readonly callSid: string
   /** The microphone, s16le at 16 kHz, any length; copied. */
   audio(bytes: Uint8Array): void

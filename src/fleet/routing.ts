@@ -42,6 +42,8 @@ export interface AnswerHow {
   readonly known: boolean
   /** No store can be asked, and no node has the call. */
   readonly ownerUnknown?: boolean
+  /** No node became the owner of a new call in time: it is not opened, and its caller hears the fallback. */
+  readonly late?: boolean
 }
 
 /** A webhook that one node forwards to another. Plain JSON. */
@@ -163,7 +165,7 @@ export class WebhookRouting<Answer extends object> {
     if (answer === 'failed') return this.#here(webhook, true)
     // A claim that its owner did not confirm: the node that chose it chooses again.
     if (phase === 'claimed' && webhook.route === 'voice') {
-      if (this.#options.clock() >= untilMs) return this.#here(webhook, false)
+      if (this.#options.clock() >= untilMs) return this.#atLast(webhook, callSid, owner.epoch)
       await sleep(CLAIM_LOOK_MS)
       return this.#elsewhere(webhook, callSid, untilMs)
     }
@@ -186,7 +188,8 @@ export class WebhookRouting<Answer extends object> {
     const { node, clock } = this.#options
     let epoch = epochBefore
     for (const candidate of this.#candidates(first)) {
-      if (clock() >= untilMs) break
+      // This node is asked too late rather than not at all.
+      if (candidate !== null && clock() >= untilMs) continue
       let entry: StoredCall
       const claim = node.claimFor(candidate)
       try {
@@ -208,7 +211,26 @@ export class WebhookRouting<Answer extends object> {
       this.counters.passed++
     }
     // No node takes the call: this one, which has the connection, answers with words for the caller.
-    return this.#here(webhook, false)
+    return this.#late(webhook)
+  }
+
+  /** Takes a new call whose claim was not confirmed in time: a document of this node must not lead to a call of another. */
+  async #atLast(webhook: ProvenWebhook, callSid: CallSid, epoch: number): Promise<Answer> {
+    const { node } = this.#options
+    const claim = node.claimFor(null)
+    let owner: OwnerToken
+    try {
+      owner = (await node.store.claim(callSid, claim, epoch)).owner
+    } catch {
+      return this.#withoutStore(webhook, callSid)
+    }
+    if (owner.nonce !== claim.nonce) return this.#late(webhook)
+    const answer = await this.#open(webhook, callSid, owner, false)
+    return 'notHere' in answer ? this.#late(webhook) : (answer as Answer)
+  }
+
+  #late(webhook: ProvenWebhook): Answer {
+    return this.#options.answer(webhook, { mayDecline: false, known: false, late: true }) as Answer
   }
 
   /** Where a new call may go, best first; null stands for this node. */

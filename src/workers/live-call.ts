@@ -135,6 +135,8 @@ export interface LiveCall {
   escalate(reason: string): void
   /** Cheap: for lists of many calls. */
   row(): LiveCallRow
+  /** Whether its other party has this number (E.164). */
+  isOf(number: string): boolean
   view(): LiveCallView
   timeline(): CallTimelineView
 }

@@ -121,10 +121,6 @@ t.test('twelve calls over two processes all end as they should, each in the proc
     forwarded.every((count) => count > 0),
     `webhooks that came to the wrong process: ${forwarded.join(' and ')}`,
   )
-  t.same(
-    await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_webhooks_routed_total{result="unanswered"}'))),
-    [0, 0],
-  )
 })
 
 t.test(

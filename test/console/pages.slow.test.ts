@@ -19,9 +19,9 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 /** What axe-core calls a serious fault or worse. */
 async function seriousFaults(page: Page): Promise<string[]> {
   await page.evaluate(AXE)
-  const { violations } = (await page.evaluate('axe.run()')) as {
+  const { violations } = await page.evaluate<{
     violations: { id: string; impact: string; nodes: { html: string }[] }[]
-  }
+  }>('axe.run()')
   return violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
@@ -164,7 +164,7 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
       await page.goto(url)
       await page.getByRole('heading').first().waitFor()
       t.same(await seriousFaults(page), [], `${new URL(url).hash} ${colorScheme} ${width}`)
-      const wider = (await page.evaluate('document.documentElement.scrollWidth - innerWidth')) as number
+      const wider = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth')
       t.ok(wider <= 0, `nothing is wider than the window, ${width}`)
     }
   }

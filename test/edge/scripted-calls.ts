@@ -115,6 +115,10 @@ export class ScriptedCall implements LiveCall {
     this.escalations.push(reason)
   }
 
+  isOf(number: string): boolean {
+    return this.#started.from === number
+  }
+
   row(): LiveCallRow {
     return {
       callSid: this.callSid,
