@@ -23,6 +23,8 @@ interface ServiceSettings {
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
+  /** What `auto` stands for; null for the first backend that is set up. */
+  readonly auto: string | null
   readonly openai: {
     readonly apiKey: string | null
     readonly baseUrl: string | null
@@ -230,7 +232,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
 /** Names that an agent may ask for. */
 const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 
-/** `auto` is the first of these that is set up. Self-hosted backends are used only when an agent names them. */
+/** `auto` is the first of these that is set up, unless the settings say what it is. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
 /** Prefix of a backend from a module, which exports `createBackend`. */
@@ -246,7 +248,9 @@ export function resolveBackend(
   settings: BackendSettings,
   options: BackendOptions = {},
 ): string {
-  if (wanted === 'auto') return AUTO.find((name) => REGISTRY[name]?.missing(settings, options) === null) ?? 'embedded'
+  if (wanted === 'auto' && settings.auto === null)
+    return AUTO.find((name) => REGISTRY[name]?.missing(settings, options) === null) ?? 'embedded'
+  if (wanted === 'auto') return resolveBackend(agent, settings.auto ?? '', settings, options)
   if (wanted.startsWith(MODULE_PREFIX)) return wanted
   const registered = REGISTRY[wanted]
   if (registered === undefined) {

@@ -881,7 +881,9 @@ export class CallSession {
     this.#unrecognised.agentSounds()
     this.#putOnHold.agentSounds()
     this.#clear('not-understood')
-    this.#endTurnBeforeAnswer(item?.generation ?? null, sentAtMs)
+    // The goodbye after `end_call` is an answer of the backend's, in the gateway's words.
+    const asked = this.#plan?.cancellable === true && this.#plan.itemId === itemId
+    this.#endTurnBeforeAnswer(asked ? this.#agentSpeech.latest + 1 : (item?.generation ?? null), sentAtMs)
     this.#recordTurn(this.#turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
   }
 
