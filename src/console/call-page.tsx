@@ -164,6 +164,11 @@ function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
             <CopyLine
               text={`npx mkondo replay data/journals/${call.sid}.jsonl --cut ${call.agent}-${call.sid.slice(-6)}`}
             />
+            <p class="links">
+              <a href={callPath(call.sid, '/journal.jsonl')} target="_blank" rel="noreferrer">
+                {T.call.rawJournal}
+              </a>
+            </p>
           </Panel>
         </div>
       </div>

@@ -8,6 +8,7 @@ import { CallsPage } from './calls-page.js'
 import { useLiveCalls } from './live-calls.js'
 import type { LiveCalls } from './live-calls.js'
 import { Login } from './login.js'
+import { FleetPage, SettingsPage } from './node-pages.js'
 import { Notice } from './parts.js'
 import { PhonePage } from './phone-page.js'
 import { T } from './strings.js'
@@ -16,6 +17,8 @@ import './style.css'
 const PAGES = [
   ['calls', T.nav.calls],
   ['phone', T.nav.phone],
+  ['fleet', T.nav.fleet],
+  ['settings', T.nav.settings],
 ] as const
 
 const RETRY_MS = 1500
@@ -97,6 +100,8 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
         <div hidden={shown !== 'phone'}>
           <PhonePage session={session} visible={shown === 'phone'} />
         </div>
+        {shown === 'fleet' && <FleetPage act={act} />}
+        {shown === 'settings' && <SettingsPage />}
         {shown === 'calls' && sid === '' && <CallsPage live={live} act={act} />}
         {shown === 'calls' && sid !== '' && <CallPage key={sid} sid={decodeURIComponent(sid)} act={act} />}
       </main>

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { consoleFiles } from '../../src/gateway/console-files.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { ring, startGateway } from '../edge/gateway.js'
+import { fleet } from '../fleet/nodes.js'
 import { LightCaller, tickAll } from '../grafana/light-callers.js'
 import { lightGateway } from '../grafana/light-gateway.js'
 import { ScriptedCalls } from '../edge/scripted-calls.js'
@@ -144,6 +145,7 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
       },
     },
   })
+  const nodes = await fleet(t, 2, { console: consoleFiles() })
   const guarded = await startGateway(t, { console: consoleFiles(), opsToken: 'ops-token-of-a-test' })
   gateway.calls.records.set('HD_markup000001', MARKED)
   await ring(gateway)
@@ -152,6 +154,8 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
     `${guarded.opsUrl}/`,
     `${gateway.opsUrl}/`,
     `${gateway.opsUrl}/#/phone`,
+    `${nodes.gateways[0]?.opsUrl}/#/fleet`,
+    `${gateway.opsUrl}/#/settings`,
     `${gateway.opsUrl}/#/calls/HD_markup000001`,
   ]) {
     for (const [colorScheme, width] of [
@@ -206,3 +210,23 @@ t.test('a session that is over leads to the login', async (t) => {
   await page.getByLabel('Ops token').waitFor()
   t.pass()
 })
+
+t.test(
+  'the page of the fleet cordons a node and opens it again; the one of the settings shows no secret',
+  async (t) => {
+    if (!hasChromium(t)) return
+    const settings = { MAX_CALLS: 7, OPENAI_API_KEY: '[set]' }
+    const nodes = await fleet(t, 2, { console: consoleFiles(), settings })
+    const page = await (await openBrowser(t)).newPage()
+    await page.goto(`${nodes.gateways[0]?.opsUrl}/#/fleet`)
+    const row = page.getByRole('row').filter({ hasText: nodes.nodes[1]?.name ?? '' })
+    await row.getByRole('button', { name: 'Cordon' }).click()
+    await row.getByText('cordoned').waitFor()
+    t.equal(nodes.nodes[1]?.state, 'cordoned')
+    await row.getByRole('button', { name: 'Uncordon' }).click()
+    await row.getByText('open', { exact: true }).waitFor()
+    await page.getByRole('link', { name: 'Settings' }).click()
+    await page.getByRole('searchbox').fill('openai')
+    t.match(await page.getByRole('table').innerText(), /OPENAI_API_KEY\s+\[set\]$/)
+  },
+)
