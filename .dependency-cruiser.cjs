@@ -18,6 +18,7 @@ const layers = [
   'simulator',
   'gateway',
   'cli',
+  'console',
 ]
 const PURE = '^src/(core|media|sautikit|call|escalation)/'
 // npm packages that do no I/O and that a pure layer may use.
@@ -59,6 +60,12 @@ module.exports = {
       from: { path: '^src/', pathNot: '^src/edge/uws\\.ts$' },
       to: { path: 'uWebSockets\\.js|uws-pack' },
     },
+    {
+      name: 'console-imports-types-only',
+      severity: 'error',
+      from: { path: '^src/console/' },
+      to: { path: '^src/(?!console/)', dependencyTypesNot: ['type-only'] },
+    },
     { name: 'tests-are-not-imported', severity: 'error', from: { path: '^src' }, to: { path: '^(test|bench)/' } },
     { name: 'resolvable', severity: 'error', from: { path: '^src' }, to: { couldNotResolve: true } },
   ],
@@ -67,7 +74,7 @@ module.exports = {
     tsConfig: { fileName: 'tsconfig.json' },
     doNotFollow: { path: 'node_modules' },
     enhancedResolveOptions: {
-      extensions: ['.ts', '.js'],
+      extensions: ['.ts', '.tsx', '.js'],
       exportsFields: ['exports'],
       conditionNames: ['import', 'node', 'default', 'types'],
     },

@@ -1,5 +1,6 @@
 // Builds dist/ in about a second: esbuild strips the types file by file (`npm run typecheck` checks them), and the
-// WebAssembly kernels are compiled from AssemblyScript when they are older than their sources.
+// WebAssembly kernels are compiled from AssemblyScript when they are older than their sources, and so is the console,
+// with Vite.
 // Outputs without a source are deleted, so that a deleted test does not run again.
 //
 //   node scripts/build.mjs [--types]
@@ -23,7 +24,10 @@ const files = (folder) =>
     : readdirSync(folder, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => join(entry.parentPath, entry.name))
-const sources = SOURCES.flatMap((folder) => files(join(root, folder)))
+const consoleFolder = join(root, 'src', 'console')
+const sources = SOURCES.flatMap((folder) => files(join(root, folder))).filter(
+  (file) => !file.startsWith(consoleFolder + '/'),
+)
 
 /** Folders with an asconfig.json are AssemblyScript: one `.wasm` each, no JavaScript. */
 const kernels = sources.filter((file) => basename(file) === 'asconfig.json').map(dirname)
@@ -71,7 +75,21 @@ for (const folder of kernels) {
   }
 }
 
+const consoleOut = join(outDir, 'console')
+// The console imports types from elsewhere, which are not in it.
+if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(root, 'package-lock.json')])) {
+  const vite = await import('vite')
+  await vite.build({
+    root: consoleFolder,
+    configFile: false,
+    logLevel: 'warn',
+    // Each file has a path of its own: the policy of the page allows nothing inline.
+    build: { outDir: consoleOut, emptyOutDir: true, assetsInlineLimit: 0, modulePreload: false, target: 'es2022' },
+  })
+}
+
 const kept = new Set([
+  ...files(consoleOut),
   ...modules.flatMap((file) => ['.js', '.js.map', '.d.ts'].map((end) => built(file).replace(/\.ts$/, end))),
   ...kernels.map((folder) => built(folder) + '.wasm'),
 ])

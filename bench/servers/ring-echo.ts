@@ -1,3 +1,4 @@
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/call-view.js'
 import { Worker } from 'node:worker_threads'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { CallSid } from '../../src/core/ids.js'
@@ -6,15 +7,7 @@ import type { VoiceAction } from '../../src/sautikit/actions.js'
 import { CallMemoryPool } from '../../src/workers/call-memory.js'
 import type { CallMemory } from '../../src/workers/call-memory.js'
 import { PlayoutClock } from '../../src/workers/playout-clock.js'
-import type {
-  CallDirectory,
-  CallTimelineView,
-  LiveCall,
-  LiveCallState,
-  LiveCallView,
-  MediaSink,
-  NewCall,
-} from '../../src/workers/live-call.js'
+import type { CallDirectory, LiveCall, MediaSink, NewCall } from '../../src/workers/live-call.js'
 import { SharedCall } from '../../src/workers/shared-call.js'
 import { Ticker } from '../../src/workers/ticker.js'
 import { optionsFromEnvironment } from '../kit/process.js'
@@ -97,6 +90,9 @@ class RingCall implements LiveCall {
     throw new Error('a bench call is not shown')
   }
 
+  row(): LiveCallRow {
+    throw new Error('a bench call is not listed')
+  }
   isOf(): boolean {
     return false
   }

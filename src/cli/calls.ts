@@ -1,3 +1,4 @@
+import type { CallTimelineView, ListedCall } from '../call/call-view.js'
 import type { CallRecord, TimelineMark, TurnRecord } from '../call/record.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
@@ -7,8 +8,6 @@ import { OPS_LIST_MAX } from '../core/limits.js'
 import type { CarrierCall } from '../sautikit-api/client.js'
 import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
-import type { ListedCall } from '../edge/ops-api.js'
-import type { CallTimelineView } from '../workers/live-call.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'
 import {
   HELP_OPTION,

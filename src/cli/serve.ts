@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { exposureOf } from '../config/exposure.js'
+import { opsUrlOf } from './ops-client.js'
 import type { Config } from '../config/settings.js'
 import { assert } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
@@ -79,6 +80,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
     {
       port: gateway.publicPort,
       ops_port: gateway.opsPort,
+      console: `${opsUrlOf({ ...config, opsPort: gateway.opsPort })}/`,
       agents: gateway.agents,
       max_calls: config.maxCalls,
       media_workers: config.mediaWorkers,

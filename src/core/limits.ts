@@ -564,6 +564,37 @@ export const API_CALLS_MAX = 1000
 export const OPS_LIST_MAX = 500
 /** How long a node waits for another's answer to an operator. */
 export const OPS_PEER_MS = 1000
+/** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */
+export const OPS_STREAMS_MAX = 64
+/** How often the list of live calls is compared with what its watchers have, and how often one watched call is. */
+export const OPS_LIVE_LIST_MS = 1000
+export const OPS_LIVE_CALL_MS = 250
+/** Another node is asked for its call this often. */
+export const OPS_LIVE_CALL_ELSEWHERE_MS = 1000
+/** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
+export const OPS_LIVE_ROWS_MAX = 10_000
+/** A comment is sent after this time without news, so that a lost connection is noticed. */
+export const OPS_STREAM_BEAT_MS = 5000
+/** A watcher that reads nothing for this long is cut off. */
+export const OPS_STREAM_STALLED_MS = 15_000
+/** Sessions of the console: one that may act, and one that may only read. */
+export const CONSOLE_ACT_SESSION_S = 8 * 3600
+export const CONSOLE_READ_SESSION_S = 24 * 3600
+/** Calls from browsers at once. */
+export const SOFTPHONE_CALLS_MAX = 8
+/** Messages of the browser's socket: a tenth of a second of audio has 3,200 bytes, and a typed sentence less. */
+export const SOFTPHONE_MESSAGE_BYTES_MAX = 8 * 1024
+/** Unsent audio of one browser, 2 s; more frames are dropped. */
+export const SOFTPHONE_BACKLOG_BYTES_MAX = 64 * 1024
+/** Typed sentences that wait to be spoken, and their length. */
+export const SOFTPHONE_TEXTS_MAX = 20
+export const SOFTPHONE_TEXT_CHARS_MAX = 300
+/**
+ * Sound of the microphone, at the carrier's end: it is played once this much is there, and cut to it when there is
+ * more than the bound (a browser's clock that runs fast, or a tab that was held up).
+ */
+export const MICROPHONE_LEAD_MS = 60
+export const MICROPHONE_HELD_MS_MAX = 400
 /** A journal that the ops port sends. With the audio of both sides at 16 kHz it has 5 MB a minute (base64). */
 export const JOURNAL_SENT_BYTES_MAX = 64 * 1024 * 1024
 /** How long a node waits for another that reads its whole archive to erase calls, and the command that asks for it. */

@@ -142,6 +142,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const shutDown = async (): Promise<void> => {
     clearInterval(timer)
     listeners.end()
+    opsRoutes.close()
     // The close frames are on their way; cutting the connections now would overtake them with a reset.
     if (media.closeAll() > 0) await sleep(EDGE_GOODBYE_MS)
     media.cutAll()

@@ -127,11 +127,85 @@ export class Exchange {
     return true
   }
 
+  /** Begins an answer of server-sent events, which stays open; null when the exchange is over already. */
+  stream(): EventStream | null {
+    if (this.#over) return null
+    const res = this.#res
+    res.cork(() => {
+      res.writeStatus(STATUS_LINES[200])
+      res.writeHeader('Content-Type', 'text/event-stream')
+      res.writeHeader('Cache-Control', 'no-store')
+      res.writeHeader('X-Content-Type-Options', 'nosniff')
+      // A proxy that buffers would hold the events back.
+      res.writeHeader('X-Accel-Buffering', 'no')
+      res.write(': mkondo\n\n')
+    })
+    return new EventStream(res, this)
+  }
+
+  /** Ends an answer that `stream` began. */
+  endStream(): void {
+    if (this.#over) return
+    this.#end()
+    this.#res.cork(() => this.#res.end())
+  }
+
   #end(): void {
     if (this.#over) return
     this.#over = true
     this.#whenOver?.()
     this.#whenOver = null
+  }
+}
+
+/** An open answer of server-sent events. */
+export class EventStream {
+  /** Since when the other side takes nothing; null while it does. */
+  stalledAtMs: number | null = null
+  /** Called when the other side takes events again after a stall, in which some may not have been sent. */
+  onDrained: () => void = () => undefined
+  readonly #res: HttpResponse
+  readonly #exchange: Exchange
+
+  constructor(res: HttpResponse, exchange: Exchange) {
+    this.#res = res
+    this.#exchange = exchange
+  }
+
+  get closed(): boolean {
+    return this.#exchange.over
+  }
+
+  /** Sends one event of JSON; nothing while the other side takes nothing. */
+  send(event: string, json: string, nowMs: number): void {
+    this.#write(`event: ${event}\ndata: ${json}\n\n`, nowMs)
+  }
+
+  /** A comment, so that each side notices when the other is gone. */
+  beat(nowMs: number): void {
+    this.#write(':\n\n', nowMs)
+  }
+
+  end(): void {
+    if (!this.closed) this.#exchange.endStream()
+  }
+
+  cut(): void {
+    if (!this.closed) this.#res.close()
+  }
+
+  #write(text: string, nowMs: number): void {
+    if (this.closed || this.stalledAtMs !== null) return
+    const res = this.#res
+    res.cork(() => {
+      if (res.write(text)) return
+      this.stalledAtMs = nowMs
+      res.onWritable(() => {
+        this.stalledAtMs = null
+        this.onDrained()
+        return true
+      })
+    })
   }
 }
 

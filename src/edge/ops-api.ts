@@ -1,10 +1,12 @@
+import type { CallTimelineView, ListedCall, LiveCallView } from '../call/call-view.js'
+import { timelineOf } from '../call/call-view.js'
 import { API_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/record.js'
-import { liveCount, timelineOf } from '../workers/live-call.js'
+import { liveCount } from '../workers/live-call.js'
 import type { LiveCall } from '../workers/live-call.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
@@ -17,21 +19,6 @@ type ApiOptions = Pick<
   EdgeOptions,
   'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'journal' | 'settings' | 'kept' | 'log'
 >
-
-/** A call in a list. */
-export interface ListedCall {
-  readonly callSid: string
-  readonly agent: string
-  readonly backend: string
-  readonly state: string
-  readonly direction: string
-  /** Masked. */
-  readonly from: string
-  readonly to: string
-  readonly startedAt: string
-  readonly durationMs: number
-  readonly outcome?: string
-}
 
 /** Views and commands of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav', 'journal.jsonl'] as const
@@ -90,14 +77,19 @@ export class OpsApi {
 
   /** At most `limit` live calls and `limit` ended ones, newest first, without what was said. */
   newest(limit: number): { readonly live: readonly ListedCall[]; readonly ended: readonly ListedCall[] } {
+    return { live: this.rows(limit), ended: this.#ended(limit) }
+  }
+
+  /** At most `limit` live calls, newest first. */
+  rows(limit: number): readonly ListedCall[] {
     const live = [...this.#options.calls.live()].slice(-limit).reverse()
-    return {
-      live: live.map((call) => {
-        const { callSid, agent, backend, state, direction, from, to, startedAt, durationMs } = call.view()
-        return { callSid, agent, backend, state, direction, from, to, startedAt, durationMs }
-      }),
-      ended: this.#ended(limit),
-    }
+    return live.map((call) => call.row())
+  }
+
+  /** A live call of this node with its timeline; null when it has none of that SID. */
+  watched(callSid: CallSid): { readonly call: LiveCallView; readonly timeline: CallTimelineView } | null {
+    const live = this.#live(callSid)
+    return live === undefined ? null : { call: live.view(), timeline: live.timeline() }
   }
 
   #ended(limit: number) {

@@ -1,6 +1,6 @@
 import { OPS_SLOWED_MAX, OPS_SLOWED_MS, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { ClientAddresses } from './client-address.js'
-import { BodyReader, Exchange, errorReply, textReply } from './http-exchange.js'
+import { BodyReader, Exchange, NO_CONTENT, errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import { ScrapePage } from '../telemetry/metrics.js'
@@ -10,7 +10,11 @@ import { FleetApi, NODE_COMMANDS } from './ops-fleet.js'
 import type { Operator } from './ops-audit.js'
 import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
-import type { OpsAccess, OpsHead, OpsRefusal } from './ops-guard.js'
+import type { OpsAccess, OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
+import { LiveFeeds } from './ops-live.js'
+import { PhoneSockets } from './ops-phone.js'
+import { SESSION_RIGHTS } from './ops-session.js'
+import type { SessionRights } from './ops-session.js'
 import { BODY_FAULTS } from './rejections.js'
 import type { Refusals } from './rejections.js'
 import type { EdgeOptions } from './options.js'
@@ -34,14 +38,25 @@ type OpsOptions = Pick<
   | 'settings'
   | 'erasure'
   | 'console'
+  | 'phone'
+  | 'version'
+  | 'wallClock'
 >
 
 type PostAnswer = (body: Uint8Array, operator: Operator, sid: string | undefined) => Reply | Promise<Reply>
 
-/** The console runs its own script and talks to its own origin; nothing else is loaded into it. */
-const CONSOLE_POLICY =
-  "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; " +
-  "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+/** The console runs its own script and talks to its own origin; nothing else is loaded into it, and nothing is inline. */
+const CONSOLE_HEADERS: Reply['headers'] = [
+  [
+    'Content-Security-Policy',
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+      "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  ],
+  ['Referrer-Policy', 'no-referrer'],
+  ['Permissions-Policy', 'microphone=(self), camera=(), geolocation=()'],
+  ['Cross-Origin-Opener-Policy', 'same-origin'],
+  ['Cross-Origin-Resource-Policy', 'same-origin'],
+]
 
 /** For a wrong token while too many held answers wait. */
 const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens', {
@@ -60,6 +75,8 @@ export class OpsApp {
   readonly #refused: CounterOf<'reason'>
   readonly #slowedAnswers: CounterOf<'result'>
   readonly #bodies = new BodyReader()
+  readonly #live: LiveFeeds
+  readonly #phones: PhoneSockets
   /** Allowed methods by path; all others get a 405. */
   readonly #allowed = new Map<string, string>()
 
@@ -69,6 +86,13 @@ export class OpsApp {
     this.#fleet = new FleetApi(options, this.#api)
     this.#erase = new EraseApi(options)
     this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null)
+    const { clock, log } = options
+    this.#live = new LiveFeeds({ fleet: this.#fleet, clock, log, node: () => this.#nodeHead() })
+    this.#phones = new PhoneSockets({
+      phone: options.phone ?? null,
+      log,
+      admit: (exchange, res, req) => this.#admit(exchange, res, req, 'SOCKET', 'all'),
+    })
     const { metrics } = options
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
     for (const reason of OPS_REFUSALS) this.#refused({ reason })
@@ -88,9 +112,13 @@ export class OpsApp {
       this.#open(app, path, () => ({
         ...textReply('', file.contentType),
         body: file.body,
-        headers: [['Content-Security-Policy', CONSOLE_POLICY]],
+        headers: CONSOLE_HEADERS,
       }))
     }
+    this.#phones.routes(app)
+    this.#sessions(app)
+    this.#stream(app, '/api/live', (exchange) => this.#live.watchList(exchange))
+    this.#stream(app, '/api/calls/:sid/live', (exchange, req) => this.#live.watchCall(exchange, req.getParameter(0)))
     const nodePage = this.#page('fleet', () => metrics.render())
     const calls = this.#page('calls', () => callSeries.renderInSlices())
     this.#get(app, '/metrics', async () => textReply(await nodePage.get(), metrics.contentType), 'metrics')
@@ -121,6 +149,38 @@ export class OpsApp {
     })
   }
 
+  /** The console's session: who it is, and how it gets and loses its rights. */
+  #sessions(app: TemplatedApp): void {
+    const { calls, clock, wallClock, opsToken, phone, version = '' } = this.#options
+    this.#open(app, '/api/session', (head) => {
+      const rights = this.#guard.rights(head, wallClock())
+      if (rights === null) return jsonReply({ login: true, rights })
+      const agents = calls.agentNames()
+      return jsonReply({ login: opsToken !== null, rights, version, agents, phone: phone !== undefined })
+    })
+    this.#postOpen(app, '/api/login', (exchange, body, head) => {
+      const order = readLogin(body)
+      if (order === null) {
+        const message = 'the body is a JSON object with "token" (OPS_TOKEN) and "rights" (read or act)'
+        return void exchange.reply(errorReply(400, 'BAD_REQUEST', message))
+      }
+      const nowMs = clock()
+      const opened = this.#guard.logIn(head, order.token, order.rights, nowMs, wallClock())
+      if (typeof opened === 'string') exchange.reply({ ...NO_CONTENT, headers: [['Set-Cookie', opened]] })
+      else this.#refuse(exchange, opened, nowMs)
+    })
+    this.#postOpen(app, '/api/logout', (exchange, _body, head) => {
+      const cookie = this.#guard.logOut(head)
+      exchange.reply(cookie === null ? NO_CONTENT : { ...NO_CONTENT, headers: [['Set-Cookie', cookie]] })
+    })
+  }
+
+  #nodeHead(): unknown {
+    const { calls, fleet } = this.#options
+    const { free, capacity, draining } = calls
+    return { name: fleet?.node.name ?? null, free, capacity, draining, notReady: this.notReady }
+  }
+
   #page(page: 'fleet' | 'calls', render: () => string | Promise<string>): ScrapePage {
     const { clock, metrics } = this.#options
     return new ScrapePage({
@@ -136,6 +196,12 @@ export class OpsApp {
     return this.#api.notReady
   }
 
+  /** Ends the console's streams and calls; the port is about to close. */
+  close(): void {
+    this.#live.close()
+    this.#phones.closeAll()
+  }
+
   /** Fails bodies that are past their deadline, and writes held answers; called by the edge's one timer. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
@@ -143,33 +209,55 @@ export class OpsApp {
   }
 
   /** A route that needs no token; HEAD as well, for load balancers. */
-  #open(app: TemplatedApp, path: string, answer: () => Reply): void {
+  #open(app: TemplatedApp, path: string, answer: (head: OpsHead) => Reply): void {
     app.get(path, (res, req) => {
       const exchange = new Exchange(res)
-      if (this.#admit(exchange, res, req, 'GET', 'open')) exchange.reply(answer())
+      if (this.#admit(exchange, res, req, 'GET', 'open')) exchange.reply(answer(headOf(res, req)))
     })
     app.head(path, (res, req) => {
       const exchange = new Exchange(res)
-      if (this.#admit(exchange, res, req, 'HEAD', 'open')) exchange.reply(answer(), { withoutBody: true })
+      if (this.#admit(exchange, res, req, 'HEAD', 'open'))
+        exchange.reply(answer(headOf(res, req)), { withoutBody: true })
     })
     this.#allow(path, 'GET, HEAD')
   }
 
+  /** A POST that needs no token: it is how one gets in. Pages of other sites are refused all the same. */
+  #postOpen(
+    app: TemplatedApp,
+    path: string,
+    answer: (exchange: Exchange, body: Uint8Array, head: OpsHead) => void,
+  ): void {
+    app.post(path, (res, req) => {
+      const exchange = new Exchange(res)
+      if (!this.#admit(exchange, res, req, 'POST', 'login')) return
+      const head = headOf(res, req)
+      this.#read(exchange, res, req, (body) => answer(exchange, body, head))
+    })
+    this.#allow(path, 'POST')
+  }
+
+  #stream(app: TemplatedApp, path: string, watch: (exchange: Exchange, req: HttpRequest) => void): void {
+    app.get(path, (res, req) => {
+      const exchange = new Exchange(res)
+      if (this.#admit(exchange, res, req, 'GET', 'all')) watch(exchange, req)
+    })
+    this.#allow(path, 'GET')
+  }
+
   /** @returns false when the request is refused, and answered or about to be. */
-  #admit(
-    exchange: Exchange,
-    res: HttpResponse,
-    req: HttpRequest,
-    method: 'GET' | 'HEAD' | 'POST',
-    access: OpsAccess,
-  ): boolean {
+  #admit(exchange: Exchange, res: HttpResponse, req: HttpRequest, method: OpsMethod, access: OpsAccess): boolean {
     const nowMs = this.#options.clock()
-    const refused = this.#guard.check(headOf(res, req), method, access, nowMs)
+    const refused = this.#guard.check(headOf(res, req), method, access, nowMs, this.#options.wallClock())
     if (refused === null) return true
-    this.#refused({ reason: refused.reason }).inc()
-    if (!refused.slow) exchange.reply(refused.reply, { withoutBody: method === 'HEAD' })
-    else this.#slowDown(exchange, refused, nowMs)
+    this.#refuse(exchange, refused, nowMs, method === 'HEAD')
     return false
+  }
+
+  #refuse(exchange: Exchange, refused: OpsRefusal, nowMs: number, withoutBody = false): void {
+    this.#refused({ reason: refused.reason }).inc()
+    if (!refused.slow) exchange.reply(refused.reply, { withoutBody })
+    else this.#slowDown(exchange, refused, nowMs)
   }
 
   #slowDown(exchange: Exchange, { reply }: OpsRefusal, nowMs: number): void {
@@ -202,6 +290,10 @@ export class OpsApp {
     if (!this.#admit(exchange, res, req, 'POST', 'all')) return
     const sid = path.includes(':sid') ? req.getParameter(0) : undefined
     const operator = this.#operator(res, req)
+    this.#read(exchange, res, req, (body) => void this.#answer(exchange, path, () => answer(body, operator, sid)))
+  }
+
+  #read(exchange: Exchange, res: HttpResponse, req: HttpRequest, onBody: (body: Uint8Array) => void): void {
     this.#bodies.read({
       res,
       exchange,
@@ -209,7 +301,7 @@ export class OpsApp {
       bytesMax: WEBHOOK_BODY_BYTES_MAX,
       nowMs: this.#options.clock(),
       onFault: (fault) => void exchange.reply(BODY_FAULTS[fault].reply),
-      onBody: (body) => void this.#answer(exchange, path, () => answer(body, operator, sid)),
+      onBody,
     })
   }
 
@@ -250,6 +342,7 @@ function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
   return {
     address: ADDRESSES.of(res, req),
     authorization: req.getHeader('authorization'),
+    cookie: req.getHeader('cookie'),
     host: req.getHeader('host'),
     contentType: req.getHeader('content-type'),
     contentLength: req.getHeader('content-length'),
@@ -257,4 +350,17 @@ function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
     origin: req.getHeader('origin'),
     fetchSite: req.getHeader('sec-fetch-site'),
   }
+}
+
+function readLogin(body: Uint8Array): { readonly token: string; readonly rights: SessionRights } | null {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder().decode(body))
+  } catch {
+    return null // answered like any other wrong body
+  }
+  if (typeof value !== 'object' || value === null) return null
+  const { token, rights } = value as { token?: unknown; rights?: unknown }
+  const known = SESSION_RIGHTS.find((name) => name === rights)
+  return typeof token !== 'string' || !/^\S+$/.test(token) || known === undefined ? null : { token, rights: known }
 }

@@ -1,7 +1,9 @@
+import type { CallTimelineView, FleetRow, ListedCall, LiveCallView } from '../call/call-view.js'
 import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
+import type { CallRecord } from '../call/record.js'
 import type { CallSid } from '../core/ids.js'
-import { OPS_LIST_MAX, OPS_PEER_MS } from '../core/limits.js'
+import { OPS_LIST_MAX, OPS_LIVE_ROWS_MAX, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
@@ -11,7 +13,7 @@ import { audit, operatorSchema } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
 import type { Reply } from './http-exchange.js'
 import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
-import type { CallCommand, CallView, ListedCall, OpsApi } from './ops-api.js'
+import type { CallCommand, CallView, OpsApi } from './ops-api.js'
 import type { EdgeOptions } from './options.js'
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
@@ -137,6 +139,40 @@ export class FleetApi {
       ended: newest('ended'),
       nodes: lists.map(([name, calls]) => ({ name, answered: calls !== null })),
     })
+  }
+
+  /** The live calls of all nodes for the console: what a list needs, each with its node. */
+  async liveRows(): Promise<LiveRows> {
+    const node = this.#options.fleet?.node
+    const here = this.#here.rows(OPS_LIVE_ROWS_MAX)
+    const rows: FleetRow[] = here.map((row) => ({ ...row, node: node?.name ?? null }))
+    const silent: string[] = []
+    if (node !== undefined) {
+      await Promise.all(
+        node.others().map(async (other) => {
+          const reply = await this.#ask(node, other, { what: 'list', limit: OPS_LIST_MAX })
+          if (reply?.status !== 200) silent.push(other.name)
+          else for (const row of (reply.body as NodeCalls).live) rows.push({ ...row, node: other.name })
+        }),
+      )
+    }
+    return { rows, silent: silent.sort() }
+  }
+
+  /** A call for those who watch it; null when no node has it. */
+  async watched(sid: CallSid): Promise<WatchedCall | null> {
+    const here = this.#here.watched(sid)
+    if (here !== null) return { ...here, elsewhere: false }
+    const [call, timeline] = await Promise.all([
+      this.call(sid),
+      this.#ofCall({ what: 'view', callSid: sid, view: 'timeline' }),
+    ])
+    if (call.status !== 200 || timeline.status !== 200) return null
+    return {
+      call: JSON.parse(String(call.body)) as WatchedCall['call'],
+      timeline: JSON.parse(String(timeline.body)) as CallTimelineView,
+      elsewhere: true,
+    }
   }
 
   /** `GET /api/calls/{sid}` */
@@ -275,6 +311,20 @@ export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'else
     return 'elsewhere'
   const sure = entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
+}
+
+interface LiveRows {
+  readonly rows: readonly FleetRow[]
+  /** Nodes that did not answer. */
+  readonly silent: readonly string[]
+}
+
+/** A live call's view or an ended one's record, with its timeline. */
+export interface WatchedCall {
+  readonly call: LiveCallView | CallRecord
+  readonly timeline: CallTimelineView
+  /** Another node has it. */
+  readonly elsewhere: boolean
 }
 
 /** Calls of one node, newest first. */

@@ -3,10 +3,13 @@ import { OPS_WRONG_TOKENS_ADDRESSES_MAX, OPS_WRONG_TOKENS_BURST, OPS_WRONG_TOKEN
 import { errorReply } from './http-exchange.js'
 import type { Exchange, Reply } from './http-exchange.js'
 import { RateLimit } from '../core/rate-limit.js'
+import { ConsoleSessions } from './ops-session.js'
+import type { SessionRights } from './ops-session.js'
 
 /** The parts of an ops request that decide whether it is admitted. */
 export interface OpsHead {
   readonly authorization: string
+  readonly cookie: string
   readonly host: string
   readonly contentType: string
   readonly contentLength: string
@@ -18,10 +21,14 @@ export interface OpsHead {
 }
 
 /**
- * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token;
- * `all`: OPS_TOKEN alone.
+ * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token,
+ * or a session of the console; `all`: OPS_TOKEN, or a session, which may have to be one that acts; `login`: everyone but
+ * pages of other sites.
  */
-export type OpsAccess = 'open' | 'metrics' | 'all'
+export type OpsAccess = 'open' | 'login' | 'metrics' | 'all'
+
+/** `SOCKET`: the upgrade of the softphone, which acts. */
+export type OpsMethod = 'GET' | 'HEAD' | 'POST' | 'SOCKET'
 
 export const OPS_REFUSALS = [
   'cross-site',
@@ -29,6 +36,7 @@ export const OPS_REFUSALS = [
   'token-missing',
   'token-wrong',
   'token-read-only',
+  'session-read-only',
   'content-type',
 ] as const
 
@@ -50,6 +58,8 @@ export interface OpsRefusal {
 export class OpsGuard {
   /** Null: no token is needed. */
   readonly #tokens: { readonly all: Buffer; readonly metrics: Buffer | null } | null
+  /** Null: no token is needed, so there is nothing to exchange for a session. */
+  readonly #sessions: ConsoleSessions | null
   readonly #wrongTokens = new RateLimit({
     perSecond: OPS_WRONG_TOKENS_PER_S,
     burst: OPS_WRONG_TOKENS_BURST,
@@ -60,15 +70,26 @@ export class OpsGuard {
   constructor(opsToken: string | null, opsReadToken: string | null) {
     this.#tokens =
       opsToken === null ? null : { all: digest(opsToken), metrics: opsReadToken === null ? null : digest(opsReadToken) }
+    this.#sessions = opsToken === null ? null : new ConsoleSessions(opsToken)
   }
 
-  /** @returns the refusal, or null. */
-  check(head: OpsHead, method: 'GET' | 'HEAD' | 'POST', access: OpsAccess, nowMs: number): OpsRefusal | null {
-    if (access !== 'open' && (head.fetchSite === 'cross-site' || head.fetchSite === 'same-site')) {
+  /**
+   * @param wallMs  calendar, for sessions
+   * @returns the refusal, or null
+   */
+  check(head: OpsHead, method: OpsMethod, access: OpsAccess, nowMs: number, wallMs: number): OpsRefusal | null {
+    // A browser sends no Sec-Fetch-Site with a socket, and no page can be kept from opening one: the origin decides.
+    const foreign = head.fetchSite === 'cross-site' || head.fetchSite === 'same-site'
+    if (access !== 'open' && (foreign || (method === 'SOCKET' && !isOwnOrigin(head))))
       return refusal('cross-site', errorReply(403, 'FORBIDDEN', 'pages of other sites may not use this port'))
-    }
     const refused =
-      this.#tokens === null ? checkHost(head.host) : access === 'open' ? null : this.#checkToken(head, access, nowMs)
+      this.#tokens === null
+        ? checkHost(head.host)
+        : access === 'open' || access === 'login'
+          ? null
+          : head.authorization === ''
+            ? this.#checkSession(head, method, access, wallMs)
+            : this.#checkToken(head, access, nowMs)
     if (refused !== null) return refused
     // Any page can send a form to any site; JSON needs a CORS preflight, which this port does not answer.
     if (method === 'POST' && !/^application\/json\s*(;|$)/i.test(head.contentType) && !isBare(head)) {
@@ -78,6 +99,34 @@ export class OpsGuard {
       )
     }
     return null
+  }
+
+  /** What the console's page may do: everything where no token is needed; null without a session. */
+  rights({ cookie }: OpsHead, wallMs: number): SessionRights | null {
+    return this.#sessions === null ? 'act' : this.#sessions.rightsOf(cookie, wallMs)
+  }
+
+  /**
+   * Exchanges OPS_TOKEN for a session.
+   * @returns the value of `Set-Cookie`, or the refusal
+   */
+  logIn(head: OpsHead, token: string, rights: SessionRights, nowMs: number, wallMs: number): string | OpsRefusal {
+    if (this.#sessions === null)
+      return refusal('token-wrong', errorReply(409, 'BAD_REQUEST', 'this port needs no token: OPS_TOKEN is not set'))
+    const refused = this.#checkToken({ ...head, authorization: `Bearer ${token}` }, 'all', nowMs)
+    return refused ?? this.#sessions.open(rights, wallMs, isSecure(head))
+  }
+
+  /** The value of `Set-Cookie` that ends the session of this browser; null where there are none. */
+  logOut(head: OpsHead): string | null {
+    return this.#sessions?.close(isSecure(head)) ?? null
+  }
+
+  #checkSession(head: OpsHead, method: OpsMethod, access: OpsAccess, wallMs: number): OpsRefusal | null {
+    const rights = this.rights(head, wallMs)
+    if (rights === null) return refusal('token-missing', unauthorized(access))
+    if (rights === 'act' || method === 'GET' || method === 'HEAD') return null
+    return refusal('session-read-only', errorReply(403, 'FORBIDDEN', 'this session only reads; log in again to act'))
   }
 
   #checkToken({ authorization, address }: OpsHead, access: OpsAccess, nowMs: number): OpsRefusal | null {
@@ -112,6 +161,15 @@ function unauthorized(access: OpsAccess): Reply {
   return errorReply(401, 'UNAUTHORIZED', `Authorization: Bearer with ${which} is required`, {
     headers: [['WWW-Authenticate', 'Bearer']],
   })
+}
+
+/** The page that opens a socket is one of this port. A program sends no Origin, and no page can leave it out. */
+function isOwnOrigin({ origin, host }: OpsHead): boolean {
+  return origin === '' || /^https?:\/\/(.*)$/i.exec(origin)?.[1]?.toLowerCase() === host.toLowerCase()
+}
+
+function isSecure({ origin }: OpsHead): boolean {
+  return origin.startsWith('https:')
 }
 
 /** An address or `localhost`: any other name could belong to a stranger. */

@@ -10,9 +10,10 @@ import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { DescriptorSource } from './descriptors.js'
+import type { Softphone } from './ops-phone.js'
 
 /** A file of the console, by its path: `/`, `/console.js`. */
-interface ConsoleFile {
+export interface ConsoleFile {
   readonly contentType: string
   readonly body: string | Uint8Array
 }
@@ -112,4 +113,8 @@ export interface EdgeOptions {
   readonly descriptors?: DescriptorSource
   /** The operator's page; empty for none. */
   readonly console: ReadonlyMap<string, ConsoleFile>
+  /** Places the calls of the console's softphone; absent: none. */
+  readonly phone?: Softphone
+  /** This program's version, for the console. */
+  readonly version?: string
 }

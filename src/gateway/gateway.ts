@@ -28,6 +28,7 @@ import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
+import { consoleFiles } from './console-files.js'
 import { backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
 import { CallErasure } from './call-erasure.js'
 import { openCallArchive, usesDataFolder } from './call-archive.js'
@@ -44,6 +45,7 @@ import { JournalFiles, readJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
 import { LeftCalls } from './left-calls.js'
 import { recordAt } from '../edge/ops-fleet.js'
+import { BrowserPhone } from './softphone.js'
 import { idleFolders } from './process-plan.js'
 import type { IdleFolders, ProcessPlan } from './process-plan.js'
 
@@ -197,6 +199,13 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       ? idleFolders(config.dataDir, one?.plan.count ?? 1)
       : { left: [], spare: null }
   const kept = await openCallArchive(config, folder, log, metrics, idle, workerEnv, fleet.storeHome.home !== 'memory')
+  const phone = new BrowserPhone({
+    config,
+    log: log.component('gateway'),
+    publicPort: () => edge?.publicPort ?? config.port,
+    mediaOrigin: config.nodeUrl ?? config.publicUrl,
+    mediaPort: () => one?.plan.ownPort ?? edge?.publicPort ?? config.port,
+  })
   const leftCalls = new LeftCalls({
     isHere: (callSid) => calls?.find(callSid) !== undefined || calls?.record(callSid) !== undefined,
     recordAt: (callSid) => recordAt(fleet.node, callSid),
@@ -312,7 +321,9 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       kept: (kind, callSid) => kept.find(kind, callSid),
       journal: (callSid) => readJournal(join(config.dataDir, 'journals'), callSid),
       settings: shownSettings(config),
-      console: new Map(),
+      console: consoleFiles(),
+      phone,
+      version,
     })
     if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
     await fleet.node.start()
@@ -357,6 +368,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()
+      await phone.close()
       await fleet.close()
       await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close(), kept.close()])
       metrics.close()

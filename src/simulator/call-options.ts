@@ -1,4 +1,5 @@
 import type { TrackLayout } from './audio-fork.js'
+import type { BrowserCaller } from './browser-caller.js'
 import type { CallerOptions, HeardPiece } from './caller.js'
 import type { CallerLatency, LegRecording, Said } from './caller-leg.js'
 import type { Stall } from './line.js'
@@ -44,13 +45,15 @@ export interface PlaceCallOptions {
   readonly callSid?: string
   readonly from: string
   readonly to: string
-  readonly caller: CallerOptions
+  readonly caller: CallerOptions | BrowserCaller
   readonly encoding?: BodyEncoding
   readonly secret?: string | null
   readonly signature?: SignatureForm
   readonly webhookTimeoutMs?: number
   /** Where a webhook goes instead of its URL: one node of several that a balancer could have chosen. */
   readonly route?: (url: string, state: string) => string
+  /** Where the media socket is opened instead of the document's URL. Absent: there. */
+  readonly mediaRoute?: (url: string) => string
   /** A webhook whose connection is refused is posted once more after this time. Default: not. */
   readonly connectRetryMs?: number
   readonly afterStream?: AfterStream

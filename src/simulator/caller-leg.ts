@@ -22,6 +22,8 @@ interface LegEvents {
   /** An utterance was played to its end. */
   onSpoke(utterance: Utterance, atMs: number): void
   onFrame(nowMs: number): void
+  /** 20 ms of what the caller hears; valid during the call only. */
+  onHeard?(frame: Int16Array): void
 }
 
 /** How a fork is attached to a leg. */
@@ -66,11 +68,15 @@ export class CallerLeg {
   #nextStallMs = 0
   #agentSoundMs: number | null = null
 
-  constructor(options: LineOptions & { readonly record: boolean }, ticker: SharedTicker, events: LegEvents) {
+  constructor(
+    options: LineOptions & { readonly record: boolean; readonly player?: UtterancePlayer },
+    ticker: SharedTicker,
+    events: LegEvents,
+  ) {
     this.sampleRateHz = options.sampleRateHz
     this.#line = new PhoneLine(options)
     this.#events = events
-    this.player = new UtterancePlayer(options.sampleRateHz)
+    this.player = options.player ?? new UtterancePlayer(options.sampleRateHz)
     const spanOptions = {
       sampleRateHz: options.sampleRateHz,
       pieceSilenceMs: PIECE_SILENCE_MS,
@@ -144,6 +150,7 @@ export class CallerLeg {
     this.#record?.caller.push(this.#spoken.slice())
     this.#record?.heard.push(this.#heard.slice())
     this.spans.push(this.#heard, nowMs)
+    this.#events.onHeard?.(this.#heard)
     if (spoke !== null) this.#events.onSpoke(spoke, nowMs + FRAME_MS)
     this.#events.onFrame(nowMs)
   }

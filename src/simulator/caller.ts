@@ -28,7 +28,7 @@ export interface CallerOptions {
   readonly timeoutMs: number
 }
 
-interface CallerEvents {
+export interface CallerEvents {
   onSaid?(text: string, startMs: number): void
   onHeard?(text: string, span: Span): void
   onDigits?(digits: string): void
@@ -40,8 +40,18 @@ export interface HeardPiece extends Span {
   readonly text: string
 }
 
+/** Whoever is at the caller's end of a call: a simulated person, or somebody at a browser. */
+export interface CallerEnd {
+  readonly leg: CallerLeg
+  readonly heard: readonly HeardPiece[]
+  /** What the agent told the caller. */
+  facts(): OrderFacts
+  /** Ends the leg, whichever side hung up. Resolves when nothing more is heard. */
+  end(nowMs: number): Promise<void>
+}
+
 /** One simulated person on the phone. */
-export class Caller {
+export class Caller implements CallerEnd {
   readonly leg: CallerLeg
   readonly heard: HeardPiece[] = []
   readonly #options: CallerOptions

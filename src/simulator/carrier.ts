@@ -22,7 +22,9 @@ import type {
 } from './call-options.js'
 import { callWav, measureCaller, sharedTicker } from './caller-leg.js'
 import type { CallerVoice } from './caller-speech.js'
+import { BrowserCaller } from './browser-caller.js'
 import { Caller } from './caller.js'
+import type { CallerEnd, CallerEvents } from './caller.js'
 import { beep, ringingTone } from './line.js'
 import { seededRandom } from './random.js'
 import type { CarrierCall, LegEnd } from './rest/workspace.js'
@@ -69,7 +71,7 @@ class SimulatedCall implements CarrierCall {
   readonly callSid: string
   readonly options: PlaceCallOptions
   readonly ending: Promise<void>
-  caller!: Caller
+  caller!: CallerEnd
   readonly streamOutcomes: StreamOutcome[] = []
   readonly dials: SimulatedCallResult['dials'][number][] = []
   readonly #webhooks: WebhookRecord[] = []
@@ -141,7 +143,8 @@ class SimulatedCall implements CarrierCall {
   }
 
   async #openLeg(who: 'caller' | 'callee'): Promise<void> {
-    this.caller = await Caller.ready(this.options.caller, sharedTicker, {
+    const { caller } = this.options
+    const events: CallerEvents = {
       onSaid: (text) => {
         this.emit({ type: 'said', text })
       },
@@ -154,7 +157,11 @@ class SimulatedCall implements CarrierCall {
       onHungUp: (why) => {
         this.end(who, why)
       },
-    })
+    }
+    this.caller =
+      caller instanceof BrowserCaller
+        ? caller.open(sharedTicker, events)
+        : await Caller.ready(caller, sharedTicker, events)
   }
 
   /** Rings the called phone. @returns true if it is answered */
@@ -729,7 +736,7 @@ async function openFork(
   try {
     return await AudioFork.connect(
       {
-        url: request.url,
+        url: options.mediaRoute?.(request.url) ?? request.url,
         timeoutMs: HANDSHAKE_TIMEOUT_MS,
         verifyTls: options.verifyTls ?? true,
         sampleRateHz: request.outputRateHz,

@@ -1,3 +1,5 @@
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/call-view.js'
+import { CALL_TIMELINE_VERSION, streamOpenedMs } from '../call/call-view.js'
 import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
@@ -26,9 +28,8 @@ import type { LogFields } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
-import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
 import type { KeptCall, KeptState } from './kept-call.js'
-import type { CallTimelineView, LiveCallState, LiveCallView, NewCall, PlacedCall } from './live-call.js'
+import type { NewCall, PlacedCall } from './live-call.js'
 
 /** The call's present state, for view and record. */
 interface CallNow {
@@ -206,7 +207,8 @@ export class CallRecordBuilder {
     this.#metrics.bargeInStop.observe(bargeIn.stopMs / 1000, this.#call.callSid)
   }
 
-  view(now: CallNow): LiveCallView {
+  row(now: CallNow): LiveCallRow {
+    const { turnResponseLastMs } = this.#numbers
     return {
       callSid: this.#call.callSid,
       agent: this.#call.agent,
@@ -217,6 +219,13 @@ export class CallRecordBuilder {
       to: maskNumber(this.#call.to),
       startedAt: this.#startedAt,
       durationMs: Math.round(now.streamMs),
+      lastResponseMs: Number.isFinite(turnResponseLastMs) ? Math.round(turnResponseLastMs) : null,
+    }
+  }
+
+  view(now: CallNow): LiveCallView {
+    return {
+      ...this.row(now),
       transcript: wholeNumbers(this.log.transcript),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, true)),
       rehomes: now.rehomes,

@@ -1,15 +1,8 @@
 import type { CallSid } from '../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
-import type {
-  BargeInRecord,
-  CallRecord,
-  EndReason,
-  TimelineMark,
-  ToolCallRecord,
-  TranscriptEntry,
-  TurnRecord,
-} from '../call/record.js'
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/call-view.js'
+import type { CallRecord, EndReason } from '../call/record.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { KeptState } from './kept-call.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
@@ -93,81 +86,6 @@ export interface MediaSink {
   close(code: number): void
 }
 
-/** What `GET /api/calls` shows of a live call. Numbers are masked. */
-export interface LiveCallView {
-  readonly callSid: string
-  readonly agent: string
-  readonly backend: string
-  readonly state: LiveCallState
-  readonly direction: 'inbound' | 'outbound'
-  readonly from: string
-  readonly to: string
-  readonly startedAt: string
-  /** Since the stream opened; 0 before. */
-  readonly durationMs: number
-  readonly transcript: readonly TranscriptEntry[]
-  readonly toolCalls: readonly ToolCallRecord[]
-  readonly rehomes: number
-}
-
-/** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
-export const CALL_TIMELINE_VERSION = 1
-
-/** What happened in a call and when, live or ended: `GET /api/calls/{sid}/timeline`. Milliseconds. */
-export interface CallTimelineView {
-  readonly version: typeof CALL_TIMELINE_VERSION
-  readonly callSid: string
-  readonly agent: string
-  readonly backend: string
-  readonly live: boolean
-  /** Calendar time of the webhook, ISO 8601: zero of the marks. */
-  readonly startedAt: string
-  /** When the stream opened, since the webhook: zero of turns, barge-ins and tools. Null before. */
-  readonly streamOpenedMs: number | null
-  /** The trace that a collector knows this call by; null where none is set. */
-  readonly traceId: string | null
-  readonly timeline: readonly TimelineMark[]
-  readonly timelineDropped: number
-  readonly turns: readonly TurnRecord[]
-  readonly bargeIns: readonly BargeInRecord[]
-  readonly tools: readonly {
-    readonly name: string
-    readonly startMs: number
-    readonly ms: number
-    readonly ok: boolean
-  }[]
-}
-
-/** The timeline of a call that has ended. */
-export function timelineOf(record: CallRecord, traceId: string | null): CallTimelineView {
-  return {
-    version: CALL_TIMELINE_VERSION,
-    callSid: record.callSid,
-    agent: record.agent,
-    backend: record.backend,
-    live: false,
-    startedAt: record.startedAt,
-    streamOpenedMs: streamOpenedMs(record.timeline),
-    traceId,
-    timeline: record.timeline,
-    timelineDropped: record.timelineDropped,
-    turns: record.turns,
-    bargeIns: record.bargeIns,
-    tools: record.toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs, ms, ok })),
-  }
-}
-
-/** A call that changed its worker has several such marks; the first one counts. */
-export function streamOpenedMs(marks: readonly TimelineMark[]): number | null {
-  return marks.find((mark) => mark.name === 'stream-opened')?.atMs ?? null
-}
-
-/**
- * `waiting` for its socket, `streaming`, `cut` while its stream is lost and the carrier may ask how it goes on, `after`
- * the stream while an escalation is pending, `ended`.
- */
-export type LiveCallState = 'waiting' | 'streaming' | 'cut' | 'after' | 'ended'
-
 /** A call as the edge sees it. No method throws because of what the other side did, unless its comment says so. */
 export interface LiveCall {
   readonly callSid: CallSid
@@ -215,6 +133,8 @@ export interface LiveCall {
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */
   hangup(reason: EndReason, detail: string, speak: boolean): void
   escalate(reason: string): void
+  /** Cheap: for lists of many calls. */
+  row(): LiveCallRow
   /** Whether its other party has this number (E.164). */
   isOf(number: string): boolean
   view(): LiveCallView

@@ -1,3 +1,4 @@
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/call-view.js'
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
@@ -23,7 +24,7 @@ import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
 import { CallRecorder } from './call-recorder.js'
-import type { CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
+import type { LiveCall, MediaSink, NewCall } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
@@ -927,6 +928,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   // --- what is shown --------------------------------------------------------------------------------------
+
+  row(): LiveCallRow {
+    return this.#record.row(this.#now())
+  }
 
   view(): LiveCallView {
     return this.#record.view(this.#now())

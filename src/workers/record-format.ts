@@ -1,6 +1,6 @@
+import { CALL_TIMELINE_VERSION } from '../call/call-view.js'
 import { z } from 'zod'
 import { CALL_RECORD_VERSION } from '../call/record.js'
-import { CALL_TIMELINE_VERSION } from './live-call.js'
 import { usageSchemaOf } from './usage-format.js'
 
 /**

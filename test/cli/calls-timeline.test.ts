@@ -1,7 +1,7 @@
+import type { CallTimelineView } from '../../src/call/call-view.js'
 import { createServer } from 'node:http'
 import t from 'tap'
 import { calls, waterfall } from '../../src/cli/calls.js'
-import type { CallTimelineView } from '../../src/workers/live-call.js'
 
 const VIEW: CallTimelineView = {
   version: 1,

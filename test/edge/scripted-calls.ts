@@ -1,3 +1,4 @@
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/call-view.js'
 import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
 import type { CarrierState, Handoff, StreamFault } from '../../src/call/events.js'
@@ -9,16 +10,7 @@ import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type { KeptState } from '../../src/workers/kept-call.js'
 import type { BackendView } from '../../src/workers/backend-status.js'
 import type { Overload } from '../../src/workers/load-gate.js'
-import type {
-  AgentFacts,
-  CallDirectory,
-  CallTimelineView,
-  LiveCall,
-  LiveCallState,
-  LiveCallView,
-  MediaSink,
-  NewCall,
-} from '../../src/workers/live-call.js'
+import type { AgentFacts, CallDirectory, LiveCall, MediaSink, NewCall } from '../../src/workers/live-call.js'
 
 /** A call that records what the edge does with it and answers as the test says. */
 export class ScriptedCall implements LiveCall {
@@ -127,7 +119,7 @@ export class ScriptedCall implements LiveCall {
     return this.#started.from === number
   }
 
-  view(): LiveCallView {
+  row(): LiveCallRow {
     return {
       callSid: this.callSid,
       agent: this.agent,
@@ -138,10 +130,12 @@ export class ScriptedCall implements LiveCall {
       to: '+2547…02',
       startedAt: '2026-11-20T00:00:00.000Z',
       durationMs: 0,
-      transcript: [],
-      toolCalls: [],
-      rehomes: 0,
+      lastResponseMs: null,
     }
+  }
+
+  view(): LiveCallView {
+    return { ...this.row(), transcript: [], toolCalls: [], rehomes: 0 }
   }
 
   timeline(): CallTimelineView {

@@ -22,7 +22,9 @@ const PIECE_SILENCES_MS: readonly number[] = [200, 120, 450, 700]
  * Recognises the recording of an ended call on the order line. On a busy machine the recognition during the call may
  * fail; a recording can be recognised again.
  */
-async function hearRecording(file: string): Promise<{ readonly texts: readonly string[]; readonly facts: OrderFacts }> {
+export async function hearRecording(
+  file: string,
+): Promise<{ readonly texts: readonly string[]; readonly facts: OrderFacts }> {
   const wav = parseWav(await readFile(file))
   const heard = atRate(channelOf(wav, 1), wav.sampleRateHz, RECOGNISER_RATE_HZ)
   const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')

@@ -1,3 +1,4 @@
+import type { CallTimelineView } from '../../src/call/call-view.js'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -13,7 +14,6 @@ import { fleetStatusJsonSchema } from '../../src/fleet/fleet-status.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import type { CallRecord } from '../../src/call/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
-import type { CallTimelineView } from '../../src/workers/live-call.js'
 import type {
   backendEventSchema,
   callInputSchema,

@@ -1,0 +1,168 @@
+import { useEffect, useRef, useState } from 'preact/hooks'
+
+/** `GET /api/session`. */
+export interface Session {
+  /** A token is needed here, or would be. */
+  readonly login: boolean
+  /** Null: log in first. */
+  readonly rights: 'read' | 'act' | null
+  readonly version?: string
+  readonly agents?: readonly string[]
+  readonly phone?: boolean
+}
+
+/** An answer of the gateway that is no success; `status` 0: it did not answer. */
+export class ApiFault extends Error {
+  readonly status: number
+
+  constructor(status: number, message: string) {
+    super(message)
+    this.status = status
+  }
+}
+
+/** Told when an answer says that the session is over. */
+let onSessionOver: () => void = () => undefined
+export function whenSessionIsOver(listener: () => void): void {
+  onSessionOver = listener
+}
+
+async function ask(path: string, init: RequestInit): Promise<Response> {
+  let response: Response
+  try {
+    response = await fetch(path, { credentials: 'same-origin', ...init })
+  } catch {
+    throw new ApiFault(0, 'the gateway does not answer')
+  }
+  if (response.ok) return response
+  if (response.status === 401 && path !== '/api/login') onSessionOver()
+  throw new ApiFault(response.status, await messageOf(response))
+}
+
+async function messageOf(response: Response): Promise<string> {
+  try {
+    const body = (await response.json()) as { error?: { message?: unknown } }
+    if (typeof body.error?.message === 'string') return body.error.message
+  } catch {
+    // a proxy's page, or nothing: the status says what there is to say
+  }
+  return `the gateway answered ${response.status}`
+}
+
+/** @throws ApiFault */
+export async function getJson<T>(path: string): Promise<T> {
+  return (await (await ask(path, {})).json()) as T
+}
+
+/** @throws ApiFault */
+export async function getBytes(path: string): Promise<ArrayBuffer> {
+  return (await ask(path, {})).arrayBuffer()
+}
+
+/** @returns the JSON of the answer; null where it has none. @throws ApiFault */
+export async function post(path: string, body: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
+  const headers = { 'Content-Type': 'application/json' }
+  const response = await ask(path, { method: 'POST', headers, body: JSON.stringify(body) })
+  return response.status === 204 ? null : ((await response.json()) as unknown)
+}
+
+export function callPath(sid: string, rest = ''): string {
+  return `/api/calls/${encodeURIComponent(sid)}${rest}`
+}
+
+/** What a request brought: nothing yet, a value, or a fault. */
+export interface Loaded<T> {
+  readonly value: T | null
+  readonly fault: string | null
+  readonly again: () => void
+}
+
+/** Fetches JSON, and again when asked to. */
+export function useJson<T>(path: string): Loaded<T> {
+  const [value, setValue] = useState<T | null>(null)
+  const [fault, setFault] = useState<string | null>(null)
+  const [asked, setAsked] = useState(0)
+  useEffect(() => {
+    let current = true
+    getJson<T>(path).then(
+      (got) => {
+        if (!current) return
+        setValue(got)
+        setFault(null)
+      },
+      (thrown: unknown) => {
+        if (current) setFault(thrown instanceof Error ? thrown.message : String(thrown))
+      },
+    )
+    return () => {
+      current = false
+    }
+  }, [path, asked])
+  return { value, fault, again: () => setAsked((n) => n + 1) }
+}
+
+const RECONNECT_MS = 1500
+
+/**
+ * Follows server-sent events, for ever: a stream that breaks is opened again, and then begins with everything. A stream
+ * that ended with `last` is over. A hidden tab has none: browsers open six connections to one origin, of all tabs.
+ * @returns whether it is connected; null before the first time
+ */
+export function useEvents(
+  path: string | null,
+  on: Readonly<Record<string, (data: unknown) => void>>,
+  last: readonly string[] = [],
+): boolean | null {
+  const [connected, setConnected] = useState<boolean | null>(null)
+  const handlers = useRef(on)
+  handlers.current = on
+  const names = Object.keys(on).join(' ')
+  const lastNames = last.join(' ')
+  useEffect(() => {
+    if (path === null) return undefined
+    let source: EventSource | null = null
+    let timer = 0
+    let over = false
+    const open = (): void => {
+      if (over || document.hidden || source !== null) return
+      const opened = new EventSource(path)
+      source = opened
+      opened.addEventListener('open', () => setConnected(true))
+      for (const name of names.split(' ')) {
+        opened.addEventListener(name, (event: MessageEvent<string>) => {
+          if (lastNames.split(' ').includes(name)) {
+            over = true
+            opened.close()
+          }
+          handlers.current[name]?.(JSON.parse(event.data))
+        })
+      }
+      opened.addEventListener('error', () => {
+        setConnected(false)
+        // The browser tries again by itself only where the connection broke, not where it was refused.
+        if (opened.readyState !== EventSource.CLOSED || source !== opened) return
+        source = null
+        getJson<Session>('/api/session').then(
+          ({ rights }) => {
+            if (rights === null) onSessionOver()
+          },
+          () => undefined, // not there: the next try says so again
+        )
+        timer = window.setTimeout(open, RECONNECT_MS)
+      })
+    }
+    const shown = (): void => {
+      if (!document.hidden) return open()
+      source?.close()
+      source = null
+    }
+    open()
+    document.addEventListener('visibilitychange', shown)
+    return () => {
+      document.removeEventListener('visibilitychange', shown)
+      window.clearTimeout(timer)
+      source?.close()
+    }
+  }, [path, names, lastNames])
+  return connected
+}

@@ -1,0 +1,315 @@
+import type { CallTimelineView, LiveCallView } from '../call/call-view.js'
+import type {
+  BargeInRecord,
+  CallRecord,
+  TimelineMark,
+  ToolCallRecord,
+  TranscriptEntry,
+  TurnRecord,
+} from '../call/record.js'
+
+/**
+ * A call as its page shows it, live or ended. Times are milliseconds since the webhook; those of the gateway's records
+ * that count from the stream are moved by `zeroMs`.
+ */
+export interface CallModel {
+  readonly sid: string
+  readonly live: boolean
+  readonly agent: string
+  readonly backend: string
+  readonly state: string
+  readonly from: string
+  readonly to: string
+  readonly startedAt: string
+  /** When the stream opened. */
+  readonly zeroMs: number
+  /** End of the time axis. */
+  readonly endMs: number
+  /** Since the stream opened; a live call's counts from `atMs` on this browser's clock. */
+  readonly durationMs: number
+  readonly atMs: number
+  readonly transcript: readonly TranscriptEntry[]
+  readonly tools: readonly ToolCallRecord[]
+  readonly turns: readonly TurnRecord[]
+  readonly bargeIns: readonly BargeInRecord[]
+  readonly marks: readonly TimelineMark[]
+  readonly marksDropped: number
+  readonly traceId: string | null
+  /** Null while the call is live. */
+  readonly record: CallRecord | null
+}
+
+/** An event of `GET /api/calls/{sid}/live`: the parts that have changed. */
+export interface CallEvent {
+  readonly head?: Omit<LiveCallView, 'transcript' | 'toolCalls' | 'durationMs'> | null
+  readonly live?: boolean
+  readonly streamOpenedMs?: number | null
+  readonly transcript?: readonly TranscriptEntry[]
+  readonly toolCalls?: readonly ToolCallRecord[]
+  readonly turns?: readonly TurnRecord[]
+  readonly bargeIns?: readonly BargeInRecord[]
+  readonly marks?: readonly TimelineMark[]
+  readonly timelineDropped?: number
+  readonly durationMs?: number
+}
+
+export function ofRecord(record: CallRecord, timeline: CallTimelineView): CallModel {
+  const zeroMs = timeline.streamOpenedMs ?? 0
+  return {
+    sid: record.callSid,
+    live: false,
+    agent: record.agent,
+    backend: record.backend,
+    state: 'ended',
+    from: record.from,
+    to: record.to,
+    startedAt: record.startedAt,
+    zeroMs,
+    endMs: Math.max(zeroMs + record.durationMs, record.timeline.at(-1)?.atMs ?? 0, 1000),
+    durationMs: record.durationMs,
+    atMs: 0,
+    transcript: record.transcript,
+    tools: record.toolCalls,
+    turns: record.turns,
+    bargeIns: record.bargeIns,
+    marks: record.timeline,
+    marksDropped: record.timelineDropped,
+    traceId: timeline.traceId,
+    record,
+  }
+}
+
+/** What is known after an event; null until the head has come. */
+export function withEvent(before: CallModel | null, sid: string, event: CallEvent): CallModel | null {
+  const head = event.head ?? before
+  if (head === null || head === undefined) return before
+  const atMs = performance.now()
+  const zeroMs = event.streamOpenedMs ?? before?.zeroMs ?? 0
+  const opened = before !== null && before.durationMs === 0 && typeof event.streamOpenedMs === 'number'
+  const sinceStartMs = before === null ? 0 : before.durationMs + (before.durationMs > 0 ? atMs - before.atMs : 0)
+  const durationMs = event.durationMs ?? (opened ? 1 : sinceStartMs)
+  const marks = event.marks ?? before?.marks ?? []
+  return {
+    sid,
+    live: event.live ?? before?.live ?? true,
+    agent: head.agent,
+    backend: head.backend,
+    state: head.state,
+    from: head.from,
+    to: head.to,
+    startedAt: head.startedAt,
+    zeroMs,
+    endMs: Math.max(zeroMs + durationMs, marks.at(-1)?.atMs ?? 0, 1000),
+    durationMs,
+    atMs,
+    transcript: event.transcript ?? before?.transcript ?? [],
+    tools: event.toolCalls ?? before?.tools ?? [],
+    turns: event.turns ?? before?.turns ?? [],
+    bargeIns: event.bargeIns ?? before?.bargeIns ?? [],
+    marks,
+    marksDropped: event.timelineDropped ?? before?.marksDropped ?? 0,
+    traceId: null,
+    record: null,
+  }
+}
+
+// --- the waterfall ------------------------------------------------------------------------------------------
+
+export type Lane = 'caller' | 'vad' | 'backend' | 'tools' | 'agent' | 'bargeIn' | 'marks'
+
+/** Something on the time axis. */
+export interface Bar {
+  readonly lane: Lane
+  readonly fromMs: number
+  /** Equal to `fromMs` for a moment. */
+  readonly toMs: number
+  readonly label: string
+  /** `heard` and `unheard` parts of the agent's speech; `failed` tools; `resumed` barge-ins. */
+  readonly kind: 'plain' | 'unheard' | 'failed' | 'resumed' | 'wait'
+  readonly detail: string
+}
+
+/** Marks that other lanes show already, or that say nothing to a reader of the waterfall. */
+const SHOWN_ELSEWHERE = new Set([
+  'caller-speech',
+  'caller-speech-end',
+  'tool-start',
+  'tool-end',
+  'backend-connect',
+  'backend-ready',
+  'backend-response',
+  'agent-audio',
+  'agent-sound',
+  'barge-in',
+  'barge-in-pause',
+  'barge-in-resume',
+  'kick-off',
+  'stream-metadata',
+])
+
+/** Everything that the waterfall draws, for each lane in the order of time. */
+export function barsOf(call: CallModel, words: (mark: string) => string): Bar[] {
+  const { zeroMs, marks } = call
+  const bars: Bar[] = []
+  const add = (lane: Lane, fromMs: number, toMs: number, label: string, more: Partial<Bar> = {}): void => {
+    bars.push({ lane, fromMs, toMs: Math.max(fromMs, toMs), label, kind: 'plain', detail: '', ...more })
+  }
+  for (const { role, text, startMs, endMs, interrupted, heardMs } of call.transcript) {
+    const from = zeroMs + startMs
+    const to = zeroMs + endMs
+    if (role === 'caller') add('caller', from, to, text)
+    else {
+      const heard = interrupted === true && heardMs !== undefined ? Math.min(to, from + heardMs) : to
+      add('agent', from, heard, text)
+      if (heard < to) add('agent', heard, to, text, { kind: 'unheard' })
+    }
+  }
+  for (const tool of call.tools) {
+    const from = zeroMs + tool.startMs
+    const kind = tool.ok ? 'plain' : 'failed'
+    add('tools', from, from + tool.ms, tool.name, { kind, detail: tool.error ?? JSON.stringify(tool.args) })
+  }
+  for (const { atMs, stopMs, committed, why } of call.bargeIns) {
+    const from = zeroMs + atMs
+    const kind = committed ? 'plain' : 'resumed'
+    add('bargeIn', from, from + (stopMs ?? 0), words(committed ? 'barge-in' : 'barge-in-resume'), { kind, detail: why })
+  }
+  pair(marks, 'caller-speech', 'caller-speech-end', call.endMs, (from, to, detail) =>
+    add('vad', from, to, words('caller-speech'), { detail }),
+  )
+  pair(marks, 'backend-connect', 'backend-ready', call.endMs, (from, to, detail) =>
+    add('backend', from, to, words('backend-connect'), { kind: 'wait', detail }),
+  )
+  pair(marks, 'backend-response', 'agent-audio', call.endMs, (from, to, detail) =>
+    add('backend', from, to, words('backend-response'), { detail }),
+  )
+  for (const { name, atMs, detail } of marks) {
+    if (!SHOWN_ELSEWHERE.has(name)) add('marks', atMs, atMs, words(name), { detail: detail ?? '' })
+  }
+  return bars
+}
+
+function pair(
+  marks: readonly TimelineMark[],
+  first: string,
+  last: string,
+  endMs: number,
+  found: (fromMs: number, toMs: number, detail: string) => void,
+): void {
+  let from: TimelineMark | null = null
+  for (const mark of marks) {
+    if (mark.name === first) from ??= mark
+    else if (mark.name === last && from !== null) {
+      found(from.atMs, mark.atMs, mark.detail ?? from.detail ?? '')
+      from = null
+    }
+  }
+  if (from !== null) found(from.atMs, endMs, from.detail ?? '')
+}
+
+/** Where the time of one turn went, from the caller's last word to the agent's first sound. */
+export interface TurnSteps {
+  readonly index: number
+  readonly fromMs: number
+  readonly turn: TurnRecord
+  /** In order; what is not known is left out. */
+  readonly steps: readonly { readonly name: 'endOfTurn' | 'backend' | 'playout'; readonly ms: number }[]
+}
+
+export function turnsOf(call: CallModel): TurnSteps[] {
+  return call.turns.map((turn, index) => {
+    const fromMs = call.zeroMs + turn.callerStoppedMs
+    const next = call.turns[index + 1]
+    const untilMs = next === undefined ? Infinity : call.zeroMs + next.callerStoppedMs
+    const at = (name: string, afterMs: number): number | null =>
+      call.marks.find((mark) => mark.name === name && mark.atMs >= afterMs && mark.atMs < untilMs)?.atMs ?? null
+    if (turn.firstSoundMs === null) return { index, fromMs, turn, steps: [] }
+    const soundMs = fromMs + turn.firstSoundMs
+    const endMs = Math.min(at('caller-speech-end', fromMs) ?? fromMs, soundMs)
+    const audioMs = Math.min(at('agent-audio', endMs) ?? soundMs, soundMs)
+    return {
+      index,
+      fromMs,
+      turn,
+      steps: [
+        { name: 'endOfTurn', ms: endMs - fromMs },
+        { name: 'backend', ms: audioMs - endMs },
+        { name: 'playout', ms: soundMs - audioMs },
+      ],
+    }
+  })
+}
+
+// --- the transcript -----------------------------------------------------------------------------------------
+
+/** A line beside the words: a tool, an interruption, or a decision of the gateway. */
+export type Line =
+  | { readonly type: 'words'; readonly atMs: number; readonly endMs: number; readonly entry: TranscriptEntry }
+  | { readonly type: 'tool'; readonly atMs: number; readonly endMs: number; readonly tool: ToolCallRecord }
+  | { readonly type: 'barge-in'; readonly atMs: number; readonly endMs: number; readonly bargeIn: BargeInRecord }
+  | { readonly type: 'mark'; readonly atMs: number; readonly endMs: number; readonly mark: TimelineMark }
+
+/** Marks that tell what the gateway took a sound for, or why somebody was not served. */
+const DECISIONS: ReadonlySet<string> = new Set([
+  'echo',
+  'quieter-voice',
+  'speech-weighed',
+  'barge-in-pause',
+  'barge-in-resume',
+  'barge-in',
+  'not-understood',
+  'silence-prompt',
+  'put-on-hold',
+  'put-on-hold-over',
+  'caller-speech-end',
+  'carrier-stall',
+  'audio-dropped',
+  'underrun',
+  'tool-refused',
+  'tool-repeated',
+  'escalation',
+  'escalation-step',
+  'escalation-attempt',
+  'escalation-settled',
+  'escalation-refused',
+  'escalation-failed',
+  'backend-failover',
+  'backend-failed',
+  'backend-error',
+  'response-failed',
+  'answer-missing',
+  'goodbye',
+  'hang-up',
+  'ended',
+])
+
+/** A stall of the carrier's audio that nobody heard. */
+export function isUnheard(name: string, detail: string | undefined): boolean {
+  return name === 'carrier-stall' && detail?.endsWith(', 0 frames made up') === true
+}
+
+/** Whether a mark tells a decision. */
+export function isDecision({ name, detail }: TimelineMark): boolean {
+  return DECISIONS.has(name) && !isUnheard(name, detail)
+}
+
+export function linesOf(call: CallModel, withMarks: boolean): Line[] {
+  const { zeroMs } = call
+  const lines: Line[] = call.transcript.map((entry) => ({
+    type: 'words',
+    atMs: zeroMs + entry.startMs,
+    endMs: zeroMs + entry.endMs,
+    entry,
+  }))
+  for (const tool of call.tools)
+    lines.push({ type: 'tool', atMs: zeroMs + tool.startMs, endMs: zeroMs + tool.startMs + tool.ms, tool })
+  for (const bargeIn of call.bargeIns)
+    lines.push({ type: 'barge-in', atMs: zeroMs + bargeIn.atMs, endMs: zeroMs + bargeIn.atMs, bargeIn })
+  if (withMarks) {
+    for (const mark of call.marks) {
+      const said = mark.name === 'barge-in' || mark.name === 'barge-in-resume'
+      if (isDecision(mark) && !said) lines.push({ type: 'mark', atMs: mark.atMs, endMs: mark.atMs, mark })
+    }
+  }
+  return lines.sort((a, b) => a.atMs - b.atMs)
+}

@@ -1,0 +1,382 @@
+import type { CallTimelineView, LiveCallView } from '../call/call-view.js'
+import type { ComponentChildren, JSX } from 'preact'
+import { useEffect, useMemo, useState } from 'preact/hooks'
+import type { CallRecord } from '../call/record.js'
+import { callPath, getJson, post, useEvents } from './api.js'
+import { isUnheard, linesOf, ofRecord, turnsOf, withEvent } from './call-model.js'
+import type { CallEvent, CallModel, TurnSteps } from './call-model.js'
+import { clockOf, medianOf, moneyOf, placeOf, tookOf, whenOf } from './format.js'
+import { Chip, CopyLine, Notice, SureButton } from './parts.js'
+import { useRecording } from './recording.js'
+import type { Player } from './recording.js'
+import { T } from './strings.js'
+import { Transcript } from './transcript.js'
+import { Waterfall } from './waterfall.js'
+
+/** A record is written a moment after its call has ended. */
+const RECORD_TRIES_MAX = 20
+const RECORD_RETRY_MS = 300
+/** Longer recordings are loaded when asked for: 64 KB a second. */
+const LOAD_AT_ONCE_MS = 10 * 60_000
+
+type State =
+  | { readonly type: 'loading' }
+  | { readonly type: 'live' }
+  | { readonly type: 'ended'; readonly call: CallModel; readonly record: CallRecord }
+  | { readonly type: 'fault'; readonly message: string }
+
+/** One call, live or ended; a live one becomes an ended one before the eyes. */
+export function CallPage({ sid, act }: { readonly sid: string; readonly act: boolean }): JSX.Element {
+  const [state, setState] = useState<State>({ type: 'loading' })
+  const [live, setLive] = useState<CallModel | null>(null)
+  const [note, setNote] = useState<string | null>(null)
+
+  const load = async (triesLeft: number): Promise<void> => {
+    try {
+      const call = await getJson<CallRecord | LiveCallView>(callPath(sid))
+      if (!('version' in call)) {
+        // Just ended: the call is still there, and its record soon.
+        if (call.state !== 'ended' || triesLeft === 0) return setState({ type: 'live' })
+        await new Promise((resolve) => setTimeout(resolve, RECORD_RETRY_MS))
+        return await load(triesLeft - 1)
+      }
+      const timeline = await getJson<CallTimelineView>(callPath(sid, '/timeline'))
+      setState({ type: 'ended', call: ofRecord(call, timeline), record: call })
+    } catch (thrown) {
+      const known = thrown instanceof Error && !/no call of that SID|no node has/.test(thrown.message)
+      setState({ type: 'fault', message: known ? T.failed(thrown.message) : T.call.unknown })
+    }
+  }
+  useEffect(() => void load(RECORD_TRIES_MAX), [sid])
+
+  const over = (): void => {
+    setNote(T.call.justEnded)
+    void load(RECORD_TRIES_MAX)
+  }
+  const connected = useEvents(
+    state.type === 'live' ? callPath(sid, '/live') : null,
+    { call: (event) => setLive((before) => withEvent(before, sid, event as CallEvent)), over, unknown: over },
+    ['over', 'unknown'],
+  )
+  const command = (name: 'hangup' | 'escalate'): void => {
+    post(callPath(sid, `/${name}`)).then(
+      () => setNote(name === 'hangup' ? T.call.hungUp : T.call.escalated),
+      (thrown: unknown) => setNote(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+    )
+  }
+  const call = state.type === 'ended' ? state.call : state.type === 'live' ? live : null
+  return (
+    <article class="call">
+      <div class="bar">
+        <a class="button small" href="#/calls">
+          ← {T.call.back}
+        </a>
+        <h1 class="mono">{sid}</h1>
+        {call !== null && <CallChip call={call} />}
+        <span class="gap" />
+        {act && call?.live === true && (
+          <>
+            <SureButton label={T.calls.escalate} onSure={() => command('escalate')} />
+            <SureButton label={T.calls.hangUp} onSure={() => command('hangup')} />
+          </>
+        )}
+      </div>
+      {note !== null && <Notice>{note}</Notice>}
+      {state.type === 'live' && connected === false && <Notice kind="fault">{T.head.lost}</Notice>}
+      {state.type === 'fault' && <Notice kind="fault">{state.message}</Notice>}
+      {(state.type === 'loading' || (state.type === 'live' && live === null)) && <Notice>{T.loading}</Notice>}
+      {call !== null && <CallBody call={call} />}
+    </article>
+  )
+}
+
+function CallChip({ call }: { readonly call: CallModel }): JSX.Element {
+  const { record } = call
+  if (record === null) return <Chip kind={call.state}>{T.calls.states[call.state] ?? call.state}</Chip>
+  return (
+    <>
+      <Chip kind={record.outcome}>{T.calls.outcomes[record.outcome] ?? record.outcome}</Chip>
+      <span class="muted">{T.call.ended(record.endReason)}</span>
+    </>
+  )
+}
+
+function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
+  const recorded = call.record !== null && call.record.recording !== null
+  const player = useRecording(call.sid, recorded && call.durationMs <= LOAD_AT_ONCE_MS)
+  const [events, setEvents] = useState(true)
+  const [show, setShow] = useState<{ readonly fromMs: number; readonly toMs: number } | null>(null)
+  const lines = useMemo(() => linesOf(call, events), [call, events])
+  const turns = useMemo(() => turnsOf(call), [call])
+  const cursorMs = player.atMs === null ? null : call.zeroMs + player.atMs
+  const seek = player.recording === null ? null : (atMs: number): void => player.playFrom(atMs - call.zeroMs)
+  const open = (turn: TurnSteps): void => {
+    const lastMs = turn.fromMs + (turn.turn.answerMs ?? turn.turn.firstSoundMs ?? 1000)
+    setShow({ fromMs: turn.fromMs - 800, toMs: lastMs + 800 })
+  }
+  return (
+    <>
+      <Summary call={call} />
+      <Panel title={T.call.timeline} aside={<Playback call={call} player={player} recorded={recorded} />}>
+        {call.marksDropped > 0 && <p class="muted">{T.call.dropped(call.marksDropped)}</p>}
+        <Waterfall call={call} recording={player.recording} cursorMs={cursorMs} onSeek={seek} show={show} />
+      </Panel>
+      <div class="columns">
+        <Panel
+          title={T.call.transcript}
+          aside={
+            <label class="check">
+              <input type="checkbox" checked={events} onChange={(event) => setEvents(event.currentTarget.checked)} />
+              {T.call.showEvents}
+            </label>
+          }
+        >
+          <Transcript call={call} lines={lines} cursorMs={cursorMs} onSeek={seek} follow={call.live} />
+        </Panel>
+        <div>
+          <Panel title={T.call.turns}>
+            <Turns turns={turns} zeroMs={call.zeroMs} onOpen={open} />
+          </Panel>
+          <Panel title={T.call.reasons}>
+            <Reasons call={call} onSeek={seek} />
+          </Panel>
+          {call.record !== null && (
+            <Panel title={T.call.cost}>
+              <Cost record={call.record} />
+            </Panel>
+          )}
+          <Panel title={T.call.raw}>
+            <p class="links">
+              <a href={callPath(call.sid, '/timeline')} target="_blank" rel="noreferrer">
+                {T.call.rawTimeline}
+              </a>
+              <a href={callPath(call.sid)} target="_blank" rel="noreferrer">
+                {T.call.rawRecord}
+              </a>
+              {call.record?.escalation != null && (
+                <a href={callPath(call.sid, '/handoff')} target="_blank" rel="noreferrer">
+                  {T.call.rawHandoff}
+                </a>
+              )}
+            </p>
+            <h3>{T.call.replay}</h3>
+            <p class="muted">{T.call.replayWhy}</p>
+            <CopyLine
+              text={`npx mkondo replay data/journals/${call.sid}.jsonl --cut ${call.agent}-${call.sid.slice(-6)}`}
+            />
+            <p class="links">
+              <a href={callPath(call.sid, '/journal.jsonl')} target="_blank" rel="noreferrer">
+                {T.call.rawJournal}
+              </a>
+            </p>
+          </Panel>
+        </div>
+      </div>
+    </>
+  )
+}
+
+export function Panel(props: {
+  readonly title: string
+  readonly aside?: ComponentChildren
+  readonly children: ComponentChildren
+}): JSX.Element {
+  return (
+    <section class="card">
+      <div class="card-head">
+        <h2>{props.title}</h2>
+        {props.aside}
+      </div>
+      {props.children}
+    </section>
+  )
+}
+
+function Summary({ call }: { readonly call: CallModel }): JSX.Element {
+  const [nowMs, setNowMs] = useState(performance.now())
+  useEffect(() => {
+    if (!call.live) return undefined
+    const timer = setInterval(() => setNowMs(performance.now()), 1000)
+    return () => clearInterval(timer)
+  }, [call.live])
+  const sounds = call.turns.flatMap(({ firstSoundMs }) => firstSoundMs ?? [])
+  const cost = call.record?.cost ?? null
+  const durationMs = call.durationMs + (call.live && call.durationMs > 0 ? Math.max(0, nowMs - call.atMs) : 0)
+  const facts: readonly (readonly [string, ComponentChildren])[] = [
+    [T.call.summary.started, whenOf(call.startedAt)],
+    [T.call.summary.duration, clockOf(durationMs)],
+    [T.call.summary.agent, call.agent],
+    [T.call.summary.backend, call.backend],
+    [T.call.summary.caller, <span class="mono">{call.from}</span>],
+    [T.call.summary.turns, String(call.turns.length)],
+    [T.call.summary.response, tookOf(medianOf(sounds))],
+    [T.call.summary.slowest, tookOf(sounds.length === 0 ? null : Math.max(...sounds))],
+    [
+      T.call.summary.bargeIns,
+      T.call.bargeIns(call.bargeIns.filter(({ committed }) => committed).length, call.bargeIns.length),
+    ],
+    [T.call.summary.tools, String(call.tools.length)],
+    ...(cost === null ? [] : [[T.call.summary.cost, moneyOf(cost.amount ?? cost.known, cost.currency)] as const]),
+    ...(call.traceId === null ? [] : [[T.call.summary.trace, <span class="mono">{call.traceId}</span>] as const]),
+  ]
+  return (
+    <dl class="facts">
+      {facts.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  )
+}
+
+const MB = 1024 * 1024
+/** Stereo at 16 kHz. */
+const RECORDING_BYTES_PER_MS = 64
+
+function Playback(props: {
+  readonly call: CallModel
+  readonly player: Player
+  readonly recorded: boolean
+}): JSX.Element {
+  const { call, player, recorded } = props
+  if (player.fault !== null) return <span class="slow">{T.call.recordingFailed(player.fault)}</span>
+  if (call.live) return <span class="muted">{T.call.recordingLive}</span>
+  if (!recorded) return <span class="muted">{T.call.noRecording}</span>
+  if (player.loading) return <span class="muted">{T.call.loadingRecording}</span>
+  if (player.recording === null) {
+    const mb = Math.max(1, Math.round((call.durationMs * RECORDING_BYTES_PER_MS) / MB))
+    return (
+      <button type="button" onClick={player.load}>
+        {T.call.recordingLarge(mb)}
+      </button>
+    )
+  }
+  return (
+    <span class="playback">
+      <button type="button" class="primary" onClick={player.toggle}>
+        {player.playing ? T.call.pause : T.call.play}
+      </button>
+      <span class="mono">
+        {placeOf(player.atMs ?? 0)} / {placeOf(player.recording.durationMs)}
+      </span>
+    </span>
+  )
+}
+
+/** Each turn as one bar, all to one scale. */
+export function Turns(props: {
+  readonly turns: readonly TurnSteps[]
+  readonly zeroMs: number
+  readonly onOpen: ((turn: TurnSteps) => void) | null
+}): JSX.Element {
+  const { turns, zeroMs, onOpen } = props
+  if (turns.length === 0) return <p class="empty">{T.call.noTurns}</p>
+  const longestMs = Math.max(1000, ...turns.map(({ turn }) => turn.firstSoundMs ?? 0))
+  return (
+    <>
+      <ol class="turns">
+        {turns.map((one) => {
+          const { index, turn, steps, fromMs } = one
+          const title = `${T.call.turnSays(index + 1)} · ${placeOf(fromMs - zeroMs)}`
+          return (
+            <li key={index}>
+              {onOpen === null ? (
+                <span>{title}</span>
+              ) : (
+                <button type="button" class="place" onClick={() => onOpen(one)}>
+                  {title}
+                </button>
+              )}
+              <span class="turn-bar" aria-hidden="true">
+                {steps.map(({ name, ms }) => (
+                  <span key={name} class={`step step-${name}`} style={{ width: `${(100 * ms) / longestMs}%` }} />
+                ))}
+              </span>
+              <span class="number">
+                {turn.firstSoundMs === null ? T.call.turnSteps.none : tookOf(turn.firstSoundMs)}
+              </span>
+              <span class="muted steps">
+                {steps.map(({ name, ms }) => `${T.call.turnSteps[name]} ${Math.round(ms)}`).join(' · ')}
+                {turn.answerMs !== null &&
+                  turn.answerMs !== turn.firstSoundMs &&
+                  ` · ${T.call.answer(tookOf(turn.answerMs))}`}
+                {turn.ear?.firstSoundMs != null && ` · ${T.call.ear(tookOf(turn.ear.firstSoundMs))}`}
+              </span>
+            </li>
+          )
+        })}
+      </ol>
+      <p class="legend" aria-hidden="true">
+        {(['endOfTurn', 'backend', 'playout'] as const).map((name) => (
+          <span key={name}>
+            <i class={`step-${name}`} /> {T.call.turnSteps[name]}
+          </span>
+        ))}
+      </p>
+    </>
+  )
+}
+
+function Reasons({
+  call,
+  onSeek,
+}: {
+  readonly call: CallModel
+  readonly onSeek: ((atMs: number) => void) | null
+}): JSX.Element {
+  const { zeroMs, bargeIns } = call
+  const stops = (call.record?.stops ?? []).filter(
+    ({ kind, mark, why }) => kind !== 'interruption' && !isUnheard(mark, why),
+  )
+  if (bargeIns.length + stops.length === 0) return <p class="empty">{T.call.noReasons}</p>
+  const reasons = [
+    ...bargeIns.map(({ atMs, committed, why, stopMs }) => ({
+      atMs: zeroMs + atMs,
+      kind: committed ? T.call.committed : T.call.resumed,
+      why: stopMs === null ? why : `${why}; ${T.call.stopped(tookOf(stopMs))}`,
+    })),
+    ...stops.map(({ atMs, kind, why }) => ({ atMs, kind: T.call.kinds[kind], why })),
+  ].sort((a, b) => a.atMs - b.atMs)
+  return (
+    <ul class="reasons">
+      {reasons.map(({ atMs, kind, why }, index) => (
+        <li key={index}>
+          {onSeek === null ? (
+            <span class="place">{placeOf(atMs - zeroMs)}</span>
+          ) : (
+            <button type="button" class="place" onClick={() => onSeek(atMs)}>
+              {placeOf(atMs - zeroMs)}
+            </button>
+          )}
+          <span>
+            <b>{kind}</b> {why}
+          </span>
+        </li>
+      ))}
+    </ul>
+  )
+}
+
+function Cost({ record }: { readonly record: CallRecord }): JSX.Element {
+  const { cost } = record
+  if (cost === null) return <p class="empty">{T.call.noCost}</p>
+  return (
+    <ul class="reasons">
+      {cost.models.map(({ backend, model, amount, unknown, usage }, index) => (
+        <li key={index}>
+          <b>{amount === null ? T.call.unknownCost(unknown ?? '') : moneyOf(amount, cost.currency)}</b>
+          <span>
+            {backend}
+            {model === null ? '' : ` · ${model}`}{' '}
+            <span class="muted">
+              {T.call.tokens(usage.inputTokens, usage.outputTokens)} ·{' '}
+              {T.call.audio(clockOf(usage.audioInMs), clockOf(usage.audioOutMs))}
+            </span>
+          </span>
+        </li>
+      ))}
+    </ul>
+  )
+}

@@ -1,0 +1,352 @@
+import type { FleetRow } from '../call/call-view.js'
+import type { JSX } from 'preact'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { callPath, post, useJson } from './api.js'
+import { clockOf, tookOf, whenOf } from './format.js'
+import type { LiveCalls, LiveRow } from './live-calls.js'
+import { Chip, Notice, SureButton } from './parts.js'
+import { T } from './strings.js'
+
+type Column = 'callSid' | 'state' | 'agent' | 'from' | 'backend' | 'durationMs' | 'lastResponseMs' | 'node'
+
+/** `wide`: left out on a narrow screen. */
+const COLUMNS: readonly { readonly name: Column; readonly wide?: true; readonly number?: true }[] = [
+  { name: 'callSid', wide: true },
+  { name: 'state' },
+  { name: 'agent' },
+  { name: 'from' },
+  { name: 'backend', wide: true },
+  { name: 'durationMs', wide: true, number: true },
+  { name: 'lastResponseMs', number: true },
+  { name: 'node', wide: true },
+]
+
+/** Height of a row in the style sheet, px; rows outside the window are not drawn. */
+const ROW_PX = 40
+/** Rows drawn beyond each edge of the window. */
+const BEYOND = 12
+/** A response that takes longer is marked. */
+const SLOW_MS = 1500
+
+export function CallsPage({ live, act }: { readonly live: LiveCalls; readonly act: boolean }): JSX.Element {
+  return (
+    <>
+      <LiveTable live={live} act={act} />
+      <Recent leftCount={live.leftCount} />
+    </>
+  )
+}
+
+interface Sorting {
+  readonly by: Column | 'startedAt'
+  readonly up: boolean
+}
+
+function LiveTable({ live, act }: { readonly live: LiveCalls; readonly act: boolean }): JSX.Element {
+  const [filter, setFilter] = useState('')
+  const [state, setState] = useState('')
+  const [sorting, setSorting] = useState<Sorting>({ by: 'startedAt', up: false })
+  const [fault, setFault] = useState<string | null>(null)
+  const { shown, fresh, hold, scroller, range, onScroll } = useRows(live, filter, state, sorting)
+  const sortBy = (by: Column): void => setSorting({ by, up: sorting.by === by ? !sorting.up : true })
+  const command = (sid: string, name: 'hangup' | 'escalate'): void => {
+    post(callPath(sid, `/${name}`)).then(
+      () => setFault(null),
+      (thrown: unknown) => setFault(T.failed(String(thrown instanceof Error ? thrown.message : thrown))),
+    )
+  }
+  const rows = shown.slice(range.from, range.to)
+  return (
+    <section aria-labelledby="live-title">
+      <div class="bar">
+        <h1 id="live-title">{T.calls.title}</h1>
+        <span class="muted" data-count={live.rows.size}>
+          {T.calls.count(shown.length, live.rows.size)}
+        </span>
+        {fresh > 0 && <span class="warn">{T.calls.fresh(fresh)}</span>}
+        <span class="gap" />
+        <input
+          type="search"
+          aria-label={T.calls.filter}
+          placeholder={T.calls.filterHint}
+          value={filter}
+          onInput={(event) => setFilter(event.currentTarget.value)}
+        />
+        <select aria-label={T.calls.state} value={state} onChange={(event) => setState(event.currentTarget.value)}>
+          <option value="">{T.calls.anyState}</option>
+          {Object.entries(T.calls.states).map(([name, words]) =>
+            name === 'ended' ? null : (
+              <option key={name} value={name}>
+                {words}
+              </option>
+            ),
+          )}
+        </select>
+      </div>
+      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      <div
+        class="scroller"
+        ref={scroller}
+        tabIndex={0}
+        role="region"
+        aria-labelledby="live-title"
+        onScroll={onScroll}
+        onPointerEnter={() => hold(true)}
+        onPointerLeave={() => hold(false)}
+        onFocusIn={() => hold(true)}
+        onFocusOut={() => hold(false)}
+      >
+        <table class="calls" aria-rowcount={shown.length + 1}>
+          <thead>
+            <tr>
+              {COLUMNS.map(({ name, wide, number }) => (
+                <th
+                  key={name}
+                  scope="col"
+                  class={`${wide === true ? 'wide' : ''} ${number === true ? 'number' : ''}`}
+                  aria-sort={sorting.by === name ? (sorting.up ? 'ascending' : 'descending') : undefined}
+                >
+                  <button type="button" class="sort" onClick={() => sortBy(name)}>
+                    {T.calls.columns[name]}
+                  </button>
+                </th>
+              ))}
+              <th scope="col" class="wide number">
+                <span class="hidden">{T.calls.actions}</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            <Spacer rows={range.from} />
+            {rows.map((row, index) => (
+              <Row
+                key={row.callSid}
+                row={row}
+                index={range.from + index + 2}
+                act={act}
+                command={(name) => command(row.callSid, name)}
+              />
+            ))}
+            <Spacer rows={shown.length - range.to} />
+          </tbody>
+        </table>
+        {shown.length === 0 && live.connected !== null && (
+          <p class="empty">
+            {live.rows.size > 0 ? T.calls.noneFiltered : T.calls.none}
+            {live.rows.size === 0 && <span class="muted"> {T.calls.noneHint}</span>}
+          </p>
+        )}
+      </div>
+    </section>
+  )
+}
+
+function Spacer({ rows }: { readonly rows: number }): JSX.Element | null {
+  return rows <= 0 ? null : (
+    <tr aria-hidden="true" style={{ height: `${rows * ROW_PX}px` }}>
+      <td colSpan={COLUMNS.length + 1} />
+    </tr>
+  )
+}
+
+function Row(props: {
+  readonly row: LiveRow
+  readonly index: number
+  readonly act: boolean
+  readonly command: (name: 'hangup' | 'escalate') => void
+}): JSX.Element {
+  const { row, index, act, command } = props
+  const { callSid, state, agent, from, backend, lastResponseMs, node } = row
+  const over = state === 'ended'
+  return (
+    <tr aria-rowindex={index} class={over ? 'over' : ''}>
+      <td class="wide mono">
+        <a href={`#/calls/${callSid}`}>{callSid}</a>
+      </td>
+      <td>
+        <Chip kind={state}>{T.calls.states[state] ?? state}</Chip>
+      </td>
+      <td>
+        <a href={`#/calls/${callSid}`}>{agent}</a>
+      </td>
+      <td class="mono">{from}</td>
+      <td class="wide">{backend}</td>
+      <td class="wide number">
+        <Seconds sinceMs={row.sinceMs} stopped={over} />
+      </td>
+      <td class={`number ${(lastResponseMs ?? 0) > SLOW_MS ? 'slow' : ''}`}>{tookOf(lastResponseMs)}</td>
+      <td class="wide">{node ?? '–'}</td>
+      <td class="wide number actions">
+        {act && !over && (
+          <>
+            <SureButton class="small" label={T.calls.escalate} onSure={() => command('escalate')} />
+            <SureButton class="small" label={T.calls.hangUp} onSure={() => command('hangup')} />
+          </>
+        )}
+        <a class="button small" href={`#/calls/${callSid}`} aria-label={`${T.calls.open} ${callSid}`}>
+          {T.calls.open}
+        </a>
+      </td>
+    </tr>
+  )
+}
+
+/** How long a call has had a stream; counts by itself. */
+function Seconds({ sinceMs, stopped }: { readonly sinceMs: number | null; readonly stopped: boolean }): JSX.Element {
+  const [nowMs, setNowMs] = useState(performance.now())
+  useEffect(() => {
+    if (sinceMs === null || stopped) return undefined
+    const timer = setInterval(() => setNowMs(performance.now()), 1000)
+    return () => clearInterval(timer)
+  }, [sinceMs, stopped])
+  return <>{sinceMs === null ? '–' : clockOf(nowMs - sinceMs)}</>
+}
+
+/**
+ * The rows in their order, and those of them that are in the window. While the operator points at the table, or has
+ * the focus in it, no row moves: a new call is counted (`fresh`), and one that ended stays in its place as ended.
+ */
+function useRows(live: LiveCalls, filter: string, state: string, sorting: Sorting) {
+  const order = useRef<readonly string[]>([])
+  const asked = useRef('')
+  const held = useRef(false)
+  const scroller = useRef<HTMLDivElement>(null)
+  const [, draw] = useState(0)
+  const [range, setRange] = useState({ from: 0, to: 60 })
+  const view = `${filter}\n${state}\n${sorting.by}\n${sorting.up}`
+
+  const matching = useMemo(() => {
+    const words = filter.trim().toLowerCase().split(/\s+/).filter(Boolean)
+    return [...live.rows.values()].filter(
+      (row) => (state === '' || row.state === state) && words.every((word) => textOf(row).includes(word)),
+    )
+  }, [live.version, filter, state])
+
+  const renew = (): void => {
+    order.current = [...matching].sort(comparing(sorting)).map(({ callSid }) => callSid)
+  }
+  if (!held.current || asked.current !== view) renew()
+  asked.current = view
+
+  const placed = new Set(order.current)
+  const shown = order.current.flatMap((sid) => live.rows.get(sid) ?? live.left.get(sid) ?? [])
+  const fresh = matching.reduce((count, { callSid }) => count + (placed.has(callSid) ? 0 : 1), 0)
+
+  const onScroll = (): void => {
+    const box = scroller.current
+    if (box === null) return
+    const first = Math.floor(box.scrollTop / ROW_PX)
+    const from = Math.max(0, first - BEYOND)
+    const to = first + Math.ceil(box.clientHeight / ROW_PX) + BEYOND
+    if (from !== range.from || to !== range.to) setRange({ from, to })
+  }
+  useEffect(onScroll, [shown.length])
+
+  return {
+    shown,
+    fresh,
+    scroller,
+    onScroll,
+    range: { from: Math.min(range.from, Math.max(0, shown.length - 1)), to: Math.min(range.to, shown.length) },
+    hold: (hold: boolean) => {
+      held.current = hold
+      if (!hold) draw((n) => n + 1)
+    },
+  }
+}
+
+function textOf({ callSid, agent, from, backend, node, state }: LiveRow): string {
+  return `${callSid} ${agent} ${from} ${backend} ${node ?? ''} ${T.calls.states[state] ?? ''}`.toLowerCase()
+}
+
+function comparing({ by, up }: Sorting): (a: LiveRow, b: LiveRow) => number {
+  const sign = up ? 1 : -1
+  const key = (row: LiveRow): string | number =>
+    by === 'durationMs'
+      ? -(row.sinceMs ?? Infinity)
+      : by === 'lastResponseMs'
+        ? (row.lastResponseMs ?? -1)
+        : (row[by] ?? '')
+  return (a, b) => {
+    const [x, y] = [key(a), key(b)]
+    if (x === y) return a.callSid < b.callSid ? -1 : 1
+    return sign * (x < y ? -1 : 1)
+  }
+}
+
+/** Ended calls that the page lists. */
+const RECENT_MAX = 100
+/** After a call has left, its record takes a moment. */
+const RECORD_MS = 700
+
+function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
+  const { value, fault, again } = useJson<{ ended: readonly EndedRow[] }>(`/api/fleet/calls?limit=${RECENT_MAX}`)
+  useEffect(() => {
+    if (leftCount === 0) return undefined
+    const timer = setTimeout(again, RECORD_MS)
+    return () => clearTimeout(timer)
+  }, [leftCount])
+  return (
+    <section aria-labelledby="recent-title">
+      <div class="bar">
+        <h2 id="recent-title">{T.calls.recent}</h2>
+      </div>
+      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      {value !== null && value.ended.length === 0 && <p class="empty">{T.calls.noRecent}</p>}
+      {value !== null && value.ended.length > 0 && (
+        <div class="scroller all" tabIndex={0} role="region" aria-labelledby="recent-title">
+          <table class="calls">
+            <thead>
+              <tr>
+                <th scope="col">{T.calls.columns.startedAt}</th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.callSid}
+                </th>
+                <th scope="col">{T.calls.columns.outcome}</th>
+                <th scope="col">{T.calls.columns.agent}</th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.from}
+                </th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.backend}
+                </th>
+                <th scope="col" class="number">
+                  {T.calls.columns.durationMs}
+                </th>
+                <th scope="col" class="wide number">
+                  {T.calls.columns.turns}
+                </th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.node}
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {value.ended.map((call) => (
+                <tr key={call.callSid}>
+                  <td>
+                    <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
+                  </td>
+                  <td class="wide mono">{call.callSid}</td>
+                  <td>
+                    <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
+                  </td>
+                  <td>{call.agent}</td>
+                  <td class="wide mono">{call.from}</td>
+                  <td class="wide">{call.backend}</td>
+                  <td class="number">{clockOf(call.durationMs)}</td>
+                  <td class="wide number">{call.turns ?? '–'}</td>
+                  <td class="wide">{call.node ?? '–'}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </section>
+  )
+}
+
+interface EndedRow extends FleetRow {
+  readonly turns?: number
+}

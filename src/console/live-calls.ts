@@ -1,0 +1,86 @@
+import type { FleetRow } from '../call/call-view.js'
+import { useRef, useState } from 'preact/hooks'
+import { useEvents } from './api.js'
+
+/** A live call, or one that has just ended and still has its place in a list. */
+export interface LiveRow extends FleetRow {
+  /** When its stream opened, on this browser's clock; null before. */
+  readonly sinceMs: number | null
+}
+
+interface NodeHead {
+  readonly name: string | null
+  readonly free: number
+  readonly capacity: number
+  readonly draining: boolean
+  readonly notReady: string | null
+}
+
+export interface LiveCalls {
+  /** Null before the first answer. */
+  readonly connected: boolean | null
+  readonly rows: ReadonlyMap<string, LiveRow>
+  /** Calls that left the list lately, as they were last seen; the newest 500. */
+  readonly left: ReadonlyMap<string, LiveRow>
+  /** Counts the changes: `rows` and `left` are changed in place. */
+  readonly version: number
+  /** Counts the calls that have left. */
+  readonly leftCount: number
+  readonly node: NodeHead | null
+  readonly silent: readonly string[]
+}
+
+/** An event of `GET /api/live`. */
+interface CallsEvent {
+  readonly whole?: true
+  readonly rows: readonly FleetRow[]
+  readonly gone: readonly string[]
+  readonly node: NodeHead
+  readonly silent: readonly string[]
+}
+
+const LEFT_MAX = 500
+
+/** The live calls of all nodes, as the gateway's events tell them. */
+export function useLiveCalls(): LiveCalls {
+  const rows = useRef(new Map<string, LiveRow>()).current
+  const left = useRef(new Map<string, LiveRow>()).current
+  const [state, setState] = useState<Pick<LiveCalls, 'version' | 'leftCount' | 'node' | 'silent'>>({
+    version: 0,
+    leftCount: 0,
+    node: null,
+    silent: [],
+  })
+  const connected = useEvents('/api/live', {
+    calls: (data) => {
+      const { whole, rows: changed, gone, node, silent } = data as CallsEvent
+      const leaving = whole === true ? without(rows, changed) : gone
+      for (const sid of leaving) leave(sid, rows, left)
+      const nowMs = performance.now()
+      for (const row of changed) {
+        const sinceMs = row.durationMs > 0 ? nowMs - row.durationMs : null
+        rows.set(row.callSid, { ...row, sinceMs: rows.get(row.callSid)?.sinceMs ?? sinceMs })
+      }
+      setState(({ version, leftCount }) => ({
+        version: version + 1,
+        leftCount: leftCount + leaving.length,
+        node,
+        silent,
+      }))
+    },
+  })
+  return { connected, rows, left, ...state }
+}
+
+function without(rows: ReadonlyMap<string, LiveRow>, those: readonly FleetRow[]): string[] {
+  const sids = new Set(those.map(({ callSid }) => callSid))
+  return [...rows.keys()].filter((sid) => !sids.has(sid))
+}
+
+function leave(sid: string, rows: Map<string, LiveRow>, left: Map<string, LiveRow>): void {
+  const row = rows.get(sid)
+  rows.delete(sid)
+  if (row === undefined) return
+  left.set(sid, { ...row, state: 'ended' })
+  if (left.size > LEFT_MAX) left.delete(left.keys().next().value as string) // it is not empty
+}

@@ -1,0 +1,170 @@
+import { render } from 'preact'
+import type { JSX } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import { ApiFault, getJson, post, whenSessionIsOver } from './api.js'
+import type { Session } from './api.js'
+import { CallPage } from './call-page.js'
+import { CallsPage } from './calls-page.js'
+import { useLiveCalls } from './live-calls.js'
+import type { LiveCalls } from './live-calls.js'
+import { Login } from './login.js'
+import { FleetPage, SettingsPage } from './node-pages.js'
+import { Notice } from './parts.js'
+import { PhonePage } from './phone-page.js'
+import { T } from './strings.js'
+import './style.css'
+
+const PAGES = [
+  ['calls', T.nav.calls],
+  ['phone', T.nav.phone],
+  ['fleet', T.nav.fleet],
+  ['settings', T.nav.settings],
+] as const
+
+const RETRY_MS = 1500
+
+function App(): JSX.Element {
+  const [session, setSession] = useState<Session | 'unreachable' | null>(null)
+  const [asked, setAsked] = useState(0)
+  useEffect(() => {
+    whenSessionIsOver(() => setAsked((n) => n + 1))
+    let timer = 0
+    const ask = (): void => {
+      getJson<Session>('/api/session').then(setSession, (thrown: unknown) => {
+        // A gateway that refuses (a wrong Host, say) says why, and asking again does not help.
+        if (thrown instanceof ApiFault && thrown.status !== 0) document.body.textContent = thrown.message
+        setSession('unreachable')
+        timer = window.setTimeout(ask, RETRY_MS)
+      })
+    }
+    ask()
+    return () => window.clearTimeout(timer)
+  }, [asked])
+  if (session === null || session === 'unreachable')
+    return (
+      <main class="alone">
+        <Notice>{session === null ? T.loading : T.unreachable}</Notice>
+      </main>
+    )
+  if (session.rights === null) return <Login onIn={() => setAsked((n) => n + 1)} />
+  return <Console session={session} onOut={() => setAsked((n) => n + 1)} />
+}
+
+function useHash(): string {
+  const [hash, setHash] = useState(location.hash)
+  useEffect(() => {
+    const changed = (): void => setHash(location.hash)
+    addEventListener('hashchange', changed)
+    return () => removeEventListener('hashchange', changed)
+  }, [])
+  return hash
+}
+
+function Console({ session, onOut }: { readonly session: Session; readonly onOut: () => void }): JSX.Element {
+  const [, page = 'calls', sid = ''] = useHash().split('/')
+  const live = useLiveCalls()
+  const shown = PAGES.some(([name]) => name === page) ? page : 'calls'
+  useEffect(() => {
+    document.title = `${PAGES.find(([name]) => name === shown)?.[1] ?? ''} · ${T.product}`
+  }, [shown])
+  const act = session.rights === 'act'
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => focusMain(event)}>
+        {T.skip}
+      </a>
+      <header class="top">
+        <a class="brand" href="#/calls">
+          <img src="/icon.svg" alt="" width="20" height="20" />
+          {T.product}
+        </a>
+        <nav aria-label={T.nav.label}>
+          {PAGES.map(([name, title]) => (
+            <a key={name} href={`#/${name}`} aria-current={shown === name ? 'page' : undefined}>
+              {title}
+            </a>
+          ))}
+        </nav>
+        <HeadState live={live} readOnly={!act} />
+        <ThemeSelect />
+        {session.login && (
+          <button type="button" onClick={() => void post('/api/logout').then(onOut, onOut)}>
+            {T.head.logOut}
+          </button>
+        )}
+      </header>
+      {live.connected === false && <Notice kind="fault">{T.head.lost}</Notice>}
+      {live.silent.length > 0 && <Notice>{T.head.silent(live.silent.join(', '))}</Notice>}
+      <main id="main" tabIndex={-1}>
+        {/* The softphone stays while other pages are looked at, and its call with it. */}
+        <div hidden={shown !== 'phone'}>
+          <PhonePage session={session} visible={shown === 'phone'} />
+        </div>
+        {shown === 'fleet' && <FleetPage act={act} />}
+        {shown === 'settings' && <SettingsPage />}
+        {shown === 'calls' && sid === '' && <CallsPage live={live} act={act} />}
+        {shown === 'calls' && sid !== '' && <CallPage key={sid} sid={decodeURIComponent(sid)} act={act} />}
+      </main>
+    </>
+  )
+}
+
+/** The page's address is that of the router, so a link to a place in the page would leave it. */
+function focusMain(event: Event): void {
+  event.preventDefault()
+  document.getElementById('main')?.focus()
+}
+
+function HeadState({ live, readOnly }: { readonly live: LiveCalls; readonly readOnly: boolean }): JSX.Element {
+  const { node } = live
+  return (
+    <span class="head-state">
+      <span class={`dot ${live.connected === true ? 'dot-on' : 'dot-off'}`} aria-hidden="true" />
+      {node !== null && T.head.live(live.rows.size, node.free)}
+      {node !== null && node.notReady !== null && <span class="warn">{T.head.notReady(node.notReady)}</span>}
+      {readOnly && <span class="muted">{T.head.readOnly}</span>}
+    </span>
+  )
+}
+
+const THEMES = ['auto', 'light', 'dark'] as const
+
+function ThemeSelect(): JSX.Element {
+  const [theme, setTheme] = useState(readTheme())
+  useEffect(() => {
+    if (theme === 'auto') delete document.documentElement.dataset['theme']
+    else document.documentElement.dataset['theme'] = theme
+    try {
+      localStorage.setItem('mkondo-theme', theme)
+    } catch {
+      // a browser that keeps nothing: the choice holds until the page is closed
+    }
+    dispatchEvent(new Event('mkondo-theme'))
+  }, [theme])
+  return (
+    <select
+      class="theme"
+      aria-label={T.theme.label}
+      value={theme}
+      onChange={(event) => setTheme(event.currentTarget.value as (typeof THEMES)[number])}
+    >
+      {THEMES.map((name) => (
+        <option key={name} value={name}>
+          {T.theme[name]}
+        </option>
+      ))}
+    </select>
+  )
+}
+
+function readTheme(): (typeof THEMES)[number] {
+  try {
+    const kept = localStorage.getItem('mkondo-theme')
+    return THEMES.find((name) => name === kept) ?? 'auto'
+  } catch {
+    return 'auto'
+  }
+}
+
+const root = document.getElementById('app')
+if (root !== null) render(<App />, root)

@@ -1,0 +1,188 @@
+import type { JSX } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import type { FleetStatus } from '../fleet/fleet-status.js'
+import { post, useJson } from './api.js'
+import { whenOf } from './format.js'
+import { Chip, Notice, SureButton } from './parts.js'
+import { T } from './strings.js'
+
+/** How often the state of the nodes is asked for while it is looked at. */
+const FLEET_MS = 2000
+
+type Command = 'drain' | 'cordon' | 'uncordon'
+
+/** The nodes of the fleet: their state and capacity, and what an operator may ask of them. */
+export function FleetPage({ act }: { readonly act: boolean }): JSX.Element {
+  const { value, fault, again } = useJson<FleetStatus>('/api/fleet')
+  const [note, setNote] = useState<string | null>(null)
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) again()
+    }, FLEET_MS)
+    return () => clearInterval(timer)
+  }, [])
+  const command = (name: Command, node: string): void => {
+    post(`/api/${name}`, { node }).then(
+      () => {
+        setNote(T.fleet.asked(T.fleet[name], node))
+        again()
+      },
+      (thrown: unknown) => setNote(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+    )
+  }
+  return (
+    <section aria-labelledby="fleet-title">
+      <div class="bar">
+        <h1 id="fleet-title">{T.fleet.title}</h1>
+        {value !== null && (
+          <span class="muted">
+            {T.fleet.store}: {value.store.url ?? value.store.home}, {value.store.up ? T.fleet.up : T.fleet.down}
+          </span>
+        )}
+      </div>
+      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      {note !== null && <Notice>{note}</Notice>}
+      {value?.alerts.map((alert) => (
+        <Notice key={alert} kind="fault">
+          {alert}
+        </Notice>
+      ))}
+      {value !== null && (
+        <>
+          <div class="scroller all" tabIndex={0} role="region" aria-labelledby="fleet-title">
+            <table class="calls">
+              <thead>
+                <tr>
+                  <th scope="col">{T.fleet.node}</th>
+                  <th scope="col">{T.fleet.state}</th>
+                  <th scope="col">{T.fleet.calls}</th>
+                  <th scope="col" class="number">
+                    {T.fleet.free}
+                  </th>
+                  <th scope="col" class="wide">
+                    {T.fleet.version}
+                  </th>
+                  <th scope="col" class="wide">
+                    {T.fleet.started}
+                  </th>
+                  <th scope="col" class="wide">
+                    {T.fleet.ops}
+                  </th>
+                  <th scope="col" class="number">
+                    <span class="hidden">{T.fleet.actions}</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {value.nodes.map((node) => (
+                  <NodeRow key={node.name} node={node} act={act} command={(name) => command(name, node.name)} />
+                ))}
+              </tbody>
+            </table>
+          </div>
+          <p class="muted explain">{T.fleet.drainWhy}</p>
+        </>
+      )}
+    </section>
+  )
+}
+
+function NodeRow(props: {
+  readonly node: FleetStatus['nodes'][number]
+  readonly act: boolean
+  readonly command: (name: Command) => void
+}): JSX.Element {
+  const { node, act, command } = props
+  const { name, self, state, reason, live, free, capacity, version, startedAt, opsUrl } = node
+  const kind = state === 'open' ? 'good' : state === 'suspect' || state === 'not-ready' ? 'bad' : 'waiting'
+  return (
+    <tr>
+      <td>
+        {name} {self && <span class="muted">{T.fleet.here}</span>}
+      </td>
+      <td>
+        <Chip kind={kind}>{state}</Chip> {reason !== null && <span class="muted">{reason}</span>}
+      </td>
+      <td>
+        <span class="load">
+          <meter min={0} max={Math.max(1, capacity)} value={live} aria-label={`${T.fleet.calls}: ${name}`} />
+          <span>
+            {live} / {capacity}
+          </span>
+        </span>
+      </td>
+      <td class="number">{free}</td>
+      <td class="wide">{version}</td>
+      <td class="wide">{whenOf(startedAt)}</td>
+      <td class="wide">{opsUrl === null ? '–' : <a href={opsUrl}>{opsUrl}</a>}</td>
+      <td class="number actions">
+        {act && state !== 'draining' && (
+          <>
+            {state === 'cordoned' ? (
+              <button type="button" class="small" onClick={() => command('uncordon')}>
+                {T.fleet.uncordon}
+              </button>
+            ) : (
+              <button type="button" class="small" onClick={() => command('cordon')}>
+                {T.fleet.cordon}
+              </button>
+            )}
+            <SureButton class="small" label={T.fleet.drain} onSure={() => command('drain')} />
+          </>
+        )}
+      </td>
+    </tr>
+  )
+}
+
+/** What this process runs with. Secrets are shown as set or not set. */
+export function SettingsPage(): JSX.Element {
+  const { value, fault } = useJson<{ readonly settings: Readonly<Record<string, unknown>> }>('/api/settings')
+  const [filter, setFilter] = useState('')
+  const shown = Object.entries(value?.settings ?? {}).filter(([name]) =>
+    name.toLowerCase().includes(filter.trim().toLowerCase()),
+  )
+  return (
+    <section aria-labelledby="settings-title">
+      <div class="bar">
+        <h1 id="settings-title">{T.settings.title}</h1>
+        <span class="muted">{T.settings.why}</span>
+        <span class="gap" />
+        <input
+          type="search"
+          aria-label={T.calls.filter}
+          placeholder={T.calls.filter}
+          value={filter}
+          onInput={(event) => setFilter(event.currentTarget.value)}
+        />
+      </div>
+      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      {value !== null && (
+        <div class="scroller all" tabIndex={0} role="region" aria-labelledby="settings-title">
+          <table class="settings">
+            <thead>
+              <tr>
+                <th scope="col">{T.settings.name}</th>
+                <th scope="col">{T.settings.value}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {shown.map(([name, held]) => (
+                <tr key={name}>
+                  <td class="mono">{name}</td>
+                  <td class="mono">{textOf(held)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </section>
+  )
+}
+
+function textOf(value: unknown): string {
+  if (value === null || value === undefined || value === '') return T.settings.unset
+  if (Array.isArray(value)) return value.length === 0 ? T.settings.unset : value.map(textOf).join(', ')
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}

@@ -1,0 +1,84 @@
+import type { ComponentChildren, JSX } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import { T } from './strings.js'
+
+/** A small label with a colour of meaning. */
+export function Chip({ kind, children }: { readonly kind: string; readonly children: ComponentChildren }): JSX.Element {
+  return <span class={`chip chip-${kind}`}>{children}</span>
+}
+
+const SURE_MS = 3000
+
+/** A button for what cannot be undone: the first press asks, the second does it. */
+export function SureButton(props: {
+  readonly label: string
+  readonly onSure: () => void
+  readonly disabled?: boolean
+  readonly class?: string
+}): JSX.Element {
+  const [asking, setAsking] = useState(false)
+  useEffect(() => {
+    if (!asking) return undefined
+    const timer = setTimeout(() => setAsking(false), SURE_MS)
+    return () => clearTimeout(timer)
+  }, [asking])
+  const press = (event: Event): void => {
+    event.stopPropagation()
+    if (asking) props.onSure()
+    setAsking(!asking)
+  }
+  return (
+    <button
+      type="button"
+      class={`${props.class ?? ''} ${asking ? 'danger' : ''}`}
+      disabled={props.disabled}
+      aria-label={asking ? `${props.label}: ${T.calls.sure}` : props.label}
+      onClick={press}
+      onBlur={() => setAsking(false)}
+    >
+      {asking ? T.calls.sure : props.label}
+    </button>
+  )
+}
+
+/** A text that can be copied with one press. */
+export function CopyLine({ text }: { readonly text: string }): JSX.Element {
+  const [copied, setCopied] = useState(false)
+  const copy = (): void => {
+    navigator.clipboard?.writeText(text).then(
+      () => {
+        setCopied(true)
+        setTimeout(() => setCopied(false), 1500)
+      },
+      () => undefined, // the text can be selected by hand
+    )
+  }
+  return (
+    <div class="copy-line">
+      <code tabIndex={0}>{text}</code>
+      <button type="button" onClick={copy}>
+        {copied ? T.call.copied : T.call.copy}
+      </button>
+    </div>
+  )
+}
+
+export function Notice({
+  kind = 'info',
+  children,
+}: {
+  readonly kind?: 'info' | 'fault'
+  readonly children: ComponentChildren
+}): JSX.Element {
+  return (
+    <p class={`notice notice-${kind}`} role={kind === 'fault' ? 'alert' : 'status'}>
+      {children}
+    </p>
+  )
+}
+
+/** The text of a form's field; empty where it has none. */
+export function fieldOf(form: HTMLFormElement, name: string): string {
+  const value = new FormData(form).get(name)
+  return typeof value === 'string' ? value.trim() : ''
+}

@@ -1,0 +1,248 @@
+import type { FleetRow } from '../call/call-view.js'
+import type { Clock } from '../core/clock.js'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import {
+  OPS_LIVE_CALL_ELSEWHERE_MS,
+  OPS_LIVE_CALL_MS,
+  OPS_LIVE_LIST_MS,
+  OPS_STREAM_BEAT_MS,
+  OPS_STREAM_STALLED_MS,
+  OPS_STREAMS_MAX,
+} from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+import { errorReply } from './http-exchange.js'
+import type { EventStream, Exchange } from './http-exchange.js'
+import type { FleetApi, WatchedCall } from './ops-fleet.js'
+
+interface LiveFeedsOptions {
+  readonly fleet: FleetApi
+  readonly clock: Clock
+  readonly log: Log
+  /** What the head of the console shows of this node, beside the calls. */
+  readonly node: () => unknown
+}
+
+/**
+ * Server-sent events for the console. `GET /api/live`: the live calls of all nodes, first all, then what has changed.
+ * `GET /api/calls/{sid}/live`: one call, first whole, then each part that has changed.
+ *
+ * Nothing is queued for a watcher: while it takes nothing it gets nothing, and then the whole again. The calls are
+ * looked at on a timer that runs while somebody watches, so that a call costs the same whether it is watched or not.
+ */
+export class LiveFeeds {
+  readonly #options: LiveFeedsOptions
+  readonly #list: ListFeed
+  readonly #calls = new Map<CallSid, CallFeed>()
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(options: LiveFeedsOptions) {
+    this.#options = options
+    this.#list = new ListFeed(options)
+  }
+
+  watchList(exchange: Exchange): void {
+    this.#watch(exchange, this.#list)
+  }
+
+  watchCall(exchange: Exchange, sid: string | undefined): void {
+    if (!isCallSid(sid)) {
+      exchange.reply(errorReply(404, 'CALL_UNKNOWN', 'no node has a call of that SID, live or lately ended'))
+      return
+    }
+    const feed = this.#calls.get(sid) ?? new CallFeed(this.#options, sid)
+    if (this.#watch(exchange, feed)) this.#calls.set(sid, feed)
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = null
+    for (const feed of [this.#list, ...this.#calls.values()]) feed.cutAll()
+  }
+
+  #watch(exchange: Exchange, feed: Feed): boolean {
+    const watchers = [this.#list, ...this.#calls.values()].reduce((sum, { size }) => sum + size, 0)
+    if (watchers >= OPS_STREAMS_MAX) {
+      exchange.reply(
+        errorReply(503, 'BUSY', `${OPS_STREAMS_MAX} pages watch already; close one`, {
+          headers: [['Retry-After', '5']],
+        }),
+      )
+      return false
+    }
+    const stream = exchange.stream()
+    if (stream === null) return false
+    feed.add(stream)
+    exchange.onOver(() => feed.remove(stream))
+    this.#timer ??= setInterval(() => this.#tick(), OPS_LIVE_CALL_MS).unref()
+    return true
+  }
+
+  #tick(): void {
+    const nowMs = this.#options.clock()
+    this.#list.tick(nowMs)
+    for (const [sid, feed] of this.#calls) {
+      if (feed.size === 0) this.#calls.delete(sid)
+      else feed.tick(nowMs)
+    }
+    if (this.#list.size > 0 || this.#calls.size > 0 || this.#timer === null) return
+    clearInterval(this.#timer)
+    this.#timer = null
+  }
+}
+
+/** One subject and all who watch it. */
+abstract class Feed {
+  protected readonly options: LiveFeedsOptions
+  /** Those that need the whole state; the others need what has changed. */
+  readonly #whole = new Set<EventStream>()
+  readonly #watchers = new Set<EventStream>()
+  #sentAtMs = 0
+  #lookedAtMs = -Infinity
+  #looking = false
+
+  constructor(options: LiveFeedsOptions) {
+    this.options = options
+  }
+
+  get size(): number {
+    return this.#watchers.size
+  }
+
+  add(stream: EventStream): void {
+    this.#watchers.add(stream)
+    this.#whole.add(stream)
+    stream.onDrained = () => this.#whole.add(stream)
+    this.#lookedAtMs = -Infinity
+  }
+
+  remove(stream: EventStream): void {
+    this.#watchers.delete(stream)
+    this.#whole.delete(stream)
+  }
+
+  cutAll(): void {
+    for (const stream of [...this.#watchers]) stream.cut()
+  }
+
+  tick(nowMs: number): void {
+    for (const stream of [...this.#watchers]) {
+      if (stream.stalledAtMs !== null && nowMs - stream.stalledAtMs > OPS_STREAM_STALLED_MS) stream.cut()
+    }
+    if (nowMs - this.#sentAtMs >= OPS_STREAM_BEAT_MS) {
+      this.#sentAtMs = nowMs
+      for (const stream of this.#watchers) stream.beat(nowMs)
+    }
+    if (this.size === 0 || this.#looking || nowMs - this.#lookedAtMs < this.periodMs) return
+    this.#lookedAtMs = nowMs
+    this.#looking = true
+    this.look()
+      .catch((thrown: unknown) => {
+        this.options.log.error({ err: thrown }, 'Live calls could not be looked at for the console')
+      })
+      .finally(() => {
+        this.#looking = false
+      })
+  }
+
+  /** Sends `changes`, or the whole state to those that need it. Either may be null: there is none. */
+  protected publish(event: string, changes: string | null, whole: () => string): void {
+    const nowMs = this.options.clock()
+    let text: string | null = null
+    for (const stream of [...this.#watchers]) {
+      if (stream.stalledAtMs !== null) continue
+      if (this.#whole.delete(stream)) stream.send(event, (text ??= whole()), nowMs)
+      else if (changes !== null) stream.send(event, changes, nowMs)
+    }
+    if (changes !== null) this.#sentAtMs = nowMs
+  }
+
+  protected endAll(event: string): void {
+    const nowMs = this.options.clock()
+    for (const stream of [...this.#watchers]) {
+      stream.send(event, 'null', nowMs)
+      stream.end()
+    }
+  }
+
+  protected abstract get periodMs(): number
+  protected abstract look(): Promise<void>
+}
+
+class ListFeed extends Feed {
+  #rows = new Map<string, { readonly row: FleetRow; readonly key: string }>()
+  #head = ''
+
+  protected get periodMs(): number {
+    return OPS_LIVE_LIST_MS
+  }
+
+  protected async look(): Promise<void> {
+    const { rows, silent } = await this.options.fleet.liveRows()
+    const before = this.#rows
+    const changed: FleetRow[] = []
+    this.#rows = new Map()
+    for (const row of rows) {
+      // The page counts the seconds itself.
+      const key = JSON.stringify({ ...row, durationMs: row.durationMs > 0 })
+      this.#rows.set(row.callSid, { row, key })
+      if (before.get(row.callSid)?.key !== key) changed.push(row)
+    }
+    const gone = [...before.keys()].filter((sid) => !this.#rows.has(sid))
+    const head = JSON.stringify({ node: this.options.node(), silent })
+    const news = changed.length > 0 || gone.length > 0 || head !== this.#head
+    this.#head = head
+    const fields = head.slice(1)
+    this.publish(
+      'calls',
+      news ? `{"rows":${JSON.stringify(changed)},"gone":${JSON.stringify(gone)},${fields}` : null,
+      () => `{"whole":true,"rows":${JSON.stringify(rows)},"gone":[],${fields}`,
+    )
+  }
+}
+
+class CallFeed extends Feed {
+  readonly #sid: CallSid
+  /** The JSON of each part, as last sent. */
+  #parts = new Map<string, string>()
+  #elsewhere = false
+
+  constructor(options: LiveFeedsOptions, sid: CallSid) {
+    super(options)
+    this.#sid = sid
+  }
+
+  protected get periodMs(): number {
+    return this.#elsewhere ? OPS_LIVE_CALL_ELSEWHERE_MS : OPS_LIVE_CALL_MS
+  }
+
+  protected async look(): Promise<void> {
+    const found = await this.options.fleet.watched(this.#sid)
+    if (found === null) {
+      this.endAll('unknown')
+      return
+    }
+    this.#elsewhere = found.elsewhere
+    const before = this.#parts
+    this.#parts = partsOf(found)
+    const changed = [...this.#parts].filter(([name, json]) => before.get(name) !== json)
+    this.publish('call', changed.length === 0 ? null : joined(changed), () =>
+      joined([...this.#parts, ['durationMs', String(found.call.durationMs)]]),
+    )
+    if (!found.timeline.live) this.endAll('over')
+  }
+}
+
+function joined(parts: readonly (readonly [string, string])[]): string {
+  return `{${parts.map(([name, json]) => `"${name}":${json}`).join(',')}}`
+}
+
+/** The parts in which a live call changes. The length of the call is not one: the page counts the seconds itself. */
+function partsOf({ call, timeline }: WatchedCall): Map<string, string> {
+  const { transcript, toolCalls, durationMs: _, ...head } = call
+  const { turns, bargeIns, timeline: marks, timelineDropped, streamOpenedMs, live } = timeline
+  const parts = { head: 'version' in head ? null : head, live, streamOpenedMs, transcript, toolCalls, turns, bargeIns }
+  return new Map(
+    Object.entries({ ...parts, marks, timelineDropped }).map(([name, value]) => [name, JSON.stringify(value)]),
+  )
+}

@@ -1,0 +1,190 @@
+import { GatewayError } from '../core/errors.js'
+import { isAgentName } from '../core/ids.js'
+import {
+  SOFTPHONE_BACKLOG_BYTES_MAX,
+  SOFTPHONE_CALLS_MAX,
+  SOFTPHONE_MESSAGE_BYTES_MAX,
+  SOFTPHONE_TEXT_CHARS_MAX,
+  SOCKET_IDLE_S,
+} from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+import { Exchange } from './http-exchange.js'
+import { NO_COMPRESSION } from './uws.js'
+import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from './uws.js'
+
+/** Places calls from browsers as a carrier does: webhook, document and audio socket. The composition root has it. */
+export interface Softphone {
+  /**
+   * Begins a call. Never throws: a call that cannot be placed ends.
+   * @param order.from  caller's number
+   */
+  place(order: SoftphoneOrder, events: SoftphoneEvents): SoftphoneCall
+}
+
+interface SoftphoneOrder {
+  readonly agent: string
+  /** E.164. Never logged. */
+  readonly from: string
+}
+
+interface SoftphoneEvents {
+  /** What the carrier did, as plain JSON with a `type`; `ended` is the last. */
+  readonly news: (news: Readonly<Record<string, unknown>>) => void
+  /** 20 ms of what the caller hears, s16le at 16 kHz; valid during the call only. */
+  readonly heard: (bytes: Uint8Array) => void
+  readonly over: () => void
+}
+
+interface SoftphoneCall {
+  readonly callSid: string
+  /** The microphone, s16le at 16 kHz, any length; copied. */
+  audio(bytes: Uint8Array): void
+  press(keys: string): void
+  /** Speaks a text for a caller without a microphone. */
+  say(text: string): void
+  hangUp(): void
+}
+
+interface PhoneData {
+  call: SoftphoneCall | null
+  /** Frames that were not sent because the browser does not read. */
+  framesDropped: number
+}
+
+interface PhoneOptions {
+  /** Null where no call can be placed. */
+  readonly phone: Softphone | null
+  readonly log: Log
+  /** Answers a request that may not act; false then. */
+  readonly admit: (exchange: Exchange, res: HttpResponse, req: HttpRequest) => boolean
+}
+
+const NUMBER = /^\+?[0-9]{3,15}$/
+const KEYS = /^[0-9*#A-D]{1,16}$/
+
+/**
+ * `GET /api/phone` (upgrade): the softphone of the console, one call at a time on each socket. Binary messages are
+ * audio both ways. Texts are JSON: `call`, `press`, `say` and `hang-up` from the browser; what the carrier did, to it.
+ */
+export class PhoneSockets {
+  readonly #options: PhoneOptions
+  readonly #open = new Set<WebSocket<PhoneData>>()
+  readonly #utf8 = new TextDecoder()
+
+  constructor(options: PhoneOptions) {
+    this.#options = options
+  }
+
+  routes(app: TemplatedApp): void {
+    app.ws<PhoneData>('/api/phone', {
+      maxPayloadLength: SOFTPHONE_MESSAGE_BYTES_MAX,
+      compression: NO_COMPRESSION,
+      idleTimeout: SOCKET_IDLE_S,
+      sendPingsAutomatically: true,
+      upgrade: (res, req, context) => {
+        if (!this.#options.admit(new Exchange(res), res, req)) return
+        res.upgrade<PhoneData>(
+          { call: null, framesDropped: 0 },
+          req.getHeader('sec-websocket-key'),
+          '',
+          req.getHeader('sec-websocket-extensions'),
+          context,
+        )
+      },
+      open: (ws) => {
+        this.#open.add(ws)
+      },
+      message: (ws, message, isBinary) => {
+        if (isBinary) ws.getUserData().call?.audio(new Uint8Array(message))
+        else this.#command(ws, this.#utf8.decode(message))
+      },
+      close: (ws) => {
+        this.#open.delete(ws)
+        const data = ws.getUserData()
+        data.call?.hangUp()
+        data.call = null
+      },
+    })
+  }
+
+  /** Calls in progress. */
+  get calls(): number {
+    return [...this.#open].filter((ws) => ws.getUserData().call !== null).length
+  }
+
+  closeAll(): void {
+    for (const ws of [...this.#open]) ws.end(1001)
+  }
+
+  #command(ws: WebSocket<PhoneData>, text: string): void {
+    const order = objectOf(text)
+    const data = ws.getUserData()
+    switch (order?.['type']) {
+      case 'call':
+        return this.#call(ws, order)
+      case 'press':
+        if (typeof order['keys'] === 'string' && KEYS.test(order['keys'])) return data.call?.press(order['keys'])
+        return refuse(ws, 'keys are 1 to 16 of 0-9 * # A-D')
+      case 'say':
+        if (isSentence(order['text'])) return data.call?.say(order['text'].trim())
+        return refuse(ws, `a text to say has 1 to ${SOFTPHONE_TEXT_CHARS_MAX} characters`)
+      case 'hang-up':
+        return data.call?.hangUp()
+      default:
+        refuse(ws, 'a text is a JSON object whose type is call, press, say or hang-up')
+    }
+  }
+
+  #call(ws: WebSocket<PhoneData>, { agent, from }: Readonly<Record<string, unknown>>): void {
+    const { phone, log } = this.#options
+    const data = ws.getUserData()
+    if (phone === null) return refuse(ws, 'this gateway places no calls from the browser')
+    if (!isAgentName(agent)) return refuse(ws, 'agent is the name of an agent')
+    if (typeof from !== 'string' || !NUMBER.test(from))
+      return refuse(ws, 'the caller number has 3 to 15 digits, such as +254700000001')
+    if (data.call !== null) return refuse(ws, 'this page has a call already')
+    if (this.calls >= SOFTPHONE_CALLS_MAX)
+      return refuse(ws, `${SOFTPHONE_CALLS_MAX} browsers have a call already; wait until one ends`)
+    try {
+      data.call = phone.place(
+        { agent, from },
+        {
+          news: (news) => void this.#send(ws, JSON.stringify(news)),
+          heard: (bytes) => {
+            if (!this.#open.has(ws)) return
+            if (ws.getBufferedAmount() > SOFTPHONE_BACKLOG_BYTES_MAX) data.framesDropped++
+            else ws.send(bytes, true)
+          },
+          over: () => {
+            data.call = null
+          },
+        },
+      )
+      this.#send(ws, JSON.stringify({ type: 'placed', callSid: data.call.callSid }))
+    } catch (thrown) {
+      log.error({ err: thrown }, 'A call from the console could not be placed')
+      refuse(ws, thrown instanceof GatewayError ? thrown.message : 'the call could not be placed; the log says why')
+    }
+  }
+
+  #send(ws: WebSocket<PhoneData>, text: string): void {
+    if (this.#open.has(ws)) ws.send(text)
+  }
+}
+
+function refuse(ws: WebSocket<PhoneData>, message: string): void {
+  ws.send(JSON.stringify({ type: 'refused', message }))
+}
+
+function isSentence(text: unknown): text is string {
+  return typeof text === 'string' && text.trim() !== '' && text.length <= SOFTPHONE_TEXT_CHARS_MAX
+}
+
+function objectOf(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null
+  } catch {
+    return null // answered like any other wrong text
+  }
+}

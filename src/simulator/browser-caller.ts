@@ -1,0 +1,141 @@
+import { MICROPHONE_HELD_MS_MAX, MICROPHONE_LEAD_MS, SOFTPHONE_TEXTS_MAX } from '../core/limits.js'
+import { BYTES_PER_SAMPLE, msToSamples } from '../core/units.js'
+import type { CallerEnd, CallerEvents } from './caller.js'
+import { CallerLeg, UtterancePlayer } from './caller-leg.js'
+import type { SharedTicker, Utterance } from './caller-leg.js'
+import type { CallerSpeech } from './caller-speech.js'
+import { dtmfTones } from './line.js'
+
+/** A softphone's rate, without a phone line between. */
+const RATE_HZ = 16_000
+
+/**
+ * Somebody who calls from a browser: the microphone's samples come from there, and what the caller hears goes there.
+ * Typed sentences are spoken by a synthesised voice, so that they too are sound on the line.
+ */
+export class BrowserCaller {
+  /** Speaks typed sentences, and for the carrier and the people that it rings. */
+  readonly speech: Pick<CallerSpeech, 'speak'>
+  readonly #onHeard: (bytes: Uint8Array) => void
+  readonly #microphone = new Microphone(RATE_HZ)
+  #events: CallerEvents | null = null
+  #textsWaiting = 0
+  #over = false
+
+  /** @param onHeard  gets 20 ms of s16le at 16 kHz, valid during the call only */
+  constructor(speech: Pick<CallerSpeech, 'speak'>, onHeard: (bytes: Uint8Array) => void) {
+    this.speech = speech
+    this.#onHeard = onHeard
+  }
+
+  /** The caller's end of the call, from now on. Once. */
+  open(ticker: SharedTicker, events: CallerEvents): CallerEnd {
+    this.#events = events
+    const nothing = (): void => undefined
+    const leg = new CallerLeg({ sampleRateHz: RATE_HZ, record: false, player: this.#microphone }, ticker, {
+      onAgentStarted: nothing,
+      onPiece: nothing,
+      onAgentStopped: nothing,
+      onSpoke: nothing,
+      onFrame: nothing,
+      onHeard: (frame) => this.#onHeard(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength)),
+    })
+    return {
+      leg,
+      heard: [],
+      facts: () => ({ order: null, status: null, eta: null }),
+      end: (nowMs) => {
+        this.#over = true
+        leg.close(nowMs)
+        return Promise.resolve()
+      },
+    }
+  }
+
+  /** Sound of the microphone: s16le at 16 kHz, any number of bytes; copied. */
+  audio(bytes: Uint8Array): void {
+    if (!this.#over) this.#microphone.write(bytes)
+  }
+
+  /** @param keys  of 0-9 * # A-D */
+  press(keys: string): void {
+    if (this.#over) return
+    this.#microphone.say({ text: `[keys ${keys}]`, pcm: dtmfTones(keys, RATE_HZ) })
+    this.#events?.onDigits?.(keys)
+  }
+
+  /** Speaks a sentence; one too many is dropped. */
+  async say(text: string): Promise<void> {
+    if (this.#over || this.#textsWaiting >= SOFTPHONE_TEXTS_MAX) return
+    this.#textsWaiting++
+    try {
+      const pcm = await this.speech.speak(text, 'rms', RATE_HZ)
+      if (!this.#over) this.#microphone.say({ text, pcm })
+      this.#events?.onSaid?.(text, performance.now())
+    } finally {
+      this.#textsWaiting--
+    }
+  }
+
+  hangUp(): void {
+    this.#events?.onHungUp('the caller hung up', performance.now())
+  }
+}
+
+/**
+ * The microphone of a browser as a voice of the line. Its samples come in bursts and by another clock than the
+ * carrier's, so a few are kept in hand: playing starts with the lead and stops when nothing is left; what is beyond the
+ * bound is skipped.
+ */
+class Microphone extends UtterancePlayer {
+  readonly #ring: Int16Array
+  readonly #leadSamples: number
+  #readAt = 0
+  #held = 0
+  #playing = false
+  /** The low byte of a sample whose high byte has not come. */
+  #oddByte = -1
+
+  constructor(sampleRateHz: number) {
+    super(sampleRateHz)
+    this.#leadSamples = msToSamples(MICROPHONE_LEAD_MS, sampleRateHz)
+    this.#ring = new Int16Array(msToSamples(MICROPHONE_HELD_MS_MAX, sampleRateHz))
+  }
+
+  write(bytes: Uint8Array): void {
+    let at = 0
+    if (this.#oddByte >= 0 && bytes.length > 0) {
+      this.#append((((bytes[0] as number) << 24) >> 16) | this.#oddByte)
+      this.#oddByte = -1
+      at = 1
+    }
+    for (; at + 1 < bytes.length; at += BYTES_PER_SAMPLE)
+      this.#append((((bytes[at + 1] as number) << 24) >> 16) | (bytes[at] as number))
+    if (at < bytes.length) this.#oddByte = bytes[at] as number
+    if (this.#held >= this.#leadSamples) this.#playing = true
+  }
+
+  override read(out: Int16Array, startMs: number): Utterance | null {
+    const ended = super.read(out, startMs)
+    if (!this.#playing) return ended
+    const samples = Math.min(out.length, this.#held)
+    for (let i = 0; i < samples; i++) {
+      const sum = (out[i] as number) + (this.#ring[this.#readAt] as number)
+      out[i] = Math.max(-32_768, Math.min(32_767, sum))
+      this.#readAt = (this.#readAt + 1) % this.#ring.length
+    }
+    this.#held -= samples
+    if (this.#held === 0) this.#playing = false
+    return ended
+  }
+
+  #append(sample: number): void {
+    if (this.#held === this.#ring.length) {
+      const skipped = this.#ring.length - this.#leadSamples
+      this.#readAt = (this.#readAt + skipped) % this.#ring.length
+      this.#held -= skipped
+    }
+    this.#ring[(this.#readAt + this.#held) % this.#ring.length] = sample
+    this.#held++
+  }
+}

@@ -1,0 +1,57 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { packageRoot } from '../../src/config/package-root.js'
+import { audioOf, hasChromium, openBrowser } from '../support/browser.js'
+import { until } from '../support/until.js'
+import { whole } from '../support/gateway.js'
+
+const TOKEN = 'ops-token-of-a-test'
+const BUNDLE_BYTES_MAX = 150 * 1024
+/** A sample above this is sound. */
+const SOUND = 1000
+
+t.test('the console has at most 150 KB, gzipped', (t) => {
+  const folder = join(packageRoot(), 'dist', 'console')
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  t.ok(files.length >= 4, 'it is built')
+  const bytes = files.reduce(
+    (sum, { parentPath, name }) => sum + gzipSync(readFileSync(join(parentPath, name))).length,
+    0,
+  )
+  t.ok(bytes <= BUNDLE_BYTES_MAX, `${bytes} bytes`)
+  t.end()
+})
+
+t.test('a browser logs in, calls the order line, hears its greeting, and sees the call until it is over', async (t) => {
+  if (!hasChromium(t)) return
+  const { at, close } = await whole({ OPS_TOKEN: TOKEN })
+  t.teardown(close)
+  const browser = await openBrowser(t)
+  const page = await browser.newPage()
+  const heard = audioOf(page)
+  await page.goto(`http://127.0.0.1:${at.opsPort}/#/phone`)
+  await page.getByLabel('Ops token').fill(`${TOKEN}x`)
+  await page.getByLabel('Look and act').check()
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByText('This is not the ops token.').waitFor()
+  await page.getByLabel('Ops token').fill(TOKEN)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByRole('button', { name: 'Call without a microphone' }).click()
+  await page.getByText('On the line').waitFor()
+  const isSound = (): boolean => heard.samples().some((sample) => Math.abs(sample) > SOUND)
+  await until(isSound, 5000, 'the sound of the greeting')
+
+  await page.getByRole('link', { name: 'Calls', exact: true }).click()
+  await page.getByRole('cell', { name: '+2547…01' }).first().waitFor()
+  t.equal(await page.getByRole('row').filter({ hasText: 'talking' }).count(), 1)
+  await page.getByRole('link', { name: /^Open HD_/ }).click()
+  await page.getByRole('button', { name: 'Hang up' }).click()
+  await page.getByRole('button', { name: 'Hang up: Sure?' }).click()
+  await page.getByText('ended: operator-hangup').waitFor()
+  t.equal(await page.getByRole('img', { name: /^Waterfall/ }).count(), 1)
+  t.match(await page.getByRole('list', { name: 'Transcript' }).innerText(), /this is the order line/)
+  t.notMatch(page.url(), TOKEN)
+  t.notMatch(await page.evaluate('document.cookie'), /mkondo/, 'scripts cannot read the session')
+})

@@ -1,0 +1,219 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import { OPS_STREAMS_MAX } from '../../src/core/limits.js'
+import { consoleFiles } from '../../src/gateway/console-files.js'
+import { get, newSid, post, ring, startGateway } from './gateway.js'
+import type { Gateway } from './gateway.js'
+
+const TOKEN = 'ops-token-of-a-test'
+
+/** Logs in and returns the `Cookie` header; null when it was refused. */
+async function logIn({ opsUrl }: Gateway, token: string, rights: string): Promise<string | null> {
+  const answer = await post(`${opsUrl}/api/login`, { json: { token, rights } })
+  return answer.headers.get('set-cookie')?.split(';')[0] ?? null
+}
+
+/** Events of a stream as they come. */
+async function follow(t: Test, url: string, headers: Readonly<Record<string, string>> = {}) {
+  const stop = new AbortController()
+  t.teardown(() => stop.abort())
+  const response = await fetch(url, { headers, signal: stop.signal })
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  const next = async (): Promise<{ event: string; data: Record<string, unknown> } | null> => {
+    for (;;) {
+      const end = text.indexOf('\n\n')
+      if (end >= 0) {
+        const block = text.slice(0, end)
+        text = text.slice(end + 2)
+        const [, event, data] = /^event: (.*)\ndata: (.*)$/.exec(block) ?? []
+        if (event !== undefined && data !== undefined)
+          return { event, data: JSON.parse(data) as Record<string, unknown> }
+        continue
+      }
+      const chunk = await reader?.read()
+      if (chunk === undefined || chunk.done) return null
+      text += chunk.value
+    }
+  }
+  return { status: response.status, type: response.headers.get('content-type'), next, stop: () => stop.abort() }
+}
+
+/** Opens the softphone's socket: the status of the answer, 101 when it was opened. */
+function phone({ edge }: Gateway, headers: Readonly<Record<string, string>>): Promise<number> {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(`ws://127.0.0.1:${edge.opsPort}/api/phone`, { headers })
+    socket.once('open', () => {
+      socket.terminate()
+      resolve(101)
+    })
+    socket.once('unexpected-response', (_, response) => {
+      response.resume()
+      resolve(response.statusCode ?? 0)
+      socket.terminate()
+    })
+    socket.on('error', () => undefined) // told by its status
+  })
+}
+
+t.test(
+  'the console is static files under a policy that allows nothing inline and nothing from elsewhere',
+  async (t) => {
+    const gateway = await startGateway(t, { opsToken: TOKEN, console: consoleFiles() })
+    const page = await get(`${gateway.opsUrl}/`)
+    t.equal(page.status, 200, 'without a token: it shows a login')
+    const policy = page.headers.get('content-security-policy') ?? ''
+    t.match(policy, /default-src 'none'/)
+    t.notMatch(policy, /unsafe|\*|https?:/)
+    t.equal(page.headers.get('x-content-type-options'), 'nosniff')
+    t.notMatch(page.text, /<script(?![^>]* src=)|<style|style=|onload=/, 'the page has nothing inline')
+    const [, script = ''] = /src="(\/assets\/[^"]*)"/.exec(page.text) ?? []
+    t.match(await get(gateway.opsUrl + script), { status: 200, text: /EventSource/ })
+    t.match((await get(gateway.opsUrl + script)).headers.get('content-type'), /^text\/javascript/)
+    t.equal((await get(`${gateway.opsUrl}/assets/..%2f..%2fpackage.json`)).status, 404)
+  },
+)
+
+t.test('the ops token is exchanged for a cookie that scripts cannot read; reading and acting are apart', async (t) => {
+  const gateway = await startGateway(t, { opsToken: TOKEN })
+  const { opsUrl } = gateway
+  const { sid } = await ring(gateway)
+  const session = async (cookie = ''): Promise<unknown> =>
+    JSON.parse((await get(`${opsUrl}/api/session`, { headers: { cookie } })).text)
+  t.same(await session(), { login: true, rights: null })
+  t.equal(await logIn(gateway, `${TOKEN}x`, 'act'), null)
+  t.match(await post(`${opsUrl}/api/login`, { json: { token: `${TOKEN}x`, rights: 'act' } }), { status: 401 })
+  t.match(await post(`${opsUrl}/api/login`, { json: { token: TOKEN, rights: 'all' } }), { status: 400 })
+
+  const set = (await post(`${opsUrl}/api/login`, { json: { token: TOKEN, rights: 'read' } })).headers.get('set-cookie')
+  t.match(set, /; HttpOnly; SameSite=Strict; Max-Age=\d+$/)
+  t.notMatch(set, TOKEN)
+  const secure = await post(`${opsUrl}/api/login`, {
+    json: { token: TOKEN, rights: 'read' },
+    headers: { origin: 'https://gateway.example' },
+  })
+  t.match(secure.headers.get('set-cookie'), /; Secure$/, 'behind TLS')
+
+  const reads = (await logIn(gateway, TOKEN, 'read')) ?? ''
+  const acts = (await logIn(gateway, TOKEN, 'act')) ?? ''
+  t.match(await session(reads), { rights: 'read' })
+  t.match(await session(acts), { rights: 'act', agents: ['order-status', 'support'] })
+  const hangUp = (cookie: string) => post(`${opsUrl}/api/calls/${sid}/hangup`, { json: {}, headers: { cookie } })
+  t.equal((await get(`${opsUrl}/api/calls/${sid}`, { headers: { cookie: reads } })).status, 200)
+  t.match(await hangUp(reads), { status: 403, text: /only reads/ })
+  t.equal(gateway.calls.get(sid).hangups.length, 0)
+  t.equal((await hangUp(acts)).status, 202)
+
+  const forged = reads.replace('=read.', '=act.')
+  t.same(await session(forged), { login: true, rights: null })
+  t.equal((await hangUp(forged)).status, 401)
+  const foreign = await get(`${opsUrl}/api/calls`, { headers: { cookie: acts, 'sec-fetch-site': 'cross-site' } })
+  t.equal(foreign.status, 403, 'not for a page of another site, although the browser would have sent the cookie')
+  const left = await post(`${opsUrl}/api/logout`, { json: {}, headers: { cookie: acts } })
+  t.match(left.headers.get('set-cookie'), /Max-Age=0/)
+
+  const other = await startGateway(t, { opsToken: `${TOKEN}2` })
+  t.equal((await get(`${other.opsUrl}/api/calls`, { headers: { cookie: acts } })).status, 401, 'another token')
+})
+
+t.test('a session ends by itself, an acting one first', async (t) => {
+  let wallMs = Date.now()
+  const gateway = await startGateway(t, { opsToken: TOKEN, wallClock: () => wallMs })
+  const reads = (await logIn(gateway, TOKEN, 'read')) ?? ''
+  const acts = (await logIn(gateway, TOKEN, 'act')) ?? ''
+  const status = async (cookie: string): Promise<number> =>
+    (await get(`${gateway.opsUrl}/api/calls`, { headers: { cookie } })).status
+  wallMs += 9 * 3600_000
+  t.same([await status(reads), await status(acts)], [200, 401])
+  wallMs += 16 * 3600_000
+  t.same([await status(reads), await status(acts)], [401, 401])
+})
+
+t.test('the socket of the softphone opens for own pages and acting sessions only', async (t) => {
+  const open = await startGateway(t)
+  const here = `127.0.0.1:${open.edge.opsPort}`
+  t.equal(await phone(open, { origin: `http://${here}` }), 101)
+  t.equal(await phone(open, {}), 101, 'a program sends no origin')
+  t.equal(await phone(open, { origin: 'http://attacker.example' }), 403)
+  t.equal(await phone(open, { origin: `http://${here}.attacker.example` }), 403)
+  t.equal(await phone(open, { host: 'attacker.example', origin: 'http://attacker.example' }), 403, 'DNS rebinding')
+
+  const guarded = await startGateway(t, { opsToken: TOKEN })
+  t.equal(await phone(guarded, {}), 401)
+  t.equal(await phone(guarded, { cookie: (await logIn(guarded, TOKEN, 'read')) ?? '' }), 403)
+  t.equal(await phone(guarded, { cookie: (await logIn(guarded, TOKEN, 'act')) ?? '' }), 101)
+})
+
+t.test('a gateway that places no calls says so to the softphone, and what it does not understand', async (t) => {
+  const gateway = await startGateway(t)
+  const socket = new WebSocket(`ws://127.0.0.1:${gateway.edge.opsPort}/api/phone`)
+  const said: string[] = []
+  socket.on('message', (data: Buffer) => said.push((JSON.parse(data.toString()) as { message: string }).message))
+  await new Promise((resolve) => socket.once('open', resolve))
+  for (const text of [
+    '{"type":"call","agent":"order-status","from":"+254700000001"}',
+    'no JSON',
+    '{"type":"press","keys":"x"}',
+    `{"type":"say","text":"${'a'.repeat(301)}"}`,
+  ])
+    socket.send(text)
+  socket.send(new Uint8Array(640))
+  while (said.length < 4) await sleep(5)
+  socket.close()
+  t.match(said, [/places no calls/, /type is call, press, say or hang-up/, /keys are 1 to 16/, /1 to 300 characters/])
+})
+
+t.test('the live table gets all calls first, then what has changed, and no words of anybody', async (t) => {
+  const gateway = await startGateway(t)
+  const first = await ring(gateway)
+  const events = await follow(t, `${gateway.opsUrl}/api/live`)
+  t.match(events.type, 'text/event-stream')
+  const whole = await events.next()
+  t.match(whole, { event: 'calls', data: { whole: true, rows: [{ callSid: first.sid, from: '+2547…01' }], gone: [] } })
+  t.notOk('transcript' in ((whole?.data['rows'] as object[])[0] ?? {}))
+  const second = await ring(gateway)
+  t.match(await events.next(), { data: { rows: [{ callSid: second.sid, state: 'waiting' }], gone: [] } })
+  gateway.calls.get(first.sid).state = 'streaming'
+  gateway.calls.calls.delete(second.sid)
+  t.match(await events.next(), { data: { rows: [{ callSid: first.sid, state: 'streaming' }], gone: [second.sid] } })
+})
+
+t.test('a watched call comes whole, then by its parts, and says when it is over', async (t) => {
+  const gateway = await startGateway(t)
+  const { sid } = await ring(gateway)
+  const events = await follow(t, `${gateway.opsUrl}/api/calls/${sid}/live`)
+  t.match(await events.next(), {
+    event: 'call',
+    data: { head: { callSid: sid }, live: true, transcript: [], marks: [{}] },
+  })
+  const call = gateway.calls.get(sid)
+  call.state = 'streaming'
+  const part = await events.next()
+  t.match(part, { event: 'call', data: { head: { state: 'streaming' } } })
+  t.same(Object.keys(part?.data ?? {}), ['head'], 'only what has changed')
+  call.state = 'ended'
+  t.match(await events.next(), { event: 'call', data: { live: false } })
+  t.match(await events.next(), { event: 'over' })
+  t.equal(await events.next(), null, 'the stream has ended')
+
+  const unknown = await follow(t, `${gateway.opsUrl}/api/calls/${newSid()}/live`)
+  t.match(await unknown.next(), { event: 'unknown' })
+})
+
+t.test('one page more than may watch is refused, and one that leaves makes room', async (t) => {
+  const gateway = await startGateway(t)
+  const pages = await Promise.all(
+    Array.from({ length: OPS_STREAMS_MAX }, () => follow(t, `${gateway.opsUrl}/api/live`)),
+  )
+  t.ok(pages.every(({ status }) => status === 200))
+  t.match(await get(`${gateway.opsUrl}/api/live`), { status: 503, code: 'BUSY' })
+  pages[0]?.stop()
+  let again = 503
+  for (let tries = 0; again === 503 && tries < 100; tries++) {
+    await sleep(10)
+    again = (await follow(t, `${gateway.opsUrl}/api/live`)).status
+  }
+  t.equal(again, 200)
+})

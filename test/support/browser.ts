@@ -1,0 +1,81 @@
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { chromium } from 'playwright-core'
+import type { BrowserContext, Page } from 'playwright-core'
+import type { Test } from 'tap'
+
+/** Debian's package `chromium`. */
+const CHROMIUM = '/usr/bin/chromium'
+/** For what a page does within a moment; calls have limits of their own. */
+const PAGE_MS = 10_000
+
+/** Whether Chromium is here. If not, the test is skipped with the package's name. */
+export function hasChromium(t: Test): boolean {
+  if (existsSync(CHROMIUM)) return true
+  console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends chromium`)
+  t.skip('Chromium is not installed (Debian: chromium)', () => undefined)
+  return false
+}
+
+/**
+ * A browser with an empty profile; closed when the test ends. What its pages could not run, or were not allowed to, is a
+ * failure of the test.
+ * @param microphone  a WAV file that its microphone plays once from the moment at which it is opened
+ */
+export async function openBrowser(t: Test, microphone?: string): Promise<BrowserContext> {
+  const profile = await mkdtemp(join(tmpdir(), 'mkondo-browser-'))
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: CHROMIUM,
+    viewport: { width: 1280, height: 900 },
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--autoplay-policy=no-user-gesture-required',
+      ...(microphone === undefined
+        ? []
+        : [
+            '--use-fake-device-for-media-stream',
+            '--use-fake-ui-for-media-stream',
+            `--use-file-for-fake-audio-capture=${microphone}%noloop`,
+          ]),
+    ],
+  })
+  context.setDefaultTimeout(PAGE_MS)
+  const watch = (page: Page): void => {
+    page.on('pageerror', (error) => t.fail(`the page threw: ${error.message}`))
+    page.on('console', (message) => {
+      if (/Content Security Policy/.test(message.text())) t.fail(message.text())
+    })
+  }
+  context.on('page', watch)
+  context.pages().forEach(watch)
+  t.teardown(async () => {
+    await context.close()
+    await rm(profile, { recursive: true, force: true })
+  })
+  return context
+}
+
+/** Audio that a page got over its sockets, s16le at 16 kHz, from now on. */
+export function audioOf(page: Page): { samples(): Int16Array } {
+  const frames: Buffer[] = []
+  page.on('websocket', (socket) => {
+    socket.on('framereceived', ({ payload }) => {
+      if (typeof payload !== 'string') frames.push(payload)
+    })
+  })
+  return {
+    samples: () => {
+      const bytes = new Uint8Array(Buffer.concat(frames))
+      return new Int16Array(bytes.buffer, 0, bytes.length >> 1)
+    },
+  }
+}
