@@ -1,4 +1,3 @@
-import { styleText } from 'node:util'
 import { NO_ASSETS } from '../agents/assets.js'
 import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
@@ -26,7 +25,7 @@ import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { usesDataFolder } from '../gateway/call-archive.js'
-import { json } from './terminal.js'
+import { json, painted } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** Longest wait for an API that is only checked for reachability. */
@@ -50,7 +49,8 @@ export interface CheckOptions {
 const MARKS = { good: 'ok     ', bad: 'NOT OK ', unsure: 'LOOK AT' } as const
 
 /** `mkondo check`: one line a finding. */
-export async function check(options: CheckOptions, { out, colours }: Terminal): Promise<number> {
+export async function check(options: CheckOptions, terminal: Terminal): Promise<number> {
+  const { out } = terminal
   const count = processCount(options.processes)
   const tools = options.tools === true
   let config = loadConfig(process.env, options.config ?? null)
@@ -73,13 +73,13 @@ export async function check(options: CheckOptions, { out, colours }: Terminal): 
   findings.push(...exposureFindings(config), ...fleetFindings(config))
   const ready = findings.every(({ ok }) => ok !== false)
   if (options.json === true) out(json({ ready, findings }))
-  else for (const { ok, what } of findings) out(`${mark(ok, colours)} ${what}\n`)
+  else for (const { ok, what } of findings) out(`${mark(ok, terminal)} ${what}\n`)
   return ready ? 0 : 2
 }
 
-function mark(ok: boolean | null, colours: boolean): string {
+function mark(ok: boolean | null, terminal: Terminal): string {
   const text = ok === null ? MARKS.unsure : ok ? MARKS.good : MARKS.bad
-  return colours ? styleText(ok === null ? 'yellow' : ok ? 'green' : 'red', text) : text
+  return painted(terminal, ok === null ? 'yellow' : ok ? 'green' : 'red', text)
 }
 
 async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]> {

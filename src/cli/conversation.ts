@@ -1,5 +1,4 @@
-import { styleText } from 'node:util'
-import type { Terminal } from './terminal.js'
+import { painted, type Terminal } from './terminal.js'
 
 type Print = (text: string) => unknown
 type Screen = Pick<Terminal, 'colours' | 'columns'>
@@ -21,12 +20,12 @@ export function conversation(print: Print, screen: Screen): (text: string) => vo
   }
 }
 
-function shown(line: string, { colours, columns }: Screen): string {
+function shown(line: string, screen: Screen): string {
   const [, speaker = '', said = ''] = /^(agent|caller|carrier|fault) +(.*)$/.exec(line) ?? []
   if (speaker === '') return line
-  const width = Math.max(COLUMNS_MIN, Math.min(columns() ?? COLUMNS_MAX, COLUMNS_MAX)) - SPEAKER_COLUMNS
+  const width = Math.max(COLUMNS_MIN, Math.min(screen.columns() ?? COLUMNS_MAX, COLUMNS_MAX)) - SPEAKER_COLUMNS
   const name = speaker.padEnd(SPEAKER_COLUMNS)
-  const begin = colours ? styleText(SPEAKERS[speaker as keyof typeof SPEAKERS], name) : name
+  const begin = painted(screen, SPEAKERS[speaker as keyof typeof SPEAKERS], name)
   return begin + wrapped(said, width).join(`\n${' '.repeat(SPEAKER_COLUMNS)}`)
 }
 
@@ -53,7 +52,7 @@ export class Conversations {
   constructor(headings: readonly string[], print: Print, screen: Screen) {
     this.#print = print
     this.#calls = headings.map((heading) => ({
-      heading: screen.colours ? styleText('bold', heading) : heading,
+      heading: painted(screen, 'bold', heading),
       write: conversation(print, screen),
       waiting: [],
       ended: false,

@@ -1,3 +1,5 @@
+import { styleText } from 'node:util'
+
 /** Where a command writes, and what it reads of its process; tests give their own. */
 export interface Terminal {
   readonly out: (text: string) => unknown
@@ -22,6 +24,15 @@ export const PROCESS_TERMINAL: Terminal = {
   columns: () => (process.stdout.isTTY ? process.stdout.columns : null),
   showsProgress: process.stderr.isTTY,
   signal: null,
+}
+
+/** Styles a text where the terminal shows colours. */
+export function painted(
+  { colours }: Pick<Terminal, 'colours'>,
+  style: Parameters<typeof styleText>[0],
+  text: string,
+): string {
+  return colours ? styleText(style, text, { validateStream: false }) : text
 }
 
 /** Runs a command that the terminal's signal, or else SIGINT and SIGTERM, end in order. */

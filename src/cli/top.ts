@@ -1,12 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { styleText } from 'node:util'
 import type { ListedCall } from '../edge/ops-api.js'
 import type { FleetStatus } from '../fleet/fleet-status.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
 import type { OpsClient } from './ops-client.js'
-import { json, table, untilSignal } from './terminal.js'
+import { json, painted, table, untilSignal } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo top`. */
@@ -105,12 +104,11 @@ export function topScreen(
   { fleet, live, silent }: Look,
   { rows, colours }: { readonly rows: number | null; readonly colours: boolean },
 ): string {
-  const bold = (text: string): string => (colours ? styleText('bold', text) : text)
   const free = fleet.nodes.reduce((sum, node) => sum + node.free, 0)
   const capacity = fleet.nodes.reduce((sum, node) => sum + node.capacity, 0)
   const nodes = fleet.nodes.map((node) => `${node.name} ${node.state} ${node.live}/${node.capacity}`).join(', ')
   const head = [
-    bold(`${live.length} live calls, ${free} of ${capacity} free`),
+    painted({ colours }, 'bold', `${live.length} live calls, ${free} of ${capacity} free`),
     `nodes: ${nodes}`,
     ...silent.map((name) => `node ${name} does not answer`),
     ...fleet.alerts.map((what) => `alert: ${what}`),

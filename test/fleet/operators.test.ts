@@ -217,6 +217,13 @@ t.test('the commands say the same as the ops port, by a table or as JSON', async
   })
   const asJson = await command(['fleet', '--json', ...ops])
   t.equal(fleetStatusSchema.parse(json(asJson.out)).nodes.length, 2)
+  t.match(await command(['top', ...ops]), {
+    code: 0,
+    out: new RegExp(
+      `^1 live calls, \\d+ of \\d+ free\\nnodes: gw-0 open .*, gw-1 cordoned [^]*\\n${sid} +gw-${owner} +waiting`,
+    ),
+  })
+  t.match(JSON.parse((await command(['top', '--json', ...ops])).out), { live: [{ callSid: sid }], silent: [] })
   t.match(await command(['drain', 'gw-7', ...ops]), {
     code: 1,
     err: /there is no node of that name; nodes are: gw-0, gw-1/,

@@ -11,6 +11,7 @@ export const defineCalls: Define = (program, terminal, ends) => {
   const calls = program
     .command('calls')
     .description('list, show, hang up and escalate calls of all nodes')
+    .helpCommand(false)
     .addOption(jsonOption())
     .addOption(opsUrlOption())
     .addOption(configOption())

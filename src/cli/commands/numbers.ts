@@ -7,6 +7,7 @@ export const defineNumbers: Define = (program, terminal, ends) => {
   const numbers = program
     .command('numbers')
     .description('list, claim and route phone numbers')
+    .helpCommand(false)
     .addOption(jsonOption())
     .addOption(configOption())
     .addHelpText('after', "\nThe phone numbers of your workspace, through the carrier's API (SAUTIKIT_API_KEY).")
