@@ -10,6 +10,7 @@ import type { Define } from './commands/define.js'
 import { defineDemo } from './commands/demo.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
 import { defineHelp } from './commands/help.js'
+import { defineInit } from './commands/init.js'
 import { defineNumbers } from './commands/numbers.js'
 import { defineReplay } from './commands/replay.js'
 import { defineServe } from './commands/serve.js'
@@ -20,7 +21,7 @@ import type { Terminal } from './terminal.js'
 
 /** All commands by the heading under which help shows them. */
 const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
-  'Start here:': [defineDemo, defineCheck, defineServe],
+  'Start here:': [defineDemo, defineInit, defineCheck, defineServe],
   'Try an agent:': [defineCall, defineSimulate, defineReplay, defineSimulator],
   'Run it:': [defineCalls, defineTop, defineFleet, defineNumbers, defineCallOut],
   'About mkondo:': [defineHelp, defineCompletion],

@@ -208,16 +208,17 @@ class OwnGround implements Ground {
     const shop = io.env['SHOP_API_URL'] === undefined ? await startDemoShop() : null
     const folder = await mkdtemp(join(tmpdir(), 'mkondo-simulate-'))
     try {
+      const ofFolder = loadConfig({}, null)
       const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
       const config: Config = {
-        // Without keys and settings of this machine, so that what passes here passes anywhere.
-        ...loadConfig({}, null),
+        // Without keys of this machine, so that what passes here passes anywhere.
+        ...ofFolder,
         host: '127.0.0.1',
         port: 0,
         opsPort: 0,
         dataDir: folder,
         shopApiUrl,
-        agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? null,
+        agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? ofFolder.agentsDir,
       }
       const env = agentEnvironment(io.env, shopApiUrl)
       const { agents } = await hostedAgents(config, env)

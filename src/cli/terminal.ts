@@ -1,3 +1,4 @@
+import { createInterface } from 'node:readline/promises'
 import { styleText } from 'node:util'
 
 /** Where a command writes, and what it reads of its process; tests give their own. */
@@ -11,6 +12,8 @@ export interface Terminal {
   readonly columns: () => number | null
   /** Whether standard error is a terminal: progress is shown there. */
   readonly showsProgress: boolean
+  /** Asks whoever sits at the terminal; null where standard input is none. */
+  readonly ask: ((question: string) => Promise<string>) | null
   /** Aborting ends the command in order; null: SIGINT and SIGTERM do. */
   readonly signal: AbortSignal | null
 }
@@ -23,7 +26,17 @@ export const PROCESS_TERMINAL: Terminal = {
   colours: process.stdout.isTTY && process.stdout.hasColors(),
   columns: () => (process.stdout.isTTY ? process.stdout.columns : null),
   showsProgress: process.stderr.isTTY,
+  ask: process.stdin.isTTY && process.stdout.isTTY ? ask : null,
   signal: null,
+}
+
+async function ask(question: string): Promise<string> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout })
+  try {
+    return await lines.question(question)
+  } finally {
+    lines.close()
+  }
 }
 
 /** Styles a text where the terminal shows colours. */

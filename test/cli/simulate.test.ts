@@ -292,6 +292,7 @@ t.test('a run that is stopped ends the calls, reports what there was and does no
     colours: false,
     columns: () => null,
     showsProgress: false,
+    ask: null,
     signal: stop.signal,
   })
   t.equal(code, 1)

@@ -13,6 +13,7 @@ async function run(argv: readonly string[]) {
     colours: false,
     columns: () => null,
     showsProgress: false,
+    ask: null,
     signal: stop.signal,
   })
   return { printed, stop, done }

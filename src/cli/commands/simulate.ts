@@ -28,7 +28,9 @@ export const defineSimulate: Define = (program, terminal, ends) => {
   const command = program
     .command('simulate')
     .description('run scenario files: simulated callers, and what must come of their calls')
-    .argument('<path...>', 'scenario files (docs/SIMULATOR.md), or folders: all scenarios in them and below')
+    .argument('[path...]', 'scenario files (docs/SIMULATOR.md), or folders: all scenarios in them and below', [
+      'scenarios',
+    ])
     .optionsGroup('What to test (default: the agents of --agents on the embedded backend, in a gateway of its own):')
     .addOption(valued('--url <url>', 'a running gateway, by its public address; all calls are spoken', origin))
     .addOption(valued('--ops-url <url>', 'and by its ops address (token in OPS_TOKEN)', origin))
