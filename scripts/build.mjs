@@ -94,11 +94,15 @@ if (process.argv.includes('--types')) {
   progress('types')
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
   const options =
-    '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes ' +
+    '--declaration --emitDeclarationOnly --module nodenext --target es2023 --lib es2023 --strict --exactOptionalPropertyTypes ' +
     '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
-  const entries = ['index.ts', 'backends/backend.ts', 'backends/registry.ts', 'backends/conformance.ts'].map((file) =>
-    join(root, 'src', file),
-  )
+  const entries = [
+    'index.ts',
+    'backends/backend.ts',
+    'backends/registry.ts',
+    'backends/conformance.ts',
+    'core/webassembly.d.ts',
+  ].map((file) => join(root, 'src', file))
   const declared = spawnSync(
     process.execPath,
     [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')],

@@ -53,7 +53,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   const { out } = terminal
   const count = processCount(options.processes)
   const tools = options.tools === true
-  let config = loadConfig(process.env, options.config ?? null)
+  let config = loadConfig(terminal.env, options.config ?? null)
   const plans = processPlans(config, count)
   const shopApiUrl = config.shopApiUrl
   const wantsShop = needsDemoShop(config, options.withShop === true)
@@ -63,7 +63,7 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
   if (wantsShop && options.withShop !== true)
     findings.push({ ok: true, what: "SHOP_API_URL is not set: the shipped agents use the demo's orders API" })
-  findings.push(...(await agentsFindings(config, tools)))
+  findings.push(...(await agentsFindings(config, terminal.env, tools)))
   await shop?.close()
   findings.push(...(await folderFindings(plans)))
   const places = count === 1 ? plans : [...plans, sparePlan(config, count)]
@@ -82,8 +82,8 @@ function mark(ok: boolean | null, terminal: Terminal): string {
   return painted(terminal, ok === null ? 'yellow' : ok ? 'green' : 'red', text)
 }
 
-async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]> {
-  const env = agentEnvironment(process.env, config.shopApiUrl)
+async function agentsFindings(config: Config, terminalEnv: Environment, tools: boolean): Promise<Finding[]> {
+  const env = agentEnvironment(terminalEnv, config.shopApiUrl)
   try {
     const { agents } = await hostedAgents(config, env)
     const said: Finding = {

@@ -49,8 +49,9 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
       },
       'process takes calls',
     )
+    const stopped = untilStopped(gateway, config.drainTimeoutMs, log)
     send({ type: 'ready', publicPort: gateway.publicPort, opsPort: gateway.opsPort, agents: gateway.agents })
-    await untilStopped(gateway, config.drainTimeoutMs, log)
+    await stopped
     process.off('disconnect', orphaned)
     return 0
   } catch (thrown) {

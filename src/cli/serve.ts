@@ -63,6 +63,14 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
+  // Signals are answered before anybody is told that there is something to signal.
+  // Whoever closes its terminal ends it; a service that is told to reload goes on.
+  if (!process.stdin.isTTY) {
+    process.on('SIGHUP', () =>
+      log.warn({}, 'SIGHUP changes nothing in one process: it replaces those of --processes 2 or more'),
+    )
+  }
+  const stopped = untilStopped(gateway, config.drainTimeoutMs, log)
   log.info(
     {
       port: gateway.publicPort,
@@ -74,13 +82,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
     },
     'taking calls',
   )
-  // Whoever closes its terminal ends it; a service that is told to reload goes on.
-  if (!process.stdin.isTTY) {
-    process.on('SIGHUP', () =>
-      log.warn({}, 'SIGHUP changes nothing in one process: it replaces those of --processes 2 or more'),
-    )
-  }
-  await untilStopped(gateway, config.drainTimeoutMs, log)
+  await stopped
   return 0
 }
 

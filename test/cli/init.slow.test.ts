@@ -4,6 +4,9 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { TEMPLATES } from '../../src/cli/init.js'
 
+// Five templates, a process for each command; and a call in real time.
+t.setTimeout(170_000)
+
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
 /** The command in a folder, with nothing of our own environment but what a shell has. */

@@ -85,7 +85,6 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
   const url = `http://127.0.0.1:${(closed.address() as AddressInfo).port}`
   await new Promise((resolve) => closed.close(resolve))
   const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ['no path', [], /missing required argument 'path'/],
     ['an option that is none', [good, '--fast'], /unknown option '--fast'/],
     ['a file that is not there', [join(folder, 'nothing.yaml')], /nothing\.yaml cannot be read/],
     [
