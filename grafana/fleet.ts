@@ -163,20 +163,39 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Takeovers and conflicts',
-              about: 'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late.',
+              about:
+                'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
               unit: 'cps',
             },
-            HALF,
+            THIRD,
             [
               { expr: rate('mkondo_takeovers_total', 'evidence'), legend: 'taken over: {{evidence}}' },
               { expr: rate('mkondo_calls_given_up_total', 'why'), legend: 'given up: {{why}}' },
               { expr: `sum(rate(mkondo_store_conflicts_total{${NODE}}[$__rate_interval]))`, legend: 'conflicts' },
+              { expr: `sum(rate(mkondo_calls_unclaimed_total{${NODE}}[$__rate_interval]))`, legend: 'unclaimed' },
             ],
           ),
           curves(
             { title: 'Calls of lost nodes', about: 'What became of calls whose node is gone.', unit: 'cps' },
-            HALF,
+            THIRD,
             [{ expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' }],
+          ),
+          curves(
+            {
+              title: 'Calls kept for other nodes',
+              about:
+                'Writes of the state of live calls, by result; what is missing of it, by what; results of tools that could not be stored.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_kept_call_writes_total', 'result'), legend: '{{result}}' },
+              { expr: rate('mkondo_kept_call_losses_total', 'what'), legend: 'missing: {{what}}' },
+              {
+                expr: `sum(rate(mkondo_effect_results_lost_total{${NODE}}[$__rate_interval]))`,
+                legend: 'results lost',
+              },
+            ],
           ),
         ],
       },
@@ -273,6 +292,20 @@ export function fleet(): DashboardBuilder {
           curves({ title: 'Tools by outcome', about: 'Tool calls, by outcome.', unit: 'cps' }, THIRD, [
             { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
           ]),
+          curves(
+            {
+              title: 'Claims that no tool supports',
+              about: 'What agents said that they had done, and no tool call did; by tool and by what became of it.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              {
+                expr: rate('mkondo_claims_total', 'agent, tool, verdict', ',verdict!="done"'),
+                legend: '{{agent}} {{tool}} {{verdict}}',
+              },
+            ],
+          ),
           curves({ title: 'Greeting, p95', about: 'Stream open to the first agent sound.', unit: SECONDS }, THIRD, [
             { expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' },
           ]),

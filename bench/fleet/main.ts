@@ -16,13 +16,15 @@ import type { StoreLoad } from './store-load.js'
 
 const HELP = `npm run bench -- --fleet [--calls N] [--nodes N] [--seconds S] [--fault TEXT] [--json FILE]
   A fleet of gateways with Redis and HAProxy, all real processes, under faults: what callers met with, and what Redis was asked.
-  Needs redis-server and haproxy (Debian). About 8 minutes.
+  Needs redis-server and haproxy (Debian). About 8 minutes; one fault and the run without one take 1 to 2.
   --calls N      calls at once (default 60)
   --nodes N      gateways (default 3)
   --seconds S    of the run without a fault, in which Redis is measured (default 20)
-  --fault TEXT   only faults whose name has this text; the run without one is always made
+  --fault TEXT   only faults whose name has one of these texts, by commas; the run without one is always made
   --json FILE    where results go (default bench/results/)`
 
+/** A run that takes longer has failed. The longest takes 50 s. */
+const RUN_MS_MAX = 100_000
 /** The targets. */
 const GAP_MS_MORE = 40
 const RESUMED_MS_MAX = 3000
@@ -31,6 +33,8 @@ const WEBHOOK_P99_MS_MAX = 1000
 
 interface Row {
   readonly fault: string
+  /** Of the whole run, with the start of its fleet. */
+  readonly seconds: number
   readonly calls: number
   /** Streams that were to break, and calls among them whose callers heard the agent again, or were rung. */
   readonly broken: number
@@ -91,17 +95,27 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
   const fleets = new Fleets(nodes)
   const rows: Row[] = []
   let load: StoreLoad
+  let fromMs = performance.now()
+  const add = (row: Omit<Row, 'seconds'>): void => {
+    const nowMs = performance.now()
+    const timed = { ...row, seconds: Math.round((nowMs - fromMs) / 1000) }
+    rows.push(timed)
+    say(lineOf(timed))
+    fromMs = nowMs
+  }
+  const wanted = values.fault.split(',')
   try {
     const quiet = await withoutFault(await fleets.with(CONTINUES), nodes, calls, seconds)
     load = quiet.load
-    rows.push(quiet.row)
-    for (const fault of FAULTS.filter(({ name }) => name.includes(values.fault))) {
+    add(quiet.row)
+    for (const fault of FAULTS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
       say(fault.name)
       try {
-        rows.push(await underFault(fault, await fleets.with(fault.fleet), calls, quiet.row.gapMs))
+        const run = async () => underFault(fault, await fleets.with(fault.fleet), calls, quiet.row.gapMs)
+        add(await within(run(), RUN_MS_MAX))
       } catch (thrown) {
-        rows.push(failed(fault, thrown))
         await fleets.close()
+        add(failed(fault, thrown))
       }
     }
   } finally {
@@ -124,6 +138,15 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
   )
   console.log(`written: ${file}`)
   return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
+}
+
+/** @throws Error after `ms`; what goes on then is of no use any more */
+async function within<T>(run: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not over after ${ms / 1000} s`)), ms)
+  })
+  return Promise.race([run, late]).finally(() => clearTimeout(timer))
 }
 
 /** The fleet of the moment. Faults that want the same one share it, because a start takes longer than most faults. */
@@ -155,7 +178,7 @@ async function withoutFault(
   nodes: number,
   count: number,
   seconds: number,
-): Promise<{ row: Row; load: StoreLoad }> {
+): Promise<{ row: Omit<Row, 'seconds'>; load: StoreLoad }> {
   const meter = new StoreMeter(fleet.redis)
   await meter.mark('idle')
   await sleep(seconds * 500)
@@ -171,7 +194,12 @@ async function withoutFault(
   return { row: rowOf('none', null, results, [], null, [], []), load: meter.load(nodes, count) }
 }
 
-async function underFault(fault: Fault, fleet: Fleet, count: number, quietGapMs: number): Promise<Row> {
+async function underFault(
+  fault: Fault,
+  fleet: Fleet,
+  count: number,
+  quietGapMs: number,
+): Promise<Omit<Row, 'seconds'>> {
   const calls = await fleet.calls(count, { afterStream: fault.afterStream })
   await sleep(2000)
   // Callers keep coming while it happens.
@@ -209,7 +237,7 @@ function rowOf(
   quietGapMs: number | null,
   rungMs: readonly number[],
   all: readonly SimulatedCallResult[],
-): Row {
+): Omit<Row, 'seconds'> {
   const results = all.length > 0 ? all : others
   const { cut, gapMs } = judge(others)
   const backMs = breaks === 'rung' ? rungMs : lost.flatMap((result) => resumedMs(result) ?? [])
@@ -260,7 +288,7 @@ function example(lost: readonly SimulatedCallResult[], breaks: Fault['breaks']):
   return `${one?.callSid ?? ''}: ${one?.verbs.join(' ') ?? ''} (${webhooks?.slice(-6).join(', ') ?? ''})`
 }
 
-function failed(fault: Fault, thrown: unknown): Row {
+function failed(fault: Fault, thrown: unknown): Omit<Row, 'seconds'> {
   return {
     fault: fault.name,
     calls: 0,
@@ -275,10 +303,17 @@ function failed(fault: Fault, thrown: unknown): Row {
   }
 }
 
+/** A run that was just made, so that a bench that is cut off has said something. */
+function lineOf({ seconds, calls, broken, back, backMs, cut, gapMs, webhooks, missed }: Row): string {
+  const brought = backMs === null ? '' : `, brought back ${back} in ${backMs.p50} to ${backMs.max} ms`
+  return `  ${seconds} s; ${calls} calls, ${broken} streams broken${brought}, ${cut} cut, largest gap ${gapMs} ms; ${webhooks.count} webhooks, ${webhooks.failed} failed, p99 ${webhooks.p99Ms} ms${missed.map((what) => `; NOT MET ${what}`).join('')}`
+}
+
 function tableOf(rows: readonly Row[]): string[] {
   return table([
     [
       'fault',
+      'seconds',
       'calls',
       'streams broken',
       'brought back',
@@ -295,9 +330,16 @@ function tableOf(rows: readonly Row[]): string[] {
     ],
     ...rows.map((row) => [
       row.fault,
-      ...[row.calls, row.broken, row.back, row.backMs?.p50 ?? '-', row.backMs?.max ?? '-', row.cut, row.gapMs].map(
-        String,
-      ),
+      ...[
+        row.seconds,
+        row.calls,
+        row.broken,
+        row.back,
+        row.backMs?.p50 ?? '-',
+        row.backMs?.max ?? '-',
+        row.cut,
+        row.gapMs,
+      ].map(String),
       String(row.gapMoreMs ?? '-'),
       ...[row.webhooks.count, row.webhooks.failed, row.webhooks.p50Ms, row.webhooks.p99Ms, row.webhooks.maxMs].map(
         String,

@@ -97,6 +97,10 @@ class RingCall implements LiveCall {
     throw new Error('a bench call is not shown')
   }
 
+  isOf(): boolean {
+    return false
+  }
+
   view(): LiveCallView {
     throw new Error('a bench call is not shown')
   }

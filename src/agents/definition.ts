@@ -14,6 +14,7 @@ import {
   VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
 import { LIVE_VOICES, backendOptionsSchema } from './backend-options.js'
+import { claimsSchema } from './claims.js'
 import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
 import { sourcesOf } from './template.js'
@@ -398,7 +399,9 @@ const bargeInSchema = z
           .array(z.string().min(1).max(40))
           .max(100)
           .default([...CALL.bargeIn.backchannel.words])
-          .describe('Words that are listening, in any combination. Only backends whose turns the gateway decides.'),
+          .describe(
+            'Words that are listening, in any combination; others interrupt. Only where the gateway decides what interrupts.',
+          ),
       })
       .nullable()
       .prefault({})
@@ -781,6 +784,10 @@ export const agentSchema = z
       .nullable()
       .default(null)
       .describe('When the gateway itself hands over to a human. Default: never.'),
+    claims: claimsSchema
+      .nullable()
+      .default(null)
+      .describe('What the agent may say that it has done, held against its tool calls. Default: nothing is checked.'),
     sample: sampleSchema.prefault({}),
     escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
     recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),

@@ -10,7 +10,7 @@ import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema } from './definition.js'
 import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
-import { faultsOf, pathText } from './faults.js'
+import { allowedNames, faultsOf, pathText } from './faults.js'
 import { callableTools } from './offered-tools.js'
 import { offlineFaults } from './offline-check.js'
 import type { CallableTool, OfflineSpeech } from './offline-check.js'
@@ -87,9 +87,26 @@ async function examine(
   const faults = [
     ...environmentFaults(agent, env),
     ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` }))),
+    ...(loaded.ok ? claimFaults(agent, callableTools(agent, loaded.assets)) : []),
     ...(await dialogueFaults(agent.offline, loaded.ok ? callableTools(agent, loaded.assets) : null, speech)),
   ]
   return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }
+}
+
+/** Tools that a claim names and that the agent does not have. */
+function claimFaults({ claims }: AgentDefinition, tools: ReadonlyMap<string, unknown>): ValueFault[] {
+  return (claims?.rules ?? []).flatMap((rule, index) =>
+    rule.tools.flatMap((tool, at) => {
+      if (tools.has(tool)) return []
+      const path = ['claims', 'rules', index, 'tools', at]
+      return [
+        {
+          path,
+          what: `${pathText(path)} is ${tool}, which is no tool of this agent; ${allowedNames(tool, [...tools.keys()])}`,
+        },
+      ]
+    }),
+  )
 }
 
 async function dialogueFaults(

@@ -133,6 +133,12 @@ const callBack = z.strictObject({
   goodbye: text.default('All right. Goodbye.'),
 })
 
+/** What is said about a number that is too short or too long, unless the dialogue has its own words. */
+export const NUMBER_TEXTS = {
+  more: '{{part | spell | default:Yes}}, and then?',
+  tooMany: '{{part | spell | default:That}} is too many digits.',
+} as const
+
 /** Checks only the shape; the loader checks the rest when it has the whole agent. */
 export const offlineShape = z.strictObject({
   version: z.literal(1),
@@ -165,9 +171,9 @@ export const offlineShape = z.strictObject({
   /** Said when the caller was not understood, unless the `listen` has its own words. */
   retry: text.default('Sorry, I did not catch that.'),
   /** Said when a number is short and nothing more comes; `part` are its digits so far, nothing if they are secret. */
-  more: text.default('{{part | spell | default:Yes}}, and then?'),
+  more: text.default(NUMBER_TEXTS.more),
   /** Said, before `retry`, when a number has more digits than its slot takes; `part` are the digits. */
-  tooMany: text.default('{{part | spell | default:That}} is too many digits.'),
+  tooMany: text.default(NUMBER_TEXTS.tooMany),
   /** Misses in a row that lead to `missed`. */
   misses: z.number().int().min(1).max(5).default(2),
   missed: target,

@@ -1,5 +1,5 @@
-import { CALL_RECORDS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
-import type { BargeInRecord, PlayedTimes, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+import { CALL_RECORDS_MAX, CLAIMS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import type { BargeInRecord, ClaimRecord, PlayedTimes, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
 
 /**
  * How a tool call ended:
@@ -28,6 +28,7 @@ export type CallLogEntry =
   | ({ readonly kind: 'tool-call' } & LoggedToolCall)
   | { readonly kind: 'turn'; readonly record: TurnRecord }
   | { readonly kind: 'barge-in'; readonly record: BargeInRecord }
+  | { readonly kind: 'claim'; readonly record: ClaimRecord }
   /** Caller-perceived latency of a turn in the log; the worker measures it on the outbound track. */
   | { readonly kind: 'turn-played'; readonly callerStoppedMs: number; readonly ear: PlayedTimes }
 
@@ -37,8 +38,9 @@ export interface CallLogRecords {
   readonly toolCalls: readonly LoggedToolCall[]
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
+  readonly claims: readonly ClaimRecord[]
   /** Number of oldest entries that each list dropped because it was full. */
-  readonly dropped: Readonly<Record<'transcript' | 'toolCalls' | 'turns' | 'bargeIns', number>>
+  readonly dropped: Readonly<Record<'transcript' | 'toolCalls' | 'turns' | 'bargeIns' | 'claims', number>>
 }
 
 /**
@@ -50,7 +52,8 @@ export class CallLog implements CallLogRecords {
   readonly toolCalls: LoggedToolCall[]
   readonly turns: TurnRecord[]
   readonly bargeIns: BargeInRecord[]
-  readonly dropped: { transcript: number; toolCalls: number; turns: number; bargeIns: number }
+  readonly claims: ClaimRecord[]
+  readonly dropped: { transcript: number; toolCalls: number; turns: number; bargeIns: number; claims: number }
 
   /** @param before  the log of the call's previous worker */
   constructor(before?: CallLogRecords) {
@@ -58,7 +61,8 @@ export class CallLog implements CallLogRecords {
     this.toolCalls = [...(before?.toolCalls ?? [])]
     this.turns = [...(before?.turns ?? [])]
     this.bargeIns = [...(before?.bargeIns ?? [])]
-    this.dropped = { ...(before?.dropped ?? { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 }) }
+    this.claims = [...(before?.claims ?? [])]
+    this.dropped = { ...(before?.dropped ?? { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 }) }
   }
 
   append(entry: CallLogEntry): void {
@@ -76,6 +80,9 @@ export class CallLog implements CallLogRecords {
         return
       case 'barge-in':
         this.dropped.bargeIns += keep(this.bargeIns, entry.record, CALL_RECORDS_MAX)
+        return
+      case 'claim':
+        this.dropped.claims += keep(this.claims, entry.record, CLAIMS_MAX)
         return
       case 'turn-played': {
         const index = this.turns.findLastIndex((turn) => turn.callerStoppedMs === entry.callerStoppedMs)
@@ -97,6 +104,7 @@ export class CallLog implements CallLogRecords {
       toolCalls: [...this.toolCalls],
       turns: [...this.turns],
       bargeIns: [...this.bargeIns],
+      claims: [...this.claims],
       dropped: { ...this.dropped },
     }
   }

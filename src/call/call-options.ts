@@ -1,3 +1,5 @@
+import type { ClaimOptions } from './claim-audit.js'
+
 /**
  * The settings of one call session. Plain data without functions, because it crosses threads and a journal keeps it for
  * replay.
@@ -56,6 +58,8 @@ export interface CallSessionOptions {
   readonly screening: ScreeningOptions | null
   /** When the session escalates by itself; null: never. Needs `escalation`. */
   readonly rules: RuleOptions | null
+  /** What the agent may claim to have done; null: nothing is judged. */
+  readonly claims: ClaimOptions | null
   /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
   readonly consentText: string | null
   /** Null: this agent cannot escalate to a human. */
@@ -248,6 +252,7 @@ export const DEFAULT_CALL_OPTIONS = {
   toolLimitMs: 30_000,
   screening: null,
   rules: null,
+  claims: null,
   consentText: null,
   escalation: null,
 } as const satisfies Partial<CallSessionOptions>

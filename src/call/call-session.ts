@@ -2,6 +2,7 @@ import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
 import {
   AFTER_KILL_SILENCE_MS,
+  CLAIM_CORRECTIONS_MAX,
   CALL_OUTPUTS_QUEUED_MAX,
   RESPONSES_FAILED_MAX,
   STREAM_CLOSE_WAIT_MS,
@@ -11,9 +12,12 @@ import {
 import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
 import type { BackendEvent } from './backend-events.js'
+import { isBackchannel } from './backchannel.js'
 import { BargeIn } from './barge-in.js'
 import type { BargeInStart } from './barge-in.js'
 import { CallLog } from './call-log.js'
+import { ClaimAudit, correctionOf } from './claim-audit.js'
+import type { OpenClaim } from './claim-audit.js'
 import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CallerLevel } from './caller-level.js'
@@ -39,10 +43,12 @@ import { closeCodeOf, outcomeOf } from './outcome.js'
 import type { OutcomeFacts } from './outcome.js'
 import type {
   CallbackAsk,
+  ClaimRecord,
   EndReason,
   EscalationOutcome,
   EscalationRecord,
   EscalationStrategy,
+  TranscriptEntry,
   TurnRecord,
 } from './record.js'
 import { PutOnHold } from './put-on-hold.js'
@@ -67,6 +73,7 @@ const DEADLINES = [
   'barge-in-settle',
   'filler',
   'tool-limit',
+  'claims',
   'silence',
   'put-on-hold',
   'duration',
@@ -133,10 +140,14 @@ const EARLY_ANSWER_QUIET_MS = 100
 const OWN_CLOCK_MS_MAX = 3000
 /** Missing answers in a row after which the backend counts as dead. */
 const ANSWERS_MISSING_MAX = 2
+/** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
+const CLAIM_GRACE_MS = 2500
 /** Interval at which a filler is considered again while somebody speaks. */
 const FILLER_POLL_MS = 100
 /** Characters kept of a tool name, which a model may have invented. */
 const TOOL_NAME_CHARS_MAX = 64
+/** Begin of the item ids of the gateway's own phrases. */
+const ANNOUNCEMENT = 'gw-'
 /** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
 const WORDS_MS_PER_CHAR = 90
 const WORDS_START_MS = 3000
@@ -209,6 +220,8 @@ export class CallSession {
   readonly #putOnHold: PutOnHold
   readonly #level: CallerLevel
   readonly #rules: EscalationRules | null
+  readonly #claims: ClaimAudit | null
+  #corrections = 0
   /** Outputs from `#outputsHead` on wait to be drained. */
   readonly #outputs: CallOutput[] = []
   #outputsHead = 0
@@ -265,6 +278,13 @@ export class CallSession {
   #weighed = false
   /** Such a segment was sent, and no words of it came so far. */
   #wordsMayCome = false
+  /**
+   * A service that detects turns heard speech over the agent, and the gateway decides what interrupts: the newest response
+   * at that time. NaN: none, or it is decided.
+   */
+  #heardOver = NaN
+  /** That speech is over for the service, so that words that come now are its words. */
+  #heardOverEnded = false
   /** A paused agent waits until then for words of the segment that paused it; NaN when it waits for none. */
   #wordsDueMs = NaN
   #agentHeardAtMs = -Infinity
@@ -309,7 +329,11 @@ export class CallSession {
     this.log = new CallLog(resume?.log)
     this.#callerSpeech = new CallerSpeech(options.speech, turnDecider)
     this.#bargeIn = new BargeIn(options.bargeIn)
-    this.#transcript = new Transcript((record) => this.#record({ kind: 'transcript', record }))
+    this.#transcript = new Transcript((record, itemId, heardMs) => {
+      this.#record({ kind: 'transcript', record })
+      if (record.role === 'agent') this.#agentSaid(record, itemId, heardMs)
+    })
+    this.#claims = options.claims === null ? null : new ClaimAudit(options.claims, this.log, checkpoint?.openClaims)
     this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
     this.#silence = new Silence(options.silence, checkpoint?.silencePrompts ?? 0)
     this.#unrecognised = new UnrecognisedSpeech(options)
@@ -440,10 +464,15 @@ export class CallSession {
       escalation: this.#request === null ? null : { reason: this.#request.reason, summary: this.#request.summary },
       usage: { ...this.usage },
       gapMs: this.#gapMs,
+      ...(this.#openClaims.length === 0 ? {} : { openClaims: this.#openClaims }),
       ...(this.#resume?.callBack === undefined
         ? {}
         : { callBack: this.#unconfirmed === null ? ('confirmed' as const) : ('asks' as const) }),
     }
+  }
+
+  get #openClaims(): readonly OpenClaim[] {
+    return this.#claims?.open ?? []
   }
 
   get #owed(): OwedAnswer {
@@ -521,6 +550,8 @@ export class CallSession {
         return this.#fillerDue()
       case 'tool-limit':
         return this.#toolLimitDue()
+      case 'claims':
+        return this.#claimsDue()
       case 'silence':
         return this.#silenceDue()
       case 'put-on-hold':
@@ -606,7 +637,7 @@ export class CallSession {
 
   /** Queues a phrase of the gateway behind everything that playout holds. @returns its item id */
   #announce(text: string, kind: SpeechKind): string {
-    const itemId = `gw-${this.#nextAnnouncement++}`
+    const itemId = `${ANNOUNCEMENT}${this.#nextAnnouncement++}`
     this.#agentSpeech.add(itemId, kind, null)
     this.#transcript.agentWords(itemId, text, true, this.#streamMs)
     this.#out({ type: 'announce', itemId, text, kind })
@@ -779,6 +810,7 @@ export class CallSession {
     this.#clear('backend-ready')
     this.#state = 'live'
     this.#in('silence', this.#options.silence.afterMs)
+    if (this.#openClaims.length > 0) this.#in('claims', CLAIM_GRACE_MS)
     for (const { callId, value } of this.#tools.takeLost())
       if (this.#unconfirmed === null) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
@@ -857,7 +889,9 @@ export class CallSession {
     this.#unrecognised.agentSounds()
     this.#putOnHold.agentSounds()
     this.#clear('not-understood')
-    this.#endTurnBeforeAnswer(item?.generation ?? null, sentAtMs)
+    // The goodbye after `end_call` is an answer of the backend's, in the gateway's words.
+    const asked = this.#plan?.cancellable === true && this.#plan.itemId === itemId
+    this.#endTurnBeforeAnswer(asked ? this.#agentSpeech.latest + 1 : (item?.generation ?? null), sentAtMs)
     this.#recordTurn(this.#turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
   }
 
@@ -1010,6 +1044,7 @@ export class CallSession {
     if (spoken) this.#level.understood()
     this.#understood()
     if (this.#wordsMayCome) this.#weighedWords()
+    if (final && this.#heardOverEnded) this.#wordsOver(text)
     this.#callerActive()
     this.#agentSpokeLast = false
     this.#turns.confirm()
@@ -1219,6 +1254,24 @@ export class CallSession {
     if (!this.#callerSpeech.speaking) this.#callerStopped(this.#callerSpeech.lastVoicedMs, true)
   }
 
+  /** Words that a service recognised in speech over the agent: another than a backchannel interrupts after all. */
+  #wordsOver(text: string): void {
+    const before = this.#heardOver
+    this.#settleHeardOver()
+    if (isBackchannel(text, this.#options.bargeIn.backchannel?.words ?? [])) return
+    // A service that had finished its answer has answered these words too.
+    if (this.#agentSpeech.latest > before) return this.#callerStopped(this.#callerSpeech.lastVoicedMs, true, before)
+    if (this.#bargeIn.paused || this.#interruptible)
+      this.#commitBargeIn(`words in ${this.#bargeIn.figures}`, this.#agentSpeech.latest)
+    else if (this.#backendUsable) this.#out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
+    if (!this.#callerSpeech.speaking) this.#callerStopped(this.#callerSpeech.lastVoicedMs, true)
+  }
+
+  #settleHeardOver(): void {
+    this.#heardOver = NaN
+    this.#heardOverEnded = false
+  }
+
   #callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
     this.#recordTurn(this.#turns.callerStopped(atMs, real, generation, this.streamZeroMs))
   }
@@ -1276,6 +1329,7 @@ export class CallSession {
     this.#agentSpokeLast = false
     this.#weighed = false
     this.#wordsDueMs = NaN
+    this.#settleHeardOver()
     this.#callerActive()
     // The announcement of an escalation was cut: continue without it.
     if (this.#state === 'escalating') this.#in('words-heard', 0)
@@ -1309,12 +1363,22 @@ export class CallSession {
     this.#mark('backend-speech-started')
     this.#unrecognised.backendHeardSpeech()
     // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
-    if (!this.#options.serverInterrupts && this.#interruptible) return
+    this.#settleHeardOver()
+    if (!this.#options.serverInterrupts && this.#interruptible) {
+      this.#heardOver = this.#agentSpeech.latest
+      return
+    }
     if (this.#interruptible) this.#commitBargeIn('the backend heard speech', this.#agentSpeech.latest)
     this.#callerActive()
   }
 
   #backendHeardStop(): void {
+    // Nobody has interrupted and the agent goes on: it was listening, until words say something else.
+    if (!Number.isNaN(this.#heardOver) && (this.#bargeIn.paused || this.#interruptible)) {
+      this.#heardOverEnded = true
+      return this.#mark('backend-speech-over-agent', this.#bargeIn.paused ? this.#bargeIn.figures : undefined)
+    }
+    this.#settleHeardOver()
     const own = this.#callerSpeech.quietMs(this.#nowMs)
     this.#callerStopped(own <= OWN_CLOCK_MS_MAX ? this.#callerSpeech.lastVoicedMs : this.#nowMs, true)
     this.#agentSpokeLast = false
@@ -1537,6 +1601,47 @@ export class CallSession {
     return null
   }
 
+  // --- what the agent claims to have done -----------------------------------------------------------------
+  //
+  //     heard --supported by a tool call, now or when its result comes--> recorded as done
+  //     heard --CLAIM_GRACE_MS, no response and none of its tools running | call over--> recorded; corrected where that is set
+
+  /** An entry of the agent is complete. The gateway's own phrases claim nothing. */
+  #agentSaid(entry: TranscriptEntry, itemId: string, heardMs: number | null): void {
+    if (this.#claims === null || itemId.startsWith(ANNOUNCEMENT)) return
+    this.#claims.said(entry, heardMs)
+    this.#judgeClaims(false)
+    if (this.#claims.open.length > 0 && this.#state !== 'ended') this.#in('claims', CLAIM_GRACE_MS)
+  }
+
+  #claimsDue(): void {
+    if (this.#agentSpeech.responding === null || this.#backendDead) this.#judgeClaims(true)
+    if (this.#openClaims.length > 0) this.#in('claims', CLAIM_GRACE_MS)
+  }
+
+  /** @param over  what nothing supports now is false */
+  #judgeClaims(over: boolean): void {
+    if (this.#openClaims.length === 0) return
+    const unsupported = (this.#claims?.judge(over, this.#tools.runningNames()) ?? []).filter((record) => {
+      const { tool, phrase, verdict } = record
+      this.#record({ kind: 'claim', record })
+      this.#mark(verdict === 'done' ? 'claim' : 'claim-unsupported', `${tool ?? 'no tool'}: ${verdict}; ${phrase}`)
+      return verdict !== 'done'
+    })
+    if (unsupported.length > 0) this.#correct(unsupported)
+  }
+
+  /** Has the model correct itself: now when nobody speaks, else with its next answer. */
+  #correct(claims: readonly ClaimRecord[]): void {
+    if (this.#options.claims?.correct !== true || this.#state !== 'live' || !this.#backendUsable) return
+    if (this.#corrections >= CLAIM_CORRECTIONS_MAX) return
+    this.#corrections++
+    const respond = !this.#agentTalking && !this.#callerSpeech.speaking && this.#tools.running === 0
+    this.#mark('claim-corrected', respond ? 'now' : 'with the next answer')
+    this.#out({ type: 'backend-text', text: correctionOf(claims), role: 'system', respond })
+    if (respond) this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
   // --- a caller who is rung back --------------------------------------------------------------------------
   //
   //     asks --resume_conversation, digit 1--> confirmed   only then is anything of the other call given to the backend
@@ -1597,6 +1702,7 @@ export class CallSession {
       return
     }
     this.#mark('tool-end', answer.name)
+    this.#judgeClaims(false)
     if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
     if (!this.#backendUsable) return
     this.#out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
@@ -1675,6 +1781,7 @@ export class CallSession {
     if (this.#options.escalation === null) return false
     if (this.#state === 'escalating' || this.#state === 'holding' || this.#state === 'bridged') return true
     this.#enterEscalation(request)
+    if (request.toolCallId === null) this.#claims?.arranged(ESCALATE_TOOL)
     this.#transferAnnounced = false
     if (request.origin === 'operator' || request.origin === 'rule') this.#stopAgent()
     if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.#options.apologyText)
@@ -1917,6 +2024,7 @@ export class CallSession {
     const { reason, summary } = this.#offer ?? { reason: 'a call back', summary: note }
     this.#withdrawOffer()
     this.#escalation = { reason, strategy: 'callback', outcome: 'answered' }
+    this.#claims?.arranged(CALLBACK_TOOL)
     this.#out({ type: 'callback', wish: { asked, number, note, packet: this.#packet(reason, summary) } })
     this.#mark('callback-noted', asked)
     this.#checkpointDue = true
@@ -2091,6 +2199,7 @@ export class CallSession {
     this.#cancelTools()
     this.#closeBackend(reason)
     this.#transcript.close(this.#streamMs)
+    this.#judgeClaims(true)
     this.#recordTurn(this.#turns.close(this.streamZeroMs))
     return facts
   }

@@ -1,6 +1,7 @@
 import { GatewayError } from '../core/errors.js'
 import type { BackendUsage } from './backend-events.js'
 import type { CallLogRecords } from './call-log.js'
+import type { OpenClaim } from './claim-audit.js'
 import type { EndReason, TranscriptEntry } from './record.js'
 
 export const CALL_CHECKPOINT_VERSION = 2
@@ -52,6 +53,8 @@ export interface CallCheckpoint {
   readonly gapMs?: number
   /** The caller was rung back after a call that was cut off, and has confirmed or is still to be asked; absent otherwise. */
   readonly callBack?: 'asks' | 'confirmed'
+  /** What the agent claimed and nobody has judged yet; absent: nothing. */
+  readonly openClaims?: readonly OpenClaim[]
 }
 
 /** The call goes on with a new stream: the one before was lost with its node. */
@@ -83,11 +86,11 @@ export function parseResume(value: unknown): SessionResume {
       `checkpoint version ${String(version)}; this build reads ${CALL_CHECKPOINT_VERSION}`,
     )
   }
-  const { transcript, toolCalls, turns, bargeIns, dropped } = objectOf(log, 'a call log')
+  const { transcript, toolCalls, turns, bargeIns, claims, dropped } = objectOf(log, 'a call log')
   for (const [name, list] of Object.entries({ openTranscript, toolsRunning, transcript, toolCalls, turns, bargeIns })) {
     if (!Array.isArray(list)) throw new GatewayError('CALL_FAULT', `what a call goes on from has no ${name}`)
   }
-  objectOf(dropped, "the call log's dropped")
+  const counts = objectOf(dropped, "the call log's dropped")
   if (newStream !== undefined) {
     const { streamMs, consented } = objectOf(newStream, 'a new stream')
     if (typeof streamMs !== 'number' || typeof consented !== 'boolean')
@@ -95,7 +98,10 @@ export function parseResume(value: unknown): SessionResume {
   }
   // Only `CallSession.checkpoint` and `CallLog.records` write these; the version and the shape of the lists were
   // checked.
-  return value as SessionResume
+  const resume = value as SessionResume
+  if (claims !== undefined) return resume
+  // Of a build that did not judge claims.
+  return { ...resume, log: { ...resume.log, claims: [], dropped: { ...resume.log.dropped, ...counts, claims: 0 } } }
 }
 
 function objectOf(value: unknown, what: string): Readonly<Record<string, unknown>> {

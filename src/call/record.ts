@@ -105,6 +105,30 @@ export interface BargeInRecord {
   readonly why: string
 }
 
+/**
+ * What became of the tool that would make a claim true:
+ * - `done`: it succeeded in this call;
+ * - `no-tool`: the agent has no tool for that;
+ * - `not-called`, `refused`, `failed`, `cancelled`, `overdue`: it did not;
+ * - `other-result`: it succeeded, with a result that says otherwise;
+ * - `uncertain`: nobody knows, because it ran when its worker, or its node, was lost.
+ */
+export type ClaimVerdict =
+  'done' | 'no-tool' | 'not-called' | 'refused' | 'failed' | 'cancelled' | 'overdue' | 'other-result' | 'uncertain'
+
+/** What the agent claimed to have done, held against the tool calls. */
+export interface ClaimRecord {
+  /** Begin of the agent's words, in milliseconds since the stream opened. */
+  readonly atMs: number
+  /** The rule's first tool; null for `no-tool`. */
+  readonly tool: string | null
+  /** Language of the phrase. */
+  readonly language: string
+  /** The phrase of the agent's file that was found in the words. */
+  readonly phrase: string
+  readonly verdict: ClaimVerdict
+}
+
 export interface TimelineMark {
   readonly name: string
   /** Milliseconds since the call was prepared (webhook). */
@@ -247,6 +271,8 @@ export interface CallRecord {
   readonly toolCalls: readonly ToolCallRecord[]
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
+  /** What the agent claimed to have done, where its file has rules for that. */
+  readonly claims: readonly ClaimRecord[]
   readonly escalation: EscalationHistory | null
   readonly timeline: readonly TimelineMark[]
   /** Marks that the bounded timeline dropped, between its first and its newest marks. */

@@ -194,6 +194,13 @@ export class ToolLedger {
     return ids
   }
 
+  /** Names of the tools that run, and of those that the session is performing. */
+  runningNames(): string[] {
+    const names: string[] = []
+    for (const call of this.#calls.values()) if (call.state === 'running') names.push(call.name)
+    return names
+  }
+
   /** The phone call is over: answers the calls that the session was performing. `ok`: they were completed. */
   closeGateway(ok: boolean, nowMs: number, streamZeroMs: number): void {
     for (const call of [...this.#calls.values()]) {

@@ -25,11 +25,14 @@ interface OpenEntry {
  * Settling makes an entry part of the call log.
  */
 export class Transcript {
-  readonly #settled: (entry: TranscriptEntry) => void
+  readonly #settled: (entry: TranscriptEntry, itemId: string, heardMs: number | null) => void
   readonly #open = new Map<string, OpenEntry>()
 
-  /** @param settled  called with each entry that will not change any more */
-  constructor(settled: (entry: TranscriptEntry) => void) {
+  /**
+   * @param settled  called with each entry that will not change any more, its item, and how long it was heard: null when
+   *                 it was heard to its end
+   */
+  constructor(settled: (entry: TranscriptEntry, itemId: string, heardMs: number | null) => void) {
     this.#settled = settled
   }
 
@@ -119,11 +122,13 @@ export class Transcript {
     this.#open.delete(`${entry.role} ${entry.itemId}`)
     const text = entry.text.trim().slice(0, TRANSCRIPT_TEXT_CHARS_MAX)
     if (text === '') return
-    const { role, startMs, endMs } = entry
+    const { role, itemId, startMs, endMs, started } = entry
     this.#settled(
       heardMs === undefined
         ? { role, text, startMs, endMs }
         : { role, text, startMs, endMs, interrupted: true, heardMs },
+      itemId,
+      entry.heard ? null : (heardMs ?? (started ? endMs - startMs : 0)),
     )
   }
 }

@@ -157,21 +157,18 @@ async function writeFolder(target: string, name: string, chosen: Answers): Promi
   )
   // Imported here: the definition of the command needs no settings.
   const { envExample } = await import('../config/env-example.js')
-  const needed = [...new Set<string>([...BACKENDS[chosen.backend], ...COMMON_SETTINGS])]
-  await write('.env.example', envExample(needed))
+  const chosenOnes = AUTOMATIC.includes(chosen.backend) ? [] : ['AUTO_BACKEND']
+  const needed = [...new Set<string>([...chosenOnes, ...BACKENDS[chosen.backend], ...COMMON_SETTINGS])]
+  await write('.env.example', envExample(needed).replace('# AUTO_BACKEND=', `AUTO_BACKEND=${chosen.backend}`))
   await write('.gitignore', '.env\ndata/\n')
   await write('README.md', readme(name, chosen))
   return written
 }
 
-function agentText(template: string, name: string, { template: of, language, backend, tools }: Answers): string {
-  const chosen = AUTOMATIC.includes(backend)
-    ? 'backend: auto'
-    : `# Set the variables of .env.example first, then: backend: ${backend}\nbackend: auto`
+function agentText(template: string, name: string, { template: of, language, tools }: Answers): string {
   const text = template
     .replace(/^name: .*$/m, `name: ${name}`)
     .replace(/^language: .*$/m, `language: ${language}`)
-    .replace(/^backend: .*$/m, chosen)
     .replaceAll(`tools/${of}.mjs`, `tools/${name}.mjs`)
     .replaceAll(`knowledge/${of}.md`, `knowledge/${name}.md`)
     .replaceAll(`--agent ${of}`, `--agent ${name}`)
@@ -195,8 +192,8 @@ function readme(name: string, { template, backend }: Answers): string {
   const vendor = AUTOMATIC.includes(backend)
     ? `Without a key the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With \`OPENAI_API_KEY\`
 or \`GEMINI_API_KEY\` it runs on that model and follows its \`instructions\`.`
-    : `The agent runs on the embedded backend until you set the variables of \`.env.example\` and write \`backend: ${backend}\` in
-\`agents/${name}.yaml\`.`
+    : `Without variables the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With those of
+\`.env.example\` it runs on ${backend} and follows its \`instructions\`.`
   return `# ${name}
 
 A voice agent for phone calls on mkondo, begun from the template \`${template}\`: it ${TEMPLATES[template]}.

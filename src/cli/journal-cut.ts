@@ -116,9 +116,13 @@ function scrub(line: Line, { withWords, withAudio }: CutOptions): Line {
   return clean
 }
 
+/** Words as a shape: each letter is an x, and each digit a 0. */
+export function shapeOf(words: string): string {
+  return words.replace(/\p{L}/gu, 'x').replace(/\p{N}/gu, '0')
+}
+
 function scrubValue(value: unknown, withWords: boolean, said: boolean): unknown {
-  if (typeof value === 'string')
-    return said && !withWords ? value.replace(/\p{L}/gu, 'x').replace(/\p{N}/gu, '0') : maskText(value)
+  if (typeof value === 'string') return said && !withWords ? shapeOf(value) : maskText(value)
   if (typeof value === 'number') return said && !withWords ? 0 : value
   if (Array.isArray(value)) return value.map((item: unknown) => scrubValue(item, withWords, said))
   if (typeof value !== 'object' || value === null) return value

@@ -1,6 +1,7 @@
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { JOURNAL_SENT_BYTES_MAX } from '../core/limits.js'
 
 const TIMEOUT_MS = 15_000
 const BODY_CHARS_MAX = 16 * 1024 * 1024
@@ -21,18 +22,21 @@ function opsUrlOf(config: Config): string {
 export function opsClientOf(
   options: { readonly opsUrl?: string; readonly config?: string },
   { env }: { readonly env: Readonly<Record<string, string | undefined>> },
+  timeoutMs = TIMEOUT_MS,
 ): OpsClient {
   const config = loadConfig(env, options.config ?? null)
-  return new OpsClient(options.opsUrl ?? opsUrlOf(config), config.opsToken)
+  return new OpsClient(options.opsUrl ?? opsUrlOf(config), config.opsToken, timeoutMs)
 }
 
 /** The ops port of a running gateway, for commands. */
 export class OpsClient {
   readonly #url: string
   readonly #token: string | null
+  readonly #timeoutMs: number
 
   /** @param url  such as http://127.0.0.1:9464 */
-  constructor(url: string, token: string | null) {
+  constructor(url: string, token: string | null, timeoutMs = TIMEOUT_MS) {
+    this.#timeoutMs = timeoutMs
     this.#url = url.replace(/\/+$/, '')
     this.#token = token
   }
@@ -46,25 +50,42 @@ export class OpsClient {
     return this.#ask('POST', path, body)
   }
 
+  /** A file: the text of an answer with status 200; of any other its JSON. */
+  async text(path: string): Promise<string | OpsAnswer> {
+    const { response, text } = await this.#fetch('GET', path, null, JOURNAL_SENT_BYTES_MAX)
+    return response.status === 200 ? text : this.#answer(response, text)
+  }
+
   async #ask(method: string, path: string, body: object | null): Promise<OpsAnswer> {
-    let response: Response
-    let text: string
+    const { response, text } = await this.#fetch(method, path, body, BODY_CHARS_MAX)
+    return this.#answer(response, text)
+  }
+
+  async #fetch(
+    method: string,
+    path: string,
+    body: object | null,
+    charsMax: number,
+  ): Promise<{ readonly response: Response; readonly text: string }> {
     try {
-      response = await fetch(this.#url + path, {
+      const response = await fetch(this.#url + path, {
         method,
         redirect: 'error',
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(this.#timeoutMs),
         headers: {
           ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }),
           'content-type': 'application/json',
         },
         body: body === null ? null : JSON.stringify(body),
       })
-      text = (await response.text()).slice(0, BODY_CHARS_MAX)
+      return { response, text: (await response.text()).slice(0, charsMax) }
     } catch (thrown) {
       const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
       throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.#url} (--ops-url): ${cause}`)
     }
+  }
+
+  #answer(response: Response, text: string): OpsAnswer {
     const value = objectOf(text)
     if (value === null)
       throw new GatewayError(

@@ -1,5 +1,5 @@
 import { Option } from 'commander'
-import { isAgentName } from '../core/ids.js'
+import { isAgentName, isCallSid } from '../core/ids.js'
 import { UsageError } from './exit-codes.js'
 
 /** Reads the text of an option. @throws UsageError with the option, its value and what is allowed */
@@ -74,6 +74,11 @@ export const origin: Parse<string> = (value, name) => webAddress(value, name).re
 export const phoneNumber: Parse<string> = (value, name) => {
   if (/^\+?[0-9]{3,15}$/.test(value)) return value
   throw new UsageError(`${name} has to be a phone number such as +254700000001`)
+}
+
+export function callSid(value: string): string {
+  if (isCallSid(value)) return value
+  throw new UsageError('a SID is 1 to 64 of A-Z a-z 0-9 _ -')
 }
 
 export const agentName: Parse<string> = (value, name) => checked(name, value, isAgentName, 'a name of a-z 0-9 -')

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { packageVersion } from '../config/package-root.js'
 import { messageOf } from '../core/errors.js'
+import { defineBundle } from './commands/bundle.js'
 import { defineCall } from './commands/call.js'
 import { defineCallOut } from './commands/call-out.js'
 import { defineCalls } from './commands/calls.js'
@@ -8,6 +9,8 @@ import { defineCheck } from './commands/check.js'
 import { defineCompletion } from './commands/completion.js'
 import type { Define } from './commands/define.js'
 import { defineDemo } from './commands/demo.js'
+import { defineDouble } from './commands/double.js'
+import { defineErase } from './commands/erase.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
 import { defineHelp } from './commands/help.js'
 import { defineInit } from './commands/init.js'
@@ -22,8 +25,8 @@ import type { Terminal } from './terminal.js'
 /** All commands by the heading under which help shows them. */
 const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
   'Start here:': [defineDemo, defineInit, defineCheck, defineServe],
-  'Try an agent:': [defineCall, defineSimulate, defineReplay, defineSimulator],
-  'Run it:': [defineCalls, defineTop, defineFleet, defineNumbers, defineCallOut],
+  'Try an agent:': [defineCall, defineSimulate, defineReplay, defineSimulator, defineDouble],
+  'Run it:': [defineCalls, defineTop, defineFleet, defineNumbers, defineCallOut, defineBundle, defineErase],
   'About mkondo:': [defineHelp, defineCompletion],
 }
 

@@ -124,6 +124,8 @@ function logged(entry: CallLogEntry): string {
       return `turn: first sound ${ms(entry.record.firstSoundMs)}, answer ${ms(entry.record.answerMs)}`
     case 'barge-in':
       return `barge-in ${entry.record.committed ? 'committed' : 'not committed'}, stopped after ${ms(entry.record.stopMs)}`
+    case 'claim':
+      return `claim of ${entry.record.tool ?? 'no tool'}: ${entry.record.verdict}`
     case 'turn-played':
       return `turn played: first sound ${ms(entry.ear.firstSoundMs)}, answer ${ms(entry.ear.answerMs)}`
   }

@@ -205,7 +205,7 @@ const AT_ONCE_MS = 1000
 
 /**
  * Resolves when a gateway of this process has stopped, by signal or by `POST /api/drain`; a second signal ends the
- * process itself.
+ * process itself. So does a gateway that must not go on, after the rejection.
  */
 export function untilStopped(
   gateway: { readonly stopped: Promise<void>; stop(drainTimeoutMs: number): Promise<void> },
@@ -223,6 +223,9 @@ export function untilStopped(
         setTimeout(() => process.exit(1), AT_ONCE_MS).unref()
       },
     )
-    gateway.stopped.then(resolve, reject)
+    gateway.stopped.then(resolve, (thrown: unknown) => {
+      setTimeout(() => process.exit(), AT_ONCE_MS).unref()
+      reject(thrown instanceof Error ? thrown : new Error(messageOf(thrown)))
+    })
   })
 }

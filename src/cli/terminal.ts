@@ -12,6 +12,8 @@ export interface Terminal {
   readonly columns: () => number | null
   /** Whether standard error is a terminal: progress is shown there. */
   readonly showsProgress: boolean
+  /** All of standard input. */
+  readonly input: () => Promise<string>
   /** Asks whoever sits at the terminal; null where standard input is none. */
   readonly ask: ((question: string) => Promise<string>) | null
   /** Aborting ends the command in order; null: SIGINT and SIGTERM do. */
@@ -26,8 +28,15 @@ export const PROCESS_TERMINAL: Terminal = {
   colours: process.stdout.isTTY && process.stdout.hasColors(),
   columns: () => (process.stdout.isTTY ? process.stdout.columns : null),
   showsProgress: process.stderr.isTTY,
+  input: standardInput,
   ask: process.stdin.isTTY && process.stdout.isTTY ? ask : null,
   signal: null,
+}
+
+async function standardInput(): Promise<string> {
+  let text = ''
+  for await (const chunk of process.stdin) text += String(chunk)
+  return text
 }
 
 async function ask(question: string): Promise<string> {

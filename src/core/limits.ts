@@ -309,6 +309,17 @@ export const VERIFICATION_NUMBERS_MAX = 50_000
 /** Questions that may be asked to verify a caller, and words of a rule. */
 export const VERIFICATION_QUESTIONS_MAX = 6
 export const RULE_PHRASES_MAX = 100
+/** Rules on what an agent claims to have done, all their phrases together, and lists of words. */
+export const CLAIM_RULES_MAX = 40
+export const CLAIM_PHRASES_MAX = 300
+export const CLAIM_LISTS_MAX = 20
+/** Words that a `*` of a phrase stands for, words of a phrase with its lists, and ways from one of them to the next. */
+export const CLAIM_GAP_WORDS_MAX = 8
+export const CLAIM_PHRASE_WORDS_MAX = 200
+export const CLAIM_PHRASE_WAYS_MAX = 1000
+/** Claims of one call that are judged, and corrections that the model is asked for. */
+export const CLAIMS_MAX = 100
+export const CLAIM_CORRECTIONS_MAX = 3
 /** Edits of the agents folder that come closer together than this are one. */
 export const AGENTS_SETTLE_MS = 300
 
@@ -553,6 +564,12 @@ export const API_CALLS_MAX = 1000
 export const OPS_LIST_MAX = 500
 /** How long a node waits for another's answer to an operator. */
 export const OPS_PEER_MS = 1000
+/** A journal that the ops port sends. With the audio of both sides at 16 kHz it has 5 MB a minute (base64). */
+export const JOURNAL_SENT_BYTES_MAX = 64 * 1024 * 1024
+/** How long a node waits for another that reads its whole archive to erase calls, and the command that asks for it. */
+export const ERASE_PEER_MS = 120_000
+/** Calls of a masked number about which one erasure asks the carrier. */
+export const ERASE_CARRIER_ASKS_MAX = 200
 
 // --- several processes on one port ------------------------------------------------------------------------
 /** Gateway processes of one `serve --processes`. */

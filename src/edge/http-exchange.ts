@@ -40,6 +40,7 @@ export type HttpErrorCode =
   | 'BAD_REQUEST'
   | 'NODE_SILENT'
   | 'OTHER_NODE'
+  | 'CALL_LIVE'
   | 'INTERNAL'
 
 /** An answer as a value: handlers return it, `Exchange` writes it. */

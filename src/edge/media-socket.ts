@@ -168,7 +168,7 @@ export class MediaSockets {
       )
     }
     // A token of an earlier owner: it had the call before this node took it over. Without the store there is no epoch.
-    if (fleet !== undefined && token.epoch !== 0 && token.epoch !== fleet.node.token(token.callSid)?.epoch)
+    if (fleet !== undefined && token.epoch !== 0 && !fleet.node.heldIn(token.callSid, token.epoch))
       return refusal('token-invalid', 403, 'TOKEN_INVALID', 'the token in the URL is of an earlier owner of its call')
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }
@@ -238,7 +238,7 @@ export class MediaSockets {
       fault,
     } = carrier.cause === null ? endOfSocket(code, this.#utf8.decode(message)) : endOfOurs(carrier.cause, code)
     this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
-    this.#options.log.call(carrier.call.callSid).info({ code, cause, ...fault }, 'The audio socket closed')
+    this.#options.log.call(carrier.call.callSid).debug({ code, cause, ...fault }, 'The audio socket closed')
     if (cause !== 'refused') carrier.call.detach(endCode, fault)
     this.#options.fleet?.node.streamClosed(carrier.call.callSid)
   }

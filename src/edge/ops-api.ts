@@ -13,7 +13,10 @@ import type { EdgeOptions } from './options.js'
 import type { Admission } from './admission.js'
 import type { Refusals } from './rejections.js'
 
-type ApiOptions = Pick<EdgeOptions, 'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
+type ApiOptions = Pick<
+  EdgeOptions,
+  'calls' | 'fleet' | 'outbound' | 'onDrain' | 'recording' | 'journal' | 'settings' | 'kept' | 'log'
+>
 
 /** A call in a list. */
 export interface ListedCall {
@@ -31,7 +34,7 @@ export interface ListedCall {
 }
 
 /** Views and commands of one call. */
-export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const
+export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav', 'journal.jsonl'] as const
 export type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate'] as const
 export type CallCommand = (typeof CALL_COMMANDS)[number]
@@ -145,6 +148,11 @@ export class OpsApi {
     return calls.record(callSid) ?? ((await kept?.('record', callSid)) as CallRecord | undefined)
   }
 
+  /** `GET /api/settings`: this node's settings by their variables; of secrets only whether they are set. */
+  settings(): Reply {
+    return jsonReply({ settings: this.#options.settings ?? {} })
+  }
+
   /** `GET /api/backends`: each backend's sessions, faults, takeovers and circuits since the start. */
   backends(): Reply {
     return jsonReply({ backends: this.#options.calls.backends() })
@@ -175,6 +183,12 @@ export class OpsApi {
           ? errorReply(404, 'NOT_FOUND', 'there is no recording of this call')
           : { status: 200, body: wav, contentType: 'audio/wav', headers: [], close: false }
       }
+      case 'journal.jsonl': {
+        const journal = (await this.#options.journal?.(callSid)) ?? null
+        return journal === null
+          ? errorReply(404, 'NOT_FOUND', 'there is no journal of this call (JOURNAL_CALLS), or it is too large')
+          : { status: 200, body: journal, contentType: 'application/jsonl; charset=utf-8', headers: [], close: false }
+      }
     }
   }
 
@@ -190,7 +204,6 @@ export class OpsApi {
         'BAD_REQUEST',
         'the body is empty or a JSON object with "reason" (text) and "speak" (true or false)',
       )
-    this.#options.log.call(live.callSid).info({ command }, 'An operator commands a call')
     if (command === 'hangup') live.hangup('operator-hangup', order.reason, order.speak)
     else live.escalate(order.reason)
     return jsonReply({ callSid, command, accepted: true }, 202)

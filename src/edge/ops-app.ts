@@ -7,7 +7,8 @@ import { ScrapePage } from '../telemetry/metrics.js'
 import type { Admission } from './admission.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
 import { FleetApi, NODE_COMMANDS } from './ops-fleet.js'
-import type { Operator } from './ops-fleet.js'
+import type { Operator } from './ops-audit.js'
+import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsRefusal } from './ops-guard.js'
 import { BODY_FAULTS } from './rejections.js'
@@ -29,6 +30,9 @@ type OpsOptions = Pick<
   | 'onDrain'
   | 'recording'
   | 'kept'
+  | 'journal'
+  | 'settings'
+  | 'erasure'
   | 'console'
 >
 
@@ -50,6 +54,7 @@ export class OpsApp {
   readonly #options: OpsOptions
   readonly #api: OpsApi
   readonly #fleet: FleetApi
+  readonly #erase: EraseApi
   readonly #guard: OpsGuard
   readonly #slowed = new SlowedAnswers(OPS_SLOWED_MS, OPS_SLOWED_MAX)
   readonly #refused: CounterOf<'reason'>
@@ -62,6 +67,7 @@ export class OpsApp {
     this.#options = options
     this.#api = new OpsApi(options, refusals, admission)
     this.#fleet = new FleetApi(options, this.#api)
+    this.#erase = new EraseApi(options)
     this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null)
     const { metrics } = options
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
@@ -91,18 +97,22 @@ export class OpsApp {
     this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'metrics')
     this.#get(app, '/api/backends', () => this.#api.backends())
     this.#get(app, '/api/calls', () => this.#api.list())
+    this.#get(app, '/api/settings', () => this.#api.settings())
     this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/fleet', () => this.#fleet.status())
     this.#get(app, '/api/fleet/calls', (req) => this.#fleet.list(req.getQuery('limit')))
     this.#get(app, '/api/calls/:sid', (req) => this.#fleet.call(req.getParameter(0)))
     for (const view of CALL_VIEWS)
-      this.#get(app, `/api/calls/:sid/${view}`, (req) => this.#fleet.view(req.getParameter(0), view))
+      this.#get(app, `/api/calls/:sid/${view}`, (req, operator) =>
+        this.#fleet.view(req.getParameter(0), view, operator),
+      )
     for (const command of CALL_COMMANDS) {
       this.#post(app, `/api/calls/:sid/${command}`, (body, operator, sid) =>
         this.#fleet.command(sid, command, body, operator),
       )
     }
-    this.#post(app, '/api/calls', (body) => this.#api.place(body))
+    this.#post(app, '/api/calls', (body, operator) => this.#fleet.place(body, operator))
+    this.#post(app, '/api/erase', (body, operator) => this.#erase.erase(body, operator))
     for (const command of NODE_COMMANDS)
       this.#post(app, `/api/${command}`, (body, operator) => this.#fleet.commandNode(command, body, operator))
     this.#otherMethods(app)
@@ -171,13 +181,13 @@ export class OpsApp {
   #get(
     app: TemplatedApp,
     path: string,
-    answer: (req: HttpRequest) => Reply | Promise<Reply>,
+    answer: (req: HttpRequest, operator: Operator) => Reply | Promise<Reply>,
     access: OpsAccess = 'all',
   ): void {
     app.get(path, (res, req) => {
       const exchange = new Exchange(res)
       if (!this.#admit(exchange, res, req, 'GET', access)) return
-      void this.#answer(exchange, path, () => answer(req))
+      void this.#answer(exchange, path, () => answer(req, this.#operator(res, req)))
     })
     this.#allow(path, 'GET')
   }
@@ -191,10 +201,7 @@ export class OpsApp {
     const exchange = new Exchange(res)
     if (!this.#admit(exchange, res, req, 'POST', 'all')) return
     const sid = path.includes(':sid') ? req.getParameter(0) : undefined
-    const operator: Operator = {
-      token: this.#options.opsToken === null ? 'none' : 'OPS_TOKEN',
-      address: ADDRESSES.of(res, req),
-    }
+    const operator = this.#operator(res, req)
     this.#bodies.read({
       res,
       exchange,
@@ -204,6 +211,11 @@ export class OpsApp {
       onFault: (fault) => void exchange.reply(BODY_FAULTS[fault].reply),
       onBody: (body) => void this.#answer(exchange, path, () => answer(body, operator, sid)),
     })
+  }
+
+  /** Of a request that was admitted. */
+  #operator(res: HttpResponse, req: HttpRequest): Operator {
+    return { token: this.#options.opsToken === null ? 'none' : 'OPS_TOKEN', address: ADDRESSES.of(res, req) }
   }
 
   async #answer(exchange: Exchange, path: string, answer: () => Reply | Promise<Reply>): Promise<void> {
@@ -240,6 +252,9 @@ function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
     authorization: req.getHeader('authorization'),
     host: req.getHeader('host'),
     contentType: req.getHeader('content-type'),
+    contentLength: req.getHeader('content-length'),
+    transferEncoding: req.getHeader('transfer-encoding'),
+    origin: req.getHeader('origin'),
     fetchSite: req.getHeader('sec-fetch-site'),
   }
 }

@@ -7,6 +7,8 @@ import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
 import { errorReply, jsonReply } from './http-exchange.js'
+import { audit, operatorSchema } from './ops-audit.js'
+import type { Operator } from './ops-audit.js'
 import type { Reply } from './http-exchange.js'
 import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
 import type { CallCommand, CallView, ListedCall, OpsApi } from './ops-api.js'
@@ -17,14 +19,6 @@ type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
 /** Commands for a whole node. */
 export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 type NodeCommand = (typeof NODE_COMMANDS)[number]
-
-/** Who gave a command. */
-const operatorSchema = z.object({
-  /** `none`: the port needs none. */
-  token: z.enum(['OPS_TOKEN', 'none']),
-  address: z.string().max(64),
-})
-export type Operator = z.output<typeof operatorSchema>
 
 const callSid = z.string().max(64)
 /** What a node asks another for, on behalf of an operator. */
@@ -98,7 +92,7 @@ export class FleetApi {
       target === null || target === node?.name
         ? [node?.name ?? null, this.#here.commandNode(command)]
         : await this.#commandOther(node, target, { what: 'node-command', command, operator })
-    this.#audit({ command, node: name, call_sid: null, status: reply.status }, operator)
+    audit(this.#options.log, { command, node: name, call_sid: null }, reply, operator)
     return reply
   }
 
@@ -150,8 +144,27 @@ export class FleetApi {
     return this.#ofCall({ what: 'call', callSid: sid ?? '' })
   }
 
-  view(sid: string | undefined, view: CallView): Promise<Reply> {
-    return this.#ofCall({ what: 'view', callSid: sid ?? '', view })
+  async view(sid: string | undefined, view: CallView, operator: Operator): Promise<Reply> {
+    const reply = await this.#ofCall({ what: 'view', callSid: sid ?? '', view })
+    if (FILES.includes(view) && reply.status === 200 && isCallSid(sid)) {
+      const node = this.#options.fleet?.node.name ?? null
+      audit(this.#options.log, { command: view, node, call_sid: sid }, reply, operator)
+    }
+    return reply
+  }
+
+  /** `POST /api/calls`: at this node. */
+  async place(body: Uint8Array, operator: Operator): Promise<Reply> {
+    const reply = await this.#here.place(body)
+    const placed = JSON.parse(String(reply.body)) as { readonly callSid?: unknown }
+    const sid = typeof placed.callSid === 'string' ? placed.callSid : null
+    audit(
+      this.#options.log,
+      { command: 'call', node: this.#options.fleet?.node.name ?? null, call_sid: sid },
+      reply,
+      operator,
+    )
+    return reply
   }
 
   /** `POST /api/calls/{sid}/hangup` and `/escalate` */
@@ -174,7 +187,7 @@ export class FleetApi {
       ? [node?.name ?? null, await this.#answer(request)]
       : await this.#elsewhere(node, request)
     if (request.what === 'call-command')
-      this.#audit({ command: request.command, node: name, call_sid: sid, status: reply.status }, request.operator)
+      audit(this.#options.log, { command: request.command, node: name, call_sid: sid }, reply, request.operator)
     return reply
   }
 
@@ -214,8 +227,8 @@ export class FleetApi {
     const node = this.#options.fleet?.node.name ?? null
     if (data.what === 'call-command' || data.what === 'node-command') {
       const sid = data.what === 'call-command' ? data.callSid : null
-      const line = { command: data.command, node, call_sid: sid, status: reply.status, via: from }
-      if (!isNoCall(toPeer(reply))) this.#audit(line, data.operator)
+      const line = { command: data.command, node, call_sid: sid, via: from }
+      if (!isNoCall(toPeer(reply))) audit(this.#options.log, line, reply, data.operator)
     }
     return toPeer(reply)
   }
@@ -234,7 +247,7 @@ export class FleetApi {
         const reply = await here.view(request.callSid, request.view)
         const self = this.#options.fleet?.node.record
         return isElsewhere && self !== undefined && typeof reply.body !== 'string'
-          ? recordingElsewhere(request.callSid, self)
+          ? fileElsewhere(request.callSid, request.view, self)
           : reply
       }
       case 'call-command':
@@ -242,10 +255,6 @@ export class FleetApi {
       case 'node-command':
         return here.commandNode(request.command)
     }
-  }
-
-  #audit(fields: AuditFields, { token, address }: Operator): void {
-    this.#options.log.component('audit').info({ ...fields, token_kind: token, address }, 'An operator gave a command')
   }
 }
 
@@ -266,17 +275,6 @@ export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'else
     return 'elsewhere'
   const sure = entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
-}
-
-interface AuditFields {
-  readonly command: NodeCommand | CallCommand
-  /** The node that it is for; null where none has the call. */
-  readonly node: string | null
-  readonly call_sid: string | null
-  /** Of the HTTP answer. */
-  readonly status: number
-  /** The node that passed it on. */
-  readonly via?: string
 }
 
 /** Calls of one node, newest first. */
@@ -306,13 +304,16 @@ function toPeer({ status, body }: Reply): PeerReply {
   return { status, body: JSON.parse(String(body)) as unknown }
 }
 
-/** A recording is megabytes of audio: it is fetched from its own node, which says here where that is. */
-function recordingElsewhere(callSid: string, { name, opsUrl }: NodeRecord): Reply {
+/** Views that are files of a caller's own words: fetched from their own node, and audited. */
+const FILES: readonly CallView[] = ['recording.wav', 'journal.jsonl']
+
+/** A file is megabytes: it is fetched from its own node, which says here where that is. */
+function fileElsewhere(callSid: string, view: CallView, { name, opsUrl }: NodeRecord): Reply {
   const where =
     opsUrl === null
       ? 'ask its ops port on its own machine, from where alone it is reached'
-      : `ask ${opsUrl}/api/calls/${callSid}/recording.wav`
-  return errorReply(409, 'OTHER_NODE', `node ${name} has this recording: ${where}`)
+      : `ask ${opsUrl}/api/calls/${callSid}/${view}`
+  return errorReply(409, 'OTHER_NODE', `node ${name} has this file: ${where}`)
 }
 
 /** Null: none is named. Undefined: not a body that may come. */

@@ -9,6 +9,9 @@ export interface OpsHead {
   readonly authorization: string
   readonly host: string
   readonly contentType: string
+  readonly contentLength: string
+  readonly transferEncoding: string
+  readonly origin: string
   readonly fetchSite: string
   /** Of the socket's other end. */
   readonly address: string
@@ -39,7 +42,8 @@ export interface OpsRefusal {
 /**
  * Who may use the ops port. With a token set: requests that carry it. Without one the port is for this machine, and web
  * pages in the operator's browser must not reach it: `Sec-Fetch-Site` refuses pages of other sites, the Host refuses
- * names that were pointed here (DNS rebinding), and the content type refuses forms.
+ * names that were pointed here (DNS rebinding), and the content type refuses forms. A POST that has no body needs no
+ * content type, unless it carries an Origin or a Sec-Fetch-Site, as a page's does.
  *
  * The right token is always admitted, whatever else comes from its address: a stranger cannot lock the operator out.
  */
@@ -67,10 +71,10 @@ export class OpsGuard {
       this.#tokens === null ? checkHost(head.host) : access === 'open' ? null : this.#checkToken(head, access, nowMs)
     if (refused !== null) return refused
     // Any page can send a form to any site; JSON needs a CORS preflight, which this port does not answer.
-    if (method === 'POST' && !/^application\/json\s*(;|$)/i.test(head.contentType)) {
+    if (method === 'POST' && !/^application\/json\s*(;|$)/i.test(head.contentType) && !isBare(head)) {
       return refusal(
         'content-type',
-        errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json, also where the body is empty'),
+        errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json; without a body, no web page may'),
       )
     }
     return null
@@ -91,6 +95,12 @@ export class OpsGuard {
       )
     return refusal('token-wrong', unauthorized(access), this.#wrongTokens.take(address, nowMs) > 0)
   }
+}
+
+/** A request without a body, as `curl -X POST` sends it. Every browser adds an Origin to a POST. */
+function isBare({ contentType, contentLength, transferEncoding, origin, fetchSite }: OpsHead): boolean {
+  const hasBody = (contentLength !== '' && contentLength !== '0') || transferEncoding !== ''
+  return !hasBody && contentType === '' && origin === '' && fetchSite === ''
 }
 
 function refusal(reason: OpsRefusal['reason'], reply: Reply, slow = false): OpsRefusal {

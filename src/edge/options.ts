@@ -5,6 +5,7 @@ import type { StoreHome } from '../fleet/fleet-status.js'
 import type { RecoveryOptions } from '../fleet/recovery.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
+import type { ErasedCounts } from '../telemetry/archive/erasure.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -20,6 +21,26 @@ interface ConsoleFile {
 interface EdgeFleet extends Pick<RecoveryOptions<object>, 'kept' | 'afterStream' | 'carrier' | 'callBack'> {
   readonly node: FleetNode
   readonly storeHome: StoreHome
+}
+
+/** Whose data is erased: of one call, or of all calls of a number (E.164). */
+export type ErasureTarget =
+  | { readonly sid: CallSid }
+  /** `masked`: also the calls whose record has the number masked and looks like it. */
+  | { readonly number: string; readonly masked: boolean }
+
+/** Erases ended calls from this process. */
+export interface ErasureHere {
+  /** Live calls that are meant. */
+  live(target: ErasureTarget): number
+  /** `uncertain`: calls that were left because their record has the number masked. */
+  erase(target: ErasureTarget): Promise<{ readonly erased: ErasedCounts; readonly uncertain: number }>
+  /**
+   * Erases the state that nodes keep of calls in the fleet's store.
+   * @param nodes  those that say that no such call is live
+   * @throws GatewayError STORE_DOWN
+   */
+  eraseKept(target: ErasureTarget, nodes: readonly string[]): Promise<number>
 }
 
 export interface EdgeOptions {
@@ -79,8 +100,14 @@ export interface EdgeOptions {
   readonly onDrain: () => void
   /** A stored document of a call of an earlier run; undefined when there is none. Absent: nothing is stored. */
   readonly kept?: (kind: 'record' | 'handoff', callSid: CallSid) => Promise<unknown>
+  /** Absent: this process keeps nothing of its calls (tests). */
+  readonly erasure?: ErasureHere
   /** The WAV of an ended call; null when there is none. */
   readonly recording: (callSid: string) => Promise<Uint8Array | null>
+  /** The journal of a call; null when there is none, or it is too large to be sent. Absent: none are kept. */
+  readonly journal?: (callSid: string) => Promise<Uint8Array | null>
+  /** The settings as an operator may see them. Absent: none (tests). */
+  readonly settings?: Readonly<Record<string, unknown>>
   /** The source of this process's file descriptors; its own /proc when absent. */
   readonly descriptors?: DescriptorSource
   /** The operator's page; empty for none. */

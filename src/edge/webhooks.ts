@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX } from '../core/limits.js'
+import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX, FALLBACK_AFTER_MS } from '../core/limits.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { AnswerHow } from '../fleet/routing.js'
@@ -119,7 +119,8 @@ export class Webhooks {
 
   // --- POST /voice --------------------------------------------------------------------------------------------
 
-  #voice(request: WebhookOf<'voice'>, { mayDecline, known, ownerUnknown = false }: AnswerHow): WebhookAnswer | NoRoom {
+  #voice(request: WebhookOf<'voice'>, how: AnswerHow): WebhookAnswer | NoRoom {
+    const { known, ownerUnknown = false } = how
     if (request.content === null) return xmlReply(EMPTY_RESPONSE)
     const webhook = normaliseParties(request.content, this.#options.ownedNumbers)
     const { calls, outbound } = this.#options
@@ -132,7 +133,7 @@ export class Webhooks {
       call === undefined &&
       (placed !== undefined || (webhook.direction === 'outbound' && !calls.known(webhook.callSid)))
     ) {
-      return this.#calledOut(webhook, placed, request, mayDecline)
+      return this.#calledOut(webhook, placed, request, how)
     }
     const decision = decideVoicePost({
       state: webhook.state,
@@ -148,7 +149,7 @@ export class Webhooks {
     })
     switch (decision) {
       case 'open-stream':
-        return this.#openStream(webhook, request, mayDecline)
+        return this.#openStream(webhook, request, how)
       case 'repeat-document':
         this.#noteServed(webhook)
         return xmlReply(call?.document ?? EMPTY_RESPONSE)
@@ -166,7 +167,7 @@ export class Webhooks {
     webhook: Webhook,
     placed: PlacedCall | undefined,
     request: WebhookOf<'voice'>,
-    mayDecline: boolean,
+    how: AnswerHow,
   ): WebhookAnswer | NoRoom {
     const { calls, outbound } = this.#options
     if (placed !== undefined && webhook.kind === null)
@@ -176,7 +177,7 @@ export class Webhooks {
     const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
     const wait = agent !== null && calls.agent(agent)?.outbound.openOn === 'answered'
     if (webhook.kind !== null || (wait && webhook.state === 'ringing')) return xmlReply(EMPTY_RESPONSE)
-    return this.#openStream(webhook, request, mayDecline, placed)
+    return this.#openStream(webhook, request, how, placed)
   }
 
   /** The state of a call's escalation, as far as webhooks show it. */
@@ -192,7 +193,7 @@ export class Webhooks {
   #openStream(
     webhook: Webhook,
     request: WebhookOf<'voice'>,
-    mayDecline: boolean,
+    { mayDecline, late = false }: AnswerHow,
     placed?: PlacedCall,
   ): WebhookAnswer | NoRoom {
     const { calls, log } = this.#options
@@ -227,6 +228,8 @@ export class Webhooks {
         'agent-capacity',
         `all ${agent.maxCalls} calls of the agent are live`,
       )
+    if (late)
+      return this.#fallback(agent, webhook.callSid, 'no-owner', `no node took the call within ${FALLBACK_AFTER_MS} ms`)
     let call: LiveCall | null = null
     try {
       const { recovers } = placed ?? {}

@@ -385,4 +385,4 @@ function wholeLog(
   }
 }
 
-const LISTS = ['transcript', 'bargeIns', 'turns', 'toolCalls'] as const
+const LISTS = ['transcript', 'bargeIns', 'turns', 'claims', 'toolCalls'] as const

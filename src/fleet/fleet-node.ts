@@ -91,6 +91,8 @@ export class FleetNode {
   readonly #ownership: Ownership
   readonly #startedAtMs: number
   readonly #tokens = new Map<string, OwnerToken>()
+  /** Of calls that this node claimed again without having lost them: the epoch in which it took them. */
+  readonly #epochs = new Map<string, number>()
   /** Orders of calls that this node places, and the calls that the carrier made of them. */
   readonly #reserved = new LRUCache<string, OwnerToken>({ max: RESERVED_CALLS_MAX })
   /** One at a time for each call. */
@@ -103,6 +105,7 @@ export class FleetNode {
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
   #viewWallMs = 0
   #forgottenMs = -Infinity
+  #storeDownMs = -Infinity
   #state: NodeRecord['state'] = 'open'
   #notReady: string | null = 'starting'
   #beat = 0
@@ -244,6 +247,12 @@ export class FleetNode {
     return token === null || token.epoch === 0 ? null : token
   }
 
+  /** Whether this node has had a call without a break since it owned it in `epoch`. */
+  heldIn(callSid: string, epoch: number): boolean {
+    const now = this.token(callSid)?.epoch ?? 0
+    return epoch <= now && epoch >= (this.#epochs.get(callSid) ?? now)
+  }
+
   /** As `token`, also of a call that was opened without the store: epoch 0. */
   #held(callSid: string): OwnerToken | null {
     return this.#tokens.get(callSid) ?? this.#reserved.get(callSid) ?? null
@@ -252,12 +261,14 @@ export class FleetNode {
   /** This node was given a call, or took it, and is about to open it. */
   expect(callSid: string, token: OwnerToken): void {
     this.#gaveUp.delete(callSid)
+    this.#epochs.delete(callSid)
     this.#tokens.set(callSid, token)
     this.#handle({ type: 'owned', callSid, token, savedMs: null })
   }
 
   /** A call is over here, or was not opened. */
   released(callSid: string): void {
+    this.#epochs.delete(callSid)
     // One that was given up may be another node's by now.
     if (this.#tokens.delete(callSid) && !this.#gaveUp.has(callSid)) this.#endedHere.set(callSid, true)
     this.#handle({ type: 'released', callSid })
@@ -305,6 +316,7 @@ export class FleetNode {
     const claim = this.claimFor(null)
     const { owner } = await this.store.claim(callSid, claim, entry?.owner.epoch ?? token.epoch)
     if (owner.nonce !== claim.nonce || (await this.store.save(callSid, owner, {})) === 'lost') return null
+    if (!this.#epochs.has(callSid)) this.#epochs.set(callSid, token.epoch)
     this.#tokens.set(callSid, owner)
     this.#handle({ type: 'owned', callSid, token: owner, savedMs: this.#options.clock() })
     return owner
@@ -331,6 +343,11 @@ export class FleetNode {
   async forgottenNow(withinMs: number): Promise<boolean> {
     await this.#sendNextBeat()
     return this.forgotten(withinMs)
+  }
+
+  /** Whether the store did not answer this node within the last `withinMs`: other nodes may have calls unclaimed. */
+  storeWasDown(withinMs: number): boolean {
+    return this.#options.clock() - this.#storeDownMs <= withinMs
   }
 
   /** Claims each call of this node again. */
@@ -450,7 +467,6 @@ export class FleetNode {
       case 'cut':
         return this.#giveUp(output.callSids, output.why)
       case 'take-over':
-        this.counters.takeOvers[output.evidence]++
         void this.#takeOver(output)
         return
       case 'take-over-call':
@@ -499,6 +515,7 @@ export class FleetNode {
       this.#handle({ type: 'beat-done', askedMs, view, wallMs })
     } catch {
       // The store's guard counts and reports it.
+      this.#storeDownMs = clock()
       this.#handle({ type: 'beat-failed' })
       return
     }
@@ -526,7 +543,9 @@ export class FleetNode {
     this.counters.givenUp[why] += callSids.length
     for (const callSid of callSids) {
       this.#gaveUp.set(callSid, true)
-      if (why === 'lost') this.#tokens.delete(callSid)
+      if (why !== 'lost') continue
+      this.#tokens.delete(callSid)
+      this.#epochs.delete(callSid)
     }
     log.error({ calls: callSids.length, why }, 'calls are given up: other nodes may have them')
     onGivenUp(callSids, why)
@@ -535,8 +554,11 @@ export class FleetNode {
   async #takeOver(output: Extract<OwnershipOutput, { readonly type: 'take-over' }>): Promise<void> {
     const { log, clock } = this.#options
     const { node, incarnation, evidence, untilMs } = output
+    // Of the runs before this one only their calls are news: after a restart in order there are none.
+    if (incarnation !== null) this.counters.takeOvers[evidence]++
     try {
-      const callSids = await this.store.callsOf(node)
+      const callSids = (await this.store.callsOf(node)).filter((callSid) => !this.#tokens.has(callSid))
+      if (incarnation === null && callSids.length > 0) this.counters.takeOvers[evidence]++
       if (callSids.length === 0) return
       log.error({ peer: node, incarnation, calls: callSids.length, evidence }, 'the calls of a node that is gone')
       this.#recover(callSids, {

@@ -21,6 +21,8 @@ export interface CallArchive {
   readonly ended: readonly CallRecord[]
   /** Of calls that were live when an earlier process died, and that may have gone on at another node. */
   readonly left: readonly CallRecord[]
+  /** Data folders of processes that are gone, held by this one. */
+  readonly leftFolders: readonly string[]
   /** Decides on one of `left`. @param isRecord  false: another node has the call's record */
   settleLeft(callSid: CallSid, isRecord: boolean): void
   /** Null where nothing is kept. */
@@ -32,6 +34,8 @@ export interface CallArchive {
   handoff(news: HandoffNews): void
   find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
   recording(callSid: string): Promise<Uint8Array | null>
+  /** See `Archive.forget`. */
+  forget(callSids: readonly CallSid[]): Promise<void>
   close(): Promise<void>
 }
 
@@ -93,6 +97,7 @@ export async function openCallArchive(
   return {
     ended: recordsOf(archive?.newest ?? []),
     left: inFleet ? died : [],
+    leftFolders: left.map(({ path }) => path),
     settleLeft: (callSid, isRecord) => archive?.settleLeft(callSid, isRecord),
     record:
       archive === null ? null : (callSid, rateHz, announced, part) => archive.record(callSid, rateHz, announced, part),
@@ -114,6 +119,7 @@ export async function openCallArchive(
     find: (kind, callSid) => archive?.find(kind, callSid) ?? Promise.resolve(undefined),
     recording: (callSid) =>
       archive === null || !isCallSid(callSid) ? Promise.resolve(null) : archive.recording(callSid),
+    forget: async (callSids) => archive?.forget(callSids),
     close: async () => {
       await posts.close(HANDOFF_POSTS_CLOSE_MS)
       await archive?.close()

@@ -9,6 +9,7 @@ import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
+import { shownSettings } from '../config/shown-settings.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
@@ -28,6 +29,7 @@ import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
+import { CallErasure } from './call-erasure.js'
 import { openCallArchive, usesDataFolder } from './call-archive.js'
 import {
   callDetails,
@@ -38,12 +40,12 @@ import {
   resumeDetails,
   voiceUrlOf,
 } from './carrier-side.js'
-import { JournalFiles } from './journal-files.js'
+import { JournalFiles, readJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
 import { LeftCalls } from './left-calls.js'
 import { recordAt } from '../edge/ops-fleet.js'
 import { idleFolders } from './process-plan.js'
-import type { ProcessPlan } from './process-plan.js'
+import type { IdleFolders, ProcessPlan } from './process-plan.js'
 
 interface GatewayOptions {
   readonly config: Config
@@ -52,8 +54,6 @@ interface GatewayOptions {
   readonly log: Log
   /** Set for one of several processes on one public port. */
   readonly process?: GatewayProcess
-  /** Called when another live node has this one's name; the process must end with code 2. Absent: nobody is told. */
-  readonly onNameTaken?: () => void
 }
 
 /** What one of several processes gets beside its share of the settings. */
@@ -77,7 +77,10 @@ export interface Gateway {
   onJoined(listener: (record: CallRecord) => void): void
   /** Takes no more calls, waits for the live ones, then frees everything. Idempotent. */
   stop(drainTimeoutMs: number): Promise<void>
-  /** Resolves when it has stopped, also after `POST /api/drain`. */
+  /**
+   * Resolves when it has stopped, also after `POST /api/drain`. Rejects with CONFIG_INVALID when another live node has its
+   * name: then the process must end, with its calls, so that other nodes can go on with them.
+   */
   readonly stopped: Promise<void>
 }
 
@@ -85,7 +88,7 @@ export interface Gateway {
  * Starts everything of one gateway process, from the models to the ports. Resolves when it takes calls.
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
-export async function startGateway({ config, env, log, process: one, onNameTaken }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({ config, env, log, process: one }: GatewayOptions): Promise<Gateway> {
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError(
       'CONFIG_INVALID',
@@ -127,6 +130,19 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       "SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier's API",
     )
   }
+  let tellStopped = (): void => undefined
+  let tellNameTaken = (): void => undefined
+  const stopped = new Promise<void>((resolve, reject) => {
+    tellStopped = resolve
+    tellNameTaken = () =>
+      reject(
+        new GatewayError(
+          'CONFIG_INVALID',
+          `NODE_NAME is '${fleet.node.name}'; allowed: a name that no other live node of the fleet has`,
+        ),
+      )
+  })
+  stopped.catch(() => undefined) // whoever waits for it is told
   const fleet = await openFleet({
     config,
     tokenSecrets,
@@ -136,7 +152,7 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     log,
     metrics,
     calls: () => calls,
-    onNameTaken: onNameTaken ?? (() => undefined),
+    onNameTaken: () => tellNameTaken(),
   })
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details =
@@ -176,17 +192,11 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
-  const kept = await openCallArchive(
-    config,
-    folder,
-    log,
-    metrics,
+  const idle: IdleFolders =
     one === undefined || one.plan.index === 0
       ? idleFolders(config.dataDir, one?.plan.count ?? 1)
-      : { left: [], spare: null },
-    workerEnv,
-    fleet.storeHome.home !== 'memory',
-  )
+      : { left: [], spare: null }
+  const kept = await openCallArchive(config, folder, log, metrics, idle, workerEnv, fleet.storeHome.home !== 'memory')
   const leftCalls = new LeftCalls({
     isHere: (callSid) => calls?.find(callSid) !== undefined || calls?.record(callSid) !== undefined,
     recordAt: (callSid) => recordAt(fleet.node, callSid),
@@ -287,8 +297,21 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
       outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
       onDrain: () => void stop(config.drainTimeoutMs),
+      erasure: new CallErasure({
+        folders: [config.dataDir, ...kept.leftFolders],
+        spareFolder: idle.spare,
+        calls,
+        forgetWaiting: (callSids) => kept.forget(callSids),
+        forgetDetail: (callSid) => details?.forget(callSid),
+        store: fleet.store,
+        keeper: fleet.keeper,
+        carrierCall: api === null ? null : (callSid) => api.calls.getCall(callSid),
+        workerEnv,
+      }),
       recording: (callSid) => kept.recording(callSid),
       kept: (kind, callSid) => kept.find(kind, callSid),
+      journal: (callSid) => readJournal(join(config.dataDir, 'journals'), callSid),
+      settings: shownSettings(config),
       console: new Map(),
     })
     if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
@@ -319,10 +342,6 @@ export async function startGateway({ config, env, log, process: one, onNameTaken
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
   let stopping: Promise<void> | null = null
-  let tellStopped = (): void => undefined
-  const stopped = new Promise<void>((resolve) => {
-    tellStopped = resolve
-  })
   const running = { calls, edge }
   function stop(drainTimeoutMs: number): Promise<void> {
     stopping ??= (async () => {

@@ -1,9 +1,11 @@
 import { createWriteStream, mkdirSync } from 'node:fs'
 import type { WriteStream } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../core/clock.js'
+import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { JOURNAL_FILES_MAX, JOURNAL_PENDING_BYTES_MAX } from '../core/limits.js'
+import { JOURNAL_FILES_MAX, JOURNAL_PENDING_BYTES_MAX, JOURNAL_SENT_BYTES_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 
 /** How long no new journal is begun after a write failed. */
@@ -78,5 +80,17 @@ export class JournalFiles {
     if (nowMs >= this.#offUntilMs)
       this.#log.error({ err: thrown }, 'journals cannot be written: none is begun for a minute')
     this.#offUntilMs = nowMs + OFF_AFTER_FAILURE_MS
+  }
+}
+
+/** The journal of a call, of any run; null when there is none, or it has more than JOURNAL_SENT_BYTES_MAX. */
+export async function readJournal(folder: string, callSid: string): Promise<Uint8Array | null> {
+  if (!isCallSid(callSid)) return null
+  const path = join(folder, `${callSid}.jsonl`)
+  try {
+    return (await stat(path)).size > JOURNAL_SENT_BYTES_MAX ? null : await readFile(path)
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw thrown
   }
 }

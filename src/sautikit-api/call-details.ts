@@ -138,6 +138,12 @@ export class CallDetails {
     this.#begin(job)
   }
 
+  /** Nothing more is fetched of a call. */
+  forget(callSid: CallSid): void {
+    this.#jobs.get(callSid)?.cancel?.()
+    this.#jobs.delete(callSid)
+  }
+
   /** Cancels what is pending; resolves when nothing runs any more. */
   async close(): Promise<void> {
     if (this.#abort.signal.aborted) return
@@ -180,6 +186,7 @@ export class CallDetails {
   }
 
   async #try(job: Job): Promise<void> {
+    if (this.#jobs.get(job.callSid) !== job) return // forgotten
     job.tries++
     try {
       if (job.step === 'detail') await this.#detail(job)
@@ -191,11 +198,12 @@ export class CallDetails {
 
   async #detail(job: Job): Promise<void> {
     const call = await this.#options.client.getCall(job.callSid, { signal: this.#abort.signal })
+    if (this.#jobs.get(job.callSid) !== job) return
     job.detail = this.#written(call)
     if (!isFinal(call)) {
       if (this.#wait(job)) return
       this.counters.missing++
-      job.log.info({ status: call.status }, 'the carrier has not closed its record of a call')
+      job.log.debug({ status: call.status }, 'the carrier has not closed its record of a call')
     } else {
       this.counters.fetched++
     }
@@ -215,10 +223,11 @@ export class CallDetails {
     if (recording.state === 'pending') {
       if (this.#wait(job, recording.retryAfterS === null ? null : recording.retryAfterS * 1000)) return
       this.counters.recordingsFailed++
-      job.log.info({}, 'the carrier has not finished its recording of a call')
+      job.log.debug({}, 'the carrier has not finished its recording of a call')
       return this.#done(job)
     }
     const { file, bytes } = await saveRecording(recording.url, job.callSid, { folder: recordings, allowHttp, signal })
+    if (this.#jobs.get(job.callSid) !== job) return rm(join(recordings, file), { force: true })
     this.counters.recordings++
     this.counters.recordingBytes += bytes
     job.detail = { ...job.detail, recording: `${basename(recordings)}/${file}` }

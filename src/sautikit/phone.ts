@@ -71,6 +71,13 @@ export function normaliseNumber(raw: string): string {
   return international ? `+${digits}` : digits
 }
 
+/** The one spelling of a subscriber's number; null for a short code, a name or a withheld number. */
+export function subscriberNumber(raw: string): string | null {
+  const number = normaliseNumber(raw)
+  const digits = digitsOf(number).length
+  return digits < PERSONAL_DIGITS_MIN || !/^\+?[0-9]+$/.test(number) ? null : number
+}
+
 /**
  * A number as records, views and logs show it: `+2547…01`. It shows country and network, not the
  * subscriber. Short codes and names are hidden whole; a withheld number stays empty.

@@ -19,3 +19,22 @@ export type CalleeKind = (typeof CALLEE_KINDS)[number]
 
 /** Possible outcomes of an inbound call. */
 export const INBOUND_OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
+
+/** Model services of which there is a double, each with the port that it takes. */
+export const DOUBLES = {
+  openai: { what: 'OpenAI Realtime', port: 7701 },
+  'openai-live': { what: 'OpenAI GPT-Live, with the delegate that the service runs', port: 7702 },
+  gemini: { what: 'Gemini Live', port: 7703 },
+  realtime: { what: "a realtime server of one's own, in OpenAI's shape", port: 7704 },
+} as const
+export type DoubleName = keyof typeof DOUBLES
+
+/** How a double misbehaves from its first session on. */
+export const DOUBLE_FAULTS = {
+  deaf: 'neither reports nor answers what the caller says',
+  'empty-answers': 'its answers have nothing in them',
+  'no-quota': 'refuses sessions: the account is empty',
+  'never-ready': 'leaves connections without an answer',
+  'delegate-hangs': 'its delegate begins and never ends (openai-live)',
+} as const
+export type DoubleFault = keyof typeof DOUBLE_FAULTS

@@ -30,7 +30,7 @@ export function orderCaller(options: OrderCallerOptions): CallerScript {
       { heard: 'status', act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
       { heard: ['anything else'], act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
       {
-        heard: ['order number', 'where your order', 'how can i help', 'what is the number', 'which one'],
+        heard: ['order number', 'where your order', 'how can i help', 'what is the number', 'which one', 'and then'],
         act: opening,
         timesMax: 3,
       },

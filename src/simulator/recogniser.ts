@@ -250,6 +250,7 @@ function slotRule(slot: string): string {
     .map((part) => part.trim().toLowerCase())
   const name = path.split('.').at(-1)?.replace(/\W/g, '') ?? ''
   if (filters.includes('count')) return '<hour>'
+  if (name === 'part') return '<digit>+'
   if (/^(order|number|ordernumber|digits)$/.test(name))
     return path.includes('[]') ? '<order>+ [ and <order> ]' : '<order>'
   if (name.includes('status')) return '<status>'

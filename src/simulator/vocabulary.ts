@@ -1,4 +1,6 @@
 import { parse } from 'yaml'
+import { NUMBER_TEXTS } from '../agents/offline.js'
+import { DEFAULT_CALL_OPTIONS } from '../call/call-options.js'
 
 /**
  * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as
@@ -46,7 +48,7 @@ const DEPTH_MAX = 12
 
 /**
  * Collects what an agent may say from its YAML file: all strings except those under keys that clearly hold something
- * else. It does not depend on the format's schema. Text that is not YAML gives no sentences.
+ * else, and what a scripted dialogue says about numbers by default. Text that is not YAML gives no sentences.
  */
 export function vocabularyOf(agentYaml: string | null, known: KnownOrders): AgentVocabulary {
   const sentences = new Set<string>()
@@ -56,7 +58,10 @@ export function vocabularyOf(agentYaml: string | null, known: KnownOrders): Agen
     const agent = root as Readonly<Record<string, unknown>>
     const fillers = agent['fillers'] as { phrases?: unknown } | null | undefined
     collect(fillers?.phrases, sentences, statuses, 0)
+    if ('offline' in agent) collect(NUMBER_TEXTS, sentences, statuses, 0)
     collect(agent, sentences, statuses, 0)
+    // In the same breath as the agent's next words, which would not be recognised without it.
+    sentences.add(DEFAULT_CALL_OPTIONS.cutOffText)
   }
   return {
     sentences: [...sentences].slice(0, SENTENCES_MAX),

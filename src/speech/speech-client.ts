@@ -307,7 +307,7 @@ export class SpeechClient {
         return
       }
       case 'heard':
-        this.#settle(reply.id, { text: reply.text, fit: reply.fit ?? 1 })
+        this.#settle(reply.id, { text: reply.text, fit: reply.fit ?? 1, wordMs: reply.wordMs ?? [] })
         break
       case 'failed': {
         const error = new GatewayError(reply.code, reply.message, { retryable: reply.code === 'SPEECH_BUSY' })

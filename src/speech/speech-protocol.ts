@@ -19,6 +19,8 @@ export interface Recognised {
   readonly text: string
   /** How well the sound fits these words, 0 to 1; missing means 1. */
   readonly fit?: number
+  /** How long each word of `text` lasts, in milliseconds; missing where that is not known. */
+  readonly wordMs?: readonly number[]
 }
 
 export type SpeechRequest =

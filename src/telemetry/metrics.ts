@@ -34,6 +34,7 @@ export const REFUSAL_REASONS = [
   'memory',
   'cpu-throttling',
   'agent-capacity',
+  'no-owner',
   'file-descriptors',
   'agent-unknown',
   'duplicate',
@@ -130,6 +131,7 @@ export class Metrics {
   readonly turnResponseEar: HistogramOf<'agent' | 'backend'>
   readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
   readonly bargeIns: CounterOf<'committed'>
+  readonly claims: CounterOf<'agent' | 'tool' | 'verdict'>
   readonly bargeInStop: HistogramHandle
   readonly backendConnect: HistogramOf<'backend' | 'role'>
   readonly backendErrors: CounterOf<'backend' | 'code'>
@@ -247,6 +249,11 @@ export class Metrics {
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
+    this.claims = this.defineCounter('claims', 'What agents claimed to have done, by what became of the tool', [
+      'agent',
+      'tool',
+      'verdict',
+    ])
     this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', ['committed'])
     this.bargeInStop = this.defineHistogram(
       'barge_in_stop_seconds',

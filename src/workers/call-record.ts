@@ -164,6 +164,11 @@ export class CallRecordBuilder {
       case 'barge-in':
         this.#bargeIn(entry.record)
         return
+      case 'claim': {
+        const { tool, verdict } = entry.record
+        this.#metrics.claims({ agent, tool: tool ?? 'none', verdict }).inc(1, callSid)
+        return
+      }
       default:
         assertNever(entry)
     }
@@ -296,6 +301,7 @@ export class CallRecordBuilder {
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
       turns: wholeNumbers(this.log.turns),
       bargeIns: wholeNumbers(this.log.bargeIns),
+      claims: wholeNumbers(this.log.claims),
       escalation: this.#escalation(escalation),
       timeline: wholeNumbers(this.timeline.marks),
       timelineDropped: this.timeline.dropped,
@@ -471,6 +477,7 @@ export function unreachedRecord(
     toolCalls: [],
     turns: [],
     bargeIns: [],
+    claims: [],
     escalation: null,
     timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
     timelineDropped: 0,
@@ -496,14 +503,21 @@ export function unreachedRecord(
 /** End reasons whose detail is a model's words: it may quote the caller, so it is not logged. */
 const WORDED_BY_A_MODEL: ReadonlySet<EndReason> = new Set(['agent-goodbye', 'escalated'])
 
-/** The log line of an ended call: its outcome, its latencies, and what went wrong. */
+/** The log line of an ended call, the only one at `info`: its outcome, its latencies, and what went wrong. */
 export function callSummary(record: CallRecord): LogFields {
-  const { turns, bargeIns, audio } = record
+  const { turns, bargeIns, audio, backends, escalation } = record
   return {
+    direction: record.direction,
+    started_at: record.startedAt,
     outcome: record.outcome,
     reason: record.endReason,
     ...(WORDED_BY_A_MODEL.has(record.endReason) ? {} : { detail: record.endDetail }),
+    setup_ms: wholeNumbers(streamOpenedMs(record.timeline)),
+    socket_closed: record.timeline.findLast(({ name }) => name === 'socket-closed')?.detail ?? null,
     backend: record.backend,
+    backend_sessions: backends.sessions.length,
+    backend_faults: backends.sessions.filter(({ fault }) => fault !== null).length,
+    backend_changes: record.timeline.filter(({ name }) => name === 'backend-failover').length,
     duration_ms: Math.round(record.durationMs),
     greeting_ms: record.greetingMs,
     turns: turns.length,
@@ -518,12 +532,23 @@ export function callSummary(record: CallRecord): LogFields {
     ),
     tools: record.toolCalls.length,
     tools_failed: record.toolCalls.filter((call) => !call.ok).length,
+    claims_unsupported: record.claims.filter(({ verdict }) => verdict !== 'done').length,
     barge_ins: bargeIns.filter((made) => made.committed).length,
     ...spread(
       'barge_in_stop',
       bargeIns.map((made) => (made.committed ? made.stopMs : null)),
     ),
-    escalation: record.escalation?.outcome ?? null,
+    escalation: escalation?.outcome ?? null,
+    ...(escalation === null
+      ? {}
+      : {
+          escalation_strategy: escalation.strategy,
+          escalation_attempts: escalation.attempts.length,
+          callback: escalation.callback?.asked ?? null,
+        }),
+    ...(record.outbound === null ? {} : { placed: record.outbound.result, ring_ms: record.outbound.ringMs }),
+    cost: record.cost?.amount ?? null,
+    recorded: record.recording !== null,
     stops: stopsByKind(record.stops),
     rehomes: record.rehomes,
     resumed: record.resumed.length,

@@ -365,6 +365,12 @@ export class CallRegistry implements CallDirectory {
     return joined
   }
 
+  /** Forgets the record and the handoff of an ended call; its SID stays known. @returns whether there were any */
+  forget(callSid: CallSid): boolean {
+    const had = [this.#ended.delete(callSid), this.#handoffs.delete(callSid)]
+    return had.includes(true)
+  }
+
   handoff(callSid: string): Handoff | undefined {
     return this.#calls.get(callSid)?.handoff ?? this.#handoffs.get(callSid)
   }
@@ -496,6 +502,11 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
     for (const outcome of ['ok', 'error'])
       for (const { name } of definition.tools) metrics.toolSeconds({ tool: name, outcome })
     for (const { name } of definition.tools) metrics.toolErrors({ tool: name, code: 'TOOL_UNBOUND' })
+    for (const { tools } of definition.claims?.rules ?? []) {
+      const [tool] = tools
+      for (const verdict of ['done', tool === undefined ? 'no-tool' : 'not-called'])
+        metrics.claims({ agent, tool: tool ?? 'none', verdict })
+    }
     if (definition.verification !== null)
       for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
     for (const backend of backends) {

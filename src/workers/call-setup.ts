@@ -4,6 +4,8 @@ import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
 import type { CallSessionOptions, EscalationOptions } from '../call/call-options.js'
+import type { ClaimOptions } from '../call/claim-audit.js'
+import { CLAIM_LANGUAGES } from '../call/claim-phrases.js'
 import {
   CALLBACK_TOOL,
   CALL_BACK_INSTRUCTIONS,
@@ -40,6 +42,7 @@ export function sessionOptions(
     apologyText: agent.apology,
     cutOffText: agent.recovery.text,
     rules: agent.rules,
+    claims: agent.claims === null ? null : claimOptions(agent.claims),
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
@@ -67,6 +70,12 @@ export function sessionOptions(
     consentText: agent.recording.enabled ? agent.recording.consent : null,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
+}
+
+function claimOptions({ correct, rules, words, languages }: NonNullable<AgentDefinition['claims']>): ClaimOptions {
+  const used = new Set(rules.flatMap(({ phrases }) => Object.keys(phrases)))
+  const known = Object.entries({ ...CLAIM_LANGUAGES, ...languages })
+  return { correct, rules, words, languages: Object.fromEntries(known.filter(([name]) => used.has(name))) }
 }
 
 type Screening = NonNullable<AgentDefinition['outbound']['screening']>

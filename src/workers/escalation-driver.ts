@@ -121,7 +121,7 @@ export class EscalationDriver {
     if (settings === null) return // a session escalates only if its agent has an escalation section
     const again = this.active
     this.#packet = packet
-    this.#options.log.info({ again }, 'escalation requested')
+    this.#options.log.debug({ again }, 'escalation requested')
     if (!again) {
       this.#note({ reason: packet.reason, strategy: null, outcome: null })
       // Before any step, so that the human's side has the packet before the stream ends.
@@ -191,7 +191,7 @@ export class EscalationDriver {
     if (this.#hungUp) return
     this.#hungUp = true
     if (carrier === null) {
-      log.info({}, 'no API key: the carrier is left to end the call')
+      log.debug({}, 'no API key: the carrier is left to end the call')
       return
     }
     effects.act('rest', 'hangup', confirm, () => {
@@ -262,7 +262,7 @@ export class EscalationDriver {
         this.#note({ strategy, outcome })
         this.#context.metrics.escalations({ strategy: strategy ?? 'none', outcome }).inc(1, call.callSid)
         mark('escalation-settled', `${strategy ?? 'none'}: ${outcome}${detail === '' ? '' : `, ${detail}`}`)
-        log.info({ strategy, outcome, detail }, 'escalation settled')
+        log.debug({ strategy, outcome, detail }, 'escalation settled')
         this.#newsSent = { ...this.#newsSent, settled: this.#newsSent.settled + 1 }
         return this.#postNews('handoff.settled', this.#newsSent.settled)
       }
@@ -274,7 +274,7 @@ export class EscalationDriver {
   #callBack(asked: CallbackAsk, number: string, note: string): void {
     this.#note({ callback: { asked, number, note, at: new Date(this.#context.wallClock()).toISOString() } })
     this.#options.mark('callback', asked)
-    this.#options.log.info({ asked }, 'callback requested')
+    this.#options.log.debug({ asked }, 'callback requested')
     this.#newsSent = { ...this.#newsSent, callbacks: this.#newsSent.callbacks + 1 }
     this.#postNews('callback.requested', this.#newsSent.callbacks)
   }

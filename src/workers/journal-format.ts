@@ -23,6 +23,31 @@ const anyObject = z.record(z.string(), z.unknown())
 /** A tool's answer; `undefined` has no key in JSON. */
 const anyAnswer = z.unknown().default(null)
 
+const claimResult = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).nullable()
+
+/** `ClaimOptions`. */
+const claimOptionsSchema = z.object({
+  correct: z.boolean(),
+  rules: z.array(
+    z.object({
+      tools: z.array(z.string()),
+      result: claimResult,
+      phrases: z.record(z.string(), z.array(z.string())),
+    }),
+  ),
+  words: z.record(z.string(), z.string()),
+  languages: z.record(
+    z.string(),
+    z.object({
+      not: z.array(z.string()),
+      if: z.array(z.string()),
+      asks: z.array(z.string()),
+      joins: z.array(z.string()),
+      breaks: z.array(z.string()),
+    }),
+  ),
+})
+
 /** `CallSessionOptions`. */
 export const sessionOptionsSchema = z
   .object({
@@ -74,6 +99,7 @@ export const sessionOptionsSchema = z
         failures: z.number().nullable(),
       })
       .nullable(),
+    claims: claimOptionsSchema.nullable().default(null),
     screening: z.object({ message: z.string().nullable(), onSilence: z.enum(['speak', 'hang-up']) }).nullable(),
     consentText: z.string().nullable(),
     escalation: z
@@ -114,6 +140,17 @@ export const checkpointSchema = z
     usage: usageSchema.exactOptional(),
     gapMs: z.number().exactOptional(),
     callBack: z.enum(['asks', 'confirmed']).exactOptional(),
+    openClaims: z
+      .array(
+        z.object({
+          atMs: z.number(),
+          tools: z.array(z.string()),
+          result: claimResult,
+          language: z.string(),
+          phrase: z.string(),
+        }),
+      )
+      .exactOptional(),
   })
   .meta({ id: 'checkpoint' })
 

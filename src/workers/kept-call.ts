@@ -7,7 +7,10 @@ import type { CallRecord, EscalationHistory, ResumedRecord, TimelineMark } from 
 import type { EscalationSnapshot } from '../escalation/escalation.js'
 import type { CallResult } from './call-messages.js'
 
-/** Version of a kept call. A node reads this one and the one before; there is none before 1. */
+/**
+ * Version of a kept call. A node reads this one and the one before; there is none before 1. Bytes of each version that is
+ * read lie beside `test/workers/resumed-call.test.ts`.
+ */
 export const KEPT_CALL_VERSION = 1
 
 /**

@@ -215,6 +215,8 @@ export interface LiveCall {
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */
   hangup(reason: EndReason, detail: string, speak: boolean): void
   escalate(reason: string): void
+  /** Whether its other party has this number (E.164). */
+  isOf(number: string): boolean
   view(): LiveCallView
   timeline(): CallTimelineView
 }

@@ -14,6 +14,7 @@ import { REHOMES_MAX, RESUMES_MAX, SOCKET_WAIT_MS, STREAM_QUIET_MS, SUSPICIONS_M
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
+import { sameNumber } from '../sautikit/phone.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
@@ -370,7 +371,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#sink = sink
     this.#state = 'streaming'
     this.#mark('socket')
-    this.#log.info({ setup_ms: Math.round(nowMs - this.#waitsFromMs) }, 'stream opened')
+    this.#log.debug({ setup_ms: Math.round(nowMs - this.#waitsFromMs) }, 'stream opened')
     this.#recorder = this.#openRecorder(nowMs)
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
@@ -407,7 +408,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#detachedAtMs = this.#context.clock()
     this.#streamFault = fault
     this.#recorder?.end(this.#context.clock())
-    this.#log.info({ code, ...fault }, 'stream closed')
+    this.#log.debug({ code, ...fault }, 'stream closed')
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
     this.#cut = live && fault?.reason === 'socket-lost' ? this.#cutOff() : null
     if (live) this.#state = this.#cut === null ? 'after' : 'cut'
@@ -501,7 +502,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   hangup(reason: EndReason, detail: string, speak: boolean): void {
-    this.#log.info({ reason, detail }, 'call is being ended')
+    this.#log.debug({ reason, detail }, 'call is being ended')
     this.#mark('hang-up', `${reason}: ${detail}`)
     this.#send({ type: 'hangup', reason, detail, speak })
     if (this.#cut === null) return
@@ -511,6 +512,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   escalate(reason: string): void {
     this.#send({ type: 'escalate', reason })
+  }
+
+  isOf(number: string): boolean {
+    return sameNumber(this.#caller, number)
   }
 
   /** Ends the call without asking its session: at the end of a drain, or when its playout failed. */

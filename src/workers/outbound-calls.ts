@@ -154,7 +154,7 @@ export class OutboundCalls {
       this.counters.placed++
       if (isCallSid(created.callSid)) waiting.callSid = created.callSid
       waiting.callId = created.callId
-      log.info({ agent: order.agent, call_sid: created.callSid }, 'a call is placed')
+      log.debug({ agent: order.agent, call_sid: created.callSid }, 'a call is placed')
       if (this.#waiting.has(clientRequestId)) {
         waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => {
           void this.#ringTimedOut(waiting, carrier)

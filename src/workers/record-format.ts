@@ -56,6 +56,17 @@ const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) =>
     why: z.string().describe('Why it was decided so, with the figures.'),
   })
 
+const claim = <Ms extends z.ZodNumber>(ms: Ms) =>
+  z.object({
+    atMs: ms.describe("Begin of the agent's words, in milliseconds since the stream opened."),
+    tool: z.string().nullable().describe("The rule's first tool; null where the agent has no tool for that."),
+    language: z.string(),
+    phrase: z.string().describe("The phrase of the agent's file that was found."),
+    verdict: z
+      .enum(['done', 'no-tool', 'not-called', 'refused', 'failed', 'cancelled', 'overdue', 'other-result', 'uncertain'])
+      .describe('done: the tool succeeded in this call. Anything else: nothing supports the claim.'),
+  })
+
 const timelineMark = <Ms extends z.ZodNumber>(ms: Ms) =>
   z.object({
     name: z.string(),
@@ -100,6 +111,7 @@ export const escalationOutcomeSchema = z.enum(['answered', 'busy', 'no-answer', 
 const measuredTranscriptEntry = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
 const measuredTurn = turn(measuredMs).meta({ id: 'turn' })
 const measuredBargeIn = bargeIn(measuredMs).meta({ id: 'barge-in' })
+const measuredClaim = claim(measuredMs).meta({ id: 'claim' })
 const loggedToolCall = z
   .object({
     callId: z.string(),
@@ -117,6 +129,7 @@ export const callLogEntrySchema = z
     loggedToolCall.extend({ kind: z.literal('tool-call') }),
     z.object({ kind: z.literal('turn'), record: measuredTurn }),
     z.object({ kind: z.literal('barge-in'), record: measuredBargeIn }),
+    z.object({ kind: z.literal('claim'), record: measuredClaim }),
     z.object({
       kind: z.literal('turn-played'),
       callerStoppedMs: measuredMs,
@@ -135,7 +148,14 @@ export const callLogSchema = z
     toolCalls: z.array(loggedToolCall),
     turns: z.array(measuredTurn),
     bargeIns: z.array(measuredBargeIn),
-    dropped: z.object({ transcript: z.int(), toolCalls: z.int(), turns: z.int(), bargeIns: z.int() }),
+    claims: z.array(measuredClaim).default([]),
+    dropped: z.object({
+      transcript: z.int(),
+      toolCalls: z.int(),
+      turns: z.int(),
+      bargeIns: z.int(),
+      claims: z.int().default(0),
+    }),
   })
   .meta({ id: 'call-log' })
 
@@ -210,6 +230,10 @@ export const callRecordSchema = z.object({
   toolCalls: z.array(toolCall(wholeMs)),
   turns: z.array(turn(wholeMs)),
   bargeIns: z.array(bargeIn(wholeMs)),
+  claims: z
+    .array(claim(wholeMs))
+    .default([])
+    .describe('What the agent claimed to have done, held against its tool calls (docs/AGENTS.md, "Claims").'),
   escalation: escalationHistorySchema('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
   timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),

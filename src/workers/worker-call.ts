@@ -81,6 +81,7 @@ export class WorkerCall implements BackendSink {
   /** What happened since the last message to the main thread. */
   #entries: CallLogEntry[] = []
   #checkpointDue = false
+  #logWaits = false
   #stateRefused = false
   #backendFailed = false
   #digits = 0
@@ -372,7 +373,19 @@ export class WorkerCall implements BackendSink {
       this.#carryOut(output, nowMs)
       if (this.#over) return
     }
-    if (this.#entries.length > 0 || this.#checkpointDue) this.#postLog(true)
+    if (this.#logWaits || (this.#entries.length === 0 && !this.#checkpointDue)) return
+    this.#logWaits = true
+    queueMicrotask(this.#postWaiting)
+  }
+
+  /**
+   * Once the code that runs now is through: a backend that reports what the caller said goes on with it only afterwards,
+   * and its state must not be older than the log.
+   */
+  readonly #postWaiting = (): void => {
+    this.#logWaits = false
+    if (this.#over || (this.#entries.length === 0 && !this.#checkpointDue)) return
+    this.#guard(() => this.#postLog(true))
   }
 
   /** @param live  the call goes on, and another worker may have to go on with it */

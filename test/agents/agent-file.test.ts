@@ -189,6 +189,35 @@ t.test('tools are checked as a whole', async (t) => {
   )
 })
 
+t.test('claims name tools that exist, phrases that can be read and languages that are known', async (t) => {
+  const claims = (rest: string): string => minimal(`claims:\n  rules:\n${rest}`)
+  t.match(await faultsOf(claims('    - tools: [end_cal]\n      phrases: {en: [goodbye]}\n')), [
+    /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is no tool of this agent; did you mean end_call\? allowed: end_call$/,
+  ])
+  t.match(
+    await faultsOf(
+      claims('    - tools: []\n      phrases:\n        en: ["a (b", "<have> done"]\n        fr: [fait]\n'),
+    ),
+    [
+      /^a\.yaml:8:14: claims\.rules\[0\]\.phrases\.en\[0\] has a missing \) in "a \(b"$/,
+      /^a\.yaml:8:22: claims\.rules\[0\]\.phrases\.en\[1\] has <have>, which no list of words is called, in/,
+      /^a\.yaml:9:13: claims\.rules\[0\]\.phrases\.fr needs claims\.languages\.fr: only en and sw need none$/,
+    ],
+  )
+  t.match(await faultsOf(minimal('claims:\n  corect: true\n  rules: []\n')), [
+    /claims\.corect is not a key of claims; did you mean correct\?/,
+    /claims\.rules has 0 entries; at least 1/,
+  ])
+  t.same(
+    await faultsOf(
+      minimal(
+        'claims:\n  languages: {fr: {not: [pas]}}\n  rules:\n    - {tools: [end_call], phrases: {fr: ["j ai * fini"]}}\n',
+      ),
+    ),
+    [],
+  )
+})
+
 t.test('a folder is loaded as a whole: every fault of every file, and each name once', async (t) => {
   const dir = await folder(t, {
     '1.yaml': minimal(),

@@ -225,7 +225,8 @@ t.test(
       transcript: words,
       turns: [turn],
       bargeIns: [],
-      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+      claims: [],
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
       toolCalls: [
         { callId: 't1', end: 'answered', record: lookup, args: { order: 5 }, result: { status: 'sent' } },
         { callId: '', end: 'refused', record: refused, args: {}, result: null },

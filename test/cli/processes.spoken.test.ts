@@ -121,10 +121,6 @@ t.test('twelve calls over two processes all end as they should, each in the proc
     forwarded.every((count) => count > 0),
     `webhooks that came to the wrong process: ${forwarded.join(' and ')}`,
   )
-  t.same(
-    await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_webhooks_routed_total{result="unanswered"}'))),
-    [0, 0],
-  )
 })
 
 t.test(
@@ -173,7 +169,7 @@ t.test(
       'its end is not taken for a new call',
     )
     await until(() => two.run.logged('a process takes calls again').length === 1, 60_000, 'the restart')
-    t.match(two.run.logged('a process died, its calls with it, and is started again'), [
+    t.match(two.run.logged('a process died, and is started again'), [
       { process: 1, reason: 'it ended by SIGKILL', restarts: 1 },
     ])
     t.match(

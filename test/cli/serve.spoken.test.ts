@@ -7,7 +7,13 @@ import { mkondo } from './mkondo-process.js'
 t.setTimeout(170_000)
 
 t.test('SIGTERM lets the call that is under way come to its end, and then the process exits with 0', async (t) => {
-  const run = mkondo(['serve', '--with-shop'], { PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', DATA_DIR: t.testdir() })
+  const run = mkondo(['serve', '--with-shop'], {
+    PORT: '0',
+    OPS_PORT: '0',
+    HOST: '127.0.0.1',
+    DATA_DIR: t.testdir(),
+    LOG_LEVEL: 'info,workers=debug',
+  })
   t.teardown(() => run.child.kill('SIGKILL'))
   await until(() => run.lines.some((line) => line.includes('taking calls')), 20_000, 'the gateway to start')
   const ready = JSON.parse(run.lines.find((line) => line.includes('taking calls')) ?? '{}') as {

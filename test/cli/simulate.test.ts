@@ -8,6 +8,7 @@ import t from 'tap'
 import { create } from 'xmlbuilder2'
 import { packageRoot } from '../../src/config/package-root.js'
 import { run } from '../../src/cli/program.js'
+import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { command } from '../support/command.js'
 
@@ -283,15 +284,12 @@ t.test('a run that is stopped ends the calls, reports what there was and does no
   const err: string[] = []
   const slow = await scenarioFile('stopped', `${ASKS}expect: { outcome: deflected }\n`)
   const code = await run(['simulate', slow, '--repeat', '50', '--jobs', '1'], {
+    ...PROCESS_TERMINAL,
     out: (text) => {
       if (out.push(text) === 2) stop.abort()
     },
     err: (text) => err.push(text),
     env: {},
-    colours: false,
-    columns: () => null,
-    showsProgress: false,
-    ask: null,
     signal: stop.signal,
   })
   t.equal(code, 1)

@@ -88,6 +88,8 @@ async function freshConnections(t: Test, port: number): Promise<string> {
       forward(2)
     })
   })
+  // On a busy machine the default of 5 s ends between a webhook and the next, and resets the second.
+  server.keepAliveTimeout = 60_000
   server.listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
   t.teardown(() => {

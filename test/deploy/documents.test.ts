@@ -43,7 +43,7 @@ t.test('each row of the closures names tests that are there', async (t) => {
 })
 
 t.test('each file and folder that the documents name is there', async (t) => {
-  const documents = ['README.md', 'deploy/README.md', 'docs/ARCHITECTURE.md', 'docs/CLOSURES.md']
+  const documents = ['README.md', 'CONTRIBUTING.md', 'deploy/README.md', 'docs/ARCHITECTURE.md', 'docs/CLOSURES.md']
   // Paths are given from the repository, from src/, or, in deploy/README.md, from that folder.
   const bases = ['', 'src', 'deploy', 'src/backends', 'test']
   for (const document of documents) {

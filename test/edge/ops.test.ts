@@ -24,6 +24,7 @@ function record(): CallRecord {
     toolCalls: [],
     turns: [],
     bargeIns: [],
+    claims: [],
     escalation: null,
     timeline: [{ name: 'answered', atMs: 3 }],
     timelineDropped: 0,
@@ -152,7 +153,7 @@ t.test('an operator can hang up, escalate and drain', async (t) => {
   t.match(await post(`${api}/hangup`, { json: [1] }), { status: 400 })
   t.match(await post(`${gateway.opsUrl}/api/calls/${newSid()}/hangup`, { json: {} }), { status: 404 })
   t.equal((await post(`${gateway.opsUrl}/api/drain`, { json: {} })).status, 202)
-  t.equal((await post(`${gateway.opsUrl}/api/drain`, { json: {} })).status, 202)
+  t.equal((await get(`${gateway.opsUrl}/api/drain`, { method: 'POST' })).status, 202, 'also without a body')
   t.equal(drains, 1, 'once')
 })
 
@@ -193,6 +194,17 @@ t.test("a web page in the operator's browser cannot use the port", async (t) => 
   )
   t.match(await post(hangup, { json: {}, headers: { 'sec-fetch-site': 'cross-site' } }), { status: 403 })
   t.equal((await get(hangup, { method: 'OPTIONS' })).status, 405, 'and a preflight gets no leave')
+  const drain = `${gateway.opsUrl}/api/drain`
+  for (const headers of [
+    { origin: 'http://attacker.example' },
+    { origin: 'null' },
+    { 'sec-fetch-site': 'same-origin' },
+    { 'sec-fetch-site': 'none' },
+  ])
+    t.match(await get(drain, { method: 'POST', headers }), { status: 415 }, 'without a body')
+  t.match(await get(drain, { method: 'POST', headers: { 'sec-fetch-site': 'cross-site' } }), { status: 403 })
+  t.match(await post(drain, { body: '{}', headers: { 'content-type': '' } }), { status: 415 }, 'a body of no type')
+  t.equal(gateway.calls.draining, false)
   const rebound = await new Promise<number>((resolve) => {
     request(
       { port: gateway.edge.opsPort, path: '/api/calls', headers: { host: 'attacker.example:80' } },
@@ -230,6 +242,9 @@ function opsPaths(sid: string): string[] {
     `/api/calls/${sid}/timeline`,
     `/api/calls/${sid}/handoff`,
     `/api/calls/${sid}/recording.wav`,
+    `/api/calls/${sid}/journal.jsonl`,
+    '/api/settings',
+    '/api/erase',
     `/api/calls/${sid}/hangup`,
     `/api/calls/${sid}/escalate`,
     '/api/drain',

@@ -75,6 +75,10 @@ t.test('a placed call has its stream when it is answered, not while it rings', a
   const placed = await post(api, { json: ORDER })
   t.equal(placed.status, 201)
   t.match(JSON.parse(placed.text), { callSid: sid, status: 'ringing' })
+  t.match(
+    gateway.logged().filter(({ component }) => component === 'audit'),
+    [{ command: 'call', call_sid: sid, outcome: 'done', status: 201, token_kind: 'none' }],
+  )
   t.notMatch((await post(voice, { form: edgeOf('Ringing') })).text, /Stream/)
   t.same(gateway.calls.started, [], 'no slot and no model while it rings')
   t.match((await post(voice, { form: edgeOf('Answered') })).text, /<Stream /)

@@ -123,6 +123,10 @@ export class ScriptedCall implements LiveCall {
     this.escalations.push(reason)
   }
 
+  isOf(number: string): boolean {
+    return this.#started.from === number
+  }
+
   view(): LiveCallView {
     return {
       callSid: this.callSid,

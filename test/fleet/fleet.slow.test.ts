@@ -133,6 +133,8 @@ await row('nodes are restarted in turn: no call is cut, no webhook fails', {}, a
   await sleep(1500)
   t.ok(all.slice(-2).some(({ owners }) => owners.length > 0))
   unconcerned(t, await over(all), 'callers during a deploy')
+  // The first one has been back for long enough to look for calls that it may have left.
+  for (const node of fleet.nodes) t.equal(await node.metric('mkondo_takeovers_total'), 0, 'no node was lost')
 })
 
 for (const afterStream of AFTER_STREAM) {
@@ -431,6 +433,24 @@ await row('two first webhooks of one call at two nodes at once: one call', {}, a
   unconcerned(t, await over(calls), 'the other callers')
 })
 
+await row(
+  'a second live node with the name of another ends with code 2, and nobody notices',
+  {},
+  async (t, fleet, calls) => {
+    const [first] = fleet.nodes as readonly [FleetNode]
+    const twin = first.twin('127.0.1.99')
+    t.teardown(() => twin.child.kill('SIGKILL'))
+    t.equal(await twin.exit, 2)
+    t.ok(
+      twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
+      twin.lines.slice(-3).join(' / '),
+    )
+    const later = fleet.call()
+    await sleep(2000)
+    unconcerned(t, await over([...calls, later]), 'callers')
+  },
+)
+
 await t.test('a spoken call goes on at another node, and its caller hears what was asked for', async (t) => {
   if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
@@ -449,7 +469,7 @@ await t.test('a spoken call goes on at another node, and its caller hears what w
     port: Number(port),
     opsPort: 1, // nobody listens there: what the caller heard is judged, and not a record
     shopUrl: shop.url,
-    args: ['--from', '+254700000009', '--order', '4127', '--secret', fleet.secret],
+    args: ['--from', '+254700000001', '--order', '4127', '--secret', fleet.secret],
   })
   let owner: FleetNode | undefined
   const asked = async (): Promise<boolean> => {

@@ -19,6 +19,8 @@ export interface Fleet {
   readonly store: CallStore
   /** While true every operation of the store rejects. */
   storeDown: boolean
+  /** Every operation of the store takes so much longer. */
+  storeMs: number
   /** What each node forwarded, as JSON. */
   readonly sent: string[]
   /** The node that has a call; -1 for none. */
@@ -58,6 +60,7 @@ export async function fleet(
       return memory
     },
     storeDown: false,
+    storeMs: 0,
     sent,
     ownerOf: (sid) => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined),
     call: (sid) => (gateways[it.ownerOf(sid)] as Gateway).calls.get(sid),
@@ -81,8 +84,11 @@ export async function fleet(
   const store = new Proxy(memory, {
     get: (_, name) => {
       const operation = Reflect.get(memory, name) as (...args: unknown[]) => Promise<unknown>
-      return (...args: unknown[]) =>
-        it.storeDown ? Promise.reject(new Error('the store is down')) : operation.apply(memory, args)
+      return async (...args: unknown[]) => {
+        if (it.storeMs > 0) await sleep(it.storeMs)
+        if (it.storeDown) throw new Error('the store is down')
+        return operation.apply(memory, args)
+      }
     },
   })
   for (let index = 0; index < count; index++) {

@@ -52,7 +52,7 @@ t.test('any node shows, hangs up and escalates the call of another, and both wri
   t.match(audited(other)[0], { ...line, token_kind: 'OPS_TOKEN' })
   t.match(audited(at(it, owner))[0], { ...line, token_kind: 'OPS_TOKEN', via: `gw-${(owner + 1) % 3}` })
   t.equal(audited(at(it, (owner + 2) % 3)).length, 0, 'a node that has nothing to do with it writes nothing')
-  t.match(audited(other).at(-1), { status: 400 }, 'what was refused is written down as well')
+  t.match(audited(other).at(-1), { status: 400, outcome: 'refused' }, 'what was refused is written down as well')
   t.notMatch(JSON.stringify([audited(other), audited(at(it, owner))]), /token-of-the-operators|254700000001/)
 })
 
@@ -61,12 +61,13 @@ t.test('a recording is fetched from its own node, which says where that is', asy
   for (const index of [0, 1]) at(it, index).calls.records.set(`HD_ended0000${index}`, endedCall({ recording: 'a.wav' }))
   const ask = (from: number, of: number) => get(`${at(it, from).opsUrl}/api/calls/HD_ended0000${of}/recording.wav`)
   t.equal((await ask(1, 1)).status, 200)
+  t.match(audited(at(it, 1)), [{ command: 'recording.wav', node: 'gw-1', call_sid: 'HD_ended00001', outcome: 'done' }])
   t.match(await ask(0, 1), {
     status: 409,
     code: 'OTHER_NODE',
-    text: /gw-1 has this recording: ask http:\/\/10\.0\.0\.1:9464\/api\/calls\/HD_ended00001\/recording\.wav/,
+    text: /gw-1 has this file: ask http:\/\/10\.0\.0\.1:9464\/api\/calls\/HD_ended00001\/recording\.wav/,
   })
-  t.match(await ask(1, 0), { status: 409, text: /gw-0 has this recording: ask its ops port on its own machine/ })
+  t.match(await ask(1, 0), { status: 409, text: /gw-0 has this file: ask its ops port on its own machine/ })
 })
 
 t.test('the address of an ops port is one at which others reach it', (t) => {

@@ -1,16 +1,20 @@
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import { callBack, callBackRefusal } from '../../src/fleet/call-back.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
 import { recoveryPlan } from '../../src/fleet/recovery.js'
+import { SealedCall } from '../../src/fleet/sealed-call.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { KeptCall, KeptState } from '../../src/workers/kept-call.js'
 import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
 import { attribute, newSid, openSocket, post, redirectUrl, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { keptCall } from '../support/kept-call.js'
+import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
+import type { Fleet } from './nodes.js'
 
 const SESSION = keptCall({}).session as NonNullable<KeptCall['session']>
 const TALKING = keptCall({})
@@ -81,7 +85,8 @@ t.test(
         toolCalls: [],
         turns: [],
         bargeIns: [],
-        dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+        claims: [],
+        dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
       },
       marks: [],
     }
@@ -97,7 +102,8 @@ const LOG = {
   toolCalls: [],
   turns: [],
   bargeIns: [],
-  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+  claims: [],
+  dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
 }
 const stateOf = (sid: string): KeptState => ({
   kept: keptCall({ callSid: sid, rootSid: sid, agent: 'order-status' }),
@@ -117,6 +123,86 @@ t.test('an after-stream at a survivor opens a new stream there, from what the lo
   t.equal(second.calls.get(sid).state, 'streaming', 'the conversation goes on here')
   socket.close()
 })
+
+t.test(
+  'one survivor hears that a stream is over, and the carrier asks another: the stream opens at the first',
+  async (t) => {
+    const three = await fleet(
+      t,
+      3,
+      {},
+      { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' },
+    )
+    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+    const sid = newSid()
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    await three.kill(0)
+    const status = new URL(attribute(document, 'statusCallback').replaceAll('&amp;', '&'))
+    const stopped = { sessionId: sid, streamEvent: 'stream-stopped', streamSid: 'ST1' }
+    await post(`${second.url}${status.pathname}${status.search}`, { form: stopped })
+    await until(async () => (await three.store.read(sid))?.owner.node === 'gw-1', 10_000, 'the takeover')
+    const asks = new URL(redirectUrl(document))
+    const answer = await post(`${third.url}${asks.pathname}${asks.search}`, { form: ringing(sid) })
+    t.match(answer.text, /<Stream/)
+    t.equal(second.calls.find(sid)?.callSid, sid, 'at the survivor that has it')
+  },
+)
+
+t.test(
+  'a kept call of the next version, of other nodes or of nobody: its caller hears words, and it is counted',
+  async (t) => {
+    const log = createLog({ level: 'silent' })
+    const clock = (): number => performance.now()
+    const two: Fleet = await fleet(
+      t,
+      2,
+      {},
+      {
+        afterStream: () => 'continues',
+        // As in production; the nodes of this test write nothing themselves.
+        kept: (sid) =>
+          new CallKeeper({
+            node: 'gw-1',
+            alone: false,
+            store: two.store,
+            secrets: ['secret'],
+            clock,
+            log,
+            tokenOf: () => null,
+            lost: () => undefined,
+          }).read(sid),
+      },
+    )
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const text = (sid: string, changes: object): string => JSON.stringify({ ...stateOf(sid).kept, ...changes })
+    const sealed = (sid: string, changes: object, secret = 'secret'): Uint8Array =>
+      new SealedCall(sid, [secret]).seal('state', text(sid, changes))
+    const sids = Array.from({ length: 5 }, () => newSid())
+    const states = [
+      (sid: string) => sealed(sid, { version: 2 }),
+      (sid: string) => sealed(sid, { version: 0 }),
+      (sid: string) => sealed(sid, {}, 'another secret'),
+      () => new Uint8Array([1, 2, 3]),
+      (sid: string) => sealed(sid, {}),
+    ]
+    const questions: string[] = []
+    for (const [i, sid] of sids.entries()) {
+      const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+      const { pathname, search } = new URL(redirectUrl(document))
+      questions.push(`${second.url}${pathname}${search}`)
+      const owner = (await two.store.read(sid))?.owner
+      if (owner === undefined) throw new Error('the call has no owner')
+      await two.store.save(sid, owner, { state: states[i]?.(sid) ?? new Uint8Array() })
+    }
+    await two.kill(0)
+    for (const [i, sid] of sids.entries()) {
+      const answer = await post(questions[i] ?? '', { form: ringing(sid) })
+      t.match(answer.text, i < 4 ? /All lines are busy/ : /<Stream/, `${i}`)
+    }
+    t.equal(await second.metric('mkondo_calls_recovered_total{result="unreadable"}'), 4)
+    t.equal(await second.metric('mkondo_calls_recovered_total{result="words"}'), 4)
+  },
+)
 
 t.test(
   'a survivor that drains passes the question on to a node that takes calls, and answers with words when none does',

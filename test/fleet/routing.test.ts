@@ -1,5 +1,7 @@
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import type { FleetNode } from '../../src/fleet/fleet-node.js'
 import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
 import type { Fleet } from './nodes.js'
@@ -176,6 +178,40 @@ t.test(
   },
 )
 
+t.test('a node that is late to find an owner becomes the owner itself, or it opens nothing', async (t) => {
+  const two = await fleet(t, 2)
+  const [first, second] = two.nodes as [FleetNode, FleetNode]
+  at(two, 0).calls.capacity = 4
+  await voice(at(two, 0), ringing(newSid()))
+  await two.look()
+  two.freeze(1)
+  two.storeMs = 150
+  const slow = newSid()
+  // Two reads, a claim for the other node, which is silent: the second is over.
+  t.match((await voice(at(two, 0), { ...ringing(slow), clientRequestId: 'nobodys-order' })).text, /<Stream/)
+  t.match(await two.store.read(slow), { phase: 'owned', owner: { node: 'gw-0', epoch: 2 } })
+  two.storeMs = 0
+
+  const claimed = newSid()
+  await two.store.claim(claimed, second.claimFor(null), 0)
+  t.match((await voice(at(two, 0), ringing(claimed))).text, /<Stream/, 'its claim was not confirmed within a second')
+  t.match(await two.store.read(claimed), { phase: 'owned', owner: { node: 'gw-0', epoch: 2 } })
+
+  const lost = newSid()
+  await two.store.claim(lost, second.claimFor(null), 0)
+  const waiting = voice(at(two, 0), ringing(lost))
+  await sleep(600)
+  // Another node has claimed it again since, and is silent too.
+  const claim = first.store.claim.bind(first.store)
+  first.store.claim = async (...args) => {
+    await two.store.claim(lost, second.claimFor(null), 1)
+    return claim(...args)
+  }
+  t.match((await waiting).text, /All lines are busy/)
+  t.equal(at(two, 0).calls.find(lost), undefined, 'a call of another node')
+  t.equal(await at(two, 0).metric('mkondo_calls_refused_total{reason="no-owner"}'), 1)
+})
+
 t.test('a call of a node that died is not taken for a new one', async (t) => {
   const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
   const sign = { sign: { secret: SECRET } }
@@ -226,6 +262,13 @@ t.test('without the store the call goes on at its node, and a new one is opened 
   t.ok((await routed(at(two, 0), 'without-store')) >= 2)
 
   two.storeDown = false
+  // At another node, and before the call is claimed.
+  await voice(at(two, 1), { ...ringing(fresh), callSessionState: 'Active' })
+  t.same(
+    [two.ownerOf(fresh), at(two, 1).calls.find(fresh)],
+    [0, undefined],
+    'a call that is not claimed yet is not opened twice',
+  )
   await until(async () => (await two.store.read(fresh))?.phase === 'owned', 10_000, 'the claim of that call')
   t.match(await two.store.read(fresh), { owner: { node: 'gw-0', epoch: 1 } })
   await voice(at(two, 1), { ...ringing(fresh), callSessionState: 'Active' })
@@ -259,6 +302,24 @@ t.test("a socket that opens with an earlier owner's token is refused", async (t)
   two.nodes[0]?.expect(sid, { ...(token as NonNullable<typeof token>), epoch: 2 })
   t.equal(await upgradeStatus(`${at(two, 0).url.replace('http', 'ws')}/audio${audio.search}`), 403)
   t.match(at(two, 0).logged().at(-1), { reason: 'token-invalid' })
+})
+
+t.test('a socket opens with the token of its document also when the store was emptied in between', async (t) => {
+  const two = await fleet(t, 2)
+  const sid = newSid()
+  const audio = new URL(attribute((await voice(at(two, 0), ringing(sid))).text, 'url'))
+  two.empty()
+  await until(
+    async () => {
+      await two.look()
+      return two.nodes[0]?.token(sid)?.epoch === 2
+    },
+    10_000,
+    'the call to be claimed again',
+  )
+  const socket = await openSocket(`${at(two, 0).url.replace('http', 'ws')}/audio${audio.search}`)
+  t.equal(at(two, 0).calls.find(sid)?.state, 'streaming')
+  socket.terminate()
 })
 
 t.test(

@@ -72,19 +72,35 @@ t.test('every variable that is used is defined, and a hostile SID stays inside o
   }
 })
 
+/** An alert's page at the address that the operator sets, or else the file. */
+const RUNBOOK_URL =
+  /^\{\{ with \$externalLabels\.mkondo_docs \}\}\{\{ \. \}\}\/runbooks\/([\w#-]+)\.html\{\{ else \}\}docs\/runbooks\/([\w#-]+)\.md\{\{ end \}\}$/
+
+/** The anchors of a page's headings, as renderers of Markdown make them. */
+function anchorsOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w -]/g, '')
+      .replaceAll(' ', '-'),
+  )
+}
+
 t.test('every alert has a page, and every page its alert', async (t) => {
   const { groups } = parse(read('deploy', 'prometheus', 'alerts.rules.yml')) as {
     groups: {
-      rules: { alert: string; labels: { severity: string }; annotations: { summary: string; runbook: string } }[]
+      rules: { alert: string; labels: { severity: string }; annotations: { summary: string; runbook_url: string } }[]
     }[]
   }
   const rules = groups.flatMap((group) => group.rules)
   for (const rule of rules) {
-    t.ok(existsSync(at(rule.annotations.runbook)), `${rule.alert}: ${rule.annotations.runbook}`)
-    t.ok(
-      read(rule.annotations.runbook).includes(`\`${rule.alert}\``),
-      `${rule.annotations.runbook} names ${rule.alert}`,
-    )
+    const [, site, file] = RUNBOOK_URL.exec(rule.annotations.runbook_url) ?? []
+    const [page = '', anchor] = (file ?? '').split('#')
+    t.equal(site, file, `${rule.alert}: the site and the folder have the same page`)
+    t.ok(existsSync(at('docs', 'runbooks', `${page}.md`)), `${rule.alert}: ${page}`)
+    const text = read('docs', 'runbooks', `${page}.md`)
+    t.match(text, new RegExp(`^Alerts: .*\`${rule.alert}\``, 'm'), `${page} names ${rule.alert}`)
+    if (anchor !== undefined) t.ok(anchorsOf(text).includes(anchor), `${rule.alert}: #${anchor}`)
     t.ok(['page', 'ticket'].includes(rule.labels.severity))
   }
   const tested = read('deploy', 'prometheus', 'alerts.test.yml')

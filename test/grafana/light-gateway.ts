@@ -29,6 +29,8 @@ async function agentsFolder(): Promise<string> {
         stream: { track },
         turn: { endOfSpeechMs: 300 },
         escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
+        // "Beep" is what the scripted backend says: true in a call whose order was looked up.
+        claims: { rules: [{ tools: ['lookup_order'], phrases: { en: ['beep'] } }] },
         tools: [
           {
             name: 'lookup_order',

@@ -45,6 +45,8 @@ const FED = [
   'mkondo_backend_errors_total',
   'mkondo_backend_failovers_total',
   'mkondo_tool_seconds_count{outcome="ok"}',
+  'mkondo_claims_total{verdict="done"}',
+  'mkondo_claims_total{verdict="not-called"}',
   'mkondo_escalations_total',
   'mkondo_webhook_seconds_count',
   'mkondo_webhook_rejected_total',

@@ -101,6 +101,34 @@ t.test("the carrier's record of a call is fetched after it, with cost and cause"
   t.equal(details.pending, 0)
 })
 
+t.test('of an erased call nothing more is fetched, and what is being fetched is dropped', async (t) => {
+  const folder = t.testdir()
+  const server = createServer((_, response) => {
+    details.forget(SID)
+    response.setHeader('content-type', 'audio/wav')
+    response.end(Buffer.alloc(64))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/x.wav`
+  const { details, reported, run, asked } = follower(
+    t,
+    {
+      recording: () => Promise.resolve({ state: 'ready', url }),
+    },
+    folder,
+  )
+  details.follow(SID)
+  details.forget(SID)
+  t.same(await run(), [])
+  t.equal(asked(), 0)
+  details.follow(SID)
+  await run()
+  await details.close()
+  t.equal(reported.length, 1, 'the record, before the call was erased')
+  t.same(readdirSync(folder), [], 'no recording')
+})
+
 t.test(
   'a record that is not there yet, or not closed, is asked for again, ever more rarely, and then given up',
   async (t) => {

@@ -42,6 +42,7 @@ const RECORD = {
     { atMs: 7000, stopMs: 210, committed: true, why: 'voice' },
     { atMs: 1000, stopMs: null, committed: false, why: 'cough' },
   ],
+  claims: [{ atMs: 5200, tool: 'lookup_order', language: 'en', phrase: 'i * find', verdict: 'done' }],
   escalation: {
     reason: 'No order was found twice.',
     strategy: 'after-stream-dial',
@@ -173,6 +174,16 @@ t.test('nobody was asked for', (t) => {
   const alone = { packet: null, record: { ...RECORD, escalation: null } }
   t.same(findings('escalated: false', alone), [])
   t.match(findings('escalated: true', alone), ['no human was asked for'])
+  t.end()
+})
+
+t.test('a claim that no tool supports is a failure by itself', (t) => {
+  const claims = [
+    { atMs: 5200, tool: 'refund', language: 'en', phrase: 'i * refunded', verdict: 'not-called' },
+  ] as const
+  t.match(findings('turns: 3', { record: { ...RECORD, claims } }), [
+    /^the agent claimed what nothing supports \(refund: not-called\); it said i \* refunded$/,
+  ])
   t.end()
 })
 

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { run as mkondo } from '../../src/cli/program.js'
+import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import { until } from '../support/host.js'
 
 async function run(argv: readonly string[]) {
@@ -7,13 +8,10 @@ async function run(argv: readonly string[]) {
   const print = (text: string) => printed.push(text)
   const stop = new AbortController()
   const done = mkondo(['simulator', ...argv], {
+    ...PROCESS_TERMINAL,
     out: print,
     err: print,
     env: {},
-    colours: false,
-    columns: () => null,
-    showsProgress: false,
-    ask: null,
     signal: stop.signal,
   })
   return { printed, stop, done }

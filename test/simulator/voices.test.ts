@@ -49,6 +49,8 @@ offline:
   t.match(jsgf, /<order> = four one two seven;/)
   t.match(jsgf, /<status> = is running late;/)
   t.match(jsgf, /one moment please/)
+  t.match(jsgf, /i am sorry we were cut off/, 'and what the gateway says by itself')
+  t.match(jsgf, /<digit>\+ is too many digits/, 'what a dialogue says about numbers by default')
   t.notMatch(jsgf, /that is right|nobody says|you are an agent/)
   t.ok(words.includes('pikipiki'))
   t.same(vocabularyOf('{ not: [yaml', { orders: [], etas: [], others: [] }).sentences, [])

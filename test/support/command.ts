@@ -11,7 +11,7 @@ interface CommandResult {
 /** Runs a command of mkondo in this process, without a terminal and with no environment but the given one. */
 export async function command(
   argv: readonly string[],
-  given: Partial<Pick<Terminal, 'env' | 'signal' | 'ask' | 'colours' | 'columns' | 'showsProgress'>> = {},
+  given: Partial<Pick<Terminal, 'env' | 'signal' | 'input' | 'ask' | 'colours' | 'columns' | 'showsProgress'>> = {},
 ): Promise<CommandResult> {
   let out = ''
   let err = ''
@@ -26,6 +26,7 @@ export async function command(
     colours: false,
     columns: () => null,
     showsProgress: false,
+    input: () => Promise.resolve(''),
     ask: null,
     signal: null,
     ...given,

@@ -327,6 +327,18 @@ export class FleetNode {
       throw new Error(`${this.name} ended with ${code ?? 'a signal'}: ${run.lines.slice(-5).join(' / ')}`)
   }
 
+  /** Another process with its name, on an address of its own. */
+  twin(address: string): Run {
+    return mkondo(['serve'], {
+      ...this.#env,
+      HOST: address,
+      OPS_HOST: address,
+      INTERNAL_HOST: address,
+      INTERNAL_URL: `http://${address}:${this.#env['INTERNAL_PORT'] ?? ''}`,
+      DATA_DIR: `${this.#env['DATA_DIR'] ?? ''}-twin`,
+    })
+  }
+
   /** SIGKILL. */
   async kill(): Promise<void> {
     this.#run?.child.kill('SIGKILL')

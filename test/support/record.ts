@@ -21,6 +21,7 @@ export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
     toolCalls: [],
     turns: [],
     bargeIns: [],
+    claims: [],
     escalation: null,
     timeline: [],
     timelineDropped: 0,

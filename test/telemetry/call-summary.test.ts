@@ -37,6 +37,54 @@ t.test("the summary line has the figures of the call and nobody's words", async 
   t.notMatch(JSON.stringify(summary), /Wanjiru/)
 })
 
+t.test('the summary line says how the call was set up, carried and closed', async (t) => {
+  const summary = callSummary(
+    endedCall({
+      direction: 'outbound',
+      timeline: [
+        { name: 'webhook', atMs: 0 },
+        { name: 'stream-opened', atMs: 412.4 },
+        { name: 'backend-failover', atMs: 900 },
+        { name: 'socket-closed', atMs: 9000, detail: 'code 1006, socket-lost: no pong' },
+      ],
+      backends: {
+        sessions: [
+          { backend: 'a', role: 'first', connectMs: 90, fault: null },
+          { backend: 'b', role: 'takeover', connectMs: null, fault: 'refused' },
+        ],
+        failover: null,
+        irregular: {},
+      },
+      escalation: {
+        reason: 'Wanjiru wants a human',
+        strategy: 'conference',
+        outcome: 'no-answer',
+        attempts: [{ strategy: 'conference', human: 1, outcome: 'no-answer', detail: '', ms: 20_000 }],
+        callback: { asked: 'key', number: '+254700000001', note: 'about Wanjiru', at: '2026-11-20T12:00:00.000Z' },
+      },
+      outbound: { result: 'answered', ringMs: 4000, clientRequestId: 'x' },
+      recording: 'recordings/HD_record000001.wav',
+    }),
+  )
+  t.match(summary, {
+    direction: 'outbound',
+    started_at: '2026-11-20T12:00:00.000Z',
+    setup_ms: 412,
+    socket_closed: 'code 1006, socket-lost: no pong',
+    backend_sessions: 2,
+    backend_faults: 1,
+    backend_changes: 1,
+    escalation: 'no-answer',
+    escalation_strategy: 'conference',
+    escalation_attempts: 1,
+    callback: 'key',
+    placed: 'answered',
+    ring_ms: 4000,
+    recorded: true,
+  })
+  t.notMatch(JSON.stringify(summary), /Wanjiru|254700000001/)
+})
+
 t.test('a call without turns has no figures of turns', async (t) => {
   const summary = callSummary(
     endedCall({ endReason: 'socket-never-came', endDetail: 'no socket within 10000 ms', outcome: 'failed' }),

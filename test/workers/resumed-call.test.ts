@@ -1,9 +1,12 @@
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { RESUMES_MAX } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import type { OwnerToken } from '../../src/fleet/call-store.js'
@@ -204,6 +207,25 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
   t.equal(await b.keeper.read(call.callSid), null, 'and the store is empty')
 })
 
+t.test('a call goes on that lay in the store as the first version of the format wrote it', async (t) => {
+  // Bytes of a real call of version 1. They stay as they are: a later version reads them as long as it reads version 1.
+  const file = join(packageRoot(), 'test', 'workers', 'kept-call-1.json')
+  const { state, log } = JSON.parse(readFileSync(file, 'utf8')) as { state: string; log: string[] }
+  const call = callOf('HD_version000001')
+  const bytes = (text: string): Uint8Array => Buffer.from(text, 'base64')
+  const claim = { node: 'node-old', incarnation: 'node-old', nonce: 'node-old' }
+  const { owner } = await store.claim(call.callSid, claim, 0)
+  await store.save(call.callSid, owner, { state: bytes(state), append: log.map(bytes), replace: true })
+  await b.own(call.callSid, 1)
+  const line = new TestLine(b.test.host.prepare(call, await stateOf(call.callSid)))
+  line.start()
+  await until(() => saidBy(line).length === 3, 20_000, 'the words')
+  t.same(saidBy(line), ['Welcome.', 'It is sent.', 'We were cut off.'])
+  line.stop()
+  line.call.detach(1000)
+  t.match(await b.test.recordOf(call.callSid), { resumed: [{ node: 'node-a' }], toolCalls: [{ name: 'lookup_order' }] })
+})
+
 t.test('an answer that was cut off with the node is given, by a backend that knows the call', async (t) => {
   const call = callOf('HD_resumed00002')
   await a.own(call.callSid, 0)
@@ -297,10 +319,10 @@ t.test('what cannot go on is refused, and leaves nothing behind', async (t) => {
   const { free } = host
   const { session } = keptCall()
   if (session === null) throw new Error('no session')
-  const log = { transcript: [], toolCalls: [], turns: [], bargeIns: [] }
+  const log = { transcript: [], toolCalls: [], turns: [], bargeIns: [], claims: [] }
   const state = (changes: Parameters<typeof keptCall>[0]): KeptState => ({
     kept: keptCall(changes),
-    log: { ...log, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 } },
+    log: { ...log, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 } },
     marks: [],
   })
   const refused = (changes: Parameters<typeof keptCall>[0], code: string): void =>

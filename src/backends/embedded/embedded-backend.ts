@@ -24,9 +24,9 @@ import {
   type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
-import { readable, withoutNoise } from './dialogue/understanding.js'
+import { readable, withoutNoise, withoutSlips } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
-import { isBackchannel } from '../backchannel.js'
+import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
 import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
@@ -189,7 +189,7 @@ export class EmbeddedBackend implements Backend {
         heard = soFar
         this.#sink.event({ type: 'understood' })
         // A number in place of a yes: its digits have pauses.
-        if (engine.listensForNumber && this.#digits.includes(soFar.split(' ').at(-1) ?? '')) this.#expect('digits')
+        if (engine.digitsMax !== null && this.#digits.includes(soFar.split(' ').at(-1) ?? '')) this.#expect('digits')
       })
     } catch (error) {
       this.#recognitionFailed(error)
@@ -212,9 +212,10 @@ export class EmbeddedBackend implements Backend {
     const ms = samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     this.#responses.audioInMs += ms
     utterance.end().then(
-      ({ text, fit = 1 }) => {
+      ({ text, fit = 1, wordMs = [] }) => {
         this.#recognising--
-        const words = fit < FIT_MIN ? '' : withoutNoise(text)
+        const digitsMax = this.#engine?.digitsMax ?? Infinity
+        const words = fit < FIT_MIN ? '' : withoutSlips(withoutNoise(text), wordMs, this.#digits, digitsMax)
         const meant = unless === undefined || (words !== '' && !isBackchannel(readable(words, this.#digits), unless))
         if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
         else

@@ -66,7 +66,7 @@ function parseHeader(line: Record<string, unknown>, number: number): JournalHead
 }
 
 function version5(options: Record<string, unknown>, version: number): CallSessionOptions {
-  return version < 5 ? migrateOptions(options) : (options as unknown as CallSessionOptions)
+  return version < 5 ? migrateOptions(options) : ({ claims: null, ...options } as unknown as CallSessionOptions)
 }
 
 function readResume(resume: unknown, version: number, number: number): SessionResume | null {

@@ -119,6 +119,7 @@ export function comparable(output: CallOutput, version: number): CallOutput | nu
     case 'barge-in':
       return { type: 'log', entry: { kind: 'barge-in', record: { ...entry.record, atMs: 0 } } }
     case 'tool-call':
+    case 'claim':
     case 'turn-played':
       return null
   }

@@ -33,6 +33,7 @@ export function migrateOptions(options: Readonly<Record<string, unknown>>): Call
     serverInterrupts: options['serverVad'] === true,
     weighsSpeech: false,
     putOnHold: null,
+    claims: null,
     ...options,
     speech: { adaptive: false, ...speech },
     bargeIn: { doubtfulCommitMs: commitMs, backchannel: null, quieterDb: null, ...bargeIn },
@@ -76,7 +77,8 @@ export function migrateCheckpoint(value: unknown): SessionResume {
       toolCalls: logged,
       turns,
       bargeIns,
-      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+      claims: [],
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
     },
   })
 }

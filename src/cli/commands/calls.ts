@@ -1,7 +1,6 @@
 import type { CallsOptions, ListOptions } from '../calls.js'
-import { isCallSid } from '../../core/ids.js'
-import { UsageError, withExitCodes } from '../exit-codes.js'
-import { configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'
+import { withExitCodes } from '../exit-codes.js'
+import { callSid, configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'
 import type { Define } from './define.js'
 
 const LIMIT_DEFAULT = 50
@@ -55,9 +54,4 @@ Calls of all nodes of a running gateway (by the ops port of any of them), and wh
     .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
       ends(await (await import('../calls.js')).escalate(sid, command.optsWithGlobals(), terminal))
     })
-}
-
-function callSid(text: string): string {
-  if (isCallSid(text)) return text
-  throw new UsageError('a SID is 1 to 64 of A-Z a-z 0-9 _ -')
 }

@@ -1,5 +1,5 @@
 import type { EscalationPacket } from '../../call/events.js'
-import type { CallRecord, ToolCallRecord } from '../../call/record.js'
+import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/record.js'
 import type { HumanOutcome } from '../choices.js'
 import type { CallerLatency } from '../caller-leg.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'
@@ -69,6 +69,7 @@ export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] 
     ...found,
     ...inTheEnd(record, expect),
     ...inTheTools(record.toolCalls, expect),
+    ...inTheClaims(record.claims),
     ...inTheWords(call.lines, expect),
     ...inTheEscalation(call, expect.escalated),
     ...inTheCounts(record, expect),
@@ -135,6 +136,16 @@ function callText({ tool, args }: ExpectedCall): string {
     ([name, value]) => `${name}: ${value !== null && typeof value === 'object' ? value.source : String(value)}`,
   )
   return shown.length === 0 ? tool : `${tool} with ${shown.join(', ')}`
+}
+
+/** No agent may claim what no tool did. */
+function inTheClaims(claims: readonly ClaimRecord[]): Finding[] {
+  return claims
+    .filter(({ verdict }) => verdict !== 'done')
+    .map(({ tool, phrase, verdict, atMs }) => ({
+      what: `the agent claimed what nothing supports (${tool ?? 'it has no tool for that'}: ${verdict}); it said ${phrase}`,
+      nearMs: atMs,
+    }))
 }
 
 // --- words ------------------------------------------------------------------------------------------------------

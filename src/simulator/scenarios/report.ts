@@ -55,6 +55,11 @@ const resultSchema = z.strictObject({
       ),
       turns: z.array(z.strictObject({ firstSoundMs: msOrNull, answerMs: msOrNull })),
       bargeIns: z.array(z.strictObject({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
+      claims: z
+        .array(
+          z.strictObject({ atMs: z.number(), tool: z.string().nullable(), phrase: z.string(), verdict: z.string() }),
+        )
+        .describe('What the agent claimed to have done; verdict done: a tool did it.'),
       escalation: z
         .strictObject({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() })
         .nullable(),
@@ -139,6 +144,7 @@ function resultOf(result: ScenarioResult): ScenarioReport['results'][number] {
             })),
             turns: (record?.turns ?? []).map(({ firstSoundMs, answerMs }) => ({ firstSoundMs, answerMs })),
             bargeIns: (record?.bargeIns ?? []).map(({ atMs, stopMs, committed }) => ({ atMs, stopMs, committed })),
+            claims: (record?.claims ?? []).map(({ atMs, tool, phrase, verdict }) => ({ atMs, tool, phrase, verdict })),
             escalation:
               record?.escalation == null
                 ? null

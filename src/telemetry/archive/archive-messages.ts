@@ -54,6 +54,8 @@ export type ToArchive =
   | { readonly type: 'recording-rows'; readonly callSid: string; readonly at: number; readonly bytes: Uint8Array }
   | { readonly type: 'recording-end'; readonly callSid: string }
   | { readonly type: 'recording-discard'; readonly callSid: string }
+  /** Documents of these calls that wait for the disk are dropped. The answer comes when all before it is done. */
+  | { readonly type: 'forget'; readonly id: number; readonly callSids: readonly string[] }
   | { readonly type: 'close'; readonly id: number }
 
 /** A fault. `lost`: documents that are permanently lost. */

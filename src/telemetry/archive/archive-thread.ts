@@ -273,6 +273,17 @@ function find(kind: DocumentKind, callSid: string): unknown {
   return found
 }
 
+/** Erased calls: nothing of them is written any more. */
+function forget(callSids: ReadonlySet<string>): void {
+  for (const callSid of callSids) held.delete(callSid)
+  for (let index = backlog.length - 1; index >= 0; index--) {
+    const { kind, callSid } = backlog[index] as (typeof backlog)[number]
+    if (!callSids.has(callSid)) continue
+    backlog.splice(index, 1)
+    post({ type: 'document-done', kind, ok: false })
+  }
+}
+
 function close(): void {
   tryBacklog()
   for (const { kind, callSid } of backlog) {
@@ -298,6 +309,9 @@ port.on('message', (message: ToArchive) => {
       return keep(message.kind, message.callSid, message.document)
     case 'find':
       return post({ type: 'answer', id: message.id, value: find(message.kind, message.callSid) })
+    case 'forget':
+      forget(new Set(message.callSids))
+      return post({ type: 'answer', id: message.id, value: null })
     case 'left-record':
       return settleLeft(message.callSid, message.isRecord)
     case 'open-record-gone':

@@ -226,6 +226,11 @@ export class Archive {
     return this.#ask((id) => ({ type: 'find', id, kind, callSid }))
   }
 
+  /** Drops what waits to be written of erased calls; resolves when everything before it is written. */
+  async forget(callSids: readonly CallSid[]): Promise<void> {
+    await this.#ask((id) => ({ type: 'forget', id, callSids }))
+  }
+
   /**
    * @param announced  whether the caller has been informed; if not, a crash before `announced` leaves no recording
    * @param part  from 1; a call that goes on after its node was lost begins another part

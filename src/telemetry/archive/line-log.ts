@@ -56,6 +56,8 @@ const DAY_MS = 86_400_000
 /** Another process may still be writing an unfinished line that is younger than this. */
 const TORN_AFTER_MS = 5000
 const NEWLINE = 0x0a
+/** An erased line is all spaces (`erasure.ts`); no document begins with one. */
+const ERASED = 0x20
 const DISK: LogDisk = {
   // Exclusive: no two processes ever write into one file.
   open: (path) => openSync(path, 'ax', 0o600),
@@ -138,7 +140,7 @@ export class LineLog {
     this.#disk.sync(this.#open.handle)
   }
 
-  /** The newest document of a key. */
+  /** The newest document of a key; undefined also when it was erased. */
   find(key: string): unknown {
     const place = this.#places.get(key)
     return place === undefined ? undefined : this.#readAt(place)
@@ -146,7 +148,10 @@ export class LineLog {
 
   /** The newest documents, oldest of them first. */
   newest(count: number): unknown[] {
-    return [...this.#places.values()].slice(-count).map((place) => this.#readAt(place))
+    return [...this.#places.values()]
+      .slice(-count)
+      .map((place) => this.#readAt(place))
+      .filter((document) => document !== undefined)
   }
 
   /** Deletes whole files that are too old, and the oldest of those that are too many. @returns files deleted */
@@ -227,9 +232,11 @@ export class LineLog {
   #read(file: LogFile, bytes: Buffer): void {
     for (let at = 0; at < bytes.length;) {
       const end = bytes.indexOf(NEWLINE, at)
-      const key = keyOf(bytes.subarray(at, end))
-      if (key === null) this.unreadable++
-      else this.#place(key, { file, at, bytes: end - at })
+      if (bytes[at] !== ERASED) {
+        const key = keyOf(bytes.subarray(at, end))
+        if (key === null) this.unreadable++
+        else this.#place(key, { file, at, bytes: end - at })
+      }
       at = end + 1
     }
   }
@@ -257,7 +264,7 @@ export class LineLog {
         if (got === 0) throw new Error(`${file.name} is shorter than it was`)
         from += got
       }
-      return JSON.parse(line.toString()) as unknown
+      return line[0] === ERASED ? undefined : (JSON.parse(line.toString()) as unknown)
     } finally {
       closeSync(handle)
     }

@@ -2,6 +2,7 @@ import t from 'tap'
 import { offlineSchema, type OfflineDialogue } from '../../../src/agents/offline.js'
 import { DialogueEngine, type AnsweredCall } from '../../../src/backends/embedded/dialogue/engine.js'
 import type { DialogueEvent, DialogueState } from '../../../src/backends/embedded/dialogue/engine.js'
+import { withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
 import { lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
 
 const orderLine = offlineSchema.parse(ORDER_LINE.offline)
@@ -402,6 +403,18 @@ t.test('while a part is being recognised any piece of a known number is listened
   const { engine } = drive({ from: TWO_ORDERS })
   t.match(engine.grammar(true).jsgf, /\| one four \|/)
   t.notMatch(engine.grammar().jsgf, /\| one four \|/)
+})
+
+t.test('a number that is too long is heard without digits that are too short to have been said', (t) => {
+  const heard = (text: string, ...wordMs: number[]): string => withoutSlips(text, wordMs, orderLine.digits, 4)
+  t.equal(heard('eight four two one two seven', 130, 390, 80, 350, 310, 670), 'four one two seven')
+  t.equal(heard('order two two eight eight seven', 300, 300, 130, 410, 460, 520), 'order two eight eight seven')
+  t.equal(heard('four two one two seven please', 390, 170, 160, 310, 670, 300), 'four two two seven please', 'the shortest')
+  const five = 'five eight eight one six'
+  t.equal(heard(five, 300, 250, 260, 190, 300), five, 'all were said')
+  t.equal(heard(five), five, 'nobody knows how long they were')
+  t.equal(heard('four one two', 100, 100, 100), 'four one two', 'a number that is not too long')
+  t.end()
 })
 
 t.test('a date that is asked for as digits comes in parts too', async (t) => {

@@ -228,8 +228,9 @@ export class DialogueEngine {
     )
   }
 
-  get listensForNumber(): boolean {
-    return this.#digitSlot() !== null
+  /** The most digits of the number that is listened for; null if none is. */
+  get digitsMax(): number | null {
+    return this.#digitSlot()?.max ?? null
   }
 
   /** What the caller will most likely say next. */

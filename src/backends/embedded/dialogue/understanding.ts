@@ -63,6 +63,31 @@ export function withoutNoise(text: string): string {
 }
 
 /**
+ * Digits that people say last 190 ms and more (335 digits of 80 numbers, `decoder-set.ts`); those that the recogniser
+ * finds in breath, echo and the edges of words 80 to 170 ms.
+ */
+const DIGIT_MS_MIN = 180
+
+/**
+ * A number with more digits than it can have, without those that are too short to have been said, the shortest first.
+ * @param wordMs  how long each word lasts; nothing is left out where that is not known
+ */
+export function withoutSlips(
+  text: string,
+  wordMs: readonly number[],
+  digits: readonly string[],
+  digitsMax: number,
+): string {
+  const words = text.split(' ')
+  const said = words.flatMap((word, at) => (digits.includes(word) ? [{ at, ms: wordMs[at] ?? Infinity }] : []))
+  const slips = said
+    .filter(({ ms }) => ms < DIGIT_MS_MIN)
+    .toSorted((a, b) => a.ms - b.ms)
+    .slice(0, Math.max(0, said.length - digitsMax))
+  return words.filter((_, index) => slips.every(({ at }) => at !== index)).join(' ')
+}
+
+/**
  * Part of a number, against the whole of one: a digit that was swallowed must not make a part of a number that was said.
  */
 const PART_WEIGHT = 0.05

@@ -1,0 +1,97 @@
+// `npm run dev`: a gateway that follows the sources. An edit below src/ or examples/ is built and the gateway is started
+// again; an edit of an agent reaches the next call without that (AGENTS_WATCH). A build that fails leaves the old one
+// running. What follows `--` goes to `mkondo serve` (default: --with-shop).
+//
+//   npm run dev
+//   npm run dev -- --processes 2
+import { spawn } from 'node:child_process'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { watch } from 'chokidar'
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const SETTLE_MS = 150
+/** A gateway that has not ended by then is killed: its calls are test calls. */
+const END_MS = 2000
+
+const given = process.argv.slice(2)
+const args = [join(root, 'dist/src/cli/main.js'), 'serve', ...(given.length > 0 ? given : ['--with-shop'])]
+const say = (text) => console.error(`dev: ${text}`)
+
+let gateway = null
+let stopping = false
+let timer = null
+let busy = false
+let again = false
+
+const build = () =>
+  new Promise((done) => {
+    const child = spawn(process.execPath, [join(root, 'scripts/build.mjs')], { stdio: 'inherit' })
+    child.once('close', (code) => done(code === 0))
+  })
+
+function start() {
+  const child = spawn(process.execPath, args, { stdio: 'inherit', env: { DRAIN_TIMEOUT: '0', ...process.env } })
+  gateway = child
+  child.once('close', (code) => {
+    if (gateway !== child) return
+    gateway = null
+    if (stopping) process.exit(code ?? 0)
+    say(`the gateway ended with ${code}: it starts again after the next edit`)
+  })
+}
+
+function stop() {
+  const child = gateway
+  gateway = null
+  if (child === null) return Promise.resolve()
+  return new Promise((done) => {
+    const kill = setTimeout(() => child.kill('SIGKILL'), END_MS)
+    child.once('close', () => {
+      clearTimeout(kill)
+      done()
+    })
+    child.kill('SIGTERM')
+  })
+}
+
+async function edited(what) {
+  if (busy) {
+    again = true
+    return
+  }
+  busy = true
+  do {
+    again = false
+    const startedMs = performance.now()
+    if (!(await build())) {
+      say(`${what}: does not build; the gateway goes on as it was`)
+      continue
+    }
+    await stop()
+    start()
+    say(`${what}: built and started again in ${Math.round(performance.now() - startedMs)} ms`)
+  } while (again)
+  busy = false
+}
+
+watch(
+  ['src', 'examples'].map((folder) => join(root, folder)),
+  {
+    ignoreInitial: true,
+    ignored: (path, stats) => stats?.isFile() === true && !/\.(ts|json)$/.test(path),
+  },
+).on('all', (event, path) => {
+  if (event === 'addDir' || event === 'unlinkDir') return
+  clearTimeout(timer)
+  timer = setTimeout(() => void edited(path.slice(root.length + 1)), SETTLE_MS)
+})
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.on(signal, () => {
+    stopping = true
+    if (gateway === null) process.exit(0)
+    gateway.kill(signal)
+  })
+
+if (await build()) start()
+else say('does not build: it starts after the next edit')

@@ -1,0 +1,92 @@
+import { z } from 'zod'
+import { CLAIM_LANGUAGES, PhraseMatcher } from '../call/claim-phrases.js'
+import { CLAIM_LISTS_MAX, CLAIM_PHRASES_MAX, CLAIM_RULES_MAX } from '../core/limits.js'
+
+/** The `claims:` of an agent: what it may say that it has done, and which tools make that true. */
+
+const language = z.string().regex(/^[a-z]{2,3}$/, { error: 'must be a language such as en or sw' })
+const listName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
+const cues = z.array(z.string().trim().toLowerCase().min(1).max(40)).max(100).default([])
+
+const languageSchema = z.strictObject({
+  not: cues.describe('After one of them in its clause nothing is claimed: not, never.'),
+  if: cues.describe('Nothing is claimed in its clause, and after it in its sentence: if, once.'),
+  asks: cues.describe('Begins a question: nothing is claimed in the rest of its sentence.'),
+  joins: cues.describe('Begins a new clause: but, because.'),
+  breaks: cues.describe('A * does not pass them: will, could, want.'),
+})
+
+const ruleSchema = z.strictObject({
+  tools: z
+    .array(z.string().min(1).max(64))
+    .max(5)
+    .describe('The claim is true when one of them succeeded in this call. []: the agent can do no such thing.'),
+  result: z
+    .record(z.string().min(1).max(64), z.union([z.string().max(200), z.number(), z.boolean()]))
+    .nullable()
+    .default(null)
+    .describe('Fields with values that the result must have somewhere. Default: any result.'),
+  phrases: z
+    .record(language, z.array(z.string().trim().min(1).max(300)).min(1).max(100))
+    .describe('How it is said, by language: words, *, (one | other), [perhaps], <list>.'),
+})
+
+export const claimsSchema = z
+  .strictObject({
+    correct: z
+      .boolean()
+      .default(false)
+      .describe('Whether the model is told to correct itself aloud when it claimed what no tool did.'),
+    words: z
+      .record(listName, z.string().trim().min(1).max(1000))
+      .refine((lists) => Object.keys(lists).length <= CLAIM_LISTS_MAX, {
+        error: `has more than ${CLAIM_LISTS_MAX} lists`,
+      })
+      .default({})
+      .describe('Alternatives by name, for <name> in phrases: have: i have | ive.'),
+    languages: z
+      .record(language, languageSchema)
+      .default({})
+      .describe('Words of other languages than English and Swahili that keep a phrase from being a claim.'),
+    rules: z.array(ruleSchema).min(1).max(CLAIM_RULES_MAX),
+  })
+  .superRefine(({ words, languages, rules }, context) => {
+    let phrases = 0
+    rules.forEach((rule, index) => {
+      for (const [name, list] of Object.entries(rule.phrases)) {
+        phrases += list.length
+        const cuesOf = languages[name] ?? CLAIM_LANGUAGES[name]
+        if (cuesOf === undefined) {
+          context.addIssue({
+            code: 'custom',
+            path: ['rules', index, 'phrases', name],
+            message: `needs claims.languages.${name}: only en and sw need none`,
+          })
+          continue
+        }
+        list.forEach((phrase, at) => {
+          const fault = faultOf(() => new PhraseMatcher([phrase], cuesOf, words))
+          if (fault !== null)
+            context.addIssue({ code: 'custom', path: ['rules', index, 'phrases', name, at], message: `has ${fault}` })
+        })
+      }
+    })
+    if (phrases > CLAIM_PHRASES_MAX)
+      context.addIssue({
+        code: 'custom',
+        path: ['rules'],
+        message: `have ${phrases} phrases; at most ${CLAIM_PHRASES_MAX} are allowed`,
+      })
+  })
+
+function faultOf(parse: () => unknown): string | null {
+  try {
+    parse()
+    return null
+  } catch (thrown) {
+    if (thrown instanceof SyntaxError) return thrown.message
+    throw thrown
+  }
+}

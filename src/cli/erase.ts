@@ -1,0 +1,119 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { loadConfig } from '../config/load-config.js'
+import { GatewayError } from '../core/errors.js'
+import { isCallSid } from '../core/ids.js'
+import { ERASE_PEER_MS } from '../core/limits.js'
+import { subscriberNumber } from '../sautikit/phone.js'
+import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import { eraseCalls, findCalls } from '../telemetry/archive/erasure.js'
+import type { ErasedCounts } from '../telemetry/archive/erasure.js'
+import { UsageError } from './exit-codes.js'
+import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsClient } from './ops-client.js'
+import { json } from './terminal.js'
+import type { Terminal } from './terminal.js'
+
+/** The options of `mkondo erase`. */
+export interface EraseOptions {
+  readonly sid?: string
+  /** `-`: it is read from standard input. */
+  readonly number?: string
+  readonly masked?: true
+  readonly offline?: true
+  readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
+}
+
+type Erased = ErasedCounts & { readonly keptStates: number }
+
+interface ErasureReport {
+  readonly erased: Erased
+  readonly uncertain: number
+  readonly complete: boolean
+  readonly silent: readonly string[]
+  readonly storeDown: boolean
+}
+
+type Target = { readonly sid: string } | { readonly number: string; readonly masked: boolean }
+
+/** `mkondo erase`. */
+export async function erase(options: EraseOptions, terminal: Terminal): Promise<number> {
+  const number = options.number === '-' ? (await terminal.input()).trim() : options.number
+  const target = targetOf(options.sid, number, options.masked === true)
+  const report =
+    options.offline === true
+      ? await eraseOffline(loadConfig(terminal.env, options.config ?? null).dataDir, target)
+      : await eraseOnline(opsClientOf(options, terminal, ERASE_PEER_MS), target)
+  terminal.out(options.json === true ? json(report) : reportText(report))
+  return report.complete && report.uncertain === 0 ? 0 : 1
+}
+
+function targetOf(sid: string | undefined, number: string | undefined, masked: boolean): Target {
+  if ((sid === undefined) === (number === undefined)) throw new UsageError('takes --sid or --number, one of them')
+  if (number !== undefined) {
+    const subscriber = subscriberNumber(number)
+    // Not repeated: a number is not printed.
+    if (subscriber === null) throw new UsageError('--number is no phone number of 7 digits or more')
+    return { number: subscriber, masked }
+  }
+  if (!isCallSid(sid)) throw new UsageError('--sid is not 1 to 64 characters of A-Z a-z 0-9 _ -')
+  if (masked) throw new UsageError('--masked goes with --number')
+  return { sid }
+}
+
+async function eraseOnline(ops: OpsClient, target: Target): Promise<ErasureReport> {
+  const { status, body } = await ops.post('/api/erase', target)
+  if (status !== 200) throw refusalOf(body, status)
+  return body as unknown as ErasureReport
+}
+
+/** @throws GatewayError CONFIG_INVALID while a gateway uses the folder */
+async function eraseOffline(dataDir: string, target: Target): Promise<ErasureReport> {
+  if (!existsSync(dataDir)) throw new GatewayError('CONFIG_INVALID', `DATA_DIR is '${dataDir}', which is not there`)
+  const folders = [dataDir, ...processFolders(dataDir)]
+  const held = []
+  try {
+    for (const folder of folders) held.push(await holdDataFolder(folder))
+    const found = 'sid' in target ? { exact: [target.sid], alike: [] } : findCalls(folders, target.number)
+    const alsoAlike = 'number' in target && target.masked
+    const callSids = [...found.exact, ...(alsoAlike ? found.alike : [])]
+    return {
+      erased: { ...eraseCalls(folders, callSids), keptStates: 0 },
+      uncertain: alsoAlike ? 0 : found.alike.length,
+      complete: true,
+      silent: [],
+      storeDown: false,
+    }
+  } finally {
+    for (const folder of held) folder.release()
+  }
+}
+
+/** Those of further processes (`--processes`). */
+function processFolders(dataDir: string): string[] {
+  return readdirSync(dataDir)
+    .filter((name) => /^process-\d{1,3}$/.test(name))
+    .map((name) => join(dataDir, name))
+}
+
+function reportText({ erased, uncertain, silent, storeDown }: ErasureReport): string {
+  const lines = [
+    `erased: ${counted(erased.calls, 'call')}: ${counted(erased.records, 'record')}, ${counted(erased.handoffs, 'handoff packet')}, ` +
+      `${counted(erased.recordings, 'recording')}, ${counted(erased.carrierRecordings, "carrier's recording")}, ` +
+      `${counted(erased.journals, 'journal')}, ${counted(erased.keptStates, 'kept state')}`,
+  ]
+  if (uncertain > 0)
+    lines.push(
+      `left: ${counted(uncertain, 'call')} whose record has its number masked and may be of this number; ` +
+        '--masked erases them too',
+    )
+  for (const name of silent) lines.push(`node ${name} did not answer: erase again when it does`)
+  if (storeDown) lines.push("the fleet's store did not answer: erase again when it does")
+  return `${lines.join('\n')}\n`
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}

@@ -1,0 +1,33 @@
+import { z } from 'zod'
+import type { Log } from '../telemetry/log.js'
+import type { Reply } from './http-exchange.js'
+
+/** Who gave a command. */
+export const operatorSchema = z.object({
+  /** `none`: the port needs none. */
+  token: z.enum(['OPS_TOKEN', 'none']),
+  address: z.string().max(64),
+})
+export type Operator = z.output<typeof operatorSchema>
+
+interface AuditFields {
+  readonly command: string
+  /** The node that it is for; null where none has the call. */
+  readonly node: string | null
+  readonly call_sid: string | null
+  /** The node that passed it on. */
+  readonly via?: string
+  /** How many calls and files were erased. Never which, nor whose. */
+  readonly erased?: Readonly<Record<string, number>>
+  readonly agent?: string
+}
+
+/**
+ * The audit log: one line for each command of an operator, and for each recording that one fetches: what, by whom, when,
+ * and its outcome. Component `audit`.
+ */
+export function audit(log: Log, fields: AuditFields, { status }: Pick<Reply, 'status'>, operator: Operator): void {
+  const outcome = status < 400 ? 'done' : status < 500 ? 'refused' : 'failed'
+  const { token, address } = operator
+  log.component('audit').info({ ...fields, outcome, status, token_kind: token, address }, 'An operator gave a command')
+}

@@ -1,0 +1,199 @@
+import { z } from 'zod'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import { ERASE_PEER_MS, OPS_PEER_MS } from '../core/limits.js'
+import type { NodeRecord } from '../fleet/call-store.js'
+import type { FleetNode } from '../fleet/fleet-node.js'
+import { subscriberNumber } from '../sautikit/phone.js'
+import type { ErasedCounts } from '../telemetry/archive/erasure.js'
+import { errorReply, jsonReply } from './http-exchange.js'
+import type { Reply } from './http-exchange.js'
+import { audit, operatorSchema } from './ops-audit.js'
+import type { Operator } from './ops-audit.js'
+import type { EdgeOptions, ErasureHere, ErasureTarget } from './options.js'
+
+const targetSchema = z.union([
+  z.strictObject({ sid: z.custom<CallSid>(isCallSid) }),
+  z.strictObject({ number: z.string().max(64), masked: z.boolean().default(false) }),
+])
+
+/** What a node asks another. `live`: whether a call that is meant is live there; nothing is erased. */
+const requestSchema = z.object({ what: z.enum(['live', 'erase']), target: targetSchema, operator: operatorSchema })
+type EraseRequest = z.output<typeof requestSchema>
+
+const countSchema = z.int().min(0)
+const answerSchema = z.object({
+  live: countSchema,
+  erased: z
+    .object({
+      calls: countSchema,
+      records: countSchema,
+      handoffs: countSchema,
+      recordings: countSchema,
+      carrierRecordings: countSchema,
+      journals: countSchema,
+    })
+    .nullable(),
+  uncertain: countSchema,
+})
+type EraseAnswer = z.output<typeof answerSchema>
+
+/**
+ * `POST /api/erase`: erases what all nodes keep of a call, or of all calls of a number. First every node is asked whether
+ * such a call is live: then nothing is erased anywhere. What was erased is counted, and named nowhere.
+ */
+export class EraseApi {
+  readonly #options: Pick<EdgeOptions, 'fleet' | 'erasure' | 'log'>
+
+  constructor(options: Pick<EdgeOptions, 'fleet' | 'erasure' | 'log'>) {
+    this.#options = options
+    options.fleet?.node.onRequest('erase', (request, from) => this.#asked(request, from))
+  }
+
+  async erase(body: Uint8Array, operator: Operator): Promise<Reply> {
+    const target = targetOf(body)
+    const { erasure, fleet, log } = this.#options
+    const node = fleet?.node ?? null
+    const line = {
+      command: 'erase',
+      node: node?.name ?? null,
+      call_sid: target !== null && 'sid' in target ? target.sid : null,
+    }
+    const done = (reply: Reply, erased?: Readonly<Record<string, number>>): Reply => {
+      audit(log, { ...line, ...(erased === undefined ? {} : { erased }) }, reply, operator)
+      return reply
+    }
+    if (target === null) return done(BAD_TARGET)
+    if (erasure === undefined) return done(errorReply(404, 'NOT_FOUND', 'this process keeps nothing of its calls'))
+
+    const others = node?.others() ?? []
+    const asked = await this.#askAll(node, others, { what: 'live', target, operator }, OPS_PEER_MS)
+    const live = erasure.live(target) + sum(asked.answers.map((answer) => answer.live))
+    if (live > 0) return done(stillLive(target, live))
+    const silent = others.filter((other) => asked.silent.includes(other.name))
+    if (node !== null && 'sid' in target && (await ownedBySilent(node, target.sid, silent)))
+      return done(
+        errorReply(
+          504,
+          'NODE_SILENT',
+          `this call may be live at a node that does not answer: ${asked.silent.join(', ')}`,
+        ),
+      )
+
+    const answering = others.filter((other) => !silent.includes(other))
+    const here = await erasure.erase(target).catch((thrown: unknown) => {
+      done(errorReply(500, 'INTERNAL', 'not everything could be erased'))
+      throw thrown
+    })
+    const there = await this.#askAll(node, answering, { what: 'erase', target, operator }, ERASE_PEER_MS)
+    const kept = node === null ? 0 : await eraseKept(erasure, target, [node, ...answering])
+    const all = [here, ...there.answers]
+    const erased = { ...added(all.flatMap((answer) => answer.erased ?? [])), keptStates: kept ?? 0 }
+    const without = [...asked.silent, ...there.silent]
+    const complete = without.length === 0 && kept !== null
+    const uncertain = sum(all.map((answer) => answer.uncertain))
+    if (complete && 'sid' in target && sum(Object.values(erased)) === 0)
+      return done(errorReply(404, 'CALL_UNKNOWN', 'no node keeps anything of a call of that SID'))
+    return done(jsonReply({ erased, uncertain, complete, silent: without, storeDown: kept === null }), erased)
+  }
+
+  async #askAll(
+    node: FleetNode | null,
+    others: readonly NodeRecord[],
+    request: EraseRequest,
+    answerMs: number,
+  ): Promise<{ readonly answers: readonly EraseAnswer[]; readonly silent: readonly string[] }> {
+    const answers: EraseAnswer[] = []
+    const silent: string[] = []
+    await Promise.all(
+      others.map(async ({ name, incarnation }) => {
+        const asked = await node?.ask({ node: name, incarnation }, 'erase', request, answerMs)
+        const answer = asked?.result === 'answered' ? answerSchema.safeParse(asked.answer) : null
+        if (answer?.success === true) answers.push(answer.data)
+        else silent.push(name)
+      }),
+    )
+    return { answers, silent }
+  }
+
+  /** Another node asks. Throws what an erasure throws; the node that asked then counts this one as silent. */
+  async #asked(body: unknown, from: string): Promise<EraseAnswer | null> {
+    const read = requestSchema.safeParse(body)
+    const { erasure, log, fleet } = this.#options
+    if (!read.success || erasure === undefined) return null
+    const { what, target, operator } = read.data
+    if (what === 'live') return { live: erasure.live(target), erased: null, uncertain: 0 }
+    const { erased, uncertain } = await erasure.erase(target)
+    const line = { command: 'erase', node: fleet?.node.name ?? null, call_sid: 'sid' in target ? target.sid : null }
+    audit(log, { ...line, via: from, erased: { ...erased } }, { status: 200 }, operator)
+    return { live: 0, erased, uncertain }
+  }
+}
+
+const BAD_TARGET: Reply = errorReply(
+  400,
+  'BAD_REQUEST',
+  'the body is a JSON object with "sid" (the SID of a call), or with "number" (E.164) and perhaps "masked" (true or false)',
+)
+
+function targetOf(body: Uint8Array): ErasureTarget | null {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder().decode(body))
+  } catch {
+    return null // answered like any other wrong body
+  }
+  const read = targetSchema.safeParse(value)
+  if (!read.success) return null
+  const target = read.data
+  if ('sid' in target) return target
+  const number = subscriberNumber(target.number)
+  return number === null ? null : { ...target, number }
+}
+
+function stillLive(target: ErasureTarget, live: number): Reply {
+  return errorReply(
+    409,
+    'CALL_LIVE',
+    'sid' in target
+      ? 'this call is live: nothing is erased; end it (POST /api/calls/{sid}/hangup), then erase it'
+      : `${live} of the calls of that number are live: nothing is erased; erase again when they have ended`,
+  )
+}
+
+async function ownedBySilent(node: FleetNode, callSid: CallSid, silent: readonly NodeRecord[]): Promise<boolean> {
+  const entry = await node.store.read(callSid).catch(() => null)
+  return entry !== null && entry.phase !== 'over' && silent.some(({ name }) => name === entry.owner.node)
+}
+
+/** @returns null when the store does not answer */
+async function eraseKept(
+  erasure: ErasureHere,
+  target: ErasureTarget,
+  nodes: readonly { readonly name: string }[],
+): Promise<number | null> {
+  try {
+    return await erasure.eraseKept(
+      target,
+      nodes.map(({ name }) => name),
+    )
+  } catch {
+    return null
+  }
+}
+
+function added(counts: readonly ErasedCounts[]): ErasedCounts {
+  const total = (of: keyof ErasedCounts): number => sum(counts.map((count) => count[of]))
+  return {
+    calls: total('calls'),
+    records: total('records'),
+    handoffs: total('handoffs'),
+    recordings: total('recordings'),
+    carrierRecordings: total('carrierRecordings'),
+    journals: total('journals'),
+  }
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, each) => total + each, 0)
+}

@@ -1,0 +1,177 @@
+import { existsSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import { GatewayError } from '../core/errors.js'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import { ERASE_CARRIER_ASKS_MAX } from '../core/limits.js'
+import type { ErasureTarget, ErasureHere } from '../edge/options.js'
+import type { CallKeeper } from '../fleet/call-keeper.js'
+import type { CallStore } from '../fleet/call-store.js'
+import type { CarrierCall } from '../sautikit-api/client.js'
+import { sameNumber } from '../sautikit/phone.js'
+import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import type { DataFolder } from '../telemetry/archive/data-folder.js'
+import { isOfNumber } from '../telemetry/archive/erasure.js'
+import type { ErasedCounts, ErasureTask, FoundCalls } from '../telemetry/archive/erasure.js'
+import type { CallRegistry } from '../workers/call-registry.js'
+
+interface CallErasureOptions {
+  /** Data folders of this process, and of those that are gone. */
+  readonly folders: readonly string[]
+  /** One in which another process may be writing; it erases its own. Null: there is none. */
+  readonly spareFolder: string | null
+  readonly calls: Pick<CallRegistry, 'live' | 'find' | 'ended' | 'forget'>
+  /** Forgets documents that wait to be written, and resolves when all others are written. */
+  readonly forgetWaiting: (callSids: readonly CallSid[]) => Promise<void>
+  /** Forgets what is still to be fetched from the carrier. */
+  readonly forgetDetail: (callSid: CallSid) => void
+  readonly store: Pick<CallStore, 'read' | 'callsOf' | 'over'>
+  readonly keeper: Pick<CallKeeper, 'opened'>
+  /** The carrier's list of calls; null without an API key. */
+  readonly carrierCall: ((callSid: CallSid) => Promise<Pick<CarrierCall, 'remoteNumber'>>) | null
+  readonly workerEnv: Readonly<Record<string, string>>
+}
+
+/**
+ * Erases ended calls from this process: from its memory, its data folders and the fleet's store. Numbers are compared,
+ * and go no further. One erasure at a time.
+ */
+export class CallErasure implements ErasureHere {
+  readonly #options: CallErasureOptions
+  #last: Promise<unknown> = Promise.resolve()
+
+  constructor(options: CallErasureOptions) {
+    this.#options = options
+  }
+
+  live(target: ErasureTarget): number {
+    const { calls } = this.#options
+    if ('sid' in target) return calls.find(target.sid) === undefined ? 0 : 1
+    return [...calls.live()].filter((call) => call.isOf(target.number)).length
+  }
+
+  erase(target: ErasureTarget): ReturnType<ErasureHere['erase']> {
+    const run = this.#last.then(() => this.#erase(target))
+    this.#last = run.catch(() => undefined)
+    return run
+  }
+
+  async #erase(target: ErasureTarget): ReturnType<ErasureHere['erase']> {
+    const spare = await this.#spare()
+    try {
+      return await this.#eraseFrom([...this.#options.folders, ...(spare === null ? [] : [spare.path])], target)
+    } finally {
+      spare?.folder.release()
+    }
+  }
+
+  /** Null where its process runs, or there is none. */
+  async #spare(): Promise<{ readonly path: string; readonly folder: DataFolder } | null> {
+    const { spareFolder: path } = this.#options
+    if (path === null || !existsSync(path)) return null
+    try {
+      return { path, folder: await holdDataFolder(path) }
+    } catch {
+      return null // its process erases what is in it
+    }
+  }
+
+  async #eraseFrom(folders: readonly string[], target: ErasureTarget): ReturnType<ErasureHere['erase']> {
+    const { calls, forgetDetail, forgetWaiting } = this.#options
+    const { sids, uncertain } = 'sid' in target ? { sids: [target.sid], uncertain: 0 } : await this.#of(folders, target)
+    // One that has begun since is not erased in part.
+    const callSids = sids.filter(isCallSid).filter((callSid) => calls.find(callSid) === undefined)
+    for (const callSid of callSids) forgetDetail(callSid)
+    const inMemory = callSids.filter((callSid) => calls.forget(callSid)).length
+    await forgetWaiting(callSids)
+    const erased =
+      callSids.length === 0
+        ? NOTHING
+        : ((await inThread({ folders, number: null, callSids }, this.#options)) as ErasedCounts)
+    return { erased: { ...erased, calls: Math.max(erased.calls, inMemory) }, uncertain }
+  }
+
+  /** Calls of a number, in memory and on the disk. */
+  async #of(
+    folders: readonly string[],
+    { number, masked }: Extract<ErasureTarget, { number: string }>,
+  ): Promise<{ readonly sids: readonly string[]; readonly uncertain: number }> {
+    await this.#options.forgetWaiting([])
+    const found = (await inThread({ folders, number, callSids: [] }, this.#options)) as FoundCalls
+    const exact = new Set(found.exact)
+    const alike = new Set(found.alike)
+    for (const record of this.#options.calls.ended()) {
+      const how = isOfNumber(record, number)
+      if (how === 'exact') exact.add(record.callSid)
+      else if (how === 'alike') alike.add(record.callSid)
+    }
+    let uncertain = 0
+    let asked = 0
+    for (const callSid of alike) {
+      if (exact.has(callSid)) continue
+      const is = masked ? true : asked++ < ERASE_CARRIER_ASKS_MAX ? await this.#carrierSays(callSid, number) : null
+      if (is === null) uncertain++
+      else if (is) exact.add(callSid)
+    }
+    return { sids: [...exact], uncertain }
+  }
+
+  /** Whether the carrier's record of a call has that number; null where it does not say. */
+  async #carrierSays(callSid: string, number: string): Promise<boolean | null> {
+    const { carrierCall } = this.#options
+    if (carrierCall === null || !isCallSid(callSid)) return null
+    try {
+      const { remoteNumber } = await carrierCall(callSid)
+      return remoteNumber === null || remoteNumber === '' ? null : sameNumber(remoteNumber, number)
+    } catch {
+      return null // counted by the client, and here as uncertain
+    }
+  }
+
+  /**
+   * Erases the state that nodes keep of calls for each other: of calls that nobody goes on with.
+   * @param nodes  names of all nodes
+   * @throws GatewayError STORE_DOWN
+   */
+  async eraseKept(target: ErasureTarget, nodes: readonly string[]): Promise<number> {
+    const { store, keeper } = this.#options
+    const keys = 'sid' in target ? [target.sid] : (await Promise.all(nodes.map((node) => store.callsOf(node)))).flat()
+    let erased = 0
+    for (const key of keys) {
+      const entry = await store.read(key)
+      if (entry === null || entry.phase === 'over' || !isCallSid(key)) continue
+      if ('number' in target) {
+        try {
+          const kept = keeper.opened(key, entry)?.kept
+          if (
+            kept === undefined ||
+            isOfNumber({ ...kept, escalation: kept.escalation?.history }, target.number) !== 'exact'
+          )
+            continue
+        } catch (thrown) {
+          if (thrown instanceof GatewayError) continue // the state of another program's call
+          throw thrown
+        }
+      }
+      if ((await store.over(key, entry.owner)) === 'ok' && entry.state !== null) erased++
+    }
+    return erased
+  }
+}
+
+const NOTHING: ErasedCounts = { calls: 0, records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0 }
+
+function inThread(task: ErasureTask, { workerEnv }: Pick<CallErasureOptions, 'workerEnv'>): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL('../telemetry/archive/erasure-thread.js', import.meta.url), {
+      workerData: task,
+      execArgv: [],
+      env: workerEnv,
+    })
+    worker.once('message', resolve)
+    worker.once('error', reject)
+    worker.once('exit', () =>
+      reject(new GatewayError('CALL_FAULT', 'the thread of an erasure ended without an answer')),
+    )
+  })
+}

@@ -1,0 +1,10 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { assert } from '../../core/assert.js'
+import { eraseCalls, findCalls } from './erasure.js'
+import type { ErasureTask } from './erasure.js'
+
+/** Reads whole archives for `eraseCalls` and `findCalls`: one task, one answer, and the thread ends. */
+
+assert(parentPort !== null, 'an erasure is a worker thread')
+const { folders, number, callSids } = workerData as ErasureTask
+parentPort.postMessage(number === null ? eraseCalls(folders, callSids) : findCalls(folders, number))

@@ -1,0 +1,170 @@
+import { closeSync, fdatasyncSync, openSync, readFileSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { maskNumber, sameNumber } from '../../sautikit/phone.js'
+
+/** What was erased: of how many calls, and how many of each kind of document. */
+export interface ErasedCounts {
+  readonly calls: number
+  /** Lines of the logs of records, and open records. A record whose carrier's detail was joined has two. */
+  readonly records: number
+  readonly handoffs: number
+  /** Files; a call that went on after its stream was lost has several. */
+  readonly recordings: number
+  readonly carrierRecordings: number
+  readonly journals: number
+}
+
+/** SIDs of the calls of a number. */
+export interface FoundCalls {
+  readonly exact: readonly string[]
+  /** Their record has the number masked, and what it shows is the same. They may be somebody else's. */
+  readonly alike: readonly string[]
+}
+
+/** Either question or both, for the thread that reads whole archives. */
+export interface ErasureTask {
+  /** Data folders: DATA_DIR, and those of other processes that are gone. */
+  readonly folders: readonly string[]
+  /** Calls of this number are looked for. */
+  readonly number: string | null
+  /** These calls are erased. */
+  readonly callSids: readonly string[]
+}
+
+const LOG_FILE = /^(calls|handoffs)-\d{4}-\d{2}-\d{2}-\d{4,}\.jsonl$/
+const OPEN_RECORD = /^[A-Za-z0-9_-]{1,64}\.json(?:\.part)?$/
+const NEWLINE = 0x0a
+const SPACE = 0x20
+
+/**
+ * Erases all that data folders hold of calls. Lines of records are overwritten with spaces in their place, so that a log
+ * to which another thread or process appends stays valid; every other document is a file of its own and is deleted.
+ * Synchronous: not for a thread that carries calls.
+ * @throws what the file system throws
+ */
+export function eraseCalls(folders: readonly string[], callSids: readonly string[]): ErasedCounts {
+  const wanted = new Set(callSids)
+  const erased = { records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0 }
+  const touched = new Set<string>()
+  const files = (folder: string, name: RegExp = /./): number => {
+    let count = 0
+    for (const file of namesIn(folder)) {
+      const callSid = file.split('.')[0] ?? ''
+      if (!wanted.has(callSid) || !name.test(file)) continue
+      rmSync(join(folder, file), { force: true })
+      touched.add(callSid)
+      count++
+    }
+    return count
+  }
+  for (const folder of folders) {
+    const records = join(folder, 'records')
+    for (const name of namesIn(records)) {
+      const kind = LOG_FILE.exec(name)?.[1]
+      if (kind === undefined) continue
+      const count = blankLines(join(records, name), wanted, touched)
+      if (kind === 'calls') erased.records += count
+      else erased.handoffs += count
+    }
+    erased.records += files(join(records, 'open'), OPEN_RECORD)
+    erased.recordings += files(join(folder, 'recordings'))
+    erased.carrierRecordings += files(join(folder, 'carrier-recordings'))
+    erased.journals += files(join(folder, 'journals'))
+  }
+  return { calls: touched.size, ...erased }
+}
+
+/**
+ * The calls of a number: those in which it is the other party's, or was left for a call back. Our own numbers have no
+ * calls here. Synchronous, as `eraseCalls`.
+ */
+export function findCalls(folders: readonly string[], number: string): FoundCalls {
+  const exact = new Set<string>()
+  const alike = new Set<string>()
+  const note = (document: NumberedDocument | null): void => {
+    if (typeof document?.callSid !== 'string') return
+    const how = isOfNumber(document, number)
+    if (how === 'exact') exact.add(document.callSid)
+    else if (how === 'alike') alike.add(document.callSid)
+  }
+  for (const folder of folders) {
+    const records = join(folder, 'records')
+    for (const name of namesIn(records)) {
+      if (!LOG_FILE.test(name)) continue
+      for (const { line } of linesOf(readFileSync(join(records, name)))) note(documentOf(line))
+    }
+    for (const name of namesIn(join(records, 'open'))) {
+      if (OPEN_RECORD.test(name)) note(documentOf(readFileSync(join(records, 'open', name))))
+    }
+  }
+  return { exact: [...exact], alike: [...alike].filter((callSid) => !exact.has(callSid)) }
+}
+
+/** A record or a handoff packet, as far as it says whose call it was. */
+interface NumberedDocument {
+  readonly callSid?: unknown
+  readonly direction?: unknown
+  readonly from?: unknown
+  readonly to?: unknown
+  readonly escalation?: { readonly callback?: { readonly number?: unknown } | null } | null | undefined
+}
+
+/** Whether a record or handoff packet is of a call of this number. `alike`: it is masked, and may be. */
+export function isOfNumber(document: NumberedDocument, number: string): 'exact' | 'alike' | 'other' {
+  // In a handoff packet, `from` is the caller, whoever called.
+  const theirs = document.direction === 'outbound' ? document.to : document.from
+  const numbers = [theirs, document.escalation?.callback?.number].filter((each) => typeof each === 'string')
+  if (numbers.some((each) => sameNumber(each, number))) return 'exact'
+  const masked = maskNumber(number)
+  return numbers.some((each) => each.includes('…') && each === masked) ? 'alike' : 'other'
+}
+
+/** @returns how many lines were overwritten */
+function blankLines(path: string, wanted: ReadonlySet<string>, touched: Set<string>): number {
+  const places: { readonly at: number; readonly bytes: number; readonly callSid: string }[] = []
+  for (const { line, at } of linesOf(readFileSync(path))) {
+    const callSid = documentOf(line)?.callSid
+    if (typeof callSid === 'string' && wanted.has(callSid)) places.push({ at, bytes: line.length, callSid })
+  }
+  if (places.length === 0) return 0
+  const file = openSync(path, 'r+')
+  try {
+    for (const { at, bytes, callSid } of places) {
+      const blank = Buffer.alloc(bytes, SPACE)
+      for (let from = 0; from < bytes;) from += writeSync(file, blank, from, bytes - from, at + from)
+      touched.add(callSid)
+    }
+    fdatasyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  return places.length
+}
+
+/** Whole lines; one that is still being written has no end yet. */
+function* linesOf(bytes: Buffer): Generator<{ readonly line: Buffer; readonly at: number }> {
+  for (let at = 0; at < bytes.length;) {
+    const end = bytes.indexOf(NEWLINE, at)
+    if (end === -1) return
+    if (bytes[at] !== SPACE) yield { line: bytes.subarray(at, end), at }
+    at = end + 1
+  }
+}
+
+function documentOf(line: Buffer): NumberedDocument | null {
+  try {
+    const document = JSON.parse(line.toString()) as unknown
+    return typeof document === 'object' && document !== null ? document : null
+  } catch {
+    return null // a foreign line
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw thrown
+  }
+}

@@ -1,0 +1,187 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { CallSid } from '../../src/core/ids.js'
+import { CallErasure } from '../../src/gateway/call-erasure.js'
+import { newSid, post, ring } from '../edge/gateway.js'
+import type { Gateway } from '../edge/gateway.js'
+import { endedCall } from '../support/record.js'
+import { fleet } from './nodes.js'
+import { command } from '../support/command.js'
+
+/** `mkondo erase` over three nodes, each with a data folder and calls of its own. */
+
+const CALLER = '+254700000001'
+const OTHER = '+254711000002'
+
+type Nodes = Awaited<ReturnType<typeof fleet>>
+
+async function nodes(
+  t: Test,
+  carrier: Readonly<Record<string, string>> | null = null,
+): Promise<{ readonly it: Nodes; readonly folders: readonly string[] }> {
+  const folders = [0, 1, 2].map((index) => join(t.testdir({ 0: {}, 1: {}, 2: {} }), String(index)))
+  const it: Nodes = await fleet(t, 3, (index) => ({
+    opsToken: 'token-of-the-operators',
+    erasure: new CallErasure({
+      folders: [folders[index] as string],
+      spareFolder: null,
+      calls: {
+        live: () => at(it, index).calls.live(),
+        find: (sid) => at(it, index).calls.find(sid),
+        ended: () => at(it, index).calls.ended(),
+        forget: (sid) => at(it, index).calls.records.delete(sid),
+      },
+      forgetWaiting: () => Promise.resolve(),
+      forgetDetail: () => undefined,
+      store: {
+        read: (key) => it.store.read(key),
+        callsOf: (node) => it.store.callsOf(node),
+        over: (key, token) => it.store.over(key, token),
+      },
+      keeper: { opened: () => null },
+      carrierCall: carrier === null ? null : (sid) => Promise.resolve({ remoteNumber: carrier[sid] ?? null }),
+      workerEnv: {},
+    }),
+  }))
+  return { it, folders }
+}
+
+function at(it: Nodes, index: number): Gateway {
+  return it.gateways[index] as Gateway
+}
+
+/** An ended call on the disk of a node. */
+function keep(folder: string, sid: string, from: string): void {
+  mkdirSync(join(folder, 'records'), { recursive: true })
+  mkdirSync(join(folder, 'journals'), { recursive: true })
+  writeFileSync(
+    join(folder, 'records', `calls-2026-11-20-0001.jsonl`),
+    `${JSON.stringify(endedCall({ callSid: sid, from }))}\n`,
+    { flag: 'a' },
+  )
+  writeFileSync(join(folder, 'journals', `${sid}.jsonl`), '{}\n')
+}
+
+const kept = (folder: string): string => readFileSync(join(folder, 'records', 'calls-2026-11-20-0001.jsonl'), 'utf8')
+
+const run = (it: Nodes, argv: readonly string[], input = '') =>
+  command(['erase', ...argv, '--ops-url', at(it, 0).opsUrl], {
+    env: { OPS_TOKEN: 'token-of-the-operators' },
+    input: () => Promise.resolve(input),
+  })
+
+const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
+
+t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
+  const { it, folders } = await nodes(t)
+  for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
+    keep(folders[index] as string, sid, CALLER)
+    keep(folders[index] as string, `HD_b${index}`, OTHER)
+  }
+  at(it, 1).calls.records.set('HD_a1', endedCall({ callSid: 'HD_a1', from: CALLER }))
+  const { code, out } = await run(it, ['--number', '-'], `${CALLER}\n`)
+  t.equal(code, 0)
+  t.match(
+    out,
+    /^erased: 3 calls: 3 records, 0 handoff packets, 0 recordings, 0 carrier's recordings, 3 journals, 0 kept states\n$/,
+  )
+  for (const [index, folder] of folders.entries()) {
+    t.notMatch(kept(folder), new RegExp(`HD_a${index}|254700000001`))
+    t.match(kept(folder), `HD_b${index}`)
+    t.notOk(existsSync(join(folder, 'journals', `HD_a${index}.jsonl`)))
+    t.ok(existsSync(join(folder, 'journals', `HD_b${index}.jsonl`)))
+  }
+  t.equal(at(it, 1).calls.record('HD_a1'), undefined, 'also from memory')
+  const audited = it.gateways.map((gateway) => gateway.logged().filter(({ component }) => component === 'audit'))
+  t.match(audited, [
+    [{ command: 'erase', node: 'gw-0', outcome: 'done', token_kind: 'OPS_TOKEN', erased: { calls: 3 } }],
+    [{ command: 'erase', node: 'gw-1', via: 'gw-0', erased: { calls: 1 } }],
+    [{ command: 'erase', node: 'gw-2', via: 'gw-0', erased: { calls: 1 } }],
+  ])
+  t.notMatch(logged(it), /254700000001|HD_a\d/)
+  t.notMatch(out, /254700000001|HD_a\d/)
+  t.match(await run(it, ['--number', CALLER]), { code: 0, out: /^erased: 0 calls/ })
+})
+
+t.test('a live call is refused, at whichever node it is, and nothing is erased', async (t) => {
+  const { it, folders } = await nodes(t)
+  keep(folders[0] as string, 'HD_ended', CALLER)
+  const { sid } = await ring(at(it, 0))
+  t.match(await run(it, ['--sid', sid]), { code: 1, err: /^mkondo: CALL_LIVE: this call is live: nothing is erased/ })
+  t.match(await run(it, ['--number', CALLER]), { code: 1, err: /^mkondo: CALL_LIVE: 1 of the calls of that number are live/ })
+  t.match(kept(folders[0] as string), 'HD_ended')
+  t.match(
+    at(it, 0)
+      .logged()
+      .filter(({ component }) => component === 'audit'),
+    [
+      { command: 'erase', call_sid: sid, outcome: 'refused', status: 409 },
+      { command: 'erase', call_sid: null, outcome: 'refused' },
+    ],
+  )
+})
+
+t.test('calls with a masked number are erased when the carrier knows them, or when that is asked for', async (t) => {
+  const { it, folders } = await nodes(t, { HD_mine: CALLER, HD_theirs: '+254799999901' })
+  const [folder] = folders as [string]
+  for (const sid of ['HD_mine', 'HD_theirs', 'HD_unknown']) keep(folder, sid, '+2547…01')
+  t.match(await run(it, ['--number', CALLER]), {
+    code: 1,
+    text: /erased: 1 call: [^]*left: 1 call whose record has its number masked/,
+  })
+  t.match(kept(folder), /HD_theirs[^]*HD_unknown/)
+  t.notMatch(kept(folder), /HD_mine/)
+  t.match(await run(it, ['--number', CALLER, '--masked']), { code: 0, out: /erased: 2 calls/ })
+})
+
+t.test(
+  'a node that does not answer is named, and the rest is erased; one call is not, where it may be live',
+  async (t) => {
+    const { it, folders } = await nodes(t)
+    const { sid } = await ring(at(it, 0))
+    const owner = it.ownerOf(sid)
+    const asked = (owner + 1) % 3
+    keep(folders[asked] as string, 'HD_ended', OTHER)
+    it.freeze(owner)
+    const request = (json: object) =>
+      post(`${at(it, asked).opsUrl}/api/erase`, { json, headers: { authorization: 'Bearer token-of-the-operators' } })
+    for (const wrong of [{}, { sid: 'a', number: CALLER }, { number: 'withheld' }, [], { sid: '../etc' }])
+      t.match(await request(wrong), { status: 400, code: 'BAD_REQUEST' })
+    const [ofOne, { status, text }] = await Promise.all([request({ sid }), request({ number: OTHER })])
+    t.match(ofOne, { status: 504, code: 'NODE_SILENT' })
+    t.equal(status, 200)
+    t.match(JSON.parse(text), { erased: { calls: 1 }, complete: false, silent: [`gw-${owner}`] })
+  },
+)
+
+t.test('what a dead node kept in the store of a call is erased', async (t) => {
+  const { it } = await nodes(t)
+  const sid = newSid() as CallSid
+  const { owner } = await it.store.claim(sid, { node: 'gw-gone', incarnation: 'x', nonce: 'y' }, 0)
+  await it.store.save(sid, owner, { state: new Uint8Array([1]), append: [new Uint8Array([2])] })
+  t.match(await run(it, ['--sid', sid]), { code: 0, out: /0 calls: .* 1 kept state\n/ })
+  t.match(await it.store.read(sid), { phase: 'over', state: null, log: [] })
+  t.match(await run(it, ['--sid', newSid()]), { code: 1, err: /CALL_UNKNOWN: no node keeps anything/ })
+})
+
+t.test('without a gateway the folder itself is erased from; what is wrong is said without the number', async (t) => {
+  const folder = t.testdir()
+  keep(folder, 'HD_a', CALLER)
+  keep(join(folder, 'process-1'), 'HD_b', CALLER)
+  const env = { DATA_DIR: folder }
+  t.match(await command(['erase', '--number', CALLER, '--offline'], { env }), {
+    code: 0,
+    out: /^erased: 2 calls: 2 records/,
+  })
+  for (const [argv, message] of [
+    [[], /takes --sid or --number, one of them/],
+    [['--sid', 'a', '--number', CALLER], /one of them/],
+    [['--sid', '../x'], /--sid is not 1 to 64 characters/],
+    [['--sid', 'a', '--masked'], /--masked goes with --number/],
+    [['--number', '25470000x'], /^((?!25470).)*--number is no phone number((?!25470).)*\n$/],
+    [['--number', '1234'], /no phone number of 7 digits or more/],
+  ] as const)
+    t.match(await command(['erase', ...argv], { env }), { code: 2, err: message })
+})
