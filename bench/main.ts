@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { Progress } from '../src/cli/progress.js'
 import { packageRoot } from '../src/config/package-root.js'
 import { check } from './checks.js'
 import { htmlReport } from './html.js'
@@ -36,7 +37,11 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.profileDir !== null) mkdirSync(options.profileDir, { recursive: true })
   const facts = await provenance(`npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
   const time = new TimeLeft(options.quick, performance.now())
-  const say = (line: string): void => console.error(line)
+  const progress = new Progress(
+    { err: (text) => process.stderr.write(text), showsProgress: process.stderr.isTTY },
+    'bench',
+  )
+  const say = (line: string): void => progress.print((text) => process.stderr.write(text), `${line}\n`)
   const { subjects, skipped } = chooseSubjects(options)
   for (const { name, why } of skipped) say(`skipped: ${name}: ${why}`)
 
@@ -67,6 +72,7 @@ async function main(argv: readonly string[]): Promise<number> {
     skipped: [...skipped, ...micro.skipped],
     checks: check(cases, capacities),
   }
+  progress.end()
   console.log(terminalReport(results))
   write(options, results)
   const measured = [...cases, ...messages]

@@ -14,6 +14,13 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
+const startedAt = Date.now()
+/** How far the build is and for how long it has run: one line, on a terminal's standard error. */
+const progress = (what) => {
+  const elapsed = ((Date.now() - startedAt) / 1000).toFixed(1)
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${what === '' ? '' : `build: ${what}, ${elapsed} s`}`)
+}
+
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const outDir = join(root, 'dist')
 const SOURCES = ['src', 'test', 'bench', 'examples', 'grafana']
@@ -35,6 +42,7 @@ const inKernel = (file) => kernels.some((folder) => file.startsWith(folder + '/'
 const modules = sources.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !inKernel(file))
 const built = (file) => join(outDir, relative(root, file))
 
+progress('modules')
 await build({
   entryPoints: modules,
   outbase: root,
@@ -59,6 +67,7 @@ for (const folder of kernels) {
       .map((file) => join(at, file.name)),
   )
   if (isCurrent(target, inputs)) continue
+  progress(relative(root, folder))
   const { main: compile } = await import('assemblyscript/asc')
   const { error, stderr } = await compile([
     'index.ts',
@@ -100,16 +109,25 @@ for (const file of files(outDir)) {
 chmodSync(join(outDir, 'src/cli/main.js'), 0o755)
 
 if (process.argv.includes('--types')) {
+  progress('types')
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
   const options =
-    '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes ' +
+    '--declaration --emitDeclarationOnly --module nodenext --target es2023 --lib es2023 --strict --exactOptionalPropertyTypes ' +
     '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
-  const backends = ['backend', 'transport', 'registry', 'conformance'].map((name) => `backends/${name}.ts`)
-  const entries = ['index.ts', ...backends].map((file) => join(root, 'src', file))
+  const entries = [
+    'index.ts',
+    'backends/backend.ts',
+    'backends/transport.ts',
+    'backends/registry.ts',
+    'backends/conformance.ts',
+    'core/webassembly.d.ts',
+  ].map((file) => join(root, 'src', file))
   const declared = spawnSync(
     process.execPath,
     [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')],
     { cwd: root, stdio: 'inherit' },
   )
+  progress('')
   process.exit(declared.status ?? 1)
 }
+progress('')

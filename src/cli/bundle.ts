@@ -4,36 +4,24 @@ import type { CallRecord } from '../call/record.js'
 import { packageVersion } from '../config/package-root.js'
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
-import { isCallSid } from '../core/ids.js'
 import { timelineOf } from '../call/call-view.js'
 import { callRecordSchema } from '../workers/record-format.js'
-import { HELP_OPTION, PROCESS_TERMINAL, exactly, json, wordsAndOptions, wrongUse } from './command-line.js'
-import type { Terminal } from './command-line.js'
+import { UsageError } from './exit-codes.js'
 import { cutJournal } from './journal-cut.js'
-import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
+import { OpsClient, opsClientOf, refusalOf } from './ops-client.js'
 import { redactForSupport } from './support-redaction.js'
 import { tarOf } from './tar.js'
+import { json } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
-const HELP = `mkondo bundle SID: collects what support needs of an ended call in one file, mkondo-bundle-SID.tar.gz
-
-  record.json     the call record: times, figures, decisions, errors
-  timeline.json   its timeline, as mkondo calls timeline shows it
-  journal.jsonl   its journal where one was kept (JOURNAL_CALLS): mkondo replay runs it again
-  settings.json   settings of the gateway; of secrets only whether they are set
-  node.json       backends, recent refusals and nodes
-  README.txt      what was redacted, and what is missing and why
-
-  Every letter of what anybody said is an x, every digit a 0; phone numbers, keys and addresses are masked; audio is left
-  out. Read it before you send it.
-
-  --with-words   leaves what was said, without phone numbers; only where the caller agrees
-  --to FOLDER    where the file is written (.)
-  --json         JSON instead of text
-  --ops-url URL  ops port of any node (http://127.0.0.1:9464; token in OPS_TOKEN)
-  --config FILE  settings file (default mkondo.yaml, if it is there)
-
-  Exit code: 0 written, 1 there is no such call, or the file cannot be written, 2 wrong usage.
-`
+/** The options of `mkondo bundle`. */
+export interface BundleOptions {
+  readonly withWords?: true
+  readonly to: string
+  readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
+}
 
 /** What is in a bundle, and what is not. */
 interface Bundle {
@@ -43,30 +31,16 @@ interface Bundle {
 }
 
 /** `mkondo bundle`. */
-export async function bundle(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
-  const { values, words } = wordsAndOptions('bundle', argv, {
-    'with-words': { type: 'boolean', default: false },
-    to: { type: 'string', default: '.' },
-    json: { type: 'boolean', default: false },
-    'ops-url': { type: 'string' },
-    config: { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    terminal.out(HELP)
-    return 0
-  }
-  const [callSid = ''] = exactly('bundle', words, 'the SID of a call')
-  if (!isCallSid(callSid)) throw wrongUse('bundle', 'a SID is 1 to 64 characters of A-Z a-z 0-9 _ -')
-  const config = loadConfig(terminal.env, values.config ?? null)
-  const ops = new OpsClient(values['ops-url'] ?? opsUrlOf(config), config.opsToken)
-  const { files, redacted, missing } = await collect(ops, callSid, config.opsToken, values['with-words'])
+export async function bundle(callSid: string, options: BundleOptions, terminal: Terminal): Promise<number> {
+  const ops = opsClientOf(options, terminal)
+  const { opsToken } = loadConfig(terminal.env, options.config ?? null)
+  const { files, redacted, missing } = await collect(ops, callSid, opsToken, options.withWords === true)
   const name = `mkondo-bundle-${callSid}`
   const readme = readmeOf(callSid, { files, redacted, missing })
-  const path = join(values.to, `${name}.tar.gz`)
+  const path = join(options.to, `${name}.tar.gz`)
   await writeFile(path, tarOf(name, { 'README.txt': readme, ...files }, Date.now()), { mode: 0o600 })
   terminal.out(
-    values.json
+    options.json === true
       ? json({ path, files: ['README.txt', ...Object.keys(files)], redacted, missing })
       : `${path}\n\n${readme}`,
   )
@@ -79,7 +53,7 @@ async function collect(ops: OpsClient, callSid: string, token: string | null, wi
   const { status, body } = await ops.get(`/api/calls/${callSid}`)
   if (status !== 200) throw refusalOf(body, status)
   const read = callRecordSchema.safeParse(body)
-  if (!read.success) throw wrongUse('bundle', 'the call is live: it has a record when it has ended')
+  if (!read.success) throw new UsageError('the call is live: it has a record when it has ended')
   const { record, redacted } = redactForSupport(read.data, withWords)
   const files: Record<string, string> = {
     'record.json': json(record),

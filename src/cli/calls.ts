@@ -1,112 +1,29 @@
 import type { CallTimelineView, ListedCall } from '../call/call-view.js'
 import type { CallRecord, TimelineMark, TurnRecord } from '../call/record.js'
 import { loadConfig } from '../config/load-config.js'
-import type { Config } from '../config/settings.js'
 import { messageOf } from '../core/errors.js'
-import { isCallSid } from '../core/ids.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
 import type { CarrierCall } from '../sautikit-api/client.js'
 import { allPages, CarrierApiError } from '../sautikit-api/http.js'
 import { maskNumber } from '../sautikit/phone.js'
 import { carrierApi, requiredCarrierApi } from '../gateway/carrier-side.js'
-import {
-  HELP_OPTION,
-  PROCESS_TERMINAL,
-  exactly,
-  json,
-  money,
-  table,
-  wordsAndOptions,
-  wrongUse,
-} from './command-line.js'
-import type { Terminal } from './command-line.js'
-import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
+import { UsageError } from './exit-codes.js'
+import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsClient } from './ops-client.js'
+import { json, money, table } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
-const HELP = `mkondo calls: calls of all nodes of a running gateway (the ops port of any of them), and what the carrier has of
-them (SAUTIKIT_API_KEY)
+/** The options of the commands below `mkondo calls`; each reads its own. */
+export interface CallsOptions {
+  readonly carrier?: true
+  readonly goodbye?: true
+  readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
+}
 
-  mkondo calls list               newest live and ended calls of all nodes; --carrier: the carrier's list instead
-  mkondo calls show SID           one call: the gateway's record, and beside it the carrier's where there is a key;
-                                  --carrier: the carrier's alone
-  mkondo calls timeline SID       what happened in a call and when, live or ended, as a waterfall
-  mkondo calls hangup SID         asks the gateway to end the call (--goodbye: the agent says goodbye first);
-                                  --carrier: ends it at the carrier, also where no gateway knows of it
-  mkondo calls escalate SID       asks the gateway to bring a human into the call
-
-  --limit N      with list: at most N calls (50); 500 of the gateway
-  --json         JSON instead of a table
-  --ops-url URL  ops port of the gateway (http://127.0.0.1:9464; token in OPS_TOKEN)
-  --config FILE  settings file (default mkondo.yaml, if it is there)
-
-  Exit code: 0 done, 1 refused or not there, 2 wrong usage.
-`
-
-const LIMIT_DEFAULT = 50
-const LIMIT_MAX = 10_000
-
-interface CallsOptions {
-  readonly carrier: boolean
-  readonly goodbye: boolean
+export interface ListOptions extends CallsOptions {
   readonly limit: number
-  readonly asJson: boolean
-  readonly config: Config
-  readonly ops: OpsClient
-  readonly out: Terminal['out']
-}
-
-/** `mkondo calls`. */
-export async function calls(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
-  const { values, words } = wordsAndOptions('calls', argv, {
-    carrier: { type: 'boolean', default: false },
-    goodbye: { type: 'boolean', default: false },
-    limit: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    'ops-url': { type: 'string' },
-    config: { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    terminal.out(HELP)
-    return 0
-  }
-  const config = loadConfig(terminal.env, values.config ?? null)
-  const options: CallsOptions = {
-    carrier: values.carrier,
-    goodbye: values.goodbye,
-    limit: limitOf(values.limit),
-    asJson: values.json,
-    config,
-    out: terminal.out,
-    ops: new OpsClient(values['ops-url'] ?? opsUrlOf(config), config.opsToken),
-  }
-  const [verb, ...rest] = words
-  switch (verb) {
-    case 'list':
-      exactly('calls list', rest)
-      return options.carrier ? listCarrier(options) : listGateway(options)
-    case 'show':
-      return show(sidOf('calls show', rest), options)
-    case 'timeline':
-      return timeline(sidOf('calls timeline', rest), options)
-    case 'hangup':
-      return hangUp(sidOf('calls hangup', rest), options)
-    case 'escalate':
-      return escalate(sidOf('calls escalate', rest), options)
-    default:
-      throw wrongUse('calls', 'takes list, show, timeline, hangup or escalate')
-  }
-}
-
-function sidOf(command: string, words: readonly string[]): string {
-  const [sid] = exactly(command, words, 'one SID')
-  if (!isCallSid(sid)) throw wrongUse(command, 'a SID is 1 to 64 of A-Z a-z 0-9 _ -')
-  return sid
-}
-
-function limitOf(text: string | undefined): number {
-  if (text === undefined) return LIMIT_DEFAULT
-  if (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= LIMIT_MAX) return Number(text)
-  throw wrongUse('calls list', `--limit is a whole number from 1 to ${LIMIT_MAX}`)
 }
 
 // --- timeline -----------------------------------------------------------------------------------------------
@@ -123,10 +40,12 @@ const BAR_COLUMNS_MIN = 20
 const BAR_COLUMNS_MAX = 60
 const DETAIL_COLUMNS_MAX = 100
 
-async function timeline(sid: string, { ops, asJson, out }: CallsOptions): Promise<number> {
-  const { status, body } = await ops.get(`/api/calls/${sid}/timeline`)
+/** `mkondo calls timeline`. */
+export async function timeline(sid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
+  const { status, body } = await opsClientOf(options, terminal).get(`/api/calls/${sid}/timeline`)
   if (status !== 200) throw refusalOf(body, status)
-  out(asJson ? json(body) : waterfall(body as unknown as CallTimelineView, process.stdout.columns ?? COLUMNS_DEFAULT))
+  const view = body as unknown as CallTimelineView
+  terminal.out(options.json === true ? json(body) : waterfall(view, terminal.columns() ?? COLUMNS_DEFAULT))
   return 0
 }
 
@@ -286,18 +205,24 @@ interface FleetCall extends ListedCall {
   readonly node: string | null
 }
 
-async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<number> {
+/** `mkondo calls list`. */
+export function listCalls(options: ListOptions, terminal: Terminal): Promise<number> {
+  return options.carrier === true ? listCarrier(options, terminal) : listGateway(options, terminal)
+}
+
+async function listGateway(options: ListOptions, terminal: Terminal): Promise<number> {
+  const { limit } = options
   if (limit > OPS_LIST_MAX)
-    throw wrongUse('calls list', `--limit is at most ${OPS_LIST_MAX} without --carrier, from all nodes together`)
-  const { status, body } = await ops.get(`/api/fleet/calls?limit=${limit}`)
+    throw new UsageError(`--limit is at most ${OPS_LIST_MAX} without --carrier, from all nodes together`)
+  const { status, body } = await opsClientOf(options, terminal).get(`/api/fleet/calls?limit=${limit}`)
   if (status !== 200) throw refusalOf(body, status)
   const live = body['live'] as readonly FleetCall[]
   const ended = body['ended'] as readonly FleetCall[]
   const nodes = body['nodes'] as readonly { readonly name: string; readonly answered: boolean }[]
   const all = [...live, ...ended].slice(0, limit)
   const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
-  out(
-    asJson
+  terminal.out(
+    options.json === true
       ? json({ calls: all, silent })
       : table(
           ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
@@ -320,11 +245,12 @@ async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<n
   return silent.length > 0 ? 1 : 0
 }
 
-async function listCarrier({ config, limit, asJson, out }: CallsOptions): Promise<number> {
-  const api = requiredCarrierApi(config).calls
+async function listCarrier(options: ListOptions, terminal: Terminal): Promise<number> {
+  const { limit } = options
+  const api = requiredCarrierApi(configOf(options, terminal)).calls
   const { items, complete } = await allPages((cursor) => api.listCalls({ cursor, limit: Math.min(100, limit) }), limit)
-  out(
-    asJson
+  terminal.out(
+    options.json === true
       ? json({ calls: items.map(masked), complete })
       : table(
           ['SID', 'STATUS', 'WAY', 'OURS', 'THEIRS', 'STARTED', 'SECONDS', 'COST'],
@@ -357,13 +283,17 @@ interface Account<T> {
   readonly why: string | null
 }
 
-async function show(callSid: string, options: CallsOptions): Promise<number> {
+/** `mkondo calls show`. */
+export async function showCall(callSid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
+  const carrierAlone = options.carrier === true
   const [gateway, carrier] = await Promise.all([
-    options.carrier ? { call: null, why: 'not asked' } : accountOf(() => fromGateway(callSid, options.ops)),
-    carrierAccount(callSid, options),
+    carrierAlone
+      ? { call: null, why: 'not asked' }
+      : accountOf(() => fromGateway(callSid, opsClientOf(options, terminal))),
+    carrierAccount(callSid, options, terminal),
   ])
-  const { out, asJson } = options
-  if (asJson)
+  const { out } = terminal
+  if (options.json === true)
     out(
       json({
         callSid,
@@ -373,14 +303,19 @@ async function show(callSid: string, options: CallsOptions): Promise<number> {
       }),
     )
   else {
-    if (!options.carrier) out(gatewayText(gateway))
+    if (!carrierAlone) out(gatewayText(gateway))
     out(carrierText(carrier))
   }
   return gateway.call === null && carrier.call === null ? 1 : 0
 }
 
-function carrierAccount(callSid: string, { carrier, config }: CallsOptions): Promise<Account<CarrierCall>> {
-  if (carrier)
+function configOf(options: CallsOptions, { env }: Terminal) {
+  return loadConfig(env, options.config ?? null)
+}
+
+function carrierAccount(callSid: string, options: CallsOptions, terminal: Terminal): Promise<Account<CarrierCall>> {
+  const config = configOf(options, terminal)
+  if (options.carrier === true)
     return requiredCarrierApi(config)
       .calls.getCall(callSid)
       .then((call) => ({ call: masked(call), why: null }))
@@ -436,14 +371,18 @@ function carrierText({ call, why }: Account<CarrierCall>): string {
 
 // --- hang up ------------------------------------------------------------------------------------------------
 
-async function hangUp(callSid: string, { carrier, goodbye, config, ops, out, asJson }: CallsOptions): Promise<number> {
-  if (carrier) {
-    if (goodbye) throw wrongUse('calls hangup', 'the carrier says no goodbye: --goodbye goes without --carrier')
-    await requiredCarrierApi(config).calls.hangup(callSid)
+/** `mkondo calls hangup`. */
+export async function hangUp(callSid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
+  const goodbye = options.goodbye === true
+  const { out } = terminal
+  const asJson = options.json === true
+  if (options.carrier === true) {
+    if (goodbye) throw new UsageError('the carrier says no goodbye: --goodbye goes without --carrier')
+    await requiredCarrierApi(configOf(options, terminal)).calls.hangup(callSid)
     out(asJson ? json({ callSid, by: 'carrier' }) : `${callSid} is hung up at the carrier\n`)
     return 0
   }
-  const { status, body } = await ops.post(`/api/calls/${callSid}/hangup`, {
+  const { status, body } = await opsClientOf(options, terminal).post(`/api/calls/${callSid}/hangup`, {
     reason: 'mkondo calls hangup',
     speak: goodbye,
   })
@@ -458,9 +397,14 @@ async function hangUp(callSid: string, { carrier, goodbye, config, ops, out, asJ
 
 // --- escalate -----------------------------------------------------------------------------------------------
 
-async function escalate(callSid: string, { ops, out, asJson }: CallsOptions): Promise<number> {
-  const { status, body } = await ops.post(`/api/calls/${callSid}/escalate`, { reason: 'mkondo calls escalate' })
+/** `mkondo calls escalate`. */
+export async function escalate(callSid: string, options: CallsOptions, terminal: Terminal): Promise<number> {
+  const { status, body } = await opsClientOf(options, terminal).post(`/api/calls/${callSid}/escalate`, {
+    reason: 'mkondo calls escalate',
+  })
   if (status !== 202) throw refusalOf(body, status)
-  out(asJson ? json({ callSid, by: 'gateway' }) : `the gateway brings a human into ${callSid}\n`)
+  terminal.out(
+    options.json === true ? json({ callSid, by: 'gateway' }) : `the gateway brings a human into ${callSid}\n`,
+  )
   return 0
 }

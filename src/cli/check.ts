@@ -16,7 +16,7 @@ import { priceList } from '../backends/prices.js'
 import { detectsTurns, loadBackend, modelsOf } from '../backends/registry.js'
 import type { BackendContext } from '../backends/registry.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
-import { startDemoShop } from './demo-shop.js'
+import { needsDemoShop, startDemoShop } from './demo-shop.js'
 import { whyNotFree } from '../http/port-use.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
 import type { PortUse } from '../http/port-use.js'
@@ -25,15 +25,8 @@ import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { usesDataFolder } from '../gateway/call-archive.js'
-import { HELP_OPTION, commandOptions } from './command-line.js'
-
-const HELP = `mkondo check [--processes N] [--tools] [--with-shop] [--config FILE]
-  Checks settings, agent files, DATA_DIR, ports and the APIs that the settings name, opens a session with each backend that an agent
-  uses (nothing is said in it), and says what it found.
-  --tools      also try each tool of each agent with its sample arguments: what only reads is sent, the rest is not
-  --with-shop  as for serve: the demo's orders API will be there, unless SHOP_API_URL is set
-  --processes N  as for serve: whether the settings fit that number, and all their ports
-  Exit code 0 when a gateway would start with them, 2 when not.`
+import { json, painted } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
 /** Longest wait for an API that is only checked for reachability. */
 const REACH_TIMEOUT_MS = 3000
@@ -44,29 +37,33 @@ interface Finding {
   readonly what: string
 }
 
+/** The options of `mkondo check`. */
+export interface CheckOptions {
+  readonly processes?: string
+  readonly withShop?: true
+  readonly tools?: true
+  readonly config?: string
+  readonly json?: true
+}
+
+const MARKS = { good: 'ok     ', bad: 'NOT OK ', unsure: 'LOOK AT' } as const
+
 /** `mkondo check`: one line a finding. */
-export async function check(argv: readonly string[]): Promise<number> {
-  const values = commandOptions('check', argv, {
-    processes: { type: 'string' },
-    'with-shop': { type: 'boolean', default: false },
-    tools: { type: 'boolean', default: false },
-    config: { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    console.log(HELP)
-    return 0
-  }
-  const count = processCount(values.processes)
-  let config = loadConfig(process.env, values.config ?? null)
+export async function check(options: CheckOptions, terminal: Terminal): Promise<number> {
+  const { out } = terminal
+  const count = processCount(options.processes)
+  const tools = options.tools === true
+  let config = loadConfig(terminal.env, options.config ?? null)
   const plans = processPlans(config, count)
   const shopApiUrl = config.shopApiUrl
-  const wantsShop = values['with-shop'] && shopApiUrl === null
-  const shop = wantsShop && values.tools ? await startDemoShop() : null
+  const wantsShop = needsDemoShop(config, options.withShop === true)
+  const shop = wantsShop && tools ? await startDemoShop() : null
   // If no tool is tried, any address is enough to check the agents.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
-  findings.push(...(await agentsFindings(config, values.tools)))
+  if (wantsShop && options.withShop !== true)
+    findings.push({ ok: true, what: "SHOP_API_URL is not set: the shipped agents use the demo's orders API" })
+  findings.push(...(await agentsFindings(config, terminal.env, tools)))
   await shop?.close()
   findings.push(...(await folderFindings(plans)))
   const places = count === 1 ? plans : [...plans, sparePlan(config, count)]
@@ -74,12 +71,19 @@ export async function check(argv: readonly string[]): Promise<number> {
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...(await carrierFindings(config)))
   findings.push(...exposureFindings(config), ...fleetFindings(config))
-  for (const { ok, what } of findings) console.log(`${ok === null ? 'LOOK AT' : ok ? 'ok     ' : 'NOT OK '} ${what}`)
-  return findings.every(({ ok }) => ok !== false) ? 0 : 2
+  const ready = findings.every(({ ok }) => ok !== false)
+  if (options.json === true) out(json({ ready, findings }))
+  else for (const { ok, what } of findings) out(`${mark(ok, terminal)} ${what}\n`)
+  return ready ? 0 : 2
 }
 
-async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]> {
-  const env = agentEnvironment(process.env, config.shopApiUrl)
+function mark(ok: boolean | null, terminal: Terminal): string {
+  const text = ok === null ? MARKS.unsure : ok ? MARKS.good : MARKS.bad
+  return painted(terminal, ok === null ? 'yellow' : ok ? 'green' : 'red', text)
+}
+
+async function agentsFindings(config: Config, terminalEnv: Environment, tools: boolean): Promise<Finding[]> {
+  const env = agentEnvironment(terminalEnv, config.shopApiUrl)
   try {
     const { agents } = await hostedAgents(config, env)
     const said: Finding = {

@@ -1,10 +1,20 @@
 import { existsSync } from 'node:fs'
+import type { Config } from '../config/settings.js'
 import { GatewayError } from '../core/errors.js'
 
 /** The demo's orders API, running. */
 export interface DemoShop {
   readonly url: string
   close(): Promise<void>
+}
+
+/**
+ * Whether the demo's orders API takes the place of SHOP_API_URL: where that is asked for, and where the shipped agents
+ * are tried out, which need one. A gateway that a carrier reaches never gets it unasked: its callers would hear of
+ * orders that do not exist.
+ */
+export function needsDemoShop(config: Config, asked: boolean): boolean {
+  return config.shopApiUrl === null && (asked || (config.agentsDir === null && config.publicUrl === null))
 }
 
 /**

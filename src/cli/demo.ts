@@ -13,7 +13,7 @@ import { startGateway } from '../gateway/gateway.js'
 import type { Gateway } from '../gateway/gateway.js'
 import { dbfsOfEnergy, energyOf } from '../media/pcm.js'
 import { channelOf, parseWav } from '../media/wav.js'
-import { runCallCommand } from '../simulator/call-command.js'
+import { CALL_DEFAULTS, placeCalls, type CallArguments } from '../simulator/call-command.js'
 import type { CallReport } from '../simulator/call-report.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
@@ -23,55 +23,35 @@ import { loadFlite } from '../speech/flite.js'
 import { spokenForm } from '../speech/spoken-text.js'
 import { createLog } from '../telemetry/log.js'
 import { waterfall } from './calls.js'
-import { HELP_OPTION, commandOptions, json as jsonText, table } from './command-line.js'
+import { Conversations, conversation } from './conversation.js'
 import { startDemoShop } from './demo-shop.js'
 import type { DemoShop } from './demo-shop.js'
+import { json as jsonText, table } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
-const HELP = `mkondo demo [--agent order-status|support] [--failover | --shadow] [--timeline] [--record FILE] [--json FILE|-]
-  Starts the gateway and the demo's orders API, places three spoken calls through webhook, XML and audio socket, prints
-  each conversation as it happens, and exits with 0 only if every caller heard the right status of the right order.
-  --json FILE    write what happened as JSON, - for standard output (the conversation then goes to standard error)
-  --agent NAME   order-status (default), or support: one caller with a question, an account and a fault, who ends with a human
-  --failover     instead: one call whose model (a local double) is killed in mid-sentence, and another takes over
-  --shadow       instead: one call that a second backend (a local double) listens to, and what that one would have done
-  --timeline     and draw each call as a waterfall: what happened when, and what took how long
-  --record FILE  with --failover and support: keep the recording, caller left, what the caller heard right`
-
-interface DemoOptions {
-  /** Where the result is written as JSON: a file, or `-` for standard output; undefined: nowhere. */
-  readonly json: string | undefined
-  /** Where the recording of the call is kept; null keeps none. */
-  readonly record: string | null
-  readonly screen: NodeJS.WriteStream
+/** The options of `mkondo demo`. */
+export interface DemoOptions {
+  readonly agent: 'order-status' | 'support'
+  readonly failover?: true
+  readonly shadow?: true
+  readonly timeline?: true
+  /** Where the recording of the call is kept. */
+  readonly record?: string
+  /** Where the result is written as JSON: a file, or `-` for standard output; null: nowhere. */
+  readonly json: string | null
 }
 
 /** `mkondo demo`. */
-export async function demo(argv: readonly string[]): Promise<number> {
-  const values = commandOptions('demo', argv, {
-    json: { type: 'string' },
-    agent: { type: 'string', default: 'order-status' },
-    failover: { type: 'boolean', default: false },
-    shadow: { type: 'boolean', default: false },
-    timeline: { type: 'boolean', default: false },
-    record: { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    console.log(HELP)
-    return 0
-  }
-  const screen = values.json === '-' ? process.stderr : process.stdout
-  if (values.agent !== 'order-status' && values.agent !== 'support') {
-    throw new GatewayError(
-      'CONFIG_INVALID',
-      `demo: --agent is '${values.agent.slice(0, 40)}'; allowed: order-status, support`,
-    )
-  }
-  const options: DemoOptions = { json: values.json, record: values.record ?? null, screen }
-  if (values.agent === 'support') return supportDemo(options)
-  if (values.failover) return failoverDemo(options)
-  if (values.shadow) return shadowDemo(options)
-  return orderDemo(options, values.timeline)
+export function demo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  if (options.agent === 'support') return supportDemo(options, terminal)
+  if (options.failover === true) return failoverDemo(options, terminal)
+  if (options.shadow === true) return shadowDemo(options, terminal)
+  return orderDemo(options, terminal)
+}
+
+/** Prints for people: on standard output, unless the JSON goes there. */
+function screenOf({ json }: DemoOptions, { out, err }: Terminal): (text: string) => unknown {
+  return json === '-' ? err : out
 }
 
 /** What a demo runs on. */
@@ -93,6 +73,7 @@ interface Stage {
 async function onStage(
   env: Environment,
   backend: string | null,
+  terminal: Terminal,
   run: (stage: Stage) => Promise<number>,
 ): Promise<number> {
   const startedMs = performance.now()
@@ -113,7 +94,8 @@ async function onStage(
           ...(backend === null ? {} : { agentsDir: folder }),
         },
         env: { SHOP_API_URL: shop.url },
-        log: createLog({ level: 'error' }),
+        // Not on standard output: the JSON may go there.
+        log: createLog({ level: 'error', destination: { write: (line) => terminal.err(line) } }),
       })
       try {
         return await run({
@@ -141,105 +123,95 @@ async function writeOrderAgent(folder: string, backend: string): Promise<void> {
   await writeFile(join(folder, 'order-status.yaml'), changed)
 }
 
-/** Places one spoken call. @returns the exit code of `mkondo call` */
-function placeCall(
+/** Places one spoken call. */
+async function placeCall(
   { gateway, shop }: Stage,
-  args: readonly string[],
+  call: Partial<CallArguments>,
   write: (text: string) => unknown,
-): Promise<number> {
-  return runCallCommand(
-    [
-      '--url',
-      `http://127.0.0.1:${gateway.publicPort}`,
-      '--ops-url',
-      `http://127.0.0.1:${gateway.opsPort}`,
-      '--shop-url',
-      shop.url,
-      ...args,
-    ],
+): Promise<CallReport> {
+  const [report] = await placeCalls(
+    {
+      ...CALL_DEFAULTS,
+      url: `http://127.0.0.1:${gateway.publicPort}`,
+      opsUrl: `http://127.0.0.1:${gateway.opsPort}`,
+      shopUrl: shop.url,
+      ...call,
+    },
     { out: write, err: write, env: {} },
   )
+  if (report === undefined) throw new GatewayError('CALL_FAULT', 'the call has no report')
+  return report
 }
 
-async function writeJson(json: string | undefined, value: unknown): Promise<void> {
-  if (json === '-') process.stdout.write(jsonText(value))
-  else if (json !== undefined) await writeFile(json, jsonText(value))
+async function writeJson({ json }: DemoOptions, { out }: Terminal, value: unknown): Promise<void> {
+  if (json === '-') out(jsonText(value))
+  else if (json !== null) await writeFile(json, jsonText(value))
 }
 
 // --- three callers of the order line ------------------------------------------------------------------------
 
-/** One caller of the demo, as arguments of `mkondo call`. */
+/** One caller of the demo. */
 interface DemoCaller {
   readonly name: string
-  readonly args: readonly string[]
+  readonly call: Partial<CallArguments>
 }
 
 // The demo shop: +254700000001 has exactly one open order, 4127; +254700000002 has several.
 const CALLERS: readonly DemoCaller[] = [
-  { name: 'knows the number', args: ['--from', '+254700000009', '--order', '4127', '--voice', 'rms'] },
-  { name: 'relies on caller id', args: ['--from', '+254700000001', '--voice', 'awb'] },
-  { name: 'interrupts', args: ['--from', '+254700000001', '--order', '4127', '--interrupt', '--voice', 'rms'] },
+  {
+    name: 'A caller who knows the order number',
+    call: { from: '+254700000009', order: '4127', voice: 'rms' },
+  },
+  { name: 'A caller who is known by the number', call: { from: '+254700000001', voice: 'awb' } },
+  {
+    name: 'A caller who interrupts the greeting',
+    call: { from: '+254700000001', order: '4127', interrupt: true, voice: 'rms' },
+  },
 ]
 
-const COLOURS = ['\u001b[36m', '\u001b[33m', '\u001b[35m']
-const RESET = '\u001b[0m'
-
-function orderDemo({ json, screen }: DemoOptions, timeline: boolean): Promise<number> {
-  return onStage({}, null, async (stage) => {
-    screen.write(`The gateway takes calls after ${stage.elapsed()}. Three people call the order line.\n\n`)
-    const codes = await Promise.all(
-      CALLERS.map((caller, index) =>
-        placeCall(
-          stage,
-          ['--agent', 'order-status', '--json', join(stage.folder, `${index}.json`), ...caller.args],
-          labelled(screen, caller.name, index),
-        ),
-      ),
+function orderDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
+  return onStage({}, null, terminal, async (stage) => {
+    print(`The gateway takes calls after ${stage.elapsed()}. Three people call the order line at once.\n`)
+    const conversations = new Conversations(
+      CALLERS.map(({ name }) => name),
+      print,
+      terminal,
     )
-    const calls = await reports(stage.folder)
-    await writeJson(json, { calls })
-    if (timeline) await drawTimelines(calls, stage.gateway.opsPort, screen)
-    const reached = codes.filter((code) => code === 0).length
-    screen.write(
-      `\n${reached} of ${codes.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`,
+    const calls = await Promise.all(
+      CALLERS.map(async ({ call }, index) => {
+        try {
+          return await placeCall(stage, { agent: 'order-status', ...call }, (text) => conversations.write(index, text))
+        } catch (thrown) {
+          conversations.write(index, `${messageOf(thrown)}\n`)
+          return { error: messageOf(thrown) }
+        } finally {
+          conversations.end(index)
+        }
+      }),
     )
-    return reached === codes.length ? 0 : 1
+    await writeJson(options, terminal, { calls })
+    if (options.timeline === true) await drawTimelines(calls, stage.gateway.opsPort, print, terminal)
+    const reached = calls.filter((call) => 'goal' in call && call.goal.reached).length
+    print(
+      `\n${reached} of ${calls.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`,
+    )
+    return reached === calls.length ? 0 : 1
   })
 }
 
-/** Puts the caller's name before each line, in a colour of its own on a terminal. */
-function labelled(screen: NodeJS.WriteStream, name: string, index: number): (text: string) => void {
-  const label = name.padEnd(Math.max(...CALLERS.map((caller) => caller.name.length)))
-  const begin = screen.isTTY ? `${COLOURS[index % COLOURS.length] ?? ''}${label}${RESET}` : label
-  let rest = ''
-  return (text) => {
-    const lines = (rest + text).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) screen.write(line === '' ? '\n' : `${begin} | ${line}\n`)
-  }
-}
-
 /** Asked of the ops port, as `mkondo calls timeline` does. */
-async function drawTimelines(calls: readonly unknown[], opsPort: number, screen: NodeJS.WriteStream): Promise<void> {
-  for (const call of calls as readonly { readonly callSid?: string }[]) {
-    if (call.callSid === undefined) continue
+async function drawTimelines(
+  calls: readonly (CallReport | { readonly error: string })[],
+  opsPort: number,
+  print: (text: string) => unknown,
+  { columns }: Terminal,
+): Promise<void> {
+  for (const call of calls) {
+    if ('error' in call) continue
     const answer = await fetch(`http://127.0.0.1:${opsPort}/api/calls/${call.callSid}/timeline`)
-    if (answer.ok) screen.write(`\n${waterfall((await answer.json()) as CallTimelineView, screen.columns ?? 120)}`)
+    if (answer.ok) print(`\n${waterfall((await answer.json()) as CallTimelineView, columns() ?? 120)}`)
   }
-}
-
-async function reports(folder: string): Promise<unknown[]> {
-  const calls: unknown[] = []
-  for (const index of CALLERS.keys()) {
-    try {
-      const report = JSON.parse(await readFile(join(folder, `${index}.json`), 'utf8')) as { calls: unknown[] }
-      calls.push(...report.calls)
-    } catch (thrown) {
-      // The command has already printed why there is no report.
-      calls.push({ error: messageOf(thrown) })
-    }
-  }
-  return calls
 }
 
 // --- a model that dies in mid-sentence ----------------------------------------------------------------------
@@ -265,7 +237,10 @@ const SOUND_SHARE_MIN = 0.4
  * @returns 0 when the right status reached the caller, judged by what was sent and played (`wasAnswered`) and not by
  *   the simulated caller's recogniser, which mishears on a busy machine
  */
-async function failoverDemo({ json, record, screen }: DemoOptions): Promise<number> {
+async function failoverDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const { record } = options
+  const print = screenOf(options, terminal)
+  const write = conversation(print, terminal)
   const flite = await loadFlite()
   const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
   const [primary, standby] = await Promise.all([
@@ -305,59 +280,44 @@ async function failoverDemo({ json, record, screen }: DemoOptions): Promise<numb
     GEMINI_MODEL: 'double',
   }
   try {
-    return await onStage(env, 'backend: [openai, gemini]', async (stage) => {
+    return await onStage(env, 'backend: [openai, gemini]', terminal, async (stage) => {
       const { gateway, folder } = stage
       const watch = setInterval(() => {
         // The third answer is the status.
         if (primary.script.answers < 3) return
         clearInterval(watch)
         setTimeout(() => {
-          screen.write('fault    the first model is killed in mid-sentence\n')
+          write('fault    the first model is killed in mid-sentence\n')
           primary.breakOff()
         }, KILL_AFTER_MS)
       }, FRAME_MS)
       try {
         const recording = record ?? join(folder, 'call.wav')
-        const file = join(folder, 'call.json')
-        const code = await placeCall(
+        const call = await placeCall(
           stage,
-          [
-            '--agent',
-            'order-status',
-            '--order',
-            '4127',
-            '--from',
-            '+254700000009',
-            '--record',
-            recording,
-            '--json',
-            file,
-          ],
-          (text) => screen.write(text),
+          { agent: 'order-status', order: '4127', from: '+254700000009', record: recording },
+          write,
         )
-        const report = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] }
-        const [call] = report.calls
-        const kept = gateway.calls.record(call?.callSid ?? '')
+        const kept = gateway.calls.record(call.callSid)
         const failover = kept?.timeline.find((mark) => mark.name === 'backend-failover')
-        screen.write(`\ntakeover: ${failover?.detail ?? 'none'}\n`)
+        print(`\ntakeover: ${failover?.detail ?? 'none'}\n`)
         const openedAtMs = kept?.timeline.find((mark) => mark.name === 'stream-opened')?.atMs ?? 0
         const failedOverMs = (failover?.atMs ?? Infinity) - openedAtMs
         const heard = heardBy(await readFile(recording))
         const gapMs = longestGapMs(heard, failedOverMs)
-        const answered = call !== undefined && wasAnswered(call.transcript, failedOverMs, heard)
-        const listener =
-          code === 0
-            ? 'and the listener understood it'
-            : `and the listener misheard it: ${call?.goal.why ?? 'there was no call'}`
-        screen.write(
+        const answered = wasAnswered(call.transcript, failedOverMs, heard)
+        const listener = call.goal.reached
+          ? 'and the listener understood it'
+          : `and the listener misheard it: ${call.goal.why}`
+        print(
           `after it the answer was ${answered ? `sent and played whole, ${listener}` : 'NOT sent and played whole'}\n`,
         )
-        screen.write(
+        print(
           `longest silence that the caller heard around it: ${gapMs} ms (between two sentences it is some hundred)\n`,
         )
-        screen.write(`look-ups run: ${kept?.toolCalls.filter((tool) => tool.name === 'lookup_order').length ?? 0}\n`)
-        if (record !== null) screen.write(`recording: ${record}\n`)
-        await writeJson(json, report)
+        print(`look-ups run: ${kept?.toolCalls.filter((tool) => tool.name === 'lookup_order').length ?? 0}\n`)
+        if (record !== undefined) print(`recording: ${record}\n`)
+        await writeJson(options, terminal, { calls: [call] })
         return answered ? 0 : 1
       } finally {
         clearInterval(watch)
@@ -424,7 +384,8 @@ function longestGapMs(heard: HeardSound, faultAtMs: number): number {
  * done.
  * @returns 0 when the caller was served and the report has the turns
  */
-async function shadowDemo({ json, screen }: DemoOptions): Promise<number> {
+async function shadowDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
   const double = await OpenAiDouble.start({
     key: KEY,
     script: new Script(
@@ -440,29 +401,25 @@ async function shadowDemo({ json, screen }: DemoOptions): Promise<number> {
     return await onStage(
       { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl },
       'backend: embedded\nshadow: openai',
+      terminal,
       async (stage) => {
-        const { gateway, folder } = stage
-        const file = join(folder, 'call.json')
-        const code = await placeCall(
+        const call = await placeCall(
           stage,
-          ['--agent', 'order-status', '--order', '4127', '--from', '+254700000009', '--json', file],
-          (text) => screen.write(text),
+          { agent: 'order-status', order: '4127', from: '+254700000009' },
+          conversation(print, terminal),
         )
-        const {
-          calls: [placed],
-        } = JSON.parse(await readFile(file, 'utf8')) as { calls: { callSid: string }[] }
-        const shadow = gateway.calls.record(placed?.callSid ?? '')?.shadow ?? null
+        const shadow = stage.gateway.calls.record(call.callSid)?.shadow ?? null
         if (shadow === null) {
-          screen.write('\nno report: the call has no record\n')
+          print('\nno report: the call has no record\n')
           return 1
         }
         // The record keeps it as plain data; the shape is the shadow's own.
         const report = shadow as unknown as ShadowReport
-        screen.write(
+        print(
           `\nWhat ${report.second} would have done on this call (the record's \`shadow\`):\n\n${shadowReportText(report)}\n`,
         )
-        await writeJson(json, report)
-        return report.turns.length > 0 ? code : 1
+        await writeJson(options, terminal, report)
+        return report.turns.length > 0 && call.goal.reached ? 0 : 1
       },
     )
   } finally {
@@ -522,22 +479,20 @@ function tools(side: ShadowSide): string {
  * right answers, a fix is tried and fails, and the human who is rung has everything. The embedded backend, real speech.
  * @returns 0 when all of that happened
  */
-function supportDemo({ json, record, screen }: DemoOptions): Promise<number> {
-  return onStage({}, null, async (stage) => {
-    screen.write(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the support line.\n\n`)
-    const file = join(stage.folder, 'call.json')
-    await placeCall(
+function supportDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
+  const print = screenOf(options, terminal)
+  return onStage({}, null, terminal, async (stage) => {
+    print(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the support line.\n\n`)
+    const call = await placeCall(
       stage,
-      ['--agent', 'support', '--json', file, ...(record === null ? [] : ['--record', record])],
-      (text) => screen.write(text),
+      { agent: 'support', record: options.record ?? null },
+      conversation(print, terminal),
     )
-    const { calls } = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] } // written by our own command
-    const [call] = calls
-    const packet = call === undefined ? null : await handoff(stage.gateway.opsPort, call.callSid)
-    if (packet !== null) screen.write(contextText(packet))
-    await writeJson(json, { calls, handoff: packet })
-    const missing = call === undefined ? ['the call'] : missingOf(call, packet)
-    screen.write(
+    const packet = await handoff(stage.gateway.opsPort, call.callSid)
+    if (packet !== null) print(contextText(packet))
+    await writeJson(options, terminal, { calls: [call], handoff: packet })
+    const missing = missingOf(call, packet)
+    print(
       missing.length === 0
         ? `\nThe caller was helped as far as it went, and the human knew the rest (${stage.elapsed()} in all).\n`
         : `\nMissing: ${missing.join('; ')} (${stage.elapsed()} in all).\n`,

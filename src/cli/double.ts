@@ -1,20 +1,18 @@
 import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
+import { DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
 import { AgentModels } from '../simulator/vendors/agent-models.js'
 import type { DoubleOptions } from '../simulator/vendors/double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
-import { HELP_OPTION, PROCESS_TERMINAL, untilSignal, wordsAndOptions, wrongUse } from './command-line.js'
-import type { Terminal } from './command-line.js'
-
-/** How a service misbehaves from its first session on. */
-type Fault = 'deaf' | 'empty-answers' | 'no-quota' | 'never-ready' | 'delegate-hangs'
+import { UsageError } from './exit-codes.js'
+import type { Terminal } from './terminal.js'
 
 interface DoubleWanted {
   readonly options: DoubleOptions
   readonly key: string
-  readonly faults: readonly Fault[]
+  readonly faults: readonly DoubleFault[]
 }
 
 /** A service that runs: what a gateway needs to use it. */
@@ -24,9 +22,7 @@ interface RunningDouble {
 }
 
 interface Service {
-  readonly what: string
-  readonly port: number
-  readonly faults: readonly Fault[]
+  readonly faults: readonly DoubleFault[]
   readonly start: (wanted: DoubleWanted) => Promise<RunningDouble>
 }
 
@@ -44,10 +40,8 @@ async function openAi({ options, faults }: DoubleWanted): Promise<OpenAiDouble> 
   return double
 }
 
-const SERVICES: Readonly<Record<string, Service>> = {
+const SERVICES: Readonly<Record<DoubleName, Service>> = {
   openai: {
-    what: 'OpenAI Realtime',
-    port: 7701,
     faults: ['deaf', 'empty-answers', 'no-quota', 'never-ready'],
     start: async (wanted) => {
       const double = await openAi(wanted)
@@ -58,8 +52,6 @@ const SERVICES: Readonly<Record<string, Service>> = {
     },
   },
   'openai-live': {
-    what: 'OpenAI GPT-Live, with the delegate that the service runs',
-    port: 7702,
     faults: ['no-quota', 'never-ready', 'delegate-hangs'],
     start: async ({ options, key, faults }) => {
       const double = await OpenAiLiveDouble.start({ ...options, continuous: true })
@@ -73,8 +65,6 @@ const SERVICES: Readonly<Record<string, Service>> = {
     },
   },
   gemini: {
-    what: 'Gemini Live',
-    port: 7703,
     faults: ['deaf', 'empty-answers', 'no-quota', 'never-ready'],
     start: async ({ options, key, faults }) => {
       const double = await GeminiDouble.start(options)
@@ -89,8 +79,6 @@ const SERVICES: Readonly<Record<string, Service>> = {
     },
   },
   realtime: {
-    what: "a realtime server of one's own, in OpenAI's shape",
-    port: 7704,
     faults: ['deaf', 'empty-answers', 'no-quota', 'never-ready'],
     start: async (wanted) => {
       const double = await openAi(wanted)
@@ -102,108 +90,59 @@ const SERVICES: Readonly<Record<string, Service>> = {
   },
 }
 
-const HELP = `mkondo double SERVICE [options]
-  Runs a double of a model's service until stopped, for trying a backend without its key: it hears the caller, follows the offline:
-  dialogue of the agent whose instructions it gets, calls its tools, and speaks with the embedded voice. It prints the variables
-  with which a gateway uses it.
-
-${Object.entries(SERVICES)
-  .map(([name, { what, port }]) => `  ${name.padEnd(20)} ${what} (port ${port})`)
-  .join('\n')}
-
-  --agent NAME         answers as this agent, whatever the instructions are; several by repeating it (all with an offline: block)
-  --agents-dir FOLDER  where the agents are (AGENTS_DIR, or the shipped ones)
-  --host ADDRESS       address to listen on (127.0.0.1)
-  --port N             0 for a free one
-  --key KEY            the key that it wants (sk-double)
-  --think-ms N         wait before each answer, up to 60000 (0)
-  --silence-ms N       silence after which it takes a turn as ended, 100 to 5000 (500)
-  --breaks-after S     breaks each connection off after so many seconds
-  --fault NAME         misbehaves; may be repeated:
-                       deaf            neither reports nor answers what the caller says
-                       empty-answers   its answers have nothing in them
-                       no-quota        refuses sessions: the account is empty
-                       never-ready     leaves connections without an answer
-                       delegate-hangs  its delegate begins and never ends (openai-live)
-
-  Exit code: 0 stopped, 1 failed, 2 wrong usage.`
-
-/** `mkondo double`. */
-export function double(argv: readonly string[]): Promise<number> {
-  return untilSignal((signal) => runDouble(argv, { ...PROCESS_TERMINAL, signal }))
+/** The options of `mkondo double`. */
+export interface RunDoubleOptions {
+  readonly agent?: readonly string[]
+  readonly agentsDir?: string
+  readonly host: string
+  readonly port?: number
+  readonly key: string
+  readonly thinkMs: number
+  readonly silenceMs: number
+  /** In seconds. */
+  readonly breaksAfter?: number
+  readonly fault?: readonly DoubleFault[]
 }
 
-/** The same in a terminal of the test's own. Resolves when the signal is aborted. */
+/** `mkondo double`. Resolves when the signal is aborted. */
 export async function runDouble(
-  argv: readonly string[],
-  terminal: Terminal & { readonly signal: AbortSignal },
-): Promise<number> {
-  const { values, words } = wordsAndOptions('double', argv, {
-    agent: { type: 'string', multiple: true, default: [] },
-    'agents-dir': { type: 'string' },
-    host: { type: 'string', default: '127.0.0.1' },
-    port: { type: 'string' },
-    key: { type: 'string', default: 'sk-double' },
-    'think-ms': { type: 'string', default: '0' },
-    'silence-ms': { type: 'string', default: '500' },
-    'breaks-after': { type: 'string' },
-    fault: { type: 'string', multiple: true, default: [] },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    terminal.out(`${HELP}\n`)
-    return 0
-  }
-  const [name = '', ...rest] = words
+  name: DoubleName,
+  options: RunDoubleOptions,
+  { out, env }: Pick<Terminal, 'out' | 'env'>,
+  signal: AbortSignal,
+): Promise<void> {
   const service = SERVICES[name]
-  if (service === undefined || rest.length > 0)
-    throw wrongUse('double', `takes one of ${Object.keys(SERVICES).join(', ')}`)
-  if (!/^[!-~]{1,200}$/.test(values.key)) throw wrongUse('double', '--key takes 1 to 200 characters without spaces')
-  const faults = values.fault.map((fault) => {
-    const known = service.faults.find((one) => one === fault)
-    if (known === undefined) throw wrongUse('double', `--fault of ${name} takes ${service.faults.join(', ')}`)
-    return known
-  })
-  const port = values.port === undefined ? service.port : whole('--port', values.port, 0, 65_535)
-  const thinkMs = whole('--think-ms', values['think-ms'], 0, 60_000)
-  const silenceMs = whole('--silence-ms', values['silence-ms'], 100, 5000)
-  const breaksAfter = values['breaks-after']
-  const breaksAfterMs = breaksAfter === undefined ? null : whole('--breaks-after', breaksAfter, 1, 86_400) * 1000
+  const { host, key, thinkMs, silenceMs, breaksAfter, fault: faults = [] } = options
+  const unknown = faults.find((fault) => !service.faults.includes(fault))
+  if (unknown !== undefined) throw new UsageError(`--fault of ${name} is one of ${service.faults.join(', ')}`)
   const models = await AgentModels.load({
-    agentsDir: values['agents-dir'] ?? terminal.env['AGENTS_DIR'] ?? join(packageRoot(), 'agents'),
-    names: values.agent,
-    env: terminal.env,
+    agentsDir: options.agentsDir ?? env['AGENTS_DIR'] ?? join(packageRoot(), 'agents'),
+    names: options.agent ?? [],
+    env,
     thinkMs,
   })
   try {
     const running = await service.start({
       options: {
-        host: values.host,
-        port,
-        key: values.key,
+        host,
+        port: options.port ?? DOUBLES[name].port,
+        key,
         turns: { silenceMs, skipsTones: true },
-        breaksAfterMs,
+        breaksAfterMs: breaksAfter === undefined ? null : breaksAfter * 1000,
         model: (instructions) => models.model(instructions),
       },
-      key: values.key,
+      key,
       faults,
     })
     const variables = Object.entries(running.env).map(([variable, value]) => `export ${variable}=${value}`)
-    terminal.out(
-      `A double of ${service.what}, answering as ${models.names.join(', ')}.\nFor the gateway:\n\n${variables.join('\n')}\n\n`,
+    out(
+      `A double of ${DOUBLES[name].what}, answering as ${models.names.join(', ')}.\nFor the gateway:\n\n${variables.join('\n')}\n\n`,
     )
-    await stopped(terminal.signal)
+    await stopped(signal)
     await running.close()
   } finally {
     await models.close()
   }
-  return 0
-}
-
-function whole(option: string, value: string, least: number, most: number): number {
-  const number = /^\d{1,9}$/.test(value) ? Number(value) : NaN
-  if (number >= least && number <= most) return number
-  throw wrongUse('double', `${option} takes a whole number from ${least} to ${most}`)
 }
 
 function stopped(signal: AbortSignal): Promise<void> {

@@ -8,28 +8,23 @@ import { subscriberNumber } from '../sautikit/phone.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { eraseCalls, findCalls } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
-import { HELP_OPTION, PROCESS_TERMINAL, exactly, json, wordsAndOptions, wrongUse } from './command-line.js'
-import type { Terminal } from './command-line.js'
-import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
+import { UsageError } from './exit-codes.js'
+import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsClient } from './ops-client.js'
+import { json } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
-const HELP = `mkondo erase: deletes what the gateway keeps of ended calls, at all nodes: record and transcript, recordings (ours and
-the carrier's copy), handoff packet, journal, and the state in the fleet's store. It says how much was erased, not what
-
-  mkondo erase --sid SID          one call
-  mkondo erase --number NUMBER    all calls of a caller (E.164); with - the number is read from standard input
-
-  --masked       with --number: also calls whose record has its number masked and looks like this one. Without it the
-                 carrier is asked about each (SAUTIKIT_API_KEY); those that stay uncertain are counted and left
-  --offline      no gateway runs: erases from DATA_DIR of the settings file, and not from the fleet's store
-  --json         JSON instead of text
-  --ops-url URL  ops port of any node (http://127.0.0.1:9464; token in OPS_TOKEN)
-  --config FILE  settings file (default mkondo.yaml, if it is there)
-
-  A call that is live is refused, and nothing is erased. Log lines, metrics, traces and what was posted to others (handoff
-  webhooks) are outside of the gateway: docs/OPERATIONS.md says how they are found.
-
-  Exit code: 0 erased, 1 refused, uncertain, or a node does not answer, 2 wrong usage.
-`
+/** The options of `mkondo erase`. */
+export interface EraseOptions {
+  readonly sid?: string
+  /** `-`: it is read from standard input. */
+  readonly number?: string
+  readonly masked?: true
+  readonly offline?: true
+  readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
+}
 
 type Erased = ErasedCounts & { readonly keptStates: number }
 
@@ -43,48 +38,28 @@ interface ErasureReport {
 
 type Target = { readonly sid: string } | { readonly number: string; readonly masked: boolean }
 
-/** `mkondo erase`. @param readInput  all of standard input */
-export async function erase(
-  argv: readonly string[],
-  terminal: Terminal = PROCESS_TERMINAL,
-  readInput: () => Promise<string> = standardInput,
-): Promise<number> {
-  const { values, words } = wordsAndOptions('erase', argv, {
-    sid: { type: 'string' },
-    number: { type: 'string' },
-    masked: { type: 'boolean', default: false },
-    offline: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    'ops-url': { type: 'string' },
-    config: { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    terminal.out(HELP)
-    return 0
-  }
-  exactly('erase', words)
-  const { sid, masked } = values
-  const number = values.number === '-' ? (await readInput()).trim() : values.number
-  const target = targetOf(sid, number, masked)
-  const config = loadConfig(terminal.env, values.config ?? null)
-  const report = values.offline
-    ? await eraseOffline(config.dataDir, target)
-    : await eraseOnline(new OpsClient(values['ops-url'] ?? opsUrlOf(config), config.opsToken, ERASE_PEER_MS), target)
-  terminal.out(values.json ? json(report) : reportText(report))
+/** `mkondo erase`. */
+export async function erase(options: EraseOptions, terminal: Terminal): Promise<number> {
+  const number = options.number === '-' ? (await terminal.input()).trim() : options.number
+  const target = targetOf(options.sid, number, options.masked === true)
+  const report =
+    options.offline === true
+      ? await eraseOffline(loadConfig(terminal.env, options.config ?? null).dataDir, target)
+      : await eraseOnline(opsClientOf(options, terminal, ERASE_PEER_MS), target)
+  terminal.out(options.json === true ? json(report) : reportText(report))
   return report.complete && report.uncertain === 0 ? 0 : 1
 }
 
 function targetOf(sid: string | undefined, number: string | undefined, masked: boolean): Target {
-  if ((sid === undefined) === (number === undefined)) throw wrongUse('erase', 'takes --sid or --number, one of them')
+  if ((sid === undefined) === (number === undefined)) throw new UsageError('takes --sid or --number, one of them')
   if (number !== undefined) {
     const subscriber = subscriberNumber(number)
     // Not repeated: a number is not printed.
-    if (subscriber === null) throw wrongUse('erase', '--number is no phone number of 7 digits or more')
+    if (subscriber === null) throw new UsageError('--number is no phone number of 7 digits or more')
     return { number: subscriber, masked }
   }
-  if (!isCallSid(sid)) throw wrongUse('erase', '--sid is not 1 to 64 characters of A-Z a-z 0-9 _ -')
-  if (masked) throw wrongUse('erase', '--masked goes with --number')
+  if (!isCallSid(sid)) throw new UsageError('--sid is not 1 to 64 characters of A-Z a-z 0-9 _ -')
+  if (masked) throw new UsageError('--masked goes with --number')
   return { sid }
 }
 
@@ -141,10 +116,4 @@ function reportText({ erased, uncertain, silent, storeDown }: ErasureReport): st
 
 function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`
-}
-
-async function standardInput(): Promise<string> {
-  let text = ''
-  for await (const chunk of process.stdin) text += String(chunk)
-  return text
 }

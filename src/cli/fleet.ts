@@ -1,56 +1,22 @@
-import { loadConfig } from '../config/load-config.js'
 import type { FleetStatus } from '../fleet/fleet-status.js'
-import { HELP_OPTION, PROCESS_TERMINAL, exactly, json, table, wordsAndOptions, wrongUse } from './command-line.js'
-import type { Terminal } from './command-line.js'
-import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
+import { opsClientOf, refusalOf } from './ops-client.js'
+import { json, table } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
-const OPTIONS = `  --json         JSON instead of text
-  --ops-url URL  ops port of any node (http://127.0.0.1:9464; token in OPS_TOKEN)
-  --config FILE  settings file (default mkondo.yaml, if it is there)
-
-  Exit code: 0 done, 1 refused, or a node does not answer, 2 wrong usage.
-`
-
-const FLEET_HELP = `mkondo fleet: the nodes of a fleet, and the store that they share
-
-${OPTIONS}`
-
-type NodeCommand = 'drain' | 'cordon' | 'uncordon'
-
-const NODE_HELP: Readonly<Record<NodeCommand, string>> = {
-  drain: `mkondo drain [NODE]: a node takes no new calls, finishes its live ones (DRAIN_TIMEOUT) and ends`,
-  cordon: `mkondo cordon [NODE]: a node takes no new calls; live ones go on, and its process stays`,
-  uncordon: `mkondo uncordon [NODE]: a cordoned node takes calls again`,
+/** The options of `mkondo fleet`, `drain`, `cordon` and `uncordon`. */
+export interface FleetOptions {
+  readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
 }
 
-const NODE_USE = `
-
-  NODE           name of a node (mkondo fleet); the one behind --ops-url if it is not given
-${OPTIONS}`
-
-function given(command: string, argv: readonly string[], terminal: Terminal) {
-  const { values, words } = wordsAndOptions(command, argv, {
-    json: { type: 'boolean', default: false },
-    'ops-url': { type: 'string' },
-    config: { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) return null
-  const config = loadConfig(terminal.env, values.config ?? null)
-  return { words, asJson: values.json, ops: new OpsClient(values['ops-url'] ?? opsUrlOf(config), config.opsToken) }
-}
+export type NodeCommand = 'drain' | 'cordon' | 'uncordon'
 
 /** `mkondo fleet`. */
-export async function fleet(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
-  const options = given('fleet', argv, terminal)
-  if (options === null) {
-    terminal.out(FLEET_HELP)
-    return 0
-  }
-  exactly('fleet', options.words)
-  const { status, body } = await options.ops.get('/api/fleet')
+export async function fleet(options: FleetOptions, terminal: Terminal): Promise<number> {
+  const { status, body } = await opsClientOf(options, terminal).get('/api/fleet')
   if (status !== 200) throw refusalOf(body, status)
-  terminal.out(options.asJson ? json(body) : fleetText(body as unknown as FleetStatus))
+  terminal.out(options.json === true ? json(body) : fleetText(body as unknown as FleetStatus))
   return 0
 }
 
@@ -76,24 +42,17 @@ function fleetText({ nodes, store, alerts }: FleetStatus): string {
   return `${nodeTable}\nstore: ${where}, ${store.up ? 'up' : 'DOWN'}\n${standing.join('')}`
 }
 
-/** `mkondo drain`, `cordon` and `uncordon`. */
+/** `mkondo drain`, `cordon` and `uncordon`. @param node  null: the one that is asked */
 export async function nodeCommand(
   command: NodeCommand,
-  argv: readonly string[],
-  terminal: Terminal = PROCESS_TERMINAL,
+  node: string | null,
+  options: FleetOptions,
+  terminal: Terminal,
 ): Promise<number> {
-  const options = given(command, argv, terminal)
-  if (options === null) {
-    terminal.out(NODE_HELP[command] + NODE_USE)
-    return 0
-  }
-  const { words, ops, asJson } = options
-  if (words.length > 1) throw wrongUse(command, 'takes the name of one node')
-  const [node] = words
-  const { status, body } = await ops.post(`/api/${command}`, node === undefined ? {} : { node })
+  const { status, body } = await opsClientOf(options, terminal).post(`/api/${command}`, node === null ? {} : { node })
   if (status !== 200 && status !== 202) throw refusalOf(body, status)
   const live = typeof body['live'] === 'number' ? body['live'] : 0
-  terminal.out(asJson ? json(body) : `${node ?? 'the node'} ${DONE[command]}; ${live} live calls\n`)
+  terminal.out(options.json === true ? json(body) : `${node ?? 'the node'} ${DONE[command]}; ${live} live calls\n`)
   return 0
 }
 

@@ -2,88 +2,71 @@ import { agentNames } from '../agents/loader.js'
 import { loadConfig } from '../config/load-config.js'
 import { CARRIER_API_PAGES_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
-import { isAgentName } from '../core/ids.js'
 import type { AvailableNumber, CarrierNumber, CarrierNumbers } from '../sautikit-api/numbers.js'
 import { allPages } from '../sautikit-api/http.js'
 import { sameNumber } from '../sautikit/phone.js'
 import type { Config } from '../config/settings.js'
 import { requiredCarrierApi } from '../gateway/carrier-side.js'
 import { agentsDirOf } from '../gateway/hosted-agents.js'
-import {
-  HELP_OPTION,
-  PROCESS_TERMINAL,
-  exactly,
-  json,
-  money,
-  table,
-  wordsAndOptions,
-  wrongUse,
-} from './command-line.js'
-import type { Terminal } from './command-line.js'
+import { UsageError } from './exit-codes.js'
+import { json, money, table } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
-const HELP = `mkondo numbers: the phone numbers of your workspace, through the carrier's API (SAUTIKIT_API_KEY)
+interface NumbersOptions {
+  readonly json?: true
+  readonly config?: string
+}
 
-  mkondo numbers list [--available]       your numbers and where they lead; --available: those that can be claimed
-  mkondo numbers claim ID|NUMBER          claims one of the available
-  mkondo numbers route ID|NUMBER --agent NAME | --url URL [--events-url URL]
-                                          leads its calls to an agent of this gateway (PUBLIC_URL), or to a URL; the
-                                          agent must be one of AGENTS_DIR on this machine, so for another's: --url
+export interface ListNumbersOptions extends NumbersOptions {
+  readonly available?: true
+}
 
-  --key TEXT     with claim: idempotency key; the same key never claims twice (a new one each time)
-  --json         JSON instead of a table
-  --config FILE  settings file (default mkondo.yaml, if it is there)
+export interface ClaimOptions extends NumbersOptions {
+  readonly key?: string
+}
 
-  Exit code: 0 done, 1 refused by the carrier or not there, 2 wrong usage.
-`
+export interface RouteOptions extends NumbersOptions {
+  readonly agent?: string
+  readonly url?: string
+  readonly eventsUrl?: string
+}
 
 const NUMBERS_MAX = 100 * CARRIER_API_PAGES_MAX
 
-/** `mkondo numbers`. */
-export async function numbers(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
-  const { values, words } = wordsAndOptions('numbers', argv, {
-    available: { type: 'boolean', default: false },
-    agent: { type: 'string' },
-    url: { type: 'string' },
-    'events-url': { type: 'string' },
-    key: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    config: { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    terminal.out(HELP)
-    return 0
-  }
-  const [verb, ...rest] = words
-  if (verb !== 'list' && verb !== 'claim' && verb !== 'route') throw wrongUse('numbers', 'takes list, claim or route')
-  const config = loadConfig(terminal.env, values.config ?? null)
-  // Wrong usage is reported before the carrier is asked.
-  const names = exactly(`numbers ${verb}`, rest, ...(verb === 'list' ? [] : ['one number or its id']))
-  const route = verb === 'route' ? await routeOf(values, config) : null
-  const api = requiredCarrierApi(config).numbers
-  if (verb === 'list') {
-    const text = values.available ? await listAvailable(api, values.json) : await listOwned(api, values.json)
-    terminal.out(text)
-  } else if (verb === 'claim') {
-    const wanted = await available(api, names[0] ?? '')
-    const claimed = await api.claim(wanted, values.key === undefined ? {} : { idempotencyKey: values.key })
-    terminal.out(values.json ? json(claimed) : `claimed ${claimed.e164 ?? claimed.id}, id ${claimed.id}\n`)
-  } else if (route !== null) {
-    const number = await owned(api, names[0] ?? '')
-    const routed = await api.route(number.id, route)
-    terminal.out(
-      values.json
-        ? json(routed ?? { ...number, ...route })
-        : `${number.e164 ?? number.id} leads to ${route.voiceUrl}\n`,
-    )
-  }
+function numbersApi({ config }: NumbersOptions, { env }: Terminal): CarrierNumbers {
+  return requiredCarrierApi(loadConfig(env, config ?? null)).numbers
+}
+
+/** `mkondo numbers list`. */
+export async function listNumbers(options: ListNumbersOptions, terminal: Terminal): Promise<number> {
+  const api = numbersApi(options, terminal)
+  const asJson = options.json === true
+  terminal.out(options.available === true ? await listAvailable(api, asJson) : await listOwned(api, asJson))
   return 0
 }
 
-interface RouteValues {
-  readonly agent?: string | undefined
-  readonly url?: string | undefined
-  readonly 'events-url'?: string | undefined
+/** `mkondo numbers claim`. @param wanted  a number, or its id */
+export async function claimNumber(wanted: string, options: ClaimOptions, terminal: Terminal): Promise<number> {
+  const api = numbersApi(options, terminal)
+  const { key, json: asJson = false } = options
+  const claimed = await api.claim(await available(api, wanted), key === undefined ? {} : { idempotencyKey: key })
+  terminal.out(asJson ? json(claimed) : `claimed ${claimed.e164 ?? claimed.id}, id ${claimed.id}\n`)
+  return 0
+}
+
+/** `mkondo numbers route`. @param wanted  a number, or its id */
+export async function routeNumber(wanted: string, options: RouteOptions, terminal: Terminal): Promise<number> {
+  // Wrong usage is reported before the carrier is asked.
+  const route = await routeOf(options, loadConfig(terminal.env, options.config ?? null))
+  const api = numbersApi(options, terminal)
+  const number = await owned(api, wanted)
+  const routed = await api.route(number.id, route)
+  terminal.out(
+    options.json === true
+      ? json(routed ?? { ...number, ...route })
+      : `${number.e164 ?? number.id} leads to ${route.voiceUrl}\n`,
+  )
+  return 0
 }
 
 interface Route {
@@ -91,17 +74,12 @@ interface Route {
   readonly eventsUrl: string | undefined
 }
 
-async function routeOf(values: RouteValues, config: Config): Promise<Route> {
+async function routeOf({ agent, url, eventsUrl }: RouteOptions, config: Config): Promise<Route> {
   const { publicUrl } = config
-  const { agent, url, 'events-url': events } = values
-  if ((agent === undefined) === (url === undefined)) throw wrongUse('numbers route', 'takes --agent or --url')
-  for (const address of [url, events])
-    if (address !== undefined && !isWebAddress(address))
-      throw wrongUse('numbers route', `${address} is no http or https address`)
-  if (url !== undefined) return { voiceUrl: url, eventsUrl: events }
-  if (agent === undefined || !isAgentName(agent)) throw wrongUse('numbers route', '--agent is a name of a-z 0-9 -')
+  if (url !== undefined) return { voiceUrl: url, eventsUrl }
+  if (agent === undefined) throw new UsageError('takes --agent or --url')
   if (publicUrl === null)
-    throw wrongUse('numbers route', '--agent needs PUBLIC_URL, the address at which the carrier reaches this gateway')
+    throw new UsageError('--agent needs PUBLIC_URL, the address at which the carrier reaches this gateway')
   const dir = agentsDirOf(config)
   const agents = await agentNames(dir)
   if (!agents.includes(agent)) {
@@ -111,11 +89,7 @@ async function routeOf(values: RouteValues, config: Config): Promise<Route> {
         `if the gateway has others: --url ${publicUrl}/voice/${agent}`,
     )
   }
-  return { voiceUrl: `${publicUrl}/voice/${agent}`, eventsUrl: events ?? `${publicUrl}/events` }
-}
-
-function isWebAddress(text: string): boolean {
-  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+  return { voiceUrl: `${publicUrl}/voice/${agent}`, eventsUrl: eventsUrl ?? `${publicUrl}/events` }
 }
 
 async function listOwned(api: CarrierNumbers, asJson: boolean): Promise<string> {

@@ -1,3 +1,4 @@
+import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { JOURNAL_SENT_BYTES_MAX } from '../core/limits.js'
@@ -15,6 +16,16 @@ interface OpsAnswer {
 export function opsUrlOf(config: Config): string {
   const host = config.opsHost === '0.0.0.0' || config.opsHost === '::' ? '127.0.0.1' : config.opsHost
   return `http://${host.includes(':') ? `[${host}]` : host}:${config.opsPort}`
+}
+
+/** The ops port that a command's options, or else the settings, name. */
+export function opsClientOf(
+  options: { readonly opsUrl?: string; readonly config?: string },
+  { env }: { readonly env: Readonly<Record<string, string | undefined>> },
+  timeoutMs = TIMEOUT_MS,
+): OpsClient {
+  const config = loadConfig(env, options.config ?? null)
+  return new OpsClient(options.opsUrl ?? opsUrlOf(config), config.opsToken, timeoutMs)
 }
 
 /** The ops port of a running gateway, for commands. */

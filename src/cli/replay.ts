@@ -14,67 +14,60 @@ import { CallerPath } from '../media/caller-path.js'
 import { sessionOptionsSchema } from '../workers/journal-format.js'
 import { loadVoiceDetectors } from '../workers/media-assets.js'
 import { cutJournal } from './journal-cut.js'
-import { HELP_OPTION, wordsAndOptions } from './command-line.js'
+import { Progress } from './progress.js'
 import { replayReport } from './replay-report.js'
 import type { ReplayVerdict } from './replay-report.js'
+import { json } from './terminal.js'
+import type { Terminal } from './terminal.js'
 
-const HELP = `mkondo replay JOURNAL… [--diff] [--set KEY=VALUE] [--no-audio] [--json]
-mkondo replay JOURNAL --cut NAME [--to FOLDER] [--until SECONDS] [--with-words] [--with-audio]
-  Runs recorded calls again through the code of this version, on the clock of the recording and without waiting.
-  JOURNAL is a file (DATA_DIR/journals/SID.jsonl, also .gz) or a folder of them. JOURNAL_CALLS makes the gateway write
-  them: decisions, or audio, with which the caller's audio goes through jitter buffer, voice and digit detection again.
-  --diff        where this version decides otherwise: what is gone (-), new (+) or at another time (~)
-  --set         another setting of the call, such as bargeIn.commitMs=400; implies --diff. May be given several times
-  --no-audio    leave the caller's audio out, also where the journal holds it
-  --json        the result as JSON
-  --cut         write the call to FOLDER/NAME.jsonl.gz as a test: without phone numbers and the call's SID, and unless
-                asked for without words and audio. 'mkondo replay FOLDER' then is the test
-  --to          folder of the test (default test/journals)
-Exit code 0: each call ran as it was recorded (with --set: ran); 1: one did not; 2: a journal or an option is wrong.`
+/** The options of `mkondo replay`. */
+export interface ReplayOptions extends CutOptions {
+  readonly diff?: true
+  readonly set?: readonly string[]
+  /** False with `--no-audio`. */
+  readonly audio: boolean
+  readonly json?: true
+}
+
+interface CutOptions {
+  readonly cut?: string
+  readonly to: string
+  readonly until?: string
+  readonly withWords?: true
+  readonly withAudio?: true
+}
 
 /**
  * Times that may differ in a comparison by decisions: a wake-up that the recording does not have is up to 50 ms late.
  */
 const DIFF_TOLERANCE_MS = 60
 
-/** `mkondo replay`. */
-export async function replay(argv: readonly string[]): Promise<number> {
-  const { values, words } = wordsAndOptions('replay', argv, {
-    diff: { type: 'boolean', default: false },
-    set: { type: 'string', multiple: true, default: [] },
-    'no-audio': { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    cut: { type: 'string' },
-    to: { type: 'string', default: join('test', 'journals') },
-    until: { type: 'string' },
-    'with-words': { type: 'boolean', default: false },
-    'with-audio': { type: 'boolean', default: false },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    console.log(HELP)
-    return 0
-  }
-  const files = await journalFiles(words)
-  if (values.cut !== undefined) {
+/** `mkondo replay`. @param paths  journals, and folders of them */
+export async function replay(paths: readonly string[], options: ReplayOptions, terminal: Terminal): Promise<number> {
+  const files = await journalFiles(paths)
+  if (options.cut !== undefined) {
     const file = files[0]
     if (files.length !== 1 || file === undefined) throw wrong(`--cut takes one journal, not ${files.length}`)
-    return cut(file, values.cut, values)
+    terminal.out(await cut(file, options.cut, options))
+    return 0
   }
-  const settings = values.set.map(parseSetting)
-  const openPath = values['no-audio'] ? null : pathsFor(await loadVoiceDetectors())
+  const settings = (options.set ?? []).map(parseSetting)
+  const decisions = options.diff === true || settings.length > 0
+  const openPath = options.audio ? pathsFor(await loadVoiceDetectors()) : null
   const verdicts: ReplayVerdict[] = []
-  for (const file of files) {
-    const journal = await readLines(file)
-    const startedAtMs = performance.now()
-    const verdict = compare(journal, file, { settings, openPath, decisions: values.diff || settings.length > 0 })
-    verdicts.push({ ...verdict, tookMs: performance.now() - startedAtMs })
+  const progress = new Progress(terminal, 'replay')
+  try {
+    for (const [index, file] of files.entries()) {
+      progress.show(`${index + 1} of ${files.length} calls`)
+      const journal = await readLines(file)
+      const startedAtMs = performance.now()
+      const verdict = compare(journal, file, { settings, openPath, decisions })
+      verdicts.push({ ...verdict, tookMs: performance.now() - startedAtMs })
+    }
+  } finally {
+    progress.end()
   }
-  console.log(
-    values.json
-      ? JSON.stringify({ calls: verdicts }, null, 2)
-      : replayReport(verdicts, values.diff || settings.length > 0),
-  )
+  terminal.out(options.json === true ? json({ calls: verdicts }) : `${replayReport(verdicts, decisions)}\n`)
   return settings.length > 0 || verdicts.every((verdict) => verdict.same) ? 0 : 1
 }
 
@@ -199,35 +192,24 @@ function keysOf(settings: Readonly<Record<string, unknown>>): string {
   return `allowed: ${Object.keys(settings).join(', ')}`
 }
 
-async function cut(
-  file: string,
-  name: string,
-  values: {
-    readonly to: string
-    readonly until?: string | undefined
-    readonly 'with-words': boolean
-    readonly 'with-audio': boolean
-  },
-): Promise<number> {
+async function cut(file: string, name: string, options: CutOptions): Promise<string> {
   if (!/^[a-z0-9][a-z0-9-]{0,60}$/.test(name)) throw wrong('--cut: a name is 1 to 61 of a-z, 0-9 and -')
-  const untilS = values.until === undefined ? null : Number(values.until)
+  const untilS = options.until === undefined ? null : Number(options.until)
   if (untilS !== null && !(untilS > 0)) throw wrong('--until: must be a number of seconds above 0')
   const journal = await readLines(file)
   const lines = named(file, () =>
-    cutJournal(journal, { untilS, withWords: values['with-words'], withAudio: values['with-audio'] }),
+    cutJournal(journal, { untilS, withWords: options.withWords === true, withAudio: options.withAudio === true }),
   )
-  const target = join(values.to, `${name}.jsonl.gz`)
-  await mkdir(values.to, { recursive: true })
+  const target = join(options.to, `${name}.jsonl.gz`)
+  await mkdir(options.to, { recursive: true })
   await writeFile(target, gzipSync(`${lines.join('\n')}\n`, { level: 9 }), { flag: 'wx' }).catch((thrown: unknown) => {
     throw wrong(`--cut: ${target} cannot be written: ${messageOf(thrown)}`)
   })
-  console.log(`${target}: ${lines.length} entries. Run it with: mkondo replay ${target}`)
-  return 0
+  return `${target}: ${lines.length} entries. Run it with: mkondo replay ${target}\n`
 }
 
 /** The journals that were named, those of a folder in order of their names. */
 async function journalFiles(paths: readonly string[]): Promise<readonly string[]> {
-  if (paths.length === 0) throw wrong('name a journal, or a folder of journals')
   const files: string[] = []
   for (const path of paths) {
     const found = await stat(path).catch((thrown: unknown) => {

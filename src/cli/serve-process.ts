@@ -3,10 +3,10 @@
  * `start` message, so that a process that is started again has the same settings as the others. Before a roll one such
  * process reads the settings.
  */
-import { GatewayError, messageOf } from '../core/errors.js'
+import { messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
-import { USAGE_CODES } from './command-line.js'
+import { exitCodeOf } from './exit-codes.js'
 import { startGateway } from '../gateway/gateway.js'
 import { ChannelStore } from '../fleet/channel-store.js'
 import type { FromProcess, ToProcess } from '../fleet/supervisor.js'
@@ -49,15 +49,16 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
       },
       'process takes calls',
     )
+    const stopped = untilStopped(gateway, config.drainTimeoutMs, log)
     send({ type: 'ready', publicPort: gateway.publicPort, opsPort: gateway.opsPort, agents: gateway.agents })
-    await untilStopped(gateway, config.drainTimeoutMs, log)
+    await stopped
     process.off('disconnect', orphaned)
     return 0
   } catch (thrown) {
     send({
       type: 'failed',
       message: messageOf(thrown),
-      usage: thrown instanceof GatewayError && USAGE_CODES.has(thrown.code),
+      usage: exitCodeOf(thrown) === 2,
     })
     return 1
   }

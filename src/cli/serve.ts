@@ -7,8 +7,7 @@ import { messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
-import { startDemoShop } from './demo-shop.js'
-import { HELP_OPTION, commandOptions } from './command-line.js'
+import { needsDemoShop, startDemoShop } from './demo-shop.js'
 import { freePorts, processCount, processPlans } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { MemoryStore } from '../fleet/memory-store.js'
@@ -16,42 +15,31 @@ import { Supervisor } from '../fleet/supervisor.js'
 import { environmentOf, planAnew, planned, processEntry, startableConfig } from './serve-plans.js'
 import type { PlanRequest } from './serve-plans.js'
 
-const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE] [--env-file FILE]
-  Runs the gateway until SIGTERM or SIGINT; calls then finish first (DRAIN_TIMEOUT), a second signal ends at once.
-  --processes N  processes on the public port, 1 to 64 (default 1): one for each core of sockets. MAX_CALLS, MEDIA_WORKERS,
-                 OUTBOUND_PER_MINUTE, RECOVERY_PER_MINUTE, RECORDS_KEEP_MB and RECORDINGS_KEEP_MB are shared out among them.
-                 Process i, from 0, has its ops port at OPS_PORT + i and takes its audio at PORT + 1 + i (behind a balancer: NODE_URL).
-                 SIGHUP replaces them one after the other, through a spare place with the ports after theirs: each then runs
-                 the program and the settings as they are on the disk by then, and no call is cut
-  --with-shop    also run the demo's orders API on loopback, unless SHOP_API_URL is set
-  --config FILE  settings file (default mkondo.yaml, if it is there)
-  --env-file FILE  variables (NAME=value lines) beside those of the environment, which win; read again at SIGHUP
-Settings: mkondo help settings`
+/** The options of `mkondo serve`. */
+export interface ServeOptions {
+  readonly processes?: string
+  readonly withShop?: true
+  readonly config?: string
+  readonly envFile?: string
+}
 
 /** `mkondo serve`. Resolves with the exit code when the gateway has stopped. */
-export async function serve(argv: readonly string[]): Promise<number> {
-  const values = commandOptions('serve', argv, {
-    processes: { type: 'string' },
-    'with-shop': { type: 'boolean', default: false },
-    config: { type: 'string' },
-    'env-file': { type: 'string' },
-    help: HELP_OPTION,
-  })
-  if (values.help) {
-    console.log(HELP)
-    return 0
-  }
-  const count = processCount(values.processes)
+export async function serve(options: ServeOptions): Promise<number> {
+  const count = processCount(options.processes)
   const inherited = { ...process.env }
-  const environment = (): NodeJS.ProcessEnv => environmentOf(inherited, values['env-file'] ?? null)
+  const environment = (): NodeJS.ProcessEnv => environmentOf(inherited, options.envFile ?? null)
   Object.assign(process.env, environment())
-  const configFile = values.config ?? null
+  const configFile = options.config ?? null
   let config = startableConfig(process.env, configFile, count)
   const log = createLog(config.logLevel)
   if (config.insecure)
     log.warn({ open: exposureOf(config).open }, 'INSECURE is set: the gateway starts whatever is open to strangers')
-  const shop = values['with-shop'] && config.shopApiUrl === null ? await startDemoShop() : null
-  if (shop !== null) config = { ...config, shopApiUrl: shop.url }
+  const shop = needsDemoShop(config, options.withShop === true) ? await startDemoShop() : null
+  if (shop !== null) {
+    config = { ...config, shopApiUrl: shop.url }
+    if (options.withShop !== true)
+      log.warn({ url: shop.url }, "SHOP_API_URL is not set: the shipped agents use the demo's orders API")
+  }
   try {
     if (count === 1) return await serveAlone(config, log)
     const request: PlanRequest = {
@@ -76,6 +64,14 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
+  // Signals are answered before anybody is told that there is something to signal.
+  // Whoever closes its terminal ends it; a service that is told to reload goes on.
+  if (!process.stdin.isTTY) {
+    process.on('SIGHUP', () =>
+      log.warn({}, 'SIGHUP changes nothing in one process: it replaces those of --processes 2 or more'),
+    )
+  }
+  const stopped = untilStopped(gateway, config.drainTimeoutMs, log)
   log.info(
     {
       port: gateway.publicPort,
@@ -88,13 +84,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
     },
     'taking calls',
   )
-  // Whoever closes its terminal ends it; a service that is told to reload goes on.
-  if (!process.stdin.isTTY) {
-    process.on('SIGHUP', () =>
-      log.warn({}, 'SIGHUP changes nothing in one process: it replaces those of --processes 2 or more'),
-    )
-  }
-  await untilStopped(gateway, config.drainTimeoutMs, log)
+  await stopped
   return 0
 }
 

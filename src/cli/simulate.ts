@@ -12,9 +12,9 @@ import type { Config } from '../config/settings.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import { vocabularyOf } from '../simulator/vocabulary.js'
-import { UsageError } from '../simulator/arguments.js'
+import { hasPattern, textPattern } from '../simulator/spoken-words.js'
 import { runAudioCall, type GatewayAddress } from '../simulator/scenarios/audio-call.js'
-import { findScenarios, type Scenario } from '../simulator/scenarios/scenario.js'
+import { findScenarios, type CallMode, type Scenario } from '../simulator/scenarios/scenario.js'
 import type { ObservedCall } from '../simulator/scenarios/judge.js'
 import {
   junitXml,
@@ -25,61 +25,70 @@ import {
   TERMINAL_PAINT,
 } from '../simulator/scenarios/report.js'
 import { planOf, runScenarios, type ScenarioRun } from '../simulator/scenarios/run-scenarios.js'
-import {
-  SIMULATE_USAGE,
-  parseSimulateArguments,
-  type SimulateArguments,
-} from '../simulator/scenarios/simulate-arguments.js'
 import { openTextMedia, runTextCall, type TextMedia } from '../simulator/scenarios/text-call.js'
 import { createLog } from '../telemetry/log.js'
 import { startGateway, type Gateway } from '../gateway/gateway.js'
 import { hostedAgents } from '../gateway/hosted-agents.js'
-import { PROCESS_TERMINAL, untilSignal } from './command-line.js'
 import { startDemoShop, type DemoShop } from './demo-shop.js'
+import { Progress } from './progress.js'
+import { json, untilSignal, type Terminal } from './terminal.js'
 
-/** What the command needs of the process it runs in. */
+/** The options of `mkondo simulate`. */
+export interface SimulateArguments {
+  readonly paths: readonly string[]
+  /** The running gateway to test; null starts one. */
+  readonly gateway: { readonly url: string; readonly opsUrl: string; readonly secret: string | null } | null
+  readonly agentsDir: string | null
+  readonly mode: CallMode | null
+  readonly jobs: number
+  /** Text or `/expression/` in the names of the scenarios; null: all. */
+  readonly filter: string | null
+  readonly repeat: number
+  readonly seed: number
+  readonly junit: string | null
+  /** File, or `-` for standard output. */
+  readonly json: string | null
+  readonly record: string | null
+  readonly list: boolean
+}
+
+/** What the runs need of the process they run in. */
 interface SimulateIo {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Environment
-  /** Standard output is a terminal that shows colours. */
   readonly colours: boolean
+  readonly showsProgress: boolean
   /** Aborting ends the calls that run; the results so far are still reported. */
-  readonly signal: AbortSignal | null
+  readonly signal: AbortSignal
 }
 
 /** Longest wait for the answer of a running gateway. */
 const REACH_TIMEOUT_MS = 3000
 
-/** `mkondo simulate`. */
-export function simulate(argv: readonly string[]): Promise<number> {
-  const colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
-  return untilSignal((signal) => runSimulateCommand(argv, { ...PROCESS_TERMINAL, colours, signal }))
+/**
+ * `mkondo simulate`. Exit codes: 0 every scenario passed, 1 one failed (or the run was stopped).
+ * @throws GatewayError for a scenario or an agent that cannot be used, or no gateway
+ */
+export async function simulate(args: SimulateArguments, terminal: Terminal): Promise<number> {
+  const wanted = args.filter === null ? () => true : filterOf(args.filter)
+  const scenarios = (await findScenarios(args.paths)).filter(({ agent, name }) => wanted(`${agent}/${name}`))
+  if (scenarios.length === 0) throw new GatewayError('CONFIG_INVALID', 'no scenario has what --filter asks for')
+  if (args.list) {
+    for (const { agent, name, mode, file } of scenarios)
+      terminal.out(`${agent}/${name} ${mode ?? 'text or audio'} ${file}\n`)
+    return 0
+  }
+  return untilSignal(terminal, (signal) => run(args, scenarios, { ...terminal, signal }))
 }
 
-/**
- * The command itself. Exit codes: 0 every scenario passed, 1 one failed (or the run was stopped), 2 wrong usage, a
- * scenario or an agent that cannot be used, or no gateway.
- */
-export async function runSimulateCommand(argv: readonly string[], io: SimulateIo): Promise<number> {
+/** @throws GatewayError CONFIG_INVALID */
+function filterOf(source: string): (name: string) => boolean {
   try {
-    const args = parseSimulateArguments(argv, io.env)
-    if (args === null) {
-      io.out(SIMULATE_USAGE)
-      return 0
-    }
-    const scenarios = (await findScenarios(args.paths)).filter(({ agent, name }) => args.filter(`${agent}/${name}`))
-    if (scenarios.length === 0) throw new UsageError('no scenario has what --filter asks for')
-    if (args.list) {
-      for (const { agent, name, mode, file } of scenarios)
-        io.out(`${agent}/${name} ${mode ?? 'text or audio'} ${file}\n`)
-      return 0
-    }
-    return await run(args, scenarios, io)
+    const pattern = textPattern(source)
+    return (name) => (pattern.expression === null ? name.includes(source) : hasPattern(name, pattern))
   } catch (thrown) {
-    const usage = thrown instanceof UsageError
-    io.err(`mkondo simulate: ${messageOf(thrown)}${usage ? ' (see mkondo simulate --help)' : ''}\n`)
-    return usage || thrown instanceof GatewayError ? 2 : 1
+    throw new GatewayError('CONFIG_INVALID', `--filter ${source} cannot be read: ${messageOf(thrown)}`)
   }
 }
 
@@ -101,21 +110,26 @@ async function run(args: SimulateArguments, scenarios: readonly Scenario[], io: 
     const print = args.json === '-' ? io.err : io.out
     const reportOf = (results: Parameters<typeof scenarioReport>[0]): ReturnType<typeof scenarioReport> =>
       scenarioReport(results, { startedAt, realMs: performance.now() - startedMs })
+    const progress = new Progress(io, 'simulate')
+    let finished = 0
+    progress.show(`0 of ${plan.runs.length} calls`)
     const results = await runScenarios(plan, {
       jobs: args.jobs,
       signal: io.signal,
       place: (one) => ground.place(one),
       onResult: (result) => {
-        for (const shown of reportOf([result]).results) print(resultText(shown, paint))
+        if (result.status !== 'skipped') finished++
+        for (const shown of reportOf([result]).results) progress.print(print, resultText(shown, paint))
+        progress.show(`${finished} of ${plan.runs.length} calls`)
       },
-    })
+    }).finally(() => progress.end())
     const report = reportOf(results)
     print(summaryText(report, paint))
-    if (args.json === '-') io.out(`${JSON.stringify(report, null, 2)}\n`)
-    else if (args.json !== null) await writeFile(args.json, `${JSON.stringify(report, null, 2)}\n`)
+    if (args.json === '-') io.out(json(report))
+    else if (args.json !== null) await writeFile(args.json, json(report))
     if (args.junit !== null) await writeFile(args.junit, junitXml(report))
-    if (io.signal?.aborted === true) io.err('mkondo simulate: stopped before all scenarios had run\n')
-    return report.failed === 0 && io.signal?.aborted !== true ? 0 : 1
+    if (io.signal.aborted) io.err('mkondo simulate: stopped before all scenarios had run\n')
+    return report.failed === 0 && !io.signal.aborted ? 0 : 1
   } finally {
     await ground.close()
   }
@@ -194,16 +208,17 @@ class OwnGround implements Ground {
     const shop = io.env['SHOP_API_URL'] === undefined ? await startDemoShop() : null
     const folder = await mkdtemp(join(tmpdir(), 'mkondo-simulate-'))
     try {
+      const ofFolder = loadConfig({}, null)
       const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
       const config: Config = {
-        // Without keys and settings of this machine, so that what passes here passes anywhere.
-        ...loadConfig({}, null),
+        // Without keys of this machine, so that what passes here passes anywhere.
+        ...ofFolder,
         host: '127.0.0.1',
         port: 0,
         opsPort: 0,
         dataDir: folder,
         shopApiUrl,
-        agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? null,
+        agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? ofFolder.agentsDir,
       }
       const env = agentEnvironment(io.env, shopApiUrl)
       const { agents } = await hostedAgents(config, env)

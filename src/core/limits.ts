@@ -667,6 +667,8 @@ export const CARRIER_RECORDING_BYTES_MAX = 400 * 1024 * 1024
 export const CARRIER_RECORDING_TIMEOUT_MS = 300_000
 
 // --- simulator --------------------------------------------------------------------------------------------
+/** Most calls that one simulator runs. Use another process for more. */
+export const SIMULATED_CALLS_MAX = 200
 /** Scenario files of one run, and the size of one. */
 export const SCENARIOS_MAX = 1000
 export const SCENARIO_FILE_BYTES_MAX = 256 * 1024

@@ -7,83 +7,22 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { CallOutcome } from '../call/record.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { isAgentName } from '../core/ids.js'
 import type { LegRateHz } from '../core/units.js'
-import { checked, firstSecret, flag, help, oneOf, origin, parsed, text, texts, UsageError, whole } from './arguments.js'
 import type { TrackLayout } from './audio-fork.js'
-import {
-  AFTER_STREAM,
-  type AfterStream,
-  HUMAN_OUTCOMES,
-  type HumanOutcome,
-  type SimulatedCallResult,
-  type SimulatorEvent,
-} from './call-options.js'
+import type { AfterStream, CallerVoice, HumanOutcome } from './choices.js'
+import type { SimulatedCallResult, SimulatorEvent } from './call-options.js'
 import { type CallReport, type Expectation, reportOf } from './call-report.js'
 import { type CallerFile, readWavFile, writeCallWav } from './caller-leg.js'
 import { type CallerScript, filesOf } from './caller-script.js'
-import { CALLER_VOICES, type CallerVoice } from './caller-speech.js'
 import { GatewayView } from './gateway-view.js'
 import { humanSeeker, orderCaller, recordedCaller, supportCaller } from './personas.js'
-import { OUTCOMES } from './scenarios/scenario.js'
 import { parseScript } from './script-file.js'
-import { simulateCalls, SIMULATED_CALLS_MAX, type SimulateOptions } from './simulate.js'
-import { textPattern, type TextPattern } from './spoken-words.js'
+import { simulateCalls, type SimulateOptions } from './simulate.js'
+import type { TextPattern } from './spoken-words.js'
 import { knownOrders, ordersInShop, vocabularyOf } from './vocabulary.js'
 
-const CALL_USAGE = `mkondo call: places a simulated call, spoken, into a running gateway
-
-  mkondo call [--url URL] [--agent NAME] [what the caller does] [options]
-
-  What the caller does (order-status: asks where the order is; support: a question, the balance, a fault, then a human)
-    --order N            knows the order number and says it
-    --interrupt          speaks over the greeting
-    --human              asks for a person
-    --wav FILE           plays a WAV file (16-bit PCM, 8 or 16 kHz)
-    --script FILE        follows a script (docs/SIMULATOR.md)
-    --voice ${CALLER_VOICES.join('|')}    voice of the caller (rms)
-
-  Where to
-    --url URL            public address of the gateway (http://127.0.0.1:PORT, 8080)
-    --agent NAME         posts to /voice/NAME; without it to /voice
-    --from, --to NUMBER  caller and called number (+254700000001, +254700000000)
-    --secret SECRET      signs the webhooks (first of SAUTIKIT_WEBHOOK_SECRETS)
-    --json-webhooks      posts JSON instead of a form
-    --ops-url URL        ops address, for transcript, tools and latencies (http://127.0.0.1:OPS_PORT, 9464; token in OPS_TOKEN)
-    --shop-url URL       orders API to learn the right answer from (SHOP_API_URL)
-    --agent-file FILE    what the agent may say (AGENTS_DIR or agents/, NAME.yaml)
-
-  The line and the carrier
-    --rate 8000|16000    phone line, or softphone without one (8000)
-    --noise DB           noise, that many dB below the voice
-    --jitter MS          network hold-ups of up to MS milliseconds
-    --echo DB            the agent's voice comes back on the caller's side, that many dB softer
-    --echo-delay MS      and so much later, 20 to 1000 (80)
-    --seed N             for noise and jitter (1)
-    --track-layout mono|mixed|stereo               how both_tracks looks (mixed)
-    --after-stream continues|reposts|holds         what follows the stream's end (continues)
-    --human-outcome answered|busy|no-answer|declined   what becomes of a Dial (answered)
-    --ignore-kill        the carrier does not honour killAudio
-  --api-port N         runs the carrier's REST API on loopback, for a gateway with SAUTIKIT_API_URL=http://127.0.0.1:N
-  --api-key KEY        the key that it knows (SAUTIKIT_API_KEY, or sim_key_for_tests)
-
-  What has to come of it, besides what the caller calls for
-    --expect TEXT        the agent says TEXT, or /an expression/; may be repeated: each of them
-    --expect-tool NAME   the tool runs and succeeds; may be repeated: each of them
-    --expect-outcome OUTCOME   ${OUTCOMES.join('|')}; may be repeated: one of them (else anything but failed)
-                         Tools and outcomes are judged by the gateway's record, so the ops port has to be reachable.
-
-  Results
-    --calls N            number of calls at once (1, at most ${SIMULATED_CALLS_MAX})
-    --record FILE        stereo WAV: the caller left, what the caller heard right
-    --json FILE|-        the calls as JSON
-    --timeout S          longest call in seconds (120)
-
-  Environment: PORT, OPS_PORT, OPS_TOKEN, SAUTIKIT_WEBHOOK_SECRETS, SHOP_API_URL and AGENTS_DIR, as the gateway has them.
-  Exit code: 0 each call did what was asked; 1 one did not (also: it failed, no agent took it, no gateway is there); 2 wrong usage.
-`
-
-interface CallArguments {
+/** The options of `mkondo call`. */
+export interface CallArguments {
   readonly url: string
   readonly agent: string | null
   readonly from: string
@@ -122,146 +61,36 @@ interface CallArguments {
   }
 }
 
-/**
- * Reads the command line of `mkondo call`.
- * @returns null when help is wanted
- * @throws UsageError
- */
-function parseCallArguments(
-  argv: readonly string[],
-  env: Readonly<Record<string, string | undefined>>,
-): CallArguments | null {
-  const { values } = parsed({
-    args: [...argv],
-    allowPositionals: false,
-    options: {
-      url: text,
-      agent: text,
-      from: text,
-      to: text,
-      order: text,
-      interrupt: flag,
-      human: flag,
-      wav: text,
-      script: text,
-      voice: text,
-      secret: text,
-      'json-webhooks': flag,
-      'ops-url': text,
-      'shop-url': text,
-      'agent-file': text,
-      rate: text,
-      noise: text,
-      jitter: text,
-      echo: text,
-      'echo-delay': text,
-      seed: text,
-      'track-layout': text,
-      'after-stream': text,
-      'human-outcome': text,
-      'ignore-kill': flag,
-      'api-port': text,
-      'api-key': text,
-      calls: text,
-      record: text,
-      json: text,
-      timeout: text,
-      expect: texts,
-      'expect-tool': texts,
-      'expect-outcome': texts,
-      help: help,
-    },
-  })
-  if (values.help === true) return null
-  const behaviours = [
-    values.wav,
-    values.script,
-    values.order ?? (values.interrupt === true ? 'interrupt' : undefined),
-    values.human === true ? 'human' : undefined,
-  ]
-  if (values['echo-delay'] !== undefined && values.echo === undefined) throw new UsageError('--echo-delay needs --echo')
-  if (behaviours.filter((one) => one !== undefined).length > 1)
-    throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
-  return {
-    url: origin('--url', values.url ?? onLoopback(env, 'PORT', '8080')),
-    agent: values.agent === undefined ? null : checked('--agent', values.agent, isAgentName, 'a name of a-z 0-9 -'),
-    from: number('--from', values.from ?? '+254700000001'),
-    to: number('--to', values.to ?? '+254700000000'),
-    order:
-      values.order === undefined
-        ? null
-        : checked('--order', values.order, (order) => /^\d{3,12}$/.test(order), '3 to 12 digits'),
-    interrupt: values.interrupt === true,
-    human: values.human === true,
-    wav: values.wav ?? null,
-    script: values.script ?? null,
-    voice: oneOf('--voice', values.voice ?? 'rms', CALLER_VOICES),
-    secret: values.secret ?? firstSecret(env),
-    jsonWebhooks: values['json-webhooks'] === true,
-    opsUrl: origin('--ops-url', values['ops-url'] ?? onLoopback(env, 'OPS_PORT', '9464')),
-    shopUrl: values['shop-url'] ?? env['SHOP_API_URL'] ?? null,
-    agentFile: values['agent-file'] ?? null,
-    rateHz: oneOf('--rate', values.rate ?? '8000', ['8000', '16000']) === '8000' ? 8000 : 16000,
-    noiseDb: values.noise === undefined ? null : whole('--noise', values.noise, 0, 60),
-    jitterMs: values.jitter === undefined ? null : whole('--jitter', values.jitter, 1, 5000),
-    echo:
-      values.echo === undefined
-        ? null
-        : {
-            levelDb: -whole('--echo', values.echo, 0, 60),
-            delayMs: whole('--echo-delay', values['echo-delay'] ?? '80', 20, 1000),
-          },
-    seed: whole('--seed', values.seed ?? '1', 0, 0xffff_ffff),
-    trackLayout: oneOf('--track-layout', values['track-layout'] ?? 'mixed', ['mono', 'mixed', 'stereo']),
-    afterStream: oneOf('--after-stream', values['after-stream'] ?? 'continues', AFTER_STREAM),
-    humanOutcome: oneOf('--human-outcome', values['human-outcome'] ?? 'answered', HUMAN_OUTCOMES),
-    ignoreKill: values['ignore-kill'] === true,
-    api:
-      values['api-port'] === undefined
-        ? null
-        : {
-            port: whole('--api-port', values['api-port'], 0, 65_535),
-            key: values['api-key'] ?? env['SAUTIKIT_API_KEY'] ?? 'sim_key_for_tests',
-          },
-    calls: whole('--calls', values.calls ?? '1', 1, SIMULATED_CALLS_MAX),
-    record: values.record ?? null,
-    json: values.json ?? null,
-    timeoutS: whole('--timeout', values.timeout ?? '120', 5, 3600),
-    expect: {
-      texts: (values.expect ?? []).map(pattern),
-      tools: values['expect-tool'] ?? [],
-      outcomes: (values['expect-outcome'] ?? []).map((outcome) => oneOf('--expect-outcome', outcome, OUTCOMES)),
-    },
-  }
-}
-
-/** Address of the gateway on this machine, with the port that the environment gives. */
-function onLoopback(
-  env: Readonly<Record<string, string | undefined>>,
-  name: 'PORT' | 'OPS_PORT',
-  otherwise: string,
-): string {
-  return `http://127.0.0.1:${whole(name, env[name] || otherwise, 1, 65_535)}`
-}
-
-function pattern(source: string): TextPattern {
-  checked(
-    '--expect',
-    source,
-    (given) => /[\p{L}\p{N}]/u.test(given),
-    'words, or an expression such as /packed|on its way/',
-  )
-  try {
-    return textPattern(source)
-  } catch (thrown) {
-    throw new UsageError(`--expect is ${JSON.stringify(source)}: ${messageOf(thrown)}`)
-  }
-}
-
-/** The error message does not repeat the number, because it may be a real person's. */
-function number(name: string, value: string): string {
-  if (/^\+?[0-9]{3,15}$/.test(value)) return value
-  throw new UsageError(`${name} has to be a phone number such as +254700000001`)
+/** What `mkondo call` does without options, but for where the gateway is. */
+export const CALL_DEFAULTS: Omit<CallArguments, 'url' | 'opsUrl'> = {
+  agent: null,
+  from: '+254700000001',
+  to: '+254700000000',
+  order: null,
+  interrupt: false,
+  human: false,
+  wav: null,
+  script: null,
+  voice: 'rms',
+  secret: null,
+  jsonWebhooks: false,
+  shopUrl: null,
+  agentFile: null,
+  rateHz: 8000,
+  noiseDb: null,
+  jitterMs: null,
+  echo: null,
+  seed: 1,
+  trackLayout: 'mixed',
+  afterStream: 'continues',
+  humanOutcome: 'answered',
+  ignoreKill: false,
+  api: null,
+  calls: 1,
+  record: null,
+  json: null,
+  timeoutS: 120,
+  expect: { texts: [], tools: [], outcomes: [] },
 }
 
 /** What the command needs of the process it runs in. */
@@ -280,28 +109,11 @@ const STAGGER_MS = 150
 const CONNECT_MS_MAX = 5000
 
 /**
- * `mkondo call`. Exit codes: 0 every call did what was asked, 1 not, 2 wrong usage.
- * @param argv  without `mkondo call`
+ * Places the calls of `mkondo call` and prints each as it happens.
+ * @returns what came of each; the command succeeds when each reached its goal
+ * @throws GatewayError CALL_FAULT without a gateway, SCRIPT_INVALID or WAV_INVALID for a file that cannot be used
  */
-export async function runCallCommand(argv: string[], io: CallCommandIo): Promise<number> {
-  try {
-    const args = parseCallArguments(argv, io.env)
-    if (args === null) {
-      io.out(CALL_USAGE)
-      return 0
-    }
-    const reports = await placeCalls(args, io)
-    return reports.every((report) => report.goal.reached) ? 0 : 1
-  } catch (thrown) {
-    const isUsage =
-      thrown instanceof UsageError ||
-      (thrown instanceof GatewayError && (thrown.code === 'SCRIPT_INVALID' || thrown.code === 'WAV_INVALID'))
-    io.err(`mkondo call: ${messageOf(thrown)}${thrown instanceof UsageError ? ' (see mkondo call --help)' : ''}\n`)
-    return isUsage ? 2 : 1
-  }
-}
-
-async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallReport[]> {
+export async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallReport[]> {
   const script = await scriptOf(args)
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
@@ -474,7 +286,7 @@ async function agentText(args: CallArguments, io: CallCommandIo): Promise<string
     args.agentFile !== null ? [args.agentFile] : [join(io.env['AGENTS_DIR'] ?? 'agents', name), ...packagedAgent(name)]
   const place = places.find((file) => existsSync(file))
   if (place === undefined && args.agentFile !== null)
-    throw new UsageError(`--agent-file ${args.agentFile} does not exist`)
+    throw new GatewayError('CONFIG_INVALID', `--agent-file ${args.agentFile} does not exist`)
   return place === undefined ? null : readFile(place, 'utf8')
 }
 

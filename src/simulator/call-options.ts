@@ -1,5 +1,6 @@
 import type { TrackLayout } from './audio-fork.js'
 import type { BrowserCaller } from './browser-caller.js'
+import type { AfterStream, HumanOutcome } from './choices.js'
 import type { CallerOptions, HeardPiece } from './caller.js'
 import type { CallerLatency, LegRecording, Said } from './caller-leg.js'
 import type { Stall } from './line.js'
@@ -11,13 +12,7 @@ export type BodyEncoding = 'form' | 'json'
 /** `timestamped`: `t=…,v1=…` over body, dot and time. `bare`: hex over the body alone. Both are documented. */
 export type SignatureForm = 'timestamped' | 'bare'
 
-/** What the carrier does when the gateway ends the media socket. Each value was documented or observed. */
-export const AFTER_STREAM = ['continues', 'reposts', 'holds'] as const
-export type AfterStream = (typeof AFTER_STREAM)[number]
 type FirstText = 'wrapper' | 'opaque' | 'none' | 'after-audio'
-export const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
-export type HumanOutcome = (typeof HUMAN_OUTCOMES)[number]
-
 /** The person whom a Dial reaches. */
 export interface SimulatedHuman {
   readonly outcome: HumanOutcome

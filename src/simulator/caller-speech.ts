@@ -2,16 +2,10 @@ import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import type { LegRateHz } from '../core/units.js'
 import type { Flite } from '../speech/flite.js'
+import type { CallerVoice } from './choices.js'
 import type { AgentVocabulary } from './vocabulary.js'
 import { atSpeechLevel, convertRate } from './line.js'
 import { voicedExtent } from './speech-spans.js'
-
-/**
- * Voices of simulated people: the synthesiser's voices other than the agent's (slt). rms and awb are recorded people
- * at 16 kHz, kal is an old 8 kHz diphone voice and stands for a bad phone.
- */
-export const CALLER_VOICES = ['rms', 'awb', 'kal'] as const
-export type CallerVoice = (typeof CALLER_VOICES)[number]
 
 /** Silence kept around the voice, so that the sound is not cut in the middle of a wave. */
 const MARGIN_MS = 60

@@ -10,7 +10,8 @@ import {
 } from './caller-script.js'
 import type { AgentVocabulary } from './vocabulary.js'
 import { factsIn, type OrderFacts } from './spoken-words.js'
-import { CALLER_VOICES, type CallerSpeech, type CallerVoice, fitToLeg, RECOGNISER_RATE_HZ } from './caller-speech.js'
+import { CALLER_VOICES, type CallerVoice } from './choices.js'
+import { type CallerSpeech, fitToLeg, RECOGNISER_RATE_HZ } from './caller-speech.js'
 import type { Span } from './speech-spans.js'
 
 export interface CallerOptions {

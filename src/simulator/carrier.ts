@@ -7,10 +7,10 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '../core/errors.js'
 import { AudioFork, type ForkClosed, HandshakeRefused } from './audio-fork.js'
+import type { CallerVoice, HumanOutcome } from './choices.js'
 import type {
   BodyEncoding,
   EndedBy,
-  HumanOutcome,
   OutboundLeg,
   PlaceCallOptions,
   SimulatedCallResult,
@@ -21,7 +21,6 @@ import type {
   WebhookRecord,
 } from './call-options.js'
 import { callWav, measureCaller, sharedTicker } from './caller-leg.js'
-import type { CallerVoice } from './caller-speech.js'
 import { BrowserCaller } from './browser-caller.js'
 import { Caller } from './caller.js'
 import type { CallerEnd, CallerEvents } from './caller.js'

@@ -1,12 +1,13 @@
 /** Simulated calls on threads of their own: one paces all calls, the other synthesises and recognises speech. */
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
+import { SIMULATED_CALLS_MAX } from '../core/limits.js'
+import type { CallerVoice } from './choices.js'
 import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from './call-options.js'
 import type { CallerFile } from './caller-leg.js'
 import type { CallerScript } from './caller-script.js'
 import type { AgentVocabulary } from './vocabulary.js'
 import type { LineOptions } from './line.js'
-import type { CallerVoice } from './caller-speech.js'
 
 /** What differs between the calls of one simulation. */
 interface CallPlan {
@@ -59,9 +60,6 @@ interface TickerReport {
   readonly ticksSkipped: number
   readonly latenessMsMax: number
 }
-
-/** Most calls that one simulator can run. Use another process for more. */
-export const SIMULATED_CALLS_MAX = 200
 
 /**
  * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.

@@ -3,12 +3,12 @@ import { readFileSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
-import { bundle } from '../../src/cli/bundle.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { shownSettings } from '../../src/config/shown-settings.js'
 import { newSid, ring, startGateway } from '../edge/gateway.js'
+import { command } from '../support/command.js'
 import { endedCall } from '../support/record.js'
 
 const SID = 'HD_bundle000001'
@@ -56,17 +56,8 @@ const settings = shownSettings(
   ),
 )
 
-async function run(
-  opsUrl: string,
-  ...argv: readonly string[]
-): Promise<{ readonly code: number; readonly text: string }> {
-  let text = ''
-  const code = await bundle([...argv, '--ops-url', opsUrl], {
-    out: (more) => (text += more),
-    env: { OPS_TOKEN: TOKEN },
-  })
-  return { code, text }
-}
+const run = (opsUrl: string, ...argv: readonly string[]) =>
+  command(['bundle', ...argv, '--ops-url', opsUrl], { env: { OPS_TOKEN: TOKEN } })
 
 /** The files of an archive, by name, as tar unpacks them. */
 function unpacked(folder: string, name: string): Readonly<Record<string, string>> {
@@ -81,7 +72,7 @@ t.test('a bundle has what support needs, and nothing that anybody said, nor a nu
   const gateway = await startGateway(t, { opsToken: TOKEN, settings, journal: () => Promise.resolve(journal) })
   gateway.calls.records.set(SID, record)
   const folder = t.testdir()
-  const { code, text } = await run(gateway.opsUrl, SID, '--to', folder)
+  const { code, out: text } = await run(gateway.opsUrl, SID, '--to', folder)
   t.equal(code, 0)
   t.match(
     text,
@@ -128,7 +119,7 @@ t.test('words stay where that is asked for, numbers never; what is missing is sa
   const folder = t.testdir()
   t.match(await run(gateway.opsUrl, SID, '--to', folder, '--with-words', '--json'), {
     code: 0,
-    text: /"journal\.jsonl: [^"]*there is no journal of this call/,
+    out: /"journal\.jsonl: [^"]*there is no journal of this call/,
   })
   const files = unpacked(folder, `mkondo-bundle-${SID}`)
   t.match(files['record.json'], 'I am Wanjiru, zebra 4127')
@@ -139,11 +130,12 @@ t.test('a call that is live or unknown has no bundle', async (t) => {
   const gateway = await startGateway(t, { opsToken: TOKEN })
   const { sid } = await ring(gateway)
   const folder = t.testdir()
-  await t.rejects(run(gateway.opsUrl, sid, '--to', folder), {
-    message: /the call is live: it has a record when it has ended/,
+  t.match(await run(gateway.opsUrl, sid, '--to', folder), {
+    code: 2,
+    err: /the call is live: it has a record when it has ended/,
   })
-  await t.rejects(run(gateway.opsUrl, newSid(), '--to', folder), { message: /CALL_UNKNOWN/ })
-  await t.rejects(run(gateway.opsUrl, '../x'), { code: 'CONFIG_INVALID', message: /a SID is/ })
-  await t.rejects(run(gateway.opsUrl), { code: 'CONFIG_INVALID', message: /takes the SID of a call/ })
+  t.match(await run(gateway.opsUrl, newSid(), '--to', folder), { code: 1, err: /CALL_UNKNOWN/ })
+  t.match(await run(gateway.opsUrl, '../x'), { code: 2, err: /a SID is/ })
+  t.match(await run(gateway.opsUrl), { code: 2, err: /missing required argument 'sid'/ })
   t.same(readdirSync(folder), [])
 })

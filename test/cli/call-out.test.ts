@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/record.js'
-import { callOut } from '../../src/cli/call-out.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
-import type { CalleeKind } from '../../src/simulator/rest/callees.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
+import type { CalleeKind } from '../../src/simulator/choices.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
+import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 
 const CALLEES: Readonly<Record<string, CalleeKind>> = {
@@ -73,25 +73,19 @@ t.teardown(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-async function command(to: string, ...more: readonly string[]) {
-  const printed: string[] = []
-  const code = await callOut(
-    ['--agent', 'order-status', '--to', to, '--ops-url', `http://127.0.0.1:${gateway.at.opsPort}`, '--json', ...more],
-    {
-      out: (text) => printed.push(text),
-      env: {},
-    },
-  ).catch((thrown: unknown) => thrown as Error)
-  return { code, printed: printed.join('') }
-}
+const place = (to: string, ...more: readonly string[]) =>
+  command([
+    ...['call-out', '--agent', 'order-status', '--to', to],
+    ...['--ops-url', `http://127.0.0.1:${gateway.at.opsPort}`, '--json', ...more],
+  ])
 
-const placed = Promise.all(Object.keys(CALLEES).map(async (number) => [number, await command(number)] as const))
+const placed = Promise.all(Object.keys(CALLEES).map(async (number) => [number, await place(number)] as const))
 
 async function recordOf(number: string): Promise<{ readonly code: unknown; readonly record: CallRecord }> {
   const outcome = new Map(await placed).get(number)
   if (outcome === undefined) throw new Error('not placed')
-  if (outcome.code instanceof Error) throw outcome.code
-  return { code: outcome.code, record: JSON.parse(outcome.printed) as CallRecord }
+  if (outcome.err !== '') throw new Error(outcome.err)
+  return { code: outcome.code, record: JSON.parse(outcome.out) as CallRecord }
 }
 
 t.test('a person who answers is greeted after their hello, and talks to the agent', async (t) => {
@@ -170,8 +164,7 @@ t.test('what the carrier wrote of a call is joined to its record, with its recor
 })
 
 t.test('what may not be called is refused with words', async (t) => {
-  const refused = async (to: string, ...more: readonly string[]): Promise<string> =>
-    String((await command(to, ...more)).code)
+  const refused = async (to: string, ...more: readonly string[]): Promise<string> => (await place(to, ...more)).err
   t.match(await refused('+15550000001'), /CALL_REFUSED: numbers that begin so may not be called; allowed: \+254/)
   t.match(await refused('0700000001'), /CALL_REFUSED: to is not a number in E\.164 form/)
   t.match(await refused('+254700000001', '--from', '+254711111111'), /CARRIER_API: .*calls\.from_not_owned/)

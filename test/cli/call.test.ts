@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { runCallCommand } from '../../src/simulator/call-command.js'
+import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 
 // Calls are spoken in real time.
@@ -15,11 +15,8 @@ t.test('mkondo call finds a running gateway by PORT and OPS_PORT', async (t) => 
     argv: string[],
     signal = new AbortController().signal,
   ): Promise<{ code: number; out: string }> => {
-    let out = ''
-    const print = (text: string): void => {
-      out += text
-    }
-    return { code: await runCallCommand(argv, { out: print, err: print, env, signal }), out }
+    const { code, out, err } = await command(['call', ...argv], { env, signal })
+    return { code, out: out + err }
   }
   const script = join(
     t.testdir({ 'keys.yaml': 'version: 1\nsteps:\n  - press: "4127#"\n    interruptAfterMs: 300\n  - wait: 100000\n' }),

@@ -1,7 +1,8 @@
 import type { CallTimelineView } from '../../src/call/call-view.js'
 import { createServer } from 'node:http'
 import t from 'tap'
-import { calls, waterfall } from '../../src/cli/calls.js'
+import { waterfall } from '../../src/cli/calls.js'
+import { command } from '../support/command.js'
 
 const VIEW: CallTimelineView = {
   version: 1,
@@ -94,14 +95,12 @@ t.test('mkondo calls timeline asks the gateway and draws, or says that there is 
   t.teardown(() => server.close())
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('no port')
-  const printed: string[] = []
-  const terminal = { out: (text: string) => printed.push(text), env: {} }
-  const at = ['--ops-url', `http://127.0.0.1:${address.port}`]
-  t.equal(await calls(['timeline', VIEW.callSid, ...at], terminal), 0)
-  t.match(printed.join(''), /turn 1: the caller stopped at 3\.400 s/)
-  printed.length = 0
-  t.equal(await calls(['timeline', VIEW.callSid, '--json', ...at], terminal), 0)
-  t.same(JSON.parse(printed.join('')), VIEW)
-  await t.rejects(calls(['timeline', 'HD_unknown', ...at], terminal), /CALL_UNKNOWN/)
-  await t.rejects(calls(['timeline', '"; rm -rf', ...at], terminal), /a SID is 1 to 64/)
+  const timeline = (...argv: string[]) =>
+    command(['calls', 'timeline', ...argv, '--ops-url', `http://127.0.0.1:${address.port}`])
+  t.match(await timeline(VIEW.callSid), { code: 0, out: /turn 1: the caller stopped at 3\.400 s/ })
+  const asJson = await timeline(VIEW.callSid, '--json')
+  t.equal(asJson.code, 0)
+  t.same(JSON.parse(asJson.out), VIEW)
+  t.match(await timeline('HD_unknown'), { code: 1, err: /CALL_UNKNOWN/ })
+  t.match(await timeline('"; rm -rf'), { code: 2, err: /a SID is 1 to 64/ })
 })

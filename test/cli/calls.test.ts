@@ -1,19 +1,12 @@
 import t from 'tap'
-import { calls } from '../../src/cli/calls.js'
 import type { CarrierCall } from '../../src/simulator/rest/workspace.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
 import { ring, startGateway } from '../edge/gateway.js'
+import { command } from '../support/command.js'
 
 const SID = 'HD_0a8d5911d055'
 
-async function command(argv: readonly string[], env: Record<string, string>) {
-  const printed: string[] = []
-  const outcome = await calls(argv, { out: (text) => printed.push(text), env }).then(
-    (code) => ({ code, error: null }),
-    (error: unknown) => ({ code: null, error: error as Error & { code?: string } }),
-  )
-  return { ...outcome, output: printed.join('') }
-}
+const calls = (argv: readonly string[], env: Record<string, string>) => command(['calls', ...argv], { env })
 
 function leg(callSid: string, hungUp: string[] = []): CarrierCall {
   return {
@@ -50,19 +43,19 @@ t.test("the gateway's calls are listed, shown beside the carrier's account, and 
     recording: null,
   })
 
-  t.match(await command(['list', ...ops], env), { code: 0, output: new RegExp(`${SID} +- +waiting +order-status`) })
-  const shown = await command(['show', SID, ...ops], env)
+  t.match(await calls(['list', ...ops], env), { code: 0, out: new RegExp(`${SID} +- +waiting +order-status`) })
+  const shown = await calls(['show', SID, ...ops], env)
   t.equal(shown.code, 0)
-  t.match(shown.output, /gateway: waiting[\s\S]*carrier: completed, 61 s, KES 0\.00[\s\S]*normal_clearing/)
-  t.notMatch(shown.output, /254700000001/, "without the caller's number")
-  const both = JSON.parse((await command(['show', SID, '--json', ...ops], env)).output) as {
+  t.match(shown.out, /gateway: waiting[\s\S]*carrier: completed, 61 s, KES 0\.00[\s\S]*normal_clearing/)
+  t.notMatch(shown.out, /254700000001/, "without the caller's number")
+  const both = JSON.parse((await calls(['show', SID, '--json', ...ops], env)).out) as {
     gateway: object
     carrier: object
   }
   t.match(both, { gateway: { state: 'waiting' }, carrier: { durationS: 61, hangupCause: 'normal_clearing' } })
-  t.match(await command(['show', SID, ...ops], {}), { code: 0, output: /carrier: SAUTIKIT_API_KEY is not set/ })
+  t.match(await calls(['show', SID, ...ops], {}), { code: 0, out: /carrier: SAUTIKIT_API_KEY is not set/ })
 
-  t.match(await command(['hangup', SID, '--goodbye', ...ops], env), { code: 0, output: /after a goodbye/ })
+  t.match(await calls(['hangup', SID, '--goodbye', ...ops], env), { code: 0, out: /after a goodbye/ })
   t.match(gateway.calls.calls.get(SID)?.hangups, [{ reason: 'operator-hangup', speak: true }])
 })
 
@@ -71,38 +64,39 @@ t.test('with --carrier the carrier is asked alone', async (t) => {
   const hungUp: string[] = []
   for (let i = 0; i < 60; i++) api.workspace.began(leg(`HD_${i}`, hungUp), Date.parse('2026-11-20T10:00:00Z'))
   const env = { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY }
-  const listed = JSON.parse((await command(['list', '--carrier', '--limit', '55', '--json'], env)).output) as {
+  const listed = JSON.parse((await calls(['list', '--carrier', '--limit', '55', '--json'], env)).out) as {
     calls: object[]
     complete: boolean
   }
   t.equal(listed.calls.length, 55)
   t.notOk(listed.complete)
   t.notMatch(JSON.stringify(listed), /254700000001/)
-  t.match(await command(['show', 'HD_3', '--carrier'], env), { code: 0, output: /^carrier: answered/ })
-  t.match(await command(['hangup', 'HD_3', '--carrier'], env), { code: 0 })
+  t.match(await calls(['show', 'HD_3', '--carrier'], env), { code: 0, out: /^carrier: answered/ })
+  t.match(await calls(['hangup', 'HD_3', '--carrier'], env), { code: 0 })
   t.same(hungUp, ['HD_3'])
-  t.match((await command(['show', 'HD_none', '--carrier'], env)).error, { message: /calls\.not_found/ })
+  t.match(await calls(['show', 'HD_none', '--carrier'], env), { code: 1, err: /calls\.not_found/ })
 })
 
 t.test('an unknown call, and a gateway or carrier that does not answer, are reported', async (t) => {
   const gateway = await startGateway(t, { opsToken: 'ops-token-of-a-test' })
   const ops = ['--ops-url', gateway.opsUrl]
   const env = { OPS_TOKEN: 'ops-token-of-a-test' }
-  t.match((await command(['hangup', 'HD_none', ...ops], env)).error, { message: /no such live call; --carrier/ })
-  t.match(await command(['show', 'HD_none', ...ops], env), { code: 1, output: /CALL_UNKNOWN/ })
-  t.match((await command(['list', ...ops], {})).error, { message: /UNAUTHORIZED/ })
-  t.match((await command(['list', '--ops-url', 'http://127.0.0.1:1'], {})).error, {
-    message: /no gateway answers at http:\/\/127\.0\.0\.1:1/,
+  t.match(await calls(['hangup', 'HD_none', ...ops], env), { code: 1, err: /no such live call; --carrier/ })
+  t.match(await calls(['show', 'HD_none', ...ops], env), { code: 1, out: /CALL_UNKNOWN/ })
+  t.match(await calls(['list', ...ops], {}), { code: 1, err: /UNAUTHORIZED/ })
+  t.match(await calls(['list', '--ops-url', 'http://127.0.0.1:1'], {}), {
+    code: 1,
+    err: /no gateway answers at http:\/\/127\.0\.0\.1:1/,
   })
   const wrong: [readonly string[], RegExp][] = [
     [[], /list, show/],
-    [['show'], /one SID/],
+    [['show'], /missing required argument 'sid'/],
     [['show', 'a b'], /a SID is/],
     [['list', '--limit', '0'], /--limit/],
     [['hangup', SID, '--carrier', '--goodbye'], /no goodbye/],
     [['list', '--carrier'], /SAUTIKIT_API_KEY/],
   ]
   for (const [argv, message] of wrong)
-    t.match((await command(argv, {})).error, { code: 'CONFIG_INVALID', message }, argv.join(' '))
-  t.match(await command(['--help'], {}), { code: 0, output: /mkondo calls show SID/ })
+    t.match(await calls(argv, {}), { code: 2, out: '', err: message }, argv.join(' '))
+  t.match(await calls(['--help'], {}), { code: 0, out: /Usage: mkondo calls [^]* show \[options\] <sid>/ })
 })

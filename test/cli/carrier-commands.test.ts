@@ -44,8 +44,8 @@ t.test('exit codes: 0 done, 1 refused by the carrier with its own words, 2 wrong
     stderr:
       /^mkondo: POST \/v1\/numbers: refused with status 403 \(api_key\.scope_denied: this API key lacks the scope numbers\.claim\)\n$/,
   })
-  t.match(wrong, { code: 2, stderr: /calls show: takes one SID/ })
-  t.match(help, { code: 0, stdout: /mkondo call-out --agent NAME --to NUMBER/ })
+  t.match(wrong, { code: 2, stderr: /calls show: missing required argument 'sid'/ })
+  t.match(help, { code: 0, stdout: /Usage: mkondo call-out [^]*--agent <name>[^]*--to <number>/ })
 })
 
 t.test('check says what the key may do, and which numbers lead here', async (t) => {

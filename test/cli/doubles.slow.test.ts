@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { runDouble } from '../../src/cli/double.js'
+import { run } from '../../src/cli/program.js'
+import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { whole } from '../support/gateway.js'
 import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
@@ -14,7 +15,8 @@ t.jobs = 4
 async function double(t: Test, service: string): Promise<Record<string, string>> {
   const stop = new AbortController()
   let printed = ''
-  const running = runDouble([service, '--port', '0'], {
+  const running = run(['double', service, '--port', '0'], {
+    ...PROCESS_TERMINAL,
     out: (text) => (printed += text),
     env: {},
     signal: stop.signal,

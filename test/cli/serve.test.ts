@@ -48,7 +48,7 @@ t.test(
     )
     const unknown = mkondo(['sreve'])
     t.equal(await unknown.exit, 2)
-    t.match(unknown.lines.join(' '), /unknown command 'sreve'; allowed: serve, call/)
+    t.match(unknown.lines.join(' '), /unknown command 'sreve'; did you mean serve\? \(see mkondo --help\)/)
   },
 )
 

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
-import { runSimulateCommand } from '../../src/cli/simulate.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
+import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 
 // Three calls of 10 to 30 s in real time, two of them at once.
@@ -18,17 +18,9 @@ async function simulate(
   argv: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<{ code: number; text: string; report: ScenarioReport }> {
-  const printed: string[] = []
-  const print = (text: string): unknown => printed.push(text)
   const json = join(folder, 'report.json')
-  const code = await runSimulateCommand([shipped, '--json', json, ...argv], {
-    out: print,
-    err: print,
-    env,
-    colours: false,
-    signal: null,
-  })
-  return { code, text: printed.join(''), report: JSON.parse(await readFile(json, 'utf8')) as ScenarioReport }
+  const { code, out, err } = await command(['simulate', shipped, '--json', json, ...argv], { env })
+  return { code, text: out + err, report: JSON.parse(await readFile(json, 'utf8')) as ScenarioReport }
 }
 
 t.test('the shipped scenarios that are spoken pass against a gateway of their own', async (t) => {

@@ -7,29 +7,15 @@ import { join } from 'node:path'
 import t from 'tap'
 import { create } from 'xmlbuilder2'
 import { packageRoot } from '../../src/config/package-root.js'
-import { runSimulateCommand } from '../../src/cli/simulate.js'
+import { run } from '../../src/cli/program.js'
+import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
+import { command } from '../support/command.js'
 
 t.setTimeout(120_000)
 
-interface Run {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-async function simulate(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
-  const out: string[] = []
-  const err: string[] = []
-  const code = await runSimulateCommand(argv, {
-    out: (text) => out.push(text),
-    err: (text) => err.push(text),
-    env,
-    colours: false,
-    signal: null,
-  })
-  return { code, out: out.join(''), err: err.join('') }
-}
+const simulate = (argv: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  command(['simulate', ...argv], { env })
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-scenarios-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
@@ -100,8 +86,7 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
   const url = `http://127.0.0.1:${(closed.address() as AddressInfo).port}`
   await new Promise((resolve) => closed.close(resolve))
   const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ['no path', [], /a scenario file or a folder of them is needed/],
-    ['an option that is none', [good, '--fast'], /Unknown option '--fast'/],
+    ['an option that is none', [good, '--fast'], /unknown option '--fast'/],
     ['a file that is not there', [join(folder, 'nothing.yaml')], /nothing\.yaml cannot be read/],
     [
       'an unknown key',
@@ -298,13 +283,13 @@ t.test('a run that is stopped ends the calls, reports what there was and does no
   const out: string[] = []
   const err: string[] = []
   const slow = await scenarioFile('stopped', `${ASKS}expect: { outcome: deflected }\n`)
-  const code = await runSimulateCommand([slow, '--repeat', '50', '--jobs', '1'], {
+  const code = await run(['simulate', slow, '--repeat', '50', '--jobs', '1'], {
+    ...PROCESS_TERMINAL,
     out: (text) => {
       if (out.push(text) === 2) stop.abort()
     },
     err: (text) => err.push(text),
     env: {},
-    colours: false,
     signal: stop.signal,
   })
   t.equal(code, 1)

@@ -93,6 +93,7 @@ t.test('each setting that the documents name is one', async (t) => {
     'SIGTERM',
     'YAML',
     'OTEL_EXPORTER_OTLP_HEADERS',
+    'NO_COLOR',
   ])
   for (const document of [
     'README.md',

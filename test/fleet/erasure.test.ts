@@ -2,13 +2,13 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { erase } from '../../src/cli/erase.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { CallErasure } from '../../src/gateway/call-erasure.js'
 import { newSid, post, ring } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { endedCall } from '../support/record.js'
 import { fleet } from './nodes.js'
+import { command } from '../support/command.js'
 
 /** `mkondo erase` over three nodes, each with a data folder and calls of its own. */
 
@@ -66,19 +66,11 @@ function keep(folder: string, sid: string, from: string): void {
 
 const kept = (folder: string): string => readFileSync(join(folder, 'records', 'calls-2026-11-20-0001.jsonl'), 'utf8')
 
-async function run(
-  it: Nodes,
-  argv: readonly string[],
-  input = '',
-): Promise<{ readonly code: number; readonly text: string }> {
-  let text = ''
-  const code = await erase(
-    [...argv, '--ops-url', at(it, 0).opsUrl],
-    { out: (more) => (text += more), env: { OPS_TOKEN: 'token-of-the-operators' } },
-    () => Promise.resolve(input),
-  )
-  return { code, text }
-}
+const run = (it: Nodes, argv: readonly string[], input = '') =>
+  command(['erase', ...argv, '--ops-url', at(it, 0).opsUrl], {
+    env: { OPS_TOKEN: 'token-of-the-operators' },
+    input: () => Promise.resolve(input),
+  })
 
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
@@ -89,10 +81,10 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
     keep(folders[index] as string, `HD_b${index}`, OTHER)
   }
   at(it, 1).calls.records.set('HD_a1', endedCall({ callSid: 'HD_a1', from: CALLER }))
-  const { code, text } = await run(it, ['--number', '-'], `${CALLER}\n`)
+  const { code, out } = await run(it, ['--number', '-'], `${CALLER}\n`)
   t.equal(code, 0)
   t.match(
-    text,
+    out,
     /^erased: 3 calls: 3 records, 0 handoff packets, 0 recordings, 0 carrier's recordings, 3 journals, 0 kept states\n$/,
   )
   for (const [index, folder] of folders.entries()) {
@@ -109,16 +101,16 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
     [{ command: 'erase', node: 'gw-2', via: 'gw-0', erased: { calls: 1 } }],
   ])
   t.notMatch(logged(it), /254700000001|HD_a\d/)
-  t.notMatch(text, /254700000001|HD_a\d/)
-  t.match(await run(it, ['--number', CALLER]), { code: 0, text: /^erased: 0 calls/ })
+  t.notMatch(out, /254700000001|HD_a\d/)
+  t.match(await run(it, ['--number', CALLER]), { code: 0, out: /^erased: 0 calls/ })
 })
 
 t.test('a live call is refused, at whichever node it is, and nothing is erased', async (t) => {
   const { it, folders } = await nodes(t)
   keep(folders[0] as string, 'HD_ended', CALLER)
   const { sid } = await ring(at(it, 0))
-  await t.rejects(run(it, ['--sid', sid]), { message: /^CALL_LIVE: this call is live: nothing is erased/ })
-  await t.rejects(run(it, ['--number', CALLER]), { message: /^CALL_LIVE: 1 of the calls of that number are live/ })
+  t.match(await run(it, ['--sid', sid]), { code: 1, err: /^mkondo: CALL_LIVE: this call is live: nothing is erased/ })
+  t.match(await run(it, ['--number', CALLER]), { code: 1, err: /^mkondo: CALL_LIVE: 1 of the calls of that number are live/ })
   t.match(kept(folders[0] as string), 'HD_ended')
   t.match(
     at(it, 0)
@@ -141,7 +133,7 @@ t.test('calls with a masked number are erased when the carrier knows them, or wh
   })
   t.match(kept(folder), /HD_theirs[^]*HD_unknown/)
   t.notMatch(kept(folder), /HD_mine/)
-  t.match(await run(it, ['--number', CALLER, '--masked']), { code: 0, text: /erased: 2 calls/ })
+  t.match(await run(it, ['--number', CALLER, '--masked']), { code: 0, out: /erased: 2 calls/ })
 })
 
 t.test(
@@ -169,26 +161,27 @@ t.test('what a dead node kept in the store of a call is erased', async (t) => {
   const sid = newSid() as CallSid
   const { owner } = await it.store.claim(sid, { node: 'gw-gone', incarnation: 'x', nonce: 'y' }, 0)
   await it.store.save(sid, owner, { state: new Uint8Array([1]), append: [new Uint8Array([2])] })
-  t.match(await run(it, ['--sid', sid]), { code: 0, text: /0 calls: .* 1 kept state\n/ })
+  t.match(await run(it, ['--sid', sid]), { code: 0, out: /0 calls: .* 1 kept state\n/ })
   t.match(await it.store.read(sid), { phase: 'over', state: null, log: [] })
-  await t.rejects(run(it, ['--sid', newSid()]), { message: /CALL_UNKNOWN: no node keeps anything/ })
+  t.match(await run(it, ['--sid', newSid()]), { code: 1, err: /CALL_UNKNOWN: no node keeps anything/ })
 })
 
 t.test('without a gateway the folder itself is erased from; what is wrong is said without the number', async (t) => {
   const folder = t.testdir()
   keep(folder, 'HD_a', CALLER)
   keep(join(folder, 'process-1'), 'HD_b', CALLER)
-  let text = ''
-  const terminal = { out: (more: string) => (text += more), env: { DATA_DIR: folder } }
-  t.equal(await erase(['--number', CALLER, '--offline'], terminal), 0)
-  t.match(text, /^erased: 2 calls: 2 records/)
+  const env = { DATA_DIR: folder }
+  t.match(await command(['erase', '--number', CALLER, '--offline'], { env }), {
+    code: 0,
+    out: /^erased: 2 calls: 2 records/,
+  })
   for (const [argv, message] of [
     [[], /takes --sid or --number, one of them/],
     [['--sid', 'a', '--number', CALLER], /one of them/],
     [['--sid', '../x'], /--sid is not 1 to 64 characters/],
     [['--sid', 'a', '--masked'], /--masked goes with --number/],
-    [['--number', '25470000x'], /^((?!25470).)*--number is no phone number((?!25470).)*$/],
+    [['--number', '25470000x'], /^((?!25470).)*--number is no phone number((?!25470).)*\n$/],
     [['--number', '1234'], /no phone number of 7 digits or more/],
   ] as const)
-    await t.rejects(erase(argv, terminal), { code: 'CONFIG_INVALID', message })
+    t.match(await command(['erase', ...argv], { env }), { code: 2, err: message })
 })

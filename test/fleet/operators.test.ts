@@ -1,11 +1,10 @@
 import t from 'tap'
-import { calls } from '../../src/cli/calls.js'
-import { fleet as fleetCommand, nodeCommand } from '../../src/cli/fleet.js'
 import { opsOrigin } from '../../src/gateway/fleet-side.js'
 import { fleetStatusSchema } from '../../src/fleet/fleet-status.js'
 import { get, newSid, post, ring, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { ORDER_STATUS } from '../edge/scripted-calls.js'
+import { command } from '../support/command.js'
 import { endedCall } from '../support/record.js'
 import { fleet } from './nodes.js'
 
@@ -22,20 +21,6 @@ async function refusedBy(it: Awaited<ReturnType<typeof fleet>>, index: number): 
   const sid = newSid()
   const { text } = await post(`${at(it, index).url}/voice/order-status`, { form: ringing(sid) })
   return it.ownerOf(sid) === -1 ? text : `taken: ${text}`
-}
-
-/** What a command printed, and its exit code. */
-async function said(
-  command: (terminal: { out: (text: string) => void; env: Record<string, string> }) => Promise<number>,
-): Promise<{ code: number; text: string }> {
-  let text = ''
-  const code = await command({
-    out: (more) => {
-      text += more
-    },
-    env: {},
-  })
-  return { code, text }
 }
 
 /** The edge of a node. */
@@ -216,31 +201,35 @@ t.test('the commands say the same as the ops port, by a table or as JSON', async
   const ops = ['--ops-url', at(it, 0).opsUrl]
   const { sid } = await ring(at(it, 0))
   const owner = it.ownerOf(sid)
-  t.match(await said((terminal) => calls(['list', ...ops], terminal)), {
+  t.match(await command(['calls', 'list', ...ops]), {
     code: 0,
-    text: new RegExp(`${sid} +gw-${owner} +waiting`),
+    out: new RegExp(`${sid} +gw-${owner} +waiting`),
   })
-  t.match(await said((terminal) => calls(['escalate', sid, ...ops], terminal)), { code: 0 })
+  t.match(await command(['calls', 'escalate', sid, ...ops]), { code: 0 })
   t.equal(it.call(sid).escalations.length, 1)
-  t.match(await said((terminal) => nodeCommand('cordon', ['gw-1', ...ops], terminal)), {
+  t.match(await command(['cordon', 'gw-1', ...ops]), {
     code: 0,
-    text: 'gw-1 is cordoned; ' + (owner === 1 ? 1 : 0) + ' live calls\n',
+    out: 'gw-1 is cordoned; ' + (owner === 1 ? 1 : 0) + ' live calls\n',
   })
   await it.look()
-  t.match(await said((terminal) => fleetCommand(ops, terminal)), {
+  t.match(await command(['fleet', ...ops]), {
     code: 0,
-    text: /^NODE +STATE[^]*\ngw-0 \* +open[^]*\ngw-1 +cordoned[^]*\nstore: memory, up\n$/,
+    out: /^NODE +STATE[^]*\ngw-0 \* +open[^]*\ngw-1 +cordoned[^]*\nstore: memory, up\n$/,
   })
-  const asJson = await said((terminal) => fleetCommand(['--json', ...ops], terminal))
-  t.equal(fleetStatusSchema.parse(json(asJson.text)).nodes.length, 2)
-  await t.rejects(
-    said((terminal) => nodeCommand('drain', ['gw-7', ...ops], terminal)),
-    /there is no node of that name; nodes are: gw-0, gw-1/,
-  )
-  await t.rejects(
-    said((terminal) => nodeCommand('drain', ['a', 'b'], terminal)),
-    { code: 'CONFIG_INVALID' },
-  )
+  const asJson = await command(['fleet', '--json', ...ops])
+  t.equal(fleetStatusSchema.parse(json(asJson.out)).nodes.length, 2)
+  t.match(await command(['top', ...ops]), {
+    code: 0,
+    out: new RegExp(
+      `^1 live calls, \\d+ of \\d+ free\\nnodes: gw-0 open .*, gw-1 cordoned [^]*\\n${sid} +gw-${owner} +waiting`,
+    ),
+  })
+  t.match(JSON.parse((await command(['top', '--json', ...ops])).out), { live: [{ callSid: sid }], silent: [] })
+  t.match(await command(['drain', 'gw-7', ...ops]), {
+    code: 1,
+    err: /there is no node of that name; nodes are: gw-0, gw-1/,
+  })
+  t.match(await command(['drain', 'a', 'b']), { code: 2, err: /too many arguments/ })
 })
 
 t.test('a node that does not answer is named, and what is asked of it fails in time', async (t) => {
@@ -254,7 +243,7 @@ t.test('a node that does not answer is named, and what is asked of it fails in t
     post(`${opsUrl}/api/calls/${sid}/hangup`, { json: {} }),
     post(`${opsUrl}/api/drain`, { json: { node: 'gw-1' } }),
     get(`${opsUrl}/api/fleet`),
-    said((terminal) => calls(['list', '--ops-url', opsUrl], terminal)),
+    command(['calls', 'list', '--ops-url', opsUrl]),
   ])
   t.match(json(list.text), {
     nodes: [
@@ -267,7 +256,7 @@ t.test('a node that does not answer is named, and what is asked of it fails in t
   t.match(json(status.text), {
     nodes: [{ state: 'open' }, { state: 'not-ready', reason: 'it does not answer other nodes' }],
   })
-  t.match(listed, { code: 1, text: /node gw-1 did not answer/ })
+  t.match(listed, { code: 1, out: /node gw-1 did not answer/ })
   t.same(
     audited(at(it, 0))
       .map(({ command, status }) => `${String(command)} ${String(status)}`)

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { erase } from '../../src/cli/erase.js'
 import { whole } from '../support/gateway.js'
 import { endedCall } from '../support/record.js'
+import { command } from '../support/command.js'
 
 const SID = 'HD_erased000001'
 
@@ -29,14 +29,12 @@ t.test('a whole gateway forgets an erased call, in memory and on its disk', asyn
     (await fetch(`http://127.0.0.1:${at.opsPort}/api/calls/${SID}${path}`)).status
   const views = ['', '/transcript', '/timeline', '/handoff', '/recording.wav', '/journal.jsonl']
   for (const view of views) t.equal(await ask(view), 200, view)
-  let text = ''
-  const code = await erase(['--number', '+254 700 000 017', '--ops-url', `http://127.0.0.1:${at.opsPort}`], {
-    out: (more) => (text += more),
-    env: {},
-  })
+  const { code, out } = await command([
+    ...['erase', '--number', '+254 700 000 017', '--ops-url', `http://127.0.0.1:${at.opsPort}`],
+  ])
   t.equal(code, 0)
   t.match(
-    text,
+    out,
     /^erased: 1 call: 1 record, 1 handoff packet, 2 recordings, 0 carrier's recordings, 1 journal, 0 kept states\n$/,
   )
   for (const view of views) t.equal(await ask(view), 404, view)

@@ -1,5 +1,6 @@
 import t from 'tap'
-import type { AfterStream, SimulatedCallResult } from '../../src/simulator/call-options.js'
+import type { AfterStream } from '../../src/simulator/choices.js'
+import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
 import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'

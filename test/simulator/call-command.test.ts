@@ -5,7 +5,6 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { runCallCommand } from '../../src/simulator/call-command.js'
 import {
   expectationsOf,
   goalOf,
@@ -17,25 +16,10 @@ import type { GatewayCall } from '../../src/simulator/gateway-view.js'
 import { textPattern } from '../../src/simulator/spoken-words.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { readWavFile } from '../../src/simulator/caller-leg.js'
+import { command } from '../support/command.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
-async function run(
-  argv: string[],
-  env: Readonly<Record<string, string>> = {},
-): Promise<{ code: number; out: string; err: string }> {
-  let out = ''
-  let err = ''
-  const code = await runCallCommand(argv, {
-    out: (text) => {
-      out += text
-    },
-    err: (text) => {
-      err += text
-    },
-    env,
-  })
-  return { code, out, err }
-}
+const run = (argv: readonly string[], env: Readonly<Record<string, string>> = {}) => command(['call', ...argv], { env })
 
 void t.test('wrong usage is one clear line and exit code 2', async (t) => {
   const wrong = async (argv: string[], message: RegExp, env = {}): Promise<void> => {
@@ -45,7 +29,7 @@ void t.test('wrong usage is one clear line and exit code 2', async (t) => {
     t.equal(err.split('\n').length, 2, 'one line')
     t.equal(out, '')
   }
-  await wrong(['--ordre', '4127'], /Unknown option '--ordre'/)
+  await wrong(['--ordre', '4127'], /unknown option '--ordre'; did you mean --order\?/)
   await wrong(['--order', 'abc'], /--order is "abc"; it has to be 3 to 12 digits/)
   await wrong(['--order', '4127', '--wav', 'x.wav'], /exclude each other/)
   await wrong(['--rate', '44100'], /one of 8000, 16000/)
@@ -66,7 +50,7 @@ void t.test('wrong usage is one clear line and exit code 2', async (t) => {
   await wrong([], /OPS_PORT is "x"/, { OPS_PORT: 'x' })
   const { err } = await run(['--from', '+2547123456x'])
   t.notMatch(err, /123456x/, 'a phone number is not repeated')
-  t.match(await run(['--help']), { code: 0, out: /--order N[^]*--expect-tool NAME[^]*OPS_PORT/ })
+  t.match(await run(['--help']), { code: 0, out: /--order <n>[^]*OPS_PORT[^]*--expect-tool <name>[^]*Exit codes/ })
 })
 
 void t.test('a call without the ops port is reported from what was said and heard', async (t) => {
@@ -139,7 +123,7 @@ async function closedPort(): Promise<number> {
 void t.test('no gateway is said in one line, before anything is synthesised, with how to start one', async (t) => {
   const port = String(await closedPort())
   const expected = new RegExp(
-    `^mkondo call: no gateway at http://127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*\\); start one with npm start, or name another with --url or PORT\n$`,
+    `^mkondo: no gateway at http://127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*\\); start one with npm start, or name another with --url or PORT\n$`,
   )
   t.match(await run(['--url', `http://127.0.0.1:${port}`]), { code: 1, out: '', err: expected })
   t.match(

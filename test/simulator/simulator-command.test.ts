@@ -1,13 +1,16 @@
 import t from 'tap'
-import { runSimulatorCommand } from '../../src/simulator/rest/simulator-command.js'
+import { run as mkondo } from '../../src/cli/program.js'
+import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import { until } from '../support/host.js'
 
 async function run(argv: readonly string[]) {
   const printed: string[] = []
+  const print = (text: string) => printed.push(text)
   const stop = new AbortController()
-  const done = runSimulatorCommand(argv, {
-    out: (text) => printed.push(text),
-    err: (text) => printed.push(text),
+  const done = mkondo(['simulator', ...argv], {
+    ...PROCESS_TERMINAL,
+    out: print,
+    err: print,
     env: {},
     signal: stop.signal,
   })

@@ -2,9 +2,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CallerOptions } from '../../src/simulator/caller.js'
-import { runCallCommand } from '../../src/simulator/call-command.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { command } from './command.js'
 
 export interface SimulatedRun {
   readonly code: number
@@ -44,25 +44,22 @@ export function silentCaller(speech: CallerOptions['speech']): CallerOptions {
 export async function simulateOneCall(options: SimulatedRunOptions): Promise<SimulatedRun> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-test-'))
   const file = join(folder, 'calls.json')
-  const printed: string[] = []
   try {
-    const code = await runCallCommand(
-      [
-        '--url',
-        `http://127.0.0.1:${options.port}`,
-        '--ops-url',
-        `http://127.0.0.1:${options.opsPort}`,
-        '--agent',
-        options.agent ?? 'order-status',
-        '--json',
-        file,
-        ...(options.shopUrl === undefined ? [] : ['--shop-url', options.shopUrl]),
-        ...options.args,
-      ],
-      { out: (text) => printed.push(text), err: (text) => printed.push(text), env: {} },
-    )
+    const { code, out, err } = await command([
+      'call',
+      '--url',
+      `http://127.0.0.1:${options.port}`,
+      '--ops-url',
+      `http://127.0.0.1:${options.opsPort}`,
+      '--agent',
+      options.agent ?? 'order-status',
+      '--json',
+      file,
+      ...(options.shopUrl === undefined ? [] : ['--shop-url', options.shopUrl]),
+      ...options.args,
+    ])
     const { calls } = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] }
-    return { code, calls, output: printed.join('') }
+    return { code, calls, output: out + err }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }

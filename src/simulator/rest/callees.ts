@@ -1,7 +1,8 @@
 import type { CallerOptions } from '../caller.js'
 import type { CallerFile } from '../caller-leg.js'
 import { startCall } from '../carrier.js'
-import type { HumanOutcome, PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
+import type { CalleeKind, HumanOutcome } from '../choices.js'
+import type { PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
 import { beep } from '../line.js'
 import type { OutboundRequest, PlacedOutbound } from './rest-server.js'
@@ -14,9 +15,6 @@ interface Callee {
   readonly script: CallerScript
   readonly files: ReadonlyMap<string, CallerFile>
 }
-
-export type CalleeKind = 'person' | 'machine' | 'nobody' | 'busy' | 'no-answer' | 'declined'
-export const CALLEE_KINDS: readonly CalleeKind[] = ['person', 'machine', 'nobody', 'busy', 'no-answer', 'declined']
 
 const RING_MS = 1500
 const TALK_MS = 8000

@@ -1,6 +1,6 @@
 import type { EscalationPacket } from '../../call/events.js'
 import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/record.js'
-import type { HumanOutcome } from '../call-options.js'
+import type { HumanOutcome } from '../choices.js'
 import type { CallerLatency } from '../caller-leg.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'
 import type { Expectations, ExpectedCall, ExpectedEscalation, Range, TimedThing } from './scenario.js'

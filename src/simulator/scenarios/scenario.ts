@@ -10,9 +10,16 @@ import { isAgentName } from '../../core/ids.js'
 import { SCENARIO_FILE_BYTES_MAX, SCENARIOS_MAX } from '../../core/limits.js'
 import type { LegRateHz } from '../../core/units.js'
 import { endReasonSchema } from '../../workers/record-format.js'
-import { AFTER_STREAM, type AfterStream, HUMAN_OUTCOMES, type SimulatedHuman } from '../call-options.js'
+import {
+  AFTER_STREAM,
+  type AfterStream,
+  CALLER_VOICES,
+  type CallerVoice,
+  HUMAN_OUTCOMES,
+  INBOUND_OUTCOMES,
+} from '../choices.js'
+import type { SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
-import { CALLER_VOICES, type CallerVoice } from '../caller-speech.js'
 import {
   ECHO_DELAY_MS_MAX,
   ECHO_PHONES,
@@ -136,9 +143,6 @@ const anyOf = <const T extends readonly [string, ...string[]]>(names: T) =>
     error: `must be one of ${names.join(', ')}, or a list of them`,
   })
 
-/** Possible outcomes of an inbound call. */
-export const OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
-
 const expectedCall = z.strictObject({
   tool: toolName.describe("Name of the tool; escalate_to_human and end_call are the gateway's own."),
   with: values
@@ -151,7 +155,7 @@ const expectedCall = z.strictObject({
 
 const expectSchema = z
   .strictObject({
-    outcome: anyOf(OUTCOMES).optional().describe('How the call came out; one of these.'),
+    outcome: anyOf(INBOUND_OUTCOMES).optional().describe('How the call came out; one of these.'),
     endReason: z
       .union([endReasonSchema, z.array(endReasonSchema).min(1).max(20)], {
         error: `must be one of ${endReasonSchema.options.join(', ')}, or a list of them`,

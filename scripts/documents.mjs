@@ -1,0 +1,10 @@
+// Writes what is generated from the settings table: .env.example. test/config/documents.test.ts holds it to the table.
+//
+//   node scripts/documents.mjs
+import { writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const { envExample } = await import(join(root, 'dist/src/config/env-example.js'))
+writeFileSync(join(root, '.env.example'), envExample(null))

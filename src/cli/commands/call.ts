@@ -1,0 +1,238 @@
+import { messageOf } from '../../core/errors.js'
+import { SIMULATED_CALLS_MAX } from '../../core/limits.js'
+import type { CallArguments } from '../../simulator/call-command.js'
+import {
+  AFTER_STREAM,
+  CALLER_VOICES,
+  HUMAN_OUTCOMES,
+  INBOUND_OUTCOMES,
+  type AfterStream,
+  type CallerVoice,
+  type HumanOutcome,
+} from '../../simulator/choices.js'
+import type { TextPattern } from '../../simulator/spoken-words.js'
+import { UsageError, withExitCodes } from '../exit-codes.js'
+import {
+  agentName,
+  checked,
+  chosen,
+  firstSecret,
+  jsonFileOption,
+  jsonTarget,
+  oneOf,
+  origin,
+  phoneNumber,
+  repeated,
+  text,
+  valued,
+  whole,
+} from '../options.js'
+import type { Terminal } from '../terminal.js'
+import type { Define } from './define.js'
+
+/** As commander gives them. */
+interface CallOptions {
+  readonly url?: string
+  readonly agent?: string
+  readonly from: string
+  readonly to: string
+  readonly order?: string
+  readonly interrupt?: true
+  readonly human?: true
+  readonly wav?: string
+  readonly script?: string
+  readonly voice: CallerVoice
+  readonly secret?: string
+  readonly jsonWebhooks?: true
+  readonly opsUrl?: string
+  readonly shopUrl?: string
+  readonly agentFile?: string
+  readonly rate: '8000' | '16000'
+  readonly noise?: number
+  readonly jitter?: number
+  readonly echo?: number
+  readonly echoDelay?: number
+  readonly seed: number
+  readonly trackLayout: CallArguments['trackLayout']
+  readonly afterStream: AfterStream
+  readonly humanOutcome: HumanOutcome
+  readonly ignoreKill?: true
+  readonly apiPort?: number
+  readonly apiKey?: string
+  readonly calls: number
+  readonly record?: string
+  readonly json?: string | true
+  readonly timeout: number
+  readonly expect?: readonly string[]
+  readonly expectTool?: readonly string[]
+  readonly expectOutcome?: CallArguments['expect']['outcomes']
+}
+
+export const defineCall: Define = (program, terminal, ends) => {
+  const command = program
+    .command('call')
+    .description('place a simulated call, spoken, into a running gateway')
+    .optionsGroup(
+      'What the caller does (default: asks where the order is; of support: a question, the balance, a fault, a human):',
+    )
+    .addOption(
+      valued('--order <n>', 'knows the order number and says it', (value, name) =>
+        checked(name, value, (order) => /^\d{3,12}$/.test(order), '3 to 12 digits'),
+      ),
+    )
+    .option('--interrupt', 'speaks over the greeting')
+    .option('--human', 'asks for a person')
+    .option('--wav <file>', 'plays a WAV file (16-bit PCM, 8 or 16 kHz)')
+    .option('--script <file>', 'follows a script (docs/SIMULATOR.md)')
+    .addOption(chosen('--voice <name>', 'voice of the caller', CALLER_VOICES).default('rms'))
+    .optionsGroup('Where to:')
+    .addOption(valued('--url <url>', 'public address of the gateway (default: http://127.0.0.1:PORT, 8080)', origin))
+    .addOption(valued('--agent <name>', 'posts to /voice/NAME; without it to /voice', agentName))
+    .addOption(valued('--from <number>', 'number of the caller', phoneNumber).default('+254700000001'))
+    .addOption(valued('--to <number>', 'called number', phoneNumber).default('+254700000000'))
+    .option('--secret <secret>', 'signs the webhooks (default: the first of SAUTIKIT_WEBHOOK_SECRETS)')
+    .option('--json-webhooks', 'posts JSON instead of a form')
+    .addOption(
+      valued(
+        '--ops-url <url>',
+        'ops address, for transcript, tools and latencies (default: http://127.0.0.1:OPS_PORT, 9464; token in OPS_TOKEN)',
+        origin,
+      ),
+    )
+    .option('--shop-url <url>', 'orders API to learn the right answer from (default: SHOP_API_URL)')
+    .option('--agent-file <file>', 'what the agent may say (default: AGENTS_DIR or agents/, NAME.yaml)')
+    .optionsGroup('The line and the carrier:')
+    .addOption(chosen('--rate <hz>', 'phone line, or softphone without one', ['8000', '16000']).default('8000'))
+    .addOption(valued('--noise <db>', 'noise, that many dB below the voice', whole(0, 60)))
+    .addOption(valued('--jitter <ms>', 'network hold-ups of up to so many milliseconds', whole(1, 5000)))
+    .addOption(
+      valued('--echo <db>', "the agent's voice comes back on the caller's side, that many dB softer", whole(0, 60)),
+    )
+    .addOption(valued('--echo-delay <ms>', 'and so much later, 20 to 1000 (default: 80)', whole(20, 1000)))
+    .addOption(valued('--seed <n>', 'for noise and jitter', whole(0, 0xffff_ffff)).default(1))
+    .addOption(chosen('--track-layout <layout>', 'how both_tracks looks', ['mono', 'mixed', 'stereo']).default('mixed'))
+    .addOption(chosen('--after-stream <what>', "what follows the stream's end", AFTER_STREAM).default('continues'))
+    .addOption(chosen('--human-outcome <what>', 'what becomes of a Dial', HUMAN_OUTCOMES).default('answered'))
+    .option('--ignore-kill', 'the carrier does not honour killAudio')
+    .addOption(
+      valued(
+        '--api-port <n>',
+        "runs the carrier's REST API on loopback, for a gateway with SAUTIKIT_API_URL=http://127.0.0.1:N",
+        whole(0, 65_535),
+      ),
+    )
+    .option('--api-key <key>', 'the key that it knows (default: SAUTIKIT_API_KEY, or sim_key_for_tests)')
+    .optionsGroup('What has to come of it, besides what the caller calls for:')
+    .addOption(
+      repeated('--expect <text>', 'the agent says TEXT, or /an expression/; may be repeated: each of them', words),
+    )
+    .addOption(repeated('--expect-tool <name>', 'the tool runs and succeeds; may be repeated: each of them', text))
+    .addOption(
+      repeated(
+        '--expect-outcome <outcome>',
+        'may be repeated: one of them (else anything but failed)',
+        oneOf(INBOUND_OUTCOMES),
+        INBOUND_OUTCOMES,
+      ),
+    )
+    .optionsGroup('Results:')
+    .addOption(valued('--calls <n>', 'number of calls at once', whole(1, SIMULATED_CALLS_MAX)).default(1))
+    .option('--record <file>', 'stereo WAV: the caller left, what the caller heard right')
+    .addOption(jsonFileOption())
+    .addOption(valued('--timeout <seconds>', 'longest call', whole(5, 3600)).default(120))
+    .addHelpText(
+      'after',
+      `
+Tools and outcomes are judged by the gateway's record, so the ops port has to be reachable for --expect-tool and
+--expect-outcome.
+
+Environment: PORT, OPS_PORT, OPS_TOKEN, SAUTIKIT_WEBHOOK_SECRETS, SHOP_API_URL and AGENTS_DIR, as the gateway has them.
+
+Examples:
+  mkondo call --agent order-status --order 4127
+  mkondo call --agent order-status --order 4127 --interrupt --json -
+  mkondo call --agent support --expect-outcome escalated`,
+    )
+  withExitCodes(
+    command,
+    'each call did what was asked',
+    'one did not (also: it failed, no agent took it, no gateway is there)',
+  ).action(async (options: CallOptions) => {
+    const args = await argumentsOf(options, terminal.env)
+    const { placeCalls } = await import('../../simulator/call-command.js')
+    const { out, err, env, signal } = terminal
+    const reports = await placeCalls(args, { out, err, env, ...(signal === null ? {} : { signal }) })
+    ends(reports.every((report) => report.goal.reached) ? 0 : 1)
+  })
+}
+
+async function argumentsOf(options: CallOptions, env: Terminal['env']): Promise<CallArguments> {
+  const { order, interrupt, human, wav, script, echo, echoDelay, apiPort } = options
+  if (echoDelay !== undefined && echo === undefined) throw new UsageError('--echo-delay needs --echo')
+  const behaviours = [wav, script, order ?? interrupt, human].filter((one) => one !== undefined)
+  if (behaviours.length > 1) throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
+  return {
+    url: options.url ?? onLoopback(env, 'PORT', '8080'),
+    agent: options.agent ?? null,
+    from: options.from,
+    to: options.to,
+    order: order ?? null,
+    interrupt: interrupt === true,
+    human: human === true,
+    wav: wav ?? null,
+    script: script ?? null,
+    voice: options.voice,
+    secret: options.secret ?? firstSecret(env),
+    jsonWebhooks: options.jsonWebhooks === true,
+    opsUrl: options.opsUrl ?? onLoopback(env, 'OPS_PORT', '9464'),
+    shopUrl: options.shopUrl ?? env['SHOP_API_URL'] ?? null,
+    agentFile: options.agentFile ?? null,
+    rateHz: options.rate === '8000' ? 8000 : 16000,
+    noiseDb: options.noise ?? null,
+    jitterMs: options.jitter ?? null,
+    echo: echo === undefined ? null : { levelDb: -echo, delayMs: echoDelay ?? 80 },
+    seed: options.seed,
+    trackLayout: options.trackLayout,
+    afterStream: options.afterStream,
+    humanOutcome: options.humanOutcome,
+    ignoreKill: options.ignoreKill === true,
+    api:
+      apiPort === undefined
+        ? null
+        : { port: apiPort, key: options.apiKey ?? env['SAUTIKIT_API_KEY'] ?? 'sim_key_for_tests' },
+    calls: options.calls,
+    record: options.record ?? null,
+    json: jsonTarget(options.json),
+    timeoutS: options.timeout,
+    expect: {
+      texts: await patterns(options.expect ?? []),
+      tools: options.expectTool ?? [],
+      outcomes: options.expectOutcome ?? [],
+    },
+  }
+}
+
+/** Address of the gateway on this machine, with the port that the environment gives. */
+function onLoopback(env: Terminal['env'], name: 'PORT' | 'OPS_PORT', otherwise: string): string {
+  return `http://127.0.0.1:${whole(1, 65_535)(env[name] || otherwise, name)}`
+}
+
+function words(value: string, name: string): string {
+  return checked(
+    name,
+    value,
+    (given) => /[\p{L}\p{N}]/u.test(given),
+    'words, or an expression such as /packed|on its way/',
+  )
+}
+
+async function patterns(sources: readonly string[]): Promise<readonly TextPattern[]> {
+  const { textPattern } = await import('../../simulator/spoken-words.js')
+  return sources.map((source) => {
+    try {
+      return textPattern(source)
+    } catch (thrown) {
+      throw new UsageError(`--expect is ${JSON.stringify(source)}: ${messageOf(thrown)}`)
+    }
+  })
+}

@@ -1,0 +1,57 @@
+import type { CallsOptions, ListOptions } from '../calls.js'
+import { withExitCodes } from '../exit-codes.js'
+import { callSid, configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'
+import type { Define } from './define.js'
+
+const LIMIT_DEFAULT = 50
+const LIMIT_MAX = 10_000
+
+export const defineCalls: Define = (program, terminal, ends) => {
+  const calls = program
+    .command('calls')
+    .description('list, show, hang up and escalate calls of all nodes')
+    .helpCommand(false)
+    .addOption(jsonOption())
+    .addOption(opsUrlOption())
+    .addOption(configOption())
+    .addHelpText(
+      'after',
+      `
+Calls of all nodes of a running gateway (by the ops port of any of them), and what the carrier has of them
+(SAUTIKIT_API_KEY).`,
+    )
+  const verb = (usage: string, description: string) =>
+    withExitCodes(calls.command(usage).description(description), 'done', 'refused or not there')
+
+  verb('list', 'the newest live and ended calls of all nodes')
+    .option('--carrier', "the carrier's list instead")
+    .addOption(
+      valued('--limit <n>', 'at most so many calls; 500 of the gateway', whole(1, LIMIT_MAX)).default(LIMIT_DEFAULT),
+    )
+    .action(async (_: unknown, command: { optsWithGlobals(): ListOptions }) => {
+      ends(await (await import('../calls.js')).listCalls(command.optsWithGlobals(), terminal))
+    })
+  verb('show', "one call: the gateway's record, and beside it the carrier's where there is a key")
+    .argument('<sid>', 'call SID', callSid)
+    .option('--carrier', "the carrier's record alone")
+    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
+      ends(await (await import('../calls.js')).showCall(sid, command.optsWithGlobals(), terminal))
+    })
+  verb('timeline', 'what happened in a call and when, live or ended, as a waterfall')
+    .argument('<sid>', 'call SID', callSid)
+    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
+      ends(await (await import('../calls.js')).timeline(sid, command.optsWithGlobals(), terminal))
+    })
+  verb('hangup', 'ask the gateway to end the call')
+    .argument('<sid>', 'call SID', callSid)
+    .option('--goodbye', 'the agent says goodbye first')
+    .option('--carrier', 'end it at the carrier, also where no gateway knows of it')
+    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
+      ends(await (await import('../calls.js')).hangUp(sid, command.optsWithGlobals(), terminal))
+    })
+  verb('escalate', 'ask the gateway to bring a human into the call')
+    .argument('<sid>', 'call SID', callSid)
+    .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
+      ends(await (await import('../calls.js')).escalate(sid, command.optsWithGlobals(), terminal))
+    })
+}

@@ -1,0 +1,44 @@
+import type { Command } from 'commander'
+import { packageVersion } from '../../config/package-root.js'
+import { UsageError } from '../exit-codes.js'
+import type { Define } from './define.js'
+
+export const defineHelp: Define = (program, terminal) => {
+  program
+    .command('help')
+    .description('explain a command, or all settings')
+    .argument('[topic...]', 'a command such as `calls list`, or `settings`')
+    .action(async (topic: readonly string[]) => {
+      if (topic.length === 1 && topic[0] === 'settings') {
+        terminal.out(await settingsHelp())
+        return
+      }
+      let command: Command = program
+      for (const word of topic) {
+        const found = command.commands.find((one) => one.name() === word)
+        if (found === undefined)
+          throw new UsageError(
+            `there is no command '${topic.join(' ').slice(0, 60)}'; allowed: settings, ${program.commands.map((one) => one.name()).join(', ')}`,
+          )
+        command = found
+      }
+      command.outputHelp()
+    })
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => {
+      terminal.out(`${packageVersion()}\n`)
+    })
+}
+
+async function settingsHelp(): Promise<string> {
+  const { SETTINGS } = await import('../../config/settings.js')
+  const rows = Object.values(SETTINGS).map((setting) => {
+    const value: unknown = setting.fallback
+    const shown = typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string'
+    const fallback = 'secret' in setting && setting.secret === true ? ' (secret)' : shown ? ` (default ${value})` : ''
+    return `  ${setting.env.padEnd(26)} ${setting.help}${fallback}\n${' '.repeat(29)}${setting.kind.allowed}\n`
+  })
+  return `Settings come from the environment, then from mkondo.yaml (keys in camelCase):\n\n${rows.join('')}`
+}

@@ -1,0 +1,44 @@
+import type { ClaimOptions, ListNumbersOptions, RouteOptions } from '../numbers.js'
+import { withExitCodes } from '../exit-codes.js'
+import { agentName, configOption, jsonOption, valued, webAddress } from '../options.js'
+import type { Define } from './define.js'
+
+export const defineNumbers: Define = (program, terminal, ends) => {
+  const numbers = program
+    .command('numbers')
+    .description('list, claim and route phone numbers')
+    .helpCommand(false)
+    .addOption(jsonOption())
+    .addOption(configOption())
+    .addHelpText('after', "\nThe phone numbers of your workspace, through the carrier's API (SAUTIKIT_API_KEY).")
+  const verb = (usage: string, description: string) =>
+    withExitCodes(numbers.command(usage).description(description), 'done', 'refused by the carrier or not there')
+
+  verb('list', 'your numbers and where they lead')
+    .option('--available', 'the numbers that can be claimed instead')
+    .action(async (_: unknown, command: { optsWithGlobals(): ListNumbersOptions }) => {
+      ends(await (await import('../numbers.js')).listNumbers(command.optsWithGlobals(), terminal))
+    })
+  verb('claim', 'claim one of the available numbers')
+    .argument('<number>', 'the number, or its id')
+    .option('--key <text>', 'idempotency key: the same key never claims twice (default: a new one each time)')
+    .action(async (number: string, _: unknown, command: { optsWithGlobals(): ClaimOptions }) => {
+      ends(await (await import('../numbers.js')).claimNumber(number, command.optsWithGlobals(), terminal))
+    })
+  verb('route', 'lead the calls of a number to an agent of this gateway (PUBLIC_URL), or to a URL')
+    .argument('<number>', 'the number, or its id')
+    .addOption(
+      valued(
+        '--agent <name>',
+        "an agent of AGENTS_DIR on this machine; another gateway's is routed with --url",
+        agentName,
+      ).conflicts('url'),
+    )
+    .addOption(valued('--url <url>', 'the voice webhook', webAddress))
+    .addOption(
+      valued('--events-url <url>', 'the events webhook (default with --agent: that of this gateway)', webAddress),
+    )
+    .action(async (number: string, _: unknown, command: { optsWithGlobals(): RouteOptions }) => {
+      ends(await (await import('../numbers.js')).routeNumber(number, command.optsWithGlobals(), terminal))
+    })
+}

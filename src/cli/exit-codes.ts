@@ -1,0 +1,29 @@
+import type { Command } from 'commander'
+import { GatewayError } from '../core/errors.js'
+
+/** Errors of what the operator gave us: they end with exit code 2, everything else with 1. */
+const USAGE_CODES: ReadonlySet<string> = new Set([
+  'CONFIG_INVALID',
+  'AGENT_INVALID',
+  'AGENT_UNKNOWN',
+  'BACKEND_KEY_MISSING',
+  'PORT_IN_USE',
+  'SCRIPT_INVALID',
+  'WAV_INVALID',
+  'JOURNAL_INVALID',
+])
+
+/** A command line that cannot be understood. The message is one line and names the option. */
+export class UsageError extends Error {}
+
+/** 2 for what the operator has to change before the command can do anything, 1 for a command that failed. */
+export function exitCodeOf(thrown: unknown): 1 | 2 {
+  const usage = thrown instanceof UsageError || (thrown instanceof GatewayError && USAGE_CODES.has(thrown.code))
+  return usage ? 2 : 1
+}
+
+/** Adds the exit codes to a command's help. @param failed  what 1 means; null where the command has no such end */
+export function withExitCodes(command: Command, done: string, failed: string | null, usage = 'wrong usage'): Command {
+  const lines = [`  0  ${done}`, ...(failed === null ? [] : [`  1  ${failed}`]), `  2  ${usage}`]
+  return command.addHelpText('after', `\nExit codes:\n${lines.join('\n')}`)
+}

@@ -1,0 +1,117 @@
+import { Option } from 'commander'
+import { isAgentName, isCallSid } from '../core/ids.js'
+import { UsageError } from './exit-codes.js'
+
+/** Reads the text of an option. @throws UsageError with the option, its value and what is allowed */
+type Parse<T> = (value: string, name: string) => T
+
+/** An option with a value that is checked. */
+export function valued(flags: string, description: string, parse: Parse<unknown>): Option {
+  const option = new Option(flags, description)
+  return option.argParser((value) => parse(value, option.long ?? flags))
+}
+
+/** An option that may be given several times; its values are in their order. */
+export function repeated<T>(
+  flags: string,
+  description: string,
+  parse: Parse<T>,
+  choices: readonly string[] | null = null,
+): Option {
+  const option = new Option(flags, description).choices(choices ?? [])
+  if (choices === null) delete option.argChoices
+  return option.argParser((value, earlier: readonly T[] | undefined) => [
+    ...(earlier ?? []),
+    parse(value, option.long ?? flags),
+  ])
+}
+
+/** An option with one of these values, which help and completion show. */
+export function chosen(flags: string, description: string, allowed: readonly string[]): Option {
+  const option = new Option(flags, description).choices(allowed)
+  return option.argParser((value) => oneOf(allowed)(value, option.long ?? flags))
+}
+
+/** Checks a text. @throws UsageError */
+export function checked(name: string, value: string, isRight: (value: string) => boolean, allowed: string): string {
+  if (isRight(value)) return value
+  throw new UsageError(`${name} is ${JSON.stringify(value.slice(0, 200))}; it has to be ${allowed}`)
+}
+
+export const text: Parse<string> = (value) => value
+
+export function oneOf<const T extends string>(allowed: readonly T[]): Parse<T> {
+  return (value, name) => {
+    checked(name, value, (given) => allowed.some((one) => one === given), `one of ${allowed.join(', ')}`)
+    return value as T // checked just now
+  }
+}
+
+export function whole(least: number, most: number): Parse<number> {
+  return (value, name) => {
+    checked(
+      name,
+      value,
+      (digits) => /^\d{1,15}$/.test(digits) && Number(digits) >= least && Number(digits) <= most,
+      `a whole number from ${least} to ${most}`,
+    )
+    return Number(value)
+  }
+}
+
+export const webAddress: Parse<string> = (value, name) =>
+  checked(
+    name,
+    value,
+    (url) => URL.canParse(url) && /^https?:$/.test(new URL(url).protocol),
+    'an http or https address',
+  )
+
+/** An http or https address, without a slash at its end. */
+export const origin: Parse<string> = (value, name) => webAddress(value, name).replace(/\/+$/, '')
+
+/** The error does not repeat the number, because it may be a real person's. */
+export const phoneNumber: Parse<string> = (value, name) => {
+  if (/^\+?[0-9]{3,15}$/.test(value)) return value
+  throw new UsageError(`${name} has to be a phone number such as +254700000001`)
+}
+
+export function callSid(value: string): string {
+  if (isCallSid(value)) return value
+  throw new UsageError('a SID is 1 to 64 of A-Z a-z 0-9 _ -')
+}
+
+export const agentName: Parse<string> = (value, name) => checked(name, value, isAgentName, 'a name of a-z 0-9 -')
+
+// --- options of several commands ----------------------------------------------------------------------------
+
+export function configOption(): Option {
+  return new Option('--config <file>', 'settings file (default: mkondo.yaml, if it is there)')
+}
+
+export function opsUrlOption(): Option {
+  return valued('--ops-url <url>', 'ops port of a node (default: http://127.0.0.1:9464; token in OPS_TOKEN)', origin)
+}
+
+/** `--json` of the commands that answer at once. */
+export function jsonOption(): Option {
+  return new Option('--json', 'the result as JSON on standard output')
+}
+
+/** `--json` of the commands that also show what they do: to a file, or to standard output. */
+export function jsonFileOption(): Option {
+  return new Option(
+    '--json [file]',
+    'the result as JSON on standard output, or in a file; what is shown for people then goes to standard error',
+  ).argParser((value) => value)
+}
+
+/** Where a `jsonFileOption` sends the JSON: `-` is standard output; null: it is not wanted. */
+export function jsonTarget(given: string | true | undefined): string | null {
+  return given === undefined ? null : given === true ? '-' : given
+}
+
+/** The default secret for signing webhooks: the first of `SAUTIKIT_WEBHOOK_SECRETS`. */
+export function firstSecret(env: Readonly<Record<string, string | undefined>>): string | null {
+  return env['SAUTIKIT_WEBHOOK_SECRETS']?.split(',')[0]?.trim() ?? null
+}

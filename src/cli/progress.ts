@@ -1,0 +1,44 @@
+const INTERVAL_MS = 1000
+/** Returns to the beginning of the line and clears it. */
+const CLEAR = '\r\u001b[K'
+
+/**
+ * One line on standard error that says how far a command is and for how long it has run, where that is a terminal.
+ * Whatever else is printed has to clear it before: `print`.
+ */
+export class Progress {
+  readonly #err: ((text: string) => unknown) | null
+  readonly #label: string
+  readonly #startedMs = performance.now()
+  readonly #timer: NodeJS.Timeout | null
+  #what = ''
+
+  constructor(terminal: { readonly err: (text: string) => unknown; readonly showsProgress: boolean }, label: string) {
+    this.#err = terminal.showsProgress ? terminal.err : null
+    this.#label = label
+    this.#timer = this.#err === null ? null : setInterval(() => this.#draw(), INTERVAL_MS).unref()
+  }
+
+  show(what: string): void {
+    this.#what = what
+    this.#draw()
+  }
+
+  /** Prints with the line cleared, and draws it again. */
+  print(print: (text: string) => unknown, text: string): void {
+    this.#err?.(CLEAR)
+    print(text)
+    this.#draw()
+  }
+
+  end(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#err?.(CLEAR)
+  }
+
+  #draw(): void {
+    const seconds = Math.floor((performance.now() - this.#startedMs) / 1000)
+    const elapsed = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`
+    this.#err?.(`${CLEAR}${this.#label}: ${this.#what}${this.#what === '' ? '' : ', '}${elapsed}`)
+  }
+}

@@ -1,0 +1,100 @@
+import { createInterface } from 'node:readline/promises'
+import { styleText } from 'node:util'
+
+/** Where a command writes, and what it reads of its process; tests give their own. */
+export interface Terminal {
+  readonly out: (text: string) => unknown
+  readonly err: (text: string) => unknown
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Whether standard output is a terminal that shows colours. */
+  readonly colours: boolean
+  /** Width of standard output where it is a terminal, else null. */
+  readonly columns: () => number | null
+  /** Whether standard error is a terminal: progress is shown there. */
+  readonly showsProgress: boolean
+  /** All of standard input. */
+  readonly input: () => Promise<string>
+  /** Asks whoever sits at the terminal; null where standard input is none. */
+  readonly ask: ((question: string) => Promise<string>) | null
+  /** Aborting ends the command in order; null: SIGINT and SIGTERM do. */
+  readonly signal: AbortSignal | null
+}
+
+export const PROCESS_TERMINAL: Terminal = {
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+  env: process.env,
+  // `hasColors` knows NO_COLOR, FORCE_COLOR and TERM; a stream that is no terminal does not have it.
+  colours: process.stdout.isTTY && process.stdout.hasColors(),
+  columns: () => (process.stdout.isTTY ? process.stdout.columns : null),
+  showsProgress: process.stderr.isTTY,
+  input: standardInput,
+  ask: process.stdin.isTTY && process.stdout.isTTY ? ask : null,
+  signal: null,
+}
+
+async function standardInput(): Promise<string> {
+  let text = ''
+  for await (const chunk of process.stdin) text += String(chunk)
+  return text
+}
+
+async function ask(question: string): Promise<string> {
+  const lines = createInterface({ input: process.stdin, output: process.stdout })
+  try {
+    return await lines.question(question)
+  } finally {
+    lines.close()
+  }
+}
+
+/** Styles a text where the terminal shows colours. */
+export function painted(
+  { colours }: Pick<Terminal, 'colours'>,
+  style: Parameters<typeof styleText>[0],
+  text: string,
+): string {
+  return colours ? styleText(style, text, { validateStream: false }) : text
+}
+
+/** Runs a command that the terminal's signal, or else SIGINT and SIGTERM, end in order. */
+export async function untilSignal<T>(terminal: Terminal, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  if (terminal.signal !== null) return run(terminal.signal)
+  const stop = new AbortController()
+  const onSignal = (): void => {
+    stop.abort()
+  }
+  process.once('SIGINT', onSignal)
+  process.once('SIGTERM', onSignal)
+  try {
+    return await run(stop.signal)
+  } finally {
+    process.off('SIGINT', onSignal)
+    process.off('SIGTERM', onSignal)
+  }
+}
+
+/** Lines in columns that are as wide as their widest word; `none` for an empty list. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], none: string): string {
+  if (rows.length === 0) return `${none}\n`
+  const all = [head, ...rows]
+  const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
+  return all
+    .map(
+      (row) =>
+        `${row
+          .map((word, column) => word.padEnd(widths[column] ?? 0))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('')
+}
+
+export function json(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`
+}
+
+/** Minor units as people read them: `KES 3.00`. */
+export function money(minor: number | null, currency: string | null): string {
+  return minor === null ? '-' : `${currency ?? ''} ${(minor / 100).toFixed(2)}`.trim()
+}

@@ -1,0 +1,135 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ListedCall } from '../call/call-view.js'
+import type { FleetStatus } from '../fleet/fleet-status.js'
+import { messageOf } from '../core/errors.js'
+import { OPS_LIST_MAX } from '../core/limits.js'
+import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsClient } from './ops-client.js'
+import { json, painted, table, untilSignal } from './terminal.js'
+import type { Terminal } from './terminal.js'
+
+/** The options of `mkondo top`. */
+export interface TopOptions {
+  /** In seconds. */
+  readonly interval: number
+  readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
+}
+
+/** What one look at a fleet shows. */
+export interface Look {
+  readonly fleet: FleetStatus
+  readonly live: readonly (ListedCall & { readonly node: string | null })[]
+  /** Names of the nodes that did not answer. */
+  readonly silent: readonly string[]
+}
+
+const HOME_AND_CLEAR = '\u001b[H\u001b[J'
+const ENTER = '\u001b[?1049h\u001b[?25l'
+const LEAVE = '\u001b[?25h\u001b[?1049l'
+const ROWS_DEFAULT = 24
+
+/** `mkondo top`: draws until it is stopped where the output is a terminal, and looks once elsewhere. */
+export async function top(options: TopOptions, terminal: Terminal): Promise<number> {
+  const ops = opsClientOf(options, terminal)
+  const first = await look(ops)
+  if (options.json === true || terminal.columns() === null) {
+    terminal.out(options.json === true ? json(first) : topScreen(first, { rows: null, colours: false }))
+    return first.silent.length > 0 ? 1 : 0
+  }
+  return untilSignal(terminal, async (signal) => {
+    const stop = new AbortController()
+    const stopped = AbortSignal.any([signal, stop.signal])
+    const keys = readKeys(() => stop.abort())
+    terminal.out(ENTER)
+    try {
+      for (let screen = draw(first, terminal); !stopped.aborted; screen = await nextScreen(ops, terminal)) {
+        terminal.out(HOME_AND_CLEAR + screen)
+        await sleep(options.interval * 1000, undefined, { signal: stopped }).catch(() => undefined)
+      }
+    } finally {
+      terminal.out(LEAVE)
+      keys()
+    }
+    return 0
+  })
+}
+
+async function nextScreen(ops: OpsClient, terminal: Terminal): Promise<string> {
+  try {
+    return draw(await look(ops), terminal)
+  } catch (thrown) {
+    return `${messageOf(thrown)}\n` // a gateway that is started again answers at one of the next looks
+  }
+}
+
+function draw(seen: Look, { colours }: Terminal): string {
+  return topScreen(seen, { rows: process.stdout.rows ?? ROWS_DEFAULT, colours })
+}
+
+/** Calls `onEnd` at q and Ctrl-C, which a terminal in raw mode sends as a character. @returns what undoes it */
+function readKeys(onEnd: () => void): () => void {
+  const { stdin } = process
+  if (!stdin.isTTY) return () => undefined
+  const onKey = (key: Buffer): void => {
+    if (key.includes('q') || key.includes(3)) onEnd()
+  }
+  stdin.setRawMode(true)
+  stdin.on('data', onKey)
+  return () => {
+    stdin.off('data', onKey)
+    stdin.setRawMode(false)
+    stdin.pause()
+  }
+}
+
+/** @throws GatewayError when the node does not answer */
+async function look(ops: OpsClient): Promise<Look> {
+  const [fleet, calls] = await Promise.all([ops.get('/api/fleet'), ops.get(`/api/fleet/calls?limit=${OPS_LIST_MAX}`)])
+  for (const { status, body } of [fleet, calls]) if (status !== 200) throw refusalOf(body, status)
+  const nodes = calls.body['nodes'] as readonly { readonly name: string; readonly answered: boolean }[]
+  return {
+    fleet: fleet.body as unknown as FleetStatus,
+    live: calls.body['live'] as Look['live'],
+    silent: nodes.filter(({ answered }) => !answered).map(({ name }) => name),
+  }
+}
+
+/**
+ * One look as text: the nodes in a line each, then the live calls, the longest first.
+ * @param rows  height of the terminal; calls beyond it are counted. Null: all calls
+ */
+export function topScreen(
+  { fleet, live, silent }: Look,
+  { rows, colours }: { readonly rows: number | null; readonly colours: boolean },
+): string {
+  const free = fleet.nodes.reduce((sum, node) => sum + node.free, 0)
+  const capacity = fleet.nodes.reduce((sum, node) => sum + node.capacity, 0)
+  const nodes = fleet.nodes.map((node) => `${node.name} ${node.state} ${node.live}/${node.capacity}`).join(', ')
+  const head = [
+    painted({ colours }, 'bold', `${live.length} live calls, ${free} of ${capacity} free`),
+    `nodes: ${nodes}`,
+    ...silent.map((name) => `node ${name} does not answer`),
+    ...fleet.alerts.map((what) => `alert: ${what}`),
+    '',
+  ]
+  const longest = [...live].sort((a, b) => b.durationMs - a.durationMs)
+  const shown = rows === null ? longest : longest.slice(0, Math.max(0, rows - head.length - 3))
+  const calls = table(
+    ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'SECONDS'],
+    shown.map((call) => [
+      call.callSid,
+      call.node ?? '-',
+      call.state,
+      call.agent,
+      call.backend,
+      call.direction,
+      call.from,
+      (call.durationMs / 1000).toFixed(0),
+    ]),
+    'no live calls',
+  )
+  const more = longest.length > shown.length ? `and ${longest.length - shown.length} more\n` : ''
+  return `${head.join('\n')}\n${calls}${more}`
+}

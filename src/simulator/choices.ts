@@ -1,0 +1,40 @@
+/** What the carrier does when the gateway ends the media socket. Each value was documented or observed. */
+export const AFTER_STREAM = ['continues', 'reposts', 'holds'] as const
+export type AfterStream = (typeof AFTER_STREAM)[number]
+
+/** What becomes of a human who is rung. */
+export const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
+export type HumanOutcome = (typeof HUMAN_OUTCOMES)[number]
+
+/**
+ * Voices of simulated people: the synthesiser's voices other than the agent's (slt). rms and awb are recorded people
+ * at 16 kHz, kal is an old 8 kHz diphone voice and stands for a bad phone.
+ */
+export const CALLER_VOICES = ['rms', 'awb', 'kal'] as const
+export type CallerVoice = (typeof CALLER_VOICES)[number]
+
+/** Who answers at a called number. */
+export const CALLEE_KINDS = ['person', 'machine', 'nobody', 'busy', 'no-answer', 'declined'] as const
+export type CalleeKind = (typeof CALLEE_KINDS)[number]
+
+/** Possible outcomes of an inbound call. */
+export const INBOUND_OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
+
+/** Model services of which there is a double, each with the port that it takes. */
+export const DOUBLES = {
+  openai: { what: 'OpenAI Realtime', port: 7701 },
+  'openai-live': { what: 'OpenAI GPT-Live, with the delegate that the service runs', port: 7702 },
+  gemini: { what: 'Gemini Live', port: 7703 },
+  realtime: { what: "a realtime server of one's own, in OpenAI's shape", port: 7704 },
+} as const
+export type DoubleName = keyof typeof DOUBLES
+
+/** How a double misbehaves from its first session on. */
+export const DOUBLE_FAULTS = {
+  deaf: 'neither reports nor answers what the caller says',
+  'empty-answers': 'its answers have nothing in them',
+  'no-quota': 'refuses sessions: the account is empty',
+  'never-ready': 'leaves connections without an answer',
+  'delegate-hangs': 'its delegate begins and never ends (openai-live)',
+} as const
+export type DoubleFault = keyof typeof DOUBLE_FAULTS

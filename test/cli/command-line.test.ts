@@ -1,0 +1,153 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { Conversations, conversation } from '../../src/cli/conversation.js'
+import { Progress } from '../../src/cli/progress.js'
+import { topScreen, type Look } from '../../src/cli/top.js'
+import { command } from '../support/command.js'
+
+/** Names of the commands that help lists. */
+async function commandNames(...path: readonly string[]): Promise<readonly string[]> {
+  const { out } = await command(['help', ...path])
+  return [...out.matchAll(/^ {2}([a-z][a-z-]*)(?: \[options\])?(?: [<[][a-z.]+[>\]])? {2,}\S/gm)].map(
+    ([, name = '']) => name,
+  )
+}
+
+t.test('each command explains itself by help and by --help, with its exit codes', async (t) => {
+  const names = await commandNames()
+  t.ok(names.length >= 18, names.join(' '))
+  const paths = [
+    ...names.map((name) => [name]),
+    ...(await commandNames('calls')).map((name) => ['calls', name]),
+    ...(await commandNames('numbers')).map((name) => ['numbers', name]),
+  ]
+  t.ok(paths.some((path) => path.join(' ') === 'calls timeline'))
+  for (const path of paths) {
+    const byHelp = await command(['help', ...path])
+    t.match(byHelp, { code: 0, err: '', out: new RegExp(`^Usage: mkondo ${path.join(' ')}\\b`) }, path.join(' '))
+    t.same(await command([...path, '--help']), byHelp)
+    if (!['help', 'version', 'calls', 'numbers'].includes(path.join(' '))) t.match(byHelp.out, /Exit codes:\n {2}0 {2}/)
+  }
+  t.match((await command(['help', 'settings'])).out, /^ {2}PUBLIC_URL /m)
+  const { out: version } = await command(['--version'])
+  t.match(version, /^\d+\.\d+\.\d+\n$/)
+  for (const one of ['-v', 'version']) t.equal((await command([one])).out, version)
+})
+
+t.test('what is typed wrongly is one line with what was meant, and exit code 2', async (t) => {
+  const cases: readonly (readonly [string, RegExp])[] = [
+    ['serv', /^mkondo: unknown command 'serv'; did you mean serve\? \(see mkondo --help\)$/],
+    ['calls lis', /^mkondo calls: unknown command 'lis'; did you mean list\?/],
+    ['calls', /^mkondo calls: takes one of list, show, timeline, hangup, escalate/],
+    ['calls show', /^mkondo calls show: missing required argument 'sid' \(see mkondo calls show --help\)$/],
+    ['check --tolls', /^mkondo check: unknown option '--tolls'; did you mean --tools\?/],
+    ['call --rate 44100', /^mkondo call: --rate is "44100"; it has to be one of 8000, 16000/],
+    ['simulate x --jobs 0', /^mkondo simulate: --jobs is "0"; it has to be a whole number from 1 to 64/],
+    ['call-out --agent x', /^mkondo call-out: required option '--to <number>' not specified/],
+    ['drain a b', /^mkondo drain: too many arguments/],
+    ['--processes 300', /^mkondo: --processes is '300'; allowed: a whole number from 1 to 64$/],
+    ['help sreve', /^mkondo help: there is no command 'sreve'; allowed: settings, demo,/],
+    ['completion tcsh', /^mkondo completion: the shell is "tcsh"; it has to be one of bash, zsh, fish/],
+  ]
+  for (const [line, expected] of cases) {
+    const { code, out, err } = await command(line.split(' '))
+    t.equal(code, 2, line)
+    t.equal(out, '', line)
+    t.match(err.trimEnd(), expected, line)
+    t.equal(err.split('\n').length, 2, 'one line')
+  }
+})
+
+t.test('each shell completes commands, options and values from the same definitions', async (t) => {
+  const folder = t.testdir()
+  const { writeFileSync } = await import('node:fs')
+  const script = async (shell: string): Promise<string> => {
+    const file = join(folder, shell)
+    writeFileSync(file, (await command(['completion', shell])).out)
+    return file
+  }
+  /** What the shell proposes for the last of these words. */
+  const shells: Readonly<Record<string, (file: string, words: readonly string[]) => string>> = {
+    bash: (file, words) =>
+      `source ${file}; COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _mkondo; printf '%s\\n' "\${COMPREPLY[@]}"`,
+    // Outside of its line editor zsh has no completion: what a completion would be given is printed.
+    zsh: (file, words) =>
+      `compdef() {}; _describe() { print -rl -- \${(P)2%%:*} }; compadd() { shift; print -rl -- $@ }; _files() { print FILES }
+       source ${file}; words=(${words.map((word) => `'${word}'`).join(' ')}); CURRENT=${words.length}; _mkondo`,
+    fish: (file, words) => `source ${file}; complete -C '${words.join(' ')}'`,
+  }
+  for (const [shell, line] of Object.entries(shells)) {
+    if (!existsSync(`/usr/bin/${shell}`)) {
+      console.error(`SKIPPED: ${t.name} (${shell}): apt-get install --no-install-recommends ${shell}`)
+      t.skip(`${shell} is not installed (Debian: ${shell})`, () => undefined)
+      continue
+    }
+    const file = await script(shell)
+    const proposed = async (...words: readonly string[]): Promise<readonly string[]> => {
+      const { stdout } = await promisify(execFile)(shell, ['-c', line(file, words)], { cwd: folder })
+      return stdout.split('\n').map((word) => word.split('\t')[0] ?? '')
+    }
+    const has = async (words: readonly string[], expected: readonly string[], not: readonly string[]) => {
+      const found = await proposed('mkondo', ...words)
+      for (const word of expected) t.ok(found.includes(word), `${shell}: ${words.join(' ')} has ${word}`)
+      for (const word of not) t.notOk(found.includes(word), `${shell}: ${words.join(' ')} has no ${word}`)
+    }
+    await has([''], ['serve', 'calls', 'top'], ['list'])
+    await has(['calls', ''], ['list', 'timeline'], ['serve'])
+    await has(['calls', 'list', '--'], ['--limit', '--json'], ['--goodbye'])
+    await has(['call', '--voice', ''], ['rms', 'awb', 'kal'], ['--agent'])
+    await has(['completion', ''], ['bash', 'zsh', 'fish'], [])
+    if (shell !== 'zsh') await has(['replay', ''], ['bash'], ['serve'])
+  }
+})
+
+t.test('calls that run at once are shown one after the other, and long lines below their beginning', async (t) => {
+  let shown = ''
+  const print = (text: string) => (shown += text)
+  const calls = new Conversations(['First', 'Second'], print, { colours: false, columns: () => 44 })
+  calls.write(0, 'agent    Hello.\n')
+  calls.write(1, 'agent    Hello, this is the order line and it ')
+  calls.write(1, 'talks for long.\ncaller   4127\n')
+  t.equal(shown, '\nFirst\n\nagent    Hello.\n')
+  calls.end(1)
+  t.notMatch(shown, /Second/)
+  calls.end(0)
+  t.equal(
+    shown,
+    '\nFirst\n\nagent    Hello.\n\nSecond\n\nagent    Hello, this is the order line and\n         it talks for long.\ncaller   4127\n',
+  )
+  let coloured = ''
+  conversation((text) => (coloured += text), { colours: true, columns: () => null })('caller   4127\n')
+  t.equal(coloured, '\u001b[33mcaller   \u001b[39m4127\n')
+})
+
+t.test('progress is a line on a terminal and nothing elsewhere', async (t) => {
+  let line = ''
+  const err = (text: string) => (line += text)
+  const seen = new Progress({ err, showsProgress: true }, 'replay')
+  seen.show('1 of 3 calls')
+  t.equal(line, '\r\u001b[Kreplay: 1 of 3 calls, 0 s')
+  seen.end()
+  line = ''
+  const unseen = new Progress({ err, showsProgress: false }, 'replay')
+  unseen.show('1 of 3 calls')
+  unseen.print(err, 'a result\n')
+  unseen.end()
+  t.equal(line, 'a result\n')
+})
+
+t.test('top shows as many calls as the terminal has lines, the longest first, and counts the others', async (t) => {
+  const live = [3000, 9000, 1000].map((durationMs, index) => ({
+    ...{ callSid: `HD_${index}`, node: 'gw-0', agent: 'a', backend: 'openai', state: 'live', direction: 'inbound' },
+    ...{ from: '+2547…01', to: '+2547…00', startedAt: '2026-11-20T10:00:00Z', durationMs },
+  }))
+  const node = { name: 'gw-0', state: 'open', live: 3, free: 7, capacity: 10 }
+  const look = { fleet: { nodes: [node], alerts: [] }, live, silent: ['gw-1'] } as unknown as Look
+  const screen = topScreen(look, { rows: 9, colours: false })
+  t.match(screen, /^3 live calls, 7 of 10 free\nnodes: gw-0 open 3\/10\nnode gw-1 does not answer\n/)
+  t.match(screen, /HD_1 [^\n]* 9\nHD_0 [^\n]* 3\nand 1 more\n$/)
+  t.ok(screen.trimEnd().split('\n').length < 9)
+})

@@ -1,0 +1,86 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { loadAgents } from '../../src/agents/loader.js'
+import { offlineSpeech } from '../../src/backends/embedded/offline-speech.js'
+import { TEMPLATES } from '../../src/cli/init.js'
+import { findScenarios } from '../../src/simulator/scenarios/scenario.js'
+import { command } from '../support/command.js'
+
+t.test(
+  'each template becomes an agent of the chosen name that loads with no variable set, and a scenario of it',
+  async (t) => {
+    const folder = t.testdir()
+    for (const template of Object.keys(TEMPLATES)) {
+      const made = join(folder, `my-${template}`)
+      const { code, out, err } = await command(['init', made, '--template', template])
+      t.equal(code, 0, err)
+      const { agents } = await loadAgents(join(made, 'agents'), {}, offlineSpeech)
+      t.match(agents.get(`my-${template}`), { language: 'en', backend: 'auto', offline: {} }, template)
+      const [scenario] = await findScenarios([join(made, 'scenarios')])
+      t.equal(scenario?.agent, `my-${template}`)
+      for (const file of ['mkondo.yaml', '.env.example', '.gitignore', 'README.md']) {
+        t.ok(existsSync(join(made, file)), file)
+        t.match(out, file)
+      }
+      t.notMatch(readFileSync(join(made, 'agents', `my-${template}.yaml`), 'utf8'), /SCHEMA/)
+    }
+  },
+)
+
+t.test('language, backend and tools are options, and questions on a terminal', async (t) => {
+  const folder = t.testdir()
+  const asked: string[] = []
+  const said = ['support', 'klingon', 'sw', 'cascade', 'http']
+  const ask = (question: string): Promise<string> => {
+    asked.push(question)
+    return Promise.resolve(said.shift() ?? '')
+  }
+  const { code, out } = await command(['init', join(folder, 'msaada')], { ask })
+  t.equal(code, 0)
+  t.match(
+    asked.map((question) => question.split(' ')[0]),
+    ['Template', 'Language', 'Language', 'Backend', 'Tools:'],
+  )
+  t.match(out, /It has to be a code such as en, sw or en-KE/)
+  t.match(out, /how to switch to cascade/)
+  const yaml = readFileSync(join(folder, 'msaada', 'agents', 'msaada.yaml'), 'utf8')
+  t.match(yaml, /^language: sw$/m)
+  t.match(
+    readFileSync(join(folder, 'msaada', '.env.example'), 'utf8'),
+    /^AUTO_BACKEND=cascade\n[^]*# STT_URL=\n[^]*# LLM_URL=\n[^]*# TTS_URL=\n/m,
+  )
+  const { agents } = await loadAgents(join(folder, 'msaada', 'agents'), {}, offlineSpeech)
+  t.same(
+    agents.get('msaada')?.tools.map(({ name }) => name),
+    ['get_item'],
+    'beside those in code',
+  )
+
+  await command(['init', join(folder, 'simu'), '--language', 'en-KE', '--template', 'survey', '--yes'], { ask })
+  t.equal(asked.length, 5, 'with --yes nothing is asked')
+  t.match(readFileSync(join(folder, 'simu', 'agents', 'simu.yaml'), 'utf8'), /^language: en-KE$/m)
+})
+
+t.test('a name or an option that cannot be is one line, and nothing is overwritten', async (t) => {
+  const folder = t.testdir({ taken: { 'a.txt': '' } })
+  const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+    [['init'], /missing required argument 'name'/],
+    [['init', join(folder, 'Not A Name')], /the folder's name is 'Not A Name'; an agent's name is 1 to 40 of/],
+    [['init', join(folder, 'taken')], /taken is there and not empty/],
+    [
+      ['init', join(folder, 'x'), '--template', 'pizza'],
+      /--template is "pizza"; it has to be one of order-status, support/,
+    ],
+    [['init', join(folder, 'x'), '--backend', 'gpt'], /--backend is "gpt"; it has to be one of embedded, openai/],
+    [['init', join(folder, 'x'), '--language', 'English'], /the language is "English"; it has to be a code/],
+  ]
+  for (const [argv, expected] of wrong) {
+    const { code, out, err } = await command(argv)
+    t.equal(code, 2, argv.join(' '))
+    t.match(err, expected)
+    t.equal(err.split('\n').length, 2, 'one line')
+    t.equal(out, '')
+  }
+  t.notOk(existsSync(join(folder, 'x')))
+})
