@@ -136,6 +136,7 @@ async function serveTogether(
       {
         port: config.port,
         ops_port: ready[0]?.opsPort,
+        console: `${opsUrlOf({ ...config, opsPort: ready[0]?.opsPort ?? config.opsPort })}/`,
         ops_ports: ready.map(({ opsPort }) => opsPort),
         audio_ports: plans.map(({ ownPort }) => ownPort),
         processes: plans.length,

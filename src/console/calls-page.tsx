@@ -310,7 +310,7 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
                 <th scope="col" class="wide">
                   {T.calls.columns.backend}
                 </th>
-                <th scope="col" class="number">
+                <th scope="col" class="wide number">
                   {T.calls.columns.durationMs}
                 </th>
                 <th scope="col" class="wide number">
@@ -334,7 +334,7 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
                   <td>{call.agent}</td>
                   <td class="wide mono">{call.from}</td>
                   <td class="wide">{call.backend}</td>
-                  <td class="number">{clockOf(call.durationMs)}</td>
+                  <td class="wide number">{clockOf(call.durationMs)}</td>
                   <td class="wide number">{call.turns ?? '–'}</td>
                   <td class="wide">{call.node ?? '–'}</td>
                 </tr>
