@@ -80,9 +80,12 @@ async function run(
   return { code, text }
 }
 
+// Each has nodes of its own, and one waits for a node that is silent.
+t.jobs = 6
+
 const logged = (it: Nodes): string => JSON.stringify(it.gateways.map((gateway) => gateway.logged()))
 
-t.test('the calls of a number are erased at every node, counted, and named nowhere', async (t) => {
+t.test('the calls of a number are erased at every node, counted, and named nowhere', { buffered: true }, async (t) => {
   const { it, folders } = await nodes(t)
   for (const [index, sid] of ['HD_a0', 'HD_a1', 'HD_a2'].entries()) {
     keep(folders[index] as string, sid, CALLER)
@@ -113,7 +116,7 @@ t.test('the calls of a number are erased at every node, counted, and named nowhe
   t.match(await run(it, ['--number', CALLER]), { code: 0, text: /^erased: 0 calls/ })
 })
 
-t.test('a live call is refused, at whichever node it is, and nothing is erased', async (t) => {
+t.test('a live call is refused, at whichever node it is, and nothing is erased', { buffered: true }, async (t) => {
   const { it, folders } = await nodes(t)
   keep(folders[0] as string, 'HD_ended', CALLER)
   const { sid } = await ring(at(it, 0))
@@ -131,21 +134,26 @@ t.test('a live call is refused, at whichever node it is, and nothing is erased',
   )
 })
 
-t.test('calls with a masked number are erased when the carrier knows them, or when that is asked for', async (t) => {
-  const { it, folders } = await nodes(t, { HD_mine: CALLER, HD_theirs: '+254799999901' })
-  const [folder] = folders as [string]
-  for (const sid of ['HD_mine', 'HD_theirs', 'HD_unknown']) keep(folder, sid, '+2547…01')
-  t.match(await run(it, ['--number', CALLER]), {
-    code: 1,
-    text: /erased: 1 call: [^]*left: 1 call whose record has its number masked/,
-  })
-  t.match(kept(folder), /HD_theirs[^]*HD_unknown/)
-  t.notMatch(kept(folder), /HD_mine/)
-  t.match(await run(it, ['--number', CALLER, '--masked']), { code: 0, text: /erased: 2 calls/ })
-})
+t.test(
+  'calls with a masked number are erased when the carrier knows them, or when that is asked for',
+  { buffered: true },
+  async (t) => {
+    const { it, folders } = await nodes(t, { HD_mine: CALLER, HD_theirs: '+254799999901' })
+    const [folder] = folders as [string]
+    for (const sid of ['HD_mine', 'HD_theirs', 'HD_unknown']) keep(folder, sid, '+2547…01')
+    t.match(await run(it, ['--number', CALLER]), {
+      code: 1,
+      text: /erased: 1 call: [^]*left: 1 call whose record has its number masked/,
+    })
+    t.match(kept(folder), /HD_theirs[^]*HD_unknown/)
+    t.notMatch(kept(folder), /HD_mine/)
+    t.match(await run(it, ['--number', CALLER, '--masked']), { code: 0, text: /erased: 2 calls/ })
+  },
+)
 
 t.test(
   'a node that does not answer is named, and the rest is erased; one call is not, where it may be live',
+  { buffered: true },
   async (t) => {
     const { it, folders } = await nodes(t)
     const { sid } = await ring(at(it, 0))
@@ -164,7 +172,7 @@ t.test(
   },
 )
 
-t.test('what a dead node kept in the store of a call is erased', async (t) => {
+t.test('what a dead node kept in the store of a call is erased', { buffered: true }, async (t) => {
   const { it } = await nodes(t)
   const sid = newSid() as CallSid
   const { owner } = await it.store.claim(sid, { node: 'gw-gone', incarnation: 'x', nonce: 'y' }, 0)
@@ -174,21 +182,25 @@ t.test('what a dead node kept in the store of a call is erased', async (t) => {
   await t.rejects(run(it, ['--sid', newSid()]), { message: /CALL_UNKNOWN: no node keeps anything/ })
 })
 
-t.test('without a gateway the folder itself is erased from; what is wrong is said without the number', async (t) => {
-  const folder = t.testdir()
-  keep(folder, 'HD_a', CALLER)
-  keep(join(folder, 'process-1'), 'HD_b', CALLER)
-  let text = ''
-  const terminal = { out: (more: string) => (text += more), env: { DATA_DIR: folder } }
-  t.equal(await erase(['--number', CALLER, '--offline'], terminal), 0)
-  t.match(text, /^erased: 2 calls: 2 records/)
-  for (const [argv, message] of [
-    [[], /takes --sid or --number, one of them/],
-    [['--sid', 'a', '--number', CALLER], /one of them/],
-    [['--sid', '../x'], /--sid is not 1 to 64 characters/],
-    [['--sid', 'a', '--masked'], /--masked goes with --number/],
-    [['--number', '25470000x'], /^((?!25470).)*--number is no phone number((?!25470).)*$/],
-    [['--number', '1234'], /no phone number of 7 digits or more/],
-  ] as const)
-    await t.rejects(erase(argv, terminal), { code: 'CONFIG_INVALID', message })
-})
+t.test(
+  'without a gateway the folder itself is erased from; what is wrong is said without the number',
+  { buffered: true },
+  async (t) => {
+    const folder = t.testdir()
+    keep(folder, 'HD_a', CALLER)
+    keep(join(folder, 'process-1'), 'HD_b', CALLER)
+    let text = ''
+    const terminal = { out: (more: string) => (text += more), env: { DATA_DIR: folder } }
+    t.equal(await erase(['--number', CALLER, '--offline'], terminal), 0)
+    t.match(text, /^erased: 2 calls: 2 records/)
+    for (const [argv, message] of [
+      [[], /takes --sid or --number, one of them/],
+      [['--sid', 'a', '--number', CALLER], /one of them/],
+      [['--sid', '../x'], /--sid is not 1 to 64 characters/],
+      [['--sid', 'a', '--masked'], /--masked goes with --number/],
+      [['--number', '25470000x'], /^((?!25470).)*--number is no phone number((?!25470).)*$/],
+      [['--number', '1234'], /no phone number of 7 digits or more/],
+    ] as const)
+      await t.rejects(erase(argv, terminal), { code: 'CONFIG_INVALID', message })
+  },
+)
