@@ -173,19 +173,38 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Takeovers and conflicts',
-              about: 'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late.',
+              about:
+                'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
               unit: 'cps',
             },
-            HALF,
+            THIRD,
             [
               { expr: rate('mkondo_takeovers_total', 'evidence'), legend: 'taken over: {{evidence}}' },
               { expr: rate('mkondo_calls_given_up_total', 'why'), legend: 'given up: {{why}}' },
               { expr: `sum(rate(mkondo_store_conflicts_total{${NODE}}[$__rate_interval]))`, legend: 'conflicts' },
+              { expr: `sum(rate(mkondo_calls_unclaimed_total{${NODE}}[$__rate_interval]))`, legend: 'unclaimed' },
             ],
           ),
-          curves({ title: 'Calls of lost nodes', about: 'Outcome of calls whose node was lost.', unit: 'cps' }, HALF, [
+          curves({ title: 'Calls of lost nodes', about: 'Outcome of calls whose node was lost.', unit: 'cps' }, THIRD, [
             { expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' },
           ]),
+          curves(
+            {
+              title: 'Calls kept for other nodes',
+              about:
+                'Writes of the state of live calls, by result; what is missing of it, by what; results of tools that could not be stored.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_kept_call_writes_total', 'result'), legend: '{{result}}' },
+              { expr: rate('mkondo_kept_call_losses_total', 'what'), legend: 'missing: {{what}}' },
+              {
+                expr: `sum(rate(mkondo_effect_results_lost_total{${NODE}}[$__rate_interval]))`,
+                legend: 'results lost',
+              },
+            ],
+          ),
         ],
       },
       {

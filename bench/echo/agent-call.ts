@@ -1,5 +1,4 @@
-import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
-import { FRAME_MS, frameSamples, samplesToMs, type LegRateHz } from '../../src/core/units.js'
+import { frameSamples, samplesToMs, type LegRateHz } from '../../src/core/units.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
@@ -7,12 +6,7 @@ import { Playout, type SampleSource } from '../../src/media/playout/playout.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { PlayoutQueue } from '../../src/simulator/playout-queue.js'
 import { seededRandom } from '../../src/simulator/random.js'
-
-/** As in the session: voice that begins a segment and that stops the agent, and the quiet that ends the segment. */
-const { speech, bargeIn } = DEFAULT_CALL_OPTIONS
-const ONSET_FRAMES = speech.onsetMs / FRAME_MS
-const COMMIT_FRAMES = bargeIn.commitMs / FRAME_MS
-const END_FRAMES = speech.endOfSpeechMs / FRAME_MS
+import { TalkingAgent } from '../vad/interruptions.js'
 
 /** Something that the agent says. */
 export interface Piece {
@@ -39,7 +33,7 @@ interface AgentCall {
 }
 
 export interface Heard {
-  /** Media time of the frames with which a row of voice began, and a segment had enough of it to stop the agent. */
+  /** Media time of the frames with which the session silenced the agent, and with which it took the agent's turn. */
   readonly onsetsAtMs: number[]
   readonly commitsAtMs: number[]
   readonly digits: string
@@ -60,12 +54,11 @@ export function callWithAgent(call: AgentCall): Heard {
   const queue = new PlayoutQueue()
   const speech = new Speech(call.pieces)
   const out = new Int16Array(playout.outSamplesMax)
+  // The session of an agent's defaults decides. For it the agent never stops, so that each gap is also judged.
+  const session = new TalkingAgent()
   const heard = { onsetsAtMs: [] as number[], commitsAtMs: [] as number[], digits: '', frames: [] as Int16Array[] }
   const back: { readonly dueMs: number; readonly frame: Int16Array }[] = []
   let referenced = 0
-  let row = 0
-  let quiet = Infinity
-  let voiced = 0
   let carrierMs = 13 * random()
   let frames = 0
   for (let now = 0; now < call.lastMs; now += 5) {
@@ -93,12 +86,9 @@ export function callWithAgent(call: AgentCall): Heard {
     while (path.pull(now)) {
       heard.frames.push(path.frame.slice())
       heard.digits += path.digit ?? ''
-      row = path.voiced ? row + 1 : 0
-      quiet = path.voiced ? 0 : quiet + 1
-      if (row === ONSET_FRAMES) heard.onsetsAtMs.push(path.mediaMs)
-      if (quiet > END_FRAMES) voiced = 0
-      else if (path.voiced && (voiced > 0 || row === ONSET_FRAMES)) voiced = Math.max(voiced + 1, row)
-      if (path.voiced && voiced === COMMIT_FRAMES) heard.commitsAtMs.push(path.mediaMs)
+      session.frame(path)
+      if (session.pausesAtMs.length > heard.onsetsAtMs.length) heard.onsetsAtMs.push(path.mediaMs)
+      if (session.commitsAtMs.length > heard.commitsAtMs.length) heard.commitsAtMs.push(path.mediaMs)
     }
   }
   const { echoDelayMs } = path

@@ -1,6 +1,7 @@
 import { Base64Audio } from '../../src/backends/transport/base64-audio.js'
 import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-realtime/wire.js'
 import { CallerPath } from '../../src/media/caller-path.js'
+import { EchoMatcher } from '../../src/media/echo/echo-canceller.js'
 import { LoudspeakerEcho } from '../../src/media/echo/loudspeaker-echo.js'
 import { Playout } from '../../src/media/playout/playout.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
@@ -46,7 +47,9 @@ export async function makeStages(): Promise<readonly Stage[]> {
     packetRing(),
     sampleRing(),
     callerPath(vads),
-    loudspeakerEcho(),
+    loudspeakerEcho(false),
+    loudspeakerEcho(true),
+    mixedLine(),
     detector(vads),
     vad(vads),
     resampler(resamplers, 16000, 24000),
@@ -110,20 +113,76 @@ function callerPath(vadBank: VadBank): Stage {
   }
 }
 
-/** While we talk and an echo is looked for or known: the reference and the verdict. */
-function loudspeakerEcho(): Stage {
-  const echoes = calls(() => new LoudspeakerEcho({ sampleRateHz: 16000 }))
-  const frames = material(16000)
-  let nowMs = 0
-  let turn = 0
+/** Two seconds that never sound alike, as speech does: six tones, others every 60 ms. */
+function changing(rateHz: SampleRateHz): Int16Array[] {
+  let state = 7
+  const random = (): number => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) / 4294967296
+  const frame = (rateHz * FRAME_MS) / 1000
+  let tones: { readonly hz: number; readonly peak: number }[] = []
+  return Array.from({ length: CHANGING_FRAMES }, (_, n) => {
+    if (n % 3 === 0) tones = Array.from({ length: 6 }, () => ({ hz: 150 + 3200 * random(), peak: 2500 * random() }))
+    return Int16Array.from({ length: frame }, (_, i) => {
+      const s = (n * frame + i) / rateHz
+      return Math.round(
+        tones.reduce((sum, { hz, peak }) => sum + peak * Math.sin(2 * Math.PI * hz * s), 200 * random()),
+      )
+    })
+  })
+}
+
+const CHANGING_FRAMES = 100
+const LOOKED_FOR_FRAMES = 400
+/** Later and softer, in frames and as a factor: of a loudspeaker, and of the copy that a carrier mixes in. */
+const LOUDSPEAKER_ECHO = { frames: 6, gain: 0.1 }
+const MIXED_COPY = { frames: 2, gain: 0.8 }
+
+/** Our speech and what comes back of it. */
+function echoed({ frames, gain }: { readonly frames: number; readonly gain: number }) {
+  const sent = changing(16000)
+  const heard = sent.map((frame) => frame.map((sample) => Math.round(gain * sample)))
   return {
-    name: 'media/echo: our speech out of a loudspeaker, while we talk',
+    sent: (n: number) => sent[n % CHANGING_FRAMES] as Int16Array,
+    heard: (n: number) => heard[(n + CHANGING_FRAMES - frames) % CHANGING_FRAMES] as Int16Array,
+  }
+}
+
+/** While we talk: the reference and the verdict. @param known  an echo is there, and known after the warm-up */
+function loudspeakerEcho(known: boolean): Stage {
+  const make = () => calls(() => new LoudspeakerEcho({ sampleRateHz: 16000 }))
+  let echoes = make()
+  const { sent, heard } = echoed(LOUDSPEAKER_ECHO)
+  const caller = material(16000)
+  let n = 0
+  return {
+    name: `media/echo: our speech from a loudspeaker, while we talk: ${known ? 'told from the caller' : 'looked for'}`,
     frame: () => {
-      nowMs += FRAME_MS
+      n++
+      const nowMs = n * FRAME_MS
+      // One that has found nothing for long looks for an echo a fifth of the time only.
+      if (!known && n % LOOKED_FOR_FRAMES === 0) echoes = make()
       for (const echo of echoes) {
-        const frame = frames[turn++ & 7] as Int16Array
-        echo.reference(frame, nowMs - FRAME_MS)
-        lastSample += echo.judge(frame, nowMs) === 'caller' ? 1 : 0
+        echo.reference(sent(n), nowMs - FRAME_MS)
+        lastSample += echo.judge(known ? heard(n) : (caller[n & 7] as Int16Array), nowMs) === 'caller' ? 1 : 0
+      }
+    },
+  }
+}
+
+/** A line into which the carrier mixes our own speech, while we talk: it is found and taken out. */
+function mixedLine(): Stage {
+  const matchers = calls(() => new EchoMatcher({ sampleRateHz: 16000 }))
+  const { sent, heard } = echoed(MIXED_COPY)
+  const frame = new Int16Array((16000 * FRAME_MS) / 1000)
+  let n = 0
+  return {
+    name: 'media/echo: our speech taken out of a mixed line, while we talk',
+    frame: () => {
+      n++
+      const nowMs = n * FRAME_MS
+      for (const matcher of matchers) {
+        matcher.reference(sent(n), nowMs - FRAME_MS)
+        frame.set(heard(n))
+        if (matcher.match(frame, nowMs) === 'own') lastSample += matcher.cancel(frame)
       }
     },
   }

@@ -24,7 +24,7 @@ const interruptResponse = z
   .exactOptional()
   .describe(
     'Whether the service ends its own answer when it hears the caller. false: the gateway decides that by the rules of ' +
-      'bargeIn. Default: true.',
+      'bargeIn. Default: false; true where bargeIn.backchannel is null.',
   )
 
 /** @param defaults  the setting that applies when the agent has none */

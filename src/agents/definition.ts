@@ -399,7 +399,9 @@ const bargeInSchema = z
           .array(z.string().min(1).max(40))
           .max(100)
           .default([...CALL.bargeIn.backchannel.words])
-          .describe('Words that are listening, in any combination. Only backends whose turns the gateway decides.'),
+          .describe(
+            'Words that are listening, in any combination; others interrupt. Only where the gateway decides what interrupts.',
+          ),
       })
       .nullable()
       .prefault({})

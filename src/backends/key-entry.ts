@@ -1,3 +1,4 @@
+import type { BackendEvent } from './backend.js'
 import { BACKEND_KEYS_MAX, BACKEND_KEYS_PAUSE_MS } from '../core/limits.js'
 
 /**
@@ -35,6 +36,11 @@ export class KeyEntry {
     this.close()
     this.#done(digits)
   }
+}
+
+/** The transcript of entry `number` of a call, which belongs to the answer `generation` that it causes. */
+export function keysTranscript(digits: string, number: number, generation: number): BackendEvent {
+  return { type: 'transcript', role: 'caller', text: digits, final: true, itemId: keysItem(number), generation }
 }
 
 /** Item of the transcript of pressed keys. */

@@ -15,8 +15,15 @@ export function openingText(session: BackendSession): string {
   return `The caller is on the line now. Greet them with exactly these words, and nothing else: ${session.greeting}`
 }
 
+const KEYS_PRESSED = 'The caller pressed these keys on the phone: '
+
 export function keysText(keys: string): string {
-  return `The caller pressed these keys on the phone: ${keys}`
+  return `${KEYS_PRESSED}${keys}`
+}
+
+/** The keys in such a text; null in any other. */
+export function keysIn(text: string): string | null {
+  return text.startsWith(KEYS_PRESSED) ? text.slice(KEYS_PRESSED.length) : null
 }
 
 /** The newest part of the history, oldest first, in at most BACKEND_HISTORY_CHARS_MAX characters. */

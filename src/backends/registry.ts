@@ -11,6 +11,7 @@ import { OpenAiLiveBackend } from './openai-live/live-backend.js'
 import { audioOfLeg, delegateModel } from './openai-live/session-start.js'
 import type { DelegateOptions } from './openai-live/session-start.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
+import type { TurnTaking } from './openai-realtime/session-config.js'
 import { pricedModel } from './prices.js'
 import type { Prices } from '../agents/prices.js'
 
@@ -23,6 +24,8 @@ interface ServiceSettings {
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
+  /** What `auto` stands for; null for the first backend that is set up. */
+  readonly auto: string | null
   readonly openai: {
     readonly apiKey: string | null
     readonly baseUrl: string | null
@@ -76,6 +79,11 @@ export interface BackendContext {
    * own turn detection then switches it off, unless the agent's file sets it, so that no turn is timed twice.
    */
   readonly gatewayTurns: boolean
+  /**
+   * The agent's file tells listening from interrupting (`bargeIn.backchannel`), so the gateway decides what interrupts. A
+   * service that interrupts its own answers is then told not to, where it can be told, unless the agent's file sets that.
+   */
+  readonly gatewayInterrupts: boolean
 }
 
 /** A backend of this version: which settings it needs, and how it is made. */
@@ -102,13 +110,21 @@ function liveDelegate({ openaiLive }: BackendSettings, options: BackendOptions):
   return llm === null ? null : { by, llm: { ...llm, ...changed } }
 }
 
+/** Turn detection by a service with OpenAI's API. Where the gateway decides what interrupts, the service does not. */
+function openAiTurns(turns: TurnTaking, gatewayInterrupts: boolean): TurnTaking {
+  return turns.by === 'gateway' || !gatewayInterrupts ? turns : { interruptResponse: false, ...turns }
+}
+
 const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
     detectsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
     models: ({ openai }, { openai: own }) => [own?.model ?? openai.model],
-    make: (sink, { settings: { openai, messageMs }, options: { openai: own }, clock, legRateHz, gatewayTurns }) => {
-      const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }
+    make: (sink, context) => {
+      const { clock, legRateHz, gatewayTurns, gatewayInterrupts } = context
+      const { openai, messageMs } = context.settings
+      const own = context.options.openai
+      const turns = openAiTurns(own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }, gatewayInterrupts)
       return new OpenAiRealtimeBackend(sink, {
         apiKey: openai.apiKey,
         model: openai.model,
@@ -176,10 +192,13 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     detectsTurns: ({ selfHosted }, { 'self-hosted': own }) => (own?.turns?.by ?? selfHosted?.turns) !== 'gateway',
     models: ({ selfHosted }, { 'self-hosted': own }) =>
       selfHosted === null ? [] : [pricedModel(own?.model ?? selfHosted.model, selfHosted.baseUrl)],
-    make: (sink, { settings: { selfHosted, messageMs }, options: { 'self-hosted': own }, clock, gatewayTurns }) => {
+    make: (sink, context) => {
+      const { clock, gatewayTurns, gatewayInterrupts } = context
+      const { selfHosted, messageMs } = context.settings
+      const own = context.options['self-hosted']
       if (selfHosted === null) throw unusable('self-hosted')
       const { rateHz, turns: by, ...server } = selfHosted
-      const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : by }
+      const turns = openAiTurns(own?.turns ?? { by: gatewayTurns ? 'gateway' : by }, gatewayInterrupts)
       return new OpenAiRealtimeBackend(sink, {
         ...server,
         inputRateHz: rateHz,
@@ -230,7 +249,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
 /** Names that an agent may ask for. */
 const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 
-/** `auto` is the first of these that is set up. Self-hosted backends are used only when an agent names them. */
+/** `auto` is the first of these that is set up, unless the settings say what it is. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
 /** Prefix of a backend from a module, which exports `createBackend`. */
@@ -246,7 +265,9 @@ export function resolveBackend(
   settings: BackendSettings,
   options: BackendOptions = {},
 ): string {
-  if (wanted === 'auto') return AUTO.find((name) => REGISTRY[name]?.missing(settings, options) === null) ?? 'embedded'
+  if (wanted === 'auto' && settings.auto === null)
+    return AUTO.find((name) => REGISTRY[name]?.missing(settings, options) === null) ?? 'embedded'
+  if (wanted === 'auto') return resolveBackend(agent, settings.auto ?? '', settings, options)
   if (wanted.startsWith(MODULE_PREFIX)) return wanted
   const registered = REGISTRY[wanted]
   if (registered === undefined) {

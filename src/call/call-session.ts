@@ -12,6 +12,7 @@ import {
 import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
 import type { BackendEvent } from './backend-events.js'
+import { isBackchannel } from './backchannel.js'
 import { BargeIn } from './barge-in.js'
 import type { BargeInStart } from './barge-in.js'
 import { CallLog } from './call-log.js'
@@ -277,6 +278,13 @@ export class CallSession {
   #weighed = false
   /** Such a segment was sent, and no words of it came so far. */
   #wordsMayCome = false
+  /**
+   * A service that detects turns heard speech over the agent, and the gateway decides what interrupts: the newest response
+   * at that time. NaN: none, or it is decided.
+   */
+  #heardOver = NaN
+  /** That speech is over for the service, so that words that come now are its words. */
+  #heardOverEnded = false
   /** A paused agent waits until then for words of the segment that paused it; NaN when it waits for none. */
   #wordsDueMs = NaN
   #agentHeardAtMs = -Infinity
@@ -881,7 +889,9 @@ export class CallSession {
     this.#unrecognised.agentSounds()
     this.#putOnHold.agentSounds()
     this.#clear('not-understood')
-    this.#endTurnBeforeAnswer(item?.generation ?? null, sentAtMs)
+    // The goodbye after `end_call` is an answer of the backend's, in the gateway's words.
+    const asked = this.#plan?.cancellable === true && this.#plan.itemId === itemId
+    this.#endTurnBeforeAnswer(asked ? this.#agentSpeech.latest + 1 : (item?.generation ?? null), sentAtMs)
     this.#recordTurn(this.#turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
   }
 
@@ -1034,6 +1044,7 @@ export class CallSession {
     if (spoken) this.#level.understood()
     this.#understood()
     if (this.#wordsMayCome) this.#weighedWords()
+    if (final && this.#heardOverEnded) this.#wordsOver(text)
     this.#callerActive()
     this.#agentSpokeLast = false
     this.#turns.confirm()
@@ -1243,6 +1254,24 @@ export class CallSession {
     if (!this.#callerSpeech.speaking) this.#callerStopped(this.#callerSpeech.lastVoicedMs, true)
   }
 
+  /** Words that a service recognised in speech over the agent: another than a backchannel interrupts after all. */
+  #wordsOver(text: string): void {
+    const before = this.#heardOver
+    this.#settleHeardOver()
+    if (isBackchannel(text, this.#options.bargeIn.backchannel?.words ?? [])) return
+    // A service that had finished its answer has answered these words too.
+    if (this.#agentSpeech.latest > before) return this.#callerStopped(this.#callerSpeech.lastVoicedMs, true, before)
+    if (this.#bargeIn.paused || this.#interruptible)
+      this.#commitBargeIn(`words in ${this.#bargeIn.figures}`, this.#agentSpeech.latest)
+    else if (this.#backendUsable) this.#out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
+    if (!this.#callerSpeech.speaking) this.#callerStopped(this.#callerSpeech.lastVoicedMs, true)
+  }
+
+  #settleHeardOver(): void {
+    this.#heardOver = NaN
+    this.#heardOverEnded = false
+  }
+
   #callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
     this.#recordTurn(this.#turns.callerStopped(atMs, real, generation, this.streamZeroMs))
   }
@@ -1300,6 +1329,7 @@ export class CallSession {
     this.#agentSpokeLast = false
     this.#weighed = false
     this.#wordsDueMs = NaN
+    this.#settleHeardOver()
     this.#callerActive()
     // The announcement of an escalation was cut: continue without it.
     if (this.#state === 'escalating') this.#in('words-heard', 0)
@@ -1333,12 +1363,22 @@ export class CallSession {
     this.#mark('backend-speech-started')
     this.#unrecognised.backendHeardSpeech()
     // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
-    if (!this.#options.serverInterrupts && this.#interruptible) return
+    this.#settleHeardOver()
+    if (!this.#options.serverInterrupts && this.#interruptible) {
+      this.#heardOver = this.#agentSpeech.latest
+      return
+    }
     if (this.#interruptible) this.#commitBargeIn('the backend heard speech', this.#agentSpeech.latest)
     this.#callerActive()
   }
 
   #backendHeardStop(): void {
+    // Nobody has interrupted and the agent goes on: it was listening, until words say something else.
+    if (!Number.isNaN(this.#heardOver) && (this.#bargeIn.paused || this.#interruptible)) {
+      this.#heardOverEnded = true
+      return this.#mark('backend-speech-over-agent', this.#bargeIn.paused ? this.#bargeIn.figures : undefined)
+    }
+    this.#settleHeardOver()
     const own = this.#callerSpeech.quietMs(this.#nowMs)
     this.#callerStopped(own <= OWN_CLOCK_MS_MAX ? this.#callerSpeech.lastVoicedMs : this.#nowMs, true)
     this.#agentSpokeLast = false

@@ -201,6 +201,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
     settings: backendSettings(config),
     options: definition.backends,
     gatewayTurns: false,
+    gatewayInterrupts: definition.bargeIn.backchannel !== null,
     legRateHz: definition.stream.outputSamplingRate,
   }
   const session: BackendSession = {

@@ -58,6 +58,10 @@ const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: 
     help: 'delete what is kept of a call, or of all calls of a number',
     load: async () => (await import('./erase.js')).erase,
   },
+  double: {
+    help: "run a double of a model's service, which answers as the agents do",
+    load: async () => (await import('./double.js')).double,
+  },
   check: {
     help: 'check settings, agents, keys, ports and reachability',
     load: async () => (await import('./check.js')).check,

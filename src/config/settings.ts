@@ -180,6 +180,8 @@ const apiKey = text('a key without spaces', /^\S{8,4096}$/)
 const modelName = text('the name of a model without spaces', /^\S{1,200}$/)
 
 const define = <T>(setting: Setting<T>): Setting<T> => setting
+type AutoBackend = 'openai' | 'openai-live' | 'gemini' | 'self-hosted' | 'cascade' | 'embedded'
+
 const optional = <T>(kind: Kind<T>): Kind<T | null> => kind
 
 /** All settings, in the order in which `mkondo help settings` prints them. Names are the contract's. */
@@ -534,6 +536,13 @@ export const SETTINGS = {
     fallback: [],
     secret: true,
     help: 'secret of the tokens in our URLs, of requests between nodes and of what the store keeps; two, by a comma, while it is replaced: the first one signs, both are accepted; the same on all nodes; random at start when unset, which a fleet does not allow',
+  }),
+  autoBackend: define<AutoBackend | null>({
+    env: 'AUTO_BACKEND',
+    key: 'autoBackend',
+    kind: optional(oneOf('openai', 'openai-live', 'gemini', 'self-hosted', 'cascade', 'embedded')),
+    fallback: null,
+    help: 'what `backend: auto` of an agent stands for; when unset the first of openai, gemini and embedded that is set up',
   }),
   openaiApiKey: define<string | null>({
     env: 'OPENAI_API_KEY',

@@ -105,6 +105,7 @@ export class FleetNode {
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
   #viewWallMs = 0
   #forgottenMs = -Infinity
+  #storeDownMs = -Infinity
   #state: NodeRecord['state'] = 'open'
   #notReady: string | null = 'starting'
   #beat = 0
@@ -344,6 +345,11 @@ export class FleetNode {
     return this.forgotten(withinMs)
   }
 
+  /** Whether the store did not answer this node within the last `withinMs`: other nodes may have calls unclaimed. */
+  storeWasDown(withinMs: number): boolean {
+    return this.#options.clock() - this.#storeDownMs <= withinMs
+  }
+
   /** Claims each call of this node again. */
   async #claimAllAgain(): Promise<void> {
     this.#forgottenMs = this.#options.clock()
@@ -509,6 +515,7 @@ export class FleetNode {
       this.#handle({ type: 'beat-done', askedMs, view, wallMs })
     } catch {
       // The store's guard counts and reports it.
+      this.#storeDownMs = clock()
       this.#handle({ type: 'beat-failed' })
       return
     }

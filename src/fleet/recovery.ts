@@ -102,15 +102,17 @@ export class Recovery<Answer extends object> {
   readonly #options: RecoveryOptions<Answer>
   /** Calls that this node took over and has not opened: the carrier may still ask for them. */
   readonly #taken = new LRUCache<string, OwnerToken>({ max: TAKEN_CALLS_MAX, ttl: CALL_TTL_MS })
+  /** Claims under way, for as long as the store may take. */
+  readonly #claiming = new Map<string, Promise<OwnerToken | null>>()
 
   constructor(options: RecoveryOptions<Answer>) {
     this.#options = options
     options.node.onRequest('orphan', (webhook) => this.#passedHere(webhook as ProvenWebhook))
   }
 
-  /** Whether this node has taken over that call without opening it. */
+  /** Whether this node has taken over that call without opening it, or is about to. */
   has(callSid: string): boolean {
-    return this.#taken.has(callSid)
+    return this.#taken.has(callSid) || this.#claiming.has(callSid)
   }
 
   /** Answers a webhook of a call whose owner is gone, or that `has` is true for. Does not reject. */
@@ -307,9 +309,15 @@ export class Recovery<Answer extends object> {
    * @returns this node's ownership; null when another node has the call
    */
   async #claim(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
-    const { node } = this.#options
     const taken = this.#taken.get(callSid)
     if (taken !== undefined) return taken
+    const claiming = this.#claiming.get(callSid) ?? this.#claimOnce(callSid, entry)
+    this.#claiming.set(callSid, claiming)
+    return claiming.finally(() => this.#claiming.delete(callSid))
+  }
+
+  async #claimOnce(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
+    const { node } = this.#options
     const claim = node.claimFor(null)
     const { owner } = await node.store.claim(callSid, claim, entry.owner.epoch)
     if (owner.nonce !== claim.nonce) return null
@@ -338,7 +346,7 @@ export class Recovery<Answer extends object> {
   }
 }
 
-function stateOf({ content }: ProvenWebhook): CarrierState {
+export function stateOf({ content }: ProvenWebhook): CarrierState {
   if (content === null) return 'unknown'
   return 'state' in content ? content.state : content.event
 }

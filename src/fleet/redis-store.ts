@@ -60,7 +60,7 @@ export async function connectRedis(options: RedisStoreOptions): Promise<RedisSto
   return store
 }
 
-/** What Redis had and this build cannot use; plain fields, copied at each scrape. */
+/** What Redis had and this build cannot use. Each such entry is refused, as an operation that failed, and logged. */
 interface RedisStoreCounters {
   /** Calls and values that another program, or another version of this one, wrote. */
   foreignEntries: number

@@ -15,7 +15,7 @@ import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, Owner, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
-import { newsOf } from './recovery.js'
+import { newsOf, stateOf } from './recovery.js'
 import type { Recovery } from './recovery.js'
 
 /** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
@@ -130,6 +130,9 @@ export class WebhookRouting<Answer extends object> {
     }
     if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs)
     if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid)
+    // A call that was opened while the store was down may not have been claimed yet. A ringing one is new almost always.
+    const answered = order === null && this.#mayBeUnclaimed(webhook) ? await this.#askAll(webhook) : null
+    if (answered !== null) return answered
     // Only a voice webhook can open a call; whatever else comes for one that nobody has is answered here.
     if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook, false)
     const before = this.#placing.get(callSid)
@@ -148,6 +151,10 @@ export class WebhookRouting<Answer extends object> {
   async #mayBeForgotten(webhook: ProvenWebhook): Promise<boolean> {
     const { node } = this.#options
     return newsOf(webhook) === 'left' ? node.forgottenNow(CALL_TTL_MS) : node.forgotten(STORE_REWRITTEN_MS)
+  }
+
+  #mayBeUnclaimed(webhook: ProvenWebhook): boolean {
+    return stateOf(webhook) !== 'ringing' || this.#options.node.storeWasDown(STORE_REWRITTEN_MS)
   }
 
   async #toOwner(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall, untilMs: number): Promise<Answer> {
@@ -275,11 +282,14 @@ export class WebhookRouting<Answer extends object> {
 
   /** A forwarded webhook: this node has the call, or is to open it. */
   async #forwarded({ webhook, token }: Forwarded): Promise<Answer | NoRoom | NotHere> {
-    const { calls, node } = this.#options
+    const { calls, node, recovery } = this.#options
     const { callSid } = webhook
     if (callSid === null) return NOT_HERE
     if (calls.find(callSid) !== undefined) return this.#here(webhook, false)
     if (token === null || !node.isThisRun(token)) return NOT_HERE
+    // Taken over here by another evidence, while the carrier asked there.
+    if (recovery.has(callSid))
+      return recovery.orphaned(webhook, callSid, { owner: token, phase: 'claimed', state: null, log: [] })
     return this.#open(webhook, callSid, token, true)
   }
 
@@ -290,17 +300,22 @@ export class WebhookRouting<Answer extends object> {
   async #withoutStore(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer> {
     const { node, calls } = this.#options
     this.counters.withoutStore++
-    const asked = node.alive().map(async ({ name, incarnation }) => {
+    const answered = await this.#askAll(webhook)
+    if (answered !== null) return answered
+    const how = { mayDecline: false, known: false, ownerUnknown: true }
+    const answer = this.#options.answer(webhook, how) as Answer
+    if (calls.find(callSid) !== undefined) node.openedUnclaimed(callSid)
+    return answer
+  }
+
+  /** @returns the answer of the node that has this call; null when no other node has it */
+  #askAll(webhook: ProvenWebhook): Promise<Answer | null> {
+    const asked = this.#options.node.alive().map(async ({ name, incarnation }) => {
       const answer = await this.#ask({ node: name, incarnation }, webhook, null, PEER_ANSWER_MS)
       if (typeof answer === 'string' || 'notHere' in answer || 'noRoom' in answer) throw new Error('not there')
       return answer
     })
-    return Promise.any(asked).catch(() => {
-      const how = { mayDecline: false, known: false, ownerUnknown: true }
-      const answer = this.#options.answer(webhook, how) as Answer
-      if (calls.find(callSid) !== undefined) node.openedUnclaimed(callSid)
-      return answer
-    })
+    return Promise.any(asked).catch(() => null)
   }
 
   async #ask(

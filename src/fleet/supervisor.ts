@@ -343,7 +343,7 @@ export class Supervisor<Plan> {
     if (place.shortLives < PROCESS_SHORT_LIVES_MAX) {
       log.error(
         { process: index, reason, restarts: place.restarts, pause_ms: pauseMs },
-        'a process died, its calls with it, and is started again',
+        'a process died, and is started again',
       )
       place.timer = setTimeout(() => {
         this.#beginNew(place)

@@ -1,3 +1,5 @@
+import type { CallKeeper } from '../fleet/call-keeper.js'
+import type { StoredEffects } from '../fleet/effects.js'
 import type { FleetNode, NodeNetwork } from '../fleet/fleet-node.js'
 import type { GuardedStore } from '../fleet/guarded-store.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -5,12 +7,14 @@ import type { Metrics } from '../telemetry/metrics.js'
 interface Fleet {
   readonly node: FleetNode
   readonly store: GuardedStore
+  readonly keeper: CallKeeper
+  readonly effects: StoredEffects
   /** Null where there are no other nodes. */
   readonly network: NodeNetwork | null
 }
 
 /** What the nodes of a fleet count, from plain fields, and 0 from the start. */
-export function countFleet(metrics: Metrics, { node, store, network }: Fleet): void {
+export function countFleet(metrics: Metrics, { node, store, keeper, effects, network }: Fleet): void {
   metrics.defineGauge('store_up', '1 while the call store answers').from(() => (store.up ? 1 : 0))
   const operations = metrics.defineCounter('store_operations', 'Operations of the call store, by outcome', [
     'op',
@@ -21,6 +25,22 @@ export function countFleet(metrics: Metrics, { node, store, network }: Fleet): v
   metrics.countFrom(
     metrics.defineCounter('store_conflicts', 'Writes to a call that had another owner by then', [])({}),
     () => store.conflicts,
+  )
+  const kept = metrics.defineCounter('kept_call_writes', 'States of live calls kept in the store, by result', [
+    'result',
+  ])
+  for (const result of ['written', 'failed', 'rewritten'] as const)
+    metrics.countFrom(kept({ result }), () => keeper.counters[result])
+  const leftOut = metrics.defineCounter('kept_call_losses', 'What is missing of the kept states, by what', ['what'])
+  for (const [what, counter] of Object.entries(KEPT_LOSSES))
+    metrics.countFrom(leftOut({ what }), () => keeper.counters[counter])
+  metrics.countFrom(
+    metrics.defineCounter(
+      'effect_results_lost',
+      'Results of effects that could not be stored: they stay uncertain',
+      [],
+    )({}),
+    () => effects.resultsLost,
   )
 
   const nodes = metrics.defineLabelledGauge('nodes', 'Nodes of the fleet as this one sees them', ['state'], 'max')
@@ -50,6 +70,13 @@ export function countFleet(metrics: Metrics, { node, store, network }: Fleet): v
   ])
   copied(metrics, network.listener.refused, (reason) => refused({ reason }))
 }
+
+const KEPT_LOSSES = {
+  'log-entries': 'entriesDropped',
+  'backend-state': 'backendStatesDropped',
+  'log-end': 'endsCutOff',
+  'over-entry': 'oversDropped',
+} as const
 
 const NODE_STATES = ['open', 'cordoned', 'draining', 'suspect', 'gone'] as const
 

@@ -114,8 +114,8 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     tokenOf: (callSid: CallSid) => node.token(callSid),
     lost: (callSid, token) => node.lost(callSid, token),
   })
-  countFleet(metrics, { node, store, network })
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
+  countFleet(metrics, { node, store, keeper, effects, network })
   return {
     node,
     store,

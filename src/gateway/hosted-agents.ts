@@ -164,6 +164,7 @@ export function agentFacts(
 export function backendSettings(config: Config): BackendSettings {
   const { sttUrl, llmUrl, ttsUrl } = config
   return {
+    auto: config.autoBackend,
     openai: {
       apiKey: config.openaiApiKey,
       baseUrl: config.openaiBaseUrl,

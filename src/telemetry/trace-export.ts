@@ -40,6 +40,7 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'barge-in-resume',
   'barge-in',
   'speech-weighed',
+  'backend-speech-over-agent',
   'quieter-voice',
   'level-forgotten',
   'put-on-hold',

@@ -194,6 +194,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       legRateHz: start.legRateHz,
       resamplers: context.resamplers,
       options: agent.backends,
+      gatewayInterrupts: agent.bargeIn.backchannel !== null,
       watch: {
         session: (opened) => post({ type: 'backend-session', opened }),
         fault: (fault) => post({ type: 'backend-error', fault }),

@@ -74,6 +74,7 @@ async function connected(
     watch: UNWATCHED,
     settings: backendSettings(loadConfig({ ...ENV, ...env }, null)),
     options: agent.backends,
+    gatewayInterrupts: agent.bargeIn.backchannel !== null,
   })
   const backend = composed.create(new Recorder())
   await backend.connect(conformanceSession(), new AbortController().signal)
@@ -141,13 +142,41 @@ t.test("what OpenAI's sessions can do since autumn 2026 is set in the agent's fi
   await semantic.close('done')
   const plain = await connected('', ['openai'])
   t.equal(openai.session.config?.truncation, undefined)
-  t.match(openai.session.config?.audio?.input, {
-    turn_detection: { interrupt_response: true },
-    transcription: { model: 'gpt-transcribe', language: 'en' },
-  })
-  t.match(plain.capabilities, { serverInterrupts: true })
+  t.match(openai.session.config?.audio?.input?.transcription, { model: 'gpt-transcribe', language: 'en' })
   await plain.close('done')
 })
+
+t.test(
+  'a service interrupts its own answers only for an agent that knows no backchannels, or where its file says so',
+  async (t) => {
+    const interrupts = async (lines: string, names: readonly string[]): Promise<unknown> => {
+      const backend = await connected(lines, names)
+      await backend.close('done')
+      return backend.capabilities.serverInterrupts
+    }
+    const wire = (): unknown => openai.session.config?.audio?.input?.turn_detection?.interrupt_response
+    const none = 'bargeIn: { backchannel: null }'
+    const turns = (by: string, value: boolean): string =>
+      `backends: { openai: { turns: { by: ${by}, interruptResponse: ${value} } } }`
+    t.equal(await interrupts('', ['openai']), false)
+    t.equal(wire(), false)
+    t.equal(await interrupts(none, ['openai']), true)
+    t.equal(wire(), true)
+    t.equal(await interrupts(turns('semantic_vad', true), ['openai']), true)
+    t.equal(await interrupts(`${none}\n${turns('server_vad', false)}`, ['openai']), false)
+    t.equal(await interrupts('backends: { openai: { turns: { by: semantic_vad } } }', ['openai']), false)
+    t.equal(await interrupts('', ['self-hosted']), false)
+    const flat = own.session.config as unknown as { turn_detection: { interrupt_response: boolean } }
+    t.equal(flat.turn_detection.interrupt_response, false)
+    t.equal(await interrupts('backends: { gemini: { turns: { by: gateway } } }', ['gemini']), false)
+    t.equal(
+      await interrupts('backends: { gemini: { turns: { by: server } } }', ['gemini']),
+      true,
+      'it cannot be stopped',
+    )
+    t.equal(await interrupts('backends: { gemini: { turns: { by: server } } }', ['openai', 'gemini']), true)
+  },
+)
 
 t.test("what Gemini 3.8 can do is set in the agent's file", async (t) => {
   const backend = await connected(

@@ -1,26 +1,19 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { BackendFactory } from '../../src/backends/backend.js'
-import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
-import type { FailoverOptions } from '../../src/backends/failover/failover-backend.js'
+import type { Recorder } from '../../src/backends/conformance.js'
+import type { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
 import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
 import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import { clockTimers } from '../../src/backends/timers.js'
-import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
-import { ResamplerBank } from '../../src/media/resample/resampler.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import { createSincMedium, firKernel } from '../support/media-modules.js'
+import { UTTERANCE_MS, line, utterance } from './failover/vendors-line.js'
 
 // Between a model that is asked for each answer and one that owns the floor: real sockets and clients, the services are
 // doubles.
 
-const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
-const clock = (): number => performance.now()
 const KEY = 'sk-test-0123456789abcdef0123456789abcdef'
-const UTTERANCE_MS = 1200
 const LOOK_UP = { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } }
 
 async function doubles(t: Test): Promise<{ readonly turns: OpenAiDouble; readonly live: OpenAiLiveDouble }> {
@@ -49,33 +42,6 @@ const toLive =
       delegate: { by: 'responses', model: 'gpt-5.4-mini' },
       ...options,
     })
-
-async function line(t: Test, factories: readonly BackendFactory[], options: Partial<FailoverOptions> = {}) {
-  const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, {
-    candidates: factories.map((create) => ({ create })),
-    timers: clockTimers(clock),
-    resamplers,
-    inputRateHz: 16_000,
-    ...options,
-  })
-  t.teardown(() => backend.close('the test is over'))
-  await backend.connect(conformanceSession(), new AbortController().signal)
-  return { recorder, backend }
-}
-
-function frames(backend: FailoverBackend, ms: number, amplitude: number): void {
-  const frame = new Int16Array(320)
-  for (let i = 0; i < frame.length; i++) frame[i] = Math.round(amplitude * Math.sin((2 * Math.PI * 300 * i) / 16_000))
-  for (let done = 0; done < ms; done += 20) backend.pushAudio(frame)
-}
-
-function utterance(backend: FailoverBackend): void {
-  backend.speechStart(clock())
-  frames(backend, UTTERANCE_MS, 9000)
-  backend.speechEnd(clock())
-  frames(backend, 400, 0)
-}
 
 const soundMs = (recorder: Recorder): number => recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0)
 

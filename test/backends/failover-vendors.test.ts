@@ -2,25 +2,16 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { BackendFactory } from '../../src/backends/backend.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
-import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
-import { clockTimers } from '../../src/backends/timers.js'
-import type { FailoverOptions } from '../../src/backends/failover/failover-backend.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
-import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
-import { ResamplerBank } from '../../src/media/resample/resampler.js'
-import { createSincMedium, firKernel } from '../support/media-modules.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { UTTERANCE_MS, line, resamplers, utterance } from './failover/vendors-line.js'
 
 // Real sockets, clients and resamplers; only the services are doubles.
 
-const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
-const clock = (): number => performance.now()
 const KEY = 'sk-test-0123456789abcdef0123456789abcdef'
-const UTTERANCE_MS = 1200
 
 async function openAi(t: Test): Promise<OpenAiDouble> {
   const double = await OpenAiDouble.start({ key: KEY })
@@ -49,34 +40,6 @@ const toGemini =
   (double: GeminiDouble): BackendFactory =>
   (sink) =>
     new GeminiLiveBackend(sink, { apiKey: 'AIzaTest', model: 'gemini-live', baseUrl: double.baseUrl })
-
-async function line(t: Test, factories: readonly BackendFactory[], options: Partial<FailoverOptions> = {}) {
-  const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, {
-    candidates: factories.map((create) => ({ create })),
-    timers: clockTimers(clock),
-    resamplers,
-    inputRateHz: 16_000,
-    ...options,
-  })
-  t.teardown(() => backend.close('the test is over'))
-  await backend.connect(conformanceSession(), new AbortController().signal)
-  return { recorder, backend }
-}
-
-/** `ms` of the caller's line at 16 kHz, all at once. */
-function frames(backend: FailoverBackend, ms: number, amplitude: number): void {
-  const frame = new Int16Array(320)
-  for (let i = 0; i < frame.length; i++) frame[i] = Math.round(amplitude * Math.sin((2 * Math.PI * 300 * i) / 16_000))
-  for (let done = 0; done < ms; done += 20) backend.pushAudio(frame)
-}
-
-function utterance(backend: FailoverBackend): void {
-  backend.speechStart(clock())
-  frames(backend, UTTERANCE_MS, 9000)
-  backend.speechEnd(clock())
-  frames(backend, 300, 0)
-}
 
 t.test(
   'when a connection breaks during an answer, another vendor takes over and gets the whole question',

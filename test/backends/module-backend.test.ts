@@ -32,6 +32,7 @@ async function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurn
     options: loaded.backends,
     legRateHz: 16000,
     gatewayTurns,
+    gatewayInterrupts: false,
   }
 }
 

@@ -2,6 +2,7 @@ import type { BackendErrorCode } from '../../src/backends/backend.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
+import type { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 
 export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'
@@ -43,7 +44,7 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
   return {
     reply: (...replies) => double.script.reply(...replies),
     callerSays: (...texts) => double.script.callerSays(...texts),
-    failConnect: (code) => stage(double, code),
+    failConnect: (code) => stageFault(double, code),
     delayReady: (ms) => {
       double.readyDelayMs = ms
     },
@@ -75,7 +76,8 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
   }
 }
 
-function stage(double: OpenAiDouble, code: BackendErrorCode): void {
+/** What makes the next connections to a double of OpenAI's fail so. */
+export function stageFault(double: OpenAiDouble | OpenAiLiveDouble, code: BackendErrorCode): void {
   const body = (message: string, word: string): string =>
     JSON.stringify({ error: { message, type: 'invalid_request_error', code: word } })
   switch (code) {

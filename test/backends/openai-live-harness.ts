@@ -1,11 +1,10 @@
-import type { BackendErrorCode } from '../../src/backends/backend.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
 import { OpenAiLiveBackend } from '../../src/backends/openai-live/live-backend.js'
 import type { OpenAiLiveOptions } from '../../src/backends/openai-live/session-start.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { Script } from '../../src/simulator/vendors/double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
-import { TEST_KEY } from './openai-harness.js'
+import { TEST_KEY, stageFault } from './openai-harness.js'
 
 const textOf = (content: unknown): string => (typeof content === 'string' ? content : JSON.stringify(content))
 
@@ -55,7 +54,15 @@ function vendorOf(double: OpenAiLiveDouble, llm: CascadeDouble | null): Conforma
   return {
     reply: (...replies) => double.script.reply(...replies),
     callerSays: (...texts) => double.script.callerSays(...texts),
-    failConnect: (code) => stage(double, code),
+    failConnect: (code) => {
+      // The service opens every session, and says why it refuses one in an event.
+      if (code !== 'quota') return stageFault(double, code)
+      double.refuseSession = {
+        type: 'insufficient_quota',
+        code: 'insufficient_quota',
+        message: 'You exceeded your current quota, please check your plan and billing details.',
+      }
+    },
     delayReady: (ms) => {
       double.readyDelayMs = ms
     },
@@ -91,45 +98,5 @@ function vendorOf(double: OpenAiLiveDouble, llm: CascadeDouble | null): Conforma
       const told = double.session.texts.findLast((text) => text.startsWith('The caller interrupted'))
       return told === undefined ? null : { kind: 'text', text: told }
     },
-  }
-}
-
-function stage(double: OpenAiLiveDouble, code: BackendErrorCode): void {
-  const body = (message: string, word: string): string =>
-    JSON.stringify({ error: { message, type: 'invalid_request_error', code: word } })
-  switch (code) {
-    case 'auth':
-      double.refuse = { status: 401, body: body(`Incorrect API key provided: ${TEST_KEY}.`, 'invalid_api_key') }
-      return
-    case 'rate_limit':
-      double.refuse = { status: 429, body: body('Rate limit reached for requests', 'rate_limit_exceeded') }
-      return
-    case 'quota':
-      double.refuseSession = {
-        type: 'insufficient_quota',
-        code: 'insufficient_quota',
-        message: 'You exceeded your current quota, please check your plan and billing details.',
-      }
-      return
-    case 'session_expired':
-      double.closeAtOnce = { code: 1001, reason: 'Your session hit the maximum duration of 120 minutes.' }
-      return
-    case 'bad_request':
-      double.refuseSession = {
-        type: 'invalid_request_error',
-        code: 'invalid_value',
-        message: `Invalid voice; key ${TEST_KEY}`,
-        param: 'session.audio.output.voice',
-      }
-      return
-    case 'network':
-      double.closeAtOnce = { code: 1001, reason: '' }
-      return
-    case 'timeout':
-      double.refuse = 'never'
-      return
-    case 'internal':
-      double.refuse = { status: 503, body: 'upstream connect error' }
-      return
   }
 }

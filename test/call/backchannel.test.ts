@@ -82,3 +82,69 @@ t.test('a service that hears the caller interrupts, unless the gateway decides t
   t.same(floor(gateway), [2, 1, 1])
   t.equal(gateway.all('backend-interrupt').length, 1)
 })
+
+const overTheAgent = (): Rig => listening({ serverVad: true, serverInterrupts: false })
+
+/** A short sound over the agent, as a service reports it that detects turns and does not interrupt. */
+function shortSound(rig: Rig): void {
+  rig.backend({ type: 'speech-started' })
+  rig.speak(400)
+  rig.run(600)
+  rig.backend({ type: 'speech-stopped' })
+}
+
+t.test('what a service hears over an agent that goes on is no turn, and nobody waits for an answer', async (t) => {
+  const rig = overTheAgent()
+  shortSound(rig)
+  rig.heardWords('Mm, okay.', 'c2')
+  rig.run(20_000)
+  t.same(floor(rig), [1, 1, 0])
+  t.same(rig.logged('turn'), [])
+  t.same(rig.all('backend-interrupt'), [])
+  t.same(
+    rig.all('announce').filter(({ kind }) => kind === 'apology'),
+    [],
+    'no apology for an answer that nobody asked for',
+  )
+})
+
+t.test('other words than backchannels interrupt when the service has recognised them', async (t) => {
+  const rig = overTheAgent()
+  shortSound(rig)
+  rig.heardWords('Stop.', 'c2')
+  t.same(floor(rig), [1, 0, 1])
+  t.match(rig.onlyLogged('barge-in'), { committed: true, why: /words in 400 ms of voice/ })
+  t.equal(rig.all('backend-interrupt').length, 1)
+  rig.answer(3, 'answer', 500)
+  rig.run(700)
+  t.equal(rig.logged('turn').length, 1)
+})
+
+t.test('words of the turn before, which come while the caller makes a sound, interrupt nothing', async (t) => {
+  const rig = overTheAgent()
+  rig.backend({ type: 'speech-started' })
+  rig.speak(100)
+  rig.heardWords('Where is my order?', 'c2')
+  rig.run(1500)
+  t.same(floor(rig), [1, 1, 0])
+})
+
+t.test('a service that had finished its answer has answered the words over it: nothing is cut off', async (t) => {
+  const rig = overTheAgent()
+  shortSound(rig)
+  rig.answer(3, 'next', 500, 'It comes tomorrow.')
+  rig.heardWords('And when?', 'c2')
+  t.same(rig.all('backend-interrupt'), [])
+  rig.run(8000)
+  t.equal(rig.logged('turn').length, 1)
+})
+
+t.test('words over the end of an answer ask for one, which the busy service did not give', async (t) => {
+  const rig = overTheAgent()
+  rig.run(5000)
+  shortSound(rig)
+  rig.run(4000)
+  rig.log.length = 0
+  rig.heardWords('And when?', 'c2')
+  t.match(rig.only('backend-interrupt'), { itemId: null, playedMs: 0 })
+})

@@ -204,6 +204,20 @@ t.test("end_call without agent speech gets the gateway's goodbye", async (t) => 
   t.equal(rig.all('end-stream').length, 1)
 })
 
+t.test('a goodbye that comes before our own clock has ended the turn has answered that turn', async (t) => {
+  const rig = Rig.talking()
+  const before = rig.session.log.turns.length
+  rig.speak(400)
+  rig.run(300)
+  rig.backend({ type: 'transcript', role: 'caller', text: 'no thank you', final: true, itemId: 'c9', generation: 2 })
+  rig.toolCall('e1', 'end_call', {}, 2)
+  rig.run(3000)
+  t.equal(rig.all('end-stream').length, 1)
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.match(rig.only('ended'), { outcome: 'deflected', reason: 'agent-goodbye' }, 'nobody was waiting')
+  t.match(rig.session.log.turns.slice(before), [{ answerMs: Number }])
+})
+
 t.test("a caller who speaks up during the agent's goodbye takes the end back", async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'bye', 2000, 'Goodbye then.')

@@ -12,6 +12,7 @@ import type { OutboundOrder } from '../../src/workers/outbound-calls.js'
 import { attribute, newSid, openSocket, post, redirectUrl, ringing } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { keptCall } from '../support/kept-call.js'
+import { until } from '../support/until.js'
 import { fleet } from './nodes.js'
 import type { Fleet } from './nodes.js'
 
@@ -122,6 +123,30 @@ t.test('an after-stream at a survivor opens a new stream there, from what the lo
   t.equal(second.calls.get(sid).state, 'streaming', 'the conversation goes on here')
   socket.close()
 })
+
+t.test(
+  'one survivor hears that a stream is over, and the carrier asks another: the stream opens at the first',
+  async (t) => {
+    const three = await fleet(
+      t,
+      3,
+      {},
+      { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' },
+    )
+    const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
+    const sid = newSid()
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    await three.kill(0)
+    const status = new URL(attribute(document, 'statusCallback').replaceAll('&amp;', '&'))
+    const stopped = { sessionId: sid, streamEvent: 'stream-stopped', streamSid: 'ST1' }
+    await post(`${second.url}${status.pathname}${status.search}`, { form: stopped })
+    await until(async () => (await three.store.read(sid))?.owner.node === 'gw-1', 10_000, 'the takeover')
+    const asks = new URL(redirectUrl(document))
+    const answer = await post(`${third.url}${asks.pathname}${asks.search}`, { form: ringing(sid) })
+    t.match(answer.text, /<Stream/)
+    t.equal(second.calls.find(sid)?.callSid, sid, 'at the survivor that has it')
+  },
+)
 
 t.test(
   'a kept call of the next version, of other nodes or of nobody: its caller hears words, and it is counted',

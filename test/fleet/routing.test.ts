@@ -262,6 +262,13 @@ t.test('without the store the call goes on at its node, and a new one is opened 
   t.ok((await routed(at(two, 0), 'without-store')) >= 2)
 
   two.storeDown = false
+  // At another node, and before the call is claimed.
+  await voice(at(two, 1), { ...ringing(fresh), callSessionState: 'Active' })
+  t.same(
+    [two.ownerOf(fresh), at(two, 1).calls.find(fresh)],
+    [0, undefined],
+    'a call that is not claimed yet is not opened twice',
+  )
   await until(async () => (await two.store.read(fresh))?.phase === 'owned', 10_000, 'the claim of that call')
   t.match(await two.store.read(fresh), { owner: { node: 'gw-0', epoch: 1 } })
   await voice(at(two, 1), { ...ringing(fresh), callSessionState: 'Active' })

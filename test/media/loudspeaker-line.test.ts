@@ -35,30 +35,36 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: where nothing comes back, a soft caller interrupts as if no echo were looked for`, (t) => {
     for (const gainDb of [0, -6, -10]) {
-      const [commit] = call({
+      const { onsetsAtMs, commitsAtMs } = call({
         track,
         rate,
         gainDb: NO_ECHO_DB,
         delaysMs: [80],
         seed: 3,
         caller: concatenate(silence(rate, 2500), softer(gainDb)),
-      }).commitsAtMs
-      t.ok(commit !== undefined && commit > 2500 && commit <= 2900, `${gainDb} dB: ${commit} ms`)
+      })
+      const [onset = NaN] = onsetsAtMs
+      const [commit = NaN] = commitsAtMs
+      t.ok(onset > 2500 && onset <= 2740, `${gainDb} dB: the agent falls silent at ${onset} ms`)
+      t.ok(commit <= 3500, `${gainDb} dB: the turn is taken at ${commit} ms`)
     }
     t.end()
   })
 
   // In the first seconds after an echo was found a caller must stand out more.
   t.test(`${rate} Hz: a caller who is louder than what comes back is heard over it`, (t) => {
-    const [commit] = call({
+    const { onsetsAtMs, commitsAtMs } = call({
       track,
       rate,
       gainDb: -20,
       delaysMs: [80],
       seed: 3,
       caller: concatenate(silence(rate, 2500), interruption),
-    }).commitsAtMs
-    t.ok(commit !== undefined && commit > 2500 && commit <= 3400, `${commit} ms`)
+    })
+    const [onset = NaN] = onsetsAtMs
+    const [commit = NaN] = commitsAtMs
+    t.ok(onset > 2500 && onset <= 2950, `the agent falls silent at ${onset} ms`)
+    t.ok(commit <= 3800, `the turn is taken at ${commit} ms`)
     t.end()
   })
 

@@ -27,3 +27,21 @@ t.test('what the carrier does after a stream is learnt from the calls that end',
   for (let n = 0; n < 5000; n++) many.closed(String(n), n)
   t.equal(many.known(100_000), 'holds', 'within bounds')
 })
+
+t.test('what another node has seen counts as if it had been seen here; the newest counts', async (t) => {
+  const here = new AfterStreamBehaviour(null)
+  const there = new AfterStreamBehaviour(null)
+  t.equal(there.observed(0), null)
+  there.closed('a', 1000)
+  there.asked('a', 1100)
+  const { seen, agoMs } = there.observed(5000) ?? { seen: 'holds', agoMs: 0 }
+  here.learn(seen, agoMs, 90_000) // its clock is another one
+  t.equal(here.known(90_000), 'continues')
+  here.closed('b', 91_000)
+  t.equal(here.known(96_000), 'holds')
+  here.learn(seen, agoMs + 6000, 96_000)
+  t.equal(here.known(96_000), 'holds', 'an older one changes nothing')
+  const set = new AfterStreamBehaviour('holds')
+  set.learn('continues', 0, 1)
+  t.equal(set.known(1), 'holds')
+})

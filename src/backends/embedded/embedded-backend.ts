@@ -26,7 +26,7 @@ import {
 } from './dialogue/engine.js'
 import { readable, withoutNoise, withoutSlips } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
-import { isBackchannel } from '../backchannel.js'
+import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
 import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'

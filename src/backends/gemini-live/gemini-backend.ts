@@ -11,7 +11,7 @@ import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolRep
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
 import { preRollMs } from '../pre-roll.js'
-import { KeyEntry, keysItem } from '../key-entry.js'
+import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
@@ -141,7 +141,6 @@ export class GeminiLiveBackend implements Backend {
   #transparent = false
   #tools: ReadonlyMap<string, ToolSpec> = new Map()
   readonly #keys: KeyEntry
-  readonly #waiting: (() => void)[] = []
   /** Texts that wait until the model is silent, because content interrupts it. */
   #notes: string[] = []
   /**
@@ -247,7 +246,7 @@ export class GeminiLiveBackend implements Backend {
     if (this.capabilities.serverVad || this.#speaking || !this.#connection.alive) return
     this.#speaking = true
     this.#uplink.open(preRollMs(this.#nowMs() - atMs))
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       this.#inputGiven()
       this.#owed = false
       this.#wordsAsked = false
@@ -266,7 +265,7 @@ export class GeminiLiveBackend implements Backend {
     if (!this.#speaking) return
     this.#speaking = false
     this.#uplink.flush()
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       this.#activityOpen = false
       if (!this.#speaking) this.#uplink.close()
       this.#send({ realtimeInput: { activityEnd: {} } })
@@ -276,7 +275,7 @@ export class GeminiLiveBackend implements Backend {
   }
 
   sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
       // The service has no system messages after the setup.
       if (words !== '') this.#notes.push(role === 'system' ? `[${words}]` : words)
@@ -340,7 +339,7 @@ export class GeminiLiveBackend implements Backend {
   }): void {
     if (instructions === undefined && tools === undefined) return
     if (tools !== undefined) this.#tools = byName(tools)
-    this.#whenReady(() =>
+    this.#connection.whenReady(() =>
       this.#send({
         contextUpdate: {
           ...(instructions === undefined ? {} : { systemInstruction: { parts: [{ text: instructions }] } }),
@@ -412,11 +411,6 @@ export class GeminiLiveBackend implements Backend {
     return true
   }
 
-  #whenReady(work: () => void): void {
-    if (this.#connection.isReady) work()
-    else if (this.#connection.alive && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
-  }
-
   /** Content interrupts the model: a text that needs no answer waits until the model is silent. */
   #sendNotes(): void {
     // A model that takes content only at the start gets notes with the next text.
@@ -457,14 +451,7 @@ export class GeminiLiveBackend implements Backend {
   }
 
   #keyed(keys: string): void {
-    this.#sink.event({
-      type: 'transcript',
-      role: 'caller',
-      text: keys,
-      final: true,
-      itemId: keysItem(++this.#keyItems),
-      generation: this.#generation + 1,
-    })
+    this.#sink.event(keysTranscript(keys, ++this.#keyItems, this.#generation + 1))
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
 
@@ -494,9 +481,7 @@ export class GeminiLiveBackend implements Backend {
     // A session that was refused its handle as well says nothing about the one or the other.
     if (this.#traits.transparent && this.stats.resumesRefused === 0)
       transparentFound(liveUrl(this.#options), this.#transparent)
-    this.#connection.ready()
-    this.#uplink.retry()
-    for (const work of this.#waiting.splice(0)) work()
+    this.#connection.ready(() => this.#uplink.retry())
   }
 
   /**

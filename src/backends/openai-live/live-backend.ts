@@ -4,14 +4,13 @@ import {
   BACKEND_PRE_ROLL_MS,
   BACKEND_TRANSCRIPT_CHARS_MAX,
   BACKEND_WAITING_AUDIO_MS,
-  BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { Conversation } from '../cascade/conversation.js'
-import { KeyEntry } from '../key-entry.js'
+import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
 import { keysText, openingText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
@@ -85,7 +84,6 @@ export class OpenAiLiveBackend implements Backend {
   readonly #voice: AgentVoice
   readonly #words = new AgentWords()
   readonly #keys: KeyEntry
-  readonly #waiting: (() => void)[] = []
   #session: BackendSession | null = null
   #delegate: Delegate | null = null
   /** Of the delegate of our own; null with the hosted one, which hears what is said. */
@@ -184,7 +182,7 @@ export class OpenAiLiveBackend implements Backend {
   }
 
   sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       const { greeting = null, history = [] } = this.#session ?? {}
       if (text === '' && role === 'system' && respond && greeting !== null && greeting !== '' && history.length === 0)
         return this.#context('commentary', greeting, null)
@@ -218,7 +216,7 @@ export class OpenAiLiveBackend implements Backend {
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
     const { instructions, tools } = update
     if (instructions === undefined && tools === undefined) return
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       this.#delegate?.updateSession(update)
       // The instructions of the live model cannot be replaced.
       if (instructions !== undefined)
@@ -298,20 +296,8 @@ export class OpenAiLiveBackend implements Backend {
     for (const content of parts) this.#send({ type: `session.${kind}.append`, content, delegation_id: delegationId })
   }
 
-  #whenReady(work: () => void): void {
-    if (this.#connection.isReady) work()
-    else if (this.#connection.alive && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
-  }
-
   #keyed(keys: string): void {
-    this.#sink.event({
-      type: 'transcript',
-      role: 'caller',
-      text: keys,
-      final: true,
-      itemId: `keys-${++this.#callerItems}`,
-      generation: this.#generation + 1,
-    })
+    this.#sink.event(keysTranscript(keys, ++this.#callerItems, this.#generation + 1))
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
 
@@ -373,9 +359,7 @@ export class OpenAiLiveBackend implements Backend {
     const sessionMs = toldMs > 0 ? Math.min(maxSessionMs, toldMs) : maxSessionMs
     const leadMs = Math.min(expiringLeadMs, sessionMs)
     this.#expiry = setTimeout(() => this.#sink.event({ type: 'expiring', inMs: leadMs }), sessionMs - leadMs).unref()
-    this.#connection.ready()
-    this.#uplink.retry()
-    for (const work of this.#waiting.splice(0)) work()
+    this.#connection.ready(() => this.#uplink.retry())
   }
 
   #stop(): void {

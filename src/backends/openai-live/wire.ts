@@ -1,5 +1,5 @@
-import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import { AudioCut } from '../transport/base64-audio.js'
+import { MessageReader } from '../transport/message-reader.js'
+import type { MessageCounts } from '../transport/message-reader.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -183,12 +183,7 @@ const UNUSED = new Set([
 ])
 
 /** Counters of one session; plain fields. */
-export interface LiveStats {
-  messagesIn: number
-  malformedMessages: number
-  malformedEvents: number
-  unknownEvents: number
-  oversizeMessages: number
+export interface LiveStats extends MessageCounts {
   malformedAudio: number
   /** Words of speech that the caller had interrupted. */
   lateEvents: number
@@ -254,55 +249,14 @@ export function parseLiveEvent(value: unknown): ServerEvent | 'unused' | 'unknow
   return event as unknown as ServerEvent
 }
 
-type AudioDelta = Extract<ServerEvent, { readonly type: 'session.output_audio.delta' }>
-
-/** Reads the messages of one session. Oversize, malformed and unknown ones are counted and dropped. */
-export class LiveReader {
-  readonly #stats: LiveStats
-  readonly #cut = new AudioCut('delta')
-  /** The event of the message that `#cut` keeps, without its audio. */
-  #kept: AudioDelta | null = null
-
+/** Reads the messages of one session. */
+export class LiveReader extends MessageReader<ServerEvent, 'unused'> {
   constructor(stats: LiveStats) {
-    this.#stats = stats
-  }
-
-  /** @returns an event that is valid until the next message is read */
-  read(message: Buffer): ServerEvent | null {
-    const stats = this.#stats
-    stats.messagesIn++
-    if (message.length > BACKEND_MESSAGE_BYTES_MAX) {
-      stats.oversizeMessages++
-      return null
-    }
-    if (this.#kept !== null && this.#cut.alike(message)) return this.#kept
-    let event: ReturnType<typeof parseLiveEvent>
-    try {
-      event = this.#audioDelta(message) ?? parseLiveEvent(JSON.parse(message.toString()))
-    } catch {
-      stats.malformedMessages++
-      return null
-    }
-    if (typeof event !== 'string') return event
-    if (event === 'unknown') stats.unknownEvents++
-    else if (event === 'malformed') stats.malformedEvents++
-    return null
-  }
-
-  /** The base64 in the message that `read` made this event of. */
-  audioOf(event: AudioDelta, message: Buffer): string {
-    return event === this.#kept ? this.#cut.audio(message) : event.delta
-  }
-
-  /** Reads a message whose base64 can go past the parser; null for any other. */
-  #audioDelta(message: Buffer): AudioDelta | null {
-    if (!this.#cut.find(message)) return null
-    const event = parseLiveEvent(JSON.parse(this.#cut.rest(message)))
-    // Else another long string was cut out.
-    if (typeof event === 'string' || event.type !== 'session.output_audio.delta' || event.delta !== '') return null
-    this.#cut.keep(message)
-    this.#kept = event
-    return event
+    super(stats, {
+      parse: parseLiveEvent,
+      audioKey: 'delta',
+      audioText: (event) => (event.type === 'session.output_audio.delta' ? event.delta : null),
+    })
   }
 }
 

@@ -1,10 +1,5 @@
 import type { Clock } from '../../core/clock.js'
-import {
-  BACKEND_CREATE_PAUSE_MS,
-  BACKEND_PRE_ROLL_MS_MAX,
-  BACKEND_WAITING_AUDIO_MS,
-  BACKEND_WAITING_TEXTS_MAX,
-} from '../../core/limits.js'
+import { BACKEND_CREATE_PAUSE_MS, BACKEND_PRE_ROLL_MS_MAX, BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
@@ -12,7 +7,7 @@ import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolRep
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
 import { preRollMs } from '../pre-roll.js'
-import { KeyEntry, keysItem } from '../key-entry.js'
+import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
 import { keysText, openingText } from '../prompts.js'
 import { pricedModel } from '../prices.js'
@@ -73,6 +68,8 @@ const SERVER_ANSWER_MS = 1500
 const TOOL_CALL_CONFIRM_MS = 100
 /** Some servers never end a response. It counts as ended after this time without an event of it. */
 const RESPONSE_QUIET_MS = 2000
+/** What was said over an answer may turn out to interrupt it this long after it ended, when its words are known. */
+const INTERRUPTING_WORDS_MS = 3000
 /** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
 
@@ -135,7 +132,8 @@ export class OpenAiRealtimeBackend implements Backend {
   #askedAgain = false
   readonly #audio: Base64Audio
   readonly #keys: KeyEntry
-  readonly #waiting: (() => void)[] = []
+  /** Until this time an interruption also asks for the answer to speech that the busy service did not answer. */
+  #unansweredUntilMs = -Infinity
   #session: BackendSession | null = null
   #configured = false
   #itemsCreated = 0
@@ -220,7 +218,7 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#responses.speechStopped(false)
     this.#uplink.flush()
     const long = this.#utteranceSamples * SECOND_MS >= COMMIT_MS_MIN * this.capabilities.inputRateHz
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       if (!this.#responses.callerSpeaking) this.#uplink.close()
       this.#send({ type: long ? 'input_audio_buffer.commit' : 'input_audio_buffer.clear' })
       if (long) this.#responses.want(null)
@@ -229,7 +227,7 @@ export class OpenAiRealtimeBackend implements Backend {
   }
 
   sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
       const id =
         words === ''
@@ -277,15 +275,19 @@ export class OpenAiRealtimeBackend implements Backend {
         audio_end_ms: item.audioEndMs,
       })
     }
-    if (cancelled === null) return
-    this.stats.toolCallsGivenUp += this.#calls.drop(cancelled, null)
-    cancelled.openItems.clear()
-    this.#sink.event({
-      type: 'turn-done',
-      generation: cancelled.generation,
-      status: 'cancelled',
-      reason: 'interrupted',
-    })
+    if (cancelled !== null) {
+      this.stats.toolCallsGivenUp += this.#calls.drop(cancelled, null)
+      cancelled.openItems.clear()
+      this.#sink.event({
+        type: 'turn-done',
+        generation: cancelled.generation,
+        status: 'cancelled',
+        reason: 'interrupted',
+      })
+    }
+    if (this.#responses.callerSpeaking || this.#nowMs() > this.#unansweredUntilMs) return
+    this.#responses.want(null)
+    this.#requestResponse()
   }
 
   updateSession({
@@ -295,7 +297,7 @@ export class OpenAiRealtimeBackend implements Backend {
     readonly instructions?: string
     readonly tools?: readonly ToolSpec[]
   }): void {
-    this.#whenReady(() => {
+    this.#connection.whenReady(() => {
       const changed = {
         ...(instructions === undefined ? {} : { instructions }),
         ...(tools === undefined ? {} : { tools: tools.map(functionTool) }),
@@ -342,20 +344,8 @@ export class OpenAiRealtimeBackend implements Backend {
     return id
   }
 
-  #whenReady(work: () => void): void {
-    if (this.#connection.isReady) work()
-    else if (this.#connection.alive && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
-  }
-
   #keyed(keys: string): void {
-    this.#sink.event({
-      type: 'transcript',
-      role: 'caller',
-      text: keys,
-      final: true,
-      itemId: keysItem(++this.#itemsCreated),
-      generation: this.#responses.generation + 1,
-    })
+    this.#sink.event(keysTranscript(keys, ++this.#itemsCreated, this.#responses.generation + 1))
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
 
@@ -399,6 +389,9 @@ export class OpenAiRealtimeBackend implements Backend {
         if (!this.capabilities.serverVad) return
         this.#responses.speechStopped(true)
         this.#uplink.turnEnded()
+        // A service that goes on does not answer what it heard over its answer.
+        if (this.capabilities.serverInterrupts === false && this.#responses.current?.state === 'active')
+          this.#unansweredUntilMs = this.#nowMs() + INTERRUPTING_WORDS_MS
         this.#sink.event({ type: 'speech-stopped' })
         if (this.#responses.wanted) this.#requestResponseIn(SERVER_ANSWER_MS)
         return
@@ -470,10 +463,7 @@ export class OpenAiRealtimeBackend implements Backend {
     const { maxSessionMs = OPENAI_SESSION_MS, expiringLeadMs = OPENAI_EXPIRING_LEAD_MS } = this.#options
     const leadMs = Math.min(expiringLeadMs, maxSessionMs)
     this.#expiry = setTimeout(() => this.#sink.event({ type: 'expiring', inMs: leadMs }), maxSessionMs - leadMs).unref()
-    this.#connection.ready()
-    // The audio that waited goes first: the queued work came after it.
-    this.#uplink.retry()
-    for (const work of this.#waiting.splice(0)) work()
+    this.#connection.ready(() => this.#uplink.retry())
   }
 
   #error(error: WireError): void {
@@ -523,6 +513,7 @@ export class OpenAiRealtimeBackend implements Backend {
       this.#end(before, 'completed', undefined)
     }
     const response = this.#responses.created(id, metadata)
+    this.#unansweredUntilMs = -Infinity
     if (response.state === 'active') this.#sink.event({ type: 'turn-start', generation: response.generation })
     return response
   }

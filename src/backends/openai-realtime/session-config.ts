@@ -18,7 +18,7 @@ import type {
 } from './wire.js'
 
 /** Who does turn detection. `interruptResponse` false: a service that hears the caller goes on; only `interrupt` ends it. */
-type TurnTaking =
+export type TurnTaking =
   /** The gateway's VAD: the backend commits the input buffer. Needs no support from the server. */
   | { readonly by: 'gateway' }
   /** The server, by silence. `idleTimeoutMs` lets the model address a caller who says nothing. */

@@ -1,8 +1,9 @@
 import type { WireUsage } from './usage.js'
-import { BACKEND_MESSAGE_BYTES_MAX, RATE_LIMITS_MAX } from '../../core/limits.js'
+import { RATE_LIMITS_MAX } from '../../core/limits.js'
 import type { RateLimit } from '../backend.js'
 import { usageNumber } from '../watch.js'
-import { AudioCut } from '../transport/base64-audio.js'
+import { MessageReader } from '../transport/message-reader.js'
+import type { MessageCounts } from '../transport/message-reader.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -297,7 +298,7 @@ const HOSTED_MCP = /^(?:mcp_list_tools|response\.mcp_call(?:_arguments)?)\./
 /** Only of calls that reach the service by SIP or WebRTC. */
 const SIP = /^(?:output_audio_buffer\.|input_audio_buffer\.dtmf_event_received$)/
 
-type Unread = 'unknown' | 'malformed' | 'ignored' | 'hosted-mcp' | 'sip'
+type Unread = 'ignored' | 'hosted-mcp' | 'sip'
 
 /** `REQUIRED` as lists, so that checking an audio message allocates nothing. */
 const requiredFields = new Map(
@@ -310,7 +311,7 @@ const requiredFields = new Map(
  * Checks one event, and gives an event of the beta its current name.
  * @returns the event, `malformed` if a required field is missing, else why events of its type are not read
  */
-export function parseServerEvent(value: unknown): ServerEvent | Unread {
+export function parseServerEvent(value: unknown): ServerEvent | Unread | 'unknown' | 'malformed' {
   if (typeof value !== 'object' || value === null) return 'malformed'
   const event = value as Record<string, unknown>
   const given = event['type']
@@ -331,15 +332,10 @@ export function parseServerEvent(value: unknown): ServerEvent | Unread {
 }
 
 /** Counters of one session; plain fields. */
-export interface OpenAiStats {
-  messagesIn: number
-  malformedMessages: number
-  malformedEvents: number
-  unknownEvents: number
+export interface OpenAiStats extends MessageCounts {
   /** Events of hosted MCP tools and of SIP calls, which are not read. */
   hostedMcpEvents: number
   sipEvents: number
-  oversizeMessages: number
   malformedAudio: number
   lateEvents: number
   toolCallsGivenUp: number
@@ -360,57 +356,18 @@ export interface OpenAiStats {
   rateChanges: number
 }
 
-type AudioDelta = Extract<ServerEvent, { readonly type: 'response.output_audio.delta' }>
-
-/** Reads the messages of one session. Oversize, malformed and unknown ones are counted and dropped. */
-export class EventReader {
-  readonly #stats: OpenAiStats
-  readonly #cut = new AudioCut('delta')
-  /** The event of the message that `#cut` keeps, without its audio. */
-  #kept: AudioDelta | null = null
-
+/** Reads the messages of one session. */
+export class EventReader extends MessageReader<ServerEvent, Unread> {
   constructor(stats: OpenAiStats) {
-    this.#stats = stats
-  }
-
-  /** @returns an event that is valid until the next message is read */
-  read(message: Buffer): ServerEvent | null {
-    const stats = this.#stats
-    stats.messagesIn++
-    if (message.length > BACKEND_MESSAGE_BYTES_MAX) {
-      stats.oversizeMessages++
-      return null
-    }
-    if (this.#kept !== null && this.#cut.alike(message)) return this.#kept
-    let event: ServerEvent | Unread
-    try {
-      event = this.#audioDelta(message) ?? parseServerEvent(JSON.parse(message.toString()))
-    } catch {
-      stats.malformedMessages++
-      return null
-    }
-    if (typeof event !== 'string') return event
-    if (event === 'unknown') stats.unknownEvents++
-    else if (event === 'malformed') stats.malformedEvents++
-    else if (event === 'hosted-mcp') stats.hostedMcpEvents++
-    else if (event === 'sip') stats.sipEvents++
-    return null
-  }
-
-  /** The base64 in the message that `read` made this event of; a part of the message where it went past the parser. */
-  audioOf(event: AudioDelta, message: Buffer): Buffer | string {
-    return event === this.#kept ? this.#cut.bytes(message) : event.delta
-  }
-
-  /** Reads a message whose base64 can go past the parser; null for any other. */
-  #audioDelta(message: Buffer): AudioDelta | null {
-    if (!this.#cut.find(message)) return null
-    const event = parseServerEvent(JSON.parse(this.#cut.rest(message)))
-    // Else another long string was cut out.
-    if (typeof event === 'string' || event.type !== 'response.output_audio.delta' || event.delta !== '') return null
-    this.#cut.keep(message)
-    this.#kept = event
-    return event
+    super(stats, {
+      parse: parseServerEvent,
+      audioKey: 'delta',
+      audioText: (event) => (event.type === 'response.output_audio.delta' ? event.delta : null),
+      unread: (why) => {
+        if (why === 'hosted-mcp') stats.hostedMcpEvents++
+        else if (why === 'sip') stats.sipEvents++
+      },
+    })
   }
 }
 

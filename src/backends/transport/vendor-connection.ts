@@ -11,6 +11,7 @@ import {
   BACKEND_FRAME_BYTES_MAX,
   BACKEND_PING_MS,
   BACKEND_UNSENT_BYTES_MAX,
+  BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
 import type { BackendSink } from '../backend.js'
 import { MessageLane } from './message-lane.js'
@@ -56,6 +57,7 @@ export class VendorConnection {
   readonly #sink: BackendSink
   #state: 'idle' | 'connecting' | 'ready' | 'closing' | 'closed' = 'idle'
   #socket: RealtimeSocket | null = null
+  readonly #waiting: (() => void)[] = []
   #attempts = 0
   #retry: NodeJS.Timeout | null = null
   #deadline: NodeJS.Timeout | null = null
@@ -105,14 +107,25 @@ export class VendorConnection {
     return ready
   }
 
-  /** The service takes audio: emits `ready`, then resolves `connect`. */
-  ready(): void {
+  /**
+   * The service takes audio: emits `ready`, then resolves `connect`.
+   * @param first  sends the caller's audio that waited, before what waited in `whenReady`, which came after it
+   */
+  ready(first: () => void): void {
     if (this.#state !== 'connecting') return
     this.#state = 'ready'
     this.#clearTimers()
     this.#sink.event({ type: 'ready' })
     this.#settle?.resolve()
     this.#settle = null
+    first()
+    for (const work of this.#waiting.splice(0)) work()
+  }
+
+  /** Does this now, or when the session is ready; at most BACKEND_WAITING_TEXTS_MAX wait, the rest is dropped. */
+  whenReady(work: () => void): void {
+    if (this.isReady) work()
+    else if (this.alive && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
   }
 
   send(message: string): void {

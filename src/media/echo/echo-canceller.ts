@@ -47,7 +47,7 @@ interface Candidate {
  * | settled   | laid beside one; a new one is looked for when it does not fit      | a better one -> that one        |
  *
  * A new run begins with searching. All of this happens at 8 kHz; a frame costs nothing while we are silent, 15 (8 kHz)
- * to 30 us while we talk, half of it to take us out, and a search about 40 us, which is bounded.
+ * to 35 us while we talk, half of it to take us out, and a search about 40 us, which is bounded.
  */
 export class EchoMatcher {
   /** True once our own speech was found in the stream: from then on it is bound to be in it. */
@@ -65,6 +65,12 @@ export class EchoMatcher {
   #heardAt = -Infinity
   /** The best one first. */
   #candidates: Candidate[] = []
+  /**
+   * The one that is taken out of the frame that was matched last: the best, or one that leaves far less of this frame,
+   * `#leaves` of its power, also before it has held for long enough to be the delay of the run.
+   */
+  #explains: Candidate | null = null
+  #leaves = 1
   #state: 'searching' | 'held' | 'settled' = 'searching'
   #searchesLeft = SEARCHES
   #sinceSearch = 0
@@ -116,12 +122,17 @@ export class EchoMatcher {
     }
 
     const best = this.#candidates[0]
+    this.#leaves = 0
     let share = best === undefined ? 1 : this.#try(at, best, power)
-    if (this.#state === 'settled' && share < OWN_SHARE) {
+    this.#explains = best ?? null
+    this.#leaves = Math.min(OWN_SHARE, EXPLAINS_SHARE * share)
+    if (this.#state === 'settled' && share < SURE_SHARE) {
       this.#searchesLeft = Math.min(SEARCHES, this.#searchesLeft + 1)
       this.#searchEvery = SEARCH_EVERY
-      if (best !== undefined) this.#follow(at, best)
-    } else {
+    }
+    if (this.#state === 'settled' && share < OWN_SHARE && best !== undefined) this.#follow(at, best)
+    // One that leaves more may be a period of the pitch off.
+    if (this.#state !== 'settled' || share >= (this.#isExact ? OWN_SHARE : SURE_SHARE)) {
       share = Math.min(share, this.#explore(at, power))
     }
     this.foreignShare = share
@@ -142,10 +153,8 @@ export class EchoMatcher {
    * made of the hiss in it
    */
   cancel(frame: Int16Array): number {
-    const best = this.#candidates[0]
-    return best === undefined
-      ? 1
-      : this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - best.lag) * this.#sent.step)
+    const lag = this.#explains?.lag
+    return lag === undefined ? 1 : this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - lag) * this.#sent.step)
   }
 
   /** Tries all the other candidates and looks for new ones. @returns the least share that is left over */
@@ -156,7 +165,7 @@ export class EchoMatcher {
     const due = this.#searchesLeft > 0 || this.#sinceSearch >= this.#searchEvery
     if (due) least = this.#search(at, power)
     // A caller who talks over us is the likelier reason: others are asked now and then.
-    for (let i = 1; i < known && (due || this.#state !== 'settled'); i++) {
+    for (let i = 1; i < known && (due || this.#state !== 'settled' || !this.#isExact); i++) {
       const candidate = this.#candidates[i]
       if (candidate !== undefined) least = Math.min(least, this.#try(at, candidate, power))
     }
@@ -169,11 +178,13 @@ export class EchoMatcher {
     if (this.#state === 'settled') this.#searchEvery = Math.min(SEARCH_EVERY_MAX, 2 * this.#searchEvery)
     this.#searchesLeft = Math.max(0, this.#searchesLeft - 1)
     this.searches++
-    const lag = searchLag(heard, this.#sent, at)
+    const [best] = this.#candidates
+    const near = best !== undefined && best.frames > 0 && !this.#isExact && this.searches % 2 === 0
+    const lag = near ? searchNear(heard, this.#sent, at, best.lag) : searchLag(heard, this.#sent, at)
     if (lag === null) return 1
-    const near = this.#candidates.find((candidate) => Math.abs(candidate.lag - lag) <= AGREE_SAMPLES)
-    if (near !== undefined) {
-      near.found++
+    const same = this.#candidates.find((candidate) => Math.abs(candidate.lag - lag) <= AGREE_SAMPLES)
+    if (same !== undefined) {
+      same.found++
       return 1
     }
     const candidate = { lag, power: 0, left: 0, frames: 0, found: 1 }
@@ -183,6 +194,12 @@ export class EchoMatcher {
     if (this.#candidates.length === CANDIDATES) this.#candidates.pop()
     this.#candidates.push(candidate)
     return share
+  }
+
+  /** The best one leaves over no more than what a line adds. */
+  get #isExact(): boolean {
+    const best = this.#candidates[0]
+    return best !== undefined && best.left < SURE_SHARE * best.power
   }
 
   /** The best one to the front; decides whether it is good enough to rely on. */
@@ -221,6 +238,11 @@ export class EchoMatcher {
     candidate.power = candidate.power * REMEMBER + power
     candidate.left = candidate.left * REMEMBER + share * power
     candidate.frames++
+    const best = this.#explains
+    if (share < this.#leaves && best !== null && Math.abs(candidate.lag - best.lag) < PERIOD_MAX) {
+      this.#explains = candidate
+      this.#leaves = share
+    }
     if (share < OWN_SHARE) {
       this.gainDb += (10 * Math.log10(power / fit.powerOf(MIDDLE)) - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
     }
@@ -278,6 +300,9 @@ const SURE_SHARE = 0.02
 // Under the voice of somebody else a delay is believed when the search ends there again and again.
 const DOUBLE_TALK_SHARE = 0.8
 const FOUND_OFTEN = 3
+const EXPLAINS_SHARE = 0.5
+// A wrong delay is a period of the pitch off, 50 Hz and more; what a loudspeaker sends back comes later.
+const PERIOD_MAX = 20 * PER_MS
 const HELD_FRAMES = 2
 const SETTLED_FRAMES = 5
 const MISSED_FRAMES_MAX = 100
@@ -322,6 +347,15 @@ function searchLag(heard: Float32Array, sent: SentSpeech, at: number): number | 
     SILENT_ENERGY,
   )
   return near < 0 ? null : LAG_MAX - near
+}
+
+/** The same within a period of the pitch around `lag`: at 2 kHz two periods of a vowel are too much alike. */
+function searchNear(heard: Float32Array, sent: SentSpeech, at: number, lag: number): number | null {
+  sent.copyNarrow(at - LAG_MAX, WIDE, part)
+  const from = Math.max(0, LAG_MAX - lag - PERIOD_MAX)
+  const to = Math.min(LAG_MAX - LAG_MIN, LAG_MAX - lag + PERIOD_MAX)
+  const found = bestShift(heard, NARROW_FRAME, part, from, to, SILENT_ENERGY)
+  return found < 0 ? null : LAG_MAX - found
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { LegRateHz } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
 import { IMPURITY_MAX } from './detection-limits.js'
 
 // A long step tells low harmonics from each other. It cannot tell harmonics apart that lie 1 / 875 us from one another,
@@ -10,8 +10,8 @@ const SHORT_STEP_US = 375
  * True when the frame is one or two pure tones: dial tone, ringback, busy, a fax's whistle. Classic voice detectors
  * take all of these for speech. Its twin is in caller-kernel/.
  */
-export function isPureTone(frame: Int16Array, sampleRateHz: LegRateHz): boolean {
-  // Every sample at 8 kHz, every other one at 16 kHz: enough equations for two unknowns.
+export function isPureTone(frame: Int16Array, sampleRateHz: SampleRateHz): boolean {
+  // Every sample at 8 kHz, every second or third one above: enough equations for two unknowns.
   const stride = sampleRateHz / 8000
   return (
     toneImpurity(frame, (LONG_STEP_US * sampleRateHz) / 1e6, stride) < IMPURITY_MAX &&

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
-import { type DoubleOptions, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
+import { type DoubleOptions, keyRefusal, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
 
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
 
@@ -79,19 +79,7 @@ export class CascadeDouble {
     const pieces: Buffer[] = []
     for await (const piece of request) pieces.push(piece as Buffer)
     const body = Buffer.concat(pieces)
-    const { key = null } = this.#options
-    const refusal =
-      key !== null && request.headers.authorization !== `Bearer ${key}`
-        ? {
-            status: 401,
-            body: JSON.stringify({
-              error: {
-                message: `Incorrect API key provided: ${request.headers.authorization ?? ''}`,
-                code: 'invalid_api_key',
-              },
-            }),
-          }
-        : this.refuse[stage]
+    const refusal = keyRefusal(this.#options.key ?? null, request) ?? this.refuse[stage]
     if (refusal === 'never') return
     if (refusal === 'destroy') {
       request.socket.destroy()

@@ -1,6 +1,8 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { isSampleRateHz } from '../../core/units.js'
+import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
 interface SpokenText {
@@ -12,6 +14,7 @@ interface SpokenText {
 export type Speaker = (text: string) => SpokenText
 
 const MS_PER_CHAR = 55
+const SILENCE_MS = 200
 
 /** A tone about as long as the spoken text, for tests that do not recognise the words. */
 export function toneSpeaker(sampleRateHz: number): Speaker {
@@ -22,10 +25,43 @@ export function toneSpeaker(sampleRateHz: number): Speaker {
   }
 }
 
+/** An answer, with its sound where that was made already. */
+export interface ModelReply extends ScriptedReply {
+  readonly sound?: SpokenText
+}
+
+/** The model behind a session of a double: a script, or one that understands what is said. */
+export interface DoubleModel {
+  /** Answers that were begun. */
+  readonly answers: number
+  /** The answer that was begun last; null before any. */
+  readonly lastReply: ModelReply | null
+  /** What the model says now that it has to answer. */
+  nextReply(): ModelReply | Promise<ModelReply>
+  /** The caller's words, now that the caller has finished. */
+  nextCallerText(): string | Promise<string>
+  /** All that the caller's line carries, s16. */
+  hear?(pcm: Int16Array, sampleRateHz: number): void
+  callerStarted?(): void
+  /** A text from the client: what was said in an earlier session, or a note. */
+  told?(role: 'caller' | 'agent' | 'system', text: string): void
+  /** The result of a tool call as the client wrote it: JSON, as text or parsed. */
+  toolResult?(callId: string, output: unknown): void
+  /** The service cancelled these calls. */
+  callsTakenBack?(callIds: readonly string[]): void
+  close?(): void
+}
+
+/** Goes on with `value`: at once unless it has to be waited for, so that scripted sessions take no extra turns. */
+export function soon<T>(value: T | Promise<T>, work: (value: T) => void): void {
+  if (value instanceof Promise) void value.then(work)
+  else work(value)
+}
+
 /** The sound of an answer at `sampleRateHz`, cut or stretched to `audioMs` where the script says so. */
-export function soundOf(reply: ScriptedReply, speaker: Speaker, sampleRateHz: number): Int16Array {
+export function soundOf(reply: ModelReply, speaker: Speaker, sampleRateHz: number): Int16Array {
   if (reply.say === undefined || reply.say === '') return new Int16Array(0)
-  const spoken = speaker(reply.say)
+  const spoken = reply.sound ?? speaker(reply.say)
   const pcm = atRate(spoken.pcm, spoken.sampleRateHz, sampleRateHz)
   if (reply.audioMs === undefined) return pcm
   const exact = new Int16Array(Math.round((reply.audioMs * sampleRateHz) / 1000))
@@ -57,7 +93,7 @@ interface ScriptOptions {
 }
 
 /** Answers in order; `Yes.` when the script is at its end. */
-export class Script {
+export class Script implements DoubleModel {
   readonly #replies: ScriptedReply[]
   readonly #callerTexts: string[]
   readonly #againWithinMs: number
@@ -112,16 +148,25 @@ function onceMore(reply: ScriptedReply): ScriptedReply {
     : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
 }
 
+/** How a double finds the caller's turns. */
+export interface Turns {
+  readonly silenceMs: number
+  /** DTMF digits and the tones of phone lines are no speech. Default: any loud sound is. */
+  readonly skipsTones?: boolean
+}
+
 /** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
 export class LevelDetector {
   heardMs = 0
   #sampleRateHz: number
   #silenceMs: number
+  readonly #skipsTones: boolean
   #speaking = false
   #loudMs = 0
   #quietMs = 0
 
-  constructor(options: { readonly sampleRateHz: number; readonly silenceMs: number }) {
+  constructor(options: Turns & { readonly sampleRateHz: number }) {
+    this.#skipsTones = options.skipsTones ?? false
     this.#sampleRateHz = options.sampleRateHz
     this.#silenceMs = options.silenceMs
   }
@@ -140,7 +185,7 @@ export class LevelDetector {
       this.heardMs += ms
       let energy = 0
       for (let i = from; i < to; i++) energy += (pcm[i] ?? 0) ** 2
-      const loud = Math.sqrt(energy / (to - from)) > 500
+      const loud = Math.sqrt(energy / (to - from)) > 500 && !(this.#skipsTones && this.#isTone(pcm.subarray(from, to)))
       this.#loudMs = loud ? this.#loudMs + ms : 0
       this.#quietMs = loud ? 0 : this.#quietMs + ms
       if (!this.#speaking && this.#loudMs >= 60) {
@@ -153,12 +198,25 @@ export class LevelDetector {
     }
     return edges
   }
+
+  #isTone(window: Int16Array): boolean {
+    return isSampleRateHz(this.#sampleRateHz) && isPureTone(window, this.#sampleRateHz)
+  }
 }
 
 export interface DoubleOptions {
   /** The one valid API key; null accepts every client. */
   readonly key?: string | null
   readonly script?: Script
+  /** The model of a session, by its instructions. Default: the script, for all sessions. */
+  readonly model?: (instructions: string) => DoubleModel
+  /** How the service detects the caller's turns: after this silence, default 200 ms, and in loud sound of any kind or not. */
+  readonly turns?: Partial<Turns>
+  /** Breaks each connection off after this time; null: never. */
+  readonly breaksAfterMs?: number | null
+  readonly host?: string
+  /** Default: a free one. */
+  readonly port?: number
   /** The agent's voice, such as `flite.speak`. Default: a tone. */
   readonly speaker?: Speaker
   /** Wait before a session is confirmed. */
@@ -169,6 +227,17 @@ export interface DoubleOptions {
 export interface Refusal {
   readonly status: number
   readonly body: string
+}
+
+/** How OpenAI refuses a request with another bearer token than `key`; null if it accepts it, as with a `key` of null. */
+export function keyRefusal(key: string | null, { headers: { authorization } }: IncomingMessage): Refusal | null {
+  if (key === null || authorization === `Bearer ${key}`) return null
+  // The vendor repeats the given key in its error, and so does the double.
+  const message = `Incorrect API key provided: ${authorization?.replace('Bearer ', '') ?? ''}.`
+  return {
+    status: 401,
+    body: JSON.stringify({ error: { message, type: 'invalid_request_error', code: 'invalid_api_key' } }),
+  }
 }
 
 /** A vendor's WebSocket service on loopback: one session for each connection, and faults on demand. */
@@ -184,6 +253,9 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   closeAtOnce: { readonly code: number; readonly reason: string } | null = null
   protected readonly key: string | null
   protected readonly speaker: Speaker
+  protected readonly model: (instructions: string) => DoubleModel
+  protected readonly turns: Turns
+  readonly #address: { readonly host: string; readonly port: number }
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
 
@@ -192,7 +264,11 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
     this.readyDelayMs = options.readyDelayMs ?? 0
     this.key = options.key ?? null
     this.speaker = options.speaker ?? toneSpeaker(24_000)
+    this.model = options.model ?? (() => this.script)
+    this.turns = { silenceMs: SILENCE_MS, ...options.turns }
+    this.#address = { host: options.host ?? '127.0.0.1', port: options.port ?? 0 }
     this.#server = createServer((_request, response) => response.writeHead(426).end())
+    const { breaksAfterMs = null } = options
     const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 16 * 1024 * 1024 })
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket)
@@ -211,6 +287,7 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
       }
       sockets.handleUpgrade(request, socket, head, (client) => {
         if (this.closeAtOnce !== null) return client.close(this.closeAtOnce.code, this.closeAtOnce.reason)
+        if (breaksAfterMs !== null) setTimeout(() => socket.destroy(), breaksAfterMs).unref()
         const session = this.accept(client, request)
         if (session !== null) this.sessions.push(session)
       })
@@ -223,12 +300,18 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   protected abstract accept(client: WebSocket, request: IncomingMessage): Session | null
 
   protected async listen(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
+    const { host, port } = this.#address
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen(port, host, resolve)
+    })
     return this
   }
 
-  protected get port(): number {
-    return (this.#server.address() as AddressInfo).port
+  /** Host and port, for a URL. */
+  protected get at(): string {
+    const { address, family, port } = this.#server.address() as AddressInfo
+    return `${family === 'IPv6' ? `[${address}]` : address}:${port}`
   }
 
   /** The newest session. */

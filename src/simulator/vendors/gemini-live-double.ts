@@ -11,9 +11,18 @@ import type {
 } from '@google/genai'
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
-import type { ScriptedReply } from '../../backends/conformance.js'
 import { samplesOf } from '../../media/pcm.js'
-import { type DoubleOptions, LevelDetector, type Script, SocketDouble, soundOf, type Speaker } from './double.js'
+import {
+  type DoubleModel,
+  type DoubleOptions,
+  LevelDetector,
+  type ModelReply,
+  SocketDouble,
+  soon,
+  soundOf,
+  type Speaker,
+  type Turns,
+} from './double.js'
 
 /**
  * A stand-in for Gemini Live on loopback, written from the vendor's published types: JSON in binary frames, setup as
@@ -39,7 +48,7 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   }
 
   get baseUrl(): string {
-    return `http://127.0.0.1:${this.port}`
+    return `http://${this.at}`
   }
 
   protected refusalOf(): null {
@@ -60,7 +69,8 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
       return null
     }
     return new GeminiDoubleSession(client, {
-      script: this.script,
+      model: this.model,
+      turns: this.turns,
       speaker: this.speaker,
       readyDelayMs: () => this.readyDelayMs,
       handles: this.handles,
@@ -91,7 +101,8 @@ interface GeminiFaults {
 }
 
 interface SessionParts {
-  readonly script: Script
+  readonly model: (instructions: string) => DoubleModel
+  readonly turns: Turns
   readonly speaker: Speaker
   readonly readyDelayMs: () => number
   readonly handles: Map<string, readonly number[]>
@@ -106,7 +117,13 @@ type NewServerMessage = Partial<Omit<LiveServerMessage, 'text' | 'data'>>
 const PIECE_MS = 100
 /** While the caller's audio comes, every so many messages can be resumed from; the vendor says no interval. */
 const UPDATE_EVERY = 50
+const INPUT_RATE_HZ = 16_000
 const OUTPUT_RATE_HZ = 24_000
+
+interface Generating {
+  timer: NodeJS.Timeout | null
+  over: boolean
+}
 
 /** One session: handles a client's messages as the vendor's server does. */
 class GeminiDoubleSession {
@@ -127,10 +144,11 @@ class GeminiDoubleSession {
   waits = 0
   readonly #socket: WebSocket
   readonly #parts: SessionParts
-  #detector = new LevelDetector({ sampleRateHz: 16_000, silenceMs: 200 })
+  readonly #detector: LevelDetector
+  #model: DoubleModel | null = null
   #activity = false
   #historyOpen = false
-  #generating: { timer: NodeJS.Timeout | null; over: boolean } | null = null
+  #generating: Generating | null = null
   readonly #behaviors = new Map<string, FunctionDeclaration['behavior']>()
   /** Calls by id; `blocking`: the model waits for it. */
   readonly #callsOpen = new Map<string, { readonly blocking: boolean }>()
@@ -146,6 +164,7 @@ class GeminiDoubleSession {
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket
     this.#parts = parts
+    this.#detector = new LevelDetector({ sampleRateHz: INPUT_RATE_HZ, ...parts.turns })
     socket.on('message', (data) => this.#receive(JSON.parse((data as Buffer).toString()) as LiveClientMessage))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
@@ -171,7 +190,12 @@ class GeminiDoubleSession {
 
   stop(): void {
     this.#stopped = true
+    this.#model?.close?.()
     if (this.#generating?.timer) clearTimeout(this.#generating.timer)
+  }
+
+  get #mind(): DoubleModel {
+    return (this.#model ??= this.#parts.model(instructionsOf(this.setup)))
   }
 
   #receive(message: LiveClientMessage): void {
@@ -192,6 +216,7 @@ class GeminiDoubleSession {
     if (input?.activityEnd !== undefined) return this.#activityEnd()
     if (input?.text !== undefined) {
       this.texts.push(input.text)
+      this.#mind.told?.('caller', input.text)
       if (this.setup.realtimeInputConfig?.automaticActivityDetection?.disabled !== true) this.#generate()
     }
   }
@@ -249,7 +274,11 @@ class GeminiDoubleSession {
 
   #content(turns: readonly Content[], complete: boolean): void {
     for (const turn of turns)
-      for (const part of turn.parts ?? []) if (part.text !== undefined) this.texts.push(part.text)
+      for (const { text } of turn.parts ?? []) {
+        if (text === undefined) continue
+        this.texts.push(text)
+        this.#mind.told?.(turn.role === 'model' ? 'agent' : 'caller', text)
+      }
     if (this.#historyOpen) {
       if (complete) this.#historyOpen = false
       return
@@ -269,6 +298,7 @@ class GeminiDoubleSession {
     for (const sample of samples) this.heard.push(sample)
     if (this.#index % UPDATE_EVERY === 0) this.#resumable()
     if (this.#parts.faults.deaf) return
+    this.#mind.hear?.(samples, INPUT_RATE_HZ)
     if (this.setup?.realtimeInputConfig?.automaticActivityDetection?.disabled === true) {
       if (!this.#activity) this.unannouncedAudio++
       return
@@ -293,6 +323,7 @@ class GeminiDoubleSession {
 
   /** The caller speaks: interrupts the answer and cancels open tool calls. */
   #callerStarted(): void {
+    this.#mind.callerStarted?.()
     this.#interrupt()
     this.#takeBack()
   }
@@ -302,6 +333,7 @@ class GeminiDoubleSession {
     const ids = [...this.#callsOpen].filter(([, { blocking }]) => blocking).map(([id]) => id)
     if (ids.length === 0) return
     this.send({ toolCallCancellation: { ids } })
+    this.#mind.callsTakenBack?.(ids)
     for (const id of ids) {
       this.#callsTakenBack.add(id)
       this.#callsOpen.delete(id)
@@ -309,9 +341,10 @@ class GeminiDoubleSession {
   }
 
   #answerCaller(): void {
-    const text = this.#parts.script.nextCallerText()
-    for (const word of text.split(/(?<= )/)) this.send({ serverContent: { inputTranscription: { text: word } } })
-    setTimeout(() => this.#generate(), 5)
+    soon(this.#mind.nextCallerText(), (text) => {
+      for (const word of text.split(/(?<= )/)) this.send({ serverContent: { inputTranscription: { text: word } } })
+      setTimeout(() => this.#generate(), 5)
+    })
   }
 
   #interrupt(): void {
@@ -337,6 +370,7 @@ class GeminiDoubleSession {
       if (call === undefined) return this.closeWith(1007, `no function call ${id}`)
       this.#callsOpen.delete(id)
       this.responses.push(response)
+      this.#mind.toolResult?.(id, response.response?.['output'] ?? response.response)
       this.toolAnswers.push({ callId: id, text: JSON.stringify(response.response) })
       if (call.blocking) blocked = true
       else if (scheduling === 'INTERRUPT') {
@@ -370,9 +404,15 @@ class GeminiDoubleSession {
       this.send({ serverContent: { turnComplete: true } })
       return
     }
-    const reply = this.#parts.script.nextReply()
-    const generating: { timer: NodeJS.Timeout | null; over: boolean } = { timer: null, over: false }
+    const generating: Generating = { timer: null, over: false }
     this.#generating = generating
+    soon(this.#mind.nextReply(), (reply) => {
+      if (!this.#stopped && !generating.over) this.#speak(generating, reply)
+    })
+  }
+
+  #speak(generating: Generating, reply: ModelReply): void {
+    const { faults } = this.#parts
     const pcm = soundOf(reply, this.#parts.speaker, this.rateHz)
     const step = (PIECE_MS * this.rateHz) / 1000
     let at = 0
@@ -402,7 +442,7 @@ class GeminiDoubleSession {
     generating.timer = setTimeout(go, 0)
   }
 
-  #call(reply: ScriptedReply): void {
+  #call(reply: ModelReply): void {
     const functionCalls = (reply.calls ?? []).map((call): FunctionCall => ({
       id: call.callId,
       name: call.name,
@@ -452,4 +492,10 @@ class GeminiDoubleSession {
       },
     })
   }
+}
+
+/** The words of the setup's instructions. */
+function instructionsOf(setup: LiveClientSetup | null): string {
+  const given = setup?.systemInstruction as Content | undefined
+  return (given?.parts ?? []).map(({ text }) => text ?? '').join('\n')
 }

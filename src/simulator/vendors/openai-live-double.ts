@@ -2,16 +2,19 @@ import type { IncomingMessage } from 'node:http'
 import type { ClientEvent, ServerEvent, SessionConfig, SessionResource } from 'openai/resources/live/live'
 import type { ResponseInputItem } from 'openai/resources/responses/responses'
 import type { WebSocket } from 'ws'
-import type { ScriptedReply } from '../../backends/conformance.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import {
+  type DoubleModel,
   type DoubleOptions,
+  keyRefusal,
   LevelDetector,
+  type ModelReply,
   type Refusal,
-  type Script,
   SocketDouble,
+  soon,
   soundOf,
   type Speaker,
+  type Turns,
 } from './double.js'
 
 interface LiveDoubleOptions extends DoubleOptions {
@@ -37,6 +40,8 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
   } | null = null
   /** When the session ends, in seconds of Unix time; two hours from now when null. */
   expiresAt: number | null = null
+  /** Of new sessions: the hosted delegate begins and never ends. */
+  delegateHangs = false
   readonly #continuous: boolean
 
   private constructor(options: LiveDoubleOptions) {
@@ -50,46 +55,38 @@ export class OpenAiLiveDouble extends SocketDouble<LiveDoubleSession> {
 
   /** For `baseUrl`. */
   get baseUrl(): string {
-    return `ws://127.0.0.1:${this.port}/v1`
+    return `ws://${this.at}/v1`
   }
 
   protected accept(client: WebSocket): LiveDoubleSession {
     return new LiveDoubleSession(client, {
-      script: this.script,
+      model: this.model,
+      turns: this.turns,
       speaker: this.speaker,
       continuous: this.#continuous,
       readyDelayMs: () => this.readyDelayMs,
       refuseSession: () => this.refuseSession,
       expiresAt: () => this.expiresAt,
+      delegateHangs: this.delegateHangs,
     })
   }
 
   protected refusalOf(request: IncomingMessage): Refusal | null {
     const url = new URL(request.url ?? '/', 'http://127.0.0.1')
     if (url.pathname !== '/v1/live/sessions') return { status: 404, body: '{"error":{"message":"Not found"}}' }
-    const given = request.headers.authorization
-    if (this.key === null || given === `Bearer ${this.key}`) return null
-    // The vendor repeats the given key in its error, and so does the double.
-    return {
-      status: 401,
-      body: JSON.stringify({
-        error: {
-          message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`,
-          type: 'invalid_request_error',
-          code: 'invalid_api_key',
-        },
-      }),
-    }
+    return keyRefusal(this.key, request)
   }
 }
 
 interface SessionParts {
-  readonly script: Script
+  readonly model: (instructions: string) => DoubleModel
+  readonly turns: Turns
   readonly speaker: Speaker
   readonly continuous: boolean
   readonly readyDelayMs: () => number
   readonly refuseSession: () => OpenAiLiveDouble['refuseSession']
   readonly expiresAt: () => number | null
+  readonly delegateHangs: boolean
 }
 
 /** What the model is saying. */
@@ -114,7 +111,6 @@ type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
 type NewServerEvent = Unnumbered<ServerEvent>
 
 const PIECE_MS = 100
-const SILENCE_MS = 200
 /** Zeros after an answer, where they do not come at the pace of the clock. */
 const ZEROS_MS = 1000
 /** Pieces of audio that are still sent after the caller began to speak. */
@@ -137,10 +133,11 @@ class LiveDoubleSession {
   /** True: sends nothing more, like the far side of a half-open connection. */
   silent = false
   /** True: the hosted delegate begins and never ends. */
-  delegateHangs = false
+  delegateHangs: boolean
   readonly #socket: WebSocket
   readonly #parts: SessionParts
   #detector: LevelDetector
+  #model: DoubleModel | null = null
   #ids = 0
   #utterance: Utterance | null = null
   #waiting: Utterance[] = []
@@ -149,14 +146,14 @@ class LiveDoubleSession {
   /** The session's time line: sound sent so far. */
   #sentMs = 0
   #response: DelegateResponse | null = null
-  /** The answer that the delegate found, for a client's commentary. */
   #started = false
   #stopped = false
 
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket
     this.#parts = parts
-    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: SILENCE_MS })
+    this.delegateHangs = parts.delegateHangs
+    this.#detector = new LevelDetector({ sampleRateHz: 24_000, ...parts.turns })
     socket.on('message', (data) => this.#receive((data as Buffer).toString()))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
@@ -198,7 +195,7 @@ class LiveDoubleSession {
   }
 
   /** The model begins to speak, asked or not. */
-  say(reply: ScriptedReply): void {
+  say(reply: ModelReply): void {
     const pcm = soundOf(reply, this.#parts.speaker, this.#rateHz)
     if (pcm.length === 0) return
     this.#waiting.push({
@@ -226,7 +223,13 @@ class LiveDoubleSession {
 
   stop(): void {
     this.#stopped = true
+    this.#model?.close?.()
     if (this.#pieces !== null) clearTimeout(this.#pieces)
+  }
+
+  /** Made with the first message that needs it: the session is configured by then. */
+  get #mind(): DoubleModel {
+    return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
   }
 
   get #target(): 'client' | 'responses' {
@@ -289,7 +292,9 @@ class LiveDoubleSession {
     if ((session.input?.length ?? 0) > MESSAGES_MAX)
       return this.error('invalid_value', `At most ${MESSAGES_MAX} messages`, 'session.input')
     this.config = session
-    this.#detector = new LevelDetector({ sampleRateHz: this.#rateHz, silenceMs: SILENCE_MS })
+    for (const item of session.input ?? [])
+      for (const text of item.content) this.#mind.told?.(item.role === 'assistant' ? 'agent' : 'system', text.text)
+    this.#detector = new LevelDetector({ sampleRateHz: this.#rateHz, ...this.#parts.turns })
     const confirm = (): void => {
       this.#started = true
       this.send({ type: 'session.started', session: this.#resource() })
@@ -309,23 +314,28 @@ class LiveDoubleSession {
     const at = { start_ms: Math.round(this.#sentMs), end_ms: Math.round(this.#sentMs) }
     this.send({ type: `${type}ed`, ...at })
     if (type !== 'session.commentary.append') return
-    const own = this.#commented(content)
-    this.#stopSpeaking()
-    this.say(own)
+    soon(this.#commented(content), (own) => {
+      this.#stopSpeaking()
+      this.say(own)
+    })
   }
 
   /** How commentary sounds: like the script's answer with these words, else like any other. */
-  #commented(content: string): ScriptedReply {
-    const greeting = this.#target === 'responses' || this.#parts.script.answers === 0
-    const reply = greeting ? this.#parts.script.nextReply() : this.#parts.script.lastReply
-    return reply?.say === content ? reply : { say: content }
+  #commented(content: string): ModelReply | Promise<ModelReply> {
+    const greeting = this.#target === 'responses' || this.#mind.answers === 0
+    const reply = greeting ? this.#mind.nextReply() : this.#mind.lastReply
+    const own = (given: ModelReply | null): ModelReply => (given?.say === content ? given : { say: content })
+    return reply instanceof Promise ? reply.then(own) : own(reply)
   }
 
   #item(item: ResponseInputItem): void {
     if (this.#target !== 'responses')
       return this.error('invalid_value', 'response.item.create requires Responses delegation')
     this.items.push(item)
-    if (item.type === 'function_call_output') this.#response?.openCalls.delete(item.call_id ?? '')
+    for (const text of textsOf(item)) this.#mind.told?.('caller', text)
+    if (item.type !== 'function_call_output') return
+    this.#response?.openCalls.delete(item.call_id ?? '')
+    this.#mind.toolResult?.(item.call_id ?? '', item.output)
   }
 
   #hear(audio: string): void {
@@ -338,18 +348,20 @@ class LiveDoubleSession {
         ? expanded.subarray(0, decodeMuLaw(bytes, expanded))
         : samplesOf(bytes)
     const fromMs = this.callerAudioMs
+    this.#mind.hear?.(samples, this.#rateHz)
     this.callerAudioMs += (samples.length * 1000) / this.#rateHz
     for (const edge of this.#detector.hear(samples)) {
       if (edge === 'started') {
+        this.#mind.callerStarted?.()
         this.#stopSpeaking()
         continue
       }
-      const text = this.#parts.script.nextCallerText()
-      for (const word of text.split(/(?<= )/)) {
-        const at = { start_ms: Math.round(fromMs), end_ms: Math.round(this.callerAudioMs) }
-        this.send({ type: 'session.input_transcript.delta', delta: word, ...at })
-      }
-      setTimeout(() => this.#answer(), 15)
+      const at = { start_ms: Math.round(fromMs), end_ms: Math.round(this.callerAudioMs) }
+      soon(this.#mind.nextCallerText(), (text) => {
+        for (const word of text.split(/(?<= )/))
+          this.send({ type: 'session.input_transcript.delta', delta: word, ...at })
+        setTimeout(() => this.#answer(), 15)
+      })
     }
   }
 
@@ -361,19 +373,19 @@ class LiveDoubleSession {
       return
     }
     // A turn after which a delegate still waits for results is answered by the live model.
-    const reply = this.#parts.script.nextReply()
-    if (reply.calls === undefined) return this.say(reply)
-    if (reply.say !== undefined) this.say(reply)
-    this.#respond(this.delegate(), reply)
+    soon(this.#mind.nextReply(), (reply) => {
+      if (reply.calls === undefined) return this.say(reply)
+      if (reply.say !== undefined) this.say(reply)
+      this.#respond(this.delegate(), reply)
+    })
   }
 
   /** The hosted delegate works. */
-  #respond(delegationId: string | null, given?: ScriptedReply): void {
+  #respond(delegationId: string | null, given?: ModelReply): void {
     if (this.#target !== 'responses')
       return this.error('invalid_value', 'response.create requires Responses delegation')
     if (this.#response !== null && this.#response.openCalls.size > 0)
       return this.error('missing_tool_output', `No tool output found for ${[...this.#response.openCalls].join(', ')}.`)
-    const reply = given ?? this.#parts.script.nextReply()
     const id = `resp_${++this.#ids}`
     const response: DelegateResponse = { id, delegationId, openCalls: new Set() }
     this.#response = response
@@ -381,6 +393,17 @@ class LiveDoubleSession {
       this.send({ type: 'response.event', delegation_id: delegationId, event })
     nested({ type: 'response.created', response: { id, status: 'in_progress', output: [] } })
     if (this.delegateHangs) return
+    soon(given ?? this.#mind.nextReply(), (reply) => this.#work(response, nested, reply, given === undefined))
+  }
+
+  /** @param speaks  the delegate's own words are spoken; else they are the live model's already */
+  #work(
+    response: DelegateResponse,
+    nested: (event: Record<string, unknown>) => void,
+    reply: ModelReply,
+    speaks: boolean,
+  ): void {
+    const { id } = response
     nested({
       type: 'response.output_item.done',
       output_index: 0,
@@ -394,7 +417,7 @@ class LiveDoubleSession {
       nested({ type: 'response.function_call_arguments.done', item_id: item.id, arguments: text })
       nested({ type: 'response.output_item.done', item: { ...item, arguments: text, status: 'completed' } })
     }
-    if (given === undefined && reply.say !== undefined) {
+    if (speaks && reply.say !== undefined) {
       nested({ type: 'response.output_text.delta', delta: reply.say })
       this.#stopSpeaking()
       this.say(reply)

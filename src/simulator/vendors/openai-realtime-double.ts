@@ -10,13 +10,17 @@ import type {
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import {
+  type DoubleModel,
   type DoubleOptions,
+  keyRefusal,
   LevelDetector,
+  type ModelReply,
   type Refusal,
-  type Script,
   SocketDouble,
   soundOf,
+  soon,
   type Speaker,
+  type Turns,
 } from './double.js'
 
 export interface OpenAiDoubleOptions extends DoubleOptions {
@@ -53,12 +57,13 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
 
   /** For `baseUrl`. */
   get baseUrl(): string {
-    return `ws://127.0.0.1:${this.port}/v1`
+    return `ws://${this.at}/v1`
   }
 
   protected accept(client: WebSocket): OpenAiDoubleSession {
     return new OpenAiDoubleSession(client, {
-      script: this.script,
+      model: this.model,
+      turns: this.turns,
       speaker: this.speaker,
       dialect: this.#dialect,
       readyDelayMs: () => this.readyDelayMs,
@@ -73,19 +78,7 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
     if (url.pathname !== '/v1/realtime') return { status: 404, body: '{"error":{"message":"Not found"}}' }
     if (url.searchParams.get('model') === null)
       return { status: 400, body: '{"error":{"message":"You must provide a model parameter."}}' }
-    const given = request.headers.authorization
-    if (this.key === null || given === `Bearer ${this.key}`) return null
-    // The vendor repeats the given key in its error, and so does the double.
-    return {
-      status: 401,
-      body: JSON.stringify({
-        error: {
-          message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`,
-          type: 'invalid_request_error',
-          code: 'invalid_api_key',
-        },
-      }),
-    }
+    return keyRefusal(this.key, request)
   }
 }
 
@@ -104,7 +97,8 @@ interface OpenAiFaults {
 }
 
 interface SessionParts {
-  readonly script: Script
+  readonly model: (instructions: string) => DoubleModel
+  readonly turns: Turns
   readonly speaker: Speaker
   readonly dialect: 'ga' | 'beta'
   readonly readyDelayMs: () => number
@@ -130,7 +124,6 @@ type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
 type NewServerEvent = Unnumbered<RealtimeServerEvent>
 
 const PIECE_MS = 100
-const SILENCE_MS = 200
 /** Pieces of audio that are still sent after a response is cancelled. */
 const LATE_PIECES = 2
 
@@ -160,6 +153,7 @@ class OpenAiDoubleSession {
   readonly #parts: SessionParts
   #detector: LevelDetector
   #utterance = 0
+  #model: DoubleModel | null = null
   #answer: Answer | null = null
   #ids = 0
   readonly #sentMs = new Map<string, number>()
@@ -168,7 +162,7 @@ class OpenAiDoubleSession {
   constructor(socket: WebSocket, parts: SessionParts) {
     this.#socket = socket
     this.#parts = parts
-    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: SILENCE_MS })
+    this.#detector = new LevelDetector({ sampleRateHz: 24_000, ...parts.turns })
     socket.on('message', (data) => this.#receive((data as Buffer).toString()))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
@@ -209,6 +203,7 @@ class OpenAiDoubleSession {
 
   stop(): void {
     this.#stopped = true
+    this.#model?.close?.()
     if (this.#answer?.timer) clearTimeout(this.#answer.timer)
   }
 
@@ -268,11 +263,16 @@ class OpenAiDoubleSession {
       return this.error('missing_required_parameter', 'Missing required parameter: session.type.')
     }
     this.config = { ...this.config, ...session }
-    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, silenceMs: SILENCE_MS })
+    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, ...this.#parts.turns })
     const confirm = (): void => this.send({ type: 'session.updated', session: this.config ?? session })
     const delayMs = this.#parts.readyDelayMs()
     if (delayMs > 0) setTimeout(confirm, delayMs).unref()
     else confirm()
+  }
+
+  /** Made with the first message that needs it: the configuration comes before. */
+  get #mind(): DoubleModel {
+    return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
   }
 
   get #pcmu(): boolean {
@@ -313,12 +313,17 @@ class OpenAiDoubleSession {
     const pcm = new Int16Array(bytes.length)
     const samples = this.#pcmu ? pcm.subarray(0, decodeMuLaw(bytes, pcm)) : samplesOf(bytes)
     const ms = (samples.length * 1000) / this.#inputRateHz
+    // Where the client marks the turns, it sends speech only.
+    if (!this.#listens && this.#utterance === 0) this.#mind.callerStarted?.()
     this.callerAudioMs += ms
     this.#utterance += ms
-    if (!this.#listens || this.#parts.faults.deaf) return
+    if (this.#parts.faults.deaf) return
+    this.#mind.hear?.(samples, this.#inputRateHz)
+    if (!this.#listens) return
     for (const edge of this.#detector.hear(samples)) {
       const itemId = `item_caller_${this.#ids}`
       if (edge === 'started') {
+        this.#mind.callerStarted?.()
         this.send({
           type: 'input_audio_buffer.speech_started',
           audio_start_ms: Math.round(this.#detector.heardMs),
@@ -356,7 +361,10 @@ class OpenAiDoubleSession {
     this.#utterance = 0
     const itemId = `item_caller_${++this.#ids}`
     this.send({ type: 'input_audio_buffer.committed', item_id: itemId, previous_item_id: null })
-    const transcript = this.#parts.script.nextCallerText()
+    soon(this.#mind.nextCallerText(), (transcript) => this.#transcribed(itemId, transcript))
+  }
+
+  #transcribed(itemId: string, transcript: string): void {
     this.#add({
       type: 'message',
       role: 'user',
@@ -389,8 +397,16 @@ class OpenAiDoubleSession {
 
   #add(item: ConversationItem): void {
     this.items.push(item)
+    this.#understand(item)
     this.send({ type: 'conversation.item.added', item, previous_item_id: null })
     this.send({ type: 'conversation.item.done', item, previous_item_id: null })
+  }
+
+  #understand(item: ConversationItem): void {
+    if (item.type === 'function_call_output') this.#mind.toolResult?.(item.call_id, item.output)
+    if (item.type !== 'message') return
+    const role = item.role === 'assistant' ? 'agent' : item.role === 'user' ? 'caller' : 'system'
+    for (const part of item.content) if (part.text !== undefined) this.#mind.told?.(role, part.text)
   }
 
   #truncate(itemId: string, audioEndMs: number, eventId: string | null): void {
@@ -411,7 +427,6 @@ class OpenAiDoubleSession {
     const { faults } = this.#parts
     const empty = faults.emptyAnswers > 0
     if (empty) faults.emptyAnswers--
-    const reply = empty ? {} : this.#parts.script.nextReply()
     const response: RealtimeResponse = {
       id: `resp_${++this.#ids}`,
       object: 'realtime.response',
@@ -424,6 +439,12 @@ class OpenAiDoubleSession {
     this.send({ type: 'response.created', response })
     const limits = this.#parts.limits()
     if (limits !== null) this.send({ type: 'rate_limits.updated', rate_limits: limits })
+    soon(empty ? {} : this.#mind.nextReply(), (reply) => this.#speak(answer, reply))
+  }
+
+  #speak(answer: Answer, reply: ModelReply): void {
+    const { response } = answer
+    const { faults } = this.#parts
     const pcm = soundOf(reply, this.#parts.speaker, this.#outputRateHz)
     const responseId = response.id ?? ''
     const step = Math.round((PIECE_MS * this.#outputRateHz) / 1000)

@@ -1,0 +1,87 @@
+import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { AudioCut } from './base64-audio.js'
+
+/** Counters of the messages of one session; plain fields. */
+export interface MessageCounts {
+  messagesIn: number
+  /** Longer than BACKEND_MESSAGE_BYTES_MAX. */
+  oversizeMessages: number
+  /** No JSON. */
+  malformedMessages: number
+  /** An event that is known, without a field that it must have. */
+  malformedEvents: number
+  /** An event that is not known. */
+  unknownEvents: number
+}
+
+/** How the events of a service look: JSON messages, of which one kind carries audio as base64. */
+interface MessageFormat<Event, Unread extends string> {
+  /** Checks one parsed message. A word says why there is nothing to read. */
+  readonly parse: (value: unknown) => Event | Unread | 'unknown' | 'malformed'
+  /** The key of the base64 in a message with audio. */
+  readonly audioKey: string
+  /** The base64 of an event with audio; null for any other event. */
+  readonly audioText: (event: Event) => string | null
+  /** Counts a message that is not read for another reason than those in `MessageCounts`. */
+  readonly unread?: (why: Unread) => void
+}
+
+/**
+ * Reads the messages of one session. Oversize, malformed and unknown ones are counted and dropped. The base64 of audio
+ * goes past the JSON parser, and a message that differs from the last one in its audio only is not parsed at all.
+ */
+export class MessageReader<Event extends object, Unread extends string = never> {
+  readonly #stats: MessageCounts
+  readonly #format: MessageFormat<Event, Unread>
+  readonly #cut: AudioCut
+  /** The event of the message that `#cut` keeps, without its audio. */
+  #kept: Event | null = null
+
+  constructor(stats: MessageCounts, format: MessageFormat<Event, Unread>) {
+    this.#stats = stats
+    this.#format = format
+    this.#cut = new AudioCut(format.audioKey)
+  }
+
+  /** @returns an event that is valid until the next message is read; null where there is nothing to read */
+  read(message: Buffer): Event | null {
+    const stats = this.#stats
+    stats.messagesIn++
+    if (message.length > BACKEND_MESSAGE_BYTES_MAX) {
+      stats.oversizeMessages++
+      return null
+    }
+    if (this.#kept !== null && this.#cut.alike(message)) return this.#kept
+    let event: Event | Unread | 'unknown' | 'malformed'
+    try {
+      event = this.#audioEvent(message) ?? this.#format.parse(JSON.parse(message.toString()))
+    } catch {
+      stats.malformedMessages++
+      return null
+    }
+    if (typeof event !== 'string') return event
+    if (event === 'unknown') stats.unknownEvents++
+    else if (event === 'malformed') stats.malformedEvents++
+    else this.#format.unread?.(event)
+    return null
+  }
+
+  /**
+   * The base64 in the message that `read` made this event of, for `Base64Audio`. Where it went past the parser it is a
+   * part of the message.
+   */
+  audioOf(event: Event, message: Buffer): Buffer | string {
+    return event === this.#kept ? this.#cut.bytes(message) : (this.#format.audioText(event) ?? '')
+  }
+
+  /** Reads a message whose base64 can go past the parser; null for any other. */
+  #audioEvent(message: Buffer): Event | null {
+    if (!this.#cut.find(message)) return null
+    const event = this.#format.parse(JSON.parse(this.#cut.rest(message)))
+    // Else another long string was cut out.
+    if (typeof event === 'string' || this.#format.audioText(event) !== '') return null
+    this.#cut.keep(message)
+    this.#kept = event
+    return event
+  }
+}

@@ -1,0 +1,99 @@
+import type { AgentDefinition } from '../../agents/definition.js'
+import { loadAgents } from '../../agents/loader.js'
+import type { Environment } from '../../agents/template.js'
+import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
+import { GatewayError } from '../../core/errors.js'
+import { ResamplerBank } from '../../media/resample/resampler.js'
+import { SpeechClient } from '../../speech/speech-client.js'
+import { SpeechPool } from '../../speech/speech-pool.js'
+import { loadMediaAssets } from '../../workers/media-assets.js'
+import { DialogueModel } from './dialogue-model.js'
+import type { DoubleModel } from './double.js'
+
+interface AgentModelsOptions {
+  readonly agentsDir: string
+  /** Agents to answer as; empty for all of the folder that have an `offline:` dialogue. */
+  readonly names: readonly string[]
+  readonly env: Environment
+  /** Wait before each answer. */
+  readonly thinkMs: number
+}
+
+interface Speaking {
+  readonly agent: AgentDefinition
+  readonly dialogue: OfflineDialogue
+}
+
+/** The models of a double's sessions, one for each: they answer as agents with an `offline:` dialogue. */
+export class AgentModels {
+  /** Names of the agents that it answers as. */
+  readonly names: readonly string[]
+  readonly #agents: readonly Speaking[]
+  readonly #pool: SpeechPool
+  readonly #resamplers: ResamplerBank
+  readonly #thinkMs: number
+
+  private constructor(agents: readonly Speaking[], pool: SpeechPool, resamplers: ResamplerBank, thinkMs: number) {
+    this.names = agents.map(({ agent }) => agent.name)
+    this.#agents = agents
+    this.#pool = pool
+    this.#resamplers = resamplers
+    this.#thinkMs = thinkMs
+  }
+
+  /** @throws GatewayError AGENT_INVALID or AGENT_UNKNOWN */
+  static async load(options: AgentModelsOptions): Promise<AgentModels> {
+    const agents = await speakingAgents(options)
+    const { rows, firKernel } = await loadMediaAssets()
+    const pool = new SpeechPool()
+    await pool.ready()
+    return new AgentModels(agents, pool, new ResamplerBank({ rows, kernel: firKernel }), options.thinkMs)
+  }
+
+  /** The model of a session with these instructions, which show the agent; the first agent where they show none. */
+  model(instructions: string): DoubleModel {
+    const [first, ...others] = this.#agents
+    const { agent, dialogue } = (others.find((one) => isOf(one.agent, instructions)) ?? first) as Speaking
+    return new DialogueModel({
+      dialogue,
+      greeting: agent.greeting ?? '',
+      speech: new SpeechClient({ port: this.#pool.openSession() }),
+      resamplers: this.#resamplers,
+      thinkMs: this.#thinkMs,
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close()
+  }
+}
+
+function isOf(agent: AgentDefinition, instructions: string): boolean {
+  return instructions.includes(agent.instructions.trim())
+}
+
+async function speakingAgents({ agentsDir, names, env }: AgentModelsOptions): Promise<readonly Speaking[]> {
+  // The tools run in the gateway: the addresses in their definitions are not needed here.
+  const anyValue = new Proxy(env, { get: (known, name: string) => known[name] ?? 'http://127.0.0.1' })
+  const { agents } = await loadAgents(agentsDir, anyValue)
+  const unknown = names.find((name) => !agents.has(name))
+  if (unknown !== undefined) {
+    throw new GatewayError(
+      'AGENT_UNKNOWN',
+      `there is no agent ${unknown} in ${agentsDir}; allowed: ${[...agents.keys()].join(', ')}`,
+    )
+  }
+  const wanted = [...agents.values()].filter(({ name }) => names.length === 0 || names.includes(name))
+  const speaking = wanted.flatMap((agent) => {
+    const offline = offlineSchema.safeParse(agent.offline)
+    return offline.success ? [{ agent, dialogue: offline.data }] : []
+  })
+  const silent = names.find((name) => !speaking.some(({ agent }) => agent.name === name))
+  if (silent !== undefined || speaking.length === 0) {
+    throw new GatewayError(
+      'AGENT_INVALID',
+      `${silent === undefined ? `no agent in ${agentsDir}` : `agent ${silent}`} has an offline: block, which a double answers by (docs/OFFLINE-AGENT.md)`,
+    )
+  }
+  return speaking
+}

@@ -1,0 +1,295 @@
+import type { OfflineDialogue } from '../../agents/offline.js'
+import { DialogueEngine, type DialogueAction, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
+import { readable, withoutNoise } from '../../backends/embedded/dialogue/understanding.js'
+import { PreRoll } from '../../backends/pre-roll.js'
+import { keysIn } from '../../backends/prompts.js'
+import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
+import { isSampleRateHz, samplesToMs } from '../../core/units.js'
+import { BLOCK_SAMPLES, type ResamplerBank, type StreamResampler } from '../../media/resample/resampler.js'
+import type { SpeechChunk, SpeechClient, Utterance } from '../../speech/speech-client.js'
+import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
+import type { DoubleModel, ModelReply } from './double.js'
+
+interface DialogueModelOptions {
+  readonly dialogue: OfflineDialogue
+  /** The agent's own greeting; empty for none. */
+  readonly greeting: string
+  /** The session's own; closed with it. */
+  readonly speech: SpeechClient
+  readonly resamplers: ResamplerBank
+  /** Wait before each answer, as of a model that thinks. */
+  readonly thinkMs: number
+}
+
+/** A call of the dialogue's, by the id that the service gave it. */
+interface OpenCall {
+  readonly engineId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+}
+
+/** What an answer consists of. */
+interface Answer {
+  readonly texts: readonly string[]
+  readonly calls: readonly OpenCall[]
+}
+
+/** How well a sound must fit the words; the limits of the embedded backend. */
+const FIT_MIN = 0.75
+const FIT_SURE = 0.87
+/** Sound from before the double's own detection of speech. */
+const PRE_ROLL_MS = 400
+/** An answer's sound is heard about this much later than it was sent. */
+const LINE_MS = 300
+/** A dialogue knows only whether there is a number: the gateway puts in the one that really calls. */
+const CALLER_NUMBER = 'this caller'
+/** Said where the dialogue has nothing to say and the service must answer. */
+const NOTHING_TO_SAY = 'One moment, please.'
+
+/**
+ * The model behind one session of a double, without a network: it recognises what the caller says, follows the agent's
+ * `offline:` dialogue, calls its tools and speaks with the embedded voice. Where the dialogue begins a tool ahead of
+ * time, the model calls it when its result is needed, as language models do.
+ */
+export class DialogueModel implements DoubleModel {
+  answers = 0
+  lastReply: ModelReply | null = null
+  readonly #options: DialogueModelOptions
+  readonly #engine: DialogueEngine
+  readonly #preRoll = new PreRoll(PRE_ROLL_MS, RECOGNISER_RATE_HZ)
+  #resampler: StreamResampler | null = null
+  #resamplerHz = 0
+  #utterance: Utterance | null = null
+  #utteranceSamples = 0
+  /** Resolves when the dialogue has taken everything that was said, pressed and returned so far. */
+  #settled: Promise<void> = Promise.resolve()
+  /** The caller spoke to another session before. */
+  #takeover = false
+  #texts: string[] = []
+  /** Calls that were not made yet. */
+  #calls: OpenCall[] = []
+  readonly #made = new Map<string, OpenCall>()
+  #callsMade = 0
+  /** The dialogue waits for the rest of a number. */
+  #numberOpen = false
+  /** Counts what the caller began to say: an answer from before it is void. */
+  #starts = 0
+  /** The answer whose sound is being made. */
+  #making: Answer | null = null
+  /** The answer that is being heard: when it began, and when each of its sentences ends. */
+  #heard: {
+    readonly atMs: number
+    readonly sentences: readonly { readonly text: string; readonly endMs: number }[]
+  } | null = null
+  #unheard: string[] = []
+  #closed = false
+
+  constructor(options: DialogueModelOptions) {
+    this.#options = options
+    this.#engine = new DialogueEngine({
+      dialogue: options.dialogue,
+      values: { caller: { number: CALLER_NUMBER }, greeting: options.greeting },
+      answered: [],
+      resume: null,
+    })
+  }
+
+  hear(pcm: Int16Array, sampleRateHz: number): void {
+    for (let at = 0; at < pcm.length; at += BLOCK_SAMPLES) {
+      const samples = this.#atRecogniserRate(pcm.subarray(at, at + BLOCK_SAMPLES), sampleRateHz)
+      if (this.#utterance === null) this.#preRoll.push(samples)
+      else this.#utterance.push(samples)
+      this.#utteranceSamples += samples.length
+    }
+  }
+
+  callerStarted(): void {
+    this.#starts++
+    this.#interrupted()
+    if (this.#utterance !== null || this.#closed) return
+    if (!this.#engine.started) {
+      // The caller speaks first: the greeting counts as interrupted.
+      this.#take({ type: 'start', takeover: this.#takeover })
+      this.#unheard.push(...this.#texts.splice(0))
+    }
+    const { jsgf, words } = this.#engine.grammar()
+    const before = this.#preRoll.take()
+    try {
+      this.#utterance = this.#options.speech.startUtterance(jsgf, words)
+    } catch {
+      return // No decoder: the turn is not understood.
+    }
+    this.#utterance.push(before)
+    this.#utteranceSamples = before.length
+  }
+
+  async nextCallerText(): Promise<string> {
+    const utterance = this.#utterance
+    this.#utterance = null
+    const ms = samplesToMs(this.#utteranceSamples, RECOGNISER_RATE_HZ)
+    let words = ''
+    this.#then(async () => {
+      const { text, fit = 1 } = (await utterance?.end().catch(() => null)) ?? { text: '' }
+      words = fit < FIT_MIN ? '' : withoutNoise(text)
+      const unheard = [...this.#unheard.splice(0), ...this.#texts.splice(0)]
+      this.#take({
+        type: 'heard',
+        text: words,
+        by: 'speech',
+        unheard,
+        sure: fit >= FIT_SURE,
+        attempt: ms < ANSWER_UNHEARD_MS,
+      })
+    })
+    await this.#settled
+    return readable(words, this.#options.dialogue.digits)
+  }
+
+  told(role: 'caller' | 'agent' | 'system', text: string): void {
+    if (role === 'agent') this.#takeover = true
+    const keys = keysIn(text)
+    if (keys === null) return
+    this.#starts++
+    this.#interrupted()
+    this.#then(() => {
+      this.#unheard = []
+      this.#texts = []
+      for (const key of keys.replace(/[^0-9*#]/g, '')) this.#take({ type: 'key', key })
+    })
+  }
+
+  toolResult(callId: string, output: unknown): void {
+    const call = this.#made.get(callId)
+    this.#made.delete(callId)
+    if (call === undefined) return
+    const { ok, value } = resultOf(output)
+    this.#then(() => this.#take({ type: 'tool-result', callId: call.engineId, ok, value }))
+  }
+
+  callsTakenBack(callIds: readonly string[]): void {
+    for (const id of callIds) {
+      const call = this.#made.get(id)
+      if (call !== undefined) this.#calls.push(call)
+      this.#made.delete(id)
+    }
+  }
+
+  async nextReply(): Promise<ModelReply> {
+    this.answers++
+    const starts = this.#starts
+    if (this.#options.thinkMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#options.thinkMs).unref())
+    await this.#settled
+    // The caller went on: they are answered when they have finished.
+    if (starts !== this.#starts || this.#closed) return {}
+    if (!this.#engine.started) this.#take({ type: 'start', takeover: this.#takeover })
+    let calls = this.#due()
+    if (this.#texts.length + calls.length === 0) {
+      this.#take(this.#numberOpen ? { type: 'keys-timeout' } : { type: 'nudge' })
+      calls = this.#due()
+      if (this.#texts.length + calls.length === 0) this.#texts.push(NOTHING_TO_SAY)
+    }
+    const answer: Answer = { texts: this.#texts.splice(0), calls }
+    this.#making = answer
+    this.#calls = this.#calls.filter((call) => !calls.includes(call))
+    const chunks = await this.#speak(answer.texts.join(' '))
+    if (this.#making !== answer) return {}
+    this.#making = null
+    const reply = this.#replyOf(answer, chunks)
+    this.lastReply = reply
+    return reply
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#utterance?.abandon()
+    this.#utterance = null
+    this.#resampler?.release()
+    this.#resampler = null
+    this.#options.speech.close()
+  }
+
+  /** Work that waits for what came before it. */
+  #then(work: () => void | Promise<void>): void {
+    this.#settled = this.#settled.then(work)
+  }
+
+  #take(event: DialogueEvent): void {
+    if (this.#closed) return
+    for (const action of this.#engine.handle(event)) this.#act(action)
+  }
+
+  #act(action: DialogueAction): void {
+    if (action.type === 'say') this.#texts.push(action.text)
+    else if (action.type === 'call') this.#calls.push({ engineId: action.callId, name: action.name, args: action.args })
+    else if (action.type === 'key-timer') this.#numberOpen = action.ms !== null
+  }
+
+  #due(): readonly OpenCall[] {
+    return this.#calls.filter(({ engineId }) => this.#engine.waitsFor(engineId))
+  }
+
+  /** What of the last answer was not heard to its end, and what was on its way, is not known to the caller. */
+  #interrupted(): void {
+    if (this.#making !== null) {
+      this.#unheard.push(...this.#making.texts)
+      this.#calls.push(...this.#making.calls)
+      this.#making = null
+    }
+    if (this.#heard === null) return
+    const heardMs = performance.now() - this.#heard.atMs - LINE_MS
+    this.#unheard.push(...this.#heard.sentences.filter(({ endMs }) => endMs > heardMs).map(({ text }) => text))
+    this.#heard = null
+  }
+
+  #replyOf(answer: Answer, chunks: readonly SpeechChunk[]): ModelReply {
+    const calls = answer.calls.map((call) => {
+      const callId = `call_${++this.#callsMade}`
+      this.#made.set(callId, call)
+      return { callId, name: call.name, args: call.args }
+    })
+    const pcm = new Int16Array(chunks.reduce((samples, chunk) => samples + chunk.pcm.length, 0))
+    const sampleRateHz = chunks[0]?.sampleRateHz ?? RECOGNISER_RATE_HZ
+    let at = 0
+    const sentences = chunks.map((chunk) => {
+      pcm.set(chunk.pcm, at)
+      at += chunk.pcm.length
+      return { text: chunk.text, endMs: samplesToMs(at, sampleRateHz) }
+    })
+    if (sentences.length > 0) this.#heard = { atMs: performance.now(), sentences }
+    return {
+      ...(answer.texts.length === 0 ? {} : { say: answer.texts.join(' '), sound: { pcm, sampleRateHz } }),
+      ...(calls.length === 0 ? {} : { calls }),
+    }
+  }
+
+  async #speak(text: string): Promise<readonly SpeechChunk[]> {
+    const chunks: SpeechChunk[] = []
+    const { speech, dialogue } = this.#options
+    if (text !== '') await speech.speak(text, dialogue.voice ?? 'slt', (chunk) => chunks.push(chunk)).done
+    return chunks
+  }
+
+  #atRecogniserRate(pcm: Int16Array, sampleRateHz: number): Int16Array {
+    if (sampleRateHz === RECOGNISER_RATE_HZ || !isSampleRateHz(sampleRateHz)) return pcm
+    if (this.#resampler === null || this.#resamplerHz !== sampleRateHz) {
+      this.#resampler?.release()
+      this.#resampler = this.#options.resamplers.open(sampleRateHz, RECOGNISER_RATE_HZ)
+      this.#resamplerHz = sampleRateHz
+    }
+    const out = new Int16Array(this.#resampler.outputSamplesMax(pcm.length))
+    return out.subarray(0, this.#resampler.process(pcm, out))
+  }
+}
+
+/** A tool's result as a client wrote it: JSON as text or parsed; an object with `error` is a failure. */
+function resultOf(output: unknown): { readonly ok: boolean; readonly value: unknown } {
+  let value = output
+  if (typeof output === 'string') {
+    try {
+      value = JSON.parse(output)
+    } catch {
+      // The text itself is the result.
+    }
+  }
+  return { ok: typeof value !== 'object' || value === null || !('error' in value), value }
+}

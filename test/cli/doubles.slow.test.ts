@@ -1,0 +1,89 @@
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { runDouble } from '../../src/cli/double.js'
+import type { CallReport } from '../../src/simulator/call-report.js'
+import { whole } from '../support/gateway.js'
+import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
+
+// Calls are spoken in real time, one at a time for each double.
+t.setTimeout(150_000)
+t.jobs = 4
+
+/** `mkondo double SERVICE` on a free port. Gives the variables that it prints. */
+async function double(t: Test, service: string): Promise<Record<string, string>> {
+  const stop = new AbortController()
+  let printed = ''
+  const running = runDouble([service, '--port', '0'], {
+    out: (text) => (printed += text),
+    env: {},
+    signal: stop.signal,
+  })
+  t.teardown(async () => {
+    stop.abort()
+    return running
+  })
+  while (!printed.includes('export ')) {
+    await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 50))])
+  }
+  return Object.fromEntries(
+    [...printed.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value] as const),
+  )
+}
+
+/** Proves who they are on the keypad, hears their balance, and asks for a person. */
+const ACCOUNT_THEN_HUMAN = `
+version: 1
+name: balance, then a person
+patienceMs: 3000
+rules:
+  - { heard: did not catch, repeat: true }
+steps:
+  - { say: What is my balance?, heard: report a problem }
+  - { press: '7386#', heard: last four digits of your ID }
+  - { press: '5291#', heard: customer number }
+  - { say: I want to speak to a human., heard: anything else }
+  - { wait: 30000 }
+  - { hangup: true }
+`
+
+const saidBy = (call: CallReport | undefined): string =>
+  (call?.transcript ?? [])
+    .filter(({ role }) => role === 'agent')
+    .map(({ text }) => text)
+    .join(' ')
+const ranWell = (call: CallReport | undefined): string[] =>
+  (call?.toolCalls ?? []).filter(({ ok }) => ok).map(({ name }) => name)
+
+for (const [service, backend] of [
+  ['openai', 'openai'],
+  ['openai-live', 'openai-live'],
+  ['gemini', 'gemini'],
+  ['realtime', 'self-hosted'],
+] as const) {
+  t.test(`a double of ${service} holds a call on the order line and one of support`, { buffered: true }, async (t) => {
+    const variables = await double(t, service)
+    const { at, close } = await whole({ ...variables, MEDIA_WORKERS: '1' })
+    t.teardown(close)
+    const order = await simulateOneCall({ ...at, args: ['--from', '+254700000001'] })
+    const [asked] = order.calls
+    t.equal(asked?.backend, backend, order.output)
+    t.match(saidBy(asked), /Order 4127 is out for delivery\. PikiPiki should be with you today/)
+    t.equal(asked?.outcome, 'deflected')
+    t.same(ranWell(asked), ['lookup_order', 'end_call'])
+    t.same(carrierComplaints(asked), [])
+
+    const file = join(t.testdir({ 'script.yaml': ACCOUNT_THEN_HUMAN }), 'script.yaml')
+    const support = await simulateOneCall({
+      ...at,
+      agent: 'support',
+      args: ['--from', '+254700000001', '--script', file],
+    })
+    const [helped] = support.calls
+    t.equal(helped?.backend, backend, support.output)
+    t.match(saidBy(helped), /your balance is KES 350/, 'the account of a caller who was verified')
+    t.same(ranWell(helped), ['verify_caller', 'verify_caller', 'getAccount', 'escalate_to_human'])
+    t.equal(helped?.outcome, 'escalated')
+    t.same(carrierComplaints(helped), [])
+  })
+}

@@ -1,0 +1,153 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import type { ScriptedReply } from '../../src/backends/conformance.js'
+import type { CallRecord } from '../../src/call/record.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
+import { Script } from '../../src/simulator/vendors/double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { TestLine, callerSays, orderStatusAgent, sid, startHost, until } from '../support/host.js'
+
+// Calls are in real time.
+t.setTimeout(120_000)
+t.jobs = 2
+
+interface OpenAiCall {
+  readonly line: TestLine
+  readonly double: OpenAiDouble
+  /** What the caller says now, and how the service writes it down. */
+  say(words: string): Promise<void>
+  /** Hangs up. */
+  record(): Promise<CallRecord>
+  metrics(): Promise<string>
+}
+
+/** A call to the order line over OpenAI Realtime's double, which the caller hears greet. */
+async function openAiCall(
+  t: Test,
+  callSid: string,
+  replies: readonly ScriptedReply[],
+  change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
+): Promise<OpenAiCall> {
+  const double = await OpenAiDouble.start({ script: new Script([{ say: 'Hello.' }, ...replies]) })
+  const definition = change(await orderStatusAgent())
+  const env = { OPENAI_API_KEY: 'key-of-a-test', OPENAI_BASE_URL: double.baseUrl, OPENAI_MODEL: 'gpt-of-nobody' }
+  const test = await startHost({
+    speech: null,
+    backends: backendSettings(loadConfig(env, null)),
+    agents: new Map([
+      ['order-status', { definition, facts: agentFacts(definition), backends: ['openai'], shadow: null }],
+    ]),
+  })
+  t.teardown(() => Promise.all([test.close(), double.close()]))
+  const id = sid(callSid)
+  const call = test.host.prepare({
+    callSid: id,
+    agent: 'order-status',
+    from: '',
+    to: '+254709000000',
+    direction: 'inbound',
+  })
+  const line = new TestLine(call)
+  line.start()
+  await line.agentQuiet(500)
+  return {
+    line,
+    double,
+    say: async (words) => {
+      double.script.callerSays(words)
+      const samples = await callerSays(words)
+      line.say(samples)
+      await sleep(samples.length / 16)
+    },
+    record: () => {
+      call.hangup('operator-hangup', 'the test is over', false)
+      line.stop()
+      return test.recordOf(id)
+    },
+    metrics: () => test.metrics.render(),
+  }
+}
+
+const STATUS = 'Your order is on its way, and the rider is in Nakuru now, with four other parcels to bring before it.'
+/** Pieces of 100 ms: as fast as speech, so that the answer is still being made when the caller makes a sound. */
+const slowly = { audioMs: 5000, paceMs: 100 }
+
+const committed = ({ bargeIns }: CallRecord): boolean[] => bargeIns.map(({ committed }) => committed)
+
+t.test('"okay" over an answer of OpenAI is listening: it goes on to its end, and nothing answers it', async (t) => {
+  const call = await openAiCall(t, 'HD_okay0000000001', [{ say: STATUS, ...slowly }])
+  await call.say('Where is my order?')
+  await until(() => call.double.script.answers === 2, 5000, 'the answer to begin')
+  await sleep(1500)
+  await call.say('Okay.')
+  await call.line.agentQuiet(1500)
+  const record = await call.record()
+  t.same(committed(record), [false], 'the agent fell silent, and went on')
+  t.equal(call.double.script.answers, 2, 'the service was asked for nothing more')
+  t.same(call.double.session.truncations, [])
+  t.match(record.transcript.findLast(({ role }) => role === 'agent')?.text, STATUS)
+  t.equal(record.turns.length, 1, 'where the order is was the only question')
+})
+
+t.test('a caller who speaks on over an answer of OpenAI interrupts it', async (t) => {
+  const call = await openAiCall(t, 'HD_speakson00001', [{ say: STATUS, ...slowly }, { say: 'It is cancelled.' }])
+  await call.say('Where is my order?')
+  await until(() => call.double.script.answers === 2, 5000, 'the answer to begin')
+  await sleep(1500)
+  await call.say('No, wait, I want to change my address.')
+  await until(() => call.double.script.answers === 3, 5000, 'the answer to the interruption')
+  await call.line.agentQuiet(800)
+  const record = await call.record()
+  t.same(committed(record), [true])
+  t.equal(call.double.session.truncations.length, 1, 'the service knows what was heard')
+  t.equal(record.turns.length, 2)
+  t.equal(record.turns.filter(({ answerMs }) => answerMs === null).length, 0, 'both were answered')
+})
+
+t.test('"stop" over an answer of OpenAI interrupts it too, by its words', async (t) => {
+  const call = await openAiCall(t, 'HD_stop0000000001', [{ say: STATUS, ...slowly }, { say: 'I have stopped.' }])
+  await call.say('Where is my order?')
+  await until(() => call.double.script.answers === 2, 5000, 'the answer to begin')
+  await sleep(1500)
+  await call.say('Stop!')
+  await until(() => call.double.script.answers === 3, 5000, 'an answer that the busy service did not give by itself')
+  await call.line.agentQuiet(800)
+  const record = await call.record()
+  t.same(committed(record), [true])
+  t.match(record.bargeIns[0]?.why, /words in/)
+})
+
+t.test('a model that claims what no tool did is told so, and corrects itself aloud', async (t) => {
+  const SORRY = 'I am sorry, I cannot cancel it. Shall I connect you?'
+  const call = await openAiCall(
+    t,
+    'HD_claims000000001',
+    [{ say: 'I have cancelled your order.' }, { say: SORRY }],
+    (agent) => ({ ...agent, claims: agent.claims === null ? null : { ...agent.claims, correct: true } }),
+  )
+  await call.say('Please cancel my order.')
+  await until(() => call.double.script.answers === 3, 12_000, 'the correction')
+  await call.line.agentQuiet(800)
+  const record = await call.record()
+  t.match(record.claims, [{ tool: null, language: 'en', verdict: 'no-tool' }])
+  t.match(
+    record.timeline.filter(({ name }) => name.startsWith('claim')).map(({ name, detail }) => [name, detail]),
+    [
+      ['claim-unsupported', String],
+      ['claim-corrected', 'now'],
+    ],
+  )
+  const told = call.double.session.items.filter((item) => item.type === 'message' && item.role === 'system')
+  t.match(JSON.stringify(told.at(-1)), /you have no tool for that/, 'the model was told')
+  t.match(record.transcript.at(-1), { role: 'agent', text: SORRY }, 'and the caller heard it')
+  const metrics = await call.metrics()
+  t.match(metrics, /mkondo_claims_total\{agent="order-status",tool="none",verdict="no-tool"\} 1/)
+  t.match(
+    metrics,
+    /mkondo_cost_unknown_calls_total\{agent="order-status",backend="openai"\} 1/,
+    'a model without a price',
+  )
+})
