@@ -11,14 +11,22 @@ export function backends(): DashboardBuilder {
       {
         title: 'Speed',
         panels: [
-          curves({ title: 'First sound by backend', about: 'Caller stopped to first sound sent.', unit: 's' }, THIRD, [
-            { expr: quantile(0.5, 'mkondo_turn_response_seconds', 'backend'), legend: '{{backend}} p50' },
+          curves(
             {
-              expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend'),
-              legend: '{{backend}} p95',
-              exemplar: true,
+              title: 'First sound by backend',
+              about: "From the end of the caller's speech to the first sound sent.",
+              unit: 's',
             },
-          ]),
+            THIRD,
+            [
+              { expr: quantile(0.5, 'mkondo_turn_response_seconds', 'backend'), legend: '{{backend}} p50' },
+              {
+                expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend'),
+                legend: '{{backend}} p95',
+                exemplar: true,
+              },
+            ],
+          ),
           curves(
             {
               title: 'Answer by backend',
@@ -65,15 +73,29 @@ export function backends(): DashboardBuilder {
             THIRD,
             [{ expr: rate('mkondo_backend_errors_total', 'backend, code'), legend: '{{backend}} {{code}}' }],
           ),
-          curves({ title: 'Failovers', about: 'Calls moved to another backend in mid-call.', unit: 'cps' }, THIRD, [
-            { expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' },
-          ]),
-          curves({ title: 'Failover gap, p95', about: 'Old backend lost to new backend ready.', unit: 's' }, THIRD, [
-            { expr: quantile(0.95, 'mkondo_backend_failover_gap_seconds', 'to'), legend: 'to {{to}}', exemplar: true },
-          ]),
+          curves(
+            { title: 'Failovers', about: 'Calls that moved to another backend during the call.', unit: 'cps' },
+            THIRD,
+            [{ expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' }],
+          ),
           curves(
             {
-              title: 'Rate limits left',
+              title: 'Failover gap, p95',
+              about: 'From the loss of the old backend until the new one is ready.',
+              unit: 's',
+            },
+            THIRD,
+            [
+              {
+                expr: quantile(0.95, 'mkondo_backend_failover_gap_seconds', 'to'),
+                legend: 'to {{to}}',
+                exemplar: true,
+              },
+            ],
+          ),
+          curves(
+            {
+              title: 'Rate limits remaining',
               about: "What a service's key has left, as last reported. Near 0 new calls go to the next of the list.",
               unit: 'percentunit',
             },
@@ -85,7 +107,7 @@ export function backends(): DashboardBuilder {
               },
             ],
           ),
-          curves({ title: 'Errors per turn', about: 'Above 0.05 callers notice.', unit: 'short' }, THIRD, [
+          curves({ title: 'Errors per turn', about: 'Callers notice values above 0.05.', unit: 'short' }, THIRD, [
             {
               expr: `${rate('mkondo_backend_errors_total', 'backend')} / ${rate('mkondo_turn_response_seconds_count', 'backend')}`,
               legend: '{{backend}}',
@@ -107,18 +129,22 @@ export function backends(): DashboardBuilder {
       {
         title: 'Cost',
         panels: [
-          curves({ title: 'Cost by agent and backend', about: 'A day at the present rate.', unit: 'short' }, THIRD, [
+          curves({ title: 'Cost by agent and backend', about: 'Per day at the current rate.', unit: 'short' }, THIRD, [
             {
               expr: `86400 * ${rate('mkondo_cost_total', 'agent, backend, currency')}`,
               legend: '{{agent}} {{backend}} {{currency}}',
             },
           ]),
-          curves({ title: 'Cost per call', about: 'What is known, by all calls of the agent.', unit: 'short' }, THIRD, [
-            {
-              expr: `${rate('mkondo_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_total', 'agent')}`,
-              legend: '{{agent}} {{currency}}',
-            },
-          ]),
+          curves(
+            { title: 'Cost per call', about: 'Known cost, divided by all calls of the agent.', unit: 'short' },
+            THIRD,
+            [
+              {
+                expr: `${rate('mkondo_cost_total', 'agent, currency')} / on (agent) group_left ${rate('mkondo_calls_total', 'agent')}`,
+                legend: '{{agent}} {{currency}}',
+              },
+            ],
+          ),
           curves(
             {
               title: 'Calls of unknown cost',

@@ -54,7 +54,7 @@ export function call(): DashboardBuilder {
       {
         title: 'Live call',
         panels: [
-          curves({ title: 'First sound', about: 'While the call lives, and 60 s after.', unit: 's' }, THIRD, [
+          curves({ title: 'First sound', about: 'While the call is live, and for 60 s after it.', unit: 's' }, THIRD, [
             { expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' },
           ]),
           curves(

@@ -91,11 +91,17 @@ export function fleet(): DashboardBuilder {
             THIRD,
             [{ expr: quantile(0.95, 'mkondo_webhook_seconds', 'route'), legend: '{{route}}' }],
           ),
-          curves({ title: 'Webhooks rejected', about: 'Unsigned, stale, malformed, too many.', unit: 'reqps' }, THIRD, [
-            { expr: rate('mkondo_webhook_rejected_total', 'reason'), legend: '{{reason}}' },
-          ]),
           curves(
-            { title: 'Stream set-up, p95', about: 'Webhook answered to first audio of the carrier.', unit: SECONDS },
+            { title: 'Webhooks rejected', about: 'Unsigned, stale, malformed or rate-limited.', unit: 'reqps' },
+            THIRD,
+            [{ expr: rate('mkondo_webhook_rejected_total', 'reason'), legend: '{{reason}}' }],
+          ),
+          curves(
+            {
+              title: 'Stream set-up, p95',
+              about: 'From the answered webhook to the first audio of the carrier.',
+              unit: SECONDS,
+            },
             THIRD,
             [{ expr: quantile(0.95, 'mkondo_stream_setup_seconds', ''), legend: 'p95' }],
           ),
@@ -130,7 +136,7 @@ export function fleet(): DashboardBuilder {
               { expr: `min by (state) (mkondo_nodes{${NODE}})`, legend: 'least {{state}}' },
             ],
           ),
-          curves({ title: 'Not ready', about: 'Nodes whose /readyz says 503, by reason.', unit: 'short' }, THIRD, [
+          curves({ title: 'Not ready', about: 'Nodes whose /readyz answers 503, by reason.', unit: 'short' }, THIRD, [
             { expr: `sum by (reason) (mkondo_not_ready{${NODE}})`, legend: '{{reason}}' },
           ]),
           curves(
@@ -147,7 +153,11 @@ export function fleet(): DashboardBuilder {
             { expr: rate('mkondo_store_operations_total', 'outcome'), legend: '{{outcome}}' },
           ]),
           curves(
-            { title: 'Store operations, p99', about: 'Each has 250 ms; then calls go on without it.', unit: SECONDS },
+            {
+              title: 'Store operations, p99',
+              about: 'Each may take 250 ms; after that, calls continue without it.',
+              unit: SECONDS,
+            },
             QUARTER,
             [{ expr: quantile(0.99, 'mkondo_store_seconds', 'op'), legend: '{{op}}' }],
           ),
@@ -175,11 +185,9 @@ export function fleet(): DashboardBuilder {
               { expr: `sum(rate(mkondo_calls_unclaimed_total{${NODE}}[$__rate_interval]))`, legend: 'unclaimed' },
             ],
           ),
-          curves(
-            { title: 'Calls of lost nodes', about: 'What became of calls whose node is gone.', unit: 'cps' },
-            THIRD,
-            [{ expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' }],
-          ),
+          curves({ title: 'Calls of lost nodes', about: 'Outcome of calls whose node was lost.', unit: 'cps' }, THIRD, [
+            { expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' },
+          ]),
           curves(
             {
               title: 'Calls kept for other nodes',
@@ -283,9 +291,11 @@ export function fleet(): DashboardBuilder {
           curves({ title: 'Backend errors', about: 'By backend and code.', unit: 'cps' }, THIRD, [
             { expr: rate('mkondo_backend_errors_total', 'backend, code'), legend: '{{backend}} {{code}}' },
           ]),
-          curves({ title: 'Failovers', about: 'Calls moved to another backend in mid-call.', unit: 'cps' }, THIRD, [
-            { expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' },
-          ]),
+          curves(
+            { title: 'Failovers', about: 'Calls that moved to another backend during the call.', unit: 'cps' },
+            THIRD,
+            [{ expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' }],
+          ),
           curves({ title: 'Tools, p95', about: 'How long your APIs take.', unit: SECONDS }, THIRD, [
             { expr: quantile(0.95, 'mkondo_tool_seconds', 'tool'), legend: '{{tool}}', exemplar: true },
           ]),
@@ -306,9 +316,11 @@ export function fleet(): DashboardBuilder {
               },
             ],
           ),
-          curves({ title: 'Greeting, p95', about: 'Stream open to the first agent sound.', unit: SECONDS }, THIRD, [
-            { expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' },
-          ]),
+          curves(
+            { title: 'Greeting, p95', about: 'From the open stream to the first sound of the agent.', unit: SECONDS },
+            THIRD,
+            [{ expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' }],
+          ),
           curves(
             {
               title: "The carrier's REST API",

@@ -27,14 +27,18 @@ export function mediaEngine(): DashboardBuilder {
               },
             ],
           ),
-          curves({ title: 'Frames on the sockets', about: 'In and out; 50 a second and call.', unit: 'cps' }, THIRD, [
-            { expr: rate('mkondo_carrier_frames_total', 'direction'), legend: '{{direction}}' },
-          ]),
-          curves({ title: 'Bytes on the sockets', about: '32 kB a second and call at 16 kHz.', unit: 'Bps' }, THIRD, [
-            { expr: rate('mkondo_carrier_bytes_total', 'direction'), legend: '{{direction}}' },
-          ]),
           curves(
-            { title: 'Lost audio', about: 'Frames dropped at a bound, and playout underruns.', unit: 'cps' },
+            { title: 'Frames on the sockets', about: 'In and out; 50 per second for each call.', unit: 'cps' },
+            THIRD,
+            [{ expr: rate('mkondo_carrier_frames_total', 'direction'), legend: '{{direction}}' }],
+          ),
+          curves(
+            { title: 'Bytes on the sockets', about: '32 kB per second for each call at 16 kHz.', unit: 'Bps' },
+            THIRD,
+            [{ expr: rate('mkondo_carrier_bytes_total', 'direction'), legend: '{{direction}}' }],
+          ),
+          curves(
+            { title: 'Lost audio', about: 'Frames dropped at a limit, and playout underruns.', unit: 'cps' },
             THIRD,
             [
               { expr: rate('mkondo_frames_dropped_total', 'where'), legend: 'dropped, {{where}}' },
@@ -179,7 +183,7 @@ export function mediaEngine(): DashboardBuilder {
           ),
           curves(
             {
-              title: 'Metrics pages',
+              title: 'Metrics responses',
               about: 'Scrapes, calls left out of /metrics/calls, labels beyond the cap, spans lost.',
               unit: 'cps',
             },

@@ -33,7 +33,7 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
     // Without the supervisor nobody forwards webhooks or restarts this process, so it lets its calls finish and ends.
     const orphaned = (): void => {
       channel.closed()
-      log.error({}, 'the supervisor is gone: calls finish, and this process ends')
+      log.error({}, 'the supervisor has ended: this process ends when its calls have finished')
       void gateway.stop(config.drainTimeoutMs)
     }
     process.once('disconnect', orphaned)

@@ -33,7 +33,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   let config = startableConfig(process.env, configFile, count)
   const log = createLog(config.logLevel)
   if (config.insecure)
-    log.warn({ open: exposureOf(config).open }, 'INSECURE is set: the gateway starts whatever is open to strangers')
+    log.warn({ open: exposureOf(config).open }, 'INSECURE is set: the gateway starts although strangers can use it')
   const shop = needsDemoShop(config, options.withShop === true) ? await startDemoShop() : null
   if (shop !== null) {
     config = { ...config, shopApiUrl: shop.url }
@@ -96,7 +96,7 @@ async function serveTogether(
   log: Log,
 ): Promise<number> {
   if (config.tokenSecrets.length === 0)
-    log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
+    log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes only')
   const start = planned(config, request)
   const { plans, spare } = start
   await freePorts([...plans, spare])

@@ -107,14 +107,13 @@ export class DescriptorGuard {
     try {
       await resume()
     } catch (error) {
-      if (!this.#resumeFailed)
-        log.error({ err: error }, 'The public port cannot be opened again; it is tried again and again')
+      if (!this.#resumeFailed) log.error({ err: error }, 'The public port cannot be reopened; the gateway keeps trying')
       this.#resumeFailed = true
       return
     }
     this.#low = false
     this.#resumeFailed = false
-    log.info({ open: this.#open }, 'File descriptors suffice again: connections are taken')
+    log.info({ open: this.#open }, 'File descriptors are available again: connections are accepted')
   }
 }
 

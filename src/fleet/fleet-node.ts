@@ -569,7 +569,7 @@ export class FleetNode {
         mayClaim: () => clock() < untilMs,
       })
     } catch (thrown) {
-      log.error({ err: thrown, peer: node }, 'the calls of a node that is gone cannot be read')
+      log.error({ err: thrown, peer: node }, 'the calls of a lost node cannot be read')
     }
   }
 }

@@ -130,7 +130,7 @@ export class Recovery<Answer extends object> {
       return news === 'asks' ? await this.#asked(webhook, callSid, entry) : noted(webhook)
     } catch (thrown) {
       this.counters.failed++
-      this.#log(callSid).error({ err: thrown }, 'a call whose node is gone could not be recovered')
+      this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be recovered')
       return newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : noted(webhook)
     }
   }
@@ -182,7 +182,7 @@ export class Recovery<Answer extends object> {
           await this.#takeOne(callSid, permit)
         } catch (thrown) {
           this.counters.failed++
-          this.#log(callSid).error({ err: thrown }, 'a call whose node is gone could not be taken over')
+          this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be taken over')
         }
       }
     }
@@ -287,7 +287,7 @@ export class Recovery<Answer extends object> {
       open(kept)
     } catch (thrown) {
       if (thrown instanceof GatewayError && thrown.code === 'DUPLICATE_CALL') return 'here'
-      this.#log(callSid).error({ err: thrown }, 'a call whose node is gone cannot go on here')
+      this.#log(callSid).error({ err: thrown }, 'a call of a lost node cannot continue here')
       return 'cannot'
     }
     this.#taken.delete(callSid)
@@ -336,7 +336,7 @@ export class Recovery<Answer extends object> {
       return await this.#options.kept(callSid)
     } catch (thrown) {
       this.counters.unreadable++
-      this.#log(callSid).error({ err: thrown }, 'the state of a call whose node is gone cannot be read')
+      this.#log(callSid).error({ err: thrown }, 'the state of a call of a lost node cannot be read')
       return null
     }
   }

@@ -285,7 +285,7 @@ export class Supervisor<Plan> {
         place.sinceMs = performance.now()
         place.ready = message
         if (place.restarts > 0)
-          this.#options.log.info({ process: index, restarts: place.restarts }, 'a process takes calls again')
+          this.#options.log.info({ process: index, restarts: place.restarts }, 'a process accepts calls again')
         return this.#changed()
       }
       case 'failed':
@@ -322,11 +322,11 @@ export class Supervisor<Plan> {
       place.replaced = false
       place.restarts = 0
       place.shortLives = 0
-      if (code !== 0) log.error({ process: index, reason }, 'a process that was to be replaced did not end in order')
+      if (code !== 0) log.error({ process: index, reason }, 'a process that was being replaced ended with an error')
       return this.#beginNew(place)
     }
     if (code === 0) {
-      log.info({ process: index }, 'a process was drained and is over')
+      log.info({ process: index }, 'a process was drained and has ended')
       place.over = true
       return this.#changed()
     }

@@ -265,7 +265,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     })
     await Promise.all([speech.ready(), calls.ready()])
     if (config.tokenSecrets.length === 0)
-      log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
+      log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in this process only')
     edge = await startEdge({
       host: config.host,
       port: config.port,
@@ -357,7 +357,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   function stop(drainTimeoutMs: number): Promise<void> {
     stopping ??= (async () => {
       const carried = liveCount(running.calls)
-      log.info({ calls: carried }, 'stopping: no more calls are taken')
+      log.info({ calls: carried }, 'stopping: no new calls are accepted')
       fleet.node.state = 'draining'
       leftCalls.close()
       outbound.close()

@@ -44,7 +44,7 @@ export class LeftCalls {
           continue
         }
         if (found === 'elsewhere')
-          log.call(callSid).info({}, 'a call that ended here went on: its record is with the rest of it')
+          log.call(callSid).info({}, 'a call that ended here was continued by another node, which has its record')
         decide(record, callSid, found !== 'elsewhere')
       }
       left = undecided

@@ -373,7 +373,7 @@ export class TraceExport {
   /** Logged once until an export succeeds: a collector that is down for a day must not fill the log. */
   #lost(spans: number, error: Error | undefined): void {
     this.failed += spans
-    if (!this.#warned) this.#log.warn({ err: error, spans }, 'the trace collector did not take spans')
+    if (!this.#warned) this.#log.warn({ err: error, spans }, 'the trace collector did not accept spans')
     this.#warned = true
   }
 }

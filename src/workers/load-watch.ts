@@ -58,8 +58,8 @@ export class LoadWatch {
     if (overload === this.#before) return
     this.#before = overload
     const { log } = this.#options
-    if (overload === null) log.info({ ...sample }, 'calls are taken again')
-    else log.warn({ overload, ...sample }, 'calls are refused: the process has too much load')
+    if (overload === null) log.info({ ...sample }, 'calls are accepted again')
+    else log.warn({ overload, ...sample }, 'calls are refused: the process is overloaded')
   }
 
   #sampleNow(): LoadSample {

@@ -522,7 +522,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Ends the call without asking its session: at the end of a drain, or when its playout failed. */
   force(detail: string): void {
     Atomics.store(this.#shared.words, Word.hangup, HANGUP_NOW)
-    this.#log.warn({ detail }, 'call is ended by force')
+    this.#log.warn({ detail }, 'call is forcibly ended')
     this.#mark('forced', detail)
     this.#closeSink(1001)
     this.#cutOver()
@@ -554,7 +554,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { underruns } = this.#playout
     if (underruns !== this.#underrunsSeen) this.#underrun(underruns)
     if (taken) return
-    this.#log.warn({}, 'the carrier does not read: socket given up')
+    this.#log.warn({}, 'the carrier does not read: the socket is closed')
     this.#mark('socket-stuck', 'the carrier does not read: more waits than two seconds of sound')
     this.detach(1008)
     sink.close(1008)

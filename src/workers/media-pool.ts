@@ -88,7 +88,7 @@ export class MediaPool {
         memories,
         workerData.memoryMb * 1024 * 1024,
       )
-      group.pool.on('error', (thrown) => log.error({ err: thrown }, 'a media worker failed that carried no call'))
+      group.pool.on('error', (thrown) => log.error({ err: thrown }, 'a media worker without calls failed'))
       // After the rejections of the worker's tasks, which carry the error.
       group.pool.on('workerDestroy', () => setImmediate(() => this.#workersGone(null)))
       memories.memories.forEach((memory, index) =>

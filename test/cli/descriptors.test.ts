@@ -93,7 +93,7 @@ t.test(
     t.equal(said('EMFILE'), 0)
 
     for (const stranger of strangers.splice(0)) stranger.destroy()
-    await until(() => said('suffice again') > 0, 20_000, 'the gateway to take connections again')
+    await until(() => said('available again') > 0, 20_000, 'the gateway to take connections again')
     t.equal((await get(`${ops}/readyz`)).status, 200)
     t.equal(
       (await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine2') })).status,

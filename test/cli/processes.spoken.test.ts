@@ -168,7 +168,7 @@ t.test(
       dead.webhooks.some(({ state, verbs }) => state === 'Completed' && verbs.includes('Stream')),
       'its end is not taken for a new call',
     )
-    await until(() => two.run.logged('a process takes calls again').length === 1, 60_000, 'the restart')
+    await until(() => two.run.logged('a process accepts calls again').length === 1, 60_000, 'the restart')
     t.match(two.run.logged('a process died, and is started again'), [
       { process: 1, reason: 'it ended by SIGKILL', restarts: 1 },
     ])
@@ -178,7 +178,7 @@ t.test(
     )
 
     two.run.child.kill('SIGTERM')
-    await until(() => two.run.logged('stopping: no more calls are taken').length === 2, 30_000, 'both to drain')
+    await until(() => two.run.logged('stopping: no new calls are accepted').length === 2, 30_000, 'both to drain')
     t.match(await two.get(0, `/api/calls/${bystander.callSid}`), { state: 'streaming' }, 'which still goes on')
     t.equal(await two.command(0, bystander.callSid, 'escalate'), 202)
     t.match((await bystander.done).dials, [{ outcome: 'answered' }], 'and has its human after the stream')
@@ -246,7 +246,7 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
     'the stream',
   )
   child.disconnect() // all that a process sees of its supervisor's end
-  await until(() => output.includes('stopping: no more calls are taken'), 30_000, 'the drain')
+  await until(() => output.includes('stopping: no new calls are accepted'), 30_000, 'the drain')
   t.equal(await view(), 'streaming', 'the call goes on')
   call.hangUp()
   t.same(
@@ -254,5 +254,5 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
     [],
   )
   t.equal(await exit, 0)
-  t.match(output, /the supervisor is gone: calls finish, and this process ends/)
+  t.match(output, /the supervisor has ended: this process ends when its calls have finished/)
 })

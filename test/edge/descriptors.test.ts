@@ -85,7 +85,7 @@ t.test(
     await guard.look()
     t.equal(guard.low, false)
     t.equal(state.listening, true)
-    t.match(said().at(-1), /suffice again/)
+    t.match(said().at(-1), /available again/)
     state.open = 90
     await guard.look()
     t.equal(said().length, 3, 'and it is said again after a recovery')
@@ -163,7 +163,7 @@ t.test(
 
     open = 10
     await until(
-      () => gateway.logged().some(({ msg }) => /suffice again/.test(String(msg))),
+      () => gateway.logged().some(({ msg }) => /available again/.test(String(msg))),
       10 * EDGE_SWEEP_MS + 5000,
       'the port to be opened again',
     )

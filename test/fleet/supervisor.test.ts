@@ -71,7 +71,7 @@ t.test('processes that end in order end with 0, also one after the other', async
   t.equal(ready?.length, 2)
   killed(ready, 0, 'SIGTERM')
   await until(
-    () => logged().some(({ msg, process }) => msg === 'a process was drained and is over' && process === 0),
+    () => logged().some(({ msg, process }) => msg === 'a process was drained and has ended' && process === 0),
     5000,
     'the first to be over',
   )
@@ -87,7 +87,7 @@ t.test('a process that dies is started again with its count, and a second stop e
   )
   killed(await supervisor.start(), 1)
   await until(
-    () => logged().filter(({ msg }) => msg === 'a process takes calls again').length === 2,
+    () => logged().filter(({ msg }) => msg === 'a process accepts calls again').length === 2,
     10_000,
     'two restarts',
   )

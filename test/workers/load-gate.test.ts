@@ -36,7 +36,7 @@ t.test('a burst that ends in time refuses nobody', async (t) => {
   t.equal(gate.overload, null)
 })
 
-t.test('calls are taken again only well within the bound, and not after a short relief', async (t) => {
+t.test('calls are accepted again only well within the bound, and not after a short relief', async (t) => {
   const gate = new LoadGate()
   handle(gate, LOAD_REFUSE_SAMPLES, { memoryUsed: 0.91 })
   handle(gate, 100, { memoryUsed: 0.88 })

@@ -404,7 +404,7 @@ export class Archive {
   }
 
   #fine(what: ArchiveFault['what']): void {
-    if (this.#faults.delete(what)) this.#log.info({ kind: what }, 'the archive of calls is written again')
+    if (this.#faults.delete(what)) this.#log.info({ kind: what }, 'the archive of calls can be written again')
   }
 
   #ask(question: (id: number) => ToArchive): Promise<unknown> {
