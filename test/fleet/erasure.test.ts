@@ -110,7 +110,10 @@ t.test('a live call is refused, at whichever node it is, and nothing is erased',
   keep(folders[0] as string, 'HD_ended', CALLER)
   const { sid } = await ring(at(it, 0))
   t.match(await run(it, ['--sid', sid]), { code: 1, err: /^mkondo: CALL_LIVE: this call is live: nothing is erased/ })
-  t.match(await run(it, ['--number', CALLER]), { code: 1, err: /^mkondo: CALL_LIVE: 1 of the calls of that number are live/ })
+  t.match(await run(it, ['--number', CALLER]), {
+    code: 1,
+    err: /^mkondo: CALL_LIVE: 1 of the calls of that number are live/,
+  })
   t.match(kept(folders[0] as string), 'HD_ended')
   t.match(
     at(it, 0)
@@ -129,7 +132,7 @@ t.test('calls with a masked number are erased when the carrier knows them, or wh
   for (const sid of ['HD_mine', 'HD_theirs', 'HD_unknown']) keep(folder, sid, '+2547…01')
   t.match(await run(it, ['--number', CALLER]), {
     code: 1,
-    text: /erased: 1 call: [^]*left: 1 call whose record has its number masked/,
+    out: /erased: 1 call: [^]*left: 1 call whose record has its number masked/,
   })
   t.match(kept(folder), /HD_theirs[^]*HD_unknown/)
   t.notMatch(kept(folder), /HD_mine/)

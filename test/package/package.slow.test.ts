@@ -39,7 +39,7 @@ const project = join(folder, 'project')
 const installed = join(project, 'node_modules', 'mkondo')
 
 t.before(async () => {
-  for (const name of [...manifest.files.filter((file) => !/dist/.test(file)), 'src', 'examples', 'scripts'])
+  for (const name of [...manifest.files.filter((file) => !/^!|^dist/.test(file)), 'src', 'examples', 'scripts'])
     cpSync(join(root, name), join(sources, name), { recursive: true })
   for (const name of ['package.json', 'README.md', 'LICENSE']) cpSync(join(root, name), join(sources, name))
   symlinkSync(join(root, 'node_modules'), join(sources, 'node_modules'))
