@@ -409,7 +409,11 @@ t.test('a number that is too long is heard without digits that are too short to 
   const heard = (text: string, ...wordMs: number[]): string => withoutSlips(text, wordMs, orderLine.digits, 4)
   t.equal(heard('eight four two one two seven', 130, 390, 80, 350, 310, 670), 'four one two seven')
   t.equal(heard('order two two eight eight seven', 300, 300, 130, 410, 460, 520), 'order two eight eight seven')
-  t.equal(heard('four two one two seven please', 390, 170, 160, 310, 670, 300), 'four two two seven please', 'the shortest')
+  t.equal(
+    heard('four two one two seven please', 390, 170, 160, 310, 670, 300),
+    'four two two seven please',
+    'the shortest',
+  )
   const five = 'five eight eight one six'
   t.equal(heard(five, 300, 250, 260, 190, 300), five, 'all were said')
   t.equal(heard(five), five, 'nobody knows how long they were')
