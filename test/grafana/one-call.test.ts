@@ -19,7 +19,11 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   const collector = await startCollector()
   t.teardown(collector.close)
   const lines: string[] = []
-  const log = createLog({ level: 'info', components: { workers: 'debug' }, destination: { write: (line) => void lines.push(line) } })
+  const log = createLog({
+    level: 'info',
+    components: { workers: 'debug' },
+    destination: { write: (line) => void lines.push(line) },
+  })
   const gateway = await lightGateway({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }, log)
   t.teardown(() => gateway.close())
   const ops = `http://127.0.0.1:${gateway.opsPort}`
