@@ -24,7 +24,7 @@ import {
   type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
-import { readable, withoutNoise, withoutSlips } from './dialogue/understanding.js'
+import { digitsIn, readable, withoutNoise, withoutSlips } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
@@ -216,7 +216,12 @@ export class EmbeddedBackend implements Backend {
         this.#recognising--
         const digitsMax = this.#engine?.digitsMax ?? Infinity
         const words = fit < FIT_MIN ? '' : withoutSlips(withoutNoise(text), wordMs, this.#digits, digitsMax)
-        const meant = unless === undefined || (words !== '' && !isBackchannel(readable(words, this.#digits), unless))
+        // An announcement of another line is taken for a number of any length; a caller who means us says one that fits.
+        const meant =
+          unless === undefined ||
+          (words !== '' &&
+            digitsIn(words, this.#digits) <= digitsMax &&
+            !isBackchannel(readable(words, this.#digits), unless))
         if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
         else
           this.#heard(words, 'speech', {

@@ -87,6 +87,11 @@ export function withoutSlips(
   return words.filter((_, index) => slips.every(({ at }) => at !== index)).join(' ')
 }
 
+/** How many digits the words have. */
+export function digitsIn(text: string, digits: readonly string[]): number {
+  return text.split(' ').filter((word) => digits.includes(word)).length
+}
+
 /**
  * Part of a number, against the whole of one: a digit that was swallowed must not make a part of a number that was said.
  */
