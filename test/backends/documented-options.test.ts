@@ -14,7 +14,11 @@ t.test('each backend has a block to copy, with the variables that it needs befor
     ['Cascade', 'STT_URL'],
   ] as const) {
     const section = manual.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
-    t.match(section, new RegExp(`(?:^|\\n)\`\`\`sh\\nexport ${key}=[^\`]*\`\`\`\\s+\`\`\`yaml\\nbackend: `), heading)
+    t.match(
+      section,
+      new RegExp(`(?:^|\\n)\`\`\`sh\\nexport ${key}=[^\`]*\`\`\`\\s+\`\`\`yaml fragment=agent\\nbackend: `),
+      heading,
+    )
   }
   t.match(manual, /\n## Embedded\n[^#]*```yaml fragment=agent\nbackend: embedded\n/)
 })
