@@ -156,6 +156,11 @@ const LOADS: Readonly<Record<string, Load>> = {
     writeFileSync(file, text)
     readPrices(file)
   },
+  'file=settings': (text, folder) => {
+    const file = join(folder, 'mkondo.yaml')
+    writeFileSync(file, text)
+    loadConfig({}, file)
+  },
   'file=script': (text) => parseScript(text, 'script.yaml'),
   'file=scenario': (text) => parseScenario(text, 'scenario.yaml'),
 }
