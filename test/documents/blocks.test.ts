@@ -12,6 +12,7 @@ import { SETTINGS } from '../../src/config/settings.js'
 import type { Setting } from '../../src/config/settings.js'
 import { messageOf } from '../../src/core/errors.js'
 import { hostedAgents } from '../../src/gateway/hosted-agents.js'
+import { DOUBLES } from '../../src/simulator/choices.js'
 import { parseScenario } from '../../src/simulator/scenarios/scenario.js'
 import { parseScript } from '../../src/simulator/script-file.js'
 import { shellCommands } from './shell-commands.js'
@@ -275,6 +276,16 @@ t.test('each command in the documents is one that mkondo, npm or the shell has',
       /^(?:npx |npm |mkondo [a-z]|export [A-Z])/m,
       `${at} (${language}) has commands, and is no block of sh`,
     )
+})
+
+t.test('the quickstart has each model, and the address of each double', async (t) => {
+  const quickstart = blocks.filter(({ at, language }) => at.startsWith('docs/QUICKSTART.md:') && language === 'sh')
+  const used = quickstart.flatMap(({ text }) => [...text.matchAll(/AUTO_BACKEND=(\S+)/g)].map(([, name]) => name))
+  t.same([...new Set(used)].sort(), SETTINGS.autoBackend.kind.allowed.replace('one of ', '').split(', ').sort())
+  for (const [name, { port }] of Object.entries(DOUBLES)) {
+    const block = quickstart.find(({ text }) => text.startsWith(`npx mkondo double ${name} &\n`))
+    t.match(block?.text, new RegExp(`://127\\.0\\.0\\.1:${port}(?:/v1)?\\n`), name)
+  }
 })
 
 t.test('a block that is wrong is told', async (t) => {
