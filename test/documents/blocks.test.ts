@@ -278,6 +278,25 @@ t.test('each command in the documents is one that mkondo, npm or the shell has',
     )
 })
 
+t.test('each command that a sentence of the documents names has its options', async (t) => {
+  const runbooks = readdirSync(join(root, 'docs/runbooks')).map((name) => `docs/runbooks/${name}`)
+  let named = 0
+  for (const document of [...DOCUMENTS, ...runbooks]) {
+    for (const [, line = ''] of readFileSync(join(root, document), 'utf8').matchAll(
+      /(?<!`)`((?:npx )?(?:mkondo|npm run) [^`\n]+)`/g,
+    )) {
+      for (const words of shellCommands(line)) {
+        const fault = await commandFault(words)
+        // A sentence may leave out what follows a command or an option.
+        const isCut = /missing required argument|required option|argument missing|^\(outputHelp\)$/.test(fault ?? '')
+        t.ok(fault === null || isCut, `${document}: ${line}${fault === null || isCut ? '' : `: ${fault}`}`)
+        named++
+      }
+    }
+  }
+  t.ok(named > 60, `${named} commands`)
+})
+
 t.test('the quickstart has each model, and the address of each double', async (t) => {
   const quickstart = blocks.filter(({ at, language }) => at.startsWith('docs/QUICKSTART.md:') && language === 'sh')
   const used = quickstart.flatMap(({ text }) => [...text.matchAll(/AUTO_BACKEND=(\S+)/g)].map(([, name]) => name))
