@@ -9,7 +9,7 @@ const SECTIONS: readonly (readonly [heading: string, first: keyof typeof SETTING
   ['What is kept of calls', 'dataDir'],
   ["The carrier's API and outbound calls", 'apiKey'],
   ['Webhooks and tokens', 'webhookSecrets'],
-  ['Which model', 'autoBackend'],
+  ['Models and their keys', 'autoBackend'],
   ['OpenAI', 'openaiBaseUrl'],
   ['Gemini', 'geminiBaseUrl'],
   ['A realtime server of your own', 'realtimeUrl'],
