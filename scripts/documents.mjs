@@ -1,4 +1,5 @@
-// Writes what is generated from the settings table: .env.example. test/config/documents.test.ts holds it to the table.
+// Writes what is generated from the settings table: .env.example and docs/CONFIGURATION.md. test/config/documents.test.ts
+// holds both to the table.
 //
 //   node scripts/documents.mjs
 import { writeFileSync } from 'node:fs'
@@ -7,4 +8,6 @@ import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const { envExample } = await import(join(root, 'dist/src/config/env-example.js'))
+const { configurationPage } = await import(join(root, 'dist/src/config/configuration-page.js'))
 writeFileSync(join(root, '.env.example'), envExample(null))
+writeFileSync(join(root, 'docs/CONFIGURATION.md'), configurationPage())

@@ -34,7 +34,7 @@ const HELP_COLUMNS_DEFAULT = 100
 const HELP_COLUMNS_MAX = 120
 
 /** The command line of mkondo: every command with its options and help. @param ends  gets the exit code */
-function programOf(terminal: Terminal, ends: (code: number) => void): Command {
+export function programOf(terminal: Terminal, ends: (code: number) => void): Command {
   const columns = Math.min(terminal.columns() ?? HELP_COLUMNS_DEFAULT, HELP_COLUMNS_MAX)
   const program = new Command('mkondo')
     .description('a media gateway for voice agents on phone calls')
@@ -86,7 +86,7 @@ export async function run(argv: readonly string[], terminal: Terminal): Promise<
 const ABOUT = ['-h', '--help', '-v', '--version']
 
 /** `serve` is what runs without a command. */
-function withCommand(argv: readonly string[]): readonly string[] {
+export function withCommand(argv: readonly string[]): readonly string[] {
   const [first] = argv
   if (first === undefined) return ['serve']
   return first.startsWith('-') && !ABOUT.includes(first) ? ['serve', ...argv] : argv

@@ -1,4 +1,4 @@
-import { SETTINGS } from './settings.js'
+import { SETTINGS, defaultOf } from './settings.js'
 import type { Setting } from './settings.js'
 
 /** Longest line of a comment. */
@@ -15,11 +15,13 @@ export function envExample(names: readonly string[] | null): string {
   return `${head}${chosen.map(entry).join('')}`
 }
 
-function entry({ env, help, kind, fallback, secret }: Setting<unknown>): string {
-  const plain = typeof fallback === 'number' || typeof fallback === 'boolean' || typeof fallback === 'string'
-  const value = plain && secret !== true ? String(fallback) : ''
-  const about = wrapped(`${help} (${kind.allowed})`).map((line) => `# ${line}\n`)
-  return `\n${about.join('')}# ${env}=${value}\n`
+function entry(setting: Setting<unknown>): string {
+  const { env, help, kind, secret } = setting
+  const fallback = defaultOf(setting)
+  const isValue = fallback !== null && secret !== true && kind.parse(fallback) !== undefined
+  const inWords = fallback === null || isValue ? '' : ` Default: ${fallback}.`
+  const about = wrapped(`${help} Allowed: ${kind.allowed}.${inWords}`).map((line) => `# ${line}\n`)
+  return `\n${about.join('')}# ${env}=${isValue ? fallback : ''}\n`
 }
 
 function wrapped(text: string): string[] {

@@ -7,6 +7,7 @@ import { Conversations, conversation } from '../../src/cli/conversation.js'
 import { Progress } from '../../src/cli/progress.js'
 import { topScreen, type Look } from '../../src/cli/top.js'
 import { command } from '../support/command.js'
+import { mkondo } from './mkondo-process.js'
 
 /** Names of the commands that help lists. */
 async function commandNames(...path: readonly string[]): Promise<readonly string[]> {
@@ -59,6 +60,13 @@ t.test('what is typed wrongly is one line with what was meant, and exit code 2',
     t.match(err.trimEnd(), expected, line)
     t.equal(err.split('\n').length, 2, 'one line')
   }
+})
+
+t.test('a command whose output nobody reads any more ends as it would', async (t) => {
+  const { child, lines, exit } = mkondo(['help', 'settings'])
+  child.stdout?.destroy() // as `| head -1` does
+  t.equal(await exit, 0)
+  t.same(lines, [])
 })
 
 t.test('each shell completes commands, options and values from the same definitions', async (t) => {

@@ -61,7 +61,7 @@ t.test('a caller, an agent and one expectation are a scenario', (t) => {
 
 t.test('the example of the manual is a scenario', (t) => {
   const manual = readFileSync(join(packageRoot(), 'docs/SIMULATOR.md'), 'utf8')
-  const example = /```yaml\n(# yaml-language-server: [\s\S]*?)```/.exec(manual)?.[1] ?? ''
+  const example = /```yaml file=scenario\n(# yaml-language-server: [\s\S]*?)```/.exec(manual)?.[1] ?? ''
   t.match(parseScenario(example, 'manual.yaml'), {
     name: 'keys after a miss',
     mode: 'audio',

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { packageVersion } from '../../config/package-root.js'
+import type { Setting } from '../../config/settings.js'
 import { UsageError } from '../exit-codes.js'
 import type { Define } from './define.js'
 
@@ -33,12 +34,12 @@ export const defineHelp: Define = (program, terminal) => {
 }
 
 async function settingsHelp(): Promise<string> {
-  const { SETTINGS } = await import('../../config/settings.js')
-  const rows = Object.values(SETTINGS).map((setting) => {
-    const value: unknown = setting.fallback
-    const shown = typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string'
-    const fallback = 'secret' in setting && setting.secret === true ? ' (secret)' : shown ? ` (default ${value})` : ''
-    return `  ${setting.env.padEnd(26)} ${setting.help}${fallback}\n${' '.repeat(29)}${setting.kind.allowed}\n`
+  const { SETTINGS, defaultOf } = await import('../../config/settings.js')
+  const rows = Object.values(SETTINGS).map((setting: Setting<unknown>) => {
+    const value = defaultOf(setting)
+    const about = [...(setting.secret === true ? ['secret'] : []), ...(value === null ? [] : [`default ${value}`])]
+    const shown = about.length === 0 ? '' : ` (${about.join(', ')})`
+    return `  ${setting.env.padEnd(26)} ${setting.help}${shown}\n${' '.repeat(29)}${setting.kind.allowed}\n`
   })
   return `Settings come from the environment, then from mkondo.yaml (keys in camelCase):\n\n${rows.join('')}`
 }

@@ -1,0 +1,341 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { CommanderError } from 'commander'
+import { parse, stringify } from 'yaml'
+import { programOf, withCommand } from '../../src/cli/program.js'
+import type { Terminal } from '../../src/cli/terminal.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { readPrices } from '../../src/config/prices-file.js'
+import { SETTINGS } from '../../src/config/settings.js'
+import type { Setting } from '../../src/config/settings.js'
+import { messageOf } from '../../src/core/errors.js'
+import { hostedAgents } from '../../src/gateway/hosted-agents.js'
+import { DOUBLES } from '../../src/simulator/choices.js'
+import { parseScenario } from '../../src/simulator/scenarios/scenario.js'
+import { parseScript } from '../../src/simulator/script-file.js'
+import { shellCommands } from './shell-commands.js'
+
+const root = packageRoot()
+
+/** A fenced block of a document. */
+interface Block {
+  /** `docs/AGENTS.md:14` */
+  readonly at: string
+  readonly language: string
+  /** What follows the language in the fence: `fragment=offline`. */
+  readonly mark: string
+  readonly text: string
+}
+
+function blocksOf(document: string): Block[] {
+  const source = readFileSync(join(root, document), 'utf8')
+  return [...source.matchAll(/^( *)```([\w-]*)(?: +([^\n]*))?\n(.*?)^ *```$/gms)].map((found) => {
+    const [, indent = '', language = '', mark = '', text = ''] = found
+    const line = source.slice(0, found.index).split('\n').length
+    return { at: `${document}:${line}`, language, mark, text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), '') }
+  })
+}
+
+const DOCUMENTS = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'deploy/README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .sort()
+    .map((name) => `docs/${name}`),
+]
+const blocks = DOCUMENTS.flatMap(blocksOf)
+
+// YAML ----------------------------------------------------------------------------------------------------------------
+
+/** Everything that an agent of a document may be connected to. */
+const ENVIRONMENT = {
+  OPENAI_API_KEY: 'sk-of-a-test',
+  GEMINI_API_KEY: 'AIza-of-a-test',
+  REALTIME_URL: 'ws://127.0.0.1:9/v1',
+  STT_URL: 'http://127.0.0.1:9/v1',
+  LLM_URL: 'http://127.0.0.1:9/v1',
+  TTS_URL: 'http://127.0.0.1:9/v1',
+  SHOP_API_URL: 'http://127.0.0.1:9',
+}
+
+/** A dialogue that only says goodbye. */
+const DIALOGUE = {
+  version: 1,
+  intents: { bye: { phrases: ['goodbye'] } },
+  on: { bye: 'end' },
+  missed: 'end',
+  start: 'greet',
+  states: {
+    greet: { steps: [{ listen: {} }] },
+    end: { steps: [{ call: { tool: 'end_call', failed: 'greet' } }, { stop: true }] },
+  },
+}
+
+/** An agent with what fragments refer to: tools, questions to callers, humans, a dialogue. */
+const AGENT = {
+  version: 1,
+  name: 'of-a-document',
+  instructions: 'Be brief.',
+  greeting: 'Hello.',
+  tools: ['open_ticket', 'list_orders'].map((name) => ({
+    name,
+    description: 'Does what it is called.',
+    parameters: { properties: {} },
+    http: { url: 'https://shop.example/orders' },
+    result: { fields: { orders: 'orders' } },
+  })),
+  verification: {
+    account: { http: { url: 'https://shop.example/account', query: { phone: '{{call.from}}' } } },
+    questions: [{ id: 'pin', ask: 'What is your PIN?', field: 'pin', kind: 'digits' }],
+    required: 1,
+    identity: { accountId: 'id' },
+  },
+  escalation: { numbers: ['+254720000010'] },
+  offline: DIALOGUE,
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** A whole dialogue around a part of one: everything in it is listened for, and can be reached. */
+function dialogueAround(part: Fields): Fields {
+  if ('start' in part) return part
+  const states = (part['states'] ?? {}) as Fields
+  const slots = Object.keys(part['slots'] ?? {})
+  const intents = (part['intents'] ?? {}) as Fields
+  const toStates = Object.fromEntries(Object.keys(states).map((name) => [`to-${name}`, name]))
+  const heard = Object.fromEntries([...slots, ...Object.keys(intents)].map((name) => [name, 'end']))
+  const listed = { tool: 'list_orders', save: 'mine' }
+  return {
+    ...DIALOGUE,
+    ...part,
+    intents: {
+      ...DIALOGUE.intents,
+      ...Object.fromEntries(Object.keys(toStates).map((name) => [name, { phrases: [name.replaceAll('-', ' ')] }])),
+      ...intents,
+    },
+    on: { ...DIALOGUE.on, ...toStates },
+    states: {
+      ...DIALOGUE.states,
+      greet: {
+        steps: [
+          { start: listed },
+          { say: 'Hello.', when: { exists: 'mine.orders' } },
+          { listen: { slots, on: heard } },
+        ],
+      },
+      ...states,
+    },
+  }
+}
+
+/** Loads an agent as `serve` does. @throws GatewayError with everything that is wrong with it */
+async function loadAgent(text: string, folder: string, files: ReadonlyMap<string, string>): Promise<void> {
+  const agentsDir = mkdtempSync(join(folder, 'agents-'))
+  for (const [path, code] of [...files, ['mine.mjs', 'export const createBackend = () => null\n'] as const]) {
+    mkdirSync(dirname(join(agentsDir, path)), { recursive: true })
+    writeFileSync(join(agentsDir, path), code)
+  }
+  writeFileSync(join(agentsDir, 'agent.yaml'), text)
+  await hostedAgents({ ...loadConfig(ENVIRONMENT, null), agentsDir }, ENVIRONMENT)
+}
+
+type Load = (text: string, folder: string, files: ReadonlyMap<string, string>) => unknown
+
+/** What loads a block of YAML, by the mark of its fence. */
+const LOADS: Readonly<Record<string, Load>> = {
+  '': loadAgent,
+  'fragment=agent': (text, folder, files) =>
+    loadAgent(stringify({ ...AGENT, ...(parse(text) as Fields) }), folder, files),
+  'fragment=offline': (text, folder, files) =>
+    loadAgent(stringify({ ...AGENT, offline: dialogueAround(parse(text) as Fields) }), folder, files),
+  'file=prices': (text, folder) => {
+    const file = join(folder, 'prices.yaml')
+    writeFileSync(file, text)
+    readPrices(file)
+  },
+  'file=settings': (text, folder) => {
+    const file = join(folder, 'mkondo.yaml')
+    writeFileSync(file, text)
+    loadConfig({}, file)
+  },
+  'file=script': (text) => parseScript(text, 'script.yaml'),
+  'file=scenario': (text) => parseScenario(text, 'scenario.yaml'),
+}
+
+/** What is wrong with a block of YAML; null for nothing. */
+async function yamlFault(block: Pick<Block, 'mark' | 'text'>, folder: string): Promise<string | null> {
+  const load = LOADS[block.mark]
+  if (load === undefined) return `the fence is marked '${block.mark}'; allowed: ${Object.keys(LOADS).join(', ')}`
+  const files = blocks.flatMap(({ language, mark, text }): (readonly [string, string])[] =>
+    language === 'ts' && mark.startsWith('file=') ? [[mark.slice('file='.length), text]] : [],
+  )
+  try {
+    await load(block.text, folder, new Map(files))
+    return null
+  } catch (thrown) {
+    return messageOf(thrown)
+  }
+}
+
+// Shell ---------------------------------------------------------------------------------------------------------------
+
+const SILENT: Terminal = {
+  out: () => undefined,
+  err: () => undefined,
+  env: {},
+  colours: false,
+  columns: () => null,
+  showsProgress: false,
+  input: () => Promise.resolve(''),
+  ask: null,
+  signal: null,
+}
+
+/** What the command line does not take; null when a command would run now. */
+async function usageFault(argv: readonly string[]): Promise<string | null> {
+  const parsed = new Error('parsed')
+  const program = programOf(SILENT, () => undefined).hook('preAction', () => {
+    throw parsed
+  })
+  try {
+    await program.parseAsync(withCommand(argv), { from: 'user' })
+    return 'it runs no command'
+  } catch (thrown) {
+    return thrown === parsed || (thrown instanceof CommanderError && thrown.exitCode === 0) ? null : messageOf(thrown)
+  }
+}
+
+const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Fields }
+
+function npmFault([command = '', name = '', ...rest]: readonly string[]): string | null {
+  if (['ci', 'install', 'pack', 'prune', 'root'].includes(command)) return null
+  if (['start', 'test'].includes(command)) return command in scripts ? null : `there is no script ${command}`
+  if (command !== 'run') return `npm ${command} is not known to this test`
+  if (!(name in scripts)) return `there is no script ${name}`
+  const missing = name === 'test:one' ? rest.find((file) => !existsSync(join(root, file))) : undefined
+  return missing === undefined ? null : `there is no ${missing}`
+}
+
+const ALL = Object.values(SETTINGS) as readonly Setting<unknown>[]
+/** Variables that are read by others than the gateway. */
+const FOREIGN_VARIABLES = ['UPDATE_SCHEMA', 'BUILDAH_ISOLATION']
+
+function variableFault(assignment: string): string | null {
+  const [, name = '', value = ''] = /^(\w+)=(.*)$/s.exec(assignment) ?? []
+  if (FOREIGN_VARIABLES.includes(name)) return null
+  const setting = ALL.find(({ env }) => env === name)
+  if (setting === undefined) return `${assignment} sets no setting`
+  // An ellipsis and a variable stand for what only the reader has.
+  return /[…$]/.test(value) || setting.kind.parse(value) !== undefined ? null : `${name} takes ${setting.kind.allowed}`
+}
+
+/** Commands that are not ours, in the order in which documents use them. */
+const FOREIGN_COMMANDS =
+  'cd find docker apt-get mkdir mmdebstrap cp printf b() buildah } b install git sysctl systemctl kubectl'.split(' ')
+
+/** What is wrong with a command of a document; null for nothing. */
+function commandFault(words: readonly string[]): Promise<string | null> | string | null {
+  const [head = '', ...rest] = words
+  if (/^[A-Z_][A-Z0-9_]*=/.test(head)) return variableFault(head) ?? (rest.length > 0 ? commandFault(rest) : null)
+  if (head === 'export') return rest.map(variableFault).find((fault) => fault !== null) ?? null
+  if (head === 'mkondo') return usageFault(rest)
+  if (head === 'npx') return rest[0] === 'mkondo' ? usageFault(rest.slice(1)) : `npx ${rest[0] ?? ''} is not ours`
+  if (head === 'npm') return npmFault(rest)
+  if (head === 'node') {
+    const [file = ''] = rest
+    if (file === 'dist/src/cli/main.js') return usageFault(rest.slice(1))
+    return existsSync(join(root, file.replace(/^dist\//, '').replace(/\.js$/, '.ts'))) ? null : `there is no ${file}`
+  }
+  return FOREIGN_COMMANDS.includes(head) ? null : `${head} is no command that documents use`
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+t.test('each block of YAML in the documents loads as what it is', async (t) => {
+  const folder = t.testdir()
+  const found = blocks.filter(({ language }) => language === 'yaml')
+  t.ok(found.length >= 20, `${found.length} blocks`)
+  for (const block of found) t.equal(await yamlFault(block, folder), null, `${block.at} ${block.mark}`)
+})
+
+t.test('each command in the documents is one that mkondo, npm or the shell has', async (t) => {
+  const found = blocks.filter(({ language }) => language === 'sh')
+  t.ok(found.length >= 20, `${found.length} blocks`)
+  for (const { at, text } of found) {
+    const commands = shellCommands(text)
+    t.ok(commands.length > 0, `${at} has commands`)
+    for (const words of commands) t.equal(await commandFault(words), null, `${at}: ${words.join(' ')}`)
+  }
+  for (const { at, language, text } of blocks.filter((block) => block.language !== 'sh'))
+    t.notMatch(
+      text,
+      /^(?:npx |npm |mkondo [a-z]|export [A-Z])/m,
+      `${at} (${language}) has commands, and is no block of sh`,
+    )
+})
+
+t.test('each command that a sentence of the documents names has its options', async (t) => {
+  const runbooks = readdirSync(join(root, 'docs/runbooks')).map((name) => `docs/runbooks/${name}`)
+  let named = 0
+  for (const document of [...DOCUMENTS, ...runbooks]) {
+    for (const [, line = ''] of readFileSync(join(root, document), 'utf8').matchAll(
+      /(?<!`)`((?:npx )?(?:mkondo|npm run) [^`\n]+)`/g,
+    )) {
+      for (const words of shellCommands(line)) {
+        const fault = await commandFault(words)
+        // A sentence may leave out what follows a command or an option.
+        const isCut = /missing required argument|required option|argument missing|^\(outputHelp\)$/.test(fault ?? '')
+        t.ok(fault === null || isCut, `${document}: ${line}${fault === null || isCut ? '' : `: ${fault}`}`)
+        named++
+      }
+    }
+  }
+  t.ok(named > 60, `${named} commands`)
+})
+
+t.test('the quickstart has each model, and the address of each double', async (t) => {
+  const quickstart = blocks.filter(({ at, language }) => at.startsWith('docs/QUICKSTART.md:') && language === 'sh')
+  const used = quickstart.flatMap(({ text }) => [...text.matchAll(/AUTO_BACKEND=(\S+)/g)].map(([, name]) => name))
+  t.same([...new Set(used)].sort(), SETTINGS.autoBackend.kind.allowed.replace('one of ', '').split(', ').sort())
+  for (const [name, { port }] of Object.entries(DOUBLES)) {
+    const block = quickstart.find(({ text }) => text.startsWith(`npx mkondo double ${name} &\n`))
+    t.match(block?.text, new RegExp(`://127\\.0\\.0\\.1:${port}(?:/v1)?\\n`), name)
+  }
+})
+
+t.test('a block that is wrong is told', async (t) => {
+  const folder = t.testdir()
+  for (const [mark, text, fault] of [
+    ['', 'version: 1\nname: x\n', /instructions/],
+    ['fragment=agent', 'bakend: openai\n', /bakend/],
+    ['fragment=agent', 'backends: { openai: { sped: 1 } }\n', /sped/],
+    ['fragment=offline', 'states:\n  greet:\n    - say: Hello.\n', /states\.greet/],
+    ['fragment=offline', 'intents: { x: { phrases: [kwaheri] } }\n', /kwaheri/],
+    ['fragment=online', 'x: 1\n', /the fence is marked 'fragment=online'/],
+    ['file=scenario', 'version: 1\nagnet: x\n', /agnet/],
+  ] as const)
+    t.match(await yamlFault({ mark, text }, folder), fault, text)
+  for (const [line, fault] of [
+    ['npx mkondo calls lst', /unknown command 'lst'/],
+    ['mkondo serve --procesess 4', /unknown option '--procesess'/],
+    ['mkondo double opnai', /the service is "opnai"/],
+    ['npm run demos', /there is no script demos/],
+    ['npm run test:one test/nothing.test.ts', /there is no test\/nothing/],
+    ['export OPENAI_MODLE=x', /sets no setting/],
+    ['PORT=x mkondo call', /PORT takes/],
+    ['frobnicate', /no command/],
+  ] as const) {
+    const [words = []] = shellCommands(line)
+    t.match(await commandFault(words), fault, line)
+  }
+  t.same(shellCommands(`A=1 b 'c d' "e \\"f\\"" # g\n# h\ni \\\n  j && k > l & m "4#"`), [
+    ['A=1', 'b', 'c d', 'e "f"'],
+    ['i', 'j'],
+    ['k'],
+    ['m', '4#'],
+  ])
+})
