@@ -87,11 +87,12 @@ async function inThread<T>(task: AgentsTask, env: Readonly<Record<string, string
     env,
     resourceLimits: { maxOldGenerationSizeMb: AGENTS_THREAD_MEMORY_MB },
   })
+  worker.unref() // a gateway that stops does not wait for it
   let timer: NodeJS.Timeout | undefined
   try {
     return await new Promise<T>((resolve, reject) => {
       const failed = (why: string): void => reject(new GatewayError('CALL_FAULT', why))
-      timer = setTimeout(() => failed(`it did not end in ${AGENTS_THREAD_MS} ms`), AGENTS_THREAD_MS)
+      timer = setTimeout(() => failed(`it did not end in ${AGENTS_THREAD_MS} ms`), AGENTS_THREAD_MS).unref()
       worker.once('message', (answer: T) => resolve(answer))
       // Without the message: a tool's own words may hold its arguments.
       worker.once('error', (thrown: unknown) =>
