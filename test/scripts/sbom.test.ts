@@ -43,7 +43,7 @@ t.test('a package with another licence, or none, is named', (t) => {
   t.end()
 })
 
-t.test('the hosted CI runs .ci/run and nothing of its own', (t) => {
+t.test('the hosted CI runs .ci/run, and builds the site of the documents', (t) => {
   const { jobs } = parse(readFileSync(join(root, '.github', 'workflows', 'ci.yml'), 'utf8')) as {
     readonly jobs: Readonly<
       Record<string, { readonly steps: readonly { readonly run?: string }[]; readonly container: string }>
@@ -52,9 +52,17 @@ t.test('the hosted CI runs .ci/run and nothing of its own', (t) => {
   const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
     readonly engines: { readonly node: string }
   }
+  const commandsOf = (job: string): unknown => jobs[job]?.steps.flatMap(({ run }) => run ?? [])
+  t.same(Object.keys(jobs), ['ci', 'docs'])
+  t.same(commandsOf('ci'), ['.ci/run', 'npm run -s sbom -- sbom.cdx.json'])
   t.same(
-    Object.values(jobs).flatMap(({ steps }) => steps.flatMap(({ run }) => run ?? [])),
-    ['.ci/run', 'npm run -s sbom -- sbom.cdx.json'],
+    commandsOf('docs'),
+    [
+      'npm ci --no-audit --no-fund',
+      'npm ci --no-audit --no-fund --prefix docs/site',
+      'npm run -s --prefix docs/site build',
+    ],
+    'the site is a package of its own',
   )
   t.match(engines.node, /^>=20\./)
   t.match(jobs['ci']?.container, /^node:20-bookworm$/, 'a Node that the package allows, and Debian for its packages')
