@@ -105,6 +105,8 @@ t.test('the ops token is exchanged for a cookie that scripts cannot read; readin
   const hangUp = (cookie: string) => post(`${opsUrl}/api/calls/${sid}/hangup`, { json: {}, headers: { cookie } })
   t.equal((await get(`${opsUrl}/api/calls/${sid}`, { headers: { cookie: reads } })).status, 200)
   t.match(await hangUp(reads), { status: 403, text: /only reads/ })
+  const tried = await post(`${opsUrl}/api/agents/order-status/tools/x`, { json: {}, headers: { cookie: reads } })
+  t.equal(tried.status, 403, 'and tries no tool')
   t.equal(gateway.calls.get(sid).hangups.length, 0)
   t.equal((await hangUp(acts)).status, 202)
 
