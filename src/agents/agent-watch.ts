@@ -2,6 +2,7 @@ import { relative, sep } from 'node:path'
 import { watch } from 'chokidar'
 import { messageOf } from '../core/errors.js'
 import { AGENTS_SETTLE_MS } from '../core/limits.js'
+import { contentOf } from './agent-view.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import { faultsText, readAgents } from './loader.js'
@@ -128,5 +129,5 @@ export class AgentWatch {
 }
 
 function keep({ agent, assets }: FolderAgent): FolderAgent & { readonly text: string } {
-  return { agent, assets, text: JSON.stringify([agent, assets.version]) }
+  return { agent, assets, text: contentOf(agent, assets) }
 }

@@ -1,4 +1,7 @@
-import { messageOf } from '../core/errors.js'
+import { randomUUID } from 'node:crypto'
+import { GatewayError, messageOf } from '../core/errors.js'
+import type { ErrorCode } from '../core/errors.js'
+import { mayChange } from './agent-view.js'
 import { passagesOf } from './assets.js'
 import type { AgentAssets } from './assets.js'
 import { CallerIdentity } from './tool.js'
@@ -29,15 +32,7 @@ export async function rehearse(
 ): Promise<Rehearsed[]> {
   const runner = await ToolRunner.open(agent, assets, env, client)
   const identity = Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
-  const context = (): ToolContext => ({
-    callSid: 'HD_000000000000',
-    from: agent.sample.from,
-    to: '',
-    agent: agent.name,
-    idempotencyKey: 'dry-run',
-    caller: new CallerIdentity(identity),
-    signal: new AbortController().signal,
-  })
+  const context = (): ToolContext => pretended(agent, agent.sample.from, identity, 'dry-run')
   const rehearsed: Rehearsed[] = []
   if (agent.verification !== null)
     rehearsed.push(await tried('verification', () => verification(agent, env, client, context())))
@@ -68,6 +63,81 @@ export async function rehearse(
   const passages = passagesOf(assets).length
   if (passages > 0) rehearsed.push({ ok: true, what: `knowledge: ${passages} passages` })
   return rehearsed
+}
+
+/** What an operator asks to be tried. */
+export interface TrialOrder {
+  readonly tool: string
+  /** As a model would give them; checked like those. */
+  readonly args: Readonly<Record<string, unknown>>
+  /** The caller's number; empty when withheld, null for the one of `sample`. */
+  readonly from: string | null
+  /** As the caller of `sample.identity`, verified. */
+  readonly verified: boolean
+  /** A tool that may change something is carried out, and not only built. */
+  readonly send: boolean
+}
+
+/** What came of it. */
+export interface TrialResult {
+  /** Nothing was sent: the request was only built. */
+  readonly dry: boolean
+  /** Null: it was not tried, and nothing speaks against it. */
+  readonly ok: boolean | null
+  /** Of what was sent, or would be; null for a tool that is no request, or where it could not be built. */
+  readonly request: { readonly method: string; readonly host: string; readonly bodyChars: number } | null
+  readonly ms: number
+  /** What a model would get. */
+  readonly value: unknown
+  readonly code: ErrorCode | null
+  readonly error: string | null
+}
+
+/**
+ * Runs one tool as in a call, with the same checks, bindings, deadline and addresses, for a call that is pretended. One
+ * that may change something is built and not sent, unless the order says so; then its key is a new one each time.
+ */
+export async function tryTool(
+  agent: AgentDefinition,
+  assets: AgentAssets,
+  env: Environment,
+  client: HttpClient,
+  { tool, args, from, verified, send }: TrialOrder,
+): Promise<TrialResult> {
+  const runner = await ToolRunner.open(agent, assets, env, client)
+  const identity = verified && Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
+  const context = pretended(agent, from ?? agent.sample.from, identity, `try-${randomUUID()}`)
+  const dry = !send && mayChange(agent, assets, tool)
+  let request: TrialResult['request'] = null
+  try {
+    const built = runner.request(tool, args, context)
+    if (built !== null) request = { method: built.method, host: built.url.host, bodyChars: built.body?.length ?? 0 }
+  } catch (thrown) {
+    if (!(thrown instanceof GatewayError)) throw thrown
+    // The runner says it in the words that a model gets.
+    if (dry) return { dry, ok: false, request, ms: 0, value: null, code: thrown.code, error: thrown.message }
+  }
+  if (dry) return { dry, ok: request === null ? null : true, request, ms: 0, value: null, code: null, error: null }
+  const startedMs = performance.now()
+  const { ok, value, code = null, error = null } = await runner.run(tool, args, context)
+  return { dry, ok, request, ms: Math.round(performance.now() - startedMs), value, code, error }
+}
+
+function pretended(
+  agent: AgentDefinition,
+  from: string,
+  identity: Readonly<Record<string, unknown>> | null,
+  idempotencyKey: string,
+): ToolContext {
+  return {
+    callSid: 'HD_000000000000',
+    from,
+    to: '',
+    agent: agent.name,
+    idempotencyKey,
+    caller: new CallerIdentity(identity),
+    signal: new AbortController().signal,
+  }
 }
 
 async function tried(name: string, what: () => Promise<Rehearsed>): Promise<Rehearsed> {

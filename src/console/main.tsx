@@ -1,6 +1,7 @@
 import { render } from 'preact'
 import type { JSX } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
+import { AgentsPage } from './agents-page.js'
 import { ApiFault, getJson, post, whenSessionIsOver } from './api.js'
 import type { Session } from './api.js'
 import { CallPage } from './call-page.js'
@@ -17,6 +18,7 @@ import './style.css'
 const PAGES = [
   ['calls', T.nav.calls],
   ['phone', T.nav.phone],
+  ['agents', T.nav.agents],
   ['fleet', T.nav.fleet],
   ['settings', T.nav.settings],
 ] as const
@@ -100,6 +102,7 @@ function Console({ session, onOut }: { readonly session: Session; readonly onOut
         <div hidden={shown !== 'phone'}>
           <PhonePage session={session} visible={shown === 'phone'} />
         </div>
+        {shown === 'agents' && <AgentsPage name={decodeURIComponent(sid)} act={act} />}
         {shown === 'fleet' && <FleetPage act={act} />}
         {shown === 'settings' && <SettingsPage />}
         {shown === 'calls' && sid === '' && <CallsPage live={live} act={act} />}

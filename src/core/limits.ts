@@ -562,6 +562,13 @@ export const EDGE_GOODBYE_MS = 200
 export const API_CALLS_MAX = 1000
 /** Live calls, and ended ones, that a list over all nodes has; each node sends as many. */
 export const OPS_LIST_MAX = 500
+/**
+ * For reading the agents folder, or trying a tool, for an operator, with the start of the thread; a tool's own deadline is
+ * at most 15 s.
+ */
+export const AGENTS_THREAD_MS = 20_000
+/** Heap of that thread. */
+export const AGENTS_THREAD_MEMORY_MB = 256
 /** How long a node waits for another's answer to an operator. */
 export const OPS_PEER_MS = 1000
 /** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */

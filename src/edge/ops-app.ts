@@ -8,6 +8,7 @@ import type { Admission } from './admission.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
 import { FleetApi, NODE_COMMANDS } from './ops-fleet.js'
 import type { Operator } from './ops-audit.js'
+import { AgentsApi } from './ops-agents.js'
 import { EraseApi } from './ops-erase.js'
 import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsMethod, OpsRefusal } from './ops-guard.js'
@@ -37,13 +38,20 @@ type OpsOptions = Pick<
   | 'journal'
   | 'settings'
   | 'erasure'
+  | 'agents'
   | 'console'
   | 'phone'
   | 'version'
+  | 'liveMs'
   | 'wallClock'
 >
 
-type PostAnswer = (body: Uint8Array, operator: Operator, sid: string | undefined) => Reply | Promise<Reply>
+/** @param parameters  of the path, in its order */
+type PostAnswer = (
+  body: Uint8Array,
+  operator: Operator,
+  parameters: readonly (string | undefined)[],
+) => Reply | Promise<Reply>
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it, and nothing is inline. */
 const CONSOLE_HEADERS: Reply['headers'] = [
@@ -70,6 +78,7 @@ export class OpsApp {
   readonly #api: OpsApi
   readonly #fleet: FleetApi
   readonly #erase: EraseApi
+  readonly #agents: AgentsApi
   readonly #guard: OpsGuard
   readonly #slowed = new SlowedAnswers(OPS_SLOWED_MS, OPS_SLOWED_MAX)
   readonly #refused: CounterOf<'reason'>
@@ -85,9 +94,10 @@ export class OpsApp {
     this.#api = new OpsApi(options, refusals, admission)
     this.#fleet = new FleetApi(options, this.#api)
     this.#erase = new EraseApi(options)
+    this.#agents = new AgentsApi(options)
     this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null)
-    const { clock, log } = options
-    this.#live = new LiveFeeds({ fleet: this.#fleet, clock, log, node: () => this.#nodeHead() })
+    const { clock, log, liveMs: everyMs } = options
+    this.#live = new LiveFeeds({ fleet: this.#fleet, clock, log, node: () => this.#nodeHead(), everyMs })
     this.#phones = new PhoneSockets({
       phone: options.phone ?? null,
       log,
@@ -126,6 +136,10 @@ export class OpsApp {
     this.#get(app, '/api/backends', () => this.#api.backends())
     this.#get(app, '/api/calls', () => this.#api.list())
     this.#get(app, '/api/settings', () => this.#api.settings())
+    this.#get(app, '/api/agents', () => this.#agents.list())
+    this.#post(app, '/api/agents/:name/tools/:tool', (body, operator, [name = '', tool = '']) =>
+      this.#agents.tryTool(name, tool, body, operator),
+    )
     this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/fleet', () => this.#fleet.status())
     this.#get(app, '/api/fleet/calls', (req) => this.#fleet.list(req.getQuery('limit')))
@@ -135,7 +149,7 @@ export class OpsApp {
         this.#fleet.view(req.getParameter(0), view, operator),
       )
     for (const command of CALL_COMMANDS) {
-      this.#post(app, `/api/calls/:sid/${command}`, (body, operator, sid) =>
+      this.#post(app, `/api/calls/:sid/${command}`, (body, operator, [sid]) =>
         this.#fleet.command(sid, command, body, operator),
       )
     }
@@ -288,9 +302,14 @@ export class OpsApp {
   #withBody(res: HttpResponse, req: HttpRequest, path: string, answer: PostAnswer): void {
     const exchange = new Exchange(res)
     if (!this.#admit(exchange, res, req, 'POST', 'all')) return
-    const sid = path.includes(':sid') ? req.getParameter(0) : undefined
+    const parameters = [...path.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index))
     const operator = this.#operator(res, req)
-    this.#read(exchange, res, req, (body) => void this.#answer(exchange, path, () => answer(body, operator, sid)))
+    this.#read(
+      exchange,
+      res,
+      req,
+      (body) => void this.#answer(exchange, path, () => answer(body, operator, parameters)),
+    )
   }
 
   #read(exchange: Exchange, res: HttpResponse, req: HttpRequest, onBody: (body: Uint8Array) => void): void {

@@ -20,6 +20,7 @@ interface AuditFields {
   /** How many calls and files were erased. Never which, nor whose. */
   readonly erased?: Readonly<Record<string, number>>
   readonly agent?: string
+  readonly tool?: string
 }
 
 /**

@@ -21,6 +21,8 @@ interface LiveFeedsOptions {
   readonly log: Log
   /** What the head of the console shows of this node, beside the calls. */
   readonly node: () => unknown
+  /** How often each subject on this node is looked at, in place of OPS_LIVE_LIST_MS and OPS_LIVE_CALL_MS. */
+  readonly everyMs: number | undefined
 }
 
 /**
@@ -74,7 +76,7 @@ export class LiveFeeds {
     if (stream === null) return false
     feed.add(stream)
     exchange.onOver(() => feed.remove(stream))
-    this.#timer ??= setInterval(() => this.#tick(), OPS_LIVE_CALL_MS).unref()
+    this.#timer ??= setInterval(() => this.#tick(), this.#options.everyMs ?? OPS_LIVE_CALL_MS).unref()
     return true
   }
 
@@ -174,7 +176,7 @@ class ListFeed extends Feed {
   #head = ''
 
   protected get periodMs(): number {
-    return OPS_LIVE_LIST_MS
+    return this.options.everyMs ?? OPS_LIVE_LIST_MS
   }
 
   protected async look(): Promise<void> {
@@ -213,7 +215,7 @@ class CallFeed extends Feed {
   }
 
   protected get periodMs(): number {
-    return this.#elsewhere ? OPS_LIVE_CALL_ELSEWHERE_MS : OPS_LIVE_CALL_MS
+    return this.#elsewhere ? OPS_LIVE_CALL_ELSEWHERE_MS : (this.options.everyMs ?? OPS_LIVE_CALL_MS)
   }
 
   protected async look(): Promise<void> {

@@ -44,6 +44,22 @@ export interface ErasureHere {
   eraseKept(target: ErasureTarget, nodes: readonly string[]): Promise<number>
 }
 
+/** The agents of this process, for an operator. What both answer is JSON. */
+export interface AgentsHere {
+  view(): Promise<object>
+  /** @throws GatewayError AGENT_UNKNOWN, TOOL_UNKNOWN, CAPACITY */
+  tryTool(
+    agent: string,
+    order: {
+      readonly tool: string
+      readonly args: Readonly<Record<string, unknown>>
+      readonly from: string | null
+      readonly verified: boolean
+      readonly send: boolean
+    },
+  ): Promise<object>
+}
+
 export interface EdgeOptions {
   readonly host: string
   /** Public port; 0 lets the system choose (tests). */
@@ -109,10 +125,14 @@ export interface EdgeOptions {
   readonly journal?: (callSid: string) => Promise<Uint8Array | null>
   /** The settings as an operator may see them. Absent: none (tests). */
   readonly settings?: Readonly<Record<string, unknown>>
+  /** Absent: none are shown (tests). */
+  readonly agents?: AgentsHere
   /** The source of this process's file descriptors; its own /proc when absent. */
   readonly descriptors?: DescriptorSource
   /** The operator's page; empty for none. */
   readonly console: ReadonlyMap<string, ConsoleFile>
+  /** How often what a page watches is looked at. Absent: as `core/limits.ts` says; tests do not wait for that. */
+  readonly liveMs?: number
   /** Places the calls of the console's softphone; absent: none. */
   readonly phone?: Softphone
   /** This program's version, for the console. */

@@ -28,8 +28,9 @@ import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
+import { AgentsDesk } from './agents-desk.js'
 import { consoleFiles } from './console-files.js'
-import { backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
+import { agentsDirOf, backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
 import { CallErasure } from './call-erasure.js'
 import { openCallArchive, usesDataFolder } from './call-archive.js'
 import {
@@ -321,6 +322,14 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       kept: (kind, callSid) => kept.find(kind, callSid),
       journal: (callSid) => readJournal(join(config.dataDir, 'journals'), callSid),
       settings: shownSettings(config),
+      agents: new AgentsDesk({
+        agents,
+        dir: agentsDirOf(config),
+        watched: config.agentsWatch,
+        env,
+        workerEnv,
+        speech: true,
+      }),
       console: consoleFiles(),
       phone,
       version,

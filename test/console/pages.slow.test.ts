@@ -1,28 +1,32 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { consoleFiles } from '../../src/gateway/console-files.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { startShopApi } from '../../examples/shop-api/server.js'
 import { ring, startGateway } from '../edge/gateway.js'
+import type { Gateway } from '../edge/gateway.js'
 import { fleet } from '../fleet/nodes.js'
 import { LightCaller, tickAll } from '../grafana/light-callers.js'
 import { lightGateway } from '../grafana/light-gateway.js'
 import { ScriptedCalls } from '../edge/scripted-calls.js'
 import { hasChromium, openBrowser } from '../support/browser.js'
+import { deskOf } from '../support/agents-desk.js'
 import { endedCall } from '../support/record.js'
 
 t.setTimeout(120_000)
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** What axe-core calls a serious fault or worse. */
+/** What axe-core calls a serious fault or worse. The page has AXE. */
 async function seriousFaults(page: Page): Promise<string[]> {
-  await page.evaluate(AXE)
   const { violations } = await page.evaluate<{
     violations: { id: string; impact: string; nodes: { html: string }[] }[]
-  }>('axe.run()')
+  }>(`axe.run({ resultTypes: ['violations'] })`)
   return violations
     .filter(({ impact }) => impact === 'serious' || impact === 'critical')
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
@@ -68,8 +72,11 @@ t.test('the table of 200 calls that speak stays quick, and its rows stay where t
     callers.push(await LightCaller.ring({ url: gateway.url, agent: 'light', callSid, from, stereo: false }))
   }
   t.teardown(tickAll(callers))
-  for (let index = 0; index < 199; index++) await add(index)
-  const page = await (await openBrowser(t)).newPage()
+  const rung = async (): Promise<void> => {
+    for (let index = 0; index < 199; index++) await add(index)
+  }
+  const [browser] = await Promise.all([openBrowser(t), rung()])
+  const page = await browser.newPage()
   await page.goto(`http://127.0.0.1:${gateway.opsPort}/`)
   await page.getByText('199 calls').waitFor()
   await sharply(t, page, 'to filter', typing('100005'), shows('1 of 199 calls'))
@@ -135,6 +142,30 @@ t.test('markup in words, arguments and reasons is shown as text', async (t) => {
   t.match(await page.title(), /Mkondo/)
 })
 
+/** A gateway that shows the order line, with the demo's shop behind it. */
+async function shippedAgents(t: Test): Promise<Gateway> {
+  const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => shop.close())
+  return startGateway(t, { console: consoleFiles(), agents: await deskOf(join(packageRoot(), 'agents'), shop.url) })
+}
+
+t.test('a tool is tried from its form, with the answer that a model would get', async (t) => {
+  if (!hasChromium(t)) return
+  const { opsUrl } = await shippedAgents(t)
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(`${opsUrl}/#/agents/order-status`)
+  const tool = page.locator('section.card').filter({ hasText: 'lookup_order' }).first()
+  await tool.getByLabel('orderNumber').fill('4127')
+  await tool.getByRole('button', { name: 'Try' }).click()
+  await tool.getByText(/answered in \d+ ms/).waitFor()
+  t.match(await tool.getByLabel('What the model would get').innerText(), /"status"/)
+  await tool.getByLabel('orderNumber').fill('four')
+  await tool.getByRole('button', { name: 'Try' }).click()
+  await tool.getByText('TOOL_ARGUMENTS').waitFor()
+  await page.getByText('Show', { exact: true }).click()
+  t.notMatch(await page.locator('details pre').innerText(), /\+254\d{9}/)
+})
+
 t.test('no page has a serious fault of accessibility, in both colours, wide and narrow', async (t) => {
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, {
@@ -145,6 +176,7 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
       },
     },
   })
+  const agents = await shippedAgents(t)
   const nodes = await fleet(t, 2, { console: consoleFiles() })
   const guarded = await startGateway(t, { console: consoleFiles(), opsToken: 'ops-token-of-a-test' })
   gateway.calls.records.set('HD_markup000001', MARKED)
@@ -156,17 +188,19 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
     `${gateway.opsUrl}/#/phone`,
     `${nodes.gateways[0]?.opsUrl}/#/fleet`,
     `${gateway.opsUrl}/#/settings`,
+    `${agents.opsUrl}/#/agents`,
     `${gateway.opsUrl}/#/calls/HD_markup000001`,
   ]) {
+    await page.goto('about:blank')
+    await page.goto(url)
+    await page.getByRole('heading').first().waitFor()
+    await page.evaluate(AXE)
     for (const [colorScheme, width] of [
       ['light', 1280],
       ['dark', 390],
     ] as const) {
       await page.emulateMedia({ colorScheme })
       await page.setViewportSize({ width, height: 800 })
-      await page.goto('about:blank')
-      await page.goto(url)
-      await page.getByRole('heading').first().waitFor()
       t.same(await seriousFaults(page), [], `${new URL(url).hash} ${colorScheme} ${width}`)
       const wider = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth')
       t.ok(wider <= 0, `nothing is wider than the window, ${width}`)

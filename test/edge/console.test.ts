@@ -8,6 +8,8 @@ import { get, newSid, post, ring, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
 
 const TOKEN = 'ops-token-of-a-test'
+/** What a page watches is looked at this often. */
+const LIVE_MS = 20
 
 /** Logs in and returns the `Cookie` header; null when it was refused. */
 async function logIn({ opsUrl }: Gateway, token: string, rights: string): Promise<string | null> {
@@ -103,6 +105,8 @@ t.test('the ops token is exchanged for a cookie that scripts cannot read; readin
   const hangUp = (cookie: string) => post(`${opsUrl}/api/calls/${sid}/hangup`, { json: {}, headers: { cookie } })
   t.equal((await get(`${opsUrl}/api/calls/${sid}`, { headers: { cookie: reads } })).status, 200)
   t.match(await hangUp(reads), { status: 403, text: /only reads/ })
+  const tried = await post(`${opsUrl}/api/agents/order-status/tools/x`, { json: {}, headers: { cookie: reads } })
+  t.equal(tried.status, 403, 'and tries no tool')
   t.equal(gateway.calls.get(sid).hangups.length, 0)
   t.equal((await hangUp(acts)).status, 202)
 
@@ -166,7 +170,7 @@ t.test('a gateway that places no calls says so to the softphone, and what it doe
 })
 
 t.test('the live table gets all calls first, then what has changed, and no words of anybody', async (t) => {
-  const gateway = await startGateway(t)
+  const gateway = await startGateway(t, { liveMs: LIVE_MS })
   const first = await ring(gateway)
   const events = await follow(t, `${gateway.opsUrl}/api/live`)
   t.match(events.type, 'text/event-stream')
@@ -181,7 +185,7 @@ t.test('the live table gets all calls first, then what has changed, and no words
 })
 
 t.test('a watched call comes whole, then by its parts, and says when it is over', async (t) => {
-  const gateway = await startGateway(t)
+  const gateway = await startGateway(t, { liveMs: LIVE_MS })
   const { sid } = await ring(gateway)
   const events = await follow(t, `${gateway.opsUrl}/api/calls/${sid}/live`)
   t.match(await events.next(), {
@@ -203,7 +207,7 @@ t.test('a watched call comes whole, then by its parts, and says when it is over'
 })
 
 t.test('one page more than may watch is refused, and one that leaves makes room', async (t) => {
-  const gateway = await startGateway(t)
+  const gateway = await startGateway(t, { liveMs: LIVE_MS })
   const pages = await Promise.all(
     Array.from({ length: OPS_STREAMS_MAX }, () => follow(t, `${gateway.opsUrl}/api/live`)),
   )

@@ -7,6 +7,7 @@ import { packageRoot } from '../../src/config/package-root.js'
 import { OpsApp } from '../../src/edge/ops-app.js'
 import type { EdgeOptions } from '../../src/edge/options.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
+import { deskOf } from '../support/agents-desk.js'
 import { endedCall } from '../support/record.js'
 import { fleet } from '../fleet/nodes.js'
 import { get, newSid, post, ring, startGateway } from './gateway.js'
@@ -114,6 +115,7 @@ t.test('what the port answers is what the document says, key for key', async (t)
       eraseKept: () => Promise.resolve(0),
     },
     settings: { MAX_CALLS: 7 },
+    agents: await deskOf(join(packageRoot(), 'agents'), 'http://127.0.0.1:9'),
     recording: () => Promise.resolve(new Uint8Array(64)),
     journal: () => Promise.resolve(Buffer.from('{}\n')),
   })
@@ -161,12 +163,14 @@ t.test('what the port answers is what the document says, key for key', async (t)
     ['/api/erase', { sid: ended }],
     ['/api/login', { token: 'x', rights: 'read' }],
     ['/api/logout', {}],
+    ['/api/agents/{name}/tools/{tool}', { args: { orderNumber: '4127' } }],
     ['/api/cordon', {}],
     ['/api/uncordon', { node: 'gw-1' }],
     ['/api/drain', {}],
   ] as const) {
     const at = nodes.gateways[nodes.ownerOf(live)] ?? gateway
-    const url = at.opsUrl + path.replace('{sid}', live)
+    const names = path.replace('{sid}', live).replace('{name}', 'order-status').replace('{tool}', 'lookup_order')
+    const url = at.opsUrl + names
     check(path, 'post', await post(url, { json: body }))
     check(path, 'post', await post(url, { json: 7 }))
     check(path, 'post', await post(url, { form: {} }))

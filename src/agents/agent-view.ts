@@ -1,0 +1,137 @@
+import { maskNumbersIn } from '../sautikit/phone.js'
+import { maskText } from '../telemetry/redact.js'
+import { passagesOf } from './assets.js'
+import type { AgentAssets } from './assets.js'
+import type { AgentDefinition } from './definition.js'
+import { offeredTools } from './offered-tools.js'
+import { SEARCH_TOOL } from '../call/gateway-tools.js'
+import type { GatewayTool } from '../call/gateway-tools.js'
+
+/** A tool that an operator can try. */
+interface ToolView {
+  readonly name: string
+  readonly description: string
+  /** JSON Schema of the arguments. */
+  readonly parameters: Readonly<Record<string, unknown>>
+  /** Arguments that the gateway sets. */
+  readonly bound: readonly string[]
+  readonly verifiedOnly: boolean
+  /** It may change something, so it is sent only where an operator says so. */
+  readonly changes: boolean
+  /** Method and redacted address; null for a tool that is no request. */
+  readonly request: string | null
+  /** Arguments for a first try. */
+  readonly sample: Readonly<Record<string, unknown>>
+}
+
+/** An agent as an operator may see it. */
+interface AgentView {
+  readonly name: string
+  readonly description: string
+  readonly language: string
+  /** With defaults; numbers masked, secrets and literals of requests left out. */
+  readonly definition: unknown
+  readonly tools: readonly ToolView[]
+  readonly knowledgePassages: number
+  /** It has a `sample.identity`, as which a tool for verified callers can be tried. */
+  readonly hasSampleIdentity: boolean
+}
+
+/** A file of the agents folder as it is now. */
+export interface AgentFileView {
+  readonly file: string
+  readonly agent: string | null
+  /** `unused`: it is valid, and new calls get another version of it, or none. */
+  readonly state: 'used' | 'unused' | 'faulty'
+  readonly faults: readonly { readonly line: number; readonly col: number; readonly what: string }[]
+}
+
+/** `GET /api/agents` */
+export interface AgentsView {
+  readonly watched: boolean
+  readonly files: readonly AgentFileView[]
+  /** Why the folder cannot be read; null when it can. */
+  readonly folderFault: string | null
+  readonly agents: readonly (AgentView & { readonly backends: readonly string[] })[]
+}
+
+export function agentView(agent: AgentDefinition, assets: AgentAssets): AgentView {
+  return {
+    name: agent.name,
+    description: masked(agent.description),
+    language: agent.language,
+    definition: redacted(agent, ''),
+    tools: toolViews(agent, assets),
+    knowledgePassages: passagesOf(assets).length,
+    hasSampleIdentity: Object.keys(agent.sample.identity).length > 0,
+  }
+}
+
+/** Equal for two agents that do the same. */
+export function contentOf(agent: AgentDefinition, { version }: AgentAssets): string {
+  return JSON.stringify([agent, version])
+}
+
+function toolViews(agent: AgentDefinition, assets: AgentAssets): ToolView[] {
+  return triable(agent, assets).map(({ name, description, parameters }): ToolView => {
+    const http = agent.tools.find((tool) => tool.name === name)
+    const { bind = {}, requires, sample = {} } = http ?? assets.codeTools.find((tool) => tool.name === name) ?? {}
+    return {
+      name,
+      description: masked(description),
+      parameters,
+      bound: Object.keys(bind),
+      verifiedOnly: requires === 'verified',
+      changes: mayChange(agent, assets, name),
+      request: http === undefined ? null : `${http.http.method} ${masked(http.http.url)}`,
+      sample: redacted(sample, '') as ToolView['sample'],
+    }
+  })
+}
+
+/** Own tools, those in code, and the search; the other tools of the gateway do nothing outside of a call. */
+export function triable(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
+  const own = [...agent.tools, ...assets.codeTools].map(({ name }) => name)
+  return offeredTools(agent, assets).filter(({ name }) => own.includes(name) || name === SEARCH_TOOL)
+}
+
+/** Whether a tool may change something. Nobody can know it of one in code. */
+export function mayChange(agent: AgentDefinition, assets: AgentAssets, name: string): boolean {
+  const http = agent.tools.find((tool) => tool.name === name)
+  return http === undefined ? assets.codeTools.some((tool) => tool.name === name) : http.http.method !== 'GET'
+}
+
+const HIDDEN = '…'
+/** Texts of these keys, and everything below: what an author wrote out there may be a key or a person's data. */
+const REQUEST_PARTS: readonly string[] = ['headers', 'query', 'body', 'headerMetadata', 'openMetadata', 'identity']
+/** Addresses whose path may be a key. */
+const HOOKS: readonly string[] = ['webhook', 'statusCallback']
+const SECRET_NAME = /key|token|secret|passw|auth|signature|cookie|credential/i
+
+function redacted(value: unknown, name: string, hides = false): unknown {
+  if (typeof value === 'string') {
+    if (hides) return placeholdersOf(value)
+    if (SECRET_NAME.test(name)) return HIDDEN
+    return HOOKS.includes(name) && URL.canParse(value) ? `${new URL(value).origin}/${HIDDEN}` : masked(value)
+  }
+  if (Array.isArray(value)) return value.map((entry) => redacted(entry, name, hides))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, entry]) => [key, redacted(entry, key, hides || REQUEST_PARTS.includes(key))]),
+  )
+}
+
+/** `Bearer {{env.KEY}}` becomes `…{{env.KEY}}`. */
+function placeholdersOf(text: string): string {
+  return text.replaceAll(/(\{\{[^{}]*\}\}|\$\{\w+\})|(?:(?!\{\{|\$\{)[^])+/g, (_, placeholder?: string) =>
+    placeholder === undefined ? HIDDEN : placeholder,
+  )
+}
+
+/** By lines: what is redacted of a log line is cut at a length that a prompt may have. */
+export function masked(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => maskText(maskNumbersIn(line)))
+    .join('\n')
+}

@@ -1,0 +1,280 @@
+import type { JSX } from 'preact'
+import { useState } from 'preact/hooks'
+import type { AgentsView } from '../agents/agent-view.js'
+import type { TrialResult } from '../agents/rehearsal.js'
+import type { ParameterSchema } from '../agents/tool-definition.js'
+import { post, useJson } from './api.js'
+import { Panel } from './call-page.js'
+import { Chip, Notice, SureButton, fieldOf } from './parts.js'
+import { T } from './strings.js'
+
+type AgentView = AgentsView['agents'][number]
+type ToolView = AgentView['tools'][number]
+
+const STATE_CHIPS = { used: 'good', unused: 'waiting', faulty: 'bad' } as const
+
+/** The agents of this node: what its folder holds, what new calls get, and their tools with a form each. */
+export function AgentsPage({ name, act }: { readonly name: string; readonly act: boolean }): JSX.Element {
+  const { value, fault, again } = useJson<AgentsView>('/api/agents')
+  const agent = value?.agents.find((one) => one.name === name) ?? value?.agents[0]
+  return (
+    <section aria-labelledby="agents-title">
+      <div class="bar">
+        <h1 id="agents-title">{T.agents.title}</h1>
+        {value !== null && <span class="muted">{value.watched ? T.agents.watched : T.agents.notWatched}</span>}
+        <span class="gap" />
+        <button type="button" onClick={again}>
+          {T.agents.again}
+        </button>
+      </div>
+      {fault !== null && <Notice kind="fault">{fault}</Notice>}
+      {value !== null && value.folderFault !== null && <Notice kind="fault">{value.folderFault}</Notice>}
+      {value !== null && value.files.length > 0 && <Files files={value.files} />}
+      {value !== null && agent !== undefined && (
+        <>
+          <div class="bar picked">
+            <label>
+              {T.agents.agent}{' '}
+              <select
+                value={agent.name}
+                onChange={(event) => {
+                  location.hash = `#/agents/${event.currentTarget.value}`
+                }}
+              >
+                {value.agents.map((one) => (
+                  <option key={one.name}>{one.name}</option>
+                ))}
+              </select>
+            </label>
+            <span class="muted">
+              {T.agents.facts(agent.language, agent.backends.join(', '), agent.knowledgePassages)}
+            </span>
+          </div>
+          {agent.description !== '' && <p class="muted explain">{agent.description}</p>}
+          {agent.tools.length === 0 && <p class="muted explain">{T.agents.noTools}</p>}
+          {agent.tools.map((tool) => (
+            <ToolPanel key={`${agent.name} ${tool.name}`} agent={agent} tool={tool} act={act} />
+          ))}
+          <Panel title={T.agents.definition} aside={<span class="muted">{T.agents.redacted}</span>}>
+            <details>
+              <summary>{T.agents.show}</summary>
+              <pre class="mono wrapped" tabIndex={0}>
+                {JSON.stringify(agent.definition, null, 2)}
+              </pre>
+            </details>
+          </Panel>
+        </>
+      )}
+    </section>
+  )
+}
+
+function Files({ files }: Pick<AgentsView, 'files'>): JSX.Element {
+  return (
+    <div class="scroller all" tabIndex={0} role="region" aria-label={T.agents.folder}>
+      <table class="settings">
+        <thead>
+          <tr>
+            <th scope="col">{T.agents.file}</th>
+            <th scope="col">{T.agents.agent}</th>
+            <th scope="col">{T.agents.validation}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {files.map(({ file, agent, state, faults }) => (
+            <tr key={file}>
+              <td class="mono">{file}</td>
+              <td>{agent === null ? '–' : <a href={`#/agents/${agent}`}>{agent}</a>}</td>
+              <td>
+                <Chip kind={STATE_CHIPS[state]}>{T.agents.states[state]}</Chip>
+                {faults.map(({ line, col, what }, index) => (
+                  <p key={index} class="mono">
+                    {line}:{col} {what}
+                  </p>
+                ))}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+interface ToolPanelProps {
+  readonly agent: Pick<AgentView, 'name' | 'hasSampleIdentity'>
+  readonly tool: ToolView
+  readonly act: boolean
+}
+
+function ToolPanel({ agent, tool, act }: ToolPanelProps): JSX.Element {
+  const [result, setResult] = useState<TrialResult | null>(null)
+  const [fault, setFault] = useState<string | null>(null)
+  const [trying, setTrying] = useState(false)
+  const [form, setForm] = useState<HTMLFormElement | null>(null)
+  const properties = (tool.parameters['properties'] ?? {}) as Readonly<Record<string, ParameterSchema>>
+  const required = (tool.parameters['required'] ?? []) as readonly string[]
+  const own = Object.entries(properties).filter(([name]) => !tool.bound.includes(name))
+
+  const attempt = (send: boolean): void => {
+    if (form?.reportValidity() !== true) return
+    const args: Record<string, unknown> = {}
+    for (const [name, schema] of own) {
+      const text = fieldOf(form, `arg-${name}`)
+      if (text === '') continue
+      const value = valueOf(text, schema)
+      if (value === undefined) return setFault(T.agents.notJson(name))
+      args[name] = value
+    }
+    const from = fieldOf(form, 'from')
+    const withheld = fieldOf(form, 'withheld') !== ''
+    setTrying(true)
+    setFault(null)
+    setResult(null)
+    post(`/api/agents/${agent.name}/tools/${tool.name}`, {
+      args,
+      ...(withheld ? { from: '' } : from === '' ? {} : { from }),
+      verified: fieldOf(form, 'verified') !== '',
+      send,
+    })
+      .then(
+        (got) => setResult(got as TrialResult),
+        (thrown: unknown) => setFault(T.failed(thrown instanceof Error ? thrown.message : String(thrown))),
+      )
+      .finally(() => setTrying(false))
+  }
+
+  return (
+    <Panel
+      title={tool.name}
+      aside={
+        <span>
+          {tool.verifiedOnly && <Chip kind="waiting">{T.agents.verifiedOnly}</Chip>}{' '}
+          {tool.changes && <Chip kind="waiting">{T.agents.changes}</Chip>}{' '}
+          <code>{tool.request ?? T.agents.inside}</code>
+        </span>
+      }
+    >
+      <p class="explain">{tool.description}</p>
+      <form
+        class="trial"
+        ref={setForm}
+        onSubmit={(event) => {
+          event.preventDefault()
+          attempt(false)
+        }}
+      >
+        {own.map(([name, schema]) => (
+          <label key={name} title={schema.description}>
+            <span>
+              <code>{name}</code> <span class="muted">{kindOf(schema, required.includes(name))}</span>
+            </span>
+            <Argument
+              name={`arg-${name}`}
+              schema={schema}
+              value={tool.sample[name]}
+              required={required.includes(name)}
+            />
+          </label>
+        ))}
+        <label>
+          {T.agents.from}
+          <input name="from" type="tel" placeholder={T.agents.fromHint} pattern="\+?[0-9]{7,15}" />
+        </label>
+        <label class="check">
+          <input type="checkbox" name="withheld" /> {T.agents.withheld}
+        </label>
+        {agent.hasSampleIdentity && (
+          <label class="check">
+            <input type="checkbox" name="verified" defaultChecked={tool.verifiedOnly} /> {T.agents.verified}
+          </label>
+        )}
+        {act ? (
+          <div class="bar">
+            <button class="primary" disabled={trying}>
+              {tool.changes ? T.agents.build : T.agents.attempt}
+            </button>
+            {tool.changes && <SureButton label={T.agents.send} disabled={trying} onSure={() => attempt(true)} />}
+            {tool.bound.length > 0 && <span class="muted">{T.agents.bound(tool.bound.join(', '))}</span>}
+          </div>
+        ) : (
+          <p class="muted">{T.agents.readOnly}</p>
+        )}
+      </form>
+      <div aria-live="polite">
+        {trying && <p class="muted">{T.agents.trying}</p>}
+        {fault !== null && <Notice kind="fault">{fault}</Notice>}
+        {result !== null && <Result result={result} />}
+      </div>
+    </Panel>
+  )
+}
+
+function Argument(props: {
+  readonly name: string
+  readonly schema: ParameterSchema
+  readonly value: unknown
+  readonly required: boolean
+}): JSX.Element {
+  const { name, schema, value, required } = props
+  const text = value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value)
+  const choices = schema.enum?.map(String) ?? (schema.type === 'boolean' ? ['true', 'false'] : null)
+  if (choices !== null)
+    return (
+      <select name={name} required={required}>
+        <option value="" selected={text === ''}>
+          {T.agents.none}
+        </option>
+        {choices.map((choice) => (
+          <option key={choice} selected={choice === text}>
+            {choice}
+          </option>
+        ))}
+      </select>
+    )
+  if (schema.type === 'array' || schema.type === 'object')
+    return <textarea name={name} rows={3} class="mono" defaultValue={text} required={required} placeholder="JSON" />
+  return (
+    <input
+      name={name}
+      defaultValue={text}
+      required={required}
+      inputMode={schema.type === 'string' ? 'text' : 'decimal'}
+      autocomplete="off"
+    />
+  )
+}
+
+/** Undefined for what is no JSON where JSON is needed. What the gateway would refuse is sent, to show the refusal. */
+function valueOf(text: string, { type, enum: choices }: ParameterSchema): unknown {
+  if (type === 'string') return choices?.find((choice) => String(choice) === text) ?? text
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    return type === 'array' || type === 'object' ? undefined : text
+  }
+}
+
+function kindOf({ type, pattern }: ParameterSchema, required: boolean): string {
+  return [type, pattern, required ? T.agents.required : null].filter((part) => part != null).join(', ')
+}
+
+function Result({ result }: { readonly result: TrialResult }): JSX.Element {
+  const { dry, ok, request, ms, value, code, error } = result
+  const where = request === null ? '' : T.agents.where(request.method, request.host, request.bodyChars)
+  return (
+    <>
+      <p class="status">
+        <Chip kind={ok === false ? 'bad' : dry ? 'waiting' : 'good'}>
+          {ok === false ? (code ?? T.agents.failed) : dry ? T.agents.dry : T.agents.done(ms)}
+        </Chip>{' '}
+        {where} {error}
+      </p>
+      {!dry && (
+        <pre class="mono wrapped" tabIndex={0} aria-label={T.agents.answer}>
+          {JSON.stringify(value, null, 2)}
+        </pre>
+      )}
+    </>
+  )
+}

@@ -1,0 +1,103 @@
+import { z } from 'zod'
+import { GatewayError } from '../core/errors.js'
+import type { ErrorCode } from '../core/errors.js'
+import { isAgentName } from '../core/ids.js'
+import { subscriberNumber } from '../sautikit/phone.js'
+import { errorReply, jsonReply } from './http-exchange.js'
+import type { HttpStatus, Reply } from './http-exchange.js'
+import { audit } from './ops-audit.js'
+import type { Operator } from './ops-audit.js'
+import type { EdgeOptions } from './options.js'
+
+/** The caller that a tool is tried for: a number, or empty for a withheld one. */
+const fromSchema = z
+  .string()
+  .max(40)
+  .transform((raw, context) => {
+    const number = raw === '' ? '' : subscriberNumber(raw)
+    if (number !== null) return number
+    context.addIssue({ code: 'custom', message: 'is no number' })
+    return z.NEVER
+  })
+
+const orderSchema = z.strictObject({
+  args: z.record(z.string().max(64), z.unknown()).default({}),
+  from: fromSchema.nullable().default(null),
+  verified: z.boolean().default(false),
+  send: z.boolean().default(false),
+})
+
+const STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
+  AGENT_UNKNOWN: 404,
+  TOOL_UNKNOWN: 404,
+  CAPACITY: 503,
+}
+
+/** This process's agents, for an operator. */
+export class AgentsApi {
+  readonly #options: Pick<EdgeOptions, 'agents' | 'fleet' | 'log'>
+
+  constructor(options: Pick<EdgeOptions, 'agents' | 'fleet' | 'log'>) {
+    this.#options = options
+  }
+
+  /** `GET /api/agents`: the loaded definitions, redacted, and the agents folder as it is now. */
+  async list(): Promise<Reply> {
+    const { agents } = this.#options
+    return agents === undefined ? NO_AGENTS : jsonReply(await agents.view())
+  }
+
+  /**
+   * `POST /api/agents/{name}/tools/{tool}`. The arguments and the answer are the operator's and a person's: neither is
+   * logged.
+   */
+  async tryTool(name: string, tool: string, body: Uint8Array, operator: Operator): Promise<Reply> {
+    const { agents, fleet, log } = this.#options
+    const order = orderOf(body)
+    const reply =
+      agents === undefined
+        ? NO_AGENTS
+        : order === null
+          ? BAD_ORDER
+          : await agents.tryTool(name, { tool, ...order }).then(
+              (result) => jsonReply(result),
+              (thrown: unknown) => refusalOf(thrown),
+            )
+    const line = {
+      command: order?.send === true ? 'send-tool' : 'try-tool',
+      node: fleet?.node.name ?? null,
+      call_sid: null,
+      // Of names that nobody has given to anything no line is made.
+      ...(isAgentName(name) ? { agent: name } : {}),
+      ...(reply.status === 200 ? { tool } : {}),
+    }
+    audit(log, line, reply, operator)
+    return reply
+  }
+}
+
+const NO_AGENTS: Reply = errorReply(404, 'NOT_FOUND', 'this process shows no agents')
+
+const BAD_ORDER: Reply = errorReply(
+  400,
+  'BAD_REQUEST',
+  'the body is empty or a JSON object with "args" (an object), "from" (E.164, or empty for a withheld number), ' +
+    '"verified" and "send" (true or false)',
+)
+
+function orderOf(body: Uint8Array): z.output<typeof orderSchema> | null {
+  let value: unknown = {}
+  try {
+    if (body.byteLength > 0) value = JSON.parse(new TextDecoder().decode(body))
+  } catch {
+    return null // answered like any other wrong body
+  }
+  return orderSchema.safeParse(value).data ?? null
+}
+
+/** @throws what is no refusal */
+function refusalOf(thrown: unknown): Reply {
+  const status = thrown instanceof GatewayError ? STATUS[thrown.code] : undefined
+  if (!(thrown instanceof GatewayError) || status === undefined) throw thrown
+  return errorReply(status, thrown.code, thrown.message, status === 503 ? { headers: [['Retry-After', '5']] } : {})
+}

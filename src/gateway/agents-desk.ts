@@ -1,0 +1,107 @@
+import { Worker } from 'node:worker_threads'
+import { triable } from '../agents/agent-view.js'
+import type { AgentsView } from '../agents/agent-view.js'
+import { NO_ASSETS } from '../agents/assets.js'
+import type { TrialOrder, TrialResult } from '../agents/rehearsal.js'
+import type { Environment } from '../agents/template.js'
+import { GatewayError } from '../core/errors.js'
+import { AGENTS_THREAD_MEMORY_MB, AGENTS_THREAD_MS } from '../core/limits.js'
+import type { AgentsHere } from '../edge/options.js'
+import type { HostedAgent } from '../workers/main-thread-context.js'
+import type { AgentsTask } from './agents-thread.js'
+
+interface AgentsDeskOptions {
+  /** What new calls get; changed in place by edits of the folder. */
+  readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'backends'>>
+  readonly dir: string
+  /** Edits of the folder are followed. */
+  readonly watched: boolean
+  readonly env: Environment
+  /** `process.env` of its threads. */
+  readonly workerEnv: Readonly<Record<string, string>>
+  /** Whether words of offline dialogues are checked. */
+  readonly speech: boolean
+}
+
+/** The agents of this process for an operator: what is loaded, what the folder holds, and tools to try. */
+export class AgentsDesk implements AgentsHere {
+  readonly #options: AgentsDeskOptions
+  #reading: Promise<AgentsView> | null = null
+  #trying = false
+
+  constructor(options: AgentsDeskOptions) {
+    this.#options = options
+  }
+
+  /** Reads the folder; all who ask meanwhile get the same answer. @throws GatewayError CALL_FAULT */
+  view(): Promise<AgentsView> {
+    this.#reading ??= this.#view().finally(() => {
+      this.#reading = null
+    })
+    return this.#reading
+  }
+
+  #view(): Promise<AgentsView> {
+    const { agents, dir, watched, env, workerEnv, speech } = this.#options
+    const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, backends }) => ({
+      definition,
+      assets,
+      backends,
+    }))
+    return inThread<AgentsView>({ what: 'view', dir, watched, env, speech, loaded }, workerEnv)
+  }
+
+  /**
+   * Tries a tool, one at a time.
+   * @throws GatewayError AGENT_UNKNOWN, TOOL_UNKNOWN, CAPACITY while another is tried
+   */
+  async tryTool(name: string, order: TrialOrder): Promise<TrialResult> {
+    const { agents, env, workerEnv } = this.#options
+    const hosted = agents.get(name)
+    if (hosted === undefined) throw new GatewayError('AGENT_UNKNOWN', 'this process has no agent of that name')
+    const { definition: agent, assets = NO_ASSETS } = hosted
+    const tools = triable(agent, assets).map((tool) => tool.name)
+    if (!tools.includes(order.tool)) {
+      const allowed = tools.length === 0 ? '(none)' : tools.join(', ')
+      throw new GatewayError('TOOL_UNKNOWN', `this agent has no such tool that can be tried; those are: ${allowed}`)
+    }
+    if (this.#trying) throw new GatewayError('CAPACITY', 'another tool is being tried; try again')
+    this.#trying = true
+    try {
+      return await inThread<TrialResult>({ what: 'try', agent, assets, env, order }, workerEnv)
+    } catch (thrown) {
+      if (!(thrown instanceof GatewayError)) throw thrown
+      const { code, message: error } = thrown
+      return { dry: false, ok: false, request: null, ms: 0, value: null, code, error }
+    } finally {
+      this.#trying = false
+    }
+  }
+}
+
+/** @throws GatewayError CALL_FAULT when it ended without an answer */
+async function inThread<T>(task: AgentsTask, env: Readonly<Record<string, string>>): Promise<T> {
+  const worker = new Worker(new URL('./agents-thread.js', import.meta.url), {
+    workerData: task,
+    execArgv: [],
+    env,
+    resourceLimits: { maxOldGenerationSizeMb: AGENTS_THREAD_MEMORY_MB },
+  })
+  worker.unref() // a gateway that stops does not wait for it
+  let timer: NodeJS.Timeout | undefined
+  try {
+    return await new Promise<T>((resolve, reject) => {
+      const failed = (why: string): void => reject(new GatewayError('CALL_FAULT', why))
+      timer = setTimeout(() => failed(`it did not end in ${AGENTS_THREAD_MS} ms`), AGENTS_THREAD_MS).unref()
+      worker.once('message', (answer: T) => resolve(answer))
+      // Without the message: a tool's own words may hold its arguments.
+      worker.once('error', (thrown: unknown) =>
+        failed(`it failed: ${thrown instanceof Error ? thrown.name : typeof thrown}`),
+      )
+      worker.once('exit', () => failed('it ended its own thread'))
+    })
+  } finally {
+    clearTimeout(timer)
+    await worker.terminate()
+  }
+}

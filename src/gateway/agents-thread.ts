@@ -1,0 +1,79 @@
+import { relative } from 'node:path'
+import { parentPort, workerData } from 'node:worker_threads'
+import { agentView, contentOf, masked } from '../agents/agent-view.js'
+import type { AgentFileView, AgentsView } from '../agents/agent-view.js'
+import type { AgentAssets } from '../agents/assets.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import { readAgents } from '../agents/loader.js'
+import { tryTool } from '../agents/rehearsal.js'
+import type { TrialOrder } from '../agents/rehearsal.js'
+import type { Environment } from '../agents/template.js'
+import { assert } from '../core/assert.js'
+import { GatewayError } from '../core/errors.js'
+import { HttpClient } from '../http/http-client.js'
+
+/**
+ * Shows the agents and their folder to an operator, or tries one tool: one task, one answer, and the thread ends. A thread of its own, because
+ * reading takes tenths of a second, a tool in code may block, and its environment is not the gateway's.
+ */
+
+/** An agent as new calls get it. */
+interface LoadedAgent {
+  readonly definition: AgentDefinition
+  readonly assets: AgentAssets
+  readonly backends: readonly string[]
+}
+
+/** Its `workerData`. */
+export type AgentsTask = { readonly env: Environment } & (
+  | {
+      readonly what: 'try'
+      readonly agent: AgentDefinition
+      readonly assets: AgentAssets
+      readonly order: TrialOrder
+    }
+  | {
+      readonly what: 'view'
+      readonly dir: string
+      readonly watched: boolean
+      readonly loaded: readonly LoadedAgent[]
+      /** Whether words of offline dialogues are checked. */
+      readonly speech: boolean
+    }
+)
+
+async function view({ dir, env, speech, watched, loaded }: Extract<AgentsTask, { what: 'view' }>): Promise<AgentsView> {
+  const source = speech ? (await import('../backends/embedded/offline-speech.js')).offlineSpeech : null
+  const inUse = new Map(loaded.map(({ definition, assets }) => [definition.name, contentOf(definition, assets)]))
+  let files: readonly AgentFileView[] = []
+  let folderFault: string | null = null
+  try {
+    files = (await readAgents(dir, env, source)).map((one): AgentFileView => {
+      const file = relative(dir, one.file)
+      if (!one.ok) {
+        const faults = one.faults.map(({ line, col, what }) => ({ line, col, what: masked(what) }))
+        return { file, agent: null, state: 'faulty', faults }
+      }
+      const { agent, assets } = one
+      return {
+        file,
+        agent: agent.name,
+        state: inUse.get(agent.name) === contentOf(agent, assets) ? 'used' : 'unused',
+        faults: [],
+      }
+    })
+  } catch (thrown) {
+    if (!(thrown instanceof GatewayError)) throw thrown
+    folderFault = masked(thrown.message)
+  }
+  const agents = loaded.map(({ definition, assets, backends }) => ({ ...agentView(definition, assets), backends }))
+  return { watched, files, folderFault, agents }
+}
+
+assert(parentPort !== null, 'this is a worker thread')
+const task = workerData as AgentsTask
+parentPort.postMessage(
+  task.what === 'view'
+    ? await view(task)
+    : await tryTool(task.agent, task.assets, task.env, new HttpClient(), task.order),
+)

@@ -1,0 +1,184 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { NO_ASSETS } from '../../src/agents/assets.js'
+import { readAgents } from '../../src/agents/loader.js'
+import { tryTool } from '../../src/agents/rehearsal.js'
+import type { TrialOrder, TrialResult } from '../../src/agents/rehearsal.js'
+import { HttpClient } from '../../src/http/http-client.js'
+import { AgentsDesk } from '../../src/gateway/agents-desk.js'
+import type { HostedAgent } from '../../src/workers/main-thread-context.js'
+import { get, post, startGateway } from '../edge/gateway.js'
+
+const SECRET = 'shop-key-of-a-test'
+
+const SHOP = `version: 1
+name: shop
+instructions: Ask colleague +254720000010 when it is urgent.
+escalation: { numbers: ['+254720000010'], webhook: 'https://hooks.example/services/T0/B0/abc' }
+verification:
+  account: { http: { url: '{{env.SHOP}}/accounts', query: { phone: '{{call.from}}' } } }
+  questions: [{ id: pin, ask: Your number?, field: pin }, { id: name, ask: Your name?, field: name }]
+  identity: { account: id }
+sample: { identity: { account: A-77 } }
+modules: [tools/clock.mjs]
+tools:
+  - name: look_up
+    description: Finds an order.
+    parameters: { properties: { order: { type: string, pattern: '^[0-9]{4}$' }, phone: { type: string } }, required: [order] }
+    bind: { phone: '{{call.from}}' }
+    http:
+      url: '{{env.SHOP}}/orders/{{args.order}}'
+      query: { phone: '{{args.phone}}' }
+      headers: { X-Api-Key: 'literal-of-the-author', Authorization: 'Bearer {{env.SHOP_KEY}}' }
+    result: { fields: { status: order.status } }
+    sample: { order: '4127' }
+  - name: cancel
+    description: Cancels an order.
+    requires: verified
+    parameters: { properties: { order: { type: string } }, required: [order] }
+    http: { method: POST, url: '{{env.SHOP}}/cancel', body: { order: '{{args.order}}', account: '{{identity.account}}' } }
+`
+
+const CLOCK = `export const clock = {
+  name: 'clock', description: 'Tells what it sees.', parameters: { properties: { block: { type: 'boolean' } } }, timeoutMs: 1000,
+  run: ({ block }) => { if (block) process.exit(1); return { sees: process.env.GATEWAY_SECRET ?? null } },
+}
+`
+
+/** An edge with the agents of a folder, and the shop that they call. */
+async function start(t: Test) {
+  const requests: { method: string; url: string; key: string; body: string }[] = []
+  const shop = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      const { method = '', url = '', headers } = request
+      requests.push({ method, url, key: headers.authorization ?? '', body })
+      response.setHeader('content-type', 'application/json')
+      response.end('{"order":{"status":"on its way","owner":"+254700000009"}}')
+    })
+  })
+  await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => shop.close())
+  const dir = t.testdir({
+    'shop.yaml': SHOP,
+    tools: { 'clock.mjs': CLOCK },
+    'later.yaml': SHOP.replace('shop', 'later'),
+  })
+  const env = { SHOP: `http://127.0.0.1:${(shop.address() as AddressInfo).port}`, SHOP_KEY: SECRET }
+  const agents = new Map<string, Pick<HostedAgent, 'definition' | 'assets' | 'backends'>>()
+  for (const one of await readAgents(dir, env))
+    if (one.ok) agents.set(one.agent.name, { definition: one.agent, assets: one.assets, backends: ['embedded'] })
+  process.env['GATEWAY_SECRET'] = SECRET
+  t.teardown(() => delete process.env['GATEWAY_SECRET'])
+  const desk = new AgentsDesk({ agents, dir, watched: false, env, workerEnv: {}, speech: false })
+  const gateway = await startGateway(t, { agents: desk })
+  const trying = (tool: string, json: unknown) => post(`${gateway.opsUrl}/api/agents/shop/tools/${tool}`, { json })
+  const answer = async (tool: string, json: unknown): Promise<unknown> => JSON.parse((await trying(tool, json)).text)
+  const client = new HttpClient()
+  t.teardown(() => client.close())
+  /** What the thread of a trial does, without its start. */
+  const here = (tool: string, order: Partial<TrialOrder>): Promise<TrialResult> => {
+    const hosted = agents.get('shop')
+    if (hosted === undefined) throw new Error('the agent must load')
+    const whole = { tool, args: {}, from: null, verified: false, send: false, ...order }
+    return tryTool(hosted.definition, hosted.assets ?? NO_ASSETS, env, client, whole)
+  }
+  return { gateway, dir, requests, trying, answer, here }
+}
+
+t.test('the loaded agents are shown without numbers and secrets, beside what the folder holds now', async (t) => {
+  const { gateway, dir } = await start(t)
+  await writeFile(join(dir, 'shop.yaml'), SHOP.replace('urgent', 'very urgent'))
+  await writeFile(
+    join(dir, 'broken.yaml'),
+    SHOP.replace('version: 1', 'version: 9').replace('name: shop', 'name: broken'),
+  )
+  const { text } = await get(`${gateway.opsUrl}/api/agents`)
+  t.match(JSON.parse(text), {
+    watched: false,
+    folderFault: null,
+    files: [
+      { file: 'broken.yaml', state: 'faulty', faults: [{ line: 1, what: /^version is 9; must be 1/ }] },
+      { file: 'later.yaml', agent: 'later', state: 'used', faults: [] },
+      { file: 'shop.yaml', agent: 'shop', state: 'unused', faults: [] },
+    ],
+    agents: [
+      { name: 'later' },
+      {
+        name: 'shop',
+        backends: ['embedded'],
+        hasSampleIdentity: true,
+        definition: {
+          instructions: 'Ask colleague +2547…10 when it is urgent.',
+          escalation: { numbers: ['+2547…10'], webhook: 'https://hooks.example/…' },
+          sample: { identity: { account: '…' } },
+          tools: [{ http: { headers: { 'X-Api-Key': '…', Authorization: '…{{env.SHOP_KEY}}' } } }, {}],
+        },
+        tools: [
+          { name: 'look_up', changes: false, bound: ['phone'], request: 'GET {{env.SHOP}}/orders/{{args.order}}' },
+          { name: 'cancel', changes: true, verifiedOnly: true },
+          { name: 'clock', changes: true, request: null },
+        ],
+      },
+    ],
+  })
+  for (const hidden of [SECRET, 'literal-of-the-author', '254720000010', 'A-77', '/T0/', dir])
+    t.notOk(text.includes(hidden), hidden)
+})
+
+t.test('a tool is tried with the checks, bindings and answers of a call, and nothing of it is logged', async (t) => {
+  const { gateway, requests, answer, here } = await start(t)
+  t.match(await answer('look_up', { args: { order: '4127', phone: '+254799999999' }, from: '254 700 000 001' }), {
+    dry: false,
+    ok: true,
+    request: { method: 'GET', bodyChars: 0 },
+    value: { status: 'on its way' },
+    error: null,
+  })
+  t.same(requests, [{ method: 'GET', url: '/orders/4127?phone=%2B254700000001', key: `Bearer ${SECRET}`, body: '' }])
+  t.match(await here('look_up', { args: { order: '../1' } }), { ok: false, code: 'TOOL_ARGUMENTS', request: null })
+  t.match(await here('look_up', { args: { order: '4127' }, from: '' }), { ok: false, code: 'TOOL_UNBOUND' })
+  t.equal(requests.length, 1, 'those sent nothing')
+  const lines = gateway.logged().filter(({ component }) => component === 'audit')
+  t.match(lines[0], { command: 'try-tool', agent: 'shop', tool: 'look_up', outcome: 'done', call_sid: null })
+  t.equal(lines.length, 1)
+  for (const hidden of ['4127', '254700000001', 'on its way']) t.notOk(JSON.stringify(lines).includes(hidden), hidden)
+})
+
+t.test('what may change something is built and not sent, until the operator says so', async (t) => {
+  const { gateway, requests, trying, answer, here } = await start(t)
+  const order = { args: { order: '4127' } }
+  t.match(await here('cancel', order), { dry: true, ok: false, code: 'TOOL_UNVERIFIED' })
+  t.match(await here('cancel', { ...order, verified: true }), {
+    dry: true,
+    ok: true,
+    request: { method: 'POST', bodyChars: '{"order":"4127","account":"A-77"}'.length },
+    value: null,
+  })
+  t.equal(requests.length, 0)
+  t.match(await here('cancel', { ...order, verified: true, send: true }), { dry: false, ok: true })
+  t.match(requests, [{ method: 'POST', body: '{"order":"4127","account":"A-77"}' }])
+  t.match(await here('clock', {}), { dry: true, ok: null, request: null }, 'code is not run either')
+  const two = await Promise.all([trying('clock', { send: true }), trying('clock', { send: true })])
+  const [ran, refused] = two.sort((a, b) => a.status - b.status)
+  t.match(refused, { status: 503, code: 'CAPACITY' }, 'one at a time')
+  t.match(JSON.parse(ran?.text ?? ''), { ok: true, value: { sees: null } }, 'in a thread that sees no secret')
+  t.match(gateway.logged().at(-1), { command: 'send-tool', tool: 'clock', status: 200 })
+  t.match(await answer('clock', { args: { block: true }, send: true }), { ok: false, code: 'CALL_FAULT' })
+  t.match(await get(`${gateway.opsUrl}/healthz`), { status: 200 }, 'what it does to its thread, it does to no call')
+})
+
+t.test('a tool, an agent or a body that is not known is refused with what is', async (t) => {
+  const { gateway, trying } = await start(t)
+  t.match(await trying('verify_caller', {}), { status: 404, code: 'TOOL_UNKNOWN', text: /look_up, cancel, clock/ })
+  for (const body of [7, [], { args: 7 }, { from: 'somebody' }, { send: 'yes' }, { other: 1 }])
+    t.match(await trying('look_up', body), { status: 400, code: 'BAD_REQUEST' })
+  t.match(await post(`${gateway.opsUrl}/api/agents/other/tools/look_up`, { json: {} }), { code: 'AGENT_UNKNOWN' })
+  const without = await startGateway(t)
+  t.match(await get(`${without.opsUrl}/api/agents`), { status: 404, code: 'NOT_FOUND' })
+})

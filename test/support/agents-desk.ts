@@ -1,0 +1,14 @@
+import type { AgentAssets } from '../../src/agents/assets.js'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { readAgents } from '../../src/agents/loader.js'
+import { AgentsDesk } from '../../src/gateway/agents-desk.js'
+
+/** The agents of a folder for an operator; their tools call the shop at that address. */
+export async function deskOf(dir: string, shopUrl: string): Promise<AgentsDesk> {
+  const env = { SHOP_API_URL: shopUrl }
+  const agents = new Map<string, { definition: AgentDefinition; assets: AgentAssets; backends: string[] }>()
+  for (const one of await readAgents(dir, env)) {
+    if (one.ok) agents.set(one.agent.name, { definition: one.agent, assets: one.assets, backends: ['embedded'] })
+  }
+  return new AgentsDesk({ agents, dir, watched: true, env, workerEnv: {}, speech: false })
+}
