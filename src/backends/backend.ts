@@ -133,7 +133,7 @@ export interface Backend {
   /**
    * The caller stopped speaking; `atMs` is the time of the last voiced sample.
    * @param unless  set where the speech may not be meant for the agent (a television, a backchannel): without words, or
-   *   with none but these, or with a number that cannot be meant, no event follows. Only with `weighsSpeech`.
+   *   with none but these, or with words that hardly fit the sound, no event follows. Only with `weighsSpeech`.
    */
   speechEnd(atMs: number, unless?: readonly string[]): void
   /**

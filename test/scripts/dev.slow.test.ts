@@ -9,7 +9,17 @@ const root = packageRoot()
 
 t.test('an edit of a source file is built and served again; one that does not build changes nothing', async (t) => {
   const folder = t.testdir()
-  for (const name of ['src', 'scripts', 'examples', 'agents', 'schema', 'package.json', 'dist'])
+  for (const name of [
+    'src',
+    'scripts',
+    'examples',
+    'agents',
+    'schema',
+    'package.json',
+    'package-lock.json',
+    'tsconfig.json',
+    'dist',
+  ])
     cpSync(join(root, name), join(folder, name), { recursive: true, preserveTimestamps: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   let log = ''
