@@ -142,6 +142,24 @@ t.test('markup in words, arguments and reasons is shown as text', async (t) => {
   t.match(await page.title(), /Mkondo/)
 })
 
+const NO_PHONE = {
+  place: (): never => {
+    throw new Error('no call')
+  },
+}
+
+t.test('a page without a microphone by plain HTTP says so, and how to get one', async (t) => {
+  if (!hasChromium(t)) return
+  const { opsUrl } = await startGateway(t, { console: consoleFiles(), phone: NO_PHONE })
+  const page = await (await openBrowser(t)).newPage()
+  // Chromium takes any address of loopback for a secure one.
+  await page.addInitScript(`Object.defineProperty(globalThis, 'isSecureContext', { value: false })`)
+  await page.goto(`${opsUrl}/#/phone`)
+  await page.getByRole('button', { name: 'Call', exact: true }).click()
+  await page.getByText(/only to pages at https:\/\/ or localhost.*ssh -L/).waitFor()
+  t.equal(await page.getByRole('button', { name: 'Call without a microphone' }).count(), 1)
+})
+
 /** A gateway that shows the order line, with the demo's shop behind it. */
 async function shippedAgents(t: Test): Promise<Gateway> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
@@ -170,11 +188,7 @@ t.test('no page has a serious fault of accessibility, in both colours, wide and 
   if (!hasChromium(t)) return
   const gateway = await startGateway(t, {
     console: consoleFiles(),
-    phone: {
-      place: () => {
-        throw new Error('no call')
-      },
-    },
+    phone: NO_PHONE,
   })
   const agents = await shippedAgents(t)
   const nodes = await fleet(t, 2, { console: consoleFiles() })
@@ -214,19 +228,26 @@ t.test('a gateway that goes away is said to be gone, and is found again when it 
   const { edge } = await startGateway(t)
   const opsPort = edge.opsPort
   await edge.close()
-  const options = { console: consoleFiles(), opsToken: 'ops-token-of-a-test', opsPort }
+  const options = { console: consoleFiles(), opsToken: 'ops-token-of-a-test', opsPort, phone: NO_PHONE }
   const before = await startGateway(t, options)
-  const page = await (await openBrowser(t)).newPage()
+  const browser = await openBrowser(t)
+  const page = await browser.newPage()
   await page.goto(before.opsUrl)
   await page.getByLabel('Ops token').fill('ops-token-of-a-test')
+  await page.getByLabel('Look and act').check()
   await page.getByRole('button', { name: 'Log in' }).click()
   await page.getByText('No live calls.').waitFor()
+  const phone = await browser.newPage()
+  await phone.goto(`${before.opsUrl}/#/phone`)
+  await phone.getByRole('button', { name: 'Call', exact: true }).waitFor()
   await before.edge.close()
   await page.getByText('The connection to the gateway is lost').waitFor()
+  await phone.getByText('The gateway cannot be reached. Trying again…').waitFor()
   const after = await startGateway(t, options)
   await ring(after)
   await page.getByText('1 call', { exact: true }).waitFor()
   t.equal(await page.getByText('The connection to the gateway is lost').count(), 0, 'and the session still holds')
+  await phone.getByText('The gateway cannot be reached. Trying again…').waitFor({ state: 'hidden' })
 })
 
 t.test('a session that is over leads to the login', async (t) => {
