@@ -119,6 +119,36 @@ t.test('10,000 calls are a table that scrolls and filters at once', async (t) =>
   await page.getByRole('link', { name: 'HD_00000000270f', exact: true }).waitFor()
 })
 
+/** Presses Tab until an element with this label has the focus. */
+async function tabTo(page: Page, label: RegExp): Promise<void> {
+  const focused = `(({ activeElement: at }) => at.ariaLabel ?? at.textContent)(document)`
+  for (let pressed = 0; pressed < 60; pressed++) {
+    await page.keyboard.press('Tab')
+    if (label.test(await page.evaluate<string>(focused))) return
+  }
+  throw new Error(`no Tab leads to ${label.source}`)
+}
+
+t.test('a call is opened, and its waterfall zoomed, with the keyboard alone', async (t) => {
+  if (!hasChromium(t)) return
+  const gateway = await startGateway(t, { console: consoleFiles() })
+  const { sid } = await ring(gateway)
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(gateway.opsUrl)
+  await page.getByText('1 call', { exact: true }).waitFor()
+  await tabTo(page, new RegExp(`^Open ${sid}`))
+  await page.keyboard.press('Enter')
+  const whole = (disabled: boolean): Promise<void> =>
+    page.getByRole('button', { name: 'Whole call', disabled }).waitFor()
+  await whole(true)
+  await tabTo(page, /^Waterfall/)
+  await page.keyboard.press('+')
+  await whole(false)
+  await page.keyboard.press('0')
+  await whole(true)
+  t.pass('it was')
+})
+
 const MARKUP = '<img src=x onerror="document.title=1"><script>document.title=2</script> & <b>bold</b>'
 
 const MARKED = endedCall({
