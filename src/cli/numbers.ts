@@ -128,10 +128,9 @@ async function listAvailable(api: CarrierNumbers, asJson: boolean): Promise<stri
   )
 }
 
-/** The workspace's number with this id or in this spelling. */
-export async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber> {
+async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber> {
   const { items } = await allPages((cursor) => api.list(cursor), NUMBERS_MAX)
-  const found = items.find(({ id, e164 }) => id === wanted || (e164 !== null && sameNumber(e164, wanted)))
+  const found = items.find(isNumber(wanted))
   if (found === undefined) throw new Error('numbers: your workspace has no such number (mkondo numbers list)')
   return found
 }
@@ -143,4 +142,9 @@ export async function available(api: CarrierNumbers, wanted: string): Promise<st
   const found = items.find(({ e164 }) => e164 !== null && sameNumber(e164, wanted))
   if (found === undefined) throw new Error('numbers: that number cannot be claimed (mkondo numbers list --available)')
   return found.inventoryId
+}
+
+/** Whether a number is the wanted one, given by its id or in any spelling. */
+export function isNumber(wanted: string): (number: CarrierNumber) => boolean {
+  return ({ id, e164 }) => id === wanted || (e164 !== null && sameNumber(e164, wanted))
 }

@@ -74,6 +74,7 @@ async function doctored(
     ask: null,
     env: {
       PORT: String(port),
+      OPS_PORT: '0',
       PUBLIC_URL: `http://127.0.0.1:${port}`,
       SAUTIKIT_API_URL: server.origin,
       SAUTIKIT_API_KEY: KEY,
@@ -132,7 +133,7 @@ t.test('a carrier that continues, signs with a time and answers marks', { buffer
     {},
     { spellings: ['route:put'] },
   )
-  t.equal(seen.code, 0, seen.text)
+  t.equal(seen.code, 0, 'it is done', { text: seen.text })
   t.match(seen.report.settings, {
     SAUTIKIT_AFTER_STREAM: 'continues',
     SAUTIKIT_BARE_SIGNATURES: 'false',
@@ -190,7 +191,7 @@ t.test('a carrier that posts again, signs without a time, and ignores killAudio'
     },
     ['--agent', 'order-status'],
   )
-  t.equal(seen.code, 0, seen.text)
+  t.equal(seen.code, 0, 'it is done', { text: seen.text })
   t.same(seen.report.settings, { SAUTIKIT_AFTER_STREAM: 'continues', SAUTIKIT_BARE_SIGNATURES: 'true' })
   const [call] = seen.report.calls
   t.match(call, {
@@ -211,7 +212,7 @@ t.test('a carrier that posts again, signs without a time, and ignores killAudio'
 
 t.test('a carrier that holds the call, does not sign and ignores marks', { buffered: true }, async (t) => {
   const seen = await doctored(t, { afterStream: 'holds', secret: null, answerMarks: false, key: '1' })
-  t.equal(seen.code, 0, seen.text)
+  t.equal(seen.code, 0, 'it is done', { text: seen.text })
   t.same(seen.report.settings, { SAUTIKIT_AFTER_STREAM: 'holds' })
   t.match(seen.report.calls[0], {
     stream: { killAudio: { seen: 'obeyed', by: 'caller', marks: 'unanswered' } },
@@ -224,7 +225,7 @@ t.test('a carrier that holds the call, does not sign and ignores marks', { buffe
 
 t.test('a secret that is not ours settles no signature', { buffered: true }, async (t) => {
   const seen = await doctored(t, { secret: 'whsec_not_here', answerMarks: false, honourKill: false, key: '2' })
-  t.equal(seen.code, 0, seen.text)
+  t.equal(seen.code, 0, 'it is done', { text: seen.text })
   t.same(seen.report.settings, { SAUTIKIT_AFTER_STREAM: 'continues' })
   t.match(answerTo(seen, 'signed'), 'none of SAUTIKIT_WEBHOOK_SECRETS made')
   t.match(seen.report.calls[0]?.stream?.killAudio, { seen: 'ignored', by: 'caller' })
@@ -243,7 +244,7 @@ for (const [layout, channels, honourKill] of [
         { trackLayout: layout, honourKill, answerMarks: false, firstText: 'after-audio' },
         ['--both-tracks'],
       )
-      t.equal(seen.code, 0, seen.text)
+      t.equal(seen.code, 0, 'it is done', { text: seen.text })
       t.match(seen.report.calls[0], {
         track: 'both_tracks',
         stream: {

@@ -1,6 +1,5 @@
-import { stat } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { writeFile } from 'node:fs/promises'
 import { loadConfig } from '../../config/load-config.js'
 import type { Config } from '../../config/settings.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
@@ -65,9 +64,11 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
   const server = await ProbeServer.start({
     host: config.host,
     port: config.port,
+    opsHost: config.opsHost,
+    opsPort: config.opsPort,
     publicUrl,
     secrets: config.webhookSecrets,
-    phrases: await spoken(),
+    track: options.bothTracks === true ? 'both_tracks' : 'inbound_track',
     hangUp: api === null ? null : (callSid) => api.calls.hangup(callSid, {}),
     onStep: (what) => {
       say(`        ${what}\n`)
@@ -159,6 +160,7 @@ async function calledBack(
   guide: Guide,
 ): Promise<readonly CallFacts[]> {
   const { api, publicUrl, finalRoute } = plan
+  server.takeCalls(await spoken())
   if (api === null) {
     guide.say(`Lead your number to these webhooks:\n\n  voice   ${server.voiceUrl}\n  events  ${server.eventsUrl}\n\n`)
     return waitForCalls(options, server, 'your number', guide)
@@ -204,12 +206,11 @@ async function waitForCalls(
   { say, found, progress, signal }: Guide,
 ): Promise<readonly CallFacts[]> {
   const untilMs = performance.now() + options.wait * 1000
-  const track = options.bothTracks === true ? 'both_tracks' : 'inbound_track'
   const calls: CallFacts[] = []
   for (;;) {
     say(`Now call ${name} from any phone${calls.length === 0 ? '' : ' again'}, and stay on the line until it ends.\n`)
     progress.show('waiting for the call')
-    const call = await orNull(server.nextCall(track), untilMs - performance.now(), signal)
+    const call = await orNull(server.nextCall(), untilMs - performance.now(), signal)
     if (call === null) {
       found({ ok: false, what: signal.aborted ? 'call: stopped' : `call: no whole call came within ${options.wait} s` })
       return calls

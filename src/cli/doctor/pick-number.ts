@@ -1,7 +1,7 @@
 import type { CarrierNumber, CarrierNumbers } from '../../sautikit-api/numbers.js'
 import { allPages } from '../../sautikit-api/http.js'
 import { UsageError } from '../exit-codes.js'
-import { NUMBERS_MAX, available, owned } from '../numbers.js'
+import { NUMBERS_MAX, available, isNumber } from '../numbers.js'
 import { money } from '../terminal.js'
 import type { Terminal } from '../terminal.js'
 
@@ -17,8 +17,12 @@ interface Wanted {
  */
 export async function pickNumber(api: CarrierNumbers, wanted: Wanted, terminal: Terminal): Promise<CarrierNumber> {
   if (wanted.claim !== undefined) return api.claim(await available(api, wanted.claim))
-  if (wanted.number !== undefined) return owned(api, wanted.number)
   const { items } = await allPages((cursor) => api.list(cursor), NUMBERS_MAX)
+  if (wanted.number !== undefined) {
+    const named = items.find(isNumber(wanted.number))
+    if (named === undefined) throw new UsageError('--number: the workspace has no such number (mkondo numbers list)')
+    return named
+  }
   const [only] = items
   if (only !== undefined && items.length === 1) return only
   if (only === undefined) return claimAnOffer(api, terminal)

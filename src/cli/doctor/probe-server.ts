@@ -29,9 +29,11 @@ const BODY_TIMEOUT_MS = 10_000
 export interface ProbeServerOptions {
   readonly host: string
   readonly port: number
+  readonly opsHost: string
+  readonly opsPort: number
   readonly publicUrl: string
   readonly secrets: readonly string[]
-  readonly phrases: Phrases
+  readonly track: CallFacts['track']
   /** Ends a call through the REST API; null where it is not used. */
   readonly hangUp: ((callSid: string) => Promise<void>) | null
   readonly onStep: (what: string) => void
@@ -49,21 +51,36 @@ export class ProbeServer {
   readonly #key = randomBytes(32)
   readonly #tokens = new StreamTokens({ tokenSecrets: [randomBytes(32).toString('base64url')], wallClock: Date.now })
   readonly #server: Server
+  /** A balancer in front asks the ops port whether it may send anything here. */
+  readonly #ops: Server = createServer((request, response) => {
+    response.writeHead(request.url === '/readyz' || request.url === '/healthz' ? 200 : 404).end()
+  })
   readonly #sockets: WebSocketServer
   readonly #upgraded = new Set<Socket>()
-  #track: CallFacts['track'] = 'inbound_track'
   #call: ProbeCall | null = null
   #calls = 0
-  #callCame: (call: ProbeCall) => void = () => undefined
+  /** Null: no call is taken yet. */
+  #phrases: Phrases | null = null
+  /** SIDs of calls that are over, whose last POSTs may still come; CALLS_MAX at most. */
+  readonly #over = new Set<string>()
+  /** A call that came before anybody waited for it. */
+  #arrived: ProbeCall | null = null
+  #callCame: ((call: ProbeCall) => void) | null = null
 
   /** @throws GatewayError PORT_IN_USE or CONFIG_INVALID */
   static async start(options: ProbeServerOptions): Promise<ProbeServer> {
-    const use = { setting: 'PORT', host: options.host, port: options.port }
-    const why = await whyNotFree(use)
-    if (why !== null) throw portFault(use, why)
+    const { host, port, opsHost, opsPort } = options
+    for (const use of [
+      { setting: 'PORT', host, port },
+      { setting: 'OPS_PORT', host: opsHost, port: opsPort },
+    ]) {
+      const why = await whyNotFree(use)
+      if (why !== null) throw portFault(use, why)
+    }
     const server = new ProbeServer(options)
-    server.#server.listen(options.port, options.host)
-    await once(server.#server, 'listening')
+    server.#server.listen(port, host)
+    server.#ops.listen(opsPort, opsHost)
+    await Promise.all([once(server.#server, 'listening'), once(server.#ops, 'listening')])
     return server
   }
 
@@ -107,21 +124,28 @@ export class ProbeServer {
     return `${this.#options.publicUrl.replace(/^http/, 'ws')}/audio?t=${token}`
   }
 
+  /** Takes calls from now on. */
+  takeCalls(phrases: Phrases): void {
+    this.#phrases = phrases
+  }
+
   /** The next call, from its first POST on. */
-  nextCall(track: CallFacts['track']): Promise<ProbeCall> {
-    this.#track = track
-    this.#call = null
+  nextCall(): Promise<ProbeCall> {
     return new Promise((resolve) => {
-      this.#callCame = resolve
+      if (this.#arrived === null) this.#callCame = resolve
+      else resolve(this.#arrived)
+      this.#arrived = null
     })
   }
 
   async close(): Promise<void> {
     this.#call?.abandon()
     for (const socket of this.#upgraded) socket.destroy()
-    this.#server.closeAllConnections()
-    this.#server.close()
-    await once(this.#server, 'close')
+    for (const server of [this.#server, this.#ops]) {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    }
   }
 
   // --- webhooks -----------------------------------------------------------------------------------------------
@@ -145,7 +169,7 @@ export class ProbeServer {
       const nonce = request.headers[NONCE]
       if (typeof nonce === 'string') return { status: 200, text: this.proofOf(nonce) }
       const webhook = parseVoicePost(contentType, body)
-      if (webhook === null) return { status: 200, text: EMPTY_RESPONSE }
+      if (webhook === null || this.#over.has(webhook.callSid)) return { status: 200, text: EMPTY_RESPONSE }
       const call = this.#callOf(webhook.callSid)
       if (call === null) return { status: 200, text: voiceXml([{ verb: 'reject', reason: 'busy' }]) }
       return { status: 200, text: call.voice(this.#factsOf(request, body), webhook) }
@@ -177,13 +201,13 @@ export class ProbeServer {
   /** The call of a SID; a new one where none is under way. Null: another one is. */
   #callOf(callSid: ProbeCall['callSid']): ProbeCall | null {
     if (this.#call !== null) return this.#call.callSid === callSid ? this.#call : null
-    if (this.#calls >= CALLS_MAX) return null
+    if (this.#phrases === null || this.#calls >= CALLS_MAX) return null
     this.#calls++
-    const { publicUrl, phrases, hangUp, onStep } = this.#options
+    const { publicUrl, track, hangUp, onStep } = this.#options
     const call = new ProbeCall({
       callSid,
-      track: this.#track,
-      phrases,
+      track,
+      phrases: this.#phrases,
       urls: {
         audio: `${publicUrl.replace(/^http/, 'ws')}/audio?t=${this.#tokens.mint(callSid, 'audio')}`,
         status: `${publicUrl}/stream-status?t=${this.#tokens.mint(callSid, 'stream-status')}`,
@@ -193,7 +217,13 @@ export class ProbeServer {
       onStep,
     })
     this.#call = call
-    this.#callCame(call)
+    void call.done.then(() => {
+      this.#call = null
+      this.#over.add(callSid)
+    })
+    if (this.#callCame === null) this.#arrived = call
+    else this.#callCame(call)
+    this.#callCame = null
     return call
   }
 

@@ -142,6 +142,8 @@ export class ProbeStream {
     const tone = toneOf(TONE_MS)
     for (let at = 0; at < tone.length; at += FRAME_SAMPLES) this.#send(tone.subarray(at, at + FRAME_SAMPLES))
     this.#socket.send(JSON.stringify({ type: 'mark', data: { name: MARK } }))
+    // The carrier holds back what is at the end of its queue, the mark too, until more comes.
+    this.#send(new Int16Array(msToSamples(PLAYOUT_TAIL_MS, RATE_HZ)))
     await this.#wait(KILL_AFTER_MS)
     const killedMs = performance.now()
     this.#socket.send(KILL_AUDIO)

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import type { PeerCertificate } from 'node:tls'
 import { WebSocket } from 'ws'
@@ -14,6 +15,9 @@ const TIMEOUT_MS = 10_000
 /** A certificate that ends sooner should be looked at: renewals are usually made a month before. */
 const DAYS_LEFT_MIN = 14
 const DAY_MS = 86_400_000
+/** How long a balancer in front may take until it sees that somebody listens here again, and how often we try. */
+const BALANCER_MS = 15_000
+const RETRY_MS = 500
 const SUBPROTOCOL = 'audio.drachtio.org'
 /** As much audio as the carrier may send at once: a proxy must not cut it. */
 const ECHO_BYTES = 64_000
@@ -93,7 +97,7 @@ function tlsFinding({ hostname, port }: URL): Promise<Finding> {
     })
     socket.once('error', (thrown) => {
       const code = codeOf(thrown)
-      end({ ok: false, what: `TLS: ${TLS_FAULTS[code] ?? thrown.message} (${code})` })
+      end({ ok: false, what: `TLS: ${TLS_FAULTS[code] ?? messageOf(thrown)} (${code})` })
     })
   })
 }
@@ -112,8 +116,19 @@ export function certificateFinding(
 
 /** A webhook through the public address: the answer proves that it came to this process. */
 async function webhookFinding(server: ProbeServer): Promise<Finding> {
+  const untilMs = performance.now() + BALANCER_MS
+  for (;;) {
+    const { finding, mayChange } = await tryWebhook(server)
+    if (finding.ok === true || !mayChange || performance.now() > untilMs) return finding
+    await sleep(RETRY_MS)
+  }
+}
+
+/** @returns also whether a balancer may only not have seen yet that somebody listens here again */
+async function tryWebhook(server: ProbeServer): Promise<{ readonly finding: Finding; readonly mayChange: boolean }> {
   const nonce = randomBytes(16).toString('hex')
   const startedMs = performance.now()
+  const lead = `have it lead to PORT ${server.port} of this machine`
   try {
     const response = await fetch(server.voiceUrl, {
       method: 'POST',
@@ -122,23 +137,20 @@ async function webhookFinding(server: ProbeServer): Promise<Finding> {
       redirect: 'manual',
       signal: AbortSignal.timeout(TIMEOUT_MS),
     })
+    const { status } = response
     const text = (await response.text()).slice(0, 200)
     const ms = Math.round(performance.now() - startedMs)
     if (text === server.proofOf(nonce))
-      return { ok: true, what: `webhooks: PUBLIC_URL leads to this process (${ms} ms)` }
+      return { finding: { ok: true, what: `webhooks: PUBLIC_URL leads to this process (${ms} ms)` }, mayChange: false }
     const said =
-      response.status >= 300 && response.status < 400
-        ? `a redirect (${response.status}), which the carrier does not follow`
-        : `something else answers (${response.status})`
-    return {
-      ok: false,
-      what: `webhooks: PUBLIC_URL does not lead to this process: ${said}; have it lead to PORT ${server.port} of this machine`,
-    }
+      status >= 300 && status < 400
+        ? `a redirect (${status}), which the carrier does not follow`
+        : `something else answers (${status})`
+    const what = `webhooks: PUBLIC_URL does not lead to this process: ${said}; ${lead}`
+    return { finding: { ok: false, what }, mayChange: status >= 502 && status <= 504 }
   } catch (thrown) {
-    return {
-      ok: false,
-      what: `webhooks: PUBLIC_URL cannot be reached from here (${causeOf(thrown)}); have it lead to PORT ${server.port} of this machine, or skip this check with --no-reach where only others can reach it`,
-    }
+    const what = `webhooks: PUBLIC_URL cannot be reached from here (${causeOf(thrown)}); ${lead}, or skip this check with --no-reach where only others can reach it`
+    return { finding: { ok: false, what }, mayChange: false }
   }
 }
 
