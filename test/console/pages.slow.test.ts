@@ -18,7 +18,7 @@ import { hasChromium, openBrowser } from '../support/browser.js'
 import { deskOf } from '../support/agents-desk.js'
 import { endedCall } from '../support/record.js'
 
-t.setTimeout(120_000)
+t.setTimeout(180_000)
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
