@@ -35,7 +35,7 @@ t.test('Redis frozen for 3 s: no operation takes longer than its deadline, and t
     await sleep(50)
   }
   // Room for a busy machine, and far below the freeze.
-  t.ok(Math.max(...durationsMs) < STORE_DEADLINE_MS * 3)
+  t.ok(Math.max(...durationsMs) < STORE_DEADLINE_MS * 8)
   t.ok(store.counters.beat.skipped > store.counters.beat['lost-deadline'])
   server.thaw()
   await waitFor('the store to answer', () =>
