@@ -1,6 +1,6 @@
 import { packageRoot } from '../../src/config/package-root.js'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 
@@ -112,4 +112,11 @@ t.test('a file that is not there is named, with what is', async (t) => {
     out,
     /^no test file test\/nosuch\.test\.ts; allowed: a path such as test\/call\/a\.test\.ts, or a folder of test\/$/m,
   )
+})
+
+t.test('the files whose durations the runner knows are there', (t) => {
+  const known = [...readFileSync(join(root, 'scripts', 'test.mjs'), 'utf8').matchAll(/^ {2}'(test\/[^']+)': \[/gm)]
+  t.ok(known.length > 20)
+  for (const [, file = ''] of known) t.ok(existsSync(join(root, file)), file)
+  t.end()
 })
