@@ -9,7 +9,8 @@ import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasProgram } from '../deploy/deploy-files.js'
-import { freePort, hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
+import { freePort } from '../support/free-ports.js'
+import { hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
 import { bytes, nodeRecord, owner } from './store-homes.js'
 
 const log = createLog({ level: 'silent' })

@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AfterStream } from '../../src/simulator/choices.js'
@@ -26,6 +25,7 @@ import type { DnsServer } from './dns-server.js'
 import { until } from './until.js'
 import { startRedis, startSentinel } from './redis.js'
 import type { RedisSentinel, RedisServer } from './redis.js'
+import { freePort } from './free-ports.js'
 
 export const WEBHOOK_SECRET = 'whsec_of_a_fleet_under_test'
 export const API_KEY = 'tsk_of_a_fleet_under_test'
@@ -584,13 +584,4 @@ export function resumedMs({ streams, webhooks, silences }: SimulatedCallResult):
   )
   const silence = silences.find(({ startMs, endMs }) => startMs <= brokeMs + FORK_HELD_MS && endMs > brokeMs)
   return asked === undefined || silence === undefined ? null : silence.endMs - asked.atMs
-}
-
-/** A port that nobody has on any address of loopback. */
-async function freePort(): Promise<number> {
-  const probe = createTcpServer().listen(0)
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
 }
