@@ -9,7 +9,6 @@ import { parseRedisUrl, shownRedisUrl } from '../../src/fleet/redis-url.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { freePort } from '../support/free-ports.js'
 import { hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
-import { freePort } from '../support/free-ports.js'
 import type { RedisServerOptions } from '../support/redis.js'
 import { PATIENCE_MS, bytes, nodeRecord, openRedis, owner } from './store-homes.js'
 
