@@ -16,6 +16,15 @@ root.setTimeout(0)
 const testOf = new Map()
 globalThis[Symbol.for('mkondo.testOf')] = testOf
 
+/** What a test has left open keeps no process. */
+const LEFT_OPEN_MS = 10_000
+root.on('complete', () => {
+  setTimeout(() => {
+    console.error(`still open after the last test: ${process.getActiveResourcesInfo().join(', ')}`)
+    process.exit(1)
+  }, LEFT_OPEN_MS).unref()
+})
+
 register(
   'data:text/javascript,' +
     encodeURIComponent(`
