@@ -34,7 +34,7 @@ t.test('calls are neither cut nor piled up by the balancer of a fleet', async (t
     const [, lines = ''] = directives.join('\n').split(new RegExp(`^backend ${backend}$`, 'm'))
     t.match(
       lines,
-      /^[^]*?timeout server 3s\nretry-on [^\n]*response-timeout/,
+      /^[^]*?timeout server 2s\nretry-on [^\n]*response-timeout/,
       `${backend}: a gateway that stands still`,
     )
   }
