@@ -25,17 +25,13 @@ import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { usesDataFolder } from '../gateway/call-archive.js'
-import { json, painted } from './terminal.js'
+import { findingLine } from './findings.js'
+import type { Finding } from './findings.js'
+import { json } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** Longest wait for an API that is only checked for reachability. */
 const REACH_TIMEOUT_MS = 3000
-
-interface Finding {
-  /** Null: should be looked at, but does not prevent a start. */
-  readonly ok: boolean | null
-  readonly what: string
-}
 
 /** The options of `mkondo check`. */
 export interface CheckOptions {
@@ -45,8 +41,6 @@ export interface CheckOptions {
   readonly config?: string
   readonly json?: true
 }
-
-const MARKS = { good: 'ok     ', bad: 'NOT OK ', unsure: 'LOOK AT' } as const
 
 /** `mkondo check`: one line a finding. */
 export async function check(options: CheckOptions, terminal: Terminal): Promise<number> {
@@ -73,13 +67,8 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   findings.push(...exposureFindings(config), ...fleetFindings(config))
   const ready = findings.every(({ ok }) => ok !== false)
   if (options.json === true) out(json({ ready, findings }))
-  else for (const { ok, what } of findings) out(`${mark(ok, terminal)} ${what}\n`)
+  else for (const finding of findings) out(findingLine(finding, terminal))
   return ready ? 0 : 2
-}
-
-function mark(ok: boolean | null, terminal: Terminal): string {
-  const text = ok === null ? MARKS.unsure : ok ? MARKS.good : MARKS.bad
-  return painted(terminal, ok === null ? 'yellow' : ok ? 'green' : 'red', text)
 }
 
 async function agentsFindings(config: Config, terminalEnv: Environment, tools: boolean): Promise<Finding[]> {

@@ -9,6 +9,7 @@ import { defineCheck } from './commands/check.js'
 import { defineCompletion } from './commands/completion.js'
 import type { Define } from './commands/define.js'
 import { defineDemo } from './commands/demo.js'
+import { defineDoctor } from './commands/doctor.js'
 import { defineDouble } from './commands/double.js'
 import { defineErase } from './commands/erase.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
@@ -26,7 +27,16 @@ import type { Terminal } from './terminal.js'
 const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
   'Start here:': [defineDemo, defineInit, defineCheck, defineServe],
   'Try an agent:': [defineCall, defineSimulate, defineReplay, defineSimulator, defineDouble],
-  'Run it:': [defineCalls, defineTop, defineFleet, defineNumbers, defineCallOut, defineBundle, defineErase],
+  'Run it:': [
+    defineDoctor,
+    defineCalls,
+    defineTop,
+    defineFleet,
+    defineNumbers,
+    defineCallOut,
+    defineBundle,
+    defineErase,
+  ],
   'About mkondo:': [defineHelp, defineCompletion],
 }
 

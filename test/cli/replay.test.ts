@@ -115,6 +115,29 @@ t.test('a recording is cut into a test that holds nothing about its caller', asy
   )
 })
 
+t.test(
+  'what looks like a phone number in the figures of frames stays, and so does a call whose agent claimed',
+  async (t) => {
+    const lines = gunzipSync(readFileSync(join(journals, 'put-on-hold.jsonl.gz')))
+      .toString()
+      .split('\n')
+    const digits = '254700000001'
+    const at = lines.findIndex((line) => /"levels":"\w{12}/.test(line))
+    const alike = lines.map((line, i) => (i === at ? line.replace(/(?<="levels":")\w{12}/, digits) : line))
+    const folder = t.testdir({ 'digits.jsonl': alike.join('\n') })
+    t.match(await run(join(folder, 'digits.jsonl'), '--cut', 'cut', '--to', folder), { code: 0 })
+    const text = gunzipSync(readFileSync(join(folder, 'cut.jsonl.gz'))).toString()
+    t.match(text, digits)
+
+    const words = alike.map((line) =>
+      line.replaceAll('xxxxx 0000 xx xxx xxx xxxxxxxx', 'Order 4127 is out for delivery'),
+    )
+    writeFileSync(join(folder, 'words.jsonl'), words.join('\n'))
+    t.match((await run(join(folder, 'words.jsonl'), '--diff')).out, /\+ +\d+\.\d{3} s {2}mark claim/, 'it claims')
+    t.match(await run(join(folder, 'words.jsonl'), '--cut', 'claims', '--to', folder), { code: 0 })
+  },
+)
+
 t.test('a journal that cannot be replayed is refused with the reason', async (t) => {
   const folder = t.testdir({
     'broken.jsonl': '{"journal":2,"options":{"callSid":"HD_1"}}\n{"t":1,"in":',
