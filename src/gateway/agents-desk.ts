@@ -94,12 +94,12 @@ export class AgentsDesk implements AgentsHere {
   async tryTool(name: string, order: TrialOrder): Promise<TrialResult> {
     const { agents, env, workerEnv } = this.#options
     const hosted = agents.get(name)
-    if (hosted === undefined) throw new GatewayError('AGENT_UNKNOWN', 'this process has no agent of that name')
+    if (hosted === undefined) throw new GatewayError('AGENT_UNKNOWN', 'there is no agent of that name')
     const { definition: agent, assets = NO_ASSETS } = hosted
     const tools = triable(agent, assets).map((tool) => tool.name)
     if (!tools.includes(order.tool)) {
       const allowed = tools.length === 0 ? '(none)' : tools.join(', ')
-      throw new GatewayError('TOOL_UNKNOWN', `this agent has no such tool that can be tried; those are: ${allowed}`)
+      throw new GatewayError('TOOL_UNKNOWN', `this agent has no such tool; allowed: ${allowed}`)
     }
     if (this.#trying) throw new GatewayError('CAPACITY', 'another tool is being tried; try again')
     this.#trying = true

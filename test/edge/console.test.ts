@@ -140,7 +140,12 @@ t.test('a gateway that places no calls says so to the softphone, and what it doe
   socket.send(new Uint8Array(640))
   while (said.length < 4) await sleep(5)
   socket.close()
-  t.match(said, [/places no calls/, /type is call, press, say or hang-up/, /keys are 1 to 16/, /1 to 300 characters/])
+  t.match(said, [
+    /does not accept calls/,
+    /the type call, press, say or hang-up/,
+    /keys are not valid; allowed: 1 to 16/,
+    /1 to 300 characters/,
+  ])
 })
 
 t.test('the live table gets all calls first, then what has changed, and no words of anybody', async (t) => {
