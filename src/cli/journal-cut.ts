@@ -57,7 +57,7 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
   const was = replayJournal(kept.map((line) => JSON.stringify(line)))
   const is = replayJournal(cut.map((line) => JSON.stringify(line)))
   if (shape(was) !== shape(is)) {
-    throw new GatewayError('JOURNAL_INVALID', 'the call behaves differently without its words: cut it --with-words')
+    throw new GatewayError('JOURNAL_INVALID', 'the call behaves differently without its words; use --with-words')
   }
   cut.forEach((line, index) => {
     if ('journal' in line || Array.isArray(line['media'])) return // headers and audio have no outputs
