@@ -97,6 +97,10 @@ export async function startLine(
   await writeFile(join(agentsDir, 'fleet.yaml'), JSON.stringify(more.agent ?? agentFile({ recovery: 'callback' })))
   const carrier = await startCarrier(speech, more.callee)
   t.teardown(() => carrier.rest.close())
+  // Of those who were rung some may not have answered yet when the test hung up.
+  t.teardown(() => {
+    for (const { leg } of carrier.rest.workspace.calls()) leg.hangUp()
+  })
   let port = 0
   const { origin, breaks, vanishes } = await startBalancer(t, () => port)
   const settings = {

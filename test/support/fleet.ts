@@ -35,7 +35,7 @@ const START_MS = 60_000
 /** Sound that the carrier still plays of a stream that has closed. */
 const FORK_HELD_MS = 1000
 /** A webhook that takes longer is slow: the carrier's own limit is 10 s, a fleet takes 1 s where the machine is quiet. */
-const SLOW_WEBHOOK_MS = 3000
+const SLOW_WEBHOOK_MS = 5000
 
 export interface FleetOptions {
   /** Default: 2. */
