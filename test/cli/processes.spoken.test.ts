@@ -9,8 +9,9 @@ import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
+import { freePorts } from '../support/free-ports.js'
 import { until } from '../support/host.js'
-import { SECRET, freePorts, lastStart, launched, silentCall, startTwo, streaming } from './two-processes.js'
+import { SECRET, lastStart, launched, silentCall, startTwo, streaming } from './two-processes.js'
 import type { Two } from './two-processes.js'
 
 /**
