@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import libsamplerate from '@alexanderolsen/libsamplerate-js'
-import { derivePolyphaseRows } from '../media/resample/polyphase.js'
+import { rowsFromJson } from '../media/resample/polyphase.js'
 import type { PolyphaseRows } from '../media/resample/polyphase.js'
 import type { VadBank } from '../media/vad/vad.js'
 import { VoiceBank } from '../media/vad/voice-detector.js'
@@ -15,16 +14,10 @@ export interface MediaAssets {
   readonly callerKernel: WebAssembly.Module
 }
 
-/**
- * Takes the filter rows from libsamplerate, and compiles the kernels of the resampler and of the caller's path.
- * The package is CommonJS without static names, so it is imported whole.
- */
+/** Reads the filter rows that the build took from libsamplerate, and compiles the kernels of the resampler and of the caller's path. */
 export async function loadMediaAssets(): Promise<MediaAssets> {
-  const { create, ConverterType } = libsamplerate
   const [rows, firKernel, callerKernel] = await Promise.all([
-    derivePolyphaseRows((inRateHz, outRateHz) =>
-      create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
-    ),
+    readFile(new URL('../media/resample/polyphase-rows.json', import.meta.url), 'utf8').then(rowsFromJson),
     compiled('resample/fir-kernel'),
     compiled('vad/caller-kernel'),
   ])
