@@ -172,12 +172,24 @@ export function fleet(): DashboardBuilder {
           ),
           curves(
             {
+              title: 'Requests between nodes',
+              about: 'Sent, by result, and those that the internal port refused.',
+              unit: 'reqps',
+            },
+            QUARTER,
+            [
+              { expr: rate('mkondo_peer_requests_total', 'result'), legend: '{{result}}' },
+              { expr: rate('mkondo_peer_requests_refused_total', 'reason'), legend: 'refused: {{reason}}' },
+            ],
+          ),
+          curves(
+            {
               title: 'Takeovers and conflicts',
               about:
                 'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
               unit: 'cps',
             },
-            THIRD,
+            QUARTER,
             [
               { expr: rate('mkondo_takeovers_total', 'evidence'), legend: 'taken over: {{evidence}}' },
               { expr: rate('mkondo_calls_given_up_total', 'why'), legend: 'given up: {{why}}' },
@@ -185,9 +197,11 @@ export function fleet(): DashboardBuilder {
               { expr: `sum(rate(mkondo_calls_unclaimed_total{${NODE}}[$__rate_interval]))`, legend: 'unclaimed' },
             ],
           ),
-          curves({ title: 'Calls of lost nodes', about: 'Outcome of calls whose node was lost.', unit: 'cps' }, THIRD, [
-            { expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' },
-          ]),
+          curves(
+            { title: 'Calls of lost nodes', about: 'Outcome of calls whose node was lost.', unit: 'cps' },
+            QUARTER,
+            [{ expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' }],
+          ),
           curves(
             {
               title: 'Calls kept for other nodes',
@@ -195,7 +209,7 @@ export function fleet(): DashboardBuilder {
                 'Writes of the state of live calls, by result; what is missing of it, by what; results of tools that could not be stored.',
               unit: 'cps',
             },
-            THIRD,
+            QUARTER,
             [
               { expr: rate('mkondo_kept_call_writes_total', 'result'), legend: '{{result}}' },
               { expr: rate('mkondo_kept_call_losses_total', 'what'), legend: 'missing: {{what}}' },

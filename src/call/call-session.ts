@@ -2,6 +2,7 @@ import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
 import {
   AFTER_KILL_SILENCE_MS,
+  ANSWER_UNHEARD_MS,
   CLAIM_CORRECTIONS_MAX,
   CALL_OUTPUTS_QUEUED_MAX,
   RESPONSES_FAILED_MAX,
@@ -486,7 +487,7 @@ export class CallSession {
   #input(input: CallInput): void {
     switch (input.type) {
       case 'stream-opened':
-        return this.#streamOpened()
+        return this.#streamOpened(input.openedAtMs)
       case 'stream-metadata':
         return this.#mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
       case 'stream-closed':
@@ -704,17 +705,20 @@ export class CallSession {
 
   // --- the stream and its beginning -----------------------------------------------------------------------
 
-  #streamOpened(): void {
+  #streamOpened(atMs: number | undefined): void {
     if (this.#streamOpenedAtMs !== null || this.#state !== 'waiting') return
+    const openedAtMs = atMs ?? this.#nowMs
     const resume = this.#resume
     const openedWallMs = resume?.streamOpenedWallMs ?? null
     this.#streamOpenedAtMs =
-      openedWallMs === null ? this.#nowMs : Math.min(this.#nowMs, openedWallMs - this.#options.wallOffsetMs)
+      openedWallMs === null ? openedAtMs : Math.min(openedAtMs, openedWallMs - this.#options.wallOffsetMs)
     this.#state = 'connecting'
     const newStream = openedWallMs === null ? null : this.#newStream
-    if (newStream !== null) this.#gapMs = Math.max(0, this.#streamMs - newStream.streamMs)
+    if (newStream !== null) this.#gapMs = Math.max(0, openedAtMs - this.#streamOpenedAtMs - newStream.streamMs)
     if (newStream !== null) this.#mark('resumed', `${Math.round(newStream.streamMs)} ms of stream before`)
-    else this.#mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
+    else if (openedWallMs !== null) this.#mark('taken-over')
+    else if (atMs === undefined) this.#mark('stream-opened')
+    else this.#out({ type: 'mark', name: 'stream-opened', atMs })
     this.#checkpointDue = true
     this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#gapMs + this.#options.duration.maxMs)
     this.#agentHeardAtMs = this.#nowMs
@@ -1492,11 +1496,14 @@ export class CallSession {
 
   #notUnderstoodDue(): void {
     if (this.#state !== 'live') return
+    const { speaking, firstVoicedMs } = this.#callerSpeech
     if (this.#putOnHold.waiting) {
+      // Each sound of its own: the caller who comes back after a pause is not cut because of what played before it.
+      const untilMs = firstVoicedMs + ANSWER_UNHEARD_MS
+      if (speaking && this.#nowMs < untilMs) return this.#deadlines.set('not-understood', untilMs)
       this.#unrecognised.over()
       return this.#giveUpSegment()
     }
-    const { speaking, firstVoicedMs } = this.#callerSpeech
     const decision = this.#unrecognised.due({
       nowMs: this.#nowMs,
       speaking,

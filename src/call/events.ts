@@ -32,8 +32,11 @@ export interface StreamFault {
  * them can be replayed.
  */
 export type CallInput =
-  /** The carrier's media socket is open. */
-  | { readonly type: 'stream-opened'; readonly sampleRateHz: LegRateHz }
+  /**
+   * The carrier's media socket is open, since `openedAtMs`, which is not after the time of the input; absent: since that
+   * time. On a busy machine a worker hears of it late, and the caller has waited since the opening.
+   */
+  | { readonly type: 'stream-opened'; readonly sampleRateHz: LegRateHz; readonly openedAtMs?: number }
   /** The first text frame named a call; `matches` is false when it was not the call of the token. */
   | { readonly type: 'stream-metadata'; readonly matches: boolean }
   /** The carrier's media socket is closed (also after we closed it). */
@@ -131,7 +134,8 @@ export type CallOutput =
     }
   /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
-  | { readonly type: 'mark'; readonly name: string; readonly detail?: string }
+  /** Of the timeline. `atMs` absent: the time of the input. */
+  | { readonly type: 'mark'; readonly name: string; readonly detail?: string; readonly atMs?: number }
   /** The state that a takeover needs has changed. Read it with `checkpoint()`. */
   | { readonly type: 'checkpoint-due' }
   /** The last output of a session. */

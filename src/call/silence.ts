@@ -67,6 +67,10 @@ export class Silence {
 const POLL_MS = 500
 /** A sound with a longer pause is over: silence follows. */
 const GOES_ON_MS = 2000
+/** A caller who speaks after a pause gets time for a sentence, although what sounded before it was not understood. */
+const SENTENCE_MS = 3500
+/** Latest end of that sentence. The backend needs the rest to answer, before the gateway asks. */
+const SENTENCE_END_MS_MAX = (ANSWER_UNHEARD_MS + ASK_UNHEARD_MS) / 2
 
 /** State of the session that a decision about unrecognised speech needs. */
 interface SpeechNow {
@@ -93,7 +97,8 @@ type UnrecognisedDecision =
  * Handles caller sound that nobody understands: hold music, a television. It may never end, and without an end of
  * speech the backend would never answer.
  *
- *     listening --ANSWER_UNHEARD_MS of sound without words--> ignoring    the backend gets the end of speech
+ *     listening --ANSWER_UNHEARD_MS of sound without words--> ignoring    the backend gets the end of speech; a sentence
+ *                                                                         that began after a pause may end first
  *     listening --UNDERSTOOD_SPEECH_MS_MAX, with words-->     ignoring    the same
  *     (either)  --ASK_UNHEARD_MS, no words, no agent-->       ignoring    the gateway asks: please repeat, then
  *                                                                         silence prompts, then the goodbye
@@ -179,7 +184,10 @@ export class UnrecognisedSpeech {
       : this.#backendHeard
         ? UNDERSTOOD_SPEECH_MS_MAX
         : ASK_UNHEARD_MS
-    const atMs = Math.min(this.#sinceMs + limitMs, now.firstVoicedMs + UNDERSTOOD_SPEECH_MS_MAX)
+    const atMs = Math.min(
+      Math.max(this.#sinceMs + limitMs, Math.min(now.firstVoicedMs + SENTENCE_MS, this.#sinceMs + SENTENCE_END_MS_MAX)),
+      now.firstVoicedMs + UNDERSTOOD_SPEECH_MS_MAX,
+    )
     if (nowMs < atMs) return { type: 'wait', untilMs: atMs }
     this.ignoring = true
     this.#quietMs = 0

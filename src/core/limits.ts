@@ -731,8 +731,12 @@ export const NODE_FORGET_MS = 10 * 60_000
 export const HEARTBEAT_MS = 2000
 /** A node whose heartbeat has stood still for this long, on the observer's monotonic clock, is suspect. */
 export const SUSPECT_MS = 6000
-/** Probes of a suspect that all stay unanswered for this long are evidence of its death. */
-export const PROBES_SILENT_MS = 20_000
+/**
+ * Probes of a suspect that all stay unanswered for this long are evidence of its death: 20 s, and HEARTBEAT_MS, since its
+ * last heartbeat may be so much older than the moment at which it fell silent. One that stands still for 25 s keeps its
+ * calls, whatever the moment.
+ */
+export const PROBES_SILENT_MS = 22_000
 /** A node that reaches neither the store nor another node for this long gives its calls up. */
 export const ISOLATED_MS = 20_000
 /**

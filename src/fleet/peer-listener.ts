@@ -35,7 +35,7 @@ export interface PeerTls {
  */
 type PeerHandler = (body: unknown, from: PeerName) => unknown
 
-const PEER_REFUSALS = [
+export const PEER_REFUSALS = [
   'certificate',
   'unsigned',
   'signature',

@@ -46,8 +46,8 @@ export type PeerResult =
   | { readonly result: 'silent'; readonly reason: (typeof PEER_SILENT)[number] }
   | { readonly result: 'failed'; readonly reason: (typeof PEER_FAILED)[number] }
 
-type PeerOutcome =
-  'answered' | (typeof PEER_REFUSED)[number] | (typeof PEER_SILENT)[number] | (typeof PEER_FAILED)[number]
+export const PEER_OUTCOMES = ['answered', ...PEER_REFUSED, ...PEER_SILENT, ...PEER_FAILED] as const
+type PeerOutcome = (typeof PEER_OUTCOMES)[number]
 
 interface PeersOptions {
   readonly self: PeerName
@@ -92,8 +92,7 @@ export class Peers {
       connectMs: PEER_CONNECT_MS,
       ...(options.tls === null ? {} : { tls: options.tls }),
     })
-    const outcomes = ['answered', ...PEER_REFUSED, ...PEER_SILENT, ...PEER_FAILED] as const
-    this.#counts = Object.fromEntries(outcomes.map((outcome) => [outcome, 0])) as Record<PeerOutcome, number>
+    this.#counts = Object.fromEntries(PEER_OUTCOMES.map((outcome) => [outcome, 0])) as Record<PeerOutcome, number>
     this.counters = this.#counts
     this.#lines = new LimitedLog(
       options.log,

@@ -2,6 +2,8 @@ import type { CallKeeper } from '../fleet/call-keeper.js'
 import type { StoredEffects } from '../fleet/effects.js'
 import type { FleetNode, NodeNetwork } from '../fleet/fleet-node.js'
 import type { GuardedStore } from '../fleet/guarded-store.js'
+import { PEER_REFUSALS } from '../fleet/peer-listener.js'
+import { PEER_OUTCOMES } from '../fleet/peers.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
 interface Fleet {
@@ -62,13 +64,14 @@ export function countFleet(metrics: Metrics, { node, store, keeper, effects, net
     () => node.counters.unclaimed,
   )
 
-  if (network === null) return
   const requests = metrics.defineCounter('peer_requests', 'Requests to other nodes, by result', ['result'])
-  copied(metrics, network.peers.counters, (result) => requests({ result }))
+  for (const result of PEER_OUTCOMES)
+    metrics.countFrom(requests({ result }), () => network?.peers.counters[result] ?? 0)
   const refused = metrics.defineCounter('peer_requests_refused', 'Requests that the internal port turned away', [
     'reason',
   ])
-  copied(metrics, network.listener.refused, (reason) => refused({ reason }))
+  for (const reason of PEER_REFUSALS)
+    metrics.countFrom(refused({ reason }), () => network?.listener.refused[reason] ?? 0)
 }
 
 const KEPT_LOSSES = {

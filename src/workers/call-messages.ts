@@ -51,7 +51,8 @@ export interface CallStart {
    * died before its first checkpoint.
    */
   readonly resume: (SessionResume & { readonly backendState: unknown }) | null
-  readonly streamOpen: boolean
+  /** Null: the stream is not open yet. */
+  readonly streamOpenedAtMs: number | null
   readonly rehomes: number
   /** Null: no journal. */
   readonly journal: JournalKept | null
@@ -61,7 +62,7 @@ type StreamClosed = Extract<CallInput, { type: 'stream-closed' }>
 
 /** Main thread to call. */
 export type ToCall =
-  | { readonly type: 'stream-opened' }
+  | { readonly type: 'stream-opened'; readonly openedAtMs: number }
   | StreamClosed
   | { readonly type: 'stream-text'; readonly messages: readonly StreamText[] }
   | { readonly type: 'carrier-state'; readonly state: CarrierState }

@@ -217,7 +217,11 @@ const escalationStep = z
 /** `CallInput`. */
 export const callInputSchema = z
   .discriminatedUnion('type', [
-    z.object({ type: z.literal('stream-opened'), sampleRateHz: z.literal([8000, 16000]) }),
+    z.object({
+      type: z.literal('stream-opened'),
+      sampleRateHz: z.literal([8000, 16000]),
+      openedAtMs: z.number().optional(),
+    }),
     z.object({ type: z.literal('stream-metadata'), matches: z.boolean() }),
     z.object({
       type: z.literal('stream-closed'),

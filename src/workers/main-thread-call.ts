@@ -377,7 +377,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#recorder = this.#openRecorder(nowMs)
     this.#context.keeper?.changed(this.callSid)
     this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
-    this.#send({ type: 'stream-opened' })
+    this.#send({ type: 'stream-opened', openedAtMs: nowMs })
   }
 
   audio(bytes: Uint8Array): void {
@@ -621,7 +621,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
               backendState: saved.backend,
               ...this.#newStream(),
             },
-      streamOpen: this.#sink !== null,
+      streamOpenedAtMs: this.#sink === null ? null : this.#attachedAtMs,
       rehomes: this.#rehomes,
       journal: this.#context.journal,
     }

@@ -77,7 +77,7 @@ export class WorkerCall implements BackendSink {
   /** Playout has an item of which no sample was sent yet. */
   #watchesPlayout = true
   #restsUntilMs = -Infinity
-  #streamOpen: boolean
+  #streamOpenedAtMs: number | null
   /** What happened since the last message to the main thread. */
   #entries: CallLogEntry[] = []
   #checkpointDue = false
@@ -96,7 +96,7 @@ export class WorkerCall implements BackendSink {
     this.#parts = parts
     this.#port = start.port
     this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
-    this.#streamOpen = start.streamOpen
+    this.#streamOpenedAtMs = start.streamOpenedAtMs
     this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
     this.#speech = new CallSpeech({
       shared: this.#shared,
@@ -187,7 +187,7 @@ export class WorkerCall implements BackendSink {
           }
         }),
     )
-    if (this.#streamOpen) this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
+    if (this.#streamOpenedAtMs !== null) this.#streamOpened(this.#streamOpenedAtMs)
   }
 
   // --- stages of the tick ---------------------------------------------------------------------------------
@@ -312,8 +312,8 @@ export class WorkerCall implements BackendSink {
   #receiveMessage(message: ToCall): void {
     switch (message.type) {
       case 'stream-opened':
-        this.#streamOpen = true
-        return this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
+        this.#streamOpenedAtMs = message.openedAtMs
+        return this.#streamOpened(message.openedAtMs)
       case 'stream-closed':
         return this.#handle(message)
       case 'stream-text':
@@ -351,6 +351,10 @@ export class WorkerCall implements BackendSink {
   }
 
   // --- the session ----------------------------------------------------------------------------------------
+
+  #streamOpened(openedAtMs: number): void {
+    this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz, openedAtMs })
+  }
 
   #handle(input: CallInput): void {
     if (this.#over) return
@@ -459,7 +463,7 @@ export class WorkerCall implements BackendSink {
       case 'log':
         return this.#logged(output.entry)
       case 'mark':
-        return this.#marks.add(output.name, nowMs, output.detail)
+        return this.#marks.add(output.name, output.atMs ?? nowMs, output.detail)
       case 'checkpoint-due':
         this.#checkpointDue = true
         return

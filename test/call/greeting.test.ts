@@ -35,6 +35,20 @@ t.test(
   },
 )
 
+t.test('times count from the opening of the socket, although the session hears of it late', async (t) => {
+  const rig = new Rig({ greeting: 'Welcome.' })
+  const openedAtMs = rig.nowMs
+  rig.run(600)
+  rig.in({ type: 'stream-opened', sampleRateHz: 16000, openedAtMs })
+  rig.run(1500)
+  t.equal(rig.session.greetingMs, 620)
+  t.equal(rig.session.streamMs(rig.nowMs), 2100)
+  t.match(
+    rig.all('mark').find(({ name }) => name === 'stream-opened'),
+    { atMs: openedAtMs },
+  )
+})
+
 t.test('a greeting that cannot be synthesised is left to the backend', async (t) => {
   const rig = new Rig({ greeting: 'Welcome.' })
   rig.announceMs = null

@@ -60,6 +60,20 @@ t.test('what sounds while we wait is given to a backend that answers only words'
   t.notOk(rig.all('announce').length, 'and it is not asked about')
 })
 
+t.test('who comes back after a pause is heard in one piece, however long the line sounded before it', async (t) => {
+  for (let beforeMs = 500; beforeMs <= 6000; beforeMs += 500) {
+    const rig = onHold({ weighsSpeech: true })
+    rig.run(700)
+    rig.speak(beforeMs)
+    rig.run(1500)
+    rig.log.length = 0
+    rig.speak(4000)
+    rig.run(700)
+    t.equal(rig.all('backend-speech-start').length, 1, `after ${beforeMs} ms`)
+    t.equal(rig.all('backend-speech-end').length, 1)
+  }
+})
+
 t.test('where a backend answers whatever it is given, a pause ends the wait, and the limit stays', async (t) => {
   const rig = onHold()
   rig.log.length = 0

@@ -51,6 +51,20 @@ t.test('the backend is told that the caller has stopped, so that it can answer b
   t.equal(rig.session.counters.notUnderstood, 2)
 })
 
+t.test('a sentence after a sound that nobody understood is heard in one piece', async (t) => {
+  for (let beforeMs = 500; beforeMs <= 2000; beforeMs += 500) {
+    const rig = Rig.talking()
+    rig.speak(beforeMs)
+    rig.run(1000)
+    rig.log.length = 0
+    rig.speak(2500)
+    rig.run(700)
+    t.equal(rig.all('backend-speech-start').length, 1, `after ${beforeMs} ms`)
+    t.equal(rig.all('backend-speech-end').length, 1)
+    t.equal(rig.session.counters.notUnderstood, 0)
+  }
+})
+
 t.test('intermittent sound is treated like continuous sound', async (t) => {
   const rig = Rig.talking()
   const longest = longestWait(rig, 25_000, (passedMs) => passedMs % 2500 < 1700)

@@ -44,13 +44,15 @@ t.test('each row of the closures names tests that are there', async (t) => {
 
 t.test('each file and folder that the documents name is there', async (t) => {
   const documents = ['README.md', 'CONTRIBUTING.md', 'deploy/README.md', 'docs/ARCHITECTURE.md', 'docs/CLOSURES.md']
-  // Paths are given from the repository, from src/, or, in deploy/README.md, from that folder.
-  const bases = ['', 'src', 'deploy', 'src/backends', 'test']
+  // Paths are given from the repository, from src/, or from the folder of the document.
+  const bases = ['', 'src', 'docs', 'deploy', 'src/backends', 'test']
   for (const document of documents) {
+    const source = repositoryFile(document)
     const named = [
-      ...repositoryFile(document).matchAll(
+      ...source.matchAll(
         /`((?:\.\.\/)?[\w.-]+(?:\/[\w.-]+)*(?:\/|\.(?:ts|md|json|yaml|cfg|conf|cjs|service|example)))`/g,
       ),
+      ...source.matchAll(/\]\((?!https?:)([^)#]+)/g),
     ]
     t.ok(named.length > 3, document)
     for (const [, path = ''] of named) {

@@ -30,6 +30,14 @@ t.test('calls are neither cut nor piled up by the balancer of a fleet', async (t
   )
   t.match(shipped, /bind :443 ssl crt \S+ alpn http\/1\.1$/m, 'TLS, and no h2')
   t.ok(directives.includes('retries 1'), 'one more attempt, where no connection was made')
+  for (const backend of ['webhooks', 'unready']) {
+    const [, lines = ''] = directives.join('\n').split(new RegExp(`^backend ${backend}$`, 'm'))
+    t.match(
+      lines,
+      /^[^]*?timeout server 2s\nretry-on [^\n]*response-timeout/,
+      `${backend}: a gateway that stands still`,
+    )
+  }
 })
 
 t.test('the addresses that it names in its head are settings', async (t) => {

@@ -302,7 +302,7 @@ export class SimulatedFleet {
       this.#crash(node, host)
       if (this.chance(0.7)) this.after(this.pick([1000, 4000, 15_000, 30_000]) as number, () => this.restart(node))
     } else if (kind <= 4) {
-      // Around 28 s the others take the calls over.
+      // From 26 to 30 s the others take the calls over.
       const pauseMs = this.pick([
         800,
         3000,
@@ -551,7 +551,9 @@ export class SimulatedFleet {
       if (call.streamAt === owner) this.fail(`${call.sid} is taken from ${owner.id}, which has its stream`)
       return
     }
-    if (!owner.inContact && !owner.paused && this.nowMs - owner.contactChangedMs > 23_000 && call.streamAt === owner)
+    // It counts while it runs: one that has just stood still has had no time to find out.
+    const aloneMs = this.nowMs - Math.max(owner.contactChangedMs, owner.pausedMs)
+    if (!owner.inContact && !owner.paused && aloneMs > 23_000 && call.streamAt === owner)
       this.fail(`${call.sid} is taken from ${owner.id}, which is isolated and has not cut it`)
     const storeless = this.isCut('store', owner.url) || this.nowMs - owner.storelessMs < 15_000
     const rival = this.nodes.some((node) => node !== owner && node.name === owner.name && node.up)
