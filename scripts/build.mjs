@@ -11,7 +11,7 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, relative, resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
 const startedAt = Date.now()
@@ -84,21 +84,6 @@ for (const folder of kernels) {
   }
 }
 
-/** The rows of the resampler's filters, taken from libsamplerate once here and not at every start. */
-const rowsSource = join(root, 'src/media/resample/polyphase.ts')
-const rowsFile = join(dirname(built(rowsSource)), 'polyphase-rows.json')
-if (!isCurrent(rowsFile, [rowsSource, join(root, 'package-lock.json')])) {
-  progress('filter rows')
-  // The package is CommonJS without static names, so it is imported whole.
-  const { create, ConverterType } = (await import('@alexanderolsen/libsamplerate-js')).default
-  const { derivePolyphaseRows, rowsToJson } = await import(
-    pathToFileURL(built(rowsSource).replace(/\.ts$/, '.js')).href
-  )
-  const converterType = ConverterType.SRC_SINC_MEDIUM_QUALITY
-  const rows = await derivePolyphaseRows((inRateHz, outRateHz) => create(1, inRateHz, outRateHz, { converterType }))
-  writeFileSync(rowsFile, rowsToJson(rows))
-}
-
 const consoleOut = join(outDir, 'console')
 // The console imports types from elsewhere, which are not in it.
 if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(root, 'package-lock.json')])) {
@@ -113,7 +98,6 @@ if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(ro
 }
 
 const kept = new Set([
-  rowsFile,
   ...files(consoleOut),
   ...modules.flatMap((file) => ['.js', '.js.map', '.d.ts'].map((end) => built(file).replace(/\.ts$/, end))),
   ...kernels.map((folder) => built(folder) + '.wasm'),

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { Session } from 'node:inspector/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import type { AgentWatch } from '../agents/agent-watch.js'
@@ -9,6 +8,7 @@ import { SpeechPool } from '../speech/speech-pool.js'
 import { usesRecogniser } from '../backends/registry.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
+import { releaseStartMemory } from '../core/start-memory.js'
 import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
 import { shownSettings } from '../config/shown-settings.js'
@@ -405,20 +405,6 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     onJoined: (listener) => joinedListeners.push(listener),
     stop,
     stopped,
-  }
-}
-
-/**
- * Gives back what only the start needed. The young generation has grown to 32 MB by then, and V8 shrinks it only in a
- * collection that is to save memory; `gc()` is none, the inspector's is. Takes 0.1 s.
- */
-async function releaseStartMemory(): Promise<void> {
-  const session = new Session()
-  session.connect()
-  try {
-    await session.post('HeapProfiler.collectGarbage')
-  } finally {
-    session.disconnect()
   }
 }
 

@@ -13,6 +13,7 @@ import type { CompositionOptions } from '../backends/compose.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import { messageOf } from '../core/errors.js'
 import { WORKER_BEAT_MS } from '../core/limits.js'
+import { releaseStartMemory } from '../core/start-memory.js'
 import { ResamplerBank } from '../media/resample/resampler.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
@@ -157,7 +158,10 @@ function reopenSpeech(port: MessagePort): Promise<MessagePort> {
  * rejection tells the main thread that the whole worker died.
  */
 export default async function runCall(start: CallStart | null): Promise<CallEnd | null> {
-  if (start === null) return null
+  if (start === null) {
+    await releaseStartMemory()
+    return null
+  }
   wordsOf(start.shared.buffer, start.shared.at)[Word.worker] = threadId
   if (hasForeignCode(start)) running.followCallbacks()
   const code = new CallCode(start.number)

@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { rowsFromJson } from '../media/resample/polyphase.js'
+import { createRequire } from 'node:module'
+import type LibSampleRate from '@alexanderolsen/libsamplerate-js'
+import { derivePolyphaseRows } from '../media/resample/polyphase.js'
 import type { PolyphaseRows } from '../media/resample/polyphase.js'
 import type { VadBank } from '../media/vad/vad.js'
 import { VoiceBank } from '../media/vad/voice-detector.js'
@@ -14,14 +16,31 @@ export interface MediaAssets {
   readonly callerKernel: WebAssembly.Module
 }
 
-/** Reads the filter rows that the build took from libsamplerate, and compiles the kernels of the resampler and of the caller's path. */
+/**
+ * Takes the filter rows from libsamplerate, and compiles the kernels of the resampler and of the caller's path.
+ */
 export async function loadMediaAssets(): Promise<MediaAssets> {
+  const { create, ConverterType } = loadLibsamplerate()
   const [rows, firKernel, callerKernel] = await Promise.all([
-    readFile(new URL('../media/resample/polyphase-rows.json', import.meta.url), 'utf8').then(rowsFromJson),
+    derivePolyphaseRows((inRateHz, outRateHz) =>
+      create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
+    ),
     compiled('resample/fir-kernel'),
     compiled('vad/caller-kernel'),
   ])
   return { rows, firKernel, callerKernel }
+}
+
+/**
+ * The library takes 12 MB in each thread that loads it. So it is not a static import, which would load it in every media
+ * worker, and it is forgotten at once, so that a collection gives its memory back: an imported module stays for ever.
+ */
+function loadLibsamplerate(): typeof LibSampleRate {
+  const require = createRequire(import.meta.url)
+  const name = '@alexanderolsen/libsamplerate-js'
+  const library = require(name) as typeof LibSampleRate
+  delete require.cache[require.resolve(name)]
+  return library
 }
 
 /** The voice detectors for all calls of a thread. */

@@ -3,7 +3,7 @@ import type { SampleRateHz } from '../../core/units.js'
 
 /**
  * A sinc converter at a fixed rational ratio is a periodic linear filter: output n is a weighted sum of the input
- * round n x downBy / upBy, and the weights depend only on (n x downBy) mod upBy. So the build drives libsamplerate once
+ * round n x downBy / upBy, and the weights depend only on (n x downBy) mod upBy. So libsamplerate is driven once
  * with impulses, its weights are kept as rows, and the hot path runs the rows (`fir-kernel/`). The library stays
  * the source and the reference for the quality; see docs/LATENCY.md for what that saves.
  */
@@ -55,8 +55,8 @@ const TRIM_ABS_SUM_MAX = 4e-6
 const TAP_GROUP = 16
 
 /**
- * Rows for each pair of rates. Costs about 20 ms a pair, most of it making the converter: the build does it
- * (`scripts/build.mjs`).
+ * Rows for each pair of rates. Costs about 20 ms a pair, most of it making the converter: do it once a process and
+ * post the rows to the workers.
  */
 export async function derivePolyphaseRows(
   create: CreateConverter,
@@ -72,16 +72,6 @@ export async function derivePolyphaseRows(
     }
   }
   return all
-}
-
-/** The rows as a file; `rowsFromJson` reads them back to the bit. */
-export function rowsToJson(rows: readonly PolyphaseRows[]): string {
-  return JSON.stringify(rows.map((one) => ({ ...one, coefficients: [...one.coefficients] })))
-}
-
-export function rowsFromJson(json: string): readonly PolyphaseRows[] {
-  const rows = JSON.parse(json) as readonly (Omit<PolyphaseRows, 'coefficients'> & { coefficients: number[] })[]
-  return rows.map((one) => ({ ...one, coefficients: Float32Array.from(one.coefficients) }))
 }
 
 function deriveRows(converter: SincConverter, inRateHz: SampleRateHz, outRateHz: SampleRateHz): PolyphaseRows {
