@@ -3,7 +3,7 @@ import { get, newSid, post, ringing } from '../edge/gateway.js'
 import { whole } from '../support/gateway.js'
 import { waitFor } from '../support/redis.js'
 
-t.setTimeout(60_000)
+t.setTimeout(120_000)
 
 /** A key like any other: nothing listens where it is used. */
 const OPENAI = { OPENAI_API_KEY: 'a-key-of-the-tests-and-of-nothing-else', OPENAI_BASE_URL: 'ws://127.0.0.1:1' }
