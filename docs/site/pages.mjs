@@ -56,7 +56,7 @@ export function titleOf(file) {
 
 /** Groups of the sidebar. What none of them names is in the last one, so that no page is without a way to it. */
 const GROUPS = [
-  ['Start', ['README.md', 'docs/QUICKSTART.md', 'docs/CONFIGURATION.md']],
+  ['Start', ['README.md', 'docs/QUICKSTART.md', 'docs/DOCTOR.md', 'docs/CONFIGURATION.md']],
   [
     'Build an agent',
     ['docs/AGENTS.md', 'docs/OFFLINE-AGENT.md', 'docs/BACKENDS.md', 'docs/SIMULATOR.md', 'docs/REPLAY.md'],

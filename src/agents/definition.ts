@@ -133,13 +133,17 @@ const verificationSchema = z
     const ids = verification.questions.map((question) => question.id)
     ids.forEach((id, index) => {
       if (ids.indexOf(id) !== index)
-        context.addIssue({ code: 'custom', path: ['questions', index, 'id'], message: `${id} is asked twice` })
+        context.addIssue({
+          code: 'custom',
+          path: ['questions', index, 'id'],
+          message: `${id} occurs twice; each question needs its own id`,
+        })
     })
     if (verification.required > ids.length) {
       context.addIssue({
         code: 'custom',
         path: ['required'],
-        message: `is ${verification.required}, and there are ${ids.length} questions`,
+        message: `is ${verification.required}; at most ${ids.length}, the number of questions`,
       })
     }
     // The answer to one question reveals the answer to the other, so the second proves nothing.
@@ -166,7 +170,8 @@ const verificationSchema = z
       context.addIssue({
         code: 'custom',
         path: ['account'],
-        message: 'reads nothing of the call, so that all callers would be compared with one account; use {{call.from}}',
+        message:
+          'does not depend on the call, so that all callers would be compared with one account; use {{call.from}}',
       })
     }
     for (const { path, template } of templatesOf(verification.account)) {
@@ -175,7 +180,7 @@ const verificationSchema = z
         context.addIssue({
           code: 'custom',
           path: ['account', ...path],
-          message: 'may read {{call.…}} and {{env.…}} only: nobody chooses whose account is fetched',
+          message: 'may read {{call.…}} and {{env.…}} only: the caller must not choose whose account is fetched',
         })
       }
     }
@@ -693,7 +698,7 @@ const voiceSchema = z
 export const agentSchema = z
   .strictObject({
     version: z.literal(AGENT_VERSION, {
-      error: `must be ${AGENT_VERSION}: this gateway reads no other version of agent files`,
+      error: `must be ${AGENT_VERSION}, the only version of agent files that this gateway reads`,
     }),
     name: z
       .string()
@@ -809,7 +814,7 @@ export const agentSchema = z
       context.addIssue({
         code: 'custom',
         path: ['tools', index, 'name'],
-        message: `${tool.name} is the name of an earlier tool; each needs its own`,
+        message: `${tool.name} is the name of an earlier tool; names must be unique`,
       })
     })
     const { verification, rules } = agent
@@ -819,7 +824,7 @@ export const agentSchema = z
         context.addIssue({
           code: 'custom',
           path: ['tools', index, 'requires'],
-          message: 'is verified, and the agent has no verification section',
+          message: 'is verified, but the agent has no verification section',
         })
       }
       for (const { path, template } of templatesOf(tool)) {
@@ -845,7 +850,7 @@ export const agentSchema = z
       context.addIssue({
         code: 'custom',
         path: ['rules'],
-        message: 'lead to a human, and the agent has no escalation section',
+        message: 'need a human, but the agent has no escalation section',
       })
     }
   })

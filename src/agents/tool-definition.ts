@@ -91,7 +91,7 @@ const parameterSchema: z.ZodType<ParameterSchema> = z
       context.addIssue({
         code: 'custom',
         path: [keyword],
-        message: `${keyword} means nothing for type ${schema.type}; allowed: ${['description', ...allowed].join(', ')}`,
+        message: `${keyword} is not a keyword of type ${schema.type}; allowed: ${['description', ...allowed].join(', ')}`,
       })
     }
     if (schema.type === 'array' && schema.items === undefined) {
@@ -323,7 +323,7 @@ export const httpSchema = z
       context.addIssue({
         code: 'custom',
         path: ['body'],
-        message: 'has no meaning for GET; use query, or another method',
+        message: 'is not allowed with GET; use query, or another method',
       })
     }
   })
@@ -421,7 +421,7 @@ export const toolSchema = z
           fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${all}`)
         }
         if (source.scope === 'args' && path[0] === 'bind') {
-          fault(path, 'may read {{call.…}} and {{identity.…}} only: a bound argument is what the model must not choose')
+          fault(path, 'may read {{call.…}} and {{identity.…}} only: the model must not choose a bound argument')
         }
         if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} and {{identity.…}} only')
         if (source.scope === 'identity' && tool.requires !== 'verified') {

@@ -278,14 +278,14 @@ export function resolveBackend(
   if (registered === undefined) {
     throw new GatewayError(
       'AGENT_INVALID',
-      `agent ${agent} asks for backend ${wanted}, which this version does not have; allowed: auto, ${BACKENDS.join(', ')}, module:SPECIFIER`,
+      `agent ${agent} has an unknown backend ${wanted}; allowed: auto, ${BACKENDS.join(', ')}, module:SPECIFIER`,
     )
   }
   const missing = registered.missing(settings, options)
   if (missing === null) return wanted
   throw new GatewayError(
     'BACKEND_KEY_MISSING',
-    `agent ${agent} asks for backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`,
+    `agent ${agent} uses backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`,
   )
 }
 
@@ -304,7 +304,7 @@ export function resolveBackends(
   )
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined)
-    throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; list each once`)
+    throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; allowed: each backend once`)
   return names
 }
 
@@ -344,7 +344,10 @@ export async function loadBackend(name: string, context: BackendContext): Promis
   }
   const { createBackend } = loaded
   if (typeof createBackend !== 'function') {
-    throw new GatewayError('AGENT_INVALID', `backend ${name} exports no function createBackend(sink, context, options)`)
+    throw new GatewayError(
+      'AGENT_INVALID',
+      `backend ${name} does not export a function createBackend(sink, context, options)`,
+    )
   }
   const options =
     (context.options as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>)[name] ?? {}

@@ -31,7 +31,7 @@ export interface RouteOptions extends NumbersOptions {
   readonly eventsUrl?: string
 }
 
-const NUMBERS_MAX = 100 * CARRIER_API_PAGES_MAX
+export const NUMBERS_MAX = 100 * CARRIER_API_PAGES_MAX
 
 function numbersApi({ config }: NumbersOptions, { env }: Terminal): CarrierNumbers {
   return requiredCarrierApi(loadConfig(env, config ?? null)).numbers
@@ -74,7 +74,8 @@ interface Route {
   readonly eventsUrl: string | undefined
 }
 
-async function routeOf({ agent, url, eventsUrl }: RouteOptions, config: Config): Promise<Route> {
+/** Where a number has to lead. @throws UsageError, GatewayError AGENT_UNKNOWN */
+export async function routeOf({ agent, url, eventsUrl }: RouteOptions, config: Config): Promise<Route> {
   const { publicUrl } = config
   if (url !== undefined) return { voiceUrl: url, eventsUrl }
   if (agent === undefined) throw new UsageError('takes --agent or --url')
@@ -85,8 +86,8 @@ async function routeOf({ agent, url, eventsUrl }: RouteOptions, config: Config):
   if (!agents.includes(agent)) {
     throw new GatewayError(
       'AGENT_UNKNOWN',
-      `numbers route: --agent is '${agent}'; agents of ${dir} (AGENTS_DIR of this machine) are: ${agents.join(', ')}; ` +
-        `if the gateway has others: --url ${publicUrl}/voice/${agent}`,
+      `numbers route: --agent is '${agent}'; allowed, from ${dir} (AGENTS_DIR of this machine): ${agents.join(', ')}; ` +
+        `for an agent of another machine: --url ${publicUrl}/voice/${agent}`,
     )
   }
   return { voiceUrl: `${publicUrl}/voice/${agent}`, eventsUrl: eventsUrl ?? `${publicUrl}/events` }
@@ -105,7 +106,7 @@ async function listOwned(api: CarrierNumbers, asJson: boolean): Promise<string> 
         voiceUrl ?? '-',
         eventsUrl ?? '-',
       ]),
-      'no numbers yet: mkondo numbers list --available',
+      'no numbers yet; to see the available ones: mkondo numbers list --available',
     ) + (complete ? '' : 'there are more\n')
   )
 }
@@ -129,16 +130,21 @@ async function listAvailable(api: CarrierNumbers, asJson: boolean): Promise<stri
 
 async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber> {
   const { items } = await allPages((cursor) => api.list(cursor), NUMBERS_MAX)
-  const found = items.find(({ id, e164 }) => id === wanted || (e164 !== null && sameNumber(e164, wanted)))
+  const found = items.find(isNumber(wanted))
   if (found === undefined) throw new Error('numbers: your workspace has no such number (mkondo numbers list)')
   return found
 }
 
 /** The inventory id of a number; any other text is taken as an id. */
-async function available(api: CarrierNumbers, wanted: string): Promise<string> {
+export async function available(api: CarrierNumbers, wanted: string): Promise<string> {
   if (!/^\+\d{7,15}$/.test(wanted)) return wanted
   const { items } = await allPages<AvailableNumber>((cursor) => api.available(cursor), NUMBERS_MAX)
   const found = items.find(({ e164 }) => e164 !== null && sameNumber(e164, wanted))
   if (found === undefined) throw new Error('numbers: that number cannot be claimed (mkondo numbers list --available)')
   return found.inventoryId
+}
+
+/** Whether a number is the wanted one, given by its id or in any spelling. */
+export function isNumber(wanted: string): (number: CarrierNumber) => boolean {
+  return ({ id, e164 }) => id === wanted || (e164 !== null && sameNumber(e164, wanted))
 }

@@ -9,6 +9,7 @@ import { defineCheck } from './commands/check.js'
 import { defineCompletion } from './commands/completion.js'
 import type { Define } from './commands/define.js'
 import { defineDemo } from './commands/demo.js'
+import { defineDoctor } from './commands/doctor.js'
 import { defineDouble } from './commands/double.js'
 import { defineErase } from './commands/erase.js'
 import { defineFleet, defineTop } from './commands/fleet.js'
@@ -26,7 +27,16 @@ import type { Terminal } from './terminal.js'
 const COMMANDS: Readonly<Record<string, readonly Define[]>> = {
   'Start here:': [defineDemo, defineInit, defineCheck, defineServe],
   'Try an agent:': [defineCall, defineSimulate, defineReplay, defineSimulator, defineDouble],
-  'Run it:': [defineCalls, defineTop, defineFleet, defineNumbers, defineCallOut, defineBundle, defineErase],
+  'Run it:': [
+    defineDoctor,
+    defineCalls,
+    defineTop,
+    defineFleet,
+    defineNumbers,
+    defineCallOut,
+    defineBundle,
+    defineErase,
+  ],
   'About mkondo:': [defineHelp, defineCompletion],
 }
 
@@ -55,7 +65,7 @@ export function programOf(terminal: Terminal, ends: (code: number) => void): Com
       getOutHasColors: () => terminal.colours,
     })
     .exitOverride()
-    .addHelpText('after', '\nEach command explains itself: mkondo help COMMAND. Settings: mkondo help settings.')
+    .addHelpText('after', '\nHelp for a command: mkondo help COMMAND. Settings: mkondo help settings.')
   for (const [heading, definitions] of Object.entries(COMMANDS)) {
     program.commandsGroup(heading)
     for (const define of definitions) define(program, terminal, ends)
@@ -111,7 +121,8 @@ function errorText(thrown: unknown, command: Command): string {
 }
 
 function usageText({ code, message }: CommanderError, command: Command): string {
-  if (code === 'commander.help') return `takes one of ${command.commands.map((one) => one.name()).join(', ')}`
+  if (code === 'commander.help')
+    return `needs a command; allowed: ${command.commands.map((one) => one.name()).join(', ')}`
   const [what = '', hint = ''] = message.replace(/^error: /, '').split('\n')
   const suggestion = /^\(Did you mean (.*)\?\)$/.exec(hint)?.[1]
   return `${what.replace(/\.$/, '')}${suggestion === undefined ? '' : `; did you mean ${suggestion}?`}`

@@ -571,6 +571,9 @@ export const OPS_LIST_MAX = 500
 export const AGENTS_THREAD_MS = 20_000
 /** Heap of that thread. */
 export const AGENTS_THREAD_MEMORY_MB = 256
+/** What the agents folder holds is not read again before this, as long as its files are the same, of which it has at most so many. */
+export const AGENTS_VIEW_KEPT_MS = 60_000
+export const AGENTS_VIEW_FILES_MAX = 2000
 /** How long a node waits for another's answer to an operator. */
 export const OPS_PEER_MS = 1000
 /** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */

@@ -19,10 +19,12 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { CallArchive } from './call-archive.js'
 
 /** The carrier's REST API with this gateway's key. */
-interface CarrierApi {
+export interface CarrierApi {
   readonly http: CarrierHttp
   readonly calls: SautikitClient
   readonly numbers: CarrierNumbers
+  /** Which spellings of the requests worked. */
+  readonly paths: ApiPaths
 }
 
 /** Null without a key. */
@@ -30,13 +32,14 @@ export function carrierApi(config: Config): CarrierApi | null {
   if (config.apiKey === null) return null
   const http = new CarrierHttp({ baseUrl: config.apiUrl, apiKey: config.apiKey })
   const paths = new ApiPaths(config.apiPaths.filter(isApiPath))
-  return { http, calls: new SautikitClient(http, paths), numbers: new CarrierNumbers(http, paths) }
+  return { http, calls: new SautikitClient(http, paths), numbers: new CarrierNumbers(http, paths), paths }
 }
 
 /** @throws GatewayError CONFIG_INVALID without a key */
 export function requiredCarrierApi(config: Config): CarrierApi {
   const api = carrierApi(config)
-  if (api === null) throw new GatewayError('CONFIG_INVALID', "SAUTIKIT_API_KEY is not set; this asks the carrier's API")
+  if (api === null)
+    throw new GatewayError('CONFIG_INVALID', "SAUTIKIT_API_KEY is not set; the carrier's API requires it")
   return api
 }
 

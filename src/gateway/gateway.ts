@@ -137,7 +137,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   if (api === null) {
     log.info(
       {},
-      "SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier's API",
+      "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
     )
   }
   let tellStopped = (): void => undefined
@@ -178,7 +178,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
             (thrown: unknown) =>
               log.warn(
                 { err: thrown, call_sid: callSid },
-                "the carrier's account of a call could not be joined to its record",
+                "the carrier's data on a call could not be added to its record",
               ),
           )
         })
@@ -275,7 +275,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     // Otherwise the speech workers start with the first call, and their voice is ready before the gateway has to speak.
     await Promise.all([recognises ? speech.ready() : null, calls.ready()])
     if (config.tokenSecrets.length === 0)
-      log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in this process only')
+      log.info({}, 'TOKEN_SECRET is not set: tokens are valid in this process only, until it ends')
     edge = await startEdge({
       host: config.host,
       port: config.port,

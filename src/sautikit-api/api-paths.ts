@@ -39,6 +39,14 @@ export class ApiPaths {
     this.#order = [...new Set([...preferred, ...API_PATHS])]
   }
 
+  /** The spellings that worked, each with whether it is the first that is tried without a preference. */
+  worked(): readonly { readonly path: ApiPath; readonly first: boolean }[] {
+    return [...this.#worked].map(([task, path]) => ({
+      path,
+      first: API_PATHS.find((one) => one.startsWith(`${task}:`)) === path,
+    }))
+  }
+
   /** The spellings of one task in the order in which they would be tried now. */
   order<T extends ApiTask>(task: T): readonly Extract<ApiPath, `${T}:${string}`>[] {
     const all = this.#order.filter((path): path is Extract<ApiPath, `${T}:${string}`> => path.startsWith(`${task}:`))

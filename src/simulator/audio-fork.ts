@@ -32,6 +32,8 @@ export interface AudioForkOptions extends HandshakeOptions {
   readonly framesBeforeFirstText?: number
   /** False: the carrier ignores `killAudio`. It is not known whether Sautikit honours it. */
   readonly honourKill?: boolean
+  /** False: the carrier ignores marks. It is not known whether Sautikit answers them. */
+  readonly answerMarks?: boolean
   /** Frames that go out as one message: 1 is a clean network. */
   readonly coalesceFrames?: number
 }
@@ -229,7 +231,7 @@ export class AudioFork {
     if (type === 'killAudio') {
       this.counters.kills++
       if (this.#options.honourKill ?? true) this.#sendCleared(this.playout.kill())
-    } else if (type === 'mark') {
+    } else if (type === 'mark' && (this.#options.answerMarks ?? true)) {
       const data = value['data']
       const name =
         typeof data === 'object' && data !== null ? (data as Readonly<Record<string, unknown>>)['name'] : null

@@ -57,6 +57,7 @@ export interface PlaceCallOptions {
   readonly trackLayout?: TrackLayout
   readonly firstText?: FirstText
   readonly honourKill?: boolean
+  readonly answerMarks?: boolean
   readonly coalesceFrames?: number
   /** Uplink stalls at random: one about every `everyMs`, up to `stallMsMax` long. */
   readonly jitter?: { readonly everyMs: number; readonly stallMsMax: number; readonly seed: number } | null

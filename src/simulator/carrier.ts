@@ -743,6 +743,7 @@ async function openFork(
         firstText: firstText(call, request, streamSid),
         framesBeforeFirstText: options.firstText === 'after-audio' ? FRAMES_BEFORE_LATE_TEXT : 0,
         honourKill: options.honourKill ?? true,
+        answerMarks: options.answerMarks ?? true,
         coalesceFrames: options.coalesceFrames ?? 1,
       },
       { onClosed },

@@ -258,7 +258,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       'call resumed',
     )
     if (kept.agentHash !== agentHash(this.#hosted.definition))
-      this.#log.warn({}, 'the agent of a resumed call has another definition here, and goes on with this one')
+      this.#log.warn(
+        {},
+        'the agent of a resumed call differs on this node: the call continues with the definition of this node',
+      )
     if (how === 'call-back') {
       this.#mark(how, `after ${kept.recoveredFrom ?? ''}`)
     } else {
@@ -555,7 +558,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { underruns } = this.#playout
     if (underruns !== this.#underrunsSeen) this.#underrun(underruns)
     if (taken) return
-    this.#log.warn({}, 'the carrier does not read: the socket is closed')
+    this.#log.warn({}, 'the carrier does not read its audio: the socket is closed')
     this.#mark('socket-stuck', 'the carrier does not read: more waits than two seconds of sound')
     this.detach(1008)
     sink.close(1008)

@@ -93,6 +93,29 @@ t.test('a person asks by microphone, hears the right status, interrupts, and han
   t.match(await page.getByRole('list', { name: 'Transcript' }).innerText(), /lookup_order/)
 })
 
+t.test('an order number is understood by microphone, digit by digit as a person was recorded', async (t) => {
+  if (!hasChromium(t) || !hasMaterial(t, 'allison')) return
+  const { at, close } = await whole()
+  t.teardown(close)
+  // The question whether it is right ends within 15 s.
+  const file = await microphone(
+    [
+      { atS: 8, digits: '4127' },
+      { atS: 17, words: 'yes' },
+    ],
+    30,
+  )
+  const page = await phonePage(await openBrowser(t, file), at.opsPort)
+  await page.getByRole('button', { name: 'Call', exact: true }).click()
+  await page.getByText('On the line').waitFor()
+  const transcript = page.getByRole('list', { name: 'Transcript' })
+  await transcript.getByText('Order 4127. Is that right?').waitFor({ timeout: TURN_MS })
+  await transcript.getByText(/4127 is out for delivery/).waitFor({ timeout: TURN_MS })
+  await page.getByRole('button', { name: 'Hang up' }).click()
+  await page.getByText('The call is over').waitFor()
+  t.match(await transcript.innerText(), /lookup_order/)
+})
+
 t.test('a person without a microphone types, presses keys, and is answered', async (t) => {
   if (!hasChromium(t)) return
   const { at, close } = await whole()

@@ -1,0 +1,303 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { WebSocketServer } from 'ws'
+import { messageOf } from '../../core/errors.js'
+import { parseCallSid } from '../../core/ids.js'
+import { CARRIER_FRAME_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX } from '../../core/limits.js'
+import { StreamTokens } from '../../edge/stream-tokens.js'
+import { portFault, whyNotFree } from '../../http/port-use.js'
+import { EMPTY_RESPONSE, voiceXml } from '../../sautikit/actions.js'
+import { SIGNATURE_HEADER, verifySignature } from '../../sautikit/signature.js'
+import { offersSubprotocol } from '../../sautikit/stream-messages.js'
+import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../../sautikit/webhook.js'
+import { ProbeCall } from './probe-call.js'
+import type { Phrases } from './probe-call.js'
+import { formsOf } from './wire-facts.js'
+import type { CallFacts, PostFacts, SignatureFacts } from './wire-facts.js'
+
+/** The header with which we ask whether a request comes back to this very process. */
+export const NONCE = 'x-mkondo-doctor'
+/** In the token of an audio socket that is no call's: what comes is sent back. */
+const ECHO = parseCallSid('doctor-echo')
+/** Calls that are tried in one run; a stranger who finds the URL cannot have more. */
+const CALLS_MAX = 20
+const BODY_TIMEOUT_MS = 10_000
+
+export interface ProbeServerOptions {
+  readonly host: string
+  readonly port: number
+  readonly opsHost: string
+  readonly opsPort: number
+  readonly publicUrl: string
+  readonly secrets: readonly string[]
+  readonly track: CallFacts['track']
+  /** Ends a call through the REST API; null where it is not used. */
+  readonly hangUp: ((callSid: string) => Promise<void>) | null
+  readonly onStep: (what: string) => void
+}
+
+/**
+ * Answers the carrier in the gateway's place, on its port and at its paths, so that a proxy in front is tried with what
+ * it will carry. Unsigned webhooks are answered too, since the form of the signature is one of the questions: instead,
+ * the voice URL has a name that nobody can guess.
+ */
+export class ProbeServer {
+  /** The path's last part: the name of an agent that nobody else knows. */
+  readonly name = `doctor-${randomBytes(16).toString('hex')}`.slice(0, 40)
+  readonly #options: ProbeServerOptions
+  readonly #key = randomBytes(32)
+  readonly #tokens = new StreamTokens({ tokenSecrets: [randomBytes(32).toString('base64url')], wallClock: Date.now })
+  readonly #server: Server
+  /** A balancer in front asks the ops port whether it may send anything here. */
+  readonly #ops: Server = createServer((request, response) => {
+    response.writeHead(request.url === '/readyz' || request.url === '/healthz' ? 200 : 404).end()
+  })
+  readonly #sockets: WebSocketServer
+  readonly #upgraded = new Set<Socket>()
+  #call: ProbeCall | null = null
+  #calls = 0
+  /** Null: no call is taken yet. */
+  #phrases: Phrases | null = null
+  /** SIDs of calls that are over, whose last POSTs may still come; CALLS_MAX at most. */
+  readonly #over = new Set<string>()
+  /** A call that came before anybody waited for it. */
+  #arrived: ProbeCall | null = null
+  #callCame: ((call: ProbeCall) => void) | null = null
+
+  /** @throws GatewayError PORT_IN_USE or CONFIG_INVALID */
+  static async start(options: ProbeServerOptions): Promise<ProbeServer> {
+    const { host, port, opsHost, opsPort } = options
+    for (const use of [
+      { setting: 'PORT', host, port },
+      { setting: 'OPS_PORT', host: opsHost, port: opsPort },
+    ]) {
+      const why = await whyNotFree(use)
+      if (why !== null) throw portFault(use, why)
+    }
+    const server = new ProbeServer(options)
+    server.#server.listen(port, host)
+    server.#ops.listen(opsPort, opsHost)
+    await Promise.all([once(server.#server, 'listening'), once(server.#ops, 'listening')])
+    return server
+  }
+
+  private constructor(options: ProbeServerOptions) {
+    this.#options = options
+    this.#sockets = new WebSocketServer({
+      noServer: true,
+      maxPayload: CARRIER_FRAME_BYTES_MAX,
+      handleProtocols: (offered) => offersSubprotocol([...offered].join(',')) ?? false,
+    })
+    this.#server = createServer((request, response) => {
+      void this.#request(request, response)
+    })
+    this.#server.requestTimeout = BODY_TIMEOUT_MS
+    this.#server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+      this.#upgrade(request, socket, head)
+    })
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** What the carrier's number has to lead to. */
+  get voiceUrl(): string {
+    return `${this.#options.publicUrl}/voice/${this.name}`
+  }
+
+  get eventsUrl(): string {
+    return `${this.#options.publicUrl}/events`
+  }
+
+  /** The answer of this process, and of no other, to a nonce. */
+  proofOf(nonce: string): string {
+    return createHmac('sha256', this.#key).update(nonce).digest('hex')
+  }
+
+  /** An audio socket for a check of ours: it echoes. */
+  echoUrl(): string {
+    const token = this.#tokens.mint(ECHO, 'audio')
+    return `${this.#options.publicUrl.replace(/^http/, 'ws')}/audio?t=${token}`
+  }
+
+  /** Takes calls from now on. */
+  takeCalls(phrases: Phrases): void {
+    this.#phrases = phrases
+  }
+
+  /** The next call, from its first POST on. */
+  nextCall(): Promise<ProbeCall> {
+    return new Promise((resolve) => {
+      if (this.#arrived === null) this.#callCame = resolve
+      else resolve(this.#arrived)
+      this.#arrived = null
+    })
+  }
+
+  async close(): Promise<void> {
+    this.#call?.abandon()
+    for (const socket of this.#upgraded) socket.destroy()
+    for (const server of [this.#server, this.#ops]) {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    }
+  }
+
+  // --- webhooks -----------------------------------------------------------------------------------------------
+
+  async #request(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const body = await bodyOf(request)
+      const { status, text } = body === null ? NOT_HERE : this.#answer(request, body)
+      response.writeHead(status, text === '' ? {} : { 'content-type': 'application/xml' }).end(text)
+    } catch (thrown) {
+      this.#options.onStep(`a webhook could not be read: ${messageOf(thrown)}`)
+      response.writeHead(400).end()
+    }
+  }
+
+  #answer(request: IncomingMessage, body: Buffer): { readonly status: number; readonly text: string } {
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://here')
+    if (request.method !== 'POST') return NOT_HERE
+    const contentType = request.headers['content-type']
+    if (pathname === `/voice/${this.name}`) {
+      const nonce = request.headers[NONCE]
+      if (typeof nonce === 'string') return { status: 200, text: this.proofOf(nonce) }
+      const webhook = parseVoicePost(contentType, body)
+      if (webhook === null || this.#over.has(webhook.callSid)) return { status: 200, text: EMPTY_RESPONSE }
+      const call = this.#callOf(webhook.callSid)
+      if (call === null) return { status: 200, text: voiceXml([{ verb: 'reject', reason: 'busy' }]) }
+      return { status: 200, text: call.voice(this.#factsOf(request, body), webhook) }
+    }
+    const call = this.#call
+    if (call === null) return NOT_HERE
+    const token = searchParams.get('t') ?? undefined
+    switch (pathname) {
+      case '/after-stream': {
+        if (!this.#isOf(call, token, 'after-stream')) return NOT_HERE
+        const webhook = body.length === 0 ? null : parseWebhook(contentType, body)
+        return { status: 200, text: call.afterStream(this.#factsOf(request, body), webhook) }
+      }
+      case '/stream-status': {
+        if (!this.#isOf(call, token, 'stream-status')) return NOT_HERE
+        call.status(this.#factsOf(request, body), parseStreamStatus(contentType, body, call.callSid).event)
+        return ACCEPTED
+      }
+      case '/events': {
+        const event = parseEvent(contentType, body)
+        if (event.callSid === call.callSid) call.event(this.#factsOf(request, body), event)
+        return ACCEPTED
+      }
+      default:
+        return NOT_HERE
+    }
+  }
+
+  /** The call of a SID; a new one where none is under way. Null: another one is. */
+  #callOf(callSid: ProbeCall['callSid']): ProbeCall | null {
+    if (this.#call !== null) return this.#call.callSid === callSid ? this.#call : null
+    if (this.#phrases === null || this.#calls >= CALLS_MAX) return null
+    this.#calls++
+    const { publicUrl, track, hangUp, onStep } = this.#options
+    const call = new ProbeCall({
+      callSid,
+      track,
+      phrases: this.#phrases,
+      urls: {
+        audio: `${publicUrl.replace(/^http/, 'ws')}/audio?t=${this.#tokens.mint(callSid, 'audio')}`,
+        status: `${publicUrl}/stream-status?t=${this.#tokens.mint(callSid, 'stream-status')}`,
+        afterStream: `${publicUrl}/after-stream?t=${this.#tokens.mint(callSid, 'after-stream')}`,
+      },
+      hangUp: hangUp === null ? null : () => hangUp(callSid),
+      onStep,
+    })
+    this.#call = call
+    void call.done.then(() => {
+      this.#call = null
+      this.#over.add(callSid)
+    })
+    if (this.#callCame === null) this.#arrived = call
+    else this.#callCame(call)
+    this.#callCame = null
+    return call
+  }
+
+  #isOf(call: ProbeCall, token: string | undefined, purpose: 'after-stream' | 'stream-status'): boolean {
+    const checked = this.#tokens.check(token, purpose)
+    return checked.result === 'ok' && checked.callSid === call.callSid
+  }
+
+  #factsOf(request: IncomingMessage, body: Buffer): Pick<PostFacts, 'contentType' | 'signature' | 'fields'> {
+    const contentType = request.headers['content-type']?.split(';')[0]?.trim() ?? null
+    const text = body.toString('utf8')
+    const isJson = text.trimStart().startsWith('{')
+    return {
+      contentType,
+      signature: this.#signatureOf(request, body),
+      fields: formsOf(
+        isJson ? (JSON.parse(text) as Record<string, unknown>) : Object.fromEntries(new URLSearchParams(text)),
+      ),
+    }
+  }
+
+  #signatureOf(request: IncomingMessage, body: Buffer): SignatureFacts {
+    const given = request.headers[SIGNATURE_HEADER]
+    const header = Array.isArray(given) ? given.join(',') : given
+    if (header === undefined || header.trim() === '') return { form: 'none', secret: null }
+    const form = /^[0-9a-f]{64}$/i.test(header.trim()) ? 'bare' : /(?:^|,)\s*v1=/.test(header) ? 'dated' : 'other'
+    const nowS = Math.floor(Date.now() / 1000)
+    const made = this.#options.secrets.findIndex(
+      (secret) => verifySignature({ header, body, secrets: [secret], nowS, acceptBare: true }) === 'ok',
+    )
+    return { form, secret: made < 0 ? null : made + 1 }
+  }
+
+  // --- audio socket -------------------------------------------------------------------------------------------
+
+  #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    socket.on('error', () => socket.destroy())
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://here')
+    const token = this.#tokens.check(searchParams.get('t') ?? undefined, 'audio')
+    const offered = request.headers['sec-websocket-protocol']
+    const call = this.#call
+    const isEcho = token.result === 'ok' && token.callSid === ECHO
+    const isOfCall = token.result === 'ok' && call !== null && token.callSid === call.callSid && call.takesSocket
+    if (pathname !== '/audio' || offersSubprotocol(offered) === null || !(isEcho || isOfCall)) {
+      socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+      return
+    }
+    this.#upgraded.add(socket)
+    socket.once('close', () => this.#upgraded.delete(socket))
+    this.#sockets.handleUpgrade(request, socket, head, (opened) => {
+      if (isEcho) {
+        opened.on('message', (data: Buffer, isBinary) => {
+          opened.send(data, { binary: isBinary })
+        })
+        return
+      }
+      const headers = request.rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase())
+      const subprotocols = (offered ?? '').split(',').map((name) => name.trim())
+      call?.attach(opened, headers, subprotocols)
+    })
+  }
+}
+
+const NOT_HERE = { status: 404, text: '' } as const
+const ACCEPTED = { status: 204, text: '' } as const
+
+/** Null: longer than any webhook. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > WEBHOOK_BODY_BYTES_MAX) return null
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}

@@ -1,0 +1,202 @@
+import { randomBytes } from 'node:crypto'
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from 'node:tls'
+import type { PeerCertificate } from 'node:tls'
+import { WebSocket } from 'ws'
+import { mayConnect } from '../../http/address-guard.js'
+import { messageOf } from '../../core/errors.js'
+import type { Finding } from '../findings.js'
+import { NONCE } from './probe-server.js'
+import type { ProbeServer } from './probe-server.js'
+
+const TIMEOUT_MS = 10_000
+/** A certificate that ends sooner should be looked at: renewals are usually made a month before. */
+const DAYS_LEFT_MIN = 14
+const DAY_MS = 86_400_000
+/** How long a balancer in front may take until it sees that somebody listens here again, and how often we try. */
+const BALANCER_MS = 15_000
+const RETRY_MS = 500
+const SUBPROTOCOL = 'audio.drachtio.org'
+/** As much audio as the carrier may send at once: a proxy must not cut it. */
+const ECHO_BYTES = 64_000
+
+/**
+ * Tries PUBLIC_URL from here as the carrier will: name, certificate, a webhook and an audio socket, which have to come
+ * back to this process. The first fault ends it, since the rest would only follow from it.
+ */
+export async function reachFindings(publicUrl: string, server: ProbeServer): Promise<readonly Finding[]> {
+  const findings: Finding[] = []
+  const url = new URL(publicUrl)
+  const steps = [
+    () => dnsFinding(url),
+    ...(url.protocol === 'https:' ? [() => tlsFinding(url)] : [() => Promise.resolve(NO_TLS)]),
+    () => webhookFinding(server),
+    () => socketFinding(server),
+  ]
+  for (const step of steps) {
+    const finding = await step()
+    findings.push(finding)
+    if (finding.ok === false) break
+  }
+  return findings
+}
+
+const NO_TLS: Finding = {
+  ok: null,
+  what: 'TLS: PUBLIC_URL is http, so that calls cross the network in the clear; the carrier may refuse it',
+}
+
+async function dnsFinding({ hostname }: URL): Promise<Finding> {
+  const host = hostname.replace(/^\[|\]$/g, '')
+  try {
+    const addresses = isIP(host) === 0 ? (await lookup(host, { all: true })).map(({ address }) => address) : [host]
+    const shown = addresses.join(', ')
+    return addresses.some((address) => mayConnect(address, 'public'))
+      ? { ok: true, what: `DNS: ${host} is ${shown}` }
+      : { ok: null, what: `DNS: ${host} is ${shown}, which is no public address: the carrier cannot reach it` }
+  } catch (thrown) {
+    return {
+      ok: false,
+      what: `DNS: ${host} has no address (${codeOf(thrown)}); set its A or AAAA record, or PUBLIC_URL`,
+    }
+  }
+}
+
+/** What the errors of a certificate mean for whoever has to mend it. */
+const TLS_FAULTS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'the certificate has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for another name',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'the certificate is self-signed; the carrier wants one of a public authority',
+  SELF_SIGNED_CERT_IN_CHAIN: 'the certificate is of an authority that is not public',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'the intermediate certificate is missing; configure the full chain',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'the intermediate certificate is missing, or its authority is not public',
+  ECONNREFUSED: 'nothing listens there',
+}
+
+function tlsFinding({ hostname, port }: URL): Promise<Finding> {
+  const host = hostname.replace(/^\[|\]$/g, '')
+  return new Promise((resolve) => {
+    const socket = connect({
+      host,
+      port: port === '' ? 443 : Number(port),
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      ALPNProtocols: ['http/1.1'],
+      timeout: TIMEOUT_MS,
+    })
+    const end = (finding: Finding): void => {
+      socket.destroy()
+      resolve(finding)
+    }
+    socket.once('secureConnect', () => {
+      end(certificateFinding(socket.getPeerCertificate(), socket.getProtocol() ?? 'TLS', Date.now()))
+    })
+    socket.once('timeout', () => {
+      end({ ok: false, what: `TLS: ${host} does not answer within ${TIMEOUT_MS / 1000} s` })
+    })
+    socket.once('error', (thrown) => {
+      const code = codeOf(thrown)
+      end({ ok: false, what: `TLS: ${TLS_FAULTS[code] ?? messageOf(thrown)} (${code})` })
+    })
+  })
+}
+
+/** Of a certificate that was verified. */
+export function certificateFinding(
+  { valid_to: validTo, issuer }: Pick<PeerCertificate, 'valid_to' | 'issuer'>,
+  protocol: string,
+  nowMs: number,
+): Finding {
+  const days = Math.floor((Date.parse(validTo) - nowMs) / DAY_MS)
+  const by = [issuer.O, issuer.CN].flat().find((name) => typeof name === 'string') ?? 'an unnamed authority'
+  const what = `TLS: ${protocol}, certificate of ${by}, ${days} days left`
+  return days < DAYS_LEFT_MIN ? { ok: null, what: `${what}: renew it` } : { ok: true, what }
+}
+
+/** A webhook through the public address: the answer proves that it came to this process. */
+async function webhookFinding(server: ProbeServer): Promise<Finding> {
+  const untilMs = performance.now() + BALANCER_MS
+  for (;;) {
+    const { finding, mayChange } = await tryWebhook(server)
+    if (finding.ok === true || !mayChange || performance.now() > untilMs) return finding
+    await sleep(RETRY_MS)
+  }
+}
+
+/** @returns also whether a balancer may only not have seen yet that somebody listens here again */
+async function tryWebhook(server: ProbeServer): Promise<{ readonly finding: Finding; readonly mayChange: boolean }> {
+  const nonce = randomBytes(16).toString('hex')
+  const startedMs = performance.now()
+  const lead = `have it lead to PORT ${server.port} of this machine`
+  try {
+    const response = await fetch(server.voiceUrl, {
+      method: 'POST',
+      headers: { [NONCE]: nonce, 'content-type': 'application/x-www-form-urlencoded' },
+      body: 'doctor=1',
+      redirect: 'manual',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    })
+    const { status } = response
+    const text = (await response.text()).slice(0, 200)
+    const ms = Math.round(performance.now() - startedMs)
+    if (text === server.proofOf(nonce))
+      return { finding: { ok: true, what: `webhooks: PUBLIC_URL leads to this process (${ms} ms)` }, mayChange: false }
+    const said =
+      status >= 300 && status < 400
+        ? `a redirect (${status}), which the carrier does not follow`
+        : `something else answers (${status})`
+    const what = `webhooks: PUBLIC_URL does not lead to this process: ${said}; ${lead}`
+    return { finding: { ok: false, what }, mayChange: status >= 502 && status <= 504 }
+  } catch (thrown) {
+    const what = `webhooks: PUBLIC_URL cannot be reached from here (${causeOf(thrown)}); ${lead}, or skip this check with --no-reach where only others can reach it`
+    return { finding: { ok: false, what }, mayChange: false }
+  }
+}
+
+/** An audio socket through the public address, with as much in one frame as the carrier may send after a stall. */
+function socketFinding(server: ProbeServer): Promise<Finding> {
+  return new Promise((resolve) => {
+    const socket = new WebSocket(server.echoUrl(), [SUBPROTOCOL], {
+      perMessageDeflate: false,
+      handshakeTimeout: TIMEOUT_MS,
+    })
+    const timer = setTimeout(() => {
+      end({ ok: false, what: `audio: the socket opens, but nothing comes back within ${TIMEOUT_MS / 1000} s` })
+    }, 2 * TIMEOUT_MS)
+    const end = (finding: Finding): void => {
+      clearTimeout(timer)
+      socket.on('error', () => undefined)
+      socket.terminate()
+      resolve(finding)
+    }
+    let sentMs = 0
+    socket.once('open', () => {
+      sentMs = performance.now()
+      socket.send(Buffer.alloc(ECHO_BYTES, 1))
+    })
+    socket.once('message', (data: Buffer) => {
+      const ms = Math.round(performance.now() - sentMs)
+      end(
+        data.length === ECHO_BYTES
+          ? { ok: true, what: `audio: the socket opens through PUBLIC_URL (${ms} ms there and back)` }
+          : { ok: false, what: `audio: of ${ECHO_BYTES} bytes in one frame ${data.length} came back` },
+      )
+    })
+    socket.once('error', (thrown) => {
+      end({
+        ok: false,
+        what: `audio: the socket cannot be opened through PUBLIC_URL (${thrown.message}); the proxy has to pass WebSocket upgrades and the header Sec-WebSocket-Protocol of /audio`,
+      })
+    })
+  })
+}
+
+function codeOf(thrown: unknown): string {
+  const code = thrown instanceof Error ? (thrown as NodeJS.ErrnoException).code : undefined
+  return code ?? messageOf(thrown)
+}
+
+function causeOf(thrown: unknown): string {
+  return thrown instanceof Error && thrown.cause !== undefined ? codeOf(thrown.cause) : codeOf(thrown)
+}

@@ -1,0 +1,35 @@
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { GatewayError, messageOf } from '../core/errors.js'
+
+/**
+ * Sets variables in an environment file (NAME=value lines) and leaves every other line as it is. A line that is
+ * commented out is put to use again, as in a file that `mkondo init` made.
+ */
+export function withVariables(text: string, variables: Readonly<Record<string, string>>): string {
+  const lines = text === '' ? [] : text.replace(/\n$/, '').split('\n')
+  for (const [name, value] of Object.entries(variables)) {
+    const line = `${name}=${value}`
+    const set = lines.findIndex((one) => new RegExp(`^\\s*(?:export\\s+)?${name}=`).test(one))
+    const at = set >= 0 ? set : lines.findIndex((one) => new RegExp(`^#\\s*${name}=`).test(one))
+    if (at >= 0) lines[at] = line
+    else lines.push(line)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** The text of an environment file; empty where there is none. @throws GatewayError CONFIG_INVALID */
+export async function readEnvFile(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw new GatewayError('CONFIG_INVALID', `'${path}' cannot be read: ${messageOf(thrown)}`)
+  }
+}
+
+/** Writes the file in one step, readable by its owner alone where it is new: it may hold secrets. */
+export async function writeEnvFile(path: string, text: string): Promise<void> {
+  const beside = `${path}.new`
+  await writeFile(beside, text, { mode: 0o600 })
+  await rename(beside, path)
+}
