@@ -252,6 +252,11 @@ const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 /** `auto` is the first of these that is set up, unless the settings say what it is. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
+/** Whether a call with these backends, its shadow among them, is heard by the offline recogniser. */
+export function usesRecogniser(backends: readonly (string | null)[]): boolean {
+  return backends.includes('embedded')
+}
+
 /** Prefix of a backend from a module, which exports `createBackend`. */
 export const MODULE_PREFIX = 'module:'
 

@@ -449,9 +449,11 @@ export const SHADOW_TOOL_WAIT_MS = 10_000
 export const BUDGET_GOODBYE_MS = 15_000
 
 // --- embedded speech --------------------------------------------------------------------------------------
-/** Speech workers of one process, and the decoders that each makes ready at start (28 MB and 190 ms each). */
+/** Speech workers of one process, and the decoders of each (28 MB and 190 ms each). */
 export const SPEECH_THREADS_MAX = 4
 export const SPEECH_DECODERS_DEFAULT = 4
+/** How long speech workers that started for a call stay without one: a start takes a second of processor time. */
+export const SPEECH_IDLE_MS = 10 * 60_000
 /** Sessions of one speech worker; most of them are silent at any moment. */
 export const SPEECH_SESSIONS_PER_THREAD = 500
 /** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */

@@ -230,7 +230,7 @@ export class CallRegistry implements CallDirectory {
         return this.#numbered
       },
       run: (start, transfer, alone) => this.#pool.run(start, transfer, alone),
-      openSpeech: () => this.#openSpeech(),
+      openSpeech: (recognises) => this.#openSpeech(recognises),
       taskOver: () => {
         this.#tasks--
       },
@@ -438,9 +438,9 @@ export class CallRegistry implements CallDirectory {
     return this.#pool.threads
   }
 
-  #openSpeech(): MessagePort | null {
+  #openSpeech(recognises: boolean): MessagePort | null {
     try {
-      return this.#options.speech?.openSession() ?? null
+      return this.#options.speech?.openSession(recognises) ?? null
     } catch (thrown) {
       this.#log.warn({ err: thrown }, 'no speech session could be opened')
       return null

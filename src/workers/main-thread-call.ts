@@ -8,6 +8,7 @@ import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord, TimelineMark } from '../call/record.js'
 import { noUsage } from '../call/usage.js'
+import { usesRecogniser } from '../backends/registry.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
@@ -585,10 +586,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   // --- the worker's half ----------------------------------------------------------------------------------
 
+  #openSpeech(): MessagePort | null {
+    const { backends, shadow } = this.#hosted
+    return this.#context.openSpeech(usesRecogniser([...backends, shadow]))
+  }
+
   /** @param alone  on a worker that carries no other call */
   #start(alone: boolean): void {
     const { port1, port2 } = new MessageChannel()
-    const speech = this.#context.openSpeech()
+    const speech = this.#openSpeech()
     const { callSid, number, legRateHz } = this
     const { direction, from, to } = this.#call
     const saved = this.#saved
@@ -864,7 +870,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#effects.settle(message.key, message.outcome)
         return
       case 'speech-lost': {
-        const port = this.#context.openSpeech()
+        const port = this.#openSpeech()
         if (port !== null) this.#port?.postMessage({ type: 'speech', port } satisfies ToCall, [port])
         return
       }

@@ -437,7 +437,7 @@ t.test('an edit with such a mistake leaves the version before', async (t) => {
 
 t.test('the check knows the words that the recogniser knows, and no others', async (t) => {
   const dictionary = await Dictionary.load()
-  const set = await DecoderSet.create(1)
+  const set = new DecoderSet(1)
   const recognises = async (word: string): Promise<boolean> => {
     const request = set.request(`#JSGF V1.0;\ngrammar g;\npublic <said> = ${word};\n`, [])
     return request.lease.then(
