@@ -147,8 +147,10 @@ async function callOwnAgent(made, name) {
   })
   if (heardMs === null) throw failed(`${line}: the edited greeting was not heard`, output)
   gateway.signal('SIGTERM')
-  const code = await gateway.code
-  if (code !== 0) throw failed(`npx mkondo serve: ended with ${code} after SIGTERM`, gateway.output)
+  // npx ends by the signal itself; what the gateway says counts.
+  await gateway.code
+  if (!gateway.output.includes('"msg":"stopped"'))
+    throw failed('npx mkondo serve: did not stop after SIGTERM', gateway.output)
   double.signal('SIGTERM')
   await double.code
   return heardMs
@@ -189,11 +191,14 @@ async function useTypes() {
   )
   const tsc = `node ${join(clone, 'node_modules/typescript/bin/tsc')} agent.ts --noEmit --strict --skipLibCheck`
   const types = `--types node --typeRoots ${join(clone, 'node_modules/@types')} --target es2023 --lib es2023`
-  for (const [module, resolution] of [
-    ['nodenext', 'nodenext'],
-    ['esnext', 'bundler'],
-  ])
-    await run(elsewhere, `${tsc} ${types} --module ${module} --moduleResolution ${resolution}`)
+  await Promise.all(
+    [
+      ['nodenext', 'nodenext'],
+      ['esnext', 'bundler'],
+    ].map(([module, resolution]) =>
+      run(elsewhere, `${tsc} ${types} --module ${module} --moduleResolution ${resolution}`),
+    ),
+  )
 }
 
 async function firstHour() {
@@ -234,8 +239,11 @@ async function firstHour() {
   if (left.join() !== binary) throw new Error(`pruning leaves ${left.join(', ')}; it should leave ${binary}`)
   await useTypes()
   await run(elsewhere, 'npx mkondo check', { expected: /ok +agents: order-status on embedded, support/ })
-  await callOwnAgent(await ownAgent(elsewhere, 'my-other-line'), 'my-other-line')
-  await run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ })
+  const another = await ownAgent(elsewhere, 'my-other-line')
+  await Promise.all([
+    callOwnAgent(another, 'my-other-line'),
+    run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ }),
+  ])
   console.log(`The first hour took ${seconds(performance.now() - startedMs)}`)
   if (heardMs > HEARD_WITHIN_MS) throw new Error(`the first answer is to be heard within ${seconds(HEARD_WITHIN_MS)}`)
 }
