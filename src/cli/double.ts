@@ -2,6 +2,8 @@ import { join } from 'node:path'
 import { packageRoot } from '../config/package-root.js'
 import { DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
 import { AgentModels } from '../simulator/vendors/agent-models.js'
+import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
+import type { CascadeMind } from '../simulator/vendors/cascade-mind.js'
 import type { DoubleOptions } from '../simulator/vendors/double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
@@ -13,6 +15,9 @@ interface DoubleWanted {
   readonly options: DoubleOptions
   readonly key: string
   readonly faults: readonly DoubleFault[]
+  readonly thinkMs: number
+  /** For a cascade; the others have a model for each session. */
+  readonly mind: () => CascadeMind
 }
 
 /** A service that runs: what a gateway needs to use it. */
@@ -88,6 +93,26 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
       }
     },
   },
+  cascade: {
+    faults: ['no-quota', 'never-ready'],
+    start: async ({ options, key, faults, thinkMs, mind }) => {
+      const double = await CascadeDouble.start({ ...options, mind: mind() })
+      double.delayMs.llm = thinkMs
+      const refusal = { status: 429, body: JSON.stringify({ error: NO_QUOTA_ERROR }) }
+      for (const stage of ['models', 'stt', 'llm', 'tts'] as const) {
+        if (faults.includes('no-quota')) double.refuse[stage] = refusal
+        if (faults.includes('never-ready')) double.refuse[stage] = 'never'
+      }
+      const url = double.baseUrl
+      return {
+        env: {
+          ...{ AUTO_BACKEND: 'cascade', STT_URL: url, LLM_URL: url, TTS_URL: url },
+          ...{ STT_API_KEY: key, LLM_API_KEY: key, TTS_API_KEY: key, LLM_MODEL: 'double' },
+        },
+        close: () => double.close(),
+      }
+    },
+  },
 }
 
 /** The options of `mkondo double`. */
@@ -134,6 +159,8 @@ export async function runDouble(
       },
       key,
       faults,
+      thinkMs,
+      mind: () => models.cascade(),
     })
     const variables = Object.entries(running.env).map(([variable, value]) => `export ${variable}=${value}`)
     out(

@@ -813,3 +813,6 @@ export const LEFT_CALL_LOOKS_MAX = 12
 
 /** After an emptied store was noticed: by then every node has noticed it too and has written its calls again. */
 export const STORE_REWRITTEN_MS = 3 * HEARTBEAT_MS
+
+/** Grammars, of the conversations that were answered last, that a double of a cascade tries on what a caller says. */
+export const CASCADE_DOUBLE_GRAMMARS_MAX = 8

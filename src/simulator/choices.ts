@@ -26,6 +26,7 @@ export const DOUBLES = {
   'openai-live': { what: 'OpenAI GPT-Live, with the delegate that the service runs', port: 7702 },
   gemini: { what: 'Gemini Live', port: 7703 },
   realtime: { what: "a realtime server of one's own, in OpenAI's shape", port: 7704 },
+  cascade: { what: 'the three services of a cascade: recogniser, language model, voice', port: 7705 },
 } as const
 export type DoubleName = keyof typeof DOUBLES
 

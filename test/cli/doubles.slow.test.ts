@@ -60,6 +60,7 @@ for (const [service, backend] of [
   ['openai-live', 'openai-live'],
   ['gemini', 'gemini'],
   ['realtime', 'self-hosted'],
+  ['cascade', 'cascade'],
 ] as const) {
   t.test(`a double of ${service} holds a call on the order line and one of support`, { buffered: true }, async (t) => {
     const variables = await double(t, service)

@@ -7,6 +7,7 @@ import { ResamplerBank } from '../../media/resample/resampler.js'
 import { SpeechClient } from '../../speech/speech-client.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
+import { CascadeMind } from './cascade-mind.js'
 import { DialogueModel } from './dialogue-model.js'
 import type { DoubleModel } from './double.js'
 
@@ -52,8 +53,7 @@ export class AgentModels {
 
   /** The model of a session with these instructions, which show the agent; the first agent where they show none. */
   model(instructions: string): DoubleModel {
-    const [first, ...others] = this.#agents
-    const { agent, dialogue } = (others.find((one) => isOf(one.agent, instructions)) ?? first) as Speaking
+    const { agent, dialogue } = this.#speaking(instructions)
     return new DialogueModel({
       dialogue,
       greeting: agent.greeting ?? '',
@@ -61,6 +61,24 @@ export class AgentModels {
       resamplers: this.#resamplers,
       thinkMs: this.#thinkMs,
     })
+  }
+
+  /** For the three services of a cascade. */
+  cascade(): CascadeMind {
+    return new CascadeMind({
+      find: (instructions) => {
+        const { agent, dialogue } = this.#speaking(instructions)
+        return { dialogue, greeting: agent.greeting ?? '' }
+      },
+      dialogues: this.#agents.map(({ dialogue }) => dialogue),
+      openSpeech: () => new SpeechClient({ port: this.#pool.openSession() }),
+      resamplers: this.#resamplers,
+    })
+  }
+
+  #speaking(instructions: string): Speaking {
+    const [first, ...others] = this.#agents
+    return (others.find((one) => isOf(one.agent, instructions)) ?? first) as Speaking
   }
 
   async close(): Promise<void> {

@@ -1,13 +1,20 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
+import type { CascadeMind } from './cascade-mind.js'
 import { type DoubleOptions, keyRefusal, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
 
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
 
+interface CascadeDoubleOptions extends DoubleOptions {
+  /** Takes the place of script and speaker. */
+  readonly mind?: CascadeMind
+}
+
 /**
  * The three OpenAI-compatible HTTP endpoints of a cascade on loopback, written from the vendor's published types: a
- * recogniser that returns the script's words, a scripted model that streams, and a voice.
+ * recogniser that returns the script's words, a scripted model that streams, and a voice; or all three with a mind of
+ * their own.
  */
 export class CascadeDouble {
   readonly script: Script
@@ -30,11 +37,11 @@ export class CascadeDouble {
   aborted = 0
   /** Duration and pace of the current answer's sentences, from the script. */
   #sound: { msPerChar: number | null; paceMs: number } = { msPerChar: null, paceMs: 0 }
-  readonly #options: DoubleOptions
+  readonly #options: CascadeDoubleOptions
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
 
-  private constructor(options: DoubleOptions) {
+  private constructor(options: CascadeDoubleOptions) {
     this.#options = options
     this.script = options.script ?? new Script()
     this.readyDelayMs = options.readyDelayMs ?? 0
@@ -46,18 +53,24 @@ export class CascadeDouble {
     })
     this.#server.on('connection', (socket) => {
       this.#sockets.add(socket)
+      if (options.breaksAfterMs != null) setTimeout(() => socket.destroy(), options.breaksAfterMs).unref()
       socket.on('close', () => this.#sockets.delete(socket))
     })
   }
 
-  static async start(options: DoubleOptions = {}): Promise<CascadeDouble> {
+  static async start(options: CascadeDoubleOptions = {}): Promise<CascadeDouble> {
     const double = new CascadeDouble(options)
-    await new Promise<void>((resolve) => double.#server.listen(0, '127.0.0.1', resolve))
+    const { port = 0, host = '127.0.0.1' } = options
+    await new Promise<void>((resolve, reject) => {
+      double.#server.once('error', reject)
+      double.#server.listen(port, host, resolve)
+    })
     return double
   }
 
   get baseUrl(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1`
+    const { address, family, port } = this.#server.address() as AddressInfo
+    return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}/v1`
   }
 
   breakOff(): void {
@@ -104,20 +117,20 @@ export class CascadeDouble {
     }
   }
 
-  #transcribe(body: Buffer, response: ServerResponse): void {
+  async #transcribe(body: Buffer, response: ServerResponse): Promise<void> {
     const at = body.indexOf('RIFF')
     const bytes = at < 0 ? 0 : body.readUInt32LE(at + 40)
     this.heardBytes.push(bytes)
     this.callerAudioMs += bytes / 32
+    const { mind } = this.#options
+    const text = mind === undefined || at < 0 ? this.script.nextCallerText() : await mind.transcribe(body.subarray(at))
     // whisper.cpp puts a blank before the text.
-    response
-      .writeHead(200, { 'content-type': 'application/json' })
-      .end(JSON.stringify({ text: ` ${this.script.nextCallerText()}` }))
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ text: ` ${text}` }))
   }
 
   #chat(request: ChatCompletionCreateParamsStreaming, response: ServerResponse): void {
     this.chats.push(request)
-    const reply = this.script.nextReply()
+    const reply = this.#options.mind?.answer(request.messages) ?? this.script.nextReply()
     this.#sound = {
       msPerChar:
         reply.audioMs === undefined ? null : reply.audioMs / Math.max(1, (reply.say ?? '').replaceAll(' ', '').length),
@@ -161,9 +174,12 @@ export class CascadeDouble {
     const { msPerChar, paceMs } = this.#sound
     const speaker = this.#options.speaker ?? toneSpeaker(24_000)
     const rateHz = this.voice === 'wav-22050' ? 22_050 : 24_000
+    const { mind } = this.#options
+    const sound = await mind?.speak(request.input)
     const pcm = soundOf(
       {
         say: request.input,
+        ...(sound === undefined ? {} : { sound }),
         ...(msPerChar === null ? {} : { audioMs: msPerChar * request.input.replaceAll(' ', '').length }),
       },
       speaker,

@@ -35,16 +35,16 @@ interface Answer {
 }
 
 /** How well a sound must fit the words; the limits of the embedded backend. */
-const FIT_MIN = 0.75
-const FIT_SURE = 0.87
+export const FIT_MIN = 0.75
+export const FIT_SURE = 0.87
 /** Sound from before the double's own detection of speech. */
 const PRE_ROLL_MS = 400
 /** An answer's sound is heard about this much later than it was sent. */
 const LINE_MS = 300
 /** A dialogue knows only whether there is a number: the gateway puts in the one that really calls. */
-const CALLER_NUMBER = 'this caller'
+export const CALLER_NUMBER = 'this caller'
 /** Said where the dialogue has nothing to say and the service must answer. */
-const NOTHING_TO_SAY = 'One moment, please.'
+export const NOTHING_TO_SAY = 'One moment, please.'
 
 /**
  * The model behind one session of a double, without a network: it recognises what the caller says, follows the agent's
@@ -282,7 +282,7 @@ export class DialogueModel implements DoubleModel {
 }
 
 /** A tool's result as a client wrote it: JSON as text or parsed; an object with `error` is a failure. */
-function resultOf(output: unknown): { readonly ok: boolean; readonly value: unknown } {
+export function resultOf(output: unknown): { readonly ok: boolean; readonly value: unknown } {
   let value = output
   if (typeof output === 'string') {
     try {

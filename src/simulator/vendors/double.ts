@@ -5,7 +5,7 @@ import { isSampleRateHz } from '../../core/units.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
-interface SpokenText {
+export interface SpokenText {
   readonly pcm: Int16Array
   readonly sampleRateHz: number
 }

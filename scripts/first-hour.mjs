@@ -1,0 +1,268 @@
+// The first hour of somebody who is new to mkondo, as the README, docs/QUICKSTART.md and docs/RELEASES.md write it, each
+// command as a process of its own in an empty folder: clone, `npm ci`, demo, an agent of one's own, edited, checked,
+// simulated and called on a model; then the package, installed in an empty project, and the same again there. Prints
+// when what was done. Ends with 0 when everything passed, and the first answer of one's own agent was heard in time.
+//
+//   node scripts/first-hour.mjs
+import { spawn } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** From `npm ci` to the first answer of one's own agent. */
+const HEARD_WITHIN_MS = 180_000
+/** Longest command, and longest wait for a line of one that stays. */
+const COMMAND_MS = 170_000
+const GREETING = 'Hello, this is the line of the bookshop. What is your order number?'
+const ANSWER = 'Order 4127 is packed'
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const folder = mkdtempSync(join(tmpdir(), 'mkondo-first-hour-'))
+const clone = join(folder, 'mkondo')
+const elsewhere = join(folder, 'elsewhere')
+/** Nothing of this shell but what finds programs, and the way to the registry. */
+const kept =
+  /^(PATH|HOME|LANG|TMPDIR|CI|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|\w+_proxy|npm_config_(cache|registry|\w*proxy))$/i
+const shell = Object.fromEntries(Object.entries(process.env).filter(([name]) => kept.test(name)))
+
+const startedMs = performance.now()
+const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`
+const running = new Set()
+
+/** A process in a group of its own, so that what it starts ends with it. */
+function start(cwd, line, env = {}) {
+  const child = spawn('bash', ['-c', line], {
+    cwd,
+    env: { ...shell, ...env },
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const one = { line, output: '', closed: false, onOutput: () => undefined }
+  running.add(child)
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => {
+      one.output += chunk.toString()
+      one.onOutput()
+    })
+  one.code = new Promise((done) => {
+    child.once('close', (code, signal) => {
+      running.delete(child)
+      one.closed = true
+      one.onOutput()
+      done(code ?? signal)
+    })
+  })
+  one.signal = (signal) => end(child, signal)
+  return one
+}
+
+function end(child, signal) {
+  try {
+    process.kill(-child.pid, signal)
+  } catch {
+    // It has ended.
+  }
+}
+
+function failed(what, output) {
+  return new Error(`${what}\n--- its output:\n${output}\n---`)
+}
+
+/** Runs a command to its end; fails if that is not 0. Gives what it printed. */
+async function run(cwd, line, { env, expected = /(?:)/, onOutput = () => undefined } = {}) {
+  const beganMs = performance.now()
+  const one = start(cwd, line, env)
+  one.onOutput = () => onOutput(one.output)
+  const timer = setTimeout(() => one.signal('SIGKILL'), COMMAND_MS)
+  const code = await one.code
+  clearTimeout(timer)
+  if (code !== 0) throw failed(`${line}: ended with ${code}`, one.output)
+  if (!expected.test(one.output)) throw failed(`${line}: did not print ${expected}`, one.output)
+  const nowMs = performance.now()
+  console.log(`${seconds(nowMs - startedMs).padStart(8)}  ${seconds(nowMs - beganMs).padStart(7)}  ${line}`)
+  return one.output
+}
+
+/** Starts a command that stays, and waits until it has printed that. */
+async function stays(cwd, line, expected, env) {
+  const one = start(cwd, line, env)
+  await new Promise((done, fail) => {
+    const timer = setTimeout(() => fail(failed(`${line}: has not printed ${expected}`, one.output)), COMMAND_MS)
+    one.onOutput = () => {
+      if (!expected.test(one.output) && !one.closed) return
+      clearTimeout(timer)
+      if (expected.test(one.output)) done()
+      else fail(failed(`${line}: ended before it printed ${expected}`, one.output))
+    }
+  })
+  return one
+}
+
+/** Replaces what has to be there. */
+function edit(file, from, to) {
+  const text = readFileSync(file, 'utf8')
+  const edited = text.replace(from, to)
+  if (edited === text) throw new Error(`${file} has no ${from} to edit`)
+  writeFileSync(file, edited)
+}
+
+/** An agent of one's own: made, edited, checked and simulated. */
+async function ownAgent(at, name) {
+  await run(at, `npx mkondo init ${name} --template order-status --yes`)
+  const made = join(at, name)
+  edit(join(made, `agents/${name}.yaml`), /^greeting: .*$/m, `greeting: ${GREETING}`)
+  edit(join(made, `agents/tools/${name}.mjs`), "4127: { status: 'out_for_delivery'", "4127: { status: 'packed'")
+  edit(join(made, 'scenarios/first-call.yaml'), 'Order 4127 is out for delivery', ANSWER)
+  await run(made, 'npx mkondo check', { expected: new RegExp(`ok +agents: ${name} on embedded`) })
+  await run(made, 'npx mkondo simulate', { expected: /^1 passed/m })
+  return made
+}
+
+/** Calls one's own agent on a model: the double of OpenAI Realtime. Gives when its first answer was heard. */
+async function callOwnAgent(made, name) {
+  const double = await stays(
+    made,
+    'npx mkondo double openai --agents-dir agents --port 0',
+    /^export OPENAI_BASE_URL=\S+$/m,
+  )
+  const variables = Object.fromEntries(
+    [...double.output.matchAll(/^export (\w+)=(\S+)$/gm)].map(([, variable, value]) => [variable, value]),
+  )
+  const env = { ...variables, PORT: '0', OPS_PORT: '0' }
+  await run(made, 'npx mkondo check', { env, expected: /backend openai.* is ready/ })
+  const gateway = await stays(made, 'npx mkondo serve', /"msg":"taking calls"/, env)
+  const { port, ops_port: opsPort } = JSON.parse(
+    gateway.output.split('\n').find((line) => line.includes('"msg":"taking calls"')),
+  )
+  let heardMs = null
+  const ports = { PORT: String(port), OPS_PORT: String(opsPort) }
+  const line = `npx mkondo call --agent ${name} --order 4127 --expect '${ANSWER}' --expect-tool lookup_order`
+  const output = await run(made, line, {
+    env: ports,
+    expected: /backend openai\b/,
+    onOutput: (text) => {
+      if (text.includes(GREETING)) heardMs ??= performance.now()
+    },
+  })
+  if (heardMs === null) throw failed(`${line}: the edited greeting was not heard`, output)
+  gateway.signal('SIGTERM')
+  // npx ends by the signal itself; what the gateway says counts.
+  await gateway.code
+  if (!gateway.output.includes('"msg":"stopped"'))
+    throw failed('npx mkondo serve: did not stop after SIGTERM', gateway.output)
+  double.signal('SIGTERM')
+  await double.code
+  return heardMs
+}
+
+/** What an agent in TypeScript needs of the package: each entry, and its types for both ways of finding modules. */
+async function useTypes() {
+  const { exports: exported } = JSON.parse(readFileSync(join(clone, 'package.json'), 'utf8'))
+  const entries = Object.keys(exported)
+    .filter((entry) => !entry.includes('*') && !entry.endsWith('.json'))
+    .map((entry) => entry.replace(/^\./, 'mkondo'))
+  writeFileSync(
+    join(elsewhere, 'entries.js'),
+    // The face of a backend is types alone.
+    `for (const entry of ${JSON.stringify(entries)}) {
+      const names = Object.keys(await import(entry))
+      if (names.length === 0 && entry !== 'mkondo/backend') throw new Error(entry + ' is empty')
+      console.log(entry)
+    }`,
+  )
+  await run(elsewhere, 'node entries.js', { expected: /^mkondo\n[^]*\nmkondo\/conformance\n/ })
+  writeFileSync(
+    join(elsewhere, 'agent.ts'),
+    [
+      "import { defineAgent, defineTool } from 'mkondo'",
+      "import type { Backend } from 'mkondo/backend'",
+      "import * as transport from 'mkondo/transport'",
+      "import * as registry from 'mkondo/registry'",
+      "import * as conformance from 'mkondo/conformance'",
+      "export const tool = defineTool({ name: 'a', description: 'A.', run: () => 1 })",
+      "export default defineAgent({ version: 1, name: 'a', instructions: 'Be brief.', tools: [tool] })",
+      'export type Mine = Backend',
+      'export const all = [transport, registry, conformance]',
+      '// @ts-expect-error: types are there, so this is a mistake',
+      'defineTool({ name: 1 })',
+      '',
+    ].join('\n'),
+  )
+  const tsc = `node ${join(clone, 'node_modules/typescript/bin/tsc')} agent.ts --noEmit --strict --skipLibCheck`
+  const types = `--types node --typeRoots ${join(clone, 'node_modules/@types')} --target es2023 --lib es2023`
+  await Promise.all(
+    [
+      ['nodenext', 'nodenext'],
+      ['esnext', 'bundler'],
+    ].map(([module, resolution]) =>
+      run(elsewhere, `${tsc} ${types} --module ${module} --moduleResolution ${resolution}`),
+    ),
+  )
+}
+
+async function firstHour() {
+  console.log('     at     took  command')
+  if (existsSync(join(root, '.git'))) {
+    // The checkout may be another user's.
+    writeFileSync(join(folder, 'gitconfig'), '[safe]\n\tdirectory = *\n')
+    await run(folder, `git clone -q '${root}' mkondo`, { env: { GIT_CONFIG_GLOBAL: join(folder, 'gitconfig') } })
+  } else {
+    console.log('no git repository here: its files are copied')
+    const built = /^(node_modules|dist|\.build|\.data|\.tap|coverage)$/
+    for (const name of readdirSync(root).filter((one) => !built.test(one)))
+      cpSync(join(root, name), join(clone, name), { recursive: true })
+  }
+  const newMs = performance.now()
+  await run(clone, 'npm ci --prefer-offline --no-audit --no-fund')
+  await run(clone, 'npm run demo', { expected: /3 of 3 callers heard the right status/ })
+  const made = await ownAgent(clone, 'my-line')
+  const heardMs = (await callOwnAgent(made, 'my-line')) - newMs
+  console.log(`From npm ci to the first heard answer of one's own agent: ${seconds(heardMs)}`)
+
+  // Somebody else, with the package alone.
+  rmSync(made, { recursive: true })
+  await run(clone, `npm pack --pack-destination '${folder}'`)
+  mkdirSync(elsewhere)
+  writeFileSync(join(elsewhere, 'package.json'), '{ "name": "shop", "version": "1.0.0", "type": "module" }\n')
+  const [archive] = readdirSync(folder).filter((name) => name.endsWith('.tgz'))
+  await run(elsewhere, `npm install --prefer-offline --no-audit --no-fund ../${archive}`)
+  const installed = join(elsewhere, 'node_modules/mkondo')
+  const files = readdirSync(installed, { recursive: true })
+  const foreign = files.filter((file) => /\.js\.map$|\.test\.|^src|^test|^bench|^node_modules/.test(file))
+  if (foreign.length > 0) throw new Error(`the package has ${foreign.join(', ')}`)
+  const page = readFileSync(join(installed, 'docs/RELEASES.md'), 'utf8')
+  const [, prune] = /```sh\n(find node_modules\/uWebSockets\.js[^]*?)```/.exec(page) ?? []
+  await run(elsewhere, prune.trim())
+  const binary = `uws_${process.platform}_${process.arch}_${process.versions.modules}.node`
+  const left = readdirSync(join(elsewhere, 'node_modules/uWebSockets.js/dist/bin')).filter((name) => /^uws_/.test(name))
+  if (left.join() !== binary) throw new Error(`pruning leaves ${left.join(', ')}; it should leave ${binary}`)
+  await useTypes()
+  await run(elsewhere, 'npx mkondo check', { expected: /ok +agents: order-status on embedded, support/ })
+  const another = await ownAgent(elsewhere, 'my-other-line')
+  await Promise.all([
+    callOwnAgent(another, 'my-other-line'),
+    run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ }),
+  ])
+  console.log(`The first hour took ${seconds(performance.now() - startedMs)}`)
+  if (heardMs > HEARD_WITHIN_MS) throw new Error(`the first answer is to be heard within ${seconds(HEARD_WITHIN_MS)}`)
+}
+
+function clear() {
+  for (const child of running) end(child, 'SIGKILL')
+  rmSync(folder, { recursive: true, force: true })
+}
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    clear()
+    process.exit(1)
+  })
+
+try {
+  await firstHour()
+} catch (thrown) {
+  console.log(`not ok - the first hour: ${thrown.message}`)
+  process.exitCode = 1
+} finally {
+  clear()
+}
