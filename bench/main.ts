@@ -2,14 +2,14 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { Progress } from '../src/cli/progress.js'
 import { packageRoot } from '../src/config/package-root.js'
-import { check } from './checks.js'
+import { check, isTrue } from './checks.js'
 import { htmlReport } from './html.js'
 import { provenance } from './kit/machine.js'
 import type { Provenance } from './kit/machine.js'
 import { runMicro } from './micro/run.js'
 import { HELP, WrongOption, parseOptions } from './options.js'
 import type { BenchOptions } from './options.js'
-import { TimeLeft, chooseSubjects, findCapacity, runCases, scaleOut, sweepMessages } from './plan.js'
+import { TimeLeft, chooseSubjects, findCapacity, measureFew, runCases, scaleOut, sweepMessages } from './plan.js'
 import { RESULTS_VERSION } from './results.js'
 import type { BenchResults } from './results.js'
 import { terminalReport } from './terminal.js'
@@ -60,6 +60,8 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const scale = options.scale && gateway !== undefined ? await scaleOut(options, gateway, time, say) : []
   const messages = options.messages && gateway !== undefined ? await sweepMessages(options, gateway, time, say) : []
+  const { idle, few } =
+    options.idle && gateway !== undefined ? await measureFew(options, gateway, time, say) : { idle: [], few: [] }
   const results: BenchResults = {
     version: RESULTS_VERSION,
     provenance: facts,
@@ -68,17 +70,16 @@ async function main(argv: readonly string[]): Promise<number> {
     capacities,
     scale,
     messages,
+    idle,
+    few,
     notes: [...busyNotes(facts), ...notes, ...time.notes()],
     skipped: [...skipped, ...micro.skipped],
-    checks: check(cases, capacities),
+    checks: check(cases, capacities, idle, few),
   }
   progress.end()
   console.log(terminalReport(results))
   write(options, results)
-  const measured = [...cases, ...messages]
-  const bad = measured.some((one) => one.verdict === 'untrue' || one.verdict === 'failed')
-  const nothing = measured.length > 0 && measured.every((one) => one.speed === null)
-  return bad || nothing ? 1 : 0
+  return isTrue([...cases, ...messages, ...few]) ? 0 : 1
 }
 
 /** Load on the machine before the first process of the bench ran: figures are its figures too then. */

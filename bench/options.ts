@@ -14,6 +14,7 @@ What (none: everything, about 35 minutes)
   --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
   --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
   --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
+  --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
   --micro                 the hot stages alone
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --endpointing           callers cut in a pause, and waits after the end of a turn; has options of its own (--endpointing --help)
@@ -57,6 +58,7 @@ export interface BenchOptions {
   readonly ramp: boolean
   readonly scale: boolean
   readonly messages: boolean
+  readonly idle: boolean
   readonly micro: boolean
 }
 
@@ -76,7 +78,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
       SUBJECTS.map((subject) => subject.name),
     ),
   )
-  const onlyParts = values.ramp === true || values.scale === true || values.micro === true || values.messages === true
+  const onlyParts = [values.ramp, values.scale, values.micro, values.messages, values.idle].includes(true)
   const all = !onlyParts && levels.length === 0
   const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
   const generators = whole('--generators', values.generators, 1, 1, 8)
@@ -105,10 +107,17 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     profileDir: values.profile ?? null,
     json: values.json ?? null,
     html: values.html ?? null,
-    cases: all || (levels.length > 0 && values.ramp !== true && values.scale !== true && values.messages !== true),
+    cases:
+      all ||
+      (levels.length > 0 &&
+        values.ramp !== true &&
+        values.scale !== true &&
+        values.messages !== true &&
+        values.idle !== true),
     ramp: all || values.ramp === true,
     scale: values.scale === true || (all && !quick),
     messages: values.messages === true || (all && !quick),
+    idle: all || values.idle === true,
     micro: all || values.micro === true,
   }
 }
@@ -125,6 +134,7 @@ function parse(argv: readonly string[]) {
         scale: { type: 'boolean' },
         micro: { type: 'boolean' },
         messages: { type: 'boolean' },
+        idle: { type: 'boolean' },
         processes: { type: 'string' },
         'message-ms': { type: 'string' },
         pin: { type: 'boolean' },

@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os'
 import { runCase } from './case.js'
 import type { BenchOptions } from './options.js'
+import { measureIdle } from './idle.js'
 import { LEVELS, MESSAGE_LENGTHS_MS } from './protocol.js'
 import type { Level } from './protocol.js'
-import type { Capacity, CaseOptions, CaseResult } from './results.js'
+import type { Capacity, CaseOptions, CaseResult, IdleResult } from './results.js'
 import { SUBJECTS, missingPackage } from './subjects.js'
 import type { Subject } from './subjects.js'
 
@@ -17,6 +18,9 @@ const RAMP_HALVINGS = 2
 /** A step that fails for a reason of the moment gets a second chance. */
 const RAMP_TRIES = 2
 const QUICK_RAMP_STEPS = 3
+
+/** What a busy machine leaves out of a quick run is what comes last. */
+const QUICK_LEVELS: readonly Level[] = ['L0', 'L2-prod', 'L2', 'L3', 'L1']
 
 /**
  * No case of a quick run begins later than this, so that it ends within three minutes on a machine that is too busy,
@@ -112,7 +116,7 @@ export async function runCases(
   time: TimeLeft,
   say: Say,
 ): Promise<{ readonly cases: CaseResult[]; readonly notes: string[] }> {
-  const levels = options.levels.length > 0 ? options.levels : LEVELS
+  const levels = options.levels.length > 0 ? options.levels : options.quick ? QUICK_LEVELS : LEVELS
   const results: CaseResult[] = []
   const notes: string[] = []
   for (let round = 1; round <= options.repeat; round++) {
@@ -258,6 +262,37 @@ export async function scaleOut(options: BenchOptions, subject: Subject, time: Ti
 export function sizeWords({ workers, processes }: Size): string {
   const each = `${workers} media worker${workers === 1 ? '' : 's'}`
   return processes === 1 ? each : `${processes} processes of ${each}`
+}
+
+/** Two small numbers of calls: the line through their costs says what does not depend on the number. */
+const FEW_CALLS = [10, 40] as const
+
+/** The gateway without calls, with a realtime backend and with the embedded one, and with few. */
+export async function measureFew(
+  options: BenchOptions,
+  subject: Subject,
+  time: TimeLeft,
+  say: Say,
+): Promise<{ readonly idle: IdleResult[]; readonly few: CaseResult[] }> {
+  const idle: IdleResult[] = []
+  const few: CaseResult[] = []
+  for (let round = 1; round <= options.repeat; round++) {
+    for (const backend of options.quick ? ['openai'] : ['openai', 'embedded']) {
+      if (!time.mayBegin(`idle gateway with ${backend}`)) continue
+      say(`gateway without calls, backend ${backend}, ${options.seconds} s, run ${round} of ${options.repeat}`)
+      idle.push(await measureIdle(backend, options.seconds))
+    }
+    // Two runs more would not fit into a quick run.
+    for (const calls of options.quick && options.cases ? [] : FEW_CALLS) {
+      if (!time.mayBegin(`${calls} calls at L2-prod`)) continue
+      const wanted = { ...caseOptions(options, subject, 'L2-prod'), calls, memory: false }
+      say(`L2-prod ${subject.name}, ${calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`)
+      const result = await runCase(subject, wanted)
+      few.push(result)
+      tell(result, say)
+    }
+  }
+  return { idle, few }
 }
 
 /** The gateway at L2 with each length of its messages to the backend: fewer messages cost less and wait longer. */

@@ -4,7 +4,7 @@ import type { Provenance } from './kit/machine.js'
 import type { BackendFacts, Level, ServerPauses, TruthFacts } from './protocol.js'
 
 /** Version of the JSON that a run writes. */
-export const RESULTS_VERSION = 2
+export const RESULTS_VERSION = 3
 
 export interface CaseOptions {
   readonly subject: string
@@ -90,6 +90,15 @@ export interface MemoryOfCase {
   readonly bytesPerCall: number | null
 }
 
+/** A gateway without calls. */
+export interface IdleResult {
+  /** Of its agent. */
+  readonly backend: string
+  readonly rssBytes: number
+  /** Of all threads. */
+  readonly cpuMsPerSecond: number
+}
+
 export interface Capacity {
   readonly subject: string
   readonly level: Level
@@ -133,6 +142,9 @@ export interface BenchResults {
   readonly scale: readonly Capacity[]
   /** The gateway at L2 with each length of its messages to the backend. */
   readonly messages: readonly CaseResult[]
+  readonly idle: readonly IdleResult[]
+  /** The gateway at L2-prod with two small numbers of calls, for what one without them would cost. */
+  readonly few: readonly CaseResult[]
   /** What the user should know of the runs as a whole: what held in place of what was asked for. */
   readonly notes: readonly string[]
   readonly skipped: readonly { readonly name: string; readonly why: string }[]

@@ -10,6 +10,7 @@ export function terminalReport(results: BenchResults): string {
     ...microTable(results),
     ...caseTables(results),
     ...messageTable(results),
+    ...fewTable(results),
     ...capacityLines(results),
     ...results.notes.map((note) => `note: ${note}`),
     ...results.skipped.map(({ name, why }) => `skipped: ${name}: ${why}`),
@@ -172,6 +173,33 @@ function messageTable({ messages }: BenchResults): string[] {
     ...messages
       .filter((one) => one.speed === null)
       .map((one) => `${one.verdict}: ${one.options.messageMs} ms: ${one.reasons.join('; ')}`),
+    '',
+  ]
+}
+
+function fewTable({ idle, few }: BenchResults): string[] {
+  const asleep = [...new Set(idle.map(({ backend }) => backend))].map((backend) => {
+    const runs = idle.filter((one) => one.backend === backend)
+    const memory = spread(runs.map(({ rssBytes }) => rssBytes / 1e6))
+    const cpu = spread(runs.map(({ cpuMsPerSecond }) => cpuMsPerSecond))
+    const median = (values: typeof memory): string => values?.median.toFixed(0) ?? '-'
+    return [`no call, backend ${backend}`, median(memory), median(cpu), '-', `${runs.length}/${runs.length}`]
+  })
+  const awake = [...new Set(few.map((one) => one.options.calls))].map((calls) => {
+    const runs = few.filter((one) => one.options.calls === calls)
+    const held = runs.flatMap(({ speed }) => (speed === null ? [] : [speed]))
+    const cpu = spread(held.map((speed) => speed.cpuMsPerCallSecond * calls))
+    const added = spread(held.flatMap(({ addedMs }) => addedMs?.p99 ?? []))
+    const text = (value: typeof cpu, digits: number): string => value?.median.toFixed(digits) ?? '-'
+    return [`${calls} calls at L2-prod`, '-', text(cpu, 0), text(added, 1), `${held.length}/${runs.length}`]
+  })
+  if (asleep.length + awake.length === 0) return []
+  return [
+    'No call and few calls (mkondo, one media worker)',
+    ...table([['what', 'resident MB', 'CPU ms/s', 'added p99', 'runs'], ...asleep, ...awake]),
+    ...few
+      .filter((one) => one.speed === null)
+      .map((one) => `${one.verdict}: ${one.options.calls} calls: ${one.reasons.join('; ')}`),
     '',
   ]
 }

@@ -30,7 +30,7 @@ export function backends(): DashboardBuilder {
           curves(
             {
               title: 'Answer by backend',
-              about: 'Without fillers. The difference to the first sound is time of tools and model.',
+              about: 'Without fillers. The difference to the first sound is the time of tools and model.',
               unit: 's',
             },
             THIRD,
@@ -46,7 +46,7 @@ export function backends(): DashboardBuilder {
           curves(
             {
               title: 'Connection until ready',
-              about: 'Opened at the webhook: below a second no caller waits for it.',
+              about: 'The connection opens at the webhook: a caller does not notice less than a second.',
               unit: 's',
             },
             THIRD,
@@ -96,7 +96,8 @@ export function backends(): DashboardBuilder {
           curves(
             {
               title: 'Rate limits remaining',
-              about: "What a service's key has left, as last reported. Near 0 new calls go to the next of the list.",
+              about:
+                "How much of a key's limit is left, as last reported. Near 0 new calls use the next backend of the list.",
               unit: 'percentunit',
             },
             THIRD,

@@ -54,9 +54,11 @@ export function call(): DashboardBuilder {
       {
         title: 'Live call',
         panels: [
-          curves({ title: 'First sound', about: 'While the call is live, and for 60 s after it.', unit: 's' }, THIRD, [
-            { expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' },
-          ]),
+          curves(
+            { title: 'First sound', about: 'Shown while the call is live, and for 60 s after it.', unit: 's' },
+            THIRD,
+            [{ expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' }],
+          ),
           curves(
             {
               title: 'Added to frames, p99',

@@ -18,7 +18,7 @@ export function fleet(): DashboardBuilder {
             `sum(mkondo_calls_live{${NODE}})`,
           ),
           number(
-            { title: 'Remaining capacity', about: 'Calls that the fleet would take now.', unit: 'short' },
+            { title: 'Remaining capacity', about: 'How many more calls the fleet can take.', unit: 'short' },
             `sum(mkondo_call_capacity_remaining{${NODE}})`,
           ),
           number(
@@ -41,7 +41,7 @@ export function fleet(): DashboardBuilder {
             { amber: 1.25, red: 2 },
           ),
           number(
-            { title: 'Draining', about: 'Nodes that take no new calls.', unit: 'short' },
+            { title: 'Draining', about: 'Nodes that accept no new calls.', unit: 'short' },
             `sum(mkondo_draining{${NODE}})`,
           ),
         ],
@@ -67,7 +67,7 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Calls ended, by reason',
-              about: 'Reasons of the carrier and of the process show the origin of failed calls.',
+              about: 'Shows whether failed calls come from the carrier or from the gateway.',
               unit: 'cps',
             },
             THIRD,
@@ -113,8 +113,7 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Calls by owner',
-              about:
-                'Live calls of each node, and how many it takes at once. A cordoned or draining node only loses calls.',
+              about: 'Live calls of each node, and its maximum. A cordoned or draining node gets no new calls.',
               unit: 'short',
             },
             THIRD,
@@ -164,7 +163,8 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Webhooks routed',
-              about: 'Webhooks that were not answered where they came. Unanswered and orphaned ones: a node is lost.',
+              about:
+                'Webhooks that were not answered by the node that received them. Unanswered and orphaned ones: a node is lost.',
               unit: 'reqps',
             },
             QUARTER,
@@ -186,7 +186,7 @@ export function fleet(): DashboardBuilder {
             {
               title: 'Takeovers and conflicts',
               about:
-                'Nodes and calls taken over, by evidence; calls given up, by why; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
+                'Nodes and calls taken over, by evidence; calls given up, by reason; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
               unit: 'cps',
             },
             QUARTER,
@@ -206,7 +206,7 @@ export function fleet(): DashboardBuilder {
             {
               title: 'Calls kept for other nodes',
               about:
-                'Writes of the state of live calls, by result; what is missing of it, by what; results of tools that could not be stored.',
+                'Writes of the state of live calls, by result; parts that are missing, by part; results of tools that could not be stored.',
               unit: 'cps',
             },
             QUARTER,
@@ -310,16 +310,18 @@ export function fleet(): DashboardBuilder {
             THIRD,
             [{ expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' }],
           ),
-          curves({ title: 'Tools, p95', about: 'How long your APIs take.', unit: SECONDS }, THIRD, [
-            { expr: quantile(0.95, 'mkondo_tool_seconds', 'tool'), legend: '{{tool}}', exemplar: true },
-          ]),
+          curves(
+            { title: 'Tools, p95', about: 'Duration of tool calls, which is that of your APIs.', unit: SECONDS },
+            THIRD,
+            [{ expr: quantile(0.95, 'mkondo_tool_seconds', 'tool'), legend: '{{tool}}', exemplar: true }],
+          ),
           curves({ title: 'Tools by outcome', about: 'Tool calls, by outcome.', unit: 'cps' }, THIRD, [
             { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
           ]),
           curves(
             {
               title: 'Claims that no tool supports',
-              about: 'What agents said that they had done, and no tool call did; by tool and by what became of it.',
+              about: 'Actions that agents claimed and no tool call did, by tool and by verdict.',
               unit: 'cps',
             },
             THIRD,

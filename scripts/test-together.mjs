@@ -27,10 +27,18 @@ register(
 `),
 )
 
-for (const file of files) {
+const done = files.map((file) => {
   const url = pathToFileURL(file).href
-  root.test(relative('dist', file).replace(/\.js$/, '.ts'), async (t) => {
+  return root.test(relative('dist', file).replace(/\.js$/, '.ts'), async (t) => {
     testOf.set(url, t)
     await import(url)
   })
-}
+})
+
+/** What a test has left open, such as one that ran out of time, is a failure and does not keep the process. */
+const LEFT_OPEN_MS = 10_000
+await Promise.allSettled(done)
+setTimeout(() => {
+  console.error(`still open after the last test: ${process.getActiveResourcesInfo().join(', ')}`)
+  process.exit(1)
+}, LEFT_OPEN_MS).unref()

@@ -6,10 +6,11 @@
 //   node scripts/test.mjs FILE|FOLDER...  these
 //
 // Every file runs alone with `node dist/test/….test.js` too. What a file's place and name mean here:
-//   - the folders of the pure layers (TOGETHER): the files of a folder share a process, one after another;
-//   - *.spoken.test.ts: real-time calls whose result depends on the processor being free: for recognised speech, or
-//     because a gateway whose ticks have no slack refuses calls. One file at a time, at a higher priority;
-//   - everything else: a process of its own, JOBS at a time.
+//   - *.spoken.test.ts and *.slow.test.ts: real-time calls whose result depends on the processor being free: for
+//     recognised speech, or because a gateway whose ticks have no slack refuses calls. A process of its own, at a higher
+//     priority, one at a time; those that mostly wait (LONG) beside others;
+//   - everything else: the files of a folder share processes (PER_PROCESS), one file after another, because a process
+//     that loads the sources costs half a second of CPU time; those in ALONE have one of their own. JOBS at a time.
 // Ends with the line `N passed, N failed, N skipped` and exits with 0 only when nothing failed. A file that ends
 // without a result is a failure.
 import { spawn } from 'node:child_process'
@@ -18,19 +19,64 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-const TOGETHER = ['call', 'config', 'core', 'escalation', 'media', 'sautikit']
 /**
- * Files beside the spoken one. Most wait for sockets, processes and clocks more than they compute: three keep two cores
- * busy.
+ * Folders and files whose files have a process of their own: they start others, send them signals, or look at all that
+ * their own process has.
  */
+const ALONE = ['bench', 'cli', 'console', 'fleet', 'grafana', 'package', 'scripts', 'security/secrets.test.ts']
+/** Files of a folder that share a process. Fewer, and more time goes into loading; more, and the last one ends late. */
+const PER_PROCESS = 13
+/** Processes beside the real-time calls. Most wait for sockets and clocks more than they compute: three keep two cores busy; one where calls are all that there is (--slow). */
 const JOBS = 3
+/**
+ * Of the long files: seconds alone on a quiet machine of two cores, by which the longest start first, and the share of a
+ * core that they use, in percent. Real-time calls of several files run at the same time while their shares make up no more
+ * than REAL_TIME_PERCENT. 0: the result does not depend on time, and the file runs beside them. A file that is not here
+ * has a share of 100.
+ */
+const LONG = {
+  'test/backends/embedded/number-in-parts.slow.test.ts': [8, 45],
+  'test/bench/production.slow.test.ts': [17, 30],
+  'test/bench/run.test.ts': [27, 0],
+  'test/bench/turns.test.ts': [18, 0],
+  'test/cli/call-out.test.ts': [20, 0],
+  'test/cli/call.test.ts': [27, 0],
+  'test/cli/doubles.slow.test.ts': [75, 85],
+  'test/cli/end-to-end.slow.test.ts': [45, 65],
+  'test/cli/failover.slow.test.ts': [60, 50],
+  'test/cli/init.slow.test.ts': [32, 70],
+  'test/cli/killed.test.ts': [14, 0],
+  'test/cli/models.slow.test.ts': [75, 65],
+  'test/cli/roll.slow.test.ts': [60, 100],
+  'test/cli/simulate.slow.test.ts': [30, 70],
+  'test/cli/simulate.test.ts': [19, 0],
+  'test/cli/twelve-callers.slow.test.ts': [52, 95],
+  'test/console/pages.slow.test.ts': [55, 50],
+  'test/console/softphone.slow.test.ts': [50, 45],
+  'test/fleet/called-back.slow.test.ts': [48, 30],
+  'test/fleet/fleet.slow.test.ts': [240, 75],
+  'test/fleet/redis-store.slow.test.ts': [8, 20],
+  'test/gateway/erase.slow.test.ts': [4, 0],
+  'test/grafana/proof.test.ts': [32, 0],
+  'test/media/echo-recorded.slow.test.ts': [4, 0],
+  'test/media/vad-quality.slow.test.ts': [30, 0],
+  'test/media/voice-derivation.slow.test.ts': [12, 0],
+  'test/package/package.slow.test.ts': [65, 0],
+  'test/scripts/dev.slow.test.ts': [22, 0],
+  'test/workers/echo-lines.slow.test.ts': [155, 90],
+  'test/workers/guilty-calls.slow.test.ts': [33, 75],
+  'test/workers/mixed-tracks.slow.test.ts': [40, 70],
+  'test/workers/number-in-parts-recorded.slow.test.ts': [28, 30],
+  'test/workers/openai-calls.slow.test.ts': [26, 35],
+  'test/workers/put-on-hold.slow.test.ts': [46, 20],
+}
+const REAL_TIME_PERCENT = 120
 /** Of one subtest without a limit of its own, and of a process: a hung file is ended and is a failure. */
 const SUBTEST_TIMEOUT_S = 120
 const PROCESS_TIMEOUT_S = 600
-/** The folders whose files take longest, where no earlier run says which do. */
-const LONG = ['grafana', 'cli', 'simulator', 'workers', 'bench']
 /** Where the duration of each unit is kept, so that the longest starts first the next time. */
 const TIMES = join(root, '.build', 'test-times.json')
+const TOGETHER = join('scripts', 'test-together.mjs')
 
 const wanted = process.argv.slice(2).filter((argument) => argument !== '--slow')
 const slow = process.argv.includes('--slow')
@@ -52,33 +98,33 @@ if (wanted.length > 0 && files.length === 1) {
 }
 
 const times = existsSync(TIMES) ? JSON.parse(readFileSync(TIMES, 'utf8')) : {}
-const isTogether = (file) => !/\.(slow|spoken)\.test\.ts$/.test(file) && TOGETHER.includes(file.split('/')[1])
+const isRealTime = (file) => /\.(slow|spoken)\.test\.ts$/.test(file)
+const isAlone = (file) =>
+  isRealTime(file) || ALONE.some((path) => file === `test/${path}` || file.startsWith(`test/${path}/`))
+const shared = new Map()
+for (const file of files.filter((file) => !isAlone(file))) {
+  const folder = file.split('/')[1]
+  shared.set(folder, [...(shared.get(folder) ?? []), file])
+}
 const units = [
   ...(slow || wanted.length > 0
     ? []
-    : [{ name: 'types', command: ['npm', 'run', '-s', 'typecheck'], spoken: false, files: [] }]),
-  ...TOGETHER.map((folder) => {
-    const shared = files.filter((file) => isTogether(file) && file.startsWith(`test/${folder}/`))
-    return {
-      name: `test/${folder}/ (${shared.length} files)`,
-      command: [process.execPath, join('scripts', 'test-together.mjs'), ...shared.map(built)],
-      spoken: false,
-      files: shared,
-    }
-  }).filter((unit) => unit.files.length > 0),
-  ...files
-    .filter((file) => !isTogether(file))
-    .map((file) => ({
-      name: file,
-      command: [process.execPath, built(file)],
-      spoken: /\.(slow|spoken)\.test\.ts$/.test(file),
-      files: [file],
-    })),
+    : [{ name: 'types', command: ['npm', 'run', '-s', 'typecheck'], files: [], seconds: 30, percent: 0 }]),
+  ...[...shared].flatMap(([folder, of]) => {
+    const parts = Math.ceil(of.length / PER_PROCESS)
+    return Array.from({ length: parts }, (_, part) => {
+      const its = of.filter((_, i) => i % parts === part)
+      const name = `test/${folder}/ (${its.length} files${parts > 1 ? `, part ${part + 1} of ${parts}` : ''})`
+      return { name, command: [process.execPath, TOGETHER, ...its.map(built)], files: its, seconds: 60, percent: 0 }
+    })
+  }),
+  ...files.filter(isAlone).map((file) => {
+    const [seconds, percent] = LONG[file] ?? [15, isRealTime(file) ? 100 : 0]
+    return { name: file, command: [process.execPath, built(file)], files: [file], seconds, percent }
+  }),
 ]
-// The longest first; before all of them those that nothing is known of: types, shared processes and long folders
-// foremost. Seconds.
-const durationOf = ({ name, files: [file] }) =>
-  times[name] ?? (file === undefined || isTogether(file) || LONG.includes(file.split('/')[1]) ? 2000 : 1000)
+// The longest first.
+const durationOf = ({ name, seconds }) => times[name] ?? seconds
 units.sort((a, b) => durationOf(b) - durationOf(a))
 
 const startedAt = Date.now()
@@ -93,14 +139,31 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   })
 }
 
-const take = (spoken) => {
-  const at = units.findIndex((unit) => unit.spoken === spoken)
-  return at < 0 ? undefined : units.splice(at, 1)[0]
+const perform = async (unit) => report(unit, await run(unit))
+const background = units.filter(({ percent }) => percent === 0)
+const lane = async () => {
+  for (let unit = background.shift(); unit !== undefined; unit = background.shift()) await perform(unit)
 }
-const lane = async (spoken) => {
-  for (let unit = take(spoken); unit !== undefined; unit = take(spoken)) report(unit, await run(unit))
+const realTime = units.filter(({ percent }) => percent > 0)
+const calls = async () => {
+  const busy = new Set()
+  let percent = 0
+  while (realTime.length > 0 || busy.size > 0) {
+    const at = realTime.findIndex((unit) => percent === 0 || percent + unit.percent <= REAL_TIME_PERCENT)
+    if (at < 0) {
+      await Promise.race(busy)
+      continue
+    }
+    const [unit] = realTime.splice(at, 1)
+    percent += unit.percent
+    const done = perform(unit).then(() => {
+      percent -= unit.percent
+      busy.delete(done)
+    })
+    busy.add(done)
+  }
 }
-await Promise.all([lane(true), ...Array.from({ length: JOBS }, () => lane(false))])
+await Promise.all([calls(), ...Array.from({ length: slow ? 1 : JOBS }, lane)])
 
 mkdirSync(dirname(TIMES), { recursive: true })
 writeFileSync(TIMES, JSON.stringify(times, null, 1))
@@ -111,11 +174,11 @@ console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`
 process.exit(sum.failed === 0 && sum.passed > 0 ? 0 : 1)
 
 /** What a process printed, both streams in order, and how it ended. */
-function run({ command: [file, ...args], spoken }) {
+function run({ command: [file, ...args], percent }) {
   return new Promise((done) => {
     const began = Date.now()
     const chunks = []
-    const [program, programArgs] = spoken ? [file, args] : ['nice', ['-n', '10', file, ...args]]
+    const [program, programArgs] = percent > 0 ? [file, args] : ['nice', ['-n', '10', file, ...args]]
     const child = spawn(program, programArgs, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, TAP_TIMEOUT: String(SUBTEST_TIMEOUT_S) },
@@ -150,11 +213,11 @@ function report(unit, { code, signal, seconds, text }) {
   sum.passed += isTap ? count('pass') : Number(isWell)
   sum.failed += failed
   sum.skipped += count('skip')
-  const skipped = text
-    .split('\n')
-    .filter((line) => /^\s*ok \d+ .*# SKIP/.test(line))
-    .map((line) => line.trim().replace(/^ok \d+ - /, ''))
-  skips.push(...skipped.map((line) => `${unit.name}: ${line}`))
+  let file = unit.name
+  for (const line of text.split('\n')) {
+    file = /^# Subtest: (test\/.*)$/.exec(line)?.[1] ?? file
+    if (/^\s*ok \d+ .*# SKIP/.test(line)) skips.push(`${file}: ${line.trim().replace(/^ok \d+ - /, '')}`)
+  }
   console.log(
     `${failed === 0 ? 'ok    ' : 'NOT OK'} ${seconds.toFixed(1).padStart(5)} s  ${unit.name}${isTap ? `  ${count('pass')}` : ''}`,
   )

@@ -37,25 +37,30 @@ const openAiTurns = (defaults: string) =>
         z.strictObject({ by: z.literal('gateway') }),
         z.strictObject({
           by: z.literal('server_vad'),
-          threshold: z.number().min(0).max(1).exactOptional().describe('How loud is speech; the service has 0.5.'),
+          threshold: z
+            .number()
+            .min(0)
+            .max(1)
+            .exactOptional()
+            .describe('Threshold for speech; the default of the service is 0.5.'),
           prefixPaddingMs: z
             .int()
             .min(0)
             .max(2000)
             .exactOptional()
-            .describe('Sound before the speech that counts; the service has 300.'),
+            .describe('Audio before the speech that is included; the default of the service is 300.'),
           silenceMs: z
             .int()
             .min(100)
             .max(5000)
             .exactOptional()
-            .describe('Quiet that ends the turn; the service has 500.'),
+            .describe('Silence that ends the turn; the default of the service is 500.'),
           idleTimeoutMs: z
             .int()
             .min(5000)
             .max(30_000)
             .exactOptional()
-            .describe('Quiet after which the model addresses the caller. Default: never.'),
+            .describe('Silence after which the model addresses the caller. Default: never.'),
           interruptResponse,
         }),
         z.strictObject({
@@ -63,7 +68,7 @@ const openAiTurns = (defaults: string) =>
           eagerness: z
             .enum(['low', 'medium', 'high', 'auto'])
             .exactOptional()
-            .describe('How soon the model takes a pause for the end of a turn.'),
+            .describe('How soon a pause ends the turn.'),
           interruptResponse,
         }),
       ],
@@ -71,7 +76,7 @@ const openAiTurns = (defaults: string) =>
     )
     .exactOptional()
     .describe(
-      `Who hears that the caller has stopped. Default: ${defaults}; in a list in which one cannot, the gateway for all of them.`,
+      `Who detects the end of a turn. Default: ${defaults}; if one backend of a list cannot, the gateway for all of them.`,
     )
 
 /** Options of OpenAI's service and of compatible servers. */
@@ -79,7 +84,7 @@ const openAiShaped = (defaults: string) => ({
   model,
   turns: openAiTurns(defaults),
   audio: z.enum(['pcm', 'pcmu']).exactOptional().describe('pcmu is G.711: 8 kHz, a sixth of the bytes.'),
-  transcription: transcription.describe('The model that writes down what the caller says; null for none.'),
+  transcription: transcription.describe('The model that transcribes the caller; null for none.'),
   noiseReduction: z.enum(['near_field', 'far_field']).exactOptional(),
   speed: z.number().min(0.25).max(1.5).exactOptional(),
   maxOutputTokens: z.int().min(1).max(4096).exactOptional(),
@@ -113,7 +118,9 @@ const openai = z
       .min(1000)
       .max(200_000)
       .exactOptional()
-      .describe('Longest conversation that is kept, in tokens after the instructions. Default: what the model takes.'),
+      .describe(
+        'Longest conversation that is kept, in tokens after the instructions. Default: the limit of the model.',
+      ),
     reasoningEffort: z
       .enum(['minimal', 'low', 'medium', 'high', 'xhigh'])
       .exactOptional()
@@ -124,7 +131,7 @@ const openai = z
       .min(0)
       .max(1)
       .exactOptional()
-      .describe('How much is kept of a conversation that outgrows the context. Default with contextTokens: 0.8.'),
+      .describe('How much of a conversation is kept when it exceeds the context. Default with contextTokens: 0.8.'),
   })
   .superRefine(({ transcription: recogniser, languages: spoken, keywords }, context) => {
     if (recogniser === undefined || (recogniser !== null && HINTED.includes(recogniser))) return
@@ -136,7 +143,7 @@ const openai = z
 
 const selfHosted = z.strictObject({
   ...openAiShaped('REALTIME_TURNS'),
-  temperature: temperature.describe("Sent in the beta dialect only: there is none in today's."),
+  temperature: temperature.describe('Sent in the beta dialect only; the current protocol has none.'),
 })
 
 const gemini = z.strictObject({
@@ -155,17 +162,17 @@ const gemini = z.strictObject({
       { error: 'must have by: gateway or by: server' },
     )
     .exactOptional()
-    .describe('Who hears that the caller has stopped. Default: GEMINI_TURNS.'),
+    .describe('Who detects the end of a turn. Default: GEMINI_TURNS.'),
   temperature,
   maxOutputTokens: z.int().min(1).max(65_536).exactOptional(),
   texts: z
     .enum(['content', 'realtime'])
     .exactOptional()
-    .describe('realtime: for models that take content only at the start.'),
+    .describe('realtime: for models that accept content only at the start.'),
   transcription: z
     .strictObject({ languages: languages(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, 'sw-KE'), vocabulary })
     .exactOptional()
-    .describe('What helps the service to write down what the caller says.'),
+    .describe('Hints for the transcription of the caller.'),
   thinkingLevel: z
     .enum(['low', 'medium', 'high'])
     .exactOptional()
@@ -173,7 +180,7 @@ const gemini = z.strictObject({
   compressContext: z
     .boolean()
     .exactOptional()
-    .describe('Let the service forget the oldest of a long call. Default: true.'),
+    .describe('Whether the service drops the oldest part of a long call. Default: true.'),
   messageMs,
 })
 
@@ -209,7 +216,7 @@ const openaiLive = z.strictObject({
   audio: z
     .enum(['pcm16k', 'pcm24k', 'pcmu'])
     .exactOptional()
-    .describe('Sound both ways. Default: what the leg has, so that nothing is resampled.'),
+    .describe('Audio format in both directions. Default: that of the leg, so that nothing is resampled.'),
   delegate: z
     .discriminatedUnion(
       'by',
@@ -239,17 +246,20 @@ const openaiLive = z.strictObject({
     .min(1000)
     .max(120_000)
     .exactOptional()
-    .describe('A delegate that shows no sign of life for this long is given up. Default: 20000.'),
+    .describe('A delegate that sends nothing for this long is given up. Default: 20000.'),
   acknowledgementMs: z
     .int()
     .min(0)
     .max(10_000)
     .exactOptional()
-    .describe('Wait before the model says by itself that it is looking. Default: 0.'),
+    .describe('Delay before the model itself says that it is looking. Default: 0.'),
   messageMs,
 })
 
-const stage = { model, timeoutMs: z.int().min(500).max(60_000).exactOptional().describe('How long it may be silent.') }
+const stage = {
+  model,
+  timeoutMs: z.int().min(500).max(60_000).exactOptional().describe('How long the service may be silent.'),
+}
 const cascade = z.strictObject({
   stt: z
     .strictObject({ ...stage, prompt: z.string().max(1000).exactOptional().describe('Words that are likely.') })
@@ -266,7 +276,7 @@ const cascade = z.strictObject({
     .array(z.string().max(200))
     .max(100)
     .exactOptional()
-    .describe('What the recogniser makes of noise; such words are not answered.'),
+    .describe('Texts that the recogniser writes for noise; they are not answered.'),
 })
 
 const WITH_OPTIONS: readonly string[] = ['openai', 'openai-live', 'gemini', 'self-hosted', 'cascade']

@@ -11,26 +11,26 @@ const listName = z
 const cues = z.array(z.string().trim().toLowerCase().min(1).max(40)).max(100).default([])
 
 const languageSchema = z.strictObject({
-  not: cues.describe('After one of them in its clause nothing is claimed: not, never.'),
-  if: cues.describe('Nothing is claimed in its clause, and after it in its sentence: if, once.'),
-  asks: cues.describe('Begins a question: nothing is claimed in the rest of its sentence.'),
+  not: cues.describe('After one of them there is no claim in the clause: not, never.'),
+  if: cues.describe('There is no claim in its clause, and after it in its sentence: if, once.'),
+  asks: cues.describe('Begins a question: there is no claim in the rest of its sentence.'),
   joins: cues.describe('Begins a new clause: but, because.'),
-  breaks: cues.describe('A * does not pass them: will, could, want.'),
+  breaks: cues.describe('A * does not match them: will, could, want.'),
 })
 
 const ruleSchema = z.strictObject({
   tools: z
     .array(z.string().min(1).max(64))
     .max(5)
-    .describe('The claim is true when one of them succeeded in this call. []: the agent can do no such thing.'),
+    .describe('The claim is true if one of them succeeded in this call. []: it is never true.'),
   result: z
     .record(z.string().min(1).max(64), z.union([z.string().max(200), z.number(), z.boolean()]))
     .nullable()
     .default(null)
-    .describe('Fields with values that the result must have somewhere. Default: any result.'),
+    .describe('Fields with values that the result must have, at any depth. Default: any result.'),
   phrases: z
     .record(language, z.array(z.string().trim().min(1).max(300)).min(1).max(100))
-    .describe('How it is said, by language: words, *, (one | other), [perhaps], <list>.'),
+    .describe('The words of the claim, by language: words, *, (one | other), [optional], <list>.'),
 })
 
 export const claimsSchema = z
@@ -38,7 +38,7 @@ export const claimsSchema = z
     correct: z
       .boolean()
       .default(false)
-      .describe('Whether the model is told to correct itself aloud when it claimed what no tool did.'),
+      .describe('Whether the model is told to correct itself aloud after an unsupported claim.'),
     words: z
       .record(listName, z.string().trim().min(1).max(1000))
       .refine((lists) => Object.keys(lists).length <= CLAIM_LISTS_MAX, {

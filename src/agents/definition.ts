@@ -31,9 +31,9 @@ const rulesSchema = z.strictObject({
         .min(1)
         .max(RULE_PHRASES_MAX)
         .describe(
-          'Words of an angry caller, in the language of the line; compared word by word, capitals and marks aside.',
+          'Words of an angry caller, in the language of the agent; compared word by word, without case and punctuation.',
         ),
-      times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences have one of them."),
+      times: z.int().min(1).max(10).default(1).describe("How many of the caller's sentences must contain one of them."),
     })
     .nullable()
     .default(null),
@@ -62,18 +62,12 @@ const questionSchema = z
   .strictObject({
     id: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' }),
     ask: z.string().trim().min(1).max(300).describe('The question as the model may ask it.'),
-    field: fieldPath.describe('Where the right answer is in the account.'),
+    field: fieldPath.describe('Path of the right answer in the account.'),
     kind: z
       .enum(['digits', 'date', 'year', 'name', 'text'])
       .default('text')
       .describe('How answers are compared. digits: spoken in any grouping or keyed; date: 1984-03-12 in the account.'),
-    last: z
-      .int()
-      .min(3)
-      .max(12)
-      .nullable()
-      .default(null)
-      .describe('digits: only so many of the last ones are asked for.'),
+    last: z.int().min(3).max(12).nullable().default(null).describe('digits: compare only this many at the end.'),
   })
   .refine((question) => question.last === null || question.kind === 'digits', {
     path: ['last'],
@@ -85,15 +79,15 @@ const verificationSchema = z
   .strictObject({
     account: z
       .strictObject({ http: httpSchema })
-      .describe('The request that fetches what answers are compared with, by {{call.…}}.'),
+      .describe('The request that fetches the account with the right answers, by {{call.…}}.'),
     questions: z.array(questionSchema).min(1).max(VERIFICATION_QUESTIONS_MAX),
     required: z
       .int()
       .min(1)
       .max(VERIFICATION_QUESTIONS_MAX)
       .default(2)
-      .describe('Right answers that are needed. Questions over one field count as one.'),
-    attempts: z.int().min(1).max(10).default(3).describe('Wrong answers in a call after which no more are taken.'),
+      .describe('Number of right answers required. Questions about one field count as one.'),
+    attempts: z.int().min(1).max(10).default(3).describe('Wrong answers in a call after which no more are accepted.'),
     lock: z
       .strictObject({
         failures: z
@@ -102,23 +96,18 @@ const verificationSchema = z
           .max(50)
           .optional()
           .describe(
-            'Wrong answers of one number, over all its calls, after which no more are taken. Default: attempts.',
+            'Wrong answers of one number, over all its calls, after which no more are accepted. Default: attempts.',
           ),
-        minutes: z
-          .int()
-          .min(1)
-          .max(10_080)
-          .default(1440)
-          .describe('How long after the last wrong answer they are forgotten.'),
+        minutes: z.int().min(1).max(10_080).default(1440).describe('How long wrong answers count after the last one.'),
       })
       .prefault({})
       .describe('Wrong answers count across the calls of a number: calling again gives no new attempts.'),
     identity: z
       .record(identityName, fieldPath)
       .describe(
-        'What is kept of the account: name to path. Tools read it as {{identity.NAME}}; a human who takes over sees it.',
+        'Fields of the account that are kept: name to path. Tools read them as {{identity.NAME}}; a human who takes over sees them.',
       ),
-    dateOrder: z.enum(['dmy', 'mdy']).default('dmy').describe('Dates in figures: day or month first.'),
+    dateOrder: z.enum(['dmy', 'mdy']).default('dmy').describe('Order of day and month in dates written as digits.'),
     words: z
       .strictObject({
         numbers: z
@@ -133,13 +122,17 @@ const verificationSchema = z
     const ids = verification.questions.map((question) => question.id)
     ids.forEach((id, index) => {
       if (ids.indexOf(id) !== index)
-        context.addIssue({ code: 'custom', path: ['questions', index, 'id'], message: `${id} is asked twice` })
+        context.addIssue({
+          code: 'custom',
+          path: ['questions', index, 'id'],
+          message: `${id} occurs twice; each question needs its own id`,
+        })
     })
     if (verification.required > ids.length) {
       context.addIssue({
         code: 'custom',
         path: ['required'],
-        message: `is ${verification.required}, and there are ${ids.length} questions`,
+        message: `is ${verification.required}; at most ${ids.length}, the number of questions`,
       })
     }
     // The answer to one question reveals the answer to the other, so the second proves nothing.
@@ -166,7 +159,8 @@ const verificationSchema = z
       context.addIssue({
         code: 'custom',
         path: ['account'],
-        message: 'reads nothing of the call, so that all callers would be compared with one account; use {{call.from}}',
+        message:
+          'does not depend on the call, so that all callers would be compared with one account; use {{call.from}}',
       })
     }
     for (const { path, template } of templatesOf(verification.account)) {
@@ -175,7 +169,7 @@ const verificationSchema = z
         context.addIssue({
           code: 'custom',
           path: ['account', ...path],
-          message: 'may read {{call.…}} and {{env.…}} only: nobody chooses whose account is fetched',
+          message: 'may read {{call.…}} and {{env.…}} only: the caller must not choose whose account is fetched',
         })
       }
     }
@@ -310,7 +304,7 @@ const turnSchema = z.strictObject({
     .max(3000)
     .default(CALL.speech.endOfSpeechMs)
     .describe(
-      "Quiet after the last voiced sample that ends the caller's turn. Only for backends that do not listen by " +
+      "Silence after the last voiced sample that ends the caller's turn. Only for backends that do not detect turns by " +
         'themselves.',
     ),
   adaptive: z
@@ -345,13 +339,13 @@ const putOnHoldSchema = z
       .min(3000)
       .max(60_000)
       .default(CALL.putOnHold.afterMs)
-      .describe('Speech-like sound without words after which, once it has asked, the agent waits quietly.'),
+      .describe('Speech-like sound without words after which the agent, having asked once, waits silently.'),
     maxS: z
       .int()
       .min(5)
       .max(1800)
       .default(CALL.putOnHold.maxMs / 1000)
-      .describe('How long it waits for words; then it offers a call back where it can, or says goodbye.'),
+      .describe('How long it waits for words; then it offers a call back if it can, or says goodbye.'),
   })
   .nullable()
 
@@ -361,7 +355,7 @@ const limitsSchema = z.strictObject({
     .min(30)
     .max(7200)
     .default(CALL.duration.maxMs / 1000)
-    .describe('Longest call.'),
+    .describe('Maximum duration of a call.'),
   maxDurationText: spoken
     .default(CALL.duration.text)
     .describe('Spoken at the end of that time, before the gateway hangs up.'),
@@ -374,19 +368,19 @@ const bargeInSchema = z
       .min(20)
       .max(300)
       .default(CALL.speech.onsetMs)
-      .describe('Voiced time over the agent until it falls silent.'),
+      .describe('Onset: voiced time over the agent until the agent pauses.'),
     commitMs: z
       .int()
       .min(60)
       .max(1500)
       .default(CALL.bargeIn.commitMs)
-      .describe('Voiced time until its speech is thrown away and the caller has the turn.'),
+      .describe("Commit: voiced time until the agent's speech is discarded and the caller has the turn."),
     doubtfulCommitMs: z
       .int()
       .min(60)
       .max(3000)
       .default(CALL.bargeIn.doubtfulCommitMs)
-      .describe('The same where most of the voice may be music; not less than commitMs.'),
+      .describe('Commit where most of the voice may be music; not less than commitMs.'),
     backchannel: z
       .strictObject({
         maxMs: z
@@ -394,18 +388,20 @@ const bargeInSchema = z
           .min(100)
           .max(1500)
           .default(CALL.bargeIn.backchannel.maxMs)
-          .describe('Voiced time over the agent that may still be listening: "mm-hm".'),
+          .describe('Longest voiced time over the agent that may be a backchannel: "mm-hm".'),
         words: z
           .array(z.string().min(1).max(40))
           .max(100)
           .default([...CALL.bargeIn.backchannel.words])
           .describe(
-            'Words that are listening, in any combination; others interrupt. Only where the gateway decides what interrupts.',
+            'Backchannel words, in any combination; other words interrupt. Only where the gateway decides what interrupts.',
           ),
       })
       .nullable()
       .prefault({})
-      .describe('A short sound over the agent is listening, not interrupting. null: it interrupts like any other.'),
+      .describe(
+        'A short sound over the agent is a backchannel, not an interruption. null: it interrupts like any other.',
+      ),
     quieterDb: z
       .number()
       .min(10)
@@ -413,15 +409,15 @@ const bargeInSchema = z
       .nullable()
       .default(CALL.bargeIn.quieterDb)
       .describe(
-        "A voice this much quieter than the caller's is somebody else's, and interrupts nothing. null: every voice counts.",
+        "A voice this much below the caller's is another person's, and interrupts nothing. null: every voice counts.",
       ),
     resumeAfterMs: z
       .int()
       .min(200)
       .max(5000)
       .default(CALL.bargeIn.resumeAfterMs)
-      .describe('Without a commit in this time the speech goes on where it paused.'),
-    onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Whether a key interrupts too.'),
+      .describe('False interruption: without a commit in this time the speech resumes where it paused.'),
+    onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Whether a DTMF digit interrupts too.'),
     protectGreeting: z
       .boolean()
       .default(CALL.bargeIn.protectGreeting)
@@ -464,7 +460,7 @@ const budgetSchema = z.strictObject({
     .min(0.5)
     .max(240)
     .optional()
-    .describe('Longest use of the backends in one call. Default: no limit but limits.maxDurationS.'),
+    .describe('Longest use of the backends in one call. Default: only limits.maxDurationS.'),
   maxTokens: z
     .int()
     .min(100)
@@ -475,7 +471,7 @@ const budgetSchema = z.strictObject({
   prices: pricesSchema
     .nullable()
     .default(null)
-    .describe("Your contract's prices, before those of PRICES_FILE and the vendors' public ones."),
+    .describe("Your contract's prices, which take precedence over those of PRICES_FILE and the vendors' public ones."),
 })
 
 const fillersSchema = z.strictObject({
@@ -484,25 +480,20 @@ const fillersSchema = z.strictObject({
     .min(200)
     .max(10_000)
     .default(CALL.filler.afterMs)
-    .describe('How long it is quiet while a tool runs before a filler is spoken.'),
-  everyMs: z
-    .int()
-    .min(2000)
-    .max(30_000)
-    .default(CALL.filler.everyMs)
-    .describe('Quiet after one filler before the next.'),
+    .describe('Silence while a tool runs, before a filler is spoken.'),
+  everyMs: z.int().min(2000).max(30_000).default(CALL.filler.everyMs).describe('Silence between two fillers.'),
   phrases: z
     .array(spoken)
     .max(10)
     .default([...CALL.filler.texts])
-    .describe('Spoken in turn; an empty list means silence.'),
+    .describe('Spoken one after the other; an empty list means silence.'),
 })
 
 const hoursSchema = z.strictObject({
   timeZone: z
     .string()
     .refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
-    .describe('IANA name of the time zone in which the hours are.'),
+    .describe('IANA name of the time zone of the hours.'),
   week: z
     .strictObject(
       Object.fromEntries(WEEKDAYS.map((day) => [day, spansSchema.optional()])) as Record<
@@ -510,7 +501,7 @@ const hoursSchema = z.strictObject({
         z.ZodOptional<typeof spansSchema>
       >,
     )
-    .describe('Spans of each day; a day that is left out has none.'),
+    .describe('Time spans of each day; a day that is left out has none.'),
   holidays: z
     .array(
       z.string().regex(/^(\d{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, {
@@ -527,7 +518,7 @@ const humanSchema = z.union(
     e164,
     z.strictObject({
       number: e164,
-      hours: hoursSchema.optional().describe('When this one can be rung. Default: whenever the desk is there.'),
+      hours: hoursSchema.optional().describe('When this number can be called. Default: during escalation.hours.'),
     }),
   ],
   { error: 'must be a number in E.164 form, such as +254720000010, in quotes, or { number, hours }' },
@@ -538,11 +529,11 @@ const escalationSchema = z.strictObject({
     .array(humanSchema)
     .min(1)
     .max(ESCALATION_NUMBERS_MAX)
-    .describe('Humans, in hunt order; each perhaps with hours of its own.'),
+    .describe('Numbers of humans, in the order in which they are tried; each may have its own hours.'),
   hours: hoursSchema
     .nullable()
     .default(null)
-    .describe('When the desk is there. Outside of it nobody is rung and the caller is told. Default: always.'),
+    .describe('Opening hours. Outside them no number rings and the caller is told. Default: always.'),
   callerId: e164.optional().describe('Number that the human sees. Default: the carrier decides.'),
   strategies: z
     .array(z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']))
@@ -562,29 +553,29 @@ const escalationSchema = z.strictObject({
     .default(ESCALATION.announceText)
     .describe('Spoken before the transfer; null for nothing.'),
   failed: spoken.default(ESCALATION.failedText).describe('Spoken when every strategy failed.'),
-  closed: spoken.default(ESCALATION.closedText).describe('Spoken instead when nobody is there at this hour.'),
+  closed: spoken.default(ESCALATION.closedText).describe('Spoken instead outside the opening hours.'),
   offer: spoken
     .default('If you would like us to call you back, press 1.')
-    .describe('Then asked, where callback is a strategy; the key 1 means yes.'),
-  offerAccepted: spoken
-    .default('Thank you. A colleague will call you back.')
-    .describe('Spoken when the key was pressed.'),
+    .describe('Asked then, if callback is a strategy; digit 1 means yes.'),
+  offerAccepted: spoken.default('Thank you. A colleague will call you back.').describe('Spoken after digit 1.'),
   silentLine: spoken
     .optional()
     .describe(
-      'Spoken before the stream is closed where the carrier may leave the caller in silence. Default: to hang up and be called back, or call again.',
+      'Spoken before the stream closes, if the carrier may leave the caller in silence. Default: asks the caller to hang up and be called back, or to call again.',
     ),
   whisper: spoken
     .nullable()
     .default('A caller for you.')
     .describe(
-      'Said to the human before the caller is put through (conference only), followed by reason and summary; null for nothing.',
+      'Said to the human alone before they join (conference only), followed by reason and summary; null for nothing.',
     ),
-  webhook: httpUrl.optional().describe('Gets the context of each escalation. Default: HANDOFF_URL, where it is set.'),
+  webhook: httpUrl
+    .optional()
+    .describe('Receives the handoff packet of each escalation. Default: HANDOFF_URL, if it is set.'),
   afterFailure: z
     .enum(['continue', 'goodbye'])
     .default(ESCALATION.afterFailure)
-    .describe('Then the agent goes on with the caller, or says goodbye.'),
+    .describe('Whether the agent then continues with the caller or says goodbye.'),
 })
 
 const recordingSchema = z.strictObject({
@@ -595,9 +586,7 @@ const recordingSchema = z.strictObject({
   consent: spoken
     .nullable()
     .default('This call is recorded.')
-    .describe(
-      'Spoken before anything else; what was recorded is kept only when it was heard. null where say.greeting says so already.',
-    ),
+    .describe('Spoken first; the recording is kept only if the caller heard it. null if say.greeting already says it.'),
 })
 
 export const screeningSchema = z.strictObject({
@@ -606,20 +595,23 @@ export const screeningSchema = z.strictObject({
     .min(1000)
     .max(15_000)
     .default(3000)
-    .describe("Speech without a pause that is longer than this is an answering machine's."),
+    .describe('Longer speech without a pause means an answering machine.'),
   pauseMs: z
     .int()
     .min(200)
     .max(3000)
     .default(600)
-    .describe('Quiet after the first words of whoever answers; then the agent speaks.'),
+    .describe('Silence after the first words that means a person; then the agent speaks.'),
   silenceMs: z
     .int()
     .min(1000)
     .max(30_000)
     .default(2500)
-    .describe('No voice for this long: nobody is there, or their hello came before the stream did.'),
-  onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('Then the agent speaks all the same, or hangs up.'),
+    .describe('Time without a voice: nobody is there, or they spoke before the stream opened.'),
+  onSilence: z
+    .enum(['speak', 'hang-up'])
+    .default('speak')
+    .describe('Whether the agent then speaks anyway or hangs up.'),
   message: spoken
     .nullable()
     .default(null)
@@ -629,18 +621,18 @@ export const screeningSchema = z.strictObject({
 const outboundSchema = z.strictObject({
   from: e164
     .optional()
-    .describe('Number that calls of this agent are placed from. Default: it has to be said with each.'),
+    .describe('Caller number of the calls that this agent places. Default: each request must name one.'),
   ringTimeoutS: z.int().min(5).max(50).default(30).describe('How long a called number may ring.'),
   openOn: z
     .enum(['first-webhook', 'answered'])
     .default('answered')
     .describe(
-      "Which of the carrier's webhooks gets the stream: the first that is not of the ringing, or the first of all.",
+      "Which of the carrier's webhooks gets the stream: the first that does not say that the number rings, or the very first.",
     ),
   screening: screeningSchema
     .nullable()
     .prefault({})
-    .describe('Tells people from answering machines before the agent speaks; null: it speaks at once.'),
+    .describe('Answering-machine detection before the agent speaks; null: it speaks at once.'),
 })
 
 const sampleSchema = z
@@ -651,7 +643,7 @@ const sampleSchema = z
       .default({})
       .describe('Verified identity.'),
   })
-  .describe('The call that `mkondo check --tools` pretends.')
+  .describe('The call that `mkondo check --tools` simulates.')
 
 const afterCallSchema = z.strictObject({
   say: spoken.optional().describe("Spoken by the carrier's own voice after the stream. Default: nothing."),
@@ -664,17 +656,19 @@ const recoverySchema = z.preprocess(
   z.strictObject({
     text: spoken
       .default(CALL.cutOffText)
-      .describe('Spoken first when a call goes on with a new stream, because its node or its stream was lost.'),
+      .describe('Spoken first when a call continues with a new stream, because its node or its stream was lost.'),
     callback: z
       .boolean()
       .default(false)
-      .describe('Whether a caller whose call was cut off and cannot go on is rung back, once.'),
+      .describe('Whether a caller whose call was cut off and cannot continue is called back, once.'),
     callbackGreeting: spoken
       .default(
         'Hello, you called us a moment ago, and we were cut off. Shall we go on where we stopped? Say yes, or press 1.',
       )
-      .describe('Spoken first to whoever answers then. Nothing of the call is said before they confirm.'),
-    hours: hoursSchema.nullable().default(null).describe('When callers are rung back. Default: always.'),
+      .describe(
+        'Spoken first to the person who answers the call back. Nothing of the first call is said before they confirm.',
+      ),
+    hours: hoursSchema.nullable().default(null).describe('When callers are called back. Default: always.'),
   }),
 )
 
@@ -693,7 +687,7 @@ const voiceSchema = z
 export const agentSchema = z
   .strictObject({
     version: z.literal(AGENT_VERSION, {
-      error: `must be ${AGENT_VERSION}: this gateway reads no other version of agent files`,
+      error: `must be ${AGENT_VERSION}, the only version of agent files that this gateway reads`,
     }),
     name: z
       .string()
@@ -717,7 +711,7 @@ export const agentSchema = z
       ),
     backends: backendOptionsSchema
       .prefault({})
-      .describe("Options of single backends, by name (docs/AGENTS.md). Default: the settings'."),
+      .describe('Options of single backends, by name (docs/BACKENDS.md). Default: from the settings.'),
     failover: failoverSchema.prefault({}),
     shadow: backendName
       .nullable()
@@ -735,9 +729,7 @@ export const agentSchema = z
       .max(AGENT_CALLS_MAX)
       .nullable()
       .default(null)
-      .describe(
-        'Calls of this agent at once, over all nodes; more callers hear the fallback. Default: as many as there are slots.',
-      ),
+      .describe('Concurrent calls of this agent, on all nodes; further callers hear the fallback. Default: all slots.'),
     instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
     greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
     say: saySchema.prefault({}),
@@ -746,16 +738,18 @@ export const agentSchema = z
     silence: silenceSchema.prefault({}),
     putOnHold: putOnHoldSchema
       .prefault({})
-      .describe('What the agent does when the caller puts it on hold. null: it asks again and again.'),
+      .describe('What the agent does when the caller puts it on hold. null: it asks repeatedly.'),
     limits: limitsSchema.prefault({}),
     bargeIn: bargeInSchema.prefault({}),
     fillers: fillersSchema.prefault({}),
     goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
-    tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer could not be made.'),
-    apology: spoken.default(CALL.apologyText).describe('Spoken when a backend fails in mid-call and none replaces it.'),
+    tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer failed.'),
+    apology: spoken
+      .default(CALL.apologyText)
+      .describe('Spoken when a backend fails during a call and none replaces it.'),
     recovery: recoverySchema
       .prefault({})
-      .describe('How a call goes on that was cut off; callback is short for { callback: true }.'),
+      .describe('How a call continues after it was cut off; callback is short for { callback: true }.'),
     tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
     modules: z
       .array(
@@ -776,19 +770,19 @@ export const agentSchema = z
       )
       .max(KNOWLEDGE_FILES_MAX)
       .default([])
-      .describe('Files of this folder with what the agent may tell; the model searches them with search_knowledge.'),
+      .describe('Files of this folder with knowledge for the agent; the model searches them with search_knowledge.'),
     verification: verificationSchema
       .nullable()
       .default(null)
-      .describe('How callers prove who they are. Default: they cannot, and no tool may require it.'),
+      .describe('How callers prove their identity. Default: they cannot, and no tool may require it.'),
     rules: rulesSchema
       .nullable()
       .default(null)
-      .describe('When the gateway itself hands over to a human. Default: never.'),
+      .describe('When the gateway itself escalates a call to a human. Default: never.'),
     claims: claimsSchema
       .nullable()
       .default(null)
-      .describe('What the agent may say that it has done, held against its tool calls. Default: nothing is checked.'),
+      .describe('Actions that the agent may claim, checked against its tool calls. Default: nothing is checked.'),
     sample: sampleSchema.prefault({}),
     escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
     recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
@@ -809,7 +803,7 @@ export const agentSchema = z
       context.addIssue({
         code: 'custom',
         path: ['tools', index, 'name'],
-        message: `${tool.name} is the name of an earlier tool; each needs its own`,
+        message: `${tool.name} is the name of an earlier tool; names must be unique`,
       })
     })
     const { verification, rules } = agent
@@ -819,7 +813,7 @@ export const agentSchema = z
         context.addIssue({
           code: 'custom',
           path: ['tools', index, 'requires'],
-          message: 'is verified, and the agent has no verification section',
+          message: 'is verified, but the agent has no verification section',
         })
       }
       for (const { path, template } of templatesOf(tool)) {
@@ -845,7 +839,7 @@ export const agentSchema = z
       context.addIssue({
         code: 'custom',
         path: ['rules'],
-        message: 'lead to a human, and the agent has no escalation section',
+        message: 'need a human, but the agent has no escalation section',
       })
     }
   })

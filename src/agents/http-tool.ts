@@ -182,7 +182,7 @@ export class HttpTool implements Tool {
     const why = unboundReason(sources, values)
     return new GatewayError(
       'TOOL_ARGUMENTS',
-      `needs ${asked.join(' or ')}, which is not known${why === null ? '' : `. ${why}`}`,
+      `needs ${asked.join(' or ')}, which is unknown${why === null ? '' : `. ${why}`}`,
     )
   }
 
@@ -253,7 +253,7 @@ export class HttpTool implements Tool {
         discard(response)
         throw new GatewayError(
           'TOOL_RESPONSE',
-          `the response is encoded as ${encoding.slice(0, 20)}, which was not asked for`,
+          `the response is encoded as ${encoding.slice(0, 20)}, which was not requested`,
         )
       }
       const body = await readAtMost(response, maxResponseBytes)
@@ -301,7 +301,7 @@ export class HttpTool implements Tool {
       }
       const { location } = response
       if (location === '' || !URL.canParse(location, current.url.href)) {
-        throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects to nowhere (no usable Location)`)
+        throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects without a usable Location`)
       }
       const url = new URL(location, current.url)
       const sameHost = url.host === request.url.host

@@ -104,7 +104,7 @@ function claimFaults({ claims }: AgentDefinition, tools: ReadonlyMap<string, unk
       return [
         {
           path,
-          what: `${pathText(path)} is ${tool}, which is no tool of this agent; ${allowedNames(tool, [...tools.keys()])}`,
+          what: `${pathText(path)} is ${tool}, which is not a tool of this agent; ${allowedNames(tool, [...tools.keys()])}`,
         },
       ]
     }),
@@ -209,7 +209,7 @@ export async function readAgents(
       if (one.ok) places.set(one.agent.name, `${file}:${one.line}`)
       continue
     }
-    const what = `name ${one.agent.name} is already taken by ${earlier}; each agent needs its own`
+    const what = `name ${one.agent.name} is already used by ${earlier}; names must be unique`
     read.push({ ok: false, file, faults: [{ file, line: one.line, col: one.col, what }] })
   }
   return read
@@ -314,9 +314,7 @@ async function loadModule(
     const written = exports['default']
     if (written === undefined && typeof exports['createBackend'] === 'function') return null
     if (typeof written !== 'object' || written === null || isCodeTool(written)) {
-      return refuse(
-        'has no agent as its default export (defineAgent); modules with tools only belong into a folder below',
-      )
+      return refuse('has no default export made by defineAgent; move a module that only has tools to a subfolder')
     }
     const { tools } = written as { readonly tools?: unknown }
     const http: unknown = Array.isArray(tools) ? (tools as unknown[]).filter((tool) => !isCodeTool(tool)) : tools

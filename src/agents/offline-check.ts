@@ -232,7 +232,7 @@ class Check {
         )
       for (const { name, argument } of filtersOf(filters)) {
         if (!FILTERS.some((filter) => filter === name))
-          this.#fault(at, `has the filter ${name}; ${allowed(name, FILTERS)}`)
+          this.#fault(at, `has an unknown filter ${name}; ${allowed(name, FILTERS)}`)
         else if (name === 'map') this.#map(at, argument)
       }
     }
@@ -242,7 +242,7 @@ class Check {
   #map(at: Path, map: string): void {
     const maps = Object.keys(this.#dialogue.maps)
     this.#mapsUsed.add(map)
-    if (!maps.includes(map)) this.#fault(at, `names the map ${map || '(none)'}; ${allowed(map, maps)}`)
+    if (!maps.includes(map)) this.#fault(at, `names an unknown map ${map || '(none)'}; ${allowed(map, maps)}`)
   }
 
   // --- steps ------------------------------------------------------------------------------------------------------
@@ -278,13 +278,17 @@ class Check {
     if (tool === undefined) {
       this.#fault(
         [...at, 'tool'],
-        `is ${name}, and the agent has no tool of that name; ${allowed(name, [...this.#tools.keys()])}`,
+        `is ${name}, but the agent has no tool of that name; ${allowed(name, [...this.#tools.keys()])}`,
       )
       return
     }
     for (const argument of Object.keys(args)) {
       if (!tool.arguments.includes(argument))
-        this.#fault([...at, 'args', argument], `is no argument of ${name}; ${allowed(argument, tool.arguments)}`, true)
+        this.#fault(
+          [...at, 'args', argument],
+          `is not an argument of ${name}; ${allowed(argument, tool.arguments)}`,
+          true,
+        )
     }
     const missing = tool.required.filter((argument) => !Object.hasOwn(args, argument))
     if (missing.length > 0) this.#fault([...at, 'tool'], `is ${name}, which needs ${missing.join(', ')} under args`)
@@ -294,7 +298,7 @@ class Check {
     this.#read.add(name)
     const started = [...this.#steps()].flatMap(([, step]) => ('start' in step ? [step.start.save] : []))
     if (!started.includes(name))
-      this.#fault(at, `waits for ${name}, under which no start keeps its answer; ${allowed(name, started)}`)
+      this.#fault(at, `waits for ${name}, but no start step has that name; ${allowed(name, started)}`)
   }
 
   #forget(at: Path, path: string): void {
@@ -434,7 +438,8 @@ class Check {
     const { phones } = this.#speech
     for (const [word, sounds] of Object.entries(words)) {
       const wrong = sounds.split(' ').find((sound) => !phones.includes(sound))
-      if (wrong !== undefined) this.#fault(['words', word], `has the sound ${wrong}; allowed: ${phones.join(', ')}`)
+      if (wrong !== undefined)
+        this.#fault(['words', word], `has an unknown sound ${wrong}; allowed: ${phones.join(', ')}`)
     }
     digits.forEach((word, i) => {
       this.#word(['digits', i], word)
@@ -468,7 +473,7 @@ class Check {
       if (chars <= SPEECH_GRAMMAR_CHARS_MAX) continue
       this.#fault(
         [...at, 'listen'],
-        `listens for phrases that make a grammar of ${chars} characters; at most ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`,
+        `has phrases that make a grammar of ${chars} characters; at most ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`,
       )
     }
   }

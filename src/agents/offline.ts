@@ -344,7 +344,7 @@ export function parsePhrase(source: string): Phrase {
 
   const phrase = any(0)
   if (at < tokens.length) throw new SyntaxError(`a ${tokens[at]} too many in ${JSON.stringify(source)}`)
-  if (canBeEmpty(phrase)) throw new SyntaxError(`${JSON.stringify(source)} may be nothing at all`)
+  if (canBeEmpty(phrase)) throw new SyntaxError(`${JSON.stringify(source)} may match no words at all`)
   return phrase
 }
 

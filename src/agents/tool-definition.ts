@@ -91,7 +91,7 @@ const parameterSchema: z.ZodType<ParameterSchema> = z
       context.addIssue({
         code: 'custom',
         path: [keyword],
-        message: `${keyword} means nothing for type ${schema.type}; allowed: ${['description', ...allowed].join(', ')}`,
+        message: `${keyword} is not a keyword of type ${schema.type}; allowed: ${['description', ...allowed].join(', ')}`,
       })
     }
     if (schema.type === 'array' && schema.items === undefined) {
@@ -301,7 +301,7 @@ export const httpSchema = z
       .array(z.string().regex(HOST, { error: 'must be HOST or HOST:PORT in lower case, without scheme and path' }))
       .max(10)
       .default([])
-      .describe('Further hosts that a redirect may lead to. The host of url itself is always allowed.'),
+      .describe('Other hosts to which a redirect may lead. The host of url itself is always allowed.'),
     allowPrivate: z
       .boolean()
       .default(false)
@@ -323,7 +323,7 @@ export const httpSchema = z
       context.addIssue({
         code: 'custom',
         path: ['body'],
-        message: 'has no meaning for GET; use query, or another method',
+        message: 'is not allowed with GET; use query, or another method',
       })
     }
   })
@@ -356,13 +356,13 @@ export const bindSchema = z
   .record(z.string(), template)
   .default({})
   .describe(
-    'Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}. The tool is refused when one has no value.',
+    'Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}. The tool is refused if one has no value.',
   )
 
 export const requiresSchema = z
   .literal('verified', { error: 'must be verified, or be left out' })
   .optional()
-  .describe('verified: refused until the caller has proved who they are (verification).')
+  .describe('verified: refused until the caller is verified (verification).')
 
 /** How a model that can do both handles the tool's calls. */
 export const blockingSchema = z
@@ -384,7 +384,11 @@ export const schedulingSchema = z
 export const toolSchema = z
   .strictObject({
     name: toolName,
-    description: z.string().min(1).max(4000).describe('When to use it and what it answers; the model decides by it.'),
+    description: z
+      .string()
+      .min(1)
+      .max(4000)
+      .describe('When to use the tool and what it answers; the model decides by this text.'),
     parameters: toolParametersSchema
       .prefault({})
       .describe('JSON Schema of the arguments (docs/AGENTS.md lists the keywords).'),
@@ -404,9 +408,7 @@ export const toolSchema = z
     sample: z
       .record(z.string(), z.unknown())
       .default({})
-      .describe(
-        'Arguments for `mkondo check --tools`, which really sends a GET and only shows what else would be sent.',
-      ),
+      .describe('Arguments for `mkondo check --tools`, which sends a GET and only shows any other request.'),
   })
   .superRefine((tool, context) => {
     const names = Object.keys(tool.parameters.properties)
@@ -421,7 +423,7 @@ export const toolSchema = z
           fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${all}`)
         }
         if (source.scope === 'args' && path[0] === 'bind') {
-          fault(path, 'may read {{call.…}} and {{identity.…}} only: a bound argument is what the model must not choose')
+          fault(path, 'may read {{call.…}} and {{identity.…}} only: the model must not choose a bound argument')
         }
         if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} and {{identity.…}} only')
         if (source.scope === 'identity' && tool.requires !== 'verified') {

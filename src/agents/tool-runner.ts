@@ -257,7 +257,7 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
     if (given[name] === undefined && entry.needs.includes(name)) {
       throw (
         unbound(missingSources(template, values), values) ??
-        new GatewayError('TOOL_UNBOUND', `${name} is bound to what has no value`)
+        new GatewayError('TOOL_UNBOUND', `${name} is bound to a field without a value`)
       )
     }
   }
@@ -339,7 +339,7 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
       if (text === undefined || text.length > TOOL_RESULT_CHARS_MAX) {
         throw new GatewayError(
           'TOOL_RESPONSE',
-          `${name} returned what is no JSON, or more than ${TOOL_RESULT_CHARS_MAX} characters`,
+          `${name} returned no JSON, or more than ${TOOL_RESULT_CHARS_MAX} characters`,
         )
       }
       return JSON.parse(text) as unknown

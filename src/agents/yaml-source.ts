@@ -94,12 +94,12 @@ function growthOf(document: Document.Parsed): { readonly offset: number; readonl
     if (isCollection(target) && containsAlias(target)) {
       found = {
         offset,
-        what: `*${node.source} stands for a part that itself holds an alias; aliases may not be nested`,
+        what: `*${node.source} refers to a part that contains an alias; aliases must not be nested`,
       }
       return visit.BREAK
     }
     if (aliases > AGENT_ALIASES_MAX) {
-      found = { offset, what: `is one alias too many; at most ${AGENT_ALIASES_MAX} are allowed` }
+      found = { offset, what: `is an alias more than allowed; at most ${AGENT_ALIASES_MAX}` }
       return visit.BREAK
     }
     return undefined

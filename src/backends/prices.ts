@@ -68,6 +68,14 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'gpt-realtime-2.1-mini': { ...REALTIME_MINI, ...openAi('gpt-realtime-2.1-mini') },
   'gpt-live-1': { perMinute: 0.05, ...openAi('gpt-live-1') },
   'gpt-live-1.1': { perMinute: 0.05, ...openAi('gpt-live-1.1') },
+  // The delegate of GPT-Live unless another is set. Several public projects read it on OpenAI's page of all prices.
+  'gpt-5.4-mini': {
+    inputPerMillionTokens: 0.75,
+    cachedPerMillionTokens: 0.075,
+    outputPerMillionTokens: 4.5,
+    source: 'https://developers.openai.com/api/docs/pricing',
+    readOn: '2026-06-30',
+  },
   'gpt-transcribe': { perMinute: 0.0045, ...openAi('gpt-transcribe') },
   'whisper-1': { perMinute: 0.006, ...openAi('whisper-1') },
   'gpt-live-transcribe': { perMinute: 0.017, ...openAi('gpt-live-transcribe') },

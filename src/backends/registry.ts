@@ -252,6 +252,11 @@ const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 /** `auto` is the first of these that is set up, unless the settings say what it is. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
+/** Whether a call with these backends, its shadow among them, is heard by the offline recogniser. */
+export function usesRecogniser(backends: readonly (string | null)[]): boolean {
+  return backends.includes('embedded')
+}
+
 /** Prefix of a backend from a module, which exports `createBackend`. */
 export const MODULE_PREFIX = 'module:'
 
@@ -273,14 +278,14 @@ export function resolveBackend(
   if (registered === undefined) {
     throw new GatewayError(
       'AGENT_INVALID',
-      `agent ${agent} asks for backend ${wanted}, which this version does not have; allowed: auto, ${BACKENDS.join(', ')}, module:SPECIFIER`,
+      `agent ${agent} has an unknown backend ${wanted}; allowed: auto, ${BACKENDS.join(', ')}, module:SPECIFIER`,
     )
   }
   const missing = registered.missing(settings, options)
   if (missing === null) return wanted
   throw new GatewayError(
     'BACKEND_KEY_MISSING',
-    `agent ${agent} asks for backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`,
+    `agent ${agent} uses backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`,
   )
 }
 
@@ -299,7 +304,7 @@ export function resolveBackends(
   )
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined)
-    throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; list each once`)
+    throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; allowed: each backend once`)
   return names
 }
 
@@ -339,7 +344,10 @@ export async function loadBackend(name: string, context: BackendContext): Promis
   }
   const { createBackend } = loaded
   if (typeof createBackend !== 'function') {
-    throw new GatewayError('AGENT_INVALID', `backend ${name} exports no function createBackend(sink, context, options)`)
+    throw new GatewayError(
+      'AGENT_INVALID',
+      `backend ${name} does not export a function createBackend(sink, context, options)`,
+    )
   }
   const options =
     (context.options as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>)[name] ?? {}

@@ -130,7 +130,7 @@ export class ShadowBackend implements Backend {
     if (fromHz !== toHz && options.resamplers === undefined) {
       throw new GatewayError(
         'AGENT_INVALID',
-        `the shadow takes ${toHz} Hz, the primary ${fromHz} Hz, and there is no resampler`,
+        `the shadow needs ${toHz} Hz and the primary ${fromHz} Hz, but there is no resampler`,
       )
     }
     this.#resampler = fromHz === toHz ? null : (options.resamplers?.open(fromHz, toHz) ?? null)

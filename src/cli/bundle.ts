@@ -53,14 +53,14 @@ async function collect(ops: OpsClient, callSid: string, token: string | null, wi
   const { status, body } = await ops.get(`/api/calls/${callSid}`)
   if (status !== 200) throw refusalOf(body, status)
   const read = callRecordSchema.safeParse(body)
-  if (!read.success) throw new UsageError('the call is live: it has a record when it has ended')
+  if (!read.success) throw new UsageError('the call is live: its record is made when it ends')
   const { record, redacted } = redactForSupport(read.data, withWords)
   const files: Record<string, string> = {
     'record.json': json(record),
     'timeline.json': json(timelineOf(record as CallRecord, null)),
   }
   const said = [
-    `record.json, timeline.json: ${redacted.texts} texts became their shape; ${redacted.masked} texts had a number, key or address masked`,
+    `record.json, timeline.json: ${redacted.texts} texts were replaced with x and 0; in ${redacted.masked} texts a number, key or address was masked`,
   ]
   const journal = await journalOf(ops, callSid, token)
   if (typeof journal === 'string') {
@@ -68,7 +68,7 @@ async function collect(ops: OpsClient, callSid: string, token: string | null, wi
       files['journal.jsonl'] =
         `${cutJournal(journal.split('\n'), { untilS: null, withWords, withAudio: false }).join('\n')}\n`
       said.push(
-        `journal.jsonl: its audio is left out, its SID is another, ${withWords ? 'and' : 'every letter and digit of what was said is replaced, and'} numbers are masked`,
+        `journal.jsonl: its audio is left out, its SID is replaced, ${withWords ? 'and' : 'every letter and digit of the words is replaced, and'} numbers are masked`,
       )
     } catch (thrown) {
       missing.push(`journal.jsonl: ${messageOf(thrown)}`)
@@ -80,8 +80,8 @@ async function collect(ops: OpsClient, callSid: string, token: string | null, wi
   )
   if (settings?.status === 200) {
     files['settings.json'] = json({ mkondo: packageVersion(), node: process.version, ...settings.body })
-    said.push('settings.json: of secrets only whether they are set')
-  } else missing.push('settings.json: this gateway does not give its settings')
+    said.push('settings.json: secrets only as set or not set')
+  } else missing.push('settings.json: this gateway did not send its settings')
   const ofCall = (refusals?.body['refusals'] as readonly { readonly callSid: string | null }[] | undefined)?.filter(
     (refusal) => refusal.callSid === callSid,
   )
@@ -91,7 +91,7 @@ async function collect(ops: OpsClient, callSid: string, token: string | null, wi
     fleet: fleet?.status === 200 ? fleet.body : null,
   })
   missing.push(
-    `log lines: they are where your logs are; those of this call have "call_sid":"${callSid}"`,
+    `log lines: find them in your logs; those of this call have "call_sid":"${callSid}"`,
     'recording.wav and the handoff packet: they cannot be redacted',
   )
   return { files, redacted: said, missing }
@@ -121,6 +121,6 @@ function readmeOf(callSid: string, { files, redacted, missing }: Bundle): string
   const list = (lines: readonly string[]): string => lines.map((line) => `  ${line}\n`).join('')
   return (
     `Support bundle of call ${callSid}, made by mkondo ${packageVersion()}\n\n` +
-    `In it:\n${list(Object.keys(files))}\nRedacted:\n${list(redacted)}\nNot in it:\n${list(missing)}`
+    `Contents:\n${list(Object.keys(files))}\nRedacted:\n${list(redacted)}\nMissing:\n${list(missing)}`
   )
 }

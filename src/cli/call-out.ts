@@ -43,7 +43,11 @@ export async function callOut(options: CallOutOptions, terminal: Terminal): Prom
     terminal.signal,
   )
   if (record === null) {
-    terminal.out(asJson ? json({ callSid, ended: false }) : `${callSid}: not over after ${waitS} s\n`)
+    terminal.out(
+      asJson
+        ? json({ callSid, ended: false })
+        : `${callSid}: still live after ${waitS} s; allowed: a longer --timeout\n`,
+    )
     return 1
   }
   const result = record.outbound?.result ?? 'answered'

@@ -122,7 +122,7 @@ function sectionsOf(view: CallTimelineView): Section[] {
 }
 
 function turnHeading(turn: TurnRecord, index: number, fromMs: number): string {
-  const ear = turn.ear === undefined ? '' : `, at the caller's ear ${took(turn.ear.answerMs ?? turn.ear.firstSoundMs)}`
+  const ear = turn.ear === undefined ? '' : `, at the caller ${took(turn.ear.answerMs ?? turn.ear.firstSoundMs)}`
   return `turn ${index + 1}: the caller stopped at ${clock(fromMs).trim()}, first sound ${took(turn.firstSoundMs)}, answer ${took(turn.answerMs)}${ear}`
 }
 
@@ -213,7 +213,9 @@ export function listCalls(options: ListOptions, terminal: Terminal): Promise<num
 async function listGateway(options: ListOptions, terminal: Terminal): Promise<number> {
   const { limit } = options
   if (limit > OPS_LIST_MAX)
-    throw new UsageError(`--limit is at most ${OPS_LIST_MAX} without --carrier, from all nodes together`)
+    throw new UsageError(
+      `--limit is too large; allowed without --carrier: at most ${OPS_LIST_MAX}, of all nodes together`,
+    )
   const { status, body } = await opsClientOf(options, terminal).get(`/api/fleet/calls?limit=${limit}`)
   if (status !== 200) throw refusalOf(body, status)
   const live = body['live'] as readonly FleetCall[]
@@ -377,9 +379,9 @@ export async function hangUp(callSid: string, options: CallsOptions, terminal: T
   const { out } = terminal
   const asJson = options.json === true
   if (options.carrier === true) {
-    if (goodbye) throw new UsageError('the carrier says no goodbye: --goodbye goes without --carrier')
+    if (goodbye) throw new UsageError('--goodbye cannot be used with --carrier: only the agent says goodbye')
     await requiredCarrierApi(configOf(options, terminal)).calls.hangup(callSid)
-    out(asJson ? json({ callSid, by: 'carrier' }) : `${callSid} is hung up at the carrier\n`)
+    out(asJson ? json({ callSid, by: 'carrier' }) : `${callSid}: ended at the carrier\n`)
     return 0
   }
   const { status, body } = await opsClientOf(options, terminal).post(`/api/calls/${callSid}/hangup`, {
@@ -387,11 +389,16 @@ export async function hangUp(callSid: string, options: CallsOptions, terminal: T
     speak: goodbye,
   })
   if (status === 404)
-    throw new CarrierApiError('calls hangup: the gateway has no such live call; --carrier ends it at the carrier', {
-      status: 404,
-    })
+    throw new CarrierApiError(
+      'calls hangup: the gateway has no such live call; to end it at the carrier, use --carrier',
+      {
+        status: 404,
+      },
+    )
   if (status !== 202) throw refusalOf(body, status)
-  out(asJson ? json({ callSid, by: 'gateway' }) : `the gateway ends ${callSid}${goodbye ? ' after a goodbye' : ''}\n`)
+  out(
+    asJson ? json({ callSid, by: 'gateway' }) : `${callSid}: the gateway ends it${goodbye ? ' after a goodbye' : ''}\n`,
+  )
   return 0
 }
 
@@ -404,7 +411,7 @@ export async function escalate(callSid: string, options: CallsOptions, terminal:
   })
   if (status !== 202) throw refusalOf(body, status)
   terminal.out(
-    options.json === true ? json({ callSid, by: 'gateway' }) : `the gateway brings a human into ${callSid}\n`,
+    options.json === true ? json({ callSid, by: 'gateway' }) : `${callSid}: the gateway escalates it to a human\n`,
   )
   return 0
 }

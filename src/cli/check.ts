@@ -110,7 +110,7 @@ async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]>
           ? { ok: true, what: `DATA_DIR ${config.dataDir} can be written, and no other gateway uses it` }
           : {
               ok: null,
-              what: `DATA_DIR ${config.dataDir} can be written, but not locked: another gateway on it would not be noticed`,
+              what: `DATA_DIR ${config.dataDir} can be written, but not locked: a second gateway that uses it would not be noticed`,
             },
       )
     } catch (thrown) {
@@ -150,7 +150,7 @@ function exposureFindings(config: Config): Finding[] {
     return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
   return config.webhookSecrets.length > 0
     ? []
-    : [{ ok: true, what: 'webhooks: unsigned ones are accepted (this machine alone reaches the public port)' }]
+    : [{ ok: true, what: 'webhooks: unsigned ones are accepted (the public port is reachable from this machine only)' }]
 }
 
 /** What a fleet of several machines would notice only at its first request between nodes. */
@@ -159,7 +159,7 @@ function fleetFindings({ redisUrl, internalHost, internalUrl }: Config): Finding
   return [
     {
       ok: null,
-      what: `INTERNAL_HOST is '${internalHost}': only nodes on this machine reach this one, REDIS_URL or not`,
+      what: `INTERNAL_HOST is '${internalHost}': only nodes on this machine reach this one, although REDIS_URL is set`,
     },
   ]
 }
@@ -248,7 +248,7 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
       const models = unpriced.map((model) => model ?? 'its model').join(', ')
       findings.push({
         ok: null,
-        what: `budget.maxCost of ${name} does not hold for ${backend}: there is no price in ${currency} for ${models}`,
+        what: `budget.maxCost of ${name} has no effect with ${backend}: there is no price in ${currency} for ${models}`,
       })
     }
   }
@@ -260,7 +260,7 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
   if (backends.length > 1 && listening.length < backends.length && explicit.length > 0) {
     findings.push({
       ok: null,
-      what: `${name}: ${explicit.join(', ')} times the caller's turns by itself in a list in which the gateway does; leave out turns`,
+      what: `${name}: ${explicit.join(', ')} detects turns by itself in a list in which the gateway does; leave out turns`,
     })
   }
   for (const backend of Object.keys(options)) {
@@ -279,22 +279,22 @@ export async function carrierFindings(config: Config): Promise<Finding[]> {
     return [
       {
         ok: true,
-        what: "SAUTIKIT_API_KEY is not set: calls are not hung up, and no human is added, through the carrier's API",
+        what: "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
       },
     ]
   const numbers = await asked(async () => {
     const { items } = await api.numbers.list()
-    if (items.length === 0) return 'reads numbers; the workspace has none yet'
+    if (items.length === 0) return 'may read numbers; the workspace has none yet'
     const here =
       config.publicUrl === null
         ? []
         : items.filter(({ voiceUrl }) => voiceUrl?.startsWith(`${config.publicUrl ?? ''}/`))
-    return `reads numbers; ${here.length} of ${items.length} lead to this gateway`
+    return `may read numbers; ${here.length} of ${items.length} are routed to this gateway`
   })
   if (numbers.ok === false) return [numbers]
   const calls = await asked(async () => {
     await api.calls.listCalls({ limit: 1 })
-    return 'reads calls: their duration, cost and hang-up cause come into the records'
+    return 'may read calls: their duration, cost and hang-up cause are added to the records'
   })
   return [numbers, calls]
 }

@@ -139,7 +139,8 @@ export async function runDouble(
   const service = SERVICES[name]
   const { host, key, thinkMs, silenceMs, breaksAfter, fault: faults = [] } = options
   const unknown = faults.find((fault) => !service.faults.includes(fault))
-  if (unknown !== undefined) throw new UsageError(`--fault of ${name} is one of ${service.faults.join(', ')}`)
+  if (unknown !== undefined)
+    throw new UsageError(`--fault is not one that ${name} has; allowed: ${service.faults.join(', ')}`)
   const models = await AgentModels.load({
     agentsDir: options.agentsDir ?? env['AGENTS_DIR'] ?? join(packageRoot(), 'agents'),
     names: options.agent ?? [],

@@ -51,15 +51,15 @@ export async function erase(options: EraseOptions, terminal: Terminal): Promise<
 }
 
 function targetOf(sid: string | undefined, number: string | undefined, masked: boolean): Target {
-  if ((sid === undefined) === (number === undefined)) throw new UsageError('takes --sid or --number, one of them')
+  if ((sid === undefined) === (number === undefined)) throw new UsageError('needs either --sid or --number')
   if (number !== undefined) {
     const subscriber = subscriberNumber(number)
     // Not repeated: a number is not printed.
-    if (subscriber === null) throw new UsageError('--number is no phone number of 7 digits or more')
+    if (subscriber === null) throw new UsageError('--number is not a phone number; allowed: 7 or more digits')
     return { number: subscriber, masked }
   }
-  if (!isCallSid(sid)) throw new UsageError('--sid is not 1 to 64 characters of A-Z a-z 0-9 _ -')
-  if (masked) throw new UsageError('--masked goes with --number')
+  if (!isCallSid(sid)) throw new UsageError('--sid is not valid; allowed: 1 to 64 of A-Z a-z 0-9 _ -')
+  if (masked) throw new UsageError('--masked needs --number')
   return { sid }
 }
 
@@ -71,7 +71,11 @@ async function eraseOnline(ops: OpsClient, target: Target): Promise<ErasureRepor
 
 /** @throws GatewayError CONFIG_INVALID while a gateway uses the folder */
 async function eraseOffline(dataDir: string, target: Target): Promise<ErasureReport> {
-  if (!existsSync(dataDir)) throw new GatewayError('CONFIG_INVALID', `DATA_DIR is '${dataDir}', which is not there`)
+  if (!existsSync(dataDir))
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      `DATA_DIR is '${dataDir}', which does not exist; allowed: a folder with records of calls`,
+    )
   const folders = [dataDir, ...processFolders(dataDir)]
   const held = []
   try {
@@ -106,11 +110,10 @@ function reportText({ erased, uncertain, silent, storeDown }: ErasureReport): st
   ]
   if (uncertain > 0)
     lines.push(
-      `left: ${counted(uncertain, 'call')} whose record has its number masked and may be of this number; ` +
-        '--masked erases them too',
+      `left: ${counted(uncertain, 'call')} with a masked number that may be this one; ` + '--masked erases them too',
     )
-  for (const name of silent) lines.push(`node ${name} did not answer: erase again when it does`)
-  if (storeDown) lines.push("the fleet's store did not answer: erase again when it does")
+  for (const name of silent) lines.push(`node ${name} did not answer: repeat the command when it does`)
+  if (storeDown) lines.push("the fleet's store did not answer: repeat the command when it does")
   return `${lines.join('\n')}\n`
 }
 

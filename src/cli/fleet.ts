@@ -59,5 +59,5 @@ export async function nodeCommand(
 const DONE: Readonly<Record<NodeCommand, string>> = {
   drain: 'drains',
   cordon: 'is cordoned',
-  uncordon: 'takes calls again',
+  uncordon: 'accepts calls again',
 }

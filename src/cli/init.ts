@@ -59,9 +59,7 @@ const LANGUAGE = /^[a-z]{2,3}(-[A-Z]{2})?$/
 /** An option of the command line that says which language. @throws UsageError */
 export function languageOf(text: string): string {
   if (LANGUAGE.test(text)) return text
-  throw new UsageError(
-    `the language is ${JSON.stringify(text.slice(0, 40))}; it has to be a code such as en, sw or en-KE`,
-  )
+  throw new UsageError(`the language is ${JSON.stringify(text.slice(0, 40))}; allowed: a code such as en, sw or en-KE`)
 }
 
 /** `mkondo init`: a folder with one agent, its tools, a scenario and what else is needed to go on. */
@@ -71,10 +69,10 @@ export async function init(folder: string, options: InitOptions, terminal: Termi
   if (!isAgentName(name))
     throw new GatewayError(
       'CONFIG_INVALID',
-      `the folder's name is '${basename(target)}'; an agent's name is 1 to 40 of a-z 0-9 -, a letter first`,
+      `the folder's name is '${basename(target)}'; allowed, as the name of an agent: 1 to 40 of a-z 0-9 -, beginning with a letter`,
     )
   if (existsSync(target) && (await readdir(target)).length > 0)
-    throw new GatewayError('CONFIG_INVALID', `${folder} is there and not empty; choose another name`)
+    throw new GatewayError('CONFIG_INVALID', `${folder} exists and is not empty; choose another name`)
   const chosen = await answers(options, terminal)
   const written = await writeFolder(target, name, chosen)
   const inFolder = relative(process.cwd(), target) || '.'
@@ -84,11 +82,11 @@ export async function init(folder: string, options: InitOptions, terminal: Termi
       '',
       'Next:',
       `  cd ${inFolder}`,
-      '  npx mkondo check                  # what would stop a start',
+      '  npx mkondo check                  # finds mistakes before a start',
       '  npx mkondo simulate               # a simulated caller talks to it; with --mode audio, spoken',
       '  npx mkondo serve                  # takes calls until Ctrl-C',
       '',
-      `README.md says how to go on${AUTOMATIC.includes(chosen.backend) ? '' : `, and how to switch to ${chosen.backend}`}.`,
+      `README.md has the next steps${AUTOMATIC.includes(chosen.backend) ? '' : `, and how to switch to ${chosen.backend}`}.`,
       '',
     ].join('\n'),
   )
@@ -104,14 +102,14 @@ async function answers(options: InitOptions, { ask, out }: Terminal): Promise<An
       const text = (await question?.(`${what} (${allowed.join(', ')}) [${fallback}] `))?.trim() ?? ''
       const found = text === '' ? fallback : allowed.find((one) => one === text)
       if (found !== undefined) return found
-      out(`It has to be one of ${allowed.join(', ')}.\n`)
+      out(`Allowed: ${allowed.join(', ')}.\n`)
     }
   }
   const language = async (): Promise<string> => {
     for (;;) {
       const text = (await question?.('Language of the conversation [en] '))?.trim() ?? ''
       if (text === '' || LANGUAGE.test(text)) return text || 'en'
-      out('It has to be a code such as en, sw or en-KE.\n')
+      out('Allowed: a code such as en, sw or en-KE.\n')
     }
   }
   return {
@@ -153,7 +151,7 @@ async function writeFolder(target: string, name: string, chosen: Answers): Promi
   await write(join('scenarios', 'first-call.yaml'), scenario)
   await write(
     'mkondo.yaml',
-    '# Settings of this folder: mkondo help settings. Variables of the environment win.\nagentsDir: agents\n',
+    '# Settings of this folder: mkondo help settings. Environment variables take precedence.\nagentsDir: agents\n',
   )
   // Imported here: the definition of the command needs no settings.
   const { envExample } = await import('../config/env-example.js')
@@ -206,7 +204,7 @@ A voice agent for phone calls on mkondo, begun from the template \`${template}\`
 | \`mkondo.yaml\` | settings; \`.env.example\` has those that are secrets |
 
 \`\`\`sh
-npx mkondo check       # what would stop a start: settings, agent, keys, ports
+npx mkondo check       # finds mistakes before a start: settings, agent, keys, ports
 npx mkondo simulate    # runs the scenarios, many times as fast as speech
 npx mkondo simulate --mode audio   # the same, spoken
 npx mkondo serve       # takes calls until Ctrl-C; with your variables: npx mkondo serve --env-file .env

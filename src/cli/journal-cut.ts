@@ -1,3 +1,4 @@
+import type { CallOutput } from '../call/events.js'
 import { JOURNAL_VERSION } from '../call/journal/journal.js'
 import { migrateCheckpoint } from '../call/journal/migration.js'
 import { replayJournal } from '../call/journal/replay.js'
@@ -56,7 +57,7 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
   const was = replayJournal(kept.map((line) => JSON.stringify(line)))
   const is = replayJournal(cut.map((line) => JSON.stringify(line)))
   if (shape(was) !== shape(is)) {
-    throw new GatewayError('JOURNAL_INVALID', 'the call behaves differently without its words: cut it --with-words')
+    throw new GatewayError('JOURNAL_INVALID', 'the call behaves differently without its words; use --with-words')
   }
   cut.forEach((line, index) => {
     if ('journal' in line || Array.isArray(line['media'])) return // headers and audio have no outputs
@@ -91,9 +92,15 @@ function upgraded(line: Line): Line {
   }
 }
 
-/** What a call did, without what was said. */
+/** What a call did, without what was said. A claim of the agent is said and not done; what is done about it shows. */
 function shape(replay: Replay): string {
-  return JSON.stringify(replay.outputs.map(({ atMs, output }) => [atMs, output.type]))
+  return JSON.stringify(
+    replay.outputs.flatMap(({ atMs, output }) => (isAboutClaim(output) ? [] : [[atMs, output.type]])),
+  )
+}
+
+function isAboutClaim(output: CallOutput): boolean {
+  return output.type === 'mark' ? output.name === 'claim' : output.type === 'log' && output.entry.kind === 'claim'
 }
 
 function until(lines: readonly Line[], untilS: number | null): readonly Line[] {
@@ -108,10 +115,13 @@ function until(lines: readonly Line[], untilS: number | null): readonly Line[] {
 }
 
 function scrub(line: Line, { withWords, withAudio }: CutOptions): Line {
-  const { media, options, ...rest } = line
+  const { media, options, levels, pitch, ...rest } = line
   const clean = scrubValue(rest, withWords || withAudio, false) as Line
   // The agent's own settings: no caller said them.
   if (options !== undefined) clean['options'] = options
+  // Figures of frames as text, in which a row of digits is no phone number.
+  if (levels !== undefined) clean['levels'] = levels
+  if (pitch !== undefined) clean['pitch'] = pitch
   if (media !== undefined) clean['media'] = withAudio || Array.isArray(media) ? media : null
   return clean
 }

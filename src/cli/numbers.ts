@@ -86,8 +86,8 @@ export async function routeOf({ agent, url, eventsUrl }: RouteOptions, config: C
   if (!agents.includes(agent)) {
     throw new GatewayError(
       'AGENT_UNKNOWN',
-      `numbers route: --agent is '${agent}'; agents of ${dir} (AGENTS_DIR of this machine) are: ${agents.join(', ')}; ` +
-        `if the gateway has others: --url ${publicUrl}/voice/${agent}`,
+      `numbers route: --agent is '${agent}'; allowed, from ${dir} (AGENTS_DIR of this machine): ${agents.join(', ')}; ` +
+        `for an agent of another machine: --url ${publicUrl}/voice/${agent}`,
     )
   }
   return { voiceUrl: `${publicUrl}/voice/${agent}`, eventsUrl: eventsUrl ?? `${publicUrl}/events` }
@@ -106,7 +106,7 @@ async function listOwned(api: CarrierNumbers, asJson: boolean): Promise<string> 
         voiceUrl ?? '-',
         eventsUrl ?? '-',
       ]),
-      'no numbers yet: mkondo numbers list --available',
+      'no numbers yet; to see the available ones: mkondo numbers list --available',
     ) + (complete ? '' : 'there are more\n')
   )
 }

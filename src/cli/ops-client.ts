@@ -90,7 +90,7 @@ export class OpsClient {
     if (value === null)
       throw new GatewayError(
         'CALL_FAULT',
-        `${this.#url} answered ${response.status} with no JSON: is it a gateway's ops port?`,
+        `${this.#url} answered ${response.status} without JSON; allowed: the address of a gateway's ops port (--ops-url)`,
       )
     if (response.status === 401 || response.status === 403) throw refusalOf(value, response.status)
     return { status: response.status, body: value }

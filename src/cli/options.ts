@@ -35,7 +35,7 @@ export function chosen(flags: string, description: string, allowed: readonly str
 /** Checks a text. @throws UsageError */
 export function checked(name: string, value: string, isRight: (value: string) => boolean, allowed: string): string {
   if (isRight(value)) return value
-  throw new UsageError(`${name} is ${JSON.stringify(value.slice(0, 200))}; it has to be ${allowed}`)
+  throw new UsageError(`${name} is ${JSON.stringify(value.slice(0, 200))}; allowed: ${allowed}`)
 }
 
 export const text: Parse<string> = (value) => value
@@ -73,12 +73,12 @@ export const origin: Parse<string> = (value, name) => webAddress(value, name).re
 /** The error does not repeat the number, because it may be a real person's. */
 export const phoneNumber: Parse<string> = (value, name) => {
   if (/^\+?[0-9]{3,15}$/.test(value)) return value
-  throw new UsageError(`${name} has to be a phone number such as +254700000001`)
+  throw new UsageError(`${name} is not a phone number; allowed: 3 to 15 digits, such as +254700000001`)
 }
 
 export function callSid(value: string): string {
   if (isCallSid(value)) return value
-  throw new UsageError('a SID is 1 to 64 of A-Z a-z 0-9 _ -')
+  throw new UsageError('the SID is not valid; allowed: 1 to 64 of A-Z a-z 0-9 _ -')
 }
 
 export const agentName: Parse<string> = (value, name) => checked(name, value, isAgentName, 'a name of a-z 0-9 -')
@@ -86,7 +86,7 @@ export const agentName: Parse<string> = (value, name) => checked(name, value, is
 // --- options of several commands ----------------------------------------------------------------------------
 
 export function configOption(): Option {
-  return new Option('--config <file>', 'settings file (default: mkondo.yaml, if it is there)')
+  return new Option('--config <file>', 'settings file (default: mkondo.yaml, if it exists)')
 }
 
 export function opsUrlOption(): Option {
@@ -102,7 +102,7 @@ export function jsonOption(): Option {
 export function jsonFileOption(): Option {
   return new Option(
     '--json [file]',
-    'the result as JSON on standard output, or in a file; what is shown for people then goes to standard error',
+    'the result as JSON on standard output, or in a file; the text for people then goes to standard error',
   ).argParser((value) => value)
 }
 

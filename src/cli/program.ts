@@ -65,7 +65,7 @@ export function programOf(terminal: Terminal, ends: (code: number) => void): Com
       getOutHasColors: () => terminal.colours,
     })
     .exitOverride()
-    .addHelpText('after', '\nEach command explains itself: mkondo help COMMAND. Settings: mkondo help settings.')
+    .addHelpText('after', '\nHelp for a command: mkondo help COMMAND. Settings: mkondo help settings.')
   for (const [heading, definitions] of Object.entries(COMMANDS)) {
     program.commandsGroup(heading)
     for (const define of definitions) define(program, terminal, ends)
@@ -121,7 +121,8 @@ function errorText(thrown: unknown, command: Command): string {
 }
 
 function usageText({ code, message }: CommanderError, command: Command): string {
-  if (code === 'commander.help') return `takes one of ${command.commands.map((one) => one.name()).join(', ')}`
+  if (code === 'commander.help')
+    return `needs a command; allowed: ${command.commands.map((one) => one.name()).join(', ')}`
   const [what = '', hint = ''] = message.replace(/^error: /, '').split('\n')
   const suggestion = /^\(Did you mean (.*)\?\)$/.exec(hint)?.[1]
   return `${what.replace(/\.$/, '')}${suggestion === undefined ? '' : `; did you mean ${suggestion}?`}`

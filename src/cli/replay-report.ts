@@ -45,17 +45,15 @@ function callLines(verdict: ReplayVerdict, all: boolean): readonly string[] {
     `${file}: ${agent}, ${(spanMs / 1000).toFixed(1)} s of a call in ${(tookMs / 1000).toFixed(2)} s (${times} times real time), ` +
     `${frames} frames${audio ? ' with audio' : ''}, ${outputs} outputs`
   if (verdict.same && !verdict.comparable)
-    return [head, '  a journal of version 1: it runs, and holds nothing to compare with']
-  if (verdict.same) return [head, '  the same, to the bit']
+    return [head, '  a journal of version 1: it runs, but has no outputs to compare with']
+  if (verdict.same) return [head, '  identical']
   const { differences, frameDifferences } = verdict
   const shown = all ? SHOWN_MAX : 3
   return [
     head,
     ...(frameDifferences.length === 0
       ? []
-      : [
-          `  ${frameDifferences.length} frames are judged otherwise, the first at ${at(verdict, frameDifferences[0]?.atMs ?? 0)}`,
-        ]),
+      : [`  ${frameDifferences.length} frames differ, the first at ${at(verdict, frameDifferences[0]?.atMs ?? 0)}`]),
     ...(differences.length === 0 ? ['  the same decisions'] : [`  ${differences.length} outputs differ:`]),
     ...differences.slice(0, shown).map((difference) => `    ${differenceLine(verdict, difference)}`),
     ...(differences.length > shown
@@ -63,7 +61,9 @@ function callLines(verdict: ReplayVerdict, all: boolean): readonly string[] {
       : []),
     ...(differences.length === 0
       ? []
-      : ['  From the first of them on, backend, tools and carrier do what they did then, not what they would do now.']),
+      : [
+          '  From the first difference on, backend, tools and carrier do what was recorded, not what they would do now.',
+        ]),
   ]
 }
 

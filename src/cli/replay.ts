@@ -47,7 +47,7 @@ export async function replay(paths: readonly string[], options: ReplayOptions, t
   const files = await journalFiles(paths)
   if (options.cut !== undefined) {
     const file = files[0]
-    if (files.length !== 1 || file === undefined) throw wrong(`--cut takes one journal, not ${files.length}`)
+    if (files.length !== 1 || file === undefined) throw wrong(`--cut needs exactly one journal, not ${files.length}`)
     terminal.out(await cut(file, options.cut, options))
     return 0
   }
@@ -172,7 +172,7 @@ function changed(journal: readonly string[], settings: readonly Setting[]): Part
         throw wrong(
           next === null
             ? `--set ${path.join('.')}: ${key} is null in this call; set the whole of it, as JSON`
-            : `--set ${path.join('.')}: a call has no ${key}; ${keysOf(at)}`,
+            : `--set ${path.join('.')}: a call has no setting ${key}; ${keysOf(at)}`,
         )
       at = next as Record<string, unknown>
     }
@@ -193,9 +193,10 @@ function keysOf(settings: Readonly<Record<string, unknown>>): string {
 }
 
 async function cut(file: string, name: string, options: CutOptions): Promise<string> {
-  if (!/^[a-z0-9][a-z0-9-]{0,60}$/.test(name)) throw wrong('--cut: a name is 1 to 61 of a-z, 0-9 and -')
+  if (!/^[a-z0-9][a-z0-9-]{0,60}$/.test(name))
+    throw wrong('--cut: the name is not valid; allowed: 1 to 61 of a-z, 0-9 and -')
   const untilS = options.until === undefined ? null : Number(options.until)
-  if (untilS !== null && !(untilS > 0)) throw wrong('--until: must be a number of seconds above 0')
+  if (untilS !== null && !(untilS > 0)) throw wrong('--until is not valid; allowed: a number of seconds above 0')
   const journal = await readLines(file)
   const lines = named(file, () =>
     cutJournal(journal, { untilS, withWords: options.withWords === true, withAudio: options.withAudio === true }),

@@ -40,7 +40,7 @@ export function startableConfig(env: Env, file: string | null, count: number): C
   if (exposure.refused)
     throw new GatewayError(
       'CONFIG_INVALID',
-      exposure.open.map((line) => `${line}; INSECURE=true starts all the same`).join('\n'),
+      exposure.open.map((line) => `${line}; to start anyway, set INSECURE=true`).join('\n'),
     )
   return config
 }
@@ -72,7 +72,7 @@ export function planned(config: Config, request: Omit<PlanRequest, 'type' | 'con
   if (supervisorStore !== (config.redisUrl === null))
     throw new GatewayError(
       'CONFIG_INVALID',
-      `REDIS_URL is ${config.redisUrl === null ? 'not set any more' : 'set now'}; allowed: to change that with a restart`,
+      `REDIS_URL is ${config.redisUrl === null ? 'no longer set' : 'now set'}; allowed: to change it with a restart`,
     )
   const { tokenSecrets } = config
   const all = {

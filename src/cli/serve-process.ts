@@ -33,7 +33,7 @@ async function run(plan: ProcessPlan, restarts: number): Promise<number> {
     // Without the supervisor nobody forwards webhooks or restarts this process, so it lets its calls finish and ends.
     const orphaned = (): void => {
       channel.closed()
-      log.error({}, 'the supervisor has ended: this process ends when its calls have finished')
+      log.error({}, 'the supervisor has ended: this process ends after its calls')
       void gateway.stop(config.drainTimeoutMs)
     }
     process.once('disconnect', orphaned)
@@ -71,7 +71,7 @@ process.once('message', (message: ToProcess<ProcessPlan> | PlanRequest) => {
     process.send?.(answerPlan(message))
     return
   }
-  if (message.type !== 'start') throw new Error('the first message of a supervisor is start')
+  if (message.type !== 'start') throw new Error('the first message of a supervisor must be start')
   void run(message.plan, message.restarts).then((code) => {
     process.exitCode = code
     // An open channel would keep the process alive.

@@ -33,7 +33,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   let config = startableConfig(process.env, configFile, count)
   const log = createLog(config.logLevel)
   if (config.insecure)
-    log.warn({ open: exposureOf(config).open }, 'INSECURE is set: the gateway starts although strangers can use it')
+    log.warn({ open: exposureOf(config).open }, 'INSECURE is set: the gateway starts although anybody can use it')
   const shop = needsDemoShop(config, options.withShop === true) ? await startDemoShop() : null
   if (shop !== null) {
     config = { ...config, shopApiUrl: shop.url }
@@ -68,7 +68,7 @@ async function serveAlone(given: Config, log: Log): Promise<number> {
   // Whoever closes its terminal ends it; a service that is told to reload goes on.
   if (!process.stdin.isTTY) {
     process.on('SIGHUP', () =>
-      log.warn({}, 'SIGHUP changes nothing in one process: it replaces those of --processes 2 or more'),
+      log.warn({}, 'SIGHUP has no effect on a single process: it replaces the processes of --processes 2 or more'),
     )
   }
   const stopped = untilStopped(gateway, config.drainTimeoutMs, log)
@@ -96,7 +96,7 @@ async function serveTogether(
   log: Log,
 ): Promise<number> {
   if (config.tokenSecrets.length === 0)
-    log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes only')
+    log.info({}, 'TOKEN_SECRET is not set: tokens are valid in these processes only, until they end')
   const start = planned(config, request)
   const { plans, spare } = start
   await freePorts([...plans, spare])
@@ -110,7 +110,7 @@ async function serveTogether(
   process.on(
     'SIGHUP',
     oneAtATime(async () => {
-      log.info({}, 'the processes are replaced, with the settings as they are now')
+      log.info({}, 'replacing the processes, with the current settings')
       let why: string | null
       try {
         const env = environment()
@@ -118,7 +118,7 @@ async function serveTogether(
       } catch (thrown) {
         why = messageOf(thrown)
       }
-      if (why !== null) log.error({ reason: why }, 'the processes are not replaced, and nothing is changed')
+      if (why !== null) log.error({ reason: why }, 'the processes are not replaced, nothing has changed')
     }),
   )
   onStopSignals(

@@ -73,7 +73,7 @@ const REACH_TIMEOUT_MS = 3000
 export async function simulate(args: SimulateArguments, terminal: Terminal): Promise<number> {
   const wanted = args.filter === null ? () => true : filterOf(args.filter)
   const scenarios = (await findScenarios(args.paths)).filter(({ agent, name }) => wanted(`${agent}/${name}`))
-  if (scenarios.length === 0) throw new GatewayError('CONFIG_INVALID', 'no scenario has what --filter asks for')
+  if (scenarios.length === 0) throw new GatewayError('CONFIG_INVALID', 'no scenario matches --filter')
   if (args.list) {
     for (const { agent, name, mode, file } of scenarios)
       terminal.out(`${agent}/${name} ${mode ?? 'text or audio'} ${file}\n`)
@@ -147,7 +147,7 @@ interface Ground {
 
 /** A gateway that is already running. */
 class RunningGateway implements Ground {
-  readonly unavailable = { text: 'text mode drives the call without a gateway (leave out --url)' }
+  readonly unavailable = { text: 'text mode runs without a gateway (leave out --url)' }
   readonly #address: GatewayAddress
   readonly #args: SimulateArguments
   readonly #io: SimulateIo
@@ -253,7 +253,7 @@ class OwnGround implements Ground {
       if (this.#agents.has(agent)) continue
       throw new GatewayError(
         'AGENT_UNKNOWN',
-        `${file}: there is no agent ${agent}; agents are: ${[...this.#agents.keys()].join(', ')}`,
+        `${file}: there is no agent ${agent}; allowed: ${[...this.#agents.keys()].join(', ')}`,
       )
     }
   }
@@ -344,11 +344,14 @@ async function reachable(option: string, url: string, token: string | null): Pro
     })
   }
   if (status === 401 || status === 403)
-    throw new GatewayError('CONFIG_INVALID', `${option} ${new URL(url).origin} wants another token; set OPS_TOKEN`)
+    throw new GatewayError(
+      'CONFIG_INVALID',
+      `${option} ${new URL(url).origin} refuses the token; allowed: the OPS_TOKEN of that gateway`,
+    )
   if (option === '--ops-url' && status !== 200)
     throw new GatewayError(
       'CONFIG_INVALID',
-      `${option} ${new URL(url).origin} is no ops port of a gateway: it answered with ${status}`,
+      `${option} ${new URL(url).origin} is not the ops port of a gateway: it answered with ${status}`,
     )
 }
 

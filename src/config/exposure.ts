@@ -42,7 +42,7 @@ export function exposureOf(config: ExposureSettings): Exposure {
     config
   const open: string[] = []
   if (webhookSecrets.length === 0) {
-    const why = 'without SAUTIKIT_WEBHOOK_SECRETS: webhooks of anybody would be taken; allowed: '
+    const why = 'without SAUTIKIT_WEBHOOK_SECRETS: anybody could send webhooks; allowed: '
     if (publicUrl !== null)
       open.push(`PUBLIC_URL is '${publicUrl}' ${why}with the secrets that sign the carrier's webhooks`)
     else if (!isLoopback(host))
@@ -54,14 +54,16 @@ export function exposureOf(config: ExposureSettings): Exposure {
     )
   }
   if (opsReadToken !== null && opsToken === null) {
-    open.push('OPS_READ_TOKEN is set without OPS_TOKEN: the ops port would ask nobody for a token; allowed: both')
+    open.push('OPS_READ_TOKEN is set without OPS_TOKEN: the ops port would require no token; allowed: both')
   }
   if (opsReadToken !== null && opsReadToken === opsToken) {
-    open.push('OPS_READ_TOKEN is the same as OPS_TOKEN: who reads metrics could end calls; allowed: two different ones')
+    open.push(
+      'OPS_READ_TOKEN is the same as OPS_TOKEN: whoever reads metrics could end calls; allowed: two different tokens',
+    )
   }
   if (tokenSecrets.length === 0 && !isLoopback(internalHost)) {
     open.push(
-      `INTERNAL_HOST is '${internalHost}' without TOKEN_SECRET: no other node could prove that it is one; allowed: a loopback address, or a TOKEN_SECRET that all nodes have`,
+      `INTERNAL_HOST is '${internalHost}' without TOKEN_SECRET: no node could verify another one; allowed: a loopback address, or a TOKEN_SECRET that all nodes have`,
     )
   }
   return { open, refused: open.length > 0 && !insecure }

@@ -20,7 +20,7 @@ export function internalTls(config: TlsSettings): PeerTls | null {
       (name) => config[name] === null,
     )
     throw invalid(
-      `${missing.map((name) => SETTINGS[name].env).join(' and ')} is not set, and another of the three is; allowed: all of INTERNAL_TLS_CERT, INTERNAL_TLS_KEY and INTERNAL_TLS_CA, or none`,
+      `${missing.map((name) => SETTINGS[name].env).join(' and ')} is not set, but another of the three is; allowed: all of INTERNAL_TLS_CERT, INTERNAL_TLS_KEY and INTERNAL_TLS_CA, or none`,
     )
   }
   const tls = {
@@ -51,7 +51,7 @@ function pem(setting: string, path: string, what: string): string {
     const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
     throw invalid(`${setting} is '${path}', which cannot be read (${code}); allowed: a file with ${what} as PEM`)
   }
-  throw invalid(`${setting} is '${path}', which holds no PEM; allowed: a file with ${what} as PEM`)
+  throw invalid(`${setting} is '${path}', which is not PEM; allowed: a file with ${what} as PEM`)
 }
 
 function invalid(message: string): GatewayError {

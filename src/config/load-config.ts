@@ -54,7 +54,7 @@ function listed(faults: readonly string[]): string {
 }
 
 function shown(setting: Setting<unknown>, raw: string): string {
-  if (setting.secret === true) return `a secret of ${raw.length} characters`
+  if (setting.secret === true) return `set to ${raw.length} characters (not shown)`
   return raw.length > 80 ? `'${raw.slice(0, 80)}…'` : `'${raw}'`
 }
 
@@ -90,7 +90,7 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
   }
   if (contents === null) return found
   if (!isMap(contents)) {
-    faults.push(`${path}: settings are 'key: value' lines`)
+    faults.push(`${path} is not a list of settings; allowed: lines of the form 'key: value'`)
     return found
   }
   const keys = ALL.map(([, setting]) => setting.key)
@@ -105,7 +105,10 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
       continue
     }
     const text = textOf(value)
-    if (text === undefined) faults.push(`${at}: setting '${name}' is not a single value or a list of texts`)
+    if (text === undefined)
+      faults.push(
+        `${at}: setting '${name}' has an unusable value; allowed: a text, a number, true, false, or a list of texts`,
+      )
     else if (text !== null) found.set(name, { text, at })
   }
   return found
@@ -157,11 +160,13 @@ function mistypedVariables(
       const shown = name.slice(0, 80)
       const meant = known.find((candidate) => isOneSlip(name, candidate))
       if (meant !== undefined && !isSet(meant))
-        return [`${shown} is no setting; did you mean ${meant}? (if it is another program's, set ${meant} as well)`]
+        return [`${shown} is not a setting; did you mean ${meant}? (if it is another program's, set ${meant} as well)`]
       const prefix = OUR_PREFIXES.find((ours) => name.startsWith(ours))
       if (prefix === undefined || SERVICE_VARIABLE.test(name)) return []
       const near = nearest(prefix === 'MKONDO_' ? name.slice(prefix.length) : name, known)
-      return [`${shown} is no setting; ${near === null ? 'mkondo help settings lists all' : `did you mean ${near}?`}`]
+      return [
+        `${shown} is not a setting; ${near === null ? 'allowed: the settings that `mkondo help settings` lists' : `did you mean ${near}?`}`,
+      ]
     })
 }
 

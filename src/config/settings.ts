@@ -57,7 +57,7 @@ const oneOf = <T extends string>(...names: readonly T[]): Kind<T> => ({
 })
 
 const logLevels: Kind<LogSettings> = {
-  allowed: `one of ${LOG_LEVELS.join(', ')}, and component=level for single components, by commas`,
+  allowed: `one of ${LOG_LEVELS.join(', ')}, and component=level for single components, separated by commas`,
   parse: (value) => {
     try {
       return parseLogSettings(value)
@@ -135,7 +135,7 @@ const atMost = (most: number, base: Kind<readonly string[]>): Kind<readonly stri
 
 const networks: Kind<readonly string[]> = {
   allowed:
-    'a comma list of addresses and networks such as 10.0.0.0/8, 192.0.2.7, 2001:db8::/32, and none that holds every address (/0)',
+    'addresses and networks such as 10.0.0.0/8, 192.0.2.7, 2001:db8::/32, separated by commas; a network of all addresses (/0) is not allowed',
   parse: (value) => {
     const items = value
       .split(',')
@@ -187,7 +187,7 @@ const yesNo: Kind<boolean> = {
 /** Where the embedded backend and the media engine leave one core to the sockets. */
 const defaultWorkers = Math.max(1, Math.min(8, availableParallelism() - 1))
 
-const apiKey = text('a key without spaces', /^\S{8,4096}$/)
+const apiKey = text('an API key without spaces', /^\S{8,4096}$/)
 const modelName = text('the name of a model without spaces', /^\S{1,200}$/)
 
 const define = <T>(setting: Setting<T>): Setting<T> => setting
@@ -231,7 +231,7 @@ export const SETTINGS = {
     kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
     fallback: null,
     secret: true,
-    help: 'The bearer token of the ops port, which may read everything and act.',
+    help: 'The bearer token of the ops port, which allows everything.',
   }),
   opsReadToken: define<string | null>({
     env: 'OPS_READ_TOKEN',
@@ -239,7 +239,7 @@ export const SETTINGS = {
     kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)),
     fallback: null,
     secret: true,
-    help: 'A second bearer token of the ops port, which may read metrics and nothing else.',
+    help: 'A second bearer token of the ops port, which allows reading metrics and nothing else.',
   }),
   insecure: define({
     env: 'INSECURE',
@@ -262,7 +262,7 @@ export const SETTINGS = {
     help: 'With REDIS_URL or --processes: the URL at which the carrier reaches each single node, for its audio. When unset, --processes alone uses PORT + 1 + the number of the process.',
     kind: optional(
       nodeOrigin(
-        'an http:// or https:// URL, with {node} where the name of the node goes or {process} where the number of the process does, such as https://voice.example.com/n/{node}',
+        'an http:// or https:// URL, with {node} for the name of the node or {process} for the number of the process, such as https://voice.example.com/n/{node}',
         new RegExp(`^${HOST_AND_PORT}(?:/[\\w./-]*)?$`),
       ),
     ),
@@ -298,7 +298,7 @@ export const SETTINGS = {
     key: 'internalHost',
     kind: text('a host name or address', /^[\w.:-]{1,255}$/),
     fallback: '127.0.0.1',
-    help: 'The address on which the internal port listens, at which the nodes of a fleet and the processes of --processes ask each other.',
+    help: 'The address on which the internal port listens. The nodes of a fleet and the processes of --processes talk to each other over it.',
   }),
   internalPort: define<number | null>({
     env: 'INTERNAL_PORT',
@@ -313,7 +313,7 @@ export const SETTINGS = {
     key: 'internalUrl',
     kind: optional(
       nodeOrigin(
-        'an http:// or https:// URL without a path, with {node} or {process} as in NODE_URL; without a port it gets that of the internal port',
+        'an http:// or https:// URL without a path, with {node} or {process} as in NODE_URL; without a port it gets the internal port',
         new RegExp(`^${HOST_AND_PORT}$`),
       ),
     ),
@@ -388,7 +388,7 @@ export const SETTINGS = {
     key: 'recordsTranscript',
     kind: oneOf('full', 'masked', 'none'),
     fallback: 'full',
-    help: 'How much of what was said is in the records: all words, all words with numbers masked, or none.',
+    help: 'Which words of a call its record has: all words, all words with numbers masked, or none.',
   }),
   recordsNumbers: define<'masked' | 'full'>({
     env: 'RECORDS_NUMBERS',
@@ -416,7 +416,7 @@ export const SETTINGS = {
     key: 'recordsKeepMb',
     kind: integer(1, 100_000_000),
     fallback: 4096,
-    help: 'The largest size of all records together, in MB. The oldest are deleted first.',
+    help: 'The maximum size of all records together, in MB. The oldest are deleted first.',
   }),
   recordingsKeepDays: define({
     env: 'RECORDINGS_KEEP_DAYS',
@@ -430,7 +430,7 @@ export const SETTINGS = {
     key: 'recordingsKeepMb',
     kind: integer(1, 100_000_000),
     fallback: 20_480,
-    help: 'The largest size of all recordings together, in MB. The oldest are deleted first.',
+    help: 'The maximum size of all recordings together, in MB. The oldest are deleted first.',
   }),
   handoffUrl: define<string | null>({
     env: 'HANDOFF_URL',
@@ -474,7 +474,7 @@ export const SETTINGS = {
     key: 'sautikitApiPaths',
     fallback: [],
     kind: {
-      allowed: `a comma list of ${API_PATHS.join(', ')}`,
+      allowed: `one or more of ${API_PATHS.join(', ')}, separated by commas`,
       parse: (value) => {
         const names = value
           .split(',')
@@ -483,7 +483,7 @@ export const SETTINGS = {
         return names.every(isApiPath) ? names : undefined
       },
     },
-    help: "Which spelling of each request to the carrier's REST API is tried first. The other spellings follow.",
+    help: "Which form of each request to the carrier's REST API is tried first. The other forms follow.",
   }),
   carrierRecordings: define({
     env: 'CARRIER_RECORDINGS',
@@ -504,12 +504,12 @@ export const SETTINGS = {
     key: 'recoveryPerMinute',
     kind: integer(0, 600),
     fallback: 30,
-    help: 'How many callers whose calls were lost may be called back in a minute, by all processes together; 0 calls nobody back.',
+    help: 'How many callers whose calls were lost may be called back in a minute, by all processes together. With 0 no caller is called back.',
   }),
   outboundPrefixes: define<readonly string[]>({
     env: 'OUTBOUND_PREFIXES',
     key: 'outboundPrefixes',
-    kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/),
+    kind: list('beginnings of phone numbers such as +254, separated by commas', /^\+\d{1,14}$/),
     fallback: [],
     help: 'The beginnings of the phone numbers that may be called. When unset, every number may be called.',
   }),
@@ -518,15 +518,15 @@ export const SETTINGS = {
     key: 'sautikitAfterStream',
     kind: oneOf('learn', 'continues', 'holds'),
     fallback: 'learn',
-    help: 'What the carrier does with a call when its stream closes: it continues the call, or holds it in silence. `learn` finds out from the calls.',
+    help: 'What the carrier does with a call when its stream closes: it continues the call, or holds it in silence. With `learn` the gateway finds out from the calls.',
   }),
   webhookSecrets: define<readonly string[]>({
     env: 'SAUTIKIT_WEBHOOK_SECRETS',
     key: 'sautikitWebhookSecrets',
-    kind: atMost(WEBHOOK_SECRETS_MAX, list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/)),
+    kind: atMost(WEBHOOK_SECRETS_MAX, list('secrets of 8 or more characters, separated by commas', /^\S{8,512}$/)),
     fallback: [],
     secret: true,
-    help: 'The secrets that may have signed a webhook of the carrier.',
+    help: 'The secrets with which the carrier may sign its webhooks.',
   }),
   trustedProxies: define<readonly string[]>({
     env: 'TRUSTED_PROXIES',
@@ -545,18 +545,21 @@ export const SETTINGS = {
   tokenSecrets: define<readonly string[]>({
     env: 'TOKEN_SECRET',
     key: 'tokenSecret',
-    kind: atMost(TOKEN_SECRETS_MAX, list('a secret of at least 16 characters, or two by a comma', /^.{16,512}$/s)),
+    kind: atMost(
+      TOKEN_SECRETS_MAX,
+      list('a secret of at least 16 characters, or two separated by a comma', /^.{16,512}$/s),
+    ),
     fallback: [],
     secret: true,
     defaultText: 'random at each start',
-    help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and what is stored in Redis. It is the same on all nodes, and a fleet requires it. To replace it, give two, separated by a comma: the first one signs, both are accepted.",
+    help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and the data in Redis. A fleet requires it, and all its nodes have the same one. To replace it, set two, separated by a comma: the first one signs, both are accepted.",
   }),
   autoBackend: define<AutoBackend | null>({
     env: 'AUTO_BACKEND',
     key: 'autoBackend',
     kind: optional(oneOf('openai', 'openai-live', 'gemini', 'self-hosted', 'cascade', 'embedded')),
     fallback: null,
-    help: 'What `backend: auto` of an agent stands for. When unset, it is the first of openai, gemini and embedded that is configured.',
+    help: 'The backend that an agent with `backend: auto` uses. When unset, it is the first of openai, gemini and embedded that is configured.',
   }),
   openaiApiKey: define<string | null>({
     env: 'OPENAI_API_KEY',
@@ -579,7 +582,7 @@ export const SETTINGS = {
     key: 'openaiBaseUrl',
     kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
     fallback: null,
-    help: "The address of OpenAI's API, where it is not the public one.",
+    help: "The address of OpenAI's API. When unset, it is the public one.",
   }),
   openaiModel: define({
     env: 'OPENAI_MODEL',
@@ -600,7 +603,7 @@ export const SETTINGS = {
     key: 'openaiLiveUrl',
     kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
     fallback: null,
-    help: "The address of OpenAI's live API, where it is neither that of OPENAI_BASE_URL nor the public one.",
+    help: "The address of OpenAI's live API. When unset, it is that of OPENAI_BASE_URL, or the public one.",
   }),
   openaiLiveModel: define({
     env: 'OPENAI_LIVE_MODEL',
@@ -628,7 +631,7 @@ export const SETTINGS = {
     key: 'geminiBaseUrl',
     kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
     fallback: null,
-    help: "The address of Gemini's API, where it is not the public one.",
+    help: "The address of Gemini's API. When unset, it is the public one.",
   }),
   geminiModel: define({
     env: 'GEMINI_MODEL',
@@ -657,7 +660,7 @@ export const SETTINGS = {
     kind: optional(apiKey),
     fallback: null,
     secret: true,
-    help: 'The API key for the server at REALTIME_URL, where it wants one.',
+    help: 'The API key for the server at REALTIME_URL, if it requires one.',
   }),
   realtimeModel: define({
     env: 'REALTIME_MODEL',
@@ -700,7 +703,7 @@ export const SETTINGS = {
     kind: optional(apiKey),
     fallback: null,
     secret: true,
-    help: 'The API key for the recogniser at STT_URL, where it wants one.',
+    help: 'The API key for the recogniser at STT_URL, if it requires one.',
   }),
   sttModel: define({
     env: 'STT_MODEL',
@@ -722,7 +725,7 @@ export const SETTINGS = {
     kind: optional(apiKey),
     fallback: null,
     secret: true,
-    help: 'The API key for the language model at LLM_URL, where it wants one.',
+    help: 'The API key for the language model at LLM_URL, if it requires one.',
   }),
   llmModel: define({
     env: 'LLM_MODEL',
@@ -744,7 +747,7 @@ export const SETTINGS = {
     kind: optional(apiKey),
     fallback: null,
     secret: true,
-    help: 'The API key for the voice at TTS_URL, where it wants one.',
+    help: 'The API key for the voice at TTS_URL, if it requires one.',
   }),
   ttsModel: define({
     env: 'TTS_MODEL',
@@ -758,7 +761,7 @@ export const SETTINGS = {
     key: 'pricesFile',
     kind: optional(text('the path of a file')),
     fallback: null,
-    help: "The file with your prices of models, which come before the vendors' public prices (docs/BACKENDS.md).",
+    help: "The file with your prices of models, which take precedence over the vendors' public prices (docs/BACKENDS.md).",
   }),
   backendMessageMs: define<number | null>({
     env: 'BACKEND_MESSAGE_MS',
@@ -772,7 +775,7 @@ export const SETTINGS = {
     key: 'mediaWorkers',
     kind: integer(1, 64),
     fallback: defaultWorkers,
-    defaultText: 'one less than the processors, from 1 to 8',
+    defaultText: 'one less than the number of processors, from 1 to 8',
     help: 'The number of media worker threads, of all processes together.',
   }),
   workerMemoryMb: define<number | null>({
@@ -780,7 +783,7 @@ export const SETTINGS = {
     key: 'workerMemoryMb',
     kind: optional(integer(64, 16_384)),
     fallback: null,
-    help: 'The memory of one media worker in MB: its heap may have so much, and its buffers as much again. When unset, it is 256 and 1 for each call.',
+    help: 'The memory of one media worker in MB. The limit applies to its heap, and again to its buffers. When unset, it is 256 and 1 for each call.',
   }),
   speechWorkers: define({
     env: 'SPEECH_WORKERS',
@@ -794,14 +797,14 @@ export const SETTINGS = {
     key: 'speechDecoders',
     kind: integer(1, 16),
     fallback: 4,
-    help: 'How many callers the embedded recogniser hears at once, for each speech worker; each takes 28 MB.',
+    help: 'How many callers the embedded recogniser hears at once, for each speech worker. Each needs 28 MB.',
   }),
   maxCalls: define({
     env: 'MAX_CALLS',
     key: 'maxCalls',
     kind: integer(1, 20_000),
     fallback: 200,
-    help: 'How many calls are taken at once, by all processes together.',
+    help: 'The maximum number of concurrent calls, of all processes together.',
   }),
   maxCallSeries: define({
     env: 'MAX_CALL_SERIES',
@@ -838,7 +841,7 @@ export const SETTINGS = {
     kind: logLevels,
     fallback: { level: 'info', components: {} },
     defaultText: 'info',
-    help: 'The least severe level that is logged, for all components and for single ones, as in info,edge=debug.',
+    help: 'The lowest level that is logged, for all components and for single ones, as in info,edge=debug.',
   }),
 } as const
 

@@ -449,9 +449,11 @@ export const SHADOW_TOOL_WAIT_MS = 10_000
 export const BUDGET_GOODBYE_MS = 15_000
 
 // --- embedded speech --------------------------------------------------------------------------------------
-/** Speech workers of one process, and the decoders that each makes ready at start (28 MB and 190 ms each). */
+/** Speech workers of one process, and the decoders of each (28 MB and 190 ms each). */
 export const SPEECH_THREADS_MAX = 4
 export const SPEECH_DECODERS_DEFAULT = 4
+/** How long speech workers that started for a call stay without one: a start takes a second of processor time. */
+export const SPEECH_IDLE_MS = 10 * 60_000
 /** Sessions of one speech worker; most of them are silent at any moment. */
 export const SPEECH_SESSIONS_PER_THREAD = 500
 /** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */
@@ -569,6 +571,9 @@ export const OPS_LIST_MAX = 500
 export const AGENTS_THREAD_MS = 20_000
 /** Heap of that thread. */
 export const AGENTS_THREAD_MEMORY_MB = 256
+/** What the agents folder holds is not read again before this, as long as its files are the same, of which it has at most so many. */
+export const AGENTS_VIEW_KEPT_MS = 60_000
+export const AGENTS_VIEW_FILES_MAX = 2000
 /** How long a node waits for another's answer to an operator. */
 export const OPS_PEER_MS = 1000
 /** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */

@@ -98,7 +98,7 @@ export class DescriptorGuard {
     this.#options.pause()
     this.#options.log.error(
       { open: this.#open + this.#since, limit: this.#options.source.limit, paused_at: this.#pauseAt },
-      'File descriptors run out: no connections are taken on the public port',
+      'file descriptors run out: the public port is closed to new connections',
     )
   }
 
@@ -107,13 +107,13 @@ export class DescriptorGuard {
     try {
       await resume()
     } catch (error) {
-      if (!this.#resumeFailed) log.error({ err: error }, 'The public port cannot be reopened; the gateway keeps trying')
+      if (!this.#resumeFailed) log.error({ err: error }, 'the public port cannot be reopened; the gateway keeps trying')
       this.#resumeFailed = true
       return
     }
     this.#low = false
     this.#resumeFailed = false
-    log.info({ open: this.#open }, 'File descriptors are available again: connections are accepted')
+    log.info({ open: this.#open }, 'file descriptors are available again: the public port is open')
   }
 }
 

@@ -48,7 +48,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   if (options.bareSignatures) {
     options.log.warn(
       {},
-      'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are taken, and whoever has seen one can send it again',
+      'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are accepted, and anyone who has seen one can send it again',
     )
   }
   const tokens = new StreamTokens(options)
@@ -252,7 +252,7 @@ function checkOrigins(options: EdgeOptions): void {
     if (value !== null && parseOrigin(value) === null) {
       throw new GatewayError(
         'CONFIG_INVALID',
-        `${name} is not an origin; expected https://host or https://host:port, without query`,
+        `${name} is not an origin; allowed: https://host or https://host:port, without path and query`,
       )
     }
   }

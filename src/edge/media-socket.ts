@@ -189,7 +189,7 @@ export class MediaSockets {
       this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
       this.#options.log.warn(
         { reason: refused.reason, code: refused.code, status: refused.status, address },
-        'An audio socket was refused',
+        'an audio socket was refused',
       )
     }
     new Exchange(res).reply(errorReply(refused.status, refused.code, refused.message, { close: true }))

@@ -16,7 +16,7 @@ const fromSchema = z
   .transform((raw, context) => {
     const number = raw === '' ? '' : subscriberNumber(raw)
     if (number !== null) return number
-    context.addIssue({ code: 'custom', message: 'is no number' })
+    context.addIssue({ code: 'custom', message: 'is not a number' })
     return z.NEVER
   })
 

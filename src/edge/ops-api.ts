@@ -215,7 +215,7 @@ export class OpsApi {
       return jsonReply(await outbound.place(order), 201)
     } catch (thrown) {
       if (!(thrown instanceof GatewayError)) throw thrown
-      log.warn({ err: thrown, agent: order.agent }, 'A call was not placed')
+      log.warn({ err: thrown, agent: order.agent }, 'a call was not placed')
       return errorReply(PLACE_STATUS[thrown.code] ?? 502, thrown.code, thrown.message)
     }
   }

@@ -333,7 +333,7 @@ export class OpsApp {
     try {
       exchange.reply(await answer())
     } catch (error) {
-      this.#options.log.error({ err: error, path }, 'An ops request could not be answered')
+      this.#options.log.error({ err: error, path }, 'an ops request could not be answered')
       exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
     }
   }

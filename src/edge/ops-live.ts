@@ -140,7 +140,7 @@ abstract class Feed {
     this.#looking = true
     this.look()
       .catch((thrown: unknown) => {
-        this.options.log.error({ err: thrown }, 'Live calls could not be looked at for the console')
+        this.options.log.error({ err: thrown }, 'the live calls could not be read for the console')
       })
       .finally(() => {
         this.#looking = false

@@ -124,24 +124,24 @@ export class PhoneSockets {
         return this.#call(ws, order)
       case 'press':
         if (typeof order['keys'] === 'string' && KEYS.test(order['keys'])) return data.call?.press(order['keys'])
-        return refuse(ws, 'keys are 1 to 16 of 0-9 * # A-D')
+        return refuse(ws, 'the keys are not valid; allowed: 1 to 16 of 0-9 * # A-D')
       case 'say':
         if (isSentence(order['text'])) return data.call?.say(order['text'].trim())
-        return refuse(ws, `a text to say has 1 to ${SOFTPHONE_TEXT_CHARS_MAX} characters`)
+        return refuse(ws, `the text is not valid; allowed: 1 to ${SOFTPHONE_TEXT_CHARS_MAX} characters`)
       case 'hang-up':
         return data.call?.hangUp()
       default:
-        refuse(ws, 'a text is a JSON object whose type is call, press, say or hang-up')
+        refuse(ws, 'the message is not valid; allowed: a JSON object with the type call, press, say or hang-up')
     }
   }
 
   #call(ws: WebSocket<PhoneData>, { agent, from }: Readonly<Record<string, unknown>>): void {
     const { phone, log } = this.#options
     const data = ws.getUserData()
-    if (phone === null) return refuse(ws, 'this gateway places no calls from the browser')
-    if (!isAgentName(agent)) return refuse(ws, 'agent is the name of an agent')
+    if (phone === null) return refuse(ws, 'this gateway does not accept calls from the browser')
+    if (!isAgentName(agent)) return refuse(ws, 'agent is not valid; allowed: the name of an agent')
     if (typeof from !== 'string' || !NUMBER.test(from))
-      return refuse(ws, 'the caller number has 3 to 15 digits, such as +254700000001')
+      return refuse(ws, 'the caller number is not valid; allowed: 3 to 15 digits, such as +254700000001')
     if (data.call !== null) return refuse(ws, 'this page has a call already')
     if (this.calls >= SOFTPHONE_CALLS_MAX)
       return refuse(ws, `${SOFTPHONE_CALLS_MAX} browsers have a call already; wait until one ends`)
@@ -162,8 +162,8 @@ export class PhoneSockets {
       )
       this.#send(ws, JSON.stringify({ type: 'placed', callSid: data.call.callSid }))
     } catch (thrown) {
-      log.error({ err: thrown }, 'A call from the console could not be placed')
-      refuse(ws, thrown instanceof GatewayError ? thrown.message : 'the call could not be placed; the log says why')
+      log.error({ err: thrown }, 'a call from the console could not be placed')
+      refuse(ws, thrown instanceof GatewayError ? thrown.message : 'the call could not be placed; see the log')
     }
   }
 

@@ -191,7 +191,7 @@ export class WebhookGuard {
           'no webhook can be verified: set SAUTIKIT_WEBHOOK_SECRETS',
         )
       }
-      if (!this.#warned) log.warn({}, 'Unsigned webhooks are accepted: SAUTIKIT_WEBHOOK_SECRETS is not set')
+      if (!this.#warned) log.warn({}, 'unsigned webhooks are accepted: SAUTIKIT_WEBHOOK_SECRETS is not set')
       this.#warned = true
       return { callSid: null }
     }

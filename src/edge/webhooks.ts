@@ -207,7 +207,7 @@ export class Webhooks {
         'AGENT_UNKNOWN',
         name === null
           ? `the path names no agent and there is no default; agents are: ${calls.agentNames().join(', ')}`
-          : `there is no agent of that name; agents are: ${calls.agentNames().join(', ')}`,
+          : `there is no agent of that name; allowed: ${calls.agentNames().join(', ')}`,
       )
     }
     const origins = this.#originsOf(request.host)
@@ -488,7 +488,7 @@ export class Webhooks {
 
 /** Logs a fault of ours. @returns what is answered */
 export function handlerFault(log: Log, route: WebhookRoute, error: unknown): Reply {
-  log.error({ err: error, route }, 'A webhook could not be answered')
+  log.error({ err: error, route }, 'a webhook could not be answered')
   return errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why')
 }
 

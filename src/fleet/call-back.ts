@@ -47,14 +47,14 @@ export async function callBack(state: KeptState, options: CallBackOptions): Prom
   const log = options.log.call(parseCallSid(callSid), { agent })
   const refusal = callBackRefusal(state.kept, options.recovery(agent), options.wallClock())
   if (refusal !== null) {
-    log.info({ why: refusal }, 'the caller of a call that was cut off is not rung back')
+    log.info({ why: refusal }, 'the caller of a call that was cut off is not called back')
     return false
   }
   try {
     await options.place({ agent, to: from, ...(E164.test(to) ? { from: to } : {}), recovers: state })
     return true
   } catch (thrown) {
-    log.warn({ err: thrown }, 'the caller of a call that was cut off cannot be rung back')
+    log.warn({ err: thrown }, 'the caller of a call that was cut off cannot be called back')
     return false
   }
 }

@@ -95,7 +95,7 @@ export async function serveStore(store: CallStore, { id, op, args }: StoreReques
 }
 
 function down(why: string): GatewayError {
-  return new GatewayError('STORE_DOWN', `the store of the calls, in the supervisor's memory, is down: ${why}`, {
+  return new GatewayError('STORE_DOWN', `the call store, in the supervisor's memory, is down: ${why}`, {
     retryable: true,
   })
 }

@@ -52,10 +52,10 @@ export class StoredEffects implements Omit<EffectGate, 'mayAct'> {
         if (secret === undefined || value.startsWith(INTENT)) continue
         const result = opened(value, nameOf(key, secret), secret)
         if (result !== null) return { result }
-        log.error({}, 'the result of an effect in the store cannot be read: it counts as uncertain')
+        log.error({}, 'the stored result of an action cannot be read: the action counts as uncertain')
       }
     } catch (thrown) {
-      log.warn({ reason: messageOf(thrown) }, 'the intent of an effect could not be stored')
+      log.warn({ reason: messageOf(thrown) }, 'the intent of an action could not be stored')
       return 'store-down'
     }
     return uncertain ? 'uncertain' : 'new'
@@ -69,7 +69,7 @@ export class StoredEffects implements Omit<EffectGate, 'mayAct'> {
     })
     Promise.all(settling).catch((thrown: unknown) => {
       this.resultsLost++
-      log.warn({ reason: messageOf(thrown) }, 'the result of an effect could not be stored')
+      log.warn({ reason: messageOf(thrown) }, 'the result of an action could not be stored')
     })
   }
 }

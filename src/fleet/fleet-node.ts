@@ -354,7 +354,7 @@ export class FleetNode {
   async #claimAllAgain(): Promise<void> {
     this.#forgottenMs = this.#options.clock()
     const left = [...this.#tokens.keys()]
-    this.#options.log.error({ calls: left.length }, 'the store has lost what it held: live calls are written again')
+    this.#options.log.error({ calls: left.length }, 'the store has lost its data: the live calls are written again')
     this.#options.onForgotten()
     const work = async (): Promise<void> => {
       for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift()) await this.confirm(callSid)
@@ -394,7 +394,10 @@ export class FleetNode {
       await this.store.save(key, owner, {})
       this.#reserved.set(key, owner)
     } catch (thrown) {
-      this.#options.log.warn({ err: thrown }, 'an order could not be claimed: another node may open its call')
+      this.#options.log.warn(
+        { err: thrown },
+        'an outbound call could not be claimed: another node may answer its webhooks',
+      )
     }
   }
 
@@ -488,7 +491,7 @@ export class FleetNode {
         this.#notReady = output.ready ? null : output.why
         return
       case 'exit':
-        log.fatal({ node: this.name }, 'another live node has this name: this one ends')
+        log.fatal({ node: this.name }, 'another live node has this NODE_NAME: this node ends')
         return this.#options.onNameTaken()
       default:
         assertNever(output)
@@ -547,7 +550,7 @@ export class FleetNode {
       this.#tokens.delete(callSid)
       this.#epochs.delete(callSid)
     }
-    log.error({ calls: callSids.length, why }, 'calls are given up: other nodes may have them')
+    log.error({ calls: callSids.length, why }, 'calls are given up: other nodes may have taken them over')
     onGivenUp(callSids, why)
   }
 
@@ -560,7 +563,10 @@ export class FleetNode {
       const callSids = (await this.store.callsOf(node)).filter((callSid) => !this.#tokens.has(callSid))
       if (incarnation === null && callSids.length > 0) this.counters.takeOvers[evidence]++
       if (callSids.length === 0) return
-      log.error({ peer: node, incarnation, calls: callSids.length, evidence }, 'the calls of a node that is gone')
+      log.error(
+        { peer: node, incarnation, calls: callSids.length, evidence },
+        'a node is lost: its calls are being recovered',
+      )
       this.#recover(callSids, {
         mayAsk: false,
         // Null: every run of our own name before this one.

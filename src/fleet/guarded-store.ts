@@ -119,5 +119,5 @@ function noneYet(): Record<StoreOutcome, number> {
 }
 
 function down(why: string): GatewayError {
-  return new GatewayError('STORE_DOWN', `the store of the calls is down: ${why}`, { retryable: true })
+  return new GatewayError('STORE_DOWN', `the call store is down: ${why}`, { retryable: true })
 }

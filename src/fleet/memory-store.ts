@@ -150,7 +150,7 @@ export class MemoryStore implements CallStore {
     if (before === undefined && this.#nodes.size >= NODES_MAX) {
       this.counters.nodesRefused++
       return Promise.reject(
-        new GatewayError('STORE_REFUSED', `the store has ${NODES_MAX} nodes, which are all that a fleet may have`),
+        new GatewayError('STORE_REFUSED', `the fleet has ${NODES_MAX} nodes already; allowed: at most ${NODES_MAX}`),
       )
     }
     const view = { nodes: [...this.#nodes.values()], storeTimeMs: nowMs }

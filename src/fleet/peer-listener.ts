@@ -199,7 +199,7 @@ export class PeerListener {
       await this.#judge(request, response)
     } catch (thrown) {
       this.faults++
-      this.#options.log.error({ err: thrown, path: request.url }, 'A request of another node could not be answered')
+      this.#options.log.error({ err: thrown, path: request.url }, 'a request of another node could not be answered')
       response.destroy()
     }
   }
@@ -231,7 +231,7 @@ export class PeerListener {
       this.answered++
     } catch (thrown) {
       this.faults++
-      this.#options.log.error({ err: thrown, request: name }, 'A request of another node could not be answered')
+      this.#options.log.error({ err: thrown, request: name }, 'a request of another node could not be answered')
       this.#answer(response, 500, { reason: 'fault', message: 'the node failed to answer; it has logged why' }, read)
     }
   }

@@ -162,7 +162,7 @@ class RedisStore implements CallStore {
     const beat = [node.name, node.incarnation, node.beat, JSON.stringify(node), NODE_FORGET_MS, NODES_MAX]
     const reply = await this.#run('beat', [this.#nodes()], beat)
     if (reply === 'full')
-      throw new GatewayError('STORE_REFUSED', `the store has ${NODES_MAX} nodes, which are all that a fleet may have`)
+      throw new GatewayError('STORE_REFUSED', `the fleet has ${NODES_MAX} nodes already; allowed: at most ${NODES_MAX}`)
     const [storeTime = '0', ...fields] = textsOf(reply)
     const nodes: StoredNode[] = []
     for (let i = 0; i + 1 < fields.length; i += 2) {
@@ -246,7 +246,7 @@ class RedisStore implements CallStore {
   }
 
   #down(why: string): GatewayError {
-    return new GatewayError('STORE_DOWN', `the store of the calls in Redis (${this.#shown}) is down: ${why}`, {
+    return new GatewayError('STORE_DOWN', `the call store in Redis (${this.#shown}) is down: ${why}`, {
       retryable: true,
     })
   }
@@ -367,7 +367,7 @@ class RedisStore implements CallStore {
     if (this.#closed) return
     this.#trouble = null
     this.#said = null
-    this.#log.info({ redis: this.#shown }, 'the store of the calls is connected')
+    this.#log.info({ redis: this.#shown }, 'the call store is connected')
     this.#settleStart(null)
   }
 
@@ -382,8 +382,8 @@ class RedisStore implements CallStore {
     if (this.#said !== (wrong ?? 'down')) {
       this.#said = wrong ?? 'down'
       const fields = { redis: this.#shown, reason: this.#trouble }
-      if (wrong === null) this.#log.warn(fields, 'the store of the calls is down')
-      else this.#log.error(fields, 'the store of the calls cannot be used')
+      if (wrong === null) this.#log.warn(fields, 'the call store is down')
+      else this.#log.error(fields, 'the call store cannot be used')
     }
     this.#settleStart(
       wrong === null ? null : new GatewayError('CONFIG_INVALID', `REDIS_URL (${this.#shown}) cannot be used: ${wrong}`),

@@ -188,7 +188,7 @@ export class Supervisor<Plan> {
       if (spare.child !== null) this.#drain(spare)
       await this.#until(() => this.#stopping || spare.child === null)
       this.#drainTimeoutMs = next.drainTimeoutMs
-      if (!this.#stopping) log.info({ processes: this.#places.length }, 'every process was replaced')
+      if (!this.#stopping) log.info({ processes: this.#places.length }, 'all processes are replaced')
       return null
     } finally {
       this.#rolling = false
@@ -204,7 +204,7 @@ export class Supervisor<Plan> {
       this.#drain(place)
     }
     await this.#until(() => this.#stopping || place.over || (place.ready !== null && place.roll === this.#rolls))
-    if (!this.#stopping) this.#options.log.info({ process: place.index }, 'a process was replaced')
+    if (!this.#stopping) this.#options.log.info({ process: place.index }, 'a process is replaced')
   }
 
   #drain(place: Place<Plan>): void {
@@ -212,7 +212,7 @@ export class Supervisor<Plan> {
     this.#stopTimer(place)
     child?.kill('SIGTERM')
     place.timer = setTimeout(() => {
-      this.#options.log.error({ process: place.index }, 'a process did not end in time, and is killed')
+      this.#options.log.error({ process: place.index }, 'a process did not end in time and is killed')
       child?.kill('SIGKILL')
     }, this.#drainTimeoutMs + this.#stopGraceMs)
   }
@@ -226,7 +226,7 @@ export class Supervisor<Plan> {
       place.child?.kill('SIGTERM')
     }
     const deadline = setTimeout(() => {
-      this.#options.log.error({}, 'processes did not end in time, and are killed')
+      this.#options.log.error({}, 'processes did not end in time and are killed')
       for (const { child } of this.#all) child?.kill('SIGKILL')
     }, this.#drainTimeoutMs + this.#stopGraceMs)
     void this.ended.then(() => {
@@ -314,7 +314,7 @@ export class Supervisor<Plan> {
     const reason =
       place.failure?.message ?? (signal === null ? `it ended with code ${code ?? -1}` : `it ended by ${signal}`)
     if (place === this.#spare) {
-      if (code !== 0 && tookCalls) log.error({ process: index, reason }, 'the process in the spare place died')
+      if (code !== 0 && tookCalls) log.error({ process: index, reason }, 'the spare process died')
       place.failure ??= { message: reason, usage: false }
       return this.#changed()
     }
@@ -326,7 +326,7 @@ export class Supervisor<Plan> {
       return this.#beginNew(place)
     }
     if (code === 0) {
-      log.info({ process: index }, 'a process was drained and has ended')
+      log.info({ process: index }, 'a process has drained and ended')
       place.over = true
       return this.#changed()
     }
@@ -343,7 +343,7 @@ export class Supervisor<Plan> {
     if (place.shortLives < PROCESS_SHORT_LIVES_MAX) {
       log.error(
         { process: index, reason, restarts: place.restarts, pause_ms: pauseMs },
-        'a process died, and is started again',
+        'a process died and is started again',
       )
       place.timer = setTimeout(() => {
         this.#beginNew(place)
@@ -352,7 +352,7 @@ export class Supervisor<Plan> {
     }
     log.fatal(
       { process: index, reason, restarts: place.restarts },
-      'a process does nothing but die: the others finish their calls and end',
+      'a process died too often: the others finish their calls and end',
     )
     this.#fail(
       place.failure?.usage === true ? 2 : 1,

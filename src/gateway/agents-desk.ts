@@ -1,3 +1,5 @@
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { triable } from '../agents/agent-view.js'
 import type { AgentsView } from '../agents/agent-view.js'
@@ -5,7 +7,12 @@ import { NO_ASSETS } from '../agents/assets.js'
 import type { TrialOrder, TrialResult } from '../agents/rehearsal.js'
 import type { Environment } from '../agents/template.js'
 import { GatewayError } from '../core/errors.js'
-import { AGENTS_THREAD_MEMORY_MB, AGENTS_THREAD_MS } from '../core/limits.js'
+import {
+  AGENTS_THREAD_MEMORY_MB,
+  AGENTS_THREAD_MS,
+  AGENTS_VIEW_FILES_MAX,
+  AGENTS_VIEW_KEPT_MS,
+} from '../core/limits.js'
 import type { AgentsHere } from '../edge/options.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import type { AgentsTask } from './agents-thread.js'
@@ -23,9 +30,19 @@ interface AgentsDeskOptions {
   readonly speech: boolean
 }
 
+/** A view, and what it was made from. */
+interface KeptView {
+  readonly view: AgentsView
+  /** Of the folder's files. */
+  readonly stamp: string
+  readonly definitions: readonly unknown[]
+  readonly madeAtMs: number
+}
+
 /** The agents of this process for an operator: what is loaded, what the folder holds, and tools to try. */
 export class AgentsDesk implements AgentsHere {
   readonly #options: AgentsDeskOptions
+  #kept: KeptView | null = null
   #reading: Promise<AgentsView> | null = null
   #trying = false
 
@@ -33,7 +50,12 @@ export class AgentsDesk implements AgentsHere {
     this.#options = options
   }
 
-  /** Reads the folder; all who ask meanwhile get the same answer. @throws GatewayError CALL_FAULT */
+  /**
+   * What is loaded and what the folder holds; all who ask meanwhile get the same answer. Reading it takes most of a
+   * second of CPU, so it is read again only when something has changed, or after a minute: modules may import from
+   * elsewhere.
+   * @throws GatewayError CALL_FAULT
+   */
   view(): Promise<AgentsView> {
     this.#reading ??= this.#view().finally(() => {
       this.#reading = null
@@ -41,14 +63,28 @@ export class AgentsDesk implements AgentsHere {
     return this.#reading
   }
 
-  #view(): Promise<AgentsView> {
+  async #view(): Promise<AgentsView> {
     const { agents, dir, watched, env, workerEnv, speech } = this.#options
     const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, backends }) => ({
       definition,
       assets,
       backends,
     }))
-    return inThread<AgentsView>({ what: 'view', dir, watched, env, speech, loaded }, workerEnv)
+    const definitions = loaded.map(({ definition }) => definition)
+    const madeAtMs = performance.now()
+    const stamp = await stampOf(dir)
+    const kept = this.#kept
+    if (
+      kept !== null &&
+      kept.stamp === stamp &&
+      madeAtMs - kept.madeAtMs < AGENTS_VIEW_KEPT_MS &&
+      kept.definitions.length === definitions.length &&
+      kept.definitions.every((definition, index) => definition === definitions[index])
+    )
+      return kept.view
+    const view = await inThread<AgentsView>({ what: 'view', dir, watched, env, speech, loaded }, workerEnv)
+    this.#kept = stamp === null ? null : { view, stamp, definitions, madeAtMs }
+    return view
   }
 
   /**
@@ -58,12 +94,12 @@ export class AgentsDesk implements AgentsHere {
   async tryTool(name: string, order: TrialOrder): Promise<TrialResult> {
     const { agents, env, workerEnv } = this.#options
     const hosted = agents.get(name)
-    if (hosted === undefined) throw new GatewayError('AGENT_UNKNOWN', 'this process has no agent of that name')
+    if (hosted === undefined) throw new GatewayError('AGENT_UNKNOWN', 'there is no agent of that name')
     const { definition: agent, assets = NO_ASSETS } = hosted
     const tools = triable(agent, assets).map((tool) => tool.name)
     if (!tools.includes(order.tool)) {
       const allowed = tools.length === 0 ? '(none)' : tools.join(', ')
-      throw new GatewayError('TOOL_UNKNOWN', `this agent has no such tool that can be tried; those are: ${allowed}`)
+      throw new GatewayError('TOOL_UNKNOWN', `this agent has no such tool; allowed: ${allowed}`)
     }
     if (this.#trying) throw new GatewayError('CAPACITY', 'another tool is being tried; try again')
     this.#trying = true
@@ -76,6 +112,20 @@ export class AgentsDesk implements AgentsHere {
     } finally {
       this.#trying = false
     }
+  }
+}
+
+/** Names, sizes and times of a folder's files; null when they cannot be read, or are too many. */
+async function stampOf(dir: string): Promise<string | null> {
+  try {
+    const files = (await readdir(dir, { recursive: true })).toSorted()
+    if (files.length > AGENTS_VIEW_FILES_MAX) return null
+    const stats = await Promise.all(files.map((file) => stat(join(dir, file))))
+    return stats
+      .map(({ size, mtimeMs, ctimeMs, ino }, at) => [files[at], size, mtimeMs, ctimeMs, ino].join())
+      .join('\n')
+  } catch {
+    return null // the view says what is wrong with it
   }
 }
 

@@ -59,7 +59,10 @@ export async function openCallArchive(
   inFleet: boolean,
 ): Promise<CallArchive> {
   if (folder?.locked === false)
-    log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
+    log.warn(
+      { data_dir: config.dataDir },
+      'DATA_DIR cannot be locked: a second gateway that uses it would not be noticed',
+    )
   const left = await holdLeftFolders(idle.left)
   const posts = new HandoffPost({
     url: config.handoffUrl,

@@ -38,7 +38,8 @@ export function carrierApi(config: Config): CarrierApi | null {
 /** @throws GatewayError CONFIG_INVALID without a key */
 export function requiredCarrierApi(config: Config): CarrierApi {
   const api = carrierApi(config)
-  if (api === null) throw new GatewayError('CONFIG_INVALID', "SAUTIKIT_API_KEY is not set; this asks the carrier's API")
+  if (api === null)
+    throw new GatewayError('CONFIG_INVALID', "SAUTIKIT_API_KEY is not set; the carrier's API requires it")
   return api
 }
 

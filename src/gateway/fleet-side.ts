@@ -13,7 +13,6 @@ import { GuardedStore } from '../fleet/guarded-store.js'
 import { MemoryStore } from '../fleet/memory-store.js'
 import { PeerListener } from '../fleet/peer-listener.js'
 import { Peers } from '../fleet/peers.js'
-import { connectRedis } from '../fleet/redis-store.js'
 import { parseRedisUrl, shownRedisUrl } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
 import { countFleet } from './fleet-metrics.js'
@@ -59,7 +58,10 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   const home = config.redisUrl !== null ? 'redis' : options.store !== null ? 'supervisor' : 'memory'
   const inner =
     config.redisUrl !== null
-      ? await connectRedis({ url: config.redisUrl, prefix: config.redisPrefix, log })
+      ? // Imported only here: the client takes 14 MB.
+        await (
+          await import('../fleet/redis-store.js')
+        ).connectRedis({ url: config.redisUrl, prefix: config.redisPrefix, log })
       : (options.store ?? new MemoryStore(Date.now))
   const seconds = metrics.defineHistogram(
     'store_seconds',

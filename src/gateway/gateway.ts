@@ -5,6 +5,7 @@ import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
 import { SpeechPool } from '../speech/speech-pool.js'
+import { usesRecogniser } from '../backends/registry.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
@@ -22,12 +23,13 @@ import { CallRegistry } from '../workers/call-registry.js'
 import { liveCount } from '../workers/live-call.js'
 import { OutboundCalls } from '../workers/outbound-calls.js'
 import { loadMediaAssets } from '../workers/media-assets.js'
+import { releaseStartMemory } from '../workers/start-memory.js'
 import { processClock } from '../workers/ticker.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
-import { TraceExport } from '../telemetry/trace-export.js'
+import type { TraceExport } from '../telemetry/trace-export.js'
 import { AgentsDesk } from './agents-desk.js'
 import { consoleFiles } from './console-files.js'
 import { agentsDirOf, backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
@@ -107,7 +109,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   const traces =
     config.otlpEndpoint === null
       ? null
-      : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.component('telemetry') })
+      : // Imported only here: the exporter takes 10 MB.
+        new (await import('../telemetry/trace-export.js')).TraceExport({
+          endpoint: config.otlpEndpoint,
+          version,
+          log: log.component('telemetry'),
+        })
   const metrics = new Metrics({
     version,
     ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }),
@@ -130,7 +137,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   if (api === null) {
     log.info(
       {},
-      "SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier's API",
+      "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
     )
   }
   let tellStopped = (): void => undefined
@@ -171,7 +178,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
             (thrown: unknown) =>
               log.warn(
                 { err: thrown, call_sid: callSid },
-                "the carrier's account of a call could not be joined to its record",
+                "the carrier's data on a call could not be added to its record",
               ),
           )
         })
@@ -264,9 +271,11 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         for (const listener of listeners) listener(record)
       },
     })
-    await Promise.all([speech.ready(), calls.ready()])
+    const recognises = usesRecogniser([...agents.values()].flatMap(({ backends, shadow }) => [...backends, shadow]))
+    // Otherwise the speech workers start with the first call, and their voice is ready before the gateway has to speak.
+    await Promise.all([recognises ? speech.ready() : null, calls.ready()])
     if (config.tokenSecrets.length === 0)
-      log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in this process only')
+      log.info({}, 'TOKEN_SECRET is not set: tokens are valid in this process only, until it ends')
     edge = await startEdge({
       host: config.host,
       port: config.port,
@@ -359,6 +368,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   metrics.start()
   // The first metrics page takes ten times as long as later ones, so it is made while no call waits.
   await metrics.render()
+  await releaseStartMemory()
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
   let stopping: Promise<void> | null = null

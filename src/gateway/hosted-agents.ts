@@ -92,8 +92,9 @@ export async function followAgents(options: {
       }
       return refused
     },
-    onChange: (names) => log.info({ agents: names }, 'agents were edited: new calls get the new version'),
-    onFault: (what) => log.error({ fault: what }, 'an edit of the agents folder is not used'),
+    onChange: (names) => log.info({ agents: names }, 'agents were edited: new calls use the new version'),
+    onFault: (what) =>
+      log.error({ fault: what }, 'an edit of the agents folder has errors: calls use the previous version'),
   })
   await watch.start()
   return watch

@@ -78,7 +78,7 @@ export class JournalFiles {
     if (this.#files.has(callSid)) this.#files.set(callSid, null)
     const nowMs = this.#clock()
     if (nowMs >= this.#offUntilMs)
-      this.#log.error({ err: thrown }, 'journals cannot be written: none is begun for a minute')
+      this.#log.error({ err: thrown }, 'journals cannot be written: no new journal for a minute')
     this.#offUntilMs = nowMs + OFF_AFTER_FAILURE_MS
   }
 }

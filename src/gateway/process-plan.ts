@@ -154,7 +154,7 @@ function share(config: Config, name: Shared, count: number, index: number): numb
   const { env, fallback } = SETTINGS[name]
   if (total < count && total !== fallback) {
     throw invalid(
-      `${env} is '${total}'; allowed with --processes ${count}: ${name === 'recoveryPerMinute' ? '0 for none, or ' : ''}${count} or more, for all processes together`,
+      `${env} is '${total}'; allowed with --processes ${count}: ${name === 'recoveryPerMinute' ? '0 for none, otherwise ' : ''}${count} or more, for all processes together`,
     )
   }
   return Math.max(1, Math.floor(total / count) + (index < total % count ? 1 : 0))
@@ -166,7 +166,7 @@ function checkPorts({ port, opsPort, internalPort }: Config, count: number): voi
   const highest = PORT_MAX - places
   if (port === 0 || port > highest) {
     throw invalid(
-      `PORT is '${port}'; allowed with --processes ${count}: 1 to ${highest}, because the ${places} ports that follow are each one process's own, the last for a roll`,
+      `PORT is '${port}'; allowed with --processes ${count}: 1 to ${highest}, because each process needs one of the ${places} ports that follow, the last one for a rolling restart`,
     )
   }
   const used: { readonly setting: string; readonly first: number; readonly last: number }[] = [
@@ -179,13 +179,13 @@ function checkPorts({ port, opsPort, internalPort }: Config, count: number): voi
     if (first === null || first === 0) continue
     if (first > highest + 1)
       throw invalid(
-        `${setting} is '${first}'; allowed with --processes ${count}: 0 to ${highest + 1}, one port each from there, the last for a roll`,
+        `${setting} is '${first}'; allowed with --processes ${count}: 0 to ${highest + 1}, because each process needs one port from there on, the last one for a rolling restart`,
       )
     const last = first + places - 1
     for (const other of used) {
       if (first > other.last || other.first > last) continue
       throw invalid(
-        `${setting} is '${first}'; allowed with ${other.setting} ${other.first} and --processes ${count}: where ${first} to ${last} ` +
+        `${setting} is '${first}'; allowed with ${other.setting} ${other.first} and --processes ${count}: a port where ${first} to ${last} ` +
           `are none of ${other.first} to ${other.last}`,
       )
     }
@@ -203,12 +203,12 @@ function checkNodeUrl({ nodeUrl, publicUrl, redisUrl }: Config, count: number): 
   if (count === 1) {
     if (nodeUrl !== null) return
     throw invalid(
-      "NODE_URL is not set, and REDIS_URL is; allowed: a URL that leads to this node alone, for its calls' audio",
+      'NODE_URL is not set, but REDIS_URL is; allowed: a URL that leads to this node alone, for the audio of its calls',
     )
   }
   const allowed = `allowed with --processes ${count}: a URL with ${PROCESS_PLACE} or ${NODE_PLACE} in it, which the balancer leads to PORT + 1 + that number`
-  if (nodeUrl === null && publicUrl !== null) throw invalid(`NODE_URL is not set, and PUBLIC_URL is; ${allowed}`)
-  if (nodeUrl === null && redisUrl !== null) throw invalid(`NODE_URL is not set, and REDIS_URL is; ${allowed}`)
+  if (nodeUrl === null && publicUrl !== null) throw invalid(`NODE_URL is not set, but PUBLIC_URL is; ${allowed}`)
+  if (nodeUrl === null && redisUrl !== null) throw invalid(`NODE_URL is not set, but REDIS_URL is; ${allowed}`)
   if (nodeUrl !== null && !tellsApart(nodeUrl)) throw invalid(`NODE_URL is '${nodeUrl}'; ${allowed}`)
 }
 
@@ -216,7 +216,7 @@ function checkNodeUrl({ nodeUrl, publicUrl, redisUrl }: Config, count: number): 
 function checkFleet(config: Config, count: number): void {
   const { redisUrl, tokenSecrets, internalHost, internalUrl, nodeName } = config
   if (redisUrl !== null && tokenSecrets.length === 0)
-    throw invalid('TOKEN_SECRET is not set, and REDIS_URL is; allowed: a secret that all nodes have')
+    throw invalid('TOKEN_SECRET is not set, but REDIS_URL is; allowed: a secret that all nodes have')
   if (redisUrl !== null && internalUrl === null && isWildcard(internalHost)) {
     throw invalid(
       `INTERNAL_URL is not set, and INTERNAL_HOST is '${internalHost}'; allowed with REDIS_URL: the origin at which other nodes reach this one, such as http://${NODE_PLACE}.internal`,
@@ -224,7 +224,7 @@ function checkFleet(config: Config, count: number): void {
   }
   if (internalUrl !== null && count > 1 && /:\d+$/.test(internalUrl) && !tellsApart(internalUrl)) {
     throw invalid(
-      `INTERNAL_URL is '${internalUrl}'; allowed with --processes ${count}: without a port, which each process has its own of, or with ${PROCESS_PLACE} or ${NODE_PLACE}`,
+      `INTERNAL_URL is '${internalUrl}'; allowed with --processes ${count}: without a port, because each process has its own, or with ${PROCESS_PLACE} or ${NODE_PLACE}`,
     )
   }
   const tls = internalTls(config)

@@ -61,7 +61,7 @@ export class BrowserPhone implements Softphone {
     }
     run()
       .catch((thrown: unknown) => {
-        this.#options.log.error({ err: thrown }, 'A call from the console failed')
+        this.#options.log.error({ err: thrown }, 'a call from the console failed')
         events.news({ type: 'over', complaints: ['the gateway could not run this call; its log says why'] })
       })
       .finally(() => events.over())
@@ -71,7 +71,7 @@ export class BrowserPhone implements Softphone {
       press: (keys) => caller?.press(keys),
       say: (text) => {
         caller?.say(text).catch((thrown: unknown) => {
-          this.#options.log.error({ err: thrown }, 'A typed sentence could not be spoken')
+          this.#options.log.error({ err: thrown }, 'a typed sentence could not be spoken')
           events.news({ type: 'refused', message: 'the text could not be spoken; the log of the gateway says why' })
         })
       },

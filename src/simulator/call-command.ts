@@ -189,7 +189,7 @@ async function reachable({ url, opsUrl, expect }: CallArguments, gateway: Gatewa
         : messageOf(cause)
     throw new GatewayError(
       'CALL_FAULT',
-      `no gateway at ${url} (${why}); start one with npm start, or name another with --url or PORT`,
+      `no gateway at ${url} (${why}); start one with npm start, or set --url or PORT`,
       { cause },
     )
   } finally {
@@ -201,7 +201,7 @@ async function reachable({ url, opsUrl, expect }: CallArguments, gateway: Gatewa
   if (gateway.fault === null) return
   throw new GatewayError(
     'CALL_FAULT',
-    `--expect-tool and --expect-outcome are judged by the gateway's record, and ${gateway.fault} at ${opsUrl} (--ops-url, OPS_PORT, OPS_TOKEN)`,
+    `--expect-tool and --expect-outcome need the gateway's record, but ${gateway.fault} at ${opsUrl} (--ops-url, OPS_PORT, OPS_TOKEN)`,
   )
 }
 

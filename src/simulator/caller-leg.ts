@@ -470,7 +470,7 @@ export async function readWavFile(file: string): Promise<CallerFile> {
   try {
     const audio = parseWav(bytes)
     if (audio.sampleRateHz !== 8000 && audio.sampleRateHz !== 16000) {
-      throw new GatewayError('WAV_INVALID', `it has ${audio.sampleRateHz} Hz; a caller plays 8000 or 16000 Hz`)
+      throw new GatewayError('WAV_INVALID', `it has ${audio.sampleRateHz} Hz; allowed: 8000 or 16000 Hz`)
     }
     return { sampleRateHz: audio.sampleRateHz, pcm: channelOf(audio, 0) }
   } catch (cause) {

@@ -72,7 +72,7 @@ export async function simulateCalls(
   if (options.calls.length > SIMULATED_CALLS_MAX) {
     throw new GatewayError(
       'CAPACITY',
-      `${options.calls.length} simulated calls; one simulator places ${SIMULATED_CALLS_MAX} at most`,
+      `${options.calls.length} simulated calls; allowed: at most ${SIMULATED_CALLS_MAX}`,
     )
   }
   const worker = new Worker(new URL('call-thread.js', import.meta.url), { workerData: options, execArgv: [] })

@@ -62,28 +62,45 @@ export interface DecoderRequest {
 }
 
 /**
- * The decoders of one speech worker: created at start, because one takes 190 ms and 28 MB, and leased for one utterance
- * at a time. Each has its own WebAssembly module, so that a failed one is replaced without the others. A lease prefers
- * a decoder that has the grammar loaded, then the one that was unused for longest.
+ * The decoders of one speech worker: created before they are needed, because one takes 190 ms and 28 MB, and leased for
+ * one utterance at a time. Each has its own WebAssembly module, so that a failed one is replaced without the others. A
+ * lease prefers a decoder that has the grammar loaded, then the one that was unused for longest.
  */
 export class DecoderSet {
   readonly stats: DecoderSetStats = { leased: 0, waiting: 0, refused: 0 }
-  readonly #slots: Slot[]
+  readonly #count: number
+  readonly #slots: Slot[] = []
   readonly #waiting: Waiter[] = []
   /** Slots whose decoder is being replaced. */
   readonly #replacing = new Set<Slot>()
+  #creating: Promise<void> | null = null
   #uses = 0
 
-  private constructor(slots: Slot[]) {
-    this.#slots = slots
+  /** @param count  how many decoders `prepare` creates */
+  constructor(count: number) {
+    this.#count = count
   }
 
-  /** @throws GatewayError SPEECH_FAULT when the models cannot be loaded */
-  static async create(count: number): Promise<DecoderSet> {
-    const slots: Slot[] = []
+  /**
+   * Creates the decoders, once. The first utterance does so too, and waits for one.
+   * @throws GatewayError SPEECH_FAULT when the models cannot be loaded; the next call tries again
+   */
+  prepare(): Promise<void> {
+    this.#creating ??= this.#create().catch((thrown: unknown) => {
+      this.#creating = null
+      throw thrown
+    })
+    return this.#creating
+  }
+
+  async #create(): Promise<void> {
     // One after the other: loading is CPU work, and in parallel it would only need more memory.
-    for (let i = 0; i < count; i++) slots.push(await makeSlot())
-    return new DecoderSet(slots)
+    while (this.#slots.length < this.#count) {
+      this.#slots.push(await makeSlot())
+      this.#grant()
+      // What sessions asked for meanwhile, such as a greeting, goes first.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
   }
 
   request(grammar: string, words: readonly DictionaryEntry[]): DecoderRequest {
@@ -108,6 +125,12 @@ export class DecoderSet {
       this.#waiting.push(waiter)
     })
     this.#grant()
+    this.prepare().catch((thrown: unknown) => {
+      // With one decoder, an utterance only waits longer.
+      if (this.#slots.length > 0) return
+      for (const { reject } of this.#waiting.splice(0)) reject(thrown as GatewayError)
+      this.stats.waiting = 0
+    })
     lease.then(
       (granted) => {
         if (cancelled) granted.release()

@@ -64,16 +64,21 @@ export type SpeechReply =
 
 /** `workerData` of a speech worker. */
 export interface SpeechWorkerOptions {
-  /** Decoders that are created at start, about 28 MB and 190 ms each. */
+  /** Decoders, about 28 MB and 190 ms each; created when a session or a probe wants them. */
   readonly decoders: number
   /** Samples that the prompt cache may hold, in bytes. */
   readonly promptCacheBytes: number
 }
 
-/** One task of the speech pool: either a call's session, which lasts until its port closes, or a probe. */
-export type SpeechTask = { readonly type: 'session'; readonly port: MessagePort } | { readonly type: 'probe' }
+/**
+ * One task of the speech pool: either a call's session, which lasts until its port closes, or a probe. `decoders`: the
+ * decoders are created now; else when a caller first speaks.
+ */
+export type SpeechTask =
+  | { readonly type: 'session'; readonly port: MessagePort; readonly decoders: boolean }
+  | { readonly type: 'probe'; readonly decoders: boolean }
 
-/** A session resolves with null, a probe with the worker's counters, once its models are in memory. */
+/** A session resolves with null, a probe with the worker's counters, once the models that it wants are in memory. */
 export type SpeechTaskResult = SpeechWorkerStats | null
 
 /** One speech worker's counters, as a probe returns them. */

@@ -18,7 +18,8 @@ import { Synthesiser } from './synthesiser.js'
 
 /**
  * The entry file of a speech worker. Only speech workers recognise and synthesise. The models are loaded once for all
- * sessions; requests that arrive before that wait in the session's port.
+ * sessions: the voice's at once, the recogniser's when it is wanted. Requests that arrive before that wait in the
+ * session's port.
  */
 
 // Set by SpeechPool, which starts this file.
@@ -32,7 +33,8 @@ const WARM_UP_RUNS = 3
 let sessions = 0
 
 async function load(): Promise<SpeechEngine> {
-  const [flite, decoders] = await Promise.all([loadFlite(), DecoderSet.create(options.decoders)])
+  const flite = await loadFlite()
+  const decoders = new DecoderSet(options.decoders)
   const synthesiser = new Synthesiser(flite, {
     cacheBytes: options.promptCacheBytes,
     quiet: () => decoders.stats.leased === 0,
@@ -43,10 +45,17 @@ async function load(): Promise<SpeechEngine> {
 }
 
 export default async function speechTask(task: SpeechTask): Promise<SpeechTaskResult> {
-  if (task.type === 'probe') return statsOf(await loading)
+  if (task.type === 'probe') {
+    const engine = await loading
+    if (task.decoders) await engine.decoders.prepare()
+    return statsOf(engine)
+  }
   sessions++
   try {
-    await runSession(task.port, await loading)
+    const engine = await loading
+    // A failure is reported by the first utterance, which tries again.
+    if (task.decoders) engine.decoders.prepare().catch(() => undefined)
+    await runSession(task.port, engine)
   } finally {
     sessions--
     task.port.close()

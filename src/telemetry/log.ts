@@ -43,7 +43,7 @@ export function parseLogSettings(text: string): LogSettings {
     if (!isLogLevel(value) || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) {
       throw new GatewayError(
         'CONFIG_INVALID',
-        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and component=level, by commas`,
+        `LOG_LEVEL has "${maskText(part)}"; allowed: a level (${LOG_LEVELS.join(', ')}) and component=level, separated by commas`,
       )
     }
     if (right === undefined) level = value

@@ -230,7 +230,7 @@ export class CallRegistry implements CallDirectory {
         return this.#numbered
       },
       run: (start, transfer, alone) => this.#pool.run(start, transfer, alone),
-      openSpeech: () => this.#openSpeech(),
+      openSpeech: (recognises) => this.#openSpeech(recognises),
       taskOver: () => {
         this.#tasks--
       },
@@ -290,7 +290,7 @@ export class CallRegistry implements CallDirectory {
     const lost = resume === null ? undefined : this.#calls.get(call.callSid)
     const replaces = lost?.state === 'cut'
     if ((this.#draining && !replaces) || this.#closed)
-      throw new GatewayError('DRAINING', 'this node takes no more calls')
+      throw new GatewayError('DRAINING', 'this node accepts no new calls')
     const agent = this.#options.agents.get(call.agent)
     if (agent === undefined) {
       throw new GatewayError(
@@ -305,7 +305,7 @@ export class CallRegistry implements CallDirectory {
     const withAgent = resume === null || goesOnWith(resume.kept) === 'agent'
     // A caller who was talking is not turned away for one who calls now.
     if (withAgent && this.#slotsFree === 0 && !replaces)
-      throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
+      throw new GatewayError('CAPACITY', `all ${this.capacity} call slots are in use`, { retryable: true })
     if (replaces) lost?.replaced()
     const prepared = new MainThreadCall(call, agent, this.#context, resume)
     this.#calls.set(call.callSid, prepared)
@@ -438,9 +438,9 @@ export class CallRegistry implements CallDirectory {
     return this.#pool.threads
   }
 
-  #openSpeech(): MessagePort | null {
+  #openSpeech(recognises: boolean): MessagePort | null {
     try {
-      return this.#options.speech?.openSession() ?? null
+      return this.#options.speech?.openSession(recognises) ?? null
     } catch (thrown) {
       this.#log.warn({ err: thrown }, 'no speech session could be opened')
       return null
@@ -489,7 +489,10 @@ function checkResume(call: NewCall, { kept }: KeptState): void {
   if (goesOnWith(kept) === 'nobody')
     throw new GatewayError('CALL_REFUSED', 'this call was ending when its node was lost: it is not resumed')
   if (kept.resumed.length >= RESUMES_MAX)
-    throw new GatewayError('CALL_REFUSED', `this call was resumed ${RESUMES_MAX} times, which is the most`)
+    throw new GatewayError(
+      'CALL_REFUSED',
+      `this call was resumed ${RESUMES_MAX} times already; allowed: at most ${RESUMES_MAX}`,
+    )
 }
 
 /**

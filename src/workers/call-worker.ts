@@ -22,6 +22,7 @@ import type { WorkerContext } from './worker-context.js'
 import { voiceDetectors } from './media-assets.js'
 import { processClock } from './ticker.js'
 import { sessionOptions } from './call-setup.js'
+import { releaseStartMemory } from './start-memory.js'
 import { TickLoop } from './tick-loop.js'
 import { Word, wordsOf } from './shared-call.js'
 import { NO_CALL, RunningCode, WorkerPulse, claimWorkerMemory } from './worker-memory.js'
@@ -157,7 +158,10 @@ function reopenSpeech(port: MessagePort): Promise<MessagePort> {
  * rejection tells the main thread that the whole worker died.
  */
 export default async function runCall(start: CallStart | null): Promise<CallEnd | null> {
-  if (start === null) return null
+  if (start === null) {
+    await releaseStartMemory()
+    return null
+  }
   wordsOf(start.shared.buffer, start.shared.at)[Word.worker] = threadId
   if (hasForeignCode(start)) running.followCallbacks()
   const code = new CallCode(start.number)

@@ -133,7 +133,7 @@ export class CallEffects {
     const { resumed, log, mark } = this.#options
     const answer = await this.#effects.intend(key, resumed)
     if (answer.type === 'uncertain') {
-      log.warn({ tool }, 'a tool is not run: it is unknown whether an earlier run took effect')
+      log.warn({ tool }, 'a tool is not run again: it is unknown whether the first run took effect')
       mark('tool-uncertain', tool)
     } else if (answer.type === 'done') {
       mark('tool-repeated', tool)
@@ -150,7 +150,7 @@ export class CallEffects {
     const { gate, metrics } = this.#effects
     if (gate === null || (await gate.mayAct(callSid, confirm))) return true
     metrics.effectsRefused({ kind }).inc(1, callSid)
-    log.warn({ kind, what }, 'nothing is done outside: this node does not have the call')
+    log.warn({ kind, what }, 'an action is not carried out: this node no longer owns the call')
     mark('not-owner', `${kind}: ${what}`)
     return false
   }

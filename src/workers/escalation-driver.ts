@@ -191,7 +191,7 @@ export class EscalationDriver {
     if (this.#hungUp) return
     this.#hungUp = true
     if (carrier === null) {
-      log.debug({}, 'no API key: the carrier is left to end the call')
+      log.debug({}, 'SAUTIKIT_API_KEY is not set: the carrier ends the call')
       return
     }
     effects.act('rest', 'hangup', confirm, () => {

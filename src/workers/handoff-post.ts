@@ -146,7 +146,7 @@ export class HandoffPost {
     this.failed++
     this.#options.log.error(
       { call_sid: news.handoff.callSid, kind: news.kind, reason: why },
-      'a handoff post was given up',
+      'the handoff webhook failed: no more attempts',
     )
   }
 }

@@ -59,7 +59,7 @@ export class LoadWatch {
     this.#before = overload
     const { log } = this.#options
     if (overload === null) log.info({ ...sample }, 'calls are accepted again')
-    else log.warn({ overload, ...sample }, 'calls are refused: the process is overloaded')
+    else log.warn({ overload, ...sample }, 'new calls are refused: the process is overloaded')
   }
 
   #sampleNow(): LoadSample {

@@ -8,6 +8,7 @@ import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord, TimelineMark } from '../call/record.js'
 import { noUsage } from '../call/usage.js'
+import { usesRecogniser } from '../backends/registry.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
@@ -257,7 +258,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       'call resumed',
     )
     if (kept.agentHash !== agentHash(this.#hosted.definition))
-      this.#log.warn({}, 'the agent of a resumed call has another definition here, and goes on with this one')
+      this.#log.warn(
+        {},
+        'the agent of a resumed call differs on this node: the call continues with the definition of this node',
+      )
     if (how === 'call-back') {
       this.#mark(how, `after ${kept.recoveredFrom ?? ''}`)
     } else {
@@ -554,7 +558,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const { underruns } = this.#playout
     if (underruns !== this.#underrunsSeen) this.#underrun(underruns)
     if (taken) return
-    this.#log.warn({}, 'the carrier does not read: the socket is closed')
+    this.#log.warn({}, 'the carrier does not read its audio: the socket is closed')
     this.#mark('socket-stuck', 'the carrier does not read: more waits than two seconds of sound')
     this.detach(1008)
     sink.close(1008)
@@ -582,10 +586,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   // --- the worker's half ----------------------------------------------------------------------------------
 
+  #openSpeech(): MessagePort | null {
+    const { backends, shadow } = this.#hosted
+    return this.#context.openSpeech(usesRecogniser([...backends, shadow]))
+  }
+
   /** @param alone  on a worker that carries no other call */
   #start(alone: boolean): void {
     const { port1, port2 } = new MessageChannel()
-    const speech = this.#context.openSpeech()
+    const speech = this.#openSpeech()
     const { callSid, number, legRateHz } = this
     const { direction, from, to } = this.#call
     const saved = this.#saved
@@ -861,7 +870,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         this.#effects.settle(message.key, message.outcome)
         return
       case 'speech-lost': {
-        const port = this.#context.openSpeech()
+        const port = this.#openSpeech()
         if (port !== null) this.#port?.postMessage({ type: 'speech', port } satisfies ToCall, [port])
         return
       }

@@ -117,8 +117,8 @@ export interface MainThreadContext extends MainThreadServices {
    * @throws WorkerLostError when its worker is gone
    */
   run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd>
-  /** A port to a speech worker; null when there is none. */
-  openSpeech(): MessagePort | null
+  /** A port to a speech worker; null when there is none. @param recognises  the call is heard by its recogniser */
+  openSpeech(recognises: boolean): MessagePort | null
   /** The task of a call is over: its slot is free. */
   taskOver(): void
   /**

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import libsamplerate from '@alexanderolsen/libsamplerate-js'
+import { createRequire } from 'node:module'
+import type LibSampleRate from '@alexanderolsen/libsamplerate-js'
 import { derivePolyphaseRows } from '../media/resample/polyphase.js'
 import type { PolyphaseRows } from '../media/resample/polyphase.js'
 import type { VadBank } from '../media/vad/vad.js'
@@ -17,10 +18,9 @@ export interface MediaAssets {
 
 /**
  * Takes the filter rows from libsamplerate, and compiles the kernels of the resampler and of the caller's path.
- * The package is CommonJS without static names, so it is imported whole.
  */
 export async function loadMediaAssets(): Promise<MediaAssets> {
-  const { create, ConverterType } = libsamplerate
+  const { create, ConverterType } = loadLibsamplerate()
   const [rows, firKernel, callerKernel] = await Promise.all([
     derivePolyphaseRows((inRateHz, outRateHz) =>
       create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
@@ -29,6 +29,18 @@ export async function loadMediaAssets(): Promise<MediaAssets> {
     compiled('vad/caller-kernel'),
   ])
   return { rows, firKernel, callerKernel }
+}
+
+/**
+ * The library takes 12 MB in each thread that loads it. So it is not a static import, which would load it in every media
+ * worker, and it is forgotten at once, so that a collection gives its memory back: an imported module stays for ever.
+ */
+function loadLibsamplerate(): typeof LibSampleRate {
+  const require = createRequire(import.meta.url)
+  const name = '@alexanderolsen/libsamplerate-js'
+  const library = require(name) as typeof LibSampleRate
+  delete require.cache[require.resolve(name)]
+  return library
 }
 
 /** The voice detectors for all calls of a thread. */

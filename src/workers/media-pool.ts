@@ -153,10 +153,7 @@ export class MediaPool {
     if (this.#closed) throw new GatewayError('DRAINING', 'the media workers are closed')
     const lone = alone && this.#alone < LONE_WORKERS_MAX
     if (alone && !lone)
-      this.#options.log.warn(
-        { call_sid: start.callSid },
-        'a suspected call is not alone: all workers for that are taken',
-      )
+      this.#options.log.warn({ call_sid: start.callSid }, 'a suspect call shares a worker: no separate worker is free')
     if (lone) this.#alone++
     try {
       const end = await (lone ? this.#lone : this.#shared).run(start, transfer)

@@ -154,7 +154,7 @@ export class OutboundCalls {
       this.counters.placed++
       if (isCallSid(created.callSid)) waiting.callSid = created.callSid
       waiting.callId = created.callId
-      log.debug({ agent: order.agent, call_sid: created.callSid }, 'a call is placed')
+      log.debug({ agent: order.agent, call_sid: created.callSid }, 'an outbound call is placed')
       if (this.#waiting.has(clientRequestId)) {
         waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => {
           void this.#ringTimedOut(waiting, carrier)
@@ -205,7 +205,7 @@ export class OutboundCalls {
     const { prefixes, agent: agentOf, agentNames, voiceUrl, free, draining, agentFull } = this.#options
     const agent = agentOf(order.agent)
     if (agent === undefined)
-      throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; agents are: ${agentNames().join(', ')}`)
+      throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; allowed: ${agentNames().join(', ')}`)
     if (!E164.test(order.to)) throw refusal('to is not a number in E.164 form, such as +254700000001')
     const from = order.from ?? agent.from
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
@@ -214,11 +214,11 @@ export class OutboundCalls {
     if (!mayRing) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
     const url = voiceUrl(order.agent)
     if (url === null) throw refusal('PUBLIC_URL is not set: the carrier could not reach this gateway')
-    if (draining()) throw new GatewayError('DRAINING', 'this gateway takes no new calls')
+    if (draining()) throw new GatewayError('DRAINING', 'this gateway accepts no new calls')
     if (agentFull(order.agent))
-      throw new GatewayError('CAPACITY', 'the agent has as many calls as its maxCalls allows', { retryable: true })
+      throw new GatewayError('CAPACITY', 'the agent has reached its maxCalls', { retryable: true })
     if (this.#waiting.size >= Math.min(OUTBOUND_CALLS_WAITING_MAX, free())) {
-      throw new GatewayError('CAPACITY', 'no slot is free for another call', { retryable: true })
+      throw new GatewayError('CAPACITY', 'all call slots are in use', { retryable: true })
     }
     const { perMinute, recoveryPerMinute } = this.#options
     const [budget, allowed, setting] =
@@ -253,7 +253,7 @@ export class OutboundCalls {
     this.counters.elsewhere++
     this.#options.log.info(
       { call_sid: waiting.callSid, agent: waiting.agent },
-      'a placed call was answered, and its webhooks went elsewhere',
+      'an outbound call was answered, but its webhooks did not reach this gateway',
     )
   }
 
@@ -272,7 +272,7 @@ export class OutboundCalls {
     })
     // Without the carrier's id, our own id names the call.
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
-    log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'a placed call was not answered')
+    log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'an outbound call was not answered')
     onUnreached(unreachedRecord(waiting, callSid, outbound, waiting.orderedAtWallMs, detail))
   }
 
@@ -281,13 +281,13 @@ export class OutboundCalls {
     const { effects = null, log } = this.#options
     if (effects !== null && !(await effects.mayAct(clientRequestId, true))) {
       this.counters.elsewhere++
-      log.warn({ call_sid: name }, 'a call that was not answered is not hung up: this node does not have it')
+      log.warn({ call_sid: name }, 'an unanswered call is not hung up: this node no longer owns it')
       return
     }
     try {
       await carrier.hangup(name, { idempotencyKey: `${clientRequestId}:hangup` })
     } catch (thrown) {
-      log.warn({ err: thrown }, 'the carrier did not end a call that was not answered')
+      log.warn({ err: thrown }, 'the carrier did not end an unanswered call')
     }
   }
 }

@@ -94,7 +94,7 @@ t.test('all faults of a file are reported at once, in the order of its lines', a
   const faults = await faultsOf('version: 2\nname: Bad Name\nstream:\n  track: x\nlimits: 3\n')
   t.same(faults, [
     'a.yaml:1:1: instructions is missing; expected a text',
-    'a.yaml:1:10: version is 2; must be 1: this gateway reads no other version of agent files',
+    'a.yaml:1:10: version is 2; must be 1, the only version of agent files that this gateway reads',
     'a.yaml:2:7: name must be 1 to 40 of a-z 0-9 -, beginning with a letter',
     'a.yaml:4:10: stream.track is x; allowed: inbound_track, outbound_track, both_tracks',
     'a.yaml:5:9: limits is the number 3; expected a map',
@@ -117,8 +117,11 @@ t.test('files that would grow in memory are refused', async (t) => {
       return `${name}: &${name} [${Array<string>(9).fill(`*${previous}`).join(', ')}]`
     }),
   ].join('\n')
-  t.match((await faultsOf(bomb))[0], /aliases may not be nested/)
-  t.match((await faultsOf(`a: &a hello\nb: [${Array<string>(200).fill('*a').join(', ')}]`))[0], /one alias too many/)
+  t.match((await faultsOf(bomb))[0], /aliases must not be nested/)
+  t.match(
+    (await faultsOf(`a: &a hello\nb: [${Array<string>(200).fill('*a').join(', ')}]`))[0],
+    /an alias more than allowed/,
+  )
   t.match((await faultsOf(`a: ${'['.repeat(60)}${']'.repeat(60)}`))[0], /nested too deeply/)
   t.match((await faultsOf(`a: ${'['.repeat(50_000)}${']'.repeat(50_000)}`))[0], /nested too deeply/)
   const dir = await folder(t, {
@@ -153,11 +156,11 @@ t.test('tools are checked as a whole', async (t) => {
     ['http:\n  url: "https://user@evil.example/x"', /arguments may not choose the host/],
     ['http:\n  url: "file:///etc/passwd"', /must begin with http/],
     [`${url}/\n  headers: {Host: x}`, /tools\[0\]\.http\.headers\.Host is set by the gateway itself/],
-    [`${url}/\n  body: {a: 1}`, /has no meaning for GET/],
+    [`${url}/\n  body: {a: 1}`, /is not allowed with GET/],
     [`bind: {who: "{{call.from}}"}\n${url}/`, /tools\[0\]\.bind\.who is not an argument/],
     [
       `parameters:\n  properties:\n    id: {type: string, minimum: 1}\n${url}/`,
-      /minimum means nothing for type string; allowed: description, enum/,
+      /minimum is not a keyword of type string; allowed: description, enum/,
     ],
     [
       `parameters:\n  properties:\n    id: {type: strnig}\n${url}/`,
@@ -192,7 +195,7 @@ t.test('tools are checked as a whole', async (t) => {
 t.test('claims name tools that exist, phrases that can be read and languages that are known', async (t) => {
   const claims = (rest: string): string => minimal(`claims:\n  rules:\n${rest}`)
   t.match(await faultsOf(claims('    - tools: [end_cal]\n      phrases: {en: [goodbye]}\n')), [
-    /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is no tool of this agent; did you mean end_call\? allowed: end_call$/,
+    /^a\.yaml:6:15: claims\.rules\[0\]\.tools\[0\] is end_cal, which is not a tool of this agent; did you mean end_call\? allowed: end_call$/,
   ])
   t.match(
     await faultsOf(
@@ -236,7 +239,7 @@ t.test('a folder is loaded as a whole: every fault of every file, and each name 
   t.equal(error.code, 'AGENT_INVALID')
   t.match(
     error.message,
-    /2\.yml:4:10: backend must be the name of a backend, or a list of names\n.*3\.yaml:2:7: name a is already taken by .*1\.yaml:2; each/,
+    /2\.yml:4:10: backend must be the name of a backend, or a list of names\n.*3\.yaml:2:7: name a is already used by .*1\.yaml:2; names must be unique/,
   )
 
   const one = await loadAgents(await folder(t, { 'only.yaml': minimal() }), {})

@@ -78,7 +78,7 @@ t.test('the recogniser takes its grammar, with the phones that the file gives', 
   engine.handle({ type: 'start', takeover: false })
   const { jsgf, words } = engine.grammar()
   t.match(jsgf, /\[hujambo \| habari\]/)
-  const decoders = await DecoderSet.create(1)
+  const decoders = new DecoderSet(1)
   const lease = await decoders.request(jsgf, words).lease
   t.ok(lease, 'every word is known')
   lease.release()

@@ -171,7 +171,7 @@ t.test('the first query whose values are known is sent', async (t) => {
   t.match(withheld, {
     ok: false,
     code: 'TOOL_ARGUMENTS',
-    value: { error: 'needs orderNumber, which is not known. The number of this call is withheld' },
+    value: { error: 'needs orderNumber, which is unknown. The number of this call is withheld' },
   })
 })
 

@@ -67,7 +67,7 @@ t.test('a full-duplex model takes over in mid-sentence from one that is asked fo
   turns.breakOff()
   const failover = await recorder.next('failover')
   t.match(failover, { from: 'openai', to: 'openai-live', reason: 'network' })
-  t.ok(failover.gapMs < 500, `a gap of ${Math.round(failover.gapMs)} ms on a loopback connection`)
+  t.ok(failover.gapMs < 3000, `a gap of ${Math.round(failover.gapMs)} ms on a loopback connection`)
   await recorder.until('the second answer', () =>
     recorder.all('transcript').some((entry) => entry.role === 'agent' && entry.text === 'It arrives tomorrow.'),
   )

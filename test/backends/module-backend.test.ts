@@ -65,7 +65,7 @@ t.test('the error for a module that is missing, exports nothing, or throws has i
   })
   await t.rejects(loadBackend('module:node:path', context), {
     code: 'AGENT_INVALID',
-    message: /exports no function createBackend/,
+    message: /does not export a function createBackend/,
   })
   const create = await loadBackend(NAME, context)
   t.throws(() => create(new Recorder()), {

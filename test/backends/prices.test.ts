@@ -8,6 +8,7 @@ import { tokensOf as openAiTokens, transcriptionUsage } from '../../src/backends
 import { LIST_PRICES, costOf, priceList, pricedModel } from '../../src/backends/prices.js'
 import type { BackendUsage } from '../../src/call/backend-events.js'
 import { noUsage } from '../../src/call/usage.js'
+import { loadConfig } from '../../src/config/load-config.js'
 import { readPrices } from '../../src/config/prices-file.js'
 
 const about = (cost: number | null | undefined): string => (cost ?? NaN).toFixed(9)
@@ -65,6 +66,13 @@ t.test('the transcription of the caller is charged for apart from the responses'
 
 t.test("the session of OpenAI's guide on GPT-Live costs 7.5 cents for its 90 seconds", async (t) => {
   t.equal(about(listed('openai-live', 'gpt-live-1', { sessionSeconds: 90 }).amount), about(0.075))
+})
+
+t.test('a call on GPT-Live with nothing set but a key has a known cost: its delegate has a price', async (t) => {
+  const { openaiLiveDelegateModel } = loadConfig({}, null)
+  const delegate = { inputTokens: 10_000, inputCachedTokens: 8000, outputTokens: 300 }
+  const parts = 2000 * 0.75 + 8000 * 0.075 + 300 * 4.5
+  t.equal(about(listed('openai-live', openaiLiveDelegateModel, delegate).amount), about(parts / 1e6))
 })
 
 t.test('thinking and tokens of no kind of a Gemini turn are charged as text', async (t) => {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { check } from '../../bench/checks.js'
+import { check, isTrue } from '../../bench/checks.js'
 import { htmlReport, ticksTo } from '../../bench/html.js'
 import { newHistogram, encode } from '../../bench/kit/histogram.js'
 import { parseOptions } from '../../bench/options.js'
@@ -69,12 +69,14 @@ function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): 
 
 function results(cases: readonly CaseResult[]): BenchResults {
   return {
-    version: 2,
+    version: 3,
     micro: [],
     cases,
     capacities: [],
     scale: [],
     messages: [],
+    idle: [],
+    few: [],
     notes: ['L2 mkondo: 400 calls did not hold on this machine; 200 did'],
     skipped: [{ name: 'fastify', why: 'fastify is not installed' }],
     checks: check(cases, []),
@@ -189,4 +191,43 @@ t.test('wrong options are refused by name, with what is allowed', async (t) => {
     ramp: false,
     micro: false,
   })
+})
+
+t.test('a peer whose audio was not true is named, and fails no run in which all of ours was', async (t) => {
+  const [ours, wrong, peer, wrongPeer] = [
+    run('mkondo', 'L2', 1.1),
+    run('mkondo', 'L2', null),
+    run('uws-echo', 'L0', 0.4),
+    run('naive-bridge', 'L2', null),
+  ]
+  t.ok(isTrue([ours, wrongPeer]))
+  t.match(terminalReport(results([ours, wrongPeer])), /untrue: naive-bridge with 200 calls/)
+  t.notOk(isTrue([ours, wrong, peer]), 'one of ours was not true')
+  t.ok(isTrue([peer, wrongPeer]))
+  t.notOk(isTrue([wrongPeer]), 'nothing was measured')
+  t.ok(isTrue([]))
+})
+
+t.test('what few calls cost besides their number is the line through two numbers of calls', async (t) => {
+  const calls = (count: number, cpuMs: number): CaseResult => {
+    const one = run('mkondo', 'L2', cpuMs)
+    return { ...one, options: { ...one.options, level: 'L2-prod', calls: count } }
+  }
+  const few = [calls(10, 7), calls(40, 4)] // 70 and 160 ms a second: 3 for each call, and 40
+  const idle = [{ backend: 'openai', rssBytes: 140e6, cpuMsPerSecond: 8 }]
+  const checks = check([], [], idle, few)
+  t.match(
+    checks.filter(({ measured }) => measured !== 'not measured'),
+    [
+      { measured: '140.00 MB', ok: true },
+      { measured: '8.00 ms/s', ok: null },
+      { measured: '40.00 ms/s', ok: true },
+    ],
+  )
+  t.match(terminalReport({ ...results([]), idle, few, checks }), /^10 calls at L2-prod +- +70 +12.5 +1\/1$/m)
+  t.match(
+    check([], [], [], few.slice(1)),
+    checks.map(() => ({ measured: 'not measured' })),
+    'not from one number',
+  )
 })

@@ -28,6 +28,18 @@ t.test('a short sound over the agent is listening, and the agent goes on', async
   t.equal(rig.session.counters.backchannels, 1)
 })
 
+t.test(
+  'a model whose turns the gateway marks never hears of listening, also when its answer is finished',
+  async (t) => {
+    const rig = listening()
+    rig.speak(400)
+    rig.run(10_000)
+    t.same(rig.all('backend-speech-start'), [])
+    t.same(rig.logged('turn'), [])
+    t.same(floor(rig), [1, 1, 0])
+  },
+)
+
 t.test('a longer sound interrupts, and an agent without backchannels is interrupted by a short one', async (t) => {
   const longer = listening()
   longer.speak(620)

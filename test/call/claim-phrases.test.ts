@@ -101,9 +101,9 @@ t.test('the time is linear in the text, also where phrases are made to try every
     return performance.now() - fromMs
   }
   took(longest)
-  const [half, whole] = [longest.slice(0, longest.length / 2), longest].map((text) =>
-    Math.min(...Array.from({ length: 3 }, () => took(text))),
-  ) as [number, number]
+  // The best of some: what the machine does besides makes none of them shorter.
+  const best = (text: string): number => Math.min(...Array.from({ length: 5 }, () => took(text)))
+  const [half, whole] = [best(longest.slice(0, longest.length / 2)), best(longest)]
   t.ok(whole < 4 * half + 20, `${whole.toFixed(1)} ms for twice the text of ${half.toFixed(1)} ms`)
   for (const hostile of [
     '.'.repeat(4000),
@@ -111,8 +111,10 @@ t.test('the time is linear in the text, also where phrases are made to try every
     "a'".repeat(2000),
     '?!'.repeat(2000),
     '- '.repeat(2000),
-  ])
-    t.ok(took(hostile) < 100, `${took(hostile)} ms for ${hostile.slice(0, 4)}…`)
+  ]) {
+    const tookMs = best(hostile)
+    t.ok(tookMs < 100, `${tookMs} ms for ${hostile.slice(0, 4)}…`)
+  }
 })
 
 t.test('no text makes it fail, and every match ends within the text', async () => {

@@ -42,20 +42,20 @@ t.test('each mistake of the first hour is one line that names it, and exit code 
       /key\.yaml:1:1: unknown setting 'maxCall'; did you mean maxCalls\?$/,
     ],
     ['a tab in the settings', ['check', '--config', at('settings/tab.yaml')], {}, /tab\.yaml:2:1: .*tab/i],
-    ['a misspelt variable', ['check'], { MAX_CALL: '5' }, /MAX_CALL is no setting; did you mean MAX_CALLS\?/],
+    ['a misspelt variable', ['check'], { MAX_CALL: '5' }, /MAX_CALL is not a setting; did you mean MAX_CALLS\?/],
     ['a port in use', ['check'], { PORT: String(port) }, new RegExp(`PORT 127\\.0\\.0\\.1:${port}: EADDRINUSE`)],
     [
       'a model without its key',
       ['check'],
       { AGENTS_DIR: at('model') },
-      /agent a asks for backend openai, but OPENAI_API_KEY is not set/,
+      /agent a uses backend openai, but OPENAI_API_KEY is not set/,
     ],
     ['a name that two agents have', ['check'], { AGENTS_DIR: at('twice') }, /b\.yaml.* a .*a\.yaml/],
     [
       'a scenario of an agent that is not there',
       ['simulate', at('scenario')],
       {},
-      /x\.yaml: there is no agent sales; agents are: a$/,
+      /x\.yaml: there is no agent sales; allowed: a$/,
     ],
     ['a file that is not there', ['simulate', at('nothing.yaml')], {}, /nothing\.yaml cannot be read/],
   ]

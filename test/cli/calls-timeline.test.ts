@@ -37,7 +37,7 @@ t.test('a call is drawn by its turns, with bars as long as what they took', asyn
   t.match(lines[1], /3 marks/)
   t.match(
     waterfall(VIEW, 120),
-    /turn 1: the caller stopped at 3\.400 s, first sound 400 ms, answer 1400 ms, at the caller's ear 1490 ms/,
+    /turn 1: the caller stopped at 3\.400 s, first sound 400 ms, answer 1400 ms, at the caller 1490 ms/,
   )
   const line = (name: string): string | undefined => lines.find((text) => text.includes(` ${name} `))
   t.ok(barOf(line('answer')) > 3 * barOf(line('first sound')) - 3, 'three and a half times as long')
@@ -102,5 +102,5 @@ t.test('mkondo calls timeline asks the gateway and draws, or says that there is 
   t.equal(asJson.code, 0)
   t.same(JSON.parse(asJson.out), VIEW)
   t.match(await timeline('HD_unknown'), { code: 1, err: /CALL_UNKNOWN/ })
-  t.match(await timeline('"; rm -rf'), { code: 2, err: /a SID is 1 to 64/ })
+  t.match(await timeline('"; rm -rf'), { code: 2, err: /the SID is not valid; allowed: 1 to 64/ })
 })

@@ -81,7 +81,10 @@ t.test('an unknown call, and a gateway or carrier that does not answer, are repo
   const gateway = await startGateway(t, { opsToken: 'ops-token-of-a-test' })
   const ops = ['--ops-url', gateway.opsUrl]
   const env = { OPS_TOKEN: 'ops-token-of-a-test' }
-  t.match(await calls(['hangup', 'HD_none', ...ops], env), { code: 1, err: /no such live call; --carrier/ })
+  t.match(await calls(['hangup', 'HD_none', ...ops], env), {
+    code: 1,
+    err: /no such live call; to end it at the carrier, use --carrier/,
+  })
   t.match(await calls(['show', 'HD_none', ...ops], env), { code: 1, out: /CALL_UNKNOWN/ })
   t.match(await calls(['list', ...ops], {}), { code: 1, err: /UNAUTHORIZED/ })
   t.match(await calls(['list', '--ops-url', 'http://127.0.0.1:1'], {}), {
@@ -91,9 +94,9 @@ t.test('an unknown call, and a gateway or carrier that does not answer, are repo
   const wrong: [readonly string[], RegExp][] = [
     [[], /list, show/],
     [['show'], /missing required argument 'sid'/],
-    [['show', 'a b'], /a SID is/],
+    [['show', 'a b'], /the SID is not valid/],
     [['list', '--limit', '0'], /--limit/],
-    [['hangup', SID, '--carrier', '--goodbye'], /no goodbye/],
+    [['hangup', SID, '--carrier', '--goodbye'], /only the agent says goodbye/],
     [['list', '--carrier'], /SAUTIKIT_API_KEY/],
   ]
   for (const [argv, message] of wrong)

@@ -54,7 +54,7 @@ t.test('check says what the key may do, and which numbers lead here', async (t) 
   const api = await simulatedApi(t)
   await api.numbers.route('num_1', { voiceUrl: 'https://gw.example/voice/order-status' })
   const env = { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY, PUBLIC_URL: 'https://gw.example' }
-  t.match(await found(env), [/^true .*1 of 1 lead to this gateway/, /^true .*reads calls/])
+  t.match(await found(env), [/^true .*1 of 1 are routed to this gateway/, /^true .*may read calls/])
   t.match(await found({ ...env, SAUTIKIT_API_KEY: 'tsk_wrong_0000' }), [/^false .*api_key\.invalid/])
   t.match(await found({ ...env, SAUTIKIT_API_URL: 'http://127.0.0.1:1' }), [/^false .*GET \/v1\/numbers/])
   const partial = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })

@@ -92,8 +92,8 @@ t.test('settings that are valid but probably not intended are pointed out, and d
   t.equal(code, 0, output)
   t.match(
     output,
-    /LOOK AT budget\.maxCost of order-status does not hold for openai: there is no price in EUR for gpt-realtime-2\.1/,
+    /LOOK AT budget\.maxCost of order-status has no effect with openai: there is no price in EUR for gpt-realtime-2\.1/,
   )
-  t.match(output, /LOOK AT order-status: openai times the caller's turns by itself in a list in which the gateway does/)
+  t.match(output, /LOOK AT order-status: openai detects turns by itself in a list in which the gateway does/)
   t.match(output, /LOOK AT order-status has options for gemini, which it does not use/)
 })

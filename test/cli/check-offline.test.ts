@@ -96,7 +96,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     'K IY P IH K IY',
     'K IY P IH K QQ',
     'words:',
-    /^offline\.words\.pikipiki has the sound QQ; allowed: AA, AE, .*ZH$/,
+    /^offline\.words\.pikipiki has an unknown sound QQ; allowed: AA, AE, .*ZH$/,
   ],
   'one word for two digits': [
     'words: {',
@@ -120,26 +120,26 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     'bye: { phrases: [goodbye] }\n    human: { phrases: [agent] }\n  slots:\n    order: {',
     `bye: { phrases: ${many('goodbye')} }\n    human: { phrases: ${many('agent')} }\n  slots:\n    order: { phrases: ${many('number')},`,
     '- listen: { slots: [order], on: { where',
-    /^offline\.states\.greet\.steps\[1\]\.listen listens for phrases that make a grammar of \d+ characters; at most 65536 are allowed$/,
+    /^offline\.states\.greet\.steps\[1\]\.listen has phrases that make a grammar of \d+ characters; at most 65536 are allowed$/,
   ],
   // Names that do not exist.
   'a tool that the agent has not': [
     'tool: lookup,',
     'tool: lookupp,',
     '- start:',
-    /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookupp, and the agent has no tool of that name; did you mean lookup\? allowed: lookup, escalate_to_human, request_callback, end_call$/,
+    /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookupp, but the agent has no tool of that name; did you mean lookup\? allowed: lookup, escalate_to_human, request_callback, end_call$/,
   ],
   'a human without an escalation': [
     "escalation: { numbers: ['+254720000010'] }",
     '# nobody',
     '- call: { tool: escalate',
-    /is escalate_to_human, and the agent has no tool of that name; allowed: lookup, end_call$/,
+    /is escalate_to_human, but the agent has no tool of that name; allowed: lookup, end_call$/,
   ],
   'an argument that the tool has not': [
     'args: { number:',
     'args: { numbre: x, number:',
     '- start:',
-    /^offline\.states\.tell\.steps\[0\]\.start\.args\.numbre is no argument of lookup; did you mean number\? allowed: number, who$/,
+    /^offline\.states\.tell\.steps\[0\]\.start\.args\.numbre is not an argument of lookup; did you mean number\? allowed: number, who$/,
   ],
   'an argument that the tool needs': [
     "args: { number: '{{slots.order}}' }",
@@ -169,13 +169,13 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     'map:status',
     'map:statos',
     "- say: 'It",
-    /^offline\.states\.tell\.steps\[2\]\.say names the map statos; did you mean status\? allowed: status$/,
+    /^offline\.states\.tell\.steps\[2\]\.say names an unknown map statos; did you mean status\? allowed: status$/,
   ],
   'a filter that does not exist': [
     '| map:',
     '| mapp:',
     "- say: 'It",
-    /has the filter mapp; did you mean map\? allowed: map, list, count, spell, default$/,
+    /has an unknown filter mapp; did you mean map\? allowed: map, list, count, spell, default$/,
   ],
   // Values that are never set.
   'a value that does not exist': [
@@ -218,7 +218,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
     'await: found',
     'await: foundd',
     '- await',
-    /waits for foundd, under which no start keeps its answer; did you mean found\? allowed: found$/,
+    /waits for foundd, but no start step has that name; did you mean found\? allowed: found$/,
   ],
   'a known value that does not exist': [
     'known: [found.status]',
@@ -437,7 +437,7 @@ t.test('an edit with such a mistake leaves the version before', async (t) => {
 
 t.test('the check knows the words that the recogniser knows, and no others', async (t) => {
   const dictionary = await Dictionary.load()
-  const set = await DecoderSet.create(1)
+  const set = new DecoderSet(1)
   const recognises = async (word: string): Promise<boolean> => {
     const request = set.request(`#JSGF V1.0;\ngrammar g;\npublic <said> = ${word};\n`, [])
     return request.lease.then(

@@ -98,7 +98,7 @@ t.test('every mistake of the settings has its line, and none is checked further'
   t.equal(code, 2)
   t.match(output.trim().split('\n'), [
     /^mkondo: \S+mine\.yaml:1:1: unknown setting 'maxCall'; did you mean maxCalls\?$/,
-    /^mkondo: MAX_CALL is no setting; did you mean MAX_CALLS\?/,
+    /^mkondo: MAX_CALL is not a setting; did you mean MAX_CALLS\?/,
     /^mkondo: PORT is 'x'; allowed/,
     /^mkondo: \S+mine\.yaml:2:1: opsPort is 'many'; allowed/,
   ])

@@ -42,16 +42,16 @@ t.test('what is typed wrongly is one line with what was meant, and exit code 2',
   const cases: readonly (readonly [string, RegExp])[] = [
     ['serv', /^mkondo: unknown command 'serv'; did you mean serve\? \(see mkondo --help\)$/],
     ['calls lis', /^mkondo calls: unknown command 'lis'; did you mean list\?/],
-    ['calls', /^mkondo calls: takes one of list, show, timeline, hangup, escalate/],
+    ['calls', /^mkondo calls: needs a command; allowed: list, show, timeline, hangup, escalate/],
     ['calls show', /^mkondo calls show: missing required argument 'sid' \(see mkondo calls show --help\)$/],
     ['check --tolls', /^mkondo check: unknown option '--tolls'; did you mean --tools\?/],
-    ['call --rate 44100', /^mkondo call: --rate is "44100"; it has to be one of 8000, 16000/],
-    ['simulate x --jobs 0', /^mkondo simulate: --jobs is "0"; it has to be a whole number from 1 to 64/],
+    ['call --rate 44100', /^mkondo call: --rate is "44100"; allowed: one of 8000, 16000/],
+    ['simulate x --jobs 0', /^mkondo simulate: --jobs is "0"; allowed: a whole number from 1 to 64/],
     ['call-out --agent x', /^mkondo call-out: required option '--to <number>' not specified/],
     ['drain a b', /^mkondo drain: too many arguments/],
     ['--processes 300', /^mkondo: --processes is '300'; allowed: a whole number from 1 to 64$/],
     ['help sreve', /^mkondo help: there is no command 'sreve'; allowed: settings, demo,/],
-    ['completion tcsh', /^mkondo completion: the shell is "tcsh"; it has to be one of bash, zsh, fish/],
+    ['completion tcsh', /^mkondo completion: the shell is "tcsh"; allowed: one of bash, zsh, fish/],
   ]
   for (const [line, expected] of cases) {
     const { code, out, err } = await command(line.split(' '))

@@ -78,7 +78,7 @@ t.test(
       })
       strangers.push(stranger)
     }
-    await until(() => said('File descriptors run out') > 0, 20_000, 'the gateway to say so')
+    await until(() => said('file descriptors run out') > 0, 20_000, 'the gateway to say so')
     const before = { cpuMs: cpuMs(child.pid ?? 0), atMs: performance.now(), frames }
     const ready = await get(`${ops}/readyz`)
     t.equal(ready.status, 503)
@@ -89,7 +89,7 @@ t.test(
     t.ok(cores < CORES_MAX, `it does not spin (${cores.toFixed(2)} cores)`)
     t.ok(frames > before.frames + 20, `the agent is heard all the while (${frames - before.frames} frames)`)
     t.ok(refused > 0, 'the rest is refused by the kernel')
-    t.equal(said('File descriptors run out'), 1)
+    t.equal(said('file descriptors run out'), 1)
     t.equal(said('EMFILE'), 0)
 
     for (const stranger of strangers.splice(0)) stranger.destroy()

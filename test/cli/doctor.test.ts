@@ -53,7 +53,7 @@ t.test(
         'a key that cannot be one',
         [],
         { SAUTIKIT_API_KEY: 'short' },
-        /SAUTIKIT_API_KEY is a secret of 5 characters; allowed:/,
+        /SAUTIKIT_API_KEY is set to 5 characters \(not shown\); allowed:/,
       ],
       ['a misspelt variable', [], { SAUTIKIT_WEBHOOK_SECRET: 'whsec_1' }, /did you mean SAUTIKIT_WEBHOOK_SECRETS\?/],
       ['a port in use', [], { PORT: taken }, new RegExp(`PORT: port ${taken} .*in use`)],
@@ -64,10 +64,10 @@ t.test(
         {},
         /--write: there is no folder \/nowhere\/at\/all$/,
       ],
-      ['an agent that is not there', ['--agent', 'nosuch'], {}, /--agent is 'nosuch'; agents of .*order-status/],
+      ['an agent that is not there', ['--agent', 'nosuch'], {}, /--agent is 'nosuch'; allowed, from .*order-status/],
       ['two numbers at once', ['--number', '1', '--claim', '2'], {}, /cannot be used with/],
       ['an agent for a number that is led by hand', ['--by-hand', '--agent', 'support'], {}, /cannot be used with/],
-      ['no time to wait', ['--wait', '5'], {}, /--wait is "5"; it has to be a whole number from 10 to 3600/],
+      ['no time to wait', ['--wait', '5'], {}, /--wait is "5"; allowed: a whole number from 10 to 3600/],
       ['an option that is none', ['--numbr', '1'], {}, /unknown option '--numbr'; did you mean --number\?/],
     ]
     for (const [what, argv, more, expected] of cases) {

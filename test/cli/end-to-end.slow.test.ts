@@ -6,9 +6,11 @@ import { ordersAreHeard } from './spoken-orders.js'
 
 // Calls are spoken in real time.
 t.setTimeout(170_000)
+t.jobs = 2
 
 t.test(
   'three callers hear the right status of the right order, and the journal of their calls runs again',
+  { buffered: true },
   async (t) => {
     const { relies, interrupts } = await ordersAreHeard(t, {
       knows: ['--from', '+254700000009', '--order', '4127'],
@@ -24,7 +26,7 @@ t.test(
   },
 )
 
-t.test('DTMF digits work where words are not understood', async (t) => {
+t.test('DTMF digits work where words are not understood', { buffered: true }, async (t) => {
   const { at, close } = await whole()
   t.teardown(close)
   const script = join(

@@ -6,6 +6,7 @@ import { TEMPLATES } from '../../src/cli/init.js'
 
 // Five templates, a process for each command; and a call in real time.
 t.setTimeout(170_000)
+t.jobs = 2
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
@@ -19,22 +20,26 @@ function mkondo(cwd: string, ...args: string[]): Promise<{ code: number; output:
   })
 }
 
-t.test('in the folder of each template check and simulate pass at once, with no variable set', async (t) => {
-  const folder = t.testdir()
-  for (const template of Object.keys(TEMPLATES)) {
-    const name = `line-${template}`
-    t.equal((await mkondo(folder, 'init', name, '--template', template)).code, 0)
-    const made = join(folder, name)
-    const check = await mkondo(made, 'check')
-    t.equal(check.code, 0, check.output)
-    t.match(check.output, new RegExp(`ok +agents: ${name} on embedded`))
-    const simulated = await mkondo(made, 'simulate')
-    t.equal(simulated.code, 0, simulated.output)
-    t.match(simulated.output, new RegExp(`^ok +${name}/first-call text[^]*1 passed`))
-  }
-})
+t.test(
+  'in the folder of each template check and simulate pass at once, with no variable set',
+  { buffered: true },
+  async (t) => {
+    const folder = t.testdir()
+    for (const template of Object.keys(TEMPLATES)) {
+      const name = `line-${template}`
+      t.equal((await mkondo(folder, 'init', name, '--template', template)).code, 0)
+      const made = join(folder, name)
+      const check = await mkondo(made, 'check')
+      t.equal(check.code, 0, check.output)
+      t.match(check.output, new RegExp(`ok +agents: ${name} on embedded`))
+      const simulated = await mkondo(made, 'simulate')
+      t.equal(simulated.code, 0, simulated.output)
+      t.match(simulated.output, new RegExp(`^ok +${name}/first-call text[^]*1 passed`))
+    }
+  },
+)
 
-t.test('a spoken call of a new agent passes too', async (t) => {
+t.test('a spoken call of a new agent passes too', { buffered: true }, async (t) => {
   const folder = t.testdir()
   await mkondo(folder, 'init', 'desk', '--template', 'receptionist')
   const { code, output } = await mkondo(join(folder, 'desk'), 'simulate', '--mode', 'audio')

@@ -42,7 +42,7 @@ t.test('language, backend and tools are options, and questions on a terminal', a
     asked.map((question) => question.split(' ')[0]),
     ['Template', 'Language', 'Language', 'Backend', 'Tools:'],
   )
-  t.match(out, /It has to be a code such as en, sw or en-KE/)
+  t.match(out, /Allowed: a code such as en, sw or en-KE/)
   t.match(out, /how to switch to cascade/)
   const yaml = readFileSync(join(folder, 'msaada', 'agents', 'msaada.yaml'), 'utf8')
   t.match(yaml, /^language: sw$/m)
@@ -66,14 +66,17 @@ t.test('a name or an option that cannot be is one line, and nothing is overwritt
   const folder = t.testdir({ taken: { 'a.txt': '' } })
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [['init'], /missing required argument 'name'/],
-    [['init', join(folder, 'Not A Name')], /the folder's name is 'Not A Name'; an agent's name is 1 to 40 of/],
-    [['init', join(folder, 'taken')], /taken is there and not empty/],
+    [
+      ['init', join(folder, 'Not A Name')],
+      /the folder's name is 'Not A Name'; allowed, as the name of an agent: 1 to 40 of/,
+    ],
+    [['init', join(folder, 'taken')], /taken exists and is not empty/],
     [
       ['init', join(folder, 'x'), '--template', 'pizza'],
-      /--template is "pizza"; it has to be one of order-status, support/,
+      /--template is "pizza"; allowed: one of order-status, support/,
     ],
-    [['init', join(folder, 'x'), '--backend', 'gpt'], /--backend is "gpt"; it has to be one of embedded, openai/],
-    [['init', join(folder, 'x'), '--language', 'English'], /the language is "English"; it has to be a code/],
+    [['init', join(folder, 'x'), '--backend', 'gpt'], /--backend is "gpt"; allowed: one of embedded, openai/],
+    [['init', join(folder, 'x'), '--language', 'English'], /the language is "English"; allowed: a code/],
   ]
   for (const [argv, expected] of wrong) {
     const { code, out, err } = await command(argv)

@@ -189,7 +189,7 @@ t.test('a process that is killed leaves a record of each call that it had, with 
 
 t.test('a DATA_DIR that cannot be made ends serve and check at once, with the same line', async (t) => {
   const line =
-    /DATA_DIR is '\/proc\/x', which cannot be made or written \(ENOENT\); allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false/
+    /DATA_DIR is '\/proc\/x', which cannot be made or written \(ENOENT\); allowed: a folder that this user may make and write, or none, with KEEP_CALLS=false/
   const serve = here(['serve'], { DATA_DIR: '/proc/x' })
   const check = here(['check'], { DATA_DIR: '/proc/x' })
   t.equal(await serve.exit, 2)

@@ -9,8 +9,9 @@ import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
+import { freePorts } from '../support/free-ports.js'
 import { until } from '../support/host.js'
-import { SECRET, freePorts, lastStart, launched, silentCall, startTwo, streaming } from './two-processes.js'
+import { SECRET, lastStart, launched, silentCall, startTwo, streaming } from './two-processes.js'
 import type { Two } from './two-processes.js'
 
 /**
@@ -32,7 +33,7 @@ t.test('a wrong combination stops the start with one line and code 2', async (t)
     [
       '2',
       { PUBLIC_URL: 'https://voice.example.com' },
-      /^mkondo: NODE_URL is not set, and PUBLIC_URL is; allowed with --processes 2: /,
+      /^mkondo: NODE_URL is not set, but PUBLIC_URL is; allowed with --processes 2: /,
     ],
     ['2', { ...quiet, PORT: String(port) }, new RegExp(`^mkondo: PORT \\+ 2: port ${port + 2} on 127.0.0.1 is in use`)],
     [
@@ -169,7 +170,7 @@ t.test(
       'its end is not taken for a new call',
     )
     await until(() => two.run.logged('a process accepts calls again').length === 1, 60_000, 'the restart')
-    t.match(two.run.logged('a process died, and is started again'), [
+    t.match(two.run.logged('a process died and is started again'), [
       { process: 1, reason: 'it ended by SIGKILL', restarts: 1 },
     ])
     t.match(
@@ -254,5 +255,5 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
     [],
   )
   t.equal(await exit, 0)
-  t.match(output, /the supervisor has ended: this process ends when its calls have finished/)
+  t.match(output, /the supervisor has ended: this process ends after its calls/)
 })

@@ -30,7 +30,7 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
 
   writeFileSync(file, 'MAX_CALLS=nonsense\n')
   two.run.child.kill('SIGHUP')
-  const refused = 'the processes are not replaced, and nothing is changed'
+  const refused = 'the processes are not replaced, nothing has changed'
   await until(() => two.run.logged(refused).length === 1, 30_000, 'the wrong setting to be refused')
   t.match(two.run.logged(refused), [{ level: 'error', reason: /^MAX_CALLS is 'nonsense'; allowed:/ }])
   t.same(
@@ -42,21 +42,21 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
   writeFileSync(file, 'MAX_CALLS=60\n')
   const begun = (count: number): Promise<void> =>
     until(
-      () => two.run.logged('the processes are replaced, with the settings as they are now').length === count,
+      () => two.run.logged('replacing the processes, with the current settings').length === count,
       10_000,
       `roll ${count}`,
     )
   two.run.child.kill('SIGHUP')
   await begun(2)
   two.run.child.kill('SIGHUP') // remembered, once
-  await until(() => two.run.logged('a process was replaced').length > 0, 60_000, 'the first one to be replaced')
+  await until(() => two.run.logged('a process is replaced').length > 0, 60_000, 'the first one to be replaced')
   two.run.child.kill('SIGHUP')
-  await until(() => two.run.logged('every process was replaced').length === 2, 150_000, 'two rolls')
+  await until(() => two.run.logged('all processes are replaced').length === 2, 150_000, 'two rolls')
   clearInterval(ringing)
   t.equal(lastStart(two.run, 0)['max_calls'], 30, 'with the new settings')
   t.not(lastStart(two.run, 0)['pid'], first[0])
   t.not(lastStart(two.run, 1)['pid'], first[1])
-  t.equal(two.run.logged('every process was replaced').length, 2, 'three signals are two rolls')
+  t.equal(two.run.logged('all processes are replaced').length, 2, 'three signals are two rolls')
 
   for (const call of calls.slice(-13)) call.hangUp()
   const results = await Promise.all(calls.map(({ done }) => done))
@@ -70,7 +70,7 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
     )
     t.equal(result.ended.by, 'api', `${i}: its caller hung up, not we: ${result.ended.why}`)
   }
-  t.notOk(two.run.logged('a process died, and is started again').length)
+  t.notOk(two.run.logged('a process died and is started again').length)
 
   const opsUrl = `http://127.0.0.1:${lastStart(two.run, 0)['ops_port'] as number}`
   // Each node sees the others as of its last heartbeat.

@@ -25,7 +25,7 @@ t.test(
       [
         'key',
         { AGENTS_DIR: `${agents}/keyed`, PORT: '0', OPS_PORT: '0' },
-        /^mkondo: agent a asks for backend openai, but OPENAI_API_KEY is not set/,
+        /^mkondo: agent a uses backend openai, but OPENAI_API_KEY is not set/,
       ],
       [
         'port',
@@ -56,7 +56,7 @@ t.test('a single process that is told to reload goes on', async (t) => {
   const run = mkondo(['serve', '--with-shop'], { PORT: '0', OPS_PORT: '0', DATA_DIR: t.testdir({}), LOG_LEVEL: 'info' })
   await until(() => run.lines.some((line) => line.includes('"msg":"taking calls"')), 60_000, 'it to take calls')
   run.child.kill('SIGHUP')
-  await until(() => run.lines.some((line) => line.includes('SIGHUP changes nothing')), 10_000, 'the line that says so')
+  await until(() => run.lines.some((line) => line.includes('SIGHUP has no effect')), 10_000, 'the line that says so')
   run.child.kill('SIGTERM')
   t.equal(await run.exit, 0, 'until it is stopped')
 })

@@ -7,8 +7,9 @@ import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 
-// Three calls of 10 to 30 s in real time, two of them at once.
+// Three calls of 10 to 30 s in real time, at once.
 t.setTimeout(170_000)
+t.jobs = 2
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-spoken-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
@@ -18,12 +19,12 @@ async function simulate(
   argv: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<{ code: number; text: string; report: ScenarioReport }> {
-  const json = join(folder, 'report.json')
+  const json = join(await mkdtemp(join(folder, 'report-')), 'report.json')
   const { code, out, err } = await command(['simulate', shipped, '--json', json, ...argv], { env })
   return { code, text: out + err, report: JSON.parse(await readFile(json, 'utf8')) as ScenarioReport }
 }
 
-t.test('the shipped scenarios that are spoken pass against a gateway of their own', async (t) => {
+t.test('the shipped scenarios that are spoken pass against a gateway of their own', { buffered: true }, async (t) => {
   const { code, text, report } = await simulate([
     '--filter',
     '/relies-on|opening-hours/',
@@ -43,7 +44,7 @@ t.test('the shipped scenarios that are spoken pass against a gateway of their ow
   ])
 })
 
-t.test('and against one that runs already; what needs no sound is skipped there', async (t) => {
+t.test('and against one that runs already; what needs no sound is skipped there', { buffered: true }, async (t) => {
   const { at, close } = await whole()
   t.teardown(close)
   const argv = [

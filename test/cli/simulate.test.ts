@@ -101,22 +101,18 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
     [
       'an agent that is not there',
       [noAgent],
-      /no-agent\.yaml: there is no agent sales; agents are: order-status, support/,
+      /no-agent\.yaml: there is no agent sales; allowed: order-status, support/,
     ],
-    ['a filter that nothing has', [good, '--filter', 'refund'], /no scenario has what --filter asks for/],
+    ['a filter that nothing has', [good, '--filter', 'refund'], /no scenario matches --filter/],
     ['a filter that cannot be read', [good, '--filter', '/(/'], /--filter .* cannot be read/],
     [
       'no gateway',
       [good, '--url', url, '--ops-url', url],
       /no gateway answers at --url http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/,
     ],
-    ['half of a gateway', [good, '--url', url], /--url and --ops-url belong together/],
-    [
-      'text through a gateway',
-      [good, '--url', url, '--ops-url', url, '--mode', 'text'],
-      /drives the call without a gateway/,
-    ],
-    ['too many at once', [good, '--jobs', '1000'], /--jobs is "1000"; it has to be a whole number from 1 to 64/],
+    ['half of a gateway', [good, '--url', url], /--url and --ops-url need each other/],
+    ['text through a gateway', [good, '--url', url, '--ops-url', url, '--mode', 'text'], /runs without a gateway/],
+    ['too many at once', [good, '--jobs', '1000'], /--jobs is "1000"; allowed: a whole number from 1 to 64/],
     ['an agents folder that is not there', [good, '--agents', join(folder, 'none')], /cannot read the agents folder/],
   ]
   for (const [what, argv, expected] of cases) {
@@ -132,7 +128,7 @@ t.test('two scenarios of one name are refused before they run', async (t) => {
   const second = await scenarioFile('second', `${ASKS}name: twin\nexpect: { outcome: deflected }\n`)
   const { code, err } = await simulate([first, second])
   t.equal(code, 2)
-  t.match(err, /the name "twin" is already taken by .*first\.yaml/)
+  t.match(err, /the name "twin" is already used by .*first\.yaml/)
 })
 
 t.test('a call that does not end is ended and has failed', async (t) => {
@@ -274,7 +270,7 @@ t.test('a gateway that is broken is a failed call, with what the carrier saw', a
   t.match(out, /^FAILED order-status\/broken audio/m)
   t.match(out, /the voice webhook \(Ringing\) was answered with 500/)
   t.match(out, /the gateway has no record of the call/)
-  t.match(out, /^skipped order-status\/quiet text: text mode drives the call without a gateway/m)
+  t.match(out, /^skipped order-status\/quiet text: text mode runs without a gateway/m)
   t.match(out, /1 failed, 0 passed, 1 skipped/)
 })
 

@@ -1,7 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -14,6 +13,7 @@ import { silentCaller } from '../support/simulated.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { until } from '../support/host.js'
 import { mkondo, type Run } from './mkondo-process.js'
+import { freePorts } from '../support/free-ports.js'
 
 /**
  * `mkondo serve --processes 2`, as it is started by an operator, with the simulator as the carrier. Each webhook comes
@@ -33,33 +33,6 @@ export function launched(t: Test, args: readonly string[], env: Readonly<Record<
       run.lines
         .filter((line) => line.includes(`"msg":"${msg}"`))
         .map((line) => JSON.parse(line) as Record<string, unknown>),
-  }
-}
-
-/** The first of `count` ports in a row that were free a moment ago. */
-export async function freePorts(count: number): Promise<number> {
-  for (;;) {
-    const probe = createTcpServer().listen(0, '127.0.0.1')
-    await new Promise((resolve) => probe.once('listening', resolve))
-    const { port } = probe.address() as AddressInfo
-    await new Promise((resolve) => probe.close(resolve))
-    const free = await Promise.all(
-      Array.from(
-        { length: count },
-        (_, i) =>
-          new Promise<boolean>((resolve) => {
-            const other = createTcpServer().once('error', () => {
-              resolve(false)
-            })
-            other.listen(port + i, '127.0.0.1', () =>
-              other.close(() => {
-                resolve(true)
-              }),
-            )
-          }),
-      ),
-    )
-    if (free.every(Boolean)) return port
   }
 }
 

@@ -1,8 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -12,6 +10,7 @@ import { fleet } from '../fleet/nodes.js'
 import { SUBPROTOCOL, attribute, get, newSid, post, ringing } from '../edge/gateway.js'
 import { until } from '../support/host.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
+import { freePort } from '../support/free-ports.js'
 
 const shipped = repositoryFile('deploy/haproxy-processes.cfg')
 
@@ -35,15 +34,6 @@ t.test(
     t.notMatch('/p/5/audio', paths)
   },
 )
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
-}
 
 t.test('behind haproxy webhooks come to any process, and audio to the one of the call', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return

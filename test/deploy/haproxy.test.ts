@@ -1,8 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -12,6 +10,7 @@ import { SETTINGS } from '../../src/config/settings.js'
 import { SUBPROTOCOL, attribute, closeOf, get, newSid, post, ringing, startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
+import { freePort } from '../support/free-ports.js'
 
 const shipped = repositoryFile('deploy/haproxy.cfg')
 const directives = shipped
@@ -53,14 +52,6 @@ t.test('haproxy takes the configuration', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
   check(t, onLoopback(4433))
 })
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => probe.once('listening', resolve))
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
-}
 
 /** HAProxy as shipped before two real gateways; `url` is what the carrier reaches. */
 async function behindHaproxy(t: Test): Promise<{ url: string; gateways: readonly [Gateway, Gateway] }> {

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import { OPS_STREAMS_MAX } from '../../src/core/limits.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
+import { follow } from '../support/server-events.js'
 import { get, newSid, post, ring, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
 
@@ -15,32 +15,6 @@ const LIVE_MS = 20
 async function logIn({ opsUrl }: Gateway, token: string, rights: string): Promise<string | null> {
   const answer = await post(`${opsUrl}/api/login`, { json: { token, rights } })
   return answer.headers.get('set-cookie')?.split(';')[0] ?? null
-}
-
-/** Events of a stream as they come. */
-async function follow(t: Test, url: string, headers: Readonly<Record<string, string>> = {}) {
-  const stop = new AbortController()
-  t.teardown(() => stop.abort())
-  const response = await fetch(url, { headers, signal: stop.signal })
-  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
-  let text = ''
-  const next = async (): Promise<{ event: string; data: Record<string, unknown> } | null> => {
-    for (;;) {
-      const end = text.indexOf('\n\n')
-      if (end >= 0) {
-        const block = text.slice(0, end)
-        text = text.slice(end + 2)
-        const [, event, data] = /^event: (.*)\ndata: (.*)$/.exec(block) ?? []
-        if (event !== undefined && data !== undefined)
-          return { event, data: JSON.parse(data) as Record<string, unknown> }
-        continue
-      }
-      const chunk = await reader?.read()
-      if (chunk === undefined || chunk.done) return null
-      text += chunk.value
-    }
-  }
-  return { status: response.status, type: response.headers.get('content-type'), next, stop: () => stop.abort() }
 }
 
 /** Opens the softphone's socket: the status of the answer, 101 when it was opened. */
@@ -166,7 +140,12 @@ t.test('a gateway that places no calls says so to the softphone, and what it doe
   socket.send(new Uint8Array(640))
   while (said.length < 4) await sleep(5)
   socket.close()
-  t.match(said, [/places no calls/, /type is call, press, say or hang-up/, /keys are 1 to 16/, /1 to 300 characters/])
+  t.match(said, [
+    /does not accept calls/,
+    /the type call, press, say or hang-up/,
+    /keys are not valid; allowed: 1 to 16/,
+    /1 to 300 characters/,
+  ])
 })
 
 t.test('the live table gets all calls first, then what has changed, and no words of anybody', async (t) => {

@@ -76,7 +76,7 @@ t.test(
     guard.connection(1)
     state.open = 95
     for (let i = 0; i < 5; i++) await guard.look()
-    t.same(said(), ['File descriptors run out: no connections are taken on the public port'])
+    t.same(said(), ['file descriptors run out: the public port is closed to new connections'])
 
     state.open = 80
     await guard.look()

@@ -5,6 +5,7 @@ import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
 import { openSocket, ring, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
+import { freePort } from '../support/free-ports.js'
 
 t.test('a second gateway on the same port does not start, and says which port', async (t) => {
   const first = await startGateway(t)
@@ -63,15 +64,6 @@ t.test('a port of its own that is taken stops the start, and leaves no other ope
   await t.rejects(startGateway(t, { port, nodePort }), { code: 'PORT_IN_USE', message: /^PORT: / })
   await startGateway(t, { port })
 })
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
-}
 
 t.test('an address of another machine is a mistake in the settings, not a port in use', async (t) => {
   await t.rejects(startGateway(t, { host: '192.0.2.1' }), {

@@ -108,7 +108,7 @@ t.test('sockets are refused before the upgrade, with the reason counted, and the
   ]) {
     t.equal(await gateway.metric(`mkondo_calls_refused_total{reason="${reason}"}`), count, String(reason))
   }
-  const logged = gateway.logged().filter((line) => line['msg'] === 'An audio socket was refused')
+  const logged = gateway.logged().filter((line) => line['msg'] === 'an audio socket was refused')
   t.equal(logged.length, 8)
   t.notOk(JSON.stringify(gateway.logged()).includes('?t='), 'no token in the log')
   await other.check(t)

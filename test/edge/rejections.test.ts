@@ -33,7 +33,7 @@ t.test('a rejected webhook is logged with its reason and its agent, and nothing 
     { reason: 'stale', agent: 'order-status' },
     {
       reason: 'agent-unknown',
-      why: /^there is no agent of that name; agents are: order-status/,
+      why: /^there is no agent of that name; allowed: order-status/,
       agent: 'nosuch',
       status: 404,
     },

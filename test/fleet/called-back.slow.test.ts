@@ -17,6 +17,7 @@ import { until } from '../support/until.js'
  */
 
 t.setTimeout(180_000)
+t.jobs = 2
 
 const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
@@ -29,8 +30,11 @@ const ORDER_LINE = parse(readFileSync(join(packageRoot(), 'agents/order-status.y
 >
 const AMINA = '+254700000001'
 
-/** @param answer  what the person who is rung says to the question */
-async function calledBack(t: Test, answer: string): Promise<CallRecord> {
+/**
+ * @param answer  what the person who is rung says to the question
+ * @param hears  what they wait to have heard before they hang up; null: they do not hang up
+ */
+async function calledBack(t: Test, answer: string, hears: RegExp | null): Promise<CallRecord> {
   const callee: CallerScript = {
     name: 'called-back',
     rules: [],
@@ -40,7 +44,8 @@ async function calledBack(t: Test, answer: string): Promise<CallRecord> {
     steps: [
       { act: { type: 'say', text: 'Hello?' }, heard: [], interruptAfterMs: null },
       { act: { type: 'say', text: answer }, heard: [], interruptAfterMs: null },
-      { act: { type: 'wait', ms: 9000 }, heard: [], interruptAfterMs: null },
+      // The test hangs up.
+      { act: { type: 'wait', ms: 90_000 }, heard: [], interruptAfterMs: null },
       { act: { type: 'hangup' }, heard: [], interruptAfterMs: null },
     ],
   }
@@ -52,23 +57,34 @@ async function calledBack(t: Test, answer: string): Promise<CallRecord> {
   line.breaks()
   await until(() => asked(line, /calls$/).length > 0, 15_000, 'the caller to be rung')
   const again = (): CallRecord | undefined => line.records.find(({ direction }) => direction === 'outbound')
-  await until(() => again() !== undefined, 60_000, 'the record of the call back')
+  const heard = (): boolean =>
+    hears !== null &&
+    [...line.gateway.calls.live()].some((live) =>
+      live.view().transcript.some(({ role, text }) => role === 'agent' && hears.test(text)),
+    )
+  await until(() => heard() || again() !== undefined, 90_000, 'the end of the conversation')
+  for (const { leg } of line.carrier.rest.workspace.calls()) leg.hangUp()
+  await until(() => again() !== undefined, 15_000, 'the record of the call back')
   return again() as CallRecord
 }
 
-await t.test('who says yes is asked for their order again, as somebody who is not verified', async (t) => {
-  const record = await calledBack(t, 'Yes, please.')
-  const said = record.transcript.map(({ role, text }) => `${role}: ${text}`)
-  t.ok(
-    said.some((text) => /^caller: yes/i.test(text)),
-    said.join(' / '),
-  )
-  t.match(said.join('\n'), /\ncaller: yes[^\n]*\nagent: [^\n]*Please ask again where your order is/)
-  t.ok(record.timeline.some(({ name, detail }) => name === 'call-back-confirmed' && detail === 'words'))
-})
+void t.test(
+  'who says yes is asked for their order again, as somebody who is not verified',
+  { buffered: true },
+  async (t) => {
+    const record = await calledBack(t, 'Yes, please.', /Please ask again where your order is/)
+    const said = record.transcript.map(({ role, text }) => `${role}: ${text}`)
+    t.ok(
+      said.some((text) => /^caller: yes/i.test(text)),
+      said.join(' / '),
+    )
+    t.match(said.join('\n'), /\ncaller: yes[^\n]*\nagent: [^\n]*Please ask again where your order is/)
+    t.ok(record.timeline.some(({ name, detail }) => name === 'call-back-confirmed' && detail === 'words'))
+  },
+)
 
-await t.test('who says no hears a goodbye, and nothing of the call', async (t) => {
-  const record = await calledBack(t, 'No, thank you.')
+void t.test('who says no hears a goodbye, and nothing of the call', { buffered: true }, async (t) => {
+  const record = await calledBack(t, 'No, thank you.', null)
   const said = record.transcript.map(({ role, text }) => `${role}: ${text}`)
   t.match(said.at(-1), /Goodbye/, said.join(' / '))
   t.equal(record.endReason, 'agent-goodbye')

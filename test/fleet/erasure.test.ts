@@ -132,7 +132,7 @@ t.test('calls with a masked number are erased when the carrier knows them, or wh
   for (const sid of ['HD_mine', 'HD_theirs', 'HD_unknown']) keep(folder, sid, '+2547…01')
   t.match(await run(it, ['--number', CALLER]), {
     code: 1,
-    out: /erased: 1 call: [^]*left: 1 call whose record has its number masked/,
+    out: /erased: 1 call: [^]*left: 1 call with a masked number/,
   })
   t.match(kept(folder), /HD_theirs[^]*HD_unknown/)
   t.notMatch(kept(folder), /HD_mine/)
@@ -179,12 +179,12 @@ t.test('without a gateway the folder itself is erased from; what is wrong is sai
     out: /^erased: 2 calls: 2 records/,
   })
   for (const [argv, message] of [
-    [[], /takes --sid or --number, one of them/],
-    [['--sid', 'a', '--number', CALLER], /one of them/],
-    [['--sid', '../x'], /--sid is not 1 to 64 characters/],
-    [['--sid', 'a', '--masked'], /--masked goes with --number/],
-    [['--number', '25470000x'], /^((?!25470).)*--number is no phone number((?!25470).)*\n$/],
-    [['--number', '1234'], /no phone number of 7 digits or more/],
+    [[], /needs either --sid or --number/],
+    [['--sid', 'a', '--number', CALLER], /either --sid or --number/],
+    [['--sid', '../x'], /--sid is not valid; allowed: 1 to 64/],
+    [['--sid', 'a', '--masked'], /--masked needs --number/],
+    [['--number', '25470000x'], /^((?!25470).)*--number is not a phone number((?!25470).)*\n$/],
+    [['--number', '1234'], /not a phone number; allowed: 7 or more digits/],
   ] as const)
     t.match(await command(['erase', ...argv], { env }), { code: 2, err: message })
 })

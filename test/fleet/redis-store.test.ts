@@ -7,7 +7,8 @@ import { STORE_DEADLINE_MS } from '../../src/core/limits.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { parseRedisUrl, shownRedisUrl } from '../../src/fleet/redis-url.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { freePort, hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
+import { freePort } from '../support/free-ports.js'
+import { hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
 import type { RedisServerOptions } from '../support/redis.js'
 import { PATIENCE_MS, bytes, nodeRecord, openRedis, owner } from './store-homes.js'
 
@@ -159,12 +160,12 @@ t.test('a Redis that cannot be reached does not stop the start, and is used as s
   const port = await freePort()
   const { store, lines, healed } = await storeAt(t, `redis://:siri@127.0.0.1:${port}`)
   await t.rejects(store.read('CA1'), { code: 'STORE_DOWN', retryable: true, message: /the connection was refused/ })
-  t.match(lines.join(''), /"level":"warn".*the store of the calls is down/)
+  t.match(lines.join(''), /"level":"warn".*the call store is down/)
   t.equal(lines.length, 1, 'said once, not at each attempt')
   const server = await startRedis({ port, password: 'siri' })
   t.teardown(() => server.close())
   await healed()
-  t.match(lines[1], /the store of the calls is connected/)
+  t.match(lines[1], /the call store is connected/)
   t.notMatch(lines.join(''), /siri/)
 })
 
@@ -186,7 +187,7 @@ t.test(
     t.same([...((await store.read('CA1'))?.state ?? [])], [1])
     t.match(
       lines.map((line) => (JSON.parse(line) as { msg: string }).msg),
-      ['the store of the calls is connected', 'the store of the calls is down', 'the store of the calls is connected'],
+      ['the call store is connected', 'the call store is down', 'the call store is connected'],
     )
   },
 )

@@ -71,7 +71,7 @@ t.test('processes that end in order end with 0, also one after the other', async
   t.equal(ready?.length, 2)
   killed(ready, 0, 'SIGTERM')
   await until(
-    () => logged().some(({ msg, process }) => msg === 'a process was drained and has ended' && process === 0),
+    () => logged().some(({ msg, process }) => msg === 'a process has drained and ended' && process === 0),
     5000,
     'the first to be over',
   )

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -88,7 +88,7 @@ async function start(t: Test) {
     const whole = { tool, args: {}, from: null, verified: false, send: false, ...order }
     return tryTool(hosted.definition, hosted.assets ?? NO_ASSETS, env, client, whole)
   }
-  return { gateway, dir, requests, trying, answer, here }
+  return { gateway, desk, dir, requests, trying, answer, here }
 }
 
 t.test('the loaded agents are shown without numbers and secrets, beside what the folder holds now', async (t) => {
@@ -129,6 +129,21 @@ t.test('the loaded agents are shown without numbers and secrets, beside what the
   })
   for (const hidden of [SECRET, 'literal-of-the-author', '254720000010', 'A-77', '/T0/', dir])
     t.notOk(text.includes(hidden), hidden)
+})
+
+t.test('the folder is read again when something in it has changed', async (t) => {
+  const { desk, dir } = await start(t)
+  const first = await desk.view()
+  t.equal(await desk.view(), first, 'the same answer, without a second reading')
+  await writeFile(join(dir, 'tools', 'clock.mjs'), 'export const clock = 1')
+  const second = await desk.view()
+  t.match(
+    second.files.map(({ state }) => state),
+    ['faulty', 'faulty'],
+    'also in a file beside it',
+  )
+  await rm(join(dir, 'later.yaml'))
+  t.match((await desk.view()).files, { length: 1 })
 })
 
 t.test('a tool is tried with the checks, bindings and answers of a call, and nothing of it is logged', async (t) => {

@@ -120,7 +120,7 @@ t.test('NODE_URL leads to each process', async (t) => {
   ]) {
     t.match(
       complaint(() => plans(2, { NODE_URL: wrong })),
-      /^NODE_URL is '.*'; allowed: an http:\/\/ or https:\/\/ URL, with \{node\} where/,
+      /^NODE_URL is '.*'; allowed: an http:\/\/ or https:\/\/ URL, with \{node\} for/,
       wrong,
     )
   }
@@ -138,7 +138,7 @@ t.test(
       [
         2,
         { PUBLIC_URL: 'https://voice.example.com' },
-        /^NODE_URL is not set, and PUBLIC_URL is; allowed with --processes 2: a URL with \{process\}/,
+        /^NODE_URL is not set, but PUBLIC_URL is; allowed with --processes 2: a URL with \{process\}/,
       ],
       [
         1,
@@ -151,32 +151,32 @@ t.test(
       [
         4,
         { PORT: '9460', OPS_PORT: '9464' },
-        /^OPS_PORT is '9464'; allowed with PORT 9460 and --processes 4: where 9464 to 9468 are none of 9460 to 9465/,
+        /^OPS_PORT is '9464'; allowed with PORT 9460 and --processes 4: a port where 9464 to 9468 are none of 9460 to 9465/,
       ],
       [4, { PORT: '9465', OPS_PORT: '9464' }, /^OPS_PORT is '9464'/],
       [4, { INTERNAL_PORT: '65533' }, /^INTERNAL_PORT is '65533'; allowed with --processes 4: 0 to 65531/],
       [
         2,
         { INTERNAL_PORT: '9465' },
-        /^INTERNAL_PORT is '9465'; allowed with OPS_PORT 9464 and --processes 2: where 9465 to 9467 are none of 9464 to 9466/,
+        /^INTERNAL_PORT is '9465'; allowed with OPS_PORT 9464 and --processes 2: a port where 9465 to 9467 are none of 9464 to 9466/,
       ],
       [2, { INTERNAL_PORT: '8082' }, /^INTERNAL_PORT is '8082'; allowed with PORT 8080 and --processes 2/],
       [
         3,
         { RECOVERY_PER_MINUTE: '2' },
-        /^RECOVERY_PER_MINUTE is '2'; allowed with --processes 3: 0 for none, or 3 or more/,
+        /^RECOVERY_PER_MINUTE is '2'; allowed with --processes 3: 0 for none, otherwise 3 or more/,
       ],
       [3, { OUTBOUND_PER_MINUTE: '2' }, /^OUTBOUND_PER_MINUTE is '2'; allowed with --processes 3: 3 or more/],
       [
         1,
         { REDIS_URL: 'redis://127.0.0.1' },
-        /^NODE_URL is not set, and REDIS_URL is; allowed: a URL that leads to this node/,
+        /^NODE_URL is not set, but REDIS_URL is; allowed: a URL that leads to this node/,
       ],
-      [2, { REDIS_URL: 'redis://127.0.0.1' }, /^NODE_URL is not set, and REDIS_URL is; allowed with --processes 2/],
+      [2, { REDIS_URL: 'redis://127.0.0.1' }, /^NODE_URL is not set, but REDIS_URL is; allowed with --processes 2/],
       [
         1,
         { ...redis, TOKEN_SECRET: '' },
-        /^TOKEN_SECRET is not set, and REDIS_URL is; allowed: a secret that all nodes have/,
+        /^TOKEN_SECRET is not set, but REDIS_URL is; allowed: a secret that all nodes have/,
       ],
       [
         1,

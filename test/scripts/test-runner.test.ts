@@ -1,6 +1,6 @@
 import { packageRoot } from '../../src/config/package-root.js'
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 
@@ -36,11 +36,12 @@ const GOOD = 'import t from "tap"; t.test("a", async (t) => { t.ok(true); t.ok(t
 const BAD = 'import t from "tap"; t.test("b", async (t) => { t.ok(true); t.equal(1, 2, "one is two") })'
 
 t.test('what passes is counted, and slow files run when they are asked for', async (t) => {
-  const files = { 'call/a': GOOD, 'call/b': GOOD, 'edge/c': GOOD, 'edge/d.spoken': GOOD, 'edge/e.slow': BAD }
-  const quick = run(t.testdir(), files, 'test/call', 'test/edge/c.test.ts', 'test/edge/d.spoken.test.ts')
+  const files = { 'call/a': GOOD, 'call/b': GOOD, 'cli/c': GOOD, 'edge/d.spoken': GOOD, 'edge/e.slow': BAD }
+  const quick = run(t.testdir(), files, 'test/call', 'test/cli/c.test.ts', 'test/edge/d.spoken.test.ts')
   t.equal(quick.code, 0, quick.out)
   t.equal(quick.last, '8 passed, 0 failed, 0 skipped')
-  t.match(quick.out, /ok +[\d.]+ s {2}test\/call\/ \(2 files\) {2}4/, 'pure files share a process')
+  t.match(quick.out, /ok +[\d.]+ s {2}test\/call\/ \(2 files\) {2}4/, 'files of a folder share a process')
+  t.match(quick.out, /ok +[\d.]+ s {2}test\/cli\/c\.test\.ts {2}2/, 'but where they start processes of their own')
 })
 
 t.test('only slow files are run by --slow', async (t) => {
@@ -75,17 +76,26 @@ t.test('a file that ends without a result is a failure, and so is one that has n
   const { code, out, last } = run(
     t.testdir(),
     {
-      'edge/dies': `${GOOD}; process.kill(process.pid, "SIGKILL")`,
-      'edge/empty': '',
-      'edge/throws': `${GOOD}; throw new Error("at load")`,
-      'edge/good': GOOD,
+      'cli/dies': `${GOOD}; process.kill(process.pid, "SIGKILL")`,
+      'cli/empty': '',
+      'cli/throws': `${GOOD}; throw new Error("at load")`,
+      'cli/good': GOOD,
     },
-    'test/edge',
+    'test/cli',
   )
   t.equal(code, 1)
   t.match(last, /^\d+ passed, 3 failed, 0 skipped$/)
   for (const file of ['dies', 'empty', 'throws'])
-    t.match(out, new RegExp(`^failed: test/edge/${file}\\.test\\.ts$`, 'm'))
+    t.match(out, new RegExp(`^failed: test/cli/${file}\\.test\\.ts$`, 'm'))
+})
+
+t.test('many files of a folder are spread over several processes', async (t) => {
+  const files = Object.fromEntries(
+    Array.from({ length: 14 }, (_, i) => [`call/f${i}`, 'import t from "tap"; t.ok(true)']),
+  )
+  const { out, last } = run(t.testdir(), files, 'test/call')
+  t.equal(last, '14 passed, 0 failed, 0 skipped', out)
+  for (const part of [1, 2]) t.match(out, new RegExp(`test/call/ \\(7 files, part ${part} of 2\\) {2}7$`, 'm'))
 })
 
 t.test('one that dies in a shared process is named with those that it took with it', async (t) => {
@@ -102,4 +112,11 @@ t.test('a file that is not there is named, with what is', async (t) => {
     out,
     /^no test file test\/nosuch\.test\.ts; allowed: a path such as test\/call\/a\.test\.ts, or a folder of test\/$/m,
   )
+})
+
+t.test('the files whose durations the runner knows are there', (t) => {
+  const known = [...readFileSync(join(root, 'scripts', 'test.mjs'), 'utf8').matchAll(/^ {2}'(test\/[^']+)': \[/gm)]
+  t.ok(known.length > 20)
+  for (const [, file = ''] of known) t.ok(existsSync(join(root, file)), file)
+  t.end()
 })

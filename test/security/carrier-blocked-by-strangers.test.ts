@@ -110,7 +110,7 @@ t.test('a flood of refused audio sockets leaves log and list of refusals to what
   const gateway = await start(t)
   for (let i = 0; i < FAILED_REQUESTS_BURST + 50; i++)
     await upgradeStatus(`${gateway.url.replace('http', 'ws')}/audio?t=nonsense`)
-  const warnings = gateway.logged().filter((line) => line['msg'] === 'An audio socket was refused')
+  const warnings = gateway.logged().filter((line) => line['msg'] === 'an audio socket was refused')
   t.equal(warnings.length, FAILED_REQUESTS_BURST)
   t.equal(await gateway.metric('mkondo_calls_refused_total{reason="rate-limit"}'), 50)
 })

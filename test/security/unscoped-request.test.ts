@@ -277,5 +277,5 @@ t.test('a verification whose request says nothing of the caller is a mistake of 
       identity: { who: 'w' },
     },
   })
-  t.match(parsed.error?.issues, [{ path: ['verification', 'account'], message: /reads nothing of the call/ }])
+  t.match(parsed.error?.issues, [{ path: ['verification', 'account'], message: /does not depend on the call/ }])
 })

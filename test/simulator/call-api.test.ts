@@ -1,25 +1,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { KEY } from '../support/carrier-api.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
-
-/** A port that was free a moment ago: the gateway must know it before the simulator has it. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => {
-    server.close(resolve)
-  })
-  return port
-}
+import { freePort } from '../support/free-ports.js'
 
 t.test('mkondo call with the REST API beside it: a human joins the live call, and the gateway ends it', async (t) => {
   const port = await freePort()

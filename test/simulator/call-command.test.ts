@@ -30,23 +30,23 @@ void t.test('wrong usage is one clear line and exit code 2', async (t) => {
     t.equal(out, '')
   }
   await wrong(['--ordre', '4127'], /unknown option '--ordre'; did you mean --order\?/)
-  await wrong(['--order', 'abc'], /--order is "abc"; it has to be 3 to 12 digits/)
+  await wrong(['--order', 'abc'], /--order is "abc"; allowed: 3 to 12 digits/)
   await wrong(['--order', '4127', '--wav', 'x.wav'], /exclude each other/)
   await wrong(['--rate', '44100'], /one of 8000, 16000/)
   await wrong(['--calls', '0'], /whole number from 1/)
-  await wrong(['--echo', '61'], /--echo is "61"; it has to be a whole number from 0 to 60/)
+  await wrong(['--echo', '61'], /--echo is "61"; allowed: a whole number from 0 to 60/)
   await wrong(['--echo', '20', '--echo-delay', '10'], /whole number from 20 to 1000/)
   await wrong(['--echo-delay', '80'], /--echo-delay needs --echo/)
   await wrong(['--url', 'ftp://x'], /http or https/)
   await wrong(['--script', '/nowhere.yaml'], /cannot be read/)
   await wrong(['--wav', '/nowhere.wav'], /cannot be read/)
   await wrong(['--expect', '/(late/'], /--expect is "\/\(late\/": Invalid regular expression/)
-  await wrong(['--expect', '...'], /--expect is "\.\.\."; it has to be words/)
+  await wrong(['--expect', '...'], /--expect is "\.\.\."; allowed: words/)
   await wrong(
     ['--expect-outcome', 'fine'],
-    /--expect-outcome is "fine"; it has to be one of deflected, escalated, abandoned, failed/,
+    /--expect-outcome is "fine"; allowed: one of deflected, escalated, abandoned, failed/,
   )
-  await wrong([], /PORT is "80800"; it has to be a whole number from 1 to 65535/, { PORT: '80800' })
+  await wrong([], /PORT is "80800"; allowed: a whole number from 1 to 65535/, { PORT: '80800' })
   await wrong([], /OPS_PORT is "x"/, { OPS_PORT: 'x' })
   const { err } = await run(['--from', '+2547123456x'])
   t.notMatch(err, /123456x/, 'a phone number is not repeated')
@@ -123,7 +123,7 @@ async function closedPort(): Promise<number> {
 void t.test('no gateway is said in one line, before anything is synthesised, with how to start one', async (t) => {
   const port = String(await closedPort())
   const expected = new RegExp(
-    `^mkondo: no gateway at http://127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*\\); start one with npm start, or name another with --url or PORT\n$`,
+    `^mkondo: no gateway at http://127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*\\); start one with npm start, or set --url or PORT\n$`,
   )
   t.match(await run(['--url', `http://127.0.0.1:${port}`]), { code: 1, out: '', err: expected })
   t.match(
@@ -161,7 +161,7 @@ void t.test("what needs the gateway's record is refused where the ops port canno
       code: 1,
       out: '',
       err: new RegExp(
-        `judged by the gateway's record, and the ops port cannot be reached at http://127\\.0\\.0\\.1:${opsPort} \\(--ops-url, OPS_PORT, OPS_TOKEN\\)`,
+        `need the gateway's record, but the ops port cannot be reached at http://127\\.0\\.0\\.1:${opsPort} \\(--ops-url, OPS_PORT, OPS_TOKEN\\)`,
       ),
     })
   }

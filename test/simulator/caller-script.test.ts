@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CallerModel, type CallerMove, type CallerScript } from '../../src/simulator/caller-script.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
-import { orderCaller } from '../../src/simulator/personas.js'
+import { orderCaller, recordedCaller } from '../../src/simulator/personas.js'
 import { parseScript } from '../../src/simulator/script-file.js'
 
 /** Drives a model on a clock of its own: the agent says something for two seconds, the caller answers for one. */
@@ -105,6 +105,14 @@ steps:
   const fromMs = talk.nowMs
   t.same(talk.agent('yes') ?? talk.wait(5000), { type: 'press', keys: '12#' })
   t.equal(talk.nowMs - fromMs, 3260, 'two seconds of the agent, the reaction time and the wait')
+  t.end()
+})
+
+void t.test('a recording is played when the agent has said its first words, and the answer to it is heard', (t) => {
+  const conversation = new Conversation(recordedCaller('question.wav'))
+  t.match(conversation.agent('hello'), { type: 'play', file: 'question.wav' })
+  t.equal(conversation.agent('order four one two seven is that right'), null)
+  t.match(conversation.wait(6000), { type: 'hangup' })
   t.end()
 })
 

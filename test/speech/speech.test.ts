@@ -9,7 +9,8 @@ import { framesOf, overThePhone, synthesise } from '../backends/embedded/phone-l
 
 const started = captureWorkers()
 const faults: GatewayError[] = []
-const pool = new SpeechPool({ decodersPerThread: 2, onFault: (error) => faults.push(error) })
+// `ready` keeps its worker, however soon it would end without a session.
+const pool = new SpeechPool({ decodersPerThread: 2, idleMs: 20, onFault: (error) => faults.push(error) })
 t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
@@ -214,6 +215,39 @@ t.test('when a speech worker dies its requests reject, and its calls continue wi
   t.equal(speech.stats.reopened, speech.stats.faults)
   speech.close()
   stranded.close()
+})
+
+t.test(
+  'workers start with the first session, decoders with the first utterance; both end when no session is left',
+  async (t) => {
+    const before = started.length
+    const small = new SpeechPool({ decodersPerThread: 1, idleMs: 50 })
+    t.teardown(() => small.close())
+    t.equal(small.threads, 0)
+    t.equal(await small.inspect(), null)
+    t.equal(started.length, before)
+    const first = new SpeechClient({ port: small.openSession(false) })
+    t.ok((await synthesise(first, 'One moment, please.', 'slt')).pcm.length > 8000)
+    t.equal(await recognise(first, 'where is my order', 'rms'), 'where is my order')
+    const [thread] = started.slice(before)
+    const gone = new Promise((resolve) => thread?.once('exit', resolve))
+    first.close()
+    // The pool's timer holds no process.
+    const held = setInterval(() => undefined, 1000)
+    await gone
+    clearInterval(held)
+    t.equal(small.threads, 0)
+    const next = new SpeechClient({ port: small.openSession(false) })
+    t.ok((await synthesise(next, 'Hello.', 'slt')).pcm.length > 0, 'the next session starts another worker')
+    next.close()
+  },
+)
+
+t.test('workers that were made ready stay without sessions', async (t) => {
+  client().close()
+  await worker(({ sessions }) => sessions === 0)
+  await new Promise((resolve) => setTimeout(resolve, 100)) // longer than `idleMs`
+  t.equal(pool.threads, 1)
 })
 
 t.test('the pool closes while its worker still loads, and refuses sessions then', async (t) => {

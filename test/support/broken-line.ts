@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import type { CallRecord } from '../../src/call/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { startGateway } from '../../src/gateway/gateway.js'
+import type { Gateway } from '../../src/gateway/gateway.js'
 import type { AfterStream } from '../../src/simulator/choices.js'
 import type { CallerScript } from '../../src/simulator/caller-script.js'
 import type { CallerSpeech } from '../../src/simulator/caller-speech.js'
@@ -66,9 +67,17 @@ interface Line {
   readonly breaks: () => void
   /** As `breaks`, but the gateway learns nothing of it. */
   readonly vanishes: () => void
+  readonly gateway: Gateway
   readonly records: readonly CallRecord[]
   readonly recordOf: (callSid: string) => Promise<CallRecord>
-  readonly call: (afterStream: AfterStream, from?: string) => LiveSimulatedCall & { readonly streams: () => number }
+  readonly call: (
+    afterStream: AfterStream,
+    from?: string,
+  ) => LiveSimulatedCall & {
+    readonly streams: () => number
+    /** Streams that are closed, of which the carrier has told the gateway, or tried to. */
+    readonly told: () => number
+  }
 }
 
 /**
@@ -88,6 +97,10 @@ export async function startLine(
   await writeFile(join(agentsDir, 'fleet.yaml'), JSON.stringify(more.agent ?? agentFile({ recovery: 'callback' })))
   const carrier = await startCarrier(speech, more.callee)
   t.teardown(() => carrier.rest.close())
+  // Of those who were rung some may not have answered yet when the test hung up.
+  t.teardown(() => {
+    for (const { leg } of carrier.rest.workspace.calls()) leg.hangUp()
+  })
   let port = 0
   const { origin, breaks, vanishes } = await startBalancer(t, () => port)
   const settings = {
@@ -119,6 +132,7 @@ export async function startLine(
   let last = 0
   return {
     carrier,
+    gateway,
     breaks,
     vanishes,
     records,
@@ -129,6 +143,7 @@ export async function startLine(
     },
     call: (afterStream, from) => {
       let streams = 0
+      let told = 0
       const placed = startCall({
         ...CARRIER,
         voiceUrl: `${origin}/voice/fleet`,
@@ -141,10 +156,11 @@ export async function startLine(
         caller: { ...person(speech), script: SILENT, files: new Map() },
         onEvent: (event) => {
           if (event.type === 'stream-opened') streams++
+          if (event.type === 'webhook' && event.state === 'StreamStopped') told++
         },
       })
       t.teardown(() => placed.hangUp())
-      return { ...placed, streams: () => streams }
+      return { ...placed, streams: () => streams, told: () => told }
     },
   }
 }

@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 /** Debian's package `chromium`. */
 const CHROMIUM = '/usr/bin/chromium'
 /** For what a page does within a moment; calls have limits of their own. */
-const PAGE_MS = 10_000
+const PAGE_MS = 30_000
 
 /** Whether Chromium is here. If not, the test is skipped with the package's name. */
 export function hasChromium(t: Test): boolean {

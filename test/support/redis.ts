@@ -2,14 +2,13 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { hasProgram } from '../deploy/deploy-files.js'
+import { freePort } from './free-ports.js'
 
 /** How long a server may take to answer, to end, or to hand over to another. */
 const WAIT_MS = 15_000
@@ -51,15 +50,6 @@ export interface RedisServerOptions {
 /** True when redis-server is installed; otherwise the test is skipped, loudly. */
 export function hasRedis(t: Test): boolean {
   return hasProgram(t, 'redis-server', 'redis-server')
-}
-
-/** A TCP port on loopback that nobody listens on now. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  await new Promise((resolve) => probe.close(resolve))
-  return port
 }
 
 /** Starts a redis-server. Resolves when it answers, and when it follows its master, if it has one. */

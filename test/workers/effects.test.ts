@@ -14,7 +14,7 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 import type { TestHost } from '../support/host.js'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 /** A real API that counts keys, and holds back its answer to the first request under `/held`. */
 async function toolServer(t: Test) {

@@ -171,7 +171,7 @@ t.test(
     t.same(asked, [[clientRequestId, true]])
     t.same(keys, [])
     t.equal(lost.outbound.counters.elsewhere, 1)
-    t.match(lost.logged.at(-1), /does not have it/)
+    t.match(lost.logged.at(-1), /no longer owns it/)
 
     const ours = desk({ carrier, effects: { mayAct: mayAct(true) } })
     const placed = await ours.outbound.place(ORDER)

@@ -21,7 +21,7 @@ import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/ho
 import { keptCall } from '../support/kept-call.js'
 
 // Calls are spoken in real time.
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 const SHIPPED = await orderStatusAgent()
 const BACKEND = `module:${new URL('./resumable-backend.js', import.meta.url).href}`

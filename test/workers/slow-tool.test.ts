@@ -6,7 +6,7 @@ import { startShopApi } from '../../examples/shop-api/server.js'
 import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
 
 // Calls are spoken in real time.
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 const TOOL_MS = 2000
 const LAST_BOUND_S = FRAME_BOUNDS.at(-1) as number

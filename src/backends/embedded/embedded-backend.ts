@@ -322,7 +322,7 @@ export class EmbeddedBackend implements Backend {
     if (!isFliteVoice(voice)) {
       throw new GatewayError(
         'BACKEND_BAD_REQUEST',
-        `agent ${session.agent} asks for the voice ${JSON.stringify(voice)}, which the embedded backend lacks`,
+        `agent ${session.agent} has the voice ${JSON.stringify(voice)}, which the embedded backend does not have`,
       )
     }
     this.#responses.voice = voice

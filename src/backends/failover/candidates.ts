@@ -296,7 +296,7 @@ export class Candidates {
     if (odd !== undefined && options.resamplers === undefined) {
       throw new GatewayError(
         'AGENT_INVALID',
-        `backend ${odd.name} takes ${odd.inputRateHz} Hz, the list ${inputRateHz} Hz, and there is no resampler`,
+        `backend ${odd.name} needs ${odd.inputRateHz} Hz and the list ${inputRateHz} Hz, but there is no resampler`,
       )
     }
   }
@@ -484,7 +484,7 @@ export class Candidates {
    */
   #usable(): CandidateSession[] {
     const usable: CandidateSession[] = []
-    let first: unknown = new GatewayError('AGENT_INVALID', 'a list of backends needs one at least')
+    let first: unknown = new GatewayError('AGENT_INVALID', 'the list of backends is empty; allowed: one or more')
     for (const [i, candidate] of this.#options.candidates.entries()) {
       try {
         usable.push(new CandidateSession(usable.length, candidate, this.#listener, this.#generations))

@@ -71,7 +71,7 @@ interface CallOptions {
 export const defineCall: Define = (program, terminal, ends) => {
   const command = program
     .command('call')
-    .description('place a simulated call, spoken, into a running gateway')
+    .description('place a simulated, spoken call to a running gateway')
     .optionsGroup(
       'What the caller does (default: asks where the order is; of support: a question, the balance, a fault, a human):',
     )
@@ -82,10 +82,10 @@ export const defineCall: Define = (program, terminal, ends) => {
     )
     .option('--interrupt', 'speaks over the greeting')
     .option('--human', 'asks for a person')
-    .option('--wav <file>', 'plays a WAV file (16-bit PCM, 8 or 16 kHz)')
+    .option('--wav <file>', 'plays a WAV file (16-bit PCM, 8 or 16 kHz) after the first words of the agent')
     .option('--script <file>', 'follows a script (docs/SIMULATOR.md)')
     .addOption(chosen('--voice <name>', 'voice of the caller', CALLER_VOICES).default('rms'))
-    .optionsGroup('Where to:')
+    .optionsGroup('The gateway:')
     .addOption(valued('--url <url>', 'public address of the gateway (default: http://127.0.0.1:PORT, 8080)', origin))
     .addOption(valued('--agent <name>', 'posts to /voice/NAME; without it to /voice', agentName))
     .addOption(valued('--from <number>', 'number of the caller', phoneNumber).default('+254700000001'))
@@ -99,20 +99,27 @@ export const defineCall: Define = (program, terminal, ends) => {
         origin,
       ),
     )
-    .option('--shop-url <url>', 'orders API to learn the right answer from (default: SHOP_API_URL)')
-    .option('--agent-file <file>', 'what the agent may say (default: AGENTS_DIR or agents/, NAME.yaml)')
-    .optionsGroup('The line and the carrier:')
-    .addOption(chosen('--rate <hz>', 'phone line, or softphone without one', ['8000', '16000']).default('8000'))
-    .addOption(valued('--noise <db>', 'noise, that many dB below the voice', whole(0, 60)))
-    .addOption(valued('--jitter <ms>', 'network hold-ups of up to so many milliseconds', whole(1, 5000)))
-    .addOption(
-      valued('--echo <db>', "the agent's voice comes back on the caller's side, that many dB softer", whole(0, 60)),
+    .option('--shop-url <url>', 'orders API that has the right answer (default: SHOP_API_URL)')
+    .option(
+      '--agent-file <file>',
+      'file of the agent, for the words to recognise (default: NAME.yaml in AGENTS_DIR or agents/)',
     )
-    .addOption(valued('--echo-delay <ms>', 'and so much later, 20 to 1000 (default: 80)', whole(20, 1000)))
-    .addOption(valued('--seed <n>', 'for noise and jitter', whole(0, 0xffff_ffff)).default(1))
-    .addOption(chosen('--track-layout <layout>', 'how both_tracks looks', ['mono', 'mixed', 'stereo']).default('mixed'))
-    .addOption(chosen('--after-stream <what>', "what follows the stream's end", AFTER_STREAM).default('continues'))
-    .addOption(chosen('--human-outcome <what>', 'what becomes of a Dial', HUMAN_OUTCOMES).default('answered'))
+    .optionsGroup('The line and the carrier:')
+    .addOption(
+      chosen('--rate <hz>', 'sample rate: 8000 for a phone line, 16000 for a softphone', ['8000', '16000']).default(
+        '8000',
+      ),
+    )
+    .addOption(valued('--noise <db>', 'noise, this many dB below the voice', whole(0, 60)))
+    .addOption(valued('--jitter <ms>', 'network delays of up to this many milliseconds', whole(1, 5000)))
+    .addOption(valued('--echo <db>', "the agent's voice comes back as echo, this many dB softer", whole(0, 60)))
+    .addOption(valued('--echo-delay <ms>', 'delay of the echo, 20 to 1000 (default: 80)', whole(20, 1000)))
+    .addOption(valued('--seed <n>', 'seed of noise and jitter', whole(0, 0xffff_ffff)).default(1))
+    .addOption(chosen('--track-layout <layout>', 'layout of both_tracks', ['mono', 'mixed', 'stereo']).default('mixed'))
+    .addOption(
+      chosen('--after-stream <what>', 'what the carrier does after the stream', AFTER_STREAM).default('continues'),
+    )
+    .addOption(chosen('--human-outcome <what>', 'result of a Dial', HUMAN_OUTCOMES).default('answered'))
     .option('--ignore-kill', 'the carrier does not honour killAudio')
     .addOption(
       valued(
@@ -121,16 +128,20 @@ export const defineCall: Define = (program, terminal, ends) => {
         whole(0, 65_535),
       ),
     )
-    .option('--api-key <key>', 'the key that it knows (default: SAUTIKIT_API_KEY, or sim_key_for_tests)')
-    .optionsGroup('What has to come of it, besides what the caller calls for:')
+    .option('--api-key <key>', 'the key of that API (default: SAUTIKIT_API_KEY, or sim_key_for_tests)')
+    .optionsGroup('Expectations, besides the goal of the caller:')
     .addOption(
-      repeated('--expect <text>', 'the agent says TEXT, or /an expression/; may be repeated: each of them', words),
+      repeated(
+        '--expect <text>',
+        'the agent says TEXT, or words that match /EXPRESSION/; repeated: all of them',
+        words,
+      ),
     )
-    .addOption(repeated('--expect-tool <name>', 'the tool runs and succeeds; may be repeated: each of them', text))
+    .addOption(repeated('--expect-tool <name>', 'the tool runs and succeeds; repeated: all of them', text))
     .addOption(
       repeated(
         '--expect-outcome <outcome>',
-        'may be repeated: one of them (else anything but failed)',
+        'outcome of the call (default: any but failed); repeated: one of them',
         oneOf(INBOUND_OUTCOMES),
         INBOUND_OUTCOMES,
       ),
@@ -139,12 +150,11 @@ export const defineCall: Define = (program, terminal, ends) => {
     .addOption(valued('--calls <n>', 'number of calls at once', whole(1, SIMULATED_CALLS_MAX)).default(1))
     .option('--record <file>', 'stereo WAV: the caller left, what the caller heard right')
     .addOption(jsonFileOption())
-    .addOption(valued('--timeout <seconds>', 'longest call', whole(5, 3600)).default(120))
+    .addOption(valued('--timeout <seconds>', 'maximum duration of the call', whole(5, 3600)).default(120))
     .addHelpText(
       'after',
       `
-Tools and outcomes are judged by the gateway's record, so the ops port has to be reachable for --expect-tool and
---expect-outcome.
+Tools and outcomes are read from the gateway's record, so --expect-tool and --expect-outcome need the ops port.
 
 Environment: PORT, OPS_PORT, OPS_TOKEN, SAUTIKIT_WEBHOOK_SECRETS, SHOP_API_URL and AGENTS_DIR, as the gateway has them.
 
@@ -156,7 +166,7 @@ Examples:
   withExitCodes(
     command,
     'each call did what was asked',
-    'one did not (also: it failed, no agent took it, no gateway is there)',
+    'a call did not, or failed, or there is no gateway or agent',
   ).action(async (options: CallOptions) => {
     const args = await argumentsOf(options, terminal.env)
     const { placeCalls } = await import('../../simulator/call-command.js')

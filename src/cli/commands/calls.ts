@@ -17,23 +17,25 @@ export const defineCalls: Define = (program, terminal, ends) => {
     .addHelpText(
       'after',
       `
-Calls of all nodes of a running gateway (by the ops port of any of them), and what the carrier has of them
+Calls of all nodes of a running gateway (over the ops port of any node), and the carrier's data on them
 (SAUTIKIT_API_KEY).`,
     )
   const verb = (usage: string, description: string) =>
-    withExitCodes(calls.command(usage).description(description), 'done', 'refused or not there')
+    withExitCodes(calls.command(usage).description(description), 'done', 'refused, or there is no such call')
 
   verb('list', 'the newest live and ended calls of all nodes')
     .option('--carrier', "the carrier's list instead")
     .addOption(
-      valued('--limit <n>', 'at most so many calls; 500 of the gateway', whole(1, LIMIT_MAX)).default(LIMIT_DEFAULT),
+      valued('--limit <n>', 'maximum number of calls; at most 500 without --carrier', whole(1, LIMIT_MAX)).default(
+        LIMIT_DEFAULT,
+      ),
     )
     .action(async (_: unknown, command: { optsWithGlobals(): ListOptions }) => {
       ends(await (await import('../calls.js')).listCalls(command.optsWithGlobals(), terminal))
     })
-  verb('show', "one call: the gateway's record, and beside it the carrier's where there is a key")
+  verb('show', "one call: the gateway's record, and the carrier's if SAUTIKIT_API_KEY is set")
     .argument('<sid>', 'call SID', callSid)
-    .option('--carrier', "the carrier's record alone")
+    .option('--carrier', "only the carrier's record")
     .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
       ends(await (await import('../calls.js')).showCall(sid, command.optsWithGlobals(), terminal))
     })
@@ -45,11 +47,11 @@ Calls of all nodes of a running gateway (by the ops port of any of them), and wh
   verb('hangup', 'ask the gateway to end the call')
     .argument('<sid>', 'call SID', callSid)
     .option('--goodbye', 'the agent says goodbye first')
-    .option('--carrier', 'end it at the carrier, also where no gateway knows of it')
+    .option('--carrier', 'end it at the carrier, even if no gateway knows it')
     .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
       ends(await (await import('../calls.js')).hangUp(sid, command.optsWithGlobals(), terminal))
     })
-  verb('escalate', 'ask the gateway to bring a human into the call')
+  verb('escalate', 'ask the gateway to escalate the call to a human')
     .argument('<sid>', 'call SID', callSid)
     .action(async (sid: string, _: unknown, command: { optsWithGlobals(): CallsOptions }) => {
       ends(await (await import('../calls.js')).escalate(sid, command.optsWithGlobals(), terminal))

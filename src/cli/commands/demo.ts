@@ -6,23 +6,23 @@ import type { Define } from './define.js'
 export const defineDemo: Define = (program, terminal, ends) => {
   const command = program
     .command('demo')
-    .description('start everything, place three spoken calls, check what the callers heard')
+    .description('start a gateway, place three spoken calls, check what the callers heard')
     .addOption(
       chosen(
         '--agent <name>',
-        'who is called: the order line by three callers, or support by one with a question, an account and a fault, who ends with a human',
+        'the agent to call: three callers of order-status, or one of support with a question, an account and a fault, who is escalated to a human',
         ['order-status', 'support'],
       ).default('order-status'),
     )
     .option(
       '--failover',
-      'instead: one call whose model (a local double) is killed in mid-sentence, and another takes over',
+      'one call instead, whose model (a local double) is killed in mid-sentence and replaced by another',
     )
     .option(
       '--shadow',
-      'instead: one call that a second backend (a local double) listens to, and what that one would have done',
+      'one call instead, with a second backend (a local double) as shadow, and what it would have done',
     )
-    .option('--timeline', 'and draw each call as a waterfall: what happened when, and what took how long')
+    .option('--timeline', 'also draw each call as a waterfall: what happened when, and how long it took')
     .option(
       '--record <file>',
       'with --failover and support: keep the recording, caller left, what the caller heard right',
@@ -34,7 +34,7 @@ export const defineDemo: Define = (program, terminal, ends) => {
 Starts the gateway and the demo's orders API, places three spoken calls through webhook, XML and audio socket, and
 prints each conversation.`,
     )
-  withExitCodes(command, 'every caller heard the right status of the right order', 'one did not').action(
+  withExitCodes(command, 'every caller heard the right answer', 'a caller did not').action(
     async ({ json, ...options }: Omit<DemoOptions, 'json'> & { readonly json?: string | true }) => {
       ends(await (await import('../demo.js')).demo({ ...options, json: jsonTarget(json) }, terminal))
     },

@@ -11,31 +11,29 @@ const FAULTS = Object.keys(DOUBLE_FAULTS)
 export const defineDouble: Define = (program, terminal, ends) => {
   const command = program
     .command('double')
-    .description("run a double of a model's service, which answers as the agents do")
+    .description('run a local double of a model service, which answers as the agents do')
     .argument('<service>', NAMES.join(', '), (value) => oneOf(NAMES)(value, 'the service'))
     .addOption(
       repeated(
         '--agent <name>',
-        'answers as this agent, whatever the instructions are; several by repeating it (all with an offline: block)',
+        'answers as this agent, whatever the instructions are; may be repeated (default: all agents with an offline: block)',
         text,
       ),
     )
-    .option('--agents-dir <folder>', 'where the agents are (default: AGENTS_DIR, or the shipped ones)')
+    .option('--agents-dir <folder>', 'folder of agent files (default: AGENTS_DIR, or the shipped ones)')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .addOption(valued('--port <n>', 'its port, 0 for a free one (default: by service)', whole(0, 65_535)))
-    .addOption(valued('--key <key>', 'the key that it wants', key).default('sk-double'))
-    .addOption(valued('--think-ms <ms>', 'wait before each answer', whole(0, 60_000)).default(0))
-    .addOption(
-      valued('--silence-ms <ms>', 'silence after which it takes a turn as ended', whole(100, 5000)).default(500),
-    )
-    .addOption(valued('--breaks-after <seconds>', 'breaks each connection off after so long', whole(1, 86_400)))
-    .addOption(repeated('--fault <name>', 'misbehaves; may be repeated', oneOf(FAULTS), FAULTS))
+    .addOption(valued('--key <key>', 'the API key that it accepts', key).default('sk-double'))
+    .addOption(valued('--think-ms <ms>', 'delay before each answer', whole(0, 60_000)).default(0))
+    .addOption(valued('--silence-ms <ms>', 'silence that ends a turn', whole(100, 5000)).default(500))
+    .addOption(valued('--breaks-after <seconds>', 'ends each connection after this time', whole(1, 86_400)))
+    .addOption(repeated('--fault <name>', 'fault to simulate; may be repeated', oneOf(FAULTS), FAULTS))
     .addHelpText(
       'after',
       `
-For trying a backend without its key: a double hears the caller, follows the offline: dialogue of the agent whose
-instructions it gets, calls its tools, and speaks with the embedded voice. It prints the variables with which a gateway
-uses it, and runs until it is stopped.
+Use it to try a backend without a key. A double recognises the caller, follows the offline: dialogue of the agent whose
+instructions it receives, calls its tools, and speaks with the embedded voice. It prints the variables that connect a
+gateway to it, and runs until it is stopped.
 
 Services:
 ${listed(Object.entries(DOUBLES).map(([name, { what, port }]) => [name, `${what} (port ${port})`]))}
@@ -52,7 +50,7 @@ ${listed(Object.entries(DOUBLE_FAULTS))}`,
 
 function key(value: string, name: string): string {
   if (/^[!-~]{1,200}$/.test(value)) return value
-  throw new UsageError(`${name} has to be 1 to 200 characters without spaces`)
+  throw new UsageError(`${name} is not a key; allowed: 1 to 200 characters without spaces`)
 }
 
 function listed(rows: readonly (readonly [string, string])[]): string {

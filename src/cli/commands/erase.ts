@@ -6,25 +6,25 @@ import type { Define } from './define.js'
 export const defineErase: Define = (program, terminal, ends) => {
   const command = program
     .command('erase')
-    .description('delete what is kept of a call, or of all calls of a number')
+    .description('delete the stored data of a call, or of all calls of a number')
     .option('--sid <sid>', 'one call')
     .option('--number <number>', 'all calls of a caller (E.164); with - the number is read from standard input')
     .option(
       '--masked',
-      'with --number: also calls whose record has its number masked and looks like this one. Without it the carrier is asked about each (SAUTIKIT_API_KEY); those that stay uncertain are counted and left',
+      'with --number: also erase calls with a masked number that may be this one. Without it the carrier is asked about each of them (SAUTIKIT_API_KEY); calls that stay uncertain are counted and kept',
     )
-    .option('--offline', "no gateway runs: erases from DATA_DIR of the settings, and not from the fleet's store")
+    .option('--offline', "when no gateway runs: erase from DATA_DIR, but not from the fleet's store")
     .addOption(jsonOption())
     .addOption(opsUrlOption())
     .addOption(configOption())
     .addHelpText(
       'after',
       `
-Deletes what the gateway keeps of ended calls, at all nodes: record and transcript, recordings (ours and the carrier's
-copy), handoff packet, journal, and the state in the fleet's store. It says how much was erased, not what.
+Deletes the data of ended calls on all nodes: record and transcript, recordings (ours and the copy of the carrier's),
+handoff packet, journal, and the state in the fleet's store. It prints how much was erased, not what.
 
-A call that is live is refused, and nothing is erased. Log lines, metrics, traces and what was posted to others (handoff
-webhooks) are outside of the gateway: docs/OPERATIONS.md says how they are found.`,
+If the call is live, nothing is erased. Log lines, metrics, traces and data sent to others (handoff webhooks) are outside
+the gateway: docs/OPERATIONS.md says how to find them.`,
     )
   withExitCodes(command, 'erased', 'refused, uncertain, or a node does not answer').action(
     async (options: EraseOptions) => {

@@ -9,7 +9,7 @@ const FAILED = 'refused, or a node does not answer'
 export const defineFleet: Define = (program, terminal, ends) => {
   const fleet = program
     .command('fleet')
-    .description('show the nodes of a fleet, and the store that they share')
+    .description('show the nodes of a fleet and their call store')
     .addOption(jsonOption())
     .addOption(opsUrlOption())
     .addOption(configOption())
@@ -18,15 +18,15 @@ export const defineFleet: Define = (program, terminal, ends) => {
   })
 
   const verbs: Readonly<Record<NodeCommand, string>> = {
-    drain: 'let a node finish its calls (DRAIN_TIMEOUT) and end; it takes no new ones',
-    cordon: 'let a node take no new calls; live ones go on, and its process stays',
-    uncordon: 'let a cordoned node take calls again',
+    drain: 'stop a node: it accepts no new calls, finishes its calls (DRAIN_TIMEOUT) and ends',
+    cordon: 'send a node no new calls; live calls and the process continue',
+    uncordon: 'send a cordoned node new calls again',
   }
   for (const [verb, description] of Object.entries(verbs) as [NodeCommand, string][]) {
     const command = program
       .command(verb)
       .description(description)
-      .argument('[node]', 'name of a node (mkondo fleet); without one, the node behind --ops-url')
+      .argument('[node]', 'name of a node, from mkondo fleet (default: the node at --ops-url)')
       .addOption(jsonOption())
       .addOption(opsUrlOption())
       .addOption(configOption())
@@ -39,14 +39,14 @@ export const defineFleet: Define = (program, terminal, ends) => {
 export const defineTop: Define = (program, terminal, ends) => {
   const command = program
     .command('top')
-    .description('watch the live calls of all nodes, as a table that is drawn again and again')
-    .addOption(valued('--interval <seconds>', 'time between two looks', whole(1, 60)).default(2))
+    .description('watch the live calls of all nodes in a table')
+    .addOption(valued('--interval <seconds>', 'time between two updates', whole(1, 60)).default(2))
     .addOption(jsonOption())
     .addOption(opsUrlOption())
     .addOption(configOption())
     .addHelpText(
       'after',
-      '\nq or Ctrl-C ends it. Where standard output is no terminal, and with --json, it looks once.',
+      '\nq or Ctrl-C ends it. With --json, or if standard output is not a terminal, it prints once and ends.',
     )
   withExitCodes(command, 'done', FAILED).action(async (options: TopOptions) => {
     ends(await (await import('../top.js')).top(options, terminal))

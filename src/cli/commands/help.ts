@@ -7,7 +7,7 @@ import type { Define } from './define.js'
 export const defineHelp: Define = (program, terminal) => {
   program
     .command('help')
-    .description('explain a command, or all settings')
+    .description('show help for a command, or all settings')
     .argument('[topic...]', 'a command such as `calls list`, or `settings`')
     .action(async (topic: readonly string[]) => {
       if (topic.length === 1 && topic[0] === 'settings') {
@@ -41,5 +41,5 @@ async function settingsHelp(): Promise<string> {
     const shown = about.length === 0 ? '' : ` (${about.join(', ')})`
     return `  ${setting.env.padEnd(26)} ${setting.help}${shown}\n${' '.repeat(29)}${setting.kind.allowed}\n`
   })
-  return `Settings come from the environment, then from mkondo.yaml (keys in camelCase):\n\n${rows.join('')}`
+  return `Settings are read from the environment, then from mkondo.yaml (keys in camelCase):\n\n${rows.join('')}`
 }

@@ -6,20 +6,23 @@ import type { Define } from './define.js'
 export const defineInit: Define = (program, terminal, ends) => {
   const command = program
     .command('init')
-    .description('begin an agent: a folder with its file, a tool, a scenario and a README')
+    .description('create an agent: a folder with its file, a tool, a scenario and a README')
     .argument('<name>', 'the folder; its last part is the name of the agent')
-    .addOption(chosen('--template <name>', 'what to begin with', Object.keys(TEMPLATES)))
+    .addOption(chosen('--template <name>', 'template to start from', Object.keys(TEMPLATES)))
     .addOption(valued('--language <code>', 'language of the conversation, such as en or sw', languageOf))
-    .addOption(chosen('--backend <name>', 'what the agent is to run on', BACKEND_NAMES))
+    .addOption(chosen('--backend <name>', 'backend of the agent', BACKEND_NAMES))
     .addOption(
-      chosen('--tools <kind>', 'tools as code in the folder, or also an example of an HTTP API', ['code', 'http']),
+      chosen('--tools <kind>', 'code: tools as code in the folder; http: also an example of a tool for an HTTP API', [
+        'code',
+        'http',
+      ]),
     )
-    .option('-y, --yes', 'ask nothing: order-status, en, embedded, code')
+    .option('-y, --yes', 'no questions, use the defaults: order-status, en, embedded, code')
     .addHelpText(
       'after',
       `
-What is not given is asked for on a terminal, and has a default elsewhere. In the new folder 'mkondo check' and
-'mkondo simulate' pass at once, with no variable set.
+On a terminal the command asks for options that are not set; otherwise it uses defaults. In the new folder 'mkondo check'
+and 'mkondo simulate' pass at once, without any variable.
 
 Templates:
 ${Object.entries(TEMPLATES)
@@ -29,8 +32,8 @@ ${Object.entries(TEMPLATES)
   withExitCodes(
     command,
     'written',
-    'it could not be written',
-    'a name or an option is wrong, or the folder is there',
+    'the folder could not be written',
+    'a name or an option is wrong, or the folder exists',
   ).action(async (folder: string, options: InitOptions) => {
     ends(await init(folder, options, terminal))
   })

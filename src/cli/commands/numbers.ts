@@ -12,10 +12,14 @@ export const defineNumbers: Define = (program, terminal, ends) => {
     .addOption(configOption())
     .addHelpText('after', "\nThe phone numbers of your workspace, through the carrier's API (SAUTIKIT_API_KEY).")
   const verb = (usage: string, description: string) =>
-    withExitCodes(numbers.command(usage).description(description), 'done', 'refused by the carrier or not there')
+    withExitCodes(
+      numbers.command(usage).description(description),
+      'done',
+      'refused by the carrier, or there is no such number',
+    )
 
-  verb('list', 'your numbers and where they lead')
-    .option('--available', 'the numbers that can be claimed instead')
+  verb('list', 'your numbers and their routes')
+    .option('--available', 'instead, the numbers that you can claim')
     .action(async (_: unknown, command: { optsWithGlobals(): ListNumbersOptions }) => {
       ends(await (await import('../numbers.js')).listNumbers(command.optsWithGlobals(), terminal))
     })
@@ -25,12 +29,12 @@ export const defineNumbers: Define = (program, terminal, ends) => {
     .action(async (number: string, _: unknown, command: { optsWithGlobals(): ClaimOptions }) => {
       ends(await (await import('../numbers.js')).claimNumber(number, command.optsWithGlobals(), terminal))
     })
-  verb('route', 'lead the calls of a number to an agent of this gateway (PUBLIC_URL), or to a URL')
+  verb('route', 'route the calls of a number to an agent of this gateway (PUBLIC_URL), or to a URL')
     .argument('<number>', 'the number, or its id')
     .addOption(
       valued(
         '--agent <name>',
-        "an agent of AGENTS_DIR on this machine; another gateway's is routed with --url",
+        'an agent in AGENTS_DIR of this machine; for another gateway use --url',
         agentName,
       ).conflicts('url'),
     )

@@ -7,33 +7,30 @@ import type { Define } from './define.js'
 export const defineReplay: Define = (program, terminal, ends) => {
   const command = program
     .command('replay')
-    .description('run recorded calls again, and say what differs')
+    .description('run recorded calls again and report the differences')
     .argument('<journal...>', 'files (DATA_DIR/journals/SID.jsonl, also .gz) or folders of them')
-    .option('--diff', 'where this version decides otherwise: what is gone (-), new (+) or at another time (~)')
+    .option('--diff', 'show where this version decides differently: missing (-), new (+) or at another time (~)')
     .addOption(
-      repeated('--set <key=value>', 'another setting of the call, such as bargeIn.commitMs=400; implies --diff', text),
+      repeated('--set <key=value>', 'change a setting of the call, such as bargeIn.commitMs=400; implies --diff', text),
     )
-    .option('--no-audio', "leave the caller's audio out, also where the journal holds it")
+    .option('--no-audio', "ignore the caller's audio, even if the journal has it")
     .addOption(jsonOption())
     .optionsGroup('To keep a call as a test:')
-    .option(
-      '--cut <name>',
-      'write the call to FOLDER/NAME.jsonl.gz: without phone numbers and the SID, and unless asked for without words and audio',
-    )
+    .option('--cut <name>', 'write the call to FOLDER/NAME.jsonl.gz, without phone numbers, the SID, words and audio')
     .option('--to <folder>', 'folder of the test', join('test', 'journals'))
-    .option('--until <seconds>', 'only the beginning of the call')
-    .option('--with-words', 'what was said stays readable')
-    .option('--with-audio', "the caller's audio stays, with its words")
+    .option('--until <seconds>', 'keep only the beginning of the call')
+    .option('--with-words', 'keep the words')
+    .option('--with-audio', "keep the caller's audio and the words")
     .addHelpText(
       'after',
       `
-Runs recorded calls again through the code of this version, on the clock of the recording and without waiting.
-JOURNAL_CALLS makes the gateway write journals: decisions, or audio, with which the caller's audio goes through jitter
+Runs recorded calls again through the code of this version, faster than real time.
+JOURNAL_CALLS makes the gateway write journals: decisions, or audio. With audio, the caller's audio passes through jitter
 buffer, voice and digit detection again. 'mkondo replay FOLDER' runs the tests that --cut wrote (docs/REPLAY.md).`,
     )
   withExitCodes(
     command,
-    'each call ran as it was recorded (with --set: ran)',
+    'each call ran as recorded (with --set: each call ran)',
     'one did not',
     'a journal or an option is wrong',
   ).action(async (journals: string[], options: ReplayOptions) => {

@@ -27,14 +27,12 @@ interface SimulateOptions {
 export const defineSimulate: Define = (program, terminal, ends) => {
   const command = program
     .command('simulate')
-    .description('run scenario files: simulated callers, and what must come of their calls')
-    .argument('[path...]', 'scenario files (docs/SIMULATOR.md), or folders: all scenarios in them and below', [
-      'scenarios',
-    ])
-    .optionsGroup('What to test (default: the agents of --agents on the embedded backend, in a gateway of its own):')
-    .addOption(valued('--url <url>', 'a running gateway, by its public address; all calls are spoken', origin))
-    .addOption(valued('--ops-url <url>', 'and by its ops address (token in OPS_TOKEN)', origin))
-    .option('--agents <folder>', "folder of the agents' files (default: AGENTS_DIR, or those shipped)")
+    .description('run scenario files: simulated callers and the expected results of their calls')
+    .argument('[path...]', 'scenario files (docs/SIMULATOR.md), or folders with scenarios, at any depth', ['scenarios'])
+    .optionsGroup('What to test (default: the agents of --agents on the embedded backend, in a temporary gateway):')
+    .addOption(valued('--url <url>', 'public address of a running gateway; all calls are spoken', origin))
+    .addOption(valued('--ops-url <url>', 'ops address of that gateway (token in OPS_TOKEN)', origin))
+    .option('--agents <folder>', 'folder of agent files (default: AGENTS_DIR, or the shipped ones)')
     .option(
       '--secret <secret>',
       'signs the webhooks of a running gateway (default: the first of SAUTIKIT_WEBHOOK_SECRETS)',
@@ -43,21 +41,21 @@ export const defineSimulate: Define = (program, terminal, ends) => {
     .addOption(
       chosen(
         '--mode <mode>',
-        "text: without sound, many times as fast as speech; audio: spoken through the carrier's protocol (default: text, and audio for scenarios that need it); what cannot run in the mode is skipped",
+        "text: without sound, many times faster than speech; audio: spoken, over the carrier's protocol (default: text, and audio for scenarios that need it); scenarios that cannot run in the mode are skipped",
         ['text', 'audio'],
       ),
     )
     .addOption(
-      valued('--jobs <n>', 'calls at once', whole(1, SCENARIO_JOBS_MAX)).default(
+      valued('--jobs <n>', 'number of concurrent calls', whole(1, SCENARIO_JOBS_MAX)).default(
         Math.min(SCENARIO_JOBS_MAX, Math.floor(availableParallelism() / 2) + 1),
-        'half of the cores and one',
+        'half of the cores, plus one',
       ),
     )
     .option('--filter <text>', 'only scenarios whose AGENT/NAME contains TEXT or matches /a regular expression/')
     .addOption(
       valued(
         '--repeat <n>',
-        'runs each scenario so often, each time with the next seed',
+        'runs each scenario this many times, each time with the next seed',
         whole(1, SCENARIO_REPEATS_MAX),
       ).default(1),
     )
@@ -71,7 +69,7 @@ export const defineSimulate: Define = (program, terminal, ends) => {
     command,
     'every scenario passed',
     'one failed',
-    'wrong usage, a scenario that cannot be run, or no gateway',
+    'wrong usage, a scenario that cannot run, or no gateway',
   ).action(async (paths: string[], options: SimulateOptions) => {
     const args = argumentsOf(paths, options, terminal.env)
     ends(await (await import('../simulate.js')).simulate(args, terminal))
@@ -81,11 +79,11 @@ export const defineSimulate: Define = (program, terminal, ends) => {
 function argumentsOf(paths: readonly string[], options: SimulateOptions, env: Terminal['env']): SimulateArguments {
   const { url, opsUrl, mode } = options
   if ((url === undefined) !== (opsUrl === undefined))
-    throw new UsageError('--url and --ops-url belong together: what became of a call is asked of the ops port')
+    throw new UsageError('--url and --ops-url need each other: the results of a call are read from the ops port')
   if (url !== undefined && mode === 'text')
-    throw new UsageError('--mode text drives the call without a gateway; leave out --url, or the mode')
+    throw new UsageError('--mode text runs without a gateway; leave out --url, or the mode')
   if (url === undefined && options.secret !== undefined)
-    throw new UsageError('--secret is for a running gateway; give --url too')
+    throw new UsageError('--secret needs --url: it is for a running gateway')
   return {
     paths,
     gateway:

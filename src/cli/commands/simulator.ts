@@ -24,12 +24,12 @@ const NUMBER = '+254700000000'
 export const defineSimulator: Define = (program, terminal, ends) => {
   const command = program
     .command('simulator')
-    .description('run a carrier to test against: its REST API, and people to ring')
+    .description('run a simulated carrier for tests: its REST API, and people to call')
     .addOption(valued('--port <n>', 'port of its REST API on loopback', whole(0, 65_535)).default(4010))
     .addOption(
       repeated(
         '--key <key[=scopes]>',
-        'an accepted API key, with all scopes or with these, by commas; may be repeated (scopes: numbers.read, numbers.claim, calls.read, calls.create, calls.supervise; default: sim_key_for_tests)',
+        'an accepted API key, with all scopes or with these, separated by commas; may be repeated (scopes: numbers.read, numbers.claim, calls.read, calls.create, calls.supervise; default: sim_key_for_tests)',
         text,
       ),
     )
@@ -50,7 +50,7 @@ export const defineSimulator: Define = (program, terminal, ends) => {
     .addHelpText(
       'after',
       `
-Point a gateway at it with SAUTIKIT_API_URL=http://127.0.0.1:4010 SAUTIKIT_API_KEY=${KEY}, then mkondo call-out,
+To connect a gateway, set SAUTIKIT_API_URL=http://127.0.0.1:4010 SAUTIKIT_API_KEY=${KEY}; then use mkondo call-out,
 mkondo numbers, mkondo calls. Faults on demand: POST /simulator/faults (docs/SIMULATOR.md).`,
     )
   withExitCodes(command, 'stopped', 'failed').action(async (options: SimulatorOptions) => {
@@ -88,12 +88,12 @@ function settingsOf(options: SimulatorOptions, secret: string | null): Simulator
 
 function fullNumber(value: string, name: string): string {
   if (/^\+\d{7,15}$/.test(value)) return value
-  throw new UsageError(`${name} has to be a phone number such as ${NUMBER}`)
+  throw new UsageError(`${name} is not a phone number; allowed: + and 7 to 15 digits, such as ${NUMBER}`)
 }
 
 function callee(value: string, name: string): readonly [string, CalleeKind] {
   const [number = '', kind] = value.split('=')
   const found = CALLEE_KINDS.find((one) => one === kind)
-  if (found === undefined) throw new UsageError(`${name} is NUMBER=KIND; kinds are ${CALLEE_KINDS.join(', ')}`)
+  if (found === undefined) throw new UsageError(`${name} is not NUMBER=KIND; allowed kinds: ${CALLEE_KINDS.join(', ')}`)
   return [fullNumber(number, name), found]
 }

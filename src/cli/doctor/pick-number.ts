@@ -33,7 +33,7 @@ export async function pickNumber(api: CarrierNumbers, wanted: Wanted, terminal: 
     terminal.out(`  ${index + 1}  ${e164 ?? id}${voiceUrl === null ? '' : `, leads to ${voiceUrl}`}\n`)
   })
   const chosen = items[Number((await ask('Which number is to be called? ')).trim()) - 1]
-  if (chosen === undefined) throw new UsageError(`the answer has to be a number from 1 to ${items.length}`)
+  if (chosen === undefined) throw new UsageError(`the answer is not one of the numbers; allowed: 1 to ${items.length}`)
   return chosen
 }
 

@@ -165,7 +165,7 @@ export function questionsOf(calls: readonly CallFacts[]): readonly Question[] {
             ? 'two channels, interleaved'
             : 'one channel with both voices mixed, or with one of them',
     },
-    { question: 'Do keys arrive during a stream?', answer: keys },
+    { question: 'Are DTMF digits sent during a stream?', answer: keys },
     { question: 'What is in the first frame?', answer: firstText },
     { question: 'How long may a call or an idle stream last?', answer: null },
   ]

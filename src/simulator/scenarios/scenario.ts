@@ -625,7 +625,7 @@ export async function findScenarios(paths: readonly string[]): Promise<Scenario[
     if (earlier !== undefined)
       throw new GatewayError(
         'SCRIPT_INVALID',
-        `${file}: the name "${name}" is already taken by ${earlier}; each scenario of an agent needs its own`,
+        `${file}: the name "${name}" is already used by ${earlier}; the names of an agent's scenarios must be unique`,
       )
     names.set(`${agent} ${name}`, file)
   }

@@ -310,7 +310,7 @@ export class Archive {
           if (message.torn + message.recovered > 0) {
             this.#log.warn(
               { lines: message.torn, recordings: message.recovered },
-              'unfinished lines or recordings of an earlier run were repaired',
+              'incomplete records or recordings of an earlier run were repaired',
             )
           }
           resolve()

@@ -140,7 +140,7 @@ function lockName(generation: number): string {
 function makeFolder(path: string, made: string[]): void {
   try {
     if (statSync(path).isDirectory()) return
-    throw Object.assign(new Error(`${path} is no folder`), { code: 'ENOTDIR' })
+    throw Object.assign(new Error(`${path} is not a folder`), { code: 'ENOTDIR' })
   } catch (thrown) {
     if (codeOf(thrown) !== 'ENOENT' || dirname(path) === path) throw thrown
   }
@@ -225,7 +225,7 @@ function unusable(path: string, thrown: unknown): GatewayError {
   return new GatewayError(
     'CONFIG_INVALID',
     `DATA_DIR is '${path}', which cannot be made or written (${codeOf(thrown)}); ` +
-      'allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false',
+      'allowed: a folder that this user may make and write, or none, with KEEP_CALLS=false',
     { cause: thrown },
   )
 }

@@ -756,7 +756,7 @@ t.test('mistakes in the block are found when it is loaded', async (t) => {
     wrong((block) => {
       block['intents'] = { a: { phrases: ['[please]'] } }
     }),
-    /may be nothing at all/,
+    /may match no words at all/,
   )
   t.match(
     wrong((block) => {

@@ -1,0 +1,10 @@
+import t from 'tap'
+import { MODELS, spokenCall } from './model-calls.js'
+
+// Calls are spoken in real time. Two at a time: more callers, each with a recogniser, keep two cores so busy that speech
+// has gaps.
+t.setTimeout(280_000)
+t.jobs = 2
+
+for (const model of MODELS.filter(({ name }) => name !== 'openai'))
+  t.test(`a spoken call runs on ${model.name} as it does offline`, { buffered: true }, (t) => spokenCall(t, model))
