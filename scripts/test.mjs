@@ -61,7 +61,6 @@ const LONG = {
   'test/media/echo-recorded.slow.test.ts': [4, 0],
   'test/media/vad-quality.slow.test.ts': [30, 0],
   'test/media/voice-derivation.slow.test.ts': [12, 0],
-  'test/package/package.slow.test.ts': [65, 0],
   'test/scripts/dev.slow.test.ts': [22, 0],
   'test/workers/echo-lines.slow.test.ts': [155, 90],
   'test/workers/guilty-calls.slow.test.ts': [33, 75],
