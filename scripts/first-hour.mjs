@@ -243,10 +243,8 @@ async function firstHour() {
   await useTypes()
   await run(elsewhere, 'npx mkondo check', { expected: /ok +agents: order-status on embedded, support/ })
   const another = await ownAgent(elsewhere, 'my-other-line')
-  await Promise.all([
-    callOwnAgent(another, 'my-other-line'),
-    run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ }),
-  ])
+  await callOwnAgent(another, 'my-other-line')
+  await run(elsewhere, 'npx mkondo demo', { expected: /3 of 3 callers heard the right status/ })
   console.log(`The first hour took ${seconds(performance.now() - startedMs)}`)
 }
 
