@@ -122,7 +122,12 @@ export async function startTwo(
     rmSync(folder, { recursive: true, force: true })
   })
   await Promise.race([
-    until(() => run.logged('taking calls').length === 1, 60_000, 'the gateway to start'),
+    // Three processes write to one log, each in its own time.
+    until(
+      () => run.logged('taking calls').length === 1 && run.logged('process takes calls').length === 2,
+      60_000,
+      'the gateway to start',
+    ),
     run.exit.then((code) => {
       throw new Error(`the gateway ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`)
     }),
