@@ -101,7 +101,10 @@ t.test('--breaks-after: a call survives a connection that breaks, on a new one',
 t.test('a service, a fault and a key that there are not are refused with what there is', async (t) => {
   for (const [argv, why] of [
     [['double', 'gpt'], /openai, openai-live, gemini/],
-    [['double', 'openai-live', '--fault', 'deaf'], /--fault is not one that openai-live has; allowed: no-quota, never-ready/],
+    [
+      ['double', 'openai-live', '--fault', 'deaf'],
+      /--fault is not one that openai-live has; allowed: no-quota, never-ready/,
+    ],
     [['double', 'openai', '--fault', 'tired'], /deaf/],
     [['double', 'openai', '--key', 'two words'], /without spaces/],
     [['double', 'openai', '--agent', 'nobody'], /nobody/],
