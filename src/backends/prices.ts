@@ -68,7 +68,8 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'gpt-realtime-2.1-mini': { ...REALTIME_MINI, ...openAi('gpt-realtime-2.1-mini') },
   'gpt-live-1': { perMinute: 0.05, ...openAi('gpt-live-1') },
   'gpt-live-1.1': { perMinute: 0.05, ...openAi('gpt-live-1.1') },
-  // The delegate of GPT-Live unless another is set. Several public projects read it on OpenAI's page of all prices.
+  // The delegate of GPT-Live unless another is set. Second-hand: public projects quote it, as of June 2026, from OpenAI's
+  // page, which was not read for this table; PRICES_FILE overrides it.
   'gpt-5.4-mini': {
     inputPerMillionTokens: 0.75,
     cachedPerMillionTokens: 0.075,
