@@ -154,8 +154,8 @@ function reopenSpeech(port: MessagePort): Promise<MessagePort> {
 }
 
 /**
- * Runs one call to its end; null is a probe, answered when the worker has loaded what it needs. Never rejects: a
- * rejection tells the main thread that the whole worker died.
+ * Runs one call to its end; null is a probe, answered when the worker has loaded what it needs and has given back what
+ * only that took. Never rejects: a rejection tells the main thread that the whole worker died.
  */
 export default async function runCall(start: CallStart | null): Promise<CallEnd | null> {
   if (start === null) {

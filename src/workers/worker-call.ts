@@ -77,7 +77,6 @@ export class WorkerCall implements BackendSink {
   /** Playout has an item of which no sample was sent yet. */
   #watchesPlayout = true
   #restsUntilMs = -Infinity
-  #streamOpenedAtMs: number | null
   /** What happened since the last message to the main thread. */
   #entries: CallLogEntry[] = []
   #checkpointDue = false
@@ -96,7 +95,6 @@ export class WorkerCall implements BackendSink {
     this.#parts = parts
     this.#port = start.port
     this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
-    this.#streamOpenedAtMs = start.streamOpenedAtMs
     this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
     this.#speech = new CallSpeech({
       shared: this.#shared,
@@ -187,7 +185,8 @@ export class WorkerCall implements BackendSink {
           }
         }),
     )
-    if (this.#streamOpenedAtMs !== null) this.#streamOpened(this.#streamOpenedAtMs)
+    const { streamOpenedAtMs } = this.#start
+    if (streamOpenedAtMs !== null) this.#streamOpened(streamOpenedAtMs)
   }
 
   // --- stages of the tick ---------------------------------------------------------------------------------
@@ -312,7 +311,6 @@ export class WorkerCall implements BackendSink {
   #receiveMessage(message: ToCall): void {
     switch (message.type) {
       case 'stream-opened':
-        this.#streamOpenedAtMs = message.openedAtMs
         return this.#streamOpened(message.openedAtMs)
       case 'stream-closed':
         return this.#handle(message)
