@@ -3,7 +3,18 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { music } from './music.js'
-import { type Extent, type Noise, babble, brownNoise, carNoise, hum, pinkNoise, whiteNoise } from './sounds.js'
+import {
+  type Extent,
+  type Noise,
+  babble,
+  brownNoise,
+  carNoise,
+  hum,
+  pinkNoise,
+  samplesOf,
+  street,
+  whiteNoise,
+} from './sounds.js'
 import { SPLITS, type Split } from './splits.js'
 
 /** One call's worth of audio with what is true of each of its 20 ms frames. */
@@ -16,7 +27,7 @@ export interface LabelledCall {
 // Callers at -20 dBFS, and some 6 dB louder and softer.
 const SPEECH_DBFS = -20
 const LEVELS_DB = [0, -4, 3, -6, 6, 1]
-const UTTERANCES_PER_CALL = 6
+export const UTTERANCES_PER_CALL = 6
 const STRETCHES = [1, 0.85, 1.2]
 // 30 dB below the loud frames; gaps that a word leaves are speech.
 const TRUTH_BELOW_LOUD_DB = 30
@@ -28,6 +39,10 @@ export interface Utterances {
   readonly rateHz: LegRateHz
   readonly split: Split
   readonly voices: readonly Float64Array[]
+  /** The people at other tables, where they are not `voices`. */
+  readonly crowd?: readonly Float64Array[]
+  /** Pieces that take the place of those that are drawn for music; not empty. */
+  readonly pieces?: readonly Float64Array[]
 }
 
 /** @param count of utterances; every voice, pace and pitch comes in turn */
@@ -107,7 +122,7 @@ export function makeCalls(plan: CallPlan): LabelledCall[] {
   return calls
 }
 
-export function noiseOf(noise: Noise, extent: Extent, { voices, split }: Utterances): Float64Array {
+export function noiseOf(noise: Noise, extent: Extent, { voices, split, crowd, pieces }: Utterances): Float64Array {
   switch (noise) {
     case 'white':
       return whiteNoise(extent)
@@ -120,10 +135,22 @@ export function noiseOf(noise: Noise, extent: Extent, { voices, split }: Utteran
     case 'hum':
       return hum(extent)
     case 'babble':
-      return babble(extent, voices)
+      return babble(extent, crowd ?? voices)
+    case 'street':
+      return street(extent)
     case 'music':
-      return music(extent, SPLITS[split].styleOf(Math.floor(extent.seed / UTTERANCES_PER_CALL)))
+      return pieces === undefined
+        ? music(extent, SPLITS[split].styleOf(Math.floor(extent.seed / UTTERANCES_PER_CALL)))
+        : excerpt(pieces, extent)
   }
+}
+
+/** From somewhere in one of the pieces on, and again from its beginning where it ends. */
+function excerpt(pieces: readonly Float64Array[], extent: Extent): Float64Array {
+  const random = seededRandom(extent.seed)
+  const piece = pieces[Math.floor(random() * pieces.length)] as Float64Array
+  const from = Math.floor(random() * piece.length)
+  return Float64Array.from({ length: samplesOf(extent) }, (_, i) => piece[(from + i) % piece.length] as number)
 }
 
 /** Leaves parts of 1 to 6 s out, in place: nothing at all there, or next to nothing. */
@@ -166,6 +193,11 @@ export function throughLine(samples: Float64Array, rateHz: LegRateHz, telephone:
   return out
 }
 
+/** What came over a telephone line of 8 kHz, on a leg of 16 kHz. */
+export function widened(telephone: Int16Array): Int16Array {
+  return throughLine(resampled(Float64Array.from(telephone), 8000, 16_000), 16_000, false)
+}
+
 /** Two poles at either edge of the telephone band. */
 function bandPassed(samples: Float64Array, rateHz: number): Float64Array {
   let out = samples
@@ -201,13 +233,23 @@ export function resampled(samples: Float64Array, fromHz: number, toHz: number): 
   const step = fromHz / toHz
   // What the new rate cannot hold is taken out by a moving average as long as its step.
   const reach = Math.max(1, step)
+  // Between rates that are multiples of one another there are few weights.
+  const few = Number.isInteger(step) || Number.isInteger(1 / step)
+  const known = new Map<number, number>()
+  const weightAt = (x: number): number => {
+    let weight = few ? known.get(x) : undefined
+    if (weight === undefined) {
+      weight = (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x)) * Math.cos((Math.PI * x) / 8) ** 2
+      if (few) known.set(x, weight)
+    }
+    return weight
+  }
   return Float64Array.from({ length: Math.floor(samples.length / step) - 2 }, (_, i) => {
     let sum = 0
     let weights = 0
     const middle = i * step
     for (let at = Math.max(0, Math.ceil(middle - 4 * reach)); at <= middle + 4 * reach && at < samples.length; at++) {
-      const x = (at - middle) / reach
-      const weight = (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x)) * Math.cos((Math.PI * x) / 8) ** 2
+      const weight = weightAt((at - middle) / reach)
       sum += weight * (samples[at] as number)
       weights += weight
     }

@@ -1,8 +1,10 @@
-import { INPUTS, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-features.js'
+import { UNITS, modelNumbers } from '../../src/media/vad/voice-features.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 
-/** Frames to learn from: `INPUTS` numbers each, the label, and the weight. */
+/** Frames to learn from: as many numbers each as a model has inputs, the label, and the weight. */
 export interface Examples {
+  /** Numbers of a frame. */
+  readonly width: number
   readonly inputs: Float32Array
   readonly speech: Uint8Array
   readonly weights: Float32Array
@@ -19,23 +21,23 @@ const RATE_LEAST = 0.00001
 const DECAY = 0.0001
 const FORGET = 0.9
 const FORGET_SQUARES = 0.999
-const OUT_AT = UNITS + INPUTS * UNITS
 
 /**
  * Fits the units of `JsVoiceKernel` by Adam on cross-entropy. The same examples and seed give the same numbers.
- * @returns `MODEL_NUMBERS`, the inputs' means and deviations already in them
+ * @returns `modelNumbers` of the examples' width, the inputs' means and deviations already in them
  */
-export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: FitOptions): Float64Array {
-  const { mean, deviation } = moments(inputs)
+export function fit({ width, inputs, speech, weights }: Examples, { epochs, seed }: FitOptions): Float64Array {
+  const { mean, deviation } = moments(inputs, width)
+  const count = modelNumbers(width)
   const random = seededRandom(seed)
-  const model = Float64Array.from({ length: MODEL_NUMBERS }, (_, i) =>
-    i < UNITS || i === MODEL_NUMBERS - 1 ? 0 : nearlyNormal(random) / Math.sqrt(i < OUT_AT ? INPUTS : UNITS),
+  const model = Float64Array.from({ length: count }, (_, i) =>
+    i < UNITS || i === count - 1 ? 0 : nearlyNormal(random) / Math.sqrt(i < UNITS + width * UNITS ? width : UNITS),
   )
-  const gradient = new Float64Array(MODEL_NUMBERS)
-  const first = new Float64Array(MODEL_NUMBERS)
-  const second = new Float64Array(MODEL_NUMBERS)
+  const gradient = new Float64Array(count)
+  const first = new Float64Array(count)
+  const second = new Float64Array(count)
   const order = Uint32Array.from({ length: speech.length }, (_, i) => i)
-  const x = new Float64Array(INPUTS)
+  const x = new Float64Array(width)
   const units = new Float64Array(UNITS)
   const steps = Math.floor(order.length / BATCH) * epochs
   let step = 0
@@ -45,8 +47,8 @@ export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: Fit
       gradient.fill(0)
       for (let i = from; i < from + BATCH; i++) {
         const example = order[i] as number
-        for (let k = 0; k < INPUTS; k++)
-          x[k] = ((inputs[example * INPUTS + k] as number) - (mean[k] as number)) / (deviation[k] as number)
+        for (let k = 0; k < width; k++)
+          x[k] = ((inputs[example * width + k] as number) - (mean[k] as number)) / (deviation[k] as number)
         const odds = forward(model, x, units)
         const error = ((1 / (1 + Math.exp(-odds)) - (speech[example] as number)) * (weights[example] as number)) / BATCH
         backward(model, x, units, error, gradient)
@@ -60,11 +62,11 @@ export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: Fit
 }
 
 /** Cross-entropy of what `odds` gives for each frame, in nats, by the frames' weights: what `fit` makes small. */
-export function lossOf({ inputs, speech, weights }: Examples, odds: (frame: Float32Array) => number): number {
+export function lossOf({ width, inputs, speech, weights }: Examples, odds: (frame: Float32Array) => number): number {
   let sum = 0
   let weight = 0
   speech.forEach((spoken, i) => {
-    const towards = (spoken === 1 ? 1 : -1) * odds(inputs.subarray(i * INPUTS, (i + 1) * INPUTS))
+    const towards = (spoken === 1 ? 1 : -1) * odds(inputs.subarray(i * width, (i + 1) * width))
     sum += (weights[i] as number) * Math.log1p(Math.exp(-towards))
     weight += weights[i] as number
   })
@@ -72,16 +74,17 @@ export function lossOf({ inputs, speech, weights }: Examples, odds: (frame: Floa
 }
 
 function forward(model: Float64Array, x: Float64Array, units: Float64Array): number {
+  const outAt = UNITS + x.length * UNITS
   units.set(model.subarray(0, UNITS))
-  for (let k = 0; k < INPUTS; k++) {
+  for (let k = 0; k < x.length; k++) {
     const value = x[k] as number
     const at = UNITS * (k + 1)
     for (let unit = 0; unit < UNITS; unit++)
       units[unit] = (units[unit] as number) + value * (model[at + unit] as number)
   }
-  let odds = model[MODEL_NUMBERS - 1] as number
+  let odds = model[model.length - 1] as number
   for (let unit = 0; unit < UNITS; unit++)
-    if ((units[unit] as number) > 0) odds += (units[unit] as number) * (model[OUT_AT + unit] as number)
+    if ((units[unit] as number) > 0) odds += (units[unit] as number) * (model[outAt + unit] as number)
   return odds
 }
 
@@ -92,14 +95,16 @@ function backward(
   error: number,
   gradient: Float64Array,
 ): void {
-  gradient[MODEL_NUMBERS - 1] = (gradient[MODEL_NUMBERS - 1] as number) + error
+  const outAt = UNITS + x.length * UNITS
+  const last = gradient.length - 1
+  gradient[last] = (gradient[last] as number) + error
   for (let unit = 0; unit < UNITS; unit++) {
     const active = units[unit] as number
-    units[unit] = active > 0 ? error * (model[OUT_AT + unit] as number) : 0
-    if (active > 0) gradient[OUT_AT + unit] = (gradient[OUT_AT + unit] as number) + error * active
+    units[unit] = active > 0 ? error * (model[outAt + unit] as number) : 0
+    if (active > 0) gradient[outAt + unit] = (gradient[outAt + unit] as number) + error * active
     gradient[unit] = (gradient[unit] as number) + (units[unit] as number)
   }
-  for (let k = 0; k < INPUTS; k++) {
+  for (let k = 0; k < x.length; k++) {
     const value = x[k] as number
     const at = UNITS * (k + 1)
     for (let unit = 0; unit < UNITS; unit++)
@@ -127,14 +132,17 @@ function adam(
   }
 }
 
-function moments(inputs: Float32Array): { readonly mean: Float64Array; readonly deviation: Float64Array } {
-  const count = inputs.length / INPUTS
-  const mean = new Float64Array(INPUTS)
-  const deviation = new Float64Array(INPUTS)
-  inputs.forEach((value, i) => (mean[i % INPUTS] = (mean[i % INPUTS] as number) + value / count))
+function moments(
+  inputs: Float32Array,
+  width: number,
+): { readonly mean: Float64Array; readonly deviation: Float64Array } {
+  const count = inputs.length / width
+  const mean = new Float64Array(width)
+  const deviation = new Float64Array(width)
+  inputs.forEach((value, i) => (mean[i % width] = (mean[i % width] as number) + value / count))
   inputs.forEach(
     (value, i) =>
-      (deviation[i % INPUTS] = (deviation[i % INPUTS] as number) + (value - (mean[i % INPUTS] as number)) ** 2 / count),
+      (deviation[i % width] = (deviation[i % width] as number) + (value - (mean[i % width] as number)) ** 2 / count),
   )
   return { mean, deviation: deviation.map((square) => Math.sqrt(square) + 1e-3) }
 }
@@ -142,7 +150,7 @@ function moments(inputs: Float32Array): { readonly mean: Float64Array; readonly 
 /** The same units for inputs as they come. */
 function folded(model: Float64Array, mean: Float64Array, deviation: Float64Array): Float64Array {
   const out = model.slice()
-  for (let k = 0; k < INPUTS; k++) {
+  for (let k = 0; k < mean.length; k++) {
     for (let unit = 0; unit < UNITS; unit++) {
       const at = UNITS * (k + 1) + unit
       const weight = (model[at] as number) / (deviation[k] as number)

@@ -121,7 +121,8 @@ async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
   return best
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+/** `npm run bench -- --vad`: the tables of callers in noise and of sounds without one, or what its options say. */
+export async function vadBench(argv: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...argv],
     options: {
@@ -130,6 +131,7 @@ async function main(argv: readonly string[]): Promise<number> {
       nobody: { type: 'boolean' },
       floor: { type: 'boolean' },
       plain: { type: 'boolean' },
+      vad: { type: 'boolean' },
       voices: { type: 'string' },
       json: { type: 'string' },
       help: { type: 'boolean' },
@@ -176,7 +178,12 @@ async function main(argv: readonly string[]): Promise<number> {
   console.log(
     `\nthe whole caller's path, 20 ms: ${costUs[8000].toFixed(1)} us at 8 kHz, ${costUs[16000].toFixed(1)} us at 16 kHz`,
   )
+  if (values.vad === true) {
+    const { rows, missing } = await measureNobody(vadBank, quick ? 60_000 : 120_000)
+    for (const packages of missing) console.error(`LEFT OUT: apt-get install --no-install-recommends ${packages}`)
+    console.log(`\n${nobodyTable(rows)}`)
+  }
   return 0
 }
 
-process.exitCode = await main(process.argv.slice(2))
+if (!process.argv.includes('--vad')) process.exitCode = await vadBench(process.argv.slice(2))

@@ -1,7 +1,7 @@
 import type { LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { missingMaterial, readRecording, recordings } from '../material.js'
-import { powerOf, resampled, throughLine } from './corpus.js'
+import { powerOf, resampled, throughLine, widened } from './corpus.js'
 import { type Interruptions, interruptionsOf } from './interruptions.js'
 import { missingInstruments, renderedMusic } from './rendered.js'
 import { framesOf, shareOf } from './score.js'
@@ -30,6 +30,8 @@ const NOISE_DBFS = -32
 const COMFORT_DBFS = -48
 const PIECES = 6
 const PIECE_MS = 45_000
+/** As long as anybody waits: a piece takes the turn, if at all, in its first seconds. */
+const RECORDED_MS = 120_000
 const PIECES_SEED = 900
 
 const NOISES = [
@@ -44,8 +46,8 @@ const NOISES = [
 
 /**
  * Sounds in which nobody speaks: noise alone, Debian's music on hold as it was recorded, and pieces on sampled
- * instruments. Nothing is fitted to any of them.
- * @param ms of each noise, and at most of each piece
+ * instruments. Nothing is fitted to any of them but to two recorded pieces (`TRAINING_MUSIC` in scenes.ts).
+ * @param ms of each noise
  * @returns the rows, and what `apt-get install` needs for those that are left out
  */
 export async function measureNobody(
@@ -62,7 +64,7 @@ export async function measureNobody(
       sounds.push({
         name,
         at: async (rateHz) =>
-          Float64Array.from((await readRecording('music', name, rateHz)).subarray(0, (rateHz * ms) / 1000)),
+          Float64Array.from((await readRecording('music', name, rateHz)).subarray(0, (rateHz * RECORDED_MS) / 1000)),
       })
     }
   }
@@ -87,7 +89,7 @@ async function onLine(at: Sound['at'], line: Line): Promise<Int16Array> {
   if (line === '16 kHz') return throughLine(await at(16_000), 16_000, false)
   const telephone = throughLine(await at(8000), 8000, true)
   if (line === '8 kHz') return telephone
-  return throughLine(resampled(Float64Array.from(telephone), 8000, 16_000), 16_000, false)
+  return widened(telephone)
 }
 
 function rowOf(name: string, line: Line, samples: Int16Array, vadBank: VadBank): NobodyRow {

@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
 import { type CallerFile, readWavFile } from '../../src/simulator/caller-leg.js'
-import { type Utterances, powerOf, utterancesOf } from './corpus.js'
+import { type Material, readRecording, recordings } from '../material.js'
+import { type Utterances, UTTERANCES_PER_CALL, powerOf, utterancesOf } from './corpus.js'
+import type { Split } from './splits.js'
 
 const FILES_MAX = 20_000
 const UTTERANCE_S = [0.8, 8] as const
@@ -39,6 +41,34 @@ export async function recordedUtterances(folder: string, rateHz: LegRateHz, coun
       return { samples: Float64Array.from(pcm), sampleRateHz }
     }),
   )
+}
+
+/**
+ * One of Debian's prompt speakers, as wide as the leg.
+ * @param count of utterances, spread evenly over all sentences of that person
+ * @param pitches by turns for every six: played faster or slower, as of a smaller or a larger speaker
+ */
+export async function promptUtterances(
+  person: Exclude<Material, 'music'>,
+  rateHz: LegRateHz,
+  count: number,
+  split: Split,
+  pitches: readonly number[] = [1],
+): Promise<Utterances> {
+  const narrow = await Promise.all(
+    recordings(person)
+      .filter((name) => !name.startsWith('silence/'))
+      .map(async (name) => ({ name, pcm: await readRecording(person, name, 8000) })),
+  )
+  const found = narrow.filter(({ pcm }) => isSentence({ pcm, sampleRateHz: 8000 }))
+  const sentences: { readonly samples: Float64Array; readonly sampleRateHz: number }[] = []
+  for (let i = 0; i < count; i++) {
+    const { name, pcm } = found[Math.floor(((i + 0.5) * found.length) / count)] as (typeof found)[number]
+    const samples = rateHz === 8000 ? pcm : await readRecording(person, name, rateHz)
+    const pitch = pitches[Math.floor(i / UTTERANCES_PER_CALL) % pitches.length] as number
+    sentences.push({ samples: Float64Array.from(samples), sampleRateHz: rateHz * pitch })
+  }
+  return utterancesOf(rateHz, split, sentences)
 }
 
 function isSentence({ pcm, sampleRateHz }: CallerFile): boolean {

@@ -5,7 +5,7 @@ import { type MusicStyle, music } from './music.js'
 
 /** Sounds that are made, not recorded: the same on every machine. All return samples as floats in s16 units. */
 
-export const NOISES = ['white', 'pink', 'brown', 'car', 'hum', 'babble', 'music'] as const
+export const NOISES = ['white', 'pink', 'brown', 'car', 'hum', 'street', 'babble', 'music'] as const
 export type Noise = (typeof NOISES)[number]
 
 export interface Extent {
@@ -68,6 +68,44 @@ export function knocks(extent: Extent): Float64Array {
       body = keep * body + nearlyNormal(random)
       out[at + i] = (out[at + i] as number) + gain * (1 - keep) * body * Math.exp(-i / decay)
     }
+  }
+  return out
+}
+
+/** A speaker without words: syllables of voiced sound that glides, hissed consonants, pauses. Pitch and pace are drawn. */
+export function syllables(extent: Extent): Float64Array {
+  const random = seededRandom(extent.seed + 5)
+  const { rateHz } = extent
+  const out = new Float64Array(samplesOf(extent))
+  const pitchHz = 80 + 140 * random()
+  const paceMs = 90 + 90 * random()
+  const lively = 0.1 + 0.5 * random()
+  for (let at = 0; at < out.length;) {
+    const length = Math.round((rateHz * paceMs * (0.8 + 1.2 * random())) / 1000)
+    const fromHz = pitchHz * (1 + lively * (random() - 0.5))
+    const glide = 0.4 * (random() - 0.5)
+    const formantsHz = [280 + 550 * random(), 850 + 1500 * random(), 2300 + 700 * random()] as const
+    const moves = 0.4 * (random() - 0.5)
+    let phase = 0
+    for (let i = 0; i < length && at + i < out.length; i++) {
+      const part = i / length
+      const hz = fromHz * (1 + glide * part)
+      phase += (2 * Math.PI * hz) / rateHz
+      let value = 0
+      for (let k = 1; k * hz < 3700; k++) {
+        let gain = 0.03
+        formantsHz.forEach((formantHz, f) => {
+          const away = (k * hz - formantHz * (1 + moves * part)) / (130 + 60 * f)
+          gain += Math.exp(-0.5 * away * away) / (f + 1)
+        })
+        value += gain * Math.sin(k * phase + k * k)
+      }
+      out[at + i] = 2000 * (value + 0.1 * nearlyNormal(random)) * Math.sqrt(Math.sin(Math.PI * part))
+    }
+    at += length
+    const hiss = Math.round(rateHz * 0.08 * random())
+    for (let i = 0; i < hiss && at + i < out.length; i++) out[at + i] = 500 * nearlyNormal(random)
+    at += hiss + Math.round(rateHz * (random() < 0.2 ? 0.4 : 0.05) * random())
   }
   return out
 }

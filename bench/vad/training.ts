@@ -32,7 +32,7 @@ interface Origin {
 /** @param sinceOnset frames since the caller began to speak; null where he does not */
 type Weigh = (origin: Origin, sinceOnset: number | null) => number
 
-export interface TrainingOptions {
+export interface FirstOptions {
   readonly utterances: number
   /** Of each sound in which nobody speaks. */
   readonly soundMs: number
@@ -71,15 +71,15 @@ const ONSET_FRAMES = 4
 const ONSET_WEIGHT = 2
 
 /**
- * The material that the detector's numbers are derived from: voices, words, music and seeds of their own (`splits.ts`),
+ * The material that the numbers of the first stage are derived from: voices, words, music and seeds of their own (`splits.ts`),
  * on telephone lines and others. Where nobody speaks there is noise that begins and ends, people at other tables,
  * knocks and music.
  */
-export async function trainingExamples(options: TrainingOptions): Promise<Examples> {
+export async function firstExamples(options: FirstOptions): Promise<Examples> {
   const frames: Float32Array[] = []
   const speech: number[] = []
   const weights: number[] = []
-  const { ratesHz = [8000, 16000], noises = NOISES, weigh = frameWeight } = options
+  const { ratesHz = [8000, 16000], noises = FIRST_NOISES, weigh = frameWeight } = options
   const add = (call: LabelledCall, origin: Origin): void => {
     const { rateHz } = origin
     const kernel = new JsVoiceKernel()
@@ -92,7 +92,7 @@ export async function trainingExamples(options: TrainingOptions): Promise<Exampl
       sinceOnset = spoken && i > 0 && call.speech[i - 1] === true ? sinceOnset + 1 : 0
       // The detector is not asked about these.
       if (levelDbfs(frame) < VOICE_DBFS_MIN || isPureTone(frame, rateHz)) return
-      frames.push(kernel.inputs.slice())
+      frames.push(kernel.inputs.slice(0, INPUTS))
       speech.push(spoken ? 1 : 0)
       weights.push(weigh(origin, spoken ? sinceOnset : null))
     })
@@ -139,9 +139,10 @@ export async function trainingExamples(options: TrainingOptions): Promise<Exampl
   }
   const inputs = new Float32Array(frames.length * INPUTS)
   frames.forEach((frame, i) => inputs.set(frame, i * INPUTS))
-  return { inputs, speech: Uint8Array.from(speech), weights: Float32Array.from(weights) }
+  return { width: INPUTS, inputs, speech: Uint8Array.from(speech), weights: Float32Array.from(weights) }
 }
 
+const FIRST_NOISES = NOISES.filter((noise) => noise !== 'street')
 const SNRS_DB = [20, 10, 5, 0] as const
 const CHANGING_SHARE = 0.3
 const PIECES = 30
@@ -194,15 +195,36 @@ function nothingSaid(
 
 /** More digits have no effect: the last one changes only the fourth digit of F1. */
 const DIGITS = 4
-const COLUMNS = 118
+const COLUMNS = 116
 
 /** The numbers as they are kept. */
 export function rounded(model: ArrayLike<number>): number[] {
   return Array.from(model, (number) => Number(number.toPrecision(DIGITS)))
 }
 
+/** The numbers of both stages. */
+export interface Models<Numbers = ArrayLike<number>> {
+  readonly first: Numbers
+  readonly second: Numbers
+}
+
 /** @returns `src/media/vad/voice-model.ts` */
-export function modelSource(model: ArrayLike<number>): string {
+export function modelSource({ first, second }: Models): string {
+  return `// Written by bench/vad/train.ts: docs/VAD.md says how, and what they are derived from.
+
+/** The numbers of the voice detector's units, in the order that \`JsVoiceKernel\` reads them. */
+export const VOICE_MODELS: { readonly first: readonly number[]; readonly second: readonly number[] } = {
+  first: [
+${linesOf(first)}
+  ],
+  second: [
+${linesOf(second)}
+  ],
+}
+`
+}
+
+function linesOf(model: ArrayLike<number>): string {
   const lines: string[] = []
   let line = ''
   for (const number of rounded(model)) {
@@ -214,11 +236,5 @@ export function modelSource(model: ArrayLike<number>): string {
     line += text
   }
   lines.push(line.trimEnd())
-  return `// Written by bench/vad/train.ts: docs/VAD.md says how, and what they are derived from.
-
-/** The numbers of the voice detector's units, in the order that \`JsVoiceKernel\` reads them. */
-export const VOICE_MODEL: readonly number[] = [
-${lines.map((numbers) => `  ${numbers}`).join('\n')}
-]
-`
+  return lines.map((numbers) => `    ${numbers}`).join('\n')
 }

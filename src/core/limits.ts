@@ -329,6 +329,8 @@ export const AGENTS_SETTLE_MS = 300
  * counted.
  */
 export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+/** Most audio of an answer that waits until it is known whether the caller wants one: a minute of it, as base64. */
+export const BACKEND_DOUBT_BYTES_MAX = BACKEND_MESSAGE_BYTES_MAX
 /** Largest message that is accepted at all; the socket is closed on more. */
 export const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
 /** Unsent bytes of one backend socket beyond which caller audio waits: 8 s of 24 kHz audio as base64. */
@@ -385,6 +387,8 @@ export const BACKEND_KEYS_MAX = 20
 /** The most unanswered caller audio that is kept for another backend, and the size of its pieces in memory. */
 export const INPUT_REPLAY_MS = 10_000
 export const INPUT_REPLAY_CHUNK_MS = 100
+/** Chunks that are made at once, because one with memory of its own takes some 350 B more. */
+export const INPUT_REPLAY_SLAB_CHUNKS = 16
 /** Free chunks that one worker keeps for its calls: 0.8 MB at 16 kHz. */
 export const INPUT_REPLAY_SPARE_CHUNKS_MAX = 256
 /**
@@ -543,6 +547,10 @@ export const USED_TOKENS_MAX = 50_000
 export const EVENT_IDS_MAX = 20_000
 /** How often all audio sockets and waiting bodies are looked at. */
 export const EDGE_SWEEP_MS = 250
+/** How often the certificate of the public port is read again, to see whether it has changed. */
+export const CERTIFICATE_LOOK_MS = 10_000
+/** Certificates of the public port of which connections are still open; those of an older one are closed. */
+export const PUBLIC_APPS_MAX = 4
 /**
  * File descriptors that connections may not have: an eighth, at most 256. They are for the backends, tools and files of
  * live calls and for the ops port.
@@ -625,7 +633,7 @@ export const PROCESS_RESTART_MS_MAX = 30_000
 export const PROCESS_SHORT_LIFE_MS = 10_000
 /** Short runs of one process in a row after which all processes end. */
 export const PROCESS_SHORT_LIVES_MAX = 5
-/** After the last call of a drain, for the carrier's webhooks about its end. */
+/** After the last call of a drain, for the carrier's webhooks about its end, and for the answer to whoever commanded it. */
 export const LAST_WEBHOOKS_MS = 500
 /** A process has this long to begin taking calls, and this long beyond DRAIN_TIMEOUT to end. */
 export const PROCESS_START_MS_MAX = 120_000
@@ -759,6 +767,8 @@ export const NODES_MAX = 256
 /** Connecting to another node, and its answer to a forwarded webhook. */
 export const PEER_CONNECT_MS = 200
 export const PEER_ANSWER_MS = 500
+/** The same where no carrier waits, before a call is taken from a node that is there and slow. */
+export const BUSY_ANSWER_MS = 2000
 /** How long the nodes may take to find an owner for a new call; then its caller hears the fallback. */
 export const FALLBACK_AFTER_MS = 1000
 /** Calls that a node gave up, for webhooks that still come to it. */
@@ -798,6 +808,12 @@ export const ACT_WAIT_MS = 500
 export const RESERVED_CALLS_MAX = 10_000
 /** How often a node looks whether a claim of another has become a call. */
 export const CLAIM_LOOK_MS = 50
+/**
+ * How often a call is offered a stream, and how long the gateway waits before it offers one again that the carrier could
+ * not open: a balancer that has just started may not know the gateway's address yet.
+ */
+export const STREAM_OFFERS_MAX = 8
+export const STREAM_AGAIN_MS = 400
 /** How often, and for how long, a question after the stream waits for the end of a socket that is still open here. */
 export const STREAM_END_LOOK_MS = 20
 export const STREAM_END_WAIT_MS = 400

@@ -1,3 +1,4 @@
+import { smallArray } from '../core/small-arrays.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { EchoMatcher, type EchoMatch } from './echo/echo-canceller.js'
 import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
@@ -27,6 +28,9 @@ export interface CallerPathStats {
   framesConcealed: number
   /** Audible frames that were taken for our own speech. */
   framesOfEcho: number
+  /** Audible frames of stretches in which no voice was found, such as a cough or a door, and how loud the last one was. */
+  framesOfNoise: number
+  noiseDbfs: number
   /** The learnt delay of our own echo, and how much softer it comes back; null where there is none. */
   echoDelayMs: number | null
   echoGainDb: number | null
@@ -44,6 +48,12 @@ export interface CallerPathStats {
 // Tags that go through the jitter buffer with a frame. Echo is `TAG_LEARNT` too when its delay and gain are known.
 const TAG_ECHO = 1
 const TAG_LEARNT = 2
+const TAG_LOUD = 4
+// Sound closer to a voice is part of its words: consonants and breaths. Shorter stretches are clicks.
+const NEAR_VOICE_FRAMES = 15
+const NOISE_FRAMES_MIN = 8
+// Noise that does not end is counted in pieces of this length.
+const NOISE_FRAMES_MAX = 50
 // Quiet on any line, also on one whose noise is not known yet.
 const QUIET_DBFS = -55
 // Of the power of our own speech, what taking it out leaves, -24 dB; and -30 dB where the loudspeaker's echo is told from
@@ -73,7 +83,7 @@ export class CallerPath {
   frame: Int16Array
   /** Raw decision for this frame: speech of the caller; not echo, not a DTMF digit, not a tone. No hang-over. */
   voiced = false
-  /** Voiced, but it may be music. */
+  /** Voiced, but it may be music or a noise. */
   doubtful = false
   /** Level of the frame, -96 to 0. */
   levelDbfs = LEVEL_DBFS_MIN
@@ -102,6 +112,13 @@ export class CallerPath {
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
   #framesOfEcho = 0
+  #framesOfNoise = 0
+  #noiseDbfs = LEVEL_DBFS_MIN
+  /** Audible frames, their level, and quiet frames after them, since the last voice and in the present stretch. */
+  #soundFrames = 0
+  #soundDbfs = LEVEL_DBFS_MIN
+  #quietFrames = 0
+  #sinceVoiceFrames = 0
   readonly #detector: FrameDetector
   readonly #pitch: PitchTracker
   #digits = 0
@@ -149,6 +166,8 @@ export class CallerPath {
       framesDropped: this.#jitter.framesDropped,
       framesConcealed: this.#jitter.framesConcealed,
       framesOfEcho: this.#framesOfEcho,
+      framesOfNoise: this.#framesOfNoise,
+      noiseDbfs: this.#noiseDbfs,
       echoDelayMs: this.echoDelayMs,
       echoGainDb: this.#echoGainDb,
       stalls: this.#jitter.stalls,
@@ -210,7 +229,7 @@ export class CallerPath {
   /** Second stage: `voiced` and `digit` of the frame that was taken. */
   detect(): void {
     this.digit = null
-    this.voiced = false
+    this.voiced = this.doubtful = false
     this.pitchHz = 0
     this.#pitch.take(this.frame)
     // A frame that we made up says nothing about the caller.
@@ -220,9 +239,35 @@ export class CallerPath {
     if ((this.#tags & TAG_LEARNT) !== 0) return
     this.#detector.detect(this.frame, this.levelDbfs)
     this.voiced = this.#detector.voiced && !this.echo
+    this.doubtful = this.voiced && this.#detector.doubtful
     if (this.voiced) this.pitchHz = this.#pitch.pitchHz()
     this.digit = this.#detector.digit
     if (this.digit !== null) this.#digits++
+    this.#weighNoise()
+  }
+
+  /** Looks for stretches of sound without a voice. They decide nothing: the timeline says what was not taken for speech. */
+  #weighNoise(): void {
+    if (this.voiced || this.digit !== null) {
+      this.#sinceVoiceFrames = 0
+      this.#soundFrames = 0
+      this.#soundDbfs = LEVEL_DBFS_MIN
+      return
+    }
+    this.#sinceVoiceFrames++
+    if ((this.#tags & TAG_LOUD) !== 0) {
+      this.#quietFrames = 0
+      if (this.#sinceVoiceFrames <= NEAR_VOICE_FRAMES) return
+      this.#soundFrames++
+      this.#soundDbfs = Math.max(this.#soundDbfs, this.levelDbfs)
+      if (this.#soundFrames < NOISE_FRAMES_MAX) return
+    } else if (++this.#quietFrames < NEAR_VOICE_FRAMES) return
+    if (this.#soundFrames >= NOISE_FRAMES_MIN) {
+      this.#framesOfNoise += this.#soundFrames
+      this.#noiseDbfs = this.#soundDbfs
+    }
+    this.#soundFrames = 0
+    this.#soundDbfs = LEVEL_DBFS_MIN
   }
 
   /** 20 ms that the carrier plays from `playedAtMs` on, so that their echo can be recognised. */
@@ -290,7 +335,12 @@ export class CallerPath {
     // After a stall, only frames that are surely not the caller may be skipped.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
     const learnt = echo && (verdict === 'unknown' ? match === 'own' || proven : this.#loudspeaker.dominates)
-    this.#jitter.push(arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
+    this.#jitter.push(
+      arrivalMs,
+      quiet,
+      level,
+      (echo ? TAG_ECHO : loud && this.#gate.settled ? TAG_LOUD : 0) | (learnt ? TAG_LEARNT : 0),
+    )
   }
 
   /** Looks for a beginning on the outbound track, in a frame that begins at `atMs`. */
@@ -335,7 +385,7 @@ const SETTLED_FRAMES = 50
  */
 export class EnergyGate {
   floorDbfs = LEVEL_DBFS_MIN
-  readonly #levels = new Float32Array(WINDOW_FRAMES)
+  readonly #levels = smallArray(Float32Array, WINDOW_FRAMES)
   #frames = 0
   #sum = 0
   #sumOfSquares = 0

@@ -1,3 +1,4 @@
+import { smallArray } from '../core/small-arrays.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 
 const RATE_HZ = 2000
@@ -20,8 +21,8 @@ const SHORTER_IS_AS_GOOD = 0.85
  */
 export class PitchTracker {
   readonly #samplesPerStep: number
-  readonly #history = new Float32Array(HISTORY)
-  readonly #correlations = new Float32Array(LAG_MAX + 2)
+  readonly #history = smallArray(Float32Array, HISTORY)
+  readonly #correlations = smallArray(Float32Array, LAG_MAX + 2)
   #last = 0
   #beforeLast = 0
 

@@ -1,4 +1,5 @@
 import { CARRIER_BURST_MS, CHANNEL_DECISION_MS_MAX } from '../core/limits.js'
+import { smallArray } from '../core/small-arrays.js'
 import { BYTES_PER_SAMPLE, frameSamples, type LegRateHz } from '../core/units.js'
 import { LITTLE_ENDIAN } from './pcm.js'
 
@@ -32,7 +33,7 @@ export class Reframer {
   constructor(options: { readonly sampleRateHz: LegRateHz; readonly channels: 1 | 2 }) {
     this.frameSamples = frameSamples(options.sampleRateHz)
     this.#channels = options.channels
-    this.#rest = new Uint8Array(this.frameSamples * 2 * BYTES_PER_SAMPLE)
+    this.#rest = smallArray(Uint8Array, this.frameSamples * 2 * BYTES_PER_SAMPLE)
   }
 
   get channels(): 1 | 2 {

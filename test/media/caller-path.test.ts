@@ -115,6 +115,24 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
+  t.test(
+    `${rate} Hz: a cough or a door is counted as noise, and nothing of speech, digits and a quiet line is`,
+    (t) => {
+      const burst = (ms: number) => pinkNoise({ sampleRateHz: rate, ms, amplitude: 4000 }, 3)
+      const noises = carry(
+        concatenate(silence(rate, 1000), burst(400), silence(rate, 1000), burst(60), silence(rate, 1000)),
+        1,
+        { sampleRateHz: rate },
+      ).path.stats
+      t.ok(noises.framesOfNoise >= 18 && noises.framesOfNoise <= 22, `${noises.framesOfNoise} frames, not the click`)
+      t.ok(Math.abs(noises.noiseDbfs - levelDbfs(burst(400))) < 6, `${noises.noiseDbfs} dBFS`)
+      const digit = tone([770, 1336], { sampleRateHz: rate, ms: 120, amplitude: 5000 })
+      const caller = concatenate(silence(rate, 1000), speech(2000, 1), silence(rate, 500), digit, silence(rate, 1000))
+      t.equal(carry(caller, 1, { sampleRateHz: rate }).path.stats.framesOfNoise, 0)
+      t.end()
+    },
+  )
+
   t.test(`${rate} Hz: stereo that was asked for as both_tracks loses nothing while that is found out`, (t) => {
     const caller = concatenate(speech(1500, 1), silence(rate, 500))
     const agent = concatenate(silence(rate, 1000), speech(1000, 2))

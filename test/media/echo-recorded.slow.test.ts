@@ -4,7 +4,7 @@ import { hasMaterial } from '../support/material.js'
 import { loadVads } from '../support/media-modules.js'
 
 // Forty recordings of each voice are read first.
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 const vadBank = await loadVads()
 
 for (const phone of ['plain', 'speakerphone'] as const)

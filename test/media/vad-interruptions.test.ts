@@ -20,11 +20,11 @@ t.test('a frame alone is nothing, 40 ms pause the agent, more than a backchannel
   t.end()
 })
 
-t.test('for an agent without backchannels 200 ms take the turn, and 400 ms of what is doubtful', (t) => {
+t.test('for an agent without backchannels 200 ms take the turn, and a second of what is doubtful', (t) => {
   t.same(interruptionsOf(bursts(9), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 0 })
   t.same(interruptionsOf(bursts(10), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 30 })
-  t.same(interruptionsOf(bursts(19, true), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 0 })
-  t.same(interruptionsOf(bursts(20, true), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 30 })
+  t.same(interruptionsOf(bursts(49, true), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 0 })
+  t.same(interruptionsOf(bursts(50, true), withoutBackchannels), { pausesPerMin: 30, commitsPerMin: 30 })
   t.end()
 })
 

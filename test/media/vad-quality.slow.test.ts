@@ -4,7 +4,7 @@ import { NOISES } from '../../bench/vad/sounds.js'
 import { loadVads } from '../support/media-modules.js'
 
 // The whole corpus is measured by bench/vad (docs/VAD.md has its tables); this is a third of it.
-t.setTimeout(300_000)
+t.setTimeout(500_000)
 
 const quality = await measureQuality({
   vadBank: await loadVads(),
@@ -21,7 +21,9 @@ for (const rateHz of [8000, 16000]) {
   t.test(`${rateHz} Hz: a caller is told from the noise around him`, (t) => {
     t.equal(speech.length, 1 + 2 * NOISES.length)
     for (const { noise, snrDb, f1, segmentsMissed, onsetMedianMs } of speech) {
-      t.ok(f1 >= (snrDb === 5 ? 0.9 : 0.93), `${noise} ${snrDb ?? ''} dB: F1 ${f1.toFixed(3)}`)
+      // A horn and an engine are more like a voice than steady noise is: docs/VAD.md.
+      const least = (snrDb === 5 ? 0.9 : 0.93) - (noise === 'street' ? 0.03 : 0)
+      t.ok(f1 >= least, `${noise} ${snrDb ?? ''} dB: F1 ${f1.toFixed(3)}`)
       t.equal(segmentsMissed, 0, `${noise}: nothing he says is missed`)
       // Among other people on a telephone line he is heard a frame later: docs/VAD.md.
       const late = snrDb === 5 || (noise === 'babble' && rateHz === 8000)

@@ -1,19 +1,21 @@
 import t from 'tap'
 import { fit, lossOf } from '../../bench/vad/fit.js'
-import { modelSource, rounded, trainingExamples, type TrainingOptions } from '../../bench/vad/training.js'
-import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-features.js'
-import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
+import type { SceneOptions } from '../../bench/vad/scenes.js'
+import { secondExamples } from '../../bench/vad/second-training.js'
+import { type FirstOptions, firstExamples, modelSource, rounded } from '../../bench/vad/training.js'
+import { INPUTS, JsVoiceKernel, SECOND_INPUTS, UNITS, modelNumbers } from '../../src/media/vad/voice-features.js'
+import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
 
 // The whole derivation takes minutes: `node dist/bench/vad/train.js --check`. This is the same in small.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
-const SMALL: TrainingOptions = { utterances: 6, soundMs: 1500, ratesHz: [8000], noises: ['pink'] }
-const examples = await trainingExamples(SMALL)
+const SMALL: FirstOptions = { utterances: 6, soundMs: 1500, ratesHz: [8000], noises: ['pink'] }
+const examples = await firstExamples(SMALL)
 const frames = examples.speech.length
 
 /** Reads the numbers as the TypeScript twin does; caller-kernel.test.ts compares it with the kernel of the calls. */
 const detectorOf = (model: ArrayLike<number>) => {
-  const kernel = new JsVoiceKernel(model)
+  const kernel = new JsVoiceKernel({ first: model })
   return (inputs: Float32Array): number => {
     kernel.inputs.set(inputs)
     return kernel.odds()
@@ -22,7 +24,7 @@ const detectorOf = (model: ArrayLike<number>) => {
 const lossAfter = (epochs: number): number => lossOf(examples, detectorOf(fit(examples, { epochs, seed: 1 })))
 
 t.test('the same material comes out each time, of voices and of what is none', async (t) => {
-  const again = await trainingExamples(SMALL)
+  const again = await firstExamples(SMALL)
   t.ok(frames > 2000, `${frames} frames`)
   t.ok(Buffer.from(examples.inputs.buffer).equals(Buffer.from(again.inputs.buffer)))
   t.same(again.speech, examples.speech)
@@ -35,7 +37,7 @@ t.test('the same material comes out each time, of voices and of what is none', a
 
 t.test('the same numbers are fitted to it each time, others from another seed', (t) => {
   const model = fit(examples, { epochs: 3, seed: 1 })
-  t.equal(model.length, MODEL_NUMBERS)
+  t.equal(model.length, modelNumbers(INPUTS))
   t.ok(model.every(Number.isFinite))
   t.same(fit(examples, { epochs: 3, seed: 1 }), model)
   t.not(fit(examples, { epochs: 3, seed: 2 })[UNITS], model[UNITS])
@@ -58,24 +60,58 @@ t.test('what is fitted is what the kernel reads: its decisions get better', (t) 
 })
 
 t.test('what is built knows material of the kind that it was derived from', (t) => {
-  const loss = lossOf(examples, detectorOf(VOICE_MODEL))
+  const loss = lossOf(examples, detectorOf(VOICE_MODELS.first))
   t.ok(loss < 0.25, loss.toFixed(3))
   t.end()
 })
 
+t.test(
+  'the second stage learns from what is likely to the first, the same each time, and knows music from a caller',
+  async (t) => {
+    const small: SceneOptions = { utterances: 6, calls: 1, soundMs: 8000, pieces: 0, lines: ['8 kHz'], recorded: false }
+    const scenes = { ...small, noises: ['pink', 'music'] as const }
+    const likely = await secondExamples(scenes, VOICE_MODELS.first)
+    const again = await secondExamples(scenes, VOICE_MODELS.first)
+    t.ok(Buffer.from(likely.inputs.buffer).equals(Buffer.from(again.inputs.buffer)))
+    t.same(again.weights, likely.weights)
+    t.equal(likely.width, SECOND_INPUTS)
+    t.ok(likely.weights.every((weight) => weight > 0))
+    const atFirstSight = likely.speech.map((_, i) =>
+      (likely.inputs[i * SECOND_INPUTS + INPUTS - 1] as number) > 0 ? 1 : 0,
+    )
+    t.ok(
+      atFirstSight.every((one) => one === 1),
+      'nothing else is shown to it',
+    )
+    const model = fit(likely, { epochs: 6, seed: 1 })
+    t.equal(model.length, modelNumbers(SECOND_INPUTS))
+    const kernel = new JsVoiceKernel({ second: rounded(model) })
+    const odds = (inputs: Float32Array): number => {
+      kernel.inputs.set(inputs)
+      return kernel.secondOdds()
+    }
+    const loss = lossOf(likely, odds)
+    const unfitted = lossOf(likely, () => 0)
+    t.ok(loss < 0.5 * unfitted, `${loss.toFixed(3)} after ${unfitted.toFixed(3)}`)
+    t.end()
+  },
+)
+
 t.test('the numbers are written as they are kept', (t) => {
-  const numbers = Array.from({ length: MODEL_NUMBERS }, (_, i) => (i - 700.123456) ** 3 / 1e7)
-  const source = modelSource(numbers)
-  const written = /= \[\n([^]*)\n\]\n$/.exec(source)?.[1] ?? ''
-  t.same(
+  const numbers = (inputs: number): number[] =>
+    Array.from({ length: modelNumbers(inputs) }, (_, i) => (i - 700.123456) ** 3 / 1e7)
+  const source = modelSource({ first: numbers(INPUTS), second: numbers(SECOND_INPUTS) })
+  const [first, second] = [...source.matchAll(/: \[\n([^\]]*)\n {2}\],\n/g)].map(([, written = '']) =>
     written
       .split(',')
       .map((text) => text.trim())
       .filter((text) => text !== '')
       .map(Number),
-    rounded(numbers),
   )
+  t.same(first, rounded(numbers(INPUTS)))
+  t.same(second, rounded(numbers(SECOND_INPUTS)))
   t.ok(source.split('\n').every((line) => line.length <= 130))
-  t.same(rounded(VOICE_MODEL), VOICE_MODEL, 'those that are built have been through it')
+  for (const built of [VOICE_MODELS.first, VOICE_MODELS.second])
+    t.same(rounded(built), built, 'those that are built have been through it')
   t.end()
 })

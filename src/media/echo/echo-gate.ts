@@ -1,4 +1,5 @@
 import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
+import { smallArray } from '../../core/small-arrays.js'
 import { FRAME_MS, frameSamples } from '../../core/units.js'
 import { HALF_BAND_HISTORY } from './echo-canceller.js'
 import { dbfsOfEnergy, energyOf } from '../pcm.js'
@@ -31,21 +32,21 @@ export class EchoGate {
   readonly #boundDbMax: number
   /** Gain that an echo has at most, dB, for each `BIN_SLOTS` of delay. */
   readonly #bounds: Float32Array
-  readonly #sent = new Float32Array(SLOTS).fill(SILENT_DBFS)
+  readonly #sent = smallArray(Float32Array, SLOTS).fill(SILENT_DBFS)
   /** The newest slot that was written; slots are numbered by time. */
   #newestSlot = -Infinity
   #newestPower = 0
   /** End of what was sent, when the frames are laid one after the other. */
   #sentEndMs = -Infinity
-  readonly #meanDb = new Float32Array(LAGS)
-  readonly #variance = new Float32Array(LAGS).fill(VARIANCE_AT_START)
+  readonly #meanDb = smallArray(Float32Array, LAGS)
+  readonly #variance = smallArray(Float32Array, LAGS).fill(VARIANCE_AT_START)
   #framesLearnt = 0
   /** Frames louder than the echo that was expected, less those that fitted. */
   #framesOver = 0
 
   constructor(options: EchoGateOptions) {
     this.#boundDbMax = options.assumeEcho ? 0 : GAIN_DB_EXPECTED
-    this.#bounds = new Float32Array(BINS).fill(this.#boundDbMax)
+    this.#bounds = smallArray(Float32Array, BINS).fill(this.#boundDbMax)
   }
 
   /**

@@ -1,6 +1,8 @@
 import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
+import { smallArray } from '../../core/small-arrays.js'
 import { FRAME_MS, frameSamples } from '../../core/units.js'
 import { BAND_DB_MIN, BANDS, bandLevels, WINDOW } from './band-levels.js'
+import { powerOfDb, sumOfDb } from './decibels.js'
 import { HALF_BAND_HISTORY, narrow } from './echo-canceller.js'
 
 /**
@@ -33,40 +35,40 @@ export class LoudspeakerEcho {
   #delay: number | null = null
   readonly #step: 1 | 2
   /** What was sent: levels by slot and band in half decibels over `BAND_DB_MIN`, one bit a band, and whether it is loud. */
-  readonly #sent = new Uint8Array(SLOTS * BANDS)
-  readonly #sentBits = new Uint32Array(SLOTS)
-  readonly #sentLoud = new Uint8Array(SLOTS)
-  readonly #sentUsual = new Float32Array(BANDS).fill(USUAL_DB_AT_START)
-  readonly #sentWindow = new Float32Array(WINDOW + NARROW_FRAME)
-  readonly #sentHistory = new Float32Array(HALF_BAND_HISTORY)
+  readonly #sent = smallArray(Uint8Array, SLOTS * BANDS)
+  readonly #sentBits = smallArray(Uint32Array, SLOTS)
+  readonly #sentLoud = smallArray(Uint8Array, SLOTS)
+  readonly #sentUsual = smallArray(Float32Array, BANDS).fill(USUAL_DB_AT_START)
+  readonly #sentWindow = smallArray(Float32Array, WINDOW + NARROW_FRAME)
+  readonly #sentHistory = smallArray(Float32Array, HALF_BAND_HISTORY)
   /** Slots are numbered by time. */
   #newestSlot = -Infinity
   #loudSlot = -Infinity
   #runSlot = -Infinity
-  readonly #heardWindow = new Float32Array(WINDOW)
-  readonly #heardHistory = new Float32Array(HALF_BAND_HISTORY)
-  readonly #heardUsual = new Float32Array(BANDS).fill(USUAL_DB_AT_START)
-  readonly #heardBefore = new Float32Array(BANDS)
+  readonly #heardWindow = smallArray(Float32Array, WINDOW)
+  readonly #heardHistory = smallArray(Float32Array, HALF_BAND_HISTORY)
+  readonly #heardUsual = smallArray(Float32Array, BANDS).fill(USUAL_DB_AT_START)
+  readonly #heardBefore = smallArray(Float32Array, BANDS)
   /** What was heard of late, so that a coupling is known as soon as its delay is: levels, as in `#sent`, and slots. */
-  readonly #heard = new Uint8Array(HEARD_FRAMES * BANDS)
-  readonly #heardSlots = new Float64Array(HEARD_FRAMES)
+  readonly #heard = smallArray(Uint8Array, HEARD_FRAMES * BANDS)
+  readonly #heardSlots = smallArray(Float64Array, HEARD_FRAMES)
   #heardFrames = 0
-  readonly #noise = new Float32Array(BANDS).fill(USUAL_DB_AT_START)
+  readonly #noise = smallArray(Float32Array, BANDS).fill(USUAL_DB_AT_START)
   /** Share of equal bits, for each delay. */
-  readonly #agreement = new Float32Array(DELAYS).fill(0.5)
+  readonly #agreement = smallArray(Float32Array, DELAYS).fill(0.5)
   #agreed = 0
   #agreedFrames = 0
   #framesLeft = SEARCH_FRAMES
   #resting = false
   /** Likeness of rises and falls at each delay, in this run of speech; the usual delay of a run; whose run it is. */
-  readonly #fits = new Float32Array(DELAYS)
+  readonly #fits = smallArray(Float32Array, DELAYS)
   #fittedFrames = 0
   #usualDelay = 0
   #fittedRun = -Infinity
   /** dB from what was sent to what is heard, by band, and in common: telephones level what they hear. */
-  readonly #coupling = new Float32Array(BANDS)
-  readonly #couplingFrames = new Uint16Array(BANDS)
-  readonly #expectedUsual = new Float32Array(BANDS).fill(USUAL_DB_AT_START)
+  readonly #coupling = smallArray(Float32Array, BANDS)
+  readonly #couplingFrames = smallArray(Uint16Array, BANDS)
+  readonly #expectedUsual = smallArray(Float32Array, BANDS).fill(USUAL_DB_AT_START)
   #gainDb = 0
   #learntFrames = 0
   #caller = false
@@ -127,13 +129,13 @@ export class LoudspeakerEcho {
       return 'unknown'
     }
     if (this.#delay === null) this.#resting = --this.#framesLeft <= 0
-    bandLevels(window, 0, levels)
+    const power = bandLevels(window, 0, levels)
     if (this.#hear() > HEARD_LOUD_DB) {
       if (this.#delay === null) this.#remember(slot)
       this.#align(slot, bitsOver(levels, this.#heardUsual, HEARD_USUAL_LEARN))
       if (this.#delay !== null) this.#follow(slot, this.#delay)
     }
-    return this.#delay === null ? 'unknown' : this.#compare(slot, this.#delay)
+    return this.#delay === null ? 'unknown' : this.#compare(slot, this.#delay, power)
   }
 
   #silence(slot: number): void {
@@ -145,22 +147,20 @@ export class LoudspeakerEcho {
 
   /** Notes the window that begins at sample `from` and ends with `slot`. */
   #write(slot: number, from: number): void {
-    bandLevels(this.#sentWindow, from, levels)
+    const power = bandLevels(this.#sentWindow, from, levels)
     let loudest = BAND_DB_MIN
-    let power = 0
     for (let band = 0; band < BANDS; band++) {
       const db = levels[band] as number
       if (db > loudest) loudest = db
-      power += powerOf(db)
     }
     const loud = loudest > SENT_LOUD_DB
     const at = indexOf(slot)
     this.#sentBits[at] = bitsOver(levels, this.#sentUsual, loud ? SENT_USUAL_LEARN : 0)
     this.#sentLoud[at] = loud ? 1 : 0
     if (loud) this.#loudSlot = slot
-    const spread = dbOf(power) + SPREAD_DB
+    const spread = 10 * Math.log10(power) + SPREAD_DB
     for (let band = 0; band < BANDS; band++)
-      this.#sent[at * BANDS + band] = Math.round(2 * (Math.max(levels[band] as number, spread) - BAND_DB_MIN))
+      this.#sent[at * BANDS + band] = halfDecibels(Math.max(levels[band] as number, spread))
   }
 
   /** Whether an echo of something loud may come at `slot`. Else the frame says nothing about echoes. */
@@ -219,8 +219,7 @@ export class LoudspeakerEcho {
   #remember(slot: number): void {
     const at = this.#heardFrames++ % HEARD_FRAMES
     this.#heardSlots[at] = slot
-    for (let band = 0; band < BANDS; band++)
-      this.#heard[at * BANDS + band] = Math.round(2 * ((levels[band] as number) - BAND_DB_MIN))
+    for (let band = 0; band < BANDS; band++) this.#heard[at * BANDS + band] = halfDecibels(levels[band] as number)
   }
 
   /** Learns the coupling from the frames that told the delay: they were echo. Leaves the newest in `levels`. */
@@ -281,8 +280,8 @@ export class LoudspeakerEcho {
     this.#fits.fill(0)
   }
 
-  /** Compares what is heard with what is expected, and learns from it. */
-  #compare(slot: number, delay: number): Verdict {
+  /** Compares what is heard, whose power is `heardPower`, with what is expected, and learns from it. */
+  #compare(slot: number, delay: number, heardPower: number): Verdict {
     if (this.#expect(slot, delay) < SENT_LOUD_DB) {
       this.dominates = false
       return 'echo'
@@ -290,16 +289,14 @@ export class LoudspeakerEcho {
     let audible = 0
     let over = 0
     let sum = 0
-    let heardPower = 0
     let echoPower = 0
     for (let band = 0; band < BANDS; band++) {
       const db = levels[band] as number
       const noise = this.#noise[band] as number
-      const echo = powerOf((expected[band] as number) + (this.#coupling[band] as number) + this.#gainDb)
-      const excess = db - dbOf(echo + powerOf(noise))
+      const echoDb = (expected[band] as number) + (this.#coupling[band] as number) + this.#gainDb
+      const excess = db - sumOfDb(echoDb, noise)
       excesses[band] = excess
-      heardPower += powerOf(db)
-      echoPower += echo
+      echoPower += powerOfDb(echoDb)
       if (db < noise + AUDIBLE_DB) continue
       audible++
       sum += excess
@@ -323,7 +320,7 @@ export class LoudspeakerEcho {
 
   /** Fills `expected` with what was sent: the loudest near the delay, and its decay in the room. @returns the loudest */
   #expect(slot: number, delay: number): number {
-    expected.fill(0)
+    halves.fill(0)
     // Until this run's delay is known, any that a run can have is.
     const either = this.#fittedFrames < FOLLOWED_FRAMES ? FOLLOW_SLOTS + 1 : 0
     for (let later = -Math.max(either, BEFORE_SLOTS); later <= TAIL_SLOTS + either; later++) {
@@ -332,12 +329,12 @@ export class LoudspeakerEcho {
       const softer = later > either ? 2 * TAIL_DB * (later - either) : 0
       for (let band = 0; band < BANDS; band++) {
         const level = (this.#sent[at + band] as number) - softer
-        if (level > (expected[band] as number)) expected[band] = level
+        if (level > (halves[band] as number)) halves[band] = level
       }
     }
     let loudest = BAND_DB_MIN
     for (let band = 0; band < BANDS; band++) {
-      const db = (expected[band] as number) / 2 + BAND_DB_MIN
+      const db = (halves[band] as number) / 2 + BAND_DB_MIN
       expected[band] = db
       if (db > loudest) loudest = db
     }
@@ -375,16 +372,13 @@ function bitsOver(db: Float32Array, usual: Float32Array, learn: number): number 
   return bits
 }
 
+/** Over `BAND_DB_MIN`, rounded. */
+function halfDecibels(db: number): number {
+  return (2 * (db - BAND_DB_MIN) + 0.5) | 0
+}
+
 function within(value: number, most: number): number {
   return value > most ? most : value < -most ? -most : value
-}
-
-function powerOf(db: number): number {
-  return Math.exp(db * NEPERS)
-}
-
-function dbOf(power: number): number {
-  return Math.log(power) / NEPERS
 }
 
 function onesIn(bits: number): number {
@@ -397,7 +391,6 @@ function indexOf(slot: number): number {
   return slot & (SLOTS - 1)
 }
 
-const NEPERS = Math.LN10 / 10
 const SLOT_MS = 10
 const SLOT = 80
 const NARROW_FRAME = frameSamples(8000)
@@ -472,4 +465,6 @@ const narrowFrame = new Float32Array(NARROW_FRAME)
 const levels = new Float32Array(BANDS)
 const changes = new Float32Array(BANDS)
 const expected = new Float32Array(BANDS)
+/** The same in half decibels over `BAND_DB_MIN`. */
+const halves = new Int32Array(BANDS)
 const excesses = new Float32Array(BANDS)

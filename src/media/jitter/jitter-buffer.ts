@@ -1,4 +1,5 @@
 import { JITTER_DEPTH_MS_MAX, JITTER_FRAMES_MAX, JITTER_SLOTS } from '../../core/limits.js'
+import { smallArray } from '../../core/small-arrays.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../core/units.js'
 
 type JitterState = 'empty' | 'steady' | 'catching-up' | 'stalled'
@@ -50,7 +51,7 @@ export class JitterBuffer {
   #quietRun = 0
   #calmFrames = 0
   /** All times, in one array: V8 allocates a heap object for each field that holds a fraction. */
-  readonly #clock = new Float64Array(CLOCK_VALUES)
+  readonly #clock = smallArray(Float64Array, CLOCK_VALUES)
   #bucket = 0
   #lateRun = 0
   /** Where the frame that was pulled last still lies. */
@@ -359,7 +360,7 @@ const FACT_QUIET = 3
 const FACTS = 4
 
 function ringOf(slots: readonly Int16Array[]): JitterRing {
-  return { slots, facts: new Float64Array(slots.length * FACTS) }
+  return { slots, facts: smallArray(Float64Array, slots.length * FACTS) }
 }
 
 /** Frames in one piece of memory. */

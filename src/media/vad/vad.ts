@@ -11,6 +11,8 @@ import { isPureTone } from './pure-tone.js'
  */
 export interface Vad {
   isSpeech(frame: Int16Array): boolean
+  /** The frame that was asked about last is speech, but may be music or a noise. Undefined where it cannot tell. */
+  readonly doubtful?: boolean
   /** Forget the stream so far. */
   reset(): void
   /** Gives the memory back; the object must not be used afterwards. */
@@ -29,6 +31,8 @@ export interface FrameDetector {
   readonly slots?: readonly Int16Array[]
   /** The caller's voice is in the frame that `detect` took last: not a digit, not a tone, not silence. No hang-over. */
   readonly voiced: boolean
+  /** It is voiced, but that may be music or a noise. */
+  readonly doubtful: boolean
   /** The DTMF digit (0-9, *, #, A-D) that was recognised in that frame; each press once. */
   readonly digit: string | null
   detect(frame: Int16Array, levelDbfs: number): void
@@ -51,6 +55,7 @@ export interface VadBank {
 /** Puts a `FrameDetector` together from any `Vad` and the TypeScript detectors of digits and tones. */
 export class ComposedDetector implements FrameDetector {
   voiced = false
+  doubtful = false
   digit: string | null = null
   readonly #sampleRateHz: LegRateHz
   readonly #vad: Vad
@@ -70,6 +75,7 @@ export class ComposedDetector implements FrameDetector {
       levelDbfs > VOICE_DBFS_MIN &&
       !this.#dtmf.active &&
       !isPureTone(frame, this.#sampleRateHz)
+    this.doubtful = this.voiced && this.#vad.doubtful === true
   }
 
   levelDbfs(frame: Int16Array): number {

@@ -3,13 +3,28 @@ import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../core/limits.js'
 import { frameSamples, type LegRateHz } from '../../core/units.js'
 import { DTMF_TONES_HZ, digitOf } from '../dtmf.js'
 import { dbfsOfEnergy } from '../pcm.js'
-import { ODDS_BEGIN, ODDS_ON } from './detection-limits.js'
+import {
+  AGAINST_ODDS,
+  AGAINST_ODDS_MAX,
+  AGAINST_SHARE,
+  ODDS_BEGIN,
+  ODDS_ON,
+  SECOND_ODDS_AGAINST,
+  SECOND_ODDS_BEGIN,
+  SECOND_ODDS_DOUBTFUL,
+  SECOND_ODDS_ON,
+} from './detection-limits.js'
 import { ComposedDetector, type FrameDetector, type Vad, type VadBank } from './vad.js'
-import { JsVoiceKernel, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
+import { JsVoiceKernel, Lately, SECOND_INPUTS, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
+
+/** The numbers of the units, of voice-model.ts. */
+interface VoiceModels {
+  readonly first: readonly number[]
+  readonly second: readonly number[]
+}
 
 interface VoiceBankOptions {
-  /** The numbers of the units, of voice-model.ts. */
-  readonly model: readonly number[]
+  readonly models: VoiceModels
   /** The compiled caller-kernel.wasm; null decides the same in TypeScript, at several times the cost. */
   readonly kernel: WebAssembly.Module | null
 }
@@ -17,13 +32,13 @@ interface VoiceBankOptions {
 /**
  * The default bank: the features of a frame (`voice-features.ts`) are weighed by 32 units whose numbers were derived
  * from speech in noise (`voice-model.ts`). Speech begins when it is likely and ends when it is unlikely, so that a
- * decision does not flutter.
+ * decision does not flutter. What is likely to the first stage, but not by the last seconds, is music or noise.
  */
 export class VoiceBank implements VadBank {
   readonly #kernel: CallerKernel | JsVoiceKernel
 
-  constructor({ model, kernel }: VoiceBankOptions) {
-    this.#kernel = kernel === null ? new JsVoiceKernel(model) : new CallerKernel(kernel, model)
+  constructor({ models, kernel }: VoiceBankOptions) {
+    this.#kernel = kernel === null ? new JsVoiceKernel(models) : new CallerKernel(kernel, models)
   }
 
   open(sampleRateHz: LegRateHz): Vad {
@@ -42,9 +57,14 @@ export class VoiceBank implements VadBank {
 
 /** The twin of the kernel in TypeScript: the model is derived with it, and tests hold the kernel against it. */
 class VoiceStream implements Vad {
+  doubtful = false
   readonly #kernel: JsVoiceKernel
   readonly #sampleRateHz: LegRateHz
   #features: VoiceFeatures
+  #lately = new Lately()
+  #likely = false
+  /** The share of the frames of the last seconds that were likely to the first stage and then rather no voice. */
+  #against = 0
   #speaking = false
   #released = false
 
@@ -58,13 +78,23 @@ class VoiceStream implements Vad {
     assert(!this.#released, 'VAD used after its release')
     assert(frame.length === frameSamples(this.#sampleRateHz), 'the VAD takes frames of 20 ms')
     this.#features.take(frame)
-    this.#speaking = this.#kernel.odds() > (this.#speaking ? ODDS_ON : ODDS_BEGIN)
+    const odds = this.#kernel.odds()
+    this.#lately.take(this.#kernel.inputs, odds)
+    this.#likely = odds > (this.#likely ? ODDS_ON : ODDS_BEGIN)
+    const second = this.#likely ? this.#kernel.secondOdds() : -Infinity
+    const more = Math.min(AGAINST_ODDS_MAX, AGAINST_ODDS * this.#against)
+    this.#speaking = second > (this.#speaking ? SECOND_ODDS_ON : SECOND_ODDS_BEGIN) + more
+    const against = this.#likely && second < SECOND_ODDS_AGAINST ? 1 : 0
+    this.#against += (against - this.#against) * AGAINST_SHARE
+    this.doubtful = this.#speaking && second < SECOND_ODDS_DOUBTFUL
     return this.#speaking
   }
 
   reset(): void {
     this.#features = new VoiceFeatures({ sampleRateHz: this.#sampleRateHz, kernel: this.#kernel })
-    this.#speaking = false
+    this.#lately = new Lately()
+    this.#likely = this.#speaking = this.doubtful = false
+    this.#against = 0
   }
 
   release(): void {
@@ -83,6 +113,7 @@ interface KernelExports {
   readonly FRAME: Address
   readonly INPUTS: Address
   readonly MODEL: Address
+  readonly SECOND_MODEL: Address
   readonly TONE_TABLE: Address
   readonly TONE_TURNS: Address
   readonly TONE_HZ: Address
@@ -103,7 +134,7 @@ const SLOT_BYTES = frameSamples(16_000) * Int16Array.BYTES_PER_ELEMENT
 
 /**
  * The detection of all streams of a thread: the WebAssembly of caller-kernel/ and a block of its memory for each
- * stream, kept on a free list. A block holds the stream's state, 2.2 KB, and `JITTER_SLOTS` frames.
+ * stream, kept on a free list. A block holds the stream's state, 3 KB, and `JITTER_SLOTS` frames.
  *
  * The memory is allocated once for all calls that a worker may carry, because growing it would detach the views. Unused
  * pages cost only address space.
@@ -124,12 +155,12 @@ export class CallerKernel {
 
   /**
    * @param module the compiled caller-kernel.wasm
-   * @param model of voice-model.ts, in the order of `JsVoiceKernel`
+   * @param models of voice-model.ts, in the order of `JsVoiceKernel`
    */
-  constructor(module: WebAssembly.Module, model: readonly number[]) {
+  constructor(module: WebAssembly.Module, models: VoiceModels) {
     // The shapes of these exports are fixed by caller-kernel/index.ts.
     this.exports = new WebAssembly.Instance(module).exports as unknown as KernelExports
-    const { memory, FRAME, MODEL, STREAM_BYTES, FREE } = this.exports
+    const { memory, FRAME, MODEL, SECOND_MODEL, STREAM_BYTES, FREE } = this.exports
     this.stateBytes = STREAM_BYTES.value
     this.#frameAt = FRAME.value
     this.#end = Math.ceil(FREE.value / CACHE_LINE_BYTES) * CACHE_LINE_BYTES
@@ -137,13 +168,14 @@ export class CallerKernel {
       Math.ceil((this.#end + CALLS_PER_WORKER_MAX * this.#blockBytes - memory.buffer.byteLength) / PAGE_BYTES),
     )
     this.#frame = new Int16Array(memory.buffer, this.#frameAt, SLOT_BYTES / Int16Array.BYTES_PER_ELEMENT)
-    new Float32Array(memory.buffer, MODEL.value, model.length).set(model)
+    new Float32Array(memory.buffer, MODEL.value, models.first.length).set(models.first)
+    new Float32Array(memory.buffer, SECOND_MODEL.value, models.second.length).set(models.second)
     this.#writeToneTables()
   }
 
   /** The features of the frame that was taken last (voice-features.ts): a copy, for tests. */
   get inputs(): Float32Array {
-    return new Float32Array(this.exports.memory.buffer, this.exports.INPUTS.value, 48).slice()
+    return new Float32Array(this.exports.memory.buffer, this.exports.INPUTS.value, SECOND_INPUTS).slice()
   }
 
   /**
@@ -201,6 +233,7 @@ export class KernelStream implements Vad, FrameDetector {
   readonly slots: readonly Int16Array[]
   readonly sampleRateHz: LegRateHz
   voiced = false
+  doubtful = false
   digit: string | null = null
   readonly #kernel: CallerKernel
   readonly #exports: KernelExports
@@ -231,10 +264,11 @@ export class KernelStream implements Vad, FrameDetector {
 
   detect(frame: Int16Array, levelDbfs: number): void {
     this.#begin(frame)
-    // Bit 0: voiced; the others: 1 + the place of the digit, or 0.
+    // Bit 0: voiced; bit 1: doubtful; the others: 1 + the place of the digit, or 0.
     const bits = this.#exports.detect(this.#block, this.#addressOf(frame), this.#wide, levelDbfs)
     this.voiced = (bits & 1) === 1
-    this.digit = bits < 2 ? null : digitOf((bits >> 1) - 1)
+    this.doubtful = (bits & 2) === 2
+    this.digit = bits < 4 ? null : digitOf((bits >> 2) - 1)
   }
 
   levelDbfs(frame: Int16Array): number {

@@ -1,4 +1,5 @@
 import type { LegRateHz } from '../../core/units.js'
+import { ODDS_LIMIT } from './detection-limits.js'
 
 /** Samples at 2 kHz in the autocorrelation, and its lags: 5 to 28 are pitches of 400 to 71 Hz. */
 const WINDOW = 64
@@ -10,8 +11,11 @@ const HISTORY_SAMPLES = WINDOW + LAG_MAX
 /** The features of a frame, and the units that weigh them. */
 export const INPUTS = 48
 export const UNITS = 32
-/** Biases of the units, for each input its weights, weights of the output, its bias. */
-export const MODEL_NUMBERS = UNITS + INPUTS * UNITS + UNITS + 1
+/** The same, and for two spans of time the mean of each and how far it is from it on the average. */
+export const SECOND_INPUTS = 5 * INPUTS
+
+/** How many numbers a model of so many inputs has: biases of the units, for each input its weights, weights of the output, its bias. */
+export const modelNumbers = (inputs: number): number => UNITS + inputs * UNITS + UNITS + 1
 
 /** Six bands up to 4 kHz: to 250, 500, 1000, 2000, 3000 and 4000 Hz. */
 const BANDS = 6
@@ -276,6 +280,43 @@ export class VoiceFeatures {
 }
 
 /**
+ * What each feature was lately: its mean over about 400 ms and over 3 s, and how far it is from it on the average; the
+ * odds of the first stage stand in place of the call's newness. Music and noise go on as they are, a caller changes by
+ * syllables and pauses. A new call is averaged over all that there is of it.
+ *
+ * | inputs           | what                                                                   |
+ * |------------------|------------------------------------------------------------------------|
+ * | 47               | the log of the odds of the first stage, within `ODDS_LIMIT`                |
+ * | 48-95, 96-143    | mean of each over about 400 ms; how far each is from it on the average |
+ * | 144-191, 192-239 | the same over about 3 s                                                |
+ */
+export class Lately {
+  readonly #spans = LATELY_SHARES.map((least) => ({
+    least,
+    means: new Float32Array(INPUTS),
+    away: new Float32Array(INPUTS),
+  }))
+  #frames = 0
+
+  /** @param inputs of `JsVoiceKernel`, with those of the frame; the others are written */
+  take(inputs: Float32Array, odds: number): void {
+    this.#frames++
+    inputs[INPUTS - 1] = Math.max(-ODDS_LIMIT, Math.min(ODDS_LIMIT, odds))
+    this.#spans.forEach(({ least, means, away }, span) => {
+      const share = Math.max(least, 1 / this.#frames)
+      for (let i = 0; i < INPUTS; i++) {
+        const here = inputs[i] as number
+        const mean = this.#frames === 1 ? here : (means[i] as number)
+        away[i] = (away[i] as number) + (Math.abs(here - mean) - (away[i] as number)) * share
+        means[i] = mean + (here - mean) * share
+      }
+      inputs.set(means, (1 + 2 * span) * INPUTS)
+      inputs.set(away, (2 + 2 * span) * INPUTS)
+    })
+  }
+}
+
+/**
  * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is
  * known is this frame: a level is compared with itself as it is kept, so rounding decides, and the first step is a
  * large one. The kernel, whose levels are not as fine, gets these bits, so that it begins where the units were derived.
@@ -334,6 +375,7 @@ const SHORT_WINDOW = 16
 const LONG_WINDOW = 64
 const PEAK_FRAMES = 10
 const PEAK_FRAMES_NOW = 5
+const LATELY_SHARES = [1 / 20, 1 / 150]
 
 // Scratch of all calls of a thread.
 const bandPower = new Float64Array(BANDS)
@@ -427,12 +469,15 @@ export class JsVoiceKernel {
   readonly history = new Float32Array(HISTORY_SAMPLES)
   /** Of `LAGS`, the longest first: -1 to 1. */
   readonly correlation = new Float32Array(LAGS)
-  readonly inputs = new Float32Array(INPUTS)
-  readonly #model: Float32Array
+  /** The first `INPUTS` are of the frame, the others of the last seconds. */
+  readonly inputs = new Float32Array(SECOND_INPUTS)
+  readonly #first: Float32Array
+  readonly #second: Float32Array
 
-  /** @param model left out where only the features are needed */
-  constructor(model: ArrayLike<number> = new Float32Array(MODEL_NUMBERS)) {
-    this.#model = Float32Array.from(model)
+  /** @param models left out where only the features are needed */
+  constructor(models: { readonly first?: ArrayLike<number>; readonly second?: ArrayLike<number> } = {}) {
+    this.#first = Float32Array.from(models.first ?? new Float32Array(modelNumbers(INPUTS)))
+    this.#second = Float32Array.from(models.second ?? new Float32Array(modelNumbers(SECOND_INPUTS)))
   }
 
   /** `history` to `correlation`. */
@@ -452,14 +497,22 @@ export class JsVoiceKernel {
     }
   }
 
-  /** @returns the log of the odds that `inputs` are speech */
+  /** @returns the log of the odds that the frame is speech, by the first stage */
   odds(): number {
-    const model = this.#model
-    const outAt = UNITS + INPUTS * UNITS
+    return this.#weighed(this.#first, INPUTS)
+  }
+
+  /** @returns the same by the last seconds too */
+  secondOdds(): number {
+    return this.#weighed(this.#second, SECOND_INPUTS)
+  }
+
+  #weighed(model: Float32Array, inputs: number): number {
+    const outAt = UNITS + inputs * UNITS
     let odds = model[outAt + UNITS] as number
     for (let unit = 0; unit < UNITS; unit++) {
       let sum = model[unit] as number
-      for (let i = 0; i < INPUTS; i++) sum += (this.inputs[i] as number) * (model[UNITS * (i + 1) + unit] as number)
+      for (let i = 0; i < inputs; i++) sum += (this.inputs[i] as number) * (model[UNITS * (i + 1) + unit] as number)
       if (sum > 0) odds += sum * (model[outAt + unit] as number)
     }
     return odds

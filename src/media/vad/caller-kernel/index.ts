@@ -4,8 +4,8 @@
  * otherwise. Addresses are in bytes.
  */
 import {
-  DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_ON,
-  OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, TWIST_MAX, VOICE_DBFS_MIN,
+  AGAINST_ODDS, AGAINST_ODDS_MAX, AGAINST_SHARE, DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON,
+  OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_AGAINST, SECOND_ODDS_BEGIN, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_ON, TWIST_MAX, VOICE_DBFS_MIN,
 } from '../detection-limits'
 
 /** A frame that is not in this memory yet is copied here, s16: 320 or 160 samples. */
@@ -43,21 +43,29 @@ export function isSpeech(stream: usize, frame: usize, wide: bool): bool {
 }
 
 /**
- * Detects voice and digits in the frame at `frame`. Bit 0: the caller's voice, neither digit nor tone nor silence. The
- * other bits: 1 + row x 4 + column of the DTMF digit recognised in it, or 0.
+ * Detects voice and digits in the frame at `frame`. Bit 0: the caller's voice, neither digit nor tone nor silence. Bit
+ * 1: that is doubtful. The other bits: 1 + row x 4 + column of the DTMF digit recognised in it, or 0.
  */
 export function detect(stream: usize, frame: usize, wide: bool, levelDbfs: f64): i32 {
   toWave(frame, wide)
   const digit = takeDigits(stream, WAVE, wide, levelDbfs)
   const speech = takeVoice(stream, wide)
   const voiced = speech && levelDbfs > VOICE_DBFS_MIN && !digitActive && !isPureTone(frame, wide)
-  return (digit + 1) << 1 | (voiced ? 1 : 0)
+  return (digit + 1) << 2 | (voiced ? changetype<Stream>(stream).doubtful ? 3 : 1 : 0)
 }
 
 function takeVoice(stream: usize, wide: bool): bool {
   const s = changetype<Stream>(stream)
   takeFeatures(stream, WAVE, wide)
-  s.speaking = odds() > (s.speaking ? <f32>ODDS_ON : <f32>ODDS_BEGIN)
+  const first = odds(MODEL, 48)
+  noteLately(stream, first)
+  s.likely = first > (s.likely ? <f32>ODDS_ON : <f32>ODDS_BEGIN)
+  // What is unlikely to the first stage is not looked at again.
+  const second = s.likely ? odds(SECOND_MODEL, 240) : -f32.MAX_VALUE
+  const more = min(<f32>AGAINST_ODDS_MAX, <f32>AGAINST_ODDS * s.against)
+  s.speaking = second > (s.speaking ? <f32>SECOND_ODDS_ON : <f32>SECOND_ODDS_BEGIN) + more
+  s.against = towards(s.against, s.likely && second < <f32>SECOND_ODDS_AGAINST ? 1 : 0, <f32>AGAINST_SHARE)
+  s.doubtful = s.speaking && second < <f32>SECOND_ODDS_DOUBTFUL
   return s.speaking
 }
 
@@ -99,7 +107,9 @@ class Stream {
 
   frames: i32
   bandsAbove: i32
+  likely: bool
   speaking: bool
+  doubtful: bool
   part: i32
   framesInPart: i32
   lag: i32
@@ -117,6 +127,7 @@ class Stream {
   voiced: f32
   hold: f32
   newness: f32
+  against: f32
 
   // DTMF digits: the same state as in dtmf.ts.
   candidate: i32
@@ -139,6 +150,7 @@ const CORRELATION_BYTES: usize = 96
 const LONG_WINDOW = 64
 const SHORT_WINDOW = 16
 const BLOCK = 80
+const FRAME_INPUTS_BYTES: usize = 48 << 2
 
 // Where the vectors begin, in bytes behind the block's own address.
 /** States of the all-passes: six splits, (even, odd). */
@@ -162,21 +174,25 @@ const LEVELS: usize = NEWEST_PRODUCTS + CORRELATION_BYTES
 /** Sums of the older block at the eight tones: real parts, then imaginary ones. */
 const OLDER_TONES: usize = LEVELS + (LONG_WINDOW << 2)
 const OLDER_BLOCK: usize = OLDER_TONES + 64
+/** For two spans of time the mean of each feature of a frame, and how far it is from it on the average. */
+const LATELY: usize = OLDER_BLOCK + (BLOCK << 2)
 /** Size of a block: whole cache lines. */
-export const STREAM_BYTES: usize = (OLDER_BLOCK + (BLOCK << 2) + 63) & ~63
+export const STREAM_BYTES: usize = (LATELY + 4 * FRAME_INPUTS_BYTES + 63) & ~63
 
 // --- voice: features -------------------------------------------------------------------------------------
 
 /** The features of ../voice-features.ts, which explains them: the same sums, four bands at a time. */
 
-/** The inputs of the units, and one more value, because the last store writes beyond them. */
-export const INPUTS = memory.data(49 << 2, 16)
+/** The inputs of the units. The last store of a frame's own writes beyond them, where their means come later. */
+export const INPUTS = memory.data(240 << 2, 16)
 
 const DB_MIN: f32 = 14
 const OVER_DB_MAX: f32 = 45
 const FLOOR_BIAS_DB: f32 = 2
 const PART_FRAMES = 30
 const STEP_DB = 0.25
+const LATELY_QUICK: f32 = 1.0 / 20
+const LATELY_SLOW: f32 = 1.0 / 150
 
 function set(input: i32, value: f32): void {
   store<f32>(INPUTS + (<usize>input << 2), value)
@@ -204,6 +220,32 @@ function takeFeatures(stream: usize, wave: usize, wide: bool): void {
   // e^(-frames / 50)
   s.newness = s.newness < 1e-9 ? 0 : s.newness * f32(0.9801986733067553)
   set(47, s.newness)
+}
+
+/**
+ * What each feature was lately, with the odds of the first stage in place of the call's newness. A new call is averaged over
+ * all that there is of it.
+ */
+function noteLately(stream: usize, odds: f32): void {
+  const s = changetype<Stream>(stream)
+  set(47, max(-<f32>ODDS_LIMIT, min(<f32>ODDS_LIMIT, odds)))
+  const all = f32(1) / <f32>s.frames
+  noteSpan(stream + LATELY, INPUTS + FRAME_INPUTS_BYTES, max(LATELY_QUICK, all), s.frames === 1)
+  noteSpan(stream + LATELY + 2 * FRAME_INPUTS_BYTES, INPUTS + 3 * FRAME_INPUTS_BYTES, max(LATELY_SLOW, all), s.frames === 1)
+}
+
+/** Writes means, then how far the features are from them, to `at`, where they are kept, and to `to`. */
+function noteSpan(at: usize, to: usize, share: f32, first: bool): void {
+  for (let from = INPUTS; from < INPUTS + FRAME_INPUTS_BYTES; from += 16, at += 16, to += 16) {
+    const x = v128.load(from)
+    const before = first ? x : v128.load(at)
+    const mean = towardsFour(before, x, share)
+    const away = towardsFour(v128.load(at, FRAME_INPUTS_BYTES), f32x4.abs(f32x4.sub(x, before)), share)
+    v128.store(at, mean)
+    v128.store(at, away, FRAME_INPUTS_BYTES)
+    v128.store(to, mean)
+    v128.store(to, away, FRAME_INPUTS_BYTES)
+  }
 }
 
 let levelDb: f32 = 0
@@ -656,22 +698,21 @@ function takePitch(stream: usize): void {
 
 // --- voice: the model ------------------------------------------------------------------------------------
 
-const INPUTS_COUNT = 48
 const UNITS_BYTES: usize = 32 << 2
 
 /**
- * The model: 32 biases, for each input its weights to all units side by side, 32 weights of the output, the output's
- * bias.
+ * The models: 32 biases, for each input its weights to all units side by side, 32 weights of the output, the output's
+ * bias. The first weighs the features of the frame, the second also what they were lately.
  */
 export const MODEL = memory.data(((32 + 48 * 32 + 32 + 1) << 2) + 12, 16)
+export const SECOND_MODEL = memory.data(((32 + 240 * 32 + 32 + 1) << 2) + 12, 16)
 
-/** One hidden layer of 32 rectified units and one output: the log of the odds that `INPUTS` are speech. */
-function odds(): f32 {
-  let model = MODEL
+/** One hidden layer of 32 rectified units and one output: the log of the odds that the first of `INPUTS` are speech. */
+function odds(model: usize, inputs: usize): f32 {
   let u0 = v128.load(model), u1 = v128.load(model, 16), u2 = v128.load(model, 32), u3 = v128.load(model, 48)
   let u4 = v128.load(model, 64), u5 = v128.load(model, 80), u6 = v128.load(model, 96), u7 = v128.load(model, 112)
   model += UNITS_BYTES
-  for (let input = INPUTS; input < INPUTS + (INPUTS_COUNT << 2); input += 4, model += UNITS_BYTES) {
+  for (let input = INPUTS; input < INPUTS + (inputs << 2); input += 4, model += UNITS_BYTES) {
     const x = v128.load_splat<f32>(input)
     u0 = f32x4.add(u0, f32x4.mul(x, v128.load(model)))
     u1 = f32x4.add(u1, f32x4.mul(x, v128.load(model, 16)))

@@ -1,0 +1,71 @@
+import { frameSamples } from '../../src/core/units.js'
+import { levelDbfs } from '../../src/media/pcm.js'
+import { VOICE_DBFS_MIN } from '../../src/media/vad/detection-limits.js'
+import { isPureTone } from '../../src/media/vad/pure-tone.js'
+import { JsVoiceKernel, Lately, SECOND_INPUTS, VoiceFeatures } from '../../src/media/vad/voice-features.js'
+import type { Examples } from './fit.js'
+import { type Origin, type SceneOptions, trainingScenes } from './scenes.js'
+
+/**
+ * What the second stage learns from: the frames of `trainingScenes` that are more likely speech than not by the numbers
+ * of the `first`, and what they count. Nothing else is ever shown to it.
+ */
+export async function secondExamples(options: SceneOptions, first: ArrayLike<number>): Promise<Examples> {
+  const frames: Float32Array[] = []
+  const speech: number[] = []
+  const weights: number[] = []
+  for await (const { rateHz, call, ...origin } of trainingScenes(options)) {
+    const kernel = new JsVoiceKernel({ first })
+    const features = new VoiceFeatures({ sampleRateHz: rateHz, kernel })
+    const lately = new Lately()
+    const length = frameSamples(rateHz)
+    let sinceOnset = 0
+    call.speech.slice(0, Math.floor(call.samples.length / length)).forEach((spoken, i) => {
+      const frame = call.samples.subarray(i * length, (i + 1) * length)
+      features.take(frame)
+      const odds = kernel.odds()
+      lately.take(kernel.inputs, odds)
+      sinceOnset = spoken && i > 0 && call.speech[i - 1] === true ? sinceOnset + 1 : 0
+      if (odds <= 0 || levelDbfs(frame) <= VOICE_DBFS_MIN || isPureTone(frame, rateHz)) return
+      frames.push(kernel.inputs.slice())
+      speech.push(spoken ? 1 : 0)
+      weights.push(spoken ? speechWeight(origin, sinceOnset) : otherWeight(origin))
+    })
+  }
+  const inputs = new Float32Array(frames.length * SECOND_INPUTS)
+  frames.forEach((frame, i) => inputs.set(frame, i * SECOND_INPUTS))
+  return { width: SECOND_INPUTS, inputs, speech: Uint8Array.from(speech), weights: Float32Array.from(weights) }
+}
+
+type Weights = Partial<Record<Origin['sound'], number>>
+
+/**
+ * Frames of a rare kind count more, hopeless ones less; so do the first frames of speech, and words after a pause,
+ * because a caller who was silent must be heard at once.
+ */
+function speechWeight({ scene, sound, snrDb }: Origin, sinceOnset: number): number {
+  return (
+    (scene === 'call' && snrDb <= HARD_DB ? (HARD_SPEECH_WEIGHTS[sound] ?? 1) : 1) *
+    (scene === 'words' ? WORDS_WEIGHT : 1) *
+    (snrDb === 0 && scene !== 'hold' ? HOPELESS_WEIGHT : 1) *
+    (sinceOnset < ONSET_FRAMES ? ONSET_WEIGHT : 1)
+  )
+}
+
+const HARD_DB = 10
+const HARD_SPEECH_WEIGHTS: Weights = { babble: 2, music: 2 }
+const WORDS_WEIGHT = 2
+const HOPELESS_WEIGHT = 0.6
+const ONSET_FRAMES = 6
+const ONSET_WEIGHT = 2
+
+/** What frames count in which nobody speaks. */
+function otherWeight({ scene, sound }: Origin): number {
+  if (scene === 'nobody') return ALONE_WEIGHTS[sound] ?? STEADY_WEIGHT
+  return scene === 'call' ? (PAUSE_WEIGHTS[sound] ?? 1) : scene === 'changing' ? CHANGING_WEIGHT : 1
+}
+
+const STEADY_WEIGHT = 10
+const ALONE_WEIGHTS: Weights = { steps: 4, street: 3, knocks: 3, babble: 0.15, music: 1 }
+const PAUSE_WEIGHTS: Weights = { babble: 1.5, music: 2, street: 1.5 }
+const CHANGING_WEIGHT = 1.5

@@ -1,0 +1,49 @@
+import { powerOf } from '../../bench/vad/corpus.js'
+
+const FRAME_SAMPLES = 320
+const FRAME_MS = 20
+/** s16; frames of the file with less are pauses, or the softest sounds. */
+const VOICE_RMS = 300
+/** A voice that is this much softer than in the file was lost, or cut to pieces. */
+const LOST_SHARE = 0.05
+/** How much later than in the file the sound may begin, and how much it may move in the course of a call. */
+const SHIFT_FRAMES_MAX = 100
+const DRIFT_FRAMES_MAX = 3
+
+interface Captured {
+  /** Of the voice in the file. */
+  readonly lostMs: number
+  readonly gainDb: number
+}
+
+/**
+ * What a browser's microphone made of the file that it played, both at 16 kHz. Compares loudness frame by frame: the
+ * browser moves phases, and its clock is not the file's.
+ */
+export function capturedOf(file: Int16Array, got: Int16Array): Captured {
+  const [wanted, heard] = [powersOf(file), powersOf(got)]
+  const voiced = wanted.flatMap((power, frame) => (power > VOICE_RMS ** 2 ? [frame] : []))
+  let shift = 0
+  let best = -Infinity
+  for (let by = -SHIFT_FRAMES_MAX; by <= SHIFT_FRAMES_MAX; by++) {
+    const likeness = voiced.reduce((sum, frame) => sum + Math.sqrt((wanted[frame] ?? 0) * (heard[frame + by] ?? 0)), 0)
+    if (likeness > best) [best, shift] = [likeness, by]
+  }
+  let lost = 0
+  let [wantedSum, heardSum] = [0, 0]
+  for (const frame of voiced) {
+    const at = frame + shift
+    const near = heard.slice(Math.max(0, at - DRIFT_FRAMES_MAX), at + DRIFT_FRAMES_MAX + 1)
+    if (Math.max(0, ...near) < LOST_SHARE * (wanted[frame] ?? 0)) lost++
+    wantedSum += wanted[frame] ?? 0
+    heardSum += heard[at] ?? 0
+  }
+  return { lostMs: lost * FRAME_MS, gainDb: 10 * Math.log10(heardSum / wantedSum) }
+}
+
+function powersOf(samples: Int16Array): number[] {
+  return Array.from({ length: Math.floor(samples.length / FRAME_SAMPLES) }, (_, frame) => {
+    const from = frame * FRAME_SAMPLES
+    return powerOf(Float64Array.from(samples.subarray(from, from + FRAME_SAMPLES)))
+  })
+}
