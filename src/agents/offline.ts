@@ -65,7 +65,7 @@ const listen = z.strictObject({
   /** `digits`: every DTMF digit is part of the expected number, even one with a meaning elsewhere in the dialogue. */
   keys: z.enum(['any', 'digits']).default('any'),
   /** How long the caller is waited for: docs/VAD.md. Found from `on` and `slots` where it is not given. */
-  expects: z.enum(CALLER_EXPECTATIONS).optional(),
+  expects: z.enum(CALLER_EXPECTATIONS).exclude(['more-digits']).optional(),
   /** Said when the caller was not understood. */
   retry: text.optional(),
   /** The target after too many misses. */

@@ -49,6 +49,7 @@ interface Slot {
 interface Waiter {
   readonly grammar: string
   readonly words: readonly DictionaryEntry[]
+  readonly spare: boolean
   readonly resolve: (lease: LeasedDecoder) => void
   readonly reject: (error: GatewayError) => void
 }
@@ -71,6 +72,8 @@ export class DecoderSet {
   readonly #count: number
   readonly #slots: Slot[] = []
   readonly #waiting: Waiter[] = []
+  /** Leases that end when an utterance waits. */
+  readonly #spare = new Set<LeasedDecoder>()
   /** Slots whose decoder is being replaced. */
   readonly #replacing = new Set<Slot>()
   #creating: Promise<void> | null = null
@@ -103,7 +106,14 @@ export class DecoderSet {
     }
   }
 
-  request(grammar: string, words: readonly DictionaryEntry[]): DecoderRequest {
+  /**
+   * @param spare  only if a decoder is free now, and until another utterance needs it: its words are empty from then on
+   */
+  request(grammar: string, words: readonly DictionaryEntry[], spare = false): DecoderRequest {
+    if (spare && this.#slots.every(({ busy }) => busy)) {
+      const error = new GatewayError('SPEECH_BUSY', 'no decoder to spare', { retryable: true })
+      return { lease: Promise.reject(error), cancel: () => undefined }
+    }
     if (grammar.length > SPEECH_GRAMMAR_CHARS_MAX) {
       const error = new GatewayError(
         'AGENT_INVALID',
@@ -121,7 +131,7 @@ export class DecoderSet {
     let waiter: Waiter | null = null
     let cancelled = false
     const lease = new Promise<LeasedDecoder>((resolve, reject) => {
-      waiter = { grammar, words, resolve, reject }
+      waiter = { grammar, words, spare, resolve, reject }
       this.#waiting.push(waiter)
     })
     this.#grant()
@@ -152,7 +162,12 @@ export class DecoderSet {
     while (this.#waiting.length > 0) {
       const next = this.#waiting[0]
       const slot = next === undefined ? undefined : this.#pick(next.grammar)
-      if (next === undefined || slot === undefined) break
+      if (next === undefined || slot === undefined) {
+        const [spare] = this.#spare
+        if (next === undefined || spare === undefined) break
+        spare.release()
+        continue
+      }
       this.#waiting.shift()
       try {
         this.#load(slot, next.grammar, next.words)
@@ -163,7 +178,7 @@ export class DecoderSet {
         )
         continue
       }
-      next.resolve(this.#leaseOf(slot))
+      next.resolve(this.#leaseOf(slot, next.spare))
     }
     this.stats.waiting = this.#waiting.length
   }
@@ -212,7 +227,7 @@ export class DecoderSet {
     slot.grammar = grammar
   }
 
-  #leaseOf(slot: Slot): LeasedDecoder {
+  #leaseOf(slot: Slot, spare: boolean): LeasedDecoder {
     slot.busy = true
     slot.lastUsed = ++this.#uses
     this.stats.leased++
@@ -226,7 +241,7 @@ export class DecoderSet {
         cause: error,
       })
     }
-    return {
+    const lease: LeasedDecoder = {
       decode: (pcm) => {
         if (!running) return
         try {
@@ -256,6 +271,7 @@ export class DecoderSet {
       release: () => {
         if (released) return
         released = true
+        this.#spare.delete(lease)
         this.stats.leased--
         if (running) {
           try {
@@ -270,6 +286,8 @@ export class DecoderSet {
         this.#grant()
       },
     }
+    if (spare) this.#spare.add(lease)
+    return lease
   }
 
   /** Takes a slot out of use until it has a new decoder. */

@@ -8,7 +8,7 @@ import {
   SPEECH_UTTERANCE_SAMPLES_MAX,
 } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
-import type { DictionaryEntry, Recognised, SpeechReply, SpeechRequest } from './speech-protocol.js'
+import type { DictionaryEntry, PartlyRecognised, Recognised, SpeechReply, SpeechRequest } from './speech-protocol.js'
 
 /** One sentence of speech. */
 export interface SpeechChunk {
@@ -79,7 +79,7 @@ interface SpeakingState {
 
 interface UtteranceState {
   readonly id: number
-  readonly onPartial: (soFar: Recognised) => void
+  readonly onPartial: (soFar: PartlyRecognised) => void
   samples: number
   ended: boolean
   /** The result, where it arrived before `end` was called. */
@@ -173,13 +173,15 @@ export class SpeechClient {
 
   /**
    * The caller started to speak; `grammar` is a JSGF document with one public rule.
-   * @param onPartial  called with the words so far, about once a second while the utterance lasts
+   * @param onPartial  called with the words so far, about three times a second while the utterance lasts
+   * @param options  `spare`: only if a decoder is free, and until another utterance needs it
    * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
    */
   startUtterance(
     grammar: string,
     words: readonly DictionaryEntry[] = [],
-    onPartial: (soFar: Recognised) => void = () => undefined,
+    onPartial: (soFar: PartlyRecognised) => void = () => undefined,
+    { spare = false }: { readonly spare?: boolean } = {},
   ): Utterance {
     if (this.#port === null) throw new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
     if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
@@ -200,7 +202,7 @@ export class SpeechClient {
     }
     this.#utterances.set(id, state)
     this.stats.utterances++
-    this.#post({ type: 'utterance-start', id, grammar, words })
+    this.#post({ type: 'utterance-start', id, grammar, words, spare })
     return {
       push: (pcm) => this.#pushTo(state, pcm),
       end: () => this.#endOf(state),
@@ -303,7 +305,8 @@ export class SpeechClient {
       }
       case 'partial': {
         const state = this.#utterances.get(reply.id)
-        if (state !== undefined && !state.ended) state.onPartial({ text: reply.text, fit: reply.fit ?? 1 })
+        if (state !== undefined && !state.ended)
+          state.onPartial({ text: reply.text, fit: reply.fit ?? 1, ofMs: reply.ofMs })
         return
       }
       case 'heard':

@@ -23,6 +23,12 @@ export interface Recognised {
   readonly wordMs?: readonly number[]
 }
 
+/** What was recognised so far. */
+export interface PartlyRecognised extends Recognised {
+  /** How much of the utterance it is of, in milliseconds. */
+  readonly ofMs: number
+}
+
 export type SpeechRequest =
   /** Speak `text`, sentence by sentence. Answered by `speech` for each sentence, then `spoken` or `failed`. */
   | { readonly type: 'speak'; readonly id: number; readonly text: string; readonly voice: string }
@@ -39,6 +45,8 @@ export type SpeechRequest =
       readonly id: number
       readonly grammar: string
       readonly words: readonly DictionaryEntry[]
+      /** Only if a decoder is free, else SPEECH_BUSY, and until another utterance needs it: its words are then empty. */
+      readonly spare: boolean
     }
   /** 8 kHz mono samples of the current utterance. */
   | { readonly type: 'frame'; readonly id: number; readonly pcm: Int16Array }
@@ -57,8 +65,8 @@ export type SpeechReply =
       readonly last: boolean
     }
   | { readonly type: 'spoken'; readonly id: number }
-  /** What was recognised so far, about once a second of the utterance; before `heard`. */
-  | ({ readonly type: 'partial'; readonly id: number } & Recognised)
+  /** What was recognised so far, about three times in a second of the utterance; before `heard`. */
+  | ({ readonly type: 'partial'; readonly id: number } & PartlyRecognised)
   | ({ readonly type: 'heard'; readonly id: number } & Recognised)
   | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
 

@@ -2,6 +2,7 @@ import { workerData } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
+import { samplesToMs } from '../core/units.js'
 import { DecoderSet } from './decoder-set.js'
 import type { DecoderRequest, LeasedDecoder } from './decoder-set.js'
 import { loadFlite } from './flite.js'
@@ -98,8 +99,11 @@ interface Utterance {
 }
 
 const SAMPLE_SCALE = 1 / 32768
-/** Speech between two partial results. One costs about 0.2 ms. */
-const PARTIAL_SAMPLES = RECOGNISER_RATE_HZ
+/**
+ * Speech between two partial results: twice within the pause that ends a number, whose last digit must be known by then.
+ * One costs about 0.2 ms, decoding as much speech 9.
+ */
+const PARTIAL_SAMPLES = 0.3 * RECOGNISER_RATE_HZ
 
 /**
  * One call in a speech worker: turns the requests of its port into work for the shared decoders and the shared
@@ -180,7 +184,8 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
       utterance.decoded += pcm.length
       if (utterance.decoded - utterance.partialAtSamples < PARTIAL_SAMPLES) return
       utterance.partialAtSamples = utterance.decoded
-      reply({ type: 'partial', id: utterance.id, ...lease.partial() })
+      const ofMs = samplesToMs(utterance.decoded, RECOGNISER_RATE_HZ)
+      reply({ type: 'partial', id: utterance.id, ofMs, ...lease.partial() })
     } catch (error) {
       drop(utterance)
       fail(utterance.id, error)
@@ -242,7 +247,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
           fail(request.id, new GatewayError('SPEECH_BUSY', 'this call has too many utterances under way'))
           return
         }
-        start(request.id, engine.decoders.request(request.grammar, request.words))
+        start(request.id, engine.decoders.request(request.grammar, request.words, request.spare))
         return
       case 'frame':
         frame(request.id, request.pcm)

@@ -152,6 +152,22 @@ t.test('beyond the queue callers are refused with SPEECH_BUSY', async (t) => {
   for (const speech of speakers) speech.close()
 })
 
+t.test('a spare decoder goes to the next caller who needs one, and without one there is none to spare', async (t) => {
+  const [first, second] = [client(), client()]
+  const spare = first.startUtterance(GRAMMAR, [], undefined, { spare: true })
+  spare.push(new Int16Array(1600))
+  const own = first.startUtterance(GRAMMAR)
+  await worker((now) => now.decodersLeased === 2)
+  t.equal(await recognise(second, 'where is my order', 'rms'), 'where is my order', 'while `own` goes on')
+  t.equal((await spare.end()).text, '')
+  own.abandon()
+  const both = [first.startUtterance(GRAMMAR), second.startUtterance(GRAMMAR)]
+  await worker((now) => now.decodersLeased === 2)
+  await t.rejects(first.startUtterance(GRAMMAR, [], undefined, { spare: true }).end(), { code: 'SPEECH_BUSY' })
+  for (const utterance of both) utterance.abandon()
+  for (const speech of [first, second]) speech.close()
+})
+
 t.test('an utterance beyond the longest length is cut, and the dropped samples are counted', async (t) => {
   const speech = client()
   const utterance = speech.startUtterance(GRAMMAR)

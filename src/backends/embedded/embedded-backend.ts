@@ -24,12 +24,12 @@ import {
   type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
-import { digitsIn, readable, withoutNoise, withoutSlips } from './dialogue/understanding.js'
+import { digitsOf, readable, withoutNoise, withoutSlips } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
-import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
+import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 
 interface EmbeddedBackendOptions {
@@ -77,6 +77,10 @@ const FIT_SURE = 0.87
  * of another line were heard as "where's the parcel" and "one four seven zero four", with a fit of 0.77 to 0.85.
  */
 const FEW_WORDS_MS = 1000
+/** Speech between two looks at what was understood so far. */
+const UNDERSTOOD_EVERY_MS = 1000
+/** How long an utterance is listened to for a lone digit: the time before its onset, a digit, and the pause after it. */
+const LONE_DIGIT_MS = 1600
 /** A number's pause is over, but the caller speaks: look again. */
 const KEY_TIMER_RETRY_MS = 300
 const VOICE_DEFAULT = 'slt'
@@ -124,6 +128,11 @@ export class EmbeddedBackend implements Backend {
   /** From a checkpoint; used when the call asks to continue. */
   #resumed: EmbeddedSnapshot | null = null
   #utterance: Utterance | null = null
+  /** Hears the same as `#utterance`, at its beginning. */
+  #digitListener: Utterance | null = null
+  #loneDigit = false
+  /** What was recognised so far of the current utterance. */
+  #words = ''
   /** Utterances without a result yet, the current one included. */
   #recognising = 0
   #keysPressed = 0
@@ -171,6 +180,8 @@ export class EmbeddedBackend implements Backend {
     }
     this.#utteranceSamples += pcm.length
     this.#utterance.push(pcm)
+    this.#digitListener?.push(pcm)
+    if (samplesToMs(this.#utteranceSamples, RECOGNISER_RATE_HZ) > LONE_DIGIT_MS) this.#stopDigitListener()
   }
 
   speechStart(atMs: number): void {
@@ -188,28 +199,68 @@ export class EmbeddedBackend implements Backend {
     this.#keysAtSpeech = this.#keysPressed
     try {
       let heard = ''
-      this.#utterance = this.#speech.startUtterance(jsgf, words, ({ text, fit = 1 }) => {
+      let weighedMs = 0
+      this.#words = ''
+      this.#loneDigit = false
+      this.#expectMore(engine)
+      this.#utterance = this.#speech.startUtterance(jsgf, words, ({ text, fit = 1, ofMs }) => {
+        if (this.#closed) return
         const soFar = fit < FIT_MIN ? '' : withoutNoise(text)
-        if (soFar === '' || soFar === heard || this.#closed) return
+        this.#words = soFar
+        this.#expectMore(engine)
+        // A shorter piece may be anything.
+        if (ofMs < weighedMs + UNDERSTOOD_EVERY_MS) return
+        weighedMs = ofMs
+        if (soFar === '' || soFar === heard) return
         heard = soFar
         this.#sink.event({ type: 'understood' })
-        // A number in place of a yes: its digits have pauses.
-        if (engine.digitsMax !== null && this.#digits.includes(soFar.split(' ').at(-1) ?? '')) this.#expect('digits')
       })
     } catch (error) {
       this.#recognitionFailed(error)
       return
     }
     this.#recognising++
+    this.#listenForLoneDigit(engine, words)
     const earlier = this.#preRoll.take(preRollMs(this.#nowMs() - atMs, 0))
     this.#utteranceSamples = earlier.length
-    if (earlier.length > 0) this.#utterance.push(earlier)
+    if (earlier.length > 0) {
+      this.#utterance.push(earlier)
+      this.#digitListener?.push(earlier)
+    }
+  }
+
+  /** Where a number may begin: who says its first digit, and pauses, is waited for longer. */
+  #listenForLoneDigit(engine: DialogueEngine, words: readonly DictionaryEntry[]): void {
+    const jsgf = engine.loneDigitGrammar()
+    if (jsgf === null) return
+    try {
+      const onPartial = ({ text }: Recognised): void => {
+        if (this.#closed) return
+        this.#loneDigit = this.#digits.includes(text)
+        this.#expectMore(engine)
+      }
+      this.#digitListener = this.#speech.startUtterance(jsgf, words, onPartial, { spare: true })
+    } catch {
+      // Without it the turn ends sooner, and the digit is a part of the number.
+    }
+  }
+
+  #stopDigitListener(): void {
+    this.#digitListener?.abandon()
+    this.#digitListener = null
+  }
+
+  /** A lone digit may be recognised as another word, but not as two. */
+  #expectMore(engine: DialogueEngine): void {
+    const lone = this.#loneDigit && !this.#words.includes(' ')
+    this.#expect(lone ? 'more-digits' : engine.expectsAfter(this.#words))
   }
 
   speechEnd(_atMs: number, unless?: readonly string[]): void {
     const utterance = this.#utterance
     if (utterance === null) return
     this.#utterance = null
+    this.#stopDigitListener()
     const keysAtSpeech = this.#keysAtSpeech
     this.#preRoll.clear()
     const duringAgentSpeech =
@@ -225,7 +276,7 @@ export class EmbeddedBackend implements Backend {
         const meant =
           unless === undefined ||
           (words !== '' &&
-            digitsIn(words, this.#digits) <= digitsMax &&
+            digitsOf(words, this.#digits).length <= digitsMax &&
             !isBackchannel(readable(words, this.#digits), unless))
         if (!meant || (words === '' && duringAgentSpeech)) this.stats.falseInterruptions++
         else
@@ -305,6 +356,7 @@ export class EmbeddedBackend implements Backend {
     this.#closed = true
     this.#utterance?.abandon()
     this.#utterance = null
+    this.#stopDigitListener()
     this.#heldResults = []
     this.#setKeyTimer(null)
     this.#responses.close()

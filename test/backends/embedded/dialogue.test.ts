@@ -2,6 +2,9 @@ import t from 'tap'
 import { offlineSchema, type OfflineDialogue } from '../../../src/agents/offline.js'
 import { DialogueEngine, type AnsweredCall } from '../../../src/backends/embedded/dialogue/engine.js'
 import type { DialogueEvent, DialogueState } from '../../../src/backends/embedded/dialogue/engine.js'
+import { DecoderSet } from '../../../src/speech/decoder-set.js'
+import { loadFlite } from '../../../src/speech/flite.js'
+import { framesOf, overThePhone } from './phone-line.js'
 import { withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
 import { lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
 
@@ -446,7 +449,7 @@ t.test('a number that is not known and may be longer is waited for, shortly', as
   if (order?.type === 'digits') order.max = 6
   const { engine, input, said } = drive({ dialogue, from: STRANGER })
   const actions = engine.handle({ type: 'heard', text: 'four one two seven', by: 'speech', unheard: [] })
-  t.match(actions, [{ type: 'key-timer', ms: 800 }])
+  t.match(actions, [{ type: 'key-timer', ms: 100 }])
   t.same(input('five'), [])
   input('timeout')
   t.equal(said.at(-1), 'Order 41275. Is that right?')
@@ -464,7 +467,45 @@ t.test('what is expected follows the question', async (t) => {
   const parts = drive({ from: STRANGER })
   parts.input('four one two seven')
   parts.input('eight two')
-  t.equal(parts.engine.expects, 'digits', 'a number has begun where yes or no was asked')
+  t.equal(parts.engine.expects, 'more-digits', 'a number has begun where yes or no was asked')
+})
+
+t.test('a lone digit is told from other single words where a number may begin', async (t) => {
+  const { engine, input } = drive({ from: STRANGER })
+  const decoders = new DecoderSet(1)
+  const flite = await loadFlite()
+  const { words } = engine.grammar()
+  const jsgf = engine.loneDigitGrammar() ?? ''
+  const heard = new Map<string, string>()
+  for (const word of ['four', 'five', 'seven', 'eight', 'nine', 'no', 'yes', 'hello', 'sorry']) {
+    const lease = await decoders.request(jsgf, words).lease
+    for (const frame of framesOf(overThePhone(flite, word, 'rms')))
+      lease.decode(Float32Array.from(frame, (value) => value / 32_768))
+    heard.set(word, lease.finish().text)
+    lease.release()
+  }
+  for (const [word, text] of heard)
+    t.equal(orderLine.digits.includes(text), orderLine.digits.includes(word), `${word} is heard as ${text}`)
+  input('four')
+  t.equal(engine.loneDigitGrammar(), null, 'the number has begun')
+  input('one two seven')
+  t.equal(engine.loneDigitGrammar(), null, 'yes or no is asked')
+})
+
+t.test('what is expected follows the words so far', async (t) => {
+  const { engine, input } = drive({ from: STRANGER })
+  t.equal(engine.expectsAfter(''), 'digits')
+  t.equal(engine.expectsAfter('my order number is four one'), 'more-digits')
+  t.equal(engine.expectsAfter('my order number is four one two seven'), 'digits', 'it is whole')
+  t.equal(engine.expectsAfter('where is my order'), 'digits', 'no number has begun')
+  input('four one')
+  t.equal(engine.expectsAfter(''), 'more-digits', 'it has begun')
+  t.equal(engine.expectsAfter('two'), 'more-digits')
+  t.equal(engine.expectsAfter('two seven'), 'digits', 'with what came before')
+  t.equal(engine.expectsAfter('four one two seven'), 'digits', 'all of it once more')
+  input('two seven')
+  t.equal(engine.expectsAfter('no'), 'yes-no')
+  t.equal(engine.expectsAfter('no four one'), 'more-digits', 'another number in place of a yes')
 })
 
 t.test('numbers of four to six digits are listened for as such', async (t) => {

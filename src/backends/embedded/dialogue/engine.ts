@@ -5,7 +5,7 @@ import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken-text.js'
 import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
-import { NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
+import { digitsOf, NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
 
 /** How a caller's answer arrived; `heard.by` of the dialogue's values. */
@@ -170,14 +170,14 @@ interface DialogueOptions {
 /** A longer pause ends an entry; callers pause between groups of digits. */
 const KEY_PAUSE_MS = 3000
 /**
- * After a part of a number: with the end of the turn before it about 3 s of quiet, after which the caller is asked to go
- * on. Who looks a number up on paper needs longer, and hears what is kept.
+ * After a part of a number: with the end of the turn before it (`more-digits`) about 3 s of quiet, after which the caller
+ * is asked to go on. Who looks a number up on paper needs longer, and hears what is kept.
  */
-const PART_PAUSE_MS = 2500
+const PART_PAUSE_MS = 1800
 /** From the question on, which takes 2 s to say. Then the part is forgotten. */
 const ASKED_PAUSE_MS = 8000
-/** After a spoken number that is complete but may be longer. */
-const LONGER_PAUSE_MS = 800
+/** After a spoken number that is complete but may be longer, and the end of the turn before it. */
+const LONGER_PAUSE_MS = 100
 /** Parts of one number, corrections included: a caller who is heard wrongly this often is not understood. */
 const PARTS_MAX = 12
 /** Texts that are prepared in one state, and known values of a slot that are tried for them. */
@@ -237,9 +237,36 @@ export class DialogueEngine {
   get expects(): CallerExpectation {
     const listen = this.#listen()
     if (listen === null) return 'open'
-    if (listen.expects !== undefined) return listen.expects
-    if (this.#asksYesOrNo(listen) && this.#state.keys === '') return 'yes-no'
-    return this.#digitSlot() === null ? 'open' : 'digits'
+    if (listen.expects !== undefined && listen.expects !== 'digits') return listen.expects
+    if (listen.expects === undefined && this.#asksYesOrNo(listen) && this.#state.keys === '') return 'yes-no'
+    const slot = this.#digitSlot()
+    if (slot === null) return listen.expects ?? 'open'
+    return this.#expectsAfterDigits(slot, this.#state.keys)
+  }
+
+  /** The same once the caller has said `words`, and goes on or not. Who is asked for a yes may say a number. */
+  expectsAfter(words: string): CallerExpectation {
+    const slot = this.#digitSlot()
+    const said = digitsOf(words, this.#dialogue.digits)
+    if (slot === null || said === '') return this.expects
+    return this.#isWhole(said, slot) ? 'digits' : this.#expectsAfterDigits(slot, this.#state.keys + said)
+  }
+
+  #expectsAfterDigits(slot: DigitSlot, digits: string): CallerExpectation {
+    return digits === '' || this.#isWhole(digits, slot) ? 'digits' : 'more-digits'
+  }
+
+  /**
+   * A grammar that tells a lone digit from other single words where a number may begin, null elsewhere. `grammar` cannot:
+   * its noise fits a lone "four" better than the word does.
+   */
+  loneDigitGrammar(): string | null {
+    return this.expects === 'digits' ? this.#understanding.loneDigitGrammar() : null
+  }
+
+  /** No digit can follow. */
+  #isWhole(digits: string, slot: DigitSlot): boolean {
+    return digits.length >= slot.max || (digits.length >= slot.min && this.#knownNumbers(slot).includes(digits))
   }
 
   /** Each of its own intents can be said in one word. */
