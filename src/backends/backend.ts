@@ -25,7 +25,11 @@ export interface BackendCapabilities {
    * interruption only ends what the caller hears. Absent: false, the gateway asks for each answer.
    */
   readonly fullDuplex?: boolean
-  /** `speechEnd` takes `unless`: speech may be given that is not meant for the backend. Default: false. */
+  /**
+   * `speechEnd` takes `unless`: speech may be given that is not meant for the backend. With `serverVad` `speechEnd` comes
+   * then too, and only so: right after a `speech-stopped` over an answer that the caller still hears, and that the
+   * service may have finished. Default: false.
+   */
   readonly weighsSpeech?: boolean
   /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null

@@ -204,7 +204,7 @@ export class AudioFork {
 
   /** The leg is lost: resets the connection without a close frame. */
   abort(): void {
-    this.#socket.resetAndDestroy()
+    resetConnection(this.#socket)
     this.#end({ by: 'carrier', code: null, reason: 'abrupt loss' })
   }
 
@@ -615,4 +615,13 @@ function checkResponse(headText: string, key: string, subprotocol: string): void
     throw new HandshakeRefused(101, `the subprotocol ${chosen} was never offered`)
   }
   if (headers.has('sec-websocket-extensions')) throw new HandshakeRefused(101, 'an extension that was never offered')
+}
+
+/**
+ * Ends a connection as if its host were gone. One that is being ended already is only destroyed: libuv refuses to reset
+ * it, and Node 20 and 22 then wait for its handle for ever when the process exits.
+ */
+export function resetConnection(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }

@@ -87,7 +87,7 @@ type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs' 
  */
 export function parseScript(text: string, file: string): CallerScript {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines })
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const [fault] = document.errors
   if (fault !== undefined) {
     throw new GatewayError(

@@ -6,8 +6,9 @@ import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 
 export const CASCADE_TEST_KEY = 'sk-cascade-0123456789abcdef0123456789'
 
-export function cascadeOptions(double: CascadeDouble): CascadeOptions {
-  const stage = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, timeoutMs: 600 }
+/** @param timeoutMs  of each request; on a busy machine an answer may take seconds */
+export function cascadeOptions(double: CascadeDouble, timeoutMs = 10_000): CascadeOptions {
+  const stage = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, timeoutMs }
   return { stt: { ...stage, model: 'whisper' }, llm: { ...stage, model: 'chat' }, tts: { ...stage, model: 'voice' } }
 }
 
@@ -19,7 +20,8 @@ export function cascadeHarness(): ConformanceHarness {
     setup: async (): Promise<ConformanceSetup> => {
       const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
       return {
-        backend: (sink) => new CascadeBackend(sink, cascadeOptions(double)),
+        backend: (sink) =>
+          new CascadeBackend(sink, cascadeOptions(double, double.refuse.models === 'never' ? 1200 : undefined)),
         vendor: vendorOf(double),
         secret: CASCADE_TEST_KEY,
         close: () => double.close(),

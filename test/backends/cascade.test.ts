@@ -7,6 +7,7 @@ import { heardOf } from '../../src/backends/cascade/conversation.js'
 import { RateConverter, SpeechBody } from '../../src/backends/cascade/speech-body.js'
 import type { CascadeOptions } from '../../src/backends/cascade/stages.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
+import { pause } from '../../src/backends/conformance/harness.js'
 import { writeWav } from '../../src/media/wav.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
@@ -21,10 +22,11 @@ async function line(
   t: Test,
   options: Partial<CascadeOptions> = {},
   session: Partial<BackendSession> = {},
+  timeoutMs?: number,
 ): Promise<Line> {
   const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   const recorder = new Recorder()
-  const backend = new CascadeBackend(recorder, { ...cascadeOptions(double), ...options })
+  const backend = new CascadeBackend(recorder, { ...cascadeOptions(double, timeoutMs), ...options })
   t.teardown(async () => {
     await backend.close('the test is over')
     await double.close()
@@ -44,6 +46,29 @@ t.test('the first sentence is spoken while the second is being written', async (
   const words = recorder.all('transcript').filter((entry) => entry.role === 'agent')
   t.equal(words[0]?.text, 'Your order left the shop this morning.', 'with its first sample')
   t.equal(words.at(-1)?.final, true)
+})
+
+t.test('a connection that has gone cold is opened again while the caller speaks', async (t) => {
+  let skippedMs = 0
+  const { double, backend, recorder } = await line(t, { nowMs: () => performance.now() + skippedMs })
+  await speakTo(backend, 400)
+  await recorder.next('turn-done')
+  t.equal(double.warmings, 0, 'it was used a moment ago')
+  // As the service or the client ends connections that nobody uses.
+  double.breakOff()
+  await pause(50)
+  skippedMs = 5000
+  backend.speechStart(performance.now() + skippedMs)
+  await recorder.until('the connection', () => double.warmings > 0)
+  await speakTo(backend, 400)
+  await recorder.next('turn-done', 2)
+  t.equal(double.warmings, 1, 'once for the three services, which are one host here')
+  t.equal(double.clientPorts.stt, double.clientPorts.warming, 'the words go where the connection was opened for them')
+  skippedMs = 10_000
+  double.breakOff()
+  await speakTo(backend, 400)
+  await recorder.next('turn-done', 3)
+  t.same(recorder.all('error'), [], 'one that breaks is no fault')
 })
 
 t.test('an interruption ends every request of the turn at once', async (t) => {
@@ -161,7 +186,7 @@ t.test('malformed answers of the services are counted, and the call goes on', as
 })
 
 t.test('a service that fails in mid-call fails one answer, and unplayable speech ends the call', async (t) => {
-  const { double, backend, recorder } = await line(t)
+  const { double, backend, recorder } = await line(t, {}, {}, 1200)
   double.refuse.llm = { status: 503, body: 'busy' }
   ask(backend)
   t.match(await recorder.next('turn-done'), { status: 'failed', reason: 'internal' })

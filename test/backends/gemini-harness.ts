@@ -20,7 +20,7 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
             apiKey: GEMINI_TEST_KEY,
             model: 'gemini-live',
             baseUrl: double.baseUrl,
-            connectTimeoutMs: 1500,
+            connectTimeoutMs: double.refuse === 'never' ? 1500 : 10_000,
             ...options,
           }),
         vendor: {

@@ -27,7 +27,7 @@ export function openAiHarness(name: string, options: Partial<OpenAiRealtimeOptio
             model: 'gpt-realtime-2.1',
             baseUrl: double.baseUrl,
             ...options,
-            connectTimeoutMs: 1500,
+            connectTimeoutMs: double.refuse === 'never' ? 1500 : 10_000,
             // In the beta dialect the double, like some servers, does not confirm the session.
             confirmMs: 100,
           }),

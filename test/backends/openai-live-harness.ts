@@ -36,7 +36,7 @@ export function liveHarness(
                 ? { by: 'responses', model: 'gpt-5.4-mini' }
                 : { by: 'client', llm: { baseUrl: llm.baseUrl, apiKey: TEST_KEY, model: 'chat' } },
             ...options,
-            connectTimeoutMs: 1500,
+            connectTimeoutMs: double.refuse === 'never' ? 1500 : 10_000,
           }),
         vendor: vendorOf(double, llm),
         secret: TEST_KEY,

@@ -196,6 +196,24 @@ t.test('an answer that a newer question overtook is dropped, and a tool result o
 })
 
 for (const by of ['responses', 'client'] as const) {
+  t.test(`a tool's result after half a minute goes in quietly (${by})`, async (t) => {
+    let skippedMs = 0
+    const { double, backend, recorder } = await line(t, by, { nowMs: () => performance.now() + skippedMs })
+    double.script.reply({ calls: [order('call_a')] }, { say: 'To the second.', audioMs: 200 })
+    ask(backend, 'First')
+    await recorder.next('tool-call')
+    skippedMs = 31_000
+    backend.toolResult('call_a', { ok: true, value: { status: 'delivered' } })
+    const told = (): boolean => double.session.texts.some((text) => /lookup_order[^]*delivered/.test(text))
+    await recorder.until('the note', told)
+    t.equal(backend.stats.staleQuiet, 1)
+    t.notOk(double.session.received.some(({ type }) => type === 'session.commentary.append'))
+    t.equal(recorder.audioPieces.length, 0, 'nobody speaks about it')
+    ask(backend, 'Second')
+    await recorder.until('the answer', () => recorder.audioPieces.length > 0)
+    t.equal(double.session.errors.length, 0, 'and the delegate has the result')
+  })
+
   t.test(`a delegate that never ends is given up, and the caller is asked again (${by})`, async (t) => {
     const { double, llm, backend, recorder } = await line(t, by, { delegateTimeoutMs: 150 })
     double.session.delegateHangs = true

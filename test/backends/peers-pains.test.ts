@@ -247,19 +247,17 @@ check('an interruption by the caller is one, also without a word', async (t) => 
   t.equal(backend.stats.phantomInterruptions, 0)
 })
 
+/** A backend whose turns the service decides, and whether it stops its answer for what it hears. */
+async function withServerVad(t: Test, interruptResponse: boolean) {
+  const double = await openAiDouble(t)
+  const turns = { by: 'server_vad', interruptResponse } as const
+  const options = { apiKey: KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, turns }
+  return { double, ...(await connected(t, (sink) => new OpenAiRealtimeBackend(sink, options))) }
+}
+
 check('OpenAI takes a noise for speech: with interruptResponse false its answer goes on', async (t) => {
   for (const interruptResponse of [true, false]) {
-    const double = await openAiDouble(t)
-    const { recorder, backend } = await connected(
-      t,
-      (sink) =>
-        new OpenAiRealtimeBackend(sink, {
-          apiKey: KEY,
-          model: 'gpt-realtime-2.1',
-          baseUrl: double.baseUrl,
-          turns: { by: 'server_vad', interruptResponse },
-        }),
-    )
+    const { double, recorder, backend } = await withServerVad(t, interruptResponse)
     double.script.reply({ say: 'A long answer.', audioMs: 1000, paceMs: 10 })
     ask(backend)
     await recorder.until('sound', () => recorder.audioMs(1) >= 300)
@@ -268,6 +266,103 @@ check('OpenAI takes a noise for speech: with interruptResponse false its answer 
     t.equal(status, interruptResponse ? 'cancelled' : 'completed')
     if (!interruptResponse) t.equal(recorder.audioMs(1), 1000)
   }
+})
+
+// A service that has finished its answer while the caller still hears it answers what it hears over it.
+
+const transcript = (itemId: string, text: string) => ({
+  type: 'conversation.item.input_audio_transcription.completed' as const,
+  item_id: itemId,
+  content_index: 0,
+  transcript: text,
+  usage: { type: 'duration' as const, seconds: 1 },
+})
+
+/** An answer of 4 s that has come whole, and a sound over it that the call gives to the backend as one in doubt. */
+async function soundOver(t: Test) {
+  const { double, recorder, backend } = await withServerVad(t, false)
+  double.script.reply(
+    { say: 'A long answer.', audioMs: 4000 },
+    { say: 'What did you say?', audioMs: 700 },
+    { say: 'And the next.', audioMs: 300 },
+  )
+  ask(backend)
+  await recorder.next('turn-done')
+  recorder.onEvent = (event) => {
+    if (event.type === 'speech-stopped') backend.speechEnd(performance.now(), ['mm hm', 'okay'])
+  }
+  const { session } = double
+  session.send({ type: 'input_audio_buffer.speech_started', audio_start_ms: 0, item_id: 'sound' })
+  session.send({ type: 'input_audio_buffer.speech_stopped', audio_end_ms: 300, item_id: 'sound' })
+  await recorder.next('speech-stopped')
+  t.equal(backend.capabilities.weighsSpeech, true)
+  return { double, session, recorder, backend }
+}
+
+for (const [order, wordsFirst] of [
+  ['begins before its words are known', false],
+  ['begins after its words are known', true],
+] as const)
+  check(`the answer of OpenAI to a backchannel over a finished answer is dropped: it ${order}`, async (t) => {
+    const { double, session, recorder, backend } = await soundOver(t)
+    if (wordsFirst) session.send(transcript('sound', 'Mm-hm, okay.'))
+    session.answerNow()
+    if (!wordsFirst) {
+      await pause(100)
+      t.equal(recorder.all('turn-start').length, 1, 'it waits')
+      session.send(transcript('sound', 'Mm-hm, okay.'))
+    }
+    t.match(await recorder.next('turn-done', 2), { generation: 2, status: 'cancelled', reason: 'backchannel' })
+    await recorder.until('its usage', () => recorder.all('usage').some((one) => one.usage.inputTokens > 0))
+    ask(backend)
+    await recorder.until('the next answer', () => recorder.audioMs(3) === 300)
+    t.equal(recorder.audioMs(2), 0)
+    t.equal(backend.stats.backchannelAnswers, 1)
+    if (!wordsFirst)
+      t.match(double.session.truncations, [{ audioEndMs: 0 }], 'nor does the model think that it was heard')
+    t.same(
+      session.errors.filter(({ code }) => code !== 'response_cancel_not_active'),
+      [],
+    )
+  })
+
+check('words over a finished answer of OpenAI are answered, at once if they interrupt', async (t) => {
+  for (const interrupts of [false, true]) {
+    const { session, recorder, backend } = await soundOver(t)
+    const heard = recorder.onEvent
+    recorder.onEvent = (event) => {
+      heard?.(event)
+      if (interrupts && event.type === 'transcript' && event.role === 'caller' && event.final)
+        backend.interrupt({ itemId: recorder.audioPieces[0]?.itemId ?? null, playedMs: 900 })
+    }
+    session.answerNow()
+    await pause(50)
+    session.send(transcript('sound', 'And my refund?'))
+    await recorder.until('the answer', () => recorder.audioMs(2) === 700)
+    t.match(await recorder.next('turn-done', 2), { generation: 2, status: 'completed' })
+    if (interrupts) await recorder.until('the cut', () => session.truncations[0]?.audioEndMs === 900)
+    t.equal(session.truncations.length, interrupts ? 1 : 0)
+    t.equal(backend.stats.backchannelAnswers, 0)
+  }
+})
+
+check('a sound whose words do not come is answered before the caller hears a pause', async (t) => {
+  const { session, recorder } = await soundOver(t)
+  const sinceMs = performance.now()
+  session.answerNow()
+  await recorder.until('the answer', () => recorder.audioMs(2) === 700)
+  t.ok(performance.now() - sinceMs >= 1000, 'it has waited')
+})
+
+check('another interruption makes the answer in doubt void', async (t) => {
+  const { session, recorder, backend } = await soundOver(t)
+  session.answerNow()
+  await pause(50)
+  backend.interrupt({ itemId: null, playedMs: 0 })
+  t.match(await recorder.next('turn-done', 2), { generation: 2, status: 'cancelled' })
+  session.send(transcript('sound', 'And my refund?'))
+  await pause(50)
+  t.equal(recorder.audioMs(2), 0)
 })
 
 check('an empty turn is asked for once more; after the second one the answer has failed', async (t) => {

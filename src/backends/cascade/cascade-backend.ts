@@ -154,6 +154,7 @@ export class CascadeBackend implements Backend {
   speechStart(atMs: number): void {
     if (this.#state === 'closed' || this.#utterance.isOpen) return
     this.#utterance.open(preRollMs(this.#nowMs() - atMs))
+    if (this.#state === 'ready') this.#stages.warm(this.#abort.signal)
     this.#utterances++
     this.#partialSamples = 0
     this.#partialAtSamples = msToSamples(PARTIAL_MS, RATE_HZ)

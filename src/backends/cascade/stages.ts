@@ -55,6 +55,8 @@ const STT_TIMEOUT_MS = 10_000
 const LLM_TIMEOUT_MS = 8000
 const TTS_TIMEOUT_MS = 5000
 const PROBE_TIMEOUT_MS = 2000
+/** Node's HTTP client closes a connection that was idle for 4 s. */
+const COLD_AFTER_MS = 3000
 /** Rate of the caller's speech. */
 const STT_RATE_HZ = 16_000
 
@@ -139,6 +141,9 @@ export class Stages {
   readonly #stats: { malformedChunks: number }
   readonly #used: (usage: BackendUsage) => void
   readonly #name: string
+  readonly #nowMs: Clock
+  /** When the last request to each host began. */
+  readonly #askedAtMs = new Map<string, number>()
 
   /**
    * @param used  told what each request is charged for
@@ -149,6 +154,7 @@ export class Stages {
     this.#options = options
     this.#stats = stats
     this.#name = options.name ?? 'cascade'
+    this.#nowMs = options.nowMs ?? (() => performance.now())
   }
 
   /** Asks each service for its models. A service that lacks this endpoint has answered, which is enough. */
@@ -173,9 +179,31 @@ export class Stages {
           signal,
           [404, 405, 501],
         )
-        await response.body.cancel()
+        // Read to its end, so that the connection stays open for the greeting.
+        await response.body.text()
       }),
     )
+  }
+
+  /**
+   * Opens the connections that the next turn needs, as far as they were closed in the meantime: while the caller speaks
+   * nobody waits for that. What comes of it does not matter.
+   */
+  warm(signal: AbortSignal): void {
+    for (const { baseUrl } of [this.#options.stt, this.#options.llm, this.#options.tts]) {
+      const askedAtMs = this.#askedAtMs.get(new URL(baseUrl).host) ?? -Infinity
+      if (this.#nowMs() - askedAtMs < COLD_AFTER_MS) continue
+      const timeout = AbortSignal.any([signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)])
+      this.#asks(baseUrl)
+      // Not HEAD, after which Node's client closes the connection.
+      fetch(baseUrl, { method: 'OPTIONS', redirect: 'manual', signal: timeout })
+        .then((response) => response.text())
+        .catch(() => undefined)
+    }
+  }
+
+  #asks(baseUrl: string): void {
+    this.#askedAtMs.set(new URL(baseUrl).host, this.#nowMs())
   }
 
   /** @param pcm  s16 mono at 16 kHz */
@@ -340,6 +368,7 @@ export class Stages {
       return new StageFault(vendorFault('network', `${what}: no connection (${networkCode(error)})`, false))
     }
     let response: Response
+    this.#asks(options.baseUrl)
     try {
       response = await fetch(`${options.baseUrl.replace(/\/+$/, '')}${path}`, {
         ...init,
@@ -456,11 +485,6 @@ class Body {
       if (bytes > bytesMax) break
     }
     return Buffer.concat(pieces).toString('utf8', 0, Math.min(bytes, bytesMax))
-  }
-
-  async cancel(): Promise<void> {
-    this.#silence.end()
-    await this.#response.body?.cancel().catch(() => undefined)
   }
 }
 

@@ -1,8 +1,17 @@
-import { INPUT_REPLAY_CHUNK_MS, INPUT_REPLAY_SPARE_CHUNKS_MAX } from '../../core/limits.js'
+import { INPUT_REPLAY_CHUNK_MS, INPUT_REPLAY_SLAB_CHUNKS, INPUT_REPLAY_SPARE_CHUNKS_MAX } from '../../core/limits.js'
 import { msToSamples } from '../../core/units.js'
 
 /** Free chunks of this thread, by their length in samples. */
 const spare = new Map<number, Int16Array[]>()
+
+function spareOf(samples: number): Int16Array[] {
+  let pool = spare.get(samples)
+  if (pool === undefined) {
+    pool = []
+    spare.set(samples, pool)
+  }
+  return pool
+}
 
 /**
  * The newest audio of a caller, by sample position since the beginning of the call, for a backend that takes over. It
@@ -91,7 +100,12 @@ export class CallerAudio {
       }
       this.#dropFirst()
     }
-    const chunk = spare.get(this.#chunkSamples)?.pop() ?? new Int16Array(this.#chunkSamples)
+    const pool = spareOf(this.#chunkSamples)
+    if (pool.length === 0) {
+      const slab = new Int16Array(INPUT_REPLAY_SLAB_CHUNKS * this.#chunkSamples)
+      for (let at = 0; at < slab.length; at += this.#chunkSamples) pool.push(slab.subarray(at, at + this.#chunkSamples))
+    }
+    const chunk = pool.pop() as Int16Array
     this.#chunks.push(chunk)
     return chunk
   }
@@ -100,11 +114,7 @@ export class CallerAudio {
     const chunk = this.#chunks.shift()
     this.#chunksFrom += this.#chunkSamples
     if (chunk === undefined) return
-    let pool = spare.get(chunk.length)
-    if (pool === undefined) {
-      pool = []
-      spare.set(chunk.length, pool)
-    }
+    const pool = spareOf(chunk.length)
     // The next call that uses this chunk must not be able to read this call's audio.
     chunk.fill(0)
     if (pool.length < INPUT_REPLAY_SPARE_CHUNKS_MAX) pool.push(chunk)

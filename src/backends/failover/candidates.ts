@@ -281,15 +281,17 @@ export class Candidates {
     }))
     const all = this.#all.map(({ unused }) => (unused as CandidateSession).backend.capabilities)
     const inputRateHz = options.inputRateHz ?? highest(all.map((one) => one.inputRateHz))
+    const serverVad = all.every((one) => one.serverVad)
     this.capabilities = {
       name: this.#at(0).name,
       inputRateHz,
       outputRateHz: highest(all.map((one) => one.outputRateHz)),
-      serverVad: all.every((one) => one.serverVad),
+      serverVad,
       serverInterrupts: all.some((one) => one.serverInterrupts ?? one.serverVad),
       // True for any candidates: the history for the next one is always cut to what was heard.
       truncate: true,
-      weighsSpeech: all.some((one) => !one.serverVad) && all.every((one) => one.serverVad || one.weighsSpeech === true),
+      // Where the gateway marks the turns, one that finds its own gets no such speech.
+      weighsSpeech: all.every((one) => one.weighsSpeech === true || (one.serverVad && !serverVad)),
       maxSessionMs: null,
     }
     const odd = all.find((one) => one.inputRateHz !== inputRateHz)

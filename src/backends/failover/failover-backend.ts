@@ -245,7 +245,15 @@ export class FailoverBackend implements Backend, CandidateListener {
   }
 
   speechEnd(atMs: number, unless?: readonly string[]): void {
-    if (this.#over || this.#candidates.capabilities.serverVad || !this.#history.callerSpeaking) return
+    if (this.#over) return
+    if (this.#candidates.capabilities.serverVad) {
+      if (unless === undefined) return
+      // The service has reported this speech, and the call says that it may not be meant for the agent.
+      this.#history.speechWeighed()
+      this.#stall.stop()
+      return this.#primary?.backend.speechEnd(atMs, unless)
+    }
+    if (!this.#history.callerSpeaking) return
     const voiceMs = this.#history.speechEnded(atMs)
     if (this.#primary?.backend.capabilities.serverVad === false) this.#primary.backend.speechEnd(atMs, unless)
     if (unless !== undefined) this.#history.speechWeighed()

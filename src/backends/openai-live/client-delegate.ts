@@ -12,13 +12,12 @@ import { lateToolText } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+import { STALE_RESULT_MS } from './delegate.js'
 import type { Delegate, DelegateHost } from './delegate.js'
 import { delegateInstructions } from './session-start.js'
 
 /** Requests of one delegation in a row, each for the results of the one before. */
 const ROUNDS_MAX = 8
-/** The result of a tool that took longer than this is not spoken: the caller has gone on to something else. */
-const STALE_RESULT_MS = 30_000
 
 interface ClientDelegateOptions {
   readonly service: string

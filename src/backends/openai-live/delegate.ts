@@ -3,6 +3,9 @@ import type { ToolReply, ToolSpec } from '../backend.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { ClientEvent, ContextKind, LiveStats } from './wire.js'
 
+/** The result of a tool that took longer than this is not spoken: the caller has gone on to something else. */
+export const STALE_RESULT_MS = 30_000
+
 /** A tool call as the delegate wrote it. */
 export interface DelegatedCall {
   readonly callId: string

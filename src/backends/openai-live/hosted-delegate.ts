@@ -1,10 +1,13 @@
 import { noUsage } from '../../call/usage.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_RESPONSES_KEPT, BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
+import type { Clock } from '../../core/clock.js'
 import type { ToolReply, ToolSpec } from '../backend.js'
+import { lateToolText } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import { vendorFault, vendorWord } from '../transport/vendor-fault.js'
 import { usageNumber } from '../watch.js'
+import { STALE_RESULT_MS } from './delegate.js'
 import type { Delegate, DelegateHost } from './delegate.js'
 import { delegateInstructions, functionTool } from './session-start.js'
 import type { WireDelegateEvent } from './wire.js'
@@ -16,6 +19,7 @@ import type { WireDelegateEvent } from './wire.js'
  *     idle    --delegation, response.create--> working
  *     working --function call--> the tool runs; its result goes at once
  *     working --response over, every call has its result--> `response.create`, when there were calls; else idle
+ *     a result after STALE_RESULT_MS --> no request: the delegate has it, and the live model knows it silently
  *     working --no event for `timeoutMs`, no tool running--> idle, and the delegation is given up
  *
  * All delegations share one conversation, which takes no new request while a call in it has no result.
@@ -25,23 +29,25 @@ export class HostedDelegate implements Delegate {
   readonly #service: string
   readonly #model: string
   readonly #timeoutMs: number
+  readonly #nowMs: Clock
   /** Responses under way, by id. */
   readonly #active = new Set<string>()
   /** A response was requested, by us or by the live model, and has not begun. */
   #expected = false
   /** The conversation has something new that the delegate must look at. */
   #wanted = false
-  readonly #openCalls = new Set<string>()
+  readonly #openCalls = new Map<string, { readonly name: string; readonly atMs: number }>()
   readonly #seenCalls = new Set<string>()
   /** What still arrives belongs to delegations that were given up. */
   #givenUp = false
   #timer: NodeJS.Timeout | null = null
 
-  constructor(host: DelegateHost, service: string, model: string, timeoutMs: number) {
+  constructor(host: DelegateHost, service: string, model: string, timeoutMs: number, nowMs: Clock) {
     this.#host = host
     this.#service = service
     this.#model = model
     this.#timeoutMs = timeoutMs
+    this.#nowMs = nowMs
   }
 
   created(_delegationId: string): void {
@@ -62,9 +68,16 @@ export class HostedDelegate implements Delegate {
   }
 
   toolResult(callId: string, reply: ToolReply): void {
-    if (!this.#openCalls.delete(callId)) return
+    const call = this.#openCalls.get(callId)
+    if (call === undefined) return
+    this.#openCalls.delete(callId)
     this.#answer(callId, replyText(reply))
-    this.#wanted = true
+    if (this.#nowMs() - call.atMs > STALE_RESULT_MS) {
+      this.#host.stats.staleQuiet++
+      this.#host.context('thinking', lateToolText(call.name, reply), null)
+    } else {
+      this.#wanted = true
+    }
     this.#watch()
     this.#request()
   }
@@ -158,7 +171,7 @@ export class HostedDelegate implements Delegate {
       this.#answer(callId, '{"error":"Too late: this was given up."}')
       return
     }
-    this.#openCalls.add(callId)
+    this.#openCalls.set(callId, { name: item.name, atMs: this.#nowMs() })
     this.#host.calls(
       [{ callId, name: item.name, argumentsText: typeof item.arguments === 'string' ? item.arguments : '' }],
       false,

@@ -268,7 +268,8 @@ export class OpenAiLiveBackend implements Backend {
       usage: (usage) => this.#sink.event({ type: 'usage', usage }),
       failed: (reason, fault) => this.#delegationFailed(reason, fault),
     }
-    if (delegate.by === 'responses') return new HostedDelegate(host, this.#service, delegateModel(delegate), timeoutMs)
+    if (delegate.by === 'responses')
+      return new HostedDelegate(host, this.#service, delegateModel(delegate), timeoutMs, this.#nowMs)
     this.#conversation = new Conversation(session)
     const { llm } = delegate
     return new ClientDelegate(host, this.#conversation, { service: this.#service, llm, timeoutMs, nowMs: this.#nowMs })

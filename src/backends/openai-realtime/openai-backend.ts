@@ -15,6 +15,7 @@ import { resumedGeneration } from '../resumed-generation.js'
 import { parseArguments, replyText } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import { vendorFault } from '../transport/vendor-fault.js'
+import { AnswerInDoubt, WORDS_WAIT_MS } from './answer-in-doubt.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
@@ -102,6 +103,7 @@ export class OpenAiRealtimeBackend implements Backend {
     sipEvents: 0,
     emptyResponses: 0,
     repeatedSpeech: 0,
+    backchannelAnswers: 0,
     lateToolResults: 0,
     races: 0,
     audioDroppedMs: 0,
@@ -122,6 +124,11 @@ export class OpenAiRealtimeBackend implements Backend {
   readonly #transcripts = new PartialTranscripts()
   readonly #reader = new EventReader(this.stats)
   readonly #repeated = new RepeatedSpeech()
+  /** What may be the service's answer to a backchannel; null where nothing is in doubt. */
+  #doubt: AnswerInDoubt | null = null
+  #doubtTimer: NodeJS.Timeout | null = null
+  /** The item of the speech that the service reported last. */
+  #stoppedItem: string | null = null
   /** The item of the agent's current piece of speech, and what is held of it besides its sound. */
   #pieceItem = ''
   #heldText: { readonly text: string; readonly final: boolean } | null = null
@@ -164,6 +171,9 @@ export class OpenAiRealtimeBackend implements Backend {
       serverVad: turns?.by !== 'gateway',
       serverInterrupts: turns?.by !== 'gateway' && turns?.interruptResponse !== false,
       truncate: true,
+      // Only words can show that an answer is not wanted.
+      weighsSpeech:
+        turns?.by !== 'gateway' && turns?.interruptResponse === false && transcriptionModel(options) !== null,
       maxSessionMs: options.maxSessionMs ?? OPENAI_SESSION_MS,
     }
     this.#uplink = new CallerUplink({
@@ -213,7 +223,8 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#uplink.open(preRollMs(this.#nowMs() - atMs))
   }
 
-  speechEnd(_atMs: number): void {
+  speechEnd(_atMs: number, unless?: readonly string[]): void {
+    if (unless !== undefined) return this.#weigh(unless)
     if (this.capabilities.serverVad || !this.#responses.callerSpeaking) return
     this.#responses.speechStopped(false)
     this.#uplink.flush()
@@ -285,6 +296,8 @@ export class OpenAiRealtimeBackend implements Backend {
         reason: 'interrupted',
       })
     }
+    // The words that interrupt have their answer, which was held back; another interruption makes it void.
+    if (this.#doubt !== null) return this.#doubtOver(this.#doubt.deciding)
     if (this.#responses.callerSpeaking || this.#nowMs() > this.#unansweredUntilMs) return
     this.#responses.want(null)
     this.#requestResponse()
@@ -351,7 +364,7 @@ export class OpenAiRealtimeBackend implements Backend {
 
   /** Requests the wanted response when the server would accept it. */
   #requestResponse(): void {
-    if (!this.#responses.mayCreate() || !this.#connection.isReady) return
+    if (!this.#responses.mayCreate() || !this.#connection.isReady || this.#doubt?.answering === true) return
     const eventId = this.#responses.creating()
     this.#send({ type: 'response.create', event_id: eventId, response: { metadata: { mkondo: eventId } } })
   }
@@ -370,9 +383,14 @@ export class OpenAiRealtimeBackend implements Backend {
   #message(data: Buffer): void {
     const event = this.#reader.read(data)
     if (event === null) return
+    const audio = event.type === 'response.output_audio.delta' ? this.#reader.audioOf(event, data) : ''
+    if (this.#doubt === null || !this.#inDoubt(this.#doubt, event, audio)) this.#handle(event, audio)
+  }
+
+  #handle(event: ServerEvent, audio: Buffer | string): void {
     switch (event.type) {
       case 'response.output_audio.delta':
-        return this.#audioDelta(event, this.#reader.audioOf(event, data))
+        return this.#audioDelta(event, audio)
       case 'session.created':
         return this.#configure()
       case 'session.updated':
@@ -380,6 +398,8 @@ export class OpenAiRealtimeBackend implements Backend {
         return this.#begin()
       case 'input_audio_buffer.speech_started':
         if (!this.capabilities.serverVad) return
+        // The service has not answered the last sound: the next answer is for this one too.
+        if (this.#doubt?.answering === false) this.#doubt = null
         this.#responses.speechStarted()
         this.#repeated.forget()
         this.#uplink.turnBegan()
@@ -387,6 +407,7 @@ export class OpenAiRealtimeBackend implements Backend {
         return
       case 'input_audio_buffer.speech_stopped':
         if (!this.capabilities.serverVad) return
+        this.#stoppedItem = event.item_id ?? null
         this.#responses.speechStopped(true)
         this.#uplink.turnEnded()
         // A service that goes on does not answer what it heard over its answer.
@@ -428,9 +449,10 @@ export class OpenAiRealtimeBackend implements Backend {
         return this.#callerTranscript(event.item_id, event.delta ?? '', false)
       case 'conversation.item.input_audio_transcription.completed':
         this.#transcriptionUsed(event.usage)
-        return this.#callerTranscript(event.item_id, event.transcript, true)
+        return this.#callerSaid(event.item_id, event.transcript)
       case 'conversation.item.input_audio_transcription.failed':
         this.#transcripts.finish(event.item_id, '')
+        if (this.#doubt?.isAbout(event.item_id) === true) this.#doubtOver(true)
         return
       default: {
         const never: never = event
@@ -492,8 +514,75 @@ export class OpenAiRealtimeBackend implements Backend {
   #ended(): void {
     this.#keys.close()
     this.#uplink.clear()
-    for (const timer of [this.#retry, this.#expiry, this.#quiet, this.#toolCallTimer])
+    this.#doubt = null
+    for (const timer of [this.#retry, this.#expiry, this.#quiet, this.#toolCallTimer, this.#doubtTimer])
       if (timer !== null) clearTimeout(timer)
+  }
+
+  // --- backchannels over a finished answer ----------------------------------------------------------------
+
+  /**
+   * The service hears a sound over an answer that it has finished and the caller still hears, and answers it. That answer
+   * is held back until the words of the sound are known. The caller waits for nothing, because the other one is playing.
+   */
+  #weigh(unless: readonly string[]): void {
+    const { requested, wanted } = this.#responses
+    if (this.capabilities.weighsSpeech !== true || this.#doubt !== null || requested || wanted) return
+    this.#doubt = new AnswerInDoubt(this.#stoppedItem, unless)
+    if (this.#doubtTimer !== null) clearTimeout(this.#doubtTimer)
+    this.#doubtTimer = setTimeout(() => this.#doubtOver(true), WORDS_WAIT_MS).unref()
+  }
+
+  /** @returns true when the event waits with the answer in doubt */
+  #inDoubt(doubt: AnswerInDoubt, event: ServerEvent, audio: Buffer | string): boolean {
+    // An answer that takes more into account than the sound.
+    if (!doubt.answering && event.type === 'response.created' && (this.#responses.requested || this.#responses.wanted))
+      return false
+    if (!doubt.keep(event, audio)) return false
+    if (doubt.refused || doubt.tooLong) this.#doubtOver(doubt.tooLong)
+    return true
+  }
+
+  #callerSaid(itemId: string, transcript: string): void {
+    const doubt = this.#doubt
+    if (doubt?.isAbout(itemId) !== true) return this.#callerTranscript(itemId, transcript, true)
+    doubt.deciding = true
+    // The call interrupts for words that count.
+    this.#callerTranscript(itemId, transcript, true)
+    doubt.deciding = false
+    if (this.#doubt === doubt) this.#doubtOver(doubt.counts(transcript))
+  }
+
+  /** @param wanted  the answer in doubt is to be heard */
+  #doubtOver(wanted: boolean): void {
+    const doubt = this.#doubt
+    if (doubt === null) return
+    if (!wanted && !doubt.answering) {
+      doubt.refused = true
+      return
+    }
+    this.#doubt = null
+    if (this.#doubtTimer !== null) clearTimeout(this.#doubtTimer)
+    if (wanted) for (const { event, audio } of doubt.events) this.#handle(event, audio)
+    else this.#dropAnswer(doubt)
+    this.#requestResponse()
+  }
+
+  #dropAnswer({ responseId, events }: AnswerInDoubt): void {
+    this.stats.backchannelAnswers++
+    const response = this.#start(responseId, null)
+    const { generation } = response
+    response.state = 'cancelled'
+    this.#sink.event({ type: 'turn-done', generation, status: 'cancelled', reason: 'backchannel' })
+    if (!events.some(({ event }) => event.type === 'response.done')) this.#send({ type: 'response.cancel' })
+    const items = new Map<string, number>()
+    for (const { event, audio } of events) {
+      if (event.type === 'response.output_audio.delta') items.set(event.item_id, event.content_index ?? 0)
+      else if (event.type === 'response.done' || event.type === 'conversation.item.added') this.#handle(event, audio)
+    }
+    // Nothing of it was heard.
+    for (const [item_id, content_index] of items)
+      this.#send({ type: 'conversation.item.truncate', item_id, content_index, audio_end_ms: 0 })
   }
 
   // --- responses ------------------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ export type ServerEvent =
   | { readonly type: 'session.created' }
   | { readonly type: 'session.updated'; readonly session?: WireSession }
   | { readonly type: 'input_audio_buffer.speech_started' }
-  | { readonly type: 'input_audio_buffer.speech_stopped' }
+  | { readonly type: 'input_audio_buffer.speech_stopped'; readonly item_id?: string }
   | { readonly type: 'conversation.item.added'; readonly item: WireItem }
   | {
       readonly type: 'conversation.item.input_audio_transcription.delta'
@@ -346,6 +346,8 @@ export interface OpenAiStats extends MessageCounts {
   emptyResponses: number
   /** Speech that was given again before a tool call, and was dropped. */
   repeatedSpeech: number
+  /** Answers to a backchannel over an answer that the caller still heard; they were dropped. */
+  backchannelAnswers: number
   /** Results for calls that are over: answered, dropped, or of another session. */
   lateToolResults: number
   races: number

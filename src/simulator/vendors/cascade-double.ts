@@ -20,6 +20,13 @@ export class CascadeDouble {
   readonly script: Script
   /** Requests by stage. */
   readonly requests: Record<Stage, number> = { models: 0, stt: 0, llm: 0, tts: 0 }
+  /** Requests that only open a connection. */
+  warmings = 0
+  /** Ports of the client at the last such request and at the last transcription. */
+  readonly clientPorts: { warming: number | undefined; stt: number | undefined } = {
+    warming: undefined,
+    stt: undefined,
+  }
   readonly chats: ChatCompletionCreateParamsStreaming[] = []
   readonly spoken: string[] = []
   readonly heardBytes: number[] = []
@@ -83,7 +90,12 @@ export class CascadeDouble {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method === 'OPTIONS') {
+      this.warmings++
+      this.clientPorts.warming = request.socket.remotePort
+    }
     const stage = stageOf(request.url ?? '')
+    if (stage === 'stt') this.clientPorts.stt = request.socket.remotePort
     if (stage === null) {
       response.writeHead(404).end('{"error":{"message":"Not found"}}')
       return

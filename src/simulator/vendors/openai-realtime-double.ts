@@ -153,6 +153,8 @@ class OpenAiDoubleSession {
   readonly #parts: SessionParts
   #detector: LevelDetector
   #utterance = 0
+  /** The item that the speech under way will be. */
+  #callerItem = ''
   #model: DoubleModel | null = null
   #answer: Answer | null = null
   #ids = 0
@@ -321,7 +323,8 @@ class OpenAiDoubleSession {
     this.#mind.hear?.(samples, this.#inputRateHz)
     if (!this.#listens) return
     for (const edge of this.#detector.hear(samples)) {
-      const itemId = `item_caller_${this.#ids}`
+      if (edge === 'started') this.#callerItem = `item_caller_${++this.#ids}`
+      const itemId = this.#callerItem
       if (edge === 'started') {
         this.#mind.callerStarted?.()
         this.send({
@@ -337,7 +340,7 @@ class OpenAiDoubleSession {
           audio_end_ms: Math.round(this.#detector.heardMs),
           item_id: itemId,
         })
-        this.#commitItem()
+        this.#commitItem(itemId)
         // The vendor also needs a moment, in which the client may create a response itself.
         setTimeout(() => {
           if (this.#answer === null) this.#begin(null)
@@ -354,12 +357,11 @@ class OpenAiDoubleSession {
         eventId,
       )
     }
-    this.#commitItem()
+    this.#commitItem(`item_caller_${++this.#ids}`)
   }
 
-  #commitItem(): void {
+  #commitItem(itemId: string): void {
     this.#utterance = 0
-    const itemId = `item_caller_${++this.#ids}`
     this.send({ type: 'input_audio_buffer.committed', item_id: itemId, previous_item_id: null })
     soon(this.#mind.nextCallerText(), (transcript) => this.#transcribed(itemId, transcript))
   }
