@@ -81,7 +81,7 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
     faults.push(`settings file '${path}' cannot be read: ${messageOf(thrown)}`)
     return found
   }
-  const { errors, contents } = parseDocument(source, { lineCounter: lines })
+  const { errors, contents } = parseDocument(source, { lineCounter: lines, prettyErrors: false })
   if (errors.length > 0) {
     // The parser quotes values, which may be secrets.
     for (const { pos, message } of errors)

@@ -267,6 +267,20 @@ export const SETTINGS = {
       ),
     ),
   }),
+  tlsCert: define<string | null>({
+    env: 'TLS_CERT',
+    key: 'tlsCert',
+    kind: optional(text('a file')),
+    fallback: null,
+    help: 'The file with the certificate of the public port and its chain, as PEM. With TLS_KEY the gateway speaks TLS there itself, and takes up a changed file within 10 s; without them a load balancer ends TLS.',
+  }),
+  tlsKey: define<string | null>({
+    env: 'TLS_KEY',
+    key: 'tlsKey',
+    kind: optional(text('a file')),
+    fallback: null,
+    help: 'The file with the private key of the certificate in TLS_CERT, as PEM without a passphrase.',
+  }),
   redisUrl: define<string | null>({
     env: 'REDIS_URL',
     key: 'redisUrl',

@@ -13,6 +13,7 @@ import { OVERLOADS } from '../workers/load-gate.js'
 import { EMPTY_RESPONSE } from '../sautikit/actions.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { Admission } from './admission.js'
+import { CertificateWatch } from './certificate-watch.js'
 import { ClientAddresses } from './client-address.js'
 import { DescriptorGuard, ownDescriptors } from './descriptors.js'
 import { refuseAmbiguousRequests } from './http-exchange.js'
@@ -54,9 +55,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const tokens = new StreamTokens(options)
   const guard = new WebhookGuard(options, tokens)
   const addresses = new ClientAddresses(options.trustedProxies)
-  const publicApp = createApp()
   const opsApp = createApp()
-  const listeners = publicListeners(publicApp, options)
   const descriptors = new DescriptorGuard({
     source: options.descriptors ?? ownDescriptors(),
     log: options.log,
@@ -94,9 +93,6 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     () => descriptors.pauses,
   )
   // uWebSockets.js calls this while it accepts, so that the guard can stop it at once.
-  publicApp.filter((_res, change) => {
-    descriptors.connection(change)
-  })
   opsApp.filter((_res, change) => {
     descriptors.connection(change)
   })
@@ -107,13 +103,21 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     ['port'],
   )
   for (const port of ['public', 'ops']) ambiguous({ port })
-  refuseAmbiguousRequests(publicApp, (res, req) => {
-    ambiguous({ port: 'public' }).inc()
-    guard.failed(addresses.of(res, req))
-  })
+  const { tls = null } = options
+  const listeners = publicListeners(() => {
+    const app = createApp(tls)
+    app.filter((_res, change) => {
+      descriptors.connection(change)
+    })
+    refuseAmbiguousRequests(app, (res, req) => {
+      ambiguous({ port: 'public' }).inc()
+      guard.failed(addresses.of(res, req))
+    })
+    media.routes(app) // before the rest: an upgrade is a GET
+    publicRoutes.routes(app)
+    return app
+  }, options)
   refuseAmbiguousRequests(opsApp, () => ambiguous({ port: 'ops' }).inc())
-  media.routes(publicApp) // before the rest: an upgrade is a GET
-  publicRoutes.routes(publicApp)
   opsRoutes.routes(opsApp)
 
   // The ops port first: no call can come in while only that one is open.
@@ -127,7 +131,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     await listeners.open()
   } catch (error) {
     opsApp.close()
-    publicApp.close()
+    listeners.cut()
     throw error
   }
 
@@ -139,14 +143,25 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     void descriptors.look()
   }, EDGE_SWEEP_MS).unref()
 
+  const certificate =
+    tls === null
+      ? null
+      : new CertificateWatch({
+          tls,
+          log: options.log,
+          renew: () => listeners.renew(),
+          reopen: () => listeners.open(),
+        })
+
   const shutDown = async (): Promise<void> => {
     clearInterval(timer)
+    certificate?.close()
     listeners.end()
     opsRoutes.close()
     // The close frames are on their way; cutting the connections now would overtake them with a reset.
     if (media.closeAll() > 0) await sleep(EDGE_GOODBYE_MS)
     media.cutAll()
-    publicApp.close()
+    listeners.cut()
     opsApp.close()
   }
   let closing: Promise<void> | null = null
@@ -161,9 +176,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
 }
 
-function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListeners {
+function publicListeners(makeApp: () => TemplatedApp, options: EdgeOptions): PublicListeners {
   const { host, port, shared, nodePort } = options
-  return new PublicListeners(app, [
+  return new PublicListeners(makeApp, [
     { host, port, shared, setting: 'PORT' },
     ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: 'PORT' }]),
   ])

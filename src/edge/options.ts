@@ -11,6 +11,7 @@ import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { DescriptorSource } from './descriptors.js'
 import type { Softphone } from './ops-phone.js'
+import type { TlsFiles } from './uws.js'
 
 /** A file of the console, by its path: `/`, `/console.js`. */
 export interface ConsoleFile {
@@ -60,6 +61,13 @@ export interface AgentsHere {
   ): Promise<object>
 }
 
+export interface EdgeTls extends TlsFiles {
+  /** @throws GatewayError CONFIG_INVALID when what the files hold now cannot be used */
+  readonly check: () => void
+  /** How often they are looked at. Absent: as `core/limits.ts` says; tests do not wait for that. */
+  readonly lookMs?: number
+}
+
 export interface EdgeOptions {
   readonly host: string
   /** Public port; 0 lets the system choose (tests). */
@@ -77,8 +85,10 @@ export interface EdgeOptions {
   readonly opsReadToken?: string | null
   /** True lets other processes of this gateway listen on the public port. The ops port is never shared. */
   readonly shared: boolean
-  /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
+  /** Origin that the carrier sees, `https://…`; null takes the request's Host. */
   readonly publicUrl: string | null
+  /** TLS on the public port; absent or null: plain HTTP. */
+  readonly tls?: EdgeTls | null
   /**
    * Origin of this node, for the URL of the audio socket of its calls. Null where `publicUrl` leads here alone, or,
    * without `publicUrl`, the request's Host, with `nodePort` where there is one.

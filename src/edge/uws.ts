@@ -1,7 +1,7 @@
 import { isMainThread } from 'node:worker_threads'
 import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { assert } from '../core/assert.js'
-import { HTTP_HEADERS_BYTES_MAX } from '../core/limits.js'
+import { HTTP_HEADERS_BYTES_MAX, PUBLIC_APPS_MAX } from '../core/limits.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
 
 export type {
@@ -35,8 +35,21 @@ interface ListenOptions {
   readonly setting: string
 }
 
-export function createApp(): TemplatedApp {
-  return uws.App()
+/** The files of a certificate with its chain and of its key; PEM. */
+export interface TlsFiles {
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+/** @throws Error when the files do not fit; the native module does not say why */
+export function createApp(tls: TlsFiles | null = null): TemplatedApp {
+  if (tls === null) return uws.App()
+  return uws.SSLApp({
+    cert_file_name: tls.certFile,
+    key_file_name: tls.keyFile,
+    // Frames are small and come every 20 ms: record buffers that are kept for each connection would be most of its memory.
+    ssl_prefer_low_memory_usage: true,
+  })
 }
 
 /** Listening with a host and options at once works in the native module and is missing from its types. */
@@ -76,17 +89,27 @@ function closeListener(listener: Listener): void {
   uws.us_listen_socket_close(listener)
 }
 
-/** The listeners of the public app, which can be closed and opened again at the ports that they had. */
+/**
+ * The listeners of the public port, which can be closed and opened again at the ports that they had, and the app behind
+ * them. A certificate belongs to an app for good, so a new one takes another app; the connections of the old one go on.
+ */
 export class PublicListeners {
-  readonly #app: TemplatedApp
+  readonly #makeApp: () => TemplatedApp
+  /** The newest one accepts connections. */
+  readonly #apps: TemplatedApp[]
   readonly #ports: ListenOptions[]
   #listeners: Listener[] = []
   /** Closed for good. */
   #ended = false
 
-  /** @param ports  the first one is the public port */
-  constructor(app: TemplatedApp, ports: readonly ListenOptions[]) {
-    this.#app = app
+  /**
+   * @param makeApp  with all its routes
+   * @param ports  the first one is the public port
+   * @throws what `makeApp` throws
+   */
+  constructor(makeApp: () => TemplatedApp, ports: readonly ListenOptions[]) {
+    this.#makeApp = makeApp
+    this.#apps = [makeApp()]
     this.#ports = [...ports]
   }
 
@@ -118,6 +141,25 @@ export class PublicListeners {
     if (this.#ended) this.close()
   }
 
+  /**
+   * Makes the app anew and has it accept the connections from now on. What connects in the moment between the closing of
+   * a port and its opening, within one turn of the event loop, is refused.
+   * @throws what `makeApp` throws, and GatewayError as `open`
+   */
+  async renew(): Promise<void> {
+    if (this.#ended) return
+    const listening = this.#listeners.length > 0
+    this.#apps.push(this.#makeApp())
+    // Its connections are as old as the certificates since.
+    if (this.#apps.length > PUBLIC_APPS_MAX) this.#apps.shift()?.close()
+    this.close()
+    if (listening) await this.open()
+  }
+
+  get #app(): TemplatedApp {
+    return this.#apps.at(-1) as TemplatedApp // there is one from the beginning
+  }
+
   async #freePort(options: ListenOptions): Promise<number> {
     const listener = await listen(this.#app, options)
     const port = portOf(listener)
@@ -134,5 +176,10 @@ export class PublicListeners {
   end(): void {
     this.#ended = true
     this.close()
+  }
+
+  /** Closes all connections. */
+  cut(): void {
+    for (const app of this.#apps) app.close()
   }
 }

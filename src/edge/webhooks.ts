@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX, FALLBACK_AFTER_MS } from '../core/limits.js'
+import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { AnswerHow } from '../fleet/routing.js'
@@ -46,6 +46,7 @@ type WebhookOptions = Pick<
   | 'outbound'
   | 'onRecordingReady'
   | 'publicUrl'
+  | 'tls'
   | 'nodeUrl'
   | 'nodePort'
   | 'fleet'
@@ -155,6 +156,8 @@ export class Webhooks {
         return xmlReply(call?.document ?? EMPTY_RESPONSE)
       case 'resume-stream':
         return this.#comeBack(call as LiveCall, request.host)
+      case 'offer-again':
+        return this.#offerAgain(call as LiveCall, request.host)
       case 'continue':
         return xmlReply(this.#write(webhook.callSid, call?.continuation('voice', webhook.digits) ?? [], []))
       case 'empty':
@@ -296,6 +299,15 @@ export class Webhooks {
     return this.lastWords(callSid, agent)
   }
 
+  /** The carrier asks how a call goes on whose stream it could not open. */
+  #offerAgain(call: LiveCall, host: string): WebhookAnswer {
+    const { callSid, agent, streamOffers } = call
+    const again = this.#options.fleet?.afterStream() === 'continues' && streamOffers < STREAM_OFFERS_MAX
+    if (again) return this.newStream(callSid, host)
+    call.streamRefused()
+    return this.lastWords(callSid, agent)
+  }
+
   /**
    * Opens a call here as a lost node, or a lost stream, left it.
    * @throws GatewayError when this node cannot take it, or the call cannot go on
@@ -343,14 +355,15 @@ export class Webhooks {
 
   /** Any node accepts webhooks; only the audio must come to this one. */
   #originsOf(host: string): Origins | null {
-    const { nodeUrl, nodePort, publicUrl } = this.#options
-    const webhooks = parseOrigin(publicUrl ?? `http://${host}`)
+    const { nodeUrl, nodePort, publicUrl, tls = null } = this.#options
+    const scheme = tls === null ? 'http' : 'https'
+    const webhooks = parseOrigin(publicUrl ?? `${scheme}://${host}`)
     const ownPort = publicUrl === null && nodePort !== undefined
     const audio =
       nodeUrl !== null
         ? parseOrigin(nodeUrl)
         : ownPort
-          ? parseOrigin(`http://${host.replace(/:\d+$/, '')}:${nodePort}`)
+          ? parseOrigin(`${scheme}://${host.replace(/:\d+$/, '')}:${nodePort}`)
           : webhooks
     return webhooks === null || audio === null ? null : { webhooks, audio }
   }
@@ -380,6 +393,7 @@ export class Webhooks {
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
     if (call?.state === 'cut') return this.#comeBack(call, host)
+    if (call?.state === 'waiting') return this.#offerAgain(call, host)
     // Its node and its state are gone: it was not ended by its agent, so its caller is not told goodbye.
     if (call === undefined && ownerUnknown) return this.lastWords(callSid, named)
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []

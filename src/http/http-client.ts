@@ -27,8 +27,13 @@ interface HttpClientOptions {
   readonly tls?: { readonly cert: string; readonly key: string; readonly ca: string }
 }
 
-/** Idle sockets are closed before servers do it (Node's own after 5 s), so that none dies under a request. */
+/**
+ * Idle sockets are closed before servers do it, so that none dies under a request: 2 s before a server that says how long
+ * it waits (`Keep-Alive`), but after a minute at most, and otherwise early enough for Node's own servers (5 s). Turns of
+ * a call are further apart than that, and a connection anew costs a turn two or three round trips.
+ */
 const IDLE_SOCKET_MS = 4000
+const IDLE_SOCKET_MS_MAX = 60_000
 /** Codes of undici, with the better-known system codes for them. */
 const SYSTEM_CODES: Readonly<Record<string, string>> = {
   UND_ERR_SOCKET: 'ECONNRESET',
@@ -94,7 +99,7 @@ export class HttpClient {
       agent = new Agent({
         connections: HTTP_SOCKETS_MAX,
         keepAliveTimeout: IDLE_SOCKET_MS,
-        keepAliveMaxTimeout: IDLE_SOCKET_MS,
+        keepAliveMaxTimeout: IDLE_SOCKET_MS_MAX,
         connect: (options, callback) => {
           const refused = refusedAddress(options.hostname, policy)
           if (refused === null) connector(options, callback)

@@ -128,10 +128,11 @@ export interface VoicePost {
 
 /**
  * `open-stream`: admit the call and answer its Stream document. `repeat-document`: the same document again.
- * `resume-stream`: the call goes on with a new Stream, in place of the one that was lost. `continue`: answer with the next document of the call (a Dial, words after a failed Dial). `empty`: take note and
- * answer `<Response></Response>`.
+ * `resume-stream`: the call goes on with a new Stream, in place of the one that was lost. `offer-again`: it gets a Stream
+ * again, in place of one that could not be opened. `continue`: answer with the next document of the call (a Dial, words
+ * after a failed Dial). `empty`: take note and answer `<Response></Response>`.
  */
-export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' | 'continue' | 'empty'
+export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' | 'offer-again' | 'continue' | 'empty'
 
 /**
  * Decides what a POST to the voice URL means. Any POST may be repeated or late, so the answer depends
@@ -149,6 +150,7 @@ export type VoiceDecision = 'open-stream' | 'repeat-document' | 'resume-stream' 
  * | known   | failed, busy, no-answer while dialing   | continue: the dialled leg failed, the caller gets words |
  * | known   | failed, busy, no-answer otherwise       | empty |
  * | cut     | stream-stopped, stream-error            | resume-stream: its stream was lost, and the carrier asks |
+ * | waiting | stream-error                            | offer-again: its stream could not be opened, and the carrier asks |
  * | known   | stream-started                          | empty: it comes late, and a Dial in its answer would be lost |
  * | known   | anything else while pending or dialing  | continue |
  * | waiting | ringing or no state; answered, if only events were given the document | repeat-document |
@@ -167,6 +169,7 @@ export function decideVoicePost(post: VoicePost): VoiceDecision {
   }
   if (isTerminal(state)) return escalation === 'dialing' && state !== 'completed' ? 'continue' : 'empty'
   if (post.phase === 'cut' && (state === 'stream-stopped' || state === 'stream-error')) return 'resume-stream'
+  if (post.phase === 'waiting' && state === 'stream-error') return 'offer-again'
   if (state === 'stream-started') return 'empty'
   if (escalation !== 'none' && post.phase !== 'ended') return 'continue'
   const again = state === 'ringing' || state === 'unknown' || (state === 'answered' && !post.served)

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { selfSigned } from '../../bench/kit/self-signed.js'
-import { internalTls } from '../../src/config/internal-tls.js'
+import { internalTls, publicTls } from '../../src/config/tls-files.js'
 import { NODE_NAME, nodeNameOf } from '../../src/fleet/node-name.js'
 import { GatewayError } from '../../src/core/errors.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -321,5 +321,28 @@ t.test('certificates of nodes are all three or none, and fit each other', (t) =>
     tls('cert.pem', 'other.pem', 'ca.pem'),
     /^INTERNAL_TLS_KEY is '.*other\.pem' with the certificate .*; allowed: the key of that certificate/,
   )
+  t.end()
+})
+
+t.test('TLS of the public port takes a certificate and its key, and says what is wrong with them', (t) => {
+  const [mine, other] = [selfSigned(), selfSigned()]
+  const folder = t.testdir({ 'cert.pem': mine.cert, 'key.pem': mine.key, 'other.pem': other.key, 'text.pem': 'no PEM' })
+  const tls = (cert: string, key: string) => {
+    const path = (name: string): string => (name === '' ? '' : join(folder, name))
+    try {
+      return publicTls(loadConfig({ TLS_CERT: path(cert), TLS_KEY: path(key) }, null))
+    } catch (thrown) {
+      return thrown instanceof GatewayError && thrown.code === 'CONFIG_INVALID' ? thrown.message : thrown
+    }
+  }
+  t.equal(tls('', ''), null)
+  t.match(tls('cert.pem', 'key.pem'), { certFile: join(folder, 'cert.pem'), keyFile: join(folder, 'key.pem') })
+  t.match(tls('', 'key.pem'), /^TLS_CERT is not set, but TLS_KEY is; allowed: both, or none/)
+  t.match(tls('absent.pem', 'key.pem'), /^TLS_CERT is '.*absent\.pem', which cannot be read \(ENOENT\); allowed: /)
+  t.match(
+    tls('cert.pem', 'text.pem'),
+    /^TLS_KEY is '.*text\.pem', which is not PEM; allowed: a file with a private key/,
+  )
+  t.match(tls('cert.pem', 'other.pem'), /^TLS_KEY is '.*other\.pem' with the certificate .*; allowed: the key of that/)
   t.end()
 })

@@ -19,6 +19,7 @@ export class ScriptedCall implements LiveCall {
   readonly legRateHz = 16000
   state: LiveCallState = 'waiting'
   document: string | null = null
+  readonly streamOffers = 1
   lostStream: KeptState | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
@@ -71,6 +72,11 @@ export class ScriptedCall implements LiveCall {
   text(messages: readonly StreamText[]): void {
     this.texts.push(...messages)
     this.#changed()
+  }
+
+  refused = false
+  streamRefused(): void {
+    this.refused = true
   }
 
   streamOver(): void {

@@ -85,11 +85,20 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
       UNKNOWN,
       { ringing: 'open-stream', answered: 'open-stream', unknown: 'open-stream', completed: 'open-stream' },
     ],
-    ['a call that waits for its socket', WAITING, { ringing: 'repeat-document', unknown: 'repeat-document' }],
+    [
+      'a call that waits for its socket',
+      WAITING,
+      { ringing: 'repeat-document', unknown: 'repeat-document', 'stream-error': 'offer-again' },
+    ],
     [
       'a call that waits, and only events were given its document',
       { ...WAITING, served: false },
-      { ringing: 'repeat-document', answered: 'repeat-document', unknown: 'repeat-document' },
+      {
+        ringing: 'repeat-document',
+        answered: 'repeat-document',
+        unknown: 'repeat-document',
+        'stream-error': 'offer-again',
+      },
     ],
     ['a call that streams', STREAMING, {}],
     [

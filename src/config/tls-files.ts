@@ -2,17 +2,19 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import { GatewayError } from '../core/errors.js'
+import type { EdgeTls } from '../edge/options.js'
 import type { PeerTls } from '../fleet/peer-listener.js'
 import { SETTINGS } from './settings.js'
 import type { Config } from './settings.js'
 
-type TlsSettings = Pick<Config, 'internalTlsCert' | 'internalTlsKey' | 'internalTlsCa'>
+type InternalTls = Pick<Config, 'internalTlsCert' | 'internalTlsKey' | 'internalTlsCa'>
+type PublicTls = Pick<Config, 'tlsCert' | 'tlsKey'>
 
 /**
  * The certificate, key and authorities of the internal listener, out of their files; null where none is set.
  * @throws GatewayError CONFIG_INVALID when one or two of the three are set, a file cannot be read, or they do not fit
  */
-export function internalTls(config: TlsSettings): PeerTls | null {
+export function internalTls(config: InternalTls): PeerTls | null {
   const { internalTlsCert: cert, internalTlsKey: key, internalTlsCa: ca } = config
   if (cert === null && key === null && ca === null) return null
   if (cert === null || key === null || ca === null) {
@@ -23,24 +25,54 @@ export function internalTls(config: TlsSettings): PeerTls | null {
       `${missing.map((name) => SETTINGS[name].env).join(' and ')} is not set, but another of the three is; allowed: all of INTERNAL_TLS_CERT, INTERNAL_TLS_KEY and INTERNAL_TLS_CA, or none`,
     )
   }
-  const tls = {
-    cert: pem('INTERNAL_TLS_CERT', cert, 'a certificate'),
-    key: pem('INTERNAL_TLS_KEY', key, 'a private key'),
+  return {
+    ...certificateAndKey({ certSetting: 'INTERNAL_TLS_CERT', cert, keySetting: 'INTERNAL_TLS_KEY', key }),
     ca: pem('INTERNAL_TLS_CA', ca, 'certificates of authorities'),
   }
+}
+
+/**
+ * TLS of the public port; null where none is set.
+ * @throws GatewayError CONFIG_INVALID when one of the two is set, a file cannot be read, or they do not fit
+ */
+export function publicTls({ tlsCert: cert, tlsKey: key }: PublicTls): EdgeTls | null {
+  if (cert === null && key === null) return null
+  if (cert === null || key === null)
+    throw invalid(
+      `${cert === null ? 'TLS_CERT' : 'TLS_KEY'} is not set, but ${cert === null ? 'TLS_KEY' : 'TLS_CERT'} is; allowed: both, or none where a load balancer ends TLS`,
+    )
+  const check = (): void => {
+    certificateAndKey({ certSetting: 'TLS_CERT', cert, keySetting: 'TLS_KEY', key })
+  }
+  check()
+  return { certFile: cert, keyFile: key, check }
+}
+
+/** @throws GatewayError CONFIG_INVALID */
+function certificateAndKey(files: {
+  readonly certSetting: string
+  readonly cert: string
+  readonly keySetting: string
+  readonly key: string
+}): Pick<PeerTls, 'cert' | 'key'> {
+  const { certSetting, keySetting } = files
+  const cert = pem(certSetting, files.cert, 'a certificate')
+  const key = pem(keySetting, files.key, 'a private key')
   try {
-    createSecureContext(tls)
+    createSecureContext({ cert, key })
   } catch (thrown) {
     // Its message tells what is wrong with the files, in words of OpenSSL, and nothing of the key.
     const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown'
     throw invalid(
-      `INTERNAL_TLS_KEY is '${key}' with the certificate '${cert}' (${code}); allowed: the key of that certificate, both as PEM without a passphrase`,
+      `${keySetting} is '${files.key}' with the certificate '${files.cert}' (${code}); allowed: the key of that certificate, both as PEM without a passphrase`,
     )
   }
-  const { validTo } = new X509Certificate(tls.cert)
+  const { validTo } = new X509Certificate(cert)
   if (Date.parse(validTo) < Date.now())
-    throw invalid(`INTERNAL_TLS_CERT is '${cert}', valid until ${validTo}; allowed: a certificate that is still valid`)
-  return tls
+    throw invalid(
+      `${certSetting} is '${files.cert}', valid until ${validTo}; allowed: a certificate that is still valid`,
+    )
+  return { cert, key }
 }
 
 function pem(setting: string, path: string, what: string): string {

@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises'
+import { messageOf } from '../core/errors.js'
+import { CERTIFICATE_LOOK_MS } from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+import type { EdgeTls } from './options.js'
+
+interface CertificateWatchOptions {
+  readonly tls: EdgeTls
+  readonly log: Log
+  /** Takes the files up. Rejects when the port could not be opened again, and `reopen` is tried from then on. */
+  readonly renew: () => Promise<void>
+  readonly reopen: () => Promise<void>
+}
+
+/**
+ * Takes up a changed certificate of the public port. The files are read again and again, because a certificate is often
+ * replaced by changing a link, which no file event reports. While they do not fit (one of the two may still be the old
+ * one), the port keeps what it has.
+ */
+export class CertificateWatch {
+  readonly #options: CertificateWatchOptions
+  readonly #timer: NodeJS.Timeout
+  /** What the files held when they were looked at last; null before that. */
+  #seen: string | null = null
+  #looking = false
+  #shut = false
+
+  constructor(options: CertificateWatchOptions) {
+    this.#options = options
+    void this.#look()
+    this.#timer = setInterval(() => void this.#look(), options.tls.lookMs ?? CERTIFICATE_LOOK_MS).unref()
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+
+  async #look(): Promise<void> {
+    if (this.#looking) return
+    this.#looking = true
+    const { tls, log, renew, reopen } = this.#options
+    try {
+      if (this.#shut) {
+        await reopen()
+        this.#shut = false
+      }
+      const files = await Promise.all([readFile(tls.certFile, 'utf8'), readFile(tls.keyFile, 'utf8')])
+      const content = files.join('\n')
+      const first = this.#seen === null
+      if (content === this.#seen) return
+      this.#seen = content
+      if (first) return
+      tls.check()
+      this.#shut = true
+      await renew()
+      this.#shut = false
+      log.info({}, 'The public port uses the changed certificate')
+    } catch (thrown) {
+      log.error(
+        { why: messageOf(thrown) },
+        this.#shut
+          ? 'The public port could not be opened again after its certificate had changed; it is tried again'
+          : 'The changed certificate of the public port is not used; the port keeps the one it has',
+      )
+    } finally {
+      this.#looking = false
+    }
+  }
+}
