@@ -2,7 +2,13 @@ import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid, parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { CALLBACK_ONCE_MS, CALLS_RECOVERED_AT_ONCE_MAX, CALL_TTL_MS, TAKEN_CALLS_MAX } from '../core/limits.js'
+import {
+  BUSY_ANSWER_MS,
+  CALLBACK_ONCE_MS,
+  CALLS_RECOVERED_AT_ONCE_MAX,
+  CALL_TTL_MS,
+  TAKEN_CALLS_MAX,
+} from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
@@ -122,10 +128,10 @@ export class Recovery<Answer extends object> {
 
   /** Does not reject. */
   async #recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    const { node, noted, words } = this.#options
+    const { noted, words } = this.#options
     try {
       const news = newsOf(webhook)
-      if (news === 'stream-over') node.streamOver(callSid, entry.owner)
+      if (news === 'stream-over') void this.#streamOver(webhook, callSid, entry.owner)
       if (news === 'left') await this.#left(callSid, entry)
       return news === 'asks' ? await this.#asked(webhook, callSid, entry) : noted(webhook)
     } catch (thrown) {
@@ -133,6 +139,17 @@ export class Recovery<Answer extends object> {
       this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be recovered')
       return newsOf(webhook) === 'asks' ? words(webhook, webhook.agent) : noted(webhook)
     }
+  }
+
+  /**
+   * The stream of a call is over whose owner did not answer. A busy owner has seen that end itself, and may have opened
+   * the next stream, so it is asked once more, with more time. Does not reject.
+   */
+  async #streamOver(webhook: ProvenWebhook, callSid: CallSid, owner: OwnerToken): Promise<void> {
+    const { node } = this.#options
+    const asked = await node.ask(owner, 'webhook', { webhook, token: owner }, BUSY_ANSWER_MS)
+    const lives = asked.result === 'answered' && !(Object(asked.answer) as { notHere?: true }).notHere
+    if (!lives) node.streamOver(callSid, owner)
   }
 
   /**

@@ -7,6 +7,7 @@ import {
   FALLBACK_AFTER_MS,
   PEER_ANSWER_MS,
   STORE_REWRITTEN_MS,
+  STREAM_AGAIN_MS,
   STREAM_END_LOOK_MS,
   STREAM_END_WAIT_MS,
 } from '../core/limits.js'
@@ -99,10 +100,18 @@ export class WebhookRouting<Answer extends object> {
     const { node, calls, clock } = this.#options
     const { callSid } = webhook
     const call = callSid === null ? undefined : calls.find(callSid)
-    if (call?.state === 'streaming' && newsOf(webhook) === 'asks') return this.#whenStreamEnds(webhook, call)
-    if (callSid === null || call !== undefined || (calls.known(callSid) && !node.gaveUp(callSid)))
-      return this.#here(webhook, false)
+    if (call !== undefined) return this.#ofCall(webhook, call)
+    if (callSid === null || (calls.known(callSid) && !node.gaveUp(callSid))) return this.#here(webhook, false)
     return this.#elsewhere(webhook, callSid, clock() + FALLBACK_AFTER_MS)
+  }
+
+  /** A webhook of a call that this node has. */
+  #ofCall(webhook: ProvenWebhook, call: LiveCall): Answer | Promise<Answer> {
+    const asks = newsOf(webhook) === 'asks'
+    if (asks && call.state === 'streaming') return this.#whenStreamEnds(webhook, call)
+    // Its stream could not be opened: before it is offered again.
+    if (asks && call.state === 'waiting') return sleep(STREAM_AGAIN_MS).then(() => this.#here(webhook, false))
+    return this.#here(webhook, false)
   }
 
   /**
@@ -166,7 +175,9 @@ export class WebhookRouting<Answer extends object> {
       const answer = await this.#open(webhook, callSid, owner, false)
       return 'notHere' in answer ? this.#here(webhook, true) : (answer as Answer)
     }
-    const answer = await this.#ask(owner, webhook, owner, PEER_ANSWER_MS)
+    // Its owner may wait for the end of the stream, or before it offers another.
+    const waitMs = newsOf(webhook) === 'asks' ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : 0
+    const answer = await this.#ask(owner, webhook, owner, PEER_ANSWER_MS + waitMs)
     if (typeof answer !== 'string' && !('notHere' in answer) && !('noRoom' in answer)) return answer
     // A fault between the nodes says nothing about the owner.
     if (answer === 'failed') return this.#here(webhook, true)
@@ -285,7 +296,8 @@ export class WebhookRouting<Answer extends object> {
     const { calls, node, recovery } = this.#options
     const { callSid } = webhook
     if (callSid === null) return NOT_HERE
-    if (calls.find(callSid) !== undefined) return this.#here(webhook, false)
+    const call = calls.find(callSid)
+    if (call !== undefined) return this.#ofCall(webhook, call)
     if (token === null || !node.isThisRun(token)) return NOT_HERE
     // Taken over here by another evidence, while the carrier asked there.
     if (recovery.has(callSid))

@@ -103,7 +103,8 @@ export function voiceUrlOf(config: Config, publicPort: number, agent: string): s
   if (config.publicUrl !== null) return `${config.publicUrl}/voice/${agent}`
   // A carrier on this machine, as the simulator is, reaches us without a public address.
   const host = new URL(config.apiUrl).hostname
-  return host === '127.0.0.1' || host === 'localhost' ? `http://127.0.0.1:${publicPort}/voice/${agent}` : null
+  const origin = config.tlsCert === null ? `http://127.0.0.1:${publicPort}` : `https://localhost:${publicPort}`
+  return host === '127.0.0.1' || host === 'localhost' ? `${origin}/voice/${agent}` : null
 }
 
 /** Counters of the carrier's API, copied once a second. */

@@ -1,7 +1,7 @@
 import type { CallSid } from '../core/ids.js'
 import type { Clock } from '../core/clock.js'
 import { isLoopback, isWildcard } from '../config/exposure.js'
-import { internalTls } from '../config/internal-tls.js'
+import { internalTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
 import { CallKeeper } from '../fleet/call-keeper.js'
 import type { CallStore } from '../fleet/call-store.js'

@@ -11,6 +11,7 @@ import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
 import { shownSettings } from '../config/shown-settings.js'
+import { publicTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
@@ -285,6 +286,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       opsReadToken: config.opsReadToken,
       shared: one !== undefined,
       publicUrl: config.publicUrl,
+      tls: publicTls(config),
       nodeUrl: config.nodeUrl,
       ...(one === undefined ? {} : { nodePort: one.plan.ownPort }),
       fleet: {
@@ -315,7 +317,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       calls,
       outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
-      onDrain: () => void stop(config.drainTimeoutMs),
+      onDrain: () => void stop(config.drainTimeoutMs, true),
       erasure: new CallErasure({
         folders: [config.dataDir, ...kept.leftFolders],
         spareFolder: idle.spare,
@@ -373,7 +375,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
 
   let stopping: Promise<void> | null = null
   const running = { calls, edge }
-  function stop(drainTimeoutMs: number): Promise<void> {
+  function stop(drainTimeoutMs: number, byCommand = false): Promise<void> {
     stopping ??= (async () => {
       const carried = liveCount(running.calls)
       log.info({ calls: carried }, 'stopping: no new calls are accepted')
@@ -382,8 +384,8 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       outbound.close()
       await watch?.close()
       await running.calls.drain(drainTimeoutMs)
-      // The carrier posts a call's end after the call: the ports stay open for that.
-      if (carried > 0) await sleep(LAST_WEBHOOKS_MS)
+      // The carrier posts a call's end after the call, and whoever gave the command has to get its answer.
+      if (carried > 0 || byCommand) await sleep(LAST_WEBHOOKS_MS)
       await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()
@@ -403,7 +405,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     calls,
     onRecord: (listener) => listeners.push(listener),
     onJoined: (listener) => joinedListeners.push(listener),
-    stop,
+    stop: (drainTimeoutMs) => stop(drainTimeoutMs),
     stopped,
   }
 }

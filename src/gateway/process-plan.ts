@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { isWildcard } from '../config/exposure.js'
-import { internalTls } from '../config/internal-tls.js'
+import { internalTls, publicTls } from '../config/tls-files.js'
 import { CALLS_PER_WORKER_MAX, GATEWAY_PROCESSES_MAX, INTERNAL_PORT_DEFAULT } from '../core/limits.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
 import type { PortUse } from '../http/port-use.js'
@@ -46,6 +46,7 @@ export function processCount(text: string | undefined): number {
  */
 export function processPlans(config: Config, count: number): readonly ProcessPlan[] {
   checkNodeUrl(config, count)
+  checkPublicTls(config)
   checkFleet(config, count)
   if (count === 1) return [{ index: 0, count, config: { ...config, ...nodeOf(config, count, 0) }, ownPort: 0 }]
   checkPorts(config, count)
@@ -210,6 +211,16 @@ function checkNodeUrl({ nodeUrl, publicUrl, redisUrl }: Config, count: number): 
   if (nodeUrl === null && publicUrl !== null) throw invalid(`NODE_URL is not set, but PUBLIC_URL is; ${allowed}`)
   if (nodeUrl === null && redisUrl !== null) throw invalid(`NODE_URL is not set, but REDIS_URL is; ${allowed}`)
   if (nodeUrl !== null && !tellsApart(nodeUrl)) throw invalid(`NODE_URL is '${nodeUrl}'; ${allowed}`)
+}
+
+/** A carrier that is led to a port with TLS must speak TLS. */
+function checkPublicTls(config: Config): void {
+  if (publicTls(config) === null) return
+  for (const name of ['publicUrl', 'nodeUrl'] as const) {
+    const url = config[name]
+    if (url?.startsWith('http:') === true)
+      throw invalid(`${SETTINGS[name].env} is '${url}'; allowed with TLS_CERT: a URL that begins with https://`)
+  }
 }
 
 /** What a node needs so that others find it and believe it. */

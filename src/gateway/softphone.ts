@@ -87,7 +87,10 @@ export class BrowserPhone implements Softphone {
   }
 
   get #origin(): string {
-    return `http://${this.#host}:${this.#options.publicPort()}`
+    const { config, publicPort } = this.#options
+    // The certificate is for the public name.
+    if (config.tlsCert !== null) return config.publicUrl ?? `https://localhost:${publicPort()}`
+    return `http://${this.#host}:${publicPort()}`
   }
 
   get #host(): string {
@@ -99,10 +102,12 @@ export class BrowserPhone implements Softphone {
 
   /**
    * Documents name the origin that the carrier reaches, often a balancer with TLS in front of this very process. From
-   * here it is shorter, and works without a network, to go to the port behind it; another node's origin is left alone.
+   * here it is shorter, and works without a network, to go to the port behind it, where that speaks no TLS itself;
+   * another node's origin is left alone.
    */
   #mediaRoute(url: string): string {
-    const { mediaOrigin, mediaPort } = this.#options
+    const { config, mediaOrigin, mediaPort } = this.#options
+    if (config.tlsCert !== null) return url
     const { protocol, host, pathname, search } = new URL(url)
     if (mediaOrigin === null || `${protocol}//${host}` !== mediaOrigin.replace(/^http/, 'ws').replace(/\/$/, ''))
       return url

@@ -1,9 +1,14 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { SETTINGS } from '../../src/config/settings.js'
+import { startDns } from '../support/dns-server.js'
 import { fleetBalancer } from '../support/fleet.js'
+import { freePort } from '../support/free-ports.js'
+import { until } from '../support/until.js'
 import { PROGRAMS, hasProgram, repositoryFile, settingValue } from './deploy-files.js'
 
 // Calls through it: test/fleet.
@@ -54,4 +59,33 @@ t.test('haproxy takes the configuration of a fleet', async (t) => {
   const checked = spawnSync('haproxy', ['-c', '-f', file], { encoding: 'utf8', env: PROGRAMS })
   t.equal(checked.status, 0, checked.stderr + checked.stdout)
   t.notMatch(checked.stderr, /WARNING/, 'and without a warning')
+})
+
+t.test('a webhook that comes before HAProxy knows a gateway waits for the DNS server', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  const ports = { public: await freePort(), ops: await freePort(), balancer: await freePort() }
+  const gateway = createServer((_request, response) => response.writeHead(401).end())
+  gateway.listen(ports.public, '127.0.0.1')
+  await once(gateway, 'listening')
+  const dns = await startDns(() => ['127.0.0.1'], 300)
+  const file = join(t.testdir({}), 'haproxy.cfg')
+  writeFileSync(file, fleetBalancer(ports, dns.port))
+  const haproxy = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  t.teardown(() => {
+    haproxy.kill('SIGKILL')
+    dns.close()
+    gateway.closeAllConnections()
+    gateway.close()
+  })
+  let status = 0
+  await until(
+    async () => {
+      const asked = fetch(`http://127.0.0.1:${ports.balancer}/events`, { method: 'POST', body: '{}' })
+      status = await asked.then(({ status }) => status).catch(() => 0)
+      return status !== 0
+    },
+    20_000,
+    'haproxy to listen',
+  )
+  t.equal(status, 401, "the gateway's answer")
 })

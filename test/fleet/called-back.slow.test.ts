@@ -16,7 +16,7 @@ import { until } from '../support/until.js'
  * really recognised.
  */
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 t.jobs = 2
 
 const speech = await CallerSpeech.start(null)
@@ -72,13 +72,14 @@ void t.test(
   'who says yes is asked for their order again, as somebody who is not verified',
   { buffered: true },
   async (t) => {
-    const record = await calledBack(t, 'Yes, please.', /Please ask again where your order is/)
+    const record = await calledBack(t, 'Yes please.', /Please ask again where your order is/)
     const said = record.transcript.map(({ role, text }) => `${role}: ${text}`)
     t.ok(
       said.some((text) => /^caller: yes/i.test(text)),
       said.join(' / '),
     )
-    t.match(said.join('\n'), /\ncaller: yes[^\n]*\nagent: [^\n]*Please ask again where your order is/)
+    // Not next to each other for certain: a sound of the line may make the agent pause between its two sentences.
+    t.match(said.join('\n'), /\ncaller: yes[^]*\nagent: [^\n]*Please ask again where your order is/, said.join(' / '))
     t.ok(record.timeline.some(({ name, detail }) => name === 'call-back-confirmed' && detail === 'words'))
   },
 )

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { CallRecord } from '../../src/call/record.js'
+import { STREAM_OFFERS_MAX } from '../../src/core/limits.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { asked, startLine } from '../support/broken-line.js'
 import { until } from '../support/until.js'
@@ -42,6 +43,38 @@ await Promise.all([
     call.hangUp()
     const { callSid } = await call.done
     t.match(await line.recordOf(callSid), { endReason: 'caller-hung-up', resumed: [{ recording: null }] })
+  }),
+  t.test('a balancer that has just started refuses the streams at first: they are offered again', async (t) => {
+    const line = await startLine(t, speech, { SAUTIKIT_AFTER_STREAM: 'continues' })
+    line.refuses(2)
+    const call = line.call('continues')
+    await until(() => call.streams() === 1, 10_000, 'a first stream')
+    await until(() => false, 500, '').catch(() => undefined)
+    line.refuses(3)
+    line.breaks()
+    await until(() => call.streams() === 2, 10_000, 'the stream that comes back')
+    await until(() => false, 300, '').catch(() => undefined)
+    call.hangUp()
+    const { callSid } = await call.done
+    const record = await line.recordOf(callSid)
+    t.match(record, { endReason: 'caller-hung-up', resumed: [{ recording: null }] })
+    t.equal(record.timeline.filter(({ name }) => name === 'stream-offered-again').length, 5)
+  }),
+  t.test('no stream can be opened: the caller hears the fallback, and nobody ends the call', async (t) => {
+    for (const [setting, carrier, offers] of [
+      ['continues', 'reposts', STREAM_OFFERS_MAX],
+      ['holds', 'continues', 1],
+    ] as const) {
+      const line = await startLine(t, speech, { SAUTIKIT_AFTER_STREAM: setting })
+      line.refuses(100)
+      const placed = line.call(carrier)
+      const { callSid, verbs } = placed
+      await until(() => verbs.includes('Say'), 10_000, 'words')
+      t.equal((await line.recordOf(callSid)).endReason, 'stream-error')
+      t.same(asked(line, /hangup|calls$/), [], 'the carrier is not asked to end it')
+      t.equal(verbs.filter((verb) => verb === 'Stream').length, offers)
+      placed.hangUp()
+    }
   }),
   t.test(
     'a balancer is killed, and the carrier holds the caller in silence: who is not there is rung back',

@@ -32,8 +32,8 @@ export interface Fleet {
   kill(index: number): Promise<void>
   /** The store loses what it held. */
   empty(): void
-  /** A node that gets requests of others and never answers. */
-  freeze(index: number): void
+  /** A node that gets requests of others and never answers, or answers them after that time. */
+  freeze(index: number, ms?: number): void
 }
 
 /**
@@ -51,7 +51,7 @@ export async function fleet(
   const gateways: Gateway[] = []
   const nodes: FleetNode[] = []
   const listeners: PeerListener[] = []
-  const frozen = new Set<number>()
+  const frozen = new Map<number, Promise<void>>()
   const sent: string[] = []
   const it: Fleet = {
     gateways,
@@ -77,8 +77,8 @@ export async function fleet(
     empty: () => {
       memory = new MemoryStore(Date.now)
     },
-    freeze: (index) => {
-      frozen.add(index)
+    freeze: (index, ms) => {
+      frozen.set(index, ms === undefined ? new Promise(() => undefined) : sleep(ms))
     },
   }
   const store = new Proxy(memory, {
@@ -98,8 +98,8 @@ export async function fleet(
     const listener = new PeerListener({ ...shared, host: '127.0.0.1', port: 0, url: null, onHeard: () => undefined })
     const handle = listener.handle.bind(listener)
     listener.handle = (name, handler) => {
-      handle(name, (body, from) => {
-        if (frozen.has(index)) return new Promise(() => undefined)
+      handle(name, async (body, from) => {
+        await frozen.get(index)
         sent.push(JSON.stringify(body))
         return handler(body, from)
       })

@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { PEER_ANSWER_MS } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import { callBack, callBackRefusal } from '../../src/fleet/call-back.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
@@ -147,6 +149,22 @@ t.test(
     t.equal(second.calls.find(sid)?.callSid, sid, 'at the survivor that has it')
   },
 )
+
+t.test('a stream is over, and its busy owner answers late: nobody takes the call from it', async (t) => {
+  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' })
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  const sid = newSid()
+  const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+  const before = two.sent.length
+  two.freeze(0, PEER_ANSWER_MS + 500)
+  const status = new URL(attribute(document, 'statusCallback').replaceAll('&amp;', '&'))
+  const stopped = { sessionId: sid, streamEvent: 'stream-stopped', streamSid: 'ST1' }
+  await post(`${second.url}${status.pathname}${status.search}`, { form: stopped })
+  await until(() => two.sent.length === before + 2, 10_000, 'both questions to arrive')
+  await sleep(200)
+  t.equal((await two.store.read(sid))?.owner.node, 'gw-0')
+  t.same(first.calls.get(sid).states, ['stream-stopped'], 'which is told once')
+})
 
 t.test(
   'a kept call of the next version, of other nodes or of nobody: its caller hears words, and it is counted',

@@ -78,6 +78,7 @@ t.test('whichever node a webhook comes to, the owner of the call answers it', as
       'the state, the event and the stream, each once',
     )
 
+    call.state = 'after'
     call.next = [{ verb: 'dial', numbers: ['+254700000003'] }]
     t.match((await after(second, document.text, ringing(sid))).text, /<Dial/)
     t.same(call.askers, ['after-stream'])
@@ -90,6 +91,29 @@ t.test('whichever node a webhook comes to, the owner of the call answers it', as
   })
   t.same(await Promise.all(three.gateways.map((gateway) => routed(gateway, 'forwarded'))), before)
 })
+
+t.test(
+  'asked at another node how a call goes on whose socket is still open, its owner waits for its end',
+  async (t) => {
+    const three = await fleet(t, 3)
+    for (const [index, state] of (['streaming', 'waiting'] as const).entries()) {
+      const sid = newSid()
+      const document = await voice(at(three, 0), ringing(sid))
+      const call = three.call(sid)
+      call.state = state
+      const askedAtMs = performance.now()
+      const answer = await after(
+        three.gateways.find(({ calls }) => calls.find(sid) === undefined) as Gateway,
+        document.text,
+        ringing(sid),
+      )
+      t.equal(answer.status, 200)
+      t.ok(performance.now() - askedAtMs > 350)
+      t.equal(call.detachedWith, index === 0 ? 1006 : null)
+      t.equal(call.refused, index === 1)
+    }
+  },
+)
 
 t.test('two first webhooks of one call, at two nodes at once, open it once', async (t) => {
   const three = await fleet(t, 3)

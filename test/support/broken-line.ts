@@ -8,6 +8,7 @@ import type { CallRecord } from '../../src/call/record.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import type { Gateway } from '../../src/gateway/gateway.js'
+import { resetConnection } from '../../src/simulator/audio-fork.js'
 import type { AfterStream } from '../../src/simulator/choices.js'
 import type { CallerScript } from '../../src/simulator/caller-script.js'
 import type { CallerSpeech } from '../../src/simulator/caller-speech.js'
@@ -26,12 +27,19 @@ import { until } from './until.js'
 async function startBalancer(
   t: Test,
   to: () => number,
-): Promise<{ readonly origin: string; readonly breaks: () => void; readonly vanishes: () => void }> {
+): Promise<{
+  readonly origin: string
+  readonly breaks: () => void
+  readonly vanishes: () => void
+  readonly refuses: (sockets: number) => void
+}> {
   const sockets = new Set<Socket>()
   const clients = new Set<Socket>()
   let vanished = false
-  const server = createServer((client) => {
+  let refused = 0
+  const join = (client: Socket, head: Buffer): void => {
     const gateway = connect(to(), '127.0.0.1')
+    gateway.write(head)
     clients.add(client)
     for (const [socket, other] of [
       [client, gateway],
@@ -46,20 +54,31 @@ async function startBalancer(
         if (!vanished) other.destroy()
       })
     }
+  }
+  const server = createServer((client) => {
+    client.once('error', () => undefined)
+    client.once('data', (head: Buffer) => {
+      if (refused === 0 || !head.toString('latin1').startsWith('GET /audio')) return join(client, head)
+      refused--
+      client.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+    })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const breaks = (): void => {
-    for (const socket of sockets) socket.resetAndDestroy()
+    for (const socket of sockets) resetConnection(socket)
   }
   const vanishes = (): void => {
     vanished = true
-    for (const client of clients) client.resetAndDestroy()
+    for (const client of clients) resetConnection(client)
   }
   t.teardown(() => {
     server.close()
     breaks()
   })
-  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, breaks, vanishes }
+  const refuses = (sockets: number): void => {
+    refused = sockets
+  }
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, breaks, vanishes, refuses }
 }
 
 interface Line {
@@ -67,6 +86,8 @@ interface Line {
   readonly breaks: () => void
   /** As `breaks`, but the gateway learns nothing of it. */
   readonly vanishes: () => void
+  /** The next so many audio sockets are answered with 503. */
+  readonly refuses: (sockets: number) => void
   readonly gateway: Gateway
   readonly records: readonly CallRecord[]
   readonly recordOf: (callSid: string) => Promise<CallRecord>
@@ -77,6 +98,8 @@ interface Line {
     readonly streams: () => number
     /** Streams that are closed, of which the carrier has told the gateway, or tried to. */
     readonly told: () => number
+    /** The verbs that the carrier has begun. */
+    readonly verbs: readonly string[]
   }
 }
 
@@ -102,7 +125,7 @@ export async function startLine(
     for (const { leg } of carrier.rest.workspace.calls()) leg.hangUp()
   })
   let port = 0
-  const { origin, breaks, vanishes } = await startBalancer(t, () => port)
+  const { origin, breaks, vanishes, refuses } = await startBalancer(t, () => port)
   const settings = {
     PUBLIC_URL: origin,
     SAUTIKIT_API_URL: carrier.rest.origin,
@@ -135,6 +158,7 @@ export async function startLine(
     gateway,
     breaks,
     vanishes,
+    refuses,
     records,
     recordOf: async (callSid) => {
       const found = (): CallRecord | undefined => records.find((record) => record.callSid === callSid)
@@ -144,6 +168,7 @@ export async function startLine(
     call: (afterStream, from) => {
       let streams = 0
       let told = 0
+      const verbs: string[] = []
       const placed = startCall({
         ...CARRIER,
         voiceUrl: `${origin}/voice/fleet`,
@@ -156,11 +181,12 @@ export async function startLine(
         caller: { ...person(speech), script: SILENT, files: new Map() },
         onEvent: (event) => {
           if (event.type === 'stream-opened') streams++
+          if (event.type === 'verb') verbs.push(event.name)
           if (event.type === 'webhook' && event.state === 'StreamStopped') told++
         },
       })
       t.teardown(() => placed.hangUp())
-      return { ...placed, streams: () => streams, told: () => told }
+      return { ...placed, streams: () => streams, told: () => told, verbs }
     },
   }
 }

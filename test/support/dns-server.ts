@@ -11,15 +11,28 @@ export interface DnsServer {
   close(): void
 }
 
-/** A name server on loopback: the IPv4 addresses that `addressesOf` has for a name, and NXDOMAIN where it has none. */
-export async function startDns(addressesOf: (name: string) => readonly string[]): Promise<DnsServer> {
+/**
+ * A name server on loopback: the IPv4 addresses that `addressesOf` has for a name, and NXDOMAIN where it has none.
+ * @param answersAfterMs  how long each answer takes
+ */
+export async function startDns(
+  addressesOf: (name: string) => readonly string[],
+  answersAfterMs = 0,
+): Promise<DnsServer> {
   const socket = createSocket('udp4')
+  let open = true
   socket.on('message', (query, from) => {
-    socket.send(answerTo(query, addressesOf), from.port, from.address)
+    setTimeout(() => {
+      if (open) socket.send(answerTo(query, addressesOf), from.port, from.address)
+    }, answersAfterMs)
   })
   socket.bind(0, '127.0.0.1')
   await once(socket, 'listening')
-  return { port: socket.address().port, close: () => socket.close() }
+  const close = (): void => {
+    open = false
+    socket.close()
+  }
+  return { port: socket.address().port, close }
 }
 
 function answerTo(query: Buffer, addressesOf: (name: string) => readonly string[]): Buffer {
