@@ -9,8 +9,11 @@
 export type BackendErrorCode =
   'auth' | 'rate_limit' | 'quota' | 'session_expired' | 'bad_request' | 'network' | 'timeout' | 'internal'
 
-/** What the agent waits for: a word or two, a number, or anything. */
-export const CALLER_EXPECTATIONS = ['yes-no', 'digits', 'open'] as const
+/**
+ * What the agent waits for: a word or two, a number that may be whole, one that is not yet (or has not begun), or
+ * anything.
+ */
+export const CALLER_EXPECTATIONS = ['yes-no', 'digits', 'more-digits', 'open'] as const
 export type CallerExpectation = (typeof CALLER_EXPECTATIONS)[number]
 
 /**

@@ -222,8 +222,8 @@ export const DEFAULT_CALL_OPTIONS = {
   bargeIn: {
     // Low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset.
     commitMs: 200,
-    // Twice as long: the detector of music needs a second or more, and what it then finds is no voice any more.
-    doubtfulCommitMs: 400,
+    // The detector of music needs a second or more, and what it then finds is no voice any more. A caller is seldom doubtful.
+    doubtfulCommitMs: 1000,
     backchannel: {
       maxMs: 600, // "mm-hm", "okay" and "sawa sawa" have 250 to 560 ms of voice; the agent is silent from the onset anyway
       words: BACKCHANNELS,

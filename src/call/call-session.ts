@@ -893,8 +893,8 @@ export class CallSession {
     this.#unrecognised.agentSounds()
     this.#putOnHold.agentSounds()
     this.#clear('not-understood')
-    // The goodbye after `end_call` is an answer of the backend's, in the gateway's words.
-    const asked = this.#plan?.cancellable === true && this.#plan.itemId === itemId
+    // The goodbye after `end_call`, and the announcement of an escalation, are answers of the backend's in the gateway's words.
+    const asked = kind === 'escalation' || (this.#plan?.cancellable === true && this.#plan.itemId === itemId)
     this.#endTurnBeforeAnswer(asked ? this.#agentSpeech.latest + 1 : (item?.generation ?? null), sentAtMs)
     this.#recordTurn(this.#turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
   }
@@ -1140,7 +1140,7 @@ export class CallSession {
       this.#commitBargeIn(`${bargeIn.figures}, ${bargeIn.neededMs} needed`, this.#agentSpeech.latest)
       return true
     }
-    if (bargeIn.wordsDecide && !this.#speechStartSent && this.#options.weighsSpeech) {
+    if (bargeIn.wordsDecide && !this.#speechStartSent && this.#weighsSpeech) {
       this.#wordsDueMs = Infinity
       if (this.#sendSpeechStart(Math.max(bargeIn.start?.firstVoicedMs ?? atMs, speech.firstVoicedMs), true))
         changed = true
@@ -1206,7 +1206,7 @@ export class CallSession {
   /** @param weighed  it may not be meant for the agent, so that the backend answers only words; null where it cannot */
   #sendSpeechStart(atMs: number, weighed: boolean): boolean {
     if (this.#speechStartSent) return false
-    if (weighed && !this.#options.weighsSpeech) return false
+    if (weighed && !this.#weighsSpeech) return false
     this.#speechStartSent = true
     this.#weighed = weighed
     if (weighed)
@@ -1301,6 +1301,11 @@ export class CallSession {
     else this.#deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
   }
 
+  /** The backend takes speech that our own detector heard and that may not be meant for it. */
+  get #weighsSpeech(): boolean {
+    return this.#options.weighsSpeech && !this.#options.serverVad
+  }
+
   /** There is agent speech, and the caller may interrupt it. */
   get #interruptible(): boolean {
     const { protectGreeting, protectEscalation } = this.#options.bargeIn
@@ -1380,6 +1385,10 @@ export class CallSession {
     // Nobody has interrupted and the agent goes on: it was listening, until words say something else.
     if (!Number.isNaN(this.#heardOver) && (this.#bargeIn.paused || this.#interruptible)) {
       this.#heardOverEnded = true
+      const { weighsSpeech, bargeIn } = this.#options
+      // A service that has finished its answer answers this too: only words should have that.
+      if (weighsSpeech && this.#backendUsable && this.#playout.pendingMs() >= MORE_TO_SAY_MS)
+        this.#out({ type: 'backend-speech-end', atMs: this.#nowMs, unless: bargeIn.backchannel?.words ?? [] })
       return this.#mark('backend-speech-over-agent', this.#bargeIn.paused ? this.#bargeIn.figures : undefined)
     }
     this.#settleHeardOver()

@@ -1,3 +1,4 @@
+import { smallArray } from '../core/small-arrays.js'
 import { FRAME_MS } from '../core/units.js'
 import { LEVEL_STEPS, dbfsOf, levelStep } from './frame-figures.js'
 
@@ -49,8 +50,8 @@ export class CallerLevel {
   refusedMs = 0
   readonly #quieterDb: number | null
   /** Frames at each step of the level: of understood speech, and of speech whose words may still come. */
-  readonly #learnt = new Float64Array(LEVEL_STEPS)
-  readonly #pending = new Float64Array(LEVEL_STEPS)
+  readonly #learnt = smallArray(Float64Array, LEVEL_STEPS)
+  readonly #pending = smallArray(Float64Array, LEVEL_STEPS)
   #learntFrames = 0
   #pendingFrames = 0
   #pendingAge = 0

@@ -1,4 +1,5 @@
 import type { Wake } from '../core/clock.js'
+import { smallArray } from '../core/small-arrays.js'
 
 /**
  * A fixed set of named deadlines. Setting one replaces it; a deadline that fires is cleared first, so that its
@@ -12,7 +13,7 @@ export class Deadlines<Name extends string> {
 
   constructor(names: readonly Name[]) {
     this.#names = names
-    this.#atMs = new Float64Array(names.length).fill(Infinity)
+    this.#atMs = smallArray(Float64Array, names.length).fill(Infinity)
   }
 
   set(name: Name, atMs: number): void {

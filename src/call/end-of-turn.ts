@@ -71,6 +71,8 @@ const PAUSE_MS_MIN = 200
 const YES_NO_MS = 400
 /** Between groups of digits people pause for up to 600 ms. */
 const DIGITS_MS = 660
+/** Who reads a number from a card says one digit a second. */
+const MORE_DIGITS_MS = 1400
 /** A longer wait is taken for a dead line. */
 const OPEN_MS_MAX = 900
 /** A caller pauses again as long as before, and somewhat longer. */
@@ -110,6 +112,7 @@ export class AdaptivePause implements TurnDecider {
   readonly #openMs: number
   readonly #yesNoMs: number
   readonly #digitsMs: number
+  readonly #moreDigitsMs: number
   #expected: CallerExpectation = 'open'
   /** The longest pause in this turn; less of it from earlier ones. */
   #longestMs = 0
@@ -127,6 +130,7 @@ export class AdaptivePause implements TurnDecider {
     this.#openMs = options.endOfSpeechMs
     this.#yesNoMs = Math.min(YES_NO_MS, this.#openMs)
     this.#digitsMs = Math.max(DIGITS_MS, this.#openMs)
+    this.#moreDigitsMs = Math.max(MORE_DIGITS_MS, this.#openMs)
   }
 
   expect(what: CallerExpectation): void {
@@ -175,7 +179,10 @@ export class AdaptivePause implements TurnDecider {
 
   get #pauseMs(): number {
     if (this.#expected === 'yes-no') return this.#yesNoMs
-    if (this.#expected === 'digits') return this.#digitsMs + Math.min(this.#noisyMs, NOISY_DIGITS_MS_MAX)
+    if (this.#expected === 'digits' || this.#expected === 'more-digits') {
+      const ms = this.#expected === 'digits' ? this.#digitsMs : this.#moreDigitsMs
+      return ms + Math.min(this.#noisyMs, NOISY_DIGITS_MS_MAX)
+    }
     const own = this.#longestMs === 0 ? 0 : Math.min(OPEN_MS_MAX, this.#longestMs + LONGER_BY_MS)
     return Math.max(this.#openMs + this.#noisyMs, own, this.#held ? HELD_MS : 0)
   }

@@ -1,3 +1,5 @@
+import { smallArray } from '../core/small-arrays.js'
+
 /**
  * A histogram for what happens thousands of times a second. Log-linear: 16 buckets an octave, so a value is known
  * within 6.25 %; all state is 32-bit words that one thread adds to and any thread may read. A worker keeps one in
@@ -43,8 +45,8 @@ export class FrameHistogram {
    * @param memory `FRAME_HISTOGRAM_BYTES` zeroed bytes at `byteOffset`; shared when another thread reads, its own
    *   when absent.
    */
-  constructor(memory: ArrayBufferLike = new ArrayBuffer(FRAME_HISTOGRAM_BYTES), byteOffset = 0) {
-    this.#words = new Uint32Array(memory, byteOffset, WORDS)
+  constructor(memory?: ArrayBufferLike, byteOffset = 0) {
+    this.#words = memory === undefined ? smallArray(Uint32Array, WORDS) : new Uint32Array(memory, byteOffset, WORDS)
   }
 
   /** One histogram in shared memory; hand `memory` to the thread that fills it. */

@@ -121,6 +121,7 @@ export class Metrics {
   readonly callsRefused: CounterOf<'reason'>
   readonly callsRehomed: CounterHandle
   readonly callsResumed: CounterHandle
+  readonly streamsOfferedAgain: CounterHandle
   readonly workerDeaths: CounterOf<'pool'>
   readonly mediaWorkerEnds: CounterOf<'cause'>
   /** Calls that have a media worker of their own, because one died while their code ran. */
@@ -222,6 +223,7 @@ export class Metrics {
     this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['reason'])
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
     this.callsResumed = this.defineCounter('calls_resumed', 'Calls that this node went on with', [])({})
+    this.streamsOfferedAgain = this.defineCounter('streams_offered_again', 'Streams offered again', [])({})
     this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls moved to another media worker', [])({})
     this.workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
     this.mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by cause', ['cause'])

@@ -98,13 +98,20 @@ export class CallTimeline {
 /** Stalls without concealed frames, which nobody hears, are marked together, at most this often. */
 const SILENT_STALLS_EVERY_MS = 5000
 
-/** While our own speech comes back, it is marked at most this often. */
-const ECHO_EVERY_MS = 5000
+/** While our own speech comes back, or a noise goes on, that is marked at most this often. */
+const SOUND_EVERY_MS = 5000
 
 /** Counters of the caller's audio from which marks are made. */
 type LineStats = Pick<
   CallerPathStats,
-  'stalls' | 'framesConcealed' | 'framesDropped' | 'framesOfEcho' | 'echoDelayMs' | 'echoGainDb'
+  | 'stalls'
+  | 'framesConcealed'
+  | 'framesDropped'
+  | 'framesOfEcho'
+  | 'echoDelayMs'
+  | 'echoGainDb'
+  | 'framesOfNoise'
+  | 'noiseDbfs'
 >
 
 /**
@@ -121,6 +128,8 @@ export class CallMarks {
   #concealed = 0
   #framesOfEcho = 0
   #echoMarkedAtMs = -Infinity
+  #framesOfNoise = 0
+  #noiseMarkedAtMs = -Infinity
   #dropped = 0
   #speechDropped = 0
 
@@ -163,7 +172,7 @@ export class CallMarks {
         `${line.framesDropped - this.#dropped} frames of the caller beyond the jitter buffer's bound`,
       )
     }
-    if (line.framesOfEcho > this.#framesOfEcho && nowMs - this.#echoMarkedAtMs >= ECHO_EVERY_MS) {
+    if (line.framesOfEcho > this.#framesOfEcho && nowMs - this.#echoMarkedAtMs >= SOUND_EVERY_MS) {
       const ms = (line.framesOfEcho - this.#framesOfEcho) * FRAME_MS
       const learnt =
         line.echoDelayMs === null || line.echoGainDb === null
@@ -172,6 +181,12 @@ export class CallMarks {
       this.add('echo', nowMs, `${ms} ms of sound was taken for our own speech coming back: ${learnt}`)
       this.#echoMarkedAtMs = nowMs
       this.#framesOfEcho = line.framesOfEcho
+    }
+    if (line.framesOfNoise > this.#framesOfNoise && nowMs - this.#noiseMarkedAtMs >= SOUND_EVERY_MS) {
+      const ms = (line.framesOfNoise - this.#framesOfNoise) * FRAME_MS
+      this.add('noise', nowMs, `${ms} ms of sound without a voice in it, ${Math.round(line.noiseDbfs)} dBFS`)
+      this.#noiseMarkedAtMs = nowMs
+      this.#framesOfNoise = line.framesOfNoise
     }
     if (speechDroppedSamples > this.#speechDropped) {
       this.add(

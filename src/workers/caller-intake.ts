@@ -3,6 +3,7 @@ import { AnswerGuard } from '../call/answer-guard.js'
 import type { AnswerGuardOptions, AnswerVerdict } from '../call/answer-guard.js'
 import type { TurnDecider } from '../call/end-of-turn.js'
 import type { CallSession } from '../call/call-session.js'
+import { smallArray } from '../core/small-arrays.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
 import { CallerPath } from '../media/caller-path.js'
 import type { CallerPathStats } from '../media/caller-path.js'
@@ -62,7 +63,7 @@ export class CallerIntake {
     this.#path = new CallerPath({ sampleRateHz: legRateHz, track, vadBank: context.vads })
     const { inputRateHz } = backend.capabilities
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
-    this.#referenceFrame = new Int16Array(frameSamples(legRateHz))
+    this.#referenceFrame = smallArray(Int16Array, frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced

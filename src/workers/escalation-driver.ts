@@ -201,6 +201,11 @@ export class EscalationDriver {
     })
   }
 
+  /** The carrier goes on with the caller: it is not asked to end the call. */
+  leave(): void {
+    this.#hungUp = true
+  }
+
   #machineOptions(settings: EscalationSettings): EscalationOptions {
     const { call, caller } = this.#options
     const { carrier, clock, wallClock, afterStream } = this.#context

@@ -96,6 +96,8 @@ export interface LiveCall {
   readonly lostStream: KeptState | null
   /** The XML this call was answered with; a repeated first webhook gets it again. */
   document: string | null
+  /** How many documents with a stream it was answered with. */
+  readonly streamOffers: number
   /**
    * The URL, token included, at which the carrier may ask how the call continues; set by the edge with the document.
    */
@@ -111,6 +113,12 @@ export interface LiveCall {
   audio(bytes: Uint8Array): void
   /** A text frame, parsed. */
   text(messages: readonly StreamText[]): void
+  /**
+   * The carrier could not open the stream, and the caller hears the agent's fallback: a `waiting` call is over unless a
+   * socket comes within ASKS_WITHIN_MS all the same, and the carrier is not asked to end it, because the fallback may ring
+   * a human.
+   */
+  streamRefused(): void
   /**
    * The carrier says that its stream is over. A socket that is open here and brings nothing for STREAM_QUIET_MS is lost.
    */

@@ -12,7 +12,14 @@ import { usesRecogniser } from '../backends/registry.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { REHOMES_MAX, RESUMES_MAX, SOCKET_WAIT_MS, STREAM_QUIET_MS, SUSPICIONS_MAX } from '../core/limits.js'
+import {
+  REHOMES_MAX,
+  RESUMES_MAX,
+  SOCKET_WAIT_MS,
+  STREAM_OFFERS_MAX,
+  STREAM_QUIET_MS,
+  SUSPICIONS_MAX,
+} from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
@@ -103,6 +110,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Moves to another worker so far. */
   #rehomes = 0
   #suspicions = 0
+  streamOffers = 0
+  /** Since when the carrier could not open the stream that it was offered last; null while nothing is known of that. */
+  #refusedAtMs: number | null = null
+  /** The carrier has words for the caller, in case that no stream comes. */
+  #goesOnAlone = false
   #document: string | null = null
   #heard = false
   #carrierSentAtMs = -Infinity
@@ -208,7 +220,14 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   set document(document: string | null) {
     this.#document = document
-    this.#mark('webhook-answered')
+    this.#refusedAtMs = null
+    this.streamOffers++
+    if (this.streamOffers === 1) {
+      this.#mark('webhook-answered')
+      return
+    }
+    this.#context.metrics.streamsOfferedAgain.inc(1, this.callSid)
+    this.#mark('stream-offered-again', `offer ${this.streamOffers} of at most ${STREAM_OFFERS_MAX}`)
   }
 
   get state(): LiveCallState {
@@ -399,6 +418,18 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (messages.length > 0) this.#send({ type: 'stream-text', messages })
   }
 
+  streamRefused(): void {
+    if (this.#state !== 'waiting') return
+    this.#refusedAtMs ??= this.#context.clock()
+    this.#goesOnAlone = true
+  }
+
+  #streamNeverCame(): void {
+    this.#state = 'after'
+    if (this.#goesOnAlone) this.#escalation.leave()
+    this.#send({ type: 'carrier-state', state: 'stream-error' })
+  }
+
   streamOver(): void {
     const sink = this.#sink
     if (sink === null || this.#context.clock() - this.#carrierSentAtMs < STREAM_QUIET_MS) return
@@ -473,6 +504,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
+    if (state === 'stream-error' && this.#state === 'waiting') {
+      this.#mark('carrier-state', state)
+      this.#refusedAtMs = this.#context.clock()
+      return
+    }
     if (state === 'completed' || state === 'failed') {
       // Once nobody has asked, the carrier may say so because it was asked to end the leg.
       if (this.#cut?.nobodyAsked !== true) this.#leftAs = state
@@ -543,7 +579,9 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Sends what is due now, and checks the deadlines that must hold even when the worker is dead. */
   pump(nowMs: number): void {
     if (this.#sink !== null) this.#play(this.#sink, nowMs)
-    else if (this.#state === 'waiting' && nowMs - this.#waitsFromMs > this.#socketWaitMs) {
+    else if (this.#state === 'waiting' && this.#refusedAtMs !== null && nowMs - this.#refusedAtMs > ASKS_WITHIN_MS) {
+      this.#streamNeverCame()
+    } else if (this.#state === 'waiting' && nowMs - this.#waitsFromMs > this.#socketWaitMs) {
       this.#state = 'after'
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
     } else if (this.#cut !== null && !this.#cut.nobodyAsked && nowMs >= this.#cut.untilMs) {

@@ -5,7 +5,7 @@ import { derivePolyphaseRows } from '../media/resample/polyphase.js'
 import type { PolyphaseRows } from '../media/resample/polyphase.js'
 import type { VadBank } from '../media/vad/vad.js'
 import { VoiceBank } from '../media/vad/voice-detector.js'
-import { VOICE_MODEL } from '../media/vad/voice-model.js'
+import { VOICE_MODELS } from '../media/vad/voice-model.js'
 
 /**
  * What every media worker needs and is expensive to make: the main thread makes it once, and each worker gets a clone.
@@ -45,7 +45,7 @@ function loadLibsamplerate(): typeof LibSampleRate {
 
 /** The voice detectors for all calls of a thread. */
 export function voiceDetectors(callerKernel: WebAssembly.Module): VadBank {
-  return new VoiceBank({ model: VOICE_MODEL, kernel: callerKernel })
+  return new VoiceBank({ models: VOICE_MODELS, kernel: callerKernel })
 }
 
 /** The same for a thread that needs no other media assets. */

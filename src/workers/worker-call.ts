@@ -63,6 +63,8 @@ export class WorkerCall implements BackendSink {
   readonly #speech: CallSpeech
   readonly #backend: Backend
   readonly #journal: CallJournal | null
+  /** Outputs of the session that are not carried out yet, in their order. */
+  readonly #outputs: CallOutput[] = []
   readonly #intake: CallerIntake
   readonly #marks: CallMarks
   readonly #callerLatency = new CallerLatency()
@@ -370,8 +372,12 @@ export class WorkerCall implements BackendSink {
   }
 
   #drain(nowMs: number): void {
+    // All outputs of an input are noted before the first is carried out: that may bring the next input at once.
     for (let output = this.#session.pollOutput(); output !== null; output = this.#session.pollOutput()) {
       this.#journal?.writer.output(output)
+      this.#outputs.push(output)
+    }
+    for (let output = this.#outputs.shift(); output !== undefined; output = this.#outputs.shift()) {
       this.#carryOut(output, nowMs)
       if (this.#over) return
     }

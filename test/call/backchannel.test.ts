@@ -120,6 +120,23 @@ t.test('what a service hears over an agent that goes on is no turn, and nobody w
   )
 })
 
+t.test(
+  'a service that can hold its answer back is told what needs none, unless the agent has nearly finished',
+  async (t) => {
+    const rig = listening({ serverVad: true, serverInterrupts: false, weighsSpeech: true })
+    shortSound(rig)
+    t.match(rig.all('backend-speech-end'), [{ unless: bargeIn.backchannel?.words ?? [] }])
+    t.same(rig.all('backend-speech-start'), [])
+    rig.heardWords('Mm, okay.', 'c2')
+    rig.run(5500)
+    t.same(floor(rig), [1, 1, 0])
+    rig.backend({ type: 'speech-started' })
+    rig.run(300)
+    rig.backend({ type: 'speech-stopped' })
+    t.equal(rig.all('backend-speech-end').length, 1, 'a sound over the last words is its answer')
+  },
+)
+
 t.test('other words than backchannels interrupt when the service has recognised them', async (t) => {
   const rig = overTheAgent()
   shortSound(rig)

@@ -58,6 +58,13 @@ t.test('a yes is answered sooner than a sentence, and a number later', async (t)
   t.equal(expecting('digits').says(300).endsAfterMs(), 660)
 })
 
+t.test('who reads a number from a card may say a digit a second', async (t) => {
+  const talker = expecting('more-digits')
+  for (let digit = 0; digit < 3; digit++) t.notOk(talker.says(300).quiet(1000))
+  talker.says(300).speech.expect('digits')
+  t.equal(talker.endsAfterMs(), 660, 'until the number is whole')
+})
+
 t.test('a caller who pauses is waited for longer than his pauses, in this turn and partly in the next', async (t) => {
   const talker = new Talker().says(600)
   t.notOk(talker.quiet(600))

@@ -218,6 +218,18 @@ t.test('a goodbye that comes before our own clock has ended the turn has answere
   t.match(rig.session.log.turns.slice(before), [{ answerMs: Number }])
 })
 
+t.test('and so has the announcement of a colleague', async (t) => {
+  const rig = Rig.talking({ escalation })
+  const before = rig.session.log.turns.length
+  rig.speak(400)
+  rig.run(300)
+  rig.toolCall('e1', 'escalate_to_human', { reason: 'asked', summary: 's' }, 2)
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
+  rig.run(3000)
+  t.match(rig.all('announce'), [{ text: 'Connecting you.' }])
+  t.match(rig.session.log.turns.slice(before), [{ answerMs: Number }])
+})
+
 t.test("a caller who speaks up during the agent's goodbye takes the end back", async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'bye', 2000, 'Goodbye then.')

@@ -57,7 +57,7 @@ t.test(
   async (t) => {
     const messages: (readonly TimelineMark[])[] = []
     const marks = new CallMarks(1000, (batch) => messages.push(batch))
-    const echo = { framesOfEcho: 0, echoDelayMs: null, echoGainDb: null }
+    const echo = { framesOfEcho: 0, echoDelayMs: null, echoGainDb: null, framesOfNoise: 0, noiseDbfs: -96 }
     const line = { stalls: 0, framesConcealed: 0, framesDropped: 0, ...echo }
     marks.pass(1000)
     marks.add('caller-speech', 1010)
@@ -97,6 +97,8 @@ t.test(
       framesOfEcho: 10,
       echoDelayMs: null,
       echoGainDb: null,
+      framesOfNoise: 0,
+      noiseDbfs: -96,
     }
     marks.watch({ ...line, framesOfEcho: 0 }, 0, 1000)
     marks.watch(line, 0, 2000)
@@ -112,3 +114,20 @@ t.test(
     )
   },
 )
+
+t.test('sound without a voice is marked with its length and level, every five seconds at most', async (t) => {
+  const all: TimelineMark[] = []
+  const marks = new CallMarks(0, (batch) => all.push(...batch))
+  const line = { stalls: 0, framesConcealed: 0, framesDropped: 0, framesOfEcho: 0, echoDelayMs: null, echoGainDb: null }
+  marks.watch({ ...line, framesOfNoise: 0, noiseDbfs: -96 }, 0, 1000)
+  for (let nowMs = 2000; nowMs <= 7500; nowMs += 250)
+    marks.watch({ ...line, framesOfNoise: nowMs < 3000 ? 12 : 40, noiseDbfs: -31.6 }, 0, nowMs)
+  marks.pass(8000)
+  t.same(
+    all.map(({ name, atMs, detail }) => [name, atMs, detail]),
+    [
+      ['noise', 2000, '240 ms of sound without a voice in it, -32 dBFS'],
+      ['noise', 7000, '560 ms of sound without a voice in it, -32 dBFS'],
+    ],
+  )
+})

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
 import { SOCKET_WAIT_MS } from '../../src/core/limits.js'
+import { ASKS_WITHIN_MS } from '../../src/workers/after-stream-behaviour.js'
 import { processClock } from '../../src/workers/ticker.js'
 import { TestLine, sid, startHost, until } from '../support/host.js'
 
@@ -72,6 +73,24 @@ t.test('a call whose socket never comes gives its slot back', async (t) => {
   t.equal(record.endReason, 'socket-never-came')
   t.equal(record.outcome, 'failed')
   t.equal(test.host.free, test.host.capacity)
+})
+
+t.test('a stream that the carrier could not open may be offered again; who is asked nothing ends', async (t) => {
+  let aheadMs = 0
+  const clock = processClock()
+  const test = await startHost({ clock: () => clock() + aheadMs })
+  t.teardown(() => test.close())
+  const [asked, silent] = [test.host.prepare(call('HD_offer0000001')), test.host.prepare(call('HD_offer0000002'))]
+  for (const one of [asked, silent]) {
+    one.document = '<Response/>'
+    one.carrierState('stream-error')
+  }
+  asked.document = '<Response/>'
+  aheadMs = ASKS_WITHIN_MS + 100
+  t.match(await test.recordOf(silent.callSid), { endReason: 'stream-error', outcome: 'failed' })
+  t.match(asked, { state: 'waiting', streamOffers: 2 })
+  const marks = asked.timeline().timeline.map(({ name }) => name)
+  t.ok(marks.includes('stream-offered-again'))
 })
 
 t.test('a drain lets calls finish, says goodbye at its limit and takes none meanwhile', async (t) => {

@@ -11,6 +11,8 @@ import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallInput, Handoff } from '../../src/call/events.js'
 import type { JournalHeaderLine, PlayoutAnswers } from '../../src/call/journal/journal.js'
 import { fleetStatusJsonSchema } from '../../src/fleet/fleet-status.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import type { CallRecord } from '../../src/call/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
@@ -138,6 +140,8 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
     ['journal', 'in', 'runs', 'audio'].every((kind) => kinds.has(kind)),
     [...kinds].join(),
   )
+  const { outputs, recorded } = replayJournal(journal)
+  t.same(diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }), [], 'the journal gives the same call, to its end')
 })
 
 t.test('what is not a record, a handoff or a journal line is refused by the published schemas', async (t) => {

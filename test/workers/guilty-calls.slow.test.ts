@@ -2,7 +2,7 @@ import t from 'tap'
 import { until } from '../support/host.js'
 import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 t.test('a call whose backend exits in the tick ends alone, and the others are moved once', (t) =>
   endsAlone(t, 'tickexit', 'exit'),

@@ -2,7 +2,7 @@ import t from 'tap'
 import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
 
 // Calls are in real time.
-t.setTimeout(90_000)
+t.setTimeout(300_000)
 
 const LIMIT_MS = 8000
 const SOUND_MS = 10_000

@@ -6,7 +6,7 @@ import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('whatever a carrier makes of both tracks, the agent hears the caller and not himself', async (t) => {
   const agent = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')

@@ -11,7 +11,7 @@ import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double
 import { TestLine, callerSays, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 
 // Calls are in real time.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 t.jobs = 2
 
 interface OpenAiCall {
@@ -19,6 +19,8 @@ interface OpenAiCall {
   readonly double: OpenAiDouble
   /** What the caller says now, and how the service writes it down. */
   say(words: string): Promise<void>
+  /** The caller has heard the second answer for a second. */
+  answers(): Promise<void>
   /** Hangs up. */
   record(): Promise<CallRecord>
 }
@@ -61,6 +63,12 @@ async function openAiCall(
       line.say(samples)
       await sleep(samples.length / 16)
     },
+    answers: async () => {
+      await until(() => double.script.answers === 2, 15_000, 'the answer to begin')
+      const fromMs = performance.now()
+      await until(() => line.soundSince(fromMs), 15_000, 'the answer to be heard')
+      await sleep(1000)
+    },
     record: () => {
       call.hangup('operator-hangup', 'the test is over', false)
       line.stop()
@@ -78,10 +86,9 @@ const committed = ({ bargeIns }: CallRecord): boolean[] => bargeIns.map(({ commi
 t.test('"okay" over an answer of OpenAI is listening: it goes on to its end, and nothing answers it', async (t) => {
   const call = await openAiCall(t, 'HD_okay0000000001', [{ say: STATUS, ...slowly }])
   await call.say('Where is my order?')
-  await until(() => call.double.script.answers === 2, 5000, 'the answer to begin')
-  await sleep(1500)
+  await call.answers()
   await call.say('Okay.')
-  await call.line.agentQuiet(1500)
+  await until(() => !call.line.soundSince(performance.now() - 1500), 20_000, 'the answer to end')
   const record = await call.record()
   t.same(committed(record), [false], 'the agent fell silent, and went on')
   t.equal(call.double.script.answers, 2, 'the service was asked for nothing more')
@@ -93,10 +100,9 @@ t.test('"okay" over an answer of OpenAI is listening: it goes on to its end, and
 t.test('a caller who speaks on over an answer of OpenAI interrupts it', async (t) => {
   const call = await openAiCall(t, 'HD_speakson00001', [{ say: STATUS, ...slowly }, { say: 'It is cancelled.' }])
   await call.say('Where is my order?')
-  await until(() => call.double.script.answers === 2, 5000, 'the answer to begin')
-  await sleep(1500)
+  await call.answers()
   await call.say('No, wait, I want to change my address.')
-  await until(() => call.double.script.answers === 3, 5000, 'the answer to the interruption')
+  await until(() => call.double.script.answers === 3, 15_000, 'the answer to the interruption')
   await call.line.agentQuiet(800)
   const record = await call.record()
   t.same(committed(record), [true])
@@ -108,10 +114,9 @@ t.test('a caller who speaks on over an answer of OpenAI interrupts it', async (t
 t.test('"stop" over an answer of OpenAI interrupts it too, by its words', async (t) => {
   const call = await openAiCall(t, 'HD_stop0000000001', [{ say: STATUS, ...slowly }, { say: 'I have stopped.' }])
   await call.say('Where is my order?')
-  await until(() => call.double.script.answers === 2, 5000, 'the answer to begin')
-  await sleep(1500)
+  await call.answers()
   await call.say('Stop!')
-  await until(() => call.double.script.answers === 3, 5000, 'an answer that the busy service did not give by itself')
+  await until(() => call.double.script.answers === 3, 15_000, 'an answer that the busy service did not give by itself')
   await call.line.agentQuiet(800)
   const record = await call.record()
   t.same(committed(record), [true])
@@ -127,7 +132,7 @@ t.test('a model that claims what no tool did is told so, and corrects itself alo
     (agent) => ({ ...agent, claims: agent.claims === null ? null : { ...agent.claims, correct: true } }),
   )
   await call.say('Please cancel my order.')
-  await until(() => call.double.script.answers === 3, 12_000, 'the correction')
+  await until(() => call.double.script.answers === 3, 15_000, 'the correction')
   await call.line.agentQuiet(800)
   const record = await call.record()
   t.match(record.claims, [{ tool: null, language: 'en', verdict: 'no-tool' }])

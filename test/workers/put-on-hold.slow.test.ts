@@ -3,7 +3,7 @@ import { HOLD_SENTENCE } from '../../src/simulator/caller-script.js'
 import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
 
 // A call of three quarters of a minute, in real time.
-t.setTimeout(150_000)
+t.setTimeout(300_000)
 
 const RATE_HZ = 16_000
 const HOLD_MS = 30_000
