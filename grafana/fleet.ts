@@ -198,9 +198,19 @@ export function fleet(): DashboardBuilder {
             ],
           ),
           curves(
-            { title: 'Calls of lost nodes', about: 'Outcome of calls whose node was lost.', unit: 'cps' },
+            {
+              title: 'Calls of lost nodes and streams',
+              about: 'Outcome of calls whose node was lost; streams that the carrier could not open, offered again.',
+              unit: 'cps',
+            },
             QUARTER,
-            [{ expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' }],
+            [
+              { expr: rate('mkondo_calls_recovered_total', 'result'), legend: '{{result}}' },
+              {
+                expr: `sum(rate(mkondo_streams_offered_again_total{${NODE}}[$__rate_interval]))`,
+                legend: 'stream offered again',
+              },
+            ],
           ),
           curves(
             {

@@ -8,7 +8,9 @@ import { timelineOf } from '../call/call-view.js'
 import { callRecordSchema } from '../workers/record-format.js'
 import { UsageError } from './exit-codes.js'
 import { cutJournal } from './journal-cut.js'
-import { OpsClient, opsClientOf, refusalOf } from './ops-client.js'
+import { journalOf } from './journal-of-call.js'
+import { opsClientOf, refusalOf } from './ops-client.js'
+import type { OpsClient } from './ops-client.js'
 import { redactForSupport } from './support-redaction.js'
 import { tarOf } from './tar.js'
 import { json } from './terminal.js'
@@ -95,26 +97,6 @@ async function collect(ops: OpsClient, callSid: string, token: string | null, wi
     'recording.wav and the handoff packet: they cannot be redacted',
   )
   return { files, redacted: said, missing }
-}
-
-/** The journal, from the node that has it. */
-async function journalOf(
-  ops: OpsClient,
-  callSid: string,
-  token: string | null,
-): Promise<string | { readonly why: string }> {
-  const path = `/api/calls/${callSid}/journal.jsonl`
-  const first = await ops.text(path)
-  if (typeof first === 'string') return first
-  const { message } = refusalOf(first.body, first.status)
-  const elsewhere = /: ask (http:\/\/\S+?)\/api\/calls\//.exec(message)?.[1]
-  if (elsewhere === undefined) return { why: message }
-  try {
-    const second = await new OpsClient(elsewhere, token).text(path)
-    return typeof second === 'string' ? second : { why: refusalOf(second.body, second.status).message }
-  } catch (thrown) {
-    return { why: messageOf(thrown) }
-  }
 }
 
 function readmeOf(callSid: string, { files, redacted, missing }: Bundle): string {

@@ -88,6 +88,8 @@ async function onStage(
           port: 0,
           opsPort: 0,
           host: '127.0.0.1',
+          tlsCert: null,
+          tlsKey: null,
           shopApiUrl: shop.url,
           dataDir: folder,
           agentsWatch: false,

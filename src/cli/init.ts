@@ -83,7 +83,7 @@ export async function init(folder: string, options: InitOptions, terminal: Termi
       'Next:',
       `  cd ${inFolder}`,
       '  npx mkondo check                  # finds mistakes before a start',
-      '  npx mkondo simulate               # a simulated caller talks to it; with --mode audio, spoken',
+      '  npx mkondo simulate               # a simulated caller calls it; with --mode audio, spoken',
       '  npx mkondo serve                  # takes calls until Ctrl-C',
       '',
       `README.md has the next steps${AUTOMATIC.includes(chosen.backend) ? '' : `, and how to switch to ${chosen.backend}`}.`,
@@ -190,31 +190,31 @@ function readme(name: string, { template, backend }: Answers): string {
   const vendor = AUTOMATIC.includes(backend)
     ? `Without a key the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With \`OPENAI_API_KEY\`
 or \`GEMINI_API_KEY\` it runs on that model and follows its \`instructions\`.`
-    : `Without variables the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With those of
+    : `Without variables the agent runs on the embedded backend: it follows the \`offline:\` part of its file. With the variables in
 \`.env.example\` it runs on ${backend} and follows its \`instructions\`.`
   return `# ${name}
 
-A voice agent for phone calls on mkondo, begun from the template \`${template}\`: it ${TEMPLATES[template]}.
+A voice agent for phone calls on mkondo, created from the template \`${template}\`. It ${TEMPLATES[template]}.
 
 | file | what it is |
 |---|---|
 | \`agents/${name}.yaml\` | the agent: instructions, tools, and the dialogue for running without a model |
 | \`agents/tools/${name}.mjs\` | its tools as code |
-| \`scenarios/first-call.yaml\` | a simulated caller, and what must come of the call |
-| \`mkondo.yaml\` | settings; \`.env.example\` has those that are secrets |
+| \`scenarios/first-call.yaml\` | a simulated caller, and the expected result of the call |
+| \`mkondo.yaml\` | settings; \`.env.example\` lists the ones for your keys and secrets |
 
 \`\`\`sh
 npx mkondo check       # finds mistakes before a start: settings, agent, keys, ports
-npx mkondo simulate    # runs the scenarios, many times as fast as speech
-npx mkondo simulate --mode audio   # the same, spoken
+npx mkondo simulate    # runs the scenarios as text, much faster than speech
+npx mkondo simulate --mode audio   # runs them as spoken calls
 npx mkondo serve       # takes calls until Ctrl-C; with your variables: npx mkondo serve --env-file .env
 \`\`\`
 
-While it serves, edits of \`agents/\` reach the next call.
+While \`serve\` runs, the next call uses your edits in \`agents/\`.
 
 ${vendor}
 
-For real calls set \`PUBLIC_URL\`, \`SAUTIKIT_WEBHOOK_SECRETS\` and \`SAUTIKIT_API_KEY\`, and lead a number here:
+For real calls set \`PUBLIC_URL\`, \`SAUTIKIT_WEBHOOK_SECRETS\` and \`SAUTIKIT_API_KEY\`, and route a number here:
 
     npx mkondo numbers route NUMBER --agent ${name}
 `

@@ -6,6 +6,7 @@ import type { Replay } from '../call/journal/replay.js'
 import { diffOutputs } from '../call/journal/replay-diff.js'
 import { GatewayError } from '../core/errors.js'
 import { maskText } from '../telemetry/redact.js'
+import { outputName } from './replay-report.js'
 
 interface CutOptions {
   /** Seconds of the call that are kept; null: all of it. */
@@ -43,10 +44,8 @@ const WORDS: ReadonlySet<string> = new Set([
  * @throws GatewayError JOURNAL_INVALID where the call behaves differently without its words, or cannot be replayed
  */
 export function cutJournal(journal: readonly string[], options: CutOptions): readonly string[] {
-  const kept = until(
-    journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line),
-    options.untilS,
-  )
+  const parsed = journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line)
+  const kept = until(parsed, options.untilS)
     .filter((line) => options.withAudio || !('media' in line && Array.isArray(line['media'])))
     .map(upgraded)
   const callSid = (kept[0]?.['options'] as { callSid?: string } | undefined)?.callSid ?? ''
@@ -66,13 +65,29 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
   })
   const lines = cut.map((line) => JSON.stringify(line))
   const { outputs, recorded } = replayJournal(lines)
-  if (diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }).length > 0) {
-    throw new GatewayError(
-      'JOURNAL_INVALID',
-      'the replay of the cut call differs from its own outputs: this is a fault of the gateway',
-    )
-  }
+  if (diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }).length > 0)
+    throw new GatewayError('JOURNAL_INVALID', whyNotCut(until(parsed, options.untilS)))
   return lines
+}
+
+/**
+ * A line of frames holds what its last frame caused. A call that is decided otherwise than it was recorded has outputs at
+ * other frames, for which the journal has no line.
+ */
+function whyNotCut(kept: readonly Line[]): string {
+  const { header, outputs, recorded } = replayJournal(kept.map((line) => JSON.stringify(line)))
+  const [first] = recorded === null ? [] : diffOutputs(recorded, outputs, { toleranceMs: 0 })
+  if (recorded !== null && first === undefined)
+    return 'the replay of the cut call differs from its own outputs: this is a fault of the gateway'
+  const build = header.build === null ? '' : ` (${header.build})`
+  const what = `the call runs otherwise in this version than in the one that recorded it${build}`
+  const advice = '"mkondo replay --diff" shows the differences; cut the call with that version'
+  if (first === undefined) return `${what}; ${advice}`
+  const { atMs, output } = first.kind === 'new' ? first.is : first.was
+  const firstAtMs = kept.find((line) => typeof line['t'] === 'number')?.['t'] as number
+  const sameS = Math.floor((atMs - firstAtMs) / 1000)
+  const at = `${((atMs - header.options.preparedAtMs) / 1000).toFixed(3)} s into it, "${outputName(output)}"`
+  return `${what}: first ${at}; ${advice}${sameS > 0 ? `, or what came before, with --until ${sameS}` : ''}`
 }
 
 /** The header in this build's version; other lines without their recorded outputs. */

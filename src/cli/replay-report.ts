@@ -81,7 +81,7 @@ function differenceLine(verdict: ReplayVerdict, difference: OutputDifference): s
 }
 
 function timed(verdict: ReplayVerdict, { atMs, output }: TimedOutput): string {
-  return `${at(verdict, atMs)}  ${named(output)}`
+  return `${at(verdict, atMs)}  ${outputName(output)}`
 }
 
 /** Time since the webhook, as in a call record. */
@@ -90,7 +90,7 @@ function at({ startMs }: ReplayVerdict, atMs: number): string {
 }
 
 /** An output in one line, without what was said. */
-function named(output: CallOutput): string {
+export function outputName(output: CallOutput): string {
   switch (output.type) {
     case 'mark':
       // Why the turn ended, in figures.

@@ -7,13 +7,17 @@ import { readJournal } from '../call/journal/journal-reader.js'
 import { replayJournal } from '../call/journal/replay.js'
 import type { Replay, ReplayPath } from '../call/journal/replay.js'
 import { diffOutputs } from '../call/journal/replay-diff.js'
+import { loadConfig } from '../config/load-config.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { isCallSid } from '../core/ids.js'
 import { JOURNAL_FILE_BYTES_MAX, REPLAY_FILES_MAX } from '../core/limits.js'
 import type { VadBank } from '../media/vad/vad.js'
 import { CallerPath } from '../media/caller-path.js'
 import { sessionOptionsSchema } from '../workers/journal-format.js'
 import { loadVoiceDetectors } from '../workers/media-assets.js'
 import { cutJournal } from './journal-cut.js'
+import { journalOf } from './journal-of-call.js'
+import { opsClientOf } from './ops-client.js'
 import { Progress } from './progress.js'
 import { replayReport } from './replay-report.js'
 import type { ReplayVerdict } from './replay-report.js'
@@ -27,6 +31,8 @@ export interface ReplayOptions extends CutOptions {
   /** False with `--no-audio`. */
   readonly audio: boolean
   readonly json?: true
+  readonly opsUrl?: string
+  readonly config?: string
 }
 
 interface CutOptions {
@@ -42,13 +48,15 @@ interface CutOptions {
  */
 const DIFF_TOLERANCE_MS = 60
 
-/** `mkondo replay`. @param paths  journals, and folders of them */
+/** `mkondo replay`. @param paths  journals, folders of them, and SIDs of calls whose journal a running gateway has */
 export async function replay(paths: readonly string[], options: ReplayOptions, terminal: Terminal): Promise<number> {
   const files = await journalFiles(paths)
+  const read = (file: string): Promise<readonly string[]> =>
+    isSid(file) ? sentLines(file, options, terminal) : readLines(file)
   if (options.cut !== undefined) {
     const file = files[0]
     if (files.length !== 1 || file === undefined) throw wrong(`--cut needs exactly one journal, not ${files.length}`)
-    terminal.out(await cut(file, options.cut, options))
+    terminal.out(await cut(await read(file), file, options.cut, options))
     return 0
   }
   const settings = (options.set ?? []).map(parseSetting)
@@ -59,7 +67,7 @@ export async function replay(paths: readonly string[], options: ReplayOptions, t
   try {
     for (const [index, file] of files.entries()) {
       progress.show(`${index + 1} of ${files.length} calls`)
-      const journal = await readLines(file)
+      const journal = await read(file)
       const startedAtMs = performance.now()
       const verdict = compare(journal, file, { settings, openPath, decisions })
       verdicts.push({ ...verdict, tookMs: performance.now() - startedAtMs })
@@ -192,12 +200,11 @@ function keysOf(settings: Readonly<Record<string, unknown>>): string {
   return `allowed: ${Object.keys(settings).join(', ')}`
 }
 
-async function cut(file: string, name: string, options: CutOptions): Promise<string> {
+async function cut(journal: readonly string[], file: string, name: string, options: CutOptions): Promise<string> {
   if (!/^[a-z0-9][a-z0-9-]{0,60}$/.test(name))
     throw wrong('--cut: the name is not valid; allowed: 1 to 61 of a-z, 0-9 and -')
   const untilS = options.until === undefined ? null : Number(options.until)
   if (untilS !== null && !(untilS > 0)) throw wrong('--until is not valid; allowed: a number of seconds above 0')
-  const journal = await readLines(file)
   const lines = named(file, () =>
     cutJournal(journal, { untilS, withWords: options.withWords === true, withAudio: options.withAudio === true }),
   )
@@ -209,10 +216,27 @@ async function cut(file: string, name: string, options: CutOptions): Promise<str
   return `${target}: ${lines.length} entries. Run it with: mkondo replay ${target}\n`
 }
 
+/** A call of a running gateway, not a file. */
+function isSid(path: string): boolean {
+  return path.startsWith('HD_') && isCallSid(path)
+}
+
+/** The journal that a running gateway sends. */
+async function sentLines(callSid: string, options: ReplayOptions, terminal: Terminal): Promise<readonly string[]> {
+  const { opsToken } = loadConfig(terminal.env, options.config ?? null)
+  const journal = await journalOf(opsClientOf(options, terminal), callSid, opsToken)
+  if (typeof journal === 'string') return journal.split('\n')
+  throw wrong(`${callSid}: ${journal.why}`)
+}
+
 /** The journals that were named, those of a folder in order of their names. */
 async function journalFiles(paths: readonly string[]): Promise<readonly string[]> {
   const files: string[] = []
   for (const path of paths) {
+    if (isSid(path)) {
+      files.push(path)
+      continue
+    }
     const found = await stat(path).catch((thrown: unknown) => {
       throw wrong(`${path}: ${messageOf(thrown)}`)
     })

@@ -252,6 +252,7 @@ export type Line =
 /** Marks that tell what the gateway took a sound for, or why somebody was not served. */
 const DECISIONS: ReadonlySet<string> = new Set([
   'echo',
+  'noise',
   'quieter-voice',
   'speech-weighed',
   'barge-in-pause',

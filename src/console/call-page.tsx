@@ -2,7 +2,7 @@ import type { CallTimelineView, LiveCallView } from '../call/call-view.js'
 import type { ComponentChildren, JSX } from 'preact'
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import type { CallRecord } from '../call/record.js'
-import { callPath, getJson, post, useEvents } from './api.js'
+import { callPath, getJson, post, useEvents, useJson } from './api.js'
 import { isUnheard, linesOf, ofRecord, turnsOf, withEvent } from './call-model.js'
 import type { CallEvent, CallModel, TurnSteps } from './call-model.js'
 import { clockOf, medianOf, moneyOf, placeOf, tookOf, whenOf } from './format.js'
@@ -159,16 +159,7 @@ function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
                 </a>
               )}
             </p>
-            <h3>{T.call.replay}</h3>
-            <p class="muted">{T.call.replayWhy}</p>
-            <CopyLine
-              text={`npx mkondo replay data/journals/${call.sid}.jsonl --cut ${call.agent}-${call.sid.slice(-6)}`}
-            />
-            <p class="links">
-              <a href={callPath(call.sid, '/journal.jsonl')} target="_blank" rel="noreferrer">
-                {T.call.rawJournal}
-              </a>
-            </p>
+            <ReplayAsTest call={call} />
           </Panel>
         </div>
       </div>
@@ -178,11 +169,12 @@ function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
 
 export function Panel(props: {
   readonly title: string
+  readonly class?: string
   readonly aside?: ComponentChildren
   readonly children: ComponentChildren
 }): JSX.Element {
   return (
-    <section class="card">
+    <section class={`card ${props.class ?? ''}`}>
       <div class="card-head">
         <h2>{props.title}</h2>
         {props.aside}
@@ -357,6 +349,38 @@ function Reasons({
       ))}
     </ul>
   )
+}
+
+/** How the call becomes a test; where no journals are kept, how to keep them. */
+function ReplayAsTest({ call }: { readonly call: CallModel }): JSX.Element {
+  const { value } = useJson<{ readonly settings: Readonly<Record<string, unknown>> }>('/api/settings')
+  const kept = value === null ? null : value.settings['JOURNAL_CALLS'] !== 'off'
+  return (
+    <>
+      <h3>{T.call.replay}</h3>
+      {kept === false && <p class="muted">{T.call.noJournal}</p>}
+      {kept === true && call.live && <p class="muted">{T.call.replayLater}</p>}
+      {kept === true && !call.live && (
+        <>
+          <p class="muted">{T.call.replayWhy}</p>
+          <CopyLine text={`npx mkondo replay ${call.sid} --cut ${testNameOf(call)}`} />
+          <p class="links">
+            <a href={callPath(call.sid, '/journal.jsonl')} download={`${call.sid}.jsonl`}>
+              {T.call.rawJournal}
+            </a>
+          </p>
+        </>
+      )}
+    </>
+  )
+}
+
+/** A name that `mkondo replay --cut` allows. */
+function testNameOf({ agent, sid }: CallModel): string {
+  return `${agent}-${sid
+    .slice(-6)
+    .toLowerCase()
+    .replace(/[^a-z0-9]/g, '')}`
 }
 
 function Cost({ record }: { readonly record: CallRecord }): JSX.Element {

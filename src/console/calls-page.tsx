@@ -327,7 +327,9 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
                   <td>
                     <a href={`#/calls/${call.callSid}`}>{whenOf(call.startedAt)}</a>
                   </td>
-                  <td class="wide mono">{call.callSid}</td>
+                  <td class="wide mono">
+                    <a href={`#/calls/${call.callSid}`}>{call.callSid}</a>
+                  </td>
                   <td>
                     <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
                   </td>

@@ -56,7 +56,7 @@ export function FleetPage({ act }: { readonly act: boolean }): JSX.Element {
                   <th scope="col">{T.fleet.node}</th>
                   <th scope="col">{T.fleet.state}</th>
                   <th scope="col">{T.fleet.calls}</th>
-                  <th scope="col" class="number">
+                  <th scope="col" class="wide number">
                     {T.fleet.free}
                   </th>
                   <th scope="col" class="wide">
@@ -111,7 +111,7 @@ function NodeRow(props: {
           </span>
         </span>
       </td>
-      <td class="number">{free}</td>
+      <td class="wide number">{free}</td>
       <td class="wide">{version}</td>
       <td class="wide">{whenOf(startedAt)}</td>
       <td class="wide">{opsUrl === null ? '–' : <a href={opsUrl}>{opsUrl}</a>}</td>
@@ -181,8 +181,15 @@ export function SettingsPage(): JSX.Element {
   )
 }
 
+/** LOG_LEVEL, shown as it is written. */
+function isLevels(value: unknown): value is { level: string; components: Readonly<Record<string, string>> } {
+  return typeof value === 'object' && value !== null && 'level' in value && 'components' in value
+}
+
 function textOf(value: unknown): string {
-  if (value === null || value === undefined || value === '') return T.settings.unset
+  if (value === null || value === undefined || value === '' || value === '[not set]') return T.settings.unset
+  if (isLevels(value))
+    return [value.level, ...Object.entries(value.components).map(([name, level]) => `${name}=${level}`)].join(',')
   if (Array.isArray(value)) return value.length === 0 ? T.settings.unset : value.map(textOf).join(', ')
   return typeof value === 'string' ? value : JSON.stringify(value)
 }

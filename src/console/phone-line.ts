@@ -127,7 +127,7 @@ class Sound {
   /** @throws DOMException of `getUserMedia` */
   async listen(headphones: boolean): Promise<void> {
     this.#microphone = await navigator.mediaDevices.getUserMedia({
-      audio: { channelCount: 1, echoCancellation: !headphones, noiseSuppression: false, autoGainControl: true },
+      audio: { channelCount: 1, echoCancellation: !headphones, noiseSuppression: false, autoGainControl: false },
     })
     const node = new AudioWorkletNode(this.#context, 'mkondo-microphone', { numberOfOutputs: 0, channelCount: 1 })
     node.port.onmessage = ({ data }: MessageEvent<ArrayBuffer>): void => this.#onSpoken(data)

@@ -94,10 +94,8 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
       news: (news) => latest.current(news),
       connected: (connected) => {
         setLost(!connected)
-        if (!connected && wanted.current) {
-          setNotice(T.phone.socketLost)
-          over(T.phone.socketLost)
-        } else if (connected && before) setNotice(T.phone.reconnected)
+        if (!connected && wanted.current) over(T.phone.socketLost)
+        else if (connected && before) setNotice(T.phone.reconnected)
         before = true
       },
       level: (who, level) => {
@@ -146,7 +144,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
   return (
     <div class="columns phone">
       <div>
-        <Panel title={T.phone.title}>
+        <Panel title={T.phone.title} class="dial">
           <p class="muted">{T.phone.intro}</p>
           <Dialler
             agents={session.agents ?? []}
@@ -192,7 +190,7 @@ export function PhonePage({ session, visible }: { readonly session: Session; rea
             </a>
           )}
         </Panel>
-        <Panel title={T.phone.latency}>
+        <Panel title={T.phone.latency} class="latency">
           <Turns turns={model === null ? [] : turnsOf(model)} zeroMs={model?.zeroMs ?? 0} onOpen={null} />
         </Panel>
       </div>
@@ -306,9 +304,12 @@ function TypeInstead({
   }
   return (
     <form class="type" onSubmit={submit}>
+      <label for="type-instead">
+        {T.phone.type}: {T.phone.typeHint}
+      </label>
       <input
-        aria-label={T.phone.type}
-        placeholder={`${T.phone.type}: ${T.phone.typeHint}`}
+        id="type-instead"
+        autocomplete="off"
         maxLength={TEXT_CHARS_MAX}
         value={text}
         disabled={disabled}

@@ -375,6 +375,9 @@ function wave(
       low = Math.min(low, peaks[2 * block] ?? 0)
       high = Math.max(high, peaks[2 * block + 1] ?? 0)
     }
-    if (high - low > 0.002) pen.fillRect(x, middle - high * px, 1, Math.min(px, Math.max(1, (high - low) * px)))
+    // Twice as tall as full scale would be: speech is far below it. What is louder is cut off at the lane's edges.
+    const top = Math.max(y, middle - high * px)
+    const bottom = Math.min(y + px, middle - low * px)
+    if (high - low > 0.002) pen.fillRect(x, top, 1, Math.max(1, bottom - top))
   }
 }

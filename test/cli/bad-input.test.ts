@@ -41,8 +41,25 @@ t.test('each mistake of the first hour is one line that names it, and exit code 
       {},
       /key\.yaml:1:1: unknown setting 'maxCall'; did you mean maxCalls\?$/,
     ],
-    ['a tab in the settings', ['check', '--config', at('settings/tab.yaml')], {}, /tab\.yaml:2:1: .*tab/i],
+    [
+      'a tab in the settings',
+      ['check', '--config', at('settings/tab.yaml')],
+      {},
+      /tab\.yaml:2:1: Tabs are not allowed as indentation$/,
+    ],
     ['a misspelt variable', ['check'], { MAX_CALL: '5' }, /MAX_CALL is not a setting; did you mean MAX_CALLS\?/],
+    [
+      'a certificate without its key',
+      ['check'],
+      { TLS_CERT: at('good/a.yaml') },
+      /TLS_KEY is not set, but TLS_CERT is; allowed: both/,
+    ],
+    [
+      'a certificate that is none',
+      ['check'],
+      { TLS_CERT: at('good/a.yaml'), TLS_KEY: at('good/a.yaml') },
+      /TLS_CERT is '.*a\.yaml', which is not PEM; allowed: a file with a certificate as PEM$/,
+    ],
     ['a port in use', ['check'], { PORT: String(port) }, new RegExp(`PORT 127\\.0\\.0\\.1:${port}: EADDRINUSE`)],
     [
       'a model without its key',

@@ -81,3 +81,11 @@ t.test('mkondo call finds a running gateway by PORT and OPS_PORT', async (t) => 
   endOfTest.abort()
   await staying
 })
+
+t.test('an idle gateway that is drained by a command answers it, and ends', async (t) => {
+  const { gateway, at, close } = await whole()
+  t.teardown(close)
+  const drained = await command(['drain', '--ops-url', `http://127.0.0.1:${at.opsPort}`])
+  t.match(drained, { code: 0, err: '' })
+  await gateway.stopped
+})

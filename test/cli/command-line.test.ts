@@ -50,7 +50,9 @@ t.test('what is typed wrongly is one line with what was meant, and exit code 2',
     ['call-out --agent x', /^mkondo call-out: required option '--to <number>' not specified/],
     ['drain a b', /^mkondo drain: too many arguments/],
     ['--processes 300', /^mkondo: --processes is '300'; allowed: a whole number from 1 to 64$/],
-    ['help sreve', /^mkondo help: there is no command 'sreve'; allowed: settings, demo,/],
+    ['help serv', /^mkondo help: there is no command 'serv'; did you mean serve\? \(see mkondo help --help\)$/],
+    ['help calls timelin', /^mkondo help: there is no command 'calls timelin'; did you mean timeline\?/],
+    ['help xyz', /^mkondo help: there is no command 'xyz'; allowed: settings, demo,/],
     ['completion tcsh', /^mkondo completion: the shell is "tcsh"; allowed: one of bash, zsh, fish/],
   ]
   for (const [line, expected] of cases) {

@@ -16,7 +16,7 @@ import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { until } from '../support/until.js'
 
 // Each call takes half a minute of real time; they run at once.
-t.setTimeout(150_000)
+t.setTimeout(300_000)
 t.jobs = 8
 
 const SECRET = 'whsec_doctor_test'

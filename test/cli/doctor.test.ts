@@ -46,7 +46,7 @@ t.test(
     const taken = String(await portOf(t, createServer()))
     const env = { ...(await settings()), SAUTIKIT_API_URL: server.origin }
     const cases: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>, RegExp])[] = [
-      ['no PUBLIC_URL', [], { PUBLIC_URL: '' }, /PUBLIC_URL is not set; it is the origin/],
+      ['no PUBLIC_URL', [], { PUBLIC_URL: '' }, /PUBLIC_URL is not set; set it to the origin/],
       ['a path in PUBLIC_URL', [], { PUBLIC_URL: 'https://x.example/voice' }, /PUBLIC_URL is 'https:.*without a path/],
       ['no key', [], { SAUTIKIT_API_KEY: '' }, /SAUTIKIT_API_KEY is not set; .*--by-hand/],
       [
@@ -153,13 +153,13 @@ t.test('a PUBLIC_URL that does not lead here says what is wrong with it', async 
   )
   t.match(
     await reached(t, `https://127.0.0.1:${await freePort()}`),
-    /LOOK AT +DNS: .* no public address[^]*NOT OK +TLS: nothing listens there \(ECONNREFUSED\)/,
+    /LOOK AT +DNS: .* not a public address[^]*NOT OK +TLS: nothing listens there \(ECONNREFUSED\)/,
   )
   const answering = async (listener: RequestListener): Promise<string> =>
     reached(t, `http://127.0.0.1:${await portOf(t, createServer(listener))}`)
   t.match(
     await answering((_request, response) => response.writeHead(404).end('nothing here')),
-    /NOT OK +webhooks: PUBLIC_URL does not lead to this process: something else answers \(404\); have it lead to PORT \d+/,
+    /NOT OK +webhooks: PUBLIC_URL does not lead to this process: another server answers \(404\); route it to port \d+ \(PORT\)/,
   )
   t.match(
     await answering((_request, response) => response.writeHead(301, { location: 'https://x.example/' }).end()),
@@ -193,7 +193,7 @@ t.test('a proxy that passes webhooks and no audio socket is found', async (t) =>
   t.match(out, /ok +webhooks: PUBLIC_URL leads to this process/)
   t.match(
     out,
-    /NOT OK +audio: the socket cannot be opened through PUBLIC_URL \(.*400\); the proxy has to pass WebSocket upgrades/,
+    /NOT OK +audio: the socket cannot be opened through PUBLIC_URL \(.*400\); the proxy must forward WebSocket upgrades/,
   )
 })
 
@@ -225,7 +225,7 @@ t.test('a certificate that the carrier would not accept says what to do', async 
   const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) })
   t.match(
     await reached(t, `https://localhost:${await portOf(t, server)}`),
-    /NOT OK +TLS: the certificate is self-signed; the carrier wants one of a public authority \(DEPTH_ZERO_SELF_SIGNED_CERT\)/,
+    /NOT OK +TLS: the certificate is self-signed; use one of a public authority \(DEPTH_ZERO_SELF_SIGNED_CERT\)/,
   )
   const of = (days: number) =>
     certificateFinding(

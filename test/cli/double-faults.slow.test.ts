@@ -13,7 +13,7 @@ import { derivePolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { command } from '../support/command.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
 const BACKENDS = { openai: 'openai', 'openai-live': 'openai-live', gemini: 'gemini', realtime: 'self-hosted' } as const

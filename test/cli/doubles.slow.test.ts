@@ -8,7 +8,7 @@ import { whole } from '../support/gateway.js'
 import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time, one at a time for each double.
-t.setTimeout(150_000)
+t.setTimeout(300_000)
 t.jobs = 4
 
 /** `mkondo double SERVICE` on a free port. Gives the variables that it prints. */

@@ -5,7 +5,7 @@ import { simulateOneCall } from '../support/simulated.js'
 import { ordersAreHeard } from './spoken-orders.js'
 
 // Calls are spoken in real time.
-t.setTimeout(170_000)
+t.setTimeout(300_000)
 t.jobs = 2
 
 t.test(

@@ -2,7 +2,7 @@ import t from 'tap'
 import { ordersAreHeard } from './spoken-orders.js'
 
 // The call is spoken in real time. Three at once, and keys, are in end-to-end.slow.test.ts.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test(
   'a caller who interrupts the agent hears the right status of the right order, and the journal of the call runs again',

@@ -14,7 +14,7 @@ import { until } from '../support/host.js'
 import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
-t.setTimeout(200_000)
+t.setTimeout(300_000)
 t.jobs = 2
 
 const STATUS =

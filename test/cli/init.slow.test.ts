@@ -5,7 +5,7 @@ import t from 'tap'
 import { TEMPLATES } from '../../src/cli/init.js'
 
 // Five templates, a process for each command; and a call in real time.
-t.setTimeout(170_000)
+t.setTimeout(300_000)
 t.jobs = 2
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))

@@ -3,7 +3,7 @@ import { MODELS, spokenCall } from './model-calls.js'
 
 // Calls are spoken in real time. Two at a time: more callers, each with a recogniser, keep two cores so busy that speech
 // has gaps.
-t.setTimeout(280_000)
+t.setTimeout(500_000)
 t.jobs = 2
 
 for (const model of MODELS.filter(({ name }) => name !== 'openai'))

@@ -8,7 +8,7 @@ import { hasMaterial } from '../support/material.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // A call is in real time.
-t.setTimeout(90_000)
+t.setTimeout(300_000)
 
 const RATE_HZ = 8000
 const GAP_MS = 250

@@ -138,6 +138,26 @@ t.test(
   },
 )
 
+t.test('a call that this version decides otherwise is cut only up to there, and the message says where', async (t) => {
+  const lines = gunzipSync(readFileSync(join(journals, 'put-on-hold.jsonl.gz')))
+    .toString()
+    .split('\n')
+  // As a version with another onset of speech would have recorded it.
+  const other = lines.map((line, i) => (i === 0 ? line.replace('"onsetMs":40', '"onsetMs":120') : line))
+  const folder = t.testdir({ 'other.jsonl': other.join('\n') })
+  const file = join(folder, 'other.jsonl')
+  const { code, err } = await run(file, '--cut', 'cut', '--to', folder)
+  t.equal(code, 2)
+  t.match(
+    err,
+    /otherwise in this version than in the one that recorded it \(0\.1\.0\): first 7\.338 s into it, "mark caller-speech"/,
+  )
+  t.notMatch(err, /fault of the gateway/)
+  const until = /or what came before, with --until (\d+)/.exec(err)?.[1] ?? ''
+  t.match((await run(file, '--diff')).out, /7\.338 s {2}mark caller-speech/)
+  t.match(await run(file, '--cut', 'cut', '--to', folder, '--until', until), { code: 0 })
+})
+
 t.test('a journal that cannot be replayed is refused with the reason', async (t) => {
   const folder = t.testdir({
     'broken.jsonl': '{"journal":2,"options":{"callSid":"HD_1"}}\n{"t":1,"in":',

@@ -6,7 +6,7 @@ import { until } from '../support/host.js'
 import { mkondo } from './mkondo-process.js'
 import { lastStart, silentCall, startTwo, streaming } from './two-processes.js'
 
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 
 t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook fails', async (t) => {
   const file = join(t.testdir({ 'gw.env': 'MAX_CALLS=40\n' }), 'gw.env')

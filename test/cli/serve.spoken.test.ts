@@ -4,7 +4,7 @@ import { simulateOneCall } from '../support/simulated.js'
 import { mkondo } from './mkondo-process.js'
 
 // The call is spoken in real time.
-t.setTimeout(170_000)
+t.setTimeout(300_000)
 
 t.test('SIGTERM lets the call that is under way come to its end, and then the process exits with 0', async (t) => {
   const run = mkondo(['serve', '--with-shop'], {

@@ -28,6 +28,11 @@ t.test(
         /^mkondo: agent a uses backend openai, but OPENAI_API_KEY is not set/,
       ],
       [
+        'certificate',
+        { TLS_CERT: `${agents}/broken/a.yaml`, TLS_KEY: `${agents}/broken/a.yaml`, PORT: '0', OPS_PORT: '0' },
+        /^mkondo: TLS_CERT is '.*a\.yaml', which is not PEM; allowed: a file with a certificate as PEM$/,
+      ],
+      [
         'port',
         { PORT: String(port), HOST: '127.0.0.1', OPS_PORT: '0', LOG_LEVEL: 'error' },
         new RegExp(`^mkondo: .*PORT.*${port}`),

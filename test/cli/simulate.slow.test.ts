@@ -8,7 +8,7 @@ import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 
 // Three calls of 10 to 30 s in real time, at once.
-t.setTimeout(170_000)
+t.setTimeout(300_000)
 t.jobs = 2
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-spoken-'))

@@ -6,7 +6,7 @@ import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test(
   "on a model the support line is the same: its tools are offered, and it reaches no account but the caller's",

@@ -3,7 +3,7 @@ import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
-t.setTimeout(170_000)
+t.setTimeout(300_000)
 
 t.test('twelve callers at once all hear their answer', async (t) => {
   const { at, gateway, close } = await whole({ SPEECH_DECODERS: '6' })

@@ -173,9 +173,15 @@ export const SECRET = 'whsec_of_two_processes'
 const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
 
+export interface SilentCall extends LiveSimulatedCall {
+  /** Streams that it has had. */
+  readonly streams: () => number
+}
+
 /** A caller who says nothing. */
-export function silentCall(url: string, afterStream: AfterStream, secret: string | null = SECRET): LiveSimulatedCall {
-  return startCall({
+export function silentCall(url: string, afterStream: AfterStream, secret: string | null = SECRET): SilentCall {
+  let streams = 0
+  const call = startCall({
     voiceUrl: `${url}/voice/order-status`,
     eventsUrl: `${url}/events`,
     from: '+254700000001',
@@ -185,7 +191,11 @@ export function silentCall(url: string, afterStream: AfterStream, secret: string
     human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null },
     giveUpMs: 12_000,
     caller: silentCaller(speech),
+    onEvent: ({ type }) => {
+      if (type === 'stream-opened') streams++
+    },
   })
+  return { ...call, streams: () => streams }
 }
 
 export async function streaming(two: Two, call: LiveSimulatedCall): Promise<number> {

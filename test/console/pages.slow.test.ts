@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { consoleFiles } from '../../src/gateway/console-files.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { packageRoot } from '../../src/config/package-root.js'
+import { writeWav } from '../../src/media/wav.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { ring, startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
@@ -15,11 +17,12 @@ import { LightCaller, tickAll } from '../grafana/light-callers.js'
 import { lightGateway } from '../grafana/light-gateway.js'
 import { ScriptedCalls } from '../edge/scripted-calls.js'
 import { hasChromium, openBrowser } from '../support/browser.js'
+import { command } from '../support/command.js'
 import { deskOf } from '../support/agents-desk.js'
 import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 
-t.setTimeout(180_000)
+t.setTimeout(300_000)
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
@@ -172,6 +175,222 @@ t.test('markup in words, arguments and reasons is shown as text', async (t) => {
   t.ok((await page.getByText(MARKUP).count()) >= 3)
   t.equal(await page.locator('#main img, #main script').count(), 0)
   t.match(await page.title(), /Mkondo/)
+})
+
+/** A turn with a tool, and an answer that the caller interrupts: something in each lane. Its stream opened at 100 ms. */
+const WHOLE = endedCall({
+  callSid: 'HD_waterfall001',
+  durationMs: 8000,
+  endReason: 'caller-hung-up',
+  outcome: 'deflected',
+  recording: 'recordings/HD_waterfall001.wav',
+  transcript: [
+    { role: 'agent', text: 'Hello, this is the order line.', startMs: 0, endMs: 1900 },
+    { role: 'caller', text: 'where is my order', startMs: 2000, endMs: 3000 },
+    {
+      role: 'agent',
+      text: 'Order 4127 is out for delivery.',
+      startMs: 3700,
+      endMs: 7600,
+      interrupted: true,
+      heardMs: 1800,
+    },
+  ],
+  toolCalls: [{ name: 'lookup_order', args: { phone: '+2547…01' }, startMs: 3200, ms: 200, ok: true }],
+  turns: [{ callerStoppedMs: 3000, firstSoundMs: 700, answerMs: 700 }],
+  bargeIns: [{ atMs: 5400, stopMs: 120, committed: true, why: '200 ms of voice, 200 needed' }],
+  timeline: [
+    { name: 'webhook', atMs: 0 },
+    { name: 'stream-opened', atMs: 100 },
+    { name: 'caller-speech', atMs: 2100 },
+    { name: 'caller-speech-end', atMs: 3250, detail: '500 ms of quiet' },
+    { name: 'backend-response', atMs: 3300 },
+    { name: 'agent-audio', atMs: 3780 },
+    { name: 'noise', atMs: 6600, detail: '240 ms of sound without a voice in it, -32 dBFS' },
+    { name: 'ended', atMs: 8100 },
+  ],
+  stops: [{ kind: 'hang-up', atMs: 8100, mark: 'ended', why: 'caller-hung-up: in live' }],
+  cost: {
+    currency: 'USD',
+    amount: 0.0123,
+    known: 0.0123,
+    unknown: null,
+    models: [
+      {
+        backend: 'openai',
+        model: 'gpt-realtime-2.1',
+        amount: 0.0123,
+        unknown: null,
+        usage: { inputTokens: 400, outputTokens: 300, audioInMs: 5000, audioOutMs: 6000 },
+      },
+    ],
+  },
+})
+
+/** Both tracks of a call of 8 s, with sound in their middle. */
+function stereo(): Uint8Array {
+  const samples = new Int16Array(2 * 8 * 16_000)
+  for (let row = 2 * 16_000; row < 6 * 16_000; row++) {
+    samples[2 * row] = 9000 * Math.sin(row / 8)
+    samples[2 * row + 1] = 9000 * Math.sin(row / 12)
+  }
+  return writeWav({ sampleRateHz: 16_000, channels: 2, samples })
+}
+
+t.test('an ended call: its lanes on one axis, its recording from any point, and its command for a test', async (t) => {
+  if (!hasChromium(t)) return
+  const journal = gunzipSync(readFileSync(join(packageRoot(), 'test', 'journals', 'caller-id.jsonl.gz')))
+  const gateway = await startGateway(t, {
+    console: consoleFiles(),
+    recording: () => Promise.resolve(stereo()),
+    journal: () => Promise.resolve(journal),
+    settings: { JOURNAL_CALLS: 'decisions' },
+  })
+  gateway.calls.records.set(WHOLE.callSid, WHOLE)
+  const page = await (await openBrowser(t)).newPage()
+  // The player is no part of the page: where it is set to is only known to itself.
+  await page.addInitScript(`{
+    const Own = Audio
+    globalThis.seeks = []
+    globalThis.Audio = function (url) {
+      const audio = new Own(url)
+      audio.addEventListener('seeking', () => seeks.push(audio.currentTime))
+      return audio
+    }
+  }`)
+  await page.goto(`${gateway.opsUrl}/#/calls/${WHOLE.callSid}`)
+  await page.getByText('0:00.0 / 0:08.0').waitFor()
+
+  const canvas = page.getByRole('img', { name: /^Waterfall/ })
+  const box = await canvas.boundingBox()
+  if (box === null) throw new Error('the waterfall is not drawn')
+  const xOf = (atMs: number): number => (box.width * atMs) / 8100
+  for (const [lane, atMs, words] of [
+    ['Caller', 2600, 'where is my order'],
+    ['Voice', 2600, 'caller speaks'],
+    ['Backend', 3500, 'backend begins a response'],
+    ['Tools', 3400, 'lookup_order'],
+    ['Agent', 5000, 'Order 4127 is out for delivery.'],
+    ['Barge-in', 5560, '200 ms of voice, 200 needed'],
+    ['Events', 6600, 'took sound for noise'],
+  ] as const) {
+    const name = await page.locator('.lane-names').getByText(lane, { exact: true }).boundingBox()
+    if (name === null) throw new Error(`the lane ${lane} has no name`)
+    await page.mouse.move(box.x + xOf(atMs), name.y + name.height / 2)
+    await page.locator('.tip').getByText(words).waitFor()
+  }
+
+  const current = page.locator('.line.current')
+  await canvas.click({ position: { x: xOf(2600), y: 60 } })
+  await current.getByText('where is my order').waitFor()
+  await page.getByRole('button', { name: 'Pause' }).click()
+  await page.getByRole('list', { name: 'Transcript' }).getByRole('button', { name: '0:03.7' }).click()
+  await current.getByText('Order 4127').waitFor()
+  const seeks = await page.evaluate<number[]>('seeks')
+  // It may have played on when a busy page is told.
+  t.equal(seeks.length, 2)
+  for (const [index, wanted] of [2.5, 3.65].entries())
+    t.ok(Math.abs((seeks[index] as number) - wanted) < 0.5, `played from there: ${seeks[index]} s`)
+
+  const panel = (title: string) =>
+    page.locator('section.card').filter({ has: page.getByRole('heading', { name: title, exact: true }) })
+  t.match(
+    await panel('Why the agent stopped').innerText(),
+    /0:05\.4\s+interruption 200 ms of voice, 200 needed; silent/,
+  )
+  t.match(await panel('Cost').innerText(), /\$0\.0123\s+openai · gpt-realtime-2\.1 400 tokens in, 300 out/)
+  t.match(await panel('Turns').innerText(), /Turn 1 · 0:03\.0\s+700 ms/)
+  for (const name of ['Timeline (JSON)', 'Record (JSON)']) {
+    const href = (await page.getByRole('link', { name }).getAttribute('href')) ?? ''
+    t.match(await (await fetch(gateway.opsUrl + href)).json(), { callSid: WHOLE.callSid }, name)
+  }
+  const line = await panel('Raw data').locator('code').innerText()
+  const [npx, mkondo, ...argv] = line.split(' ')
+  t.same([npx, mkondo], ['npx', 'mkondo'])
+  const made = await command([...argv, '--to', t.testdir(), '--ops-url', gateway.opsUrl])
+  t.match(made, { code: 0, out: /order-status-all001\.jsonl\.gz: \d+ entries/ }, line)
+})
+
+t.test('the live table of a fleet sorts by node, and hangs up and escalates calls of another node', async (t) => {
+  if (!hasChromium(t)) return
+  const it = await fleet(t, 2, { console: consoleFiles() })
+  const [first, second] = it.gateways
+  if (first === undefined || second === undefined) throw new Error('there are two nodes')
+  const sids: string[] = []
+  for (const gateway of [first, second, first, second]) sids.push((await ring(gateway)).sid)
+  const far = sids.find((sid) => it.ownerOf(sid) === 1) ?? ''
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(first.opsUrl)
+  await page.getByText(`${sids.length} calls`, { exact: true }).waitFor()
+  const nodes = (): Promise<string[]> => page.locator('tbody tr td:nth-child(8)').allInnerTexts()
+  await page.getByRole('button', { name: 'Node', exact: true }).click()
+  const inOrder = await nodes()
+  t.same(new Set(inOrder), new Set(['gw-0', 'gw-1']))
+  t.same(inOrder, inOrder.toSorted())
+  await page.getByRole('button', { name: 'Node', exact: true }).click()
+  t.same(await nodes(), inOrder.toReversed())
+
+  await page.getByRole('searchbox').fill(far)
+  await page.getByText(`1 of ${sids.length} calls`).waitFor()
+  const row = page.getByRole('row').filter({ hasText: far })
+  for (const [name, done] of [
+    ['Escalate', () => it.call(far).escalations.length === 1],
+    ['Hang up', () => it.call(far).hangups.length === 1],
+  ] as const) {
+    await row.getByRole('button', { name }).click()
+    t.notOk(done(), 'only asked')
+    await row.getByRole('button', { name: `${name}: Sure?` }).click()
+    await until(done, 5000, `${name} at the other node`)
+  }
+  await row.getByRole('link', { name: /^Open/ }).click()
+  await page.getByRole('heading', { name: far }).waitFor()
+  await page.getByRole('button', { name: 'Hang up' }).waitFor()
+})
+
+const REASONS = [
+  { name: 'echo', atMs: 2100, detail: '40 ms of sound was taken for our own speech coming back: 130 ms late, -30 dB' },
+  { name: 'noise', atMs: 3100, detail: '240 ms of sound without a voice in it, -32 dBFS' },
+  { name: 'barge-in-resume', atMs: 4100, detail: '160 ms of voice in 900 ms, under 600 (backchannel)' },
+  { name: 'barge-in', atMs: 5100, detail: '600 ms of voice, 600 needed; 1800 ms of it heard' },
+]
+
+t.test('the softphone says live what each sound was taken for: echo, noise, backchannel, barge-in', async (t) => {
+  if (!hasChromium(t)) return
+  const calls = new ScriptedCalls()
+  const callSid = 'HD_reasons00001'
+  const gateway = await startGateway(t, {
+    calls,
+    console: consoleFiles(),
+    liveMs: 50,
+    phone: {
+      place: ({ agent, from }, { news }) => {
+        calls.prepare({ callSid, agent, from, to: '', direction: 'inbound' } as never)
+        setImmediate(() => {
+          news({ type: 'webhook', status: 200 })
+          news({ type: 'stream-opened' })
+        })
+        const nothing = (): void => undefined
+        return { callSid, audio: nothing, press: nothing, say: nothing, hangUp: nothing }
+      },
+    },
+  })
+  const page = await (await openBrowser(t)).newPage()
+  await page.goto(`${gateway.opsUrl}/#/phone`)
+  await page.getByRole('button', { name: 'Call without a microphone' }).click()
+  await page.getByText('On the line').waitFor()
+  const list = page.locator('section.card').filter({ hasText: 'What the gateway decided' }).getByRole('listitem')
+  const call = calls.get(callSid)
+  const before = call.timeline()
+  for (const [index, mark] of REASONS.entries()) {
+    call.timeline = () => ({ ...before, timeline: [...before.timeline, ...REASONS.slice(0, index + 1)] })
+    await list.first().getByText(mark.detail).waitFor()
+  }
+  t.match(await list.allInnerTexts(), [
+    /0:05.1\s+interrupted by the caller 600 ms of voice/,
+    /0:04.1\s+not an interruption: the agent resumes .*backchannel/,
+    /0:03.1\s+took sound for noise 240 ms/,
+    /0:02.1\s+took sound for the agent’s own echo 40 ms/,
+  ])
 })
 
 const NO_PHONE = {

@@ -64,13 +64,16 @@ export async function openBrowser(t: Test, microphone?: string): Promise<Browser
   return context
 }
 
-/** Audio that a page got over its sockets, s16le at 16 kHz, from now on. */
-export function audioOf(page: Page): { samples(): Int16Array } {
+/** Audio that a page got or sent over its sockets, s16le at 16 kHz, from now on. */
+export function audioOf(page: Page, which: 'framereceived' | 'framesent' = 'framereceived'): { samples(): Int16Array } {
   const frames: Buffer[] = []
+  const take = ({ payload }: { readonly payload: string | Buffer }): void => {
+    if (typeof payload !== 'string') frames.push(payload)
+  }
   page.on('websocket', (socket) => {
-    socket.on('framereceived', ({ payload }) => {
-      if (typeof payload !== 'string') frames.push(payload)
-    })
+    // The names are overloads, each with a listener of its own.
+    if (which === 'framereceived') socket.on('framereceived', take)
+    else socket.on('framesent', take)
   })
   return {
     samples: () => {

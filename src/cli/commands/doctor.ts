@@ -13,35 +13,37 @@ export const defineDoctor: Define = (program, terminal, ends) => {
     .description('guide the first real call, and find out how the carrier behaves')
     .addOption(valued('--number <number>', 'the number to call: a number of the workspace, or its id', text))
     .addOption(valued('--claim <number>', 'claim this number first, which costs money', text).conflicts('number'))
-    .option('--by-hand', "you lead the number here yourself; the carrier's API is not used")
+    .option('--by-hand', "route the number here yourself; the carrier's API is not used")
     .addOption(
-      valued('--agent <name>', 'where the number leads afterwards (default: where it led before)', agentName).conflicts(
-        'byHand',
-      ),
+      valued(
+        '--agent <name>',
+        'the agent that the number leads to afterwards (default: where it led before)',
+        agentName,
+      ).conflicts('byHand'),
     )
     .option(
       '--both-tracks',
-      'asks for both_tracks, to see what it looks like, instead of the inbound_track that calls use',
+      'request both_tracks, to see what the carrier sends, instead of the inbound_track that calls use',
     )
     .addOption(
       valued('--wait <seconds>', 'how long to wait for the calls', whole(10, WAIT_S_MAX)).default(WAIT_S_DEFAULT),
     )
     .option('--no-reach', 'do not try PUBLIC_URL from this machine')
-    .addOption(valued('--write <file>', 'sets the settings that follow in this environment file, such as .env', text))
+    .addOption(valued('--write <file>', 'write the settings that follow to this environment file, such as .env', text))
     .addOption(jsonFileOption())
     .addOption(configOption())
     .addHelpText(
       'after',
       `
-Stop the gateway first: the doctor answers at its port (PORT) in its place. It tries PUBLIC_URL (DNS, TLS, a webhook and
-an audio socket that have to come back to this process), leads a number here and waits for you to call it. The call takes
-half a minute. Then it says what the carrier sends and does, which open questions of docs/PROTOCOL.md that settles,
-and which settings follow. No number, id, secret or word of a call is in its report. See docs/DOCTOR.md.`,
+Stop the gateway first: the doctor uses its ports. It checks PUBLIC_URL (DNS, TLS, a webhook and an audio socket that
+must arrive at this process), routes a number here and waits for you to call it. The call takes half a minute. Then the
+doctor reports what the carrier sends and does, which open questions of docs/PROTOCOL.md this answers, and which settings
+follow. The report contains no numbers, ids, secrets or words of a call. See docs/DOCTOR.md.`,
     )
   withExitCodes(
     command,
-    'the call came and showed what the carrier does',
-    'PUBLIC_URL does not lead here, or no whole call came',
+    'a complete call came',
+    'PUBLIC_URL does not lead here, or no complete call came',
     'a setting, a port or an option is wrong',
   ).action(async ({ json, ...options }: Omit<DoctorOptions, 'json'> & { readonly json?: string | true }) => {
     const { doctor } = await import('../doctor/doctor.js')

@@ -17,10 +17,14 @@ export const defineHelp: Define = (program, terminal) => {
       let command: Command = program
       for (const word of topic) {
         const found = command.commands.find((one) => one.name() === word)
-        if (found === undefined)
+        if (found === undefined) {
+          const names = [...(command === program ? ['settings'] : []), ...command.commands.map((one) => one.name())]
+          const { nearest } = await import('../../agents/faults.js')
+          const near = nearest(word, names)
           throw new UsageError(
-            `there is no command '${topic.join(' ').slice(0, 60)}'; allowed: settings, ${program.commands.map((one) => one.name()).join(', ')}`,
+            `there is no command '${topic.join(' ').slice(0, 60)}'; ${near === null ? `allowed: ${names.join(', ')}` : `did you mean ${near}?`}`,
           )
+        }
         command = found
       }
       command.outputHelp()

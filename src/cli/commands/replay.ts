@@ -1,20 +1,25 @@
 import { join } from 'node:path'
 import type { ReplayOptions } from '../replay.js'
 import { withExitCodes } from '../exit-codes.js'
-import { jsonOption, repeated, text } from '../options.js'
+import { configOption, jsonOption, opsUrlOption, repeated, text } from '../options.js'
 import type { Define } from './define.js'
 
 export const defineReplay: Define = (program, terminal, ends) => {
   const command = program
     .command('replay')
     .description('run recorded calls again and report the differences')
-    .argument('<journal...>', 'files (DATA_DIR/journals/SID.jsonl, also .gz) or folders of them')
+    .argument(
+      '<journal...>',
+      'files (DATA_DIR/journals/SID.jsonl, also .gz), folders of them, or SIDs of calls of a running gateway',
+    )
     .option('--diff', 'show where this version decides differently: missing (-), new (+) or at another time (~)')
     .addOption(
       repeated('--set <key=value>', 'change a setting of the call, such as bargeIn.commitMs=400; implies --diff', text),
     )
     .option('--no-audio', "ignore the caller's audio, even if the journal has it")
     .addOption(jsonOption())
+    .addOption(opsUrlOption())
+    .addOption(configOption())
     .optionsGroup('To keep a call as a test:')
     .option('--cut <name>', 'write the call to FOLDER/NAME.jsonl.gz, without phone numbers, the SID, words and audio')
     .option('--to <folder>', 'folder of the test', join('test', 'journals'))

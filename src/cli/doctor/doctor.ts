@@ -1,6 +1,7 @@
 import { stat, writeFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { loadConfig } from '../../config/load-config.js'
+import { publicTls } from '../../config/tls-files.js'
 import type { Config } from '../../config/settings.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { requiredCarrierApi } from '../../gateway/carrier-side.js'
@@ -64,6 +65,7 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
   const server = await ProbeServer.start({
     host: config.host,
     port: config.port,
+    tls: publicTls(config),
     opsHost: config.opsHost,
     opsPort: config.opsPort,
     publicUrl,
@@ -108,12 +110,12 @@ async function planOf(options: DoctorOptions, terminal: Terminal): Promise<Plan>
   if (publicUrl === null)
     throw new GatewayError(
       'CONFIG_INVALID',
-      'PUBLIC_URL is not set; it is the origin at which the carrier reaches this machine, such as https://voice.example.com',
+      'PUBLIC_URL is not set; set it to the origin at which the carrier reaches this machine, such as https://voice.example.com',
     )
   if (config.apiKey === null && options.byHand !== true)
     throw new GatewayError(
       'CONFIG_INVALID',
-      "SAUTIKIT_API_KEY is not set; with it the doctor leads a number here, and with --by-hand you do it on the carrier's page",
+      "SAUTIKIT_API_KEY is not set; the doctor routes a number here with it; with --by-hand you do so on the carrier's website",
     )
   if (options.write !== undefined) {
     const folder = dirname(resolve(options.write))
@@ -162,7 +164,7 @@ async function calledBack(
   const { api, publicUrl, finalRoute } = plan
   server.takeCalls(await spoken())
   if (api === null) {
-    guide.say(`Lead your number to these webhooks:\n\n  voice   ${server.voiceUrl}\n  events  ${server.eventsUrl}\n\n`)
+    guide.say(`Route your number to these webhooks:\n\n  voice   ${server.voiceUrl}\n  events  ${server.eventsUrl}\n\n`)
     return waitForCalls(options, server, 'your number', guide)
   }
   let number: CarrierNumber
@@ -212,7 +214,10 @@ async function waitForCalls(
     progress.show('waiting for the call')
     const call = await orNull(server.nextCall(), untilMs - performance.now(), signal)
     if (call === null) {
-      found({ ok: false, what: signal.aborted ? 'call: stopped' : `call: no whole call came within ${options.wait} s` })
+      found({
+        ok: false,
+        what: signal.aborted ? 'call: stopped' : `call: no complete call came within ${options.wait} s`,
+      })
       return calls
     }
     say('        the carrier has asked what to do with the call\n')
@@ -225,10 +230,10 @@ async function waitForCalls(
     signal.removeEventListener('abort', stop)
     calls.push(facts)
     if (facts.stream !== null && facts.afterStream.seen !== 'unknown') {
-      found({ ok: true, what: 'call: it has shown what the carrier does' })
+      found({ ok: true, what: 'call: complete' })
       return calls
     }
-    found({ ok: null, what: 'call: it ended before everything was tried' })
+    found({ ok: null, what: 'call: it ended before everything was checked' })
   }
 }
 

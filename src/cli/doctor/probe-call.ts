@@ -215,7 +215,7 @@ export class ProbeCall {
     this.#phase = 'after'
     this.#behaviour.closed(this.callSid, this.#closedMs)
     stream.close()
-    onStep('we have closed the audio socket; now the carrier may ask how the call goes on')
+    onStep('we have closed the audio socket; now the carrier may ask how to continue the call')
   }
 
   /** Waits until the carrier has asked, or it is too late; then for the end of the call. */
@@ -224,7 +224,7 @@ export class ProbeCall {
     await this.#until(() => this.#asked !== null, LATE_MS)
     if (this.#isOver) return
     if (this.#asked === null) {
-      this.#options.onStep(`nobody has asked for ${LATE_MS / 1000} s: the carrier holds the call`)
+      this.#options.onStep(`no request for ${LATE_MS / 1000} s: the carrier holds the call`)
       const { hangUp } = this.#options
       if (hangUp !== null) {
         try {

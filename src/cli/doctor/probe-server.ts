@@ -1,12 +1,15 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import { WebSocketServer } from 'ws'
 import { messageOf } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
 import { CARRIER_FRAME_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX } from '../../core/limits.js'
+import type { EdgeTls } from '../../edge/options.js'
 import { StreamTokens } from '../../edge/stream-tokens.js'
 import { portFault, whyNotFree } from '../../http/port-use.js'
 import { EMPTY_RESPONSE, voiceXml } from '../../sautikit/actions.js'
@@ -29,6 +32,8 @@ const BODY_TIMEOUT_MS = 10_000
 export interface ProbeServerOptions {
   readonly host: string
   readonly port: number
+  /** TLS on that port; null for none. */
+  readonly tls: EdgeTls | null
   readonly opsHost: string
   readonly opsPort: number
   readonly publicUrl: string
@@ -91,9 +96,14 @@ export class ProbeServer {
       maxPayload: CARRIER_FRAME_BYTES_MAX,
       handleProtocols: (offered) => offersSubprotocol([...offered].join(',')) ?? false,
     })
-    this.#server = createServer((request, response) => {
+    const answer = (request: IncomingMessage, response: ServerResponse): void => {
       void this.#request(request, response)
-    })
+    }
+    const { tls } = options
+    this.#server =
+      tls === null
+        ? createServer(answer)
+        : createTlsServer({ cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile) }, answer)
     this.#server.requestTimeout = BODY_TIMEOUT_MS
     this.#server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
       this.#upgrade(request, socket, head)

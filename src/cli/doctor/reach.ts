@@ -45,7 +45,7 @@ export async function reachFindings(publicUrl: string, server: ProbeServer): Pro
 
 const NO_TLS: Finding = {
   ok: null,
-  what: 'TLS: PUBLIC_URL is http, so that calls cross the network in the clear; the carrier may refuse it',
+  what: 'TLS: PUBLIC_URL is http, so calls are not encrypted; the carrier may refuse it',
 }
 
 async function dnsFinding({ hostname }: URL): Promise<Finding> {
@@ -55,7 +55,7 @@ async function dnsFinding({ hostname }: URL): Promise<Finding> {
     const shown = addresses.join(', ')
     return addresses.some((address) => mayConnect(address, 'public'))
       ? { ok: true, what: `DNS: ${host} is ${shown}` }
-      : { ok: null, what: `DNS: ${host} is ${shown}, which is no public address: the carrier cannot reach it` }
+      : { ok: null, what: `DNS: ${host} is ${shown}, which is not a public address: the carrier cannot reach it` }
   } catch (thrown) {
     return {
       ok: false,
@@ -68,8 +68,8 @@ async function dnsFinding({ hostname }: URL): Promise<Finding> {
 const TLS_FAULTS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'the certificate has expired',
   ERR_TLS_CERT_ALTNAME_INVALID: 'the certificate is for another name',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'the certificate is self-signed; the carrier wants one of a public authority',
-  SELF_SIGNED_CERT_IN_CHAIN: 'the certificate is of an authority that is not public',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'the certificate is self-signed; use one of a public authority',
+  SELF_SIGNED_CERT_IN_CHAIN: 'the certificate was issued by an authority that is not public',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'the intermediate certificate is missing; configure the full chain',
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'the intermediate certificate is missing, or its authority is not public',
   ECONNREFUSED: 'nothing listens there',
@@ -128,7 +128,7 @@ async function webhookFinding(server: ProbeServer): Promise<Finding> {
 async function tryWebhook(server: ProbeServer): Promise<{ readonly finding: Finding; readonly mayChange: boolean }> {
   const nonce = randomBytes(16).toString('hex')
   const startedMs = performance.now()
-  const lead = `have it lead to PORT ${server.port} of this machine`
+  const lead = `route it to port ${server.port} (PORT) of this machine`
   try {
     const response = await fetch(server.voiceUrl, {
       method: 'POST',
@@ -145,11 +145,11 @@ async function tryWebhook(server: ProbeServer): Promise<{ readonly finding: Find
     const said =
       status >= 300 && status < 400
         ? `a redirect (${status}), which the carrier does not follow`
-        : `something else answers (${status})`
+        : `another server answers (${status})`
     const what = `webhooks: PUBLIC_URL does not lead to this process: ${said}; ${lead}`
     return { finding: { ok: false, what }, mayChange: status >= 502 && status <= 504 }
   } catch (thrown) {
-    const what = `webhooks: PUBLIC_URL cannot be reached from here (${causeOf(thrown)}); ${lead}, or skip this check with --no-reach where only others can reach it`
+    const what = `webhooks: PUBLIC_URL cannot be reached from here (${causeOf(thrown)}); ${lead}, or skip this check with --no-reach if this machine cannot reach its own public address`
     return { finding: { ok: false, what }, mayChange: false }
   }
 }
@@ -179,14 +179,14 @@ function socketFinding(server: ProbeServer): Promise<Finding> {
       const ms = Math.round(performance.now() - sentMs)
       end(
         data.length === ECHO_BYTES
-          ? { ok: true, what: `audio: the socket opens through PUBLIC_URL (${ms} ms there and back)` }
-          : { ok: false, what: `audio: of ${ECHO_BYTES} bytes in one frame ${data.length} came back` },
+          ? { ok: true, what: `audio: the socket opens through PUBLIC_URL (${ms} ms round trip)` }
+          : { ok: false, what: `audio: ${data.length} of ${ECHO_BYTES} bytes in one frame came back` },
       )
     })
     socket.once('error', (thrown) => {
       end({
         ok: false,
-        what: `audio: the socket cannot be opened through PUBLIC_URL (${thrown.message}); the proxy has to pass WebSocket upgrades and the header Sec-WebSocket-Protocol of /audio`,
+        what: `audio: the socket cannot be opened through PUBLIC_URL (${thrown.message}); the proxy must forward WebSocket upgrades and the header Sec-WebSocket-Protocol of /audio`,
       })
     })
   })

@@ -11,13 +11,13 @@ export function reportText(
   return [
     ...calls.map(callText),
     '',
-    'Open questions of docs/PROTOCOL.md, as far as this account has settled them:',
+    'Open questions of docs/PROTOCOL.md, and what this call answers:',
     ...questions.map(
       ({ question, answer }) =>
         `  ${answer === null ? 'open   ' : 'settled'} ${question}${answer === null ? '' : ` ${answer}`}`,
     ),
     '',
-    ...(lines.length === 0 ? ['No setting follows from this.'] : ['Settings that follow:', ...lines]),
+    ...(lines.length === 0 ? ['No settings follow.'] : ['Settings that follow:', ...lines]),
     '',
   ].join('\n')
 }
@@ -78,7 +78,7 @@ function fieldsText(fields: Readonly<Record<string, string>>): string {
 }
 
 function afterText({ seen, askedBy, askedAfterMs, hangUp }: CallFacts['afterStream']): string {
-  const asked = askedBy === null ? 'nobody asked' : `${askedBy} asked after ${askedAfterMs ?? 0} ms`
+  const asked = askedBy === null ? 'no request' : `${askedBy} asked after ${askedAfterMs ?? 0} ms`
   const ended = {
     ended: '; the REST API ended the call',
     'not-ended': '; the REST API did not end the call',
