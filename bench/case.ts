@@ -37,6 +37,8 @@ const SETTLE_MS = 1500
 const WARM_UP_MS = 2500
 /** Where callers talk, what a restart has cost is known at the first marker after their two seconds. */
 const TALK_WARM_UP_MS = 3000
+/** With ten calls, V8 still compiles after half a minute: a third of their processor time in the first ten seconds. */
+const STEADY_WARM_UP_MS = 40_000
 /** What starting, opening and settling may take beside the measuring. */
 const OVERHEAD_MS = 90_000
 const OPEN_TIMEOUT_MS = 60_000
@@ -76,10 +78,11 @@ async function measure(
   seen: { callsOpen: number },
 ): Promise<CaseResult> {
   const tls = options.level === 'L2-prod' ? writeCertificate(children) : null
+  const edgeTls = options.edgeTls ? (tls ?? writeCertificate(children)) : null
   const backend = hasBackend(options.level) ? startBackend(subject, options, tls, children) : null
   const backendUrl =
     backend === null ? null : `${tls === null ? 'ws' : 'wss'}://127.0.0.1:${(await backend.next('ready')).port}`
-  const { servers, port } = await startServers(subject, options, { backendUrl, tls }, children)
+  const { servers, port } = await startServers(subject, options, { backendUrl, tls, edgeTls }, children)
   const generators = startGenerators(subject, options, port, children)
 
   const points: MemoryPoint[] = []
@@ -114,6 +117,7 @@ async function measure(
     ...(backend === null ? [] : [backend.pid]),
   ]
   const heapBefore = await memoryNow(servers)
+  if (options.steady) await sleep(STEADY_WARM_UP_MS)
   backend?.tell({ type: 'restart' })
   await sleep(WARM_UP_MS + (options.level === 'L2-prod' ? TALK_WARM_UP_MS : 0))
   for (const generator of generators) generator.tell({ type: 'measure' })
@@ -201,7 +205,7 @@ function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children
 async function startServers(
   subject: Subject,
   options: CaseOptions,
-  backend: { readonly backendUrl: string | null; readonly tls: Tls },
+  backend: Pick<ServerOptions, 'backendUrl' | 'edgeTls'> & { readonly tls: Tls },
   children: (() => Promise<void>)[],
 ): Promise<{ readonly servers: readonly Server[]; readonly port: number }> {
   const servers: Server[] = []
@@ -250,7 +254,7 @@ async function memoryNow(servers: readonly Server[]): Promise<ServerMemory> {
 function startServer(
   subject: Subject,
   options: CaseOptions,
-  { tls, ...where }: Pick<ServerOptions, 'backendUrl' | 'port' | 'nodePort'> & { readonly tls: Tls },
+  { tls, ...where }: Pick<ServerOptions, 'backendUrl' | 'edgeTls' | 'port' | 'nodePort'> & { readonly tls: Tls },
   children: (() => Promise<void>)[],
 ): Server {
   const serverOptions: ServerOptions = {
@@ -268,6 +272,7 @@ function startServer(
     cpus: options.pin ? '0' : null,
     environment: {
       ...(options.profileDir === null ? {} : { BENCH_PROFILE_DIR: options.profileDir }),
+      ...(options.steady ? { BENCH_UNWATCHED: '1' } : {}),
       ...(tls === null ? {} : { NODE_EXTRA_CA_CERTS: tls.certFile }),
     },
   })
@@ -286,6 +291,7 @@ function startGenerators(
   return shares.map((calls, i) => {
     const generatorOptions: GeneratorOptions = {
       port,
+      tls: options.edgeTls,
       calls,
       firstCall,
       opening: subject.opening,
@@ -293,7 +299,7 @@ function startGenerators(
       messageFrames: framesInMessage(subject, options),
       seed: options.seed,
       freshWebhooks: options.processes > 1,
-      lifeMs: options.seconds * 1000 + OVERHEAD_MS,
+      lifeMs: options.seconds * 1000 + OVERHEAD_MS + (options.steady ? STEADY_WARM_UP_MS : 0),
     }
     firstCall += calls
     const generator: Generator = new Child({

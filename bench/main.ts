@@ -1,11 +1,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { Progress } from '../src/cli/progress.js'
 import { packageRoot } from '../src/config/package-root.js'
 import { check, isTrue } from './checks.js'
 import { htmlReport } from './html.js'
 import { provenance } from './kit/machine.js'
 import type { Provenance } from './kit/machine.js'
+import { benchProgress } from './kit/progress.js'
 import { runMicro } from './micro/run.js'
 import { HELP, WrongOption, parseOptions } from './options.js'
 import type { BenchOptions } from './options.js'
@@ -21,6 +21,7 @@ const BUSY_LOAD_PER_CORE = 0.5
 async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes('--turns')) return (await import('./turns/main.js')).turnsBench(argv)
   if (argv.includes('--endpointing')) return (await import('./endpointing/main.js')).endpointingBench(argv)
+  if (argv.includes('--vad')) return (await import('./vad/main.js')).vadBench(argv)
   if (argv.includes('--fleet')) return (await import('./fleet/main.js')).fleetBench(argv)
   let options: BenchOptions | null
   try {
@@ -37,11 +38,7 @@ async function main(argv: readonly string[]): Promise<number> {
   if (options.profileDir !== null) mkdirSync(options.profileDir, { recursive: true })
   const facts = await provenance(`npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
   const time = new TimeLeft(options.quick, performance.now())
-  const progress = new Progress(
-    { err: (text) => process.stderr.write(text), showsProgress: process.stderr.isTTY },
-    'bench',
-  )
-  const say = (line: string): void => progress.print((text) => process.stderr.write(text), `${line}\n`)
+  const { say, end } = benchProgress()
   const { subjects, skipped } = chooseSubjects(options)
   for (const { name, why } of skipped) say(`skipped: ${name}: ${why}`)
 
@@ -76,7 +73,7 @@ async function main(argv: readonly string[]): Promise<number> {
     skipped: [...skipped, ...micro.skipped],
     checks: check(cases, capacities, idle, few),
   }
-  progress.end()
+  end()
   console.log(terminalReport(results))
   write(options, results)
   return isTrue([...cases, ...messages, ...few]) ? 0 : 1

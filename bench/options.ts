@@ -18,6 +18,7 @@ What (none: everything, about 35 minutes)
   --micro                 the hot stages alone
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --endpointing           callers cut in a pause, and waits after the end of a turn; has options of its own (--endpointing --help)
+  --vad                   how well the caller's voice is told from noise, people, music; has options of its own (--vad --help)
   --turns                 caller stops to first sound, and takeovers of backends; has options of its own (--turns --help)
 How
   --subject NAME          only this one (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}
@@ -30,6 +31,7 @@ How
   --generators N          processes of the load generator, 1 to 8 (default 1)
   --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
   --seed N                of late frames and interruptions (default 1)
+  --edge-tls              the gateway's public port speaks TLS itself
   --pin                   server on CPU 0, all else on CPU 1 (taskset)
   --profile DIR           V8 profiles of the server's threads, the measuring window each
   --json FILE --html FILE where results go (default bench/results/)
@@ -51,6 +53,7 @@ export interface BenchOptions {
   readonly latenessMsMax: number
   readonly seed: number
   readonly pin: boolean
+  readonly edgeTls: boolean
   readonly profileDir: string | null
   readonly json: string | null
   readonly html: string | null
@@ -104,6 +107,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     latenessMsMax: whole('--lateness', values.lateness, LATENESS_P99_MS_MAX, 1, 100),
     seed: whole('--seed', values.seed, 1, 0, 1_000_000),
     pin: values.pin === true && availableParallelism() > 1,
+    edgeTls: values['edge-tls'] === true,
     profileDir: values.profile ?? null,
     json: values.json ?? null,
     html: values.html ?? null,
@@ -138,6 +142,7 @@ function parse(argv: readonly string[]) {
         processes: { type: 'string' },
         'message-ms': { type: 'string' },
         pin: { type: 'boolean' },
+        'edge-tls': { type: 'boolean' },
         level: { type: 'string', multiple: true },
         subject: { type: 'string', multiple: true },
         calls: { type: 'string' },

@@ -85,7 +85,7 @@ const CALLS_FACTOR: Readonly<Record<Level, number>> = { L0: 3, L1: 1.5, L2: 1, '
 
 function callsFor(options: BenchOptions, subject: Subject, level: Level): number {
   return Math.min(
-    subject.callsMax,
+    subject.callsMax(level),
     options.callsAsked ? options.calls : Math.round(options.calls * CALLS_FACTOR[level]),
   )
 }
@@ -105,6 +105,8 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     memory: true,
     profileDir: options.profileDir,
     pin: options.pin,
+    steady: false,
+    edgeTls: options.edgeTls && subject.name === 'mkondo',
     latenessMsMax: options.latenessMsMax,
   }
 }
@@ -207,7 +209,7 @@ export async function findCapacity(
   let failed = Infinity
   let beyond = `the ramp ends at ${RAMP_CALLS_MAX} calls`
   for (
-    let calls = options.quick ? options.calls : Math.min(RAMP_FROM_CALLS, subject.callsMax / 5);
+    let calls = options.quick ? options.calls : Math.min(RAMP_FROM_CALLS, subject.callsMax(level) / 5);
     calls <= RAMP_CALLS_MAX;
     calls = Math.ceil(calls * RAMP_STEP)
   ) {
@@ -285,7 +287,7 @@ export async function measureFew(
     // Two runs more would not fit into a quick run.
     for (const calls of options.quick && options.cases ? [] : FEW_CALLS) {
       if (!time.mayBegin(`${calls} calls at L2-prod`)) continue
-      const wanted = { ...caseOptions(options, subject, 'L2-prod'), calls, memory: false }
+      const wanted = { ...caseOptions(options, subject, 'L2-prod'), calls, memory: false, steady: true }
       say(`L2-prod ${subject.name}, ${calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`)
       const result = await runCase(subject, wanted)
       few.push(result)

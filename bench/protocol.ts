@@ -37,6 +37,8 @@ export interface ServerOptions {
   readonly messageMs: number | null
   /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` at L2-prod; null below L2. */
   readonly backendUrl: string | null
+  /** The gateway's public port speaks TLS with these files; null for plain HTTP. */
+  readonly edgeTls: { readonly keyFile: string; readonly certFile: string } | null
 }
 
 export type ToServer = { readonly type: 'memory' } | { readonly type: 'stop' }
@@ -63,6 +65,8 @@ export interface ServerPauses {
 /** Options of the load generator, in its environment as `BENCH_GENERATOR`. */
 export interface GeneratorOptions {
   readonly port: number
+  /** The server's port speaks TLS, with a certificate that is not looked at. */
+  readonly tls: boolean
   readonly opening: Opening
   readonly level: Level
   readonly calls: number

@@ -23,6 +23,13 @@ export interface CaseOptions {
   /** Folder for V8 profiles of the server; null for none. */
   readonly profileDir: string | null
   readonly pin: boolean
+  /**
+   * As a gateway is that has run for a while, and with nothing of the bench in its threads: V8 has compiled what few calls
+   * heat up slowly, and neither pauses nor the heap are watched.
+   */
+  readonly steady: boolean
+  /** The gateway's public port speaks TLS. */
+  readonly edgeTls: boolean
   /** Over this lateness of the generator at p99 the run is void. */
   readonly latenessMsMax: number
 }

@@ -15,7 +15,7 @@ export interface Subject {
    */
   readonly snrDbMin: number
   /** More calls than this it cannot carry on any machine with two cores, and asking for them would only show that. */
-  readonly callsMax: number
+  callsMax(level: Level): number
   /** Part of a quick run; else one has no time for it, unless it is asked for by name. */
   readonly quick: boolean
   /** Packages that must be installed. */
@@ -30,6 +30,7 @@ const peer =
   () =>
     join(packageRoot(), 'bench/peers', file)
 const one = (): number => 1
+const anyNumber = (): number => Infinity
 
 export const SUBJECTS: readonly Subject[] = [
   {
@@ -38,7 +39,7 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L0', 'L1', 'L2', 'L2-prod', 'L3'],
     opening: 'webhook',
     snrDbMin: 60,
-    callsMax: Infinity,
+    callsMax: anyNumber,
     quick: true,
     needs: [],
     file: (level) =>
@@ -51,7 +52,7 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L0'],
     opening: 'socket',
     snrDbMin: 60,
-    callsMax: Infinity,
+    callsMax: anyNumber,
     quick: true,
     needs: ['uWebSockets.js'],
     file: peer('uws-echo.mjs'),
@@ -63,7 +64,7 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L0'],
     opening: 'socket',
     snrDbMin: 60,
-    callsMax: Infinity,
+    callsMax: anyNumber,
     quick: false,
     needs: ['uWebSockets.js'],
     file: peer('uws-paced.mjs'),
@@ -75,7 +76,7 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L0'],
     opening: 'socket',
     snrDbMin: 60,
-    callsMax: Infinity,
+    callsMax: anyNumber,
     quick: true,
     needs: ['ws'],
     file: peer('ws-sketch.mjs'),
@@ -87,7 +88,7 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L0'],
     opening: 'socket',
     snrDbMin: 60,
-    callsMax: Infinity,
+    callsMax: anyNumber,
     quick: true,
     needs: ['fastify', '@fastify/websocket'],
     file: peer('fastify-websocket.mjs'),
@@ -99,7 +100,7 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L2'],
     opening: 'socket',
     snrDbMin: 60,
-    callsMax: 25,
+    callsMax: () => 25,
     quick: true,
     needs: ['ws', '@alexanderolsen/libsamplerate-js'],
     file: peer('naive-bridge.mjs'),
@@ -111,10 +112,23 @@ export const SUBJECTS: readonly Subject[] = [
     levels: ['L2', 'L2-prod'],
     opening: 'twilio',
     snrDbMin: 33,
-    callsMax: Infinity,
+    // With TLS a call takes a hundredth of its one thread.
+    callsMax: (level) => (level === 'L2-prod' ? 50 : Infinity),
     quick: true,
     needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'],
     file: peer('openai-twilio.mjs'),
+    messageFrames: one,
+  },
+  {
+    name: 'ws-relay',
+    about: 'ws on both sides, messages passed on as they are: the least that Node keeps for a call',
+    levels: ['L2-prod'],
+    opening: 'twilio',
+    snrDbMin: 33,
+    callsMax: () => 50,
+    quick: false,
+    needs: ['ws'],
+    file: peer('ws-relay.mjs'),
     messageFrames: one,
   },
 ]

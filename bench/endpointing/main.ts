@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { benchProgress } from '../kit/progress.js'
 import { missingMaterial } from '../material.js'
 import { type HeardTurn, LINES, NOISES, type Noise, SPEAKERS, type Speaker, TUNED_ON, heardTurns } from './corpus.js'
 import { DECIDERS, type Decider, type EndingFigures, endingOf, figuresOf } from './measure.js'
@@ -51,19 +52,30 @@ export async function endpointingBench(argv: readonly string[]): Promise<number>
     return 1
   }
   const rows: Row[] = []
-  for (const speaker of speakers) {
-    console.error(`${speaker} ...`)
-    rows.push(...(await rowsOf(speaker, values.quick ? ['tel'] : LINES)))
+  const { say, show, end } = benchProgress()
+  for (const [index, speaker] of speakers.entries()) {
+    const where = `${speaker}, ${index + 1} of ${speakers.length} speakers`
+    say(where)
+    const measuring = (noise: Noise): void => {
+      show(`${where}, ${noise}`)
+    }
+    rows.push(...(await rowsOf(speaker, values.quick ? ['tel'] : LINES, measuring)))
   }
+  end()
   console.log(tables(rows, speakers))
   if (values.json !== undefined) writeFileSync(values.json, JSON.stringify({ version: 1, rows }, null, 1))
   return 0
 }
 
-async function rowsOf(speaker: Speaker, lines: readonly (typeof LINES)[number][]): Promise<Row[]> {
+async function rowsOf(
+  speaker: Speaker,
+  lines: readonly (typeof LINES)[number][],
+  measuring: (noise: Noise) => void,
+): Promise<Row[]> {
   const vadBank = await loadVoiceDetectors()
   const rows: Row[] = []
   for (const noise of NOISES) {
+    measuring(noise)
     const turns: HeardTurn[] = []
     for (const line of lines) turns.push(...(await heardTurns(speaker, line, noise, vadBank)))
     for (const kind of new Set(turns.map((one) => one.kind))) {

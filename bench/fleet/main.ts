@@ -8,6 +8,7 @@ import { packageRoot } from '../../src/config/package-root.js'
 import type { Fleet, FleetCall, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
 import { machineLines, provenance } from '../kit/machine.js'
+import { benchProgress } from '../kit/progress.js'
 import { table } from '../terminal.js'
 import { CONTINUES, FAULTS } from './faults.js'
 import type { Fault } from './faults.js'
@@ -89,9 +90,13 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
     return 2
   }
   const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
-  const say = (line: string): void => console.error(line)
+  const { say, show, end } = benchProgress()
 
-  say('without a fault')
+  const begins = (what: string): void => {
+    say(what)
+    show(what)
+  }
+  begins('without a fault')
   const fleets = new Fleets(nodes)
   const rows: Row[] = []
   let load: StoreLoad
@@ -109,7 +114,7 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
     load = quiet.load
     add(quiet.row)
     for (const fault of FAULTS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
-      say(fault.name)
+      begins(fault.name)
       try {
         const run = async () => underFault(fault, await fleets.with(fault.fleet), calls, quiet.row.gapMs)
         add(await within(run(), RUN_MS_MAX))
@@ -120,6 +125,7 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
     }
   } finally {
     await fleets.close()
+    end()
   }
 
   for (const line of machineLines(facts)) console.log(line)
@@ -148,6 +154,9 @@ async function within<T>(run: Promise<T>, ms: number): Promise<T> {
   })
   return Promise.race([run, late]).finally(() => clearTimeout(timer))
 }
+
+/** Callers who were not brought back, of whom the nodes' log lines are shown. */
+const AWAY_SHOWN_MAX = 3
 
 /** The fleet of the moment. Faults that want the same one share it, because a start takes longer than most faults. */
 class Fleets {
@@ -213,6 +222,10 @@ async function underFault(
   const lost = results.filter(({ callSid }) => broken.some((call) => call.callSid === callSid))
   // A caller who came while the balancer was away may have lost a stream as well.
   const others = results.filter((result) => !lost.includes(result) && !(broken.length === calls.length))
+  const away = fault.breaks === 'resumed' ? lost.filter((result) => resumedMs(result) === null) : []
+  for (const { callSid } of away.slice(0, AWAY_SHOWN_MAX))
+    for (const { name, lines } of fleet.nodes)
+      for (const line of lines.filter((one) => one.includes(callSid))) console.log(`    ${name}: ${line}`)
   return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results)
 }
 

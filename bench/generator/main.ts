@@ -7,7 +7,7 @@ import type { FromGenerator, GeneratorOptions, GeneratorResult, ToGenerator } fr
 import { Caller, type SharedByCallers, Interruptions, SPEECH_MS, Wheel } from './caller.js'
 import { newAudioCounts } from './received-audio.js'
 import { lineFor } from './lines.js'
-import { askForStream, closeWebhooks, freshConnections, openSocket } from './opening.js'
+import { askForStream, closeWebhooks, freshConnections, openSocket, overTls } from './opening.js'
 import { MARKER_HZ, TONE_HZ, speechFrames, talkFrames, toneFrame } from './signal.js'
 
 /**
@@ -17,6 +17,7 @@ import { MARKER_HZ, TONE_HZ, speechFrames, talkFrames, toneFrame } from './signa
 const options = optionsFromEnvironment<GeneratorOptions>('BENCH_GENERATOR')
 endWithParent()
 if (options.freshWebhooks) freshConnections()
+if (options.tls) overTls()
 // Whatever is forgotten elsewhere: this process does not outlive its time.
 setTimeout(() => process.exit(4), options.lifeMs)
 

@@ -1,7 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { Agent, request } from 'node:http'
+import { Agent as TlsAgent, request as requestTls } from 'node:https'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 
 const SUBPROTOCOL = 'audio.drachtio.org'
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
@@ -9,7 +11,15 @@ const ANSWER_TIMEOUT_MS = 5000
 const ANSWER_CHARS_MAX = 64 * 1024
 const RESPONSE_HEAD_BYTES_MAX = 16 * 1024
 
-let agent = new Agent({ keepAlive: true, maxSockets: 8 })
+let agent: Agent = new Agent({ keepAlive: true, maxSockets: 8 })
+
+let tls = false
+
+/** The server speaks TLS. Its certificate is of the bench's own making and not looked at. */
+export function overTls(): void {
+  tls = true
+  agent = new TlsAgent({ keepAlive: true, maxSockets: 8, rejectUnauthorized: false })
+}
 
 /** A connection for each webhook, in place of a few that are used again and again. */
 export function freshConnections(): void {
@@ -37,7 +47,7 @@ export async function askForStream(port: number, callSid: string): Promise<URL> 
 
 function post(port: number, path: string, body: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const sent = request(
+    const sent = (tls ? requestTls : request)(
       {
         agent,
         host: '127.0.0.1',
@@ -86,10 +96,12 @@ export function openSocket(
       failure ??= new Error(why)
       socket.destroy()
     }
-    const socket = connect({
+    const open: typeof connect = tls ? (connectTls as typeof connect) : connect
+    const socket = open({
       host: '127.0.0.1',
       port,
       noDelay: true,
+      ...(tls ? { rejectUnauthorized: false } : {}),
       onread: {
         buffer: readBuffer,
         callback: (count) => {

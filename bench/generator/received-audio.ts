@@ -101,10 +101,12 @@ export class ReceivedAudio {
   #blockArrivalMs = 0
   /** How far numbers of sent frames have run ahead of the count of heard ones. */
   #slip = 0
-  /** Frames of the message that comes in, when the last of them came, and how long that one took. */
+  /** Frames of the message that comes in, when the last of them came, and how long its last one took. */
   #together = 0
   #togetherMs = -Infinity
   #togetherWholeMs = 0
+  /** More frames of that message, which come later because the carrier had no room. */
+  #heldBack = 0
   /** What the caller had to play when the last frame came. */
   #leftMs = 0
   /** End of the audio that the caller has to play. */
@@ -277,13 +279,23 @@ export class ReceivedAudio {
 
   /**
    * Where messages follow the call, frames that come together, as many as the longest message has, count as one message:
-   * those before the last waited for it. What comes when the carrier has no room for more waited for that.
+   * those before the last waited for it. What comes when the carrier has no room for more waited for that; if it had been
+   * said when the frames before it came, it was in their message, and they waited for it.
    */
   #followingLatency(dueMs: number, wholeMs: number, arrivalMs: number): void {
-    if (arrivalMs - this.#togetherMs >= TOGETHER_MS || this.#together === FOLLOWING_FRAMES_MAX) this.#settleMessage()
+    const isHeldBack = this.#leftMs >= PACED_FROM_MS
+    const frames = this.#together + this.#heldBack
+    const isOfMessage = isHeldBack && this.#together > 0 && dueMs < this.#togetherMs
+    if (frames === FOLLOWING_FRAMES_MAX || (arrivalMs - this.#togetherMs >= TOGETHER_MS && !isOfMessage))
+      this.#settleMessage()
     if (dueMs < this.#counts.windowStartMs || dueMs >= this.#counts.windowEndMs) return
     recordMs(this.#counts.whole, wholeMs)
-    if (this.#leftMs >= PACED_FROM_MS) return
+    if (isHeldBack) {
+      if (this.#together === 0) return
+      this.#heldBack++
+      this.#togetherWholeMs -= FRAME_MS
+      return
+    }
     this.#together++
     this.#togetherMs = arrivalMs
     this.#togetherWholeMs = wholeMs
@@ -291,6 +303,7 @@ export class ReceivedAudio {
 
   #settleMessage(): void {
     for (; this.#together > 0; this.#together--) recordMs(this.#counts.added, Math.max(0, this.#togetherWholeMs))
+    this.#heldBack = 0
   }
 
   /** The place in a message whose frames come back soonest is its last: the others waited for it. */

@@ -36,6 +36,7 @@ class RingCall implements LiveCall {
   readonly callSid: CallSid
   readonly lostStream = null
   document: string | null = null
+  streamOffers = 0
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
   readonly escalating = false
@@ -69,6 +70,7 @@ class RingCall implements LiveCall {
     if (this.#sink !== null) this.#playout.pump(nowMs, this.#sink, null)
   }
 
+  streamRefused(): void {}
   streamOver(): void {}
 
   detach(): void {

@@ -13,6 +13,7 @@ import {
   isolateProbe,
   type IsolateState,
   PROBE_CHANNEL,
+  UNWATCHED,
   type ProbeAnswer,
   type ProbeQuestion,
 } from './isolate-probe.js'
@@ -41,15 +42,19 @@ export function serve(port: number, stop: () => Promise<void>): void {
         type: 'memory',
         rssBytes: process.memoryUsage.rss(),
         heapUsedBytes: all((one) => one.heapUsedBytes),
-        pauses: {
-          gcMaxMs: worst((one) => one.gcMaxMs),
-          gcMs: all((one) => one.gcMs),
-          loopMaxMs: worst((one) => one.loopMaxMs),
-        },
-        allocatedBytes: {
-          main: main.allocatedBytes,
-          workers: workers.reduce((sum, worker) => sum + worker.allocatedBytes, 0),
-        },
+        pauses: UNWATCHED
+          ? null
+          : {
+              gcMaxMs: worst((one) => one.gcMaxMs),
+              gcMs: all((one) => one.gcMs),
+              loopMaxMs: worst((one) => one.loopMaxMs),
+            },
+        allocatedBytes: UNWATCHED
+          ? null
+          : {
+              main: main.allocatedBytes,
+              workers: workers.reduce((sum, worker) => sum + worker.allocatedBytes, 0),
+            },
       } satisfies FromServer)
     })
   })
@@ -101,6 +106,7 @@ export function edgeParts(options: ServerOptions): EdgeParts {
         opsPort: 0,
         opsToken: null,
         publicUrl: null,
+        tls: options.edgeTls === null ? null : { ...options.edgeTls, check: () => undefined },
         shared: options.nodePort !== null,
         nodeUrl: options.nodePort === null ? null : `http://127.0.0.1:${options.nodePort}`,
         ...(options.nodePort === null ? {} : { nodePort: options.nodePort }),

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { packageRoot } from '../../src/config/package-root.js'
 import { machineLines, provenance } from '../kit/machine.js'
+import { benchProgress } from '../kit/progress.js'
 import { figure, measureShare, messagesOf } from './share.js'
 import type { ShareOptions, ShareResult } from './share.js'
 import { measureTakeovers } from './takeovers.js'
@@ -50,16 +51,21 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
     return 2
   }
   const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
-  const say = (line: string): void => console.error(line)
+  const { say, show, end } = benchProgress()
   const runs: readonly Pick<ShareOptions, 'turns' | 'messageMs'>[] = [
     { turns: 'gateway', messageMs: null },
     { turns: 'server_vad', messageMs: null },
   ]
   say("caller stops to first sound, gateway's share:")
   const shares: ShareResult[] = []
-  for (const run of runs) shares.push(await measureShare({ ...run, calls, seconds }, say))
+  for (const run of runs) {
+    show(`${calls} calls for ${seconds} s, turns by ${run.turns}`)
+    shares.push(await measureShare({ ...run, calls, seconds }, say))
+  }
   say('takeovers:')
+  show(`${takeovers} takeovers`)
   const taken = await measureTakeovers({ takeovers, calls: Math.min(10, calls) }, say)
+  end()
   const checks = [
     ...shares.map((share) => ({
       what: `gateway's share of caller-stops-to-first-sound, turns by ${share.turns}, ${messagesOf(share)}: p99 under ${SHARE_P99_MS_MAX} ms`,

@@ -20,13 +20,16 @@ t.test(
       memory: false,
       profileDir: null,
       pin: false,
+      steady: false,
+      edgeTls: false,
       latenessMsMax: 1000,
     })
     t.equal(result.callsOpen, 4, result.reasons.join('; '))
     t.match(result.backend, { sessions: 4, appendMsMin: 20, appendMsMax: 60, cancels: 0, unknown: 0 })
     const { appends = 0, audioMs = 0 } = result.backend ?? {}
     t.ok(audioMs > 32 * appends, `${appends} messages of ${audioMs / appends} ms on average`)
-    t.equal(result.truth?.framesAdded, 0)
+    // Each time that the machine stands still a jitter buffer may make one frame up for a call.
+    t.ok((result.truth?.framesAdded ?? Infinity) <= 4, `${result.truth?.framesAdded} frames were added`)
     t.ok((result.truth?.snrDbMedian ?? 0) > 60)
     t.ok((result.truth?.markersSeen ?? 0) > 4)
   },

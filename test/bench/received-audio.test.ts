@@ -113,6 +113,27 @@ t.test('where messages follow the call, frames that come together count as one m
   t.ok(Math.abs((percentilesMs(counts.added)?.max ?? 0) - 67) < 0.5, 'the first of the two is 60 ms late')
 })
 
+t.test('a frame that is held back for want of room belongs to the message that came before it', async (t) => {
+  const { received, counts } = listen({ messageFrames: null })
+  counts.windowStartMs = at(60, 0)
+  const come = (first: number, frames: number, atMs: number): void => {
+    for (let k = 0; k < frames; k++) received.audio(sent(first + k), 320, atMs)
+  }
+  // The first message is late, so from then on the caller has 45 ms to play when one comes: no room for its third frame.
+  come(0, 3, at(2, 50))
+  for (let i = 3; i < 300; i += 3) {
+    come(i, 2, at(i + 2, 5))
+    come(i + 2, 1, at(i + 2, 15))
+  }
+  t.ok(Math.abs((percentilesMs(counts.added)?.max ?? 0) - 5) < 0.1, `added ${percentilesMs(counts.added)?.max} ms`)
+  t.ok(Math.abs((percentilesMs(counts.whole)?.max ?? 0) - 45) < 0.1)
+  // A message that was late itself is late.
+  come(300, 2, at(302, 35))
+  come(302, 1, at(302, 36))
+  come(303, 3, at(305, 5))
+  t.ok(Math.abs((percentilesMs(counts.added)?.max ?? 0) - 35) < 2, `late by ${percentilesMs(counts.added)?.max} ms`)
+})
+
 t.test('callers who talk do so for 40 % of the time, and 40 % of them at any moment', async (t) => {
   const share = (count: number, talks: (i: number) => boolean): number =>
     Array.from({ length: count }, (_, i) => talks(i)).filter(Boolean).length / count

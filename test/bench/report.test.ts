@@ -46,6 +46,8 @@ function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): 
       memory: true,
       profileDir: null,
       pin: false,
+      steady: false,
+      edgeTls: false,
       latenessMsMax: 5,
     },
     verdict: cpuMs === null ? 'untrue' : 'held',

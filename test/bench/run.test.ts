@@ -18,6 +18,8 @@ const options: CaseOptions = {
   memory: false,
   profileDir: null,
   pin: false,
+  steady: false,
+  edgeTls: false,
   // Tests run on busy machines: this one does not check speed.
   latenessMsMax: 1000,
 }

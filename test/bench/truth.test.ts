@@ -20,6 +20,8 @@ const options: CaseOptions = {
   memory: false,
   profileDir: null,
   pin: false,
+  steady: false,
+  edgeTls: false,
   latenessMsMax: 5,
 }
 

@@ -1,0 +1,29 @@
+import { Progress } from '../../src/cli/progress.js'
+
+/** How far a bench is, on standard error: lines that stay, and on a terminal one line below them with the elapsed time. */
+interface BenchProgress {
+  /** Prints a line that stays. */
+  readonly say: (line: string) => void
+  /** What is measured now. */
+  readonly show: (what: string) => void
+  /** Clears the line; before anything is printed to standard output. */
+  readonly end: () => void
+}
+
+type Stream = Pick<NodeJS.WriteStream, 'write'> & { readonly isTTY?: boolean }
+
+export function benchProgress(stream: Stream = process.stderr): BenchProgress {
+  const err = (text: string): unknown => stream.write(text)
+  const progress = new Progress({ err, showsProgress: stream.isTTY === true }, 'bench')
+  return {
+    say: (line) => {
+      progress.print(err, `${line}\n`)
+    },
+    show: (what) => {
+      progress.show(what)
+    },
+    end: () => {
+      progress.end()
+    },
+  }
+}
