@@ -5,8 +5,8 @@
 //
 //   node scripts/build.mjs [--types]
 //
-// --types adds declarations for the package's entries (`exports` in package.json), for agents and backends in
-// TypeScript.
+// --types adds what only the package has: declarations for its entries (`exports` in package.json), for agents and
+// backends in TypeScript, and the versions that it was tested with (docs/adr/0019-exact-versions.md).
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -33,7 +33,8 @@ const files = (folder) =>
         .map((entry) => join(entry.parentPath, entry.name))
 const consoleFolder = join(root, 'src', 'console')
 const sources = SOURCES.flatMap((folder) => files(join(root, folder))).filter(
-  (file) => !file.startsWith(consoleFolder + '/'),
+  // The bench's peers are installed below it, and their packages have sources in TypeScript.
+  (file) => !file.startsWith(consoleFolder + '/') && !file.includes('/node_modules/', root.length),
 )
 
 /** Folders with an asconfig.json are AssemblyScript: one `.wasm` each, no JavaScript. */
@@ -109,6 +110,7 @@ for (const file of files(outDir)) {
 chmodSync(join(outDir, 'src/cli/main.js'), 0o755)
 
 if (process.argv.includes('--types')) {
+  writeFileSync(join(outDir, 'tested-versions.json'), `${JSON.stringify(testedVersions(), null, 1)}\n`)
   progress('types')
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
   const options =
@@ -131,3 +133,28 @@ if (process.argv.includes('--types')) {
   process.exit(declared.status ?? 1)
 }
 progress('')
+
+/**
+ * The locked version of each package that Mkondo needs and does not name itself, as npm's `overrides` write it: a name
+ * with its version, or with the packages below it and its own version at `.`.
+ */
+function testedVersions() {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  const { dependencies, optionalDependencies } = packages['']
+  const own = { ...dependencies, ...optionalDependencies }
+  const tree = {}
+  for (const [path, { version, dev }] of Object.entries(packages)) {
+    if (path === '' || dev === true || own[path.replace('node_modules/', '')] !== undefined) continue
+    let at = tree
+    for (const name of path.split(/(?:^|\/)node_modules\//).slice(1)) at = at[name] ??= {}
+    at['.'] = version
+  }
+  const written = (at) =>
+    Object.fromEntries(
+      Object.entries(at).map(([name, one]) => {
+        if (typeof one === 'string') return [name, one]
+        return [name, Object.keys(one).join() === '.' ? one['.'] : written(one)]
+      }),
+    )
+  return written(tree)
+}

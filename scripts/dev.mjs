@@ -5,6 +5,7 @@
 //   npm run dev
 //   npm run dev -- --processes 2
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { watch } from 'chokidar'
@@ -75,13 +76,14 @@ async function edited(what) {
   busy = false
 }
 
-watch(
+const watcher = watch(
   ['src', 'examples'].map((folder) => join(root, folder)),
   {
     ignoreInitial: true,
     ignored: (path, stats) => stats?.isFile() === true && !/\.(ts|json)$/.test(path),
   },
-).on('all', (event, path) => {
+)
+watcher.on('all', (event, path) => {
   if (event === 'addDir' || event === 'unlinkDir') return
   clearTimeout(timer)
   timer = setTimeout(() => void edited(path.slice(root.length + 1)), SETTLE_MS)
@@ -93,5 +95,7 @@ for (const signal of ['SIGINT', 'SIGTERM'])
     gateway.kill(signal)
   })
 
+// An edit that is made before would be taken for what was there.
+await once(watcher, 'ready')
 if (await build()) start()
 else say('does not build: it starts after the next edit')

@@ -158,6 +158,16 @@ async function callOwnAgent(made, name) {
   return heardMs
 }
 
+/** Fails unless each installed package is the one of package-lock.json: a new release of one may not decide a change. */
+function installsWhatWasTested() {
+  const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages
+  const locked = packagesOf(join(clone, 'package-lock.json'))
+  const { ['node_modules/mkondo']: _, ...installed } = packagesOf(join(elsewhere, 'node_modules/.package-lock.json'))
+  const others = Object.entries(installed).filter(([path, { integrity }]) => locked[path]?.integrity !== integrity)
+  if (others.length > 0)
+    throw new Error(`not as tested: ${others.map(([path, { version }]) => `${path} ${version}`).join(', ')}`)
+}
+
 /** What an agent in TypeScript needs of the package: each entry, and its types for both ways of finding modules. */
 async function useTypes() {
   const { exports: exported } = JSON.parse(readFileSync(join(clone, 'package.json'), 'utf8'))
@@ -229,12 +239,15 @@ async function firstHour() {
   mkdirSync(elsewhere)
   writeFileSync(join(elsewhere, 'package.json'), '{ "name": "shop", "version": "1.0.0", "type": "module" }\n')
   const [archive] = readdirSync(folder).filter((name) => name.endsWith('.tgz'))
-  await run(elsewhere, `npm install --prefer-offline --no-audit --no-fund ../${archive}`)
   const installed = join(elsewhere, 'node_modules/mkondo')
+  const page = readFileSync(join(clone, 'docs/RELEASES.md'), 'utf8')
+  const [, tested] = /```sh\n(npm pkg set [^]*?)npm install/.exec(page) ?? []
+  await run(elsewhere, tested.trim().replace(/mkondo-[\d.]+\.tgz/, `../${archive}`))
+  await run(elsewhere, `npm install --prefer-offline --no-audit --no-fund ../${archive}`)
+  installsWhatWasTested()
   const files = readdirSync(installed, { recursive: true })
   const foreign = files.filter((file) => /\.js\.map$|\.test\.|^src|^test|^bench|^node_modules/.test(file))
   if (foreign.length > 0) throw new Error(`the package has ${foreign.join(', ')}`)
-  const page = readFileSync(join(installed, 'docs/RELEASES.md'), 'utf8')
   const [, prune] = /```sh\n(find node_modules\/uWebSockets\.js[^]*?)```/.exec(page) ?? []
   await run(elsewhere, prune.trim())
   const binary = `uws_${process.platform}_${process.arch}_${process.versions.modules}.node`

@@ -52,7 +52,7 @@ const LONG = {
   'test/cli/simulate.test.ts': [19, 0],
   'test/cli/twelve-callers.slow.test.ts': [52, 95],
   'test/console/pages.slow.test.ts': [55, 50],
-  'test/console/softphone.slow.test.ts': [50, 45],
+  'test/console/softphone.slow.test.ts': [105, 45],
   'test/fleet/called-back.slow.test.ts': [48, 30],
   'test/fleet/fleet.slow.test.ts': [240, 75],
   'test/fleet/redis-store.slow.test.ts': [8, 20],
@@ -65,7 +65,7 @@ const LONG = {
   'test/workers/echo-lines.slow.test.ts': [155, 90],
   'test/workers/guilty-calls.slow.test.ts': [33, 75],
   'test/workers/mixed-tracks.slow.test.ts': [40, 70],
-  'test/workers/number-in-parts-recorded.slow.test.ts': [28, 30],
+  'test/workers/number-in-parts-recorded.slow.test.ts': [75, 40],
   'test/workers/openai-calls.slow.test.ts': [26, 35],
   'test/workers/put-on-hold.slow.test.ts': [46, 20],
 }

@@ -21,6 +21,7 @@ const FILES = [
   'deploy/README.md',
   'bench/README.md',
   'bench/peers/README.md',
+  'examples/own-backend/README.md',
   'examples/shop-api/README.md',
 ]
 
@@ -56,10 +57,17 @@ export function titleOf(file) {
 
 /** Groups of the sidebar. What none of them names is in the last one, so that no page is without a way to it. */
 const GROUPS = [
-  ['Start', ['README.md', 'docs/QUICKSTART.md', 'docs/DOCTOR.md', 'docs/CONFIGURATION.md']],
+  ['Start', ['README.md', 'docs/QUICKSTART.md', 'docs/CONSOLE.md', 'docs/DOCTOR.md', 'docs/CONFIGURATION.md']],
   [
     'Build an agent',
-    ['docs/AGENTS.md', 'docs/OFFLINE-AGENT.md', 'docs/BACKENDS.md', 'docs/SIMULATOR.md', 'docs/REPLAY.md'],
+    [
+      'docs/AGENTS.md',
+      'docs/OFFLINE-AGENT.md',
+      'docs/BACKENDS.md',
+      'examples/own-backend/README.md',
+      'docs/SIMULATOR.md',
+      'docs/REPLAY.md',
+    ],
   ],
   [
     'Operate',

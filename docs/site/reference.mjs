@@ -16,6 +16,7 @@ const app = await Application.bootstrapWithPlugins({
   entryPoints: [
     'src/index.ts',
     'src/backends/backend.ts',
+    'src/backends/transport.ts',
     'src/backends/registry.ts',
     'src/backends/conformance.ts',
   ].map((file) => join(repository, file)),

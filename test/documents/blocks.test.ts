@@ -212,7 +212,7 @@ async function usageFault(argv: readonly string[]): Promise<string | null> {
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Fields }
 
 function npmFault([command = '', name = '', ...rest]: readonly string[]): string | null {
-  if (['ci', 'install', 'pack', 'prune', 'root'].includes(command)) return null
+  if (['ci', 'install', 'pack', 'pkg', 'prune', 'root'].includes(command)) return null
   if (['start', 'test'].includes(command)) return command in scripts ? null : `there is no script ${command}`
   if (command !== 'run') return `npm ${command} is not known to this test`
   if (!(name in scripts)) return `there is no script ${name}`

@@ -7,7 +7,7 @@ import { DOUBLES } from '../../src/simulator/choices.js'
 import { until } from '../support/until.js'
 
 // The blocks of docs/QUICKSTART.md as they stand there, for each double. The calls are spoken in real time.
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 t.jobs = 3
 
 /** For a command to end, or to say what it is waited for: the machine may be busy. */

@@ -7,6 +7,8 @@ import { until } from '../support/host.js'
 
 const root = packageRoot()
 
+t.setTimeout(500_000)
+
 t.test('an edit of a source file is built and served again; one that does not build changes nothing', async (t) => {
   const folder = t.testdir()
   for (const name of [
@@ -34,18 +36,18 @@ t.test('an edit of a source file is built and served again; one that does not bu
       Number(/"ops_port":(\d+)/.exec(line)?.[1]),
     )
   const health = async (): Promise<string> => (await fetch(`http://127.0.0.1:${ports().at(-1) ?? 0}/healthz`)).text()
-  await until(() => ports().length === 1, 60_000, 'the gateway to start')
+  await until(() => ports().length === 1, 120_000, 'the gateway to start')
   t.equal(await health(), 'ok\n')
 
   const source = join(folder, 'src', 'edge', 'ops-api.ts')
   const text = readFileSync(source, 'utf8')
   t.match(text, "textReply('ok\\n'")
   writeFileSync(source, text.replace("textReply('ok\\n'", "textReply('edited\\n'"))
-  await until(() => ports().length === 2, 60_000, 'the gateway to start again')
+  await until(() => ports().length === 2, 120_000, 'the gateway to start again')
   t.equal(await health(), 'edited\n')
 
   writeFileSync(source, 'export const = nothing')
-  await until(() => log.includes('does not build; the gateway goes on as it was'), 60_000, 'the build to fail')
+  await until(() => log.includes('does not build; the gateway goes on as it was'), 120_000, 'the build to fail')
   t.equal(await health(), 'edited\n')
   const ended = new Promise((resolve) => child.once('close', resolve))
   child.kill('SIGTERM')

@@ -25,8 +25,8 @@ const secrets: Readonly<Record<string, string>> = Object.fromEntries(
 t.test('each variable whose name says that it is a secret is one in the table of settings', (t) => {
   t.ok(secretNames.length >= 12, `${secretNames.length} secrets`)
   for (const { env } of Object.values(SETTINGS)) {
-    // INTERNAL_TLS_KEY names a file.
-    if (/KEY|TOKEN|SECRET|PASSWORD/.test(env) && env !== 'INTERNAL_TLS_KEY') t.ok(secretNames.includes(env), env)
+    // INTERNAL_TLS_KEY and TLS_KEY name files.
+    if (/KEY|TOKEN|SECRET|PASSWORD/.test(env) && !env.endsWith('TLS_KEY')) t.ok(secretNames.includes(env), env)
   }
   t.end()
 })
