@@ -87,7 +87,8 @@ export type BackendEvent =
     }
   /**
    * Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. `quiet`:
-   * the model says nothing when it gets the result.
+   * the model says nothing when it gets the result, unless the tool failed. `background`: it asks in advance, and speaks
+   * of the result when the caller wants to know.
    */
   | {
       readonly type: 'tool-call'
@@ -97,6 +98,7 @@ export type BackendEvent =
       readonly generation: number
       readonly invalid?: string
       readonly quiet?: true
+      readonly background?: true
     }
   | { readonly type: 'tool-cancel'; readonly callIds: readonly string[] }
   /** `backend`: which of several backends used it; absent: the one that answers. */

@@ -1552,10 +1552,11 @@ export class CallSession {
   //     tool-call --end_call--> the end; answered only when the caller speaks up
 
   #toolCall(event: ToolCallEvent): void {
-    const { callId, name, args, quiet = false } = event
+    const { callId, name, args } = event
+    const waited = event.background === true ? 'later' : event.quiet === true ? 'failure' : 'now'
     const fault = this.#toolFault(event)
     if (fault !== null) return this.#refuseTool(event, fault)
-    const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name), quiet)
+    const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name), waited)
     switch (decision.type) {
       case 'refuse':
         return this.#refuseTool(event, decision.error)
@@ -1592,8 +1593,7 @@ export class CallSession {
     }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
-    // Nobody waits for a quiet one.
-    if (!quiet && !this.#deadlines.isSet('filler')) {
+    if (waited !== 'failure' && !this.#deadlines.isSet('filler')) {
       this.#fillersSpoken = 0
       this.#in('filler', this.#options.filler.afterMs)
     }
@@ -1749,7 +1749,9 @@ export class CallSession {
     const { texts, afterMs, everyMs } = this.#options.filler
     const text = texts[this.#nextFiller % texts.length]
     if (this.#state !== 'live' || this.#tools.running === 0 || text === undefined) return
-    if (this.#sounding || this.#callerSpeech.speaking || this.#bargeIn.paused) return this.#in('filler', FILLER_POLL_MS)
+    const waits = this.#tools.awaited || this.#turns.waiting
+    if (!waits || this.#sounding || this.#callerSpeech.speaking || this.#bargeIn.paused)
+      return this.#in('filler', FILLER_POLL_MS)
     const quietMs = this.#nowMs - this.#agentHeardAtMs
     const neededMs = this.#fillersSpoken > 0 ? everyMs : afterMs
     if (quietMs < neededMs) return this.#in('filler', neededMs - quietMs)

@@ -11,12 +11,17 @@ interface LedgerCall {
   readonly startedAtMs: number
   /** Performed by the session itself; no tool runs, and no limit applies. */
   readonly gateway: boolean
-  /** The model says nothing about its result unless it failed. */
-  readonly quiet: boolean
+  readonly waited: ToolWait
   state: 'running' | 'answered'
   ok: boolean
   result: unknown
 }
+
+/**
+ * Who waits for the result of a tool call: the model, which then speaks; the model, if it failed (`failure`); nobody yet
+ * (`later`): the model speaks of it when the caller wants to know.
+ */
+export type ToolWait = 'now' | 'failure' | 'later'
 
 type ToolDecision =
   /** `occurrence`: how many calls of this tool with these arguments the root call has made before; see `ToolLedger`. */
@@ -88,7 +93,7 @@ export class ToolLedger {
     this.#log = log
     if (resume === undefined) return
     for (const tool of resumedTools(resume)) {
-      this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, quiet: false, state: 'answered' })
+      this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, waited: 'now', state: 'answered' })
     }
     for (const { callId, name, args, startMs } of resume.checkpoint.toolsRunning) {
       this.#lost.push(callId)
@@ -107,7 +112,6 @@ export class ToolLedger {
 
   /**
    * @param gateway  the session performs the call itself
-   * @param quiet  the model says nothing about its result unless it failed
    */
   call(
     callId: string,
@@ -115,7 +119,7 @@ export class ToolLedger {
     args: Readonly<Record<string, unknown>>,
     nowMs: number,
     gateway = false,
-    quiet = false,
+    waited: ToolWait = 'now',
   ): ToolDecision {
     const known = this.#calls.get(callId)
     if (known !== undefined) {
@@ -140,7 +144,7 @@ export class ToolLedger {
       args,
       startedAtMs: nowMs,
       gateway,
-      quiet,
+      waited,
       state: 'running',
       ok: false,
       result: null,
@@ -165,7 +169,7 @@ export class ToolLedger {
     call.ok = ok
     call.result = answer
     this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'), nowMs, streamZeroMs)
-    return { name: call.name, quiet: call.quiet && ok, ok, value: answer }
+    return { name: call.name, quiet: call.waited === 'later' || (call.waited === 'failure' && ok), ok, value: answer }
   }
 
   /** Logs a call that does not run and is answered with an error. */
@@ -186,6 +190,13 @@ export class ToolLedger {
       cancelled.push(callId)
     }
     return cancelled
+  }
+
+  /** Somebody waits for a running call. */
+  get awaited(): boolean {
+    for (const call of this.#calls.values())
+      if (call.state === 'running' && !call.gateway && call.waited !== 'later') return true
+    return false
   }
 
   runningIds(): string[] {

@@ -187,6 +187,7 @@ export const backendEventSchema = z
       generation: z.number(),
       invalid: z.string().exactOptional(),
       quiet: z.literal(true).exactOptional(),
+      background: z.literal(true).exactOptional(),
     }),
     z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
     z.object({ type: z.literal('usage'), usage: usageSchema, backend: z.string().exactOptional() }),

@@ -137,6 +137,22 @@ t.test('nobody waits for a tool whose result the model says nothing about, unles
   t.ok(rig.texts().includes('Sorry.'), 'a failure must be told')
 })
 
+t.test('nobody waits for a tool that is asked in advance, until the caller wants to know', async (t) => {
+  for (const ok of [true, false]) {
+    const rig = Rig.talking({ responseFailedText: 'Sorry.' })
+    rig.backend({ type: 'tool-call', callId: 't1', name: 'find_order', args: {}, generation: 1, background: true })
+    rig.run(3000)
+    t.same(rig.texts(), [], 'no filler')
+    rig.speak(600)
+    rig.run(3000)
+    t.ok(rig.texts().length > 0, 'a filler, now that the caller has asked')
+    rig.answer(2, 'known', 500, 'It is on its way.')
+    rig.in({ type: 'tool-result', callId: 't1', ok, value: {}, ...(ok ? {} : { error: 'failed' }) })
+    rig.run(13_000)
+    t.notOk(rig.texts().includes('Sorry.'), 'no apology')
+  }
+})
+
 t.test('a tool call in mid-word, and the answer to it, cut nothing of what the agent is saying', async (t) => {
   const rig = Rig.talking()
   rig.backend({ type: 'turn-start', generation: 1 })

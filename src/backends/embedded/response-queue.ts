@@ -10,6 +10,7 @@ interface ToolCall {
   readonly callId: string
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
+  readonly background: boolean
 }
 
 interface Response {
@@ -220,7 +221,8 @@ export class ResponseQueue {
   }
 
   #emitCall(generation: number, call: ToolCall): void {
-    this.#sink.event({ type: 'tool-call', callId: call.callId, name: call.name, args: call.args, generation })
+    const { callId, name, args, background } = call
+    this.#sink.event({ type: 'tool-call', callId, name, args, generation, ...(background && { background }) })
   }
 }
 

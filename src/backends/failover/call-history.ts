@@ -112,7 +112,7 @@ export class CallHistory {
       callId,
       name,
       args,
-      quiet: false,
+      asks: 'always',
       reply: { ok, value: result },
       joined: [],
       answer: 0,
@@ -215,7 +215,11 @@ export class CallHistory {
     call.reply = reply
     call.answer = ++this.toolAnswers
     this.activity++
-    return { callIds: [callId, ...call.joined], name: call.name, asksForAnswer: !call.quiet || !reply.ok }
+    return {
+      callIds: [callId, ...call.joined],
+      name: call.name,
+      asksForAnswer: call.asks === 'always' || (call.asks === 'failed' && !reply.ok),
+    }
   }
 
   // --- what the backends say --------------------------------------------------------------------------------
@@ -282,8 +286,9 @@ export class CallHistory {
     )
   }
 
-  toolCalled({ callId, name, args, quiet }: EventOf<'tool-call'>): void {
-    this.#tools.push({ callId, name, args, quiet: quiet === true, reply: null, joined: [], answer: 0 })
+  toolCalled({ callId, name, args, quiet, background }: EventOf<'tool-call'>): void {
+    const asks = background === true ? 'never' : quiet === true ? 'failed' : 'always'
+    this.#tools.push({ callId, name, args, asks, reply: null, joined: [], answer: 0 })
     if (this.#tools.length > BACKEND_TOOL_CALLS_KEPT) this.#tools.shift()
   }
 
@@ -412,8 +417,8 @@ interface ToolCall {
   readonly callId: string
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
-  /** The model says nothing about its result. */
-  readonly quiet: boolean
+  /** When its result makes the model speak. */
+  readonly asks: 'always' | 'failed' | 'never'
   reply: ToolReply | null
   /** Calls of a later session that wait for the same result. */
   readonly joined: string[]

@@ -472,7 +472,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     history.activity++
     const answer = history.answers.get(event.generation)
     // The answer goes on after a call whose result is not spoken about.
-    if (answer !== undefined && event.quiet !== true) answer.toolCalls++
+    if (answer !== undefined && event.quiet !== true && event.background !== true) answer.toolCalls++
     this.#stall.stop()
     const known = this.#repeating && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {

@@ -641,8 +641,12 @@ t.test('a read-only look-up that was lost with a worker is made again, once', as
   const first = drive({ tool: () => null })
   const second = drive({ resume: first.engine.snapshot(), tool: () => null })
   const lost = { type: 'tool-result', callId: 'offline-1', ok: false, value: {} } as const
-  t.match(second.engine.handle(lost), [{ type: 'call', callId: 'offline-2', name: 'lookup_order' }])
+  const again = { type: 'call', callId: 'offline-2', name: 'lookup_order' }
+  t.match(second.engine.handle(lost), [{ ...again, background: true }], 'nobody has asked for it yet')
   t.same(second.engine.handle({ ...lost, callId: 'offline-2' }), [])
+  const waiting = drive({ resume: first.engine.snapshot(), tool: () => null })
+  waiting.input('where is my order')
+  t.match(waiting.engine.handle(lost), [{ ...again, background: false }], 'the caller waits for it')
 })
 
 t.test('a look-up that another backend made is not made again', async (t) => {

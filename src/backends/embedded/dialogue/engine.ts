@@ -46,6 +46,8 @@ export type DialogueAction =
       readonly callId: string
       readonly name: string
       readonly args: Readonly<Record<string, unknown>>
+      /** The dialogue goes on without the result. */
+      readonly background: boolean
     }
   /** The keys that make up one entry. */
   | { readonly type: 'keyed'; readonly keys: string }
@@ -506,9 +508,9 @@ export class DialogueEngine {
     } else if ('widen' in step) {
       this.#widen(step.widen)
     } else if ('start' in step) {
-      this.#call(step.start, step.start.save)
+      this.#call(step.start, step.start.save, true)
     } else if ('call' in step) {
-      const callId = this.#call(step.call, step.call.save ?? null)
+      const callId = this.#call(step.call, step.call.save ?? null, false)
       if (callId !== null) {
         state.waiting = { for: 'result', callId }
         return true
@@ -547,6 +549,7 @@ export class DialogueEngine {
       readonly repeatable: boolean
     },
     save: string | null,
+    background: boolean,
   ): string | null {
     const { tool: name } = call
     const state = this.#state
@@ -570,13 +573,13 @@ export class DialogueEngine {
         `${DIALOGUE_CALLS_PENDING_MAX} tool calls are unanswered in state ${state.place.state}`,
       )
     }
-    return this.#emitCall({ name, args, save, again: call.repeatable })
+    return this.#emitCall({ name, args, save, again: call.repeatable }, background)
   }
 
-  #emitCall(call: Omit<PendingCall, 'callId'>): string {
+  #emitCall(call: Omit<PendingCall, 'callId'>, background: boolean): string {
     const callId = `offline-${++this.#state.calls}`
     this.#state.pending = [...this.#state.pending, { callId, ...call }]
-    this.#actions.push({ type: 'call', callId, name: call.name, args: call.args })
+    this.#actions.push({ type: 'call', callId, name: call.name, args: call.args, background })
     return callId
   }
 
@@ -586,16 +589,16 @@ export class DialogueEngine {
     if (call === undefined) return
     state.pending = state.pending.filter((one) => one !== call)
     const { waiting } = state
+    const awaited =
+      waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
     if (!ok && call.again && this.#lost.delete(callId)) {
-      const newCallId = this.#emitCall({ name: call.name, args: call.args, save: call.save, again: false })
+      const newCallId = this.#emitCall({ name: call.name, args: call.args, save: call.save, again: false }, !awaited)
       if (waiting.for === 'result' && waiting.callId === callId) state.waiting = { for: 'result', callId: newCallId }
       return
     }
     if (call.save !== null) state.values[call.save] = ok ? value : null
     // The tool's error, for conditions and texts of the failure path.
     state.values['failure'] = ok ? null : value
-    const awaited =
-      waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
     if (!awaited) return
     const step = this.#step()
     if (!ok && step !== undefined && 'call' in step && step.call.failed !== undefined) {
