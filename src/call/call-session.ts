@@ -1696,13 +1696,13 @@ export class CallSession {
     }
   }
 
-  #refuseTool({ callId, name, args }: ToolCallEvent, error: string): void {
+  #refuseTool({ callId, name, args, background }: ToolCallEvent, error: string): void {
     const shortName = name.slice(0, TOOL_NAME_CHARS_MAX)
     this.counters.toolCallsRefused++
     this.#tools.refused(callId, shortName, args, this.#streamMs, error)
     this.#mark('tool-refused', `${shortName}: ${error}`)
     this.#out({ type: 'backend-tool-result', callId, ok: false, value: { error } })
-    if (this.#state === 'live') this.#in('answer', this.#options.answerTimeoutMs)
+    if (this.#state === 'live' && background !== true) this.#in('answer', this.#options.answerTimeoutMs)
   }
 
   #toolResult(
