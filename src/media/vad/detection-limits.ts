@@ -55,14 +55,14 @@ export const ODDS_LIMIT = 6
  * The same logarithms by the last seconds: what is likely to the first stage and not by them is no voice. At first only
  * what is surely none is refused, so that whoever speaks after silence is heard at once.
  */
-export const SECOND_ODDS_BEGIN = -7
-export const SECOND_ODDS_ON = -7.5
+export const SECOND_ODDS_BEGIN = -5
+export const SECOND_ODDS_ON = -6.5
 /** Below this it is rather no voice. */
-export const SECOND_ODDS_AGAINST = -2
-/** The share of frames that were likely to the first stage and rather no voice is taken over about so much time: 2 s. */
-export const AGAINST_SHARE = 0.01
+export const SECOND_ODDS_AGAINST = -1.5
+/** The share of frames that were likely to the first stage and rather no voice is taken over about so much time: 4 s. */
+export const AGAINST_SHARE = 0.005
 /** By how much that share raises what is asked of a voice: it is nearly 0 while people speak, most of the frames in music. */
-export const AGAINST_ODDS = 16
+export const AGAINST_ODDS = 20
 export const AGAINST_ODDS_MAX = 6
 /** Below this a voice is doubtful. */
 export const SECOND_ODDS_DOUBTFUL = 0
