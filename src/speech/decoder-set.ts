@@ -169,27 +169,18 @@ export class DecoderSet {
         continue
       }
       this.#waiting.shift()
-      void this.#begin(slot, next)
+      try {
+        this.#load(slot, next.grammar, next.words)
+        slot.decoder.start()
+      } catch (error) {
+        next.reject(
+          error instanceof GatewayError ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error }),
+        )
+        continue
+      }
+      next.resolve(this.#leaseOf(slot, next.spare))
     }
     this.stats.waiting = this.#waiting.length
-  }
-
-  async #begin(slot: Slot, { grammar, words, spare, resolve, reject }: Waiter): Promise<void> {
-    slot.busy = true
-    try {
-      // The mean of the last utterance's sound, which the front end keeps, may be of another caller. Takes 2 ms.
-      await slot.decoder.reinitialize_audio()
-      this.#load(slot, grammar, words)
-      slot.decoder.start()
-      resolve(this.#leaseOf(slot, spare))
-    } catch (error) {
-      const typed = error instanceof GatewayError
-      if (!typed) void this.#replace(slot)
-      slot.busy = this.#replacing.has(slot)
-      reject(typed ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error }))
-    }
-    // An utterance that came meanwhile may need this decoder.
-    this.#grant()
   }
 
   #pick(grammar: string): Slot | undefined {

@@ -13,7 +13,7 @@ import { concatenate } from '../support/tones.js'
 
 /** What the shipped order line listens for in a call from somebody with these orders. */
 /** One after the other; -12 clips a little. */
-const LEVELS_DBFS = [-12, -40, -50]
+const LEVELS_DBFS = [-20, -12, -40, -50]
 const NUMBERS = ['4127', '8214', '3056', '6403', '9638', '2750', '1895', '7361']
 
 const dialogue = offlineSchema.parse(ORDER_LINE.offline)
@@ -63,18 +63,4 @@ t.test('order numbers are known however loudly people say them', async (t) => {
     t.same(heard, NUMBERS, `${dbfs} dBFS`)
   }
   speech.close()
-})
-
-t.test('what a decoder heard before, also of others, does not change what it hears', async (t) => {
-  if (!hasMaterial(t, 'allison')) return
-  const callers = [1, 2].map(() => new SpeechClient({ port: pool.openSession() }))
-  const [first, second] = callers as [SpeechClient, SpeechClient]
-  const pcm = await spoken('4127', -20)
-  const alone = await recognise(first, pcm)
-  t.ok(alone.fit)
-  for (const dbfs of [-4, -40]) {
-    await recognise(second, await spoken('9638', dbfs))
-    t.same(await recognise(first, pcm), alone)
-  }
-  for (const caller of callers) caller.close()
 })
