@@ -20,7 +20,7 @@ const ADDED_WORDS_MAX = 500
 
 /** A decoder that is reserved for one utterance until it is released. All calls are synchronous. */
 export interface LeasedDecoder {
-  /** Float samples within ±1 at 8 kHz; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
+  /** Float samples within ±1 at 8 kHz, at the level of `level.ts`; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
   decode(pcm: Float32Array): void
   /** The words so far, while the utterance goes on; empty when none fit. @throws GatewayError SPEECH_FAULT */
   partial(): Recognised

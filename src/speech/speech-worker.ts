@@ -6,6 +6,7 @@ import { samplesToMs } from '../core/units.js'
 import { DecoderSet } from './decoder-set.js'
 import type { DecoderRequest, LeasedDecoder } from './decoder-set.js'
 import { loadFlite } from './flite.js'
+import { LEVEL_SAMPLES, amplified, gainOf } from './level.js'
 import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
 import type {
   SpeechReply,
@@ -89,8 +90,10 @@ interface Utterance {
   readonly id: number
   readonly request: DecoderRequest
   lease: LeasedDecoder | null
-  /** Audio from before a decoder was free. */
+  /** Audio from before a decoder was free, or before there was enough for `gain`. */
   backlog: Int16Array[]
+  /** Brings it to the recogniser's level; null until it is known. */
+  gain: number | null
   samples: number
   /** Samples that the last partial result covers. */
   partialAtSamples: number
@@ -98,12 +101,23 @@ interface Utterance {
   ended: boolean
 }
 
-const SAMPLE_SCALE = 1 / 32768
 /**
  * Speech between two partial results: twice within the pause that ends a number, whose last digit must be known by then.
  * One costs about 0.2 ms, decoding as much speech 9.
  */
 const PARTIAL_SAMPLES = 0.3 * RECOGNISER_RATE_HZ
+
+function joined(pieces: readonly Int16Array[]): Int16Array {
+  const [first = new Int16Array(0)] = pieces
+  if (pieces.length <= 1) return first
+  const out = new Int16Array(pieces.reduce((length, piece) => length + piece.length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    out.set(piece, at)
+    at += piece.length
+  }
+  return out
+}
 
 /**
  * One call in a speech worker: turns the requests of its port into work for the shared decoders and the shared
@@ -137,6 +151,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
       request,
       lease: null,
       backlog: [],
+      gain: null,
       samples: 0,
       partialAtSamples: 0,
       decoded: 0,
@@ -150,10 +165,8 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
           return
         }
         utterance.lease = lease
-        const { backlog } = utterance
-        utterance.backlog = []
-        for (const pcm of backlog) decode(utterance, pcm)
         if (utterance.ended) finish(utterance)
+        else decodeBacklog(utterance)
       },
       (error: unknown) => {
         if (utterances.get(id) !== utterance) return
@@ -170,17 +183,24 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
       return
     }
     utterance.samples += pcm.length
-    if (utterance.lease === null) utterance.backlog.push(pcm)
-    else decode(utterance, pcm)
+    utterance.backlog.push(pcm)
+    decodeBacklog(utterance)
   }
 
-  function decode(utterance: Utterance, pcm: Int16Array): void {
+  function decodeBacklog(utterance: Utterance): void {
+    const waits = utterance.samples < LEVEL_SAMPLES && !utterance.ended
+    if (utterance.lease === null || utterance.backlog.length === 0 || waits) return
+    const pcm = joined(utterance.backlog)
+    utterance.backlog = []
+    utterance.gain ??= gainOf(pcm)
+    decode(utterance, amplified(pcm, utterance.gain))
+  }
+
+  function decode(utterance: Utterance, pcm: Float32Array): void {
     const { lease } = utterance
     if (lease === null) return
-    const floats = new Float32Array(pcm.length)
-    for (let i = 0; i < pcm.length; i++) floats[i] = (pcm[i] as number) * SAMPLE_SCALE
     try {
-      lease.decode(floats)
+      lease.decode(pcm)
       utterance.decoded += pcm.length
       if (utterance.decoded - utterance.partialAtSamples < PARTIAL_SAMPLES) return
       utterance.partialAtSamples = utterance.decoded
@@ -193,6 +213,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
   }
 
   function finish(utterance: Utterance): void {
+    decodeBacklog(utterance)
     const { lease } = utterance
     if (lease === null) return
     try {

@@ -1,0 +1,69 @@
+import t from 'tap'
+import { readRecording } from '../../bench/material.js'
+import { offlineSchema } from '../../src/agents/offline.js'
+import { NOISE_WORDS, Understanding, digitsOf } from '../../src/backends/embedded/dialogue/understanding.js'
+import { levelDbfs } from '../../src/media/pcm.js'
+import { SpeechClient } from '../../src/speech/speech-client.js'
+import { SpeechPool } from '../../src/speech/speech-pool.js'
+import type { Recognised } from '../../src/speech/speech-protocol.js'
+import { ORDER_LINE } from '../backends/embedded/order-line.js'
+import { framesOf, throughMuLaw } from '../backends/embedded/phone-line.js'
+import { hasMaterial } from '../support/material.js'
+import { concatenate } from '../support/tones.js'
+
+/** One after the other; -12 clips a little. */
+const LEVELS_DBFS = [-12, -40, -50]
+const NUMBERS = ['4127', '8214', '3056', '6403', '9638', '2750', '1895', '7361']
+
+const dialogue = offlineSchema.parse(ORDER_LINE.offline)
+/** What the shipped order line listens for in a call from somebody with these orders. */
+const GRAMMAR = new Understanding(dialogue).grammar({
+  intents: Object.keys(dialogue.intents),
+  slots: ['order'],
+  known: new Map([['order', NUMBERS]]),
+  number: { slot: 'order', have: '', partMin: 2 },
+})
+
+const silence = (ms: number): Int16Array => new Int16Array(8 * ms)
+
+// On a busy machine it takes half a minute.
+t.setTimeout(180_000)
+
+// One decoder: what it heard before could change what it hears.
+const pool = new SpeechPool({ decodersPerThread: 1 })
+t.teardown(() => pool.close())
+
+/** A person's digits, recorded one by one, at a level; what is louder than full scale is clipped, as by a telephone. */
+async function spoken(number: string, dbfs: number): Promise<Int16Array> {
+  const digits: Int16Array[] = []
+  for (const digit of number) {
+    const pcm = await readRecording('allison', `digits/${digit}`, 8000)
+    const from = pcm.findIndex((sample) => Math.abs(sample) > 300)
+    const to = pcm.findLastIndex((sample) => Math.abs(sample) > 300)
+    digits.push(pcm.subarray(from, to), silence(60))
+  }
+  const pcm = concatenate(...digits)
+  const gain = 10 ** ((dbfs - levelDbfs(pcm)) / 20)
+  const levelled = pcm.map((sample) => Math.max(-32_768, Math.min(32_767, Math.round(sample * gain))))
+  return throughMuLaw(concatenate(silence(200), levelled, silence(600)))
+}
+
+async function recognise(speech: SpeechClient, pcm: Int16Array): Promise<Recognised> {
+  const utterance = speech.startUtterance(GRAMMAR, NOISE_WORDS)
+  for (const frame of framesOf(pcm)) utterance.push(frame)
+  return utterance.end()
+}
+
+t.test('order numbers are known however loudly people say them', async (t) => {
+  if (!hasMaterial(t, 'allison')) return
+  const speech = new SpeechClient({ port: pool.openSession() })
+  for (const dbfs of LEVELS_DBFS) {
+    const heard: string[] = []
+    for (const number of NUMBERS) {
+      const { text } = await recognise(speech, await spoken(number, dbfs))
+      heard.push(digitsOf(text, dialogue.digits))
+    }
+    t.same(heard, NUMBERS, `${dbfs} dBFS`)
+  }
+  speech.close()
+})
