@@ -9,6 +9,7 @@ import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai
 import { clockTimers } from '../../src/backends/timers.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { until } from '../support/until.js'
 import { FakeTimers } from './failover/scripted.js'
 
 // What users of other projects complain about, each with a double that does it.
@@ -306,9 +307,11 @@ for (const [order, wordsFirst] of [
   check(`the answer of OpenAI to a backchannel over a finished answer is dropped: it ${order}`, async (t) => {
     const { double, session, recorder, backend } = await soundOver(t)
     if (wordsFirst) session.send(transcript('sound', 'Mm-hm, okay.'))
+    const before = backend.stats.messagesIn
     session.answerNow()
     if (!wordsFirst) {
-      await pause(100)
+      await until(() => backend.stats.messagesIn > before, 10_000, 'the answer')
+      for (let seen = before; seen !== backend.stats.messagesIn; await pause(100)) seen = backend.stats.messagesIn
       t.equal(recorder.all('turn-start').length, 1, 'it waits')
       session.send(transcript('sound', 'Mm-hm, okay.'))
     }

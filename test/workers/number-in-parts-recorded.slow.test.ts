@@ -84,9 +84,11 @@ async function orderLine(t: Test): Promise<TestHost> {
 t.test('a person who pauses within an order number is understood as one who does not', async (t) => {
   if (!hasMaterial(t, 'allison')) return
   const test = await orderLine(t)
-  const [two, three, keyed, long] = await Promise.all([
+  const [two, three] = await Promise.all([
     callWith({ test, from: MANY_ORDERS, number: '82 14' }),
     callWith({ test, from: MANY_ORDERS, number: '64 0 3' }),
+  ])
+  const [keyed, long] = await Promise.all([
     callWith({ test, from: MANY_ORDERS, number: '30 <56>' }),
     callWith({ test, from: NO_ORDERS, number: '27314' }),
   ])
