@@ -62,7 +62,8 @@ t.test('SIGHUP replaces two processes under load: no call is cut, and no webhook
   const results = await Promise.all(calls.map(({ done }) => done))
   t.ok(results.length > 20, `${results.length} calls`)
   for (const [i, result] of results.entries()) {
-    t.same(result.complaints, [], `${i}: nothing to complain about`)
+    const told = result.webhooks.map(({ url, state, atMs, status }) => `${url} ${state} at ${atMs} ms: ${status}`)
+    t.same(result.complaints, [], `${i}: nothing to complain about; ${told.join(', ')}`)
     t.same(
       result.webhooks.filter(({ status }) => status === null || status >= 300),
       [],
