@@ -9,7 +9,7 @@ import { carrierComplaints, simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time, one at a time for each double.
 t.setTimeout(300_000)
-t.jobs = 4
+t.jobs = 3
 
 /** `mkondo double SERVICE` on a free port. Gives the variables that it prints. */
 async function double(t: Test, service: string): Promise<Record<string, string>> {
