@@ -21,7 +21,7 @@ interface LedgerCall {
  * Who waits for the result of a tool call: the model, which then speaks; the model, if it failed (`failure`); nobody yet
  * (`later`): the model speaks of it when the caller wants to know.
  */
-export type ToolWait = 'now' | 'failure' | 'later'
+type ToolWait = 'now' | 'failure' | 'later'
 
 type ToolDecision =
   /** `occurrence`: how many calls of this tool with these arguments the root call has made before; see `ToolLedger`. */
