@@ -139,3 +139,14 @@ export function encodeMuLaw(samples: Int16Array, out: Uint8Array): number {
   }
   return samples.length
 }
+
+/** A copy of the pieces, one after the other. */
+export function joined(pieces: readonly Int16Array[]): Int16Array {
+  const all = new Int16Array(pieces.reduce((sum, piece) => sum + piece.length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    all.set(piece, at)
+    at += piece.length
+  }
+  return all
+}

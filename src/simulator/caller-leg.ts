@@ -2,9 +2,10 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import { channelOf, parseWav, writeWav } from '../media/wav.js'
+import { joined } from '../media/pcm.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
 import { HalfBand, type LineOptions, PhoneLine, type Stall } from './line.js'
-import { joined, type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
+import { type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
 
 /** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the agent. */
 const PIECE_SILENCE_MS = 300

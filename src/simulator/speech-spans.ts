@@ -1,3 +1,4 @@
+import { joined } from '../media/pcm.js'
 import { rmsOf } from './line.js'
 
 /** Length of a block whose level decides between voice and silence. */
@@ -122,15 +123,4 @@ export function voicedExtent(pcm: Int16Array, sampleRateHz: number): { readonly 
     to = Math.min(pcm.length, at + block)
   }
   return from < 0 ? { from: 0, to: 0 } : { from, to }
-}
-
-/** Frames as one recording. */
-export function joined(frames: readonly Int16Array[]): Int16Array {
-  const all = new Int16Array(frames.reduce((sum, frame) => sum + frame.length, 0))
-  let at = 0
-  for (const frame of frames) {
-    all.set(frame, at)
-    at += frame.length
-  }
-  return all
 }

@@ -3,6 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
 import { samplesToMs } from '../core/units.js'
+import { joined } from '../media/pcm.js'
 import { DecoderSet } from './decoder-set.js'
 import type { DecoderRequest, LeasedDecoder } from './decoder-set.js'
 import { loadFlite } from './flite.js'
@@ -106,18 +107,6 @@ interface Utterance {
  * One costs about 0.2 ms, decoding as much speech 9.
  */
 const PARTIAL_SAMPLES = 0.3 * RECOGNISER_RATE_HZ
-
-function joined(pieces: readonly Int16Array[]): Int16Array {
-  const [first = new Int16Array(0)] = pieces
-  if (pieces.length <= 1) return first
-  const out = new Int16Array(pieces.reduce((length, piece) => length + piece.length, 0))
-  let at = 0
-  for (const piece of pieces) {
-    out.set(piece, at)
-    at += piece.length
-  }
-  return out
-}
 
 /**
  * One call in a speech worker: turns the requests of its port into work for the shared decoders and the shared
