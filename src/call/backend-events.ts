@@ -127,3 +127,18 @@ export type BackendEvent =
   | { readonly type: 'holding' }
   /** Exactly once, as the last event. */
   | { readonly type: 'closed'; readonly code: number; readonly reason: string; readonly clean: boolean }
+
+/**
+ * Who waits for the result of a tool call: the model, which then speaks (`now`); the model, if it failed (`failure`);
+ * nobody yet (`later`): the model speaks of it when the caller wants to know.
+ */
+export type ToolWait = 'now' | 'failure' | 'later'
+
+export function waitOf(call: { readonly quiet?: true; readonly background?: true }): ToolWait {
+  return call.background === true ? 'later' : call.quiet === true ? 'failure' : 'now'
+}
+
+/** The model must speak now that the result is there. */
+export function asksForAnswer(wait: ToolWait, ok: boolean): boolean {
+  return wait === 'now' || (wait === 'failure' && !ok)
+}

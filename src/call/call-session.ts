@@ -12,6 +12,7 @@ import {
 } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
+import { waitOf } from './backend-events.js'
 import type { BackendEvent } from './backend-events.js'
 import { isBackchannel } from './backchannel.js'
 import { BargeIn } from './barge-in.js'
@@ -1553,7 +1554,7 @@ export class CallSession {
 
   #toolCall(event: ToolCallEvent): void {
     const { callId, name, args } = event
-    const waited = event.background === true ? 'later' : event.quiet === true ? 'failure' : 'now'
+    const waited = waitOf(event)
     const fault = this.#toolFault(event)
     if (fault !== null) return this.#refuseTool(event, fault)
     const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name), waited)

@@ -1,4 +1,5 @@
 import { TOOL_CALLS_MAX, TOOLS_RUNNING_MAX } from '../core/limits.js'
+import { asksForAnswer, type ToolWait } from './backend-events.js'
 import type { CallLogRecords, LoggedToolCall, ToolCallEnd } from './call-log.js'
 import type { RunningTool, SessionResume } from './checkpoint.js'
 import { isBuiltIn, recordedArguments } from './gateway-tools.js'
@@ -16,12 +17,6 @@ interface LedgerCall {
   ok: boolean
   result: unknown
 }
-
-/**
- * Who waits for the result of a tool call: the model, which then speaks; the model, if it failed (`failure`); nobody yet
- * (`later`): the model speaks of it when the caller wants to know.
- */
-type ToolWait = 'now' | 'failure' | 'later'
 
 type ToolDecision =
   /** `occurrence`: how many calls of this tool with these arguments the root call has made before; see `ToolLedger`. */
@@ -169,7 +164,7 @@ export class ToolLedger {
     call.ok = ok
     call.result = answer
     this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : (error ?? 'failed'), nowMs, streamZeroMs)
-    return { name: call.name, quiet: call.waited === 'later' || (call.waited === 'failure' && ok), ok, value: answer }
+    return { name: call.name, quiet: !asksForAnswer(call.waited, ok), ok, value: answer }
   }
 
   /** Logs a call that does not run and is answered with an error. */

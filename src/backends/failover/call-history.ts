@@ -1,3 +1,4 @@
+import { asksForAnswer, waitOf, type ToolWait } from '../../call/backend-events.js'
 import { sameJson } from '../../call/tool-ledger.js'
 import {
   BACKEND_PRE_ROLL_MS,
@@ -112,7 +113,7 @@ export class CallHistory {
       callId,
       name,
       args,
-      asks: 'always',
+      waited: 'now',
       reply: { ok, value: result },
       joined: [],
       answer: 0,
@@ -218,7 +219,7 @@ export class CallHistory {
     return {
       callIds: [callId, ...call.joined],
       name: call.name,
-      asksForAnswer: call.asks === 'always' || (call.asks === 'failed' && !reply.ok),
+      asksForAnswer: asksForAnswer(call.waited, reply.ok),
     }
   }
 
@@ -286,9 +287,9 @@ export class CallHistory {
     )
   }
 
-  toolCalled({ callId, name, args, quiet, background }: EventOf<'tool-call'>): void {
-    const asks = background === true ? 'never' : quiet === true ? 'failed' : 'always'
-    this.#tools.push({ callId, name, args, asks, reply: null, joined: [], answer: 0 })
+  toolCalled(event: EventOf<'tool-call'>): void {
+    const { callId, name, args } = event
+    this.#tools.push({ callId, name, args, waited: waitOf(event), reply: null, joined: [], answer: 0 })
     if (this.#tools.length > BACKEND_TOOL_CALLS_KEPT) this.#tools.shift()
   }
 
@@ -417,8 +418,7 @@ interface ToolCall {
   readonly callId: string
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
-  /** When its result makes the model speak. */
-  readonly asks: 'always' | 'failed' | 'never'
+  readonly waited: ToolWait
   reply: ToolReply | null
   /** Calls of a later session that wait for the same result. */
   readonly joined: string[]

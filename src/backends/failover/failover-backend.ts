@@ -1,3 +1,4 @@
+import { waitOf } from '../../call/backend-events.js'
 import { GatewayError } from '../../core/errors.js'
 import {
   BACKEND_PRE_ROLL_MS,
@@ -472,7 +473,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     history.activity++
     const answer = history.answers.get(event.generation)
     // The answer goes on after a call whose result is not spoken about.
-    if (answer !== undefined && event.quiet !== true && event.background !== true) answer.toolCalls++
+    if (answer !== undefined && waitOf(event) === 'now') answer.toolCalls++
     this.#stall.stop()
     const known = this.#repeating && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {
