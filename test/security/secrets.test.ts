@@ -162,8 +162,12 @@ t.test('code that runs in a worker finds no secret of the gateway in its environ
     t.notMatch(found, MARK, "nor does a backend of one's own")
     t.match(JSON.parse(found), { CRM_TOKEN: 'a token of theirs' })
 
-    // The speech worker starts with the first call.
-    const environments = await workersEnvironments()
+    // The speech worker starts with the first call, and what starts is not listed before it runs.
+    let environments = await workersEnvironments()
+    for (let tries = 0; environments.length < 3 && tries < 300; tries++) {
+      await sleep(100)
+      environments = await workersEnvironments()
+    }
     t.equal(environments.length, 3, 'a media worker, a speech worker, and the thread that keeps records')
     for (const environment of environments) {
       t.notMatch(JSON.stringify(environment), MARK)

@@ -169,8 +169,11 @@ interface RecordedAudio {
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
-/** How long a check waits for an event that should come at once on a loopback connection. */
-const PATIENCE_MS = 4000
+/**
+ * How long a check waits for an event that should come at once on a loopback connection: long enough for a machine that
+ * does other work, because a check that passes does not wait.
+ */
+const PATIENCE_MS = 20_000
 
 /** A sink that records everything, and can wait for a condition. */
 export class Recorder implements BackendSink {
