@@ -21,6 +21,7 @@ const BUSY_LOAD_PER_CORE = 0.5
 async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes('--turns')) return (await import('./turns/main.js')).turnsBench(argv)
   if (argv.includes('--endpointing')) return (await import('./endpointing/main.js')).endpointingBench(argv)
+  if (argv.includes('--recognition')) return (await import('./recognition/main.js')).recognitionBench(argv)
   if (argv.includes('--vad')) return (await import('./vad/main.js')).vadBench(argv)
   if (argv.includes('--fleet')) return (await import('./fleet/main.js')).fleetBench(argv)
   let options: BenchOptions | null

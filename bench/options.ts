@@ -19,6 +19,7 @@ What (none: everything, about 35 minutes)
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --endpointing           callers cut in a pause, and waits after the end of a turn; has options of its own (--endpointing --help)
   --vad                   how well the caller's voice is told from noise, people, music; has options of its own (--vad --help)
+  --recognition           how many order numbers the embedded recogniser hears right; has options of its own (--recognition --help)
   --turns                 caller stops to first sound, and takeovers of backends; has options of its own (--turns --help)
 How
   --subject NAME          only this one (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}
@@ -31,6 +32,7 @@ How
   --generators N          processes of the load generator, 1 to 8 (default 1)
   --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
   --seed N                of late frames and interruptions (default 1)
+  --line-echo             at L2-prod the model says words back at once: each line has an echo of its speech
   --edge-tls              the gateway's public port speaks TLS itself
   --pin                   server on CPU 0, all else on CPU 1 (taskset)
   --profile DIR           V8 profiles of the server's threads, the measuring window each
@@ -54,6 +56,7 @@ export interface BenchOptions {
   readonly seed: number
   readonly pin: boolean
   readonly edgeTls: boolean
+  readonly lineEcho: boolean
   readonly profileDir: string | null
   readonly json: string | null
   readonly html: string | null
@@ -108,6 +111,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     seed: whole('--seed', values.seed, 1, 0, 1_000_000),
     pin: values.pin === true && availableParallelism() > 1,
     edgeTls: values['edge-tls'] === true,
+    lineEcho: values['line-echo'] === true,
     profileDir: values.profile ?? null,
     json: values.json ?? null,
     html: values.html ?? null,
@@ -143,6 +147,7 @@ function parse(argv: readonly string[]) {
         'message-ms': { type: 'string' },
         pin: { type: 'boolean' },
         'edge-tls': { type: 'boolean' },
+        'line-echo': { type: 'boolean' },
         level: { type: 'string', multiple: true },
         subject: { type: 'string', multiple: true },
         calls: { type: 'string' },

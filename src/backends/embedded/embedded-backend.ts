@@ -70,7 +70,7 @@ const FALSE_INTERRUPTION_MARGIN_MS = 300
  * 0.858; of 29 other sentences that the grammar accepted 10 fit with less than 0.75 and 27 with less than 0.87. Human
  * voices fit less well than flite's, which is why the first limit is low.
  */
-const FIT_MIN = 0.75
+export const FIT_MIN = 0.75
 const FIT_SURE = 0.87
 /**
  * Speech that may not be meant for the agent is held to `FIT_SURE` where it is longer than a word or two: announcements

@@ -1,0 +1,222 @@
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { loadAgents } from '../../src/agents/loader.js'
+import { FIT_MIN } from '../../src/backends/embedded/embedded-backend.js'
+import {
+  digitsOf,
+  NOISE_WORDS,
+  Understanding,
+  withoutNoise,
+} from '../../src/backends/embedded/dialogue/understanding.js'
+import { packageRoot } from '../../src/config/package-root.js'
+import { levelDbfs } from '../../src/media/pcm.js'
+import { speakAs } from '../../src/simulator/caller-speech.js'
+import { seededRandom } from '../../src/simulator/random.js'
+import { loadFlite } from '../../src/speech/flite.js'
+import { SpeechClient } from '../../src/speech/speech-client.js'
+import { SpeechPool } from '../../src/speech/speech-pool.js'
+import { RECOGNISER_RATE_HZ } from '../../src/speech/speech-protocol.js'
+import { benchProgress } from '../kit/progress.js'
+import { missingMaterial, readRecording } from '../material.js'
+import { throughLine } from '../vad/corpus.js'
+import { pinkNoise } from '../vad/sounds.js'
+
+const HELP = `npm run bench -- --recognition
+  How many order numbers of four digits the embedded recogniser hears right, on the order line's grammar: the caller's own eight
+  orders (known) and any number (free), said by Debian's Allison and by flite's voices, as recorded (-26 dBFS), in pink noise at
+  20 dB, clipped (-12 dBFS) and soft (-40 dBFS), on a line of 8 kHz mu-law, in a random order of callers; and how often digits in
+  French and Italian (June, Carlo) are taken for a number.`
+
+const RATE_HZ = RECOGNISER_RATE_HZ
+const ENGLISH = ['allison', 'rms', 'awb', 'kal'] as const
+const FOREIGN = ['june', 'carlo'] as const
+type Speaker = (typeof ENGLISH)[number] | (typeof FOREIGN)[number]
+const isRecorded = (speaker: Speaker): speaker is 'allison' | 'june' | 'carlo' =>
+  speaker === 'allison' || speaker === 'june' || speaker === 'carlo'
+
+/** Level in dBFS, and how far below it pink noise lies. */
+const LINES = { recorded: [-26, null], noise: [-26, 20], clipped: [-12, null], soft: [-40, null] } as const
+type Line = keyof typeof LINES
+
+const NUMBERS = 24
+const KNOWN = 8
+const DIGIT_GAP_MS = 60
+/** A recording's edges are quieter than this. */
+const EDGE = 300
+const PIECE_MS = 100
+
+interface Said {
+  readonly speaker: Speaker
+  readonly line: Line
+  readonly kind: 'known' | 'free'
+  readonly number: string
+  readonly pcm: Int16Array
+}
+
+/** @returns 0, 1 when the recordings are not installed, 2 for wrong options */
+export async function recognitionBench(argv: readonly string[]): Promise<number> {
+  let values
+  try {
+    values = parseArgs({
+      args: [...argv],
+      options: {
+        recognition: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values
+  } catch (thrown) {
+    console.error(`bench: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
+    return 2
+  }
+  if (values.help === true) {
+    console.log(HELP)
+    return 0
+  }
+  const missing = missingMaterial('allison', 'june', 'carlo')
+  if (missing !== null) {
+    console.error(`bench: apt-get install --no-install-recommends ${missing}`)
+    return 1
+  }
+  const random = seededRandom(1)
+  const numbers = Array.from({ length: NUMBERS }, () =>
+    Array.from({ length: 4 }, () => Math.floor(random() * 10)).join(''),
+  )
+  const { grammars, digits } = await orderLine(numbers.slice(0, KNOWN))
+  const said = await saidBy([...ENGLISH, ...FOREIGN], numbers, digits, random)
+  const pool = new SpeechPool({ decodersPerThread: 1 })
+  const { show, end } = benchProgress()
+  try {
+    await pool.ready()
+    const speech = new SpeechClient({ port: pool.openSession() })
+    const results: { readonly said: Said; readonly heard: string }[] = []
+    for (const one of said) {
+      show(`number ${results.length + 1} of ${said.length}`)
+      const utterance = speech.startUtterance(grammars[one.kind], NOISE_WORDS)
+      for (const piece of piecesOf(one.pcm)) utterance.push(piece)
+      const { text, fit = 1 } = await utterance.end()
+      results.push({ said: one, heard: fit < FIT_MIN ? '' : digitsOf(withoutNoise(text), digits) })
+    }
+    end()
+    console.log(tables(results))
+  } finally {
+    await pool.close()
+  }
+  return 0
+}
+
+/** What the shipped order line listens for when it asks for an order number, and its words for the digits. */
+async function orderLine(known: readonly string[]): Promise<{
+  readonly grammars: Readonly<Record<Said['kind'], string>>
+  readonly digits: readonly string[]
+}> {
+  const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
+  const dialogue = agents.get('order-status')?.offline
+  if (dialogue === undefined || dialogue === null) throw new Error('the order line has no offline dialogue')
+  const understanding = new Understanding(dialogue)
+  const grammar = (values: readonly string[]): string =>
+    understanding.grammar({
+      intents: Object.keys(dialogue.intents),
+      slots: ['order'],
+      known: new Map(values.length === 0 ? [] : [['order', values]]),
+      number: { slot: 'order', have: '', partMin: 2 },
+    })
+  return { grammars: { known: grammar(known), free: grammar([]) }, digits: dialogue.digits }
+}
+
+/** Each speaker's numbers on each line, in a random order. Speakers of other languages say no known ones. */
+async function saidBy(
+  speakers: readonly Speaker[],
+  numbers: readonly string[],
+  digits: readonly string[],
+  random: () => number,
+): Promise<Said[]> {
+  const said: Said[] = []
+  for (const speaker of speakers) {
+    const speak = await speakerOf(speaker, digits)
+    for (const kind of FOREIGN.some((one) => one === speaker) ? (['free'] as const) : (['known', 'free'] as const)) {
+      const own = kind === 'known' ? numbers.slice(0, KNOWN) : shuffled(numbers.slice(KNOWN), random).slice(0, KNOWN)
+      for (const number of own) {
+        const voice = await speak(number)
+        for (const line of Object.keys(LINES) as Line[])
+          said.push({ speaker, line, kind, number, pcm: overLine(voice, line, said.length) })
+      }
+    }
+  }
+  return shuffled(said, random)
+}
+
+async function speakerOf(
+  speaker: Speaker,
+  digits: readonly string[],
+): Promise<(number: string) => Promise<Int16Array>> {
+  if (!isRecorded(speaker)) {
+    const flite = await loadFlite()
+    return (number) =>
+      Promise.resolve(speakAs(flite, [...number].map((digit) => digits[Number(digit)]).join(' '), speaker, RATE_HZ))
+  }
+  return async (number) => {
+    const parts: number[] = []
+    for (const digit of number) {
+      const pcm = await readRecording(speaker, `digits/${digit}`, RATE_HZ)
+      const from = pcm.findIndex((sample) => Math.abs(sample) > EDGE)
+      const to = pcm.findLastIndex((sample) => Math.abs(sample) > EDGE)
+      parts.push(...pcm.subarray(from, to), ...silence(DIGIT_GAP_MS))
+    }
+    return Int16Array.from(parts)
+  }
+}
+
+const silence = (ms: number): Int16Array => new Int16Array((ms * RATE_HZ) / 1000)
+
+function overLine(voice: Int16Array, line: Line, seed: number): Int16Array {
+  const [dbfs, snrDb] = LINES[line]
+  const gain = 10 ** ((dbfs - levelDbfs(voice)) / 20)
+  const sound = Float64Array.from([...silence(200), ...voice, ...silence(600)], (sample) => sample * gain)
+  if (snrDb !== null) {
+    const noise = pinkNoise({ rateHz: RATE_HZ, ms: (sound.length * 1000) / RATE_HZ, seed })
+    const rms = Math.sqrt(noise.reduce((sum, value) => sum + value * value, 0) / noise.length)
+    const noiseGain = (32_768 * 10 ** ((dbfs - snrDb) / 20)) / rms
+    for (let i = 0; i < sound.length; i++) sound[i] = (sound[i] as number) + (noise[i] ?? 0) * noiseGain
+  }
+  return throughLine(sound, RATE_HZ, true)
+}
+
+function* piecesOf(pcm: Int16Array): Generator<Int16Array> {
+  const samples = (PIECE_MS * RATE_HZ) / 1000
+  for (let at = 0; at < pcm.length; at += samples) yield pcm.subarray(at, at + samples)
+}
+
+function shuffled<T>(values: readonly T[], random: () => number): T[] {
+  return values
+    .map((value) => ({ value, at: random() }))
+    .toSorted((a, b) => a.at - b.at)
+    .map(({ value }) => value)
+}
+
+function tables(results: readonly { readonly said: Said; readonly heard: string }[]): string {
+  const cell = (pick: (said: Said) => boolean): string => {
+    const of = results.filter(({ said }) => pick(said))
+    const right = of.filter(({ said, heard }) => heard === said.number).length
+    const wrong = of.filter(({ said, heard }) => heard !== said.number && heard.length === said.number.length).length
+    return `${right} / ${wrong} / ${of.length}`.padStart(15)
+  }
+  const out: string[] = []
+  const isEnglish = (said: Said): boolean => ENGLISH.some((one) => one === said.speaker)
+  for (const kind of ['known', 'free'] as const) {
+    const rows: readonly [string, (said: Said) => boolean][] = [
+      ...ENGLISH.map((name): [string, (said: Said) => boolean] => [name, ({ speaker }) => speaker === name]),
+      ['all', isEnglish],
+      ...(kind === 'free'
+        ? FOREIGN.map((name): [string, (said: Said) => boolean] => [name, ({ speaker }) => speaker === name])
+        : []),
+    ]
+    const lines = Object.keys(LINES) as Line[]
+    out.push('', `${kind} numbers: right / another number heard / said`)
+    out.push(`${'speaker'.padEnd(10)}${[...lines, 'all'].map((name) => name.padStart(15)).join('')}`)
+    for (const [name, pick] of rows) {
+      const cells = lines.map((line) => cell((said) => said.kind === kind && said.line === line && pick(said)))
+      out.push(`${name.padEnd(10)}${cells.join('')}${cell((said) => said.kind === kind && pick(said))}`)
+    }
+  }
+  return out.join('\n')
+}
