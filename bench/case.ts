@@ -34,6 +34,11 @@ import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
  */
 export const LATENESS_P99_MS_MAX = 5
 const SETTLE_MS = 1500
+/**
+ * At L2-prod the model answers with what it heard so long ago: a caller's two seconds of talk in five come back when he is
+ * silent, as in a conversation, and no line seems to have an echo.
+ */
+const ANSWER_AFTER_MS = 2500
 const WARM_UP_MS = 2500
 /** Where callers talk, what a restart has cost is known at the first marker after their two seconds. */
 const TALK_WARM_UP_MS = 3000
@@ -119,7 +124,7 @@ async function measure(
   const heapBefore = await memoryNow(servers)
   if (options.steady) await sleep(STEADY_WARM_UP_MS)
   backend?.tell({ type: 'restart' })
-  await sleep(WARM_UP_MS + (options.level === 'L2-prod' ? TALK_WARM_UP_MS : 0))
+  await sleep(WARM_UP_MS + (options.level === 'L2-prod' ? TALK_WARM_UP_MS : 0) + answerAfterMs(options))
   for (const generator of generators) generator.tell({ type: 'measure' })
   const from = processes.map(cpuTime)
   await sleep(options.seconds * 1000)
@@ -189,6 +194,7 @@ function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children
     thinkMs: 600,
     tls,
     oneResponse: options.level === 'L2-prod',
+    answerAfterMs: answerAfterMs(options),
   }
   const backend: Backend = new Child({
     name: 'the stand-in backend',
@@ -199,6 +205,10 @@ function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children
   })
   children.push(() => backend.stop({ type: 'stop' }))
   return backend
+}
+
+function answerAfterMs({ level, lineEcho }: CaseOptions): number {
+  return level === 'L2-prod' && !lineEcho ? ANSWER_AFTER_MS : 0
 }
 
 /** One process, or several that share a port; each then has one of its own too, for the sockets of its calls. */
@@ -297,6 +307,7 @@ function startGenerators(
       opening: subject.opening,
       level: options.level,
       messageFrames: framesInMessage(subject, options),
+      answerAfterMs: answerAfterMs(options),
       seed: options.seed,
       freshWebhooks: options.processes > 1,
       lifeMs: options.seconds * 1000 + OVERHEAD_MS + (options.steady ? STEADY_WARM_UP_MS : 0),

@@ -77,6 +77,8 @@ export interface GeneratorOptions {
    * number follows the call.
    */
   readonly messageFrames: number | null
+  /** What is said comes back this much later, beside what the way takes. A multiple of a frame. */
+  readonly answerAfterMs: number
   readonly seed: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean
@@ -151,6 +153,8 @@ export interface BackendOptions {
   readonly tls: { readonly keyFile: string; readonly certFile: string } | null
   /** A restart leaves the response as it is and echoes nothing for `thinkMs`: a greeting stays the greeting. */
   readonly oneResponse: boolean
+  /** How much audio it hears before it says the first of it back. */
+  readonly answerAfterMs: number
 }
 
 export type ToBackend =

@@ -5,8 +5,9 @@ import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
 
 /**
  * A stand-in for a realtime model, in a process of its own: speaks OpenAI's Realtime protocol (JSON and base64 over a
- * WebSocket) and says back what it hears, message by message. It decodes nothing that it need not look at, so that
- * its share of the machine is small; what it costs is still told apart.
+ * WebSocket) and says back what it hears, message by message: as much as it has just heard, of what it heard
+ * `answerAfterMs` ago. It decodes nothing that it need not look at, so that its share of the machine is small; what it
+ * costs is still told apart.
  *
  * A response runs from the first audio to a `response.cancel`; the next one begins `thinkMs` later.
  */
@@ -23,6 +24,9 @@ interface Session {
   /** Bytes that one millisecond has in base64: by the format that the client asked for. */
   charsPerMs: number
   prefix: string
+  /** Audio that was heard and not said back yet, in base64, and its length in all. */
+  readonly heard: string[]
+  heardChars: number
 }
 
 interface Data {
@@ -93,6 +97,26 @@ function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'comple
   send(ws, { type: 'response.done', event_id: 'event_d', response })
 }
 
+/**
+ * Puts a message's audio behind what was heard before. @returns as much of what comes first, in base64; null where that is
+ * not yet to be said back
+ */
+function delayed(session: Session, audio: string): string | null {
+  const { heard } = session
+  heard.push(audio)
+  session.heardChars += audio.length
+  if (session.heardChars - audio.length < options.answerAfterMs * session.charsPerMs) return null
+  session.heardChars -= audio.length
+  let said = ''
+  while (said.length < audio.length) {
+    const first = heard.shift() as string
+    const missing = audio.length - said.length
+    said += first.slice(0, missing)
+    if (first.length > missing) heard.unshift(first.slice(missing))
+  }
+  return said
+}
+
 function hear(ws: Socket, session: Session, text: string): void {
   const from = text.indexOf(AUDIO) + AUDIO.length
   const to = text.indexOf('"', from)
@@ -101,18 +125,19 @@ function hear(ws: Socket, session: Session, text: string): void {
   facts.audioMs += ms
   const key = Math.round(ms)
   if (appendsByMs.size < 1000) appendsByMs.set(key, (appendsByMs.get(key) ?? 0) + 1)
+  const said = delayed(session, text.slice(from, to))
   if (session.response === 0) {
     // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
     if (session.responses === 0 && session.quietUntilMs === Infinity)
       session.quietUntilMs = performance.now() + SETTLE_MS
-    if (performance.now() < session.quietUntilMs) return
+    if (said === null || performance.now() < session.quietUntilMs) return
     begin(ws, session, ms)
   } else if (session.paused) {
     if (performance.now() < session.quietUntilMs) return
     session.paused = false
     lead(ws, session, ms)
   }
-  ws.send(`${session.prefix}${text.slice(from, to)}"}`, false, false)
+  if (said !== null) ws.send(`${session.prefix}${said}"}`, false, false)
 }
 
 interface SessionUpdate {
@@ -179,6 +204,8 @@ app
         paused: false,
         charsPerMs: PCM_CHARS_PER_MS,
         prefix: '',
+        heard: [],
+        heardChars: 0,
       }
       // The peers offer subprotocols that carry the key; the first offered is as good as any.
       const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''

@@ -19,6 +19,8 @@ export interface SharedByCallers {
   readonly speech: readonly Buffer[]
   /** What a caller says by schedule (`talkFrame`), as samples; empty where callers say nothing. */
   readonly talk: readonly Int16Array[]
+  /** What is said comes back this much later. */
+  readonly answerAfterMs: number
   framesSent: number
 }
 
@@ -100,8 +102,8 @@ export class Caller implements Spoke {
       socket.write(this.#silence)
       return
     }
-    if (this.framesSent === 0) this.received.startMs = dueMs
     const shared = this.#shared
+    if (this.framesSent === 0) this.received.startMs = dueMs + shared.answerAfterMs
     const frame = this.#next(dueMs)
     this.framesSent++
     const hold = this.#interruptions?.hold() ?? false

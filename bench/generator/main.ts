@@ -39,6 +39,7 @@ const shared: SharedByCallers = {
       ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech'))
       : [],
   talk: options.level === 'L2-prod' ? await talkFrames(line.rateHz, tone) : [],
+  answerAfterMs: options.answerAfterMs,
   audio: {
     rateHz: line.rateHz,
     sequence: sequence && options.opening !== 'twilio',
@@ -110,8 +111,8 @@ function finish(): void {
 }
 
 function result(windowMs: number): GeneratorResult {
-  // A message that was not yet full when the caller fell silent never left.
-  const unsent = (options.messageFrames ?? FOLLOWING_MESSAGE_MS_MAX / FRAME_MS) - 1
+  // A message that was not yet full when the caller fell silent never left, and what the backend still held was not said.
+  const unsent = (options.messageFrames ?? FOLLOWING_MESSAGE_MS_MAX / FRAME_MS) - 1 + options.answerAfterMs / FRAME_MS
   let framesLost = counts.framesLost
   if (options.level !== 'L3') {
     for (const caller of callers) {

@@ -88,7 +88,7 @@ const STOP_WITHIN_MS = 1500
  */
 export class ReceivedAudio {
   framesHeard = 0
-  /** Due time of the first frame that was sent. */
+  /** Due time of the first frame that was sent, and when it would be answered if the way took no time. */
   startMs = NaN
   readonly #counts: AudioCounts
   readonly #options: ReceivedAudioOptions

@@ -48,7 +48,7 @@ export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<re
     name: 'stand-in backend',
     file: fileURLToPath(new URL('../backend/main.js', import.meta.url)),
     variable: 'BENCH_BACKEND',
-    options: { cushionMs: 0, messageMsMax: 0, thinkMs: 0, tls: null, oneResponse: false },
+    options: { cushionMs: 0, messageMsMax: 0, thinkMs: 0, tls: null, oneResponse: false, answerAfterMs: 0 },
   })
   const opened: OpenAiRealtimeBackend[] = []
   try {

@@ -22,6 +22,7 @@ const options: CaseOptions = {
   pin: false,
   steady: false,
   edgeTls: false,
+  lineEcho: false,
   latenessMsMax: 5,
 }
 
