@@ -129,7 +129,7 @@ t.test('a tool result of one service goes to the next one, and the tool is not r
 t.test('a half-open connection is replaced when the caller has waited for stallMs', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   b.script.reply({ say: 'I am here.', audioMs: 300 })
-  const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')], { stallMs: 400 })
+  const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')], { stallMs: 1500 })
   a.session.freeze()
   utterance(backend)
   const failover = await recorder.next('failover')
