@@ -16,8 +16,11 @@ const TONE_HZ = 1000
 const TONE_MS = 3000
 /** When the tone is stopped: the carrier has played some of it by then, and has most of it still to play. */
 const KILL_AFTER_MS = 700
-/** The last of a tone that was stopped comes back within this time, a phone's delay included. */
-const STOPPED_WITHIN_MS = 800
+/**
+ * What ends before this has been stopped, a phone's delay included; half-way between the stop and the end. Counted from the
+ * tone's beginning: on a busy machine the stop may be late.
+ */
+const STOPPED_BEFORE_MS = (KILL_AFTER_MS + TONE_MS) / 2
 /** Time for the rest of a tone that was not stopped, and for the answer to its mark. */
 const TONE_OVER_MS = TONE_MS - KILL_AFTER_MS + 700
 /** Frames of the tone that have to come back before its end says anything. */
@@ -140,22 +143,22 @@ export class ProbeStream {
     this.#toneFrames = 0
     this.#markAnswer = null
     const tone = toneOf(TONE_MS)
+    const sentMs = performance.now()
     for (let at = 0; at < tone.length; at += FRAME_SAMPLES) this.#send(tone.subarray(at, at + FRAME_SAMPLES))
     this.#socket.send(JSON.stringify({ type: 'mark', data: { name: MARK } }))
     // The carrier holds back what is at the end of its queue, the mark too, until more comes.
     this.#send(new Int16Array(msToSamples(PLAYOUT_TAIL_MS, RATE_HZ)))
     await this.#wait(KILL_AFTER_MS)
-    const killedMs = performance.now()
     this.#socket.send(KILL_AUDIO)
     await this.#wait(TONE_OVER_MS)
     const marks = this.#markAnswer === null ? 'unanswered' : 'answered'
     if (this.#markAnswer !== null) {
       const { event, atMs } = this.#markAnswer as { readonly event: string; readonly atMs: number }
       // A mark that is played although most of the tone was still to come: the queue was emptied without its marks.
-      const early = atMs - killedMs < STOPPED_WITHIN_MS
+      const early = atMs - sentMs < STOPPED_BEFORE_MS
       this.#kill = { seen: event === 'cleared' || early ? 'obeyed' : 'ignored', by: 'marks', marks }
     } else if (this.#toneFrames >= TONE_FRAMES_MIN) {
-      const stopped = this.#lastToneMs - killedMs < STOPPED_WITHIN_MS
+      const stopped = this.#lastToneMs - sentMs < STOPPED_BEFORE_MS
       this.#kill = { seen: stopped ? 'obeyed' : 'ignored', by: 'echo', marks }
     } else {
       this.#kill = { seen: 'unknown', by: null, marks }
