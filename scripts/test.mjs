@@ -65,7 +65,7 @@ const LONG = {
   'test/workers/echo-lines.slow.test.ts': [155, 90],
   'test/workers/guilty-calls.slow.test.ts': [33, 75],
   'test/workers/mixed-tracks.slow.test.ts': [40, 70],
-  'test/workers/number-in-parts-recorded.slow.test.ts': [115, 30],
+  'test/workers/number-in-parts-recorded.slow.test.ts': [115, 100],
   'test/workers/openai-calls.slow.test.ts': [26, 35],
   'test/workers/put-on-hold.slow.test.ts': [46, 20],
 }

@@ -24,7 +24,7 @@ import {
   type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
-import { digitsOf, readable, withoutNoise, withoutSlips } from './dialogue/understanding.js'
+import { digitsOf, readable, withFirstDigit, withoutNoise, withoutSlips } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
@@ -130,7 +130,8 @@ export class EmbeddedBackend implements Backend {
   #utterance: Utterance | null = null
   /** Hears the same as `#utterance`, at its beginning. */
   #digitListener: Utterance | null = null
-  #loneDigit = false
+  /** What was said at its beginning, if that was one digit and then nothing. */
+  #loneDigit: string | null = null
   /** What was recognised so far of the current utterance. */
   #words = ''
   /** Utterances without a result yet, the current one included. */
@@ -201,7 +202,7 @@ export class EmbeddedBackend implements Backend {
       let heard = ''
       let weighedMs = 0
       this.#words = ''
-      this.#loneDigit = false
+      this.#loneDigit = null
       this.#expectMore(engine)
       this.#utterance = this.#speech.startUtterance(jsgf, words, ({ text, fit = 1, ofMs }) => {
         if (this.#closed) return
@@ -236,7 +237,7 @@ export class EmbeddedBackend implements Backend {
     try {
       const onPartial = ({ text }: Recognised): void => {
         if (this.#closed) return
-        this.#loneDigit = this.#digits.includes(text)
+        this.#loneDigit = this.#digits.includes(text) ? text : null
         this.#expectMore(engine)
       }
       this.#digitListener = this.#speech.startUtterance(jsgf, words, onPartial, { spare: true })
@@ -252,7 +253,7 @@ export class EmbeddedBackend implements Backend {
 
   /** A lone digit may be recognised as another word, but not as two. */
   #expectMore(engine: DialogueEngine): void {
-    const lone = this.#loneDigit && !this.#words.includes(' ')
+    const lone = this.#loneDigit !== null && !this.#words.includes(' ')
     this.#expect(lone ? 'more-digits' : engine.expectsAfter(this.#words))
   }
 
@@ -262,6 +263,7 @@ export class EmbeddedBackend implements Backend {
     this.#utterance = null
     this.#stopDigitListener()
     const keysAtSpeech = this.#keysAtSpeech
+    const loneDigit = this.#loneDigit
     this.#preRoll.clear()
     const duringAgentSpeech =
       !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
@@ -272,7 +274,8 @@ export class EmbeddedBackend implements Backend {
         this.#recognising--
         const digitsMax = this.#engine?.digitsMax ?? Infinity
         const fitMin = unless === undefined || ms <= FEW_WORDS_MS ? FIT_MIN : FIT_SURE
-        const words = fit < fitMin ? '' : withoutSlips(withoutNoise(text), wordMs, this.#digits, digitsMax)
+        const said = withoutSlips(withoutNoise(text), wordMs, this.#digits, digitsMax)
+        const words = fit < fitMin ? '' : withFirstDigit(said, loneDigit, this.#digits, digitsMax)
         const meant =
           unless === undefined ||
           (words !== '' &&

@@ -5,7 +5,7 @@ import type { DialogueEvent, DialogueState } from '../../../src/backends/embedde
 import { DecoderSet } from '../../../src/speech/decoder-set.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { framesOf, overThePhone } from './phone-line.js'
-import { withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
+import { withFirstDigit, withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
 import { lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
 
 const orderLine = offlineSchema.parse(ORDER_LINE.offline)
@@ -468,6 +468,19 @@ t.test('what is expected follows the question', async (t) => {
   parts.input('four one two seven')
   parts.input('eight two')
   t.equal(parts.engine.expects, 'more-digits', 'a number has begun where yes or no was asked')
+})
+
+t.test('a first digit that was heard alone is not lost to another word', (t) => {
+  const heard = (text: string, lone: string | null): string => withFirstDigit(text, lone, orderLine.digits, 4)
+  t.equal(heard('order one two seven', 'four'), 'four one two seven')
+  t.equal(heard('order one two seven', null), 'order one two seven', 'nothing stood alone')
+  t.equal(heard('four one two seven', 'four'), 'four one two seven')
+  t.equal(heard('nine one two seven', 'five'), 'nine one two seven', 'the digit of the whole number counts')
+  t.equal(heard('order four one two seven', 'four'), 'order four one two seven', 'the number is whole without it')
+  t.equal(heard('my order', 'four'), 'my order')
+  t.equal(heard('order', 'four'), 'order')
+  t.equal(heard('', 'four'), '')
+  t.end()
 })
 
 t.test('a lone digit is told from other single words where a number may begin', async (t) => {

@@ -87,6 +87,27 @@ export function withoutSlips(
   return words.filter((_, index) => slips.every(({ at }) => at !== index)).join(' ')
 }
 
+/**
+ * A number that is read out slowly, with its first digit: among the other sentences of the grammar "four" and a pause is
+ * heard as "order".
+ * @param lone  the digit that stood alone before a pause, by `loneDigitGrammar`; null if there was none
+ */
+export function withFirstDigit(
+  text: string,
+  lone: string | null,
+  digits: readonly string[],
+  digitsMax: number,
+): string {
+  const [first = '', ...rest] = text.split(' ')
+  const isLeftOut =
+    lone !== null &&
+    !digits.includes(first) &&
+    rest.length > 0 &&
+    rest.length < digitsMax &&
+    rest.every((word) => digits.includes(word))
+  return isLeftOut ? [lone, ...rest].join(' ') : text
+}
+
 /** The digits among the words. */
 export function digitsOf(text: string, digits: readonly string[]): string {
   return text
