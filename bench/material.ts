@@ -19,6 +19,8 @@ const MATERIAL = {
 
 export type Material = keyof typeof MATERIAL
 
+/** The recordings' own noise stays below it. */
+const QUIET_PEAK = 300
 const PCM_BYTES_MAX = 64 * 1024 * 1024
 
 /** What `apt-get install` needs for these, or null when all of it is here. */
@@ -54,6 +56,13 @@ export async function readRecording(name: Material, recording: string, rateHz: L
     { encoding: 'buffer', maxBuffer: PCM_BYTES_MAX },
   )
   return new Int16Array(stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length - (stdout.length % 2)))
+}
+
+/** As `readRecording`, without the quiet before and after the voice. A view of the recording. */
+export async function readVoice(name: Material, recording: string, rateHz: LegRateHz): Promise<Int16Array> {
+  const pcm = await readRecording(name, recording, rateHz)
+  const isVoice = (sample: number): boolean => Math.abs(sample) > QUIET_PEAK
+  return pcm.subarray(pcm.findIndex(isVoice), pcm.findLastIndex(isVoice))
 }
 
 function hasFiles(folder: string, ending: string): boolean {

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
 import { missingMaterial } from '../material.js'
 import { type HeardTurn, LINES, NOISES, type Noise, SPEAKERS, type Speaker, TUNED_ON, heardTurns } from './corpus.js'
@@ -21,26 +21,13 @@ interface Row extends EndingFigures {
 
 /** @returns 0, 1 when the recordings are not installed, 2 for wrong options */
 export async function endpointingBench(argv: readonly string[]): Promise<number> {
-  let values
-  try {
-    values = parseArgs({
-      args: [...argv],
-      options: {
-        endpointing: { type: 'boolean' },
-        speaker: { type: 'string', multiple: true, default: [] },
-        quick: { type: 'boolean', default: false },
-        json: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values
-  } catch (thrown) {
-    console.error(`bench: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
-    return 2
-  }
-  if (values.help === true) {
-    console.log(HELP)
-    return 0
-  }
+  const values = benchArguments(argv, HELP, {
+    endpointing: { type: 'boolean' },
+    speaker: { type: 'string', multiple: true, default: [] },
+    quick: { type: 'boolean', default: false },
+    json: { type: 'string' },
+  })
+  if (typeof values === 'number') return values
   const speakers = SPEAKERS.filter((one) => values.speaker.length === 0 || values.speaker.includes(one))
   if (speakers.length < values.speaker.length || speakers.length === 0) {
     console.error(`bench: --speaker takes ${SPEAKERS.join(', ')}`)

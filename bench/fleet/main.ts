@@ -1,12 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { isDeepStrictEqual } from 'node:util'
 import { messageOf } from '../../src/core/errors.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import type { Fleet, FleetCall, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
+import { benchArguments } from '../kit/arguments.js'
 import { machineLines, provenance } from '../kit/machine.js'
 import { benchProgress } from '../kit/progress.js'
 import { table } from '../terminal.js'
@@ -60,28 +61,15 @@ interface Row {
 
 /** The fleet under faults. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
 export async function fleetBench(argv: readonly string[]): Promise<number> {
-  let values
-  try {
-    values = parseArgs({
-      args: [...argv],
-      options: {
-        fleet: { type: 'boolean' },
-        calls: { type: 'string', default: '60' },
-        nodes: { type: 'string', default: '3' },
-        seconds: { type: 'string', default: '20' },
-        fault: { type: 'string', default: '' },
-        json: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values
-  } catch (thrown) {
-    console.error(`bench: ${messageOf(thrown)}`)
-    return 2
-  }
-  if (values.help === true) {
-    console.log(HELP)
-    return 0
-  }
+  const values = benchArguments(argv, HELP, {
+    fleet: { type: 'boolean' },
+    calls: { type: 'string', default: '60' },
+    nodes: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '20' },
+    fault: { type: 'string', default: '' },
+    json: { type: 'string' },
+  })
+  if (typeof values === 'number') return values
   const [calls, nodes, seconds] = [Number(values.calls), Number(values.nodes), Number(values.seconds)]
   const whole = (value: number, min: number, max: number): boolean =>
     Number.isSafeInteger(value) && value >= min && value <= max

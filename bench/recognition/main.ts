@@ -1,5 +1,4 @@
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { loadAgents } from '../../src/agents/loader.js'
 import { FIT_MIN } from '../../src/backends/embedded/embedded-backend.js'
 import {
@@ -9,16 +8,17 @@ import {
   withoutNoise,
 } from '../../src/backends/embedded/dialogue/understanding.js'
 import { packageRoot } from '../../src/config/package-root.js'
-import { levelDbfs } from '../../src/media/pcm.js'
+import { joined, levelDbfs } from '../../src/media/pcm.js'
 import { speakAs } from '../../src/simulator/caller-speech.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { RECOGNISER_RATE_HZ } from '../../src/speech/speech-protocol.js'
+import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
-import { missingMaterial, readRecording } from '../material.js'
-import { throughLine } from '../vad/corpus.js'
+import { missingMaterial, readVoice } from '../material.js'
+import { powerOf, throughLine } from '../vad/corpus.js'
 import { pinkNoise } from '../vad/sounds.js'
 
 const HELP = `npm run bench -- --recognition
@@ -41,8 +41,6 @@ type Line = keyof typeof LINES
 const NUMBERS = 24
 const KNOWN = 8
 const DIGIT_GAP_MS = 60
-/** A recording's edges are quieter than this. */
-const EDGE = 300
 const PIECE_MS = 100
 
 interface Said {
@@ -55,23 +53,10 @@ interface Said {
 
 /** @returns 0, 1 when the recordings are not installed, 2 for wrong options */
 export async function recognitionBench(argv: readonly string[]): Promise<number> {
-  let values
-  try {
-    values = parseArgs({
-      args: [...argv],
-      options: {
-        recognition: { type: 'boolean' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values
-  } catch (thrown) {
-    console.error(`bench: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
-    return 2
-  }
-  if (values.help === true) {
-    console.log(HELP)
-    return 0
-  }
+  const values = benchArguments(argv, HELP, {
+    recognition: { type: 'boolean' },
+  })
+  if (typeof values === 'number') return values
   const missing = missingMaterial('allison', 'june', 'carlo')
   if (missing !== null) {
     console.error(`bench: apt-get install --no-install-recommends ${missing}`)
@@ -155,14 +140,9 @@ async function speakerOf(
       Promise.resolve(speakAs(flite, [...number].map((digit) => digits[Number(digit)]).join(' '), speaker, RATE_HZ))
   }
   return async (number) => {
-    const parts: number[] = []
-    for (const digit of number) {
-      const pcm = await readRecording(speaker, `digits/${digit}`, RATE_HZ)
-      const from = pcm.findIndex((sample) => Math.abs(sample) > EDGE)
-      const to = pcm.findLastIndex((sample) => Math.abs(sample) > EDGE)
-      parts.push(...pcm.subarray(from, to), ...silence(DIGIT_GAP_MS))
-    }
-    return Int16Array.from(parts)
+    const parts: Int16Array[] = []
+    for (const digit of number) parts.push(await readVoice(speaker, `digits/${digit}`, RATE_HZ), silence(DIGIT_GAP_MS))
+    return joined(parts)
   }
 }
 
@@ -174,8 +154,7 @@ function overLine(voice: Int16Array, line: Line, seed: number): Int16Array {
   const sound = Float64Array.from([...silence(200), ...voice, ...silence(600)], (sample) => sample * gain)
   if (snrDb !== null) {
     const noise = pinkNoise({ rateHz: RATE_HZ, ms: (sound.length * 1000) / RATE_HZ, seed })
-    const rms = Math.sqrt(noise.reduce((sum, value) => sum + value * value, 0) / noise.length)
-    const noiseGain = (32_768 * 10 ** ((dbfs - snrDb) / 20)) / rms
+    const noiseGain = (32_768 * 10 ** ((dbfs - snrDb) / 20)) / Math.sqrt(powerOf(noise))
     for (let i = 0; i < sound.length; i++) sound[i] = (sound[i] as number) + (noise[i] ?? 0) * noiseGain
   }
   return throughLine(sound, RATE_HZ, true)

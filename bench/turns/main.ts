@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { packageRoot } from '../../src/config/package-root.js'
+import { benchArguments } from '../kit/arguments.js'
 import { machineLines, provenance } from '../kit/machine.js'
 import { benchProgress } from '../kit/progress.js'
 import { figure, measureShare, messagesOf } from './share.js'
@@ -21,27 +21,14 @@ const GAP_P99_MS_MAX = 800
 
 /** Caller stops to first sound, and takeovers. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
 export async function turnsBench(argv: readonly string[]): Promise<number> {
-  let values
-  try {
-    values = parseArgs({
-      args: [...argv],
-      options: {
-        turns: { type: 'boolean' },
-        calls: { type: 'string', default: '20' },
-        seconds: { type: 'string', default: '40' },
-        takeovers: { type: 'string', default: '200' },
-        json: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values
-  } catch (thrown) {
-    console.error(`bench: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
-    return 2
-  }
-  if (values.help === true) {
-    console.log(HELP)
-    return 0
-  }
+  const values = benchArguments(argv, HELP, {
+    turns: { type: 'boolean' },
+    calls: { type: 'string', default: '20' },
+    seconds: { type: 'string', default: '40' },
+    takeovers: { type: 'string', default: '200' },
+    json: { type: 'string' },
+  })
+  if (typeof values === 'number') return values
   const [calls, seconds, takeovers] = [Number(values.calls), Number(values.seconds), Number(values.takeovers)]
   if (
     ![calls, seconds, takeovers].every((value) => Number.isSafeInteger(value) && value > 0 && value <= 10_000) ||

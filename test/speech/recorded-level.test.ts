@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readRecording } from '../../bench/material.js'
+import { readVoice } from '../../bench/material.js'
 import { offlineSchema } from '../../src/agents/offline.js'
 import { NOISE_WORDS, Understanding, digitsOf } from '../../src/backends/embedded/dialogue/understanding.js'
 import { levelDbfs } from '../../src/media/pcm.js'
@@ -37,10 +37,7 @@ t.teardown(() => pool.close())
 async function spoken(number: string, dbfs: number): Promise<Int16Array> {
   const digits: Int16Array[] = []
   for (const digit of number) {
-    const pcm = await readRecording('allison', `digits/${digit}`, 8000)
-    const from = pcm.findIndex((sample) => Math.abs(sample) > 300)
-    const to = pcm.findLastIndex((sample) => Math.abs(sample) > 300)
-    digits.push(pcm.subarray(from, to), silence(60))
+    digits.push(await readVoice('allison', `digits/${digit}`, 8000), silence(60))
   }
   const pcm = concatenate(...digits)
   const gain = 10 ** ((dbfs - levelDbfs(pcm)) / 20)

@@ -1,4 +1,5 @@
 /** Seeded signals for tests: the same on every machine. Amplitudes are in s16 units, times in milliseconds. */
+import { joined } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'
 
 export { seededRandom }
@@ -104,15 +105,7 @@ export function mix(a: Int16Array, b: Int16Array): Int16Array {
   return Int16Array.from({ length: Math.max(a.length, b.length) }, (_, i) => clip((a[i] ?? 0) + (b[i] ?? 0)))
 }
 
-export function concatenate(...parts: readonly Int16Array[]): Int16Array {
-  const whole = new Int16Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
-}
+export const concatenate = (...parts: readonly Int16Array[]): Int16Array => joined(parts)
 
 /** Whole frames of `length` samples; a rest is left out. */
 export function framesOf(samples: Int16Array, length: number): Int16Array[] {

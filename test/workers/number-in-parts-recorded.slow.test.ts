@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { readRecording } from '../../bench/material.js'
+import { readVoice } from '../../bench/material.js'
 import { dtmfTones } from '../../src/simulator/line.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { TestLine, callerSays, sid, startHost, type TestHost } from '../support/host.js'
@@ -29,10 +29,7 @@ async function spoken(number: string, gapMs = DIGIT_GAP_MS): Promise<Int16Array>
     if (part === ' ') parts.push(silence(PART_GAP_MS))
     else if (part.startsWith('<')) parts.push(dtmfTones(part.slice(1, -1), RATE_HZ))
     else {
-      const digit = await readRecording('allison', `digits/${part}`, RATE_HZ)
-      const from = digit.findIndex((sample) => Math.abs(sample) > 300)
-      const to = digit.findLastIndex((sample) => Math.abs(sample) > 300)
-      parts.push(digit.subarray(from, to), silence(gapMs))
+      parts.push(await readVoice('allison', `digits/${part}`, RATE_HZ), silence(gapMs))
     }
   }
   return concatenate(...parts)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readRecording } from '../../../bench/material.js'
+import { readVoice } from '../../../bench/material.js'
 import { SpeechPool } from '../../../src/speech/speech-pool.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { hasMaterial } from '../../support/material.js'
@@ -18,15 +18,7 @@ const flite = await loadFlite()
 async function spoken(digits: string): Promise<Int16Array> {
   const parts = [silence(200)]
   for (const digit of digits) {
-    const pcm = await readRecording('allison', `digits/${digit}`, RATE_HZ)
-    const from = pcm.findIndex((sample) => Math.abs(sample) > 300)
-    parts.push(
-      pcm.subarray(
-        from,
-        pcm.findLastIndex((sample) => Math.abs(sample) > 300),
-      ),
-      silence(60),
-    )
+    parts.push(await readVoice('allison', `digits/${digit}`, RATE_HZ), silence(60))
   }
   parts.push(silence(600))
   return throughMuLaw(Int16Array.from(parts.flatMap((part) => [...part])))
