@@ -158,8 +158,7 @@ const perform = async (unit) => {
     const before = processorTimes()
     const from = paces.length
     const result = await run(unit)
-    const now = processorTimes()
-    const stolen = (now.stolen - before.stolen) / Math.max(1, now.all - before.all)
+    const stolen = stolenSince(before)
     const slowness = quantile(paces.slice(from), 0.75) / quantile(paces, 0.1)
     const isVoid = stolen > STOLEN_MAX || slowness > SLOWNESS_MAX
     if (unit.percent === 0 || result.code === 0 || !isVoid || runs === RUNS_MAX) return report(unit, result)
@@ -202,11 +201,10 @@ mkdirSync(dirname(TIMES), { recursive: true })
 writeFileSync(TIMES, JSON.stringify(times, null, 1))
 for (const line of skips) console.log(`skipped: ${line}`)
 for (const name of broken) console.log(`failed: ${name}`)
-const host = processorTimes()
 console.log(
   `in ${Math.round((Date.now() - startedAt) / 1000)} s; fixed work took ${quantile(paces, 0.1).toFixed(2)}, ` +
     `${quantile(paces, 0.5).toFixed(2)} and ${quantile(paces, 0.9).toFixed(2)} ms (best, half, worst tenth), the host took ` +
-    `${((100 * (host.stolen - hostBefore.stolen)) / Math.max(1, host.all - hostBefore.all)).toFixed(1)} % away`,
+    `${(100 * stolenSince(hostBefore)).toFixed(1)} % away`,
 )
 console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`)
 process.exit(sum.failed === 0 && sum.passed > 0 ? 0 : 1)
@@ -232,6 +230,12 @@ function processorTimes() {
   if (!existsSync('/proc/stat')) return { all: 0, stolen: 0 }
   const times = readFileSync('/proc/stat', 'latin1').split('\n', 1)[0].split(/\s+/).slice(1, 9).map(Number)
   return { all: times.reduce((sum, time) => sum + time, 0), stolen: times[7] ?? 0 }
+}
+
+/** The share of the processors that the host gave to others. */
+function stolenSince(before) {
+  const { all, stolen } = processorTimes()
+  return (stolen - before.stolen) / Math.max(1, all - before.all)
 }
 
 /** What a process printed, both streams in order, and how it ended. */
