@@ -14,7 +14,7 @@ import { seededRandom } from '../../src/simulator/random.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
-import { RECOGNISER_RATE_HZ } from '../../src/speech/speech-protocol.js'
+import { RECOGNISER_RATE_HZ, type DigitCheck } from '../../src/speech/speech-protocol.js'
 import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
 import { missingMaterial, readVoice } from '../material.js'
@@ -66,9 +66,9 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
   const numbers = Array.from({ length: NUMBERS }, () =>
     Array.from({ length: 4 }, () => Math.floor(random() * 10)).join(''),
   )
-  const { grammars, digits } = await orderLine(numbers.slice(0, KNOWN))
+  const { grammars, digits, check } = await orderLine(numbers.slice(0, KNOWN))
   const said = await saidBy([...ENGLISH, ...FOREIGN], numbers, digits, random)
-  const pool = new SpeechPool({ decodersPerThread: 1 })
+  const pool = new SpeechPool()
   const { show, end } = benchProgress()
   try {
     await pool.ready()
@@ -76,7 +76,8 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
     const results: { readonly said: Said; readonly heard: string }[] = []
     for (const one of said) {
       show(`number ${results.length + 1} of ${said.length}`)
-      const utterance = speech.startUtterance(grammars[one.kind], NOISE_WORDS)
+      const options = one.kind === 'free' ? { check } : {}
+      const utterance = speech.startUtterance(grammars[one.kind], NOISE_WORDS, undefined, options)
       for (const piece of piecesOf(one.pcm)) utterance.push(piece)
       const { text, fit = 1 } = await utterance.end()
       results.push({ said: one, heard: fit < FIT_MIN ? '' : digitsOf(withoutNoise(text), digits) })
@@ -93,6 +94,7 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
 async function orderLine(known: readonly string[]): Promise<{
   readonly grammars: Readonly<Record<Said['kind'], string>>
   readonly digits: readonly string[]
+  readonly check: DigitCheck
 }> {
   const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
   const dialogue = agents.get('order-status')?.offline
@@ -105,7 +107,12 @@ async function orderLine(known: readonly string[]): Promise<{
       known: new Map(values.length === 0 ? [] : [['order', values]]),
       number: { slot: 'order', have: '', partMin: 2 },
     })
-  return { grammars: { known: grammar(known), free: grammar([]) }, digits: dialogue.digits }
+  const { digits } = dialogue
+  return {
+    grammars: { known: grammar(known), free: grammar([]) },
+    digits,
+    check: { grammar: understanding.loneDigitGrammar(), digits },
+  }
 }
 
 /** Each speaker's numbers on each line, in a random order. Speakers of other languages say no known ones. */

@@ -8,7 +8,14 @@ import {
   SPEECH_UTTERANCE_SAMPLES_MAX,
 } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
-import type { DictionaryEntry, PartlyRecognised, Recognised, SpeechReply, SpeechRequest } from './speech-protocol.js'
+import type {
+  DictionaryEntry,
+  DigitCheck,
+  PartlyRecognised,
+  Recognised,
+  SpeechReply,
+  SpeechRequest,
+} from './speech-protocol.js'
 
 /** One sentence of speech. */
 export interface SpeechChunk {
@@ -174,14 +181,15 @@ export class SpeechClient {
   /**
    * The caller started to speak; `grammar` is a JSGF document with one public rule.
    * @param onPartial  called with the words so far, about three times a second while the utterance lasts
-   * @param options  `spare`: only if a decoder is free, and until another utterance needs it
+   * @param options  `spare`: only if a decoder is free, and until another utterance needs it; `check`: digits count only
+   *   if they are heard twice
    * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
    */
   startUtterance(
     grammar: string,
     words: readonly DictionaryEntry[] = [],
     onPartial: (soFar: PartlyRecognised) => void = () => undefined,
-    { spare = false }: { readonly spare?: boolean } = {},
+    { spare = false, check = null }: { readonly spare?: boolean; readonly check?: DigitCheck | null } = {},
   ): Utterance {
     if (this.#port === null) throw new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
     if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
@@ -202,7 +210,7 @@ export class SpeechClient {
     }
     this.#utterances.set(id, state)
     this.stats.utterances++
-    this.#post({ type: 'utterance-start', id, grammar, words, spare })
+    this.#post({ type: 'utterance-start', id, grammar, words, spare, check })
     return {
       push: (pcm) => this.#pushTo(state, pcm),
       end: () => this.#endOf(state),

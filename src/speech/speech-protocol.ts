@@ -13,6 +13,18 @@ export const RECOGNISER_RATE_HZ = 8000
 /** A word that the recogniser's dictionary lacks, and its pronunciation in ARPAbet phones, for example `M AH K OW`. */
 export type DictionaryEntry = readonly [word: string, phones: string]
 
+/**
+ * A second reading of an utterance whose words are all digits, two or more: by `grammar`, in one piece, with the mean of
+ * its own sound. Where it finds other digits, nothing was recognised. It needs a free decoder; without one the first
+ * reading counts. Costs 27 ms for a second of speech.
+ */
+export interface DigitCheck {
+  /** A JSGF document. */
+  readonly grammar: string
+  /** The words for the digits. */
+  readonly digits: readonly string[]
+}
+
 /** What was recognised of one utterance. */
 export interface Recognised {
   /** Words of the grammar; empty when nothing was recognised. */
@@ -47,6 +59,7 @@ export type SpeechRequest =
       readonly words: readonly DictionaryEntry[]
       /** Only if a decoder is free, else SPEECH_BUSY, and until another utterance needs it: its words are then empty. */
       readonly spare: boolean
+      readonly check: DigitCheck | null
     }
   /** 8 kHz mono samples of the current utterance. */
   | { readonly type: 'frame'; readonly id: number; readonly pcm: Int16Array }

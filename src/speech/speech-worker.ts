@@ -10,6 +10,9 @@ import { loadFlite } from './flite.js'
 import { LEVEL_SAMPLES, amplified, gainOf } from './level.js'
 import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
 import type {
+  DictionaryEntry,
+  DigitCheck,
+  Recognised,
   SpeechReply,
   SpeechRequest,
   SpeechTask,
@@ -100,6 +103,16 @@ interface Utterance {
   partialAtSamples: number
   decoded: number
   ended: boolean
+  readonly words: readonly DictionaryEntry[]
+  readonly check: DigitCheck | null
+  /** The audio so far, where it may be read twice. */
+  whole: Int16Array[]
+}
+
+/** Two digits or more, and nothing else. */
+function areDigits(text: string, { digits }: DigitCheck): boolean {
+  const words = text.split(' ')
+  return words.length > 1 && words.every((word) => digits.includes(word))
 }
 
 /**
@@ -129,12 +142,14 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
   function drop(utterance: Utterance): void {
     utterances.delete(utterance.id)
     utterance.backlog = []
+    utterance.whole = []
     utterance.request.cancel()
     utterance.lease?.release()
     utterance.lease = null
   }
 
-  function start(id: number, request: DecoderRequest): void {
+  function start({ id, grammar, words, spare, check }: Extract<SpeechRequest, { type: 'utterance-start' }>): void {
+    const request = engine.decoders.request(grammar, words, spare)
     const utterance: Utterance = {
       id,
       request,
@@ -145,6 +160,9 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
       partialAtSamples: 0,
       decoded: 0,
       ended: false,
+      words,
+      check,
+      whole: [],
     }
     utterances.set(id, utterance)
     request.lease.then(
@@ -182,6 +200,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
     const pcm = joined(utterance.backlog)
     utterance.backlog = []
     utterance.gain ??= gainOf(pcm)
+    if (utterance.check !== null) utterance.whole.push(pcm)
     decode(utterance, amplified(pcm, utterance.gain))
   }
 
@@ -205,12 +224,45 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
     decodeBacklog(utterance)
     const { lease } = utterance
     if (lease === null) return
+    let heard: Recognised
     try {
-      reply({ type: 'heard', id: utterance.id, ...lease.finish() })
+      heard = lease.finish()
     } catch (error) {
+      drop(utterance)
       fail(utterance.id, error)
+      return
     }
+    lease.release()
+    utterance.lease = null
+    const { check } = utterance
+    if (check !== null && areDigits(heard.text, check)) readAgain(utterance, check, heard)
+    else settle(utterance, heard)
+  }
+
+  function settle(utterance: Utterance, heard: Recognised): void {
     drop(utterance)
+    reply({ type: 'heard', id: utterance.id, ...heard })
+  }
+
+  function readAgain(utterance: Utterance, check: DigitCheck, heard: Recognised): void {
+    const isWanted = (): boolean => utterances.get(utterance.id) === utterance
+    engine.decoders.request(check.grammar, utterance.words, true).lease.then(
+      (lease) => {
+        try {
+          if (!isWanted()) return
+          lease.decodeWhole(amplified(joined(utterance.whole), utterance.gain ?? 1))
+          settle(utterance, lease.finish().text === heard.text ? heard : { text: '' })
+        } catch (error) {
+          drop(utterance)
+          fail(utterance.id, error)
+        } finally {
+          lease.release()
+        }
+      },
+      () => {
+        if (isWanted()) settle(utterance, heard)
+      },
+    )
   }
 
   function speak(id: number, text: string, voice: string): void {
@@ -257,7 +309,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
           fail(request.id, new GatewayError('SPEECH_BUSY', 'this call has too many utterances under way'))
           return
         }
-        start(request.id, engine.decoders.request(request.grammar, request.words, request.spare))
+        start(request)
         return
       case 'frame':
         frame(request.id, request.pcm)

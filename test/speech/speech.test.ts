@@ -3,7 +3,7 @@ import { GatewayError } from '../../src/core/errors.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
-import type { SpeechWorkerStats } from '../../src/speech/speech-protocol.js'
+import type { DigitCheck, SpeechWorkerStats } from '../../src/speech/speech-protocol.js'
 import { captureWorkers } from '../backends/embedded/capture-workers.js'
 import { framesOf, overThePhone, synthesise } from '../backends/embedded/phone-line.js'
 
@@ -15,7 +15,8 @@ t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
 
-const DIGITS = '<digit> = zero | one | two | three | four | five | six | seven | eight | nine;'
+const DIGIT_WORDS = 'zero one two three four five six seven eight nine'.split(' ')
+const DIGITS = `<digit> = ${DIGIT_WORDS.join(' | ')};`
 const GRAMMAR = `#JSGF V1.0; grammar g; public <said> = <digit> <digit> <digit> <digit> [<digit> [<digit>]]
   | where is my order | [i want to] speak to a human | yes | no | repeat that; ${DIGITS}`
 
@@ -23,8 +24,14 @@ function client(reopen = false): SpeechClient {
   return new SpeechClient({ port: pool.openSession(), ...(reopen ? { reopen: async () => pool.openSession() } : {}) })
 }
 
-async function recognise(speech: SpeechClient, text: string, voice: string, grammar = GRAMMAR): Promise<string> {
-  const utterance = speech.startUtterance(grammar)
+async function recognise(
+  speech: SpeechClient,
+  text: string,
+  voice: string,
+  grammar = GRAMMAR,
+  check: DigitCheck | null = null,
+): Promise<string> {
+  const utterance = speech.startUtterance(grammar, [], undefined, { check })
   for (const frame of framesOf(overThePhone(flite, text, voice))) utterance.push(frame)
   return (await utterance.end()).text
 }
@@ -166,6 +173,29 @@ t.test('a spare decoder goes to the next caller who needs one, and without one t
   await t.rejects(first.startUtterance(GRAMMAR, [], undefined, { spare: true }).end(), { code: 'SPEECH_BUSY' })
   for (const utterance of both) utterance.abandon()
   for (const speech of [first, second]) speech.close()
+})
+
+t.test('digits count if a second reading finds the same, or if nobody has time for one', async (t) => {
+  const [speech, ...others] = [client(), client(), client()]
+  const checkBy = (words: readonly string[]): DigitCheck => ({
+    grammar: `#JSGF V1.0; grammar g; public <said> = (${words.join(' | ')})+;`,
+    digits: DIGIT_WORDS,
+  })
+  const withoutFour = checkBy(DIGIT_WORDS.filter((word) => word !== 'four'))
+  const number = 'four one two seven'
+  t.equal(await recognise(speech, number, 'rms', GRAMMAR, checkBy(DIGIT_WORDS)), number)
+  t.equal(await recognise(speech, number, 'rms', GRAMMAR, withoutFour), '')
+  t.equal(await recognise(speech, 'where is my order', 'rms', GRAMMAR, withoutFour), 'where is my order')
+  t.equal((await worker((now) => now.decodersLeased === 0)).utterancesWaiting, 0)
+
+  const utterance = speech.startUtterance(GRAMMAR, [], undefined, { check: withoutFour })
+  await worker((now) => now.decodersLeased === 1)
+  const waiting = others.map((other) => other.startUtterance(GRAMMAR))
+  await worker((now) => now.utterancesWaiting === 1)
+  for (const frame of framesOf(overThePhone(flite, number, 'rms'))) utterance.push(frame)
+  t.equal((await utterance.end()).text, number, 'who waits for a decoder goes first')
+  for (const one of waiting) one.abandon()
+  for (const one of [speech, ...others]) one.close()
 })
 
 t.test('an utterance beyond the longest length is cut, and the dropped samples are counted', async (t) => {

@@ -29,7 +29,12 @@ import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
-import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from '../../speech/speech-protocol.js'
+import {
+  RECOGNISER_RATE_HZ,
+  type DictionaryEntry,
+  type PartlyRecognised,
+  type Recognised,
+} from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 
 interface EmbeddedBackendOptions {
@@ -196,7 +201,7 @@ export class EmbeddedBackend implements Backend {
       this.#responses.interrupt(this.#responses.lastItemId, 0)
     }
     // What the caller said before may be half of a number whose other half this is.
-    const { jsgf, words } = engine.grammar(this.#recognising > 0)
+    const { jsgf, words, check } = engine.grammar(this.#recognising > 0)
     this.#keysAtSpeech = this.#keysPressed
     try {
       let heard = ''
@@ -204,7 +209,7 @@ export class EmbeddedBackend implements Backend {
       this.#words = ''
       this.#loneDigit = null
       this.#expectMore(engine)
-      this.#utterance = this.#speech.startUtterance(jsgf, words, ({ text, fit = 1, ofMs }) => {
+      const onPartial = ({ text, fit = 1, ofMs }: PartlyRecognised): void => {
         if (this.#closed) return
         const soFar = fit < FIT_MIN ? '' : withoutNoise(text)
         this.#words = soFar
@@ -215,7 +220,8 @@ export class EmbeddedBackend implements Backend {
         if (soFar === '' || soFar === heard) return
         heard = soFar
         this.#sink.event({ type: 'understood' })
-      })
+      }
+      this.#utterance = this.#speech.startUtterance(jsgf, words, onPartial, { check })
     } catch (error) {
       this.#recognitionFailed(error)
       return

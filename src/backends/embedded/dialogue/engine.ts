@@ -4,7 +4,7 @@ import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT_MAX } from '../../../core/limits.js'
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken-text.js'
-import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
+import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 import { digitsOf, NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
 
@@ -293,11 +293,21 @@ export class DialogueEngine {
   /**
    * The grammar for the recogniser at this point of the dialogue.
    * @param unfinished  something that the caller said before is still being recognised
+   * @returns `check` where any number may be said, not only a known one
    */
-  grammar(unfinished = false): { readonly jsgf: string; readonly words: readonly DictionaryEntry[] } {
+  grammar(unfinished = false): {
+    readonly jsgf: string
+    readonly words: readonly DictionaryEntry[]
+    readonly check: DigitCheck | null
+  } {
     const expected = this.#expectation(true)
     const number = expected.number === null ? null : { ...expected.number, unfinished }
-    return { jsgf: this.#understanding.grammar({ ...expected, number }), words: this.#words }
+    const isAny = number !== null && (expected.known.get(number.slot) ?? []).length === 0
+    return {
+      jsgf: this.#understanding.grammar({ ...expected, number }),
+      words: this.#words,
+      check: isAny ? { grammar: this.#understanding.loneDigitGrammar(), digits: this.#dialogue.digits } : null,
+    }
   }
 
   /**
