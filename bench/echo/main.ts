@@ -1,6 +1,6 @@
-import { parseArgs } from 'node:util'
 import type { EchoPhone } from '../../src/simulator/line.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { benchArguments } from '../kit/arguments.js'
 import { missingMaterial } from '../material.js'
 import { type EchoCase, HELD_OUT, LEGS, placeEchoCall, TUNING, type Voices } from './cases.js'
 
@@ -21,22 +21,15 @@ const OVER_CALLS = 30
 const COMMIT_WITHIN_MS = 600
 
 async function main(argv: readonly string[]): Promise<number> {
-  const { values } = parseArgs({
-    args: [...argv],
-    options: {
-      tuning: { type: 'boolean' },
-      quick: { type: 'boolean' },
-      leg: { type: 'string' },
-      track: { type: 'string' },
-      phone: { type: 'string' },
-      verbose: { type: 'boolean' },
-      help: { type: 'boolean' },
-    },
+  const values = benchArguments(argv, HELP, {
+    tuning: { type: 'boolean' },
+    quick: { type: 'boolean' },
+    leg: { type: 'string' },
+    track: { type: 'string' },
+    phone: { type: 'string' },
+    verbose: { type: 'boolean' },
   })
-  if (values.help === true) {
-    console.log(HELP)
-    return 0
-  }
+  if (typeof values === 'number') return values
   const missing = missingMaterial('allison', 'june', 'carlo')
   if (missing !== null) throw new Error(`recordings are missing: apt-get install ${missing}`)
   const vadBank = await loadVoiceDetectors()

@@ -1,10 +1,10 @@
-import { parseArgs } from 'node:util'
 import { writeFileSync } from 'node:fs'
 import type { LegRateHz } from '../../src/core/units.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
+import { benchArguments } from '../kit/arguments.js'
 import { makeCalls, speakUtterances } from './corpus.js'
 import { type Floor, measureFloor, PLAIN } from './floor.js'
 import { type NobodyRow, measureNobody } from './nobody.js'
@@ -123,24 +123,17 @@ async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
 
 /** `npm run bench -- --vad`: the tables of callers in noise and of sounds without one, or what its options say. */
 export async function vadBench(argv: readonly string[]): Promise<number> {
-  const { values } = parseArgs({
-    args: [...argv],
-    options: {
-      quick: { type: 'boolean' },
-      validation: { type: 'boolean' },
-      nobody: { type: 'boolean' },
-      floor: { type: 'boolean' },
-      plain: { type: 'boolean' },
-      vad: { type: 'boolean' },
-      voices: { type: 'string' },
-      json: { type: 'string' },
-      help: { type: 'boolean' },
-    },
+  const values = benchArguments(argv, HELP, {
+    quick: { type: 'boolean' },
+    validation: { type: 'boolean' },
+    nobody: { type: 'boolean' },
+    floor: { type: 'boolean' },
+    plain: { type: 'boolean' },
+    vad: { type: 'boolean' },
+    voices: { type: 'string' },
+    json: { type: 'string' },
   })
-  if (values.help === true) {
-    console.log(HELP)
-    return 0
-  }
+  if (typeof values === 'number') return values
   const vadBank = await loadVoiceDetectors()
   const quick = values.quick === true
   if (values.nobody === true) {
