@@ -21,6 +21,7 @@ const KILL_AFTER_MS = 700
  * tone's beginning: on a busy machine the stop may be late.
  */
 const STOPPED_BEFORE_MS = (KILL_AFTER_MS + TONE_MS) / 2
+const TRIES_MAX = 3
 /** Time for the rest of a tone that was not stopped, and for the answer to its mark. */
 const TONE_OVER_MS = TONE_MS - KILL_AFTER_MS + 700
 /** Frames of the tone that have to come back before its end says anything. */
@@ -140,15 +141,14 @@ export class ProbeStream {
    * @throws StreamOver
    */
   async tryKillAudio(): Promise<void> {
-    this.#toneFrames = 0
+    let sentMs = await this.#sendTone()
+    // Before the stop only a sample that looks like a mark to the carrier answers it, of speech that it plays late
+    // (docs/PROTOCOL.md). That says nothing.
+    for (let tries = 1; this.#markAnswer !== null && tries < TRIES_MAX; tries++) {
+      await this.#wait(TONE_OVER_MS)
+      sentMs = await this.#sendTone()
+    }
     this.#markAnswer = null
-    const tone = toneOf(TONE_MS)
-    const sentMs = performance.now()
-    for (let at = 0; at < tone.length; at += FRAME_SAMPLES) this.#send(tone.subarray(at, at + FRAME_SAMPLES))
-    this.#socket.send(JSON.stringify({ type: 'mark', data: { name: MARK } }))
-    // The carrier holds back what is at the end of its queue, the mark too, until more comes.
-    this.#send(new Int16Array(msToSamples(PLAYOUT_TAIL_MS, RATE_HZ)))
-    await this.#wait(KILL_AFTER_MS)
     this.#socket.send(KILL_AUDIO)
     await this.#wait(TONE_OVER_MS)
     const marks = this.#markAnswer === null ? 'unanswered' : 'answered'
@@ -164,6 +164,20 @@ export class ProbeStream {
       this.#kill = { seen: 'unknown', by: null, marks }
     }
     await this.#wait(AFTER_KILL_SILENCE_MS)
+  }
+
+  /** Resolves when it is time to stop it, with the time at which it was sent. @throws StreamOver */
+  async #sendTone(): Promise<number> {
+    this.#toneFrames = 0
+    this.#markAnswer = null
+    const tone = toneOf(TONE_MS)
+    const sentMs = performance.now()
+    for (let at = 0; at < tone.length; at += FRAME_SAMPLES) this.#send(tone.subarray(at, at + FRAME_SAMPLES))
+    this.#socket.send(JSON.stringify({ type: 'mark', data: { name: MARK } }))
+    // The carrier holds back what is at the end of its queue, the mark too, until more comes.
+    this.#send(new Int16Array(msToSamples(PLAYOUT_TAIL_MS, RATE_HZ)))
+    await this.#wait(KILL_AFTER_MS)
+    return sentMs
   }
 
   /**
