@@ -218,6 +218,8 @@ export class EmbeddedBackend implements Backend {
         if (ofMs < weighedMs + UNDERSTOOD_EVERY_MS) return
         weighedMs = ofMs
         if (soFar === '' || soFar === heard) return
+        // Announcements of another line are heard as long numbers.
+        if (digitsOf(soFar, this.#digits).length > (engine.digitsMax ?? Infinity)) return
         heard = soFar
         this.#sink.event({ type: 'understood' })
       }
