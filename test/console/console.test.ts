@@ -45,7 +45,10 @@ t.test('a browser logs in, calls the order line, hears its greeting, and sees th
 
   await page.getByRole('link', { name: 'Calls', exact: true }).click()
   await page.getByRole('cell', { name: '+2547…01' }).first().waitFor()
-  t.equal(await page.getByRole('row').filter({ hasText: 'talking' }).count(), 1)
+  const talking = page.getByRole('row').filter({ hasText: 'talking' })
+  // The row is there before the call's audio is.
+  await talking.waitFor()
+  t.equal(await talking.count(), 1)
   await page.getByRole('link', { name: /^Open HD_/ }).click()
   await page.getByRole('button', { name: 'Hang up' }).click()
   await page.getByRole('button', { name: 'Hang up: Sure?' }).click()
