@@ -1,10 +1,12 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { CallerOptions } from '../../src/simulator/caller.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
-import { command } from './command.js'
 
 export interface SimulatedRun {
   readonly code: number
@@ -40,26 +42,39 @@ export function silentCaller(speech: CallerOptions['speech']): CallerOptions {
   }
 }
 
-/** `mkondo call` against a gateway on loopback, with its JSON read back. */
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+
+/**
+ * `mkondo call` against a gateway on loopback, with its JSON read back. In a process of its own, as a carrier is: where the
+ * test and its gateway stand still, the caller's sound and the echo on the line keep their time.
+ */
 export async function simulateOneCall(options: SimulatedRunOptions): Promise<SimulatedRun> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-test-'))
   const file = join(folder, 'calls.json')
   try {
-    const { code, out, err } = await command([
-      'call',
-      '--url',
-      `http://127.0.0.1:${options.port}`,
-      '--ops-url',
-      `http://127.0.0.1:${options.opsPort}`,
-      '--agent',
-      options.agent ?? 'order-status',
-      '--json',
-      file,
-      ...(options.shopUrl === undefined ? [] : ['--shop-url', options.shopUrl]),
-      ...options.args,
-    ])
+    const child = spawn(
+      process.execPath,
+      [
+        MAIN,
+        'call',
+        '--url',
+        `http://127.0.0.1:${options.port}`,
+        '--ops-url',
+        `http://127.0.0.1:${options.opsPort}`,
+        '--agent',
+        options.agent ?? 'order-status',
+        '--json',
+        file,
+        ...(options.shopUrl === undefined ? [] : ['--shop-url', options.shopUrl]),
+        ...options.args,
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'], env: {} },
+    )
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text))
+    const [code] = (await once(child, 'close')) as [number | null]
     const { calls } = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] }
-    return { code, calls, output: out + err }
+    return { code: code ?? -1, calls, output }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
