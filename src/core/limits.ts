@@ -535,9 +535,9 @@ export const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
  */
 export const OPS_SLOWED_MS = 1000
 export const OPS_SLOWED_MAX = 100
-/** Webhooks of one call: its lifecycle has about ten. */
+/** Webhooks of one call: its lifecycle has about ten, and each of STREAM_OFFERS_MAX streams that do not open six. */
 export const CALL_WEBHOOKS_PER_S = 5
-export const CALL_WEBHOOKS_BURST = 30
+export const CALL_WEBHOOKS_BURST = 60
 /** Calls of which the edge remembers what it answered, and for how long the tokens of their other URLs are good. */
 export const ANSWERED_CALLS_MAX = 20_000
 export const CONTINUATION_TOKEN_TTL_S = 6 * 3600

@@ -48,7 +48,11 @@ t.test('two nodes behind a balancer are one gateway to the carrier', async (t) =
       const others = judge(of(calls.filter((call) => !lost.includes(call))))
       t.match(others, { cut: [], failed: [], slow: [] })
       t.ok(others.gapMs < 2000, `the largest gap of the others: ${others.gapMs} ms`)
-      t.same(judge(of(lost)).failed, [])
+      t.same(
+        judge(of(lost)).failed,
+        [],
+        `of ${JSON.stringify(of(lost).map(({ streams, webhooks }) => ({ streams, webhooks })))}`,
+      )
       for (const result of of(lost)) {
         t.match(result.streams, [{ path: `/n/${victim.name}/audio` }, { path: `/n/${other(victim.name).name}/audio` }])
         const waited = resumedMs(result)
