@@ -57,9 +57,30 @@ export const NOISE_WORDS: readonly DictionaryEntry[] = PHONES.map((phone) => [
   phone,
 ])
 
-/** The recognised text, empty when the noise rule matched. */
-export function withoutNoise(text: string): string {
-  return text.split(' ').some((word) => word.startsWith(NOISE_PREFIX)) ? '' : text
+/** What many say for a zero within a number. As its first word it may be a sigh: "oh, I do not have it". */
+const OH = 'oh'
+
+/** The words for a zero that is not the first digit of its number. */
+function laterZeros([zero = '']: readonly string[]): readonly string[] {
+  return zero === 'zero' ? [zero, OH] : [zero]
+}
+
+/** The words for a digit that is not the first one of its number. */
+export function laterDigits(digits: readonly string[]): readonly string[] {
+  return [...laterZeros(digits), ...digits.slice(1)]
+}
+
+function withZeros(words: readonly string[], digits: readonly string[]): readonly string[] {
+  const [zero = '', oh] = laterZeros(digits)
+  const out: string[] = []
+  for (const word of words) out.push(word === oh && digits.includes(out.at(-1) ?? '') ? zero : word)
+  return out
+}
+
+/** The words that were recognised, with "zero" for an "oh" within a number; empty when the noise rule matched. */
+export function heardWords(text: string, digits: readonly string[]): string {
+  const words = text.split(' ')
+  return words.some((word) => word.startsWith(NOISE_PREFIX)) ? '' : withZeros(words, digits).join(' ')
 }
 
 /**
@@ -184,7 +205,10 @@ export class Understanding {
       digits ||= body.includes('<Digit>')
       rules.push(`<${ruleName(slot)}> = ${body};`)
     }
-    if (digits) rules.push(`<Digit> = ${this.#digits.join(' | ')};`)
+    if (digits) {
+      rules.push(`<Digit> = ${this.#digits.join(' | ')};`)
+      rules.push(`<Later> = ${laterDigits(this.#digits).join(' | ')};`)
+    }
     return `#JSGF V1.0;\ngrammar dialogue;\n${rules.join('\n')}\n`
   }
 
@@ -198,7 +222,8 @@ export class Understanding {
       for (const phrase of phrases) if (phrase.type === 'word') words.add(phrase.word)
     const digits = this.#digits.join(' | ')
     const others = [...words].filter((word) => !this.#digits.includes(word))
-    return `#JSGF V1.0;\ngrammar digit;\npublic <Said> = (${digits})+${others.map((word) => ` | ${word}`).join('')};\n`
+    const later = laterDigits(this.#digits).join(' | ')
+    return `#JSGF V1.0;\ngrammar digit;\npublic <Said> = (${digits}) (${later})*${others.map((word) => ` | ${word}`).join('')};\n`
   }
 
   /**
@@ -206,7 +231,7 @@ export class Understanding {
    * one over a shorter one.
    */
   meaningOf(text: string, expected: Expectation): Meaning | null {
-    const words = wordsOf(text, this.#digits)
+    const words = withZeros(wordsOf(text, this.#digits), this.#digits)
     if (words.length === 0) return null
     let best: { readonly meaning: Meaning; readonly score: number } | null = null
     for (const { name, phrase, corrects } of this.#phrasesOf(expected)) {
@@ -287,7 +312,8 @@ export class Understanding {
   }
 
   #spoken(value: string): string {
-    return [...value].map((c) => this.#digits[Number(c)]).join(' ')
+    const zero = `(${laterZeros(this.#digits).join(' | ')})`
+    return [...value].map((c, i) => (c === '0' && i > 0 ? zero : this.#digits[Number(c)])).join(' ')
   }
 
   /** All matches of `phrase` from `start` on. */
@@ -381,9 +407,9 @@ function jsgfOf(phrase: Phrase, used: Set<string>): string {
 }
 
 function digitsJsgf(min: number, max: number): string {
-  const required = Array.from({ length: min }, () => '<Digit>').join(' ')
+  const required = Array.from({ length: min }, (_, i) => (i === 0 ? '<Digit>' : '<Later>')).join(' ')
   let more = ''
-  for (let i = min; i < max; i++) more = `[<Digit>${more === '' ? '' : ` ${more}`}]`
+  for (let i = min; i < max; i++) more = `[<Later>${more === '' ? '' : ` ${more}`}]`
   return `${required} ${more}`.trim()
 }
 
