@@ -23,6 +23,8 @@ import { until } from './until.js'
  * do when it is killed: no close frame, nothing said. It takes new ones at once, as after a restart.
  */
 
+const asksForStream = (head: Buffer): boolean => head.toString('latin1').startsWith('GET /audio')
+
 /** Passes bytes on. */
 async function startBalancer(
   t: Test,
@@ -34,6 +36,7 @@ async function startBalancer(
   readonly refuses: (sockets: number) => void
 }> {
   const sockets = new Set<Socket>()
+  const streams = new Set<Socket>()
   const clients = new Set<Socket>()
   let vanished = false
   let refused = 0
@@ -41,15 +44,18 @@ async function startBalancer(
     const gateway = connect(to(), '127.0.0.1')
     gateway.write(head)
     clients.add(client)
+    const isStream = asksForStream(head)
     for (const [socket, other] of [
       [client, gateway],
       [gateway, client],
     ] as const) {
       sockets.add(socket)
+      if (isStream) streams.add(socket)
       socket.pipe(other)
       socket.on('error', () => other.destroy())
       socket.on('close', () => {
         sockets.delete(socket)
+        streams.delete(socket)
         clients.delete(socket)
         if (!vanished) other.destroy()
       })
@@ -58,14 +64,19 @@ async function startBalancer(
   const server = createServer((client) => {
     client.once('error', () => undefined)
     client.once('data', (head: Buffer) => {
-      if (refused === 0 || !head.toString('latin1').startsWith('GET /audio')) return join(client, head)
+      if (refused === 0 || !asksForStream(head)) return join(client, head)
       refused--
       client.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  // Connections for webhooks first: a carrier that learns of its stream's end before it learns of theirs asks on one of
+  // them how the call goes on, and ends the call when that is lost.
   const breaks = (): void => {
-    for (const socket of sockets) resetConnection(socket)
+    for (const socket of sockets) if (!streams.has(socket)) resetConnection(socket)
+    setImmediate(() => {
+      for (const socket of streams) resetConnection(socket)
+    })
   }
   const vanishes = (): void => {
     vanished = true
