@@ -28,8 +28,21 @@ interface AgentCall {
   readonly fork: (frame: Int16Array, n: number) => Int16Array
   /** From the carrier's tick to us. */
   readonly delayMsAt: (nowMs: number) => number
+  /** What happens to the audio on its way. */
+  readonly disturbances?: readonly Disturbance[]
   /** Barge-in as the session does it: silence at an onset, and on again 700 ms later. */
   readonly pauseAtMs?: number
+}
+
+/**
+ * `carrier`: the carrier stands still, both ways. `lost`: what it forks is lost. `held`: both ways audio waits and then comes at
+ * once. `route`: from now on its way to us takes longer, or as long as before.
+ */
+export const DISTURBED = ['carrier', 'lost', 'held', 'route'] as const
+export interface Disturbance {
+  readonly what: (typeof DISTURBED)[number]
+  readonly atMs: number
+  readonly ms: number
 }
 
 export interface Heard {
@@ -61,20 +74,32 @@ export function callWithAgent(call: AgentCall): Heard {
   let referenced = 0
   let carrierMs = 13 * random()
   let frames = 0
+  const disturbances = [...(call.disturbances ?? [])]
+  const waiting: Uint8Array[] = []
+  let [lostUntilMs, heldUntilMs, longerMs] = [0, 0, 0]
   for (let now = 0; now < call.lastMs; now += 5) {
     speech.reach(now)
+    if (now >= (disturbances[0]?.atMs ?? Infinity)) {
+      const { what, ms } = disturbances.shift() as Disturbance
+      if (what === 'carrier') carrierMs += ms
+      else if (what === 'lost') lostUntilMs = now + ms
+      else if (what === 'held') heldUntilMs = now + ms
+      else longerMs = longerMs > 0 ? 0 : ms
+    }
     if (now === pauseAtMs) playout.pause(now)
     if (now === pauseAtMs + 700) playout.resume(now)
     if (now % 10 === 0) {
       const samples = playout.pump(now + 4 * random(), speech, out)
-      if (samples > 0) queue.push(bytesOfSamples(out.slice(0, samples)))
+      if (samples > 0) waiting.push(bytesOfSamples(out.slice(0, samples)))
+      if (now >= heldUntilMs) for (const bytes of waiting.splice(0)) queue.push(bytes)
     }
     if (now >= carrierMs) {
       carrierMs += 20
       const frame = new Int16Array(F)
       queue.tick(frame)
       const forked = call.fork(frame, frames++)
-      back.push({ dueMs: Math.max(back.at(-1)?.dueMs ?? 0, now + call.delayMsAt(now) + 3 * random()), frame: forked })
+      const dueMs = Math.max(back.at(-1)?.dueMs ?? 0, heldUntilMs, now + longerMs + call.delayMsAt(now) + 3 * random())
+      if (now >= lostUntilMs) back.push({ dueMs, frame: forked })
     }
     if (now % 10 !== 5) continue
     for (; referenced + F <= speech.taken; referenced += F) {

@@ -5,7 +5,7 @@ import type { VadBank } from '../../src/media/vad/vad.js'
 import { atSpeechLevel, convertRate, dbToGain, type EchoPhone, HalfBand, PhoneLine } from '../../src/simulator/line.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { type Material, readRecording, recordings } from '../material.js'
-import { callWithAgent, type Heard, type Piece } from './agent-call.js'
+import { callWithAgent, type Disturbance, type Heard, type Piece } from './agent-call.js'
 
 /** `tel` is a telephone of 8 kHz at the far end of a leg of 16 kHz: what most calls are. */
 export const LEGS = ['8', '16', 'tel'] as const
@@ -38,8 +38,11 @@ export interface EchoCase {
   readonly callerOverEchoDb: number | null
   readonly voices: Voices
   readonly seed: number
+  /** What happens to the audio on its way, every 5.5 s from the eighth second on. */
+  readonly disturbed: Omit<Disturbance, 'atMs'> | null
 }
 
+const DISTURBED_AT_MS = [8000, 13_500, 19_000, 24_500]
 const AGENT_PIECES = 4
 const CALLER_STARTS_IN_PIECE = 3
 const GAP_MS = 1200
@@ -141,6 +144,7 @@ export async function placeEchoCall(one: EchoCase, vadBank: VadBank): Promise<Ec
     lastMs: atMs + 1500,
     seed: one.seed,
     delayMsAt: () => NETWORK_MS,
+    disturbances: DISTURBED_AT_MS.flatMap((atMs) => (one.disturbed === null ? [] : [{ atMs, ...one.disturbed }])),
     fork: (played, n) => {
       const spoken = new Int16Array(F)
       for (let i = 0; i < F; i++) spoken[i] = gain * (says[n * F + i - callerFrom] ?? 0)

@@ -2,6 +2,7 @@ import type { EchoPhone } from '../../src/simulator/line.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 import { benchArguments } from '../kit/arguments.js'
 import { missingMaterial } from '../material.js'
+import { DISTURBED } from './agent-call.js'
 import { type EchoCase, HELD_OUT, LEGS, placeEchoCall, TUNING, type Voices } from './cases.js'
 
 const HELP = `node dist/bench/echo/main.js: how well the caller is told from our own speech out of their loudspeaker
@@ -9,6 +10,8 @@ const HELP = `node dist/bench/echo/main.js: how well the caller is told from our
   --tuning   the voices that choices were made by, in place of those that are measured with
   --quick    a sixth of the calls
   --verbose  each call that failed
+  --disturbed carrier|lost|held|route --ms 120   four times a call: the carrier stands still, what it forks is lost, audio
+             waits both ways, its way to us becomes longer and then as long as before
   --leg 8|16|tel, --track inbound_track|both_tracks, --phone plain|speakerphone   only these`
 
 const TRACKS = ['inbound_track', 'both_tracks'] as const
@@ -20,6 +23,8 @@ const CALLER_DB = { plain: 0, speakerphone: 6 } as const
 const OVER_CALLS = 30
 const COMMIT_WITHIN_MS = 600
 
+type Case = Omit<EchoCase, 'disturbed'>
+
 async function main(argv: readonly string[]): Promise<number> {
   const values = benchArguments(argv, HELP, {
     tuning: { type: 'boolean' },
@@ -28,8 +33,17 @@ async function main(argv: readonly string[]): Promise<number> {
     track: { type: 'string' },
     phone: { type: 'string' },
     verbose: { type: 'boolean' },
+    disturbed: { type: 'string' },
+    ms: { type: 'string' },
   })
   if (typeof values === 'number') return values
+  const what = DISTURBED.find((name) => name === values.disturbed)
+  const ms = Number(values.ms ?? 120)
+  if ((values.disturbed !== undefined && what === undefined) || !(ms > 0 && ms <= 1000)) {
+    console.error(`--disturbed takes ${DISTURBED.join(', ')}, and --ms 1 to 1000`)
+    return 2
+  }
+  const disturbed = what === undefined ? null : { what, ms }
   const missing = missingMaterial('allison', 'june', 'carlo')
   if (missing !== null) throw new Error(`recordings are missing: apt-get install ${missing}`)
   const vadBank = await loadVoiceDetectors()
@@ -47,7 +61,7 @@ async function main(argv: readonly string[]): Promise<number> {
         let onsets = 0
         let commits = 0
         for (const one of alone) {
-          const heard = await placeEchoCall(one, vadBank)
+          const heard = await placeEchoCall({ ...one, disturbed }, vadBank)
           onsets += heard.onsetsAtMs.length
           commits += heard.commitsAtMs.length
           if (values.verbose === true && heard.onsetsAtMs.length > 0)
@@ -60,7 +74,7 @@ async function main(argv: readonly string[]): Promise<number> {
         let committed = 0
         let before = 0
         for (const one of over) {
-          const { commitsAtMs, callerAtMs, callerEndMs } = await placeEchoCall(one, vadBank)
+          const { commitsAtMs, callerAtMs, callerEndMs } = await placeEchoCall({ ...one, disturbed }, vadBank)
           const commit = commitsAtMs.find((ms) => ms > callerAtMs && ms < callerEndMs + COMMIT_WITHIN_MS)
           const early = commitsAtMs.filter((ms) => ms <= callerAtMs)
           before += early.length > 0 ? 1 : 0
@@ -89,7 +103,7 @@ function aloneCases(
   track: EchoCase['track'],
   phone: EchoPhone,
   voices: readonly Voices[],
-): EchoCase[] {
+): Case[] {
   return ALONE_DB.flatMap((echoDb) =>
     ALONE_MS.flatMap((delayMs) =>
       voices.map((who, i) => ({
@@ -111,7 +125,7 @@ function overCases(
   track: EchoCase['track'],
   phone: EchoPhone,
   voices: readonly Voices[],
-): EchoCase[] {
+): Case[] {
   return Array.from({ length: OVER_CALLS }, (_, i) => ({
     leg,
     track,

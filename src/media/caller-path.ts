@@ -129,6 +129,7 @@ export class CallerPath {
   #right: Int16Array | null = null
   /** When the outbound track was last loud. */
   #agentLoudAtMs = -Infinity
+  readonly #clock = new CaptureClock()
 
   constructor(options: CallerPathOptions) {
     const { sampleRateHz, track, vadBank } = options
@@ -309,6 +310,8 @@ export class CallerPath {
   #enter(left: Int16Array, right: Int16Array | null, arrivalMs: number): void {
     // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
     const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
+    const movedMs = this.#clock.movedMs(capturedAtMs, arrivalMs, this.#jitter)
+    if (movedMs > 0) this.#loudspeaker.disturbed(movedMs)
     if (right !== null) {
       this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
       this.#loudspeaker.reference(right, capturedAtMs - FRAME_MS)
@@ -362,6 +365,57 @@ export class CallerPath {
     if (matcher !== null && matcher.proven)
       return match !== 'clear' && gate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
     return gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
+  }
+}
+
+const MOVED_MS_MIN = 20
+// No line is so bad that such a gap is usual.
+const GAP_MS = 80
+const SETTLED_CLOCK_FRAMES = 10
+const LATE_FRAMES = 8
+
+/**
+ * An echo's delay is known no better than the times of frames. Audio that is lost, or that waits on its way, moves it:
+ * at first only a gap tells, then that frames stay late, and seconds later the jitter buffer sets its clock right.
+ */
+class CaptureClock {
+  /** From a frame's media time to when the carrier took it, for how many frames it has been the same, and what it was before. */
+  #offsetMs = NaN
+  #framesSame = 0
+  #settledMs = NaN
+  #arrivalOffsetMs = NaN
+  /** A gap before the last frame. */
+  #gapMs = 0
+  /** Frames in a row that came later than on a line without jitter, and by how much at least. */
+  #lateFrames = 0
+  #lateMs = Infinity
+
+  /** @returns by how much an echo's delay may be another one from this frame on, earlier or later; mostly 0 */
+  movedMs(capturedAtMs: number, arrivalMs: number, { framesIn, depthMs }: JitterBuffer): number {
+    const offsetMs = capturedAtMs - framesIn * FRAME_MS
+    const arrivalOffsetMs = arrivalMs - framesIn * FRAME_MS
+    const gapMs = arrivalOffsetMs - this.#arrivalOffsetMs
+    this.#arrivalOffsetMs = arrivalOffsetMs
+    // What only waited comes all at once behind the gap.
+    let byMs = gapMs > Math.min(GAP_MS, depthMs + MOVED_MS_MIN) ? gapMs : gapMs > -FRAME_MS / 2 ? this.#gapMs : 0
+    this.#gapMs = gapMs > 2 * MOVED_MS_MIN ? gapMs : 0
+    if (Math.abs(offsetMs - this.#offsetMs) < 1) {
+      if (++this.#framesSame === SETTLED_CLOCK_FRAMES) this.#settledMs = offsetMs
+    } else {
+      this.#framesSame = 0
+      const movedMs = Math.abs(offsetMs - this.#settledMs)
+      if (movedMs > MOVED_MS_MIN) byMs = Math.max(byMs, movedMs)
+    }
+    this.#offsetMs = offsetMs
+    const lateMs = arrivalMs - capturedAtMs
+    const wereLate = this.#lateFrames >= LATE_FRAMES
+    if (lateMs > MOVED_MS_MIN) {
+      this.#lateFrames++
+      this.#lateMs = Math.min(this.#lateMs, lateMs)
+    } else this.#lateFrames = 0
+    if (wereLate !== this.#lateFrames >= LATE_FRAMES) byMs = Math.max(byMs, this.#lateMs)
+    if (this.#lateFrames === 0) this.#lateMs = Infinity
+    return byMs
   }
 }
 

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { DISTURBED } from '../../bench/echo/agent-call.js'
 import { call, says } from '../support/agent-line.js'
 import { concatenate, silence, tone } from '../support/tones.js'
 
@@ -65,6 +66,29 @@ for (const rate of [8000, 16000] as const) {
     const [commit = NaN] = commitsAtMs
     t.ok(onset > 2500 && onset <= 2950, `the agent falls silent at ${onset} ms`)
     t.ok(commit <= 3800, `the turn is taken at ${commit} ms`)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: audio that waits or is lost on its way does not make our echo a caller`, (t) => {
+    for (const what of DISTURBED) {
+      for (const ms of [60, 120]) {
+        const line = {
+          track,
+          rate,
+          gainDb: -10,
+          delaysMs: [80, 80, 80, 80, 80],
+          seed: 1,
+          disturbances: [8500, 14_500, 20_500].map((atMs) => ({ what, atMs, ms })),
+        } as const
+        const { onsetsAtMs, commitsAtMs } = call(line)
+        t.same([onsetsAtMs, commitsAtMs], [[], []], `${what}, ${ms} ms`)
+        const over = call({ ...line, caller: concatenate(silence(rate, 27_000), interruption) })
+        t.ok(
+          (over.commitsAtMs[0] ?? Infinity) < 29_000,
+          `${what}, ${ms} ms: the turn is taken at ${over.commitsAtMs[0]} ms`,
+        )
+      }
+    }
     t.end()
   })
 

@@ -1,5 +1,5 @@
 import { loadFlite } from '../../src/speech/flite.js'
-import { callWithAgent, type Heard } from '../../bench/echo/agent-call.js'
+import { callWithAgent, type Disturbance, type Heard } from '../../bench/echo/agent-call.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import type { ForkedTrack } from '../../src/media/reframer.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
@@ -45,6 +45,7 @@ interface Line {
   readonly delaysMs: readonly number[]
   readonly seed: number
   readonly caller?: Int16Array
+  readonly disturbances?: readonly Disturbance[]
   /** Barge-in as the session does it: silence at an onset, and on again. */
   readonly pauseAtMs?: number
 }
@@ -88,6 +89,7 @@ export function call(line: Line): Outcome {
       decodeMuLaw(mu, mixed)
       return mixed
     },
+    ...(line.disturbances === undefined ? {} : { disturbances: line.disturbances }),
     ...(line.pauseAtMs === undefined ? {} : { pauseAtMs: line.pauseAtMs }),
   })
   return { ...heard, heard: concatenate(...frames) }

@@ -18,7 +18,7 @@ type Verdict = 'unknown' | 'echo' | 'caller'
  * The *delay* is found first: for each slot of 10 ms one bit a band says whether it is louder than usual, and the delay
  * at which the bits of both sides agree most, for long enough, is that of the echo (the idea is that of WebRTC's
  * delay_estimator.c). Each run of our speech may come a few slots earlier or later, as the carrier's hold-back begins
- * anew; there it is followed by what rises and falls.
+ * anew; there it is followed by what rises and falls. So it is after `disturbed`, over as many slots as it may have moved.
  *
  * Then the *coupling* of each band is learnt, how much softer it comes back. What is heard is compared with what was
  * sent, through the coupling, plus the noise of the line. Echo alone is over that now and then and a little; a caller
@@ -65,6 +65,12 @@ export class LoudspeakerEcho {
   #fittedFrames = 0
   #usualDelay = 0
   #fittedRun = -Infinity
+  /** By how many slots the delay may have moved since it was last known, in this run and in the next. */
+  #reach = 0
+  #reachOfRun = 0
+  /** The frame that was heard last, and the one from which on the echo is of what was sent after `disturbed`. */
+  #heardSlot = -Infinity
+  #echoesSlot = Infinity
   /** dB from what was sent to what is heard, by band, and in common: telephones level what they hear. */
   readonly #coupling = smallArray(Float32Array, BANDS)
   readonly #couplingFrames = smallArray(Uint16Array, BANDS)
@@ -108,6 +114,18 @@ export class LoudspeakerEcho {
   }
 
   /**
+   * The delay may be another one from now on: audio was lost or held up on its way, or the clock of `judge` was set
+   * right.
+   * @param ms by how much at most, earlier or later
+   */
+  disturbed(ms: number): void {
+    this.#reach = Math.min(REACH_SLOTS_MAX, Math.max(this.#reach, Math.ceil(ms / SLOT_MS)))
+    this.#reachOfRun = this.#reach
+    this.#beginRun()
+    this.#echoesSlot = this.#heardSlot + (this.#delay ?? 0)
+  }
+
+  /**
    * @param frame every frame of the caller's side, in order; on a mixed line after our own speech was taken out of it
    * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
    */
@@ -119,6 +137,7 @@ export class LoudspeakerEcho {
       return 'unknown'
     }
     const slot = Math.round(capturedAtMs / SLOT_MS) - 1
+    this.#heardSlot = slot
     const window = this.#heardWindow
     window.copyWithin(0, NARROW_FRAME)
     narrow(frame, this.#step, this.#heardHistory, narrowFrame)
@@ -249,14 +268,24 @@ export class LoudspeakerEcho {
       this.#usualDelay = Math.round(this.#usualDelay + (delay - this.#usualDelay) * USUAL_DELAY_LEARN)
       this.#delay = this.#usualDelay
       this.#beginRun()
+      // What held up the last run is over in this one.
+      this.#reachOfRun = this.#reach
+      this.#reach = 0
+    }
+    // What waited on its way to the caller comes back only now.
+    if (slot >= this.#echoesSlot) {
+      this.#echoesSlot = Infinity
+      this.#reachOfRun = Math.max(this.#reachOfRun, this.#reach)
+      this.#beginRun()
     }
     this.#fittedFrames++
     const learn = Math.max(FIT_LEARN, 1 / this.#fittedFrames) * (this.#caller ? CALLER_FITS_SHARE : 1)
     const now = this.#delay as number
     const fits = this.#fits
     let best = now
-    const last = Math.min(DELAY_MIN + DELAYS - 1, this.#usualDelay + FOLLOW_SLOTS)
-    for (let other = Math.max(DELAY_MIN, this.#usualDelay - FOLLOW_SLOTS); other <= last; other++) {
+    const reach = FOLLOW_SLOTS + this.#reachOfRun
+    const last = Math.min(DELAY_MIN + DELAYS - 1, this.#usualDelay + reach)
+    for (let other = Math.max(DELAY_MIN, this.#usualDelay - reach); other <= last; other++) {
       const at = indexOf(slot - other) * BANDS
       const before = indexOf(slot - other - FRAME_MS / SLOT_MS) * BANDS
       let fit = 0
@@ -268,11 +297,10 @@ export class LoudspeakerEcho {
       fits[i] = (fits[i] as number) + (fit - (fits[i] as number)) * learn
       if (fits[i] > (fits[best - DELAY_MIN] as number)) best = other
     }
-    if (
-      this.#fittedFrames >= FIT_FRAMES &&
-      (fits[best - DELAY_MIN] as number) > 1.1 * (fits[now - DELAY_MIN] as number)
-    )
-      this.#delay = best
+    if (this.#fittedFrames < FIT_FRAMES + FIT_FRAMES_A_SLOT * this.#reachOfRun) return
+    if (best !== now && (fits[best - DELAY_MIN] as number) <= 1.1 * (fits[now - DELAY_MIN] as number)) return
+    this.#delay = best
+    this.#reachOfRun = 0
   }
 
   #beginRun(): void {
@@ -309,6 +337,9 @@ export class LoudspeakerEcho {
     const learning = young > 0 && !this.#caller
     this.#learntFrames++
     this.#caller = this.overDb > (this.#caller ? CALLER_ENDS_DB : CALLER_BEGINS_DB) + young * YOUNG_DB
+    // Of many delays the loudest is expected: that is no measure of what comes back.
+    if (this.#reachOfRun > 0 && this.#fittedFrames < FOLLOWED_FRAMES + this.#reachOfRun)
+      return this.#caller ? 'caller' : 'echo'
     const share = this.#caller ? CALLER_LEARN_SHARE : 1
     if (audible >= AUDIBLE_BANDS_MIN && !learning) {
       const step = within(sum / audible, GAIN_STEP_DB_MAX)
@@ -322,7 +353,7 @@ export class LoudspeakerEcho {
   #expect(slot: number, delay: number): number {
     halves.fill(0)
     // Until this run's delay is known, any that a run can have is.
-    const either = this.#fittedFrames < FOLLOWED_FRAMES ? FOLLOW_SLOTS + 1 : 0
+    const either = this.#fittedFrames < FOLLOWED_FRAMES + this.#reachOfRun ? FOLLOW_SLOTS + 1 + this.#reachOfRun : 0
     for (let later = -Math.max(either, BEFORE_SLOTS); later <= TAIL_SLOTS + either; later++) {
       if (!this.#knows(slot - delay - later)) continue
       const at = indexOf(slot - delay - later) * BANDS
@@ -422,8 +453,10 @@ const REST_EARNS = 0.25
 const RUN_GAP_SLOTS = 30
 const FOLLOW_SLOTS = 5
 const FOLLOWED_FRAMES = 20
+const REACH_SLOTS_MAX = 30
 const FIT_LEARN = 0.02
 const FIT_FRAMES = 8
+const FIT_FRAMES_A_SLOT = 0.5
 const CALLER_FITS_SHARE = 0.3
 const USUAL_DELAY_LEARN = 0.3
 const CHANGE_DB_MAX = 12
