@@ -38,8 +38,6 @@ export interface EchoCase {
   readonly callerOverEchoDb: number | null
   readonly voices: Voices
   readonly seed: number
-  /** What happens to the audio on its way, every 5.5 s from the eighth second on. */
-  readonly disturbed: Omit<Disturbance, 'atMs'> | null
 }
 
 const DISTURBED_AT_MS = [8000, 13_500, 19_000, 24_500]
@@ -107,8 +105,15 @@ interface EchoOutcome extends Heard {
   readonly callerEndMs: number
 }
 
-/** One call of about 30 s. The agent goes on whatever the caller does. */
-export async function placeEchoCall(one: EchoCase, vadBank: VadBank): Promise<EchoOutcome> {
+/**
+ * One call of about 30 s. The agent goes on whatever the caller does.
+ * @param disturbed what happens to the audio on its way, every 5.5 s from the eighth second on
+ */
+export async function placeEchoCall(
+  one: EchoCase,
+  vadBank: VadBank,
+  disturbed: Omit<Disturbance, 'atMs'> | null = null,
+): Promise<EchoOutcome> {
   const rate = one.leg === '8' ? 8000 : 16000
   const lineRate = one.leg === '16' ? 16000 : 8000
   const random = seededRandom(one.seed)
@@ -144,7 +149,7 @@ export async function placeEchoCall(one: EchoCase, vadBank: VadBank): Promise<Ec
     lastMs: atMs + 1500,
     seed: one.seed,
     delayMsAt: () => NETWORK_MS,
-    disturbances: DISTURBED_AT_MS.flatMap((atMs) => (one.disturbed === null ? [] : [{ atMs, ...one.disturbed }])),
+    disturbances: DISTURBED_AT_MS.flatMap((atMs) => (disturbed === null ? [] : [{ atMs, ...disturbed }])),
     fork: (played, n) => {
       const spoken = new Int16Array(F)
       for (let i = 0; i < F; i++) spoken[i] = gain * (says[n * F + i - callerFrom] ?? 0)

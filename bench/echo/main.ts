@@ -23,8 +23,6 @@ const CALLER_DB = { plain: 0, speakerphone: 6 } as const
 const OVER_CALLS = 30
 const COMMIT_WITHIN_MS = 600
 
-type Case = Omit<EchoCase, 'disturbed'>
-
 async function main(argv: readonly string[]): Promise<number> {
   const values = benchArguments(argv, HELP, {
     tuning: { type: 'boolean' },
@@ -61,7 +59,7 @@ async function main(argv: readonly string[]): Promise<number> {
         let onsets = 0
         let commits = 0
         for (const one of alone) {
-          const heard = await placeEchoCall({ ...one, disturbed }, vadBank)
+          const heard = await placeEchoCall(one, vadBank, disturbed)
           onsets += heard.onsetsAtMs.length
           commits += heard.commitsAtMs.length
           if (values.verbose === true && heard.onsetsAtMs.length > 0)
@@ -74,7 +72,7 @@ async function main(argv: readonly string[]): Promise<number> {
         let committed = 0
         let before = 0
         for (const one of over) {
-          const { commitsAtMs, callerAtMs, callerEndMs } = await placeEchoCall({ ...one, disturbed }, vadBank)
+          const { commitsAtMs, callerAtMs, callerEndMs } = await placeEchoCall(one, vadBank, disturbed)
           const commit = commitsAtMs.find((ms) => ms > callerAtMs && ms < callerEndMs + COMMIT_WITHIN_MS)
           const early = commitsAtMs.filter((ms) => ms <= callerAtMs)
           before += early.length > 0 ? 1 : 0
@@ -103,7 +101,7 @@ function aloneCases(
   track: EchoCase['track'],
   phone: EchoPhone,
   voices: readonly Voices[],
-): Case[] {
+): EchoCase[] {
   return ALONE_DB.flatMap((echoDb) =>
     ALONE_MS.flatMap((delayMs) =>
       voices.map((who, i) => ({
@@ -125,7 +123,7 @@ function overCases(
   track: EchoCase['track'],
   phone: EchoPhone,
   voices: readonly Voices[],
-): Case[] {
+): EchoCase[] {
   return Array.from({ length: OVER_CALLS }, (_, i) => ({
     leg,
     track,

@@ -3,8 +3,7 @@ import { loadAgents } from '../../src/agents/loader.js'
 import { FIT_MIN } from '../../src/backends/embedded/embedded-backend.js'
 import {
   digitsOf,
-  heardWords,
-  laterDigits,
+  recognisedWords,
   NOISE_WORDS,
   Understanding,
 } from '../../src/backends/embedded/dialogue/understanding.js'
@@ -96,7 +95,7 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
       const utterance = speech.startUtterance(grammars[one.kind], NOISE_WORDS, undefined, options)
       for (const piece of piecesOf(one.pcm)) utterance.push(piece)
       const { text, fit = 1 } = await utterance.end()
-      results.push({ said: one, heard: fit < FIT_MIN ? '' : digitsOf(heardWords(text, digits), digits) })
+      results.push({ said: one, heard: fit < FIT_MIN ? '' : digitsOf(recognisedWords(text, digits), digits) })
     }
     end()
     console.log(tables(results))
@@ -127,7 +126,7 @@ async function orderLine(known: readonly string[]): Promise<{
   return {
     grammars: { known: grammar(known), free: grammar([]) },
     digits,
-    check: { grammar: understanding.loneDigitGrammar(), digits: laterDigits(digits) },
+    check: understanding.digitCheck(),
   }
 }
 

@@ -368,6 +368,7 @@ export class CallerPath {
   }
 }
 
+// `LoudspeakerEcho` follows less by itself.
 const MOVED_MS_MIN = 20
 // No line is so bad that such a gap is usual.
 const GAP_MS = 80

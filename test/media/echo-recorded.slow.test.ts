@@ -23,7 +23,6 @@ for (const phone of ['plain', 'speakerphone'] as const)
             callerOverEchoDb,
             voices: HELD_OUT[i] as (typeof HELD_OUT)[number],
             seed: 40 + i,
-            disturbed: null,
           },
           vadBank,
         )

@@ -1,7 +1,12 @@
 import t from 'tap'
 import { readVoice } from '../../bench/material.js'
 import { offlineSchema } from '../../src/agents/offline.js'
-import { NOISE_WORDS, Understanding, digitsOf, heardWords } from '../../src/backends/embedded/dialogue/understanding.js'
+import {
+  NOISE_WORDS,
+  Understanding,
+  digitsOf,
+  recognisedWords,
+} from '../../src/backends/embedded/dialogue/understanding.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
@@ -49,7 +54,7 @@ async function recognise(speech: SpeechClient, pcm: Int16Array): Promise<string>
   const utterance = speech.startUtterance(GRAMMAR, NOISE_WORDS)
   for (const frame of framesOf(pcm)) utterance.push(frame)
   const { text } = await utterance.end()
-  return digitsOf(heardWords(text, dialogue.digits), dialogue.digits)
+  return digitsOf(recognisedWords(text, dialogue.digits), dialogue.digits)
 }
 
 t.test('order numbers are known however loudly people say them', async (t) => {

@@ -24,7 +24,7 @@ import {
   type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
-import { digitsOf, heardWords, readable, withFirstDigit, withoutSlips } from './dialogue/understanding.js'
+import { digitsOf, recognisedWords, readable, withFirstDigit, withoutSlips } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
@@ -211,7 +211,7 @@ export class EmbeddedBackend implements Backend {
       this.#expectMore(engine)
       const onPartial = ({ text, fit = 1, ofMs }: PartlyRecognised): void => {
         if (this.#closed) return
-        const soFar = fit < FIT_MIN ? '' : heardWords(text, this.#digits)
+        const soFar = fit < FIT_MIN ? '' : recognisedWords(text, this.#digits)
         this.#words = soFar
         this.#expectMore(engine)
         // A shorter piece may be anything.
@@ -282,7 +282,7 @@ export class EmbeddedBackend implements Backend {
         this.#recognising--
         const digitsMax = this.#engine?.digitsMax ?? Infinity
         const fitMin = unless === undefined || ms <= FEW_WORDS_MS ? FIT_MIN : FIT_SURE
-        const said = withoutSlips(heardWords(text, this.#digits), wordMs, this.#digits, digitsMax)
+        const said = withoutSlips(recognisedWords(text, this.#digits), wordMs, this.#digits, digitsMax)
         const words = fit < fitMin ? '' : withFirstDigit(said, loneDigit, this.#digits, digitsMax)
         const meant =
           unless === undefined ||

@@ -338,8 +338,7 @@ export class LoudspeakerEcho {
     this.#learntFrames++
     this.#caller = this.overDb > (this.#caller ? CALLER_ENDS_DB : CALLER_BEGINS_DB) + young * YOUNG_DB
     // Of many delays the loudest is expected: that is no measure of what comes back.
-    if (this.#reachOfRun > 0 && this.#fittedFrames < FOLLOWED_FRAMES + this.#reachOfRun)
-      return this.#caller ? 'caller' : 'echo'
+    if (this.#reachOfRun > 0 && this.#unsureSlots > 0) return this.#caller ? 'caller' : 'echo'
     const share = this.#caller ? CALLER_LEARN_SHARE : 1
     if (audible >= AUDIBLE_BANDS_MIN && !learning) {
       const step = within(sum / audible, GAIN_STEP_DB_MAX)
@@ -349,11 +348,15 @@ export class LoudspeakerEcho {
     return this.#caller ? 'caller' : 'echo'
   }
 
+  /** Until this run's delay is known, any that a run can have is expected: by how much it may be another one. */
+  get #unsureSlots(): number {
+    return this.#fittedFrames < FOLLOWED_FRAMES + this.#reachOfRun ? FOLLOW_SLOTS + 1 + this.#reachOfRun : 0
+  }
+
   /** Fills `expected` with what was sent: the loudest near the delay, and its decay in the room. @returns the loudest */
   #expect(slot: number, delay: number): number {
     halves.fill(0)
-    // Until this run's delay is known, any that a run can have is.
-    const either = this.#fittedFrames < FOLLOWED_FRAMES + this.#reachOfRun ? FOLLOW_SLOTS + 1 + this.#reachOfRun : 0
+    const either = this.#unsureSlots
     for (let later = -Math.max(either, BEFORE_SLOTS); later <= TAIL_SLOTS + either; later++) {
       if (!this.#knows(slot - delay - later)) continue
       const at = indexOf(slot - delay - later) * BANDS
@@ -456,6 +459,7 @@ const FOLLOWED_FRAMES = 20
 const REACH_SLOTS_MAX = 30
 const FIT_LEARN = 0.02
 const FIT_FRAMES = 8
+// Among more delays a wrong one fits for longer: chosen by `bench/echo --tuning --disturbed`, against 0 and 1.
 const FIT_FRAMES_A_SLOT = 0.5
 const CALLER_FITS_SHARE = 0.3
 const USUAL_DELAY_LEARN = 0.3

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { ChatCompletionMessageParam } from 'openai/resources/chat/completions'
 import type { ScriptedReply } from '../../backends/conformance.js'
 import { DialogueEngine, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
-import { heardWords, readable } from '../../backends/embedded/dialogue/understanding.js'
+import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { keysIn } from '../../backends/prompts.js'
 import { CASCADE_DOUBLE_GRAMMARS_MAX } from '../../core/limits.js'
 import { BLOCK_SAMPLES, type ResamplerBank } from '../../media/resample/resampler.js'
@@ -63,7 +63,7 @@ export class CascadeMind {
     let best = { text: '', fit: 0 }
     for (const one of [...this.#listening.values(), ...this.#openings]) {
       const { text, fit = 1 } = await this.#recognise(pcm, one)
-      const words = heardWords(text, one.digits)
+      const words = recognisedWords(text, one.digits)
       if (fit > best.fit && words !== '') best = { text: readable(words, one.digits), fit }
       if (best.fit >= FIT_SURE) break
     }

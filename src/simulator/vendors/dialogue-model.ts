@@ -1,6 +1,6 @@
 import type { OfflineDialogue } from '../../agents/offline.js'
 import { DialogueEngine, type DialogueAction, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
-import { heardWords, readable } from '../../backends/embedded/dialogue/understanding.js'
+import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { PreRoll } from '../../backends/pre-roll.js'
 import { keysIn } from '../../backends/prompts.js'
 import { ANSWER_UNHEARD_MS } from '../../core/limits.js'
@@ -130,7 +130,7 @@ export class DialogueModel implements DoubleModel {
     let words = ''
     this.#then(async () => {
       const { text, fit = 1 } = (await utterance?.end().catch(() => null)) ?? { text: '' }
-      words = fit < FIT_MIN ? '' : heardWords(text, this.#options.dialogue.digits)
+      words = fit < FIT_MIN ? '' : recognisedWords(text, this.#options.dialogue.digits)
       const unheard = [...this.#unheard.splice(0), ...this.#texts.splice(0)]
       this.#take({
         type: 'heard',

@@ -5,7 +5,7 @@ import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken-text.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
-import { digitsOf, laterDigits, NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
+import { digitsOf, NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
 
 /** How a caller's answer arrived; `heard.by` of the dialogue's values. */
@@ -306,9 +306,7 @@ export class DialogueEngine {
     return {
       jsgf: this.#understanding.grammar({ ...expected, number }),
       words: this.#words,
-      check: isAny
-        ? { grammar: this.#understanding.loneDigitGrammar(), digits: laterDigits(this.#dialogue.digits) }
-        : null,
+      check: isAny ? this.#understanding.digitCheck() : null,
     }
   }
 

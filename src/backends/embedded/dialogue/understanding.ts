@@ -1,7 +1,7 @@
 import { parsePhrase, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
 import { DIALOGUE_KEYS_MAX, DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
-import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
+import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 
 /** What the caller may say at one moment of the dialogue. */
 export interface Expectation {
@@ -66,7 +66,7 @@ function laterZeros([zero = '']: readonly string[]): readonly string[] {
 }
 
 /** The words for a digit that is not the first one of its number. */
-export function laterDigits(digits: readonly string[]): readonly string[] {
+function laterDigits(digits: readonly string[]): readonly string[] {
   return [...laterZeros(digits), ...digits.slice(1)]
 }
 
@@ -78,7 +78,7 @@ function withZeros(words: readonly string[], digits: readonly string[]): readonl
 }
 
 /** The words that were recognised, with "zero" for an "oh" within a number; empty when the noise rule matched. */
-export function heardWords(text: string, digits: readonly string[]): string {
+export function recognisedWords(text: string, digits: readonly string[]): string {
   const words = text.split(' ')
   return words.some((word) => word.startsWith(NOISE_PREFIX)) ? '' : withZeros(words, digits).join(' ')
 }
@@ -224,6 +224,11 @@ export class Understanding {
     const others = [...words].filter((word) => !this.#digits.includes(word))
     const later = laterDigits(this.#digits).join(' | ')
     return `#JSGF V1.0;\ngrammar digit;\npublic <Said> = (${digits}) (${later})*${others.map((word) => ` | ${word}`).join('')};\n`
+  }
+
+  /** The second reading of an answer that may be any number. */
+  digitCheck(): DigitCheck {
+    return { grammar: this.loneDigitGrammar(), digits: laterDigits(this.#digits) }
   }
 
   /**
