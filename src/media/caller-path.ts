@@ -311,7 +311,10 @@ export class CallerPath {
     // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
     const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
     const movedMs = this.#clock.movedMs(capturedAtMs, arrivalMs, this.#jitter)
-    if (movedMs > 0) this.#loudspeaker.disturbed(movedMs)
+    if (movedMs > 0) {
+      this.#loudspeaker.disturbed(movedMs)
+      this.#matcher?.disturbed(movedMs)
+    }
     if (right !== null) {
       this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
       this.#loudspeaker.reference(right, capturedAtMs - FRAME_MS)
@@ -326,7 +329,8 @@ export class CallerPath {
     const residue = cancelled ? (matcher?.cancel(left) ?? 1) : 1
     if (cancelled) level = this.#detector.levelDbfs(left)
     // As long as our own speech is in the frame, no other echo can be looked for.
-    const verdict = cancelled || !proven ? this.#loudspeaker.judge(left, capturedAtMs) : 'unknown'
+    const sentAtMs = matcher?.sentAtMs ?? capturedAtMs
+    const verdict = cancelled || !proven ? this.#loudspeaker.judge(left, sentAtMs) : 'unknown'
     const echo =
       verdict === 'unknown'
         ? cancelled

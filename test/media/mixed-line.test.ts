@@ -1,4 +1,5 @@
 import t from 'tap'
+import { DISTURBED } from '../../bench/echo/agent-call.js'
 import { samplesToMs } from '../../src/core/units.js'
 import { call, says } from '../support/agent-line.js'
 import { concatenate, silence } from '../support/tones.js'
@@ -34,6 +35,27 @@ for (const rate of [8000, 16000] as const) {
       })
       t.same(outcome.onsetsAtMs, [])
       t.ok(outcome.heard.length > 0)
+    }
+    t.end()
+  })
+
+  t.test(`${rate} Hz: nor where audio waits or is lost on its way, and a caller is still heard`, (t) => {
+    const interruption = says('No, wait a moment please, that is the wrong order. I want another one.', rate, 'rms')
+    for (const what of DISTURBED) {
+      for (const ms of [60, 120]) {
+        const line = {
+          track: 'both_tracks',
+          rate,
+          gainDb: 0,
+          delaysMs: [80, 80, 80, 80, 80],
+          seed: 1,
+          disturbances: [8500, 14_500, 20_500].map((atMs) => ({ what, atMs, ms })),
+        } as const
+        const { onsetsAtMs, commitsAtMs } = call(line)
+        t.same([onsetsAtMs, commitsAtMs], [[], []], `${what}, ${ms} ms`)
+        const over = call({ ...line, caller: concatenate(silence(rate, 27_000), interruption) })
+        t.ok((over.commitsAtMs[0] ?? Infinity) < 29_500, `${what}, ${ms} ms: taken at ${over.commitsAtMs[0]} ms`)
+      }
     }
     t.end()
   })

@@ -46,8 +46,9 @@ interface Candidate {
  * | held      | the same; somebody else's voice is now told from ours              | it holds for longer -> settled  |
  * | settled   | laid beside one; a new one is looked for when it does not fit      | a better one -> that one        |
  *
- * A new run begins with searching. All of this happens at 8 kHz; a frame costs nothing while we are silent, 15 (8 kHz)
- * to 35 us while we talk, half of it to take us out, and a search about 40 us, which is bounded.
+ * A new run begins with searching, and so does what follows `disturbed`. All of this happens at 8 kHz; a frame costs
+ * nothing while we are silent, 15 (8 kHz) to 35 us while we talk, half of it to take us out, and a search about 100 us;
+ * searches are bounded.
  */
 export class EchoMatcher {
   /** True once our own speech was found in the stream: from then on it is bound to be in it. */
@@ -79,6 +80,8 @@ export class EchoMatcher {
   #nextLag = NaN
   /** Frames without anything of ours since the last that was ours. */
   #missed = 0
+  /** Until here the delay may become another one, as in `#heardAt`: `disturbed`. */
+  #movesUntil = -Infinity
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
     this.#sent = new SentSpeech(options)
@@ -91,9 +94,29 @@ export class EchoMatcher {
     return this.proven && best !== undefined ? best.lag / PER_MS : null
   }
 
+  /**
+   * When what ends with the frame that was matched last was sent; null before any is proven. Whatever moves the delay,
+   * an echo of the caller's loudspeaker comes as long after this as ever.
+   */
+  get sentAtMs(): number | null {
+    const lag = this.#explains?.lag
+    return this.proven && lag !== undefined ? (this.#heardAt - lag) / PER_MS : null
+  }
+
   /** 20 ms that the carrier plays from about `playedAtMs` on. A jump in these times begins a new run of speech. */
   reference(frame: Int16Array, playedAtMs: number): void {
     if (this.#sent.add(frame, playedAtMs)) this.#beginRun()
+  }
+
+  /**
+   * The delay may be another one from now on: audio was lost or held up on its way, or the clock of `match` was set
+   * right.
+   * @param ms by how much at most, earlier or later
+   */
+  disturbed(ms: number): void {
+    // What waited on its way to the caller comes back later than what waited on its way to us.
+    this.#movesUntil = this.#heardAt + Math.max(0, this.#candidates[0]?.lag ?? 0) + (ms + MOVES_WITHIN_MS) * PER_MS
+    this.#beginRun()
   }
 
   /** Call for every frame of the caller's side, in order. @param capturedAtMs the frame's end */
@@ -162,7 +185,10 @@ export class EchoMatcher {
     const known = this.#candidates.length
     let least = 1
     this.#sinceSearch++
-    const due = this.#searchesLeft > 0 || this.#sinceSearch >= this.#searchEvery
+    const due =
+      (this.#searchesLeft > 0 && power > SEARCH_ENERGY * NARROW_FRAME) ||
+      at < this.#movesUntil ||
+      this.#sinceSearch >= this.#searchEvery
     if (due) least = this.#search(at, power)
     // A caller who talks over us is the likelier reason: others are asked now and then.
     for (let i = 1; i < known && (due || this.#state !== 'settled' || !this.#isExact); i++) {
@@ -178,19 +204,26 @@ export class EchoMatcher {
     if (this.#state === 'settled') this.#searchEvery = Math.min(SEARCH_EVERY_MAX, 2 * this.#searchEvery)
     this.#searchesLeft = Math.max(0, this.#searchesLeft - 1)
     this.searches++
-    const [best] = this.#candidates
-    const near = best !== undefined && best.frames > 0 && !this.#isExact && this.searches % 2 === 0
-    const lag = near ? searchNear(heard, this.#sent, at, best.lag) : searchLag(heard, this.#sent, at)
-    if (lag === null) return 1
+    // What is left over tells them apart far better than their likeness.
+    let lag = NaN
+    let share = 1
+    const count = searchLags(heard, this.#sent, at)
+    for (let i = 0; i < count; i++) {
+      const left = this.#fit(at, lags[i] as number, power)
+      if (left >= share) continue
+      share = left
+      lag = lags[i] as number
+    }
+    if (share === 1) return 1
     const same = this.#candidates.find((candidate) => Math.abs(candidate.lag - lag) <= AGREE_SAMPLES)
     if (same !== undefined) {
       same.found++
-      return 1
+      if (share < this.#fit(at, same.lag, power)) same.lag = lag
+      return share
     }
     const candidate = { lag, power: 0, left: 0, frames: 0, found: 1 }
-    const share = this.#try(at, candidate, power)
+    this.#try(at, candidate, power)
     if (candidate.frames === 0 || share > DOUBLE_TALK_SHARE) return share
-    candidate.lag = refineLag(heard, this.#sent, at, lag)
     if (this.#candidates.length === CANDIDATES) this.#candidates.pop()
     this.#candidates.push(candidate)
     return share
@@ -239,11 +272,16 @@ export class EchoMatcher {
     candidate.left = candidate.left * REMEMBER + share * power
     candidate.frames++
     const best = this.#explains
-    if (share < this.#leaves && best !== null && Math.abs(candidate.lag - best.lag) < PERIOD_MAX) {
+    const isNear =
+      this.#state === 'searching' ||
+      at < this.#movesUntil ||
+      (best !== null && Math.abs(candidate.lag - best.lag) < PERIOD_MAX)
+    if (share < this.#leaves && isNear) {
       this.#explains = candidate
       this.#leaves = share
     }
-    if (share < OWN_SHARE) {
+    // What is left of our speech when a run ends is soft, and fits by accident.
+    if (share < OWN_SHARE && (!this.proven || this.#state !== 'searching')) {
       this.gainDb += (10 * Math.log10(power / fit.powerOf(MIDDLE)) - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
     }
     return share
@@ -305,11 +343,15 @@ const EXPLAINS_SHARE = 0.5
 const PERIOD_MAX = 20 * PER_MS
 const HELD_FRAMES = 2
 const SETTLED_FRAMES = 5
+// What the carrier and we hold back, after what waited has come.
+const MOVES_WITHIN_MS = 200
 const MISSED_FRAMES_MAX = 100
 const CANDIDATES = 4
 const AGREE_SAMPLES = 3
 const REMEMBER = 0.95
 const RIVAL_POWER_MIN = 0.5
+// -50 dBFS. When a run begins, the line may be all that is heard for longer than the searches last.
+const SEARCH_ENERGY = 104 * 104
 // One after the other when a run begins, one in 160 ms when those found nothing.
 const SEARCHES = 12
 const SEARCH_EVERY = 8
@@ -325,37 +367,46 @@ const LAG_MIN = -250 * PER_MS
 const LAG_MAX = (ECHO_DELAY_MS_MAX + 60) * PER_MS
 
 /**
- * The delay at which a frame resembles most what was sent; null where nothing was. First at 2 kHz over all delays,
- * where a voice has most of its power and a search is 16 times cheaper, then at 8 kHz near the best.
+ * The delays at which a frame resembles most what was sent, into `lags`: at 2 kHz, where a voice has most of its power
+ * and a search is 16 times cheaper, then to a sample. Several, as a vowel resembles itself a period of the pitch later.
  *
  * @param heard 20 ms at 8 kHz
  * @param at where they begin, on the time axis of `sent`, at 8 kHz
+ * @returns how many; 0 where nothing was sent
  */
-function searchLag(heard: Float32Array, sent: SentSpeech, at: number): number | null {
+function searchLags(heard: Float32Array, sent: SentSpeech, at: number): number {
   sent.copyNarrow(at - LAG_MAX, WIDE, part)
   fourth(heard, coarseHeard, COARSE_FRAME)
   fourth(part, coarse, COARSE_WIDE)
-  const shift = bestShift(coarseHeard, COARSE_FRAME, coarse, 0, COARSE_SHIFTS, SILENT_ENERGY / COARSE)
-  if (shift < 0) return null
-  const from = Math.max(0, COARSE * (shift - 1))
-  const near = bestShift(
-    heard,
-    NARROW_FRAME,
-    part,
-    from,
-    Math.min(LAG_MAX - LAG_MIN, COARSE * (shift + 1)),
-    SILENT_ENERGY,
-  )
-  return near < 0 ? null : LAG_MAX - near
+  let count = 0
+  let energy = dotProduct(coarse, 0, coarse, 0, COARSE_FRAME)
+  let before = 0
+  let score = 0
+  for (let shift = 0; shift <= COARSE_SHIFTS + 1; shift++) {
+    let after = 0
+    if (shift <= COARSE_SHIFTS && energy > (SILENT_ENERGY / COARSE) * COARSE_FRAME)
+      after = dotProduct(coarseHeard, 0, coarse, shift, COARSE_FRAME) ** 2 / energy
+    if (score > before && score >= after) count = notePeak(shift - 1, score, count)
+    before = score
+    score = after
+    energy += (coarse[shift + COARSE_FRAME] as number) ** 2 - (coarse[shift] as number) ** 2
+  }
+  for (let i = 0; i < count; i++) lags[i] = refineLag(heard, sent, at, LAG_MAX - COARSE * (peaks[i] as number))
+  return count
 }
 
-/** The same within a period of the pitch around `lag`: at 2 kHz two periods of a vowel are too much alike. */
-function searchNear(heard: Float32Array, sent: SentSpeech, at: number, lag: number): number | null {
-  sent.copyNarrow(at - LAG_MAX, WIDE, part)
-  const from = Math.max(0, LAG_MAX - lag - PERIOD_MAX)
-  const to = Math.min(LAG_MAX - LAG_MIN, LAG_MAX - lag + PERIOD_MAX)
-  const found = bestShift(heard, NARROW_FRAME, part, from, to, SILENT_ENERGY)
-  return found < 0 ? null : LAG_MAX - found
+/** Keeps the highest `PEAKS` in `peaks`, the highest first. @returns how many there are */
+function notePeak(shift: number, score: number, count: number): number {
+  let at = count
+  for (; at > 0 && score > (peakScores[at - 1] as number); at--) {
+    if (at === PEAKS) continue
+    peaks[at] = peaks[at - 1] as number
+    peakScores[at] = peakScores[at - 1] as number
+  }
+  if (at === PEAKS) return PEAKS
+  peaks[at] = shift
+  peakScores[at] = score
+  return Math.min(PEAKS, count + 1)
 }
 
 /**
@@ -379,32 +430,6 @@ function refineLag(heard: Float32Array, sent: SentSpeech, at: number, lag: numbe
   return refined
 }
 
-/** @returns of the shifts `from` to `to` the one at which `wide` correlates most with `frame`; -1 where it is silent */
-function bestShift(
-  frame: Float32Array,
-  length: number,
-  wide: Float32Array,
-  from: number,
-  to: number,
-  silent: number,
-): number {
-  let energy = dotProduct(wide, from, wide, from, length)
-  let best = 0
-  let found = -1
-  for (let shift = from; shift <= to; shift++) {
-    if (energy > silent * length) {
-      const product = dotProduct(frame, 0, wide, shift, length)
-      const score = (product * product) / energy
-      if (score > best) {
-        best = score
-        found = shift
-      }
-    }
-    energy += (wide[shift + length] as number) ** 2 - (wide[shift] as number) ** 2
-  }
-  return found
-}
-
 /** The means of four samples each. */
 function fourth(samples: Float32Array, out: Float32Array, length: number): void {
   for (let i = 0; i < length; i++) {
@@ -421,9 +446,10 @@ function fourth(samples: Float32Array, out: Float32Array, length: number): void 
 const COARSE = 4
 const COARSE_FRAME = NARROW_FRAME / COARSE
 const COARSE_SHIFTS = (LAG_MAX - LAG_MIN) / COARSE
-const COARSE_WIDE = COARSE_SHIFTS + COARSE_FRAME + 1
+const COARSE_WIDE = COARSE_SHIFTS + COARSE_FRAME + 2
 const WIDE = COARSE * COARSE_WIDE
 const REFINE = 6
+const PEAKS = 5
 
 // --- taking our own speech out -------------------------------------------------------------------
 
@@ -676,6 +702,9 @@ const sentPart = new Float32Array(2 * (NARROW_FRAME + TAPS) + HALF_BAND_HISTORY)
 const fit = new LeastSquares(TAPS)
 const part = new Float32Array(2 * WIDE + 8)
 const coarse = new Float32Array(COARSE_WIDE)
+const lags = new Int32Array(PEAKS)
+const peaks = new Int32Array(PEAKS)
+const peakScores = new Float32Array(PEAKS)
 const coarseHeard = new Float32Array(COARSE_FRAME)
 const edges = new Float32Array(NARROW_FRAME)
 const target = new Float32Array(FRAME_MS * 16)
