@@ -1,9 +1,12 @@
+import { once } from 'node:events'
 import { readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { WebSocket, WebSocketServer } from 'ws'
+import { ProbeStream } from '../../src/cli/doctor/probe-stream.js'
 import { run } from '../../src/cli/program.js'
 import { PROCESS_TERMINAL } from '../../src/cli/terminal.js'
 import type { CallFacts, Question } from '../../src/cli/doctor/wire-facts.js'
@@ -256,4 +259,39 @@ for (const [layout, channels, honourKill] of [
       t.match(answerTo(seen, 'both_tracks'), channels === 2 ? /^two channels/ : /^one channel/)
     },
   )
+}
+
+// A sample of -1 that the carrier still plays looks like a mark to it (docs/PROTOCOL.md).
+for (const { what, tooEarly, obeys, expected } of [
+  { what: 'once', tooEarly: 1, obeys: true, expected: { seen: 'obeyed', by: 'marks', marks: 'answered' } },
+  { what: 'twice', tooEarly: 2, obeys: false, expected: { seen: 'ignored', by: 'marks', marks: 'answered' } },
+  { what: 'always', tooEarly: Infinity, obeys: true, expected: { seen: 'unknown', by: null, marks: 'unanswered' } },
+]) {
+  t.test(`a mark that is answered before the stop is sent again: ${what}`, { buffered: true }, async (t) => {
+    const carrier = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+    t.teardown(() => carrier.close())
+    await once(carrier, 'listening')
+    let marks = 0
+    carrier.on('connection', (socket) => {
+      const answer = (event: string) => socket.send(JSON.stringify({ type: 'mark', data: { name: 'doctor', event } }))
+      let waits = false
+      socket.on('message', (data: Buffer, isBinary) => {
+        if (isBinary) return
+        const { type } = JSON.parse(data.toString('utf8')) as { readonly type: string }
+        if (type === 'mark') {
+          waits = ++marks > tooEarly
+          if (!waits) answer('playout')
+          // The tone is three seconds long.
+          else if (!obeys) setTimeout(() => answer('playout'), 3000)
+        } else if (type === 'killAudio' && waits && obeys) answer('cleared')
+      })
+    })
+    const socket = new WebSocket(`ws://127.0.0.1:${(carrier.address() as AddressInfo).port}`)
+    const probe = new ProbeStream(socket, 'inbound_track')
+    await once(socket, 'open')
+    await probe.tryKillAudio()
+    t.same(probe.killAudio, expected)
+    t.equal(marks, Math.min(3, tooEarly + 1), 'as often as needed, and three times at most')
+    probe.close()
+  })
 }
