@@ -36,9 +36,9 @@ interface AgentCall {
 
 /**
  * `carrier`: the carrier stands still, both ways. `lost`: what it forks is lost. `held`: both ways audio waits and then comes at
- * once. `route`: from now on its way to us takes longer, or as long as before.
+ * once. `waits`: the same only on its way to the caller. `route`: from now on its way to us takes longer, or as long as before.
  */
-export const DISTURBED = ['carrier', 'lost', 'held', 'route'] as const
+export const DISTURBED = ['carrier', 'lost', 'held', 'route', 'waits'] as const
 export interface Disturbance {
   readonly what: (typeof DISTURBED)[number]
   readonly atMs: number
@@ -76,14 +76,15 @@ export function callWithAgent(call: AgentCall): Heard {
   let frames = 0
   const disturbances = [...(call.disturbances ?? [])]
   const waiting: Uint8Array[] = []
-  let [lostUntilMs, heldUntilMs, longerMs] = [0, 0, 0]
+  let [lostUntilMs, heldUntilMs, waitsUntilMs, longerMs] = [0, 0, 0, 0]
   for (let now = 0; now < call.lastMs; now += 5) {
     speech.reach(now)
     if (now >= (disturbances[0]?.atMs ?? Infinity)) {
       const { what, ms } = disturbances.shift() as Disturbance
       if (what === 'carrier') carrierMs += ms
       else if (what === 'lost') lostUntilMs = now + ms
-      else if (what === 'held') heldUntilMs = now + ms
+      else if (what === 'held') heldUntilMs = waitsUntilMs = now + ms
+      else if (what === 'waits') waitsUntilMs = now + ms
       else longerMs = longerMs > 0 ? 0 : ms
     }
     if (now === pauseAtMs) playout.pause(now)
@@ -91,7 +92,7 @@ export function callWithAgent(call: AgentCall): Heard {
     if (now % 10 === 0) {
       const samples = playout.pump(now + 4 * random(), speech, out)
       if (samples > 0) waiting.push(bytesOfSamples(out.slice(0, samples)))
-      if (now >= heldUntilMs) for (const bytes of waiting.splice(0)) queue.push(bytes)
+      if (now >= waitsUntilMs) for (const bytes of waiting.splice(0)) queue.push(bytes)
     }
     if (now >= carrierMs) {
       carrierMs += 20

@@ -330,7 +330,7 @@ export class CallerPath {
     if (cancelled) level = this.#detector.levelDbfs(left)
     // As long as our own speech is in the frame, no other echo can be looked for.
     const sentAtMs = matcher?.sentAtMs ?? capturedAtMs
-    const verdict = cancelled || !proven ? this.#loudspeaker.judge(left, sentAtMs) : 'unknown'
+    const verdict = cancelled || !proven ? this.#loudspeaker.judge(left, sentAtMs, !proven) : 'unknown'
     const echo =
       verdict === 'unknown'
         ? cancelled

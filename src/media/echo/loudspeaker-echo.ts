@@ -49,7 +49,7 @@ export class LoudspeakerEcho {
   readonly #heardHistory = smallArray(Float32Array, HALF_BAND_HISTORY)
   readonly #heardUsual = smallArray(Float32Array, BANDS).fill(USUAL_DB_AT_START)
   readonly #heardBefore = smallArray(Float32Array, BANDS)
-  /** What was heard of late, so that a coupling is known as soon as its delay is: levels, as in `#sent`, and slots. */
+  /** What was heard of late, for a delay that is found, or found to have moved: levels, as in `#sent`, and slots. */
   readonly #heard = smallArray(Uint8Array, HEARD_FRAMES * BANDS)
   readonly #heardSlots = smallArray(Float64Array, HEARD_FRAMES)
   #heardFrames = 0
@@ -61,7 +61,7 @@ export class LoudspeakerEcho {
   #framesLeft = SEARCH_FRAMES
   #resting = false
   /** Likeness of rises and falls at each delay, in this run of speech; the usual delay of a run; whose run it is. */
-  readonly #fits = smallArray(Float32Array, DELAYS)
+  readonly #fits = smallArray(Float32Array, DELAYS_MOVED)
   #fittedFrames = 0
   #usualDelay = 0
   #fittedRun = -Infinity
@@ -78,6 +78,8 @@ export class LoudspeakerEcho {
   #gainDb = 0
   #learntFrames = 0
   #caller = false
+  /** In a row. */
+  #callerFrames = 0
 
   constructor(options: { readonly sampleRateHz: number }) {
     this.#step = options.sampleRateHz === 16000 ? 2 : 1
@@ -128,8 +130,10 @@ export class LoudspeakerEcho {
   /**
    * @param frame every frame of the caller's side, in order; on a mixed line after our own speech was taken out of it
    * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
+   * @param mayMove whether the delay may become another one unseen; not where the carrier's copy of our speech tells the
+   * time
    */
-  judge(frame: Int16Array, capturedAtMs: number): Verdict {
+  judge(frame: Int16Array, capturedAtMs: number, mayMove = true): Verdict {
     // Nothing was found for long: it is looked for again now and then.
     if (this.#resting) {
       this.#framesLeft += REST_EARNS
@@ -150,11 +154,11 @@ export class LoudspeakerEcho {
     if (this.#delay === null) this.#resting = --this.#framesLeft <= 0
     const power = bandLevels(window, 0, levels)
     if (this.#hear() > HEARD_LOUD_DB) {
-      if (this.#delay === null) this.#remember(slot)
+      this.#remember(slot)
       this.#align(slot, bitsOver(levels, this.#heardUsual, HEARD_USUAL_LEARN))
       if (this.#delay !== null) this.#follow(slot, this.#delay)
     }
-    return this.#delay === null ? 'unknown' : this.#compare(slot, this.#delay, power)
+    return this.#delay === null ? 'unknown' : this.#compare(slot, this.#delay, power, mayMove)
   }
 
   #silence(slot: number): void {
@@ -184,7 +188,8 @@ export class LoudspeakerEcho {
 
   /** Whether an echo of something loud may come at `slot`. Else the frame says nothing about echoes. */
   #awaits(slot: number): boolean {
-    for (let delay = DELAY_MIN; delay < DELAY_MIN + DELAYS; delay++)
+    const delays = this.#delay === null ? DELAYS : DELAYS_MOVED
+    for (let delay = DELAY_MIN; delay < DELAY_MIN + delays; delay++)
       if (this.#knows(slot - delay) && this.#sentLoud[indexOf(slot - delay)] === 1) return true
     return false
   }
@@ -284,10 +289,10 @@ export class LoudspeakerEcho {
     const fits = this.#fits
     let best = now
     const reach = FOLLOW_SLOTS + this.#reachOfRun
-    const last = Math.min(DELAY_MIN + DELAYS - 1, this.#usualDelay + reach)
+    const last = Math.min(DELAY_MIN + DELAYS_MOVED - 1, this.#usualDelay + reach)
     for (let other = Math.max(DELAY_MIN, this.#usualDelay - reach); other <= last; other++) {
       const at = indexOf(slot - other) * BANDS
-      const before = indexOf(slot - other - FRAME_MS / SLOT_MS) * BANDS
+      const before = indexOf(slot - other - FRAME_SLOTS) * BANDS
       let fit = 0
       for (let band = 0; band < BANDS; band++) {
         const change = (this.#sent[at + band] as number) - (this.#sent[before + band] as number)
@@ -309,7 +314,7 @@ export class LoudspeakerEcho {
   }
 
   /** Compares what is heard, whose power is `heardPower`, with what is expected, and learns from it. */
-  #compare(slot: number, delay: number, heardPower: number): Verdict {
+  #compare(slot: number, delay: number, heardPower: number, mayMove: boolean): Verdict {
     if (this.#expect(slot, delay) < SENT_LOUD_DB) {
       this.dominates = false
       return 'echo'
@@ -337,6 +342,15 @@ export class LoudspeakerEcho {
     const learning = young > 0 && !this.#caller
     this.#learntFrames++
     this.#caller = this.overDb > (this.#caller ? CALLER_ENDS_DB : CALLER_BEGINS_DB) + young * YOUNG_DB
+    this.#callerFrames = this.#caller ? this.#callerFrames + 1 : 0
+    if (mayMove && this.#caller && this.#callerFrames <= MOVED_WITHIN_FRAMES && young === 0) {
+      if (this.#hasMoved(slot, delay)) {
+        this.#caller = false
+        this.overDb = 0
+        return 'echo'
+      }
+      this.#expect(slot, delay)
+    }
     // Of many delays the loudest is expected: that is no measure of what comes back.
     if (this.#reachOfRun > 0 && this.#unsureSlots > 0) return this.#caller ? 'caller' : 'echo'
     const share = this.#caller ? CALLER_LEARN_SHARE : 1
@@ -346,6 +360,52 @@ export class LoudspeakerEcho {
     }
     this.#learn(share, learning)
     return this.#caller ? 'caller' : 'echo'
+  }
+
+  /**
+   * Audio that waits only on its way to the caller is not seen from here. But then all that is heard fits another delay,
+   * and not the known one; a caller fits none. Some 0.5 ms, so it is only for the first frames of what seems a caller.
+   */
+  #hasMoved(slot: number, known: number): boolean {
+    const first = Math.max(DELAY_MIN, known - REACH_SLOTS_MAX)
+    const last = Math.min(DELAY_MIN + DELAYS_MOVED - 1, known + REACH_SLOTS_MAX)
+    const oldest = slot - MOVED_FRAMES_MAX * FRAME_SLOTS - last
+    for (let sent = oldest; sent <= slot - first; sent++) {
+      this.#expect(sent, 0)
+      for (let band = 0; band < BANDS; band++) {
+        const echoDb = (expected[band] as number) + (this.#coupling[band] as number) + this.#gainDb
+        echoes[(sent - oldest) * BANDS + band] = sumOfDb(echoDb, this.#noise[band] as number)
+      }
+    }
+    const frames = Math.min(MOVED_FRAMES_MAX, this.#callerFrames + MOVED_FRAMES_BEFORE, this.#heardFrames)
+    let [best, leastDb, knownDb, bestOverDb] = [known, Infinity, Infinity, Infinity]
+    for (let delay = first; delay <= last; delay++) {
+      let [off, over, count] = [0, 0, 0]
+      for (let k = 1; k <= frames; k++) {
+        const at = (this.#heardFrames - k) % HEARD_FRAMES
+        const sent = (this.#heardSlots[at] as number) - delay
+        if (sent < oldest) break
+        for (let band = 0; band < BANDS; band++) {
+          const db = (this.#heard[at * BANDS + band] as number) / 2 + BAND_DB_MIN
+          const echoDb = echoes[(sent - oldest) * BANDS + band] as number
+          if (Math.max(db, echoDb) < (this.#noise[band] as number) + AUDIBLE_DB) continue
+          count++
+          off += Math.min(OVER_DB_MAX, Math.abs(db - echoDb))
+          if (db - echoDb > OVER_DB) over += Math.min(OVER_DB_MAX, db - echoDb) - OVER_DB
+        }
+      }
+      const offDb = off / Math.max(count, AUDIBLE_BANDS_MIN * frames)
+      if (delay === known) knownDb = offDb
+      if (offDb >= leastDb) continue
+      leastDb = offDb
+      best = delay
+      bestOverDb = over / Math.max(count, AUDIBLE_BANDS_MIN * frames)
+    }
+    if (leastDb > MOVED_OFF_DB || leastDb > MOVED_OFF_SHARE * knownDb || bestOverDb > MOVED_OVER_DB) return false
+    this.#reach = Math.max(this.#reach, Math.abs(best - known))
+    this.#delay = this.#usualDelay = best
+    this.#beginRun()
+    return true
   }
 
   /** Until this run's delay is known, any that a run can have is expected: by how much it may be another one. */
@@ -427,12 +487,16 @@ function indexOf(slot: number): number {
 
 const SLOT_MS = 10
 const SLOT = 80
+const FRAME_SLOTS = FRAME_MS / SLOT_MS
 const NARROW_FRAME = frameSamples(8000)
 // 2.56 s, a power of two: after a stall of 2 s its frames are still compared with what was sent when they were taken.
 const SLOTS = 256
 // The carrier may hold audio back, so that the echo comes before it is expected.
 const DELAY_MIN = -4
 const DELAYS = ECHO_DELAY_MS_MAX / SLOT_MS + 6 - DELAY_MIN
+// Audio that waits on its way makes the longest delay longer.
+const REACH_SLOTS_MAX = 30
+const DELAYS_MOVED = DELAYS + REACH_SLOTS_MAX
 const USUAL_DB_AT_START = -60
 const BITS_DB_MIN = -75
 const SENT_LOUD_DB = -55
@@ -456,7 +520,6 @@ const REST_EARNS = 0.25
 const RUN_GAP_SLOTS = 30
 const FOLLOW_SLOTS = 5
 const FOLLOWED_FRAMES = 20
-const REACH_SLOTS_MAX = 30
 const FIT_LEARN = 0.02
 const FIT_FRAMES = 8
 // Among more delays a wrong one fits for longer: chosen by `bench/echo --tuning --disturbed`, against 0 and 1.
@@ -497,6 +560,17 @@ const CALLER_ENDS_DB = 1
 // 6 dB
 const ECHO_DOMINATES = 4
 
+// --- whether the delay has moved: chosen by `bench/echo --tuning --disturbed waits --ms 200`
+// Looked at from the first frame that seems to be a caller's, with those before it that made it one.
+const MOVED_WITHIN_FRAMES = 32
+const MOVED_FRAMES_BEFORE = 2
+const MOVED_FRAMES_MAX = 12
+// Mean of the audible bands, over or under what is expected: echo has 2 to 6 at its delay, and 9 to 17 at another one. What
+// is over it by more than `OVER_DB` is next to nothing for an echo, and 0.5 to 1.3 where a caller seems to fit.
+const MOVED_OFF_DB = 6
+const MOVED_OFF_SHARE = 0.6
+const MOVED_OVER_DB = 0.5
+
 // Scratch of all calls of a thread; nothing in it outlives a call of a method.
 const narrowFrame = new Float32Array(NARROW_FRAME)
 const levels = new Float32Array(BANDS)
@@ -505,3 +579,5 @@ const expected = new Float32Array(BANDS)
 /** The same in half decibels over `BAND_DB_MIN`. */
 const halves = new Int32Array(BANDS)
 const excesses = new Float32Array(BANDS)
+/** What is expected of each slot that may have been heard, with the line's noise. */
+const echoes = new Float32Array((MOVED_FRAMES_MAX * FRAME_SLOTS + 2 * REACH_SLOTS_MAX + 1) * BANDS)
