@@ -11,7 +11,7 @@ const HELP = `node dist/bench/echo/main.js: how well the caller is told from our
   --quick    a sixth of the calls
   --verbose  each call that failed
   --disturbed carrier|lost|held|route|waits --ms 120   four times a call: the carrier stands still, what it forks is lost, audio
-             waits both ways, its way to us becomes longer and then as long as before
+             waits both ways, its way to us becomes longer and then as long as before, audio waits only on its way to the caller
   --leg 8|16|tel, --track inbound_track|both_tracks, --phone plain|speakerphone   only these`
 
 const TRACKS = ['inbound_track', 'both_tracks'] as const

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { DISTURBED } from '../../bench/echo/agent-call.js'
-import { call, says } from '../support/agent-line.js'
+import { call, disturbedLine, says } from '../support/agent-line.js'
 import { concatenate, silence, tone } from '../support/tones.js'
 
 // The agent's first sentence begins at 1000 ms, and the next each six seconds.
@@ -72,14 +72,7 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: audio that waits or is lost on its way does not make our echo a caller`, (t) => {
     for (const what of DISTURBED) {
       for (const ms of [60, 120]) {
-        const line = {
-          track,
-          rate,
-          gainDb: -10,
-          delaysMs: [80, 80, 80, 80, 80],
-          seed: 1,
-          disturbances: [8500, 14_500, 20_500].map((atMs) => ({ what, atMs, ms })),
-        } as const
+        const line = disturbedLine({ track, rate, gainDb: -10 }, what, ms)
         const { onsetsAtMs, commitsAtMs } = call(line)
         t.same([onsetsAtMs, commitsAtMs], [[], []], `${what}, ${ms} ms`)
         const over = call({ ...line, caller: concatenate(silence(rate, 27_000), interruption) })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { DISTURBED } from '../../bench/echo/agent-call.js'
 import { samplesToMs } from '../../src/core/units.js'
-import { call, says } from '../support/agent-line.js'
+import { call, disturbedLine, says } from '../support/agent-line.js'
 import { concatenate, silence } from '../support/tones.js'
 
 for (const rate of [8000, 16000] as const) {
@@ -44,14 +44,7 @@ for (const rate of [8000, 16000] as const) {
     // What waits only on its way to the caller is not seen from here.
     for (const what of DISTURBED.filter((what) => what !== 'waits')) {
       for (const ms of [60, 120]) {
-        const line = {
-          track: 'both_tracks',
-          rate,
-          gainDb: 0,
-          delaysMs: [80, 80, 80, 80, 80],
-          seed: 1,
-          disturbances: [8500, 14_500, 20_500].map((atMs) => ({ what, atMs, ms })),
-        } as const
+        const line = disturbedLine({ track: 'both_tracks', rate, gainDb: 0 }, what, ms)
         const { onsetsAtMs, commitsAtMs } = call(line)
         t.same([onsetsAtMs, commitsAtMs], [[], []], `${what}, ${ms} ms`)
         const over = call({ ...line, caller: concatenate(silence(rate, 27_000), interruption) })

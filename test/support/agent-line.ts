@@ -50,6 +50,20 @@ interface Line {
   readonly pauseAtMs?: number
 }
 
+/** Five sentences, and three disturbances between the second and the fourth. */
+export function disturbedLine(
+  line: Pick<Line, 'track' | 'rate' | 'gainDb'>,
+  what: Disturbance['what'],
+  ms: number,
+): Line {
+  return {
+    ...line,
+    delaysMs: [80, 80, 80, 80, 80],
+    seed: 1,
+    disturbances: [8500, 14_500, 20_500].map((atMs) => ({ what, atMs, ms })),
+  }
+}
+
 interface Outcome extends Omit<Heard, 'frames'> {
   readonly heard: Int16Array
 }

@@ -129,7 +129,8 @@ export class LoudspeakerEcho {
 
   /**
    * @param frame every frame of the caller's side, in order; on a mixed line after our own speech was taken out of it
-   * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
+   * @param capturedAtMs when the carrier took it, as near as is known: the frame's end. On a mixed line when what its copy
+   * ends with was sent
    * @param mayMove whether the delay may become another one unseen; not where the carrier's copy of our speech tells the
    * time
    */
@@ -333,7 +334,7 @@ export class LoudspeakerEcho {
       if (db < noise + AUDIBLE_DB) continue
       audible++
       sum += excess
-      if (excess > OVER_DB) over += Math.min(OVER_DB_MAX, excess) - OVER_DB
+      over += beyond(excess)
     }
     this.dominates = ECHO_DOMINATES * echoPower > heardPower
     this.overDb += (over / Math.max(AUDIBLE_BANDS_MIN, audible) - this.overDb) * OVER_LEARN
@@ -391,7 +392,7 @@ export class LoudspeakerEcho {
           if (Math.max(db, echoDb) < (this.#noise[band] as number) + AUDIBLE_DB) continue
           count++
           off += Math.min(OVER_DB_MAX, Math.abs(db - echoDb))
-          if (db - echoDb > OVER_DB) over += Math.min(OVER_DB_MAX, db - echoDb) - OVER_DB
+          over += beyond(db - echoDb)
         }
       }
       const offDb = off / Math.max(count, AUDIBLE_BANDS_MIN * frames)
@@ -464,6 +465,11 @@ function bitsOver(db: Float32Array, usual: Float32Array, learn: number): number 
     usual[band] = (usual[band] as number) + over * learn
   }
   return bits
+}
+
+/** What a band counts that is `excess` dB over what is expected. */
+function beyond(excess: number): number {
+  return excess > OVER_DB ? Math.min(OVER_DB_MAX, excess) - OVER_DB : 0
 }
 
 /** Over `BAND_DB_MIN`, rounded. */
