@@ -324,6 +324,8 @@ export class CallerPath {
     const matcher = this.#matcher
     const match = matcher?.match(left, capturedAtMs) ?? 'unknown'
     const proven = matcher?.proven === true
+    // The loudspeaker still sends back what was heard before the copy's delay moved.
+    if (matcher !== null && matcher.movedMs > MOVED_MS_MIN) this.#loudspeaker.disturbed(matcher.movedMs)
     // After cancelling, the rest is the caller's speech, but its level says nothing about the line's noise.
     const cancelled = proven && (match === 'own' || match === 'mixed')
     const residue = cancelled ? (matcher?.cancel(left) ?? 1) : 1

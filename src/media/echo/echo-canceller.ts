@@ -26,6 +26,8 @@ interface Candidate {
   power: number
   left: number
   frames: number
+  /** In how many it left next to nothing, and far less than the best, at the level at which our speech comes back. */
+  alike: number
   /** How often a search ended here. */
   found: number
 }
@@ -46,9 +48,10 @@ interface Candidate {
  * | held      | the same; somebody else's voice is now told from ours              | it holds for longer -> settled  |
  * | settled   | laid beside one; a new one is looked for when it does not fit      | a better one -> that one        |
  *
- * A new run begins with searching, and so does what follows `disturbed`. All of this happens at 8 kHz; a frame costs
- * nothing while we are silent, 15 (8 kHz) to 35 us while we talk, half of it to take us out, and a search about 100 us;
- * searches are bounded.
+ * A new run begins with searching, and so does what follows `disturbed`. Audio that waits only on its way to the caller
+ * is not seen from here: then frames do not fit, and another delay leaves next to nothing of them, at the same level. All
+ * of this happens at 8 kHz; a frame costs nothing while we are silent, 15 (8 kHz) to 35 us while we talk, half of it to
+ * take us out, and a search about 100 us; searches are bounded: one in two frames while somebody else is heard over us.
  */
 export class EchoMatcher {
   /** True once our own speech was found in the stream: from then on it is bound to be in it. */
@@ -59,6 +62,8 @@ export class EchoMatcher {
   gainDb = 0
   framesMatched = 0
   searches = 0
+  /** By how much the delay was found to have moved with the frame that was matched last, without `disturbed`; mostly 0. */
+  movedMs = 0
   readonly #sent: SentSpeech
   readonly #canceller: EchoCanceller
   readonly #heardHistory = new Float32Array(HALF_BAND_HISTORY)
@@ -82,6 +87,8 @@ export class EchoMatcher {
   #missed = 0
   /** Until here the delay may become another one, as in `#heardAt`: `disturbed`. */
   #movesUntil = -Infinity
+  /** What the best left of the frame that was matched last; 0 while the delay is not known. */
+  #bestLeaves = 0
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
     this.#sent = new SentSpeech(options)
@@ -129,6 +136,7 @@ export class EchoMatcher {
     const at = this.#heardAt
     this.#heardAt += NARROW_FRAME
     this.foreignShare = 1
+    this.movedMs = 0
     if ((at - LAG_MAX) * sent.step > sent.soundEnd) {
       this.#heardHistory.fill(0)
       return 'clear'
@@ -145,8 +153,9 @@ export class EchoMatcher {
     }
 
     const best = this.#candidates[0]
-    this.#leaves = 0
+    this.#leaves = this.#bestLeaves = 0
     let share = best === undefined ? 1 : this.#try(at, best, power)
+    this.#bestLeaves = this.#state === 'searching' ? 0 : share
     this.#explains = best ?? null
     this.#leaves = Math.min(OWN_SHARE, EXPLAINS_SHARE * share)
     if (this.#state === 'settled' && share < SURE_SHARE) {
@@ -188,7 +197,7 @@ export class EchoMatcher {
     const due =
       (this.#searchesLeft > 0 && power > SEARCH_ENERGY * NARROW_FRAME) ||
       at < this.#movesUntil ||
-      this.#sinceSearch >= this.#searchEvery
+      this.#sinceSearch >= (this.#bestLeaves >= OWN_SHARE ? SEARCH_EVERY_MISSED : this.#searchEvery)
     if (due) least = this.#search(at, power)
     // A caller who talks over us is the likelier reason: others are asked now and then.
     for (let i = 1; i < known && (due || this.#state !== 'settled' || !this.#isExact); i++) {
@@ -221,7 +230,7 @@ export class EchoMatcher {
       if (share < this.#fit(at, same.lag, power)) same.lag = lag
       return share
     }
-    const candidate = { lag, power: 0, left: 0, frames: 0, found: 1 }
+    const candidate = { lag, power: 0, left: 0, frames: 0, alike: 0, found: 1 }
     this.#try(at, candidate, power)
     if (candidate.frames === 0 || share > DOUBLE_TALK_SHARE) return share
     if (this.#candidates.length === CANDIDATES) this.#candidates.pop()
@@ -244,8 +253,9 @@ export class EchoMatcher {
     if (best === undefined || best.frames === 0) return
     const share = best.left / best.power
     let holds = share < OWN_SHARE && best.frames >= HELD_FRAMES
-    // At the end of a word only its echo out of a loudspeaker sounds, and that has another delay.
-    if (trusted !== undefined && best !== trusted && best.power < RIVAL_POWER_MIN * trusted.power) holds = false
+    // At the end of a word only its echo out of a loudspeaker sounds, and that has another delay; but another level too.
+    if (trusted !== undefined && best !== trusted && best.power < RIVAL_POWER_MIN * trusted.power)
+      holds &&= best.alike >= HELD_FRAMES
     if (!holds && trusted !== undefined) {
       // The caller talks over it: no reason to believe in another delay.
       candidates.splice(candidates.indexOf(trusted), 1)
@@ -259,6 +269,8 @@ export class EchoMatcher {
     const settled = best.frames >= SETTLED_FRAMES && clear
     // The first proof that our speech is in the stream must be stronger than the likeness of two vowels.
     if (!this.proven && share > SURE_SHARE && !settled) return
+    if (trusted !== undefined && this.#heardAt >= this.#movesUntil)
+      this.movedMs = Math.abs(best.lag - trusted.lag) / PER_MS
     this.#state = settled ? 'settled' : 'held'
     this.proven = true
   }
@@ -272,18 +284,23 @@ export class EchoMatcher {
     candidate.left = candidate.left * REMEMBER + share * power
     candidate.frames++
     const best = this.#explains
+    const gainDb = 10 * Math.log10(power / fit.powerOf(MIDDLE))
+    const alike =
+      share < Math.min(SURE_SHARE, ALIKE_SHARE * this.#bestLeaves) && Math.abs(gainDb - this.gainDb) < ALIKE_DB
+    if (alike) candidate.alike++
     const isNear =
       this.#state === 'searching' ||
+      alike ||
       at < this.#movesUntil ||
       (best !== null && Math.abs(candidate.lag - best.lag) < PERIOD_MAX)
     if (share < this.#leaves && isNear) {
       this.#explains = candidate
       this.#leaves = share
     }
-    // What is left of our speech when a run ends is soft, and fits by accident.
-    if (share < OWN_SHARE && (!this.proven || this.#state !== 'searching')) {
-      this.gainDb += (10 * Math.log10(power / fit.powerOf(MIDDLE)) - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
-    }
+    // What is left of our speech when a run ends is soft, and fits by accident; so does a vowel at a wrong delay.
+    const tellsGain = !this.proven || (this.#state !== 'searching' && candidate === this.#candidates[0])
+    if (tellsGain && share < (this.proven && this.#isExact ? SURE_SHARE : OWN_SHARE))
+      this.gainDb += (gainDb - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
     return share
   }
 
@@ -307,7 +324,7 @@ export class EchoMatcher {
 
   #beginRun(): void {
     const last = this.#candidates[0]
-    this.#candidates = last === undefined ? [] : [{ lag: last.lag, power: 0, left: 0, frames: 0, found: 0 }]
+    this.#candidates = last === undefined ? [] : [{ lag: last.lag, power: 0, left: 0, frames: 0, alike: 0, found: 0 }]
     this.#state = 'searching'
     this.#nextLag = NaN
     this.#searchesLeft = SEARCHES
@@ -350,11 +367,16 @@ const CANDIDATES = 4
 const AGREE_SAMPLES = 3
 const REMEMBER = 0.95
 const RIVAL_POWER_MIN = 0.5
+// The copy that a carrier mixes keeps its level; the echo of a loudspeaker is softer by more.
+const ALIKE_DB = 3
+const ALIKE_SHARE = 0.1
 // -50 dBFS. When a run begins, the line may be all that is heard for longer than the searches last.
 const SEARCH_ENERGY = 104 * 104
 // One after the other when a run begins, one in 160 ms when those found nothing.
 const SEARCHES = 12
 const SEARCH_EVERY = 8
+// While a known delay does not fit: a caller, or it has moved. Chosen by `bench/echo --tuning --disturbed waits --ms 200`.
+const SEARCH_EVERY_MISSED = 2
 // Twice as long each time while a delay that held finds no better one.
 const SEARCH_EVERY_MAX = 64
 const GAIN_LEARN = 0.1

@@ -344,7 +344,8 @@ export class LoudspeakerEcho {
     this.#learntFrames++
     this.#caller = this.overDb > (this.#caller ? CALLER_ENDS_DB : CALLER_BEGINS_DB) + young * YOUNG_DB
     this.#callerFrames = this.#caller ? this.#callerFrames + 1 : 0
-    if (mayMove && this.#caller && this.#callerFrames <= MOVED_WITHIN_FRAMES && young === 0) {
+    const looks = this.#callerFrames <= MOVED_WITHIN_FRAMES && this.#callerFrames % MOVED_EVERY_FRAMES === 1
+    if (mayMove && looks && young === 0) {
       if (this.#hasMoved(slot, delay)) {
         this.#caller = false
         this.overDb = 0
@@ -365,7 +366,8 @@ export class LoudspeakerEcho {
 
   /**
    * Audio that waits only on its way to the caller is not seen from here. But then all that is heard fits another delay,
-   * and not the known one; a caller fits none. Some 0.5 ms, so it is only for the first frames of what seems a caller.
+   * and not the known one; a caller fits none. Some 0.5 ms, so only every fourth of the first frames of what
+   * seems a caller is looked at: a moved echo nearly always shows in the first.
    */
   #hasMoved(slot: number, known: number): boolean {
     const first = Math.max(DELAY_MIN, known - REACH_SLOTS_MAX)
@@ -569,6 +571,7 @@ const ECHO_DOMINATES = 4
 // --- whether the delay has moved: chosen by `bench/echo --tuning --disturbed waits --ms 200`
 // Looked at from the first frame that seems to be a caller's, with those before it that made it one.
 const MOVED_WITHIN_FRAMES = 32
+const MOVED_EVERY_FRAMES = 4
 const MOVED_FRAMES_BEFORE = 2
 const MOVED_FRAMES_MAX = 12
 // Mean of the audible bands, over or under what is expected: echo has 2 to 6 at its delay, and 9 to 17 at another one. What
