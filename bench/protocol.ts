@@ -153,7 +153,7 @@ export interface BackendOptions {
   readonly tls: { readonly keyFile: string; readonly certFile: string } | null
   /** A restart leaves the response as it is and echoes nothing for `thinkMs`: a greeting stays the greeting. */
   readonly oneResponse: boolean
-  /** How much audio it hears before it says the first of it back. */
+  /** How long after a message came it is said back. */
   readonly answerAfterMs: number
 }
 

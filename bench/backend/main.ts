@@ -5,8 +5,7 @@ import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
 
 /**
  * A stand-in for a realtime model, in a process of its own: speaks OpenAI's Realtime protocol (JSON and base64 over a
- * WebSocket) and says back what it hears, message by message: as much as it has just heard, of what it heard
- * `answerAfterMs` ago. It decodes nothing that it need not look at, so that its share of the machine is small; what it
+ * WebSocket) and says back what it hears, message by message, each `answerAfterMs` after it came. It decodes nothing that it need not look at, so that its share of the machine is small; what it
  * costs is still told apart.
  *
  * A response runs from the first audio to a `response.cancel`; the next one begins `thinkMs` later.
@@ -24,9 +23,15 @@ interface Session {
   /** Bytes that one millisecond has in base64: by the format that the client asked for. */
   charsPerMs: number
   prefix: string
-  /** Audio that was heard and not said back yet, in base64, and its length in all. */
-  readonly heard: string[]
-  heardChars: number
+}
+
+/** A message that is to be said back. */
+interface Heard {
+  readonly ws: Socket
+  readonly session: Session
+  /** In base64. */
+  readonly audio: string
+  readonly dueMs: number
 }
 
 interface Data {
@@ -97,47 +102,47 @@ function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'comple
   send(ws, { type: 'response.done', event_id: 'event_d', response })
 }
 
-/**
- * Puts a message's audio behind what was heard before. @returns as much of what comes first, in base64; null where that is
- * not yet to be said back
- */
-function delayed(session: Session, audio: string): string | null {
-  const { heard } = session
-  heard.push(audio)
-  session.heardChars += audio.length
-  if (session.heardChars - audio.length < options.answerAfterMs * session.charsPerMs) return null
-  session.heardChars -= audio.length
-  let said = ''
-  while (said.length < audio.length) {
-    const first = heard.shift() as string
-    const missing = audio.length - said.length
-    said += first.slice(0, missing)
-    if (first.length > missing) heard.unshift(first.slice(missing))
-  }
-  return said
-}
-
 function hear(ws: Socket, session: Session, text: string): void {
   const from = text.indexOf(AUDIO) + AUDIO.length
   const to = text.indexOf('"', from)
   const ms = (to - from) / session.charsPerMs
+  const nowMs = performance.now()
   facts.appends++
   facts.audioMs += ms
   const key = Math.round(ms)
   if (appendsByMs.size < 1000) appendsByMs.set(key, (appendsByMs.get(key) ?? 0) + 1)
-  const said = delayed(session, text.slice(from, to))
+  // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
+  if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = nowMs + SETTLE_MS
+  if (session.response === 0 && nowMs < session.quietUntilMs) return
+  const audio = text.slice(from, to)
+  if (options.answerAfterMs === 0) return sayBack(ws, session, audio)
+  heard.push({ ws, session, audio, dueMs: nowMs + options.answerAfterMs })
+  if (heard.length === 1) setTimeout(sayDue, options.answerAfterMs)
+}
+
+/** What was heard and is not said back yet, oldest first: `answerAfterMs` of all calls. */
+const heard: Heard[] = []
+
+function sayDue(): void {
+  const nowMs = performance.now()
+  const due = heard.findIndex(({ dueMs }) => dueMs > nowMs)
+  for (const { ws, session, audio } of heard.splice(0, due < 0 ? heard.length : due))
+    if (sockets.has(ws)) sayBack(ws, session, audio)
+  const next = heard[0]
+  if (next !== undefined) setTimeout(sayDue, Math.max(1, next.dueMs - nowMs))
+}
+
+function sayBack(ws: Socket, session: Session, audio: string): void {
+  const ms = audio.length / session.charsPerMs
   if (session.response === 0) {
-    // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
-    if (session.responses === 0 && session.quietUntilMs === Infinity)
-      session.quietUntilMs = performance.now() + SETTLE_MS
-    if (said === null || performance.now() < session.quietUntilMs) return
+    if (performance.now() < session.quietUntilMs) return
     begin(ws, session, ms)
   } else if (session.paused) {
     if (performance.now() < session.quietUntilMs) return
     session.paused = false
     lead(ws, session, ms)
   }
-  if (said !== null) ws.send(`${session.prefix}${said}"}`, false, false)
+  ws.send(`${session.prefix}${audio}"}`, false, false)
 }
 
 interface SessionUpdate {
@@ -204,8 +209,6 @@ app
         paused: false,
         charsPerMs: PCM_CHARS_PER_MS,
         prefix: '',
-        heard: [],
-        heardChars: 0,
       }
       // The peers offer subprotocols that carry the key; the first offered is as good as any.
       const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''
