@@ -295,3 +295,41 @@ for (const { what, tooEarly, obeys, expected } of [
     probe.close()
   })
 }
+
+// What a machine does that stands still while the tone should play.
+for (const { track, framesBefore } of [
+  { track: 'inbound_track', framesBefore: 5 },
+  { track: 'both_tracks', framesBefore: 0 },
+] as const) {
+  t.test(`${track}: a tone of which too little came back is sent again`, { buffered: true }, async (t) => {
+    const carrier = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+    t.teardown(() => carrier.close())
+    await once(carrier, 'listening')
+    let kills = 0
+    carrier.on('connection', (socket) => {
+      const playing: Buffer[] = []
+      let played = 0
+      const clock = setInterval(() => {
+        const stands = kills === 0 && played === framesBefore
+        const frame = stands ? undefined : playing.shift()
+        if (frame !== undefined) played++
+        socket.send(frame ?? Buffer.alloc(640))
+      }, 20)
+      socket.once('close', () => clearInterval(clock))
+      socket.on('message', (data: Buffer, isBinary) => {
+        if (isBinary) playing.push(data)
+        else if (data.includes('killAudio')) {
+          kills++
+          playing.length = 0
+        }
+      })
+    })
+    const socket = new WebSocket(`ws://127.0.0.1:${(carrier.address() as AddressInfo).port}`)
+    const probe = new ProbeStream(socket, track)
+    await once(socket, 'open')
+    await probe.tryKillAudio()
+    t.same(probe.killAudio, { seen: 'obeyed', by: 'echo', marks: 'unanswered' })
+    t.equal(kills, 2)
+    probe.close()
+  })
+}

@@ -46,6 +46,7 @@ export class ProbeStream {
   readonly #socket: WebSocket
   readonly #openedMs = performance.now()
   readonly #closed = new AbortController()
+  readonly #track: CallFacts['track']
   readonly #layout: ChannelLayout
   readonly #reframer: Reframer
   readonly #left = new Int16Array(FRAME_SAMPLES)
@@ -74,6 +75,7 @@ export class ProbeStream {
 
   constructor(socket: WebSocket, track: CallFacts['track']) {
     this.#socket = socket
+    this.#track = track
     this.#layout = new ChannelLayout({ sampleRateHz: RATE_HZ, track })
     this.#reframer = new Reframer({ sampleRateHz: RATE_HZ, channels: 1 })
     socket.on('message', (data: Buffer, isBinary) => {
@@ -141,29 +143,36 @@ export class ProbeStream {
    * @throws StreamOver
    */
   async tryKillAudio(): Promise<void> {
-    let sentMs = await this.#sendTone()
-    // Before the stop only a sample that looks like a mark to the carrier answers it, of speech that it plays late
-    // (docs/PROTOCOL.md). That says nothing.
-    for (let tries = 1; this.#markAnswer !== null && tries < TRIES_MAX; tries++) {
+    for (let tries = 1; tries <= TRIES_MAX; tries++) {
+      const sentMs = await this.#sendTone()
+      // Before the stop only a sample that looks like a mark to the carrier answers it, of speech that it plays late
+      // (docs/PROTOCOL.md). That says nothing.
+      if (this.#markAnswer !== null && tries < TRIES_MAX) {
+        await this.#wait(TONE_OVER_MS)
+        continue
+      }
+      this.#markAnswer = null
+      this.#socket.send(KILL_AUDIO)
       await this.#wait(TONE_OVER_MS)
-      sentMs = await this.#sendTone()
+      this.#kill = this.#judgeKill(sentMs)
+      await this.#wait(AFTER_KILL_SILENCE_MS)
+      // Where our speech comes back, too little of the tone did before it was stopped: something stood still.
+      const comesBack = this.#toneFrames > 0 || this.#track === 'both_tracks'
+      if (this.#kill.seen !== 'unknown' || !comesBack) return
     }
-    this.#markAnswer = null
-    this.#socket.send(KILL_AUDIO)
-    await this.#wait(TONE_OVER_MS)
+  }
+
+  #judgeKill(sentMs: number): KillFacts {
     const marks = this.#markAnswer === null ? 'unanswered' : 'answered'
     if (this.#markAnswer !== null) {
-      const { event, atMs } = this.#markAnswer as { readonly event: string; readonly atMs: number }
+      const { event, atMs } = this.#markAnswer
       // A mark that is played although most of the tone was still to come: the queue was emptied without its marks.
       const early = atMs - sentMs < STOPPED_BEFORE_MS
-      this.#kill = { seen: event === 'cleared' || early ? 'obeyed' : 'ignored', by: 'marks', marks }
-    } else if (this.#toneFrames >= TONE_FRAMES_MIN) {
-      const stopped = this.#lastToneMs - sentMs < STOPPED_BEFORE_MS
-      this.#kill = { seen: stopped ? 'obeyed' : 'ignored', by: 'echo', marks }
-    } else {
-      this.#kill = { seen: 'unknown', by: null, marks }
+      return { seen: event === 'cleared' || early ? 'obeyed' : 'ignored', by: 'marks', marks }
     }
-    await this.#wait(AFTER_KILL_SILENCE_MS)
+    if (this.#toneFrames < TONE_FRAMES_MIN) return { seen: 'unknown', by: null, marks }
+    const stopped = this.#lastToneMs - sentMs < STOPPED_BEFORE_MS
+    return { seen: stopped ? 'obeyed' : 'ignored', by: 'echo', marks }
   }
 
   /** Resolves when it is time to stop it, with the time at which it was sent. @throws StreamOver */
