@@ -63,10 +63,10 @@ const GAP_MS = 40
 /** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
 const SEQUENCE_AT = 0.5
 const LISTEN_AT = 0.75
-/** A gateway that sends ahead of time holds a frame back while the caller has this much to play. */
-const PACED_FROM_MS = PLAYOUT_LEAD_MS_16K - FRAME_MS - 5
 /** Frames that come within this time of each other were sent together. */
 const TOGETHER_MS = 2
+/** A gateway that sends ahead of time, at each tick of 5 ms, holds a frame back while the caller has this much to play. */
+const PACED_FROM_MS = PLAYOUT_LEAD_MS_16K - FRAME_MS - 5 - TOGETHER_MS
 const FOLLOWING_FRAMES_MAX = FOLLOWING_MESSAGE_MS_MAX / FRAME_MS
 /** A second of memory, and the fewest frames that tell which of them was the last of a message. */
 const PHASE_MEMORY = 0.94
