@@ -19,6 +19,25 @@ const MATERIAL = {
 
 export type Material = keyof typeof MATERIAL
 
+/** Music of Debian's games: by many hands, on all kinds of instruments, hardly any of it sung. */
+const ALBUMS = {
+  wesnoth: { folder: '/usr/share/games/wesnoth/1.16/data/core/music', packages: 'wesnoth-1.16-music' },
+  supertux: { folder: '/usr/share/games/supertux2/music', packages: 'supertux-data' },
+  hyperrogue: { folder: '/usr/share/hyperrogue/music', packages: 'hyperrogue-music' },
+  singularity: { folder: '/usr/share/games/singularity/music', packages: 'singularity-music' },
+  pingus: { folder: '/usr/share/games/pingus/data/music', packages: 'pingus-data' },
+} as const
+
+export type Album = keyof typeof ALBUMS
+
+const PIECE_FILE = /\.(ogg|mp3|it|xm|s3m|mod)$/
+/** Of hyperrogue: ffmpeg refuses their headers. */
+const UNREADABLE = /^hr-savino-(caribbean|ivory|ocean)\.ogg$/
+/** After the beginning, which often is not like the rest. */
+const PIECE_FROM_S = 8
+const PIECE_S = 60
+const PIECE_LEAST_S = 32
+
 /** The recordings' own noise stays below it, and an S or an F above. */
 const QUIET_PEAK = 80
 const PCM_BYTES_MAX = 64 * 1024 * 1024
@@ -29,9 +48,28 @@ export function missingMaterial(...wanted: readonly Material[]): string | null {
     .map((name) => MATERIAL[name])
     .filter(({ folder }) => !(hasFiles(folder, '.g722') && hasFiles(folder, '.wav')))
     .flatMap(({ packages }) => [`${packages}-g722`, `${packages}-wav`])
-  if (!(process.env['PATH'] ?? '').split(':').some((folder) => existsSync(join(folder, 'ffmpeg'))))
-    missing.push('ffmpeg')
+  if (!hasFfmpeg()) missing.push('ffmpeg')
   return missing.length > 0 ? missing.join(' ') : null
+}
+
+/** As `missingMaterial`, for albums. */
+export function missingAlbums(...wanted: readonly Album[]): string | null {
+  const missing = wanted.map((name) => ALBUMS[name]).filter(({ folder }) => !existsSync(folder))
+  const packages: string[] = missing.map((album) => album.packages)
+  if (!hasFfmpeg()) packages.push('ffmpeg')
+  return packages.length > 0 ? packages.join(' ') : null
+}
+
+/** At most a minute of each of an album's pieces, in the order of their names: mono, 16 kHz. Short ones are left out. */
+export async function albumPieces(name: Album): Promise<readonly Int16Array[]> {
+  const { folder } = ALBUMS[name]
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && PIECE_FILE.test(entry.name) && !UNREADABLE.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name))
+  const pieces: Int16Array[] = []
+  for (const file of files.toSorted())
+    pieces.push(await decoded(['-ss', String(PIECE_FROM_S), '-t', String(PIECE_S), '-i', file]))
+  return pieces.filter(({ length }) => length >= PIECE_LEAST_S * 16_000)
 }
 
 /** Names of its recordings without folder and ending, such as `digits/4` or `vm-goodbye`, sorted. */
@@ -50,12 +88,7 @@ export function recordings(name: Material): readonly string[] {
 export async function readRecording(name: Material, recording: string, rateHz: LegRateHz): Promise<Int16Array> {
   const path = join(MATERIAL[name].folder, recording)
   if (rateHz === 8000) return channelOf(parseWav(await readFile(`${path}.wav`)), 0)
-  const { stdout } = await promisify(execFile)(
-    'ffmpeg',
-    ['-v', 'error', '-f', 'g722', '-i', `${path}.g722`, '-f', 's16le', '-ac', '1', '-ar', '16000', '-'],
-    { encoding: 'buffer', maxBuffer: PCM_BYTES_MAX },
-  )
-  return new Int16Array(stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length - (stdout.length % 2)))
+  return decoded(['-f', 'g722', '-i', `${path}.g722`])
 }
 
 /** As `readRecording`, without the quiet before and after the voice. A view of the recording. */
@@ -63,6 +96,20 @@ export async function readVoice(name: Material, recording: string, rateHz: LegRa
   const pcm = await readRecording(name, recording, rateHz)
   const isVoice = (sample: number): boolean => Math.abs(sample) > QUIET_PEAK
   return pcm.subarray(pcm.findIndex(isVoice), pcm.findLastIndex(isVoice))
+}
+
+/** @param input the options of ffmpeg that name its input. @returns it as mono 16-bit PCM of 16 kHz */
+async function decoded(input: readonly string[]): Promise<Int16Array> {
+  const { stdout } = await promisify(execFile)(
+    'ffmpeg',
+    ['-v', 'error', ...input, '-f', 's16le', '-ac', '1', '-ar', '16000', '-'],
+    { encoding: 'buffer', maxBuffer: PCM_BYTES_MAX },
+  )
+  return new Int16Array(stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + stdout.length - (stdout.length % 2)))
+}
+
+function hasFfmpeg(): boolean {
+  return (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(join(folder, 'ffmpeg')))
 }
 
 function hasFiles(folder: string, ending: string): boolean {

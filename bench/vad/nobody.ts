@@ -1,6 +1,6 @@
 import type { LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
-import { missingMaterial, readRecording, recordings } from '../material.js'
+import { type Album, albumPieces, missingAlbums, missingMaterial, readRecording, recordings } from '../material.js'
 import { powerOf, resampled, throughLine, widened } from './corpus.js'
 import { type Interruptions, interruptionsOf } from './interruptions.js'
 import { missingInstruments, renderedMusic } from './rendered.js'
@@ -20,8 +20,11 @@ export interface NobodyRow extends Interruptions {
 
 interface Sound {
   readonly name: string
-  readonly at: (rateHz: LegRateHz) => Float64Array | Promise<Float64Array>
+  /** One piece or several, whose means make a row. */
+  readonly at: (rateHz: LegRateHz) => readonly Float64Array[] | Promise<readonly Float64Array[]>
 }
+
+export const JUDGING_ALBUMS: readonly Album[] = ['pingus', 'singularity']
 
 const FIRST_FRAMES = 50
 const MUSIC_DBFS = -22
@@ -45,8 +48,9 @@ const NOISES = [
 ] as const
 
 /**
- * Sounds in which nobody speaks: noise alone, Debian's music on hold as it was recorded, and pieces on sampled
- * instruments. Nothing is fitted to any of them but to two recorded pieces (`TRAINING_MUSIC` in scenes.ts).
+ * Sounds in which nobody speaks: noise alone, Debian's music on hold as it was recorded, the music of two games, and
+ * pieces on sampled instruments. Nothing is fitted to any of them but to two pieces on hold (`TRAINING_MUSIC` in
+ * scenes.ts).
  * @param ms of each noise
  * @returns the rows, and what `apt-get install` needs for those that are left out
  */
@@ -56,17 +60,30 @@ export async function measureNobody(
 ): Promise<{ readonly rows: readonly NobodyRow[]; readonly missing: readonly string[] }> {
   const sounds: Sound[] = NOISES.map(({ name, make, dbfs }) => ({
     name,
-    at: (rateHz) => atLevel(make({ rateHz, ms, seed: 9 }), dbfs),
+    at: (rateHz) => [atLevel(make({ rateHz, ms, seed: 9 }), dbfs)],
   }))
-  const missing = [missingMaterial('music'), missingInstruments()].filter((packages) => packages !== null)
+  const missing = [
+    missingMaterial('music'),
+    ...JUDGING_ALBUMS.map((album) => missingAlbums(album)),
+    missingInstruments(),
+  ]
   if (missingMaterial('music') === null) {
     for (const name of recordings('music')) {
       sounds.push({
         name,
-        at: async (rateHz) =>
+        at: async (rateHz) => [
           Float64Array.from((await readRecording('music', name, rateHz)).subarray(0, (rateHz * RECORDED_MS) / 1000)),
+        ],
       })
     }
+  }
+  for (const album of JUDGING_ALBUMS) {
+    if (missingAlbums(album) !== null) continue
+    const pieces = (await albumPieces(album)).map((piece) => Float64Array.from(piece))
+    sounds.push({
+      name: `${album}, mean of ${pieces.length} pieces`,
+      at: (rateHz) => pieces.map((wide) => atLevel(atRate(wide, rateHz), MUSIC_DBFS)),
+    })
   }
   if (missingInstruments() === null) {
     for (let piece = 1; piece <= PIECES; piece++) {
@@ -74,29 +91,39 @@ export async function measureNobody(
         name: `rendered piece ${piece}`,
         at: async (rateHz) => {
           const wide = await renderedMusic({ seed: PIECES_SEED + piece, ms: PIECE_MS, split: 'validation' })
-          return atLevel(rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz), MUSIC_DBFS)
+          return [atLevel(atRate(wide, rateHz), MUSIC_DBFS)]
         },
       })
     }
   }
   const rows: NobodyRow[] = []
-  for (const { name, at } of sounds)
-    for (const line of LINES) rows.push(rowOf(name, line, await onLine(at, line), vadBank))
-  return { rows, missing }
+  for (const { name, at } of sounds) {
+    for (const line of LINES) {
+      const pieces = (await at(line === '16 kHz' ? 16_000 : 8000)).map((piece) => figuresOf(piece, line, vadBank))
+      rows.push({
+        name,
+        line,
+        voicedShare: meanOf(pieces.map(({ voicedShare }) => voicedShare)),
+        pausesPerMin: meanOf(pieces.map(({ pausesPerMin }) => pausesPerMin)),
+        commitsPerMin: meanOf(pieces.map(({ commitsPerMin }) => commitsPerMin)),
+      })
+    }
+  }
+  return { rows, missing: missing.filter((packages) => packages !== null) }
 }
 
-async function onLine(at: Sound['at'], line: Line): Promise<Int16Array> {
-  if (line === '16 kHz') return throughLine(await at(16_000), 16_000, false)
-  const telephone = throughLine(await at(8000), 8000, true)
-  if (line === '8 kHz') return telephone
-  return widened(telephone)
-}
-
-function rowOf(name: string, line: Line, samples: Int16Array, vadBank: VadBank): NobodyRow {
-  const frames = framesOf(samples, line === '8 kHz' ? 8000 : 16_000, vadBank)
+/** @param sound at 16 kHz for the line that is as wide, at 8 kHz for the others */
+function figuresOf(sound: Float64Array, line: Line, vadBank: VadBank): Omit<NobodyRow, 'name' | 'line'> {
+  const sent = throughLine(sound, line === '16 kHz' ? 16_000 : 8000, line !== '16 kHz')
+  const frames = framesOf(line === 'tel' ? widened(sent) : sent, line === '8 kHz' ? 8000 : 16_000, vadBank)
   const voicedShare = shareOf(frames.slice(FIRST_FRAMES).map(({ voiced }) => voiced))
-  return { name, line, voicedShare, ...interruptionsOf(frames) }
+  return { voicedShare, ...interruptionsOf(frames) }
 }
+
+const meanOf = (numbers: readonly number[]): number => numbers.reduce((sum, one) => sum + one, 0) / numbers.length
+
+const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>
+  rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz)
 
 function atLevel(sound: Float64Array, dbfs: number): Float64Array {
   const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerOf(sound))

@@ -1,6 +1,6 @@
-import { frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { seededRandom } from '../../src/simulator/random.js'
-import { readRecording, recordings } from '../material.js'
+import { type Album, albumPieces, readRecording, recordings } from '../material.js'
 import {
   UTTERANCES_PER_CALL,
   type LabelledCall,
@@ -24,8 +24,11 @@ import { knocks, type Noise, NOISES, steppingNoise, syllables } from './sounds.j
 
 /** Where a frame to learn from comes from, for what it counts. */
 export interface Origin {
-  /** A caller over a noise; over one that comes and goes; with words after long pauses; by turns with music; nobody. */
-  readonly scene: 'call' | 'changing' | 'words' | 'hold' | 'nobody'
+  /**
+   * A caller over a noise; over one that comes and goes; with words after long pauses; with hardly a pause; by turns with
+   * music; nobody.
+   */
+  readonly scene: 'call' | 'changing' | 'words' | 'talk' | 'hold' | 'nobody'
   readonly sound: Noise | 'none' | 'knocks' | 'steps'
   /** Speech over noise; 0 where nobody speaks. */
   readonly snrDb: number
@@ -50,6 +53,8 @@ export interface SceneOptions {
   readonly soundMs: number
   /** Played on sampled instruments. */
   readonly pieces: number
+  /** Of each piece of the albums. */
+  readonly excerpts: number
   readonly lines?: readonly Line[]
   readonly noises?: readonly Noise[]
   /** False leaves out what Debian's packages hold: recorded people, recorded music and instruments. */
@@ -67,14 +72,23 @@ const PEOPLE = ['allison', 'june'] as const
 const PITCHES = [1, 0.75, 1, 0.85, 1, 1.15, 1, 0.8]
 /** Of the five pieces in Debian's package; the others judge. */
 const TRAINING_MUSIC = ['macroform-cold_day', 'macroform-robot_dity'] as const
+export const TRAINING_ALBUMS: readonly Album[] = ['hyperrogue', 'supertux', 'wesnoth']
 const MUSIC_DBFS = -22
 const KNOCKING = 4
 const STEPPING = 6
 const DRAWN_PIECES = 16
+/** Some pieces fall silent for a while. */
+const SILENT_POWER = 100
 /** Voices without words for each synthesised utterance. */
 const WORDLESS = 0.4
-const WORD_CALLS = 8
+const WORD_CALLS = 12
 const WORDS_PER_CALL = 8
+const WORD_SNR_DB_MIN = 5
+const TALKS = 3
+/** Six utterances each. */
+const TALKING_CALLERS = 4
+const TALK_SNRS_DB = [Infinity, 20, 10]
+const HOLDS = 8
 const WORDS = /^(digits\/\d+|letters\/[a-z]|vm-(yes|no|and|or))$/
 
 /** What is there at one rate. */
@@ -119,7 +133,11 @@ export async function* trainingScenes(options: SceneOptions): AsyncGenerator<Sce
       const call = fewWords(words, rateHz, 2500 + 100 * l + i, telephone)
       yield { scene: 'words', sound: 'none', snrDb: Infinity, ...onLine(call) }
     }
-    for (let i = 0; i < 4 * options.calls; i++) {
+    for (let i = 0; i < TALKS * options.calls; i++) {
+      const call = talksOn(callers(TALKING_CALLERS), 2700 + 100 * l + i, telephone)
+      yield { scene: 'talk', sound: 'none', snrDb: Infinity, ...onLine(call) }
+    }
+    for (let i = 0; i < HOLDS * options.calls; i++) {
       const call = onHold(callers(1), 2000 + 100 * l + i, telephone)
       yield { scene: 'hold', sound: 'music', snrDb: 0, ...onLine(call) }
     }
@@ -197,8 +215,18 @@ function placeOf(line: Line, l: number, material: ReadonlyMap<LegRateHz, Materia
 
 const rateOf = (line: Line): LegRateHz => (line === '8 kHz' ? 8000 : 16_000)
 
-async function recordedMusic({ pieces, soundMs }: SceneOptions): Promise<readonly Float64Array[]> {
+async function recordedMusic({ pieces, excerpts, soundMs }: SceneOptions): Promise<readonly Float64Array[]> {
   const all: Float64Array[] = []
+  for (const album of TRAINING_ALBUMS) {
+    for (const piece of await albumPieces(album)) {
+      const length = frameSamples(16_000) * Math.floor(soundMs / FRAME_MS)
+      for (let i = 0; i < excerpts; i++) {
+        const from = Math.round(((piece.length - length) * (i + 0.5)) / excerpts)
+        const excerpt = Float64Array.from(piece.subarray(from, from + length))
+        if (powerOf(excerpt) > SILENT_POWER) all.push(excerpt)
+      }
+    }
+  }
   for (let seed = 1; seed <= pieces; seed++) all.push(await renderedMusic({ seed, ms: soundMs, split: 'training' }))
   return all
 }
@@ -246,6 +274,19 @@ function onHold(utterances: Utterances, seed: number, telephone: boolean): Label
     )
   })
   return { samples: throughLine(joined(heard), rateHz, telephone), speech: truthOf(joined(clean), rateHz) }
+}
+
+/** A minute or so with pauses of 40 to 240 ms, on a line that hisses or not. */
+function talksOn(utterances: Utterances, seed: number, telephone: boolean): LabelledCall {
+  const { rateHz, voices } = utterances
+  const random = seededRandom(seed)
+  const pause = (ms: number): Float64Array => new Float64Array(Math.round((rateHz * ms) / 1000))
+  const clean = joined([pause(1000), ...voices.flatMap((voice) => [voice, pause(40 + 200 * random())])])
+  const snrDb = TALK_SNRS_DB[seed % TALK_SNRS_DB.length] as number
+  const noise = noiseOf('pink', { rateHz, ms: (1000 * clean.length) / rateHz, seed }, utterances)
+  const gain = Math.sqrt(powerOf(clean) / powerOf(noise)) * 10 ** (-snrDb / 20)
+  const samples = clean.map((value, i) => value + gain * (noise[i] ?? 0))
+  return { samples: throughLine(samples, rateHz, telephone), speech: truthOf(clean, rateHz) }
 }
 
 function atLevel(sound: Float64Array, dbfs: number): Float64Array {
@@ -298,7 +339,7 @@ async function singleWords(rateHz: LegRateHz): Promise<Float64Array[]> {
   return words
 }
 
-/** One to three words at a time, after 0.4 to 6 s of a line that is silent or hisses a little. */
+/** One to three words at a time, after 0.4 to 6 s of a line that is silent or has noise 5 to 50 dB below them. */
 function fewWords(words: readonly Float64Array[], rateHz: LegRateHz, seed: number, telephone: boolean): LabelledCall {
   const random = seededRandom(seed)
   const silent = (s: number): Float64Array => new Float64Array(Math.round(rateHz * s))
@@ -311,7 +352,7 @@ function fewWords(words: readonly Float64Array[], rateHz: LegRateHz, seed: numbe
   }
   const clean = joined(parts)
   const speech = truthOf(clean, rateHz)
-  const hiss = random() < 0.4 ? 0 : 10 ** ((-75 + 30 * random()) / 20)
+  const hiss = random() < 0.4 ? 0 : 10 ** ((dbfs - WORD_SNR_DB_MIN - 45 * random()) / 20)
   const noise = noiseOf(
     random() < 0.5 ? 'white' : 'pink',
     { rateHz, ms: (1000 * clean.length) / rateHz, seed },

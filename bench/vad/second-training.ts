@@ -46,7 +46,7 @@ type Weights = Partial<Record<Origin['sound'], number>>
 function speechWeight({ scene, sound, snrDb }: Origin, sinceOnset: number): number {
   return (
     (scene === 'call' && snrDb <= HARD_DB ? (HARD_SPEECH_WEIGHTS[sound] ?? 1) : 1) *
-    (scene === 'words' ? WORDS_WEIGHT : 1) *
+    (SCENE_WEIGHTS[scene] ?? 1) *
     (snrDb === 0 && scene !== 'hold' ? HOPELESS_WEIGHT : 1) *
     (sinceOnset < ONSET_FRAMES ? ONSET_WEIGHT : 1)
   )
@@ -54,7 +54,7 @@ function speechWeight({ scene, sound, snrDb }: Origin, sinceOnset: number): numb
 
 const HARD_DB = 10
 const HARD_SPEECH_WEIGHTS: Weights = { babble: 2, music: 2 }
-const WORDS_WEIGHT = 2
+const SCENE_WEIGHTS: Partial<Record<Origin['scene'], number>> = { words: 2, talk: 2, hold: 1.5 }
 const HOPELESS_WEIGHT = 0.6
 const ONSET_FRAMES = 6
 const ONSET_WEIGHT = 2

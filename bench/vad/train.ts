@@ -1,9 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
-import { missingMaterial } from '../material.js'
+import { missingAlbums, missingMaterial } from '../material.js'
 import { type Examples, fit } from './fit.js'
 import { missingInstruments } from './rendered.js'
+import { TRAINING_ALBUMS } from './scenes.js'
 import { secondExamples } from './second-training.js'
 import { type Models, firstExamples, modelSource, rounded } from './training.js'
 
@@ -12,11 +13,11 @@ const HELP = `node dist/bench/vad/train.js FILE: derives the numbers of src/medi
   --check     derives them and compares them with those that were built; nothing is written, 1 when one differs
   --second    derives those of the second stage alone; the others are taken as they were built
 
-Takes about eight minutes of one core and 1.5 GB; the same numbers come out each time. docs/VAD.md says what they are made from.`
+Takes about fifteen minutes of one core and 2 GB, half of it for the second stage; the same numbers come out each time. docs/VAD.md says what they are made from.`
 
 const FIRST = { utterances: 132, soundMs: 45_000 }
 const FIRST_FIT = { epochs: 8, seed: 3 }
-const SECOND = { utterances: 60, calls: 2, soundMs: 20_000, pieces: 64 }
+const SECOND = { utterances: 60, calls: 2, soundMs: 20_000, pieces: 32, excerpts: 2 }
 const SECOND_FIT = { epochs: 6, seed: 1 }
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -31,9 +32,11 @@ async function main(argv: readonly string[]): Promise<number> {
     console.log(HELP)
     return values.help === true ? 0 : 2
   }
-  const missing = [missingMaterial('allison', 'june', 'music'), missingInstruments()].filter(
-    (packages) => packages !== null,
-  )
+  const missing = [
+    missingMaterial('allison', 'june', 'music'),
+    missingAlbums(...TRAINING_ALBUMS),
+    missingInstruments(),
+  ].filter((packages) => packages !== null)
   if (missing.length > 0) {
     console.error(`what the numbers are derived from is not here: apt-get install ${missing.join(' ')}`)
     return 2

@@ -68,7 +68,15 @@ t.test('what is built knows material of the kind that it was derived from', (t) 
 t.test(
   'the second stage learns from what is likely to the first, the same each time, and knows music from a caller',
   async (t) => {
-    const small: SceneOptions = { utterances: 6, calls: 1, soundMs: 8000, pieces: 0, lines: ['8 kHz'], recorded: false }
+    const small: SceneOptions = {
+      utterances: 6,
+      calls: 1,
+      soundMs: 8000,
+      pieces: 0,
+      excerpts: 0,
+      lines: ['8 kHz'],
+      recorded: false,
+    }
     const scenes = { ...small, noises: ['pink', 'music'] as const }
     const likely = await secondExamples(scenes, VOICE_MODELS.first)
     const again = await secondExamples(scenes, VOICE_MODELS.first)
