@@ -58,12 +58,12 @@ export const ODDS_LIMIT = 6
 export const SECOND_ODDS_BEGIN = -5
 export const SECOND_ODDS_ON = -6.5
 /** Below this it is rather no voice. */
-export const SECOND_ODDS_AGAINST = -1.5
+export const SECOND_ODDS_AGAINST = -2.5
 /** The share of frames that were likely to the first stage and rather no voice is taken over about so much time: 4 s. */
 export const AGAINST_SHARE = 0.005
 /** By how much that share raises what is asked of a voice: it is nearly 0 while people speak, most of the frames in music. */
-export const AGAINST_ODDS = 20
-export const AGAINST_ODDS_MAX = 6
+export const AGAINST_ODDS = 30
+export const AGAINST_ODDS_MAX = 7
 /** Below this a voice is doubtful. */
 export const SECOND_ODDS_DOUBTFUL = 0
 /** Softer than any line that has a person on it: such a frame is no voice, whatever is in it. */
