@@ -1,6 +1,6 @@
 import t from 'tap'
-import { missingMaterial } from '../../bench/material.js'
-import { measureNobody } from '../../bench/vad/nobody.js'
+import { missingAlbums, missingMaterial } from '../../bench/material.js'
+import { JUDGING_ALBUMS, measureNobody } from '../../bench/vad/nobody.js'
 import { missingInstruments } from '../../bench/vad/rendered.js'
 import { loadVads } from '../support/media-modules.js'
 
@@ -42,9 +42,24 @@ t.test('music on hold passes for a caller seldom: recorded pieces that nothing w
   for (const { name, line, voicedShare } of judged)
     t.ok(voicedShare < 0.09, `${name}, ${line}: ${(100 * voicedShare).toFixed(1)} % of the frames`)
   const share = mean(judged.map(({ voicedShare }) => voicedShare))
-  t.ok(share < 0.05, `${(100 * share).toFixed(1)} % of all`)
+  t.ok(share < 0.04, `${(100 * share).toFixed(1)} % of all`)
   const commits = mean(judged.map(({ commitsPerMin }) => commitsPerMin))
   t.ok(commits <= 1, `${commits.toFixed(2)} turns taken a minute`)
+  t.end()
+})
+
+t.test('the music of two games passes for a caller seldom: 31 pieces by hands that it never heard', (t) => {
+  if (missingAlbums(...JUDGING_ALBUMS) !== null) {
+    console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends ${missing.join(' ')}`)
+    t.end()
+    return
+  }
+  const judged = named('mean of')
+  t.equal(judged.length, 6)
+  for (const { name, line, voicedShare } of judged)
+    t.ok(voicedShare < 0.05, `${name}, ${line}: ${(100 * voicedShare).toFixed(1)} % of the frames`)
+  const commits = mean(judged.map(({ commitsPerMin }) => commitsPerMin))
+  t.ok(commits < 0.7, `${commits.toFixed(2)} turns taken a minute`)
   t.end()
 })
 
@@ -59,7 +74,7 @@ t.test(
     const judged = named('rendered')
     t.equal(judged.length, 18)
     const share = mean(judged.map(({ voicedShare }) => voicedShare))
-    t.ok(share < 0.19, `${(100 * share).toFixed(1)} % of the frames`)
+    t.ok(share < 0.14, `${(100 * share).toFixed(1)} % of the frames`)
     t.end()
   },
 )
