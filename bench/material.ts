@@ -72,6 +72,9 @@ export async function albumPieces(name: Album): Promise<readonly Int16Array[]> {
   return pieces.filter(({ length }) => length >= PIECE_LEAST_S * 16_000)
 }
 
+/** Where its recordings are. */
+export const materialFolder = (name: Material): string => MATERIAL[name].folder
+
 /** Names of its recordings without folder and ending, such as `digits/4` or `vm-goodbye`, sorted. */
 export function recordings(name: Material): readonly string[] {
   const { folder } = MATERIAL[name]

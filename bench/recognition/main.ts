@@ -1,13 +1,15 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { loadAgents } from '../../src/agents/loader.js'
 import { FIT_MIN } from '../../src/backends/embedded/embedded-backend.js'
 import {
   digitsOf,
+  isNumberSaid,
   recognisedWords,
   NOISE_WORDS,
   Understanding,
 } from '../../src/backends/embedded/dialogue/understanding.js'
 import { packageRoot } from '../../src/config/package-root.js'
+import { messageOf } from '../../src/core/errors.js'
 import { joined, levelDbfs } from '../../src/media/pcm.js'
 import { speakAs } from '../../src/simulator/caller-speech.js'
 import { seededRandom } from '../../src/simulator/random.js'
@@ -17,18 +19,20 @@ import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { RECOGNISER_RATE_HZ, type DigitCheck } from '../../src/speech/speech-protocol.js'
 import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
-import { missingMaterial, readVoice } from '../material.js'
-import { powerOf, throughLine } from '../vad/corpus.js'
+import { materialFolder, missingMaterial, readVoice } from '../material.js'
+import { powerOf, resampled, throughLine } from '../vad/corpus.js'
+import { recordedSentences } from '../vad/recorded.js'
 import { pinkNoise } from '../vad/sounds.js'
 
 const HELP = `npm run bench -- --recognition
   How many order numbers of four digits the embedded recogniser hears right, on the order line's grammar: the caller's own eight
-  orders (known) and any number (free), said by Debian's Allison and by flite's voices, as recorded (-26 dBFS), in pink noise at
-  20 dB, clipped (-12 dBFS) and soft (-40 dBFS), on a line of 8 kHz mu-law, in a random order of callers; and how often digits in
-  French and Italian (June, Carlo) are taken for a number.
+  orders (known), any number (free) and two digits of one (part), said by Debian's Allison and by flite's voices, as recorded
+  (-26 dBFS), in pink noise at 20 dB, clipped (-12 dBFS) and soft (-40 dBFS), on a line of 8 kHz mu-law, in a random order of
+  callers; and how often digits and sentences in French and Italian (June, Carlo) are taken for a number.
 
 Options:
-  --oh  only numbers with a zero in them, and "oh" is said for it`
+  --oh          only numbers with a zero in them, and "oh" is said for it
+  --voices DIR  sentences of one more person who says no numbers: WAV files, one sentence each; several times`
 
 const RATE_HZ = RECOGNISER_RATE_HZ
 const ENGLISH = ['allison', 'rms', 'awb', 'kal'] as const
@@ -45,11 +49,22 @@ const NUMBERS = 24
 const KNOWN = 8
 const DIGIT_GAP_MS = 60
 const PIECE_MS = 100
+/** At most so many of one person. */
+const SENTENCES = 100
+const SENTENCE_LINES = ['recorded', 'noise'] as const
+/** Prompts with numbers, letters and nothing. */
+const NO_SENTENCES = /(^|\/)(digits|letters|phonetic|silence)\//
+
+interface Sentence {
+  readonly speaker: string
+  readonly line: (typeof SENTENCE_LINES)[number]
+  readonly pcm: Int16Array
+}
 
 interface Said {
   readonly speaker: Speaker
   readonly line: Line
-  readonly kind: 'known' | 'free'
+  readonly kind: 'known' | 'free' | 'part'
   readonly number: string
   readonly pcm: Int16Array
 }
@@ -59,6 +74,7 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
   const values = benchArguments(argv, HELP, {
     recognition: { type: 'boolean' },
     oh: { type: 'boolean', default: false },
+    voices: { type: 'string', multiple: true, default: [] },
   })
   if (typeof values === 'number') return values
   const missing = missingMaterial('allison', 'june', 'carlo')
@@ -77,28 +93,44 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
     return number.join('')
   })
   const { grammars, digits, check } = await orderLine(numbers.slice(0, KNOWN))
-  const said = await saidBy(
-    values.oh ? ENGLISH : [...ENGLISH, ...FOREIGN],
-    numbers,
-    values.oh ? ['oh', ...digits.slice(1)] : digits,
-    random,
-  )
+  const spoken = values.oh ? ['oh', ...digits.slice(1)] : digits
+  const said = await saidBy(values.oh ? ENGLISH : [...ENGLISH, ...FOREIGN], numbers, spoken, random)
+  said.push(...(await partsOf(numbers, spoken, random)))
+  const others = values.oh ? [] : [...FOREIGN.map(materialFolder), ...values.voices]
+  const read = await Promise.all(others.map(sentencesOf)).catch((error: unknown) => {
+    console.error(`bench: ${messageOf(error)}`)
+    return null
+  })
+  if (read === null) return 2
+  const sentences = shuffled(read.flat(), random)
   const pool = new SpeechPool()
   const { show, end } = benchProgress()
   try {
     await pool.ready()
     const speech = new SpeechClient({ port: pool.openSession() })
+    const digitsIn = async (pcm: Int16Array, kind: Said['kind']): Promise<string> => {
+      const isKnown = kind === 'known'
+      const grammar = isKnown ? grammars.known : grammars.free
+      const utterance = speech.startUtterance(grammar, NOISE_WORDS, undefined, isKnown ? {} : { check })
+      for (const piece of piecesOf(pcm)) utterance.push(piece)
+      const { text, fit = 1, wordMs = [] } = await utterance.end()
+      const words = recognisedWords(text, digits)
+      const fits = fit >= FIT_MIN && (isKnown || isNumberSaid(words, fit, wordMs, digits))
+      return fits ? digitsOf(words, digits) : ''
+    }
     const results: { readonly said: Said; readonly heard: string }[] = []
     for (const one of said) {
       show(`number ${results.length + 1} of ${said.length}`)
-      const options = one.kind === 'free' ? { check } : {}
-      const utterance = speech.startUtterance(grammars[one.kind], NOISE_WORDS, undefined, options)
-      for (const piece of piecesOf(one.pcm)) utterance.push(piece)
-      const { text, fit = 1 } = await utterance.end()
-      results.push({ said: one, heard: fit < FIT_MIN ? '' : digitsOf(recognisedWords(text, digits), digits) })
+      results.push({ said: one, heard: await digitsIn(one.pcm, one.kind) })
+    }
+    const taken: { readonly sentence: Sentence; readonly heard: string }[] = []
+    for (const sentence of sentences) {
+      show(`sentence ${taken.length + 1} of ${sentences.length}`)
+      taken.push({ sentence, heard: await digitsIn(sentence.pcm, 'free') })
     }
     end()
     console.log(tables(results))
+    if (taken.length > 0) console.log(sentenceTable(taken, others.map(nameOf)))
   } finally {
     await pool.close()
   }
@@ -107,7 +139,7 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
 
 /** What the shipped order line listens for when it asks for an order number, and its words for the digits. */
 async function orderLine(known: readonly string[]): Promise<{
-  readonly grammars: Readonly<Record<Said['kind'], string>>
+  readonly grammars: Readonly<Record<'known' | 'free', string>>
   readonly digits: readonly string[]
   readonly check: DigitCheck
 }> {
@@ -150,6 +182,34 @@ async function saidBy(
     }
   }
   return shuffled(said, random)
+}
+
+/** The first half of each number, where any number may be said in parts. */
+async function partsOf(numbers: readonly string[], digits: readonly string[], random: () => number): Promise<Said[]> {
+  const said: Said[] = []
+  for (const speaker of ENGLISH) {
+    const speak = await speakerOf(speaker, digits)
+    for (const number of numbers.slice(0, KNOWN).map((whole) => whole.slice(0, 2))) {
+      const voice = await speak(number)
+      for (const line of Object.keys(LINES) as Line[])
+        said.push({ speaker, line, kind: 'part', number, pcm: overLine(voice, line, said.length) })
+    }
+  }
+  return shuffled(said, random)
+}
+
+const nameOf = (folder: string): string => basename(folder)
+
+/** One person's, spread evenly over all. */
+async function sentencesOf(folder: string): Promise<Sentence[]> {
+  const all = (await recordedSentences(folder)).filter(({ name }) => !NO_SENTENCES.test(name))
+  if (all.length === 0) throw new Error(`${folder} has no WAV file of 8 or 16 kHz with a sentence of 0.8 to 8 s`)
+  const count = Math.min(SENTENCES, all.length)
+  return Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)] as (typeof all)[number])
+    .map(({ audio: { pcm, sampleRateHz } }) =>
+      Int16Array.from(resampled(Float64Array.from(pcm), sampleRateHz, RATE_HZ)),
+    )
+    .flatMap((pcm, i) => SENTENCE_LINES.map((line) => ({ speaker: nameOf(folder), line, pcm: overLine(pcm, line, i) })))
 }
 
 async function speakerOf(
@@ -206,7 +266,7 @@ function tables(results: readonly { readonly said: Said; readonly heard: string 
   }
   const out: string[] = []
   const isEnglish = (said: Said): boolean => ENGLISH.some((one) => one === said.speaker)
-  for (const kind of ['known', 'free'] as const) {
+  for (const kind of ['known', 'free', 'part'] as const) {
     const rows: readonly [string, (said: Said) => boolean][] = [
       ...ENGLISH.map((name): [string, (said: Said) => boolean] => [name, ({ speaker }) => speaker === name]),
       ['all', isEnglish],
@@ -217,12 +277,31 @@ function tables(results: readonly { readonly said: Said; readonly heard: string 
         : []),
     ]
     const lines = Object.keys(LINES) as Line[]
-    out.push('', `${kind} numbers: right / another number heard / said`)
+    out.push('', `${kind === 'part' ? 'parts of' : kind} numbers: right / another number heard / said`)
     out.push(`${'speaker'.padEnd(10)}${[...lines, 'all'].map((name) => name.padStart(15)).join('')}`)
     for (const [name, pick] of rows) {
       const cells = lines.map((line) => cell((said) => said.kind === kind && said.line === line && pick(said)))
       out.push(`${name.padEnd(10)}${cells.join('')}${cell((said) => said.kind === kind && pick(said))}`)
     }
+  }
+  return out.join('\n')
+}
+
+function sentenceTable(
+  taken: readonly { readonly sentence: Sentence; readonly heard: string }[],
+  speakers: readonly string[],
+): string {
+  const out = ['', 'sentences without a number: two digits or more heard / four digits / said']
+  const width = Math.max(...speakers.map(({ length }) => length)) + 2
+  out.push(`${'speaker'.padEnd(width)}${SENTENCE_LINES.map((name) => name.padStart(15)).join('')}`)
+  for (const name of speakers) {
+    const cells = SENTENCE_LINES.map((line) => {
+      const of = taken.filter(({ sentence }) => sentence.speaker === name && sentence.line === line)
+      const withDigits = (isMany: (count: number) => boolean): number =>
+        of.filter(({ heard }) => isMany(heard.length)).length
+      return `${withDigits((count) => count >= 2)} / ${withDigits((count) => count === 4)} / ${of.length}`.padStart(15)
+    })
+    out.push(`${name.padEnd(width)}${cells.join('')}`)
   }
   return out.join('\n')
 }

@@ -14,30 +14,43 @@ const LEAST_RMS = 100
 const TONES_MAX = 0.1
 
 /**
- * People who were recorded, in place of the synthesised ones: an optional check, as no recording lies in this
- * repository.
+ * The sentences of people who were recorded.
  * @param folder of WAV files as `readWavFile` takes them, one sentence each, also in its subfolders; others are passed
  *   over
- * @param count of utterances, which are taken in the order of their names, spread evenly over all
- * @throws Error when there are fewer
+ * @returns them with their names in the folder, in the order of these
+ * @throws Error when the folder has too many files
  */
-export async function recordedUtterances(folder: string, rateHz: LegRateHz, count: number): Promise<Utterances> {
+export async function recordedSentences(
+  folder: string,
+): Promise<{ readonly name: string; readonly audio: CallerFile }[]> {
   const files = (await readdir(folder, { recursive: true }))
     .filter((name) => name.toLowerCase().endsWith('.wav'))
     .toSorted()
   if (files.length > FILES_MAX) throw new Error(`more than ${FILES_MAX} WAV files in ${folder}`)
-  const found: CallerFile[] = []
-  for (const file of files) {
-    const audio = await readWavFile(join(folder, file)).catch(() => null)
-    if (audio !== null && isSentence(audio)) found.push(audio)
+  const found: { readonly name: string; readonly audio: CallerFile }[] = []
+  for (const name of files) {
+    const audio = await readWavFile(join(folder, name)).catch(() => null)
+    if (audio !== null && isSentence(audio)) found.push({ name, audio })
   }
+  return found
+}
+
+/**
+ * People who were recorded, in place of the synthesised ones: an optional check, as no recording lies in this
+ * repository.
+ * @param folder as of `recordedSentences`
+ * @param count of utterances, which are taken in the order of their names, spread evenly over all
+ * @throws Error when there are fewer
+ */
+export async function recordedUtterances(folder: string, rateHz: LegRateHz, count: number): Promise<Utterances> {
+  const found = await recordedSentences(folder)
   if (found.length < count)
     throw new Error(`${count} sentences of ${UTTERANCE_S.join(' to ')} s are wanted, ${folder} has ${found.length}`)
   return utterancesOf(
     rateHz,
     'heldOut',
     Array.from({ length: count }, (_, i) => {
-      const { pcm, sampleRateHz } = found[Math.floor((i * found.length) / count)] as CallerFile
+      const { pcm, sampleRateHz } = (found[Math.floor((i * found.length) / count)] as (typeof found)[number]).audio
       return { samples: Float64Array.from(pcm), sampleRateHz }
     }),
   )

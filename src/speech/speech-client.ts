@@ -314,7 +314,7 @@ export class SpeechClient {
       case 'partial': {
         const state = this.#utterances.get(reply.id)
         if (state !== undefined && !state.ended)
-          state.onPartial({ text: reply.text, fit: reply.fit ?? 1, ofMs: reply.ofMs })
+          state.onPartial({ text: reply.text, fit: reply.fit ?? 1, wordMs: reply.wordMs ?? [], ofMs: reply.ofMs })
         return
       }
       case 'heard':

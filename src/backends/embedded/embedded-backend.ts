@@ -24,7 +24,14 @@ import {
   type HeardEvent,
   type HeardBy,
 } from './dialogue/engine.js'
-import { digitsOf, recognisedWords, readable, withFirstDigit, withoutSlips } from './dialogue/understanding.js'
+import {
+  digitsOf,
+  isNumberSaid,
+  recognisedWords,
+  readable,
+  withFirstDigit,
+  withoutSlips,
+} from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { PreRoll, preRollMs } from '../pre-roll.js'
@@ -144,6 +151,8 @@ export class EmbeddedBackend implements Backend {
   #keysPressed = 0
   /** As of the beginning of the current or last utterance. */
   #keysAtSpeech = 0
+  /** The current or last utterance may be any number, not only a known one. */
+  #anyNumber = false
   #utteranceSamples = 0
   /** What the call was told last. */
   #expected: CallerExpectation = 'open'
@@ -203,13 +212,14 @@ export class EmbeddedBackend implements Backend {
     // What the caller said before may be half of a number whose other half this is.
     const { jsgf, words, check } = engine.grammar(this.#recognising > 0)
     this.#keysAtSpeech = this.#keysPressed
+    this.#anyNumber = check !== null
     try {
       let heard = ''
       let weighedMs = 0
       this.#words = ''
       this.#loneDigit = null
       this.#expectMore(engine)
-      const onPartial = ({ text, fit = 1, ofMs }: PartlyRecognised): void => {
+      const onPartial = ({ text, fit = 1, wordMs = [], ofMs }: PartlyRecognised): void => {
         if (this.#closed) return
         const soFar = fit < FIT_MIN ? '' : recognisedWords(text, this.#digits)
         this.#words = soFar
@@ -218,6 +228,7 @@ export class EmbeddedBackend implements Backend {
         if (ofMs < weighedMs + UNDERSTOOD_EVERY_MS) return
         weighedMs = ofMs
         if (soFar === '' || soFar === heard) return
+        if (check !== null && !isNumberSaid(soFar, fit, wordMs, this.#digits)) return
         // Announcements of another line are heard as long numbers.
         if (digitsOf(soFar, this.#digits).length > (engine.digitsMax ?? Infinity)) return
         heard = soFar
@@ -272,6 +283,7 @@ export class EmbeddedBackend implements Backend {
     this.#stopDigitListener()
     const keysAtSpeech = this.#keysAtSpeech
     const loneDigit = this.#loneDigit
+    const anyNumber = this.#anyNumber
     this.#preRoll.clear()
     const duringAgentSpeech =
       !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
@@ -282,8 +294,10 @@ export class EmbeddedBackend implements Backend {
         this.#recognising--
         const digitsMax = this.#engine?.digitsMax ?? Infinity
         const fitMin = unless === undefined || ms <= FEW_WORDS_MS ? FIT_MIN : FIT_SURE
-        const said = withoutSlips(recognisedWords(text, this.#digits), wordMs, this.#digits, digitsMax)
-        const words = fit < fitMin ? '' : withFirstDigit(said, loneDigit, this.#digits, digitsMax)
+        const recognised = recognisedWords(text, this.#digits)
+        const fits = fit >= fitMin && (!anyNumber || isNumberSaid(recognised, fit, wordMs, this.#digits))
+        const said = withoutSlips(recognised, wordMs, this.#digits, digitsMax)
+        const words = fits ? withFirstDigit(said, loneDigit, this.#digits, digitsMax) : ''
         const meant =
           unless === undefined ||
           (words !== '' &&

@@ -5,7 +5,7 @@ import type { DialogueEvent, DialogueState } from '../../../src/backends/embedde
 import { DecoderSet } from '../../../src/speech/decoder-set.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { framesOf, overThePhone } from './phone-line.js'
-import { withFirstDigit, withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
+import { isNumberSaid, withFirstDigit, withoutSlips } from '../../../src/backends/embedded/dialogue/understanding.js'
 import { lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
 
 const orderLine = offlineSchema.parse(ORDER_LINE.offline)
@@ -433,6 +433,20 @@ t.test('a number that is too long is heard without digits that are too short to 
   t.equal(heard(five, 300, 250, 260, 190, 300), five, 'all were said')
   t.equal(heard(five), five, 'nobody knows how long they were')
   t.equal(heard('four one two', 100, 100, 100), 'four one two', 'a number that is not too long')
+  t.end()
+})
+
+t.test('digits count as said when they fit well enough for how fast they came', (t) => {
+  const isSaid = (text: string, fit: number, ...wordMs: number[]): boolean =>
+    isNumberSaid(text, fit, wordMs, orderLine.digits)
+  t.notOk(isSaid('four seven seven three', 0.83, 330, 330, 330, 330))
+  t.ok(isSaid('four seven seven three', 0.85, 330, 330, 330, 330))
+  t.ok(isSaid('four seven seven three', 0.8, 500, 500, 500, 500), 'slowly: less will do')
+  t.notOk(isSaid('four seven seven three', 0.85, 200, 200, 200, 200), 'fast: more is needed')
+  t.notOk(isSaid("it's four seven please", 0.83, 900, 330, 330, 900), 'other words do not make it slower')
+  t.ok(isSaid('seven', 0.76, 200), 'a single digit')
+  t.ok(isSaid('where is my order', 0.76, 200, 200, 200, 200), 'words')
+  t.ok(isSaid('four seven', 0.76), 'nobody knows how long they were')
   t.end()
 })
 

@@ -2,7 +2,9 @@ import t from 'tap'
 import { readVoice } from '../../../bench/material.js'
 import { SpeechPool } from '../../../src/speech/speech-pool.js'
 import { loadFlite } from '../../../src/speech/flite.js'
+import { levelDbfs } from '../../../src/media/pcm.js'
 import { hasMaterial } from '../../support/material.js'
+import { concatenate } from '../../support/tones.js'
 import { type OpenCall, openCall, STRANGER, TWO_ORDERS } from './order-line.js'
 import { framesOf, throughMuLaw } from './phone-line.js'
 
@@ -21,7 +23,15 @@ async function spoken(digits: string): Promise<Int16Array> {
     parts.push(await readVoice('allison', `digits/${digit}`, RATE_HZ), silence(60))
   }
   parts.push(silence(600))
-  return throughMuLaw(Int16Array.from(parts.flatMap((part) => [...part])))
+  return throughMuLaw(concatenate(...parts))
+}
+
+/** A sentence of somebody else, as a telephone carries it. */
+async function sentence(voice: 'june' | 'carlo', recording: string): Promise<Int16Array> {
+  const pcm = await readVoice(voice, recording, RATE_HZ)
+  const gain = 10 ** ((-26 - levelDbfs(pcm)) / 20)
+  const levelled = pcm.map((sample) => Math.round(sample * gain))
+  return throughMuLaw(concatenate(silence(200), levelled, silence(600)))
 }
 
 /** The caller says this; recognition goes on when this returns. */
@@ -80,4 +90,24 @@ t.test('too many digits are said, not cut', async (t) => {
   await call.line.says(/^2 7 3 1 4 is too many digits\. Sorry/)
   await call.end()
   t.pass()
+})
+
+t.test('a sentence in another language is no number, nor part of one', async (t) => {
+  if (!hasMaterial(t, 'june', 'carlo')) return
+  for (const [voice, recording] of [
+    ['june', 'im-sorry'],
+    ['june', 'feature-not-avail-line'],
+    ['carlo', 'digits/h-40'],
+    ['carlo', 'digits/h-60'],
+    ['carlo', 'conf-noempty'],
+    ['carlo', 'vm-undelete'],
+  ] as const) {
+    const call = await openCall(pool, flite, { from: STRANGER })
+    const { line } = call
+    const from = line.said.length
+    says(call, await sentence(voice, recording))
+    await line.when(() => line.said.length > from)
+    t.notMatch(line.heard.join(' '), /\d/, recording)
+    await call.end()
+  }
 })

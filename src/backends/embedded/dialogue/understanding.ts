@@ -109,6 +109,30 @@ export function withoutSlips(
 }
 
 /**
+ * How well digits that last 330 ms each must fit to be a number that was said, and by how much that changes where they
+ * last e times as long. What remains of another language where any number may be said is a string of digits that are
+ * short and fit moderately ("four seven seven three seven three seven oh"). The figures are in docs/OFFLINE-AGENT.md
+ * ("Recognition accuracy"). Not for known numbers: whole ones of other languages are rare there, and a telephone's "oh"
+ * fits badly.
+ */
+const DIGITS_FIT_MIN = 0.8386
+const DIGITS_FIT_MS = 330
+const DIGITS_FIT_SLOPE = 0.11
+
+/**
+ * Whether two digits or more fit well enough for how fast they were said; true for anything else.
+ * @param text    what was recognised, all of it
+ * @param fit     how well all of it fits, 0 to 1
+ * @param wordMs  how long each word lasts; where that is not known any number counts as said
+ */
+export function isNumberSaid(text: string, fit: number, wordMs: readonly number[], digits: readonly string[]): boolean {
+  const digitsMs = text.split(' ').flatMap((word, at) => (digits.includes(word) ? [wordMs[at] ?? NaN] : []))
+  const meanMs = digitsMs.reduce((sum, ms) => sum + ms, 0) / digitsMs.length
+  if (digitsMs.length < 2 || Number.isNaN(meanMs)) return true
+  return fit >= DIGITS_FIT_MIN - DIGITS_FIT_SLOPE * Math.log(meanMs / DIGITS_FIT_MS)
+}
+
+/**
  * A number that is read out slowly, with its first digit: among the other sentences of the grammar "four" and a pause is
  * heard as "order".
  * @param lone  the digit that stood alone before a pause, by `loneDigitGrammar`; null if there was none
