@@ -95,7 +95,7 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
   const random = seededRandom(1)
   const numbers = numbersOf(NUMBERS, values.oh, random)
   const known = [...numbers, ...numbersOf(KNOWN_NUMBERS - NUMBERS, values.oh, seededRandom(2))]
-  const { grammarOf, digits, check } = await orderLine()
+  const { grammarOf, digits, checkOf } = await orderLine()
   const spoken = values.oh ? ['oh', ...digits.slice(1)] : digits
   const said = await saidBy(values.oh ? ENGLISH : [...ENGLISH, ...FOREIGN], numbers, known, spoken, random)
   said.push(...(await partsOf(numbers, spoken, random)))
@@ -113,7 +113,7 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
     const speech = new SpeechClient({ port: pool.openSession() })
     const digitsIn = async (pcm: Int16Array, orders: readonly string[]): Promise<string> => {
       const isKnown = orders.length > 0
-      const utterance = speech.startUtterance(grammarOf(orders), NOISE_WORDS, undefined, isKnown ? {} : { check })
+      const utterance = speech.startUtterance(grammarOf(orders), NOISE_WORDS, undefined, { check: checkOf(!isKnown) })
       for (const piece of piecesOf(pcm)) utterance.push(piece)
       const { text, fit = 1, wordMs = [] } = await utterance.end()
       const words = recognisedWords(text, digits)
@@ -160,7 +160,7 @@ function numbersOf(count: number, oh: boolean, random: () => number): string[] {
 async function orderLine(): Promise<{
   readonly grammarOf: (orders: readonly string[]) => string
   readonly digits: readonly string[]
-  readonly check: DigitCheck
+  readonly checkOf: (anyNumber: boolean) => DigitCheck
 }> {
   const { agents } = await loadAgents(join(packageRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
   const dialogue = agents.get('order-status')?.offline
@@ -173,7 +173,7 @@ async function orderLine(): Promise<{
       known: new Map(orders.length === 0 ? [] : [['order', orders]]),
       number: { slot: 'order', have: '', partMin: 2 },
     })
-  return { grammarOf, digits: dialogue.digits, check: understanding.digitCheck() }
+  return { grammarOf, digits: dialogue.digits, checkOf: (anyNumber) => understanding.digitCheck(anyNumber) }
 }
 
 /** Each speaker's numbers on each line, in a random order. Speakers of other languages say no known ones. */

@@ -375,6 +375,12 @@ const bargeInSchema = z
       .max(1500)
       .default(CALL.bargeIn.commitMs)
       .describe("Commit: voiced time until the agent's speech is discarded and the caller has the turn."),
+    doubtfulOnsetMs: z
+      .int()
+      .min(20)
+      .max(300)
+      .default(CALL.speech.doubtfulOnsetMs)
+      .describe('Onset where most of the voice may be music or a noise; not less than onsetMs.'),
     doubtfulCommitMs: z
       .int()
       .min(60)

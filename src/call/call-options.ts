@@ -69,6 +69,8 @@ export interface CallSessionOptions {
 export interface SpeechOptions {
   /** Voice without a pause that begins a segment of caller speech. */
   readonly onsetMs: number
+  /** The same over the agent's speech, where most of that voice is doubtful: it may be music or a noise. Not less. */
+  readonly doubtfulOnsetMs: number
   /** Quiet after the last voiced sample that ends the segment; adaptive: of open speech on a good line. */
   readonly endOfSpeechMs: number
   /** The quiet follows from what is expected and how this caller pauses. */
@@ -215,6 +217,8 @@ export const DEFAULT_CALL_OPTIONS = {
   goodbyeText: 'Thank you for calling. Goodbye.',
   speech: {
     onsetMs: 40, // two frames: one voiced frame is often a click (docs/ARCHITECTURE.md, barge-in)
+    // Most blips of noise that pass for a voice are shorter, and all of them are doubtful; a caller seldom is (docs/VAD.md).
+    doubtfulOnsetMs: 100,
     endOfSpeechMs: 620, // adaptive, so more in noise and after longer pauses; docs/VAD.md has what it cuts
     adaptive: true,
     realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter

@@ -1110,7 +1110,7 @@ export class CallSession {
       this.#unrecognised.ignores(voiced, this.#agentTalking || this.#agentSpeech.anyOpen)
     )
       return false
-    const edge = speech.frame(frame, atMs, voiced)
+    const edge = speech.frame(frame, atMs, voiced, voiced && this.#pausable)
     if (edge === 'none' && !voiced) return false
     if (edge === 'end') {
       this.#segmentEnded()
@@ -1156,9 +1156,8 @@ export class CallSession {
     const suspected = this.#putOnHold.suspected
     // What has gone on without words for so long is not the caller who interrupts.
     if (suspected && this.#agentTalking) return false
+    if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected)
     const responding = this.#agentSpeech.responding !== null
-    const pausable = this.#interruptible && (this.#playout.pendingMs() > 0 || responding)
-    if (!pausable) return this.#sendSpeechStart(fromMs, suspected)
     const start = this.#bargeInStart(fromMs)
     this.#bargeIn.pause(start, start.audible && (responding || this.#playout.pendingMs() >= MORE_TO_SAY_MS))
     this.#bargeIn.heard(onset ? this.#callerSpeech.voicedMs : FRAME_MS, doubtful)
@@ -1166,9 +1165,14 @@ export class CallSession {
     this.#in('barge-in-resume', this.#options.bargeIn.resumeAfterMs)
     this.#mark(
       'barge-in-pause',
-      `${this.#bargeIn.figures} over the agent, ${this.#options.speech.onsetMs} needed${this.#levelFigures}`,
+      `${this.#bargeIn.figures} over the agent, ${this.#callerSpeech.onsetNeededMs} needed${this.#levelFigures}`,
     )
     return true
+  }
+
+  /** There is speech of the agent that an onset would keep back. */
+  get #pausable(): boolean {
+    return this.#interruptible && (this.#playout.pendingMs() > 0 || this.#agentSpeech.responding !== null)
   }
 
   #bargeInStart(firstVoicedMs: number): BargeInStart {

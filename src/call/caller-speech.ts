@@ -18,7 +18,7 @@ type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
  * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame. How long a pause ends a segment
  * is for the `TurnDecider` to say.
  *
- *     quiet    --onsetMs of voice in a row-->            speaking   'onset'
+ *     quiet    --onsetMs of voice in a row-->            speaking   'onset'; over the agent doubtfulOnsetMs where most is doubtful
  *     speaking --realSpeechMs of voice in total-->       speaking   'real' (once a segment)
  *     speaking --waitMs of the decider without voice-->  quiet      'end'
  *
@@ -31,11 +31,14 @@ export class CallerSpeech {
   lastVoicedMs = NaN
   /** Total voice in the segment. */
   voicedMs = 0
+  /** Voice in a row that began it. */
+  onsetNeededMs = NaN
   readonly #options: SpeechOptions
   readonly #decider: TurnDecider
   readonly #heard = { voiced: false, levelDbfs: 0, pitchHz: 0, pauseMs: 0 }
   #rowStartMs = NaN
   #rowMs = 0
+  #rowDoubtfulMs = 0
   #why = ''
 
   /** @param decider  in place of the gateway's own */
@@ -59,8 +62,11 @@ export class CallerSpeech {
     return this.voicedMs >= this.#options.realSpeechMs
   }
 
-  /** @param voiced  false where the voice is not the caller's */
-  frame(frame: CallerFrame, nowMs: number, voiced = frame.voiced): SpeechEdge {
+  /**
+   * @param voiced  false where the voice is not the caller's
+   * @param overAgent  an onset would silence the agent
+   */
+  frame(frame: CallerFrame, nowMs: number, voiced = frame.voiced, overAgent = false): SpeechEdge {
     const heard = this.#heard
     heard.voiced = voiced
     heard.levelDbfs = dbfsOf(levelStep(frame.levelDbfs))
@@ -81,14 +87,22 @@ export class CallerSpeech {
       this.lastVoicedMs = nowMs
       return !was && this.real ? 'real' : 'none'
     }
-    if (this.#rowMs === 0) this.#rowStartMs = nowMs - FRAME_MS
+    if (this.#rowMs === 0) {
+      this.#rowStartMs = nowMs - FRAME_MS
+      this.#rowDoubtfulMs = 0
+    }
     this.#rowMs += FRAME_MS
-    const begins = this.#rowMs >= this.#options.onsetMs
+    if (frame.doubtful) this.#rowDoubtfulMs += FRAME_MS
+    const { onsetMs, doubtfulOnsetMs } = this.#options
+    const mayBeNoise = overAgent && 2 * this.#rowDoubtfulMs > this.#rowMs
+    const neededMs = mayBeNoise ? Math.max(onsetMs, doubtfulOnsetMs) : onsetMs
+    const begins = this.#rowMs >= neededMs
     const restMs = this.#rowStartMs - this.lastVoicedMs
     if (begins && restMs < RESUMED_MS_MAX) heard.pauseMs = restMs
     this.#decider.frame(heard)
     if (!begins) return 'none'
     this.speaking = true
+    this.onsetNeededMs = neededMs
     this.firstVoicedMs = this.#rowStartMs
     this.lastVoicedMs = nowMs
     this.voicedMs = this.#rowMs

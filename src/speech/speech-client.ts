@@ -181,8 +181,8 @@ export class SpeechClient {
   /**
    * The caller started to speak; `grammar` is a JSGF document with one public rule.
    * @param onPartial  called with the words so far, about three times a second while the utterance lasts
-   * @param options  `spare`: only if a decoder is free, and until another utterance needs it; `check`: digits count only
-   *   if they are heard twice
+   * @param options  `spare`: only if a decoder is free, and until another utterance needs it; `check`: where a
+   *   number may be said
    * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
    */
   startUtterance(

@@ -47,6 +47,7 @@ export function sessionOptions(
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
       onsetMs: agent.bargeIn.onsetMs,
+      doubtfulOnsetMs: agent.bargeIn.doubtfulOnsetMs,
       endOfSpeechMs: agent.turn.endOfSpeechMs,
       adaptive: agent.turn.adaptive,
     },

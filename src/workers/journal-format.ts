@@ -72,6 +72,7 @@ export const sessionOptionsSchema = z
     goodbyeText: z.string(),
     speech: z.object({
       onsetMs: z.number(),
+      doubtfulOnsetMs: z.number().default(0),
       endOfSpeechMs: z.number(),
       adaptive: z.boolean(),
       realSpeechMs: z.number(),

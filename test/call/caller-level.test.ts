@@ -41,6 +41,21 @@ t.test('before words were understood no voice is refused', async (t) => {
   t.equal(rig.all('playout-clear').length, 1)
 })
 
+t.test('a blip of doubtful voice does not pause the agent', async (t) => {
+  const rig = spoken()
+  voice(rig, 80, -20, true)
+  rig.run(700)
+  t.same(rig.all('playout-pause'), [])
+  voice(rig, 100, -20, true)
+  t.equal(rig.all('playout-pause').length, 1)
+  t.ok(
+    rig
+      .all('mark')
+      .some(({ detail }) => detail?.includes('100 ms of voice, 100 ms of it doubtful over the agent, 100 needed')),
+    'the timeline says why',
+  )
+})
+
 t.test('doubtful voice interrupts only after a second', async (t) => {
   const rig = spoken()
   voice(rig, 960, -20, true)

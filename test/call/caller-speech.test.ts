@@ -5,9 +5,9 @@ import type { CallerFrame } from '../../src/call/frame-figures.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 
 const OPTIONS = { ...DEFAULT_CALL_OPTIONS.speech, endOfSpeechMs: 600, adaptive: false }
-const frameOf = (voiced: boolean): CallerFrame => ({
+const frameOf = (voiced: boolean, doubtful = false): CallerFrame => ({
   voiced,
-  doubtful: false,
+  doubtful,
   levelDbfs: voiced ? -20 : -70,
   pitchHz: 0,
 })
@@ -37,4 +37,21 @@ t.test('voice within the pause goes on with the same segment', async (t) => {
   frames(true, 1)
   t.same(frames(false, 29), [])
   t.same(frames(false, 1), ['end'])
+})
+
+t.test('over the agent, voice that may be noise begins a segment later, and from its first frame', async (t) => {
+  const onsetAt = (doubtful: readonly boolean[], overAgent: boolean): readonly [number, number] => {
+    const speech = new CallerSpeech({ ...OPTIONS, onsetMs: 40, doubtfulOnsetMs: 100 })
+    for (let i = 0; i < 20; i++)
+      if (speech.frame(frameOf(true, doubtful[i % doubtful.length]), 1020 + i * 20, true, overAgent) === 'onset')
+        return [i + 1, speech.firstVoicedMs]
+    return [0, NaN]
+  }
+  t.same(onsetAt([true], true), [5, 1000])
+  t.same(onsetAt([true], false), [2, 1000], 'an onset that stops nobody is cheap')
+  t.same(onsetAt([false], true), [2, 1000])
+  t.same(onsetAt([true, false], true), [2, 1000], 'half of it may be')
+  const speech = new CallerSpeech({ ...OPTIONS, onsetMs: 40, doubtfulOnsetMs: 0 })
+  speech.frame(frameOf(true, true), 20, true, true)
+  t.notOk(speech.speaking, 'never before onsetMs')
 })

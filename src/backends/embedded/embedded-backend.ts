@@ -210,9 +210,9 @@ export class EmbeddedBackend implements Backend {
       this.#responses.interrupt(this.#responses.lastItemId, 0)
     }
     // What the caller said before may be half of a number whose other half this is.
-    const { jsgf, words, check } = engine.grammar(this.#recognising > 0)
+    const { jsgf, words, check, anyNumber } = engine.grammar(this.#recognising > 0)
     this.#keysAtSpeech = this.#keysPressed
-    this.#anyNumber = check !== null
+    this.#anyNumber = anyNumber
     try {
       let heard = ''
       let weighedMs = 0
@@ -228,7 +228,7 @@ export class EmbeddedBackend implements Backend {
         if (ofMs < weighedMs + UNDERSTOOD_EVERY_MS) return
         weighedMs = ofMs
         if (soFar === '' || soFar === heard) return
-        if (check !== null && !isNumberSaid(soFar, fit, wordMs, this.#digits)) return
+        if (anyNumber && !isNumberSaid(soFar, fit, wordMs, this.#digits)) return
         // Announcements of another line are heard as long numbers.
         if (digitsOf(soFar, this.#digits).length > (engine.digitsMax ?? Infinity)) return
         heard = soFar

@@ -66,7 +66,10 @@ function parseHeader(line: Record<string, unknown>, number: number): JournalHead
 }
 
 function version5(options: Record<string, unknown>, version: number): CallSessionOptions {
-  return version < 5 ? migrateOptions(options) : ({ claims: null, ...options } as unknown as CallSessionOptions)
+  if (version < 5) return migrateOptions(options)
+  const speech: object = options['speech'] ?? {}
+  // Settings that came later, with the values that change no decision.
+  return { claims: null, ...options, speech: { doubtfulOnsetMs: 0, ...speech } } as unknown as CallSessionOptions
 }
 
 function readResume(resume: unknown, version: number, number: number): SessionResume | null {

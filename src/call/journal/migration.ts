@@ -35,7 +35,7 @@ export function migrateOptions(options: Readonly<Record<string, unknown>>): Call
     putOnHold: null,
     claims: null,
     ...options,
-    speech: { adaptive: false, ...speech },
+    speech: { adaptive: false, doubtfulOnsetMs: 0, ...speech },
     bargeIn: { doubtfulCommitMs: commitMs, backchannel: null, quieterDb: null, ...bargeIn },
   } as unknown as CallSessionOptions
 }

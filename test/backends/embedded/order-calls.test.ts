@@ -4,6 +4,7 @@ import { loadFlite } from '../../../src/speech/flite.js'
 import { SpeechClient } from '../../../src/speech/speech-client.js'
 import { SpeechPool } from '../../../src/speech/speech-pool.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
+import { until } from '../../support/until.js'
 import { framesOf, overThePhone, synthesise } from './phone-line.js'
 import { Line, ONE_ORDER, openCall, type OpenCall, session, speakInto, STRANGER, TWO_ORDERS } from './order-line.js'
 
@@ -147,7 +148,8 @@ t.test('a noise that did not interrupt is not answered', async (t) => {
   backend.speechStart(0)
   for (let i = 0; i < 10; i++) backend.pushAudio(new Int16Array(160).fill(900))
   backend.speechEnd(0)
-  // Its result and this sentence come from the same worker, in order.
+  await until(() => backend.stats.falseInterruptions > 0, 2000, 'the end of the noise')
+  // An answer would be spoken before this sentence, by the same worker.
   await synthesise(speech, 'Done.', 'kal')
   t.equal(backend.stats.falseInterruptions, 1)
   t.equal(line.events.length, before)

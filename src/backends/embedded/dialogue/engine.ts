@@ -293,20 +293,22 @@ export class DialogueEngine {
   /**
    * The grammar for the recogniser at this point of the dialogue.
    * @param unfinished  something that the caller said before is still being recognised
-   * @returns `check` where any number may be said, not only a known one
+   * @returns `check` where a number may be said; `anyNumber`: not only a known one
    */
   grammar(unfinished = false): {
     readonly jsgf: string
     readonly words: readonly DictionaryEntry[]
     readonly check: DigitCheck | null
+    readonly anyNumber: boolean
   } {
     const expected = this.#expectation(true)
     const number = expected.number === null ? null : { ...expected.number, unfinished }
-    const isAny = number !== null && (expected.known.get(number.slot) ?? []).length === 0
+    const anyNumber = number !== null && (expected.known.get(number.slot) ?? []).length === 0
     return {
       jsgf: this.#understanding.grammar({ ...expected, number }),
       words: this.#words,
-      check: isAny ? this.#understanding.digitCheck() : null,
+      check: number === null ? null : this.#understanding.digitCheck(anyNumber),
+      anyNumber,
     }
   }
 

@@ -250,9 +250,9 @@ export class Understanding {
     return `#JSGF V1.0;\ngrammar digit;\npublic <Said> = (${digits}) (${later})*${others.map((word) => ` | ${word}`).join('')};\n`
   }
 
-  /** The second reading of an answer that may be any number. */
-  digitCheck(): DigitCheck {
-    return { grammar: this.loneDigitGrammar(), digits: laterDigits(this.#digits) }
+  /** The second reading of an answer that may be a number. */
+  digitCheck(anyNumber: boolean): DigitCheck {
+    return { grammar: anyNumber ? this.loneDigitGrammar() : null, digits: laterDigits(this.#digits) }
   }
 
   /**
