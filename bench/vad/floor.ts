@@ -9,7 +9,7 @@ import { TalkingAgent } from './interruptions.js'
 import { framesOf } from './score.js'
 
 /** Whom a call's session takes the floor from, and whom not: recorded people on three lines. */
-const SPEAKERS = ['allison', 'june', 'carlo'] as const satisfies readonly Material[]
+export const SPEAKERS = ['allison', 'june', 'carlo'] as const satisfies readonly Material[]
 type Speaker = (typeof SPEAKERS)[number]
 const LINES = ['8 kHz', '16 kHz', 'tel'] as const
 type Line = (typeof LINES)[number]
@@ -117,7 +117,7 @@ interface Names {
   readonly short: readonly string[]
 }
 
-async function namesOf(speaker: Speaker): Promise<Names> {
+export async function namesOf(speaker: Speaker): Promise<Names> {
   const lengths: { readonly name: string; readonly ms: number }[] = []
   for (const name of recordings(speaker))
     if (!/tone|beep|silence/.test(name))
@@ -130,7 +130,7 @@ async function namesOf(speaker: Speaker): Promise<Names> {
   return { sentences: within(SENTENCE_MS, SENTENCES), short: within(SHORT_MS, SHORT_SOUNDS) }
 }
 
-async function peopleOf(speaker: Speaker, { sentences, short }: Names, rateHz: LegRateHz): Promise<People> {
+export async function peopleOf(speaker: Speaker, { sentences, short }: Names, rateHz: LegRateHz): Promise<People> {
   const read = (names: readonly string[]): Promise<Float64Array[]> =>
     Promise.all(names.map((name) => spokenBy(speaker, name, rateHz)))
   return { sentences: await read(sentences), short: await read(short) }
@@ -297,6 +297,6 @@ function scaled(sound: Float64Array, db: number): Float64Array {
   return sound.map((value) => gain * value)
 }
 
-function quantile(values: readonly number[], share: number): number {
+export function quantile(values: readonly number[], share: number): number {
   return values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? NaN
 }

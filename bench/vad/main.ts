@@ -12,6 +12,7 @@ import { type Quality, SNRS_DB, meanF1, measureQuality } from './quality.js'
 import { recordedUtterances } from './recorded.js'
 import { OFF_FRAMES, ON_FRAMES } from './score.js'
 import { NOISES } from './sounds.js'
+import { measureWaiting, WAITED_MS, type WaitingRow } from './waiting.js'
 
 const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told from everything else
 
@@ -20,6 +21,7 @@ const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told f
   --voices DIR     recorded people in place of synthesised ones: WAV files, one sentence each (docs/VAD.md)
   --nobody         only sounds in which nobody speaks: noise alone, real and rendered music, and how often they interrupt
   --floor          recorded people: who takes the turn from an agent who talks, and who does not
+  --waiting        recorded people whose first words come after some seconds of noise, as of anybody who listens to a greeting
   --plain          with --floor: without backchannels and without levels, for comparison
   --json FILE      the figures as JSON; - for standard output instead of the tables`
 
@@ -68,6 +70,21 @@ function nobodyTable(rows: readonly NobodyRow[]): string {
         `${name.padEnd(40)} ${line.padEnd(7)} ${percent(voicedShare).padStart(8)} ${pausesPerMin.toFixed(1).padStart(11)} ${commitsPerMin.toFixed(1).padStart(12)}`,
     ),
   ].join('\n')
+}
+
+function waitingTable(rows: readonly WaitingRow[]): string {
+  const lines = [
+    'found within 400 ms, and onset median / p90, after so much noise',
+    `rate   noise   SNR   ${WAITED_MS.map((ms) => `${ms / 1000} s`.padEnd(26)).join('')}`.trimEnd(),
+  ]
+  for (const { rateHz, noise, snrDb, waitedMs } of rows) {
+    if (waitedMs !== WAITED_MS[0]) continue
+    const cells = rows
+      .filter((row) => row.rateHz === rateHz && row.noise === noise && row.snrDb === snrDb)
+      .map((row) => `${row.found} of ${row.utterances}, ${row.onsetMedianMs} / ${row.onsetP90Ms} ms`.padEnd(26))
+    lines.push(`${rateHz}`.padEnd(7) + noise.padEnd(8) + `${snrDb} dB`.padEnd(6) + cells.join('').trimEnd())
+  }
+  return lines.join('\n')
 }
 
 function floorTables({ interruptions, shortSounds, rooms, speakers }: Floor): string {
@@ -128,6 +145,7 @@ export async function vadBench(argv: readonly string[]): Promise<number> {
     validation: { type: 'boolean' },
     nobody: { type: 'boolean' },
     floor: { type: 'boolean' },
+    waiting: { type: 'boolean' },
     plain: { type: 'boolean' },
     vad: { type: 'boolean' },
     voices: { type: 'string' },
@@ -149,6 +167,13 @@ export async function vadBench(argv: readonly string[]): Promise<number> {
     const json = JSON.stringify({ version: 1, ...floor }, null, 2)
     if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
     console.log(values.json === '-' ? json : floorTables(floor))
+    return 0
+  }
+  if (values.waiting === true) {
+    const rows = await measureWaiting(vadBank)
+    const json = JSON.stringify({ version: 1, rows }, null, 2)
+    if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
+    console.log(values.json === '-' ? json : waitingTable(rows))
     return 0
   }
   const { voices } = values
