@@ -190,7 +190,8 @@ async function saidBy(
     for (const kind of FOREIGN.some((one) => one === speaker) ? (['free'] as const) : (['known', 'free'] as const)) {
       const own = kind === 'known' ? known : shuffled(numbers.slice(KNOWN), random).slice(0, KNOWN)
       for (const [i, number] of own.entries()) {
-        const orders = kind === 'known' ? known.slice(i - (i % KNOWN), i - (i % KNOWN) + KNOWN) : []
+        const from = i - (i % KNOWN)
+        const orders = kind === 'known' ? known.slice(from, from + KNOWN) : []
         const voice = await speak(number)
         for (const line of Object.keys(LINES) as Line[])
           said.push({ speaker, line, kind, number, orders, pcm: overLine(voice, line, said.length) })

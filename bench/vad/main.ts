@@ -72,6 +72,13 @@ function nobodyTable(rows: readonly NobodyRow[]): string {
   ].join('\n')
 }
 
+/** @param file  undefined: none; `-`: standard output, in place of the table */
+function report(figures: object, table: string, file: string | undefined): void {
+  const json = JSON.stringify({ version: 1, ...figures }, null, 2)
+  if (file !== undefined && file !== '-') writeFileSync(file, json)
+  console.log(file === '-' ? json : table)
+}
+
 function waitingTable(rows: readonly WaitingRow[]): string {
   const lines = [
     'found within 400 ms, and onset median / p90, after so much noise',
@@ -157,23 +164,17 @@ export async function vadBench(argv: readonly string[]): Promise<number> {
   if (values.nobody === true) {
     const { rows, missing } = await measureNobody(vadBank, quick ? 60_000 : 120_000)
     for (const packages of missing) console.error(`LEFT OUT: apt-get install --no-install-recommends ${packages}`)
-    const json = JSON.stringify({ version: 1, rows, missing }, null, 2)
-    if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
-    console.log(values.json === '-' ? json : nobodyTable(rows))
+    report({ rows, missing }, nobodyTable(rows), values.json)
     return 0
   }
   if (values.floor === true) {
     const floor = await measureFloor(vadBank, values.plain === true ? PLAIN : DEFAULT_CALL_OPTIONS.bargeIn)
-    const json = JSON.stringify({ version: 1, ...floor }, null, 2)
-    if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
-    console.log(values.json === '-' ? json : floorTables(floor))
+    report(floor, floorTables(floor), values.json)
     return 0
   }
   if (values.waiting === true) {
     const rows = await measureWaiting(vadBank)
-    const json = JSON.stringify({ version: 1, rows }, null, 2)
-    if (values.json !== undefined && values.json !== '-') writeFileSync(values.json, json)
-    console.log(values.json === '-' ? json : waitingTable(rows))
+    report({ rows }, waitingTable(rows), values.json)
     return 0
   }
   const { voices } = values

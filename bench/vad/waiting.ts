@@ -1,7 +1,7 @@
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { albumPieces, missingAlbums, missingMaterial } from '../material.js'
-import { joined, noiseOf, powerOf, resampled, throughLine } from './corpus.js'
+import { noiseOf, powerOf, resampled, throughLine, type Utterances } from './corpus.js'
 import { namesOf, peopleOf, quantile, SPEAKERS } from './floor.js'
 import { JUDGING_ALBUMS } from './nobody.js'
 import { framesOf, ON_FRAMES } from './score.js'
@@ -47,44 +47,68 @@ export async function measureWaiting(vadBank: VadBank): Promise<readonly Waiting
       const { sentences, short } = await peopleOf(speaker, await namesOf(speaker), rateHz)
       people.push([...sentences.slice(0, UTTERANCES), ...short.slice(0, UTTERANCES)])
     }
-    for (const noise of NOISES) {
-      for (const snrDb of SNRS_DB) {
+    for (const noise of NOISES)
+      for (const snrDb of SNRS_DB)
         for (const waitedMs of WAITED_MS) {
-          const onsetsMs: number[] = []
-          let utterances = 0
-          for (const [p, said] of people.entries()) {
+          const onsetsMs = people.flatMap((said, p) => {
             const crowd = people.filter((_, other) => other !== p).flat()
-            for (const voice of said) {
-              const clean = joined([silence(waitedMs, rateHz), voice, silence(AFTER_MS, rateHz)])
-              const extent = { rateHz, ms: (1000 * clean.length) / rateHz, seed: ++utterances }
-              const sound = noiseOf(noise, extent, { rateHz, split: 'heldOut', voices: crowd, pieces })
-              const gain = Math.sqrt(powerOf(voice) / 10 ** (snrDb / 10) / powerOf(sound))
-              const heard = clean.map((value, i) => value + gain * (sound[i] ?? 0))
-              const frames = framesOf(throughLine(heard, rateHz, rateHz === 8000), rateHz, vadBank)
-              const from = waitedMs / FRAME_MS
-              const spoken = frames.slice(from, from + Math.ceil((1000 * voice.length) / rateHz / FRAME_MS))
-              const at = spoken.findIndex((_, i) => {
-                const row = spoken.slice(i, i + ON_FRAMES)
-                return row.length === ON_FRAMES && row.every(({ voiced }) => voiced)
-              })
-              if (at >= 0) onsetsMs.push((at + ON_FRAMES) * FRAME_MS)
-            }
-          }
+            const material: Utterances = { rateHz, split: 'heldOut', voices: crowd, pieces }
+            return said.map((voice, i) => {
+              const sound = noiseOf(
+                noise,
+                { rateHz, ms: msOf(voice, rateHz) + waitedMs + AFTER_MS, seed: p * said.length + i + 1 },
+                material,
+              )
+              return onsetMsOf(
+                over(sound, voice, { rateHz, snrDb, waitedMs }),
+                msOf(voice, rateHz),
+                waitedMs,
+                rateHz,
+                vadBank,
+              )
+            })
+          })
+          const heardMs = onsetsMs.filter((ms) => ms !== null)
           rows.push({
             rateHz,
             noise,
             snrDb,
             waitedMs,
-            utterances,
-            found: onsetsMs.filter((ms) => ms <= FOUND_MS).length,
-            onsetMedianMs: quantile(onsetsMs, 0.5),
-            onsetP90Ms: quantile(onsetsMs, 0.9),
+            utterances: onsetsMs.length,
+            found: heardMs.filter((ms) => ms <= FOUND_MS).length,
+            onsetMedianMs: quantile(heardMs, 0.5),
+            onsetP90Ms: quantile(heardMs, 0.9),
           })
         }
-      }
-    }
   }
   return rows
 }
 
-const silence = (ms: number, rateHz: LegRateHz): Float64Array => new Float64Array((ms * rateHz) / 1000)
+const msOf = (samples: Float64Array, rateHz: LegRateHz): number => (1000 * samples.length) / rateHz
+
+/** The voice begins after `waitedMs` of the noise. */
+function over(
+  noise: Float64Array,
+  voice: Float64Array,
+  { rateHz, snrDb, waitedMs }: Pick<WaitingRow, 'rateHz' | 'snrDb' | 'waitedMs'>,
+): Float64Array {
+  const gain = Math.sqrt(powerOf(voice) / 10 ** (snrDb / 10) / powerOf(noise))
+  const from = (waitedMs * rateHz) / 1000
+  return noise.map((value, i) => gain * value + (voice[i - from] ?? 0))
+}
+
+/** From the voice's beginning to the frame that is its onset; null where there is none while it lasts. */
+function onsetMsOf(
+  sound: Float64Array,
+  voiceMs: number,
+  waitedMs: number,
+  rateHz: LegRateHz,
+  vadBank: VadBank,
+): number | null {
+  const from = waitedMs / FRAME_MS
+  const frames = framesOf(throughLine(sound, rateHz, rateHz === 8000), rateHz, vadBank)
+  const spoken = frames.slice(from, from + Math.ceil(voiceMs / FRAME_MS))
+  let row = 0
+  const at = spoken.findIndex(({ voiced }) => (row = voiced ? row + 1 : 0) >= ON_FRAMES)
+  return at < 0 ? null : (at + 1) * FRAME_MS
+}

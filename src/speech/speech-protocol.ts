@@ -20,7 +20,7 @@ export type DictionaryEntry = readonly [word: string, phones: string]
  * the mean of its own sound. Where it finds other digits, nothing was recognised. Takes 27 ms for a second of speech.
  *
  * Where only known numbers may be said, of an utterance that is unsure: with wider beams. Where either reading has
- * two digits or more, the second one counts. Takes 83 ms for a second of speech, 6 s of speech at most.
+ * two digits or more, the second one counts. Takes 1.6 times as long as the first, of 6 s at most.
  */
 export interface DigitCheck {
   /** A JSGF document; null: only known numbers may be said. */

@@ -107,7 +107,7 @@ interface Utterance {
   readonly grammar: string
   readonly words: readonly DictionaryEntry[]
   readonly check: DigitCheck | null
-  /** The audio so far, as it may be read twice. */
+  /** The audio so far, where it may be read twice. */
   whole: Int16Array[]
 }
 
@@ -126,7 +126,7 @@ function areDigits(text: string, { digits }: DigitCheck): boolean {
   return words.length > 1 && words.every((word) => digits.includes(word))
 }
 
-/** Two digits or more, and other words. */
+/** Two digits or more, perhaps among other words. */
 function hasDigits(text: string, { digits }: DigitCheck): boolean {
   return text.split(' ').filter((word) => digits.includes(word)).length > 1
 }
@@ -217,7 +217,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
     const pcm = joined(utterance.backlog)
     utterance.backlog = []
     utterance.gain ??= gainOf(pcm)
-    utterance.whole.push(pcm)
+    if (utterance.check !== null) utterance.whole.push(pcm)
     decode(utterance, amplified(pcm, utterance.gain))
   }
 
@@ -254,7 +254,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
     const { check } = utterance
     if (check === null) settle(utterance, heard)
     else if (check.grammar !== null) {
-      if (areDigits(heard.text, check)) readAgain(utterance, check.grammar, heard)
+      if (areDigits(heard.text, check)) confirmDigits(utterance, check.grammar, heard)
       else settle(utterance, heard)
     } else if ((heard.fit ?? 1) < SURE_FIT_MIN && utterance.samples <= SEARCHED_AGAIN_MAX)
       searchWider(utterance, check, heard)
@@ -266,14 +266,20 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
     reply({ type: 'heard', id: utterance.id, ...heard })
   }
 
-  function readAgain(utterance: Utterance, grammar: string, heard: Recognised): void {
-    const isWanted = (): boolean => utterances.get(utterance.id) === utterance
-    engine.decoders.request(grammar, utterance.words, { spare: true }).lease.then(
-      (lease) => {
+  /** The second reading of a `DigitCheck`, with a decoder that no other caller needs; without one `heard` counts. */
+  function readAgain(
+    utterance: Utterance,
+    heard: Recognised,
+    grammar: string,
+    beam: 'usual' | 'wide',
+    read: (lease: LeasedDecoder) => Recognised | null | Promise<Recognised | null>,
+  ): void {
+    engine.decoders.request(grammar, utterance.words, { spare: true, beam }).lease.then(
+      async (lease) => {
         try {
-          if (!isWanted()) return
-          lease.decodeWhole(amplified(joined(utterance.whole), utterance.gain ?? 1))
-          settle(utterance, lease.finish().text === heard.text ? heard : { text: '' })
+          if (!isWanted(utterance)) return
+          const counts = await read(lease)
+          if (counts !== null) settle(utterance, counts)
         } catch (error) {
           drop(utterance)
           fail(utterance.id, error)
@@ -282,40 +288,36 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
         }
       },
       () => {
-        if (isWanted()) settle(utterance, heard)
+        if (isWanted(utterance)) settle(utterance, heard)
       },
     )
   }
 
-  /** With a decoder that no other caller needs, in pieces: other callers speak too. */
+  function isWanted(utterance: Utterance): boolean {
+    return utterances.get(utterance.id) === utterance
+  }
+
+  function confirmDigits(utterance: Utterance, grammar: string, heard: Recognised): void {
+    readAgain(utterance, heard, grammar, 'usual', (lease) => {
+      lease.decodeWhole(amplified(joined(utterance.whole), utterance.gain ?? 1))
+      return lease.finish().text === heard.text ? heard : { text: '' }
+    })
+  }
+
+  /** In pieces: other callers speak too. */
   function searchWider(utterance: Utterance, check: DigitCheck, heard: Recognised): void {
-    const isWanted = (): boolean => utterances.get(utterance.id) === utterance
     const pcm = joined(utterance.whole)
-    engine.decoders.request(utterance.grammar, utterance.words, { spare: true, beam: 'wide' }).lease.then(
-      async (lease) => {
-        try {
-          for (let at = 0; at < pcm.length; at += PARTIAL_SAMPLES) {
-            if (!isWanted()) return
-            lease.decode(amplified(pcm.subarray(at, at + PARTIAL_SAMPLES), utterance.gain ?? 1))
-            await setImmediate()
-          }
-          if (!isWanted()) return
-          const again = lease.finish()
-          // The first fit is the one that the limits of FIT_MIN were chosen for. '' too where the decoder was taken away.
-          const differs = again.text !== '' && again.text !== heard.text
-          const ofNumber = hasDigits(heard.text, check) || hasDigits(again.text, check)
-          settle(utterance, differs && ofNumber ? again : heard)
-        } catch (error) {
-          drop(utterance)
-          fail(utterance.id, error)
-        } finally {
-          lease.release()
-        }
-      },
-      () => {
-        if (isWanted()) settle(utterance, heard)
-      },
-    )
+    readAgain(utterance, heard, utterance.grammar, 'wide', async (lease) => {
+      for (let at = 0; at < pcm.length; at += PARTIAL_SAMPLES) {
+        lease.decode(amplified(pcm.subarray(at, at + PARTIAL_SAMPLES), utterance.gain ?? 1))
+        await setImmediate()
+        if (!isWanted(utterance)) return null
+      }
+      const again = lease.finish()
+      // The same words keep the fit of the first reading. '' too where the decoder was taken away.
+      const differs = again.text !== '' && again.text !== heard.text
+      return differs && (hasDigits(heard.text, check) || hasDigits(again.text, check)) ? again : heard
+    })
   }
 
   function speak(id: number, text: string, voice: string): void {
