@@ -87,22 +87,26 @@ interface CallPlan {
   readonly seed: number
   /** A telephone line: its band, and its 8 bits. */
   readonly telephone: boolean
-  /** The noise comes and goes, and the caller does not wait a second before he speaks. */
+  /** The noise comes and goes. */
   readonly changes?: boolean
+  /** How long it is at most until the caller first speaks; without it one second, or up to one where the noise changes. */
+  readonly leadMsMax?: number
 }
 
-/** Calls of six utterances, with pauses of 0.4 to 1.6 s and one second before the first. */
+/** Calls of six utterances, with pauses of 0.4 to 1.6 s. */
 export function makeCalls(plan: CallPlan): LabelledCall[] {
   const { utterances, noise } = plan
   const random = seededRandom(plan.seed)
   const calls: LabelledCall[] = []
   for (let first = 0; first < utterances.voices.length; first += UTTERANCES_PER_CALL) {
     const changes = seededRandom(plan.seed * 1000 + first + 1)
-    const parts: Float64Array[] = [
-      new Float64Array(
-        plan.changes === true ? Math.round(utterances.rateHz * (0.1 + 0.9 * changes())) : utterances.rateHz,
-      ),
-    ]
+    const leadMs =
+      plan.leadMsMax !== undefined
+        ? 100 + (plan.leadMsMax - 100) * seededRandom(plan.seed * 1000 + first + 2)()
+        : plan.changes === true
+          ? 100 + 900 * changes()
+          : 1000
+    const parts: Float64Array[] = [new Float64Array(Math.round((utterances.rateHz * leadMs) / 1000))]
     for (const voice of utterances.voices.slice(first, first + UTTERANCES_PER_CALL)) {
       parts.push(voice, new Float64Array(Math.round(utterances.rateHz * (0.4 + 1.2 * random()))))
     }

@@ -73,7 +73,11 @@ const PITCHES = [1, 0.75, 1, 0.85, 1, 1.15, 1, 0.8]
 /** Of the five pieces in Debian's package; the others judge. */
 const TRAINING_MUSIC = ['macroform-cold_day', 'macroform-robot_dity'] as const
 export const TRAINING_ALBUMS: readonly Album[] = ['hyperrogue', 'supertux', 'wesnoth']
+/** Who waits for the greeting speaks after some seconds: the first of them must not stand for speech. */
+const LEAD_MS_MAX = 12_000
 const MUSIC_DBFS = -22
+/** Little of a steady noise is likely to the first stage, so there is more of it. */
+const STEADY_TIMES = 5
 const KNOCKING = 4
 const STEPPING = 6
 const DRAWN_PIECES = 16
@@ -114,18 +118,19 @@ export async function* trainingScenes(options: SceneOptions): AsyncGenerator<Sce
   for (const rateHz of rates) material.set(rateHz, await materialAt(rateHz, options, played))
   const places = lines.map((line, l) => placeOf(line, l, material))
   for (const [l, { rateHz, telephone, pieces, words, callers, onLine }] of places.entries()) {
-    const quiet = { utterances: callers(3 * options.calls), noise: null, snrDb: 0, seed: 11 + l, telephone }
+    const waits = { telephone, leadMsMax: LEAD_MS_MAX }
+    const quiet = { utterances: callers(3 * options.calls), noise: null, snrDb: 0, seed: 11 + l, ...waits }
     for (const call of makeCalls(quiet)) yield { scene: 'call', sound: 'none', snrDb: Infinity, ...onLine(call) }
     for (const [n, sound] of noises.entries()) {
       for (const snrDb of SNRS_DB) {
         const seed = 100 * (l + 1) + 10 * n + snrDb
-        const plan = { utterances: callers(options.calls), noise: sound, snrDb, seed, telephone }
+        const plan = { utterances: callers(options.calls), noise: sound, snrDb, seed, ...waits }
         for (const call of makeCalls(plan)) yield { scene: 'call', sound, snrDb, ...onLine(call) }
       }
       for (const snrDb of CHANGING_SNRS_DB) {
         const seed = 1000 + 100 * (l + 1) + 10 * n + snrDb
         const utterances = callers(Math.ceil(options.calls / 3))
-        for (const call of makeCalls({ utterances, noise: sound, snrDb, seed, telephone, changes: true }))
+        for (const call of makeCalls({ utterances, noise: sound, snrDb, seed, ...waits, changes: true }))
           yield { scene: 'changing', sound, snrDb, ...onLine(call) }
       }
     }
@@ -158,7 +163,7 @@ export async function* trainingScenes(options: SceneOptions): AsyncGenerator<Sce
       for (const snrDb of HARD_SNRS_DB) {
         const seed = 3000 + 100 * (l + 1) + 10 * n + snrDb
         const utterances = hardCallers(HARD_CALLS * options.calls)
-        const plan = { utterances, noise: sound, snrDb, seed, telephone }
+        const plan = { utterances, noise: sound, snrDb, seed, telephone, leadMsMax: LEAD_MS_MAX }
         for (const call of makeCalls(plan)) yield { scene: 'call', sound, snrDb, ...onLine(call) }
         // Also music that is drawn, not played, and a crowd of synthesised voices.
         const { rateHz: hz, split, voices } = hardCallers(2 * HARD_CALLS * options.calls)
@@ -281,7 +286,8 @@ function talksOn(utterances: Utterances, seed: number, telephone: boolean): Labe
   const { rateHz, voices } = utterances
   const random = seededRandom(seed)
   const pause = (ms: number): Float64Array => new Float64Array(Math.round((rateHz * ms) / 1000))
-  const clean = joined([pause(1000), ...voices.flatMap((voice) => [voice, pause(40 + 200 * random())])])
+  const lead = pause(100 + (LEAD_MS_MAX - 100) * random())
+  const clean = joined([lead, ...voices.flatMap((voice) => [voice, pause(40 + 200 * random())])])
   const snrDb = TALK_SNRS_DB[seed % TALK_SNRS_DB.length] as number
   const noise = noiseOf('pink', { rateHz, ms: (1000 * clean.length) / rateHz, seed }, utterances)
   const gain = Math.sqrt(powerOf(clean) / powerOf(noise)) * 10 ** (-snrDb / 20)
@@ -314,9 +320,10 @@ function* nothingSaid(plan: {
     yield { sound: 'music', samples: atLevel(music({ rateHz, ms, seed }, drawnStyle(seed)), level()) }
   for (const [n, noise] of noises.entries()) {
     if (noise === 'music') continue
+    const length = noise === 'babble' || noise === 'street' ? ms : STEADY_TIMES * ms
     for (const dbfs of [-18, -32, -45]) {
       const seed = 4000 + 100 * line + 10 * n - dbfs
-      yield { sound: noise, samples: atLevel(noiseOf(noise, { rateHz, ms, seed }, utterances), dbfs) }
+      yield { sound: noise, samples: atLevel(noiseOf(noise, { rateHz, ms: length, seed }, utterances), dbfs) }
     }
     const broken = atLevel(noiseOf(noise, { rateHz, ms, seed: 5000 + 10 * line + n }, utterances), level())
     comesAndGoes(broken, rateHz, random)

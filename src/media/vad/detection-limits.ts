@@ -55,8 +55,8 @@ export const ODDS_LIMIT = 6
  * The same logarithms by the last seconds: what is likely to the first stage and not by them is no voice. At first only
  * what is surely none is refused, so that whoever speaks after silence is heard at once.
  */
-export const SECOND_ODDS_BEGIN = -5
-export const SECOND_ODDS_ON = -6.5
+export const SECOND_ODDS_BEGIN = -4
+export const SECOND_ODDS_ON = -5.5
 /** Below this it is rather no voice. */
 export const SECOND_ODDS_AGAINST = -2.5
 /** The share of frames that were likely to the first stage and rather no voice is taken over about so much time: 4 s. */

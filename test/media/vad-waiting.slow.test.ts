@@ -1,0 +1,32 @@
+import t from 'tap'
+import { SPEAKERS } from '../../bench/vad/floor.js'
+import { JUDGING_ALBUMS } from '../../bench/vad/nobody.js'
+import { measureWaiting, type WaitingRow } from '../../bench/vad/waiting.js'
+import { missingAlbums, missingMaterial } from '../../bench/material.js'
+import { loadVads } from '../support/media-modules.js'
+
+t.setTimeout(600_000)
+
+/** Of those who say their first words within steady noise or among people, and over what is itself like a voice. */
+const FOUND_SHARE_MIN: Readonly<Record<WaitingRow['noise'], number>> = {
+  pink: 1,
+  car: 1,
+  babble: 0.9,
+  street: 0.75,
+  music: 0.55,
+}
+
+t.test('who listens to a greeting before he speaks is heard, whatever is around him', async (t) => {
+  const missing = [missingMaterial(...SPEAKERS), missingAlbums(...JUDGING_ALBUMS)].filter((one) => one !== null)
+  if (missing.length > 0) {
+    console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends ${missing.join(' ')}`)
+    t.end()
+    return
+  }
+  for (const { rateHz, noise, snrDb, waitedMs, found, utterances } of await measureWaiting(await loadVads()))
+    t.ok(
+      found >= FOUND_SHARE_MIN[noise] * utterances,
+      `${rateHz} Hz, ${noise} of ${snrDb} dB for ${waitedMs} ms: ${found} of ${utterances}`,
+    )
+  t.end()
+})
