@@ -103,7 +103,7 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
   await until(() => line.frames.length > 25, 10_000, 'the greeting')
   // Speaks over the greeting, so that the record has a turn and a barge-in too.
   line.say(await callerSays('I want to speak to a human'))
-  await until(() => test.host.handoff(live.callSid) !== undefined, 15_000, 'the handoff')
+  await until(() => test.host.handoff(live.callSid) !== undefined, 25_000, 'the handoff')
   const packet = test.host.handoff(live.callSid)
   line.stop()
   live.detach(1000)
