@@ -34,7 +34,11 @@ export interface WaitingRow {
  * Recorded people whose first words come after some seconds of noise alone, as of anybody who listens to a greeting.
  * @throws Error when Debian's recordings are not installed
  */
-export async function measureWaiting(vadBank: VadBank): Promise<readonly WaitingRow[]> {
+export async function measureWaiting(
+  vadBank: VadBank,
+  snrsDb: readonly number[] = SNRS_DB,
+  waitsMs: readonly number[] = WAITED_MS,
+): Promise<readonly WaitingRow[]> {
   const [album] = JUDGING_ALBUMS
   const missing = missingMaterial(...SPEAKERS) ?? (album === undefined ? null : missingAlbums(album))
   if (missing !== null || album === undefined) throw new Error(`apt-get install --no-install-recommends ${missing}`)
@@ -48,8 +52,8 @@ export async function measureWaiting(vadBank: VadBank): Promise<readonly Waiting
       people.push([...sentences.slice(0, UTTERANCES), ...short.slice(0, UTTERANCES)])
     }
     for (const noise of NOISES)
-      for (const snrDb of SNRS_DB)
-        for (const waitedMs of WAITED_MS) {
+      for (const snrDb of snrsDb)
+        for (const waitedMs of waitsMs) {
           const onsetsMs = people.flatMap((said, p) => {
             const crowd = people.filter((_, other) => other !== p).flat()
             const material: Utterances = { rateHz, split: 'heldOut', voices: crowd, pieces }

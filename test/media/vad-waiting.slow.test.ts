@@ -5,9 +5,9 @@ import { measureWaiting, type WaitingRow } from '../../bench/vad/waiting.js'
 import { missingAlbums, missingMaterial } from '../../bench/material.js'
 import { loadVads } from '../support/media-modules.js'
 
-t.setTimeout(600_000)
+t.setTimeout(300_000)
 
-/** Of those who say their first words within steady noise or among people, and over what is itself like a voice. */
+/** Of all whose first words come after 12 s of that noise, 5 dB softer than they. */
 const FOUND_SHARE_MIN: Readonly<Record<WaitingRow['noise'], number>> = {
   pink: 1,
   car: 1,
@@ -23,7 +23,12 @@ t.test('who listens to a greeting before he speaks is heard, whatever is around 
     t.end()
     return
   }
-  for (const { rateHz, noise, snrDb, waitedMs, found, utterances } of await measureWaiting(await loadVads()))
+  // The hardest sixth of the table in docs/VAD.md.
+  for (const { rateHz, noise, snrDb, waitedMs, found, utterances } of await measureWaiting(
+    await loadVads(),
+    [5],
+    [12_000],
+  ))
     t.ok(
       found >= FOUND_SHARE_MIN[noise] * utterances,
       `${rateHz} Hz, ${noise} of ${snrDb} dB for ${waitedMs} ms: ${found} of ${utterances}`,
