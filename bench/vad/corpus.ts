@@ -93,6 +93,9 @@ interface CallPlan {
   readonly leadMsMax?: number
 }
 
+/** How long a caller waits before he speaks: 100 ms at least. */
+export const drawnLeadMs = (maxMs: number, random: () => number): number => 100 + (maxMs - 100) * random()
+
 /** Calls of six utterances, with pauses of 0.4 to 1.6 s. */
 export function makeCalls(plan: CallPlan): LabelledCall[] {
   const { utterances, noise } = plan
@@ -102,9 +105,9 @@ export function makeCalls(plan: CallPlan): LabelledCall[] {
     const changes = seededRandom(plan.seed * 1000 + first + 1)
     const leadMs =
       plan.leadMsMax !== undefined
-        ? 100 + (plan.leadMsMax - 100) * seededRandom(plan.seed * 1000 + first + 2)()
+        ? drawnLeadMs(plan.leadMsMax, seededRandom(plan.seed * 1000 + first + 2))
         : plan.changes === true
-          ? 100 + 900 * changes()
+          ? drawnLeadMs(1000, changes)
           : 1000
     const parts: Float64Array[] = [new Float64Array(Math.round((utterances.rateHz * leadMs) / 1000))]
     for (const voice of utterances.voices.slice(first, first + UTTERANCES_PER_CALL)) {

@@ -6,6 +6,7 @@ import {
   type LabelledCall,
   type Utterances,
   comesAndGoes,
+  drawnLeadMs,
   joined,
   makeCalls,
   noiseOf,
@@ -286,7 +287,7 @@ function talksOn(utterances: Utterances, seed: number, telephone: boolean): Labe
   const { rateHz, voices } = utterances
   const random = seededRandom(seed)
   const pause = (ms: number): Float64Array => new Float64Array(Math.round((rateHz * ms) / 1000))
-  const lead = pause(100 + (LEAD_MS_MAX - 100) * random())
+  const lead = pause(drawnLeadMs(LEAD_MS_MAX, random))
   const clean = joined([lead, ...voices.flatMap((voice) => [voice, pause(40 + 200 * random())])])
   const snrDb = TALK_SNRS_DB[seed % TALK_SNRS_DB.length] as number
   const noise = noiseOf('pink', { rateHz, ms: (1000 * clean.length) / rateHz, seed }, utterances)

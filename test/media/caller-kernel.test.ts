@@ -157,6 +157,7 @@ for (const rate of [8000, 16000] as const) {
         ({ expected }) => expected.some((word) => word.startsWith('voice')) && expected.some((word) => /\d/.test(word)),
       ),
     )
+    t.ok(lines.some(({ expected }) => expected.includes('voice')))
     t.end()
   })
 
