@@ -30,6 +30,28 @@ const ALBUMS = {
 
 export type Album = keyof typeof ALBUMS
 
+/**
+ * Short recordings by many people: letters and syllables in twenty languages, words in eighteen, and the dialogues of two
+ * actors each, in Czech and in Dutch. The first group of a pattern names the person.
+ */
+const CROWDS = {
+  klettres: { folder: '/usr/share/klettres', packages: 'klettres-data', person: /^([^/]+)\// },
+  ktuberling: { folder: '/usr/share/ktuberling/sounds', packages: 'ktuberling-data', person: /^([a-z]+)\// },
+  czech: {
+    folder: '/usr/share/games/fillets-ng/sound',
+    packages: 'fillets-ng-data-cs',
+    person: /\/cs\/[^/]*-([mv])[-0-9]/,
+  },
+  dutch: {
+    folder: '/usr/share/games/fillets-ng/sound',
+    packages: 'fillets-ng-data-nl',
+    person: /\/nl\/[^/]*-([mv])[-0-9]/,
+  },
+} as const
+
+export type Crowd = keyof typeof CROWDS
+
+const VOICE_FILE = /\.(ogg|mp3|wav)$/
 const PIECE_FILE = /\.(ogg|mp3|it|xm|s3m|mod)$/
 /** Of hyperrogue: ffmpeg refuses their headers. */
 const UNREADABLE = /^hr-savino-(caribbean|ivory|ocean)\.ogg$/
@@ -70,6 +92,44 @@ export async function albumPieces(name: Album): Promise<readonly Int16Array[]> {
   for (const file of files.toSorted())
     pieces.push(await decoded(['-ss', String(PIECE_FROM_S), '-t', String(PIECE_S), '-i', file]))
   return pieces.filter(({ length }) => length >= PIECE_LEAST_S * 16_000)
+}
+
+/** As `missingMaterial`, for crowds. */
+export function missingCrowds(...wanted: readonly Crowd[]): string | null {
+  const missing = wanted.filter((name) => crowdFiles(name).size === 0)
+  const packages: string[] = missing.map((name) => CROWDS[name].packages)
+  if (!hasFfmpeg()) packages.push('ffmpeg')
+  return packages.length > 0 ? packages.join(' ') : null
+}
+
+/**
+ * What each person of a crowd said, in the order of their names: mono, 16 kHz, as it was recorded.
+ * @param count of recordings of each person, spread evenly over all; fewer where there are no more
+ */
+export async function crowdRecordings(name: Crowd, count: number): Promise<readonly (readonly Int16Array[])[]> {
+  const people: Int16Array[][] = []
+  for (const files of crowdFiles(name).values()) {
+    const wanted = Math.min(count, files.length)
+    const chosen = Array.from({ length: wanted }, (_, i) => files[Math.floor((i * files.length) / wanted)] as string)
+    const recorded: Int16Array[] = []
+    for (const file of chosen) recorded.push(await decoded(['-i', file]))
+    people.push(recorded)
+  }
+  return people
+}
+
+function crowdFiles(name: Crowd): ReadonlyMap<string, readonly string[]> {
+  const { folder, person } = CROWDS[name]
+  const people = new Map<string, string[]>()
+  if (!existsSync(folder)) return people
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && VOICE_FILE.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name))
+  for (const file of files.toSorted()) {
+    const who = person.exec(relative(folder, file))?.[1]
+    if (who !== undefined) people.set(who, [...(people.get(who) ?? []), file])
+  }
+  return people
 }
 
 /** Where its recordings are. */

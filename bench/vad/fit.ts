@@ -1,12 +1,20 @@
-import { UNITS, modelNumbers } from '../../src/media/vad/voice-features.js'
+import {
+  FIRST_NUMBERS,
+  INPUTS,
+  MEMORY_INPUTS,
+  SECOND_NUMBERS,
+  UNITS,
+  layerNumbers,
+  squashed,
+} from '../../src/media/vad/voice-features.js'
+import { SQUASH_LIMIT } from '../../src/media/vad/detection-limits.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 
-/** Frames to learn from: as many numbers each as a model has inputs, the label, and the weight. */
+/** Frames to learn from: `INPUTS` numbers each, the label, and the weight. */
 export interface Examples {
-  /** Numbers of a frame. */
-  readonly width: number
   readonly inputs: Float32Array
   readonly speech: Uint8Array
+  /** Frames of weight 0 are only remembered. */
   readonly weights: Float32Array
 }
 
@@ -24,18 +32,18 @@ const FORGET_SQUARES = 0.999
 
 /**
  * Fits the units of `JsVoiceKernel` by Adam on cross-entropy. The same examples and seed give the same numbers.
- * @returns `modelNumbers` of the examples' width, the inputs' means and deviations already in them
+ * @returns `FIRST_NUMBERS`, the inputs' means and deviations already in them
  */
-export function fit({ width, inputs, speech, weights }: Examples, { epochs, seed }: FitOptions): Float64Array {
-  const { mean, deviation } = moments(inputs, width)
-  const count = modelNumbers(width)
+export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: FitOptions): Float64Array {
+  const width = INPUTS
+  const { mean, deviation } = moments([inputs])
+  const count = FIRST_NUMBERS
   const random = seededRandom(seed)
   const model = Float64Array.from({ length: count }, (_, i) =>
     i < UNITS || i === count - 1 ? 0 : nearlyNormal(random) / Math.sqrt(i < UNITS + width * UNITS ? width : UNITS),
   )
   const gradient = new Float64Array(count)
-  const first = new Float64Array(count)
-  const second = new Float64Array(count)
+  const adam = new Adam({ count, rate: RATE, decay: DECAY })
   const order = Uint32Array.from({ length: speech.length }, (_, i) => i)
   const x = new Float64Array(width)
   const units = new Float64Array(UNITS)
@@ -53,20 +61,19 @@ export function fit({ width, inputs, speech, weights }: Examples, { epochs, seed
         const error = ((1 / (1 + Math.exp(-odds)) - (speech[example] as number)) * (weights[example] as number)) / BATCH
         backward(model, x, units, error, gradient)
       }
-      step++
-      const rate = RATE * 0.5 * (1 + Math.cos((Math.PI * step) / steps)) + RATE_LEAST
-      adam(model, gradient, first, second, rate, step)
+      adam.step(model, gradient, ++step / steps)
     }
   }
-  return folded(model, mean, deviation)
+  fold(model, 0, mean, deviation)
+  return model
 }
 
-/** Cross-entropy of what `odds` gives for each frame, in nats, by the frames' weights: what `fit` makes small. */
-export function lossOf({ width, inputs, speech, weights }: Examples, odds: (frame: Float32Array) => number): number {
+/** Cross-entropy of what `odds` gives for each frame in turn, in nats, by the frames' weights: what is made small. */
+export function lossOf({ inputs, speech, weights }: Examples, odds: (frame: Float32Array) => number): number {
   let sum = 0
   let weight = 0
   speech.forEach((spoken, i) => {
-    const towards = (spoken === 1 ? 1 : -1) * odds(inputs.subarray(i * width, (i + 1) * width))
+    const towards = (spoken === 1 ? 1 : -1) * odds(inputs.subarray(i * INPUTS, (i + 1) * INPUTS))
     sum += (weights[i] as number) * Math.log1p(Math.exp(-towards))
     weight += weights[i] as number
   })
@@ -112,53 +119,63 @@ function backward(
   }
 }
 
-function adam(
-  model: Float64Array,
-  gradient: Float64Array,
-  first: Float64Array,
-  second: Float64Array,
-  rate: number,
-  step: number,
-): void {
-  const unbiased = 1 / (1 - FORGET ** step)
-  const unbiasedSquares = 1 / (1 - FORGET_SQUARES ** step)
-  for (let i = 0; i < model.length; i++) {
-    const g = (gradient[i] as number) + DECAY * (model[i] as number)
-    first[i] = FORGET * (first[i] as number) + (1 - FORGET) * g
-    second[i] = FORGET_SQUARES * (second[i] as number) + (1 - FORGET_SQUARES) * g * g
-    model[i] =
-      (model[i] as number) -
-      (rate * (first[i] as number) * unbiased) / (Math.sqrt((second[i] as number) * unbiasedSquares) + 1e-8)
+/** Steps along the gradient by Adam, at a rate that falls as a cosine. */
+class Adam {
+  readonly #rate: number
+  readonly #decay: number
+  readonly #first: Float64Array
+  readonly #second: Float64Array
+  #steps = 0
+
+  constructor({ count, rate, decay }: { readonly count: number; readonly rate: number; readonly decay: number }) {
+    this.#rate = rate
+    this.#decay = decay
+    this.#first = new Float64Array(count)
+    this.#second = new Float64Array(count)
   }
-}
 
-function moments(
-  inputs: Float32Array,
-  width: number,
-): { readonly mean: Float64Array; readonly deviation: Float64Array } {
-  const count = inputs.length / width
-  const mean = new Float64Array(width)
-  const deviation = new Float64Array(width)
-  inputs.forEach((value, i) => (mean[i % width] = (mean[i % width] as number) + value / count))
-  inputs.forEach(
-    (value, i) =>
-      (deviation[i % width] = (deviation[i % width] as number) + (value - (mean[i % width] as number)) ** 2 / count),
-  )
-  return { mean, deviation: deviation.map((square) => Math.sqrt(square) + 1e-3) }
-}
-
-/** The same units for inputs as they come. */
-function folded(model: Float64Array, mean: Float64Array, deviation: Float64Array): Float64Array {
-  const out = model.slice()
-  for (let k = 0; k < mean.length; k++) {
-    for (let unit = 0; unit < UNITS; unit++) {
-      const at = UNITS * (k + 1) + unit
-      const weight = (model[at] as number) / (deviation[k] as number)
-      out[at] = weight
-      out[unit] = (out[unit] as number) - weight * (mean[k] as number)
+  /** @param done the share of all steps, with this one */
+  step(model: Float64Array, gradient: Float64Array, done: number): void {
+    const step = ++this.#steps
+    const first = this.#first
+    const second = this.#second
+    const rate = this.#rate * 0.5 * (1 + Math.cos(Math.PI * done)) + RATE_LEAST
+    const unbiased = 1 / (1 - FORGET ** step)
+    const unbiasedSquares = 1 / (1 - FORGET_SQUARES ** step)
+    for (let i = 0; i < model.length; i++) {
+      const g = (gradient[i] as number) + this.#decay * (model[i] as number)
+      first[i] = FORGET * (first[i] as number) + (1 - FORGET) * g
+      second[i] = FORGET_SQUARES * (second[i] as number) + (1 - FORGET_SQUARES) * g * g
+      model[i] =
+        (model[i] as number) -
+        (rate * (first[i] as number) * unbiased) / (Math.sqrt((second[i] as number) * unbiasedSquares) + 1e-8)
     }
   }
-  return out
+}
+
+function moments(parts: readonly Float32Array[]): { readonly mean: Float64Array; readonly deviation: Float64Array } {
+  const count = parts.reduce((sum, { length }) => sum + length, 0) / INPUTS
+  const mean = new Float64Array(INPUTS)
+  const square = new Float64Array(INPUTS)
+  for (const part of parts)
+    part.forEach((value, i) => (mean[i % INPUTS] = (mean[i % INPUTS] as number) + value / count))
+  for (const part of parts)
+    part.forEach(
+      (value, i) =>
+        (square[i % INPUTS] = (square[i % INPUTS] as number) + (value - (mean[i % INPUTS] as number)) ** 2 / count),
+    )
+  return { mean, deviation: square.map((one) => Math.sqrt(one) + 1e-3) }
+}
+
+/** The same units of the layer at `at` for inputs as they come, in place. */
+function fold(model: Float64Array, at: number, mean: Float64Array, deviation: Float64Array): void {
+  for (let k = 0; k < mean.length; k++) {
+    for (let unit = 0; unit < UNITS; unit++) {
+      const weight = (model[at + UNITS * (k + 1) + unit] as number) / (deviation[k] as number)
+      model[at + UNITS * (k + 1) + unit] = weight
+      model[at + unit] = (model[at + unit] as number) - weight * (mean[k] as number)
+    }
+  }
 }
 
 function shuffle(order: Uint32Array, random: () => number): void {
@@ -168,4 +185,187 @@ function shuffle(order: Uint32Array, random: () => number): void {
     order[k] = order[i] as number
     order[i] = other
   }
+}
+
+// Of `fitMemory`: so many calls at once, so many frames of each for one step.
+const LANES = 32
+const SPAN = 100
+const MEMORY_RATE = 0.005
+const MEMORY_DECAY = 0.00001
+const GRADIENT_MAX = 1
+/** At first a unit takes over 0.3 of what is new in a frame. */
+const SHARE_BIAS = -1
+const LAYER = layerNumbers(MEMORY_INPUTS)
+
+/**
+ * Fits the units of the second stage: Adam on cross-entropy, the gradient taken back through `SPAN` frames of a call.
+ * The same calls and seed give the same numbers.
+ * @returns `SECOND_NUMBERS`, the inputs' means and deviations already in them
+ */
+export function fitMemory(calls: readonly Examples[], { epochs, seed }: FitOptions): Float64Array {
+  const { mean, deviation } = moments(calls.map(({ inputs }) => inputs))
+  const frames = calls.reduce((sum, { speech }) => sum + speech.length, 0)
+  const random = seededRandom(seed)
+  const model = Float64Array.from({ length: SECOND_NUMBERS }, (_, i) => {
+    const inLayer = i < 2 * LAYER ? i % LAYER : UNITS
+    if (i === SECOND_NUMBERS - 1) return 0
+    if (inLayer < UNITS) return i < LAYER ? SHARE_BIAS : 0
+    return nearlyNormal(random) / Math.sqrt(i < 2 * LAYER ? MEMORY_INPUTS : UNITS)
+  })
+  const gradient = new Float64Array(SECOND_NUMBERS)
+  const adam = new Adam({ count: SECOND_NUMBERS, rate: MEMORY_RATE, decay: MEMORY_DECAY })
+  const order = Uint32Array.from({ length: calls.length }, (_, i) => i)
+  let next = calls.length
+  const nextCall = (): Examples => {
+    if (next >= calls.length) {
+      shuffle(order, random)
+      next = 0
+    }
+    return calls[order[next++] as number] as Examples
+  }
+  const lanes = Array.from({ length: LANES }, () => new Lane(nextCall, mean, deviation))
+  const steps = Math.max(1, Math.floor(frames / (LANES * SPAN))) * epochs
+  for (let step = 1; step <= steps; step++) {
+    gradient.fill(0)
+    let learnt = 1
+    for (const lane of lanes) learnt += lane.hear(model)
+    for (const lane of lanes) lane.blame(model, gradient, 1 / learnt)
+    const length = Math.sqrt(gradient.reduce((sum, one) => sum + one * one, 0))
+    if (length > GRADIENT_MAX) gradient.forEach((one, i) => (gradient[i] = (one * GRADIENT_MAX) / length))
+    adam.step(model, gradient, step / steps)
+  }
+  for (const at of [0, LAYER]) fold(model, at, mean, deviation)
+  return model
+}
+
+/** Calls one after the other, `SPAN` frames at a time, and what the units made of each of these frames. */
+class Lane {
+  readonly #nextCall: () => Examples
+  readonly #mean: Float64Array
+  readonly #deviation: Float64Array
+  #call: Examples
+  #frame = 0
+  readonly #inputs = Array.from({ length: SPAN }, () => new Float64Array(MEMORY_INPUTS))
+  /** 0 where a call begins. */
+  readonly #kept = new Float64Array(SPAN)
+  readonly #errors = new Float64Array(SPAN)
+  readonly #shares = Array.from({ length: SPAN }, () => new Float64Array(UNITS))
+  readonly #shareSums = Array.from({ length: SPAN }, () => new Float64Array(UNITS))
+  readonly #news = Array.from({ length: SPAN }, () => new Float64Array(UNITS))
+  readonly #newSums = Array.from({ length: SPAN }, () => new Float64Array(UNITS))
+  readonly #memories = Array.from({ length: SPAN }, () => new Float64Array(UNITS))
+  readonly #memory = new Float64Array(UNITS)
+
+  constructor(nextCall: () => Examples, mean: Float64Array, deviation: Float64Array) {
+    this.#nextCall = nextCall
+    this.#mean = mean
+    this.#deviation = deviation
+    this.#call = nextCall()
+  }
+
+  /** @returns how many of the frames count */
+  hear(model: Float64Array): number {
+    let learnt = 0
+    const memory = this.#memory
+    for (let t = 0; t < SPAN; t++) {
+      this.#kept[t] = 1
+      if (this.#frame >= this.#call.speech.length) {
+        this.#call = this.#nextCall()
+        this.#frame = this.#kept[t] = 0
+        memory.fill(0)
+      }
+      const { inputs, speech, weights } = this.#call
+      const x = this.#inputs[t] as Float64Array
+      const from = this.#frame * INPUTS
+      for (let k = 0; k < INPUTS; k++)
+        x[k] = ((inputs[from + k] as number) - (this.#mean[k] as number)) / (this.#deviation[k] as number)
+      x.set(memory, INPUTS)
+      const shareSums = this.#shareSums[t] as Float64Array
+      const newSums = this.#newSums[t] as Float64Array
+      sumUp(model, 0, x, shareSums)
+      sumUp(model, LAYER, x, newSums)
+      let odds = model[SECOND_NUMBERS - 1] as number
+      for (let unit = 0; unit < UNITS; unit++) {
+        const share = 0.5 + 0.5 * squashed(0.5 * (shareSums[unit] as number))
+        const news = squashed(newSums[unit] as number)
+        const before = memory[unit] as number
+        memory[unit] = before + share * (news - before)
+        odds += (memory[unit] as number) * (model[2 * LAYER + unit] as number)
+        ;(this.#shares[t] as Float64Array)[unit] = share
+        ;(this.#news[t] as Float64Array)[unit] = news
+      }
+      ;(this.#memories[t] as Float64Array).set(memory)
+      const weight = weights[this.#frame] as number
+      if (weight > 0) learnt++
+      this.#errors[t] = weight * (1 / (1 + Math.exp(-odds)) - (speech[this.#frame] as number))
+      this.#frame++
+    }
+    return learnt
+  }
+
+  /** Adds the gradient of the frames that were heard last, times `scale`. */
+  blame(model: Float64Array, gradient: Float64Array, scale: number): void {
+    const later = new Float64Array(UNITS)
+    const earlier = new Float64Array(UNITS)
+    const ofShares = new Float64Array(UNITS)
+    const ofNews = new Float64Array(UNITS)
+    const outAt = 2 * LAYER
+    for (let t = SPAN - 1; t >= 0; t--) {
+      const x = this.#inputs[t] as Float64Array
+      const memory = this.#memories[t] as Float64Array
+      const error = scale * (this.#errors[t] as number)
+      gradient[SECOND_NUMBERS - 1] = (gradient[SECOND_NUMBERS - 1] as number) + error
+      for (let unit = 0; unit < UNITS; unit++) {
+        gradient[outAt + unit] = (gradient[outAt + unit] as number) + error * (memory[unit] as number)
+        const here = (later[unit] as number) + error * (model[outAt + unit] as number)
+        const share = (this.#shares[t] as Float64Array)[unit] as number
+        const before = x[INPUTS + unit] as number
+        const slope = 0.25 * slopeOfSquashed(0.5 * ((this.#shareSums[t] as Float64Array)[unit] as number))
+        ofShares[unit] = here * (((this.#news[t] as Float64Array)[unit] as number) - before) * slope
+        ofNews[unit] = here * share * slopeOfSquashed((this.#newSums[t] as Float64Array)[unit] as number)
+        earlier[unit] = here * (1 - share)
+      }
+      giveBack(model, gradient, 0, x, ofShares, earlier)
+      giveBack(model, gradient, LAYER, x, ofNews, earlier)
+      for (let unit = 0; unit < UNITS; unit++) later[unit] = (earlier[unit] as number) * (this.#kept[t] as number)
+    }
+  }
+}
+
+/** @param sums of the units of the layer at `at` are written there */
+function sumUp(model: Float64Array, at: number, x: Float64Array, sums: Float64Array): void {
+  for (let unit = 0; unit < UNITS; unit++) sums[unit] = model[at + unit] as number
+  for (let k = 0, row = at + UNITS; k < MEMORY_INPUTS; k++, row += UNITS) {
+    const value = x[k] as number
+    for (let unit = 0; unit < UNITS; unit++) sums[unit] = (sums[unit] as number) + value * (model[row + unit] as number)
+  }
+}
+
+/** @param of the gradient of the layer's sums. @param memory what of it is the memory's is added there */
+function giveBack(
+  model: Float64Array,
+  gradient: Float64Array,
+  at: number,
+  x: Float64Array,
+  of: Float64Array,
+  memory: Float64Array,
+): void {
+  for (let unit = 0; unit < UNITS; unit++) gradient[at + unit] = (gradient[at + unit] as number) + (of[unit] as number)
+  for (let k = 0, row = at + UNITS; k < MEMORY_INPUTS; k++, row += UNITS) {
+    const value = x[k] as number
+    let back = 0
+    for (let unit = 0; unit < UNITS; unit++) {
+      const one = of[unit] as number
+      gradient[row + unit] = (gradient[row + unit] as number) + value * one
+      back += (model[row + unit] as number) * one
+    }
+    if (k >= INPUTS) memory[k - INPUTS] = (memory[k - INPUTS] as number) + back
+  }
+}
+
+/** The derivative of `squashed`. */
+function slopeOfSquashed(x: number): number {
+  if (Math.abs(x) > SQUASH_LIMIT) return 0
+  const square = x * x
+  return ((9 - square) / (3 * (3 + square))) ** 2
 }

@@ -82,14 +82,16 @@ function report(figures: object, table: string, file: string | undefined): void 
 function waitingTable(rows: readonly WaitingRow[]): string {
   const lines = [
     'found within 400 ms, and onset median / p90, after so much noise',
-    `rate   noise   SNR   ${WAITED_MS.map((ms) => `${ms / 1000} s`.padEnd(26)).join('')}`.trimEnd(),
+    `who      rate   noise   SNR   ${WAITED_MS.map((ms) => `${ms / 1000} s`.padEnd(26)).join('')}`.trimEnd(),
   ]
-  for (const { rateHz, noise, snrDb, waitedMs } of rows) {
+  for (const { who, rateHz, noise, snrDb, waitedMs } of rows) {
     if (waitedMs !== WAITED_MS[0]) continue
     const cells = rows
-      .filter((row) => row.rateHz === rateHz && row.noise === noise && row.snrDb === snrDb)
+      .filter((row) => row.who === who && row.rateHz === rateHz && row.noise === noise && row.snrDb === snrDb)
       .map((row) => `${row.found} of ${row.utterances}, ${row.onsetMedianMs} / ${row.onsetP90Ms} ms`.padEnd(26))
-    lines.push(`${rateHz}`.padEnd(7) + noise.padEnd(8) + `${snrDb} dB`.padEnd(6) + cells.join('').trimEnd())
+    lines.push(
+      who.padEnd(9) + `${rateHz}`.padEnd(7) + noise.padEnd(8) + `${snrDb} dB`.padEnd(6) + cells.join('').trimEnd(),
+    )
   }
   return lines.join('\n')
 }

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
 import { type CallerFile, readWavFile } from '../../src/simulator/caller-leg.js'
-import { type Material, readRecording, recordings } from '../material.js'
-import { type Utterances, UTTERANCES_PER_CALL, powerOf, utterancesOf } from './corpus.js'
+import { type Crowd, type Material, crowdRecordings, readRecording, recordings } from '../material.js'
+import { type Utterances, UTTERANCES_PER_CALL, powerOf, truthOf, utterancesOf } from './corpus.js'
 import type { Split } from './splits.js'
 
 const FILES_MAX = 20_000
@@ -12,6 +12,9 @@ const UTTERANCE_S = [0.8, 8] as const
 // Folders of prompts have silences and beeps among the sentences.
 const LEAST_RMS = 100
 const TONES_MAX = 0.1
+/** Also letters and single words. */
+const CROWD_S = [0.3, 6] as const
+const CROWD_LEAST_RMS = 30
 
 /**
  * The sentences of people who were recorded.
@@ -82,6 +85,48 @@ export async function promptUtterances(
     sentences.push({ samples: Float64Array.from(samples), sampleRateHz: rateHz * pitch })
   }
   return utterancesOf(rateHz, split, sentences)
+}
+
+/**
+ * The people of a crowd, as wide as the leg, six utterances of each in turn.
+ * @param count of utterances of each person, a multiple of six; fewer of a person who said less
+ */
+export async function crowdUtterances(
+  crowd: Crowd,
+  rateHz: LegRateHz,
+  count: number,
+  split: Split,
+  pitches: readonly number[] = [1],
+): Promise<Utterances> {
+  const sentences: { readonly samples: Float64Array; readonly sampleRateHz: number }[] = []
+  for (const voices of await crowdVoices(crowd, count)) {
+    voices.slice(0, voices.length - (voices.length % UTTERANCES_PER_CALL)).forEach((samples, i) => {
+      const pitch = pitches[Math.floor(i / UTTERANCES_PER_CALL) % pitches.length] as number
+      sentences.push({ samples, sampleRateHz: 16_000 * pitch })
+    })
+  }
+  return utterancesOf(rateHz, split, sentences)
+}
+
+/** @returns of each person of a crowd `count` utterances of 16 kHz at most, each from its first sound to its last */
+export async function crowdVoices(crowd: Crowd, count: number): Promise<readonly (readonly Float64Array[])[]> {
+  return (await crowdRecordings(crowd, 2 * count)).map((recorded) => {
+    const voices = recorded
+      .map((pcm) => {
+        const samples = Float64Array.from(pcm)
+        const truth = truthOf(samples, 16_000)
+        const length = frameSamples(16_000)
+        return samples.slice(truth.indexOf(true) * length, (truth.lastIndexOf(true) + 1) * length)
+      })
+      .filter(
+        (voice) =>
+          voice.length >= CROWD_S[0] * 16_000 &&
+          voice.length <= CROWD_S[1] * 16_000 &&
+          Math.sqrt(powerOf(voice)) >= CROWD_LEAST_RMS,
+      )
+    const wanted = Math.min(count, voices.length)
+    return Array.from({ length: wanted }, (_, i) => voices[Math.floor((i * voices.length) / wanted)] as Float64Array)
+  })
 }
 
 function isSentence({ pcm, sampleRateHz }: CallerFile): boolean {

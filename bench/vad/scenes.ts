@@ -1,6 +1,6 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { seededRandom } from '../../src/simulator/random.js'
-import { type Album, albumPieces, readRecording, recordings } from '../material.js'
+import { type Album, type Crowd, albumPieces, readRecording, recordings } from '../material.js'
 import {
   UTTERANCES_PER_CALL,
   type LabelledCall,
@@ -19,7 +19,7 @@ import {
   widened,
 } from './corpus.js'
 import { drawnStyle, music } from './music.js'
-import { promptUtterances } from './recorded.js'
+import { crowdUtterances, promptUtterances } from './recorded.js'
 import { renderedMusic } from './rendered.js'
 import { knocks, type Noise, NOISES, steppingNoise, syllables } from './sounds.js'
 
@@ -69,6 +69,9 @@ const HARD_SOUNDS = ['babble', 'music'] as const
 const HARD_SNRS_DB = [10, 5] as const
 const HARD_CALLS = 3
 const PEOPLE = ['allison', 'june'] as const
+/** Twenty people who say letters and syllables, and two actors; of each so many utterances. */
+export const TRAINING_CROWDS = { klettres: 12, czech: 60 } as const satisfies Partial<Record<Crowd, number>>
+const CROWD_PITCHES = [1, 1, 0.8, 1, 1.15, 0.88]
 /** Half of what they say is left as they said it; the other half is as of other speakers, mostly larger ones. */
 const PITCHES = [1, 0.75, 1, 0.85, 1, 1.15, 1, 0.8]
 /** Of the five pieces in Debian's package; the others judge. */
@@ -251,6 +254,8 @@ async function materialAt(
   const voices = [...flite.voices, ...utterancesOf(rateHz, 'training', wordless).voices]
   const synthesised = voices.length
   if (options.recorded === false) return { utterances: { ...flite, voices }, synthesised, pieces: [], words: [] }
+  for (const [crowd, each] of Object.entries(TRAINING_CROWDS) as [keyof typeof TRAINING_CROWDS, number][])
+    voices.push(...(await crowdUtterances(crowd, rateHz, each, 'training', CROWD_PITCHES)).voices)
   for (const person of PEOPLE)
     voices.push(...(await promptUtterances(person, rateHz, count, 'training', PITCHES)).voices)
   const pieces = played.map((piece) =>

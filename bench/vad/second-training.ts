@@ -1,40 +1,40 @@
 import { frameSamples } from '../../src/core/units.js'
 import { levelDbfs } from '../../src/media/pcm.js'
-import { VOICE_DBFS_MIN } from '../../src/media/vad/detection-limits.js'
+import { ODDS_LIMIT, VOICE_DBFS_MIN } from '../../src/media/vad/detection-limits.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
-import { JsVoiceKernel, Lately, SECOND_INPUTS, VoiceFeatures } from '../../src/media/vad/voice-features.js'
+import { INPUTS, JsVoiceKernel, VoiceFeatures } from '../../src/media/vad/voice-features.js'
 import type { Examples } from './fit.js'
 import { type Origin, type SceneOptions, trainingScenes } from './scenes.js'
 
 /**
- * What the second stage learns from: the frames of `trainingScenes` that are more likely speech than not by the numbers
- * of the `first`, and what they count. Nothing else is ever shown to it.
+ * What the second stage learns from: the calls of `trainingScenes`. It remembers all of their frames, and those count
+ * that are more likely speech than not by the numbers of the `first`.
  */
-export async function secondExamples(options: SceneOptions, first: ArrayLike<number>): Promise<Examples> {
-  const frames: Float32Array[] = []
-  const speech: number[] = []
-  const weights: number[] = []
+export async function secondExamples(options: SceneOptions, first: ArrayLike<number>): Promise<Examples[]> {
+  const calls: Examples[] = []
   for await (const { rateHz, call, ...origin } of trainingScenes(options)) {
     const kernel = new JsVoiceKernel({ first })
     const features = new VoiceFeatures({ sampleRateHz: rateHz, kernel })
-    const lately = new Lately()
     const length = frameSamples(rateHz)
+    const frames = Math.min(call.speech.length, Math.floor(call.samples.length / length))
+    const inputs = new Float32Array(frames * INPUTS)
+    const speech = Uint8Array.from({ length: frames }, (_, i) => (call.speech[i] === true ? 1 : 0))
+    const weights = new Float32Array(frames)
     let sinceOnset = 0
-    call.speech.slice(0, Math.floor(call.samples.length / length)).forEach((spoken, i) => {
+    for (let i = 0; i < frames; i++) {
       const frame = call.samples.subarray(i * length, (i + 1) * length)
       features.take(frame)
       const odds = kernel.odds()
-      lately.take(kernel.inputs, odds)
-      sinceOnset = spoken && i > 0 && call.speech[i - 1] === true ? sinceOnset + 1 : 0
-      if (odds <= 0 || levelDbfs(frame) <= VOICE_DBFS_MIN || isPureTone(frame, rateHz)) return
-      frames.push(kernel.inputs.slice())
-      speech.push(spoken ? 1 : 0)
-      weights.push(spoken ? speechWeight(origin, sinceOnset) : otherWeight(origin))
-    })
+      inputs.set(kernel.inputs.subarray(0, INPUTS), i * INPUTS)
+      inputs[(i + 1) * INPUTS - 1] = Math.max(-ODDS_LIMIT, Math.min(ODDS_LIMIT, odds))
+      const spoken = speech[i] === 1
+      sinceOnset = spoken && i > 0 && speech[i - 1] === 1 ? sinceOnset + 1 : 0
+      if (odds <= 0 || levelDbfs(frame) <= VOICE_DBFS_MIN || isPureTone(frame, rateHz)) continue
+      weights[i] = spoken ? speechWeight(origin, sinceOnset) : otherWeight(origin)
+    }
+    calls.push({ inputs, speech, weights })
   }
-  const inputs = new Float32Array(frames.length * SECOND_INPUTS)
-  frames.forEach((frame, i) => inputs.set(frame, i * SECOND_INPUTS))
-  return { width: SECOND_INPUTS, inputs, speech: Uint8Array.from(speech), weights: Float32Array.from(weights) }
+  return calls
 }
 
 type Weights = Partial<Record<Origin['sound'], number>>

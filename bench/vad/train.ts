@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
-import { missingAlbums, missingMaterial } from '../material.js'
-import { type Examples, fit } from './fit.js'
+import { type Crowd, missingAlbums, missingCrowds, missingMaterial } from '../material.js'
+import { fit, fitMemory } from './fit.js'
 import { missingInstruments } from './rendered.js'
-import { TRAINING_ALBUMS } from './scenes.js'
+import { TRAINING_ALBUMS, TRAINING_CROWDS } from './scenes.js'
 import { secondExamples } from './second-training.js'
 import { type Models, firstExamples, modelSource, rounded } from './training.js'
 
@@ -17,8 +17,8 @@ Takes about seventeen minutes of one core and 2 GB, half of it for the second st
 
 const FIRST = { utterances: 132, soundMs: 45_000 }
 const FIRST_FIT = { epochs: 8, seed: 3 }
-const SECOND = { utterances: 60, calls: 2, soundMs: 20_000, pieces: 32, excerpts: 2 }
-const SECOND_FIT = { epochs: 6, seed: 3 }
+const SECOND = { utterances: 60, calls: 4, soundMs: 20_000, pieces: 32, excerpts: 2 }
+const SECOND_FIT = { epochs: 12, seed: 5 }
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -35,6 +35,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const missing = [
     missingMaterial('allison', 'june', 'music'),
     missingAlbums(...TRAINING_ALBUMS),
+    missingCrowds(...(Object.keys(TRAINING_CROWDS) as Crowd[])),
     missingInstruments(),
   ].filter((packages) => packages !== null)
   if (missing.length > 0) {
@@ -42,16 +43,11 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2
   }
   // The second stage learns from what is likely to the first stage, by the numbers as they are kept.
-  const first = values.second === true ? VOICE_MODELS.first : rounded(fit(told(await firstExamples(FIRST)), FIRST_FIT))
-  const second = rounded(fit(told(await secondExamples(SECOND, first)), SECOND_FIT))
+  const first = values.second === true ? VOICE_MODELS.first : rounded(fit(await firstExamples(FIRST), FIRST_FIT))
+  const second = rounded(fitMemory(await secondExamples(SECOND, first), SECOND_FIT))
   const models = { first, second }
   if (file !== undefined) writeFileSync(file, modelSource(models))
   return check ? compare(models) : 0
-}
-
-function told(examples: Examples): Examples {
-  console.log(`${examples.speech.length} frames of ${examples.width} numbers`)
-  return examples
 }
 
 function compare(derived: Models<readonly number[]>): number {

@@ -139,7 +139,7 @@ export async function firstExamples(options: FirstOptions): Promise<Examples> {
   }
   const inputs = new Float32Array(frames.length * INPUTS)
   frames.forEach((frame, i) => inputs.set(frame, i * INPUTS))
-  return { width: INPUTS, inputs, speech: Uint8Array.from(speech), weights: Float32Array.from(weights) }
+  return { inputs, speech: Uint8Array.from(speech), weights: Float32Array.from(weights) }
 }
 
 const FIRST_NOISES = NOISES.filter((noise) => noise !== 'street')

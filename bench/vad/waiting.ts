@@ -1,9 +1,11 @@
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
-import { albumPieces, missingAlbums, missingMaterial } from '../material.js'
+import { dbToGain, SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
+import { albumPieces, missingAlbums, missingCrowds, missingMaterial } from '../material.js'
 import { noiseOf, powerOf, resampled, throughLine, type Utterances } from './corpus.js'
 import { namesOf, peopleOf, quantile, SPEAKERS } from './floor.js'
 import { JUDGING_ALBUMS } from './nobody.js'
+import { crowdVoices } from './recorded.js'
 import { framesOf, ON_FRAMES } from './score.js'
 
 /** How long the noise was there when the caller first speaks. The tables of quality.ts know one second alone. */
@@ -11,13 +13,17 @@ export const WAITED_MS = [1500, 6000, 12_000] as const
 const RATES_HZ = [8000, 16_000] as const
 const NOISES = ['pink', 'car', 'street', 'babble', 'music'] as const
 const SNRS_DB = [10, 5] as const
-/** Of each speaker: as many sentences and as many single words. */
+/** Of each speaker of prompts: as many sentences and as many single words. */
 const UTTERANCES = 12
+/** Nothing is fitted to these: sentences of two actors and words of twenty-two people, so many of each. */
+const JUDGING_CROWDS = { dutch: 14, ktuberling: 2 } as const
 const AFTER_MS = 1000
 /** What is found later has lost its first word. */
 const FOUND_MS = 400
 
 export interface WaitingRow {
+  /** Debian's three speakers of prompts, or the people of `JUDGING_CROWDS`. */
+  readonly who: 'prompts' | 'crowds'
   readonly rateHz: LegRateHz
   readonly noise: (typeof NOISES)[number]
   readonly snrDb: number
@@ -40,52 +46,71 @@ export async function measureWaiting(
   waitsMs: readonly number[] = WAITED_MS,
 ): Promise<readonly WaitingRow[]> {
   const [album] = JUDGING_ALBUMS
-  const missing = missingMaterial(...SPEAKERS) ?? (album === undefined ? null : missingAlbums(album))
+  const missing = missingForWaiting()
   if (missing !== null || album === undefined) throw new Error(`apt-get install --no-install-recommends ${missing}`)
   const played = (await albumPieces(album)).map((piece) => Float64Array.from(piece))
+  const crowdsWide: Float64Array[][] = []
+  for (const [crowd, each] of Object.entries(JUDGING_CROWDS) as [keyof typeof JUDGING_CROWDS, number][])
+    for (const said of await crowdVoices(crowd, each)) crowdsWide.push(said.map(atSpeechLevel))
   const rows: WaitingRow[] = []
   for (const rateHz of RATES_HZ) {
-    const pieces = rateHz === 16_000 ? played : played.map((piece) => resampled(piece, 16_000, rateHz))
-    const people: Float64Array[][] = []
+    const pieces = played.map((piece) => atRate(piece, rateHz))
+    const prompts: Float64Array[][] = []
     for (const speaker of SPEAKERS) {
       const { sentences, short } = await peopleOf(speaker, await namesOf(speaker), rateHz)
-      people.push([...sentences.slice(0, UTTERANCES), ...short.slice(0, UTTERANCES)])
+      prompts.push([...sentences.slice(0, UTTERANCES), ...short.slice(0, UTTERANCES)])
     }
-    for (const noise of NOISES)
-      for (const snrDb of snrsDb)
-        for (const waitedMs of waitsMs) {
-          const onsetsMs = people.flatMap((said, p) => {
-            const crowd = people.filter((_, other) => other !== p).flat()
-            const material: Utterances = { rateHz, split: 'heldOut', voices: crowd, pieces }
-            return said.map((voice, i) => {
-              const sound = noiseOf(
-                noise,
-                { rateHz, ms: msOf(voice, rateHz) + waitedMs + AFTER_MS, seed: p * said.length + i + 1 },
-                material,
-              )
-              return onsetMsOf(
-                over(sound, voice, { rateHz, snrDb, waitedMs }),
-                msOf(voice, rateHz),
-                waitedMs,
-                rateHz,
-                vadBank,
-              )
+    const crowds = crowdsWide.map((said) => said.map((voice) => atRate(voice, rateHz)))
+    for (const [who, people] of [
+      ['prompts', prompts],
+      ['crowds', crowds],
+    ] as const)
+      for (const noise of NOISES)
+        for (const snrDb of snrsDb)
+          for (const waitedMs of waitsMs) {
+            const onsetsMs = people.flatMap((said, p) => {
+              const crowd = people.filter((_, other) => other !== p).flat()
+              const material: Utterances = { rateHz, split: 'heldOut', voices: crowd, pieces }
+              return said.map((voice, i) => {
+                const ms = msOf(voice, rateHz)
+                const seed = p * said.length + i + 1
+                const sound = noiseOf(noise, { rateHz, ms: ms + waitedMs + AFTER_MS, seed }, material)
+                return onsetMsOf(over(sound, voice, { rateHz, snrDb, waitedMs }), ms, waitedMs, rateHz, vadBank)
+              })
             })
-          })
-          const heardMs = onsetsMs.filter((ms) => ms !== null)
-          rows.push({
-            rateHz,
-            noise,
-            snrDb,
-            waitedMs,
-            utterances: onsetsMs.length,
-            found: heardMs.filter((ms) => ms <= FOUND_MS).length,
-            onsetMedianMs: quantile(heardMs, 0.5),
-            onsetP90Ms: quantile(heardMs, 0.9),
-          })
-        }
+            const heardMs = onsetsMs.filter((ms) => ms !== null)
+            rows.push({
+              who,
+              rateHz,
+              noise,
+              snrDb,
+              waitedMs,
+              utterances: onsetsMs.length,
+              found: heardMs.filter((ms) => ms <= FOUND_MS).length,
+              onsetMedianMs: quantile(heardMs, 0.5),
+              onsetP90Ms: quantile(heardMs, 0.9),
+            })
+          }
   }
   return rows
+}
+
+/** What `apt-get install` needs for `measureWaiting`, or null. */
+export function missingForWaiting(): string | null {
+  const missing = [
+    missingMaterial(...SPEAKERS),
+    missingAlbums(...JUDGING_ALBUMS),
+    missingCrowds(...(Object.keys(JUDGING_CROWDS) as (keyof typeof JUDGING_CROWDS)[])),
+  ].filter((packages) => packages !== null)
+  return missing.length > 0 ? missing.join(' ') : null
+}
+
+const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>
+  rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz)
+
+function atSpeechLevel(voice: Float64Array): Float64Array {
+  const gain = (32_768 * dbToGain(SPEECH_LEVEL_DBFS)) / Math.sqrt(powerOf(voice))
+  return voice.map((value) => gain * value)
 }
 
 const msOf = (samples: Float64Array, rateHz: LegRateHz): number => (1000 * samples.length) / rateHz

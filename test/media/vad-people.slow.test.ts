@@ -6,7 +6,7 @@ import { decisionsOf, scoreOf, smoothed } from '../../bench/vad/score.js'
 import { pinkNoise } from '../../bench/vad/sounds.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import { VoiceBank } from '../../src/media/vad/voice-detector.js'
-import { SECOND_INPUTS, modelNumbers } from '../../src/media/vad/voice-features.js'
+import { SECOND_NUMBERS } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
 import { loadVads } from '../support/media-modules.js'
 import { hasMaterial } from '../support/material.js'
@@ -19,7 +19,7 @@ const PIECES = ['macroform-the_simplicity', 'manolo_camp-morning_coffee', 'reno_
 
 const bank = await loadVads()
 /** Its second stage finds everything to be a voice. */
-const acceptsAll = new Array<number>(modelNumbers(SECOND_INPUTS)).fill(0).with(-1, 100)
+const acceptsAll = new Array<number>(SECOND_NUMBERS).fill(0).with(-1, 100)
 const firstSight = new VoiceBank({ models: { first: VOICE_MODELS.first, second: acceptsAll }, kernel: null })
 
 for (const rateHz of [8000, 16_000] as const) {

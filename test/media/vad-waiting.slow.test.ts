@@ -1,8 +1,5 @@
 import t from 'tap'
-import { SPEAKERS } from '../../bench/vad/floor.js'
-import { JUDGING_ALBUMS } from '../../bench/vad/nobody.js'
-import { measureWaiting, type WaitingRow } from '../../bench/vad/waiting.js'
-import { missingAlbums, missingMaterial } from '../../bench/material.js'
+import { measureWaiting, missingForWaiting, type WaitingRow } from '../../bench/vad/waiting.js'
 import { loadVads } from '../support/media-modules.js'
 
 t.setTimeout(300_000)
@@ -17,21 +14,21 @@ const FOUND_SHARE_MIN: Readonly<Record<WaitingRow['noise'], number>> = {
 }
 
 t.test('who listens to a greeting before he speaks is heard, whatever is around him', async (t) => {
-  const missing = [missingMaterial(...SPEAKERS), missingAlbums(...JUDGING_ALBUMS)].filter((one) => one !== null)
-  if (missing.length > 0) {
-    console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends ${missing.join(' ')}`)
+  const missing = missingForWaiting()
+  if (missing !== null) {
+    console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends ${missing}`)
     t.end()
     return
   }
   // The hardest sixth of the table in docs/VAD.md.
-  for (const { rateHz, noise, snrDb, waitedMs, found, utterances } of await measureWaiting(
+  for (const { who, rateHz, noise, snrDb, waitedMs, found, utterances } of await measureWaiting(
     await loadVads(),
     [5],
     [12_000],
   ))
     t.ok(
       found >= FOUND_SHARE_MIN[noise] * utterances,
-      `${rateHz} Hz, ${noise} of ${snrDb} dB for ${waitedMs} ms: ${found} of ${utterances}`,
+      `${who}, ${rateHz} Hz, ${noise} of ${snrDb} dB for ${waitedMs} ms: ${found} of ${utterances}`,
     )
   t.end()
 })

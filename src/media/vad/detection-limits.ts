@@ -49,22 +49,14 @@ export const IMPURITY_MAX = 0.003
 /** Logarithms of odds: 0.7 / 0.3 begins a voice, under 0.6 / 0.4 ends it (docs/VAD.md). */
 export const ODDS_BEGIN = 0.8472978603872037
 export const ODDS_ON = 0.4054651081081644
-/** What is remembered of these odds: e^6 is as sure as it gets. */
+/** What the second stage is told of these odds: e^6 is as sure as it gets. */
 export const ODDS_LIMIT = 6
-/**
- * The same logarithms by the last seconds: what is likely to the first stage and not by them is no voice. At first only
- * what is surely none is refused, so that whoever speaks after silence is heard at once.
- */
-export const SECOND_ODDS_BEGIN = -4
-export const SECOND_ODDS_ON = -5.5
-/** Below this it is rather no voice. */
-export const SECOND_ODDS_AGAINST = -2.5
-/** The share of frames that were likely to the first stage and rather no voice is taken over about so much time: 4 s. */
-export const AGAINST_SHARE = 0.005
-/** By how much that share raises what is asked of a voice: it is nearly 0 while people speak, most of the frames in music. */
-export const AGAINST_ODDS = 30
-export const AGAINST_ODDS_MAX = 7
+/** Where a unit of the second stage is as sure as it gets (`squashed` in voice-features.ts). */
+export const SQUASH_LIMIT = 3
+/** The same logarithms by all that was heard: what is likely to the first stage and not by them is no voice. */
+export const SECOND_ODDS_BEGIN = -0.8
+export const SECOND_ODDS_ON = -1.8
 /** Below this a voice is doubtful. */
-export const SECOND_ODDS_DOUBTFUL = 0
+export const SECOND_ODDS_DOUBTFUL = 2.2
 /** Softer than any line that has a person on it: such a frame is no voice, whatever is in it. */
 export const VOICE_DBFS_MIN = -60

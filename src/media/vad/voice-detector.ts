@@ -3,19 +3,9 @@ import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../core/limits.js'
 import { frameSamples, type LegRateHz } from '../../core/units.js'
 import { DTMF_TONES_HZ, digitOf } from '../dtmf.js'
 import { dbfsOfEnergy } from '../pcm.js'
-import {
-  AGAINST_ODDS,
-  AGAINST_ODDS_MAX,
-  AGAINST_SHARE,
-  ODDS_BEGIN,
-  ODDS_ON,
-  SECOND_ODDS_AGAINST,
-  SECOND_ODDS_BEGIN,
-  SECOND_ODDS_DOUBTFUL,
-  SECOND_ODDS_ON,
-} from './detection-limits.js'
+import { ODDS_BEGIN, ODDS_ON, SECOND_ODDS_BEGIN, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_ON } from './detection-limits.js'
 import { ComposedDetector, type FrameDetector, type Vad, type VadBank } from './vad.js'
-import { JsVoiceKernel, Lately, SECOND_INPUTS, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
+import { JsVoiceKernel, MEMORY_INPUTS, UNITS, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
 
 /** The numbers of the units, of voice-model.ts. */
 interface VoiceModels {
@@ -61,10 +51,8 @@ class VoiceStream implements Vad {
   readonly #kernel: JsVoiceKernel
   readonly #sampleRateHz: LegRateHz
   #features: VoiceFeatures
-  #lately = new Lately()
+  readonly #memory = new Float32Array(UNITS)
   #likely = false
-  /** The share of the frames of the last seconds that were likely to the first stage and then rather no voice. */
-  #against = 0
   #speaking = false
   #released = false
 
@@ -79,22 +67,17 @@ class VoiceStream implements Vad {
     assert(frame.length === frameSamples(this.#sampleRateHz), 'the VAD takes frames of 20 ms')
     this.#features.take(frame)
     const odds = this.#kernel.odds()
-    this.#lately.take(this.#kernel.inputs, odds)
+    const second = this.#kernel.secondOdds(odds, this.#memory)
     this.#likely = odds > (this.#likely ? ODDS_ON : ODDS_BEGIN)
-    const second = this.#likely ? this.#kernel.secondOdds() : -Infinity
-    const more = Math.min(AGAINST_ODDS_MAX, AGAINST_ODDS * this.#against)
-    this.#speaking = second > (this.#speaking ? SECOND_ODDS_ON : SECOND_ODDS_BEGIN) + more
-    const against = this.#likely && second < SECOND_ODDS_AGAINST ? 1 : 0
-    this.#against += (against - this.#against) * AGAINST_SHARE
+    this.#speaking = this.#likely && second > (this.#speaking ? SECOND_ODDS_ON : SECOND_ODDS_BEGIN)
     this.doubtful = this.#speaking && second < SECOND_ODDS_DOUBTFUL
     return this.#speaking
   }
 
   reset(): void {
     this.#features = new VoiceFeatures({ sampleRateHz: this.#sampleRateHz, kernel: this.#kernel })
-    this.#lately = new Lately()
+    this.#memory.fill(0)
     this.#likely = this.#speaking = this.doubtful = false
-    this.#against = 0
   }
 
   release(): void {
@@ -175,7 +158,7 @@ export class CallerKernel {
 
   /** The features of the frame that was taken last (voice-features.ts): a copy, for tests. */
   get inputs(): Float32Array {
-    return new Float32Array(this.exports.memory.buffer, this.exports.INPUTS.value, SECOND_INPUTS).slice()
+    return new Float32Array(this.exports.memory.buffer, this.exports.INPUTS.value, MEMORY_INPUTS).slice()
   }
 
   /**

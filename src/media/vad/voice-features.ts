@@ -1,5 +1,5 @@
 import type { LegRateHz } from '../../core/units.js'
-import { ODDS_LIMIT } from './detection-limits.js'
+import { ODDS_LIMIT, SQUASH_LIMIT } from './detection-limits.js'
 
 /** Samples at 2 kHz in the autocorrelation, and its lags: 5 to 28 are pitches of 400 to 71 Hz. */
 const WINDOW = 64
@@ -11,11 +11,15 @@ const HISTORY_SAMPLES = WINDOW + LAG_MAX
 /** The features of a frame, and the units that weigh them. */
 export const INPUTS = 48
 export const UNITS = 32
-/** The same, and for two spans of time the mean of each and how far it is from it on the average. */
-export const SECOND_INPUTS = 5 * INPUTS
+/** The units of the second stage also weigh what they were in the last frame: their memory. */
+export const MEMORY_INPUTS = INPUTS + UNITS
 
-/** How many numbers a model of so many inputs has: biases of the units, for each input its weights, weights of the output, its bias. */
-export const modelNumbers = (inputs: number): number => UNITS + inputs * UNITS + UNITS + 1
+/** How many numbers a layer of units has: their biases, and for each input its weights. */
+export const layerNumbers = (inputs: number): number => UNITS + inputs * UNITS
+/** The same of the first stage: a layer, weights of the output, its bias. */
+export const FIRST_NUMBERS = layerNumbers(INPUTS) + UNITS + 1
+/** The same of the second stage: the layers of how much each unit takes over and of what, weights of the output, its bias. */
+export const SECOND_NUMBERS = 2 * layerNumbers(MEMORY_INPUTS) + UNITS + 1
 
 /** Six bands up to 4 kHz: to 250, 500, 1000, 2000, 3000 and 4000 Hz. */
 const BANDS = 6
@@ -280,43 +284,6 @@ export class VoiceFeatures {
 }
 
 /**
- * What each feature was lately: its mean over about 400 ms and over 3 s, and how far it is from it on the average; the
- * odds of the first stage stand in place of the call's newness. Music and noise go on as they are, a caller changes by
- * syllables and pauses. A new call is averaged over all that there is of it.
- *
- * | inputs           | what                                                                   |
- * |------------------|------------------------------------------------------------------------|
- * | 47               | the log of the odds of the first stage, within `ODDS_LIMIT`                |
- * | 48-95, 96-143    | mean of each over about 400 ms; how far each is from it on the average |
- * | 144-191, 192-239 | the same over about 3 s                                                |
- */
-export class Lately {
-  readonly #spans = LATELY_SHARES.map((least) => ({
-    least,
-    means: new Float32Array(INPUTS),
-    away: new Float32Array(INPUTS),
-  }))
-  #frames = 0
-
-  /** @param inputs of `JsVoiceKernel`, with those of the frame; the others are written */
-  take(inputs: Float32Array, odds: number): void {
-    this.#frames++
-    inputs[INPUTS - 1] = Math.max(-ODDS_LIMIT, Math.min(ODDS_LIMIT, odds))
-    this.#spans.forEach(({ least, means, away }, span) => {
-      const share = Math.max(least, 1 / this.#frames)
-      for (let i = 0; i < INPUTS; i++) {
-        const here = inputs[i] as number
-        const mean = this.#frames === 1 ? here : (means[i] as number)
-        away[i] = (away[i] as number) + (Math.abs(here - mean) - (away[i] as number)) * share
-        means[i] = mean + (here - mean) * share
-      }
-      inputs.set(means, (1 + 2 * span) * INPUTS)
-      inputs.set(away, (2 + 2 * span) * INPUTS)
-    })
-  }
-}
-
-/**
  * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is
  * known is this frame: a level is compared with itself as it is kept, so rounding decides, and the first step is a
  * large one. The kernel, whose levels are not as fine, gets these bits, so that it begins where the units were derived.
@@ -375,7 +342,6 @@ const SHORT_WINDOW = 16
 const LONG_WINDOW = 64
 const PEAK_FRAMES = 10
 const PEAK_FRAMES_NOW = 5
-const LATELY_SHARES = [1 / 20, 1 / 150]
 
 // Scratch of all calls of a thread.
 const bandPower = new Float64Array(BANDS)
@@ -469,15 +435,15 @@ export class JsVoiceKernel {
   readonly history = new Float32Array(HISTORY_SAMPLES)
   /** Of `LAGS`, the longest first: -1 to 1. */
   readonly correlation = new Float32Array(LAGS)
-  /** The first `INPUTS` are of the frame, the others of the last seconds. */
-  readonly inputs = new Float32Array(SECOND_INPUTS)
+  /** The first `INPUTS` are of the frame, the others the memory of the second stage. */
+  readonly inputs = new Float32Array(MEMORY_INPUTS)
   readonly #first: Float32Array
   readonly #second: Float32Array
 
   /** @param models left out where only the features are needed */
   constructor(models: { readonly first?: ArrayLike<number>; readonly second?: ArrayLike<number> } = {}) {
-    this.#first = Float32Array.from(models.first ?? new Float32Array(modelNumbers(INPUTS)))
-    this.#second = Float32Array.from(models.second ?? new Float32Array(modelNumbers(SECOND_INPUTS)))
+    this.#first = Float32Array.from(models.first ?? new Float32Array(FIRST_NUMBERS))
+    this.#second = Float32Array.from(models.second ?? new Float32Array(SECOND_NUMBERS))
   }
 
   /** `history` to `correlation`. */
@@ -499,22 +465,49 @@ export class JsVoiceKernel {
 
   /** @returns the log of the odds that the frame is speech, by the first stage */
   odds(): number {
-    return this.#weighed(this.#first, INPUTS)
-  }
-
-  /** @returns the same by the last seconds too */
-  secondOdds(): number {
-    return this.#weighed(this.#second, SECOND_INPUTS)
-  }
-
-  #weighed(model: Float32Array, inputs: number): number {
-    const outAt = UNITS + inputs * UNITS
+    const model = this.#first
+    const outAt = layerNumbers(INPUTS)
     let odds = model[outAt + UNITS] as number
     for (let unit = 0; unit < UNITS; unit++) {
-      let sum = model[unit] as number
-      for (let i = 0; i < inputs; i++) sum += (this.inputs[i] as number) * (model[UNITS * (i + 1) + unit] as number)
+      const sum = this.#sum(model, 0, INPUTS, unit)
       if (sum > 0) odds += sum * (model[outAt + unit] as number)
     }
     return odds
   }
+
+  /**
+   * The second stage, whose units remember: each takes over a share of what the frame and the memory of all make of it,
+   * and decides that share by the same (a gated recurrent unit without a reset gate). Once for each frame.
+   * @param odds of the first stage; it stands in place of the call's newness, within `ODDS_LIMIT`
+   * @param memory the `UNITS` units of the stream, 0 when it begins; changed to what they are after this frame
+   * @returns the log of the odds that the frame is speech, by all that was heard
+   */
+  secondOdds(odds: number, memory: Float32Array): number {
+    const { inputs } = this
+    const model = this.#second
+    const layer = layerNumbers(MEMORY_INPUTS)
+    inputs[INPUTS - 1] = Math.max(-ODDS_LIMIT, Math.min(ODDS_LIMIT, odds))
+    inputs.set(memory, INPUTS)
+    let second = model[2 * layer + UNITS] as number
+    for (let unit = 0; unit < UNITS; unit++) {
+      const share = 0.5 + 0.5 * squashed(0.5 * this.#sum(model, 0, MEMORY_INPUTS, unit))
+      const before = memory[unit] as number
+      memory[unit] = before + share * (squashed(this.#sum(model, layer, MEMORY_INPUTS, unit)) - before)
+      second += (memory[unit] as number) * (model[2 * layer + unit] as number)
+    }
+    return second
+  }
+
+  #sum(model: Float32Array, at: number, inputs: number, unit: number): number {
+    let sum = model[at + unit] as number
+    for (let i = 0; i < inputs; i++) sum += (this.inputs[i] as number) * (model[at + UNITS * (i + 1) + unit] as number)
+    return sum
+  }
+}
+
+/** The hyperbolic tangent, nearly: a fraction that is 1 with slope 0 at `SQUASH_LIMIT`, so that no exponential is needed. */
+export function squashed(x: number): number {
+  const bounded = Math.max(-SQUASH_LIMIT, Math.min(SQUASH_LIMIT, x))
+  const square = bounded * bounded
+  return (bounded * (27 + square)) / (27 + 9 * square)
 }

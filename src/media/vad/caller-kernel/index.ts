@@ -4,8 +4,8 @@
  * otherwise. Addresses are in bytes.
  */
 import {
-  AGAINST_ODDS, AGAINST_ODDS_MAX, AGAINST_SHARE, DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON,
-  OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_AGAINST, SECOND_ODDS_BEGIN, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_ON, TWIST_MAX, VOICE_DBFS_MIN,
+  DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON,
+  OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_BEGIN, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_ON, SQUASH_LIMIT, TWIST_MAX, VOICE_DBFS_MIN,
 } from '../detection-limits'
 
 /** A frame that is not in this memory yet is copied here, s16: 320 or 160 samples. */
@@ -57,14 +57,10 @@ export function detect(stream: usize, frame: usize, wide: bool, levelDbfs: f64):
 function takeVoice(stream: usize, wide: bool): bool {
   const s = changetype<Stream>(stream)
   takeFeatures(stream, WAVE, wide)
-  const first = odds(MODEL, 48)
-  noteLately(stream, first)
+  const first = firstOdds()
+  const second = secondOdds(stream, first)
   s.likely = first > (s.likely ? <f32>ODDS_ON : <f32>ODDS_BEGIN)
-  // What is unlikely to the first stage is not looked at again.
-  const second = s.likely ? odds(SECOND_MODEL, 240) : -f32.MAX_VALUE
-  const more = min(<f32>AGAINST_ODDS_MAX, <f32>AGAINST_ODDS * s.against)
-  s.speaking = second > (s.speaking ? <f32>SECOND_ODDS_ON : <f32>SECOND_ODDS_BEGIN) + more
-  s.against = towards(s.against, s.likely && second < <f32>SECOND_ODDS_AGAINST ? 1 : 0, <f32>AGAINST_SHARE)
+  s.speaking = s.likely && second > (s.speaking ? <f32>SECOND_ODDS_ON : <f32>SECOND_ODDS_BEGIN)
   s.doubtful = s.speaking && second < <f32>SECOND_ODDS_DOUBTFUL
   return s.speaking
 }
@@ -127,7 +123,6 @@ class Stream {
   voiced: f32
   hold: f32
   newness: f32
-  against: f32
 
   // DTMF digits: the same state as in dtmf.ts.
   candidate: i32
@@ -150,7 +145,7 @@ const CORRELATION_BYTES: usize = 96
 const LONG_WINDOW = 64
 const SHORT_WINDOW = 16
 const BLOCK = 80
-const FRAME_INPUTS_BYTES: usize = 48 << 2
+const UNITS_BYTES: usize = 32 << 2
 
 // Where the vectors begin, in bytes behind the block's own address.
 /** States of the all-passes: six splits, (even, odd). */
@@ -174,25 +169,23 @@ const LEVELS: usize = NEWEST_PRODUCTS + CORRELATION_BYTES
 /** Sums of the older block at the eight tones: real parts, then imaginary ones. */
 const OLDER_TONES: usize = LEVELS + (LONG_WINDOW << 2)
 const OLDER_BLOCK: usize = OLDER_TONES + 64
-/** For two spans of time the mean of each feature of a frame, and how far it is from it on the average. */
-const LATELY: usize = OLDER_BLOCK + (BLOCK << 2)
+/** The units of the second stage. */
+const MEMORY: usize = OLDER_BLOCK + (BLOCK << 2)
 /** Size of a block: whole cache lines. */
-export const STREAM_BYTES: usize = (LATELY + 4 * FRAME_INPUTS_BYTES + 63) & ~63
+export const STREAM_BYTES: usize = (MEMORY + UNITS_BYTES + 63) & ~63
 
 // --- voice: features -------------------------------------------------------------------------------------
 
 /** The features of ../voice-features.ts, which explains them: the same sums, four bands at a time. */
 
-/** The inputs of the units. The last store of a frame's own writes beyond them, where their means come later. */
-export const INPUTS = memory.data(240 << 2, 16)
+/** The inputs of the units: 48 features, and behind them the memory of the second stage. */
+export const INPUTS = memory.data((48 + 32) << 2, 16)
 
 const DB_MIN: f32 = 14
 const OVER_DB_MAX: f32 = 45
 const FLOOR_BIAS_DB: f32 = 2
 const PART_FRAMES = 30
 const STEP_DB = 0.25
-const LATELY_QUICK: f32 = 1.0 / 20
-const LATELY_SLOW: f32 = 1.0 / 150
 
 function set(input: i32, value: f32): void {
   store<f32>(INPUTS + (<usize>input << 2), value)
@@ -220,32 +213,6 @@ function takeFeatures(stream: usize, wave: usize, wide: bool): void {
   // e^(-frames / 50)
   s.newness = s.newness < 1e-9 ? 0 : s.newness * f32(0.9801986733067553)
   set(47, s.newness)
-}
-
-/**
- * What each feature was lately, with the odds of the first stage in place of the call's newness. A new call is averaged over
- * all that there is of it.
- */
-function noteLately(stream: usize, odds: f32): void {
-  const s = changetype<Stream>(stream)
-  set(47, max(-<f32>ODDS_LIMIT, min(<f32>ODDS_LIMIT, odds)))
-  const all = f32(1) / <f32>s.frames
-  noteSpan(stream + LATELY, INPUTS + FRAME_INPUTS_BYTES, max(LATELY_QUICK, all), s.frames === 1)
-  noteSpan(stream + LATELY + 2 * FRAME_INPUTS_BYTES, INPUTS + 3 * FRAME_INPUTS_BYTES, max(LATELY_SLOW, all), s.frames === 1)
-}
-
-/** Writes means, then how far the features are from them, to `at`, where they are kept, and to `to`. */
-function noteSpan(at: usize, to: usize, share: f32, first: bool): void {
-  for (let from = INPUTS; from < INPUTS + FRAME_INPUTS_BYTES; from += 16, at += 16, to += 16) {
-    const x = v128.load(from)
-    const before = first ? x : v128.load(at)
-    const mean = towardsFour(before, x, share)
-    const away = towardsFour(v128.load(at, FRAME_INPUTS_BYTES), f32x4.abs(f32x4.sub(x, before)), share)
-    v128.store(at, mean)
-    v128.store(at, away, FRAME_INPUTS_BYTES)
-    v128.store(to, mean)
-    v128.store(to, away, FRAME_INPUTS_BYTES)
-  }
 }
 
 let levelDb: f32 = 0
@@ -698,17 +665,19 @@ function takePitch(stream: usize): void {
 
 // --- voice: the model ------------------------------------------------------------------------------------
 
-const UNITS_BYTES: usize = 32 << 2
-
 /**
- * The models: 32 biases, for each input its weights to all units side by side, 32 weights of the output, the output's
- * bias. The first weighs the features of the frame, the second also what they were lately.
+ * The models, in the order of ../voice-features.ts: the first a layer of 48 inputs, the second two of 80; then 32 weights of
+ * the output and its bias. A layer is 32 biases, and for each input its weights to all units side by side.
  */
 export const MODEL = memory.data(((32 + 48 * 32 + 32 + 1) << 2) + 12, 16)
-export const SECOND_MODEL = memory.data(((32 + 240 * 32 + 32 + 1) << 2) + 12, 16)
+export const SECOND_MODEL = memory.data(((2 * (32 + 80 * 32) + 32 + 1) << 2) + 12, 16)
 
-/** One hidden layer of 32 rectified units and one output: the log of the odds that the first of `INPUTS` are speech. */
-function odds(model: usize, inputs: usize): f32 {
+/** Sums of the units of a layer. */
+const SUMS = memory.data(32 << 2, 16)
+const MORE_SUMS = memory.data(32 << 2, 16)
+
+/** Writes the sums of the layer at `model` over the first of `INPUTS` to `to`. Returns where the layer ends. */
+function sumsOf(model: usize, inputs: usize, to: usize): usize {
   let u0 = v128.load(model), u1 = v128.load(model, 16), u2 = v128.load(model, 32), u3 = v128.load(model, 48)
   let u4 = v128.load(model, 64), u5 = v128.load(model, 80), u6 = v128.load(model, 96), u7 = v128.load(model, 112)
   model += UNITS_BYTES
@@ -723,15 +692,51 @@ function odds(model: usize, inputs: usize): f32 {
     u6 = f32x4.add(u6, f32x4.mul(x, v128.load(model, 96)))
     u7 = f32x4.add(u7, f32x4.mul(x, v128.load(model, 112)))
   }
-  const a = f32x4.add(f32x4.add(weighed(u0, model), weighed(u1, model + 16)), f32x4.add(weighed(u2, model + 32), weighed(u3, model + 48)))
-  const b = f32x4.add(f32x4.add(weighed(u4, model + 64), weighed(u5, model + 80)), f32x4.add(weighed(u6, model + 96), weighed(u7, model + 112)))
-  const total = f32x4.add(a, b)
-  return load<f32>(model + UNITS_BYTES)
-    + ((f32x4.extract_lane(total, 0) + f32x4.extract_lane(total, 1)) + (f32x4.extract_lane(total, 2) + f32x4.extract_lane(total, 3)))
+  v128.store(to, u0)
+  v128.store(to, u1, 16)
+  v128.store(to, u2, 32)
+  v128.store(to, u3, 48)
+  v128.store(to, u4, 64)
+  v128.store(to, u5, 80)
+  v128.store(to, u6, 96)
+  v128.store(to, u7, 112)
+  return model
 }
 
-function weighed(units: v128, weights: usize): v128 {
-  return f32x4.mul(f32x4.pmax(f32x4.splat(0), units), v128.load(weights))
+/** The log of the odds that the frame is speech, by its features alone. */
+function firstOdds(): f32 {
+  const weights = sumsOf(MODEL, 48, SUMS)
+  let total = f32x4.splat(0)
+  for (let at: usize = 0; at < UNITS_BYTES; at += 16) {
+    total = f32x4.add(total, f32x4.mul(f32x4.pmax(f32x4.splat(0), v128.load(SUMS + at)), v128.load(weights + at)))
+  }
+  return load<f32>(weights + UNITS_BYTES) + sum(total)
+}
+
+/** The same by all that was heard in the stream, whose memory this moves on by a frame. */
+function secondOdds(stream: usize, odds: f32): f32 {
+  set(47, max(-<f32>ODDS_LIMIT, min(<f32>ODDS_LIMIT, odds)))
+  const units = stream + MEMORY
+  copy(INPUTS + (48 << 2), units, UNITS_BYTES)
+  const weights = sumsOf(sumsOf(SECOND_MODEL, 80, SUMS), 80, MORE_SUMS)
+  const half = f32x4.splat(0.5)
+  let total = f32x4.splat(0)
+  for (let at: usize = 0; at < UNITS_BYTES; at += 16) {
+    const share = f32x4.add(half, f32x4.mul(half, squashed(f32x4.mul(half, v128.load(SUMS + at)))))
+    const before = v128.load(units + at)
+    const now = f32x4.add(before, f32x4.mul(share, f32x4.sub(squashed(v128.load(MORE_SUMS + at)), before)))
+    v128.store(units + at, now)
+    total = f32x4.add(total, f32x4.mul(now, v128.load(weights + at)))
+  }
+  return load<f32>(weights + UNITS_BYTES) + sum(total)
+}
+
+/** As in ../voice-features.ts. */
+function squashed(x: v128): v128 {
+  const limit = f32x4.splat(<f32>SQUASH_LIMIT)
+  const bounded = f32x4.pmax(f32x4.neg(limit), f32x4.pmin(limit, x))
+  const square = f32x4.mul(bounded, bounded), base = f32x4.splat(27)
+  return f32x4.div(f32x4.mul(bounded, f32x4.add(base, square)), f32x4.add(base, f32x4.mul(f32x4.splat(9), square)))
 }
 
 // --- DTMF digits -----------------------------------------------------------------------------------------
