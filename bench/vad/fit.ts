@@ -367,5 +367,6 @@ function giveBack(
 function slopeOfSquashed(x: number): number {
   if (Math.abs(x) > SQUASH_LIMIT) return 0
   const square = x * x
-  return ((9 - square) / (3 * (3 + square))) ** 2
+  const root = (9 - square) / (3 * (3 + square))
+  return root * root
 }

@@ -66,6 +66,6 @@ function otherWeight({ scene, sound }: Origin): number {
 }
 
 const STEADY_WEIGHT = 10
-const ALONE_WEIGHTS: Weights = { steps: 4, street: 3, knocks: 3, babble: 0.15, music: 1 }
+const ALONE_WEIGHTS: Weights = { steps: 12, street: 3, knocks: 3, babble: 0.15, music: 1 }
 const PAUSE_WEIGHTS: Weights = { babble: 1.5, music: 2, street: 1.5 }
 const CHANGING_WEIGHT = 1.5
