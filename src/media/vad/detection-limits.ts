@@ -57,6 +57,6 @@ export const SQUASH_LIMIT = 3
 export const SECOND_ODDS_BEGIN = -0.8
 export const SECOND_ODDS_ON = -1.8
 /** Below this a voice is doubtful. */
-export const SECOND_ODDS_DOUBTFUL = 2.2
+export const SECOND_ODDS_DOUBTFUL = 2
 /** Softer than any line that has a person on it: such a frame is no voice, whatever is in it. */
 export const VOICE_DBFS_MIN = -60
