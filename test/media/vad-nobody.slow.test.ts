@@ -15,8 +15,8 @@ t.test('steady noise takes no turn, and hardly passes for a voice on a leg of 16
   for (const noise of ['white noise', 'pink noise', 'brown noise']) {
     t.equal(named(noise).length, 3)
     for (const { name, line, voicedShare, pausesPerMin, commitsPerMin } of named(noise)) {
-      t.ok(voicedShare < 0.005, `${name}, ${line}: ${(100 * voicedShare).toFixed(1)} % of the frames`)
-      t.ok(pausesPerMin <= 1, `${name}, ${line}: ${pausesPerMin} pauses a minute`)
+      t.ok(voicedShare < 0.002, `${name}, ${line}: ${(100 * voicedShare).toFixed(1)} % of the frames`)
+      t.equal(pausesPerMin, 0, `${name}, ${line}: ${pausesPerMin} pauses a minute`)
       t.equal(commitsPerMin, 0, `${name}, ${line}`)
     }
   }
@@ -44,7 +44,7 @@ t.test('music on hold passes for a caller seldom: recorded pieces that nothing w
   const share = mean(judged.map(({ voicedShare }) => voicedShare))
   t.ok(share < 0.04, `${(100 * share).toFixed(1)} % of all`)
   const commits = mean(judged.map(({ commitsPerMin }) => commitsPerMin))
-  t.ok(commits <= 1, `${commits.toFixed(2)} turns taken a minute`)
+  t.ok(commits <= 0.9, `${commits.toFixed(2)} turns taken a minute`)
   t.end()
 })
 
@@ -59,22 +59,19 @@ t.test('the music of two games passes for a caller seldom: 31 pieces by hands th
   for (const { name, line, voicedShare } of judged)
     t.ok(voicedShare < 0.05, `${name}, ${line}: ${(100 * voicedShare).toFixed(1)} % of the frames`)
   const commits = mean(judged.map(({ commitsPerMin }) => commitsPerMin))
-  t.ok(commits < 0.7, `${commits.toFixed(2)} turns taken a minute`)
+  t.ok(commits < 0.5, `${commits.toFixed(2)} turns taken a minute`)
   t.end()
 })
 
-t.test(
-  'pieces on sampled instruments, one in four of which it never heard, less than half as often as by the first stage',
-  (t) => {
-    if (missingInstruments() !== null) {
-      console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends ${missing.join(' ')}`)
-      t.end()
-      return
-    }
-    const judged = named('rendered')
-    t.equal(judged.length, 18)
-    const share = mean(judged.map(({ voicedShare }) => voicedShare))
-    t.ok(share < 0.14, `${(100 * share).toFixed(1)} % of the frames`)
+t.test('pieces on sampled instruments, one in four of which it never heard, hardly ever', (t) => {
+  if (missingInstruments() !== null) {
+    console.error(`SKIPPED: ${t.name}: apt-get install --no-install-recommends ${missing.join(' ')}`)
     t.end()
-  },
-)
+    return
+  }
+  const judged = named('rendered')
+  t.equal(judged.length, 18)
+  const share = mean(judged.map(({ voicedShare }) => voicedShare))
+  t.ok(share < 0.04, `${(100 * share).toFixed(1)} % of the frames`)
+  t.end()
+})

@@ -53,9 +53,8 @@ export const ODDS_ON = 0.4054651081081644
 export const ODDS_LIMIT = 6
 /** Where a unit of the second stage is as sure as it gets (`squashed` in voice-features.ts). */
 export const SQUASH_LIMIT = 3
-/** The same logarithms by all that was heard: what is likely to the first stage and not by them is no voice. */
-export const SECOND_ODDS_BEGIN = -0.8
-export const SECOND_ODDS_ON = -1.8
+/** The same logarithm by all that was heard: what is likely to the first stage and below this is no voice. */
+export const SECOND_ODDS_MIN = -0.8
 /** Below this a voice is doubtful. */
 export const SECOND_ODDS_DOUBTFUL = 2
 /** Softer than any line that has a person on it: such a frame is no voice, whatever is in it. */

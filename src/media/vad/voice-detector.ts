@@ -3,7 +3,7 @@ import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../core/limits.js'
 import { frameSamples, type LegRateHz } from '../../core/units.js'
 import { DTMF_TONES_HZ, digitOf } from '../dtmf.js'
 import { dbfsOfEnergy } from '../pcm.js'
-import { ODDS_BEGIN, ODDS_ON, SECOND_ODDS_BEGIN, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_ON } from './detection-limits.js'
+import { ODDS_BEGIN, ODDS_ON, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN } from './detection-limits.js'
 import { ComposedDetector, type FrameDetector, type Vad, type VadBank } from './vad.js'
 import { JsVoiceKernel, MEMORY_INPUTS, UNITS, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
 
@@ -53,7 +53,6 @@ class VoiceStream implements Vad {
   #features: VoiceFeatures
   readonly #memory = new Float32Array(UNITS)
   #likely = false
-  #speaking = false
   #released = false
 
   constructor(kernel: JsVoiceKernel, sampleRateHz: LegRateHz) {
@@ -69,15 +68,15 @@ class VoiceStream implements Vad {
     const odds = this.#kernel.odds()
     const second = this.#kernel.secondOdds(odds, this.#memory)
     this.#likely = odds > (this.#likely ? ODDS_ON : ODDS_BEGIN)
-    this.#speaking = this.#likely && second > (this.#speaking ? SECOND_ODDS_ON : SECOND_ODDS_BEGIN)
-    this.doubtful = this.#speaking && second < SECOND_ODDS_DOUBTFUL
-    return this.#speaking
+    const speaks = this.#likely && second > SECOND_ODDS_MIN
+    this.doubtful = speaks && second < SECOND_ODDS_DOUBTFUL
+    return speaks
   }
 
   reset(): void {
     this.#features = new VoiceFeatures({ sampleRateHz: this.#sampleRateHz, kernel: this.#kernel })
     this.#memory.fill(0)
-    this.#likely = this.#speaking = this.doubtful = false
+    this.#likely = this.doubtful = false
   }
 
   release(): void {

@@ -5,7 +5,7 @@
  */
 import {
   DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON,
-  OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_BEGIN, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_ON, SQUASH_LIMIT, TWIST_MAX, VOICE_DBFS_MIN,
+  OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN, SQUASH_LIMIT, TWIST_MAX, VOICE_DBFS_MIN,
 } from '../detection-limits'
 
 /** A frame that is not in this memory yet is copied here, s16: 320 or 160 samples. */
@@ -60,9 +60,9 @@ function takeVoice(stream: usize, wide: bool): bool {
   const first = firstOdds()
   const second = secondOdds(stream, first)
   s.likely = first > (s.likely ? <f32>ODDS_ON : <f32>ODDS_BEGIN)
-  s.speaking = s.likely && second > (s.speaking ? <f32>SECOND_ODDS_ON : <f32>SECOND_ODDS_BEGIN)
-  s.doubtful = s.speaking && second < <f32>SECOND_ODDS_DOUBTFUL
-  return s.speaking
+  const speaks = s.likely && second > <f32>SECOND_ODDS_MIN
+  s.doubtful = speaks && second < <f32>SECOND_ODDS_DOUBTFUL
+  return speaks
 }
 
 /**
@@ -104,7 +104,6 @@ class Stream {
   frames: i32
   bandsAbove: i32
   likely: bool
-  speaking: bool
   doubtful: bool
   part: i32
   framesInPart: i32
