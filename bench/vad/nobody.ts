@@ -122,7 +122,8 @@ function figuresOf(sound: Float64Array, line: Line, vadBank: VadBank): Omit<Nobo
 
 const meanOf = (numbers: readonly number[]): number => numbers.reduce((sum, one) => sum + one, 0) / numbers.length
 
-const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>
+/** @param wide of 16 kHz */
+export const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>
   rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz)
 
 function atLevel(sound: Float64Array, dbfs: number): Float64Array {

@@ -2,9 +2,9 @@ import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { dbToGain, SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
 import { albumPieces, missingAlbums, missingCrowds, missingMaterial } from '../material.js'
-import { noiseOf, powerOf, resampled, throughLine, type Utterances } from './corpus.js'
+import { noiseOf, powerOf, throughLine, type Utterances } from './corpus.js'
 import { namesOf, peopleOf, quantile, SPEAKERS } from './floor.js'
-import { JUDGING_ALBUMS } from './nobody.js'
+import { atRate, JUDGING_ALBUMS } from './nobody.js'
 import { crowdVoices } from './recorded.js'
 import { framesOf, ON_FRAMES } from './score.js'
 
@@ -104,9 +104,6 @@ export function missingForWaiting(): string | null {
   ].filter((packages) => packages !== null)
   return missing.length > 0 ? missing.join(' ') : null
 }
-
-const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>
-  rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz)
 
 function atSpeechLevel(voice: Float64Array): Float64Array {
   const gain = (32_768 * dbToGain(SPEECH_LEVEL_DBFS)) / Math.sqrt(powerOf(voice))
