@@ -31,7 +31,7 @@ const ALBUMS = {
 export type Album = keyof typeof ALBUMS
 
 /**
- * Short recordings by many people: letters and syllables in twenty languages, words in eighteen, and the dialogues of two
+ * Short recordings by many people: letters and syllables in twenty languages, words in twenty-two, and the dialogues of two
  * actors each, in Czech and in Dutch. The first group of a pattern names the person.
  */
 const CROWDS = {
@@ -109,13 +109,17 @@ export function missingCrowds(...wanted: readonly Crowd[]): string | null {
 export async function crowdRecordings(name: Crowd, count: number): Promise<readonly (readonly Int16Array[])[]> {
   const people: Int16Array[][] = []
   for (const files of crowdFiles(name).values()) {
-    const wanted = Math.min(count, files.length)
-    const chosen = Array.from({ length: wanted }, (_, i) => files[Math.floor((i * files.length) / wanted)] as string)
     const recorded: Int16Array[] = []
-    for (const file of chosen) recorded.push(await decoded(['-i', file]))
+    for (const file of spread(files, count)) recorded.push(await decoded(['-i', file]))
     people.push(recorded)
   }
   return people
+}
+
+/** So many of them, or all where there are no more, spread evenly. */
+export function spread<T>(all: readonly T[], count: number): T[] {
+  const wanted = Math.min(count, all.length)
+  return Array.from({ length: wanted }, (_, i) => all[Math.floor((i * all.length) / wanted)] as T)
 }
 
 function crowdFiles(name: Crowd): ReadonlyMap<string, readonly string[]> {

@@ -70,7 +70,7 @@ export function utterancesOf(
 ): Utterances {
   const voices = sentences.map(({ samples, sampleRateHz }, i) => {
     const caller = Math.floor(i / UTTERANCES_PER_CALL)
-    return atLevel(
+    return atSpeechLevel(
       resampled(samples, sampleRateHz, rateHz),
       rateHz,
       SPEECH_DBFS + (LEVELS_DB[caller % LEVELS_DB.length] as number),
@@ -264,9 +264,15 @@ export function resampled(samples: Float64Array, fromHz: number, toHz: number): 
   })
 }
 
-function atLevel(samples: Float64Array, rateHz: LegRateHz, dbfs: number): Float64Array {
+function atSpeechLevel(samples: Float64Array, rateHz: LegRateHz, dbfs: number): Float64Array {
   const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerWhere(samples, truthOf(samples, rateHz), rateHz))
   return samples.map((value) => gain * value)
+}
+
+/** @returns the sound with that RMS, over all of it */
+export function atLevel(sound: Float64Array, dbfs: number): Float64Array {
+  const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerOf(sound))
+  return sound.map((value) => gain * value)
 }
 
 function powerWhere(samples: Float64Array, frames: readonly boolean[], rateHz: LegRateHz): number {

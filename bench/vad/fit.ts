@@ -82,13 +82,7 @@ export function lossOf({ inputs, speech, weights }: Examples, odds: (frame: Floa
 
 function forward(model: Float64Array, x: Float64Array, units: Float64Array): number {
   const outAt = UNITS + x.length * UNITS
-  units.set(model.subarray(0, UNITS))
-  for (let k = 0; k < x.length; k++) {
-    const value = x[k] as number
-    const at = UNITS * (k + 1)
-    for (let unit = 0; unit < UNITS; unit++)
-      units[unit] = (units[unit] as number) + value * (model[at + unit] as number)
-  }
+  sumUp(model, 0, x, units)
   let odds = model[model.length - 1] as number
   for (let unit = 0; unit < UNITS; unit++)
     if ((units[unit] as number) > 0) odds += (units[unit] as number) * (model[outAt + unit] as number)
@@ -335,7 +329,7 @@ class Lane {
 /** @param sums of the units of the layer at `at` are written there */
 function sumUp(model: Float64Array, at: number, x: Float64Array, sums: Float64Array): void {
   for (let unit = 0; unit < UNITS; unit++) sums[unit] = model[at + unit] as number
-  for (let k = 0, row = at + UNITS; k < MEMORY_INPUTS; k++, row += UNITS) {
+  for (let k = 0, row = at + UNITS; k < x.length; k++, row += UNITS) {
     const value = x[k] as number
     for (let unit = 0; unit < UNITS; unit++) sums[unit] = (sums[unit] as number) + value * (model[row + unit] as number)
   }

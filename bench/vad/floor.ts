@@ -3,7 +3,7 @@ import type { BargeInOptions } from '../../src/call/call-options.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { atSpeechLevel, dbToGain, SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
-import { type Material, missingMaterial, readRecording, recordings } from '../material.js'
+import { type Material, missingMaterial, readRecording, recordings, spread } from '../material.js'
 import { joined, resampled, throughLine, truthOf } from './corpus.js'
 import { TalkingAgent } from './interruptions.js'
 import { framesOf } from './score.js'
@@ -124,8 +124,7 @@ export async function namesOf(speaker: Speaker): Promise<Names> {
       lengths.push({ name, ms: ((await spokenBy(speaker, name, 8000)).length * 1000) / 8000 })
   const within = ([least, most]: readonly [number, number], count: number): string[] => {
     const found = lengths.filter(({ ms }) => ms >= least && ms <= most)
-    const wanted = Math.min(count, found.length)
-    return Array.from({ length: wanted }, (_, i) => found[Math.floor((i * found.length) / wanted)]?.name ?? '')
+    return spread(found, count).map(({ name }) => name)
   }
   return { sentences: within(SENTENCE_MS, SENTENCES), short: within(SHORT_MS, SHORT_SOUNDS) }
 }

@@ -1,7 +1,7 @@
 import type { LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { type Album, albumPieces, missingAlbums, missingMaterial, readRecording, recordings } from '../material.js'
-import { powerOf, resampled, throughLine, widened } from './corpus.js'
+import { resampled, throughLine, widened, atLevel } from './corpus.js'
 import { type Interruptions, interruptionsOf } from './interruptions.js'
 import { missingInstruments, renderedMusic } from './rendered.js'
 import { framesOf, shareOf } from './score.js'
@@ -125,8 +125,3 @@ const meanOf = (numbers: readonly number[]): number => numbers.reduce((sum, one)
 /** @param wide of 16 kHz */
 export const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>
   rateHz === 16_000 ? wide : resampled(wide, 16_000, rateHz)
-
-function atLevel(sound: Float64Array, dbfs: number): Float64Array {
-  const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerOf(sound))
-  return sound.map((value) => gain * value)
-}

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
 import { type CallerFile, readWavFile } from '../../src/simulator/caller-leg.js'
-import { type Crowd, type Material, crowdRecordings, readRecording, recordings } from '../material.js'
+import { type Crowd, type Material, crowdRecordings, readRecording, recordings, spread } from '../material.js'
 import { type Utterances, UTTERANCES_PER_CALL, powerOf, truthOf, utterancesOf } from './corpus.js'
 import type { Split } from './splits.js'
 
@@ -124,8 +124,7 @@ export async function crowdVoices(crowd: Crowd, count: number): Promise<readonly
           voice.length <= CROWD_S[1] * 16_000 &&
           Math.sqrt(powerOf(voice)) >= CROWD_LEAST_RMS,
       )
-    const wanted = Math.min(count, voices.length)
-    return Array.from({ length: wanted }, (_, i) => voices[Math.floor((i * voices.length) / wanted)] as Float64Array)
+    return spread(voices, count)
   })
 }
 

@@ -17,6 +17,7 @@ import {
   truthOf,
   utterancesOf,
   widened,
+  atLevel,
 } from './corpus.js'
 import { drawnStyle, music } from './music.js'
 import { crowdUtterances, promptUtterances } from './recorded.js'
@@ -299,11 +300,6 @@ function talksOn(utterances: Utterances, seed: number, telephone: boolean): Labe
   const gain = Math.sqrt(powerOf(clean) / powerOf(noise)) * 10 ** (-snrDb / 20)
   const samples = clean.map((value, i) => value + gain * (noise[i] ?? 0))
   return { samples: throughLine(samples, rateHz, telephone), speech: truthOf(clean, rateHz) }
-}
-
-function atLevel(sound: Float64Array, dbfs: number): Float64Array {
-  const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerOf(sound))
-  return sound.map((value) => gain * value)
 }
 
 function* nothingSaid(plan: {

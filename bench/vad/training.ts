@@ -10,10 +10,10 @@ import {
   type LabelledCall,
   makeCalls,
   noiseOf,
-  powerOf,
   speakUtterances,
   throughLine,
   type Utterances,
+  atLevel,
 } from './corpus.js'
 import type { Examples } from './fit.js'
 import { drawnStyle, music } from './music.js'
@@ -150,11 +150,6 @@ const KNOCKING = 6
 
 function silent(samples: Int16Array, rateHz: LegRateHz): LabelledCall {
   return { samples, speech: new Array<boolean>(Math.floor(samples.length / frameSamples(rateHz))).fill(false) }
-}
-
-function atLevel(sound: Float64Array, dbfs: number): Float64Array {
-  const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerOf(sound))
-  return sound.map((value) => gain * value)
 }
 
 function nothingSaid(

@@ -1,8 +1,8 @@
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
-import { dbToGain, SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
+import { SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
 import { albumPieces, missingAlbums, missingCrowds, missingMaterial } from '../material.js'
-import { noiseOf, powerOf, throughLine, type Utterances } from './corpus.js'
+import { atLevel, noiseOf, powerOf, throughLine, type Utterances } from './corpus.js'
 import { namesOf, peopleOf, quantile, SPEAKERS } from './floor.js'
 import { atRate, JUDGING_ALBUMS } from './nobody.js'
 import { crowdVoices } from './recorded.js'
@@ -51,7 +51,8 @@ export async function measureWaiting(
   const played = (await albumPieces(album)).map((piece) => Float64Array.from(piece))
   const crowdsWide: Float64Array[][] = []
   for (const [crowd, each] of Object.entries(JUDGING_CROWDS) as [keyof typeof JUDGING_CROWDS, number][])
-    for (const said of await crowdVoices(crowd, each)) crowdsWide.push(said.map(atSpeechLevel))
+    for (const said of await crowdVoices(crowd, each))
+      crowdsWide.push(said.map((voice) => atLevel(voice, SPEECH_LEVEL_DBFS)))
   const rows: WaitingRow[] = []
   for (const rateHz of RATES_HZ) {
     const pieces = played.map((piece) => atRate(piece, rateHz))
@@ -103,11 +104,6 @@ export function missingForWaiting(): string | null {
     missingCrowds(...(Object.keys(JUDGING_CROWDS) as (keyof typeof JUDGING_CROWDS)[])),
   ].filter((packages) => packages !== null)
   return missing.length > 0 ? missing.join(' ') : null
-}
-
-function atSpeechLevel(voice: Float64Array): Float64Array {
-  const gain = (32_768 * dbToGain(SPEECH_LEVEL_DBFS)) / Math.sqrt(powerOf(voice))
-  return voice.map((value) => gain * value)
 }
 
 const msOf = (samples: Float64Array, rateHz: LegRateHz): number => (1000 * samples.length) / rateHz
