@@ -71,8 +71,10 @@ export class DescriptorGuard {
     if (this.#looking || this.#pauseAt === Infinity) return
     this.#looking = true
     try {
-      this.#since = 0
+      // What opened before the count stays in the sum until the count, which includes it, is here.
+      const before = this.#since
       this.#open = await this.#count()
+      this.#since -= before
       if (this.#open >= this.#pauseAt) this.#pause()
       else if (this.#low && this.#open + this.#since < this.#resumeAt) await this.#resume()
     } finally {

@@ -93,6 +93,20 @@ t.test(
   },
 )
 
+t.test('connections that come while the open descriptors are counted close the port, too', async (t) => {
+  const { state, guard } = guarded()
+  await guard.look()
+  for (let i = 0; i < 40; i++) guard.connection(1)
+  state.open = 50
+  const looks = guard.look()
+  for (let i = 0; i < 37; i++) guard.connection(1)
+  t.equal(guard.low, false)
+  guard.connection(1)
+  t.equal(guard.low, true)
+  t.equal(state.listening, false)
+  await looks
+})
+
 t.test(
   'a count that fails because no descriptor is left closes the port; any other failure changes nothing',
   async (t) => {
