@@ -1,12 +1,14 @@
 import {
   FIRST_NUMBERS,
+  GROUPS,
+  GROUP_NUMBERS,
   INPUTS,
   MEMORY_INPUTS,
-  SECOND_NUMBERS,
   UNITS,
   layerNumbers,
   squashed,
 } from '../../src/media/vad/voice-features.js'
+import { assert } from '../../src/core/assert.js'
 import { SQUASH_LIMIT } from '../../src/media/vad/detection-limits.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 
@@ -21,6 +23,11 @@ export interface Examples {
 interface FitOptions {
   readonly epochs: number
   readonly seed: number
+}
+
+interface MemoryFitOptions {
+  readonly epochs: number
+  readonly seeds: readonly number[]
 }
 
 const BATCH = 1024
@@ -192,22 +199,38 @@ const SHARE_BIAS = -1
 const LAYER = layerNumbers(MEMORY_INPUTS)
 
 /**
- * Fits the units of the second stage: Adam on cross-entropy, the gradient taken back through `SPAN` frames of a call.
- * The same calls and seed give the same numbers.
+ * Fits the second stage: each of its groups to all calls, from a beginning that its seed draws.
+ * @param seeds as many as there are groups
  * @returns `SECOND_NUMBERS`, the inputs' means and deviations already in them
  */
-export function fitMemory(calls: readonly Examples[], { epochs, seed }: FitOptions): Float64Array {
+export function fitMemory(calls: readonly Examples[], { epochs, seeds }: MemoryFitOptions): Float64Array {
+  assert(seeds.length === GROUPS, 'each group needs a seed')
+  // The mean of the groups' odds: a share of each output.
+  const groups = seeds.map((seed) =>
+    fitGroup(calls, { epochs, seed }).map((one, i) => (i < 2 * LAYER ? one : one / GROUPS)),
+  )
+  const bias = groups.reduce((sum, group) => sum + (group[GROUP_NUMBERS] as number), 0)
+  return Float64Array.from([...groups.flatMap((group) => [...group.subarray(0, GROUP_NUMBERS)]), bias])
+}
+
+/**
+ * Fits a group of the second stage: Adam on cross-entropy, the gradient taken back through `SPAN` frames of a call. The
+ * same calls and seed give the same numbers.
+ * @returns `GROUP_NUMBERS` and the bias of the output
+ */
+function fitGroup(calls: readonly Examples[], { epochs, seed }: FitOptions): Float64Array {
   const { mean, deviation } = moments(calls.map(({ inputs }) => inputs))
   const frames = calls.reduce((sum, { speech }) => sum + speech.length, 0)
   const random = seededRandom(seed)
-  const model = Float64Array.from({ length: SECOND_NUMBERS }, (_, i) => {
+  const count = GROUP_NUMBERS + 1
+  const model = Float64Array.from({ length: count }, (_, i) => {
     const inLayer = i < 2 * LAYER ? i % LAYER : UNITS
-    if (i === SECOND_NUMBERS - 1) return 0
+    if (i === GROUP_NUMBERS) return 0
     if (inLayer < UNITS) return i < LAYER ? SHARE_BIAS : 0
     return nearlyNormal(random) / Math.sqrt(i < 2 * LAYER ? MEMORY_INPUTS : UNITS)
   })
-  const gradient = new Float64Array(SECOND_NUMBERS)
-  const adam = new Adam({ count: SECOND_NUMBERS, rate: MEMORY_RATE, decay: MEMORY_DECAY })
+  const gradient = new Float64Array(count)
+  const adam = new Adam({ count, rate: MEMORY_RATE, decay: MEMORY_DECAY })
   const order = Uint32Array.from({ length: calls.length }, (_, i) => i)
   let next = calls.length
   const nextCall = (): Examples => {
@@ -278,7 +301,7 @@ class Lane {
       const newSums = this.#newSums[t] as Float64Array
       sumUp(model, 0, x, shareSums)
       sumUp(model, LAYER, x, newSums)
-      let odds = model[SECOND_NUMBERS - 1] as number
+      let odds = model[GROUP_NUMBERS] as number
       for (let unit = 0; unit < UNITS; unit++) {
         const share = 0.5 + 0.5 * squashed(0.5 * (shareSums[unit] as number))
         const news = squashed(newSums[unit] as number)
@@ -308,7 +331,7 @@ class Lane {
       const x = this.#inputs[t] as Float64Array
       const memory = this.#memories[t] as Float64Array
       const error = scale * (this.#errors[t] as number)
-      gradient[SECOND_NUMBERS - 1] = (gradient[SECOND_NUMBERS - 1] as number) + error
+      gradient[GROUP_NUMBERS] = (gradient[GROUP_NUMBERS] as number) + error
       for (let unit = 0; unit < UNITS; unit++) {
         gradient[outAt + unit] = (gradient[outAt + unit] as number) + error * (memory[unit] as number)
         const here = (later[unit] as number) + error * (model[outAt + unit] as number)

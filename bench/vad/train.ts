@@ -18,7 +18,7 @@ Takes about half an hour of one core and 3 GB, most of it for the second stage; 
 const FIRST = { utterances: 132, soundMs: 45_000 }
 const FIRST_FIT = { epochs: 8, seed: 3 }
 const SECOND = { utterances: 60, calls: 4, soundMs: 20_000, pieces: 32, excerpts: 2 }
-const SECOND_FIT = { epochs: 12, seed: 10 }
+const SECOND_FIT = { epochs: 12, seeds: [5, 10] }
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -5,7 +5,14 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerKernel, KernelStream, VoiceBank } from '../../src/media/vad/voice-detector.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import type { FrameDetector } from '../../src/media/vad/vad.js'
-import { INPUTS, JsVoiceKernel, MEMORY_INPUTS, UNITS, VoiceFeatures } from '../../src/media/vad/voice-features.js'
+import {
+  GROUPS,
+  INPUTS,
+  JsVoiceKernel,
+  MEMORY_INPUTS,
+  UNITS,
+  VoiceFeatures,
+} from '../../src/media/vad/voice-features.js'
 import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
 import {
   concatenate,
@@ -90,7 +97,7 @@ for (const rate of [8000, 16000] as const) {
       const vad = new KernelStream(kernel, rate)
       const twin = new JsVoiceKernel(VOICE_MODELS)
       const features = new VoiceFeatures({ sampleRateHz: rate, kernel: twin })
-      const memory = new Float32Array(UNITS)
+      const memory = new Float32Array(GROUPS * UNITS)
       let worst = 0
       let input = -1
       for (const frame of framesOf(samples, length)) {

@@ -1,6 +1,7 @@
 import t from 'tap'
 import {
   FIRST_NUMBERS,
+  GROUPS,
   JsVoiceKernel,
   LAGS,
   LAG_MIN,
@@ -39,7 +40,7 @@ t.test('what is known of a frame stays a number, whatever comes', (t) => {
   for (const sampleRateHz of [8000, 16000] as const) {
     const kernel = new JsVoiceKernel(VOICE_MODELS)
     const features = new VoiceFeatures({ sampleRateHz, kernel })
-    const memory = new Float32Array(UNITS)
+    const memory = new Float32Array(GROUPS * UNITS)
     const shape = { sampleRateHz, ms: 2000, amplitude: 30_000 }
     const clipped = speechLike(shape, 1).map((v) => Math.max(-32_768, Math.min(32_767, 20 * v)))
     const constant = new Int16Array(sampleRateHz).fill(-32_768)

@@ -13,13 +13,17 @@ export const INPUTS = 48
 export const UNITS = 32
 /** The units of the second stage also weigh what they were in the last frame: their memory. */
 export const MEMORY_INPUTS = INPUTS + UNITS
+/** The second stage has so many groups of units. They were fitted apart, and their mean errs less than either. */
+export const GROUPS = 2
 
 /** How many numbers a layer of units has: their biases, and for each input its weights. */
 export const layerNumbers = (inputs: number): number => UNITS + inputs * UNITS
 /** The same of the first stage: a layer, weights of the output, its bias. */
 export const FIRST_NUMBERS = layerNumbers(INPUTS) + UNITS + 1
-/** The same of the second stage: the layers of how much each unit takes over and of what, weights of the output, its bias. */
-export const SECOND_NUMBERS = 2 * layerNumbers(MEMORY_INPUTS) + UNITS + 1
+/** The same of a group: the layers of how much each unit takes over and of what, and weights of the output. */
+export const GROUP_NUMBERS = 2 * layerNumbers(MEMORY_INPUTS) + UNITS
+/** The same of the second stage: its groups, and the bias of their outputs' sum. */
+export const SECOND_NUMBERS = GROUPS * GROUP_NUMBERS + 1
 
 /** Six bands up to 4 kHz: to 250, 500, 1000, 2000, 3000 and 4000 Hz. */
 const BANDS = 6
@@ -435,7 +439,7 @@ export class JsVoiceKernel {
   readonly history = new Float32Array(HISTORY_SAMPLES)
   /** Of `LAGS`, the longest first: -1 to 1. */
   readonly correlation = new Float32Array(LAGS)
-  /** The first `INPUTS` are of the frame, the others the memory of the second stage. */
+  /** The first `INPUTS` are of the frame, the others the memory of a group of the second stage. */
   readonly inputs = new Float32Array(MEMORY_INPUTS)
   readonly #first: Float32Array
   readonly #second: Float32Array
@@ -476,10 +480,10 @@ export class JsVoiceKernel {
   }
 
   /**
-   * The second stage, whose units remember: each takes over a share of what the frame and the memory of all make of it,
-   * and decides that share by the same (a gated recurrent unit without a reset gate). Once for each frame.
+   * The second stage, whose units remember: each takes over a share of what the frame and the memory of its group make
+   * of it, and decides that share by the same (a gated recurrent unit without a reset gate). Once for each frame.
    * @param odds of the first stage; it stands in place of the call's newness, within `ODDS_LIMIT`
-   * @param memory the `UNITS` units of the stream, 0 when it begins; changed to what they are after this frame
+   * @param memory the `GROUPS * UNITS` units of the stream, 0 when it begins; changed to what they are after this frame
    * @returns the log of the odds that the frame is speech, by all that was heard
    */
   secondOdds(odds: number, memory: Float32Array): number {
@@ -487,13 +491,18 @@ export class JsVoiceKernel {
     const model = this.#second
     const layer = layerNumbers(MEMORY_INPUTS)
     inputs[INPUTS - 1] = Math.max(-ODDS_LIMIT, Math.min(ODDS_LIMIT, odds))
-    inputs.set(memory, INPUTS)
-    let second = model[2 * layer + UNITS] as number
-    for (let unit = 0; unit < UNITS; unit++) {
-      const share = 0.5 + 0.5 * squashed(0.5 * this.#sum(model, 0, MEMORY_INPUTS, unit))
-      const before = memory[unit] as number
-      memory[unit] = before + share * (squashed(this.#sum(model, layer, MEMORY_INPUTS, unit)) - before)
-      second += (memory[unit] as number) * (model[2 * layer + unit] as number)
+    let second = model[SECOND_NUMBERS - 1] as number
+    for (let group = 0; group < GROUPS; group++) {
+      const at = group * GROUP_NUMBERS
+      const units = memory.subarray(group * UNITS, (group + 1) * UNITS)
+      inputs.set(units, INPUTS)
+      for (let unit = 0; unit < UNITS; unit++) {
+        const share = 0.5 + 0.5 * squashed(0.5 * this.#sum(model, at, MEMORY_INPUTS, unit))
+        const before = units[unit] as number
+        const now = before + share * (squashed(this.#sum(model, at + layer, MEMORY_INPUTS, unit)) - before)
+        units[unit] = now
+        second += now * (model[at + 2 * layer + unit] as number)
+      }
     }
     return second
   }

@@ -145,6 +145,8 @@ const LONG_WINDOW = 64
 const SHORT_WINDOW = 16
 const BLOCK = 80
 const UNITS_BYTES: usize = 32 << 2
+/** The second stage has so many groups of units. */
+const GROUPS = 2
 
 // Where the vectors begin, in bytes behind the block's own address.
 /** States of the all-passes: six splits, (even, odd). */
@@ -171,13 +173,13 @@ const OLDER_BLOCK: usize = OLDER_TONES + 64
 /** The units of the second stage. */
 const MEMORY: usize = OLDER_BLOCK + (BLOCK << 2)
 /** Size of a block: whole cache lines. */
-export const STREAM_BYTES: usize = (MEMORY + UNITS_BYTES + 63) & ~63
+export const STREAM_BYTES: usize = (MEMORY + GROUPS * UNITS_BYTES + 63) & ~63
 
 // --- voice: features -------------------------------------------------------------------------------------
 
 /** The features of ../voice-features.ts, which explains them: the same sums, four bands at a time. */
 
-/** The inputs of the units: 48 features, and behind them the memory of the second stage. */
+/** The inputs of the units: 48 features, and behind them the memory of a group of the second stage. */
 export const INPUTS = memory.data((48 + 32) << 2, 16)
 
 const DB_MIN: f32 = 14
@@ -665,11 +667,12 @@ function takePitch(stream: usize): void {
 // --- voice: the model ------------------------------------------------------------------------------------
 
 /**
- * The models, in the order of ../voice-features.ts: the first a layer of 48 inputs, the second two of 80; then 32 weights of
- * the output and its bias. A layer is 32 biases, and for each input its weights to all units side by side.
+ * The models, in the order of ../voice-features.ts: the first a layer of 48 inputs, 32 weights of the output and its bias;
+ * the second twice two layers of 80 inputs and 32 weights of the output, then its bias. A layer is 32 biases, and for each
+ * input its weights to all units side by side.
  */
 export const MODEL = memory.data(((32 + 48 * 32 + 32 + 1) << 2) + 12, 16)
-export const SECOND_MODEL = memory.data(((2 * (32 + 80 * 32) + 32 + 1) << 2) + 12, 16)
+export const SECOND_MODEL = memory.data(((GROUPS * (2 * (32 + 80 * 32) + 32) + 1) << 2) + 12, 16)
 
 /** Sums of the units of a layer. */
 const SUMS = memory.data(32 << 2, 16)
@@ -715,19 +718,21 @@ function firstOdds(): f32 {
 /** The same by all that was heard in the stream, whose memory this moves on by a frame. */
 function secondOdds(stream: usize, odds: f32): f32 {
   set(47, max(-<f32>ODDS_LIMIT, min(<f32>ODDS_LIMIT, odds)))
-  const units = stream + MEMORY
-  copy(INPUTS + (48 << 2), units, UNITS_BYTES)
-  const weights = sumsOf(sumsOf(SECOND_MODEL, 80, SUMS), 80, MORE_SUMS)
   const half = f32x4.splat(0.5)
   let total = f32x4.splat(0)
-  for (let at: usize = 0; at < UNITS_BYTES; at += 16) {
-    const share = f32x4.add(half, f32x4.mul(half, squashed(f32x4.mul(half, v128.load(SUMS + at)))))
-    const before = v128.load(units + at)
-    const now = f32x4.add(before, f32x4.mul(share, f32x4.sub(squashed(v128.load(MORE_SUMS + at)), before)))
-    v128.store(units + at, now)
-    total = f32x4.add(total, f32x4.mul(now, v128.load(weights + at)))
+  let units = stream + MEMORY, model = SECOND_MODEL
+  for (let group = 0; group < GROUPS; group++) {
+    copy(INPUTS + (48 << 2), units, UNITS_BYTES)
+    model = sumsOf(sumsOf(model, 80, SUMS), 80, MORE_SUMS)
+    for (let at: usize = 0; at < UNITS_BYTES; at += 16, units += 16, model += 16) {
+      const share = f32x4.add(half, f32x4.mul(half, squashed(f32x4.mul(half, v128.load(SUMS + at)))))
+      const before = v128.load(units)
+      const now = f32x4.add(before, f32x4.mul(share, f32x4.sub(squashed(v128.load(MORE_SUMS + at)), before)))
+      v128.store(units, now)
+      total = f32x4.add(total, f32x4.mul(now, v128.load(model)))
+    }
   }
-  return load<f32>(weights + UNITS_BYTES) + sum(total)
+  return load<f32>(model) + sum(total)
 }
 
 /** As in ../voice-features.ts. */
