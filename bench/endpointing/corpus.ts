@@ -31,7 +31,7 @@ export interface HeardTurn extends TurnTimes {
   readonly frames: readonly CallerFrame[]
 }
 
-const RECORDED = ['allison', 'june', 'carlo'] as const
+export const RECORDED = ['allison', 'june', 'carlo'] as const
 /** The figures of `AdaptivePause` were chosen on the first two; nothing was chosen on the others. */
 export const SPEAKERS = [...RECORDED, 'flite'] as const
 export type Speaker = (typeof SPEAKERS)[number]
@@ -108,7 +108,8 @@ async function saidBy(speaker: Speaker, rateHz: LegRateHz): Promise<Said> {
   return { prompts, sentences, words, digits }
 }
 
-function proseOf(speaker: Material): string[] {
+/** Its recordings that are neither digits nor letters. */
+export function proseOf(speaker: Material): string[] {
   return recordings(speaker).filter((name) => !/silence|beep|tone|monkeys|digits|letters|phonetic/.test(name))
 }
 

@@ -4,13 +4,15 @@ import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
 import { missingMaterial } from '../material.js'
 import { type HeardTurn, LINES, NOISES, type Noise, SPEAKERS, type Speaker, TUNED_ON, heardTurns } from './corpus.js'
+import { prosodyTable } from './prosody.js'
 import { DECIDERS, type Decider, type EndingFigures, endingOf, figuresOf } from './measure.js'
 
-const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--json FILE]
+const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--json FILE] | --prosody
   How often a caller is cut in a pause and how long the end of a turn takes: fixed pauses and the one that adapts, over turns of
   Debian's recorded speakers and of synthesised ones, clean and with pink noise or other people at 10 dB (docs/VAD.md).
   --speaker NAME  only this one (may be given more than once): ${SPEAKERS.join(', ')}
-  --quick         only the line of real calls: 8 kHz mu-law on a leg of 16 kHz`
+  --quick         only the line of real calls: 8 kHz mu-law on a leg of 16 kHz
+  --prosody       instead: how well pitch, level and length of the last syllable tell an end from a pause, of people who read and of actors`
 
 interface Row extends EndingFigures {
   readonly speaker: Speaker
@@ -26,6 +28,7 @@ export async function endpointingBench(argv: readonly string[]): Promise<number>
     speaker: { type: 'string', multiple: true, default: [] },
     quick: { type: 'boolean', default: false },
     json: { type: 'string' },
+    prosody: { type: 'boolean', default: false },
   })
   if (typeof values === 'number') return values
   const speakers = SPEAKERS.filter((one) => values.speaker.length === 0 || values.speaker.includes(one))
@@ -37,6 +40,11 @@ export async function endpointingBench(argv: readonly string[]): Promise<number>
   if (missing !== null) {
     console.error(`bench: apt-get install --no-install-recommends ${missing}`)
     return 1
+  }
+  if (values.prosody) {
+    const table = await prosodyTable()
+    if (table !== null) console.log(table)
+    return table === null ? 1 : 0
   }
   const rows: Row[] = []
   const { say, show, end } = benchProgress()
