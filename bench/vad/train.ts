@@ -13,7 +13,7 @@ const HELP = `node dist/bench/vad/train.js FILE: derives the numbers of src/medi
   --check     derives them and compares them with those that were built; nothing is written, 1 when one differs
   --second    derives those of the second stage alone; the others are taken as they were built
 
-Takes about half an hour of one core and 3 GB, most of it for the second stage; the same numbers come out each time. docs/VAD.md says what they are made from.`
+Takes about three quarters of an hour of one core and 3 GB, most of it for the second stage; the same numbers come out each time. docs/VAD.md says what they are made from.`
 
 const FIRST = { utterances: 132, soundMs: 45_000 }
 const FIRST_FIT = { epochs: 8, seed: 3 }
