@@ -40,6 +40,7 @@ for (const rate of [8000, 16000] as const) {
   })
 
   t.test(`${rate} Hz: nor where audio waits or is lost on its way, and a caller is still heard`, (t) => {
+    // Over what is left of the agent a voice is doubtful at first, and takes the turn later for it.
     const interruption = says('No, wait a moment please, that is the wrong order. I want another one.', rate, 'rms')
     for (const what of DISTURBED) {
       for (const ms of what === 'waits' ? [60, 120, 200] : [60, 120]) {
@@ -47,7 +48,7 @@ for (const rate of [8000, 16000] as const) {
         const { onsetsAtMs, commitsAtMs } = call(line)
         t.same([onsetsAtMs, commitsAtMs], [[], []], `${what}, ${ms} ms`)
         const over = call({ ...line, caller: concatenate(silence(rate, 27_000), interruption) })
-        t.ok((over.commitsAtMs[0] ?? Infinity) < 29_500, `${what}, ${ms} ms: taken at ${over.commitsAtMs[0]} ms`)
+        t.ok((over.commitsAtMs[0] ?? Infinity) < 29_800, `${what}, ${ms} ms: taken at ${over.commitsAtMs[0]} ms`)
       }
     }
     t.end()
