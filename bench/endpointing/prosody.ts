@@ -18,7 +18,7 @@ export const CUES = {
 } as const
 
 /** A voice that stops: at the end, or for a pause. */
-export interface Stop {
+interface Stop {
   readonly ends: boolean
   /** Levels of all frames so far in dBFS, and log2 of the pitch of those that have one. */
   readonly levels: readonly number[]
