@@ -128,10 +128,11 @@ export class Recovery<Answer extends object> {
 
   /** Does not reject. */
   async #recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    const { noted, words } = this.#options
+    const { node, noted, words } = this.#options
     try {
       const news = newsOf(webhook)
-      if (news === 'stream-over') void this.#streamOver(webhook, callSid, entry.owner)
+      // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
+      if (news === 'stream-over' && !node.isThisRun(entry.owner)) void this.#streamOver(webhook, callSid, entry.owner)
       if (news === 'left') await this.#left(callSid, entry)
       return news === 'asks' ? await this.#asked(webhook, callSid, entry) : noted(webhook)
     } catch (thrown) {

@@ -265,6 +265,26 @@ t.test('a call that was taken over is not opened anew by what its carrier says n
   t.match(await two.store.read(sid), { phase: 'over' })
 })
 
+t.test('a node that is taking a call over does not ask itself for it', async (t) => {
+  let read: (kept: null) => void = () => undefined
+  const kept = (): Promise<null> => new Promise((resolve) => (read = resolve))
+  const two = await fleet(t, 2, { webhookSecrets: [SECRET] }, { kept })
+  const sid = newSid()
+  const document = await voice(at(two, 1), ringing(sid), { sign: { secret: SECRET } })
+  await two.kill(1)
+  const goesOn = after(at(two, 0), document.text, ringing(sid))
+  const owner = async (): Promise<string | undefined> => (await two.store.read(sid))?.owner.node
+  while ((await owner()) !== 'gw-0') await sleep(10)
+  const sentBefore = two.sent.length
+  const status = new URL(attribute(document.text, 'statusCallback'))
+  const form = { sessionId: sid, streamEvent: 'stream-stopped', streamSid: 'ST1' }
+  t.equal((await post(`${at(two, 0).url}${status.pathname}${status.search}`, { form })).status, 204)
+  await sleep(100)
+  t.equal(two.sent.length, sentBefore)
+  read(null)
+  t.match((await goesOn).text, /All lines are busy/)
+})
+
 t.test('a call that a node placed comes back to it', async (t) => {
   const two = await fleet(t, 2)
   await two.nodes[1]?.reserve('mkondo-order-1')
