@@ -5,7 +5,7 @@ import { convertRate } from '../../src/simulator/line.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { type Material, readRecording, recordings } from '../material.js'
-import { joined, powerOf, resampled, throughLine, truthOf } from '../vad/corpus.js'
+import { atLevel, joined, powerOf, resampled, throughLine, truthOf } from '../vad/corpus.js'
 import { framesOf } from '../vad/score.js'
 import { babble, pinkNoise } from '../vad/sounds.js'
 import { SPLITS } from '../vad/splits.js'
@@ -77,7 +77,7 @@ interface Said {
 }
 
 async function saidBy(speaker: Speaker, rateHz: LegRateHz): Promise<Said> {
-  const voice = (pcm: Float64Array): Float64Array => trimmed(atLevel(pcm, rateHz), rateHz)
+  const voice = (pcm: Float64Array): Float64Array => trimmed(atSpeechLevel(pcm, rateHz), rateHz)
   const all: Float64Array[] = []
   const digits: Float64Array[] = []
   if (speaker === 'flite') {
@@ -163,8 +163,8 @@ export async function heardTurns(speaker: Speaker, line: Line, noise: Noise, vad
     if (noise !== 'clean') {
       const extent = { rateHz, ms: (samples.length * 1000) / rateHz + 20, seed: 500 + i }
       const sound = noise === 'pink' ? pinkNoise(extent) : babble(extent, others)
-      const gain = (32_768 * 10 ** ((SPEECH_DBFS - SNR_DB) / 20)) / Math.sqrt(powerOf(sound))
-      for (let at = 0; at < samples.length; at++) samples[at] = (samples[at] as number) + gain * (sound[at] as number)
+      const around = atLevel(sound, SPEECH_DBFS - SNR_DB)
+      for (let at = 0; at < samples.length; at++) samples[at] = (samples[at] as number) + (around[at] as number)
     }
     const sent = throughLine(samples, rateHz, line !== '16 kHz')
     const legRateHz: LegRateHz = line === '8 kHz' ? 8000 : 16_000
@@ -178,7 +178,7 @@ async function othersThan(speaker: Speaker, rateHz: LegRateHz): Promise<Float64A
   const others: Float64Array[] = []
   for (const other of RECORDED.filter((one) => one !== speaker)) {
     for (const name of spread(proseOf(other), 40))
-      others.push(trimmed(atLevel(Float64Array.from(await readRecording(other, name, rateHz)), rateHz), rateHz))
+      others.push(trimmed(atSpeechLevel(Float64Array.from(await readRecording(other, name, rateHz)), rateHz), rateHz))
   }
   return others
 }
@@ -201,7 +201,7 @@ function trimmed(voice: Float64Array, rateHz: LegRateHz): Float64Array {
   return voice.slice(Math.max(0, truth.indexOf(true)) * length, (truth.lastIndexOf(true) + 1) * length)
 }
 
-function atLevel(voice: Float64Array, rateHz: LegRateHz): Float64Array {
+function atSpeechLevel(voice: Float64Array, rateHz: LegRateHz): Float64Array {
   const truth = truthOf(voice, rateHz)
   const length = frameSamples(rateHz)
   const loud = joined(truth.flatMap((speech, i) => (speech ? [voice.subarray(i * length, (i + 1) * length)] : [])))

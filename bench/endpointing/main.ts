@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
-import { missingMaterial } from '../material.js'
+import { missingCrowds, missingMaterial } from '../material.js'
 import { type HeardTurn, LINES, NOISES, type Noise, SPEAKERS, type Speaker, TUNED_ON, heardTurns } from './corpus.js'
-import { prosodyTable } from './prosody.js'
+import { ACTORS, prosodyTable } from './prosody.js'
 import { DECIDERS, type Decider, type EndingFigures, endingOf, figuresOf } from './measure.js'
 
 const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--json FILE] | --prosody
@@ -36,15 +36,17 @@ export async function endpointingBench(argv: readonly string[]): Promise<number>
     console.error(`bench: --speaker takes ${SPEAKERS.join(', ')}`)
     return 2
   }
-  const missing = missingMaterial('allison', 'june', 'carlo')
-  if (missing !== null) {
-    console.error(`bench: apt-get install --no-install-recommends ${missing}`)
+  const missing = [
+    missingMaterial('allison', 'june', 'carlo'),
+    values.prosody ? missingCrowds(...ACTORS) : null,
+  ].filter((packages) => packages !== null)
+  if (missing.length > 0) {
+    console.error(`bench: apt-get install --no-install-recommends ${missing.join(' ')}`)
     return 1
   }
   if (values.prosody) {
-    const table = await prosodyTable()
-    if (table !== null) console.log(table)
-    return table === null ? 1 : 0
+    console.log(await prosodyTable())
+    return 0
   }
   const rows: Row[] = []
   const { say, show, end } = benchProgress()

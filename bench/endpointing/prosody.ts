@@ -1,8 +1,9 @@
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { PitchTracker } from '../../src/media/pitch.js'
-import { crowdRecordings, missingCrowds, readRecording, type Crowd } from '../material.js'
+import { crowdRecordings, readRecording, type Crowd } from '../material.js'
 import { truthOf } from '../vad/corpus.js'
+import { meanOf } from '../vad/score.js'
 import { RECORDED, proseOf } from './corpus.js'
 
 /** What is said to tell the end of a turn from a pause in it, each as it is when the voice stops; higher is more like an end. */
@@ -26,21 +27,16 @@ interface Stop {
   readonly vowelFrames: number
 }
 
-const ACTORS = ['czech', 'dutch'] as const satisfies readonly Crowd[]
-const PACKAGES = 'fillets-ng-data-cs fillets-ng-data-nl'
+export const ACTORS = ['czech', 'dutch'] as const satisfies readonly Crowd[]
 const LINES_OF_AN_ACTOR = 1000
 /** A voice that was heard for less says nothing of what is usual for it. */
 const PITCHED_FRAMES_MIN = 15
 
 /**
  * How well each cue tells ends from pauses, by speaker: people who read prompts, and actors in a dialogue.
- * @returns a table, or null with what is missing printed
+ * @returns a table
  */
-export async function prosodyTable(): Promise<string | null> {
-  if (missingCrowds(...ACTORS) !== null) {
-    console.error(`bench: apt-get install --no-install-recommends ${PACKAGES}`)
-    return null
-  }
+export async function prosodyTable(): Promise<string> {
   const out = [`${'area under the curve'.padEnd(22)}pauses   ends${Object.keys(CUES).map(column).join('')}`]
   const add = (who: string, stops: readonly Stop[]): void => {
     const ends = stops.filter((stop) => stop.ends).length
@@ -102,8 +98,4 @@ export function areaUnder(stops: readonly Stop[], cue: (stop: Stop) => number): 
   const ends = values(true)
   for (const end of ends) for (const pause of pauses) higher += end > pause ? 1 : end === pause ? 0.5 : 0
   return higher / (ends.length * pauses.length)
-}
-
-function meanOf(numbers: readonly number[]): number {
-  return numbers.reduce((sum, one) => sum + one, 0) / numbers.length
 }

@@ -20,7 +20,7 @@ import { RECOGNISER_RATE_HZ, type DigitCheck } from '../../src/speech/speech-pro
 import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
 import { materialFolder, missingMaterial, readVoice } from '../material.js'
-import { powerOf, resampled, throughLine } from '../vad/corpus.js'
+import { atLevel, resampled, throughLine } from '../vad/corpus.js'
 import { recordedSentences } from '../vad/recorded.js'
 import { pinkNoise } from '../vad/sounds.js'
 
@@ -255,9 +255,8 @@ function overLine(voice: Int16Array, line: Line, seed: number): Int16Array {
   const gain = 10 ** ((dbfs - levelDbfs(voice)) / 20)
   const sound = Float64Array.from([...silence(200), ...voice, ...silence(600)], (sample) => sample * gain)
   if (snrDb !== null) {
-    const noise = pinkNoise({ rateHz: RATE_HZ, ms: (sound.length * 1000) / RATE_HZ, seed })
-    const noiseGain = (32_768 * 10 ** ((dbfs - snrDb) / 20)) / Math.sqrt(powerOf(noise))
-    for (let i = 0; i < sound.length; i++) sound[i] = (sound[i] as number) + (noise[i] ?? 0) * noiseGain
+    const noise = atLevel(pinkNoise({ rateHz: RATE_HZ, ms: (sound.length * 1000) / RATE_HZ, seed }), dbfs - snrDb)
+    for (let i = 0; i < sound.length; i++) sound[i] = (sound[i] as number) + (noise[i] ?? 0)
   }
   return throughLine(sound, RATE_HZ, true)
 }

@@ -1,6 +1,5 @@
 import {
   FIRST_NUMBERS,
-  GROUPS,
   GROUP_NUMBERS,
   INPUTS,
   MEMORY_INPUTS,
@@ -9,7 +8,7 @@ import {
   squashed,
 } from '../../src/media/vad/voice-features.js'
 import { assert } from '../../src/core/assert.js'
-import { SQUASH_LIMIT } from '../../src/media/vad/detection-limits.js'
+import { GROUPS, SQUASH_LIMIT } from '../../src/media/vad/detection-limits.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 
 /** Frames to learn from: `INPUTS` numbers each, the label, and the weight. */
@@ -154,7 +153,13 @@ class Adam {
   }
 }
 
-function moments(parts: readonly Float32Array[]): { readonly mean: Float64Array; readonly deviation: Float64Array } {
+interface Moments {
+  readonly mean: Float64Array
+  readonly deviation: Float64Array
+}
+
+/** Of each input. */
+function moments(parts: readonly Float32Array[]): Moments {
   const count = parts.reduce((sum, { length }) => sum + length, 0) / INPUTS
   const mean = new Float64Array(INPUTS)
   const square = new Float64Array(INPUTS)
@@ -205,9 +210,10 @@ const LAYER = layerNumbers(MEMORY_INPUTS)
  */
 export function fitMemory(calls: readonly Examples[], { epochs, seeds }: MemoryFitOptions): Float64Array {
   assert(seeds.length === GROUPS, 'each group needs a seed')
+  const usual = moments(calls.map(({ inputs }) => inputs))
   // The mean of the groups' odds: a share of each output.
   const groups = seeds.map((seed) =>
-    fitGroup(calls, { epochs, seed }).map((one, i) => (i < 2 * LAYER ? one : one / GROUPS)),
+    fitGroup(calls, usual, { epochs, seed }).map((one, i) => (i < 2 * LAYER ? one : one / GROUPS)),
   )
   const bias = groups.reduce((sum, group) => sum + (group[GROUP_NUMBERS] as number), 0)
   return Float64Array.from([...groups.flatMap((group) => [...group.subarray(0, GROUP_NUMBERS)]), bias])
@@ -218,8 +224,11 @@ export function fitMemory(calls: readonly Examples[], { epochs, seeds }: MemoryF
  * same calls and seed give the same numbers.
  * @returns `GROUP_NUMBERS` and the bias of the output
  */
-function fitGroup(calls: readonly Examples[], { epochs, seed }: FitOptions): Float64Array {
-  const { mean, deviation } = moments(calls.map(({ inputs }) => inputs))
+function fitGroup(
+  calls: readonly Examples[],
+  { mean, deviation }: Moments,
+  { epochs, seed }: FitOptions,
+): Float64Array {
   const frames = calls.reduce((sum, { speech }) => sum + speech.length, 0)
   const random = seededRandom(seed)
   const count = GROUP_NUMBERS + 1

@@ -4,7 +4,7 @@ import { type Album, albumPieces, missingAlbums, missingMaterial, readRecording,
 import { resampled, throughLine, widened, atLevel } from './corpus.js'
 import { type Interruptions, interruptionsOf } from './interruptions.js'
 import { missingInstruments, renderedMusic } from './rendered.js'
-import { framesOf, shareOf } from './score.js'
+import { framesOf, meanOf, shareOf } from './score.js'
 import { brownNoise, carNoise, hum, pinkNoise, steppingNoise, street, whiteNoise } from './sounds.js'
 
 /** A leg of 8 kHz, one of 16 kHz that is as wide, and one of 16 kHz that carries 8 kHz mu-law, as real calls do. */
@@ -119,8 +119,6 @@ function figuresOf(sound: Float64Array, line: Line, vadBank: VadBank): Omit<Nobo
   const voicedShare = shareOf(frames.slice(FIRST_FRAMES).map(({ voiced }) => voiced))
   return { voicedShare, ...interruptionsOf(frames) }
 }
-
-const meanOf = (numbers: readonly number[]): number => numbers.reduce((sum, one) => sum + one, 0) / numbers.length
 
 /** @param wide of 16 kHz */
 export const atRate = (wide: Float64Array, rateHz: LegRateHz): Float64Array =>

@@ -124,3 +124,6 @@ export function scoreOf(calls: readonly LabelledCall[], decide: (call: LabelledC
 export function shareOf(decisions: readonly boolean[]): number {
   return decisions.filter(Boolean).length / Math.max(1, decisions.length)
 }
+
+export const meanOf = (numbers: readonly number[]): number =>
+  numbers.reduce((sum, one) => sum + one, 0) / numbers.length

@@ -273,8 +273,7 @@ t.test('a node that is taking a call over does not ask itself for it', async (t)
   const document = await voice(at(two, 1), ringing(sid), { sign: { secret: SECRET } })
   await two.kill(1)
   const goesOn = after(at(two, 0), document.text, ringing(sid))
-  const owner = async (): Promise<string | undefined> => (await two.store.read(sid))?.owner.node
-  while ((await owner()) !== 'gw-0') await sleep(10)
+  await until(async () => (await two.store.read(sid))?.owner.node === 'gw-0', 5000, 'the takeover')
   const sentBefore = two.sent.length
   const status = new URL(attribute(document.text, 'statusCallback'))
   const form = { sessionId: sid, streamEvent: 'stream-stopped', streamSid: 'ST1' }

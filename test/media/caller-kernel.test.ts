@@ -6,11 +6,10 @@ import { CallerKernel, KernelStream, VoiceBank } from '../../src/media/vad/voice
 import { levelDbfs } from '../../src/media/pcm.js'
 import type { FrameDetector } from '../../src/media/vad/vad.js'
 import {
-  GROUPS,
   INPUTS,
   JsVoiceKernel,
   MEMORY_INPUTS,
-  UNITS,
+  MEMORY_UNITS,
   VoiceFeatures,
 } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
@@ -97,7 +96,7 @@ for (const rate of [8000, 16000] as const) {
       const vad = new KernelStream(kernel, rate)
       const twin = new JsVoiceKernel(VOICE_MODELS)
       const features = new VoiceFeatures({ sampleRateHz: rate, kernel: twin })
-      const memory = new Float32Array(GROUPS * UNITS)
+      const memory = new Float32Array(MEMORY_UNITS)
       let worst = 0
       let input = -1
       for (const frame of framesOf(samples, length)) {

@@ -5,9 +5,9 @@ import { secondExamples } from '../../bench/vad/second-training.js'
 import { type FirstOptions, firstExamples, modelSource, rounded } from '../../bench/vad/training.js'
 import {
   FIRST_NUMBERS,
-  GROUPS,
   INPUTS,
   JsVoiceKernel,
+  MEMORY_UNITS,
   SECOND_NUMBERS,
   UNITS,
 } from '../../src/media/vad/voice-features.js'
@@ -118,7 +118,7 @@ function lossOfCalls(calls: readonly Examples[], second: readonly number[]): num
   const losses = calls
     .filter(({ weights }) => weights.some((weight) => weight > 0))
     .map((call) => {
-      const memory = new Float32Array(GROUPS * UNITS)
+      const memory = new Float32Array(MEMORY_UNITS)
       return lossOf(call, (inputs) => {
         kernel.inputs.set(inputs)
         return kernel.secondOdds(inputs[INPUTS - 1] as number, memory)

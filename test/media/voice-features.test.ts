@@ -1,13 +1,12 @@
 import t from 'tap'
 import {
   FIRST_NUMBERS,
-  GROUPS,
   JsVoiceKernel,
   LAGS,
   LAG_MIN,
   MEMORY_INPUTS,
+  MEMORY_UNITS,
   SECOND_NUMBERS,
-  UNITS,
   VoiceFeatures,
 } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
@@ -40,7 +39,7 @@ t.test('what is known of a frame stays a number, whatever comes', (t) => {
   for (const sampleRateHz of [8000, 16000] as const) {
     const kernel = new JsVoiceKernel(VOICE_MODELS)
     const features = new VoiceFeatures({ sampleRateHz, kernel })
-    const memory = new Float32Array(GROUPS * UNITS)
+    const memory = new Float32Array(MEMORY_UNITS)
     const shape = { sampleRateHz, ms: 2000, amplitude: 30_000 }
     const clipped = speechLike(shape, 1).map((v) => Math.max(-32_768, Math.min(32_767, 20 * v)))
     const constant = new Int16Array(sampleRateHz).fill(-32_768)

@@ -5,7 +5,7 @@ import { DTMF_TONES_HZ, digitOf } from '../dtmf.js'
 import { dbfsOfEnergy } from '../pcm.js'
 import { ODDS_BEGIN, ODDS_ON, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN } from './detection-limits.js'
 import { ComposedDetector, type FrameDetector, type Vad, type VadBank } from './vad.js'
-import { GROUPS, JsVoiceKernel, MEMORY_INPUTS, UNITS, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
+import { JsVoiceKernel, MEMORY_INPUTS, MEMORY_UNITS, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
 
 /** The numbers of the units, of voice-model.ts. */
 interface VoiceModels {
@@ -51,7 +51,7 @@ class VoiceStream implements Vad {
   readonly #kernel: JsVoiceKernel
   readonly #sampleRateHz: LegRateHz
   #features: VoiceFeatures
-  readonly #memory = new Float32Array(GROUPS * UNITS)
+  readonly #memory = new Float32Array(MEMORY_UNITS)
   #likely = false
   #released = false
 

@@ -1,5 +1,5 @@
 import type { LegRateHz } from '../../core/units.js'
-import { ODDS_LIMIT, SQUASH_LIMIT } from './detection-limits.js'
+import { GROUPS, ODDS_LIMIT, SQUASH_LIMIT } from './detection-limits.js'
 
 /** Samples at 2 kHz in the autocorrelation, and its lags: 5 to 28 are pitches of 400 to 71 Hz. */
 const WINDOW = 64
@@ -13,8 +13,8 @@ export const INPUTS = 48
 export const UNITS = 32
 /** The units of the second stage also weigh what they were in the last frame: their memory. */
 export const MEMORY_INPUTS = INPUTS + UNITS
-/** The second stage has so many groups of units. They were fitted apart, and their mean errs less than either. */
-export const GROUPS = 2
+/** What a stream remembers: the units of all groups. */
+export const MEMORY_UNITS = GROUPS * UNITS
 
 /** How many numbers a layer of units has: their biases, and for each input its weights. */
 export const layerNumbers = (inputs: number): number => UNITS + inputs * UNITS
@@ -483,7 +483,7 @@ export class JsVoiceKernel {
    * The second stage, whose units remember: each takes over a share of what the frame and the memory of its group make
    * of it, and decides that share by the same (a gated recurrent unit without a reset gate). Once for each frame.
    * @param odds of the first stage; it stands in place of the call's newness, within `ODDS_LIMIT`
-   * @param memory the `GROUPS * UNITS` units of the stream, 0 when it begins; changed to what they are after this frame
+   * @param memory the `MEMORY_UNITS` units of the stream, 0 when it begins; changed to what they are after this frame
    * @returns the log of the odds that the frame is speech, by all that was heard
    */
   secondOdds(odds: number, memory: Float32Array): number {

@@ -4,7 +4,7 @@
  * otherwise. Addresses are in bytes.
  */
 import {
-  DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON,
+  DOMINANCE_MIN, EVENNESS_MIN, GROUPS, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_LIMIT, ODDS_ON,
   OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN, SQUASH_LIMIT, TWIST_MAX, VOICE_DBFS_MIN,
 } from '../detection-limits'
 
@@ -145,8 +145,6 @@ const LONG_WINDOW = 64
 const SHORT_WINDOW = 16
 const BLOCK = 80
 const UNITS_BYTES: usize = 32 << 2
-/** The second stage has so many groups of units. */
-const GROUPS = 2
 
 // Where the vectors begin, in bytes behind the block's own address.
 /** States of the all-passes: six splits, (even, odd). */
