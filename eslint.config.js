@@ -12,6 +12,7 @@ export default tseslint.config(
       '**/*.cjs',
       '.tap/**',
       'src/media/vad/caller-kernel/**',
+      'src/media/echo/echo-kernel/**',
       'src/media/resample/fir-kernel/**',
       'src/backends/transport/base64-kernel/**',
     ],

@@ -83,6 +83,11 @@ for (const folder of kernels) {
     console.error(`${relative(root, folder)}: ${error.message}\n${stderr.toString()}`)
     process.exit(1)
   }
+  // Declared beside the folder: also a module, for a layer that reads no file.
+  if (existsSync(folder + '.wasm.d.ts')) {
+    const code = readFileSync(target).toString('base64')
+    writeFileSync(target + '.js', `export default Uint8Array.from(atob('${code}'), (c) => c.charCodeAt(0))\n`)
+  }
 }
 
 const consoleOut = join(outDir, 'console')
@@ -101,7 +106,7 @@ if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(ro
 const kept = new Set([
   ...files(consoleOut),
   ...modules.flatMap((file) => ['.js', '.js.map', '.d.ts'].map((end) => built(file).replace(/\.ts$/, end))),
-  ...kernels.map((folder) => built(folder) + '.wasm'),
+  ...kernels.flatMap((folder) => [built(folder) + '.wasm', built(folder) + '.wasm.js']),
 ])
 for (const file of files(outDir)) {
   if (!kept.has(file)) rmSync(file)

@@ -91,6 +91,10 @@ export class CallerPath {
   pitchHz = 0
   /** A DTMF digit (0-9, *, #, A-D) that was recognised in this frame; each press once. */
   digit: string | null = null
+  /** The carrier took this frame before `openedAtMs`: its first packet may hold more than a second from before. */
+  early = false
+  /** When the stream opened, on the clock of the arrivals; its owner sets it. */
+  openedAtMs = -Infinity
   /** This frame was concealed, that is made up to bridge a stall; it is never voiced. */
   concealed = false
   /** This frame is our own speech coming back. */
@@ -221,6 +225,7 @@ export class CallerPath {
     if (got === 'none') return false
     this.frame = this.#jitter.frame
     this.concealed = got === 'concealed'
+    this.early = !this.concealed && this.#jitter.capturedAtMs < this.openedAtMs
     this.#tags = this.#jitter.tags
     this.levelDbfs = this.concealed ? this.#detector.levelDbfs(this.frame) : this.#jitter.levelDbfs
     this.echo = (this.#tags & TAG_ECHO) !== 0
@@ -280,15 +285,17 @@ export class CallerPath {
     this.#matcher?.reference(frame, playedAtMs)
   }
 
-  /** Releases the detector; the object must not be used afterwards. */
+  /** Releases the memory of both kernels; the object must not be used afterwards. */
   release(): void {
     this.#detector.release()
+    this.#loudspeaker.release()
   }
 
   #changeChannels(channels: 1 | 2): void {
     this.#reframer.setChannels(channels)
     this.#right = channels === 2 ? new Int16Array(frameSamples(this.sampleRateHz)) : null
     this.#echoGate = new EchoGate({ assumeEcho: channels === 1 })
+    this.#loudspeaker.release()
     this.#loudspeaker = new LoudspeakerEcho({ sampleRateHz: this.sampleRateHz })
     this.#loudspeakerGate = channels === 1 ? new EchoGate({ assumeEcho: false }) : null
     this.#matcher = channels === 1 ? new EchoMatcher({ sampleRateHz: this.sampleRateHz }) : null

@@ -242,3 +242,39 @@ t.test('a frame of 128 KiB is taken up to the bound, and what is lost is counted
   path.release()
   t.end()
 })
+
+t.test('the frames that were taken before the stream opened are known, however the channels are', async (t) => {
+  for (const sampleRateHz of [8000, 16000] as const) {
+    for (const track of ['inbound_track', 'both_tracks'] as const) {
+      const path = new CallerPath({ sampleRateHz, track, vadBank })
+      const frames = framesOf(speechLike({ sampleRateHz, ms: 3000, amplitude: 4000 }, 7), frameSamples(sampleRateHz))
+      path.openedAtMs = 1000
+      // 1.22 s at once, 4 ms after the opening, then a frame each 20 ms.
+      path.push(bytesOf(concatenate(...frames.slice(0, 61))), 1004)
+      const judged: boolean[] = []
+      let early = 0
+      for (let nowMs = 1004, next = 61; next < frames.length || path.stats.framesWaiting > 0; nowMs += 5) {
+        if (next < frames.length && nowMs >= 1004 + 20 * (next - 60))
+          path.push(bytesOf(frames[next++] as Int16Array), nowMs)
+        while (path.pull(nowMs)) {
+          // The last frame of the burst ends when it arrives. Quiet ones may be given up to catch up.
+          judged.push(path.early === path.mediaMs < 61 * 20)
+          if (path.early) early++
+        }
+      }
+      path.release()
+      t.ok(judged.length > 120 && early > 40, `${early} of ${judged.length} frames`)
+      t.notOk(judged.includes(false))
+    }
+  }
+})
+
+t.test('frames that a stall held up are not from before the opening', async (t) => {
+  const path = new CallerPath({ sampleRateHz: 8000, track: 'inbound_track', vadBank })
+  const frames = framesOf(speechLike({ sampleRateHz: 8000, ms: 1000, amplitude: 4000 }, 7), frameSamples(8000))
+  path.openedAtMs = 1000
+  path.push(bytesOf(frames[0] as Int16Array), 1020)
+  path.push(bytesOf(concatenate(...frames.slice(1))), 2000)
+  for (let nowMs = 1020; nowMs < 3000; nowMs += 5) while (path.pull(nowMs)) t.notOk(path.early)
+  path.release()
+})

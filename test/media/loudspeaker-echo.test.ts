@@ -97,3 +97,30 @@ t.test('whatever comes, figures stay numbers', async (t) => {
   }
   t.same(odd, [])
 })
+
+t.test('a call in the memory of one that has ended knows nothing of it', async (t) => {
+  const line: Line = { phone: 'plain', echoDb: -20, delayMs: 250, callerDb: -20 }
+  const first = new LoudspeakerEcho({ sampleRateHz: RATE })
+  const found = callerFoundMs(line, first)
+  const { delayMs, gainDb, overDb } = first
+  first.release()
+  const second = new LoudspeakerEcho({ sampleRateHz: RATE })
+  t.equal(second.delayMs, null)
+  t.same(callerFoundMs(line, second), found)
+  t.same([second.delayMs, second.gainDb, second.overDb], [delayMs, gainDb, overDb])
+  t.not(delayMs, null)
+  second.release()
+})
+
+t.test('memory that is given back twice is given to one call only', async (t) => {
+  const ended = new LoudspeakerEcho({ sampleRateHz: RATE })
+  ended.release()
+  ended.release()
+  const known = new LoudspeakerEcho({ sampleRateHz: RATE })
+  callerFoundMs({ phone: 'plain', echoDb: -20, delayMs: 250, callerDb: null }, known)
+  const { gainDb } = known
+  const other = new LoudspeakerEcho({ sampleRateHz: RATE })
+  t.equal(known.gainDb, gainDb)
+  known.release()
+  other.release()
+})

@@ -6,7 +6,13 @@ import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 const MINUTE_FRAMES = 3000
 /** A minute with a sound of so many frames every two seconds. */
 const bursts = (frames: number, doubtful = false): CallerFrame[] =>
-  Array.from({ length: MINUTE_FRAMES }, (_, i) => ({ voiced: i % 100 < frames, doubtful, levelDbfs: -20, pitchHz: 0 }))
+  Array.from({ length: MINUTE_FRAMES }, (_, i) => ({
+    voiced: i % 100 < frames,
+    doubtful,
+    levelDbfs: -20,
+    pitchHz: 0,
+    early: false,
+  }))
 const { bargeIn } = DEFAULT_CALL_OPTIONS
 const unheld = { putOnHold: null }
 const withoutBackchannels = { ...unheld, bargeIn: { ...bargeIn, backchannel: null } }

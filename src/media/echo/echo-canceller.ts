@@ -1,11 +1,11 @@
-import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
 import { FRAME_MS, type LegRateHz } from '../../core/units.js'
 import { energyOf } from '../pcm.js'
+import { HALF_BAND_HISTORY, echoKernel } from './echo-kernel.js'
+import { ECHO_DELAY_MS_MAX, SEARCH_PEAKS, SEARCH_SAMPLES } from './echo-limits.js'
 
 /** The matcher works at 8 kHz whatever the leg's rate. */
 const PER_MS = 8
 const NARROW_FRAME = FRAME_MS * PER_MS
-export const HALF_BAND_HISTORY = 6
 // -66 dBFS, on either side.
 const SILENT_ENERGY = 16 * 16
 
@@ -50,8 +50,8 @@ interface Candidate {
  *
  * A new run begins with searching, and so does what follows `disturbed`. Audio that waits only on its way to the caller
  * is not seen from here: then frames do not fit, and another delay leaves next to nothing of them, at the same level. All
- * of this happens at 8 kHz; a frame costs nothing while we are silent, 15 (8 kHz) to 35 us while we talk, half of it to
- * take us out, and a search about 100 us; searches are bounded: one in two frames while somebody else is heard over us.
+ * of this happens at 8 kHz; a frame costs nothing while we are silent, 5 (8 kHz) to 10 us while we talk, half of it to
+ * take us out, and a search 25 us; searches are bounded: one in two frames while somebody else is heard over us.
  */
 export class EchoMatcher {
   /** True once our own speech was found in the stream: from then on it is bound to be in it. */
@@ -66,7 +66,7 @@ export class EchoMatcher {
   movedMs = 0
   readonly #sent: SentSpeech
   readonly #canceller: EchoCanceller
-  readonly #heardHistory = new Float32Array(HALF_BAND_HISTORY)
+  readonly #heardHistory = new Int16Array(HALF_BAND_HISTORY)
   /** Where the next frame of the caller's side begins, counted at 8 kHz, as its time of arrival is not exact. */
   #heardAt = -Infinity
   /** The best one first. */
@@ -141,8 +141,11 @@ export class EchoMatcher {
       this.#heardHistory.fill(0)
       return 'clear'
     }
-    narrow(frame, sent.step, this.#heardHistory, heard)
-    const power = dotProduct(heard, 0, heard, 0, NARROW_FRAME)
+    echoKernel.history.set(this.#heardHistory)
+    echoKernel.takes(frame)
+    const power = kernel.matchFrame(sent.wide)
+    for (let i = 0; i < HALF_BAND_HISTORY; i++)
+      this.#heardHistory[i] = frame[frame.length - HALF_BAND_HISTORY + i] as number
     // Too little power to compare. A hiss above 4 kHz is ours if our speech is known to be in the stream.
     if (power < SILENT_ENERGY * NARROW_FRAME) {
       return energyOf(frame) < SILENT_ENERGY * frame.length
@@ -216,7 +219,7 @@ export class EchoMatcher {
     // What is left over tells them apart far better than their likeness.
     let lag = NaN
     let share = 1
-    const count = searchLags(heard, this.#sent, at)
+    const count = searchLags(this.#sent, at)
     for (let i = 0; i < count; i++) {
       const left = this.#fit(at, lags[i] as number, power)
       if (left >= share) continue
@@ -284,7 +287,7 @@ export class EchoMatcher {
     candidate.left = candidate.left * REMEMBER + share * power
     candidate.frames++
     const best = this.#explains
-    const gainDb = 10 * Math.log10(power / fit.powerOf(MIDDLE))
+    const gainDb = 10 * Math.log10(power / kernel.middlePower())
     const alike =
       share < Math.min(SURE_SHARE, ALIKE_SHARE * this.#bestLeaves) && Math.abs(gainDb - this.gainDb) < ALIKE_DB
     if (alike) candidate.alike++
@@ -308,7 +311,7 @@ export class EchoMatcher {
   #follow(at: number, best: Candidate): void {
     if (++this.#sinceFollowed < FOLLOW_EVERY) return
     this.#sinceFollowed = 0
-    const lag = refineLag(heard, this.#sent, at, best.lag)
+    const lag = refineLag(this.#sent, at, best.lag)
     // A new lag counts only when the next frame agrees.
     if (lag === this.#nextLag) best.lag = lag
     this.#nextLag = lag
@@ -331,11 +334,11 @@ export class EchoMatcher {
     this.#searchEvery = SEARCH_EVERY
   }
 
-  /** @returns the share of `heard` that what was sent `lag` samples before does not explain, 0 to 1 */
+  /** @returns the share of the frame that what was sent `lag` samples before does not explain, 0 to 1 */
   #fit(at: number, lag: number, power: number): number {
-    this.#sent.copyNarrow(at - lag - MIDDLE, NARROW_FRAME + TAPS - 1, sentPart)
-    if (!fit.set(heard, sentPart, NARROW_FRAME, TAPS, SILENT_ENERGY)) return 1
-    return Math.min(1, Math.max(0, 1 - fit.solve() / power))
+    this.#sent.copyNarrow(at - lag - MIDDLE, NARROW_FRAME + TAPS - 1)
+    const explained = kernel.fit(this.#sent.wide, SILENT_ENERGY)
+    return explained < 0 ? 1 : Math.min(1, Math.max(0, 1 - explained / power))
   }
 }
 
@@ -392,99 +395,41 @@ const LAG_MAX = (ECHO_DELAY_MS_MAX + 60) * PER_MS
  * The delays at which a frame resembles most what was sent, into `lags`: at 2 kHz, where a voice has most of its power
  * and a search is 16 times cheaper, then to a sample. Several, as a vowel resembles itself a period of the pitch later.
  *
- * @param heard 20 ms at 8 kHz
- * @param at where they begin, on the time axis of `sent`, at 8 kHz
+ * @param at where the frame of `match` begins, on the time axis of `sent`, at 8 kHz
  * @returns how many; 0 where nothing was sent
  */
-function searchLags(heard: Float32Array, sent: SentSpeech, at: number): number {
-  sent.copyNarrow(at - LAG_MAX, WIDE, part)
-  fourth(heard, coarseHeard, COARSE_FRAME)
-  fourth(part, coarse, COARSE_WIDE)
-  let count = 0
-  let energy = dotProduct(coarse, 0, coarse, 0, COARSE_FRAME)
-  let before = 0
-  let score = 0
-  for (let shift = 0; shift <= COARSE_SHIFTS + 1; shift++) {
-    let after = 0
-    if (shift <= COARSE_SHIFTS && energy > (SILENT_ENERGY / COARSE) * COARSE_FRAME)
-      after = dotProduct(coarseHeard, 0, coarse, shift, COARSE_FRAME) ** 2 / energy
-    if (score > before && score >= after) count = notePeak(shift - 1, score, count)
-    before = score
-    score = after
-    energy += (coarse[shift + COARSE_FRAME] as number) ** 2 - (coarse[shift] as number) ** 2
-  }
-  for (let i = 0; i < count; i++) lags[i] = refineLag(heard, sent, at, LAG_MAX - COARSE * (peaks[i] as number))
+function searchLags(sent: SentSpeech, at: number): number {
+  sent.copyNarrow(at - LAG_MAX, SEARCH_SAMPLES)
+  const count = kernel.search(sent.wide, COARSE_SHIFTS, (SILENT_ENERGY / COARSE) * COARSE_FRAME)
+  for (let i = 0; i < count; i++) lags[i] = LAG_MAX - COARSE * (echoKernel.peaks[i] as number)
+  for (let i = 0; i < count; i++) lags[i] = refineLag(sent, at, lags[i] as number)
   return count
 }
 
-/** Keeps the highest `PEAKS` in `peaks`, the highest first. @returns how many there are */
-function notePeak(shift: number, score: number, count: number): number {
-  let at = count
-  for (; at > 0 && score > (peakScores[at - 1] as number); at--) {
-    if (at === PEAKS) continue
-    peaks[at] = peaks[at - 1] as number
-    peakScores[at] = peakScores[at - 1] as number
-  }
-  if (at === PEAKS) return PEAKS
-  peaks[at] = shift
-  peakScores[at] = score
-  return Math.min(PEAKS, count + 1)
-}
-
-/**
- * The delay to a sample, of those near `lag`. A vowel is too smooth to tell; the differences from one sample to the
- * next are not.
- */
-function refineLag(heard: Float32Array, sent: SentSpeech, at: number, lag: number): number {
-  sent.copyNarrow(at - lag - REFINE, NARROW_FRAME + 2 * REFINE, part)
-  for (let i = NARROW_FRAME + 2 * REFINE - 1; i > 0; i--) part[i] = (part[i] as number) - (part[i - 1] as number)
-  edges[0] = 0
-  for (let i = 1; i < NARROW_FRAME; i++) edges[i] = (heard[i] as number) - (heard[i - 1] as number)
-  let best = 0
-  let refined = lag
-  for (let shift = 1; shift < 2 * REFINE; shift++) {
-    const product = dotProduct(edges, 0, part, shift, NARROW_FRAME)
-    const score = (product * product) / (dotProduct(part, shift, part, shift, NARROW_FRAME) + 1)
-    if (score <= best) continue
-    best = score
-    refined = lag + REFINE - shift
-  }
-  return refined
-}
-
-/** The means of four samples each. */
-function fourth(samples: Float32Array, out: Float32Array, length: number): void {
-  for (let i = 0; i < length; i++) {
-    const at = COARSE * i
-    out[i] =
-      ((samples[at] as number) +
-        (samples[at + 1] as number) +
-        (samples[at + 2] as number) +
-        (samples[at + 3] as number)) /
-      COARSE
-  }
+/** The delay to a sample, of those near `lag`. */
+function refineLag(sent: SentSpeech, at: number, lag: number): number {
+  sent.copyNarrow(at - lag - REFINE, NARROW_FRAME + 2 * REFINE)
+  const shift = kernel.refine(sent.wide, REFINE)
+  return shift === 0 ? lag : lag + REFINE - shift
 }
 
 const COARSE = 4
 const COARSE_FRAME = NARROW_FRAME / COARSE
 const COARSE_SHIFTS = (LAG_MAX - LAG_MIN) / COARSE
-const COARSE_WIDE = COARSE_SHIFTS + COARSE_FRAME + 2
-const WIDE = COARSE * COARSE_WIDE
 const REFINE = 6
-const PEAKS = 5
+const lags = new Int32Array(SEARCH_PEAKS)
+const kernel = echoKernel.exports
 
 // --- taking our own speech out -------------------------------------------------------------------
 
 /** Removes our own speech from frames in which only level, filters and codecs have changed it. */
 class EchoCanceller {
   readonly #sent: SentSpeech
-  readonly #taps: number
   /** Power of our own speech on the caller's side: the peak, which decays from frame to frame. */
   #ownPower = 0
 
   constructor(sent: SentSpeech) {
     this.#sent = sent
-    this.#taps = sent.step * TAPS_8K
   }
 
   /**
@@ -493,32 +438,18 @@ class EchoCanceller {
    * @returns what is left, against the power of our own speech at its peak
    */
   cancel(frame: Int16Array, from: number): number {
-    const taps = this.#taps
-    this.#sent.copy(from - taps / 2, frame.length + taps, copies)
-    target.set(frame)
+    const taps = this.#sent.step * TAPS_8K
+    this.#sent.copy(from - taps / 2, frame.length + taps)
+    echoKernel.takes(frame)
     this.#ownPower *= OWN_DECAY
-    if (cancelFit.set(target, copies, frame.length, taps, SILENT_ENERGY)) {
-      this.#ownPower = Math.max(this.#ownPower, cancelFit.solve())
-      subtract(frame, taps)
+    const left = echoKernel.frame
+    const explained = kernel.cancel(this.#sent.wide, SILENT_ENERGY)
+    if (explained >= 0) {
+      this.#ownPower = Math.max(this.#ownPower, explained)
+      if (frame.length === left.length) frame.set(left)
+      else for (let i = 0; i < frame.length; i++) frame[i] = left[i] as number
     }
     return energyOf(frame) / Math.max(1, this.#ownPower)
-  }
-}
-
-/** @param taps a multiple of four */
-function subtract(frame: Int16Array, taps: number): void {
-  const { weights } = cancelFit
-  for (let i = 0; i < frame.length; i++) {
-    let left = frame[i] as number
-    for (let tap = 0; tap < taps; tap += 4) {
-      left -=
-        (weights[tap] as number) * (copies[i + tap] as number) +
-        (weights[tap + 1] as number) * (copies[i + tap + 1] as number) +
-        (weights[tap + 2] as number) * (copies[i + tap + 2] as number) +
-        (weights[tap + 3] as number) * (copies[i + tap + 3] as number)
-    }
-    left = Math.round(left)
-    frame[i] = left > 32_767 ? 32_767 : left < -32_768 ? -32_768 : left
   }
 }
 
@@ -536,6 +467,8 @@ const OWN_DECAY = 0.8
 class SentSpeech {
   /** Samples of the leg in one at 8 kHz. */
   readonly step: 1 | 2
+  /** 1 where there are two. */
+  readonly wide: 0 | 1
   /**
    * Beginning of the newest run, end of all that was sent and of the last of it that made a sound: samples of the leg.
    */
@@ -549,6 +482,7 @@ class SentSpeech {
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
     this.#sampleRateHz = options.sampleRateHz
     this.step = options.sampleRateHz === 16000 ? 2 : 1
+    this.wide = this.step === 2 ? 1 : 0
   }
 
   /** 20 ms that are played from about `playedAtMs` on. @returns true when a new run begins with them */
@@ -563,54 +497,35 @@ class SentSpeech {
       this.#end = at
       this.soundEnd = Math.min(this.soundEnd, at)
     }
-    for (let i = 0; i < frame.length; i++) samples[indexOf(this.#end + i)] = frame[i] as number
+    const first = indexOf(this.#end)
+    if (first + frame.length <= SENT_SAMPLES) samples.set(frame, first)
+    else for (let i = 0; i < frame.length; i++) samples[indexOf(first + i)] = frame[i] as number
     this.#end += frame.length
     if (energyOf(frame) > SILENT_ENERGY * frame.length) this.soundEnd = this.#end
     return begins
   }
 
-  /** `length` samples at the leg's rate from `from` on; zeros where nothing was sent or is not known any more. */
-  copy(from: number, length: number, out: Float32Array): void {
+  /** `length` samples at the leg's rate from `from` on, to the kernel; zeros where nothing was sent or is not known any more. */
+  copy(from: number, length: number): void {
+    const out = echoKernel.sentPart
     const samples = this.#samples
     const known = samples === null ? 0 : Math.max(0, Math.min(length, this.#end - from))
     const forgotten = Math.max(0, Math.min(known, this.#end - SENT_SAMPLES - from))
     const first = indexOf(from)
     for (let i = 0; i < forgotten; i++) out[i] = 0
-    if (samples !== null)
-      for (let i = forgotten; i < known; i++) out[i] = samples[(first + i) & (SENT_SAMPLES - 1)] as number
-    for (let i = known; i < length; i++) out[i] = 0
+    for (let i = forgotten; samples !== null && i < known;) {
+      const part = indexOf(first + i)
+      const count = Math.min(known - i, SENT_SAMPLES - part)
+      out.set(samples.subarray(part, part + count), i)
+      i += count
+    }
+    out.fill(0, known, length)
   }
 
-  /** The same at 8 kHz. @param out holds at least twice as many samples plus `HALF_BAND_HISTORY` */
-  copyNarrow(from: number, length: number, out: Float32Array): void {
-    if (this.step === 1) return this.copy(from, length, out)
-    this.copy(2 * from - HALF_BAND_HISTORY, 2 * length + HALF_BAND_HISTORY, out)
-    halve(out, out, length)
-  }
-}
-
-/** A frame of the leg at 8 kHz. @param history the last samples of the frame before, kept */
-export function narrow(frame: Int16Array, step: 1 | 2, history: Float32Array, out: Float32Array): void {
-  if (step === 1) {
-    out.set(frame)
-    return
-  }
-  wholeFrame.set(history)
-  wholeFrame.set(frame, HALF_BAND_HISTORY)
-  halve(wholeFrame, out, NARROW_FRAME)
-  history.set(wholeFrame.subarray(frame.length, frame.length + HALF_BAND_HISTORY))
-}
-
-/** Every other sample through a half-band filter; `out` may be the input. */
-function halve(samples: Float32Array, out: Float32Array, length: number): void {
-  for (let i = 0; i < length; i++) {
-    const at = 2 * i
-    out[i] =
-      (16 * (samples[at + 3] as number) +
-        9 * ((samples[at + 2] as number) + (samples[at + 4] as number)) -
-        (samples[at] as number) -
-        (samples[at + 6] as number)) /
-      32
+  /** As many of them as `length` samples at 8 kHz are made of. */
+  copyNarrow(from: number, length: number): void {
+    if (this.step === 1) this.copy(from, length)
+    else this.copy(2 * from - HALF_BAND_HISTORY, 2 * length + HALF_BAND_HISTORY)
   }
 }
 
@@ -621,115 +536,3 @@ function indexOf(position: number): number {
 // 2 s at 16 kHz.
 const SENT_SAMPLES = 32_768
 const RUN_JUMP = 1 * PER_MS
-
-// --- least squares -------------------------------------------------------------------------------
-
-/**
- * Explains one signal by shifted copies of another: least squares over a handful of taps, frame by frame. One object
- * serves all calls of a thread; what it holds is valid until the next `set`.
- */
-class LeastSquares {
-  /** After `solve`: the weight of each tap. */
-  readonly weights: Float64Array
-  #taps = 0
-  /** Products of the target and of the copies: the right side, and the upper half of the matrix, row after row. */
-  readonly #cross: Float64Array
-  readonly #normal: Float64Array
-  readonly #factor: Float64Array
-
-  constructor(tapsMax: number) {
-    this.weights = new Float64Array(tapsMax)
-    this.#cross = new Float64Array(tapsMax)
-    this.#normal = new Float64Array(tapsMax * tapsMax)
-    this.#factor = new Float64Array(tapsMax * tapsMax)
-  }
-
-  /**
-   * @param source `length` + `taps` samples at least; copy k is `source` from its sample k on
-   * @param length even
-   * @returns false when the source has less than `powerMin` a sample, and so explains nothing
-   */
-  set(target: Float32Array, source: Float32Array, length: number, taps: number, powerMin: number): boolean {
-    const normal = this.#normal
-    this.#taps = taps
-    normal[0] = dotProduct(source, 0, source, 0, length)
-    if (normal[0] < powerMin * length) return false
-    for (let tap = 0; tap < taps; tap++) {
-      this.#cross[tap] = dotProduct(target, 0, source, tap, length)
-      normal[tap] = dotProduct(source, 0, source, tap, length)
-    }
-    // The other rows by moving the window one sample on.
-    for (let row = 1; row < taps; row++) {
-      for (let column = row; column < taps; column++) {
-        normal[row * taps + column] =
-          (normal[(row - 1) * taps + column - 1] as number) -
-          (source[row - 1] as number) * (source[column - 1] as number) +
-          (source[length + row - 1] as number) * (source[length + column - 1] as number)
-      }
-    }
-    return true
-  }
-
-  /** The power of one copy. */
-  powerOf(tap: number): number {
-    return this.#normal[tap * this.#taps + tap] as number
-  }
-
-  /** Solves the normal equations by Cholesky decomposition. @returns the power of the target that is explained */
-  solve(): number {
-    const taps = this.#taps
-    const factor = this.#factor
-    const weights = this.weights
-    const ridge = this.powerOf(0) * RIDGE + 1
-    for (let row = 0; row < taps; row++) {
-      let product = this.#cross[row] as number
-      for (let k = 0; k < row; k++) product -= (factor[k * taps + row] as number) * (weights[k] as number)
-      for (let column = row; column < taps; column++) {
-        let a = (this.#normal[row * taps + column] as number) + (row === column ? ridge : 0)
-        for (let k = 0; k < row; k++) a -= (factor[k * taps + row] as number) * (factor[k * taps + column] as number)
-        factor[row * taps + column] =
-          row === column ? Math.sqrt(Math.max(a, 1)) : a / (factor[row * taps + row] as number)
-      }
-      weights[row] = product / (factor[row * taps + row] as number)
-    }
-    let power = 0
-    for (let row = 0; row < taps; row++) power += (weights[row] as number) ** 2
-    for (let row = taps - 1; row >= 0; row--) {
-      let weight = weights[row] as number
-      for (let k = row + 1; k < taps; k++) weight -= (factor[row * taps + k] as number) * (weights[k] as number)
-      weights[row] = weight / (factor[row * taps + row] as number)
-    }
-    return power
-  }
-}
-
-/** Sum of products of an even number of samples. */
-function dotProduct(a: Float32Array, fromA: number, b: Float32Array, fromB: number, length: number): number {
-  // Two sums: additions to one sum would wait for each other.
-  let sum0 = 0,
-    sum1 = 0
-  for (let i = 0; i < length; i += 2) {
-    sum0 += (a[fromA + i] as number) * (b[fromB + i] as number)
-    sum1 += (a[fromA + i + 1] as number) * (b[fromB + i + 1] as number)
-  }
-  return sum0 + sum1
-}
-
-// Keeps the solution stable where a vowel makes all taps alike.
-const RIDGE = 0.0003
-
-// Scratch that all calls of a thread share; nothing in it outlives a call of a method.
-const heard = new Float32Array(NARROW_FRAME)
-const sentPart = new Float32Array(2 * (NARROW_FRAME + TAPS) + HALF_BAND_HISTORY)
-const fit = new LeastSquares(TAPS)
-const part = new Float32Array(2 * WIDE + 8)
-const coarse = new Float32Array(COARSE_WIDE)
-const lags = new Int32Array(PEAKS)
-const peaks = new Int32Array(PEAKS)
-const peakScores = new Float32Array(PEAKS)
-const coarseHeard = new Float32Array(COARSE_FRAME)
-const edges = new Float32Array(NARROW_FRAME)
-const target = new Float32Array(FRAME_MS * 16)
-const copies = new Float32Array(FRAME_MS * 16 + 2 * TAPS_8K)
-const cancelFit = new LeastSquares(2 * TAPS_8K)
-const wholeFrame = new Float32Array(2 * NARROW_FRAME + HALF_BAND_HISTORY)

@@ -1,8 +1,8 @@
-import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
 import { smallArray } from '../../core/small-arrays.js'
 import { FRAME_MS, frameSamples } from '../../core/units.js'
-import { HALF_BAND_HISTORY } from './echo-canceller.js'
+import { HALF_BAND_HISTORY } from './echo-kernel.js'
 import { dbfsOfEnergy, energyOf } from '../pcm.js'
+import { ECHO_DELAY_MS_MAX } from './echo-limits.js'
 
 interface EchoGateOptions {
   /**

@@ -91,6 +91,11 @@ export class JitterBuffer {
     return this.#clock[ARRIVAL_MS] as number
   }
 
+  /** When it would have arrived without jitter, as far as is known now: when the carrier took it, plus a constant. */
+  get capturedAtMs(): number {
+    return this.mediaMs - FRAME_MS + (this.#clock[BASELINE_MS] as number)
+  }
+
   get levelDbfs(): number {
     return this.#clock[LEVEL_DBFS] as number
   }

@@ -1,0 +1,979 @@
+/**
+ * What is done for each band, delay or sample of an echo, in AssemblyScript (ADR 0007). It is compiled to echo-kernel.wasm
+ * and run by ../echo-kernel.ts; what is decided with it is in ../loudspeaker-echo.ts and ../echo-canceller.ts.
+ *
+ * Addresses are in bytes. Sums are in f64, or of numbers that are exact in i32, so that the order of additions changes no
+ * bit of them where a comment says so.
+ */
+import {
+  APART_DB_MAX, AUDIBLE_BANDS_MIN, BANDS, DB_MAX, DB_MIN, DELAY_MIN, DELAYS, DELAYS_MOVED, HEARD_FRAMES,
+  MOVED_FRAMES_MAX, REACH_SLOTS_MAX, SEARCH_PEAKS, SEARCH_SAMPLES, SENT_LOUD_DB, SLOTS, STEPS_PER_DB, WINDOW,
+} from '../echo-limits'
+
+/** Of a band without sound, dB. */
+const BAND_DB_MIN = -96
+const FRAME_SLOTS = 2
+/** 20 ms at 8 kHz. */
+const NARROW_FRAME = 160
+
+/** Memory is free from this address on. */
+export const FREE: usize = __heap_base
+
+// --- state of a call: a block, which `begin` initialises ------------------------------------------------
+
+/** Levels of what was sent, by slot and band, and of what was heard, by frame and band: half decibels over `BAND_DB_MIN`. */
+const SENT: usize = 0
+const HEARD: usize = SENT + SLOTS * BANDS
+/** One bit a band: louder than usual. By slot. */
+const SENT_BITS: usize = HEARD + HEARD_FRAMES * BANDS
+/** f64: the slot of each frame that was heard. */
+const HEARD_SLOTS: usize = SENT_BITS + 4 * SLOTS
+/** f32 by band. */
+const SENT_USUAL: usize = HEARD_SLOTS + 8 * HEARD_FRAMES
+const HEARD_USUAL: usize = SENT_USUAL + 4 * BANDS
+const HEARD_BEFORE: usize = HEARD_USUAL + 4 * BANDS
+const NOISE: usize = HEARD_BEFORE + 4 * BANDS
+/** dB from what was sent to what is heard, and in how many frames that was learnt (i32). */
+const COUPLING: usize = NOISE + 4 * BANDS
+const COUPLING_FRAMES: usize = COUPLING + 4 * BANDS
+const EXPECTED_USUAL: usize = COUPLING_FRAMES + 4 * BANDS
+/** f32 by delay: the share of equal bits; the likeness of rises and falls in this run of speech. */
+const AGREEMENT: usize = EXPECTED_USUAL + 4 * BANDS
+const FITS: usize = AGREEMENT + 4 * DELAYS
+/** f32: the last samples at 8 kHz. */
+const SENT_WINDOW: usize = FITS + 4 * DELAYS_MOVED + 8
+const HEARD_WINDOW: usize = SENT_WINDOW + 4 * (WINDOW + NARROW_FRAME)
+/** s16: the last six samples at 16 kHz. */
+const SENT_HISTORY: usize = HEARD_WINDOW + 4 * WINDOW
+const HEARD_HISTORY: usize = SENT_HISTORY + 16
+export const BLOCK_BYTES: usize = HEARD_HISTORY + 16
+
+export function begin(block: usize): void {
+  memory.fill(block, 0, BLOCK_BYTES)
+  for (let band: usize = 0; band < <usize>BANDS; band++) {
+    const at = block + (band << 2)
+    store<f32>(at + SENT_USUAL, USUAL_DB_AT_START)
+    store<f32>(at + HEARD_USUAL, USUAL_DB_AT_START)
+    store<f32>(at + NOISE, USUAL_DB_AT_START)
+    store<f32>(at + EXPECTED_USUAL, USUAL_DB_AT_START)
+  }
+  for (let i: usize = 0; i < <usize>DELAYS; i++) store<f32>(block + AGREEMENT + (i << 2), 0.5)
+}
+
+// --- samples --------------------------------------------------------------------------------------------
+
+const HISTORY_BYTES: usize = 12
+/** Room for the last samples of the frame before, and the frame, s16. */
+const HISTORY = memory.data(16 + 640 + 32, 16)
+/** A frame is copied here, s16: 320 or 160 samples. */
+export const FRAME: usize = HISTORY + 16
+
+/** The 160 samples of `FRAME` at 8 kHz, f32, to `to`: every other one through a half-band filter. */
+function narrow(history: usize, wide: bool, to: usize): void {
+  if (!wide) {
+    for (let i: usize = 0; i < <usize>NARROW_FRAME; i += 4)
+      v128.store(to + (i << 2), f32x4.convert_i32x4_s(v128.load16x4_s(FRAME + (i << 1))))
+    return
+  }
+  memory.copy(FRAME - HISTORY_BYTES, history, HISTORY_BYTES)
+  halve(FRAME - HISTORY_BYTES, NARROW_FRAME, to)
+  memory.copy(history, FRAME + 640 - HISTORY_BYTES, HISTORY_BYTES)
+}
+
+// @ts-ignore: decorator
+@inline
+function even(x: v128): v128 {
+  return i32x4.shr_s(i32x4.shl(x, 16), 16)
+}
+
+/** `length` samples, a multiple of four, from twice as many and six more. They are exact. */
+function halve(from: usize, length: usize, to: usize): void {
+  for (let i: usize = 0; i < <usize>length; i += 4, from += 16, to += 16) {
+    const x0 = v128.load(from), x2 = v128.load(from, 4), x4 = v128.load(from, 8), x6 = v128.load(from, 12)
+    const near = i32x4.mul(i32x4.add(even(x2), even(x4)), i32x4.splat(9))
+    const middle = i32x4.shl(i32x4.shr_s(x2, 16), 4)
+    const all = i32x4.sub(i32x4.sub(i32x4.add(middle, near), even(x0)), even(x6))
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(all), f32x4.splat(1.0 / 32)))
+  }
+}
+
+/** The 20 ms in `FRAME` behind what was sent before; @param gap nothing was sent for a while */
+export function takeSent(block: usize, wide: bool, gap: bool): void {
+  const window = block + SENT_WINDOW
+  if (gap) memory.fill(window, 0, 4 * (WINDOW + NARROW_FRAME))
+  memory.copy(window, window + 4 * NARROW_FRAME, 4 * WINDOW)
+  narrow(block + SENT_HISTORY, wide, window + 4 * WINDOW)
+}
+
+export function takeHeard(block: usize, wide: bool): void {
+  const window = block + HEARD_WINDOW
+  memory.copy(window, window + 4 * NARROW_FRAME, 4 * (WINDOW - NARROW_FRAME))
+  narrow(block + HEARD_HISTORY, wide, window + 4 * (WINDOW - NARROW_FRAME))
+}
+
+// --- levels of bands ------------------------------------------------------------------------------------
+
+const HALF = WINDOW / 2
+/** Tables that ../echo-kernel.ts writes, f64; its comments say what is in them. */
+export const WINDOW_SHAPE = memory.data(8 * 256, 16)
+export const TURNS = memory.data(8 * 2 * 128, 16)
+export const PASSES = memory.data(8 * 4 * (2 + 8 + 32), 16)
+export const REVERSED = memory.data(128, 16)
+export const EDGES = memory.data(33 + 15, 16)
+
+const REAL = memory.data(8 * 128, 16)
+const IMAGINARY = memory.data(8 * 128, 16)
+const BINS = memory.data(8 * 128, 16)
+const POWERS = memory.data(4 * 32, 16)
+/** f32 by band, dB. */
+const LEVELS = memory.data(4 * 32, 16)
+/** How the levels of what is heard changed, f32. */
+const CHANGES = memory.data(4 * 32, 16)
+
+// @ts-ignore: decorator
+@inline
+function mul(a: v128, b: v128): v128 {
+  return f64x2.mul(a, b)
+}
+// @ts-ignore: decorator
+@inline
+function add(a: v128, b: v128): v128 {
+  return f64x2.add(a, b)
+}
+// @ts-ignore: decorator
+@inline
+function sub(a: v128, b: v128): v128 {
+  return f64x2.sub(a, b)
+}
+
+/** @param from the first sample of the window in what was sent. @returns as `levelsAt` */
+export function levelsOfSent(block: usize, from: usize): f64 {
+  return levelsAt(block + SENT_WINDOW + (from << 2))
+}
+
+export function levelsOfHeard(block: usize): f64 {
+  return levelsAt(block + HEARD_WINDOW)
+}
+
+/**
+ * Level of each band of the window at `at` into `LEVELS`: a sine of full scale has about 0 dB in its band.
+ * @returns the sum of their powers, 1 for a band of 0 dB
+ */
+function levelsAt(at: usize): f64 {
+  transform(at)
+  binPowers()
+  let total: f64 = 0
+  let bin: usize = load<u8>(EDGES)
+  for (let band: usize = 0; band < <usize>BANDS; band++) {
+    let power: f64 = 0
+    for (const end = <usize>load<u8>(EDGES + band + 1); bin < end; bin++) power += load<f64>(BINS + (bin << 3))
+    const scaled = max<f64>(POWER_MIN, power * SCALE)
+    store<f32>(POWERS + (band << 2), <f32>scaled)
+    total += scaled
+  }
+  for (let band: usize = 0; band < <usize>BANDS; band += 2) {
+    const bits = v128.load64_zero(POWERS + (band << 2))
+    v128.store64_lane(LEVELS + (band << 2), f32x4.demote_f64x2_zero(dbOfBits(bits)), 0)
+  }
+  return total
+}
+
+/**
+ * 10 log10 of two floats, exact to 0.0001 dB.
+ * @param bits of the floats: of normal, positive ones
+ */
+function dbOfBits(bits: v128): v128 {
+  const y = mul(f64x2.convert_low_i32x4_s(v128.and(bits, i32x4.splat(0x7fffff))), f64x2.splat(1.0 / 0x800000))
+  const exponent = f64x2.convert_low_i32x4_s(i32x4.sub(i32x4.shr_u(bits, 23), i32x4.splat(127)))
+  // log2(1 + y) = y + y (1 - y) q(y), exact at both ends and to 1.5e-5 between; least squares, weighted to even errors.
+  let q = add(f64x2.splat(0.14841718112309027), mul(y, f64x2.splat(-0.04514367577844133)))
+  q = add(f64x2.splat(-0.2671745466614983), mul(y, q))
+  q = add(f64x2.splat(0.44191635858894424), mul(y, q))
+  const rest = mul(mul(y, sub(f64x2.splat(1), y)), q)
+  return mul(f64x2.splat(TEN_LOG10_2), add(add(exponent, y), rest))
+}
+
+/**
+ * The discrete Fourier transform of the windowed samples, into `REAL` and `IMAGINARY`: a complex one of half the length,
+ * with the even samples as its real part and the odd ones as its imaginary part. Each pass after the first joins two of
+ * the usual radix-2 passes, so that numbers are loaded and stored half as often.
+ */
+function transform(samples: usize): void {
+  for (let pair: usize = 0; pair < <usize>HALF; pair += 2) {
+    const at = <usize>load<u8>(REVERSED + pair) << 1
+    const near = mul(f64x2.promote_low_f32x4(v128.load64_zero(samples + (at << 2))), v128.load(WINDOW_SHAPE + (at << 3)))
+    const far = mul(
+      f64x2.promote_low_f32x4(v128.load64_zero(samples + (at << 2), 4 * HALF)),
+      v128.load(WINDOW_SHAPE + (at << 3), 8 * HALF),
+    )
+    const sum = add(near, far), difference = sub(near, far)
+    v128.store(REAL + (pair << 3), v128.shuffle<f64>(sum, difference, 0, 2))
+    v128.store(IMAGINARY + (pair << 3), v128.shuffle<f64>(sum, difference, 1, 3))
+  }
+  let turns = PASSES
+  for (let m: usize = 2; m < <usize>HALF; m <<= 2) {
+    const bytes = m << 3
+    for (let first: usize = 0; first < bytes; first += 16) {
+      const c1 = v128.load(turns + first), s1 = v128.load(turns + bytes + first)
+      const c2 = v128.load(turns + 2 * bytes + first), s2 = v128.load(turns + 3 * bytes + first)
+      for (let a = first; a < <usize>HALF << 3; a += 4 * bytes) {
+        const re = REAL + a, im = IMAGINARY + a
+        const aRe = v128.load(re), aIm = v128.load(im)
+        const bRe0 = v128.load(re + bytes), bIm0 = v128.load(im + bytes)
+        const cRe = v128.load(re + 2 * bytes), cIm = v128.load(im + 2 * bytes)
+        const dRe0 = v128.load(re + 3 * bytes), dIm0 = v128.load(im + 3 * bytes)
+        const bRe = add(mul(bRe0, c1), mul(bIm0, s1)), bIm = sub(mul(bIm0, c1), mul(bRe0, s1))
+        const dRe = add(mul(dRe0, c1), mul(dIm0, s1)), dIm = sub(mul(dIm0, c1), mul(dRe0, s1))
+        const p0Re = add(aRe, bRe), p0Im = add(aIm, bIm), p1Re = sub(aRe, bRe), p1Im = sub(aIm, bIm)
+        const q0Re = add(cRe, dRe), q0Im = add(cIm, dIm), q1Re = sub(cRe, dRe), q1Im = sub(cIm, dIm)
+        const t0Re = add(mul(q0Re, c2), mul(q0Im, s2)), t0Im = sub(mul(q0Im, c2), mul(q0Re, s2))
+        // A quarter of a turn further: times -i.
+        const t1Re = sub(mul(q1Im, c2), mul(q1Re, s2)), t1Im = f64x2.neg(add(mul(q1Re, c2), mul(q1Im, s2)))
+        v128.store(re, add(p0Re, t0Re))
+        v128.store(im, add(p0Im, t0Im))
+        v128.store(re + 2 * bytes, sub(p0Re, t0Re))
+        v128.store(im + 2 * bytes, sub(p0Im, t0Im))
+        v128.store(re + bytes, add(p1Re, t1Re))
+        v128.store(im + bytes, add(p1Im, t1Im))
+        v128.store(re + 3 * bytes, sub(p1Re, t1Re))
+        v128.store(im + 3 * bytes, sub(p1Im, t1Im))
+      }
+    }
+    turns += 4 * bytes
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function swapped(x: v128): v128 {
+  return v128.shuffle<f64>(x, x, 1, 0)
+}
+
+/** Four times the powers of the real transform, from the complex one; a bin and its mirror from the same numbers. */
+function binPowers(): void {
+  for (let bin: usize = 1; bin <= <usize>(HALF / 2); bin += 2) {
+    const at = bin << 3, mirror = (<usize>HALF - 1 - bin) << 3
+    const re = v128.load(REAL + at), im = v128.load(IMAGINARY + at)
+    const mirrorRe = swapped(v128.load(REAL + mirror)), mirrorIm = swapped(v128.load(IMAGINARY + mirror))
+    const evenRe = add(re, mirrorRe), evenIm = sub(im, mirrorIm)
+    const oddRe = add(im, mirrorIm), oddIm = sub(mirrorRe, re)
+    const c = v128.load(TURNS + at), s = v128.load(TURNS + at, 8 * HALF)
+    const turnedRe = add(mul(c, oddRe), mul(s, oddIm)), turnedIm = sub(mul(c, oddIm), mul(s, oddRe))
+    const nearRe = add(evenRe, turnedRe), nearIm = add(evenIm, turnedIm)
+    const farRe = sub(evenRe, turnedRe), farIm = sub(evenIm, turnedIm)
+    v128.store(BINS + at, add(mul(nearRe, nearRe), mul(nearIm, nearIm)))
+    v128.store(BINS + mirror, swapped(add(mul(farRe, farRe), mul(farIm, farIm))))
+  }
+}
+
+const TEN_LOG10_2: f64 = 3.010299956639812
+// 10^(BAND_DB_MIN / 10)
+const POWER_MIN: f64 = 2.511886431509582e-10
+// A sine of amplitude A has the power (A * WINDOW / 4)^2 in its bin under this window, and some beside it. A quarter of
+// that, because `BINS` are four times the powers: 1 / (4 * (32768 * WINDOW / 4)^2).
+const SCALE: f64 = 5.684341886080802e-14
+
+/** @returns the level of the loudest band */
+function loudestLevel(): f64 {
+  let most = f32x4.splat(<f32>BAND_DB_MIN)
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16) most = f32x4.max(most, v128.load(LEVELS + at))
+  most = f32x4.max(most, v128.shuffle<f32>(most, most, 2, 3, 0, 1))
+  return <f64>max<f32>(f32x4.extract_lane(most, 0), f32x4.extract_lane(most, 1))
+}
+
+/** One bit a band: louder than usual. @param learn how much of the difference `usual` follows */
+function bitsOver(usual: usize, learn: f64): u32 {
+  let bits: u32 = 0
+  for (let band: usize = 0; band < <usize>BANDS; band++) {
+    const at = usual + (band << 2)
+    const was = <f64>load<f32>(at)
+    const over = max<f64>(<f64>load<f32>(LEVELS + (band << 2)), BITS_DB_MIN) - was
+    bits |= u32(over > 0) << <u32>band
+    store<f32>(at, <f32>(was + over * learn))
+  }
+  return bits
+}
+
+/** Over `BAND_DB_MIN`, rounded. */
+// @ts-ignore: decorator
+@inline
+function halfDecibels(db: f64): u8 {
+  return <u8><i32>(2 * (db - BAND_DB_MIN) + 0.5)
+}
+
+/**
+ * Notes the levels of what was sent as those of the slot at `slot`. @param spreadDb what a loudspeaker that clips puts into
+ * each band. @returns whether it is loud
+ */
+export function noteSent(block: usize, slot: i32, spreadDb: f64): bool {
+  const loud = loudestLevel() > SENT_LOUD_DB
+  const bits = bitsOver(block + SENT_USUAL, loud ? SENT_USUAL_LEARN : 0)
+  store<u32>(block + SENT_BITS + (<usize>slot << 2), bits)
+  const to = block + SENT + <usize>slot * BANDS
+  for (let band: usize = 0; band < <usize>BANDS; band++)
+    store<u8>(to + band, halfDecibels(max<f64>(<f64>load<f32>(LEVELS + (band << 2)), spreadDb)))
+  return loud
+}
+
+export function noteSilence(block: usize, slot: i32): void {
+  memory.fill(block + SENT + <usize>slot * BANDS, 0, BANDS)
+  store<u32>(block + SENT_BITS + (<usize>slot << 2), 0)
+}
+
+/** Learns the noise of each band, and how it changed. @returns the loudest band's level */
+export function hear(block: usize): f64 {
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) {
+    const db = <f64>load<f32>(LEVELS + at)
+    store<f32>(CHANGES + at, <f32>within(db - <f64>load<f32>(block + HEARD_BEFORE + at), CHANGE_DB_MAX))
+    store<f32>(block + HEARD_BEFORE + at, <f32>db)
+    const noise = <f64>load<f32>(block + NOISE + at)
+    const over = db - noise
+    store<f32>(block + NOISE + at, <f32>(noise + (over < 0 ? over * NOISE_FALL_SHARE : min<f64>(NOISE_RISE_DB, over * 0.1))))
+  }
+  return loudestLevel()
+}
+
+// @ts-ignore: decorator
+@inline
+function within(value: f64, most: f64): f64 {
+  return max<f64>(min<f64>(value, most), -most)
+}
+
+export function remember(block: usize, frame: i32, slot: f64): void {
+  const to = block + HEARD + <usize>frame * BANDS
+  store<f64>(block + HEARD_SLOTS + (<usize>frame << 3), slot)
+  for (let band: usize = 0; band < <usize>BANDS; band++) store<u8>(to + band, halfDecibels(load<f32>(LEVELS + (band << 2))))
+}
+
+/** @returns the slot of a frame that was heard, whose levels are put into `LEVELS` */
+export function recall(block: usize, frame: i32): f64 {
+  const from = block + HEARD + <usize>frame * BANDS
+  for (let band: usize = 0; band < <usize>BANDS; band++) store<f32>(LEVELS + (band << 2), <f32>(<f64>load<u8>(from + band) / 2 + BAND_DB_MIN))
+  return load<f64>(block + HEARD_SLOTS + (<usize>frame << 3))
+}
+
+// --- the delay ------------------------------------------------------------------------------------------
+
+/**
+ * Looks for the delay at which our speech is in what is heard.
+ * @param slot the index of the frame's slot, and `age`, how many slots that is before the newest
+ * @param known the delay that is known, or a large number
+ * @returns the best delay; less `NOT_AHEAD` where it is not better than others by enough
+ */
+export function align(block: usize, slot: i32, age: i32, known: i32): i32 {
+  const bits = bitsOver(block + HEARD_USUAL, HEARD_USUAL_LEARN)
+  const agreement = block + AGREEMENT
+  let best = 0
+  let most: f32 = -1
+  for (let i = 0; i < DELAYS; i++) {
+    const back = i + DELAY_MIN
+    const isKnown = <u32>(age + back) < <u32>SLOTS
+    const sent = load<u32>(block + SENT_BITS + (<usize>((slot - back) & (SLOTS - 1)) << 2))
+    const same: f64 = isKnown ? 1 - <f64>popcnt<u32>(bits ^ sent) / BANDS : 0.5
+    const at = agreement + (<usize>i << 2)
+    const was = <f64>load<f32>(at)
+    const now = <f32>(was + (same - was) * AGREEMENT_LEARN)
+    store<f32>(at, now)
+    if (now > most) {
+      most = now
+      best = i
+    }
+  }
+  let rival: f64 = 0
+  if (known < DELAYS_MOVED) {
+    const from = max<i32>(0, known - DELAY_MIN - NEAR_SLOTS), to = min<i32>(DELAYS - 1, known - DELAY_MIN + NEAR_SLOTS)
+    for (let i = from; i <= to; i++) rival = max<f64>(rival, <f64>load<f32>(agreement + (<usize>i << 2)))
+    rival += AGREES_OVER_KNOWN
+  }
+  for (let i = 0; i < DELAYS; i++)
+    if (abs<i32>(i - best) > NEAR_SLOTS) rival = max<f64>(rival, <f64>load<f32>(agreement + (<usize>i << 2)) + AGREES_OVER_OTHERS)
+  return best + DELAY_MIN - (<f64>most > rival ? 0 : NOT_AHEAD)
+}
+
+export const NOT_AHEAD = 1000
+
+export function beginRun(block: usize): void {
+  memory.fill(block + FITS, 0, 4 * DELAYS_MOVED)
+}
+
+/**
+ * Rises and falls tell the delay of a run more exactly than levels: those at each delay from `first` to `last`.
+ * @returns the best, `now` included; `UNSURE` where it is not better than `now` by enough
+ */
+export function follow(block: usize, slot: i32, first: i32, last: i32, now: i32, learn: f64): i32 {
+  const fits = block + FITS
+  let best = now
+  for (let other = first; other <= last; other++) {
+    const at = block + SENT + <usize>((slot - other) & (SLOTS - 1)) * BANDS
+    const before = block + SENT + <usize>((slot - other - FRAME_SLOTS) & (SLOTS - 1)) * BANDS
+    // Such products and their sums are exact.
+    let sums = f64x2.splat(0)
+    for (let band: usize = 0; band < <usize>BANDS; band += 8) {
+      const change = i16x8.sub(v128.load8x8_u(at + band), v128.load8x8_u(before + band))
+      const clipped = i16x8.max_s(i16x8.min_s(change, i16x8.splat(2 * <i16>CHANGE_DB_MAX)), i16x8.splat(-2 * <i16>CHANGE_DB_MAX))
+      const low = i32x4.extend_low_i16x8_s(clipped), high = i32x4.extend_high_i16x8_s(clipped)
+      const changes = CHANGES + (band << 2)
+      sums = add(sums, products(low, changes))
+      sums = add(sums, products(v128.shuffle<i64>(low, low, 1, 0), changes + 8))
+      sums = add(sums, products(high, changes + 16))
+      sums = add(sums, products(v128.shuffle<i64>(high, high, 1, 0), changes + 24))
+    }
+    const fit = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1)
+    const to = fits + (<usize>(other - DELAY_MIN) << 2)
+    const was = <f64>load<f32>(to)
+    const is = <f32>(was + (fit - was) * learn)
+    store<f32>(to, is)
+    if (is > load<f32>(fits + (<usize>(best - DELAY_MIN) << 2))) best = other
+  }
+  const better = <f64>load<f32>(fits + (<usize>(best - DELAY_MIN) << 2)) > 1.1 * <f64>load<f32>(fits + (<usize>(now - DELAY_MIN) << 2))
+  return best === now || better ? best : UNSURE
+}
+
+export const UNSURE = i32.MIN_VALUE
+
+// @ts-ignore: decorator
+@inline
+function products(whole: v128, changes: usize): v128 {
+  return mul(f64x2.convert_low_i32x4_s(whole), f64x2.promote_low_f32x4(v128.load64_zero(changes)))
+}
+
+// --- what is expected -----------------------------------------------------------------------------------
+
+/** What is expected, by band: half decibels over `BAND_DB_MIN`; the same in dB, f32; and by how much the heard is over it, f32. */
+const HALVES = memory.data(32, 16)
+const EXPECTED = memory.data(4 * 32, 16)
+const EXCESSES = memory.data(4 * 32, 16)
+/** f64: 10^(dB/10), and what the softer of two powers adds to the louder, in dB; ../echo-kernel.ts writes them. */
+export const POWER_TABLE = memory.data(8 * 1922, 16)
+export const SUM_TABLE = memory.data(8 * 322, 16)
+/** What `compare` found, f64: audible bands, the sums of what they are over the expected in all and beyond `OVER_DB`, power. */
+export const FOUND = memory.data(8 * 4, 16)
+
+/** Fills `HALVES` with what was sent: the loudest near the delay, and its decay in the room. */
+function loudestNear(block: usize, slot: i32, age: i32, delay: i32, either: i32): void {
+  let low = i8x16.splat(0), high = i8x16.splat(0)
+  for (let later = -max<i32>(either, BEFORE_SLOTS); later <= TAIL_SLOTS + either; later++) {
+    const back = delay + later
+    if (<u32>(age + back) >= <u32>SLOTS) continue
+    const at = block + SENT + <usize>((slot - back) & (SLOTS - 1)) * BANDS
+    const softer = i8x16.splat(later > either ? <i8>(2 * TAIL_DB * (later - either)) : 0)
+    low = i8x16.max_u(low, i8x16.sub_sat_u(v128.load(at), softer))
+    high = i8x16.max_u(high, i8x16.sub_sat_u(v128.load(at, 16), softer))
+  }
+  v128.store(HALVES, low)
+  v128.store(HALVES, high, 16)
+}
+
+/** What is expected at `delay`, which may be another one by `either` slots. @returns the level of the loudest band */
+export function expect(block: usize, slot: i32, age: i32, delay: i32, either: i32): f64 {
+  loudestNear(block, slot, age, delay, either)
+  let most: u32 = 0
+  for (let band: usize = 0; band < <usize>BANDS; band++) {
+    const half = <u32>load<u8>(HALVES + band)
+    store<f32>(EXPECTED + (band << 2), <f32>half * 0.5 + <f32>BAND_DB_MIN)
+    most = max<u32>(most, half)
+  }
+  return <f64>most / 2 + BAND_DB_MIN
+}
+
+/** 10^(db/10) */
+function powerOfDb(db: f64): f64 {
+  const at = (max<f64>(DB_MIN, min<f64>(DB_MAX, db)) - DB_MIN) * STEPS_PER_DB
+  const step = <i32>at
+  const below = load<f64>(POWER_TABLE + (<usize>step << 3))
+  return below + (load<f64>(POWER_TABLE + (<usize>step << 3), 8) - below) * (at - <f64>step)
+}
+
+/** The level of two powers together: 10 log10(10^(a/10) + 10^(b/10)). */
+// @ts-ignore: decorator
+@inline
+function sumOfDb(a: f64, b: f64): f64 {
+  const apart = a < b ? b - a : a - b
+  const louder = a < b ? b : a
+  if (apart >= APART_DB_MAX) return louder
+  const at = apart * STEPS_PER_DB
+  const step = <i32>at
+  const below = load<f64>(SUM_TABLE + (<usize>step << 3))
+  return louder + below + (load<f64>(SUM_TABLE + (<usize>step << 3), 8) - below) * (at - <f64>step)
+}
+
+/** What a band counts that is `excess` dB over what is expected. */
+// @ts-ignore: decorator
+@inline
+function beyond(excess: f64): f64 {
+  return excess > OVER_DB ? min<f64>(OVER_DB_MAX, excess) - OVER_DB : 0
+}
+
+/** Compares what is heard with what is expected, into `FOUND`. */
+export function compare(block: usize, gainDb: f64): void {
+  let audible: f64 = 0, sum: f64 = 0, over: f64 = 0, power: f64 = 0
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) {
+    const db = <f64>load<f32>(LEVELS + at)
+    const noise = <f64>load<f32>(block + NOISE + at)
+    const echoDb = <f64>load<f32>(EXPECTED + at) + <f64>load<f32>(block + COUPLING + at) + gainDb
+    const excess = db - sumOfDb(echoDb, noise)
+    store<f32>(EXCESSES + at, <f32>excess)
+    power += powerOfDb(echoDb)
+    if (db < noise + AUDIBLE_DB) continue
+    audible += 1
+    sum += excess
+    over += beyond(excess)
+  }
+  store<f64>(FOUND, audible)
+  store<f64>(FOUND, sum, 8)
+  store<f64>(FOUND, over, 16)
+  store<f64>(FOUND, power, 24)
+}
+
+/** By how much what is heard is over the expected, whatever the noise. */
+export function compareEcho(block: usize): void {
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4)
+    store<f32>(EXCESSES + at, <f32>(<f64>load<f32>(LEVELS + at) - <f64>load<f32>(EXPECTED + at) - <f64>load<f32>(block + COUPLING + at)))
+}
+
+/** Forgets how much softer the bands come back. */
+export function unlearn(block: usize): void {
+  memory.fill(block + COUPLING_FRAMES, 0, 4 * BANDS)
+}
+
+/** A band tells its coupling while more than usual was sent in it. @param learning it changes by any step */
+export function learn(block: usize, share: f64, learning: bool, gainDb: f64): void {
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) {
+    const sent = <f64>load<f32>(EXPECTED + at)
+    const usual = <f64>load<f32>(block + EXPECTED_USUAL + at)
+    store<f32>(block + EXPECTED_USUAL + at, <f32>(usual + (sent - usual) * EXPECTED_USUAL_LEARN))
+    if (sent < usual) continue
+    const frames = load<i32>(block + COUPLING_FRAMES + at)
+    const coupling = block + COUPLING + at
+    if (frames === 0) store<f32>(coupling, <f32>(<f64>load<f32>(LEVELS + at) - sent - gainDb))
+    else {
+      const excess = <f64>load<f32>(EXCESSES + at)
+      const step = learning ? excess : within(excess, COUPLING_STEP_DB_MAX)
+      store<f32>(coupling, <f32>(<f64>load<f32>(coupling) + max<f64>(COUPLING_LEARN, 1 / <f64>(frames + 1)) * share * step))
+    }
+    if (frames < COUPLING_FRAMES_MAX) store<i32>(block + COUPLING_FRAMES + at, frames + 1)
+  }
+}
+
+/** Mean of the bands, dB. */
+export function meanCoupling(block: usize): f64 {
+  let sum: f64 = 0
+  for (let at: usize = 0; at < <usize>(4 * BANDS); at += 4) sum += <f64>load<f32>(block + COUPLING + at)
+  return sum / BANDS
+}
+
+// --- whether the delay has moved ------------------------------------------------------------------------
+
+/** Slots that may have been heard. */
+const ECHO_SLOTS = (MOVED_FRAMES_MAX + 1) * FRAME_SLOTS + 2 * REACH_SLOTS_MAX + 1
+/** f32 by slot and band: what is expected of it, with the line's noise. */
+const ECHOES = memory.data(4 * 32 * 87, 16)
+/** The same by frame and band of what was heard, the newest frame first; and from which level on a band is audible. */
+const HEARD_DB = memory.data(4 * 32 * 12, 16)
+const AUDIBLE_FROM = memory.data(4 * 32, 16)
+
+/**
+ * Whether all that is heard fits another delay, and not the known one; a caller fits none.
+ * @param slot the frame's slot, `index` and `age` as for `align`
+ * @param frames how many are compared, the last of which was the `heardFrames`th
+ * @returns the other delay, or `UNSURE`
+ */
+export function moved(block: usize, slot: f64, index: i32, age: i32, known: i32, frames: i32, heardFrames: i32, either: i32, gainDb: f64): i32 {
+  const first = max<i32>(DELAY_MIN, known - REACH_SLOTS_MAX)
+  const last = min<i32>(DELAY_MIN + DELAYS_MOVED - 1, known + REACH_SLOTS_MAX)
+  const back = MOVED_FRAMES_MAX * FRAME_SLOTS + last
+  const slots = back - first + 1
+  expectSlots(block, index - back, age + back, slots, either, gainDb)
+  for (let band: usize = 0; band < <usize>BANDS; band++) {
+    const from = <f64>load<f32>(block + NOISE + (band << 2)) + AUDIBLE_DB
+    const rounded = <f32>from
+    // Levels are f32: one that is under `from` is under the next f32 from there on.
+    store<f32>(AUDIBLE_FROM + (band << 2), <f64>rounded < from ? nextUp(rounded) : rounded)
+  }
+  for (let k = 1; k <= frames; k++) {
+    const from = block + HEARD + <usize>((heardFrames - k) % HEARD_FRAMES) * BANDS
+    const to = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
+    for (let band: usize = 0; band < <usize>BANDS; band++) store<f32>(to + (band << 2), <f32>load<u8>(from + band) * 0.5 + <f32>BAND_DB_MIN)
+  }
+  let best = known
+  let leastDb = f64.MAX_VALUE, knownDb = f64.MAX_VALUE, bestOverDb = f64.MAX_VALUE
+  for (let delay = first; delay <= last; delay++) {
+    let counts = i32x4.splat(0), offs = i32x4.splat(0), overs = i32x4.splat(0)
+    for (let k = 1; k <= frames; k++) {
+      const heardSlot = load<f64>(block + HEARD_SLOTS + (<usize>((heardFrames - k) % HEARD_FRAMES) << 3))
+      const sent = <i32>(heardSlot - slot) + back - delay
+      if (sent < 0) break
+      const echoes = ECHOES + <usize>sent * (4 * BANDS)
+      const heard = HEARD_DB + <usize>(k - 1) * (4 * BANDS)
+      for (let at: usize = 0; at < <usize>(4 * BANDS); at += 16) {
+        const db = v128.load(heard + at), echoDb = v128.load(echoes + at)
+        const audible = f32x4.ge(f32x4.max(db, echoDb), v128.load(AUDIBLE_FROM + at))
+        const excess = f32x4.sub(db, echoDb)
+        counts = i32x4.sub(counts, audible)
+        const off = f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), f32x4.abs(excess))
+        const over = f32x4.sub(f32x4.max(f32x4.splat(<f32>OVER_DB), f32x4.min(f32x4.splat(<f32>OVER_DB_MAX), excess)), f32x4.splat(<f32>OVER_DB))
+        // Such sums are exact: a level has no bits below.
+        offs = i32x4.add(offs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(off, f32x4.splat(<f32>PARTS_OF_DB)))))
+        overs = i32x4.add(overs, v128.and(audible, i32x4.trunc_sat_f32x4_s(f32x4.mul(over, f32x4.splat(<f32>PARTS_OF_DB)))))
+      }
+    }
+    const bands = max<f64>(sumOf(counts), AUDIBLE_BANDS_MIN * <f64>frames)
+    const offDb = sumOf(offs) / PARTS_OF_DB / bands
+    if (delay === known) knownDb = offDb
+    if (offDb >= leastDb) continue
+    leastDb = offDb
+    best = delay
+    bestOverDb = sumOf(overs) / PARTS_OF_DB / bands
+  }
+  return leastDb > MOVED_OFF_DB || leastDb > MOVED_OFF_SHARE * knownDb || bestOverDb > MOVED_OVER_DB ? UNSURE : best
+}
+
+/** Fills `ECHOES` for `slots` slots from `index` on. Neighbours often have the same level, so that much is a copy. */
+function expectSlots(block: usize, index: i32, age: i32, slots: i32, either: i32, gainDb: f64): void {
+  let beforeLow = i8x16.splat(0), beforeHigh = i8x16.splat(0)
+  for (let i = 0; i < slots; i++) {
+    loudestNear(block, index + i, age - i, 0, either)
+    const to = ECHOES + <usize>i * (4 * BANDS)
+    const low = v128.load(HALVES), high = v128.load(HALVES, 16)
+    let same = <u32>i8x16.bitmask(i8x16.eq(low, beforeLow)) | <u32>i8x16.bitmask(i8x16.eq(high, beforeHigh)) << 16
+    if (i === 0) same = 0
+    else memory.copy(to, to - 4 * BANDS, 4 * BANDS)
+    for (let other = ~same; other !== 0; other &= other - 1) {
+      const band = <usize>ctz(other)
+      const echoDb = <f64>load<u8>(HALVES + band) / 2 + BAND_DB_MIN + <f64>load<f32>(block + COUPLING + (band << 2)) + gainDb
+      store<f32>(to + (band << 2), <f32>sumOfDb(echoDb, <f64>load<f32>(block + NOISE + (band << 2))))
+    }
+    beforeLow = low
+    beforeHigh = high
+  }
+}
+
+function sumOf(x: v128): f64 {
+  return <f64>i32x4.extract_lane(x, 0) + <f64>i32x4.extract_lane(x, 1) + <f64>i32x4.extract_lane(x, 2) + <f64>i32x4.extract_lane(x, 3)
+}
+
+/** The next float towards zero of a negative one, or away from it. */
+function nextUp(x: f32): f32 {
+  const bits = reinterpret<i32>(x)
+  return reinterpret<f32>(x < 0 ? bits - 1 : bits + 1)
+}
+
+const PARTS_OF_DB = 524288.0
+
+const USUAL_DB_AT_START: f32 = -60
+const BITS_DB_MIN = -75.0
+const SENT_USUAL_LEARN = 0.02
+const HEARD_USUAL_LEARN = 0.03
+
+// --- the delay: chosen by the calls of `bench/echo --tuning`, where it is found 0.7 to 1.5 s after we begin to speak
+const AGREEMENT_LEARN = 0.04
+const NEAR_SLOTS = 6
+const AGREES_OVER_OTHERS = 0.07
+const AGREES_OVER_KNOWN = 0.05
+const CHANGE_DB_MAX = 12.0
+
+// --- what is expected
+const BEFORE_SLOTS = 2
+const TAIL_SLOTS = 6
+const TAIL_DB = 2
+const NOISE_FALL_SHARE = 0.2
+const NOISE_RISE_DB = 0.04
+const EXPECTED_USUAL_LEARN = 0.03
+const COUPLING_LEARN = 0.03
+const COUPLING_STEP_DB_MAX = 6.0
+const COUPLING_FRAMES_MAX = 1000
+
+// --- who it is
+/** A band that is louder than the line's noise by less says nothing. */
+const AUDIBLE_DB = 6
+const OVER_DB = 8.0
+const OVER_DB_MAX = 28.0
+
+// --- whether the delay has moved: chosen by `bench/echo --tuning --disturbed waits --ms 200`
+// Mean of the audible bands, over or under what is expected: echo has 2 to 6 at its delay, and 9 to 17 at another one. What
+// is over it by more than `OVER_DB` is next to nothing for an echo, and 0.5 to 1.3 where a caller seems to fit.
+const MOVED_OFF_DB = 6.0
+const MOVED_OFF_SHARE = 0.6
+const MOVED_OVER_DB = 0.5
+
+// --- our own speech, sample for sample ------------------------------------------------------------------
+
+/** What was sent is copied here, s16 at the leg's rate: most for a search. */
+export const SENT_PART = memory.data(2 * (2 * SEARCH_SAMPLES + 8), 16)
+/** f64, as what follows: a frame of the caller's side, and part of what was sent, at 8 kHz. */
+const HEARD_FRAME = memory.data(8 * 160, 16)
+const SENT_NARROW = memory.data(8 * SEARCH_SAMPLES, 16)
+const NARROWED = memory.data(4 * SEARCH_SAMPLES, 16)
+
+/**
+ * The frame in `FRAME` at 8 kHz, exactly. The six samples before it stand in front of it.
+ * @returns its energy
+ */
+export function matchFrame(wide: bool): f64 {
+  widen(wide ? FRAME - HISTORY_BYTES : FRAME, NARROW_FRAME, wide, HEARD_FRAME)
+  return dot(HEARD_FRAME, HEARD_FRAME, NARROW_FRAME)
+}
+
+/** `length` samples at 8 kHz as f64, a multiple of four. */
+function widen(from: usize, length: i32, wide: bool, to: usize): void {
+  const end = to + (<usize>length << 3)
+  if (wide) {
+    halve(from, length, NARROWED)
+    for (let at = NARROWED; to < end; to += 16, at += 8) v128.store(to, f64x2.promote_low_f32x4(v128.load64_zero(at)))
+  } else for (; to < end; to += 16, from += 4) v128.store(to, f64x2.convert_low_i32x4_s(v128.load16x4_s(from)))
+}
+
+/** Sum of products, of an even number of samples. They have so few bits that each sum is exact, in whatever order. */
+function dot(a: usize, b: usize, length: i32): f64 {
+  let sum0 = f64x2.splat(0), sum1 = f64x2.splat(0)
+  for (const end = a + (<usize>length << 3); a < end; a += 32, b += 32) {
+    sum0 = add(sum0, mul(v128.load(a), v128.load(b)))
+    sum1 = add(sum1, mul(v128.load(a, 16), v128.load(b, 16)))
+  }
+  const all = add(sum0, sum1)
+  return f64x2.extract_lane(all, 0) + f64x2.extract_lane(all, 1)
+}
+
+// Least squares: a signal is explained by shifted copies of another.
+const FIT_TAPS = 5
+const TAPS_MAX = 16
+/** Products of the target and of the copies: the right side, and the upper half of the matrix, row after row. */
+const CROSS = memory.data(8 * 16, 16)
+const NORMAL = memory.data(8 * 16 * 16, 16)
+const FACTOR = memory.data(8 * 16 * 16 + 16, 16)
+const WEIGHTS = memory.data(8 * 16, 16)
+
+/**
+ * Explains the frame of `matchFrame` by what is in `SENT_PART`, with a tap for each shift.
+ * @param powerMin what has less a sample explains nothing
+ * @returns the power that is explained; -1 where nothing is
+ */
+export function fit(wide: bool, powerMin: f64): f64 {
+  widen(SENT_PART, NARROW_FRAME + FIT_TAPS - 1 + 4 & ~3, wide, SENT_NARROW)
+  const power = dot(SENT_NARROW, SENT_NARROW, NARROW_FRAME)
+  if (power < powerMin * NARROW_FRAME) return -1
+  for (let tap: usize = 0; tap < <usize>FIT_TAPS; tap++) {
+    store<f64>(CROSS + (tap << 3), dot(HEARD_FRAME, SENT_NARROW + (tap << 3), NARROW_FRAME))
+    store<f64>(NORMAL + (tap << 3), dot(SENT_NARROW, SENT_NARROW + (tap << 3), NARROW_FRAME))
+  }
+  moveRows(SENT_NARROW, NARROW_FRAME, FIT_TAPS)
+  return solve(FIT_TAPS)
+}
+
+/** The power of the copy of the tap in the middle, of the last `fit`. */
+export function middlePower(): f64 {
+  return load<f64>(NORMAL + 8 * (FIT_TAPS / 2 * FIT_TAPS + FIT_TAPS / 2))
+}
+
+/** The other rows of the matrix, by moving the window one sample on. */
+function moveRows(source: usize, length: i32, taps: i32): void {
+  for (let row = 1; row < taps; row++) {
+    for (let column = row; column < taps; column++) {
+      const from = NORMAL + <usize>((row - 1) * taps + column - 1 << 3)
+      const first = source + <usize>(row - 1 << 3), second = source + <usize>(column - 1 << 3)
+      const left = load<f64>(from) - load<f64>(first) * load<f64>(second)
+      const last = <usize>length << 3
+      store<f64>(from + <usize>(taps + 1 << 3), left + load<f64>(first + last) * load<f64>(second + last))
+    }
+  }
+}
+
+/** Solves the normal equations by Cholesky decomposition. @returns the power of the target that is explained */
+function solve(taps: i32): f64 {
+  const ridge = load<f64>(NORMAL) * RIDGE + 1
+  const bytes = <usize>taps << 3
+  for (let row: usize = 0; row < bytes; row += 8) {
+    let product = load<f64>(CROSS + row)
+    let diagonal = load<f64>(NORMAL + row * <usize>taps + row) + ridge
+    for (let k: usize = 0; k < row; k += 8) {
+      const factor = load<f64>(FACTOR + k * <usize>taps + row)
+      product -= factor * load<f64>(WEIGHTS + k)
+      diagonal -= factor * factor
+    }
+    const root = sqrt<f64>(max<f64>(diagonal, 1))
+    store<f64>(FACTOR + row * <usize>taps + row, root)
+    // What is written past the end of a row is below the diagonal of the next, which nobody reads.
+    for (let column = row + 8; column < bytes; column += 16) {
+      let a = v128.load(NORMAL + row * <usize>taps + column)
+      for (let k: usize = 0; k < row; k += 8) {
+        const at = FACTOR + k * <usize>taps
+        a = sub(a, mul(v128.load64_splat(at + row), v128.load(at + column)))
+      }
+      v128.store(FACTOR + row * <usize>taps + column, f64x2.div(a, f64x2.splat(root)))
+    }
+    store<f64>(WEIGHTS + row, product / root)
+  }
+  let power: f64 = 0
+  for (let row: usize = 0; row < bytes; row += 8) power += load<f64>(WEIGHTS + row) * load<f64>(WEIGHTS + row)
+  for (let row = bytes; row > 0; ) {
+    row -= 8
+    let weight = load<f64>(WEIGHTS + row)
+    for (let k = row + 8; k < bytes; k += 8) weight -= load<f64>(FACTOR + row * <usize>taps + k) * load<f64>(WEIGHTS + k)
+    store<f64>(WEIGHTS + row, weight / load<f64>(FACTOR + row * <usize>taps + row))
+  }
+  return power
+}
+
+/** The copies as f64, and what is left of the frame. */
+const COPIES = memory.data(8 * (320 + 16), 16)
+const LEFT = memory.data(8 * 320, 16)
+
+/**
+ * Takes what is in `SENT_PART`, at the leg's rate, out of the frame in `FRAME`, in place.
+ * @returns the power that was explained; -1 where nothing was
+ */
+export function cancel(wide: bool, powerMin: f64): f64 {
+  const length = wide ? 320 : 160
+  const taps = wide ? TAPS_MAX : TAPS_MAX / 2
+  if (dotWhole(SENT_PART, SENT_PART, length) < powerMin * <f64>length) return -1
+  for (let tap: usize = 0; tap < <usize>taps; tap++) {
+    store<f64>(CROSS + (tap << 3), dotWhole(FRAME, SENT_PART + (tap << 1), length))
+    store<f64>(NORMAL + (tap << 3), dotWhole(SENT_PART, SENT_PART + (tap << 1), length))
+  }
+  for (let i: usize = 0; i < <usize>(length + taps); i += 2)
+    v128.store(COPIES + (i << 3), f64x2.convert_low_i32x4_s(v128.load16x4_s(SENT_PART + (i << 1))))
+  moveRows(COPIES, length, taps)
+  const power = solve(taps)
+  const bytes = <usize>length << 3
+  for (let i: usize = 0; i < bytes; i += 16) v128.store(LEFT + i, f64x2.convert_low_i32x4_s(v128.load16x4_s(FRAME + (i >> 2))))
+  for (let tap: usize = 0; tap < <usize>taps << 3; tap += 32) {
+    const w0 = v128.load64_splat(WEIGHTS + tap), w1 = v128.load64_splat(WEIGHTS + tap, 8)
+    const w2 = v128.load64_splat(WEIGHTS + tap, 16), w3 = v128.load64_splat(WEIGHTS + tap, 24)
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const at = COPIES + tap + i
+      let own = add(mul(w0, v128.load(at)), mul(w1, v128.load(at, 8)))
+      own = add(add(own, mul(w2, v128.load(at, 16))), mul(w3, v128.load(at, 24)))
+      v128.store(LEFT + i, sub(v128.load(LEFT + i), own))
+    }
+  }
+  for (let i: usize = 0; i < <usize>length; i += 4) {
+    const low = i32x4.trunc_sat_f64x2_s_zero(rounded(v128.load(LEFT + (i << 3))))
+    const high = i32x4.trunc_sat_f64x2_s_zero(rounded(v128.load(LEFT + (i << 3), 16)))
+    v128.store64_lane(FRAME + (i << 1), i16x8.narrow_i32x4_s(v128.shuffle<i64>(low, high, 0, 2), low), 0)
+  }
+  return power
+}
+
+/** To the next whole number, a half to the greater one. */
+// @ts-ignore: decorator
+@inline
+function rounded(x: v128): v128 {
+  const above = f64x2.ceil(x)
+  return sub(above, v128.and(f64x2.gt(sub(above, f64x2.splat(0.5)), x), f64x2.splat(1)))
+}
+
+/** Sum of products of `length` whole numbers, a multiple of eight, exactly. */
+function dotWhole(a: usize, b: usize, length: i32): f64 {
+  let sums = i64x2.splat(0)
+  let wraps = i32x4.splat(0)
+  for (const end = a + (<usize>length << 1); a < end; a += 16, b += 16) {
+    const pairs = i32x4.dot_i16x8_s(v128.load(a), v128.load(b))
+    // Only two products of -32768 squared are this number: 2^31.
+    wraps = i32x4.sub(wraps, i32x4.eq(pairs, i32x4.splat(i32.MIN_VALUE)))
+    sums = i64x2.add(sums, i64x2.add(i64x2.extend_low_i32x4_s(pairs), i64x2.extend_high_i32x4_s(pairs)))
+  }
+  return <f64>(i64x2.extract_lane(sums, 0) + i64x2.extract_lane(sums, 1)) + sumOf(wraps) * 4294967296.0
+}
+
+const RIDGE = 0.0003
+
+// The search for a delay, at 2 kHz.
+const COARSE = 4
+const COARSE_FRAME = NARROW_FRAME / COARSE
+const COARSE_HEARD = memory.data(8 * 40, 16)
+const COARSE_SENT = memory.data(8 * (1662 + 8), 16)
+const PRODUCTS = memory.data(8 * (1622 + 8), 16)
+export const PEAKS = memory.data(4 * 5 + 12, 16)
+const PEAK_SCORES = memory.data(4 * 5 + 12, 16)
+
+/**
+ * The shifts, in fourths of 8 kHz, at which the frame of `matchFrame` resembles most what is in `SENT_PART`: into `PEAKS`, the
+ * highest first. @returns how many
+ */
+export function search(wide: bool, shifts: i32, energyMin: f64): i32 {
+  const coarseLength = shifts + COARSE_FRAME + 2
+  widen(SENT_PART, COARSE * coarseLength, wide, SENT_NARROW)
+  fourth(HEARD_FRAME, COARSE_FRAME, COARSE_HEARD)
+  fourth(SENT_NARROW, coarseLength, COARSE_SENT)
+  // Eight shifts at a time: each sample of the frame is loaded once for all.
+  for (let shift: usize = 0; shift <= <usize>shifts; shift += 8) {
+    let sum0 = f64x2.splat(0), sum1 = f64x2.splat(0), sum2 = f64x2.splat(0), sum3 = f64x2.splat(0)
+    let sent = COARSE_SENT + (shift << 3)
+    for (let i: usize = 0; i < <usize>COARSE_FRAME << 3; i += 8, sent += 8) {
+      const heard = v128.load64_splat(COARSE_HEARD + i)
+      sum0 = add(sum0, mul(heard, v128.load(sent)))
+      sum1 = add(sum1, mul(heard, v128.load(sent, 16)))
+      sum2 = add(sum2, mul(heard, v128.load(sent, 32)))
+      sum3 = add(sum3, mul(heard, v128.load(sent, 48)))
+    }
+    const to = PRODUCTS + (shift << 3)
+    v128.store(to, sum0)
+    v128.store(to, sum1, 16)
+    v128.store(to, sum2, 32)
+    v128.store(to, sum3, 48)
+  }
+  let count = 0
+  let energy = dot(COARSE_SENT, COARSE_SENT, COARSE_FRAME)
+  let before: f64 = 0, score: f64 = 0
+  for (let shift = 0; shift <= shifts + 1; shift++) {
+    let after: f64 = 0
+    const at = COARSE_SENT + (<usize>shift << 3)
+    if (shift <= shifts && energy > energyMin) {
+      const product = load<f64>(PRODUCTS + (<usize>shift << 3))
+      after = product * product / energy
+    }
+    if (score > before && score >= after) count = notePeak(shift - 1, score, count)
+    before = score
+    score = after
+    const next = load<f64>(at + (<usize>COARSE_FRAME << 3)), first = load<f64>(at)
+    energy += next * next - first * first
+  }
+  return count
+}
+
+/** Keeps the highest `SEARCH_PEAKS`. @returns how many there are */
+function notePeak(shift: i32, score: f64, count: i32): i32 {
+  let at = count
+  for (; at > 0 && score > <f64>load<f32>(PEAK_SCORES + (<usize>(at - 1) << 2)); at--) {
+    if (at === SEARCH_PEAKS) continue
+    store<i32>(PEAKS + (<usize>at << 2), load<i32>(PEAKS + (<usize>(at - 1) << 2)))
+    store<f32>(PEAK_SCORES + (<usize>at << 2), load<f32>(PEAK_SCORES + (<usize>(at - 1) << 2)))
+  }
+  if (at === SEARCH_PEAKS) return SEARCH_PEAKS
+  store<i32>(PEAKS + (<usize>at << 2), shift)
+  store<f32>(PEAK_SCORES + (<usize>at << 2), <f32>score)
+  return min<i32>(SEARCH_PEAKS, count + 1)
+}
+
+/** The means of four samples each. */
+function fourth(from: usize, length: i32, to: usize): void {
+  for (const end = to + (<usize>length << 3); to < end; to += 8, from += 32)
+    store<f64>(to, (load<f64>(from) + load<f64>(from, 8) + load<f64>(from, 16) + load<f64>(from, 24)) / COARSE)
+}
+
+const EDGES_HEARD = memory.data(8 * 160, 16)
+
+/**
+ * The shift from 1 to 2 `reach` - 1 at which the frame of `matchFrame` resembles most what is in `SENT_PART`; 0 for none. A vowel is
+ * too smooth to tell; the differences from one sample to the next are not.
+ */
+export function refine(wide: bool, reach: i32): i32 {
+  const length = NARROW_FRAME + 2 * reach
+  widen(SENT_PART, length, wide, SENT_NARROW)
+  for (let i = <usize>(length - 1) << 3; i > 0; i -= 8)
+    store<f64>(SENT_NARROW + i, load<f64>(SENT_NARROW + i) - load<f64>(SENT_NARROW + i - 8))
+  store<f64>(EDGES_HEARD, 0)
+  for (let i: usize = 8; i < <usize>NARROW_FRAME << 3; i += 8)
+    store<f64>(EDGES_HEARD + i, load<f64>(HEARD_FRAME + i) - load<f64>(HEARD_FRAME + i - 8))
+  let best: f64 = 0
+  let refined = 0
+  for (let shift = 1; shift < 2 * reach; shift++) {
+    const part = SENT_NARROW + (<usize>shift << 3)
+    const product = dot(EDGES_HEARD, part, NARROW_FRAME)
+    const score = product * product / (dot(part, part, NARROW_FRAME) + 1)
+    if (score <= best) continue
+    best = score
+    refined = shift
+  }
+  return refined
+}
