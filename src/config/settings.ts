@@ -3,6 +3,7 @@ import { NODE_NAME, nodeNameOf } from '../fleet/node-name.js'
 import { REDIS_URL_FORM, parseRedisUrl } from '../fleet/redis-url.js'
 import { parseNetwork } from '../edge/client-address.js'
 import { INTERNAL_PORT_DEFAULT, TOKEN_SECRETS_MAX, TRUSTED_PROXIES_MAX, WEBHOOK_SECRETS_MAX } from '../core/limits.js'
+import type { SayAction } from '../sautikit/actions.js'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
@@ -132,6 +133,37 @@ const atMost = (most: number, base: Kind<readonly string[]>): Kind<readonly stri
     return items === undefined || items.length > most ? undefined : items
   },
 })
+
+/** Longest text that the carrier's voice is given in one language. */
+const SAY_CHARS_MAX = 500
+const LANGUAGE = /^([a-z]{2,3}-[A-Z]{2}): (.+)$/su
+
+/** Texts, each with its language before it; in a file they may be a list. */
+const sayings: Kind<readonly SayAction[]> = {
+  allowed: `texts with their language, such as en-KE: Sorry. sw-KE: Samahani. (at most ${SAY_CHARS_MAX} characters each, without line breaks)`,
+  parse: (value) => {
+    const parts = value.trim().split(/[\s,]+(?=[a-z]{2,3}-[A-Z]{2}: )/u)
+    const said = parts.flatMap((part): SayAction[] => {
+      const [, language, words = ''] = LANGUAGE.exec(part) ?? []
+      if (language === undefined || words.length > SAY_CHARS_MAX || /\p{Cc}/u.test(words)) return []
+      return [{ verb: 'say', text: words.trim(), language }]
+    })
+    return said.length === parts.length ? said : undefined
+  },
+}
+
+const NO_AGENT_SAY: readonly SayAction[] = [
+  {
+    verb: 'say',
+    text: 'Sorry, we cannot take your call right now. Please try again later.',
+    language: 'en-KE',
+  },
+  {
+    verb: 'say',
+    text: 'Samahani, hatuwezi kupokea simu yako kwa sasa. Tafadhali piga tena baadaye.',
+    language: 'sw-KE',
+  },
+]
 
 const networks: Kind<readonly string[]> = {
   allowed:
@@ -376,6 +408,14 @@ export const SETTINGS = {
     fallback: null,
     help: 'The agent that answers POST /voice without a name.',
   }),
+  noAgentSay: define<readonly SayAction[]>({
+    env: 'NO_AGENT_SAY',
+    key: 'noAgentSay',
+    kind: sayings,
+    fallback: NO_AGENT_SAY,
+    defaultText: NO_AGENT_SAY.map(({ language, text: words }) => `${language}: ${words}`).join(' '),
+    help: 'What the carrier says to a caller whose number leads to no agent of this gateway, in each language in turn. Then the call ends.',
+  }),
   dataDir: define({
     env: 'DATA_DIR',
     key: 'dataDir',
@@ -388,7 +428,7 @@ export const SETTINGS = {
     key: 'keepCalls',
     kind: yesNo,
     fallback: true,
-    help: 'Whether records, handoffs and recordings of calls are kept under DATA_DIR.',
+    help: 'Whether records, handoffs and recordings of calls are kept under DATA_DIR, and the encrypted states of live calls, with which a gateway without other nodes goes on after it has died.',
   }),
   recordsFsync: define<FsyncPolicy>({
     env: 'RECORDS_FSYNC',
@@ -423,28 +463,28 @@ export const SETTINGS = {
     key: 'recordsKeepDays',
     kind: integer(1, 36_500),
     fallback: 90,
-    help: 'How many days records are kept.',
+    help: 'How many days records, handoff packets and records of calls whose process died are kept. Records of one day are deleted together.',
   }),
   recordsKeepMb: define({
     env: 'RECORDS_KEEP_MB',
     key: 'recordsKeepMb',
     kind: integer(1, 100_000_000),
     fallback: 4096,
-    help: 'The maximum size of all records together, in MB. The oldest are deleted first.',
+    help: 'The maximum size of all that RECORDS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
   }),
   recordingsKeepDays: define({
     env: 'RECORDINGS_KEEP_DAYS',
     key: 'recordingsKeepDays',
     kind: integer(1, 36_500),
     fallback: 30,
-    help: 'How many days recordings are kept.',
+    help: "How many days recordings, the carrier's recordings and journals are kept.",
   }),
   recordingsKeepMb: define({
     env: 'RECORDINGS_KEEP_MB',
     key: 'recordingsKeepMb',
     kind: integer(1, 100_000_000),
     fallback: 20_480,
-    help: 'The maximum size of all recordings together, in MB. The oldest are deleted first.',
+    help: 'The maximum size of all that RECORDINGS_KEEP_DAYS applies to, in MB. The oldest files are deleted first.',
   }),
   handoffUrl: define<string | null>({
     env: 'HANDOFF_URL',
@@ -511,14 +551,56 @@ export const SETTINGS = {
     key: 'outboundPerMinute',
     kind: integer(1, 6000),
     fallback: 30,
-    help: 'How many calls may be placed in a minute, by all processes together.',
+    help: 'How many calls may be placed in a minute, by all processes of one machine together; other machines of a fleet count for themselves.',
   }),
   recoveryPerMinute: define({
     env: 'RECOVERY_PER_MINUTE',
     key: 'recoveryPerMinute',
     kind: integer(0, 600),
     fallback: 30,
-    help: 'How many callers whose calls were lost may be called back in a minute, by all processes together. With 0 no caller is called back.',
+    help: 'How many callers whose calls were lost may be called back in a minute, by all processes of one machine together; other machines of a fleet count for themselves. With 0 no caller is called back.',
+  }),
+  callerCalls: define({
+    env: 'CALLER_CALLS',
+    key: 'callerCalls',
+    kind: integer(1, 20_000),
+    fallback: 3,
+    help: 'How many live calls one phone number may have, at all nodes together. Further calls of it hear `say.busy` of the agent.',
+  }),
+  callerCallsPerMinute: define({
+    env: 'CALLER_CALLS_PER_MINUTE',
+    key: 'callerCallsPerMinute',
+    kind: integer(1, 6000),
+    fallback: 10,
+    help: 'How many new calls of one phone number each process takes in a minute. Further calls of it hear `say.busy` of the agent.',
+  }),
+  callerLimitsExempt: define<readonly string[]>({
+    env: 'CALLER_LIMITS_EXEMPT',
+    key: 'callerLimitsExempt',
+    kind: list('phone numbers such as +254700000001, separated by commas', /^\+?\d{2,15}$/),
+    fallback: [],
+    help: 'Phone numbers to which CALLER_CALLS and CALLER_CALLS_PER_MINUTE do not apply, such as the exchange of an office from which many people call.',
+  }),
+  withheldCallsPercent: define({
+    env: 'WITHHELD_CALLS_PERCENT',
+    key: 'withheldCallsPercent',
+    kind: integer(1, 100),
+    fallback: 50,
+    help: 'The share of the slots, in percent, that all callers with a withheld number may have together. Use 100 where the carrier names no callers.',
+  }),
+  humanCallsPerMinute: define({
+    env: 'HUMAN_CALLS_PER_MINUTE',
+    key: 'humanCallsPerMinute',
+    kind: integer(1, 6000),
+    fallback: 20,
+    help: 'How often one number of a human may be rung in a minute, by all processes of one machine together; other machines of a fleet count for themselves. Beyond that an escalation goes on with the next number or the offer of a call back.',
+  }),
+  fallbackDialsPerMinute: define({
+    env: 'FALLBACK_DIALS_PER_MINUTE',
+    key: 'fallbackDialsPerMinute',
+    kind: integer(0, 6000),
+    fallback: 30,
+    help: 'How many callers who get no agent may be sent to a human in a minute, by all processes of one machine together; other machines of a fleet count for themselves. Further ones hear `say.busy` of the agent. With 0 none are.',
   }),
   outboundPrefixes: define<readonly string[]>({
     env: 'OUTBOUND_PREFIXES',
@@ -532,7 +614,7 @@ export const SETTINGS = {
     key: 'sautikitAfterStream',
     kind: oneOf('learn', 'continues', 'holds'),
     fallback: 'learn',
-    help: 'What the carrier does with a call when its stream closes: it continues the call, or holds it in silence. With `learn` the gateway finds out from the calls.',
+    help: 'What the carrier does with a call when its stream closes: it continues the call, or holds it in silence. With `learn` the gateway finds out from the calls. It decides whether a stream is closed on purpose, as for an escalation; a carrier that asks how a call continues is always answered.',
   }),
   webhookSecrets: define<readonly string[]>({
     env: 'SAUTIKIT_WEBHOOK_SECRETS',
@@ -556,6 +638,13 @@ export const SETTINGS = {
     fallback: false,
     help: 'Whether signatures without a timestamp (bare hex) are accepted too. Such a webhook can be replayed at any time.',
   }),
+  tokenOnly: define<'learn' | 'refuse' | 'accept'>({
+    env: 'SAUTIKIT_TOKEN_ONLY',
+    key: 'sautikitTokenOnly',
+    kind: oneOf('learn', 'refuse', 'accept'),
+    fallback: 'learn',
+    help: 'Whether, with SAUTIKIT_WEBHOOK_SECRETS, a post to /after-stream, /stream-status or /human is accepted for the token in its URL alone, without a valid signature. With `learn` it is, on each route, until the first post with a valid signature has come there.',
+  }),
   tokenSecrets: define<readonly string[]>({
     env: 'TOKEN_SECRET',
     key: 'tokenSecret',
@@ -566,14 +655,14 @@ export const SETTINGS = {
     fallback: [],
     secret: true,
     defaultText: 'random at each start',
-    help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and the data in Redis. A fleet requires it, and all its nodes have the same one. To replace it, set two, separated by a comma: the first one signs, both are accepted.",
+    help: "The secret that protects the tokens in the gateway's URLs, the requests between nodes, and the states of live calls in Redis or on the disk. A fleet requires it, and all its nodes have the same one. A gateway without other nodes goes on with its calls after it has died only if it is set. To replace it, set two, separated by a comma: the first one signs, both are accepted.",
   }),
   autoBackend: define<AutoBackend | null>({
     env: 'AUTO_BACKEND',
     key: 'autoBackend',
     kind: optional(oneOf('openai', 'openai-live', 'gemini', 'self-hosted', 'cascade', 'embedded')),
     fallback: null,
-    help: 'The backend that an agent with `backend: auto` uses. When unset, it is the first of openai, gemini and embedded that is configured.',
+    help: 'The backend that an agent with `backend: auto` uses. When unset, it is the first of openai, gemini and embedded that is configured. If it fails, embedded takes over for agents with an `offline:` block.',
   }),
   openaiApiKey: define<string | null>({
     env: 'OPENAI_API_KEY',
@@ -784,6 +873,13 @@ export const SETTINGS = {
     fallback: null,
     help: "How much of the caller's audio, in ms, one message to a realtime model holds. When unset, it is 60, and 20 while a model that detects the end of speech itself may be waiting for it.",
   }),
+  backendReconnectsPerSecond: define({
+    env: 'BACKEND_RECONNECTS_PER_SECOND',
+    key: 'backendReconnectsPerSecond',
+    kind: integer(1, 1000),
+    fallback: 25,
+    help: 'How many calls whose sessions broke each process connects to one backend again in a second. The others wait for their turn, 10 s at most.',
+  }),
   mediaWorkers: define({
     env: 'MEDIA_WORKERS',
     key: 'mediaWorkers',
@@ -833,7 +929,7 @@ export const SETTINGS = {
     kind: duration(24 * 3_600_000),
     fallback: 900_000,
     defaultText: '15m',
-    help: 'How long the gateway lets calls finish after SIGTERM.',
+    help: 'How long the gateway lets calls finish after SIGTERM. Then another node or process continues them; without one they hear a goodbye.',
   }),
   shopApiUrl: define<string | null>({
     env: 'SHOP_API_URL',

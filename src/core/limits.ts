@@ -346,10 +346,8 @@ export const BACKEND_PRE_ROLL_MS = 400
  * has less voice than that (`bargeIn.backchannel.maxMs`), with its pauses.
  */
 export const BACKEND_PRE_ROLL_MS_MAX = 1200
-/** From the first byte to a session that takes audio; both attempts together. */
+/** From the first byte to a session that takes audio. */
 export const BACKEND_CONNECT_MS = 8000
-export const BACKEND_CONNECT_ATTEMPTS_MAX = 2
-export const BACKEND_CONNECT_PAUSE_MS = 200
 /** A close that the other side does not answer is cut after this. */
 export const BACKEND_CLOSE_MS = 700
 /** Services whose newest TLS session a thread keeps for the next connection; a ticket is 2 KB at most. */
@@ -615,8 +613,6 @@ export const SOFTPHONE_TEXT_CHARS_MAX = 300
  */
 export const MICROPHONE_LEAD_MS = 60
 export const MICROPHONE_HELD_MS_MAX = 400
-/** A journal that the ops port sends. With the audio of both sides at 16 kHz it has 5 MB a minute (base64). */
-export const JOURNAL_SENT_BYTES_MAX = 64 * 1024 * 1024
 /** How long a node waits for another that reads its whole archive to erase calls, and the command that asks for it. */
 export const ERASE_PEER_MS = 120_000
 /** Calls of a masked number about which one erasure asks the carrier. */
@@ -653,8 +649,6 @@ export const JITTER_SLOTS = 8
 export const JITTER_DEPTH_MS_MAX = 160
 /** Audio of a `both_tracks` stream that waits until its channels are known. docs/PROTOCOL.md. */
 export const CHANNEL_DECISION_MS_MAX = 400
-/** How long after it was sent our own speech may come back. */
-export const ECHO_DELAY_MS_MAX = 500
 /** A source that stays dry this long after an underrun lets the carrier's hold-back out with zeros. */
 export const PLAYOUT_DRY_TAIL_MS = 200
 

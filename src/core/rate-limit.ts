@@ -37,7 +37,7 @@ export class RateLimit {
   /** Seconds until `key` has a token again; 0 when it has one. Takes nothing. */
   waitS(key: string, nowMs: number): number {
     const bucket = this.#buckets.peek(key)
-    if (bucket === undefined) return 0
+    if (bucket === undefined) return this.#burst < 1 ? Infinity : 0
     this.#refill(bucket, nowMs)
     return bucket.tokens < 1 ? this.#waitS(bucket) : 0
   }

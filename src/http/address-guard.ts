@@ -1,4 +1,4 @@
-import { lookup } from 'node:dns'
+import dns from 'node:dns'
 import { isIP } from 'node:net'
 import type { LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
@@ -147,11 +147,14 @@ export function policyFor(hostname: string, allowPrivate: boolean): AddressPolic
   return allowPrivate ? 'private' : 'public'
 }
 
+/** `dns.lookup` as it is at the time: see `installNameLookup`. */
+const systemLookup = ((...args: Parameters<typeof dns.lookup>) => dns.lookup(...args)) as typeof dns.lookup
+
 /**
  * A `lookup` for `node:net` that checks what the name resolved to, at the moment of connecting: a name that
  * changes its address between a check and the connection cannot get past it.
  */
-export function guardedLookup(policy: AddressPolicy, resolve: typeof lookup = lookup): LookupFunction {
+export function guardedLookup(policy: AddressPolicy, resolve = systemLookup): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) {

@@ -100,6 +100,27 @@ t.test('times have units, lists have commas, URLs lose their last slash', (t) =>
   t.end()
 })
 
+t.test('words for callers without an agent have a language each, in one text or in a list', (t) => {
+  const say = [
+    { verb: 'say', language: 'en-KE', text: 'Closed, sorry: call later.' },
+    { verb: 'say', language: 'sw-KE', text: 'Imefungwa.' },
+  ]
+  t.same(loadConfig({ NO_AGENT_SAY: 'en-KE: Closed, sorry: call later. sw-KE: Imefungwa.' }, null).noAgentSay, say)
+  const file = join(
+    t.testdir({ 'mkondo.yaml': 'noAgentSay: ["en-KE: Closed, sorry: call later.", "sw-KE: Imefungwa."]' }),
+    'mkondo.yaml',
+  )
+  t.same(loadConfig({}, file).noAgentSay, say)
+  t.match(loadConfig({}, null).noAgentSay, [{ language: 'en-KE' }, { language: 'sw-KE' }], 'two by default')
+  for (const wrong of ['Closed.', 'en: Closed.', 'en-KE:', 'en-KE: a\nb', `en-KE: ${'a'.repeat(501)}`])
+    t.match(
+      complaint({ NO_AGENT_SAY: wrong }),
+      /^NO_AGENT_SAY is .*; allowed: texts with their language/s,
+      wrong.slice(0, 20),
+    )
+  t.end()
+})
+
 t.test('the environment wins over the file; an empty variable counts as unset', (t) => {
   const file = join(t.testdir(), 'mkondo.yaml')
   writeFileSync(file, 'port: 8000\nopsPort: 9000\nsautikitWebhookSecrets: [whsec_one_1, whsec_two_2]\n')

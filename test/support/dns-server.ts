@@ -6,7 +6,7 @@ const HEADER_BYTES = 12
 const A_IN = 0x0001_0001
 const TTL_S = 1
 
-export interface DnsServer {
+interface DnsServer {
   readonly port: number
   close(): void
 }
