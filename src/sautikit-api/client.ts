@@ -295,6 +295,18 @@ export class SautikitClient {
   }
 
   /**
+   * What the workspace's wallet holds, in minor units; null where the carrier does not say.
+   * @throws CarrierApiError
+   */
+  async walletMinor(): Promise<number | null> {
+    for (const path of ['/v1/wallet', '/v1/wallet/balance']) {
+      const { status, body } = await this.#http.send({ method: 'GET', path, accept: [404, 405] })
+      if (status < 300) return numberIn(objectOf(objectOf(body)['wallet'] ?? body), 'balance_minor', 'available_minor')
+    }
+    return null
+  }
+
+  /**
    * Where the carrier's recording of a call can be fetched for the next minutes, without the key.
    * @throws CarrierApiError
    */

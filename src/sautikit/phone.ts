@@ -71,6 +71,15 @@ export function normaliseNumber(raw: string): string {
   return international ? `+${digits}` : digits
 }
 
+/**
+ * What all calls of one party have in common: the digits of its number, or its name where it has no number. Empty for a
+ * withheld number: its callers cannot be told apart.
+ */
+export function partyKey(raw: string): string {
+  const party = normaliseNumber(raw)
+  return /^\+?[0-9]+$/.test(party) ? comparable(party) : party.toLowerCase()
+}
+
 /** The one spelling of a subscriber's number; null for a short code, a name or a withheld number. */
 export function subscriberNumber(raw: string): string | null {
   const number = normaliseNumber(raw)

@@ -20,10 +20,9 @@ export interface CarrierEvent extends CallFields {
   readonly recording: CarrierRecording | null
 }
 
+/** Its link is left out: one is asked for when it is fetched, because links expire. */
 interface CarrierRecording {
   readonly recordingId: string
-  /** Presigned and short-lived: a secret, never logged. */
-  readonly downloadUrl: string | null
   readonly durationS: number | null
 }
 
@@ -31,9 +30,7 @@ const OCCURRED_AT = names('occurredAt', 'timestamp')
 const HANGUP_CAUSE = names('hangupCause')
 const FAILURE_REASON = names('failureReason', 'failureCode')
 const RECORDING_ID = names('recordingId')
-const DOWNLOAD_URL = names('downloadUrl')
 const TEXT_CHARS_MAX = 64
-const URL_CHARS_MAX = 4096
 
 /**
  * Reads an event: `{kind, event_id, data}`, `{event_kind, event_id, payload}`, or the PBX's own flat body, which
@@ -75,10 +72,7 @@ function dedupeKeyOf(call: CallFields, occurredAt: string | null): string {
 
 function recordingOf(fields: Fields, durationS: number | null): CarrierRecording | null {
   const recordingId = idOf(textOf(fields, RECORDING_ID), TEXT_CHARS_MAX)
-  const url = textOf(fields, DOWNLOAD_URL)
-  if (recordingId === null) return null
-  const usable = url !== null && url.length <= URL_CHARS_MAX && /^https:\/\//i.test(url)
-  return { recordingId, downloadUrl: usable ? url : null, durationS }
+  return recordingId === null ? null : { recordingId, durationS }
 }
 
 /** A POST to the voice URL: a ringing call, one of its later states, or an event. */

@@ -217,6 +217,28 @@ t.test('a recording is fetched when it is ready, without the key, and added to t
   t.match(details.counters, { recordings: 1, recordingBytes: 100_000, recordingsFailed: 0 })
 })
 
+t.test('each try asks for a new link, and no record has one: no link has to live longer than a download', async (t) => {
+  const folder = folderFor(t)
+  const asked: string[] = []
+  const url = await storage(t, ({ url = '' }, response) => {
+    asked.push(url)
+    if (asked.length === 1) response.writeHead(503).end()
+    else response.writeHead(200, { 'content-type': 'audio/wav' }).end(Buffer.alloc(1000, 7))
+  })
+  let links = 0
+  const { details, reported, run } = follower(
+    t,
+    { recording: () => Promise.resolve({ state: 'ready', url: `${url}&link=${++links}` }) },
+    folder,
+  )
+  details.follow(SID)
+  // Not in one turn of the loop: the download comes over a socket.
+  for (; details.pending > 0; await new Promise((resolve) => setTimeout(resolve, 5))) await run()
+  t.same(asked, ['/x.wav?signature=1&link=1', '/x.wav?signature=1&link=2'])
+  t.equal(existsSync(join(folder, `${SID}.wav`)), true)
+  t.notMatch(JSON.stringify(reported), /signature|http/)
+})
+
 t.test('a recording that the carrier announces is fetched at once, whenever that is', async (t) => {
   let asked = 0
   const recording = (): Promise<CarrierRecording> => {
