@@ -3,12 +3,38 @@
  * @param backchannels  words or phrases; empty: nothing is one
  */
 export function isBackchannel(words: string, backchannels: readonly string[]): boolean {
-  if (backchannels.length === 0) return false
+  const { left, phrases } = withoutPhrases(words, backchannels)
+  return left === '' && phrases > 0
+}
+
+/** Takes phrases out of words, the longest first. @returns what is left, without marks and case, and how many were there */
+export function withoutPhrases(
+  words: string,
+  phrases: readonly string[],
+): { readonly left: string; readonly phrases: number } {
   let rest = ` ${plainWords(words)} `
-  if (rest.trim() === '') return false
-  for (const phrase of backchannels.map(plainWords).toSorted((a, b) => b.length - a.length))
-    while (phrase !== '' && rest.includes(` ${phrase} `)) rest = rest.replace(` ${phrase} `, ' ')
-  return rest.trim() === ''
+  let taken = 0
+  for (const phrase of plainPhrases(phrases))
+    while (rest.includes(` ${phrase} `)) {
+      rest = rest.replace(` ${phrase} `, ' ')
+      taken++
+    }
+  return { left: rest.trim(), phrases: taken }
+}
+
+/** The phrases of a list as they are compared, the longest first. A list is that of an agent or of the code, so it is read once. */
+const plainLists = new WeakMap<readonly string[], readonly string[]>()
+
+function plainPhrases(phrases: readonly string[]): readonly string[] {
+  let plain = plainLists.get(phrases)
+  if (plain === undefined) {
+    plain = phrases
+      .map(plainWords)
+      .filter((phrase) => phrase !== '')
+      .toSorted((a, b) => b.length - a.length)
+    plainLists.set(phrases, plain)
+  }
+  return plain
 }
 
 function plainWords(text: string): string {

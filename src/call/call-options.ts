@@ -23,12 +23,9 @@ export interface CallSessionOptions {
    * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
    */
   readonly toolNames: readonly string[]
-  /** Spoken by the gateway as soon as the stream is open. Null: the backend greets when it gets `kickOffText`. */
+  /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
   readonly greeting: string | null
-  /**
-   * Sent to the backend once with a request for a response, when the stream is open, the backend is ready and
-   * `greeting` is null.
-   */
+  /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
   readonly kickOffText: string
   /** Sent to the backend of a taken-over call when the caller still waits for an answer or for the rest of one. */
   readonly resumeText: string
@@ -48,6 +45,8 @@ export interface CallSessionOptions {
   readonly speech: SpeechOptions
   readonly bargeIn: BargeInOptions
   readonly silence: SilenceOptions
+  /** What follows when the caller has said that this is all, and the agent has answered; null: nothing. */
+  readonly closing?: ClosingOptions | null
   /** Null: sound without words is asked about again and again, and then the call ends. */
   readonly putOnHold: PutOnHoldOptions | null
   readonly duration: DurationOptions
@@ -116,8 +115,17 @@ export interface PutOnHoldOptions {
 export interface SilenceOptions {
   /** Quiet of both sides before a prompt, and after the last prompt before the goodbye. */
   readonly afterMs: number
-  /** Prompts in order; empty: straight to the goodbye. */
+  /** The same for the first prompt of a caller who has not spoken yet. Default, and at least: `afterMs`. */
+  readonly firstAfterMs?: number
+  /** Said to such a caller in place of the first prompt: an offer, not a doubt. Default: the first prompt. */
+  readonly firstPrompt?: string | null
+  /** The prompts of the call, in order; empty: straight to the goodbye. */
   readonly prompts: readonly string[]
+}
+
+interface ClosingOptions {
+  /** Quiet of both sides before the goodbye. */
+  readonly afterMs: number
 }
 
 interface DurationOptions {
@@ -241,8 +249,11 @@ export const DEFAULT_CALL_OPTIONS = {
   },
   silence: {
     afterMs: 8000, // callers look up an order number in 5-7 s
+    firstAfterMs: 12_000, // of callers who were asked 5 s after the greeting, four of four left
+    firstPrompt: 'How can I help you?',
     prompts: ['Are you still there?', 'I cannot hear you. Are you still there?'],
   },
+  closing: { afterMs: 3000 }, // people take 1 to 2 s to think of one more thing
   putOnHold: {
     afterMs: 8000, // longer than people speak without a word that is understood
     maxMs: 60_000,

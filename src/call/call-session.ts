@@ -15,6 +15,7 @@ import { AgentSpeech } from './agent-speech.js'
 import { waitOf } from './backend-events.js'
 import type { BackendEvent } from './backend-events.js'
 import { isBackchannel } from './backchannel.js'
+import { isClosing, saysGoodbye } from './closing-cues.js'
 import { BargeIn } from './barge-in.js'
 import type { BargeInStart } from './barge-in.js'
 import { CallLog } from './call-log.js'
@@ -68,6 +69,7 @@ export type CallState =
 /** Every deadline for which a session asks to be called again. */
 const DEADLINES = [
   'backend-ready',
+  'greeting',
   'answer',
   'end-of-speech',
   'not-understood',
@@ -77,6 +79,7 @@ const DEADLINES = [
   'tool-limit',
   'claims',
   'silence',
+  'closing-cue',
   'put-on-hold',
   'duration',
   'words-heard',
@@ -92,9 +95,11 @@ type DeadlineName = (typeof DEADLINES)[number]
 
 const NOT_WHILE_CLOSING: readonly DeadlineName[] = [
   'silence',
+  'closing-cue',
   'put-on-hold',
   'filler',
   'answer',
+  'greeting',
   'backend-ready',
   'escalation-step',
   'hold',
@@ -144,6 +149,8 @@ const OWN_CLOCK_MS_MAX = 3000
 const ANSWERS_MISSING_MAX = 2
 /** A claim that nothing supports waits this long, once it was heard and the response is over, for a tool call to follow. */
 const CLAIM_GRACE_MS = 2500
+/** Interval at which it is looked whether the answer to a caller's goodbye is over. */
+const CLOSING_POLL_MS = 250
 /** Interval at which a filler is considered again while somebody speaks. */
 const FILLER_POLL_MS = 100
 /** Characters kept of a tool name, which a model may have invented. */
@@ -153,10 +160,20 @@ const ANNOUNCEMENT = 'gw-'
 /** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
 const WORDS_MS_PER_CHAR = 90
 const WORDS_START_MS = 3000
+/**
+ * A caller who has heard nothing of the agent for this long gets the greeting from the gateway. Models that work greet within 2 s;
+ * callers say "hello?" after 3 to 4.
+ */
+const GREETING_DUE_MS = 3000
+const GREETING_POLL_MS = 100
 /** Quiet after the agent's last words before an agreed end; longer while the backend may still send words. */
 const QUIET_MS = 400
 const QUIET_WHILE_RESPONDING_MS = 1500
 const QUIET_POLL_MS = 100
+/** Words of speech from before the stream opened come this long after it, or there are none. */
+const EARLY_WORDS_MS = 3000
+/** A caller who spoke when the stream opened and goes on for this long speaks to the agent. Detectors lag by 60 ms. */
+const EARLY_GOES_ON_MS = 100
 /** The DTMF digit that accepts the offer of a call back. */
 export const YES_DIGIT = '1'
 /** What a backend gets of a conversation that was cut off: the newest lines and tool results. */
@@ -171,9 +188,10 @@ const PHONE_DIGITS_MAX = 15
  * Makes all decisions of one call: inputs with their time go in, outputs come out. It has no sockets, timers, clocks or
  * logs, so the same inputs give the same outputs. A journal relies on this.
  *
- *     waiting    --stream-opened-->                          connecting   (the gateway's greeting, if one is set; after a
- *                                                                         lost stream: that the line was cut off)
+ *     waiting    --stream-opened-->                          connecting   (after a lost stream the gateway says that the
+ *                                                                         line was cut off)
  *     connecting --backend ready-->                          live         (the backend gets its kick-off text)
+ *     connecting, live --GREETING_DUE_MS without its greeting--> the same (the gateway greets)
  *     connecting --not ready in time-->                      escalating | closing   with an apology
  *     live       --backend died, answers nothing-->          escalating | closing   with an apology
  *     live       --escalate_to_human, operator, rule-->      escalating   see "escalation"
@@ -251,8 +269,14 @@ export class CallSession {
 
   // The beginning.
   #greetingMs: number | null
+  /** The greeting that the gateway says because the backend does not. */
   #greetingItemId: string | null = null
+  /** The caller is greeted, or the backend was asked to do so. */
   #greeted: boolean
+  /** The gateway has greeted, and the backend was asked to: what it says before the caller speaks would greet again. */
+  #greetedInstead = false
+  /** Something that the backend said was played to the caller. */
+  #backendSpoke: boolean
   /** Progress of the announcement that the call is recorded, where one is set. */
   #consent: 'due' | 'saying' | 'said' = 'due'
   #consentItemId: string | null = null
@@ -276,6 +300,12 @@ export class CallSession {
   #speechStartSent = false
   /** Last voiced sample of a turn that the backend answered before our own clock found its end; NaN before any. */
   #answeredFromMs = NaN
+  /** The last frame is from before the stream opened. */
+  #frameEarly = false
+  /** Until then what comes of such speech, words or a service's report, interrupts nothing. */
+  #earlyUntilMs = -Infinity
+  /** Voice since the opening in a segment that began before it. */
+  #goesOnMs = 0
   /** The current segment may not be meant for the agent: the backend answers it only if it holds words. */
   #weighed = false
   /** Such a segment was sent, and no words of it came so far. */
@@ -292,6 +322,8 @@ export class CallSession {
   #agentHeardAtMs = -Infinity
   /** The agent spoke after the caller last spoke. */
   #agentSpokeLast = false
+  /** The last silence prompt. */
+  #silencePromptId = ''
   /** Fillers since the running tools began, and the index of the next filler text. */
   #fillersSpoken = 0
   #nextFiller = 0
@@ -337,7 +369,11 @@ export class CallSession {
     })
     this.#claims = options.claims === null ? null : new ClaimAudit(options.claims, this.log, checkpoint?.openClaims)
     this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
-    this.#silence = new Silence(options.silence, checkpoint?.silencePrompts ?? 0)
+    this.#silence = new Silence(
+      options.silence,
+      checkpoint?.silencePrompts ?? 0,
+      this.log.transcript.some(({ role }) => role === 'caller'),
+    )
     this.#unrecognised = new UnrecognisedSpeech(options)
     this.#putOnHold = new PutOnHold(options.putOnHold, options.weighsSpeech || options.serverVad)
     this.#level = new CallerLevel(options.bargeIn.quieterDb)
@@ -345,6 +381,7 @@ export class CallSession {
     this.#identity = checkpoint?.identity ?? null
     this.#greeted = checkpoint?.greeted ?? false
     this.#greetingMs = checkpoint?.greetingMs ?? null
+    this.#backendSpoke = this.#greetingMs !== null
     this.#nextAnnouncement = checkpoint?.nextAnnouncement ?? 1
     for (const entry of checkpoint?.openTranscript ?? []) {
       const text = entry.text.trim()
@@ -401,9 +438,10 @@ export class CallSession {
   callerFrame(frame: CallerFrame, nowMs: number): void {
     if (!this.#streaming || this.#screening) return
     this.#nowMs = Math.max(nowMs, this.#nowMs)
-    const voiced = this.#own(frame)
+    this.#frameEarly = frame.early
+    const voiced = frame.early ? frame.voiced : this.#own(frame)
     let changed = false
-    if (this.#state === 'live' && this.#putOnHold.frame(voiced, this.#agentSpeech.anyOpen)) {
+    if (!frame.early && this.#state === 'live' && this.#putOnHold.frame(voiced, this.#agentSpeech.anyOpen)) {
       this.#waitOnHold()
       changed = true
     }
@@ -538,6 +576,8 @@ export class CallSession {
     switch (name) {
       case 'backend-ready':
         return this.#backendFailed(`not ready ${this.#options.backendReadyTimeoutMs} ms after the stream opened`)
+      case 'greeting':
+        return this.#greetingDue()
       case 'answer':
         return this.#answerDue()
       case 'end-of-speech':
@@ -556,6 +596,8 @@ export class CallSession {
         return this.#claimsDue()
       case 'silence':
         return this.#silenceDue()
+      case 'closing-cue':
+        return this.#closingCueDue()
       case 'put-on-hold':
         return this.#heldTooLong()
       case 'duration':
@@ -609,6 +651,9 @@ export class CallSession {
 
   /** When the queue is full, only informative outputs are dropped, never actions. */
   #out(output: CallOutput): void {
+    if (asksBackend(output)) this.#greetingSettled()
+    if (output.type === 'backend-text') this.#claims?.given(output.text, output.role === 'caller')
+    if (output.type === 'backend-dtmf') this.#claims?.given(output.digit, true)
     const informs = output.type === 'mark' || output.type === 'checkpoint-due'
     if (informs && this.#outputs.length - this.#outputsHead >= CALL_OUTPUTS_QUEUED_MAX) this.counters.outputsDropped++
     else this.#outputs.push(output)
@@ -769,7 +814,7 @@ export class CallSession {
 
   /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
   #converse(): void {
-    const { consentText, greeting } = this.#options
+    const { consentText } = this.#options
     const toldBefore = this.#resume !== null && this.#newStream?.consented !== false
     if (consentText !== null && !toldBefore && this.#consent === 'due') {
       this.#consent = 'saying'
@@ -777,13 +822,49 @@ export class CallSession {
       this.#in('consent', this.#wordsMs(consentText))
       return
     }
-    if (greeting !== null && !this.#greeted) {
-      this.#greeted = true
-      this.#greetingItemId = this.#announce(greeting, 'prompt')
-    }
+    if (!this.#greeted) this.#in('greeting', GREETING_DUE_MS)
     if (this.#backendDead) return this.#backendFailed('died before the stream opened')
     if (this.#backendReady) return this.#begin()
     this.#in('backend-ready', this.#options.backendReadyTimeoutMs)
+  }
+
+  /**
+   * The backend has not greeted. The gateway does it with the agent's words, or with a filler where the model was to find
+   * them; the backend learns of it when the caller hears it.
+   */
+  #greetingDue(): void {
+    if ((this.#state !== 'connecting' && this.#state !== 'live') || this.#backendSpoke) return
+    if (this.#callerSpeech.speaking || this.#sounding || this.#agentSpeech.anyOpen)
+      return this.#in('greeting', GREETING_POLL_MS)
+    const { greeting, filler } = this.#options
+    const text = greeting ?? filler.texts[0]
+    if (text === undefined) return
+    this.#mark('greeting-overdue')
+    const itemId = this.#announce(text, greeting === null ? 'filler' : 'prompt')
+    if (greeting === null) return
+    this.#greetingItemId = itemId
+    if (!this.#greeted) {
+      this.#greeted = true
+    } else if (!this.#turns.waiting) {
+      this.#greetedInstead = true
+      this.#agentSpeech.close()
+      this.#clear('answer')
+    }
+  }
+
+  /** The backend is to know what the gateway said in its place. */
+  #tellGreeting(): void {
+    const { greeting } = this.#options
+    if (greeting === null || !this.#backendUsable) return
+    this.#out({ type: 'backend-text', text: greeting, role: 'agent', respond: false })
+  }
+
+  /** The backend is asked for something after the gateway has greeted: what it says from here on is not the greeting. */
+  #greetingSettled(): void {
+    if (!this.#greetedInstead) return
+    this.#greetedInstead = false
+    this.#agentSpeech.raiseFence(this.#agentSpeech.latest)
+    this.#agentSpeech.open()
   }
 
   /** The consent text was heard, or cannot be heard; in the second case nothing of the recording is kept. */
@@ -820,6 +901,7 @@ export class CallSession {
       if (this.#unconfirmed === null) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
     if (this.#greeted) {
       this.#agentSpeech.greetingOver()
+      if (this.#agentSpeech.item(this.#greetingItemId)?.started === true) this.#tellGreeting()
       return this.#giveOwed()
     }
     this.#greeted = true
@@ -885,9 +967,11 @@ export class CallSession {
       this.#mark('greeting')
     }
     if (kind === 'answer') {
-      this.#clear('answer')
+      this.#clear('answer', 'greeting')
       this.#answersMissing = 0
+      this.#backendSpoke = true
     }
+    if (itemId === this.#greetingItemId && this.#state === 'live') this.#tellGreeting()
     if (kind !== 'filler') this.#agentSpokeLast = true
     this.#mark('agent-sound', kind)
     if (itemId === this.#cutOffItemId) this.#cutOffTold()
@@ -907,7 +991,8 @@ export class CallSession {
       item.over = over
     }
     this.#agentHeardAtMs = this.#nowMs
-    this.#transcript.heard(itemId, this.#streamMs)
+    if (over === 'heard') this.#transcript.heard(itemId, this.#streamMs)
+    else this.#transcript.unheard(itemId)
     if (itemId === this.#consentItemId) this.#consented(over === 'heard')
     if (itemId === this.#cutOffItemId) this.#cutOffTold()
     if (itemId === this.#transferItemId) this.#transferAnnouncementOver()
@@ -920,10 +1005,15 @@ export class CallSession {
   /** The phrase will never be heard: what waits for it continues, and the backend gives a lost greeting instead. */
   #announceFailed(itemId: string): void {
     this.#mark('announce-failed')
-    if (itemId === this.#greetingItemId && this.#greetingMs === null && this.#state !== 'escalating') {
+    if (itemId === this.#greetingItemId && this.#state !== 'escalating') {
       this.#greetingItemId = null
-      this.#greeted = false
-      if (this.#state === 'live') this.#begin()
+      if (this.#greetedInstead) {
+        this.#greetingSettled()
+        this.#in('answer', this.#options.answerTimeoutMs)
+      } else if (this.#greetingMs === null) {
+        this.#greeted = false
+        if (this.#state === 'live') this.#begin()
+      }
     }
     this.#itemOver(itemId, 'cut')
   }
@@ -941,6 +1031,10 @@ export class CallSession {
         return this.#backendIsReady()
       case 'turn-start':
         if (this.#agentSpeech.begin(event.generation)) this.#backendActiveAtMs = this.#nowMs
+        else if (this.#greetedInstead) {
+          this.#mark('greeting-too-late')
+          this.#out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
+        }
         return
       case 'audio-done':
         return
@@ -1019,7 +1113,7 @@ export class CallSession {
     if (this.#tools.running > 0 || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking)
       return this.#in('answer', answerTimeoutMs)
     // One missing answer is allowed: the backend may not have taken the caller's words for a question.
-    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || this.#greetingMs === null)
+    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || !this.#backendSpoke)
       return this.#backendFailed(`no answer in ${answerTimeoutMs} ms`)
     this.#mark('answer-missing')
     this.#announce(responseFailedText, 'apology')
@@ -1046,6 +1140,7 @@ export class CallSession {
     }
     this.#transcript.callerWords(itemId, text, final, startMs - this.streamZeroMs, endMs - this.streamZeroMs)
     if (text.trim() === '') return
+    this.#greetingSettled()
     if (spoken) this.#level.understood()
     this.#understood()
     if (this.#wordsMayCome) this.#weighedWords()
@@ -1054,6 +1149,29 @@ export class CallSession {
     this.#agentSpokeLast = false
     this.#turns.confirm()
     if (final && this.#state === 'live' && this.#turns.waiting) this.#in('answer', this.#options.answerTimeoutMs)
+    if (final) this.#closingCue(text)
+  }
+
+  /** The caller may have said that this is all. The agent answers it as anything; then the call ends. */
+  #closingCue(words: string): void {
+    const { closing = null } = this.#options
+    this.#clear('closing-cue')
+    if (closing === null || this.#state !== 'live' || !isClosing(words)) return
+    this.#mark('closing-cue')
+    this.#in('closing-cue', closing.afterMs)
+  }
+
+  #closingCueDue(): void {
+    const { afterMs = 0 } = this.#options.closing ?? {}
+    if (this.#state !== 'live') return
+    const last = this.log.transcript.at(-1)
+    const answered = last?.role === 'agent' && this.#agentSpokeLast && !this.#busy && !this.#callerSpeech.speaking
+    const quietMs = this.#nowMs - Math.max(this.#agentHeardAtMs, this.#callerSpeech.lastVoicedMs || 0)
+    if (!answered || quietMs < afterMs) return this.#in('closing-cue', CLOSING_POLL_MS)
+    // A question is to be answered.
+    if (last.text.trimEnd().endsWith('?')) return
+    const text = saysGoodbye(last.text) ? '' : this.#options.goodbyeText
+    this.#endAfterSpeech('the caller said that this is all', null, text)
   }
 
   #agentWords(event: Extract<BackendEvent, { readonly type: 'transcript' }>): void {
@@ -1110,6 +1228,7 @@ export class CallSession {
       this.#unrecognised.ignores(voiced, this.#agentTalking || this.#agentSpeech.anyOpen)
     )
       return false
+    if (voiced) this.#dateVoice(frame.early, atMs)
     const edge = speech.frame(frame, atMs, voiced, voiced && this.#pausable)
     if (edge === 'none' && !voiced) return false
     if (edge === 'end') {
@@ -1127,6 +1246,7 @@ export class CallSession {
     } else if (speech.speaking) {
       changed = this.#callerSpeaks(edge === 'onset', doubtful, atMs)
     }
+    if (this.#early) return changed || edge !== 'none'
     if (speech.real && !this.#unrecognised.timing && !this.#agentTalking && !this.#agentSpeech.anyOpen) {
       this.#deadlines.set(
         'not-understood',
@@ -1149,6 +1269,19 @@ export class CallSession {
     return changed || edge !== 'none'
   }
 
+  /** Speech from before the stream opened interrupts nothing; what the caller says from then on does. */
+  #dateVoice(early: boolean, atMs: number): void {
+    if (early) {
+      this.#earlyUntilMs = atMs + EARLY_WORDS_MS
+      this.#goesOnMs = 0
+    } else if (!this.#callerSpeech.speaking || (this.#goesOnMs += FRAME_MS) >= EARLY_GOES_ON_MS)
+      this.#earlyUntilMs = -Infinity
+  }
+
+  get #early(): boolean {
+    return this.#frameEarly || this.#nowMs < this.#earlyUntilMs
+  }
+
   /** Takes a frame of caller speech, possibly while the agent talks. @returns true when something changed */
   #callerSpeaks(onset: boolean, doubtful: boolean, atMs: number): boolean {
     // Speech starts later than the onset only when the segment began as a false interruption.
@@ -1156,7 +1289,7 @@ export class CallSession {
     const suspected = this.#putOnHold.suspected
     // What has gone on without words for so long is not the caller who interrupts.
     if (suspected && this.#agentTalking) return false
-    if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected)
+    if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected || (this.#early && this.#weighsSpeech))
     const responding = this.#agentSpeech.responding !== null
     const start = this.#bargeInStart(fromMs)
     this.#bargeIn.pause(start, start.audible && (responding || this.#playout.pendingMs() >= MORE_TO_SAY_MS))
@@ -1217,7 +1350,11 @@ export class CallSession {
     if (weighed)
       this.#mark(
         'speech-weighed',
-        this.#bargeIn.paused ? this.#bargeIn.figures : `after ${this.#putOnHold.voiceMs} ms of voice without words`,
+        this.#early
+          ? 'from before the stream opened'
+          : this.#bargeIn.paused
+            ? this.#bargeIn.figures
+            : `after ${this.#putOnHold.voiceMs} ms of voice without words`,
       )
     this.#wordsMayCome = false
     const listening =
@@ -1237,7 +1374,8 @@ export class CallSession {
     if (!this.#speechStartSent) return // a false interruption needs no answer
     this.#speechStartSent = false
     if (this.#weighed) return this.#weighedEnded(lastVoicedMs)
-    this.#agentSpokeLast = false
+    // A backend that detects turns may have answered before our own clock found the end.
+    if (this.#agentHeardAtMs <= lastVoicedMs) this.#agentSpokeLast = false
     if (this.#options.serverVad) return
     if (this.#backendUsable) this.#out({ type: 'backend-speech-end', atMs: lastVoicedMs })
     // The answer may have begun already.
@@ -1319,7 +1457,7 @@ export class CallSession {
       this.#state === 'connecting' ||
       (this.#state === 'closing' && this.#plan?.cancellable === true) ||
       (this.#state === 'escalating' && !protectEscalation)
-    if (!open || !this.#agentTalking || this.#consent === 'saying') return false
+    if (!open || !this.#agentTalking || this.#early || this.#consent === 'saying') return false
     if (!protectGreeting && !protectEscalation) return true
     const itemId = this.#playout.currentItem(this.#nowMs)
     const item = this.#agentSpeech.item(itemId)
@@ -1375,6 +1513,7 @@ export class CallSession {
   /** The backend's own VAD heard speech. */
   #backendHeardSpeech(): void {
     this.#mark('backend-speech-started')
+    this.#greetingSettled()
     this.#unrecognised.backendHeardSpeech()
     // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
     this.#settleHeardOver()
@@ -1383,7 +1522,7 @@ export class CallSession {
       return
     }
     if (this.#interruptible) this.#commitBargeIn('the backend heard speech', this.#agentSpeech.latest)
-    this.#callerActive()
+    if (!this.#early) this.#callerActive()
   }
 
   #backendHeardStop(): void {
@@ -1411,6 +1550,7 @@ export class CallSession {
   #digit(digit: string): void {
     if (!this.#backendUsable || (this.#state !== 'live' && this.#state !== 'connecting' && this.#state !== 'closing'))
       return
+    if (!this.#frameEarly) this.#earlyUntilMs = -Infinity
     // A caller who enters "4127#" may hear the answer begin before the #. It only ends an entry, so it interrupts
     // nothing.
     if (digit === '#' && this.#interruptible) return this.#out({ type: 'backend-dtmf', digit })
@@ -1440,7 +1580,7 @@ export class CallSession {
         this.#clear('put-on-hold')
         this.counters.silencePrompts++
         this.#mark('silence-prompt', decision.detail)
-        this.#announce(decision.text, 'prompt')
+        this.#silencePromptId = this.#announce(decision.text, 'prompt')
         return this.#in('silence', this.#options.silence.afterMs)
       default:
         return assertNever(decision)
@@ -1583,7 +1723,10 @@ export class CallSession {
         origin: 'agent',
         toolCallId: callId,
       })
-    if (name === END_CALL_TOOL) return this.#endAfterSpeech(textOf(args['reason']), callId)
+    if (name === END_CALL_TOOL) {
+      const silent = !this.#agentSpokeLast && !this.#sounding
+      return this.#endAfterSpeech(textOf(args['reason']), callId, silent ? this.#options.goodbyeText : '')
+    }
     if (name === CALLBACK_TOOL) {
       const refusal = this.#requestCallback(
         typeof args['number'] === 'string' ? args['number'] : null,
@@ -1629,10 +1772,21 @@ export class CallSession {
 
   /** An entry of the agent is complete. The gateway's own phrases claim nothing. */
   #agentSaid(entry: TranscriptEntry, itemId: string, heardMs: number | null): void {
-    if (this.#claims === null || itemId.startsWith(ANNOUNCEMENT)) return
-    this.#claims.said(entry, heardMs)
+    // Of the greeting it has learnt when that began.
+    if (itemId === this.#greetingItemId) return
+    if (itemId.startsWith(ANNOUNCEMENT)) return this.#gatewaySaid(entry.text, itemId, heardMs)
+    if (this.#claims === null) return
+    this.#claims.said(entry, heardMs, this.#nowMs + this.#options.wallOffsetMs)
     this.#judgeClaims(false)
     if (this.#claims.open.length > 0 && this.#state !== 'ended') this.#in('claims', CLAIM_GRACE_MS)
+  }
+
+  /** The model must know what it would else say again, or answer. What nobody heard counts as not said. */
+  #gatewaySaid(words: string, itemId: string, heardMs: number | null): void {
+    if (heardMs === 0 && itemId === this.#silencePromptId) this.#silence.unheard()
+    if (heardMs === 0 || !this.#backendUsable || !this.#streaming) return
+    const text = heardMs === null ? words : `${words} [the caller interrupted]`
+    this.#out({ type: 'backend-text', text, role: 'agent', respond: false })
   }
 
   #claimsDue(): void {
@@ -1646,15 +1800,17 @@ export class CallSession {
     const unsupported = (this.#claims?.judge(over, this.#tools.runningNames()) ?? []).filter((record) => {
       const { tool, phrase, verdict } = record
       this.#record({ kind: 'claim', record })
-      this.#mark(verdict === 'done' ? 'claim' : 'claim-unsupported', `${tool ?? 'no tool'}: ${verdict}; ${phrase}`)
-      return verdict !== 'done'
+      const about = tool ?? (verdict === 'no-source' ? 'fact' : 'no tool')
+      this.#mark(verdict === 'done' ? 'claim' : 'claim-unsupported', `${about}: ${verdict}; ${phrase}`)
+      const { claims } = this.#options
+      return verdict === 'no-source' ? claims?.facts?.correct === true : verdict !== 'done' && claims?.correct === true
     })
     if (unsupported.length > 0) this.#correct(unsupported)
   }
 
   /** Has the model correct itself: now when nobody speaks, else with its next answer. */
   #correct(claims: readonly ClaimRecord[]): void {
-    if (this.#options.claims?.correct !== true || this.#state !== 'live' || !this.#backendUsable) return
+    if (this.#state !== 'live' || !this.#backendUsable) return
     if (this.#corrections >= CLAIM_CORRECTIONS_MAX) return
     this.#corrections++
     const respond = !this.#agentTalking && !this.#callerSpeech.speaking && this.#tools.running === 0
@@ -2108,12 +2264,13 @@ export class CallSession {
     this.#mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
   }
 
-  /** The agent asked for the end: plays its current words first, or says the goodbye if there are none. */
-  #endAfterSpeech(detail: string, toolCallId: string): void {
-    const { goodbyeText } = this.#options
+  /**
+   * The agent asked for the end, or the caller has said goodbye: plays the agent's current words first, then `goodbye`.
+   * A caller who speaks up takes it back.
+   */
+  #endAfterSpeech(detail: string, toolCallId: string | null, goodbye: string): void {
     this.#beginClosing()
-    const itemId =
-      !this.#agentSpokeLast && !this.#sounding && goodbyeText !== '' ? this.#announce(goodbyeText, 'goodbye') : null
+    const itemId = goodbye === '' ? null : this.#announce(goodbye, 'goodbye')
     this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
     this.#in('quiet-goodbye', QUIET_POLL_MS)
     this.#in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.#playout.pendingMs())
@@ -2232,6 +2389,20 @@ export class CallSession {
 function owedBy({ owed, openTranscript }: CallCheckpoint, newStream: NewStream | null): OwedAnswer {
   if (newStream === null || owed !== 'nothing') return owed
   return openTranscript.some(({ role }) => role === 'agent') ? 'rest-of-answer' : 'nothing'
+}
+
+/** The backend is expected to answer this. */
+function asksBackend(output: CallOutput): boolean {
+  switch (output.type) {
+    case 'backend-speech-end':
+    case 'backend-dtmf':
+    case 'backend-tool-result':
+      return true
+    case 'backend-text':
+      return output.respond
+    default:
+      return false
+  }
 }
 
 function textOf(value: unknown): string {

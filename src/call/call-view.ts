@@ -38,6 +38,7 @@ export interface ListedCall extends Omit<LiveCallRow, 'state' | 'direction' | 'l
   readonly lastResponseMs?: number | null
   /** Of ended calls. */
   readonly outcome?: string
+  readonly endReason?: string
 }
 
 /** A call in a list over all nodes. */

@@ -4,6 +4,7 @@ import type { CallLogRecords, LoggedToolCall } from './call-log.js'
 import { PhraseMatcher } from './claim-phrases.js'
 import type { ClaimLanguage } from './claim-phrases.js'
 import type { ClaimRecord, ClaimVerdict, TranscriptEntry } from './record.js'
+import { KnownFacts, factsIn } from './spoken-facts.js'
 
 /** What an agent may claim to have done, and which tool calls make it true. */
 interface ClaimRule {
@@ -22,6 +23,17 @@ export interface ClaimOptions {
   /** Lists of words by name, for the phrases. */
   readonly words: Readonly<Record<string, string>>
   readonly languages: Readonly<Record<string, ClaimLanguage>>
+  /** The numbers, prices and weekdays that the agent says are judged too; null: they are not. */
+  readonly facts: FactOptions | null
+}
+
+interface FactOptions {
+  /** The model is told of one that nothing supports. */
+  readonly correct: boolean
+  /** What the agent's file and the call say (`KnownFacts`). */
+  readonly given: string
+  /** Of the callers, for "tomorrow, Friday"; null: not known. */
+  readonly timeZone: string | null
 }
 
 /** A claim that the caller heard and that is not judged yet. Plain JSON: it is part of the checkpoint. */
@@ -30,10 +42,19 @@ export interface OpenClaim extends Pick<ClaimRule, 'tools' | 'result'> {
   readonly atMs: number
   readonly language: string
   readonly phrase: string
+  /** It is a fact, with the key of `SpokenFact`: it is true if the agent was given it. */
+  readonly fact?: string
 }
 
 /** Reading time of a character: 14 a second, people and voices alike (150 words a minute). */
 const HEARD_MS_PER_CHAR = 70
+
+/** Language of a fact: the words of all are read at once (BCP 47: undetermined). */
+const ANY_LANGUAGE = 'und'
+/** Facts of one call that are judged. */
+const FACTS_MAX = 50
+/** After so many characters of what the agent was given, 2 ms, the rest is read with the next judgement. */
+const LEARNT_CHARS_MAX = 16_384
 
 /** Phrases of one language, with the rule of each. */
 interface Language {
@@ -72,11 +93,22 @@ function languagesOf({ rules, words, languages }: ClaimOptions): readonly Langua
  *     open     --a call of one of its tools succeeded, before or since--> judged `done`
  *     open     --the turn is over, and none of its tools runs--> judged: what became of the newest such call
  *
+ * Numbers, prices and weekdays are claims too, of the fact that the agent was given them: by its file, a tool, the caller or
+ * the gateway. Only those that nothing supports are recorded.
+ *
  * A claim that a running tool makes true a moment later is no false one: the caller ends up with the truth. A call counts
  * for every claim of its tool: which of two orders was cancelled is not compared.
  */
 export class ClaimAudit {
-  readonly #log: Pick<CallLogRecords, 'toolCalls' | 'dropped'>
+  readonly #log: Pick<CallLogRecords, 'transcript' | 'toolCalls' | 'dropped'>
+  readonly #facts: FactOptions | null
+  readonly #known = new KnownFacts()
+  /** How much of the log the audit has learnt from, and whether from the agent's file. */
+  #fileRead = false
+  #linesRead = 0
+  #callsRead = 0
+  /** Facts that were said, each once. */
+  readonly #said: Set<string>
   readonly #languages: readonly Language[]
   /** Tools that the session did without a tool call. */
   readonly #arranged = new Set<string>()
@@ -89,9 +121,11 @@ export class ClaimAudit {
    */
   constructor(
     options: ClaimOptions,
-    log: Pick<CallLogRecords, 'toolCalls' | 'claims' | 'dropped'>,
+    log: Pick<CallLogRecords, 'transcript' | 'toolCalls' | 'claims' | 'dropped'>,
     open: readonly OpenClaim[] = [],
   ) {
+    this.#facts = options.facts
+    this.#said = new Set([...log.claims, ...open].map(({ phrase }) => phrase))
     this.#log = log
     this.#open = [...open]
     this.#judged = log.claims.length + log.dropped.claims
@@ -102,13 +136,28 @@ export class ClaimAudit {
     return this.#open
   }
 
-  /** Words of the agent. @param heardMs  how long they were heard; null when they were heard to their end */
-  said({ text, startMs }: TranscriptEntry, heardMs: number | null): void {
+  /** The model was told it, or the caller heard the gateway say it: the agent may repeat it. */
+  given(text: string, caller: boolean): void {
+    if (this.#facts !== null) this.#known.learn(text, caller)
+  }
+
+  /**
+   * Words of the agent.
+   * @param heardMs  how long they were heard; null when they were heard to their end
+   * @param wallMs  calendar time
+   */
+  said({ text, startMs }: TranscriptEntry, heardMs: number | null, wallMs: number): void {
     const heardChars = heardMs === null ? Infinity : heardMs / HEARD_MS_PER_CHAR
     for (const { rule, ...claim } of claimsIn(this.#languages, text)) {
       if (claim.endChar > heardChars || this.#judged + this.#open.length >= CLAIMS_MAX) continue
       const { tools, result } = rule
       this.#open.push({ atMs: startMs, tools, result, language: claim.language, phrase: claim.phrase })
+    }
+    if (this.#facts === null) return
+    for (const { phrase, endChar, key } of factsIn(text, weekdayAt(wallMs, this.#facts.timeZone))) {
+      if (endChar > heardChars || this.#said.size >= FACTS_MAX || this.#said.has(phrase)) continue
+      this.#said.add(phrase)
+      this.#open.push({ atMs: startMs, tools: [], result: null, language: ANY_LANGUAGE, phrase, fact: key })
     }
   }
 
@@ -124,7 +173,16 @@ export class ClaimAudit {
    */
   judge(over: boolean, running: readonly string[]): ClaimRecord[] {
     const judged: ClaimRecord[] = []
+    const read = this.#open.every(({ fact }) => fact === undefined) || this.#learn()
     this.#open = this.#open.filter((claim) => {
+      if (claim.fact !== undefined) {
+        if (this.#known.knows(claim.fact)) return false
+        if (!over || running.length > 0 || !read) return true
+        const { atMs, language, phrase } = claim
+        if (this.#log.dropped.toolCalls + this.#log.dropped.transcript === 0)
+          judged.push({ atMs, tool: null, language, phrase, verdict: 'no-source' })
+        return false
+      }
       const verdict = this.#verdict(claim)
       if (verdict !== 'done' && (!over || claim.tools.some((tool) => running.includes(tool)))) return true
       const { atMs, tools, language, phrase } = claim
@@ -133,6 +191,27 @@ export class ClaimAudit {
     })
     this.#judged += judged.length
     return judged
+  }
+
+  /** Reads what the agent was given since the last time. @returns whether all of it was read */
+  #learn(): boolean {
+    const { transcript, toolCalls, dropped } = this.#log
+    let left = LEARNT_CHARS_MAX
+    const learn = (text: string, caller = false): void => {
+      left -= text.length
+      this.#known.learn(text, caller)
+    }
+    if (!this.#fileRead) learn(this.#facts?.given ?? '')
+    this.#fileRead = true
+    for (; left > 0 && this.#linesRead < dropped.transcript + transcript.length; this.#linesRead++) {
+      const line = transcript[this.#linesRead - dropped.transcript]
+      if (line?.role === 'caller') learn(line.text, true)
+    }
+    for (; left > 0 && this.#callsRead < dropped.toolCalls + toolCalls.length; this.#callsRead++) {
+      const call = toolCalls[this.#callsRead - dropped.toolCalls]
+      if (call !== undefined) learn(JSON.stringify([call.args, call.result]))
+    }
+    return left > 0
   }
 
   #verdict({ tools, result }: OpenClaim): ClaimVerdict {
@@ -161,6 +240,13 @@ function* claimsIn(
       yield { ...found, language: name, endChar }
     }
   }
+}
+
+const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat']
+
+function weekdayAt(wallMs: number, timeZone: string | null): number | null {
+  if (timeZone === null) return null
+  return WEEKDAYS.indexOf(new Date(wallMs).toLocaleDateString('en-US', { timeZone, weekday: 'short' }))
 }
 
 /** Errors of a tool that did not run, and that of one of which nobody knows whether it did. */
@@ -198,6 +284,7 @@ export function correctionOf(claims: readonly ClaimRecord[]): string {
 
 const FACTS: Readonly<Record<ClaimVerdict, (tool: string) => string>> = {
   done: (tool) => `${tool} did that`,
+  'no-source': () => 'nothing that you were given says so: no tool, not your instructions, not the caller',
   'no-tool': () => 'you have no tool for that, so it was not done and you cannot do it',
   'not-called': (tool) => `${tool} was never called, so it was not done`,
   'other-result': (tool) => `${tool} answered something else`,

@@ -97,6 +97,8 @@ export type CallOutput =
       readonly role: 'caller' | 'system'
       readonly respond: boolean
     }
+  /** The caller heard the gateway say this in the agent's place. */
+  | { readonly type: 'backend-text'; readonly text: string; readonly role: 'agent'; readonly respond: false }
   | { readonly type: 'backend-dtmf'; readonly digit: string }
   | { readonly type: 'backend-tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
   | { readonly type: 'backend-interrupt'; readonly itemId: string | null; readonly playedMs: number }

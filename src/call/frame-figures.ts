@@ -12,6 +12,8 @@ export interface CallerFrame {
   readonly levelDbfs: number
   /** Fundamental of the voice; 0 when it is not known. */
   readonly pitchHz: number
+  /** The carrier took it before the stream opened: the recogniser or the model gets it, and it decides nothing else. */
+  readonly early: boolean
 }
 
 /** 64 steps of 1.5 dB, the highest at 0 dBFS: one character of base64. */
@@ -39,7 +41,7 @@ export function hertzOf(step: number): number {
 
 /** A frame without figures: quiet, or of a journal that has none. */
 export function plainFrame(voiced: boolean): CallerFrame {
-  return { voiced, doubtful: false, levelDbfs: voiced ? 0 : dbfsOf(0), pitchHz: 0 }
+  return { voiced, doubtful: false, levelDbfs: voiced ? 0 : dbfsOf(0), pitchHz: 0, early: false }
 }
 
 function within(step: number, steps: number): number {

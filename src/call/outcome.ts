@@ -22,11 +22,12 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'duration-limit':
     case 'operator-hangup':
     case 'drain-limit':
-    // A broken line, or a caller who hung up on a carrier that sends no close frame: the two cannot be told apart.
+    // A broken line, or a caller who hung up on a carrier that sends no close frame, or leaves its socket open: these
+    // cannot be told apart.
     case 'socket-lost':
+    case 'carrier-silent':
       if (facts.escalated) return 'escalated'
       return facts.answered && !facts.waiting ? 'deflected' : 'abandoned'
-    case 'carrier-silent':
     case 'carrier-abuse':
     case 'carrier-not-reading':
     case 'carrier-protocol':

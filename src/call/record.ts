@@ -26,8 +26,28 @@ export interface CallCost {
   readonly models: readonly ModelCost[]
 }
 
-/** The outcome of a call; `unreached` only for calls that we placed. */
-export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed' | 'unreached'
+/** The outcome of a call; `unreached` only for calls that we placed, `refused` only for calls that came in. */
+export const CALL_OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed', 'unreached', 'refused'] as const
+export type CallOutcome = (typeof CALL_OUTCOMES)[number]
+
+/** Why a call that came in was refused: its caller got words, and no stream. */
+export const CALL_REFUSALS = [
+  'capacity',
+  'draining',
+  'cordoned',
+  'tick-slack',
+  'memory',
+  'cpu-throttling',
+  'file-descriptors',
+  'agent-capacity',
+  'agent-unknown',
+  'no-owner',
+  'caller-calls',
+  'caller-rate',
+  'withheld-calls',
+  'fault',
+] as const
+export type CallRefusal = (typeof CALL_REFUSALS)[number]
 
 /** What ended it. */
 export type EndReason =
@@ -111,20 +131,30 @@ export interface BargeInRecord {
  * - `no-tool`: the agent has no tool for that;
  * - `not-called`, `refused`, `failed`, `cancelled`, `overdue`: it did not;
  * - `other-result`: it succeeded, with a result that says otherwise;
- * - `uncertain`: nobody knows, because it ran when its worker, or its node, was lost.
+ * - `uncertain`: nobody knows, because it ran when its worker, or its node, was lost;
+ * - `no-source`: a number, a price or a weekday that the agent was not given.
  */
 export type ClaimVerdict =
-  'done' | 'no-tool' | 'not-called' | 'refused' | 'failed' | 'cancelled' | 'overdue' | 'other-result' | 'uncertain'
+  | 'done'
+  | 'no-tool'
+  | 'not-called'
+  | 'refused'
+  | 'failed'
+  | 'cancelled'
+  | 'overdue'
+  | 'other-result'
+  | 'uncertain'
+  | 'no-source'
 
 /** What the agent claimed to have done, held against the tool calls. */
 export interface ClaimRecord {
   /** Begin of the agent's words, in milliseconds since the stream opened. */
   readonly atMs: number
-  /** The rule's first tool; null for `no-tool`. */
+  /** The rule's first tool; null for `no-tool` and `no-source`. */
   readonly tool: string | null
-  /** Language of the phrase. */
+  /** Language of the phrase; `und` for `no-source`. */
   readonly language: string
-  /** The phrase of the agent's file that was found in the words. */
+  /** The phrase of the agent's file that was found in the words; for `no-source` the words. */
   readonly phrase: string
   readonly verdict: ClaimVerdict
 }
@@ -260,7 +290,8 @@ export interface CallRecord {
   readonly from: string
   readonly to: string
   readonly outcome: CallOutcome
-  readonly endReason: EndReason
+  /** A `CallRefusal` exactly where the outcome is `refused`. */
+  readonly endReason: EndReason | CallRefusal
   readonly endDetail: string
   /** Calendar time of the webhook, ISO 8601. */
   readonly startedAt: string

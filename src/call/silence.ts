@@ -15,26 +15,47 @@ type SilenceDecision =
  * rely on voiced frames, because the comfort noise of a muted line can contain them for ever. As the caller's speech
  * count a segment with enough voice, words that were understood, and a digit.
  *
+ *     quiet for firstAfterMs, no word of the caller so far --> the first prompt, an offer
  *     quiet for afterMs --prompts left--> prompt, quiet again
- *     quiet for afterMs --none left--> goodbye, end (silence-limit)
- *     caller speaks --> all prompts left again
+ *     quiet for afterMs --none left, asked since the caller last spoke--> goodbye, end (silence-limit)
+ *     quiet for as long as all prompts take --none left, not asked since--> the same
+ *
+ * The prompts are those of the call: a caller who often needs time is not asked again and again. One that nobody heard
+ * counts as not asked.
  */
 export class Silence {
-  /** Prompts since the caller last spoke. */
+  /** Prompts of this call so far. */
   prompts: number
   readonly #options: SilenceOptions
-  #callerSpokeAtMs = -Infinity
+  /** -Infinity: the caller has not spoken in this call. */
+  #callerSpokeAtMs: number
+  #askedSince = false
+  /** Prompts that nobody heard. As many as there are prompts are asked again: without a voice the call must end. */
+  #unheard = 0
   /** When somebody was last found busy. */
   #busyAtMs = -Infinity
 
-  constructor(options: SilenceOptions, prompts: number) {
+  /**
+   * @param prompts      of the call so far
+   * @param callerSpoke  the caller has spoken in this call
+   */
+  constructor(options: SilenceOptions, prompts: number, callerSpoke: boolean) {
     this.#options = options
     this.prompts = prompts
+    this.#callerSpokeAtMs = callerSpoke ? 0 : -Infinity
+    this.#askedSince = prompts > 0
   }
 
   callerSpoke(nowMs: number): void {
-    this.prompts = 0
+    this.#askedSince = false
     this.#callerSpokeAtMs = nowMs
+  }
+
+  /** Nobody heard the last prompt. */
+  unheard(): void {
+    if (this.prompts === 0 || ++this.#unheard > this.#options.prompts.length) return
+    this.prompts--
+    this.#askedSince = this.prompts > 0
   }
 
   /**
@@ -42,23 +63,27 @@ export class Silence {
    * @param agentHeardAtMs  when the agent was last heard, or the stream opened
    */
   due(nowMs: number, busy: boolean, agentHeardAtMs: number): SilenceDecision {
-    const { afterMs, prompts } = this.#options
+    const { afterMs, firstAfterMs = afterMs, firstPrompt = null, prompts } = this.#options
+    const first = this.prompts === 0 && this.#callerSpokeAtMs === -Infinity
     if (busy) {
       this.#busyAtMs = nowMs
       return { type: 'wait', untilMs: nowMs + Math.min(BUSY_POLL_MS, afterMs) }
     }
+    const text = first ? (firstPrompt ?? prompts[0]) : prompts[this.prompts]
+    const none = text === undefined && !this.#askedSince && prompts.length > 0
+    const allowedMs = first ? Math.max(afterMs, firstAfterMs) : none ? afterMs * (prompts.length + 1) : afterMs
     const quietAtMs = Math.max(this.#callerSpokeAtMs, agentHeardAtMs, this.#busyAtMs)
     const quietMs = nowMs - quietAtMs
-    if (quietMs < afterMs) return { type: 'wait', untilMs: quietAtMs + afterMs }
-    const text = prompts[this.prompts]
+    if (quietMs < allowedMs) return { type: 'wait', untilMs: quietAtMs + allowedMs }
     if (text === undefined)
       return { type: 'end', detail: `${Math.round(quietMs)} ms of quiet after ${this.prompts} prompts` }
     this.prompts++
+    this.#askedSince = true
     this.#busyAtMs = nowMs
     return {
       type: 'prompt',
       text,
-      detail: `${this.prompts} of ${prompts.length}: ${Math.round(quietMs)} ms of quiet, ${afterMs} allowed`,
+      detail: `${this.prompts} of ${prompts.length}: ${Math.round(quietMs)} ms of quiet, ${allowedMs} allowed`,
     }
   }
 }

@@ -67,6 +67,12 @@ export class Transcript {
     if (entry.final) this.#settle(entry)
   }
 
+  /** An agent's words that will have no sound. */
+  unheard(itemId: string): void {
+    const entry = this.#open.get(`agent ${itemId}`)
+    if (entry !== undefined) this.#settle(entry, 0)
+  }
+
   /** The caller interrupted: every open agent entry ends here. An entry whose sound never began was heard for 0 ms. */
   cut(nowMs: number, heardMs: (itemId: string) => number): void {
     for (const entry of [...this.#open.values()]) {

@@ -10,6 +10,7 @@ const frameOf = (voiced: boolean, doubtful = false): CallerFrame => ({
   doubtful,
   levelDbfs: voiced ? -20 : -70,
   pitchHz: 0,
+  early: false,
 })
 
 t.test("a caller's turn ends with the frame that is due, however the ticks of the clock jitter", async (t) => {

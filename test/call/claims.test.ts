@@ -11,6 +11,7 @@ const claims: ClaimOptions = {
   correct: false,
   words: { have: 'i have | ive | we have' },
   languages: CLAIM_LANGUAGES,
+  facts: null,
   rules: [
     { tools: ['refund'], result: null, phrases: { en: ['<have> * refunded'], sw: ['nime*rudishia'] } },
     { tools: ['find_order'], result: { status: 'cancelled' }, phrases: { en: ['order * is cancelled'] } },
@@ -228,6 +229,101 @@ t.test('another worker goes on with what is open, and the tool that was lost is 
     JSON.parse(JSON.stringify({ checkpoint: after.session.checkpoint(), log: { ...older, dropped: counts } })),
   )
   t.same([resume.log.claims, resume.log.dropped.claims], [[], 0], 'a log of a build that judged none')
+})
+
+const factual: ClaimOptions = {
+  ...claims,
+  rules: [],
+  facts: { correct: false, given: 'Delivery is KES 350, Monday to Friday.', timeZone: 'Africa/Nairobi' },
+}
+
+t.test('a number, price or weekday that nothing gave the agent is marked, once, and not corrected', async (t) => {
+  const rig = Rig.talking({ ...SETTINGS, claims: { ...factual, correct: true } })
+  says(rig, 2, 'It is KES 1,500, together with delivery. It comes on Sunday. So KES 1,500.')
+  t.same(claimed(rig), [], 'a tool may still say so')
+  rig.run(3000)
+  t.match(claimed(rig), [
+    { tool: null, language: 'und', phrase: 'KES 1,500', verdict: 'no-source', atMs: Number },
+    { tool: null, phrase: 'Sunday', verdict: 'no-source' },
+  ])
+  t.match(
+    rig.all('mark').filter(({ name }) => name.startsWith('claim')),
+    [{ name: 'claim-unsupported', detail: 'fact: no-source; KES 1,500' }, { detail: 'fact: no-source; Sunday' }],
+  )
+  says(rig, 3, 'As I said, KES 1,500.')
+  rig.run(3000)
+  t.equal(claimed(rig).length, 2)
+  t.same(rig.all('backend-text'), [])
+})
+
+t.test('a fact is supported by the file, a tool, the caller, a key and the words of the gateway', async (t) => {
+  const rig = Rig.talking({
+    ...SETTINGS,
+    claims: factual,
+    silence: { afterMs: 3000, prompts: ['For our fee of 820 shillings, say yes.'] },
+  })
+  rig.backend({
+    type: 'transcript',
+    role: 'caller',
+    text: 'My number is four one...',
+    final: true,
+    itemId: 'c1',
+    generation: 1,
+  })
+  rig.backend({
+    type: 'transcript',
+    role: 'caller',
+    text: '...two seven, for 600 bob.',
+    final: true,
+    itemId: 'c2',
+    generation: 1,
+  })
+  for (const digit of '5588') rig.in({ type: 'dtmf', digit })
+  rig.toolCall('t1', 'find_order', { order: '4127' })
+  says(rig, 2, 'Order four one two seven, five five eight eight on your keypad, 600 shillings and 350 for delivery.')
+  says(rig, 3, 'It comes on Wednesday, for one thousand four hundred and fifty shillings. Or Sunday.')
+  result(rig, 't1', true, { total: 1450.5, comes: '2026-11-29' })
+  says(rig, 4, 'There we are.')
+  rig.run(8000)
+  t.ok(rig.logged('transcript').some(({ text }) => text.startsWith('For our fee')))
+  says(rig, 5, 'Yes, 820 shillings.')
+  rig.run(3000)
+  t.same(claimed(rig), [])
+  t.same(rig.session.checkpoint().openClaims, undefined)
+})
+
+t.test('a fact is corrected where the agent asks for that', async (t) => {
+  const facts = { correct: true, given: '', timeZone: null }
+  const rig = Rig.talking({ ...SETTINGS, claims: { ...factual, facts } })
+  says(rig, 2, 'It is KES 1,500.')
+  rig.run(3000)
+  t.match(rig.only('backend-text'), { respond: true, text: /"KES 1,500": nothing that you were given says so/ })
+})
+
+t.test('another worker judges an open fact by what the call has heard, and a replay too', async (t) => {
+  const before = Rig.talking({ ...SETTINGS, claims: factual })
+  before.backend({
+    type: 'transcript',
+    role: 'caller',
+    text: 'I have 600 bob.',
+    final: true,
+    itemId: 'c1',
+    generation: 1,
+  })
+  says(before, 2, 'It is KES 600 or KES 700.')
+  const rig = new Rig({ ...SETTINGS, claims: factual }, parseResume(JSON.parse(JSON.stringify(before.resume))))
+  rig.nowMs = before.nowMs
+  rig.open()
+  rig.ready()
+  rig.run(3000)
+  t.match(claimed(rig), [{ phrase: 'KES 700' }])
+  t.equal(claimed(rig).length, 1)
+  before.run(3000)
+  before.in({ type: 'stream-closed', code: 1000 })
+  before.writer.flush()
+  const { outputs, recorded } = replayJournal(before.journal)
+  t.same(outputs, recorded)
+  t.match(claimed(before), [{ phrase: 'KES 700' }])
 })
 
 t.test('a replay judges the same, and a journal without claims judges none', async (t) => {

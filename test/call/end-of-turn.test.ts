@@ -41,7 +41,7 @@ class Talker {
   }
 
   #frame(voiced: boolean, levelDbfs: number, pitchHz: number): string {
-    const frame: CallerFrame = { voiced, doubtful: false, levelDbfs, pitchHz }
+    const frame: CallerFrame = { voiced, doubtful: false, levelDbfs, pitchHz, early: false }
     return this.speech.frame(frame, (this.nowMs += 20))
   }
 }

@@ -79,7 +79,7 @@ for (const [state, make] of Object.entries(inState)) {
 t.test('each way to be ended has its close code and reason', async (t) => {
   for (const [reason, code, outcome] of [
     ['drain-limit', 1001, 'abandoned'],
-    ['carrier-silent', 1000, 'failed'],
+    ['carrier-silent', 1000, 'abandoned'],
     ['carrier-abuse', 1008, 'failed'],
     ['operator-hangup', 1000, 'abandoned'],
     ['call-fault', 1011, 'failed'],
@@ -98,7 +98,7 @@ t.test(
     for (const [reason, outcome, hangup] of [
       ['carrier-protocol', 'failed', true],
       ['carrier-error', 'failed', true],
-      ['carrier-silent', 'failed', true],
+      ['carrier-silent', 'abandoned', true],
       ['drain-limit', 'abandoned', true],
       ['socket-lost', 'abandoned', false],
     ] as const) {

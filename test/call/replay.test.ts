@@ -132,6 +132,10 @@ class OtherPath implements ReplayPath {
     return this.#judge(this.#path)
   }
 
+  get early(): boolean {
+    return this.#path.early
+  }
+
   get doubtful(): boolean {
     return this.#path.doubtful
   }

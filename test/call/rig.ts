@@ -272,5 +272,5 @@ export class Rig {
 
 /** A frame of the caller at a usual level. */
 export function callerFrame(voiced: boolean): CallerFrame {
-  return { voiced, doubtful: false, levelDbfs: voiced ? -20 : -60, pitchHz: 0 }
+  return { voiced, doubtful: false, levelDbfs: voiced ? -20 : -60, pitchHz: 0, early: false }
 }

@@ -1,15 +1,40 @@
 import t from 'tap'
 import { Rig } from './rig.js'
 
-t.test('a silent caller is asked, asked again, and let go with a goodbye', async (t) => {
+/** A call whose caller has spoken and was answered. */
+function spoken(): Rig {
   const rig = Rig.talking()
-  rig.run(7000)
+  rig.speak(500)
+  rig.run(700)
+  rig.heardWords('Where is my order?')
+  rig.answer(2, 'a2', 500)
+  rig.run(600)
+  return rig
+}
+
+t.test('a caller who has not spoken yet gets more time, and an offer', async (t) => {
+  const rig = Rig.talking()
+  rig.run(11_000)
   t.same(rig.texts(), [])
   rig.run(1000)
+  t.same(rig.texts(), ['How can I help you?'])
+  rig.run(9200)
+  t.same(rig.texts(), ['How can I help you?', 'I cannot hear you. Are you still there?'])
+
+  const plain = Rig.talking({ silence: { afterMs: 8000, prompts: ['Hm?'] } })
+  plain.run(8100)
+  t.same(plain.texts(), ['Hm?'], 'with nothing set for it')
+})
+
+t.test('a silent caller is asked, asked again, and let go with a goodbye', async (t) => {
+  const rig = spoken()
+  rig.run(7500)
+  t.same(rig.texts(), [])
+  rig.run(700)
   t.same(rig.texts(), ['Are you still there?'])
-  rig.run(8600)
+  rig.run(8400)
   t.equal(rig.texts().length, 1, 'eight seconds from the end of the prompt')
-  rig.run(100)
+  rig.run(700)
   t.equal(rig.texts().length, 2)
   rig.run(9300)
   t.equal(rig.all('announce').at(-1)?.kind, 'goodbye')
@@ -41,14 +66,37 @@ t.test('speech, words and digits each start the clock again', async (t) => {
   }
 })
 
-t.test('a caller who answers a prompt gets all prompts again', async (t) => {
-  const rig = Rig.talking({ serverVad: true })
-  rig.run(8100)
-  rig.run(1500)
-  rig.speak(400)
-  rig.run(8000)
-  rig.run(500)
+t.test(
+  'the prompts are those of the call; when all are used, the goodbye waits as long as they would have',
+  async (t) => {
+    const rig = Rig.talking({ serverVad: true })
+    for (let prompt = 0; prompt < 2; prompt++) {
+      rig.speak(400)
+      rig.run(10_500)
+    }
+    t.same(rig.texts(), ['Are you still there?', 'I cannot hear you. Are you still there?'])
+    rig.speak(400)
+    rig.run(23_500)
+    t.equal(rig.texts().length, 2)
+    t.same(rig.all('end-stream'), [])
+    rig.run(3000)
+    t.match(rig.only('end-stream'), { reason: 'silence-limit', detail: /after 2 prompts/ })
+  },
+)
+
+t.test('a prompt that nobody heard counts as not asked; without a voice the call ends all the same', async (t) => {
+  const rig = spoken()
+  rig.announceMs = null
+  for (let failed = 0; failed < 2; failed++) {
+    while (rig.all('announce').length === failed) rig.run(100)
+    rig.in({ type: 'announce-failed', itemId: rig.all('announce').at(-1)?.itemId ?? '' })
+  }
   t.same(rig.texts(), ['Are you still there?', 'Are you still there?'])
+  while (rig.all('end-stream').length === 0) {
+    rig.run(1000)
+    for (const { itemId } of rig.all('announce').slice(-1)) rig.in({ type: 'announce-failed', itemId })
+  }
+  t.match(rig.only('end-stream'), { reason: 'silence-limit' })
 })
 
 t.test('nobody is asked while the agent speaks, a tool runs or an answer is awaited', async (t) => {
@@ -75,6 +123,6 @@ t.test('a backend that forgets to end its response does not stop the clock for e
   rig.backend({ type: 'turn-start', generation: 2 })
   rig.audio(2, 'a2', 500)
   rig.ledger.finished('a2')
-  rig.run(22_000)
-  t.same(rig.texts(), ['Are you still there?'])
+  rig.run(26_000)
+  t.same(rig.texts(), ['How can I help you?'])
 })

@@ -20,10 +20,15 @@ function claimsIn(agent: string, text: string): readonly OpenClaim[] {
   const claims = rules.get(agent)
   if (claims == null) throw new Error(`${agent} has no claims`)
   const audit = new ClaimAudit(
-    { ...claims, languages: CLAIM_LANGUAGES },
-    { toolCalls: [], claims: [], dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 } },
+    { ...claims, languages: CLAIM_LANGUAGES, facts: null },
+    {
+      transcript: [],
+      toolCalls: [],
+      claims: [],
+      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
+    },
   )
-  audit.said({ role: 'agent', text, startMs: 0, endMs: 0 }, null)
+  audit.said({ role: 'agent', text, startMs: 0, endMs: 0 }, null, 0)
   return audit.open
 }
 

@@ -68,8 +68,13 @@ function parseHeader(line: Record<string, unknown>, number: number): JournalHead
 function version5(options: Record<string, unknown>, version: number): CallSessionOptions {
   if (version < 5) return migrateOptions(options)
   const speech: object = options['speech'] ?? {}
+  const claims = options['claims'] as object | null | undefined
   // Settings that came later, with the values that change no decision.
-  return { claims: null, ...options, speech: { doubtfulOnsetMs: 0, ...speech } } as unknown as CallSessionOptions
+  return {
+    ...options,
+    claims: claims == null ? null : { facts: null, ...claims },
+    speech: { doubtfulOnsetMs: 0, ...speech },
+  } as unknown as CallSessionOptions
 }
 
 function readResume(resume: unknown, version: number, number: number): SessionResume | null {
@@ -135,7 +140,7 @@ function parseEvent(event: unknown, number: number): MediaEvent {
 function parseFrames(
   firstAtMs: number,
   runs: readonly unknown[],
-  { at: times, ...figures }: Record<string, unknown>,
+  { at: times, early, ...figures }: Record<string, unknown>,
   number: number,
 ): JournalFrame[] {
   const frames: JournalFrame[] = []
@@ -148,7 +153,7 @@ function parseFrames(
       throw invalid(number, `more than ${JOURNAL_FRAMES_PER_LINE_MAX} frames`)
     }
     for (let j = 0; j < count; j++)
-      frames.push({ ...plainFrame(i % 2 === 1), atMs: firstAtMs + frames.length * FRAME_MS })
+      frames.push({ ...plainFrame(i % 2 === 1), early: early === true, atMs: firstAtMs + frames.length * FRAME_MS })
   }
   if (typeof figures['levels'] === 'string') addFigures(frames, figures, number)
   if (times === undefined) return frames

@@ -39,6 +39,7 @@ export class JournalWriter {
   #pitches = ''
   #doubts: boolean[] = []
   #regular = true
+  #early = false
   #lastAudio = ''
   #media: MediaEvent[] = []
   #mediaChars = 0
@@ -61,8 +62,9 @@ export class JournalWriter {
     // `view` applies from the frame that asked the playout, so such a frame begins a new line and ends it. `out`
     // belongs to the last frame of a line.
     const full = this.#timesMs.length >= JOURNAL_FRAMES_PER_LINE_MAX
-    if (this.#open !== null || this.#view !== null || this.#out.length > 0 || this.#media.length > 0 || full)
-      this.flush()
+    const waits = this.#open !== null || this.#view !== null || this.#out.length > 0 || this.#media.length > 0
+    if (waits || full || frame.early !== this.#early) this.flush()
+    this.#early = frame.early
     const last = this.#timesMs.length
     if (last > 0 && nowMs !== (this.#timesMs[0] as number) + last * FRAME_MS) this.#regular = false
     this.#timesMs.push(nowMs)
@@ -173,6 +175,7 @@ export class JournalWriter {
   #writeFrames(view: PlayoutAnswers | null, out: readonly CallOutput[]): void {
     const line: Record<string, unknown> = { t: this.#timesMs[0], runs: this.#runs }
     if (!this.#regular) line['at'] = this.#timesMs
+    if (this.#early) line['early'] = true
     line['levels'] = this.#levels.replace(/(.)\1+$/, '$1')
     if (this.#doubts.includes(true)) line['doubt'] = runsOf(this.#doubts)
     if (/[^A]/.test(this.#pitches)) line['pitch'] = this.#pitches

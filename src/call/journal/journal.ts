@@ -14,6 +14,7 @@ import type { CallInput, CallOutput } from '../events.js'
  *     {"t":1040.5,"runs":[3,2,7]}                         12 frames, 20 ms apart: 3 unvoiced, 2 voiced, 7 unvoiced
  *     {"t":1280.5,"runs":[0,2],"at":[1280.5,1303.1]}      frames at other times
  *     {"t":1340.5,"runs":[1,3],"levels":"Cxyw","doubt":[1,2],"pitch":"AAHgHh"}   figures of the frames (below)
+ *     {"t":1010.5,"runs":[0,9],"early":true}               frames from before the stream opened
  *     {"t":1300,"audio":["item-1",4]}                     `acceptAudio`
  *     {"t":1310,"identity":{...}}                         `setIdentity`
  *     {"t":1400,"view":{"audible":true},"runs":[0,1]}     the playout's changed answers from here on

@@ -213,7 +213,7 @@ class Replayer {
     if (frame?.voiced !== recorded.voiced) this.#differ(recorded.atMs, recorded.voiced, frame?.voiced ?? null)
     if (frame === undefined) return recorded
     if (frame.digit !== null) this.#digits.push(frame.digit)
-    return { ...frame, atMs: recorded.atMs }
+    return { ...frame, atMs: recorded.atMs, early: recorded.early }
   }
 
   /** Plays frames and DTMF digits of the path that the recorded call did not have. */
@@ -268,8 +268,8 @@ class Replayer {
   }
 }
 
-function figuresOf({ voiced, doubtful, levelDbfs, pitchHz }: CallerFrame): CallerFrame {
-  return { voiced, doubtful, levelDbfs, pitchHz }
+function figuresOf({ voiced, doubtful, levelDbfs, pitchHz, early }: CallerFrame): CallerFrame {
+  return { voiced, doubtful, levelDbfs, pitchHz, early }
 }
 
 /** Gives the answers of the recorded call's playout. */
