@@ -6,7 +6,15 @@
  * An agent names it by `backend: [module:./xiaozhi-backend.js, embedded]`, with its options under `backends:
  * xiaozhi-backend:`.
  */
-import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from 'mkondo/backend'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendSession,
+  BackendSink,
+  TextOptions,
+  ToolReply,
+  ToolSpec,
+} from 'mkondo/backend'
 import type { BackendContext } from 'mkondo/registry'
 import {
   CallerUplink,
@@ -20,6 +28,7 @@ import {
   preRollMs,
   recapText,
   replyText,
+  saidText,
   vendorFault,
 } from 'mkondo/transport'
 import type { VendorFault } from 'mkondo/transport'
@@ -199,10 +208,10 @@ class XiaozhiBackend implements Backend {
     })
   }
 
-  sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, { role, respond }: TextOptions): void {
     this.#connection.whenReady(() => {
       const words = text === '' && this.#session !== null ? openingText(this.#session) : text
-      const marked = role === 'system' ? `[${words}]` : words
+      const marked = role === 'caller' ? words : `[${role === 'agent' ? saidText(words) : words}]`
       if (respond) this.#write(marked)
       else if (this.#untold.length < UNTOLD_MAX) this.#untold.push(marked)
     })

@@ -112,6 +112,11 @@ export interface RateLimit {
   readonly resetMs: number
 }
 
+/** What a text is (`Backend.sendText`), and whether it is to be answered. */
+export type TextOptions =
+  | { readonly role: 'caller' | 'system'; readonly respond: boolean }
+  | { readonly role: 'agent'; readonly respond: false }
+
 /**
  * A realtime model, or something that behaves like one. One instance serves one call and is never reused.
  * No method throws because of a fault of the service: faults are `error` and `closed` events.
@@ -141,15 +146,17 @@ export interface Backend {
    */
   speechEnd(atMs: number, unless?: readonly string[]): void
   /**
-   * Adds a text to the conversation: what the caller wrote (`caller`), or a note of the gateway's for the model (`system`).
-   * `respond` asks for one answer to it, once nobody speaks; without it the model knows the text from its next answer on.
+   * Adds a text to the conversation: what the caller wrote (`caller`), a note of the gateway's for the model (`system`), or
+   * what the caller heard the gateway say in the agent's place (`agent`: a silence prompt, a filler, an apology), which
+   * becomes the model's own words. `respond` asks for one answer to it, once nobody speaks; without it the model knows
+   * the text from its next answer on.
    *
    * `sendText('', { role: 'system', respond: true })` asks the agent to begin without saying how. The backend puts its own
    * words in the place of the empty text: to greet with `session.greeting` as it stands, with a greeting of the model's
    * own where that is null, and to go on without a greeting where the session has a history (`openingText` of
    * `mkondo/transport`). Before `ready`: at most 16 texts are kept.
    */
-  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void
+  sendText(text: string, options: TextOptions): void
   /**
    * The caller pressed a key: `0` to `9`, `*`, `#`, `A` to `D`; anything else is ignored. Keys belong together until `#`
    * or a pause (`KeyEntry` of `mkondo/transport`); the model gets them as one text and answers it, and the call gets

@@ -11,6 +11,7 @@ import type {
   BackendUsage,
   ToolReply,
   ToolSpec,
+  TextOptions,
 } from './backend.js'
 import type { CostMeter, ModelUsage } from './cost-meter.js'
 import { Alarm } from './timers.js'
@@ -122,7 +123,7 @@ export class BudgetBackend implements Backend {
     this.#inner.speechEnd(atMs, unless)
   }
 
-  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, options: TextOptions): void {
     this.#inner.sendText(text, options)
   }
 

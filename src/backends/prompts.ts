@@ -15,6 +15,11 @@ export function openingText(session: BackendSession): string {
   return `The caller is on the line now. Greet them with exactly these words, and nothing else: ${session.greeting}`
 }
 
+/** Words of the gateway that the caller heard, for a service to which the agent's words cannot be given as such. */
+export function saidText(words: string): string {
+  return `You have just said to the caller: ${words}`
+}
+
 const KEYS_PRESSED = 'The caller pressed these keys on the phone: '
 
 export function keysText(keys: string): string {

@@ -64,6 +64,8 @@ export interface BackendSettings {
   readonly prices: Prices | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the one that suits the call (`messageLength`). */
   readonly messageMs: number | null
+  /** Calls of one media worker that are connected to one backend again in a second. */
+  readonly reconnectsPerSecond: number
 }
 
 /** What the backends of one call may use. */
@@ -252,9 +254,18 @@ const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 /** `auto` is the first of these that is set up, unless the settings say what it is. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
-/** Whether a call with these backends, its shadow among them, is heard by the offline recogniser. */
-export function usesRecogniser(backends: readonly (string | null)[]): boolean {
-  return backends.includes('embedded')
+/**
+ * Whether the callers of an agent are heard by the offline recogniser from the start. The embedded backend behind `auto`
+ * gets it when it takes over: most calls never need its memory.
+ */
+export function usesRecogniser(agent: {
+  readonly definition: { readonly backend: string | readonly string[] }
+  readonly backends: readonly string[]
+  readonly shadow: string | null
+}): boolean {
+  const { definition, backends, shadow } = agent
+  const needed = definition.backend === 'auto' ? backends.slice(0, 1) : backends
+  return [...needed, shadow].includes('embedded')
 }
 
 /** Prefix of a backend from a module, which exports `createBackend`. */
@@ -290,7 +301,10 @@ export function resolveBackend(
 }
 
 /**
- * The same for one name or a list. Each backend that a list names must be set up; `auto` in a list is one backend.
+ * The same for one name or a list. Each backend that a list names must be set up; `auto` in a list is one backend. `auto`
+ * alone is followed by the embedded backend where the agent has a dialogue for it, so that callers are answered while the
+ * model cannot be reached.
+ * @param offline  the agent has an `offline:` block
  * @throws GatewayError as `resolveBackend`, or AGENT_INVALID for a backend that is listed twice
  */
 export function resolveBackends(
@@ -298,7 +312,12 @@ export function resolveBackends(
   wanted: string | readonly string[],
   settings: BackendSettings,
   options: BackendOptions = {},
+  offline = false,
 ): readonly string[] {
+  if (wanted === 'auto') {
+    const name = resolveBackend(agent, wanted, settings, options)
+    return offline && name !== 'embedded' ? [name, 'embedded'] : [name]
+  }
   const names = (typeof wanted === 'string' ? [wanted] : wanted).map((name) =>
     resolveBackend(agent, name, settings, options),
   )

@@ -24,6 +24,7 @@ import type {
   BackendUsage,
   ToolReply,
   ToolSpec,
+  TextOptions,
 } from './backend.js'
 import type { BackendTimers } from './timers.js'
 
@@ -179,7 +180,7 @@ export class ShadowBackend implements Backend {
     this.#secondSpeech('end', atMs, unless)
   }
 
-  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, options: TextOptions): void {
     if (options.respond) this.#comparison.asked('text', this.#options.timers.nowMs())
     this.#primary.sendText(text, options)
     if (this.#listening) this.#second.sendText(text, options)

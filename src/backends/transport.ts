@@ -3,14 +3,14 @@
  * 'mkondo/transport'`. Each piece can be used without the others; docs/BACKENDS.md, "Writing one", puts them together,
  * and examples/own-backend is a whole backend made of them.
  *
- * - **Connection**: `VendorConnection` is its life (attempts, deadlines, ready, one `closed`), `vendorFault` and
+ * - **Connection**: `VendorConnection` is its life (deadlines, ready, one `closed`), `vendorFault` and
  *   `httpFault` name what went wrong, `vendorText` makes a service's words safe to show.
  * - **Input buffer**: `CallerUplink` collects the caller's frames into messages, keeps what was said before the start of
  *   speech was known (`preRollMs`), and what cannot be sent yet. `messageLength` says how long a message is.
  * - **Audio codec**: `Base64Audio` decodes audio that comes as base64 in JSON, `MessageReader` reads such messages without
  *   parsing the audio.
  * - **Tools and texts**: `objectArguments`, `parseArguments` and `replyText` check what a model wrote and write what it is
- *   told; `KeyEntry` makes one entry of pressed keys; `openingText`, `keysText` and `recapText` are the gateway's own
+ *   told; `KeyEntry` makes one entry of pressed keys; `openingText`, `keysText`, `saidText` and `recapText` are the gateway's own
  *   words for a model.
  */
 export { VendorConnection } from './transport/vendor-connection.js'
@@ -25,4 +25,4 @@ export { MessageReader } from './transport/message-reader.js'
 export type { MessageCounts, MessageFormat } from './transport/message-reader.js'
 export { KeyEntry, keysTranscript } from './key-entry.js'
 export { objectArguments, parseArguments, replyText } from './tool-text.js'
-export { keysText, openingText, recapText } from './prompts.js'
+export { keysText, openingText, recapText, saidText } from './prompts.js'

@@ -137,6 +137,25 @@ t.test('a half-open connection is replaced when the caller has waited for stallM
   await recorder.until('an answer', () => recorder.audioPieces.length > 0)
 })
 
+t.test('a service whose greeting is all zeros is replaced, and the next one greets', async (t) => {
+  const zeros = await OpenAiDouble.start({
+    key: KEY,
+    speaker: () => ({ pcm: new Int16Array(24_000 * 3), sampleRateHz: 24_000 }),
+  })
+  t.teardown(() => zeros.close())
+  zeros.script.reply({ say: 'Welcome to the shop.' })
+  const second = await openAi(t)
+  second.script.reply({ say: 'Welcome to the shop.', audioMs: 600 })
+  const { recorder, backend } = await line(t, [toOpenAi(zeros, 'zeros'), toOpenAi(second, 'second')], { stallMs: 800 })
+  backend.sendText('', { role: 'system', respond: true })
+  t.match(await recorder.next('failover'), { to: 'second', reason: 'stall' })
+  await recorder.until('its greeting', () => recorder.audioPieces.length > 0)
+  t.ok(
+    recorder.audioPieces.every(({ generation }) => generation > 1),
+    'nothing of the zeros was played',
+  )
+})
+
 t.test('a warm standby of another vendor takes over within the same turn of the event loop', async (t) => {
   const [a, b] = [await openAi(t), await gemini(t)]
   a.script.reply({ say: 'Welcome.', audioMs: 300 }, { say: 'Your order is on its way.', audioMs: 4000, paceMs: 20 })
@@ -189,4 +208,15 @@ t.test("after Gemini's goAway the next connection resumes the session", async (t
 
 t.test('all resamplers are released', async (t) => {
   t.equal(resamplers.openStreams, 0)
+})
+
+t.test('a service that drops the first connection is tried once more', async (t) => {
+  const vendor = await openAi(t)
+  vendor.closeAtOnce = { code: 1001, reason: '' }
+  const connected = line(t, [toOpenAi(vendor, 'openai')])
+  while (vendor.connections === 0) await new Promise((resolve) => setImmediate(resolve))
+  vendor.closeAtOnce = null
+  const { recorder } = await connected
+  t.equal(vendor.connections, 2)
+  t.notOk(recorder.all('error').some((error) => error.fatal))
 })

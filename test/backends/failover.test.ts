@@ -361,6 +361,50 @@ t.test('an answer that begins and makes no sound is a stall', async (t) => {
   t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
 })
 
+t.test('audio without a sound is no answer: it is not played, and the backend is replaced', async (t) => {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const line = new Line(t, [a, b], { stallMs: 4000 })
+  await line.connect()
+  line.backend.sendText('', { role: 'system', respond: true })
+  a.now.emit({ type: 'turn-start', generation: 1 })
+  // 11 s of zeros, as a vendor was seen to send, and the noise of a converter; then the end of the answer.
+  for (let s = 0; s < 11; s++) a.now.sink.audio(new Int16Array(16_000).fill(s % 2 === 0 ? 0 : -32), 16_000, 'item1', 1)
+  a.now.finish(1)
+  t.equal(line.recorder.audioPieces.length, 0)
+  await line.timers.pass(4100)
+  t.match(line.failovers, [{ from: 'a', to: 'b', reason: 'stall' }])
+  t.match(b.now.fed, [{ type: 'text', text: '', respond: true }], 'asked to greet')
+})
+
+t.test('an answer that begins without sound is played from its sound on, and its pauses are kept', async (t) => {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const line = new Line(t, [a, b], { stallMs: 4000 })
+  await line.connect()
+  await line.greeted(a)
+  const before = line.recorder.audioMs(2)
+  a.now.emit({ type: 'turn-start', generation: 2 })
+  a.now.sink.audio(new Int16Array(8000), 16_000, 'item2', 2)
+  a.now.speak(2, 'Your order is on its way.', 1000)
+  a.now.sink.audio(new Int16Array(4800), 16_000, 'item2', 2)
+  const [itemId] = line.recorder.audioPieces.slice(-1).map((piece) => piece.itemId)
+  t.equal(line.recorder.audioMs(2) - before, 1300)
+  line.backend.interrupt({ itemId: itemId ?? '', playedMs: 700 })
+  t.match(a.now.fed.at(-1), { type: 'interrupt', itemId: 'item2', playedMs: 1200 }, 'on the clock of the service')
+})
+
+t.test('a single service that says nothing from its beginning gets one new session', async (t) => {
+  const service = new ScriptedService('c')
+  const line = new Line(t, [service], { stallMs: 4000 })
+  await line.connect()
+  const first = service.now
+  line.backend.sendText('', { role: 'system', respond: true })
+  await line.timers.pass(4100)
+  t.match(line.failovers, [{ from: 'c', to: 'c', reason: 'stall' }])
+  t.not(service.now, first)
+  await line.timers.pass(20_000)
+  t.equal(line.failovers.length, 1)
+})
+
 t.test('silence after a noise, while a tool runs, or without another backend is no stall', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { stallMs: 4000 })
@@ -373,14 +417,13 @@ t.test('silence after a noise, while a tool runs, or without another backend is 
   a.now.call(2, 'call_1', 'lookup_order', {})
   await line.frames(9000)
   t.equal(line.failovers.length, 0, 'a slow tool')
-  const alone = new Line(t, [new ScriptedService('c')], { stallMs: 4000 })
+  const c = new ScriptedService('c')
+  const alone = new Line(t, [c], { stallMs: 4000 })
   await alone.connect()
-  alone.backend.sendText('', { role: 'system', respond: true })
+  await alone.greeted(c)
+  alone.backend.sendText('And?', { role: 'caller', respond: true })
   await alone.timers.pass(20_000)
-  t.same(
-    alone.recorder.events.map((event) => event.type),
-    ['ready'],
-  )
+  t.equal(alone.failovers.length, 0)
 })
 
 t.test('a caller who waits for a slow takeover gets one `holding`', async (t) => {
@@ -434,6 +477,76 @@ t.test('a single backend is connected again after a broken connection, and not a
   t.equal(a.sessions.length, 2)
   t.match(line.recorder.all('error').at(-1), { code: 'auth', fatal: true })
 })
+
+t.test(
+  'a single backend that cannot be reached is tried after growing pauses, and not while its circuit is open',
+  async (t) => {
+    const a = new ScriptedService('a', ['ready', 'network', 'network', 'ready'])
+    const line = new Line(t, [a])
+    await line.connect()
+    await line.greeted(a)
+    a.now.die('network')
+    await settled()
+    t.equal(a.sessions.length, 2, 'at once')
+    await line.timers.pass(200)
+    t.equal(a.sessions.length, 3, 'after 200 ms, and with this third fault in a row the circuit opens for 5 s')
+    await line.timers.pass(5000)
+    t.equal(a.sessions.length, 3)
+    await line.timers.pass(1000)
+    t.equal(a.sessions.length, 4)
+    t.match(line.failovers, [{ from: 'a', to: 'a' }])
+    t.notOk(line.recorder.all('error').some((error) => error.fatal))
+
+    const b = new ScriptedService('b', ['ready', 'network'])
+    const lost = new Line(t, [b])
+    await lost.connect()
+    await lost.greeted(b)
+    b.now.die('network')
+    await lost.timers.pass(10_000)
+    t.equal(b.sessions.length, 4, 'within 10 s')
+    t.equal(lost.recorder.all('error').filter((error) => error.fatal).length, 1)
+    await lost.timers.pass(60_000)
+    t.equal(b.sessions.length, 4, 'then never again')
+    t.equal(lost.timers.pending, 0)
+  },
+)
+
+t.test(
+  'calls whose backend fails at the same moment come back in turns, and one that cannot connect keeps the others from trying',
+  async (t) => {
+    const lines = (a: ScriptedService) => {
+      const circuits = new Circuits({ reconnectsPerSecond: 10, random: () => 0 })
+      return Array.from({ length: 20 }, () => new Line(t, [a], { circuits }))
+    }
+    const pass = (all: readonly Line[], ms: number) => Promise.all(all.map((line) => line.timers.pass(ms)))
+    const cut = async (a: ScriptedService, all: readonly Line[]) => {
+      for (const line of all) await line.connect()
+      for (const session of [...a.sessions]) session.die('network')
+      await settled()
+    }
+    const [good, down] = [
+      new ScriptedService('a'),
+      new ScriptedService('b', [...Array.from({ length: 20 }, () => 'ready' as const), 'network']),
+    ]
+    const back = lines(good)
+    await cut(good, back)
+    t.equal(good.sessions.length, 22, 'two at once')
+    await pass(back, 500)
+    t.equal(good.sessions.length, 27, 'then ten in a second')
+    await pass(back, 1300)
+    t.equal(good.sessions.length, 40)
+    const gone = lines(down)
+    await cut(down, gone)
+    await pass(gone, 4500)
+    t.equal(down.sessions.length, 21, 'while the circuit is open nobody tries')
+    await pass(gone, 5500)
+    t.equal(down.sessions.length, 22, 'one call probes')
+    t.ok(
+      gone.every(({ recorder }) => recorder.all('error').some((error) => error.fatal)),
+      'and the others are told',
+    )
+  },
+)
 
 t.test('after failoversMax takeovers the list gives up', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]

@@ -224,21 +224,6 @@ t.test('a half-open connection is detected', async (t) => {
   t.match(await recorder.next('error'), { code: 'network', fatal: true, retryable: true })
 })
 
-t.test('a service that drops the first connection is tried once more', async (t) => {
-  const double = await OpenAiDouble.start()
-  t.teardown(() => double.close())
-  double.closeAtOnce = { code: 1001, reason: '' }
-  const recorder = new Recorder()
-  const backend = new OpenAiRealtimeBackend(recorder, { apiKey: null, model: 'm', baseUrl: double.baseUrl })
-  t.teardown(() => backend.close('over'))
-  const connected = backend.connect(conformanceSession(), new AbortController().signal)
-  await recorder.until('the first try', () => double.connections === 1)
-  double.closeAtOnce = null
-  await connected
-  t.equal(double.connections, 2)
-  t.equal(recorder.all('error').length, 0)
-})
-
 t.test('G.711 goes both ways at 8 kHz', async (t) => {
   const { double, backend, recorder } = await line(t, { audio: 'pcmu' })
   t.match(backend.capabilities, { inputRateHz: 8000, outputRateHz: 8000 })

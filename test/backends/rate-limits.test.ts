@@ -14,11 +14,11 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 
 const KEY = 'key-of-a-test-0123456789'
 
-/** Two services, and a worker whose calls share what they find out. `clock.skipMs` lets time pass. */
+/** Two services, and a worker whose calls share what they find out. Time stands still but for `clock.nowMs`. */
 async function worker(t: Test, services: number) {
   const doubles = await Promise.all(Array.from({ length: services }, () => OpenAiDouble.start({ key: KEY })))
   const circuits = new Circuits()
-  const clock = { skipMs: 0 }
+  const clock = { nowMs: 0 }
   const seen = { limits: [] as (readonly [string, readonly RateLimit[]])[], sessions: [] as SessionOpened[] }
   const call = () => {
     const recorder = new Recorder()
@@ -27,7 +27,7 @@ async function worker(t: Test, services: number) {
         create: (sink) =>
           new OpenAiRealtimeBackend(sink, { apiKey: KEY, model: 'gpt-realtime-2.1', baseUrl, name: `key-${i}` }),
       })),
-      timers: clockTimers(() => performance.now() + clock.skipMs),
+      timers: clockTimers(() => clock.nowMs),
       circuits,
       watch: {
         ...UNWATCHED,
@@ -71,7 +71,7 @@ t.test('a key whose tokens are used up takes no new call until they are back; th
   before.backend.sendText('Hello again', { role: 'caller', respond: true })
   await before.recorder.next('turn-done', 2)
   t.equal(before.recorder.all('failover').length, 0, 'the call that runs goes on')
-  clock.skipMs = 30_000
+  clock.nowMs = 30_000
   await call().connected
   t.equal(first.connections, 2, 'after the reset the first key is asked again')
 })
@@ -87,7 +87,7 @@ t.test('with one key alone a new call is refused at once, with the time that it 
   await before.recorder.next('turn-done')
   await t.rejects(call().connected, {
     code: 'BACKEND_RATE_LIMIT',
-    message: /key-0: a limit of its key is used up; retry after (29|30) s/,
+    message: /key-0: a limit of its key is used up; retry after 30 s/,
   })
   t.equal(double.connections, 1)
   t.match(seen.sessions.at(-1), { backend: 'key-0', connectMs: null, fault: 'rate_limit' })
@@ -95,7 +95,7 @@ t.test('with one key alone a new call is refused at once, with the time that it 
   double.session.closeWith(1001, '')
   await before.recorder.next('failover')
   t.equal(double.connections, 2)
-  clock.skipMs = 31_000
+  clock.nowMs = 31_000
   await call().connected
 })
 

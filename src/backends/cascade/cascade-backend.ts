@@ -2,7 +2,15 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { msToSamples, samplesToMs } from '../../core/units.js'
-import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendSession,
+  BackendSink,
+  ToolReply,
+  ToolSpec,
+  TextOptions,
+} from '../backend.js'
 import { isBackchannel } from '../../call/backchannel.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
@@ -172,7 +180,7 @@ export class CascadeBackend implements Backend {
     this.#whenReady(() => this.#transcribe(pcm, unless))
   }
 
-  sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, { role, respond }: TextOptions): void {
     this.#whenReady(() => {
       const { greeting = null, history = [] } = this.#session ?? {}
       if (text === '' && role === 'system' && respond && greeting !== null && greeting !== '' && history.length === 0) {
@@ -181,6 +189,7 @@ export class CascadeBackend implements Backend {
       }
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
       if (role === 'caller') this.#conversation?.caller(words)
+      else if (role === 'agent') this.#conversation?.said(words)
       else this.#conversation?.note(words)
       if (respond) this.#answerDue(null)
     })

@@ -57,18 +57,9 @@ export class Conversation {
       answer: replyText({ ok: entry.ok, value: entry.result }),
     }))
     if (calls.length > 0) this.#entries.push({ kind: 'calls', calls, sentOpen: false })
-    for (const [i, { role, text }] of recentHistory(session.history).entries()) {
-      this.#entries.push(
-        role === 'caller'
-          ? { kind: 'caller', text }
-          : {
-              kind: 'agent',
-              itemId: `replayed-${i}`,
-              sentences: [{ text, ms: 0 }],
-              firstAtMs: NaN,
-              heard: null,
-            },
-      )
+    for (const { role, text } of recentHistory(session.history)) {
+      if (role === 'caller') this.caller(text)
+      else this.said(text)
     }
   }
 
@@ -78,6 +69,11 @@ export class Conversation {
 
   note(text: string): void {
     this.#add({ kind: 'note', text })
+  }
+
+  /** Words of the agent that are no answer of this session, all heard. */
+  said(text: string): void {
+    this.agent('').sentences.push({ text, ms: 0 })
   }
 
   agent(itemId: string): AgentEntry {

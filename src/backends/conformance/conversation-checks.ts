@@ -104,6 +104,31 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       ),
   },
   {
+    name: 'knows what the gateway said in its place, in order, and does not answer it',
+    run: (harness) =>
+      connected(
+        harness,
+        { callerWrites: ['Hello there', 'Yes'], replies: [GLAD_REPLY, { say: 'Good.' }] },
+        async ({ backend, recorder, vendor, has }) => {
+          backend.sendText('Hello there', { role: 'caller', respond: true })
+          await recorder.next('turn-done')
+          backend.sendText('Are you still there?', { role: 'agent', respond: false })
+          await pause(40)
+          expectEqual(recorder.all('turn-start').length, 1, 'answers before the caller spoke')
+          backend.sendText('Yes', { role: 'caller', respond: true })
+          await recorder.next('turn-done', 2)
+          if (!has('notes')) return
+          const told = vendor.texts.join('\n')
+          expect(told.includes('Are you still there?'), "the gateway's words to arrive")
+          expect(
+            told.indexOf('Hello there') < told.lastIndexOf('still there') &&
+              told.lastIndexOf('still there') < told.lastIndexOf('Yes'),
+            `the words in order, got ${JSON.stringify(told)}`,
+          )
+        },
+      ),
+  },
+  {
     name: 'passes DTMF digits to the model as one entry',
     run: (harness) =>
       connected(harness, { replies: [{ say: 'Thank you.' }] }, async ({ backend, recorder, vendor }) => {

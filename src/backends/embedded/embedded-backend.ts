@@ -12,6 +12,7 @@ import type {
   BackendSession,
   BackendSink,
   ToolReply,
+  TextOptions,
 } from '../backend.js'
 import { clockTimers, type BackendTimers } from '../timers.js'
 import { RESUME_TOOL } from '../../call/gateway-tools.js'
@@ -320,7 +321,7 @@ export class EmbeddedBackend implements Backend {
     )
   }
 
-  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, options: TextOptions): void {
     if (this.#engine === null || this.#closed) return
     if (options.role === 'caller') {
       if (!options.respond) return

@@ -39,8 +39,15 @@ interface OpenAnswer {
   /** Position in the caller's audio when it began. */
   readonly at: number
   soundMs: number
+  /** Audio without a sound, before the first sound. */
+  silentMs: number
   toolCalls: number
   readonly itemsOpen: Set<string>
+}
+
+/** Its audio had no sound: it answers nothing. */
+export function isSilent({ soundMs, silentMs, toolCalls }: OpenAnswer): boolean {
+  return soundMs === 0 && silentMs > 0 && toolCalls === 0
 }
 
 /** What a takeover sent to the new session. */
@@ -196,6 +203,12 @@ export class CallHistory {
     if (this.#notes.length > BACKEND_WAITING_TEXTS_MAX) this.#notes.shift()
   }
 
+  /** The gateway said something in the agent's place. */
+  agentSaid(text: string): void {
+    this.activity++
+    this.#words.said(text, this.#order++)
+  }
+
   digit(digit: string): void {
     this.activity++
     this.#open({ type: 'digit', order: this.#order++, at: this.#audio.written, digit })
@@ -228,7 +241,14 @@ export class CallHistory {
   answer(generation: number): OpenAnswer {
     let answer = this.answers.get(generation)
     if (answer === undefined) {
-      answer = { order: this.#order++, at: this.#audio.written, soundMs: 0, toolCalls: 0, itemsOpen: new Set() }
+      answer = {
+        order: this.#order++,
+        at: this.#audio.written,
+        soundMs: 0,
+        silentMs: 0,
+        toolCalls: 0,
+        itemsOpen: new Set(),
+      }
       this.answers.set(generation, answer)
     }
     return answer
@@ -245,6 +265,18 @@ export class CallHistory {
       this.#answeredVoice(this.#audio.written - this.#marginSamples)
   }
 
+  /** Audio of an answer that has made no sound yet; it is not played. */
+  silence(generation: number, itemId: string, ms: number): void {
+    const answer = this.answer(generation)
+    answer.silentMs += ms
+    this.#words.silence(itemId, ms, answer.order, generation)
+  }
+
+  /** Length of an item's audio that was not played. */
+  silentMs(itemId: string): number {
+    return this.#words.silentMs(itemId)
+  }
+
   audioDone({ generation, itemId }: EventOf<'audio-done'>): void {
     this.answers.get(generation)?.itemsOpen.delete(itemId)
     this.#words.complete(itemId)
@@ -254,7 +286,7 @@ export class CallHistory {
   turnDone({ generation, status }: EventOf<'turn-done'>): OpenAnswer | undefined {
     const answer = this.answers.get(generation)
     this.answers.delete(generation)
-    if (answer === undefined || answer.toolCalls > 0) return answer
+    if (answer === undefined || answer.toolCalls > 0 || isSilent(answer)) return answer
     // A caller who interrupted an answer heard that there was one: the input counts as answered.
     if (status !== 'completed' && (status !== 'cancelled' || answer.soundMs === 0)) return answer
     const left = this.#inputs.filter(
@@ -432,6 +464,8 @@ interface Item {
   readonly order: number
   readonly generation: number
   text: string
+  /** Length of its audio that came before the first sound and is not played. */
+  silentMs: number
   /** Length of an agent item's sound so far; `complete` when no more follows. */
   audioMs: number
   complete: boolean
@@ -466,9 +500,23 @@ class SpokenWords {
     item.text = text.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
   }
 
+  /** Words of the agent that were heard to their end. */
+  said(text: string, order: number): void {
+    this.#add('agent', '', order, NaN, text).complete = true
+  }
+
   sound(itemId: string, ms: number, order: number, generation: number): void {
     const item = this.#find('agent', itemId) ?? this.#add('agent', itemId, order, generation)
     item.audioMs += ms
+  }
+
+  silence(itemId: string, ms: number, order: number, generation: number): void {
+    const item = this.#find('agent', itemId) ?? this.#add('agent', itemId, order, generation)
+    item.silentMs += ms
+  }
+
+  silentMs(itemId: string): number {
+    return this.#find('agent', itemId)?.silentMs ?? 0
   }
 
   /** The last sample of an item was delivered. */
@@ -522,8 +570,18 @@ class SpokenWords {
     return this.#items.findLast((item) => item.itemId === itemId && item.role === role)
   }
 
-  #add(role: 'caller' | 'agent', itemId: string, order: number, generation: number): Item {
-    const item: Item = { role, itemId, order, generation, text: '', audioMs: 0, complete: false, playedMs: null }
+  #add(role: 'caller' | 'agent', itemId: string, order: number, generation: number, text = ''): Item {
+    const item: Item = {
+      role,
+      itemId,
+      order,
+      generation,
+      text,
+      silentMs: 0,
+      audioMs: 0,
+      complete: false,
+      playedMs: null,
+    }
     this.#items.push(item)
     if (this.#items.length > TRANSCRIPT_ENTRIES_MAX) this.#items.shift()
     return item

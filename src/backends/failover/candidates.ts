@@ -256,6 +256,7 @@ export class Candidates {
   readonly #listener: CandidateListener
   readonly #all: readonly Candidate[]
   readonly #generations: Generations = { highest: 0 }
+  readonly #random: () => number
   readonly #live = new Set<CandidateSession>()
   readonly #closings = new Set<Promise<void>>()
   readonly #irregular: Record<string, Record<string, number>> = {}
@@ -270,6 +271,7 @@ export class Candidates {
     this.#listener = listener
     this.watch = options.watch ?? UNWATCHED
     const circuits = options.circuits ?? new Circuits()
+    this.#random = circuits.random
     this.#all = this.#usable().map((session) => ({
       candidate: session.candidate,
       name: session.name,
@@ -357,6 +359,28 @@ export class Candidates {
     return this.#all.some((candidate, i) => i !== index && this.#isGood(candidate))
   }
 
+  /** Half to one and a half of `ms`: calls that failed together do not try again together. */
+  jittered(ms: number): number {
+    return ms * (0.5 + this.#random())
+  }
+
+  /** As `CircuitBreaker.closedForMs`. A scripted candidate needs no connection. */
+  closedForMs(index: number): number {
+    const { candidate, circuit } = this.#at(index)
+    return candidate.scripted === true ? 0 : circuit.closedForMs(this.#timers.nowMs())
+  }
+
+  /** As `CircuitBreaker.turnMs`. */
+  turnMs(index: number): number {
+    const { candidate, circuit } = this.#at(index)
+    return candidate.scripted === true ? 0 : circuit.turnMs(this.#timers.nowMs())
+  }
+
+  /** Whether any candidate, tried or not, may be tried again by then. */
+  anyBy(untilMs: number): boolean {
+    return this.#all.some(({ out }, index) => !out && this.#timers.nowMs() + this.closedForMs(index) <= untilMs)
+  }
+
   tried(index: number): void {
     this.#at(index).tried = true
   }
@@ -422,6 +446,7 @@ export class Candidates {
     session.connect(own, resampler, frameSamples(this.capabilities.inputRateHz)).then(
       () => {
         const connectMs = this.#timers.nowMs() - session.connectAtMs
+        session.pass?.connected()
         if (session.phase === 'connecting') this.watch.session({ backend: session.name, role, connectMs, fault: null })
         this.#listener.connected(session)
       },

@@ -10,6 +10,15 @@ import {
 } from '../../core/limits.js'
 import type { BackendErrorCode, RateLimit } from '../backend.js'
 
+/** Reconnects that may begin at once: one caller whose session broke does not wait. */
+const RECONNECTS_AT_ONCE = 2
+/** Of a worker whose settings say nothing else. */
+const RECONNECTS_PER_SECOND = 25
+/** Calls that wait for an open circuit try again within this time after it, each at a moment of its own. */
+const AFTER_OPEN_MS = 1000
+/** While another call probes the backend, those that wait look once in this time, or in twice this time. */
+const PROBE_LOOK_MS = 300
+
 interface CircuitBreakerOptions {
   /** Consecutive failures, over all calls, that open the circuit. */
   readonly failuresToOpen?: number
@@ -18,6 +27,10 @@ interface CircuitBreakerOptions {
   readonly openMsMax?: number
   /** How long a wrong key or an empty account keeps it open: only a person can fix these. */
   readonly finalOpenMs?: number
+  /** Reconnects of all calls of a worker to one backend. */
+  readonly reconnectsPerSecond?: number
+  /** 0 to below 1. */
+  readonly random?: () => number
 }
 
 /** The state of a circuit, for operators. Plain data. */
@@ -33,6 +46,8 @@ export interface CircuitReport {
 
 /** Reports one session's result to the circuit: one success, one failure, or first a success and then a failure. */
 export interface CircuitPass {
+  /** The session is ready. It has not answered yet, so the circuit stays as it is. */
+  connected(): void
   /** The backend answered. Only the first call counts. */
   succeeded(nowMs: number): void
   failed(code: BackendErrorCode, message: string, nowMs: number): void
@@ -56,6 +71,9 @@ const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'sessi
  *
  * The probe is a real call: a failing backend makes one caller wait briefly, not all callers. `bad_request` (a mistake
  * of one agent) and `session_expired` say nothing about other sessions, so they do not count.
+ *
+ * A vendor's fault ends the sessions of all calls at once. So that they do not come back all at once, each asks
+ * when it may try again: not while the circuit is open, and in turns, so many in a second.
  */
 export class CircuitBreaker {
   readonly name: string
@@ -67,6 +85,12 @@ export class CircuitBreaker {
   readonly #openMs: number
   readonly #openMsMax: number
   readonly #finalOpenMs: number
+  readonly #reconnectEveryMs: number
+  readonly #random: () => number
+  /** The turn of the last reconnect; the next one's is later. */
+  #turnAtMs = -Infinity
+  /** A session has connected since one could not. */
+  #connects = true
   #openUntilMs: number | null = null
   /** The service told that a limit of the key is used up until then. */
   #exhaustedUntilMs = -Infinity
@@ -82,6 +106,8 @@ export class CircuitBreaker {
     this.#openMsMax = options.openMsMax ?? CIRCUIT_OPEN_MS_MAX
     this.#finalOpenMs = options.finalOpenMs ?? CIRCUIT_FINAL_OPEN_MS
     this.#nextOpenMs = this.#openMs
+    this.#reconnectEveryMs = 1000 / (options.reconnectsPerSecond ?? RECONNECTS_PER_SECOND)
+    this.#random = options.random ?? Math.random
   }
 
   state(nowMs: number): 'closed' | 'open' | 'half-open' {
@@ -121,6 +147,29 @@ export class CircuitBreaker {
     return state === 'closed' || (state === 'half-open' && (this.#probe === null || nowMs >= this.#probeUntilMs))
   }
 
+  /**
+   * Whether a call that lost its session, or failed to connect, may try this backend. Also while the circuit is open, if
+   * a session has connected since one could not: sessions that break say nothing about new ones.
+   */
+  mayReconnect(nowMs: number): boolean {
+    return this.#connects || this.allows(nowMs)
+  }
+
+  /** How long such a call waits until it asks `mayReconnect` again; 0 when it may. */
+  closedForMs(nowMs: number): number {
+    if (this.mayReconnect(nowMs)) return 0
+    const openMs = Math.max(this.exhaustedForMs(nowMs), (this.#openUntilMs ?? nowMs) - nowMs)
+    return openMs > 0 ? openMs + AFTER_OPEN_MS * this.#random() : PROBE_LOOK_MS * (1 + this.#random())
+  }
+
+  /** Takes a turn for such a call. @returns how long it waits for it */
+  turnMs(nowMs: number): number {
+    const everyMs = this.#reconnectEveryMs
+    this.#turnAtMs = Math.max(this.#turnAtMs + everyMs, nowMs - (RECONNECTS_AT_ONCE - 1) * everyMs)
+    const inMs = this.#turnAtMs - nowMs
+    return inMs <= 0 ? 0 : inMs + everyMs * this.#random()
+  }
+
   /** A session is tried; as a last resort also when `allows` returns false. */
   enter(nowMs: number): CircuitPass {
     const key = {}
@@ -129,12 +178,17 @@ export class CircuitBreaker {
       this.#probeUntilMs = nowMs + CIRCUIT_PROBE_MS_MAX
     }
     let phase: 'trying' | 'good' | 'over' = 'trying'
+    let ready = false
     const endProbe = (): boolean => {
       if (this.#probe !== key) return false
       this.#probe = null
       return true
     }
     return {
+      connected: () => {
+        ready = true
+        this.#connects = true
+      },
       succeeded: (atMs) => {
         if (phase !== 'trying') return
         phase = 'good'
@@ -143,6 +197,7 @@ export class CircuitBreaker {
       failed: (code, message, atMs) => {
         if (phase === 'over') return
         phase = 'over'
+        if (!ready && !NO_VERDICT.has(code)) this.#connects = false
         this.#failed(code, message, endProbe(), atMs)
       },
       released: () => {
@@ -199,11 +254,14 @@ export function retryAfterMs(message: string): number | null {
 
 /** The circuits of one worker, one for each backend by its name. */
 export class Circuits {
+  /** 0 to below 1. */
+  readonly random: () => number
   readonly #options: CircuitBreakerOptions
   readonly #breakers = new Map<string, CircuitBreaker>()
 
   constructor(options: CircuitBreakerOptions = {}) {
     this.#options = options
+    this.random = options.random ?? Math.random
   }
 
   /** The breaker of `name`, made on first use. Beyond CIRCUITS_MAX names, further names share one. */

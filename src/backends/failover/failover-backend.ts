@@ -28,6 +28,7 @@ import type {
   RateLimit,
   ToolReply,
   ToolSpec,
+  TextOptions,
 } from '../backend.js'
 import { isKeysItem } from '../key-entry.js'
 import { lateToolText } from '../prompts.js'
@@ -35,7 +36,7 @@ import { Alarm } from '../timers.js'
 import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { BackendCounters, SessionRole } from '../watch.js'
-import { CallHistory } from './call-history.js'
+import { CallHistory, isSilent } from './call-history.js'
 import { Candidates, snapshotIn } from './candidates.js'
 import type { CandidateListener, CandidateOptions, CandidateSession, FailoverSnapshot } from './candidates.js'
 import { DeafWatch } from './deaf-watch.js'
@@ -94,6 +95,17 @@ export interface FailoverReport extends Readonly<
   readonly irregular: Readonly<Record<string, BackendCounters>>
 }
 
+/**
+ * How long a caller waits for a model to be reached, before it is given up: at the start, where nothing was said yet, and
+ * in mid-call, where the caller hears that it takes a moment. An attempt that was begun in time may take longer.
+ */
+const FIRST_SEARCH_MS = 3000
+const SEARCH_MS = 10_000
+/** Pause before a backend is tried again when all were tried; each time twice as long. */
+const TRY_AGAIN_MS = 200
+/** Times that this is done in one search: 200 ms to 6.4 s. */
+const TRIES_AGAIN_MAX = 6
+
 const NOTHING_REPLAYED = { samples: 0, lostSamples: 0, texts: 0, inputs: 0 }
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
@@ -102,6 +114,8 @@ const HEARS: ReadonlySet<BackendEvent['type']> = new Set(['speech-started', 'und
 const ANSWERS: ReadonlySet<BackendEvent['type']> = new Set(['turn-start', 'tool-call'])
 /** The agent's echo may follow its speech for this long. */
 const ECHO_MS = 500
+/** Audio that stays below -60 dBFS is no answer: a vendor was seen to send 11 s of zeros before it spoke. */
+const SOUND_PEAK_MIN = 33
 /** Shorter speech may be a noise: no answer is expected. */
 const REAL_SPEECH_MS = 200
 
@@ -112,6 +126,7 @@ const REAL_SPEECH_MS = 200
  *     idle    --connect--> seeking
  *     seeking --a candidate is ready--> serving                       the first time: `ready`; after a loss: `failover`
  *     seeking --it failed, or is too slow and there is another--> seeking the next of `Candidates`
+ *     seeking --every candidate failed, and the last one to connect--> seeking  after a pause, until the search takes too long
  *     seeking --every candidate failed--> over                        one fatal `error`, `closed`, `connect` rejects
  *     serving --fatal error, closed, stall, failed answers--> seeking: replacement, else standby, else next candidate
  *     serving --its session ends soon, both sides quiet--> serving, by a new session of the same candidate (rotation)
@@ -162,6 +177,9 @@ export class FailoverBackend implements Backend, CandidateListener {
   /** While there is no primary: the session that becomes it when it is ready. */
   #next: CandidateSession | null = null
   readonly #connectAlarm: Alarm
+  /** The search for a session: when it is given up, and how often every candidate was tried. */
+  #searchUntilMs = 0
+  #triesAgain = 0
   #loss: { readonly from: string; readonly atMs: number; readonly reason: string } | null = null
   /** When the caller began to wait for a takeover; NaN while no caller waits. */
   #holdFromMs = NaN
@@ -169,6 +187,8 @@ export class FailoverBackend implements Backend, CandidateListener {
   /** The primary has just taken over and may repeat tool calls of the one before: these are not run again. */
   #repeating = false
   #responsesFailed = 0
+  /** The primary has made a sound or called a tool. */
+  #primaryLives = false
 
   #standby: CandidateSession | null = null
   #standbyTries = 0
@@ -221,6 +241,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     const ready = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
+    this.#searchUntilMs = this.#options.timers.nowMs() + FIRST_SEARCH_MS
     this.#seek(
       vendorFault('internal', 'no backend was tried', true),
       this.#candidates.resume(snapshotIn(session.resume)),
@@ -261,11 +282,13 @@ export class FailoverBackend implements Backend, CandidateListener {
     else if (voiceMs >= REAL_SPEECH_MS) this.#stall.spoken()
   }
 
-  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, options: TextOptions): void {
     if (this.#over) return
     if (options.respond) {
       this.#history.question(text, options.role)
       this.#stall.asked()
+    } else if (options.role === 'agent') {
+      this.#history.agentSaid(text)
     } else {
       this.#history.note(text)
     }
@@ -297,7 +320,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#stall.stop()
     this.#history.interrupted(heard.itemId, heard.playedMs)
     const itemId = heard.itemId === null ? null : (this.#primary?.inner(heard.itemId) ?? null)
-    this.#primary?.backend.interrupt({ itemId, playedMs: itemId === null ? 0 : heard.playedMs })
+    const silentMs = heard.itemId === null ? 0 : this.#history.silentMs(heard.itemId)
+    this.#primary?.backend.interrupt({ itemId, playedMs: itemId === null ? 0 : heard.playedMs + silentMs })
   }
 
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
@@ -346,7 +370,12 @@ export class FailoverBackend implements Backend, CandidateListener {
     generation: number,
   ): void {
     if (session !== this.#primary) return this.late()
-    this.#history.sound(generation, itemId, samplesToMs(pcm.length, sampleRateHz))
+    const ms = samplesToMs(pcm.length, sampleRateHz)
+    // What follows the first sound of an answer is a pause in it, and is played.
+    if (this.#history.answer(generation).soundMs === 0 && !sounds(pcm))
+      return this.#history.silence(generation, itemId, ms)
+    this.#primaryLives = true
+    this.#history.sound(generation, itemId, ms)
     this.#stall.sounding()
     this.#candidates.reportToCircuit(session, null)
     if (!Number.isNaN(this.#holdFromMs)) {
@@ -460,7 +489,7 @@ export class FailoverBackend implements Backend, CandidateListener {
       }
     }
     const answer = this.#history.turnDone(event)
-    if (answer?.toolCalls === 0) this.#stall.stop()
+    if (answer?.toolCalls === 0 && !isSilent(answer)) this.#stall.stop()
     if (status === 'completed') {
       this.#responsesFailed = 0
       if (answer?.toolCalls === 0 && answer.soundMs > 0) this.#repeating = false
@@ -470,6 +499,7 @@ export class FailoverBackend implements Backend, CandidateListener {
 
   #toolCall(session: CandidateSession, event: EventOf<'tool-call'>): void {
     const history = this.#history
+    this.#primaryLives = true
     history.activity++
     const answer = history.answers.get(event.generation)
     // The answer goes on after a call whose result is not spoken about.
@@ -503,8 +533,9 @@ export class FailoverBackend implements Backend, CandidateListener {
     // `spoken` may follow a noise, so it counts only once.
     if (state === 'spoken' && this.stats.stalls > 0) return
     // Without another backend the call itself handles the silence, except that of a single service that says nothing at
-    // all after speech: a new session may hear it.
-    const reconnects = state === 'spoken' && this.#options.candidates.length === 1
+    // all after speech, or nothing since its session began: a new session may do better, once.
+    const silent = state === 'spoken' || !this.#primaryLives
+    const reconnects = silent && this.stats.stalls === 0 && this.#options.candidates.length === 1
     if (!reconnects && !this.#candidates.hasBetterThan(primary.index)) return
     this.stats.stalls++
     const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
@@ -559,6 +590,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (this.#over) return
     this.stats.failovers++
     this.#candidates.beginSearch()
+    this.#searchUntilMs = nowMs + SEARCH_MS
+    this.#triesAgain = 0
     // The end of a session's time is no fault of the service.
     const sameAgain = fault.code === 'session_expired'
     if (!sameAgain) this.#candidates.failed(session.index, fault.retryable)
@@ -603,14 +636,52 @@ export class FailoverBackend implements Backend, CandidateListener {
     const standby = this.#standby
     const warm = standby?.phase === 'ready' && preferred === null && this.#candidates.isFree(standby.index)
     const index = warm ? standby.index : this.#candidates.next(preferred, this.#served)
-    if (index === null) return this.#giveUp((this.#served ? null : this.#candidates.exhausted()) ?? fault)
+    if (index === null) return this.#seekAgain(fault)
     if (standby?.index === index) {
       this.#standby = null
       return this.#await(standby)
     }
+    // A new call tries each candidate at once; whoever comes back waits for its turn.
+    if (!this.#served && this.#triesAgain === 0) return this.#try(index)
+    const closedMs = this.#candidates.closedForMs(index)
+    if (closedMs > 0) return this.#wait(closedMs, index, fault, () => this.#seek(fault, preferred))
+    const turnMs = this.#candidates.turnMs(index)
+    if (turnMs === 0) return this.#try(index)
+    this.#wait(turnMs, index, fault, () => {
+      // Others may have found meanwhile that it cannot be reached.
+      if (this.#candidates.closedForMs(index) > 0) this.#seek(fault, preferred)
+      else this.#try(index)
+    })
+  }
+
+  #try(index: number): void {
     const session = this.#candidates.take(index)
     this.#await(session)
     this.#connect(session, this.#served ? 'takeover' : 'first')
+  }
+
+  /** Goes on after `ms`, or at once without this candidate where the search does not last so long. */
+  #wait(ms: number, index: number, fault: VendorFault, goOn: () => void): void {
+    if (this.#options.timers.nowMs() + ms <= this.#searchUntilMs) return this.#connectAlarm.set(ms, goOn)
+    this.#candidates.tried(index)
+    this.#seek(fault)
+  }
+
+  /** Every candidate was tried. One that could not be reached may be reachable a moment later. */
+  #seekAgain(fault: VendorFault): void {
+    const waitMs = this.#candidates.jittered(TRY_AGAIN_MS * 2 ** this.#triesAgain)
+    const untilMs = this.#searchUntilMs
+    const again =
+      (fault.code === 'network' || fault.code === 'internal') &&
+      this.#triesAgain < TRIES_AGAIN_MAX &&
+      this.#options.timers.nowMs() + waitMs <= untilMs &&
+      this.#candidates.anyBy(untilMs)
+    if (!again) return this.#giveUp((this.#served ? null : this.#candidates.exhausted()) ?? fault)
+    this.#triesAgain++
+    this.#connectAlarm.set(waitMs, () => {
+      this.#candidates.beginSearch()
+      this.#seek(fault)
+    })
   }
 
   /** `session` becomes the primary as soon as it is ready. */
@@ -648,6 +719,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (first) this.#emit({ type: 'ready' })
     if (this.#over) return
     this.#primary = session
+    this.#primaryLives = false
     this.#candidates.beginSearch()
     this.#beginRotation(session.backend.capabilities.maxSessionMs)
     this.#deaf.reset()
@@ -708,6 +780,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (primary === null || this.#replacement !== null || this.#rotationTries >= ROTATION_TRIES_MAX + (last ? 1 : 0))
       return
     if (!last && !this.#quiet()) return
+    if (this.#candidates.closedForMs(primary.index) > 0) return
     this.#rotationTries++
     const session = this.#candidates.take(primary.index)
     this.#replacement = session
@@ -755,7 +828,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   #retryStandby(): void {
     if (this.#standbyAlarm.isSet || this.#standbyTries >= STANDBY_TRIES_MAX) return
     this.#standbyTries++
-    this.#standbyAlarm.set(STANDBY_RETRY_MS, () => this.#fillStandby())
+    this.#standbyAlarm.set(this.#candidates.jittered(STANDBY_RETRY_MS), () => this.#fillStandby())
   }
 
   #renewStandby(session: CandidateSession): void {
@@ -790,6 +863,10 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#candidates.retireAll(reason)
     this.#history.release()
   }
+}
+
+function sounds(pcm: Int16Array): boolean {
+  return pcm.some((sample) => sample >= SOUND_PEAK_MIN || sample <= -SOUND_PEAK_MIN)
 }
 
 function orNull(ms: number): number | null {

@@ -7,13 +7,21 @@ import {
 } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendSession,
+  BackendSink,
+  ToolReply,
+  ToolSpec,
+  TextOptions,
+} from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
 import { preRollMs } from '../pre-roll.js'
 import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
-import { keysText, openingText } from '../prompts.js'
+import { keysText, openingText, saidText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -142,7 +150,7 @@ export class GeminiLiveBackend implements Backend {
   #tools: ReadonlyMap<string, ToolSpec> = new Map()
   readonly #keys: KeyEntry
   /** Texts that wait until the model is silent, because content interrupts it. */
-  #notes: string[] = []
+  #notes: { readonly role: 'user' | 'model'; readonly text: string }[] = []
   /**
    * Tool results that wait while the caller speaks. The service cancels its calls then, and a result that crosses the
    * cancellation would be lost.
@@ -274,11 +282,10 @@ export class GeminiLiveBackend implements Backend {
     })
   }
 
-  sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, { role, respond }: TextOptions): void {
     this.#connection.whenReady(() => {
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
-      // The service has no system messages after the setup.
-      if (words !== '') this.#notes.push(role === 'system' ? `[${words}]` : words)
+      if (words !== '') this.#notes.push(this.#noteOf(role, words))
       if (!respond) return this.#sendNotes()
       this.#inputGiven()
       this.#sendTexts(true)
@@ -416,7 +423,8 @@ export class GeminiLiveBackend implements Backend {
     // A model that takes content only at the start gets notes with the next text.
     if (this.#notes.length === 0 || this.#serverBusy || this.#activityOpen || this.#options.texts === 'realtime') return
     // It would cancel the calls that run; and with the gateway's turns it goes with the caller's next words.
-    if (this.#traits.asynchronous && (!this.capabilities.serverVad || this.#calls.blockingIds.length > 0)) return
+    if (this.#calls.blockingIds.length > 0) return
+    if (this.#traits.asynchronous && !this.capabilities.serverVad) return
     this.#sendTexts(false)
   }
 
@@ -437,16 +445,30 @@ export class GeminiLiveBackend implements Backend {
     this.#earlierTurnOpen = this.#serverBusy
   }
 
+  /** The service has no system messages after the setup, and as realtime input no words of the model either. */
+  #noteOf(role: TextOptions['role'], words: string): { readonly role: 'user' | 'model'; readonly text: string } {
+    if (role === 'caller') return { role: 'user', text: words }
+    if (role === 'system') return { role: 'user', text: `[${words}]` }
+    return this.#options.texts === 'realtime'
+      ? { role: 'user', text: `[${saidText(words)}]` }
+      : { role: 'model', text: words }
+  }
+
   #sendTexts(respond: boolean): void {
-    const texts = this.#notes.splice(0)
+    const notes = this.#notes.splice(0)
     if (this.#options.texts !== 'realtime') {
-      const turns = texts.length === 0 ? [] : [{ role: 'user' as const, parts: texts.map((text) => ({ text })) }]
+      const turns: { role: 'user' | 'model'; parts: { text: string }[] }[] = []
+      for (const { role, text } of notes) {
+        const last = turns.at(-1)
+        if (last?.role === role) last.parts.push({ text })
+        else turns.push({ role, parts: [{ text }] })
+      }
       this.#send({ clientContent: { turns, turnComplete: respond } })
       return
     }
     const manual = !this.capabilities.serverVad && !this.#activityOpen
     if (manual) this.#send({ realtimeInput: { activityStart: {} } })
-    this.#send({ realtimeInput: { text: texts.join('\n') } })
+    this.#send({ realtimeInput: { text: notes.map(({ text }) => text).join('\n') } })
     if (manual) this.#send({ realtimeInput: { activityEnd: {} } })
   }
 

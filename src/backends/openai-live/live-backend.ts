@@ -8,11 +8,19 @@ import {
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
-import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendSession,
+  BackendSink,
+  ToolReply,
+  ToolSpec,
+  TextOptions,
+} from '../backend.js'
 import { Conversation } from '../cascade/conversation.js'
 import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { closeFault, wireFault } from '../openai-realtime/wire.js'
-import { keysText, openingText } from '../prompts.js'
+import { keysText, openingText, saidText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { parseArguments } from '../tool-text.js'
 import { Base64Audio } from '../transport/base64-audio.js'
@@ -181,13 +189,17 @@ export class OpenAiLiveBackend implements Backend {
     this.#uplink.flush()
   }
 
-  sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, { role, respond }: TextOptions): void {
     this.#connection.whenReady(() => {
       const { greeting = null, history = [] } = this.#session ?? {}
       if (text === '' && role === 'system' && respond && greeting !== null && greeting !== '' && history.length === 0)
         return this.#context('commentary', greeting, null)
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
       if (words === '') return
+      if (role === 'agent') {
+        this.#conversation?.said(words)
+        return this.#context('thinking', saidText(words), null)
+      }
       if (respond) return this.#delegate?.ask(words, role)
       if (role === 'caller') this.#conversation?.caller(words)
       else this.#conversation?.note(words)

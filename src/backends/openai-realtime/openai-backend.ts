@@ -3,7 +3,15 @@ import { BACKEND_CREATE_PAUSE_MS, BACKEND_PRE_ROLL_MS_MAX, BACKEND_WAITING_AUDIO
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
-import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import type {
+  Backend,
+  BackendCapabilities,
+  BackendSession,
+  BackendSink,
+  ToolReply,
+  ToolSpec,
+  TextOptions,
+} from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
 import { preRollMs } from '../pre-roll.js'
@@ -29,6 +37,7 @@ import {
   targetOf,
   transcriptionModel,
   turnEndOf,
+  messageItem,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
 import { tokensOf, transcriptionUsage } from './usage.js'
@@ -237,17 +246,10 @@ export class OpenAiRealtimeBackend implements Backend {
     })
   }
 
-  sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, { role, respond }: TextOptions): void {
     this.#connection.whenReady(() => {
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
-      const id =
-        words === ''
-          ? null
-          : this.#createItem({
-              type: 'message',
-              role: role === 'caller' ? 'user' : 'system',
-              content: [{ type: 'input_text', text: words }],
-            })
+      const id = words === '' ? null : this.#createItem(messageItem(role, words))
       if (respond) {
         this.#repeated.forget()
         this.#responses.want(id)

@@ -2,7 +2,7 @@ import { HINTED } from '../../agents/backend-options.js'
 import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type { BackendSession, ToolSpec } from '../backend.js'
+import type { BackendSession, TextOptions, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import { turnEndAfter } from '../transport/caller-uplink.js'
@@ -219,13 +219,14 @@ export function replayItems(session: BackendSession): NewItem[] {
     })
   }
   for (const { role, text } of recentHistory(session.history)) {
-    items.push(
-      role === 'caller'
-        ? { type: 'message', role: 'user', content: [{ type: 'input_text', text }] }
-        : { type: 'message', role: 'assistant', content: [{ type: 'output_text', text }] },
-    )
+    items.push(messageItem(role, text))
   }
   return items
+}
+
+export function messageItem(role: TextOptions['role'], text: string): NewItem {
+  if (role === 'agent') return { type: 'message', role: 'assistant', content: [{ type: 'output_text', text }] }
+  return { type: 'message', role: role === 'caller' ? 'user' : 'system', content: [{ type: 'input_text', text }] }
 }
 
 /** What the vendor's documentation shows for a limit of one's own. */

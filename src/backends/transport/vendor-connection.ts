@@ -4,9 +4,7 @@ import { WebSocket } from 'ws'
 import { GatewayError } from '../../core/errors.js'
 import {
   BACKEND_CLOSE_MS,
-  BACKEND_CONNECT_ATTEMPTS_MAX,
   BACKEND_CONNECT_MS,
-  BACKEND_CONNECT_PAUSE_MS,
   BACKEND_FAULT_BYTES_MAX,
   BACKEND_FRAME_BYTES_MAX,
   BACKEND_PING_MS,
@@ -48,7 +46,6 @@ const CLOSE_ABNORMAL = 1006
  *
  *     idle       --connect--> connecting
  *     connecting --ready()--> ready                               `connect` resolves
- *     connecting --network fault, attempts left--> connecting     after a pause; never after a wrong key
  *     connecting --fault, timeout, signal--> closed               `error`, `closed`, then `connect` rejects
  *     ready      --fatal fault, closed by the other side--> closed  `error`, `closed`
  *     (any)      --close()--> closed                              `closed` when the socket is gone, within 1 s
@@ -59,8 +56,6 @@ export class VendorConnection {
   #state: 'idle' | 'connecting' | 'ready' | 'closing' | 'closed' = 'idle'
   #socket: RealtimeSocket | null = null
   readonly #waiting: (() => void)[] = []
-  #attempts = 0
-  #retry: NodeJS.Timeout | null = null
   #deadline: NodeJS.Timeout | null = null
   #settle: { readonly resolve: () => void; readonly reject: (error: GatewayError) => void } | null = null
   #closing: { readonly promise: Promise<void>; readonly done: () => void; readonly reason: string } | null = null
@@ -143,20 +138,11 @@ export class VendorConnection {
     this.#socket?.sendBytes(audio, length)
   }
 
-  /** Emits a fault. A fatal one ends the session, unless another attempt to connect is made. */
+  /** Emits a fault. A fatal one ends the session; whether another is made is for its owner to decide. */
   fail(fault: VendorFault): void {
     if (!this.alive) return
     if (!fault.fatal) {
       this.#sink.event(faultEvent(fault))
-      return
-    }
-    const again = fault.code === 'network' || fault.code === 'internal'
-    if (this.#state === 'connecting' && again && this.#attempts < BACKEND_CONNECT_ATTEMPTS_MAX) {
-      this.#drop()
-      this.#retry ??= setTimeout(() => {
-        this.#retry = null
-        this.#open()
-      }, BACKEND_CONNECT_PAUSE_MS)
       return
     }
     const settle = this.#settle
@@ -188,7 +174,6 @@ export class VendorConnection {
   }
 
   #open(): void {
-    this.#attempts++
     const { url, headers } = this.#options.target()
     const { service, secrets, pingMs = BACKEND_PING_MS } = this.#options
     const socket: RealtimeSocket = new RealtimeSocket(
@@ -237,9 +222,7 @@ export class VendorConnection {
   }
 
   #clearTimers(): void {
-    if (this.#retry !== null) clearTimeout(this.#retry)
     if (this.#deadline !== null) clearTimeout(this.#deadline)
-    this.#retry = null
     this.#deadline = null
   }
 }

@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import { Recorder, conformanceSession } from '../../../src/backends/conformance.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
+import { Circuits } from '../../../src/backends/failover/circuit-breaker.js'
 import { FailoverBackend } from '../../../src/backends/failover/failover-backend.js'
 import type { FailoverOptions } from '../../../src/backends/failover/failover-backend.js'
 import { FakeTimers, settled } from './scripted.js'
@@ -20,6 +21,7 @@ export class Line {
     this.backend = new FailoverBackend(this.recorder, {
       candidates: services.map(({ create }) => ({ create })),
       timers: this.timers,
+      circuits: new Circuits({ random: () => 0.5 }),
       ...options,
     })
     t.teardown(() => this.backend.close('the test is over'))

@@ -7,6 +7,7 @@ import type {
   BackendSink,
   ToolReply,
   ToolSpec,
+  TextOptions,
 } from '../../../src/backends/backend.js'
 import type { BackendTimers } from '../../../src/backends/timers.js'
 import { faultError, faultEvent, vendorFault } from '../../../src/backends/transport/vendor-fault.js'
@@ -129,7 +130,7 @@ export class ScriptedBackend implements Backend {
     this.fed.push({ type: 'speech-end', at: this.samples.length })
   }
 
-  sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+  sendText(text: string, { role, respond }: TextOptions): void {
     this.fed.push({ type: 'text', text, role, respond, at: this.samples.length })
   }
 
