@@ -1,5 +1,6 @@
 import { setImmediate as immediate } from 'node:timers/promises'
 import { collectDefaultMetrics, Gauge } from 'prom-client'
+import { CALL_REFUSALS } from '../call/record.js'
 import type { CallRecord } from '../call/record.js'
 import type { Clock } from '../core/clock.js'
 import { LABEL_SETS_MAX, METRICS_FLUSH_MS, SCRAPE_REUSE_MS, SCRAPE_SLICE_MS } from '../core/limits.js'
@@ -27,19 +28,9 @@ import type {
 
 /** Why a call was not taken, or its socket not opened. */
 export const REFUSAL_REASONS = [
-  'capacity',
-  'draining',
-  'cordoned',
-  'tick-slack',
-  'memory',
-  'cpu-throttling',
-  'agent-capacity',
-  'no-owner',
-  'file-descriptors',
-  'agent-unknown',
+  ...CALL_REFUSALS,
   'duplicate',
   'rate-limit',
-  'fault',
   'subprotocol',
   'token-missing',
   'token-invalid',
@@ -54,6 +45,7 @@ export const WEBHOOK_REJECTIONS = [
   'unsigned',
   'signature',
   'bare-signature',
+  'token-only',
   'stale',
   'token',
   'too-large',
@@ -62,7 +54,6 @@ export const WEBHOOK_REJECTIONS = [
   'content-type',
   'malformed',
   'rate-limit',
-  'agent-unknown',
   'method',
   'not-found',
 ] as const
@@ -163,6 +154,7 @@ export class Metrics {
   readonly framesDropped: CounterOf<'where'>
   readonly webhookSeconds: HistogramOf<'route'>
   readonly webhookRejected: CounterOf<'reason'>
+  readonly webhooksTokenOnly: CounterOf<'route'>
   /** Webhook answered → first frame of audio from the carrier. */
   readonly streamSetup: HistogramHandle
   readonly socketsClosed: CounterOf<'why'>
@@ -188,6 +180,7 @@ export class Metrics {
   readonly #tickLateness: MergedHistogram
   readonly #sources = new Set<() => void>()
   readonly #labelOverflow: CounterHandle
+  readonly #nameLookups: CounterOf<'result'>
   readonly #exemplarOf: (callSid: string) => Record<string, string>
   #timer: NodeJS.Timeout | null = null
 
@@ -222,6 +215,7 @@ export class Metrics {
     this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
     this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['reason'])
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
+    this.#nameLookups = this.defineCounter('name_lookups', 'Look-ups of host names, by how they ended', ['result'])
     this.callsResumed = this.defineCounter('calls_resumed', 'Calls that this node went on with', [])({})
     this.streamsOfferedAgain = this.defineCounter('streams_offered_again', 'Streams offered again', [])({})
     this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls moved to another media worker', [])({})
@@ -251,11 +245,11 @@ export class Metrics {
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
-    this.claims = this.defineCounter('claims', 'What agents claimed to have done, by what became of the tool', [
-      'agent',
-      'tool',
-      'verdict',
-    ])
+    this.claims = this.defineCounter(
+      'claims',
+      'What agents claimed to have done, by what became of the tool, and what they said that nothing gave them',
+      ['agent', 'tool', 'verdict'],
+    )
     this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', ['committed'])
     this.bargeInStop = this.defineHistogram(
       'barge_in_stop_seconds',
@@ -348,6 +342,11 @@ export class Metrics {
       WEBHOOK_BOUNDS,
     )
     this.webhookRejected = this.defineCounter('webhook_rejected', 'Webhooks that were rejected', ['reason'])
+    this.webhooksTokenOnly = this.defineCounter(
+      'webhooks_token_only',
+      'Webhooks without a valid signature that were accepted for the token in their URL',
+      ['route'],
+    )
     this.streamSetup = this.defineHistogram(
       'stream_setup_seconds',
       'Webhook answered to first audio from the carrier',
@@ -465,6 +464,12 @@ export class Metrics {
       () => watch.cpu?.throttledSeconds ?? 0,
     )
     this.onFlush(() => void watch.look())
+  }
+
+  /** Counts the look-ups of some threads. The returned function counts a last time and stops. */
+  nameLookupsFrom(results: readonly { readonly result: string; readonly count: () => number }[]): () => void {
+    const stops = results.map(({ result, count }) => this.countFrom(this.#nameLookups({ result }), count))
+    return () => stops.forEach((stop) => stop())
   }
 
   /**

@@ -80,7 +80,7 @@ t.test('an erased call leaves nothing, and the log that is being written goes on
 
   t.same(eraseCalls([folder, join(folder, 'none')], [a]), {
     calls: 1,
-    records: 3,
+    records: 2,
     handoffs: 1,
     recordings: 2,
     carrierRecordings: 1,

@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseCallSid } from '../../src/core/ids.js'
 import type { CallSid } from '../../src/core/ids.js'
-import { OPEN_RECORD_EVERY_MS } from '../../src/core/limits.js'
+import { OPEN_RECORDS_PENDING_MAX, OPEN_RECORD_EVERY_MS } from '../../src/core/limits.js'
 import { Archive, OpenRecords } from '../../src/telemetry/archive/archive.js'
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -99,7 +99,7 @@ t.test('after a crash the open record of a live call is its record, kept as long
   // The dead one is not closed: it would say goodbye to its recordings. Its thread writes no more.
   const next = await Archive.start(limits(folder), log)
   t.same(
-    next.died,
+    next.died.map(({ document }) => document),
     [
       { callSid: sid(1), said: 'hello', recording: null },
       { callSid: sid(2), recording: `recordings/${sid(2)}.wav` },
@@ -109,6 +109,8 @@ t.test('after a crash the open record of a live call is its record, kept as long
   )
   t.same(readdirSync(join(folder, 'recordings')), [`${sid(2)}.wav`])
   t.equal(next.counters.linesTorn, 1, 'half a file is counted')
+  t.equal(await next.find('record', sid(1)), undefined, 'it may go on')
+  for (const n of [1, 2, 3]) next.settleLeft(sid(n), true)
   t.same(await next.find('record', sid(1)), { callSid: sid(1), said: 'hello', recording: null })
   t.same(await next.find('record', sid(4)), { callSid: sid(4), over: true })
   t.equal(await next.find('record', sid(5)), undefined, 'older than RECORDS_KEEP_DAYS')
@@ -123,10 +125,10 @@ t.test('after a crash the open record of a live call is its record, kept as long
   await dead.close()
 })
 
-t.test('in a fleet it waits until it is known whether the call went on elsewhere', async (t) => {
+t.test('it waits until it is known whether the call goes on, here or elsewhere', async (t) => {
   const left = [1, 2, 3].map((n) => [`${sid(n)}.json`, JSON.stringify({ callSid: sid(n), recording: null })] as const)
   const folder = t.testdir({ records: { open: Object.fromEntries(left) } })
-  const archive = await Archive.start(limits(folder, { holdsLeft: true }), log)
+  const archive = await Archive.start(limits(folder), log)
   t.equal(archive.died.length, 3)
   t.same(archive.newest, [], 'none of them has ended yet')
   archive.settleLeft(sid(1), true)
@@ -151,7 +153,8 @@ t.test('calls of a removed process are closed by the remaining one', async (t) =
   )
   const archive = await Archive.start(limits(folder, { leftFolders: [join(folder, 'process-1')] }), log)
   const closed = { callSid: sid(1), recording: `process-1/recordings/${sid(1)}.wav` }
-  t.same(archive.died, [closed])
+  t.match(archive.died, [{ document: closed, sealed: null }])
+  archive.settleLeft(sid(1), true)
   t.same(await archive.find('record', sid(1)), closed)
   await archive.close()
 })
@@ -172,5 +175,72 @@ t.test('a recording that could not be begun is known to have failed', async (t) 
   sink.write(0, new Int16Array(200))
   sink.end()
   t.ok(sink.failed)
+  await archive.close()
+})
+
+const bytes = (text: string): Uint8Array => Buffer.from(text)
+const kept = (folder: string, n: number): string => join(folder, 'records', 'open', `${sid(n)}.kept`)
+const sealedOf = async (folder: string): Promise<Record<string, string>> => {
+  const next = await Archive.start(limits(folder), log)
+  const found = next.died.map(({ document, sealed }) => [
+    (document as { callSid: string }).callSid,
+    sealed === null ? 'none' : [sealed.state, ...sealed.log].map((one) => Buffer.from(one).toString()).join(' '),
+  ])
+  await next.close()
+  return Object.fromEntries(found) as Record<string, string>
+}
+
+t.test('beside it lies the sealed state of the call, of which each write appends what is new', async (t) => {
+  const folder = t.testdir({})
+  const archive = await Archive.start(limits(folder), log)
+  for (const n of [1, 2, 3, 4, 5, 6]) archive.openRecord(sid(n), () => ({ callSid: sid(n) }))
+  const change = (n: number, state: string, append: readonly string[], replace = false) =>
+    ({ callSid: sid(n), state: bytes(state), append: append.map(bytes), replace }) as const
+  archive.keepSealed([1, 2, 3, 4, 5].map((n) => change(n, 's1', ['a', 'b'], true)))
+  archive.keepSealed([
+    change(1, 's2', ['c']),
+    change(2, 's2', ['whole'], true),
+    change(3, 's2', []),
+    change(6, 's', []),
+  ])
+  archive.openRecordGone(sid(4))
+  archive.sealedGone(sid(5))
+  archive.keepSealed([change(4, 's2', ['late']), change(5, 's2', ['late'])])
+  archive.keepSealed([change(7, 's1', [], true)])
+  await archive.find('record', sid(1))
+  t.ok(existsSync(kept(folder, 7)))
+  writeFileSync(kept(folder, 3), Buffer.concat([readFileSync(kept(folder, 3)), bytes('\x01\x00\x00\x00\x05half')]))
+  t.same(await sealedOf(folder), {
+    [sid(1)]: 's2 a b c',
+    [sid(2)]: 's2 whole',
+    [sid(3)]: 's2 a b',
+    [sid(5)]: 'none',
+    [sid(6)]: 'none',
+  })
+  t.notOk(existsSync(kept(folder, 7)), 'a state without a record is of no call that was live')
+  await archive.close()
+})
+
+t.test('a long call does not fill the disk with states that have been replaced', async (t) => {
+  const folder = t.testdir({})
+  const archive = await Archive.start(limits(folder, { fsync: 'never' }), log)
+  archive.openRecord(sid(1), () => ({ callSid: sid(1) }))
+  const state = Buffer.alloc(200_000, 's')
+  for (let n = 0; n < 20; n++)
+    archive.keepSealed([{ callSid: sid(1), state, append: [bytes(String(n))], replace: n === 0 }])
+  await archive.find('record', sid(1))
+  t.ok(statSync(kept(folder, 1)).size < 1_300_000)
+  const found = (await sealedOf(folder))[sid(1)] ?? ''
+  t.equal(found.replace(/s+/, 's'), `s ${Array.from({ length: 20 }, (_, n) => n).join(' ')}`, 'and its log is whole')
+  await archive.close()
+})
+
+t.test('what waits for the disk is bounded', async (t) => {
+  const archive = await Archive.start(limits(t.testdir({})), log)
+  let taken = 0
+  while (archive.keepSealed([]) && taken < 1000) taken++
+  t.equal(taken, OPEN_RECORDS_PENDING_MAX)
+  await archive.find('record', sid(1))
+  t.ok(archive.keepSealed([]), 'and it takes more when the disk has taken these')
   await archive.close()
 })

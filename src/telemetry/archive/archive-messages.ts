@@ -1,3 +1,5 @@
+import type { DeletedFor, KeptFile } from './kept-files.js'
+
 /** When written data is synced to the disk: after each line, once a second, or when the system does it. */
 export type FsyncPolicy = 'each' | 'second' | 'never'
 
@@ -5,17 +7,14 @@ export type FsyncPolicy = 'each' | 'second' | 'never'
 export interface ArchiveLimits {
   /** Has `records/` and `recordings/`. */
   readonly folder: string
-  /** Folders of the same kind that no process uses any more. They are not read; the same retention applies. */
+  /** Folders of the same kind that no process uses any more; the same retention applies. */
   readonly leftFolders?: readonly string[]
   /** Another one, in which another process may be writing now: only what is too old is deleted. Null: there is none. */
   readonly spareFolder?: string | null
   /** True when the folders are locked: any unfinished file in them at the start is that of a dead process. */
   readonly alone?: boolean
-  /**
-   * True where a call may have gone on elsewhere when its process died: its open record is kept back until `left-record`
-   * says what becomes of it. False: it becomes the call's record at once.
-   */
-  readonly holdsLeft?: boolean
+  /** True: nothing is read or written; what is there is still deleted when it is too old. */
+  readonly retainOnly?: boolean
   readonly fsync: FsyncPolicy
   /** A file of records that reaches this size is followed by a new one. */
   readonly fileBytes: number
@@ -35,12 +34,52 @@ export interface ArchiveStart {
   readonly first: boolean
 }
 
+/** The sealed state of a live call, as the fleet's store has it. */
+export interface SealedState {
+  readonly state: Uint8Array
+  /** Oldest first. */
+  readonly log: readonly Uint8Array[]
+}
+
+/** What the fleet's store has written once. */
+export interface StoredValue {
+  readonly key: string
+  readonly value: string
+  /** Calendar time from which it counts no more. */
+  readonly untilMs: number
+}
+
+/** What is new of it. */
+export interface SealedChange {
+  readonly callSid: string
+  /** Replaces the one before. */
+  readonly state?: Uint8Array | undefined
+  /** Appended to the log. */
+  readonly append?: readonly Uint8Array[] | undefined
+  /** True: `append` is the whole log. */
+  readonly replace?: boolean | undefined
+}
+
+/** A call that was live when its process died, or that ended with it: its record so far. */
+export interface LeftDocument {
+  readonly document: unknown
+  /** Calendar time at which it was last written. */
+  readonly atWallMs: number
+  /** Null where none was kept. */
+  readonly sealed: SealedState | null
+}
+
 export type ToArchive =
   /**
    * The open record of a live call. Replaces the previous one, until the final record comes. As text, because objects
-   * cost half as much again to pass.
+   * cost half as much again to pass. `ended`: the call is over, and this is its record; no state of it is kept any more.
    */
-  | { readonly type: 'open-record'; readonly callSid: string; readonly json: string }
+  | { readonly type: 'open-record'; readonly callSid: string; readonly json: string; readonly ended: boolean }
+  /** What is new of the sealed states of live calls. */
+  | { readonly type: 'sealed'; readonly changes: readonly SealedChange[] }
+  | { readonly type: 'value'; readonly value: StoredValue }
+  /** The state of a call is of no use any more. */
+  | { readonly type: 'sealed-gone'; readonly callSid: string }
   | { readonly type: 'document'; readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }
   /** The call is another node's: its record is there. */
   | { readonly type: 'open-record-gone'; readonly callSid: string }
@@ -73,8 +112,9 @@ export type FromArchive =
       readonly newest: readonly unknown[]
       readonly torn: number
       readonly recovered: number
-      /** Records of calls that were open when an earlier process died; among the newest too, unless they are kept back. */
-      readonly died: readonly unknown[]
+      /** Calls that were open when an earlier process died; each waits for `left-record`. */
+      readonly died: readonly LeftDocument[]
+      readonly values: readonly StoredValue[]
     }
   | { readonly type: 'open-record-done' }
   /** A recording could not be begun: nothing of it is on the disk. */
@@ -83,4 +123,6 @@ export type FromArchive =
   /** A document was written or dropped. */
   | { readonly type: 'document-done'; readonly kind: DocumentKind; readonly ok: boolean }
   | { readonly type: 'rows-done'; readonly bytes: number; readonly ok: boolean }
+  /** Retention deleted a file. */
+  | { readonly type: 'deleted'; readonly kind: KeptFile; readonly reason: DeletedFor }
   | ArchiveFault

@@ -1,112 +1,23 @@
-import {
-  closeSync,
-  existsSync,
-  fdatasyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
 import { ARCHIVE_BACKLOG_MAX, ENDED_CALLS_KEPT } from '../../core/limits.js'
-import type { ArchiveFault, ArchiveStart, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
-import { LineLog, retainLeftLog } from './line-log.js'
-import { ABANDONED_AFTER_MS, RecordingFiles } from './recording-files.js'
-
-const FILE = /^([A-Za-z0-9_-]{1,64})\.json$/
-const PART = /^[A-Za-z0-9_-]{1,64}\.json\.part$/
-
-/** A call that was live when its process died. */
-interface LeftRecord {
-  readonly callSid: string
-  readonly document: Readonly<Record<string, unknown>>
-  /** Calendar time at which the call was last known to be live. */
-  readonly atWallMs: number
-}
-
-/**
- * The open record of each live call, `SID.json`: written to a temporary file and renamed, so that it is always whole. A
- * call's file is deleted when its record is in the log, so a start finds here the calls whose process died.
- *
- * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
- */
-class OpenRecordFiles {
-  /** Files that are not records: half-written when the machine died, or foreign. */
-  unreadable = 0
-  readonly #folder: string
-
-  constructor(folder: string) {
-    this.#folder = folder
-  }
-
-  /** @param sync  whether to wait until the disk has it */
-  write(callSid: string, json: string, sync: boolean): void {
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
-    const beside = `${this.#path(callSid)}.part`
-    const handle = openSync(beside, 'w', 0o600)
-    try {
-      writeFileSync(handle, json)
-      if (sync) fdatasyncSync(handle)
-    } finally {
-      closeSync(handle)
-    }
-    renameSync(beside, this.#path(callSid))
-  }
-
-  remove(callSid: string): void {
-    rmSync(this.#path(callSid), { force: true })
-    rmSync(`${this.#path(callSid)}.part`, { force: true })
-  }
-
-  /** The open records of dead processes, oldest first. Unreadable ones are deleted. */
-  left(): LeftRecord[] {
-    const left: LeftRecord[] = []
-    for (const name of this.#names()) {
-      const path = join(this.#folder, name)
-      const callSid = FILE.exec(name)?.[1]
-      if (callSid !== undefined) {
-        const document = readObject(path)
-        if (document?.['callSid'] === callSid) {
-          left.push({ callSid, document, atWallMs: statSync(path).mtimeMs })
-          continue
-        }
-        this.unreadable++
-      }
-      if (callSid !== undefined || PART.test(name)) rmSync(path, { force: true })
-    }
-    return left.sort((a, b) => a.atWallMs - b.atWallMs)
-  }
-
-  #names(): string[] {
-    try {
-      return readdirSync(this.#folder)
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
-      throw thrown
-    }
-  }
-
-  #path(callSid: string): string {
-    return join(this.#folder, `${callSid}.json`)
-  }
-}
-
-/** Null for anything that is no JSON object. */
-function readObject(path: string): Readonly<Record<string, unknown>> | null {
-  try {
-    const document = JSON.parse(readFileSync(path, 'utf8')) as unknown
-    return typeof document === 'object' && document !== null ? (document as Readonly<Record<string, unknown>>) : null
-  } catch {
-    return null
-  }
-}
+import type {
+  ArchiveFault,
+  ArchiveStart,
+  DocumentKind,
+  FromArchive,
+  StoredValue,
+  ToArchive,
+} from './archive-messages.js'
+import { ABANDONED_AFTER_MS, KEPT_FILES, keptFolder, retain } from './kept-files.js'
+import { LineLog } from './line-log.js'
+import { OpenRecordFiles } from './open-record-files.js'
+import type { LeftRecord } from './open-record-files.js'
+import { RecordingFiles } from './recording-files.js'
+import { StoredValues } from './stored-values.js'
 
 /**
  * The thread that writes the archive. It alone waits for the disk: a slow, full or missing disk blocks
@@ -115,26 +26,25 @@ function readObject(path: string): Readonly<Record<string, unknown>> | null {
 
 const TICK_MS = 1000
 const UPKEEP_TICKS = 600
-const DAY_MS = 86_400_000
 
 const { limits, first } = workerData as ArchiveStart
 assert(parentPort !== null, 'the archive is a worker thread')
 const port = parentPort
 const post = (message: FromArchive): void => port.postMessage(message)
 
-const logOf = (name: string): LineLog =>
+const logOf = (kind: 'records' | 'handoffs'): LineLog =>
   new LineLog({
-    folder: join(limits.folder, 'records'),
-    name,
+    folder: keptFolder(limits.folder, kind),
+    name: KEPT_FILES[kind].log,
     fileBytes: limits.fileBytes,
-    keepDays: limits.recordsKeepDays,
-    keepBytes: limits.recordsKeepBytes,
   })
-const LOG_NAMES = ['calls', 'handoffs'] as const
-const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf(LOG_NAMES[0]), handoff: logOf(LOG_NAMES[1]) }
-const recordings = new RecordingFiles(join(limits.folder, 'recordings'))
-const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(join(folder, 'records', 'open'))
+const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf('records'), handoff: logOf('handoffs') }
+const recordings = new RecordingFiles(keptFolder(limits.folder, 'recordings'))
+const recordingsIn = (folder: string): RecordingFiles =>
+  folder === limits.folder ? recordings : new RecordingFiles(keptFolder(folder, 'recordings'))
+const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(keptFolder(folder, 'openRecords'))
 const openRecords = openRecordsIn(limits.folder)
+const values = new StoredValues(keptFolder(limits.folder, 'openRecords'))
 /** Documents that could not be written; tried again once a second. */
 const backlog: { readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }[] = []
 let ticks = 0
@@ -183,30 +93,19 @@ function tryBacklog(): void {
 }
 
 function upkeep(): void {
-  attempt('upkeep', null, () => {
-    logs.record.retain(Date.now())
-    logs.handoff.retain(Date.now())
-    recordings.recover(Date.now())
-    recordings.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
-  })
   const { leftFolders = [], spareFolder = null } = limits
-  for (const folder of [...leftFolders, ...(spareFolder === null ? [] : [spareFolder])])
-    attempt('upkeep', null, () => {
-      retainLeft(folder)
+  for (const folder of [limits.folder, ...leftFolders, ...(spareFolder === null ? [] : [spareFolder])]) {
+    attempt('upkeep', null, () => recordingsIn(folder).recover(Date.now()))
+    retain(folder, {
+      rules: {
+        records: { days: limits.recordsKeepDays, bytes: limits.recordsKeepBytes },
+        recordings: { days: limits.recordingsKeepDays, bytes: limits.recordingsKeepBytes },
+      },
+      nowMs: Date.now(),
+      onDeleted: (kind, reason) => post({ type: 'deleted', kind, reason }),
+      onFault: (message) => post({ type: 'fault', what: 'upkeep', callSid: null, message, lost: 0 }),
     })
-}
-
-/** Files of further processes of an earlier start are kept as long as our own. */
-function retainLeft(folder: string): void {
-  const recordsOf = {
-    folder: join(folder, 'records'),
-    keepDays: limits.recordsKeepDays,
-    keepBytes: limits.recordsKeepBytes,
   }
-  for (const name of LOG_NAMES) retainLeftLog({ ...recordsOf, name }, Date.now())
-  const left = new RecordingFiles(join(folder, 'recordings'))
-  left.recover(Date.now())
-  left.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
 }
 
 /** Open records that a crash of the machine left unfinished. */
@@ -220,23 +119,22 @@ interface Left extends LeftRecord {
 /** Those that wait for `left-record`. */
 const held = new Map<string, Left>()
 
-/** The calls that were live when their process died. What is too old, or has a record, is deleted. */
+/** The calls that were live when their process died. The open record of one that has a record is deleted. */
 function leftRecords(folder: string): Left[] {
   const files = openRecordsIn(folder)
   const nowMs = Date.now()
-  const tooOldMs = nowMs - limits.recordsKeepDays * DAY_MS
   const left: Left[] = []
   attempt('record', null, () => {
-    for (const { callSid, document, atWallMs } of files.left()) {
+    for (const { callSid, document, atWallMs, sealed } of files.left()) {
       if (nowMs - atWallMs < untouchedMs) continue
-      if (atWallMs < tooOldMs || logs.record.find(callSid) !== undefined) {
+      if (logs.record.find(callSid) !== undefined) {
         files.remove(callSid)
         continue
       }
       const path = document['recording']
       const recording =
         typeof path === 'string' && existsSync(join(folder, path)) ? join(relative(limits.folder, folder), path) : null
-      left.push({ callSid, document: { ...document, recording }, atWallMs, files })
+      left.push({ callSid, document: { ...document, recording }, atWallMs, sealed, files })
     }
   })
   openTorn += files.unreadable
@@ -244,23 +142,18 @@ function leftRecords(folder: string): Left[] {
 }
 
 /**
- * Makes open records the records of their calls, with their own dates, so that they are kept as long as any other. When
- * the disk fails they stay for the next start.
+ * An open record becomes the record of its call, with its own date, so that it is kept as long as any other. When the disk
+ * fails it stays for the next start.
  */
-function closeLeft(left: readonly Left[]): void {
-  attempt('record', null, () => {
-    for (const { callSid, document, atWallMs } of left) logs.record.append(callSid, document, atWallMs)
-    if (limits.fsync !== 'never') logs.record.sync()
-    for (const { callSid, files } of left) files.remove(callSid)
-  })
-}
-
 function settleLeft(callSid: string, isRecord: boolean): void {
   const left = held.get(callSid)
   if (left === undefined) return
   held.delete(callSid)
-  if (isRecord) closeLeft([left])
-  else attempt('record', callSid, () => left.files.remove(callSid))
+  attempt('record', callSid, () => {
+    if (isRecord) logs.record.append(callSid, left.document, left.atWallMs)
+    if (isRecord && limits.fsync !== 'never') logs.record.sync()
+    left.files.remove(callSid)
+  })
 }
 
 function find(kind: DocumentKind, callSid: string): unknown {
@@ -319,10 +212,20 @@ port.on('message', (message: ToArchive) => {
     case 'open-record':
       // The call has come back to this node, and this file is live again.
       held.delete(message.callSid)
-      attempt('record', message.callSid, () =>
-        openRecords.write(message.callSid, message.json, limits.fsync === 'each'),
-      )
+      attempt('record', message.callSid, () => {
+        openRecords.write(message.callSid, message.json, limits.fsync === 'each')
+        if (message.ended) openRecords.removeSealed(message.callSid)
+      })
       return post({ type: 'open-record-done' })
+    case 'sealed':
+      for (const change of message.changes)
+        attempt('record', change.callSid, () => openRecords.writeSealed(change, limits.fsync === 'each'))
+      return post({ type: 'open-record-done' })
+    case 'value':
+      attempt('record', null, () => values.write(message.value, Date.now(), limits.fsync === 'each'))
+      return post({ type: 'open-record-done' })
+    case 'sealed-gone':
+      return void attempt('record', message.callSid, () => openRecords.removeSealed(message.callSid))
     case 'recording-begin':
       if (
         attempt('recording', message.callSid, () =>
@@ -354,27 +257,34 @@ port.on('message', (message: ToArchive) => {
   }
 })
 
-// A folder that cannot be read or created is a fault like a full disk: the gateway still takes calls.
-attempt('upkeep', null, () => logs.record.load(Date.now()))
-attempt('upkeep', null, () => logs.handoff.load(Date.now()))
 /** A file that was not written to for this long has no writer. */
 const untouchedMs = first && limits.alone === true ? -Infinity : ABANDONED_AFTER_MS
 let recovered = 0
 attempt('upkeep', null, () => {
   recovered = recordings.recover(Date.now(), untouchedMs)
 })
-const left = first ? [limits.folder, ...(limits.leftFolders ?? [])].flatMap(leftRecords) : []
-if (limits.holdsLeft === true) for (const one of left) held.set(one.callSid, one)
-else closeLeft(left)
+upkeep() // before the records are read: what is too old is shown no more
+let left: Left[] = []
 let newest: readonly unknown[] = []
-attempt('upkeep', null, () => {
-  newest = logs.record.newest(ENDED_CALLS_KEPT)
-})
-upkeep()
+let valuesLeft: readonly StoredValue[] = []
+if (limits.retainOnly !== true) {
+  // A folder that cannot be read or created is a fault like a full disk: the gateway still takes calls.
+  attempt('upkeep', null, () => logs.record.load(Date.now()))
+  attempt('upkeep', null, () => logs.handoff.load(Date.now()))
+  left = first ? [limits.folder, ...(limits.leftFolders ?? [])].flatMap(leftRecords) : []
+  for (const one of left) held.set(one.callSid, one)
+  attempt('upkeep', null, () => {
+    if (first) valuesLeft = values.load(Date.now())
+  })
+  attempt('upkeep', null, () => {
+    newest = logs.record.newest(ENDED_CALLS_KEPT)
+  })
+}
 post({
   type: 'ready',
   newest,
   torn: logs.record.torn + logs.handoff.torn + openTorn,
   recovered,
-  died: left.map(({ document }) => document),
+  died: left.map(({ document, atWallMs, sealed }) => ({ document, atWallMs, sealed })),
+  values: valuesLeft,
 })

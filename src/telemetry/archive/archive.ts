@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { assertNever } from '../../core/assert.js'
@@ -20,8 +19,15 @@ import type {
   ArchiveStart,
   DocumentKind,
   FromArchive,
+  LeftDocument,
+  SealedChange,
+  StoredValue,
   ToArchive,
 } from './archive-messages.js'
+import { KEPT_FILES, keptFolder } from './kept-files.js'
+import type { DeletedFor, KeptFile } from './kept-files.js'
+import { findFile } from './stored-file.js'
+import type { StoredFile } from './stored-file.js'
 
 interface OpenRecordsOptions {
   readonly clock: Clock
@@ -106,6 +112,8 @@ interface ArchiveCounters {
   /** Bytes of recordings that were dropped because the disk was too slow, or failed. */
   recordingBytesDropped: number
   threadDeaths: number
+  /** Files that retention deleted. */
+  readonly deleted: Readonly<Record<KeptFile, Record<DeletedFor, number>>>
   /** Lines and recordings that a crash had left unfinished, found at the start. */
   linesTorn: number
   recordingsRecovered: number
@@ -141,13 +149,23 @@ export class Archive {
     faults: 0,
     recordingBytesDropped: 0,
     threadDeaths: 0,
+    deleted: {
+      records: { age: 0, size: 0 },
+      handoffs: { age: 0, size: 0 },
+      openRecords: { age: 0, size: 0 },
+      recordings: { age: 0, size: 0 },
+      carrierRecordings: { age: 0, size: 0 },
+      journals: { age: 0, size: 0 },
+    },
     linesTorn: 0,
     recordingsRecovered: 0,
   }
   /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
   newest: readonly unknown[] = []
-  /** The records that this start has closed, or holds back (`holdsLeft`), because their process died during the call. */
-  died: readonly unknown[] = []
+  /** Calls whose process died, held back until `settleLeft`. */
+  died: readonly LeftDocument[] = []
+  /** What `keepValue` kept in earlier runs, as far as it still counts. */
+  values: readonly StoredValue[] = []
   readonly #workerEnv: Readonly<Record<string, string>> | null
   readonly #limits: ArchiveLimits
   readonly #log: Log
@@ -207,7 +225,40 @@ export class Archive {
     this.#post({ type: 'open-record-gone', callSid })
   }
 
-  /** Decides on one of `died` that is held back. @param isRecord  false: the call went on elsewhere */
+  /**
+   * Until `keepRecord` the disk has this as the record of a call that has just ended: if the process dies, the next start
+   * finds it among `died`.
+   */
+  recordEnded(callSid: CallSid, record: unknown): void {
+    this.#open.close(callSid)
+    if (this.#worker === null) return
+    this.#openPending++
+    this.#post({ type: 'open-record', callSid, json: JSON.stringify(record), ended: true })
+  }
+
+  /** @returns false when too much waits for the disk: nothing of it is written */
+  keepSealed(changes: readonly SealedChange[]): boolean {
+    if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) return false
+    this.#openPending++
+    this.#post({ type: 'sealed', changes })
+    return true
+  }
+
+  /** A value that is not taken, because too much waits for the disk, is counted as a fault. */
+  keepValue(value: StoredValue): void {
+    if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) {
+      this.counters.faults++
+      return
+    }
+    this.#openPending++
+    this.#post({ type: 'value', value })
+  }
+
+  sealedGone(callSid: CallSid): void {
+    this.#post({ type: 'sealed-gone', callSid })
+  }
+
+  /** Decides on one of `died`. @param isRecord  false: the call goes on, here or elsewhere */
   settleLeft(callSid: CallSid, isRecord: boolean): void {
     this.#post({ type: 'left-record', callSid, isRecord })
   }
@@ -245,7 +296,7 @@ export class Archive {
       this.#post({ type, callSid })
     }
     return {
-      path: join('recordings', `${callSid}.wav`),
+      path: join(KEPT_FILES.recordings.folder, `${callSid}.wav`),
       get failed() {
         return state.failed
       },
@@ -272,13 +323,10 @@ export class Archive {
    * The WAV of an ended call, the newest part of it that is here; null when there is none.
    * @param callSid is checked by its type: it names a file
    */
-  async recording(callSid: CallSid): Promise<Uint8Array | null> {
+  async recording(callSid: CallSid): Promise<StoredFile | null> {
     for (let part = 1 + RESUMES_MAX; part > 0; part--) {
-      try {
-        return await readFile(join(this.#limits.folder, 'recordings', `${partName(callSid, part)}.wav`))
-      } catch (thrown) {
-        if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown
-      }
+      const file = await findFile(join(keptFolder(this.#limits.folder, 'recordings'), `${partName(callSid, part)}.wav`))
+      if (file !== null) return file
     }
     return null
   }
@@ -305,6 +353,7 @@ export class Archive {
         if (message.type === 'ready') {
           this.newest = message.newest
           this.died = message.died
+          this.values = message.values
           this.counters.linesTorn += message.torn
           this.counters.recordingsRecovered += message.recovered
           if (message.torn + message.recovered > 0) {
@@ -357,7 +406,7 @@ export class Archive {
   #writeOpen(callSid: CallSid, compose: () => unknown): boolean {
     if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) return false
     this.#openPending++
-    this.#post({ type: 'open-record', callSid, json: JSON.stringify(compose()) })
+    this.#post({ type: 'open-record', callSid, json: JSON.stringify(compose()), ended: false })
     return true
   }
 
@@ -384,6 +433,9 @@ export class Archive {
         this.#rowsPending -= message.bytes
         if (message.ok) return this.#fine('recording')
         this.counters.recordingBytesDropped += message.bytes
+        return
+      case 'deleted':
+        this.counters.deleted[message.kind][message.reason]++
         return
       case 'fault':
         this.counters.faults++

@@ -1,6 +1,7 @@
-import { closeSync, fdatasyncSync, openSync, readFileSync, readdirSync, rmSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { maskNumber, sameNumber } from '../../sautikit/phone.js'
+import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames } from './kept-files.js'
 
 /** What was erased: of how many calls, and how many of each kind of document. */
 export interface ErasedCounts {
@@ -31,8 +32,6 @@ export interface ErasureTask {
   readonly callSids: readonly string[]
 }
 
-const LOG_FILE = /^(calls|handoffs)-\d{4}-\d{2}-\d{2}-\d{4,}\.jsonl$/
-const OPEN_RECORD = /^[A-Za-z0-9_-]{1,64}\.json(?:\.part)?$/
 const NEWLINE = 0x0a
 const SPACE = 0x20
 
@@ -46,31 +45,13 @@ export function eraseCalls(folders: readonly string[], callSids: readonly string
   const wanted = new Set(callSids)
   const erased = { records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0 }
   const touched = new Set<string>()
-  const files = (folder: string, name: RegExp = /./): number => {
-    let count = 0
-    for (const file of namesIn(folder)) {
-      const callSid = file.split('.')[0] ?? ''
-      if (!wanted.has(callSid) || !name.test(file)) continue
-      rmSync(join(folder, file), { force: true })
-      touched.add(callSid)
-      count++
-    }
-    return count
-  }
-  for (const folder of folders) {
-    const records = join(folder, 'records')
-    for (const name of namesIn(records)) {
-      const kind = LOG_FILE.exec(name)?.[1]
-      if (kind === undefined) continue
-      const count = blankLines(join(records, name), wanted, touched)
-      if (kind === 'calls') erased.records += count
-      else erased.handoffs += count
-    }
-    erased.records += files(join(records, 'open'), OPEN_RECORD)
-    erased.recordings += files(join(folder, 'recordings'))
-    erased.carrierRecordings += files(join(folder, 'carrier-recordings'))
-    erased.journals += files(join(folder, 'journals'))
-  }
+  for (const folder of folders)
+    for (const kind of KEPT_KINDS)
+      for (const name of keptNames(folder, kind)) {
+        const path = join(keptFolder(folder, kind), name)
+        erased[kind === 'openRecords' ? 'records' : kind] +=
+          KEPT_FILES[kind].log === null ? removeFile(path, wanted, touched) : blankLines(path, wanted, touched)
+      }
   return { calls: touched.size, ...erased }
 }
 
@@ -88,14 +69,11 @@ export function findCalls(folders: readonly string[], number: string): FoundCall
     else if (how === 'alike') alike.add(document.callSid)
   }
   for (const folder of folders) {
-    const records = join(folder, 'records')
-    for (const name of namesIn(records)) {
-      if (!LOG_FILE.test(name)) continue
-      for (const { line } of linesOf(readFileSync(join(records, name)))) note(documentOf(line))
-    }
-    for (const name of namesIn(join(records, 'open'))) {
-      if (OPEN_RECORD.test(name)) note(documentOf(readFileSync(join(records, 'open', name))))
-    }
+    for (const kind of ['records', 'handoffs'] as const)
+      for (const name of keptNames(folder, kind))
+        for (const { line } of linesOf(readFileSync(join(keptFolder(folder, kind), name)))) note(documentOf(line))
+    for (const name of keptNames(folder, 'openRecords'))
+      note(documentOf(readFileSync(join(keptFolder(folder, 'openRecords'), name))))
   }
   return { exact: [...exact], alike: [...alike].filter((callSid) => !exact.has(callSid)) }
 }
@@ -117,6 +95,15 @@ export function isOfNumber(document: NumberedDocument, number: string): 'exact' 
   if (numbers.some((each) => sameNumber(each, number))) return 'exact'
   const masked = maskNumber(number)
   return numbers.some((each) => each.includes('…') && each === masked) ? 'alike' : 'other'
+}
+
+/** @returns how many files were deleted */
+function removeFile(path: string, wanted: ReadonlySet<string>, touched: Set<string>): number {
+  const callSid = basename(path).split('.')[0] ?? ''
+  if (!wanted.has(callSid)) return 0
+  rmSync(path, { force: true })
+  touched.add(callSid)
+  return 1
 }
 
 /** @returns how many lines were overwritten */
@@ -157,14 +144,5 @@ function documentOf(line: Buffer): NumberedDocument | null {
     return typeof document === 'object' && document !== null ? document : null
   } catch {
     return null // a foreign line
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw thrown
   }
 }

@@ -10,11 +10,11 @@ import {
   readdirSync,
   statSync,
   truncateSync,
-  unlinkSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { ARCHIVE_INDEX_MAX, ARCHIVE_LINE_BYTES_MAX } from '../../core/limits.js'
+import { logFiles } from './kept-files.js'
 
 /** The file system functions that a log writes with; a test replaces them to simulate a full disk. */
 export interface LogDisk {
@@ -32,9 +32,6 @@ interface LineLogOptions {
   readonly name: string
   /** A file that has this many bytes is followed by the next. A new day begins a new file too. */
   readonly fileBytes: number
-  readonly keepDays: number
-  /** All files of this log together; the oldest go first. */
-  readonly keepBytes: number
   readonly disk?: LogDisk
 }
 
@@ -42,8 +39,6 @@ interface LogFile {
   readonly name: string
   readonly day: string
   bytes: number
-  /** Keys whose newest line is in this file. */
-  readonly keys: Set<string>
 }
 
 interface Place {
@@ -52,11 +47,10 @@ interface Place {
   readonly bytes: number
 }
 
-const DAY_MS = 86_400_000
 /** Another process may still be writing an unfinished line that is younger than this. */
 const TORN_AFTER_MS = 5000
 const NEWLINE = 0x0a
-/** An erased line is all spaces (`erasure.ts`); no document begins with one. */
+/** An erased or replaced line is all spaces (`erasure.ts`); no document begins with one. */
 const ERASED = 0x20
 const DISK: LogDisk = {
   // Exclusive: no two processes ever write into one file.
@@ -91,7 +85,7 @@ export class LineLog {
   constructor(options: LineLogOptions) {
     this.#options = options
     this.#disk = options.disk ?? DISK
-    this.#pattern = namesOf(options.name)
+    this.#pattern = logFiles(options.name)
   }
 
   /** Finds what earlier runs wrote; makes the folder. @param nowMs calendar time */
@@ -104,7 +98,7 @@ export class LineLog {
     for (const name of names) {
       const path = join(folder, name)
       const whole = this.#mend(path, nowMs)
-      const file: LogFile = { name, day: this.#pattern.exec(name)?.[1] ?? '', bytes: whole.length, keys: new Set() }
+      const file: LogFile = { name, day: this.#pattern.exec(name)?.[1] ?? '', bytes: whole.length }
       this.#files.push(file)
       this.#read(file, whole)
     }
@@ -140,7 +134,7 @@ export class LineLog {
     this.#disk.sync(this.#open.handle)
   }
 
-  /** The newest document of a key; undefined also when it was erased. */
+  /** The newest document of a key; undefined also when it was erased, or deleted by retention. */
   find(key: string): unknown {
     const place = this.#places.get(key)
     return place === undefined ? undefined : this.#readAt(place)
@@ -152,27 +146,6 @@ export class LineLog {
       .slice(-count)
       .map((place) => this.#readAt(place))
       .filter((document) => document !== undefined)
-  }
-
-  /** Deletes whole files that are too old, and the oldest of those that are too many. @returns files deleted */
-  retain(nowMs: number): number {
-    const { folder, keepDays, keepBytes } = this.#options
-    const oldestDay = dayOf(nowMs - keepDays * DAY_MS)
-    let bytes = this.bytes
-    let deleted = 0
-    for (let oldest = this.#files[0]; oldest !== undefined; oldest = this.#files[0]) {
-      if (oldest === this.#open?.file || (oldest.day >= oldestDay && bytes <= keepBytes)) break
-      unlinkSync(join(folder, oldest.name))
-      for (const key of oldest.keys) this.#places.delete(key)
-      bytes -= oldest.bytes
-      this.#files.shift()
-      deleted++
-    }
-    return deleted
-  }
-
-  get bytes(): number {
-    return this.#files.reduce((sum, file) => sum + file.bytes, 0)
   }
 
   close(): void {
@@ -190,7 +163,7 @@ export class LineLog {
       const name = `${this.#options.name}-${day}-${String(number).padStart(4, '0')}.jsonl`
       try {
         const handle = this.#disk.open(join(this.#options.folder, name))
-        const file: LogFile = { name, day, bytes: 0, keys: new Set() }
+        const file: LogFile = { name, day, bytes: 0 }
         this.#files.push(file)
         // A document of a dead process's call may be of an earlier day.
         this.#files.sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -241,21 +214,37 @@ export class LineLog {
     }
   }
 
+  /** A key has one line: the one before is replaced by spaces, in whichever file it is. */
   #place(key: string, place: Place): void {
-    this.#places.get(key)?.file.keys.delete(key)
+    const before = this.#places.get(key)
+    if (before !== undefined) this.#blank(before)
     this.#places.delete(key)
     this.#places.set(key, place)
-    place.file.keys.add(key)
     if (this.#places.size <= ARCHIVE_INDEX_MAX) return
-    for (const [oldest, { file }] of this.#places) {
-      this.#places.delete(oldest)
-      file.keys.delete(oldest)
-      return
+    for (const oldest of this.#places.keys()) return void this.#places.delete(oldest)
+  }
+
+  /** Does not throw: where the disk refuses, both lines stay until the next start, and the newer one counts. */
+  #blank({ file, at, bytes }: Place): void {
+    let handle: number | null = null
+    try {
+      // First the disk has the line that replaces it: a power cut must not take both.
+      this.sync()
+      handle = openSync(join(this.#options.folder, file.name), 'r+')
+      const blank = Buffer.alloc(bytes, ERASED)
+      for (let from = 0; from < bytes;) from += writeSync(handle, blank, from, bytes - from, at + from)
+    } catch {
+      // Its file is deleted with its age, or the next `load` does it.
+    } finally {
+      if (handle !== null) closeSync(handle)
     }
   }
 
+  /** Undefined when it was erased, or its file was too old. */
   #readAt({ file, at, bytes }: Place): unknown {
-    const handle = openSync(join(this.#options.folder, file.name), 'r')
+    const path = join(this.#options.folder, file.name)
+    if (!existsSync(path)) return undefined
+    const handle = openSync(path, 'r')
     try {
       const line = Buffer.allocUnsafe(bytes)
       let from = 0
@@ -269,41 +258,6 @@ export class LineLog {
       closeSync(handle)
     }
   }
-}
-
-/**
- * As `LineLog.retain` for a folder that no process writes to any more: nothing in it is read.
- * @returns files deleted; 0 where there is no such folder
- */
-export function retainLeftLog(
-  options: Pick<LineLogOptions, 'folder' | 'name' | 'keepDays' | 'keepBytes'>,
-  nowMs: number,
-): number {
-  const { folder, keepDays, keepBytes } = options
-  const pattern = namesOf(options.name)
-  if (!existsSync(folder)) return 0
-  const files = readdirSync(folder)
-    .filter((name) => pattern.test(name))
-    .sort()
-    .map((name) => ({
-      path: join(folder, name),
-      day: pattern.exec(name)?.[1] ?? '',
-      bytes: statSync(join(folder, name)).size,
-    }))
-  const oldestDay = dayOf(nowMs - keepDays * DAY_MS)
-  let bytes = files.reduce((sum, file) => sum + file.bytes, 0)
-  let deleted = 0
-  for (const file of files) {
-    if (file.day >= oldestDay && bytes <= keepBytes) break
-    unlinkSync(file.path)
-    bytes -= file.bytes
-    deleted++
-  }
-  return deleted
-}
-
-function namesOf(log: string): RegExp {
-  return new RegExp(`^${log}-(\\d{4}-\\d{2}-\\d{2})-(\\d{4,})\\.jsonl$`)
 }
 
 /** UTC, so that a file's name sorts by age wherever it was written. */

@@ -10,18 +10,16 @@ import {
   rmSync,
   statSync,
   unlinkSync,
+  utimesSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { wavHeader } from '../../media/wav.js'
+import { ABANDONED_AFTER_MS } from './kept-files.js'
 
 const HEADER_BYTES = 44
 const ROW_BYTES = 4
-const DAY_MS = 86_400_000
-/** A file that was written to this recently has a writer, possibly in another process. */
-export const ABANDONED_AFTER_MS = 60_000
 /** A call that went on after its node was lost has several parts: `SID.wav`, `SID.2.wav`. */
-const FILE = /^[A-Za-z0-9_-]{1,64}(?:\.\d)?\.wav$/
 const UNFINISHED = /^[A-Za-z0-9_-]{1,64}(?:\.\d)?\.wav\.(?:part|held)$/
 /** `held`: the caller has not been informed yet. */
 type Suffix = '' | '.part' | '.held'
@@ -101,7 +99,7 @@ export class RecordingFiles {
     let recovered = 0
     for (const name of this.#names(UNFINISHED)) {
       const path = join(this.#folder, name)
-      const { mtimeMs, size } = statSync(path)
+      const { mtimeMs, mtime, size } = statSync(path)
       if (nowMs - mtimeMs < untouchedMs || this.#open.has(name.replace(/\.wav\..*$/, ''))) continue
       if (size < HEADER_BYTES || name.endsWith('.held')) {
         unlinkSync(path)
@@ -111,26 +109,11 @@ export class RecordingFiles {
       const rate = Buffer.alloc(4)
       readSync(handle, rate, 0, 4, 24)
       finishFile(handle, rate.readUInt32LE(0), size - HEADER_BYTES)
+      utimesSync(path, mtime, mtime) // it is as old as it was
       renameSync(path, path.replace(/\.part$/, ''))
       recovered++
     }
     return recovered
-  }
-
-  /** Deletes finished recordings that are too old, and the oldest of those that are too many. @returns how many */
-  retain(nowMs: number, keepDays: number, keepBytes: number): number {
-    const files = this.#names(FILE)
-      .map((name) => ({ path: join(this.#folder, name), ...this.#stat(name) }))
-      .sort((a, b) => a.mtimeMs - b.mtimeMs)
-    let bytes = files.reduce((sum, file) => sum + file.size, 0)
-    let deleted = 0
-    for (const file of files) {
-      if (nowMs - file.mtimeMs <= keepDays * DAY_MS && bytes <= keepBytes) break
-      unlinkSync(file.path)
-      bytes -= file.size
-      deleted++
-    }
-    return deleted
   }
 
   /** Finishes all open files, except those whose callers have not been informed. */
@@ -148,11 +131,6 @@ export class RecordingFiles {
       if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
       throw thrown
     }
-  }
-
-  #stat(name: string): { readonly size: number; readonly mtimeMs: number } {
-    const { size, mtimeMs } = statSync(join(this.#folder, name))
-    return { size, mtimeMs }
   }
 
   #path(callSid: string, suffix: Suffix): string {

@@ -1,0 +1,19 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { StoredFile } from '../../src/telemetry/archive/stored-file.js'
+
+/** A file with these bytes, which is deleted when the test ends. */
+export function storedFile(t: Test, bytes: Uint8Array): StoredFile {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-file-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const path = join(folder, 'file')
+  writeFileSync(path, bytes)
+  return { path, bytes: bytes.length }
+}
+
+/** What is in it; nothing where there is none. */
+export function bytesOf(file: StoredFile | null): Uint8Array {
+  return file === null ? new Uint8Array(0) : readFileSync(file.path)
+}
