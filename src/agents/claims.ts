@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../call/claim-phrases.js'
 import { CLAIM_LISTS_MAX, CLAIM_PHRASES_MAX, CLAIM_RULES_MAX } from '../core/limits.js'
 
-/** The `claims:` of an agent: what it may say that it has done, and which tools make that true. */
+/** The `claims:` of an agent: what it may say that it has done, which tools make that true, and the facts that it states. */
 
 const language = z.string().regex(/^[a-z]{2,3}$/, { error: 'must be a language such as en or sw' })
 const listName = z
@@ -50,7 +50,13 @@ export const claimsSchema = z
       .record(language, languageSchema)
       .default({})
       .describe('Words of other languages than English and Swahili that keep a phrase from being a claim.'),
-    rules: z.array(ruleSchema).min(1).max(CLAIM_RULES_MAX),
+    rules: z.array(ruleSchema).min(1).max(CLAIM_RULES_MAX).default([]),
+    facts: z
+      .enum(['off', 'mark', 'correct'])
+      .default('mark')
+      .describe(
+        'Numbers, prices and weekdays that the agent says and that nothing gave it. mark: they are recorded. correct: the model is also told to correct itself aloud.',
+      ),
   })
   .superRefine(({ words, languages, rules }, context) => {
     let phrases = 0

@@ -289,6 +289,12 @@ const saySchema = z.strictObject({
       "Spoken by the carrier's own voice when no stream can be opened; then the escalation numbers are tried, if " +
         'there are any.',
     ),
+  busy: spoken
+    .default('Sorry, there are too many calls at the moment. Please call again in a few minutes.')
+    .describe(
+      "Spoken by the carrier's own voice to a caller who has too many calls, and where too many callers have been sent to " +
+        'a human in this minute. Nobody is rung.',
+    ),
   voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for example alice, man, woman."),
   language: z
     .string()
@@ -323,13 +329,33 @@ const silenceSchema = z.strictObject({
     .max(60_000)
     .default(CALL.silence.afterMs)
     .describe('How long both sides are silent before a prompt is spoken.'),
+  firstAfterMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(CALL.silence.firstAfterMs)
+    .describe('The same for a caller who has not spoken yet; at least afterMs.'),
+  firstPrompt: spoken
+    .exactOptional()
+    .describe(
+      `Said to such a caller in place of the first prompt. Default: of English agents "${CALL.silence.firstPrompt ?? ''}", else the first prompt.`,
+    ),
   prompts: z
     .array(spoken)
     .max(5)
     .default([...CALL.silence.prompts])
     .describe(
-      'Spoken one after the other; when all were used and it is still silent, the agent says goodbye and hangs up.',
+      'Spoken one after the other, each once in a call; when all were used and it is still silent, the agent says goodbye and hangs up.',
     ),
+})
+
+const closingSchema = z.strictObject({
+  afterMs: z
+    .int()
+    .min(1000)
+    .max(30_000)
+    .default(CALL.closing?.afterMs ?? 3000)
+    .describe('How long both sides are silent before the goodbye.'),
 })
 
 const putOnHoldSchema = z
@@ -712,7 +738,8 @@ export const agentSchema = z
       })
       .default('auto')
       .describe(
-        'auto: the first of openai, gemini and embedded that has its key. A list: each next one takes over when the one ' +
+        'auto: the first of openai, gemini and embedded that has its key, and then embedded where the agent has an ' +
+          'offline block. A list: each next one takes over when the one ' +
           'before fails in mid-call. module:./FILE, beside the agent, or module:PACKAGE is a backend of your own.',
       ),
     backends: backendOptionsSchema
@@ -742,6 +769,12 @@ export const agentSchema = z
     stream: streamSchema.prefault({}),
     turn: turnSchema.prefault({}),
     silence: silenceSchema.prefault({}),
+    closing: closingSchema
+      .prefault({})
+      .nullable()
+      .describe(
+        'A caller who says that this is all ("that\'s all, thank you", "hayo tu, asante") is answered once, then the call ends. null: only the model ends it.',
+      ),
     putOnHold: putOnHoldSchema
       .prefault({})
       .describe('What the agent does when the caller puts it on hold. null: it asks repeatedly.'),
@@ -788,7 +821,9 @@ export const agentSchema = z
     claims: claimsSchema
       .nullable()
       .default(null)
-      .describe('Actions that the agent may claim, checked against its tool calls. Default: nothing is checked.'),
+      .describe(
+        'What the agent says, checked against its tool calls and what it was given. Default: nothing is checked.',
+      ),
     sample: sampleSchema.prefault({}),
     escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
     recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),

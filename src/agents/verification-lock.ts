@@ -25,6 +25,31 @@ export interface AttemptGate {
 /** No limit across calls: for `mkondo check` and text scenarios, which have only one call. */
 export const OPEN_GATE: AttemptGate = { take: () => Promise.resolve(Infinity), judged: () => undefined }
 
+/** One attempt that was reserved, or refused. */
+export interface Attempt {
+  /** Attempts that the number has, this one included; 0: it is locked, and nothing is reserved. */
+  readonly left: number
+  /**
+   * The verdict, once.
+   * @returns true when this wrong answer used up the number's attempts: the number is now locked
+   */
+  judged(verdict: Verdict): boolean
+}
+
+/** What all nodes of a fleet know together of the attempts of a number. */
+export interface SharedAttempts {
+  /** Reserves one attempt. @returns null when they cannot be asked now */
+  take(number: string, rule: LockRule): Promise<SharedAttempt | null>
+  /** Counts a wrong answer for which nothing was reserved. */
+  wrong(number: string, rule: LockRule): void
+}
+
+/** `left` as in `Attempt`. */
+export interface SharedAttempt {
+  readonly left: number
+  judged(verdict: Verdict): void
+}
+
 interface Attempts {
   wrong: number
   /** Attempts without a verdict; each counts as wrong until its verdict comes. */
@@ -33,21 +58,34 @@ interface Attempts {
   forgottenAtMs: number
 }
 
+const REFUSED: Attempt = { left: 0, judged: () => false }
+
 /**
- * Wrong answers by the number that calls, over all calls of this process, so that hanging up and calling again gives no
- * new attempts. The main thread owns it, because calls of one number run on different media workers. Each answer is
- * reserved here before it is compared, so that many simultaneous calls have no more attempts than one.
+ * Wrong answers by the number that calls, over all its calls, so that hanging up and calling again gives no new
+ * attempts. The main thread owns it, because calls of one number run on different media workers. Each answer is reserved
+ * before it is compared, so that many simultaneous calls have no more attempts than one.
  *
- * Bounded to `VERIFICATION_NUMBERS_MAX` numbers; beyond that the least recently used number is dropped. It is in
- * memory, so a restart clears it.
+ * An answer is compared only if this process and the fleet's store (`shared`) both have an attempt left. When the store
+ * does not answer, the memory of this process decides. That memory is bounded to `VERIFICATION_NUMBERS_MAX` numbers;
+ * beyond that the least recently used number is dropped. A restart clears it.
  */
 export class VerificationLocks {
   readonly #clock: Clock
+  readonly #shared: SharedAttempts | null
   readonly #numbers: LRUCache<string, Attempts>
 
-  /** @param evicted  called for each number that is forgotten early, because too many are kept */
-  constructor(clock: Clock, evicted: () => void = () => undefined, max = VERIFICATION_NUMBERS_MAX) {
+  /**
+   * @param evicted  called for each number that is forgotten early, because too many are kept
+   * @param shared  null: there are no other nodes
+   */
+  constructor(
+    clock: Clock,
+    evicted: () => void = () => undefined,
+    shared: SharedAttempts | null = null,
+    max = VERIFICATION_NUMBERS_MAX,
+  ) {
     this.#clock = clock
+    this.#shared = shared
     this.#numbers = new LRUCache({
       max,
       disposeAfter: (_attempts, _number, reason) => {
@@ -56,22 +94,30 @@ export class VerificationLocks {
     })
   }
 
-  /**
-   * Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is
-   * reserved
-   */
-  take(number: string, { failures }: LockRule): number {
+  /** Reserves one attempt. */
+  async take(number: string, rule: LockRule): Promise<Attempt> {
     const attempts = this.#of(number)
-    const left = Math.max(0, failures - attempts.wrong - attempts.pending)
-    if (left > 0) attempts.pending++
-    return left
+    const left = Math.max(0, rule.failures - attempts.wrong - attempts.pending)
+    if (left === 0) return REFUSED
+    attempts.pending++
+    const shared = (await this.#shared?.take(number, rule)) ?? null
+    if (shared?.left === 0) {
+      this.#judged(number, 'unjudged', rule)
+      return REFUSED
+    }
+    return {
+      left: Math.min(left, shared?.left ?? left),
+      judged: (verdict) => {
+        if (shared !== null) shared.judged(verdict)
+        else if (verdict === 'wrong') this.#shared?.wrong(number, rule)
+        const wrong = this.#judged(number, verdict, rule)
+        return verdict === 'wrong' && (wrong === rule.failures || shared?.left === 1)
+      },
+    }
   }
 
-  /**
-   * The verdict on a reserved attempt.
-   * @returns true when this wrong answer used up the number's attempts: the number is now locked
-   */
-  judged(number: string, verdict: Verdict, { failures, minutes }: LockRule): boolean {
+  /** @returns the wrong answers that the number has now */
+  #judged(number: string, verdict: Verdict, { minutes }: LockRule): number {
     const attempts = this.#of(number)
     attempts.pending = Math.max(0, attempts.pending - 1)
     if (verdict === 'verified') attempts.wrong = 0
@@ -80,7 +126,7 @@ export class VerificationLocks {
       attempts.forgottenAtMs = this.#clock() + minutes * 60_000
     }
     if (attempts.wrong === 0 && attempts.pending === 0) this.#numbers.delete(number)
-    return verdict === 'wrong' && attempts.wrong === failures
+    return attempts.wrong
   }
 
   /** Wrong answers of a number that still count. */

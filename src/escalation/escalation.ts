@@ -14,7 +14,7 @@ import type { HuntGroupOptions } from './hunt-group.js'
 /** What a carrier does with a leg after we close its stream: observed on earlier calls, or configured. */
 export type AfterStream = 'continues' | 'holds' | 'unknown'
 
-/** How one call may reach a human. Plain data. */
+/** How one call may reach a human. */
 export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
   /**
    * Tried in order. A strategy that cannot run (its stream is closed, or it is not set up) is skipped.
@@ -28,6 +28,8 @@ export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
   /** REST calls can be made (there is an API key). */
   readonly restAvailable: boolean
   readonly afterStream: AfterStream
+  /** Asked once before a number is rung. False: too many callers have been sent to it in this minute. */
+  readonly mayRing: (number: string, nowMs: number) => boolean
 }
 
 export type EscalationInput =
@@ -131,7 +133,8 @@ type EscalationDeadline = (typeof ESCALATION_DEADLINES)[number]
  *     (any)   --carrier: completed--> failed | bridged      the call is over
  *     failed  --escalate, stream open--> a new attempt
  *
- * Outside the hours of the desk, or of every number, nobody is rung. The stream is never closed on a carrier that is
+ * Outside the hours of the desk, or of every number, nobody is rung. A number that may not be rung now (`mayRing`) is
+ * skipped; where all are skipped, so is the strategy, before its stream is closed. The stream is never closed on a carrier that is
  * known to hold the leg. An `escalate` during an escalation repeats the last step: a session that was re-homed asks
  * again.
  *
@@ -436,10 +439,10 @@ export class Escalation {
   #nextStrategy(): void {
     this.#deadlines.clearAll()
     this.#dial = null
-    this.#huntGroup.restart()
     for (this.#strategyIndex++; this.#strategyIndex < this.#options.strategies.length; this.#strategyIndex++) {
       const strategy = this.#options.strategies[this.#strategyIndex] as EscalationStrategy
-      if (!this.#possible(strategy)) continue
+      this.#huntGroup.restart()
+      if (!this.#possible(strategy) || (strategy !== 'callback' && !this.#findHuman())) continue
       this.#strategy = strategy
       return this.#begin(strategy)
     }
@@ -464,6 +467,16 @@ export class Escalation {
       default:
         return assertNever(strategy)
     }
+  }
+
+  /** Moves on, from the current number, to one that may be rung now. */
+  #findHuman(): boolean {
+    for (let more = this.#huntGroup.place !== null; more; more = this.#huntGroup.next()) {
+      if (this.#options.mayRing(this.#huntGroup.number, this.#nowMs)) return true
+      this.#lastOutcome = 'busy'
+      this.#lastDetail = `${this.#huntGroup.position}: too many calls in this minute`
+    }
+    return false
   }
 
   #begin(strategy: EscalationStrategy): void {
@@ -511,7 +524,7 @@ export class Escalation {
     this.#attemptOver(outcome, '')
     this.#deadlines.clear('ring')
     this.#dial = null
-    if (!this.#huntGroup.next()) {
+    if (!this.#huntGroup.next() || !this.#findHuman()) {
       // The carrier asks again after a failed dial and gets the farewell, even if another strategy would be next.
       return this.#strategy === 'after-stream-dial' ? this.#fail(true) : this.#nextStrategy()
     }

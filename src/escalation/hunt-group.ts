@@ -102,6 +102,8 @@ const formats = new Map<string, Intl.DateTimeFormat>()
 
 /** @param wallMs calendar time */
 export function isOpen(hours: OpeningHours, wallMs: number): boolean {
+  // A file is refused for such a zone. Another build's time zones may differ, and nobody is rung at a time that is not known.
+  if (!isTimeZone(hours.timeZone)) return false
   const now = localTime(hours.timeZone, wallMs)
   if (spansOf(hours, now).some(([from, to]) => now.minute >= from && now.minute < (to > from ? to : DAY_MINUTES)))
     return true

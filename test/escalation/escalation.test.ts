@@ -41,6 +41,7 @@ class Rig {
       inConference: false,
       restAvailable: true,
       afterStream: 'unknown',
+      mayRing: () => true,
       ...overrides,
     }
     this.machine = new Escalation(this.#options)
@@ -677,6 +678,50 @@ t.test(
         },
       ),
       { numRuns: 500 },
+    )
+  },
+)
+
+t.test(
+  'a number to which too many callers were sent is skipped, and with all of them the caller is asked about a call back',
+  async (t) => {
+    const asked: string[] = []
+    const busy = new Set([A])
+    const mayRing = (number: string): boolean => {
+      asked.push(number)
+      return !busy.has(number)
+    }
+    const strategies = ['after-stream-dial', 'callback'] as const
+    const rig = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate()
+    t.match(rig.take(), [closeStream])
+    rig.in({ type: 'stream-closed' })
+    t.same(rig.ask('after-stream'), dial(B))
+    t.same(asked, [A, B], 'each is asked about once, before the stream is closed')
+
+    busy.add(B)
+    const full = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate()
+    t.match(
+      full.take(),
+      [
+        {
+          type: 'step',
+          step: { type: 'offer', outcome: 'busy', detail: 'number 2 of 2: too many calls in this minute' },
+        },
+      ],
+      'the stream stays open',
+    )
+    full.in({ type: 'callback', accepted: false })
+    t.match(full.take(), [settled('busy', 'callback')])
+
+    busy.delete(A)
+    const later = new Rig({ strategies, humans: humans(A, B), mayRing }).escalate().in({ type: 'stream-closed' })
+    t.same(later.ask('after-stream'), dial(A))
+    later.take()
+    later.carrier('busy')
+    t.match(
+      later.take(),
+      [settled('busy')],
+      'after the stream the next number is full: the words for it, and the offer',
     )
   },
 )

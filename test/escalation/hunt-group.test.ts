@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { SPAN, isOpen, isTimeZone } from '../../src/escalation/hunt-group.js'
+import { SPAN, isOpen, isTimeZone, openHumans } from '../../src/escalation/hunt-group.js'
 import type { OpeningHours } from '../../src/escalation/hunt-group.js'
 
 const nairobi: OpeningHours = {
@@ -78,4 +78,15 @@ t.test('at any time exactly one of two desks with complementary hours is open', 
     ),
     { numRuns: 300 },
   )
+})
+
+t.test('in a time zone that is not known nothing is ever open, and nothing throws', async (t) => {
+  const always = ['00:00-24:00']
+  const week = { mon: always, tue: always, wed: always, thu: always, fri: always, sat: always, sun: always }
+  for (const timeZone of ['Africa/Nowhere', '', 'Africa/Nairobi ', '../etc/passwd', 'undefined']) {
+    const hours: OpeningHours = { timeZone, holidays: [], week }
+    t.equal(open(hours, '2026-11-23T09:00:00Z'), false, timeZone)
+    t.same(openHumans({ humans: [{ number: '+254700000001', hours: null }], hours }, Date.now()), [], timeZone)
+    t.same(openHumans({ humans: [{ number: '+254700000001', hours }], hours: null }, Date.now()), [], timeZone)
+  }
 })
