@@ -3,7 +3,7 @@ import { CALL_TIMELINE_VERSION, streamOpenedMs } from '../call/call-view.js'
 import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
-import type { CarrierState } from '../call/events.js'
+import type { CarrierState, Handoff } from '../call/events.js'
 import { noUsage } from '../call/usage.js'
 import type {
   BargeInRecord,
@@ -22,6 +22,7 @@ import type { ErrorCode } from '../core/errors.js'
 import { BACKEND_SESSIONS_KEPT } from '../core/limits.js'
 import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
+import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
 import type { LogFields } from '../telemetry/log.js'
@@ -29,7 +30,8 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
 import type { KeptCall, KeptState } from './kept-call.js'
-import type { NewCall, PlacedCall } from './live-call.js'
+import type { MainThreadContext } from './main-thread-context.js'
+import type { NewCall, PlacedCall, RefusedCall } from './live-call.js'
 
 /** The call's present state, for view and record. */
 interface CallNow {
@@ -341,7 +343,7 @@ export class CallRecordBuilder {
     }
   }
 
-  /** The record of what this node had of the call, for the case that no other has one. Not counted. */
+  /** The record as it would be if the call ended now. Not counted. */
   part(end: CallEnding): CallRecord {
     return this.#record(end)
   }
@@ -381,6 +383,45 @@ export class CallRecordBuilder {
     }
     for (const backend of unknown) this.#metrics.costUnknown({ agent, backend }).inc(1, callSid)
   }
+}
+
+/**
+ * The record of a call of a lost node that nobody goes on with, as that node's next start would make it. Its recording
+ * is on that node.
+ */
+export function recordOfLost(
+  state: KeptState,
+  { metrics, callSeries, maskNumbers }: Pick<MainThreadContext, 'metrics' | 'callSeries' | 'maskNumbers'>,
+): CallRecord {
+  const { kept } = state
+  const { callSid, agent, direction, from, to, placed, sessions, preparedWallMs, elapsedMs, streamOpenedMs } = kept
+  const call: NewCall = { callSid: parseCallSid(callSid), agent, direction, from, to }
+  const prepared = { ms: 0, wallMs: preparedWallMs }
+  const backend = sessions.at(-1)?.backend ?? 'none'
+  const builder = new CallRecordBuilder(call, backend, metrics, callSeries, prepared, maskNumbers, state)
+  builder.drop()
+  const end: CallEnding = {
+    state: 'ended',
+    streamMs: kept.streamMs,
+    rehomes: kept.rehomes,
+    result: kept.result,
+    fault: null,
+    escalation: kept.escalation?.history ?? null,
+    recording: null,
+    packetsDropped: 0,
+    underruns: 0,
+    outbound:
+      placed === null
+        ? null
+        : outboundRecord(placed, {
+            streamOpened: streamOpenedMs !== null,
+            endReason: kept.result?.endReason ?? null,
+            lastState: 'unknown',
+            ringMs: placed.orderedMs + (streamOpenedMs ?? elapsedMs),
+          }),
+  }
+  const endDetail = `its node ${kept.node} was lost; what is here was kept at ${new Date(preparedWallMs + elapsedMs).toISOString()}`
+  return { ...builder.part(end), outcome: 'failed', endReason: 'process-died', endDetail, resumed: kept.resumed }
 }
 
 /** The call's parts before this one, the newest last. */
@@ -435,7 +476,7 @@ interface AnswerFacts {
 }
 
 /** How a call that we placed was answered. */
-export function outboundRecord(placed: PlacedCall, facts: AnswerFacts): OutboundRecord {
+export function outboundRecord(placed: Pick<PlacedCall, 'clientRequestId'>, facts: AnswerFacts): OutboundRecord {
   return { result: resultOf(facts), ringMs: Math.round(facts.ringMs), clientRequestId: placed.clientRequestId }
 }
 
@@ -469,16 +510,72 @@ export function unreachedRecord(
   detail: string,
 ): CallRecord {
   return {
-    version: CALL_RECORD_VERSION,
-    callSid,
-    agent: placed.agent,
-    direction: 'outbound',
-    backend: 'none',
-    from: maskNumber(placed.from),
-    to: maskNumber(placed.to),
+    ...recordWithoutStream({ ...placed, callSid, direction: 'outbound' }, startedAtWallMs, true),
     outcome: 'unreached',
     endReason: 'not-taken',
     endDetail: detail,
+    timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
+    recoveredFrom: placed.recovers?.kept.callSid ?? null,
+    rootSid: placed.recovers?.kept.rootSid ?? callSid,
+    outbound,
+  }
+}
+
+// --- calls that were refused ----------------------------------------------------------------------------------
+
+/** The record of a refused call. */
+export function refusedRecord(refused: RefusedCall, startedAtWallMs: number, masksNumbers: boolean): CallRecord {
+  const { agent, reason, why } = refused
+  return {
+    ...recordWithoutStream(
+      { ...refused, agent: agent ?? NO_AGENT, direction: 'inbound' },
+      startedAtWallMs,
+      masksNumbers,
+    ),
+    outcome: 'refused',
+    endReason: reason,
+    endDetail: why,
+    timeline: [{ name: 'ended', atMs: 0, detail: reason }],
+  }
+}
+
+/** The packet for whoever calls a refused caller back: it has the whole number. Null where the number is withheld. */
+export function refusedHandoff(refused: RefusedCall, startedAtWallMs: number): Handoff | null {
+  const { callSid, agent, from, to, reason, why } = refused
+  if (from === '') return null
+  return {
+    version: 1,
+    callSid,
+    agent: agent ?? NO_AGENT,
+    reason: `refused: ${reason}`,
+    summary: why,
+    identity: null,
+    tried: [],
+    transcript: [],
+    at: new Date(startedAtWallMs).toISOString(),
+    from,
+    to,
+    escalation: null,
+  }
+}
+
+/** In the record of a call whose path names no agent. */
+const NO_AGENT = 'none'
+
+function recordWithoutStream(
+  call: Pick<NewCall, 'callSid' | 'agent' | 'direction' | 'from' | 'to'>,
+  startedAtWallMs: number,
+  masksNumbers: boolean,
+): Omit<CallRecord, 'outcome' | 'endReason' | 'endDetail' | 'timeline'> {
+  const { callSid, agent, direction, from, to } = call
+  return {
+    version: CALL_RECORD_VERSION,
+    callSid,
+    agent,
+    direction,
+    backend: 'none',
+    from: masksNumbers ? maskNumber(from) : from,
+    to: masksNumbers ? maskNumber(to) : to,
     startedAt: new Date(startedAtWallMs).toISOString(),
     durationMs: 0,
     greetingMs: null,
@@ -488,7 +585,6 @@ export function unreachedRecord(
     bargeIns: [],
     claims: [],
     escalation: null,
-    timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }],
     timelineDropped: 0,
     stops: [],
     usage: noUsage(),
@@ -499,18 +595,18 @@ export function unreachedRecord(
     shadow: null,
     rehomes: 0,
     resumed: [],
-    recoveredFrom: placed.recovers?.kept.callSid ?? null,
-    rootSid: placed.recovers?.kept.rootSid ?? callSid,
+    recoveredFrom: null,
+    rootSid: callSid,
     recording: null,
     carrier: null,
-    outbound,
+    outbound: null,
   }
 }
 
 // --- the log line of an ended call ---------------------------------------------------------------------------
 
 /** End reasons whose detail is a model's words: it may quote the caller, so it is not logged. */
-const WORDED_BY_A_MODEL: ReadonlySet<EndReason> = new Set(['agent-goodbye', 'escalated'])
+const WORDED_BY_A_MODEL: ReadonlySet<CallRecord['endReason']> = new Set(['agent-goodbye', 'escalated'])
 
 /** The log line of an ended call, the only one at `info`: its outcome, its latencies, and what went wrong. */
 export function callSummary(record: CallRecord): LogFields {

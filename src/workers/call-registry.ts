@@ -3,6 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import type { Environment } from '../agents/template.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
+import type { SharedAttempts } from '../agents/verification-lock.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import type { Handoff } from '../call/events.js'
@@ -10,6 +11,7 @@ import type { CallRecord, CarrierDetail } from '../call/record.js'
 import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
+import { RateLimit } from '../core/rate-limit.js'
 import {
   CALLS_PER_WORKER_MAX,
   ENDED_CALLS_KEPT,
@@ -19,13 +21,15 @@ import {
   TICK_MS,
 } from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
+import { partyKey } from '../sautikit/phone.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
 import { redactRecord } from '../telemetry/archive/redaction.js'
 import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import { AfterStreamBehaviour } from './after-stream-behaviour.js'
+import { ASKS_WITHIN_MS, AfterStreamBehaviour } from './after-stream-behaviour.js'
+import { recordOfLost, refusedHandoff, refusedRecord } from './call-record.js'
 import { BackendStatus } from './backend-status.js'
 import type { BackendView } from './backend-status.js'
 import type { JournalKept } from './call-journal.js'
@@ -36,7 +40,7 @@ import type { HandoffNews } from './handoff-post.js'
 import { goesOnWith } from './kept-call.js'
 import type { KeptState } from './kept-call.js'
 import { MainThreadCall } from './main-thread-call.js'
-import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
+import type { AgentFacts, CallDirectory, LiveCall, NewCall, RefusedCall } from './live-call.js'
 import type {
   CallKeeping,
   HostedAgent,
@@ -79,6 +83,8 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly record?: RecordCall | null
   /** What records keep of phone numbers and words; when absent, masked numbers and all words. */
   readonly privacy?: RecordPrivacy
+  /** How long after its end a call's record and handoff packet stay in memory; absent: for as long as there is room. */
+  readonly recordsKeepMs?: number
   /** Records of an earlier run, oldest first. Their calls are shown, and are not opened again. */
   readonly ended?: readonly CallRecord[]
   /** The carrier's after-stream behaviour; learnt when absent or null. */
@@ -87,14 +93,23 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly onHandoff?: (news: HandoffNews) => void
   /** The fleet's; absent or null: this process alone remembers what its calls have done. */
   readonly effects?: EffectGate | null
+  /** The fleet's; absent or null: this process alone remembers wrong verification answers. */
+  readonly sharedAttempts?: SharedAttempts | null
   /** Receives the records of live calls, redacted; absent or null: they are not kept. */
   readonly openRecords?: OpenCallRecords | null
   /** Keeps the state of live calls for other nodes; absent or null: it is not kept. */
   readonly keeper?: CallKeeping | null
   /** See `MainThreadContext.streamLost`; absent or null: then such a call only ends. */
   readonly onStreamLost?: MainThreadContext['streamLost']
-  /** Called with the record of each call that has ended. */
-  readonly onRecord: (record: CallRecord) => void
+  /** Whether another node takes calls now; absent: there is none. */
+  readonly elsewhere?: () => boolean
+  /** Called with the record of each call that has ended. @param told  until then another node may take it for a live one */
+  readonly onRecord: (record: CallRecord, told: Promise<void> | null) => void
+  /**
+   * Called with the record of each call that was refused, and with the packet for whoever calls back; absent: they stay
+   * in memory. @param handoff  null where the number is withheld
+   */
+  readonly onRefused?: (record: CallRecord, handoff: Handoff | null) => void
   /** Called when a call has ended here because another node has it. @param part  of the record, for the case that none is made there */
   readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
 }
@@ -104,6 +119,18 @@ interface RecordPrivacy {
   readonly transcript: TranscriptPolicy
 }
 
+/**
+ * Records of refused calls: one caller gets three, and another one every 20 minutes, since one is enough to call back;
+ * all callers together get 120 in a minute. At 1.2 KB each, record and packet, a flood of a whole day writes 200 MB,
+ * and does not drive the records of other calls out (`RECORDS_KEEP_MB`).
+ */
+const REFUSED_OF_CALLER = { perSecond: 3 / 3600, burst: 3, keysMax: 10_000 }
+const REFUSED_OF_ALL = { perSecond: 2, burst: 120, keysMax: 1 }
+/** How many of the records in memory may be of refused calls. */
+const REFUSED_KEPT = ENDED_CALLS_KEPT / 2
+
+/** How often is looked whether the carrier has asked how a call goes on whose stream was closed. */
+const ASKED_LOOK_MS = 50
 /** How long a call may take to end after it was asked to; then it is ended by force. */
 const FORCE_AFTER_MS = 8000
 
@@ -120,6 +147,11 @@ export class CallRegistry implements CallDirectory {
   readonly #ended: LRUCache<string, CallRecord>
   readonly #handoffs: LRUCache<string, Handoff>
   readonly #known: LRUCache<string, true>
+  /** SIDs of the refused calls in `#ended`, oldest first. */
+  readonly #refused: string[] = []
+  readonly #refusedOfCaller = new RateLimit(REFUSED_OF_CALLER)
+  readonly #refusedOfAll = new RateLimit(REFUSED_OF_ALL)
+  readonly #refusedDropped: { inc: () => void }
   readonly #pool: MediaPool
   readonly #context: MainThreadContext
   readonly #ticker: Ticker
@@ -133,6 +165,8 @@ export class CallRegistry implements CallDirectory {
   /** Number of the newest call. */
   #numbered = NO_CALL
   #draining = false
+  /** The drain's time is over: a call that has lost its stream goes on elsewhere only. */
+  #leaving = false
   #closed = false
   #drained: (() => void) | null = null
 
@@ -143,11 +177,13 @@ export class CallRegistry implements CallDirectory {
     this.#log = log
     this.defaultAgent = options.defaultAgent
     this.capacity = maxCalls
-    this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
-    this.#handoffs = new LRUCache({ max: ENDED_CALLS_KEPT })
+    const kept = { max: ENDED_CALLS_KEPT, ttl: options.recordsKeepMs ?? 0 }
+    this.#ended = new LRUCache(kept)
+    this.#handoffs = new LRUCache(kept)
     this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
     for (const record of options.ended ?? []) {
-      this.#ended.set(record.callSid, record)
+      const endedAtMs = Date.parse(record.startedAt) + record.durationMs
+      this.#remember(record, performance.now() - Math.max(0, Date.now() - endedAtMs))
       this.#known.set(record.callSid, true)
     }
     this.#pool = new MediaPool({
@@ -160,6 +196,11 @@ export class CallRegistry implements CallDirectory {
       calls: this.#calls,
       workerData: { assets, env, backends, memoryMb: workerMemoryMb },
     })
+    this.#refusedDropped = metrics.defineCounter(
+      'refused_records_dropped',
+      'Refused calls that left no record, because there were too many in a minute',
+      [],
+    )({})
     this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, clock, (nowMs, latenessMs) =>
       this.#tick(nowMs, latenessMs),
     )
@@ -192,6 +233,7 @@ export class CallRegistry implements CallDirectory {
       callSeries,
       traces = null,
       carrier,
+      humanCalls,
       keepJournal,
       journal,
       openRecords = null,
@@ -206,6 +248,7 @@ export class CallRegistry implements CallDirectory {
       callSeries,
       traces,
       carrier,
+      humanCalls,
       record,
       keeper,
       journal: keepJournal === null ? null : journal,
@@ -213,7 +256,11 @@ export class CallRegistry implements CallDirectory {
       backendStatus: new BackendStatus(),
       afterStream: new AfterStreamBehaviour(this.#options.afterStream ?? null),
       effects: new Effects(this.#options.effects ?? null, metrics),
-      locks: new VerificationLocks(clock, () => metrics.verificationNumbersEvicted.inc()),
+      locks: new VerificationLocks(
+        clock,
+        () => metrics.verificationNumbersEvicted.inc(),
+        this.#options.sharedAttempts ?? null,
+      ),
       openRecords:
         openRecords === null
           ? null
@@ -234,7 +281,7 @@ export class CallRegistry implements CallDirectory {
       taskOver: () => {
         this.#tasks--
       },
-      over: (call, record) => this.#over(call, record),
+      over: (call, record, told) => this.#over(call, record, told),
       goesOnElsewhere: (callSid, part) => {
         this.#gone(callSid)
         this.#options.onGoneElsewhere?.(callSid, this.#redacted(part))
@@ -289,7 +336,7 @@ export class CallRegistry implements CallDirectory {
   prepare(call: NewCall, resume: KeptState | null = null): LiveCall {
     const lost = resume === null ? undefined : this.#calls.get(call.callSid)
     const replaces = lost?.state === 'cut'
-    if ((this.#draining && !replaces) || this.#closed)
+    if ((this.#draining && !(replaces && !this.#leaving)) || this.#closed)
       throw new GatewayError('DRAINING', 'this node accepts no new calls')
     const agent = this.#options.agents.get(call.agent)
     if (agent === undefined) {
@@ -342,12 +389,46 @@ export class CallRegistry implements CallDirectory {
     this.#known.set(record.callSid, true)
     this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record)
-    this.#options.onRecord(record)
+    this.#options.onRecord(record, null)
+  }
+
+  refused(call: RefusedCall): void {
+    const { callSid, from } = call
+    const { clock, wallClock, privacy, onRefused } = this.#options
+    // It has a record, or gets one when it ends.
+    if (this.known(callSid) || this.#ended.has(callSid)) return
+    const nowMs = clock()
+    if (this.#refusedOfCaller.take(partyKey(from), nowMs) > 0 || this.#refusedOfAll.take('', nowMs) > 0)
+      return this.#refusedDropped.inc()
+    const nowWallMs = wallClock()
+    const record = refusedRecord(call, nowWallMs, privacy?.maskNumbers ?? true)
+    const handoff = refusedHandoff(call, nowWallMs)
+    this.#remember(record)
+    if (handoff !== null) this.#handoffs.set(callSid, handoff)
+    onRefused?.(record, handoff)
+  }
+
+  /** @param start  when its time in memory began, on the clock of `performance.now` */
+  #remember(record: CallRecord, start = performance.now()): void {
+    const { callSid, outcome } = record
+    this.#ended.set(callSid, record, { start })
+    if (outcome !== 'refused') return
+    const oldest = this.#refused.push(callSid) > REFUSED_KEPT ? this.#refused.shift() : undefined
+    if (oldest === undefined) return
+    this.#ended.delete(oldest)
+    this.#handoffs.delete(oldest)
+  }
+
+  /** Enters the record of a call of a lost node that nobody goes on with. */
+  enterLost(state: KeptState): void {
+    const { callSid } = state.kept
+    if (!this.#calls.has(callSid) && !this.#ended.has(callSid))
+      this.enter(this.#redacted(recordOfLost(state, this.#context)))
   }
 
   /** Enters the record of a call that was live when an earlier process died; it is stored already. */
   enterLeft(record: CallRecord): void {
-    if (this.#calls.has(record.callSid)) return
+    if (this.#calls.has(record.callSid) || this.#ended.has(record.callSid)) return
     this.#known.set(record.callSid, true)
     this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record)
@@ -390,6 +471,13 @@ export class CallRegistry implements CallDirectory {
     return counts
   }
 
+  liveByCaller(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>()
+    for (const { callerKey } of this.#calls.values())
+      if (callerKey !== null) counts.set(callerKey, (counts.get(callerKey) ?? 0) + 1)
+    return counts
+  }
+
   /**
    * Its stream closes, and nothing more is done for it outside.
    * @param why  `lost`: another node has this call; `isolated`: one may have it
@@ -417,10 +505,33 @@ export class CallRegistry implements CallDirectory {
     })
     await Promise.race([drained, sleep(timeoutMs, undefined, { ref: false })])
     if (this.#calls.size === 0) return
-    this.#log.warn({ calls: this.#calls.size }, 'the drain timeout has passed: the remaining calls end with a goodbye')
-    for (const call of this.#calls.values()) call.hangup('drain-limit', 'the node is being stopped', true)
+    await this.#leave()
+    const staying = [...this.#calls.values()].filter(({ state }) => state !== 'cut')
+    if (staying.length > 0)
+      this.#log.warn({ calls: staying.length }, 'the drain timeout has passed: the remaining calls end with a goodbye')
+    for (const call of staying) call.hangup('drain-limit', 'the node is being stopped', true)
     await Promise.race([drained, sleep(FORCE_AFTER_MS, undefined, { ref: false })])
     for (const call of [...this.#calls.values()]) call.force('the node is being stopped')
+  }
+
+  /**
+   * The time of the drain is over: what another node can go on with, it does. Where it is not known whether the carrier
+   * asks after a stream, one call shows it: a carrier that holds a caller in silence would hold all of them.
+   */
+  async #leave(): Promise<void> {
+    const { clock, elsewhere } = this.#options
+    this.#leaving = true
+    let moved = 0
+    for (const call of [...this.#calls.values()]) {
+      const known = this.behaviour.known(clock())
+      if (known === 'holds' || elsewhere?.() !== true) break
+      if (!call.leave()) continue
+      moved++
+      const untilMs = clock() + ASKS_WITHIN_MS
+      while (known === 'unknown' && this.behaviour.known(clock()) === 'unknown' && clock() <= untilMs)
+        await sleep(ASKED_LOOK_MS, undefined, { ref: false })
+    }
+    if (moved > 0) this.#log.info({ calls: moved }, 'the drain timeout has passed: calls move to other nodes')
   }
 
   /** Ends all workers; calls that are still there are lost. Call `drain` first. Idempotent. */
@@ -454,14 +565,14 @@ export class CallRegistry implements CallDirectory {
     this.#drained?.()
   }
 
-  #over(call: Pick<MainThreadCall, 'callSid' | 'handoff'>, whole: CallRecord): void {
+  #over(call: Pick<MainThreadCall, 'callSid' | 'handoff'>, whole: CallRecord, told: Promise<void> | null): void {
     const record = this.#redacted(whole)
     this.#ended.set(call.callSid, record)
     const { handoff } = call
     if (handoff !== null) this.#handoffs.set(call.callSid, handoff)
     this.#gone(call.callSid)
     this.#options.traces?.add(record)
-    this.#options.onRecord(record)
+    this.#options.onRecord(record, told)
   }
 
   #redacted(record: CallRecord): CallRecord {
@@ -510,6 +621,7 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
       for (const verdict of ['done', tool === undefined ? 'no-tool' : 'not-called'])
         metrics.claims({ agent, tool: tool ?? 'none', verdict })
     }
+    if ((definition.claims?.facts ?? 'off') !== 'off') metrics.claims({ agent, tool: 'none', verdict: 'no-source' })
     if (definition.verification !== null)
       for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
     for (const backend of backends) {

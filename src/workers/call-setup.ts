@@ -14,7 +14,9 @@ import {
   RESUME_TOOL_SPEC,
 } from '../call/gateway-tools.js'
 import type { TranscriptEntry } from '../call/record.js'
+import { KnownFacts } from '../call/spoken-facts.js'
 import { resumedTools } from '../call/tool-ledger.js'
+import { forgetOldest } from '../core/forget-oldest.js'
 import { RING_GRACE_MS } from '../escalation/escalation.js'
 import type { CallStart } from './call-messages.js'
 
@@ -36,13 +38,12 @@ export function sessionOptions(
     truncate: capabilities.truncate,
     weighsSpeech: capabilities.weighsSpeech ?? false,
     toolNames: offeredTools(agent, start.assets).map((tool) => tool.name),
-    // The backend speaks the greeting itself, in its own voice.
-    greeting: null,
+    greeting: greetingOf(start),
     responseFailedText: agent.tryAgain,
     apologyText: agent.apology,
     cutOffText: agent.recovery.text,
     rules: agent.rules,
-    claims: agent.claims === null ? null : claimOptions(agent.claims),
+    claims: agent.claims === null ? null : claimOptions(start, agent.claims),
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,
@@ -62,7 +63,8 @@ export function sessionOptions(
       onDtmf: agent.bargeIn.onDtmf,
       protectGreeting: agent.bargeIn.protectGreeting,
     },
-    silence: { afterMs: agent.silence.afterMs, prompts: agent.silence.prompts },
+    silence: { ...agent.silence, firstPrompt: firstPromptOf(agent) },
+    closing: agent.closing,
     putOnHold:
       agent.putOnHold === null ? null : { afterMs: agent.putOnHold.afterMs, maxMs: agent.putOnHold.maxS * 1000 },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
@@ -73,10 +75,40 @@ export function sessionOptions(
   }
 }
 
-function claimOptions({ correct, rules, words, languages }: NonNullable<AgentDefinition['claims']>): ClaimOptions {
+function claimOptions(start: CallStart, claims: NonNullable<AgentDefinition['claims']>): ClaimOptions {
+  const { correct, rules, words, languages, facts } = claims
   const used = new Set(rules.flatMap(({ phrases }) => Object.keys(phrases)))
   const known = Object.entries({ ...CLAIM_LANGUAGES, ...languages })
-  return { correct, rules, words, languages: Object.fromEntries(known.filter(([name]) => used.has(name))) }
+  return {
+    correct,
+    rules,
+    words,
+    languages: Object.fromEntries(known.filter(([name]) => used.has(name))),
+    facts:
+      facts === 'off'
+        ? null
+        : {
+            correct: facts === 'correct',
+            given: `${factsOf(start.agent)}; ${start.from}; ${start.to}`,
+            timeZone: start.agent.escalation?.hours?.timeZone ?? null,
+          },
+  }
+}
+
+/** The facts of the newest agents, by their texts. */
+const factsRead = new Map<string, string>()
+const FACTS_READ_MAX = 20
+
+/** The numbers and weekdays in the texts of an agent's file. Its settings are none. */
+function factsOf({ claims: _, ...agent }: AgentDefinition): string {
+  const text = JSON.stringify(agent, (_key, value: unknown) => (typeof value === 'number' ? undefined : value))
+  const known = factsRead.get(text)
+  if (known !== undefined) return known
+  const facts = new KnownFacts()
+  facts.learn(text)
+  factsRead.set(text, String(facts))
+  forgetOldest(factsRead, FACTS_READ_MAX)
+  return String(facts)
 }
 
 type Screening = NonNullable<AgentDefinition['outbound']['screening']>
@@ -136,6 +168,16 @@ function toolSpecs({ agent, assets, resume }: CallStart): readonly ToolSpec[] {
   return [...offeredTools(agent, assets), ...gateway, ...(asks ? [RESUME_TOOL_SPEC] : [])]
 }
 
+function firstPromptOf({ language, silence: { firstPrompt, prompts } }: AgentDefinition): string | null {
+  if (firstPrompt !== undefined) return firstPrompt
+  return prompts.length > 0 && /^en\b/i.test(language) ? (DEFAULT_CALL_OPTIONS.silence.firstPrompt ?? null) : null
+}
+
+/** The backend speaks it, in its own voice; the gateway only where the backend does not. */
+function greetingOf({ agent, resume }: CallStart): string | null {
+  return resume?.checkpoint.callBack === 'asks' ? agent.recovery.callbackGreeting : agent.greeting
+}
+
 /** What a call's backend gets when it connects. @param history  the transcript so far */
 export function backendSession(start: CallStart, history: readonly TranscriptEntry[]): BackendSession {
   const { agent, resume } = start
@@ -147,7 +189,7 @@ export function backendSession(start: CallStart, history: readonly TranscriptEnt
     from: start.from,
     to: start.to,
     instructions: asks ? `${agent.instructions}\n\n${CALL_BACK_INSTRUCTIONS}` : agent.instructions,
-    greeting: asks ? agent.recovery.callbackGreeting : agent.greeting,
+    greeting: greetingOf(start),
     tools: toolSpecs(start),
     language: agent.language,
     voice: agent.voice[start.backends[0] ?? ''] ?? null,

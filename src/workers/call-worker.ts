@@ -5,6 +5,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { workerData } from 'piscina'
 import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
+import { LookupCounts, installNameLookup } from '../http/name-lookup.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import { SpeechClient } from '../speech/speech-client.js'
 import { Circuits } from '../backends/failover/circuit-breaker.js'
@@ -47,6 +48,7 @@ const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL
 /** For work of the worker itself that a call starts. */
 const ownWork = new AsyncResource('media-worker')
 const loop = new TickLoop(clock, running, new FrameHistogram(memory.tickLateness), new FrameHistogram(memory.tickBusy))
+installNameLookup(new LookupCounts(data.lookups))
 const transport = new HttpClient()
 const context: WorkerContext = {
   clock,
@@ -58,7 +60,7 @@ const context: WorkerContext = {
 }
 
 /** The circuit breaker of each backend, shared by all calls of this worker. */
-const circuits = new Circuits()
+const circuits = new Circuits({ reconnectsPerSecond: data.backends.reconnectsPerSecond })
 
 function failOwner(thrown: unknown): void {
   const code = owner.getStore()

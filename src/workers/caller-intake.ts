@@ -133,6 +133,11 @@ export class CallerIntake {
     }
   }
 
+  /** The carrier's first packet may hold what the caller said before this. */
+  streamOpened(openedAtMs: number): void {
+    this.#path.openedAtMs = openedAtMs
+  }
+
   /** A DTMF digit came, as sound or from the carrier: an answering machine sends none. */
   digitCame(): void {
     if (this.#answerGuard !== null) this.#screened({ who: 'human', why: 'a DTMF digit' })

@@ -23,7 +23,10 @@ import { roomOf } from './live-call.js'
 import type { LiveCall } from './live-call.js'
 
 /** Services of the main thread that an escalation uses. */
-type Services = Pick<MainThreadContext, 'carrier' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'handoffNews'>
+type Services = Pick<
+  MainThreadContext,
+  'carrier' | 'humanCalls' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'handoffNews'
+>
 
 interface EscalationDriverOptions {
   /** Its URLs are read only when the escalation begins, because the edge sets them with the first document. */
@@ -208,13 +211,14 @@ export class EscalationDriver {
 
   #machineOptions(settings: EscalationSettings): EscalationOptions {
     const { call, caller } = this.#options
-    const { carrier, clock, wallClock, afterStream } = this.#context
+    const { carrier, humanCalls, clock, wallClock, afterStream } = this.#context
     const { strategies, hours, callerId = null, timeoutS, failed, offer, offerAccepted } = settings
     return {
       strategies,
       hours,
       callerId,
       humans: humansOf(settings),
+      mayRing: (number, nowMs) => humanCalls.escalation(number, nowMs),
       wallOffsetMs: wallClock() - clock(),
       ringTimeoutMs: timeoutS * 1000,
       redirectUrl: call.afterStreamUrl,

@@ -27,6 +27,10 @@ const claimResult = z.record(z.string(), z.union([z.string(), z.number(), z.bool
 
 /** `ClaimOptions`. */
 const claimOptionsSchema = z.object({
+  facts: z
+    .object({ correct: z.boolean(), given: z.string(), timeZone: z.string().nullable() })
+    .nullable()
+    .default(null),
   correct: z.boolean(),
   rules: z.array(
     z.object({
@@ -88,7 +92,13 @@ export const sessionOptionsSchema = z
       protectGreeting: z.boolean(),
       protectEscalation: z.boolean(),
     }),
-    silence: z.object({ afterMs: z.number(), prompts: z.array(z.string()) }),
+    silence: z.object({
+      afterMs: z.number(),
+      firstAfterMs: z.number().exactOptional(),
+      firstPrompt: z.string().nullable().exactOptional(),
+      prompts: z.array(z.string()),
+    }),
+    closing: z.object({ afterMs: z.number() }).nullable().exactOptional(),
     putOnHold: z.object({ afterMs: z.number(), maxMs: z.number() }).nullable(),
     duration: z.object({ maxMs: z.number(), text: z.string() }),
     filler: z.object({ texts: z.array(z.string()), afterMs: z.number(), everyMs: z.number() }),
@@ -149,6 +159,7 @@ export const checkpointSchema = z
           result: claimResult,
           language: z.string(),
           phrase: z.string(),
+          fact: z.string().exactOptional(),
         }),
       )
       .exactOptional(),

@@ -2,7 +2,7 @@ import type { CallSid } from '../core/ids.js'
 import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/call-view.js'
-import type { CallRecord, EndReason } from '../call/record.js'
+import type { CallRecord, CallRefusal, EndReason } from '../call/record.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { KeptState } from './kept-call.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
@@ -34,6 +34,8 @@ export interface AgentFacts {
    * set.
    */
   readonly fallback: readonly VoiceAction[]
+  /** The document for a caller who has too many calls, and in place of a fallback that may not ring a human now. */
+  readonly busy: readonly VoiceAction[]
   readonly outbound: {
     /** Default caller number of outbound calls. */
     readonly from: string | null
@@ -73,6 +75,19 @@ export interface PlacedCall {
   readonly ringMs: number
   /** The call that was cut off, whose caller is rung back. */
   readonly recovers?: KeptState
+}
+
+/** A call that came in and was refused. */
+export interface RefusedCall {
+  readonly callSid: CallSid
+  /** As the path names it, whether there is such an agent or not; null: the path names none, and there is no default. */
+  readonly agent: string | null
+  /** E.164, or empty when withheld. Never logged. */
+  readonly from: string
+  readonly to: string
+  readonly reason: CallRefusal
+  /** Why, with the figures that decided it. */
+  readonly why: string
 }
 
 /** A media socket of the edge. */
@@ -161,6 +176,8 @@ export interface CallDirectory {
   readonly overload: Overload | null
   /** Live calls of each agent that has any. */
   liveByAgent(): Readonly<Record<string, number>>
+  /** Live calls that came in, by `partyKey` of their caller; empty for withheld numbers. */
+  liveByCaller(): ReadonlyMap<string, number>
   readonly capacity: number
   readonly draining: boolean
   /** The trace of a call; null where nothing is exported. */
@@ -174,6 +191,11 @@ export interface CallDirectory {
    *   nothing goes on (it was ending, or was resumed RESUMES_MAX times), and KEPT_CALL_INVALID for another call's state
    */
   prepare(call: NewCall, resume?: KeptState | null): LiveCall
+  /**
+   * A call that came in was refused: makes its record, unless it has one, or there were too many in the last minute. A
+   * call that nothing proves must not come here.
+   */
+  refused(call: RefusedCall): void
   find(callSid: string): LiveCall | undefined
   live(): Iterable<LiveCall>
   /** True when this process has answered that call, live or ended (bounded memory). */

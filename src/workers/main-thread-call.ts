@@ -2,7 +2,7 @@ import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from 
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
-import type { LockRule, Verdict } from '../agents/verification-lock.js'
+import type { Attempt, LockRule, Verdict } from '../agents/verification-lock.js'
 import type { CallLogEntry } from '../call/call-log.js'
 import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
@@ -23,7 +23,7 @@ import {
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import { sameNumber } from '../sautikit/phone.js'
+import { partyKey, sameNumber } from '../sautikit/phone.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
@@ -48,9 +48,16 @@ import type { CarriedCall } from './worker-watchdog.js'
 interface Cut {
   readonly state: KeptState
   /** On the monotonic clock. */
-  readonly untilMs: number
+  untilMs: number
   nobodyAsked: boolean
 }
+
+/**
+ * How long a carrier that has said nothing of a call may take to ask, where it is not known to hold callers in silence. What
+ * broke the stream, as a balancer that is started again, may keep its webhooks away too, and it waits this long for the
+ * answer to one.
+ */
+const UNHEARD_MS_MAX = 10_000
 
 /** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
@@ -81,6 +88,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
   readonly number: number
   readonly agent: string
+  /** `partyKey` of who called us; null in a call that we placed. */
+  readonly callerKey: string | null
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
@@ -94,8 +103,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** Time zero of the timeline: the webhook, also where another node got it. */
   readonly #preparedAtMs: number
   readonly #preparedWallMs: number
-  /** From here on it waits for its socket. */
-  readonly #waitsFromMs: number
+  /** From here on it waits for its socket: since the last document that offered it one. */
+  #waitsFromMs: number
   readonly #socketWaitMs: number
   /** The call as a lost node left it; null for any other call. */
   readonly #before: KeptState | null
@@ -141,13 +150,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #taken = false
   #streamFault: StreamFault | undefined = undefined
   /** The worker is comparing an answer of the caller. */
-  #attemptOpen = false
+  /** The verification attempt that has no verdict yet. */
+  #attempt: Attempt | null = null
+  /** Counts the attempts that were asked for. */
+  #attemptsAsked = 0
 
   /** @param before  the same call as a lost node left it; null for a new call */
   constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext, before: KeptState | null = null) {
     this.callSid = call.callSid
     this.number = context.callNumber()
     this.agent = call.agent
+    this.callerKey = call.direction === 'inbound' ? partyKey(call.from) : null
     this.legRateHz = hosted.facts.stream.samplingRateHz
     this.#hosted = hosted
     this.#context = context
@@ -221,6 +234,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   set document(document: string | null) {
     this.#document = document
     this.#refusedAtMs = null
+    this.#waitsFromMs = this.#context.clock()
     this.streamOffers++
     if (this.streamOffers === 1) {
       this.#mark('webhook-answered')
@@ -453,12 +467,28 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#endWhenDone()
   }
 
+  /** Its stream closes, and another node goes on with it when the carrier asks. @returns false when that cannot be */
+  leave(): boolean {
+    const sink = this.#sink
+    if (sink === null || this.#state !== 'streaming' || this.#cutOff() === null) return false
+    const detail = 'this node is being stopped'
+    this.#mark('moves', detail)
+    this.#context.afterStream.closed(this.callSid, this.#context.clock())
+    this.detach(1001, { reason: 'socket-lost', detail })
+    this.#carrierHeard()
+    this.#context.keeper?.changed(this.callSid)
+    sink.close(1001)
+    return true
+  }
+
   /** @returns what the call goes on from when the carrier asks; null when it was ending, or nobody would ask */
   #cutOff(): Cut | null {
     this.#takeWaiting()
     if (!this.#taskRunning || this.#leftAs !== null || this.#record.kept.resumed.length >= RESUMES_MAX) return null
     const kept = this.#kept()
     if (goesOnWith(kept) !== 'agent') return null
+    const nowMs = this.#context.clock()
+    const waitMs = this.#context.afterStream.known(nowMs) === 'holds' ? ASKS_WITHIN_MS : UNHEARD_MS_MAX
     return {
       // Copies: the session that ends now still writes to both.
       state: {
@@ -467,9 +497,15 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         log: this.#record.log.records(),
         marks: [...this.#record.timeline.marks],
       },
-      untilMs: this.#context.clock() + ASKS_WITHIN_MS,
+      untilMs: nowMs + waitMs,
       nobodyAsked: false,
     }
+  }
+
+  /** The carrier can reach us: it asks soon how this `cut` call goes on, or not at all. */
+  #carrierHeard(): void {
+    if (this.#cut === null) return
+    this.#cut.untilMs = Math.min(this.#cut.untilMs, this.#context.clock() + ASKS_WITHIN_MS)
   }
 
   get lostStream(): KeptState | null {
@@ -488,7 +524,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** The carrier holds the caller in silence, or the caller has left. */
   async #nobodyAsked(cut: Cut): Promise<void> {
     cut.nobodyAsked = true
-    this.#mark('stream-lost', `nobody asked how to go on in ${ASKS_WITHIN_MS} ms`)
+    this.#mark('stream-lost', 'nobody asked in time how to go on')
     await this.#context.streamLost?.(cut.state, () => this.#cut === cut)
     if (this.#cut === cut) this.#cutOver()
   }
@@ -504,6 +540,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
+    this.#carrierHeard()
     if (state === 'stream-error' && this.#state === 'waiting') {
       this.#mark('carrier-state', state)
       this.#refusedAtMs = this.#context.clock()
@@ -625,8 +662,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   // --- the worker's half ----------------------------------------------------------------------------------
 
   #openSpeech(): MessagePort | null {
-    const { backends, shadow } = this.#hosted
-    return this.#context.openSpeech(usesRecogniser([...backends, shadow]))
+    return this.#context.openSpeech(usesRecogniser(this.#hosted))
   }
 
   /** @param alone  on a worker that carries no other call */
@@ -695,7 +731,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** The worker died, or the call failed by a fault of ours: it moves to another worker, or it ends. */
   #lost(thrown: unknown): void {
     this.#closePort()
-    this.#verdict('unjudged')
+    this.#noAttempt()
     const part = thrown instanceof WorkerLostError ? thrown.part : null // null: the call's own fault; its worker is alive
     if (part !== 'bystander') this.#suspicions++
     const [rehomes, suspicions] = [this.#rehomes, this.#suspicions]
@@ -740,7 +776,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #taskEnded(result: CallResult | null, fault: string | null): void {
     this.#closePort()
     this.#taskRunning = false
-    this.#verdict('unjudged')
+    this.#noAttempt()
     this.#result = result
     this.#fault = fault
     this.#context.taskOver()
@@ -762,7 +798,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
     if (this.#cut !== null) return
     this.#state = 'ended'
-    this.#context.keeper?.over(this.callSid)
+    const told = this.#context.keeper?.over(this.callSid) ?? null
     if (this.#taken) {
       this.#record.drop()
       this.#context.goesOnElsewhere(this.callSid, this.#record.part(this.#ending()))
@@ -770,7 +806,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
     const record = this.#record.close(this.#ending())
     this.#log.info(callSummary(record), 'call ended')
-    this.#context.over(this, record)
+    this.#context.over(this, record, told)
     // No worker has the call any more, and no socket.
     this.#context.memory.give(this.#memory)
   }
@@ -913,7 +949,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       }
       case 'verification-attempt':
-        this.#send({ type: 'verification-attempts', left: this.#takeAttempt() })
+        void this.#takeAttempt()
         return
       case 'verification-verdict':
         this.#verdict(message.verdict)
@@ -949,26 +985,36 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       : { failures: verification.lock.failures ?? verification.attempts, minutes: verification.lock.minutes }
   }
 
-  /** @returns attempts that the caller's number still has */
-  #takeAttempt(): number {
+  /** Tells the worker how many attempts the caller's number still has. */
+  async #takeAttempt(): Promise<void> {
     const rule = this.#lockRule
-    if (rule === null || this.#caller === '') return 0
+    if (rule === null || this.#caller === '') return this.#send({ type: 'verification-attempts', left: 0 })
     this.#verdict('unjudged')
-    const left = this.#context.locks.take(this.#caller, rule)
-    this.#attemptOpen = left > 0
-    if (left === 0) {
+    const asked = ++this.#attemptsAsked
+    const attempt = await this.#context.locks.take(this.#caller, rule)
+    // Meanwhile the call may have ended, or its new worker may have asked again.
+    if (asked !== this.#attemptsAsked) return void attempt.judged('unjudged')
+    if (attempt.left > 0) {
+      this.#attempt = attempt
+    } else {
       this.#mark('verification-refused', 'too many wrong answers from this number')
       this.#context.metrics.verificationLocks({ agent: this.agent, event: 'refused' }).inc(1, this.callSid)
     }
-    return left
+    this.#send({ type: 'verification-attempts', left: attempt.left })
+  }
+
+  /** Nobody waits for an attempt any more. */
+  #noAttempt(): void {
+    this.#attemptsAsked++
+    this.#verdict('unjudged')
   }
 
   /** Result of the last attempt. An attempt whose worker died is not counted. */
   #verdict(verdict: Verdict): void {
     const rule = this.#lockRule
-    if (rule === null || !this.#attemptOpen) return
-    this.#attemptOpen = false
-    if (!this.#context.locks.judged(this.#caller, verdict, rule)) return
+    const attempt = this.#attempt
+    this.#attempt = null
+    if (rule === null || attempt?.judged(verdict) !== true) return
     this.#mark('verification-locked', `no answer of this number is taken for ${rule.minutes} minutes`)
     this.#context.metrics.verificationLocks({ agent: this.agent, event: 'locked' }).inc(1, this.callSid)
     this.#log.warn({ wrong_answers: rule.failures, minutes: rule.minutes }, 'verification of this number is locked')

@@ -7,6 +7,7 @@ import type { CallLogEntry } from '../call/call-log.js'
 import type { CallRecord, TimelineMark } from '../call/record.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
+import type { HumanCalls } from '../escalation/human-calls.js'
 import type { RecordingSink } from '../telemetry/archive/archive.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
@@ -42,8 +43,8 @@ export interface CallKeeping {
   append(callSid: CallSid, entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void
   /** `kept` of its source has changed. */
   changed(callSid: CallSid): void
-  /** Nothing more happens to it. */
-  over(callSid: CallSid): void
+  /** Nothing more happens to it. Resolves when the store was told once, whatever it answered. */
+  over(callSid: CallSid): Promise<void>
 }
 
 /** Where records of live calls are kept, for the next start if the process dies. */
@@ -90,6 +91,8 @@ export interface MainThreadServices {
   readonly traces?: TraceExport | null
   /** Null without an API key. */
   readonly carrier: CarrierControl | null
+  /** How often the humans behind the agents may be rung. */
+  readonly humanCalls: HumanCalls
 }
 
 /** What the main thread's halves of all calls share. */
@@ -127,8 +130,12 @@ export interface MainThreadContext extends MainThreadServices {
    * @param cut  false when that has been decided otherwise meanwhile
    */
   readonly streamLost: ((state: KeptState, cut: () => boolean) => Promise<void>) | null
-  /** Nothing more will happen to this call. */
-  over(call: { readonly callSid: CallSid; readonly handoff: Handoff | null }, record: CallRecord): void
+  /** Nothing more will happen to this call. @param told  see `CallKeeping.over`; null without a keeper */
+  over(
+    call: { readonly callSid: CallSid; readonly handoff: Handoff | null },
+    record: CallRecord,
+    told: Promise<void> | null,
+  ): void
   /** The same of a call that another node has taken. @param record  for the case that none is made there; not counted */
   goesOnElsewhere(callSid: CallSid, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void

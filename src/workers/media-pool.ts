@@ -6,6 +6,7 @@ import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { LONE_WORKERS_MAX, LONE_WORKER_IDLE_MS, WORKER_WATCH_MS, WORKER_YOUNG_HEAP_MB } from '../core/limits.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import { LookupCounts } from '../http/name-lookup.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
@@ -23,7 +24,7 @@ interface MediaPoolOptions {
   readonly workers: number
   /** Calls at once, over all workers. */
   readonly maxCalls: number
-  readonly workerData: Omit<WorkerData, 'memories'>
+  readonly workerData: Omit<WorkerData, 'memories' | 'lookups'>
   /** `process.env` of the workers; this process's own when absent. */
   readonly workerEnv?: Readonly<Record<string, string>> | undefined
   readonly clock: Clock
@@ -67,6 +68,7 @@ export class MediaPool {
   constructor(options: MediaPoolOptions) {
     const { workers, maxCalls, workerData, workerEnv, metrics, log } = options
     this.#options = options
+    const lookups = new LookupCounts()
     const open = (count: number, label: (index: number) => number | 'lone', limits: PiscinaOptions): WorkerGroup => {
       const memories = makeWorkerMemories(count)
       const group = new WorkerGroup(
@@ -82,7 +84,7 @@ export class MediaPool {
             maxOldGenerationSizeMb: workerData.memoryMb,
           },
           recordTiming: false,
-          workerData: { ...workerData, memories } satisfies WorkerData,
+          workerData: { ...workerData, memories, lookups: lookups.memory } satisfies WorkerData,
           ...limits,
         },
         memories,
@@ -122,6 +124,7 @@ export class MediaPool {
     this.#metricSources.push(
       metrics.workers.from({ pool: 'media' }, () => this.threads.length),
       metrics.callsAlone.from(() => this.#alone),
+      metrics.nameLookupsFrom(lookups.all),
     )
     metrics.workerDeaths({ pool: 'media' })
     for (const cause of WORKER_DEATH_CAUSES) metrics.mediaWorkerEnds({ cause })

@@ -1,6 +1,6 @@
 import { CALL_TIMELINE_VERSION } from '../call/call-view.js'
 import { z } from 'zod'
-import { CALL_RECORD_VERSION } from '../call/record.js'
+import { CALL_OUTCOMES, CALL_RECORD_VERSION, CALL_REFUSALS } from '../call/record.js'
 import { usageSchemaOf } from './usage-format.js'
 
 /**
@@ -60,11 +60,24 @@ const claim = <Ms extends z.ZodNumber>(ms: Ms) =>
   z.object({
     atMs: ms.describe("Begin of the agent's words, in milliseconds since the stream opened."),
     tool: z.string().nullable().describe("The rule's first tool; null where the agent has no tool for that."),
-    language: z.string(),
-    phrase: z.string().describe("The phrase of the agent's file that was found."),
+    language: z.string().describe('Of the phrase; und for no-source.'),
+    phrase: z.string().describe("The phrase of the agent's file that was found; for no-source the words."),
     verdict: z
-      .enum(['done', 'no-tool', 'not-called', 'refused', 'failed', 'cancelled', 'overdue', 'other-result', 'uncertain'])
-      .describe('done: the tool succeeded in this call. Anything else: nothing supports the claim.'),
+      .enum([
+        'done',
+        'no-tool',
+        'not-called',
+        'refused',
+        'failed',
+        'cancelled',
+        'overdue',
+        'other-result',
+        'uncertain',
+        'no-source',
+      ])
+      .describe(
+        'done: the tool succeeded in this call. no-source: a number, price or weekday that the agent was not given. Anything else: nothing supports the claim.',
+      ),
   })
 
 const timelineMark = <Ms extends z.ZodNumber>(ms: Ms) =>
@@ -220,8 +233,8 @@ export const callRecordSchema = z.object({
   direction: z.enum(['inbound', 'outbound']),
   from: z.string().describe('Masked.'),
   to: z.string().describe('Masked.'),
-  outcome: z.enum(['deflected', 'escalated', 'abandoned', 'failed', 'unreached']),
-  endReason: endReasonSchema,
+  outcome: z.enum(CALL_OUTCOMES),
+  endReason: z.enum([...endReasonSchema.options, ...CALL_REFUSALS]),
   endDetail: z.string(),
   startedAt: z.iso.datetime().describe('Calendar time of the webhook.'),
   durationMs: wholeMs.describe('How long the stream was open.'),

@@ -353,6 +353,7 @@ export class WorkerCall implements BackendSink {
   // --- the session ----------------------------------------------------------------------------------------
 
   #streamOpened(openedAtMs: number): void {
+    this.#intake.streamOpened(openedAtMs)
     this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz, openedAtMs })
   }
 
@@ -435,7 +436,7 @@ export class WorkerCall implements BackendSink {
       case 'backend-speech-end':
         return this.#backend.speechEnd(output.atMs, output.unless)
       case 'backend-text':
-        return this.#backend.sendText(output.text, { role: output.role, respond: output.respond })
+        return this.#backend.sendText(output.text, output)
       case 'backend-dtmf':
         return this.#backend.dtmf(output.digit)
       case 'backend-tool-result':

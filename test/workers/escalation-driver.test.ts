@@ -9,6 +9,7 @@ import type { CarrierControl } from '../../src/workers/main-thread-context.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { orderStatusAgent, sid } from '../support/host.js'
+import { HumanCalls } from '../../src/escalation/human-calls.js'
 
 const SID = sid('HD_escalation01')
 const packet: EscalationPacket = {
@@ -74,6 +75,7 @@ function rig(
         },
         ...carrier,
       },
+      humanCalls: new HumanCalls({ perNumberPerMinute: 100, fallbacksPerMinute: 100 }),
       metrics,
       clock: () => clock.nowMs,
       wallClock: () => clock.nowMs,

@@ -2,7 +2,57 @@ import t from 'tap'
 import { until } from '../support/host.js'
 import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 
+// A deadly call kills two workers, and the watch takes two seconds for some.
 t.setTimeout(300_000)
+
+t.test('a call whose backend exits in a timer of its own ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'exit', 'exit'),
+)
+t.test('a call whose backend spins in a timer ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'spin', 'silent'),
+)
+t.test('a call whose backend fills the heap in one go ends alone, and the others are moved once', (t) =>
+  endsAlone(t, 'heap', 'heap', 'silent'),
+)
+t.test(
+  'a call whose backend fills the memory beside the heap bit by bit ends alone, and the others are moved once',
+  (t) => endsAlone(t, 'buffers', 'buffers'),
+)
+
+t.test('where it is not known whose code it was, all go on alone, and the second death is its own', async (t) => {
+  const test = await poisonHost()
+  t.teardown(() => test.close())
+  const lines = ['HD_fine1', 'HD_fine2', 'HD_fine3'].map((callSid) => lineOf(test, callSid))
+  await until(() => lines.every((line) => line.frames.length > 20), 10_000, 'the calls to begin')
+  // Ended from here it could die in a call's code, which would then be the suspect. piscina's own listener throws for
+  // this message, outside of every call.
+  test.host.threads[0]?.postMessage({ niceIncrement: 0 })
+  await until(() => lines.every((line) => line.call.view().rehomes === 1), 20_000, 'all to be moved')
+  await until(
+    () => test.host.threads.length === 4,
+    20_000,
+    'three workers for three suspects beside the one of all others',
+  )
+  const movedAtMs = performance.now()
+  await until(() => lines.every((line) => line.soundSince(movedAtMs)), 20_000, 'all to be heard again')
+  t.equal(await counted(test, 'mkondo_calls_alone'), 3)
+
+  await test.host.threads[1]?.terminate()
+  await until(() => lines.some((line) => line.closedWith !== null), 20_000, 'one of them to end')
+  t.same(
+    lines.map((line) => line.closedWith).filter((code) => code !== null),
+    [1011],
+    'one, and only one',
+  )
+  const others = lines.filter((line) => line.closedWith === null)
+  const diedAtMs = performance.now()
+  await until(() => others.every((line) => line.soundSince(diedAtMs)), 10_000, 'the others to go on')
+  for (const line of others) {
+    t.equal(line.call.view().rehomes, 1)
+    line.call.hangup('operator-hangup', 'the test is over', false)
+    await test.recordOf(line.call.callSid)
+  }
+})
 
 t.test('a call whose backend exits in the tick ends alone, and the others are moved once', (t) =>
   endsAlone(t, 'tickexit', 'exit'),

@@ -7,6 +7,7 @@ import { Archive } from '../../src/telemetry/archive/archive.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
 import { endedCall } from '../support/record.js'
+import { bytesOf } from '../support/stored-file.js'
 
 t.setTimeout(90_000)
 
@@ -63,7 +64,7 @@ t.test(
     t.match(record.transcript[0], { role: 'agent', text: 'This call is recorded.' })
     t.match(record.transcript[1], { role: 'agent' }, 'then the greeting')
 
-    const wav = parseWav((await archive.recording(live.callSid)) ?? new Uint8Array(0))
+    const wav = parseWav(bytesOf(await archive.recording(live.callSid)))
     t.equal(wav.channels, 2)
     const [left, right] = [channelOf(wav, 0), channelOf(wav, 1)]
     t.ok(Math.abs(left.length / 16 - record.durationMs) < 500, `${left.length / 16} ms of ${record.durationMs}`)

@@ -1,4 +1,4 @@
-import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
+import type { Backend, BackendSession, BackendSink, TextOptions } from '../../src/backends/backend.js'
 
 /**
  * A backend for calls that come back, loaded into a media worker by its URL. It speaks a tone with words:
@@ -42,7 +42,8 @@ export function createBackend(sink: BackendSink): Backend {
       queueMicrotask(() => sink.event({ type: 'ready' }))
       return Promise.resolve()
     },
-    sendText(text: string): void {
+    sendText(text: string, { respond }: TextOptions): void {
+      if (!respond) return
       if (text.includes('short gap')) say(`I go on. ${given}`, 200)
       else say('Welcome.', 200)
     },
