@@ -16,15 +16,15 @@ import type { Log } from '../telemetry/log.js'
 import { foldLog, parseKeptCall } from '../workers/kept-call-format.js'
 import type { KeptLogChunk, KeptState } from '../workers/kept-call.js'
 import type { CallKeeping, KeptSource } from '../workers/main-thread-context.js'
-import type { CallStore, OwnerToken, StoredCall } from './call-store.js'
+import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './call-store.js'
 import { SealedCall } from './sealed-call.js'
 
 interface CallKeeperOptions {
   /** Name of this node. */
   readonly node: string
-  /** True: the store dies with this node, so no state is written; an entry only says that its call is over. */
+  /** True: nobody could read a state, so none is written; an entry only says that its call is over. */
   readonly alone: boolean
-  readonly store: Pick<CallStore, 'save' | 'read' | 'over'>
+  readonly store: Pick<CallStore, 'saveAll' | 'read' | 'over'>
   /** TOKEN_SECRET: the first encrypts, each decrypts. */
   readonly secrets: readonly string[]
   readonly clock: Clock
@@ -51,7 +51,17 @@ interface KeptEntry {
   /** With this token the call was lost: nothing is written with it any more. */
   lostToken: OwnerToken | null
   triedAtMs: number
-  writing: Promise<void> | null
+  /** It is in a batch, or its deletion is under way. */
+  busy: boolean
+  /** Called when the store was told once that the call is over, or is not told at all. */
+  told: () => void
+}
+
+/** One call of a batch. */
+interface SealedWrite {
+  readonly entry: KeptEntry
+  readonly write: StoredWrite
+  readonly logBytes: number
 }
 
 /** Most of the state's share; the rest is the log's. */
@@ -59,12 +69,19 @@ const STATE_BYTES_MAX = STORED_CALL_BYTES_MAX / 2
 /** A log that is rewritten leaves room, so that it is not rewritten again a second later. */
 const REWRITTEN_SHARE = 0.75
 const RENEW_LOOK_MS = 60_000
+/**
+ * A batch ends with the first call that fills it: a node's whole logs after an outage must not take the store's deadline, nor
+ * one command the store for long.
+ */
+const BATCH_BYTES_MAX = 512 * 1024
+const BATCH_CALLS_MAX = 256
 
 /**
  * Keeps the state of this node's live calls in the store, encrypted: a small state, which each write replaces, and the
- * log, of which each write appends what is new. A call is written at most once in KEEP_EVERY_MS, one write at a time,
- * and one timer serves all calls. Nothing here waits for the store, and no call waits for anything here: a write that
- * fails is counted, and the next one writes the whole log again.
+ * log, of which each write appends what is new. What has changed goes to the store once in KEEP_EVERY_MS, all calls in one
+ * batch, one batch at a time; it is sealed in slices of KEEP_SWEEP_BUSY_MS, and one timer serves all calls. Nothing here
+ * waits for the store, and no call waits for anything here: a write that fails is counted, and the next one writes the
+ * whole log again.
  */
 export class CallKeeper implements CallKeeping {
   readonly node: string
@@ -89,7 +106,16 @@ export class CallKeeper implements CallKeeping {
   readonly #options: CallKeeperOptions
   readonly #calls = new Map<CallSid, KeptEntry>()
   readonly #changed = new Set<KeptEntry>()
+  /** Of the changed ones those that were never written: they do not wait for the next second. */
+  readonly #fresh = new Set<KeptEntry>()
   readonly #over = new Set<KeptEntry>()
+  readonly #ending = new Set<Promise<void>>()
+  /** The rest of what is to be sealed for the batch, and the batch. */
+  #due: KeptEntry[] = []
+  #batch: SealedWrite[] = []
+  #batchBytes = 0
+  #sending: Promise<void> | null = null
+  #nextBatchMs = -Infinity
   #timer: NodeJS.Timeout | null = null
   #renewAtMs: number
 
@@ -113,9 +139,11 @@ export class CallKeeper implements CallKeeping {
       token: null,
       lostToken: null,
       triedAtMs: -Infinity,
-      writing: null,
+      busy: false,
+      told: () => undefined,
     }
     this.#calls.set(callSid, entry)
+    this.#fresh.add(entry)
     this.#change(entry)
   }
 
@@ -133,36 +161,59 @@ export class CallKeeper implements CallKeeping {
     if (entry !== undefined) this.#change(entry)
   }
 
-  over(callSid: CallSid): void {
+  /** Another node has the call: nothing is written with this node's token any more, not even that the call is over. */
+  gaveUp(callSid: CallSid): void {
     const entry = this.#calls.get(callSid)
-    if (entry === undefined) return
+    if (entry !== undefined) entry.lostToken = entry.token
+  }
+
+  over(callSid: CallSid): Promise<void> {
+    const entry = this.#calls.get(callSid)
+    if (entry === undefined) return Promise.resolve()
     this.#calls.delete(callSid)
     this.#changed.delete(entry)
+    this.#fresh.delete(entry)
     entry.token = this.#options.tokenOf(callSid) ?? entry.token
-    if (entry.token === null || entry.token.nonce === entry.lostToken?.nonce) return
+    if (entry.token === null || entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve()
     entry.triedAtMs = -Infinity
+    const [oldest] = this.#over
     this.#over.add(entry)
-    if (forgetOldest(this.#over, KEEP_OVER_MAX)) this.counters.oversDropped++
+    if (forgetOldest(this.#over, KEEP_OVER_MAX)) {
+      this.counters.oversDropped++
+      oldest?.told()
+    }
     this.#start()
+    return new Promise((resolve) => {
+      entry.told = resolve
+    })
   }
 
   // --- writing --------------------------------------------------------------------------------------------
 
-  /** Begins the writes that are due, as many as fit into KEEP_SWEEP_BUSY_MS; the others are first in the next. */
+  /** Seals what is due, for as long as KEEP_SWEEP_BUSY_MS; the rest follows in the next, and then all of it is sent. */
   sweep(): void {
     const { clock } = this.#options
     const nowMs = clock()
     if (nowMs >= this.#renewAtMs) this.#renew(nowMs)
-    const due = (entry: KeptEntry): boolean => entry.writing === null && entry.triedAtMs <= nowMs - KEEP_EVERY_MS
-    for (const entry of this.#changed) {
-      if (clock() - nowMs > KEEP_SWEEP_BUSY_MS) break
-      if (due(entry)) this.#begin(entry, this.#write(entry, nowMs))
-    }
+    const busy = (): boolean => clock() - nowMs > KEEP_SWEEP_BUSY_MS
+    if (this.#sending === null) this.#fillBatch(nowMs, busy)
     for (const entry of this.#over) {
-      if (clock() - nowMs > KEEP_SWEEP_BUSY_MS) break
-      if (due(entry)) this.#begin(entry, this.#end(entry, nowMs))
+      if (busy()) break
+      if (!entry.busy && entry.triedAtMs <= nowMs - KEEP_EVERY_MS) this.#end(entry, nowMs)
     }
     if (this.#calls.size === 0 && this.#over.size === 0) this.#stop()
+  }
+
+  #fillBatch(nowMs: number, busy: () => boolean): void {
+    if (this.#due.length === 0 && nowMs >= this.#nextBatchMs && this.#changed.size > 0) {
+      this.#due = [...this.#changed]
+      this.#nextBatchMs = nowMs + KEEP_EVERY_MS
+    } else if (this.#due.length === 0) this.#due = [...this.#fresh]
+    while (this.#due.length > 0 && this.#batch.length < BATCH_CALLS_MAX && this.#batchBytes < BATCH_BYTES_MAX) {
+      if (busy()) return
+      this.#seal(this.#due.pop() as KeptEntry, nowMs)
+    }
+    if (this.#batch.length > 0) this.#send()
   }
 
   /** The store has lost what it held: all of every call is written again. */
@@ -175,15 +226,15 @@ export class CallKeeper implements CallKeeping {
 
   /** Writes everything that waits, now. Resolves when each write was tried once; never rejects. */
   async flush(): Promise<void> {
-    const waiting = [...this.#calls.values(), ...this.#over]
-    const written = (): Promise<unknown> => Promise.all(waiting.flatMap(({ writing }) => writing ?? []))
-    await written()
     const nowMs = this.#options.clock()
-    for (const entry of waiting) {
-      if (this.#changed.has(entry)) this.#begin(entry, this.#write(entry, nowMs))
-      else if (this.#over.has(entry)) this.#begin(entry, this.#end(entry, nowMs))
+    await this.#sending
+    this.#due = [...this.#changed]
+    while (this.#due.length > 0 || this.#batch.length > 0) {
+      this.#fillBatch(nowMs, () => false)
+      await this.#sending
     }
-    await written()
+    for (const entry of this.#over) if (!entry.busy) this.#end(entry, nowMs)
+    await Promise.all(this.#ending)
   }
 
   /** Writes what waits, and stops. The store stays open. */
@@ -212,60 +263,91 @@ export class CallKeeper implements CallKeeping {
     for (const entry of this.#calls.values()) if (nowMs - entry.triedAtMs >= KEEP_RENEW_MS) this.#changed.add(entry)
   }
 
-  #begin(entry: KeptEntry, writing: Promise<void>): void {
-    entry.writing = writing.then(() => {
-      entry.writing = null
-    })
-  }
-
-  /** Never rejects. */
-  async #write(entry: KeptEntry, nowMs: number): Promise<void> {
+  /** Puts what is new of a call into the batch. */
+  #seal(entry: KeptEntry, nowMs: number): void {
     const { callSid, sealed } = entry
-    const { store, tokenOf, lost } = this.#options
+    this.#fresh.delete(entry)
+    if (entry.busy || this.#calls.get(callSid) !== entry) return
     entry.triedAtMs = nowMs
-    const token = tokenOf(callSid)
+    const token = this.#options.tokenOf(callSid)
     if (token === null || token.nonce !== entry.token?.nonce) this.#forget(entry)
     entry.token = token
+    // Without a token it is tried again; a lost one is replaced by another, or the call ends.
+    if (token === null || token.nonce === entry.lostToken?.nonce) return
+    this.#changed.delete(entry)
     try {
-      // Without a token it is tried again; a lost one is replaced by another, or the call ends.
-      if (token === null || token.nonce === entry.lostToken?.nonce) return
-      this.#changed.delete(entry)
       const state = sealed.seal('state', this.#stateOf(entry))
       const { chunk, replace } = this.#chunkOf(entry, state.length)
-      this.counters.bytesWritten += state.length + (chunk?.length ?? 0)
-      const answer = await store.save(callSid, token, {
-        state,
-        ...(chunk === null ? {} : { append: [chunk] }),
-        ...(replace ? { replace } : {}),
-      })
-      if (answer === 'ok') {
-        this.counters.written++
-        entry.logBytes = (replace ? 0 : entry.logBytes) + (chunk?.length ?? 0)
-        return
-      }
-      this.counters.lost++
-      entry.lostToken = token
-      this.#forget(entry)
-      // The store may only have forgotten it: then the call gets a new token, with which all of it is written.
-      if (this.#calls.get(callSid) === entry) this.#changed.add(entry)
-      lost(callSid, token)
+      const change = { state, ...(chunk === null ? {} : { append: [chunk] }), ...(replace ? { replace } : {}) }
+      const bytes = state.length + (chunk?.length ?? 0)
+      this.counters.bytesWritten += bytes
+      this.#batchBytes += bytes
+      const logBytes = (replace ? 0 : entry.logBytes) + (chunk?.length ?? 0)
+      this.#batch.push({ entry, write: { key: callSid, token, change }, logBytes })
+      entry.busy = true
     } catch (thrown) {
-      this.#failed(entry, thrown)
-      this.#forget(entry)
-      if (this.#calls.get(callSid) === entry) this.#changed.add(entry)
+      this.#notWritten(entry, thrown)
     }
   }
 
-  /** Never rejects. */
-  async #end(entry: KeptEntry, nowMs: number): Promise<void> {
-    entry.triedAtMs = nowMs
-    try {
-      // `lost` is as good: then it is another's.
-      if (entry.token !== null) await this.#options.store.over(entry.callSid, entry.token)
-      this.#over.delete(entry)
-    } catch (thrown) {
-      this.#failed(entry, thrown)
+  #send(): void {
+    const batch = this.#batch
+    this.#batch = []
+    this.#batchBytes = 0
+    const settle = (answerOf: (i: number) => 'ok' | 'lost' | 'refused', why: unknown): void => {
+      for (const [i, { entry, write, logBytes }] of batch.entries()) {
+        entry.busy = false
+        const answer = answerOf(i)
+        if (answer === 'refused') this.#notWritten(entry, why)
+        else if (answer === 'lost') this.#isLost(entry, write.token)
+        else {
+          this.counters.written++
+          entry.logBytes = logBytes
+        }
+      }
     }
+    this.#sending = this.#options.store
+      .saveAll(batch.map(({ write }) => write))
+      .then(
+        (answers) => settle((i) => answers[i] ?? 'refused', 'the entry is of another program'),
+        (thrown: unknown) => settle(() => 'refused', thrown),
+      )
+      .finally(() => {
+        this.#sending = null
+      })
+  }
+
+  #isLost(entry: KeptEntry, token: OwnerToken): void {
+    this.counters.lost++
+    entry.lostToken = token
+    this.#forget(entry)
+    // The store may only have forgotten it: then the call gets a new token, with which all of it is written.
+    if (this.#calls.get(entry.callSid) === entry) this.#changed.add(entry)
+    this.#options.lost(entry.callSid, token)
+  }
+
+  #notWritten(entry: KeptEntry, thrown: unknown): void {
+    this.#failed(entry, thrown)
+    this.#forget(entry)
+    if (this.#calls.get(entry.callSid) === entry) this.#changed.add(entry)
+  }
+
+  #end(entry: KeptEntry, nowMs: number): void {
+    entry.triedAtMs = nowMs
+    entry.busy = true
+    const over = async (): Promise<void> => {
+      try {
+        // `lost` is as good: then it is another's.
+        if (entry.token !== null) await this.#options.store.over(entry.callSid, entry.token)
+        this.#over.delete(entry)
+      } catch (thrown) {
+        this.#failed(entry, thrown)
+      }
+      entry.busy = false
+      entry.told()
+    }
+    const ending = over().finally(() => this.#ending.delete(ending))
+    this.#ending.add(ending)
   }
 
   /** What the store has of the log is not known any more. */

@@ -26,10 +26,14 @@ export interface CallStore {
   claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall>
 
   /**
-   * Writes to a call, if `token` is its owner: then it is in the phase `owned`, for CALL_TTL_MS from now.
+   * Writes to a call, if `token` is its owner: then it is in the phase `owned`, for three quarters of CALL_TTL_MS from now
+   * at least.
    * @returns `lost` when the call has another owner, is over, or is not known
    */
   save(key: string, token: OwnerToken, change: StoredChange): Promise<'ok' | 'lost'>
+
+  /** `save` of many calls in one step; each by itself. @returns of each what `save` says; `refused`: STORE_REFUSED */
+  saveAll(writes: readonly StoredWrite[]): Promise<readonly ('ok' | 'lost' | 'refused')[]>
 
   /** The entry of a call; null when there is none. */
   read(key: string): Promise<StoredCall | null>
@@ -46,8 +50,8 @@ export interface CallStore {
    */
   over(key: string, token: OwnerToken): Promise<'ok' | 'lost'>
 
-  /** Keys of the entries that a node owns, of any of its incarnations, `over` ones excluded. */
-  callsOf(node: string): Promise<readonly string[]>
+  /** The entries that a node owns, in any of its incarnations, `over` ones excluded. */
+  callsOf(node: string): Promise<readonly OwnedKey[]>
 
   /**
    * Writes a value that can be written once, for `ttlMs`, a whole number from 1.
@@ -88,6 +92,12 @@ export interface OwnerToken extends Owner {
   readonly epoch: number
 }
 
+/** An entry, and the run of the node that owns it. */
+export interface OwnedKey {
+  readonly key: string
+  readonly incarnation: string
+}
+
 export interface StoredCall {
   readonly owner: OwnerToken
   /** `claimed`: chosen, and not confirmed by `save` yet. */
@@ -105,6 +115,12 @@ export interface StoredChange {
   readonly append?: readonly Uint8Array[]
   /** True: `append` replaces the log. */
   readonly replace?: boolean
+}
+
+export interface StoredWrite {
+  readonly key: string
+  readonly token: OwnerToken
+  readonly change: StoredChange
 }
 
 /** A node's heartbeat: what the others must know of it. Plain JSON. */
@@ -125,13 +141,17 @@ export interface NodeRecord {
   readonly free: number
   readonly state: 'open' | 'cordoned' | 'draining'
   readonly callsByAgent: Readonly<Record<string, number>>
+  /** How far its calendar clock is ahead of the store's; null before its first heartbeat that was answered. */
+  readonly clockAheadMs: number | null
+  /** Live calls of callers who have several here, by a keyed hash of the caller; absent from an older node. */
+  readonly busyCallers?: Readonly<Record<string, number>> | undefined
   /** The carrier's after-stream behaviour as this node last observed it; null before. Calendar time. */
   readonly afterStream: { readonly seen: 'continues' | 'holds'; readonly atMs: number } | null
 }
 
 export interface StoredNode extends NodeRecord {
-  /** Time of the store when `beat` or `incarnation` last changed. */
-  readonly changedAtMs: number
+  /** Time of the store when this heartbeat was written, or shortly before, as far as that is proven; 0: it is not. */
+  readonly writtenAtMs: number
 }
 
 export interface FleetView {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
+import { isCallSid } from '../core/ids.js'
 import {
   ACT_WAIT_MS,
   CONFIRMS_AT_ONCE_MAX,
@@ -21,7 +22,10 @@ import type { PeerListener } from './peer-listener.js'
 import type { PeerResult, Peers } from './peers.js'
 
 /** What a node tells the others of itself with each heartbeat. */
-export type NodeNews = Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'>
+export interface NodeNews extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {
+  /** Live calls by caller, as `CallDirectory.liveByCaller`. */
+  readonly callsByCaller: ReadonlyMap<string, number>
+}
 
 /** The way to other nodes, and from them. */
 export interface NodeNetwork {
@@ -39,6 +43,8 @@ interface FleetNodeOptions {
   readonly store: CallStore
   /** Null in a gateway that has no other nodes. */
   readonly network: NodeNetwork | null
+  /** The name of a caller in heartbeats: the other nodes compute the same one, and nobody else can. */
+  readonly callerTag: (caller: string) => string
   readonly opsUrl: string | null
   readonly news: () => NodeNews
   /** What the heartbeats of all nodes say. */
@@ -56,6 +62,11 @@ interface FleetNodeOptions {
   readonly onNameTaken: () => void
 }
 
+/** A heartbeat names callers with at least this many calls at its node: most callers have one. */
+const BUSY_CALLER_CALLS = 2
+/** And at most this many of them, those with most calls first: about 2 KB. */
+const BUSY_CALLERS_MAX = 64
+
 /** What the evidence allows with calls of another node. */
 export interface TakeOverPermit {
   /** The carrier has just said that the stream is over: it may ask within CONTINUATION_MS how the call continues. */
@@ -65,6 +76,23 @@ export interface TakeOverPermit {
   /** Whether a claim may still be sent: the evidence gets old. */
   readonly mayClaim: () => boolean
 }
+
+/** What the store says about a call of this node. */
+type Confirmation = 'ok' | 'lost' | 'unknown' | 'store-down'
+
+/** From the node that has a call, to the one that the store names. Plain JSON. */
+interface YieldRequest {
+  readonly callSid: string
+  /** Its stream is at the sender. */
+  readonly streams: boolean
+}
+
+interface YieldAnswer {
+  readonly yields: 'yes' | 'no' | 'later'
+}
+
+/** How often in a row an entry is read that changes before it can be claimed: late claims come one after the other. */
+const SETTLE_TRIES = 3
 
 /** A random name of a run or of a claim. */
 export function newNonce(): string {
@@ -96,12 +124,13 @@ export class FleetNode {
   /** Orders of calls that this node places, and the calls that the carrier made of them. */
   readonly #reserved = new LRUCache<string, OwnerToken>({ max: RESERVED_CALLS_MAX })
   /** One at a time for each call. */
-  readonly #confirming = new Map<string, Promise<'ok' | 'lost' | 'store-down'>>()
+  readonly #confirming = new Map<string, Promise<Confirmation>>()
   /** Calls that this node gave up, and others that ended here. */
   readonly #gaveUp = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #endedHere = new LRUCache<string, true>({ max: GIVEN_UP_CALLS_MAX })
   readonly #alerts = new Set<string>()
   #recover: (callSids: readonly string[], permit: TakeOverPermit) => void = () => undefined
+  #recovers: (callSid: string) => boolean = () => false
   #view: FleetView = { nodes: [], storeTimeMs: 0 }
   #viewWallMs = 0
   #forgottenMs = -Infinity
@@ -120,6 +149,7 @@ export class FleetNode {
     this.#startedAtMs = options.wallClock()
     const { name, incarnation, random } = options
     this.#ownership = new Ownership({ name, incarnation, random, startedAtMs: this.#startedAtMs })
+    this.onRequest('yield', (body) => Promise.resolve(this.#yields(body as YieldRequest)))
   }
 
   /** Joins the fleet. Resolves after the first heartbeat, also when the store is down. */
@@ -169,7 +199,7 @@ export class FleetNode {
   /** What the others read of this node. */
   get record(): NodeRecord {
     const { version, opsUrl, network, news } = this.#options
-    const { capacity, free, callsByAgent, afterStream } = news()
+    const { capacity, free, callsByAgent, callsByCaller, afterStream } = news()
     return {
       name: this.name,
       incarnation: this.incarnation,
@@ -182,6 +212,8 @@ export class FleetNode {
       free: this.#state === 'open' ? free : 0,
       state: this.#state,
       callsByAgent,
+      clockAheadMs: this.clockAheadMs,
+      busyCallers: network === null ? {} : this.#busyCallers(callsByCaller),
       afterStream,
     }
   }
@@ -196,6 +228,21 @@ export class FleetNode {
     return this.others().reduce((sum, { seen, callsByAgent }) => {
       return seen === 'alive' ? sum + (callsByAgent[agent] ?? 0) : sum
     }, 0)
+  }
+
+  /** Live calls of a caller at those other nodes where it has several, by their last heartbeats. */
+  callsOfCallerElsewhere(caller: string): number {
+    const others = this.others()
+    if (others.length === 0) return 0
+    const tag = this.#options.callerTag(caller)
+    return others.reduce((sum, { seen, busyCallers }) => sum + (seen === 'alive' ? (busyCallers?.[tag] ?? 0) : 0), 0)
+  }
+
+  #busyCallers(callsByCaller: ReadonlyMap<string, number>): Record<string, number> {
+    const { callerTag } = this.#options
+    const busy = [...callsByCaller].filter(([caller, calls]) => caller !== '' && calls >= BUSY_CALLER_CALLS)
+    const most = busy.sort(([, a], [, b]) => b - a).slice(0, BUSY_CALLERS_MAX)
+    return Object.fromEntries(most.map(([caller, calls]) => [callerTag(caller), calls]))
   }
 
   /** The other nodes that can take a call. */
@@ -258,12 +305,12 @@ export class FleetNode {
     return this.#tokens.get(callSid) ?? this.#reserved.get(callSid) ?? null
   }
 
-  /** This node was given a call, or took it, and is about to open it. */
-  expect(callSid: string, token: OwnerToken): void {
+  /** This node was given a call, or took it over, and is about to open it. @param isNew  nobody had the call before */
+  expect(callSid: string, token: OwnerToken, isNew = false): void {
     this.#gaveUp.delete(callSid)
     this.#epochs.delete(callSid)
     this.#tokens.set(callSid, token)
-    this.#handle({ type: 'owned', callSid, token, savedMs: null })
+    this.#handle({ type: 'owned', callSid, token, savedMs: null, isNew })
   }
 
   /** A call is over here, or was not opened. */
@@ -276,9 +323,10 @@ export class FleetNode {
 
   /**
    * This node's claim becomes ownership. A call that was opened without the store is claimed, and one that the store has
-   * lost is claimed again. `lost`: another node has the call, and this one gives it up.
+   * lost is claimed again. `lost`: another node has the call, and this one gives it up. `unknown`: the store names another
+   * node, which has not said whether it has the call.
    */
-  confirm(callSid: string): Promise<'ok' | 'lost' | 'store-down'> {
+  confirm(callSid: string): Promise<Confirmation> {
     const before = this.#confirming.get(callSid)
     if (before !== undefined) return before
     const confirming = this.#confirm(callSid).finally(() => this.#confirming.delete(callSid))
@@ -286,48 +334,67 @@ export class FleetNode {
     return confirming
   }
 
-  async #confirm(callSid: string): Promise<'ok' | 'lost' | 'store-down'> {
+  async #confirm(callSid: string): Promise<Confirmation> {
     const token = this.#held(callSid)
     if (token === null) return 'store-down'
     const askedMs = this.#options.clock()
+    let settled: OwnerToken | Confirmation
     try {
-      const result = token.epoch === 0 ? 'lost' : await this.store.save(callSid, token, {})
-      const again = result === 'lost' ? await this.#claimAgain(callSid, token) : null
-      this.#handle({
-        type: 'confirmed',
-        callSid,
-        token: again ?? token,
-        askedMs,
-        result: again === null ? result : 'ok',
-      })
-      return again === null ? result : 'ok'
+      settled = token.epoch === 0 ? 'lost' : await this.store.save(callSid, token, {})
+      if (settled === 'lost') settled = await this.#settle(callSid, token)
     } catch {
-      this.#handle({ type: 'confirmed', callSid, token, askedMs, result: 'store-down' })
-      return 'store-down'
+      settled = 'store-down'
     }
+    const again = typeof settled === 'object' ? settled : null
+    const result = typeof settled === 'object' ? 'ok' : settled
+    this.#handle({ type: 'confirmed', callSid, token: again ?? token, askedMs, result })
+    return result
   }
 
-  /** @returns the new token; null when another node has the call, or it is over */
-  async #claimAgain(callSid: string, token: OwnerToken): Promise<OwnerToken | null> {
-    const entry = await this.store.read(callSid)
-    // A claim that timed out here may have been won all the same.
-    const isOurs = entry === null || (entry.phase !== 'over' && this.isThisRun(entry.owner))
-    if (!isOurs) return null
-    const claim = this.claimFor(null)
-    const { owner } = await this.store.claim(callSid, claim, entry?.owner.epoch ?? token.epoch)
-    if (owner.nonce !== claim.nonce || (await this.store.save(callSid, owner, {})) === 'lost') return null
-    if (!this.#epochs.has(callSid)) this.#epochs.set(callSid, token.epoch)
-    this.#tokens.set(callSid, owner)
-    this.#handle({ type: 'owned', callSid, token: owner, savedMs: this.#options.clock() })
-    return owner
+  /** @returns the new token where the call was claimed again */
+  async #settle(callSid: string, token: OwnerToken): Promise<OwnerToken | 'lost' | 'unknown'> {
+    for (let tries = 0; tries < SETTLE_TRIES; tries++) {
+      const entry = await this.store.read(callSid)
+      let todo: 'claim' | 'ask-owner' | 'lost' | 'unknown' = this.#ownership.settle(callSid, entry)
+      if (todo === 'ask-owner' && entry !== null) todo = await this.#askOwner(callSid, entry.owner)
+      if (todo === 'lost' || todo === 'unknown') return todo
+      const { owner } = await this.store.claim(callSid, this.claimFor(null), entry?.owner.epoch ?? token.epoch)
+      // An earlier claim may only now have been carried out: one of ours is as good as this one.
+      if (!this.isThisRun(owner) || (await this.store.save(callSid, owner, {})) === 'lost') continue
+      const held = this.#held(callSid)
+      // The call has ended meanwhile: no entry may say that it lives. One that was given up lives elsewhere.
+      if (held === null && !this.#gaveUp.has(callSid)) await this.store.over(callSid, owner)
+      if (held?.nonce !== token.nonce) return held === null ? 'lost' : 'unknown'
+      if (!this.#epochs.has(callSid)) this.#epochs.set(callSid, token.epoch)
+      this.#tokens.set(callSid, owner)
+      this.#handle({ type: 'owned', callSid, token: owner, savedMs: this.#options.clock() })
+      return owner
+    }
+    return 'unknown'
+  }
+
+  async #askOwner(callSid: string, owner: OwnerToken): Promise<'claim' | 'lost' | 'unknown'> {
+    const streams = this.#ownership.streams(callSid)
+    const asked = await this.ask(owner, 'yield', { callSid, streams } satisfies YieldRequest)
+    // A fault between the nodes says nothing about the owner.
+    if (asked.result === 'failed') return 'unknown'
+    const answer = asked.result === 'answered' ? (asked.answer as YieldAnswer).yields : asked.result
+    return this.#ownership.settleAsked(owner, answer)
+  }
+
+  /** Another node has a call that the store says is this one's. */
+  #yields({ callSid, streams }: YieldRequest): YieldAnswer {
+    const yields = this.#recovers(callSid) ? 'no' : this.#ownership.yields(callSid, streams)
+    if (yields === 'yes') this.#handle({ type: 'yielded', callSid })
+    return { yields }
   }
 
   /** The store did not know `token` as the call's owner: another node has the call, or the store has lost it. */
   lost(callSid: string, token: OwnerToken): void {
     void (async () => {
       const isOurs = (): boolean => !this.#stopped && this.#tokens.get(callSid)?.nonce === token.nonce
-      while (isOurs() && (await this.confirm(callSid)) === 'store-down')
-        await sleep(HEARTBEAT_MS, undefined, { ref: false })
+      const settled = (result: Confirmation): boolean => result === 'ok' || result === 'lost'
+      while (isOurs() && !settled(await this.confirm(callSid))) await sleep(HEARTBEAT_MS, undefined, { ref: false })
     })()
   }
 
@@ -379,7 +446,7 @@ export class FleetNode {
   /** A call was opened while the store was down: it is claimed when the store is back. */
   openedUnclaimed(callSid: string): void {
     this.counters.unclaimed++
-    this.expect(callSid, { ...this.claimFor(null), epoch: 0 })
+    this.expect(callSid, { ...this.claimFor(null), epoch: 0 }, true)
   }
 
   /**
@@ -399,6 +466,13 @@ export class FleetNode {
         'an outbound call could not be claimed: another node may answer its webhooks',
       )
     }
+  }
+
+  /** Another node has taken a call of this one, as it was asked to. */
+  handedOver(callSid: string): void {
+    this.#gaveUp.set(callSid, true)
+    this.released(callSid)
+    this.#options.onGivenUp([callSid], 'lost')
   }
 
   /** True for a call that this node had and gave up: its webhooks belong to its owner. */
@@ -421,7 +495,7 @@ export class FleetNode {
       if (may === 'yes' && !(confirm && first)) return true
       const result = await this.confirm(callSid)
       if (result === 'lost') return false
-      if (result === 'store-down') return !confirm && may === 'yes'
+      if (result === 'store-down' || result === 'unknown') return result === 'store-down' && !confirm && may === 'yes'
       if (this.#ownership.mayAct(callSid, clock()) === 'yes') return true
       if (clock() >= untilMs) return false
       await sleep(ACT_WAIT_MS / 10)
@@ -430,9 +504,14 @@ export class FleetNode {
 
   /**
    * Sets what recovers calls that this node may claim. Once, before `start`.
+   * @param recovers  whether it has taken that call over
    */
-  onTakeOver(recover: (callSids: readonly string[], permit: TakeOverPermit) => void): void {
+  onTakeOver(
+    recover: (callSids: readonly string[], permit: TakeOverPermit) => void,
+    recovers: (callSid: string) => boolean,
+  ): void {
     this.#recover = recover
+    this.#recovers = recovers
   }
 
   /** The carrier says that the stream of another node's call is over, and that node did not answer. */
@@ -557,21 +636,23 @@ export class FleetNode {
   async #takeOver(output: Extract<OwnershipOutput, { readonly type: 'take-over' }>): Promise<void> {
     const { log, clock } = this.#options
     const { node, incarnation, evidence, untilMs } = output
-    // Of the runs before this one only their calls are news: after a restart in order there are none.
-    if (incarnation !== null) this.counters.takeOvers[evidence]++
+    // Null: every run of our own name before this one.
+    const isLost = (owner: Pick<Owner, 'node' | 'incarnation'>): boolean =>
+      owner.node === node && (incarnation === null ? !this.isThisRun(owner) : owner.incarnation === incarnation)
     try {
-      const callSids = (await this.store.callsOf(node)).filter((callSid) => !this.#tokens.has(callSid))
-      if (incarnation === null && callSids.length > 0) this.counters.takeOvers[evidence]++
+      const owned = await this.store.callsOf(node)
+      // Neither what another run of the name has claimed, such as calls that ring, nor orders, are calls of the lost one.
+      const lost = owned.filter(({ key, incarnation: run }) => isCallSid(key) && isLost({ node, incarnation: run }))
+      const callSids = lost.map(({ key }) => key)
       if (callSids.length === 0) return
+      this.counters.takeOvers[evidence]++
       log.error(
         { peer: node, incarnation, calls: callSids.length, evidence },
         'a node is lost: its calls are being recovered',
       )
       this.#recover(callSids, {
         mayAsk: false,
-        // Null: every run of our own name before this one.
-        isLost: (owner) =>
-          owner.node === node && (incarnation === null ? !this.isThisRun(owner) : owner.incarnation === incarnation),
+        isLost,
         mayClaim: () => clock() < untilMs,
       })
     } catch (thrown) {

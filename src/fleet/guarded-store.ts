@@ -29,6 +29,7 @@ export class GuardedStore extends RelayedStore {
   readonly counters: StoreCounters = {
     claim: noneYet(),
     save: noneYet(),
+    saveAll: noneYet(),
     read: noneYet(),
     attach: noneYet(),
     over: noneYet(),
@@ -87,7 +88,7 @@ export class GuardedStore extends RelayedStore {
       })
       const result = await Promise.race([runOp(this.#inner, op, args), deadline])
       counters.ok++
-      if (result === 'lost') this.conflicts++
+      this.conflicts += [result].flat().filter((each) => each === 'lost').length
       this.#answered(true)
       return result
     } catch (thrown) {

@@ -16,11 +16,13 @@ import type {
   CallStore,
   FleetView,
   NodeRecord,
+  OwnedKey,
   Owner,
   OwnerToken,
   StoredCall,
   StoredChange,
   StoredNode,
+  StoredWrite,
 } from './call-store.js'
 
 interface Entry {
@@ -98,6 +100,10 @@ export class MemoryStore implements CallStore {
     return Promise.resolve('ok')
   }
 
+  saveAll(writes: readonly StoredWrite[]): Promise<readonly ('ok' | 'lost')[]> {
+    return Promise.all(writes.map(({ key, token, change }) => this.save(key, token, change)))
+  }
+
   read(key: string): Promise<StoredCall | null> {
     const entry = this.#calls.get(key)
     return Promise.resolve(entry === undefined ? null : copyOf(entry))
@@ -124,10 +130,10 @@ export class MemoryStore implements CallStore {
     return Promise.resolve('ok')
   }
 
-  callsOf(node: string): Promise<readonly string[]> {
-    const keys: string[] = []
+  callsOf(node: string): Promise<readonly OwnedKey[]> {
+    const keys: OwnedKey[] = []
     for (const [key, { owner, phase }] of this.#calls.entries())
-      if (owner.node === node && phase !== 'over') keys.push(key)
+      if (owner.node === node && phase !== 'over') keys.push({ key, incarnation: owner.incarnation })
     return Promise.resolve(keys)
   }
 
@@ -144,8 +150,8 @@ export class MemoryStore implements CallStore {
 
   beat(node: NodeRecord): Promise<FleetView> {
     const nowMs = this.#clock()
-    for (const { name, changedAtMs } of this.#nodes.values())
-      if (nowMs - changedAtMs > NODE_FORGET_MS) this.#nodes.delete(name)
+    for (const { name, writtenAtMs } of this.#nodes.values())
+      if (nowMs - writtenAtMs > NODE_FORGET_MS) this.#nodes.delete(name)
     const before = this.#nodes.get(node.name)
     if (before === undefined && this.#nodes.size >= NODES_MAX) {
       this.counters.nodesRefused++
@@ -155,7 +161,7 @@ export class MemoryStore implements CallStore {
     }
     const view = { nodes: [...this.#nodes.values()], storeTimeMs: nowMs }
     if (before?.incarnation !== node.incarnation || before.beat < node.beat)
-      this.#nodes.set(node.name, { ...node, changedAtMs: nowMs })
+      this.#nodes.set(node.name, { ...node, writtenAtMs: nowMs })
     return Promise.resolve(view)
   }
 

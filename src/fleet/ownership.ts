@@ -11,7 +11,7 @@ import {
   TAKEOVERS_MAX,
   TAKEOVER_PAUSE_MS,
 } from '../core/limits.js'
-import type { FleetView, NodeRecord, OwnerToken, StoredNode } from './call-store.js'
+import type { FleetView, NodeRecord, OwnerToken, StoredCall, StoredNode } from './call-store.js'
 
 interface OwnershipOptions {
   readonly name: string
@@ -44,24 +44,33 @@ export type OwnershipInput =
   | { readonly type: 'stream-over'; readonly callSid: string; readonly owner: OwnerToken }
   /**
    * A call of this node, new or with a new token. `savedMs`: when the `save` was sent that returned `ok` for the token;
-   * null while the call is only claimed.
+   * null while the call is only claimed. `isNew`: nobody had the call before; absent: as it was, or taken over.
    */
-  | { readonly type: 'owned'; readonly callSid: string; readonly token: OwnerToken; readonly savedMs: number | null }
+  | {
+      readonly type: 'owned'
+      readonly callSid: string
+      readonly token: OwnerToken
+      readonly savedMs: number | null
+      readonly isNew?: boolean
+    }
   /** The call's audio socket opened or closed. */
   | { readonly type: 'stream'; readonly callSid: string; readonly open: boolean }
   | { readonly type: 'released'; readonly callSid: string }
   /**
-   * What a `save` with this token returned: the answer to `confirm`, or any other save of the call. `lost` means that
-   * another node has the call or that it is over; an entry that the store itself has lost is claimed again instead, and
-   * given as `owned`.
+   * What a `save` with this token returned: the answer to `confirm`, or any other save of the call. One that was not
+   * taken is settled first (`settle`): `lost` means that another node has the call or that it is over; `unknown`, that the
+   * store names another node, and that node has not said whether it has the call. A call that was claimed again is given
+   * as `owned`.
    */
   | {
       readonly type: 'confirmed'
       readonly callSid: string
       readonly token: OwnerToken
       readonly askedMs: number
-      readonly result: 'ok' | 'lost' | 'store-down'
+      readonly result: 'ok' | 'lost' | 'unknown' | 'store-down'
     }
+  /** Another node has the stream of this call, and was answered `yes` (`yields`). */
+  | { readonly type: 'yielded'; readonly callSid: string }
   | { readonly type: 'timer' }
 
 /** Why a node is taken to be dead. */
@@ -69,6 +78,9 @@ type TakeOverEvidence = 'refused' | 'new-incarnation' | 'silent'
 /** Why a node should not get calls. */
 export const NOT_READY = ['starting', 'name-in-doubt', 'name-taken', 'isolated', 'clock-skew'] as const
 type NotReady = (typeof NOT_READY)[number]
+/** What an operator should look at; the node serves all the same. */
+export const FLEET_ALERTS = ['many-suspects', 'clock-skew'] as const
+type FleetAlert = (typeof FLEET_ALERTS)[number]
 
 export type OwnershipOutput =
   /** For the store, with this node's record; answered with `beat-done` or `beat-failed`. */
@@ -97,7 +109,7 @@ export type OwnershipOutput =
    * store has confirmed them.
    */
   | { readonly type: 'cut'; readonly callSids: readonly string[]; readonly why: 'lost' | 'isolated' }
-  | { readonly type: 'alert'; readonly what: 'many-suspects'; readonly over: boolean }
+  | { readonly type: 'alert'; readonly what: FleetAlert; readonly over: boolean }
   | { readonly type: 'exit'; readonly why: 'name-taken' }
   /** Only changes; a node begins as not ready. */
   | { readonly type: 'ready'; readonly ready: boolean; readonly why: NotReady | null }
@@ -120,6 +132,8 @@ const SETTLE_MS = 1.25 * HEARTBEAT_MS
 const FRESH_VIEW_MS = 2 * STORE_DEADLINE_MS
 /** Heartbeats of a rival for our name that must be seen before the younger of two settled nodes leaves. */
 const RIVAL_BEATS = 3
+/** After a jump of the store's clock the others' measurements are as old as their last heartbeats. */
+const ODD_BEATS = 3
 
 /** One run of another node, as this node sees it. */
 interface Run {
@@ -160,6 +174,8 @@ interface OwnedCall {
   actsFromMs: number
   /** Its stream is to be closed. */
   cut: boolean
+  /** It came as a new call, and was not taken over. */
+  isNew: boolean
 }
 
 /**
@@ -186,6 +202,10 @@ interface OwnedCall {
  *     stall, an owner acts only within STORE_DEADLINE_MS of sending a question that the store answered with `ok`. Who
  *     took a call over waits as long after its claim. So an owner that asked before the claim has acted before the
  *     taker does, and one that asked after it is told `lost`.
+ *
+ * Why a late answer of the store cuts no call. The stream is the claim: of two nodes that have a new call the store is
+ * made to agree with the one that has its stream (`settle`, `yields`). Neither acts for the call before the store names
+ * it.
  *
  * It cannot see an effect that waits in the network, a firewall that refuses connections for a node that lives, a
  * stream that only the carrier knows to be over while the owner is cut off from the others, and a node that joined the
@@ -221,6 +241,8 @@ export class Ownership {
 
   /** `newcomer`: our first heartbeat replaced that of another run, which may be alive. */
   #name: 'unknown' | 'newcomer' | 'ours' | 'taken' = 'unknown'
+  /** The name is `ours` because the store did not answer. */
+  #nameAssumed = false
   /** The other run that was last seen under our name, and how often its heartbeat moved. */
   #rival: { readonly record: StoredNode; readonly moves: number } | null = null
   /** Since when no other run was seen under our name, and how often the calls of those before were given to us. */
@@ -230,6 +252,8 @@ export class Ownership {
   #ownTakeOvers = 0
   #ownTakenOverMs = -Infinity
   #skewed = false
+  /** Heartbeats in a row at which our clock was the wrong one. */
+  #oddBeats = 0
   #notReady: NotReady | null = 'starting'
 
   constructor(options: OwnershipOptions) {
@@ -257,7 +281,7 @@ export class Ownership {
         this.#onStreamOver(input.callSid, input.owner)
         break
       case 'owned':
-        this.#onOwned(input.callSid, input.token, input.savedMs)
+        this.#onOwned(input)
         break
       case 'stream': {
         const call = this.#calls.get(input.callSid)
@@ -271,6 +295,9 @@ export class Ownership {
       }
       case 'released':
         this.#calls.delete(input.callSid)
+        break
+      case 'yielded':
+        this.#lose(input.callSid)
         break
       case 'confirmed':
         this.#onConfirmed(input)
@@ -309,6 +336,49 @@ export class Ownership {
     if (nowMs - call.okMs <= STORE_DEADLINE_MS) return 'yes'
     const stalled = nowMs - (this.#heardMs ?? -Infinity) > STALL_MS || nowMs - this.#stalledMs < WATCH_MS
     return call.streaming && !stalled && this.#isSure(call) ? 'yes' : 'confirm-first'
+  }
+
+  /**
+   * What to do about a call of this node that its `save` did not confirm, and whose entry is read. An operation that was
+   * not answered may have been carried out, and may still be: the entry may be a claim of ours for another node, which
+   * never heard of it. So the store alone does not take a call that has its stream here, or whose document left without
+   * the store: the node that the entry names is asked (`yields`).
+   *
+   * `claim`: at the entry's epoch, or where there is no entry, at the call's own.
+   */
+  settle(callSid: string, entry: Pick<StoredCall, 'owner' | 'phase'> | null): 'claim' | 'ask-owner' | 'lost' {
+    const call = this.#calls.get(callSid)
+    if (call === undefined || entry?.phase === 'over') return 'lost'
+    if (entry === null || this.#isThisRun(entry.owner)) return 'claim'
+    return call.streaming || call.token.epoch === 0 ? 'ask-owner' : 'lost'
+  }
+
+  /**
+   * What that owner's answer, or that there is none, means for the call. A run that is gone has no stream; one that does
+   * not answer may have it.
+   */
+  settleAsked(owner: OwnerToken, answer: 'yes' | 'no' | 'later' | 'refused' | 'silent'): 'claim' | 'lost' | 'unknown' {
+    if (answer === 'no') return 'lost'
+    if (answer === 'yes' || answer === 'refused') return 'claim'
+    const run = this.#runs.get(runKey(owner.node, owner.incarnation))
+    return answer === 'silent' && run !== undefined && stateOf(run) === 'gone' ? 'claim' : 'unknown'
+  }
+
+  /**
+   * Another node has a call that the store says is ours. `yes`: it may claim it, and ours is given up. `later`: neither
+   * has a stream yet.
+   */
+  yields(callSid: string, streamsThere: boolean): 'yes' | 'no' | 'later' {
+    const call = this.#calls.get(callSid)
+    if (call === undefined) return 'yes'
+    if (!call.isNew || call.streaming) return 'no'
+    if (streamsThere) return 'yes'
+    return call.openedMs === -Infinity ? 'later' : 'no'
+  }
+
+  /** Whether the audio socket of a call of this node is open. */
+  streams(callSid: string): boolean {
+    return this.#calls.get(callSid)?.streaming === true
   }
 
   /** The other nodes that can take a call, as the last view has them. */
@@ -359,8 +429,8 @@ export class Ownership {
     this.#storeFails = false
     if (!throughout) this.#forgetObservation()
     const fresh = this.#nowMs - askedMs <= FRESH_VIEW_MS
-    if (fresh) this.#skewed = Math.abs(wallMs - view.storeTimeMs) > CLOCK_SKEW_MS_MAX
     this.#see(view)
+    if (fresh) this.#compareClocks(wallMs - view.storeTimeMs)
     this.#settleName(view)
     for (const run of this.#runs.values())
       if (run.suspectMs === null && this.#nowMs - run.movedMs >= SUSPECT_MS) run.suspectMs = this.#nowMs
@@ -374,8 +444,11 @@ export class Ownership {
     this.#storeFails = true
     this.#forgetObservation()
     this.#countSuspects()
-    // It serves without the store, and so it is no newcomer when the store is back.
-    if (this.#name === 'unknown') this.#name = 'ours'
+    // It serves without the store. Its heartbeat may have been carried out all the same, and have replaced another run's.
+    if (this.#name === 'unknown') {
+      this.#name = 'ours'
+      this.#nameAssumed = true
+    }
   }
 
   /** What was seen until now says nothing about who is dead: the store or this node was not there all the time. */
@@ -400,8 +473,11 @@ export class Ownership {
       const run = this.#runs.get(key)
       if (run === undefined) this.#runs.set(key, newRun(record, this.#nowMs))
       else {
-        if (run.record.beat !== record.beat) this.#isAlive(run)
-        run.record = record
+        // One that is lower came late, or was put there again.
+        if (record.beat > run.record.beat) {
+          this.#isAlive(run)
+          run.record = record
+        }
         run.present = true
       }
     }
@@ -444,18 +520,22 @@ export class Ownership {
     const rival = this.#rival
     if (record !== undefined) {
       const again = rival?.record.incarnation === record.incarnation
+      // Old heartbeats that somebody writes again are no rival.
+      const lives = view.storeTimeMs - record.writtenAtMs <= SUSPECT_MS
       this.#aloneMs = this.#nowMs
       this.#ownTakeOvers = 0
-      this.#rival = { record, moves: again ? rival.moves + Number(rival.record.beat !== record.beat) : 0 }
-      if (this.#name === 'unknown') this.#name = 'newcomer'
+      this.#rival = { record, moves: again ? rival.moves + Number(lives && record.beat > rival.record.beat) : 0 }
       const younger =
         startedAtMs === record.startedAtMs ? incarnation > record.incarnation : startedAtMs > record.startedAtMs
+      if (this.#name === 'unknown' || (this.#nameAssumed && younger)) this.#name = 'newcomer'
+      this.#nameAssumed = false
       if (this.#rival.moves >= (this.#name === 'newcomer' ? 1 : younger ? RIVAL_BEATS : Infinity)) this.#exit()
       return
     }
     if (this.#name === 'unknown') this.#name = 'ours'
-    if (this.#name !== 'newcomer') return
-    if (this.#nowMs - this.#aloneMs >= SUSPECT_MS) this.#name = 'ours'
+    if (this.#nowMs - this.#aloneMs < SUSPECT_MS) return
+    this.#nameAssumed = false
+    if (this.#name === 'newcomer') this.#name = 'ours'
   }
 
   #exit(): void {
@@ -573,8 +653,7 @@ export class Ownership {
   }
 
   #onStreamOver(callSid: string, owner: OwnerToken): void {
-    const own = owner.node === this.#options.name && owner.incarnation === this.#options.incarnation
-    if (own || (this.#calls.get(callSid)?.token.epoch ?? 0) > owner.epoch) return
+    if (this.#isThisRun(owner) || (this.#calls.get(callSid)?.token.epoch ?? 0) > owner.epoch) return
     this.#outputs.push({ type: 'take-over-call', callSid, owner })
   }
 
@@ -611,7 +690,11 @@ export class Ownership {
 
   // --- the calls of this node -----------------------------------------------------------------------------
 
-  #onOwned(callSid: string, token: OwnerToken, savedMs: number | null): void {
+  #isThisRun({ node, incarnation }: OwnerToken): boolean {
+    return node === this.#options.name && incarnation === this.#options.incarnation
+  }
+
+  #onOwned({ callSid, token, savedMs, isNew }: Extract<OwnershipInput, { readonly type: 'owned' }>): void {
     const before = this.#calls.get(callSid)
     this.#calls.set(callSid, {
       token,
@@ -621,16 +704,23 @@ export class Ownership {
       confirmMs: null,
       actsFromMs: token.epoch > 1 ? this.#nowMs + STORE_DEADLINE_MS : -Infinity,
       cut: false,
+      isNew: isNew ?? before?.isNew ?? false,
     })
     this.#unsure = true
+  }
+
+  #lose(callSid: string): void {
+    if (this.#calls.delete(callSid)) this.#outputs.push({ type: 'cut', callSids: [callSid], why: 'lost' })
   }
 
   #onConfirmed(answer: Extract<OwnershipInput, { readonly type: 'confirmed' }>): void {
     const call = this.#calls.get(answer.callSid)
     if (call?.token.nonce !== answer.token.nonce || call.token.epoch !== answer.token.epoch) return
-    if (answer.result === 'lost') {
-      this.#calls.delete(answer.callSid)
-      this.#outputs.push({ type: 'cut', callSids: [answer.callSid], why: 'lost' })
+    if (answer.result === 'lost') this.#lose(answer.callSid)
+    else if (answer.result === 'unknown') {
+      // The store does not say that it is ours: nothing is done for it outside until it does.
+      call.okMs = null
+      this.#unsure = true
     } else if (answer.result === 'ok') {
       call.okMs = Math.max(call.okMs ?? -Infinity, answer.askedMs)
       call.confirmMs = null
@@ -674,7 +764,27 @@ export class Ownership {
     if (this.#name === 'taken' || this.#name === 'unknown') return
     if (this.#name === 'newcomer') this.#setReady('name-in-doubt')
     else if (this.#isolated) this.#setReady('isolated')
-    else this.#setReady(this.#skewed ? 'clock-skew' : null)
+    else this.#setReady(this.#oddBeats >= ODD_BEATS ? 'clock-skew' : null)
+  }
+
+  /**
+   * Where the other nodes are as far from the store's clock, that one is wrong, and nothing depends on it. A node whose
+   * own clock is wrong is refused by the others, and takes no calls.
+   */
+  #compareClocks(aheadMs: number): void {
+    const skewed = Math.abs(aheadMs) > CLOCK_SKEW_MS_MAX
+    let agree = 0
+    let differ = 0
+    for (const run of this.#peers()) {
+      const theirs = run.record.clockAheadMs
+      if (theirs === null || stateOf(run) !== 'alive') continue
+      if (Math.abs(theirs - aheadMs) > CLOCK_SKEW_MS_MAX) differ++
+      else agree++
+    }
+    this.#oddBeats = skewed && differ > agree ? this.#oddBeats + 1 : 0
+    if (skewed === this.#skewed) return
+    this.#skewed = skewed
+    this.#outputs.push({ type: 'alert', what: 'clock-skew', over: !skewed })
   }
 
   #setReady(notReady: NotReady | null): void {

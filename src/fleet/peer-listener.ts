@@ -1,7 +1,7 @@
 import { createServer as createHttp } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createServer as createHttps } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { assert } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
@@ -71,6 +71,13 @@ interface ListenerOptions {
   readonly log: Log
 }
 
+interface Connection {
+  /** With TLS, the encrypted one as soon as there is one. */
+  socket: Socket
+  /** The node whose request proved it last; null: none has. */
+  node: string | null
+}
+
 /** The status of each refusal, and why, for the sender and the log. */
 const REFUSALS: Readonly<Record<Exclude<PeerRefusal, 'protocol' | 'connections'>, readonly [number, string]>> = {
   certificate: [401, 'the connection has no client certificate that INTERNAL_TLS_CA signed'],
@@ -104,6 +111,8 @@ export class PeerListener {
   readonly #handlers = new Map<string, PeerHandler>()
   readonly #lines: LimitedLog<PeerRefusal>
   readonly #server: Server
+  /** By the other end's address and port, the oldest first. */
+  readonly #connections = new Map<string, Connection>()
 
   constructor(options: ListenerOptions) {
     this.#options = options
@@ -140,7 +149,15 @@ export class PeerListener {
             },
             onRequest,
           )
-    this.#server.maxConnections = PEER_CONNECTIONS_MAX
+    // Connections that were closed just now still count for Node.
+    this.#server.maxConnections = 2 * PEER_CONNECTIONS_MAX
+    this.#server.on('connection', (socket: Socket) => {
+      this.#connected(socket)
+    })
+    this.#server.on('secureConnection', (socket: TLSSocket) => {
+      const connection = this.#connections.get(endOf(socket))
+      if (connection !== undefined) connection.socket = socket
+    })
     this.#server.on('drop', () => {
       this.#note('connections', null, null, 'there are too many connections')
     })
@@ -194,6 +211,30 @@ export class PeerListener {
     clearTimeout(last)
   }
 
+  #connected(socket: Socket): void {
+    const end = endOf(socket)
+    this.#connections.set(end, { socket, node: null })
+    socket.on('close', () => this.#connections.delete(end))
+    if (this.#connections.size > PEER_CONNECTIONS_MAX) this.#evict()
+  }
+
+  /**
+   * Closes the connection that has waited longest for a proven request, and where all have had one, the oldest of a node
+   * that has others: whoever reaches this port cannot keep the nodes apart.
+   */
+  #evict(): void {
+    const all = [...this.#connections]
+    const others = new Map<string, number>()
+    for (const [, { node }] of all) if (node !== null) others.set(node, (others.get(node) ?? -1) + 1)
+    const oldest =
+      all.find(([, { node }]) => node === null) ?? all.find(([, { node }]) => node !== null && others.get(node) !== 0)
+    if (oldest === undefined) return
+    const [end, { socket, node }] = oldest
+    this.#note('connections', socket.remoteAddress ?? null, node, 'another connection needed its place')
+    this.#connections.delete(end)
+    socket.destroy()
+  }
+
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       await this.#judge(request, response)
@@ -215,6 +256,8 @@ export class PeerListener {
     const { claims, key } = read
     const wrong = this.#judgeClaims(claims)
     if (wrong !== null) return this.#refuse(response, wrong, read)
+    const connection = this.#connections.get(endOf(socket))
+    if (connection !== undefined) connection.node = claims.from.node
     this.#options.onHeard(claims.from)
     const name = /^\/internal\/([a-z-]{1,40})$/.exec(path)?.[1] ?? ''
     const handler = this.#handlers.get(name)
@@ -312,6 +355,10 @@ export class SeenRequests {
     }
     return true
   }
+}
+
+function endOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress ?? ''} ${remotePort ?? ''}`
 }
 
 /** The whole body; null when it is larger than PEER_BODY_BYTES_MAX. @throws when the connection breaks */

@@ -7,10 +7,11 @@ import {
   CALLBACK_ONCE_MS,
   CALLS_RECOVERED_AT_ONCE_MAX,
   CALL_TTL_MS,
+  PEER_ANSWER_MS,
+  STORE_REST_MS,
   TAKEN_CALLS_MAX,
 } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
-import type { AfterStream } from '../escalation/escalation.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
@@ -32,16 +33,22 @@ type RecoveryPlan = 'resume' | 'escalation' | 'words' | 'hang-up'
 
 /**
  * @param kept  the call's state; null where none can be read
- * @param asked  the carrier asks how the call continues
- * @param afterStream  whether the carrier obeys a document after the stream
+ * @param asked  the carrier asks how the call continues. That it asks is the proof that it continues the call, whatever
+ *   it was seen to do before, and whatever SAUTIKIT_AFTER_STREAM says
  */
-export function recoveryPlan(kept: KeptCall | null, asked: boolean, afterStream: AfterStream): RecoveryPlan {
+export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPlan {
   const onward = kept === null ? 'nobody' : goesOnWith(kept)
   if (onward === 'human') return 'escalation'
   if (!asked) return 'hang-up'
-  // Where it is not known that a new stream works, the caller gets words that surely do.
-  return onward === 'agent' && afterStream === 'continues' ? 'resume' : 'words'
+  return onward === 'agent' ? 'resume' : 'words'
 }
+
+/**
+ * How often, and after how long, an operation is sent again that the store did not answer: it rests in between. All
+ * together they take 4.2 s of the 10 s that the carrier waits.
+ */
+const SENDS_MAX = 4
+const SEND_AGAIN_MS = STORE_REST_MS + 50
 
 interface RecoveryCounters {
   /** Calls that went on with a new stream, or with their escalation. */
@@ -68,13 +75,14 @@ export interface RecoveryOptions<Answer extends object> {
   readonly node: FleetNode
   /** The state of a call as its owner kept it; null when there is none. Rejects when it cannot be read. */
   readonly kept: (callSid: CallSid) => Promise<KeptState | null>
-  readonly afterStream: () => AfterStream
   /** Whether this node can open a call now. */
   readonly takes: () => boolean
   /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
   readonly open: (kept: KeptState) => void
   /** The document with the stream of a call that `open` opened. @param host  the `Host` of the webhook that asks */
   readonly document: (callSid: CallSid, host: string) => Answer
+  /** Makes the record of a call that nobody goes on with, where its node has made none. Must not throw. */
+  readonly lost: (kept: KeptState) => void
   /** Answers with the fallback of the agent that the call had. Must not throw. */
   readonly words: (webhook: ProvenWebhook, agent: string | null) => Answer
   /** Takes note of a webhook of a call that is not here. Must not throw. */
@@ -108,6 +116,8 @@ export class Recovery<Answer extends object> {
   readonly #options: RecoveryOptions<Answer>
   /** Calls that this node took over and has not opened: the carrier may still ask for them. */
   readonly #taken = new LRUCache<string, OwnerToken>({ max: TAKEN_CALLS_MAX, ttl: CALL_TTL_MS })
+  /** Calls of this node that are being given to another, for as long as that takes. */
+  readonly #moving = new Map<string, Promise<Answer | null>>()
   /** Claims under way, for as long as the store may take. */
   readonly #claiming = new Map<string, Promise<OwnerToken | null>>()
 
@@ -126,6 +136,23 @@ export class Recovery<Answer extends object> {
     return (await this.#pass(webhook, callSid)) ?? this.#recover(webhook, callSid, entry)
   }
 
+  /**
+   * The carrier asks for a call of this node that has lost its stream, and this node is being stopped: another goes on.
+   * Does not reject.
+   * @returns null when none takes it
+   */
+  moved(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
+    const moving =
+      this.#moving.get(callSid) ??
+      this.#pass(webhook, callSid, BUSY_ANSWER_MS).then((answer) => {
+        this.#moving.delete(callSid)
+        if (answer !== null) this.#options.node.handedOver(callSid)
+        return answer
+      })
+    this.#moving.set(callSid, moving)
+    return moving
+  }
+
   /** Does not reject. */
   async #recover(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
     const { node, noted, words } = this.#options
@@ -133,7 +160,7 @@ export class Recovery<Answer extends object> {
       const news = newsOf(webhook)
       // A call that this node has taken over itself: it would ask itself, and answer from here, in circles.
       if (news === 'stream-over' && !node.isThisRun(entry.owner)) void this.#streamOver(webhook, callSid, entry.owner)
-      if (news === 'left') await this.#left(callSid, entry)
+      if (news === 'left') void this.#left(webhook, callSid, entry)
       return news === 'asks' ? await this.#asked(webhook, callSid, entry) : noted(webhook)
     } catch (thrown) {
       this.counters.failed++
@@ -144,13 +171,18 @@ export class Recovery<Answer extends object> {
 
   /**
    * The stream of a call is over whose owner did not answer. A busy owner has seen that end itself, and may have opened
-   * the next stream, so it is asked once more, with more time. Does not reject.
+   * the next stream. Does not reject.
    */
   async #streamOver(webhook: ProvenWebhook, callSid: CallSid, owner: OwnerToken): Promise<void> {
+    if (!(await this.#lives(webhook, owner))) this.#options.node.streamOver(callSid, owner)
+  }
+
+  /** Whether an owner that did not answer is only busy: it is asked once more, with more time. Does not reject. */
+  async #lives(webhook: ProvenWebhook, owner: OwnerToken): Promise<boolean> {
     const { node } = this.#options
+    if (node.isThisRun(owner)) return false
     const asked = await node.ask(owner, 'webhook', { webhook, token: owner }, BUSY_ANSWER_MS)
-    const lives = asked.result === 'answered' && !(Object(asked.answer) as { notHere?: true }).notHere
-    if (!lives) node.streamOver(callSid, owner)
+    return asked.result === 'answered' && !(Object(asked.answer) as { notHere?: true }).notHere
   }
 
   /**
@@ -158,11 +190,11 @@ export class Recovery<Answer extends object> {
    * to.
    * @returns null when this node can open the call itself, or no other answers
    */
-  async #pass(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
+  async #pass(webhook: ProvenWebhook, callSid: CallSid, answerMs = PEER_ANSWER_MS): Promise<Answer | null> {
     const other = this.#options.takes() ? undefined : this.#taker()
     if (other === undefined) return null
     const { name, incarnation } = other
-    const asked = await this.#options.node.ask({ node: name, incarnation }, 'orphan', webhook)
+    const asked = await this.#options.node.ask({ node: name, incarnation }, 'orphan', webhook, answerMs)
     if (asked.result !== 'answered' || asked.answer === null) return null
     this.#taken.delete(callSid)
     this.counters.passed++
@@ -209,37 +241,39 @@ export class Recovery<Answer extends object> {
 
   /** The carrier asks how the call continues. */
   async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
-    const { document, words, again, noted, afterStream } = this.#options
+    const { document, words, again, noted } = this.#options
     const token = await this.#claim(callSid, entry)
     if (token === null) return again(webhook)
     const kept = await this.#read(callSid)
-    const plan = recoveryPlan(kept?.kept ?? null, true, afterStream())
-    const opened = kept === null || plan === 'words' ? 'cannot' : await this.#open(callSid, token, kept)
+    const plan = recoveryPlan(kept?.kept ?? null, true)
+    // The dialled leg's own failure says nothing to a caller who was not being connected.
+    const legOver = webhook.route === 'voice' && isTerminal(stateOf(webhook))
+    const goesOn = kept !== null && plan !== 'words' && !(legOver && plan === 'resume')
+    const opened = goesOn ? await this.#open(callSid, token, kept) : 'cannot'
     // Its escalation answers, or its new stream.
     if (opened === 'opened') return plan === 'resume' ? document(callSid, webhook.host) : noted(webhook)
     if (opened === 'here') return again(webhook)
-    // The dialled leg's own failure says nothing to a caller who was not being connected.
-    if (webhook.route === 'voice' && isTerminal(stateOf(webhook))) return noted(webhook)
-    await this.#over(callSid, token)
+    if (legOver) return noted(webhook)
+    await this.#over(callSid, token, kept)
     this.counters.words++
     return words(webhook, kept?.kept.agent ?? webhook.agent)
   }
 
   async #takeOne(callSid: CallSid, { mayAsk, isLost, mayClaim }: TakeOverPermit): Promise<void> {
-    const { node, sleep, afterStream } = this.#options
+    const { node, sleep } = this.#options
     const entry = await node.store.read(callSid)
     if (entry === null || entry.phase === 'over' || !isLost(entry.owner) || !mayClaim()) return
     const token = await this.#claim(callSid, entry)
     if (token === null) return // another survivor has it
     const kept = await this.#read(callSid)
-    const plan = recoveryPlan(kept?.kept ?? null, false, afterStream())
+    const plan = recoveryPlan(kept?.kept ?? null, false)
     if (kept !== null && plan === 'escalation' && (await this.#open(callSid, token, kept)) !== 'cannot') return
     if (mayAsk) await sleep(CONTINUATION_MS)
     if (!this.#taken.has(callSid)) return // asked for meanwhile
     node.expect(callSid, token)
     const ended = await this.#endHeld(callSid, kept?.kept.rootSid ?? callSid, () => this.#taken.has(callSid))
     if (!this.#taken.has(callSid)) return
-    await this.#over(callSid, token)
+    await this.#over(callSid, token, kept)
     if (ended && kept !== null) await this.#ringBack(kept)
   }
 
@@ -264,7 +298,7 @@ export class Recovery<Answer extends object> {
    * @returns whether it was ended, and so its caller did not leave
    */
   async #endHeld(callSid: CallSid, rootSid: string, still: () => boolean): Promise<boolean> {
-    const { carrier, node } = this.#options
+    const { carrier } = this.#options
     if (carrier === null) {
       const why = 'the caller may be held in silence: without SAUTIKIT_API_KEY nobody can end the call'
       this.#log(callSid).error({}, why)
@@ -276,11 +310,28 @@ export class Recovery<Answer extends object> {
       this.counters.left++
       return false
     }
-    // Without a socket nothing shows that the call is still this node's.
-    if (!(await node.mayAct(callSid, true)) || !still()) return false
+    if (!(await this.#mayEnd(callSid, still))) return false
     await carrier.hangup(callSid, { idempotencyKey: `${rootSid === callSid ? '' : `${rootSid}:`}${callSid}:lost` })
     this.counters.hungUp++
     return true
+  }
+
+  /**
+   * Without a socket only the store shows that a call is still this node's. One that does not answer is asked again: nobody
+   * else would end the leg.
+   */
+  async #mayEnd(callSid: CallSid, still: () => boolean): Promise<boolean> {
+    const { node, sleep } = this.#options
+    for (let asks = 1; still() && !node.gaveUp(callSid); asks++) {
+      if (await node.mayAct(callSid, true)) return still()
+      if (asks >= SENDS_MAX) {
+        this.counters.failed++
+        this.#log(callSid).error({}, 'the caller may be held in silence: the store does not say whose call it is')
+        return false
+      }
+      await sleep(SEND_AGAIN_MS)
+    }
+    return false
   }
 
   /** Once per root call, and only where nobody else talks to the caller, or was asked to. */
@@ -314,12 +365,18 @@ export class Recovery<Answer extends object> {
     return 'opened'
   }
 
-  /** The caller has left: nothing more happens for the call. */
-  async #left(callSid: CallSid, entry: StoredCall): Promise<void> {
-    const token = await this.#claim(callSid, entry)
-    if (token === null) return
-    this.counters.left++
-    await this.#over(callSid, token)
+  /** The caller has left: nothing more happens for the call. A busy owner makes its record itself. Does not reject. */
+  async #left(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<void> {
+    try {
+      if (await this.#lives(webhook, entry.owner)) return
+      const token = await this.#claim(callSid, entry)
+      if (token === null) return
+      this.counters.left++
+      await this.#over(callSid, token, await this.#read(callSid))
+    } catch (thrown) {
+      this.counters.failed++
+      this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be ended')
+    }
   }
 
   /**
@@ -337,21 +394,39 @@ export class Recovery<Answer extends object> {
   async #claimOnce(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
     const { node } = this.#options
     const claim = node.claimFor(null)
-    const { owner } = await node.store.claim(callSid, claim, entry.owner.epoch)
+    const { owner } = await this.#patiently(() => node.store.claim(callSid, claim, entry.owner.epoch))
     if (owner.nonce !== claim.nonce) return null
     this.#taken.set(callSid, owner)
     return owner
   }
 
-  async #over(callSid: CallSid, token: OwnerToken): Promise<void> {
-    this.#taken.delete(callSid)
-    this.#options.node.released(callSid)
-    await this.#options.node.store.over(callSid, token)
+  /**
+   * Sends an operation again that the store did not answer. A claim may have been carried out all the same: given up, it
+   * would leave the call to this node, which does not know. The same claim again has won if the first has.
+   */
+  async #patiently<T>(operation: () => Promise<T>): Promise<T> {
+    for (let sends = 1; ; sends++) {
+      try {
+        return await operation()
+      } catch (thrown) {
+        const unanswered = thrown instanceof GatewayError && thrown.code === 'STORE_DOWN'
+        if (sends >= SENDS_MAX || !unanswered) throw thrown
+        await this.#options.sleep(SEND_AGAIN_MS)
+      }
+    }
+  }
+
+  /** Nobody goes on with a call of a lost node. Only the survivor whose claim still stands makes its record. */
+  async #over(callSid: CallSid, token: OwnerToken, kept: KeptState | null): Promise<void> {
+    const { node, lost } = this.#options
+    if (!this.#taken.delete(callSid)) return
+    node.released(callSid)
+    if ((await node.store.over(callSid, token)) === 'ok' && kept !== null) lost(kept)
   }
 
   async #read(callSid: CallSid): Promise<KeptState | null> {
     try {
-      return await this.#options.kept(callSid)
+      return await this.#patiently(() => this.#options.kept(callSid))
     } catch (thrown) {
       this.counters.unreadable++
       this.#log(callSid).error({ err: thrown }, 'the state of a call of a lost node cannot be read')

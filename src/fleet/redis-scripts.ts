@@ -1,11 +1,12 @@
 /**
- * What `RedisStore` does in Redis: one script for each operation, so that each is atomic. For Redis from 6.2 on.
+ * What `RedisStore` does in Redis: one script for each operation, so that each is atomic. For Redis from 6.2 on. Each has
+ * one key, so that a Redis Cluster can hold the entries.
  *
  * A call is one hash (all of it expires together): `format`, the owner (`node`, `incarnation`, `nonce`, `epoch`),
  * `phase`, `write` (number of the owner's last write), `state`, `chunks` and `log:1`, `log:2`, … (the log), `streams`
  * and `stream:<nonce>` (what has attached). The sorted set of a node has the keys of its calls, by the time at which
  * they expire; what it holds is a hint, and the call's hash decides. The hash of nodes has for each node
- * `<format> <changedAtMs> <beat> <incarnation> <JSON>`.
+ * `<format> <changedAtMs> <beat> <incarnation> <JSON>`; the JSON carries its own proof (`node-record-proof.ts`).
  *
  * A script that fails in its middle is not undone. So each looks first, and its first write is one that a full Redis
  * refuses, or that makes room.
@@ -31,16 +32,9 @@ if format ~= '${ENTRY_FORMAT}' and redis.call('EXISTS', KEYS[1]) == 1 then
 end
 `
 
-/** ARGV[2] to [5] are the owner: node, incarnation, nonce, epoch. */
+/** ARGV[1] to [4] are the owner: node, incarnation, nonce, epoch. */
 const OWNED = `${LOOK}
-if node ~= ARGV[2] or incarnation ~= ARGV[3] or nonce ~= ARGV[4] or epoch ~= ARGV[5] then return 'lost' end
-`
-
-/** KEYS[2] is the sorted set of the owner's calls, ARGV[1] the call's key; an index lives as long as an entry can. */
-const indexed = (ttl: string): string => `
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. now)
-redis.call('ZADD', KEYS[2], now + ${ttl}, ARGV[1])
-redis.call('PEXPIRE', KEYS[2], ARGV[6])
+if node ~= ARGV[1] or incarnation ~= ARGV[2] or nonce ~= ARGV[3] or epoch ~= ARGV[4] then return 'lost' end
 `
 
 interface Script {
@@ -49,45 +43,54 @@ interface Script {
 }
 
 export const SCRIPTS = {
-  /** KEYS: call, calls of the owner. ARGV: key, owner with the new epoch (4), CALL_TTL_MS, expected epoch, CLAIM_TTL_MS. */
+  /** KEYS: call. ARGV: owner with the new epoch (4), expected epoch, CLAIM_TTL_MS. */
   claim: {
-    numberOfKeys: 2,
-    lua: `${NOW}${LOOK}
-if not format or (epoch == ARGV[7] and phase ~= 'over') then
-  redis.call('HSET', KEYS[1], 'format', '${ENTRY_FORMAT}', 'node', ARGV[2], 'incarnation', ARGV[3], 'nonce', ARGV[4],
-    'epoch', ARGV[5], 'phase', 'claimed', 'write', '0')
-  local left = redis.call('PTTL', KEYS[1])
-  if left < tonumber(ARGV[8]) then
-    left = tonumber(ARGV[8])
-    redis.call('PEXPIRE', KEYS[1], left)
-  end
-  ${indexed('left')}
+    numberOfKeys: 1,
+    lua: `${LOOK}
+if not format or (epoch == ARGV[5] and phase ~= 'over') then
+  redis.call('HSET', KEYS[1], 'format', '${ENTRY_FORMAT}', 'node', ARGV[1], 'incarnation', ARGV[2], 'nonce', ARGV[3],
+    'epoch', ARGV[4], 'phase', 'claimed', 'write', '0')
+  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[6]) then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
 end
 return redis.call('HGETALL', KEYS[1])`,
   },
   /**
-   * KEYS: call, calls of the owner. ARGV: key, owner (4), CALL_TTL_MS, number of this write, 1 for a new state, state,
-   * 1 to replace the log, chunks….
+   * KEYS: call. ARGV: owner (4), number of this write, CALL_TTL_MS, renew below this, 1 to replace the log, 1 for a new
+   * state, state, chunks…. It is the script of each live call and second, so it does little else than the write. Answers
+   * `new` where the time to live began anew.
    */
   save: {
-    numberOfKeys: 2,
-    lua: `${NOW}${OWNED}
+    numberOfKeys: 1,
+    lua: `${OWNED}
 if phase == 'over' then return 'lost' end
-if tonumber(ARGV[7]) <= tonumber(write) then return 'late' end
-redis.call('HSET', KEYS[1], 'phase', 'owned', 'write', ARGV[7])
-if ARGV[8] == '1' then redis.call('HSET', KEYS[1], 'state', ARGV[9]) end
-local chunks = tonumber(redis.call('HGET', KEYS[1], 'chunks') or 0)
-if ARGV[10] == '1' then
-  for i = 1, chunks do redis.call('HDEL', KEYS[1], 'log:' .. i) end
-  chunks = 0
+if tonumber(ARGV[5]) <= tonumber(write) then return 'late' end
+local set = { 'write', ARGV[5] }
+if phase ~= 'owned' then
+  set[3] = 'phase'
+  set[4] = 'owned'
 end
-for i = 11, #ARGV do
-  chunks = chunks + 1
-  redis.call('HSET', KEYS[1], 'log:' .. chunks, ARGV[i])
+if ARGV[9] == '1' then
+  set[#set + 1] = 'state'
+  set[#set + 1] = ARGV[10]
 end
-redis.call('HSET', KEYS[1], 'chunks', chunks)
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
-${indexed('tonumber(ARGV[6])')}
+local before, after = 0, 0
+if #ARGV > 10 or ARGV[8] == '1' then
+  before = tonumber(redis.call('HGET', KEYS[1], 'chunks') or 0)
+  if ARGV[8] ~= '1' then after = before end
+  for i = 11, #ARGV do
+    after = after + 1
+    set[#set + 1] = 'log:' .. after
+    set[#set + 1] = ARGV[i]
+  end
+  set[#set + 1] = 'chunks'
+  set[#set + 1] = after
+end
+redis.call('HSET', KEYS[1], unpack(set))
+if ARGV[8] == '1' then for i = after + 1, before do redis.call('HDEL', KEYS[1], 'log:' .. i) end end
+if phase ~= 'owned' or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[7]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[6])
+  return 'new'
+end
 return 'ok'`,
   },
   /** KEYS: call. */
@@ -96,39 +99,35 @@ return 'ok'`,
     lua: `${LOOK}
 return redis.call('HGETALL', KEYS[1])`,
   },
-  /** KEYS: call. ARGV: key, owner (4), nonce, STORED_STREAMS_MAX. */
+  /** KEYS: call. ARGV: owner (4), nonce, STORED_STREAMS_MAX. */
   attach: {
     numberOfKeys: 1,
     lua: `${OWNED}
 if phase == 'over' then return 'lost' end
-local field = 'stream:' .. ARGV[6]
+local field = 'stream:' .. ARGV[5]
 local streams = tonumber(redis.call('HGET', KEYS[1], 'streams') or 0)
-if streams >= tonumber(ARGV[7]) or redis.call('HEXISTS', KEYS[1], field) == 1 then return 'used' end
+if streams >= tonumber(ARGV[6]) or redis.call('HEXISTS', KEYS[1], field) == 1 then return 'used' end
 redis.call('HSET', KEYS[1], field, '1', 'streams', streams + 1)
 return 'ok'`,
   },
-  /** KEYS: call, calls of the owner. ARGV: key, owner (4), OVER_TTL_MS. */
+  /** KEYS: call. ARGV: owner (4), OVER_TTL_MS. */
   over: {
-    numberOfKeys: 2,
+    numberOfKeys: 1,
     lua: `${OWNED}
 if phase == 'over' then return 'ok' end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'format', '${ENTRY_FORMAT}', 'node', node, 'incarnation', incarnation, 'nonce', nonce,
   'epoch', epoch, 'phase', 'over', 'write', write)
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
-redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 'ok'`,
   },
-  /** KEYS: calls of the node. ARGV: node, what stands before the key of a call. */
-  callsOf: {
+  /** KEYS: calls of a node. ARGV: key of one, CALL_TTL_MS. The index lives as long as an entry can. */
+  index: {
     numberOfKeys: 1,
     lua: `${NOW}
-local keys = {}
-for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')) do
-  local entry = redis.pcall('HMGET', ARGV[2] .. key, 'node', 'phase')
-  if entry[1] == ARGV[1] and entry[2] ~= 'over' then keys[#keys + 1] = key end
-end
-return keys`,
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. now)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])`,
   },
   /** KEYS: the value. ARGV: value, TTL. */
   once: {
@@ -144,7 +143,7 @@ return standing`,
     lua: `
 if redis.call('GET', KEYS[1]) then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end`,
   },
-  /** KEYS: nodes. ARGV: name, incarnation, beat, JSON, NODE_FORGET_MS, NODES_MAX. */
+  /** KEYS: nodes. ARGV: name, incarnation, beat, JSON, NODE_FORGET_MS, NODES_MAX, 1 to replace whatever stands there. */
   beat: {
     numberOfKeys: 1,
     lua: `${NOW}
@@ -165,7 +164,7 @@ if not mine and others >= tonumber(ARGV[6]) then return 'full' end
 local late = false
 if mine then
   local _, beat, incarnation = string.match(mine, pattern)
-  late = incarnation == ARGV[2] and tonumber(beat) >= tonumber(ARGV[3])
+  late = ARGV[7] ~= '1' and incarnation == ARGV[2] and tonumber(beat) >= tonumber(ARGV[3])
 end
 if not late then
   redis.call('HSET', KEYS[1], ARGV[1],

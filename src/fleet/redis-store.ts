@@ -1,5 +1,6 @@
-import { Redis } from 'ioredis'
-import type { RedisOptions } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
+import type { ClusterOptions, RedisOptions } from 'ioredis'
+import { LRUCache } from 'lru-cache'
 import { z } from 'zod'
 import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -16,26 +17,36 @@ import {
   STORED_STREAMS_MAX,
   STORE_DEADLINE_MS,
 } from '../core/limits.js'
+import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log } from '../telemetry/log.js'
 import type {
   CallStore,
   FleetView,
   NodeRecord,
+  OwnedKey,
   Owner,
   OwnerToken,
   StoredCall,
   StoredChange,
   StoredNode,
+  StoredWrite,
 } from './call-store.js'
+import { nodeNameOf } from './node-name.js'
+import { NodeProof } from './node-proof.js'
 import { ENTRY_FORMAT, FOREIGN, SCRIPTS } from './redis-scripts.js'
 import { REDIS_URL_FORM, parseRedisUrl, shownRedisUrl } from './redis-url.js'
 import type { RedisAddress } from './redis-url.js'
+
+/** An entry's time to live begins anew when a quarter of it is over, not with each write. */
+const RENEW_BELOW_MS = CALL_TTL_MS * 0.75
 
 interface RedisStoreOptions {
   /** As in `REDIS_URL`. */
   readonly url: string
   /** Before each key; several fleets may share a Redis. */
   readonly prefix: string
+  /** TOKEN_SECRET: the first proves this node's heartbeats, each may have proven another's. */
+  readonly secrets: readonly string[]
   readonly log: Log
   /** Of each operation; tests on a machine with other work give more than STORE_DEADLINE_MS. */
   readonly deadlineMs?: number
@@ -45,7 +56,7 @@ interface RedisStoreOptions {
  * Connects to the Redis of a fleet. When it only cannot be reached, the store is down, and heals by itself: the
  * connection is tried again for as long as the store is open.
  * @throws GatewayError CONFIG_INVALID when waiting would not help: a URL that is none, a wrong password, user, database
- *   or master name, a Redis before 6.2, a Redis Cluster
+ *   or master name, a Redis before 6.2, a Redis Cluster under the URL of one server
  */
 export async function connectRedis(options: RedisStoreOptions): Promise<RedisStore> {
   const address = parseRedisUrl(options.url)
@@ -60,23 +71,28 @@ export async function connectRedis(options: RedisStoreOptions): Promise<RedisSto
   return store
 }
 
-/** What Redis had and this build cannot use. Each such entry is refused, as an operation that failed, and logged. */
-interface RedisStoreCounters {
-  /** Calls and values that another program, or another version of this one, wrote. */
-  foreignEntries: number
-  /** Heartbeats that are none, each time that they are read. */
-  foreignNodes: number
+/** What Redis had and this node does not believe, each time that it is read; plain fields, copied at each scrape. */
+export interface IgnoredEntries {
+  /** Calls and values that another program, or another version of this one, wrote: such an operation fails. */
+  entries: number
+  /** Heartbeats that no node with our TOKEN_SECRET wrote. */
+  unproven: number
+  /** Proven ones that are older than what was seen of that run, or than NODE_FORGET_MS. */
+  late: number
 }
+
+/** A heartbeat as it is proven: with the store's time in the view before it, 0 where there was none. */
+type ProvenRecord = NodeRecord & { readonly storeTimeMs: number }
 
 type Reply = string | null | readonly (string | Buffer)[]
 type RunScript = (...args: readonly (string | number | Uint8Array)[]) => Promise<Reply>
 type ScriptName = keyof typeof SCRIPTS
 
 class RedisStore implements CallStore {
-  readonly counters: RedisStoreCounters = { foreignEntries: 0, foreignNodes: 0 }
+  readonly ignored: IgnoredEntries = { entries: 0, unproven: 0, late: 0 }
   /** Settles when the first connection is usable or cannot be had now; rejects when it never will. */
   readonly started: Promise<void>
-  readonly #redis: Redis
+  readonly #redis: Redis | Cluster
   readonly #sentinels: Redis[] = []
   readonly #address: RedisAddress
   readonly #prefix: string
@@ -86,25 +102,44 @@ class RedisStore implements CallStore {
   #trouble: string | null = 'it is not connected yet'
   #closed = false
   #lastWrite = 0
+  readonly #proof: NodeProof
+  /** The newest heartbeats, by name and by run, with the text that each was read from. */
+  readonly #newest = new LRUCache<string, { readonly text: string; readonly node: StoredNode }>({ max: 4 * NODES_MAX })
+  readonly #unproven: LimitedLog<'unproven'>
+  #storeTimeMs = 0
+  /** What stands under our name is not ours: its beat does not make the next one of ours a late one. */
+  #forged = false
   /** What the log says of it now. */
   #said: string | null = null
   #settleStart: (error: GatewayError | null) => void = () => undefined
 
-  constructor(address: RedisAddress, { prefix, log, deadlineMs = STORE_DEADLINE_MS }: RedisStoreOptions) {
+  constructor(address: RedisAddress, { prefix, secrets, log, deadlineMs = STORE_DEADLINE_MS }: RedisStoreOptions) {
     this.#address = address
     this.#prefix = prefix
+    this.#proof = new NodeProof(secrets)
+    this.#unproven = new LimitedLog(
+      log,
+      'the store has a heartbeat that no node with our TOKEN_SECRET wrote',
+      'the store has more heartbeats that no node with our TOKEN_SECRET wrote',
+    )
     this.#log = log
     this.#deadlineMs = deadlineMs
-    this.#redis = new Redis(clientOptions(address, deadlineMs))
-    for (const [name, script] of Object.entries(SCRIPTS)) this.#redis.defineCommand(name, script)
+    this.#redis = address.cluster
+      ? new Cluster([...address.hosts], clusterOptions(address, deadlineMs))
+      : new Redis(clientOptions(address, deadlineMs))
+    for (const [name, script] of Object.entries(SCRIPTS)) this.#redis.defineCommand(commandOf(name), script)
     this.started = this.#start()
     this.#watchFailover()
   }
 
   async claim(key: string, owner: Owner, expectedEpoch: number): Promise<StoredCall> {
-    const { node, incarnation, nonce } = owner
-    const claim = [key, node, incarnation, nonce, expectedEpoch + 1, CALL_TTL_MS, expectedEpoch, CLAIM_TTL_MS]
-    const entry = this.#parsed(key, await this.#run('claim', [this.#call(key), this.#callsOf(node)], claim))
+    const token = { ...owner, epoch: expectedEpoch + 1 }
+    const [reply] = await Promise.all([
+      this.#run('claim', this.#call(key), [...ownerArgs(token), expectedEpoch, CLAIM_TTL_MS]),
+      // Where the claim is lost, whoever reads the index takes it out again.
+      this.#index(key, owner.node),
+    ])
+    const entry = this.#parsed(key, reply)
     assert(entry !== null, 'a claim leaves an entry')
     return entry
   }
@@ -112,73 +147,145 @@ class RedisStore implements CallStore {
   async save(key: string, token: OwnerToken, { state, append = [], replace }: StoredChange): Promise<'ok' | 'lost'> {
     // The server may get to a write that was given up only when it has done a later one, on the next connection.
     this.#lastWrite = Math.max(this.#lastWrite + 1, Date.now() * 1000)
-    const result = await this.#run(
-      'save',
-      [this.#call(key), this.#callsOf(token.node)],
-      [
-        ...ownerArgs(key, token),
-        CALL_TTL_MS,
-        this.#lastWrite,
-        state === undefined ? 0 : 1,
-        state ?? '',
-        replace === true ? 1 : 0,
-        ...append,
-      ],
-    )
+    const args = [...ownerArgs(token), this.#lastWrite, CALL_TTL_MS, RENEW_BELOW_MS, replace === true ? 1 : 0]
+    const result = await this.#run('save', this.#call(key), [
+      ...args,
+      state === undefined ? 0 : 1,
+      state ?? '',
+      ...append,
+    ])
+    if (result === 'new') await this.#index(key, token.node)
     return result === 'lost' ? 'lost' : 'ok'
   }
 
+  async saveAll(writes: readonly StoredWrite[]): Promise<readonly ('ok' | 'lost' | 'refused')[]> {
+    // Commands of one turn of the event loop leave in one piece.
+    const done = await Promise.allSettled(writes.map(({ key, token, change }) => this.save(key, token, change)))
+    return done.map((each) => {
+      if (each.status === 'fulfilled') return each.value
+      if (each.reason instanceof GatewayError && each.reason.code === 'STORE_REFUSED') return 'refused'
+      throw each.reason
+    })
+  }
+
   async read(key: string): Promise<StoredCall | null> {
-    return this.#parsed(key, await this.#run('read', [this.#call(key)], []))
+    return this.#parsed(key, await this.#run('read', this.#call(key), []))
   }
 
   async attach(key: string, token: OwnerToken, nonce: string): Promise<'ok' | 'used' | 'lost'> {
-    const result = await this.#run('attach', [this.#call(key)], [...ownerArgs(key, token), nonce, STORED_STREAMS_MAX])
+    const result = await this.#run('attach', this.#call(key), [...ownerArgs(token), nonce, STORED_STREAMS_MAX])
     return result === 'ok' || result === 'used' ? result : 'lost'
   }
 
   async over(key: string, token: OwnerToken): Promise<'ok' | 'lost'> {
-    const keys = [this.#call(key), this.#callsOf(token.node)]
-    const result = await this.#run('over', keys, [...ownerArgs(key, token), OVER_TTL_MS])
-    return result === 'ok' ? 'ok' : 'lost'
+    const result = await this.#run('over', this.#call(key), [...ownerArgs(token), OVER_TTL_MS])
+    if (result !== 'ok') return 'lost'
+    // What stays there is taken out when it expires, or is read.
+    this.#redis.zrem(this.#callsOf(token.node), key).catch(() => undefined)
+    return 'ok'
   }
 
-  async callsOf(node: string): Promise<readonly string[]> {
-    const keys = await this.#run('callsOf', [this.#callsOf(node)], [node, this.#call('')])
-    return textsOf(keys)
+  /**
+   * What the index has of other owners, and of calls that are over, is taken out of it. A call that comes back to this node
+   * in that moment is put there again by its first `save`.
+   */
+  async callsOf(node: string): Promise<readonly OwnedKey[]> {
+    if (this.#trouble !== null) throw this.#down(this.#trouble)
+    const index = this.#callsOf(node)
+    try {
+      const keys = (await this.#redis.zrange(index, '0', '-1')).map(String)
+      const entries = await Promise.allSettled(
+        keys.map((key) => this.#redis.hmget(this.#call(key), 'node', 'phase', 'incarnation')),
+      )
+      const owned: OwnedKey[] = []
+      const stale: string[] = []
+      for (const [i, key] of keys.entries()) {
+        const entry = entries[i]
+        // Of another program; any other error concerns all of them.
+        if (entry?.status !== 'fulfilled') {
+          if (!messageOf(entry?.reason).includes('WRONGTYPE')) throw entry?.reason
+          continue
+        }
+        const [owner, phase, incarnation] = entry.value
+        if (owner !== node || phase === 'over' || typeof incarnation !== 'string') stale.push(key)
+        else owned.push({ key, incarnation })
+      }
+      if (stale.length > 0) this.#redis.zrem(index, ...stale).catch(() => undefined)
+      return owned
+    } catch (thrown) {
+      throw this.#errorOf('index', index, thrown)
+    }
   }
 
   async once(key: string, value: string, ttlMs: number): Promise<string | null> {
-    const standing = await this.#run('once', [this.#once(key)], [value, ttlMs])
+    const standing = await this.#run('once', this.#once(key), [value, ttlMs])
     return typeof standing === 'string' ? standing : null
   }
 
   async settle(key: string, value: string, ttlMs: number): Promise<void> {
-    await this.#run('settle', [this.#once(key)], [value, ttlMs])
+    await this.#run('settle', this.#once(key), [value, ttlMs])
   }
 
   async beat(node: NodeRecord): Promise<FleetView> {
     assert(/^\S+$/.test(node.incarnation), 'an incarnation has no spaces')
-    const beat = [node.name, node.incarnation, node.beat, JSON.stringify(node), NODE_FORGET_MS, NODES_MAX]
-    const reply = await this.#run('beat', [this.#nodes()], beat)
+    const text = this.#proof.sign({ ...node, storeTimeMs: this.#storeTimeMs } satisfies ProvenRecord)
+    const beat = [node.name, node.incarnation, node.beat, text, NODE_FORGET_MS, NODES_MAX, this.#forged ? 1 : 0]
+    this.#forged = false
+    const reply = await this.#run('beat', this.#nodes(), beat)
     if (reply === 'full')
       throw new GatewayError('STORE_REFUSED', `the fleet has ${NODES_MAX} nodes already; allowed: at most ${NODES_MAX}`)
     const [storeTime = '0', ...fields] = textsOf(reply)
+    this.#storeTimeMs = Number(storeTime)
     const nodes: StoredNode[] = []
     for (let i = 0; i + 1 < fields.length; i += 2) {
-      const stored = parseNode(fields[i] as string, fields[i + 1] as string)
+      const stored = this.#nodeOf(fields[i] as string, fields[i + 1] as string, node.name)
       if (stored !== null) nodes.push(stored)
-      else if (this.counters.foreignNodes++ === 0)
-        this.#log.warn(
-          { redis: this.#shown, entry: this.#nodes() },
-          'the store has a heartbeat that this build cannot read',
-        )
     }
-    return { nodes, storeTimeMs: Number(storeTime) }
+    return { nodes, storeTimeMs: this.#storeTimeMs }
+  }
+
+  /**
+   * A node as its heartbeats prove it. One that is not proven takes nobody's place, nor the proven one before it, which
+   * stands still then; one that comes late, or again, neither.
+   */
+  #nodeOf(name: string, text: string, own: string): StoredNode | null {
+    const newest = this.#newest.get(name)
+    if (newest?.text === text) return newest.node
+    const node = this.#proven(name, text)
+    if (node === null) {
+      this.ignored.unproven++
+      this.#unproven.note('unproven', { redis: this.#shown, peer: nodeNameOf(name) }, performance.now())
+      if (name === own) this.#forged = true
+      return newest?.node ?? null
+    }
+    const run = `${name} ${node.incarnation}`
+    const before = this.#newest.get(run)?.node
+    if (before !== undefined && before.beat > node.beat) {
+      this.ignored.late++
+      return before
+    }
+    if (node.writtenAtMs > 0 && this.#storeTimeMs - node.writtenAtMs > NODE_FORGET_MS) {
+      this.ignored.late++
+      return null
+    }
+    this.#newest.set(name, { text, node })
+    this.#newest.set(run, { text, node })
+    return node
+  }
+
+  /** Null when it is no heartbeat that a node with our secret wrote, or of a build that this one does not understand. */
+  #proven(name: string, text: string): StoredNode | null {
+    const [, format, beat, incarnation, json = ''] = /^(\d{1,4}) \d{1,15} (\d{1,15}) (\S+) (\{.*\})$/s.exec(text) ?? []
+    if (format !== ENTRY_FORMAT) return null
+    const parsed = nodeRecord.safeParse(this.#proof.read(json))
+    if (!parsed.success) return null
+    const { storeTimeMs, ...node } = parsed.data
+    const same = node.name === name && node.incarnation === incarnation && node.beat === Number(beat)
+    return same ? { ...node, writtenAtMs: storeTimeMs } : null
   }
 
   async leave(node: string, incarnation: string): Promise<void> {
-    await this.#run('leave', [this.#nodes()], [node, incarnation])
+    await this.#run('leave', this.#nodes(), [node, incarnation])
   }
 
   close(): Promise<void> {
@@ -205,24 +312,26 @@ class RedisStore implements CallStore {
     return `${this.#prefix}nodes`
   }
 
-  async #run(
-    name: ScriptName,
-    keys: readonly string[],
-    args: readonly (string | number | Uint8Array)[],
-  ): Promise<Reply> {
+  async #index(key: string, node: string): Promise<void> {
+    await this.#run('index', this.#callsOf(node), [key, CALL_TTL_MS])
+  }
+
+  async #run(name: ScriptName, key: string, args: readonly (string | number | Uint8Array)[]): Promise<Reply> {
     if (this.#trouble !== null) throw this.#down(this.#trouble)
     const withBytes = name === 'claim' || name === 'read'
     // `defineCommand` makes these two methods for each script.
-    const run = (this.#redis as unknown as Record<string, RunScript>)[withBytes ? `${name}Buffer` : name] as RunScript
+    const run = (this.#redis as unknown as Record<string, RunScript>)[
+      `${commandOf(name)}${withBytes ? 'Buffer' : ''}`
+    ] as RunScript
     try {
       return await run.call(
         this.#redis,
-        ...keys,
+        key,
         // ioredis writes only Buffers as bytes.
         ...args.map((arg) => (typeof arg === 'object' ? Buffer.from(arg.buffer, arg.byteOffset, arg.byteLength) : arg)),
       )
     } catch (thrown) {
-      throw this.#errorOf(name, keys[0] as string, thrown)
+      throw this.#errorOf(name, key, thrown)
     }
   }
 
@@ -237,7 +346,7 @@ class RedisStore implements CallStore {
   }
 
   #foreign(what: string, format: string | null): GatewayError {
-    this.counters.foreignEntries++
+    this.ignored.entries++
     const found = format === null ? 'is of another program' : `has format ${format}`
     return new GatewayError(
       'STORE_REFUSED',
@@ -266,7 +375,7 @@ class RedisStore implements CallStore {
 
   #start(): Promise<void> {
     const redis = this.#redis
-    const { masterName, username, password } = this.#address
+    const { masterName, cluster, username, password } = this.#address
     /** What this attempt found that waiting does not mend; null: nothing. */
     let wrong: string | null = null
     /** What Sentinels answered in this round of asking them. */
@@ -277,14 +386,21 @@ class RedisStore implements CallStore {
     })
     redis.on('sentinelError', ({ message }: Error) => {
       if (/No such master|invalid reply: null/.test(message)) nameUnknown = true
-      else if (message.includes('NOAUTH') && password !== null && redis.options.sentinelPassword === undefined) {
+      else if (
+        message.includes('NOAUTH') &&
+        password !== null &&
+        redis instanceof Redis &&
+        redis.options.sentinelPassword === undefined
+      ) {
         // Given only to those that ask for one, because ioredis writes a warning where a Sentinel has none.
         redis.options.sentinelPassword = password
         if (username !== null) redis.options.sentinelUsername = username
         passwordAsked = true
       } else wrong ??= settingFault(message, 'a Sentinel')
     })
-    redis.on('error', ({ message }: Error) => {
+    redis.on('error', ({ message: said, lastNodeError }: Error & { readonly lastNodeError?: Error }) => {
+      // Of a cluster: what the last of its servers that was asked answered.
+      const message = lastNodeError?.message ?? said
       if (passwordAsked) {
         passwordAsked = false
         return // they are asked again, with the password
@@ -298,11 +414,13 @@ class RedisStore implements CallStore {
     })
     redis.on('ready', () => {
       if (wrong !== null) return // a database that it does not have; ioredis would go on with another
-      redis.info('server').then(
-        (info) => {
-          wrong = serverFault(info)
-          if (wrong === null) this.#works()
-          else this.#fails(wrong, '')
+      // Of a cluster this opens the connections too: an entry whose server has none is refused.
+      Promise.all(this.#servers().map((server) => server.info('server'))).then(
+        (infos) => {
+          wrong = infos.map((info) => serverFault(info, cluster)).find((fault) => fault !== null) ?? null
+          if (wrong !== null) return this.#fails(wrong, '')
+          this.#works()
+          return this.#warnOfEviction()
         },
         (error: unknown) => {
           this.#fails((wrong = settingFault(messageOf(error), 'it')), meaningOf(messageOf(error)))
@@ -358,9 +476,26 @@ class RedisStore implements CallStore {
     }
   }
 
+  /** Those that take writes. */
+  #servers(): readonly Redis[] {
+    return this.#redis instanceof Redis ? [this.#redis] : this.#redis.nodes('master')
+  }
+
   #reconnect(): void {
     // A connection that is being made already finds what is there now.
     if (this.#redis.status === 'ready') this.#redis.disconnect(true)
+  }
+
+  /** A call that Redis drops to make room for others is one that no node knows any more. */
+  async #warnOfEviction(): Promise<void> {
+    const infos = await Promise.all(this.#servers().map((server) => server.info('memory').catch(() => '')))
+    const policies = infos.map((info) => /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction')
+    const policy = policies.find((each) => each !== 'noeviction')
+    if (policy === undefined) return
+    this.#log.warn(
+      { redis: this.#shown, policy, allowed: 'noeviction' },
+      'the call store may drop calls when its memory is full: set maxmemory-policy',
+    )
   }
 
   #works(): void {
@@ -432,8 +567,38 @@ function clientOptions({ tls, hosts, masterName, db, username, password }: Redis
   } satisfies RedisOptions
 }
 
-function ownerArgs(key: string, { node, incarnation, nonce, epoch }: OwnerToken): (string | number)[] {
-  return [key, node, incarnation, nonce, epoch]
+/** How often a cluster is asked which server has what. */
+const CLUSTER_LOOK_MS = 1000
+
+/** As for one server. Who is asked for an entry that has moved says where it is now, before anything was done. */
+function clusterOptions({ tls, username, password }: RedisAddress, deadlineMs: number) {
+  return {
+    clusterRetryStrategy: retryStrategy,
+    enableOfflineQueue: false,
+    slotsRefreshTimeout: REDIS_CONNECT_MS_MAX,
+    // A master that stands still says nothing of its replica, which has taken its place.
+    slotsRefreshInterval: CLUSTER_LOOK_MS,
+    // What the loss of a connection leaves unknown is not sent again.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    // Certificates have the names of the servers, which a cluster knows by these names then.
+    ...(tls && { dnsLookup: (name: string, found: (error: null, address: string) => void) => found(null, name) }),
+    redisOptions: {
+      ...connection(deadlineMs),
+      ...(username !== null && { username }),
+      ...(password !== null && { password }),
+      ...(tls && { tls: {} }),
+    },
+  } satisfies ClusterOptions
+}
+
+/** The client's method for a script: `once` and `save` are methods of its own. */
+function commandOf(name: string): string {
+  return `script-${name}`
+}
+
+function ownerArgs({ node, incarnation, nonce, epoch }: OwnerToken): (string | number)[] {
+  return [node, incarnation, nonce, epoch]
 }
 
 function textsOf(reply: Reply): string[] {
@@ -466,7 +631,7 @@ const origin = z
   .string()
   .max(300)
   .regex(/^https?:\/\/[^\s/]+$/)
-const nodeRecord: z.ZodType<NodeRecord> = z.object({
+const nodeRecord: z.ZodType<ProvenRecord> = z.object({
   name: z.string().regex(/^[\w.-]{1,63}$/),
   incarnation: z.string().regex(/^\S{1,100}$/),
   beat: count,
@@ -478,20 +643,11 @@ const nodeRecord: z.ZodType<NodeRecord> = z.object({
   free: count,
   state: z.enum(['open', 'cordoned', 'draining']),
   callsByAgent: z.record(z.string(), count),
+  clockAheadMs: z.number().nullable(),
+  busyCallers: z.record(z.string().max(32), count).optional(),
   afterStream: z.object({ seen: z.enum(['continues', 'holds']), atMs: z.number() }).nullable(),
+  storeTimeMs: count,
 })
-
-/** Null when it is no heartbeat of a build that this one understands. */
-function parseNode(name: string, text: string): StoredNode | null {
-  const match = /^(\d{1,4}) (\d{1,15}) \d{1,15} \S+ (\{.*\})$/s.exec(text)
-  if (match?.[1] !== ENTRY_FORMAT) return null
-  try {
-    const parsed = nodeRecord.safeParse(JSON.parse(match[3] ?? ''))
-    return parsed.success && parsed.data.name === name ? { ...parsed.data, changedAtMs: Number(match[2]) } : null
-  } catch {
-    return null // not JSON
-  }
-}
 
 /** Errors of Redis and of ioredis by what they contain, most telling first. */
 const MEANINGS: readonly (readonly [RegExp, string])[] = [
@@ -504,7 +660,8 @@ const MEANINGS: readonly (readonly [RegExp, string])[] = [
   [/\bBUSY\b/, 'it runs a long script and answers nobody'],
   [/LOADING/, 'it still loads its data'],
   [/MASTERDOWN/, 'it is a replica without a master'],
-  [/MOVED|CLUSTERDOWN|CROSSSLOT/, 'it is a Redis Cluster, which is not supported'],
+  [/CLUSTERDOWN/, 'the Redis Cluster lacks servers for a part of the entries'],
+  [/MOVED|ASK\b|TRYAGAIN|redirections/, 'the Redis Cluster moves the entry to another server'],
   [/timed out|Socket timeout|ETIMEDOUT/, 'it does not answer'],
   [/ECONNREFUSED/, 'the connection was refused'],
   [/ENOTFOUND|EAI_AGAIN/, 'its name cannot be resolved'],
@@ -526,15 +683,17 @@ function settingFault(message: string, who: string): string | null {
   if (/WRONGPASS|invalid password/.test(message)) return `user or password are wrong for ${who}`
   if (message.includes('NOAUTH')) return `${who} asks for a password, and the URL has none`
   if (message.includes('NOPERM')) return `${who} does not let its user run INFO and EVALSHA`
+  if (message.includes('cluster support disabled')) return `${who} is no Redis Cluster; its URL is redis://host:port`
   if (/DB index|SELECT is not allowed/.test(message)) return `${who} does not have the database of the URL`
   return null
 }
 
 /** What in the answer to INFO rules this server out. */
-function serverFault(info: string): string | null {
+function serverFault(info: string, cluster: boolean): string | null {
   const field = (name: string): string | undefined => new RegExp(`^${name}:(\\S*)`, 'm').exec(info)?.[1]
   const mode = field('redis_mode')
-  if (mode === 'cluster') return 'it is a Redis Cluster, which is not supported; one server or Sentinels are'
+  if (mode === 'cluster' && !cluster)
+    return 'it is a Redis Cluster; the URL of one is redis+cluster://host:port,host:port'
   if (mode === 'sentinel') return 'it is a Sentinel; the URL of Sentinels is redis+sentinel://host:port/master-name'
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(field('redis_version') ?? '') ?? []
   return Number(major) > 6 || (Number(major) === 6 && Number(minor) >= 2)

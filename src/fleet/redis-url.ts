@@ -3,9 +3,10 @@ import { REDIS_SENTINELS_MAX } from '../core/limits.js'
 /** What `REDIS_URL` says. */
 export interface RedisAddress {
   readonly tls: boolean
-  /** The server; with a `masterName`, the Sentinels that know where the master is. */
+  /** The server; with a `masterName`, the Sentinels that know where the master is; of a cluster, any of its servers. */
   readonly hosts: readonly { readonly host: string; readonly port: number }[]
   readonly masterName: string | null
+  readonly cluster: boolean
   readonly db: number
   readonly username: string | null
   readonly password: string | null
@@ -14,37 +15,58 @@ export interface RedisAddress {
 /** For the error of a setting that is none. */
 export const REDIS_URL_FORM =
   'redis://[user:password@]host[:port][/db], rediss:// for TLS, or redis+sentinel://[user:password@]host[:port],host[:port]/master-name[/db] ' +
-  'and rediss+sentinel://; characters such as @ / : in a password are written as %40 %2F %3A'
+  'and rediss+sentinel://, or redis+cluster://[user:password@]host[:port],host[:port] and rediss+cluster://; characters such as @ / : in a password are written as %40 %2F %3A'
 
-const SHAPE = /^redis(s?)(\+sentinel)?:\/\/(?:([^@/?#\s]*)@)?([^@/?#\s]+?)(?:\/([^?#\s]*))?$/
+const SHAPE = /^redis(s?)(\+sentinel|\+cluster)?:\/\/(?:([^@/?#\s]*)@)?([^@/?#\s]+?)(?:\/([^?#\s]*))?$/
 const HOST = /^(?:([A-Za-z0-9._-]{1,253})|\[([0-9A-Fa-f:.]{2,45})\])(?::(\d{1,5}))?$/
 
 /** @returns undefined when it is no URL of REDIS_URL_FORM. Never throws. */
 export function parseRedisUrl(text: string): RedisAddress | undefined {
-  const [, secure, sentinel, credentials, hostList = '', path = ''] = SHAPE.exec(text) ?? []
+  const [, secure, kind, credentials, hostList = '', path = ''] = SHAPE.exec(text) ?? []
   if (secure === undefined) return undefined
-  const hosts = hostList.split(',').map((host) => parseHost(host, sentinel === undefined ? 6379 : 26379))
+  const sentinel = kind === '+sentinel'
+  const cluster = kind === '+cluster'
+  const hosts = hostList.split(',').map((host) => parseHost(host, sentinel ? 26379 : 6379))
   const login = parseCredentials(credentials)
   const parts = path.replace(/\/$/, '').split('/')
-  const [masterName = '', dbText = ''] = sentinel === undefined ? ['', ...parts] : parts
-  const nameFits = sentinel === undefined ? parts.length === 1 : parts.length <= 2 && /^[\w.-]{1,100}$/.test(masterName)
-  const hostsMax = sentinel === undefined ? 1 : REDIS_SENTINELS_MAX
-  if (login === undefined || !nameFits || !/^\d{0,4}$/.test(dbText) || hosts.length > hostsMax) return undefined
+  const [masterName = '', dbText = ''] = sentinel ? parts : ['', ...parts]
+  const nameFits = sentinel ? parts.length <= 2 && /^[\w.-]{1,100}$/.test(masterName) : parts.length === 1
+  const hostsMax = kind === undefined ? 1 : REDIS_SENTINELS_MAX
+  // A cluster has one database.
+  if (
+    login === undefined ||
+    !nameFits ||
+    (cluster && path !== '') ||
+    !/^\d{0,4}$/.test(dbText) ||
+    hosts.length > hostsMax
+  )
+    return undefined
   return hosts.every((host) => host !== undefined)
     ? {
         ...login,
         tls: secure === 's',
         hosts,
-        masterName: sentinel === undefined ? null : masterName,
+        masterName: sentinel ? masterName : null,
+        cluster,
         db: Number(dbText),
       }
     : undefined
 }
 
 /** The URL for people: without user and password. */
-export function shownRedisUrl({ tls, hosts, masterName, db }: RedisAddress): string {
+export function shownRedisUrl({ tls, hosts, masterName, cluster, db }: RedisAddress): string {
   const authority = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',')
+  if (cluster) return `redis${tls ? 's' : ''}+cluster://${authority}`
   return `redis${tls ? 's' : ''}${masterName === null ? '' : '+sentinel'}://${authority}${masterName === null ? '' : `/${masterName}`}/${db}`
+}
+
+/** What is missing of a Redis that is reached over a network: whoever is in between can read, or change, the fleet's state. */
+export function redisExposure(
+  { tls, hosts, password }: RedisAddress,
+  isLoopback: (host: string) => boolean,
+): readonly ('tls' | 'password')[] {
+  if (hosts.every(({ host }) => isLoopback(host))) return []
+  return [...(tls ? [] : (['tls'] as const)), ...(password === null ? (['password'] as const) : [])]
 }
 
 function parseHost(text: string, defaultPort: number): RedisAddress['hosts'][number] | undefined {

@@ -1,4 +1,14 @@
-import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredCall, StoredChange } from './call-store.js'
+import type {
+  CallStore,
+  FleetView,
+  NodeRecord,
+  OwnedKey,
+  Owner,
+  OwnerToken,
+  StoredCall,
+  StoredChange,
+  StoredWrite,
+} from './call-store.js'
 
 export type StoreOp = Exclude<keyof CallStore, 'close'>
 export type StoreArgs<Op extends StoreOp> = Parameters<CallStore[Op]>
@@ -17,6 +27,10 @@ export abstract class RelayedStore implements CallStore {
     return this.relay('save', [key, token, change])
   }
 
+  saveAll(writes: readonly StoredWrite[]): Promise<readonly ('ok' | 'lost' | 'refused')[]> {
+    return this.relay('saveAll', [writes])
+  }
+
   read(key: string): Promise<StoredCall | null> {
     return this.relay('read', [key])
   }
@@ -29,7 +43,7 @@ export abstract class RelayedStore implements CallStore {
     return this.relay('over', [key, token])
   }
 
-  callsOf(node: string): Promise<readonly string[]> {
+  callsOf(node: string): Promise<readonly OwnedKey[]> {
     return this.relay('callsOf', [node])
   }
 

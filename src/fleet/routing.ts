@@ -1,15 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import {
   CALL_TTL_MS,
   CLAIM_LOOK_MS,
   FALLBACK_AFTER_MS,
+  NODES_MAX,
   PEER_ANSWER_MS,
+  STORE_REST_MS,
   STORE_REWRITTEN_MS,
   STREAM_AGAIN_MS,
   STREAM_END_LOOK_MS,
   STREAM_END_WAIT_MS,
+  SUSPECT_MS,
 } from '../core/limits.js'
 import type { CallDirectory, LiveCall } from '../workers/live-call.js'
 import type { OutboundCarrier } from '../workers/outbound-calls.js'
@@ -18,6 +23,17 @@ import type { FleetNode } from './fleet-node.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
 import { newsOf, stateOf } from './recovery.js'
 import type { Recovery } from './recovery.js'
+
+/**
+ * How long a node that was chosen for a new call may take to answer. One that works answers within some 20 ms, and the
+ * balancer asks another node after 700 ms.
+ */
+const PLACE_ANSWER_MS = 300
+/**
+ * After this a store that did not answer is asked once more who owns the call that a carrier asks for: it rests until then.
+ * The balancer gives a node 2 s for its answer.
+ */
+const STORE_AGAIN_MS = STORE_REST_MS + 50
 
 /** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
 interface RoutingCounters {
@@ -52,6 +68,8 @@ interface Forwarded {
   readonly webhook: ProvenWebhook
   /** The receiving node's ownership of the call; null: it may have the call, and no store can tell. */
   readonly token: OwnerToken | null
+  /** A receiver that does not have the call opens it. */
+  readonly opens: boolean
 }
 
 /** The call is not at the node that was asked, and it did not open it. */
@@ -63,11 +81,13 @@ const NOT_HERE: NotHere = { notHere: true }
 
 interface WebhookRoutingOptions<Answer extends object> {
   readonly node: FleetNode
-  readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity'>
+  readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity' | 'draining' | 'afterStream'>
   /** This node's answer; `NoRoom` only if it may decline. Must not throw. */
   readonly answer: (webhook: ProvenWebhook, how: AnswerHow) => Answer | NoRoom
+  /** Whether `answer` has given a call's first webhook the fallback in place of a stream. */
+  readonly turnedAway: (callSid: CallSid) => boolean
   /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
-  readonly recovery: Pick<Recovery<Answer>, 'has' | 'orphaned'>
+  readonly recovery: Pick<Recovery<Answer>, 'has' | 'orphaned' | 'moved'>
   readonly clock: Clock
   /** 0 to below 1. */
   readonly random: () => number
@@ -90,28 +110,37 @@ export class WebhookRouting<Answer extends object> {
   /** New calls that are being placed: a repeated first webhook waits for the first. */
   readonly #placing = new Map<string, Promise<Answer>>()
 
+  /** Runs of nodes that did not answer: until their heartbeat shows that they stand still, others are chosen first. */
+  readonly #unanswered = new LRUCache<string, true>({ max: NODES_MAX, ttl: SUSPECT_MS })
+
   constructor(options: WebhookRoutingOptions<Answer>) {
     this.#options = options
     options.node.onRequest('webhook', (request) => this.#forwarded(request as Forwarded))
   }
 
   /** Returns a promise unless the call is here. */
-  route(webhook: ProvenWebhook): Answer | Promise<Answer> {
-    const { node, calls, clock } = this.#options
+  route(webhook: ProvenWebhook, untilMs = this.#options.clock() + FALLBACK_AFTER_MS): Answer | Promise<Answer> {
+    const { node, calls } = this.#options
     const { callSid } = webhook
     const call = callSid === null ? undefined : calls.find(callSid)
     if (call !== undefined) return this.#ofCall(webhook, call)
     if (callSid === null || (calls.known(callSid) && !node.gaveUp(callSid))) return this.#here(webhook, false)
-    return this.#elsewhere(webhook, callSid, clock() + FALLBACK_AFTER_MS)
+    return this.#elsewhere(webhook, callSid, untilMs)
   }
 
   /** A webhook of a call that this node has. */
   #ofCall(webhook: ProvenWebhook, call: LiveCall): Answer | Promise<Answer> {
     const asks = newsOf(webhook) === 'asks'
     if (asks && call.state === 'streaming') return this.#whenStreamEnds(webhook, call)
-    // Its stream could not be opened: before it is offered again.
-    if (asks && call.state === 'waiting') return sleep(STREAM_AGAIN_MS).then(() => this.#here(webhook, false))
+    if (asks && call.state === 'cut' && this.#options.calls.draining) return this.#elsewhereOrHere(webhook, call)
+    if (asks && call.state === 'waiting') return this.#beforeOffer(webhook, call)
     return this.#here(webhook, false)
+  }
+
+  /** The stream of a call could not be opened, and before it is offered again, the call may turn out to be elsewhere. */
+  async #beforeOffer(webhook: ProvenWebhook, call: LiveCall): Promise<Answer> {
+    const [confirmed] = await Promise.all([this.#options.node.confirm(call.callSid), sleep(STREAM_AGAIN_MS)])
+    return confirmed === 'lost' ? this.route(webhook) : this.#here(webhook, false)
   }
 
   /**
@@ -123,27 +152,43 @@ export class WebhookRouting<Answer extends object> {
     const untilMs = clock() + STREAM_END_WAIT_MS
     while (call.state === 'streaming' && clock() < untilMs) await sleep(STREAM_END_LOOK_MS)
     call.streamOver()
-    return this.#here(webhook, false)
+    const moves = call.state === 'cut' && this.#options.calls.draining
+    return moves ? this.#elsewhereOrHere(webhook, call) : this.#here(webhook, false)
   }
 
-  async #elsewhere(webhook: ProvenWebhook, callSid: CallSid, untilMs: number): Promise<Answer> {
-    const { node } = this.#options
+  /** A call that has lost its stream does not keep a node that is being stopped. */
+  async #elsewhereOrHere(webhook: ProvenWebhook, { callSid }: LiveCall): Promise<Answer> {
+    this.#options.calls.afterStream(callSid, 'asked')
+    return (await this.#options.recovery.moved(webhook, callSid)) ?? this.#here(webhook, false)
+  }
+
+  /** @param asked  all nodes were asked for the call just now */
+  async #elsewhere(webhook: ProvenWebhook, callSid: CallSid, untilMs: number, asked = false): Promise<Answer> {
+    const { node, turnedAway, clock } = this.#options
     let entry: StoredCall | null
     let order: StoredCall | null = null
     try {
       entry = await node.store.read(callSid)
       // Of a call that one of the nodes places: only that node knows the order.
       if (entry === null && webhook.clientRequestId !== null) order = await node.store.read(webhook.clientRequestId)
-    } catch {
-      return this.#withoutStore(webhook, callSid)
+    } catch (thrown) {
+      // Nobody else knows of the call of a lost node.
+      const refused = thrown instanceof GatewayError && thrown.code === 'STORE_REFUSED'
+      if (refused || newsOf(webhook) !== 'asks' || clock() >= untilMs) return this.#withoutStore(webhook, callSid)
+      const answered = await this.#atLiveNode(webhook, callSid)
+      if (answered !== null) return answered
+      await sleep(STORE_AGAIN_MS)
+      return this.route(webhook, untilMs)
     }
-    if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs)
+    if (entry !== null) return this.#toOwner(webhook, callSid, entry, untilMs, asked)
     if (order === null && (await this.#mayBeForgotten(webhook))) return this.#withoutStore(webhook, callSid)
     // A call that was opened while the store was down may not have been claimed yet. A ringing one is new almost always.
-    const answered = order === null && this.#mayBeUnclaimed(webhook) ? await this.#askAll(webhook) : null
+    const ask = order === null && !asked && this.#mayBeUnclaimed(webhook)
+    const answered = ask ? await this.#askAll(webhook) : null
     if (answered !== null) return answered
     // Only a voice webhook can open a call; whatever else comes for one that nobody has is answered here.
     if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook, false)
+    if (turnedAway(callSid) || hasTalked(webhook)) return this.#here(webhook, true)
     const before = this.#placing.get(callSid)
     if (before !== undefined) return before.then(() => this.route(webhook))
     const placing = this.#place(webhook, callSid, 0, untilMs, order?.owner ?? null).finally(() =>
@@ -166,26 +211,49 @@ export class WebhookRouting<Answer extends object> {
     return stateOf(webhook) !== 'ringing' || this.#options.node.storeWasDown(STORE_REWRITTEN_MS)
   }
 
-  async #toOwner(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall, untilMs: number): Promise<Answer> {
-    const { node, recovery } = this.#options
+  async #toOwner(
+    webhook: ProvenWebhook,
+    callSid: CallSid,
+    entry: StoredCall,
+    untilMs: number,
+    asked = false,
+  ): Promise<Answer> {
+    const { node, calls, recovery, clock } = this.#options
     const { owner, phase } = entry
     if (phase === 'over') return this.#here(webhook, true)
-    if (node.isThisRun(owner)) {
-      if (recovery.has(callSid)) return recovery.orphaned(webhook, callSid, entry)
-      const answer = await this.#open(webhook, callSid, owner, false)
-      return 'notHere' in answer ? this.#here(webhook, true) : (answer as Answer)
+    const isHere = node.isThisRun(owner)
+    // With a state it was live at a node that is gone, and this run's claim came late: it is not opened anew.
+    const wasLive = entry.state !== null && !calls.known(callSid)
+    if (isHere && (recovery.has(callSid) || wasLive)) return recovery.orphaned(webhook, callSid, entry)
+    // Whether a claim still stands is known to the node that sent it alone: where its answer came late, that node has
+    // opened the call itself. So nobody else opens a call that is only claimed.
+    const claimed = phase === 'claimed'
+    let answer: Answer | NoRoom | NotHere | 'gone' | 'failed' = NOT_HERE
+    if (isHere) {
+      const call = calls.find(callSid)
+      if (call !== undefined) return this.#ofCall(webhook, call)
+      if (!claimed) answer = await this.#open(webhook, callSid, owner, false)
+      if (!claimed && 'notHere' in answer) return this.#here(webhook, true)
+    } else {
+      // Its owner may wait for the end of the stream, or before it offers another.
+      const waitMs = newsOf(webhook) === 'asks' ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : 0
+      answer = await this.#ask(owner, webhook, owner, !claimed, PEER_ANSWER_MS + waitMs)
     }
-    // Its owner may wait for the end of the stream, or before it offers another.
-    const waitMs = newsOf(webhook) === 'asks' ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : 0
-    const answer = await this.#ask(owner, webhook, owner, PEER_ANSWER_MS + waitMs)
     if (typeof answer !== 'string' && !('notHere' in answer) && !('noRoom' in answer)) return answer
     // A fault between the nodes says nothing about the owner.
     if (answer === 'failed') return this.#here(webhook, true)
-    // A claim that its owner did not confirm: the node that chose it chooses again.
-    if (phase === 'claimed' && webhook.route === 'voice') {
-      if (this.#options.clock() >= untilMs) return this.#atLast(webhook, callSid, owner.epoch)
-      await sleep(CLAIM_LOOK_MS)
-      return this.#elsewhere(webhook, callSid, untilMs)
+    if (claimed) {
+      const opens = webhook.route === 'voice'
+      const atLast = clock() >= untilMs
+      // It may be at the node that claimed it for another.
+      const ask = !opens || atLast || (!asked && this.#mayBeUnclaimed(webhook))
+      const answered = ask ? await this.#askAll(webhook) : null
+      if (answered !== null) return answered
+      if (opens && atLast) return this.#atLast(webhook, callSid, owner.epoch)
+      if (opens) {
+        await sleep(CLAIM_LOOK_MS)
+        return this.#elsewhere(webhook, callSid, untilMs, asked || ask)
+      }
     }
     this.counters.orphaned++
     return recovery.orphaned(webhook, callSid, entry)
@@ -205,6 +273,7 @@ export class WebhookRouting<Answer extends object> {
   ): Promise<Answer> {
     const { node, clock } = this.#options
     let epoch = epochBefore
+    let claimed: OwnerToken | null = null
     for (const candidate of this.#candidates(first)) {
       // This node is asked too late rather than not at all.
       if (candidate !== null && clock() >= untilMs) continue
@@ -219,15 +288,19 @@ export class WebhookRouting<Answer extends object> {
         this.counters.claimsLost++
         return this.#toOwner(webhook, callSid, entry, untilMs)
       }
-      epoch = entry.owner.epoch
+      claimed = entry.owner
+      epoch = claimed.epoch
       const answer =
         candidate === null
-          ? await this.#open(webhook, callSid, entry.owner, true)
-          : await this.#ask(entry.owner, webhook, entry.owner, Math.min(PEER_ANSWER_MS, untilMs - clock()))
+          ? await this.#open(webhook, callSid, claimed, true)
+          : await this.#ask(claimed, webhook, claimed, true, Math.min(PLACE_ANSWER_MS, untilMs - clock()))
       if (typeof answer === 'string' || 'notHere' in answer) continue
       if (!('noRoom' in answer)) return answer
       this.counters.passed++
     }
+    if (claimed !== null) this.#isOver(callSid, claimed)
+    // No node has room for a call of which this is the end, as it seems.
+    if (stateOf(webhook) === 'completed') return this.#here(webhook, true)
     // No node takes the call: this one, which has the connection, answers with words for the caller.
     return this.#late(webhook)
   }
@@ -247,6 +320,12 @@ export class WebhookRouting<Answer extends object> {
     return 'notHere' in answer ? this.#late(webhook) : (answer as Answer)
   }
 
+  /** A caller was turned away: whatever the carrier says of the call later, to any node, opens nothing. */
+  #isOver(callSid: CallSid, token: OwnerToken): void {
+    // Without the store the nodes that turned it away know, and are asked.
+    this.#options.node.store.over(callSid, token).catch(() => undefined)
+  }
+
   #late(webhook: ProvenWebhook): Answer {
     return this.#options.answer(webhook, { mayDecline: false, known: false, late: true }) as Answer
   }
@@ -258,13 +337,15 @@ export class WebhookRouting<Answer extends object> {
       const placer = node.isThisRun(first) ? null : node.alive().find(({ name }) => name === first.node)
       if (placer !== undefined) return [placer, ...this.#candidates(null)]
     }
-    const open = [...node.alive()].filter(({ free, state }) => free > 0 && state === 'open')
+    const takes = node.alive().filter(({ free, state }) => free > 0 && state === 'open')
+    const silent = takes.filter(({ incarnation }) => this.#unanswered.has(incarnation))
+    const open = takes.filter((record) => !silent.includes(record))
     const two = [take(open, random), take(open, random)].filter((record) => record !== undefined)
     const share = (free: number, capacity: number): number => free / Math.max(1, capacity)
     const best = two.sort((a, b) => share(b.free, b.capacity) - share(a.free, a.capacity))[0]
     const ours = node.state === 'open' ? share(calls.free, calls.capacity) : 0
-    const others = [...two, ...open].filter((record) => record !== best)
-    if (best === undefined) return [null]
+    const others = [...[...two, ...open].filter((record) => record !== best), ...silent]
+    if (best === undefined) return [null, ...silent]
     return ours + NEARLY_EQUAL >= share(best.free, best.capacity) ? [null, best, ...others] : [best, null, ...others]
   }
 
@@ -275,12 +356,13 @@ export class WebhookRouting<Answer extends object> {
     token: OwnerToken,
     mayDecline: boolean,
   ): Promise<Answer | NoRoom | NotHere> {
-    const { node, calls, answer } = this.#options
+    const { node, calls, answer, turnedAway } = this.#options
     if (calls.find(callSid) !== undefined || calls.known(callSid)) return this.#here(webhook, false)
-    node.expect(callSid, token)
+    node.expect(callSid, token, true)
     const answered = answer(webhook, { mayDecline, known: false })
     if (calls.find(callSid) === undefined) {
       node.released(callSid)
+      if (turnedAway(callSid)) this.#isOver(callSid, token)
       return answered
     }
     // The document leaves only when the call is this node's for sure, or when the store cannot say.
@@ -292,17 +374,19 @@ export class WebhookRouting<Answer extends object> {
   }
 
   /** A forwarded webhook: this node has the call, or is to open it. */
-  async #forwarded({ webhook, token }: Forwarded): Promise<Answer | NoRoom | NotHere> {
-    const { calls, node, recovery } = this.#options
+  async #forwarded({ webhook, token, opens }: Forwarded): Promise<Answer | NoRoom | NotHere> {
+    const { calls, node, recovery, turnedAway } = this.#options
     const { callSid } = webhook
     if (callSid === null) return NOT_HERE
     const call = calls.find(callSid)
     if (call !== undefined) return this.#ofCall(webhook, call)
+    if (token === null && (turnedAway(callSid) || (calls.known(callSid) && !node.gaveUp(callSid))))
+      return this.#here(webhook, true)
     if (token === null || !node.isThisRun(token)) return NOT_HERE
     // Taken over here by another evidence, while the carrier asked there.
     if (recovery.has(callSid))
       return recovery.orphaned(webhook, callSid, { owner: token, phase: 'claimed', state: null, log: [] })
-    return this.#open(webhook, callSid, token, true)
+    return opens || calls.known(callSid) ? this.#open(webhook, callSid, token, true) : NOT_HERE
   }
 
   /**
@@ -311,8 +395,7 @@ export class WebhookRouting<Answer extends object> {
    */
   async #withoutStore(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer> {
     const { node, calls } = this.#options
-    this.counters.withoutStore++
-    const answered = await this.#askAll(webhook)
+    const answered = await this.#atLiveNode(webhook, callSid)
     if (answered !== null) return answered
     const how = { mayDecline: false, known: false, ownerUnknown: true }
     const answer = this.#options.answer(webhook, how) as Answer
@@ -320,10 +403,18 @@ export class WebhookRouting<Answer extends object> {
     return answer
   }
 
+  async #atLiveNode(webhook: ProvenWebhook, callSid: CallSid): Promise<Answer | null> {
+    this.counters.withoutStore++
+    const answered = await this.#askAll(webhook)
+    if (answered !== null) return answered
+    const call = this.#options.calls.find(callSid)
+    return call === undefined ? null : this.#ofCall(webhook, call)
+  }
+
   /** @returns the answer of the node that has this call; null when no other node has it */
   #askAll(webhook: ProvenWebhook): Promise<Answer | null> {
     const asked = this.#options.node.alive().map(async ({ name, incarnation }) => {
-      const answer = await this.#ask({ node: name, incarnation }, webhook, null, PEER_ANSWER_MS)
+      const answer = await this.#ask({ node: name, incarnation }, webhook, null, false, PEER_ANSWER_MS)
       if (typeof answer === 'string' || 'notHere' in answer || 'noRoom' in answer) throw new Error('not there')
       return answer
     })
@@ -334,11 +425,14 @@ export class WebhookRouting<Answer extends object> {
     owner: Pick<OwnerToken, 'node' | 'incarnation'>,
     webhook: ProvenWebhook,
     token: OwnerToken | null,
+    opens: boolean,
     answerMs: number,
   ): Promise<Answer | NoRoom | NotHere | 'gone' | 'failed'> {
-    const asked = await this.#options.node.ask(owner, 'webhook', { webhook, token } satisfies Forwarded, answerMs)
+    const forwarded: Forwarded = { webhook, token, opens }
+    const asked = await this.#options.node.ask(owner, 'webhook', forwarded, answerMs)
     if (asked.result !== 'answered') {
       this.counters.unanswered++
+      if (asked.result !== 'failed') this.#unanswered.set(owner.incarnation, true)
       return asked.result === 'failed' ? 'failed' : 'gone'
     }
     // Both ends are authenticated, and run this program.
@@ -350,6 +444,11 @@ export class WebhookRouting<Answer extends object> {
 
 /** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */
 const NEARLY_EQUAL = 0.05
+
+/** The end of a call in which somebody talked: it is not new. Some carriers' first post says Completed as well. */
+function hasTalked({ content }: ProvenWebhook): boolean {
+  return content !== null && 'durationS' in content && content.state === 'completed' && (content.durationS ?? 0) > 0
+}
 
 /** Removes a random element. */
 function take<T>(list: T[], random: () => number): T | undefined {

@@ -60,6 +60,8 @@ class Call {
 class WatchedStore {
   memory: MemoryStore
   readonly saves: StoredChange[] = []
+  /** How many calls each batch had. */
+  readonly batches: number[] = []
   down = false
   readonly clock = { nowMs: 1_000_000 }
 
@@ -67,16 +69,17 @@ class WatchedStore {
     this.memory = new MemoryStore(() => this.clock.nowMs)
   }
 
-  get store(): Pick<CallStore, 'save' | 'read' | 'over'> {
+  get store(): Pick<CallStore, 'saveAll' | 'read' | 'over'> {
     const up = async (): Promise<void> => {
       await Promise.resolve()
       if (this.down) throw new Error('the store is down')
     }
     return {
-      save: async (key, token, change) => {
+      saveAll: async (writes) => {
         await up()
-        this.saves.push(change)
-        return this.memory.save(key, token, change)
+        this.batches.push(writes.length)
+        this.saves.push(...writes.map(({ change }) => change))
+        return this.memory.saveAll(writes)
       },
       read: async (key) => {
         await up()
@@ -165,6 +168,50 @@ t.test('fifty changes in a second are one write', async (t) => {
   call.mark('quiet')
   await pass(5000)
   t.equal(watched.saves.length - 1, writes, 'a mark alone waits for the next change')
+})
+
+t.test('all calls that changed in a second are one batch, and a new one does not wait for it', async (t) => {
+  const { keeper, watched, tokens, pass } = await rig(t)
+  const calls: Call[] = []
+  for (let i = 0; i < 40; i++) {
+    const callSid = sid(`HD_batch${String(i).padStart(6, '0')}`)
+    const { owner } = await watched.memory.claim(callSid, { node: 'node-a', incarnation: 'i1', nonce: `n${i}` }, 0)
+    tokens.set(callSid, owner)
+    calls.push(new Call(keeper, callSid))
+  }
+  await pass(50)
+  t.same(watched.batches.splice(0), [40])
+  for (let i = 0; i < 10 * 20; i++) {
+    calls[i % 40]?.append(said(`word ${i}`, i))
+    await pass(50)
+  }
+  t.ok(watched.batches.length >= 9 && watched.batches.length <= 11, `${watched.batches.length} batches in 10 s`)
+  await pass(KEEP_EVERY_MS)
+  const before = watched.saves.length
+  calls[0]?.append(said('a word'))
+  await pass(KEEP_EVERY_MS + 50)
+  t.equal(watched.saves.length, before + 1, 'a call that did not change is in none')
+  calls[0]?.append(said('another word'))
+  tokens.set(SID, (await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n1' }, 0)).owner)
+  new Call(keeper)
+  await pass(50)
+  t.match(await keeper.read(SID), { kept: { callSid: SID } })
+  for (const call of calls) t.same((await keeper.read(call.kept.callSid as CallSid))?.log, call.log.records())
+})
+
+t.test('a call of another program in a batch concerns no other', async (t) => {
+  const { keeper, watched, pass, tokens } = await rig(t)
+  const saveAll = watched.memory.saveAll.bind(watched.memory)
+  watched.memory.saveAll = async (writes) =>
+    (await saveAll(writes)).map((answer, i) => (writes[i]?.key === SID ? ('refused' as 'lost') : answer))
+  const other = sid('HD_kept00000002')
+  tokens.set(other, (await watched.memory.claim(other, { node: 'node-a', incarnation: 'i1', nonce: 'n2' }, 0)).owner)
+  new Call(keeper)
+  new Call(keeper, other)
+  await pass(50)
+  t.equal(keeper.counters.written, 1)
+  t.equal(keeper.counters.failed, 1)
+  t.equal(keeper.counters.lost, 0)
 })
 
 t.test('nothing of a call is readable in the store', async (t) => {
@@ -308,7 +355,7 @@ t.test('after the store was down the whole log is written again, with what came 
 t.test('a store that does not answer holds nothing up', async (t) => {
   const watched = new WatchedStore()
   const { tokens } = await rig(t, undefined, watched)
-  watched.memory.save = () => new Promise(() => undefined)
+  watched.memory.saveAll = () => new Promise(() => undefined)
   const silent = new GuardedStore(watched.memory, { clock: () => performance.now(), onOp: () => undefined })
   const keeper = new CallKeeper({
     alone: false,
@@ -341,9 +388,20 @@ t.test('a call that another node has taken is reported once and written no more'
   }
   t.same(lost, [mine])
   t.equal(watched.saves.length, 2, 'the first, and the one that found out')
-  keeper.over(SID)
+  void keeper.over(SID)
   await pass(KEEP_EVERY_MS)
   t.equal((await watched.memory.read(SID))?.phase, 'owned', 'and its end is not ours to tell')
+})
+
+t.test('the end of a call that was given up is not written: it lives at another node', async (t) => {
+  const { keeper, watched, pass, tokens } = await rig(t)
+  new Call(keeper)
+  await pass(50)
+  keeper.gaveUp(SID)
+  tokens.delete(SID)
+  void keeper.over(SID)
+  await pass(KEEP_EVERY_MS)
+  t.equal((await watched.memory.read(SID))?.phase, 'owned')
 })
 
 t.test('a call without a token is kept as soon as it has one', async (t) => {
@@ -379,7 +437,7 @@ t.test('a call that is over is deleted, also when the store was down at its end'
     call.append(said('hello'))
     await pass(50)
     watched.down = down
-    keeper.over(SID)
+    void keeper.over(SID)
     await pass(3000)
     watched.down = false
     await pass(KEEP_EVERY_MS)

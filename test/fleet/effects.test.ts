@@ -9,6 +9,7 @@ import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'
 import { hasRedis, startRedis } from '../support/redis.js'
+import { SECRETS } from './store-homes.js'
 
 const log = createLog({ level: 'silent' })
 const KEY = 'HD_1:refund:0123:0'
@@ -111,7 +112,7 @@ t.test(
     t.teardown(() => redis.close())
     const [one, other] = await Promise.all(
       [1, 2].map(async () => {
-        const store = await connectRedis({ url: redis.url, prefix: 'effects:', log })
+        const store = await connectRedis({ url: redis.url, prefix: 'effects:', secrets: SECRETS, log })
         t.teardown(() => store.close())
         return store
       }),

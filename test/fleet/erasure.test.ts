@@ -31,6 +31,7 @@ async function nodes(
         live: () => at(it, index).calls.live(),
         find: (sid) => at(it, index).calls.find(sid),
         ended: () => at(it, index).calls.ended(),
+        handoff: (sid) => at(it, index).calls.handoff(sid),
         forget: (sid) => at(it, index).calls.records.delete(sid),
       },
       forgetWaiting: () => Promise.resolve(),

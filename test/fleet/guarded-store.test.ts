@@ -10,7 +10,7 @@ import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasRedis, startRedis, waitFor } from '../support/redis.js'
-import { PATIENCE_MS, bytes, forkStoreProcess, nodeRecord, owner } from './store-homes.js'
+import { SECRETS, PATIENCE_MS, bytes, forkStoreProcess, nodeRecord, owner } from './store-homes.js'
 
 /** A guarded store at the end of a channel that the test stops and lets run. */
 function guarded(t: Test) {
@@ -109,7 +109,12 @@ t.test('a store that is down at once needs no rest; one that refuses an entry is
 t.test('a Redis that is frozen, behind the guard', async (t) => {
   if (!hasRedis(t)) return
   const server = await startRedis()
-  const redis = await connectRedis({ url: server.url, prefix: 'fleet:', log: createLog({ level: 'silent' }) })
+  const redis = await connectRedis({
+    url: server.url,
+    prefix: 'fleet:',
+    secrets: SECRETS,
+    log: createLog({ level: 'silent' }),
+  })
   const store = new GuardedStore(redis, { clock: () => performance.now(), onOp: () => undefined })
   t.teardown(async () => {
     await store.close()

@@ -7,6 +7,7 @@ import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { PeerListener } from '../../src/fleet/peer-listener.js'
 import { Peers } from '../../src/fleet/peers.js'
+import { callerTags } from '../../src/fleet/secrets.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
@@ -19,8 +20,12 @@ export interface Fleet {
   readonly store: CallStore
   /** While true every operation of the store rejects. */
   storeDown: boolean
+  /** How much later it is for the nodes than on the clock of this process. */
+  aheadMs: number
   /** Every operation of the store takes so much longer. */
   storeMs: number
+  /** The same for single ones: before they are carried out, and after it, until their answer is here. */
+  storeFault: (op: string, args: readonly unknown[]) => { readonly beforeMs?: number; readonly afterMs?: number } | null
   /** What each node forwarded, as JSON. */
   readonly sent: string[]
   /** The node that has a call; -1 for none. */
@@ -47,7 +52,7 @@ export async function fleet(
   recovery: Partial<Omit<NonNullable<EdgeOptions['fleet']>, 'node'>> = {},
 ): Promise<Fleet> {
   let memory = new MemoryStore(Date.now)
-  const clock = (): number => performance.now()
+  const clock = (): number => performance.now() + it.aheadMs
   const gateways: Gateway[] = []
   const nodes: FleetNode[] = []
   const listeners: PeerListener[] = []
@@ -59,8 +64,10 @@ export async function fleet(
     get store() {
       return memory
     },
+    aheadMs: 0,
     storeDown: false,
     storeMs: 0,
+    storeFault: () => null,
     sent,
     ownerOf: (sid) => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined),
     call: (sid) => (gateways[it.ownerOf(sid)] as Gateway).calls.get(sid),
@@ -86,8 +93,12 @@ export async function fleet(
       const operation = Reflect.get(memory, name) as (...args: unknown[]) => Promise<unknown>
       return async (...args: unknown[]) => {
         if (it.storeMs > 0) await sleep(it.storeMs)
+        const { beforeMs = 0, afterMs = 0 } = it.storeFault(String(name), args) ?? {}
+        if (beforeMs > 0) await sleep(beforeMs)
         if (it.storeDown) throw new Error('the store is down')
-        return operation.apply(memory, args)
+        const result = await operation.apply(memory, args)
+        if (afterMs > 0) await sleep(afterMs)
+        return result
       }
     },
   })
@@ -113,11 +124,13 @@ export async function fleet(
       version: '0.0.0',
       store: new GuardedStore(store, { clock, onOp: () => undefined }),
       network: { peers, listener, url: await listener.listen() },
+      callerTag: callerTags('secret-of-nodes-in-a-test'),
       opsUrl: index === 0 ? null : `http://10.0.0.${index}:9464`,
       news: () => ({
         capacity: calls.capacity,
         free: calls.draining ? 0 : calls.free,
         callsByAgent: calls.liveByAgent(),
+        callsByCaller: calls.liveByCaller(),
         afterStream: null,
       }),
       onView: () => undefined,
@@ -136,7 +149,7 @@ export async function fleet(
           node,
           storeHome: { home: 'memory', url: null, up: () => !it.storeDown },
           kept: () => Promise.resolve(null),
-          afterStream: () => 'unknown',
+          lost: () => undefined,
           carrier: null,
           callBack: () => Promise.resolve(false),
           ...recovery,

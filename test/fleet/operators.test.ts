@@ -8,6 +8,7 @@ import { command } from '../support/command.js'
 import { endedCall } from '../support/record.js'
 import { follow } from '../support/server-events.js'
 import { fleet } from './nodes.js'
+import { storedFile } from '../support/stored-file.js'
 
 /** One node's ops port answers for all. */
 
@@ -60,8 +61,24 @@ t.test('any node shows, hangs up and escalates the call of another, and both wri
   t.notMatch(JSON.stringify([audited(other), audited(at(it, owner))]), /token-of-the-operators|254700000001/)
 })
 
+t.test('a session of the console that ends at one node ends at all that answer', async (t) => {
+  const it = await fleet(t, 3, { opsToken: 'token-of-the-operators' })
+  const logIn = async (index: number): Promise<string> => {
+    const answer = await post(`${at(it, index).opsUrl}/api/login`, {
+      json: { token: 'token-of-the-operators', rights: 'act' },
+    })
+    return answer.headers.get('set-cookie')?.split(';')[0] ?? ''
+  }
+  const read = async (index: number, cookie: string): Promise<number> =>
+    (await get(`${at(it, index).opsUrl}/api/calls`, { headers: { cookie } })).status
+  const [kept, left] = [await logIn(0), await logIn(0)]
+  for (const index of [0, 1, 2]) t.equal(await read(index, left), 200)
+  await post(`${at(it, 1).opsUrl}/api/logout`, { json: {}, headers: { cookie: left } })
+  for (const index of [0, 1, 2]) t.same([await read(index, left), await read(index, kept)], [401, 200])
+})
+
 t.test('a recording is fetched from its own node, which says where that is', async (t) => {
-  const it = await fleet(t, 2, { recording: () => Promise.resolve(new Uint8Array(64)) })
+  const it = await fleet(t, 2, { recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))) })
   for (const index of [0, 1]) at(it, index).calls.records.set(`HD_ended0000${index}`, endedCall({ recording: 'a.wav' }))
   const ask = (from: number, of: number) => get(`${at(it, from).opsUrl}/api/calls/HD_ended0000${of}/recording.wav`)
   t.equal((await ask(1, 1)).status, 200)

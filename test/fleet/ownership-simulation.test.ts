@@ -28,12 +28,19 @@ const MUST_HAPPEN = [
   'pause 10000',
   'pause 25000',
   'pause 3000',
+  'claimed again',
   'store down',
+  'store stands still',
+  'store: answer lost',
+  'store: answered late',
+  'store: carried out late',
+  'store: carried out twice',
   'store lost its data',
   'taken: new-incarnation',
   'taken: refused',
   'taken: silent',
   'taken: stream-over',
+  'yielded',
 ]
 
 async function violationOf(seed: number, tally: Tally, trace: string[] | null): Promise<string | null> {

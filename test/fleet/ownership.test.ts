@@ -52,8 +52,9 @@ class Rig {
       free: 10,
       state: 'open',
       callsByAgent: {},
+      clockAheadMs: 0,
       afterStream: null,
-      changedAtMs: WALL_MS,
+      writtenAtMs: WALL_MS,
     }
     this.#nodes.set(name, { record, beats: true, probe: 'answered' })
     return this
@@ -63,6 +64,20 @@ class Rig {
   stops(name: string, probe: 'answered' | 'refused' | 'silent'): this {
     const node = this.#nodes.get(name)
     if (node !== undefined) Object.assign(node, { beats: false, probe })
+    return this
+  }
+
+  /** Its record is again one of so many heartbeats before. */
+  replays(name: string, by: number): this {
+    const node = this.#nodes.get(name)
+    if (node !== undefined) node.record = { ...node.record, beat: node.record.beat + by }
+    return this
+  }
+
+  /** What its next heartbeats say of its clock. */
+  clockAhead(name: string, clockAheadMs: number): this {
+    const node = this.#nodes.get(name)
+    if (node !== undefined) node.record = { ...node.record, clockAheadMs }
     return this
   }
 
@@ -136,7 +151,7 @@ class Rig {
     if (!this.answersBeats) return
     if (!this.storeUp) return void this.in({ type: 'beat-failed' })
     for (const node of this.#nodes.values())
-      if (node.beats) node.record = { ...node.record, beat: node.record.beat + 1 }
+      if (node.beats) node.record = { ...node.record, beat: node.record.beat + 1, writtenAtMs: WALL_MS + this.nowMs }
     const view = { nodes: [...this.#nodes.values()].map(({ record }) => record), storeTimeMs: WALL_MS + this.nowMs }
     const wallMs = WALL_MS + this.nowMs + this.skewMs
     const askedMs = this.nowMs
@@ -477,16 +492,41 @@ t.test('a node is ready after its first heartbeat, or when the store cannot be a
   t.strictSame(alone.poll(), { type: 'ready', ready: true, why: null })
 })
 
-t.test("a clock more than 30 s from the store's is not ready until it is set", async (t) => {
+t.test('a node whose clock alone is more than 30 s wrong is not ready until it is set, and warns', async (t) => {
   const rig = new Rig('b')
   rig.skewMs = 29_000
-  t.equal(rig.pass(3000).all('ready').at(-1)?.ready, true)
+  t.equal(rig.pass(9000).all('ready').at(-1)?.ready, true)
+  t.same(rig.all('alert'), [])
   for (const skewMs of [-31_000, 31_000]) {
     rig.skewMs = skewMs
-    t.strictSame(rig.pass(3000).all('ready').at(-1), { type: 'ready', ready: false, why: 'clock-skew' })
+    t.strictSame(rig.pass(9000).all('ready').at(-1), { type: 'ready', ready: false, why: 'clock-skew' })
+    t.strictSame(rig.all('alert').at(-1), { type: 'alert', what: 'clock-skew', over: false })
     rig.skewMs = 0
     t.equal(rig.pass(3000).all('ready').at(-1)?.ready, true)
+    t.strictSame(rig.all('alert').at(-1), { type: 'alert', what: 'clock-skew', over: true })
   }
+})
+
+t.test('a store whose clock is wrong stops no node: all serve on, and warn of it', async (t) => {
+  for (const peers of [[], ['b'], ['b', 'c']]) {
+    const rig = new Rig(...peers)
+    rig.pass(9000)
+    rig.skewMs = 40_000 // and the others notice it with their next heartbeats
+    rig.pass(2000)
+    for (const peer of peers) rig.clockAhead(peer, 40_000)
+    rig.pass(20_000)
+    t.strictSame(rig.all('ready'), [{ type: 'ready', ready: true, why: null }])
+    t.strictSame(rig.all('alert'), [{ type: 'alert', what: 'clock-skew', over: false }])
+  }
+})
+
+t.test('a heartbeat of a dead run that comes late, or again, does not bring it to life', async (t) => {
+  const rig = new Rig('b').pass(10_000)
+  rig.stops('b', 'refused').pass(8000)
+  t.equal(rig.machine.stateOf('b'), 'suspect')
+  for (let i = 0; i < 5; i++) rig.replays('b', -1 - i).pass(2000)
+  t.not(rig.machine.stateOf('b'), 'alive')
+  t.not(rig.takeOvers.length, 0)
 })
 
 t.test('the second live node of a name exits when the first one answers, without having taken a call', async (t) => {

@@ -9,7 +9,7 @@ import { createServer as createHttp } from 'node:http'
 import t from 'tap'
 import type { Test } from 'tap'
 import { selfSigned } from '../../bench/kit/self-signed.js'
-import { CLOCK_SKEW_MS_MAX, PEER_BODY_BYTES_MAX, PEER_CONNECT_MS } from '../../src/core/limits.js'
+import { CLOCK_SKEW_MS_MAX, PEER_BODY_BYTES_MAX, PEER_CONNECTIONS_MAX, PEER_CONNECT_MS } from '../../src/core/limits.js'
 import { PeerListener, SeenRequests } from '../../src/fleet/peer-listener.js'
 import type { PeerRefusal, PeerTls } from '../../src/fleet/peer-listener.js'
 import { PeerProof } from '../../src/fleet/peer-proof.js'
@@ -402,6 +402,27 @@ t.test('a full memory of nonces lets no old request in again', async (t) => {
   t.equal(seen.isNew('later 3', at + 3, at + 4), false)
   t.equal(seen.isNew('later 4', at + 4, at + 4), true)
   t.equal(seen.isNew('much later', at + 2 * CLOCK_SKEW_MS_MAX, at + 2 * CLOCK_SKEW_MS_MAX), true)
+})
+
+t.test('strangers who take all connections keep no nodes apart', async (t) => {
+  const certificate = selfSigned()
+  for (const tls of [null, { cert: certificate.cert, key: certificate.key, ca: certificate.cert }]) {
+    const { peer, listener, url } = await listening(t, { tls })
+    const peers = asking(t, { tls })
+    t.match(await peers.ping(peer, PATIENT_MS), { result: 'answered' })
+    const strangers: Socket[] = []
+    t.teardown(() => strangers.forEach((socket) => socket.destroy()))
+    for (let i = 0; i < PEER_CONNECTIONS_MAX + 100; i++) {
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      socket.on('error', () => socket.destroy()).resume()
+      strangers.push(socket)
+      await new Promise((resolve) => socket.once('connect', resolve).once('close', resolve))
+    }
+    t.match(await peers.ping(peer, PATIENT_MS), { result: 'answered' }, 'the connection that was there')
+    t.match(await asking(t, { tls }).ping(peer, PATIENT_MS), { result: 'answered' }, 'and a new one')
+    t.ok(listener.refused.connections >= 100)
+    for (const stranger of strangers) stranger.destroy()
+  }
 })
 
 t.test('bytes that are no HTTP are answered and counted', async (t) => {

@@ -6,7 +6,8 @@ import { PEER_ANSWER_MS } from '../../src/core/limits.js'
 import { CallKeeper } from '../../src/fleet/call-keeper.js'
 import { callBack, callBackRefusal } from '../../src/fleet/call-back.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
-import { recoveryPlan } from '../../src/fleet/recovery.js'
+import { Recovery, recoveryPlan } from '../../src/fleet/recovery.js'
+import type { RecoveryOptions } from '../../src/fleet/recovery.js'
 import { SealedCall } from '../../src/fleet/sealed-call.js'
 import { createLog } from '../../src/telemetry/log.js'
 import type { KeptCall, KeptState } from '../../src/workers/kept-call.js'
@@ -24,21 +25,15 @@ const CLOSING = keptCall({ session: { ...SESSION, state: 'closing' } })
 const BRIDGED = keptCall({ session: { ...SESSION, state: 'bridged' } })
 
 t.test('what becomes of a call whose node is gone', (t) => {
-  for (const [kept, asked, afterStream, plan] of [
-    [TALKING, true, 'continues', 'resume'],
-    [TALKING, true, 'unknown', 'words'],
-    [TALKING, true, 'holds', 'words'],
-    [TALKING, false, 'continues', 'hang-up'],
-    [CLOSING, true, 'continues', 'words'],
-    [CLOSING, false, 'holds', 'hang-up'],
-    [null, true, 'continues', 'words'],
-    [null, false, 'holds', 'hang-up'],
+  for (const [kept, asked, plan] of [
+    [TALKING, true, 'resume'],
+    [TALKING, false, 'hang-up'],
+    [CLOSING, true, 'words'],
+    [CLOSING, false, 'hang-up'],
+    [null, true, 'words'],
+    [null, false, 'hang-up'],
   ] as const)
-    t.equal(
-      recoveryPlan(kept, asked, afterStream),
-      plan,
-      `${kept?.session?.state ?? 'unreadable'} ${asked} ${afterStream}`,
-    )
+    t.equal(recoveryPlan(kept, asked), plan, `${kept?.session?.state ?? 'unreadable'} ${asked}`)
   t.end()
 })
 
@@ -113,8 +108,35 @@ const stateOf = (sid: string): KeptState => ({
   marks: [],
 })
 
+t.test('a store that does not answer is asked again before a caller is left in silence', async (t) => {
+  for (const [answers, given, ended] of [
+    [[false, false, true], false, 1],
+    [[false, false, false, false, true], false, 0],
+    [[false, true], true, 0],
+  ] as const) {
+    const left = [...answers]
+    const hungUp: string[] = []
+    const node = {
+      name: 'gw-1',
+      onRequest: () => undefined,
+      mayAct: () => Promise.resolve(left.shift() ?? false),
+      gaveUp: () => given && left.length < answers.length,
+      store: { once: () => Promise.resolve('gw-2') },
+    }
+    const carrier = {
+      getCall: () => Promise.resolve({ status: 'in_progress' }),
+      hangup: (sid: string) => Promise.resolve(hungUp.push(sid)),
+    }
+    const options = { node, carrier, log: createLog({ level: 'silent' }), sleep: () => Promise.resolve() }
+    const recovery = new Recovery(options as unknown as RecoveryOptions<object>)
+    await recovery.streamLost(stateOf('HD_silence00001'), () => true)
+    t.equal(hungUp.length, ended)
+    t.equal(recovery.counters.failed, ended === 0 && !given ? 1 : 0)
+  }
+})
+
 t.test('an after-stream at a survivor opens a new stream there, from what the lost node had kept', async (t) => {
-  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' })
+  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
   const [first, second] = two.gateways as readonly [Gateway, Gateway]
   const sid = newSid()
   const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
@@ -129,12 +151,7 @@ t.test('an after-stream at a survivor opens a new stream there, from what the lo
 t.test(
   'one survivor hears that a stream is over, and the carrier asks another: the stream opens at the first',
   async (t) => {
-    const three = await fleet(
-      t,
-      3,
-      {},
-      { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' },
-    )
+    const three = await fleet(t, 3, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
     const sid = newSid()
     const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
@@ -151,7 +168,7 @@ t.test(
 )
 
 t.test('a stream is over, and its busy owner answers late: nobody takes the call from it', async (t) => {
-  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' })
+  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
   const [first, second] = two.gateways as readonly [Gateway, Gateway]
   const sid = newSid()
   const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
@@ -166,6 +183,21 @@ t.test('a stream is over, and its busy owner answers late: nobody takes the call
   t.same(first.calls.get(sid).states, ['stream-stopped'], 'which is told once')
 })
 
+t.test('a caller leaves, and the busy owner answers late: it alone makes the record', async (t) => {
+  const records: string[] = []
+  const lost = ({ kept }: KeptState): void => void records.push(kept.callSid)
+  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)), lost })
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  const sid = newSid()
+  await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+  two.freeze(0, PEER_ANSWER_MS + 500)
+  await post(`${second.url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: 'Completed' } })
+  await until(() => first.calls.get(sid).states.length > 0, 10_000, 'the owner to be told')
+  await sleep(200)
+  t.equal((await two.store.read(sid))?.owner.node, 'gw-0')
+  t.same(records, [])
+})
+
 t.test(
   'a kept call of the next version, of other nodes or of nobody: its caller hears words, and it is counted',
   async (t) => {
@@ -176,7 +208,6 @@ t.test(
       2,
       {},
       {
-        afterStream: () => 'continues',
         // As in production; the nodes of this test write nothing themselves.
         kept: (sid) =>
           new CallKeeper({
@@ -225,12 +256,7 @@ t.test(
 t.test(
   'a survivor that drains passes the question on to a node that takes calls, and answers with words when none does',
   async (t) => {
-    const three = await fleet(
-      t,
-      3,
-      {},
-      { kept: (sid) => Promise.resolve(stateOf(sid)), afterStream: () => 'continues' },
-    )
+    const three = await fleet(t, 3, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
     const [sid, later] = [newSid(), newSid()]
     const documents: string[] = []
@@ -258,6 +284,44 @@ t.test(
     t.match((await asks(second, 1)).text, /All lines are busy/, 'one hop at most')
   },
 )
+
+t.test('a node is being stopped and has closed the streams of its calls: another goes on with each', async (t) => {
+  const given: string[] = []
+  const two = await fleet(
+    t,
+    2,
+    {},
+    { kept: (sid) => Promise.resolve(stateOf(sid)), lost: ({ kept }) => void given.push(kept.callSid) },
+  )
+  const sids = [newSid(), newSid(), newSid()]
+  const questions = new Map<string, URL>()
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  for (const sid of sids) {
+    second.calls.failWith = new GatewayError('CAPACITY', 'full')
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    questions.set(sid, new URL(redirectUrl(document)))
+    Object.assign(first.calls.get(sid), { state: 'cut', lostStream: stateOf(sid) })
+  }
+  second.calls.failWith = null
+  first.calls.draining = true
+  ;(two.nodes[0] as FleetNode).state = 'draining'
+  await two.look()
+  const asks = async (gateway: Gateway, sid: string): Promise<string> => {
+    const { pathname, search } = questions.get(sid) as URL
+    return (await post(`${gateway.url}${pathname}${search}`, { form: ringing(sid) })).text
+  }
+  const [here, there, twice] = sids as [string, string, string]
+  t.match(await asks(first, here), /<Stream/, 'asked at the node that is being stopped')
+  t.match(await asks(second, there), /<Stream/, 'asked at the other one')
+  const [once, again] = await Promise.all([asks(first, twice), asks(second, twice)])
+  for (const answer of [once, again]) t.match(answer, /<Stream/, 'asked twice at once')
+  for (const sid of sids) {
+    t.equal((await two.store.read(sid))?.owner.node, 'gw-1')
+    t.ok(second.calls.find(sid))
+    t.ok(two.nodes[0]?.gaveUp(sid))
+  }
+  t.same(given, [], 'no record is made for them')
+})
 
 t.test(
   'a caller who is held in silence: the carrier is asked, ends the leg, and they are rung back once',
@@ -296,6 +360,36 @@ t.test(
   },
 )
 
+t.test('a call of a lost node that nobody goes on with has one record, made where that was decided', async (t) => {
+  const records: string[] = []
+  const two = await fleet(
+    t,
+    2,
+    {},
+    {
+      kept: (sid) => Promise.resolve({ ...stateOf(sid), kept: { ...stateOf(sid).kept, session: CLOSING.session } }),
+      lost: ({ kept }) => void records.push(kept.callSid),
+    },
+  )
+  const [first, second] = two.gateways as readonly [Gateway, Gateway]
+  const [words, left] = [newSid(), newSid()]
+  const documents = new Map<string, string>()
+  for (const sid of [words, left])
+    documents.set(sid, (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text)
+  await two.kill(0)
+  const url = new URL(redirectUrl(documents.get(words) ?? ''))
+  const asks = (): Promise<{ text: string }> =>
+    post(`${second.url}${url.pathname}${url.search}`, { form: ringing(words) })
+  const completed = { ...ringing(left), callSessionState: 'Completed' }
+  const leaves = (): Promise<unknown> => post(`${second.url}/voice/order-status`, { form: completed })
+  t.match((await asks()).text, /All lines are busy/)
+  await Promise.all([leaves(), leaves()])
+  await until(() => records.length === 2, 5000, 'the records')
+  t.same(records.splice(0).sort(), [words, left].sort())
+  await Promise.all([asks(), leaves()])
+  t.same(records, [], 'once')
+})
+
 t.test('a call whose node and store are gone: completed opens nothing, and an after-stream gets words', async (t) => {
   const one = await fleet(t, 1)
   const gateway = one.gateways[0] as Gateway
@@ -309,6 +403,28 @@ t.test('a call whose node and store are gone: completed opens nothing, and an af
   t.notMatch(answer.text, /<Stream/)
   t.match((await post(`${gateway.url}${url.pathname}${url.search}`, { form: ringing(sid) })).text, /All lines are busy/)
 })
+
+t.test(
+  'a node dies while the store does not answer: a carrier that asks waits for it, and its call goes on',
+  async (t) => {
+    const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const sid = newSid()
+    const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
+    const url = new URL(redirectUrl(document))
+    await two.kill(0)
+    let asked = false
+    two.storeDown = true
+    two.storeFault = (op, [key]) => {
+      asked ||= op === 'read' && key === sid
+      return null
+    }
+    const answer = post(`${second.url}${url.pathname}${url.search}`, { form: ringing(sid) })
+    await until(() => asked, 5000, 'the store to be asked')
+    two.storeDown = false
+    t.match((await answer).text, /<Stream/)
+  },
+)
 
 t.test('the store is emptied: live calls are claimed again, and what is over is not opened anew', async (t) => {
   const two = await fleet(t, 2)

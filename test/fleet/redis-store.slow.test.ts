@@ -5,13 +5,15 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { STORE_DEADLINE_MS } from '../../src/core/limits.js'
+import type { OwnerToken } from '../../src/fleet/call-store.js'
 import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { freePort } from '../support/free-ports.js'
-import { hasRedis, startRedis, startSentinel, waitFor } from '../support/redis.js'
-import { bytes, nodeRecord, owner } from './store-homes.js'
+import { hasRedis, startCluster, startRedis, startSentinel, waitFor } from '../support/redis.js'
+import type { RedisServer } from '../support/redis.js'
+import { SECRETS, bytes, nodeRecord, owner } from './store-homes.js'
 
 const log = createLog({ level: 'silent' })
 
@@ -19,7 +21,7 @@ t.test('Redis frozen for 3 s: no operation takes longer than its deadline, and t
   if (!hasRedis(t)) return
   const server = await startRedis()
   t.teardown(() => server.close())
-  const redis = await connectRedis({ url: server.url, prefix: 'fleet:', log })
+  const redis = await connectRedis({ url: server.url, prefix: 'fleet:', secrets: SECRETS, log })
   const durationsMs: number[] = []
   const store = new GuardedStore(redis, {
     clock: () => performance.now(),
@@ -55,7 +57,7 @@ t.test('the master dies: Sentinel makes the replica the master, and the store go
   const replica = await startRedis({ replicaOf: master })
   const sentinel = await startSentinel({ master, downAfterMs: 500 })
   t.teardown(() => Promise.all([sentinel, replica, master].map((server) => server.close())))
-  const store = await connectRedis({ url: sentinel.url, prefix: 'fleet:', log })
+  const store = await connectRedis({ url: sentinel.url, prefix: 'fleet:', secrets: SECRETS, log })
   t.teardown(() => store.close())
   const { owner: token } = await store.claim('CA1', owner('gw-1', 'a'), 0)
   await store.save('CA1', token, { state: bytes(1) })
@@ -75,6 +77,35 @@ t.test('the master dies: Sentinel makes the replica the master, and the store go
   )
   t.equal(await replica.command('HGET', 'fleet:call:CA1', 'state'), '\u0002')
 })
+
+t.test(
+  'a master of a cluster stands still: its replica takes its place, and the store goes there by itself',
+  async (t) => {
+    if (!hasRedis(t)) return
+    const servers = await startCluster(true)
+    t.teardown(() => Promise.all(servers.map((server) => server.close())))
+    const [first, , , replica] = servers as readonly [RedisServer, RedisServer, RedisServer, RedisServer]
+    const url = `redis+cluster://${servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}`
+    const store = await connectRedis({ url, prefix: 'fleet:', secrets: SECRETS, log })
+    t.teardown(() => store.close())
+    const tokens = new Map<string, OwnerToken>()
+    for (let i = 0; i < 12; i++) tokens.set(`CA${i}`, (await store.claim(`CA${i}`, owner('gw-1', 'a'), 0)).owner)
+    const savesAll = async (): Promise<boolean> => {
+      const writes = [...tokens].map(([key, token]) => ({ key, token, change: { state: bytes(2) } }))
+      return (await store.saveAll(writes)).every((result) => result === 'ok')
+    }
+    t.ok(await savesAll())
+    const before = (await first.command('KEYS', 'fleet:call:*')) as readonly string[]
+    t.ok(before.length > 0, 'some of them are at the first')
+    const atReplica = async (): Promise<readonly string[]> =>
+      ((await replica.command('KEYS', 'fleet:call:*')) as readonly string[]).toSorted()
+    // WAIT would speak of the writes of its own connection.
+    await waitFor('the replica to have them', async () => (await atReplica()).length === before.length)
+    first.freeze()
+    await waitFor('writes to all masters', () => savesAll().catch(() => false))
+    t.same(await atReplica(), before.toSorted())
+  },
+)
 
 t.test('TLS: a certificate of an authority that the process knows, and one that it does not know', async (t) => {
   if (!hasRedis(t) || !hasProgram(t, 'openssl', 'openssl')) return
@@ -97,7 +128,7 @@ t.test('TLS: a certificate of an authority that the process knows, and one that 
   })
   t.teardown(() => server.close())
   const url = `rediss://localhost:${port}`
-  const unknown = await connectRedis({ url, prefix: 'fleet:', log })
+  const unknown = await connectRedis({ url, prefix: 'fleet:', secrets: SECRETS, log })
   t.teardown(() => unknown.close())
   await t.rejects(unknown.read('CA1'), { code: 'STORE_DOWN', message: /no TLS connection could be made/ })
 
@@ -107,7 +138,7 @@ t.test('TLS: a certificate of an authority that the process knows, and one that 
     program,
     `import { connectRedis } from '${here}fleet/redis-store.js'
     import { createLog } from '${here}telemetry/log.js'
-    const store = await connectRedis({ url: '${url}', prefix: 'fleet:', log: createLog({ level: 'silent' }) })
+    const store = await connectRedis({ url: '${url}', prefix: 'fleet:', secrets: ${JSON.stringify(SECRETS)}, log: createLog({ level: 'silent' }) })
     await store.once('key', 'over TLS', 60000)
     await store.close()`,
   )

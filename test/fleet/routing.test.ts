@@ -110,7 +110,7 @@ t.test(
       t.equal(answer.status, 200)
       t.ok(performance.now() - askedAtMs > 350)
       t.equal(call.detachedWith, index === 0 ? 1006 : null)
-      t.equal(call.refused, index === 1)
+      t.equal(answer.text.includes('<Stream'), index === 1, 'a stream that could not be opened is offered again')
     }
   },
 )
@@ -174,6 +174,7 @@ t.test(
       t.match(refused.text, /All lines are busy/)
       t.notMatch(refused.text, /<Stream/)
     }
+    t.equal(two.gateways.flatMap(({ calls }) => calls.refusedCalls).length, 2, 'each is refused by one node')
   },
 )
 
@@ -201,6 +202,22 @@ t.test(
     }
   },
 )
+
+t.test('a node that did not answer is not chosen again for a while, unless no other takes calls', async (t) => {
+  const two = await fleet(t, 2)
+  at(two, 0).calls.capacity = 4
+  await voice(at(two, 0), ringing(newSid()))
+  await two.look()
+  two.freeze(1)
+  for (let round = 0; round < 3; round++) {
+    const sid = newSid()
+    t.match((await voice(at(two, 0), ringing(sid))).text, /<Stream/)
+    t.equal(two.ownerOf(sid), 0)
+  }
+  t.equal(await routed(at(two, 0), 'unanswered'), 1, 'one caller waited')
+  await voice(at(two, 0), ringing(newSid()))
+  t.equal(await routed(at(two, 0), 'unanswered'), 2, 'full here: the silent one is asked all the same')
+})
 
 t.test('a node that is late to find an owner becomes the owner itself, or it opens nothing', async (t) => {
   const two = await fleet(t, 2)
@@ -234,6 +251,7 @@ t.test('a node that is late to find an owner becomes the owner itself, or it ope
   t.match((await waiting).text, /All lines are busy/)
   t.equal(at(two, 0).calls.find(lost), undefined, 'a call of another node')
   t.equal(await at(two, 0).metric('mkondo_calls_refused_total{reason="no-owner"}'), 1)
+  t.match(at(two, 0).calls.refusedCalls, [{ callSid: lost, reason: 'no-owner' }])
 })
 
 t.test('a call of a node that died is not taken for a new one', async (t) => {
@@ -253,6 +271,17 @@ t.test('a call of a node that died is not taken for a new one', async (t) => {
   t.equal(at(two, 0).calls.find(sid), undefined)
 })
 
+t.test('a takeover whose claim was answered late goes on, and is not forgotten', async (t) => {
+  const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
+  const sid = newSid()
+  const document = await voice(at(two, 1), ringing(sid), { sign: { secret: SECRET } })
+  await two.kill(1)
+  let claims = 0
+  two.storeFault = (op) => (op === 'claim' && claims++ === 0 ? { afterMs: 400 } : null)
+  t.match((await after(at(two, 0), document.text, ringing(sid))).text, /All lines are busy/)
+  t.match(await two.store.read(sid), { phase: 'over', owner: { node: 'gw-0', epoch: 2 } })
+})
+
 t.test('a call that was taken over is not opened anew by what its carrier says next', async (t) => {
   const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
   const sign = { sign: { secret: SECRET } }
@@ -262,6 +291,25 @@ t.test('a call that was taken over is not opened anew by what its carrier says n
   for (const callSessionState of ['Busy', 'Completed', 'Completed'])
     t.equal((await voice(at(two, 0), { ...ringing(sid), callSessionState }, sign)).text, '<Response></Response>')
   t.equal(at(two, 0).calls.find(sid), undefined)
+  t.match(await two.store.read(sid), { phase: 'over' })
+})
+
+t.test('a claim of a live call that the store carried out late does not let it be opened anew', async (t) => {
+  const lost: string[] = []
+  const two = await fleet(t, 2, {}, { kept: (sid) => (lost.push(sid), Promise.resolve(null)) })
+  const sid = newSid()
+  const document = await voice(at(two, 1), ringing(sid))
+  const { owner } = (await two.store.read(sid)) ?? {}
+  if (owner === undefined) throw new Error('the call has no owner')
+  await two.store.save(sid, owner, { state: new Uint8Array(1) })
+  await two.kill(1)
+  // The node that sent it has given its answer up, and knows nothing of it.
+  await two.store.claim(sid, (two.nodes[0] as FleetNode).claimFor(null), owner.epoch)
+  const reposts = await voice(at(two, 0), { ...ringing(sid), callSessionState: 'StreamStopped' })
+  t.match(reposts.text, /All lines are busy/)
+  t.equal(at(two, 0).calls.find(sid), undefined, 'no second call')
+  t.same(lost, [sid], 'it is recovered: its state was asked for')
+  t.match((await after(at(two, 0), document.text, ringing(sid))).text, /<Response/)
   t.match(await two.store.read(sid), { phase: 'over' })
 })
 
@@ -297,6 +345,7 @@ t.test('without the store the call goes on at its node, and a new one is opened 
   const old = newSid()
   const document = (await voice(at(two, 1), ringing(old))).text
   two.storeDown = true
+  two.call(old).state = 'after'
   two.call(old).next = [{ verb: 'dial', numbers: ['+254700000003'] }]
   t.match((await after(at(two, 0), document, ringing(old))).text, /<Dial/, 'every node is asked for it')
   const fresh = newSid()
@@ -316,6 +365,94 @@ t.test('without the store the call goes on at its node, and a new one is opened 
   t.match(await two.store.read(fresh), { owner: { node: 'gw-0', epoch: 1 } })
   await voice(at(two, 1), { ...ringing(fresh), callSessionState: 'Active' })
   t.ok(two.call(fresh).states.includes('answered'))
+})
+
+/** Opens the stream of a document at its node; the carrier sends silence. */
+async function streamOf(gateway: Gateway, document: string) {
+  const { search } = new URL(attribute(document, 'url'))
+  const socket = await openSocket(`${gateway.url.replace('http', 'ws')}/audio${search}`)
+  const sending = setInterval(() => socket.send(Buffer.alloc(640)), 100)
+  socket.once('close', () => clearInterval(sending))
+  return socket
+}
+
+for (const [what, fault] of [
+  ['answered late', { afterMs: 400 }],
+  ['carried out late', { beforeMs: 400 }],
+] as const)
+  t.test(`a claim for another node that is ${what} cuts no call: the stream keeps it`, async (t) => {
+    const three = await fleet(t, 3)
+    for (let i = 0; i < 3; i++) await voice(at(three, 0), ringing(newSid()))
+    // It is fuller than the others, and so it claims its calls for them.
+    at(three, 0).calls.capacity = 10
+    await three.look()
+    let claims = 0
+    three.storeFault = (op) => (op === 'claim' && claims++ < 4 ? fault : null)
+    const sids = [newSid(), newSid(), newSid(), newSid()]
+    const documents = await Promise.all(sids.map(async (sid) => (await voice(at(three, 0), ringing(sid))).text))
+    const sockets = await Promise.all(documents.map((document) => streamOf(at(three, 0), document)))
+    // The carrier says so to other nodes, before and after the claim is known to have been for another.
+    const opened = sids.map((sid, i) => voice(at(three, 1 + (i % 2)), { ...ringing(sid), callSessionState: 'Active' }))
+    await Promise.all(opened)
+    for (const sid of sids) {
+      await until(async () => (await three.store.read(sid))?.phase === 'owned', 10_000, 'its stream owns the call')
+      t.match(await three.store.read(sid), { owner: { node: 'gw-0' } })
+      t.equal(three.gateways.filter(({ calls }) => calls.find(sid) !== undefined).length, 1, 'one node has it')
+      t.equal(three.call(sid).state, 'streaming')
+      t.ok(three.call(sid).states.includes('answered'))
+    }
+    t.equal(three.nodes[0]?.counters.givenUp.lost, 0)
+    for (const socket of sockets) socket.terminate()
+  })
+
+t.test('a copy of a call without a stream yields to the one that has it', async (t) => {
+  const two = await fleet(t, 2)
+  const sid = newSid()
+  two.storeDown = true
+  const documents = await Promise.all(two.gateways.map(async (gateway) => (await voice(gateway, ringing(sid))).text))
+  const copies = two.gateways.map(({ calls }) => calls.find(sid))
+  t.notOk(copies.includes(undefined), 'without the store each opened it')
+  const socket = await streamOf(at(two, 1), documents[1] as string)
+  two.storeDown = false
+  await until(async () => (await two.store.read(sid))?.owner.node === 'gw-1', 10_000, 'the stream to be the claim')
+  await until(() => two.nodes[0]?.counters.givenUp.lost === 1, 5000, 'the other to be given up')
+  t.equal(two.nodes[1]?.counters.givenUp.lost, 0)
+  socket.terminate()
+})
+
+t.test('a caller who was turned away has no call afterwards, at no node', async (t) => {
+  const three = await fleet(t, 3, { webhookSecrets: [SECRET] })
+  const sign = { sign: { secret: SECRET } }
+  const free = three.gateways.map(({ calls }) => calls.capacity)
+  const full = async (is: boolean): Promise<void> => {
+    for (const [i, { calls }] of three.gateways.entries()) calls.capacity = is ? 0 : (free[i] as number)
+    await three.look()
+  }
+  for (const storeDown of [false, true]) {
+    await full(true)
+    three.storeDown = storeDown
+    const sids = Array.from({ length: 6 }, newSid)
+    for (const [i, sid] of sids.entries())
+      t.match((await voice(at(three, i % 3), ringing(sid), sign)).text, /All lines are busy/)
+    const [again = ''] = sids
+    t.match(
+      (await voice(at(three, 0), ringing(again), sign)).text,
+      /All lines are busy/,
+      'asked again: the words again',
+    )
+    await full(false)
+    three.storeDown = false
+    for (const [i, sid] of sids.entries())
+      for (const callSessionState of ['Active', 'Completed', 'Completed']) {
+        const { text } = await voice(at(three, (i + 1) % 3), { ...ringing(sid), callSessionState }, sign)
+        t.equal(text, '<Response></Response>', `${callSessionState}, the store ${storeDown ? 'was down' : 'up'}`)
+        t.equal(three.ownerOf(sid), -1)
+      }
+  }
+  const talked = newSid()
+  const completed = { ...ringing(talked), callSessionState: 'Completed', durationInSeconds: '34' }
+  t.equal((await voice(at(three, 0), completed, sign)).text, '<Response></Response>')
+  t.equal(three.ownerOf(talked), -1, 'the end of a call in which somebody talked is not a new call')
 })
 
 t.test('audio leads to the owner of the call, and to no other node', async (t) => {

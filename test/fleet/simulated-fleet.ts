@@ -17,7 +17,16 @@ const OPERATION_MS = 250
 const PEER_MS = 700
 /** Before a call without a stream is ended by REST. */
 const STREAMLESS_MS = 2000
+/** Before a call whose stream never opened is over. */
+const STREAM_NEVER_CAME_MS = 10_000
 const CLAIM_TRIES = 30
+/** How often a node looks whether a claim of its own, whose evidence is old by now, was carried out late. */
+const LOOK_TRIES = 5
+const SETTLE_TRIES = 3
+/** How long a node looks for the owner of a call that is only claimed. */
+const FIRST_WEBHOOK_MS = 1000
+
+const STORE_FAULTS = ['answered late', 'answer lost', 'carried out late', 'carried out twice'] as const
 
 /** What went on over many seeds: a simulation in which nothing happens proves nothing. */
 export class Tally {
@@ -50,6 +59,10 @@ interface Call {
   actedNonce: string
   /** The store lost data in its life: what it says about epochs is not the whole truth. */
   tainted: boolean
+  /** It was taken from a node on evidence against that node, or because its stream was over. */
+  takenOver: boolean
+  /** Its first webhook went out twice. */
+  rangTwice: boolean
 }
 
 /** What a node knows of a call that it has. */
@@ -57,6 +70,8 @@ interface Held {
   readonly call: Call
   token: OwnerToken
   streaming: boolean
+  /** It is new, and has had no stream: nothing is done for it. */
+  unopened: boolean
   streamlessMs: number
   nextActMs: number
 }
@@ -76,6 +91,11 @@ export class SimulatedFleet {
   #order = 0
   readonly #delayMs: number
   readonly #loss: number
+  /** Share of the store's operations of which the request or the answer is late, is lost, or comes twice. */
+  readonly #storeFaults: number
+  #storeStillUntilMs = -Infinity
+  /** Claims that were won, by their nonces. */
+  readonly #won = new Set<string>()
   readonly #size: number
   #duplicate = false
 
@@ -87,6 +107,7 @@ export class SimulatedFleet {
     this.#size = this.chance(0.06) ? 1 : this.between(2, 5)
     this.#delayMs = this.chance(0.2) ? 140 : 12
     this.#loss = this.chance(0.3) ? 0.1 : 0
+    this.#storeFaults = this.chance(0.5) ? 0.02 + this.random() * 0.4 : 0
   }
 
   /** @throws Violation */
@@ -200,20 +221,38 @@ export class SimulatedFleet {
     }
     this.after(OPERATION_MS, () => answer(null))
     if (!this.storeUp || this.isCut('store', from.url)) return
-    this.after(this.delayMs(), () => {
+    const fault = this.nowMs < HEAL_MS && this.chance(this.#storeFaults) ? this.pick(STORE_FAULTS) : null
+    if (fault !== null) this.tally.add(`store: ${fault}`)
+    const carryOut = (): unknown => {
       if (!this.storeUp) return undefined
+      if (this.nowMs < this.#storeStillUntilMs) return this.at(this.#storeStillUntilMs, carryOut)
       return operation(this.#store).then((result) => {
-        this.after(this.delayMs(), () => {
+        const lateMs = fault === 'answered late' ? this.#late() : 0
+        if (fault === 'answer lost') return
+        this.after(this.delayMs() + lateMs, () => {
           if (!this.isCut('store', from.url)) answer(result)
         })
       })
-    })
+    }
+    this.after(this.delayMs() + (fault === 'carried out late' ? this.#late() : 0), carryOut)
+    if (fault === 'carried out twice') this.after(this.delayMs() + this.#late(), carryOut)
+  }
+
+  #late(): number {
+    return 100 + this.random() * 1500
   }
 
   async claim(store: CallStore, call: Call, owner: Owner, epoch: number): Promise<StoredCall> {
     const entry = await store.claim(call.sid, owner, epoch)
-    if (entry.owner.nonce === owner.nonce) call.owner = owner.nonce
+    if (entry.owner.nonce === owner.nonce) {
+      call.owner = owner.nonce
+      this.#won.add(owner.nonce)
+    }
     return entry
+  }
+
+  hasWon(nonce: string): boolean {
+    return this.#won.has(nonce)
   }
 
   async save(store: CallStore, call: Call, token: OwnerToken): Promise<'ok' | 'lost'> {
@@ -295,7 +334,7 @@ export class SimulatedFleet {
     if (node === null) return
     const other = this.pick(up.filter((candidate) => candidate !== node))
     const lasts = this.pick([2000, 5000, 9000, 15_000, 24_000, 35_000, 45_000]) as number
-    const kind = this.between(0, 11)
+    const kind = this.between(0, 12)
     if (kind <= 2) {
       const host = this.chance(0.3)
       this.tally.add(host ? 'host crash' : 'crash')
@@ -333,6 +372,12 @@ export class SimulatedFleet {
       this.tally.add('balancer killed')
       this.log(() => 'the balancer dies, with all sockets')
       for (const call of this.calls) if (call.streamAt !== null) this.streamLost(call, call.streamAt)
+    } else if (kind === 11) {
+      // What waits is carried out afterwards, all of it.
+      const stillMs = 300 + this.random() * 3000
+      this.tally.add('store stands still')
+      this.log(() => `the store stands still for ${Math.round(stillMs)} ms`)
+      this.#storeStillUntilMs = this.nowMs + stillMs
     } else if (!this.#duplicate) {
       this.#duplicate = true
       this.tally.add('second node of one name')
@@ -428,6 +473,8 @@ export class SimulatedFleet {
       actedEpoch: 0,
       actedNonce: '',
       tainted: false,
+      takenOver: false,
+      rangTwice: this.chance(0.15),
     }
     this.calls.push(call)
     const node = this.#balance()
@@ -446,7 +493,7 @@ export class SimulatedFleet {
       }),
     )
     // Two balancers, or an impatient one, send the same webhook twice.
-    if (this.chance(0.15)) {
+    if (call.rangTwice) {
       const second = this.#balance()
       second?.network(() =>
         second.firstWebhook(call, (at) => {
@@ -541,12 +588,9 @@ export class SimulatedFleet {
     this.log(() => `${by.id} takes ${call.sid} from ${from.incarnation}: ${evidence}`)
     const owner = this.nodes.find((node) => node.incarnation === from.incarnation)
     if (owner === undefined || !owner.up) return
-    // Its first webhook went out twice, and the other copy was answered: only the keys of effects help.
-    if (evidence === 'own') return
-    if (evidence === 'unanswered') {
-      if (call.streamAt !== null) call.tainted = true
-      return
-    }
+    // Its first webhook went out twice, and the other copy may have been answered: then that one's stream is the claim.
+    if (evidence === 'own' || evidence === 'unanswered') return
+    call.takenOver = true
     if (evidence === 'stream-over') {
       if (call.streamAt === owner) this.fail(`${call.sid} is taken from ${owner.id}, which has its stream`)
       return
@@ -572,8 +616,22 @@ export class SimulatedFleet {
   lost(call: Call, node: Node, token: OwnerToken): void {
     this.tally.add('cut: lost')
     this.log(() => `${node.id} has lost ${call.sid}`)
-    if (call.tainted || call.owner !== token.nonce || call.ended !== null) return
+    if (call.tainted || call.ended !== null) return
+    if (call.streamAt === node && !call.takenOver) this.fail(`${node.id} cuts ${call.sid}, whose stream it has`)
+    if (call.owner !== token.nonce || this.isYielding) return
     this.fail(`${node.id} is told that it lost ${call.sid}, whose owner it is`)
+  }
+
+  /** A node gives a call up because another one, which has its stream, asked for it. */
+  isYielding = false
+
+  /** The caller hears words in place of the call. */
+  words(call: Call, from: Node): void {
+    if (call.tainted || this.#loss > 0) return
+    const names = new Set(from.machine.aliveNodes().map((node) => node.incarnation))
+    for (const node of this.nodes)
+      if (names.has(node.incarnation) && node.runs && !this.isCut(from.url, node.url) && node.holds(call))
+        this.fail(`the caller of ${call.sid} hears the fallback from ${from.id}, and ${node.id} has the call`)
   }
 
   exits(node: Node): void {
@@ -592,6 +650,8 @@ export class SimulatedFleet {
   #account(): void {
     for (const call of this.calls) {
       if (call.ended !== null) continue
+      const holders = this.nodes.filter((node) => node.up && node.holds(call))
+      if (holders.length > 1) this.fail(`${call.sid} is at ${holders.map(({ id }) => id).join(' and ')}`)
       const at = call.streamAt
       if (at !== null && at.up && at.holds(call)) continue
       // What the store never knew, or has lost, nobody can know when the owner is gone too.
@@ -603,7 +663,10 @@ export class SimulatedFleet {
     for (const [name, nodes] of names) {
       if (nodes.length > 1) this.fail(`${nodes.length} nodes live under the name ${name}`)
       const node = nodes[0] as Node
-      const ready = Math.abs(node.skewMs) <= 30_000
+      // A wrong clock that most of the others share is the store's.
+      const others = this.nodes.filter((other) => other.up && other !== node)
+      const differ = others.filter(({ skewMs }) => Math.abs(skewMs - node.skewMs) > 30_000).length
+      const ready = Math.abs(node.skewMs) <= 30_000 || differ <= others.length - differ
       if (node.ready !== ready) this.fail(`${node.id} is ${node.ready ? '' : 'not '}ready: ${node.notReady}`)
       for (const other of this.nodes) {
         if (!other.up || other === node) continue
@@ -647,6 +710,11 @@ class Node {
   readonly #calls = new Map<string, Held>()
   /** Who waits until a call is this node's. */
   readonly #askers = new Map<string, ((node: Node) => void)[]>()
+  /** Calls that it takes over. */
+  readonly #recovers = new Set<string>()
+  readonly #gaveUp = new Set<string>()
+  /** What is done when a call is confirmed, of those that are asked for now. */
+  readonly #confirming = new Map<string, (() => void)[]>()
   #nonces = 0
 
   constructor(fleet: SimulatedFleet, name: string, url: string, incarnation: string, skewMs: number) {
@@ -724,25 +792,92 @@ class Node {
     const others = this.fleet.nodes.filter((node) => names.has(node.incarnation))
     const chosen = this.fleet.pick([this, ...others]) as Node
     const owner = { node: chosen.name, incarnation: chosen.incarnation, nonce: this.#nonce() }
+    const untilMs = this.fleet.nowMs + FIRST_WEBHOOK_MS
     this.fleet.operate(
       this,
       (store) => this.fleet.claim(store, call, owner, 0),
       (entry) => {
-        if (entry === null) {
-          // Without the store the node that got the webhook answers, and claims later.
-          const token = { node: this.name, incarnation: this.incarnation, nonce: '', epoch: 0 }
-          this.#owned(call, token, null)
-          return reply(this)
-        }
-        if (entry.phase === 'over') return undefined
-        if (entry.owner.incarnation === this.incarnation) return this.take(call, entry.owner, reply)
-        return this.#forwardFirst(call, entry.owner, entry.owner.nonce === owner.nonce, reply)
+        if (entry === null) return this.#withoutStore(call, reply)
+        if (entry.owner.nonce !== owner.nonce) return this.#toOwner(call, entry, untilMs, reply)
+        if (chosen === this) return this.take(call, entry.owner, reply)
+        return this.#forwardFirst(call, entry.owner, reply)
       },
     )
   }
 
-  #forwardFirst(call: Call, owner: OwnerToken, chosenHere: boolean, reply: (at: Node) => void): void {
-    const to = this.fleet.nodes.find((node) => node.incarnation === owner.incarnation) as Node
+  /** The node that got the webhook asks the others, then answers itself, and claims later. */
+  #withoutStore(call: Call, reply: (at: Node) => void): void {
+    this.#askAll(call, (at) => {
+      if (at !== null || this.holds(call)) return reply(at ?? this)
+      this.#owned(call, { node: this.name, incarnation: this.incarnation, nonce: '', epoch: 0 }, null, true)
+      return reply(this)
+    })
+  }
+
+  /** A claim that another node sent: only that one opens a call by it. */
+  #toOwner(call: Call, { owner, phase }: StoredCall, untilMs: number, reply: (at: Node) => void): void {
+    if (phase === 'over') return undefined
+    if (this.holds(call)) return reply(this)
+    const later = () => {
+      if (phase !== 'claimed') return
+      if (this.fleet.nowMs < untilMs)
+        return this.#later(50, () =>
+          this.fleet.operate(
+            this,
+            (store) => store.read(call.sid).then((entry) => ({ entry })),
+            (read) => {
+              if (read === null) return this.#withoutStore(call, reply)
+              return read.entry === null
+                ? this.firstWebhook(call, reply)
+                : this.#toOwner(call, read.entry, untilMs, reply)
+            },
+          ),
+        )
+      this.#askAll(call, (at) => {
+        if (at !== null || this.holds(call)) return reply(at ?? this)
+        this.#ask(call, reply)
+        return this.#claim(call, owner, 'unanswered', Infinity)
+      })
+    }
+    if (owner.incarnation === this.incarnation) return later()
+    this.#askWhether(owner, call, (has) => {
+      if (has === true) return reply(this.#runOf(owner))
+      return later()
+    })
+  }
+
+  #runOf({ incarnation }: OwnerToken): Node {
+    return this.fleet.nodes.find((node) => node.incarnation === incarnation) as Node
+  }
+
+  #askWhether(owner: OwnerToken, call: Call, answer: (has: boolean | 'refused' | 'silent') => void): void {
+    const to = this.#runOf(owner)
+    this.fleet.request<boolean>(this, to.url, (node, answer) => answer(node === to && node.holds(call)), answer)
+  }
+
+  /** @param done  gets the node that has the call; null when no node says so */
+  #askAll(call: Call, done: (at: Node | null) => void): void {
+    const names = new Set(this.machine.aliveNodes().map((node) => node.incarnation))
+    const asked = this.fleet.nodes.filter((node) => names.has(node.incarnation))
+    let left = asked.length
+    if (left === 0) return done(null)
+    let found = false
+    for (const to of asked)
+      this.fleet.request<boolean>(
+        this,
+        to.url,
+        (node, answer) => answer(node === to && node.holds(call)),
+        (has) => {
+          left--
+          if (found || (has !== true && left > 0)) return
+          found = true
+          done(has === true ? to : null)
+        },
+      )
+  }
+
+  #forwardFirst(call: Call, owner: OwnerToken, reply: (at: Node) => void): void {
+    const to = this.#runOf(owner)
     this.fleet.request<Node>(
       this,
       to.url,
@@ -750,10 +885,8 @@ class Node {
       (answer) => {
         if (typeof answer === 'object') return reply(answer)
         this.fleet.log(() => `${this.id} gets no answer from ${to.id} about ${call.sid}: ${answer}`)
-        // Another node's choice may have been answered there.
-        if (!chosenHere) return
         this.#ask(call, reply)
-        this.#claim(call, owner, 'unanswered', Infinity)
+        return this.#claim(call, owner, 'unanswered', Infinity)
       },
     )
   }
@@ -763,34 +896,40 @@ class Node {
     if (this.holds(call)) return reply(this)
     if (token.incarnation !== this.incarnation) return
     this.#ask(call, reply)
-    this.#owned(call, token, null)
+    this.#owned(call, token, null, true)
   }
 
   /** @param givenUp  whether the carrier waits no longer for the answer: then it is no news about the stream any more */
   afterStream(call: Call, givenUp: () => boolean, reply: (at: Node | null) => void): void {
     if (this.holds(call)) return reply(this)
+    const words = (): void => {
+      this.fleet.words(call, this)
+      reply(null)
+    }
+    const elsewhere = (otherwise: () => void) =>
+      this.#askAll(call, (at) => (at !== null || this.holds(call) ? reply(at ?? this) : otherwise()))
     this.fleet.operate(
       this,
-      (store) => store.read(call.sid),
-      (entry) => {
-        if (entry === null || entry.phase === 'over') return reply(null)
-        const owner = entry.owner
-        const to = this.fleet.nodes.find((node) => node.incarnation === owner.incarnation) as Node
-        if (to === this) {
-          this.#ask(call, reply)
-          return this.#claim(call, owner, 'own', Infinity)
-        }
-        return this.fleet.request<boolean>(
-          this,
-          to.url,
-          (node, answer) => answer(node === to && node.holds(call)),
-          (answer) => {
-            if (answer === true) return reply(to)
-            if (givenUp()) return undefined
+      (store) => store.read(call.sid).then((entry) => ({ entry })),
+      (read) => {
+        if (this.holds(call)) return reply(this)
+        if (read === null || read.entry === null) return elsewhere(words)
+        const { owner, phase } = read.entry
+        if (phase === 'over') return words()
+        const orElsewhere = (otherwise: () => void) => (phase === 'claimed' ? elsewhere(otherwise) : otherwise())
+        if (owner.incarnation === this.incarnation)
+          return orElsewhere(() => {
             this.#ask(call, reply)
-            return this.#in({ type: 'stream-over', callSid: call.sid, owner })
-          },
-        )
+            this.#claim(call, owner, 'own', Infinity)
+          })
+        return this.#askWhether(owner, call, (has) => {
+          if (has === true) return reply(this.#runOf(owner))
+          return orElsewhere(() => {
+            if (givenUp()) return
+            this.#ask(call, reply)
+            this.#in({ type: 'stream-over', callSid: call.sid, owner })
+          })
+        })
       },
     )
   }
@@ -814,6 +953,7 @@ class Node {
       return
     }
     held.streaming = open
+    held.unopened &&= !open
     held.streamlessMs = this.fleet.nowMs
     this.#in({ type: 'stream', callSid: call.sid, open })
   }
@@ -890,6 +1030,7 @@ class Node {
       free: 10,
       state: 'open',
       callsByAgent: {},
+      clockAheadMs: this.skewMs,
       afterStream: null,
     }
     this.fleet.operate(
@@ -923,8 +1064,8 @@ class Node {
     this.fleet.operate(
       this,
       (store) => store.callsOf(node),
-      (keys) => {
-        for (const key of keys ?? [])
+      (owned) => {
+        for (const { key } of owned ?? [])
           this.fleet.operate(
             this,
             (store) => store.read(key),
@@ -941,58 +1082,88 @@ class Node {
 
   #claim(call: Call, from: OwnerToken, evidence: string, untilMs: number): void {
     if (this.fleet.nowMs >= untilMs) return
+    if (evidence !== 'unanswered') this.#recovers.add(call.sid)
     const owner = { node: this.name, incarnation: this.incarnation, nonce: this.#nonce() }
     const isOurs = (entry: StoredCall | null) => entry?.owner.nonce === owner.nonce
-    const settle = (entry: StoredCall | null) => {
-      if (entry !== null && isOurs(entry)) this.#save(call, entry.owner, CLAIM_TRIES)
+    const settle = (entry: StoredCall, otherwise: () => void) => {
+      if (isOurs(entry)) this.#save(call, entry.owner, CLAIM_TRIES, evidence === 'unanswered')
+      else otherwise()
     }
-    // A claim that was not answered may have been won.
-    const look = (tries: number) =>
+    const givesUp = () => void this.#recovers.delete(call.sid)
+    // While the evidence is good the same claim is sent again; after that one may still be on its way.
+    const again = (tries: number): void => {
+      if (this.fleet.nowMs < untilMs && tries > 0) return this.#later(1000, () => claim(tries - 1))
+      return look(LOOK_TRIES)
+    }
+    const look = (tries: number): void =>
+      this.#later(1000, () =>
+        this.fleet.operate(
+          this,
+          (store) => store.read(call.sid).then((entry) => ({ entry })),
+          (read) => {
+            const otherwise = () => (tries > 0 ? look(tries - 1) : givesUp())
+            if (read === null || read.entry === null) otherwise()
+            else settle(read.entry, otherwise)
+          },
+        ),
+      )
+    const claim = (tries: number): void =>
       this.fleet.operate(
         this,
-        (store) => store.read(call.sid),
+        async (store) => {
+          const won = this.fleet.hasWon(owner.nonce)
+          const entry = await this.fleet.claim(store, call, owner, from.epoch)
+          if (isOurs(entry) && !won) this.fleet.taken(call, this, from, evidence)
+          return entry
+        },
         (entry) => {
-          if (entry !== null) settle(entry)
-          else if (tries > 0) this.#later(1000, () => look(tries - 1))
+          if (entry === null) again(tries)
+          else settle(entry, givesUp)
         },
       )
-    this.fleet.operate(
-      this,
-      async (store) => {
-        const entry = await this.fleet.claim(store, call, owner, from.epoch)
-        if (isOurs(entry)) this.fleet.taken(call, this, from, evidence)
-        return entry
-      },
-      (entry) => {
-        if (entry === null) this.#later(1000, () => look(CLAIM_TRIES))
-        else settle(entry)
-      },
-    )
+    claim(CLAIM_TRIES)
   }
 
-  #save(call: Call, token: OwnerToken, tries: number): void {
+  #save(call: Call, token: OwnerToken, tries: number, isNew: boolean): void {
     const savedMs = this.fleet.nowMs
     this.fleet.operate(
       this,
       (store) => this.fleet.save(store, call, token),
       (result) => {
-        if (result === 'ok') this.#owned(call, token, savedMs)
-        else if (result === null && tries > 0) this.#later(1000, () => this.#save(call, token, tries - 1))
+        if (result === 'ok') this.#owned(call, token, savedMs, isNew)
+        else if (result === null && tries > 0) this.#later(1000, () => this.#save(call, token, tries - 1, isNew))
+        else this.#recovers.delete(call.sid)
       },
     )
   }
 
-  #owned(call: Call, token: OwnerToken, savedMs: number | null): void {
+  /** @param isNew  absent: as it was */
+  #owned(call: Call, token: OwnerToken, savedMs: number | null, isNew?: boolean): void {
     const before = this.#calls.get(call.sid)
+    this.#recovers.delete(call.sid)
+    this.#gaveUp.delete(call.sid)
     this.#calls.set(call.sid, {
       call,
       token,
       streaming: before?.streaming ?? false,
+      unopened: (isNew ?? before?.unopened ?? false) && before?.streaming !== true,
       streamlessMs: this.fleet.nowMs,
       nextActMs: 0,
     })
-    this.#in({ type: 'owned', callSid: call.sid, token, savedMs })
+    this.#in({ type: 'owned', callSid: call.sid, token, savedMs, ...(isNew === undefined ? {} : { isNew }) })
     if (savedMs !== null) this.#answerAsker(call.sid)
+  }
+
+  /** Another node has this call, and the store says that it is ours. */
+  yields(callSid: string, streamsThere: boolean): 'yes' | 'no' | 'later' {
+    const yields = this.#recovers.has(callSid) ? 'no' : this.machine.yields(callSid, streamsThere)
+    if (yields !== 'yes') return yields
+    this.fleet.tally.add('yielded')
+    this.fleet.log(() => `${this.id} yields ${callSid}`)
+    this.fleet.isYielding = true
+    this.#in({ type: 'yielded', callSid })
+    this.fleet.isYielding = false
+    return yields
   }
 
   #ask(call: Call, reply: (node: Node) => void): void {
@@ -1008,52 +1179,85 @@ class Node {
   #confirm(callSid: string, then: () => void = () => undefined): void {
     const held = this.#calls.get(callSid)
     if (held === undefined) return
-    const { token, call } = held
-    const askedMs = this.fleet.nowMs
-    const result = (result: 'ok' | 'lost' | 'store-down') => {
-      this.#in({ type: 'confirmed', callSid, token, askedMs, result })
-      if (result === 'ok') {
-        this.#answerAsker(callSid)
-        then()
-      }
+    // One at a time for each call.
+    const waiting = this.#confirming.get(callSid)
+    if (waiting !== undefined) {
+      waiting.push(then)
+      return
     }
-    const claimAgain = (epoch: number) => {
+    const thens = [then]
+    this.#confirming.set(callSid, thens)
+    const { call, token } = held
+    const askedMs = this.fleet.nowMs
+    const result = (result: 'ok' | 'lost' | 'unknown' | 'store-down', by = token) => {
+      this.#in({ type: 'confirmed', callSid, token: by, askedMs, result })
+      this.#confirming.delete(callSid)
+      // The document leaves when the call is this node's, or the store cannot say.
+      if (result !== 'lost') this.#answerAsker(callSid)
+      if (result === 'ok') for (const then of thens) then()
+    }
+    const again = (tries: number) => (tries > 1 ? settle(tries - 1) : result('unknown'))
+    const claimAgain = (epoch: number, tries: number) => {
       const owner = { node: this.name, incarnation: this.incarnation, nonce: this.#nonce() }
       this.fleet.operate(
         this,
         (store) => this.fleet.claim(store, call, owner, epoch),
         (entry) => {
           if (entry === null) return result('store-down')
-          if (entry.owner.incarnation !== this.incarnation) return result('lost')
-          return this.#save(call, entry.owner, 0)
+          if (entry.owner.incarnation !== this.incarnation) return again(tries)
+          const savedMs = this.fleet.nowMs
+          return this.fleet.operate(
+            this,
+            (store) => this.fleet.save(store, call, entry.owner),
+            (saved) => {
+              if (saved === null) return result('store-down')
+              if (saved === 'lost') return again(tries)
+              const now = this.#calls.get(callSid)
+              if (now === undefined && !this.#gaveUp.has(callSid))
+                this.fleet.operate(
+                  this,
+                  (store) => store.over(callSid, entry.owner),
+                  () => undefined,
+                )
+              if (now?.token !== token) return result(now === undefined ? 'lost' : 'unknown')
+              this.fleet.tally.add('claimed again')
+              this.#owned(call, entry.owner, savedMs)
+              return result('ok', entry.owner)
+            },
+          )
         },
       )
     }
-    const readWhy = () =>
+    const settle = (tries: number) =>
       this.fleet.operate(
         this,
         (store) => store.read(callSid).then((entry) => ({ entry })),
         (read) => {
           if (read === null) return result('store-down')
           const { entry } = read
-          if (entry === null) return claimAgain(token.epoch)
-          const ours = entry.owner.incarnation === this.incarnation && entry.phase !== 'over'
-          // A claim of ours that seemed to fail.
-          if (ours) return this.#save(call, entry.owner, 0)
-          // It seemed to fail, and the node that it named never heard of it.
-          const unheard = token.epoch === 0 && entry.phase === 'claimed' && entry.owner.nonce.startsWith(`${this.id}-`)
-          if (unheard) return claimAgain(entry.owner.epoch)
-          return result('lost')
+          this.fleet.log(() => `${this.id} reads ${callSid}: ${entry?.owner.nonce ?? 'nothing'} ${entry?.phase ?? ''}`)
+          const carryOut = (todo: 'claim' | 'lost' | 'unknown') =>
+            todo === 'claim' ? claimAgain(entry?.owner.epoch ?? token.epoch, tries) : result(todo)
+          const todo = this.machine.settle(callSid, entry)
+          if (todo !== 'ask-owner' || entry === null) return carryOut(todo === 'ask-owner' ? 'unknown' : todo)
+          const to = this.#runOf(entry.owner)
+          const streams = this.machine.streams(callSid)
+          return this.fleet.request<'yes' | 'no' | 'later' | 'refused'>(
+            this,
+            to.url,
+            (node, answer) => answer(node === to ? node.yields(callSid, streams) : 'refused'),
+            (answer) => carryOut(this.machine.settleAsked(entry.owner, answer)),
+          )
         },
       )
-    if (token.epoch === 0) return readWhy()
+    if (token.epoch === 0) return settle(SETTLE_TRIES)
     this.fleet.operate(
       this,
       (store) => this.fleet.save(store, call, token),
       (saved) => {
         if (saved === null) result('store-down')
         else if (saved === 'ok') result('ok')
-        else readWhy()
+        else settle(SETTLE_TRIES)
       },
     )
   }
@@ -1064,6 +1268,7 @@ class Node {
     const { call, token } = held
     if (why === 'lost') {
       this.#calls.delete(callSid)
+      this.#gaveUp.add(callSid)
       this.fleet.lost(call, this, token)
     } else {
       held.streaming = false
@@ -1086,8 +1291,13 @@ class Node {
   #act(): void {
     const { nowMs } = this.fleet
     for (const held of [...this.#calls.values()]) {
+      if (held.unopened && nowMs - held.streamlessMs > STREAM_NEVER_CAME_MS) {
+        // Both copies of its first webhook were answered, by nodes that could not reach each other.
+        if (held.call.rangTwice && held.call.streamAt !== null) held.call.tainted = true
+        this.completed(held.call)
+      }
       if (nowMs < held.nextActMs) continue
-      if (!held.streaming && nowMs - held.streamlessMs < STREAMLESS_MS) continue
+      if (held.unopened || (!held.streaming && nowMs - held.streamlessMs < STREAMLESS_MS)) continue
       held.nextActMs = nowMs + 600 + this.fleet.random() * 1500
       const may = this.machine.mayAct(held.call.sid, nowMs)
       this.fleet.tally.add(`may act: ${may}`)

@@ -8,9 +8,12 @@ import type { StoreReply } from '../../src/fleet/channel-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { connectRedis } from '../../src/fleet/redis-store.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { startRedis } from '../support/redis.js'
+import { startCluster, startRedis } from '../support/redis.js'
 import type { RedisServer } from '../support/redis.js'
 import type { ToStoreProcess } from './store-process.js'
+
+/** TOKEN_SECRET of a fleet. */
+export const SECRETS = ['secret-of-a-fleet-in-a-test']
 
 /** Deadline of operations in tests that are not about it: the machine may be busy. */
 export const PATIENCE_MS = 10_000
@@ -113,20 +116,34 @@ export async function redisHome(): Promise<Home> {
   const server = await startRedis()
   let opened = 0
   return {
-    open: () => openRedis(server, `test-${++opened}:`),
+    open: () => openRedis([server], `test-${++opened}:`),
     close: () => server.close(),
   }
 }
 
-export async function openRedis(server: RedisServer, prefix: string): Promise<OpenStore> {
+export async function clusterHome(): Promise<Home> {
+  const servers = await startCluster()
+  let opened = 0
+  return {
+    open: () => openRedis(servers, `test-${++opened}:`),
+    close: async () => {
+      await Promise.all(servers.map((server) => server.close()))
+    },
+  }
+}
+
+/** @param servers  one, or those of a cluster */
+export async function openRedis(servers: readonly RedisServer[], prefix: string): Promise<OpenStore> {
   const log = createLog({ level: 'silent' })
-  const store = await connectRedis({ url: server.url, prefix, log, deadlineMs: PATIENCE_MS })
-  const other = await connectRedis({ url: server.url, prefix, log, deadlineMs: PATIENCE_MS })
+  const hosts = servers.map(({ port }) => `127.0.0.1:${port}`).join(',')
+  const url = servers.length > 1 ? `redis+cluster://${hosts}` : (servers[0]?.url ?? '')
+  const store = await connectRedis({ url, prefix, secrets: SECRETS, log, deadlineMs: PATIENCE_MS })
+  const other = await connectRedis({ url, prefix, secrets: SECRETS, log, deadlineMs: PATIENCE_MS })
   return {
     store,
     other,
     older: async (ms) => {
-      await server.command('EVAL', OLDER, '0', prefix, String(ms))
+      for (const server of servers) await server.command('EVAL', OLDER, '0', prefix, String(ms))
     },
     close: async () => {
       await store.close()
@@ -152,6 +169,7 @@ export function nodeRecord(name: string, changes: Partial<NodeRecord> = {}): Nod
     free: 60,
     state: 'open',
     callsByAgent: { 'order-status': 40 },
+    clockAheadMs: 0,
     afterStream: { seen: 'continues', atMs: 1_790_000_000_500 },
     ...changes,
   }

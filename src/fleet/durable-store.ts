@@ -1,0 +1,66 @@
+import { GatewayError } from '../core/errors.js'
+import type { SealedChange, StoredValue } from '../telemetry/archive/archive-messages.js'
+import type { CallStore } from './call-store.js'
+import { RelayedStore, runOp } from './relayed-store.js'
+import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
+
+/** Where the states of live calls, and what was written once, survive the process. No method waits or throws. */
+export interface StatesOnDisk {
+  /** @returns false when the disk does not take them */
+  keep(changes: readonly SealedChange[]): boolean
+  gone(callSid: string): void
+  value(value: StoredValue): void
+}
+
+/**
+ * A store whose memory dies with the process: what its owner saves of a call goes to the disk too, from where the next
+ * start gives it to its own store; and so do intents of tools, so that none runs again because the process has died.
+ */
+export class DurableStore extends RelayedStore {
+  readonly #inner: CallStore
+  readonly #disk: StatesOnDisk
+
+  constructor(inner: CallStore, disk: StatesOnDisk) {
+    super()
+    this.#inner = inner
+    this.#disk = disk
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close()
+  }
+
+  override async saveAll(...args: StoreArgs<'saveAll'>): Promise<StoreResult<'saveAll'>> {
+    const answers = await this.#inner.saveAll(...args)
+    const taken = args[0].filter((_, i) => answers[i] === 'ok')
+    // The keeper then writes all of these calls again.
+    if (taken.length > 0 && !this.#disk.keep(taken.map(({ key, change }) => ({ callSid: key, ...change }))))
+      throw new GatewayError('STORE_REFUSED', 'too much waits for the disk')
+    return answers
+  }
+
+  override async over(...args: StoreArgs<'over'>): Promise<StoreResult<'over'>> {
+    const answer = await this.#inner.over(...args)
+    if (answer === 'ok') this.#disk.gone(args[0])
+    return answer
+  }
+
+  override async once(...args: StoreArgs<'once'>): Promise<StoreResult<'once'>> {
+    const standing = await this.#inner.once(...args)
+    if (standing === null) this.#value(...args)
+    return standing
+  }
+
+  override async settle(...args: StoreArgs<'settle'>): Promise<void> {
+    await this.#inner.settle(...args)
+    this.#value(...args)
+  }
+
+  #value(key: string, value: string, ttlMs: number): void {
+    this.#disk.value({ key, value, untilMs: Date.now() + ttlMs })
+  }
+
+  protected relay<Op extends StoreOp>(op: Op, args: StoreArgs<Op>): Promise<StoreResult<Op>> {
+    return runOp(this.#inner, op, args)
+  }
+}
