@@ -55,6 +55,14 @@ export function socketCounters(): SocketCounters {
   }
 }
 
+/**
+ * The carrier sends a frame every 20 ms as long as its leg lives, and a stall of the network holds up the answer to a
+ * ping as well. So no frames, and an answer to a ping that was sent after the first of these times, is a hang-up whose
+ * socket was left open (seen in production, for 5 and for 32 s); the call ends after the second.
+ */
+const LEG_PING_MS = 1000
+const LEG_OVER_MS = 2000
+
 /** Most bytes of one window: twice real time, and one burst, which may follow a stall of the carrier. */
 function windowBytesMax(bytesPerMs: number, windowMs: number): number {
   return bytesPerMs * (2 * windowMs + CARRIER_BURST_MS)
@@ -89,6 +97,8 @@ export class CarrierSocket implements MediaSink {
   #frames = 0
   #framesSeen = 0
   #quietMs = 0
+  /** The carrier answered a ping that was sent while no frame came: its connection works, so its leg is over. */
+  #answersInSilence = false
   #binaryFrames = 0
   #textFrames = 0
   /** The carrier sent an empty frame: it will send no more audio. */
@@ -129,6 +139,11 @@ export class CarrierSocket implements MediaSink {
   }
 
   // --- from the carrier ---------------------------------------------------------------------------------------
+
+  /** The carrier answered a ping. */
+  pong(): void {
+    if (this.#quietMs >= LEG_PING_MS) this.#answersInSilence = true
+  }
 
   /** @param message only valid during the call; the call copies what it takes of it. */
   binary(message: ArrayBuffer): void {
@@ -216,9 +231,9 @@ export class CarrierSocket implements MediaSink {
   }
 
   /** Ends call and socket because of what the carrier did. */
-  fail(reason: EndReason & ('carrier-silent' | 'carrier-abuse'), detail: string): void {
+  fail(reason: EndReason & ('caller-hung-up' | 'carrier-silent' | 'carrier-abuse'), detail: string): void {
     if (this.cause !== null) return
-    this.cause = reason
+    this.cause = reason === 'caller-hung-up' ? 'carrier-silent' : reason
     this.call.hangup(reason, detail, false)
     this.#ws?.end(1000)
   }
@@ -252,11 +267,16 @@ export class CarrierSocket implements MediaSink {
     if (this.#frames !== this.#framesSeen) {
       this.#framesSeen = this.#frames
       this.#quietMs = 0
+      this.#answersInSilence = false
     } else {
+      const wasQuietMs = this.#quietMs
       this.#quietMs += elapsedMs
       if (this.#flushed && this.#quietMs >= CARRIER_FLUSHED_MS) return this.#end('flushed', 1000)
+      if (this.#answersInSilence && this.#quietMs >= LEG_OVER_MS)
+        return this.fail('caller-hung-up', 'the carrier answers pings, and sends no frames')
       if (this.#quietMs >= CARRIER_SILENT_MS)
         return this.fail('carrier-silent', 'no frame from the carrier for five seconds')
+      if (wasQuietMs < LEG_PING_MS && this.#quietMs >= LEG_PING_MS) ws.ping()
     }
     if (!stalled && nowMs - this.#windowStartMs >= CARRIER_RATE_WINDOW_MS) {
       this.#windowStartMs = nowMs

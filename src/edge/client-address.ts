@@ -1,6 +1,10 @@
 import ipaddr from 'ipaddr.js'
+import { LRUCache } from 'lru-cache'
 import { FORWARDED_HOPS_MAX } from '../core/limits.js'
 import type { HttpRequest, HttpResponse } from './uws.js'
+
+/** Peers whose address is remembered as it was read: reading one takes longer than refusing a request. */
+const PEERS_MAX = 4096
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 type Network = [Address, number]
@@ -21,13 +25,21 @@ export function parseNetwork(text: string): Network | undefined {
   return length >= 1 && length <= bits ? [parsed, length] : undefined
 }
 
+/** Where a request comes from. */
+export interface Client {
+  /** `203.0.113.7` or `2001:db8:0:1::/64`. */
+  readonly address: string
+  /** The connection is of a trusted proxy, which has other clients as well. */
+  readonly proxied: boolean
+}
+
 /**
  * Finds the client address of a request, for limits by address. An IPv4 address that is written as IPv6 counts as IPv4.
  * An IPv6 address is cut to its /64, because a client usually has that whole network.
  */
 export class ClientAddresses {
   readonly #trusted: readonly Network[]
-  readonly #text = new TextDecoder()
+  readonly #peers = new LRUCache<string, Client>({ max: PEERS_MAX })
 
   /** @param trustedProxies  networks as `parseNetwork` reads them; only their `X-Forwarded-For` is believed */
   constructor(trustedProxies: readonly string[]) {
@@ -38,10 +50,20 @@ export class ClientAddresses {
     })
   }
 
-  /** @returns `203.0.113.7` or `2001:db8:0:1::/64` */
-  of(res: HttpResponse, req: HttpRequest): string {
-    const peer = this.#text.decode(res.getRemoteAddressAsText())
-    return this.client(peer, () => forwardedFor(req))
+  of(res: HttpResponse, req: HttpRequest): Client {
+    const text = peerOf(res)
+    const peer = this.peer(text)
+    return peer.proxied ? { address: this.client(text, () => forwardedFor(req)), proxied: true } : peer
+  }
+
+  /** The other end of a connection itself. */
+  peer(text: string): Client {
+    const known = this.#peers.get(text)
+    if (known !== undefined) return known
+    const hop = parseAddress(text)
+    const peer = { address: hop === undefined ? text : keyOf(hop), proxied: hop !== undefined && this.#isTrusted(hop) }
+    this.#peers.set(text, peer)
+    return peer
   }
 
   /**
@@ -66,6 +88,11 @@ export class ClientAddresses {
   #isTrusted(address: Address): boolean {
     return this.#trusted.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
   }
+}
+
+/** The address of the other end of a connection, as uWebSockets.js writes it; empty when the connection is gone. */
+export function peerOf(res: HttpResponse): string {
+  return Buffer.from(res.getRemoteAddressAsText()).toString('latin1')
 }
 
 /** All `X-Forwarded-For` headers in their order: a proxy may add a header of its own below the client's. */

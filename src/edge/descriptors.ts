@@ -3,6 +3,9 @@ import { readdir } from 'node:fs/promises'
 import { DESCRIPTORS_RESERVED_MAX, DESCRIPTORS_RESERVED_SHARE } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 
+/** Of the file descriptors: from here on each address may only have its share. */
+const DESCRIPTORS_SCARCE_SHARE = 1 / 2
+
 /** What the guard reads of the process; tests give their own. */
 export interface DescriptorSource {
   /** Most descriptors that the process may have open; null where the system does not report it. */
@@ -14,6 +17,8 @@ export interface DescriptorSource {
 interface DescriptorGuardOptions {
   readonly source: DescriptorSource
   readonly log: Log
+  /** Closes the connection that has waited longest for a whole head, if there is one. */
+  readonly evict: () => void
   /** Stops accepting connections at once. */
   readonly pause: () => void
   /** Accepts connections again. Called at each look until it does not reject. */
@@ -23,13 +28,15 @@ interface DescriptorGuardOptions {
 /**
  * Keeps this process from running out of file descriptors. Without a free one uWebSockets.js cannot accept and retries
  * without a pause, which uses a whole core; backends of live calls, tools and the ops port fail, too. So no connections
- * are accepted while only a reserve is left; they are accepted again when twice the reserve is free.
+ * are accepted while only a reserve is left; they are accepted again when twice the reserve is free. Before that,
+ * connections that have sent no whole head make room for new ones.
  */
 export class DescriptorGuard {
   /** How often accepting was stopped. */
   pauses = 0
   readonly #options: DescriptorGuardOptions
   readonly #pauseAt: number
+  /** From here on each new connection replaces an old one that has sent nothing; below it the port is opened again. */
   readonly #resumeAt: number
   /** Open descriptors at the last count. */
   #open = 0
@@ -52,6 +59,11 @@ export class DescriptorGuard {
     return this.#low
   }
 
+  /** True while so many are open that an address gets no more than its share. */
+  get scarce(): boolean {
+    return this.#open + this.#since >= (this.#options.source.limit ?? Infinity) * DESCRIPTORS_SCARCE_SHARE
+  }
+
   /** Why connections are not accepted, with the figures that decided it. */
   get why(): string {
     return `${this.#open + this.#since} of ${this.#options.source.limit ?? 'any number of'} file descriptors are open; ${this.#pauseAt} may be`
@@ -63,6 +75,7 @@ export class DescriptorGuard {
    */
   connection(change: number): void {
     this.#since += change
+    if (change > 0 && this.#open + this.#since >= this.#resumeAt) this.#options.evict()
     if (this.#open + this.#since >= this.#pauseAt) this.#pause()
   }
 

@@ -14,15 +14,17 @@ import { EMPTY_RESPONSE } from '../sautikit/actions.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { Admission } from './admission.js'
 import { CertificateWatch } from './certificate-watch.js'
-import { ClientAddresses } from './client-address.js'
+import { ClientAddresses, peerOf } from './client-address.js'
 import { DescriptorGuard, ownDescriptors } from './descriptors.js'
-import { refuseAmbiguousRequests } from './http-exchange.js'
+import { Exchange, aroundRequests, refuseAmbiguousRequests } from './http-exchange.js'
 import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
 import type { WebhookHandler } from './public-app.js'
+import { UnsentReplies } from './reply-writer.js'
 import { StreamTokens } from './stream-tokens.js'
+import { UnprovenConnections } from './unproven-connections.js'
 import { PublicListeners, createApp, listen, portOf } from './uws.js'
 import type { TemplatedApp } from './uws.js'
 import { WebhookGuard } from './webhook-guard.js'
@@ -56,25 +58,30 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const guard = new WebhookGuard(options, tokens)
   const addresses = new ClientAddresses(options.trustedProxies)
   const opsApp = createApp()
+  const source = options.descriptors ?? ownDescriptors()
+  const unproven = new UnprovenConnections(source.limit, guard, options.clock)
   const descriptors = new DescriptorGuard({
-    source: options.descriptors ?? ownDescriptors(),
+    source,
     log: options.log,
+    evict: () => unproven.evict(),
     pause: () => {
       listeners.close()
     },
     resume: () => listeners.open(),
   })
+  const unsent = new UnsentReplies(options)
   const admission = new Admission(options, descriptors)
   const webhooks = new Webhooks(options, guard, tokens, admission)
-  const media = new MediaSockets(options, tokens, guard, addresses, (callSid) => webhooks.answeredAtMs(callSid))
+  const media = new MediaSockets(options, tokens, guard, addresses, (callSid) => webhooks.answeredAtMs(callSid), unsent)
   const fleet = options.fleet === undefined ? null : fleetSide(options, options.fleet, webhooks)
   const publicRoutes = new PublicApp(
     options,
     guard,
     fleet?.handler ?? ((webhook) => webhooks.answer(webhook)),
     addresses,
+    unsent,
   )
-  const opsRoutes = new OpsApp(options, guard.refusals, admission)
+  const opsRoutes = new OpsApp(options, guard.refusals, admission, unsent)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
@@ -106,18 +113,29 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { tls = null } = options
   const listeners = publicListeners(() => {
     const app = createApp(tls)
-    app.filter((_res, change) => {
+    app.filter((res, change) => {
       descriptors.connection(change)
+      if (change < 0) return
+      const peer = peerOf(res)
+      unproven.opened(res, peer, addresses.peer(peer), descriptors.scarce)
     })
-    refuseAmbiguousRequests(app, (res, req) => {
+    aroundRequests(app, (res, _req, handle) => {
+      unproven.requested(peerOf(res))
+      guard.work.count(handle)
+    })
+    refuseAmbiguousRequests(app, unsent, (res, req) => {
       ambiguous({ port: 'public' }).inc()
-      guard.failed(addresses.of(res, req))
+      const client = addresses.of(res, req)
+      const closes = guard.closes(client.address)
+      if (closes === null) return
+      guard.close(new Exchange(res, req, unsent), client, closes)
+      return 'closed'
     })
     media.routes(app) // before the rest: an upgrade is a GET
     publicRoutes.routes(app)
     return app
   }, options)
-  refuseAmbiguousRequests(opsApp, () => ambiguous({ port: 'ops' }).inc())
+  refuseAmbiguousRequests(opsApp, unsent, () => ambiguous({ port: 'ops' }).inc())
   opsRoutes.routes(opsApp)
 
   // The ops port first: no call can come in while only that one is open.
@@ -140,6 +158,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     media.sweep(nowMs)
     publicRoutes.sweep(nowMs)
     opsRoutes.sweep(nowMs)
+    unsent.sweep(nowMs)
     void descriptors.look()
   }, EDGE_SWEEP_MS).unref()
 
@@ -210,11 +229,15 @@ function fleetSide(
     node: fleet.node,
     calls,
     answer: (webhook, how) => webhooks.offer(webhook, how),
+    turnedAway: (callSid) => webhooks.turnedAway(callSid),
     recovery,
     clock,
     random: Math.random,
   })
-  fleet.node.onTakeOver((callSids, permit) => void recovery.takeOver(callSids, permit))
+  fleet.node.onTakeOver(
+    (callSids, permit) => void recovery.takeOver(callSids, permit),
+    (callSid) => recovery.has(callSid),
+  )
   const routed = metrics.defineCounter(
     'webhooks_routed',
     'Webhooks that were not answered where they came, by result',
@@ -257,6 +280,7 @@ function beginSeries(metrics: Metrics): void {
   for (const reason of REFUSAL_REASONS) metrics.callsRefused({ reason })
   for (const reason of WEBHOOK_REJECTIONS) metrics.webhookRejected({ reason })
   for (const route of WEBHOOK_ROUTES) metrics.webhookSeconds({ route })
+  for (const route of ['stream-status', 'after-stream', 'human']) metrics.webhooksTokenOnly({ route })
 }
 
 function checkOrigins(options: EdgeOptions): void {

@@ -1,6 +1,10 @@
+import { assert } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
 import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX, BODY_DEADLINE_MS, REFUSAL_FLUSH_BYTES } from '../core/limits.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
+import type { StoredFile } from '../telemetry/archive/stored-file.js'
+import { BodySender, PIECE_BYTES, bytesBody, openBody, rangeOf } from './reply-writer.js'
+import type { Body, UnsentReplies } from './reply-writer.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 const STATUS_LINES = {
@@ -8,6 +12,7 @@ const STATUS_LINES = {
   201: '201 Created',
   202: '202 Accepted',
   204: '204 No Content',
+  206: '206 Partial Content',
   400: '400 Bad Request',
   401: '401 Unauthorized',
   403: '403 Forbidden',
@@ -17,6 +22,7 @@ const STATUS_LINES = {
   409: '409 Conflict',
   413: '413 Content Too Large',
   415: '415 Unsupported Media Type',
+  416: '416 Range Not Satisfiable',
   426: '426 Upgrade Required',
   429: '429 Too Many Requests',
   500: '500 Internal Server Error',
@@ -38,22 +44,23 @@ export type HttpErrorCode =
   | 'BUSY'
   | 'UPGRADE_REQUIRED'
   | 'BAD_REQUEST'
+  | 'RANGE'
   | 'NODE_SILENT'
   | 'OTHER_NODE'
   | 'CALL_LIVE'
   | 'INTERNAL'
 
 /** An answer as a value: handlers return it, `Exchange` writes it. */
-export interface Reply {
+export interface Reply<Content extends string | Uint8Array | StoredFile = string | Uint8Array | StoredFile> {
   readonly status: HttpStatus
-  readonly body: string | Uint8Array
+  readonly body: Content
   readonly contentType: string | null
   readonly headers: readonly (readonly [string, string])[]
   /** Closes the connection after it: the rest of the request is not read. */
   readonly close: boolean
 }
 
-export function jsonReply(value: unknown, status: HttpStatus = 200): Reply {
+export function jsonReply(value: unknown, status: HttpStatus = 200): Reply<string> {
   return {
     status,
     body: `${JSON.stringify(value)}\n`,
@@ -68,7 +75,7 @@ export function errorReply(
   code: HttpErrorCode,
   message: string,
   extra: { readonly headers?: Reply['headers']; readonly close?: boolean } = {},
-): Reply {
+): Reply<string> {
   return {
     ...jsonReply({ error: { code, message } }, status),
     headers: extra.headers ?? [],
@@ -84,18 +91,51 @@ export function textReply(body: string, contentType: string, status: HttpStatus 
   return { status, body, contentType, headers: [], close: false }
 }
 
+/** All of a file, or the part that the request asks for. */
+export function fileReply(body: StoredFile, contentType: string): Reply {
+  return { status: 200, body, contentType, headers: [['Accept-Ranges', 'bytes']], close: false }
+}
+
+/** The body of an answer of JSON. */
+export function jsonOf({ body }: Pick<Reply, 'body'>): unknown {
+  assert(typeof body === 'string', 'an answer of JSON is text')
+  return JSON.parse(body)
+}
+
 export const NO_CONTENT: Reply = { status: 204, body: '', contentType: null, headers: [], close: false }
+
+const STANDARD_HEADERS: Reply['headers'] = [
+  ['Cache-Control', 'no-store'],
+  ['X-Content-Type-Options', 'nosniff'],
+]
 
 /** One request, which is answered once unless its sender disconnects first. */
 export class Exchange {
   readonly #res: HttpResponse
-  /** Answered or aborted: uWebSockets.js allows no use of the response after that. */
+  readonly #unsent: UnsentReplies
+  readonly #isHead: boolean
+  /** Empty: none. */
+  readonly #range: string
+  /** Answered or aborted. */
   #over = false
+  /** The connection is gone: uWebSockets.js allows no use of the response after that. */
+  #gone = false
+  /** What is being sent. */
+  #sender: BodySender | EventStream | null = null
   #whenOver: (() => void) | null = null
 
-  constructor(res: HttpResponse) {
+  constructor(res: HttpResponse, req: HttpRequest, unsent: UnsentReplies) {
     this.#res = res
-    res.onAborted(() => this.#end())
+    this.#unsent = unsent
+    this.#isHead = req.getMethod() === 'head'
+    // A part of what? No validator is ever sent, so what If-Range has is of another file.
+    this.#range = req.getHeader('if-range') === '' ? req.getHeader('range') : ''
+    res.onAborted(() => {
+      this.#gone = true
+      if (this.#sender instanceof BodySender) this.#sender.left()
+      else if (this.#sender !== null) this.#unsent.done(this.#sender)
+      this.#end()
+    })
   }
 
   get over(): boolean {
@@ -108,23 +148,19 @@ export class Exchange {
   }
 
   /** @returns false when the exchange is over already */
-  reply(reply: Reply, options: { readonly withoutBody?: boolean } = {}): boolean {
+  reply(reply: Reply): boolean {
     if (this.#over) return false
     this.#end()
-    const res = this.#res
-    res.cork(() => {
-      res.writeStatus(STATUS_LINES[reply.status])
-      if (reply.contentType !== null) res.writeHeader('Content-Type', reply.contentType)
-      for (const [name, value] of reply.headers) res.writeHeader(name, value)
-      res.writeHeader('Cache-Control', 'no-store')
-      res.writeHeader('X-Content-Type-Options', 'nosniff')
-      if (options.withoutBody === true) res.endWithoutBody(byteLength(reply.body), reply.close)
-      // Not `endWithoutBody(undefined, …)`: the native module takes undefined for a length, and writes one of 19
-      // digits.
-      else if (reply.status === 204 && !reply.close) res.endWithoutBody()
-      else res.end(reply.body, reply.close)
-    })
+    const { body } = reply
+    if (typeof body === 'string' || body instanceof Uint8Array) this.#write({ ...reply, body })
+    else if (this.#isHead) this.#sendAndClose(reply, null, body.bytes)
+    else void this.#sendFile(reply, body)
     return true
+  }
+
+  /** Closes the connection without an answer; what came behind the request is not read. */
+  cut(): void {
+    if (!this.#over) this.#res.close()
   }
 
   /** Begins an answer of server-sent events, which stays open; null when the exchange is over already. */
@@ -134,13 +170,14 @@ export class Exchange {
     res.cork(() => {
       res.writeStatus(STATUS_LINES[200])
       res.writeHeader('Content-Type', 'text/event-stream')
-      res.writeHeader('Cache-Control', 'no-store')
-      res.writeHeader('X-Content-Type-Options', 'nosniff')
+      for (const [name, value] of STANDARD_HEADERS) res.writeHeader(name, value)
       // A proxy that buffers would hold the events back.
       res.writeHeader('X-Accel-Buffering', 'no')
       res.write(': mkondo\n\n')
     })
-    return new EventStream(res, this)
+    const stream = new EventStream(res, this, this.#unsent)
+    this.#sender = stream
+    return stream
   }
 
   /** Ends an answer that `stream` began. */
@@ -156,20 +193,112 @@ export class Exchange {
     this.#whenOver?.()
     this.#whenOver = null
   }
+
+  #write(reply: Reply<string | Uint8Array>): void {
+    const { body, status, close } = reply
+    if (this.#isHead) this.#sendAndClose(reply, null, byteLength(body))
+    else if (close) this.#sendAndClose(reply, typeof body === 'string' ? body : new TextDecoder().decode(body))
+    // Only the carrier and operators, who have proven who they are, get an answer without a body on a connection that
+    // stays: nothing tells whether its reader has taken it.
+    else if (status === 204) this.#res.cork(() => void this.#head(reply).endWithoutBody())
+    else {
+      const bytes = typeof body === 'string' ? Buffer.from(body) : body
+      this.#sendBody(reply, bytesBody(bytes), bytes.subarray(0, PIECE_BYTES))
+    }
+  }
+
+  #head({ status, contentType, headers }: Reply): HttpResponse {
+    const res = this.#res
+    res.writeStatus(STATUS_LINES[status])
+    if (contentType !== null) res.writeHeader('Content-Type', contentType)
+    for (const [name, value] of [...headers, ...STANDARD_HEADERS]) res.writeHeader(name, value)
+    return res
+  }
+
+  #sendBody(reply: Reply, body: Body, first: Uint8Array): void {
+    const sender = new BodySender(this.#res, this.#unsent, body, first)
+    this.#sender = sender
+    this.#res.cork(() => {
+      this.#head(reply)
+      sender.begin()
+    })
+  }
+
+  async #sendFile(reply: Reply, file: StoredFile): Promise<void> {
+    const range = rangeOf(this.#range, file.bytes)
+    if (range === 'unsatisfiable') {
+      const headers: Reply['headers'] = [['Content-Range', `bytes */${file.bytes}`]]
+      return this.#write(errorReply(416, 'RANGE', 'the file has no such part', { headers }))
+    }
+    const part = range ?? { from: 0, to: file.bytes - 1 }
+    let body: Body | null = null
+    try {
+      body = await openBody(this.#unsent, file.path, part)
+      const first = await body?.piece(0)
+      if (this.#gone) body?.close()
+      else if (body === null || first === undefined) {
+        const headers: Reply['headers'] = [['Retry-After', '5']]
+        this.#write(errorReply(503, 'BUSY', 'too many files are being sent', { headers }))
+      } else if (range === null) this.#sendBody(reply, body, first)
+      else {
+        const headers: Reply['headers'] = [
+          ...reply.headers,
+          ['Content-Range', `bytes ${part.from}-${part.to}/${file.bytes}`],
+        ]
+        this.#sendBody({ ...reply, status: 206, headers }, body, first)
+      }
+    } catch (error) {
+      body?.close()
+      this.#unsent.broke(error)
+      if (!this.#gone) this.#write(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
+    }
+  }
+
+  /**
+   * Sends an answer, and closes the connection once the kernel has it; nothing that follows on it is answered.
+   *
+   * `end(…, true)` would give the response up, read on while the other side takes nothing, and answer what follows. So
+   * the whole answer is written as its status line, which uWebSockets.js sends as it is, and the response stays
+   * unfinished until the connection is closed.
+   * @param body  null: it is not sent
+   * @param bytes  its length
+   */
+  #sendAndClose(reply: Reply, body: string | null, bytes = byteLength(body ?? '') + 2): void {
+    const text = [
+      STATUS_LINES[reply.status],
+      `Date: ${new Date().toUTCString()}`,
+      ...(reply.contentType === null ? [] : [`Content-Type: ${reply.contentType}`]),
+      ...[...reply.headers, ...STANDARD_HEADERS].map(([name, value]) => `${name}: ${value}`),
+      'Connection: close',
+      ...(reply.status === 204 ? [] : [`Content-Length: ${bytes}`]),
+      // The line break behind a status line ends the head, or else is the body's last.
+      ...(body === null ? [''] : ['', body]),
+    ].join('\r\n')
+    this.#res.cork(() => void this.#res.writeStatus(text))
+    // A long answer has left uWebSockets.js's buffer by now; a short one leaves it when everything is parsed that came
+    // with the request.
+    if (text.length >= REFUSAL_FLUSH_BYTES) this.#res.close()
+    else
+      setImmediate(() => {
+        if (!this.#gone) this.#res.close()
+      })
+  }
 }
 
 /** An open answer of server-sent events. */
 export class EventStream {
-  /** Since when the other side takes nothing; null while it does. */
-  stalledAtMs: number | null = null
+  /** The other side takes nothing. */
+  stalled = false
   /** Called when the other side takes events again after a stall, in which some may not have been sent. */
   onDrained: () => void = () => undefined
   readonly #res: HttpResponse
   readonly #exchange: Exchange
+  readonly #unsent: UnsentReplies
 
-  constructor(res: HttpResponse, exchange: Exchange) {
+  constructor(res: HttpResponse, exchange: Exchange, unsent: UnsentReplies) {
     this.#res = res
     this.#exchange = exchange
+    this.#unsent = unsent
   }
 
   get closed(): boolean {
@@ -177,37 +306,53 @@ export class EventStream {
   }
 
   /** Sends one event of JSON; nothing while the other side takes nothing. */
-  send(event: string, json: string, nowMs: number): void {
-    this.#write(`event: ${event}\ndata: ${json}\n\n`, nowMs)
+  send(event: string, json: string): void {
+    this.#write(`event: ${event}\ndata: ${json}\n\n`)
   }
 
   /** A comment, so that each side notices when the other is gone. */
-  beat(nowMs: number): void {
-    this.#write(':\n\n', nowMs)
+  beat(): void {
+    this.#write(BEAT)
   }
 
   end(): void {
-    if (!this.closed) this.#exchange.endStream()
+    if (this.stalled) this.cut()
+    else if (!this.closed) this.#exchange.endStream()
   }
 
   cut(): void {
     if (!this.closed) this.#res.close()
   }
 
-  #write(text: string, nowMs: number): void {
-    if (this.closed || this.stalledAtMs !== null) return
+  #write(text: string): void {
+    if (this.closed || this.stalled) return
     const res = this.#res
     res.cork(() => {
       if (res.write(text)) return
-      this.stalledAtMs = nowMs
-      res.onWritable(() => {
-        this.stalledAtMs = null
-        this.onDrained()
-        return true
-      })
+      this.stalled = true
+      this.#unsent.waits(this, text.length)
+      res.onWritable(() => this.#drained(text.length))
     })
   }
+
+  /** The other side has taken something. What uWebSockets.js still holds goes out with the next write only. */
+  #drained(bytes: number): boolean {
+    if (!this.stalled) return true
+    let all = false
+    this.#res.cork(() => {
+      all = this.#res.write(BEAT)
+    })
+    if (!all) this.#unsent.waits(this, bytes)
+    else {
+      this.#unsent.done(this)
+      this.stalled = false
+      this.onDrained()
+    }
+    return all
+  }
 }
+
+const BEAT = ':\n\n'
 
 function byteLength(body: string | Uint8Array): number {
   return typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
@@ -356,47 +501,51 @@ function headFault(req: HttpRequest): string | null {
   return fault
 }
 
+function refuseAmbiguous(exchange: Exchange, fault: string): void {
+  exchange.reply(atOnce(errorReply(400, 'BAD_REQUEST', `${fault}; the connection is closed`, { close: true })))
+}
+
 /**
- * Answers 400 and closes the connection at once.
+ * An answer that leaves at once with those before it, and closes the connection.
  *
- * uWebSockets.js buffers an answer until it has parsed everything that came with the request, and answers the requests
- * behind it although the connection is about to close. An answer larger than its buffer leaves at once, and the
- * connection closes before anything behind it is parsed. Hence the spaces at the end.
+ * uWebSockets.js buffers an answer until it has parsed everything that came with the request, and closes the connection
+ * over an unfinished answer when another request comes behind it. An answer larger than its buffer leaves at once, and
+ * the connection closes before anything behind it is parsed. Hence the spaces at the end.
  */
-function refuseAmbiguous(res: HttpResponse, fault: string): void {
-  const reply = errorReply(400, 'BAD_REQUEST', `${fault}; the connection is closed`, { close: true })
-  new Exchange(res).reply({ ...reply, body: String(reply.body).padEnd(REFUSAL_FLUSH_BYTES) })
+export function atOnce(reply: Reply<string>): Reply<string> {
+  return { ...reply, body: reply.body.padEnd(REFUSAL_FLUSH_BYTES), close: true }
 }
 
 /**
  * Puts the check of each request's head before all routes that are added from here on, upgrades included.
- * @param onAmbiguous  called for each refused request; its response may be used for its address only
+ * @param onAmbiguous  called for each refused request; its response may be used for its address only, or to close the
+ *   connection unanswered
  */
 export function refuseAmbiguousRequests(
   app: TemplatedApp,
-  onAmbiguous: (res: HttpResponse, req: HttpRequest) => void,
+  unsent: UnsentReplies,
+  onAmbiguous: (res: HttpResponse, req: HttpRequest) => 'closed' | void,
 ): void {
-  /** @returns whether the request was refused */
-  const refused = (res: HttpResponse, req: HttpRequest): boolean => {
+  aroundRequests(app, (res, req, handle) => {
     const fault = headFault(req)
-    if (fault === null) return false
-    onAmbiguous(res, req)
-    refuseAmbiguous(res, fault)
-    return true
-  }
+    if (fault === null) handle()
+    else if (onAmbiguous(res, req) !== 'closed') refuseAmbiguous(new Exchange(res, req, unsent), fault)
+  })
+}
+
+/** Calls `around` instead of the handlers of all routes that are added from here on, upgrades included. */
+export function aroundRequests(
+  app: TemplatedApp,
+  around: (res: HttpResponse, req: HttpRequest, handle: () => void) => void,
+): void {
   for (const method of ['get', 'head', 'post', 'any'] as const) {
     const add = app[method].bind(app)
-    app[method] = (pattern, handler) =>
-      add(pattern, (res, req) => {
-        if (!refused(res, req)) return handler(res, req)
-      })
+    app[method] = (pattern, handler) => add(pattern, (res, req) => around(res, req, () => void handler(res, req)))
   }
   const addSockets = app.ws.bind(app)
   app.ws = (pattern, behavior) =>
     addSockets(pattern, {
       ...behavior,
-      upgrade: (res, req, context) => {
-        if (!refused(res, req)) return behavior.upgrade?.(res, req, context)
-      },
+      upgrade: (res, req, context) => around(res, req, () => void behavior.upgrade?.(res, req, context)),
     })
 }

@@ -6,10 +6,11 @@ import type { LiveCall } from '../workers/live-call.js'
 import type { RefusalReason } from '../telemetry/metrics.js'
 import { CarrierSocket, endOfOurs, endOfSocket, socketCounters } from './carrier-socket.js'
 import type { SocketCounters, SocketData } from './carrier-socket.js'
-import type { ClientAddresses } from './client-address.js'
+import type { Client, ClientAddresses } from './client-address.js'
 import { Exchange, errorReply } from './http-exchange.js'
 import type { HttpErrorCode, HttpStatus } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
+import type { UnsentReplies } from './reply-writer.js'
 import type { StreamTokens } from './stream-tokens.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, UpgradeContext, WebSocket } from './uws.js'
@@ -49,6 +50,7 @@ export class MediaSockets {
   readonly #tokens: StreamTokens
   readonly #guard: WebhookGuard
   readonly #addresses: ClientAddresses
+  readonly #unsent: UnsentReplies
   readonly #answeredAtMs: (callSid: string) => number | undefined
   readonly #open = new Set<CarrierSocket>()
   readonly #utf8 = new TextDecoder()
@@ -61,8 +63,10 @@ export class MediaSockets {
     guard: WebhookGuard,
     addresses: ClientAddresses,
     answeredAtMs: (callSid: string) => number | undefined,
+    unsent: UnsentReplies,
   ) {
     this.#options = options
+    this.#unsent = unsent
     this.#tokens = tokens
     this.#answeredAtMs = answeredAtMs
     this.#guard = guard
@@ -89,6 +93,7 @@ export class MediaSockets {
         if (isBinary) carrier.binary(message)
         else carrier.text(this.#utf8.decode(message))
       },
+      pong: (ws) => ws.getUserData().carrier.pong(),
       close: (ws, code, message) => this.#closed(ws, code, message),
     })
   }
@@ -117,8 +122,10 @@ export class MediaSockets {
 
   #upgrade(res: HttpResponse, req: HttpRequest, context: UpgradeContext): void {
     const admission = this.#admit(req)
-    if ('status' in admission) return this.#refuse(res, admission, this.#addresses.of(res, req))
+    const client = this.#addresses.of(res, req)
+    if ('status' in admission) return this.#refuse(new Exchange(res, req, this.#unsent), admission, client)
 
+    this.#guard.work.proved(client.address)
     const { call, nonce, subprotocol } = admission
     const { calls, clock, metrics, fleet } = this.#options
     const answeredAtMs = this.#answeredAtMs(call.callSid)
@@ -174,25 +181,23 @@ export class MediaSockets {
     return { call, nonce: token.nonce, subprotocol }
   }
 
-  #refuse(res: HttpResponse, refused: Refusal, address: string): void {
-    const exhausted = this.#guard.exhausted(address)
-    this.#guard.failed(address)
+  #refuse(exchange: Exchange, refused: Refusal, client: Client): void {
+    const closes = this.#guard.closes(client.address)
     // A token of ours gets its own reason, whatever else came from the same address.
-    if (exhausted !== null && !TOKEN_WAS_OURS.includes(refused.reason)) {
+    if (closes !== null && !TOKEN_WAS_OURS.includes(refused.reason)) {
       this.#options.metrics.callsRefused({ reason: 'rate-limit' }).inc()
-      new Exchange(res).reply({ ...exhausted.reply, close: true })
-      return
+      return this.#guard.close(exchange, client, closes)
     }
     this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
     // Beyond the limit a refusal is only counted: a flood must not displace other entries of the log and the list.
-    if (exhausted === null) {
+    if (closes === null) {
       this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
       this.#options.log.warn(
-        { reason: refused.reason, code: refused.code, status: refused.status, address },
+        { reason: refused.reason, code: refused.code, status: refused.status, address: client.address },
         'an audio socket was refused',
       )
     }
-    new Exchange(res).reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
+    exchange.reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
   }
 
   /** Metadata in the handshake's headers replaces the first text frame. */

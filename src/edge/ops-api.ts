@@ -5,10 +5,10 @@ import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import type { CallRecord } from '../call/record.js'
+import type { CallOutcome, CallRecord } from '../call/record.js'
 import { liveCount } from '../workers/live-call.js'
 import type { LiveCall } from '../workers/live-call.js'
-import { errorReply, jsonReply, textReply } from './http-exchange.js'
+import { errorReply, fileReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
@@ -75,9 +75,15 @@ export class OpsApi {
     return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
   }
 
-  /** At most `limit` live calls and `limit` ended ones, newest first, without what was said. */
-  newest(limit: number): { readonly live: readonly ListedCall[]; readonly ended: readonly ListedCall[] } {
-    return { live: this.rows(limit), ended: this.#ended(limit) }
+  /**
+   * At most `limit` live calls and `limit` ended ones, newest first, without what was said.
+   * @param outcome  of the ended ones; null: any
+   */
+  newest(
+    limit: number,
+    outcome: CallOutcome | null,
+  ): { readonly live: readonly ListedCall[]; readonly ended: readonly ListedCall[] } {
+    return { live: this.rows(limit), ended: this.#ended(limit, outcome) }
   }
 
   /** At most `limit` live calls, newest first. */
@@ -92,9 +98,10 @@ export class OpsApi {
     return live === undefined ? null : { call: live.view(), timeline: live.timeline() }
   }
 
-  #ended(limit: number) {
+  #ended(limit: number, outcome: CallOutcome | null = null) {
     return this.#options.calls
       .ended()
+      .filter((record) => outcome === null || record.outcome === outcome)
       .slice(-limit)
       .reverse()
       .map((record) => ({
@@ -166,20 +173,20 @@ export class OpsApi {
       case 'handoff': {
         const packet = calls.handoff(callSid) ?? (await this.#options.kept?.('handoff', callSid))
         return packet === undefined
-          ? errorReply(404, 'NOT_FOUND', 'this call was not handed to a human')
+          ? errorReply(404, 'NOT_FOUND', 'there is no handoff packet of this call')
           : jsonReply(packet)
       }
       case 'recording.wav': {
-        const wav = await recording(callSid)
-        return wav === null
+        const file = await recording(callSid)
+        return file === null
           ? errorReply(404, 'NOT_FOUND', 'there is no recording of this call')
-          : { status: 200, body: wav, contentType: 'audio/wav', headers: [], close: false }
+          : fileReply(file, 'audio/wav')
       }
       case 'journal.jsonl': {
-        const journal = (await this.#options.journal?.(callSid)) ?? null
-        return journal === null
-          ? errorReply(404, 'NOT_FOUND', 'there is no journal of this call (JOURNAL_CALLS), or it is too large')
-          : { status: 200, body: journal, contentType: 'application/jsonl; charset=utf-8', headers: [], close: false }
+        const file = (await this.#options.journal?.(callSid)) ?? null
+        return file === null
+          ? errorReply(404, 'NOT_FOUND', 'there is no journal of this call (JOURNAL_CALLS)')
+          : fileReply(file, 'application/jsonl; charset=utf-8')
       }
     }
   }

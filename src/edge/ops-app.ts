@@ -19,6 +19,7 @@ import type { SessionRights } from './ops-session.js'
 import { BODY_FAULTS } from './rejections.js'
 import type { Refusals } from './rejections.js'
 import type { EdgeOptions } from './options.js'
+import type { UnsentReplies } from './reply-writer.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 type OpsOptions = Pick<
@@ -75,6 +76,7 @@ const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens'
 /** The routes of the ops port. The guard checks each request; health and the console's files need no token. */
 export class OpsApp {
   readonly #options: OpsOptions
+  readonly #unsent: UnsentReplies
   readonly #api: OpsApi
   readonly #fleet: FleetApi
   readonly #erase: EraseApi
@@ -89,19 +91,22 @@ export class OpsApp {
   /** Allowed methods by path; all others get a 405. */
   readonly #allowed = new Map<string, string>()
 
-  constructor(options: OpsOptions, refusals: Refusals, admission: Admission) {
+  constructor(options: OpsOptions, refusals: Refusals, admission: Admission, unsent: UnsentReplies) {
     this.#options = options
+    this.#unsent = unsent
     this.#api = new OpsApi(options, refusals, admission)
-    this.#fleet = new FleetApi(options, this.#api)
+    this.#fleet = new FleetApi(options, this.#api, (session) => this.#guard.sessionEnded(session, options.wallClock()))
     this.#erase = new EraseApi(options)
     this.#agents = new AgentsApi(options)
-    this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null)
+    this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null, options.wallClock)
     const { clock, log, liveMs: everyMs } = options
     this.#live = new LiveFeeds({ fleet: this.#fleet, clock, log, node: () => this.#nodeHead(), everyMs })
     this.#phones = new PhoneSockets({
       phone: options.phone ?? null,
       log,
-      admit: (exchange, res, req) => this.#admit(exchange, res, req, 'SOCKET', 'all'),
+      admit: (res, req) =>
+        this.#admit(this.#exchange(res, req), res, req, 'SOCKET', 'all') ? this.#operator(res, req) : null,
+      node: options.fleet?.node.name ?? null,
     })
     const { metrics } = options
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
@@ -142,7 +147,7 @@ export class OpsApp {
     )
     this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/fleet', () => this.#fleet.status())
-    this.#get(app, '/api/fleet/calls', (req) => this.#fleet.list(req.getQuery('limit')))
+    this.#get(app, '/api/fleet/calls', (req) => this.#fleet.list(req.getQuery('limit'), req.getQuery('outcome')))
     this.#get(app, '/api/calls/:sid', (req) => this.#fleet.call(req.getParameter(0)))
     for (const view of CALL_VIEWS)
       this.#get(app, `/api/calls/:sid/${view}`, (req, operator) =>
@@ -158,8 +163,8 @@ export class OpsApp {
     for (const command of NODE_COMMANDS)
       this.#post(app, `/api/${command}`, (body, operator) => this.#fleet.commandNode(command, body, operator))
     this.#otherMethods(app)
-    app.any('/*', (res) => {
-      new Exchange(res).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
+    app.any('/*', (res, req) => {
+      this.#exchange(res, req).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
     })
   }
 
@@ -184,8 +189,13 @@ export class OpsApp {
       else this.#refuse(exchange, opened, nowMs)
     })
     this.#postOpen(app, '/api/logout', (exchange, _body, head) => {
-      const cookie = this.#guard.logOut(head)
-      exchange.reply(cookie === null ? NO_CONTENT : { ...NO_CONTENT, headers: [['Set-Cookie', cookie]] })
+      const left = this.#guard.logOut(head, wallClock())
+      void this.#answer(exchange, '/api/logout', async () => {
+        await this.#fleet.sessionsEnded(left?.ended ?? [])
+        // With a body, as anybody may ask for it: see `Exchange`.
+        const reply = jsonReply({ login: left !== null, rights: left === null ? 'act' : null })
+        return left === null ? reply : { ...reply, headers: [['Set-Cookie', left.cookie]] }
+      })
     })
   }
 
@@ -222,17 +232,27 @@ export class OpsApp {
     this.#slowed.sweep(nowMs)
   }
 
-  /** A route that needs no token; HEAD as well, for load balancers. */
+  #exchange(res: HttpResponse, req: HttpRequest): Exchange {
+    return new Exchange(res, req, this.#unsent)
+  }
+
+  /** A route that needs no token. */
   #open(app: TemplatedApp, path: string, answer: (head: OpsHead) => Reply): void {
-    app.get(path, (res, req) => {
-      const exchange = new Exchange(res)
-      if (this.#admit(exchange, res, req, 'GET', 'open')) exchange.reply(answer(headOf(res, req)))
-    })
-    app.head(path, (res, req) => {
-      const exchange = new Exchange(res)
-      if (this.#admit(exchange, res, req, 'HEAD', 'open'))
-        exchange.reply(answer(headOf(res, req)), { withoutBody: true })
-    })
+    this.#getOrHead(app, path, 'open', (exchange, res, req) => void exchange.reply(answer(headOf(res, req))))
+  }
+
+  #getOrHead(
+    app: TemplatedApp,
+    path: string,
+    access: OpsAccess,
+    answer: (exchange: Exchange, res: HttpResponse, req: HttpRequest) => void,
+  ): void {
+    for (const method of ['GET', 'HEAD'] as const) {
+      app[method === 'GET' ? 'get' : 'head'](path, (res, req) => {
+        const exchange = this.#exchange(res, req)
+        if (this.#admit(exchange, res, req, method, access)) answer(exchange, res, req)
+      })
+    }
     this.#allow(path, 'GET, HEAD')
   }
 
@@ -243,7 +263,7 @@ export class OpsApp {
     answer: (exchange: Exchange, body: Uint8Array, head: OpsHead) => void,
   ): void {
     app.post(path, (res, req) => {
-      const exchange = new Exchange(res)
+      const exchange = this.#exchange(res, req)
       if (!this.#admit(exchange, res, req, 'POST', 'login')) return
       const head = headOf(res, req)
       this.#read(exchange, res, req, (body) => answer(exchange, body, head))
@@ -253,7 +273,7 @@ export class OpsApp {
 
   #stream(app: TemplatedApp, path: string, watch: (exchange: Exchange, req: HttpRequest) => void): void {
     app.get(path, (res, req) => {
-      const exchange = new Exchange(res)
+      const exchange = this.#exchange(res, req)
       if (this.#admit(exchange, res, req, 'GET', 'all')) watch(exchange, req)
     })
     this.#allow(path, 'GET')
@@ -264,13 +284,13 @@ export class OpsApp {
     const nowMs = this.#options.clock()
     const refused = this.#guard.check(headOf(res, req), method, access, nowMs, this.#options.wallClock())
     if (refused === null) return true
-    this.#refuse(exchange, refused, nowMs, method === 'HEAD')
+    this.#refuse(exchange, refused, nowMs)
     return false
   }
 
-  #refuse(exchange: Exchange, refused: OpsRefusal, nowMs: number, withoutBody = false): void {
+  #refuse(exchange: Exchange, refused: OpsRefusal, nowMs: number): void {
     this.#refused({ reason: refused.reason }).inc()
-    if (!refused.slow) exchange.reply(refused.reply, { withoutBody })
+    if (!refused.slow) exchange.reply(refused.reply)
     else this.#slowDown(exchange, refused, nowMs)
   }
 
@@ -286,12 +306,9 @@ export class OpsApp {
     answer: (req: HttpRequest, operator: Operator) => Reply | Promise<Reply>,
     access: OpsAccess = 'all',
   ): void {
-    app.get(path, (res, req) => {
-      const exchange = new Exchange(res)
-      if (!this.#admit(exchange, res, req, 'GET', access)) return
+    this.#getOrHead(app, path, access, (exchange, res, req) => {
       void this.#answer(exchange, path, () => answer(req, this.#operator(res, req)))
     })
-    this.#allow(path, 'GET')
   }
 
   #post(app: TemplatedApp, path: string, answer: PostAnswer): void {
@@ -300,7 +317,7 @@ export class OpsApp {
   }
 
   #withBody(res: HttpResponse, req: HttpRequest, path: string, answer: PostAnswer): void {
-    const exchange = new Exchange(res)
+    const exchange = this.#exchange(res, req)
     if (!this.#admit(exchange, res, req, 'POST', 'all')) return
     const parameters = [...path.matchAll(/:\w+/g)].map((_, index) => req.getParameter(index))
     const operator = this.#operator(res, req)
@@ -326,7 +343,7 @@ export class OpsApp {
 
   /** Of a request that was admitted. */
   #operator(res: HttpResponse, req: HttpRequest): Operator {
-    return { token: this.#options.opsToken === null ? 'none' : 'OPS_TOKEN', address: ADDRESSES.of(res, req) }
+    return { token: this.#options.opsToken === null ? 'none' : 'OPS_TOKEN', address: ADDRESSES.of(res, req).address }
   }
 
   async #answer(exchange: Exchange, path: string, answer: () => Reply | Promise<Reply>): Promise<void> {
@@ -345,8 +362,8 @@ export class OpsApp {
 
   #otherMethods(app: TemplatedApp): void {
     for (const [path, allowed] of this.#allowed) {
-      app.any(path, (res) => {
-        new Exchange(res).reply(
+      app.any(path, (res, req) => {
+        this.#exchange(res, req).reply(
           errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
         )
       })
@@ -359,7 +376,7 @@ const ADDRESSES = new ClientAddresses([])
 
 function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
   return {
-    address: ADDRESSES.of(res, req),
+    address: ADDRESSES.of(res, req).address,
     authorization: req.getHeader('authorization'),
     cookie: req.getHeader('cookie'),
     host: req.getHeader('host'),

@@ -24,7 +24,8 @@ interface AuditFields {
 }
 
 /**
- * The audit log: one line for each command of an operator, and for each recording that one fetches: what, by whom, when,
+ * The audit log: one line for each command of an operator, for each recording that one fetches, and for the beginning and
+ * end of each call from the console: what, by whom, when,
  * and its outcome. Component `audit`.
  */
 export function audit(log: Log, fields: AuditFields, { status }: Pick<Reply, 'status'>, operator: Operator): void {

@@ -8,12 +8,14 @@ import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
 import type { OwnStatus } from '../fleet/fleet-status.js'
-import { errorReply, jsonReply } from './http-exchange.js'
+import { errorReply, jsonOf, jsonReply } from './http-exchange.js'
+import { CALL_OUTCOMES } from '../call/record.js'
 import { audit, operatorSchema } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
 import type { Reply } from './http-exchange.js'
 import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
 import type { CallCommand, CallView, OpsApi } from './ops-api.js'
+import type { EndedSession } from './ops-session.js'
 import type { EdgeOptions } from './options.js'
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
@@ -23,10 +25,15 @@ export const NODE_COMMANDS = ['drain', 'cordon', 'uncordon'] as const
 type NodeCommand = (typeof NODE_COMMANDS)[number]
 
 const callSid = z.string().max(64)
+const outcomeSchema = z.enum(CALL_OUTCOMES).nullable()
 /** What a node asks another for, on behalf of an operator. */
 const requestSchema = z.discriminatedUnion('what', [
   z.object({ what: z.literal('status') }),
-  z.object({ what: z.literal('list'), limit: z.int().min(1).max(OPS_LIST_MAX) }),
+  z.object({
+    what: z.literal('list'),
+    limit: z.int().min(1).max(OPS_LIST_MAX),
+    outcome: outcomeSchema.default(null),
+  }),
   z.object({ what: z.literal('call'), callSid }),
   z.object({ what: z.literal('view'), callSid, view: z.enum(CALL_VIEWS) }),
   z.object({
@@ -36,6 +43,7 @@ const requestSchema = z.discriminatedUnion('what', [
     body: z.string(),
     operator: operatorSchema,
   }),
+  z.object({ what: z.literal('session-ended'), id: z.string().max(64), expiresS: z.int().min(0) }),
   z.object({ what: z.literal('node-command'), command: z.enum(NODE_COMMANDS), operator: operatorSchema }),
 ])
 type OpsRequest = z.output<typeof requestSchema>
@@ -55,9 +63,12 @@ interface PeerReply {
 export class FleetApi {
   readonly #options: FleetApiOptions
   readonly #here: OpsApi
+  readonly #onSessionEnded: (session: EndedSession) => void
 
-  constructor(options: FleetApiOptions, here: OpsApi) {
+  /** @param onSessionEnded  another node has ended a session of the console */
+  constructor(options: FleetApiOptions, here: OpsApi, onSessionEnded: (session: EndedSession) => void) {
     this.#options = options
+    this.#onSessionEnded = onSessionEnded
     this.#here = here
     options.fleet?.node.onRequest('ops', (request, from) => this.#asked(request, from))
   }
@@ -98,6 +109,21 @@ export class FleetApi {
     return reply
   }
 
+  /** Ends sessions of the console at the other nodes, which accept the same cookies. */
+  async sessionsEnded(sessions: readonly EndedSession[]): Promise<void> {
+    const node = this.#options.fleet?.node
+    if (node === undefined) return
+    const asked = node.others().flatMap((other) =>
+      sessions.map(async (session) => {
+        const reply = await this.#ask(node, other, { what: 'session-ended', ...session })
+        return reply?.status === 200 ? [] : [other.name]
+      }),
+    )
+    const silent = (await Promise.all(asked)).flat()
+    if (silent.length > 0)
+      this.#options.log.warn({ nodes: silent }, 'a session of the console was ended, but not at these nodes')
+  }
+
   async #commandOther(
     node: FleetNode | undefined,
     target: string,
@@ -115,16 +141,24 @@ export class FleetApi {
 
   // --- calls --------------------------------------------------------------------------------------------------
 
-  /** `GET /api/fleet/calls`: live and ended calls of all nodes, newest first, at most `limit` of each. */
-  async list(limitText: string | undefined): Promise<Reply> {
+  /**
+   * `GET /api/fleet/calls`: live and ended calls of all nodes, newest first, at most `limit` of each; of the ended ones
+   * those with `outcome`, where one is named.
+   */
+  async list(limitText: string | undefined, outcomeText: string | undefined): Promise<Reply> {
     const limit = limitText === undefined || limitText === '' ? LIST_DEFAULT : Number(limitText)
     if (!Number.isInteger(limit) || limit < 1 || limit > OPS_LIST_MAX)
       return errorReply(400, 'BAD_REQUEST', `limit is a whole number from 1 to ${OPS_LIST_MAX}`)
+    const named = outcomeSchema.safeParse(outcomeText === undefined || outcomeText === '' ? null : outcomeText)
+    if (!named.success) return errorReply(400, 'BAD_REQUEST', `outcome is one of ${CALL_OUTCOMES.join(', ')}`)
+    const outcome = named.data
     const node = this.#options.fleet?.node
-    const lists: (readonly [string | null, NodeCalls | null])[] = [[node?.name ?? null, this.#here.newest(limit)]]
+    const lists: (readonly [string | null, NodeCalls | null])[] = [
+      [node?.name ?? null, this.#here.newest(limit, outcome)],
+    ]
     if (node !== undefined) {
       const asked = node.others().map(async (other): Promise<readonly [string, NodeCalls | null]> => {
-        const reply = await this.#ask(node, other, { what: 'list', limit })
+        const reply = await this.#ask(node, other, { what: 'list', limit, outcome })
         return [other.name, reply?.status === 200 ? (reply.body as NodeCalls) : null]
       })
       lists.push(...(await Promise.all(asked)))
@@ -132,6 +166,8 @@ export class FleetApi {
     const newest = (of: 'live' | 'ended'): readonly ListedCall[] =>
       lists
         .flatMap(([name, calls]) => (calls?.[of] ?? []).map((call) => ({ ...call, node: name })))
+        // A node that runs an earlier version sends all of its ended calls.
+        .filter((call) => of === 'live' || outcome === null || call.outcome === outcome)
         .sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
         .slice(0, limit)
     return jsonReply({
@@ -150,7 +186,7 @@ export class FleetApi {
     if (node !== undefined) {
       await Promise.all(
         node.others().map(async (other) => {
-          const reply = await this.#ask(node, other, { what: 'list', limit: OPS_LIST_MAX })
+          const reply = await this.#ask(node, other, { what: 'list', limit: OPS_LIST_MAX, outcome: null })
           if (reply?.status !== 200) silent.push(other.name)
           else for (const row of (reply.body as NodeCalls).live) rows.push({ ...row, node: other.name })
         }),
@@ -169,8 +205,8 @@ export class FleetApi {
     ])
     if (call.status !== 200 || timeline.status !== 200) return null
     return {
-      call: JSON.parse(String(call.body)) as WatchedCall['call'],
-      timeline: JSON.parse(String(timeline.body)) as CallTimelineView,
+      call: jsonOf(call) as WatchedCall['call'],
+      timeline: jsonOf(timeline) as CallTimelineView,
       elsewhere: true,
     }
   }
@@ -192,7 +228,7 @@ export class FleetApi {
   /** `POST /api/calls`: at this node. */
   async place(body: Uint8Array, operator: Operator): Promise<Reply> {
     const reply = await this.#here.place(body)
-    const placed = JSON.parse(String(reply.body)) as { readonly callSid?: unknown }
+    const placed = jsonOf(reply) as { readonly callSid?: unknown }
     const sid = typeof placed.callSid === 'string' ? placed.callSid : null
     audit(
       this.#options.log,
@@ -276,7 +312,7 @@ export class FleetApi {
       case 'status':
         return this.#options.fleet === undefined ? NO_FLEET : jsonReply(this.#ownStatus(this.#options.fleet.node))
       case 'list':
-        return jsonReply(here.newest(request.limit))
+        return jsonReply(here.newest(request.limit, request.outcome))
       case 'call':
         return here.call(request.callSid)
       case 'view': {
@@ -290,6 +326,9 @@ export class FleetApi {
         return here.command(request.callSid, request.command, new TextEncoder().encode(request.body))
       case 'node-command':
         return here.commandNode(request.command)
+      case 'session-ended':
+        this.#onSessionEnded(request)
+        return jsonReply({})
     }
   }
 }
@@ -350,8 +389,8 @@ function isNoCall({ status, body }: PeerReply): boolean {
 }
 
 /** A JSON answer. */
-function toPeer({ status, body }: Reply): PeerReply {
-  return { status, body: JSON.parse(String(body)) as unknown }
+function toPeer(reply: Reply): PeerReply {
+  return { status: reply.status, body: jsonOf(reply) }
 }
 
 /** Views that are files of a caller's own words: fetched from their own node, and audited. */

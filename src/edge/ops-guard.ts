@@ -1,10 +1,11 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { OPS_WRONG_TOKENS_ADDRESSES_MAX, OPS_WRONG_TOKENS_BURST, OPS_WRONG_TOKENS_PER_S } from '../core/limits.js'
+import type { WallClock } from '../core/clock.js'
 import { errorReply } from './http-exchange.js'
 import type { Exchange, Reply } from './http-exchange.js'
 import { RateLimit } from '../core/rate-limit.js'
 import { ConsoleSessions } from './ops-session.js'
-import type { SessionRights } from './ops-session.js'
+import type { EndedSession, SessionRights } from './ops-session.js'
 
 /** The parts of an ops request that decide whether it is admitted. */
 export interface OpsHead {
@@ -67,10 +68,10 @@ export class OpsGuard {
   })
 
   /** @param opsReadToken  reads metrics; counts beside an `opsToken` only */
-  constructor(opsToken: string | null, opsReadToken: string | null) {
+  constructor(opsToken: string | null, opsReadToken: string | null, wallClock: WallClock) {
     this.#tokens =
       opsToken === null ? null : { all: digest(opsToken), metrics: opsReadToken === null ? null : digest(opsReadToken) }
-    this.#sessions = opsToken === null ? null : new ConsoleSessions(opsToken)
+    this.#sessions = opsToken === null ? null : new ConsoleSessions(opsToken, wallClock())
   }
 
   /**
@@ -117,9 +118,20 @@ export class OpsGuard {
     return refused ?? this.#sessions.open(rights, wallMs, isSecure(head))
   }
 
-  /** The value of `Set-Cookie` that ends the session of this browser; null where there are none. */
-  logOut(head: OpsHead): string | null {
-    return this.#sessions?.close(isSecure(head)) ?? null
+  /**
+   * Ends the sessions of this browser. Null where there are none.
+   * @returns the value of `Set-Cookie`, and what other nodes have to end
+   */
+  logOut(head: OpsHead, wallMs: number): { readonly cookie: string; readonly ended: readonly EndedSession[] } | null {
+    if (this.#sessions === null) return null
+    const ended = this.#sessions.sessionsOf(head.cookie, wallMs).map(({ id, expiresS }) => ({ id, expiresS }))
+    for (const session of ended) this.#sessions.end(session, wallMs)
+    return { cookie: this.#sessions.forget(isSecure(head)), ended }
+  }
+
+  /** Another node says that a session was ended there. */
+  sessionEnded(session: EndedSession, wallMs: number): void {
+    this.#sessions?.end(session, wallMs)
   }
 
   #checkSession(head: OpsHead, method: OpsMethod, access: OpsAccess, wallMs: number): OpsRefusal | null {

@@ -7,7 +7,6 @@ import {
   OPS_LIVE_CALL_MS,
   OPS_LIVE_LIST_MS,
   OPS_STREAM_BEAT_MS,
-  OPS_STREAM_STALLED_MS,
   OPS_STREAMS_MAX,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
@@ -128,12 +127,9 @@ abstract class Feed {
   }
 
   tick(nowMs: number): void {
-    for (const stream of [...this.#watchers]) {
-      if (stream.stalledAtMs !== null && nowMs - stream.stalledAtMs > OPS_STREAM_STALLED_MS) stream.cut()
-    }
     if (nowMs - this.#sentAtMs >= OPS_STREAM_BEAT_MS) {
       this.#sentAtMs = nowMs
-      for (const stream of this.#watchers) stream.beat(nowMs)
+      for (const stream of this.#watchers) stream.beat()
     }
     if (this.size === 0 || this.#looking || nowMs - this.#lookedAtMs < this.periodMs) return
     this.#lookedAtMs = nowMs
@@ -149,20 +145,18 @@ abstract class Feed {
 
   /** Sends `changes`, or the whole state to those that need it. Either may be null: there is none. */
   protected publish(event: string, changes: string | null, whole: () => string): void {
-    const nowMs = this.options.clock()
     let text: string | null = null
     for (const stream of [...this.#watchers]) {
-      if (stream.stalledAtMs !== null) continue
-      if (this.#whole.delete(stream)) stream.send(event, (text ??= whole()), nowMs)
-      else if (changes !== null) stream.send(event, changes, nowMs)
+      if (stream.stalled) continue
+      if (this.#whole.delete(stream)) stream.send(event, (text ??= whole()))
+      else if (changes !== null) stream.send(event, changes)
     }
-    if (changes !== null) this.#sentAtMs = nowMs
+    if (changes !== null) this.#sentAtMs = this.options.clock()
   }
 
   protected endAll(event: string): void {
-    const nowMs = this.options.clock()
     for (const stream of [...this.#watchers]) {
-      stream.send(event, 'null', nowMs)
+      stream.send(event, 'null')
       stream.end()
     }
   }

@@ -8,7 +8,9 @@ import {
   SOCKET_IDLE_S,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { Exchange } from './http-exchange.js'
+import { audit } from './ops-audit.js'
+import type { Operator } from './ops-audit.js'
+import type { HttpStatus } from './http-exchange.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from './uws.js'
 
@@ -46,6 +48,7 @@ interface SoftphoneCall {
 }
 
 interface PhoneData {
+  readonly operator: Operator
   call: SoftphoneCall | null
   /** Frames that were not sent because the browser does not read. */
   framesDropped: number
@@ -55,8 +58,10 @@ interface PhoneOptions {
   /** Null where no call can be placed. */
   readonly phone: Softphone | null
   readonly log: Log
-  /** Answers a request that may not act; false then. */
-  readonly admit: (exchange: Exchange, res: HttpResponse, req: HttpRequest) => boolean
+  /** Answers a request that may not act; null then. */
+  readonly admit: (res: HttpResponse, req: HttpRequest) => Operator | null
+  /** This node's name, for the audit log. */
+  readonly node: string | null
 }
 
 const NUMBER = /^\+?[0-9]{3,15}$/
@@ -82,9 +87,10 @@ export class PhoneSockets {
       idleTimeout: SOCKET_IDLE_S,
       sendPingsAutomatically: true,
       upgrade: (res, req, context) => {
-        if (!this.#options.admit(new Exchange(res), res, req)) return
+        const operator = this.#options.admit(res, req)
+        if (operator === null) return
         res.upgrade<PhoneData>(
-          { call: null, framesDropped: 0 },
+          { operator, call: null, framesDropped: 0 },
           req.getHeader('sec-websocket-key'),
           '',
           req.getHeader('sec-websocket-extensions'),
@@ -138,13 +144,21 @@ export class PhoneSockets {
   #call(ws: WebSocket<PhoneData>, { agent, from }: Readonly<Record<string, unknown>>): void {
     const { phone, log } = this.#options
     const data = ws.getUserData()
-    if (phone === null) return refuse(ws, 'this gateway does not accept calls from the browser')
     if (!isAgentName(agent)) return refuse(ws, 'agent is not valid; allowed: the name of an agent')
+    const note = (command: 'softphone' | 'softphone-over', status: HttpStatus, sid: string | null): void => {
+      audit(log, { command, node: this.#options.node, call_sid: sid, agent }, { status }, data.operator)
+    }
+    const refused = (status: HttpStatus, message: string): void => {
+      note('softphone', status, null)
+      refuse(ws, message)
+    }
+    if (phone === null) return refused(409, 'this gateway does not accept calls from the browser')
     if (typeof from !== 'string' || !NUMBER.test(from))
       return refuse(ws, 'the caller number is not valid; allowed: 3 to 15 digits, such as +254700000001')
-    if (data.call !== null) return refuse(ws, 'this page has a call already')
+    if (data.call !== null) return refused(409, 'this page has a call already')
     if (this.calls >= SOFTPHONE_CALLS_MAX)
-      return refuse(ws, `${SOFTPHONE_CALLS_MAX} browsers have a call already; wait until one ends`)
+      return refused(503, `${SOFTPHONE_CALLS_MAX} browsers have a call already; wait until one ends`)
+    let sid: string | null = null
     try {
       data.call = phone.place(
         { agent, from },
@@ -156,14 +170,17 @@ export class PhoneSockets {
             else ws.send(bytes, true)
           },
           over: () => {
+            note('softphone-over', 200, sid)
             data.call = null
           },
         },
       )
+      sid = data.call.callSid
+      note('softphone', 201, sid)
       this.#send(ws, JSON.stringify({ type: 'placed', callSid: data.call.callSid }))
     } catch (thrown) {
       log.error({ err: thrown }, 'a call from the console could not be placed')
-      refuse(ws, thrown instanceof GatewayError ? thrown.message : 'the call could not be placed; see the log')
+      refused(500, thrown instanceof GatewayError ? thrown.message : 'the call could not be placed; see the log')
     }
   }
 

@@ -6,9 +6,13 @@ import type { RecoveryOptions } from '../fleet/recovery.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
+import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { CallSeries } from '../telemetry/call-series.js'
+import type { VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { HumanCalls } from '../escalation/human-calls.js'
+import type { CallerLimitSettings } from './caller-limits.js'
 import type { DescriptorSource } from './descriptors.js'
 import type { Softphone } from './ops-phone.js'
 import type { TlsFiles } from './uws.js'
@@ -20,7 +24,7 @@ export interface ConsoleFile {
 }
 
 /** What the edge needs to lead webhooks to the owners of their calls, and to go on with calls whose node is gone. */
-interface EdgeFleet extends Pick<RecoveryOptions<object>, 'kept' | 'afterStream' | 'carrier' | 'callBack'> {
+interface EdgeFleet extends Pick<RecoveryOptions<object>, 'kept' | 'lost' | 'carrier' | 'callBack'> {
   readonly node: FleetNode
   readonly storeHome: StoreHome
 }
@@ -101,6 +105,8 @@ export interface EdgeOptions {
    * accepted.
    */
   readonly webhookSecrets: readonly string[]
+  /** Whether the token in our URLs proves a post without a signature, where there are secrets. */
+  readonly tokenOnly: 'learn' | 'refuse' | 'accept'
   /** Unsigned webhooks from strangers are accepted. Absent: no. */
   readonly insecure?: boolean
   /** True accepts signatures without a time too, which can be replayed for ever. */
@@ -109,6 +115,10 @@ export interface EdgeOptions {
   readonly tokenSecrets: readonly string[]
   /** Numbers that are routed to this gateway, to tell caller from callee; may be empty. */
   readonly ownedNumbers: readonly string[]
+  /** The document for a caller whom no agent can answer, and in place of one that cannot be written. */
+  readonly noAgent: readonly VoiceAction[]
+  readonly callerLimits: CallerLimitSettings
+  readonly humanCalls: HumanCalls
   /** Networks of proxies whose X-Forwarded-For is believed; from others it is ignored. */
   readonly trustedProxies: readonly string[]
   /** Monotonic: rates, deadlines and watchdogs. */
@@ -130,9 +140,9 @@ export interface EdgeOptions {
   /** Absent: this process keeps nothing of its calls (tests). */
   readonly erasure?: ErasureHere
   /** The WAV of an ended call; null when there is none. */
-  readonly recording: (callSid: string) => Promise<Uint8Array | null>
-  /** The journal of a call; null when there is none, or it is too large to be sent. Absent: none are kept. */
-  readonly journal?: (callSid: string) => Promise<Uint8Array | null>
+  readonly recording: (callSid: string) => Promise<StoredFile | null>
+  /** The journal of a call; null when there is none. Absent: none are kept. */
+  readonly journal?: (callSid: string) => Promise<StoredFile | null>
   /** The settings as an operator may see them. Absent: none (tests). */
   readonly settings?: Readonly<Record<string, unknown>>
   /** Absent: none are shown (tests). */

@@ -1,9 +1,9 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
-import type { ClientAddresses } from './client-address.js'
+import type { Client, ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange } from './http-exchange.js'
-import type { Reply } from './http-exchange.js'
+import type { UnsentReplies } from './reply-writer.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 import { isAgentName } from '../core/ids.js'
@@ -11,13 +11,15 @@ import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
 import { BODY_FAULTS, rejection } from './rejections.js'
 import type { Rejection, WebhookAnswer } from './rejections.js'
-import type { WebhookGuard, WebhookHead } from './webhook-guard.js'
+import type { ClosedUnproven, WebhookGuard, WebhookHead } from './webhook-guard.js'
 import { handlerFault } from './webhooks.js'
 
 type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics'>
 
 /** Answers a proven webhook; a promise only where it is forwarded. Neither throws nor rejects. */
 export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise<WebhookAnswer>
+
+const NOWHERE = rejection('not-found', 404, 'NOT_FOUND', 'there is nothing at this path')
 
 const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
 
@@ -39,12 +41,21 @@ export class PublicApp {
   readonly #guard: WebhookGuard
   readonly #handle: WebhookHandler
   readonly #addresses: ClientAddresses
+  readonly #unsent: UnsentReplies
   readonly #bodies = new BodyReader()
   /** A carrier whose secret is wrong looks just like a stranger, and its callers hear nothing. */
   readonly #rejections: LimitedLog<WebhookRejection>
+  readonly #rateLimited: { inc: () => void }
 
-  constructor(options: PublicOptions, guard: WebhookGuard, handle: WebhookHandler, addresses: ClientAddresses) {
+  constructor(
+    options: PublicOptions,
+    guard: WebhookGuard,
+    handle: WebhookHandler,
+    addresses: ClientAddresses,
+    unsent: UnsentReplies,
+  ) {
     this.#options = options
+    this.#rateLimited = options.metrics.webhookRejected({ reason: 'rate-limit' })
     this.#guard = guard
     this.#handle = handle
     this.#rejections = new LimitedLog(
@@ -53,6 +64,7 @@ export class PublicApp {
       'More requests were turned away for the same reason',
     )
     this.#addresses = addresses
+    this.#unsent = unsent
   }
 
   routes(app: TemplatedApp): void {
@@ -93,9 +105,10 @@ export class PublicApp {
 
   #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | null): void {
     const startedMs = this.#options.clock()
-    const exchange = new Exchange(res)
+    const exchange = new Exchange(res, req, this.#unsent)
     // The request object is valid only during this call, so what is needed later is copied.
-    const address = this.#addresses.of(res, req)
+    const client = this.#addresses.of(res, req)
+    const { address } = client
     const queryAgent = req.getQuery('agent')
     const head: WebhookHead = {
       route,
@@ -110,12 +123,16 @@ export class PublicApp {
     const contentLength = req.getHeader('content-length')
     const answer = (outcome: WebhookAnswer): void => {
       if (exchange.over) return
-      exchange.reply('reply' in outcome ? this.#rejected(outcome, { address, route, agent: head.agent }) : outcome)
+      if ('reply' in outcome) this.#reject(exchange, client, outcome, { route, agent: head.agent })
+      else exchange.reply(outcome)
       this.#options.metrics.webhookSeconds({ route }).observe((this.#options.clock() - startedMs) / 1000)
     }
 
+    const { work } = this.#guard
     const judged = this.#guard.judgeHead(head)
+    if (typeof judged === 'string') return this.#close(exchange, client, judged)
     if (judged !== null && 'reply' in judged) return answer(judged)
+    if (judged !== null) work.proved(address)
     this.#bodies.read({
       res,
       exchange,
@@ -124,25 +141,37 @@ export class PublicApp {
       nowMs: startedMs,
       ...(judged === null ? { stranger: address } : {}),
       onFault: (fault) => answer(BODY_FAULTS[fault]),
-      onBody: (body) => {
-        try {
-          const webhook = this.#guard.prove(head, judged, body)
-          const outcome = 'reply' in webhook ? webhook : this.#handle(webhook)
-          if (outcome instanceof Promise) void outcome.then(answer)
-          else answer(outcome)
-        } catch (error) {
-          exchange.reply(handlerFault(this.#options.log, route, error))
-        }
-      },
+      onBody: (body) =>
+        work.count(() => {
+          try {
+            if (judged === null) work.body(body.byteLength)
+            const webhook = this.#guard.prove(head, judged, body)
+            const proven = !('reply' in webhook && this.#guard.isUnproven(webhook))
+            if (proven) work.proved(address)
+            const outcome = 'reply' in webhook ? webhook : this.#handle(webhook)
+            if (outcome instanceof Promise) void outcome.then(answer)
+            else answer(outcome)
+          } catch (error) {
+            exchange.reply(handlerFault(this.#options.log, route, error))
+          }
+        }),
     })
   }
 
-  /** Counts, charges and logs a rejection. @returns what is answered */
-  #rejected(rejected: Rejection, request: RejectedRequest): Reply {
-    const { reason, why, reply } = this.#guard.charge(rejected, request.address)
+  /** Answers a rejected request, or closes its connection where it is not worth an answer. */
+  #reject(exchange: Exchange, client: Client, rejected: Rejection, request: Omit<RejectedRequest, 'address'>): void {
+    const closes = this.#guard.isUnproven(rejected) ? this.#guard.closes(client.address) : null
+    if (closes !== null) return this.#close(exchange, client, closes)
+    const { reason, why, reply } = rejected
+    exchange.reply(reply)
     this.#options.metrics.webhookRejected({ reason }).inc()
-    this.#rejections.note(reason, { why, status: reply.status, ...request }, this.#options.clock())
-    return reply
+    const { address } = client
+    this.#rejections.note(reason, { why, status: reply.status, address, ...request }, this.#options.clock())
+  }
+
+  #close(exchange: Exchange, client: Client, why: ClosedUnproven): void {
+    this.#rateLimited.inc()
+    this.#guard.close(exchange, client, why)
   }
 
   #wrongMethod(res: HttpResponse, req: HttpRequest, allowed: string): void {
@@ -154,12 +183,14 @@ export class PublicApp {
   }
 
   #nowhere(res: HttpResponse, req: HttpRequest): void {
-    this.#turnAway(res, req, rejection('not-found', 404, 'NOT_FOUND', 'there is nothing at this path'))
+    this.#turnAway(res, req, NOWHERE)
   }
 
   #turnAway(res: HttpResponse, req: HttpRequest, turnedAway: Rejection): void {
-    const address = this.#addresses.of(res, req)
-    new Exchange(res).reply(this.#rejected(turnedAway, { address, route: null, agent: null }))
+    this.#reject(new Exchange(res, req, this.#unsent), this.#addresses.of(res, req), turnedAway, {
+      route: null,
+      agent: null,
+    })
   }
 }
 

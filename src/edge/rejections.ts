@@ -57,7 +57,7 @@ interface Refusal {
   readonly agent: string | null
 }
 
-/** The last refusals, for the operator: a refused call has no record of its own. */
+/** The last refusals, for the operator: of calls, which leave a record too, and of sockets, which leave none. */
 export class Refusals {
   /** How many older ones were dropped. */
   dropped = 0

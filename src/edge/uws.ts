@@ -1,6 +1,8 @@
 import { isMainThread } from 'node:worker_threads'
+import type * as Uws from 'uWebSockets.js'
 import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { assert } from '../core/assert.js'
+import { GatewayError, messageOf } from '../core/errors.js'
 import { HTTP_HEADERS_BYTES_MAX, PUBLIC_APPS_MAX } from '../core/limits.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
 
@@ -20,7 +22,29 @@ assert(isMainThread, 'uWebSockets.js is loaded on the main thread only')
 
 // The native module reads this once, when it is loaded, and would refuse headers over 4 KiB with a bare 431.
 process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = String(HTTP_HEADERS_BYTES_MAX)
-const uws = await import('uWebSockets.js')
+const uws = await loadUws()
+
+/**
+ * uWebSockets.js from whichever package has a binary for this Node and this C library: `uws-pack`, a dependency (Node 20 and
+ * 22, glibc 2.27 and later), or else one that the image brings, and others install (Node 24 and 25, glibc 2.38 and later).
+ * Their functions are the same (docs/adr/0023-two-packages-of-uwebsockets.md).
+ * @throws GatewayError CONFIG_INVALID when neither loads
+ */
+async function loadUws(): Promise<typeof Uws> {
+  const why: string[] = []
+  for (const name of ['uWebSockets.js', '@btc-vision/uwebsockets.js']) {
+    try {
+      return (await import(name)) as typeof Uws
+    } catch (error) {
+      const message = messageOf(error)
+      why.push(`${name}: ${/^.*(?:Cannot find|GLIBC).*$/m.exec(message)?.[0] ?? message}`)
+    }
+  }
+  throw new GatewayError(
+    'CONFIG_INVALID',
+    `no uWebSockets.js for Node ${process.versions.node} on this machine. uWebSockets.js (uws-pack) has Node 20 and 22; for Node 24 and 25, with glibc 2.38 or later, npm install @btc-vision/uwebsockets.js@20.57.0 (${why.join('; ')})`,
+  )
+}
 
 /** Value of `WebSocketBehavior.compression`: audio does not compress, and the carrier never offers it. */
 export const NO_COMPRESSION = 0

@@ -14,11 +14,15 @@ import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../
 import type { Webhook } from '../sautikit/webhook.js'
 import type { TokenPurpose } from '../sautikit/token.js'
 import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
+import type { Client } from './client-address.js'
+import { atOnce, errorReply } from './http-exchange.js'
+import type { Exchange } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import { RateLimit } from '../core/rate-limit.js'
 import { Refusals, rejection } from './rejections.js'
 import type { Rejection } from './rejections.js'
 import type { StreamTokens } from './stream-tokens.js'
+import { UnprovenWork } from './unproven-work.js'
 
 /** What is read of a webhook before its body. */
 export interface WebhookHead {
@@ -43,12 +47,21 @@ interface Proof {
 
 type GuardOptions = Pick<
   EdgeOptions,
-  'webhookSecrets' | 'insecure' | 'bareSignatures' | 'publicUrl' | 'clock' | 'wallClock' | 'log'
+  | 'webhookSecrets'
+  | 'tokenOnly'
+  | 'insecure'
+  | 'bareSignatures'
+  | 'publicUrl'
+  | 'clock'
+  | 'wallClock'
+  | 'log'
+  | 'metrics'
 >
 
 /** Rejections of a sender without proof; those of a proven one are not charged to its address. */
 const UNPROVEN: readonly WebhookRejection[] = [
   'unsigned',
+  'token-only',
   'signature',
   'bare-signature',
   'stale',
@@ -65,17 +78,21 @@ const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed'
 
 const NO_BODY = new Uint8Array()
 
+/** Why an unproven request gets no answer: its address has failed too often, or the work of this tick is done. */
+export type ClosedUnproven = 'address' | 'tick'
+
 /**
  * Verifies and parses webhooks, and limits how many are accepted.
  *
- * An address is charged for each request without proof, and after too many of them it is answered 429. That never
- * applies to a request that verifies: behind one proxy the carrier and all strangers share an address. So a request is
- * judged by its head first (`judgeHead`), and one that may verify is read and verified before the limit of its address
- * applies. The cost of a flood from one address is bounded: a request without a token or a signature that may verify
- * costs its head; one with a forged signature costs its body (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX
- * places) and an HMAC over it for each secret.
+ * An address is charged for each request without proof, and after too many of them its connections are closed at the next
+ * one (`close`). That never applies to a request that verifies: behind one proxy the carrier and all strangers share an
+ * address. So a request is judged by its head first (`judgeHead`), and one that may verify is read and verified before the
+ * limit of its address applies. The cost of all floods is bounded by `work`, beyond which only an address that has proven
+ * itself lately may still have a request read that may verify.
  */
 export class WebhookGuard {
+  /** What unproven requests may cost. */
+  readonly work: UnprovenWork
   /** The calls and sockets that this process refused lately. */
   readonly refusals: Refusals
   readonly #options: GuardOptions
@@ -92,30 +109,76 @@ export class WebhookGuard {
     keysMax: ANSWERED_CALLS_MAX,
   })
   readonly #datedSecrets = new Set<string>()
+  /** Routes on which a post with a valid signature has come; one that never does is the carrier's habit, not an attack. */
+  readonly #signedRoutes = new Set<WebhookRoute>()
+  readonly #closed: Readonly<Record<ClosedUnproven | 'share' | 'evicted', { inc: () => void }>>
   #warned = false
 
   constructor(options: GuardOptions, tokens: StreamTokens) {
     this.#options = options
+    this.work = new UnprovenWork(options.clock)
+    const closed = options.metrics.defineCounter(
+      'unproven_closed',
+      'Connections that were closed because of an unproven request or before one, by why',
+      ['why'],
+    )
+    this.#closed = {
+      address: closed({ why: 'address' }),
+      tick: closed({ why: 'tick' }),
+      share: closed({ why: 'share' }),
+      evicted: closed({ why: 'evicted' }),
+    }
+    options.metrics.countFrom(
+      options.metrics.defineCounter(
+        'unproven_work_seconds',
+        'Time of the main thread that unproven requests took',
+        [],
+      )({}),
+      () => this.work.totalMs / 1000,
+    )
     this.#tokens = tokens
     this.refusals = new Refusals(options.wallClock)
   }
 
-  /** The refusal of an address that has failed too often; null for any other. */
-  exhausted(address: string): Rejection | null {
-    const waitS = this.#failures.waitS(address, this.#options.clock())
-    return waitS === 0 ? null : tooMany('requests of this address that failed', waitS)
+  /** Whether an address has failed too often. */
+  exhausted(address: string): boolean {
+    return this.#failures.waitS(address, this.#options.clock()) > 0
+  }
+
+  /** Whether nothing proves the sender of a rejected request, so that it counts against its address. */
+  isUnproven({ reason }: Rejection): boolean {
+    return UNPROVEN.includes(reason) || (this.#open && CONTENT_FAULTS.includes(reason))
   }
 
   /**
-   * Charges a rejected request to its address, unless its sender was proven.
-   * @returns the rejection, or 429 where the address has failed too often
+   * Why the connection of an unproven request is closed instead of an answer; null where the request gets one. Charges the
+   * request to its address.
    */
-  charge(rejected: Rejection, address: string): Rejection {
-    const unproven = UNPROVEN.includes(rejected.reason) || (this.#open && CONTENT_FAULTS.includes(rejected.reason))
-    if (!unproven) return rejected
-    const exhausted = this.exhausted(address)
+  closes(address: string): ClosedUnproven | null {
+    const why = this.exhausted(address) ? 'address' : this.work.spent ? 'tick' : null
     this.failed(address)
-    return exhausted ?? rejected
+    return why
+  }
+
+  /**
+   * Ends a request that gets no answer. Its connection is closed, and what follows on it is not read: a stranger could send
+   * thousands of requests at once, which are all parsed in one turn of the event loop. A trusted proxy is answered as long
+   * as there is time for it: it sends one request at a time, and counts the answer against the stranger. The answer to a
+   * proven request that came before it on the same connection leaves first.
+   */
+  close(exchange: Exchange, { address, proxied }: Client, why: ClosedUnproven): void {
+    this.countClosed(why)
+    const answered = this.work.wasProvenJustNow(address)
+    if (!answered && (!proxied || why === 'tick')) return exchange.cut()
+    const waitS = Math.max(1, this.#failures.waitS(address, this.#options.clock()))
+    const message = `too many requests of this address that failed; try again in ${waitS} s`
+    const reply = errorReply(429, 'RATE_LIMITED', message, { headers: [['Retry-After', String(waitS)]], close: true })
+    exchange.reply(answered ? atOnce(reply) : reply)
+  }
+
+  /** Counts a connection that was closed because nothing proves who is there. */
+  countClosed(why: ClosedUnproven | 'share' | 'evicted'): void {
+    this.#closed[why].inc()
   }
 
   /** Charges an address for a request that was turned away. */
@@ -125,19 +188,24 @@ export class WebhookGuard {
 
   /**
    * Judges a webhook before its body is read.
-   * @returns the proof of a good token; null where the body decides; a rejection where no body could help
+   * @returns the proof of a good token; null where the body decides; a rejection where no body could help, or why the
+   *   connection is closed
    */
-  judgeHead(head: WebhookHead): Proof | null | Rejection {
+  judgeHead(head: WebhookHead): Proof | null | Rejection | ClosedUnproven {
+    const { address } = head
     const purpose = purposeOf(head.route)
     const checked = purpose === null || head.token === undefined ? null : this.#tokens.check(head.token, purpose)
-    if (checked?.result === 'ok') return { callSid: checked.callSid }
-    const exhausted = this.exhausted(head.address)
+    if (checked?.result === 'ok') {
+      const proof = { callSid: checked.callSid }
+      return head.signature === undefined ? this.#byTokenAlone(head, proof) : proof
+    }
     const nowS = Math.floor(this.#options.wallClock() / 1000)
     const may = { header: head.signature, nowS, acceptBare: this.#options.bareSignatures }
-    if (this.#options.webhookSecrets.length > 0 && mayVerify(may)) return null
-    if (exhausted !== null) return exhausted
+    const signed = this.#options.webhookSecrets.length > 0
+    if (signed && mayVerify(may)) return this.work.spent && !this.work.isKnown(address) ? 'tick' : null
+    if (this.exhausted(address)) return 'address'
     // If only the time is wrong, the body shows whether a clock is off or the signature is forged.
-    if (this.#options.webhookSecrets.length > 0 && mayVerify({ ...may, skewS: Infinity })) return null
+    if (signed && !this.work.spent && mayVerify({ ...may, skewS: Infinity })) return null
     const proof = this.#prove(head, NO_BODY)
     return 'reply' in proof ? proof : null
   }
@@ -147,7 +215,7 @@ export class WebhookGuard {
    * @param judged  of `judgeHead`
    */
   prove(head: WebhookHead, judged: Proof | null, body: Uint8Array): ProvenWebhook | Rejection {
-    const proof = judged ?? this.#prove(head, body)
+    const proof = judged === null ? this.#prove(head, body) : this.#signedToo(head, judged, body)
     if ('reply' in proof) return proof
     try {
       return parsed(head, body, proof.callSid)
@@ -165,7 +233,41 @@ export class WebhookGuard {
   /** Counts one more webhook of a call. @returns a rejection when there were too many */
   admitCall(callSid: string): Rejection | null {
     const waitS = this.#calls.take(callSid, this.#options.clock())
-    return waitS === 0 ? null : tooMany('webhooks of this call', waitS)
+    if (waitS === 0) return null
+    return rejection('rate-limit', 429, 'RATE_LIMITED', `too many webhooks of this call; try again in ${waitS} s`, {
+      headers: [['Retry-After', String(waitS)]],
+    })
+  }
+
+  /** A post with a good token that has a signature too. */
+  #signedToo(head: WebhookHead, proof: Proof, body: Uint8Array): Proof | Rejection {
+    const { webhookSecrets, tokenOnly, log } = this.#options
+    if (webhookSecrets.length === 0 || head.signature === undefined) return proof // judged by its head
+    if (this.#signature(head, body) !== 'ok') return this.#byTokenAlone(head, proof)
+    if (tokenOnly === 'learn' && !this.#signedRoutes.has(head.route))
+      log.info(
+        { route: head.route },
+        'the carrier signs the posts of a route: a token alone is refused there from now on',
+      )
+    this.#signedRoutes.add(head.route)
+    return proof
+  }
+
+  /** A post with a good token that no signature proves. URLs are in the logs of proxies, so its sender may be a reader of one. */
+  #byTokenAlone({ route }: WebhookHead, proof: Proof): Proof | Rejection {
+    const { webhookSecrets, tokenOnly, metrics } = this.#options
+    if (webhookSecrets.length === 0) return proof
+    if (tokenOnly === 'refuse' || (tokenOnly === 'learn' && this.#signedRoutes.has(route)))
+      return rejection(
+        'token-only',
+        401,
+        'WEBHOOK_UNSIGNED',
+        tokenOnly === 'refuse'
+          ? 'the token in the URL is good, but no valid signature comes with it'
+          : 'the token in the URL is good, but no valid signature comes with it, as the carrier sends on this route (SAUTIKIT_TOKEN_ONLY)',
+      )
+    metrics.webhooksTokenOnly({ route }).inc()
+    return proof
   }
 
   /** Proof is a token for the route, or a valid signature, also beside a token that is refused. */
@@ -173,7 +275,7 @@ export class WebhookGuard {
     const purpose = purposeOf(head.route)
     if (purpose === null || head.token === undefined) return this.#proveSignature(head, body)
     const checked = this.#tokens.check(head.token, purpose)
-    if (checked.result === 'ok') return { callSid: checked.callSid }
+    if (checked.result === 'ok') return this.#byTokenAlone(head, { callSid: checked.callSid })
     // A carrier may use a URL again after its token has expired; it signs that request as any other.
     if (this.#options.webhookSecrets.length > 0 && this.#signature(head, body) === 'ok') return { callSid: null }
     const code = checked.result === 'expired' ? 'TOKEN_EXPIRED' : 'TOKEN_INVALID'
@@ -296,11 +398,4 @@ function badBody(error: unknown): Rejection {
   if (code === 'BODY_TOO_LARGE') return rejection('too-large', 413, code, message, { close: true })
   if (code === 'WEBHOOK_MALFORMED') return rejection('malformed', 400, code, message)
   throw error
-}
-
-function tooMany(what: string, waitS: number): Rejection {
-  // The connection stays open: behind a proxy the carrier's next webhook may come on it.
-  return rejection('rate-limit', 429, 'RATE_LIMITED', `too many ${what}; try again in ${waitS} s`, {
-    headers: [['Retry-After', String(waitS)]],
-  })
 }

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
+import type { CallRefusal } from '../call/record.js'
 import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
@@ -18,6 +19,7 @@ import type { KeptState } from '../workers/kept-call.js'
 import type { AgentFacts, LiveCall, NewCall, PlacedCall } from '../workers/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
 import type { Admission } from './admission.js'
+import { CallerLimits } from './caller-limits.js'
 import { NO_CONTENT, errorReply, xmlReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
@@ -28,11 +30,11 @@ import type { WebhookGuard } from './webhook-guard.js'
 
 type WebhookOf<Route extends WebhookRoute> = Extract<ProvenWebhook, { readonly route: Route }>
 
-/** For a caller whose agent has no usable fallback of its own: never dead air. */
-const LAST_WORDS: readonly VoiceAction[] = [
-  { verb: 'say', text: 'Sorry, we cannot take your call right now. Please try again later.' },
-  { verb: 'hangup' },
-]
+/**
+ * Callers who were turned away, by their calls: the carrier's last word about one comes within minutes. Where one is
+ * forgotten, the fleet's store still knows it.
+ */
+const TURNED_AWAY_MAX = 10_000
 
 /** For a human whose caller has left. */
 const LEFT: readonly VoiceAction[] = [{ verb: 'hangup' }]
@@ -51,6 +53,9 @@ type WebhookOptions = Pick<
   | 'nodePort'
   | 'fleet'
   | 'ownedNumbers'
+  | 'noAgent'
+  | 'callerLimits'
+  | 'humanCalls'
   | 'clock'
   | 'log'
   | 'metrics'
@@ -76,11 +81,14 @@ export class Webhooks {
   readonly #guard: WebhookGuard
   readonly #tokens: StreamTokens
   readonly #admission: Admission
+  readonly #callers: CallerLimits
   readonly #answered = new LRUCache<string, AnsweredCall>({ max: ANSWERED_CALLS_MAX })
   readonly #events = new LRUCache<string, true>({ max: EVENT_IDS_MAX })
+  readonly #turnedAway = new LRUCache<string, 'fallback' | 'busy'>({ max: TURNED_AWAY_MAX })
 
   constructor(options: WebhookOptions, guard: WebhookGuard, tokens: StreamTokens, admission: Admission) {
     this.#admission = admission
+    this.#callers = new CallerLimits(options.callerLimits, options.calls, options.fleet?.node ?? null)
     this.#options = options
     this.#guard = guard
     this.#tokens = tokens
@@ -89,6 +97,11 @@ export class Webhooks {
   /** When a call's first webhook was answered, on the monotonic clock. */
   answeredAtMs(callSid: string): number | undefined {
     return this.#answered.get(callSid)?.answeredAtMs
+  }
+
+  /** Whether the caller of a new call got the fallback here in place of a stream. */
+  turnedAway(callSid: string): boolean {
+    return this.#turnedAway.has(callSid)
   }
 
   /** As `offer`; a new call without a free slot gets the agent's fallback. */
@@ -136,6 +149,12 @@ export class Webhooks {
     ) {
       return this.#calledOut(webhook, placed, request, how)
     }
+    const callKnown = call !== undefined || calls.known(webhook.callSid)
+    const refused = !callKnown && (known || this.#turnedAway.has(webhook.callSid))
+    // The first webhook of a caller who was turned away comes again: the words have not been heard yet.
+    if (refused && webhook.kind === null && webhook.state === 'ringing') {
+      return this.#wordsFor(webhook.callSid, request.agent, this.#turnedAway.get(webhook.callSid) ?? 'busy')
+    }
     const decision = decideVoicePost({
       state: webhook.state,
       kind: webhook.kind,
@@ -143,8 +162,7 @@ export class Webhooks {
       sidOfPbx: webhook.sidOfPbx,
       served: this.#answered.get(webhook.callSid)?.served !== false,
       // A call that ends is not a new one, where nobody can say whether it was known.
-      known:
-        known || calls.known(webhook.callSid) || call !== undefined || (ownerUnknown && webhook.state === 'completed'),
+      known: known || refused || callKnown || (ownerUnknown && webhook.state === 'completed'),
       phase: call?.state ?? null,
       escalation: this.#escalationOf(webhook, call),
     })
@@ -199,40 +217,42 @@ export class Webhooks {
     { mayDecline, late = false }: AnswerHow,
     placed?: PlacedCall,
   ): WebhookAnswer | NoRoom {
-    const { calls, log } = this.#options
+    const { calls, log, clock } = this.#options
     const name = placed?.agent ?? request.agent ?? calls.defaultAgent
     const agent = name === null ? undefined : calls.agent(name)
+    const callsIn = webhook.direction !== 'outbound' && placed === undefined
+    const refuse = (reason: CallRefusal, why: string, hears: 'fallback' | 'busy'): Reply => {
+      const { callSid, from, to } = webhook
+      this.#refused(reason, callSid, name, why)
+      this.#turnedAway.set(callSid, hears)
+      if (callsIn) calls.refused({ callSid, agent: name, from, to, reason, why })
+      log.call(callSid).warn({ agent: name, reason, why, hears }, 'A call was refused')
+      return this.#wordsFor(callSid, name, hears)
+    }
     if (agent === undefined) {
-      this.#refused('agent-unknown', webhook.callSid, null, 'the path names no agent of this gateway')
-      return rejection(
-        'agent-unknown',
-        404,
-        'AGENT_UNKNOWN',
-        name === null
-          ? `the path names no agent and there is no default; agents are: ${calls.agentNames().join(', ')}`
-          : `there is no agent of that name; allowed: ${calls.agentNames().join(', ')}`,
-      )
+      const why = name === null ? 'the path names no agent, and there is no default' : 'there is no agent of that name'
+      return refuse('agent-unknown', why, 'busy')
     }
     const origins = this.#originsOf(request.host)
     if (origins === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
 
+    // First: a caller over the limits gets no fallback either, because that may ring a human.
+    const limited = callsIn ? this.#callers.refusal(webhook.from, clock()) : null
+    if (limited !== null) return refuse(limited.reason, limited.why, 'busy')
+
+    const fallback = (reason: CallRefusal, why: string): Reply => {
+      if (callsIn) this.#callers.answered(webhook.from, clock())
+      return refuse(reason, why, 'fallback')
+    }
     const noRoom = (reason: NoRoomReason): Reply | NoRoom =>
-      mayDecline && placed === undefined
-        ? { noRoom: reason }
-        : this.#fallback(agent, webhook.callSid, reason, this.#admission.why(reason))
+      mayDecline && placed === undefined ? { noRoom: reason } : fallback(reason, this.#admission.why(reason))
     const refusal = this.#admission.refusal
     // A person whom this node has rung gets the agent also after a cordon.
     if (refusal !== null && (refusal !== 'cordoned' || placed === undefined)) return noRoom(refusal)
     // No other node may take it either.
     if (agentIsFull(agent, calls, this.#options.fleet?.node))
-      return this.#fallback(
-        agent,
-        webhook.callSid,
-        'agent-capacity',
-        `all ${agent.maxCalls} calls of the agent are live`,
-      )
-    if (late)
-      return this.#fallback(agent, webhook.callSid, 'no-owner', `no node took the call within ${FALLBACK_AFTER_MS} ms`)
+      return fallback('agent-capacity', `all ${agent.maxCalls} calls of the agent are live`)
+    if (late) return fallback('no-owner', `no node took the call within ${FALLBACK_AFTER_MS} ms`)
     let call: LiveCall | null = null
     try {
       const { recovers } = placed ?? {}
@@ -246,6 +266,7 @@ export class Webhooks {
         ...(recovers === undefined ? {} : { rootSid: parseCallSid(recovers.kept.rootSid) }),
       }
       call = calls.prepare(opened, recovers === undefined ? null : calledBack(recovers, opened))
+      if (callsIn) this.#callers.answered(webhook.from, clock())
       if (placed !== undefined) this.#options.outbound?.taken(placed)
       const reply = this.#streamReply(call, agent, origins)
       this.#noteServed(webhook)
@@ -260,7 +281,7 @@ export class Webhooks {
       if (code === 'CAPACITY') return noRoom('capacity')
       if (code === 'DRAINING') return noRoom('draining')
       log.call(webhook.callSid).error({ err: error }, 'A call could not be opened; its caller hears the fallback')
-      return this.#fallback(agent, webhook.callSid, 'fault', 'its document could not be written')
+      return fallback('fault', 'its document could not be written')
     }
   }
 
@@ -286,8 +307,7 @@ export class Webhooks {
   /** The carrier asks how a call goes on whose stream was lost. */
   #comeBack(call: LiveCall, host: string): WebhookAnswer {
     const { callSid, agent, lostStream } = call
-    // Where it is not known that a new stream works, the caller gets words that surely do.
-    if (lostStream !== null && this.#options.fleet?.afterStream() === 'continues') {
+    if (lostStream !== null) {
       try {
         this.reopen(lostStream)
         return this.newStream(callSid, host)
@@ -302,8 +322,7 @@ export class Webhooks {
   /** The carrier asks how a call goes on whose stream it could not open. */
   #offerAgain(call: LiveCall, host: string): WebhookAnswer {
     const { callSid, agent, streamOffers } = call
-    const again = this.#options.fleet?.afterStream() === 'continues' && streamOffers < STREAM_OFFERS_MAX
-    if (again) return this.newStream(callSid, host)
+    if (streamOffers < STREAM_OFFERS_MAX) return this.newStream(callSid, host)
     call.streamRefused()
     return this.lastWords(callSid, agent)
   }
@@ -349,8 +368,24 @@ export class Webhooks {
 
   /** The fallback of an agent, for a call that cannot go on with it. Does not throw. */
   lastWords(callSid: CallSid, agent: string | null): Reply {
-    const fallback = this.#agentOf(callSid, agent)?.fallback ?? []
-    return xmlReply(this.#write(callSid, fallback.length === 0 ? LAST_WORDS : fallback, LAST_WORDS))
+    return this.#wordsFor(callSid, agent, 'fallback')
+  }
+
+  /** Words in place of a stream, and with the fallback a human where one is set; the settings' where there is no agent. */
+  #wordsFor(callSid: CallSid, agent: string | null, hears: 'fallback' | 'busy'): Reply {
+    const facts = this.#agentOf(callSid, agent)
+    const words = facts === undefined ? [] : hears === 'busy' ? facts.busy : this.#fallbackOf(facts)
+    const { noAgent } = this.#options
+    return xmlReply(this.#write(callSid, words.length === 0 ? noAgent : words, noAgent))
+  }
+
+  /** An agent's fallback with the humans who may be rung now; without them, other words. */
+  #fallbackOf({ fallback, busy }: AgentFacts): readonly VoiceAction[] {
+    const dial = fallback.find((action) => action.verb === 'dial')
+    if (dial === undefined) return fallback
+    const numbers = this.#options.humanCalls.fallback(dial.numbers, this.#options.clock())
+    if (numbers.length === 0) return busy
+    return fallback.map((action) => (action === dial ? { ...dial, numbers } : action))
   }
 
   /** Any node accepts webhooks; only the audio must come to this one. */
@@ -368,15 +403,6 @@ export class Webhooks {
     return webhooks === null || audio === null ? null : { webhooks, audio }
   }
 
-  /** Answers without a stream: the agent's words, and a human where one is set. */
-  #fallback(agent: AgentFacts, callSid: CallSid, reason: RefusalReason, why: string): Reply {
-    this.#refused(reason, callSid, agent.name, why)
-    this.#options.log
-      .call(callSid)
-      .warn({ agent: agent.name, reason, why }, 'A call was refused; its caller hears the fallback')
-    return this.lastWords(callSid, agent.name)
-  }
-
   #refused(reason: RefusalReason, callSid: CallSid, agent: string | null, why: string): void {
     this.#options.metrics.callsRefused({ reason }).inc(1, callSid)
     this.#guard.refusals.note({ reason, why, callSid, agent })
@@ -386,7 +412,7 @@ export class Webhooks {
 
   #afterStream(
     { callSid, agent: named, content: webhook, host }: WebhookOf<'after-stream'>,
-    { ownerUnknown = false }: AnswerHow,
+    { known, ownerUnknown = false }: AnswerHow,
   ): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
@@ -395,12 +421,15 @@ export class Webhooks {
     if (call?.state === 'cut') return this.#comeBack(call, host)
     if (call?.state === 'waiting') return this.#offerAgain(call, host)
     // Its node and its state are gone: it was not ended by its agent, so its caller is not told goodbye.
-    if (call === undefined && ownerUnknown) return this.lastWords(callSid, named)
+    const { calls } = this.#options
+    const died = calls.record(callSid)?.endReason === 'process-died'
+    if (call === undefined && (ownerUnknown || died || !(known || calls.known(callSid))))
+      return this.lastWords(callSid, named)
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
     // While a human is being called, the agent's `afterCall` must not hang up.
     if (actions.length > 0 || call?.escalating === true) return xmlReply(this.#write(callSid, actions, []))
     const agent = this.#agentOf(callSid, named)
-    return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
+    return xmlReply(this.#write(callSid, agent?.afterCall ?? [], this.#options.noAgent))
   }
 
   #agentOf(callSid: CallSid, named: string | null): AgentFacts | undefined {
@@ -488,7 +517,7 @@ export class Webhooks {
       this.#options.log
         .call(callSid)
         .error({ err: error }, 'A document cannot be written; the caller hears the last words')
-      return voiceXml(instead.length === 0 ? LAST_WORDS : instead)
+      return voiceXml(instead.length === 0 ? this.#options.noAgent : instead)
     }
   }
 

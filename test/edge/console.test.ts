@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import type { Softphone } from '../../src/edge/ops-phone.js'
+import { ConsoleSessions } from '../../src/edge/ops-session.js'
 import { OPS_STREAMS_MAX } from '../../src/core/limits.js'
 import { consoleFiles } from '../../src/gateway/console-files.js'
 import { follow } from '../support/server-events.js'
+import { until } from '../support/until.js'
 import { get, newSid, post, ring, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
 
@@ -91,6 +94,12 @@ t.test('the ops token is exchanged for a cookie that scripts cannot read; readin
   t.equal(foreign.status, 403, 'not for a page of another site, although the browser would have sent the cookie')
   const left = await post(`${opsUrl}/api/logout`, { json: {}, headers: { cookie: acts } })
   t.match(left.headers.get('set-cookie'), /Max-Age=0/)
+  t.equal((await hangUp(acts)).status, 401, 'who has kept the cookie has nothing')
+  t.same(await session(acts), { login: true, rights: null })
+  t.match(await session(reads), { rights: 'read' }, 'another session goes on')
+  const again = (await logIn(gateway, TOKEN, 'act')) ?? ''
+  t.match(await session(again), { rights: 'act' })
+  t.equal((await post(`${opsUrl}/api/logout`, { json: {} })).status, 200, 'without a session')
 
   const other = await startGateway(t, { opsToken: `${TOKEN}2` })
   t.equal((await get(`${other.opsUrl}/api/calls`, { headers: { cookie: acts } })).status, 401, 'another token')
@@ -107,6 +116,58 @@ t.test('a session ends by itself, an acting one first', async (t) => {
   t.same([await status(reads), await status(acts)], [200, 401])
   wallMs += 16 * 3600_000
   t.same([await status(reads), await status(acts)], [401, 401])
+})
+
+t.test('a session that was ended stays ended: after a restart, and when too many are remembered', (t) => {
+  const nowMs = 1_800_000_000_000
+  const sessions = new ConsoleSessions(TOKEN, nowMs)
+  const cookieOf = (rights: 'read' | 'act', wallMs = nowMs): string =>
+    sessions.open(rights, wallMs, false).split(';')[0] ?? ''
+  const end = (cookie: string, wallMs = nowMs): void => {
+    for (const session of sessions.sessionsOf(cookie, wallMs)) sessions.end(session, wallMs)
+  }
+  const [first, kept] = [cookieOf('act'), cookieOf('act', nowMs + 60_000)]
+  end(first)
+  t.equal(sessions.rightsOf(first, nowMs), null)
+  t.equal(sessions.rightsOf(kept, nowMs), 'act')
+  t.equal(new ConsoleSessions(TOKEN, nowMs + 60_000).rightsOf(first, nowMs), null, 'a process that knows nothing of it')
+  t.equal(new ConsoleSessions(TOKEN, nowMs).rightsOf(kept, nowMs), 'act', 'another process of the same age')
+  for (let count = 0; count < 10_000; count++) end(cookieOf('act', nowMs + 1000))
+  t.equal(sessions.rightsOf(first, nowMs), null, 'it is forgotten, and those as old with it')
+  t.equal(sessions.rightsOf(cookieOf('act'), nowMs), null)
+  t.equal(sessions.rightsOf(kept, nowMs), 'act')
+  t.end()
+})
+
+t.test('a call from the browser is in the audit log, when it begins and when it is over', async (t) => {
+  let over: () => void = () => undefined
+  const placed: Softphone['place'] = (_, events) => {
+    over = events.over
+    return {
+      callSid: 'HD_000000phone1',
+      audio: () => undefined,
+      press: () => undefined,
+      say: () => undefined,
+      hangUp: () => undefined,
+    }
+  }
+  const gateway = await startGateway(t, { opsToken: TOKEN, phone: { place: placed } })
+  const audited = () => gateway.logged().filter(({ component }) => component === 'audit')
+  const cookie = (await logIn(gateway, TOKEN, 'act')) ?? ''
+  const socket = new WebSocket(`ws://127.0.0.1:${gateway.edge.opsPort}/api/phone`, { headers: { cookie } })
+  await new Promise((resolve) => socket.once('open', resolve))
+  const order = '{"type":"call","agent":"support","from":"+254700000001"}'
+  socket.send(order)
+  await until(() => audited().length === 1, 2000, 'the beginning')
+  const line = { call_sid: 'HD_000000phone1', agent: 'support', token_kind: 'OPS_TOKEN', address: '127.0.0.1' }
+  t.match(audited()[0], { ...line, command: 'softphone', outcome: 'done', status: 201 })
+  socket.send(order)
+  await until(() => audited().length === 2, 2000, 'the refusal of another one')
+  t.match(audited()[1], { command: 'softphone', outcome: 'refused', call_sid: null, agent: 'support' })
+  over()
+  t.match(audited()[2], { ...line, command: 'softphone-over', outcome: 'done' })
+  t.notMatch(JSON.stringify(audited()), /254700000001/)
+  socket.terminate()
 })
 
 t.test('the socket of the softphone opens for own pages and acting sessions only', async (t) => {

@@ -12,7 +12,7 @@ import { get, newSid, openSocket, ring, ringing, startGateway } from './gateway.
  * port again.
  */
 function guarded() {
-  const state = { open: 10, fault: null as string | null, resumes: 0, listening: true, refuses: false }
+  const state = { evictions: 0, open: 10, fault: null as string | null, resumes: 0, listening: true, refuses: false }
   const lines: string[] = []
   const guard = new DescriptorGuard({
     source: {
@@ -23,6 +23,9 @@ function guarded() {
           : Promise.reject(Object.assign(new Error('no'), { code: state.fault })),
     },
     log: createLog({ destination: { write: (line: string) => void lines.push(line) } }),
+    evict: () => {
+      state.evictions++
+    },
     pause: () => {
       state.listening = false
     },
@@ -73,6 +76,7 @@ t.test(
     guard.connection(1)
     t.equal(guard.low, true)
     t.equal(state.listening, false)
+    t.ok(state.evictions >= 12, 'from twice the reserve on, each new one was to replace an old one that sent nothing')
     guard.connection(1)
     state.open = 95
     for (let i = 0; i < 5; i++) await guard.look()
@@ -144,6 +148,7 @@ t.test('on a system that does not report its limit nothing is guarded', async (t
       },
     },
     log: createLog({ level: 'silent' }),
+    evict: () => t.fail('evicted'),
     pause: () => t.fail('paused'),
     resume: () => Promise.resolve(),
   })

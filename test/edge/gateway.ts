@@ -2,8 +2,10 @@ import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
+import type { ClientOptions } from 'ws'
 import { startEdge } from '../../src/edge/edge.js'
 import type { Edge } from '../../src/edge/edge.js'
+import { HumanCalls } from '../../src/escalation/human-calls.js'
 import type { EdgeOptions } from '../../src/edge/options.js'
 import { signBody } from '../support/sign-body.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
@@ -48,8 +50,12 @@ export async function startGateway(
     nodeUrl: null,
     webhookSecrets: [],
     bareSignatures: false,
+    tokenOnly: 'learn',
     tokenSecrets: ['token-secret-of-a-test'],
     ownedNumbers: [],
+    noAgent: [{ verb: 'say', text: 'Nobody can answer.' }, { verb: 'hangup' }],
+    callerLimits: { calls: 1000, perMinute: 1000, withheldPercent: 100, exempt: [] },
+    humanCalls: new HumanCalls({ perNumberPerMinute: 1000, fallbacksPerMinute: 1000 }),
     trustedProxies: [],
     clock,
     wallClock: () => Date.now(),
@@ -115,6 +121,15 @@ export async function post(url: string, options: PostOptions = {}): Promise<Post
   return toPosted(await fetch(url, { method: 'POST', body: new Uint8Array(bytes), headers }))
 }
 
+/** Status of the answer to a request that may get none; 0: its connection was closed instead. */
+export async function refusalOf(url: string, options: PostOptions = {}): Promise<number> {
+  try {
+    return (await post(url, options)).status
+  } catch {
+    return 0
+  }
+}
+
 export async function get(url: string, init: RequestInit = {}): Promise<Posted> {
   return toPosted(await fetch(url, init))
 }
@@ -174,9 +189,13 @@ export function closeOf(socket: WebSocket): Promise<number> {
 }
 
 /** Opens the audio socket as the carrier's client does; rejects with the status when it is refused. */
-export function openSocket(url: string, protocols: string[] = [SUBPROTOCOL]): Promise<WebSocket> {
+export function openSocket(
+  url: string,
+  protocols: string[] = [SUBPROTOCOL],
+  options: ClientOptions = {},
+): Promise<WebSocket> {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(url, protocols, { perMessageDeflate: false })
+    const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...options })
     socket.once('open', () => resolve(socket))
     socket.once('unexpected-response', (_, response) => {
       response.resume()
@@ -187,14 +206,16 @@ export function openSocket(url: string, protocols: string[] = [SUBPROTOCOL]): Pr
   })
 }
 
-/** Status of the answer to an upgrade; 101 when it was accepted (and closed again). */
+/** Status of the answer to an upgrade; 101 when it was accepted (and closed again), 0 when the connection was closed. */
 export async function upgradeStatus(url: string, protocols: string[] = [SUBPROTOCOL]): Promise<number> {
   try {
     const socket = await openSocket(url, protocols)
     socket.terminate()
     return 101
   } catch (error) {
-    const status = /refused (\d+)/.exec((error as Error).message)?.[1]
+    const { message } = error as Error
+    if (/socket hang up|ECONNRESET/.test(message)) return 0
+    const status = /refused (\d+)/.exec(message)?.[1]
     if (status === undefined) throw error
     return Number(status)
   }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
+import type { ClientOptions } from 'ws'
 import type { CallSid } from '../../src/core/ids.js'
 import { ClientAddresses } from '../../src/edge/client-address.js'
 import { MediaSockets } from '../../src/edge/media-socket.js'
@@ -11,6 +12,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import { closeOf, newSid, openSocket } from './gateway.js'
 import { ScriptedCalls } from './scripted-calls.js'
+import { UnsentReplies } from '../../src/edge/reply-writer.js'
 
 /** Real sockets whose watch runs by a clock of the test: `pass` moves it in the steps of the real timer. */
 async function watched(t: Test) {
@@ -21,7 +23,16 @@ async function watched(t: Test) {
   const metrics = new Metrics({ version: '0.0.0', processMetrics: false })
   const tokens = new StreamTokens({ tokenSecrets: ['secret'], wallClock: () => Date.now() })
   const guard = new WebhookGuard(
-    { webhookSecrets: [], bareSignatures: false, publicUrl: null, clock, wallClock: () => Date.now(), log },
+    {
+      webhookSecrets: [],
+      bareSignatures: false,
+      tokenOnly: 'learn',
+      publicUrl: null,
+      clock,
+      wallClock: () => Date.now(),
+      log,
+      metrics,
+    },
     tokens,
   )
   const media = new MediaSockets(
@@ -30,6 +41,7 @@ async function watched(t: Test) {
     guard,
     new ClientAddresses([]),
     () => undefined,
+    new UnsentReplies({ clock, log, metrics }),
   )
   const app = createApp()
   media.routes(app)
@@ -37,10 +49,10 @@ async function watched(t: Test) {
   t.teardown(() => void app.close())
   return {
     metrics,
-    stream: async () => {
+    stream: async (options: ClientOptions = {}) => {
       const sid = newSid() as CallSid
       calls.prepare({ callSid: sid, agent: 'order-status', from: '', to: '', direction: 'inbound' })
-      const socket = await openSocket(`ws://127.0.0.1:${port}/audio?t=${tokens.mint(sid, 'audio')}`)
+      const socket = await openSocket(`ws://127.0.0.1:${port}/audio?t=${tokens.mint(sid, 'audio')}`, undefined, options)
       const call = calls.get(sid)
       await call.until(() => call.state === 'streaming')
       return {
@@ -63,9 +75,47 @@ async function watched(t: Test) {
   }
 }
 
-t.test('a carrier that sends nothing for five seconds is hung up; one that sends is not', async (t) => {
+t.test('frames that stop on a connection that works are a hang-up, two seconds after the last one', async (t) => {
   const gateway = await watched(t)
-  const silent = await gateway.stream()
+  const left = await gateway.stream()
+  const healthy = await gateway.stream()
+  await left.frame()
+  gateway.pass(1000)
+  t.same(left.call.hangups, [])
+  const pinged = once(left.socket, 'ping')
+  gateway.pass(250)
+  await pinged
+  // Its pong comes before what is sent later on another connection is answered.
+  await healthy.frame()
+  healthy.socket.ping()
+  await once(healthy.socket, 'pong')
+  gateway.pass(750)
+  t.same(left.call.hangups, [])
+  const closed = closeOf(left.socket)
+  gateway.pass(250)
+  t.match(left.call.hangups, [{ reason: 'caller-hung-up', speak: false }])
+  t.equal(await closed, 1000)
+  t.same(healthy.call.hangups, [])
+  t.match(await gateway.metrics.render(), /mkondo_sockets_closed_total\{why="carrier-silent"\} 1/)
+})
+
+t.test('frames that come again after a stall, and a pong before it, are no hang-up', async (t) => {
+  const gateway = await watched(t)
+  const { call, socket, frame } = await gateway.stream()
+  for (let stall = 0; stall < 3; stall++) {
+    await frame()
+    gateway.pass(1250)
+    socket.ping()
+    await once(socket, 'pong')
+    await frame()
+    gateway.pass(1000)
+    t.same(call.hangups, [])
+  }
+})
+
+t.test('a carrier that answers nothing for five seconds is hung up; one that sends is not', async (t) => {
+  const gateway = await watched(t)
+  const silent = await gateway.stream({ autoPong: false })
   const healthy = await gateway.stream()
   await silent.frame()
   for (let second = 0; second < 5; second++) {
@@ -84,7 +134,7 @@ t.test('a carrier that sends nothing for five seconds is hung up; one that sends
 
 t.test('a socket on which nothing ever came is hung up after the same time', async (t) => {
   const gateway = await watched(t)
-  const { call } = await gateway.stream()
+  const { call } = await gateway.stream({ autoPong: false })
   gateway.pass(4750)
   t.same(call.hangups, [])
   gateway.pass(250)
@@ -130,8 +180,8 @@ t.test('the carrier is pinged each fifteen seconds', async (t) => {
   const { socket, frame } = await gateway.stream()
   let pings = 0
   socket.on('ping', () => pings++)
-  for (let second = 0; second < 31; second++) {
-    gateway.pass(1000)
+  for (let half = 0; half < 62; half++) {
+    gateway.pass(500)
     await frame()
   }
   socket.ping()

@@ -12,6 +12,7 @@ import { endedCall } from '../support/record.js'
 import { fleet } from '../fleet/nodes.js'
 import { get, newSid, post, ring, startGateway } from './gateway.js'
 import type { Gateway, Posted } from './gateway.js'
+import { storedFile } from '../support/stored-file.js'
 
 /** `schema/ops-api.openapi.yaml` and the routes of the ops port are one. */
 
@@ -87,7 +88,7 @@ t.test('every route of the ops port is documented, and every documented one is a
     }
   const app = { get: note('get'), post: note('post'), head: () => app, any: () => app, ws: note('get') }
   const options = { metrics: new Metrics({ version: 'x', processMetrics: false }), opsToken: null, console: new Map() }
-  const ops = new OpsApp(options as unknown as EdgeOptions, undefined as never, undefined as never)
+  const ops = new OpsApp(options as unknown as EdgeOptions, undefined as never, undefined as never, undefined as never)
   ops.routes(app as unknown as Parameters<typeof ops.routes>[0])
   t.same([...routes].sort(), [...documented].sort())
   t.end()
@@ -116,8 +117,8 @@ t.test('what the port answers is what the document says, key for key', async (t)
     },
     settings: { MAX_CALLS: 7 },
     agents: await deskOf(join(packageRoot(), 'agents'), 'http://127.0.0.1:9'),
-    recording: () => Promise.resolve(new Uint8Array(64)),
-    journal: () => Promise.resolve(Buffer.from('{}\n')),
+    recording: () => Promise.resolve(storedFile(t, new Uint8Array(64))),
+    journal: () => Promise.resolve(storedFile(t, Buffer.from('{}\n'))),
   })
   const alone = await startGateway(t)
   const gateway = nodes.gateways[0] as Gateway

@@ -158,7 +158,7 @@ t.test('the list of calls is still there, and other methods get the allowed ones
   t.equal((await get(api)).status, 200)
   const other = await get(api, { method: 'DELETE' })
   t.equal(other.status, 405)
-  t.equal(other.headers.get('allow'), 'GET, POST')
+  t.equal(other.headers.get('allow'), 'GET, HEAD, POST')
 })
 
 t.test('the event of a recording starts its download', async (t) => {

@@ -6,11 +6,19 @@ import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { ContinuationAsker } from '../../src/escalation/documents.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/carrier-state.js'
+import { partyKey } from '../../src/sautikit/phone.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type { KeptState } from '../../src/workers/kept-call.js'
 import type { BackendView } from '../../src/workers/backend-status.js'
 import type { Overload } from '../../src/workers/load-gate.js'
-import type { AgentFacts, CallDirectory, LiveCall, MediaSink, NewCall } from '../../src/workers/live-call.js'
+import type {
+  AgentFacts,
+  CallDirectory,
+  LiveCall,
+  MediaSink,
+  NewCall,
+  RefusedCall,
+} from '../../src/workers/live-call.js'
 
 /** A call that records what the edge does with it and answers as the test says. */
 export class ScriptedCall implements LiveCall {
@@ -192,6 +200,7 @@ export const ORDER_STATUS: AgentFacts = {
     { verb: 'say', text: 'All lines are busy.' },
     { verb: 'dial', numbers: ['+254700000009'] },
   ],
+  busy: [{ verb: 'say', text: 'Too many calls.' }, { verb: 'hangup' }],
   outbound: { from: null, ringMs: 30_000, openOn: 'answered' },
   conference: false,
   afterCall: [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],
@@ -211,6 +220,7 @@ export class ScriptedCalls implements CallDirectory {
   readonly packets = new Map<string, Handoff>()
   readonly afterStreams: [string, 'asked' | 'over'][] = []
   readonly started: NewCall[] = []
+  readonly refusedCalls: RefusedCall[] = []
   /** Thrown by the next `prepare`. */
   failWith: Error | null = null
   #full = false
@@ -226,6 +236,13 @@ export class ScriptedCalls implements CallDirectory {
 
   liveByAgent(): Readonly<Record<string, number>> {
     return this.agentCalls
+  }
+
+  liveByCaller(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>()
+    for (const { direction, from } of this.started)
+      if (direction === 'inbound') counts.set(partyKey(from), (counts.get(partyKey(from)) ?? 0) + 1)
+    return counts
   }
 
   get free(): number {
@@ -255,6 +272,10 @@ export class ScriptedCalls implements CallDirectory {
 
   traceId(): string | null {
     return null
+  }
+
+  refused(call: RefusedCall): void {
+    this.refusedCalls.push(call)
   }
 
   find(callSid: string): ScriptedCall | undefined {

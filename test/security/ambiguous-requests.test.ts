@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import t from 'tap'
 import { FAILED_REQUESTS_BURST } from '../../src/core/limits.js'
 import { signBody } from '../support/sign-body.js'
-import { SECRET, newSid, post, rawRequest, ring, ringing, startGateway } from '../edge/gateway.js'
+import { SECRET, newSid, rawRequest, refusalOf, ring, ringing, startGateway } from '../edge/gateway.js'
 
 const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'
 
@@ -134,7 +134,7 @@ t.test('ambiguous requests are charged to their address, and calls go on meanwhi
       `POST /voice HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello`,
     ).answer
   }
-  t.equal((await post(`${gateway.url}/nowhere`)).status, 429)
+  t.ok([0, 429].includes(await refusalOf(`${gateway.url}/nowhere`)))
   t.equal(await gateway.metric('mkondo_ambiguous_requests_total{port="public"}'), FAILED_REQUESTS_BURST)
 })
 

@@ -80,3 +80,22 @@ t.test('no secret is made out of another: who reads metrics cannot forge a token
   )
   t.match(repositoryFile('.gitignore'), 'deploy/prometheus/ops-read-token')
 })
+
+t.test('nothing in the compose file has a password that everybody knows', async (t) => {
+  const text = repositoryFile('deploy/compose.yaml')
+  const variables = [...text.matchAll(/\$\{(\w*(?:TOKEN|SECRET|PASSWORD)\w*)([^}]*)\}/g)]
+  t.same([...new Set(variables.map(([, name = '']) => name))].sort(), [
+    'GRAFANA_PASSWORD',
+    'OPS_READ_TOKEN',
+    'OPS_TOKEN',
+    'REDIS_PASSWORD',
+    'SAUTIKIT_WEBHOOK_SECRETS',
+    'TOKEN_SECRET',
+  ])
+  for (const [whole, name = '', rest] of variables) {
+    t.match(rest, /^:\?/, `${whole} has no default`)
+    t.match(text, new RegExp(`^#.*\\b${name}\\b`, 'm'), `and the first lines say how ${name} is made`)
+  }
+  t.match(text, /GF_SECURITY_ADMIN_PASSWORD: \$\{GRAFANA_PASSWORD:\?/)
+  t.match(text, /--requirepass,? *\n? *['"]?\$\{REDIS_PASSWORD:\?/)
+})

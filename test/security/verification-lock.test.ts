@@ -3,6 +3,12 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
 import { VerificationLocks } from '../../src/agents/verification-lock.js'
+import type { Verdict } from '../../src/agents/verification-lock.js'
+import { GatewayError } from '../../src/core/errors.js'
+import type { CallStore } from '../../src/fleet/call-store.js'
+import { MemoryStore } from '../../src/fleet/memory-store.js'
+import { StoredAttempts } from '../../src/fleet/stored-attempts.js'
+import { createLog } from '../../src/telemetry/log.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
@@ -19,57 +25,68 @@ t.setTimeout(60_000)
 const RULE = { failures: 3, minutes: 60 }
 const NUMBER = '+254700000001'
 
+/** One attempt of a number. @returns attempts that it had before; 0: locked */
+async function guess(locks: VerificationLocks, number = NUMBER, verdict: Verdict = 'wrong'): Promise<number> {
+  const attempt = await locks.take(number, RULE)
+  attempt.judged(verdict)
+  return attempt.left
+}
+
+/** Several attempts, one after the other. */
+async function guesses(count: number, ...of: Parameters<typeof guess>): Promise<number[]> {
+  const left: number[] = []
+  for (let i = 0; i < count; i++) left.push(await guess(...of))
+  return left
+}
+
 t.test('calling again gives no new attempts until the time is over', async (t) => {
   let nowMs = 0
   const locks = new VerificationLocks(() => nowMs)
-  const guess = (number = NUMBER): number => {
-    const left = locks.take(number, RULE)
-    if (left > 0) locks.judged(number, 'wrong', RULE)
-    return left
-  }
-  t.same([guess(), guess(), guess(), guess()], [3, 2, 1, 0])
-  t.equal(guess('+254700000002'), 3, 'another number has its own attempts')
+  t.same(await guesses(4, locks), [3, 2, 1, 0])
+  t.equal(await guess(locks, '+254700000002'), 3, 'another number has its own attempts')
   nowMs += 59 * 60_000
-  t.equal(guess(), 0, 'and trying does not make it longer')
+  t.equal(await guess(locks), 0, 'and trying does not make it longer')
   nowMs += 60_000
-  t.same([guess(), guess(), guess(), guess()], [3, 2, 1, 0], 'as often as after an hour')
+  t.same(await guesses(4, locks), [3, 2, 1, 0], 'as often as after an hour')
 })
 
 t.test('a call that goes on at another node brings its wrong answers with it', async (t) => {
   const [there, here] = [new VerificationLocks(() => 0), new VerificationLocks(() => 0)]
-  for (let i = 0; i < 2; i++) {
-    there.take(NUMBER, RULE)
-    there.judged(NUMBER, 'wrong', RULE)
-  }
+  await guesses(2, there)
   t.equal(there.wrong(NUMBER), 2)
   t.equal(here.wrong(NUMBER), 0)
   here.restore(NUMBER, there.wrong(NUMBER), RULE)
-  t.equal(here.take(NUMBER, RULE), 1)
-  here.judged(NUMBER, 'wrong', RULE)
+  const attempt = await here.take(NUMBER, RULE)
+  t.equal(attempt.left, 1)
+  attempt.judged('wrong')
   here.restore(NUMBER, 2, RULE)
-  t.equal(here.take(NUMBER, RULE), 0, 'the higher count holds')
+  t.equal(await guess(here), 0, 'the higher count holds')
 })
 
 t.test('only the last wrong answer locks, and a proof clears the number', async (t) => {
   const locks = new VerificationLocks(() => 0)
-  const attempt = (verdict: Parameters<VerificationLocks['judged']>[1]): boolean | null =>
-    locks.take(NUMBER, RULE) > 0 ? locks.judged(NUMBER, verdict, RULE) : null
-  t.same(
-    [attempt('wrong'), attempt('right'), attempt('unjudged'), attempt('wrong'), attempt('verified')],
-    [false, false, false, false, false],
-  )
-  t.same([attempt('wrong'), attempt('wrong'), attempt('wrong'), attempt('right')], [false, false, true, null])
+  const judged = async (...verdicts: Verdict[]): Promise<(boolean | null)[]> => {
+    const locked: (boolean | null)[] = []
+    for (const verdict of verdicts) {
+      const attempt = await locks.take(NUMBER, RULE)
+      locked.push(attempt.left > 0 ? attempt.judged(verdict) : null)
+    }
+    return locked
+  }
+  t.same(await judged('wrong', 'right', 'unjudged', 'wrong', 'verified'), [false, false, false, false, false])
+  t.same(await judged('wrong', 'wrong', 'wrong', 'right'), [false, false, true, null])
 })
 
 t.test('guesses at once are no more than guesses one after the other', async (t) => {
   const locks = new VerificationLocks(() => 0)
+  const attempts = await Promise.all([1, 2, 3, 4, 5].map(() => locks.take(NUMBER, RULE)))
   t.same(
-    [1, 2, 3, 4, 5].map(() => locks.take(NUMBER, RULE)),
+    attempts.map(({ left }) => left),
     [3, 2, 1, 0, 0],
     'an attempt counts before it is judged',
   )
-  locks.judged(NUMBER, 'unjudged', RULE)
-  t.equal(locks.take(NUMBER, RULE), 1, 'and costs nothing where nothing was compared')
+  attempts[0]?.judged('unjudged')
+  t.equal(await guess(locks), 1, 'and costs nothing where nothing was compared')
 })
 
 t.test('numbers are remembered within a bound, and what is forgotten is counted', async (t) => {
@@ -79,18 +96,115 @@ t.test('numbers are remembered within a bound, and what is forgotten is counted'
     () => {
       evicted++
     },
+    null,
     10,
   )
-  for (let i = 0; i < 25; i++) {
-    locks.take(`+2547000001${i}`, RULE)
-    locks.judged(`+2547000001${i}`, 'wrong', RULE)
-  }
+  for (let i = 0; i < 25; i++) await guess(locks, `+2547000001${i}`)
   t.equal(evicted, 15)
-  for (let i = 0; i < 25; i++) {
-    locks.take(`+2547000002${i}`, RULE)
-    locks.judged(`+2547000002${i}`, 'right', RULE)
-  }
+  for (let i = 0; i < 25; i++) await guess(locks, `+2547000002${i}`, 'right')
   t.ok(evicted <= 16, 'who answers rightly takes no room')
+})
+
+/** A store as two nodes see it, and what was written to it. */
+function sharedStore(): {
+  readonly node: (secrets?: readonly string[]) => { readonly locks: VerificationLocks; readonly stored: StoredAttempts }
+  readonly written: string[]
+  readonly settings: { down: boolean; nowMs: number }
+} {
+  const settings = { down: false, nowMs: 1_000_000 }
+  const inner = new MemoryStore(() => settings.nowMs)
+  const written: string[] = []
+  const reached = <T>(what: readonly unknown[], work: () => Promise<T>): Promise<T> => {
+    if (settings.down) return Promise.reject(new GatewayError('STORE_DOWN', 'down'))
+    written.push(JSON.stringify(what))
+    return work()
+  }
+  const store: Pick<CallStore, 'once' | 'settle'> = {
+    once: (...args) => reached(args, () => inner.once(...args)),
+    settle: (...args) => reached(args, () => inner.settle(...args)),
+  }
+  return {
+    settings,
+    written,
+    node: (secrets = ['a secret of the whole fleet']) => {
+      const stored = new StoredAttempts({ store, secrets, log: createLog({ level: 'silent' }) })
+      return { stored, locks: new VerificationLocks(() => settings.nowMs, undefined, stored) }
+    },
+  }
+}
+
+t.test('many nodes give a number no more attempts than one, and none of them writes it down', async (t) => {
+  const { node, settings, written } = sharedStore()
+  const [a, b, c] = [node().locks, node().locks, node().locks] as [
+    VerificationLocks,
+    VerificationLocks,
+    VerificationLocks,
+  ]
+  t.same([await guess(a), await guess(b, '254 700 000 001'), await guess(c)], [3, 2, 1])
+  t.same([await guess(a), await guess(b), await guess(c)], [0, 0, 0], 'locked at each of them')
+  t.equal(await guess(a, '+254700000002'), 3)
+  t.notMatch(written.join(), /700000001|700 000/)
+  settings.nowMs += 60 * 60_000 + 1
+  t.same(await guesses(4, b), [3, 2, 1, 0], 'until the time is over')
+})
+
+t.test('guesses at many nodes at once are no more than one after the other', async (t) => {
+  const { node } = sharedStore()
+  const attempts = await Promise.all(Array.from({ length: 8 }, () => node().locks.take(NUMBER, RULE)))
+  t.same(attempts.map(({ left }) => left).sort(), [0, 0, 0, 0, 0, 1, 2, 3])
+  const last = attempts.find(({ left }) => left === 1)
+  t.equal(last?.judged('wrong'), true, 'and the node that had the last one says so')
+})
+
+t.test(
+  'a proof at one node clears what others counted, and an answer that was not compared costs nothing',
+  async (t) => {
+    const { node, settings } = sharedStore()
+    const [a, b] = [node().locks, node().locks]
+    await guesses(2, a)
+    t.equal(await guess(b, NUMBER, 'unjudged'), 1)
+    settings.nowMs += 2
+    t.equal(await guess(b, NUMBER, 'verified'), 1)
+    settings.nowMs += 2
+    t.equal(await guess(node().locks), 3)
+  },
+)
+
+t.test('an attempt whose node died is free again after two minutes', async (t) => {
+  const { node, settings } = sharedStore()
+  await Promise.all([1, 2, 3].map(() => node().locks.take(NUMBER, RULE)))
+  const { locks } = node()
+  t.equal(await guess(locks), 0)
+  settings.nowMs += 120_001
+  t.equal(await guess(locks), 3)
+})
+
+t.test('without the store each node decides by its own memory, and nobody gets more from it', async (t) => {
+  const { node, settings } = sharedStore()
+  const [a, b] = [node(), node()]
+  settings.down = true
+  t.same(await guesses(4, a.locks), [3, 2, 1, 0])
+  t.equal(a.stored.unshared, 6, 'each attempt and each verdict is counted')
+  settings.down = false
+  t.equal(await guess(a.locks), 0, 'what it counted itself holds also when the store is back')
+  t.same(await guesses(4, b.locks), [3, 2, 1, 0])
+  // The store fails between an attempt and its verdict.
+  const number = '+254700000003'
+  const attempt = await a.locks.take(number, RULE)
+  settings.down = true
+  attempt.judged('wrong')
+  settings.down = false
+  t.equal(await guess(b.locks, number), 2, 'it stays reserved')
+})
+
+t.test('while the secret is replaced, old and new nodes count together', async (t) => {
+  const { node, settings } = sharedStore()
+  const [old, both, fresh] = [node(['old secret']), node(['new secret', 'old secret']), node(['new secret'])]
+  t.same([await guess(old.locks), await guess(both.locks), await guess(both.locks)], [3, 2, 1])
+  t.equal(await guess(old.locks), 0)
+  settings.nowMs += 2
+  t.equal(await guess(fresh.locks), 3, 'a node that has only the new one knows what was written since')
+  t.same(await guesses(2, fresh.locks), [0, 0])
 })
 
 /** A gateway with two media workers whose agent verifies callers by what they key in. */

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -21,11 +21,13 @@ import { mkondo } from '../cli/mkondo-process.js'
 import type { Run } from '../cli/mkondo-process.js'
 import { PROGRAMS, repositoryFile } from '../deploy/deploy-files.js'
 import { startDns } from './dns-server.js'
-import type { DnsServer } from './dns-server.js'
 import { until } from './until.js'
 import { startRedis, startSentinel } from './redis.js'
 import type { RedisSentinel, RedisServer } from './redis.js'
+import { startRedisProxy } from './redis-proxy.js'
+import type { RedisProxy } from './redis-proxy.js'
 import { freePort } from './free-ports.js'
+import { SAME_CALLER } from './same-caller.js'
 
 export const WEBHOOK_SECRET = 'whsec_of_a_fleet_under_test'
 export const API_KEY = 'tsk_of_a_fleet_under_test'
@@ -44,6 +46,8 @@ export interface FleetOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Fields of the agent's file, beside those that make it speak a tone. */
   readonly agent?: Readonly<Record<string, unknown>>
+  /** One gateway that shares nothing with others: no Redis, and the balancer for such ones (deploy/haproxy.cfg). */
+  readonly alone?: boolean
   /** A master, a replica and a Sentinel in place of one redis-server. */
   readonly sentinel?: boolean
 }
@@ -57,6 +61,8 @@ export interface Fleet {
   /** The master, where there is a Sentinel. */
   readonly redis: RedisServer
   readonly sentinel: RedisSentinel | null
+  /** Between the nodes and Redis, where there is no Sentinel. */
+  readonly redisProxy: RedisProxy
   readonly balancer: Balancer
   readonly shop: Shop
   /** The carrier's REST API: what the fleet asked of it. */
@@ -85,6 +91,8 @@ interface FleetCallOptions {
   readonly to?: (state: string) => FleetNode | undefined
   /** How long the caller waits in silence after the stream. */
   readonly giveUpMs?: number
+  /** After this the carrier tries a refused connection once more. */
+  readonly connectRetryMs?: number
 }
 
 export interface FleetCall extends LiveSimulatedCall {
@@ -120,6 +128,8 @@ async function started(
   })
   const redis = await startRedis({ durable: true })
   later(() => redis.close())
+  const redisProxy = await startRedisProxy(redis.url)
+  later(() => redisProxy.close())
   let sentinel: RedisSentinel | null = null
   if (options.sentinel === true) {
     const replica = await startRedis({ durable: true, replicaOf: redis })
@@ -134,7 +144,8 @@ async function started(
   const carrier = await startCarrier(speech)
   later(() => carrier.rest.close())
 
-  const names = Array.from({ length: options.nodes ?? 2 }, (_, index) => `gw-${index + 1}`)
+  const alone = options.alone === true
+  const names = Array.from({ length: alone ? 1 : (options.nodes ?? 2) }, (_, index) => `gw-${index + 1}`)
   const addressOf = (name: string): string => `127.0.1.${10 + Number(name.slice(3))}`
   const ports = {
     public: await freePort(),
@@ -155,13 +166,17 @@ async function started(
         OPS_HOST: addressOf(name),
         OPS_PORT: String(ports.ops),
         OPS_TOKEN,
-        INTERNAL_HOST: addressOf(name),
-        INTERNAL_PORT: String(ports.internal),
-        INTERNAL_URL: `http://${addressOf(name)}:${ports.internal}`,
         NODE_NAME: name,
-        NODE_URL: `${origin}/n/{node}`,
         PUBLIC_URL: origin,
-        REDIS_URL: sentinel?.url ?? redis.url,
+        ...(alone
+          ? {}
+          : {
+              INTERNAL_HOST: addressOf(name),
+              INTERNAL_PORT: String(ports.internal),
+              INTERNAL_URL: `http://${addressOf(name)}:${ports.internal}`,
+              NODE_URL: `${origin}/n/{node}`,
+              REDIS_URL: sentinel?.url ?? redisProxy.url,
+            }),
         TOKEN_SECRET: 'a-token-secret-of-a-fleet-under-test',
         TRUSTED_PROXIES: '127.0.0.1',
         SAUTIKIT_WEBHOOK_SECRETS: WEBHOOK_SECRET,
@@ -173,6 +188,7 @@ async function started(
         MEDIA_WORKERS: '1',
         SPEECH_WORKERS: '1',
         LOG_LEVEL: 'info',
+        ...SAME_CALLER,
         ...options.env,
       }),
   )
@@ -187,7 +203,11 @@ async function started(
     return undefined
   })
   await Promise.all(nodes.map((node) => node.start()))
-  const balancer = new Balancer(folder, ports, dns)
+  const balancer = new Balancer(
+    folder,
+    ports.balancer,
+    alone ? loneBalancer(ports, addressOf('gw-1')) : fleetBalancer(ports, dns.port),
+  )
   later(() => balancer.kill())
   await balancer.start()
 
@@ -211,6 +231,7 @@ async function started(
       afterStream: given.afterStream ?? 'continues',
       giveUpMs: given.giveUpMs ?? 30_000,
       ...(given.callSid === undefined ? {} : { callSid: given.callSid }),
+      ...(given.connectRetryMs === undefined ? {} : { connectRetryMs: given.connectRetryMs }),
       route: (url, state) => {
         const node = given.to?.(state)
         return node === undefined ? url : url.replace(origin, node.url)
@@ -238,6 +259,7 @@ async function started(
     secret: WEBHOOK_SECRET,
     redis,
     sentinel,
+    redisProxy,
     balancer,
     shop,
     carrier: carrier.rest,
@@ -327,6 +349,19 @@ export class FleetNode {
       throw new Error(`${this.name} ended with ${code ?? 'a signal'}: ${run.lines.slice(-5).join(' / ')}`)
   }
 
+  /** SIDs of the records in its folder, as often as they are there. */
+  finalRecords(): readonly string[] {
+    const folder = join(this.#env['DATA_DIR'] ?? '', 'records')
+    const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith('calls-')) : []
+    return files.flatMap((name) =>
+      readFileSync(join(folder, name), 'utf8')
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line) as { callSid: string })
+        .map(({ callSid }) => callSid),
+    )
+  }
+
   /** Another process with its name, on an address of its own. */
   twin(address: string): Run {
     return mkondo(['serve'], {
@@ -397,15 +432,25 @@ export function fleetBalancer(ports: Omit<Ports, 'internal'>, dnsPort: number): 
     .replace('check port 9464', `check port ${ports.ops}`)
 }
 
+/** deploy/haproxy.cfg before one gateway, of which every URL has the balancer's address. */
+function loneBalancer(ports: Omit<Ports, 'internal'>, address: string): string {
+  return repositoryFile('deploy/haproxy.cfg')
+    .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${ports.balancer}`)
+    .replace('maxconn 10000', 'maxconn 400')
+    .replaceAll('gw-1.voice.example.com', '127.0.0.1')
+    .replaceAll('10.0.0.11:8080', `${address}:${ports.public}`)
+    .replace('check port 9464', `check port ${ports.ops}`)
+}
+
 class Balancer {
   readonly #file: string
   readonly #port: number
   #child: ChildProcess | null = null
 
-  constructor(folder: string, ports: Ports, dns: DnsServer) {
+  constructor(folder: string, port: number, config: string) {
     this.#file = join(folder, 'haproxy.cfg')
-    this.#port = ports.balancer
-    writeFileSync(this.#file, fleetBalancer(ports, dns.port))
+    this.#port = port
+    writeFileSync(this.#file, config)
   }
 
   /** Resolves when it has found a gateway. */
@@ -583,5 +628,9 @@ export function resumedMs({ streams, webhooks, silences }: SimulatedCallResult):
       atMs >= brokeMs - 1 && (url === 'redirect' || (url === 'voice' && state === 'StreamStopped')),
   )
   const silence = silences.find(({ startMs, endMs }) => startMs <= brokeMs + FORK_HELD_MS && endMs > brokeMs)
-  return asked === undefined || silence === undefined ? null : silence.endMs - asked.atMs
+  if (asked === undefined) return null
+  if (silence !== undefined) return silence.endMs - asked.atMs
+  // What the carrier still had to play covered the gap.
+  const next = streams[1]
+  return next === undefined || next.samplesHeard === 0 ? null : Math.max(0, next.openedMs - asked.atMs)
 }

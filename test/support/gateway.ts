@@ -8,6 +8,7 @@ import { startGateway } from '../../src/gateway/gateway.js'
 import type { Gateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { SAME_CALLER } from './same-caller.js'
 
 export interface WholeGateway {
   readonly gateway: Gateway
@@ -37,7 +38,7 @@ export async function whole(
   // Each gateway needs its own data folder.
   const dataDir = env['DATA_DIR'] ?? (await mkdtemp(join(tmpdir(), 'mkondo-data-')))
   const config = {
-    ...loadConfig({ SPEECH_DECODERS: '1', ...env }, null),
+    ...loadConfig({ SPEECH_DECODERS: '1', ...SAME_CALLER, ...env }, null),
     agentsDir,
     dataDir,
     port: 0,

@@ -10,6 +10,7 @@ import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
+import { HumanCalls } from '../../src/escalation/human-calls.js'
 import { CallRegistry } from '../../src/workers/call-registry.js'
 import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
 import type { LiveCall, MediaSink } from '../../src/workers/live-call.js'
@@ -76,6 +77,7 @@ export async function startHost(
     backends: backendSettings(loadConfig({}, null)),
     speech,
     carrier: null,
+    humanCalls: new HumanCalls({ perNumberPerMinute: 1000, fallbacksPerMinute: 1000 }),
     clock,
     wallClock: Date.now,
     log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }),

@@ -1,10 +1,10 @@
 import { CALL_CHECKPOINT_VERSION } from '../../src/call/checkpoint.js'
 import type { KeptCall } from '../../src/workers/kept-call.js'
-import { sid } from './host.js'
+import { parseCallSid } from '../../src/core/ids.js'
 
 /** The kept call of an inbound caller in mid-conversation, with changes. */
 export function keptCall(changes: Partial<KeptCall> = {}): KeptCall {
-  const callSid = sid(changes.callSid ?? 'HD_kept00000001')
+  const callSid = parseCallSid(changes.callSid ?? 'HD_kept00000001')
   return {
     version: 1,
     node: 'node-a',

@@ -9,6 +9,7 @@ import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { hasProgram } from '../deploy/deploy-files.js'
 import { freePort } from './free-ports.js'
+import { until } from './until.js'
 
 /** How long a server may take to answer, to end, or to hand over to another. */
 const WAIT_MS = 15_000
@@ -255,4 +256,47 @@ export async function waitFor(what: string, holds: () => boolean | Promise<boole
     if (performance.now() > deadlineMs) throw new Error(`waited ${WAIT_MS} ms for ${what}`)
     await sleep(20)
   }
+}
+
+/**
+ * Three masters, each with a third of the slots.
+ * @param replica  a fourth server, which becomes a master when the first is away for a second
+ */
+export async function startCluster(replica = false): Promise<readonly RedisServer[]> {
+  const buses = await Promise.all(Array.from({ length: replica ? 4 : 3 }, () => freePort()))
+  const servers = await Promise.all(
+    buses.map((bus) =>
+      startRedis({
+        config: {
+          'cluster-enabled': 'yes',
+          'cluster-port': String(bus),
+          'cluster-node-timeout': replica ? '1000' : '5000',
+        },
+      }),
+    ),
+  )
+  const first = servers[0] as RedisServer
+  for (const [i, server] of servers.entries()) {
+    const [from, to] = [Math.floor((i * 16384) / 3), Math.floor(((i + 1) * 16384) / 3) - 1]
+    // As redis-cli does: two masters of one epoch would have to settle it, and a replica waits for that.
+    await server.command('CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1))
+    if (i < 3) await server.command('CLUSTER', 'ADDSLOTSRANGE', String(from), String(to))
+    if (i > 0) await server.command('CLUSTER', 'MEET', '127.0.0.1', String(first.port), String(buses[0]))
+  }
+  for (const server of servers)
+    await until(
+      async () => {
+        const info = String(await server.command('CLUSTER', 'INFO'))
+        return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${servers.length}`)
+      },
+      WAIT_MS,
+      'the cluster',
+    )
+  if (replica) {
+    await servers[3]?.command('CLUSTER', 'REPLICATE', String(await first.command('CLUSTER', 'MYID')))
+    const isLinked = async (): Promise<boolean> =>
+      String(await servers[3]?.command('INFO', 'replication')).includes('master_link_status:up')
+    await until(isLinked, WAIT_MS, 'the replica of the first master')
+  }
+  return servers
 }
