@@ -1,16 +1,21 @@
+import type { Handoff } from '../call/events.js'
 import type { CallRecord } from '../call/record.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { HANDOFF_POSTS_CLOSE_MS } from '../core/limits.js'
 import type { Config } from '../config/settings.js'
+import type { StatesOnDisk } from '../fleet/durable-store.js'
+import type { LeftCall } from '../fleet/earlier-run.js'
 import { HandoffPost } from '../workers/handoff-post.js'
 import type { HandoffNews } from '../workers/handoff-post.js'
 import type { OpenCallRecords, RecordCall } from '../workers/main-thread-context.js'
 import { callRecordSchema } from '../workers/record-format.js'
 import { Archive } from '../telemetry/archive/archive.js'
-import type { DocumentKind } from '../telemetry/archive/archive-messages.js'
+import type { DocumentKind, StoredValue } from '../telemetry/archive/archive-messages.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import { KEPT_KINDS } from '../telemetry/archive/kept-files.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
+import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
 import type { IdleFolders } from './process-plan.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -19,21 +24,33 @@ import type { Metrics } from '../telemetry/metrics.js'
 export interface CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
-  /** Of calls that were live when an earlier process died, and that may have gone on at another node. */
-  readonly left: readonly CallRecord[]
+  /** Of calls that were live when an earlier process died, and that may go on, here or at another node. */
+  readonly left: readonly (LeftCall & { readonly record: CallRecord })[]
   /** Data folders of processes that are gone, held by this one. */
   readonly leftFolders: readonly string[]
-  /** Decides on one of `left`. @param isRecord  false: another node has the call's record */
+  /** What earlier runs wrote once. */
+  readonly values: readonly StoredValue[]
+  /** Decides on one of `left`. @param isRecord  false: the call goes on, or another node has its record */
   settleLeft(callSid: CallSid, isRecord: boolean): void
   /** Null where nothing is kept. */
   readonly record: RecordCall | null
   /** Null where nothing is kept. */
   readonly openRecords: OpenCallRecords | null
+  /** Null where nothing is kept. */
+  readonly states: StatesOnDisk | null
   /** Stores an ended call's record, and again when details were added to it. */
   keep(record: CallRecord): void
+  /**
+   * The same of a call that has just ended and that the fleet may still take for a live one until `told`. A process that
+   * dies before leaves its record for the next start, and no second one beside that of whoever has taken the call.
+   * @param newest  its record then; undefined when it was erased meanwhile
+   */
+  keepOnceTold(record: CallRecord, told: Promise<void>, newest: () => CallRecord | undefined): void
   handoff(news: HandoffNews): void
+  /** Stores the record of a refused call, and the packet for whoever calls back, which is posted to nobody. */
+  keepRefused(record: CallRecord, packet: Handoff | null): void
   find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
-  recording(callSid: string): Promise<Uint8Array | null>
+  recording(callSid: string): Promise<StoredFile | null>
   /** See `Archive.forget`. */
   forget(callSids: readonly CallSid[]): Promise<void>
   close(): Promise<void>
@@ -44,7 +61,6 @@ const MB = 1024 * 1024
 /**
  * Opens what the settings ask for. A disk that fails later is logged and counted; calls are accepted anyway.
  * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
- * @param inFleet  other nodes may have gone on with calls of a process that died
  * @param idle  folders that no process has all the time; their records and recordings are still deleted when they are
  *   old
  * @param workerEnv  `process.env` of the thread that writes
@@ -56,7 +72,6 @@ export async function openCallArchive(
   metrics: Metrics,
   idle: IdleFolders,
   workerEnv: Readonly<Record<string, string>>,
-  inFleet: boolean,
 ): Promise<CallArchive> {
   if (folder?.locked === false)
     log.warn(
@@ -70,36 +85,49 @@ export async function openCallArchive(
     wallClock: Date.now,
     log: log.component('workers'),
   })
-  const archive = !config.keepCalls
-    ? null
-    : await Archive.start(
-        {
-          folder: config.dataDir,
-          leftFolders: left.map(({ path }) => path),
-          spareFolder: idle.spare,
-          alone: folder?.locked === true,
-          holdsLeft: inFleet,
-          fsync: config.recordsFsync,
-          fileBytes: config.recordsFileMb * MB,
-          recordsKeepDays: config.recordsKeepDays,
-          recordsKeepBytes: config.recordsKeepMb * MB,
-          recordingsKeepDays: config.recordingsKeepDays,
-          recordingsKeepBytes: config.recordingsKeepMb * MB,
-        },
-        log.component('telemetry'),
-        workerEnv,
-      )
-  count(metrics, archive, posts)
-  const died = recordsOf(archive?.died ?? [])
-  for (const record of died) {
-    if (!inFleet) metrics.callEnded(record)
+  // Without KEEP_CALLS there may be journals, recordings of the carrier, and what earlier runs kept.
+  const retention =
+    folder === null
+      ? null
+      : await Archive.start(
+          {
+            folder: config.dataDir,
+            retainOnly: !config.keepCalls,
+            leftFolders: left.map(({ path }) => path),
+            spareFolder: idle.spare,
+            alone: folder?.locked === true,
+            fsync: config.recordsFsync,
+            fileBytes: config.recordsFileMb * MB,
+            recordsKeepDays: config.recordsKeepDays,
+            recordsKeepBytes: config.recordsKeepMb * MB,
+            recordingsKeepDays: config.recordingsKeepDays,
+            recordingsKeepBytes: config.recordingsKeepMb * MB,
+          },
+          log.component('telemetry'),
+          workerEnv,
+        )
+  const archive = config.keepCalls ? retention : null
+  count(metrics, retention, posts)
+  const died = (archive?.died ?? []).flatMap(({ document, atWallMs, sealed }) =>
+    recordsOf([document]).flatMap((record) => {
+      const { callSid, endReason } = record
+      return isCallSid(callSid) ? [{ callSid, record, atWallMs, sealed, ended: endReason !== 'process-died' }] : []
+    }),
+  )
+  for (const { record } of died.filter(({ ended }) => !ended))
     log
       .component('workers')
       .warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
+  const keep = (record: CallRecord): void => {
+    if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record)
+  }
+  const keepHandoff = (packet: Handoff): void => {
+    if (isCallSid(packet.callSid)) archive?.keepHandoff(packet.callSid, packet)
   }
   return {
     ended: recordsOf(archive?.newest ?? []),
-    left: inFleet ? died : [],
+    left: died,
+    values: archive?.values ?? [],
     leftFolders: left.map(({ path }) => path),
     settleLeft: (callSid, isRecord) => archive?.settleLeft(callSid, isRecord),
     record:
@@ -112,12 +140,31 @@ export async function openCallArchive(
             changed: (callSid) => archive.openRecordChanged(callSid),
             gone: (callSid) => archive.openRecordGone(callSid),
           },
-    keep: (record) => {
-      if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record)
+    states:
+      archive === null
+        ? null
+        : {
+            keep: (changes) => archive.keepSealed(changes),
+            value: (value) => archive.keepValue(value),
+            gone: (callSid) => {
+              if (isCallSid(callSid)) archive.sealedGone(callSid)
+            },
+          },
+    keep,
+    keepOnceTold: (record, told, newest) => {
+      if (isCallSid(record.callSid)) archive?.recordEnded(record.callSid, record)
+      void told.then(() => {
+        const now = newest()
+        if (now !== undefined) keep(now)
+      })
     },
     handoff: (news) => {
-      if (isCallSid(news.handoff.callSid)) archive?.keepHandoff(news.handoff.callSid, news.handoff)
+      keepHandoff(news.handoff)
       posts.post(news)
+    },
+    keepRefused: (record, packet) => {
+      keep(record)
+      if (packet !== null) keepHandoff(packet)
     },
     find: (kind, callSid) => archive?.find(kind, callSid) ?? Promise.resolve(undefined),
     recording: (callSid) =>
@@ -125,11 +172,16 @@ export async function openCallArchive(
     forget: async (callSids) => archive?.forget(callSids),
     close: async () => {
       await posts.close(HANDOFF_POSTS_CLOSE_MS)
-      await archive?.close()
+      await retention?.close()
       for (const held of left) held.folder.release()
       folder?.release()
     },
   }
+}
+
+/** Whether a gateway without other nodes that dies and is started again goes on with its calls, with these settings. */
+export function resumesAlone({ keepCalls, redisUrl, tokenSecrets }: Config): boolean {
+  return keepCalls && redisUrl === null && tokenSecrets.length > 0
 }
 
 /** Whether a gateway with these settings writes anything below DATA_DIR. */
@@ -165,6 +217,14 @@ function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): v
   const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by result', ['result'])
   metrics.countFrom(documents({ result: 'written' }), () => archive?.counters.written ?? 0)
   metrics.countFrom(documents({ result: 'lost' }), () => archive?.counters.lost ?? 0)
+  const deleted = metrics.defineCounter(
+    'archive_deleted',
+    'Files of calls that were deleted because they were too old, or too much was kept',
+    ['kind', 'reason'],
+  )
+  for (const kind of KEPT_KINDS)
+    for (const reason of ['age', 'size'] as const)
+      metrics.countFrom(deleted({ kind, reason }), () => archive?.counters.deleted[kind][reason] ?? 0)
   metrics.countFrom(
     metrics.defineCounter('archive_faults', 'Writes to the archive that failed', [])({}),
     () => archive?.counters.faults ?? 0,

@@ -20,7 +20,7 @@ interface CallErasureOptions {
   readonly folders: readonly string[]
   /** One in which another process may be writing; it erases its own. Null: there is none. */
   readonly spareFolder: string | null
-  readonly calls: Pick<CallRegistry, 'live' | 'find' | 'ended' | 'forget'>
+  readonly calls: Pick<CallRegistry, 'live' | 'find' | 'ended' | 'handoff' | 'forget'>
   /** Forgets documents that wait to be written, and resolves when all others are written. */
   readonly forgetWaiting: (callSids: readonly CallSid[]) => Promise<void>
   /** Forgets what is still to be fetched from the carrier. */
@@ -101,7 +101,10 @@ export class CallErasure implements ErasureHere {
     const exact = new Set(found.exact)
     const alike = new Set(found.alike)
     for (const record of this.#options.calls.ended()) {
-      const how = isOfNumber(record, number)
+      // The number may be masked in the record alone.
+      const packet = this.#options.calls.handoff(record.callSid)
+      const known = packet !== undefined && isOfNumber(packet, number) === 'exact'
+      const how = known ? 'exact' : isOfNumber(record, number)
       if (how === 'exact') exact.add(record.callSid)
       else if (how === 'alike') alike.add(record.callSid)
     }
@@ -135,7 +138,10 @@ export class CallErasure implements ErasureHere {
    */
   async eraseKept(target: ErasureTarget, nodes: readonly string[]): Promise<number> {
     const { store, keeper } = this.#options
-    const keys = 'sid' in target ? [target.sid] : (await Promise.all(nodes.map((node) => store.callsOf(node)))).flat()
+    const keys =
+      'sid' in target
+        ? [target.sid]
+        : (await Promise.all(nodes.map((node) => store.callsOf(node)))).flat().map(({ key }) => key)
     let erased = 0
     for (const key of keys) {
       const entry = await store.read(key)

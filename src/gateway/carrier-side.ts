@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { CallRecord, CarrierDetail } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
@@ -14,6 +13,7 @@ import type { CarrierControl } from '../workers/main-thread-context.js'
 import type { CallRegistry } from '../workers/call-registry.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import { callRecordSchema } from '../workers/record-format.js'
+import { keptFolder } from '../telemetry/archive/kept-files.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallArchive } from './call-archive.js'
@@ -63,7 +63,7 @@ export function callDetails(
 ): CallDetails {
   return new CallDetails({
     client: api.calls,
-    recordings: config.carrierRecordings ? join(config.dataDir, 'carrier-recordings') : null,
+    recordings: config.carrierRecordings ? keptFolder(config.dataDir, 'carrierRecordings') : null,
     allowHttp: config.apiUrl.startsWith('http:'),
     log: log.component('sautikit-api'),
     onDetail,
@@ -92,9 +92,9 @@ export function resumeDetails(
   ended: readonly CallRecord[],
   nowWallMs: number,
 ): void {
-  for (const { callSid, carrier, startedAt } of ended) {
+  for (const { callSid, carrier, startedAt, outcome } of ended) {
     const recent = nowWallMs - Date.parse(startedAt) < CARRIER_DETAIL_RESUME_MS
-    if (carrier === null && recent && isCallSid(callSid)) details.follow(callSid)
+    if (carrier === null && recent && outcome !== 'refused' && isCallSid(callSid)) details.follow(callSid)
   }
 }
 

@@ -2,21 +2,30 @@ import type { CallKeeper } from '../fleet/call-keeper.js'
 import type { StoredEffects } from '../fleet/effects.js'
 import type { FleetNode, NodeNetwork } from '../fleet/fleet-node.js'
 import type { GuardedStore } from '../fleet/guarded-store.js'
+import type { StoredAttempts } from '../fleet/stored-attempts.js'
+import { FLEET_ALERTS } from '../fleet/ownership.js'
 import { PEER_REFUSALS } from '../fleet/peer-listener.js'
 import { PEER_OUTCOMES } from '../fleet/peers.js'
+import type { IgnoredEntries } from '../fleet/redis-store.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
 interface Fleet {
   readonly node: FleetNode
   readonly store: GuardedStore
+  /** Null where the store is not Redis. */
+  readonly ignored: IgnoredEntries | null
   readonly keeper: CallKeeper
   readonly effects: StoredEffects
+  readonly attempts: StoredAttempts
   /** Null where there are no other nodes. */
   readonly network: NodeNetwork | null
 }
 
 /** What the nodes of a fleet count, from plain fields, and 0 from the start. */
-export function countFleet(metrics: Metrics, { node, store, keeper, effects, network }: Fleet): void {
+export function countFleet(
+  metrics: Metrics,
+  { node, store, ignored, keeper, effects, attempts, network }: Fleet,
+): void {
   metrics.defineGauge('store_up', '1 while the call store answers').from(() => (store.up ? 1 : 0))
   const operations = metrics.defineCounter('store_operations', 'Operations of the call store, by outcome', [
     'op',
@@ -28,6 +37,13 @@ export function countFleet(metrics: Metrics, { node, store, keeper, effects, net
     metrics.defineCounter('store_conflicts', 'Writes to a call that had another owner by then', [])({}),
     () => store.conflicts,
   )
+  const notBelieved = metrics.defineCounter(
+    'store_ignored',
+    'Entries of Redis that this node does not believe, each time that it reads them',
+    ['what'],
+  )
+  for (const what of ['entries', 'unproven', 'late'] as const)
+    metrics.countFrom(notBelieved({ what: NOT_BELIEVED[what] }), () => ignored?.[what] ?? 0)
   const kept = metrics.defineCounter('kept_call_writes', 'States of live calls kept in the store, by result', [
     'result',
   ])
@@ -44,11 +60,19 @@ export function countFleet(metrics: Metrics, { node, store, keeper, effects, net
     )({}),
     () => effects.resultsLost,
   )
+  metrics.countFrom(
+    metrics.defineCounter(
+      'verification_attempts_unshared',
+      'Verification attempts and verdicts that the call store did not take: the memory of this process decided',
+      [],
+    )({}),
+    () => attempts.unshared,
+  )
 
   const nodes = metrics.defineLabelledGauge('nodes', 'Nodes of the fleet as this one sees them', ['state'], 'max')
   for (const state of NODE_STATES) nodes.from({ state }, () => countOf(node, state))
   const alerts = metrics.defineLabelledGauge('fleet_alerts', '1 while this node warns of it', ['what'], 'max')
-  alerts.from({ what: 'many-suspects' }, () => (node.alerts.includes('many-suspects') ? 1 : 0))
+  for (const what of FLEET_ALERTS) alerts.from({ what }, () => (node.alerts.includes(what) ? 1 : 0))
   const takeovers = metrics.defineCounter('takeovers', 'Nodes and calls that this node took over, by evidence', [
     'evidence',
   ])
@@ -73,6 +97,8 @@ export function countFleet(metrics: Metrics, { node, store, keeper, effects, net
   for (const reason of PEER_REFUSALS)
     metrics.countFrom(refused({ reason }), () => network?.listener.refused[reason] ?? 0)
 }
+
+const NOT_BELIEVED = { entries: 'entry', unproven: 'node-unproven', late: 'node-late' } as const
 
 const KEPT_LOSSES = {
   'log-entries': 'entriesDropped',

@@ -1,3 +1,4 @@
+import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { Clock } from '../core/clock.js'
 import { isLoopback, isWildcard } from '../config/exposure.js'
@@ -5,15 +6,20 @@ import { internalTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
 import { CallKeeper } from '../fleet/call-keeper.js'
 import type { CallStore } from '../fleet/call-store.js'
+import { DurableStore } from '../fleet/durable-store.js'
+import type { StatesOnDisk } from '../fleet/durable-store.js'
 import { StoredEffects } from '../fleet/effects.js'
 import { FleetNode, newNonce } from '../fleet/fleet-node.js'
 import type { NodeNetwork, NodeNews } from '../fleet/fleet-node.js'
+import { callerTags } from '../fleet/secrets.js'
 import type { StoreHome } from '../fleet/fleet-status.js'
 import { GuardedStore } from '../fleet/guarded-store.js'
 import { MemoryStore } from '../fleet/memory-store.js'
+import { StoredAttempts } from '../fleet/stored-attempts.js'
 import { PeerListener } from '../fleet/peer-listener.js'
 import { Peers } from '../fleet/peers.js'
-import { parseRedisUrl, shownRedisUrl } from '../fleet/redis-url.js'
+import { parseRedisUrl, redisExposure, shownRedisUrl } from '../fleet/redis-url.js'
+import type { RedisAddress } from '../fleet/redis-url.js'
 import type { Log } from '../telemetry/log.js'
 import { countFleet } from './fleet-metrics.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -27,6 +33,8 @@ interface FleetSideOptions {
   readonly tokenSecrets: readonly string[]
   /** The supervisor's memory, for one of several processes; null for any other. */
   readonly store: CallStore | null
+  /** Where the states of calls survive this process; null where they need not, or cannot. */
+  readonly states: StatesOnDisk | null
   readonly version: string
   readonly clock: Clock
   readonly log: Log
@@ -43,26 +51,31 @@ interface FleetSide {
   readonly storeHome: StoreHome
   readonly keeper: CallKeeper
   readonly effects: EffectGate
+  readonly attempts: StoredAttempts
   close(): Promise<void>
 }
 
-const NOTHING_YET: NodeNews = { capacity: 0, free: 0, callsByAgent: {}, afterStream: null }
+const NOTHING_YET: NodeNews = { capacity: 0, free: 0, callsByAgent: {}, callsByCaller: new Map(), afterStream: null }
 
 /**
  * Connects to the store, and opens the way to other nodes. `node.start` joins the fleet.
  * @throws GatewayError CONFIG_INVALID or PORT_IN_USE
  */
 export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
-  const { config, tokenSecrets, version, clock, metrics, calls, onNameTaken } = options
+  const { config, tokenSecrets, states, version, clock, metrics, calls, onNameTaken } = options
   const log = options.log.component('fleet')
   const home = config.redisUrl !== null ? 'redis' : options.store !== null ? 'supervisor' : 'memory'
-  const inner =
+  const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
+  if (address !== undefined) warnOfExposure(address, log)
+  const redis =
     config.redisUrl !== null
       ? // Imported only here: the client takes 14 MB.
         await (
           await import('../fleet/redis-store.js')
-        ).connectRedis({ url: config.redisUrl, prefix: config.redisPrefix, log })
-      : (options.store ?? new MemoryStore(Date.now))
+        ).connectRedis({ url: config.redisUrl, prefix: config.redisPrefix, secrets: tokenSecrets, log })
+      : null
+  const shared = redis ?? options.store ?? new MemoryStore(Date.now)
+  const inner = states === null ? shared : new DurableStore(shared, states)
   const seconds = metrics.defineHistogram(
     'store_seconds',
     'Operations of the call store, by operation',
@@ -73,7 +86,6 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     clock,
     onOp: (op, durationMs) => seconds({ op }).observe(durationMs / 1000),
   })
-  const address = config.redisUrl === null ? undefined : parseRedisUrl(config.redisUrl)
   const incarnation = newNonce()
   let heard: (node: string, incarnation: string) => void = () => undefined
   const network = await openNetwork(config, tokenSecrets, incarnation, clock, log, (node, run) => heard(node, run))
@@ -83,6 +95,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     version,
     store,
     network,
+    callerTag: callerTags(tokenSecrets[0] as string),
     opsUrl: opsOrigin(config),
     news: () => {
       const registry = calls()
@@ -100,7 +113,10 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     random: Math.random,
     log,
     onGivenUp: (callSids, why) => {
-      for (const callSid of callSids) calls()?.giveUp(callSid, why)
+      for (const callSid of callSids) {
+        if (why === 'lost' && isCallSid(callSid)) keeper.gaveUp(callSid)
+        calls()?.giveUp(callSid, why)
+      }
     },
     onForgotten: () => keeper.rewrite(),
     onNameTaken,
@@ -108,7 +124,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   heard = (name, run) => node.heard(name, run)
   const keeper: CallKeeper = new CallKeeper({
     node: config.nodeName,
-    alone: home === 'memory',
+    alone: home === 'memory' && states === null,
     store,
     secrets: tokenSecrets,
     clock,
@@ -117,7 +133,8 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
     lost: (callSid, token) => node.lost(callSid, token),
   })
   const effects = new StoredEffects({ store, secrets: tokenSecrets, log })
-  countFleet(metrics, { node, store, keeper, effects, network })
+  const attempts = new StoredAttempts({ store, secrets: tokenSecrets, log })
+  countFleet(metrics, { node, store, ignored: redis?.ignored ?? null, keeper, effects, attempts, network })
   return {
     node,
     store,
@@ -127,6 +144,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
       up: () => store.up,
     },
     keeper,
+    attempts,
     effects: {
       mayAct: (call, confirm) => node.mayAct(call, confirm),
       intend: (key) => effects.intend(key),
@@ -140,6 +158,14 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
       await store.close()
     },
   }
+}
+
+function warnOfExposure(address: RedisAddress, log: Log): void {
+  const redis = shownRedisUrl(address)
+  for (const missing of redisExposure(address, isLoopback))
+    if (missing === 'tls')
+      log.warn({ redis, allowed: 'rediss://' }, 'the call store is on another host, and reached without TLS')
+    else log.warn({ redis }, 'the call store is on another host, and REDIS_URL has no password')
 }
 
 /**
@@ -190,6 +216,7 @@ function newsOf(calls: CallRegistry, nowMs: number): NodeNews {
     capacity: calls.capacity,
     free: calls.free,
     callsByAgent: calls.liveByAgent(),
+    callsByCaller: calls.liveByCaller(),
     afterStream: observed === null ? null : { seen: observed.seen, atMs: Math.round(Date.now() - observed.agoMs) },
   }
 }

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { join } from 'node:path'
 import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
@@ -15,9 +14,12 @@ import { publicTls } from '../config/tls-files.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
+import { HumanCalls } from '../escalation/human-calls.js'
+import { LookupCounts, installNameLookup } from '../http/name-lookup.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { CallStore } from '../fleet/call-store.js'
 import { callBack } from '../fleet/call-back.js'
+import { restoreRun } from '../fleet/earlier-run.js'
 import { claimedOrders } from '../fleet/routing.js'
 import { isCallSid } from '../core/ids.js'
 import { CallRegistry } from '../workers/call-registry.js'
@@ -27,15 +29,16 @@ import { loadMediaAssets } from '../workers/media-assets.js'
 import { releaseStartMemory } from '../workers/start-memory.js'
 import { processClock } from '../workers/ticker.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import { KEPT_KINDS, keptFolder, keptNames } from '../telemetry/archive/kept-files.js'
 import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
 import { AgentsDesk } from './agents-desk.js'
 import { consoleFiles } from './console-files.js'
-import { agentsDirOf, backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
+import { agentsDirOf, backendSettings, followAgents, hostedAgents, withoutReplacement } from './hosted-agents.js'
 import { CallErasure } from './call-erasure.js'
-import { openCallArchive, usesDataFolder } from './call-archive.js'
+import { openCallArchive, resumesAlone, usesDataFolder } from './call-archive.js'
 import {
   callDetails,
   carrierApi,
@@ -45,7 +48,7 @@ import {
   resumeDetails,
   voiceUrlOf,
 } from './carrier-side.js'
-import { JournalFiles, readJournal } from './journal-files.js'
+import { JournalFiles, findJournal } from './journal-files.js'
 import { openFleet } from './fleet-side.js'
 import { LeftCalls } from './left-calls.js'
 import { recordAt } from '../edge/ops-fleet.js'
@@ -104,7 +107,19 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   }
   const tokenSecrets = config.tokenSecrets.length === 0 ? [randomBytes(32).toString('base64url')] : config.tokenSecrets
   const { agents, defaultAgent } = await hostedAgents(config, env)
+  const unreplaced = withoutReplacement(agents)
+  if (unreplaced.length > 0) {
+    log.warn(
+      { agents: unreplaced },
+      'agents with `backend: auto` have no `offline:` block: while the model cannot be reached, their callers are sent to a human',
+    )
+  }
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
+  if (folder === null && KEPT_KINDS.some((kind) => keptNames(config.dataDir, kind).length > 0))
+    log.warn(
+      { data_dir: config.dataDir },
+      'DATA_DIR has files of earlier calls, which nobody deletes: with these settings no call is kept',
+    )
   const clock = processClock()
   const version = packageVersion()
   const traces =
@@ -120,8 +135,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     version,
     ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }),
   })
+  const lookups = new LookupCounts()
+  const uninstallNameLookup = installNameLookup(lookups)
+  metrics.nameLookupsFrom(lookups.all)
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
-  const journals = config.journalCalls !== 'off' ? new JournalFiles(join(config.dataDir, 'journals'), log, clock) : null
+  const journals =
+    config.journalCalls !== 'off' ? new JournalFiles(keptFolder(config.dataDir, 'journals'), log, clock) : null
   const listeners: ((record: CallRecord) => void)[] = []
   const workerEnv = workerEnvironment(process.env, config.shopApiUrl)
   const speech = new SpeechPool({
@@ -158,6 +177,14 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     config,
     tokenSecrets,
     store: one?.store ?? null,
+    states:
+      resumesAlone(config) && one === undefined
+        ? {
+            keep: (changes) => kept.states?.keep(changes) === true,
+            gone: (callSid) => kept.states?.gone(callSid),
+            value: (value) => kept.states?.value(value),
+          }
+        : null,
     version,
     clock,
     log,
@@ -183,6 +210,17 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
               ),
           )
         })
+  const humanCalls = new HumanCalls({
+    perNumberPerMinute: config.humanCallsPerMinute,
+    fallbacksPerMinute: config.fallbackDialsPerMinute,
+  })
+  const refusedHumanCalls = metrics.defineCounter(
+    'human_calls_refused',
+    'Calls to a human that were not begun, because of too many in a minute',
+    ['by'],
+  )
+  for (const by of ['escalation', 'fallback'] as const)
+    metrics.countFrom(refusedHumanCalls({ by }), () => humanCalls.refused[by])
   const outbound = new OutboundCalls({
     carrier: api === null ? null : claimedOrders(api.calls, fleet.node),
     clock,
@@ -207,7 +245,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     one === undefined || one.plan.index === 0
       ? idleFolders(config.dataDir, one?.plan.count ?? 1)
       : { left: [], spare: null }
-  const kept = await openCallArchive(config, folder, log, metrics, idle, workerEnv, fleet.storeHome.home !== 'memory')
+  const kept = await openCallArchive(config, folder, log, metrics, idle, workerEnv)
   const phone = new BrowserPhone({
     config,
     log: log.component('gateway'),
@@ -216,6 +254,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     mediaPort: () => one?.plan.ownPort ?? edge?.publicPort ?? config.port,
   })
   const leftCalls = new LeftCalls({
+    earlier: kept.left.map(({ callSid }) => callSid),
     isHere: (callSid) => calls?.find(callSid) !== undefined || calls?.record(callSid) !== undefined,
     recordAt: (callSid) => recordAt(fleet.node, callSid),
     log: log.component('workers'),
@@ -237,10 +276,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
+      recordsKeepMs: config.recordsKeepDays * 86_400_000,
       cordoned: () => fleet.node.state === 'cordoned',
       // Every worker could carry all calls: when one is down the others take them.
       workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),
+      humanCalls,
       wallClock: Date.now,
       log: log.component('workers'),
       callSeries,
@@ -255,7 +296,10 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       onHandoff: (news) => kept.handoff(news),
       keeper: fleet.keeper,
       effects: fleet.effects,
+      sharedAttempts: fleet.attempts,
       onStreamLost: (state, cut) => edge?.streamLost(state, cut) ?? Promise.resolve(),
+      elsewhere: () => fleet.node.alive().some(({ free, state }) => free > 0 && state === 'open'),
+      onRefused: (record, packet) => kept.keepRefused(record, packet),
       onGoneElsewhere: (sid, part) => {
         fleet.node.released(sid)
         journals?.close(sid)
@@ -264,19 +308,24 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
           else kept.openRecords?.gone(callSid)
         })
       },
-      onRecord: (record) => {
+      onRecord: (record, told) => {
         fleet.node.released(record.callSid)
         journals?.close(record.callSid)
-        kept.keep(record)
+        if (told === null) kept.keep(record)
+        else kept.keepOnceTold(record, told, () => calls?.record(record.callSid))
         if (isCallSid(record.callSid)) details?.follow(record.callSid)
         for (const listener of listeners) listener(record)
       },
     })
-    const recognises = usesRecogniser([...agents.values()].flatMap(({ backends, shadow }) => [...backends, shadow]))
+    const recognises = [...agents.values()].some(usesRecogniser)
     // Otherwise the speech workers start with the first call, and their voice is ready before the gateway has to speak.
     await Promise.all([recognises ? speech.ready() : null, calls.ready()])
     if (config.tokenSecrets.length === 0)
-      log.info({}, 'TOKEN_SECRET is not set: tokens are valid in this process only, until it ends')
+      log.info(
+        {},
+        'TOKEN_SECRET is not set: tokens are valid in this process only, until it ends, and if it dies its calls do not go on',
+      )
+    await restoreRun(kept, fleet.node, Date.now(), log.component('fleet'))
     edge = await startEdge({
       host: config.host,
       port: config.port,
@@ -293,7 +342,11 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         node: fleet.node,
         storeHome: fleet.storeHome,
         kept: (callSid) => fleet.keeper.read(callSid),
-        afterStream: () => calls?.behaviour.known(clock()) ?? 'unknown',
+        // The call of an earlier run of this node has its record on the disk.
+        lost: (state) => {
+          const { callSid, node } = state.kept
+          if (node !== fleet.node.name || !leftCalls.has(callSid)) calls?.enterLost(state)
+        },
         carrier: api === null ? null : api.calls,
         callBack: (state) =>
           callBack(state, {
@@ -306,8 +359,17 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       webhookSecrets: config.webhookSecrets,
       insecure: config.insecure,
       bareSignatures: config.bareSignatures,
+      tokenOnly: config.tokenOnly,
       tokenSecrets,
       ownedNumbers: [],
+      noAgent: [...config.noAgentSay, { verb: 'hangup' }],
+      callerLimits: {
+        calls: config.callerCalls,
+        perMinute: config.callerCallsPerMinute,
+        withheldPercent: config.withheldCallsPercent,
+        exempt: config.callerLimitsExempt,
+      },
+      humanCalls,
       trustedProxies: config.trustedProxies,
       clock,
       wallClock: Date.now,
@@ -331,7 +393,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       }),
       recording: (callSid) => kept.recording(callSid),
       kept: (kind, callSid) => kept.find(kind, callSid),
-      journal: (callSid) => readJournal(join(config.dataDir, 'journals'), callSid),
+      journal: (callSid) => findJournal(keptFolder(config.dataDir, 'journals'), callSid),
       settings: shownSettings(config),
       agents: new AgentsDesk({
         agents,
@@ -348,9 +410,12 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
     if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
     await fleet.node.start()
     const registry = calls
-    void leftCalls.settle(kept.left, (record, callSid, isRecord) => {
+    const left = kept.left.map(({ record }) => record)
+    void leftCalls.settle(left, (record, callSid, isRecord) => {
       kept.settleLeft(callSid, isRecord)
-      if (isRecord) registry.enterLeft(record)
+      if (!isRecord) return
+      registry.enterLeft(record)
+      details?.follow(callSid)
     })
   } catch (thrown) {
     await Promise.allSettled([
@@ -392,6 +457,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       await phone.close()
       await fleet.close()
       await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close(), kept.close()])
+      uninstallNameLookup()
       metrics.close()
       log.info({}, 'stopped')
       tellStopped()

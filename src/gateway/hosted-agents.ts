@@ -30,12 +30,12 @@ export function agentsDirOf(config: Config): string {
 /** An agent with its backends resolved. @throws GatewayError for a backend that is not set up */
 function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config): HostedAgent {
   const settings = backendSettings(config)
-  const { name, backend, shadow, backends } = definition
+  const { name, backend, shadow, backends, offline } = definition
   return {
     definition,
     assets,
     facts: agentFacts(definition, { carrier: config.apiKey !== null, wallClock: Date.now }),
-    backends: resolveBackends(name, backend, settings, backends),
+    backends: resolveBackends(name, backend, settings, backends, offline !== null),
     shadow: shadow === null ? null : resolveBackend(name, shadow, settings, backends),
   }
 }
@@ -60,6 +60,13 @@ export async function hostedAgents(
   }
   const shipped = config.agentsDir === null && agents.has(SHIPPED_DEFAULT) ? SHIPPED_DEFAULT : null
   return { agents, defaultAgent: config.defaultAgent ?? set.defaultAgent ?? shipped }
+}
+
+/** Agents with `backend: auto` whose callers nobody answers while the model cannot be reached. */
+export function withoutReplacement(agents: ReadonlyMap<string, HostedAgent>): string[] {
+  return [...agents.values()]
+    .filter(({ definition, backends }) => definition.backend === 'auto' && !backends.includes('embedded'))
+    .map(({ definition }) => definition.name)
 }
 
 /**
@@ -153,6 +160,7 @@ export function agentFacts(
     get fallback() {
       return [spoken(say.fallback), ...human(), { verb: 'hangup' } as const]
     },
+    busy: [spoken(say.busy), { verb: 'hangup' }],
     conference: carrier && escalation?.strategies.includes('conference') === true,
     afterCall: [
       ...(afterCall.say === undefined ? [] : [spoken(afterCall.say)]),
@@ -207,5 +215,6 @@ export function backendSettings(config: Config): BackendSettings {
           },
     prices: config.pricesFile === null ? null : readPrices(config.pricesFile),
     messageMs: config.backendMessageMs,
+    reconnectsPerSecond: config.backendReconnectsPerSecond / config.mediaWorkers,
   }
 }

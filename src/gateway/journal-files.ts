@@ -1,11 +1,12 @@
 import { createWriteStream, mkdirSync } from 'node:fs'
 import type { WriteStream } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { JOURNAL_FILES_MAX, JOURNAL_PENDING_BYTES_MAX, JOURNAL_SENT_BYTES_MAX } from '../core/limits.js'
+import { JOURNAL_FILES_MAX, JOURNAL_PENDING_BYTES_MAX } from '../core/limits.js'
+import { findFile } from '../telemetry/archive/stored-file.js'
+import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
 
 /** How long no new journal is begun after a write failed. */
@@ -83,14 +84,7 @@ export class JournalFiles {
   }
 }
 
-/** The journal of a call, of any run; null when there is none, or it has more than JOURNAL_SENT_BYTES_MAX. */
-export async function readJournal(folder: string, callSid: string): Promise<Uint8Array | null> {
-  if (!isCallSid(callSid)) return null
-  const path = join(folder, `${callSid}.jsonl`)
-  try {
-    return (await stat(path)).size > JOURNAL_SENT_BYTES_MAX ? null : await readFile(path)
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw thrown
-  }
+/** The journal of a call, of any run; null when there is none. */
+export function findJournal(folder: string, callSid: string): Promise<StoredFile | null> {
+  return isCallSid(callSid) ? findFile(join(folder, `${callSid}.jsonl`)) : Promise.resolve(null)
 }

@@ -6,6 +6,8 @@ import { LEFT_CALL_LOOKS_MAX, LEFT_CALL_LOOK_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 
 interface LeftCallsOptions {
+  /** SIDs of calls of earlier runs; each is given to `settle` too. */
+  readonly earlier: readonly string[]
   /** Whether this process has the call again. */
   readonly isHere: (callSid: CallSid) => boolean
   /** Whether another node has it, live or as a record. */
@@ -20,13 +22,20 @@ interface LeftCallsOptions {
  */
 export class LeftCalls {
   readonly #options: LeftCallsOptions
+  readonly #undecided: Set<string>
   #closed = false
 
   constructor(options: LeftCallsOptions) {
     this.#options = options
+    this.#undecided = new Set(options.earlier)
   }
 
-  /** Decides on each record, as soon as it is known. Does not reject. After `close` nothing is decided any more. */
+  /** Whether it is a call of an earlier run, of which it is still to be decided what becomes of its part here. */
+  has(callSid: string): boolean {
+    return this.#undecided.has(callSid)
+  }
+
+  /** Decides on each record, as soon as it is known. Does not reject. After `close` no more records are made. */
   async settle(
     records: readonly CallRecord[],
     decide: (record: CallRecord, callSid: CallSid, isRecord: boolean) => void,
@@ -37,15 +46,17 @@ export class LeftCalls {
       const undecided: CallRecord[] = []
       for (const record of left) {
         const callSid = parseCallSid(record.callSid)
-        const found = isHere(callSid) ? 'elsewhere' : await recordAt(callSid)
-        if (this.#closed) return
+        const found = isHere(callSid) ? 'here' : await recordAt(callSid)
+        // That it is here, or that another node has it, is sure, also while this one stops.
+        if (this.#closed && (found === 'nowhere' || found === 'unknown')) return
         if (found === 'unknown' && look < LEFT_CALL_LOOKS_MAX) {
           undecided.push(record)
           continue
         }
         if (found === 'elsewhere')
           log.call(callSid).info({}, 'a call that ended here was continued by another node, which has its record')
-        decide(record, callSid, found !== 'elsewhere')
+        this.#undecided.delete(callSid)
+        decide(record, callSid, found === 'nowhere' || found === 'unknown')
       }
       left = undecided
       if (left.length > 0) await (this.#options.sleep ?? pause)(LEFT_CALL_LOOK_MS)

@@ -85,6 +85,8 @@ function planOf(config: Config, count: number, index: number, shareOf: number): 
       mediaWorkers: shareIn('mediaWorkers'),
       outboundPerMinute: shareIn('outboundPerMinute'),
       recoveryPerMinute: config.recoveryPerMinute === 0 ? 0 : shareIn('recoveryPerMinute'),
+      humanCallsPerMinute: shareIn('humanCallsPerMinute'),
+      fallbackDialsPerMinute: config.fallbackDialsPerMinute === 0 ? 0 : shareIn('fallbackDialsPerMinute'),
       recordsKeepMb: shareIn('recordsKeepMb'),
       recordingsKeepMb: shareIn('recordingsKeepMb'),
     },
@@ -147,7 +149,17 @@ export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
 
 /** The settings that count for all processes together. */
 type Shared =
-  'maxCalls' | 'mediaWorkers' | 'outboundPerMinute' | 'recoveryPerMinute' | 'recordsKeepMb' | 'recordingsKeepMb'
+  | 'maxCalls'
+  | 'mediaWorkers'
+  | 'outboundPerMinute'
+  | 'recoveryPerMinute'
+  | 'humanCallsPerMinute'
+  | 'fallbackDialsPerMinute'
+  | 'recordsKeepMb'
+  | 'recordingsKeepMb'
+
+/** Of these, 0 means none, also for each process. */
+const MAY_BE_NONE: readonly Shared[] = ['recoveryPerMinute', 'fallbackDialsPerMinute']
 
 /** The remainder goes to the first processes. Where the default is smaller than `count`, each gets 1. */
 function share(config: Config, name: Shared, count: number, index: number): number {
@@ -155,7 +167,7 @@ function share(config: Config, name: Shared, count: number, index: number): numb
   const { env, fallback } = SETTINGS[name]
   if (total < count && total !== fallback) {
     throw invalid(
-      `${env} is '${total}'; allowed with --processes ${count}: ${name === 'recoveryPerMinute' ? '0 for none, otherwise ' : ''}${count} or more, for all processes together`,
+      `${env} is '${total}'; allowed with --processes ${count}: ${MAY_BE_NONE.includes(name) ? '0 for none, otherwise ' : ''}${count} or more, for all processes together`,
     )
   }
   return Math.max(1, Math.floor(total / count) + (index < total % count ? 1 : 0))

@@ -11,6 +11,7 @@ const records = ['HD_elsewhere001', 'HD_here00000001', 'HD_lost00000001', 'HD_la
 t.test('of a call that ended here and went on elsewhere, the record there is the only one', async (t) => {
   let waits = 0
   const left = new LeftCalls({
+    earlier: [],
     isHere: (callSid) => callSid === 'HD_here00000001',
     recordAt: (callSid) =>
       Promise.resolve(
@@ -40,6 +41,7 @@ t.test('of a call that ended here and went on elsewhere, the record there is the
 
 t.test('a process that ends decides on nothing more: the next start asks again', async (t) => {
   const left: LeftCalls = new LeftCalls({
+    earlier: [],
     isHere: () => false,
     recordAt: () => Promise.resolve('unknown'),
     log: createLog({ level: 'silent' }),

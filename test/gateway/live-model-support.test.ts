@@ -16,7 +16,7 @@ const KEY = 'sk-test-live'
 const CALLER = '+254700000001'
 const OTHERS = { msisdn: '+254700000002' }
 
-/** Talked into the account of somebody else before and after the proof, and then a claim of what nobody did. */
+/** Talked into the account of somebody else before and after the proof, then a claim of what nobody did, and a price. */
 const conversation = (): Script =>
   new Script(
     [
@@ -25,7 +25,7 @@ const conversation = (): Script =>
       { calls: [{ callId: 'c2', name: 'verify_caller', args: { question: 'id-number', answer: '7386' } }] },
       { calls: [{ callId: 'c3', name: 'verify_caller', args: { question: 'customer-number', answer: '5291' } }] },
       { calls: [{ callId: 'c4', name: 'getAccount', args: OTHERS }] },
-      { say: 'I have opened a ticket for you.' },
+      { say: 'I have opened a ticket for you. That costs KES 9,870.' },
     ],
     ['my balance'],
   )
@@ -93,7 +93,10 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
     const withoutMeasures = (_: string, value: unknown): unknown => (typeof value === 'number' ? null : value)
     // A call of 5291 ms is no answer.
     t.notMatch(JSON.stringify(record, withoutMeasures), /7386|5291/, 'no answer is in the record')
-    t.match(record.claims, [{ tool: 'open_ticket', verdict: 'not-called' }])
+    t.match(record.claims, [
+      { tool: 'open_ticket', verdict: 'not-called' },
+      { tool: null, phrase: 'KES 9,870', verdict: 'no-source' },
+    ])
   }
   const [hosted, own] = records.map(({ cost }) => cost)
   t.match(hosted, { amount: Number, unknown: null }, 'the session and the hosted delegate have public prices')
@@ -112,7 +115,10 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
       ]),
     )
   for (const agent of DELEGATES)
-    t.match(counted('claims'), { [`agent="${agent}",tool="open_ticket",verdict="not-called"`]: 1 })
+    t.match(counted('claims'), {
+      [`agent="${agent}",tool="open_ticket",verdict="not-called"`]: 1,
+      [`agent="${agent}",tool="none",verdict="no-source"`]: 1,
+    })
   t.same(counted('cost_unknown_calls'), { 'agent="client",backend="openai-live"': 1 })
   const sorted = (amounts: readonly (number | undefined)[]): unknown => amounts.map(Number).toSorted((a, b) => a - b)
   t.same(sorted(Object.values(counted('cost'))), sorted([hosted?.known, own?.known]), 'what is known counts for both')
