@@ -1,5 +1,5 @@
 import type { CallTimelineView, ListedCall } from '../call/call-view.js'
-import type { CallRecord, TimelineMark, TurnRecord } from '../call/record.js'
+import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/record.js'
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'
@@ -24,6 +24,7 @@ export interface CallsOptions {
 
 export interface ListOptions extends CallsOptions {
   readonly limit: number
+  readonly outcome?: CallOutcome
 }
 
 // --- timeline -----------------------------------------------------------------------------------------------
@@ -211,23 +212,25 @@ export function listCalls(options: ListOptions, terminal: Terminal): Promise<num
 }
 
 async function listGateway(options: ListOptions, terminal: Terminal): Promise<number> {
-  const { limit } = options
+  const { limit, outcome } = options
   if (limit > OPS_LIST_MAX)
     throw new UsageError(
       `--limit is too large; allowed without --carrier: at most ${OPS_LIST_MAX}, of all nodes together`,
     )
-  const { status, body } = await opsClientOf(options, terminal).get(`/api/fleet/calls?limit=${limit}`)
+  const { status, body } = await opsClientOf(options, terminal).get(
+    `/api/fleet/calls?limit=${limit}&outcome=${outcome ?? ''}`,
+  )
   if (status !== 200) throw refusalOf(body, status)
   const live = body['live'] as readonly FleetCall[]
   const ended = body['ended'] as readonly FleetCall[]
   const nodes = body['nodes'] as readonly { readonly name: string; readonly answered: boolean }[]
-  const all = [...live, ...ended].slice(0, limit)
+  const all = (outcome === undefined ? [...live, ...ended] : ended).slice(0, limit)
   const silent = nodes.filter(({ answered }) => !answered).map(({ name }) => name)
   terminal.out(
     options.json === true
       ? json({ calls: all, silent })
       : table(
-          ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
+          ['SID', 'NODE', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME', 'REASON'],
           all.map((call) => [
             call.callSid,
             call.node ?? '-',
@@ -240,6 +243,7 @@ async function listGateway(options: ListOptions, terminal: Terminal): Promise<nu
             call.startedAt,
             (call.durationMs / 1000).toFixed(1),
             call.outcome ?? '-',
+            call.endReason ?? '-',
           ]),
           'no calls yet',
         ) + silent.map((name) => `node ${name} did not answer\n`).join(''),
@@ -249,6 +253,8 @@ async function listGateway(options: ListOptions, terminal: Terminal): Promise<nu
 
 async function listCarrier(options: ListOptions, terminal: Terminal): Promise<number> {
   const { limit } = options
+  if (options.outcome !== undefined)
+    throw new UsageError("--outcome cannot be used with --carrier: the carrier's list has no outcomes")
   const api = requiredCarrierApi(configOf(options, terminal)).calls
   const { items, complete } = await allPages((cursor) => api.listCalls({ cursor, limit: Math.min(100, limit) }), limit)
   terminal.out(

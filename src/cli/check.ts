@@ -1,4 +1,5 @@
 import { NO_ASSETS } from '../agents/assets.js'
+import type { AgentDefinition } from '../agents/definition.js'
 import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
 import { rehearse } from '../agents/rehearsal.js'
@@ -24,7 +25,7 @@ import { portsOf, processCount, processPlans, sparePlan } from '../gateway/proce
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
-import { usesDataFolder } from '../gateway/call-archive.js'
+import { resumesAlone, usesDataFolder } from '../gateway/call-archive.js'
 import { findingLine } from './findings.js'
 import type { Finding } from './findings.js'
 import { json } from './terminal.js'
@@ -55,23 +56,29 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   // If no tool is tried, any address is enough to check the agents.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
+  findings.push(await nativeFinding())
   if (wantsShop && options.withShop !== true)
     findings.push({ ok: true, what: "SHOP_API_URL is not set: the shipped agents use the demo's orders API" })
-  findings.push(...(await agentsFindings(config, terminal.env, tools)))
+  const agents = await agentsFindings(config, terminal.env, tools)
+  findings.push(...agents.findings)
   await shop?.close()
   findings.push(...(await folderFindings(plans)))
   const places = count === 1 ? plans : [...plans, sparePlan(config, count)]
   for (const use of portsOf(places)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
-  findings.push(...(await carrierFindings(config)))
-  findings.push(...exposureFindings(config), ...fleetFindings(config))
+  findings.push(...(await carrierFindings(config, agents.definitions)))
+  findings.push(...exposureFindings(config), ...fleetFindings(config, count))
   const ready = findings.every(({ ok }) => ok !== false)
   if (options.json === true) out(json({ ready, findings }))
   else for (const finding of findings) out(findingLine(finding, terminal))
   return ready ? 0 : 2
 }
 
-async function agentsFindings(config: Config, terminalEnv: Environment, tools: boolean): Promise<Finding[]> {
+async function agentsFindings(
+  config: Config,
+  terminalEnv: Environment,
+  tools: boolean,
+): Promise<{ readonly findings: readonly Finding[]; readonly definitions: readonly AgentDefinition[] }> {
   const env = agentEnvironment(terminalEnv, config.shopApiUrl)
   try {
     const { agents } = await hostedAgents(config, env)
@@ -80,9 +87,13 @@ async function agentsFindings(config: Config, terminalEnv: Environment, tools: b
       what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}`,
     }
     const backends = await backendFindings(config, [...agents.values()])
-    return [said, ...backends, ...(tools ? await toolFindings([...agents.values()], env) : [])]
+    const rehearsed = tools ? await toolFindings([...agents.values()], env) : []
+    return {
+      findings: [said, ...backends, ...rehearsed],
+      definitions: [...agents.values()].map(({ definition }) => definition),
+    }
   } catch (thrown) {
-    return [{ ok: false, what: `agents: ${messageOf(thrown)}` }]
+    return { findings: [{ ok: false, what: `agents: ${messageOf(thrown)}` }], definitions: [] }
   }
 }
 
@@ -95,6 +106,16 @@ async function toolFindings(agents: readonly HostedAgent[], env: Environment): P
   }
   transport.close()
   return findings
+}
+
+/** Whether there is a native module for this Node and this C library; a call to `mkondo check` may be its first import. */
+async function nativeFinding(): Promise<Finding> {
+  try {
+    await import('../edge/uws.js')
+    return { ok: true, what: `uWebSockets.js for Node ${process.versions.node}` }
+  } catch (thrown) {
+    return { ok: false, what: messageOf(thrown) }
+  }
 }
 
 /** Whether each process could write to its folder: tried as at a start, then undone. */
@@ -154,7 +175,12 @@ function exposureFindings(config: Config): Finding[] {
 }
 
 /** What a fleet of several machines would notice only at its first request between nodes. */
-function fleetFindings({ redisUrl, internalHost, internalUrl }: Config): Finding[] {
+function fleetFindings(config: Config, count: number): Finding[] {
+  const { redisUrl, internalHost, internalUrl, publicUrl } = config
+  if (publicUrl !== null && redisUrl === null && count === 1 && !resumesAlone(config)) {
+    const what = 'its calls do not go on when this gateway dies and is started again'
+    return [{ ok: null, what: `${what}: TOKEN_SECRET is not set, or KEEP_CALLS is false` }]
+  }
   if (redisUrl === null || internalUrl !== null || !isLoopback(internalHost)) return []
   return [
     {
@@ -272,8 +298,18 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
 
 // --- the carrier's API --------------------------------------------------------------------------------------
 
-/** Whether the carrier's API is there, what its key may read, and which numbers lead here. Changes nothing. */
-export async function carrierFindings(config: Config): Promise<Finding[]> {
+/** No call has this SID: a request for it changes nothing, and is refused for the scope or because there is no such call. */
+const NO_CALL = 'HD_mkondo_check'
+
+/**
+ * Whether the carrier's API is there, which numbers lead here, and whether its key has the scope of each feature that is
+ * used. Changes nothing.
+ * @param definitions  the agents that use the key; null: any agent
+ */
+export async function carrierFindings(
+  config: Config,
+  definitions: readonly Pick<AgentDefinition, 'name' | 'escalation'>[] | null = null,
+): Promise<Finding[]> {
   const api = carrierApi(config)
   if (api === null)
     return [
@@ -282,29 +318,82 @@ export async function carrierFindings(config: Config): Promise<Finding[]> {
         what: "SAUTIKIT_API_KEY is not set: the gateway cannot hang up calls or add a human through the carrier's API",
       },
     ]
-  const numbers = await asked(async () => {
-    const { items } = await api.numbers.list()
-    if (items.length === 0) return 'may read numbers; the workspace has none yet'
-    const here =
-      config.publicUrl === null
-        ? []
-        : items.filter(({ voiceUrl }) => voiceUrl?.startsWith(`${config.publicUrl ?? ''}/`))
-    return `may read numbers; ${here.length} of ${items.length} are routed to this gateway`
-  })
+  const numbers = await asked(
+    'numbers and their routing cannot be shown or changed',
+    async () => {
+      const { items } = await api.numbers.list()
+      if (items.length === 0) return 'may read numbers; the workspace has none yet'
+      const here =
+        config.publicUrl === null
+          ? []
+          : items.filter(({ voiceUrl }) => voiceUrl?.startsWith(`${config.publicUrl ?? ''}/`))
+      return `may read numbers; ${here.length} of ${items.length} are routed to this gateway`
+    },
+    [403],
+  )
   if (numbers.ok === false) return [numbers]
-  const calls = await asked(async () => {
-    await api.calls.listCalls({ limit: 1 })
-    return 'may read calls: their duration, cost and hang-up cause are added to the records'
-  })
-  return [numbers, calls]
+  const findings = [
+    numbers,
+    await asked("records have no duration, cost and hang-up cause of the carrier's", async () => {
+      await api.calls.listCalls({ limit: 1 })
+      return 'may read calls: their duration, cost and hang-up cause are added to the records'
+    }),
+  ]
+  if (config.carrierRecordings)
+    findings.push(
+      await asked("the carrier's recordings are not fetched (CARRIER_RECORDINGS)", async () => {
+        await api.calls.recording(NO_CALL)
+        return "may read recordings: the carrier's are fetched"
+      }),
+    )
+  findings.push(
+    await asked('calls are not hung up by the gateway, and a caller whose stream is lost may be left in silence', () =>
+      aboutNoCall(() => api.calls.hangup(NO_CALL), 'may hang up calls'),
+    ),
+  )
+  const supervising = definitions?.filter(({ escalation }) => escalation?.strategies.includes('supervision') === true)
+  if (supervising === undefined || supervising.length > 0)
+    findings.push(
+      await asked(
+        `the escalation strategy supervision fails${supervising === undefined ? '' : ` for ${supervising.map(({ name }) => name).join(', ')}`}`,
+        async () => {
+          await api.calls.stopSupervision(NO_CALL)
+          return 'may supervise calls: a human can be added to a live call'
+        },
+      ),
+    )
+  findings.push(
+    await asked('nothing warns of an empty wallet, with which the carrier refuses outbound calls', async () => {
+      const minor = await api.calls.walletMinor()
+      return minor === null
+        ? 'finds no balance of the wallet'
+        : `may read the wallet; it holds ${(minor / 100).toFixed(2)}`
+    }),
+  )
+  return findings
 }
 
-async function asked(ask: () => Promise<string>): Promise<Finding> {
+/** A call that does not exist was found to be so: the scope is there. */
+async function aboutNoCall(ask: () => Promise<void>, what: string): Promise<string> {
+  try {
+    await ask()
+  } catch (thrown) {
+    if (!(thrown instanceof CarrierApiError) || thrown.status !== 404) throw thrown
+  }
+  return what
+}
+
+/** @param without  what fails when the key lacks the scope */
+async function asked(
+  without: string,
+  ask: () => Promise<string>,
+  mayLack: readonly number[] = [403, 404, 405],
+): Promise<Finding> {
   try {
     return { ok: true, what: `SAUTIKIT_API_KEY ${await ask()}` }
   } catch (thrown) {
-    // A scope that is not needed may be missing; a key that is not known, or no API at all, is wrong.
-    const denied = thrown instanceof CarrierApiError && thrown.status === 403
-    return { ok: denied ? null : false, what: `SAUTIKIT_API_KEY: ${messageOf(thrown)}` }
+    // A scope or a request that is not needed may be missing; a key that is not known, or no API at all, is wrong.
+    const denied = thrown instanceof CarrierApiError && mayLack.includes(thrown.status)
+    return { ok: denied ? null : false, what: `SAUTIKIT_API_KEY: ${messageOf(thrown)}${denied ? `: ${without}` : ''}` }
   }
 }

@@ -1,10 +1,11 @@
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { JOURNAL_SENT_BYTES_MAX } from '../core/limits.js'
 
 const TIMEOUT_MS = 15_000
 const BODY_CHARS_MAX = 16 * 1024 * 1024
+/** A journal. With the audio of both sides at 16 kHz it has 5 MB a minute (base64). */
+const FILE_CHARS_MAX = 64 * 1024 * 1024
 
 /** An answer of the ops port; `body` is its JSON. */
 interface OpsAnswer {
@@ -52,7 +53,7 @@ export class OpsClient {
 
   /** A file: the text of an answer with status 200; of any other its JSON. */
   async text(path: string): Promise<string | OpsAnswer> {
-    const { response, text } = await this.#fetch('GET', path, null, JOURNAL_SENT_BYTES_MAX)
+    const { response, text } = await this.#fetch('GET', path, null, FILE_CHARS_MAX)
     return response.status === 200 ? text : this.#answer(response, text)
   }
 

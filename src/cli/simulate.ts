@@ -28,6 +28,7 @@ import { planOf, runScenarios, type ScenarioRun } from '../simulator/scenarios/r
 import { openTextMedia, runTextCall, type TextMedia } from '../simulator/scenarios/text-call.js'
 import { createLog } from '../telemetry/log.js'
 import { startGateway, type Gateway } from '../gateway/gateway.js'
+import { SCENARIO_JOBS_MAX } from '../core/limits.js'
 import { hostedAgents } from '../gateway/hosted-agents.js'
 import { startDemoShop, type DemoShop } from './demo-shop.js'
 import { Progress } from './progress.js'
@@ -213,6 +214,9 @@ class OwnGround implements Ground {
       const config: Config = {
         // Without keys of this machine, so that what passes here passes anywhere.
         ...ofFolder,
+        // Several scenarios have the same caller.
+        callerCalls: SCENARIO_JOBS_MAX,
+        callerCallsPerMinute: 6000,
         host: '127.0.0.1',
         port: 0,
         opsPort: 0,

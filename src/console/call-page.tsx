@@ -153,7 +153,7 @@ function CallBody({ call }: { readonly call: CallModel }): JSX.Element {
               <a href={callPath(call.sid)} target="_blank" rel="noreferrer">
                 {T.call.rawRecord}
               </a>
-              {call.record?.escalation != null && (
+              {(call.record?.escalation != null || call.record?.outcome === 'refused') && (
                 <a href={callPath(call.sid, '/handoff')} target="_blank" rel="noreferrer">
                   {T.call.rawHandoff}
                 </a>

@@ -280,7 +280,10 @@ const RECENT_MAX = 100
 const RECORD_MS = 700
 
 function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
-  const { value, fault, again } = useJson<{ ended: readonly EndedRow[] }>(`/api/fleet/calls?limit=${RECENT_MAX}`)
+  const [outcome, setOutcome] = useState('')
+  const { value, fault, again } = useJson<{ ended: readonly EndedRow[] }>(
+    `/api/fleet/calls?limit=${RECENT_MAX}&outcome=${outcome}`,
+  )
   useEffect(() => {
     if (leftCount === 0) return undefined
     const timer = setTimeout(again, RECORD_MS)
@@ -290,9 +293,24 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
     <section aria-labelledby="recent-title">
       <div class="bar">
         <h2 id="recent-title">{T.calls.recent}</h2>
+        <span class="gap" />
+        <select
+          aria-label={T.calls.outcome}
+          value={outcome}
+          onChange={(event) => setOutcome(event.currentTarget.value)}
+        >
+          <option value="">{T.calls.anyOutcome}</option>
+          {Object.entries(T.calls.outcomes).map(([name, words]) => (
+            <option key={name} value={name}>
+              {words}
+            </option>
+          ))}
+        </select>
       </div>
       {fault !== null && <Notice kind="fault">{fault}</Notice>}
-      {value !== null && value.ended.length === 0 && <p class="empty">{T.calls.noRecent}</p>}
+      {value !== null && value.ended.length === 0 && (
+        <p class="empty">{outcome === '' ? T.calls.noRecent : T.calls.noneOfOutcome}</p>
+      )}
       {value !== null && value.ended.length > 0 && (
         <div class="scroller all" tabIndex={0} role="region" aria-labelledby="recent-title">
           <table class="calls">
@@ -303,6 +321,9 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
                   {T.calls.columns.callSid}
                 </th>
                 <th scope="col">{T.calls.columns.outcome}</th>
+                <th scope="col" class="wide">
+                  {T.calls.columns.endReason}
+                </th>
                 <th scope="col">{T.calls.columns.agent}</th>
                 <th scope="col" class="wide">
                   {T.calls.columns.from}
@@ -333,6 +354,7 @@ function Recent({ leftCount }: { readonly leftCount: number }): JSX.Element {
                   <td>
                     <Chip kind={call.outcome ?? 'ended'}>{T.calls.outcomes[call.outcome ?? ''] ?? call.outcome}</Chip>
                   </td>
+                  <td class="wide">{call.endReason ?? '–'}</td>
                   <td>{call.agent}</td>
                   <td class="wide mono">{call.from}</td>
                   <td class="wide">{call.backend}</td>

@@ -48,6 +48,9 @@ export const T = {
     actions: 'Actions',
     recent: 'Ended calls',
     noRecent: 'No call has ended yet.',
+    noneOfOutcome: 'No ended call has this outcome.',
+    outcome: 'Outcome',
+    anyOutcome: 'Any outcome',
     columns: {
       callSid: 'SID',
       state: 'State',
@@ -60,6 +63,7 @@ export const T = {
       node: 'Node',
       startedAt: 'Started',
       outcome: 'Outcome',
+      endReason: 'Reason',
       turns: 'Turns',
     },
     states: {
@@ -75,6 +79,7 @@ export const T = {
       abandoned: 'abandoned',
       failed: 'failed',
       unreached: 'not reached',
+      refused: 'refused',
     } as Readonly<Record<string, string>>,
   },
   call: {

@@ -41,6 +41,8 @@ export interface CallArguments {
   readonly rateHz: LegRateHz
   readonly noiseDb: number | null
   readonly jitterMs: number | null
+  /** The caller speaks for so long before the stream opens, which the carrier sends first; null: a quiet line. */
+  readonly openingBurstMs: number | null
   /** As the line takes it; null for none. */
   readonly echo: { readonly levelDb: number; readonly delayMs: number } | null
   readonly seed: number
@@ -61,6 +63,9 @@ export interface CallArguments {
   }
 }
 
+/** Callers say it to a line that is being set up; as long as the longest burst. */
+const EARLY_WORDS = 'Hello? Hello? Hello, is anybody there?'
+
 /** What `mkondo call` does without options, but for where the gateway is. */
 export const CALL_DEFAULTS: Omit<CallArguments, 'url' | 'opsUrl'> = {
   agent: null,
@@ -79,6 +84,7 @@ export const CALL_DEFAULTS: Omit<CallArguments, 'url' | 'opsUrl'> = {
   rateHz: 8000,
   noiseDb: null,
   jitterMs: null,
+  openingBurstMs: null,
   echo: null,
   seed: 1,
   trackLayout: 'mixed',
@@ -135,7 +141,14 @@ export async function placeCalls(args: CallArguments, io: CallCommandIo): Promis
       to: args.to,
       script,
       voice: args.voice,
-      line: { sampleRateHz: args.rateHz, snrDb: args.noiseDb, echo: args.echo, seed: args.seed + index },
+      line: {
+        sampleRateHz: args.rateHz,
+        snrDb: args.noiseDb,
+        echo: args.echo,
+        seed: args.seed + index,
+        ...(args.openingBurstMs === null ? {} : { openingMs: args.openingBurstMs }),
+      },
+      ...(args.openingBurstMs === null ? {} : { earlyWords: EARLY_WORDS }),
     })),
     vocabulary: vocabularyOf(await agentText(args, io), knownOrders(inShop, script.order)),
     files,
@@ -232,7 +245,7 @@ async function runAndReport(
   for (const [index, result] of results.entries()) {
     const call =
       result.stream === null
-        ? null
+        ? await gateway.call(result.callSid)
         : await gateway.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: false })
     const notReady = result.stream === null ? await gateway.notReady() : null
     const recording = await saveRecording(args, result, index)

@@ -83,7 +83,7 @@ export interface CallReport {
 
 /** Whether the call did what was asked: the agent took it, it did not fail, and the caller got what they called for. */
 export function goalOf(result: SimulatedCallResult, gateway: GatewaySays, expected: Expectation): Goal {
-  const untaken = whyUntaken(result, gateway.notReady)
+  const untaken = whyUntaken(result, gateway)
   if (untaken !== null) return { reached: false, why: untaken }
   const unmet = expectationsOf(result, gateway.call, expected).find(({ met }) => !met)
   if (unmet !== undefined) return { reached: false, why: `expected ${unmet.expected}; ${unmet.came}` }
@@ -94,21 +94,18 @@ export function goalOf(result: SimulatedCallResult, gateway: GatewaySays, expect
 }
 
 /** Why no agent took the call; null when one did. A gateway refuses with a document without a Stream. */
-function whyUntaken(result: SimulatedCallResult, notReady: NotReady | null): string | null {
+function whyUntaken(result: SimulatedCallResult, { call, notReady }: GatewaySays): string | null {
   if (result.stream !== null) return null
   const first = result.webhooks.find(({ url }) => url === 'voice')
   if (first !== undefined && first.status !== 200) {
-    const hint =
-      first.status === 404
-        ? ': it has no agent of this name (--agent)'
-        : first.status === 401
-          ? ': it wants another signature (--secret)'
-          : ''
+    const hint = first.status === 401 ? ': it wants another signature (--secret)' : ''
     return `the call was not answered: the gateway answered the webhook with ${first.status ?? first.fault ?? 'nothing'}${hint}`
   }
   if (first === undefined || first.verbs.length === 0) return `the call was not answered: ${result.ended.why}`
   if (first.verbs.includes('Stream')) return 'the media socket was never opened'
-  const why = notReady === null ? '' : `: the gateway is ${notReady}`
+  const record = call?.record ?? null
+  const refused = record?.outcome === 'refused' ? `: it was refused (${endOf(record)})` : ''
+  const why = notReady === null ? refused : `: the gateway is ${notReady}`
   return `no agent took the call; the gateway answered with its fallback document (${first.verbs.join(', ')})${why}`
 }
 
@@ -206,7 +203,7 @@ export function reportOf(
     backend: gateway?.backend ?? null,
     outcome: record?.outcome ?? null,
     transcript:
-      gateway === null
+      gateway === null || result.stream === null
         ? spokenTranscript(result)
         : gateway.transcript.map(({ role, text, startMs, endMs }) => ({ role, text, startMs, endMs })),
     toolCalls: (gateway?.toolCalls ?? []).map(({ name, args, ms, ok }) => ({ name, args, ms, ok })),

@@ -43,6 +43,7 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
           voice: plan.voice,
           ...(plan.pace === undefined ? {} : { pace: plan.pace }),
           line: plan.line,
+          ...(plan.earlyWords === undefined ? {} : { earlyWords: plan.earlyWords }),
           speech,
           vocabulary: options.vocabulary,
           files: options.files,

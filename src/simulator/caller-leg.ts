@@ -4,7 +4,7 @@ import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import { channelOf, parseWav, writeWav } from '../media/wav.js'
 import { joined } from '../media/pcm.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
-import { HalfBand, type LineOptions, PhoneLine, type Stall } from './line.js'
+import { HalfBand, type LineOptions, OPENING_MS, PhoneLine, type Stall } from './line.js'
 import { type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
 
 /** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the agent. */
@@ -58,7 +58,10 @@ export class CallerLeg {
   stallEvery: { readonly everyMs: number; readonly stallMsMax: number; readonly random: () => number } | null = null
   /** Stalls at set times on the ticker's clock, the earliest first. */
   stallsAt: readonly Stall[] = []
+  /** What the caller says before the stream opens; its end is just before that. */
+  before: Int16Array = new Int16Array(0)
   readonly #line: PhoneLine
+  readonly #openingFrames: number
   readonly #events: LegEvents
   readonly #unsubscribe: () => void
   readonly #record: { readonly caller: Int16Array[]; readonly heard: Int16Array[] } | null
@@ -76,6 +79,7 @@ export class CallerLeg {
   ) {
     this.sampleRateHz = options.sampleRateHz
     this.#line = new PhoneLine(options)
+    this.#openingFrames = Math.round((options.openingMs ?? OPENING_MS) / FRAME_MS)
     this.#events = events
     this.player = options.player ?? new UtterancePlayer(options.sampleRateHz)
     const spanOptions = {
@@ -104,9 +108,20 @@ export class CallerLeg {
     })
   }
 
-  /** Attaches a media socket to the leg. One at a time. */
+  /** Attaches a media socket to the leg. One at a time. What the carrier has kept of the line goes out first. */
   attach(tap: ForkTap): void {
     this.#tap = new Tap(tap, this.sampleRateHz)
+    const { before } = this
+    const samples = this.#spoken.length
+    for (let left = this.#openingFrames; left > 0; left--) {
+      const from = before.length - left * samples
+      this.#spoken.fill(0)
+      if (from + samples > 0) this.#spoken.set(before.subarray(Math.max(0, from), from + samples), Math.max(0, -from))
+      this.#line.up(this.#spoken)
+      this.#tap.capture(this.#spoken)
+    }
+    this.before = new Int16Array(0)
+    this.#tap.flush(performance.now())
   }
 
   detach(): void {

@@ -20,6 +20,8 @@ export interface CallerOptions {
   /** Speaking rate. Default: 1, the voice's own pace. */
   readonly pace?: number
   readonly line: LineOptions
+  /** The caller says it while the call is set up, before the stream opens. Default: nothing. */
+  readonly earlyWords?: string
   readonly speech: CallerSpeech
   readonly vocabulary: AgentVocabulary
   /** Recordings that the script names. */
@@ -76,7 +78,11 @@ export class Caller implements CallerEnd {
     }
     if (holds(options.script))
       sounds.set(HOLD, await options.speech.speak(HOLD_SENTENCE, announcerOf(options.voice), rateHz))
-    return new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, ticker, events)
+    const caller = new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, ticker, events)
+    const { earlyWords } = options
+    if (earlyWords !== undefined)
+      caller.leg.before = await options.speech.speak(earlyWords, options.voice, rateHz, options.pace)
+    return caller
   }
 
   private constructor(

@@ -19,6 +19,8 @@ interface CallPlan {
   /** Speaking rate. Default: 1. */
   readonly pace?: number
   readonly line: LineOptions
+  /** Said before the stream opens. */
+  readonly earlyWords?: string
 }
 
 /** Plain data: it crosses to another thread. */

@@ -10,6 +10,7 @@ import { shownSettings } from '../../src/config/shown-settings.js'
 import { newSid, ring, startGateway } from '../edge/gateway.js'
 import { command } from '../support/command.js'
 import { endedCall } from '../support/record.js'
+import { storedFile } from '../support/stored-file.js'
 
 const SID = 'HD_bundle000001'
 const TOKEN = 'ops-token-of-a-test'
@@ -69,7 +70,11 @@ function unpacked(folder: string, name: string): Readonly<Record<string, string>
 }
 
 t.test('a bundle has what support needs, and nothing that anybody said, nor a number or key', async (t) => {
-  const gateway = await startGateway(t, { opsToken: TOKEN, settings, journal: () => Promise.resolve(journal) })
+  const gateway = await startGateway(t, {
+    opsToken: TOKEN,
+    settings,
+    journal: () => Promise.resolve(storedFile(t, journal)),
+  })
   gateway.calls.records.set(SID, record)
   const folder = t.testdir()
   const { code, out: text } = await run(gateway.opsUrl, SID, '--to', folder)

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { endedCall } from '../support/record.js'
 import type { CarrierCall } from '../../src/simulator/rest/workspace.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
 import { ring, startGateway } from '../edge/gateway.js'
@@ -59,6 +60,20 @@ t.test("the gateway's calls are listed, shown beside the carrier's account, and 
   t.match(gateway.calls.calls.get(SID)?.hangups, [{ reason: 'operator-hangup', speak: true }])
 })
 
+t.test('ended calls are listed by outcome, with their reason', async (t) => {
+  const gateway = await startGateway(t)
+  await ring(gateway, SID)
+  const refused = endedCall({ callSid: 'HD_refused000001', outcome: 'refused', endReason: 'agent-capacity' })
+  for (const record of [refused, endedCall()]) gateway.calls.records.set(record.callSid, record)
+  const listed = async (...argv: string[]): Promise<string> =>
+    (await calls(['list', ...argv, '--ops-url', gateway.opsUrl], {})).out
+  t.match(await listed(), new RegExp(`${SID}[^]*HD_refused000001.* refused +agent-capacity\\n`))
+  const some = await listed('--outcome', 'refused')
+  t.match(some, /HD_refused000001/)
+  t.notMatch(some, new RegExp(`${SID}|HD_record000001`))
+  t.match(await listed('--outcome', 'failed'), /no calls yet/)
+})
+
 t.test('with --carrier the carrier is asked alone', async (t) => {
   const api = await simulatedApi(t)
   const hungUp: string[] = []
@@ -98,6 +113,7 @@ t.test('an unknown call, and a gateway or carrier that does not answer, are repo
     [['list', '--limit', '0'], /--limit/],
     [['hangup', SID, '--carrier', '--goodbye'], /only the agent says goodbye/],
     [['list', '--carrier'], /SAUTIKIT_API_KEY/],
+    [['list', '--outcome', 'lost'], /--outcome is .*; allowed: .*refused/],
   ]
   for (const [argv, message] of wrong)
     t.match(await calls(argv, {}), { code: 2, out: '', err: message }, argv.join(' '))

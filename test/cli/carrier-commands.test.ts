@@ -54,14 +54,50 @@ t.test('check says what the key may do, and which numbers lead here', async (t) 
   const api = await simulatedApi(t)
   await api.numbers.route('num_1', { voiceUrl: 'https://gw.example/voice/order-status' })
   const env = { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY, PUBLIC_URL: 'https://gw.example' }
-  t.match(await found(env), [/^true .*1 of 1 are routed to this gateway/, /^true .*may read calls/])
+  t.match(await found(env), [
+    /^true .*1 of 1 are routed to this gateway/,
+    /^true .*may read calls/,
+    /^true .*may read recordings/,
+    /^true .*may hang up calls/,
+    /^true .*may supervise calls/,
+    /^true .*may read the wallet; it holds 1250\.00/,
+  ])
+  t.same(
+    api.server.seen.filter(({ method }) => ['POST', 'DELETE'].includes(method)).map(({ status }) => status),
+    [404, 404],
+    'nothing is changed',
+  )
   t.match(await found({ ...env, SAUTIKIT_API_KEY: 'tsk_wrong_0000' }), [/^false .*api_key\.invalid/])
   t.match(await found({ ...env, SAUTIKIT_API_URL: 'http://127.0.0.1:1' }), [/^false .*GET \/v1\/numbers/])
-  const partial = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
-  t.match(await found({ ...env, SAUTIKIT_API_URL: partial.server.origin }), [
-    /^true/,
-    /^null .*lacks the scope calls\.read/,
+})
+
+t.test('check names the feature that fails without a scope, for the agents that use it', async (t) => {
+  const { server } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
+  const env = { SAUTIKIT_API_URL: server.origin, SAUTIKIT_API_KEY: KEY }
+  const agent = (name: string, ...strategies: ('supervision' | 'callback')[]) =>
+    ({ name, escalation: { strategies } }) as unknown as Parameters<typeof carrierFindings>[1] &
+      object extends readonly (infer A)[]
+      ? A
+      : never
+  const found = async (more: Record<string, string>, ...agents: ReturnType<typeof agent>[]): Promise<string[]> =>
+    (await carrierFindings(loadConfig({ ...env, ...more }, null), agents)).map(
+      ({ ok, what }) => `${String(ok)} ${what}`,
+    )
+  t.match(await found({}, agent('support', 'supervision'), agent('orders', 'callback')), [
+    /^true .*may read numbers/,
+    /^null .*lacks the scope calls\.read.*: records have no duration/,
+    /^null .*lacks the scope calls\.read.*: the carrier's recordings are not fetched/,
+    /^null .*lacks the scope calls\.create.*: calls are not hung up/,
+    /^null .*lacks the scope calls\.supervise.*: the escalation strategy supervision fails for support$/,
+    /^null .*lacks the scope wallet\.read.*: nothing warns of an empty wallet/,
   ])
+  const fewer = (await found({ CARRIER_RECORDINGS: 'false' }, agent('orders', 'callback'))).join('\n')
+  t.notMatch(fewer, /recordings|supervision/, 'what nobody uses is not asked for')
+})
+
+t.test('check without a key', async (t) => {
+  const found = async (env: Record<string, string>): Promise<string[]> =>
+    (await carrierFindings(loadConfig(env, null))).map(({ ok, what }) => `${String(ok)} ${what}`)
   t.match(await found({}), [/^true SAUTIKIT_API_KEY is not set/])
 })
 

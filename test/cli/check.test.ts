@@ -5,15 +5,22 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { onlyUws } from '../support/only-uws.js'
 
 const FOLDER = t.testdir()
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
-function check(env: Readonly<Record<string, string>>, ...args: string[]): Promise<{ code: number; output: string }> {
+const check = (env: Readonly<Record<string, string>>, ...args: string[]) => checkWith([], env, ...args)
+
+function checkWith(
+  nodeOptions: readonly string[],
+  env: Readonly<Record<string, string>>,
+  ...args: string[]
+): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      [MAIN, 'check', ...args],
+      [...nodeOptions, MAIN, 'check', ...args],
       { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: mkdtempSync(join(FOLDER, 'data-')), ...env } },
       (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
@@ -27,6 +34,12 @@ t.test('settings with which a gateway would start pass the check', async (t) => 
   t.equal(code, 0, output)
   t.match(output, /ok +agents: order-status on embedded/)
   t.match(output, /unsigned ones are accepted/)
+})
+
+t.test('a Node for which there is no native module is found before a start', async (t) => {
+  const { code, output } = await checkWith(await onlyUws([]), { PORT: '0', OPS_PORT: '0' }, '--with-shop')
+  t.equal(code, 2, output)
+  t.match(output, /NOT OK +no uWebSockets\.js for Node [\d.]+ .*npm install @btc-vision/)
 })
 
 t.test('each tool is tried with its sample: what reads is sent, what acts is not', async (t) => {

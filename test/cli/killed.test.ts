@@ -9,6 +9,7 @@ import { callRecordSchema } from '../../src/workers/record-format.js'
 import { until } from '../support/host.js'
 import { mkondo } from './mkondo-process.js'
 import type { Run } from './mkondo-process.js'
+import { SAME_CALLER } from '../support/same-caller.js'
 
 /**
  * `mkondo serve`, killed with SIGKILL in the middle of calls, and started again on the same DATA_DIR. Its agents have a
@@ -43,6 +44,7 @@ function here(args: readonly string[], env: Readonly<Record<string, string>> = {
     AGENTS_DIR: join(folder, 'agents'),
     DATA_DIR: dataDir,
     MEDIA_WORKERS: '1',
+    ...SAME_CALLER,
     ...env,
   })
   t.teardown(() => run.child.kill('SIGKILL'))

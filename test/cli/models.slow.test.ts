@@ -6,5 +6,5 @@ import { MODELS, spokenCall } from './model-calls.js'
 t.setTimeout(500_000)
 t.jobs = 2
 
-for (const model of MODELS.filter(({ name }) => name !== 'openai'))
+for (const model of MODELS)
   t.test(`a spoken call runs on ${model.name} as it does offline`, { buffered: true }, (t) => spokenCall(t, model))

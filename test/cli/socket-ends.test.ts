@@ -12,7 +12,7 @@ t.setTimeout(60_000)
 /** How a socket is ended, and what the call's record, the log and the metrics make of it. */
 const ENDS: readonly (readonly [
   sid: string,
-  end: (socket: WebSocket) => void,
+  end: (socket: WebSocket, sending: NodeJS.Timeout) => void,
   reason: string,
   outcome: string,
   detail: RegExp,
@@ -36,12 +36,14 @@ const ENDS: readonly (readonly [
     'failed',
     /twice real time/,
   ],
+  ['HD_end000000006', (_, sending) => clearInterval(sending), 'caller-hung-up', 'abandoned', /./],
 ]
 
 t.test('each way in which a socket ends has its reason in the record, the log and the metrics', async (t) => {
   const lines: string[] = []
   const gateway = await lightGateway(
-    {},
+    // A carrier that could still ask is waited for when its connection broke.
+    { SAUTIKIT_AFTER_STREAM: 'holds' },
     createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
   )
   t.teardown(() => gateway.close())
@@ -52,7 +54,7 @@ t.test('each way in which a socket ends has its reason in the record, the log an
     const sending = setInterval(() => socket.readyState === WebSocket.OPEN && socket.send(Buffer.alloc(640)), 20)
     const closed = once(socket, 'close')
     await once(socket, 'message') // the greeting
-    end(socket)
+    end(socket, sending)
     await closed
     clearInterval(sending)
     await until(() => gateway.calls.record(sid) !== undefined, 10_000, `the record of ${reason}`)
@@ -65,7 +67,10 @@ t.test('each way in which a socket ends has its reason in the record, the log an
     )
   }
   const page = await (await fetch(`http://127.0.0.1:${gateway.opsPort}/metrics`)).text()
-  for (const [, , reason] of ENDS) t.match(page, new RegExp(`mkondo_call_ends_total\\{reason="${reason}"\\} 1\\b`))
+  for (const [, , reason] of ENDS) {
+    const calls = ENDS.filter((end) => end[2] === reason).length
+    t.match(page, new RegExp(`mkondo_call_ends_total\\{reason="${reason}"\\} ${calls}\\b`))
+  }
   t.match(
     page,
     /mkondo_call_ends_total\{reason="process-died"\} 0/,

@@ -14,6 +14,7 @@ import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { until } from '../support/host.js'
 import { mkondo, type Run } from './mkondo-process.js'
 import { freePorts } from '../support/free-ports.js'
+import { SAME_CALLER } from '../support/same-caller.js'
 
 /**
  * `mkondo serve --processes 2`, as it is started by an operator, with the simulator as the carrier. Each webhook comes
@@ -114,6 +115,7 @@ export async function startTwo(
     MAX_CALLS: '40',
     SAUTIKIT_AFTER_STREAM: 'continues',
     SAUTIKIT_WEBHOOK_SECRETS: SECRET,
+    ...SAME_CALLER,
     ...more.env,
   })
   t.teardown(async () => {

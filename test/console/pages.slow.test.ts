@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -21,6 +22,7 @@ import { command } from '../support/command.js'
 import { deskOf } from '../support/agents-desk.js'
 import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
+import { storedFile } from '../support/stored-file.js'
 
 t.setTimeout(300_000)
 
@@ -242,8 +244,8 @@ t.test('an ended call: its lanes on one axis, its recording from any point, and 
   const journal = gunzipSync(readFileSync(join(packageRoot(), 'test', 'journals', 'caller-id.jsonl.gz')))
   const gateway = await startGateway(t, {
     console: consoleFiles(),
-    recording: () => Promise.resolve(stereo()),
-    journal: () => Promise.resolve(journal),
+    recording: () => Promise.resolve(storedFile(t, stereo())),
+    journal: () => Promise.resolve(storedFile(t, journal)),
     settings: { JOURNAL_CALLS: 'decisions' },
   })
   gateway.calls.records.set(WHOLE.callSid, WHOLE)
@@ -310,6 +312,31 @@ t.test('an ended call: its lanes on one axis, its recording from any point, and 
   const made = await command([...argv, '--to', t.testdir(), '--ops-url', gateway.opsUrl])
   t.match(made, { code: 0, out: /order-status-all001\.jsonl\.gz: \d+ entries/ }, line)
 })
+
+t.test(
+  'ended calls are filtered by outcome; a refused one has its reason, and leads to whom to call back',
+  async (t) => {
+    if (!hasChromium(t)) return
+    const gateway = await startGateway(t, { console: consoleFiles() })
+    const refused = endedCall({ callSid: 'HD_refused000001', outcome: 'refused', endReason: 'agent-capacity' })
+    for (const record of [endedCall(), refused]) gateway.calls.records.set(record.callSid, record)
+    const page = await (await openBrowser(t)).newPage()
+    await page.goto(gateway.opsUrl)
+    const ended = page.getByRole('region', { name: 'Ended calls' })
+    const rows = (): Promise<string[]> => ended.locator('tbody tr').allInnerTexts()
+    await ended.getByText('agent-capacity').waitFor()
+    t.equal((await rows()).length, 2)
+    await page.getByLabel('Outcome').selectOption('refused')
+    await until(async () => (await rows()).length === 1, 5000, 'the refused calls alone')
+    t.match(await rows(), [/HD_refused000001\s+refused\s+agent-capacity\s+order-status\s+\+2547…01/])
+    await page.getByLabel('Outcome').selectOption('failed')
+    await page.getByText('No ended call has this outcome.').waitFor()
+    await page.getByLabel('Outcome').selectOption('refused')
+    await ended.getByRole('link', { name: 'HD_refused000001' }).click()
+    await page.getByText('ended: agent-capacity').waitFor()
+    t.equal(await page.getByRole('link', { name: 'Handoff (JSON)' }).count(), 1)
+  },
+)
 
 t.test('the live table of a fleet sorts by node, and hangs up and escalates calls of another node', async (t) => {
   if (!hasChromium(t)) return
@@ -494,10 +521,14 @@ t.test('a gateway that goes away is said to be gone, and is found again when it 
   await before.edge.close()
   await page.getByText('The connection to the gateway is lost').waitFor()
   await phone.getByText('The gateway cannot be reached. Trying again…').waitFor()
+  await sleep(1000 - (Date.now() % 1000)) // sessions are dated in seconds
   const after = await startGateway(t, options)
   await ring(after)
+  // A gateway without others forgets which sessions were ended, so none from before its start is good any more.
+  await page.getByLabel('Ops token').fill('ops-token-of-a-test')
+  await page.getByRole('button', { name: 'Log in' }).click()
   await page.getByText('1 call', { exact: true }).waitFor()
-  t.equal(await page.getByText('The connection to the gateway is lost').count(), 0, 'and the session still holds')
+  t.equal(await page.getByText('The connection to the gateway is lost').count(), 0)
   await phone.getByText('The gateway cannot be reached. Trying again…').waitFor({ state: 'hidden' })
 })
 

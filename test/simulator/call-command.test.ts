@@ -260,7 +260,7 @@ function result(heard: Partial<SimulatedCallResult['heard']>): SimulatedCallResu
 }
 
 /** What the gateway has of it. */
-function seen(outcome: 'deflected' | 'failed', more: Partial<GatewayCall> = {}): GatewaySays {
+function seen(outcome: 'deflected' | 'failed' | 'refused', more: Partial<GatewayCall> = {}): GatewaySays {
   const record = {
     outcome,
     endReason: outcome === 'failed' ? 'backend-failed' : 'caller-hung-up',
@@ -285,9 +285,13 @@ void t.test('a call that failed did not do what was asked, unless that was asked
   })
   const webhook = { atMs: 0, url: 'voice', state: 'Ringing', ms: 1, verbs: [], fault: null } as const
   const untaken = { ...result({}), stream: null }
-  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 404 }] }, UNSEEN, TALK), {
+  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 401 }] }, UNSEEN, TALK), {
     reached: false,
-    why: /webhook with 404: it has no agent of this name \(--agent\)/,
+    why: /webhook with 401: it wants another signature \(--secret\)/,
+  })
+  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 200, verbs: ['Say'] }] }, seen('refused'), TALK), {
+    reached: false,
+    why: /fallback document \(Say\): it was refused \(/,
   })
   t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 200, verbs: ['Stream'] }] }, UNSEEN, TALK), {
     reached: false,

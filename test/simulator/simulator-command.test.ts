@@ -35,7 +35,7 @@ t.test('a carrier to test against runs until it is stopped', async (t) => {
   t.match(await (await ask('/v1/numbers', 'k-read')).json(), { numbers: [{ e164: '+254700000077' }] })
   t.equal((await ask('/v1/calls', 'k-read')).status, 403)
   t.equal((await ask('/v1/numbers', 'k-none')).status, 401)
-  t.equal((await ask('/v1/wallet', 'k-all')).status, 404)
+  t.equal((await ask('/v1/nothing', 'k-all')).status, 404)
   t.equal((await ask('/v1/numbers', 'k-all', 'DELETE')).status, 405)
   const fault = await fetch(`${origin}/simulator/faults`, {
     method: 'POST',

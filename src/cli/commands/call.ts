@@ -50,6 +50,7 @@ interface CallOptions {
   readonly rate: '8000' | '16000'
   readonly noise?: number
   readonly jitter?: number
+  readonly openingBurst?: number
   readonly echo?: number
   readonly echoDelay?: number
   readonly seed: number
@@ -112,6 +113,13 @@ export const defineCall: Define = (program, terminal, ends) => {
     )
     .addOption(valued('--noise <db>', 'noise, this many dB below the voice', whole(0, 60)))
     .addOption(valued('--jitter <ms>', 'network delays of up to this many milliseconds', whole(1, 5000)))
+    .addOption(
+      valued(
+        '--opening-burst <ms>',
+        "the carrier's first message has so much of the line from before the stream, in which the caller says hello (default: 1220, quiet)",
+        whole(0, 1900),
+      ),
+    )
     .addOption(valued('--echo <db>', "the agent's voice comes back as echo, this many dB softer", whole(0, 60)))
     .addOption(valued('--echo-delay <ms>', 'delay of the echo, 20 to 1000 (default: 80)', whole(20, 1000)))
     .addOption(valued('--seed <n>', 'seed of noise and jitter', whole(0, 0xffff_ffff)).default(1))
@@ -200,6 +208,7 @@ async function argumentsOf(options: CallOptions, env: Terminal['env']): Promise<
     rateHz: options.rate === '8000' ? 8000 : 16000,
     noiseDb: options.noise ?? null,
     jitterMs: options.jitter ?? null,
+    openingBurstMs: options.openingBurst ?? null,
     echo: echo === undefined ? null : { levelDb: -echo, delayMs: echoDelay ?? 80 },
     seed: options.seed,
     trackLayout: options.trackLayout,

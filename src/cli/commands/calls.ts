@@ -1,6 +1,7 @@
+import { CALL_OUTCOMES } from '../../call/record.js'
 import type { CallsOptions, ListOptions } from '../calls.js'
 import { withExitCodes } from '../exit-codes.js'
-import { callSid, configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'
+import { callSid, chosen, configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'
 import type { Define } from './define.js'
 
 const LIMIT_DEFAULT = 50
@@ -30,6 +31,7 @@ Calls of all nodes of a running gateway (over the ops port of any node), and the
         LIMIT_DEFAULT,
       ),
     )
+    .addOption(chosen('--outcome <outcome>', 'only ended calls with this outcome', CALL_OUTCOMES))
     .action(async (_: unknown, command: { optsWithGlobals(): ListOptions }) => {
       ends(await (await import('../calls.js')).listCalls(command.optsWithGlobals(), terminal))
     })

@@ -9,6 +9,7 @@ import type { CarrierApi } from '../../gateway/carrier-side.js'
 import { loadFlite } from '../../speech/flite.js'
 import type { CarrierNumber } from '../../sautikit-api/numbers.js'
 import { readEnvFile, withVariables, writeEnvFile } from '../env-file.js'
+import { carrierFindings } from '../check.js'
 import { findingLine } from '../findings.js'
 import type { Finding } from '../findings.js'
 import { routeOf } from '../numbers.js'
@@ -83,8 +84,9 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
   }
   try {
     if (options.reach) for (const finding of await reachFindings(publicUrl, server)) found(finding)
-    const reached = findings.every(({ ok }) => ok !== false)
-    const calls = reached ? await calledBack(options, plan, server, { say, found, progress, signal, terminal }) : []
+    const isFit = (): boolean => findings.every(({ ok }) => ok !== false)
+    if (api !== null && isFit()) for (const finding of await carrierFindings(config)) found(finding)
+    const calls = isFit() ? await calledBack(options, plan, server, { say, found, progress, signal, terminal }) : []
     const variables = settingsOf(calls, api === null ? [] : otherSpellings(api))
     const questions = questionsOf(calls)
     if (calls.length > 0) say(reportText(calls, questions, variables))
@@ -96,7 +98,7 @@ export async function doctor(options: DoctorOptions, terminal: Terminal, signal:
     if (isJson) terminal.out(report)
     else if (options.json !== null) await writeFile(options.json, report)
     const isWhole = calls.some(({ afterStream }) => afterStream.seen !== 'unknown')
-    return isWhole && findings.every(({ ok }) => ok !== false) ? 0 : 1
+    return isWhole && isFit() ? 0 : 1
   } finally {
     progress.end()
     await server.close()

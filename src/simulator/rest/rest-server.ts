@@ -395,6 +395,12 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
   return [
     {
       method: 'GET',
+      path: /^\/v1\/wallet$/,
+      scope: 'wallet.read',
+      answer: () => ({ status: 200, json: { balance_minor: 125_000, currency: 'KES' } }),
+    },
+    {
+      method: 'GET',
       path: /^\/v1\/numbers$/,
       scope: 'numbers.read',
       answer: ({ query }) => pageOf('numbers', workspace.numbers, numberJson, query),

@@ -83,7 +83,7 @@ function inTheEnd(record: CallRecord, { outcomes, endReasons }: Expectations): F
   if (outcomes.length > 0 && !outcomes.includes(record.outcome)) {
     found.push({ what: `the outcome is ${record.outcome} (${why}); expected ${outcomes.join(' or ')}`, nearMs: null })
   }
-  if (endReasons.length > 0 && !endReasons.includes(record.endReason)) {
+  if (endReasons.length > 0 && !endReasons.some((reason) => reason === record.endReason)) {
     found.push({ what: `the call ended by ${why}; expected ${endReasons.join(' or ')}`, nearMs: null })
   }
   return found
@@ -143,7 +143,7 @@ function inTheClaims(claims: readonly ClaimRecord[]): Finding[] {
   return claims
     .filter(({ verdict }) => verdict !== 'done')
     .map(({ tool, phrase, verdict, atMs }) => ({
-      what: `the agent claimed what nothing supports (${tool ?? 'it has no tool for that'}: ${verdict}); it said ${phrase}`,
+      what: `the agent claimed what nothing supports (${tool ?? (verdict === 'no-source' ? 'nothing gave it that' : 'it has no tool for that')}: ${verdict}); it said ${phrase}`,
       nearMs: atMs,
     }))
 }

@@ -39,6 +39,7 @@ import type { CallerScript } from '../caller-script.js'
 import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
 import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
 import { taggedSound, TextCaller, TextSpeech } from './text-caller.js'
+import { HumanCalls } from '../../escalation/human-calls.js'
 
 interface TextCallOptions {
   readonly hosted: HostedAgent
@@ -181,6 +182,7 @@ class TextCall {
       callSeries: new CallSeries({ clock }),
       backendStatus: new BackendStatus(),
       carrier: null,
+      humanCalls: new HumanCalls({ perNumberPerMinute: 1, fallbacksPerMinute: 0 }),
       journal: null,
       memory: this.#media.memory,
       callNumber: () => 1,
