@@ -17,6 +17,8 @@ What (none: everything, about 35 minutes)
   --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
   --micro                 the hot stages alone
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
+  --store                 what a large fleet asks of Redis; has options of its own (--store --help)
+  --flood                 live calls while strangers flood the ports; has options of its own (--flood --help)
   --endpointing           callers cut in a pause, and waits after the end of a turn; has options of its own (--endpointing --help)
   --vad                   how well the caller's voice is told from noise, people, music; has options of its own (--vad --help)
   --recognition           how many order numbers the embedded recogniser hears right; has options of its own (--recognition --help)

@@ -88,7 +88,7 @@ function begin(ws: Socket, session: Session, firstMs: number): void {
 function lead(ws: Socket, session: Session, firstMs: number): void {
   const ms = options.cushionMs + Math.max(0, options.messageMsMax - Math.round(firstMs))
   if (session.charsPerMs === PCM_CHARS_PER_MS && ms > 0)
-    ws.send(`${session.prefix}${Buffer.alloc(ms * 48).toString('base64')}"}`, false, false)
+    ws.send(`${session.prefix}${cushion(ms).toString('base64')}"}`, false, false)
 }
 
 function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'completed'): void {
@@ -262,3 +262,10 @@ process.on('message', (message: ToBackend) => {
     appendMsMax: Math.max(...lengths),
   } satisfies FromBackend)
 })
+
+/** Silence of 24 kHz, but for one sample: zeros alone are no answer to the gateway, which would not play them. */
+function cushion(ms: number): Buffer {
+  const silence = Buffer.alloc(ms * 48)
+  if (silence.length > 0) silence.writeInt16LE(40, 0)
+  return silence
+}

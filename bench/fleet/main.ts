@@ -5,19 +5,20 @@ import { isDeepStrictEqual } from 'node:util'
 import { messageOf } from '../../src/core/errors.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { packageRoot } from '../../src/config/package-root.js'
-import type { Fleet, FleetCall, FleetOptions } from '../../test/support/fleet.js'
+import type { Fleet, FleetCall, FleetNode, FleetOptions } from '../../test/support/fleet.js'
 import { judge, resumedMs, startFleet } from '../../test/support/fleet.js'
 import { benchArguments } from '../kit/arguments.js'
 import { machineLines, provenance } from '../kit/machine.js'
+import { until } from '../../test/support/until.js'
 import { benchProgress } from '../kit/progress.js'
 import { table } from '../terminal.js'
 import { CONTINUES, FAULTS } from './faults.js'
 import type { Fault } from './faults.js'
-import { StoreMeter, forFleetOf } from './store-load.js'
+import { StoreMeter, forFleetOf, loadLines } from './store-load.js'
 import type { StoreLoad } from './store-load.js'
 
 const HELP = `npm run bench -- --fleet [--calls N] [--nodes N] [--seconds S] [--fault TEXT] [--json FILE]
-  A fleet of gateways with Redis and HAProxy, all real processes, under faults: what callers met with, and what Redis was asked.
+  A fleet of gateways with Redis and HAProxy, and one without Redis, all real processes, under faults: what callers met with, and what Redis was asked.
   Needs redis-server and haproxy (Debian). About 8 minutes; one fault and the run without one take 1 to 2.
   --calls N      calls at once (default 60)
   --nodes N      gateways (default 3)
@@ -31,7 +32,11 @@ const RUN_MS_MAX = 100_000
 const GAP_MS_MORE = 40
 const RESUMED_MS_MAX = 3000
 const RUNG_MS_MAX = 15_000
+/** How long a record of a call that is over may take, also where its node has just been started again. */
+const RECORDS_MS_MAX = 20_000
 const WEBHOOK_P99_MS_MAX = 1000
+/** How long a new caller may ring while a node stands still. */
+const RINGING_P99_MS_MAX = 800
 
 interface Row {
   readonly fault: string
@@ -55,6 +60,13 @@ interface Row {
     readonly p99Ms: number
     readonly maxMs: number
   }
+  /** First webhooks of calls that came while it happened: the 99th percentile. */
+  readonly ringingP99Ms: number
+  /** Callers who were turned away, and those of them whom a node has as a call all the same. */
+  readonly refused: number
+  readonly ghosts: number
+  /** Final records of these calls, in the folders of all nodes: calls without one, and calls with several. */
+  readonly records: { readonly missing: number; readonly several: number }
   /** Each target that was missed, in words; none: all were met. */
   readonly missed: readonly string[]
 }
@@ -104,7 +116,11 @@ export async function fleetBench(argv: readonly string[]): Promise<number> {
     for (const fault of FAULTS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
       begins(fault.name)
       try {
-        const run = async () => underFault(fault, await fleets.with(fault.fleet), calls, quiet.row.gapMs)
+        const run = async () => {
+          const env = fault.full === true ? { MAX_CALLS: String(Math.ceil(calls / nodes)) } : {}
+          const options = { ...fault.fleet, env: { ...fault.fleet.env, ...env } }
+          return underFault(fault, await fleets.with(options), calls, quiet.row.gapMs)
+        }
         add(await within(run(), RUN_MS_MAX))
       } catch (thrown) {
         await fleets.close()
@@ -188,7 +204,8 @@ async function withoutFault(
   const results = await ended(calls)
   await sleep(1000)
   await meter.mark('over')
-  return { row: rowOf('none', null, results, [], null, [], []), load: meter.load(nodes, count) }
+  const records = await recordsOf(fleet, results)
+  return { row: rowOf('none', null, results, [], null, [], [], records), load: meter.load(nodes, count) }
 }
 
 async function underFault(
@@ -197,24 +214,83 @@ async function underFault(
   count: number,
   quietGapMs: number,
 ): Promise<Omit<Row, 'seconds'>> {
-  const calls = await fleet.calls(count, { afterStream: fault.afterStream })
+  const { afterStream, connectRetryMs } = fault
+  const how = { afterStream, ...(connectRetryMs !== undefined && { connectRetryMs }) }
+  const calls = await fleet.calls(fault.full === true ? Math.floor(count * 0.75) : count, how)
   await sleep(2000)
   // Callers keep coming while it happens.
   const all = [...calls]
-  const arrivals = setInterval(() => all.push(fleet.call({ afterStream: fault.afterStream })), 1000)
+  const arrivals = setInterval(() => all.push(fleet.call(how)), 1000)
   const happenedMs = performance.now()
-  const broken = await fault.happens(fleet, calls, () => all).finally(() => clearInterval(arrivals))
+  const arrive = async (ms: number, node?: FleetNode): Promise<void> => {
+    for (const untilMs = performance.now() + ms; performance.now() < untilMs; await sleep(100))
+      all.push(fleet.call({ ...how, to: (state) => (state === 'Ringing' ? node : undefined) }))
+  }
+  const broken = await fault.happens(fleet, calls, () => all, arrive).finally(() => clearInterval(arrivals))
   await sleep(2000)
   const rungMs = fault.breaks === 'rung' ? rung(fleet, broken, happenedMs) : []
   const results = await ended(all)
   const lost = results.filter(({ callSid }) => broken.some((call) => call.callSid === callSid))
+  const refused = fault.full === true ? results.filter(({ streams }) => streams.length === 0) : []
   // A caller who came while the balancer was away may have lost a stream as well.
-  const others = results.filter((result) => !lost.includes(result) && !(broken.length === calls.length))
+  const concerned = (result: SimulatedCallResult): boolean => lost.includes(result) || refused.includes(result)
+  const others = results.filter((result) => !concerned(result) && !(broken.length === calls.length))
+  const ringing = results
+    .filter(({ callSid }) => !calls.some((call) => call.callSid === callSid))
+    .flatMap(({ webhooks }) => webhooks.filter(({ state }) => state === 'Ringing'))
+  const arrived = {
+    ringingP99Ms: percentile(
+      ringing.map(({ ms }) => ms),
+      99,
+    ),
+    refused: refused.length,
+    ghosts: refused.length === 0 ? 0 : await ghostsOf(fleet, refused),
+  }
   const away = fault.breaks === 'resumed' ? lost.filter((result) => resumedMs(result) === null) : []
   for (const { callSid } of away.slice(0, AWAY_SHOWN_MAX))
     for (const { name, lines } of fleet.nodes)
       for (const line of lines.filter((one) => one.includes(callSid))) console.log(`    ${name}: ${line}`)
-  return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results)
+  const records = await recordsOf(fleet, results)
+  return rowOf(fault.name, fault.breaks, others, lost, quietGapMs, rungMs, results, records, arrived, fault.backMsMax)
+}
+
+/** Callers without a stream whom a node has as a call. */
+async function ghostsOf({ nodes }: Fleet, refused: readonly SimulatedCallResult[]): Promise<number> {
+  await sleep(1000)
+  const lists = await Promise.all(
+    nodes.map(async (node) => {
+      const { live, ended } = (await (await node.ops('/api/calls')).json()) as Record<
+        string,
+        { callSid: string; outcome?: string }[]
+      >
+      // A refused caller has a record that says so.
+      return [...(live ?? []), ...(ended ?? []).filter(({ outcome }) => outcome !== 'refused')].map(
+        ({ callSid }) => callSid,
+      )
+    }),
+  )
+  return refused.filter(({ callSid }) => lists.flat().includes(callSid)).length
+}
+
+/** Final records of calls that had a stream; it may take a while until a record is written. */
+async function recordsOf({ nodes }: Fleet, results: readonly SimulatedCallResult[]): Promise<Row['records']> {
+  const taken = results.filter(({ streams }) => streams.length > 0)
+  let written = new Map<string, string[]>()
+  const complete = (): boolean => {
+    written = new Map()
+    for (const node of nodes)
+      for (const callSid of node.finalRecords()) written.set(callSid, [...(written.get(callSid) ?? []), node.name])
+    return taken.every(({ callSid }) => written.has(callSid))
+  }
+  await until(complete, RECORDS_MS_MAX, 'a record of each call').catch(() => undefined)
+  const missing = taken.filter(({ callSid }) => !written.has(callSid))
+  const several = taken.filter(({ callSid }) => (written.get(callSid)?.length ?? 0) > 1)
+  for (const { callSid } of [...missing, ...several].slice(0, AWAY_SHOWN_MAX)) {
+    console.log(`    ${callSid}: records at ${written.get(callSid)?.join('+') ?? 'no node'}`)
+    for (const { name, lines } of nodes)
+      for (const line of lines.filter((one) => one.includes(callSid))) console.log(`    ${name}: ${line}`)
+  }
+  return { missing: missing.length, several: several.length }
 }
 
 async function ended(calls: readonly FleetCall[]): Promise<readonly SimulatedCallResult[]> {
@@ -238,6 +314,9 @@ function rowOf(
   quietGapMs: number | null,
   rungMs: readonly number[],
   all: readonly SimulatedCallResult[],
+  records: Row['records'],
+  arrived: Pick<Row, 'ringingP99Ms' | 'refused' | 'ghosts'> = { ringingP99Ms: 0, refused: 0, ghosts: 0 },
+  backMsMax?: number,
 ): Omit<Row, 'seconds'> {
   const results = all.length > 0 ? all : others
   const { cut, gapMs } = judge(others)
@@ -252,18 +331,26 @@ function rowOf(
   }
   const gapMoreMs = quietGapMs === null ? null : Math.max(0, gapMs - quietGapMs)
   const slowest = percentile(backMs, 100)
-  const limitMs = breaks === 'rung' ? RUNG_MS_MAX : RESUMED_MS_MAX
+  const limitMs = backMsMax ?? (breaks === 'rung' ? RUNG_MS_MAX : RESUMED_MS_MAX)
   const standsStill = fault.includes('standing still')
   const missed = [
     ...(cut.length > 0 ? [`${cut.length} calls cut that need not be, such as ${cut[0] ?? ''}`] : []),
     ...(webhooks.failed > 0 ? [`${webhooks.failed} webhooks failed`] : []),
-    ...(webhooks.p99Ms > WEBHOOK_P99_MS_MAX && !standsStill ? [`webhooks took ${webhooks.p99Ms} ms at p99`] : []),
+    ...(webhooks.p99Ms > (backMsMax ?? WEBHOOK_P99_MS_MAX) && !standsStill
+      ? [`webhooks took ${webhooks.p99Ms} ms at p99`]
+      : []),
+    ...(arrived.ringingP99Ms > RINGING_P99_MS_MAX && standsStill
+      ? [`new callers rang for ${arrived.ringingP99Ms} ms at p99`]
+      : []),
+    ...(arrived.ghosts > 0 ? [`${arrived.ghosts} of ${arrived.refused} refused callers have a call`] : []),
     ...(gapMoreMs !== null && gapMoreMs > GAP_MS_MORE && !standsStill
       ? [`a gap of ${gapMs} ms, ${gapMoreMs} ms more than without a fault`]
       : []),
     ...(backMs.length < lost.length
       ? [`${lost.length - backMs.length} of ${lost.length} callers not brought back, such as ${example(lost, breaks)}`]
       : []),
+    ...(records.missing > 0 ? [`${records.missing} calls without a record`] : []),
+    ...(records.several > 0 ? [`${records.several} calls with several records`] : []),
     ...(slowest > limitMs ? [`a caller was brought back after ${slowest} ms`] : []),
   ]
   return {
@@ -276,6 +363,8 @@ function rowOf(
     gapMoreMs,
     backMs: backMs.length === 0 ? null : { p50: percentile(backMs, 50), max: slowest },
     webhooks,
+    ...arrived,
+    records,
     missed,
   }
 }
@@ -300,14 +389,31 @@ function failed(fault: Fault, thrown: unknown): Omit<Row, 'seconds'> {
     gapMoreMs: null,
     backMs: null,
     webhooks: { count: 0, failed: 0, p50Ms: 0, p99Ms: 0, maxMs: 0 },
+    ringingP99Ms: 0,
+    refused: 0,
+    ghosts: 0,
+    records: { missing: 0, several: 0 },
     missed: [`the run failed: ${messageOf(thrown)}`],
   }
 }
 
 /** A run that was just made, so that a bench that is cut off has said something. */
-function lineOf({ seconds, calls, broken, back, backMs, cut, gapMs, webhooks, missed }: Row): string {
+function lineOf({
+  seconds,
+  calls,
+  broken,
+  back,
+  backMs,
+  cut,
+  gapMs,
+  webhooks,
+  ringingP99Ms,
+  refused,
+  ghosts,
+  missed,
+}: Row): string {
   const brought = backMs === null ? '' : `, brought back ${back} in ${backMs.p50} to ${backMs.max} ms`
-  return `  ${seconds} s; ${calls} calls, ${broken} streams broken${brought}, ${cut} cut, largest gap ${gapMs} ms; ${webhooks.count} webhooks, ${webhooks.failed} failed, p99 ${webhooks.p99Ms} ms${missed.map((what) => `; NOT MET ${what}`).join('')}`
+  return `  ${seconds} s; ${calls} calls, ${broken} streams broken${brought}, ${cut} cut, largest gap ${gapMs} ms; ${webhooks.count} webhooks, ${webhooks.failed} failed, p99 ${webhooks.p99Ms} ms, new calls' ${ringingP99Ms} ms; ${refused} refused, ${ghosts} of them a call${missed.map((what) => `; NOT MET ${what}`).join('')}`
 }
 
 function tableOf(rows: readonly Row[]): string[] {
@@ -328,6 +434,11 @@ function tableOf(rows: readonly Row[]): string[] {
       'p50 ms',
       'p99 ms',
       'max ms',
+      'ringing p99 ms',
+      'refused',
+      'ghosts',
+      'no record',
+      'several',
     ],
     ...rows.map((row) => [
       row.fault,
@@ -345,32 +456,9 @@ function tableOf(rows: readonly Row[]): string[] {
       ...[row.webhooks.count, row.webhooks.failed, row.webhooks.p50Ms, row.webhooks.p99Ms, row.webhooks.maxMs].map(
         String,
       ),
+      ...[row.ringingP99Ms, row.refused, row.ghosts, row.records.missing, row.records.several].map(String),
     ]),
   ])
-}
-
-function loadLines(load: StoreLoad, sizes: readonly ReturnType<typeof forFleetOf>[]): string[] {
-  const line = (what: string, { operations, bytes }: StoreLoad['idle']): string[] => [
-    what,
-    operations.toFixed(2),
-    bytes.toFixed(0),
-  ]
-  return [
-    '',
-    'Redis, by its INFO (bytes both ways)',
-    ...table([
-      ['', 'operations', 'bytes'],
-      line('a fleet without calls, a node and second', load.idle),
-      line('a live call, a second', load.live),
-      line('a call arrives', load.arrival),
-      line('a call ends', load.end),
-    ]),
-    `memory of a live call: ${(load.memoryBytes / 1024).toFixed(1)} KiB`,
-    ...sizes.map(
-      ({ calls, nodes, operations, bytes, memoryBytes }) =>
-        `${calls} calls of 3 minutes on ${nodes} nodes: ${Math.round(operations)} operations/s, ${(bytes / 1e6).toFixed(2)} MB/s, ${Math.round(memoryBytes / 2 ** 20)} MiB`,
-    ),
-  ]
 }
 
 /** Nearest rank, in whole milliseconds; 0 of nothing. */

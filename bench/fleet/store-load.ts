@@ -1,9 +1,12 @@
 import type { RedisServer } from '../../test/support/redis.js'
+import { table } from '../terminal.js'
 
 interface Load {
   readonly operations: number
   /** Both ways. */
   readonly bytes: number
+  /** Of Redis' processor. */
+  readonly cpuMs: number
 }
 
 /** What a fleet asks of Redis. */
@@ -38,13 +41,14 @@ export class StoreMeter {
   }
 
   async mark(phase: Phase): Promise<void> {
-    const info =
-      String(await this.#redis.command('INFO', 'stats')) + String(await this.#redis.command('INFO', 'memory'))
-    const field = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? NaN)
+    let info = ''
+    for (const section of ['stats', 'memory', 'cpu']) info += String(await this.#redis.command('INFO', section))
+    const field = (name: string): number => Number(new RegExp(`^${name}:([\\d.]+)`, 'm').exec(info)?.[1] ?? NaN)
     this.#at.set(phase, {
       atMs: performance.now(),
       operations: field('total_commands_processed'),
       bytes: field('total_net_input_bytes') + field('total_net_output_bytes'),
+      cpuMs: (field('used_cpu_user') + field('used_cpu_sys')) * 1000,
       memoryBytes: field('used_memory'),
     })
   }
@@ -58,18 +62,12 @@ export class StoreMeter {
       const of = (name: keyof Load): number =>
         Math.max(0, whole[name] - (idle[name] / idle.seconds) * whole.seconds) / calls -
         (callSeconds === null ? 0 : (callSeconds[name] * whole.seconds) / 2)
-      return { operations: Math.max(0, of('operations')), bytes: Math.max(0, of('bytes')) }
+      return each((name) => Math.max(0, of(name)))
     }
     const whileLive = beyond('live', 'ending', null)
-    const perSecond = {
-      operations: whileLive.operations / live.seconds,
-      bytes: whileLive.bytes / live.seconds,
-    }
+    const perSecond = each((name) => whileLive[name] / live.seconds)
     return {
-      idle: {
-        operations: idle.operations / idle.seconds / nodes,
-        bytes: idle.bytes / idle.seconds / nodes,
-      },
+      idle: each((name) => idle[name] / idle.seconds / nodes),
       live: perSecond,
       // While calls arrive, half of them are live on average.
       arrival: beyond('arriving', 'live', perSecond),
@@ -87,12 +85,12 @@ export class StoreMeter {
 
   #between(from: Phase, to: Phase): Load & { readonly seconds: number } {
     const [a, b] = [this.#of(from), this.#of(to)]
-    return {
-      operations: b.operations - a.operations,
-      bytes: b.bytes - a.bytes,
-      seconds: (b.atMs - a.atMs) / 1000,
-    }
+    return { ...each((name) => b[name] - a[name]), seconds: (b.atMs - a.atMs) / 1000 }
   }
+}
+
+function each(of: (name: keyof Load) => number): Load {
+  return { operations: of('operations'), bytes: of('bytes'), cpuMs: of('cpuMs') }
 }
 
 /** Calls that one node of deploy/kubernetes.yaml takes, and how long a call is on average. */
@@ -100,11 +98,43 @@ const CALLS_PER_NODE = 100
 const CALL_S = 180
 
 /** The same for a fleet of so many calls at once, each of three minutes. */
-export function forFleetOf(calls: number, load: StoreLoad) {
-  const nodes = Math.ceil(calls / CALLS_PER_NODE)
+export function forFleetOf(calls: number, load: StoreLoad, nodes = Math.ceil(calls / CALLS_PER_NODE)) {
   const of = (name: keyof Load): number =>
     calls * (load.live[name] + (load.arrival[name] + load.end[name]) / CALL_S) +
-    // Each heartbeat reads the records of all nodes: its bytes grow with their number.
-    nodes * load.idle[name] * (name === 'bytes' ? nodes / load.nodes : 1)
-  return { calls, nodes, operations: of('operations'), bytes: of('bytes'), memoryBytes: calls * load.memoryBytes }
+    // Each heartbeat reads the records of all nodes: its bytes and its time grow with their number.
+    nodes * load.idle[name] * (name === 'operations' ? 1 : nodes / load.nodes)
+  return {
+    calls,
+    nodes,
+    ...each(of),
+    // Redis' own housekeeping is most of the processor that a few nodes take: it says nothing about many.
+    cpuMs: nodes === load.nodes ? of('cpuMs') : null,
+    memoryBytes: calls * load.memoryBytes,
+  }
+}
+
+/** As a bench prints it. */
+export function loadLines(load: StoreLoad, sizes: readonly ReturnType<typeof forFleetOf>[]): string[] {
+  const line = (what: string, { operations, bytes, cpuMs }: StoreLoad['idle']): string[] => [
+    what,
+    operations.toFixed(2),
+    bytes.toFixed(0),
+    cpuMs.toFixed(3),
+  ]
+  return [
+    '',
+    'Redis, by its INFO (bytes both ways)',
+    ...table([
+      ['', 'operations', 'bytes', 'ms of its processor'],
+      line('a fleet without calls, a node and second', load.idle),
+      line('a live call, a second', load.live),
+      line('a call arrives', load.arrival),
+      line('a call ends', load.end),
+    ]),
+    `memory of a live call: ${(load.memoryBytes / 1024).toFixed(1)} KiB`,
+    ...sizes.map(
+      ({ calls, nodes, operations, bytes, cpuMs, memoryBytes }) =>
+        `${calls} calls of 3 minutes on ${nodes} nodes: ${Math.round(operations)} operations/s, ${(bytes / 1e6).toFixed(2)} MB/s, ${cpuMs === null ? '' : `${(cpuMs / 10).toFixed(0)} % of a core, `}${Math.round(memoryBytes / 2 ** 20)} MiB`,
+    ),
+  ]
 }

@@ -7,6 +7,7 @@ import { optionsFromEnvironment } from '../kit/process.js'
 import type { ServerOptions } from '../protocol.js'
 import { benchAgent, edgeParts, serve } from './serve.js'
 import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/core/limits.js'
+import { HumanCalls } from '../../src/escalation/human-calls.js'
 
 /**
  * The gateway as it is: edge, calls, media workers, composed as `src/gateway/gateway.ts` does. Its own are only the
@@ -51,6 +52,7 @@ const calls = new CallRegistry({
   backends: backendSettings(loadConfig(settings, null)),
   speech: null,
   carrier: null,
+  humanCalls: new HumanCalls({ perNumberPerMinute: 0, fallbacksPerMinute: 0 }),
   clock: parts.clock,
   wallClock: Date.now,
   log: parts.log,

@@ -135,6 +135,10 @@ class RingCalls implements CallDirectory {
     return this.capacity - this.#calls.size
   }
 
+  liveByCaller(): ReadonlyMap<string, number> {
+    return new Map()
+  }
+
   liveByAgent(): Readonly<Record<string, number>> {
     return { bench: this.#calls.size }
   }
@@ -162,6 +166,8 @@ class RingCalls implements CallDirectory {
     this.#ticker.start()
     return ring
   }
+
+  refused(): void {}
 
   find(callSid: string): LiveCall | undefined {
     return this.#calls.get(callSid)

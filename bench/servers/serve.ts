@@ -2,6 +2,7 @@ import { BroadcastChannel } from 'node:worker_threads'
 import { type AgentDefinition, agentSchema } from '../../src/agents/definition.js'
 import type { Clock } from '../../src/core/clock.js'
 import { type Edge, startEdge } from '../../src/edge/edge.js'
+import { HumanCalls } from '../../src/escalation/human-calls.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog, type Log } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
@@ -113,8 +114,13 @@ export function edgeParts(options: ServerOptions): EdgeParts {
         // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
         webhookSecrets: [],
         bareSignatures: false,
+        tokenOnly: 'learn',
         tokenSecrets: ['a-secret-of-the-bench-and-of-nothing-else'],
         ownedNumbers: [],
+        noAgent: [{ verb: 'hangup' }],
+        // All calls of a bench come from one number.
+        callerLimits: { calls: 20_000, perMinute: 60_000, withheldPercent: 100, exempt: [] },
+        humanCalls: new HumanCalls({ perNumberPerMinute: 0, fallbacksPerMinute: 0 }),
         trustedProxies: [],
         clock,
         wallClock: Date.now,

@@ -47,8 +47,8 @@ export function framesOf(
       path.playedReference(echo.agent.subarray(at, at + frame), nowMs - FRAME_MS)
     path.push(bytesOfSamples(samples.slice(at, at + frame)), nowMs)
     while (path.pull(nowMs)) {
-      const { voiced, doubtful, levelDbfs, pitchHz } = path
-      frames.push({ voiced, doubtful, levelDbfs, pitchHz })
+      const { voiced, doubtful, levelDbfs, pitchHz, early } = path
+      frames.push({ voiced, doubtful, levelDbfs, pitchHz, early })
     }
   }
   path.release()

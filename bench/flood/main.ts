@@ -1,0 +1,409 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { Agent, request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { WebSocket } from 'ws'
+import { packageRoot } from '../../src/config/package-root.js'
+import { mkondo } from '../../test/cli/mkondo-process.js'
+import type { Run } from '../../test/cli/mkondo-process.js'
+import { attribute, openSocket, post, ringing } from '../../test/edge/gateway.js'
+import { signBody } from '../../test/support/sign-body.js'
+import { until } from '../../test/support/until.js'
+import { benchArguments } from '../kit/arguments.js'
+import { machineLines, provenance } from '../kit/machine.js'
+import { Child } from '../kit/process.js'
+import { benchProgress } from '../kit/progress.js'
+import { table } from '../terminal.js'
+import type { FloodKind, FloodOptions, FloodReport } from './flooder.js'
+
+const HELP = `npm run bench -- --flood [--calls N] [--seconds S] [--flood-kind TEXT] [--json FILE]
+  Strangers flood a gateway with live calls, at 4, 10 and 40 Mbit/s, from one loopback address that is not the carrier's: the frames
+  that callers still get, the longest time without one, signed webhooks, and new calls. Each flood has a run without it before it, at
+  the same gateway. About 4 minutes.
+  --calls N          live calls (default 8)
+  --seconds S        of each run (default 5)
+  --flood-kind TEXT  only floods whose name has one of these texts, by commas
+  --json FILE        where results go (default bench/results/)`
+
+const SECRET = 'whsec_of_the_bench'
+const OPS_TOKEN = 'ops-token-of-the-bench'
+const STRANGER = '127.0.0.2'
+const CARRIER = '127.0.0.1'
+const FRAME_MS = 20
+const WEBHOOK_EVERY_MS = 100
+const NEW_CALL_EVERY_MS = 500
+/** Before a flood is measured, and after it is over. */
+const SETTLE_MS = 500
+/** The targets of floods from an address of their own. */
+const FRAMES_KEPT_MIN = 0.99
+const GAP_MS_MAX = 60
+const WEBHOOK_MS_MAX = 250
+/** The bound of file descriptors in the flood of half-open heads. */
+const OPEN_FILES = 2048
+
+interface Flood {
+  readonly name: string
+  readonly kind: FloodKind
+  readonly from: string
+  readonly mbits: readonly number[]
+  readonly openFiles?: number
+  /** False: shown, without a target. */
+  readonly judged: boolean
+}
+
+const RATES = [4, 10, 40]
+const FLOODS: readonly Flood[] = [
+  { name: 'refused GETs, pipelined', kind: 'gets', from: STRANGER, mbits: RATES, judged: true },
+  { name: 'POSTs with a wrong signature', kind: 'posts', from: STRANGER, mbits: RATES, judged: true },
+  { name: 'bodies of 16 KB, 200 connections', kind: 'bodies', from: STRANGER, mbits: RATES, judged: true },
+  {
+    name: 'half-open heads, 2,200 connections',
+    kind: 'heads',
+    from: STRANGER,
+    mbits: [0],
+    openFiles: OPEN_FILES,
+    judged: true,
+  },
+  { name: "GETs from the carrier's address", kind: 'gets', from: CARRIER, mbits: RATES, judged: false },
+  { name: "POSTs from the carrier's address", kind: 'posts', from: CARRIER, mbits: RATES, judged: false },
+  { name: 'ops port, pipelined, never read', kind: 'ops', from: STRANGER, mbits: RATES, judged: false },
+]
+
+interface Row {
+  readonly flood: string
+  readonly mbit: number
+  /** What the flooder could write, and the connections that it needed. */
+  readonly sentMbit: number
+  readonly connections: number
+  /** Frames that callers got, of those that the run's time has. */
+  readonly framesKept: number
+  readonly gapMs: number
+  readonly webhooks: { readonly count: number; readonly failed: number; readonly p50Ms: number; readonly p99Ms: number }
+  /** Calls that rang meanwhile, and of them those whose audio socket opened. */
+  readonly newCalls: { readonly rung: number; readonly opened: number }
+  readonly rssMb: number
+  readonly missed: readonly string[]
+}
+
+/** Live calls under floods. @returns 0 when all targets were met, 1 when not, 2 for wrong options */
+export async function floodBench(argv: readonly string[]): Promise<number> {
+  const values = benchArguments(argv, HELP, {
+    flood: { type: 'boolean' },
+    calls: { type: 'string', default: '8' },
+    seconds: { type: 'string', default: '5' },
+    'flood-kind': { type: 'string', default: '' },
+    json: { type: 'string' },
+  })
+  if (typeof values === 'number') return values
+  const [calls, seconds] = [Number(values.calls), Number(values.seconds)]
+  const whole = (value: number, min: number, max: number): boolean =>
+    Number.isSafeInteger(value) && value >= min && value <= max
+  if (!whole(calls, 1, 100) || !whole(seconds, 2, 60)) {
+    console.error('bench: --calls (1 to 100) and --seconds (2 to 60) take whole numbers')
+    return 2
+  }
+  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
+  const { say, show, end } = benchProgress()
+  const rows: Row[] = []
+  const add = (row: Row): void => {
+    rows.push(row)
+    say(`${row.flood}, ${row.mbit} Mbit/s: ${(row.framesKept * 100).toFixed(1)} %, gap ${row.gapMs.toFixed(0)} ms`)
+  }
+  const wanted = values['flood-kind'].split(',')
+  try {
+    for (const flood of FLOODS.filter(({ name }) => wanted.some((text) => name.includes(text)))) {
+      show(flood.name)
+      const target = await Target.start(flood.openFiles)
+      try {
+        await target.ring(calls)
+        add(await run(target, { ...flood, name: `none, before ${flood.kind}` }, 0, seconds))
+        for (const mbit of flood.mbits) add(await run(target, flood, mbit, seconds))
+      } finally {
+        await target.stop()
+      }
+    }
+  } finally {
+    end()
+  }
+  for (const line of machineLines(facts)) console.log(line)
+  console.log(`\n${calls} live calls whose agents speak all the time, ${seconds} s a run`)
+  for (const line of tableOf(rows)) console.log(line)
+  for (const { flood, mbit, missed } of rows)
+    for (const what of missed) console.log(`NOT MET ${flood}, ${mbit} Mbit/s: ${what}`)
+  const file = resolve(
+    values.json ?? join(packageRoot(), 'bench/results', `flood-${facts.at.replace(/[:.]/g, '-')}.json`),
+  )
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, `${JSON.stringify({ version: 1, provenance: facts, calls, seconds, rows }, null, 1)}\n`)
+  console.log(`written: ${file}`)
+  return rows.every(({ missed }) => missed.length === 0) ? 0 : 1
+}
+
+/** One run: a flood, or none (`mbit` 0 of a flood that has a rate). */
+async function run(target: Target, flood: Flood, mbit: number, seconds: number): Promise<Row> {
+  const none = flood.name.startsWith('none')
+  const port = flood.kind === 'ops' ? target.opsPort : target.port
+  const options: FloodOptions = { kind: flood.kind, port, from: flood.from, mbit, seconds: seconds + SETTLE_MS / 1000 }
+  const child = none
+    ? null
+    : new Child<never, FloodReport>({
+        name: 'flooder',
+        file: fileURLToPath(new URL('./flooder.js', import.meta.url)),
+        variable: 'BENCH_FLOOD',
+        options,
+      })
+  const flooded = child?.next('flooded', (seconds + 30) * 1000)
+  await sleep(SETTLE_MS)
+  const measured = await target.measure(seconds)
+  const report = await flooded
+  await child?.stop(null)
+  await sleep(SETTLE_MS)
+  const missed = none || !flood.judged ? [] : missesOf(measured)
+  return {
+    flood: flood.name,
+    mbit,
+    sentMbit: report?.mbit ?? 0,
+    connections: report?.connections ?? 0,
+    ...measured,
+    missed,
+  }
+}
+
+type Measured = Pick<Row, 'framesKept' | 'gapMs' | 'webhooks' | 'newCalls' | 'rssMb'>
+
+function missesOf({ framesKept, gapMs, webhooks, newCalls }: Measured): readonly string[] {
+  return [
+    ...(framesKept < FRAMES_KEPT_MIN ? [`${(framesKept * 100).toFixed(1)} % of frames`] : []),
+    ...(gapMs > GAP_MS_MAX ? [`a gap of ${gapMs.toFixed(0)} ms`] : []),
+    ...(webhooks.failed > 0 ? [`${webhooks.failed} of ${webhooks.count} signed webhooks failed`] : []),
+    ...(webhooks.p99Ms > WEBHOOK_MS_MAX ? [`a signed webhook took ${webhooks.p99Ms.toFixed(0)} ms`] : []),
+    ...(newCalls.opened < newCalls.rung
+      ? [`${newCalls.rung - newCalls.opened} of ${newCalls.rung} new calls got no stream`]
+      : []),
+  ]
+}
+
+/** A caller's end of an audio socket: sends silence, and notes when frames come. */
+interface Caller {
+  readonly socket: WebSocket
+  frames: number
+  lastMs: number
+  gapMs: number
+}
+
+/** A gateway as `mkondo serve` runs it, and its calls. */
+class Target {
+  readonly port: number
+  readonly opsPort: number
+  readonly #gateway: Run
+  readonly #folder: string
+  readonly #callers: Caller[] = []
+  readonly #speaks: NodeJS.Timeout
+  #sids = 0
+
+  private constructor(gateway: Run, folder: string, ports: { readonly port: number; readonly ops_port: number }) {
+    this.#gateway = gateway
+    this.#folder = folder
+    this.port = ports.port
+    this.opsPort = ports.ops_port
+    const frame = new Uint8Array(640)
+    this.#speaks = setInterval(() => {
+      for (const { socket } of this.#callers) socket.send(frame)
+    }, FRAME_MS)
+  }
+
+  static async start(openFiles: number | undefined): Promise<Target> {
+    const folder = mkdtempSync(join(tmpdir(), 'mkondo-flood-'))
+    const backend = new URL('../../test/support/tone-backend.js', import.meta.url).href
+    writeFileSync(
+      join(folder, 'tone.yaml'),
+      `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${backend}"\n`,
+    )
+    const gateway = mkondo(
+      ['serve', '--with-shop'],
+      {
+        PORT: '0',
+        OPS_PORT: '0',
+        HOST: CARRIER,
+        AGENTS_DIR: folder,
+        DATA_DIR: join(folder, 'data'),
+        KEEP_CALLS: 'false',
+        MEDIA_WORKERS: '1',
+        SAUTIKIT_WEBHOOK_SECRETS: SECRET,
+        OPS_TOKEN,
+        LOG_LEVEL: 'info',
+      },
+      openFiles,
+    )
+    const started = (): string | undefined => gateway.lines.find((line) => line.includes('taking calls'))
+    await until(() => started() !== undefined || gateway.child.exitCode !== null, 60_000, 'the gateway to start')
+    const line = started()
+    if (line === undefined) throw new Error(`the gateway did not start: ${gateway.lines.slice(-3).join('\n')}`)
+    return new Target(gateway, folder, JSON.parse(line) as { port: number; ops_port: number })
+  }
+
+  /** Rings calls, and waits until all their agents are heard. */
+  async ring(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      const socket = await this.#call()
+      if (socket === null) throw new Error('a call got no stream before the flood')
+      const caller: Caller = { socket, frames: 0, lastMs: 0, gapMs: 0 }
+      socket.on('message', (_data, isBinary) => {
+        if (!isBinary) return
+        const nowMs = performance.now()
+        caller.gapMs = Math.max(caller.gapMs, nowMs - caller.lastMs)
+        caller.lastMs = nowMs
+        caller.frames++
+      })
+      this.#callers.push(caller)
+    }
+    await until(() => this.#callers.every(({ frames }) => frames > 50), 30_000, 'the agents to be heard')
+  }
+
+  async measure(seconds: number): Promise<Measured> {
+    const fromMs = performance.now()
+    for (const caller of this.#callers) Object.assign(caller, { frames: 0, lastMs: fromMs, gapMs: 0 })
+    const times: number[] = []
+    let failed = 0
+    let rung = 0
+    let opened = 0
+    const waiting: Promise<unknown>[] = []
+    const webhooks = setInterval(() => {
+      const atMs = performance.now()
+      const asked = this.#event().then(
+        (status) => {
+          if (status === 204) times.push(performance.now() - atMs)
+          else failed++
+        },
+        () => failed++,
+      )
+      waiting.push(asked)
+    }, WEBHOOK_EVERY_MS)
+    const newCalls = setInterval(() => {
+      rung++
+      const called = this.#call().then((socket) => {
+        if (socket !== null) opened++
+        socket?.close()
+      })
+      waiting.push(called)
+    }, NEW_CALL_EVERY_MS)
+    await sleep(seconds * 1000)
+    const toMs = performance.now()
+    clearInterval(webhooks)
+    clearInterval(newCalls)
+    const expected = (this.#callers.length * (toMs - fromMs)) / FRAME_MS
+    const frames = this.#callers.reduce((sum, caller) => sum + caller.frames, 0)
+    const gapMs = Math.max(...this.#callers.map((caller) => Math.max(caller.gapMs, toMs - caller.lastMs)))
+    await Promise.all(waiting)
+    times.sort((a, b) => a - b)
+    const at = (share: number): number => times[Math.max(0, Math.ceil(times.length * share) - 1)] ?? 0
+    return {
+      framesKept: frames / expected,
+      gapMs,
+      webhooks: { count: times.length + failed, failed, p50Ms: at(0.5), p99Ms: at(0.99) },
+      newCalls: { rung, opened },
+      rssMb: rssMb(this.#gateway.child.pid ?? 0),
+    }
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#speaks)
+    for (const { socket } of this.#callers) socket.terminate()
+    this.#gateway.child.kill('SIGKILL')
+    await this.#gateway.exit
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  /** A signed event on a connection of its own. @returns its status */
+  #event(): Promise<number> {
+    const body = JSON.stringify({ ...ringing(this.#newSid()), callSessionState: 'Completed' })
+    return new Promise((resolve, reject) => {
+      const asked = request(
+        {
+          port: this.port,
+          host: CARRIER,
+          localAddress: CARRIER,
+          path: '/events',
+          method: 'POST',
+          agent: new Agent({ keepAlive: false }),
+          timeout: 15_000,
+          headers: {
+            'content-type': 'application/json',
+            'x-sautikit-signature': signBody({
+              body: Buffer.from(body),
+              secret: SECRET,
+              timestampS: Math.floor(Date.now() / 1000),
+            }),
+          },
+        },
+        (response) => {
+          response.resume()
+          resolve(response.statusCode ?? 0)
+        },
+      )
+      asked.on('timeout', () => asked.destroy(new Error('no answer')))
+      asked.on('error', reject)
+      asked.end(body)
+    })
+  }
+
+  /** Rings a call and opens its audio socket; null when either failed. */
+  async #call(): Promise<WebSocket | null> {
+    try {
+      const url = `http://${CARRIER}:${this.port}/voice/tone`
+      const sid = this.#newSid()
+      // Each caller has a number: one number has a few calls only.
+      const form = { ...ringing(sid), callerNumber: `+2547${String(this.#sids).padStart(8, '0')}` }
+      const answer = await post(url, { form, sign: { secret: SECRET } })
+      return answer.status === 200 ? await openSocket(attribute(answer.text, 'url')) : null
+    } catch {
+      return null
+    }
+  }
+
+  #newSid(): string {
+    return `HD_${(++this.#sids).toString(16).padStart(12, '0')}`
+  }
+}
+
+function rssMb(pid: number): number {
+  const kb = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]
+  return Math.round(Number(kb ?? 0) / 1024)
+}
+
+function tableOf(rows: readonly Row[]): string[] {
+  return table([
+    [
+      'flood',
+      'Mbit/s',
+      'sent',
+      'connections',
+      'frames kept',
+      'gap ms',
+      'webhooks',
+      'failed',
+      'p50 ms',
+      'p99 ms',
+      'new calls',
+      'opened',
+      'RSS MB',
+    ],
+    ...rows.map(({ flood, mbit, sentMbit, connections, framesKept, gapMs, webhooks, newCalls, rssMb: rss }) => [
+      flood,
+      String(mbit),
+      sentMbit.toFixed(1),
+      String(connections),
+      `${(framesKept * 100).toFixed(1)} %`,
+      gapMs.toFixed(0),
+      String(webhooks.count),
+      String(webhooks.failed),
+      webhooks.p50Ms.toFixed(1),
+      webhooks.p99Ms.toFixed(1),
+      String(newCalls.rung),
+      String(newCalls.opened),
+      String(rss),
+    ]),
+  ])
+}
