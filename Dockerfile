@@ -1,9 +1,10 @@
 # syntax=docker/dockerfile:1
 # Mkondo as an image: `docker build -t mkondo .`; how to run it, and what it needs of the host, is in deploy/README.md.
 #
-# The base can be swapped (--build-arg BASE=...) for any image with Node 20.19 to 22, npm and glibc >= 2.27: the
-# binaries of uWebSockets.js are not built for musl, so Alpine will not do. Pin it by digest where builds must repeat.
-ARG BASE=node:20-bookworm-slim
+# The base can be swapped (--build-arg BASE=...) for any image with npm and Node 20.19 to 22 (glibc >= 2.27), or Node 24 or
+# 25 (glibc >= 2.38): the binaries of uWebSockets.js are not built for musl, so Alpine will not do. Pin it by digest where
+# builds must repeat.
+ARG BASE=node:24-trixie-slim
 
 FROM ${BASE} AS build
 WORKDIR /app
@@ -15,12 +16,18 @@ COPY src src
 COPY examples examples
 # Tests and benches stay outside, and source maps would point at sources that are not in the image.
 RUN npm run -s build && find dist -name '*.js.map' -delete
-# Packages that run, and of uWebSockets.js (133 MB for all platforms) the one binary that this Node can load. The
-# import at the end fails the build, and not the first start, when that is not among them.
-RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
- && cd node_modules/uWebSockets.js/dist/bin \
- && find . -name 'uws_*.node' ! -name "$(node -p '`uws_${process.platform}_${process.arch}_${process.versions.modules}.node`')" -delete \
- && cd /app && node -e "import('uWebSockets.js').then(() => process.exit(0))"
+# Packages that run, and of uWebSockets.js the one binary that this Node can load, from the package that has it: the lock's
+# for Node 20 and 22, this one for Node 24 and 25 (docs/adr/0023-two-packages-of-uwebsockets.md). The import at the end
+# fails the build, and not the first start, when there is none.
+ARG UWS=@btc-vision/uwebsockets.js@20.57.0
+ARG UWS_INTEGRITY=sha512-SuPpEjSKZ7P58L/27BXXsrGsMwLmPupfYny8oJsOmFZ4+zX7Ca97nBPtZ3ngKbfeDZzTyi7rXri74INGerhugg==
+RUN npm install --no-save --omit=dev --ignore-scripts --no-audit --no-fund "$UWS" \
+ && grep -qF "\"integrity\": \"$UWS_INTEGRITY\"" node_modules/.package-lock.json \
+ && cd node_modules \
+ && binary="$(node -p '`uws_${process.platform}_${process.arch}_${process.versions.modules}.node`')" \
+ && if [ -e "uWebSockets.js/dist/bin/$binary" ]; then rm -r @btc-vision; else rm -r uWebSockets.js; fi \
+ && find . -name 'uws_*.node' ! -name "$binary" -delete \
+ && cd /app && node -e "import('./dist/src/edge/uws.js').then(() => process.exit(0))"
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="Mkondo" \
@@ -35,7 +42,8 @@ COPY schema schema
 # What is kept of calls; the rest of the file system may be read-only. The folder's owner is what a new volume gets.
 RUN mkdir /data && chown 10001:10001 /data
 # HOST: a loopback address inside a container is nobody's. So SAUTIKIT_WEBHOOK_SECRETS must be set, or the start is refused.
-ENV NODE_ENV=production DATA_DIR=/data HOST=0.0.0.0
+# UV_THREADPOOL_SIZE: look-ups of names share these threads, and one without an answer holds its thread for 10 to 30 s.
+ENV NODE_ENV=production DATA_DIR=/data HOST=0.0.0.0 UV_THREADPOOL_SIZE=64
 USER 10001:10001
 VOLUME /data
 EXPOSE 8080 9464

@@ -108,6 +108,16 @@ export function backends(): DashboardBuilder {
               },
             ],
           ),
+          curves(
+            {
+              title: 'Look-ups of names',
+              about:
+                'failed and timed-out: no connection was made. stale: the resolver fails, and the last answer was used.',
+              unit: 'cps',
+            },
+            THIRD,
+            [{ expr: rate('mkondo_name_lookups_total', 'result'), legend: '{{result}}' }],
+          ),
           curves({ title: 'Errors per turn', about: 'Callers notice values above 0.05.', unit: 'short' }, THIRD, [
             {
               expr: `${rate('mkondo_backend_errors_total', 'backend')} / ${rate('mkondo_turn_response_seconds_count', 'backend')}`,

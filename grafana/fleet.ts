@@ -76,11 +76,18 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Refusals',
-              about: 'Calls that got the fallback, and sockets that were not opened. GET /api/refusals lists them.',
+              about:
+                'Calls that got words in place of an agent, and sockets that were not opened. GET /api/refusals lists them; refused calls have records.',
               unit: 'cps',
             },
             THIRD,
-            [{ expr: rate('mkondo_calls_refused_total', 'reason'), legend: '{{reason}}' }],
+            [
+              { expr: rate('mkondo_calls_refused_total', 'reason'), legend: '{{reason}}' },
+              {
+                expr: `sum(rate(mkondo_refused_records_dropped_total{${NODE}}[$__rate_interval]))`,
+                legend: 'without a record',
+              },
+            ],
           ),
           curves(
             {
@@ -92,9 +99,38 @@ export function fleet(): DashboardBuilder {
             [{ expr: quantile(0.95, 'mkondo_webhook_seconds', 'route'), legend: '{{route}}' }],
           ),
           curves(
-            { title: 'Webhooks rejected', about: 'Unsigned, stale, malformed or rate-limited.', unit: 'reqps' },
+            {
+              title: 'Webhooks rejected',
+              about: 'Unsigned, stale, malformed or rate-limited; and accepted for the token in the URL alone.',
+              unit: 'reqps',
+            },
             THIRD,
-            [{ expr: rate('mkondo_webhook_rejected_total', 'reason'), legend: '{{reason}}' }],
+            [
+              { expr: rate('mkondo_webhook_rejected_total', 'reason'), legend: '{{reason}}' },
+              { expr: rate('mkondo_webhooks_token_only_total', 'route'), legend: 'accepted by token: {{route}}' },
+            ],
+          ),
+          curves(
+            {
+              title: 'Answers cut off',
+              about: 'Answers of both ports that their readers did not take, or that were not sent whole, by why.',
+              unit: 'reqps',
+            },
+            THIRD,
+            [{ expr: rate('mkondo_replies_cut_total', 'why'), legend: '{{why}}' }],
+          ),
+          curves(
+            {
+              title: 'Strangers cut off',
+              about:
+                'Connections closed because of unproven requests, and the share of the time that such requests take.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_unproven_closed_total', 'why'), legend: '{{why}} a second' },
+              { expr: rate('mkondo_unproven_work_seconds_total', ''), legend: 'share of a thread' },
+            ],
           ),
           curves(
             {
@@ -186,12 +222,13 @@ export function fleet(): DashboardBuilder {
             {
               title: 'Takeovers and conflicts',
               about:
-                'Nodes and calls taken over, by evidence; calls given up, by reason; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
+                'Nodes and calls taken over, by evidence; entries of Redis that were not believed; calls given up, by reason; writes that came too late; calls opened while the store was down, which are claimed when it is back.',
               unit: 'cps',
             },
             QUARTER,
             [
               { expr: rate('mkondo_takeovers_total', 'evidence'), legend: 'taken over: {{evidence}}' },
+              { expr: rate('mkondo_store_ignored_total', 'what'), legend: 'not believed: {{what}}' },
               { expr: rate('mkondo_calls_given_up_total', 'why'), legend: 'given up: {{why}}' },
               { expr: `sum(rate(mkondo_store_conflicts_total{${NODE}}[$__rate_interval]))`, legend: 'conflicts' },
               { expr: `sum(rate(mkondo_calls_unclaimed_total{${NODE}}[$__rate_interval]))`, legend: 'unclaimed' },
@@ -226,6 +263,10 @@ export function fleet(): DashboardBuilder {
               {
                 expr: `sum(rate(mkondo_effect_results_lost_total{${NODE}}[$__rate_interval]))`,
                 legend: 'results lost',
+              },
+              {
+                expr: `sum(rate(mkondo_verification_attempts_unshared_total{${NODE}}[$__rate_interval]))`,
+                legend: 'verification attempts unshared',
               },
             ],
           ),
@@ -330,8 +371,9 @@ export function fleet(): DashboardBuilder {
           ]),
           curves(
             {
-              title: 'Claims that no tool supports',
-              about: 'Actions that agents claimed and no tool call did, by tool and by verdict.',
+              title: 'Claims that nothing supports',
+              about:
+                'Actions that agents claimed and no tool call did, by tool and by verdict, and numbers, prices and weekdays that nothing gave them (no-source).',
               unit: 'cps',
             },
             THIRD,
@@ -362,7 +404,7 @@ export function fleet(): DashboardBuilder {
           curves(
             {
               title: 'Archive and recordings',
-              about: 'Call records and handoff packets written, and writes that failed.',
+              about: 'Call records and handoff packets written, writes that failed, and files that retention deleted.',
               unit: 'cps',
             },
             THIRD,
@@ -373,11 +415,22 @@ export function fleet(): DashboardBuilder {
                 expr: `sum(rate(mkondo_recording_lines_dropped_total{${NODE}}[$__rate_interval]))`,
                 legend: 'journal lines lost',
               },
+              { expr: rate('mkondo_archive_deleted_total', 'reason'), legend: 'deleted for {{reason}}' },
             ],
           ),
-          curves({ title: 'Escalations', about: 'By strategy and outcome.', unit: 'cps' }, THIRD, [
-            { expr: rate('mkondo_escalations_total', 'strategy, outcome'), legend: '{{strategy}} {{outcome}}' },
-          ]),
+          curves(
+            {
+              title: 'Escalations',
+              about:
+                'By strategy and outcome; and calls to a human that were not begun, because of too many in a minute.',
+              unit: 'cps',
+            },
+            THIRD,
+            [
+              { expr: rate('mkondo_escalations_total', 'strategy, outcome'), legend: '{{strategy}} {{outcome}}' },
+              { expr: rate('mkondo_human_calls_refused_total', 'by'), legend: 'not begun, {{by}}' },
+            ],
+          ),
         ],
       },
       {

@@ -57,7 +57,7 @@ t.test('everything that is copied passes .dockerignore, and nothing else gets in
 })
 
 t.test('what runs is built elsewhere, from a base that can be chosen', async (t) => {
-  t.match(all.find(({ word }) => word === 'ARG')?.rest, /^BASE=node:20-.*slim$/)
+  t.match(all.find(({ word }) => word === 'ARG')?.rest, /^BASE=node:24-trixie-slim$/)
   const froms = all.filter(({ word }) => word === 'FROM').map(({ rest }) => rest)
   t.ok(froms.length >= 2, 'more than one stage')
   t.ok(froms.every((from) => from.startsWith('${BASE}')))
@@ -105,10 +105,11 @@ t.test('no secret is in it, and every setting in it is one', async (t) => {
   for (const { word, rest } of all.filter(({ word }) => word === 'ENV' || word === 'ARG')) {
     for (const [, name = '', value = ''] of rest.matchAll(/(\w+)=(\S*)/g)) {
       t.notOk(isSecretName(name), `${word} ${name}`)
-      if (word === 'ENV' && name !== 'NODE_ENV')
+      if (word === 'ENV' && name !== 'NODE_ENV' && name !== 'UV_THREADPOOL_SIZE')
         t.not(settingValue(name, value), undefined, `${name}=${value} is a setting`)
     }
   }
+  t.match(lastOf('ENV'), 'UV_THREADPOOL_SIZE=64', 'also for Kubernetes and the compose file, which use the image')
   t.notMatch(repositoryFile('Dockerfile'), /npmrc.*(auth|token)|https?:\/\/[^\s/]*@/i)
   t.equal(
     lastOf('ENV').includes('OPS_HOST'),
@@ -123,5 +124,14 @@ t.test('the one binary that is kept is the one that this Node loads', async (t) 
   t.ok(pattern)
   const name = spawnSync(process.execPath, ['-p', pattern ?? ''], { encoding: 'utf8' }).stdout.trim()
   t.ok(existsSync(join(packageRoot(), 'node_modules/uWebSockets.js/dist/bin', name)), name)
-  t.match(run, /import\('uWebSockets\.js'\)/, 'and the build tries it')
+  t.match(run, "import('./dist/src/edge/uws.js')", 'and the build tries it')
+  const args = new Map(
+    all.filter(({ word }) => word === 'ARG').map(({ rest }) => rest.split(/=(.*)/s) as [string, string]),
+  )
+  t.match(
+    repositoryFile('src/edge/uws.ts'),
+    `npm install ${args.get('UWS')} `,
+    'the version that a missing one is asked for',
+  )
+  t.match(args.get('UWS_INTEGRITY'), /^sha512-[\w+/]{86}==$/)
 })

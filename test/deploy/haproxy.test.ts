@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -54,7 +55,9 @@ t.test('haproxy takes the configuration', async (t) => {
 })
 
 /** HAProxy as shipped before two real gateways; `url` is what the carrier reaches. */
-async function behindHaproxy(t: Test): Promise<{ url: string; gateways: readonly [Gateway, Gateway] }> {
+async function behindHaproxy(
+  t: Test,
+): Promise<{ url: string; gateways: readonly [Gateway, Gateway]; log: () => string }> {
   const port = await freePort()
   const gateways = [
     await startGateway(t, {
@@ -78,13 +81,15 @@ async function behindHaproxy(t: Test): Promise<{ url: string; gateways: readonly
     .replace(/(server gw-1 127\S+)\n/, `$1 port ${first?.opsPort ?? 0} inter 100ms\n`)
     .replace(/(server gw-2 127\S+)\n/, `$1 port ${second?.opsPort ?? 0} inter 100ms\n`)
   const child = spawn('haproxy', ['-db', '-f', check(t, config)], {
-    stdio: 'ignore',
+    stdio: ['ignore', 'pipe', 'ignore'],
     env: PROGRAMS,
   })
+  let log = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (log += text))
   t.teardown(() => child.kill('SIGKILL'))
   const url = `http://127.0.0.1:${port}`
   await eventually(async () => (await get(`${url}/nothing`)).status === 404, 'haproxy to listen')
-  return { url, gateways }
+  return { url, gateways, log: () => log }
 }
 
 async function eventually(holds: () => Promise<boolean>, what: string): Promise<void> {
@@ -99,6 +104,34 @@ async function eventually(holds: () => Promise<boolean>, what: string): Promise<
 const OPS_TOKEN = 'ops-token-of-a-test'
 
 const sign = { secret: 'a-secret-of-a-test' }
+
+/** The status of a request whose head is sent in two pieces, the first of `bytes`. */
+async function statusInPieces(url: string, bytes: number): Promise<string> {
+  const { hostname, port } = new URL(url)
+  const head = `POST /voice/order-status HTTP/1.1\r\nHost: ${hostname}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`
+  const socket = connect(Number(port), hostname).setNoDelay(true)
+  socket.write(head.slice(0, bytes))
+  await sleep(30)
+  socket.write(head.slice(bytes))
+  let answer = ''
+  for await (const piece of socket) answer += String(piece)
+  return answer.slice(9, 12)
+}
+
+t.test('a head that comes in pieces reaches the gateway whole', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  const { url, gateways } = await behindHaproxy(t)
+  const pieces = [1, 2, 3, 4, 5, 6, 7, 25, 28, 31, 34, 40]
+  const through = await Promise.all(pieces.map((bytes) => statusInPieces(url, bytes)))
+  t.same(
+    through,
+    pieces.map(() => '401'),
+    'unsigned, and understood',
+  )
+  const direct = `http://127.0.0.1:${gateways[0].edge.publicPort}`
+  const alone = await Promise.all(pieces.map((bytes) => statusInPieces(direct, bytes)))
+  t.comment(`without a balancer: ${pieces.map((bytes, i) => `${bytes}: ${alone[i]}`).join(', ')}`)
+})
 
 t.test('a call behind haproxy stays with its gateway, also while that one drains', async (t) => {
   if (!hasProgram(t, 'haproxy', 'haproxy')) return
@@ -172,4 +205,22 @@ t.test('a stranger is turned away by haproxy, and the carrier is not slowed down
     const direct = await post(`${gateway.url}/voice/order-status`, { form: ringing(newSid()), sign })
     t.equal(direct.status, 200, 'the gateway still answers the address that haproxy comes from')
   }
+})
+
+t.test('the log of each balancer file has paths, and no tokens', async (t) => {
+  for (const file of ['haproxy.cfg', 'haproxy-fleet.cfg', 'haproxy-processes.cfg']) {
+    const formats = repositoryFile(`deploy/${file}`).match(
+      /^ *(?:log-format .*|option (?:http|tcp|forward)?log\b.*)$/gm,
+    )
+    t.equal(formats?.length, 1, file)
+    t.match(formats?.[0], /^ *log-format .*%HP /)
+    t.notMatch(formats?.[0], /%(?:\{[^}]*\})?(?:r|HU|HQ|HPO?Q)\b/, 'nothing with a query')
+  }
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  const { url, log } = await behindHaproxy(t)
+  await post(`${url}/after-stream?t=c.a-token-of-a-live-call&agent=support`)
+  await get(`${url}/nothing-here?t=another-token`)
+  await eventually(() => Promise.resolve(/nothing-here/.test(log())), 'the log')
+  t.match(log(), /"POST \/after-stream HTTP\/1\.1"/)
+  t.notMatch(log(), /token/)
 })

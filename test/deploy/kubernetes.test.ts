@@ -1,3 +1,4 @@
+import { BlockList } from 'node:net'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { SETTINGS } from '../../src/config/settings.js'
@@ -206,4 +207,86 @@ t.test('a pod that drains is still found by name, and pods go one at a time', as
     container.ports,
   )
   t.match(manifests.get('PodDisruptionBudget'), { spec: { maxUnavailable: 1, selector: set.spec.selector } })
+})
+
+/** The network policies, as far as the tests read them. */
+interface Policy {
+  readonly kind: string
+  readonly metadata: { readonly name: string }
+  readonly spec: {
+    readonly podSelector: { readonly matchLabels: Readonly<Record<string, string>> }
+    readonly policyTypes: readonly string[]
+    readonly ingress: readonly Rule[]
+    readonly egress?: readonly Rule[]
+  }
+}
+
+interface Rule {
+  readonly from?: readonly Peer[]
+  readonly to?: readonly Peer[]
+  readonly ports?: readonly { readonly port: string | number }[]
+}
+
+interface Peer {
+  readonly podSelector?: { readonly matchLabels: Readonly<Record<string, string>> }
+  readonly ipBlock?: { readonly cidr: string; readonly except?: readonly string[] }
+}
+
+const policies = new Map(
+  documents
+    .map((document) => document.toJS() as Policy)
+    .filter(({ kind }) => kind === 'NetworkPolicy')
+    .map((policy) => [policy.metadata.name, policy]),
+)
+const nameOf = ({ podSelector, ipBlock }: Peer): string =>
+  podSelector?.matchLabels['app.kubernetes.io/name'] ?? ipBlock?.cidr ?? 'anything'
+
+/** Who may reach a port; `anyone` for a rule without senders. */
+function admitted(policy: Policy | undefined, port: string | number): string[] {
+  return (policy?.spec.ingress ?? [])
+    .filter(({ ports }) => ports === undefined || ports.some((each) => each.port === port))
+    .flatMap(({ from }) => from?.map(nameOf) ?? ['anyone'])
+    .sort()
+}
+
+t.test(
+  'the internal port is for pods, the ops port for the balancer and Prometheus, and Redis for gateways',
+  async (t) => {
+    const gateways = policies.get('mkondo')
+    t.same(gateways?.spec.podSelector, set.spec.selector)
+    t.same(admitted(gateways, 'internal'), ['mkondo'])
+    t.same(admitted(gateways, 'ops'), ['haproxy', 'prometheus'])
+    t.same(admitted(gateways, 'public'), ['haproxy'])
+    for (const { name } of container.ports) t.ok(admitted(gateways, name).length > 0, `${name} can be reached`)
+    const redis = policies.get('mkondo-redis')
+    t.same(redis?.spec.podSelector.matchLabels, { 'app.kubernetes.io/name': 'redis' })
+    t.same(admitted(redis, 6379), ['mkondo'])
+    t.same(redis?.spec.policyTypes, ['Ingress'])
+  },
+)
+
+t.test('a pod reaches what it needs, and no private address or metadata service', async (t) => {
+  const { egress = [], policyTypes } = policies.get('mkondo')?.spec ?? {}
+  t.same(policyTypes, ['Ingress', 'Egress'])
+  const reached = egress.flatMap(({ to, ports }) =>
+    (to ?? [{}]).map((peer) => `${nameOf(peer)}:${ports?.[0]?.port ?? 'any'}`),
+  )
+  t.same(reached, [
+    `mkondo:${env.get('INTERNAL_PORT') ?? ''}`,
+    'anything:53',
+    'redis:6379',
+    'shop-api:any',
+    '0.0.0.0/0:443',
+    '::/0:443',
+  ])
+  const blocks = new BlockList()
+  for (const { ipBlock } of egress.flatMap(({ to }) => to ?? []))
+    for (const network of ipBlock?.except ?? []) {
+      const [address = '', prefix] = network.split('/')
+      blocks.addSubnet(address, Number(prefix), address.includes(':') ? 'ipv6' : 'ipv4')
+    }
+  for (const address of ['10.1.2.3', '172.31.0.1', '192.168.1.1', '169.254.169.254', '100.64.0.1', '127.0.0.1'])
+    t.ok(blocks.check(address), address)
+  for (const address of ['fd00::1', 'fe80::1', '::1']) t.ok(blocks.check(address, 'ipv6'), address)
+  t.notOk(blocks.check('203.0.113.9'))
 })

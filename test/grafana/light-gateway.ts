@@ -6,6 +6,7 @@ import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import type { Log } from '../../src/telemetry/log.js'
+import { SAME_CALLER } from '../support/same-caller.js'
 
 /**
  * Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls.
@@ -51,7 +52,7 @@ export async function lightGateway(env: Readonly<Record<string, string>>, log: L
   const agentsDir = await agentsFolder()
   const dataDir = await mkdtemp(join(tmpdir(), 'mkondo-data-'))
   const config = {
-    ...loadConfig({ SPEECH_DECODERS: '1', ...env }, null),
+    ...loadConfig({ SPEECH_DECODERS: '1', ...SAME_CALLER, ...env }, null),
     agentsDir,
     dataDir,
     port: 0,
