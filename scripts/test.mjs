@@ -1,6 +1,6 @@
 // Runs the built test files and says what failed.
 //
-//   node scripts/test.mjs                 all of test/ but *.slow.test.ts, and the types
+//   node scripts/test.mjs                 all of test/ but *.slow.test.ts
 //   node scripts/test.mjs --slow          the *.slow.test.ts
 //   node scripts/test.mjs FILE            this one, with everything that it prints
 //   node scripts/test.mjs FILE|FOLDER...  these
@@ -47,8 +47,10 @@ const LONG = {
   'test/cli/failover.slow.test.ts': [60, 50],
   'test/cli/init.slow.test.ts': [32, 70],
   'test/cli/killed.test.ts': [14, 0],
-  'test/cli/models.slow.test.ts': [75, 65],
+  'test/cli/models.slow.test.ts': [100, 65],
+  'test/cli/processes.slow.test.ts': [25, 80],
   'test/cli/roll.slow.test.ts': [60, 100],
+  'test/cli/serve.slow.test.ts': [29, 30],
   'test/cli/simulate.slow.test.ts': [30, 70],
   'test/cli/simulate.test.ts': [19, 0],
   'test/console/pages.slow.test.ts': [55, 50],
@@ -58,13 +60,14 @@ const LONG = {
   'test/fleet/fleet.slow.test.ts': [240, 100],
   'test/fleet/redis-store.slow.test.ts': [8, 20],
   'test/gateway/erase.slow.test.ts': [4, 0],
-  'test/grafana/proof.test.ts': [32, 0],
+  'test/grafana/proof.slow.test.ts': [32, 40],
   'test/media/echo-recorded.slow.test.ts': [4, 0],
   'test/media/vad-quality.slow.test.ts': [30, 0],
   'test/media/voice-derivation.slow.test.ts': [60, 0],
   'test/scripts/dev.slow.test.ts': [22, 0],
+  'test/speech/recorded-level.slow.test.ts': [25, 0],
   'test/workers/echo-lines.slow.test.ts': [125, 90],
-  'test/workers/guilty-calls.slow.test.ts': [33, 75],
+  'test/workers/guilty-calls.slow.test.ts': [60, 75],
   'test/workers/mixed-tracks.slow.test.ts': [40, 70],
   'test/workers/number-in-parts-recorded.slow.test.ts': [115, 100],
   'test/workers/openai-calls.slow.test.ts': [26, 35],
@@ -116,9 +119,6 @@ for (const file of files.filter((file) => !isAlone(file))) {
   shared.set(folder, [...(shared.get(folder) ?? []), file])
 }
 const units = [
-  ...(slow || wanted.length > 0
-    ? []
-    : [{ name: 'types', command: ['npm', 'run', '-s', 'typecheck'], files: [], seconds: 30, percent: 0 }]),
   ...[...shared].flatMap(([folder, of]) => {
     const parts = Math.ceil(of.length / PER_PROCESS)
     return Array.from({ length: parts }, (_, part) => {
@@ -279,11 +279,10 @@ function report(unit, { code, signal, seconds, text }) {
   times[unit.name] = Math.round(seconds * 10) / 10
   const summary = text.match(/^# \{ total: .*\}$/m)?.[0]
   const count = (key) => Number(summary?.match(new RegExp(`\\b${key}: (\\d+)`))?.[1] ?? 0)
-  const isTap = unit.files.length > 0
   // A file that ended without a summary or with an error after it counts as one failure at least.
-  const isWell = code === 0 && (!isTap || (summary !== undefined && count('pass') + count('skip') + count('todo') > 0))
+  const isWell = code === 0 && summary !== undefined && count('pass') + count('skip') + count('todo') > 0
   const failed = isWell ? count('fail') : Math.max(1, count('fail'))
-  sum.passed += isTap ? count('pass') : Number(isWell)
+  sum.passed += count('pass')
   sum.failed += failed
   sum.skipped += count('skip')
   let file = unit.name
@@ -292,7 +291,7 @@ function report(unit, { code, signal, seconds, text }) {
     if (/^\s*ok \d+ .*# SKIP/.test(line)) skips.push(`${file}: ${line.trim().replace(/^ok \d+ - /, '')}`)
   }
   console.log(
-    `${failed === 0 ? 'ok    ' : 'NOT OK'} ${seconds.toFixed(1).padStart(5)} s  ${unit.name}${isTap ? `  ${count('pass')}` : ''}`,
+    `${failed === 0 ? 'ok    ' : 'NOT OK'} ${seconds.toFixed(1).padStart(5)} s  ${unit.name}  ${count('pass')}`,
   )
   if (failed === 0) return
   const names =

@@ -64,7 +64,7 @@ t.test('the hosted CI runs .ci/run, and builds the site of the documents', (t) =
     ],
     'the site is a package of its own',
   )
-  t.match(engines.node, /^>=20\./)
+  t.match(engines.node, /^\^20\./)
   t.match(jobs['ci']?.container, /^node:20-bookworm$/, 'a Node that the package allows, and Debian for its packages')
   t.end()
 })
