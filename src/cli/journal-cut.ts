@@ -1,6 +1,4 @@
 import type { CallOutput } from '../call/events.js'
-import { JOURNAL_VERSION } from '../call/journal/journal.js'
-import { migrateCheckpoint } from '../call/journal/migration.js'
 import { replayJournal } from '../call/journal/replay.js'
 import type { Replay } from '../call/journal/replay.js'
 import { diffOutputs } from '../call/journal/replay-diff.js'
@@ -39,15 +37,14 @@ const WORDS: ReadonlySet<string> = new Set([
 
 /**
  * Makes a test of a journal: another SID, no phone numbers, and no words or audio unless they are asked for. The cut
- * call is replayed and its outputs are written anew, so that they hold nothing that was said either. The result has
- * this build's journal version.
+ * call is replayed and its outputs are written anew, so that they hold nothing that was said either.
  * @throws GatewayError JOURNAL_INVALID where the call behaves differently without its words, or cannot be replayed
  */
 export function cutJournal(journal: readonly string[], options: CutOptions): readonly string[] {
   const parsed = journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line)
   const kept = until(parsed, options.untilS)
     .filter((line) => options.withAudio || !('media' in line && Array.isArray(line['media'])))
-    .map(upgraded)
+    .map(({ out: _, ...line }) => line)
   const callSid = (kept[0]?.['options'] as { callSid?: string } | undefined)?.callSid ?? ''
   const cut = kept.map((line) => {
     const scrubbed = JSON.stringify(scrub(line, options))
@@ -65,7 +62,7 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
   })
   const lines = cut.map((line) => JSON.stringify(line))
   const { outputs, recorded } = replayJournal(lines)
-  if (diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }).length > 0)
+  if (diffOutputs(recorded, outputs, { toleranceMs: 0 }).length > 0)
     throw new GatewayError('JOURNAL_INVALID', whyNotCut(until(parsed, options.untilS)))
   return lines
 }
@@ -76,35 +73,16 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
  */
 function whyNotCut(kept: readonly Line[]): string {
   const { header, outputs, recorded } = replayJournal(kept.map((line) => JSON.stringify(line)))
-  const [first] = recorded === null ? [] : diffOutputs(recorded, outputs, { toleranceMs: 0 })
-  if (recorded !== null && first === undefined)
+  const [first] = diffOutputs(recorded, outputs, { toleranceMs: 0 })
+  if (first === undefined)
     return 'the replay of the cut call differs from its own outputs: this is a fault of the gateway'
-  const build = header.build === null ? '' : ` (${header.build})`
-  const what = `the call runs otherwise in this version than in the one that recorded it${build}`
+  const what = `the call runs otherwise in this version than in the one that recorded it (${header.build})`
   const advice = '"mkondo replay --diff" shows the differences; cut the call with that version'
-  if (first === undefined) return `${what}; ${advice}`
   const { atMs, output } = first.kind === 'new' ? first.is : first.was
   const firstAtMs = kept.find((line) => typeof line['t'] === 'number')?.['t'] as number
   const sameS = Math.floor((atMs - firstAtMs) / 1000)
   const at = `${((atMs - header.options.preparedAtMs) / 1000).toFixed(3)} s into it, "${outputName(output)}"`
   return `${what}: first ${at}; ${advice}${sameS > 0 ? `, or what came before, with --until ${sameS}` : ''}`
-}
-
-/** The header in this build's version; other lines without their recorded outputs. */
-function upgraded(line: Line): Line {
-  if (!('journal' in line)) {
-    const { out: _, ...rest } = line
-    return rest
-  }
-  const { journal, build = 'unknown', options, resume = null, media = null } = line
-  const old = typeof journal === 'number' && journal < 3
-  return {
-    journal: JOURNAL_VERSION,
-    build,
-    options,
-    resume: resume !== null && old ? migrateCheckpoint(resume) : resume,
-    media,
-  }
 }
 
 /** What a call did, without what was said. A claim of the agent is said and not done; what is done about it shows. */

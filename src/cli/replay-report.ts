@@ -8,8 +8,8 @@ export interface ReplayVerdict {
   readonly file: string
   readonly callSid: string
   readonly agent: string
-  /** Version that recorded it; null where the journal does not say. */
-  readonly build: string | null
+  /** Version that recorded it. */
+  readonly build: string
   readonly entries: number
   readonly frames: number
   readonly outputs: number
@@ -21,8 +21,6 @@ export interface ReplayVerdict {
   readonly audio: boolean
   /** The replay was identical to the recording. */
   readonly same: boolean
-  /** Whether the journal holds the outputs of the recorded call. */
-  readonly comparable: boolean
   readonly differences: readonly OutputDifference[]
   readonly frameDifferences: readonly FrameDifference[]
 }
@@ -44,8 +42,6 @@ function callLines(verdict: ReplayVerdict, all: boolean): readonly string[] {
   const head =
     `${file}: ${agent}, ${(spanMs / 1000).toFixed(1)} s of a call in ${(tookMs / 1000).toFixed(2)} s (${times} times real time), ` +
     `${frames} frames${audio ? ' with audio' : ''}, ${outputs} outputs`
-  if (verdict.same && !verdict.comparable)
-    return [head, '  a journal of version 1: it runs, but has no outputs to compare with']
   if (verdict.same) return [head, '  identical']
   const { differences, frameDifferences } = verdict
   const shown = all ? SHOWN_MAX : 3

@@ -95,23 +95,21 @@ function compare(
   const media = openPath === null ? {} : { openPath, decode: (base64: string) => Buffer.from(base64, 'base64') }
   const exact = settings.length === 0 ? named(file, () => replayJournal(journal, media)) : null
   const same =
-    exact?.recorded != null &&
+    exact !== null &&
     exact.frameDifferences.length === 0 &&
     diffOutputs(exact.recorded, exact.outputs, { toleranceMs: 0 }).length === 0
   // Otherwise the call runs again with its own timers: this version may ask for other wake-up times than the recording
   // has.
   const run =
-    exact !== null && (same || !decisions || exact.recorded === null)
+    exact !== null && (same || !decisions)
       ? exact
       : named(file, () => replayJournal(journal, { ...media, options: changed(journal, settings), ownTimers: true }))
-  const was = run.recorded ?? named(file, () => replayJournal(journal)).outputs
   return {
     file,
     ...facts(run),
-    same: settings.length === 0 ? same || exact?.recorded === null : false,
-    comparable: run.recorded !== null,
+    same,
     frameDifferences: run.frameDifferences,
-    differences: same ? [] : diffOutputs(was, run.outputs, { toleranceMs: decisions ? DIFF_TOLERANCE_MS : 0 }),
+    differences: same ? [] : diffOutputs(run.recorded, run.outputs, { toleranceMs: decisions ? DIFF_TOLERANCE_MS : 0 }),
   }
 }
 

@@ -5,7 +5,7 @@ import { isJournalled } from '../../src/call/journal/journal.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { callStep, play } from './random-call.js'
-import { escalation, options, Rig, callerFrame } from './rig.js'
+import { escalation, Rig, callerFrame } from './rig.js'
 
 const { bargeIn } = DEFAULT_CALL_OPTIONS
 
@@ -160,87 +160,11 @@ t.test('a line that cannot be read is named', async (t) => {
     code: 'JOURNAL_INVALID',
     message: /line 1/,
   })
-  t.throws(() => replayJournal(['{"journal":1}']), { code: 'JOURNAL_INVALID', message: /line 1/ })
+  t.throws(() => replayJournal(['{"journal":5}']), { code: 'JOURNAL_INVALID', message: /line 1/ })
+  const otherState = '{"checkpoint":{"version":7},"log":{}}'
+  t.throws(() => replayJournal([header.replace('"resume":null', `"resume":${otherState}`)]), {
+    code: 'JOURNAL_INVALID',
+    message: /line 1: checkpoint version 7; this build reads 2/,
+  })
   t.doesNotThrow(() => replayJournal([header, '', ...rest, '']))
 })
-
-t.test(
-  'a taken-over call of a journal of version 2 goes on from its checkpoint, whose lists become the log',
-  async (t) => {
-    const words = [{ role: 'caller', text: 'Where is order five?', startMs: 10, endMs: 900 }]
-    const lookup = { name: 'find_order', args: { order: 5 }, startMs: 1000, ms: 200, ok: true }
-    const refused = {
-      name: 'nonsense',
-      args: {},
-      startMs: 1300,
-      ms: 0,
-      ok: false,
-      error: 'There is no tool named nonsense.',
-    }
-    const turn = { callerStoppedMs: 900, firstSoundMs: 300, answerMs: 300 }
-    const resume = {
-      version: 1,
-      callSid: 'HD_test',
-      state: 'handover',
-      streamOpenedWallMs: 1_700_000_001_000,
-      greeted: true,
-      greetingMs: 40,
-      owed: 'nothing',
-      heard: null,
-      silencePrompts: 0,
-      nextAnnouncement: 3,
-      identity: null,
-      transcript: words,
-      toolCalls: [lookup, refused],
-      tools: [
-        {
-          callId: 't1',
-          name: 'find_order',
-          args: { order: 5 },
-          state: 'answered',
-          ok: true,
-          result: { status: 'sent' },
-        },
-        {
-          callId: 'e1',
-          name: 'escalate_to_human',
-          args: { reason: 'asked' },
-          state: 'running',
-          ok: false,
-          result: null,
-        },
-      ],
-      turns: [turn],
-      bargeIns: [],
-      timeline: [{ name: 'stream-opened', atMs: 0 }],
-      ending: null,
-      handover: { reason: 'asked', summary: 's' },
-    }
-    const header = JSON.stringify({ journal: 2, build: 'old', options: options({ escalation }), resume, media: null })
-    const opened =
-      '{"t":9000,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"turn","firstSoundMs":1,"answerMs":null}]}'
-    const { session, recorded, outputs } = replayJournal([header, opened])
-    t.equal(session.state, 'escalating')
-    t.same(session.log.records(), {
-      transcript: words,
-      turns: [turn],
-      bargeIns: [],
-      claims: [],
-      dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0, claims: 0 },
-      toolCalls: [
-        { callId: 't1', end: 'answered', record: lookup, args: { order: 5 }, result: { status: 'sent' } },
-        { callId: '', end: 'refused', record: refused, args: {}, result: null },
-      ],
-    })
-    t.match(
-      outputs.find(({ output }) => output.type === 'escalate'),
-      { output: { packet: { reason: 'asked', summary: 's', transcript: words } } },
-    )
-    t.same(
-      recorded?.map(({ output }) => output),
-      [{ type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, firstSoundMs: 1, answerMs: null } } }],
-    )
-    const broken = header.replace('"version":1', '"version":7')
-    t.throws(() => replayJournal([broken, opened]), { code: 'JOURNAL_INVALID', message: /line 1/ })
-  },
-)

@@ -141,7 +141,7 @@ t.test("a call's record, handoff and journal are what their schemas say, key for
     [...kinds].join(),
   )
   const { outputs, recorded } = replayJournal(journal)
-  t.same(diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }), [], 'the journal gives the same call, to its end')
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 0 }), [], 'the journal gives the same call, to its end')
 })
 
 t.test('what is not a record, a handoff or a journal line is refused by the published schemas', async (t) => {

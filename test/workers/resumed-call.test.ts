@@ -202,7 +202,7 @@ t.test('a call whose node died goes on at another: told so once, asked nothing t
   )
   const { outputs, recorded, header } = replayJournal(b.journals.get(call.callSid) ?? [])
   t.match(header.resume, { newStream: { consented: true } })
-  t.same(diffOutputs(recorded ?? [], outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
+  t.same(diffOutputs(recorded, outputs, { toleranceMs: 50 }), [], 'its journal is replayed to the same outputs')
   await b.keeper.flush()
   t.equal(await b.keeper.read(call.callSid), null, 'and the store is empty')
 })

@@ -6,9 +6,8 @@ import { parseResume } from '../checkpoint.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
 import { dbfsOf, hertzOf, plainFrame } from '../frame-figures.js'
-import { JOURNAL_VERSIONS, decodeStep } from './journal.js'
+import { JOURNAL_VERSION, decodeStep } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
-import { migrateCheckpoint, migrateOptions, migrateOutput } from './migration.js'
 
 /**
  * Reads one journal, header first. Blank lines are skipped.
@@ -16,20 +15,15 @@ import { migrateCheckpoint, migrateOptions, migrateOutput } from './migration.js
  */
 export function* readJournal(lines: Iterable<string>): Generator<JournalHeader | JournalEntry, void, undefined> {
   let number = 0
-  let version = 0
+  let begun = false
   for (const text of lines) {
     number++
     if (text.trim() === '') continue
     const line = parseLine(text, number)
-    if (version === 0 || 'journal' in line) {
-      const header = parseHeader(line, number)
-      version = header.version
-      yield header
-    } else {
-      yield parseEntry(line, number, version)
-    }
+    yield begun && !('journal' in line) ? parseEntry(line, number) : parseHeader(line, number)
+    begun = true
   }
-  if (version === 0) throw invalid(number, 'the journal is empty')
+  if (!begun) throw invalid(number, 'the journal is empty')
 }
 
 function invalid(number: number, what: string, cause?: unknown): GatewayError {
@@ -50,37 +44,23 @@ function parseLine(text: string, number: number): Record<string, unknown> {
 
 function parseHeader(line: Record<string, unknown>, number: number): JournalHeader {
   const { journal, build, options, resume, media } = line
-  if (typeof journal !== 'number' || !JOURNAL_VERSIONS.includes(journal)) {
-    throw invalid(number, `not the header of a journal that this version reads (${JOURNAL_VERSIONS.join(', ')})`)
-  }
+  if (journal !== JOURNAL_VERSION)
+    throw invalid(number, `not the header of a journal of version ${JOURNAL_VERSION}, which this build reads`)
   if (!isObject(options) || typeof options['callSid'] !== 'string') throw invalid(number, 'the header has no options')
   // The options were written from typed values, so the version implies their shape.
   return {
     type: 'header',
-    version: journal,
-    build: typeof build === 'string' ? build : null,
-    options: version5(options, journal),
-    resume: readResume(resume, journal, number),
+    build: typeof build === 'string' ? build : 'unknown',
+    options: options as unknown as CallSessionOptions,
+    resume: readResume(resume, number),
     media: parseMedia(media, number),
   }
 }
 
-function version5(options: Record<string, unknown>, version: number): CallSessionOptions {
-  if (version < 5) return migrateOptions(options)
-  const speech: object = options['speech'] ?? {}
-  const claims = options['claims'] as object | null | undefined
-  // Settings that came later, with the values that change no decision.
-  return {
-    ...options,
-    claims: claims == null ? null : { facts: null, ...claims },
-    speech: { doubtfulOnsetMs: 0, ...speech },
-  } as unknown as CallSessionOptions
-}
-
-function readResume(resume: unknown, version: number, number: number): SessionResume | null {
+function readResume(resume: unknown, number: number): SessionResume | null {
   if (resume === undefined || resume === null) return null
   try {
-    return version < 3 ? migrateCheckpoint(resume) : parseResume(resume)
+    return parseResume(resume)
   } catch (thrown) {
     throw invalid(number, messageOf(thrown), thrown)
   }
@@ -97,13 +77,13 @@ function parseMedia(media: unknown, number: number): JournalMedia | null {
   return { sampleRateHz, track }
 }
 
-function parseEntry(line: Record<string, unknown>, number: number, version: number): JournalEntry {
+function parseEntry(line: Record<string, unknown>, number: number): JournalEntry {
   const { t: atMs, view: answers, in: input, runs, audio, identity, media } = line
   if (Array.isArray(media)) return { type: 'media', events: media.map((event) => parseEvent(event, number)) }
   if (typeof atMs !== 'number' || !Number.isFinite(atMs)) throw invalid(number, 't is not a time')
   if (answers !== undefined && !isObject(answers)) throw invalid(number, 'view is not an object')
   const view = (answers ?? {}) as PlayoutAnswers
-  const out = version === 1 ? null : parseOutputs(line['out'], number, version)
+  const out = parseOutputs(line['out'], number)
   if (isObject(input)) {
     if (typeof input['type'] !== 'string') throw invalid(number, 'the input has no type')
     return { type: 'input', atMs, view, out, input: input as unknown as CallInput }
@@ -120,12 +100,12 @@ function parseEntry(line: Record<string, unknown>, number: number, version: numb
   throw invalid(number, 'neither an input, frames, audio, media nor an identity')
 }
 
-function parseOutputs(out: unknown, number: number, version: number): readonly CallOutput[] {
+function parseOutputs(out: unknown, number: number): readonly CallOutput[] {
   if (out === undefined) return []
   if (!Array.isArray(out)) throw invalid(number, 'out is not a list')
   return out.map((output: unknown) => {
     if (!isObject(output) || typeof output['type'] !== 'string') throw invalid(number, 'an output has no type')
-    return version < 4 ? migrateOutput(output) : (output as unknown as CallOutput)
+    return output as unknown as CallOutput
   })
 }
 

@@ -34,12 +34,6 @@ import type { CallInput, CallOutput } from '../events.js'
  * A call that moved to another worker has one header for each worker.
  */
 export const JOURNAL_VERSION = 5
-/**
- * Versions that can be read. Version 1 has neither `out` nor `media`. Version 2 has the lists of the call log in the
- * checkpoint; its `out` has only the durations of turns and barge-ins, and no tool calls. Before version 4, `run-tool` has
- * a key and no occurrence. Before version 5, frames have no figures, and the options none of the settings that need them.
- */
-export const JOURNAL_VERSIONS: readonly number[] = [1, 2, 3, 4, 5]
 
 /** Format of the audio in the caller's path. */
 export interface JournalMedia {
@@ -58,12 +52,9 @@ export interface JournalHeaderLine {
   readonly media: JournalMedia | null
 }
 
-/** The header line as it is read, in any version. */
-export interface JournalHeader extends Omit<JournalHeaderLine, 'journal' | 'build'> {
+/** The header line as it is read. */
+export interface JournalHeader extends Omit<JournalHeaderLine, 'journal'> {
   readonly type: 'header'
-  readonly version: number
-  /** Null before version 2. */
-  readonly build: string | null
 }
 
 /** Answers of the playout by question: `audible`, `pendingMs`, `currentItem`, `lastSentAtMs`, `heardMs <item>`. */
@@ -84,8 +75,8 @@ export type MediaEvent =
 
 interface Entry {
   readonly view: PlayoutAnswers
-  /** Outputs of the session; null when the journal has none (version 1). */
-  readonly out: readonly CallOutput[] | null
+  /** Outputs of the session. */
+  readonly out: readonly CallOutput[]
 }
 
 export type JournalEntry =
@@ -98,32 +89,6 @@ export type JournalEntry =
 /** Whether an output is kept and compared: all but requests for a checkpoint. */
 export function isJournalled(output: CallOutput): boolean {
   return output.type !== 'checkpoint-due'
-}
-
-/**
- * An output of this build in the form of a journal of `version`, for comparison; null when that version does not have
- * it. Fields that the version lacks are 0: those of turns and barge-ins in version 2, a tool's occurrence in version 3.
- */
-export function comparable(output: CallOutput, version: number): CallOutput | null {
-  if (!isJournalled(output)) return null
-  // Before version 5 the end of the caller's speech has no figures.
-  if (version < 5 && output.type === 'mark' && output.name === 'caller-speech-end')
-    return { type: 'mark', name: output.name }
-  if (version < 4 && output.type === 'run-tool') return { ...output, occurrence: 0 }
-  if (version >= 3 || output.type !== 'log') return output
-  const { entry } = output
-  switch (entry.kind) {
-    case 'transcript':
-      return output
-    case 'turn':
-      return { type: 'log', entry: { kind: 'turn', record: { ...entry.record, callerStoppedMs: 0 } } }
-    case 'barge-in':
-      return { type: 'log', entry: { kind: 'barge-in', record: { ...entry.record, atMs: 0 } } }
-    case 'tool-call':
-    case 'claim':
-    case 'turn-played':
-      return null
-  }
 }
 
 const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'

@@ -4,7 +4,7 @@ import type { CallSessionOptions } from '../call-options.js'
 import { CallSession } from '../call-session.js'
 import type { CallerFrame } from '../frame-figures.js'
 import type { CallOutput, PlayoutView } from '../events.js'
-import { JOURNAL_VERSION, comparable } from './journal.js'
+import { isJournalled } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
 import { readJournal } from './journal-reader.js'
 
@@ -28,8 +28,8 @@ export interface Replay {
   readonly header: JournalHeader
   readonly session: CallSession
   readonly outputs: readonly TimedOutput[]
-  /** Outputs that the journal has; null when it has none (version 1). */
-  readonly recorded: readonly TimedOutput[] | null
+  /** Outputs that the journal has. */
+  readonly recorded: readonly TimedOutput[]
   /** Entries of the journal. */
   readonly entries: number
   /** Caller frames, and those with another voice decision; the audio path runs only with `openPath`. */
@@ -60,8 +60,6 @@ interface ReplayOptions {
   readonly openPath?: (media: JournalMedia) => ReplayPath
   /** Decodes base64; required with `openPath`. */
   readonly decode?: (base64: string) => Uint8Array
-  /** Give outputs in the form of this build, even if the journal's version has less detail. */
-  readonly whole?: boolean
 }
 
 /**
@@ -106,7 +104,6 @@ class Replayer {
   #entry = -1
   readonly #outputs: TimedOutput[] = []
   readonly #recorded: TimedOutput[] = []
-  #recordedKnown = true
   #header: JournalHeader | null = null
   #session: CallSession | null = null
   #path: ReplayPath | null = null
@@ -125,7 +122,6 @@ class Replayer {
   open(header: JournalHeader): void {
     this.#entry++
     this.#header = header
-    this.#recordedKnown &&= header.version > 1
     this.#settlePath()
     this.#path?.release()
     const { openPath, options } = this.#options
@@ -146,7 +142,7 @@ class Replayer {
     if (entry.type === 'media') return this.#runMedia(entry.events)
     this.#playout.learn(entry.view)
     const atMs = entry.type === 'frames' ? (entry.frames.at(-1)?.atMs ?? this.#lastAtMs) : entry.atMs
-    for (const output of entry.out ?? []) this.#recorded.push({ atMs, entry: this.#entry, output })
+    for (const output of entry.out) this.#recorded.push({ atMs, entry: this.#entry, output })
     switch (entry.type) {
       case 'frames':
         for (const frame of entry.frames) this.#frame(this.#judged(frame))
@@ -176,7 +172,7 @@ class Replayer {
       session,
       entries,
       outputs: this.#outputs,
-      recorded: this.#recordedKnown ? this.#recorded : null,
+      recorded: this.#recorded,
       frames: this.#frames,
       frameDifferences: this.#differences,
       spanMs: Math.max(0, this.#lastAtMs - this.#firstAtMs),
@@ -259,11 +255,7 @@ class Replayer {
     this.#firstAtMs = Math.min(this.#firstAtMs, atMs)
     this.#lastAtMs = Math.max(this.#lastAtMs, atMs)
     for (let output = session.pollOutput(); output !== null; output = session.pollOutput()) {
-      const journalled = comparable(
-        output,
-        this.#options.whole === true ? JOURNAL_VERSION : (this.#header?.version ?? JOURNAL_VERSION),
-      )
-      if (journalled !== null) this.#outputs.push({ atMs, entry: this.#entry, output: journalled })
+      if (isJournalled(output)) this.#outputs.push({ atMs, entry: this.#entry, output })
     }
   }
 }
