@@ -33,7 +33,6 @@ const calls = new CallRegistry({
         definition,
         facts: agentFacts(definition),
         backends: [backend],
-        shadow: null,
         ...(production
           ? {
               assets: { ...NO_ASSETS, version: 'bench', modules: [new URL('./worker-probe.js', import.meta.url).href] },

@@ -746,12 +746,6 @@ export const agentSchema = z
       .prefault({})
       .describe('Options of single backends, by name (docs/BACKENDS.md). Default: from the settings.'),
     failover: failoverSchema.prefault({}),
-    shadow: backendName
-      .nullable()
-      .default(null)
-      .describe(
-        'A backend that hears each call and is heard by nobody; what it would have done is in the record. Default: none.',
-      ),
     budget: budgetSchema
       .nullable()
       .default(null)

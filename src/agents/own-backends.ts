@@ -8,7 +8,6 @@ const IS_RELATIVE = /^module:\.\.?\//
 /** What an agent names its backends by, before and after its modules are found. */
 interface Backends {
   readonly backend: string | readonly string[]
-  readonly shadow: string | null
   readonly backends: Readonly<Record<string, unknown>>
   readonly voice: Readonly<Record<string, unknown>>
 }
@@ -19,8 +18,8 @@ interface Fault {
 }
 
 /** The modules among an agent's backends, as its file names them. */
-function modulesOf({ backend, shadow }: Pick<Backends, 'backend' | 'shadow'>): readonly string[] {
-  const names = new Set([backend, shadow ?? ''].flat())
+function modulesOf({ backend }: Pick<Backends, 'backend'>): readonly string[] {
+  const names = new Set([backend].flat())
   return [...names].filter((name) => name.startsWith(MODULE_PREFIX))
 }
 
@@ -30,7 +29,7 @@ function shortName(module: string): string {
 }
 
 /** Whether `name`, a key of the `backends:` block, is one of the agent's modules, by its whole or its short name. */
-export function isOwnBackend(name: string, agent: Pick<Backends, 'backend' | 'shadow'>): boolean {
+export function isOwnBackend(name: string, agent: Pick<Backends, 'backend'>): boolean {
   return name.startsWith(MODULE_PREFIX) || modulesOf(agent).some((module) => shortName(module) === name)
 }
 
@@ -68,13 +67,12 @@ export async function findOwnBackends<Agent extends Backends>(
   const listed = (name: string): string => (name.startsWith(MODULE_PREFIX) ? found(name) : name)
   const renamed = (entries: Readonly<Record<string, unknown>>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(entries).map(([name, value]) => [found(name), value]))
-  const { backend, shadow } = agent
+  const { backend } = agent
   return {
     faults,
     agent: {
       ...agent,
       backend: typeof backend === 'string' ? listed(backend) : backend.map(listed),
-      shadow: shadow === null ? null : listed(shadow),
       backends: renamed(agent.backends),
       voice: renamed(agent.voice),
     },
@@ -82,7 +80,5 @@ export async function findOwnBackends<Agent extends Backends>(
 }
 
 function placeOf(module: string, { backend }: Backends): readonly PropertyKey[] {
-  if (backend === module) return ['backend']
-  const index = typeof backend === 'string' ? -1 : backend.indexOf(module)
-  return index < 0 ? ['shadow'] : ['backend', index]
+  return backend === module ? ['backend'] : ['backend', backend.indexOf(module)]
 }

@@ -11,8 +11,6 @@ import { priceList } from './prices.js'
 import type { Prices } from '../agents/prices.js'
 import { detectsTurns, loadBackend, modelsOf } from './registry.js'
 import type { BackendContext } from './registry.js'
-import { ShadowBackend } from './shadow.js'
-import type { ShadowReport } from './shadow.js'
 import { clockTimers } from './timers.js'
 import { addCounters } from './watch.js'
 import type { BackendCounters, BackendWatch } from './watch.js'
@@ -35,17 +33,13 @@ export interface CompositionOptions {
   readonly stallMs: number
   /** How long the caller waits for another backend before a filler is spoken. */
   readonly holdAfterMs: number
-  /** Resolved name of the shadow, a second backend that listens only; null for none. */
-  readonly shadow: string | null
   /** What one call may use; null for no limit. */
   readonly budget: BudgetLimits | null
   /** The agent's own prices, before those of the settings and the vendors' lists; null for none. */
   readonly prices: Prices | null
 }
 
-/**
- * What the backends report about a call, for the call record. Plain data; the shadow's part holds the caller's words.
- */
+/** What the backends report about a call, for the call record. Plain data. */
 export interface BackendReport {
   /** What the list did; null without a list. */
   readonly failover: Omit<FailoverReport, 'irregular'> | null
@@ -54,7 +48,6 @@ export interface BackendReport {
   /** Null where the call's worker is lost with what it counted. */
   readonly cost: CallCost | null
   readonly budget: BudgetReport | null
-  readonly shadow: ShadowReport | null
 }
 
 /** The backend of one call: `create` is called once, `report` at the end. */
@@ -67,8 +60,7 @@ interface ComposedBackend {
 const SCRIPTED = 'embedded'
 
 /**
- * The backend of a call as the agent's file describes it: a list with failover, wrapped in a budget and then in a
- * shadow.
+ * The backend of a call as the agent's file describes it: a list with failover, wrapped in a budget.
  * @throws GatewayError AGENT_INVALID as `loadBackend`
  */
 export async function composeBackend(
@@ -77,52 +69,25 @@ export async function composeBackend(
 ): Promise<ComposedBackend> {
   const timers = clockTimers(context.clock)
   const answering = await answeringOf(options, context)
-  const second = options.shadow === null ? null : await loadBackend(options.shadow, { ...context, gatewayTurns: false })
   const meter = new CostMeter(priceList([options.prices, context.settings.prices]), (name) => {
     const models = modelsOf(name, context.settings, context.options)
     return models.length === 1 ? (models[0] ?? null) : null
   })
   let budget: BudgetBackend | null = null
-  let shadow: ShadowBackend | null = null
-  const primary: BackendFactory = (sink) => {
-    budget = new BudgetBackend(sink, { inner: answering.create, limits: options.budget ?? {}, timers, meter })
-    return budget
-  }
   return {
-    create:
-      second === null
-        ? primary
-        : (sink) => {
-            const secondVoice = options.voices[options.shadow ?? ''] ?? null
-            const { resamplers } = context
-            const charged = metered(second, meter)
-            shadow = new ShadowBackend(sink, { primary, second: charged, timers, resamplers, secondVoice })
-            return shadow
-          },
+    create: (sink) => {
+      budget = new BudgetBackend(sink, { inner: answering.create, limits: options.budget ?? {}, timers, meter })
+      return budget
+    },
     report: () => ({
       ...answering.report(),
       cost: meter.cost(),
       budget: options.budget === null ? null : (budget?.budgetReport() ?? null),
-      shadow: shadow?.shadowReport() ?? null,
     }),
   }
 }
 
-/** The shadow is on the bill too; it does not count for the budget of the call. */
-function metered(create: BackendFactory, meter: CostMeter): BackendFactory {
-  return (sink) => {
-    const made = create({
-      event: (event) => {
-        if (event.type === 'usage') meter.add(made.capabilities.name, event.usage)
-        sink.event(event)
-      },
-      audio: (pcm, sampleRateHz, itemId, generation) => sink.audio(pcm, sampleRateHz, itemId, generation),
-    })
-    return made
-  }
-}
-
-/** The backend that answers the caller, without budget and shadow. */
+/** The backend that answers the caller, without the budget. */
 interface Answering {
   readonly create: BackendFactory
   readonly report: () => Pick<BackendReport, 'failover' | 'irregular'>

@@ -261,11 +261,10 @@ const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 export function usesRecogniser(agent: {
   readonly definition: { readonly backend: string | readonly string[] }
   readonly backends: readonly string[]
-  readonly shadow: string | null
 }): boolean {
-  const { definition, backends, shadow } = agent
+  const { definition, backends } = agent
   const needed = definition.backend === 'auto' ? backends.slice(0, 1) : backends
-  return [...needed, shadow].includes('embedded')
+  return needed.includes('embedded')
 }
 
 /** Prefix of a backend from a module, which exports `createBackend`. */

@@ -326,8 +326,6 @@ export interface CallRecord {
   readonly cost: CallCost | null
   /** The limit of the budget that was reached; null when the agent sets no budget. */
   readonly budget: Readonly<Record<string, unknown>> | null
-  /** What the shadow backend would have done, turn by turn; null when there was none. */
-  readonly shadow: Readonly<Record<string, unknown>> | null
   /** How often the call moved to another worker. */
   readonly rehomes: number
   /** Each time that the call went on with a new stream, because its node or its stream was lost. */

@@ -202,9 +202,7 @@ const PROBE_MS_MAX = BACKEND_CONNECT_MS + 1000
  * effect.
  */
 async function backendFindings(config: Config, agents: readonly HostedAgent[]): Promise<Finding[]> {
-  const probes = agents.flatMap((agent) =>
-    [...agent.backends, ...(agent.shadow === null ? [] : [agent.shadow])].map((name) => ({ agent, name })),
-  )
+  const probes = agents.flatMap((agent) => agent.backends.map((name) => ({ agent, name })))
   const reached = await Promise.all(
     probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)),
   )
@@ -290,7 +288,7 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
     })
   }
   for (const backend of Object.keys(options)) {
-    if (backends.includes(backend) || definition.shadow === backend) continue
+    if (backends.includes(backend)) continue
     findings.push({ ok: null, what: `${name} has options for ${backend}, which it does not use` })
   }
   return findings

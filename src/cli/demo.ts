@@ -3,7 +3,6 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Environment } from '../agents/template.js'
-import type { ShadowReport, ShadowSide } from '../backends/shadow.js'
 import type { EscalationPacket } from '../call/events.js'
 import { loadConfig } from '../config/load-config.js'
 import { packageRoot } from '../config/package-root.js'
@@ -26,14 +25,13 @@ import { waterfall } from './calls.js'
 import { Conversations, conversation } from './conversation.js'
 import { startDemoShop } from './demo-shop.js'
 import type { DemoShop } from './demo-shop.js'
-import { json as jsonText, table } from './terminal.js'
+import { json as jsonText } from './terminal.js'
 import type { Terminal } from './terminal.js'
 
 /** The options of `mkondo demo`. */
 export interface DemoOptions {
   readonly agent: 'order-status' | 'support'
   readonly failover?: true
-  readonly shadow?: true
   readonly timeline?: true
   /** Where the recording of the call is kept. */
   readonly record?: string
@@ -45,7 +43,6 @@ export interface DemoOptions {
 export function demo(options: DemoOptions, terminal: Terminal): Promise<number> {
   if (options.agent === 'support') return supportDemo(options, terminal)
   if (options.failover === true) return failoverDemo(options, terminal)
-  if (options.shadow === true) return shadowDemo(options, terminal)
   return orderDemo(options, terminal)
 }
 
@@ -377,101 +374,6 @@ function longestGapMs(heard: HeardSound, faultAtMs: number): number {
     longest = Math.max(longest, silent)
   }
   return longest * FRAME_MS
-}
-
-// --- a shadow that listens along ----------------------------------------------------------------------------
-
-/**
- * One call that the offline agent answers while a model (a local double) listens along, and what the model would have
- * done.
- * @returns 0 when the caller was served and the report has the turns
- */
-async function shadowDemo(options: DemoOptions, terminal: Terminal): Promise<number> {
-  const print = screenOf(options, terminal)
-  const double = await OpenAiDouble.start({
-    key: KEY,
-    script: new Script(
-      [
-        { say: 'Hello, this is the order line.' },
-        { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
-        { say: 'Your order is out for delivery.' },
-      ],
-      ['4127', 'no thank you'],
-    ),
-  })
-  try {
-    return await onStage(
-      { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl },
-      'backend: embedded\nshadow: openai',
-      terminal,
-      async (stage) => {
-        const call = await placeCall(
-          stage,
-          { agent: 'order-status', order: '4127', from: '+254700000009' },
-          conversation(print, terminal),
-        )
-        const shadow = stage.gateway.calls.record(call.callSid)?.shadow ?? null
-        if (shadow === null) {
-          print('\nno report: the call has no record\n')
-          return 1
-        }
-        // The record keeps it as plain data; the shape is the shadow's own.
-        const report = shadow as unknown as ShadowReport
-        print(
-          `\nWhat ${report.second} would have done on this call (the record's \`shadow\`):\n\n${shadowReportText(report)}\n`,
-        )
-        await writeJson(options, terminal, report)
-        return report.turns.length > 0 && call.goal.reached ? 0 : 1
-      },
-    )
-  } finally {
-    await double.close()
-  }
-}
-
-/** A shadow's report as a person reads it: one line a turn, then the sums. */
-export function shadowReportText(report: ShadowReport): string {
-  const { primary, second, turns } = report
-  const rows = table(
-    [
-      'turn',
-      'asked by',
-      `${primary}: first sound`,
-      `${second}: first sound`,
-      `${primary}: tools`,
-      `${second}: tools`,
-      'same tools',
-      'caller understood alike',
-    ],
-    turns.map((turn, i) => [
-      String(i + 1),
-      turn.asked,
-      ms(turn.primary.soundMs),
-      ms(turn.second.soundMs),
-      tools(turn.primary),
-      tools(turn.second),
-      turn.sameTools ? 'yes' : 'NO',
-      turn.sameCallerText ? 'yes' : 'no',
-    ]),
-    'no turns',
-  )
-  const median = report.soundDifferenceMsMedian
-  return [
-    rows,
-    `${second} ${report.state === 'failed' ? `failed (${report.fault ?? 'unknown'})` : `was ${report.state}`}` +
-      `${report.connectMs === null ? '' : `, ready after ${ms(report.connectMs)}`}`,
-    `first sound: ${median === null ? 'no turn had sound from both' : `${second} ${ms(Math.abs(median))} ${median < 0 ? 'earlier' : 'later'} at the median`}`,
-    `tools: chosen differently in ${report.turnsWithOtherTools} of ${turns.length} turns; ${report.toolsAnswered} calls of ${second} answered from ${primary}'s results, ${report.toolsUnanswered} not`,
-    `${second} used ${report.usage.inputTokens} tokens in, ${report.usage.outputTokens} out; nothing of it was heard, and it ran no tool`,
-  ].join('\n')
-}
-
-function ms(value: number | null): string {
-  return value === null ? '-' : `${Math.round(value)} ms`
-}
-
-function tools(side: ShadowSide): string {
-  return side.tools.map(({ name }) => name).join(', ') || '-'
 }
 
 // --- a caller of the support line ---------------------------------------------------------------------------

@@ -61,7 +61,6 @@ export function redactForSupport(
       mark.detail === undefined || !WORDED_MARKS.has(mark.name) ? mark : { ...mark, detail: words(mark.detail) },
     ),
     stops: record.stops.map((stop) => (WORDED_MARKS.has(stop.mark) ? { ...stop, why: words(stop.why) } : stop)),
-    shadow: allWords(record.shadow),
   }
   const clean = mapped(
     shaped,

@@ -443,10 +443,6 @@ export const RATE_LIMIT_SPARE_RATIO = 0.01
 export const RATE_LIMIT_REST_MS_MAX = 120_000
 /** Limits of one service that are kept. */
 export const RATE_LIMITS_MAX = 8
-/** Turns of which a shadow's report keeps the numbers, characters of each text in it, and waits for a tool's result. */
-export const SHADOW_TURNS_MAX = 200
-export const SHADOW_TEXT_CHARS_MAX = 1000
-export const SHADOW_TOOL_WAIT_MS = 10_000
 /** A call whose budget is spent has this long for its goodbye. */
 export const BUDGET_GOODBYE_MS = 15_000
 

@@ -7,7 +7,7 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
-import { resolveBackend, resolveBackends } from '../backends/registry.js'
+import { resolveBackends } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { packageRoot } from '../config/package-root.js'
 import { readPrices } from '../config/prices-file.js'
@@ -30,13 +30,12 @@ export function agentsDirOf(config: Config): string {
 /** An agent with its backends resolved. @throws GatewayError for a backend that is not set up */
 function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config): HostedAgent {
   const settings = backendSettings(config)
-  const { name, backend, shadow, backends, offline } = definition
+  const { name, backend, backends, offline } = definition
   return {
     definition,
     assets,
     facts: agentFacts(definition, { carrier: config.apiKey !== null, wallClock: Date.now }),
     backends: resolveBackends(name, backend, settings, backends, offline !== null),
-    shadow: shadow === null ? null : resolveBackend(name, shadow, settings, backends),
   }
 }
 

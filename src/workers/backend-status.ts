@@ -5,7 +5,7 @@ import { CIRCUITS_MAX } from '../core/limits.js'
 /** What this process has found out about one backend since its start, over all calls; `GET /api/backends` shows it. */
 export interface BackendView {
   readonly backend: string
-  /** Agents that use it, and its place there: 1 is tried first, 0 is the shadow. */
+  /** Agents that use it, and its place there: 1 is tried first. */
   readonly agents: readonly { readonly agent: string; readonly place: number }[]
   /** Sessions that became ready, and sessions that never did. */
   readonly sessions: number
@@ -42,7 +42,6 @@ interface Entry {
 type BackendUsers = Iterable<{
   readonly name: string
   readonly backends: readonly string[]
-  readonly shadow: string | null
 }>
 
 /**
@@ -88,13 +87,9 @@ export class BackendStatus {
   /** @param workers  the threads that are alive */
   view(users: BackendUsers, workers: ReadonlySet<number>, nowMs: number): BackendView[] {
     const agents = new Map<string, { agent: string; place: number }[]>()
-    for (const { name, backends, shadow } of users) {
-      const all = [
-        ...backends.map((backend, i) => ({ backend, place: i + 1 })),
-        ...(shadow === null ? [] : [{ backend: shadow, place: 0 }]),
-      ]
-      for (const { backend, place } of all)
-        agents.set(backend, [...(agents.get(backend) ?? []), { agent: name, place }])
+    for (const { name, backends } of users) {
+      for (const [index, backend] of backends.entries())
+        agents.set(backend, [...(agents.get(backend) ?? []), { agent: name, place: index + 1 }])
     }
     const names = new Set([...agents.keys(), ...this.#entries.keys()])
     return [...names].map((backend) => {

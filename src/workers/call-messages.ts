@@ -30,8 +30,6 @@ export interface CallStart {
   readonly assets: AgentAssets
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
   readonly backends: readonly string[]
-  /** Resolved name of the shadow, a backend that only listens; null for none. */
-  readonly shadow: string | null
   /** The person on the line. */
   readonly from: string
   /** Our own number. */

@@ -489,7 +489,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   backends(): readonly BackendView[] {
-    const users = [...this.#options.agents].map(([name, { backends, shadow }]) => ({ name, backends, shadow }))
+    const users = [...this.#options.agents].map(([name, { backends }]) => ({ name, backends }))
     return this.#context.backendStatus.view(
       users,
       new Set(this.threads.map((thread) => thread.threadId)),

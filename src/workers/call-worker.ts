@@ -174,8 +174,8 @@ export default async function runCall(start: CallStart | null): Promise<CallEnd 
 }
 
 /** Code that is not the gateway's own: a `module:` backend, or tools in code. */
-function hasForeignCode({ backends, shadow, assets }: CallStart): boolean {
-  return [...backends, shadow ?? ''].some((name) => name.startsWith(MODULE_PREFIX)) || assets.modules.length > 0
+function hasForeignCode({ backends, assets }: CallStart): boolean {
+  return backends.some((name) => name.startsWith(MODULE_PREFIX)) || assets.modules.length > 0
 }
 
 async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
@@ -188,7 +188,6 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       names: start.backends,
       voices: agent.voice,
       ...agent.failover,
-      shadow: start.shadow,
       budget: budgetOf(agent),
       prices: agent.budget?.prices ?? null,
     },

@@ -77,7 +77,6 @@ export interface HostedAgent {
   readonly facts: AgentFacts
   /** Resolved names, in the order in which they are tried. */
   readonly backends: readonly string[]
-  readonly shadow: string | null
 }
 
 /** Services of the gateway that calls use on the main thread. */

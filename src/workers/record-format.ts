@@ -286,15 +286,11 @@ export const callRecordSchema = z.object({
       ),
     })
     .nullable()
-    .describe('What the models cost, by backend and model, the shadow too (docs/BACKENDS.md).'),
+    .describe('What the models cost, by backend and model (docs/BACKENDS.md).'),
   budget: z
     .record(z.string(), z.unknown())
     .nullable()
     .describe('The limit that was reached, and who ended the call for it; null where the agent sets no budget.'),
-  shadow: z
-    .record(z.string(), z.unknown())
-    .nullable()
-    .describe('What a second backend that listened along would have done, turn by turn; null where none did.'),
   rehomes: z.int().describe('How often the call changed its worker.'),
   resumed: z
     .array(resumedSchema)

@@ -61,7 +61,6 @@ async function connected(
     names,
     voices: agent.voice,
     ...agent.failover,
-    shadow: null,
     budget: null,
     prices: null,
   }

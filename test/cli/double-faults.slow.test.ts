@@ -44,7 +44,6 @@ async function callOn(t: Test, service: Service, ...options: readonly string[]) 
       standby: false,
       stallMs: 2000,
       holdAfterMs: 60_000,
-      shadow: null,
       budget: null,
       prices: null,
     },

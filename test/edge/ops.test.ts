@@ -41,7 +41,6 @@ function record(): CallRecord {
     backends: { sessions: [], failover: null, irregular: {} },
     cost: null,
     budget: null,
-    shadow: null,
     recording: null,
     carrier: null,
     outbound: null,

@@ -26,9 +26,7 @@ t.test('a silent caller gets an offer, which the model learns of, and one who is
   }
   const settings = { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl }
   const served = await startHost({
-    agents: new Map([
-      ['order-status', { definition, facts: agentFacts(definition), backends: ['openai'], shadow: null }],
-    ]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['openai'] }]]),
     backends: backendSettings(loadConfig(settings, null)),
   })
   t.teardown(async () => {

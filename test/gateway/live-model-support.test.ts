@@ -49,7 +49,7 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
   const agents = DELEGATES.map((by) => {
     const options = { 'openai-live': { delegate: { by } } }
     const definition = { ...support, name: by, instructions: `${support.instructions}\n${by}`, backends: options }
-    return [by, { definition, facts: agentFacts(definition), backends: ['openai-live'], shadow: null }] as const
+    return [by, { definition, facts: agentFacts(definition), backends: ['openai-live'] }] as const
   })
   const settings = { OPENAI_API_KEY: KEY, OPENAI_LIVE_URL: double.baseUrl, LLM_URL: llm.baseUrl, LLM_API_KEY: KEY }
   const backends = backendSettings(loadConfig(settings, null))

@@ -221,7 +221,7 @@ async function twoWorkers(
   const test = await startHost({
     workers: 2,
     env,
-    agents: new Map([['support', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }]]),
+    agents: new Map([['support', { definition, facts: agentFacts(definition), backends: [backend] }]]),
     defaultAgent: 'support',
   })
   t.teardown(async () => {

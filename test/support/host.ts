@@ -65,9 +65,7 @@ export async function startHost(
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
   const host = new CallRegistry({
-    agents: new Map([
-      ['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }],
-    ]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'] }]]),
     defaultAgent: 'order-status',
     workers: 1,
     maxCalls: 8,

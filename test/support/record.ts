@@ -31,7 +31,6 @@ export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
     backends: { sessions: [], failover: null, irregular: {} },
     cost: null,
     budget: null,
-    shadow: null,
     rehomes: 0,
     recoveredFrom: null,
     rootSid: 'HD_testcall0001',

@@ -64,9 +64,7 @@ async function toolHost(
   }
   const backend = `module:${new URL('./tool-backend.js', import.meta.url).href}`
   const test = await startHost({
-    agents: new Map([
-      ['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }],
-    ]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend] }]]),
     env: { API: origin },
     speech: null,
     effects,

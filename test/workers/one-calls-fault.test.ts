@@ -8,9 +8,7 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   const test = await startHost({
-    agents: new Map([
-      ['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }],
-    ]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend] }]]),
   })
   t.teardown(() => test.close())
   const lineOf = (callSid: string): TestLine => {

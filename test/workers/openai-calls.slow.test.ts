@@ -38,9 +38,7 @@ async function openAiCall(
   const test = await startHost({
     speech: null,
     backends: backendSettings(loadConfig(env, null)),
-    agents: new Map([
-      ['order-status', { definition, facts: agentFacts(definition), backends: ['openai'], shadow: null }],
-    ]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['openai'] }]]),
   })
   t.teardown(() => Promise.all([test.close(), double.close()]))
   const id = sid(callSid)

@@ -11,9 +11,7 @@ export async function poisonHost(changes: Partial<CallRegistryOptions> = {}): Pr
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   return startHost({
-    agents: new Map([
-      ['order-status', { definition, facts: agentFacts(definition), backends: [backend], shadow: null }],
-    ]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend] }]]),
     speech: null,
     maxCalls: 16,
     workerMemoryMb: 64,

@@ -83,7 +83,6 @@ async function nodeOf(node: string, goodbye: string) {
     definition: { ...definition, goodbye },
     facts: agentFacts(definition),
     backends: [BACKEND],
-    shadow: null,
   })
   const test = await startHost({
     agents: new Map([

@@ -18,10 +18,6 @@ export const defineDemo: Define = (program, terminal, ends) => {
       '--failover',
       'one call instead, whose model (a local double) is killed in mid-sentence and replaced by another',
     )
-    .option(
-      '--shadow',
-      'one call instead, with a second backend (a local double) as shadow, and what it would have done',
-    )
     .option('--timeline', 'also draw each call as a waterfall: what happened when, and how long it took')
     .option(
       '--record <file>',

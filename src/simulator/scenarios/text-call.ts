@@ -131,7 +131,7 @@ class TextCall {
         to: options.to,
         direction: 'inbound',
       },
-      { ...hosted, backends: ['embedded'], shadow: null },
+      { ...hosted, backends: ['embedded'] },
       this.#context(),
     )
     this.#call.afterStreamUrl = 'http://text.invalid/after-stream'
@@ -224,7 +224,7 @@ class TextCall {
       {
         options: (capabilities) => sessionOptions(start, capabilities, wallOffsetMs),
         backend: (sink) => new EmbeddedBackend(sink, { speech, nowMs: this.#clock.nowMs, after: this.#clock.after }),
-        report: () => ({ cost: null, budget: null, shadow: null, failover: null, irregular: {} }),
+        report: () => ({ cost: null, budget: null, failover: null, irregular: {} }),
         speech,
         tools: this.#tools,
         voice: start.agent.voice.embedded,

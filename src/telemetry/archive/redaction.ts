@@ -51,8 +51,6 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
       args: masked(call.args, policy) as ToolCallRecord['args'],
     })),
     escalation: record.escalation === null ? null : { ...record.escalation, reason: text(record.escalation.reason) },
-    // The shadow's words are as private as the primary's.
-    shadow: policy === 'none' ? null : (masked(record.shadow, policy) as CallRecord['shadow']),
   }
 }
 
