@@ -8,7 +8,17 @@
 // --types adds what only the package has: declarations for its entries (`exports` in package.json), for agents and
 // backends in TypeScript, and the versions that it was tested with (docs/adr/0019-exact-versions.md).
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -41,6 +51,8 @@ const sources = SOURCES.flatMap((folder) => files(join(root, folder))).filter(
 const kernels = sources.filter((file) => basename(file) === 'asconfig.json').map(dirname)
 const inKernel = (file) => kernels.some((folder) => file.startsWith(folder + '/'))
 const modules = sources.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !inKernel(file))
+/** Numbers that a module reads beside itself: copied as they are. */
+const data = sources.filter((file) => file.endsWith('.f32'))
 const built = (file) => join(outDir, relative(root, file))
 
 progress('modules')
@@ -55,6 +67,8 @@ await build({
   tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
   logLevel: 'warning',
 })
+
+for (const file of data) copyFileSync(file, built(file))
 
 const isCurrent = (target, inputs) =>
   existsSync(target) && inputs.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
@@ -104,6 +118,7 @@ if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(ro
 }
 
 const kept = new Set([
+  ...data.map(built),
   ...files(consoleOut),
   ...modules.flatMap((file) => ['.js', '.js.map', '.d.ts'].map((end) => built(file).replace(/\.ts$/, end))),
   ...kernels.flatMap((folder) => [built(folder) + '.wasm', built(folder) + '.wasm.js']),

@@ -9,7 +9,7 @@ import { DECIDERS, type Decider, type EndingFigures, endingOf, figuresOf } from 
 
 const HELP = `npm run bench -- --endpointing [--speaker NAME] [--quick] [--json FILE] | --prosody
   How often a caller is cut in a pause and how long the end of a turn takes: fixed pauses and the one that adapts, over turns of
-  Debian's recorded speakers and of synthesised ones, clean and with pink noise or other people at 10 dB (docs/VAD.md).
+  Debian's recorded speakers and of synthesised ones, clean and with pink noise or other people at 10 dB (bench/vad/README.md).
   --speaker NAME  only this one (may be given more than once): ${SPEAKERS.join(', ')}
   --quick         only the line of real calls: 8 kHz mu-law on a leg of 16 kHz
   --prosody       instead: how well pitch, level and length of the last syllable tell an end from a pause, of people who read and of actors`

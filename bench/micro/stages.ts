@@ -42,7 +42,7 @@ const calls = <T>(make: () => T): T[] => Array.from({ length: STAGE_CALLS }, mak
 export async function makeStages(): Promise<readonly Stage[]> {
   const assets = await loadMediaAssets()
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
-  const vads = voiceDetectors(assets.callerKernel)
+  const vads = voiceDetectors(assets)
   return [
     packetRing(),
     sampleRing(),

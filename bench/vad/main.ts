@@ -18,7 +18,7 @@ const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told f
 
   --quick          a shorter corpus
   --validation     the corpus that choices are made by, in place of the one that is measured with
-  --voices DIR     recorded people in place of synthesised ones: WAV files, one sentence each (docs/VAD.md)
+  --voices DIR     recorded people in place of synthesised ones: WAV files, one sentence each (bench/vad/README.md)
   --nobody         only sounds in which nobody speaks: noise alone, real and rendered music, and how often they interrupt
   --floor          recorded people: who takes the turn from an agent who talks, and who does not
   --waiting        recorded people whose first words come after some seconds of noise, as of anybody who listens to a greeting

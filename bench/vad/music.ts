@@ -89,7 +89,7 @@ export const HELD_OUT_STYLES: readonly MusicStyle[] = [
   },
 ]
 
-/** What the choices are made by: seeds, epochs, weights, thresholds (docs/VAD.md). */
+/** What the choices are made by: seeds, epochs, weights, thresholds (bench/vad/README.md). */
 export const VALIDATION_STYLES: readonly MusicStyle[] = [
   // A piano alone.
   {

@@ -2,9 +2,9 @@ import { frameSamples } from '../../src/core/units.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { ODDS_LIMIT, VOICE_DBFS_MIN } from '../../src/media/vad/detection-limits.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
-import { INPUTS, JsVoiceKernel, VoiceFeatures } from '../../src/media/vad/voice-features.js'
 import type { Examples } from './fit.js'
 import { type Origin, type SceneOptions, trainingScenes } from './scenes.js'
+import { INPUTS, JsVoiceKernel, VoiceFeatures } from './voice-features.js'
 
 /**
  * What the second stage learns from: the calls of `trainingScenes`. It remembers all of their frames, and those count

@@ -1,19 +1,20 @@
+import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
+import { loadVoiceModels } from '../../src/workers/media-assets.js'
 import { type Crowd, missingAlbums, missingCrowds, missingMaterial } from '../material.js'
 import { fit, fitMemory } from './fit.js'
 import { missingInstruments } from './rendered.js'
 import { TRAINING_ALBUMS, TRAINING_CROWDS } from './scenes.js'
 import { secondExamples } from './second-training.js'
-import { type Models, firstExamples, modelSource, rounded } from './training.js'
+import { type Models, firstExamples, modelBytes, rounded } from './training.js'
 
-const HELP = `node dist/bench/vad/train.js FILE: derives the numbers of src/media/vad/voice-model.ts and writes them to FILE
+const HELP = `node dist/bench/vad/train.js FILE: derives the numbers of src/media/vad/voice-model.f32 and writes them to FILE
 
   --check     derives them and compares them with those that were built; nothing is written, 1 when one differs
   --second    derives those of the second stage alone; the others are taken as they were built
 
-Takes about three quarters of an hour of one core and 3 GB, most of it for the second stage; the same numbers come out each time. docs/VAD.md says what they are made from.`
+Takes about three quarters of an hour of one core and 3 GB, most of it for the second stage; the same numbers come out each time. bench/vad/README.md says what they are made from.`
 
 const FIRST = { utterances: 132, soundMs: 45_000 }
 const FIRST_FIT = { epochs: 8, seed: 3 }
@@ -42,24 +43,30 @@ async function main(argv: readonly string[]): Promise<number> {
     console.error(`what the numbers are derived from is not here: apt-get install ${missing.join(' ')}`)
     return 2
   }
+  const built = await loadVoiceModels()
   // The second stage learns from what is likely to the first stage, by the numbers as they are kept.
-  const first = values.second === true ? VOICE_MODELS.first : rounded(fit(await firstExamples(FIRST), FIRST_FIT))
+  const first = values.second === true ? rounded(built.first) : rounded(fit(await firstExamples(FIRST), FIRST_FIT))
   const second = rounded(fitMemory(await secondExamples(SECOND, first), SECOND_FIT))
   const models = { first, second }
-  if (file !== undefined) writeFileSync(file, modelSource(models))
-  return check ? compare(models) : 0
+  if (check) return compare(models, built)
+  const bytes = modelBytes(models)
+  writeFileSync(file as string, bytes)
+  console.log(`VOICE_MODEL_SHA256 (src/workers/media-assets.ts): ${createHash('sha256').update(bytes).digest('hex')}`)
+  return 0
 }
 
-function compare(derived: Models<readonly number[]>): number {
-  const numbers = [...derived.first, ...derived.second]
-  const built = [...VOICE_MODELS.first, ...VOICE_MODELS.second]
-  const length = Math.max(numbers.length, built.length)
-  const differing = Array.from({ length }, (_, i) => i).filter((i) => numbers[i] !== built[i])
+function compare(derived: Models, built: Models): number {
+  const [numbers, kept] = [derived, built].map(({ first, second }) => [...rounded(first), ...rounded(second)]) as [
+    number[],
+    number[],
+  ]
+  const length = Math.max(numbers.length, kept.length)
+  const differing = Array.from({ length }, (_, i) => i).filter((i) => numbers[i] !== kept[i])
   const [at] = differing
   console.log(
     at === undefined
-      ? `all ${length} numbers are those of src/media/vad/voice-model.ts`
-      : `${differing.length} of ${length} numbers differ; the first is number ${at}: derived ${numbers[at]}, built ${built[at]}`,
+      ? `all ${length} numbers are those of src/media/vad/voice-model.f32`
+      : `${differing.length} of ${length} numbers differ; the first is number ${at}: derived ${numbers[at]}, built ${kept[at]}`,
   )
   return at === undefined ? 0 : 1
 }

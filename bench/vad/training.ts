@@ -2,7 +2,6 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { VOICE_DBFS_MIN } from '../../src/media/vad/detection-limits.js'
 import { isPureTone } from '../../src/media/vad/pure-tone.js'
-import { VoiceFeatures, INPUTS, JsVoiceKernel } from '../../src/media/vad/voice-features.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import {
   comesAndGoes,
@@ -18,6 +17,7 @@ import {
 import type { Examples } from './fit.js'
 import { drawnStyle, music } from './music.js'
 import { knocks, type Noise, NOISES } from './sounds.js'
+import { INPUTS, JsVoiceKernel, VoiceFeatures } from './voice-features.js'
 
 /** Where a frame to learn from comes from, for what it counts. */
 interface Origin {
@@ -190,7 +190,6 @@ function nothingSaid(
 
 /** More digits have no effect: the last one changes only the fourth digit of F1. */
 const DIGITS = 4
-const COLUMNS = 116
 
 /** The numbers as they are kept. */
 export function rounded(model: ArrayLike<number>): number[] {
@@ -198,38 +197,12 @@ export function rounded(model: ArrayLike<number>): number[] {
 }
 
 /** The numbers of both stages. */
-export interface Models<Numbers = ArrayLike<number>> {
-  readonly first: Numbers
-  readonly second: Numbers
+export interface Models {
+  readonly first: ArrayLike<number>
+  readonly second: ArrayLike<number>
 }
 
-/** @returns `src/media/vad/voice-model.ts` */
-export function modelSource({ first, second }: Models): string {
-  return `// Written by bench/vad/train.ts: docs/VAD.md says how, and what they are derived from.
-
-/** The numbers of the voice detector's units, in the order that \`JsVoiceKernel\` reads them. */
-export const VOICE_MODELS: { readonly first: readonly number[]; readonly second: readonly number[] } = {
-  first: [
-${linesOf(first)}
-  ],
-  second: [
-${linesOf(second)}
-  ],
-}
-`
-}
-
-function linesOf(model: ArrayLike<number>): string {
-  const lines: string[] = []
-  let line = ''
-  for (const number of rounded(model)) {
-    const text = `${number}, `
-    if (line.length + text.length > COLUMNS) {
-      lines.push(line.trimEnd())
-      line = ''
-    }
-    line += text
-  }
-  lines.push(line.trimEnd())
-  return lines.map((numbers) => `    ${numbers}`).join('\n')
+/** @returns `src/media/vad/voice-model.f32`: the numbers of both stages as they are kept, as little-endian f32 */
+export function modelBytes({ first, second }: Models): Uint8Array {
+  return new Uint8Array(Float32Array.from([...rounded(first), ...rounded(second)]).buffer)
 }

@@ -21,6 +21,7 @@ const FILES = [
   'deploy/README.md',
   'bench/README.md',
   'bench/peers/README.md',
+  'bench/vad/README.md',
   'examples/own-backend/README.md',
   'examples/shop-api/README.md',
 ]

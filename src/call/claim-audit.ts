@@ -2,7 +2,7 @@ import { forgetOldest } from '../core/forget-oldest.js'
 import { CLAIMS_MAX } from '../core/limits.js'
 import type { CallLogRecords, LoggedToolCall } from './call-log.js'
 import { PhraseMatcher } from './claim-phrases.js'
-import type { ClaimLanguage } from './claim-phrases.js'
+import type { ClaimLanguage } from './claim-words/language.js'
 import type { ClaimRecord, ClaimVerdict, TranscriptEntry } from './record.js'
 import { KnownFacts, factsIn } from './spoken-facts.js'
 

@@ -106,7 +106,7 @@ const NOISE_RISE_SHARE = 0.03
 /**
  * The pause that ends a turn, by what is expected, how this caller pauses, how he sounds before the pause, and how much
  * of his voice the line lets through. The figures were chosen on two recorded speakers by `npm run bench --
- * --endpointing`; docs/VAD.md, "The end of a turn", has the table with those held out.
+ * --endpointing`; bench/vad/README.md, "The end of a turn", has the table with those held out.
  */
 export class AdaptivePause implements TurnDecider {
   readonly #openMs: number

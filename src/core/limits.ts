@@ -313,10 +313,9 @@ export const RULE_PHRASES_MAX = 100
 export const CLAIM_RULES_MAX = 40
 export const CLAIM_PHRASES_MAX = 300
 export const CLAIM_LISTS_MAX = 20
-/** Words that a `*` of a phrase stands for, words of a phrase with its lists, and ways from one of them to the next. */
+/** Words that a `*` of a phrase stands for, and words of a phrase with its lists. */
 export const CLAIM_GAP_WORDS_MAX = 8
 export const CLAIM_PHRASE_WORDS_MAX = 200
-export const CLAIM_PHRASE_WAYS_MAX = 1000
 /** Claims of one call that are judged, and corrections that the model is asked for. */
 export const CLAIMS_MAX = 100
 export const CLAIM_CORRECTIONS_MAX = 3

@@ -53,7 +53,7 @@ const transport = new HttpClient()
 const context: WorkerContext = {
   clock,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
-  vads: voiceDetectors(data.assets.callerKernel),
+  vads: voiceDetectors(data.assets),
   latencyIn: new FrameHistogram(memory.latencyIn),
   slowestIn: new SlowestFrame(memory.slowestIn),
   latencyOut: new FrameHistogram(memory.latencyOut),

@@ -1,11 +1,11 @@
+import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import type LibSampleRate from '@alexanderolsen/libsamplerate-js'
 import { derivePolyphaseRows } from '../media/resample/polyphase.js'
 import type { PolyphaseRows } from '../media/resample/polyphase.js'
 import type { VadBank } from '../media/vad/vad.js'
-import { VoiceBank } from '../media/vad/voice-detector.js'
-import { VOICE_MODELS } from '../media/vad/voice-model.js'
+import { CallerKernel, FIRST_NUMBERS, VoiceBank, type VoiceModels } from '../media/vad/voice-detector.js'
 
 /**
  * What every media worker needs and is expensive to make: the main thread makes it once, and each worker gets a clone.
@@ -14,21 +14,27 @@ export interface MediaAssets {
   readonly rows: readonly PolyphaseRows[]
   readonly firKernel: WebAssembly.Module
   readonly callerKernel: WebAssembly.Module
+  readonly voiceModels: VoiceModels
 }
 
+/** Of `voice-model.f32`, as bench/vad/train.ts writes it. */
+export const VOICE_MODEL_SHA256 = '1aa2053b03aa1426a3598bdedc67fc062b54a137a576d0a1fc4b6a7d406b5810'
+
 /**
- * Takes the filter rows from libsamplerate, and compiles the kernels of the resampler and of the caller's path.
+ * Takes the filter rows from libsamplerate, and compiles the kernels of the resampler and of the caller's path, and
+ * reads the numbers of the voice detector.
  */
 export async function loadMediaAssets(): Promise<MediaAssets> {
   const { create, ConverterType } = loadLibsamplerate()
-  const [rows, firKernel, callerKernel] = await Promise.all([
+  const [rows, firKernel, callerKernel, voiceModels] = await Promise.all([
     derivePolyphaseRows((inRateHz, outRateHz) =>
       create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
     ),
     compiled('resample/fir-kernel'),
     compiled('vad/caller-kernel'),
+    loadVoiceModels(),
   ])
-  return { rows, firKernel, callerKernel }
+  return { rows, firKernel, callerKernel, voiceModels }
 }
 
 /**
@@ -44,13 +50,30 @@ function loadLibsamplerate(): typeof LibSampleRate {
 }
 
 /** The voice detectors for all calls of a thread. */
-export function voiceDetectors(callerKernel: WebAssembly.Module): VadBank {
-  return new VoiceBank({ models: VOICE_MODELS, kernel: callerKernel })
+export function voiceDetectors({
+  callerKernel,
+  voiceModels,
+}: Pick<MediaAssets, 'callerKernel' | 'voiceModels'>): VadBank {
+  return new VoiceBank(new CallerKernel(callerKernel, voiceModels))
 }
 
 /** The same for a thread that needs no other media assets. */
 export async function loadVoiceDetectors(): Promise<VadBank> {
-  return voiceDetectors(await compiled('vad/caller-kernel'))
+  const [callerKernel, voiceModels] = await Promise.all([compiled('vad/caller-kernel'), loadVoiceModels()])
+  return voiceDetectors({ callerKernel, voiceModels })
+}
+
+/** @throws Error when the file is not the one that belongs to this version */
+export async function loadVoiceModels(): Promise<VoiceModels> {
+  const file = new URL('../media/vad/voice-model.f32', import.meta.url)
+  const bytes = await readFile(file)
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  if (sha256 !== VOICE_MODEL_SHA256) {
+    throw new Error(`${file.pathname} is damaged: its SHA-256 is ${sha256}, not ${VOICE_MODEL_SHA256}; install again`)
+  }
+  // A copy of its own: the bytes of a small file may lie in a shared buffer, at an address that no float can have.
+  const numbers = new Float32Array(Uint8Array.from(bytes).buffer)
+  return { first: numbers.subarray(0, FIRST_NUMBERS), second: numbers.subarray(FIRST_NUMBERS) }
 }
 
 async function compiled(kernel: string): Promise<WebAssembly.Module> {

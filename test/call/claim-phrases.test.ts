@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import fc from 'fast-check'
 import t from 'tap'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../../src/call/claim-phrases.js'
-import type { ClaimLanguage } from '../../src/call/claim-phrases.js'
+import type { ClaimLanguage } from '../../src/call/claim-words/language.js'
 import { TRANSCRIPT_TEXT_CHARS_MAX } from '../../src/core/limits.js'
 
 const en = CLAIM_LANGUAGES['en'] as ClaimLanguage
@@ -84,7 +84,7 @@ t.test('a phrase that cannot be read says why', async (t) => {
     ['((((((((a))))))))', /deeper than/],
     [Array.from({ length: 30 }, () => '*').join(' a '), /does not begin|more than 200 words/],
     [`${'(a | b | c | d | e | f | g | h | i | j) '.repeat(9)}`, null],
-    [`x ${`[${'a | '.repeat(40)}b] `.repeat(4)}`, /too many alternatives/],
+    [`x ${`[${'a | '.repeat(40)}b] `.repeat(4)}`, null],
   ] as const) {
     if (why === null) t.doesNotThrow(() => new PhraseMatcher([phrase], en, LISTS), phrase)
     else t.throws(() => new PhraseMatcher([phrase], en, LISTS), { name: 'SyntaxError', message: why }, phrase)

@@ -2,17 +2,18 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../src/core/limits.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { CallerKernel, KernelStream, VoiceBank } from '../../src/media/vad/voice-detector.js'
+import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.js'
 import { levelDbfs } from '../../src/media/pcm.js'
-import type { FrameDetector } from '../../src/media/vad/vad.js'
+import { ComposedDetector, type FrameDetector } from '../../src/media/vad/vad.js'
+import { loadVoiceModels } from '../../src/workers/media-assets.js'
 import {
   INPUTS,
   JsVoiceKernel,
   MEMORY_INPUTS,
   MEMORY_UNITS,
   VoiceFeatures,
-} from '../../src/media/vad/voice-features.js'
-import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
+  VoiceStream,
+} from '../../bench/vad/voice-features.js'
 import {
   concatenate,
   framesOf,
@@ -26,8 +27,11 @@ import {
 } from '../support/tones.js'
 
 const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/vad/caller-kernel.wasm', import.meta.url)))
-const newKernel = (): CallerKernel => new CallerKernel(wasm, VOICE_MODELS)
-const twins = new VoiceBank({ models: VOICE_MODELS, kernel: null })
+const models = await loadVoiceModels()
+const newKernel = (): CallerKernel => new CallerKernel(wasm, models)
+/** The features of the frame that was taken last. */
+const inputsOf = ({ exports }: CallerKernel): Float32Array =>
+  new Float32Array(exports.memory.buffer, exports.INPUTS.value, MEMORY_INPUTS)
 
 /** Rounding error of f32, with its sums in another order, for numbers up to 10. */
 const TOLERANCE = 1e-4
@@ -94,7 +98,7 @@ for (const rate of [8000, 16000] as const) {
     for (const [name, samples] of SOUNDS[rate]) {
       const kernel = newKernel()
       const vad = new KernelStream(kernel, rate)
-      const twin = new JsVoiceKernel(VOICE_MODELS)
+      const twin = new JsVoiceKernel(models)
       const features = new VoiceFeatures({ sampleRateHz: rate, kernel: twin })
       const memory = new Float32Array(MEMORY_UNITS)
       let worst = 0
@@ -103,7 +107,7 @@ for (const rate of [8000, 16000] as const) {
         features.take(frame)
         twin.secondOdds(twin.odds(), memory)
         vad.isSpeech(frame)
-        const ours = kernel.inputs
+        const ours = inputsOf(kernel)
         for (let i = 0; i < MEMORY_INPUTS; i++) {
           const scale = i === ODDS ? TOLERANCE / ODDS_TOLERANCE : 1
           const off = scale * Math.abs((ours[i] as number) - (twin.inputs[i] as number))
@@ -117,7 +121,8 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: voice, digits and tones are decided as the twin does, frame by frame`, (t) => {
     const ours = new KernelStream(newKernel(), rate)
-    const twin = twins.openDetector(rate)
+    const vad = new VoiceStream(new JsVoiceKernel(models), rate)
+    const twin = new ComposedDetector({ sampleRateHz: rate, vad })
     const said = { voice: 0, keys: 0, nothing: 0 }
     framesOf(allOf(rate), length).forEach((frame, i) => {
       const expected = words(twin, frame)

@@ -4,7 +4,7 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.js'
 import { DtmfDetector } from '../../src/media/dtmf.js'
 import { decodeMuLaw, encodeMuLaw, levelDbfs } from '../../src/media/pcm.js'
-import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
+import { loadVoiceModels } from '../../src/workers/media-assets.js'
 import {
   concatenate,
   framesOf,
@@ -22,7 +22,7 @@ const COLUMNS = [1209, 1336, 1477, 1633]
 const KEYS = '123A456B789C*0#D'
 
 const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/vad/caller-kernel.wasm', import.meta.url)))
-const kernel = new CallerKernel(wasm, VOICE_MODELS)
+const kernel = new CallerKernel(wasm, await loadVoiceModels())
 
 interface Press {
   onMs?: number

@@ -4,7 +4,7 @@ import { JUDGING_ALBUMS, measureNobody } from '../../bench/vad/nobody.js'
 import { missingInstruments } from '../../bench/vad/rendered.js'
 import { loadVads } from '../support/media-modules.js'
 
-// A minute of each noise: `node dist/bench/vad/main.js --nobody` takes two, and docs/VAD.md has its table.
+// A minute of each noise: `node dist/bench/vad/main.js --nobody` takes two, and bench/vad/README.md has its table.
 t.setTimeout(500_000)
 
 const { rows, missing } = await measureNobody(await loadVads(), 60_000)

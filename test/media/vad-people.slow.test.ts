@@ -5,9 +5,7 @@ import { promptUtterances } from '../../bench/vad/recorded.js'
 import { decisionsOf, scoreOf, smoothed } from '../../bench/vad/score.js'
 import { pinkNoise } from '../../bench/vad/sounds.js'
 import { FRAME_MS, type LegRateHz } from '../../src/core/units.js'
-import { VoiceBank } from '../../src/media/vad/voice-detector.js'
-import { SECOND_NUMBERS } from '../../src/media/vad/voice-features.js'
-import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
+import { loadMediaAssets, voiceDetectors } from '../../src/workers/media-assets.js'
 import { loadVads } from '../support/media-modules.js'
 import { hasMaterial } from '../support/material.js'
 
@@ -18,9 +16,10 @@ const SPEAKER = 'carlo'
 const PIECES = ['macroform-the_simplicity', 'manolo_camp-morning_coffee', 'reno_project-system'] as const
 
 const bank = await loadVads()
+const { callerKernel, voiceModels } = await loadMediaAssets()
 /** Its second stage finds everything to be a voice. */
-const acceptsAll = new Array<number>(SECOND_NUMBERS).fill(0).with(-1, 100)
-const firstSight = new VoiceBank({ models: { first: VOICE_MODELS.first, second: acceptsAll }, kernel: null })
+const acceptsAll = new Float32Array(voiceModels.second.length).with(-1, 100)
+const firstSight = voiceDetectors({ callerKernel, voiceModels: { ...voiceModels, second: acceptsAll } })
 
 for (const rateHz of [8000, 16_000] as const) {
   const telephone = rateHz === 8000

@@ -3,7 +3,7 @@ import { measureQuality } from '../../bench/vad/quality.js'
 import { NOISES } from '../../bench/vad/sounds.js'
 import { loadVads } from '../support/media-modules.js'
 
-// The whole corpus is measured by bench/vad (docs/VAD.md has its tables); this is a third of it.
+// The whole corpus is measured by bench/vad (bench/vad/README.md has its tables); this is a third of it.
 t.setTimeout(500_000)
 
 const quality = await measureQuality({
@@ -21,11 +21,11 @@ for (const rateHz of [8000, 16000]) {
   t.test(`${rateHz} Hz: a caller is told from the noise around him`, (t) => {
     t.equal(speech.length, 1 + 2 * NOISES.length)
     for (const { noise, snrDb, f1, segmentsMissed, onsetMedianMs } of speech) {
-      // A horn and an engine are more like a voice than steady noise is: docs/VAD.md.
+      // A horn and an engine are more like a voice than steady noise is: bench/vad/README.md.
       const least = (snrDb === 5 ? 0.9 : 0.93) - (noise === 'street' ? 0.03 : 0)
       t.ok(f1 >= least, `${noise} ${snrDb ?? ''} dB: F1 ${f1.toFixed(3)}`)
       t.equal(segmentsMissed, 0, `${noise}: nothing he says is missed`)
-      // Among other people on a telephone line he is heard a frame later: docs/VAD.md.
+      // Among other people on a telephone line he is heard a frame later: bench/vad/README.md.
       const late = snrDb === 5 || (noise === 'babble' && rateHz === 8000)
       t.ok(onsetMedianMs <= (late ? 80 : 60), `${noise} ${snrDb ?? ''} dB: begins after ${onsetMedianMs} ms`)
     }

@@ -17,7 +17,7 @@ t.test('who listens to a greeting before he speaks is heard, whatever is around 
     t.end()
     return
   }
-  // The hardest sixth of the table in docs/VAD.md.
+  // The hardest sixth of the table in bench/vad/README.md.
   for (const { who, rateHz, noise, snrDb, waitedMs, found, utterances } of await measureWaiting(
     await loadVads(),
     [5],

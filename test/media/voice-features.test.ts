@@ -8,19 +8,21 @@ import {
   MEMORY_UNITS,
   SECOND_NUMBERS,
   VoiceFeatures,
-} from '../../src/media/vad/voice-features.js'
-import { VOICE_MODELS } from '../../src/media/vad/voice-model.js'
+} from '../../bench/vad/voice-features.js'
+import { loadVoiceModels } from '../../src/workers/media-assets.js'
 import { framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 
+const models = await loadVoiceModels()
+
 t.test('the models are as long as the kernel reads them', (t) => {
-  t.equal(VOICE_MODELS.first.length, FIRST_NUMBERS)
-  t.equal(VOICE_MODELS.second.length, SECOND_NUMBERS)
-  t.ok([...VOICE_MODELS.first, ...VOICE_MODELS.second].every(Number.isFinite))
+  t.equal(models.first.length, FIRST_NUMBERS)
+  t.equal(models.second.length, SECOND_NUMBERS)
+  t.ok([...models.first, ...models.second].every(Number.isFinite))
   t.end()
 })
 
 t.test('silence has no pitch, a hum has its own', (t) => {
-  const kernel = new JsVoiceKernel(VOICE_MODELS)
+  const kernel = new JsVoiceKernel(models)
   kernel.history.fill(0)
   kernel.correlate()
   t.same(Array.from(kernel.correlation), new Array(LAGS).fill(0))
@@ -37,7 +39,7 @@ t.test('silence has no pitch, a hum has its own', (t) => {
 
 t.test('what is known of a frame stays a number, whatever comes', (t) => {
   for (const sampleRateHz of [8000, 16000] as const) {
-    const kernel = new JsVoiceKernel(VOICE_MODELS)
+    const kernel = new JsVoiceKernel(models)
     const features = new VoiceFeatures({ sampleRateHz, kernel })
     const memory = new Float32Array(MEMORY_UNITS)
     const shape = { sampleRateHz, ms: 2000, amplitude: 30_000 }

@@ -46,14 +46,14 @@ export const IMPURITY_MAX = 0.003
 
 // --- Voice (voice-detector.ts).
 
-/** Logarithms of odds: 0.7 / 0.3 begins a voice, under 0.6 / 0.4 ends it (docs/VAD.md). */
+/** Logarithms of odds: 0.7 / 0.3 begins a voice, under 0.6 / 0.4 ends it (bench/vad/README.md). */
 export const ODDS_BEGIN = 0.8472978603872037
 export const ODDS_ON = 0.4054651081081644
 /** What the second stage is told of these odds: e^6 is as sure as it gets. */
 export const ODDS_LIMIT = 6
 /** The second stage has so many groups of units. They were fitted apart, and their mean errs less than either. */
 export const GROUPS = 2
-/** Where a unit of the second stage is as sure as it gets (`squashed` in voice-features.ts). */
+/** Where a unit of the second stage is as sure as it gets (`squashed` in bench/vad/voice-features.ts). */
 export const SQUASH_LIMIT = 3
 /** The same logarithm by all that was heard: what is likely to the first stage and below this is no voice. */
 export const SECOND_ODDS_MIN = -0.8

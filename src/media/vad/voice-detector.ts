@@ -3,84 +3,36 @@ import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../core/limits.js'
 import { frameSamples, type LegRateHz } from '../../core/units.js'
 import { DTMF_TONES_HZ, digitOf } from '../dtmf.js'
 import { dbfsOfEnergy } from '../pcm.js'
-import { ODDS_BEGIN, ODDS_ON, SECOND_ODDS_DOUBTFUL, SECOND_ODDS_MIN } from './detection-limits.js'
-import { ComposedDetector, type FrameDetector, type Vad, type VadBank } from './vad.js'
-import { JsVoiceKernel, MEMORY_INPUTS, MEMORY_UNITS, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
+import { bandsAboveThemselves } from './band-splitter.js'
+import type { FrameDetector, Vad, VadBank } from './vad.js'
 
-/** The numbers of the units, of voice-model.ts. */
-interface VoiceModels {
-  readonly first: readonly number[]
-  readonly second: readonly number[]
+/** The numbers of the units, in the order in which caller-kernel/ reads them. `voice-model.f32` holds both in a row. */
+export interface VoiceModels {
+  readonly first: Float32Array
+  readonly second: Float32Array
 }
 
-interface VoiceBankOptions {
-  readonly models: VoiceModels
-  /** The compiled caller-kernel.wasm; null decides the same in TypeScript, at several times the cost. */
-  readonly kernel: WebAssembly.Module | null
-}
+/** How many are of the first stage: 32 units that weigh 48 features, their weights in the output, and its bias. */
+export const FIRST_NUMBERS = 32 + 48 * 32 + 32 + 1
 
 /**
- * The default bank: the features of a frame (`voice-features.ts`) are weighed by 32 units whose numbers were derived
- * from speech in noise (`voice-model.ts`). Speech begins when it is likely and ends when it is unlikely, so that a
- * decision does not flutter. What is likely to the first stage, but not by the last seconds, is music or noise.
+ * The default bank: the features of a frame are weighed by 32 units whose numbers were derived from speech in noise
+ * (bench/vad/). Speech begins when it is likely and ends when it is unlikely, so that a decision does not flutter. What
+ * is likely to the first stage, but not by all that was heard so far, is music or noise.
  */
 export class VoiceBank implements VadBank {
-  readonly #kernel: CallerKernel | JsVoiceKernel
+  readonly #kernel: CallerKernel
 
-  constructor({ models, kernel }: VoiceBankOptions) {
-    this.#kernel = kernel === null ? new JsVoiceKernel(models) : new CallerKernel(kernel, models)
-  }
-
-  open(sampleRateHz: LegRateHz): Vad {
-    const kernel = this.#kernel
-    return kernel instanceof CallerKernel
-      ? new KernelStream(kernel, sampleRateHz)
-      : new VoiceStream(kernel, sampleRateHz)
-  }
-
-  openDetector(sampleRateHz: LegRateHz): FrameDetector {
-    const kernel = this.#kernel
-    if (kernel instanceof CallerKernel) return new KernelStream(kernel, sampleRateHz)
-    return new ComposedDetector({ sampleRateHz, vad: this.open(sampleRateHz) })
-  }
-}
-
-/** The twin of the kernel in TypeScript: the model is derived with it, and tests hold the kernel against it. */
-class VoiceStream implements Vad {
-  doubtful = false
-  readonly #kernel: JsVoiceKernel
-  readonly #sampleRateHz: LegRateHz
-  #features: VoiceFeatures
-  readonly #memory = new Float32Array(MEMORY_UNITS)
-  #likely = false
-  #released = false
-
-  constructor(kernel: JsVoiceKernel, sampleRateHz: LegRateHz) {
+  constructor(kernel: CallerKernel) {
     this.#kernel = kernel
-    this.#sampleRateHz = sampleRateHz
-    this.#features = new VoiceFeatures({ sampleRateHz, kernel })
   }
 
-  isSpeech(frame: Int16Array): boolean {
-    assert(!this.#released, 'VAD used after its release')
-    assert(frame.length === frameSamples(this.#sampleRateHz), 'the VAD takes frames of 20 ms')
-    this.#features.take(frame)
-    const odds = this.#kernel.odds()
-    const second = this.#kernel.secondOdds(odds, this.#memory)
-    this.#likely = odds > (this.#likely ? ODDS_ON : ODDS_BEGIN)
-    const speaks = this.#likely && second > SECOND_ODDS_MIN
-    this.doubtful = speaks && second < SECOND_ODDS_DOUBTFUL
-    return speaks
+  open(sampleRateHz: LegRateHz): KernelStream {
+    return new KernelStream(this.#kernel, sampleRateHz)
   }
 
-  reset(): void {
-    this.#features = new VoiceFeatures({ sampleRateHz: this.#sampleRateHz, kernel: this.#kernel })
-    this.#memory.fill(0)
-    this.#likely = this.doubtful = false
-  }
-
-  release(): void {
-    this.#released = true
+  openDetector(sampleRateHz: LegRateHz): KernelStream {
+    return this.open(sampleRateHz)
   }
 }
 
@@ -135,10 +87,7 @@ export class CallerKernel {
   readonly #free: number[] = []
   #end: number
 
-  /**
-   * @param module the compiled caller-kernel.wasm
-   * @param models of voice-model.ts, in the order of `JsVoiceKernel`
-   */
+  /** @param module the compiled caller-kernel.wasm */
   constructor(module: WebAssembly.Module, models: VoiceModels) {
     // The shapes of these exports are fixed by caller-kernel/index.ts.
     this.exports = new WebAssembly.Instance(module).exports as unknown as KernelExports
@@ -153,11 +102,6 @@ export class CallerKernel {
     new Float32Array(memory.buffer, MODEL.value, models.first.length).set(models.first)
     new Float32Array(memory.buffer, SECOND_MODEL.value, models.second.length).set(models.second)
     this.#writeToneTables()
-  }
-
-  /** The features of the frame that was taken last (voice-features.ts): a copy, for tests. */
-  get inputs(): Float32Array {
-    return new Float32Array(this.exports.memory.buffer, this.exports.INPUTS.value, MEMORY_INPUTS).slice()
   }
 
   /**

@@ -175,7 +175,7 @@ export const STREAM_BYTES: usize = (MEMORY + GROUPS * UNITS_BYTES + 63) & ~63
 
 // --- voice: features -------------------------------------------------------------------------------------
 
-/** The features of ../voice-features.ts, which explains them: the same sums, four bands at a time. */
+/** The features of bench/vad/voice-features.ts, which explains them: the same sums, four bands at a time. */
 
 /** The inputs of the units: 48 features, and behind them the memory of a group of the second stage. */
 export const INPUTS = memory.data((48 + 32) << 2, 16)
@@ -408,7 +408,7 @@ function newest10(values: usize): f32 {
 
 // --- voice: bands ----------------------------------------------------------------------------------------
 
-/** The band splitter of ../voice-features.ts, two or four outputs of each all-pass at a time. */
+/** The band splitter of ../band-splitter.ts, two or four outputs of each all-pass at a time. */
 
 // The coefficients k of the even and the odd all-pass, in the order of a vector of samples; then 1 - k^2, k^2 and k^4.
 // They lie in memory since the engine would build a constant vector anew at each use.
@@ -665,7 +665,7 @@ function takePitch(stream: usize): void {
 // --- voice: the model ------------------------------------------------------------------------------------
 
 /**
- * The models, in the order of ../voice-features.ts: the first a layer of 48 inputs, 32 weights of the output and its bias;
+ * The models, in the order of ../voice-model.f32: the first a layer of 48 inputs, 32 weights of the output and its bias;
  * the second twice two layers of 80 inputs and 32 weights of the output, then its bias. A layer is 32 biases, and for each
  * input its weights to all units side by side.
  */
@@ -733,7 +733,7 @@ function secondOdds(stream: usize, odds: f32): f32 {
   return load<f32>(model) + sum(total)
 }
 
-/** As in ../voice-features.ts. */
+/** As in bench/vad/voice-features.ts. */
 function squashed(x: v128): v128 {
   const limit = f32x4.splat(<f32>SQUASH_LIMIT)
   const bounded = f32x4.pmax(f32x4.neg(limit), f32x4.pmin(limit, x))

@@ -1,5 +1,16 @@
-import type { LegRateHz } from '../../core/units.js'
-import { GROUPS, ODDS_LIMIT, SQUASH_LIMIT } from './detection-limits.js'
+import { assert } from '../../src/core/assert.js'
+import { frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { BANDS, BandSplitter, decibels, LOW_SAMPLES } from '../../src/media/vad/band-splitter.js'
+import {
+  GROUPS,
+  ODDS_BEGIN,
+  ODDS_LIMIT,
+  ODDS_ON,
+  SECOND_ODDS_DOUBTFUL,
+  SECOND_ODDS_MIN,
+  SQUASH_LIMIT,
+} from '../../src/media/vad/detection-limits.js'
+import type { Vad } from '../../src/media/vad/vad.js'
 
 /** Samples at 2 kHz in the autocorrelation, and its lags: 5 to 28 are pitches of 400 to 71 Hz. */
 const WINDOW = 64
@@ -25,9 +36,6 @@ export const GROUP_NUMBERS = 2 * layerNumbers(MEMORY_INPUTS) + UNITS
 /** The same of the second stage: its groups, and the bias of their outputs' sum. */
 export const SECOND_NUMBERS = GROUPS * GROUP_NUMBERS + 1
 
-/** Six bands up to 4 kHz: to 250, 500, 1000, 2000, 3000 and 4000 Hz. */
-const BANDS = 6
-
 /**
  * Features that tell a caller from his surroundings, frame by frame, as numbers near 0 to 4. None depends on how loud
  * the line is: levels are relative to the floor of their band (the lowest smoothed level of the last 3 s) or to the
@@ -47,7 +55,7 @@ const BANDS = 6
  *
  * Music and machines have steady pitches. Many people at once have no pitch. A caller changes in all of these features.
  *
- * The units are derived with this class; calls use its twin, caller-kernel/.
+ * The units are derived with this class; calls use its twin, src/media/vad/caller-kernel/.
  */
 export class VoiceFeatures {
   readonly #kernel: JsVoiceKernel
@@ -287,19 +295,6 @@ export class VoiceFeatures {
   }
 }
 
-/**
- * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is
- * known is this frame: a level is compared with itself as it is kept, so rounding decides, and the first step is a
- * large one. The kernel, whose levels are not as fine, gets these bits, so that it begins where the units were derived.
- */
-export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz): number {
-  new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low)
-  return bandPower.reduce(
-    (bits, power, band) => (decibels(power) > Math.fround(decibels(power)) ? bits | (1 << band) : bits),
-    0,
-  )
-}
-
 /** Deviation in a window, from running sums. */
 class RunningDeviation {
   #sum = 0
@@ -323,116 +318,28 @@ class RunningDeviation {
   }
 }
 
-function decibels(power: number): number {
-  const db = TEN_LOG * Math.log(power + 1e-3)
-  return db < DB_MIN ? DB_MIN : db
-}
-
 // Each band and all of them together.
 const LEVELS = BANDS + 1
 const BAND_SHARES = [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 4, 1 / 4]
-const TEN_LOG = 10 / Math.LN10
-// Digital silence and the last bit of mu-law would make the floor too low.
-const DB_MIN = 14
 const OVER_DB_MAX = 45
 // The lowest smoothed level is this far below its mean.
 const FLOOR_BIAS_DB = 2
 const PARTS = 5
 const PART_FRAMES = 30
 const STEP_DB = 0.25
-const LOW_SAMPLES = 40
 const CORRELATIONS = 5
 const SHORT_WINDOW = 16
 const LONG_WINDOW = 64
 const PEAK_FRAMES = 10
 const PEAK_FRAMES_NOW = 5
 
-// Scratch of all calls of a thread.
+// Scratch of all streams.
 const bandPower = new Float64Array(BANDS)
 const low = new Float32Array(LOW_SAMPLES)
 
 /**
- * Halves a band: both halves at half the rate. The sum and the difference of two all-passes are its halves.
- * caller-kernel/ has its twin.
- */
-class HalfSplit {
-  #even = 0
-  #odd = 0
-
-  /** @param length of `samples`, even; both halves get half as many, and may not be `samples` */
-  take(samples: Float32Array, length: number, lower: Float32Array, upper: Float32Array): void {
-    let even = this.#even
-    let odd = this.#odd
-    for (let i = 0; i < length; i += 2) {
-      const a = samples[i] as number
-      const b = samples[i + 1] as number
-      const passedA = even + ALL_PASS_EVEN * a
-      even = a - ALL_PASS_EVEN * passedA
-      const passedB = odd + ALL_PASS_ODD * b
-      odd = b - ALL_PASS_ODD * passedB
-      lower[i >> 1] = (passedA + passedB) / 2
-      upper[i >> 1] = (passedA - passedB) / 2
-    }
-    this.#even = even
-    this.#odd = odd
-  }
-}
-
-// The pair of WebRTC's splitting filter.
-const ALL_PASS_EVEN = 0.64
-const ALL_PASS_ODD = 0.17
-
-/** Splits frames of 20 ms into bands. The signal above 4 kHz is left out: a telephone line does not carry it. */
-class BandSplitter {
-  readonly #splits: readonly HalfSplit[]
-  readonly #wide: HalfSplit | null
-
-  constructor(options: { readonly sampleRateHz: 8000 | 16000 }) {
-    this.#splits = Array.from({ length: BANDS - 1 }, () => new HalfSplit())
-    this.#wide = options.sampleRateHz === 16000 ? new HalfSplit() : null
-  }
-
-  /**
-   * @param bandPower of each band, per sample at its own rate, is written there
-   * @param low everything below 1 kHz, at 2 kHz: 40 samples, is written there
-   */
-  take(frame: Int16Array, bandPower: Float64Array, low: Float32Array): void {
-    const [at2000, at1000, at3000, at500, at250] = this.#splits
-    input.set(frame)
-    if (this.#wide !== null) {
-      this.#wide.take(input, frame.length, lower, upper)
-      input.set(lower)
-    }
-    at2000?.take(input, 160, lower, upper)
-    at3000?.take(upper, 80, high, input)
-    // The upper half of a band is mirrored: its low part is what was highest.
-    bandPower[5] = powerOf(high, 40)
-    bandPower[4] = powerOf(input, 40)
-    at1000?.take(lower, 80, low, upper)
-    bandPower[3] = powerOf(upper, 40)
-    at500?.take(low, 40, lower, upper)
-    bandPower[2] = powerOf(upper, 20)
-    at250?.take(lower, 20, high, upper)
-    bandPower[1] = powerOf(upper, 10)
-    bandPower[0] = powerOf(high, 10)
-  }
-}
-
-function powerOf(samples: Float32Array, length: number): number {
-  let sum = 0
-  for (let i = 0; i < length; i++) sum += (samples[i] as number) * (samples[i] as number)
-  return sum / length
-}
-
-// Scratch of all calls of a thread.
-const input = new Float32Array(320)
-const lower = new Float32Array(160)
-const upper = new Float32Array(160)
-const high = new Float32Array(40)
-
-/**
  * The sums of the voice detector; one object may serve many streams, as its arrays are scratch. Its twin is in
- * caller-kernel/.
+ * src/media/vad/caller-kernel/.
  */
 export class JsVoiceKernel {
   /** `HISTORY_SAMPLES` at 2 kHz, the newest last. */
@@ -519,4 +426,43 @@ export function squashed(x: number): number {
   const bounded = Math.max(-SQUASH_LIMIT, Math.min(SQUASH_LIMIT, x))
   const square = bounded * bounded
   return (bounded * (27 + square)) / (27 + 9 * square)
+}
+
+/** Decides as the calls' `KernelStream` does, in TypeScript: caller-kernel.test.ts compares them. */
+export class VoiceStream implements Vad {
+  doubtful = false
+  readonly #kernel: JsVoiceKernel
+  readonly #sampleRateHz: LegRateHz
+  #features: VoiceFeatures
+  readonly #memory = new Float32Array(MEMORY_UNITS)
+  #likely = false
+  #released = false
+
+  constructor(kernel: JsVoiceKernel, sampleRateHz: LegRateHz) {
+    this.#kernel = kernel
+    this.#sampleRateHz = sampleRateHz
+    this.#features = new VoiceFeatures({ sampleRateHz, kernel })
+  }
+
+  isSpeech(frame: Int16Array): boolean {
+    assert(!this.#released, 'VAD used after its release')
+    assert(frame.length === frameSamples(this.#sampleRateHz), 'the VAD takes frames of 20 ms')
+    this.#features.take(frame)
+    const odds = this.#kernel.odds()
+    const second = this.#kernel.secondOdds(odds, this.#memory)
+    this.#likely = odds > (this.#likely ? ODDS_ON : ODDS_BEGIN)
+    const speaks = this.#likely && second > SECOND_ODDS_MIN
+    this.doubtful = speaks && second < SECOND_ODDS_DOUBTFUL
+    return speaks
+  }
+
+  reset(): void {
+    this.#features = new VoiceFeatures({ sampleRateHz: this.#sampleRateHz, kernel: this.#kernel })
+    this.#memory.fill(0)
+    this.#likely = this.doubtful = false
+  }
+
+  release(): void {
+    this.#released = true
+  }
 }
