@@ -207,8 +207,8 @@ function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children
   return backend
 }
 
-function answerAfterMs({ level, lineEcho }: CaseOptions): number {
-  return level === 'L2-prod' && !lineEcho ? ANSWER_AFTER_MS : 0
+function answerAfterMs({ level }: CaseOptions): number {
+  return level === 'L2-prod' ? ANSWER_AFTER_MS : 0
 }
 
 /** One process, or several that share a port; each then has one of its own too, for the sockets of its calls. */
@@ -308,6 +308,7 @@ function startGenerators(
       level: options.level,
       messageFrames: framesInMessage(subject, options),
       answerAfterMs: answerAfterMs(options),
+      lineEchoPercent: options.lineEchoPercent,
       seed: options.seed,
       freshWebhooks: options.processes > 1,
       lifeMs: options.seconds * 1000 + OVERHEAD_MS + (options.steady ? STEADY_WARM_UP_MS : 0),

@@ -34,7 +34,7 @@ How
   --generators N          processes of the load generator, 1 to 8 (default 1)
   --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
   --seed N                of late frames and interruptions (default 1)
-  --line-echo             at L2-prod the model says words back at once: each line has an echo of its speech
+  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 0)
   --edge-tls              the gateway's public port speaks TLS itself
   --pin                   server on CPU 0, all else on CPU 1 (taskset)
   --profile DIR           V8 profiles of the server's threads, the measuring window each
@@ -58,7 +58,7 @@ export interface BenchOptions {
   readonly seed: number
   readonly pin: boolean
   readonly edgeTls: boolean
-  readonly lineEcho: boolean
+  readonly lineEchoPercent: number
   readonly profileDir: string | null
   readonly json: string | null
   readonly html: string | null
@@ -113,7 +113,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     seed: whole('--seed', values.seed, 1, 0, 1_000_000),
     pin: values.pin === true && availableParallelism() > 1,
     edgeTls: values['edge-tls'] === true,
-    lineEcho: values['line-echo'] === true,
+    lineEchoPercent: Number(one('--line-echo', values['line-echo'] ?? '0', ['0', '30', '100'])),
     profileDir: values.profile ?? null,
     json: values.json ?? null,
     html: values.html ?? null,
@@ -149,7 +149,7 @@ function parse(argv: readonly string[]) {
         'message-ms': { type: 'string' },
         pin: { type: 'boolean' },
         'edge-tls': { type: 'boolean' },
-        'line-echo': { type: 'boolean' },
+        'line-echo': { type: 'string' },
         level: { type: 'string', multiple: true },
         subject: { type: 'string', multiple: true },
         calls: { type: 'string' },

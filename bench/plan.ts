@@ -107,7 +107,7 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     pin: options.pin,
     steady: false,
     edgeTls: options.edgeTls && subject.name === 'mkondo',
-    lineEcho: options.lineEcho,
+    lineEchoPercent: options.lineEchoPercent,
     latenessMsMax: options.latenessMsMax,
   }
 }

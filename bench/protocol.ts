@@ -79,6 +79,8 @@ export interface GeneratorOptions {
   readonly messageFrames: number | null
   /** What is said comes back this much later, beside what the way takes. A multiple of a frame. */
   readonly answerAfterMs: number
+  /** Share of the calls whose line has an echo. */
+  readonly lineEchoPercent: number
   readonly seed: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean

@@ -30,8 +30,8 @@ export interface CaseOptions {
   readonly steady: boolean
   /** The gateway's public port speaks TLS. */
   readonly edgeTls: boolean
-  /** At L2-prod the model says words back at once, as if the caller's phone gave them back. */
-  readonly lineEcho: boolean
+  /** Share of the calls whose line gives our speech back, 20 dB softer and 180 ms later. */
+  readonly lineEchoPercent: number
   /** Over this lateness of the generator at p99 the run is void. */
   readonly latenessMsMax: number
 }

@@ -4,6 +4,7 @@ import { seededRandom } from '../../src/simulator/random.js'
 import { machineMs } from '../kit/process.js'
 import { type Histogram, recordMs } from '../kit/histogram.js'
 import { ReceivedAudio, type ReceivedAudioOptions, type AudioCounts } from './received-audio.js'
+import type { LineEcho } from './line-echo.js'
 import { FrameReader, type Line, maskedFrame, OPCODE } from './lines.js'
 import { MARKER_EVERY_FRAMES, talkFrame } from './signal.js'
 
@@ -39,6 +40,7 @@ export class Caller implements Spoke {
   lost = false
   readonly #shared: SharedByCallers
   readonly #interruptions: Interruptions | null
+  readonly #echo: LineEcho | null
   readonly #reader: FrameReader
   readonly #tone: Buffer
   readonly #marker: Buffer
@@ -53,11 +55,24 @@ export class Caller implements Spoke {
   #speechAt = -1
 
   /** @param number  its place among the callers of a run: when it talks */
-  constructor(shared: SharedByCallers, name: string, number: number, interruptions: Interruptions | null) {
+  constructor(
+    shared: SharedByCallers,
+    name: string,
+    number: number,
+    interruptions: Interruptions | null,
+    echo: LineEcho | null,
+  ) {
     this.#shared = shared
+    this.#echo = echo
     this.#number = number
     this.#interruptions = interruptions
-    this.received = new ReceivedAudio(shared.audio, shared.counts, shared.tone, shared.talk.length > 0 ? number : null)
+    this.received = new ReceivedAudio(
+      shared.audio,
+      shared.counts,
+      shared.tone,
+      shared.talk.length > 0 ? number : null,
+      echo !== null,
+    )
     this.#reader = new FrameReader((opcode, bytes, from, to) => this.#frame(opcode, bytes, from, to))
     // Buffers of its own: the number of each frame is written into them.
     this.#tone = shared.line.frame(shared.tone, name)
@@ -104,7 +119,8 @@ export class Caller implements Spoke {
     }
     const shared = this.#shared
     if (this.framesSent === 0) this.received.startMs = dueMs + shared.answerAfterMs
-    const frame = this.#next(dueMs)
+    const alone = this.#next(dueMs)
+    const frame = this.#echo === null ? alone : (shared.line.withSamples(alone, this.#echo.play()) ?? alone)
     this.framesSent++
     const hold = this.#interruptions?.hold() ?? false
     if (hold) {
@@ -153,15 +169,25 @@ export class Caller implements Spoke {
     const { line } = this.#shared
     if (opcode === OPCODE.binary) {
       const count = line.samples(bytes, from, to, scratch)
-      if (count > 0) this.received.audio(scratch, count, nowMs)
+      if (count > 0) this.#heard(count, nowMs)
     } else if (opcode === OPCODE.text) {
       const heard = line.text(bytes, from, to, scratch)
-      if (heard.type === 'audio') this.received.audio(scratch, heard.samples, nowMs)
-      else if (heard.type === 'clear') this.received.cleared(nowMs)
+      if (heard.type === 'audio') this.#heard(heard.samples, nowMs)
+      else if (heard.type === 'clear') this.#cleared(nowMs)
       else if (heard.type === 'reply') this.#socket?.write(heard.frame)
     } else if (opcode === OPCODE.ping) {
       this.#socket?.write(maskedFrame(OPCODE.pong, bytes.subarray(from, to)))
     }
+  }
+
+  #heard(count: number, nowMs: number): void {
+    this.received.audio(scratch, count, nowMs)
+    this.#echo?.heard(scratch, count)
+  }
+
+  #cleared(nowMs: number): void {
+    this.received.cleared(nowMs)
+    this.#echo?.cleared()
   }
 }
 

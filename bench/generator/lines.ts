@@ -16,6 +16,8 @@ export interface Line {
   frame(samples: Int16Array, call: string): Buffer
   /** Writes the number of the frame into a message. */
   number(frame: Buffer, number: number): void
+  /** Puts samples on top of those of a message, but not on its number. @returns a copy; null where the line cannot */
+  withSamples(frame: Buffer, added: Int16Array): Buffer | null
   /** Messages that a call begins with. */
   greeting(call: string): readonly Buffer[]
   /** Copies the samples of a binary message. @returns how many. */
@@ -43,6 +45,23 @@ class PcmLine implements Line {
 
   number(frame: Buffer, number: number): void {
     if (this.#sequence) patchMasked(frame, PCM_HEADER_BYTES, sequenceByte(this.rateHz), number)
+  }
+
+  withSamples(frame: Buffer, added: Int16Array): Buffer {
+    const mixed = Buffer.from(frame)
+    const numberAt = this.#sequence ? sequenceByte(this.rateHz) / 2 : -2
+    for (let i = 0; i < added.length; i++) {
+      if (i === numberAt || i === numberAt + 1) continue
+      const at = PCM_HEADER_BYTES + 2 * i
+      const low = MASK[(2 * i) & 3] as number
+      const high = MASK[(2 * i + 1) & 3] as number
+      const bits = ((frame[at] as number) ^ low) | (((frame[at + 1] as number) ^ high) << 8)
+      const sample = (bits << 16) >> 16
+      const sum = Math.max(-32768, Math.min(32767, sample + (added[i] as number)))
+      mixed[at] = (sum & 0xff) ^ low
+      mixed[at + 1] = ((sum >> 8) & 0xff) ^ high
+    }
+    return mixed
   }
 
   greeting(): readonly Buffer[] {
@@ -103,6 +122,11 @@ class TwilioLine implements Line {
         },
       },
     ].map((message) => maskedFrame(OPCODE.text, Buffer.from(JSON.stringify(message))))
+  }
+
+  /** Whoever takes this line listens to no echo. */
+  withSamples(): null {
+    return null
   }
 
   samples(): number {

@@ -6,6 +6,7 @@ import { FOLLOWING_MESSAGE_MS_MAX } from '../protocol.js'
 import type { FromGenerator, GeneratorOptions, GeneratorResult, ToGenerator } from '../protocol.js'
 import { Caller, type SharedByCallers, Interruptions, SPEECH_MS, Wheel } from './caller.js'
 import { newAudioCounts } from './received-audio.js'
+import { LineEcho, hasLineEcho } from './line-echo.js'
 import { lineFor } from './lines.js'
 import { askForStream, closeWebhooks, freshConnections, openSocket, overTls } from './opening.js'
 import { MARKER_HZ, TONE_HZ, speechFrames, talkFrames, toneFrame } from './signal.js'
@@ -78,6 +79,7 @@ async function openOne(index: number): Promise<void> {
     callSid,
     index,
     options.level === 'L3' ? new Interruptions(options.seed + index) : null,
+    hasLineEcho(index, options.lineEchoPercent) ? new LineEcho(line.rateHz) : null,
   )
   let port = options.port
   let target = `/audio?call=${callSid}`

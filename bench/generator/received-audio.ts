@@ -97,6 +97,10 @@ export class ReceivedAudio {
   readonly #tone: Int16Array
   readonly #sines: SineTable
   readonly #talker: number | null
+  readonly #echoes: boolean
+  readonly #twoCosines: number
+  /** Where the line has an echo: the best block since the last marker. */
+  #bestSnrDb = -Infinity
   #filled = 0
   #blockArrivalMs = 0
   /** How far numbers of sent frames have run ahead of the count of heard ones. */
@@ -122,15 +126,26 @@ export class ReceivedAudio {
   readonly #phaseCount: Float64Array
   #lastPhase = -1
 
-  /** @param talker  the caller's number where it talks by schedule (`talkFrame`); null where it does not */
-  constructor(options: ReceivedAudioOptions, counts: AudioCounts, tone: Int16Array, talker: number | null = null) {
+  /**
+   * @param talker  the caller's number where it talks by schedule (`talkFrame`); null where it does not
+   * @param echoes  the line has an echo: it puts the marker before last, 20 dB softer, into some frames of the tone
+   */
+  constructor(
+    options: ReceivedAudioOptions,
+    counts: AudioCounts,
+    tone: Int16Array,
+    talker: number | null = null,
+    echoes = false,
+  ) {
     this.#talker = talker
+    this.#echoes = echoes
     this.#options = options
     this.#counts = counts
     this.#frame = frameSamples(options.rateHz)
     this.#block = new Int16Array(this.#frame)
     this.#tone = tone
     this.#sines = sineTable(options.rateHz)
+    this.#twoCosines = 2 * (this.#sines.cos[1] as number)
     this.#phaseSumMs = new Float64Array(options.messageFrames ?? 0)
     this.#phaseCount = new Float64Array(options.messageFrames ?? 0)
   }
@@ -228,7 +243,10 @@ export class ReceivedAudio {
   }
 
   #inOrder(heard: Heard, arrivalMs: number): void {
-    if (heard === 'marker') this.#counts.markersSeen++
+    if (heard === 'marker') {
+      this.#counts.markersSeen++
+      this.#settleQuality()
+    }
     if (this.#options.sequence) this.#slipTo(this.#takeSequence(), arrivalMs)
     else if (heard === 'marker') this.#slipToMarker(arrivalMs)
     const index = this.framesHeard + this.#slip
@@ -327,9 +345,13 @@ export class ReceivedAudio {
     const at = this.#frame * SEQUENCE_AT
     const low = (this.#block[at] as number) & 0xffff
     const high = (this.#block[at + 1] as number) & 0xffff
-    // Restores the samples that the number has overwritten, so that quality is measured by the others.
-    this.#block[at] = this.#tone[at] as number
-    this.#block[at + 1] = this.#tone[at + 1] as number
+    // Restores the samples that the number has overwritten, so that quality is measured by the others: a tone, also one
+    // with its own echo, goes on as its last two samples say.
+    for (let i = at; i < at + 2; i++) {
+      this.#block[i] = this.#echoes
+        ? Math.round(this.#twoCosines * (this.#block[i - 1] as number) - (this.#block[i - 2] as number))
+        : (this.#tone[i] as number)
+    }
     return low + high * 65536
   }
 
@@ -337,8 +359,18 @@ export class ReceivedAudio {
     const counts = this.#counts
     if (!this.#inWindow(arrivalMs) || arrivalMs < this.#excusedUntilMs || counts.snrsDb.length >= SNRS_KEPT) return
     const snrDb = toneSnrDb(this.#block, this.#sines)
+    if (this.#echoes) {
+      this.#bestSnrDb = Math.max(this.#bestSnrDb, snrDb)
+      return
+    }
     counts.snrsDb.push(snrDb)
     if (snrDb < POOR_SNR_DB) counts.blocksPoor++
+  }
+
+  /** An echo of a marker falls into two of the four blocks between two markers at most, so the best tells the way. */
+  #settleQuality(): void {
+    if (this.#bestSnrDb > -Infinity) this.#counts.snrsDb.push(this.#bestSnrDb)
+    this.#bestSnrDb = -Infinity
   }
 
   /** With interruptions a frame's place is known from the markers alone: the last one sent before it came. */
@@ -346,6 +378,7 @@ export class ReceivedAudio {
     // Of the caller's own speech coming back, some sounds pass for a marker.
     if (marker && !this.#inMarker && arrivalMs > this.#excusedUntilMs) {
       this.#counts.markersSeen++
+      this.#settleQuality()
       const everyMs = MARKER_EVERY_FRAMES * FRAME_MS
       const sinceFirstMs = arrivalMs - this.startMs - (MARKER_EVERY_FRAMES - 1) * FRAME_MS
       if (sinceFirstMs >= 0 && this.#inWindow(arrivalMs)) recordMs(this.#counts.whole, sinceFirstMs % everyMs)

@@ -22,7 +22,7 @@ t.test(
       pin: false,
       steady: false,
       edgeTls: false,
-      lineEcho: false,
+      lineEchoPercent: 0,
       latenessMsMax: 1000,
     })
     t.equal(result.callsOpen, 4, result.reasons.join('; '))

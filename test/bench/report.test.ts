@@ -48,7 +48,7 @@ function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): 
       pin: false,
       steady: false,
       edgeTls: false,
-      lineEcho: false,
+      lineEchoPercent: 0,
       latenessMsMax: 5,
     },
     verdict: cpuMs === null ? 'untrue' : 'held',

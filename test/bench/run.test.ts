@@ -20,7 +20,7 @@ const options: CaseOptions = {
   pin: false,
   steady: false,
   edgeTls: false,
-  lineEcho: false,
+  lineEchoPercent: 0,
   // Tests run on busy machines: this one does not check speed.
   latenessMsMax: 1000,
 }

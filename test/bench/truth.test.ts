@@ -22,7 +22,7 @@ const options: CaseOptions = {
   pin: false,
   steady: false,
   edgeTls: false,
-  lineEcho: false,
+  lineEchoPercent: 0,
   latenessMsMax: 5,
 }
 

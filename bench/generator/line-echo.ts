@@ -1,0 +1,62 @@
+import { FRAME_MS, frameSamples, msToSamples } from '../../src/core/units.js'
+import type { LegRateHz } from '../../src/core/units.js'
+
+/** What the line gives back of our speech: 20 dB softer, this long after it was played. */
+const ECHO_GAIN = 0.1
+const ECHO_DELAY_MS = 180
+/** What a server may send ahead of time; more is not played. */
+const AHEAD_MS_MAX = 500
+
+/** Whether caller number `caller` has an echo, when `percent` of the callers have one: spread evenly. */
+export function hasLineEcho(caller: number, percent: number): boolean {
+  return Math.floor(((caller + 1) * percent) / 100) > Math.floor((caller * percent) / 100)
+}
+
+/**
+ * The far end of a call whose line has an echo: plays what comes in real time, and gives the caller's frames what comes
+ * back of it. On a mixed line the carrier also puts what it plays into them, as it is.
+ */
+export class LineEcho {
+  readonly #frame: number
+  readonly #delay: number
+  /** A line of time: what was played, what is to be played, and silence where there was nothing to play. */
+  readonly #line: Int16Array
+  readonly #back: Int16Array
+  #written = 0
+  #played = 0
+
+  constructor(rateHz: LegRateHz) {
+    this.#frame = frameSamples(rateHz)
+    this.#delay = msToSamples(ECHO_DELAY_MS, rateHz)
+    this.#line = new Int16Array(msToSamples(ECHO_DELAY_MS + FRAME_MS + AHEAD_MS_MAX, rateHz))
+    this.#back = new Int16Array(this.#frame)
+  }
+
+  /** Audio that came for the caller. */
+  heard(samples: Int16Array, count: number): void {
+    const room = this.#line.length - this.#delay - this.#frame - (this.#written - this.#played)
+    for (let i = 0; i < Math.min(count, room); i++) this.#put(samples[i] as number)
+  }
+
+  /** What is not played yet is thrown away. */
+  cleared(): void {
+    this.#written = this.#played
+  }
+
+  /** Plays a frame. @returns what comes back of earlier ones meanwhile; valid until the next call */
+  play(): Int16Array {
+    const line = this.#line
+    while (this.#written < this.#played + this.#frame) this.#put(0)
+    this.#played += this.#frame
+    const from = this.#played - this.#frame - this.#delay
+    for (let i = 0; i < this.#frame; i++) {
+      const at = from + i
+      this.#back[i] = at < 0 ? 0 : Math.round(ECHO_GAIN * (line[at % line.length] as number))
+    }
+    return this.#back
+  }
+
+  #put(sample: number): void {
+    this.#line[this.#written++ % this.#line.length] = sample
+  }
+}
