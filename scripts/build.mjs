@@ -1,6 +1,6 @@
 // Builds dist/ in about a second: esbuild strips the types file by file (`npm run typecheck` checks them), and the
 // WebAssembly kernels are compiled from AssemblyScript when they are older than their sources, and so is the console,
-// with Vite.
+// with Vite, and the resampler's filters are taken from libsamplerate.
 // Outputs without a source are deleted, so that a deleted test does not run again.
 //
 //   node scripts/build.mjs [--types]
@@ -104,6 +104,19 @@ for (const folder of kernels) {
   }
 }
 
+// The filters of the resampler take a quarter of a second to derive: each start would.
+const resample = 'src/media/resample/polyphase'
+const filters = join(outDir, `${resample}-rows.json`)
+if (!isCurrent(filters, [join(root, `${resample}.ts`), join(root, 'package-lock.json')])) {
+  const { derivePolyphaseRows } = await import(join(outDir, `${resample}.js`))
+  const { create, ConverterType } = (await import('@alexanderolsen/libsamplerate-js')).default
+  const rows = await derivePolyphaseRows((inRateHz, outRateHz) =>
+    create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
+  )
+  const bytes = ({ buffer }) => Buffer.from(buffer).toString('base64')
+  writeFileSync(filters, JSON.stringify(rows.map((row) => ({ ...row, coefficients: bytes(row.coefficients) }))))
+}
+
 const consoleOut = join(outDir, 'console')
 // The console imports types from elsewhere, which are not in it.
 if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(root, 'package-lock.json')])) {
@@ -119,6 +132,7 @@ if (!isCurrent(join(consoleOut, 'index.html'), [...files(consoleFolder), join(ro
 
 const kept = new Set([
   ...data.map(built),
+  filters,
   ...files(consoleOut),
   ...modules.flatMap((file) => ['.js', '.js.map', '.d.ts'].map((end) => built(file).replace(/\.ts$/, end))),
   ...kernels.flatMap((folder) => [built(folder) + '.wasm', built(folder) + '.wasm.js']),

@@ -691,6 +691,14 @@ export const SCENARIO_REPEATS_MAX = 1000
 export const STORE_DEADLINE_MS = 250
 /** After an operation that timed out, the store is not asked for this long. */
 export const STORE_REST_MS = 1000
+/**
+ * The same of operations that no new caller waits for: heartbeats, what is kept of calls, and the recovery of a call,
+ * whose caller has nobody else. Shorter than a balancer waits for a gateway, and a fifth of what the carrier waits.
+ */
+export const STORE_PATIENCE_MS = 2000
+/** After an operation of a recovery that the store did not answer, the next one, and when no more is sent. */
+export const RECOVERY_AGAIN_MS = 500
+export const RECOVERY_WITHIN_MS = 4000
 /** A claim that its owner does not confirm within this time is free again. */
 export const CLAIM_TTL_MS = 3000
 /** Entry of a live call; every write renews it. */
@@ -722,8 +730,6 @@ export const REDIS_START_MS_MAX = 2000
 /** Connecting to Redis or to a Sentinel, and the longest pause between two attempts. */
 export const REDIS_CONNECT_MS_MAX = 1000
 export const REDIS_RETRY_MS_MAX = 500
-/** A connection to Redis that owes an answer and is silent for this long is given up, and made again. */
-export const REDIS_SILENT_MS_MAX = 1000
 /** Sentinels of one URL. */
 export const REDIS_SENTINELS_MAX = 16
 /** A node whose heartbeat stands still for this long, in the store's time, is deleted from it. */

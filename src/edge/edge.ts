@@ -223,6 +223,7 @@ function fleetSide(
     noted,
     again: (webhook) => routing.route(webhook),
     log,
+    clock,
     sleep: (ms) => sleep(ms, undefined, { ref: false }),
   })
   const routing: WebhookRouting<WebhookAnswer> = new WebhookRouting<WebhookAnswer>({

@@ -24,7 +24,7 @@ interface CallKeeperOptions {
   readonly node: string
   /** True: nobody could read a state, so none is written; an entry only says that its call is over. */
   readonly alone: boolean
-  readonly store: Pick<CallStore, 'saveAll' | 'read' | 'over'>
+  readonly store: Pick<CallStore, 'saveAll' | 'over'>
   /** TOKEN_SECRET: the first encrypts, each decrypts. */
   readonly secrets: readonly string[]
   readonly clock: Clock
@@ -397,15 +397,9 @@ export class CallKeeper implements CallKeeping {
   // --- reading --------------------------------------------------------------------------------------------
 
   /**
-   * The state of a call of any node; null when the store has none.
-   * @throws GatewayError KEPT_CALL_INVALID when it is not this call's, or cannot be read; what the store throws
+   * The state of a call of any node, from its entry; null when that has none.
+   * @throws GatewayError KEPT_CALL_INVALID when it is not this call's, or cannot be read
    */
-  async read(callSid: CallSid): Promise<KeptState | null> {
-    const stored = await this.#options.store.read(callSid)
-    return stored === null ? null : this.opened(callSid, stored)
-  }
-
-  /** The same of an entry that was read already. @throws GatewayError KEPT_CALL_INVALID */
   opened(callSid: CallSid, { phase, state, log }: StoredCall): KeptState | null {
     if (phase === 'over' || state === null) return null
     const sealed = new SealedCall(callSid, this.#options.secrets)

@@ -3,6 +3,7 @@ import type { CallSid } from '../core/ids.js'
 import { CALL_TTL_MS } from '../core/limits.js'
 import type { SealedState, StoredValue } from '../telemetry/archive/archive-messages.js'
 import type { Log } from '../telemetry/log.js'
+import type { CallStore } from './call-store.js'
 import type { FleetNode } from './fleet-node.js'
 import { newNonce } from './fleet-node.js'
 
@@ -24,7 +25,9 @@ export interface LeftCall {
  */
 export async function restoreRun(
   { left, values }: { readonly left: readonly LeftCall[]; readonly values: readonly StoredValue[] },
-  node: Pick<FleetNode, 'name' | 'store' | 'claimFor' | 'isThisRun'>,
+  node: Pick<FleetNode, 'name' | 'claimFor' | 'isThisRun'> & {
+    readonly store: Pick<CallStore, 'once' | 'read' | 'claim' | 'save' | 'over'>
+  },
   nowWallMs: number,
   log: Log,
 ): Promise<void> {

@@ -11,11 +11,13 @@ import {
   HEARTBEAT_MS,
   PEER_ANSWER_MS,
   RESERVED_CALLS_MAX,
+  STORE_DEADLINE_MS,
   STORE_REWRITTEN_MS,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { isOwner } from './call-store.js'
 import type { CallStore, FleetView, NodeRecord, Owner, OwnerToken, StoredNode } from './call-store.js'
+import type { GuardedStore } from './guarded-store.js'
 import { Ownership } from './ownership.js'
 import type { OwnershipInput, OwnershipOutput } from './ownership.js'
 import type { PeerListener } from './peer-listener.js'
@@ -39,8 +41,7 @@ interface FleetNodeOptions {
   readonly name: string
   readonly incarnation: string
   readonly version: string
-  /** With deadlines: see `GuardedStore`. */
-  readonly store: CallStore
+  readonly store: GuardedStore
   /** Null in a gateway that has no other nodes. */
   readonly network: NodeNetwork | null
   /** The name of a caller in heartbeats: the other nodes compute the same one, and nobody else can. */
@@ -106,7 +107,7 @@ export function newNonce(): string {
 export class FleetNode {
   readonly name: string
   readonly incarnation: string
-  readonly store: CallStore
+  readonly store: GuardedStore
   readonly counters = {
     /** Takeovers of nodes and of single calls, by evidence. */
     takeOvers: { refused: 0, 'new-incarnation': 0, silent: 0, 'stream-over': 0 },
@@ -328,20 +329,32 @@ export class FleetNode {
    */
   confirm(callSid: string): Promise<Confirmation> {
     const before = this.#confirming.get(callSid)
+    if (before === undefined) return this.#confirmOnce(callSid, this.store)
+    // A patient one may take longer than who asks here has time for.
+    return Promise.race([before, sleep(STORE_DEADLINE_MS, 'store-down' as const, { ref: false })])
+  }
+
+  /** The same where nobody waits for it. */
+  #confirmPatiently(callSid: string): Promise<Confirmation> {
+    return this.#confirmOnce(callSid, this.store.patient)
+  }
+
+  #confirmOnce(callSid: string, store: CallStore): Promise<Confirmation> {
+    const before = this.#confirming.get(callSid)
     if (before !== undefined) return before
-    const confirming = this.#confirm(callSid).finally(() => this.#confirming.delete(callSid))
+    const confirming = this.#confirm(callSid, store).finally(() => this.#confirming.delete(callSid))
     this.#confirming.set(callSid, confirming)
     return confirming
   }
 
-  async #confirm(callSid: string): Promise<Confirmation> {
+  async #confirm(callSid: string, store: CallStore): Promise<Confirmation> {
     const token = this.#held(callSid)
     if (token === null) return 'store-down'
     const askedMs = this.#options.clock()
     let settled: OwnerToken | Confirmation
     try {
-      settled = token.epoch === 0 ? 'lost' : await this.store.save(callSid, token, {})
-      if (settled === 'lost') settled = await this.#settle(callSid, token)
+      settled = token.epoch === 0 ? 'lost' : await store.save(callSid, token, {})
+      if (settled === 'lost') settled = await this.#settle(callSid, token, store)
     } catch {
       settled = 'store-down'
     }
@@ -352,18 +365,18 @@ export class FleetNode {
   }
 
   /** @returns the new token where the call was claimed again */
-  async #settle(callSid: string, token: OwnerToken): Promise<OwnerToken | 'lost' | 'unknown'> {
+  async #settle(callSid: string, token: OwnerToken, store: CallStore): Promise<OwnerToken | 'lost' | 'unknown'> {
     for (let tries = 0; tries < SETTLE_TRIES; tries++) {
-      const entry = await this.store.read(callSid)
+      const entry = await store.read(callSid)
       let todo: 'claim' | 'ask-owner' | 'lost' | 'unknown' = this.#ownership.settle(callSid, entry)
       if (todo === 'ask-owner' && entry !== null) todo = await this.#askOwner(callSid, entry.owner)
       if (todo === 'lost' || todo === 'unknown') return todo
-      const { owner } = await this.store.claim(callSid, this.claimFor(null), entry?.owner.epoch ?? token.epoch)
+      const { owner } = await store.claim(callSid, this.claimFor(null), entry?.owner.epoch ?? token.epoch)
       // An earlier claim may only now have been carried out: one of ours is as good as this one.
-      if (!this.isThisRun(owner) || (await this.store.save(callSid, owner, {})) === 'lost') continue
+      if (!this.isThisRun(owner) || (await store.save(callSid, owner, {})) === 'lost') continue
       const held = this.#held(callSid)
       // The call has ended meanwhile: no entry may say that it lives. One that was given up lives elsewhere.
-      if (held === null && !this.#gaveUp.has(callSid)) await this.store.over(callSid, owner)
+      if (held === null && !this.#gaveUp.has(callSid)) await store.over(callSid, owner)
       if (held?.nonce !== token.nonce) return held === null ? 'lost' : 'unknown'
       if (!this.#epochs.has(callSid)) this.#epochs.set(callSid, token.epoch)
       this.#tokens.set(callSid, owner)
@@ -394,7 +407,8 @@ export class FleetNode {
     void (async () => {
       const isOurs = (): boolean => !this.#stopped && this.#tokens.get(callSid)?.nonce === token.nonce
       const settled = (result: Confirmation): boolean => result === 'ok' || result === 'lost'
-      while (isOurs() && !settled(await this.confirm(callSid))) await sleep(HEARTBEAT_MS, undefined, { ref: false })
+      while (isOurs() && !settled(await this.#confirmPatiently(callSid)))
+        await sleep(HEARTBEAT_MS, undefined, { ref: false })
     })()
   }
 
@@ -424,7 +438,8 @@ export class FleetNode {
     this.#options.log.error({ calls: left.length }, 'the store has lost its data: the live calls are written again')
     this.#options.onForgotten()
     const work = async (): Promise<void> => {
-      for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift()) await this.confirm(callSid)
+      for (let callSid = left.shift(); callSid !== undefined; callSid = left.shift())
+        await this.#confirmPatiently(callSid)
     }
     await Promise.all(Array.from({ length: CONFIRMS_AT_ONCE_MAX }, work))
   }
@@ -538,13 +553,13 @@ export class FleetNode {
     switch (output.type) {
       case 'beat':
         this.#beat = Math.max(this.#beat + 1, output.beat)
-        void this.#sendBeat()
+        void this.#sendBeat(this.store.patient)
         return
       case 'probe':
         void this.#probe(output.node, output.incarnation, output.internalUrl)
         return
       case 'confirm':
-        for (const callSid of output.callSids) void this.confirm(callSid)
+        for (const callSid of output.callSids) void this.#confirmPatiently(callSid)
         return
       case 'cut':
         return this.#giveUp(output.callSids, output.why)
@@ -579,14 +594,14 @@ export class FleetNode {
 
   #sendNextBeat(): Promise<void> {
     this.#beat++
-    return this.#sendBeat()
+    return this.#sendBeat(this.store)
   }
 
-  async #sendBeat(): Promise<void> {
+  async #sendBeat(store: CallStore): Promise<void> {
     const { clock, wallClock } = this.#options
     const askedMs = clock()
     try {
-      const stored = await this.store.beat(this.record)
+      const stored = await store.beat(this.record)
       const wallMs = wallClock()
       // Each view has the heartbeat before, unless the store has lost it.
       if (this.#viewWallMs !== 0 && !stored.nodes.some(({ name }) => name === this.name)) void this.#claimAllAgain()
@@ -640,7 +655,7 @@ export class FleetNode {
     const isLost = (owner: Pick<Owner, 'node' | 'incarnation'>): boolean =>
       owner.node === node && (incarnation === null ? !this.isThisRun(owner) : owner.incarnation === incarnation)
     try {
-      const owned = await this.store.callsOf(node)
+      const owned = await this.store.patient.callsOf(node)
       // Neither what another run of the name has claimed, such as calls that ring, nor orders, are calls of the lost one.
       const lost = owned.filter(({ key, incarnation: run }) => isCallSid(key) && isLost({ node, incarnation: run }))
       const callSids = lost.map(({ key }) => key)

@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
-import { STORE_DEADLINE_MS, STORE_REST_MS } from '../core/limits.js'
+import { STORE_DEADLINE_MS, STORE_PATIENCE_MS, STORE_REST_MS } from '../core/limits.js'
 import type { CallStore } from './call-store.js'
 import { RelayedStore, runOp } from './relayed-store.js'
 import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
@@ -23,6 +23,7 @@ interface GuardOptions {
 /**
  * Keeps a store from delaying calls: no operation takes longer than STORE_DEADLINE_MS. After one that did, the store
  * rests for STORE_REST_MS: operations reject at once. Then one is tried, and when it is answered, the rest are too.
+ * Operations of `patient` may take STORE_PATIENCE_MS, and are tried also while the store rests.
  */
 export class GuardedStore extends RelayedStore {
   /** Operations by name and outcome; plain fields, copied at each scrape. */
@@ -41,6 +42,8 @@ export class GuardedStore extends RelayedStore {
   }
   /** Writes to a call that had another owner by then, or was over. */
   conflicts = 0
+  /** For what no new caller waits for: the same store, with more time. */
+  readonly patient: CallStore
   readonly #inner: CallStore
   readonly #options: GuardOptions
   #up = true
@@ -53,6 +56,7 @@ export class GuardedStore extends RelayedStore {
     super()
     this.#inner = inner
     this.#options = options
+    this.patient = new PatientStore(this, (op, args) => this.#timed(op, args, STORE_PATIENCE_MS))
   }
 
   /** Whether the store answered when it was last asked; true before the first time. */
@@ -65,17 +69,23 @@ export class GuardedStore extends RelayedStore {
   }
 
   protected async relay<Op extends StoreOp>(op: Op, args: StoreArgs<Op>): Promise<StoreResult<Op>> {
-    const { clock, onOp } = this.#options
-    const counters = this.counters[op]
-    const startMs = clock()
-    const rested = this.#restsUntilMs !== null
+    const rests = this.#restsUntilMs !== null
     if (this.#restsUntilMs !== null) {
-      if (this.#trying || startMs < this.#restsUntilMs) {
-        counters.skipped++
+      if (this.#trying || this.#options.clock() < this.#restsUntilMs) {
+        this.counters[op].skipped++
         throw down(`it did not answer within ${STORE_DEADLINE_MS} ms, and is left alone for ${STORE_REST_MS} ms`)
       }
       this.#trying = true
     }
+    return this.#timed(op, args, STORE_DEADLINE_MS).finally(() => {
+      if (rests) this.#trying = false
+    })
+  }
+
+  async #timed<Op extends StoreOp>(op: Op, args: StoreArgs<Op>, withinMs: number): Promise<StoreResult<Op>> {
+    const { clock, onOp } = this.#options
+    const counters = this.counters[op]
+    const startMs = clock()
     let timer: NodeJS.Timeout | undefined
     let late = false
     try {
@@ -83,13 +93,14 @@ export class GuardedStore extends RelayedStore {
       const deadline = new Promise<never>((_resolve, reject) => {
         timer = setTimeout(() => {
           late = true
-          reject(down(`it did not answer within ${STORE_DEADLINE_MS} ms`))
-        }, STORE_DEADLINE_MS)
+          reject(down(`it did not answer within ${withinMs} ms`))
+        }, withinMs)
       })
       const result = await Promise.race([runOp(this.#inner, op, args), deadline])
       counters.ok++
       this.conflicts += [result].flat().filter((each) => each === 'lost').length
-      this.#answered(true)
+      // Who got a late answer had the time; for others the store is as it was.
+      if (clock() - startMs <= STORE_DEADLINE_MS) this.#answered(true)
       return result
     } catch (thrown) {
       if (late) {
@@ -103,7 +114,6 @@ export class GuardedStore extends RelayedStore {
       throw thrown
     } finally {
       clearTimeout(timer)
-      if (rested) this.#trying = false
       onOp(op, clock() - startMs)
     }
   }
@@ -112,6 +122,27 @@ export class GuardedStore extends RelayedStore {
   #answered(up: boolean): void {
     this.#up = up
     this.#restsUntilMs = null
+  }
+}
+
+type Relay = <Op extends StoreOp>(op: Op, args: StoreArgs<Op>) => Promise<StoreResult<Op>>
+
+class PatientStore extends RelayedStore {
+  readonly #guard: GuardedStore
+  readonly #relay: Relay
+
+  constructor(guard: GuardedStore, relay: Relay) {
+    super()
+    this.#guard = guard
+    this.#relay = relay
+  }
+
+  close(): Promise<void> {
+    return this.#guard.close()
+  }
+
+  protected relay<Op extends StoreOp>(op: Op, args: StoreArgs<Op>): Promise<StoreResult<Op>> {
+    return this.#relay(op, args)
   }
 }
 

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid, parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
@@ -8,6 +9,8 @@ import {
   CALLS_RECOVERED_AT_ONCE_MAX,
   CALL_TTL_MS,
   PEER_ANSWER_MS,
+  RECOVERY_AGAIN_MS,
+  RECOVERY_WITHIN_MS,
   STORE_REST_MS,
   TAKEN_CALLS_MAX,
 } from '../core/limits.js'
@@ -44,11 +47,10 @@ export function recoveryPlan(kept: KeptCall | null, asked: boolean): RecoveryPla
 }
 
 /**
- * How often, and after how long, an operation is sent again that the store did not answer: it rests in between. All
- * together they take 4.2 s of the 10 s that the carrier waits.
+ * How often, and after how long, the store is asked again whether a call is still this node's: it rests in between.
  */
-const SENDS_MAX = 4
-const SEND_AGAIN_MS = STORE_REST_MS + 50
+const ASKS_MAX = 4
+const ASK_AGAIN_MS = STORE_REST_MS + 50
 
 interface RecoveryCounters {
   /** Calls that went on with a new stream, or with their escalation. */
@@ -73,8 +75,8 @@ interface RecoveryCounters {
 
 export interface RecoveryOptions<Answer extends object> {
   readonly node: FleetNode
-  /** The state of a call as its owner kept it; null when there is none. Rejects when it cannot be read. */
-  readonly kept: (callSid: CallSid) => Promise<KeptState | null>
+  /** The state of a call as its owner kept it; null when there is none. Throws when it cannot be read. */
+  readonly kept: (callSid: CallSid, entry: StoredCall) => KeptState | null
   /** Whether this node can open a call now. */
   readonly takes: () => boolean
   /** Opens the call here, with what was kept. @throws GatewayError when this node cannot take it */
@@ -94,12 +96,20 @@ export interface RecoveryOptions<Answer extends object> {
   /** Rings the caller again, if agent, settings and hours allow it. @returns whether it does */
   readonly callBack: (kept: KeptState) => Promise<boolean>
   readonly log: Log
+  readonly clock: Clock
   readonly sleep: (ms: number) => Promise<void>
+}
+
+/** A call that this node has taken over, with its entry; null where the store has lost it meanwhile. */
+interface Taken {
+  readonly token: OwnerToken
+  readonly entry: StoredCall | null
 }
 
 /**
  * Recovers calls whose owner is gone: from the carrier's webhooks, which come to any node, and from the heartbeats,
- * which show that a node is dead. Each call is claimed first, so that one survivor acts.
+ * which show that a node is dead. Each call is claimed first, so that one survivor acts. The store has more time here
+ * (STORE_PATIENCE_MS): these callers have nobody else.
  */
 export class Recovery<Answer extends object> {
   readonly counters: RecoveryCounters = {
@@ -119,7 +129,7 @@ export class Recovery<Answer extends object> {
   /** Calls of this node that are being given to another, for as long as that takes. */
   readonly #moving = new Map<string, Promise<Answer | null>>()
   /** Claims under way, for as long as the store may take. */
-  readonly #claiming = new Map<string, Promise<OwnerToken | null>>()
+  readonly #claiming = new Map<string, Promise<Taken | null>>()
 
   constructor(options: RecoveryOptions<Answer>) {
     this.#options = options
@@ -206,7 +216,7 @@ export class Recovery<Answer extends object> {
   async #passedHere(webhook: ProvenWebhook): Promise<Answer | null> {
     const { node } = this.#options
     const callSid = parseCallSid(webhook.callSid)
-    const entry = await node.store.read(callSid)
+    const entry = await node.store.patient.read(callSid)
     return entry === null || entry.phase === 'over' || (node.isThisRun(entry.owner) && !this.has(callSid))
       ? null
       : this.#recover(webhook, callSid, entry)
@@ -242,9 +252,10 @@ export class Recovery<Answer extends object> {
   /** The carrier asks how the call continues. */
   async #asked(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<Answer> {
     const { document, words, again, noted } = this.#options
-    const token = await this.#claim(callSid, entry)
-    if (token === null) return again(webhook)
-    const kept = await this.#read(callSid)
+    const taken = await this.#claim(callSid, entry)
+    if (taken === null) return again(webhook)
+    const { token } = taken
+    const kept = this.#kept(callSid, taken)
     const plan = recoveryPlan(kept?.kept ?? null, true)
     // The dialled leg's own failure says nothing to a caller who was not being connected.
     const legOver = webhook.route === 'voice' && isTerminal(stateOf(webhook))
@@ -261,11 +272,12 @@ export class Recovery<Answer extends object> {
 
   async #takeOne(callSid: CallSid, { mayAsk, isLost, mayClaim }: TakeOverPermit): Promise<void> {
     const { node, sleep } = this.#options
-    const entry = await node.store.read(callSid)
+    const entry = await node.store.patient.read(callSid)
     if (entry === null || entry.phase === 'over' || !isLost(entry.owner) || !mayClaim()) return
-    const token = await this.#claim(callSid, entry)
-    if (token === null) return // another survivor has it
-    const kept = await this.#read(callSid)
+    const taken = await this.#claim(callSid, entry)
+    if (taken === null) return // another survivor has it
+    const { token } = taken
+    const kept = this.#kept(callSid, taken)
     const plan = recoveryPlan(kept?.kept ?? null, false)
     if (kept !== null && plan === 'escalation' && (await this.#open(callSid, token, kept)) !== 'cannot') return
     if (mayAsk) await sleep(CONTINUATION_MS)
@@ -324,12 +336,12 @@ export class Recovery<Answer extends object> {
     const { node, sleep } = this.#options
     for (let asks = 1; still() && !node.gaveUp(callSid); asks++) {
       if (await node.mayAct(callSid, true)) return still()
-      if (asks >= SENDS_MAX) {
+      if (asks >= ASKS_MAX) {
         this.counters.failed++
         this.#log(callSid).error({}, 'the caller may be held in silence: the store does not say whose call it is')
         return false
       }
-      await sleep(SEND_AGAIN_MS)
+      await sleep(ASK_AGAIN_MS)
     }
     return false
   }
@@ -339,7 +351,7 @@ export class Recovery<Answer extends object> {
     const { node, callBack } = this.#options
     const { rootSid } = state.kept
     if (goesOnWith(state.kept) !== 'agent') return
-    if ((await node.store.once(`recover:${rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
+    if ((await node.store.patient.once(`recover:${rootSid}`, node.name, CALLBACK_ONCE_MS)) !== null) return
     if (await callBack(state)) this.counters.calledBack++
     else this.counters.notCalledBack++
   }
@@ -369,10 +381,10 @@ export class Recovery<Answer extends object> {
   async #left(webhook: ProvenWebhook, callSid: CallSid, entry: StoredCall): Promise<void> {
     try {
       if (await this.#lives(webhook, entry.owner)) return
-      const token = await this.#claim(callSid, entry)
-      if (token === null) return
+      const taken = await this.#claim(callSid, entry)
+      if (taken === null) return
       this.counters.left++
-      await this.#over(callSid, token, await this.#read(callSid))
+      await this.#over(callSid, taken.token, this.#kept(callSid, taken))
     } catch (thrown) {
       this.counters.failed++
       this.#log(callSid).error({ err: thrown }, 'a call of a lost node could not be ended')
@@ -383,21 +395,23 @@ export class Recovery<Answer extends object> {
    * Takes a call over. Until it is opened or over, its webhooks come to `orphaned`: it must not be taken for a new one.
    * @returns this node's ownership; null when another node has the call
    */
-  async #claim(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
-    const taken = this.#taken.get(callSid)
-    if (taken !== undefined) return taken
+  async #claim(callSid: CallSid, entry: StoredCall): Promise<Taken | null> {
+    const token = this.#taken.get(callSid)
+    if (token !== undefined)
+      return { token, entry: await this.#patiently(() => this.#options.node.store.patient.read(callSid)) }
     const claiming = this.#claiming.get(callSid) ?? this.#claimOnce(callSid, entry)
     this.#claiming.set(callSid, claiming)
     return claiming.finally(() => this.#claiming.delete(callSid))
   }
 
-  async #claimOnce(callSid: CallSid, entry: StoredCall): Promise<OwnerToken | null> {
+  async #claimOnce(callSid: CallSid, before: StoredCall): Promise<Taken | null> {
     const { node } = this.#options
     const claim = node.claimFor(null)
-    const { owner } = await this.#patiently(() => node.store.claim(callSid, claim, entry.owner.epoch))
-    if (owner.nonce !== claim.nonce) return null
-    this.#taken.set(callSid, owner)
-    return owner
+    const entry = await this.#patiently(() => node.store.patient.claim(callSid, claim, before.owner.epoch))
+    const token = entry.owner
+    if (token.nonce !== claim.nonce) return null
+    this.#taken.set(callSid, token)
+    return { token, entry }
   }
 
   /**
@@ -405,13 +419,14 @@ export class Recovery<Answer extends object> {
    * would leave the call to this node, which does not know. The same claim again has won if the first has.
    */
   async #patiently<T>(operation: () => Promise<T>): Promise<T> {
-    for (let sends = 1; ; sends++) {
+    const { clock, sleep } = this.#options
+    for (const untilMs = clock() + RECOVERY_WITHIN_MS; ;) {
       try {
         return await operation()
       } catch (thrown) {
         const unanswered = thrown instanceof GatewayError && thrown.code === 'STORE_DOWN'
-        if (sends >= SENDS_MAX || !unanswered) throw thrown
-        await this.#options.sleep(SEND_AGAIN_MS)
+        if (!unanswered || clock() >= untilMs) throw thrown
+        await sleep(RECOVERY_AGAIN_MS)
       }
     }
   }
@@ -421,12 +436,13 @@ export class Recovery<Answer extends object> {
     const { node, lost } = this.#options
     if (!this.#taken.delete(callSid)) return
     node.released(callSid)
-    if ((await node.store.over(callSid, token)) === 'ok' && kept !== null) lost(kept)
+    if ((await node.store.patient.over(callSid, token)) === 'ok' && kept !== null) lost(kept)
   }
 
-  async #read(callSid: CallSid): Promise<KeptState | null> {
+  #kept(callSid: CallSid, { entry }: Taken): KeptState | null {
+    if (entry === null) return null
     try {
-      return await this.#patiently(() => this.#options.kept(callSid))
+      return this.#options.kept(callSid, entry)
     } catch (thrown) {
       this.counters.unreadable++
       this.#log(callSid).error({ err: thrown }, 'the state of a call of a lost node cannot be read')

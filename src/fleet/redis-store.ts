@@ -12,10 +12,10 @@ import {
   OVER_TTL_MS,
   REDIS_CONNECT_MS_MAX,
   REDIS_RETRY_MS_MAX,
-  REDIS_SILENT_MS_MAX,
   REDIS_START_MS_MAX,
   STORED_STREAMS_MAX,
   STORE_DEADLINE_MS,
+  STORE_PATIENCE_MS,
 } from '../core/limits.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log } from '../telemetry/log.js'
@@ -48,7 +48,7 @@ interface RedisStoreOptions {
   /** TOKEN_SECRET: the first proves this node's heartbeats, each may have proven another's. */
   readonly secrets: readonly string[]
   readonly log: Log
-  /** Of each operation; tests on a machine with other work give more than STORE_DEADLINE_MS. */
+  /** Of each operation, and of a connection that owes an answer. Default: STORE_PATIENCE_MS; `GuardedStore` has less. */
   readonly deadlineMs?: number
 }
 
@@ -113,7 +113,7 @@ class RedisStore implements CallStore {
   #said: string | null = null
   #settleStart: (error: GatewayError | null) => void = () => undefined
 
-  constructor(address: RedisAddress, { prefix, secrets, log, deadlineMs = STORE_DEADLINE_MS }: RedisStoreOptions) {
+  constructor(address: RedisAddress, { prefix, secrets, log, deadlineMs = STORE_PATIENCE_MS }: RedisStoreOptions) {
     this.#address = address
     this.#prefix = prefix
     this.#proof = new NodeProof(secrets)
@@ -536,7 +536,7 @@ const connection = (deadlineMs: number) =>
     replyMapping: 'legacy',
     connectTimeout: REDIS_CONNECT_MS_MAX,
     commandTimeout: deadlineMs,
-    socketTimeout: Math.max(REDIS_SILENT_MS_MAX, deadlineMs),
+    socketTimeout: deadlineMs,
     // A connection to a frozen server does not end in order.
     disconnectTimeout: STORE_DEADLINE_MS,
     maxLoadingRetryTime: REDIS_RETRY_MS_MAX,

@@ -125,7 +125,7 @@ export async function openFleet(options: FleetSideOptions): Promise<FleetSide> {
   const keeper: CallKeeper = new CallKeeper({
     node: config.nodeName,
     alone: home === 'memory' && states === null,
-    store,
+    store: store.patient,
     secrets: tokenSecrets,
     clock,
     log,

@@ -341,7 +341,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       fleet: {
         node: fleet.node,
         storeHome: fleet.storeHome,
-        kept: (callSid) => fleet.keeper.read(callSid),
+        kept: (callSid, entry) => fleet.keeper.opened(callSid, entry),
         // The call of an earlier run of this node has its record on the disk.
         lost: (state) => {
           const { callSid, node } = state.kept

@@ -1,8 +1,5 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
-import type LibSampleRate from '@alexanderolsen/libsamplerate-js'
-import { derivePolyphaseRows } from '../media/resample/polyphase.js'
 import type { PolyphaseRows } from '../media/resample/polyphase.js'
 import type { VadBank } from '../media/vad/vad.js'
 import { CallerKernel, FIRST_NUMBERS, VoiceBank, type VoiceModels } from '../media/vad/voice-detector.js'
@@ -21,15 +18,12 @@ export interface MediaAssets {
 export const VOICE_MODEL_SHA256 = '1aa2053b03aa1426a3598bdedc67fc062b54a137a576d0a1fc4b6a7d406b5810'
 
 /**
- * Takes the filter rows from libsamplerate, and compiles the kernels of the resampler and of the caller's path, and
- * reads the numbers of the voice detector.
+ * Reads the filter rows, compiles the kernels of the resampler and of the caller's path, and reads the numbers of the
+ * voice detector.
  */
 export async function loadMediaAssets(): Promise<MediaAssets> {
-  const { create, ConverterType } = loadLibsamplerate()
   const [rows, firKernel, callerKernel, voiceModels] = await Promise.all([
-    derivePolyphaseRows((inRateHz, outRateHz) =>
-      create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY }),
-    ),
+    builtRows(),
     compiled('resample/fir-kernel'),
     compiled('vad/caller-kernel'),
     loadVoiceModels(),
@@ -37,16 +31,14 @@ export async function loadMediaAssets(): Promise<MediaAssets> {
   return { rows, firKernel, callerKernel, voiceModels }
 }
 
-/**
- * The library takes 12 MB in each thread that loads it. So it is not a static import, which would load it in every media
- * worker, and it is forgotten at once, so that a collection gives its memory back: an imported module stays for ever.
- */
-function loadLibsamplerate(): typeof LibSampleRate {
-  const require = createRequire(import.meta.url)
-  const name = '@alexanderolsen/libsamplerate-js'
-  const library = require(name) as typeof LibSampleRate
-  delete require.cache[require.resolve(name)]
-  return library
+/** The rows as the build has derived them (scripts/build.mjs): the bytes of the coefficients in base64. */
+async function builtRows(): Promise<readonly PolyphaseRows[]> {
+  const text = await readFile(new URL('../media/resample/polyphase-rows.json', import.meta.url), 'utf8')
+  const rows = JSON.parse(text) as (Omit<PolyphaseRows, 'coefficients'> & { readonly coefficients: string })[]
+  return rows.map((row) => {
+    const bytes = Uint8Array.from(Buffer.from(row.coefficients, 'base64'))
+    return { ...row, coefficients: new Float32Array(bytes.buffer) }
+  })
 }
 
 /** The voice detectors for all calls of a thread. */

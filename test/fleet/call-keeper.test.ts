@@ -9,7 +9,7 @@ import type { CallStore, OwnerToken, StoredChange } from '../../src/fleet/call-s
 import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { createLog } from '../../src/telemetry/log.js'
-import type { KeptCall } from '../../src/workers/kept-call.js'
+import type { KeptCall, KeptState } from '../../src/workers/kept-call.js'
 import { sid } from '../support/host.js'
 import { keptCall } from '../support/kept-call.js'
 
@@ -69,7 +69,7 @@ class WatchedStore {
     this.memory = new MemoryStore(() => this.clock.nowMs)
   }
 
-  get store(): Pick<CallStore, 'saveAll' | 'read' | 'over'> {
+  get store(): Pick<CallStore, 'saveAll' | 'over'> {
     const up = async (): Promise<void> => {
       await Promise.resolve()
       if (this.down) throw new Error('the store is down')
@@ -81,16 +81,17 @@ class WatchedStore {
         this.saves.push(...writes.map(({ change }) => change))
         return this.memory.saveAll(writes)
       },
-      read: async (key) => {
-        await up()
-        return this.memory.read(key)
-      },
       over: async (key, token) => {
         await up()
         return this.memory.over(key, token)
       },
     }
   }
+}
+
+async function readKept(keeper: CallKeeper, { memory }: WatchedStore, callSid = SID): Promise<KeptState | null> {
+  const entry = await memory.read(callSid)
+  return entry === null ? null : keeper.opened(callSid, entry)
 }
 
 async function rig(t: Test, secrets: readonly string[] = ['secret-1'], watched = new WatchedStore()) {
@@ -140,12 +141,12 @@ t.test('what a call was kept as is read by another node with the same secret', a
     tokenOf: () => null,
     lost: () => undefined,
   })
-  const state = await elsewhere.read(SID)
+  const state = await readKept(elsewhere, watched)
   t.same(state?.kept, { ...call.kept })
   t.match(state?.kept, { rehomes: 1, backendState: { step: 'order' }, node: 'node-a' })
   t.same(state?.log, call.log.records())
   t.same(state?.marks, call.marks)
-  t.equal(await other.read(sid('HD_unknown')), null)
+  t.equal(await readKept(other, watched, sid('HD_unknown')), null)
   t.equal(watched.saves.length, 2)
   t.notOk(watched.saves[1]?.replace, 'only what is new is appended')
 })
@@ -162,7 +163,7 @@ t.test('fifty changes in a second are one write', async (t) => {
   await pass(KEEP_EVERY_MS)
   const writes = watched.saves.length - 1
   t.ok(writes >= 1 && writes <= 4, `${writes} writes in ${50 * 50 + KEEP_EVERY_MS} ms`)
-  t.same((await keeper.read(SID))?.log.transcript.length, 50)
+  t.same((await readKept(keeper, watched))?.log.transcript.length, 50)
   await pass(60_000)
   t.equal(watched.saves.length - 1, writes, 'and none without a change')
   call.mark('quiet')
@@ -195,8 +196,9 @@ t.test('all calls that changed in a second are one batch, and a new one does not
   tokens.set(SID, (await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n1' }, 0)).owner)
   new Call(keeper)
   await pass(50)
-  t.match(await keeper.read(SID), { kept: { callSid: SID } })
-  for (const call of calls) t.same((await keeper.read(call.kept.callSid as CallSid))?.log, call.log.records())
+  t.match(await readKept(keeper, watched), { kept: { callSid: SID } })
+  for (const call of calls)
+    t.same((await readKept(keeper, watched, call.kept.callSid as CallSid))?.log, call.log.records())
 })
 
 t.test('a call of another program in a batch concerns no other', async (t) => {
@@ -237,16 +239,19 @@ t.test('a secret that is being replaced still opens, and one that is gone does n
   new Call(before.keeper).append(said('hello'))
   await before.pass(50)
   const reader = (...secrets: string[]) =>
-    new CallKeeper({
-      alone: false,
-      node: 'node-b',
-      store: watched.store,
-      secrets,
-      clock: () => 0,
-      log,
-      tokenOf: () => null,
-      lost: () => undefined,
-    }).read(SID)
+    readKept(
+      new CallKeeper({
+        alone: false,
+        node: 'node-b',
+        store: watched.store,
+        secrets,
+        clock: () => 0,
+        log,
+        tokenOf: () => null,
+        lost: () => undefined,
+      }),
+      watched,
+    )
   t.equal((await reader('new-secret', 'old-secret'))?.log.transcript.length, 1)
   await t.rejects(reader('new-secret'), { code: 'KEPT_CALL_INVALID', message: /another TOKEN_SECRET/ })
 })
@@ -283,12 +288,12 @@ t.test('what was changed, moved or never belonged to the call is refused', async
 })
 
 t.test('a state of another version, or of another shape, is refused without a word of it', async (t) => {
-  const { keeper, pass } = await rig(t)
+  const { keeper, watched, pass } = await rig(t)
   const call = new Call(keeper)
   const refused = async (changes: object, message: RegExp) => {
     call.change(changes)
     await pass(1000)
-    await t.rejects(keeper.read(SID), { code: 'KEPT_CALL_INVALID', message })
+    await t.rejects(readKept(keeper, watched), { code: 'KEPT_CALL_INVALID', message })
   }
   await refused({ version: 2 as 1 }, /^a kept call has version 2; this build reads 1$/)
   await refused({ version: undefined as unknown as 1 }, /^a kept call has no version/)
@@ -312,7 +317,7 @@ t.test('a log that grows beyond the limit is written again without its oldest wo
     const bytes = [stored?.state, ...(stored?.log ?? [])].reduce((sum, piece) => sum + (piece?.length ?? 0), 0)
     if (bytes > STORED_CALL_BYTES_MAX) t.fail(`${bytes} bytes after ${i} entries`)
   }
-  const state = await keeper.read(SID)
+  const state = await readKept(keeper, watched)
   const words = state?.log.transcript.map((entry) => Number(entry.text.split(' ')[0])) ?? []
   t.equal(words.at(-1), 119, 'the newest words are there')
   t.ok(words.length > 40 && words.length < 90, `${words.length} entries`)
@@ -324,10 +329,10 @@ t.test('a log that grows beyond the limit is written again without its oldest wo
 })
 
 t.test('a backend state that is too large is left out', async (t) => {
-  const { keeper, pass } = await rig(t)
+  const { keeper, watched, pass } = await rig(t)
   new Call(keeper).change({ backendState: 'x'.repeat(STORED_CALL_BYTES_MAX) })
   await pass(50)
-  t.match((await keeper.read(SID))?.kept, { backendState: null, callSid: SID })
+  t.match((await readKept(keeper, watched))?.kept, { backendState: null, callSid: SID })
   t.equal(keeper.counters.backendStatesDropped, 1)
 })
 
@@ -345,11 +350,11 @@ t.test('after the store was down the whole log is written again, with what came 
   watched.down = false
   await pass(KEEP_EVERY_MS)
   t.equal(watched.saves.at(-1)?.replace, true)
-  t.same((await keeper.read(SID))?.log, call.log.records())
+  t.same((await readKept(keeper, watched))?.log, call.log.records())
   call.append(said('after'))
   await pass(KEEP_EVERY_MS)
   t.notOk(watched.saves.at(-1)?.replace, 'then only what is new')
-  t.same((await keeper.read(SID))?.log, call.log.records())
+  t.same((await readKept(keeper, watched))?.log, call.log.records())
 })
 
 t.test('a store that does not answer holds nothing up', async (t) => {
@@ -414,7 +419,7 @@ t.test('a call without a token is kept as soon as it has one', async (t) => {
   t.equal(watched.saves.length, 0)
   tokens.set(SID, token)
   await pass(KEEP_EVERY_MS)
-  t.same((await keeper.read(SID))?.log, call.log.records())
+  t.same((await readKept(keeper, watched))?.log, call.log.records())
 })
 
 t.test('a long quiet call does not fall out of the store', async (t) => {
@@ -426,7 +431,7 @@ t.test('a long quiet call does not fall out of the store', async (t) => {
     await pass(100)
   }
   t.ok(4 * 3_600_000 > CALL_TTL_MS)
-  t.ok(await keeper.read(SID))
+  t.ok(await readKept(keeper, watched))
   t.ok(watched.saves.length < 12, `${watched.saves.length} writes`)
 })
 
@@ -442,7 +447,7 @@ t.test('a call that is over is deleted, also when the store was down at its end'
     watched.down = false
     await pass(KEEP_EVERY_MS)
     t.match(await watched.memory.read(SID), { phase: 'over', state: null, log: [] })
-    t.equal(await keeper.read(SID), null)
+    t.equal(await readKept(keeper, watched), null)
     call.append(said('too late'))
     await pass(KEEP_EVERY_MS)
     t.match(await watched.memory.read(SID), { phase: 'over' })
@@ -456,7 +461,7 @@ t.test('at its close everything that waits is written', async (t) => {
   call.append(said('the last words'))
   await keeper.close()
   t.equal(watched.saves.length, 2)
-  t.same((await keeper.read(SID))?.log, call.log.records())
+  t.same((await readKept(keeper, watched))?.log, call.log.records())
 })
 
 t.test(
@@ -475,7 +480,7 @@ t.test(
     const claimed = await watched.memory.claim(SID, { node: 'node-a', incarnation: 'i1', nonce: 'n2' }, 1)
     tokens.set(SID, claimed.owner)
     await pass(KEEP_EVERY_MS + 100)
-    const words = (await keeper.read(SID))?.log.transcript.map(({ text }) => text)
+    const words = (await readKept(keeper, watched))?.log.transcript.map(({ text }) => text)
     t.same(words, ['before', 'after'])
   },
 )

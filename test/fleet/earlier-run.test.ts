@@ -94,7 +94,7 @@ t.test('started again, it goes on with a call whose carrier asks, as after the d
     1,
     {},
     {
-      kept: (callSid) => reader?.read(callSid) ?? Promise.resolve(null),
+      kept: (callSid, entry) => reader?.opened(callSid, entry) ?? null,
       lost: ({ kept }) => void lost.push(kept.callSid),
     },
   )

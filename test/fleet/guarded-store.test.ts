@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { once } from 'node:events'
-import { STORE_REST_MS, STORE_WAITING_MAX } from '../../src/core/limits.js'
+import { STORE_DEADLINE_MS, STORE_PATIENCE_MS, STORE_REST_MS, STORE_WAITING_MAX } from '../../src/core/limits.js'
 import { ChannelStore, serveStore } from '../../src/fleet/channel-store.js'
 import type { StoreReply, StoreRequest } from '../../src/fleet/channel-store.js'
 import { GuardedStore } from '../../src/fleet/guarded-store.js'
@@ -13,7 +13,7 @@ import { hasRedis, startRedis, waitFor } from '../support/redis.js'
 import { SECRETS, PATIENCE_MS, bytes, forkStoreProcess, nodeRecord, owner } from './store-homes.js'
 
 /** A guarded store at the end of a channel that the test stops and lets run. */
-function guarded(t: Test) {
+function guarded(t: Test, channelMs?: number) {
   const home = new MemoryStore(Date.now)
   const held: StoreRequest[] = []
   const serve = (request: StoreRequest): void => {
@@ -25,7 +25,7 @@ function guarded(t: Test) {
   const channel: ChannelStore = new ChannelStore((request) => {
     if (stopped) held.push(request)
     else serve(request)
-  })
+  }, channelMs)
   const tried: StoreOp[] = []
   let nowMs = 1000
   const store = new GuardedStore(channel, {
@@ -92,6 +92,20 @@ t.test('after one deadline the store rests, then one operation finds out whether
   t.same(store.counters.claim, { ok: 0, 'lost-deadline': 1, refused: 0, skipped: 0 })
   t.same(store.counters.read, { ok: 1, 'lost-deadline': 1, refused: 0, skipped: 3 })
   t.same(tried, ['claim', 'read', 'read', 'save'], 'what is skipped has no duration')
+})
+
+t.test('who is patient waits while the store rests, and a late answer does not end its rest', async (t) => {
+  const { store, held, stop, go, pass } = guarded(t, STORE_PATIENCE_MS)
+  stop()
+  await t.rejects(store.read('CA1'), silent)
+  const patient = store.patient.claim('CA1', owner('gw-1', 'my-nonce'), 0)
+  t.equal(held.length, 2, 'it is asked')
+  pass(STORE_DEADLINE_MS + 1)
+  go()
+  t.match(await patient, { owner: { nonce: 'my-nonce' }, phase: 'claimed' })
+  await t.rejects(store.read('CA1'), rests, 'the others do not wait with it')
+  t.match(await store.patient.read('CA1'), { phase: 'claimed' })
+  t.match(await store.read('CA1'), { phase: 'claimed' }, 'one that came in time ends it')
 })
 
 t.test('a store that is down at once needs no rest; one that refuses an entry is up', async (t) => {

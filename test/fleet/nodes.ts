@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import type { EdgeOptions } from '../../src/edge/options.js'
+import { GatewayError } from '../../src/core/errors.js'
 import type { CallStore } from '../../src/fleet/call-store.js'
 import { FleetNode, newNonce } from '../../src/fleet/fleet-node.js'
 import { GuardedStore } from '../../src/fleet/guarded-store.js'
@@ -14,6 +15,12 @@ import type { Gateway } from '../edge/gateway.js'
 import { ScriptedCalls } from '../edge/scripted-calls.js'
 import type { ScriptedCall } from '../edge/scripted-calls.js'
 
+interface StoreFault {
+  readonly beforeMs?: number
+  readonly afterMs?: number
+  readonly unanswered?: true
+}
+
 export interface Fleet {
   readonly gateways: readonly Gateway[]
   readonly nodes: readonly FleetNode[]
@@ -24,8 +31,8 @@ export interface Fleet {
   aheadMs: number
   /** Every operation of the store takes so much longer. */
   storeMs: number
-  /** The same for single ones: before they are carried out, and after it, until their answer is here. */
-  storeFault: (op: string, args: readonly unknown[]) => { readonly beforeMs?: number; readonly afterMs?: number } | null
+  /** The same for single ones: before they are carried out, and after it, until their answer is here, or is lost. */
+  storeFault: (op: string, args: readonly unknown[]) => StoreFault | null
   /** What each node forwarded, as JSON. */
   readonly sent: string[]
   /** The node that has a call; -1 for none. */
@@ -93,11 +100,12 @@ export async function fleet(
       const operation = Reflect.get(memory, name) as (...args: unknown[]) => Promise<unknown>
       return async (...args: unknown[]) => {
         if (it.storeMs > 0) await sleep(it.storeMs)
-        const { beforeMs = 0, afterMs = 0 } = it.storeFault(String(name), args) ?? {}
+        const { beforeMs = 0, afterMs = 0, unanswered } = it.storeFault(String(name), args) ?? {}
         if (beforeMs > 0) await sleep(beforeMs)
         if (it.storeDown) throw new Error('the store is down')
         const result = await operation.apply(memory, args)
         if (afterMs > 0) await sleep(afterMs)
+        if (unanswered) throw new GatewayError('STORE_DOWN', 'the answer is lost')
         return result
       }
     },
@@ -148,7 +156,7 @@ export async function fleet(
         fleet: {
           node,
           storeHome: { home: 'memory', url: null, up: () => !it.storeDown },
-          kept: () => Promise.resolve(null),
+          kept: () => null,
           lost: () => undefined,
           carrier: null,
           callBack: () => Promise.resolve(false),

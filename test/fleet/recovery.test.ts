@@ -121,7 +121,7 @@ t.test('a store that does not answer is asked again before a caller is left in s
       onRequest: () => undefined,
       mayAct: () => Promise.resolve(left.shift() ?? false),
       gaveUp: () => given && left.length < answers.length,
-      store: { once: () => Promise.resolve('gw-2') },
+      store: { patient: { once: () => Promise.resolve('gw-2') } },
     }
     const carrier = {
       getCall: () => Promise.resolve({ status: 'in_progress' }),
@@ -136,7 +136,7 @@ t.test('a store that does not answer is asked again before a caller is left in s
 })
 
 t.test('an after-stream at a survivor opens a new stream there, from what the lost node had kept', async (t) => {
-  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
+  const two = await fleet(t, 2, {}, { kept: stateOf })
   const [first, second] = two.gateways as readonly [Gateway, Gateway]
   const sid = newSid()
   const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
@@ -151,7 +151,7 @@ t.test('an after-stream at a survivor opens a new stream there, from what the lo
 t.test(
   'one survivor hears that a stream is over, and the carrier asks another: the stream opens at the first',
   async (t) => {
-    const three = await fleet(t, 3, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
+    const three = await fleet(t, 3, {}, { kept: stateOf })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
     const sid = newSid()
     const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
@@ -168,7 +168,7 @@ t.test(
 )
 
 t.test('a stream is over, and its busy owner answers late: nobody takes the call from it', async (t) => {
-  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
+  const two = await fleet(t, 2, {}, { kept: stateOf })
   const [first, second] = two.gateways as readonly [Gateway, Gateway]
   const sid = newSid()
   const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
@@ -186,7 +186,7 @@ t.test('a stream is over, and its busy owner answers late: nobody takes the call
 t.test('a caller leaves, and the busy owner answers late: it alone makes the record', async (t) => {
   const records: string[] = []
   const lost = ({ kept }: KeptState): void => void records.push(kept.callSid)
-  const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)), lost })
+  const two = await fleet(t, 2, {}, { kept: stateOf, lost })
   const [first, second] = two.gateways as readonly [Gateway, Gateway]
   const sid = newSid()
   await post(`${first.url}/voice/order-status`, { form: ringing(sid) })
@@ -209,7 +209,7 @@ t.test(
       {},
       {
         // As in production; the nodes of this test write nothing themselves.
-        kept: (sid) =>
+        kept: (sid, entry) =>
           new CallKeeper({
             node: 'gw-1',
             alone: false,
@@ -219,7 +219,7 @@ t.test(
             log,
             tokenOf: () => null,
             lost: () => undefined,
-          }).read(sid),
+          }).opened(sid, entry),
       },
     )
     const [first, second] = two.gateways as readonly [Gateway, Gateway]
@@ -256,7 +256,7 @@ t.test(
 t.test(
   'a survivor that drains passes the question on to a node that takes calls, and answers with words when none does',
   async (t) => {
-    const three = await fleet(t, 3, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
+    const three = await fleet(t, 3, {}, { kept: stateOf })
     const [first, second, third] = three.gateways as readonly [Gateway, Gateway, Gateway]
     const [sid, later] = [newSid(), newSid()]
     const documents: string[] = []
@@ -287,12 +287,7 @@ t.test(
 
 t.test('a node is being stopped and has closed the streams of its calls: another goes on with each', async (t) => {
   const given: string[] = []
-  const two = await fleet(
-    t,
-    2,
-    {},
-    { kept: (sid) => Promise.resolve(stateOf(sid)), lost: ({ kept }) => void given.push(kept.callSid) },
-  )
+  const two = await fleet(t, 2, {}, { kept: stateOf, lost: ({ kept }) => void given.push(kept.callSid) })
   const sids = [newSid(), newSid(), newSid()]
   const questions = new Map<string, URL>()
   const [first, second] = two.gateways as readonly [Gateway, Gateway]
@@ -367,7 +362,7 @@ t.test('a call of a lost node that nobody goes on with has one record, made wher
     2,
     {},
     {
-      kept: (sid) => Promise.resolve({ ...stateOf(sid), kept: { ...stateOf(sid).kept, session: CLOSING.session } }),
+      kept: (sid) => ({ ...stateOf(sid), kept: { ...stateOf(sid).kept, session: CLOSING.session } }),
       lost: ({ kept }) => void records.push(kept.callSid),
     },
   )
@@ -407,7 +402,7 @@ t.test('a call whose node and store are gone: completed opens nothing, and an af
 t.test(
   'a node dies while the store does not answer: a carrier that asks waits for it, and its call goes on',
   async (t) => {
-    const two = await fleet(t, 2, {}, { kept: (sid) => Promise.resolve(stateOf(sid)) })
+    const two = await fleet(t, 2, {}, { kept: stateOf })
     const [first, second] = two.gateways as readonly [Gateway, Gateway]
     const sid = newSid()
     const document = (await post(`${first.url}/voice/order-status`, { form: ringing(sid) })).text
@@ -423,6 +418,30 @@ t.test(
     await until(() => asked, 5000, 'the store to be asked')
     two.storeDown = false
     t.match((await answer).text, /<Stream/)
+  },
+)
+
+t.test(
+  'a node dies while the store takes 800 ms for everything: a call of before, and one of meanwhile, go on',
+  async (t) => {
+    const two = await fleet(t, 2, {}, { kept: stateOf })
+    const [first, second] = two.gateways as readonly [Gateway, Gateway]
+    const [before, meanwhile] = [newSid(), newSid()]
+    const rings = (sid: string): Promise<{ text: string }> =>
+      post(`${first.url}/voice/order-status`, { form: ringing(sid) })
+    const asks = async (document: { text: string }, sid: string): Promise<string> => {
+      const { pathname, search } = new URL(redirectUrl(document.text))
+      return (await post(`${second.url}${pathname}${search}`, { form: ringing(sid) })).text
+    }
+    const document = await rings(before)
+    two.storeMs = 800
+    const other = await rings(meanwhile)
+    t.match(other.text, /<Stream/, 'a new caller does not wait for it')
+    await until(async () => (await two.store.read(meanwhile))?.phase === 'owned', 10_000, 'the call to be claimed')
+    await two.kill(0)
+    const answers = await Promise.all([asks(document, before), asks(other, meanwhile)])
+    for (const answer of answers) t.match(answer, /<Stream/)
+    t.equal(await second.metric('mkondo_calls_recovered_total{result="resumed"}'), 2)
   },
 )
 

@@ -277,7 +277,7 @@ t.test('a takeover whose claim was answered late goes on, and is not forgotten',
   const document = await voice(at(two, 1), ringing(sid), { sign: { secret: SECRET } })
   await two.kill(1)
   let claims = 0
-  two.storeFault = (op) => (op === 'claim' && claims++ === 0 ? { afterMs: 400 } : null)
+  two.storeFault = (op) => (op === 'claim' && claims++ === 0 ? { unanswered: true } : null)
   t.match((await after(at(two, 0), document.text, ringing(sid))).text, /All lines are busy/)
   t.match(await two.store.read(sid), { phase: 'over', owner: { node: 'gw-0', epoch: 2 } })
 })
@@ -296,7 +296,7 @@ t.test('a call that was taken over is not opened anew by what its carrier says n
 
 t.test('a claim of a live call that the store carried out late does not let it be opened anew', async (t) => {
   const lost: string[] = []
-  const two = await fleet(t, 2, {}, { kept: (sid) => (lost.push(sid), Promise.resolve(null)) })
+  const two = await fleet(t, 2, {}, { kept: (sid) => (lost.push(sid), null) })
   const sid = newSid()
   const document = await voice(at(two, 1), ringing(sid))
   const { owner } = (await two.store.read(sid)) ?? {}
@@ -314,12 +314,11 @@ t.test('a claim of a live call that the store carried out late does not let it b
 })
 
 t.test('a node that is taking a call over does not ask itself for it', async (t) => {
-  let read: (kept: null) => void = () => undefined
-  const kept = (): Promise<null> => new Promise((resolve) => (read = resolve))
-  const two = await fleet(t, 2, { webhookSecrets: [SECRET] }, { kept })
+  const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
   const sid = newSid()
   const document = await voice(at(two, 1), ringing(sid), { sign: { secret: SECRET } })
   await two.kill(1)
+  two.storeFault = (op) => (op === 'claim' ? { afterMs: 1000 } : null)
   const goesOn = after(at(two, 0), document.text, ringing(sid))
   await until(async () => (await two.store.read(sid))?.owner.node === 'gw-0', 5000, 'the takeover')
   const sentBefore = two.sent.length
@@ -328,7 +327,6 @@ t.test('a node that is taking a call over does not ask itself for it', async (t)
   t.equal((await post(`${at(two, 0).url}${status.pathname}${status.search}`, { form })).status, 204)
   await sleep(100)
   t.equal(two.sent.length, sentBefore)
-  read(null)
   t.match((await goesOn).text, /All lines are busy/)
 })
 

@@ -2,6 +2,7 @@ import t from 'tap'
 import { frameSamples, type SampleRateHz } from '../../src/core/units.js'
 import { ALL_RATE_PAIRS, derivePolyphaseRows, type PolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { BLOCK_SAMPLES, ResamplerBank, type StreamResampler } from '../../src/media/resample/resampler.js'
+import { loadMediaAssets } from '../../src/workers/media-assets.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
 import {
   concatenate,
@@ -18,6 +19,13 @@ const rows = await derivePolyphaseRows(createSincMedium)
 const kernel = firKernel()
 const bank = new ResamplerBank({ rows, kernel })
 const plain = new ResamplerBank({ rows, kernel: null })
+
+t.test('the rows that the build has written are those of libsamplerate, to the bit', async (t) => {
+  const built = (await loadMediaAssets()).rows
+  const bits = (of: readonly PolyphaseRows[]) =>
+    of.map((row) => ({ ...row, coefficients: Buffer.from(row.coefficients.buffer).toString('hex') }))
+  t.same(bits(built), bits(rows))
+})
 
 function whole(stream: StreamResampler, input: Int16Array): Int16Array {
   const output = new Int16Array(stream.outputSamplesMax(input.length))

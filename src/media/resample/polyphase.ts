@@ -3,8 +3,8 @@ import type { SampleRateHz } from '../../core/units.js'
 
 /**
  * A sinc converter at a fixed rational ratio is a periodic linear filter: output n is a weighted sum of the input
- * round n x downBy / upBy, and the weights depend only on (n x downBy) mod upBy. So libsamplerate is driven once
- * with impulses, its weights are kept as rows, and the hot path runs the rows (`fir-kernel/`). The library stays
+ * round n x downBy / upBy, and the weights depend only on (n x downBy) mod upBy. So the build drives libsamplerate
+ * with impulses and keeps its weights as rows, and the hot path runs the rows (`fir-kernel/`). The library stays
  * the source and the reference for the quality; see docs/LATENCY.md for what that saves.
  */
 
@@ -54,10 +54,7 @@ const REACH_SAMPLES = 240
 const TRIM_ABS_SUM_MAX = 4e-6
 const TAP_GROUP = 16
 
-/**
- * Rows for each pair of rates. Costs about 20 ms a pair, most of it making the converter: do it once a process and
- * post the rows to the workers.
- */
+/** Rows for each pair of rates. Costs about 20 ms a pair, most of it making the converter: the build does it. */
 export async function derivePolyphaseRows(
   create: CreateConverter,
   pairs: readonly RatePair[] = ALL_RATE_PAIRS,
