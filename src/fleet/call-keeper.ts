@@ -54,7 +54,7 @@ interface KeptEntry {
   /** It is in a batch, or its deletion is under way. */
   busy: boolean
   /** Called when the store was told once that the call is over, or is not told at all. */
-  told: (answer: 'ok' | 'lost') => void
+  told: () => void
 }
 
 /** One call of a batch. */
@@ -167,21 +167,20 @@ export class CallKeeper implements CallKeeping {
     if (entry !== undefined) entry.lostToken = entry.token
   }
 
-  over(callSid: CallSid): Promise<'ok' | 'lost'> {
+  over(callSid: CallSid): Promise<void> {
     const entry = this.#calls.get(callSid)
-    if (entry === undefined) return Promise.resolve('ok')
+    if (entry === undefined) return Promise.resolve()
     this.#calls.delete(callSid)
     this.#changed.delete(entry)
     this.#fresh.delete(entry)
     entry.token = this.#options.tokenOf(callSid) ?? entry.token
-    if (entry.token === null) return Promise.resolve('ok') // no other node knows of it
-    if (entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve('lost')
+    if (entry.token === null || entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve()
     entry.triedAtMs = -Infinity
     const [oldest] = this.#over
     this.#over.add(entry)
     if (forgetOldest(this.#over, KEEP_OVER_MAX)) {
       this.counters.oversDropped++
-      oldest?.told('ok')
+      oldest?.told()
     }
     this.#start()
     return new Promise((resolve) => {
@@ -337,15 +336,15 @@ export class CallKeeper implements CallKeeping {
     entry.triedAtMs = nowMs
     entry.busy = true
     const over = async (): Promise<void> => {
-      let answer: 'ok' | 'lost' = 'ok'
       try {
-        if (entry.token !== null) answer = await this.#options.store.over(entry.callSid, entry.token)
+        // `lost` is as good: then it is another's.
+        if (entry.token !== null) await this.#options.store.over(entry.callSid, entry.token)
         this.#over.delete(entry)
       } catch (thrown) {
         this.#failed(entry, thrown)
       }
       entry.busy = false
-      entry.told(answer)
+      entry.told()
     }
     const ending = over().finally(() => this.#ending.delete(ending))
     this.#ending.add(ending)

@@ -18,8 +18,8 @@ export interface MediaAssets {
 export const VOICE_MODEL_SHA256 = '1aa2053b03aa1426a3598bdedc67fc062b54a137a576d0a1fc4b6a7d406b5810'
 
 /**
- * Reads the filter rows, compiles the kernels of the resampler and of the caller's path, and reads the numbers of the
- * voice detector.
+ * Reads the filter rows and the numbers of the voice detector, and compiles the kernels of the resampler and of the
+ * caller's path.
  */
 export async function loadMediaAssets(): Promise<MediaAssets> {
   const [rows, firKernel, callerKernel, voiceModels] = await Promise.all([

@@ -1,5 +1,4 @@
 import t from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
 import { LEFT_CALL_LOOKS_MAX } from '../../src/core/limits.js'
 import { LeftCalls } from '../../src/gateway/left-calls.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -38,20 +37,6 @@ t.test('of a call that ended here and went on elsewhere, the record there is the
     HD_never0000001: true,
   })
   t.equal(waits, LEFT_CALL_LOOKS_MAX - 1, 'what stays unknown counts as lost in the end')
-})
-
-t.test('a call ended here while another node had it: one record, whichever of the two makes it', async (t) => {
-  const found = { HD_frozen000001: 'elsewhere', HD_frozen000002: 'nowhere' } as Record<string, 'elsewhere' | 'nowhere'>
-  const [taken, late] = Object.keys(found).map((callSid) => endedCall({ callSid })) as [CallRecord, CallRecord]
-  const left = new LeftCalls({
-    earlier: [],
-    // As in the gateway: its own record does not decide.
-    isHere: (_, record) => record !== taken && record !== late,
-    recordAt: (callSid) => Promise.resolve(found[callSid] ?? 'unknown'),
-    log: createLog({ level: 'silent' }),
-  })
-  t.equal(await left.isOurs(taken), false)
-  t.equal(await left.isOurs(late), true)
 })
 
 t.test('a process that ends decides on nothing more: the next start asks again', async (t) => {
