@@ -14,7 +14,6 @@ import type {
   OutboundLeg,
   PlaceCallOptions,
   SimulatedCallResult,
-  SimulatedHuman,
   SignatureForm,
   SimulatorEvent,
   StreamRecord,
@@ -27,6 +26,18 @@ import type { CallerEnd, CallerEvents } from './caller.js'
 import { beep, ringingTone } from './line.js'
 import { seededRandom } from './random.js'
 import type { CarrierCall, LegEnd } from './rest/workspace.js'
+import {
+  DEFAULT_HUMAN,
+  documentOr,
+  END,
+  GET_DIGITS_TIMEOUT_S,
+  HUMAN_VOICE,
+  NEXT,
+  POLL_MS,
+  runDocument,
+  seconds,
+} from './documents.js'
+import type { DocumentCall, StreamEnd, Then } from './documents.js'
 import { DocumentRefused, parseVoiceDocument, readStream, type StreamRequest, type Verb } from './voice-document.js'
 
 /** Without an answer within this time the carrier plays its downtime message. */
@@ -66,7 +77,7 @@ export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   }
 }
 
-class SimulatedCall implements CarrierCall {
+class SimulatedCall implements CarrierCall, DocumentCall {
   readonly callSid: string
   readonly options: PlaceCallOptions
   readonly ending: Promise<void>
@@ -196,6 +207,47 @@ class SimulatedCall implements CarrierCall {
 
   #wallMs(monotonicMs: number): number {
     return Math.round(monotonicMs + this.#wallOffsetMs)
+  }
+
+  // --- the documents' verbs --------------------------------------------------------------------------------
+
+  readonly nowMs = (): number => performance.now()
+
+  async wait(ms: number): Promise<void> {
+    await Promise.race([sleep(ms, undefined, { ref: false }), this.ending])
+  }
+
+  async say(text: string, voice: CallerVoice): Promise<void> {
+    const { leg } = this.caller
+    const pcm = await this.options.caller.speech.speak(text, voice, leg.sampleRateHz).catch((thrown: unknown) => {
+      this.complain(`the carrier could not say a text: ${messageOf(thrown)}`)
+      return new Int16Array(0)
+    })
+    await Promise.race([leg.play(pcm), this.ending])
+    leg.stopPlaying()
+  }
+
+  async ring(ms: number): Promise<void> {
+    const { leg } = this.caller
+    await Promise.race([leg.play(ringingTone(ms, leg.sampleRateHz)), this.ending])
+    leg.stopPlaying()
+  }
+
+  dialled(numbers: readonly string[], outcome: HumanOutcome): void {
+    this.dials.push({ numbers, outcome })
+    this.emit({ type: 'dialled', numbers, outcome })
+  }
+
+  play(url: string): Promise<Then> {
+    return play(this, url)
+  }
+
+  record(verb: Verb): Promise<Then> {
+    return record(this, verb)
+  }
+
+  stream(verb: Verb): Promise<StreamEnd> {
+    return runStream(this, verb)
   }
 
   // --- REST API and conference rooms -----------------------------------------------------------------------
@@ -461,90 +513,9 @@ interface StreamOutcome {
 }
 
 /** Bound of the documents of one call, for a gateway that redirects in circles. */
-export const DOCUMENTS_MAX = 20
-/** How long a caller waits in silence before hanging up. */
-export const GIVE_UP_MS = 20_000
-export const GET_DIGITS_TIMEOUT_S = 5
 const RECORD_S_MAX = 60
-const POLL_MS = 50
 const PLAY_TIMEOUT_MS = 5000
 const PLAY_BYTES_MAX = 10 * 1024 * 1024
-/** The carrier's own voice, and the voice of the human that a Dial reaches. */
-const CARRIER_VOICE: CallerVoice = 'kal'
-const HUMAN_VOICE: CallerVoice = 'awb'
-const DEFAULT_HUMAN: SimulatedHuman = {
-  outcome: 'answered',
-  ringMs: 2000,
-  talkMs: 2000,
-  greeting: 'Hello, how can I help you?',
-}
-
-/** What follows a verb: the next one, another document, or the end. */
-type Then =
-  { readonly type: 'next' } | { readonly type: 'document'; readonly verbs: readonly Verb[] } | { readonly type: 'end' }
-const NEXT: Then = { type: 'next' }
-const END: Then = { type: 'end' }
-
-/** Runs a document and every document that follows it. Returns when the call has ended or nothing is left to run. */
-async function runDocument(call: SimulatedCall, first: readonly Verb[]): Promise<void> {
-  let verbs = first
-  for (let documents = 0; documents < DOCUMENTS_MAX; documents++) {
-    const then = await runVerbs(call, verbs)
-    if (then.type !== 'document' || call.ended) return
-    verbs = then.verbs
-  }
-  call.complain(`more than ${DOCUMENTS_MAX} documents in one call`)
-}
-
-async function runVerbs(call: SimulatedCall, verbs: readonly Verb[]): Promise<Then> {
-  for (const verb of verbs) {
-    if (call.ended) return END
-    call.noteVerb(verb.name, verb.name === 'Say' ? verb.text : undefined)
-    const then = await runVerb(call, verb)
-    if (then.type !== 'next') return then
-  }
-  return END
-}
-
-async function runVerb(call: SimulatedCall, verb: Verb): Promise<Then> {
-  switch (verb.name) {
-    case 'Say':
-      return say(call, verb.text, CARRIER_VOICE)
-    case 'Play':
-      return play(call, verb.text)
-    case 'GetDigits':
-      return getDigits(call, verb)
-    case 'Dial':
-      return dial(call, verb)
-    case 'Conference':
-      return conference(call, verb)
-    case 'Record':
-      return record(call, verb)
-    case 'Redirect':
-      return redirect(call, verb)
-    case 'Stream':
-      return stream(call, verb)
-    case 'Reject':
-      call.end('document', `rejected (${verb.attributes['reason'] ?? 'rejected'})`)
-      return END
-    default:
-      call.end('document', 'Hangup')
-      return END
-  }
-}
-
-async function say(call: SimulatedCall, text: string, voice: CallerVoice): Promise<Then> {
-  call.answer()
-  const { leg } = call.caller
-  const pcm = await call.options.caller.speech.speak(text, voice, leg.sampleRateHz).catch((thrown: unknown) => {
-    call.complain(`the carrier could not say a text: ${messageOf(thrown)}`)
-    return new Int16Array(0)
-  })
-  await Promise.race([leg.play(pcm), call.ending])
-  leg.stopPlaying()
-  return NEXT
-}
-
 /** Fetches the file, so that a wrong URL is found. The caller hears silence for as long as the file lasts. */
 async function play(call: SimulatedCall, url: string): Promise<Then> {
   call.answer()
@@ -558,69 +529,6 @@ async function play(call: SimulatedCall, url: string): Promise<Then> {
     call.complain(`Play could not fetch its url: ${messageOf(thrown)}`)
   }
   return NEXT
-}
-
-async function getDigits(call: SimulatedCall, verb: Verb): Promise<Then> {
-  call.answer()
-  for (const inner of verb.children) {
-    if (call.ended) return END
-    await (inner.name === 'Say' ? say(call, inner.text, CARRIER_VOICE) : play(call, inner.text))
-  }
-  const timeoutMs = seconds(verb, 'timeout', GET_DIGITS_TIMEOUT_S) * 1000
-  const most = Number(verb.attributes['maxDigits'] ?? verb.attributes['numDigits'] ?? '0')
-  const finishOn = verb.attributes['finishOnKey'] ?? '#'
-  let digits = ''
-  let untilMs = performance.now() + timeoutMs
-  while (!call.ended && performance.now() < untilMs && (most === 0 || digits.length < most)) {
-    const digit = call.takeDigit()
-    if (digit === null) await Promise.race([sleep(POLL_MS), call.ending])
-    else if (digit === finishOn) break
-    else {
-      digits += digit
-      untilMs = performance.now() + timeoutMs
-    }
-  }
-  if (call.ended) return END
-  return documentOr(await call.postVoice({ callSessionState: 'Answered', isActive: '1', Digits: digits }), END)
-}
-
-async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
-  call.answer()
-  const human = call.options.human ?? DEFAULT_HUMAN
-  const listed = verb.attributes['phoneNumbers']?.split(',') ?? []
-  const numbers = [...listed, ...verb.children.map((child) => child.text), verb.text]
-    .map((number) => number.trim())
-    .filter((number) => number !== '')
-  if (numbers.length === 0) call.complain('Dial names nobody')
-  const { leg } = call.caller
-  const ringMs = Math.min(human.ringMs, seconds(verb, 'timeout', 60) * 1000)
-  await Promise.race([leg.play(ringingTone(ringMs, leg.sampleRateHz)), call.ending])
-  leg.stopPlaying()
-  if (call.ended) return END
-  const outcome = human.ringMs > ringMs ? 'no-answer' : human.outcome
-  call.dials.push({ numbers, outcome })
-  call.emit({ type: 'dialled', numbers, outcome })
-  if (outcome === 'answered') {
-    if (human.greeting !== null) await say(call, human.greeting, HUMAN_VOICE)
-    await Promise.race([sleep(human.talkMs, undefined, { ref: false }), call.ending])
-  }
-  if (call.ended || call.options.dialEdge === 'none') return call.ended ? END : NEXT
-  const state = call.options.dialEdge === 'outcome' ? DIAL_STATES[outcome] : 'DialCompleted'
-  return documentOr(await call.postVoice({ callSessionState: state, isActive: '1', dialCallStatus: outcome }), NEXT)
-}
-
-const DIAL_STATES: Readonly<Record<SimulatedHuman['outcome'], string>> = {
-  answered: 'DialCompleted',
-  busy: 'Busy',
-  'no-answer': 'NoAnswer',
-  declined: 'Failed',
-}
-
-/** The leg waits in the room until the room closes or someone ends the call. */
-async function conference(call: SimulatedCall, verb: Verb): Promise<Then> {
-  call.answer()
-  await call.stayInRoom(verb.text.trim(), verb.attributes['endOnExit'] === 'true')
-  return call.ended ? END : NEXT
 }
 
 async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
@@ -649,46 +557,14 @@ async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
   )
 }
 
-async function redirect(call: SimulatedCall, verb: Verb): Promise<Then> {
-  const document = await call.postForDocument('redirect', verb.text, { callSessionState: 'Answered', isActive: '1' })
-  return document === null ? END : { type: 'document', verbs: document }
-}
-
-/** Runs a Stream verb. After it the carrier continues in one of three ways that were documented or observed. */
-async function stream(call: SimulatedCall, verb: Verb): Promise<Then> {
-  const end = await runStream(call, verb)
-  if (call.ended) return END
-  if (end === 'in-background') return NEXT
-  const behaviour = call.options.afterStream ?? 'continues'
-  if (behaviour === 'continues') return NEXT
-  if (behaviour === 'reposts') {
-    const state = end === 'stopped' ? 'StreamStopped' : 'StreamError'
-    const document = await call.postVoice({ callSessionState: state, isActive: '1' })
-    if (document !== null && document.length > 0) return { type: 'document', verbs: document }
-  }
-  await Promise.race([sleep(call.options.giveUpMs ?? GIVE_UP_MS, undefined, { ref: false }), call.ending])
-  call.end('caller', 'gave up on a silent line after the stream')
-  return END
-}
-
-function documentOr(document: readonly Verb[] | null, otherwise: Then): Then {
-  return document === null || document.length === 0 ? otherwise : { type: 'document', verbs: document }
-}
-
-function seconds(verb: Verb, name: string, otherwise: number): number {
-  const value = Number(verb.attributes[name] ?? '')
-  return Number.isFinite(value) && value > 0 ? value : otherwise
-}
-
+/** Streams of one call in its result. */
+const STREAMS_MAX = 20
 const HANDSHAKE_TIMEOUT_MS = 5000
 /** Time in which the gateway has to close the socket after a graceful shutdown. */
 const GRACEFUL_WAIT_MS = 10_000
 /** Longest time for which queued audio still plays after the gateway has closed the socket. */
 const PLAY_OUT_MS_MAX = 10_000
 const FRAMES_BEFORE_LATE_TEXT = 5
-
-/** How a Stream verb ended: its socket closed, was never opened, or stays open while the document continues. */
-type StreamEnd = 'stopped' | 'refused' | 'in-background'
 
 /** Runs a Stream verb until its socket has ended or the call has. */
 async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
@@ -784,7 +660,7 @@ function attachFork(call: SimulatedCall, fork: AudioFork, request: StreamRequest
     closedAtMs: null,
     record: (startedMs) => recordOf(fork, new URL(request.url).pathname, outcome, startedMs),
   }
-  if (call.streamOutcomes.length < DOCUMENTS_MAX) call.streamOutcomes.push(outcome)
+  if (call.streamOutcomes.length < STREAMS_MAX) call.streamOutcomes.push(outcome)
   return outcome
 }
 

@@ -4,7 +4,7 @@ import { Views } from '../../core/views.js'
 
 /**
  * Base64 without strings. Node's own makes one of 4 KB for each message each way, which was most of what a media worker
- * allocated, and with what is done around it takes twice as long (docs/LATENCY.md, "Base64 in WebAssembly").
+ * allocated, and with what is done around it takes twice as long (docs/LATENCY.md, "What made it cheaper").
  * `base64-kernel/` works in one memory, which all calls of a thread use one after the other.
  */
 

@@ -32,7 +32,7 @@ const messages = new Views(readBuffer)
  * protocol violation.
  *
  * So `ws` still handles the protocol, its errors and the flow control. The usual message needs no allocation and does
- * not pass through two streams (docs/LATENCY.md, "A message to a backend and back").
+ * not pass through two streams (docs/LATENCY.md, "What made it cheaper").
  */
 export class MessageLane {
   readonly #message: (data: Buffer, binary: boolean) => void

@@ -1,21 +1,20 @@
 import { randomBytes } from 'node:crypto'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
-import { DOCUMENTS_MAX, GET_DIGITS_TIMEOUT_S, GIVE_UP_MS } from '../carrier.js'
 import type { ToolRunner } from '../../agents/tool-runner.js'
 import type { ToolContext, ToolOutcome } from '../../agents/tool.js'
 import { VerificationLocks } from '../../agents/verification-lock.js'
 import { EmbeddedBackend } from '../../backends/embedded/embedded-backend.js'
 import type { CarrierState } from '../../call/events.js'
 import type { CallRecord } from '../../call/record.js'
-import { GatewayError } from '../../core/errors.js'
+import { GatewayError, messageOf } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
 import { FRAME_MS } from '../../core/units.js'
 import { HttpClient } from '../../http/http-client.js'
 import { levelDbfs } from '../../media/pcm.js'
 import { ResamplerBank } from '../../media/resample/resampler.js'
 import type { VadBank } from '../../media/vad/vad.js'
-import type { VoiceAction } from '../../sautikit/actions.js'
+import { voiceXml } from '../../sautikit/actions.js'
 import { SpeechClient } from '../../speech/speech-client.js'
 import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
 import { BackendStatus } from '../../workers/backend-status.js'
@@ -34,8 +33,12 @@ import { Metrics } from '../../telemetry/metrics.js'
 import { CallMemoryPool } from '../../workers/call-memory.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
 import type { AfterStream, HumanOutcome } from '../choices.js'
-import type { SimulatedHuman } from '../call-options.js'
+import type { EndedBy, SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
+import { GIVE_UP_MS, NEXT, runDocument } from '../documents.js'
+import type { DocumentCall, StreamEnd, Then } from '../documents.js'
+import { parseVoiceDocument } from '../voice-document.js'
+import type { Verb } from '../voice-document.js'
 import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
 import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
 import { taggedSound, TextCaller, TextSpeech } from './text-caller.js'
@@ -68,6 +71,7 @@ const RECORD_WAIT_MS = 12_000
 /** Half a frame. Text needs no finer clock, and each tick costs two turns of the event loop. */
 const TICK_MS = FRAME_MS / 2
 const CLOCK_START_MS = 100_000
+const COMPLAINTS_MAX = 100
 
 /**
  * Runs one call without real audio, as fast as possible. It runs the gateway's own call (session, dialogue, tools over
@@ -79,7 +83,7 @@ export async function runTextCall(media: TextMedia, options: TextCallOptions): P
   return new TextCall(media, options).run()
 }
 
-class TextCall {
+class TextCall implements DocumentCall {
   readonly #media: TextMedia
   readonly #options: TextCallOptions
   readonly #clock = new TextClock(CLOCK_START_MS)
@@ -91,7 +95,9 @@ class TextCall {
   readonly #sentences: string[] = []
   readonly #digits: string[] = []
   #task: WorkerCall | null = null
-  #carrier: TextCarrier | null = null
+  readonly #dials: { readonly outcome: HumanOutcome }[] = []
+  readonly #said: SpokenLine[] = []
+  readonly #complaints: string[] = []
   #openedMs = NaN
   #streamOver = false
   #ended: string | null = null
@@ -161,7 +167,7 @@ class TextCall {
 
   /** The gateway has written the call's record, and the carrier has finished the call. */
   get #done(): boolean {
-    return this.#record !== null && (this.#carrier === null || this.#ended !== null)
+    return this.#record !== null && (!this.#streamOver || this.#ended !== null)
   }
 
   /** Hangs up and waits for the record, so that the report shows how far the call came. */
@@ -314,25 +320,111 @@ class TextCall {
     this.#streamOver = true
     // Digits pressed during the stream were for the agent.
     this.#digits.length = 0
-    const { afterStream, human } = this.#options
-    const wait = (ms: number): Promise<void> => (this.#ended === null ? this.#clock.wait(ms) : Promise.resolve())
-    const carrier = new TextCarrier({
-      call: this.#call,
-      afterStream,
-      human,
-      nowMs: this.#clock.nowMs,
-      wait,
-      speak: (text) => wait(this.#play(text)),
-      takeDigit: () => this.#digits.shift() ?? null,
-      over: () => this.#ended !== null,
-    })
-    this.#carrier = carrier
     // Runs in a later tick, because the session is still closing the socket.
     this.#clock.after(0, () => {
-      void carrier.run().then((why) => {
-        this.#completed(why)
+      this.#call.carrierState('stream-stopped')
+      const bare = { attributes: {}, children: [] }
+      // The rest of the first document: its Stream, which is over, and its Redirect.
+      void runDocument(this, [
+        { ...bare, name: 'Stream', text: '' },
+        { ...bare, name: 'Redirect', text: this.#call.afterStreamUrl ?? '' },
+      ]).then(() => {
+        this.#completed('the document has nothing left to do')
       })
     })
+  }
+
+  // --- the documents' verbs, as text ----------------------------------------------------------------------
+
+  get ended(): boolean {
+    return this.#ended !== null
+  }
+
+  get options(): DocumentCall['options'] {
+    const { afterStream, human } = this.#options
+    // The human's greeting is sound, and nobody transcribes it.
+    return { afterStream, human: { ...human, greeting: null }, dialEdge: 'outcome' }
+  }
+
+  readonly nowMs = (): number => this.#clock.nowMs()
+
+  wait(ms: number): Promise<void> {
+    return this.#ended === null ? this.#clock.wait(ms) : Promise.resolve()
+  }
+
+  end(_by: EndedBy, why: string): void {
+    this.#completed(why)
+  }
+
+  answer(): void {
+    // It was answered when its stream opened.
+  }
+
+  noteVerb(): void {
+    // Nobody reads the verbs of a text call.
+  }
+
+  complain(complaint: string): void {
+    if (this.#complaints.length < COMPLAINTS_MAX) this.#complaints.push(complaint)
+  }
+
+  takeDigit(): string | null {
+    return this.#digits.shift() ?? null
+  }
+
+  async say(text: string): Promise<void> {
+    const startMs = this.nowMs()
+    await this.wait(this.#play(text))
+    this.#said.push({ role: 'carrier', text, startMs, endMs: this.nowMs() })
+  }
+
+  async ring(ms: number): Promise<void> {
+    this.#call.carrierState('ringing')
+    await this.wait(ms)
+  }
+
+  dialled(_numbers: readonly string[], outcome: HumanOutcome): void {
+    this.#dials.push({ outcome })
+    if (outcome === 'answered') this.#call.carrierState('answered')
+  }
+
+  play(): Promise<Then> {
+    this.complain('text mode plays no Play after the stream')
+    return Promise.resolve(NEXT)
+  }
+
+  record(): Promise<Then> {
+    this.complain('text mode plays no Record after the stream')
+    return Promise.resolve(NEXT)
+  }
+
+  stream(): Promise<StreamEnd> {
+    return Promise.resolve('stopped')
+  }
+
+  /** Nobody else joins here, so the caller waits in the conference room until they give up. */
+  stayInRoom(): Promise<void> {
+    return this.wait(GIVE_UP_MS)
+  }
+
+  postVoice({ callSessionState = '', Digits }: Readonly<Record<string, string>>): Promise<readonly Verb[] | null> {
+    const state = CARRIER_STATES[callSessionState]
+    if (state !== undefined) this.#call.carrierState(state)
+    return this.#document('voice', Digits ?? null)
+  }
+
+  postForDocument(): Promise<readonly Verb[] | null> {
+    return this.#document('after-stream', null)
+  }
+
+  /** The gateway's answer, as the XML that a carrier gets. */
+  #document(asker: ContinuationAsker, digits: string | null): Promise<readonly Verb[] | null> {
+    try {
+      return Promise.resolve(parseVoiceDocument(voiceXml(this.#call.continuation(asker, digits))))
+    } catch (thrown) {
+      this.complain(`the document was refused: ${messageOf(thrown)}`)
+      return Promise.resolve(null)
+    }
   }
 
   /** Plays `text` in the carrier's voice. @returns the time until the caller has heard it, in milliseconds */
@@ -364,7 +456,7 @@ class TextCall {
   #observed(overdue: string | null): ObservedCall {
     const record = this.#record
     const openedMs = Number.isNaN(this.#openedMs) ? CLOCK_START_MS : this.#openedMs
-    const carrierLines = (this.#carrier?.said ?? []).map((line) => ({
+    const carrierLines = this.#said.map((line) => ({
       ...line,
       startMs: line.startMs - openedMs,
       endMs: line.endMs - openedMs,
@@ -374,161 +466,22 @@ class TextCall {
       record,
       packet: this.#call.handoff,
       lines: linesOf(record, carrierLines),
-      dials: this.#carrier?.dials ?? [],
+      dials: this.#dials,
       callerHeard: this.#caller.latency(openedMs),
       durationMs: this.#clock.nowMs() - CLOCK_START_MS,
       ended: this.#ended ?? 'the gateway ended it',
-      complaints: this.#carrier?.complaints ?? [],
+      complaints: this.#complaints,
       overdue,
     }
   }
 }
 
-/** The part of a call that the edge uses after the stream. */
-interface AfterStreamCall {
-  carrierState(state: CarrierState): void
-  continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
-}
-
-/** A request for the next document: who asks, and the caller's digits. */
-interface ContinuationRequest {
-  readonly asker: ContinuationAsker
-  readonly digits: string | null
-}
-
-interface TextCarrierOptions {
-  readonly call: AfterStreamCall
-  readonly afterStream: AfterStream
-  readonly human: SimulatedHuman
-  readonly nowMs: () => number
-  /** Says something to the caller; resolves when it has been heard. */
-  readonly speak: (text: string) => Promise<void>
-  /** Removes and returns the oldest digit that the caller pressed; null for none. */
-  readonly takeDigit: () => string | null
-  /** Waits in the call's own time. Ends early if the call ends. */
-  readonly wait: (ms: number) => Promise<void>
-  readonly over: () => boolean
-}
-
-const DIAL_STATES: Readonly<Record<HumanOutcome, CarrierState>> = {
-  answered: 'answered',
-  busy: 'busy',
-  'no-answer': 'no-answer',
-  declined: 'busy',
-}
-
-const DIGIT_POLL_MS = 50
-
-/** What the carrier does after the stream: it runs the gateway's documents, as text. */
-class TextCarrier {
-  readonly dials: { readonly outcome: HumanOutcome }[] = []
-  readonly said: SpokenLine[] = []
-  readonly complaints: string[] = []
-  readonly #options: TextCarrierOptions
-
-  constructor(options: TextCarrierOptions) {
-    this.#options = options
-  }
-
-  /** Runs until nothing is left to do. @returns why the call ended */
-  async run(): Promise<string> {
-    const { call, afterStream, over } = this.#options
-    call.carrierState('stream-stopped')
-    if (afterStream === 'holds') return this.#giveUp()
-    let request: ContinuationRequest = { asker: afterStream === 'continues' ? 'after-stream' : 'voice', digits: null }
-    for (let documents = 0; documents < DOCUMENTS_MAX && !over(); documents++) {
-      const actions = call.continuation(request.asker, request.digits)
-      // An empty answer to the webhook leaves the caller in silence.
-      if (actions.length === 0 && request.asker === 'voice' && documents === 0) return this.#giveUp()
-      const next = await this.#document(actions)
-      if (next === null) return 'the document has nothing left to do'
-      request = next
-    }
-    if (!over()) this.complaints.push(`more than ${DOCUMENTS_MAX} documents in one call`)
-    return 'the call is over'
-  }
-
-  async #giveUp(): Promise<string> {
-    await this.#options.wait(GIVE_UP_MS)
-    return 'gave up on a silent line after the stream'
-  }
-
-  /** @returns the request for the next document; null if the document ends the call */
-  async #document(actions: readonly VoiceAction[]): Promise<ContinuationRequest | null> {
-    for (const action of actions) {
-      if (this.#options.over()) return null
-      switch (action.verb) {
-        case 'say':
-          await this.#say(action.text)
-          break
-        case 'get-digits':
-          for (const nested of action.nested) if (nested.verb === 'say') await this.#say(nested.text)
-          return { asker: 'voice', digits: await this.#digits(action) }
-        case 'dial':
-          if (action.numbers.length === 0) this.complaints.push('Dial names nobody')
-          if (await this.#dial((action.timeoutS ?? 60) * 1000)) return null
-          return { asker: 'voice', digits: null }
-        case 'redirect':
-          return { asker: 'after-stream', digits: null }
-        case 'hangup':
-        case 'reject':
-          return null
-        case 'conference':
-          // Nobody else joins here, so the caller waits in the conference room until they give up.
-          await this.#options.wait(GIVE_UP_MS)
-          return null
-        default:
-          this.complaints.push(`text mode plays no ${action.verb} after the stream`)
-      }
-    }
-    return null
-  }
-
-  /** Collects digits until there are `numDigits`, `finishOnKey` is pressed, or none comes for the timeout. */
-  async #digits({
-    timeoutS,
-    numDigits = 0,
-    finishOnKey = '#',
-  }: Extract<VoiceAction, { readonly verb: 'get-digits' }>): Promise<string> {
-    const { takeDigit, wait, over, nowMs } = this.#options
-    const timeoutMs = (timeoutS ?? GET_DIGITS_TIMEOUT_S) * 1000
-    let digits = ''
-    let untilMs = nowMs() + timeoutMs
-    while (!over() && nowMs() < untilMs && (numDigits === 0 || digits.length < numDigits)) {
-      const digit = takeDigit()
-      if (digit === finishOnKey) break
-      if (digit === null) {
-        await wait(DIGIT_POLL_MS)
-        continue
-      }
-      digits += digit
-      untilMs = nowMs() + timeoutMs
-    }
-    return digits
-  }
-
-  async #say(text: string): Promise<void> {
-    const startMs = this.#options.nowMs()
-    await this.#options.speak(text)
-    this.said.push({ role: 'carrier', text, startMs, endMs: this.#options.nowMs() })
-  }
-
-  /** @returns true if the call has ended, false if the document's next request is due */
-  async #dial(timeoutMs: number): Promise<boolean> {
-    const { call, human, wait, over } = this.#options
-    call.carrierState('ringing')
-    const ringMs = Math.min(human.ringMs, timeoutMs)
-    await wait(ringMs)
-    if (over()) return true
-    const outcome = human.ringMs > ringMs ? 'no-answer' : human.outcome
-    this.dials.push({ outcome })
-    call.carrierState(DIAL_STATES[outcome])
-    if (outcome !== 'answered') return false
-    await wait(human.talkMs)
-    if (over()) return true
-    call.carrierState('dial-completed')
-    return false
-  }
+/** The webhook states that carry news for the call, as the edge passes them on. */
+const CARRIER_STATES: Readonly<Record<string, CarrierState>> = {
+  DialCompleted: 'dial-completed',
+  Busy: 'busy',
+  NoAnswer: 'no-answer',
+  Failed: 'busy',
 }
 
 /** The clock of one text call. It stands still until `advance` moves it. */
