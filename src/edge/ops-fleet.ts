@@ -348,7 +348,9 @@ export async function recordAt(node: FleetNode, callSid: CallSid): Promise<'else
   // Both ends are authenticated, and run this program.
   if (answers.some((asked) => asked.result === 'answered' && (asked.answer as PeerReply).status === 200))
     return 'elsewhere'
-  const sure = entry !== undefined && (entry === null || entry.phase === 'over')
+  // A node that has just been started, and has not seen a heartbeat, does not know of the others.
+  const seen = node.clockAheadMs !== null
+  const sure = seen && entry !== undefined && (entry === null || entry.phase === 'over')
   return sure && answers.every(({ result }) => result === 'answered') ? 'nowhere' : 'unknown'
 }
 

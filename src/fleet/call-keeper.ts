@@ -54,7 +54,7 @@ interface KeptEntry {
   /** It is in a batch, or its deletion is under way. */
   busy: boolean
   /** Called when the store was told once that the call is over, or is not told at all. */
-  told: () => void
+  told: (answer: 'ok' | 'lost') => void
 }
 
 /** One call of a batch. */
@@ -167,20 +167,21 @@ export class CallKeeper implements CallKeeping {
     if (entry !== undefined) entry.lostToken = entry.token
   }
 
-  over(callSid: CallSid): Promise<void> {
+  over(callSid: CallSid): Promise<'ok' | 'lost'> {
     const entry = this.#calls.get(callSid)
-    if (entry === undefined) return Promise.resolve()
+    if (entry === undefined) return Promise.resolve('ok')
     this.#calls.delete(callSid)
     this.#changed.delete(entry)
     this.#fresh.delete(entry)
     entry.token = this.#options.tokenOf(callSid) ?? entry.token
-    if (entry.token === null || entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve()
+    if (entry.token === null) return Promise.resolve('ok') // no other node knows of it
+    if (entry.token.nonce === entry.lostToken?.nonce) return Promise.resolve('lost')
     entry.triedAtMs = -Infinity
     const [oldest] = this.#over
     this.#over.add(entry)
     if (forgetOldest(this.#over, KEEP_OVER_MAX)) {
       this.counters.oversDropped++
-      oldest?.told()
+      oldest?.told('ok')
     }
     this.#start()
     return new Promise((resolve) => {
@@ -336,15 +337,15 @@ export class CallKeeper implements CallKeeping {
     entry.triedAtMs = nowMs
     entry.busy = true
     const over = async (): Promise<void> => {
+      let answer: 'ok' | 'lost' = 'ok'
       try {
-        // `lost` is as good: then it is another's.
-        if (entry.token !== null) await this.#options.store.over(entry.callSid, entry.token)
+        if (entry.token !== null) answer = await this.#options.store.over(entry.callSid, entry.token)
         this.#over.delete(entry)
       } catch (thrown) {
         this.#failed(entry, thrown)
       }
       entry.busy = false
-      entry.told()
+      entry.told(answer)
     }
     const ending = over().finally(() => this.#ending.delete(ending))
     this.#ending.add(ending)

@@ -1,7 +1,8 @@
 /**
  * What the nodes of a fleet share: who owns each call, the state from which another node can continue it, effects that
  * must happen once, and the nodes themselves. Audio never goes here, and no caller waits for it: every operation has a
- * deadline of STORE_DEADLINE_MS, and rejects with STORE_DOWN instead of waiting.
+ * deadline of STORE_DEADLINE_MS, or of STORE_PATIENCE_MS for what no new caller waits for, and rejects with STORE_DOWN
+ * instead of waiting.
  *
  * It has three homes: the memory of one process, the memory of the supervisor of `--processes`, and Redis.
  *

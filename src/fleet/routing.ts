@@ -27,7 +27,7 @@ import type { Recovery } from './recovery.js'
 
 /**
  * How long a node that was chosen for a new call may take to answer. One that works answers within some 20 ms, and the
- * balancer asks another node after 450 ms.
+ * balancer asks another node after 500 ms.
  */
 const PLACE_ANSWER_MS = 200
 /**

@@ -41,11 +41,11 @@ export interface CallArchive {
   /** Stores an ended call's record, and again when details were added to it. */
   keep(record: CallRecord): void
   /**
-   * The same of a call that has just ended and that the fleet may still take for a live one until `told`. A process that
-   * dies before leaves its record for the next start, and no second one beside that of whoever has taken the call.
+   * The same of a call that has just ended, and that another node may have taken: decided by `isOurs`. A process that dies
+   * before leaves its record for the next start, and no second one beside that of whoever has taken the call.
    * @param newest  its record then; undefined when it was erased meanwhile
    */
-  keepOnceTold(record: CallRecord, told: Promise<void>, newest: () => CallRecord | undefined): void
+  keepIfOurs(record: CallRecord, isOurs: Promise<boolean>, newest: () => CallRecord | undefined): void
   handoff(news: HandoffNews): void
   /** Stores the record of a refused call, and the packet for whoever calls back, which is posted to nobody. */
   keepRefused(record: CallRecord, packet: Handoff | null): void
@@ -151,11 +151,14 @@ export async function openCallArchive(
             },
           },
     keep,
-    keepOnceTold: (record, told, newest) => {
-      if (isCallSid(record.callSid)) archive?.recordEnded(record.callSid, record)
-      void told.then(() => {
+    keepIfOurs: (record, isOurs, newest) => {
+      const { callSid } = record
+      if (!isCallSid(callSid)) return
+      archive?.recordEnded(callSid, record)
+      void isOurs.then((ours) => {
         const now = newest()
-        if (now !== undefined) keep(now)
+        if (!ours) archive?.openRecordGone(callSid)
+        else if (now !== undefined) keep(now)
       })
     },
     handoff: (news) => {

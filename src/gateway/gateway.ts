@@ -255,7 +255,10 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
   })
   const leftCalls = new LeftCalls({
     earlier: kept.left.map(({ callSid }) => callSid),
-    isHere: (callSid) => calls?.find(callSid) !== undefined || calls?.record(callSid) !== undefined,
+    isHere: (callSid, record) => {
+      const known = calls?.record(callSid)
+      return calls?.find(callSid) !== undefined || (known !== undefined && known !== record)
+    },
     recordAt: (callSid) => recordAt(fleet.node, callSid),
     log: log.component('workers'),
   })
@@ -311,9 +314,16 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       onRecord: (record, told) => {
         fleet.node.released(record.callSid)
         journals?.close(record.callSid)
+        const { callSid } = record
         if (told === null) kept.keep(record)
-        else kept.keepOnceTold(record, told, () => calls?.record(record.callSid))
-        if (isCallSid(record.callSid)) details?.follow(record.callSid)
+        else {
+          const isOurs = told.then((answer) => answer === 'ok' || leftCalls.isOurs(record))
+          kept.keepIfOurs(record, isOurs, () => calls?.record(callSid))
+          void isOurs.then((ours) => {
+            if (!ours && isCallSid(callSid)) calls?.forget(callSid)
+          })
+        }
+        if (isCallSid(callSid)) details?.follow(callSid)
         for (const listener of listeners) listener(record)
       },
     })

@@ -8,8 +8,8 @@ import type { Log } from '../telemetry/log.js'
 interface LeftCallsOptions {
   /** SIDs of calls of earlier runs; each is given to `settle` too. */
   readonly earlier: readonly string[]
-  /** Whether this process has the call again. */
-  readonly isHere: (callSid: CallSid) => boolean
+  /** Whether this process has the call again, or another record of it. */
+  readonly isHere: (callSid: CallSid, record: CallRecord) => boolean
   /** Whether another node has it, live or as a record. */
   readonly recordAt: (callSid: CallSid) => Promise<'elsewhere' | 'nowhere' | 'unknown'>
   readonly log: Log
@@ -46,7 +46,7 @@ export class LeftCalls {
       const undecided: CallRecord[] = []
       for (const record of left) {
         const callSid = parseCallSid(record.callSid)
-        const found = isHere(callSid) ? 'here' : await recordAt(callSid)
+        const found = isHere(callSid, record) ? 'here' : await recordAt(callSid)
         // That it is here, or that another node has it, is sure, also while this one stops.
         if (this.#closed && (found === 'nowhere' || found === 'unknown')) return
         if (found === 'unknown' && look < LEFT_CALL_LOOKS_MAX) {
@@ -61,6 +61,14 @@ export class LeftCalls {
       left = undecided
       if (left.length > 0) await (this.#options.sleep ?? pause)(LEFT_CALL_LOOK_MS)
     }
+  }
+
+  /**
+   * Whether the record of a call that has just ended here is the call's, though the store says that the call is another
+   * node's. Stays open when this process ends first.
+   */
+  isOurs(record: CallRecord): Promise<boolean> {
+    return new Promise((resolve) => void this.settle([record], (_record, _callSid, isRecord) => resolve(isRecord)))
   }
 
   close(): void {

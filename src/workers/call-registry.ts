@@ -104,7 +104,7 @@ export interface CallRegistryOptions extends MainThreadServices {
   /** Whether another node takes calls now; absent: there is none. */
   readonly elsewhere?: () => boolean
   /** Called with the record of each call that has ended. @param told  until then another node may take it for a live one */
-  readonly onRecord: (record: CallRecord, told: Promise<void> | null) => void
+  readonly onRecord: (record: CallRecord, told: Promise<'ok' | 'lost'> | null) => void
   /**
    * Called with the record of each call that was refused, and with the packet for whoever calls back; absent: they stay
    * in memory. @param handoff  null where the number is withheld
@@ -565,7 +565,11 @@ export class CallRegistry implements CallDirectory {
     this.#drained?.()
   }
 
-  #over(call: Pick<MainThreadCall, 'callSid' | 'handoff'>, whole: CallRecord, told: Promise<void> | null): void {
+  #over(
+    call: Pick<MainThreadCall, 'callSid' | 'handoff'>,
+    whole: CallRecord,
+    told: Promise<'ok' | 'lost'> | null,
+  ): void {
     const record = this.#redacted(whole)
     this.#ended.set(call.callSid, record)
     const { handoff } = call

@@ -43,8 +43,11 @@ export interface CallKeeping {
   append(callSid: CallSid, entries: readonly CallLogEntry[], marks: readonly TimelineMark[]): void
   /** `kept` of its source has changed. */
   changed(callSid: CallSid): void
-  /** Nothing more happens to it. Resolves when the store was told once, whatever it answered. */
-  over(callSid: CallSid): Promise<void>
+  /**
+   * Nothing more happens to it. Resolves when the store was told once. `lost`: it says that the call is not this node's, so
+   * that another may make its record.
+   */
+  over(callSid: CallSid): Promise<'ok' | 'lost'>
 }
 
 /** Where records of live calls are kept, for the next start if the process dies. */
@@ -133,7 +136,7 @@ export interface MainThreadContext extends MainThreadServices {
   over(
     call: { readonly callSid: CallSid; readonly handoff: Handoff | null },
     record: CallRecord,
-    told: Promise<void> | null,
+    told: Promise<'ok' | 'lost'> | null,
   ): void
   /** The same of a call that another node has taken. @param record  for the case that none is made there; not counted */
   goesOnElsewhere(callSid: CallSid, record: CallRecord): void

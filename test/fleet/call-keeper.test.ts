@@ -435,6 +435,24 @@ t.test('a long quiet call does not fall out of the store', async (t) => {
   t.ok(watched.saves.length < 12, `${watched.saves.length} writes`)
 })
 
+t.test('of a call that is over the store says whether another node has it', async (t) => {
+  const { keeper, watched, tokens, pass } = await rig(t)
+  new Call(keeper)
+  await pass(1000)
+  const token = tokens.get(SID) as OwnerToken
+  // This node stood still, and another one has taken the call.
+  await watched.memory.claim(SID, { node: 'node-b', incarnation: 'i2', nonce: 'n2' }, token.epoch)
+  const told = keeper.over(SID)
+  await pass(1000)
+  t.equal(await told, 'lost')
+  const { keeper: other, pass: later } = await rig(t)
+  new Call(other)
+  await later(1000)
+  const over = other.over(SID)
+  await later(1000)
+  t.equal(await over, 'ok')
+})
+
 t.test('a call that is over is deleted, also when the store was down at its end', async (t) => {
   for (const down of [false, true]) {
     const { keeper, watched, pass } = await rig(t)

@@ -64,8 +64,8 @@ t.test('a process that dies between the end of a call and its record: it has one
   const record = endedCall({ callSid: sid, endReason: 'agent-goodbye' })
   const first = await begin()
   let tell = (): void => undefined
-  const told = new Promise<void>((resolve) => (tell = resolve))
-  first.archive.keepOnceTold(record, told, () => record)
+  const told = new Promise<boolean>((resolve) => (tell = () => resolve(true)))
+  first.archive.keepIfOurs(record, told, () => record)
   t.equal(await first.archive.find('record', sid), undefined, 'until the store knows, it is no record')
   // It dies here: the next start finds it, and asks the fleet whether another node has taken the call.
   first.folder?.release()
@@ -81,10 +81,21 @@ t.test('a process that dies between the end of a call and its record: it has one
   t.match(await first.archive.find('record', sid), { endReason: 'agent-goodbye' })
   t.same(readdirSync(join(dataDir, 'records', 'open')), [])
   const erased = parseCallSid('HD_erased0001')
-  first.archive.keepOnceTold(endedCall({ callSid: erased }), told, () => undefined)
+  first.archive.keepIfOurs(endedCall({ callSid: erased }), told, () => undefined)
   await told
   t.equal(await first.archive.find('record', erased), undefined, 'erased meanwhile')
+  const taken = parseCallSid('HD_taken0001')
+  const notOurs = Promise.resolve(false)
+  first.archive.keepIfOurs(endedCall({ callSid: taken }), notOurs, () => endedCall({ callSid: taken }))
+  await notOurs
+  t.equal(await first.archive.find('record', taken), undefined, 'another node has its record')
   await first.archive.close()
+  const open = readdirSync(join(dataDir, 'records', 'open'))
+  t.same(
+    open.filter((name) => name.includes(taken)),
+    [],
+    'and the next start asks nobody',
+  )
 })
 
 t.test('settings under which nothing is written need no folder', async (t) => {

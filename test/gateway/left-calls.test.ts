@@ -1,5 +1,9 @@
 import t from 'tap'
+import type { CallRecord } from '../../src/call/record.js'
+import { parseCallSid } from '../../src/core/ids.js'
 import { LEFT_CALL_LOOKS_MAX } from '../../src/core/limits.js'
+import { recordAt } from '../../src/edge/ops-fleet.js'
+import type { FleetNode } from '../../src/fleet/fleet-node.js'
 import { LeftCalls } from '../../src/gateway/left-calls.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { endedCall } from '../support/record.js'
@@ -37,6 +41,30 @@ t.test('of a call that ended here and went on elsewhere, the record there is the
     HD_never0000001: true,
   })
   t.equal(waits, LEFT_CALL_LOOKS_MAX - 1, 'what stays unknown counts as lost in the end')
+})
+
+t.test('a call ended here while another node had it: one record, whichever of the two makes it', async (t) => {
+  const found = { HD_frozen000001: 'elsewhere', HD_frozen000002: 'nowhere' } as Record<string, 'elsewhere' | 'nowhere'>
+  const [taken, late] = Object.keys(found).map((callSid) => endedCall({ callSid })) as [CallRecord, CallRecord]
+  const left = new LeftCalls({
+    earlier: [],
+    // As in the gateway: its own record does not decide.
+    isHere: (_, record) => record !== taken && record !== late,
+    recordAt: (callSid) => Promise.resolve(found[callSid] ?? 'unknown'),
+    log: createLog({ level: 'silent' }),
+  })
+  t.equal(await left.isOurs(taken), false)
+  t.equal(await left.isOurs(late), true)
+})
+
+t.test('a node that was just started does not know of the others before it has seen a heartbeat', async (t) => {
+  const node = (clockAheadMs: number | null): FleetNode => {
+    const store = { read: () => Promise.resolve({ phase: 'over' }) }
+    return { store, others: () => [], clockAheadMs } as unknown as FleetNode
+  }
+  const callSid = parseCallSid('HD_later0000001')
+  t.equal(await recordAt(node(null), callSid), 'unknown')
+  t.equal(await recordAt(node(0), callSid), 'nowhere')
 })
 
 t.test('a process that ends decides on nothing more: the next start asks again', async (t) => {
