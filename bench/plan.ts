@@ -80,14 +80,32 @@ export function chooseSubjects(options: BenchOptions): {
   return { subjects, skipped }
 }
 
+/** Share of the calls in production whose line has an echo, unless another is asked for. */
+const PRODUCTION_ECHO_PERCENT = 30
+
 /** An echo carries more than a bridge: with few calls the fixed cost of two clocks would be all that one sees of it. */
-const CALLS_FACTOR: Readonly<Record<Level, number>> = { L0: 3, L1: 1.5, L2: 1, 'L2-prod': 1, L3: 1 }
+const CALLS_FACTOR: Readonly<Record<Level, number>> = {
+  L0: 3,
+  L1: 1.5,
+  L2: 1,
+  'L2-prod': 1,
+  'L2-prod-repeat': 1,
+  L3: 1,
+}
 
 function callsFor(options: BenchOptions, subject: Subject, level: Level): number {
   return Math.min(
     subject.callsMax(level),
     options.callsAsked ? options.calls : Math.round(options.calls * CALLS_FACTOR[level]),
   )
+}
+
+/**
+ * Callers whose own words come back all the time would hear them in the echo too, and nothing could be told of what comes
+ * back then.
+ */
+function lineEchoPercent({ lineEchoPercent: asked }: BenchOptions, level: Level): number {
+  return level === 'L2-prod-repeat' ? 0 : (asked ?? (level === 'L2-prod' ? PRODUCTION_ECHO_PERCENT : 0))
 }
 
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
@@ -107,7 +125,8 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     pin: options.pin,
     steady: false,
     edgeTls: options.edgeTls && subject.name === 'mkondo',
-    lineEchoPercent: options.lineEchoPercent,
+    lineEchoPercent: lineEchoPercent(options, level),
+    track: subject.name === 'mkondo' && level === 'L2-prod' ? options.track : 'inbound_track',
     latenessMsMax: options.latenessMsMax,
   }
 }

@@ -1,7 +1,7 @@
 import type { CpuShare } from './kit/process.js'
 import type { Percentiles } from './kit/histogram.js'
 import type { Provenance } from './kit/machine.js'
-import type { BackendFacts, Level, ServerPauses, TruthFacts } from './protocol.js'
+import type { BackendFacts, Level, ServerPauses, Track, TruthFacts } from './protocol.js'
 
 /** Version of the JSON that a run writes. */
 export const RESULTS_VERSION = 3
@@ -32,6 +32,8 @@ export interface CaseOptions {
   readonly edgeTls: boolean
   /** Share of the calls whose line gives our speech back, 20 dB softer and 180 ms later. */
   readonly lineEchoPercent: number
+  /** What the carrier forks of the gateway's calls. */
+  readonly track: Track
   /** Over this lateness of the generator at p99 the run is void. */
   readonly latenessMsMax: number
 }

@@ -3,10 +3,11 @@ import { FRAME_MS } from '../../src/core/units.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { machineMs } from '../kit/process.js'
 import { type Histogram, recordMs } from '../kit/histogram.js'
+import { HeardAnswers } from './heard-answers.js'
 import { ReceivedAudio, type ReceivedAudioOptions, type AudioCounts } from './received-audio.js'
 import type { LineEcho } from './line-echo.js'
 import { FrameReader, type Line, maskedFrame, OPCODE } from './lines.js'
-import { MARKER_EVERY_FRAMES, talkFrame } from './signal.js'
+import { MARKER_EVERY_FRAMES, TALK_FRAMES, placeInPeriod, talkFrame } from './signal.js'
 
 /** What all callers of a generator share. */
 export interface SharedByCallers {
@@ -22,6 +23,11 @@ export interface SharedByCallers {
   readonly talk: readonly Int16Array[]
   /** What is said comes back this much later. */
   readonly answerAfterMs: number
+  readonly conversation: {
+    /** A period of masked frames; all callers have the same. */
+    readonly frames: readonly Buffer[]
+    readonly answer: Int16Array
+  } | null
   framesSent: number
 }
 
@@ -35,7 +41,7 @@ const scratch = new Int16Array(64 * 1024)
 
 /** One simulated caller: sends a frame at each turn of the wheel and listens to what comes back. */
 export class Caller implements Spoke {
-  readonly received: ReceivedAudio
+  readonly received: ReceivedAudio | HeardAnswers
   framesSent = 0
   lost = false
   readonly #shared: SharedByCallers
@@ -66,13 +72,16 @@ export class Caller implements Spoke {
     this.#echo = echo
     this.#number = number
     this.#interruptions = interruptions
-    this.received = new ReceivedAudio(
-      shared.audio,
-      shared.counts,
-      shared.tone,
-      shared.talk.length > 0 ? number : null,
-      echo !== null,
-    )
+    this.received =
+      shared.conversation !== null
+        ? new HeardAnswers(shared.line.rateHz, shared.conversation.answer, shared.counts)
+        : new ReceivedAudio(
+            shared.audio,
+            shared.counts,
+            shared.tone,
+            shared.talk.length > 0 ? number : null,
+            echo !== null,
+          )
     this.#reader = new FrameReader((opcode, bytes, from, to) => this.#frame(opcode, bytes, from, to))
     // Buffers of its own: the number of each frame is written into them.
     this.#tone = shared.line.frame(shared.tone, name)
@@ -118,13 +127,12 @@ export class Caller implements Spoke {
       return
     }
     const shared = this.#shared
-    if (this.framesSent === 0) this.received.startMs = dueMs + shared.answerAfterMs
-    const alone = this.#next(dueMs)
+    const alone = this.#frameAt(dueMs)
     const frame = this.#echo === null ? alone : (shared.line.withSamples(alone, this.#echo.play()) ?? alone)
     this.framesSent++
     const hold = this.#interruptions?.hold() ?? false
     if (hold) {
-      this.received.excuse(dueMs + ECHO_MS)
+      if (this.received instanceof ReceivedAudio) this.received.excuse(dueMs + ECHO_MS)
       this.#held.push(Buffer.from(frame))
       return
     }
@@ -138,12 +146,21 @@ export class Caller implements Spoke {
     }
   }
 
-  #next(dueMs: number): Buffer {
-    const { speech, line } = this.#shared
-    if (this.#interruptions?.begins(dueMs, this.received.startMs) === true) {
+  #frameAt(dueMs: number): Buffer {
+    const { received } = this
+    if (received instanceof ReceivedAudio) return this.#next(received, dueMs)
+    const place = placeInPeriod(this.framesSent, this.#number)
+    if (place === TALK_FRAMES - 1) received.turnEnds(dueMs)
+    return this.#shared.conversation?.frames[place] as Buffer
+  }
+
+  #next(received: ReceivedAudio, dueMs: number): Buffer {
+    const { speech, line, answerAfterMs } = this.#shared
+    if (this.framesSent === 0) received.startMs = dueMs + answerAfterMs
+    if (this.#interruptions?.begins(dueMs, received.startMs) === true) {
       this.#speechAt = 0
-      this.received.interrupts(dueMs - FRAME_MS)
-      this.received.excuse(dueMs + speech.length * FRAME_MS + ECHO_MS)
+      received.interrupts(dueMs - FRAME_MS)
+      received.excuse(dueMs + speech.length * FRAME_MS + ECHO_MS)
     }
     if (this.#speechAt >= 0) {
       const frame = speech[this.#speechAt++]
@@ -186,7 +203,7 @@ export class Caller implements Spoke {
   }
 
   #cleared(nowMs: number): void {
-    this.received.cleared(nowMs)
+    if (this.received instanceof ReceivedAudio) this.received.cleared(nowMs)
     this.#echo?.cleared()
   }
 }

@@ -49,6 +49,7 @@ function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): 
       steady: false,
       edgeTls: false,
       lineEchoPercent: 0,
+      track: 'inbound_track',
       latenessMsMax: 5,
     },
     verdict: cpuMs === null ? 'untrue' : 'held',
@@ -176,12 +177,14 @@ t.test('a quick run begins nothing that would not end in time, and says what it 
 t.test('wrong options are refused by name, with what is allowed', async (t) => {
   t.throws(() => parseOptions(['--calls', '0']), /--calls is '0'; allowed is a whole number from 1 to 5000/)
   t.throws(() => parseOptions(['--calls', '1e9']), /--calls/)
-  t.throws(() => parseOptions(['--level', 'L9']), /--level is 'L9'; allowed: L0, L1, L2, L2-prod, L3/)
+  t.throws(() => parseOptions(['--level', 'L9']), /--level is 'L9'; allowed: L0, L1, L2, L2-prod, L2-prod-repeat, L3/)
   t.throws(() => parseOptions(['--subject', 'x']), /--subject is 'x'; allowed: mkondo/)
   t.throws(() => parseOptions(['--seconds', '100000']), /--seconds/)
   t.throws(() => parseOptions(['extra']), /extra/)
   t.throws(() => parseOptions(['--message-ms', '50']), /--message-ms is '50'; allowed: 20, 40, 60, 80, 100/)
   t.throws(() => parseOptions(['--processes', '0']), /--processes is '0'; allowed is a whole number from 1 to 16/)
+  t.throws(() => parseOptions(['--line-echo', '50']), /--line-echo is '50'; allowed: 0, 30, 100/)
+  t.throws(() => parseOptions(['--track', 'outbound']), /--track is 'outbound'; allowed: inbound_track, both_tracks/)
   t.match(parseOptions(['--messages']), { messages: true, cases: false, ramp: false, scale: false, micro: false })
   t.match(parseOptions(['--scale', '--processes', '2']), { scale: true, cases: false, processes: 2 })
   t.equal(parseOptions(['--help']), null)

@@ -21,6 +21,7 @@ const options: CaseOptions = {
   steady: false,
   edgeTls: false,
   lineEchoPercent: 0,
+  track: 'inbound_track',
   // Tests run on busy machines: this one does not check speed.
   latenessMsMax: 1000,
 }

@@ -23,6 +23,7 @@ const options: CaseOptions = {
   steady: false,
   edgeTls: false,
   lineEchoPercent: 0,
+  track: 'inbound_track',
   latenessMsMax: 5,
 }
 
