@@ -312,6 +312,8 @@ function startGenerators(
       answerAfterMs: answerAfterMs(options),
       lineEchoPercent: options.lineEchoPercent,
       track: options.track,
+      truthEvery: options.truthEvery,
+      dutyPercent: options.dutyPercent,
       seed: options.seed,
       freshWebhooks: options.processes > 1,
       lifeMs: options.seconds * 1000 + OVERHEAD_MS + (options.steady ? STEADY_WARM_UP_MS : 0),

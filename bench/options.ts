@@ -15,6 +15,7 @@ What (none: everything, about 35 minutes)
   --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
   --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
+  --growth                the gateway with 500, 1,000 and 2,000 calls (or --calls N) at L0, L1 and L2, one call in twenty judged in full
   --micro                 the hot stages alone
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --store                 what a large fleet asks of Redis; has options of its own (--store --help)
@@ -36,6 +37,7 @@ How
   --seed N                of late frames and interruptions (default 1)
   --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 30 at L2-prod, else 0)
   --track T               at L2-prod, of the gateway: inbound_track (default), or both_tracks, a line that has our speech mixed in
+  --duty P                with --growth, 5 to 100: percent of the time in which calls that are not judged send (default 100)
   --edge-tls              the gateway's public port speaks TLS itself
   --pin                   server on CPU 0, all else on CPU 1 (taskset)
   --profile DIR           V8 profiles of the server's threads, the measuring window each
@@ -70,6 +72,8 @@ export interface BenchOptions {
   readonly scale: boolean
   readonly messages: boolean
   readonly idle: boolean
+  readonly growth: boolean
+  readonly dutyPercent: number
   readonly micro: boolean
 }
 
@@ -89,7 +93,9 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
       SUBJECTS.map((subject) => subject.name),
     ),
   )
-  const onlyParts = [values.ramp, values.scale, values.micro, values.messages, values.idle].includes(true)
+  const onlyParts = [values.ramp, values.scale, values.micro, values.messages, values.idle, values.growth].includes(
+    true,
+  )
   const all = !onlyParts && levels.length === 0
   const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
   const generators = whole('--generators', values.generators, 1, 1, 8)
@@ -128,11 +134,14 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
         values.ramp !== true &&
         values.scale !== true &&
         values.messages !== true &&
+        values.growth !== true &&
         values.idle !== true),
     ramp: all || values.ramp === true,
     scale: values.scale === true || (all && !quick),
     messages: values.messages === true || (all && !quick),
     idle: all || values.idle === true,
+    growth: values.growth === true,
+    dutyPercent: whole('--duty', values.duty, 100, 5, 100),
     micro: all || values.micro === true,
   }
 }
@@ -150,6 +159,8 @@ function parse(argv: readonly string[]) {
         micro: { type: 'boolean' },
         messages: { type: 'boolean' },
         idle: { type: 'boolean' },
+        growth: { type: 'boolean' },
+        duty: { type: 'string' },
         processes: { type: 'string' },
         'message-ms': { type: 'string' },
         pin: { type: 'boolean' },

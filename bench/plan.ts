@@ -126,6 +126,8 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     steady: false,
     edgeTls: options.edgeTls && subject.name === 'mkondo',
     lineEchoPercent: lineEchoPercent(options, level),
+    truthEvery: 1,
+    dutyPercent: 100,
     track: subject.name === 'mkondo' && level === 'L2-prod' ? options.track : 'inbound_track',
     latenessMsMax: options.latenessMsMax,
   }
@@ -315,6 +317,58 @@ export async function measureFew(
     }
   }
   return { idle, few }
+}
+
+/** What is said to be a slope has to be seen at these. */
+const GROWTH_CALLS = [500, 1000, 2000] as const
+const GROWTH_LEVELS = ['L0', 'L1', 'L2'] as const
+const GROWTH_GENERATORS = 2
+const GROWTH_TRUTH_EVERY = 20
+const GROWTH_SECONDS_MAX = 6
+
+/** The gateway with many calls, of which one in twenty is judged in full. */
+export async function measureGrowth(
+  options: BenchOptions,
+  subject: Subject,
+  time: TimeLeft,
+  say: Say,
+): Promise<CaseResult[]> {
+  const results: CaseResult[] = []
+  const levels = GROWTH_LEVELS.filter((level) => options.levels.length === 0 || options.levels.includes(level))
+  for (const level of levels) {
+    for (const calls of options.callsAsked ? [options.calls] : GROWTH_CALLS) {
+      if (!time.mayBegin(`${calls} calls at ${level}`)) continue
+      const wanted = {
+        ...caseOptions(options, subject, level),
+        calls,
+        generators: Math.max(options.generators, GROWTH_GENERATORS),
+        truthEvery: GROWTH_TRUTH_EVERY,
+        dutyPercent: options.dutyPercent,
+        seconds: Math.min(options.seconds, GROWTH_SECONDS_MAX),
+        memory: false,
+      }
+      say(`${level} ${subject.name}, ${calls} calls, ${wanted.dutyPercent} % of the time, ${wanted.seconds} s`)
+      const result = await runCase(subject, wanted)
+      results.push(result)
+      tell(result, say)
+    }
+  }
+  return results
+}
+
+/** The least-squares line through points, and which part of their spread it explains; null of fewer than two places. */
+export function lineThrough(
+  points: readonly (readonly [x: number, y: number])[],
+): { readonly slope: number; readonly atZero: number; readonly rSquared: number } | null {
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
+  const xMean = mean(points.map(([x]) => x))
+  const yMean = mean(points.map(([, y]) => y))
+  const sum = (value: (x: number, y: number) => number): number =>
+    points.reduce((total, [x, y]) => total + value(x - xMean, y - yMean), 0)
+  const [xx, xy, yy] = [sum((x) => x * x), sum((x, y) => x * y), sum((_x, y) => y * y)]
+  if (points.length < 2 || xx === 0) return null
+  const slope = xy / xx
+  return { slope, atZero: yMean - slope * xMean, rSquared: yy === 0 ? 1 : (xy * xy) / (xx * yy) }
 }
 
 /** The gateway at L2 with each length of its messages to the backend: fewer messages cost less and wait longer. */

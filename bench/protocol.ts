@@ -95,6 +95,10 @@ export interface GeneratorOptions {
   /** Share of the calls whose line has an echo. */
   readonly lineEchoPercent: number
   readonly track: Track
+  /** The audio of one call in so many is judged. */
+  readonly truthEvery: number
+  /** Share of the time in which the other callers send. */
+  readonly dutyPercent: number
   readonly seed: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean

@@ -55,6 +55,8 @@ const shared: SharedByCallers = {
     interrupted: options.level === 'L3',
     messageFrames: options.messageFrames,
   },
+  truthEvery: options.truthEvery,
+  dutyPercent: options.dutyPercent,
   framesSent: 0,
 }
 const callers: Caller[] = []

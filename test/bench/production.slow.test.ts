@@ -22,6 +22,8 @@ const options: CaseOptions = {
   edgeTls: false,
   lineEchoPercent: 30,
   track: 'inbound_track',
+  truthEvery: 1,
+  dutyPercent: 100,
   latenessMsMax: 1000,
 }
 

@@ -24,6 +24,8 @@ const options: CaseOptions = {
   edgeTls: false,
   lineEchoPercent: 0,
   track: 'inbound_track',
+  truthEvery: 1,
+  dutyPercent: 100,
   latenessMsMax: 5,
 }
 
