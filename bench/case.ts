@@ -7,7 +7,7 @@ import { messageOf } from '../src/core/errors.js'
 import { FRAME_MS } from '../src/core/units.js'
 import { Child, cpuBetween, type CpuShare, cpuTime, freePort } from './kit/process.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
-import { FOLLOWING_MESSAGE_MS_MAX, hasBackend } from './protocol.js'
+import { FOLLOWING_MESSAGE_MS_MAX, hasBackend, isProduction } from './protocol.js'
 import type {
   BackendFacts,
   BackendOptions,
@@ -35,7 +35,7 @@ import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
 export const LATENESS_P99_MS_MAX = 5
 const SETTLE_MS = 1500
 /**
- * At L2-prod the model answers with what it heard so long ago: a caller's two seconds of talk in five come back when he is
+ * At L2-prod-repeat the model answers with what it heard so long ago: a caller's two seconds of talk in five come back when he is
  * silent, as in a conversation, and no line seems to have an echo.
  */
 const ANSWER_AFTER_MS = 2500
@@ -82,7 +82,7 @@ async function measure(
   children: (() => Promise<void>)[],
   seen: { callsOpen: number },
 ): Promise<CaseResult> {
-  const tls = options.level === 'L2-prod' ? writeCertificate(children) : null
+  const tls = isProduction(options.level) ? writeCertificate(children) : null
   const edgeTls = options.edgeTls ? (tls ?? writeCertificate(children)) : null
   const backend = hasBackend(options.level) ? startBackend(subject, options, tls, children) : null
   const backendUrl =
@@ -124,7 +124,7 @@ async function measure(
   const heapBefore = await memoryNow(servers)
   if (options.steady) await sleep(STEADY_WARM_UP_MS)
   backend?.tell({ type: 'restart' })
-  await sleep(WARM_UP_MS + (options.level === 'L2-prod' ? TALK_WARM_UP_MS : 0) + answerAfterMs(options))
+  await sleep(WARM_UP_MS + (isProduction(options.level) ? TALK_WARM_UP_MS : 0) + answerAfterMs(options))
   for (const generator of generators) generator.tell({ type: 'measure' })
   const from = processes.map(cpuTime)
   await sleep(options.seconds * 1000)
@@ -193,8 +193,9 @@ function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children
     messageMsMax: frames === null ? FOLLOWING_MESSAGE_MS_MAX : frames * FRAME_MS,
     thinkMs: 600,
     tls,
-    oneResponse: options.level === 'L2-prod',
+    oneResponse: options.level === 'L2-prod-repeat',
     answerAfterMs: answerAfterMs(options),
+    conversation: options.level === 'L2-prod',
   }
   const backend: Backend = new Child({
     name: 'the stand-in backend',
@@ -208,7 +209,7 @@ function startBackend(subject: Subject, options: CaseOptions, tls: Tls, children
 }
 
 function answerAfterMs({ level }: CaseOptions): number {
-  return level === 'L2-prod' ? ANSWER_AFTER_MS : 0
+  return level === 'L2-prod-repeat' ? ANSWER_AFTER_MS : 0
 }
 
 /** One process, or several that share a port; each then has one of its own too, for the sockets of its calls. */
@@ -272,6 +273,7 @@ function startServer(
     calls: options.calls,
     workers: options.workers,
     messageMs: options.messageMs,
+    track: options.track,
     ...where,
   }
   const server: Server = new Child({
@@ -309,6 +311,9 @@ function startGenerators(
       messageFrames: framesInMessage(subject, options),
       answerAfterMs: answerAfterMs(options),
       lineEchoPercent: options.lineEchoPercent,
+      track: options.track,
+      truthEvery: options.truthEvery,
+      dutyPercent: options.dutyPercent,
       seed: options.seed,
       freshWebhooks: options.processes > 1,
       lifeMs: options.seconds * 1000 + OVERHEAD_MS + (options.steady ? STEADY_WARM_UP_MS : 0),

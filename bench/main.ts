@@ -9,7 +9,16 @@ import { benchProgress } from './kit/progress.js'
 import { runMicro } from './micro/run.js'
 import { HELP, WrongOption, parseOptions } from './options.js'
 import type { BenchOptions } from './options.js'
-import { TimeLeft, chooseSubjects, findCapacity, measureFew, runCases, scaleOut, sweepMessages } from './plan.js'
+import {
+  TimeLeft,
+  chooseSubjects,
+  findCapacity,
+  measureFew,
+  measureGrowth,
+  runCases,
+  scaleOut,
+  sweepMessages,
+} from './plan.js'
 import { RESULTS_VERSION } from './results.js'
 import type { BenchResults } from './results.js'
 import { terminalReport } from './terminal.js'
@@ -60,6 +69,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const scale = options.scale && gateway !== undefined ? await scaleOut(options, gateway, time, say) : []
   const messages = options.messages && gateway !== undefined ? await sweepMessages(options, gateway, time, say) : []
+  const growth = options.growth && gateway !== undefined ? await measureGrowth(options, gateway, time, say) : []
   const { idle, few } =
     options.idle && gateway !== undefined ? await measureFew(options, gateway, time, say) : { idle: [], few: [] }
   const results: BenchResults = {
@@ -71,6 +81,7 @@ async function main(argv: readonly string[]): Promise<number> {
     scale,
     messages,
     idle,
+    growth,
     few,
     notes: [...busyNotes(facts), ...notes, ...time.notes()],
     skipped: [...skipped, ...micro.skipped],
@@ -79,7 +90,7 @@ async function main(argv: readonly string[]): Promise<number> {
   end()
   console.log(terminalReport(results))
   write(options, results)
-  return isTrue([...cases, ...messages, ...few]) ? 0 : 1
+  return isTrue([...cases, ...messages, ...growth, ...few]) ? 0 : 1
 }
 
 /** Load on the machine before the first process of the bench ran: figures are its figures too then. */

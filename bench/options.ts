@@ -2,19 +2,20 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { LATENESS_P99_MS_MAX } from './case.js'
 import { openFilesMax } from './kit/machine.js'
-import { LEVELS, MESSAGE_LENGTHS_MS } from './protocol.js'
-import type { Level } from './protocol.js'
+import { LEVELS, MESSAGE_LENGTHS_MS, TRACKS } from './protocol.js'
+import type { Level, Track } from './protocol.js'
 import { SUBJECTS } from './subjects.js'
 
 export const HELP = `npm run bench -- [what] [how]
 
 What (none: everything, about 35 minutes)
   --quick                 every part, short: under 3 minutes
-  --level L0|L1|L2|L2-prod|L3  one level, all subjects that can do it (may be given more than once)
+  --level L0|L1|L2|L2-prod|L2-prod-repeat|L3  one level, all subjects that can do it (may be given more than once)
   --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
   --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
   --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --idle                  a gateway without calls, and what does not depend on the number of calls (10 and 40 at L2-prod)
+  --growth                the gateway with 500, 1,000 and 2,000 calls (or --calls N) at L0, L1 and L2, one call in twenty judged in full
   --micro                 the hot stages alone
   --fleet                 a fleet with Redis and HAProxy under faults; has options of its own (--fleet --help)
   --store                 what a large fleet asks of Redis; has options of its own (--store --help)
@@ -34,7 +35,9 @@ How
   --generators N          processes of the load generator, 1 to 8 (default 1)
   --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
   --seed N                of late frames and interruptions (default 1)
-  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 0)
+  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 30 at L2-prod, else 0)
+  --track T               at L2-prod, of the gateway: inbound_track (default), or both_tracks, a line that has our speech mixed in
+  --duty P                with --growth, 5 to 100: percent of the time in which calls that are not judged send (default 100)
   --edge-tls              the gateway's public port speaks TLS itself
   --pin                   server on CPU 0, all else on CPU 1 (taskset)
   --profile DIR           V8 profiles of the server's threads, the measuring window each
@@ -58,7 +61,9 @@ export interface BenchOptions {
   readonly seed: number
   readonly pin: boolean
   readonly edgeTls: boolean
-  readonly lineEchoPercent: number
+  /** Null where the user did not say. */
+  readonly lineEchoPercent: number | null
+  readonly track: Track
   readonly profileDir: string | null
   readonly json: string | null
   readonly html: string | null
@@ -67,6 +72,8 @@ export interface BenchOptions {
   readonly scale: boolean
   readonly messages: boolean
   readonly idle: boolean
+  readonly growth: boolean
+  readonly dutyPercent: number
   readonly micro: boolean
 }
 
@@ -86,7 +93,9 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
       SUBJECTS.map((subject) => subject.name),
     ),
   )
-  const onlyParts = [values.ramp, values.scale, values.micro, values.messages, values.idle].includes(true)
+  const onlyParts = [values.ramp, values.scale, values.micro, values.messages, values.idle, values.growth].includes(
+    true,
+  )
   const all = !onlyParts && levels.length === 0
   const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
   const generators = whole('--generators', values.generators, 1, 1, 8)
@@ -113,7 +122,9 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     seed: whole('--seed', values.seed, 1, 0, 1_000_000),
     pin: values.pin === true && availableParallelism() > 1,
     edgeTls: values['edge-tls'] === true,
-    lineEchoPercent: Number(one('--line-echo', values['line-echo'] ?? '0', ['0', '30', '100'])),
+    lineEchoPercent:
+      values['line-echo'] === undefined ? null : Number(one('--line-echo', values['line-echo'], ['0', '30', '100'])),
+    track: one('--track', values.track ?? 'inbound_track', TRACKS),
     profileDir: values.profile ?? null,
     json: values.json ?? null,
     html: values.html ?? null,
@@ -123,11 +134,14 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
         values.ramp !== true &&
         values.scale !== true &&
         values.messages !== true &&
+        values.growth !== true &&
         values.idle !== true),
     ramp: all || values.ramp === true,
     scale: values.scale === true || (all && !quick),
     messages: values.messages === true || (all && !quick),
     idle: all || values.idle === true,
+    growth: values.growth === true,
+    dutyPercent: whole('--duty', values.duty, 100, 5, 100),
     micro: all || values.micro === true,
   }
 }
@@ -145,11 +159,14 @@ function parse(argv: readonly string[]) {
         micro: { type: 'boolean' },
         messages: { type: 'boolean' },
         idle: { type: 'boolean' },
+        growth: { type: 'boolean' },
+        duty: { type: 'string' },
         processes: { type: 'string' },
         'message-ms': { type: 'string' },
         pin: { type: 'boolean' },
         'edge-tls': { type: 'boolean' },
         'line-echo': { type: 'string' },
+        track: { type: 'string' },
         level: { type: 'string', multiple: true },
         subject: { type: 'string', multiple: true },
         calls: { type: 'string' },

@@ -80,14 +80,32 @@ export function chooseSubjects(options: BenchOptions): {
   return { subjects, skipped }
 }
 
+/** Share of the calls in production whose line has an echo, unless another is asked for. */
+const PRODUCTION_ECHO_PERCENT = 30
+
 /** An echo carries more than a bridge: with few calls the fixed cost of two clocks would be all that one sees of it. */
-const CALLS_FACTOR: Readonly<Record<Level, number>> = { L0: 3, L1: 1.5, L2: 1, 'L2-prod': 1, L3: 1 }
+const CALLS_FACTOR: Readonly<Record<Level, number>> = {
+  L0: 3,
+  L1: 1.5,
+  L2: 1,
+  'L2-prod': 1,
+  'L2-prod-repeat': 1,
+  L3: 1,
+}
 
 function callsFor(options: BenchOptions, subject: Subject, level: Level): number {
   return Math.min(
     subject.callsMax(level),
     options.callsAsked ? options.calls : Math.round(options.calls * CALLS_FACTOR[level]),
   )
+}
+
+/**
+ * Callers whose own words come back all the time would hear them in the echo too, and nothing could be told of what comes
+ * back then.
+ */
+function lineEchoPercent({ lineEchoPercent: asked }: BenchOptions, level: Level): number {
+  return level === 'L2-prod-repeat' ? 0 : (asked ?? (level === 'L2-prod' ? PRODUCTION_ECHO_PERCENT : 0))
 }
 
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
@@ -107,7 +125,10 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
     pin: options.pin,
     steady: false,
     edgeTls: options.edgeTls && subject.name === 'mkondo',
-    lineEchoPercent: options.lineEchoPercent,
+    lineEchoPercent: lineEchoPercent(options, level),
+    truthEvery: 1,
+    dutyPercent: 100,
+    track: subject.name === 'mkondo' && level === 'L2-prod' ? options.track : 'inbound_track',
     latenessMsMax: options.latenessMsMax,
   }
 }
@@ -296,6 +317,58 @@ export async function measureFew(
     }
   }
   return { idle, few }
+}
+
+/** What is said to be a slope has to be seen at these. */
+const GROWTH_CALLS = [500, 1000, 2000] as const
+const GROWTH_LEVELS = ['L0', 'L1', 'L2'] as const
+const GROWTH_GENERATORS = 2
+const GROWTH_TRUTH_EVERY = 20
+const GROWTH_SECONDS_MAX = 6
+
+/** The gateway with many calls, of which one in twenty is judged in full. */
+export async function measureGrowth(
+  options: BenchOptions,
+  subject: Subject,
+  time: TimeLeft,
+  say: Say,
+): Promise<CaseResult[]> {
+  const results: CaseResult[] = []
+  const levels = GROWTH_LEVELS.filter((level) => options.levels.length === 0 || options.levels.includes(level))
+  for (const level of levels) {
+    for (const calls of options.callsAsked ? [options.calls] : GROWTH_CALLS) {
+      if (!time.mayBegin(`${calls} calls at ${level}`)) continue
+      const wanted = {
+        ...caseOptions(options, subject, level),
+        calls,
+        generators: Math.max(options.generators, GROWTH_GENERATORS),
+        truthEvery: GROWTH_TRUTH_EVERY,
+        dutyPercent: options.dutyPercent,
+        seconds: Math.min(options.seconds, GROWTH_SECONDS_MAX),
+        memory: false,
+      }
+      say(`${level} ${subject.name}, ${calls} calls, ${wanted.dutyPercent} % of the time, ${wanted.seconds} s`)
+      const result = await runCase(subject, wanted)
+      results.push(result)
+      tell(result, say)
+    }
+  }
+  return results
+}
+
+/** The least-squares line through points, and which part of their spread it explains; null of fewer than two places. */
+export function lineThrough(
+  points: readonly (readonly [x: number, y: number])[],
+): { readonly slope: number; readonly atZero: number; readonly rSquared: number } | null {
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
+  const xMean = mean(points.map(([x]) => x))
+  const yMean = mean(points.map(([, y]) => y))
+  const sum = (value: (x: number, y: number) => number): number =>
+    points.reduce((total, [x, y]) => total + value(x - xMean, y - yMean), 0)
+  const [xx, xy, yy] = [sum((x) => x * x), sum((x, y) => x * y), sum((_x, y) => y * y)]
+  if (points.length < 2 || xx === 0) return null
+  const slope = xy / xx
+  return { slope, atZero: yMean - slope * xMean, rSquared: yy === 0 ? 1 : (xy * xy) / (xx * yy) }
 }
 
 /** The gateway at L2 with each length of its messages to the backend: fewer messages cost less and wait longer. */

@@ -3,9 +3,17 @@
  * (`process.hrtime`), which is one clock for all processes of a machine.
  */
 
-/** What the server under test does with a frame; `L2-prod` is L2 as calls in production get it (bench/README.md). */
-export const LEVELS = ['L0', 'L1', 'L2', 'L2-prod', 'L3'] as const
+/**
+ * What the server under test does with a frame; `L2-prod` is L2 as calls in production get it, `L2-prod-repeat` the same
+ * with a model that says back all it hears (bench/README.md).
+ */
+export const LEVELS = ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L3'] as const
 export type Level = (typeof LEVELS)[number]
+
+/** Calls as production runs them: TLS to the model, the backend's own defaults, callers who talk 40 % of the time. */
+export function isProduction(level: Level): boolean {
+  return level === 'L2-prod' || level === 'L2-prod-repeat'
+}
 
 /** Whether the stand-in backend takes part. */
 export function hasBackend(level: Level): boolean {
@@ -21,6 +29,9 @@ export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
 /** The longest message of a gateway whose messages follow the call (`src/backends/transport/caller-uplink.ts`). */
 export const FOLLOWING_MESSAGE_MS_MAX = 60
 
+export const TRACKS = ['inbound_track', 'both_tracks'] as const
+export type Track = (typeof TRACKS)[number]
+
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'
 
@@ -35,6 +46,8 @@ export interface ServerOptions {
   readonly nodePort: number | null
   /** Caller audio in one message to the backend; null for what the gateway takes. */
   readonly messageMs: number | null
+  /** What the carrier is asked to fork. */
+  readonly track: Track
   /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` at L2-prod; null below L2. */
   readonly backendUrl: string | null
   /** The gateway's public port speaks TLS with these files; null for plain HTTP. */
@@ -81,6 +94,11 @@ export interface GeneratorOptions {
   readonly answerAfterMs: number
   /** Share of the calls whose line has an echo. */
   readonly lineEchoPercent: number
+  readonly track: Track
+  /** The audio of one call in so many is judged. */
+  readonly truthEvery: number
+  /** Share of the time in which the other callers send. */
+  readonly dutyPercent: number
   readonly seed: number
   /** A connection for each webhook: on a shared port that is what the kernel deals out. */
   readonly freshWebhooks: boolean
@@ -157,6 +175,8 @@ export interface BackendOptions {
   readonly oneResponse: boolean
   /** How long after a message came it is said back. */
   readonly answerAfterMs: number
+  /** It says nothing back, but answers the caller's turns (`generator/conversation.ts`). */
+  readonly conversation: boolean
 }
 
 export type ToBackend =
@@ -176,6 +196,9 @@ export interface BackendFacts {
   readonly appendMs: number
   readonly appendMsMin: number
   readonly appendMsMax: number
+  /** Turns that were heard since the last restart, and those of them that were not heard whole. */
+  readonly turns: number
+  readonly turnsWrong: number
   readonly cancels: number
   readonly truncates: number
   readonly unknown: number

@@ -1,7 +1,7 @@
 import type { CpuShare } from './kit/process.js'
 import type { Percentiles } from './kit/histogram.js'
 import type { Provenance } from './kit/machine.js'
-import type { BackendFacts, Level, ServerPauses, TruthFacts } from './protocol.js'
+import type { BackendFacts, Level, ServerPauses, Track, TruthFacts } from './protocol.js'
 
 /** Version of the JSON that a run writes. */
 export const RESULTS_VERSION = 3
@@ -32,6 +32,12 @@ export interface CaseOptions {
   readonly edgeTls: boolean
   /** Share of the calls whose line gives our speech back, 20 dB softer and 180 ms later. */
   readonly lineEchoPercent: number
+  /** What the carrier forks of the gateway's calls. */
+  readonly track: Track
+  /** The audio of one call in so many is judged, from the first on; 1 for all. */
+  readonly truthEvery: number
+  /** Share of the time in which callers whose audio is not judged send. */
+  readonly dutyPercent: number
   /** Over this lateness of the generator at p99 the run is void. */
   readonly latenessMsMax: number
 }
@@ -152,6 +158,8 @@ export interface BenchResults {
   /** The gateway at L2 with each length of its messages to the backend. */
   readonly messages: readonly CaseResult[]
   readonly idle: readonly IdleResult[]
+  /** The gateway with 500, 1,000 and 2,000 calls: how the cost grows. */
+  readonly growth: readonly CaseResult[]
   /** The gateway at L2-prod with two small numbers of calls, for what one without them would cost. */
   readonly few: readonly CaseResult[]
   /** What the user should know of the runs as a whole: what held in place of what was asked for. */

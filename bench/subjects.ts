@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../src/config/package-root.js'
-import type { Level, Opening } from './protocol.js'
+import { type Level, type Opening, isProduction } from './protocol.js'
 
 /** Something that takes calls: the gateway, or a peer. */
 export interface Subject {
@@ -36,7 +36,7 @@ export const SUBJECTS: readonly Subject[] = [
   {
     name: 'mkondo',
     about: 'this gateway',
-    levels: ['L0', 'L1', 'L2', 'L2-prod', 'L3'],
+    levels: ['L0', 'L1', 'L2', 'L2-prod', 'L2-prod-repeat', 'L3'],
     opening: 'webhook',
     snrDbMin: 60,
     callsMax: anyNumber,
@@ -44,7 +44,7 @@ export const SUBJECTS: readonly Subject[] = [
     needs: [],
     file: (level) =>
       fileURLToPath(new URL(level === 'L0' ? './servers/ring-echo.js' : './servers/gateway.js', import.meta.url)),
-    messageFrames: (level) => (level === 'L2-prod' ? null : level === 'L2' || level === 'L3' ? 3 : 1),
+    messageFrames: (level) => (isProduction(level) ? null : level === 'L2' || level === 'L3' ? 3 : 1),
   },
   {
     name: 'uws-echo',
@@ -109,11 +109,11 @@ export const SUBJECTS: readonly Subject[] = [
   {
     name: 'openai-twilio',
     about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling',
-    levels: ['L2', 'L2-prod'],
+    levels: ['L2', 'L2-prod', 'L2-prod-repeat'],
     opening: 'twilio',
     snrDbMin: 33,
     // With TLS a call takes a hundredth of its one thread.
-    callsMax: (level) => (level === 'L2-prod' ? 50 : Infinity),
+    callsMax: (level) => (isProduction(level) ? 50 : Infinity),
     quick: true,
     needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'],
     file: peer('openai-twilio.mjs'),
@@ -122,7 +122,7 @@ export const SUBJECTS: readonly Subject[] = [
   {
     name: 'ws-relay',
     about: 'ws on both sides, messages passed on as they are: the least that Node keeps for a call',
-    levels: ['L2-prod'],
+    levels: ['L2-prod', 'L2-prod-repeat'],
     opening: 'twilio',
     snrDbMin: 33,
     callsMax: () => 50,

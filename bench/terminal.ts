@@ -1,6 +1,6 @@
 import { heldRuns, spread } from './checks.js'
 import { machineLines } from './kit/machine.js'
-import { mainThreadFullAt, sizeWords } from './plan.js'
+import { lineThrough, mainThreadFullAt, sizeWords } from './plan.js'
 import type { BenchResults, CaseResult, Speed } from './results.js'
 
 /** The results as people read them in a terminal. */
@@ -11,6 +11,7 @@ export function terminalReport(results: BenchResults): string {
     ...caseTables(results),
     ...messageTable(results),
     ...fewTable(results),
+    ...growthTable(results),
     ...capacityLines(results),
     ...results.notes.map((note) => `note: ${note}`),
     ...results.skipped.map(({ name, why }) => `skipped: ${name}: ${why}`),
@@ -200,6 +201,38 @@ function fewTable({ idle, few }: BenchResults): string[] {
     ...few
       .filter((one) => one.speed === null)
       .map((one) => `${one.verdict}: ${one.options.calls} calls: ${one.reasons.join('; ')}`),
+    '',
+  ]
+}
+
+function growthTable({ growth }: BenchResults): string[] {
+  if (growth.length === 0) return []
+  const held = growth.flatMap(({ options, speed }) => (speed === null ? [] : [{ options, speed }]))
+  const rows = held.map(({ options, speed }) => [
+    `${options.level}, ${options.calls} calls`,
+    speed.cpuMsPerCallSecond.toFixed(2),
+    speed.mainMsPerCallSecond.toFixed(2),
+    speed.addedMs?.p99.toFixed(1) ?? '-',
+    `${speed.generatorCores.toFixed(2)} core`,
+  ])
+  const lines = [...new Set(held.map(({ options }) => options.level))].flatMap((level) => {
+    const here = held.filter(({ options }) => options.level === level)
+    const line = lineThrough(
+      here.map(({ options, speed }) => [options.calls, speed.cpuMsPerCallSecond * options.calls]),
+    )
+    return line === null
+      ? []
+      : [
+          `${level}: a call more costs ${line.slope.toFixed(2)} ms a second, ${line.atZero.toFixed(0)} ms do not depend on their number (R² ${line.rSquared.toFixed(3)})`,
+        ]
+  })
+  return [
+    `Many calls (mkondo, one in ${growth[0]?.options.truthEvery} judged in full, the others send ${growth[0]?.options.dutyPercent} % of the time)`,
+    ...table([['what', 'CPU ms/call/s', 'main', 'added p99', 'generators'], ...rows]),
+    ...lines,
+    ...growth
+      .filter((one) => one.speed === null)
+      .map((one) => `${one.verdict}: ${one.options.level}, ${one.options.calls} calls: ${one.reasons.join('; ')}`),
     '',
   ]
 }

@@ -13,6 +13,8 @@ const POOR_SHARE_MAX = 0.01
  * for each 20 ms and call. Beyond this share it is no longer the same audio. What was counted is in every result.
  */
 const ASTRAY_AFTER_STALL_SHARE_MAX = 0.005
+/** The same of turns, each of which has a hundred frames. */
+const TURNS_WRONG_AFTER_STALL_SHARE_MAX = 0.2
 /** A process that did not run for longer than a frame; the event loop's own measure adds its resolution of 10 ms. */
 const STALL_MS = 20
 const LOOP_RESOLUTION_MS = 10
@@ -93,6 +95,13 @@ export function untruths(
       wrong.push(`${tried - stopped} of ${tried} interruptions did not stop the agent`)
   }
   if (backend !== null) {
+    if (options.level === 'L2-prod') {
+      if (backend.turns === 0) wrong.push('the backend heard no turn')
+      if (backend.turnsWrong > (stalled ? backend.turns * TURNS_WRONG_AFTER_STALL_SHARE_MAX : 0))
+        wrong.push(
+          `the backend heard ${backend.turnsWrong} of ${backend.turns} turns with something missing or too much`,
+        )
+    }
     const frames = framesInMessage(subject, options)
     if (backend.sessions < options.calls) wrong.push(`the backend had ${backend.sessions} sessions`)
     if (frames !== null && backend.appendMs !== frames * FRAME_MS)

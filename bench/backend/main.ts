@@ -1,7 +1,10 @@
 import type { WebSocket } from 'uWebSockets.js'
 import { App, SSLApp, us_socket_local_port } from 'uWebSockets.js'
+import { DELTA_EVERY_MS, DELTA_MS, END_OF_TURN_MS, THINK_MS, TURN_MS, modelAnswers } from '../generator/conversation.js'
+import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/process.js'
 import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
+import { TurnListener } from './turn-listener.js'
 
 /**
  * A stand-in for a realtime model, in a process of its own: speaks OpenAI's Realtime protocol (JSON and base64 over a
@@ -9,6 +12,9 @@ import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
  * costs is still told apart.
  *
  * A response runs from the first audio to a `response.cancel`; the next one begins `thinkMs` later.
+ *
+ * In a conversation it says nothing back. It detects turns by itself and answers them, in pieces that come faster than
+ * real time.
  */
 const options = optionsFromEnvironment<BackendOptions>('BENCH_BACKEND')
 endWithParent()
@@ -23,6 +29,8 @@ interface Session {
   /** Bytes that one millisecond has in base64: by the format that the client asked for. */
   charsPerMs: number
   prefix: string
+  /** In a conversation, from the first message on. */
+  listener: TurnListener | null
 }
 
 /** A message that is to be said back. */
@@ -47,7 +55,7 @@ const SETTLE_MS = 200
 /** Sessions that one bench may open. */
 const SESSIONS_MAX = 20_000
 
-const facts = { sessions: 0, appends: 0, audioMs: 0, cancels: 0, truncates: 0, unknown: 0 }
+const facts = { sessions: 0, appends: 0, audioMs: 0, turns: 0, turnsWrong: 0, cancels: 0, truncates: 0, unknown: 0 }
 const appendsByMs = new Map<number, number>()
 
 function send(ws: Socket, message: unknown): void {
@@ -81,7 +89,7 @@ function begin(ws: Socket, session: Session, firstMs: number): void {
   session.prefix =
     `{"type":"response.output_audio.delta","event_id":"event_a","response_id":"${id}","item_id":"${item.id}",` +
     '"output_index":0,"content_index":0,"delta":"'
-  lead(ws, session, firstMs)
+  if (!options.conversation) lead(ws, session, firstMs)
 }
 
 /** Silence before the first audio of a response, as 24 kHz PCM. */
@@ -111,6 +119,7 @@ function hear(ws: Socket, session: Session, text: string): void {
   facts.audioMs += ms
   const key = Math.round(ms)
   if (appendsByMs.size < 1000) appendsByMs.set(key, (appendsByMs.get(key) ?? 0) + 1)
+  if (options.conversation) return converse(ws, session, text.slice(from, to))
   // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
   if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = nowMs + SETTLE_MS
   if (session.response === 0 && nowMs < session.quietUntilMs) return
@@ -118,6 +127,61 @@ function hear(ws: Socket, session: Session, text: string): void {
   if (options.answerAfterMs === 0) return sayBack(ws, session, audio)
   heard.push({ ws, session, audio, dueMs: nowMs + options.answerAfterMs })
   if (heard.length === 1) setTimeout(sayDue, options.answerAfterMs)
+}
+
+/** Samples that a turn may lack: what a filter makes of its first and last ones. */
+const TURN_MS_OFF_MAX = 2
+const scratch = new Int16Array(64 * 1024)
+/** The pieces of an answer in base64, for each format. */
+const answers = options.conversation ? await answerPieces() : { pcm: [], mulaw: [] }
+
+async function answerPieces(): Promise<{ readonly pcm: readonly string[]; readonly mulaw: readonly string[] }> {
+  const { wide, narrow } = await modelAnswers()
+  const coded = new Uint8Array(narrow.length)
+  encodeMuLaw(narrow, coded)
+  const pieces = (bytes: Uint8Array, bytesPerMs: number): string[] => {
+    const each = DELTA_MS * bytesPerMs
+    return Array.from({ length: Math.ceil(bytes.length / each) }, (_, i) =>
+      Buffer.from(bytes.subarray(i * each, (i + 1) * each)).toString('base64'),
+    )
+  }
+  return { pcm: pieces(new Uint8Array(wide.buffer, wide.byteOffset, wide.byteLength), 48), mulaw: pieces(coded, 8) }
+}
+
+function converse(ws: Socket, session: Session, audio: string): void {
+  const isMuLaw = session.charsPerMs === MULAW_CHARS_PER_MS
+  session.listener ??= new TurnListener(END_OF_TURN_MS, isMuLaw ? 8000 : 24_000)
+  const bytes = Buffer.from(audio, 'base64')
+  const samples = isMuLaw ? decodeMuLaw(bytes, scratch) : bytes.length >> 1
+  if (!isMuLaw) new Uint8Array(scratch.buffer).set(bytes)
+  const turn = session.listener.hear(scratch.subarray(0, samples))
+  if (turn === null) return
+  if (turn === 'began')
+    return send(ws, {
+      type: 'input_audio_buffer.speech_started',
+      event_id: 'event_v',
+      audio_start_ms: 0,
+      item_id: 'item_c',
+    })
+  facts.turns++
+  if (Math.abs(turn.turnMs - TURN_MS) > TURN_MS_OFF_MAX) facts.turnsWrong++
+  send(ws, { type: 'input_audio_buffer.speech_stopped', event_id: 'event_w', audio_end_ms: 0, item_id: 'item_c' })
+  send(ws, { type: 'input_audio_buffer.committed', event_id: 'event_x', item_id: 'item_c', previous_item_id: null })
+  setTimeout(() => answer(ws, session, isMuLaw ? answers.mulaw : answers.pcm), THINK_MS - turn.surplusMs)
+}
+
+function answer(ws: Socket, session: Session, pieces: readonly string[]): void {
+  if (!sockets.has(ws) || session.response !== 0) return
+  begin(ws, session, options.messageMsMax)
+  const { response } = session
+  const say = (index: number): void => {
+    if (!sockets.has(ws) || session.response !== response) return
+    const piece = pieces[index]
+    if (piece === undefined) return endResponse(ws, session, 'completed')
+    ws.send(`${session.prefix}${piece}"}`, false, false)
+    setTimeout(() => say(index + 1), DELTA_EVERY_MS)
+  }
+  say(0)
 }
 
 /** What was heard and is not said back yet, oldest first: `answerAfterMs` of all calls. */
@@ -209,6 +273,7 @@ app
         paused: false,
         charsPerMs: PCM_CHARS_PER_MS,
         prefix: '',
+        listener: null,
       }
       // The peers offer subprotocols that carry the key; the first offered is as good as any.
       const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''
@@ -241,6 +306,9 @@ app
 process.on('message', (message: ToBackend) => {
   if (message.type === 'stop') process.exit(0)
   if (message.type === 'restart') {
+    facts.turns = 0
+    facts.turnsWrong = 0
+    if (options.conversation) return
     for (const ws of sockets) {
       const { session } = ws.getUserData()
       if (options.oneResponse) {

@@ -3,10 +3,12 @@ import { FRAME_MS } from '../../src/core/units.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { machineMs } from '../kit/process.js'
 import { type Histogram, recordMs } from '../kit/histogram.js'
+import { CountedFrames } from './counted-frames.js'
+import { HeardAnswers } from './heard-answers.js'
 import { ReceivedAudio, type ReceivedAudioOptions, type AudioCounts } from './received-audio.js'
 import type { LineEcho } from './line-echo.js'
 import { FrameReader, type Line, maskedFrame, OPCODE } from './lines.js'
-import { MARKER_EVERY_FRAMES, talkFrame } from './signal.js'
+import { MARKER_EVERY_FRAMES, TALK_FRAMES, placeInPeriod, talkFrame } from './signal.js'
 
 /** What all callers of a generator share. */
 export interface SharedByCallers {
@@ -22,9 +24,21 @@ export interface SharedByCallers {
   readonly talk: readonly Int16Array[]
   /** What is said comes back this much later. */
   readonly answerAfterMs: number
+  readonly conversation: {
+    /** A period of masked frames; all callers have the same. */
+    readonly frames: readonly Buffer[]
+    readonly answer: Int16Array
+  } | null
+  /** The audio of one call in so many is judged; of the others frames are counted. */
+  readonly truthEvery: number
+  /** Share of the time in which those others send. */
+  readonly dutyPercent: number
   framesSent: number
 }
 
+/** A call that sends for a part of the time does so in one piece of each second, so that no server takes its line for dead. */
+const DUTY_EVERY_FRAMES = 50
+const DUTY_STEP_FRAMES = 17
 /** In this time what is said has come back. */
 const ECHO_MS = 400
 /** A caller is silent for half a second before it speaks: the backend connects meanwhile. */
@@ -35,7 +49,7 @@ const scratch = new Int16Array(64 * 1024)
 
 /** One simulated caller: sends a frame at each turn of the wheel and listens to what comes back. */
 export class Caller implements Spoke {
-  readonly received: ReceivedAudio
+  readonly received: ReceivedAudio | HeardAnswers | CountedFrames
   framesSent = 0
   lost = false
   readonly #shared: SharedByCallers
@@ -53,6 +67,8 @@ export class Caller implements Spoke {
   /** Frames that the line holds back, in order. */
   readonly #held: Buffer[] = []
   #speechAt = -1
+  /** Due time of the first frame that was sent, and when it would be answered if the way took no time. */
+  #startMs = NaN
 
   /** @param number  its place among the callers of a run: when it talks */
   constructor(
@@ -66,13 +82,18 @@ export class Caller implements Spoke {
     this.#echo = echo
     this.#number = number
     this.#interruptions = interruptions
-    this.received = new ReceivedAudio(
-      shared.audio,
-      shared.counts,
-      shared.tone,
-      shared.talk.length > 0 ? number : null,
-      echo !== null,
-    )
+    const isJudged = number % shared.truthEvery === 0
+    this.received = !isJudged
+      ? new CountedFrames(shared.tone.length, shared.counts)
+      : shared.conversation !== null
+        ? new HeardAnswers(shared.line.rateHz, shared.conversation.answer, shared.counts)
+        : new ReceivedAudio(
+            shared.audio,
+            shared.counts,
+            shared.tone,
+            shared.talk.length > 0 ? number : null,
+            echo !== null,
+          )
     this.#reader = new FrameReader((opcode, bytes, from, to) => this.#frame(opcode, bytes, from, to))
     // Buffers of its own: the number of each frame is written into them.
     this.#tone = shared.line.frame(shared.tone, name)
@@ -118,13 +139,16 @@ export class Caller implements Spoke {
       return
     }
     const shared = this.#shared
-    if (this.framesSent === 0) this.received.startMs = dueMs + shared.answerAfterMs
-    const alone = this.#next(dueMs)
+    if (this.#rests()) {
+      this.framesSent++
+      return
+    }
+    const alone = this.#frameAt(dueMs)
     const frame = this.#echo === null ? alone : (shared.line.withSamples(alone, this.#echo.play()) ?? alone)
     this.framesSent++
     const hold = this.#interruptions?.hold() ?? false
     if (hold) {
-      this.received.excuse(dueMs + ECHO_MS)
+      if (this.received instanceof ReceivedAudio) this.received.excuse(dueMs + ECHO_MS)
       this.#held.push(Buffer.from(frame))
       return
     }
@@ -134,17 +158,40 @@ export class Caller implements Spoke {
     socket.write(socket.writableLength > 0 ? Buffer.from(frame) : frame)
     if (dueMs >= shared.counts.windowStartMs && dueMs < shared.counts.windowEndMs) {
       recordMs(shared.lateness, machineMs() - dueMs)
-      shared.framesSent++
+      if (!(this.received instanceof CountedFrames)) shared.framesSent++
     }
   }
 
-  #next(dueMs: number): Buffer {
-    const { speech, line } = this.#shared
-    if (this.#interruptions?.begins(dueMs, this.received.startMs) === true) {
-      this.#speechAt = 0
-      this.received.interrupts(dueMs - FRAME_MS)
-      this.received.excuse(dueMs + speech.length * FRAME_MS + ECHO_MS)
+  #frameAt(dueMs: number): Buffer {
+    const { received } = this
+    const { conversation, speech, answerAfterMs } = this.#shared
+    if (conversation !== null) {
+      const place = placeInPeriod(this.framesSent, this.#number)
+      if (place === TALK_FRAMES - 1 && received instanceof HeardAnswers) received.turnEnds(dueMs)
+      return conversation.frames[place] as Buffer
     }
+    if (this.framesSent === 0) this.#startMs = dueMs + answerAfterMs
+    const isJudged = received instanceof ReceivedAudio
+    if (isJudged) received.startMs = this.#startMs
+    if (this.#interruptions?.begins(dueMs, this.#startMs) === true) {
+      this.#speechAt = 0
+      if (isJudged) {
+        received.interrupts(dueMs - FRAME_MS)
+        received.excuse(dueMs + speech.length * FRAME_MS + ECHO_MS)
+      }
+    }
+    return this.#next()
+  }
+
+  /** A caller whose audio is not judged sends for a part of the time only, where the machine is too small for more. */
+  #rests(): boolean {
+    if (!(this.received instanceof CountedFrames)) return false
+    const place = (this.framesSent + this.#number * DUTY_STEP_FRAMES) % DUTY_EVERY_FRAMES
+    return place * 100 >= this.#shared.dutyPercent * DUTY_EVERY_FRAMES
+  }
+
+  #next(): Buffer {
+    const { speech, line } = this.#shared
     if (this.#speechAt >= 0) {
       const frame = speech[this.#speechAt++]
       if (frame !== undefined) return frame
@@ -186,7 +233,7 @@ export class Caller implements Spoke {
   }
 
   #cleared(nowMs: number): void {
-    this.received.cleared(nowMs)
+    if (this.received instanceof ReceivedAudio) this.received.cleared(nowMs)
     this.#echo?.cleared()
   }
 }

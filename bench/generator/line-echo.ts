@@ -19,14 +19,19 @@ export function hasLineEcho(caller: number, percent: number): boolean {
 export class LineEcho {
   readonly #frame: number
   readonly #delay: number
+  readonly #gain: number
+  readonly #isMixed: boolean
   /** A line of time: what was played, what is to be played, and silence where there was nothing to play. */
   readonly #line: Int16Array
   readonly #back: Int16Array
   #written = 0
   #played = 0
 
-  constructor(rateHz: LegRateHz) {
+  /** @param isMixed  the carrier puts what it plays into the caller's audio */
+  constructor(rateHz: LegRateHz, echoes = true, isMixed = false) {
     this.#frame = frameSamples(rateHz)
+    this.#gain = echoes ? ECHO_GAIN : 0
+    this.#isMixed = isMixed
     this.#delay = msToSamples(ECHO_DELAY_MS, rateHz)
     this.#line = new Int16Array(msToSamples(ECHO_DELAY_MS + FRAME_MS + AHEAD_MS_MAX, rateHz))
     this.#back = new Int16Array(this.#frame)
@@ -48,10 +53,11 @@ export class LineEcho {
     const line = this.#line
     while (this.#written < this.#played + this.#frame) this.#put(0)
     this.#played += this.#frame
-    const from = this.#played - this.#frame - this.#delay
+    const from = this.#played - this.#frame
     for (let i = 0; i < this.#frame; i++) {
-      const at = from + i
-      this.#back[i] = at < 0 ? 0 : Math.round(ECHO_GAIN * (line[at % line.length] as number))
+      const at = from - this.#delay + i
+      const echo = at < 0 ? 0 : Math.round(this.#gain * (line[at % line.length] as number))
+      this.#back[i] = echo + (this.#isMixed ? (line[(from + i) % line.length] as number) : 0)
     }
     return this.#back
   }

@@ -5,7 +5,8 @@ import { FRAME_MS } from '../../src/core/units.js'
 import { FOLLOWING_MESSAGE_MS_MAX } from '../protocol.js'
 import type { FromGenerator, GeneratorOptions, GeneratorResult, ToGenerator } from '../protocol.js'
 import { Caller, type SharedByCallers, Interruptions, SPEECH_MS, Wheel } from './caller.js'
-import { newAudioCounts } from './received-audio.js'
+import { answerToHear, callerFrames } from './conversation.js'
+import { ReceivedAudio, newAudioCounts } from './received-audio.js'
 import { LineEcho, hasLineEcho } from './line-echo.js'
 import { lineFor } from './lines.js'
 import { askForStream, closeWebhooks, freshConnections, openSocket, overTls } from './opening.js'
@@ -39,7 +40,14 @@ const shared: SharedByCallers = {
     options.level === 'L3'
       ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech'))
       : [],
-  talk: options.level === 'L2-prod' ? await talkFrames(line.rateHz, tone) : [],
+  talk: options.level === 'L2-prod-repeat' ? await talkFrames(line.rateHz, tone) : [],
+  conversation:
+    options.level === 'L2-prod'
+      ? {
+          frames: (await callerFrames(line.rateHz)).map((frame) => line.frame(frame, 'conversation')),
+          answer: await answerToHear(line.rateHz),
+        }
+      : null,
   answerAfterMs: options.answerAfterMs,
   audio: {
     rateHz: line.rateHz,
@@ -47,6 +55,8 @@ const shared: SharedByCallers = {
     interrupted: options.level === 'L3',
     messageFrames: options.messageFrames,
   },
+  truthEvery: options.truthEvery,
+  dutyPercent: options.dutyPercent,
   framesSent: 0,
 }
 const callers: Caller[] = []
@@ -72,6 +82,13 @@ async function open(wanted: number): Promise<void> {
   tellParent({ type: 'opened', calls: callers.length, failures } satisfies FromGenerator)
 }
 
+/** What comes back of the gateway's speech on a call; null for nothing. */
+function farEnd(index: number): LineEcho | null {
+  const echoes = hasLineEcho(index, options.lineEchoPercent)
+  const isMixed = options.track === 'both_tracks'
+  return echoes || isMixed ? new LineEcho(line.rateHz, echoes, isMixed) : null
+}
+
 async function openOne(index: number): Promise<void> {
   const callSid = `HD_bench_${process.pid}_${index}`
   const caller = new Caller(
@@ -79,7 +96,7 @@ async function openOne(index: number): Promise<void> {
     callSid,
     index,
     options.level === 'L3' ? new Interruptions(options.seed + index) : null,
-    hasLineEcho(index, options.lineEchoPercent) ? new LineEcho(line.rateHz) : null,
+    farEnd(index),
   )
   let port = options.port
   let target = `/audio?call=${callSid}`
@@ -118,7 +135,9 @@ function result(windowMs: number): GeneratorResult {
   let framesLost = counts.framesLost
   if (options.level !== 'L3') {
     for (const caller of callers) {
-      if (!caller.lost) framesLost += Math.max(0, caller.framesSent - unsent - caller.received.framesReached)
+      const { received } = caller
+      if (!caller.lost && received instanceof ReceivedAudio)
+        framesLost += Math.max(0, caller.framesSent - unsent - received.framesReached)
     }
   }
   const snrs = counts.snrsDb.toSorted((a, b) => a - b)

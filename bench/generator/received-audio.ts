@@ -59,7 +59,7 @@ export interface ReceivedAudioOptions {
 }
 
 /** A stop in the agent's speech longer than this is heard as a gap. */
-const GAP_MS = 40
+export const GAP_MS = 40
 /** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
 const SEQUENCE_AT = 0.5
 const LISTEN_AT = 0.75
@@ -72,9 +72,9 @@ const FOLLOWING_FRAMES_MAX = FOLLOWING_MESSAGE_MS_MAX / FRAME_MS
 const PHASE_MEMORY = 0.94
 const PHASE_FRAMES_MIN = 12
 const SNR_EVERY_FRAMES = 5
-const SNRS_KEPT = 20_000
+export const SNRS_KEPT = 20_000
 /** Poor: worse than any telephone codec. */
-const POOR_SNR_DB = 30
+export const POOR_SNR_DB = 30
 /** The agent was silent and speaks again: shorter than the stand-in backend thinks. */
 const TURN_SILENCE_MS = 300
 /** An interruption that has not stopped the agent after this has failed. */

@@ -1,6 +1,7 @@
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { loadFlite } from '../../src/speech/flite.js'
+import type { CallerVoice } from '../../src/simulator/choices.js'
 import { speakAs } from '../../src/simulator/caller-speech.js'
 import { voicedExtent } from '../../src/simulator/speech-spans.js'
 
@@ -17,7 +18,7 @@ export const MARKER_EVERY_FRAMES = 25
 export const TONE_PEAK = 1500
 const SPEECH_PEAK = 24_000
 /** -9 dBFS, about -25 dBFS on average: an ordinary voice on the phone. */
-const TALK_PEAK = 12_000
+export const TALK_PEAK = 12_000
 /** Two seconds of a caller, spoken without a pause. */
 const TALK_WORDS = 'I would like to know where my order is, the number is four one two seven.'
 
@@ -39,8 +40,9 @@ export async function speechFrames(
   ms: number,
   words = WORDS,
   speechPeak = SPEECH_PEAK,
+  voice: CallerVoice = 'rms',
 ): Promise<Int16Array[]> {
-  const spoken = speakAs(await loadFlite(), words, 'rms', rateHz)
+  const spoken = speakAs(await loadFlite(), words, voice, rateHz)
   const { from } = voicedExtent(spoken, rateHz)
   const peak = spoken.reduce((most, sample) => Math.max(most, Math.abs(sample)), 1)
   const frame = frameSamples(rateHz)
@@ -50,19 +52,24 @@ export async function speechFrames(
 }
 
 /**
- * When callers of L2-prod speak: 2 s of every 5, which is 40 % of the time. The first second is theirs to connect in.
+ * When callers in production speak: 2 s of every 5, which is 40 % of the time. The first second is theirs to connect in.
  * Callers differ by `offsetFrames`, so that at any moment 40 % of them speak.
  */
-const TALK_EVERY_FRAMES = 250
+export const TALK_EVERY_FRAMES = 250
 export const TALK_FRAMES = 100
 const TALK_FROM_FRAME = 50
 /** Steps of the offsets: without a common factor with the period, so that few callers are spread as evenly as many. */
 const OFFSET_STEP_FRAMES = 97
 
+/** Where caller number `caller` is in its period at frame `index`. */
+export function placeInPeriod(index: number, caller: number): number {
+  return (index + caller * OFFSET_STEP_FRAMES) % TALK_EVERY_FRAMES
+}
+
 /** Which frame of its speech caller number `caller` says at frame `index`; -1 when it is silent. */
 export function talkFrame(index: number, caller: number): number {
   if (index < TALK_FROM_FRAME) return -1
-  const place = (index + caller * OFFSET_STEP_FRAMES) % TALK_EVERY_FRAMES
+  const place = placeInPeriod(index, caller)
   return place < TALK_FRAMES ? place : -1
 }
 

@@ -4,7 +4,7 @@ import { loadMediaAssets } from '../../src/workers/media-assets.js'
 import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { optionsFromEnvironment } from '../kit/process.js'
-import type { ServerOptions } from '../protocol.js'
+import { type ServerOptions, isProduction } from '../protocol.js'
 import { benchAgent, edgeParts, serve } from './serve.js'
 import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/core/limits.js'
 import { HumanCalls } from '../../src/escalation/human-calls.js'
@@ -16,7 +16,7 @@ import { HumanCalls } from '../../src/escalation/human-calls.js'
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 const parts = edgeParts(options)
-const production = options.level === 'L2-prod'
+const production = isProduction(options.level)
 const backend = production
   ? 'openai'
   : `module:${new URL(options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js', import.meta.url).href}`
@@ -24,7 +24,7 @@ const settings: Record<string, string> = production
   ? { OPENAI_API_KEY: 'of-the-bench', OPENAI_BASE_URL: options.backendUrl ?? '' }
   : {}
 if (production && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
-const definition = benchAgent(options.level)
+const definition = benchAgent(options)
 const calls = new CallRegistry({
   agents: new Map([
     [

@@ -20,7 +20,7 @@ import { benchAgent, edgeParts, type EdgeParts, serve } from './serve.js'
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 const parts = edgeParts(options)
-const facts = agentFacts(benchAgent('L0'))
+const facts = agentFacts(benchAgent(options))
 
 /** To a worker. */
 export type ToRingWorker =

@@ -9,7 +9,7 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 import type { CallDirectory } from '../../src/workers/live-call.js'
 import { processClock } from '../../src/workers/ticker.js'
 import { endWithParent, tellParent } from '../kit/process.js'
-import type { FromServer, Level, ServerOptions, ToServer } from '../protocol.js'
+import type { FromServer, ServerOptions, ToServer } from '../protocol.js'
 import {
   isolateProbe,
   type IsolateState,
@@ -139,13 +139,13 @@ export function edgeParts(options: ServerOptions): EdgeParts {
  * The agent of all bench calls. Nothing in it makes the session act by itself: no prompts, no fillers, no limit
  * within the length of a run. Below L3 the echo is one greeting that cannot be interrupted.
  */
-export function benchAgent(level: Level): AgentDefinition {
+export function benchAgent({ level, track }: Pick<ServerOptions, 'level' | 'track'>): AgentDefinition {
   return agentSchema.parse({
     version: 1,
     name: 'bench',
     backend: 'auto',
     instructions: 'Say back what you hear.',
-    stream: { track: 'inbound_track', outputSamplingRate: 16000, statusCallback: false },
+    stream: { track, outputSamplingRate: 16000, statusCallback: false },
     silence: { afterMs: 60_000, prompts: [] },
     fillers: { phrases: [] },
     bargeIn: { protectGreeting: level !== 'L3' },

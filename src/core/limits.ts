@@ -106,6 +106,8 @@ export const HANGUP_TRIES_MAX = 3
 // --- media workers ------------------------------------------------------------------------------------------
 /** Period of the tick of each media worker, and of the main thread's playout. docs/adr/0006. */
 export const TICK_MS = 5
+/** Period of the main thread's tick while no call has a stream: it only watches deadlines of seconds then. */
+export const TICK_WITHOUT_STREAM_MS = 50
 /**
  * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and
  * wait for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.

@@ -19,6 +19,7 @@ import {
   PLAYOUT_TICK_PHASE_MS,
   RESUMES_MAX,
   TICK_MS,
+  TICK_WITHOUT_STREAM_MS,
 } from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { partyKey } from '../sautikit/phone.js'
@@ -280,6 +281,9 @@ export class CallRegistry implements CallDirectory {
       openSpeech: (recognises) => this.#openSpeech(recognises),
       taskOver: () => {
         this.#tasks--
+      },
+      streams: () => {
+        this.#ticker.periodMs = TICK_MS
       },
       over: (call, record, told) => this.#over(call, record, told),
       goesOnElsewhere: (callSid, part) => {
@@ -585,14 +589,18 @@ export class CallRegistry implements CallDirectory {
 
   #tick(nowMs: number, latenessMs: number): void {
     this.#tickLateness.observeMs(latenessMs)
+    let streams = false
     for (const call of this.#calls.values()) {
       try {
         call.pump(nowMs)
+        streams ||= call.streams
       } catch (thrown) {
         this.#log.error({ err: thrown, call_sid: call.callSid }, 'playout of a call failed')
         call.force('playout failed')
       }
     }
+    // A call without a stream rings, or its caller talks to a human, for an hour perhaps.
+    this.#ticker.periodMs = streams ? TICK_MS : TICK_WITHOUT_STREAM_MS
     this.#tickBusy.observeMs(this.#options.clock() - nowMs)
   }
 }

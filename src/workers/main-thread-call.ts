@@ -248,6 +248,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#state
   }
 
+  /** Its stream is open. */
+  get streams(): boolean {
+    return this.#sink !== null
+  }
+
   /** How full the call's rings are, 0 to 1. */
   get inboundFill(): number {
     return this.#shared.inbound.fill
@@ -407,6 +412,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     const nowMs = this.#context.clock()
     this.#attachedAtMs = nowMs
     this.#sink = sink
+    this.#context.streams()
     this.#state = 'streaming'
     this.#mark('socket')
     this.#log.debug({ setup_ms: Math.round(nowMs - this.#waitsFromMs) }, 'stream opened')

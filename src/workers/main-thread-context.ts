@@ -126,6 +126,8 @@ export interface MainThreadContext extends MainThreadServices {
   openSpeech(recognises: boolean): MessagePort | null
   /** The task of a call is over: its slot is free. */
   taskOver(): void
+  /** A call has got its stream. */
+  streams(): void
   /**
    * The stream of a call was lost, and the carrier has not asked how it goes on: ends the leg that it may hold in
    * silence. Does not reject.

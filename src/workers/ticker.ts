@@ -20,7 +20,7 @@ export class Ticker {
   missed = 0
   #timer: NodeJS.Timeout | null = null
   #dueMs = 0
-  readonly #periodMs: number
+  #periodMs: number
   readonly #phaseMs: number
   readonly #clock: Clock
   readonly #onTick: (nowMs: number, latenessMs: number) => void
@@ -35,6 +35,15 @@ export class Ticker {
     this.#phaseMs = every.phaseMs ?? 0
     this.#clock = clock
     this.#onTick = onTick
+  }
+
+  /** Ticks come at multiples of this period from now on, the next one also if it was due later. */
+  set periodMs(periodMs: number) {
+    const isSooner = periodMs < this.#periodMs && this.running
+    this.#periodMs = periodMs
+    if (!isSooner) return
+    this.stop()
+    this.start()
   }
 
   get running(): boolean {

@@ -1,30 +1,48 @@
 import t from 'tap'
 import { runCase } from '../../bench/case.js'
+import type { CaseOptions } from '../../bench/results.js'
 import { SUBJECTS } from '../../bench/subjects.js'
 import type { Subject } from '../../bench/subjects.js'
 
+const gateway = SUBJECTS.find((subject) => subject.name === 'mkondo') as Subject
+const options: CaseOptions = {
+  subject: 'mkondo',
+  level: 'L2-prod',
+  calls: 4,
+  workers: 1,
+  processes: 1,
+  messageMs: null,
+  generators: 1,
+  seconds: 6,
+  seed: 1,
+  memory: false,
+  profileDir: null,
+  pin: false,
+  steady: false,
+  edgeTls: false,
+  lineEchoPercent: 30,
+  track: 'inbound_track',
+  truthEvery: 1,
+  dutyPercent: 100,
+  latenessMsMax: 1000,
+}
+
+t.test('at L2-prod the model hears the turns of callers, who hear its answers', async (t) => {
+  const result = await runCase(gateway, options)
+  t.equal(result.callsOpen, 4, result.reasons.join('; '))
+  const { turns = 0, turnsWrong = Infinity, ...backend } = result.backend ?? {}
+  t.match(backend, { sessions: 4, appendMsMin: 20, appendMsMax: 60, cancels: 0, unknown: 0 })
+  t.ok(turns >= 4, `${turns} turns`)
+  // Each time that the machine stands still a jitter buffer may make a frame up.
+  t.ok(turnsWrong <= turns / 2, `${turnsWrong} turns of ${turns} were not whole`)
+  t.ok((result.truth?.snrDbMedian ?? 0) > 60)
+  t.ok((result.truth?.markersSeen ?? 0) >= 2)
+})
+
 t.test(
-  'at L2-prod the gateway reaches its model over TLS, in messages that follow the call, and the audio of callers who talk is true',
+  'at L2-prod-repeat the gateway reaches its model over TLS, in messages that follow the call, and the audio of callers who talk is true',
   async (t) => {
-    const gateway = SUBJECTS.find((subject) => subject.name === 'mkondo') as Subject
-    const result = await runCase(gateway, {
-      subject: 'mkondo',
-      level: 'L2-prod',
-      calls: 4,
-      workers: 1,
-      processes: 1,
-      messageMs: null,
-      generators: 1,
-      seconds: 4,
-      seed: 1,
-      memory: false,
-      profileDir: null,
-      pin: false,
-      steady: false,
-      edgeTls: false,
-      lineEchoPercent: 0,
-      latenessMsMax: 1000,
-    })
+    const result = await runCase(gateway, { ...options, level: 'L2-prod-repeat', seconds: 4, lineEchoPercent: 0 })
     t.equal(result.callsOpen, 4, result.reasons.join('; '))
     t.match(result.backend, { sessions: 4, appendMsMin: 20, appendMsMax: 60, cancels: 0, unknown: 0 })
     const { appends = 0, audioMs = 0 } = result.backend ?? {}

@@ -3,7 +3,7 @@ import { check, isTrue } from '../../bench/checks.js'
 import { htmlReport, ticksTo } from '../../bench/html.js'
 import { newHistogram, encode } from '../../bench/kit/histogram.js'
 import { parseOptions } from '../../bench/options.js'
-import { TimeLeft } from '../../bench/plan.js'
+import { TimeLeft, lineThrough } from '../../bench/plan.js'
 import type { BenchResults, CaseResult, Speed } from '../../bench/results.js'
 import { terminalReport } from '../../bench/terminal.js'
 
@@ -49,6 +49,9 @@ function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): 
       steady: false,
       edgeTls: false,
       lineEchoPercent: 0,
+      track: 'inbound_track',
+      truthEvery: 1,
+      dutyPercent: 100,
       latenessMsMax: 5,
     },
     verdict: cpuMs === null ? 'untrue' : 'held',
@@ -80,6 +83,7 @@ function results(cases: readonly CaseResult[]): BenchResults {
     messages: [],
     idle: [],
     few: [],
+    growth: [],
     notes: ['L2 mkondo: 400 calls did not hold on this machine; 200 did'],
     skipped: [{ name: 'fastify', why: 'fastify is not installed' }],
     checks: check(cases, []),
@@ -173,15 +177,36 @@ t.test('a quick run begins nothing that would not end in time, and says what it 
   t.ok(new TimeLeft(false, 0).mayBegin('L3 mkondo', 1e9), 'any other takes what it takes')
 })
 
+t.test('how the cost grows with many calls is a line with its slope, and how well it fits', async (t) => {
+  t.match(
+    lineThrough([
+      [500, 600],
+      [1000, 1100],
+      [2000, 2100],
+    ]),
+    { slope: 1, atZero: 100, rSquared: 1 },
+  )
+  t.equal(lineThrough([[500, 600]]), null)
+  const bent = lineThrough([
+    [500, 500],
+    [1000, 1000],
+    [2000, 4000],
+  ])
+  t.ok(bent !== null && bent.slope > 2 && bent.rSquared > 0.9 && bent.rSquared < 0.99)
+})
+
 t.test('wrong options are refused by name, with what is allowed', async (t) => {
   t.throws(() => parseOptions(['--calls', '0']), /--calls is '0'; allowed is a whole number from 1 to 5000/)
   t.throws(() => parseOptions(['--calls', '1e9']), /--calls/)
-  t.throws(() => parseOptions(['--level', 'L9']), /--level is 'L9'; allowed: L0, L1, L2, L2-prod, L3/)
+  t.throws(() => parseOptions(['--level', 'L9']), /--level is 'L9'; allowed: L0, L1, L2, L2-prod, L2-prod-repeat, L3/)
   t.throws(() => parseOptions(['--subject', 'x']), /--subject is 'x'; allowed: mkondo/)
   t.throws(() => parseOptions(['--seconds', '100000']), /--seconds/)
   t.throws(() => parseOptions(['extra']), /extra/)
   t.throws(() => parseOptions(['--message-ms', '50']), /--message-ms is '50'; allowed: 20, 40, 60, 80, 100/)
   t.throws(() => parseOptions(['--processes', '0']), /--processes is '0'; allowed is a whole number from 1 to 16/)
+  t.throws(() => parseOptions(['--line-echo', '50']), /--line-echo is '50'; allowed: 0, 30, 100/)
+  t.throws(() => parseOptions(['--track', 'outbound']), /--track is 'outbound'; allowed: inbound_track, both_tracks/)
+  t.match(parseOptions(['--growth', '--duty', '20']), { growth: true, dutyPercent: 20, cases: false, ramp: false })
   t.match(parseOptions(['--messages']), { messages: true, cases: false, ramp: false, scale: false, micro: false })
   t.match(parseOptions(['--scale', '--processes', '2']), { scale: true, cases: false, processes: 2 })
   t.equal(parseOptions(['--help']), null)

@@ -21,6 +21,9 @@ const options: CaseOptions = {
   steady: false,
   edgeTls: false,
   lineEchoPercent: 0,
+  track: 'inbound_track',
+  truthEvery: 1,
+  dutyPercent: 100,
   // Tests run on busy machines: this one does not check speed.
   latenessMsMax: 1000,
 }

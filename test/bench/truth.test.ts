@@ -23,6 +23,9 @@ const options: CaseOptions = {
   steady: false,
   edgeTls: false,
   lineEchoPercent: 0,
+  track: 'inbound_track',
+  truthEvery: 1,
+  dutyPercent: 100,
   latenessMsMax: 5,
 }
 

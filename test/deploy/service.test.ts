@@ -100,10 +100,18 @@ t.test('each kernel setting is one that this kernel has, and explained', async (
   )
   t.same(
     settings.map(({ line }) => line.split(' = ')[0]),
-    ['net.ipv4.tcp_wmem', 'net.ipv4.tcp_notsent_lowat', 'net.ipv4.tcp_migrate_req'],
+    [
+      'net.ipv4.tcp_wmem',
+      'net.ipv4.tcp_notsent_lowat',
+      'net.ipv4.tcp_migrate_req',
+      'net.ipv4.tcp_slow_start_after_idle',
+      'net.ipv4.tcp_thin_linear_timeouts',
+      'net.core.default_qdisc',
+      'net.ipv4.tcp_congestion_control',
+    ],
   )
   for (const { line, block } of settings) {
-    t.match(line, /^[a-z0-9_.]+ = \d+( \d+ \d+)?$/)
+    t.match(line, /^[a-z0-9_.]+ = (\d+( \d+ \d+)?|fq|bbr)$/)
     t.match(block, /^# /, `${line} has its reason`)
   }
   const most = Number(/tcp_wmem = \d+ \d+ (\d+)/.exec(text)?.[1])

@@ -79,6 +79,26 @@ t.test('a callback that throws does not stop the clock', async (t) => {
   t.equal(runs, 2)
 })
 
+t.test('a shorter period counts at once, also for the tick that is waited for; a longer one after it', async (t) => {
+  const stage = new Stage(1000)
+  const ticks: number[] = []
+  const ticker = new Ticker({ periodMs: 5, phaseMs: 2.5 }, stage.clock, (nowMs) => {
+    ticks.push(nowMs)
+    ticker.periodMs = ticks.length < 4 ? 50 : 5
+  })
+  stage.within(() => ticker.start())
+  for (let i = 0; i < 3; i++) stage.step()
+  t.same(ticks, [1002.5, 1007.5, 1057.5])
+  stage.nowMs = 1061
+  stage.within(() => {
+    ticker.periodMs = 5
+  })
+  stage.step()
+  stage.step()
+  t.same(ticks.slice(3), [1062.5, 1067.5])
+  ticker.stop()
+})
+
 t.test('two tickers of one clock keep the distance of their phases, whenever each was started', async (t) => {
   for (const [phaseMs, startAfterMs] of [
     [0, 0],

@@ -195,6 +195,7 @@ class TextCall implements DocumentCall {
       run: (start) => this.#runOnWorker(start, wallOffsetMs),
       openSpeech: () => this.#speechPort,
       taskOver: () => undefined,
+      streams: () => undefined,
       over: (_call, record) => {
         this.#record = record
       },
