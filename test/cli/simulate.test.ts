@@ -73,6 +73,21 @@ t.test('a failed expectation is shown with the conversation around it, and the r
   t.match(xml, /<system-out>call HD_/)
 })
 
+t.test('a claim that no tool made true fails the call', async (t) => {
+  const agents = await mkdtemp(join(folder, 'agents-'))
+  const agent = await readFile(join(packageRoot(), 'agents/order-status.yaml'), 'utf8')
+  const claims = agent.replace('say: Is there anything else?', 'say: I have cancelled it. Is there anything else?')
+  t.not(claims, agent)
+  await writeFile(join(agents, 'order-status.yaml'), claims)
+  const file = await scenarioFile('claims', `${ASKS}expect: { neverSaid: refund }\n`)
+  const { code, out } = await simulate([file, '--agents', agents])
+  t.equal(code, 1, out)
+  t.match(
+    out,
+    /the agent claimed what nothing supports \(it has no tool for that: no-tool\); it said <have> \* \(cancelled/,
+  )
+})
+
 t.test('what cannot be run at all exits with 2 and says why', async (t) => {
   const good = await scenarioFile('good', `${ASKS}expect: { outcome: deflected }\n`)
   const unknownKey = await scenarioFile('unknown-key', `${ASKS}expect: { outcom: deflected }\n`)
