@@ -94,15 +94,40 @@ async function countedOnce(t: Test, victim: FleetNode, calls: readonly FleetCall
   )
 }
 
-row('without a fault no call has a gap, and no webhook fails', {}, async (t, fleet, calls) => {
-  const later: FleetCall[] = []
-  for (let i = 0; i < 8; i++) {
-    later.push(fleet.call())
-    await sleep(900)
-  }
-  const results = await over([...calls, ...later])
-  unconcerned(t, results, 'callers')
-})
+row(
+  'without a fault no call has a gap, and no webhook fails; nor when a call asks two nodes at once, or a node comes twice',
+  {},
+  async (t, fleet, calls) => {
+    const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
+    for (let i = 0; i < 10; i++) {
+      const callSid = `HD_twice${String(i).padStart(7, '0')}`
+      const answers = await Promise.all([fleet.ring(first, callSid), fleet.ring(second, callSid)])
+      t.same(
+        answers.map(({ status }) => status),
+        [200, 200],
+      )
+      const led = answers.map(({ document }) => /<Stream[^>]* url="[^"]*(\/n\/[^/]+\/audio)/.exec(document)?.[1])
+      t.match(led[0], /^\/n\/gw-[12]\/audio$/)
+      t.equal(led[0], led[1], 'both documents lead to one node')
+      // A node's own list: of one call any node tells.
+      const lists = await Promise.all(fleet.nodes.map(async (node) => (await node.ops('/api/calls')).text()))
+      t.equal(lists.filter((list) => list.includes(callSid)).length, 1, 'which alone has the call')
+    }
+    const twin = first.twin('127.0.1.99')
+    t.teardown(() => twin.child.kill('SIGKILL'))
+    t.equal(await twin.exit, 2, 'a second live node with the name of another ends')
+    t.ok(
+      twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
+      twin.lines.slice(-3).join(' / '),
+    )
+    const later: FleetCall[] = []
+    for (let i = 0; i < 8; i++) {
+      later.push(fleet.call())
+      await sleep(900)
+    }
+    unconcerned(t, await over([...calls, ...later]), 'callers')
+  },
+)
 
 row('nodes are restarted in turn: no call is cut, no webhook fails', {}, async (t, fleet, calls) => {
   const all: FleetCall[] = [...calls]
@@ -279,16 +304,11 @@ function withoutStore(title: string, sentinel: boolean, outage: (fleet: Fleet) =
   })
 }
 
-for (const downMs of [5000, 10_000])
-  withoutStore(
-    `redis-server is down for ${downMs / 1000} s: calls go on, and new ones are taken`,
-    false,
-    async ({ redis }) => {
-      await redis.kill()
-      await sleep(downMs)
-      await redis.restart()
-    },
-  )
+withoutStore('redis-server is down for 10 s: calls go on, and new ones are taken', false, async ({ redis }) => {
+  await redis.kill()
+  await sleep(10_000)
+  await redis.restart()
+})
 withoutStore('redis-server is frozen for 3 s: calls go on, and new ones are taken', false, async ({ redis }) => {
   redis.freeze()
   await sleep(3000)
@@ -344,7 +364,7 @@ row(
   },
 )
 
-for (const pausedMs of [3000, 10_000, 25_000]) {
+for (const pausedMs of [3000, 25_000]) {
   row(
     `a node stands still for ${pausedMs / 1000} s: no call is taken from it, and the other node answers`,
     {},
@@ -412,39 +432,6 @@ row(
     await over(calls)
   },
 )
-
-row('two first webhooks of one call at two nodes at once: one call', {}, async (t, fleet, calls) => {
-  const [first, second] = fleet.nodes as readonly [FleetNode, FleetNode]
-  for (let i = 0; i < 10; i++) {
-    const callSid = `HD_twice${String(i).padStart(7, '0')}`
-    const answers = await Promise.all([fleet.ring(first, callSid), fleet.ring(second, callSid)])
-    t.same(
-      answers.map(({ status }) => status),
-      [200, 200],
-    )
-    const led = answers.map(({ document }) => /<Stream[^>]* url="[^"]*(\/n\/[^/]+\/audio)/.exec(document)?.[1])
-    t.match(led[0], /^\/n\/gw-[12]\/audio$/)
-    t.equal(led[0], led[1], 'both documents lead to one node')
-    // A node's own list: of one call any node tells.
-    const lists = await Promise.all(fleet.nodes.map(async (node) => (await node.ops('/api/calls')).text()))
-    t.equal(lists.filter((list) => list.includes(callSid)).length, 1, 'which alone has the call')
-  }
-  unconcerned(t, await over(calls), 'the other callers')
-})
-
-row('a second live node with the name of another ends with code 2, and nobody notices', {}, async (t, fleet, calls) => {
-  const [first] = fleet.nodes as readonly [FleetNode]
-  const twin = first.twin('127.0.1.99')
-  t.teardown(() => twin.child.kill('SIGKILL'))
-  t.equal(await twin.exit, 2)
-  t.ok(
-    twin.lines.includes("mkondo: NODE_NAME is 'gw-1'; allowed: a name that no other live node of the fleet has"),
-    twin.lines.slice(-3).join(' / '),
-  )
-  const later = fleet.call()
-  await sleep(2000)
-  unconcerned(t, await over([...calls, later]), 'callers')
-})
 
 void t.test(
   'a spoken call goes on at another node, and its caller hears what was asked for',

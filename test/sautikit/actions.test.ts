@@ -392,9 +392,9 @@ t.test('no text or attribute gets out of its place, whatever is in it', (t) => {
         return JSON.stringify(parsed) === JSON.stringify(node('Response', {}, '', expected))
       },
     ),
-    { numRuns: 4000 },
+    { numRuns: 1000 },
   )
-  t.ok(cases >= 10_000, `${cases} elements compared`)
+  t.ok(cases >= 2_500, `${cases} elements compared`)
   t.end()
 })
 

@@ -48,8 +48,8 @@ t.test('normalising twice changes nothing more', (t) => {
       const once = normaliseNumber(raw)
       return normaliseNumber(once) === once
     }),
-    { numRuns: 3000 },
+    { numRuns: 1000 },
   )
-  t.pass('3,000 spellings')
+  t.pass('1,000 spellings')
   t.end()
 })

@@ -167,8 +167,8 @@ t.test('no header makes the check throw', (t) => {
       ),
       (header) => check(header) !== 'ok',
     ),
-    { numRuns: 3000 },
+    { numRuns: 1000 },
   )
-  t.pass('3,000 headers')
+  t.pass('1,000 headers')
   t.end()
 })

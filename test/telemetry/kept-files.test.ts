@@ -15,7 +15,6 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { loadConfig } from '../../src/config/load-config.js'
-import { packageRoot } from '../../src/config/package-root.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { openCallArchive } from '../../src/gateway/call-archive.js'
 import { JournalFiles } from '../../src/gateway/journal-files.js'
@@ -23,7 +22,7 @@ import { saveRecording } from '../../src/sautikit-api/call-details.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { holdDataFolder } from '../../src/telemetry/archive/data-folder.js'
 import { eraseCalls } from '../../src/telemetry/archive/erasure.js'
-import { KEPT_FILES, KEPT_KINDS, keptFolder, keptNames, retain } from '../../src/telemetry/archive/kept-files.js'
+import { KEPT_KINDS, keptFolder, keptNames, retain } from '../../src/telemetry/archive/kept-files.js'
 import type { KeptFile } from '../../src/telemetry/archive/kept-files.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
@@ -264,20 +263,4 @@ t.test('erasure finds a call in each kind of file', async (t) => {
     [],
   )
   for (const path of left) t.match(readFileSync(path, 'utf8'), /^ *\n$/, path)
-})
-
-t.test('the folders of callers’ files are named in the inventory alone', async (t) => {
-  const names = Object.values(KEPT_FILES).map(({ folder }) => folder)
-  const sources = readdirSync(join(packageRoot(), 'src'), { recursive: true, encoding: 'utf8' }).filter((path) =>
-    path.endsWith('.ts'),
-  )
-  const elsewhere = sources.filter((path) => {
-    if (path.endsWith('kept-files.ts')) return false
-    const text = readFileSync(join(packageRoot(), 'src', path), 'utf8')
-    return (
-      /join\(\w*\.?dataDir, '/.test(text) ||
-      names.some((name) => new RegExp(`join\\((?!keptFolder|')[^)\n]*'${name}'`).test(text))
-    )
-  })
-  t.same(elsewhere, [])
 })

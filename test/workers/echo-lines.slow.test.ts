@@ -21,9 +21,9 @@ const LEGS: readonly Leg[] = [
   { legRateHz: 16000, rateHz: 8000, interruptedDb: 10 },
   { legRateHz: 16000, rateHz: 16000, interruptedDb: 30 },
 ]
-/** The loudest echoes, the soonest and a late one, and a soft one; the bench of the echo has all between. */
-const ECHOES = [
-  { softerDb: 10, delayMs: 80 },
+/** The loudest echo that comes soonest; on the first leg also a late one, and a soft one. The bench of the echo has all between. */
+const LOUDEST = { softerDb: 10, delayMs: 80 }
+const OTHERS = [
   { softerDb: 10, delayMs: 300 },
   { softerDb: 30, delayMs: 300 },
 ]
@@ -45,16 +45,16 @@ async function inTurn<Result>(place: () => Promise<Result>): Promise<Result> {
   }
 }
 
-for (const { legRateHz, rateHz, interruptedDb } of LEGS) {
+for (const [nth, { legRateHz, rateHz, interruptedDb }] of LEGS.entries()) {
   t.test(
-    `a leg of ${legRateHz} Hz, a caller's line of ${rateHz}: an echo of -10 to -30 dB interrupts nobody, and a caller who talks over it does`,
+    `a leg of ${legRateHz} Hz, a caller's line of ${rateHz}: an echo interrupts nobody, and a caller who talks over it does`,
     { buffered: true },
     async (t) => {
       const { at, close } = await whole({}, (yaml) =>
         yaml.replace(/outputSamplingRate: \d+/, `outputSamplingRate: ${legRateHz}`),
       )
       t.teardown(close)
-      const lines = ECHOES.map((echo) => ({ rateHz, ...echo }))
+      const lines = [LOUDEST, ...(nth === 0 ? OTHERS : [])].map((echo) => ({ rateHz, ...echo }))
       const interrupted = [{ rateHz, softerDb: interruptedDb, delayMs: INTERRUPTED_DELAY_MS }]
       const calls = [
         ...lines.map((line) => () => callOver(line, at)),
