@@ -22,9 +22,9 @@ function busyMetrics(): Metrics {
     metrics.frameLatencyFrom('in', frames, () => ({ callSid: 'HD_0123456789ab', ms: 12 }))
   }
   for (const agent of AGENTS) {
-    for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed'])
-      metrics.calls({ agent, outcome }).inc(1, 'HD_0123456789ab')
     for (const backend of BACKENDS) {
+      for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed'])
+        metrics.calls({ agent, backend, outcome }).inc(1, 'HD_0123456789ab')
       for (let i = 0; i < 20; i++) {
         metrics.turnResponse({ agent, backend }).observe(i / 5, `HD_${String(i).padStart(12, '0')}`)
         metrics.turnAnswer({ agent, backend }).observe(i / 5, `HD_${String(i).padStart(12, '0')}`)
@@ -32,7 +32,9 @@ function busyMetrics(): Metrics {
     }
   }
   for (const tool of ['lookup_order', 'lookup_account', 'reset_router', 'open_ticket']) {
-    for (const outcome of ['ok', 'error']) metrics.toolSeconds({ tool, outcome }).observe(0.2, 'HD_0123456789ab')
+    for (const backend of BACKENDS)
+      for (const outcome of ['ok', 'error'])
+        metrics.toolSeconds({ backend, tool, outcome }).observe(0.2, 'HD_0123456789ab')
   }
   return metrics
 }

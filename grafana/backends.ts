@@ -1,13 +1,90 @@
 import { HALF, THIRD, board, curves, quantile, rate } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** The models: latency, errors, failovers. */
+/** Matcher of the agent whose split is looked at. */
+const AGENT = ',agent=~"$agent"'
+
+/** Rate of ended calls of that agent over `by`. */
+const ended = (by: string, more = ''): string => rate('mkondo_calls_total', by, AGENT + more)
+
+/** The models: a split, latency, errors, failovers. */
 export function backends(): DashboardBuilder {
   return board({
     uid: 'mkondo-backends',
     title: 'Mkondo: backends',
     about: 'Latency, errors and failovers by backend.',
+    boxes: [{ name: 'agent', label: 'Agent of the split', value: '.*', about: 'A regular expression of names' }],
     rows: [
+      {
+        title: 'Split',
+        panels: [
+          curves(
+            { title: 'Calls by backend', about: 'Calls that ended, as shares of all.', unit: 'percentunit' },
+            THIRD,
+            [{ expr: `${ended('backend')} / ignoring (backend) group_left ${ended('')}`, legend: '{{backend}}' }],
+          ),
+          curves(
+            {
+              title: 'Calls that succeeded',
+              about: 'Contained or escalated, as a share of the calls of the backend.',
+              unit: 'percentunit',
+            },
+            THIRD,
+            [
+              {
+                expr: `${ended('backend, outcome', ',outcome=~"deflected|escalated"')} / on (backend) group_left ${ended('backend')}`,
+                legend: '{{backend}} {{outcome}}',
+              },
+            ],
+          ),
+          curves(
+            {
+              title: 'Calls that failed or were abandoned',
+              about: 'As a share of the calls of the backend.',
+              unit: 'percentunit',
+            },
+            THIRD,
+            [
+              {
+                expr: `${ended('backend, outcome', ',outcome=~"failed|abandoned"')} / on (backend) group_left ${ended('backend')}`,
+                legend: '{{backend}} {{outcome}}',
+              },
+            ],
+          ),
+          curves(
+            { title: 'First sound', about: "From the end of the caller's speech to the first sound sent.", unit: 's' },
+            THIRD,
+            [
+              { expr: quantile(0.5, 'mkondo_turn_response_seconds', 'backend', AGENT), legend: '{{backend}} p50' },
+              { expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend', AGENT), legend: '{{backend}} p95' },
+            ],
+          ),
+          curves(
+            {
+              title: 'Barge-ins and claims without a tool, per turn',
+              about: 'Callers who interrupt, and what the agent said it did and no tool did.',
+              unit: 'short',
+            },
+            THIRD,
+            [
+              {
+                expr: `${rate('mkondo_barge_ins_total', 'backend', `${AGENT},committed="yes"`)} / ${rate('mkondo_turn_response_seconds_count', 'backend', AGENT)}`,
+                legend: '{{backend}} barge-ins',
+              },
+              {
+                expr: `${rate('mkondo_claims_total', 'backend', `${AGENT},verdict!="done"`)} / ${rate('mkondo_turn_response_seconds_count', 'backend', AGENT)}`,
+                legend: '{{backend}} claims',
+              },
+            ],
+          ),
+          curves({ title: 'Cost of a call', about: 'Known cost of the models, by backend.', unit: 'short' }, THIRD, [
+            {
+              expr: `${rate('mkondo_cost_total', 'backend, currency', AGENT)} / on (backend) group_left ${ended('backend')}`,
+              legend: '{{backend}} {{currency}}',
+            },
+          ]),
+        ],
+      },
       {
         title: 'Speed',
         panels: [

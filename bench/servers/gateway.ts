@@ -1,3 +1,4 @@
+import { allCallsOn } from '../../src/backends/split.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import { CallRegistry } from '../../src/workers/call-registry.js'
 import { loadMediaAssets } from '../../src/workers/media-assets.js'
@@ -32,7 +33,7 @@ const calls = new CallRegistry({
       {
         definition,
         facts: agentFacts(definition),
-        backends: [backend],
+        shares: allCallsOn(backend),
         ...(production
           ? {
               assets: { ...NO_ASSETS, version: 'bench', modules: [new URL('./worker-probe.js', import.meta.url).href] },

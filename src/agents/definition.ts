@@ -13,6 +13,7 @@ import {
   TEXT_FRAME_BYTES_MAX,
   VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
+import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
 import { claimsSchema } from './claims.js'
 import { offlineShape } from './offline.js'
@@ -460,10 +461,52 @@ const bargeInSchema = z
     error: 'must not be shorter than onsetMs',
   })
 
+/** Percents are floats: thirds sum to 100 only nearly. */
+const PERCENT_TOLERANCE = 0.001
+
 const backendName = z.string().regex(/^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/, {
   error:
     'must be auto, openai, openai-live, gemini, self-hosted, cascade, embedded, or module: and what to import, such as module:./mine.mjs',
 })
+
+const backendsInOrder = z.union([backendName, z.array(backendName).min(1).max(5)], {
+  error: 'must be the name of a backend, or a list of up to 5 names',
+})
+const backendShare = z.strictObject({
+  use: backendsInOrder.describe('The backend of this share of the calls, or a list of them.'),
+  percent: z.number().min(0).max(100).describe('How many of 100 calls; the percents of a split sum to 100.'),
+})
+
+/** Why `backend:` has no form that is allowed. */
+function backendFault(input: unknown): string {
+  const entries: readonly unknown[] = Array.isArray(input) ? input : [input]
+  const shares = entries.filter((entry) => typeof entry === 'object' && entry !== null && !Array.isArray(entry))
+  if (shares.length === 0) return 'must be the name of a backend, a list of up to 5 names, or a split'
+  if (!Array.isArray(input) || shares.length < entries.length)
+    return 'must be a list of names or a list of shares, not both: every entry of a split is { use, percent }'
+  return 'is not a split: it has up to 5 entries { use, percent }; use is a backend or a list of them, percent is 0 to 100'
+}
+
+const backendSchema = z
+  .union([...backendsInOrder.options, z.array(backendShare).min(1).max(5)], {
+    error: ({ input }) => backendFault(input),
+  })
+  .superRefine((choice, context) => {
+    const shares = sharesOf(choice)
+    const sum = shares.reduce((total, { percent }) => total + percent, 0)
+    if (Math.abs(sum - 100) > PERCENT_TOLERANCE)
+      context.addIssue({
+        code: 'custom',
+        message: `is a split whose percents sum to ${Number(sum.toFixed(6))}; allowed: 100`,
+      })
+    const first = shares.map(({ use }) => [use].flat()[0])
+    const twice = first.find((name, index) => first.indexOf(name) !== index)
+    if (twice !== undefined)
+      context.addIssue({
+        code: 'custom',
+        message: `has two shares that begin with ${twice}; allowed: each its own, because figures are kept by backend`,
+      })
+  })
 
 const failoverSchema = z.strictObject({
   standby: z
@@ -732,15 +775,12 @@ export const agentSchema = z
       .default('en')
       .describe('Language of the conversation.'),
     voice: voiceSchema.prefault({}),
-    backend: z
-      .union([backendName, z.array(backendName).min(1).max(5)], {
-        error: 'must be the name of a backend, or a list of names',
-      })
+    backend: backendSchema
       .default('auto')
       .describe(
         'auto: the first of openai, gemini and embedded that has its key, and then embedded where the agent has an ' +
           'offline block. A list: each next one takes over when the one ' +
-          'before fails in mid-call. module:./FILE, beside the agent, or module:PACKAGE is a backend of your own.',
+          'before fails in mid-call. A list of { use, percent }: a split of the calls. module:./FILE, beside the agent, or module:PACKAGE is a backend of your own.',
       ),
     backends: backendOptionsSchema
       .prefault({})

@@ -5,9 +5,27 @@ import { pathToFileURL } from 'node:url'
 const MODULE_PREFIX = 'module:'
 const IS_RELATIVE = /^module:\.\.?\//
 
+/** Backends for a share of the calls: `use` as `backend` without a split, `percent` 0 to 100. */
+interface Share {
+  readonly use: string | readonly string[]
+  readonly percent: number
+}
+
+/** `backend:` of an agent's file: a name, a list for failover, or a split of the calls. */
+export type BackendChoice = Share['use'] | readonly Share[]
+
+function isSplit(choice: BackendChoice): choice is readonly Share[] {
+  return typeof choice !== 'string' && typeof choice[0] === 'object'
+}
+
+/** One share of all calls where the agent has no split. */
+export function sharesOf(choice: BackendChoice): readonly Share[] {
+  return isSplit(choice) ? choice : [{ use: choice, percent: 100 }]
+}
+
 /** What an agent names its backends by, before and after its modules are found. */
 interface Backends {
-  readonly backend: string | readonly string[]
+  readonly backend: BackendChoice
   readonly backends: Readonly<Record<string, unknown>>
   readonly voice: Readonly<Record<string, unknown>>
 }
@@ -19,7 +37,7 @@ interface Fault {
 
 /** The modules among an agent's backends, as its file names them. */
 function modulesOf({ backend }: Pick<Backends, 'backend'>): readonly string[] {
-  const names = new Set([backend].flat())
+  const names = new Set(sharesOf(backend).flatMap(({ use }) => use))
   return [...names].filter((name) => name.startsWith(MODULE_PREFIX))
 }
 
@@ -65,6 +83,7 @@ export async function findOwnBackends<Agent extends Backends>(
   const found = (name: string): string => whole.get(name) ?? name
   // In the list a short name is that of a built-in backend.
   const listed = (name: string): string => (name.startsWith(MODULE_PREFIX) ? found(name) : name)
+  const used = (use: Share['use']): Share['use'] => (typeof use === 'string' ? listed(use) : use.map(listed))
   const renamed = (entries: Readonly<Record<string, unknown>>): Record<string, unknown> =>
     Object.fromEntries(Object.entries(entries).map(([name, value]) => [found(name), value]))
   const { backend } = agent
@@ -72,7 +91,7 @@ export async function findOwnBackends<Agent extends Backends>(
     faults,
     agent: {
       ...agent,
-      backend: typeof backend === 'string' ? listed(backend) : backend.map(listed),
+      backend: isSplit(backend) ? backend.map((share) => ({ ...share, use: used(share.use) })) : used(backend),
       backends: renamed(agent.backends),
       voice: renamed(agent.voice),
     },
@@ -80,5 +99,8 @@ export async function findOwnBackends<Agent extends Backends>(
 }
 
 function placeOf(module: string, { backend }: Backends): readonly PropertyKey[] {
-  return backend === module ? ['backend'] : ['backend', backend.indexOf(module)]
+  const index = sharesOf(backend).findIndex(({ use }) => [use].flat().includes(module))
+  const use = sharesOf(backend)[index]?.use ?? ''
+  const share = isSplit(backend) ? ['backend', index, 'use'] : ['backend']
+  return typeof use === 'string' ? share : [...share, use.indexOf(module)]
 }

@@ -254,19 +254,6 @@ const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 /** `auto` is the first of these that is set up, unless the settings say what it is. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
-/**
- * Whether the callers of an agent are heard by the offline recogniser from the start. The embedded backend behind `auto`
- * gets it when it takes over: most calls never need its memory.
- */
-export function usesRecogniser(agent: {
-  readonly definition: { readonly backend: string | readonly string[] }
-  readonly backends: readonly string[]
-}): boolean {
-  const { definition, backends } = agent
-  const needed = definition.backend === 'auto' ? backends.slice(0, 1) : backends
-  return needed.includes('embedded')
-}
-
 /** Prefix of a backend from a module, which exports `createBackend`. */
 export const MODULE_PREFIX = 'module:'
 

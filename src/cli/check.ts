@@ -16,6 +16,8 @@ import type { BackendSession } from '../backends/backend.js'
 import { priceList } from '../backends/prices.js'
 import { detectsTurns, loadBackend, modelsOf } from '../backends/registry.js'
 import type { BackendContext } from '../backends/registry.js'
+import { namesIn } from '../backends/split.js'
+import type { BackendShare } from '../backends/split.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import { needsDemoShop, startDemoShop } from './demo-shop.js'
 import { whyNotFree } from '../http/port-use.js'
@@ -74,6 +76,13 @@ export async function check(options: CheckOptions, terminal: Terminal): Promise<
   return ready ? 0 : 2
 }
 
+/** `openai, then embedded`; of a split `95 % openai / 5 % gemini`. */
+function sharesText(shares: readonly BackendShare[]): string {
+  return shares
+    .map(({ percent, names }) => `${shares.length === 1 ? '' : `${percent} % `}${names.join(', then ')}`)
+    .join(' / ')
+}
+
 async function agentsFindings(
   config: Config,
   terminalEnv: Environment,
@@ -84,7 +93,7 @@ async function agentsFindings(
     const { agents } = await hostedAgents(config, env)
     const said: Finding = {
       ok: true,
-      what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}`,
+      what: `agents: ${[...agents.values()].map(({ definition, shares }) => `${definition.name} on ${sharesText(shares)}`).join(', ')}`,
     }
     const backends = await backendFindings(config, [...agents.values()])
     const rehearsed = tools ? await toolFindings([...agents.values()], env) : []
@@ -202,7 +211,7 @@ const PROBE_MS_MAX = BACKEND_CONNECT_MS + 1000
  * effect.
  */
 async function backendFindings(config: Config, agents: readonly HostedAgent[]): Promise<Finding[]> {
-  const probes = agents.flatMap((agent) => agent.backends.map((name) => ({ agent, name })))
+  const probes = agents.flatMap((agent) => namesIn(agent.shares).map((name) => ({ agent, name })))
   const reached = await Promise.all(
     probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)),
   )
@@ -260,7 +269,8 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
 }
 
 /** Settings that are allowed but probably not intended. */
-function oddities(config: Config, { definition, backends }: HostedAgent): Finding[] {
+function oddities(config: Config, { definition, shares }: HostedAgent): Finding[] {
+  const backends = namesIn(shares)
   const { name, budget, backends: options } = definition
   const findings: Finding[] = []
   const settings = backendSettings(config)
@@ -276,12 +286,13 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
       })
     }
   }
-  const listening = backends.filter((backend) => detectsTurns(backend, settings, options))
-  const explicit = listening.filter(
-    (backend) =>
-      (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined,
-  )
-  if (backends.length > 1 && listening.length < backends.length && explicit.length > 0) {
+  for (const { names } of shares) {
+    const listening = names.filter((backend) => detectsTurns(backend, settings, options))
+    const explicit = listening.filter(
+      (backend) =>
+        (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined,
+    )
+    if (names.length === 1 || listening.length === names.length || explicit.length === 0) continue
     findings.push({
       ok: null,
       what: `${name}: ${explicit.join(', ')} detects turns by itself in a list in which the gateway does; leave out turns`,

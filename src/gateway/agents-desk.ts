@@ -14,12 +14,13 @@ import {
   AGENTS_VIEW_KEPT_MS,
 } from '../core/limits.js'
 import type { AgentsHere } from '../edge/options.js'
+import { namesIn } from '../backends/split.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import type { AgentsTask } from './agents-thread.js'
 
 interface AgentsDeskOptions {
   /** What new calls get; changed in place by edits of the folder. */
-  readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'backends'>>
+  readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares'>>
   readonly dir: string
   /** Edits of the folder are followed. */
   readonly watched: boolean
@@ -65,10 +66,10 @@ export class AgentsDesk implements AgentsHere {
 
   async #view(): Promise<AgentsView> {
     const { agents, dir, watched, env, workerEnv, speech } = this.#options
-    const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, backends }) => ({
+    const loaded = [...agents.values()].map(({ definition, assets = NO_ASSETS, shares }) => ({
       definition,
       assets,
-      backends,
+      backends: namesIn(shares),
     }))
     const definitions = loaded.map(({ definition }) => definition)
     const madeAtMs = performance.now()

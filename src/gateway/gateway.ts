@@ -4,7 +4,7 @@ import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
 import { SpeechPool } from '../speech/speech-pool.js'
-import { usesRecogniser } from '../backends/registry.js'
+import { usesRecogniser } from '../backends/split.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
@@ -327,7 +327,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
         for (const listener of listeners) listener(record)
       },
     })
-    const recognises = [...agents.values()].some(usesRecogniser)
+    const recognises = [...agents.values()].some(({ shares }) => shares.some(usesRecogniser))
     // Otherwise the speech workers start with the first call, and their voice is ready before the gateway has to speak.
     await Promise.all([recognises ? speech.ready() : null, calls.ready()])
     if (config.tokenSecrets.length === 0)

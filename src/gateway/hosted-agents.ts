@@ -7,8 +7,8 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
-import { resolveBackends } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
+import { resolveShares } from '../backends/split.js'
 import { packageRoot } from '../config/package-root.js'
 import { readPrices } from '../config/prices-file.js'
 import type { Config } from '../config/settings.js'
@@ -35,7 +35,7 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
     definition,
     assets,
     facts: agentFacts(definition, { carrier: config.apiKey !== null, wallClock: Date.now }),
-    backends: resolveBackends(name, backend, settings, backends, offline !== null),
+    shares: resolveShares(name, backend, settings, backends, offline !== null),
   }
 }
 
@@ -64,7 +64,7 @@ export async function hostedAgents(
 /** Agents with `backend: auto` whose callers nobody answers while the model cannot be reached. */
 export function withoutReplacement(agents: ReadonlyMap<string, HostedAgent>): string[] {
   return [...agents.values()]
-    .filter(({ definition, backends }) => definition.backend === 'auto' && !backends.includes('embedded'))
+    .filter(({ shares }) => shares.some(({ auto, names }) => auto && !names.includes('embedded')))
     .map(({ definition }) => definition.name)
 }
 

@@ -107,8 +107,8 @@ export class Metrics {
   readonly draining: GaugeOfSources
   readonly socketsOpen: GaugeOfSources
 
-  readonly calls: CounterOf<'agent' | 'outcome'>
-  readonly callEnds: CounterOf<'reason'>
+  readonly calls: CounterOf<'agent' | 'backend' | 'outcome'>
+  readonly callEnds: CounterOf<'backend' | 'reason'>
   readonly callsRefused: CounterOf<'reason'>
   readonly callsRehomed: CounterHandle
   readonly callsResumed: CounterHandle
@@ -122,9 +122,9 @@ export class Metrics {
   /** The same two as caller-perceived latency; only where the carrier forks both tracks as stereo. */
   readonly turnResponseEar: HistogramOf<'agent' | 'backend'>
   readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
-  readonly bargeIns: CounterOf<'committed'>
-  readonly claims: CounterOf<'agent' | 'tool' | 'verdict'>
-  readonly bargeInStop: HistogramHandle
+  readonly bargeIns: CounterOf<'agent' | 'backend' | 'committed'>
+  readonly claims: CounterOf<'agent' | 'backend' | 'tool' | 'verdict'>
+  readonly bargeInStop: HistogramOf<'agent' | 'backend'>
   readonly backendConnect: HistogramOf<'backend' | 'role'>
   readonly backendErrors: CounterOf<'backend' | 'code'>
   readonly backendFailovers: CounterOf<'from' | 'to'>
@@ -138,10 +138,10 @@ export class Metrics {
   readonly cost: CounterOf<'agent' | 'backend' | 'currency'>
   readonly costUnknown: CounterOf<'agent' | 'backend'>
   readonly greeting: HistogramOf<'agent' | 'backend'>
-  readonly toolCallsRefused: CounterHandle
-  readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
+  readonly toolCallsRefused: CounterOf<'backend'>
+  readonly toolSeconds: HistogramOf<'backend' | 'tool' | 'outcome'>
   /** Tools that failed or were refused, by error code. */
-  readonly toolErrors: CounterOf<'tool' | 'code'>
+  readonly toolErrors: CounterOf<'backend' | 'tool' | 'code'>
   /** Intents of tools with an effect, by what the store answered. */
   readonly effectIntents: CounterOf<'answer'>
   /** What a call did not do because another node had it. */
@@ -212,8 +212,8 @@ export class Metrics {
     this.callsAlone = gauge('calls_alone', 'Calls alone on a media worker, because one died while their code ran')
     this.callSeriesDropped = gauge('call_series_dropped', 'Calls left out of /metrics/calls by its cap')
 
-    this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
-    this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['reason'])
+    this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'backend', 'outcome'])
+    this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['backend', 'reason'])
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
     this.#nameLookups = this.defineCounter('name_lookups', 'Look-ups of host names, by how they ended', ['result'])
     this.callsResumed = this.defineCounter('calls_resumed', 'Calls that this node went on with', [])({})
@@ -248,15 +248,19 @@ export class Metrics {
     this.claims = this.defineCounter(
       'claims',
       'What agents claimed to have done, by what became of the tool, and what they said that nothing gave them',
-      ['agent', 'tool', 'verdict'],
+      ['agent', 'backend', 'tool', 'verdict'],
     )
-    this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', ['committed'])
+    this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', [
+      'agent',
+      'backend',
+      'committed',
+    ])
     this.bargeInStop = this.defineHistogram(
       'barge_in_stop_seconds',
       'First voiced sample of a committed barge-in to the last agent sample sent',
-      [],
+      ['agent', 'backend'],
       BARGE_IN_BOUNDS,
-    )({})
+    )
     this.backendConnect = this.defineHistogram(
       'backend_connect_seconds',
       'Backend connection until ready, by the role of the session',
@@ -306,10 +310,14 @@ export class Metrics {
     this.toolCallsRefused = this.defineCounter(
       'tool_calls_refused',
       'Tool calls of models that were not run: unknown name, malformed arguments, too many',
-      [],
-    )({})
-    this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
-    this.toolErrors = this.defineCounter('tool_errors', 'Tool calls that failed or were refused', ['tool', 'code'])
+      ['backend'],
+    )
+    this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['backend', 'tool', 'outcome'], TOOL_BOUNDS)
+    this.toolErrors = this.defineCounter('tool_errors', 'Tool calls that failed or were refused', [
+      'backend',
+      'tool',
+      'code',
+    ])
     this.effectIntents = this.defineCounter('effect_intents', 'Tools with an effect that were to run, by answer', [
       'answer',
     ])
@@ -501,11 +509,12 @@ export class Metrics {
   callEnded({
     callSid,
     agent,
+    backend,
     outcome,
     endReason,
-  }: Pick<CallRecord, 'callSid' | 'agent' | 'outcome' | 'endReason'>): void {
-    this.calls({ agent, outcome }).inc(1, callSid)
-    this.callEnds({ reason: endReason }).inc(1, callSid)
+  }: Pick<CallRecord, 'callSid' | 'agent' | 'backend' | 'outcome' | 'endReason'>): void {
+    this.calls({ agent, backend, outcome }).inc(1, callSid)
+    this.callEnds({ backend, reason: endReason }).inc(1, callSid)
   }
 
   /** A counter of a component's own; `name` without prefix and `_total`. Once a name. */

@@ -1,12 +1,13 @@
 import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
+import type { BackendShare } from '../backends/split.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
 import { CIRCUITS_MAX } from '../core/limits.js'
 
 /** What this process has found out about one backend since its start, over all calls; `GET /api/backends` shows it. */
 export interface BackendView {
   readonly backend: string
-  /** Agents that use it, and its place there: 1 is tried first. */
-  readonly agents: readonly { readonly agent: string; readonly place: number }[]
+  /** Agents that use it, for how many of 100 calls, and its place in them: 1 is tried first. */
+  readonly agents: readonly { readonly agent: string; readonly percent: number; readonly place: number }[]
   /** Sessions that became ready, and sessions that never did. */
   readonly sessions: number
   readonly sessionsRefused: number
@@ -41,7 +42,7 @@ interface Entry {
 /** The agents and their backends, as they were resolved. */
 type BackendUsers = Iterable<{
   readonly name: string
-  readonly backends: readonly string[]
+  readonly shares: readonly BackendShare[]
 }>
 
 /**
@@ -86,10 +87,11 @@ export class BackendStatus {
 
   /** @param workers  the threads that are alive */
   view(users: BackendUsers, workers: ReadonlySet<number>, nowMs: number): BackendView[] {
-    const agents = new Map<string, { agent: string; place: number }[]>()
-    for (const { name, backends } of users) {
-      for (const [index, backend] of backends.entries())
-        agents.set(backend, [...(agents.get(backend) ?? []), { agent: name, place: index + 1 }])
+    const agents = new Map<string, { agent: string; percent: number; place: number }[]>()
+    for (const { name, shares } of users) {
+      for (const { percent, names } of shares)
+        for (const [index, backend] of names.entries())
+          agents.set(backend, [...(agents.get(backend) ?? []), { agent: name, percent, place: index + 1 }])
     }
     const names = new Set([...agents.keys(), ...this.#entries.keys()])
     return [...names].map((backend) => {

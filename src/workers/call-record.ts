@@ -33,6 +33,12 @@ import type { KeptCall, KeptState } from './kept-call.js'
 import type { MainThreadContext } from './main-thread-context.js'
 import type { NewCall, PlacedCall, RefusedCall } from './live-call.js'
 
+/** Labels of what a call's agent and its current backend did. */
+interface AgentLabels {
+  readonly agent: string
+  readonly backend: string
+}
+
 /** The call's present state, for view and record. */
 interface CallNow {
   readonly state: LiveCallState
@@ -165,11 +171,11 @@ export class CallRecordBuilder {
         return
       }
       case 'barge-in':
-        this.#bargeIn(entry.record)
+        this.#bargeIn(entry.record, labels)
         return
       case 'claim': {
         const { tool, verdict } = entry.record
-        this.#metrics.claims({ agent, tool: tool ?? 'none', verdict }).inc(1, callSid)
+        this.#metrics.claims({ ...labels, tool: tool ?? 'none', verdict }).inc(1, callSid)
         return
       }
       default:
@@ -184,9 +190,10 @@ export class CallRecordBuilder {
   #toolCall({ end, record: { name, ok, ms, error } }: LoggedToolCall): void {
     if (end === 'built-in' || end === 'refused') return
     const { callSid } = this.#call
-    this.#metrics.toolSeconds({ tool: name, outcome: ok ? 'ok' : 'error' }).observe(ms / 1000, callSid)
+    const backend = this.#backend
+    this.#metrics.toolSeconds({ backend, tool: name, outcome: ok ? 'ok' : 'error' }).observe(ms / 1000, callSid)
     const code = END_CODES[end] ?? error
-    if (code !== undefined) this.#metrics.toolErrors({ tool: name, code }).inc(1, callSid)
+    if (code !== undefined) this.#metrics.toolErrors({ backend, tool: name, code }).inc(1, callSid)
   }
 
   #answering(backend: string): void {
@@ -194,7 +201,7 @@ export class CallRecordBuilder {
     this.#numbers.backend = backend
   }
 
-  #turn(turn: TurnRecord, labels: { readonly agent: string; readonly backend: string }): void {
+  #turn(turn: TurnRecord, labels: AgentLabels): void {
     const { callSid } = this.#call
     if (turn.answerMs !== null) this.#metrics.turnAnswer(labels).observe(turn.answerMs / 1000, callSid)
     if (turn.firstSoundMs === null) return
@@ -202,11 +209,12 @@ export class CallRecordBuilder {
     this.#metrics.turnResponse(labels).observe(turn.firstSoundMs / 1000, callSid)
   }
 
-  #bargeIn(bargeIn: BargeInRecord): void {
-    this.#metrics.bargeIns({ committed: bargeIn.committed ? 'yes' : 'no' }).inc(1, this.#call.callSid)
+  #bargeIn(bargeIn: BargeInRecord, labels: AgentLabels): void {
+    const { callSid } = this.#call
+    this.#metrics.bargeIns({ ...labels, committed: bargeIn.committed ? 'yes' : 'no' }).inc(1, callSid)
     if (!bargeIn.committed || bargeIn.stopMs === null) return
     this.#numbers.bargeInStopLastMs = bargeIn.stopMs
-    this.#metrics.bargeInStop.observe(bargeIn.stopMs / 1000, this.#call.callSid)
+    this.#metrics.bargeInStop(labels).observe(bargeIn.stopMs / 1000, callSid)
   }
 
   row(now: CallNow): LiveCallRow {
@@ -363,7 +371,7 @@ export class CallRecordBuilder {
       this.#metrics
         .greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend })
         .observe(record.greetingMs / 1000, callSid)
-    this.#metrics.toolCallsRefused.inc(result?.toolCallsRefused ?? 0, callSid)
+    this.#metrics.toolCallsRefused({ backend: record.backend }).inc(result?.toolCallsRefused ?? 0, callSid)
     for (const [backend, counters] of Object.entries(record.backends.irregular)) {
       for (const [kind, count] of Object.entries(counters))
         this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)

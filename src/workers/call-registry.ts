@@ -6,6 +6,7 @@ import { VerificationLocks } from '../agents/verification-lock.js'
 import type { SharedAttempts } from '../agents/verification-lock.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
+import { namesIn } from '../backends/split.js'
 import type { Handoff } from '../call/events.js'
 import type { CallRecord, CarrierDetail } from '../call/record.js'
 import { assert } from '../core/assert.js'
@@ -493,7 +494,7 @@ export class CallRegistry implements CallDirectory {
   }
 
   backends(): readonly BackendView[] {
-    const users = [...this.#options.agents].map(([name, { backends }]) => ({ name, backends }))
+    const users = [...this.#options.agents].map(([name, { shares }]) => ({ name, shares }))
     return this.#context.backendStatus.view(
       users,
       new Set(this.threads.map((thread) => thread.threadId)),
@@ -623,21 +624,26 @@ function checkResume(call: NewCall, { kept }: KeptState): void {
  * at 1.
  */
 function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): void {
-  for (const [agent, { backends, definition }] of agents) {
-    for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome })
-    for (const outcome of ['ok', 'error'])
-      for (const { name } of definition.tools) metrics.toolSeconds({ tool: name, outcome })
-    for (const { name } of definition.tools) metrics.toolErrors({ tool: name, code: 'TOOL_UNBOUND' })
-    for (const { tools } of definition.claims?.rules ?? []) {
-      const [tool] = tools
-      for (const verdict of ['done', tool === undefined ? 'no-tool' : 'not-called'])
-        metrics.claims({ agent, tool: tool ?? 'none', verdict })
-    }
-    if ((definition.claims?.facts ?? 'off') !== 'off') metrics.claims({ agent, tool: 'none', verdict: 'no-source' })
+  for (const [agent, { shares, definition }] of agents) {
     if (definition.verification !== null)
       for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
-    for (const backend of backends) {
+    for (const backend of namesIn(shares)) {
       if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
+      for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed'])
+        metrics.calls({ agent, backend, outcome })
+      for (const outcome of ['ok', 'error'])
+        for (const { name } of definition.tools) metrics.toolSeconds({ backend, tool: name, outcome })
+      for (const { name } of definition.tools) metrics.toolErrors({ backend, tool: name, code: 'TOOL_UNBOUND' })
+      for (const { tools } of definition.claims?.rules ?? []) {
+        const [tool] = tools
+        for (const verdict of ['done', tool === undefined ? 'no-tool' : 'not-called'])
+          metrics.claims({ agent, backend, tool: tool ?? 'none', verdict })
+      }
+      if ((definition.claims?.facts ?? 'off') !== 'off')
+        metrics.claims({ agent, backend, tool: 'none', verdict: 'no-source' })
+      for (const reason of endReasonSchema.options) metrics.callEnds({ backend, reason })
+      for (const committed of ['yes', 'no']) metrics.bargeIns({ agent, backend, committed })
+      metrics.toolCallsRefused({ backend })
       metrics.turnResponse({ agent, backend })
       metrics.turnAnswer({ agent, backend })
       metrics.backendConnect({ backend, role: 'first' })
@@ -646,7 +652,5 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
   }
   for (const answer of ['new', 'repeated', 'uncertain', 'store-down', 'refused']) metrics.effectIntents({ answer })
   for (const kind of ['tool', 'rest', 'handoff']) metrics.effectsRefused({ kind })
-  for (const reason of endReasonSchema.options) metrics.callEnds({ reason })
   for (const where of ['caller', 'agent']) metrics.framesDropped({ where })
-  for (const committed of ['yes', 'no']) metrics.bargeIns({ committed })
 }

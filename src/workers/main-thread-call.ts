@@ -8,7 +8,8 @@ import type { NewStream } from '../call/checkpoint.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord, TimelineMark } from '../call/record.js'
 import { noUsage } from '../call/usage.js'
-import { usesRecogniser } from '../backends/registry.js'
+import { shareOf, usesRecogniser } from '../backends/split.js'
+import type { BackendShare } from '../backends/split.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
@@ -95,6 +96,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   humanUrl: string | null = null
   readonly #call: NewCall
   readonly #hosted: HostedAgent
+  readonly #share: BackendShare
   readonly #context: MainThreadContext
   readonly #log: Log
   readonly #memory: CallMemory
@@ -185,9 +187,10 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     // A call that we placed has to ring first.
     this.#socketWaitMs =
       SOCKET_WAIT_MS + (before === null || before.how === 'call-back' ? (call.placed?.ringMs ?? 0) : 0)
+    this.#share = shareOf(hosted.shares, this.#rootSid)
     this.#record = new CallRecordBuilder(
       call,
-      hosted.backends[0] ?? 'none',
+      this.#share.names[0] ?? 'none',
       context.metrics,
       context.callSeries,
       { ms: this.#preparedAtMs, wallMs: before?.kept.preparedWallMs ?? this.#preparedWallMs },
@@ -668,7 +671,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   // --- the worker's half ----------------------------------------------------------------------------------
 
   #openSpeech(): MessagePort | null {
-    return this.#context.openSpeech(usesRecogniser(this.#hosted))
+    return this.#context.openSpeech(usesRecogniser(this.#share))
   }
 
   /** @param alone  on a worker that carries no other call */
@@ -687,7 +690,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       speech,
       agent: this.#hosted.definition,
       assets: this.#hosted.assets ?? NO_ASSETS,
-      backends: this.#hosted.backends,
+      backends: this.#share.names,
       from: this.#caller,
       to: direction === 'inbound' ? to : from,
       track: this.#hosted.facts.stream.track,

@@ -2,6 +2,7 @@ import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { VerificationLocks } from '../agents/verification-lock.js'
+import type { BackendShare } from '../backends/split.js'
 import type { Handoff } from '../call/events.js'
 import type { CallLogEntry } from '../call/call-log.js'
 import type { CallRecord, TimelineMark } from '../call/record.js'
@@ -78,8 +79,7 @@ export interface HostedAgent {
   /** Knowledge and modules that its file names; none when absent. */
   readonly assets?: AgentAssets
   readonly facts: AgentFacts
-  /** Resolved names, in the order in which they are tried. */
-  readonly backends: readonly string[]
+  readonly shares: readonly BackendShare[]
 }
 
 /** Services of the gateway that calls use on the main thread. */

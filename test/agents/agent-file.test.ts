@@ -239,7 +239,7 @@ t.test('a folder is loaded as a whole: every fault of every file, and each name 
   t.equal(error.code, 'AGENT_INVALID')
   t.match(
     error.message,
-    /2\.yml:4:10: backend must be the name of a backend, or a list of names\n.*3\.yaml:2:7: name a is already used by .*1\.yaml:2; names must be unique/,
+    /2\.yml:4:10: backend must be the name of a backend, a list of up to 5 names, or a split\n.*3\.yaml:2:7: name a is already used by .*1\.yaml:2; names must be unique/,
   )
 
   const one = await loadAgents(await folder(t, { 'only.yaml': minimal() }), {})

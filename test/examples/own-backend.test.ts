@@ -37,7 +37,7 @@ t.test("an agent's own backend is found beside its file, with options and a voic
   const agent = await loadedFrom(
     `backend: [module:./xiaozhi-backend.mjs, embedded]\nvoice: { xiaozhi-backend: soft }\nbackends:\n  xiaozhi-backend: { url: '${url}' }\n`,
   )
-  const [name = '', second] = agent.backend
+  const [name = '', second] = agent.backend as readonly string[]
   t.match(name, /^module:file:\/\/.*\/xiaozhi-backend\.mjs$/)
   t.equal(second, 'embedded')
   t.same(Object.entries(agent.backends), [[name, { url }]])
@@ -69,6 +69,10 @@ t.test('a module that is not there, and options that belong to none, are faults 
   await t.rejects(
     loadedFrom('backend: [embedded, module:./missing.mjs]\n'),
     /a\.yaml:4:\d+: backend\[1\]: module:\.\/missing\.mjs: there is no file .*missing\.mjs/,
+  )
+  await t.rejects(
+    loadedFrom('backend: [{ use: [embedded, module:./missing.mjs], percent: 100 }]\n'),
+    /a\.yaml:4:\d+: backend\[0\]\.use\[1\]: module:\.\/missing\.mjs: there is no file/,
   )
   await t.rejects(
     loadedFrom('backend: module:./xiaozhi-backend.mjs\nbackends:\n  xiaozhi: {}\n'),

@@ -83,7 +83,7 @@ async function countedOnce(t: Test, victim: FleetNode, calls: readonly FleetCall
   const decided = (): number => victim.lines.filter((line) => line.includes('a call that ended here went on')).length
   const lost = calls.filter(({ owners }) => owners[0] === victim.name)
   await until(() => decided() === lost.length, 30_000, 'what became of its calls').catch(() => undefined)
-  t.equal(await victim.metric('mkondo_call_ends_total{reason="process-died"}'), 0)
+  t.equal(await victim.metric('mkondo_call_ends_total{backend="embedded",reason="process-died"}'), 0)
   const { ended } = (await (await victim.ops('/api/fleet/calls')).json()) as {
     ended: { callSid: string; endReason: string }[]
   }

@@ -4,6 +4,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { NO_ASSETS } from '../../src/agents/assets.js'
 import { readAgents } from '../../src/agents/loader.js'
 import { tryTool } from '../../src/agents/rehearsal.js'
@@ -70,9 +71,10 @@ async function start(t: Test) {
     'later.yaml': SHOP.replace('shop', 'later'),
   })
   const env = { SHOP: `http://127.0.0.1:${(shop.address() as AddressInfo).port}`, SHOP_KEY: SECRET }
-  const agents = new Map<string, Pick<HostedAgent, 'definition' | 'assets' | 'backends'>>()
+  const agents = new Map<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares'>>()
   for (const one of await readAgents(dir, env))
-    if (one.ok) agents.set(one.agent.name, { definition: one.agent, assets: one.assets, backends: ['embedded'] })
+    if (one.ok)
+      agents.set(one.agent.name, { definition: one.agent, assets: one.assets, shares: allCallsOn('embedded') })
   process.env['GATEWAY_SECRET'] = SECRET
   t.teardown(() => delete process.env['GATEWAY_SECRET'])
   const desk = new AgentsDesk({ agents, dir, watched: false, env, workerEnv: {}, speech: false })

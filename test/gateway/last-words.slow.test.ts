@@ -1,4 +1,5 @@
 import t from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
@@ -26,7 +27,7 @@ t.test('a silent caller gets an offer, which the model learns of, and one who is
   }
   const settings = { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl }
   const served = await startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['openai'] }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('openai') }]]),
     backends: backendSettings(loadConfig(settings, null)),
   })
   t.teardown(async () => {

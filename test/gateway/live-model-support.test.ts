@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { packageRoot } from '../../src/config/package-root.js'
@@ -49,7 +50,7 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
   const agents = DELEGATES.map((by) => {
     const options = { 'openai-live': { delegate: { by } } }
     const definition = { ...support, name: by, instructions: `${support.instructions}\n${by}`, backends: options }
-    return [by, { definition, facts: agentFacts(definition), backends: ['openai-live'] }] as const
+    return [by, { definition, facts: agentFacts(definition), shares: allCallsOn('openai-live') }] as const
   })
   const settings = { OPENAI_API_KEY: KEY, OPENAI_LIVE_URL: double.baseUrl, LLM_URL: llm.baseUrl, LLM_API_KEY: KEY }
   const backends = backendSettings(loadConfig(settings, null))
@@ -116,8 +117,8 @@ t.test('GPT-Live proves its caller and reaches no other account, whoever its del
     )
   for (const agent of DELEGATES)
     t.match(counted('claims'), {
-      [`agent="${agent}",tool="open_ticket",verdict="not-called"`]: 1,
-      [`agent="${agent}",tool="none",verdict="no-source"`]: 1,
+      [`agent="${agent}",backend="openai-live",tool="open_ticket",verdict="not-called"`]: 1,
+      [`agent="${agent}",backend="openai-live",tool="none",verdict="no-source"`]: 1,
     })
   t.same(counted('cost_unknown_calls'), { 'agent="client",backend="openai-live"': 1 })
   const sorted = (amounts: readonly (number | undefined)[]): unknown => amounts.map(Number).toSorted((a, b) => a - b)

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { VerificationLocks } from '../../src/agents/verification-lock.js'
 import type { Verdict } from '../../src/agents/verification-lock.js'
@@ -221,7 +222,7 @@ async function twoWorkers(
   const test = await startHost({
     workers: 2,
     env,
-    agents: new Map([['support', { definition, facts: agentFacts(definition), backends: [backend] }]]),
+    agents: new Map([['support', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
     defaultAgent: 'support',
   })
   t.teardown(async () => {

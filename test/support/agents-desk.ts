@@ -1,3 +1,5 @@
+import { allCallsOn } from '../../src/backends/split.js'
+import type { BackendShare } from '../../src/backends/split.js'
 import type { AgentAssets } from '../../src/agents/assets.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { readAgents } from '../../src/agents/loader.js'
@@ -6,9 +8,13 @@ import { AgentsDesk } from '../../src/gateway/agents-desk.js'
 /** The agents of a folder for an operator; their tools call the shop at that address. */
 export async function deskOf(dir: string, shopUrl: string): Promise<AgentsDesk> {
   const env = { SHOP_API_URL: shopUrl }
-  const agents = new Map<string, { definition: AgentDefinition; assets: AgentAssets; backends: string[] }>()
+  const agents = new Map<
+    string,
+    { definition: AgentDefinition; assets: AgentAssets; shares: readonly BackendShare[] }
+  >()
   for (const one of await readAgents(dir, env)) {
-    if (one.ok) agents.set(one.agent.name, { definition: one.agent, assets: one.assets, backends: ['embedded'] })
+    if (one.ok)
+      agents.set(one.agent.name, { definition: one.agent, assets: one.assets, shares: allCallsOn('embedded') })
   }
   return new AgentsDesk({ agents, dir, watched: true, env, workerEnv: {}, speech: false })
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { packageRoot } from '../../src/config/package-root.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
@@ -65,7 +66,7 @@ export async function startHost(
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
   const host = new CallRegistry({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'] }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('embedded') }]]),
     defaultAgent: 'order-status',
     workers: 1,
     maxCalls: 8,

@@ -124,9 +124,10 @@ t.test('whatever a SID, an agent or a backend is called, the page stays a page',
 
 t.test('what is no SID never becomes an exemplar', async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false })
-  for (const hostile of ['"} 1\n# EOF', 'x'.repeat(10_000), '', 'a b']) metrics.bargeInStop.observe(0.05, hostile)
-  metrics.calls({ agent: 'a', outcome: 'failed' }).inc(1, 'y'.repeat(200))
+  for (const hostile of ['"} 1\n# EOF', 'x'.repeat(10_000), '', 'a b'])
+    metrics.bargeInStop({ agent: 'a', backend: 'b' }).observe(0.05, hostile)
+  metrics.calls({ agent: 'a', backend: 'b', outcome: 'failed' }).inc(1, 'y'.repeat(200))
   const page = await metrics.render()
   t.notMatch(page, /# \{/)
-  t.match(page, /mkondo_barge_in_stop_seconds_count 4\n/, 'and the value counts all the same')
+  t.match(page, /mkondo_barge_in_stop_seconds_count\{agent="a",backend="b"\} 4\n/, 'and the value counts all the same')
 })

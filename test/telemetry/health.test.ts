@@ -141,7 +141,7 @@ t.test('a gauge with labels shows sums or maxima, and nothing once its sources a
 
 t.test('with traces an exemplar names call and trace, within the 128 characters of the format', async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false, traceIdOf: () => 'f'.repeat(32) })
-  metrics.bargeInStop.observe(0.05, 'H'.repeat(64))
+  metrics.bargeInStop({ agent: 'a', backend: 'b' }).observe(0.05, 'H'.repeat(64))
   const page = await metrics.render()
   const exemplar = /# \{([^}]*)\}/.exec(page)?.[1] ?? ''
   t.match(exemplar, /call_sid="H{64}",trace_id="f{32}"/)

@@ -43,17 +43,24 @@ t.test('the page has every metric of the contract, and ends as OpenMetrics must'
 t.test('latency histograms name the call in an exemplar', async (t) => {
   const metrics = metricsOf()
   metrics.turnResponse({ agent: 'support', backend: 'openai' }).observe(0.7, 'HD_1')
-  metrics.bargeInStop.observe(0.05, 'HD_2')
-  metrics.bargeInStop.observe(NaN)
-  metrics.calls({ agent: 'support', outcome: 'failed' }).inc(1, 'HD_3')
+  metrics.bargeInStop({ agent: 'a', backend: 'b' }).observe(0.05, 'HD_2')
+  metrics.bargeInStop({ agent: 'a', backend: 'b' }).observe(NaN)
+  metrics.calls({ agent: 'support', backend: 'openai', outcome: 'failed' }).inc(1, 'HD_3')
   const page = await metrics.render()
   t.match(
     page,
     /mkondo_turn_response_seconds_bucket\{le="0\.8",agent="support",backend="openai"\} 1 # \{call_sid="HD_1"\} 0\.7 /,
   )
-  t.match(page, /mkondo_barge_in_stop_seconds_bucket\{le="0\.06"\} 1 # \{call_sid="HD_2"\} 0\.05 /)
-  t.match(page, /mkondo_calls_total\{agent="support",outcome="failed"\} 1 # \{call_sid="HD_3"\} 1 /)
-  t.equal(valueOf(page, 'mkondo_barge_in_stop_seconds_count'), 1, 'what is no number is no measurement')
+  t.match(
+    page,
+    /mkondo_barge_in_stop_seconds_bucket\{le="0\.06",agent="a",backend="b"\} 1 # \{call_sid="HD_2"\} 0\.05 /,
+  )
+  t.match(page, /mkondo_calls_total\{agent="support",backend="openai",outcome="failed"\} 1 # \{call_sid="HD_3"\} 1 /)
+  t.equal(
+    valueOf(page, 'mkondo_barge_in_stop_seconds_count{agent="a",backend="b"}'),
+    1,
+    'what is no number is no measurement',
+  )
 })
 
 t.test('frames counted by workers reach the page, from several sources and after one is gone', async (t) => {
@@ -114,13 +121,14 @@ t.test('gauges are the sum of their sources', async (t) => {
 
 t.test('labels without end are counted as other', async (t) => {
   const metrics = metricsOf()
-  for (let i = 0; i < 600; i++) metrics.toolSeconds({ tool: `tool-${i}`, outcome: 'ok' }).observe(0.1)
+  for (let i = 0; i < 600; i++)
+    metrics.toolSeconds({ backend: 'openai', tool: `tool-${i}`, outcome: 'ok' }).observe(0.1)
   const page = await metrics.render()
-  t.equal(valueOf(page, 'mkondo_tool_seconds_count{tool="other",outcome="other"}'), 100)
+  t.equal(valueOf(page, 'mkondo_tool_seconds_count{backend="other",tool="other",outcome="other"}'), 100)
   t.equal(valueOf(page, 'mkondo_label_overflow_total'), 100)
   t.equal(
-    metrics.toolSeconds({ tool: 'tool-1', outcome: 'ok' }),
-    metrics.toolSeconds({ tool: 'tool-1', outcome: 'ok' }),
+    metrics.toolSeconds({ backend: 'openai', tool: 'tool-1', outcome: 'ok' }),
+    metrics.toolSeconds({ backend: 'openai', tool: 'tool-1', outcome: 'ok' }),
     'handles are kept',
   )
 })

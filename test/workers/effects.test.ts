@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import type { ToolOutcome } from '../../src/agents/tool.js'
 import { toolSchema } from '../../src/agents/tool-definition.js'
 import type { CallRecord } from '../../src/call/record.js'
@@ -64,7 +65,7 @@ async function toolHost(
   }
   const backend = `module:${new URL('./tool-backend.js', import.meta.url).href}`
   const test = await startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend] }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
     env: { API: origin },
     speech: null,
     effects,

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 
@@ -8,7 +9,7 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   const test = await startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend] }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
   })
   t.teardown(() => test.close())
   const lineOf = (callSid: string): TestLine => {

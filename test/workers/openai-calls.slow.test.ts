@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import type { ScriptedReply } from '../../src/backends/conformance.js'
 import type { CallRecord } from '../../src/call/record.js'
@@ -38,7 +39,7 @@ async function openAiCall(
   const test = await startHost({
     speech: null,
     backends: backendSettings(loadConfig(env, null)),
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['openai'] }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn('openai') }]]),
   })
   t.teardown(() => Promise.all([test.close(), double.close()]))
   const id = sid(callSid)

@@ -1,4 +1,5 @@
 import type { Test } from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
 import type { WorkerDeathCause } from '../../src/workers/worker-watchdog.js'
@@ -11,7 +12,7 @@ export async function poisonHost(changes: Partial<CallRegistryOptions> = {}): Pr
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   return startHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: [backend] }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), shares: allCallsOn(backend) }]]),
     speech: null,
     maxCalls: 16,
     workerMemoryMb: 64,

@@ -3,6 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
+import { allCallsOn } from '../../src/backends/split.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
@@ -82,7 +83,7 @@ async function nodeOf(node: string, goodbye: string) {
   const hosted = (definition: AgentDefinition) => ({
     definition: { ...definition, goodbye },
     facts: agentFacts(definition),
-    backends: [BACKEND],
+    shares: allCallsOn(BACKEND),
   })
   const test = await startHost({
     agents: new Map([

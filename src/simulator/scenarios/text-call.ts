@@ -21,6 +21,7 @@ import { BackendStatus } from '../../workers/backend-status.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
 import { WorkerCall } from '../../workers/worker-call.js'
 import { Effects } from '../../workers/effects.js'
+import { allCallsOn } from '../../backends/split.js'
 import type { MainThreadContext, HostedAgent } from '../../workers/main-thread-context.js'
 import { MainThreadCall } from '../../workers/main-thread-call.js'
 import type { ContinuationAsker } from '../../escalation/documents.js'
@@ -137,7 +138,7 @@ class TextCall implements DocumentCall {
         to: options.to,
         direction: 'inbound',
       },
-      { ...hosted, backends: ['embedded'] },
+      { ...hosted, shares: allCallsOn('embedded') },
       this.#context(),
     )
     this.#call.afterStreamUrl = 'http://text.invalid/after-stream'
