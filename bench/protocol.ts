@@ -28,6 +28,8 @@ export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
 
 /** The longest message of a gateway whose messages follow the call (`src/backends/transport/caller-uplink.ts`). */
 export const FOLLOWING_MESSAGE_MS_MAX = 60
+/** The longest one after silence that was not sent: what came before the caller's voice. */
+export const RESUMED_MESSAGE_MS_MAX = 500
 
 export const TRACKS = ['inbound_track', 'both_tracks'] as const
 export type Track = (typeof TRACKS)[number]

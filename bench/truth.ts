@@ -1,6 +1,6 @@
 import { FRAME_MS } from '../src/core/units.js'
 import type { Percentiles } from './kit/histogram.js'
-import { FOLLOWING_MESSAGE_MS_MAX, hasBackend } from './protocol.js'
+import { FOLLOWING_MESSAGE_MS_MAX, RESUMED_MESSAGE_MS_MAX, hasBackend } from './protocol.js'
 import type { BackendFacts, GeneratorResult, ServerPauses, TruthFacts } from './protocol.js'
 import { TURN_MS } from './generator/conversation.js'
 import type { CaseOptions } from './results.js'
@@ -108,9 +108,11 @@ export function untruths(
     if (backend.sessions < options.calls) wrong.push(`the backend had ${backend.sessions} sessions`)
     if (frames !== null && backend.appendMs !== frames * FRAME_MS)
       wrong.push(`the backend got messages of ${backend.appendMs} ms, ${frames * FRAME_MS} expected`)
-    if (frames === null && (backend.appendMsMin !== FRAME_MS || backend.appendMsMax !== FOLLOWING_MESSAGE_MS_MAX))
+    const { appendMsMin, appendMsMax } = backend
+    const follows = appendMsMin === FRAME_MS && appendMsMax >= FOLLOWING_MESSAGE_MS_MAX
+    if (frames === null && !(follows && appendMsMax <= RESUMED_MESSAGE_MS_MAX))
       wrong.push(
-        `the backend got messages of ${backend.appendMsMin} to ${backend.appendMsMax} ms, ${FRAME_MS} to ${FOLLOWING_MESSAGE_MS_MAX} expected`,
+        `the backend got messages of ${appendMsMin} to ${appendMsMax} ms, ${FRAME_MS} to ${FOLLOWING_MESSAGE_MS_MAX} expected, and ${RESUMED_MESSAGE_MS_MAX} after silence`,
       )
   }
   return wrong

@@ -20,7 +20,8 @@ import { RECOGNISER_RATE_HZ, type DigitCheck } from '../../src/speech/speech-pro
 import { benchArguments } from '../kit/arguments.js'
 import { benchProgress } from '../kit/progress.js'
 import { materialFolder, missingMaterial, readVoice } from '../material.js'
-import { atLevel, resampled, throughLine } from '../vad/corpus.js'
+import { CODINGS, atLevel, resampled, throughLine } from '../vad/corpus.js'
+import type { Coding } from '../vad/corpus.js'
 import { recordedSentences } from '../vad/recorded.js'
 import { pinkNoise } from '../vad/sounds.js'
 
@@ -31,6 +32,8 @@ const HELP = `npm run bench -- --recognition
   order of callers; and how often digits and sentences in French and Italian (June, Carlo) are taken for a number.
 
 Options:
+  --coding C    pcmu (as above), pcma, or pcm: the same line without G.711
+  --quick       as recorded only, and no sentences
   --oh          only numbers with a zero in them, and "oh" is said for it
   --voices DIR  sentences of one more person who says no numbers: WAV files, one sentence each; several times`
 
@@ -84,9 +87,16 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
   const values = benchArguments(argv, HELP, {
     recognition: { type: 'boolean' },
     oh: { type: 'boolean', default: false },
+    coding: { type: 'string', default: 'pcmu' },
+    quick: { type: 'boolean', default: false },
     voices: { type: 'string', multiple: true, default: [] },
   })
   if (typeof values === 'number') return values
+  const coding = CODINGS.find((one) => one === values.coding)
+  if (coding === undefined) {
+    console.error(`bench: --coding takes ${CODINGS.join(', ')}, not ${values.coding}`)
+    return 2
+  }
   const missing = missingMaterial('allison', 'june', 'carlo')
   if (missing !== null) {
     console.error(`bench: apt-get install --no-install-recommends ${missing}`)
@@ -97,10 +107,11 @@ export async function recognitionBench(argv: readonly string[]): Promise<number>
   const known = [...numbers, ...numbersOf(KNOWN_NUMBERS - NUMBERS, values.oh, seededRandom(2))]
   const { grammarOf, digits, checkOf } = await orderLine()
   const spoken = values.oh ? ['oh', ...digits.slice(1)] : digits
-  const said = await saidBy(values.oh ? ENGLISH : [...ENGLISH, ...FOREIGN], numbers, known, spoken, random)
-  said.push(...(await partsOf(numbers, spoken, random)))
-  const others = values.oh ? [] : [...FOREIGN.map(materialFolder), ...values.voices]
-  const read = await Promise.all(others.map(sentencesOf)).catch((error: unknown) => {
+  const said = await saidBy(values.oh ? ENGLISH : [...ENGLISH, ...FOREIGN], numbers, known, spoken, random, coding)
+  said.push(...(await partsOf(numbers, spoken, random, coding)))
+  if (values.quick) said.splice(0, Infinity, ...said.filter(({ line }) => line === 'recorded'))
+  const others = values.oh || values.quick ? [] : [...FOREIGN.map(materialFolder), ...values.voices]
+  const read = await Promise.all(others.map((folder) => sentencesOf(folder, coding))).catch((error: unknown) => {
     console.error(`bench: ${messageOf(error)}`)
     return null
   })
@@ -183,6 +194,7 @@ async function saidBy(
   known: readonly string[],
   digits: readonly string[],
   random: () => number,
+  coding: Coding,
 ): Promise<Said[]> {
   const said: Said[] = []
   for (const speaker of speakers) {
@@ -194,7 +206,7 @@ async function saidBy(
         const orders = kind === 'known' ? known.slice(from, from + KNOWN) : []
         const voice = await speak(number)
         for (const line of Object.keys(LINES) as Line[])
-          said.push({ speaker, line, kind, number, orders, pcm: overLine(voice, line, said.length) })
+          said.push({ speaker, line, kind, number, orders, pcm: overLine(voice, line, said.length, coding) })
       }
     }
   }
@@ -202,14 +214,19 @@ async function saidBy(
 }
 
 /** The first half of each number, where any number may be said in parts. */
-async function partsOf(numbers: readonly string[], digits: readonly string[], random: () => number): Promise<Said[]> {
+async function partsOf(
+  numbers: readonly string[],
+  digits: readonly string[],
+  random: () => number,
+  coding: Coding,
+): Promise<Said[]> {
   const said: Said[] = []
   for (const speaker of ENGLISH) {
     const speak = await speakerOf(speaker, digits)
     for (const number of numbers.slice(0, KNOWN).map((whole) => whole.slice(0, 2))) {
       const voice = await speak(number)
       for (const line of Object.keys(LINES) as Line[])
-        said.push({ speaker, line, kind: 'part', number, orders: [], pcm: overLine(voice, line, said.length) })
+        said.push({ speaker, line, kind: 'part', number, orders: [], pcm: overLine(voice, line, said.length, coding) })
     }
   }
   return shuffled(said, random)
@@ -218,7 +235,7 @@ async function partsOf(numbers: readonly string[], digits: readonly string[], ra
 const nameOf = (folder: string): string => basename(folder)
 
 /** One person's, spread evenly over all. */
-async function sentencesOf(folder: string): Promise<Sentence[]> {
+async function sentencesOf(folder: string, coding: Coding): Promise<Sentence[]> {
   const all = (await recordedSentences(folder)).filter(({ name }) => !NO_SENTENCES.test(name))
   if (all.length === 0) throw new Error(`${folder} has no WAV file of 8 or 16 kHz with a sentence of 0.8 to 8 s`)
   const count = Math.min(SENTENCES, all.length)
@@ -226,7 +243,9 @@ async function sentencesOf(folder: string): Promise<Sentence[]> {
     .map(({ audio: { pcm, sampleRateHz } }) =>
       Int16Array.from(resampled(Float64Array.from(pcm), sampleRateHz, RATE_HZ)),
     )
-    .flatMap((pcm, i) => SENTENCE_LINES.map((line) => ({ speaker: nameOf(folder), line, pcm: overLine(pcm, line, i) })))
+    .flatMap((pcm, i) =>
+      SENTENCE_LINES.map((line) => ({ speaker: nameOf(folder), line, pcm: overLine(pcm, line, i, coding) })),
+    )
 }
 
 async function speakerOf(
@@ -250,7 +269,7 @@ async function speakerOf(
 
 const silence = (ms: number): Int16Array => new Int16Array((ms * RATE_HZ) / 1000)
 
-function overLine(voice: Int16Array, line: Line, seed: number): Int16Array {
+function overLine(voice: Int16Array, line: Line, seed: number, coding: Coding): Int16Array {
   const [dbfs, snrDb] = LINES[line]
   const gain = 10 ** ((dbfs - levelDbfs(voice)) / 20)
   const sound = Float64Array.from([...silence(200), ...voice, ...silence(600)], (sample) => sample * gain)
@@ -258,7 +277,7 @@ function overLine(voice: Int16Array, line: Line, seed: number): Int16Array {
     const noise = atLevel(pinkNoise({ rateHz: RATE_HZ, ms: (sound.length * 1000) / RATE_HZ, seed }), dbfs - snrDb)
     for (let i = 0; i < sound.length; i++) sound[i] = (sound[i] as number) + (noise[i] ?? 0)
   }
-  return throughLine(sound, RATE_HZ, true)
+  return throughLine(sound, RATE_HZ, true, coding)
 }
 
 function* piecesOf(pcm: Int16Array): Generator<Int16Array> {

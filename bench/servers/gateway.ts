@@ -22,7 +22,11 @@ const backend = production
   ? 'openai'
   : `module:${new URL(options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js', import.meta.url).href}`
 const settings: Record<string, string> = production
-  ? { OPENAI_API_KEY: 'of-the-bench', OPENAI_BASE_URL: options.backendUrl ?? '' }
+  ? {
+      OPENAI_API_KEY: 'of-the-bench',
+      OPENAI_BASE_URL: options.backendUrl ?? '',
+      BACKEND_STREAM_SILENCE: process.env['BACKEND_STREAM_SILENCE'] ?? '',
+    }
   : {}
 if (production && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
 const definition = benchAgent(options)

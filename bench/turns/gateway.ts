@@ -13,6 +13,7 @@ export interface TurnsGatewayOptions {
   readonly turns: 'gateway' | 'server_vad'
   /** Null for what the gateway takes. */
   readonly messageMs: number | null
+  readonly streamSilence: boolean
   readonly endOfSpeechMs: number
 }
 
@@ -33,10 +34,17 @@ turn: { endOfSpeechMs: ${options.endOfSpeechMs}, adaptive: false }
 silence: { afterMs: 60000, prompts: [] }
 fillers: { phrases: [] }
 backends:
-  openai: { ${options.messageMs === null ? '' : `messageMs: ${options.messageMs}, `}turns: { by: ${options.turns} } }
+  openai: { ${options.messageMs === null ? '' : `messageMs: ${options.messageMs}, `}streamSilence: ${options.streamSilence}, turns: { by: ${options.turns} } }
 `,
 )
-const env = { OPENAI_API_KEY: 'key-of-the-bench', OPENAI_BASE_URL: options.serviceUrl, MEDIA_WORKERS: '1' }
+const env = {
+  OPENAI_API_KEY: 'key-of-the-bench',
+  OPENAI_BASE_URL: options.serviceUrl,
+  MEDIA_WORKERS: '1',
+  // All callers have one number.
+  CALLER_CALLS: '1000',
+  CALLER_CALLS_PER_MINUTE: '1000',
+}
 const gateway = await startGateway({
   config: {
     ...loadConfig(env, null),

@@ -89,6 +89,8 @@ export class KnownSession {
   readonly answers: KnownAnswer[] = []
   /** Every sample that came, where the service keeps them. */
   readonly samples: number[] = []
+  /** Messages with the caller's audio, and their bytes. */
+  readonly audioIn = { messages: 0, bytes: 0 }
   readonly #socket: WebSocket
   readonly #options: KnownServiceOptions
   #detector: LevelDetector | null = null
@@ -99,7 +101,14 @@ export class KnownSession {
   constructor(socket: WebSocket, options: KnownServiceOptions) {
     this.#socket = socket
     this.#options = options
-    socket.on('message', (data) => this.#message(JSON.parse((data as Buffer).toString('latin1')) as ClientMessage))
+    socket.on('message', (data) => {
+      const message = JSON.parse((data as Buffer).toString('latin1')) as ClientMessage
+      if (message.type === 'input_audio_buffer.append') {
+        this.audioIn.messages++
+        this.audioIn.bytes += (data as Buffer).length
+      }
+      this.#message(message)
+    })
     socket.on('close', () => this.#cancel())
     socket.on('error', () => undefined)
     this.#send({ type: 'session.created', session: { type: 'realtime' } })

@@ -39,9 +39,10 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
   }
   const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
   const { say, show, end } = benchProgress()
-  const runs: readonly Pick<ShareOptions, 'turns' | 'messageMs'>[] = [
-    { turns: 'gateway', messageMs: null },
-    { turns: 'server_vad', messageMs: null },
+  const runs: readonly Pick<ShareOptions, 'turns' | 'messageMs' | 'streamSilence'>[] = [
+    { turns: 'gateway', messageMs: null, streamSilence: false },
+    { turns: 'server_vad', messageMs: null, streamSilence: false },
+    { turns: 'server_vad', messageMs: null, streamSilence: true },
   ]
   say("caller stops to first sound, gateway's share:")
   const shares: ShareResult[] = []

@@ -13,6 +13,8 @@ export interface ShareOptions {
   readonly turns: 'gateway' | 'server_vad'
   /** Caller audio in one message; null for what the gateway takes. */
   readonly messageMs: number | null
+  /** The service gets the silence between turns too. */
+  readonly streamSilence: boolean
   readonly calls: number
   readonly seconds: number
 }
@@ -28,6 +30,8 @@ export interface ShareResult extends ShareOptions {
   readonly outbound: Percentiles | null
   /** Both, turn by turn: all of the wait but the quiet and the service's own delay. */
   readonly share: Percentiles | null
+  /** The caller's audio at the service, of a call and second. */
+  readonly audioIn: { readonly messages: number; readonly kilobytes: number }
 }
 
 const DELAY_MS = 200
@@ -56,9 +60,11 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
       calls: options.calls,
       turns: options.turns,
       messageMs: options.messageMs,
+      streamSilence: options.streamSilence,
       endOfSpeechMs: END_OF_SPEECH_MS,
     } satisfies TurnsGatewayOptions,
   })
+  const audioIn = { messages: 0, kilobytes: 0 }
   const pairs: { readonly caller: TurnCaller; readonly session: KnownSession }[] = []
   try {
     const { port } = await gateway.next('ready')
@@ -69,23 +75,34 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
       await caller.open(port, `HD_${String(i + 1).padStart(12, '0')}`)
       pairs.push({ caller, session: await sessionOf(service, i) })
     }
+    const count = (times: number): void => {
+      for (const { session } of pairs) {
+        audioIn.messages += (times * session.audioIn.messages) / options.seconds / options.calls
+        audioIn.kilobytes += (times * session.audioIn.bytes) / 1000 / options.seconds / options.calls
+      }
+    }
+    count(-1)
     await new Promise((resolve) => setTimeout(resolve, options.seconds * 1000))
+    count(1)
   } finally {
     for (const { caller } of pairs) caller.close()
     closeWebhooks()
     await gateway.stop({ type: 'stop' })
     await service.close()
   }
-  const result = { ...options, ...shareOf(pairs, options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS) }
+  const quietMs = options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS
+  const result = { ...options, ...shareOf(pairs, quietMs), audioIn }
   say(
     `  turns by ${options.turns}, ${messagesOf(options)}: ${result.answered} turns of ${options.calls} calls, share p50 ` +
-      `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)})`,
+      `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)}); ` +
+      `${audioIn.messages.toFixed(1)} messages and ${audioIn.kilobytes.toFixed(1)} KB of a caller's audio a second`,
   )
   return result
 }
 
-export function messagesOf({ messageMs }: Pick<ShareOptions, 'messageMs'>): string {
-  return messageMs === null ? 'messages as the gateway takes them' : `messages of ${messageMs} ms`
+export function messagesOf({ messageMs, streamSilence }: Pick<ShareOptions, 'messageMs' | 'streamSilence'>): string {
+  const messages = messageMs === null ? 'messages as the gateway takes them' : `messages of ${messageMs} ms`
+  return streamSilence ? `${messages}, with the silence between turns` : messages
 }
 
 function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session: KnownSession }[], quietMs: number) {

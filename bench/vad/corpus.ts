@@ -1,6 +1,6 @@
 import { loadFlite } from '../../src/speech/flite.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
+import { G711 } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { music } from './music.js'
 import {
@@ -189,14 +189,23 @@ export function truthOf(clean: Float64Array, rateHz: LegRateHz): boolean[] {
   return speech
 }
 
+/** What a telephone line makes of samples: the two laws of G.711, or nothing. */
+export const CODINGS = ['pcmu', 'pcma', 'pcm'] as const
+export type Coding = (typeof CODINGS)[number]
+
 /** As it comes out of a carrier: clipped, and where it was a telephone, without lows, highs and half of its bits. */
-export function throughLine(samples: Float64Array, rateHz: LegRateHz, telephone: boolean): Int16Array {
+export function throughLine(
+  samples: Float64Array,
+  rateHz: LegRateHz,
+  telephone: boolean,
+  coding: Coding = 'pcmu',
+): Int16Array {
   const band = telephone ? bandPassed(samples, rateHz) : samples
   const out = Int16Array.from(band, (value) => Math.max(-32_768, Math.min(32_767, Math.round(value))))
-  if (!telephone) return out
+  if (!telephone || coding === 'pcm') return out
   const bytes = new Uint8Array(out.length)
-  encodeMuLaw(out, bytes)
-  decodeMuLaw(bytes, out)
+  G711[coding].encode(out, bytes)
+  G711[coding].decode(bytes, out)
   return out
 }
 

@@ -11,6 +11,13 @@ const messageMs = z
   .max(100)
   .exactOptional()
   .describe('Caller audio in one message, in milliseconds. Default: BACKEND_MESSAGE_MS.')
+const streamSilence = z
+  .boolean()
+  .exactOptional()
+  .describe(
+    'Whether a service that detects turns gets the silence between them too. Default: BACKEND_STREAM_SILENCE. ' +
+      'Always true with idleTimeoutMs.',
+  )
 const temperature = z.number().min(0).max(2).exactOptional()
 const transcription = z
   .string()
@@ -83,12 +90,16 @@ const openAiTurns = (defaults: string) =>
 const openAiShaped = (defaults: string) => ({
   model,
   turns: openAiTurns(defaults),
-  audio: z.enum(['pcm', 'pcmu']).exactOptional().describe('pcmu is G.711: 8 kHz, a sixth of the bytes.'),
+  audio: z
+    .enum(['pcm', 'pcmu', 'pcma'])
+    .exactOptional()
+    .describe('pcmu and pcma are the two laws of G.711: 8 kHz, a sixth of the bytes.'),
   transcription: transcription.describe('The model that transcribes the caller; null for none.'),
   noiseReduction: z.enum(['near_field', 'far_field']).exactOptional(),
   speed: z.number().min(0.25).max(1.5).exactOptional(),
   maxOutputTokens: z.int().min(1).max(4096).exactOptional(),
   messageMs,
+  streamSilence,
 })
 
 /** @param codes  the form of the codes, for the message */
@@ -182,6 +193,7 @@ const gemini = z.strictObject({
     .exactOptional()
     .describe('Whether the service drops the oldest part of a long call. Default: true.'),
   messageMs,
+  streamSilence,
 })
 
 /** Built-in voices of OpenAI's live models; openai 7.55.0, `BuiltInVoice`. `fable`, `nova` and `onyx` are refused. */
@@ -214,7 +226,7 @@ export const LIVE_VOICES = [
 const openaiLive = z.strictObject({
   model,
   audio: z
-    .enum(['pcm16k', 'pcm24k', 'pcmu'])
+    .enum(['pcm16k', 'pcm24k', 'pcmu', 'pcma'])
     .exactOptional()
     .describe('Audio format in both directions. Default: that of the leg, so that nothing is resampled.'),
   delegate: z

@@ -64,6 +64,8 @@ export interface BackendSettings {
   readonly prices: Prices | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the one that suits the call (`messageLength`). */
   readonly messageMs: number | null
+  /** Services that detect turns get the silence between them too. */
+  readonly streamSilence: boolean
   /** Calls of one media worker that are connected to one backend again in a second. */
   readonly reconnectsPerSecond: number
 }
@@ -124,17 +126,19 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     models: ({ openai }, { openai: own }) => [own?.model ?? openai.model],
     make: (sink, context) => {
       const { clock, legRateHz, gatewayTurns, gatewayInterrupts } = context
-      const { openai, messageMs } = context.settings
+      const { openai, messageMs, streamSilence } = context.settings
       const own = context.options.openai
       const turns = openAiTurns(own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }, gatewayInterrupts)
       return new OpenAiRealtimeBackend(sink, {
         apiKey: openai.apiKey,
         model: openai.model,
         ...(messageMs === null ? {} : { messageMs }),
+        streamSilence,
         nowMs: clock,
         ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
-        // G.711 has all that an 8 kHz leg carries, and saves both resamplings.
-        audio: legRateHz === 8000 ? 'pcmu' : 'pcm',
+        // G.711 has all that an 8 kHz leg carries, and saves both resamplings. A line that was A-law before, as outside of
+        // North America and Japan, loses nothing by it.
+        audio: legRateHz === 8000 ? 'pcma' : 'pcm',
         ...own,
         turns,
       })
@@ -176,13 +180,14 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     missing: ({ gemini }) => (gemini.apiKey === null ? 'GEMINI_API_KEY' : null),
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     models: ({ gemini }, { gemini: own }) => [own?.model ?? gemini.model],
-    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, clock, gatewayTurns }) => {
+    make: (sink, { settings: { gemini, messageMs, streamSilence }, options: { gemini: own }, clock, gatewayTurns }) => {
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
       return new GeminiLiveBackend(sink, {
         apiKey: gemini.apiKey,
         model: gemini.model,
         nowMs: clock,
         ...(messageMs === null ? {} : { messageMs }),
+        streamSilence,
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
         ...own,
         turns,
@@ -196,7 +201,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       selfHosted === null ? [] : [pricedModel(own?.model ?? selfHosted.model, selfHosted.baseUrl)],
     make: (sink, context) => {
       const { clock, gatewayTurns, gatewayInterrupts } = context
-      const { selfHosted, messageMs } = context.settings
+      const { selfHosted, messageMs, streamSilence } = context.settings
       const own = context.options['self-hosted']
       if (selfHosted === null) throw unusable('self-hosted')
       const { rateHz, turns: by, ...server } = selfHosted
@@ -208,6 +213,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
         name: 'self-hosted',
         nowMs: clock,
         ...(messageMs === null ? {} : { messageMs }),
+        streamSilence,
         ...own,
         turns,
       })

@@ -873,6 +873,13 @@ export const SETTINGS = {
     fallback: null,
     help: "How much of the caller's audio, in ms, one message to a realtime model holds. When unset, it is 60, and 20 while a model that detects the end of speech itself may be waiting for it.",
   }),
+  backendStreamSilence: define({
+    env: 'BACKEND_STREAM_SILENCE',
+    key: 'backendStreamSilence',
+    kind: yesNo,
+    fallback: false,
+    help: 'Whether a model that detects the end of speech itself also receives the silence between turns (docs/BACKENDS.md, "Silence between turns").',
+  }),
   backendReconnectsPerSecond: define({
     env: 'BACKEND_RECONNECTS_PER_SECOND',
     key: 'backendReconnectsPerSecond',

@@ -214,6 +214,7 @@ export function backendSettings(config: Config): BackendSettings {
           },
     prices: config.pricesFile === null ? null : readPrices(config.pricesFile),
     messageMs: config.backendMessageMs,
+    streamSilence: config.backendStreamSilence,
     reconnectsPerSecond: config.backendReconnectsPerSecond / config.mediaWorkers,
   }
 }

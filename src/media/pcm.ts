@@ -140,6 +140,40 @@ export function encodeMuLaw(samples: Int16Array, out: Uint8Array): number {
   return samples.length
 }
 
+/** The sample of each A-law byte: 8 segments, the first two as wide. @see ITU-T G.711, table 1a */
+const A_LAW_DECODED = Int16Array.from({ length: 256 }, (_, byte) => {
+  const code = byte ^ 0x55
+  const segment = (code & 0x70) >> 4
+  const step = ((code & 0x0f) << 4) + 8
+  const magnitude = segment === 0 ? step : (step + 0x100) << (segment - 1)
+  return (code & 0x80) === 0 ? -magnitude : magnitude
+})
+
+/** Expands A-law bytes into `out`, which is at least as long; returns how many. */
+export function decodeALaw(bytes: Uint8Array, out: Int16Array): number {
+  for (let i = 0; i < bytes.length; i++) out[i] = A_LAW_DECODED[bytes[i] as number] as number
+  return bytes.length
+}
+
+/** Compresses samples to A-law in `out`, which is at least as long; returns how many. */
+export function encodeALaw(samples: Int16Array, out: Uint8Array): number {
+  for (let i = 0; i < samples.length; i++) {
+    const sample = samples[i] as number
+    const magnitude = (sample < 0 ? ~sample : sample) >> 4
+    // The segment is the place of the highest bit, 4 to 10; below it the first segment is as wide as the second.
+    const segment = magnitude < 16 ? 0 : 28 - Math.clz32(magnitude)
+    const step = (magnitude >> Math.max(0, segment - 1)) & 0x0f
+    out[i] = ((sample < 0 ? 0 : 0x80) | (segment << 4) | step) ^ 0x55
+  }
+  return samples.length
+}
+
+/** G.711 at 8 kHz, by the names that services use. */
+export const G711 = {
+  pcmu: { encode: encodeMuLaw, decode: decodeMuLaw },
+  pcma: { encode: encodeALaw, decode: decodeALaw },
+} as const
+
 /** A copy of the pieces, one after the other. */
 export function joined(pieces: readonly Int16Array[]): Int16Array {
   const all = new Int16Array(pieces.reduce((sum, piece) => sum + piece.length, 0))

@@ -214,11 +214,17 @@ t.test('without GEMINI_MODEL it is the model of autumn 2026', async (t) => {
 
 t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
   const narrow = await connected('', ['openai'], 8000)
-  t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
+  t.match(openai.session.config?.audio, {
+    input: { format: { type: 'audio/pcma' } },
+    output: { format: { type: 'audio/pcma' } },
+  })
   await narrow.close('done')
   const wide = await connected('backends: { openai: { audio: pcm } }', ['openai'], 8000)
   t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcm', rate: 24_000 })
   await wide.close('done')
+  const muLaw = await connected('backends: { openai: { audio: pcmu } }', ['openai'], 8000)
+  t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
+  await muLaw.close('done')
 })
 
 t.test('GPT-Live takes the sound of the leg, and its delegate from the agent or from the settings', async (t) => {
@@ -236,7 +242,7 @@ t.test('GPT-Live takes the sound of the leg, and its delegate from the agent or 
     8000,
   )
   t.match(live.session.config, {
-    audio: { format: { type: 'audio/pcmu', rate: 8000 }, output: { voice: 'willow' } },
+    audio: { format: { type: 'audio/pcma', rate: 8000 }, output: { voice: 'willow' } },
     delegation: { type: 'client', acknowledgement_delay_ms: 700 },
   })
   await narrow.close('done')

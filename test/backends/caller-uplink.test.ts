@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { CallerUplink, messageLength, turnEndAfter } from '../../src/backends/transport/caller-uplink.js'
-import type { TurnEnd } from '../../src/backends/transport/caller-uplink.js'
+import { CallerUplink, messageLength, silencePause, turnEndAfter } from '../../src/backends/transport/caller-uplink.js'
+import type { TurnEnd, UplinkPause } from '../../src/backends/transport/caller-uplink.js'
 import { samplesOf } from '../../src/media/pcm.js'
 
 interface Far {
@@ -18,6 +18,7 @@ function far(
     readonly turnEnd?: TurnEnd | null
     readonly waitingMsMax?: number
     readonly preRollMs?: number
+    readonly pause?: UplinkPause | null
   } = {},
 ): Far {
   const line: Far = {
@@ -240,3 +241,168 @@ t.test('of the kept audio no more is sent than speech began ago', async (t) => {
   line.uplink.retry()
   t.equal(line.got.length, 960 * 4, 'what already waits to be sent is no pre-roll')
 })
+
+// --- silence between turns --------------------------------------------------------------------------------
+
+interface PausingLine {
+  readonly uplink: CallerUplink
+  /** The numbers of the frames that were sent, in order. */
+  readonly sent: number[]
+  takes: boolean
+  /**
+   * `#` with voice, `?` not known, `.` without; `b` and `e`: the service reports a turn's beginning and end.
+   * @returns the lengths of the messages that went out, in ms
+   */
+  readonly frames: (text: string) => readonly number[]
+}
+
+/** Its frames hold their own number, from 1, in each sample. One sample a millisecond, to be quick. */
+function pausing(pause = silencePause(turnEndAfter(500))): PausingLine {
+  let number = 0
+  let messagesMs: number[] = []
+  const line: PausingLine = {
+    sent: [],
+    takes: true,
+    frames: (text) => {
+      messagesMs = []
+      for (const one of text) {
+        if (one === 'b') line.uplink.turnBegan()
+        else if (one === 'e') line.uplink.turnEnded()
+        else line.uplink.push(new Int16Array(20).fill(++number), one === '?' ? undefined : one === '#')
+      }
+      return messagesMs
+    },
+    uplink: new CallerUplink({
+      sampleRateHz: 1000,
+      ...following,
+      waitingMsMax: 10_000,
+      preRollMs: 120,
+      pause,
+      send: (pcm, length) => {
+        if (!line.takes) return false
+        const samples = samplesOf(pcm.subarray(0, length))
+        for (let at = 0; at < samples.length; at += 20) line.sent.push(samples[at] ?? 0)
+        messagesMs.push(samples.length)
+        return true
+      },
+    }),
+  }
+  line.uplink.open()
+  return line
+}
+
+const TURN = `##b${'#'.repeat(40)}${'.'.repeat(26)}e`
+
+t.test('silence is not sent from 800 ms after the last voice until 400 ms before the next', async (t) => {
+  const line = pausing()
+  line.frames(TURN + '.'.repeat(14))
+  t.same(line.sent, numbers(1, 80), 'the turn, and 800 ms after it, in whole messages')
+  t.same(line.frames('.'.repeat(500)), [], 'ten seconds without a message')
+  const resumed = line.frames('#')
+  t.equal(resumed.length, 1, 'the kept audio comes as one message')
+  const [ms] = resumed as [number]
+  t.ok(ms >= 420 && ms <= 500, `${ms} ms of it`)
+  t.same(line.sent.slice(80), numbers(583 - ms / 20 + 1, 583), 'the newest, and the frame with voice at once')
+  t.same(line.frames('#####'), [60], 'then in real time')
+  t.equal(line.uplink.droppedMs, 0)
+  t.equal(line.uplink.silenceMs, (583 - 80) * 20 - ms)
+})
+
+t.test('the messages of a turn are the same ones with and without the pause', async (t) => {
+  const turn = '#'.repeat(100) + '.'.repeat(26) + 'e' + '.'.repeat(14)
+  t.same(pausing().frames(turn), pausing(null).frames(turn))
+})
+
+t.test('half of the messages of a conversation are not sent, and half of its audio', async (t) => {
+  // 4 s of the caller, 6 s of the agent and of silence.
+  const turn = '##b' + '#'.repeat(198) + '.'.repeat(26) + 'e' + '.'.repeat(274)
+  const counts = [pausing(), pausing(null)].map(({ uplink, frames }) => {
+    frames(turn.repeat(3))
+    return { messagesPerSecond: uplink.messages / 30, sentMs: uplink.takeSentMs() }
+  })
+  t.same(counts, [
+    { messagesPerSecond: 9, sentMs: 15_160 },
+    { messagesPerSecond: 17.7, sentMs: 29_980 },
+  ])
+})
+
+t.test('silence is sent while the service may still hear a turn', async (t) => {
+  const silence = '.'.repeat(100)
+  const goesOn = (text: string): boolean => {
+    const line = pausing()
+    line.frames(text + silence)
+    return line.frames(silence).length > 0
+  }
+  t.equal(goesOn('####'), true, 'it has never reported one: it may wait for silence')
+  t.equal(goesOn('##b##'), true, 'it hears speech')
+  t.equal(goesOn(TURN), false)
+  t.equal(goesOn(`${TURN}##b##`), true, 'it hears speech again')
+  t.equal(goesOn(`${TURN}####`), false, 'a sound of which it has reported nothing')
+  t.equal(goesOn(`${TURN}${silence}b`), true, 'speech that only the service has heard')
+  const line = pausing()
+  line.frames(TURN + silence)
+  t.equal(line.frames('?'.repeat(9)).length, 9, 'frames of which nothing is known')
+})
+
+t.test('a service that is told of the pause needs no report', async (t) => {
+  let told = 0
+  const line = pausing(silencePause(turnEndAfter(500), () => told++))
+  line.frames('####' + '.'.repeat(200))
+  t.equal(told, 1)
+  t.same(line.sent, numbers(1, 44))
+  line.frames('#')
+  line.frames('.'.repeat(200))
+  t.equal(told, 2)
+})
+
+t.test('what a pause kept waits as it is where the service does not take it', async (t) => {
+  const line = pausing()
+  line.frames(TURN + '.'.repeat(100))
+  const before = line.sent.length
+  line.takes = false
+  line.frames('##########')
+  line.takes = true
+  line.frames('##')
+  line.uplink.flush()
+  const after = line.sent.slice(before)
+  t.same(after, numbers(180 - after.length + 1, 180), 'without a gap')
+  t.ok(after.length >= 12 + 20)
+  t.equal(line.uplink.droppedMs, 0)
+})
+
+t.test(
+  'nothing is lost within 400 ms before a voice and the whole messages of 800 ms after it, and nothing comes twice',
+  async (t) => {
+    const spans = fc.array(
+      fc.record({
+        kind: fc.constantFrom('#', '?', '.', '.'),
+        frames: fc.integer({ min: 1, max: 90 }),
+        event: fc.constantFrom('', '', 'b', 'e'),
+      }),
+      { maxLength: 20 },
+    )
+    fc.assert(
+      fc.property(spans, fc.boolean(), (all, tells) => {
+        const line = pausing(silencePause(turnEndAfter(500), tells ? () => undefined : undefined))
+        const text = all.map(({ kind, frames, event }) => kind.repeat(frames) + event).join('')
+        line.frames(text)
+        line.uplink.open()
+        line.uplink.flush()
+        const sent = line.sent
+        const known = new Set(sent)
+        if (known.size !== sent.length || sent.some((one, at) => at > 0 && one <= (sent[at - 1] ?? 0)))
+          throw new Error('out of order')
+        const voices = [...text.replaceAll(/[be]/g, '')].flatMap((one, at) => (one === '.' ? [] : [at + 1]))
+        for (const at of voices)
+          for (let near = Math.max(1, at - 20); near <= Math.min(at + 38, text.replaceAll(/[be]/g, '').length); near++)
+            if (!known.has(near)) throw new Error(`frame ${near} of the voice at ${at} was not sent`)
+      }),
+      { numRuns: 200 },
+    )
+    t.pass()
+  },
+)
+
+function numbers(from: number, to: number): number[] {
+  return Array.from({ length: to - from + 1 }, (_, i) => from + i)
+}

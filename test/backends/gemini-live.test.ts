@@ -36,6 +36,31 @@ async function line(
   return { double, backend, recorder }
 }
 
+t.test(
+  'a service that detects turns is told when the audio stops, and gets the beginning of what follows',
+  async (t) => {
+    const { double, backend, recorder } = await line(t, { turns: { by: 'server', silenceMs: 500 } })
+    double.script.callerSays('first', 'second')
+    double.script.reply({ say: 'First.' }, { say: 'Second.' })
+    const says = (frames: number, voiced: boolean): void => {
+      for (let i = 0; i < frames; i++) backend.pushAudio(new Int16Array(320).fill(voiced ? 6000 : 0), voiced)
+    }
+    const ends = (): number =>
+      double.session.received.filter(({ realtimeInput }) => realtimeInput?.audioStreamEnd === true).length
+    says(40, true)
+    says(400, false)
+    await recorder.next('turn-done', 1)
+    await recorder.until('the end of the audio', () => ends() === 1)
+    t.equal(double.session.callerAudioMs, 1600)
+    says(40, true)
+    says(60, false)
+    await recorder.next('turn-done', 2)
+    await recorder.until('the end of the audio', () => ends() === 2)
+    const second = double.session.callerAudioMs - 1600
+    t.ok(second >= 400 + 800 + 740, `${second} ms: the speech, what was before it, and the silence after it`)
+  },
+)
+
 const sound = (ms: number, rateHz: number, mimeType = `audio/pcm;rate=${rateHz}`): object => ({
   serverContent: {
     modelTurn: {

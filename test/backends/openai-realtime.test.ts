@@ -346,6 +346,32 @@ t.test('messages follow the call until the service has ended the turn', async (t
   t.equal(await arrived(), atEnd, 'after it, long messages again')
 })
 
+t.test(
+  'the silence between turns is sent only where it was set, or where the service times the caller by it',
+  async (t) => {
+    const sentIn = async (options: Partial<OpenAiRealtimeOptions>): Promise<number> => {
+      const { double, backend, recorder } = await line(t, options)
+      const arrived = async (): Promise<number> => {
+        const before = double.session.received.length
+        backend.sendText('Hello', { role: 'caller', respond: false })
+        await recorder.until('the text', () => double.session.received.length > before)
+        return double.session.callerAudioMs
+      }
+      for (let i = 0; i < 40; i++) backend.pushAudio(new Int16Array(480).fill(6000), true)
+      for (let i = 0; i < 60; i++) backend.pushAudio(new Int16Array(480), false)
+      await recorder.until('the end of the turn', () => recorder.all('speech-stopped').length === 1)
+      const atEnd = await arrived()
+      for (let i = 0; i < 150; i++) backend.pushAudio(new Int16Array(480), false)
+      return (await arrived()) - atEnd
+    }
+    // The message that was being collected when the service reported the end.
+    t.ok((await sentIn({})) <= 60)
+    t.ok((await sentIn({ turns: { by: 'semantic_vad' } })) <= 60)
+    t.equal(await sentIn({ streamSilence: true }), 3000)
+    t.equal(await sentIn({ turns: { by: 'server_vad', idleTimeoutMs: 5000 } }), 3000)
+  },
+)
+
 t.test('a short noise is not committed', async (t) => {
   const { double, backend, recorder } = await line(t, { turns: { by: 'gateway' } })
   backend.speechStart(0)

@@ -20,7 +20,10 @@ t.test(
 )
 
 t.test("a caller's turns are matched with the answers of their own session", async (t) => {
-  const result = await measureShare({ turns: 'gateway', messageMs: null, calls: 2, seconds: 10 }, () => undefined)
+  const result = await measureShare(
+    { turns: 'gateway', messageMs: null, streamSilence: false, calls: 2, seconds: 10 },
+    () => undefined,
+  )
   t.ok(result.answered >= 1, `${result.answered} turns were answered`)
   t.equal(result.unanswered, 0)
   const { inbound, outbound, share } = result

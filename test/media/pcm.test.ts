@@ -2,7 +2,9 @@ import fc from 'fast-check'
 import t from 'tap'
 import {
   bytesOfSamples,
+  decodeALaw,
   decodeMuLaw,
+  encodeALaw,
   encodeMuLaw,
   fadeIn,
   fadeOut,
@@ -97,6 +99,44 @@ t.test('mu-law is that of G.711', (t) => {
     [0xff],
     'every code comes back, but for the second zero',
   )
+  t.end()
+})
+
+t.test('A-law is that of G.711', (t) => {
+  const code = (sample: number) => {
+    const out = new Uint8Array(1)
+    encodeALaw(Int16Array.of(sample), out)
+    return out[0]
+  }
+  // Code words of ITU-T G.711 table 1a with even bits inverted, and 16-bit samples eight times its 13-bit values.
+  t.equal(code(0), 0xd5)
+  t.equal(code(-1), 0x55)
+  t.equal(code(32_767), 0xaa)
+  t.equal(code(-32_768), 0x2a)
+  t.equal(code(8 * 64), 0xf5)
+  t.equal(code(8 * 128), 0xe5)
+  const all = Uint8Array.from({ length: 256 }, (_, i) => i)
+  const samples = new Int16Array(256)
+  const again = new Uint8Array(256)
+  t.equal(decodeALaw(all, samples), 256)
+  t.equal(samples[0xaa], 32_256)
+  t.equal(samples[0x2a], -32_256)
+  t.equal(samples[0xd5], 8)
+  encodeALaw(samples, again)
+  t.same(again, all, 'every code comes back: a line that was A-law before loses nothing more')
+  t.end()
+})
+
+t.test('A-law loses less than a twenty-fifth of any sample', (t) => {
+  for (let sample = -32_768; sample <= 32_767; sample += 7) {
+    const out = new Uint8Array(1)
+    const back = new Int16Array(1)
+    encodeALaw(Int16Array.of(sample), out)
+    decodeALaw(out, back)
+    const error = Math.abs((back[0] as number) - sample)
+    if (error > Math.max(9, Math.abs(sample) / 25)) t.fail(`${sample} came back as ${back[0]}`)
+  }
+  t.pass('all of them')
   t.end()
 })
 

@@ -74,6 +74,29 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       ),
   },
   {
+    name: 'hears a caller who was silent for a long time from the first sound on',
+    run: (harness) =>
+      connected(
+        harness,
+        { callerSays: ['first question', 'second question'], replies: [{ say: 'First.' }, { say: 'Second.' }] },
+        async ({ backend, recorder, vendor, speak }) => {
+          await speak(800, 1000)
+          await recorder.next('turn-done', 1)
+          const quiet = new Int16Array((backend.capabilities.inputRateHz * 20) / 1000)
+          for (let ms = 0; ms < 3000; ms += 20) backend.pushAudio(quiet, false)
+          await pause(30)
+          const beforeMs = vendor.callerAudioMs
+          await speak(800, 1000)
+          await recorder.next('turn-done', 2)
+          await recorder.until("both of the caller's texts", () => callerTexts(recorder.events).length >= 2)
+          const heardMs = vendor.callerAudioMs - beforeMs
+          // A service that detects speech itself needs what came before it.
+          const leastMs = backend.capabilities.serverVad ? 1200 : 750
+          expect(heardMs >= leastMs, `${leastMs} ms of the second question, got ${heardMs}`)
+        },
+      ),
+  },
+  {
     name: 'answers a text of the caller, and does not answer a note',
     run: (harness) =>
       connected(

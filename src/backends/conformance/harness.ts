@@ -261,11 +261,11 @@ export async function speakTo(
   if (!serverVad) backend.speechStart(performance.now())
   for (let at = 0, ms = 0; at < speech.length || ms < voicedMs; at += quiet.length, ms += 20) {
     const frame = speech.subarray(at, at + quiet.length)
-    backend.pushAudio(frame.length === quiet.length ? frame : quiet)
+    backend.pushAudio(frame.length === quiet.length ? frame : quiet, true)
     if (ms % 200 === 0) await turnOfLoop()
   }
   if (!serverVad) backend.speechEnd(performance.now())
-  for (let ms = 0; ms < silenceMs; ms += 20) backend.pushAudio(quiet)
+  for (let ms = 0; ms < silenceMs; ms += 20) backend.pushAudio(quiet, false)
   await turnOfLoop()
 }
 

@@ -17,7 +17,7 @@ import type {
   TextOptions,
 } from '../backend.js'
 import { Base64Audio } from '../transport/base64-audio.js'
-import { CallerUplink, messageLength } from '../transport/caller-uplink.js'
+import { CallerUplink, messageLength, silencePause } from '../transport/caller-uplink.js'
 import { preRollMs } from '../pre-roll.js'
 import { KeyEntry, keysTranscript } from '../key-entry.js'
 import { RepeatedSpeech } from '../repeated-speech.js'
@@ -216,6 +216,11 @@ export class GeminiLiveBackend implements Backend {
       ...messageLength(options.messageMs, turnEndOf(options)),
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS_MAX,
+      // The service asks for this when audio stops for more than a second, and takes it up again with the next audio.
+      pause:
+        options.streamSilence === true
+          ? null
+          : silencePause(turnEndOf(options), () => this.#send({ realtimeInput: { audioStreamEnd: true } })),
       send: (pcm, length) => this.#sendAudio(pcm, length),
     })
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
@@ -372,6 +377,8 @@ export class GeminiLiveBackend implements Backend {
   continueFrom(previous: Backend): boolean {
     if (!(previous instanceof GeminiLiveBackend) || this.#resumeHandle === null || this.#resumedConsumed === null)
       return false
+    // What it kept in a pause.
+    if (this.capabilities.serverVad) previous.#uplink.open()
     previous.#uplink.flush()
     const lost = previous.#unconsumed?.after(this.#resumedConsumed) ?? null
     if (lost === null || !this.#connection.isReady) return false

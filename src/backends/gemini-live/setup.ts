@@ -51,6 +51,8 @@ export interface GeminiLiveOptions {
   readonly temperature?: number
   /** Caller audio in one message, 20 to 100 ms; `messageLength` when not given. */
   readonly messageMs?: number
+  /** Send the silence between turns too; false when not given. Only where the service detects turns. */
+  readonly streamSilence?: boolean
   readonly connectTimeoutMs?: number
   readonly nowMs?: Clock
   readonly pingMs?: number

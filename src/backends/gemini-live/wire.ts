@@ -69,6 +69,7 @@ export type ClientMessage =
   | { readonly clientContent: { readonly turns: WireContent[]; readonly turnComplete: boolean } }
   | { readonly realtimeInput: { readonly activityStart: Record<string, never> } }
   | { readonly realtimeInput: { readonly activityEnd: Record<string, never> } }
+  | { readonly realtimeInput: { readonly audioStreamEnd: true } }
   | { readonly realtimeInput: { readonly text: string } }
   | { readonly toolResponse: { readonly functionResponses: WireFunctionResponse[] } }
   | {

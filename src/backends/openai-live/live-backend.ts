@@ -7,7 +7,7 @@ import {
 } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
+import { samplesOf } from '../../media/pcm.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -40,12 +40,13 @@ import {
   LIVE_SESSION_MS,
   contextParts,
   doneItems,
+  lawOf,
   rateOf,
   sessionConfig,
   targetOf,
   delegateModel,
 } from './session-start.js'
-import type { LiveAudio, OpenAiLiveOptions } from './session-start.js'
+import type { OpenAiLiveOptions } from './session-start.js'
 import { APPEND_PREFIX, APPEND_SUFFIX, LiveReader, closedFault, noLiveStats } from './wire.js'
 import type { ClientEvent, ContextKind, LiveStats, ServerEvent, WireWords } from './wire.js'
 
@@ -83,7 +84,7 @@ export class OpenAiLiveBackend implements Backend {
   readonly #service: string
   readonly #secrets: readonly (string | null)[]
   readonly #nowMs: Clock
-  readonly #audioFormat: LiveAudio
+  readonly #law: ReturnType<typeof lawOf>
   readonly #rateHz: SampleRateHz
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
@@ -126,8 +127,9 @@ export class OpenAiLiveBackend implements Backend {
       delegate.by === 'client' ? (delegate.llm.apiKey ?? null) : null,
     ]
     this.#nowMs = options.nowMs ?? (() => performance.now())
-    this.#audioFormat = options.audio ?? 'pcm16k'
-    this.#rateHz = rateOf(this.#audioFormat)
+    const audio = options.audio ?? 'pcm16k'
+    this.#law = lawOf(audio)
+    this.#rateHz = rateOf(audio)
     this.capabilities = {
       name: this.#service,
       inputRateHz: this.#rateHz,
@@ -146,7 +148,7 @@ export class OpenAiLiveBackend implements Backend {
       send: (pcm, length) => this.#append(pcm, length),
     })
     this.#uplink.open()
-    this.#audio = new Base64Audio(this.#audioFormat === 'pcmu' ? { expand: decodeMuLaw } : 'pcm16')
+    this.#audio = new Base64Audio(this.#law === null ? 'pcm16' : { expand: this.#law.decode })
     this.#voice = new AgentVoice(this.#rateHz, this.#nowMs, {
       began: () => this.#speechBegan(),
       speech: (pcm) => this.#speech(pcm),
@@ -289,8 +291,8 @@ export class OpenAiLiveBackend implements Backend {
 
   #append(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested || this.#ending !== null) return false
-    if (this.#audioFormat === 'pcmu') {
-      const bytes = encodeMuLaw(samplesOf(pcm.subarray(0, length)), g711)
+    if (this.#law !== null) {
+      const bytes = this.#law.encode(samplesOf(pcm.subarray(0, length)), g711)
       this.#connection.sendAudio(APPEND_PREFIX, g711, bytes, APPEND_SUFFIX)
     } else {
       this.#connection.sendAudio(APPEND_PREFIX, pcm, length, APPEND_SUFFIX)

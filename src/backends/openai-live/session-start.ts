@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import { G711 } from '../../media/pcm.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import type { CascadeOptions } from '../cascade/stages.js'
 import { pricedModel } from '../prices.js'
@@ -63,7 +64,7 @@ export interface OpenAiLiveOptions {
   readonly nowMs?: Clock
 }
 
-export type LiveAudio = 'pcm16k' | 'pcm24k' | 'pcmu'
+export type LiveAudio = 'pcm16k' | 'pcm24k' | 'pcmu' | 'pcma'
 
 const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 /** openai 7.55.0, SessionConfig.audio.output.voice. */
@@ -88,7 +89,7 @@ function formatOf(audio: LiveAudio): LiveAudioFormat {
     case 'pcm24k':
       return { type: 'audio/pcm', rate: 24_000 }
     default:
-      return { type: 'audio/pcmu', rate: 8000 }
+      return { type: `audio/${audio}`, rate: 8000 }
   }
 }
 
@@ -96,9 +97,14 @@ export function rateOf(audio: LiveAudio): SampleRateHz {
   return audio === 'pcm24k' ? 24_000 : audio === 'pcm16k' ? 16_000 : 8000
 }
 
-/** The sound that a leg has, so that nothing is resampled. */
+/** The coding of a session's audio; null for samples as they are. */
+export function lawOf(audio: LiveAudio): (typeof G711)[keyof typeof G711] | null {
+  return audio === 'pcmu' || audio === 'pcma' ? G711[audio] : null
+}
+
+/** The sound that a leg has, so that nothing is resampled; A-law, which most telephone networks have. */
 export function audioOfLeg(legRateHz: LegRateHz): LiveAudio {
-  return legRateHz === 8000 ? 'pcmu' : 'pcm16k'
+  return legRateHz === 8000 ? 'pcma' : 'pcm16k'
 }
 
 /** Address and headers of a session; the headers hold the key. */

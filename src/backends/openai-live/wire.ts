@@ -9,7 +9,8 @@ import type { VendorFault } from '../transport/vendor-fault.js'
  */
 
 export type LiveAudioFormat =
-  { readonly type: 'audio/pcm'; readonly rate: 16000 | 24000 } | { readonly type: 'audio/pcmu'; readonly rate: number }
+  | { readonly type: 'audio/pcm'; readonly rate: 16000 | 24000 }
+  | { readonly type: 'audio/pcmu' | 'audio/pcma'; readonly rate: number }
 
 /** A message of the history at the start: exactly one part of text. */
 export type InitialItem =

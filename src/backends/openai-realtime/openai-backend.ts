@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.js'
 import { BACKEND_CREATE_PAUSE_MS, BACKEND_PRE_ROLL_MS_MAX, BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
+import { samplesOf } from '../../media/pcm.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -31,6 +31,8 @@ import {
   OPENAI_SESSION_MS,
   betaSessionConfig,
   functionTool,
+  lawOf,
+  pauseOf,
   ratesOf,
   replayItems,
   sessionConfig,
@@ -67,8 +69,8 @@ import type {
 type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
 
 const SECOND_MS = 1000
-/** The longest message of caller audio: 100 ms at 24 kHz. */
-const APPEND_AUDIO_BYTES_MAX = 4800
+/** The longest message of caller audio at 8 kHz, after a pause: less than 600 ms. */
+const G711_BYTES_MAX = 4800
 /**
  * A server with its own VAD starts its response within this time after the end of turn. After it, the backend requests
  * one.
@@ -84,7 +86,7 @@ const INTERRUPTING_WORDS_MS = 3000
 const COMMIT_MS_MIN = 100
 
 // Shared by all calls of a thread: each message is encoded and sent at once.
-const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
+const g711 = Buffer.allocUnsafeSlow(G711_BYTES_MAX)
 
 /**
  * OpenAI Realtime over a WebSocket, and servers that are compatible with it.
@@ -147,6 +149,7 @@ export class OpenAiRealtimeBackend implements Backend {
   /** The last response was empty and was asked for again. */
   #askedAgain = false
   readonly #audio: Base64Audio
+  readonly #law: ReturnType<typeof lawOf>
   readonly #keys: KeyEntry
   /** Until this time an interruption also asks for the answer to speech that the busy service did not answer. */
   #unansweredUntilMs = -Infinity
@@ -190,6 +193,7 @@ export class OpenAiRealtimeBackend implements Backend {
       ...messageLength(options.messageMs, turnEndOf(options)),
       waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS_MAX,
+      pause: pauseOf(options),
       send: (pcm, length) => this.#append(pcm, length),
     })
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
@@ -207,7 +211,8 @@ export class OpenAiRealtimeBackend implements Backend {
       ended: () => this.#ended(),
     })
     this.#outputRateHz = outputRateHz
-    this.#audio = new Base64Audio(options.audio === 'pcmu' ? { expand: decodeMuLaw } : 'pcm16')
+    this.#law = lawOf(options)
+    this.#audio = new Base64Audio(this.#law === null ? 'pcm16' : { expand: this.#law.decode })
     // A server with a VAD gets all audio; one without gets speech only, with a pre-roll.
     if (this.capabilities.serverVad) this.#uplink.open()
   }
@@ -340,8 +345,8 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #append(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested) return false
-    if (this.#options.audio === 'pcmu') {
-      const bytes = encodeMuLaw(samplesOf(pcm.subarray(0, length)), g711)
+    if (this.#law !== null) {
+      const bytes = this.#law.encode(samplesOf(pcm.subarray(0, length)), g711)
       this.#connection.sendAudio(APPEND_PREFIX, g711, bytes, APPEND_SUFFIX)
     } else {
       this.#connection.sendAudio(APPEND_PREFIX, pcm, length, APPEND_SUFFIX)

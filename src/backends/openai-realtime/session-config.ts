@@ -2,11 +2,12 @@ import { HINTED } from '../../agents/backend-options.js'
 import { assertNever } from '../../core/assert.js'
 import type { Clock } from '../../core/clock.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { G711 } from '../../media/pcm.js'
 import type { BackendSession, TextOptions, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
-import { turnEndAfter } from '../transport/caller-uplink.js'
-import type { TurnEnd } from '../transport/caller-uplink.js'
+import { silencePause, turnEndAfter } from '../transport/caller-uplink.js'
+import type { TurnEnd, UplinkPause } from '../transport/caller-uplink.js'
 import type {
   AudioFormat,
   BetaSessionConfig,
@@ -51,10 +52,10 @@ export interface OpenAiRealtimeOptions {
   /** For agents that name no voice; the server's default when not given. */
   readonly voice?: string
   /**
-   * `pcmu` (G.711, 8 kHz both ways) saves both resamplings and five sixths of the bytes on an 8 kHz leg, without a loss
-   * of quality there; `pcm` when not given.
+   * `pcmu` and `pcma` (G.711, 8 kHz both ways) save both resamplings and five sixths of the bytes on an 8 kHz leg, without
+   * a loss of quality there; `pcm` when not given.
    */
-  readonly audio?: 'pcm' | 'pcmu'
+  readonly audio?: 'pcm' | 'pcmu' | 'pcma'
   /** For servers whose `audio/pcm` is not 24 kHz. */
   readonly inputRateHz?: SampleRateHz
   readonly outputRateHz?: SampleRateHz
@@ -82,6 +83,8 @@ export interface OpenAiRealtimeOptions {
   readonly contextTokens?: number
   /** Caller audio in one message, 20 to 100 ms; `messageLength` when not given. */
   readonly messageMs?: number
+  /** Send the silence between turns too; false when not given. Only where the service detects turns. */
+  readonly streamSilence?: boolean
   readonly connectTimeoutMs?: number
   /**
    * In the beta dialect: a session that the server does not confirm in this time is taken as ready; 1500 ms when not
@@ -136,12 +139,17 @@ export function targetOf(options: OpenAiRealtimeOptions): {
   }
 }
 
+/** The coding of a session's audio; null for samples as they are. */
+export function lawOf({ audio = 'pcm' }: OpenAiRealtimeOptions): (typeof G711)[keyof typeof G711] | null {
+  return audio === 'pcm' ? null : G711[audio]
+}
+
 /** The rates of a session's audio. */
 export function ratesOf(options: OpenAiRealtimeOptions): {
   readonly inputRateHz: SampleRateHz
   readonly outputRateHz: SampleRateHz
 } {
-  if (options.audio === 'pcmu') return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
+  if (lawOf(options) !== null) return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
   return {
     inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ,
     outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ,
@@ -180,9 +188,11 @@ export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSe
   }
 }
 
+const BETA_FORMATS = { pcm: 'pcm16', pcmu: 'g711_ulaw', pcma: 'g711_alaw' } as const
+
 export function betaSessionConfig(options: OpenAiRealtimeOptions, session: BackendSession): BetaSessionConfig {
   const voice = session.voice ?? options.voice
-  const format = options.audio === 'pcmu' ? 'g711_ulaw' : 'pcm16'
+  const format = BETA_FORMATS[options.audio ?? 'pcm']
   const callerTranscription = transcription(options, session).transcription
   return {
     modalities: ['audio', 'text'],
@@ -243,8 +253,8 @@ function truncation({ retentionRatio, contextTokens }: OpenAiRealtimeOptions): P
   }
 }
 
-function audioFormat(options: OpenAiRealtimeOptions, rateHz: number | undefined): AudioFormat {
-  return options.audio === 'pcmu' ? { type: 'audio/pcmu' } : { type: 'audio/pcm', rate: rateHz ?? OPENAI_PCM_RATE_HZ }
+function audioFormat({ audio = 'pcm' }: OpenAiRealtimeOptions, rateHz: number | undefined): AudioFormat {
+  return audio === 'pcm' ? { type: 'audio/pcm', rate: rateHz ?? OPENAI_PCM_RATE_HZ } : { type: `audio/${audio}` }
 }
 
 /** When the service ends a turn; null where the gateway does. */
@@ -259,6 +269,14 @@ export function turnEndOf({ turns = { by: 'server_vad' } }: OpenAiRealtimeOption
     default:
       return assertNever(turns)
   }
+}
+
+/** The silence that need not be sent; null for none. */
+export function pauseOf(options: OpenAiRealtimeOptions): UplinkPause | null {
+  const { turns, streamSilence } = options
+  // The service may count the time in which nothing is said by the audio that comes.
+  const timed = turns?.by === 'server_vad' && turns.idleTimeoutMs !== undefined
+  return streamSilence === true || timed ? null : silencePause(turnEndOf(options))
 }
 
 function turnDetection(turns: TurnTaking = { by: 'server_vad' }): TurnDetection | null {

@@ -12,7 +12,8 @@ import type { VendorFault } from '../transport/vendor-fault.js'
  * the vendor's. Checked against the vendor's published types by test/backends/openai-wire.test.ts.
  */
 
-export type AudioFormat = { readonly type: 'audio/pcm'; readonly rate: number } | { readonly type: 'audio/pcmu' }
+export type AudioFormat =
+  { readonly type: 'audio/pcm'; readonly rate: number } | { readonly type: 'audio/pcmu' | 'audio/pcma' }
 
 export type TurnDetection =
   | {
@@ -77,8 +78,8 @@ export interface BetaSessionConfig {
   readonly modalities?: readonly ['audio', 'text']
   readonly instructions?: string
   readonly voice?: string
-  readonly input_audio_format?: 'pcm16' | 'g711_ulaw'
-  readonly output_audio_format?: 'pcm16' | 'g711_ulaw'
+  readonly input_audio_format?: 'pcm16' | 'g711_ulaw' | 'g711_alaw'
+  readonly output_audio_format?: 'pcm16' | 'g711_ulaw' | 'g711_alaw'
   readonly input_audio_transcription?: { readonly model: string; readonly language?: string; readonly prompt?: string }
   readonly turn_detection?: TurnDetection | null
   readonly tools?: readonly FunctionTool[]

@@ -10,6 +10,21 @@ export interface TurnEnd {
   readonly toMs: number
 }
 
+/**
+ * Silence that need not be sent, because the service has ended the turn. The audio stops when the gateway has heard no
+ * voice for `PAUSE_AFTER_MS` since the last voice, and when the service hears none either. It goes on with the first
+ * frame that has voice or of which this is not known, and with `PAUSE_PRE_ROLL_MS` from before it.
+ */
+export interface UplinkPause {
+  /** The same silence where the service reported no turn since the last voice: it may still wait for the turn's end. */
+  readonly unreportedMs: number
+  /**
+   * Tells the service that no audio follows for now, so that it waits for none. Without it the audio stops only in a
+   * session that has reported the end of a turn before: another service may report none, and wait for silence.
+   */
+  readonly told?: () => void
+}
+
 /** How much audio goes into one message: always `messageMs`; around the end of a turn, where it is known, one frame. */
 interface MessageLength {
   readonly messageMs: number
@@ -23,6 +38,17 @@ interface MessageLength {
 const MESSAGE_MS = 60
 /** The gateway's voice detection and a service's may put the last voice this far apart. */
 const LAST_VOICE_DOUBT_MS = 300
+
+/** Longer than the pauses within speech, and than the silence that usual turn detection waits for. */
+const PAUSE_AFTER_MS = 800
+/** More than the 300 ms before speech that OpenAI's service keeps, and than the gateway's voice detection may be late. */
+const PAUSE_PRE_ROLL_MS = 400
+
+/** @param turnEnd  when the service ends turns; null where the gateway does: then it sends speech only anyway */
+export function silencePause(turnEnd: TurnEnd | null, told?: () => void): UplinkPause | null {
+  if (turnEnd === null) return null
+  return { unreportedMs: Math.max(PAUSE_AFTER_MS, turnEnd.toMs), ...(told === undefined ? {} : { told }) }
+}
 
 /** @param silenceMs  the silence after which the service ends a turn */
 export function turnEndAfter(silenceMs: number): TurnEnd {
@@ -43,6 +69,8 @@ export interface CallerUplinkOptions extends MessageLength {
   readonly waitingMsMax: number
   /** How much audio from before `open` is kept at most, so that the onset of speech is not lost. */
   readonly preRollMs: number
+  /** Where silence between turns is not sent; null or absent: all audio is sent while open. */
+  readonly pause?: UplinkPause | null
   /** Sends the first `length` bytes (s16le). False: not now; they are offered again later. */
   readonly send: (pcm: Buffer, length: number) => boolean
 }
@@ -51,6 +79,9 @@ interface Batch {
   readonly bytes: Buffer
   length: number
 }
+
+// Shared by all calls of a thread: what a pause kept is sent at once, as one message.
+let joined = Buffer.alloc(0)
 
 /**
  * Collects the caller's frames into messages for a backend, and keeps messages that cannot be sent yet.
@@ -68,16 +99,25 @@ interface Batch {
  * Between `turnBegan` and `turnEnded`, when the service hears speech, silence stays short beyond `toMs`. A frame of
  * which it is not known whether it has voice is sent at once too.
  *
+ * With a `pause`, silence between turns is not sent:
+ *
+ *     open   --silence, and no turn is open--> paused  `told`; only the last PAUSE_PRE_ROLL_MS are kept
+ *     paused --a frame that may have voice, or `turnBegan`--> open, with the kept audio as one message
+ *
  * Batches are reused, so a silent or streaming call allocates nothing here.
  */
 export class CallerUplink {
   /** Audio dropped because it had waited too long. */
   droppedMs = 0
   messages = 0
+  /** Silence that was not sent because no turn was open. */
+  silenceMs = 0
   readonly #options: CallerUplinkOptions
   readonly #batchBytes: number
   readonly #waitingMax: number
   readonly #preRollMax: number
+  readonly #pausedMax: number
+  readonly #pause: UplinkPause | null
   readonly #waiting: Batch[] = []
   readonly #spare: Batch[] = []
   #filling: Batch
@@ -89,12 +129,20 @@ export class CallerUplink {
   #quietMs = Infinity
   /** The service hears speech. */
   #turnOpen = false
+  #paused = false
+  /** Frames without voice since the last one that may have had voice. */
+  #silentMs = 0
+  /** The service has ended a turn in this session; and one since the last voice. */
+  #reports = false
+  #turnOver = false
 
   constructor(options: CallerUplinkOptions) {
     this.#options = options
     this.#batchBytes = msToSamples(options.messageMs, options.sampleRateHz) * BYTES_PER_SAMPLE
     this.#waitingMax = Math.ceil(options.waitingMsMax / options.messageMs)
     this.#preRollMax = Math.ceil(options.preRollMs / options.messageMs)
+    this.#pause = options.pause ?? null
+    this.#pausedMax = Math.ceil(PAUSE_PRE_ROLL_MS / options.messageMs)
     this.#filling = this.#batch()
   }
 
@@ -114,6 +162,7 @@ export class CallerUplink {
     const kept = Math.ceil(keptMs / this.#options.messageMs)
     if (!this.#open) while (this.#waiting.length > kept) this.#recycle(this.#waiting.shift())
     this.#open = true
+    this.#paused = false
     this.#drain()
   }
 
@@ -124,7 +173,7 @@ export class CallerUplink {
 
   /** Sends nothing more; the newest audio is kept for the next `open`. */
   close(): void {
-    this.#open = false
+    this.#open = this.#paused = false
     while (this.#waiting.length > this.#preRollMax) this.#recycle(this.#waiting.shift())
   }
 
@@ -139,11 +188,13 @@ export class CallerUplink {
     this.#turnOpen = true
     // The gateway may have heard no voice: the end of this turn is near whenever it hears none.
     if (this.#quietMs === Infinity) this.#quietMs = 0
+    if (this.#paused) this.#resume()
   }
 
   /** The service has ended the turn: nothing waits for silence any more. */
   turnEnded(): void {
     this.#turnOpen = false
+    this.#reports = this.#turnOver = true
     this.#quietMs = Infinity
   }
 
@@ -151,6 +202,7 @@ export class CallerUplink {
   push(pcm: Int16Array, voiced?: boolean): void {
     const bytes = this.#bytesOf(pcm)
     const now = this.#turnMayEnd(pcm.length, voiced)
+    if (this.#pause !== null) this.#weighSilence(pcm.length, voiced)
     // A frame that is a message by itself is sent without a copy.
     if (
       this.#open &&
@@ -159,7 +211,7 @@ export class CallerUplink {
       (bytes.length === this.#batchBytes || (now && bytes.length < this.#batchBytes)) &&
       this.#offer(bytes, bytes.length)
     )
-      return
+      return this.#pauseInSilence()
     let from = 0
     while (from < bytes.length) {
       const batch = this.#filling
@@ -169,7 +221,9 @@ export class CallerUplink {
       from += length
       if (batch.length === this.#batchBytes) this.#full()
     }
-    if (now) this.#sendCollected()
+    if (this.#paused && voiced !== false) this.#resume()
+    else if (now) this.#sendCollected()
+    this.#pauseInSilence()
   }
 
   /** Sends a message that is not full yet: the caller has stopped and waits for an answer. */
@@ -201,6 +255,39 @@ export class CallerUplink {
     return this.#quietMs > turnEnd.fromMs && (this.#turnOpen || this.#quietMs <= turnEnd.toMs)
   }
 
+  #weighSilence(samples: number, voiced: boolean | undefined): void {
+    if (voiced === false) {
+      this.#silentMs += samplesToMs(samples, this.#options.sampleRateHz)
+    } else {
+      this.#silentMs = 0
+      this.#turnOver = false
+    }
+  }
+
+  #pauseInSilence(): void {
+    const pause = this.#pause
+    if (pause === null || !this.#open || this.#turnOpen || this.#waiting.length > 0) return
+    if (this.#silentMs < (this.#turnOver ? PAUSE_AFTER_MS : pause.unreportedMs)) return
+    if (!this.#reports && pause.told === undefined) return
+    this.#open = false
+    this.#paused = true
+    pause.told?.()
+  }
+
+  /** Sends what the pause kept as one message. */
+  #resume(): void {
+    this.#open = true
+    this.#paused = false
+    let length = this.#filling.length
+    for (const batch of this.#waiting) length += batch.length
+    if (joined.length < length) joined = Buffer.allocUnsafeSlow(length)
+    let at = 0
+    for (const batch of this.#waiting) at += batch.bytes.copy(joined, at, 0, batch.length)
+    this.#filling.bytes.copy(joined, at, 0, this.#filling.length)
+    // Refused, they wait as they are.
+    if (this.#offer(joined, length)) this.clear()
+  }
+
   /** Sends a message that is not full yet, unless `send` refuses: then it goes on filling. */
   #sendCollected(): void {
     const batch = this.#filling
@@ -218,11 +305,13 @@ export class CallerUplink {
     }
     this.#waiting.push(batch)
     if (this.#open) this.#drain()
-    const max = this.#open ? this.#waitingMax : this.#preRollMax
+    const max = this.#open ? this.#waitingMax : this.#paused ? this.#pausedMax : this.#preRollMax
     while (this.#waiting.length > max) {
       const oldest = this.#waiting.shift()
-      if (this.#open && oldest !== undefined) {
-        this.droppedMs += samplesToMs(oldest.length / BYTES_PER_SAMPLE, this.#options.sampleRateHz)
+      if (oldest !== undefined) {
+        const ms = samplesToMs(oldest.length / BYTES_PER_SAMPLE, this.#options.sampleRateHz)
+        if (this.#open) this.droppedMs += ms
+        else if (this.#paused) this.silenceMs += ms
       }
       this.#recycle(oldest)
     }

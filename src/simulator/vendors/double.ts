@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { isSampleRateHz } from '../../core/units.js'
+import { G711 } from '../../media/pcm.js'
 import { isPureTone } from '../../media/vad/pure-tone.js'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
@@ -156,6 +157,11 @@ export interface Turns {
 }
 
 /** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
+/** The coding of a format's samples by its type, such as `audio/pcma`; null for samples as they are. */
+export function lawOfFormat(type: string | undefined): (typeof G711)[keyof typeof G711] | null {
+  return type === 'audio/pcmu' ? G711.pcmu : type === 'audio/pcma' ? G711.pcma : null
+}
+
 export class LevelDetector {
   heardMs = 0
   #sampleRateHz: number
@@ -173,6 +179,14 @@ export class LevelDetector {
 
   get speaking(): boolean {
     return this.#speaking
+  }
+
+  /** No audio follows for now. @returns true when this ends speech */
+  end(): boolean {
+    const spoke = this.#speaking
+    this.#speaking = false
+    this.#loudMs = 0
+    return spoke
   }
 
   /** @returns the edges in this audio, in order */

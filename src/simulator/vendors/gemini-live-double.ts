@@ -214,6 +214,7 @@ class GeminiDoubleSession {
     if (input?.audio !== undefined) return this.#hear(input.audio.data ?? '', input.audio.mimeType ?? '')
     if (input?.activityStart !== undefined) return this.#activityStart()
     if (input?.activityEnd !== undefined) return this.#activityEnd()
+    if (input?.audioStreamEnd === true && this.#detector.end()) this.#answerCaller()
     if (input?.text !== undefined) {
       this.texts.push(input.text)
       this.#mind.told?.('caller', input.text)

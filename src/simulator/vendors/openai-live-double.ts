@@ -2,13 +2,14 @@ import type { IncomingMessage } from 'node:http'
 import type { ClientEvent, ServerEvent, SessionConfig, SessionResource } from 'openai/resources/live/live'
 import type { ResponseInputItem } from 'openai/resources/responses/responses'
 import type { WebSocket } from 'ws'
-import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
+import { samplesOf } from '../../media/pcm.js'
 import {
   type DoubleModel,
   type DoubleOptions,
   keyRefusal,
   LevelDetector,
   type ModelReply,
+  lawOfFormat,
   type Refusal,
   SocketDouble,
   soon,
@@ -343,10 +344,8 @@ class LiveDoubleSession {
     const bytes = Buffer.from(audio, 'base64')
     if (bytes.toString('base64') !== audio) return this.error('invalid_value', 'Invalid base64 audio.', 'audio')
     const expanded = new Int16Array(bytes.length)
-    const samples =
-      this.config?.audio?.format?.type === 'audio/pcmu'
-        ? expanded.subarray(0, decodeMuLaw(bytes, expanded))
-        : samplesOf(bytes)
+    const law = lawOfFormat(this.config?.audio?.format?.type)
+    const samples = law === null ? samplesOf(bytes) : expanded.subarray(0, law.decode(bytes, expanded))
     const fromMs = this.callerAudioMs
     this.#mind.hear?.(samples, this.#rateHz)
     this.callerAudioMs += (samples.length * 1000) / this.#rateHz
@@ -492,9 +491,10 @@ class LiveDoubleSession {
 
   #sound(samples: Int16Array): void {
     let bytes = Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)
-    if (this.config?.audio?.format?.type === 'audio/pcmu') {
+    const law = lawOfFormat(this.config?.audio?.format?.type)
+    if (law !== null) {
       bytes = Buffer.alloc(samples.length)
-      encodeMuLaw(samples, bytes)
+      law.encode(samples, bytes)
     }
     this.#sentMs += (samples.length * 1000) / this.#rateHz
     this.send({ type: 'session.output_audio.delta', delta: bytes.toString('base64') })

@@ -8,13 +8,14 @@ import type {
   RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
 import type { WebSocket } from 'ws'
-import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
+import { samplesOf } from '../../media/pcm.js'
 import {
   type DoubleModel,
   type DoubleOptions,
   keyRefusal,
   LevelDetector,
   type ModelReply,
+  lawOfFormat,
   type Refusal,
   SocketDouble,
   soundOf,
@@ -277,18 +278,14 @@ class OpenAiDoubleSession {
     return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
   }
 
-  get #pcmu(): boolean {
-    return this.config?.audio?.input?.format?.type === 'audio/pcmu'
-  }
-
   get #inputRateHz(): number {
     const format = this.config?.audio?.input?.format
-    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
+    return lawOfFormat(format?.type) !== null ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
   }
 
   get #outputRateHz(): number {
     const format = this.config?.audio?.output?.format
-    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
+    return lawOfFormat(format?.type) !== null ? 8000 : format?.type === 'audio/pcm' ? (format.rate ?? 24_000) : 24_000
   }
 
   get #listens(): boolean {
@@ -313,7 +310,8 @@ class OpenAiDoubleSession {
     const bytes = Buffer.from(audio, 'base64')
     if (bytes.toString('base64') !== audio) return this.error('invalid_value', 'Invalid base64 audio.', eventId)
     const pcm = new Int16Array(bytes.length)
-    const samples = this.#pcmu ? pcm.subarray(0, decodeMuLaw(bytes, pcm)) : samplesOf(bytes)
+    const law = lawOfFormat(this.config?.audio?.input?.format?.type)
+    const samples = law === null ? samplesOf(bytes) : pcm.subarray(0, law.decode(bytes, pcm))
     const ms = (samples.length * 1000) / this.#inputRateHz
     // Where the client marks the turns, it sends speech only.
     if (!this.#listens && this.#utterance === 0) this.#mind.callerStarted?.()
@@ -462,11 +460,10 @@ class OpenAiDoubleSession {
     const piece = (): void => {
       const end = Math.min(pcm.length, at + step)
       const samples = pcm.subarray(at, end)
-      const bytes =
-        this.config?.audio?.output?.format?.type === 'audio/pcmu'
-          ? this.#muLaw(samples)
-          : Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)
-      this.send({ type: 'response.output_audio.delta', ...place, delta: bytes.toString('base64') })
+      const law = lawOfFormat(this.config?.audio?.output?.format?.type)
+      const bytes = Buffer.from(samples.slice().buffer)
+      const length = law === null ? bytes.length : law.encode(samples, bytes)
+      this.send({ type: 'response.output_audio.delta', ...place, delta: bytes.toString('base64', 0, length) })
       this.#sentMs.set(
         itemId,
         (this.#sentMs.get(itemId) ?? 0) + Math.round((samples.length * 1000) / this.#outputRateHz),
@@ -508,12 +505,6 @@ class OpenAiDoubleSession {
         this.send({ type: 'response.output_audio_transcript.delta', ...place, delta: word })
     }
     answer.timer = setTimeout(go, 0)
-  }
-
-  #muLaw(samples: Int16Array): Buffer {
-    const bytes = Buffer.alloc(samples.length)
-    encodeMuLaw(samples, bytes)
-    return bytes
   }
 
   #endSpeech(
