@@ -1,7 +1,7 @@
 import { rmSync, truncateSync } from 'node:fs'
 import { request } from 'node:http'
 import t from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { get, newSid, post, rawRequest, ring, ringing, startGateway, upgradeStatus } from './gateway.js'
 import { until } from '../support/until.js'
 import { storedFile } from '../support/stored-file.js'

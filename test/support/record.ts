@@ -1,5 +1,5 @@
-import { CALL_RECORD_VERSION } from '../../src/call/record.js'
-import type { CallRecord } from '../../src/call/record.js'
+import { CALL_RECORD_VERSION } from '../../src/call/documents/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 
 /** The record of a plain call that went well, with changes. */
 export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
