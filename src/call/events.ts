@@ -7,7 +7,7 @@ import type { EscalationPacket } from './documents/handoff.js'
 import { endReasonSchema, escalationOutcomeSchema, escalationStrategySchema } from './documents/record.js'
 import type { CallOutcome, CallbackAsk, EndReason } from './documents/record.js'
 
-export const escalationStepSchema = z
+const escalationStepSchema = z
   .discriminatedUnion('type', [
     /**
      * Finish what is being said, then close the stream: the carrier will ask how to continue. `mayBeSilent`: the carrier

@@ -553,7 +553,7 @@ export function refusedHandoff(refused: RefusedCall, startedAtWallMs: number): H
 /** In the record of a call whose path names no agent. */
 const NO_AGENT = 'none'
 
-function recordWithoutStream(
+export function recordWithoutStream(
   call: Pick<NewCall, 'callSid' | 'agent' | 'direction' | 'from' | 'to'>,
   startedAtWallMs: number,
   masksNumbers: boolean,

@@ -108,7 +108,7 @@ const { callSid, agent, direction, rehomes } = callRecordSchema.shape
  * calendar times; the others are elapsed milliseconds, because the clocks of two nodes may differ. It was written by
  * another process, perhaps of another version, so nothing in it is taken on trust.
  */
-export const keptCallSchema = z.object({
+const keptCallSchema = z.object({
   version: z.literal(KEPT_CALL_VERSION),
   /** Name of the node that wrote it. */
   node: z.string(),
