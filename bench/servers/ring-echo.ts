@@ -1,4 +1,4 @@
-import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/call-view.js'
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../../src/call/documents/call-view.js'
 import { Worker } from 'node:worker_threads'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { CallSid } from '../../src/core/ids.js'

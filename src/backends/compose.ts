@@ -1,5 +1,5 @@
 import type { ResamplerBank } from '../media/resample/resampler.js'
-import type { CallCost } from '../call/record.js'
+import type { CallCost } from '../call/documents/record.js'
 import type { Backend, BackendFactory } from './backend.js'
 import type { Circuits } from './failover/circuit-breaker.js'
 import { BudgetBackend } from './budget.js'

@@ -1,5 +1,5 @@
 import type { BackendUsage } from '../call/backend-events.js'
-import type { CallCost, ModelCost } from '../call/record.js'
+import type { CallCost, ModelCost } from '../call/documents/record.js'
 import { addUsage, noUsage } from '../call/usage.js'
 import type { UsageSums } from '../call/usage.js'
 import { costOf } from './prices.js'

@@ -1,13 +1,5 @@
-/**
- * Events from a backend to the call. The types are in this pure layer because the session decides by them;
- * `src/backends/backend.ts` is the contract that uses them.
- *
- * Every event that belongs to a response carries the response's `generation`: a number that the backend raises
- * with each response it starts. The session drops all events of a generation that it has interrupted, however late they
- * come.
- */
-export type BackendErrorCode =
-  'auth' | 'rate_limit' | 'quota' | 'session_expired' | 'bad_request' | 'network' | 'timeout' | 'internal'
+import { z } from 'zod'
+import type { DocumentOf } from './documents/document.js'
 
 /**
  * What the agent waits for: a word or two, a number that may be whole, one that is not yet (or has not begun), or
@@ -21,112 +13,121 @@ export type CallerExpectation = (typeof CALLER_EXPECTATIONS)[number]
  * is absent, never 0, because the price depends on it. A service that uses several models (a delegate, a recogniser, a
  * voice) reports each in an event of its own, with its `model`.
  */
-export interface BackendUsage {
-  /** All input tokens: text, audio and images, cached ones too. */
-  readonly inputTokens: number
-  /** With the tokens of the model's reasoning, which are text. */
-  readonly outputTokens: number
-  /** Caller audio sent. */
-  readonly audioInMs: number
-  /** Agent audio received. */
-  readonly audioOutMs: number
-  /** The model whose figures these are; absent: the one that the backend is set to. */
-  readonly model?: string
-  /** Text among the input tokens, cached ones too. */
-  readonly inputTextTokens?: number
-  /** Audio among the input tokens, cached ones too. */
-  readonly inputAudioTokens?: number
-  /** Input tokens from the service's cache, text and audio: a part of `inputTokens`. */
-  readonly inputCachedTokens?: number
-  /** Audio among `inputCachedTokens`. */
-  readonly inputCachedAudioTokens?: number
-  readonly outputTextTokens?: number
-  readonly outputAudioTokens?: number
-  /** Time that the service charges for: of the connected session, or of the audio that it transcribed. */
-  readonly sessionSeconds?: number
-  /** Characters of the text that was synthesised, of services that charge for them. */
-  readonly speechCharacters?: number
-}
+export const usageSchemaOf = (figure: z.ZodNumber) =>
+  z.object({
+    /** All input tokens: text, audio and images, cached ones too. */
+    inputTokens: figure,
+    /** With the tokens of the model's reasoning, which are text. */
+    outputTokens: figure,
+    /** Caller audio sent. */
+    audioInMs: figure,
+    /** Agent audio received. */
+    audioOutMs: figure,
+    /** The model whose figures these are; absent: the one that the backend is set to. */
+    model: z.string().exactOptional(),
+    /** Text among the input tokens, cached ones too. */
+    inputTextTokens: figure.exactOptional(),
+    /** Audio among the input tokens, cached ones too. */
+    inputAudioTokens: figure.exactOptional(),
+    /** Input tokens from the service's cache, text and audio: a part of `inputTokens`. */
+    inputCachedTokens: figure.exactOptional(),
+    /** Audio among `inputCachedTokens`. */
+    inputCachedAudioTokens: figure.exactOptional(),
+    outputTextTokens: figure.exactOptional(),
+    outputAudioTokens: figure.exactOptional(),
+    /** Time that the service charges for: of the connected session, or of the audio that it transcribed. */
+    sessionSeconds: figure.exactOptional(),
+    /** Characters of the text that was synthesised, of services that charge for them. */
+    speechCharacters: figure.exactOptional(),
+  })
+export type BackendUsage = DocumentOf<ReturnType<typeof usageSchemaOf>>
 
-export type BackendEvent =
-  /** Ready for audio; exactly once. */
-  | { readonly type: 'ready' }
-  /** The backend began to answer. */
-  | { readonly type: 'turn-start'; readonly generation: number }
-  /** The last sample of `itemId` was delivered. */
-  | { readonly type: 'audio-done'; readonly generation: number; readonly itemId: string }
-  | {
-      readonly type: 'turn-done'
-      readonly generation: number
-      readonly status: 'completed' | 'cancelled' | 'failed'
-      readonly reason?: string
-    }
-  /** From the backend's own VAD (only with `capabilities.serverVad`). */
-  | { readonly type: 'speech-started' }
-  | { readonly type: 'speech-stopped' }
-  /**
-   * More words of the current speech were recognised; the transcript follows when the speech ends. Sent each time the
-   * number of words grows. A backend that sends partial transcripts does not need it.
-   */
-  | { readonly type: 'understood' }
-  /** What the caller will most likely say now; it decides how long a pause ends the turn. Until the next of these. */
-  | { readonly type: 'expects'; readonly what: CallerExpectation }
-  /** The backend cancelled its own response because the caller spoke. */
-  | { readonly type: 'interrupted'; readonly generation: number }
-  /**
-   * Words. `final` false may be followed by a longer text of the same item. Caller and agent entries are not
-   * ordered relative to each other.
-   */
-  | {
-      readonly type: 'transcript'
-      readonly role: 'caller' | 'agent'
-      readonly text: string
-      readonly final: boolean
-      readonly itemId: string
-      readonly generation: number
-    }
-  /**
-   * Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. `quiet`:
-   * the model says nothing when it gets the result, unless the tool failed. `background`: it asks in advance, and speaks
-   * of the result when the caller wants to know.
-   */
-  | {
-      readonly type: 'tool-call'
-      readonly callId: string
-      readonly name: string
-      readonly args: Readonly<Record<string, unknown>>
-      readonly generation: number
-      readonly invalid?: string
-      readonly quiet?: true
-      readonly background?: true
-    }
-  | { readonly type: 'tool-cancel'; readonly callIds: readonly string[] }
-  /** `backend`: which of several backends used it; absent: the one that answers. */
-  | { readonly type: 'usage'; readonly usage: BackendUsage; readonly backend?: string }
-  | {
-      readonly type: 'error'
-      readonly code: BackendErrorCode
-      readonly message: string
-      readonly fatal: boolean
-      readonly retryable: boolean
-    }
-  /** The service will end the session in `inMs`; the gateway prepares a replacement. */
-  | { readonly type: 'expiring'; readonly inMs: number }
-  /**
-   * Another backend, or another session of the same backend (`reason` rotation), answers from here on, `gapMs` after
-   * the previous one was lost. It has the history of the call and the input that had no answer yet.
-   */
-  | {
-      readonly type: 'failover'
-      readonly from: string
-      readonly to: string
-      readonly gapMs: number
-      readonly reason: string
-    }
-  /** Failover takes long, so the caller should hear a filler. */
-  | { readonly type: 'holding' }
-  /** Exactly once, as the last event. */
-  | { readonly type: 'closed'; readonly code: number; readonly reason: string; readonly clean: boolean }
+/**
+ * Events from a backend to the call. The types are in this pure layer because the session decides by them;
+ * `src/backends/backend.ts` is the contract that uses them.
+ *
+ * Every event that belongs to a response carries the response's `generation`: a number that the backend raises
+ * with each response it starts. The session drops all events of a generation that it has interrupted, however late they
+ * come.
+ */
+export const backendEventSchema = z
+  .discriminatedUnion('type', [
+    /** Ready for audio; exactly once. */
+    z.object({ type: z.literal('ready') }),
+    /** The backend began to answer. */
+    z.object({ type: z.literal('turn-start'), generation: z.number() }),
+    /** The last sample of `itemId` was delivered. */
+    z.object({ type: z.literal('audio-done'), generation: z.number(), itemId: z.string() }),
+    z.object({
+      type: z.literal('turn-done'),
+      generation: z.number(),
+      status: z.enum(['completed', 'cancelled', 'failed']),
+      reason: z.string().exactOptional(),
+    }),
+    /** From the backend's own VAD (only with `capabilities.serverVad`). */
+    z.object({ type: z.literal('speech-started') }),
+    z.object({ type: z.literal('speech-stopped') }),
+    /**
+     * More words of the current speech were recognised; the transcript follows when the speech ends. Sent each time the
+     * number of words grows. A backend that sends partial transcripts does not need it.
+     */
+    z.object({ type: z.literal('understood') }),
+    /** What the caller will most likely say now; it decides how long a pause ends the turn. Until the next of these. */
+    z.object({ type: z.literal('expects'), what: z.enum(CALLER_EXPECTATIONS) }),
+    /** The backend cancelled its own response because the caller spoke. */
+    z.object({ type: z.literal('interrupted'), generation: z.number() }),
+    /**
+     * Words. `final` false may be followed by a longer text of the same item. Caller and agent entries are not
+     * ordered relative to each other.
+     */
+    z.object({
+      type: z.literal('transcript'),
+      role: z.enum(['caller', 'agent']),
+      text: z.string(),
+      final: z.boolean(),
+      itemId: z.string(),
+      generation: z.number(),
+    }),
+    /**
+     * Each `callId` is answered exactly once with `toolResult`. `invalid` names what is wrong with the arguments. `quiet`:
+     * the model says nothing when it gets the result, unless the tool failed. `background`: it asks in advance, and speaks
+     * of the result when the caller wants to know.
+     */
+    z.object({
+      type: z.literal('tool-call'),
+      callId: z.string(),
+      name: z.string(),
+      args: z.record(z.string(), z.unknown()),
+      generation: z.number(),
+      invalid: z.string().exactOptional(),
+      quiet: z.literal(true).exactOptional(),
+      background: z.literal(true).exactOptional(),
+    }),
+    z.object({ type: z.literal('tool-cancel'), callIds: z.array(z.string()) }),
+    /** `backend`: which of several backends used it; absent: the one that answers. */
+    z.object({ type: z.literal('usage'), usage: usageSchemaOf(z.number()), backend: z.string().exactOptional() }),
+    z.object({
+      type: z.literal('error'),
+      code: z.enum(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal']),
+      message: z.string(),
+      fatal: z.boolean(),
+      retryable: z.boolean(),
+    }),
+    /** The service will end the session in `inMs`; the gateway prepares a replacement. */
+    z.object({ type: z.literal('expiring'), inMs: z.number() }),
+    /**
+     * Another backend, or another session of the same backend (`reason` rotation), answers from here on, `gapMs` after
+     * the previous one was lost. It has the history of the call and the input that had no answer yet.
+     */
+    z.object({ type: z.literal('failover'), from: z.string(), to: z.string(), gapMs: z.number(), reason: z.string() }),
+    /** Failover takes long, so the caller should hear a filler. */
+    z.object({ type: z.literal('holding') }),
+    /** Exactly once, as the last event. */
+    z.object({ type: z.literal('closed'), code: z.number(), reason: z.string(), clean: z.boolean() }),
+  ])
+  .meta({ id: 'backend-event' })
+export type BackendEvent = DocumentOf<typeof backendEventSchema>
+export type BackendErrorCode = Extract<BackendEvent, { type: 'error' }>['code']
 
 /**
  * Who waits for the result of a tool call: the model, which then speaks (`now`); the model, if it failed (`failure`);

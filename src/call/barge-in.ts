@@ -1,5 +1,5 @@
 import type { BargeInOptions } from './call-options.js'
-import type { BargeInRecord } from './record.js'
+import type { BargeInRecord } from './documents/record.js'
 
 /** State at the moment when the caller began to speak over the agent. */
 export interface BargeInStart {

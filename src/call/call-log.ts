@@ -1,47 +1,84 @@
+import { z } from 'zod'
 import { CALL_RECORDS_MAX, CLAIMS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
-import type { BargeInRecord, ClaimRecord, PlayedTimes, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+import {
+  anyArguments,
+  bargeIn,
+  claim,
+  measuredMs,
+  playedTimes,
+  toolCall,
+  transcriptEntry,
+  turn,
+} from './documents/record.js'
+import type { BargeInRecord, ClaimRecord, TranscriptEntry, TurnRecord } from './documents/record.js'
+import type { DocumentOf } from './documents/document.js'
 
-/**
- * How a tool call ended:
- * - `answered`: the tool ran, and the model got its result or error;
- * - `built-in`: the session performed it itself;
- * - `refused`: it was not run (unknown name, invalid arguments, too many at once);
- * - `cancelled`: the backend cancelled it, or the call ended first;
- * - `overdue`: no result came in time;
- * - `lost`: the worker died while it ran.
- */
-export type ToolCallEnd = 'answered' | 'built-in' | 'refused' | 'cancelled' | 'overdue' | 'lost'
+// Of the log, times are as they were measured.
+export const loggedTranscriptSchema = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
+const turnSchema = turn(measuredMs).meta({ id: 'turn' })
+const bargeInSchema = bargeIn(measuredMs).meta({ id: 'barge-in' })
+const claimSchema = claim(measuredMs).meta({ id: 'claim' })
 
 /** A tool call, with the complete arguments and result that its record leaves out. */
-export interface LoggedToolCall {
-  readonly callId: string
-  readonly end: ToolCallEnd
-  readonly record: ToolCallRecord
-  /** As the model gave them; the record leaves out the proof of identity. */
-  readonly args: Readonly<Record<string, unknown>>
-  readonly result: unknown
-}
+const loggedToolCallSchema = z
+  .object({
+    callId: z.string(),
+    end: z.enum([
+      /** The tool ran, and the model got its result or error. */
+      'answered',
+      /** The session performed it itself. */
+      'built-in',
+      /** It was not run: unknown name, invalid arguments, too many at once. */
+      'refused',
+      /** The backend cancelled it, or the call ended first. */
+      'cancelled',
+      /** No result came in time. */
+      'overdue',
+      /** The worker died while it ran. */
+      'lost',
+    ]),
+    record: toolCall(measuredMs).meta({ id: 'tool-call' }),
+    /** As the model gave them; the record leaves out the proof of identity. */
+    args: anyArguments,
+    result: z.unknown().default(null),
+  })
+  .meta({ id: 'logged-tool-call' })
+export type LoggedToolCall = DocumentOf<typeof loggedToolCallSchema>
+export type ToolCallEnd = LoggedToolCall['end']
 
 /** One complete entry of the call log. Plain JSON. */
-export type CallLogEntry =
-  | { readonly kind: 'transcript'; readonly record: TranscriptEntry }
-  | ({ readonly kind: 'tool-call' } & LoggedToolCall)
-  | { readonly kind: 'turn'; readonly record: TurnRecord }
-  | { readonly kind: 'barge-in'; readonly record: BargeInRecord }
-  | { readonly kind: 'claim'; readonly record: ClaimRecord }
-  /** Caller-perceived latency of a turn in the log; the worker measures it on the outbound track. */
-  | { readonly kind: 'turn-played'; readonly callerStoppedMs: number; readonly ear: PlayedTimes }
+export const callLogEntrySchema = z
+  .discriminatedUnion('kind', [
+    z.object({ kind: z.literal('transcript'), record: loggedTranscriptSchema }),
+    loggedToolCallSchema.extend({ kind: z.literal('tool-call') }),
+    z.object({ kind: z.literal('turn'), record: turnSchema }),
+    z.object({ kind: z.literal('barge-in'), record: bargeInSchema }),
+    z.object({ kind: z.literal('claim'), record: claimSchema }),
+    /** Caller-perceived latency of a turn in the log; the worker measures it on the outbound track. */
+    z.object({ kind: z.literal('turn-played'), callerStoppedMs: measuredMs, ear: playedTimes(measuredMs) }),
+  ])
+  .meta({ id: 'call-log-entry' })
+export type CallLogEntry = DocumentOf<typeof callLogEntrySchema>
 
 /** The contents of a log. Plain JSON; another worker gets it with the checkpoint. */
-export interface CallLogRecords {
-  readonly transcript: readonly TranscriptEntry[]
-  readonly toolCalls: readonly LoggedToolCall[]
-  readonly turns: readonly TurnRecord[]
-  readonly bargeIns: readonly BargeInRecord[]
-  readonly claims: readonly ClaimRecord[]
-  /** Number of oldest entries that each list dropped because it was full. */
-  readonly dropped: Readonly<Record<'transcript' | 'toolCalls' | 'turns' | 'bargeIns' | 'claims', number>>
-}
+export const callLogSchema = z
+  .object({
+    transcript: z.array(loggedTranscriptSchema),
+    toolCalls: z.array(loggedToolCallSchema),
+    turns: z.array(turnSchema),
+    bargeIns: z.array(bargeInSchema),
+    claims: z.array(claimSchema).default([]),
+    /** Number of oldest entries that each list dropped because it was full. */
+    dropped: z.object({
+      transcript: z.int(),
+      toolCalls: z.int(),
+      turns: z.int(),
+      bargeIns: z.int(),
+      claims: z.int().default(0),
+    }),
+  })
+  .meta({ id: 'call-log' })
+export type CallLogRecords = DocumentOf<typeof callLogSchema>
 
 /**
  * What happened in a call, in order and bounded. The session keeps one log and emits each entry as an output. The main
@@ -53,7 +90,7 @@ export class CallLog implements CallLogRecords {
   readonly turns: TurnRecord[]
   readonly bargeIns: BargeInRecord[]
   readonly claims: ClaimRecord[]
-  readonly dropped: { transcript: number; toolCalls: number; turns: number; bargeIns: number; claims: number }
+  readonly dropped: Record<keyof CallLogRecords['dropped'], number>
 
   /** @param before  the log of the call's previous worker */
   constructor(before?: CallLogRecords) {

@@ -1,188 +1,236 @@
-import type { ClaimOptions } from './claim-audit.js'
+import { z } from 'zod'
+import type { DocumentOf } from './documents/document.js'
+
+const speechSchema = z.object({
+  /** Voice without a pause that begins a segment of caller speech. */
+  onsetMs: z.number(),
+  /** The same over the agent's speech, where most of that voice is doubtful: it may be music or a noise. Not less. */
+  doubtfulOnsetMs: z.number().default(0),
+  /** Quiet after the last voiced sample that ends the segment; adaptive: of open speech on a good line. */
+  endOfSpeechMs: z.number(),
+  /** The quiet follows from what is expected and how this caller pauses. */
+  adaptive: z.boolean(),
+  /** Voice in one segment that makes it speech rather than comfort noise or a click. */
+  realSpeechMs: z.number(),
+})
+
+const bargeInSchema = z.object({
+  /** Voice since the onset after which the agent's speech is discarded. */
+  commitMs: z.number(),
+  /** The same where most of that voice is doubtful: it may be music. */
+  doubtfulCommitMs: z.number(),
+  /** "Mm-hm", "sawa": who says that while the agent speaks is listening. Null: a short sound interrupts like any other. */
+  backchannel: z
+    .object({
+      /** Voice over the agent that may still be one. */
+      maxMs: z.number(),
+      /** Words that are one, in any combination; only backends that recognise speech for the gateway need them. */
+      words: z.array(z.string()),
+    })
+    .nullable(),
+  /** A voice this much quieter than the caller's is somebody else's and interrupts nothing; null: every voice counts. */
+  quieterDb: z.number().nullable(),
+  /** Paused speech resumes after this, once the caller is quiet, unless the interruption was committed. */
+  resumeAfterMs: z.number(),
+  /** How long the caller must have been quiet before paused speech resumes. */
+  quietMs: z.number(),
+  /** A digit interrupts speech too. */
+  onDtmf: z.boolean(),
+  protectGreeting: z.boolean(),
+  protectEscalation: z.boolean(),
+})
+
+const silenceSchema = z.object({
+  /** Quiet of both sides before a prompt, and after the last prompt before the goodbye. */
+  afterMs: z.number(),
+  /** The same for the first prompt of a caller who has not spoken yet. Default, and at least: `afterMs`. */
+  firstAfterMs: z.number().exactOptional(),
+  /** Said to such a caller in place of the first prompt: an offer, not a doubt. Default: the first prompt. */
+  firstPrompt: z.string().nullable().exactOptional(),
+  /** The prompts of the call, in order; empty: straight to the goodbye. */
+  prompts: z.array(z.string()),
+})
+
+const putOnHoldSchema = z.object({
+  /** Voice without words after which, once we have asked, the agent waits quietly. */
+  afterMs: z.number(),
+  /** How long it waits for words before it offers a call back or says goodbye. */
+  maxMs: z.number(),
+})
+
+const rulesSchema = z.object({
+  /** Phrases of an angry caller, and how many of their utterances must contain one. */
+  words: z.object({ phrases: z.array(z.string()), times: z.number() }).nullable(),
+  /** Field of the verified identity; if it is true, the caller is escalated at once. */
+  vip: z.string().nullable(),
+  /** Number of failed tool calls plus fixes that did not help; null: no such rule. */
+  failures: z.number().nullable(),
+})
+
+/** Fields that a tool's result must have somewhere, with these values; null: any result will do. */
+export const claimResultSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).nullable()
+
+const claimsSchema = z.object({
+  /** The numbers, prices and weekdays that the agent says are judged too; null: they are not. */
+  facts: z
+    .object({
+      /** The model is told of one that nothing supports. */
+      correct: z.boolean(),
+      /** What the agent's file and the call say (`KnownFacts`). */
+      given: z.string(),
+      /** Of the callers, for "tomorrow, Friday"; null: not known. */
+      timeZone: z.string().nullable(),
+    })
+    .nullable()
+    .default(null),
+  /** The model is told of a claim that nothing supports, so that it corrects itself. */
+  correct: z.boolean(),
+  /** What the agent may claim to have done, and which tool calls make it true. */
+  rules: z.array(
+    z.object({
+      /** One of them must have succeeded in this call; empty: the agent has no tool for it, so that the claim is never true. */
+      tools: z.array(z.string()),
+      result: claimResultSchema,
+      /** Phrases by language. */
+      phrases: z.record(z.string(), z.array(z.string())),
+    }),
+  ),
+  /** Lists of words by name, for the phrases. */
+  words: z.record(z.string(), z.string()),
+  /** `ClaimLanguage`, by its name. */
+  languages: z.record(
+    z.string(),
+    z.object({
+      not: z.array(z.string()),
+      if: z.array(z.string()),
+      asks: z.array(z.string()),
+      joins: z.array(z.string()),
+      breaks: z.array(z.string()),
+    }),
+  ),
+})
+
+const escalationSchema = z.object({
+  /** Said before the stream is closed or held; null for nothing. */
+  announceText: z.string().nullable(),
+  /** Said when no human could be reached. */
+  failedText: z.string(),
+  /** Said instead outside of opening hours. */
+  closedText: z.string(),
+  /** Said before a stream is closed on a carrier that may leave the caller in silence. */
+  silentLineText: z.string(),
+  /** Null: no call backs. */
+  callback: z
+    .object({
+      /** Asked after the words that nobody could be reached; the DTMF digit 1 means yes. */
+      offerText: z.string(),
+      /** Said after the digit 1. */
+      confirmedText: z.string(),
+      /** The number that the caller calls from is not withheld. */
+      numberKnown: z.boolean(),
+    })
+    .nullable(),
+  afterFailure: z.enum(['continue', 'goodbye']),
+  /** The escalation machine must answer within this, or it counts as failed. */
+  stepTimeoutMs: z.number(),
+  /** A held stream without a human counts as failed after this. */
+  holdTimeoutMs: z.number(),
+})
 
 /**
  * The settings of one call session. Plain data without functions, because it crosses threads and a journal keeps it for
  * replay.
  */
-export interface CallSessionOptions {
-  readonly callSid: string
-  readonly agent: string
-  /** Monotonic time of the webhook that announced the call: time zero of the timeline. */
-  readonly preparedAtMs: number
-  /** Calendar time minus monotonic time, so that `nowMs + wallOffsetMs` is what `Date.now()` would return. */
-  readonly wallOffsetMs: number
-  /** The backend detects the caller's speech itself (`capabilities.serverVad`). */
-  readonly serverVad: boolean
-  /** What it takes for speech stops its answer (`capabilities.serverInterrupts`); otherwise the gateway decides that. */
-  readonly serverInterrupts: boolean
-  /** The backend uses the played duration of an interrupted item (`capabilities.truncate`). */
-  readonly truncate: boolean
-  /** The backend can be given speech that may not be meant for it (`capabilities.weighsSpeech`). */
-  readonly weighsSpeech: boolean
-  /**
-   * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
-   */
-  readonly toolNames: readonly string[]
-  /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
-  readonly greeting: string | null
-  /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
-  readonly kickOffText: string
-  /** Sent to the backend of a taken-over call when the caller still waits for an answer or for the rest of one. */
-  readonly resumeText: string
-  /** Said when a call goes on with a new stream, because the one before was lost with its node. */
-  readonly cutOffText: string
-  /** Time from the opened stream until a backend that is not ready counts as dead. */
-  readonly backendReadyTimeoutMs: number
-  /** Time limit for the first sound of an answer; two missing answers in a row mean a dead backend. */
-  readonly answerTimeoutMs: number
-  /** Said when a response failed; after RESPONSES_FAILED_MAX failures in a row the backend counts as dead. */
-  readonly responseFailedText: string
-  /** What the caller hears when the backend is dead. */
-  readonly apologyText: string
-  /** `escalate` falls back to hanging up when no escalation is set. */
-  readonly onBackendFailure: 'escalate' | 'hangup'
-  readonly goodbyeText: string
-  readonly speech: SpeechOptions
-  readonly bargeIn: BargeInOptions
-  readonly silence: SilenceOptions
-  /** What follows when the caller has said that this is all, and the agent has answered; null: nothing. */
-  readonly closing?: ClosingOptions | null
-  /** Null: sound without words is asked about again and again, and then the call ends. */
-  readonly putOnHold: PutOnHoldOptions | null
-  readonly duration: DurationOptions
-  readonly filler: FillerOptions
-  /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
-  readonly toolLimitMs: number
-  /** Set for a call that we placed: nothing is said until the input `screened` says who took it. */
-  readonly screening: ScreeningOptions | null
-  /** When the session escalates by itself; null: never. Needs `escalation`. */
-  readonly rules: RuleOptions | null
-  /** What the agent may claim to have done; null: nothing is judged. */
-  readonly claims: ClaimOptions | null
-  /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
-  readonly consentText: string | null
-  /** Null: this agent cannot escalate to a human. */
-  readonly escalation: EscalationOptions | null
-}
-
-export interface SpeechOptions {
-  /** Voice without a pause that begins a segment of caller speech. */
-  readonly onsetMs: number
-  /** The same over the agent's speech, where most of that voice is doubtful: it may be music or a noise. Not less. */
-  readonly doubtfulOnsetMs: number
-  /** Quiet after the last voiced sample that ends the segment; adaptive: of open speech on a good line. */
-  readonly endOfSpeechMs: number
-  /** The quiet follows from what is expected and how this caller pauses. */
-  readonly adaptive: boolean
-  /** Voice in one segment that makes it speech rather than comfort noise or a click. */
-  readonly realSpeechMs: number
-}
-
-export interface BargeInOptions {
-  /** Voice since the onset after which the agent's speech is discarded. */
-  readonly commitMs: number
-  /** The same where most of that voice is doubtful: it may be music. */
-  readonly doubtfulCommitMs: number
-  /** Null: a short sound interrupts like any other. */
-  readonly backchannel: BackchannelOptions | null
-  /** A voice this much quieter than the caller's is somebody else's and interrupts nothing; null: every voice counts. */
-  readonly quieterDb: number | null
-  /** Paused speech resumes after this, once the caller is quiet, unless the interruption was committed. */
-  readonly resumeAfterMs: number
-  /** How long the caller must have been quiet before paused speech resumes. */
-  readonly quietMs: number
-  /** A digit interrupts speech too. */
-  readonly onDtmf: boolean
-  readonly protectGreeting: boolean
-  readonly protectEscalation: boolean
-}
-
-/** "Mm-hm", "sawa": who says that while the agent speaks is listening. */
-interface BackchannelOptions {
-  /** Voice over the agent that may still be one. */
-  readonly maxMs: number
-  /** Words that are one, in any combination; only backends that recognise speech for the gateway need them. */
-  readonly words: readonly string[]
-}
-
-export interface PutOnHoldOptions {
-  /** Voice without words after which, once we have asked, the agent waits quietly. */
-  readonly afterMs: number
-  /** How long it waits for words before it offers a call back or says goodbye. */
-  readonly maxMs: number
-}
-
-export interface SilenceOptions {
-  /** Quiet of both sides before a prompt, and after the last prompt before the goodbye. */
-  readonly afterMs: number
-  /** The same for the first prompt of a caller who has not spoken yet. Default, and at least: `afterMs`. */
-  readonly firstAfterMs?: number
-  /** Said to such a caller in place of the first prompt: an offer, not a doubt. Default: the first prompt. */
-  readonly firstPrompt?: string | null
-  /** The prompts of the call, in order; empty: straight to the goodbye. */
-  readonly prompts: readonly string[]
-}
-
-interface ClosingOptions {
-  /** Quiet of both sides before the goodbye. */
-  readonly afterMs: number
-}
-
-interface DurationOptions {
-  readonly maxMs: number
-  readonly text: string
-}
-
-interface FillerOptions {
-  /** Used in turn; empty: no fillers. */
-  readonly texts: readonly string[]
-  /** Quiet while a tool runs before the first filler. */
-  readonly afterMs: number
-  /** Quiet after one filler before the next. */
-  readonly everyMs: number
-}
-
-interface ScreeningOptions {
-  /** Said to an answering machine before hanging up; null for nothing. */
-  readonly message: string | null
-  readonly onSilence: 'speak' | 'hang-up'
-}
-
-export interface RuleOptions {
-  /** Phrases of an angry caller, and how many of their utterances must contain one. */
-  readonly words: { readonly phrases: readonly string[]; readonly times: number } | null
-  /** Field of the verified identity; if it is true, the caller is escalated at once. */
-  readonly vip: string | null
-  /** Number of failed tool calls plus fixes that did not help; null: no such rule. */
-  readonly failures: number | null
-}
-
-export interface EscalationOptions {
-  /** Said before the stream is closed or held; null for nothing. */
-  readonly announceText: string | null
-  /** Said when no human could be reached. */
-  readonly failedText: string
-  /** Said instead outside of opening hours. */
-  readonly closedText: string
-  /** Said before a stream is closed on a carrier that may leave the caller in silence. */
-  readonly silentLineText: string
-  /** Null: no call backs. */
-  readonly callback: CallbackOptions | null
-  readonly afterFailure: 'continue' | 'goodbye'
-  /** The escalation machine must answer within this, or it counts as failed. */
-  readonly stepTimeoutMs: number
-  /** A held stream without a human counts as failed after this. */
-  readonly holdTimeoutMs: number
-}
-
-interface CallbackOptions {
-  /** Asked after the words that nobody could be reached; the DTMF digit 1 means yes. */
-  readonly offerText: string
-  /** Said after the digit 1. */
-  readonly confirmedText: string
-  /** The number that the caller calls from is not withheld. */
-  readonly numberKnown: boolean
-}
+export const sessionOptionsSchema = z
+  .object({
+    callSid: z.string(),
+    agent: z.string(),
+    /** Monotonic time of the webhook that announced the call: time zero of the timeline. */
+    preparedAtMs: z.number(),
+    /** Calendar time minus monotonic time, so that `nowMs + wallOffsetMs` is what `Date.now()` would return. */
+    wallOffsetMs: z.number(),
+    /** The backend detects the caller's speech itself (`capabilities.serverVad`). */
+    serverVad: z.boolean(),
+    /** What it takes for speech stops its answer (`capabilities.serverInterrupts`); otherwise the gateway decides that. */
+    serverInterrupts: z.boolean(),
+    /** The backend uses the played duration of an interrupted item (`capabilities.truncate`). */
+    truncate: z.boolean(),
+    /** The backend can be given speech that may not be meant for it (`capabilities.weighsSpeech`). */
+    weighsSpeech: z.boolean(),
+    /**
+     * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
+     */
+    toolNames: z.array(z.string()),
+    /** Spoken by the gateway when the backend does not greet in time. Null: the agent's file leaves the words to the model. */
+    greeting: z.string().nullable(),
+    /** Sent to the backend once with a request for a response, when the stream is open and the backend is ready: it greets. */
+    kickOffText: z.string(),
+    /** Sent to the backend of a taken-over call when the caller still waits for an answer or for the rest of one. */
+    resumeText: z.string(),
+    /** Said when a call goes on with a new stream, because the one before was lost with its node. */
+    cutOffText: z.string().default(''),
+    /** Time from the opened stream until a backend that is not ready counts as dead. */
+    backendReadyTimeoutMs: z.number(),
+    /** Time limit for the first sound of an answer; two missing answers in a row mean a dead backend. */
+    answerTimeoutMs: z.number(),
+    /** Said when a response failed; after RESPONSES_FAILED_MAX failures in a row the backend counts as dead. */
+    responseFailedText: z.string(),
+    /** What the caller hears when the backend is dead. */
+    apologyText: z.string(),
+    /** `escalate` falls back to hanging up when no escalation is set. */
+    onBackendFailure: z.enum(['escalate', 'hangup']),
+    goodbyeText: z.string(),
+    speech: speechSchema,
+    bargeIn: bargeInSchema,
+    silence: silenceSchema,
+    /** What follows when the caller has said that this is all, and the agent has answered; null: nothing. */
+    closing: z
+      .object({
+        /** Quiet of both sides before the goodbye. */
+        afterMs: z.number(),
+      })
+      .nullable()
+      .exactOptional(),
+    /** Null: sound without words is asked about again and again, and then the call ends. */
+    putOnHold: putOnHoldSchema.nullable(),
+    duration: z.object({ maxMs: z.number(), text: z.string() }),
+    filler: z.object({
+      /** Used in turn; empty: no fillers. */
+      texts: z.array(z.string()),
+      /** Quiet while a tool runs before the first filler. */
+      afterMs: z.number(),
+      /** Quiet after one filler before the next. */
+      everyMs: z.number(),
+    }),
+    /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
+    toolLimitMs: z.number(),
+    /** When the session escalates by itself; null: never. Needs `escalation`. */
+    rules: rulesSchema.nullable(),
+    /** What the agent may claim to have done; null: nothing is judged. */
+    claims: claimsSchema.nullable().default(null),
+    /** Set for a call that we placed: nothing is said until the input `screened` says who took it. */
+    screening: z
+      .object({
+        /** Said to an answering machine before hanging up; null for nothing. */
+        message: z.string().nullable(),
+        onSilence: z.enum(['speak', 'hang-up']),
+      })
+      .nullable(),
+    /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
+    consentText: z.string().nullable(),
+    /** Null: this agent cannot escalate to a human. */
+    escalation: escalationSchema.nullable(),
+  })
+  .meta({ id: 'options' })
+export type CallSessionOptions = DocumentOf<typeof sessionOptionsSchema>
+export type SpeechOptions = CallSessionOptions['speech']
+export type BargeInOptions = CallSessionOptions['bargeIn']
+export type SilenceOptions = CallSessionOptions['silence']
+export type PutOnHoldOptions = NonNullable<CallSessionOptions['putOnHold']>
+export type RuleOptions = NonNullable<CallSessionOptions['rules']>
+/** What the agent may claim to have done, and which tool calls make it true. */
+export type ClaimOptions = NonNullable<CallSessionOptions['claims']>
+export type EscalationOptions = NonNullable<CallSessionOptions['escalation']>
 
 /** English and Swahili. A "yes" to a question comes at its end, where nothing is taken for a backchannel. */
 const BACKCHANNELS = [

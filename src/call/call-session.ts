@@ -20,27 +20,19 @@ import { BargeIn } from './barge-in.js'
 import type { BargeInStart } from './barge-in.js'
 import { CallLog } from './call-log.js'
 import { ClaimAudit, correctionOf } from './claim-audit.js'
-import type { OpenClaim } from './claim-audit.js'
+import type { OpenClaim, CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './documents/checkpoint.js'
 import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CallerLevel } from './caller-level.js'
 import { CallerSpeech } from './caller-speech.js'
 import type { CallerFrame } from './frame-figures.js'
 import type { TurnDecider } from './end-of-turn.js'
-import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
-import type { CallCheckpoint, NewStream, OwedAnswer, SessionResume } from './checkpoint.js'
+import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
 import { Deadlines } from './deadlines.js'
 import { EscalationRules } from './escalation-rules.js'
-import type {
-  CallInput,
-  CallOutput,
-  CarrierState,
-  EscalationPacket,
-  EscalationStep,
-  PlayoutView,
-  SpeechKind,
-  StreamFault,
-} from './events.js'
+import type { CallInput, CallOutput, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
+import type { CarrierState } from '../sautikit/carrier-state.js'
+import type { EscalationPacket } from './documents/handoff.js'
 import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, RESUME_TOOL, isBuiltIn } from './gateway-tools.js'
 import { closeCodeOf, outcomeOf } from './outcome.js'
 import type { OutcomeFacts } from './outcome.js'
@@ -49,11 +41,11 @@ import type {
   ClaimRecord,
   EndReason,
   EscalationOutcome,
-  EscalationRecord,
+  EscalationHistory,
   EscalationStrategy,
   TranscriptEntry,
   TurnRecord,
-} from './record.js'
+} from './documents/record.js'
 import { PutOnHold } from './put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
 import { ToolLedger } from './tool-ledger.js'
@@ -61,6 +53,8 @@ import { Transcript } from './transcript.js'
 import { Turns } from './turns.js'
 import { addUsage, noUsage } from './usage.js'
 import type { UsageSums } from './usage.js'
+
+type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
 
 /** The states of a call, as an operator reads them. */
 export type CallState =
@@ -329,7 +323,7 @@ export class CallSession {
   #nextFiller = 0
 
   // Escalation.
-  #escalation: EscalationRecord | null = null
+  #escalation: EscalationAsked | null = null
   #request: EscalationRequest | null = null
   /** The announcement that must be heard before the stream may close. */
   #transferItemId: string | null = null
@@ -399,7 +393,7 @@ export class CallSession {
     return this.#greetingMs
   }
 
-  get escalation(): EscalationRecord | null {
+  get escalation(): EscalationAsked | null {
     return this.#escalation
   }
 

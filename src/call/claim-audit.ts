@@ -1,50 +1,13 @@
 import { forgetOldest } from '../core/forget-oldest.js'
 import { CLAIMS_MAX } from '../core/limits.js'
 import type { CallLogRecords, LoggedToolCall } from './call-log.js'
+import type { ClaimOptions } from './call-options.js'
 import { PhraseMatcher } from './claim-phrases.js'
-import type { ClaimLanguage } from './claim-words/language.js'
-import type { ClaimRecord, ClaimVerdict, TranscriptEntry } from './record.js'
+import type { OpenClaim } from './documents/checkpoint.js'
+import type { ClaimRecord, ClaimVerdict, TranscriptEntry } from './documents/record.js'
 import { KnownFacts, factsIn } from './spoken-facts.js'
 
-/** What an agent may claim to have done, and which tool calls make it true. */
-interface ClaimRule {
-  /** One of them must have succeeded in this call; empty: the agent has no tool for it, so that the claim is never true. */
-  readonly tools: readonly string[]
-  /** Fields that the result must have somewhere, with these values; null: any result will do. */
-  readonly result: Readonly<Record<string, string | number | boolean>> | null
-  /** Phrases by language. */
-  readonly phrases: Readonly<Record<string, readonly string[]>>
-}
-
-export interface ClaimOptions {
-  /** The model is told of a claim that nothing supports, so that it corrects itself. */
-  readonly correct: boolean
-  readonly rules: readonly ClaimRule[]
-  /** Lists of words by name, for the phrases. */
-  readonly words: Readonly<Record<string, string>>
-  readonly languages: Readonly<Record<string, ClaimLanguage>>
-  /** The numbers, prices and weekdays that the agent says are judged too; null: they are not. */
-  readonly facts: FactOptions | null
-}
-
-interface FactOptions {
-  /** The model is told of one that nothing supports. */
-  readonly correct: boolean
-  /** What the agent's file and the call say (`KnownFacts`). */
-  readonly given: string
-  /** Of the callers, for "tomorrow, Friday"; null: not known. */
-  readonly timeZone: string | null
-}
-
-/** A claim that the caller heard and that is not judged yet. Plain JSON: it is part of the checkpoint. */
-export interface OpenClaim extends Pick<ClaimRule, 'tools' | 'result'> {
-  /** Begin of the entry, in milliseconds since the stream opened. */
-  readonly atMs: number
-  readonly language: string
-  readonly phrase: string
-  /** It is a fact, with the key of `SpokenFact`: it is true if the agent was given it. */
-  readonly fact?: string
-}
+type ClaimRule = ClaimOptions['rules'][number]
 
 /** Reading time of a character: 14 a second, people and voices alike (150 words a minute). */
 const HEARD_MS_PER_CHAR = 70
@@ -101,7 +64,7 @@ function languagesOf({ rules, words, languages }: ClaimOptions): readonly Langua
  */
 export class ClaimAudit {
   readonly #log: Pick<CallLogRecords, 'transcript' | 'toolCalls' | 'dropped'>
-  readonly #facts: FactOptions | null
+  readonly #facts: ClaimOptions['facts']
   readonly #known = new KnownFacts()
   /** How much of the log the audit has learnt from, and whether from the agent's file. */
   #fileRead = false

@@ -1,5 +1,5 @@
 import type { RuleOptions } from './call-options.js'
-import type { SessionResume } from './checkpoint.js'
+import type { SessionResume } from './documents/checkpoint.js'
 import type { CallInput } from './events.js'
 
 /** Errors of the model's tool call, not of the tool: they do not show that the caller cannot be helped. */

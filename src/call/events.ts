@@ -1,86 +1,97 @@
-import type { BackendEvent } from './backend-events.js'
+import { z } from 'zod'
+import { CARRIER_STATES } from '../sautikit/carrier-state.js'
+import { backendEventSchema } from './backend-events.js'
 import type { CallLogEntry } from './call-log.js'
-import type {
-  CallOutcome,
-  CallbackAsk,
-  EndReason,
-  EscalationHistory,
-  EscalationOutcome,
-  EscalationStrategy,
-  TranscriptEntry,
-} from './record.js'
-import type { LegRateHz } from '../core/units.js'
-import type { CarrierState } from '../sautikit/carrier-state.js'
+import type { DocumentOf } from './documents/document.js'
+import type { EscalationPacket } from './documents/handoff.js'
+import { endReasonSchema, escalationOutcomeSchema, escalationStrategySchema } from './documents/record.js'
+import type { CallOutcome, CallbackAsk, EndReason } from './documents/record.js'
 
-export type { CarrierState } from '../sautikit/carrier-state.js'
+const escalationStepSchema = z
+  .discriminatedUnion('type', [
+    /**
+     * Finish what is being said, then close the stream: the carrier will ask how to continue. `mayBeSilent`: the carrier
+     * may hold the caller in silence instead, which we could not end, so the caller is told what to do in that case.
+     */
+    z.object({ type: z.literal('close-stream'), mayBeSilent: z.boolean() }),
+    /** Keep the stream open and be silent: the human joins this leg. */
+    z.object({ type: z.literal('hold') }),
+    z.object({ type: z.literal('bridged'), strategy: escalationStrategySchema }),
+    /** Nobody can be reached: tell the caller, and ask whether to call back. `closed`: outside of opening hours. */
+    z.object({ type: z.literal('offer'), outcome: escalationOutcomeSchema, detail: z.string(), closed: z.boolean() }),
+    /** Every strategy failed: tell the caller, continue. */
+    z.object({ type: z.literal('failed'), outcome: escalationOutcomeSchema, detail: z.string(), closed: z.boolean() }),
+  ])
+  .meta({ id: 'escalation-step' })
+export type EscalationStep = DocumentOf<typeof escalationStepSchema>
 
-/**
- * Why the media socket closed, when it was closed neither normally nor by us:
- * - `carrier-protocol`: the carrier violated the WebSocket protocol, or sent a frame over the size limit;
- * - `carrier-error`: it closed with an error code (1002, 1011, …);
- * - `socket-lost`: the connection ended without a close frame, as when a leg is lost abruptly;
- * - `carrier-silent`: nothing came, not even pongs;
- * - `drain-limit`: this process shuts down.
- */
-export interface StreamFault {
-  readonly reason: EndReason & ('carrier-protocol' | 'carrier-error' | 'socket-lost' | 'carrier-silent' | 'drain-limit')
-  readonly detail: string
-}
+/** Why the media socket closed, when it was closed neither normally nor by us. */
+const streamFaultSchema = z.object({
+  reason: z.enum([
+    /** The carrier violated the WebSocket protocol, or sent a frame over the size limit. */
+    'carrier-protocol',
+    /** It closed with an error code (1002, 1011, …). */
+    'carrier-error',
+    /** The connection ended without a close frame, as when a leg is lost abruptly. */
+    'socket-lost',
+    /** Nothing came, not even pongs. */
+    'carrier-silent',
+    /** This process shuts down. */
+    'drain-limit',
+  ]),
+  detail: z.string(),
+})
+export type StreamFault = DocumentOf<typeof streamFaultSchema>
 
 /**
  * Everything that can happen to a call session. Inputs are plain data, passed with their time, so that a journal of
  * them can be replayed.
  */
-export type CallInput =
-  /**
-   * The carrier's media socket is open, since `openedAtMs`, which is not after the time of the input; absent: since that
-   * time. On a busy machine a worker hears of it late, and the caller has waited since the opening.
-   */
-  | { readonly type: 'stream-opened'; readonly sampleRateHz: LegRateHz; readonly openedAtMs?: number }
-  /** The first text frame named a call; `matches` is false when it was not the call of the token. */
-  | { readonly type: 'stream-metadata'; readonly matches: boolean }
-  /** The carrier's media socket is closed (also after we closed it). */
-  | { readonly type: 'stream-closed'; readonly code: number; readonly fault?: StreamFault }
-  /** A lifecycle event from a webhook. */
-  | { readonly type: 'carrier-state'; readonly state: CarrierState }
-  /** Who took a call that we placed (`AnswerGuard`); only when the options ask for it. */
-  | { readonly type: 'screened'; readonly who: 'human' | 'machine' | 'silence'; readonly why: string }
-  /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
-  | { readonly type: 'hangup-requested'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
-  /** An operator wants a human on the call. */
-  | { readonly type: 'escalate-requested'; readonly reason: string }
-  /** What the escalation machine asks the session to do. */
-  | { readonly type: 'escalation'; readonly step: EscalationStep }
-  | { readonly type: 'dtmf'; readonly digit: string }
-  | { readonly type: 'backend'; readonly event: BackendEvent }
-  | {
-      readonly type: 'tool-result'
-      readonly callId: string
-      readonly ok: boolean
-      readonly value: unknown
-      readonly error?: string
-    }
-  /** Playout: the first sample of an item went to the carrier's socket. */
-  | { readonly type: 'item-started'; readonly itemId: string; readonly sentAtMs: number }
-  /** Playout: the caller has heard the last sample of an item. */
-  | { readonly type: 'item-heard'; readonly itemId: string }
-  /** A phrase of the gateway could not be synthesised. */
-  | { readonly type: 'announce-failed'; readonly itemId: string }
-  | { readonly type: 'timer' }
-
-export type EscalationStep =
-  /**
-   * Finish what is being said, then close the stream: the carrier will ask how to continue. `mayBeSilent`: the carrier
-   * may hold the caller in silence instead, which we could not end, so the caller is told what to do in that case.
-   */
-  | { readonly type: 'close-stream'; readonly mayBeSilent: boolean }
-  /** Keep the stream open and be silent: the human joins this leg. */
-  | { readonly type: 'hold' }
-  | { readonly type: 'bridged'; readonly strategy: EscalationStrategy }
-  /** Nobody can be reached: tell the caller, and ask whether to call back. `closed`: outside of opening hours. */
-  | { readonly type: 'offer'; readonly outcome: EscalationOutcome; readonly detail: string; readonly closed: boolean }
-  /** Every strategy failed: tell the caller, continue. */
-  | { readonly type: 'failed'; readonly outcome: EscalationOutcome; readonly detail: string; readonly closed: boolean }
+export const callInputSchema = z
+  .discriminatedUnion('type', [
+    /**
+     * The carrier's media socket is open, since `openedAtMs`, which is not after the time of the input; absent: since that
+     * time. On a busy machine a worker hears of it late, and the caller has waited since the opening.
+     */
+    z.object({
+      type: z.literal('stream-opened'),
+      sampleRateHz: z.literal([8000, 16000]),
+      openedAtMs: z.number().exactOptional(),
+    }),
+    /** The first text frame named a call; `matches` is false when it was not the call of the token. */
+    z.object({ type: z.literal('stream-metadata'), matches: z.boolean() }),
+    /** The carrier's media socket is closed (also after we closed it). */
+    z.object({ type: z.literal('stream-closed'), code: z.number(), fault: streamFaultSchema.exactOptional() }),
+    /** A lifecycle event from a webhook. */
+    z.object({ type: z.literal('carrier-state'), state: z.enum(CARRIER_STATES) }),
+    /** Who took a call that we placed (`AnswerGuard`); only when the options ask for it. */
+    z.object({ type: z.literal('screened'), who: z.enum(['human', 'machine', 'silence']), why: z.string() }),
+    /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
+    z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),
+    /** An operator wants a human on the call. */
+    z.object({ type: z.literal('escalate-requested'), reason: z.string() }),
+    /** What the escalation machine asks the session to do. */
+    z.object({ type: z.literal('escalation'), step: escalationStepSchema }),
+    z.object({ type: z.literal('dtmf'), digit: z.string() }),
+    z.object({ type: z.literal('backend'), event: backendEventSchema }),
+    z.object({
+      type: z.literal('tool-result'),
+      callId: z.string(),
+      ok: z.boolean(),
+      /** `undefined` has no key in JSON. */
+      value: z.unknown().default(null),
+      error: z.string().exactOptional(),
+    }),
+    /** Playout: the first sample of an item went to the carrier's socket. */
+    z.object({ type: z.literal('item-started'), itemId: z.string(), sentAtMs: z.number() }),
+    /** Playout: the caller has heard the last sample of an item. */
+    z.object({ type: z.literal('item-heard'), itemId: z.string() }),
+    /** A phrase of the gateway could not be synthesised. */
+    z.object({ type: z.literal('announce-failed'), itemId: z.string() }),
+    z.object({ type: z.literal('timer') }),
+  ])
+  .meta({ id: 'call-input' })
+export type CallInput = DocumentOf<typeof callInputSchema>
 
 /** Kind of speech of an item; only some kinds count as an answer (`Turns`). */
 export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation'
@@ -150,38 +161,6 @@ export interface CallbackWish {
   readonly number: string | null
   readonly note: string
   readonly packet: EscalationPacket
-}
-
-/** The handoff packet as far as the session knows it. */
-export interface EscalationPacket {
-  readonly version: 1
-  readonly callSid: string
-  readonly agent: string
-  readonly reason: string
-  readonly summary: string
-  /** Verified identity and account id, when the agent has established them. */
-  readonly identity: Readonly<Record<string, unknown>> | null
-  /** Tool calls of this call, with their outcome. */
-  readonly tried: readonly {
-    readonly name: string
-    readonly ok: boolean
-    readonly args: Readonly<Record<string, unknown>>
-  }[]
-  readonly transcript: readonly TranscriptEntry[]
-  /** Calendar time, ISO 8601. */
-  readonly at: string
-}
-
-/**
- * The complete handoff packet for the human. Stored under the call SID before the stream ends; versioned as
- * `schema/handoff.schema.json`.
- */
-export interface Handoff extends EscalationPacket {
-  /** Whom to call back; empty when withheld. */
-  readonly from: string
-  readonly to: string
-  /** Progress of the escalation; null before it begins. */
-  readonly escalation: EscalationHistory | null
 }
 
 /** What the session reads about speech on its way to the caller; implemented by `PlayoutLedger`. */

@@ -1,4 +1,4 @@
-import type { CallOutcome, EndReason } from './record.js'
+import type { CallOutcome, EndReason } from './documents/record.js'
 
 export interface OutcomeFacts {
   /** A human answered, or a call back was noted. */

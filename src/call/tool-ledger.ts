@@ -1,7 +1,7 @@
 import { TOOL_CALLS_MAX, TOOLS_RUNNING_MAX } from '../core/limits.js'
 import { asksForAnswer, type ToolWait } from './backend-events.js'
 import type { CallLogRecords, LoggedToolCall, ToolCallEnd } from './call-log.js'
-import type { RunningTool, SessionResume } from './checkpoint.js'
+import type { RunningTool, SessionResume } from './documents/checkpoint.js'
 import { isBuiltIn, recordedArguments } from './gateway-tools.js'
 
 /** One tool call of the model. */

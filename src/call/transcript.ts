@@ -1,5 +1,5 @@
 import { TRANSCRIPT_OPEN_MAX, TRANSCRIPT_TEXT_CHARS_MAX } from '../core/limits.js'
-import type { TranscriptEntry } from './record.js'
+import type { TranscriptEntry } from './documents/record.js'
 
 /** Words of one item that may still change. Times are since the stream opened. */
 interface OpenEntry {

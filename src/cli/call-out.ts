@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { CallRecord } from '../call/record.js'
+import type { CallRecord } from '../call/documents/record.js'
 import { opsClientOf, refusalOf } from './ops-client.js'
 import type { OpsClient } from './ops-client.js'
 import { json } from './terminal.js'

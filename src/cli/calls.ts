@@ -1,5 +1,5 @@
-import type { CallTimelineView, ListedCall } from '../call/call-view.js'
-import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/record.js'
+import type { CallTimelineView, ListedCall } from '../call/documents/call-view.js'
+import type { CallOutcome, CallRecord, TimelineMark, TurnRecord } from '../call/documents/record.js'
 import { loadConfig } from '../config/load-config.js'
 import { messageOf } from '../core/errors.js'
 import { OPS_LIST_MAX } from '../core/limits.js'

@@ -1,4 +1,4 @@
-import type { CallRecord } from '../call/record.js'
+import type { CallRecord } from '../call/documents/record.js'
 import { maskNumber } from '../sautikit/phone.js'
 import { maskText } from '../telemetry/redact.js'
 import { shapeOf } from './journal-cut.js'

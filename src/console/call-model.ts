@@ -1,4 +1,4 @@
-import type { CallTimelineView, LiveCallView } from '../call/call-view.js'
+import type { CallTimelineView, LiveCallView } from '../call/documents/call-view.js'
 import type {
   BargeInRecord,
   CallRecord,
@@ -6,7 +6,7 @@ import type {
   ToolCallRecord,
   TranscriptEntry,
   TurnRecord,
-} from '../call/record.js'
+} from '../call/documents/record.js'
 
 /**
  * A call as its page shows it, live or ended. Times are milliseconds since the webhook; those of the gateway's records

@@ -1,4 +1,4 @@
-import type { FleetRow } from '../call/call-view.js'
+import type { FleetRow } from '../call/documents/call-view.js'
 import type { JSX } from 'preact'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { callPath, post, useJson } from './api.js'

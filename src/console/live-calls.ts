@@ -1,4 +1,4 @@
-import type { FleetRow } from '../call/call-view.js'
+import type { FleetRow } from '../call/documents/call-view.js'
 import { useRef, useState } from 'preact/hooks'
 import { useEvents } from './api.js'
 

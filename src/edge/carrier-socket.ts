@@ -11,7 +11,7 @@ import {
 } from '../core/limits.js'
 import { BYTES_PER_SAMPLE } from '../core/units.js'
 import type { StreamFault } from '../call/events.js'
-import type { EndReason } from '../call/record.js'
+import type { EndReason } from '../call/documents/record.js'
 import { parseStreamText } from '../sautikit/stream-messages.js'
 import type { LiveCall, MediaSink } from '../workers/live-call.js'
 import type { WebSocket } from './uws.js'

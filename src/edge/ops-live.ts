@@ -1,4 +1,4 @@
-import type { FleetRow } from '../call/call-view.js'
+import type { FleetRow } from '../call/documents/call-view.js'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'

@@ -1,4 +1,5 @@
 import { YES_DIGIT } from '../call/call-session.js'
+import type { EscalationSnapshot } from '../call/documents/kept-call.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 
 /**
@@ -36,14 +37,8 @@ export interface DocumentOptions {
   readonly offer: SpokenOffer | null
 }
 
-/** A Dial document as another node needs it. Plain JSON. */
-export interface ServedDial {
-  readonly number: string
-  readonly asker: ContinuationAsker
-  readonly sure: boolean
-  /** Time since it was served. */
-  readonly servedMs: number
-}
+type ServedDial = NonNullable<EscalationSnapshot['dial']>
+type FarewellState = EscalationSnapshot['farewell']
 
 /**
  * A Dial document that was served, with its asker. With a Redirect the carrier asks again when the dial is over; the
@@ -110,13 +105,6 @@ interface Farewell {
   readonly asks: boolean
   /** The caller accepted the call back; true only once. */
   readonly accepted: boolean
-}
-
-/** Progress of the farewell, as another node needs it. Plain JSON. */
-export interface FarewellState {
-  readonly state: 'none' | 'asked' | 'done'
-  /** Time since the caller was asked; null before. */
-  readonly askedMs: number | null
 }
 
 /**

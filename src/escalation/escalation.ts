@@ -2,12 +2,14 @@ import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
 import { HANGUP_TRIES_MAX } from '../core/limits.js'
 import { Deadlines } from '../call/deadlines.js'
-import type { CarrierState, EscalationStep } from '../call/events.js'
-import type { CallbackAsk, EscalationAttempt, EscalationOutcome, EscalationStrategy } from '../call/record.js'
+import { ESCALATION_DEADLINES } from '../call/documents/kept-call.js'
+import type { EscalationSnapshot } from '../call/documents/kept-call.js'
+import type { EscalationStep } from '../call/events.js'
+import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
+import type { CallbackAsk, EscalationAttempt, EscalationOutcome, EscalationStrategy } from '../call/documents/record.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import type { HumanEvent } from '../sautikit/carrier-state.js'
 import { CONTINUATION_MS, DialDocument, FarewellDocument, HANG_UP, NO_ACTIONS } from './documents.js'
-import type { ContinuationAsker, DocumentOptions, FarewellState, ServedDial } from './documents.js'
+import type { ContinuationAsker, DocumentOptions } from './documents.js'
 import { HuntGroup } from './hunt-group.js'
 import type { HuntGroupOptions } from './hunt-group.js'
 
@@ -65,34 +67,6 @@ export type EscalationOutput =
       readonly detail: string
     }
 
-/**
- * An escalation as another node needs it, to go on without the stream. Plain JSON. Its times are elapsed or left, so
- * that the clocks of two nodes are never compared; the time between the two nodes does not count.
- */
-export interface EscalationSnapshot {
-  readonly state: Escalation['state']
-  readonly strategy: EscalationStrategy | null
-  /** Place of the strategy in the agent's list, from 0; -1 before the first. */
-  readonly strategyIndex: number
-  /** Calendar time at which the open numbers were looked up, and the place of the current one, from 0. */
-  readonly askedWallMs: number
-  readonly human: number
-  readonly lastOutcome: EscalationOutcome
-  readonly lastDetail: string
-  readonly settled: boolean
-  readonly streamClosed: boolean
-  readonly terminal: boolean
-  readonly dial: ServedDial | null
-  /** How long the current attempt lasts; null when there is none. */
-  readonly attemptMs: number | null
-  readonly owesFarewell: boolean
-  readonly farewell: FarewellState
-  readonly requests: number
-  readonly hangupTries: number
-  /** By name, the time that is left. */
-  readonly deadlines: Readonly<Partial<Record<EscalationDeadline, number>>>
-}
-
 /** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
 const STREAM_CLOSE_MS = 30_000
 /** A dial without an event for this long after its ringing time counts as answered. */
@@ -103,14 +77,6 @@ const OFFER_MS = 120_000
 /** The same limit when the carrier asks: its voice reads at most 1,000 characters at 11 a second. */
 const SPOKEN_OFFER_MS = 90_000
 
-export const ESCALATION_DEADLINES = [
-  'stream-close',
-  'continuation',
-  'ring',
-  'farewell',
-  'offer',
-  'hangup-retry',
-] as const
 type EscalationDeadline = (typeof ESCALATION_DEADLINES)[number]
 
 /**

@@ -4,7 +4,7 @@ import { CALLBACK_AGE_MS_MAX } from '../core/limits.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import type { Log } from '../telemetry/log.js'
 import { goesOnWith } from '../workers/kept-call.js'
-import type { KeptCall, KeptState } from '../workers/kept-call.js'
+import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
 
 /** Why a caller whose call was cut off is not rung back. */

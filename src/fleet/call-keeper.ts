@@ -1,5 +1,5 @@
 import type { CallLogEntry, CallLogRecords } from '../call/call-log.js'
-import type { TimelineMark } from '../call/record.js'
+import type { TimelineMark } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { forgetOldest } from '../core/forget-oldest.js'
@@ -13,8 +13,8 @@ import {
   STORED_CALL_BYTES_MAX,
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { foldLog, parseKeptCall } from '../workers/kept-call-format.js'
-import type { KeptLogChunk, KeptState } from '../workers/kept-call.js'
+import { foldLog, logChunk, parseKeptCall } from '../call/documents/kept-call.js'
+import type { KeptState } from '../call/documents/kept-call.js'
 import type { CallKeeping, KeptSource } from '../workers/main-thread-context.js'
 import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './call-store.js'
 import { SealedCall } from './sealed-call.js'
@@ -385,7 +385,7 @@ export class CallKeeper implements CallKeeping {
       entry.entries = []
       entry.marks = []
       if (entries.length + marks.length === 0) return { chunk: null, replace: false }
-      const chunk = sealed.seal('log', JSON.stringify({ entries, marks } satisfies KeptLogChunk))
+      const chunk = sealed.seal('log', logChunk({ entries, marks }))
       if (entry.logBytes + chunk.length <= bytesMax) return { chunk, replace: false }
       this.counters.rewritten++
     }
@@ -447,7 +447,7 @@ function wholeLog(
   let log: CallLogRecords = source.log
   let dropped = 0
   for (;;) {
-    const text = JSON.stringify({ base: log, entries: [], marks } satisfies KeptLogChunk)
+    const text = logChunk({ base: log, entries: [], marks })
     const list = marks.length > 0 ? 'marks' : LISTS.find((name) => log[name].length > 0)
     if (Buffer.byteLength(text) <= bytesMax || list === undefined) return { text, dropped }
     if (list === 'marks') {

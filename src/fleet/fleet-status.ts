@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { publishedSchema } from '../workers/record-format.js'
+import { publishedSchema } from '../call/documents/document.js'
 import type { NodeRecord } from './call-store.js'
 
 /** Version of the JSON of `GET /api/fleet`; `schema/fleet.schema.json` describes it. */

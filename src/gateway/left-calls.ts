@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { CallRecord } from '../call/record.js'
+import type { CallRecord } from '../call/documents/record.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { LEFT_CALL_LOOKS_MAX, LEFT_CALL_LOOK_MS } from '../core/limits.js'

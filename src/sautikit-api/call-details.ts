@@ -3,7 +3,7 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { CarrierDetail } from '../call/record.js'
+import type { CarrierDetail } from '../call/documents/record.js'
 import type { CallSid } from '../core/ids.js'
 import {
   CARRIER_DETAIL_AFTER_MS,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import type { CarrierDetail } from '../call/record.js'
+import type { CarrierDetail } from '../call/documents/record.js'
 import { GatewayError } from '../core/errors.js'
 import { ApiPaths } from './api-paths.js'
 import { CarrierApiError, listIn, nextCursor, numberIn, objectOf, textIn } from './http.js'

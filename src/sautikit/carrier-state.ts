@@ -1,16 +1,18 @@
 /** The carrier's call states, normalised from its many spellings. */
-export type CarrierState =
-  | 'ringing'
-  | 'answered'
-  | 'stream-started'
-  | 'stream-stopped'
-  | 'stream-error'
-  | 'dial-completed'
-  | 'completed'
-  | 'failed'
-  | 'busy'
-  | 'no-answer'
-  | 'unknown'
+export const CARRIER_STATES = [
+  'ringing',
+  'answered',
+  'stream-started',
+  'stream-stopped',
+  'stream-error',
+  'dial-completed',
+  'completed',
+  'failed',
+  'busy',
+  'no-answer',
+  'unknown',
+] as const
+export type CarrierState = (typeof CARRIER_STATES)[number]
 
 /**
  * First match wins, so a word that is part of another comes after it: `noanswer` before `answer`,

@@ -1,4 +1,4 @@
-import type { BargeInRecord, CallOutcome, TurnRecord } from '../call/record.js'
+import type { BargeInRecord, CallOutcome, TurnRecord } from '../call/documents/record.js'
 import type { SimulatedCallResult } from './call-options.js'
 import type { CallerLatency } from './caller-leg.js'
 import type { GatewayCall, NotReady } from './gateway-view.js'

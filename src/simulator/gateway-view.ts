@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { EscalationPacket } from '../call/events.js'
-import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
+import type { EscalationPacket } from '../call/documents/handoff.js'
+import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../call/documents/record.js'
 
 /** Larger answers are refused. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024

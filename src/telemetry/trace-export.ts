@@ -7,7 +7,7 @@ import { resourceFromAttributes } from '@opentelemetry/resources'
 import type { Resource } from '@opentelemetry/resources'
 import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace-base'
 import { ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions'
-import type { CallRecord, TimelineMark } from '../call/record.js'
+import type { CallRecord, TimelineMark } from '../call/documents/record.js'
 import {
   SPAN_EXPORT_EVERY_MS,
   SPAN_EXPORT_TIMEOUT_MS,

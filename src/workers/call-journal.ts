@@ -1,6 +1,6 @@
 import type { CallSessionOptions } from '../call/call-options.js'
-import type { SessionResume } from '../call/checkpoint.js'
-import type { JournalMedia } from '../call/journal/journal.js'
+import type { SessionResume } from '../call/documents/checkpoint.js'
+import type { JournalMedia } from '../call/documents/journal.js'
 import { JournalWriter } from '../call/journal/journal-writer.js'
 
 /** How calls are journalled. Plain data. */

@@ -5,13 +5,14 @@ import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import type { Verdict } from '../agents/verification-lock.js'
 import type { RateLimit } from '../backends/backend.js'
 import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
-import type { BackendReport } from '../backends/compose.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
 import type { CallLogEntry } from '../call/call-log.js'
-import type { CallCheckpoint, SessionResume } from '../call/checkpoint.js'
-import type { CallInput, CallbackWish, CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
-import type { CallOutcome, EndReason, TimelineMark } from '../call/record.js'
-import type { BackendUsage } from '../call/backend-events.js'
+import type { CallResult, KeptCall } from '../call/documents/kept-call.js'
+import type { SessionResume } from '../call/documents/checkpoint.js'
+import type { CallInput, CallbackWish, EscalationStep } from '../call/events.js'
+import type { CarrierState } from '../sautikit/carrier-state.js'
+import type { EscalationPacket } from '../call/documents/handoff.js'
+import type { EndReason, TimelineMark } from '../call/documents/record.js'
 import type { LegRateHz } from '../core/units.js'
 import type { StreamTrack } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
@@ -48,7 +49,7 @@ export interface CallStart {
    * Set when the call comes from a worker that died, or from another node. Null in a new call, and when that worker
    * died before its first checkpoint.
    */
-  readonly resume: (SessionResume & { readonly backendState: unknown }) | null
+  readonly resume: (SessionResume & Pick<KeptCall, 'backendState'>) | null
   /** Null: the stream is not open yet. */
   readonly streamOpenedAtMs: number | null
   readonly rehomes: number
@@ -101,7 +102,7 @@ export type FromCall =
       readonly type: 'log'
       readonly entries: readonly CallLogEntry[]
       /** Null where the session's state has not changed, or the call is over. */
-      readonly checkpoint: SavedState | null
+      readonly saved: Omit<NonNullable<CallStart['resume']>, 'log' | 'newStream'> | null
       /**
        * Added latency of this call's frames so far, from the carrier's socket to the backend; null unless `entries` has
        * a turn.
@@ -129,12 +130,6 @@ export type FromCall =
   | { readonly type: 'tool-settled'; readonly key: string; readonly outcome: ToolOutcome }
   | { readonly type: 'speech-lost' }
 
-/** State from which another worker can continue the call. Plain JSON. */
-export interface SavedState {
-  readonly session: CallCheckpoint
-  readonly backend: unknown
-}
-
 /** Result of a call's task. A rejection means that the whole worker died. */
 export type CallEnd = CallResult | CallFault
 
@@ -142,25 +137,4 @@ export type CallEnd = CallResult | CallFault
 interface CallFault {
   readonly type: 'fault'
   readonly fault: string
-}
-
-/** The worker's part of the call record, besides the call log. */
-export interface CallResult {
-  readonly type: 'result'
-  readonly outcome: CallOutcome
-  readonly endReason: EndReason
-  readonly endDetail: string
-  readonly backend: string
-  readonly durationMs: number
-  readonly greetingMs: number | null
-  readonly usage: BackendUsage
-  readonly report: BackendReport
-  /** Tool calls that were not run: an unknown name, invalid arguments, or too many. */
-  readonly toolCallsRefused: number
-  readonly framesIn: number
-  readonly framesConcealed: number
-  readonly framesDropped: number
-  /** Frames of the agent's speech that were dropped because too much of it waited. */
-  readonly agentFramesDropped: number
-  readonly dtmf: number
 }

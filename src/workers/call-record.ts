@@ -1,9 +1,10 @@
-import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/call-view.js'
-import { CALL_TIMELINE_VERSION, streamOpenedMs } from '../call/call-view.js'
-import { CALL_RECORD_VERSION } from '../call/record.js'
+import type { CallTimelineView, LiveCallRow, LiveCallView } from '../call/documents/call-view.js'
+import { CALL_TIMELINE_VERSION, streamOpenedMs } from '../call/documents/call-view.js'
+import { CALL_RECORD_VERSION } from '../call/documents/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
-import type { CarrierState, Handoff } from '../call/events.js'
+import type { CarrierState } from '../sautikit/carrier-state.js'
+import type { Handoff } from '../call/documents/handoff.js'
 import { noUsage } from '../call/usage.js'
 import type {
   BargeInRecord,
@@ -11,12 +12,11 @@ import type {
   EndReason,
   EscalationHistory,
   OutboundRecord,
-  OutboundResult,
   ResumedRecord,
   StopRecord,
   ToolCallRecord,
   TurnRecord,
-} from '../call/record.js'
+} from '../call/documents/record.js'
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
 import { BACKEND_SESSIONS_KEPT } from '../core/limits.js'
@@ -27,9 +27,9 @@ import type { CallSid } from '../core/ids.js'
 import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
 import type { LogFields } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import type { CallResult, FromCall } from './call-messages.js'
+import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
+import type { FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
-import type { KeptCall, KeptState } from './kept-call.js'
 import type { MainThreadContext } from './main-thread-context.js'
 import type { NewCall, PlacedCall, RefusedCall } from './live-call.js'
 
@@ -39,25 +39,18 @@ interface AgentLabels {
   readonly backend: string
 }
 
-/** The call's present state, for view and record. */
-interface CallNow {
-  readonly state: LiveCallState
-  /** Since the stream opened; 0 before. */
-  readonly streamMs: number
-  readonly rehomes: number
-}
+/** The call's present state; `durationMs` is not rounded. */
+type CallNow = Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'>
 
-export interface CallEnding extends CallNow {
+/** What the record has besides what its builder kept; `durationMs` counts only where the worker's part is missing. */
+export interface CallEnding
+  extends
+    Pick<CallRecord, 'durationMs' | 'rehomes' | 'escalation' | 'recording' | 'outbound'>,
+    Pick<CallRecord['audio'], 'underruns'> {
   /** The worker's part; null when the call failed by a fault of ours. */
   readonly result: CallResult | null
   readonly fault: string | null
-  readonly escalation: EscalationHistory | null
-  /** File of the recording, below DATA_DIR. */
-  readonly recording: string | null
   readonly packetsDropped: number
-  readonly underruns: number
-  /** Null for a call that we did not place. */
-  readonly outbound: OutboundRecord | null
 }
 
 /** The worker's messages that the record counts or keeps. */
@@ -228,7 +221,7 @@ export class CallRecordBuilder {
       from: maskNumber(this.#call.from),
       to: maskNumber(this.#call.to),
       startedAt: this.#startedAt,
-      durationMs: Math.round(now.streamMs),
+      durationMs: Math.round(now.durationMs),
       lastResponseMs: Number.isFinite(turnResponseLastMs) ? Math.round(turnResponseLastMs) : null,
     }
   }
@@ -314,7 +307,7 @@ export class CallRecordBuilder {
       endReason: notAnswered !== null ? 'not-taken' : (result?.endReason ?? 'call-fault'),
       endDetail: result?.endDetail ?? end.fault ?? '',
       startedAt: this.#startedAt,
-      durationMs: Math.round(result?.durationMs ?? end.streamMs),
+      durationMs: Math.round(result?.durationMs ?? end.durationMs),
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
       transcript: wholeNumbers(this.log.transcript),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
@@ -408,8 +401,7 @@ export function recordOfLost(
   const builder = new CallRecordBuilder(call, backend, metrics, callSeries, prepared, maskNumbers, state)
   builder.drop()
   const end: CallEnding = {
-    state: 'ended',
-    streamMs: kept.streamMs,
+    durationMs: kept.streamMs,
     rehomes: kept.rehomes,
     result: kept.result,
     fault: null,
@@ -488,11 +480,11 @@ export function outboundRecord(placed: Pick<PlacedCall, 'clientRequestId'>, fact
 }
 
 /** True when somebody or something picked up: a person, a machine, or silence. */
-function pickedUp(result: OutboundResult): boolean {
+function pickedUp(result: OutboundRecord['result']): boolean {
   return result === 'answered' || result === 'voicemail' || result === 'silence'
 }
 
-function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): OutboundResult {
+function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): OutboundRecord['result'] {
   if (streamOpened) {
     if (endReason === 'answering-machine') return 'voicemail'
     return endReason === 'nobody-there' ? 'silence' : 'answered'
@@ -569,7 +561,7 @@ export function refusedHandoff(refused: RefusedCall, startedAtWallMs: number): H
 /** In the record of a call whose path names no agent. */
 const NO_AGENT = 'none'
 
-function recordWithoutStream(
+export function recordWithoutStream(
   call: Pick<NewCall, 'callSid' | 'agent' | 'direction' | 'from' | 'to'>,
   startedAtWallMs: number,
   masksNumbers: boolean,

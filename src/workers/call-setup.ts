@@ -3,8 +3,7 @@ import { screeningSchema } from '../agents/definition.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
-import type { CallSessionOptions, EscalationOptions } from '../call/call-options.js'
-import type { ClaimOptions } from '../call/claim-audit.js'
+import type { CallSessionOptions, EscalationOptions, ClaimOptions } from '../call/call-options.js'
 import { CLAIM_LANGUAGES } from '../call/claim-phrases.js'
 import {
   CALLBACK_TOOL,
@@ -13,7 +12,7 @@ import {
   GATEWAY_TOOLS,
   RESUME_TOOL_SPEC,
 } from '../call/gateway-tools.js'
-import type { TranscriptEntry } from '../call/record.js'
+import type { TranscriptEntry } from '../call/documents/record.js'
 import { KnownFacts } from '../call/spoken-facts.js'
 import { resumedTools } from '../call/tool-ledger.js'
 import { forgetOldest } from '../core/forget-oldest.js'

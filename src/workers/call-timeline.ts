@@ -1,11 +1,11 @@
 import { MARKS_PASSED_MS, MARKS_PER_MESSAGE_MAX, STOPS_KEPT_PER_KIND, TIMELINE_MARKS_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
-import type { StopKind, StopRecord, TimelineMark } from '../call/record.js'
+import type { StopRecord, TimelineMark } from '../call/documents/record.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
 
 /** The kind of stop for each mark that says why the agent fell silent or a request was not met. */
-const STOP_KINDS: Readonly<Record<string, StopKind>> = {
+const STOP_KINDS: Readonly<Record<string, StopRecord['kind']>> = {
   'barge-in-pause': 'interruption',
   'barge-in-resume': 'interruption',
   'barge-in': 'interruption',
@@ -44,7 +44,7 @@ export class CallTimeline {
   /** The newest marks; the oldest of them is at `#oldest`. */
   readonly #ring: TimelineMark[] = []
   #oldest = 0
-  readonly #stops = new Map<StopKind, StopRecord[]>()
+  readonly #stops = new Map<StopRecord['kind'], StopRecord[]>()
 
   /** @param zeroMs  time of the webhook, on the common clock */
   constructor(zeroMs: number, marksMax = TIMELINE_MARKS_MAX) {

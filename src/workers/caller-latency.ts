@@ -1,5 +1,5 @@
 import { EAR_ONSETS_KEPT, EAR_WAIT_MS } from '../core/limits.js'
-import type { PlayedTimes, TurnRecord } from '../call/record.js'
+import type { PlayedTimes, TurnRecord } from '../call/documents/record.js'
 
 /** A turn, named by its `callerStoppedMs`, and when the caller heard it. JSON of the call log. */
 interface HeardTurn {

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Handoff } from '../call/events.js'
+import type { Handoff } from '../call/documents/handoff.js'
 import { HANDOFF_POSTS_PENDING_MAX, HANDOFF_POST_ATTEMPTS_MAX, HANDOFF_POST_TIMEOUT_MS } from '../core/limits.js'
 import { HttpClient, discard, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'

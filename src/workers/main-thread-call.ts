@@ -1,12 +1,15 @@
-import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/call-view.js'
+import type { CallCheckpoint } from '../call/documents/checkpoint.js'
+import type { CallTimelineView, LiveCallRow, LiveCallState, LiveCallView } from '../call/documents/call-view.js'
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { Attempt, LockRule, Verdict } from '../agents/verification-lock.js'
 import type { CallLogEntry } from '../call/call-log.js'
-import type { NewStream } from '../call/checkpoint.js'
-import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
-import type { EndReason, OutboundRecord, TimelineMark } from '../call/record.js'
+import type { NewStream } from '../call/documents/checkpoint.js'
+import type { StreamFault } from '../call/events.js'
+import type { CarrierState, HumanEvent } from '../sautikit/carrier-state.js'
+import type { Handoff } from '../call/documents/handoff.js'
+import type { EndReason, OutboundRecord, TimelineMark } from '../call/documents/record.js'
 import { noUsage } from '../call/usage.js'
 import { shareOf, usesRecogniser } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
@@ -26,9 +29,9 @@ import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { partyKey, sameNumber } from '../sautikit/phone.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
-import type { HumanEvent } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
-import type { CallResult, CallStart, FromCall, SavedState, ToCall } from './call-messages.js'
+import type { CallResult, KeptCall, KeptState } from '../call/documents/kept-call.js'
+import type { CallStart, FromCall, ToCall } from './call-messages.js'
 import { ASKS_WITHIN_MS } from './after-stream-behaviour.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
@@ -38,8 +41,8 @@ import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { CallEffects } from './effects.js'
 import { EscalationDriver } from './escalation-driver.js'
-import { KEPT_CALL_VERSION, agentHash, goesOnWith } from './kept-call.js'
-import type { KeptCall, KeptState } from './kept-call.js'
+import { KEPT_CALL_VERSION } from '../call/documents/kept-call.js'
+import { agentHash, goesOnWith } from './kept-call.js'
 import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
@@ -117,7 +120,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   /** True from `begin` until the last worker's half has ended. */
   #taskRunning = false
   /** With the log, the state from which another worker would continue. */
-  #saved: SavedState | null = null
+  #saved: Extract<FromCall, { type: 'log' }>['saved'] = null
   /** Moves to another worker so far. */
   #rehomes = 0
   #suspicions = 0
@@ -311,7 +314,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     }
     this.afterStreamUrl = kept.afterStreamUrl
     this.humanUrl = kept.humanUrl
-    if (kept.session !== null) this.#saved = { session: this.#onThisClock(kept.session), backend: kept.backendState }
+    if (kept.session !== null)
+      this.#saved = { checkpoint: this.#onThisClock(kept.session), backendState: kept.backendState }
     if (this.#lockRule !== null && this.#caller !== '') locks.restore(this.#caller, kept.wrongAnswers, this.#lockRule)
     openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
     keeper?.changed(this.callSid)
@@ -340,7 +344,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   /** The calendar of the other node may differ from ours: the call is as old as it is here. */
-  #onThisClock(session: SavedState['session']): SavedState['session'] {
+  #onThisClock(session: CallCheckpoint): CallCheckpoint {
     const { kept } = this.#before as KeptState
     const { streamOpenedWallMs } = session
     if (streamOpenedWallMs === null) return session
@@ -383,8 +387,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       afterStreamUrl: this.afterStreamUrl,
       humanUrl: this.humanUrl,
       recording: { announced: this.#recordingAnnounced, file: this.#recorder?.path ?? null },
-      session: this.#saved?.session ?? null,
-      backendState: this.#saved?.backend ?? null,
+      session: this.#saved?.checkpoint ?? null,
+      backendState: this.#saved?.backendState ?? null,
       escalation: this.#escalation.kept(),
       result: this.#result,
       rehomes: this.#rehomes,
@@ -701,9 +705,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         saved === null
           ? null
           : {
-              checkpoint: saved.session,
+              ...saved,
               log: this.#record.log.records(),
-              backendState: saved.backend,
               ...this.#newStream(),
             },
       streamOpenedAtMs: this.#sink === null ? null : this.#attachedAtMs,
@@ -915,7 +918,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
         return
       }
       case 'log':
-        this.#saved = message.checkpoint ?? this.#saved
+        this.#saved = message.saved ?? this.#saved
         this.#record.take(message)
         this.#keep(message.entries, [])
         this.#context.keeper?.changed(this.callSid)
@@ -1042,11 +1045,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#record.timelineView(this.#state !== 'ended', this.#context.traces?.traceId(this.callSid) ?? null)
   }
 
-  #now(): { state: LiveCallState; streamMs: number; rehomes: number } {
+  #now(): Pick<LiveCallView, 'state' | 'durationMs' | 'rehomes'> {
     return {
       state: this.#state,
       rehomes: this.#rehomes,
-      streamMs: this.#streamMs,
+      durationMs: this.#streamMs,
     }
   }
 }

@@ -5,8 +5,8 @@ import type { BackendReport } from '../backends/compose.js'
 import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallLogEntry } from '../call/call-log.js'
-import { parseResume } from '../call/checkpoint.js'
-import type { SessionResume } from '../call/checkpoint.js'
+import { parseResume } from '../call/documents/checkpoint.js'
+import type { SessionResume } from '../call/documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
@@ -15,7 +15,8 @@ import { messageOf } from '../core/errors.js'
 import { plainJson } from '../core/json.js'
 import { frameSamples } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
-import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
+import type { CallResult } from '../call/documents/kept-call.js'
 import { CallJournal } from './call-journal.js'
 import { CallSpeech } from './call-speech.js'
 import { backendSession, screeningOf } from './call-setup.js'
@@ -400,9 +401,9 @@ export class WorkerCall implements BackendSink {
   /** @param live  the call goes on, and another worker may have to go on with it */
   #postLog(live: boolean): void {
     const entries = this.#entries
-    const checkpoint = live ? { session: this.#session.checkpoint(), backend: this.#backendState() } : null
+    const saved = live ? { checkpoint: this.#session.checkpoint(), backendState: this.#backendState() } : null
     const frameLatencyP99Ms = entries.some(({ kind }) => kind === 'turn') ? this.#intake.frameLatencyP99Ms : null
-    this.#post({ type: 'log', entries, checkpoint, frameLatencyP99Ms })
+    this.#post({ type: 'log', entries, saved, frameLatencyP99Ms })
     this.#entries = []
     this.#checkpointDue = false
   }
@@ -488,7 +489,7 @@ export class WorkerCall implements BackendSink {
       this.#post({
         type: 'log',
         entries: [{ kind: 'turn-played', ...played }],
-        checkpoint: null,
+        saved: null,
         frameLatencyP99Ms: null,
       })
   }

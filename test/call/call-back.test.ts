@@ -1,7 +1,7 @@
 import t from 'tap'
-import { parseResume } from '../../src/call/checkpoint.js'
+import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { RESUME_TOOL } from '../../src/call/gateway-tools.js'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { Rig, escalation } from './rig.js'
 
 /** A caller who asked something is rung back by another node. */

@@ -3,12 +3,12 @@ import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../src/call
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'
 import { CallLog } from '../../src/call/call-log.js'
-import type { SessionResume } from '../../src/call/checkpoint.js'
+import type { SessionResume } from '../../src/call/documents/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallInput, CallOutput } from '../../src/call/events.js'
 import { JournalWriter } from '../../src/call/journal/journal-writer.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
-import type { BargeInRecord, ToolCallRecord, TranscriptEntry, TurnRecord } from '../../src/call/record.js'
+import type { BargeInRecord, ToolCallRecord, TranscriptEntry, TurnRecord } from '../../src/call/documents/record.js'
 
 const RATE_HZ = 16000
 const FRAME_MS = 20

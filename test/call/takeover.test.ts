@@ -1,5 +1,5 @@
 import t from 'tap'
-import { parseResume } from '../../src/call/checkpoint.js'
+import { parseResume } from '../../src/call/documents/checkpoint.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { resumedTools } from '../../src/call/tool-ledger.js'
 import { escalation, Rig } from './rig.js'

@@ -4,7 +4,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { agentSchema } from '../../src/agents/definition.js'
 import { ClaimAudit } from '../../src/call/claim-audit.js'
-import type { OpenClaim } from '../../src/call/claim-audit.js'
+import type { OpenClaim } from '../../src/call/documents/checkpoint.js'
 import { CLAIM_LANGUAGES } from '../../src/call/claim-phrases.js'
 import { packageRoot } from '../../src/config/package-root.js'
 

@@ -1,4 +1,4 @@
-import type { CallTimelineView } from '../../src/call/call-view.js'
+import type { CallTimelineView } from '../../src/call/documents/call-view.js'
 import { createServer } from 'node:http'
 import t from 'tap'
 import { waterfall } from '../../src/cli/calls.js'

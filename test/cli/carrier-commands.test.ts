@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import type { CallRecord, CarrierDetail } from '../../src/call/record.js'
+import type { CallRecord, CarrierDetail } from '../../src/call/documents/record.js'
 import { joinedRecord, resumeDetails } from '../../src/gateway/carrier-side.js'
 import { carrierFindings } from '../../src/cli/check.js'
 import { loadConfig } from '../../src/config/load-config.js'

@@ -1,51 +1,26 @@
 import { rmSync, truncateSync } from 'node:fs'
 import { request } from 'node:http'
 import t from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { get, newSid, post, rawRequest, ring, ringing, startGateway, upgradeStatus } from './gateway.js'
+import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 import { storedFile } from '../support/stored-file.js'
 
 const SID = 'HD_00000000beef'
 
-function record(): CallRecord {
-  return {
-    version: 1,
+const record = (): CallRecord =>
+  endedCall({
     callSid: SID,
-    agent: 'order-status',
-    backend: 'embedded',
-    direction: 'inbound',
-    from: '+2547…01',
     to: '+2547…02',
-    outcome: 'deflected',
     endReason: 'caller-hung-up',
-    endDetail: '',
     startedAt: '2026-11-20T00:00:00.000Z',
     durationMs: 1000,
     greetingMs: 120,
     transcript: [{ role: 'agent', text: 'Hello.', startMs: 0, endMs: 500 }],
-    toolCalls: [],
-    turns: [],
-    bargeIns: [],
-    claims: [],
-    escalation: null,
     timeline: [{ name: 'answered', atMs: 3 }],
-    timelineDropped: 0,
-    stops: [],
-    usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 50, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
-    rehomes: 0,
-    resumed: [],
-    recoveredFrom: null,
-    rootSid: 'HD_testcall0001',
-    backends: { sessions: [], failover: null, irregular: {} },
-    cost: null,
-    budget: null,
-    recording: null,
-    carrier: null,
-    outbound: null,
-  }
-}
+  })
 
 const json = (text: string): unknown => JSON.parse(text)
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { OutboundCalls } from '../../src/workers/outbound-calls.js'
 import type { OutboundCallsOptions } from '../../src/workers/outbound-calls.js'

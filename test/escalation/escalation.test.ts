@@ -1,13 +1,9 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Escalation } from '../../src/escalation/escalation.js'
-import type {
-  EscalationInput,
-  EscalationOptions,
-  EscalationOutput,
-  EscalationSnapshot,
-} from '../../src/escalation/escalation.js'
-import type { EscalationAttempt } from '../../src/call/record.js'
+import type { EscalationInput, EscalationOptions, EscalationOutput } from '../../src/escalation/escalation.js'
+import type { EscalationSnapshot } from '../../src/call/documents/kept-call.js'
+import type { EscalationAttempt } from '../../src/call/documents/record.js'
 
 const failedSay = { verb: 'say', text: 'Nobody can take your call.' } as const
 const words = [failedSay, { verb: 'hangup' }]

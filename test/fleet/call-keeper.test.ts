@@ -9,7 +9,7 @@ import type { CallStore, OwnerToken, StoredChange } from '../../src/fleet/call-s
 import { GuardedStore } from '../../src/fleet/guarded-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { createLog } from '../../src/telemetry/log.js'
-import type { KeptCall, KeptState } from '../../src/workers/kept-call.js'
+import type { KeptCall, KeptState } from '../../src/call/documents/kept-call.js'
 import { sid } from '../support/host.js'
 import { keptCall } from '../support/kept-call.js'
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { STREAM_OFFERS_MAX } from '../../src/core/limits.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { asked, startLine } from '../support/broken-line.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { LEFT_CALL_LOOKS_MAX } from '../../src/core/limits.js'
 import { recordAt } from '../../src/edge/ops-fleet.js'

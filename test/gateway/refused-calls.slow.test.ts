@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { Handoff } from '../../src/call/events.js'
-import type { CallRecord } from '../../src/call/record.js'
+import type { Handoff } from '../../src/call/documents/handoff.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { command } from '../support/command.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'

@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { EscalationPacket } from '../../src/call/events.js'
-import type { CallRecord } from '../../src/call/record.js'
+import type { EscalationPacket } from '../../src/call/documents/handoff.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { findingsOf, linesOf, type ObservedCall } from '../../src/simulator/scenarios/judge.js'
 import { type Expectations, parseScenario } from '../../src/simulator/scenarios/scenario.js'
 

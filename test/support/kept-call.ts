@@ -1,5 +1,5 @@
-import { CALL_CHECKPOINT_VERSION } from '../../src/call/checkpoint.js'
-import type { KeptCall } from '../../src/workers/kept-call.js'
+import { CALL_CHECKPOINT_VERSION } from '../../src/call/documents/checkpoint.js'
+import type { KeptCall } from '../../src/call/documents/kept-call.js'
 import { parseCallSid } from '../../src/core/ids.js'
 
 /** The kept call of an inbound caller in mid-conversation, with changes. */

@@ -1,43 +1,25 @@
-import { CALL_RECORD_VERSION } from '../../src/call/record.js'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
+import { parseCallSid } from '../../src/core/ids.js'
+import { recordWithoutStream } from '../../src/workers/call-record.js'
 
 /** The record of a plain call that went well, with changes. */
 export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
+  const call = { agent: 'order-status', direction: 'inbound', from: '+254700000001', to: '+254709000000' } as const
   return {
-    version: CALL_RECORD_VERSION,
-    callSid: 'HD_record000001',
-    agent: 'order-status',
+    ...recordWithoutStream(
+      { ...call, callSid: parseCallSid('HD_record000001') },
+      Date.parse('2026-11-20T12:00:00.000Z'),
+      true,
+    ),
     backend: 'embedded',
-    direction: 'inbound',
-    from: '+2547…01',
-    to: '+2547…00',
     outcome: 'deflected',
     endReason: 'agent-goodbye',
     endDetail: '',
-    startedAt: '2026-11-20T12:00:00.000Z',
     durationMs: 30_000,
     greetingMs: 300,
-    transcript: [],
-    toolCalls: [],
-    turns: [],
-    bargeIns: [],
-    claims: [],
-    escalation: null,
     timeline: [],
-    timelineDropped: 0,
-    stops: [],
-    usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 1500, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
-    backends: { sessions: [], failover: null, irregular: {} },
-    cost: null,
-    budget: null,
-    rehomes: 0,
-    recoveredFrom: null,
     rootSid: 'HD_testcall0001',
-    resumed: [],
-    recording: null,
-    carrier: null,
-    outbound: null,
     ...changes,
   }
 }

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { Archive } from '../../src/telemetry/archive/archive.js'
 import { eraseCalls, findCalls } from '../../src/telemetry/archive/erasure.js'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { CallMarks, CallTimeline } from '../../src/workers/call-timeline.js'
-import type { TimelineMark } from '../../src/call/record.js'
+import type { TimelineMark } from '../../src/call/documents/record.js'
 
 t.test('of any number of marks the first and the newest are kept, in order, and the rest counted', async (t) => {
   fc.assert(

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { SPANS_QUEUED_MAX } from '../../src/core/limits.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { TraceExport } from '../../src/telemetry/trace-export.js'

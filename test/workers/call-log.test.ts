@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
 import { CallLog } from '../../src/call/call-log.js'
-import { parseResume } from '../../src/call/checkpoint.js'
+import { parseResume } from '../../src/call/documents/checkpoint.js'
 import type { CallOutput } from '../../src/call/events.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { plainJson } from '../../src/core/json.js'
@@ -21,7 +21,7 @@ const call = {
   to: '+254709000000',
   direction: 'inbound',
 } as const
-const now = { state: 'streaming', streamMs: 1000, rehomes: 0 } as const
+const now = { state: 'streaming', durationMs: 1000, rehomes: 0 } as const
 
 const builderOf = (): CallRecordBuilder =>
   new CallRecordBuilder(call, 'embedded', metrics, new CallSeries({ clock: () => 0 }), { ms: 0, wallMs: 0 })
@@ -29,7 +29,7 @@ const builderOf = (): CallRecordBuilder =>
 /** Gives the main thread what a worker says of this output. */
 function give(builder: CallRecordBuilder, output: CallOutput): void {
   if (output.type === 'log')
-    builder.take({ type: 'log', entries: [structuredClone(output.entry)], checkpoint: null, frameLatencyP99Ms: null })
+    builder.take({ type: 'log', entries: [structuredClone(output.entry)], saved: null, frameLatencyP99Ms: null })
 }
 
 /** Throws where two things differ as JSON. */

@@ -1,5 +1,6 @@
 import t from 'tap'
-import type { EscalationPacket, EscalationStep } from '../../src/call/events.js'
+import type { EscalationPacket } from '../../src/call/documents/handoff.js'
+import type { EscalationStep } from '../../src/call/events.js'
 import { AfterStreamBehaviour } from '../../src/workers/after-stream-behaviour.js'
 import { CallEffects, Effects } from '../../src/workers/effects.js'
 import type { EffectGate } from '../../src/workers/effects.js'

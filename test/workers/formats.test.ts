@@ -1,67 +1,18 @@
-import type { CallTimelineView } from '../../src/call/call-view.js'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
-import { packageRoot } from '../../src/config/package-root.js'
-import type { CallSessionOptions } from '../../src/call/call-options.js'
-import type { CallLogEntry, CallLogRecords } from '../../src/call/call-log.js'
-import type { CallCheckpoint } from '../../src/call/checkpoint.js'
-import type { BackendEvent } from '../../src/call/backend-events.js'
-import type { CallInput, Handoff } from '../../src/call/events.js'
-import type { JournalHeaderLine, PlayoutAnswers } from '../../src/call/journal/journal.js'
-import { fleetStatusJsonSchema } from '../../src/fleet/fleet-status.js'
-import { replayJournal } from '../../src/call/journal/replay.js'
-import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { timelineJsonSchema } from '../../src/call/documents/call-view.js'
+import { handoffJsonSchema, handoffSchema } from '../../src/call/documents/handoff.js'
+import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/call/documents/journal.js'
+import { callRecordJsonSchema, callRecordSchema } from '../../src/call/documents/record.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
-import type { CallRecord } from '../../src/call/record.js'
+import { diffOutputs } from '../../src/call/journal/replay-diff.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
+import { packageRoot } from '../../src/config/package-root.js'
 import { parseCallSid } from '../../src/core/ids.js'
-import type {
-  backendEventSchema,
-  callInputSchema,
-  checkpointSchema,
-  playoutAnswersSchema,
-  sessionOptionsSchema,
-} from '../../src/workers/journal-format.js'
-import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/workers/journal-format.js'
-import type { keptCallSchema, keptLogChunkSchema } from '../../src/workers/kept-call-format.js'
-import type { KeptCall, KeptLogChunk } from '../../src/workers/kept-call.js'
-import type { callLogEntrySchema, callLogSchema, timelineSchema } from '../../src/workers/record-format.js'
-import {
-  callRecordJsonSchema,
-  callRecordSchema,
-  handoffJsonSchema,
-  handoffSchema,
-  timelineJsonSchema,
-} from '../../src/workers/record-format.js'
+import { fleetStatusJsonSchema } from '../../src/fleet/fleet-status.js'
 import { TestLine, callerSays, startHost, until } from '../support/host.js'
-
-// --- the schemas are the types: this compiles, or they have grown apart ---------------------------------------
-
-type DeepReadonly<T> = T extends (infer E)[] | readonly (infer E)[]
-  ? readonly DeepReadonly<E>[]
-  : T extends object
-    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
-    : T
-/** Exact, optional keys and unions included: neither side is assignable when one of them knows more. */
-type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
-type OfSchema<S extends z.ZodType> = DeepReadonly<z.output<S>>
-
-const SAME_TYPES: readonly true[] = [
-  true satisfies Same<OfSchema<typeof callRecordSchema>, DeepReadonly<CallRecord>>,
-  true satisfies Same<OfSchema<typeof handoffSchema>, DeepReadonly<Handoff>>,
-  true satisfies Same<OfSchema<typeof timelineSchema>, DeepReadonly<CallTimelineView>>,
-  true satisfies Same<OfSchema<typeof sessionOptionsSchema>, DeepReadonly<CallSessionOptions>>,
-  true satisfies Same<OfSchema<typeof checkpointSchema>, DeepReadonly<CallCheckpoint>>,
-  true satisfies Same<OfSchema<typeof callLogEntrySchema>, DeepReadonly<CallLogEntry>>,
-  true satisfies Same<OfSchema<typeof callLogSchema>, DeepReadonly<CallLogRecords>>,
-  true satisfies Same<OfSchema<typeof backendEventSchema>, DeepReadonly<BackendEvent>>,
-  true satisfies Same<OfSchema<typeof callInputSchema>, DeepReadonly<CallInput>>,
-  true satisfies Same<OfSchema<typeof journalHeaderSchema>, DeepReadonly<JournalHeaderLine>>,
-  true satisfies Same<OfSchema<typeof playoutAnswersSchema>, DeepReadonly<PlayoutAnswers>>,
-  true satisfies Same<OfSchema<typeof keptCallSchema>, DeepReadonly<KeptCall>>,
-  true satisfies Same<OfSchema<typeof keptLogChunkSchema>, DeepReadonly<KeptLogChunk>>,
-]
 
 const PUBLISHED = [
   { file: 'call-record.schema.json', current: callRecordJsonSchema },
@@ -83,7 +34,6 @@ for (const { file, current } of PUBLISHED) {
     const json = `${JSON.stringify(current(), null, 2)}\n`
     if (process.env['UPDATE_SCHEMA'] === '1') writeFileSync(path, json)
     t.equal(readFileSync(path, 'utf8'), json, `run this test with UPDATE_SCHEMA=1 and commit schema/${file}`)
-    t.ok(SAME_TYPES.every((same) => same))
   })
 }
 

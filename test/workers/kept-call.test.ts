@@ -1,7 +1,7 @@
 import t from 'tap'
-import { parseKeptCall } from '../../src/workers/kept-call-format.js'
+import { parseKeptCall } from '../../src/call/documents/kept-call.js'
 import { goesOnWith } from '../../src/workers/kept-call.js'
-import type { KeptCall } from '../../src/workers/kept-call.js'
+import type { KeptCall } from '../../src/call/documents/kept-call.js'
 import { keptCall } from '../support/kept-call.js'
 
 type Machine = NonNullable<NonNullable<KeptCall['escalation']>['machine']>

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { CallLog } from '../../src/call/call-log.js'
-import type { CallRecord } from '../../src/call/record.js'
+import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { OutboundCalls } from '../../src/workers/outbound-calls.js'
 import type { OutboundCallsOptions } from '../../src/workers/outbound-calls.js'
-import { callRecordSchema } from '../../src/workers/record-format.js'
+import { callRecordSchema } from '../../src/call/documents/record.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { keptCall } from '../support/kept-call.js'
 

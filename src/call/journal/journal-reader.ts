@@ -2,12 +2,14 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_LINE_CHARS_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
-import { parseResume } from '../checkpoint.js'
-import type { SessionResume } from '../checkpoint.js'
+import { parseResume } from '../documents/checkpoint.js'
+import type { SessionResume } from '../documents/checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
 import { dbfsOf, hertzOf, plainFrame } from '../frame-figures.js'
-import { JOURNAL_VERSION, decodeStep } from './journal.js'
-import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
+import { JOURNAL_VERSION } from '../documents/journal.js'
+import { decodeStep } from './journal.js'
+import type { JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
+import type { JournalEntry, JournalFrame, JournalHeader } from './journal.js'
 
 /**
  * Reads one journal, header first. Blank lines are skipped.

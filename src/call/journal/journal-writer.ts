@@ -3,10 +3,11 @@ import { JOURNAL_ANSWERS_MAX, JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_MEDIA_CHARS_P
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { levelStep, pitchStep } from '../frame-figures.js'
-import type { SessionResume } from '../checkpoint.js'
+import type { SessionResume } from '../documents/checkpoint.js'
 import type { CallInput, CallOutput, PlayoutView } from '../events.js'
-import { JOURNAL_VERSION, encodeStep, isJournalled } from './journal.js'
-import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
+import { JOURNAL_VERSION } from '../documents/journal.js'
+import { encodeStep, isJournalled } from './journal.js'
+import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
 
 /** Characters that a media event takes in its line besides its audio, rounded up. */
 const MEDIA_EVENT_CHARS = 40

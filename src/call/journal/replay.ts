@@ -5,7 +5,8 @@ import { CallSession } from '../call-session.js'
 import type { CallerFrame } from '../frame-figures.js'
 import type { CallOutput, PlayoutView } from '../events.js'
 import { isJournalled } from './journal.js'
-import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
+import type { JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
+import type { JournalEntry, JournalFrame, JournalHeader } from './journal.js'
 import { readJournal } from './journal-reader.js'
 
 /** One output of a call, with the time of the entry that caused it. */

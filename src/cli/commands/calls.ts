@@ -1,4 +1,4 @@
-import { CALL_OUTCOMES } from '../../call/record.js'
+import { CALL_OUTCOMES } from '../../call/documents/record.js'
 import type { CallsOptions, ListOptions } from '../calls.js'
 import { withExitCodes } from '../exit-codes.js'
 import { callSid, chosen, configOption, jsonOption, opsUrlOption, valued, whole } from '../options.js'

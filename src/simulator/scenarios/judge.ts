@@ -1,5 +1,5 @@
-import type { EscalationPacket } from '../../call/events.js'
-import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/record.js'
+import type { EscalationPacket } from '../../call/documents/handoff.js'
+import type { CallRecord, ClaimRecord, ToolCallRecord } from '../../call/documents/record.js'
 import type { HumanOutcome } from '../choices.js'
 import type { CallerLatency } from '../caller-leg.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'

@@ -4,12 +4,12 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { faultsOf } from '../../agents/faults.js'
 import { parseYaml } from '../../agents/yaml-source.js'
-import type { CallOutcome, EndReason, EscalationOutcome, EscalationStrategy } from '../../call/record.js'
+import type { CallOutcome, EndReason, EscalationOutcome, EscalationStrategy } from '../../call/documents/record.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { isAgentName } from '../../core/ids.js'
 import { SCENARIO_FILE_BYTES_MAX, SCENARIOS_MAX } from '../../core/limits.js'
 import type { LegRateHz } from '../../core/units.js'
-import { endReasonSchema } from '../../workers/record-format.js'
+import { endReasonSchema } from '../../call/documents/record.js'
 import {
   AFTER_STREAM,
   type AfterStream,

@@ -1,4 +1,4 @@
-import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../../call/record.js'
+import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../../call/documents/record.js'
 
 /** How much of what was said a record may hold. */
 export type TranscriptPolicy = 'full' | 'masked' | 'none'

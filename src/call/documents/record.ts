@@ -1,20 +1,47 @@
-import { CALL_TIMELINE_VERSION } from '../call/call-view.js'
 import { z } from 'zod'
-import { CALL_OUTCOMES, CALL_RECORD_VERSION, CALL_REFUSALS } from '../call/record.js'
-import { usageSchemaOf } from './usage-format.js'
+import { usageSchemaOf } from '../backend-events.js'
+import { publishedSchema } from './document.js'
+import type { DocumentOf } from './document.js'
 
 /**
- * The call record and the handoff packet as documents outside the process. Their types are in `call/record.ts` and
- * `call/events.ts`, which may use no package; a test checks that both are equal. `schema/call-record.schema.json` and
- * `schema/handoff.schema.json` are made from this.
+ * The call record: one document per call, and what the call's log, its timeline and its handoff have in common with it.
+ * Milliseconds unless the name says otherwise. `schema/call-record.schema.json` is made from this.
  */
+
+/** Version of the call record's JSON. */
+export const CALL_RECORD_VERSION = 1
+
+/** The outcome of a call; `unreached` only for calls that we placed, `refused` only for calls that came in. */
+export const CALL_OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed', 'unreached', 'refused'] as const
+export type CallOutcome = (typeof CALL_OUTCOMES)[number]
+
+/** Why a call that came in was refused: its caller got words, and no stream. */
+export const CALL_REFUSALS = [
+  'capacity',
+  'draining',
+  'cordoned',
+  'tick-slack',
+  'memory',
+  'cpu-throttling',
+  'file-descriptors',
+  'agent-capacity',
+  'agent-unknown',
+  'no-owner',
+  'caller-calls',
+  'caller-rate',
+  'withheld-calls',
+  'fault',
+] as const
+export type CallRefusal = (typeof CALL_REFUSALS)[number]
 
 /** The call record has whole milliseconds; other documents have the measured values. */
 const wholeMs = z.int()
-const measuredMs = z.number()
-const anyArguments = z.record(z.string(), z.unknown()).describe('As the backend gave them.')
+/** Whole or measured milliseconds. */
+type Ms = z.ZodNumber
+export const measuredMs = z.number()
+export const anyArguments = z.record(z.string(), z.unknown()).describe('As the backend gave them.')
 
-const transcriptEntry = <Ms extends z.ZodNumber>(ms: Ms) =>
+export const transcriptEntry = (ms: Ms) =>
   z.object({
     role: z.enum(['caller', 'agent']),
     text: z.string(),
@@ -27,7 +54,9 @@ const transcriptEntry = <Ms extends z.ZodNumber>(ms: Ms) =>
     heardMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
   })
 
-const toolCall = <Ms extends z.ZodNumber>(ms: Ms) =>
+export type TranscriptEntry = DocumentOf<ReturnType<typeof transcriptEntry>>
+
+export const toolCall = (ms: Ms) =>
   z.object({
     name: z.string(),
     args: anyArguments,
@@ -37,18 +66,25 @@ const toolCall = <Ms extends z.ZodNumber>(ms: Ms) =>
     error: z.string().exactOptional(),
   })
 
-const turn = <Ms extends z.ZodNumber>(ms: Ms) =>
+export type ToolCallRecord = DocumentOf<ReturnType<typeof toolCall>>
+
+/** As the caller perceives it; null if no beginning of a sound was found on the outbound track. */
+export const playedTimes = (ms: Ms) => z.object({ firstSoundMs: ms.nullable(), answerMs: ms.nullable() })
+export type PlayedTimes = DocumentOf<ReturnType<typeof playedTimes>>
+
+export const turn = (ms: Ms) =>
   z.object({
     callerStoppedMs: ms.describe("The caller's last voiced sample, in milliseconds since the stream opened."),
     firstSoundMs: ms.nullable().describe('From there to the first agent sound of any kind; null when none came.'),
     answerMs: ms.nullable().describe('From there to the first agent sound that is not a filler.'),
-    ear: z
-      .object({ firstSoundMs: ms.nullable(), answerMs: ms.nullable() })
+    ear: playedTimes(ms)
       .exactOptional()
       .describe("The same to the agent's voice on the outbound track; only where the carrier forks both as stereo."),
   })
 
-const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) =>
+export type TurnRecord = DocumentOf<ReturnType<typeof turn>>
+
+export const bargeIn = (ms: Ms) =>
   z.object({
     atMs: ms.describe('First voiced sample, in milliseconds since the stream opened.'),
     stopMs: ms.nullable().describe('From there to the last agent sample sent; null when nothing had to be stopped.'),
@@ -56,7 +92,10 @@ const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) =>
     why: z.string().describe('Why it was decided so, with the figures.'),
   })
 
-const claim = <Ms extends z.ZodNumber>(ms: Ms) =>
+export type BargeInRecord = DocumentOf<ReturnType<typeof bargeIn>>
+
+/** What the agent claimed to have done, held against the tool calls. */
+export const claim = (ms: Ms) =>
   z.object({
     atMs: ms.describe("Begin of the agent's words, in milliseconds since the stream opened."),
     tool: z.string().nullable().describe("The rule's first tool; null where the agent has no tool for that."),
@@ -71,7 +110,9 @@ const claim = <Ms extends z.ZodNumber>(ms: Ms) =>
         'failed',
         'cancelled',
         'overdue',
+        /** It succeeded, with a result that says otherwise. */
         'other-result',
+        /** Nobody knows, because it ran when its worker, or its node, was lost. */
         'uncertain',
         'no-source',
       ])
@@ -80,14 +121,20 @@ const claim = <Ms extends z.ZodNumber>(ms: Ms) =>
       ),
   })
 
-const timelineMark = <Ms extends z.ZodNumber>(ms: Ms) =>
+export type ClaimRecord = DocumentOf<ReturnType<typeof claim>>
+export type ClaimVerdict = ClaimRecord['verdict']
+
+export const timelineMark = (ms: Ms) =>
   z.object({
     name: z.string(),
     atMs: ms.describe('Milliseconds since the webhook.'),
     detail: z.string().exactOptional(),
   })
 
-const stop = <Ms extends z.ZodNumber>(ms: Ms) =>
+export type TimelineMark = DocumentOf<ReturnType<typeof timelineMark>>
+
+/** Why the agent stopped talking, or somebody was not served: one decision with its figures. */
+const stop = (ms: Ms) =>
   z.object({
     kind: z.enum(['interruption', 'drop', 'silence-prompt', 'refusal', 'failure', 'hang-up']),
     atMs: ms.describe('Milliseconds since the webhook.'),
@@ -95,6 +142,9 @@ const stop = <Ms extends z.ZodNumber>(ms: Ms) =>
     why: z.string(),
   })
 
+export type StopRecord = DocumentOf<ReturnType<typeof stop>>
+
+/** What ended a call. */
 export const endReasonSchema = z.enum([
   'caller-hung-up',
   'agent-goodbye',
@@ -113,66 +163,22 @@ export const endReasonSchema = z.enum([
   'stream-error',
   'backend-failed',
   'call-fault',
+  /** The gateway's process died during the call; the record has what was on disk. */
   'process-died',
+  /** Only for calls that we placed: nobody took the call, or no person did. */
   'not-taken',
   'answering-machine',
   'nobody-there',
 ])
+export type EndReason = z.output<typeof endReasonSchema>
+
 export const escalationStrategySchema = z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])
+export type EscalationStrategy = z.output<typeof escalationStrategySchema>
+
 export const escalationOutcomeSchema = z.enum(['answered', 'busy', 'no-answer', 'declined', 'failed'])
+export type EscalationOutcome = z.output<typeof escalationOutcomeSchema>
 
-const measuredTranscriptEntry = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
-const measuredTurn = turn(measuredMs).meta({ id: 'turn' })
-const measuredBargeIn = bargeIn(measuredMs).meta({ id: 'barge-in' })
-const measuredClaim = claim(measuredMs).meta({ id: 'claim' })
-const loggedToolCall = z
-  .object({
-    callId: z.string(),
-    end: z.enum(['answered', 'built-in', 'refused', 'cancelled', 'overdue', 'lost']),
-    record: toolCall(measuredMs).meta({ id: 'tool-call' }),
-    args: anyArguments,
-    result: z.unknown().default(null),
-  })
-  .meta({ id: 'logged-tool-call' })
-
-/** `CallLogEntry`, with times as they were measured. */
-export const callLogEntrySchema = z
-  .discriminatedUnion('kind', [
-    z.object({ kind: z.literal('transcript'), record: measuredTranscriptEntry }),
-    loggedToolCall.extend({ kind: z.literal('tool-call') }),
-    z.object({ kind: z.literal('turn'), record: measuredTurn }),
-    z.object({ kind: z.literal('barge-in'), record: measuredBargeIn }),
-    z.object({ kind: z.literal('claim'), record: measuredClaim }),
-    z.object({
-      kind: z.literal('turn-played'),
-      callerStoppedMs: measuredMs,
-      ear: z.object({ firstSoundMs: measuredMs.nullable(), answerMs: measuredMs.nullable() }),
-    }),
-  ])
-  .meta({ id: 'call-log-entry' })
-
-/** Entries with times as they were measured. */
-export const measuredTranscript = z.array(measuredTranscriptEntry)
-
-/** `CallLogRecords`. */
-export const callLogSchema = z
-  .object({
-    transcript: measuredTranscript,
-    toolCalls: z.array(loggedToolCall),
-    turns: z.array(measuredTurn),
-    bargeIns: z.array(measuredBargeIn),
-    claims: z.array(measuredClaim).default([]),
-    dropped: z.object({
-      transcript: z.int(),
-      toolCalls: z.int(),
-      turns: z.int(),
-      bargeIns: z.int(),
-      claims: z.int().default(0),
-    }),
-  })
-  .meta({ id: 'call-log' })
-
-/** `BackendSessionRecord`. */
+/** One backend session of this call. */
 export const backendSessionSchema = z.object({
   backend: z.string(),
   role: z.enum(['first', 'takeover', 'standby', 'rotation']),
@@ -182,7 +188,7 @@ export const backendSessionSchema = z.object({
   fault: z.string().nullable().describe('Why it never was.'),
 })
 
-/** `ResumedRecord`. */
+/** A part of the call whose node or stream was lost. Of a lost node the last second may be in no record. */
 export const resumedSchema = z.object({
   node: z.string().describe('The node that had the call before.'),
   streamMs: wholeMs.describe('How long the call had had a stream when its state was last stored.'),
@@ -192,9 +198,9 @@ export const resumedSchema = z.object({
     .describe("File of that part's recording, below that node's DATA_DIR; its end may be missing."),
 })
 
-export const measuredTimelineMark = timelineMark(measuredMs)
+export type ResumedRecord = DocumentOf<typeof resumedSchema>
 
-/** `EscalationHistory`. */
+/** @param number  what is said of the number to call back */
 export const escalationHistorySchema = (number: string) =>
   z.object({
     reason: z.string(),
@@ -224,7 +230,10 @@ export const escalationHistorySchema = (number: string) =>
       .describe('A colleague is to call back.'),
   })
 
-/** `CallRecord`. */
+export type EscalationHistory = DocumentOf<ReturnType<typeof escalationHistorySchema>>
+export type EscalationAttempt = EscalationHistory['attempts'][number]
+export type CallbackAsk = NonNullable<EscalationHistory['callback']>['asked']
+
 export const callRecordSchema = z.object({
   version: z.literal(CALL_RECORD_VERSION),
   callSid: z.string(),
@@ -234,6 +243,7 @@ export const callRecordSchema = z.object({
   from: z.string().describe('Masked.'),
   to: z.string().describe('Masked.'),
   outcome: z.enum(CALL_OUTCOMES),
+  /** A `CallRefusal` exactly where the outcome is `refused`. */
   endReason: z.enum([...endReasonSchema.options, ...CALL_REFUSALS]),
   endDetail: z.string(),
   startedAt: z.iso.datetime().describe('Calendar time of the webhook.'),
@@ -278,6 +288,7 @@ export const callRecordSchema = z.object({
       models: z.array(
         z.object({
           backend: z.string(),
+          /** Null: the backend names no model. */
           model: z.string().nullable(),
           amount: z.number().nullable(),
           unknown: z.string().nullable(),
@@ -308,6 +319,7 @@ export const callRecordSchema = z.object({
   carrier: z
     .object({
       callId: z.string().nullable(),
+      /** ringing, answered, completed, failed, no_answer, busy, canceled; others may come. */
       status: z.string().nullable(),
       startedAt: z.string().nullable(),
       answeredAt: z.string().nullable(),
@@ -316,6 +328,7 @@ export const callRecordSchema = z.object({
       costMinor: z.number().nullable().describe('In minor units (cents) of costCurrency.'),
       costCurrency: z.string().nullable(),
       ratePerMinuteMinor: z.number().nullable(),
+      /** Why the leg ended, such as `normal_clearing`. */
       hangupCause: z.string().nullable(),
       failureCode: z.string().nullable(),
       recording: z.string().nullable().describe("File of the carrier's recording, below DATA_DIR."),
@@ -327,81 +340,24 @@ export const callRecordSchema = z.object({
     .object({
       result: z.enum(['answered', 'voicemail', 'silence', 'busy', 'no-answer', 'failed']),
       ringMs: wholeMs.describe('From the order to the opened stream, or to the end of a call that nobody took.'),
+      /** Also appears in the carrier's records. */
       clientRequestId: z.string(),
     })
     .nullable()
     .describe('Null for a call that was not placed by this gateway.'),
 })
 
-/** `CallTimelineView`. */
-export const timelineSchema = z.object({
-  version: z.literal(CALL_TIMELINE_VERSION),
-  callSid: z.string(),
-  agent: z.string(),
-  backend: z.string().describe('The one that answers, or answered last.'),
-  live: z.boolean(),
-  startedAt: z.iso.datetime().describe('Calendar time of the webhook: zero of the marks.'),
-  streamOpenedMs: measuredMs.nullable().describe('Since the webhook: zero of turns, barge-ins and tools. Null before.'),
-  traceId: z.string().nullable().describe('The trace that a collector knows this call by; null where none is set.'),
-  timeline: z.array(measuredTimelineMark),
-  timelineDropped: z.int(),
-  turns: z.array(turn(wholeMs)),
-  bargeIns: z.array(bargeIn(wholeMs)),
-  tools: z.array(z.object({ name: z.string(), startMs: measuredMs, ms: measuredMs, ok: z.boolean() })),
-})
-
-/** `Handoff`. */
-export const handoffSchema = z.object({
-  version: z.literal(1),
-  callSid: z.string(),
-  agent: z.string(),
-  reason: z.string(),
-  summary: z.string(),
-  identity: z
-    .record(z.string(), z.unknown())
-    .nullable()
-    .describe('Verified identity and account id, when the agent has established them.'),
-  tried: z.array(z.object({ name: z.string(), ok: z.boolean(), args: anyArguments })).describe('Tools that ran.'),
-  transcript: z.array(transcriptEntry(measuredMs)),
-  at: z.iso.datetime().describe('Calendar time.'),
-  from: z.string().describe('Whom to call back, E.164; empty when withheld.'),
-  to: z.string(),
-  escalation: escalationHistorySchema('E.164; empty when withheld.').nullable().describe('How it goes, or went.'),
-})
-
-/** A document's JSON Schema. It allows keys that it does not name, because newer versions may add some. */
-export function publishedSchema(schema: z.ZodType, title: string, description: string): Record<string, unknown> {
-  const json = z.toJSONSchema(schema, {
-    io: 'input',
-    // zod limits integers to 2^53; the published schema has no such limit.
-    override: ({ jsonSchema }) => {
-      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
-      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
-    },
-  })
-  return { ...json, title, description }
-}
+export type CallRecord = DocumentOf<typeof callRecordSchema>
+export type CallCost = NonNullable<CallRecord['cost']>
+export type ModelCost = CallCost['models'][number]
+/** The carrier's own record of a call. Times are ISO 8601. */
+export type CarrierDetail = NonNullable<CallRecord['carrier']>
+export type OutboundRecord = NonNullable<CallRecord['outbound']>
 
 export function callRecordJsonSchema(): Record<string, unknown> {
   return publishedSchema(
     callRecordSchema,
     'Mkondo call record',
     'One call, written when it has ended, or when the next process starts if its own has died. Times are whole milliseconds.',
-  )
-}
-
-export function timelineJsonSchema(): Record<string, unknown> {
-  return publishedSchema(
-    timelineSchema,
-    'Mkondo timeline',
-    'What happened in one call and when, live or ended. Milliseconds.',
-  )
-}
-
-export function handoffJsonSchema(): Record<string, unknown> {
-  return publishedSchema(
-    handoffSchema,
-    'Mkondo handoff',
-    'What the human gets with a caller. Times are milliseconds since the stream opened.',
   )
 }

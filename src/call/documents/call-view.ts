@@ -1,4 +1,8 @@
-import type { BargeInRecord, CallRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+import { z } from 'zod'
+import { publishedSchema } from './document.js'
+import type { DocumentOf } from './document.js'
+import { callRecordSchema, measuredMs, timelineMark } from './record.js'
+import type { CallRecord, TimelineMark } from './record.js'
 
 /**
  * `waiting` for its socket, `streaming`, `cut` while its stream is lost and the carrier may ask how it goes on, `after`
@@ -7,27 +11,17 @@ import type { BargeInRecord, CallRecord, TimelineMark, ToolCallRecord, Transcrip
 export type LiveCallState = 'waiting' | 'streaming' | 'cut' | 'after' | 'ended'
 
 /** One live call in a list. Numbers are masked. */
-export interface LiveCallRow {
-  readonly callSid: string
-  readonly agent: string
-  readonly backend: string
+export interface LiveCallRow extends Pick<
+  CallRecord,
+  'callSid' | 'agent' | 'backend' | 'direction' | 'from' | 'to' | 'startedAt' | 'durationMs'
+> {
   readonly state: LiveCallState
-  readonly direction: 'inbound' | 'outbound'
-  readonly from: string
-  readonly to: string
-  readonly startedAt: string
-  /** Since the stream opened; 0 before. */
-  readonly durationMs: number
   /** From the caller's last word to the agent's first sound, in the newest turn that has one; null before. */
   readonly lastResponseMs: number | null
 }
 
 /** What `GET /api/calls` shows of a live call. */
-export interface LiveCallView extends LiveCallRow {
-  readonly transcript: readonly TranscriptEntry[]
-  readonly toolCalls: readonly ToolCallRecord[]
-  readonly rehomes: number
-}
+export type LiveCallView = LiveCallRow & Pick<CallRecord, 'transcript' | 'toolCalls' | 'rehomes'>
 
 /** A call in a list of live and ended calls. */
 export interface ListedCall extends Omit<LiveCallRow, 'state' | 'direction' | 'lastResponseMs'> {
@@ -50,29 +44,32 @@ export interface FleetRow extends ListedCall {
 /** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
 export const CALL_TIMELINE_VERSION = 1
 
-/** What happened in a call and when, live or ended: `GET /api/calls/{sid}/timeline`. Milliseconds. */
-export interface CallTimelineView {
-  readonly version: typeof CALL_TIMELINE_VERSION
-  readonly callSid: string
-  readonly agent: string
-  readonly backend: string
-  readonly live: boolean
-  /** Calendar time of the webhook, ISO 8601: zero of the marks. */
-  readonly startedAt: string
-  /** When the stream opened, since the webhook: zero of turns, barge-ins and tools. Null before. */
-  readonly streamOpenedMs: number | null
-  /** The trace that a collector knows this call by; null where none is set. */
-  readonly traceId: string | null
-  readonly timeline: readonly TimelineMark[]
-  readonly timelineDropped: number
-  readonly turns: readonly TurnRecord[]
-  readonly bargeIns: readonly BargeInRecord[]
-  readonly tools: readonly {
-    readonly name: string
-    readonly startMs: number
-    readonly ms: number
-    readonly ok: boolean
-  }[]
+const { callSid, agent, turns, bargeIns } = callRecordSchema.shape
+
+/** What happened in a call and when, live or ended: `GET /api/calls/{sid}/timeline`. */
+export const timelineSchema = z.object({
+  version: z.literal(CALL_TIMELINE_VERSION),
+  callSid,
+  agent,
+  backend: z.string().describe('The one that answers, or answered last.'),
+  live: z.boolean(),
+  startedAt: z.iso.datetime().describe('Calendar time of the webhook: zero of the marks.'),
+  streamOpenedMs: measuredMs.nullable().describe('Since the webhook: zero of turns, barge-ins and tools. Null before.'),
+  traceId: z.string().nullable().describe('The trace that a collector knows this call by; null where none is set.'),
+  timeline: z.array(timelineMark(measuredMs)),
+  timelineDropped: z.int(),
+  turns,
+  bargeIns,
+  tools: z.array(z.object({ name: z.string(), startMs: measuredMs, ms: measuredMs, ok: z.boolean() })),
+})
+export type CallTimelineView = DocumentOf<typeof timelineSchema>
+
+export function timelineJsonSchema(): Record<string, unknown> {
+  return publishedSchema(
+    timelineSchema,
+    'Mkondo timeline',
+    'What happened in one call and when, live or ended. Milliseconds.',
+  )
 }
 
 /** The timeline of a call that has ended. */

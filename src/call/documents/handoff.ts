@@ -1,0 +1,38 @@
+import { z } from 'zod'
+import { publishedSchema } from './document.js'
+import type { DocumentOf } from './document.js'
+import { anyArguments, escalationHistorySchema, measuredMs, transcriptEntry } from './record.js'
+
+/**
+ * The complete handoff packet for the human. Stored under the call SID before the stream ends.
+ * `schema/handoff.schema.json` is made from this.
+ */
+export const handoffSchema = z.object({
+  version: z.literal(1),
+  callSid: z.string(),
+  agent: z.string(),
+  reason: z.string(),
+  summary: z.string(),
+  identity: z
+    .record(z.string(), z.unknown())
+    .nullable()
+    .describe('Verified identity and account id, when the agent has established them.'),
+  tried: z.array(z.object({ name: z.string(), ok: z.boolean(), args: anyArguments })).describe('Tools that ran.'),
+  transcript: z.array(transcriptEntry(measuredMs)),
+  at: z.iso.datetime().describe('Calendar time.'),
+  from: z.string().describe('Whom to call back, E.164; empty when withheld.'),
+  to: z.string(),
+  escalation: escalationHistorySchema('E.164; empty when withheld.').nullable().describe('How it goes, or went.'),
+})
+export type Handoff = DocumentOf<typeof handoffSchema>
+
+/** The handoff packet as far as the session knows it. */
+export type EscalationPacket = Omit<Handoff, 'from' | 'to' | 'escalation'>
+
+export function handoffJsonSchema(): Record<string, unknown> {
+  return publishedSchema(
+    handoffSchema,
+    'Mkondo handoff',
+    'What the human gets with a caller. Times are milliseconds since the stream opened.',
+  )
+}
