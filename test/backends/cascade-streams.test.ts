@@ -191,6 +191,20 @@ t.test('the model is asked before the turn is over, and its answer is spoken onl
   t.notMatch(JSON.stringify(recorder.events), 'Not this one')
 })
 
+t.test('a request that failed before the turn was over is made again', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.callerSays('is anybody there')
+  double.script.reply({ say: 'Yes, I am here.' })
+  double.refuse.llm = 'destroy'
+  backend.speechStart(performance.now())
+  for (let i = 0; i < 60; i++) backend.pushAudio(new Int16Array(320).fill(9000))
+  await recorder.until('the model', () => double.aborted === 1)
+  delete double.refuse.llm
+  backend.speechEnd(performance.now())
+  t.equal((await recorder.next('turn-done')).status, 'completed')
+  t.same(recorder.all('error'), [])
+})
+
 t.test('a language model that breaks off is followed by the next one', async (t) => {
   const spare = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
   t.teardown(() => spare.close())

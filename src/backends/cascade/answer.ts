@@ -151,6 +151,12 @@ export class Answer {
         break
       } catch (error) {
         signal.throwIfAborted()
+        // A draft that died while nobody needed it is no fault of the answer.
+        if (deltas !== null && written === '' && this.#calls.all.length === 0) {
+          deltas = null
+          failures--
+          continue
+        }
         if (!models.failed(model, faultOf(error), false) || failures + 1 >= models.count) throw error
         deltas = null
         this.#calls = new WrittenCalls(`call-${this.generation}-${failures + 2}`)

@@ -79,6 +79,8 @@ const ARTEFACTS: readonly string[] = [
 const STABLE_MS = 200
 /** Requests of one turn that are made before it is over. */
 const DRAFTS_MAX = 2
+/** An older one may have been given up by its service in the meantime. */
+const DRAFT_MS_MAX = 3000
 /** The longest silence at the end of a turn that a recogniser is told of. */
 const SILENCE_MS_MAX = 3000
 /** An utterance with less voice than this is noise. */
@@ -126,7 +128,7 @@ export class CascadeBackend implements Backend {
   /** An answer is due: a fixed text is spoken as it is, null asks the model. */
   #due: { readonly fixed: string | null } | null = null
   /** An answer to what the caller has probably said, which nobody hears yet. */
-  #draft: (Draft & { readonly words: string; readonly changes: number }) | null = null
+  #draft: (Draft & { readonly words: string; readonly changes: number; readonly madeAtMs: number }) | null = null
   #drafts = 0
   #callerItems = 0
   /** The item of the turn whose words were reported before it is over, and its last text. */
@@ -415,6 +417,7 @@ export class CascadeBackend implements Backend {
     this.#draft = {
       words,
       changes: conversation.changes,
+      madeAtMs: this.#nowMs(),
       deltas: ahead(model.answer(conversation.request(text), signal)),
       drop: () => abort.abort(),
     }
@@ -431,7 +434,8 @@ export class CascadeBackend implements Backend {
   #takeDraft(): Draft | null {
     const draft = this.#draft
     if (draft === null) return null
-    if (this.#conversation?.changes !== draft.changes + 1) {
+    const old = this.#nowMs() - draft.madeAtMs > DRAFT_MS_MAX
+    if (old || this.#conversation?.changes !== draft.changes + 1) {
       this.#dropDraft()
       return null
     }
