@@ -65,6 +65,7 @@ const GROUPS = [
       'docs/AGENTS.md',
       'docs/OFFLINE-AGENT.md',
       'docs/BACKENDS.md',
+      'docs/CASCADE.md',
       'examples/own-backend/README.md',
       'docs/SIMULATOR.md',
       'docs/REPLAY.md',

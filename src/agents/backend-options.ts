@@ -268,22 +268,79 @@ const openaiLive = z.strictObject({
   messageMs,
 })
 
+/** Services of the cascade's stages, and which options each of them has besides `service`. */
+const STAGE_SERVICES = {
+  stt: { whisper: ['model', 'timeoutMs', 'prompt'], soniox: ['model', 'terms', 'context'] },
+  llm: { chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'] },
+  tts: { speech: ['model', 'timeoutMs', 'voice', 'speed', 'sampleRateHz'], soniox: ['model', 'voice', 'speed'] },
+} as const satisfies Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>
+
+type StageName = keyof typeof STAGE_SERVICES
+const IS_MODULE = /^module:\S{1,300}$/
+
+/** The service of an entry that names none: the one that has an address of its own in the settings. */
+const USUAL_SERVICE = { stt: 'whisper', llm: 'chat', tts: 'speech' } as const
+
+/** One service, by its name or with its options, or a list of them. */
+function stageOf<Shape extends z.ZodRawShape>(stage: StageName, shape: Shape) {
+  const services: Readonly<Record<string, readonly string[]>> = STAGE_SERVICES[stage]
+  const names = [...Object.keys(services), 'module:SPECIFIER'].join(', ')
+  const service = z
+    .string()
+    .refine((name) => Object.hasOwn(services, name) || IS_MODULE.test(name), { error: `must be one of ${names}` })
+  const options = z
+    .strictObject({
+      service: service.exactOptional().describe(`${names}. Default: ${USUAL_SERVICE[stage]}.`),
+      options: z.record(z.string(), z.unknown()).exactOptional().describe('What a module gets.'),
+      ...shape,
+    })
+    .superRefine((given, context) => {
+      const { service: name = USUAL_SERVICE[stage], ...own } = given as { readonly service?: string }
+      const has: readonly string[] = services[name] ?? ['options']
+      for (const key of Object.keys(own))
+        if (!has.includes(key))
+          context.addIssue({
+            code: 'custom',
+            path: [key],
+            message: `is no option of ${name}; it has ${has.join(', ')}`,
+          })
+    })
+  return z
+    .union([
+      service,
+      options,
+      z
+        .array(z.union([service, options]))
+        .min(1)
+        .max(5),
+    ])
+    .exactOptional()
+    .describe('A service, or a list: each takes the place of the one before it when that fails.')
+}
+
 const stage = {
   model,
   timeoutMs: z.int().min(500).max(60_000).exactOptional().describe('How long the service may be silent.'),
 }
 const cascade = z.strictObject({
-  stt: z
-    .strictObject({ ...stage, prompt: z.string().max(1000).exactOptional().describe('Words that are likely.') })
-    .exactOptional(),
-  llm: z.strictObject({ ...stage, temperature, maxTokens: z.int().min(1).max(65_536).exactOptional() }).exactOptional(),
-  tts: z
-    .strictObject({
-      ...stage,
-      speed: z.number().min(0.25).max(4).exactOptional(),
-      sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
-    })
-    .exactOptional(),
+  stt: stageOf('stt', {
+    ...stage,
+    prompt: z.string().max(1000).exactOptional().describe('Words that are likely.'),
+    terms: vocabulary,
+    context: z.string().max(2000).exactOptional().describe('What the calls are about.'),
+  }),
+  llm: stageOf('llm', { ...stage, temperature, maxTokens: z.int().min(1).max(65_536).exactOptional() }),
+  tts: stageOf('tts', {
+    ...stage,
+    voice: z.string().min(1).max(200).exactOptional().describe("Goes before the agent's voice."),
+    speed: z.number().min(0.25).max(4).exactOptional().describe('0.25 to 4; Soniox: 0.7 to 1.3.'),
+    sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
+  }),
+  languages: languages(/^[a-z]{2}$/, 'sw'),
+  speculate: z
+    .boolean()
+    .exactOptional()
+    .describe('Ask the model as soon as the words have not changed for 200 ms. Default: true.'),
   artefacts: z
     .array(z.string().max(200))
     .max(100)
@@ -308,6 +365,22 @@ export const backendOptionsSchema = z
 export function strangeOptions(name: string, agent: Parameters<typeof isOwnBackend>[1]): string | null {
   if (WITH_OPTIONS.includes(name) || isOwnBackend(name, agent)) return null
   return `${name} has no options; allowed: ${WITH_OPTIONS.join(', ')}, or the name of a module that the agent lists`
+}
+
+type CascadeOptions = z.output<typeof cascade>
+type Entry<Stage extends StageName> = Exclude<Extract<NonNullable<CascadeOptions[Stage]>, object>, readonly unknown[]>
+
+/** The services that an agent lists for a stage, in their order; null where it names none. */
+export function stageEntries<Stage extends StageName>(
+  stage: Stage,
+  options: CascadeOptions,
+): readonly (Entry<Stage> & { readonly service: string })[] | null {
+  const given = options[stage]
+  if (given === undefined) return null
+  return [given].flat().map((entry) => {
+    const own: { readonly service?: string } = typeof entry === 'string' ? { service: entry } : entry
+    return { service: USUAL_SERVICE[stage], ...own } as Entry<Stage> & { readonly service: string }
+  })
 }
 
 /** Options of an agent's backends, by name; those of a module are passed to it as they are. */

@@ -85,8 +85,12 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
 }
 
 function furthest(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] | null {
+  // At the same depth, one whose kind of value fits: a misspelt key says more than "expected a string".
   const depth = (branch: readonly z.core.$ZodIssue[]): number =>
-    Math.max(0, ...branch.map((issue) => issue.path.length))
+    Math.max(0, ...branch.map((issue) => issue.path.length)) +
+    (branch.some(({ path, code }) => path.length === 0 && (code === 'invalid_type' || code === 'invalid_value'))
+      ? 0
+      : 0.5)
   return branches.reduce<readonly z.core.$ZodIssue[] | null>(
     (best, branch) => (depth(branch) > (best === null ? 0 : depth(best)) ? branch : best),
     null,

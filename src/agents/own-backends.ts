@@ -61,20 +61,14 @@ export async function findOwnBackends<Agent extends Backends>(
   dir: string,
 ): Promise<{ readonly agent: Agent; readonly faults: readonly Fault[] }> {
   const modules = modulesOf(agent)
-  if (modules.length === 0) return { agent, faults: [] }
   const faults: Fault[] = []
+  const stages = await findOwnStages(agent.backends['cascade'], dir, faults)
+  const backends = stages === undefined ? agent.backends : { ...agent.backends, cascade: stages }
+  if (modules.length === 0) return { agent: { ...agent, backends }, faults }
   const whole = new Map<string, string>()
   for (const module of modules) {
-    let url = module
-    if (IS_RELATIVE.test(module)) {
-      const file = resolve(dir, module.slice(MODULE_PREFIX.length))
-      url = MODULE_PREFIX + pathToFileURL(file).href
-      try {
-        await access(file)
-      } catch {
-        faults.push({ path: placeOf(module, agent), what: `${module}: there is no file ${file}` })
-      }
-    }
+    const { url, missing } = await urlOf(module, dir)
+    if (missing !== null) faults.push({ path: placeOf(module, agent), what: missing })
     const name = shortName(module)
     if (whole.has(name))
       faults.push({ path: placeOf(module, agent), what: `${name} is the name of two modules; rename one` })
@@ -92,10 +86,44 @@ export async function findOwnBackends<Agent extends Backends>(
     agent: {
       ...agent,
       backend: isSplit(backend) ? backend.map((share) => ({ ...share, use: used(share.use) })) : used(backend),
-      backends: renamed(agent.backends),
+      backends: renamed(backends),
       voice: renamed(agent.voice),
     },
   }
+}
+
+/** A module's URL, where it is a file beside the agent's, and what is wrong with it. */
+async function urlOf(module: string, dir: string): Promise<{ readonly url: string; readonly missing: string | null }> {
+  if (!IS_RELATIVE.test(module)) return { url: module, missing: null }
+  const file = resolve(dir, module.slice(MODULE_PREFIX.length))
+  const url = MODULE_PREFIX + pathToFileURL(file).href
+  try {
+    await access(file)
+  } catch {
+    return { url, missing: `${module}: there is no file ${file}` }
+  }
+  return { url, missing: null }
+}
+
+/** The same for the services of the cascade's stages that are modules. */
+async function findOwnStages(options: unknown, dir: string, faults: Fault[]): Promise<unknown> {
+  if (typeof options !== 'object' || options === null) return undefined
+  const found: Record<string, unknown> = { ...options }
+  for (const stage of ['stt', 'llm', 'tts']) {
+    const given = found[stage]
+    if (given === undefined) continue
+    const entry = async (one: unknown, place: readonly PropertyKey[]): Promise<unknown> => {
+      const service: unknown = typeof one === 'string' ? one : (one as { readonly service?: unknown }).service
+      if (typeof service !== 'string' || !service.startsWith(MODULE_PREFIX)) return one
+      const { url, missing } = await urlOf(service, dir)
+      if (missing !== null) faults.push({ path: ['backends', 'cascade', stage, ...place], what: missing })
+      return typeof one === 'string' ? url : { ...(one as object), service: url }
+    }
+    found[stage] = Array.isArray(given)
+      ? await Promise.all(given.map((one, i) => entry(one, [i])))
+      : await entry(given, [])
+  }
+  return found
 }
 
 function placeOf(module: string, { backend }: Backends): readonly PropertyKey[] {

@@ -26,3 +26,7 @@ export type {
   ConformanceVendor,
   ScriptedReply,
 } from './conformance/harness.js'
+
+/** Checks for the stages of a cascade, each on a service of its own: `STT_CHECKS` for recognisers, and so on. */
+export { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from './conformance/stage-checks.js'
+export type { StageSetup } from './conformance/stage-checks.js'

@@ -4,6 +4,8 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import type { LegRateHz } from '../core/units.js'
 import type { Backend, BackendFactory, BackendSink } from './backend.js'
 import { CascadeBackend } from './cascade/cascade-backend.js'
+import { loadStageModules, missingForStages, stageLacks, stageModels, stagesOf } from './cascade/services.js'
+import type { CascadeSettings, ServiceSettings } from './cascade/services.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import type { SpeechClient } from '../speech/speech-client.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
@@ -14,13 +16,6 @@ import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
 import type { TurnTaking } from './openai-realtime/session-config.js'
 import { pricedModel } from './prices.js'
 import type { Prices } from '../agents/prices.js'
-
-/** One service with an API in OpenAI's shape. */
-interface ServiceSettings {
-  readonly baseUrl: string
-  readonly apiKey: string | null
-  readonly model: string
-}
 
 /** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
@@ -55,11 +50,7 @@ export interface BackendSettings {
         readonly rateHz: 16000 | 24000
       })
     | null
-  readonly cascade: {
-    readonly stt: ServiceSettings
-    readonly llm: ServiceSettings
-    readonly tts: ServiceSettings
-  } | null
+  readonly cascade: CascadeSettings
   /** Prices of PRICES_FILE. */
   readonly prices: Prices | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the one that suits the call (`messageLength`). */
@@ -220,24 +211,12 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     },
   },
   cascade: {
-    missing: ({ cascade }) => (cascade === null ? 'STT_URL, LLM_URL and TTS_URL' : null),
+    missing: ({ cascade }, { cascade: own = {} }) => missingForStages(cascade, own),
     detectsTurns: () => false,
-    models: ({ cascade }, { cascade: own }) =>
-      cascade === null
-        ? []
-        : (['stt', 'llm', 'tts'] as const).map((stage) =>
-            pricedModel(own?.[stage]?.model ?? cascade[stage].model, cascade[stage].baseUrl),
-          ),
-    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock }) => {
-      if (cascade === null) throw unusable('cascade')
-      return new CascadeBackend(sink, {
-        stt: { ...cascade.stt, ...own.stt },
-        llm: { ...cascade.llm, ...own.llm },
-        tts: { ...cascade.tts, ...own.tts },
-        nowMs: clock,
-        ...(own.artefacts === undefined ? {} : { artefacts: own.artefacts }),
-      })
-    },
+    models: ({ cascade }, { cascade: own = {} }) =>
+      missingForStages(cascade, own) === null ? stageModels(cascade, own) : [],
+    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock, legRateHz }) =>
+      new CascadeBackend(sink, { ...stagesOf(cascade, own), legRateHz, nowMs: clock }),
   },
   embedded: {
     missing: () => null,
@@ -344,6 +323,7 @@ export async function loadBackend(name: string, context: BackendContext): Promis
     const registered = REGISTRY[name]
     if (registered === undefined)
       throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
+    if (name === 'cascade') await loadStageModules(context.options.cascade ?? {})
     return (sink) => registered.make(sink, context)
   }
   const specifier = name.slice(MODULE_PREFIX.length)
@@ -376,4 +356,9 @@ export async function loadBackend(name: string, context: BackendContext): Promis
 /** The models of the backend `name`, as they are priced; null in it: one without a name. */
 export function modelsOf(name: string, settings: BackendSettings, options: BackendOptions): readonly (string | null)[] {
   return REGISTRY[name]?.models(settings, options) ?? [null]
+}
+
+/** What the services of the backend `name` cannot do, one line each; empty for a backend that is one service. */
+export function lacksOf(name: string, settings: BackendSettings, options: BackendOptions): readonly string[] {
+  return name === 'cascade' ? stageLacks(settings.cascade, options.cascade ?? {}) : []
 }

@@ -14,7 +14,7 @@ import { CarrierApiError } from '../sautikit-api/http.js'
 import { toJsonSchema } from '../agents/tool-definition.js'
 import type { BackendSession } from '../backends/backend.js'
 import { priceList } from '../backends/prices.js'
-import { detectsTurns, loadBackend, modelsOf } from '../backends/registry.js'
+import { detectsTurns, lacksOf, loadBackend, modelsOf } from '../backends/registry.js'
 import type { BackendContext } from '../backends/registry.js'
 import { namesIn } from '../backends/split.js'
 import type { BackendShare } from '../backends/split.js'
@@ -218,6 +218,9 @@ async function backendFindings(config: Config, agents: readonly HostedAgent[]): 
   return [...reached, ...agents.flatMap((agent) => oddities(config, agent))]
 }
 
+/** How long a service that took a connection has to refuse its key. */
+const REFUSAL_MS = 600
+
 /** Opens a session as a call would and ends it when it is ready; nothing is said in it. */
 async function reach(config: Config, { definition }: HostedAgent, name: string): Promise<Finding> {
   const what = `backend ${name} of ${definition.name}`
@@ -252,13 +255,25 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
   const startedAtMs = performance.now()
   try {
     const create = await loadBackend(name, context)
-    const backend = create({ event: () => undefined, audio: () => undefined })
+    const faults: string[] = []
+    const backend = create({
+      event: (event) => {
+        if (event.type === 'error' && event.fatal) faults.push(event.message)
+      },
+      audio: () => undefined,
+    })
     try {
       await backend.connect(session, AbortSignal.timeout(PROBE_MS_MAX))
+      const readyMs = Math.round(performance.now() - startedAtMs)
+      // The streams of a cascade refuse a key only after they took it.
+      if (name === 'cascade') await new Promise((resolve) => setTimeout(resolve, REFUSAL_MS))
+      const [fault] = faults
+      return fault === undefined
+        ? { ok: true, what: `${what} is ready after ${readyMs} ms` }
+        : { ok: false, what: `${what}: ${fault}` }
     } finally {
       await backend.close('the check is over')
     }
-    return { ok: true, what: `${what} is ready after ${Math.round(performance.now() - startedAtMs)} ms` }
   } catch (thrown) {
     // A foreign module may throw anything; keeping keys out of it is up to the module.
     return {
@@ -298,6 +313,8 @@ function oddities(config: Config, { definition, shares }: HostedAgent): Finding[
       what: `${name}: ${explicit.join(', ')} detects turns by itself in a list in which the gateway does; leave out turns`,
     })
   }
+  for (const backend of backends)
+    for (const lack of lacksOf(backend, settings, options)) findings.push({ ok: null, what: `${name}: ${lack}` })
   for (const backend of Object.keys(options)) {
     if (backends.includes(backend)) continue
     findings.push({ ok: null, what: `${name} has options for ${backend}, which it does not use` })

@@ -859,6 +859,28 @@ export const SETTINGS = {
     fallback: 'tts-1',
     help: 'The model of the voice at TTS_URL.',
   }),
+  sonioxApiKey: define<string | null>({
+    env: 'SONIOX_API_KEY',
+    key: 'sonioxApiKey',
+    kind: optional(apiKey),
+    fallback: null,
+    secret: true,
+    help: 'The API key for Soniox, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Soniox.',
+  }),
+  sonioxSttUrl: define<string | null>({
+    env: 'SONIOX_STT_URL',
+    key: 'sonioxSttUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: "The address of Soniox's recogniser. When unset, it is the public one.",
+  }),
+  sonioxTtsUrl: define<string | null>({
+    env: 'SONIOX_TTS_URL',
+    key: 'sonioxTtsUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: "The address of Soniox's voice. When unset, it is the public one.",
+  }),
   pricesFile: define<string | null>({
     env: 'PRICES_FILE',
     key: 'pricesFile',

@@ -204,14 +204,12 @@ export function backendSettings(config: Config): BackendSettings {
             dialect: config.realtimeDialect,
             rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
           },
-    cascade:
-      sttUrl === null || llmUrl === null || ttsUrl === null
-        ? null
-        : {
-            stt: { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
-            llm: { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
-            tts: { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
-          },
+    cascade: {
+      stt: sttUrl === null ? null : { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
+      llm: llmUrl === null ? null : { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
+      tts: ttsUrl === null ? null : { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
+      soniox: { apiKey: config.sonioxApiKey, sttUrl: config.sonioxSttUrl, ttsUrl: config.sonioxTtsUrl },
+    },
     prices: config.pricesFile === null ? null : readPrices(config.pricesFile),
     messageMs: config.backendMessageMs,
     streamSilence: config.backendStreamSilence,

@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadText } from '../support/agent-text.js'
@@ -6,7 +8,7 @@ import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import { composeBackend } from '../../src/backends/compose.js'
 import type { CompositionOptions } from '../../src/backends/compose.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { resolveBackend } from '../../src/backends/registry.js'
+import { resolveBackend, resolveBackends } from '../../src/backends/registry.js'
 import { UNWATCHED } from '../../src/backends/watch.js'
 import { backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -16,6 +18,7 @@ import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
 
 const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
@@ -314,6 +317,67 @@ t.test('a self-hosted server and a cascade have options too', async (t) => {
   while (cascade.chats.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
   t.match(cascade.chats[0], { model: 'llama', temperature: 0.1 })
   await stages.close('done')
+})
+
+t.test('stages of a cascade are services by name, with options, in a list, or modules', async (t) => {
+  const double = await SonioxDouble.start({ key: 'soniox-key' })
+  const dir = t.testdir({
+    'voice.mjs': `
+      export function createTextToSpeech(context, { hz }) {
+        return {
+          input: 'clauses',
+          open: async () => {},
+          close() {},
+          begin: (voice, listener) => ({
+            text() { listener.clause(0); listener.audio(new Int16Array(hz).fill(1000), hz) },
+            end() { listener.done() },
+            cancel() {},
+          }),
+        }
+      }`,
+  })
+  t.teardown(() => double.close())
+  const env = { SONIOX_API_KEY: 'soniox-key', SONIOX_STT_URL: double.baseUrl, SONIOX_TTS_URL: double.baseUrl }
+  const backend = await connected(
+    `backends:
+  cascade:
+    languages: [sw]
+    stt: [{ service: soniox, terms: [M-Pesa] }, whisper]
+    tts: { service: 'module:${pathToFileURL(join(dir, 'voice.mjs')).href}', options: { hz: 8000 } }
+`,
+    ['cascade'],
+    8000,
+    env,
+  )
+  backend.sendText('', { role: 'system', respond: true })
+  while (double.listeners[0]?.config == null) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.match(double.listeners[0]?.config, { language_hints: ['sw'], context: { terms: ['M-Pesa'] }, sample_rate: 16_000 })
+  await backend.close('done')
+  const usual = await connected('', ['cascade'], 16000, { ...env, STT_URL: '', TTS_URL: '' })
+  t.equal(double.voices.length, 1, 'with a key and no address the voice is Soniox')
+  await usual.close('done')
+  const settings = backendSettings(loadConfig({ LLM_URL: cascade.baseUrl }, null))
+  t.throws(() => resolveBackends('a', 'cascade', settings), { message: /STT_URL and TTS_URL is not set/ })
+  t.throws(() => resolveBackends('a', 'cascade', settings, { cascade: { stt: 'soniox', tts: ['soniox'] } }), {
+    message: /SONIOX_API_KEY is not set/,
+  })
+})
+
+t.test('a wrong option of a stage is named', async (t) => {
+  const faults = async (stages: string): Promise<string> => {
+    const text = `version: 1\nname: a\ninstructions: Be brief.\nbackends: { cascade: { ${stages} } }`
+    const loaded = await loadText(text, {})
+    return Array.isArray(loaded) ? loaded.join('; ') : 'none'
+  }
+  t.match(await faults('stt: { modle: x }'), /modle.*model/)
+  t.match(
+    await faults('stt: [soniox, { service: soniox, prompt: x }]'),
+    /prompt is no option of soniox; it has model, terms, context/,
+  )
+  t.match(await faults('stt: deepspeech'), /must be one of whisper, soniox, module:SPECIFIER/)
+  t.match(await faults('llm: []'), /llm/)
+  t.match(await faults("tts: 'module:./none.mjs'"), /there is no file/)
+  t.equal(await faults('stt: { prompt: x, model: y }, llm: { temperature: 0.1 }, tts: [speech, soniox]'), 'none')
 })
 
 t.test('when one backend of a list cannot detect turns, the gateway marks them for all', async (t) => {

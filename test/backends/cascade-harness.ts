@@ -1,6 +1,9 @@
 import type { BackendErrorCode } from '../../src/backends/backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
-import type { CascadeOptions } from '../../src/backends/cascade/stages.js'
+import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
+import { chat } from '../../src/backends/cascade/chat-requests.js'
+import { speech } from '../../src/backends/cascade/speech-requests.js'
+import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 
@@ -9,7 +12,11 @@ export const CASCADE_TEST_KEY = 'sk-cascade-0123456789abcdef0123456789'
 /** @param timeoutMs  of each request; on a busy machine an answer may take seconds */
 export function cascadeOptions(double: CascadeDouble, timeoutMs = 10_000): CascadeOptions {
   const stage = { baseUrl: double.baseUrl, apiKey: CASCADE_TEST_KEY, timeoutMs }
-  return { stt: { ...stage, model: 'whisper' }, llm: { ...stage, model: 'chat' }, tts: { ...stage, model: 'voice' } }
+  return {
+    stt: [whisper({ ...stage, model: 'whisper' })],
+    llm: [chat({ ...stage, model: 'chat' })],
+    tts: [speech({ ...stage, model: 'voice' })],
+  }
 }
 
 export function cascadeHarness(): ConformanceHarness {
@@ -22,7 +29,7 @@ export function cascadeHarness(): ConformanceHarness {
       return {
         backend: (sink) =>
           new CascadeBackend(sink, cascadeOptions(double, double.refuse.models === 'never' ? 1200 : undefined)),
-        vendor: vendorOf(double),
+        vendor: cascadeVendor(double),
         secret: CASCADE_TEST_KEY,
         close: () => double.close(),
       }
@@ -30,7 +37,7 @@ export function cascadeHarness(): ConformanceHarness {
   }
 }
 
-function vendorOf(double: CascadeDouble): ConformanceVendor {
+export function cascadeVendor(double: CascadeDouble): ConformanceVendor {
   return {
     reply: (...replies) => double.script.reply(...replies),
     callerSays: (...texts) => double.script.callerSays(...texts),

@@ -2,8 +2,9 @@ import { Readable } from 'node:stream'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
-import { eventData } from '../../src/backends/cascade/stages.js'
-import type { ChatChunk, ChatRequest, SpeechRequest } from '../../src/backends/cascade/stages.js'
+import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-requests.js'
+import { eventData } from '../../src/backends/cascade/http-service.js'
+import type { SpeechRequest } from '../../src/backends/cascade/speech-requests.js'
 
 /** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours

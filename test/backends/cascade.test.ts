@@ -1,11 +1,11 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { BackendSession } from '../../src/backends/backend.js'
-import { Sentences } from '../../src/backends/cascade/answer.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { heardOf } from '../../src/backends/cascade/conversation.js'
+import { Sentences } from '../../src/backends/cascade/sentences.js'
 import { RateConverter, SpeechBody } from '../../src/backends/cascade/speech-body.js'
-import type { CascadeOptions } from '../../src/backends/cascade/stages.js'
+import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { pause } from '../../src/backends/conformance/harness.js'
 import { writeWav } from '../../src/media/wav.js'
@@ -277,7 +277,8 @@ t.test('text is cut into sentences and clauses', async (t) => {
     for (let at = 0; at < text.length; at += step) out.push(...sentences.push(text.slice(at, at + step)))
     return [...out, ...sentences.flush()]
   }
-  t.same(cut('Hello. How are you?'), ['Hello.', 'How are you?'])
+  t.same(cut('Hello. How are you?'), ['Hello. How are you?'], 'a lone word sounds cut off')
+  t.same(cut('Your order is here. Bye.'), ['Your order is here.', 'Bye.'])
   t.same(cut('It costs 3.50 at Dr. Otieno today.'), ['It costs 3.50 at Dr. Otieno today.'])
   t.same(cut('**Order 4711** is `ready`.\n- Pick it up'), ['Order 4711 is ready.', 'Pick it up'])
   t.same(cut('<think>The caller wants. Their order.</think>On its way.'), ['On its way.'])

@@ -14,7 +14,7 @@ t.test('a tool that ran when its worker or node died is uncertain for every mode
   const told = {
     'openai-realtime': replayItems(session),
     'gemini-live': historyOf(session),
-    cascade: new Conversation(session).request('a model').messages,
+    cascade: new Conversation(session).request().messages,
     'a standby': recapText([], session.toolLedger),
   }
   for (const [backend, words] of Object.entries(told)) {

@@ -4,6 +4,9 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import type { CircuitReport } from '../../src/backends/failover/circuit-breaker.js'
+import { chat } from '../../src/backends/cascade/chat-requests.js'
+import { speech } from '../../src/backends/cascade/speech-requests.js'
+import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
@@ -72,7 +75,11 @@ t.test('a stage of the cascade reports it too', async (t) => {
   const baseUrl = await rateLimiting(t, { 'retry-after': '5' })
   const service = { baseUrl, model: 'm' }
   const recorder = new Recorder()
-  const backend = new CascadeBackend(recorder, { stt: service, llm: service, tts: service })
+  const backend = new CascadeBackend(recorder, {
+    stt: [whisper(service)],
+    llm: [chat(service)],
+    tts: [speech(service)],
+  })
   await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), {
     code: 'BACKEND_RATE_LIMIT',
     message: /retry after 5 s$/,

@@ -5,8 +5,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { packageRoot } from '../../src/config/package-root.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 const RIGHT_KEY = 'sk-right-0123456789abcdef'
@@ -96,4 +98,22 @@ t.test('settings that are valid but probably not intended are pointed out, and d
   )
   t.match(output, /LOOK AT order-status: openai detects turns by itself in a list in which the gateway does/)
   t.match(output, /LOOK AT order-status has options for gemini, which it does not use/)
+})
+
+t.test('the stages of a cascade are tried, and what their services lack is said', async (t) => {
+  const cascade = await CascadeDouble.start({ key: RIGHT_KEY })
+  const soniox = await SonioxDouble.start({ key: RIGHT_KEY })
+  t.teardown(() => Promise.all([cascade.close(), soniox.close()]))
+  const env = {
+    LLM_URL: cascade.baseUrl,
+    LLM_API_KEY: RIGHT_KEY,
+    TTS_URL: cascade.baseUrl,
+    TTS_API_KEY: RIGHT_KEY,
+    SONIOX_STT_URL: soniox.baseUrl,
+  }
+  const wrong = await check('backend: cascade', { ...env, SONIOX_API_KEY: WRONG_KEY })
+  t.equal(wrong.code, 2, wrong.output)
+  t.match(wrong.output, /NOT OK +backend cascade of order-status: cascade: stt soniox: HTTP 401/)
+  t.match(wrong.output, /LOOK AT order-status: tts speech does not tell when a word sounds/)
+  t.notMatch(wrong.output, WRONG_KEY)
 })

@@ -57,6 +57,7 @@ const ENVIRONMENT = {
   GEMINI_API_KEY: 'AIza-of-a-test',
   REALTIME_URL: 'ws://127.0.0.1:9/v1',
   STT_URL: 'http://127.0.0.1:9/v1',
+  SONIOX_API_KEY: 'soniox-key-of-no-account',
   LLM_URL: 'http://127.0.0.1:9/v1',
   TTS_URL: 'http://127.0.0.1:9/v1',
   SHOP_API_URL: 'http://127.0.0.1:9',

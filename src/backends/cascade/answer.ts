@@ -1,15 +1,14 @@
 import { TOOLS_AFTER_SPEECH } from '../../call/gateway-tools.js'
-import type { Clock } from '../../core/clock.js'
 import { noUsage } from '../../call/usage.js'
-import { samplesToMs } from '../../core/units.js'
+import type { Clock } from '../../core/clock.js'
 import type { BackendSink } from '../backend.js'
 import { parseArguments } from '../tool-text.js'
-import type { AgentEntry, Conversation, SpokenSentence } from './conversation.js'
-import type { Stages } from './stages.js'
+import { faultOf } from './candidates.js'
+import type { Candidates } from './candidates.js'
+import type { AgentEntry, Conversation } from './conversation.js'
+import { Speaking } from './speaking.js'
+import type { LanguageModel, ModelDelta, ModelRequest, TextToSpeech } from './stage.js'
 import { WrittenCalls } from './written-calls.js'
-
-/** Requests for speech at the same time: the sentence that is being delivered and the next one. */
-const SPEAKING_MAX = 2
 
 /** Counters of one call; plain fields. */
 export interface CascadeStats {
@@ -20,25 +19,36 @@ export interface CascadeStats {
   invalidToolArguments: number
   malformedChunks: number
   samplesDropped: number
+  /** Answers that were asked for before the caller's turn was over: those that were spoken, and those nobody heard. */
+  draftsUsed: number
+  draftsDropped: number
+}
+
+/** A model's answer that was asked for before it was due. */
+export interface Draft {
+  readonly deltas: AsyncGenerator<ModelDelta>
+  /** Ends the request. */
+  drop(): void
 }
 
 interface AnswerContext {
   readonly sink: BackendSink
-  readonly stages: Stages
+  readonly models: Candidates<LanguageModel>
+  readonly voices: Candidates<TextToSpeech>
   readonly conversation: Conversation
   readonly stats: CascadeStats
-  readonly model: string
-  readonly voice: string
-  /** The voice's model, as it is priced. */
-  readonly voiceModel: string
+  readonly voice: { readonly name: string | null; readonly language: string }
   readonly nowMs: Clock
   /** Caller audio since the last answer; called once, at the end. */
   readonly takeAudioInMs: () => number
 }
 
+/** For a model that goes on where another one broke off. */
+const GO_ON = 'Your answer was cut off after these words. Go on right after them, and repeat nothing.'
+
 /**
- * One answer of the model. Its text is cut into sentences while it arrives, and each sentence is synthesised as soon as
- * it is complete. All requests of an answer share one AbortController, so that an interruption ends them together.
+ * One answer of the model. Its text goes to the voice while it is being written. All requests of an answer share one
+ * AbortController, so that an interruption ends them together.
  */
 export class Answer {
   readonly generation: number
@@ -46,15 +56,8 @@ export class Answer {
   readonly entry: AgentEntry
   readonly #context: AnswerContext
   readonly #abort = new AbortController()
-  readonly #bodies: {
-    readonly sentence: SpokenSentence
-    readonly body: AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: 8000 | 16000 | 24000 }>
-  }[] = []
-  readonly #unspoken: SpokenSentence[] = []
-  readonly #calls: WrittenCalls
-  #written = false
-  #wake: () => void = () => undefined
-  #audioOutMs = 0
+  readonly #speaking: Speaking
+  #calls: WrittenCalls
 
   constructor(generation: number, context: AnswerContext) {
     this.generation = generation
@@ -62,36 +65,54 @@ export class Answer {
     this.#calls = new WrittenCalls(`call-${generation}`)
     this.#context = context
     this.entry = context.conversation.agent(this.itemId)
+    this.#speaking = new Speaking(context.voices, context.voice, {
+      audio: (pcm, sampleRateHz) => {
+        if (this.entry.sentences.length === 0) return
+        context.sink.audio(pcm, sampleRateHz, this.itemId, generation)
+      },
+      sounds: (sentence) => {
+        const { sentences } = this.entry
+        if (sentences.length === 0) this.entry.firstAtMs = context.nowMs()
+        if (!sentences.includes(sentence)) sentences.push(sentence)
+        this.#emitTranscript(false)
+      },
+    })
   }
 
   get interrupted(): boolean {
     return this.#abort.signal.aborted
   }
 
-  /** Aborts all requests; no event of this answer follows. */
+  /** Ends all requests and the voice; no event of this answer follows. */
   interrupt(): void {
     this.#abort.abort()
+    this.#speaking.cancel()
   }
 
   /**
    * Delivers the answer.
    * @param fixed  text that is spoken as it is; null asks the model
+   * @param draft  the model's answer, if it was asked for already
    * @throws StageFault; after `interrupt` any error
    */
-  async deliver(fixed: string | null): Promise<void> {
+  async deliver(fixed: string | null, draft: Draft | null): Promise<void> {
     const { sink } = this.#context
     const { generation } = this
-    const writing = fixed === null ? this.#write() : this.#recite(fixed)
+    const aborted = new Promise<never>((_resolve, reject) => {
+      this.#abort.signal.addEventListener('abort', () => reject(this.#abort.signal.reason as Error), { once: true })
+    })
+    const writing = fixed === null ? this.#write(draft) : Promise.resolve(this.#speaking.write(fixed))
     try {
-      await Promise.all([writing, this.#speak()])
+      await Promise.race([Promise.all([writing.then(() => this.#speaking.end()), this.#speaking.done]), aborted])
     } catch (error) {
       // One of the two has failed. The other one is stopped, and its own error does not matter.
-      this.#abort.abort()
+      this.interrupt()
       await Promise.allSettled([writing])
       throw error
     }
     this.#abort.signal.throwIfAborted()
-    if (this.#audioOutMs > 0) {
+    const { audioMs } = this.#speaking
+    if (audioMs > 0) {
       sink.event({ type: 'audio-done', generation, itemId: this.itemId })
       this.#emitTranscript(true)
     }
@@ -102,99 +123,55 @@ export class Answer {
       // The services' own units come with their requests.
       usage: {
         ...noUsage(),
-        model: this.#context.voiceModel,
+        model: this.#context.voices.model,
         audioInMs: this.#context.takeAudioInMs(),
-        audioOutMs: this.#audioOutMs,
+        audioOutMs: audioMs,
       },
     })
   }
 
-  #recite(text: string): Promise<void> {
-    const sentences = new Sentences()
-    for (const sentence of [...sentences.push(text), ...sentences.flush()]) this.#add(sentence)
-    this.#end()
-    return Promise.resolve()
-  }
-
-  async #write(): Promise<void> {
-    const { stages, conversation, model } = this.#context
-    const sentences = new Sentences()
-    for await (const chunk of stages.chat(conversation.request(model), this.#abort.signal)) {
-      this.#abort.signal.throwIfAborted()
-      const choice = chunk.choices?.[0]
-      const delta = choice?.delta ?? choice?.message
-      if (delta !== undefined) {
-        if (typeof delta.content === 'string') for (const sentence of sentences.push(delta.content)) this.#add(sentence)
-        this.#calls.collect(delta)
+  async #write(draft: Draft | null): Promise<void> {
+    const { models, conversation } = this.#context
+    const { signal } = this.#abort
+    if (draft !== null) signal.addEventListener('abort', () => draft.drop(), { once: true })
+    let request = conversation.request()
+    let deltas = draft?.deltas ?? null
+    let written = ''
+    for (let failures = 0; ; failures++) {
+      const model = models.current ?? (await models.open(false))
+      try {
+        for await (const { text, calls } of deltas ?? model.answer(request, signal)) {
+          signal.throwIfAborted()
+          if (text !== undefined && text !== '') {
+            written += text
+            this.#speaking.write(text)
+          }
+          if (calls !== undefined) this.#calls.collect(calls)
+        }
+        break
+      } catch (error) {
+        signal.throwIfAborted()
+        // A draft that died while nobody needed it is no fault of the answer.
+        if (deltas !== null && written === '' && this.#calls.all.length === 0) {
+          deltas = null
+          failures--
+          continue
+        }
+        if (!models.failed(model, faultOf(error), false) || failures + 1 >= models.count) throw error
+        deltas = null
+        this.#calls = new WrittenCalls(`call-${this.generation}-${failures + 2}`)
+        request = goingOn(conversation.request(), written)
       }
     }
-    for (const sentence of sentences.flush()) this.#add(sentence)
-    this.#end()
+    // The caller hears the end of the text while the calls run.
+    this.#speaking.end()
     if (this.#calls.all.length === 0) return
     conversation.called(this.#calls.entries())
     this.#emitCalls(false)
   }
 
-  #add(text: string): void {
-    const sentence: SpokenSentence = { text, ms: 0 }
-    this.#unspoken.push(sentence)
-    this.#fetchAhead()
-    this.#wake()
-  }
-
-  #end(): void {
-    this.#written = true
-    this.#wake()
-  }
-
-  #fetchAhead(): void {
-    while (this.#bodies.length < SPEAKING_MAX) {
-      const sentence = this.#unspoken.shift()
-      if (sentence === undefined) return
-      const body = ahead(this.#context.stages.speak(sentence.text, this.#context.voice, this.#abort.signal))
-      this.#bodies.push({ sentence, body })
-    }
-  }
-
-  /** Delivers the sentences in order, even if their requests are answered in another order. */
-  async #speak(): Promise<void> {
-    for (;;) {
-      const head = this.#bodies[0]
-      if (head === undefined) {
-        if (this.#written) return
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve
-          this.#abort.signal.addEventListener('abort', () => resolve(), { once: true })
-        })
-        this.#abort.signal.throwIfAborted()
-        continue
-      }
-      let begun = false
-      for await (const { pcm, sampleRateHz } of head.body) {
-        this.#abort.signal.throwIfAborted()
-        if (!begun) {
-          begun = true
-          this.#firstSamplesOf(head.sentence)
-        }
-        const ms = samplesToMs(pcm.length, sampleRateHz)
-        head.sentence.ms += ms
-        this.#audioOutMs += ms
-        this.#context.sink.audio(pcm, sampleRateHz, this.itemId, this.generation)
-        this.#abort.signal.throwIfAborted()
-      }
-      this.#bodies.shift()
-      this.#fetchAhead()
-    }
-  }
-
-  #firstSamplesOf(sentence: SpokenSentence): void {
-    if (this.entry.sentences.length === 0) this.entry.firstAtMs = this.#context.nowMs()
-    this.entry.sentences.push(sentence)
-    this.#emitTranscript(false)
-  }
-
   #emitTranscript(final: boolean): void {
-    const text = this.entry.sentences.map((sentence) => sentence.text).join(' ')
+    const text = this.entry.sentences.map((sentence) => sentence.text.trim()).join(' ')
     this.#context.sink.event({
       type: 'transcript',
       role: 'agent',
@@ -222,100 +199,10 @@ export class Answer {
   }
 }
 
-/** Starts a request now, although its first piece is consumed later. */
-function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
-  const first = source.next()
-  // An error is thrown when the first piece is consumed.
-  first.catch(() => undefined)
-  return (async function* () {
-    for (let next = await first; next.done !== true; next = await source.next()) yield next.value
-  })()
-}
-
-/** From this length on the first piece may end at a comma, so that the caller hears something soon. */
-const FIRST_CLAUSE_CHARS = 60
-/** A longer sentence is cut at a space. */
-const SENTENCE_CHARS_MAX = 300
-/** A full stop after these does not end a sentence. */
-const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|prof|st|no|nr|vs|e\.g|i\.e|etc|approx)\.$/i
-const SENTENCE_END = /[.!?…]["')\]]?\s|[。！？]|\n/gu
-
-/**
- * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a
- * model's reasoning between `<think>` and `</think>`.
- */
-export class Sentences {
-  #text = ''
-  #first = true
-  #reasoning = false
-
-  /** @returns the sentences that are complete now */
-  push(text: string): string[] {
-    this.#text += text
-    if (!this.#skipReasoning()) return []
-    const out: string[] = []
-    for (let end = this.#end(); end > 0; end = this.#end()) this.#take(end, out)
-    return out
+function goingOn({ messages, tools }: ModelRequest, written: string): ModelRequest {
+  if (written.trim() === '') return { messages, tools }
+  return {
+    messages: [...messages, { role: 'assistant', content: written }, { role: 'system', content: GO_ON }],
+    tools,
   }
-
-  /** The text is complete. */
-  flush(): string[] {
-    const out: string[] = []
-    if (!this.#reasoning) this.#take(this.#text.length, out)
-    this.#text = ''
-    return out
-  }
-
-  #take(end: number, out: string[]): void {
-    const sentence = spoken(this.#text.slice(0, end))
-    this.#text = this.#text.slice(end)
-    if (sentence === '') return
-    this.#first = false
-    out.push(sentence)
-  }
-
-  /** Where the first piece ends; 0 while it is incomplete. */
-  #end(): number {
-    SENTENCE_END.lastIndex = 0
-    for (let match = SENTENCE_END.exec(this.#text); match !== null; match = SENTENCE_END.exec(this.#text)) {
-      const end = match.index + match[0].length
-      const before = this.#text.slice(0, end).trimEnd()
-      if (!ABBREVIATION.test(before)) return end
-    }
-    if (this.#first && this.#text.length >= FIRST_CLAUSE_CHARS) {
-      const comma = this.#text.slice(0, -1).search(/[,;:]\s(?!.*[,;:]\s)/s)
-      if (comma > 0) return comma + 2
-    }
-    if (this.#text.length <= SENTENCE_CHARS_MAX) return 0
-    const space = this.#text.lastIndexOf(' ', SENTENCE_CHARS_MAX)
-    return space > 0 ? space + 1 : SENTENCE_CHARS_MAX
-  }
-
-  /** @returns false while the text may still turn out to be reasoning */
-  #skipReasoning(): boolean {
-    if (this.#reasoning) {
-      const end = this.#text.indexOf('</think>')
-      // The closing tag may arrive in two pieces.
-      this.#text = end < 0 ? this.#text.slice(-8) : this.#text.slice(end + 8)
-      if (end < 0) return false
-      this.#reasoning = false
-    }
-    const start = this.#text.trimStart()
-    if (!this.#first || start === '') return true
-    if (start.startsWith('<think>')) {
-      this.#reasoning = true
-      this.#text = start.slice(7)
-      return this.#skipReasoning()
-    }
-    return !'<think>'.startsWith(start)
-  }
-}
-
-/** The text without Markdown, on one line. */
-function spoken(text: string): string {
-  return text
-    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
-    .replace(/[*_`#]+|^\s*[-•]\s+/gm, '')
-    .replace(/\s+/g, ' ')
-    .trim()
 }

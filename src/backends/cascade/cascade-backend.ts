@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
-import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
-import { msToSamples, samplesToMs } from '../../core/units.js'
+import { samplesToMs } from '../../core/units.js'
+import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import type {
   Backend,
   BackendCapabilities,
@@ -15,24 +15,53 @@ import { isBackchannel } from '../../call/backchannel.js'
 import { KeyEntry, keysItem } from '../key-entry.js'
 import { preRollMs } from '../pre-roll.js'
 import { keysText, openingText } from '../prompts.js'
-import { pricedModel } from '../prices.js'
 import { resumedGeneration } from '../resumed-generation.js'
 import { replyText } from '../tool-text.js'
-import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
+import { faultError, faultEvent } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+import { Alarm, clockTimers } from '../timers.js'
+import type { BackendTimers } from '../timers.js'
+import { ahead } from './ahead.js'
 import { Answer } from './answer.js'
-import type { CascadeStats } from './answer.js'
+import type { CascadeStats, Draft } from './answer.js'
+import { Candidates, faultOf } from './candidates.js'
 import { Conversation } from './conversation.js'
-import { StageFault, Stages } from './stages.js'
-import type { CascadeOptions } from './stages.js'
-import { UtteranceBuffer } from './utterance.js'
+import { HttpHosts } from './http-service.js'
+import { Recognition } from './recognition.js'
+import type { Heard, LanguageModel, SpeechToText, StageContext, StageFactory, TextToSpeech } from './stage.js'
 
-const RATE_HZ = 16_000
+/** Each stage is a list: the first service is used, the others take its place when it fails. */
+export interface CascadeOptions {
+  readonly stt: readonly StageFactory<SpeechToText>[]
+  readonly llm: readonly StageFactory<LanguageModel>[]
+  readonly tts: readonly StageFactory<TextToSpeech>[]
+  /** In metrics and records; `cascade` when not given. */
+  readonly name?: string
+  /** Rate of the carrier's leg; 16 kHz when not given. */
+  readonly legRateHz?: LegRateHz
+  /** Find out when the call begins whether each service is there, and its key good; true when not given. */
+  readonly probe?: boolean
+  /** Languages that callers speak, the most likely first; that of the session when not given. */
+  readonly languages?: readonly string[]
+  /** Ask the model before the caller's turn is over, when the words have not changed for a while; true when not given. */
+  readonly speculate?: boolean
+  /** Transcripts that the recogniser is known to return for noise; compared in lower case without punctuation. */
+  readonly artefacts?: readonly string[]
+  /** `performance.now` when not given. */
+  readonly nowMs?: Clock
+  /** Real ones when not given. */
+  readonly timers?: BackendTimers
+}
+
+/** The services of one call. */
+interface Stages {
+  readonly stt: Candidates<SpeechToText>
+  readonly llm: Candidates<LanguageModel>
+  readonly tts: Candidates<TextToSpeech>
+}
+
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
-const VOICE_DEFAULT = 'alloy'
-/** Utterances that are transcribed at the same time; a further one is dropped and counted as noise. */
-const TRANSCRIBING_MAX = 4
 /** Calls of the gateway that wait for `connect`. */
 const WAITING_MAX = 16
 /** Texts that Whisper returns for silence and noise, because it was trained on subtitles. */
@@ -46,20 +75,25 @@ const ARTEFACTS: readonly string[] = [
   'music',
   'applause',
 ]
-/** Long speech is also transcribed in pieces of this length while it lasts, only to learn whether it holds words. */
-const PARTIAL_MS = 4000
+/** Words that have not changed for this long are likely to be all of the turn. */
+const STABLE_MS = 200
+/** Requests of one turn that are made before it is over. */
+const DRAFTS_MAX = 2
+/** An older one may have been given up by its service in the meantime. */
+const DRAFT_MS_MAX = 3000
+/** The longest silence at the end of a turn that a recogniser is told of. */
+const SILENCE_MS_MAX = 3000
 /** An utterance with less voice than this is noise. */
 const UTTERANCE_MS_MIN = 250
 
 /**
- * Three services in a row on OpenAI-compatible HTTP: a recogniser, a language model and a voice. The gateway's VAD
- * marks the caller's speech.
+ * Three services in a row: a recogniser, a language model and a voice. The gateway's VAD marks the caller's speech.
  *
  *     end of turn --transcript--> due --caller silent, no answer under way--> answering --delivered--> (idle)
  *     answering --interrupt--> (idle), and the history keeps what was heard
  *     answering --tool calls--> (idle) --last tool result--> due
  *
- * An answer starts when the caller is silent and no utterance is being transcribed, so that a pause within a sentence,
+ * An answer starts when the caller is silent and the text of no turn is awaited, so that a pause within a sentence,
  * or a tool result that arrives while the caller speaks, makes one answer and not two.
  */
 export class CascadeBackend implements Backend {
@@ -71,13 +105,16 @@ export class CascadeBackend implements Backend {
     invalidToolArguments: 0,
     malformedChunks: 0,
     samplesDropped: 0,
+    draftsUsed: 0,
+    draftsDropped: 0,
   }
 
   readonly #sink: BackendSink
   readonly #options: CascadeOptions
-  readonly #stages: Stages
+  readonly #rateHz: SampleRateHz
   readonly #nowMs: Clock
-  readonly #utterance = new UtteranceBuffer({ sampleRateHz: RATE_HZ, preRollMs: BACKEND_PRE_ROLL_MS_MAX })
+  readonly #recognition: Recognition
+  readonly #stable: Alarm
   readonly #keys: KeyEntry
   readonly #artefacts: ReadonlySet<string>
   readonly #abort = new AbortController()
@@ -85,34 +122,40 @@ export class CascadeBackend implements Backend {
   #state: 'idle' | 'connecting' | 'ready' | 'closed' = 'idle'
   #session: BackendSession | null = null
   #conversation: Conversation | null = null
+  #stages: Stages | null = null
   #answer: Answer | null = null
   #generation = 0
   /** An answer is due: a fixed text is spoken as it is, null asks the model. */
   #due: { readonly fixed: string | null } | null = null
-  #transcribing = 0
-  /** Transcripts are handled in the order in which the caller spoke. */
-  #transcripts: Promise<void> = Promise.resolve()
+  /** An answer to what the caller has probably said, which nobody hears yet. */
+  #draft: (Draft & { readonly words: string; readonly changes: number; readonly madeAtMs: number }) | null = null
+  #drafts = 0
   #callerItems = 0
+  /** The item of the turn whose words were reported before it is over, and its last text. */
+  #partial: { readonly itemId: string; text: string } | null = null
   #audioInSamples = 0
-  /**
-   * Of the current utterance: its number, the samples that partial transcripts cover, and where the next one is made.
-   */
-  #utterances = 0
-  #partialSamples = 0
-  #partialAtSamples = 0
 
   constructor(sink: BackendSink, options: CascadeOptions) {
     this.#sink = sink
     this.#options = options
-    this.#stages = new Stages(options, this.stats, (usage) => {
-      if (this.#state !== 'closed') this.#sink.event({ type: 'usage', usage })
-    })
     this.#nowMs = options.nowMs ?? (() => performance.now())
+    this.#stable = new Alarm(options.timers ?? clockTimers(this.#nowMs))
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#artefacts = new Set((options.artefacts ?? ARTEFACTS).map(plain))
+    const { legRateHz = 16_000 } = options
+    this.#rateHz = options.stt.some(({ needs16k }) => needs16k === true) ? 16_000 : legRateHz
+    this.#recognition = new Recognition(this.#rateHz, {
+      words: (_turn, heard) => this.#words(heard),
+      part: (text) => {
+        if (!this.#isNoise(text)) this.#sink.event({ type: 'understood' })
+      },
+      understood: (_turn, heard, unless) => this.#whenReady(() => this.#understood(heard, unless)),
+      failed: (fault) => this.#whenReady(() => this.#notUnderstood(fault)),
+      gone: (fault) => this.#fail({ ...fault, fatal: true }),
+    })
     this.capabilities = {
       name: options.name ?? 'cascade',
-      inputRateHz: RATE_HZ,
+      inputRateHz: this.#rateHz,
       outputRateHz: 24_000,
       serverVad: false,
       truncate: true,
@@ -129,6 +172,8 @@ export class CascadeBackend implements Backend {
     this.#session = session
     this.#conversation = new Conversation(session)
     this.#generation = resumedGeneration(session.resume)
+    const { stt, llm, tts } = (this.#stages = this.#candidates(session))
+    this.#recognition.use(stt)
     signal.addEventListener(
       'abort',
       () => {
@@ -137,7 +182,8 @@ export class CascadeBackend implements Backend {
       { once: true },
     )
     try {
-      if (this.#options.probe !== false) await this.#stages.probe(this.#abort.signal)
+      const probe = this.#options.probe !== false
+      await Promise.all([stt.open(probe), llm.open(probe), tts.open(probe)])
     } catch (error) {
       if (this.#abort.signal.aborted) throw gone()
       const fault = { ...faultOf(error), fatal: true }
@@ -147,37 +193,36 @@ export class CascadeBackend implements Backend {
     if (this.#abort.signal.aborted) throw gone()
     this.#state = 'ready'
     this.#sink.event({ type: 'ready' })
+    this.#recognition.ready()
     for (const work of this.#waiting.splice(0)) work()
   }
 
   pushAudio(pcm: Int16Array): void {
     if (this.#state === 'closed') return
-    if (this.#utterance.isOpen) this.#audioInSamples += pcm.length
-    this.#utterance.push(pcm)
-    if (this.#utterance.isOpen && this.#state === 'ready' && this.#utterance.samples >= this.#partialAtSamples)
-      this.#transcribePart()
-    this.stats.samplesDropped = this.#utterance.dropped
+    if (this.#recognition.isOpen) this.#audioInSamples += pcm.length
+    this.#recognition.push(pcm)
+    this.stats.samplesDropped = this.#recognition.dropped
   }
 
   speechStart(atMs: number): void {
-    if (this.#state === 'closed' || this.#utterance.isOpen) return
-    this.#utterance.open(preRollMs(this.#nowMs() - atMs))
-    if (this.#state === 'ready') this.#stages.warm(this.#abort.signal)
-    this.#utterances++
-    this.#partialSamples = 0
-    this.#partialAtSamples = msToSamples(PARTIAL_MS, RATE_HZ)
+    if (this.#state === 'closed' || this.#recognition.isOpen) return
+    this.#recognition.begin(preRollMs(this.#nowMs() - atMs))
+    this.#drafts = 0
+    if (this.#state !== 'ready' || this.#stages === null) return
+    // While the caller speaks nobody waits for a connection.
+    const { stt, llm, tts } = this.#stages
+    stt.warm()
+    llm.warm()
+    tts.warm()
   }
 
-  speechEnd(_atMs: number, unless: readonly string[] = []): void {
-    if (this.#state === 'closed' || !this.#utterance.isOpen) return
-    const { pcm, voicedSamples } = this.#utterance.take()
-    if (samplesToMs(voicedSamples, RATE_HZ) < UTTERANCE_MS_MIN || this.#transcribing >= TRANSCRIBING_MAX) {
-      this.stats.noises++
-      this.#startAnswer()
-      return
-    }
-    this.#transcribing++
-    this.#whenReady(() => this.#transcribe(pcm, unless))
+  speechEnd(atMs: number, unless: readonly string[] = []): void {
+    if (this.#state === 'closed' || !this.#recognition.isOpen) return
+    const silenceMs = Math.round(Math.min(SILENCE_MS_MAX, Math.max(0, this.#nowMs() - atMs)))
+    if (this.#recognition.end(silenceMs, unless, UTTERANCE_MS_MIN)) return
+    this.stats.noises++
+    this.#forgetWords()
+    this.#startAnswer()
   }
 
   sendText(text: string, { role, respond }: TextOptions): void {
@@ -207,6 +252,7 @@ export class CascadeBackend implements Backend {
   interrupt({ itemId, playedMs }: { readonly itemId: string | null; readonly playedMs: number }): void {
     if (this.#state !== 'ready') return
     this.#due = null
+    this.#dropDraft()
     const answer = this.#answer
     if (itemId !== null) this.#conversation?.truncate(itemId, playedMs)
     if (answer === null) return
@@ -229,6 +275,7 @@ export class CascadeBackend implements Backend {
   }): void {
     const conversation = this.#conversation
     if (conversation === null) return
+    this.#dropDraft()
     if (instructions !== undefined) conversation.instructions = instructions
     if (tools !== undefined) conversation.tools = tools
   }
@@ -239,7 +286,14 @@ export class CascadeBackend implements Backend {
   }
 
   counters(): Readonly<Record<string, number>> {
-    return { ...this.stats }
+    const { stt, llm, tts } = this.#stages ?? {}
+    return {
+      ...this.stats,
+      turnsResent: this.#recognition.resent,
+      sttFailovers: stt?.failovers ?? 0,
+      llmFailovers: llm?.failovers ?? 0,
+      ttsFailovers: tts?.failovers ?? 0,
+    }
   }
 
   close(reason: string): Promise<void> {
@@ -257,37 +311,46 @@ export class CascadeBackend implements Backend {
     else if (this.#state === 'connecting' && this.#waiting.length < WAITING_MAX) this.#waiting.push(work)
   }
 
-  #transcribe(pcm: Int16Array, unless: readonly string[]): void {
-    const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
-    // Awaited below, after the earlier transcripts. Until then a rejection would have no handler.
-    text.catch(() => undefined)
-    this.#transcripts = this.#transcripts
-      .then(() => text)
-      .then(
-        (words) => this.#transcribed(isBackchannel(words, unless) ? '' : words),
-        (error: unknown) => this.#transcriptionFailed(error),
-      )
-  }
-
-  /** Finds out whether the current speech holds words. The transcript is made when the speech has ended. */
-  #transcribePart(): void {
-    const utterance = this.#utterances
-    const pcm = this.#utterance.since(this.#partialSamples)
-    this.#partialSamples = this.#utterance.samples
-    this.#partialAtSamples = this.#partialSamples + msToSamples(PARTIAL_MS, RATE_HZ)
-    this.#stages.transcribe(pcm, this.#language, this.#abort.signal).then(
-      (words) => {
-        const current = utterance === this.#utterances && this.#utterance.isOpen && this.#state === 'ready'
-        if (current && !this.#isNoise(words)) this.#sink.event({ type: 'understood' })
+  #candidates(session: BackendSession): Stages {
+    const options = this.#options
+    const { signal } = this.#abort
+    const context: StageContext = {
+      name: this.capabilities.name,
+      languages: options.languages ?? [languageOf(session)].filter((language) => language !== ''),
+      inputRateHz: this.#rateHz,
+      legRateHz: options.legRateHz ?? 16_000,
+      nowMs: this.#nowMs,
+      used: (usage) => {
+        if (this.#state !== 'closed') this.#sink.event({ type: 'usage', usage })
       },
-      () => {
-        this.stats.sttFaults++
+      malformed: () => {
+        this.stats.malformedChunks++
       },
+      http: new HttpHosts(this.#nowMs, signal),
+    }
+    const replaced = (fault: VendorFault): void => this.#replaced(fault)
+    const tts: Candidates<TextToSpeech> = new Candidates(
+      options.tts,
+      context,
+      signal,
+      (stage) =>
+        stage.lost?.((fault) => {
+          if (!tts.failed(stage, fault, true)) this.#fail({ ...fault, fatal: true })
+        }),
+      replaced,
     )
+    return {
+      stt: new Candidates(options.stt, context, signal, (stage) => this.#recognition.made(stage), replaced),
+      llm: new Candidates(options.llm, context, signal, () => undefined, replaced),
+      tts,
+    }
   }
 
-  get #language(): string {
-    return (this.#session?.language ?? '').toLowerCase().split('-')[0] ?? ''
+  /** A stage has failed, and another service or connection takes its place: for the log. */
+  #replaced(fault: VendorFault): void {
+    // This limit is no reason to leave the cascade.
+    const code = fault.code === 'rate_limit' ? 'internal' : fault.code
+    if (this.#state !== 'closed') this.#sink.event(faultEvent({ ...fault, code, fatal: false }))
   }
 
   #isNoise(words: string): boolean {
@@ -295,43 +358,104 @@ export class CascadeBackend implements Backend {
     return text === '' || this.#artefacts.has(text)
   }
 
-  #transcribed(words: string): void {
-    this.#transcribing--
-    if (this.#state !== 'ready') return
+  /** The words of the turn that the caller is speaking. */
+  #words({ text }: Heard): void {
+    if (this.#state !== 'ready' || this.#isNoise(text) || text === this.#partial?.text) return
+    const partial = (this.#partial ??= { itemId: `caller-${++this.#callerItems}`, text })
+    partial.text = text
+    this.#callerSaid(text, partial.itemId, false)
+    if (this.#options.speculate !== false) this.#stable.set(STABLE_MS, () => this.#speculate(text))
+  }
+
+  /** These words are not part of the conversation. */
+  #forgetWords(): void {
+    this.#stable.clear()
+    this.#dropDraft()
+    const partial = this.#partial
+    this.#partial = null
+    if (partial !== null && this.#state === 'ready') this.#callerSaid('', partial.itemId, true)
+  }
+
+  #understood(heard: Heard, unless: readonly string[]): void {
+    this.#stable.clear()
+    const words = isBackchannel(heard.text, unless) ? '' : heard.text
     if (this.#isNoise(words)) {
       this.stats.noises++
+      this.#forgetWords()
       this.#startAnswer()
       return
     }
-    this.#callerSaid(words, `caller-${++this.#callerItems}`)
+    this.#callerSaid(words, this.#partial?.itemId ?? `caller-${++this.#callerItems}`, true)
+    this.#partial = null
+    if (this.#draft !== null && this.#draft.words !== plain(words)) this.#dropDraft()
     this.#conversation?.caller(words)
     this.#answerDue(null)
   }
 
-  #transcriptionFailed(error: unknown): void {
-    this.#transcribing--
-    if (this.#state !== 'ready') return
+  #notUnderstood(fault: VendorFault): void {
     this.stats.sttFaults++
+    this.#forgetWords()
     // A failed answer makes the session ask the caller again.
     const generation = ++this.#generation
     this.#sink.event({ type: 'turn-start', generation })
     this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'not understood' })
-    this.#fail(faultOf(error))
+    this.#fail(fault)
     this.#startAnswer()
   }
 
+  /** The caller has probably finished: asks the model now, and nobody hears the answer before that is sure. */
+  #speculate(text: string): void {
+    const conversation = this.#conversation
+    const model = this.#stages?.llm.current ?? null
+    const words = plain(text)
+    if (conversation === null || model === null || this.#draft?.words === words) return
+    if (this.#answer !== null || this.#due !== null || this.#recognition.awaits || this.#drafts >= DRAFTS_MAX) return
+    this.#dropDraft()
+    this.#drafts++
+    const abort = new AbortController()
+    const signal = AbortSignal.any([abort.signal, this.#abort.signal])
+    this.#draft = {
+      words,
+      changes: conversation.changes,
+      madeAtMs: this.#nowMs(),
+      deltas: ahead(model.answer(conversation.request(text), signal)),
+      drop: () => abort.abort(),
+    }
+  }
+
+  #dropDraft(): void {
+    if (this.#draft === null) return
+    this.#draft.drop()
+    this.#draft = null
+    this.stats.draftsDropped++
+  }
+
+  /** The draft, if it answers exactly what there is to answer. */
+  #takeDraft(): Draft | null {
+    const draft = this.#draft
+    if (draft === null) return null
+    const old = this.#nowMs() - draft.madeAtMs > DRAFT_MS_MAX
+    if (old || this.#conversation?.changes !== draft.changes + 1) {
+      this.#dropDraft()
+      return null
+    }
+    this.#draft = null
+    this.stats.draftsUsed++
+    return draft
+  }
+
   #keyed(keys: string): void {
-    this.#callerSaid(keys, keysItem(++this.#callerItems))
+    this.#callerSaid(keys, keysItem(++this.#callerItems), true)
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
 
-  #callerSaid(text: string, itemId: string): void {
+  #callerSaid(text: string, itemId: string, final: boolean): void {
     // The transcript belongs to the answer that it causes, which cannot have been interrupted yet.
     this.#sink.event({
       type: 'transcript',
       role: 'caller',
       text,
-      final: true,
+      final,
       itemId,
       generation: this.#generation + 1,
     })
@@ -347,26 +471,27 @@ export class CascadeBackend implements Backend {
   #startAnswer(): void {
     const due = this.#due
     const conversation = this.#conversation
-    if (due === null || conversation === null || this.#state !== 'ready') return
-    if (this.#answer !== null || this.#transcribing > 0 || this.#utterance.isOpen) return
+    const stages = this.#stages
+    const session = this.#session
+    if (due === null || conversation === null || stages === null || session === null || this.#state !== 'ready') return
+    if (this.#answer !== null || this.#recognition.awaits || this.#recognition.isOpen) return
     this.#due = null
-    const { llm, tts } = this.#options
+    const draft = due.fixed === null ? this.#takeDraft() : null
     const answer = new Answer(++this.#generation, {
       sink: this.#sink,
-      stages: this.#stages,
+      models: stages.llm,
+      voices: stages.tts,
       conversation,
       stats: this.stats,
-      model: llm.model,
-      voice: this.#session?.voice ?? tts.voice ?? VOICE_DEFAULT,
-      voiceModel: pricedModel(tts.model, tts.baseUrl),
+      voice: { name: session.voice, language: languageOf(session) },
       nowMs: this.#nowMs,
       takeAudioInMs: () => this.#takeAudioInMs(),
     })
     this.#answer = answer
     const { generation } = answer
     this.#sink.event({ type: 'turn-start', generation })
-    if (this.#answer !== answer) return
-    answer.deliver(due.fixed).then(
+    if (this.#answer !== answer) return draft?.drop()
+    answer.deliver(due.fixed, draft).then(
       () => this.#delivered(answer, null),
       (error: unknown) => this.#delivered(answer, error),
     )
@@ -388,7 +513,7 @@ export class CascadeBackend implements Backend {
   }
 
   #takeAudioInMs(): number {
-    const ms = samplesToMs(this.#audioInSamples, RATE_HZ)
+    const ms = samplesToMs(this.#audioInSamples, this.#rateHz)
     this.#audioInSamples = 0
     return ms
   }
@@ -407,18 +532,20 @@ export class CascadeBackend implements Backend {
     this.#answer = null
     this.#due = null
     this.#keys.close()
-    this.#utterance.clear()
+    this.#stable.clear()
+    this.#draft = null
+    this.#recognition.close()
+    const { stt, llm, tts } = this.#stages ?? {}
+    stt?.close()
+    llm?.close()
+    tts?.close()
     this.#waiting.length = 0
   }
 }
 
-function faultOf(error: unknown): VendorFault {
-  if (error instanceof StageFault) return error.fault
-  return vendorFault(
-    'internal',
-    `a fault of the gateway's own: ${error instanceof Error ? error.name : typeof error}`,
-    false,
-  )
+/** `sw` of `sw-KE`; empty where the session has none. */
+function languageOf({ language }: BackendSession): string {
+  return language.toLowerCase().split('-')[0] ?? ''
 }
 
 function plain(text: string): string {

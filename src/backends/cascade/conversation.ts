@@ -1,12 +1,16 @@
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
-import type { ChatMessage, ChatRequest } from './stages.js'
+import type { ChatMessage, Mark, ModelRequest } from './stage.js'
 
-/** One sentence of an answer, and the duration of its audio that was delivered. */
+/** One sentence of an answer, or all of one that is spoken in one flow, and the duration of its audio that was delivered. */
 export interface SpokenSentence {
-  readonly text: string
+  text: string
   ms: number
+  /** What sounds when, of voices that tell; as it is spoken, which may differ from the text. */
+  marks?: Mark[]
+  /** More of it will be delivered. */
+  open?: boolean
 }
 
 /** What the agent said in one answer. */
@@ -45,6 +49,8 @@ const STILL_RUNNING = '{"status":"still running; its answer will follow"}'
 export class Conversation {
   instructions: string
   tools: readonly ToolSpec[]
+  /** Grows with each change of what was said or done. */
+  changes = 0
   readonly #entries: Entry[] = []
 
   constructor(session: BackendSession) {
@@ -98,6 +104,7 @@ export class Conversation {
       if (call === undefined) continue
       if (call.answer !== null) return null
       call.answer = answer
+      this.changes++
       // The model has continued without this result, so it is repeated at the end of the conversation.
       if (entry.sentOpen) this.note(`The tool ${call.name} has answered: ${answer}`)
       return entry.calls.every((one) => one.answer !== null) ? 'complete' : 'open'
@@ -109,33 +116,23 @@ export class Conversation {
   truncate(itemId: string, playedMs: number): void {
     const at = this.#entries.findLastIndex((entry) => entry.kind === 'agent' && entry.itemId === itemId)
     if (at < 0) return
+    this.changes++
     for (const [i, entry] of this.#entries.entries()) {
       if (i >= at && entry.kind === 'agent' && entry.heard === null)
         entry.heard = heardOf(entry.sentences, i === at ? playedMs : 0)
     }
   }
 
-  request(model: string): ChatRequest {
+  /** @param words  what the caller has probably said, and is not part of the conversation yet */
+  request(words?: string): ModelRequest {
     const messages: ChatMessage[] = [{ role: 'system', content: this.instructions }]
     for (const entry of this.#entries) messages.push(...messagesOf(entry))
-    return {
-      model,
-      messages,
-      stream: true,
-      stream_options: { include_usage: true },
-      ...(this.tools.length === 0
-        ? {}
-        : {
-            tools: this.tools.map(({ name, description, parameters }) => ({
-              type: 'function',
-              function: { name, description, parameters },
-            })),
-            tool_choice: 'auto',
-          }),
-    }
+    if (words !== undefined) messages.push({ role: 'user', content: words })
+    return { messages, tools: this.tools }
   }
 
   #add(entry: Entry): void {
+    this.changes++
     this.#entries.push(entry)
     if (this.#entries.length > ENTRIES_MAX) this.#entries.shift()
   }
@@ -148,7 +145,7 @@ function messagesOf(entry: Entry): ChatMessage[] {
     case 'note':
       return [{ role: 'system', content: entry.text }]
     case 'agent': {
-      const text = entry.heard ?? entry.sentences.map((sentence) => sentence.text).join(' ')
+      const text = entry.heard ?? entry.sentences.map((sentence) => sentence.text.trim()).join(' ')
       return text === ''
         ? []
         : [{ role: 'assistant', content: entry.heard === null ? text : `${text} [the caller interrupted]` }]
@@ -179,19 +176,39 @@ function messagesOf(entry: Entry): ChatMessage[] {
   }
 }
 
-/** The words up to `playedMs`: complete sentences, and of the interrupted one the share of words that was played. */
+/** What sounds before `playedMs`, in whole words. */
+export function markedText(marks: readonly Mark[], playedMs: number): string {
+  const until = marks.findIndex(({ toMs }) => toMs > playedMs)
+  if (until < 0) return joinedMarks(marks)
+  const text = joinedMarks(marks.slice(0, until))
+  // Characters: a word that has begun was not heard.
+  return /^\s/.test(marks[until]?.text ?? ' ') || /\s$/.test(text) ? text.trim() : text.replace(/\S*$/, '').trim()
+}
+
+function joinedMarks(marks: readonly Mark[]): string {
+  return marks.map(({ text }) => text).join('')
+}
+
+/**
+ * The words up to `playedMs`: complete sentences, and of the interrupted one the words whose sound was played, or, of a
+ * voice that does not tell, that share of its words.
+ */
 export function heardOf(sentences: readonly SpokenSentence[], playedMs: number): string {
   const heard: string[] = []
   let startMs = 0
-  for (const { text, ms } of sentences) {
+  for (const { text, ms, marks, open = false } of sentences) {
     const share = ms <= 0 ? 0 : (playedMs - startMs) / ms
+    const within = playedMs - startMs
     startMs += ms
-    if (share >= 1) {
-      heard.push(text)
+    if (share >= 1 && !open) {
+      heard.push(text.trim())
       continue
     }
-    const words = text.split(' ')
-    const whole = words.slice(0, Math.floor(words.length * Math.max(0, share))).join(' ')
+    const words = text.trim().split(' ')
+    const whole =
+      marks === undefined
+        ? words.slice(0, Math.floor(words.length * Math.min(1, Math.max(0, share)))).join(' ')
+        : markedText(marks, within)
     if (whole !== '') heard.push(`${whole}…`)
     break
   }

@@ -1,7 +1,7 @@
 import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../../core/limits.js'
 import { parseArguments } from '../tool-text.js'
 import type { CallEntry } from './conversation.js'
-import type { ChatDelta } from './stages.js'
+import type { CallPiece } from './stage.js'
 
 /** Tool calls of one answer. */
 const CALLS_MAX = 16
@@ -25,10 +25,8 @@ export class WrittenCalls {
   }
 
   /** Arguments come in fragments, by index; some servers send complete calls without an index. */
-  collect(delta: ChatDelta): void {
-    for (const piece of Array.isArray(delta.tool_calls)
-      ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>)
-      : []) {
+  collect(pieces: readonly CallPiece[]): void {
+    for (const piece of pieces) {
       let call = this.all.find((one) => one.index === piece.index && one.index !== null)
       if (call === undefined) {
         if (this.all.length >= CALLS_MAX) continue

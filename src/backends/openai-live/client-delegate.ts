@@ -3,10 +3,13 @@ import { forgetOldest } from '../../core/forget-oldest.js'
 import { BACKEND_TOOL_CALLS_KEPT } from '../../core/limits.js'
 import type { Clock } from '../../core/clock.js'
 import type { ToolReply, ToolSpec } from '../backend.js'
-import { Sentences } from '../cascade/answer.js'
+import { chat } from '../cascade/chat-requests.js'
+import type { ChatOptions } from '../cascade/chat-requests.js'
 import type { Conversation } from '../cascade/conversation.js'
-import { StageFault, Stages } from '../cascade/stages.js'
-import type { CascadeOptions } from '../cascade/stages.js'
+import { HttpHosts } from '../cascade/http-service.js'
+import { Sentences } from '../cascade/sentences.js'
+import { StageFault } from '../cascade/stage-fault.js'
+import type { LanguageModel } from '../cascade/stage.js'
 import { WrittenCalls } from '../cascade/written-calls.js'
 import { lateToolText } from '../prompts.js'
 import { replyText } from '../tool-text.js'
@@ -21,7 +24,7 @@ const ROUNDS_MAX = 8
 
 interface ClientDelegateOptions {
   readonly service: string
-  readonly llm: CascadeOptions['llm']
+  readonly llm: ChatOptions
   readonly timeoutMs: number
   readonly nowMs: Clock
 }
@@ -45,7 +48,8 @@ interface Run {
 export class ClientDelegate implements Delegate {
   readonly #host: DelegateHost
   readonly #options: ClientDelegateOptions
-  readonly #stages: Stages
+  readonly #model: LanguageModel
+  readonly #closed = new AbortController()
   readonly #conversation: Conversation
   readonly #calls = new Map<
     string,
@@ -56,13 +60,21 @@ export class ClientDelegate implements Delegate {
   #runs = 0
 
   constructor(host: DelegateHost, conversation: Conversation, options: ClientDelegateOptions) {
-    const { llm, service: name } = options
+    const { llm, service: name, nowMs } = options
     this.#host = host
     this.#options = options
     this.#conversation = conversation
     conversation.instructions = delegateInstructions(conversation.instructions)
-    // Only the language model is asked; the other two stages never are.
-    this.#stages = new Stages({ stt: llm, llm, tts: llm, name }, { malformedChunks: 0 }, host.usage)
+    this.#model = chat(llm).make({
+      name,
+      languages: [],
+      inputRateHz: 16_000,
+      legRateHz: 16_000,
+      nowMs,
+      used: (usage) => host.usage(usage),
+      malformed: () => undefined,
+      http: new HttpHosts(nowMs, this.#closed.signal),
+    })
   }
 
   created(delegationId: string): void {
@@ -103,6 +115,7 @@ export class ClientDelegate implements Delegate {
 
   close(): void {
     this.#stop()
+    this.#closed.abort()
     this.#calls.clear()
   }
 
@@ -150,14 +163,10 @@ export class ClientDelegate implements Delegate {
     const sentences = new Sentences()
     const said: string[] = []
     const written = new WrittenCalls(`delegated-${++this.#runs}`)
-    for await (const chunk of this.#stages.chat(this.#conversation.request(this.#options.llm.model), signal)) {
+    for await (const { text, calls } of this.#model.answer(this.#conversation.request(), signal)) {
       if (this.#run !== run) return
-      const choice = chunk.choices?.[0]
-      const delta = choice?.delta ?? choice?.message
-      if (delta !== undefined) {
-        if (typeof delta.content === 'string') said.push(...sentences.push(delta.content))
-        written.collect(delta)
-      }
+      if (text !== undefined) said.push(...sentences.push(text))
+      if (calls !== undefined) written.collect(calls)
     }
     if (this.#run !== run) return
     said.push(...sentences.flush())

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.js'
 import type { LegRateHz, SampleRateHz } from '../../core/units.js'
 import { G711 } from '../../media/pcm.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
-import type { CascadeOptions } from '../cascade/stages.js'
+import type { ChatOptions } from '../cascade/chat-requests.js'
 import { pricedModel } from '../prices.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
@@ -25,7 +25,7 @@ export type DelegateOptions =
       readonly maxOutputTokens?: number
     }
   /** A language model of our own, on `/v1/chat/completions`. */
-  | { readonly by: 'client'; readonly llm: CascadeOptions['llm'] }
+  | { readonly by: 'client'; readonly llm: ChatOptions }
 
 /** The delegate's model, as it is priced. */
 export function delegateModel(delegate: DelegateOptions): string {

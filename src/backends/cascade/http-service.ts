@@ -1,0 +1,263 @@
+import { createParser } from 'eventsource-parser'
+import type { Clock } from '../../core/clock.js'
+import { messageOf } from '../../core/errors.js'
+import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { httpFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
+import { StageFault } from './stage-fault.js'
+
+/** A service with an API in OpenAI's shape. */
+export interface HttpStageOptions {
+  /** Up to and including the version: `http://10.0.0.5:8000/v1`. */
+  readonly baseUrl: string
+  /** Null or missing: no `Authorization` header. Never logged. */
+  readonly apiKey?: string | null
+  readonly model: string
+  /** Longest time without data, in milliseconds: until the first byte, and between two pieces of an answer. */
+  readonly timeoutMs?: number
+}
+
+const PROBE_TIMEOUT_MS = 2000
+/** Node's HTTP client closes a connection that was idle for 4 s. */
+const COLD_AFTER_MS = 3000
+
+/** The HTTP services of one call: two stages on one host are asked once whether they are there, and opened once. */
+export class HttpHosts {
+  readonly #nowMs: Clock
+  readonly #signal: AbortSignal
+  /** By address and key. */
+  readonly #probes = new Map<string, Promise<void>>()
+  /** When the last request to each host began. */
+  readonly #askedAtMs = new Map<string, number>()
+
+  /** @param signal  aborted when the call ends */
+  constructor(nowMs: Clock, signal: AbortSignal) {
+    this.#nowMs = nowMs
+    this.#signal = signal
+  }
+
+  /** Does `ask` once for each address and key, and again only after it failed. */
+  probe({ baseUrl, apiKey }: HttpStageOptions, ask: () => Promise<void>): Promise<void> {
+    const key = `${baseUrl} ${apiKey ?? ''}`
+    const known = this.#probes.get(key)
+    if (known !== undefined) return known
+    const probe = ask()
+    this.#probes.set(key, probe)
+    probe.catch(() => this.#probes.delete(key))
+    return probe
+  }
+
+  asked(baseUrl: string): void {
+    this.#askedAtMs.set(new URL(baseUrl).host, this.#nowMs())
+  }
+
+  /**
+   * Opens the connection to a service if it was closed in the meantime: while the caller speaks nobody waits for that.
+   * What comes of it does not matter.
+   */
+  warm(baseUrl: string): void {
+    const askedAtMs = this.#askedAtMs.get(new URL(baseUrl).host) ?? -Infinity
+    if (this.#nowMs() - askedAtMs < COLD_AFTER_MS) return
+    this.asked(baseUrl)
+    // Not HEAD, after which Node's client closes the connection.
+    fetch(baseUrl, {
+      method: 'OPTIONS',
+      redirect: 'manual',
+      signal: AbortSignal.any([this.#signal, AbortSignal.timeout(PROBE_TIMEOUT_MS)]),
+    })
+      .then((response) => response.text())
+      .catch(() => undefined)
+  }
+}
+
+/** Requests to one HTTP service, whose faults are StageFaults in the gateway's own terms. */
+export class HttpService {
+  readonly #what: string
+  readonly #options: HttpStageOptions
+  readonly #timeoutMs: number
+  readonly #hosts: HttpHosts
+
+  /**
+   * @param what  begins messages: `cascade: stt`
+   * @param timeoutMs  unless the options have one
+   */
+  constructor(what: string, options: HttpStageOptions, timeoutMs: number, hosts: HttpHosts) {
+    this.#what = what
+    this.#options = options
+    this.#timeoutMs = options.timeoutMs ?? timeoutMs
+    this.#hosts = hosts
+  }
+
+  /** Asks the service for its models. One that lacks this endpoint has answered, which is enough. @throws StageFault */
+  probe(signal: AbortSignal): Promise<void> {
+    return this.#hosts.probe(this.#options, async () => {
+      const timeoutMs = Math.min(this.#timeoutMs, PROBE_TIMEOUT_MS)
+      const { body } = await this.fetch('/models', { method: 'GET' }, signal, { alsoGood: [404, 405, 501], timeoutMs })
+      // Read to its end, so that the connection stays open for the greeting.
+      await body.text()
+    })
+  }
+
+  warm(): void {
+    this.#hosts.warm(this.#options.baseUrl)
+  }
+
+  fault(code: 'internal' | 'bad_request', words: string, fatal: boolean): StageFault {
+    return new StageFault(vendorFault(code, `${this.#what} ${words}`, fatal))
+  }
+
+  /** The fault for an error in the body of an answer with status 200. */
+  faultInBody(body: string): StageFault {
+    const fault = httpFault(`${this.#what} failed in the middle`, { status: 500, body }, [this.#options.apiKey ?? null])
+    return new StageFault({ ...fault, fatal: false })
+  }
+
+  post(path: string, value: unknown, signal: AbortSignal): ReturnType<HttpService['fetch']> {
+    return this.fetch(
+      path,
+      { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(value) },
+      signal,
+    )
+  }
+
+  /** @throws StageFault; where `signal` was aborted, its reason */
+  async fetch(
+    path: string,
+    init: RequestInit,
+    signal: AbortSignal,
+    { alsoGood = [], timeoutMs = this.#timeoutMs }: { alsoGood?: readonly number[]; timeoutMs?: number } = {},
+  ): Promise<{ readonly body: Body; readonly contentType: string }> {
+    const { baseUrl, apiKey = null } = this.#options
+    const silence = new SilenceTimeout(timeoutMs)
+    const faultOf = (error: unknown): unknown => {
+      if (signal.aborted || error instanceof StageFault) return error
+      if (silence.signal.aborted)
+        return new StageFault(vendorFault('timeout', `${this.#what} was silent for ${silence.ms} ms`, false))
+      return new StageFault(vendorFault('network', `${this.#what}: no connection (${networkCode(error)})`, false))
+    }
+    let response: Response
+    this.#hosts.asked(baseUrl)
+    try {
+      response = await fetch(`${baseUrl.replace(/\/+$/, '')}${path}`, {
+        ...init,
+        headers: {
+          ...(init.headers as Record<string, string> | undefined),
+          ...(apiKey === null ? {} : { authorization: `Bearer ${apiKey}` }),
+        },
+        redirect: 'error',
+        signal: AbortSignal.any([signal, silence.signal]),
+      })
+    } catch (error) {
+      silence.end()
+      throw faultOf(error)
+    }
+    const body = new Body(response, silence, faultOf)
+    if (response.ok || alsoGood.includes(response.status))
+      return { body, contentType: response.headers.get('content-type') ?? '' }
+    const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
+    const retryAfterMs = retryAfterOf((name) => response.headers.get(name), Date.now())
+    const fault = httpFault(this.#what, { status: response.status, body: words, retryAfterMs }, [apiKey])
+    // A wrong key, an empty account or a wrong address does not change within the call.
+    throw new StageFault({
+      ...fault,
+      fatal: fault.code === 'auth' || fault.code === 'quota' || response.status === 404,
+    })
+  }
+}
+
+/**
+ * The data of each server-sent event, without the `[DONE]` that closes a stream. The last event needs no blank line
+ * after it.
+ * @param oversize  called when an event or a line is longer than BACKEND_MESSAGE_BYTES_MAX characters; its beginning is
+ * dropped
+ */
+export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: () => void): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  const events: string[] = []
+  const parser = createParser({
+    maxBufferSize: BACKEND_MESSAGE_BYTES_MAX,
+    onEvent: ({ data }) => {
+      const text = data.trim()
+      if (text !== '' && text !== '[DONE]') events.push(text)
+    },
+    onError: ({ type }) => {
+      if (type !== 'max-buffer-size-exceeded') return
+      oversize()
+      parser.reset()
+    },
+  })
+  for await (const bytes of stream) {
+    parser.feed(decoder.decode(bytes, { stream: true }))
+    yield* events.splice(0)
+  }
+  parser.feed(`${decoder.decode()}\n\n`)
+  yield* events
+}
+
+/** Aborts a request whose server sends nothing for `ms`. */
+class SilenceTimeout {
+  readonly ms: number
+  readonly #controller = new AbortController()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(ms: number) {
+    this.ms = ms
+    this.#timer = setTimeout(() => this.#controller.abort(), ms).unref()
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  restart(): void {
+    this.#timer.refresh()
+  }
+
+  end(): void {
+    clearTimeout(this.#timer)
+  }
+}
+
+class Body {
+  readonly #response: Response
+  readonly #silence: SilenceTimeout
+  readonly #faultOf: (error: unknown) => unknown
+
+  constructor(response: Response, silence: SilenceTimeout, faultOf: (error: unknown) => unknown) {
+    this.#response = response
+    this.#silence = silence
+    this.#faultOf = faultOf
+  }
+
+  async *pieces(): AsyncGenerator<Uint8Array> {
+    try {
+      const { body } = this.#response
+      if (body === null) return
+      for await (const piece of body as unknown as AsyncIterable<Uint8Array>) {
+        this.#silence.restart()
+        yield piece
+      }
+    } catch (error) {
+      throw this.#faultOf(error)
+    } finally {
+      this.#silence.end()
+    }
+  }
+
+  async text(bytesMax = BACKEND_MESSAGE_BYTES_MAX): Promise<string> {
+    const pieces: Uint8Array[] = []
+    let bytes = 0
+    for await (const piece of this.pieces()) {
+      bytes += piece.length
+      pieces.push(piece)
+      if (bytes > bytesMax) break
+    }
+    return Buffer.concat(pieces).toString('utf8', 0, Math.min(bytes, bytesMax))
+  }
+}
+
+/** `ECONNREFUSED` and the like; never a URL. */
+function networkCode(error: unknown): string {
+  const cause = (error as { readonly cause?: { readonly code?: unknown } } | null)?.cause
+  if (typeof cause?.code === 'string') return cause.code
+  return messageOf(error) === 'terminated' ? 'connection lost' : 'no answer'
+}

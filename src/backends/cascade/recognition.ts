@@ -1,0 +1,212 @@
+import { BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
+import { samplesToMs } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
+import { PreRoll } from '../pre-roll.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import { faultOf } from './candidates.js'
+import type { Candidates } from './candidates.js'
+import type { Heard, SpeechToText } from './stage.js'
+import { KeptSound } from './turn-sound.js'
+
+/** Turns whose text is awaited at the same time; a further one is dropped and counted as noise. */
+const AWAITED_MAX = 4
+
+interface Turn {
+  readonly number: number
+  readonly sound: KeptSound
+  /** Samples of the pre-roll at its beginning. */
+  readonly voiceFrom: number
+  /** What it is, and what it holds, when the caller has stopped; null while the caller speaks. */
+  ended: { readonly silenceMs: number; readonly unless: readonly string[] } | null
+  /** The stage that has its audio; null while there is none. */
+  stage: SpeechToText | null
+  /** Stages that lost it. */
+  losses: number
+  result: Heard | VendorFault | null
+}
+
+interface RecognitionListener {
+  /** The words of the turn that is being spoken. */
+  words(turn: number, heard: Heard): void
+  /** A part of that turn has this text; the whole text follows when the turn is over. */
+  part(text: string): void
+  /** In the order of the turns. `unless` is what `end` was given. */
+  understood(turn: number, heard: Heard, unless: readonly string[]): void
+  /** The turn is lost: no service of the list has understood it. */
+  failed(fault: VendorFault): void
+  /** Nothing is lost, but no service is left. */
+  gone(fault: VendorFault): void
+}
+
+/**
+ * The caller's turns and the recogniser that writes them down. The audio of a turn is kept until its text is there: when a
+ * service fails, the next one gets the whole turn again, and the caller notices nothing.
+ *
+ *     (quiet)  --begin--> speaking    pre-roll and audio go to the stage as they come
+ *     speaking --end--> awaited       `finalize`; its text is reported after those of earlier turns
+ *     speaking --abandon--> (quiet)
+ *     speaking, awaited --the stage fails--> the same, at the next stage
+ */
+export class Recognition {
+  /** Samples beyond the longest turn. */
+  dropped = 0
+  /** Turns whose audio was sent again to another service, or to the same one on a new connection. */
+  resent = 0
+  readonly #listener: RecognitionListener
+  readonly #rateHz: SampleRateHz
+  readonly #preRoll: PreRoll
+  #candidates: Candidates<SpeechToText> | null = null
+  /** In the order in which they were spoken; the last one may be open. */
+  readonly #turns: Turn[] = []
+  #open: Turn | null = null
+  #numbers = 0
+
+  constructor(rateHz: SampleRateHz, listener: RecognitionListener) {
+    this.#rateHz = rateHz
+    this.#listener = listener
+    this.#preRoll = new PreRoll(BACKEND_PRE_ROLL_MS_MAX, rateHz)
+  }
+
+  /** Set before anything else; what was spoken before that waits for a stage. */
+  use(candidates: Candidates<SpeechToText>): void {
+    this.#candidates = candidates
+  }
+
+  /** Each stage is told to report here. */
+  made(stage: SpeechToText): void {
+    stage.listen({
+      words: (turn, heard) => {
+        if (this.#isOpenAt(stage, turn)) this.#listener.words(turn, heard)
+      },
+      part: (turn, text) => {
+        if (this.#isOpenAt(stage, turn)) this.#listener.part(text)
+      },
+      final: (turn, heard) => {
+        if (this.#turns.some((one) => one.number === turn && one.stage === stage)) this.#settle(turn, heard)
+      },
+      failed: (turn, fault) => this.#failedAt(stage, turn, fault),
+    })
+  }
+
+  get isOpen(): boolean {
+    return this.#open !== null
+  }
+
+  /** The text of a turn is awaited. */
+  get awaits(): boolean {
+    return this.#turns.some((turn) => turn !== this.#open)
+  }
+
+  push(pcm: Int16Array): void {
+    const turn = this.#open
+    if (turn === null) return this.#preRoll.push(pcm)
+    const tooMany = turn.sound.push(pcm)
+    this.dropped += tooMany
+    if (tooMany === 0) turn.stage?.audio(pcm)
+  }
+
+  /** Speech starts; the last `keptMs` of the pre-roll become its beginning. */
+  begin(keptMs: number): void {
+    const sound = new KeptSound(this.#rateHz)
+    sound.push(this.#preRoll.take(keptMs))
+    const turn: Turn = {
+      number: ++this.#numbers,
+      sound,
+      voiceFrom: sound.samples,
+      ended: null,
+      stage: null,
+      losses: 0,
+      result: null,
+    }
+    this.#turns.push(turn)
+    this.#open = turn
+    this.#feed(turn)
+  }
+
+  /** @returns false if the turn was noise: it had less voice than `voicedMsMin`, or too many others are awaited */
+  end(silenceMs: number, unless: readonly string[], voicedMsMin: number): boolean {
+    const turn = this.#open
+    if (turn === null) return false
+    this.#open = null
+    const voicedMs = samplesToMs(turn.sound.samples - turn.voiceFrom, this.#rateHz)
+    if (voicedMs < voicedMsMin || this.#turns.length > AWAITED_MAX) {
+      this.#turns.pop()
+      turn.stage?.abandon(turn.number)
+      return false
+    }
+    turn.ended = { silenceMs, unless }
+    turn.stage?.finalize(turn.number, silenceMs)
+    return true
+  }
+
+  /** The stage is ready: what was spoken before that is sent. */
+  ready(): void {
+    for (const turn of this.#turns) if (turn.stage === null) this.#feed(turn)
+  }
+
+  close(): void {
+    this.#turns.length = 0
+    this.#open = null
+  }
+
+  #isOpenAt(stage: SpeechToText, number: number): boolean {
+    return this.#open?.number === number && this.#open.stage === stage
+  }
+
+  #failedAt(stage: SpeechToText, number: number | null, fault: VendorFault): void {
+    const candidates = this.#candidates
+    if (candidates === null) return
+    const lost = this.#turns.filter((turn) => turn.stage === stage && (number === null || turn.number === number))
+    if (number !== null && lost.length === 0) return
+    // A connection that broke may be opened again, a request that was refused is not repeated.
+    const triesMax = candidates.count + (number === null ? 1 : 0)
+    const more = candidates.failed(stage, fault, number === null)
+    for (const turn of lost) {
+      turn.stage = null
+      turn.losses++
+      if (more && turn.losses < triesMax) {
+        this.resent++
+        this.#feed(turn)
+      } else {
+        this.#settle(turn.number, fault)
+      }
+    }
+    if (lost.length === 0 && !more) this.#listener.gone(fault)
+  }
+
+  /** Gives the turn to the stage, with all of its audio so far. */
+  #feed(turn: Turn): void {
+    const candidates = this.#candidates
+    const stage = candidates?.current ?? null
+    if (candidates === null) return
+    if (stage !== null) {
+      turn.stage = stage
+      stage.begin(turn.number, turn.sound)
+      stage.audio(turn.sound.since(0))
+      if (turn.ended !== null) stage.finalize(turn.number, turn.ended.silenceMs)
+      return
+    }
+    candidates.open(false).then(
+      () => {
+        // In the order in which they were spoken, each once.
+        this.ready()
+      },
+      (error: unknown) => {
+        if (turn.stage === null) this.#settle(turn.number, faultOf(error))
+      },
+    )
+  }
+
+  #settle(number: number, result: Heard | VendorFault): void {
+    const turn = this.#turns.find((one) => one.number === number)
+    if (turn === undefined || turn.result !== null) return
+    turn.result = result
+    // While the caller speaks, a turn that failed is over too: the rest of it would not be understood.
+    if (this.#open === turn) this.#open = null
+    for (let head = this.#turns[0]; head?.result != null; head = this.#turns[0]) {
+      this.#turns.shift()
+      if ('code' in head.result) this.#listener.failed(head.result)
+      else this.#listener.understood(head.number, head.result, head.ended?.unless ?? [])
+    }
+  }
+}

@@ -1,0 +1,123 @@
+/** From this length on the first piece may end at a comma, so that the caller hears something soon. */
+const FIRST_CLAUSE_CHARS = 60
+/** A shorter piece waits for what follows. */
+const PIECE_WORDS_MIN = 3
+/** A longer sentence is cut at a space. */
+const SENTENCE_CHARS_MAX = 300
+/** A full stop after these does not end a sentence. */
+const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|prof|st|no|nr|vs|e\.g|i\.e|etc|approx)\.$/i
+const SENTENCE_END = /[.!?…]["')\]]?\s|[。！？]|\n/gu
+
+/**
+ * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a
+ * model's reasoning between `<think>` and `</think>`.
+ */
+export class Sentences {
+  /** `words`: pieces as short as possible, for a voice that makes one flow of them; each but the last ends with a space. */
+  unit: 'sentences' | 'words' = 'sentences'
+  #text = ''
+  #first = true
+  #lineStart = true
+  #reasoning = false
+
+  /** @returns the sentences that are complete now */
+  push(text: string): string[] {
+    this.#text += text
+    if (!this.#skipReasoning()) return []
+    const out: string[] = []
+    for (let end = this.#end(); end > 0; end = this.#end()) this.#take(end, out)
+    return out
+  }
+
+  /** This is to be cut once more, before what follows. */
+  unread(text: string): void {
+    if (text === '') return
+    this.#text = `${text} ${this.#text}`
+    this.#first = false
+    this.#lineStart = false
+  }
+
+  /** The text is complete. */
+  flush(): string[] {
+    const out: string[] = []
+    if (!this.#reasoning) this.#take(this.#text.length, out)
+    this.#text = ''
+    return out
+  }
+
+  #take(end: number, out: string[]): void {
+    const taken = this.#text.slice(0, end)
+    const piece = spoken(taken, this.#lineStart)
+    this.#text = this.#text.slice(end)
+    this.#lineStart = taken.endsWith('\n')
+    if (piece === '') return
+    this.#first = false
+    out.push(this.unit === 'words' && /\s$/.test(taken) ? `${piece} ` : piece)
+  }
+
+  /** Where the first piece ends; 0 while it is incomplete. */
+  #end(): number {
+    if (this.unit === 'words') return this.#wordsEnd()
+    SENTENCE_END.lastIndex = 0
+    for (let match = SENTENCE_END.exec(this.#text); match !== null; match = SENTENCE_END.exec(this.#text)) {
+      const end = match.index + match[0].length
+      const before = this.#text.slice(0, end).trimEnd()
+      // A lone "Sure." sounds cut off: it goes with what follows.
+      if (!ABBREVIATION.test(before) && wordsIn(before) >= PIECE_WORDS_MIN) return end
+    }
+    if (this.#first && this.#text.length >= FIRST_CLAUSE_CHARS) {
+      const comma = this.#text.slice(0, -1).search(/[,;:]\s(?!.*[,;:]\s)/s)
+      if (comma > 0) return comma + 2
+    }
+    if (this.#text.length <= SENTENCE_CHARS_MAX) return 0
+    const space = this.#text.lastIndexOf(' ', SENTENCE_CHARS_MAX)
+    return space > 0 ? space + 1 : SENTENCE_CHARS_MAX
+  }
+
+  #wordsEnd(): number {
+    const end = this.#text.search(/\s\S*$/) + 1
+    const piece = this.#text.slice(0, end)
+    // Half a link is no words, and the first piece is long enough to begin with.
+    const link = piece.lastIndexOf('[')
+    if (link >= 0 && !piece.includes(')', link) && this.#text.length <= SENTENCE_CHARS_MAX) return 0
+    return this.#first && wordsIn(piece) < PIECE_WORDS_MIN ? 0 : end
+  }
+
+  /** @returns false while the text may still turn out to be reasoning */
+  #skipReasoning(): boolean {
+    if (this.#reasoning) {
+      const end = this.#text.indexOf('</think>')
+      // The closing tag may arrive in two pieces.
+      this.#text = end < 0 ? this.#text.slice(-8) : this.#text.slice(end + 8)
+      if (end < 0) return false
+      this.#reasoning = false
+    }
+    const start = this.#text.trimStart()
+    if (!this.#first || start === '') return true
+    if (start.startsWith('<think>')) {
+      this.#reasoning = true
+      this.#text = start.slice(7)
+      return this.#skipReasoning()
+    }
+    return !'<think>'.startsWith(start)
+  }
+}
+
+function wordsIn(text: string): number {
+  return text
+    .trim()
+    .split(/\s+/)
+    .filter((word) => /[\p{L}\p{N}]/u.test(word)).length
+}
+
+/**
+ * The text without Markdown, on one line.
+ * @param lineStart  it is the beginning of a line
+ */
+function spoken(text: string, lineStart: boolean): string {
+  const plain = text
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/\n\s*[-•]\s+/g, ' ')
+    .replace(/[*_`#]+/g, '')
+  return (lineStart ? plain.replace(/^\s*[-•]\s+/, '') : plain).replace(/\s+/g, ' ').trim()
+}

@@ -1,0 +1,214 @@
+import { samplesToMs } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import type { Candidates } from './candidates.js'
+import { markedText } from './conversation.js'
+import type { SpokenSentence } from './conversation.js'
+import { Sentences } from './sentences.js'
+import { StageFault } from './stage-fault.js'
+import type { TextToSpeech, Utterance } from './stage.js'
+
+/** Speech of one character: how much of a text was spoken when a service without times broke off. */
+const MS_PER_CHARACTER = 65
+
+interface SpeakingListener {
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
+  /** These sentences sound or have sounded. Called before the first samples of each, and when one has grown. */
+  sounds(sentence: SpokenSentence): void
+}
+
+/**
+ * One answer's way through the voice: its text is cut into the pieces that the service wants, and given to it while it is
+ * being written. If the service fails in the middle, the next one goes on with the words that were not spoken yet.
+ */
+export class Speaking {
+  /** Resolves when all was delivered; rejects with StageFault. */
+  readonly done: Promise<void>
+  audioMs = 0
+  readonly #voices: Candidates<TextToSpeech>
+  readonly #voice: { readonly name: string | null; readonly language: string }
+  readonly #listener: SpeakingListener
+  readonly #sentences = new Sentences()
+  /** Written before there was a service to speak it. */
+  #written = ''
+  #ended = false
+  #cancelled = false
+  #failures = 0
+  #run: Run | null = null
+  #resolve: () => void = () => undefined
+  #reject: (error: unknown) => void = () => undefined
+
+  constructor(
+    voices: Candidates<TextToSpeech>,
+    voice: { readonly name: string | null; readonly language: string },
+    listener: SpeakingListener,
+  ) {
+    this.#voices = voices
+    this.#voice = voice
+    this.#listener = listener
+    this.done = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    // Whoever waits for it does so later.
+    this.done.catch(() => undefined)
+    this.#begin()
+  }
+
+  write(text: string): void {
+    this.#written += text
+    this.#pass()
+  }
+
+  /** No text follows. */
+  end(): void {
+    this.#ended = true
+    this.#pass()
+  }
+
+  /** At once: nothing of it is delivered any more, and `done` stays open. */
+  cancel(): void {
+    this.#cancelled = true
+    this.#run?.speech?.cancel()
+    this.#run = null
+  }
+
+  #begin(): void {
+    const stage = this.#voices.current
+    if (stage !== null) return this.#use(stage)
+    this.#voices.open(false).then(
+      (opened) => {
+        if (!this.#cancelled && this.#run === null) this.#use(opened)
+      },
+      (error: unknown) => this.#reject(error),
+    )
+  }
+
+  #use(stage: TextToSpeech): void {
+    this.#sentences.unit = stage.input === 'words' ? 'words' : 'sentences'
+    const run = new Run(stage)
+    this.#run = run
+    const over = (): boolean => this.#run !== run
+    run.speech = stage.begin(this.#voice, {
+      clause: (index) => {
+        if (!over() && run.begin(index)) this.#listener.sounds(run.current as SpokenSentence)
+      },
+      audio: (pcm, sampleRateHz) => {
+        if (over()) return
+        if (run.begins()) this.#listener.sounds(run.current as SpokenSentence)
+        const ms = samplesToMs(pcm.length, sampleRateHz)
+        if (run.current !== null) run.current.ms += ms
+        this.audioMs += ms
+        this.#listener.audio(pcm, sampleRateHz)
+      },
+      marks: (marks) => {
+        if (!over() && run.current !== null) (run.current.marks ??= []).push(...marks)
+      },
+      done: () => {
+        if (over()) return
+        if (run.current !== null) run.current.open = false
+        this.#run = null
+        this.#resolve()
+      },
+      failed: (fault, lost) => {
+        if (!over()) this.#failed(run, fault, lost)
+      },
+    })
+    this.#pass()
+  }
+
+  /** Gives the service what was written, as far as it makes whole pieces. */
+  #pass(): void {
+    const run = this.#run
+    if (run?.speech == null) return
+    const pieces = this.#sentences.push(this.#written)
+    this.#written = ''
+    if (this.#ended) pieces.push(...this.#sentences.flush())
+    for (const piece of pieces) {
+      const sounding = run.add(piece)
+      if (sounding !== null) this.#listener.sounds(sounding)
+      run.speech.text(piece)
+      if (this.#run !== run) return
+    }
+    if (!this.#ended || run.ended) return
+    run.ended = true
+    run.speech.end()
+  }
+
+  #failed(run: Run, fault: VendorFault, lost: boolean): void {
+    this.#run = null
+    const more = this.#voices.failed(run.stage, fault, lost)
+    this.#sentences.unread(run.takeUnspoken())
+    if (more && ++this.#failures <= this.#voices.count) this.#begin()
+    else this.#reject(new StageFault(fault))
+  }
+}
+
+/** One utterance of one service. */
+class Run {
+  readonly stage: TextToSpeech
+  speech: Utterance | null = null
+  ended = false
+  /** The sentence that sounds; a flow of words is one sentence that grows. */
+  current: SpokenSentence | null
+  readonly #flow: SpokenSentence | null
+  #flows = false
+  /** Of a service that speaks clauses: what it was given, and which of it sounds. */
+  readonly #given: SpokenSentence[] = []
+  #at = -1
+
+  constructor(stage: TextToSpeech) {
+    this.stage = stage
+    this.#flow = stage.input === 'words' ? { text: '', ms: 0, open: true } : null
+    this.current = this.#flow
+  }
+
+  /** @returns the sentence that sounds and has grown, if there is one */
+  add(piece: string): SpokenSentence | null {
+    if (this.#flow === null) {
+      this.#given.push({ text: piece, ms: 0 })
+      return null
+    }
+    this.#flow.text += piece
+    return this.#flows ? this.#flow : null
+  }
+
+  /** The clause with this number begins to sound. */
+  begin(index: number): boolean {
+    this.#at = index
+    this.current = this.#given[index] ?? null
+    return this.current !== null
+  }
+
+  /** @returns true with the first samples of a flow */
+  begins(): boolean {
+    if (this.#flow === null || this.#flows) return false
+    this.#flows = true
+    return true
+  }
+
+  /** Cuts what sounded to the words that were spoken. @returns the rest of what was given */
+  takeUnspoken(): string {
+    const rest: string[] = []
+    if (this.current !== null) {
+      const sentence = this.current
+      const words = sentence.text.split(/\s+/).filter((word) => word !== '')
+      const spoken = sentence.marks === undefined ? wordsIn(sentence, words) : wordCount(sentence)
+      rest.push(words.slice(spoken).join(' '))
+      sentence.text = words.slice(0, spoken).join(' ')
+      sentence.open = false
+    }
+    rest.push(...this.#given.slice(this.#at + 1).map(({ text }) => text))
+    return rest.filter((text) => text !== '').join(' ')
+  }
+}
+
+function wordsIn({ ms, text }: SpokenSentence, words: readonly string[]): number {
+  return Math.min(words.length, Math.floor((words.length * ms) / Math.max(1, text.length * MS_PER_CHARACTER)))
+}
+
+/** Words of which the service gave the whole sound. */
+function wordCount({ marks = [], ms }: SpokenSentence): number {
+  const text = markedText(marks, ms)
+  return text === '' ? 0 : text.split(/\s+/).length
+}

@@ -1,0 +1,189 @@
+import type { BackendUsage } from '../../call/backend-events.js'
+import type { Clock } from '../../core/clock.js'
+import type { LegRateHz, SampleRateHz } from '../../core/units.js'
+import type { ToolSpec } from '../backend.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import type { HttpHosts } from './http-service.js'
+
+/**
+ * The contracts of a cascade's three stages: `SpeechToText`, `LanguageModel` and `TextToSpeech`. The cascade owns turns,
+ * the conversation, replay and what counts as heard; a stage owns its wire: connection, framing, keepalive, the service's
+ * error codes. A stage never connects anew by itself, and reports no fault by throwing except where it says so.
+ */
+
+/** What every stage of one call may use. */
+export interface StageContext {
+  /** Begins the text of faults: `cascade`. */
+  readonly name: string
+  /** Languages that the caller may speak, the most likely first: `sw`, `en`. Empty: not known. */
+  readonly languages: readonly string[]
+  /** Rate of the caller's samples. */
+  readonly inputRateHz: SampleRateHz
+  readonly legRateHz: LegRateHz
+  readonly nowMs: Clock
+  /** Told what a request or a session is charged for. */
+  readonly used: (usage: BackendUsage) => void
+  /** Counts a message of the service that could not be read. */
+  readonly malformed: () => void
+  /** The HTTP services of this call. */
+  readonly http: HttpHosts
+}
+
+/** One service for one stage. */
+export interface StageFactory<Stage> {
+  /** In messages and counters: `soniox`. */
+  readonly service: string
+  /** Its model, as it is priced. */
+  readonly model: string
+  /** Needs the caller's samples at 16 kHz. Absent: takes them at the leg's own rate. */
+  readonly needs16k?: true
+  make(context: StageContext): Stage
+}
+
+/** What all stages have. */
+interface StageLife {
+  /**
+   * Makes the stage ready; called once, first.
+   * @param probe  the call begins, and nobody waits yet: find out whether the key is good. False: be ready soon
+   * @throws StageFault, or the reason of an aborted signal
+   */
+  open(signal: AbortSignal, probe: boolean): Promise<void>
+  /** The stage will be used in a moment: open what was closed in the meantime. */
+  warm?(): void
+  /** Idempotent. No event follows. */
+  close(): void
+}
+
+/** A recognised word; times since the beginning of its turn's audio. */
+export interface Word {
+  readonly text: string
+  readonly fromMs: number
+  readonly toMs: number
+  /** 0 to 1. */
+  readonly confidence?: number
+  /** `sw` */
+  readonly language?: string
+}
+
+/** What was understood of a turn so far. */
+export interface Heard {
+  /** All words, the uncertain ones too. */
+  readonly text: string
+  /** Of services that tell the times. */
+  readonly words?: readonly Word[]
+  /** The language of most words, of services that tell. */
+  readonly language?: string
+}
+
+/** The caller's audio of one turn, from shortly before its beginning; grows while the caller speaks. */
+export interface TurnSound {
+  readonly samples: number
+  /** A copy of the samples from `fromSample` on. */
+  since(fromSample: number): Int16Array
+}
+
+export interface SttListener {
+  /** More words of a turn, or other ones than before. */
+  words(turn: number, heard: Heard): void
+  /** Words of a part of a turn, of services that recognise no running speech. */
+  part(turn: number, text: string): void
+  /** The text of a finalized turn; empty where there was none. */
+  final(turn: number, heard: Heard): void
+  /**
+   * @param turn  the turn that will have no final; null: the stage is lost, and all its open turns
+   */
+  failed(turn: number | null, fault: VendorFault): void
+}
+
+/** Turns are numbered upwards and do not overlap, but one may begin before the final of the one before has come. */
+export interface SpeechToText extends StageLife {
+  listen(listener: SttListener): void
+  /** The caller speaks. `sound` holds what `audio` is given, for services that want it at once. */
+  begin(turn: number, sound: TurnSound): void
+  /** Samples of the turn that began last; copied before return. Nothing comes between turns. */
+  audio(pcm: Int16Array): void
+  /**
+   * The caller stopped, `silenceMs` before the end of the audio. Exactly one `final` or `failed` follows, even if the
+   * service says nothing.
+   */
+  finalize(turn: number, silenceMs: number): void
+  /** The turn was noise: no event of it follows. */
+  abandon(turn: number): void
+}
+
+// The conversation in the shape of OpenAI's chat completions, which the other services' shapes are made from.
+
+interface ToolCallMessage {
+  readonly id: string
+  readonly type: 'function'
+  readonly function: { readonly name: string; readonly arguments: string }
+}
+
+export type ChatMessage =
+  | { readonly role: 'system' | 'user'; readonly content: string }
+  | { readonly role: 'assistant'; readonly content: string | null; readonly tool_calls?: ToolCallMessage[] }
+  | { readonly role: 'tool'; readonly tool_call_id: string; readonly content: string }
+
+export interface ModelRequest {
+  readonly messages: ChatMessage[]
+  readonly tools: readonly ToolSpec[]
+}
+
+/** A piece of a tool call: arguments come in fragments. */
+export interface CallPiece {
+  /** The service's number of the call, from 0 or from 1; absent for a call that comes whole. */
+  readonly index?: number
+  readonly id?: string
+  readonly function?: { readonly name?: string; readonly arguments?: string }
+}
+
+/** A piece of a model's answer, as it arrives. */
+export interface ModelDelta {
+  readonly text?: string
+  readonly calls?: readonly CallPiece[]
+}
+
+export interface LanguageModel extends StageLife {
+  /** An abort of `signal` ends the request. @throws StageFault */
+  answer(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta>
+}
+
+/** A piece of spoken text and when it sounds, since the beginning of its utterance. */
+export interface Mark {
+  readonly text: string
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+/** Told of one utterance; nothing comes after `done`, `failed` or `cancel`. */
+export interface SpeechListener {
+  /** The memory is valid only during the call. */
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
+  /** Clauses only: the samples that follow are those of the `index`-th text. */
+  clause(index: number): void
+  /** The words or characters that follow those of the call before, with spaces; as they are spoken, which may differ from the text. */
+  marks(marks: readonly Mark[]): void
+  /** The last sample was delivered. */
+  done(): void
+  /** @param lost  the connection is gone, and all of its utterances */
+  failed(fault: VendorFault, lost: boolean): void
+}
+
+/** One utterance that is being spoken: an answer, or a fixed text. */
+export interface Utterance {
+  /** @param piece  the next words; with the space that follows them, unless they end the utterance */
+  text(piece: string): void
+  /** No text follows. */
+  end(): void
+  /** At once; no event follows. */
+  cancel(): void
+}
+
+export interface TextToSpeech extends StageLife {
+  /** `clauses`: each text is spoken by itself. `words`: texts of any length are one flow of speech. */
+  readonly input: 'clauses' | 'words'
+  /** Who is told when the connection is lost while nothing is spoken; absent where there is none. */
+  lost?(listener: (fault: VendorFault) => void): void
+  /** Prepares the utterance, so that its first text is spoken at once. */
+  begin(voice: { readonly name: string | null; readonly language: string }, listener: SpeechListener): Utterance
+}

@@ -1,0 +1,48 @@
+import { UNDERSTOOD_SPEECH_MS_MAX } from '../../core/limits.js'
+import { msToSamples } from '../../core/units.js'
+import type { TurnSound } from './stage.js'
+
+const BLOCK_MS = 1000
+
+/** The caller's speech of one turn, kept until its text is there, at most UNDERSTOOD_SPEECH_MS_MAX of it. */
+export class KeptSound implements TurnSound {
+  readonly #blockSamples: number
+  readonly #samplesMax: number
+  readonly #blocks: Int16Array[] = []
+  #samples = 0
+
+  constructor(sampleRateHz: number) {
+    this.#blockSamples = msToSamples(BLOCK_MS, sampleRateHz)
+    this.#samplesMax = msToSamples(UNDERSTOOD_SPEECH_MS_MAX, sampleRateHz)
+  }
+
+  get samples(): number {
+    return this.#samples
+  }
+
+  since(fromSample: number): Int16Array {
+    const pcm = new Int16Array(Math.max(0, this.#samples - fromSample))
+    for (const [i, block] of this.#blocks.entries()) {
+      const at = i * this.#blockSamples
+      const from = Math.max(0, fromSample - at)
+      const until = Math.min(block.length, this.#samples - at)
+      if (from < until) pcm.set(block.subarray(from, until), at + from - fromSample)
+    }
+    return pcm
+  }
+
+  /** Copies the samples in. @returns how many of them are too many, and were dropped */
+  push(pcm: Int16Array): number {
+    let from = 0
+    while (from < pcm.length) {
+      if (this.#samples >= this.#samplesMax) return pcm.length - from
+      const at = this.#samples % this.#blockSamples
+      if (at === 0) this.#blocks.push(new Int16Array(this.#blockSamples))
+      const count = Math.min(pcm.length - from, this.#blockSamples - at)
+      this.#blocks.at(-1)?.set(pcm.subarray(from, from + count), at)
+      this.#samples += count
+      from += count
+    }
+    return 0
+  }
+}

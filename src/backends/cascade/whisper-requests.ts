@@ -1,0 +1,133 @@
+import { noUsage } from '../../call/usage.js'
+import { msToSamples, samplesToMs } from '../../core/units.js'
+import { writeWav } from '../../media/wav.js'
+import { pricedModel } from '../prices.js'
+import { faultOf } from './candidates.js'
+import { HttpService } from './http-service.js'
+import type { HttpStageOptions } from './http-service.js'
+import type { SpeechToText, StageContext, StageFactory, SttListener, TurnSound } from './stage.js'
+
+interface WhisperOptions extends HttpStageOptions {
+  /** Words that callers are likely to say, such as names of products. */
+  readonly prompt?: string
+}
+
+const TIMEOUT_MS = 10_000
+/** What these models are trained on. */
+const RATE_HZ = 16_000
+/** Long speech is also transcribed in pieces of this length while it lasts, only to learn whether it holds words. */
+const PART_MS = 4000
+
+/** A recogniser on `/audio/transcriptions`: each turn is one request, when it is over. */
+export function whisper(options: WhisperOptions): StageFactory<SpeechToText> {
+  return {
+    service: 'whisper',
+    model: pricedModel(options.model, options.baseUrl),
+    needs16k: true,
+    make: (context) => new WhisperRequests(options, context),
+  }
+}
+
+class WhisperRequests implements SpeechToText {
+  readonly #options: WhisperOptions
+  readonly #context: StageContext
+  readonly #service: HttpService
+  readonly #abort = new AbortController()
+  #listener: SttListener | null = null
+  /** Turns without a final, and their audio. */
+  readonly #turns = new Map<number, TurnSound>()
+  /** Of the turn that began last: samples that its parts cover. */
+  #partSamples = 0
+
+  constructor(options: WhisperOptions, context: StageContext) {
+    this.#options = options
+    this.#context = context
+    this.#service = new HttpService(`${context.name}: stt`, options, TIMEOUT_MS, context.http)
+  }
+
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    if (probe) await this.#service.probe(signal)
+  }
+
+  warm(): void {
+    this.#service.warm()
+  }
+
+  listen(listener: SttListener): void {
+    this.#listener = listener
+  }
+
+  begin(turn: number, sound: TurnSound): void {
+    this.#turns.set(turn, sound)
+    this.#partSamples = 0
+  }
+
+  audio(): void {
+    const [turn, sound] = [...this.#turns].at(-1) ?? []
+    if (turn === undefined || sound === undefined) return
+    if (sound.samples - this.#partSamples < msToSamples(PART_MS, RATE_HZ)) return
+    const pcm = sound.since(this.#partSamples)
+    this.#partSamples = sound.samples
+    this.#transcribe(pcm).then(
+      (text) => {
+        if (this.#turns.has(turn)) this.#listener?.part(turn, text)
+      },
+      // The turn itself is transcribed when it is over.
+      () => undefined,
+    )
+  }
+
+  finalize(turn: number): void {
+    const sound = this.#turns.get(turn)
+    if (sound === undefined) return
+    this.#transcribe(sound.since(0)).then(
+      (text) => {
+        if (this.#turns.delete(turn)) this.#listener?.final(turn, { text })
+      },
+      (error: unknown) => {
+        if (this.#turns.delete(turn)) this.#listener?.failed(turn, faultOf(error))
+      },
+    )
+  }
+
+  abandon(turn: number): void {
+    this.#turns.delete(turn)
+  }
+
+  close(): void {
+    this.#turns.clear()
+    this.#abort.abort()
+  }
+
+  async #transcribe(pcm: Int16Array): Promise<string> {
+    const { model, baseUrl, prompt } = this.#options
+    const form = new FormData()
+    // Every recogniser takes a WAV file.
+    const wav = writeWav({ sampleRateHz: RATE_HZ, channels: 1, samples: pcm })
+    form.set('file', new Blob([wav], { type: 'audio/wav' }), 'turn.wav')
+    form.set('model', model)
+    form.set('response_format', 'json')
+    // It takes one language; with several it is better to let it find out.
+    const [language, ...others] = this.#context.languages
+    if (language !== undefined && others.length === 0) form.set('language', language)
+    if (prompt !== undefined) form.set('prompt', prompt)
+    const { body } = await this.#service.fetch(
+      '/audio/transcriptions',
+      { method: 'POST', body: form },
+      this.#abort.signal,
+    )
+    const text = await body.text()
+    this.#context.used({
+      ...noUsage(),
+      model: pricedModel(model, baseUrl),
+      sessionSeconds: samplesToMs(pcm.length, RATE_HZ) / 1000,
+    })
+    try {
+      const parsed = JSON.parse(text) as { readonly text?: unknown } | null
+      if (typeof parsed?.text === 'string') return parsed.text.trim()
+    } catch {
+      // Reported below.
+    }
+    throw this.#service.fault('internal', 'answers with something else than a transcript', false)
+  }
+}

@@ -1,0 +1,331 @@
+import { HttpHosts } from '../cascade/http-service.js'
+import { StageFault } from '../cascade/stage-fault.js'
+import type {
+  Heard,
+  LanguageModel,
+  Mark,
+  ModelDelta,
+  SpeechToText,
+  StageContext,
+  StageFactory,
+  TextToSpeech,
+} from '../cascade/stage.js'
+import { KeptSound } from '../cascade/turn-sound.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import { expect, expectEqual, pause } from './harness.js'
+import type { ScriptedReply } from './harness.js'
+
+/** A stage of a cascade, wired to a fresh scripted service, for one check. */
+export interface StageSetup<Stage> {
+  readonly factory: StageFactory<Stage>
+  /** What the recogniser understands in the next turns. */
+  callerSays(...texts: readonly string[]): void
+  /** What the model answers next. */
+  reply(...replies: readonly ScriptedReply[]): void
+  /** Cuts the live connection; false for a service without one. */
+  breakOff(): boolean
+  /** What no fault may show. */
+  readonly secret: string
+  close(): Promise<void>
+}
+
+interface StageCheck<Stage> {
+  /** A sentence about the stage. */
+  readonly name: string
+  /** @throws Error that says what was expected and what came */
+  run(setup: () => Promise<StageSetup<Stage>>): Promise<void>
+}
+
+const RATE_HZ = 16_000
+/** How long a check waits for an event that a service on loopback sends at once, on a machine that does other work. */
+const PATIENCE_MS = 10_000
+/** How long a check waits to see that nothing comes. */
+const QUIET_MS = 60
+
+async function until(what: string, condition: () => boolean): Promise<void> {
+  for (let waitedMs = 0; !condition(); waitedMs += 5) {
+    expect(waitedMs < PATIENCE_MS, what)
+    await pause(5)
+  }
+}
+
+interface Opened<Stage> {
+  readonly stage: Stage
+  readonly setup: StageSetup<Stage>
+}
+
+/** Runs `work` on an open stage, and cleans up after it. */
+async function opened<Stage extends { open(signal: AbortSignal, probe: boolean): Promise<void>; close(): void }>(
+  make: () => Promise<StageSetup<Stage>>,
+  work: (opened: Opened<Stage>) => Promise<void>,
+): Promise<void> {
+  const setup = await make()
+  const ended = new AbortController()
+  const nowMs = (): number => performance.now()
+  const context: StageContext = {
+    name: 'conformance',
+    languages: ['en'],
+    inputRateHz: RATE_HZ,
+    legRateHz: RATE_HZ,
+    nowMs,
+    used: () => undefined,
+    malformed: () => undefined,
+    http: new HttpHosts(nowMs, ended.signal),
+  }
+  const stage = setup.factory.make(context)
+  try {
+    await stage.open(ended.signal, true)
+    await work({ stage, setup })
+  } finally {
+    ended.abort()
+    stage.close()
+    await setup.close()
+  }
+}
+
+class Listening {
+  readonly finals: { readonly turn: number; readonly heard: Heard }[] = []
+  readonly failures: { readonly turn: number | null; readonly fault: VendorFault }[] = []
+  /** Turns of all events. */
+  readonly turns: number[] = []
+  readonly #stage: SpeechToText
+
+  constructor(stage: SpeechToText) {
+    this.#stage = stage
+    stage.listen({
+      words: (turn) => this.turns.push(turn),
+      part: (turn) => this.turns.push(turn),
+      final: (turn, heard) => {
+        this.turns.push(turn)
+        this.finals.push({ turn, heard })
+      },
+      failed: (turn, fault) => this.failures.push({ turn, fault }),
+    })
+  }
+
+  /** The caller speaks for this long; level 0 is silence. */
+  speak(turn: number, ms: number, level = 9000): void {
+    const sound = new KeptSound(RATE_HZ)
+    this.#stage.begin(turn, sound)
+    const frame = Int16Array.from({ length: RATE_HZ / 50 }, (_, i) => Math.round(level * Math.sin(i / 8)))
+    for (let spokenMs = 0; spokenMs < ms; spokenMs += 20) {
+      sound.push(frame)
+      this.#stage.audio(frame)
+    }
+  }
+}
+
+/** What every recogniser of a cascade must do. */
+export const STT_CHECKS: readonly StageCheck<SpeechToText>[] = [
+  {
+    name: 'reports the text of each finalized turn once, in their order, each turn its own words',
+    run: (make) =>
+      opened(make, async ({ stage, setup }) => {
+        setup.callerSays('one two', 'three four')
+        const listening = new Listening(stage)
+        listening.speak(1, 900)
+        stage.finalize(1, 200)
+        // The next turn begins before the text of the first one is there.
+        listening.speak(2, 900)
+        await until('the first text', () => listening.finals.length === 1)
+        stage.finalize(2, 200)
+        await until('the second text', () => listening.finals.length === 2)
+        await pause(QUIET_MS)
+        expectEqual(listening.finals.map(({ turn }) => turn).join(), '1,2', 'turns')
+        expectEqual(listening.finals.map(({ heard }) => heard.text).join(), 'one two,three four', 'texts')
+        for (const { heard } of listening.finals) {
+          if (heard.words === undefined) continue
+          expectEqual(heard.words.map(({ text }) => text).join(' '), heard.text, 'words')
+          expect(
+            heard.words.every(({ fromMs, toMs }) => fromMs >= 0 && toMs >= fromMs && toMs < 2000),
+            'times since the beginning of the turn',
+          )
+        }
+      }),
+  },
+  {
+    name: 'says nothing more of an abandoned turn, and understands the next one',
+    run: (make) =>
+      opened(make, async ({ stage, setup }) => {
+        setup.callerSays('yes please')
+        const listening = new Listening(stage)
+        listening.speak(1, 100)
+        stage.abandon(1)
+        const before = listening.turns.length
+        listening.speak(2, 900)
+        stage.finalize(2, 0)
+        await until('the text', () => listening.finals.length === 1)
+        expect(!listening.turns.slice(before).includes(1), 'no event of the abandoned turn')
+        expectEqual(listening.finals[0]?.heard.text, 'yes please', 'text')
+      }),
+  },
+  {
+    name: 'reports a lost connection once, without its key, and nothing after it was closed',
+    run: (make) =>
+      opened(make, async ({ stage, setup }) => {
+        const listening = new Listening(stage)
+        setup.callerSays('hello there')
+        listening.speak(1, 900)
+        if (setup.breakOff()) {
+          await until('the fault', () => listening.failures.length === 1)
+          await pause(QUIET_MS)
+          expectEqual(listening.failures.length, 1, 'faults')
+          expectEqual(listening.failures[0]?.turn, null, 'all turns are lost')
+          expect(!JSON.stringify(listening.failures).includes(setup.secret), 'no key in a fault')
+          return
+        }
+        stage.finalize(1, 0)
+        stage.close()
+        await pause(QUIET_MS)
+        expectEqual(listening.finals.length + listening.failures.length, 0, 'events after close')
+      }),
+  },
+]
+
+class Speech {
+  samples = 0
+  rateHz = 0
+  dones = 0
+  readonly marks: Mark[] = []
+  readonly clauses: number[] = []
+  readonly failures: VendorFault[] = []
+  readonly utterance
+
+  constructor(stage: TextToSpeech) {
+    this.utterance = stage.begin(
+      { name: null, language: 'en' },
+      {
+        audio: (pcm, rateHz) => {
+          this.samples += pcm.length
+          this.rateHz = rateHz
+        },
+        clause: (index) => this.clauses.push(index),
+        marks: (marks) => this.marks.push(...marks),
+        done: () => {
+          this.dones++
+        },
+        failed: (fault) => this.failures.push(fault),
+      },
+    )
+  }
+
+  get ms(): number {
+    return this.rateHz === 0 ? 0 : (this.samples * 1000) / this.rateHz
+  }
+}
+
+/** What every voice of a cascade must do. */
+export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
+  {
+    name: 'speaks texts in their order, then is done once; its times follow the sound',
+    run: (make) =>
+      opened(make, async ({ stage }) => {
+        const speech = new Speech(stage)
+        speech.utterance.text('Your order is here. ')
+        speech.utterance.text('It was sent today.')
+        speech.utterance.end()
+        await until('the end', () => speech.dones === 1)
+        await pause(QUIET_MS)
+        expectEqual(speech.dones, 1, 'ends')
+        expectEqual(speech.failures.length, 0, 'faults')
+        expect(speech.ms > 500, `sound of both texts, not ${speech.ms} ms`)
+        if (stage.input === 'clauses') expectEqual(speech.clauses.join(), '0,1', 'clauses')
+        for (const [i, mark] of speech.marks.entries())
+          expect(
+            mark.fromMs >= (speech.marks[i - 1]?.fromMs ?? 0) && mark.toMs <= speech.ms + 1,
+            'times that grow, within the sound',
+          )
+      }),
+  },
+  {
+    name: 'is done with an utterance that has no text',
+    run: (make) =>
+      opened(make, async ({ stage }) => {
+        const speech = new Speech(stage)
+        speech.utterance.end()
+        await until('the end', () => speech.dones === 1)
+        expectEqual(speech.samples, 0, 'samples')
+      }),
+  },
+  {
+    name: 'says nothing more of a cancelled utterance, and speaks the next one whole',
+    run: (make) =>
+      opened(make, async ({ stage }) => {
+        for (let i = 0; i < 8; i++) {
+          const speech = new Speech(stage)
+          speech.utterance.text('This is a long sentence that nobody wants to hear to its end. ')
+          if (i > 3) await until('sound', () => speech.samples > 0)
+          speech.utterance.cancel()
+          const { samples } = speech
+          await pause(5)
+          expectEqual(speech.samples, samples, 'samples after it was cancelled')
+          expectEqual(speech.dones + speech.failures.length, 0, 'events after it was cancelled')
+        }
+        const next = new Speech(stage)
+        next.utterance.text('This one is heard.')
+        next.utterance.end()
+        await until('the end', () => next.dones === 1)
+        expect(next.samples > 0, 'sound')
+      }),
+  },
+  {
+    name: 'fails an utterance whose connection is lost, once and without its key',
+    run: (make) =>
+      opened(make, async ({ stage, setup }) => {
+        const speech = new Speech(stage)
+        speech.utterance.text('A sentence that is not')
+        if (!setup.breakOff()) return
+        await until('the fault', () => speech.failures.length === 1)
+        await pause(QUIET_MS)
+        expectEqual(speech.failures.length + speech.dones, 1, 'events')
+        expect(!JSON.stringify(speech.failures).includes(setup.secret), 'no key in a fault')
+      }),
+  },
+]
+
+/** What every language model of a cascade must do. */
+export const LLM_CHECKS: readonly StageCheck<LanguageModel>[] = [
+  {
+    name: 'passes text and tool calls on as they come',
+    run: (make) =>
+      opened(make, async ({ stage, setup }) => {
+        const args = { orderNumber: '4711' }
+        setup.reply({ say: 'One moment, please.', calls: [{ callId: 'c1', name: 'lookup_order', args }] })
+        const deltas: ModelDelta[] = []
+        const request = {
+          messages: [
+            { role: 'system' as const, content: 'Be brief.' },
+            { role: 'user' as const, content: 'Where is it?' },
+          ],
+          tools: [{ name: 'lookup_order', description: 'An order.', parameters: { type: 'object', properties: {} } }],
+        }
+        for await (const delta of stage.answer(request, new AbortController().signal)) deltas.push(delta)
+        expectEqual(deltas.map(({ text = '' }) => text).join(''), 'One moment, please.', 'text')
+        const pieces = deltas.flatMap(({ calls = [] }) => calls)
+        expectEqual(pieces.find(({ id }) => id !== undefined)?.id, 'c1', 'id of the call')
+        const written = pieces.map((piece) => piece.function?.arguments ?? '').join('')
+        expectEqual(JSON.stringify(JSON.parse(written)), JSON.stringify(args), 'arguments')
+      }),
+  },
+  {
+    name: 'ends an answer that is aborted, and can answer again',
+    run: (make) =>
+      opened(make, async ({ stage, setup }) => {
+        setup.reply({ say: 'A long story. '.repeat(40) }, { say: 'Short.' })
+        const request = { messages: [{ role: 'user' as const, content: 'Hello' }], tools: [] }
+        const abort = new AbortController()
+        let text = ''
+        try {
+          for await (const delta of stage.answer(request, abort.signal)) {
+            text += delta.text ?? ''
+            if (text !== '') abort.abort()
+          }
+        } catch (error) {
+          expect(!(error instanceof StageFault), 'an abort that is no fault of the service')
+        }
+        text = ''
+        for await (const delta of stage.answer(request, new AbortController().signal)) text += delta.text ?? ''
+        expectEqual(text, 'Short.', 'the next answer')
+      }),
+  },
+]

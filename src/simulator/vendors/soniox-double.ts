@@ -1,0 +1,392 @@
+import type { IncomingMessage } from 'node:http'
+import type { WebSocket } from 'ws'
+import { decodeMuLaw, samplesOf } from '../../media/pcm.js'
+import { LevelDetector, soundOf, SocketDouble, toneSpeaker, type DoubleOptions, type Refusal } from './double.js'
+
+interface SonioxDoubleOptions extends DoubleOptions {
+  /** Delay of what follows a `finalize`. */
+  readonly finalMs?: number
+  /** Delay of the first sound of a stream after its first text. */
+  readonly firstSoundMs?: number
+}
+
+/** What the service does wrong, on purpose. */
+interface Faults {
+  /** `finalize` is not answered, as services do with little audio. */
+  noFin: boolean
+  /** The recogniser says nothing at all. */
+  deaf: boolean
+  /** The connection breaks when this many words of a turn were reported; once. */
+  breaksAfterWords: number | null
+  /** The voice's connection breaks after this much sound; once. */
+  breaksAfterSoundMs: number | null
+  /** Sound of a cancelled stream goes on until its acknowledgement. */
+  lateSound: boolean
+}
+
+/** A word takes this long in the double's transcripts. */
+const WORD_MS = 250
+const FRAME_MS = 100
+const ENDED = 1000
+
+type Json = Readonly<Record<string, unknown>>
+
+function textIn(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+/**
+ * Soniox's recogniser and voice on loopback, written from the types and the source of `@soniox/node` 2.3.0 and from what
+ * that client sends: tokens that are pieces of words, `<fin>`, streams that are cancelled with an acknowledgement, times of
+ * characters. The words of a turn are the script's.
+ */
+export class SonioxDouble extends SocketDouble<SonioxSession> {
+  readonly faults: Faults = {
+    noFin: false,
+    deaf: false,
+    breaksAfterWords: null,
+    breaksAfterSoundMs: null,
+    lateSound: false,
+  }
+  readonly options: SonioxDoubleOptions
+  /** Texts that were given to the voice, by stream. */
+  readonly spoken: string[] = []
+  callerAudioMs = 0
+  keepalives = 0
+  cancelled = 0
+  /** How sessions are refused after their first message; null accepts them. */
+  refuseSession: { readonly code: number; readonly message: string } | null = null
+
+  private constructor(options: SonioxDoubleOptions) {
+    super(options)
+    this.options = options
+  }
+
+  static start(options: SonioxDoubleOptions = {}): Promise<SonioxDouble> {
+    return new SonioxDouble(options).listen()
+  }
+
+  get baseUrl(): string {
+    return `http://${this.at}`
+  }
+
+  /** Sessions of the recogniser, the newest last. */
+  get listeners(): readonly ListenSession[] {
+    return this.sessions.filter((session) => session instanceof ListenSession)
+  }
+
+  get voices(): readonly SpeakSession[] {
+    return this.sessions.filter((session) => session instanceof SpeakSession)
+  }
+
+  protected override refusalOf(request: IncomingMessage): Refusal | null {
+    return /^\/(transcribe|tts)-websocket$/.test(request.url ?? '')
+      ? null
+      : { status: 404, body: '{"error_message":"Not found"}' }
+  }
+
+  protected override accept(client: WebSocket, request: IncomingMessage): SonioxSession {
+    const session = request.url?.startsWith('/tts') ? new SpeakSession(client, this) : new ListenSession(client, this)
+    client.on('message', (data, binary) => {
+      const bytes = data as Buffer
+      if (binary) return session.bytes(bytes)
+      const text = bytes.toString()
+      // An empty frame ends the audio.
+      if (text === '') return session.bytes(Buffer.alloc(0))
+      session.json(JSON.parse(text) as Json)
+    })
+    client.on('close', () => session.stop())
+    client.on('error', () => undefined)
+    return session
+  }
+
+  /** @returns why the service does not begin a session with this key */
+  refusal(key: unknown): { readonly code: number; readonly message: string } | null {
+    if (this.refuseSession !== null) return this.refuseSession
+    // The service repeats the given key in its error, and so does the double.
+    return this.key === null || key === this.key ? null : { code: 401, message: `Incorrect API key: ${String(key)}` }
+  }
+}
+
+abstract class SonioxSession {
+  protected readonly client: WebSocket
+  protected readonly double: SonioxDouble
+  readonly #timers = new Set<NodeJS.Timeout>()
+
+  constructor(client: WebSocket, double: SonioxDouble) {
+    this.client = client
+    this.double = double
+  }
+
+  abstract json(message: Json): void
+  abstract bytes(bytes: Buffer): void
+
+  stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
+  }
+
+  protected send(message: object): void {
+    if (this.client.readyState === this.client.OPEN) this.client.send(JSON.stringify(message))
+  }
+
+  protected refuse({ code, message }: { readonly code: number; readonly message: string }): void {
+    this.send({ error_code: code, error_message: message })
+    this.client.close(ENDED)
+  }
+
+  protected later(ms: number, work: () => void): void {
+    if (ms <= 0) return work()
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      work()
+    }, ms)
+    this.#timers.add(timer)
+  }
+}
+
+interface SpokenWord {
+  readonly text: string
+  readonly startMs: number
+}
+
+/** A session of the recogniser. */
+class ListenSession extends SonioxSession {
+  config: Json | null = null
+  finalized = 0
+  readonly #expanded = new Int16Array(65_536)
+  #detector: LevelDetector | null = null
+  #heardMs = 0
+  /** The words of the turn, which come with the audio; null while nobody speaks. */
+  #words: SpokenWord[] | null = null
+  #voicedMs = 0
+  #voicedFromMs = 0
+  #shown = 0
+
+  json(message: Json): void {
+    if (this.config === null) {
+      this.config = message
+      const refusal = this.double.refusal(message['api_key'])
+      if (refusal !== null) return this.refuse(refusal)
+      const sampleRateHz = Number(message['sample_rate'] ?? 16_000)
+      this.#detector = new LevelDetector({ sampleRateHz, silenceMs: 400 })
+      return
+    }
+    if (message['type'] === 'keepalive') this.double.keepalives++
+    if (message['type'] === 'finalize') this.#finalize()
+  }
+
+  bytes(bytes: Buffer): void {
+    const { config } = this
+    if (config === null) return
+    if (bytes.length === 0) {
+      if (this.#heardMs === 0) return this.refuse({ code: 400, message: 'No audio received.' })
+      this.#showAll('end')
+      this.send({ tokens: [], finished: true, final_audio_proc_ms: this.#heardMs, total_audio_proc_ms: this.#heardMs })
+      return this.client.close(ENDED)
+    }
+    const mulaw = config['audio_format'] === 'mulaw'
+    const pcm = mulaw ? this.#expanded.subarray(0, decodeMuLaw(bytes, this.#expanded)) : samplesOf(bytes)
+    const rateHz = Number(config['sample_rate'] ?? 16_000)
+    for (let at = 0; at < pcm.length; at += rateHz / 50) this.#hear(pcm.subarray(at, at + rateHz / 50), rateHz)
+  }
+
+  #hear(pcm: Int16Array, rateHz: number): void {
+    const ms = (pcm.length * 1000) / rateHz
+    this.#heardMs += ms
+    this.double.callerAudioMs += ms
+    this.#detector?.hear(pcm)
+    if (this.#detector?.speaking !== true) return
+    if (this.#voicedMs === 0) this.#voicedFromMs = this.#heardMs - ms
+    this.#voicedMs += ms
+    if (this.double.faults.deaf) return
+    // As long as one word: a knock is none.
+    if (this.#words === null && this.#voicedMs >= WORD_MS) {
+      const text = this.double.script.nextCallerText()
+      this.#words = text.split(' ').map((word, i) => ({ text: ` ${word}`, startMs: this.#voicedFromMs + i * WORD_MS }))
+    }
+    const words = this.#words
+    if (words === null) return
+    const due = Math.min(words.length, Math.floor(this.#voicedMs / WORD_MS))
+    if (due <= this.#shown) return
+    this.#shown = due
+    const { faults } = this.double
+    if (faults.breaksAfterWords !== null && due >= faults.breaksAfterWords) {
+      faults.breaksAfterWords = null
+      return this.client.terminate()
+    }
+    // The newest words are uncertain, and each message repeats them.
+    this.#tell(words.slice(0, due).flatMap((word) => this.#tokens(word, false)))
+  }
+
+  #finalize(): void {
+    this.finalized++
+    const { finalMs = 0 } = this.double.options
+    const words = this.#words
+    this.#words = null
+    this.#voicedMs = 0
+    this.#shown = 0
+    this.later(finalMs, () => {
+      if (this.double.faults.noFin || this.double.faults.deaf) return
+      const tokens = (words ?? []).flatMap((word) => this.#tokens(word, true))
+      // Words and marker may come in one message, or the words in pieces.
+      if (tokens.length > 1) this.#tell(tokens.splice(0, 1))
+      this.#tell([...tokens, { text: '<fin>', is_final: true }])
+    })
+  }
+
+  #showAll(marker: string): void {
+    const tokens = (this.#words ?? []).flatMap((word) => this.#tokens(word, true))
+    this.#words = null
+    this.#tell([...tokens, { text: `<${marker}>`, is_final: true }])
+  }
+
+  /** A long word is two tokens, and only the first has the space. */
+  #tokens({ text, startMs }: SpokenWord, final: boolean): object[] {
+    const pieces = text.length > 6 ? [text.slice(0, 4), text.slice(4)] : [text]
+    const hints = this.config?.['language_hints'] as readonly string[] | undefined
+    return pieces.map((piece, i) => ({
+      text: piece,
+      start_ms: startMs + i * 100,
+      end_ms: startMs + (i + 1) * 100,
+      confidence: 0.9,
+      is_final: final,
+      language: hints?.[0] ?? 'en',
+    }))
+  }
+
+  #tell(tokens: readonly object[]): void {
+    this.send({ tokens, final_audio_proc_ms: this.#heardMs, total_audio_proc_ms: this.#heardMs })
+  }
+}
+
+interface Stream {
+  readonly id: string
+  readonly rateHz: number
+  readonly timestamps: boolean
+  /** Texts that wait to be spoken. */
+  readonly waiting: string[]
+  text: string
+  spokenMs: number
+  ended: boolean
+  speaking: boolean
+  over: boolean
+}
+
+/** A connection of the voice. */
+class SpeakSession extends SonioxSession {
+  readonly configs: Json[] = []
+  readonly #streams = new Map<string, Stream>()
+
+  json(message: Json): void {
+    const id = textIn(message['stream_id'])
+    if (message['keep_alive'] === true) {
+      this.double.keepalives++
+      return
+    }
+    if (message['api_key'] !== undefined) {
+      const refusal = this.double.refusal(message['api_key'])
+      if (refusal !== null) return this.refuse(refusal)
+      this.configs.push(message)
+      this.#streams.set(id, {
+        id,
+        rateHz: Number(message['sample_rate'] ?? 24_000),
+        timestamps: message['return_timestamps'] === true,
+        waiting: [],
+        text: '',
+        spokenMs: 0,
+        ended: false,
+        speaking: false,
+        over: false,
+      })
+      return
+    }
+    const stream = this.#streams.get(id)
+    if (stream === undefined) {
+      this.send({ stream_id: id, error_code: 400, error_message: 'Unknown stream.' })
+      return
+    }
+    if (message['cancel'] === true) return this.#cancel(stream)
+    const text = textIn(message['text'])
+    if (text !== '') stream.waiting.push(text)
+    if (message['text_end'] === true) stream.ended = true
+    if (!stream.speaking) {
+      stream.speaking = true
+      this.later(this.double.options.firstSoundMs ?? 0, () => this.#speak(stream))
+    }
+  }
+
+  bytes(): void {
+    // The voice hears nothing.
+  }
+
+  #cancel(stream: Stream): void {
+    this.double.cancelled++
+    stream.over = true
+    this.#streams.delete(stream.id)
+    if (this.double.faults.lateSound) this.send({ stream_id: stream.id, audio: Buffer.alloc(3200).toString('base64') })
+    this.send({ stream_id: stream.id, terminated: true })
+    if (stream.text !== '') this.double.spoken.push(stream.text)
+  }
+
+  #speak(stream: Stream): void {
+    if (stream.over) return
+    const text = stream.waiting.shift()
+    if (text === undefined) {
+      stream.speaking = false
+      if (!stream.ended) return
+      this.#streams.delete(stream.id)
+      stream.over = true
+      this.double.spoken.push(stream.text)
+      this.send({ stream_id: stream.id, audio: '', audio_end: true })
+      this.send({ stream_id: stream.id, terminated: true })
+      return
+    }
+    const reply = this.double.script.lastReply
+    const letters = (words: string): number => words.replaceAll(' ', '').length
+    const msPerLetter = reply?.audioMs === undefined ? null : reply.audioMs / Math.max(1, letters(reply.say ?? ''))
+    const pcm = soundOf(
+      { say: text, ...(msPerLetter === null ? {} : { audioMs: msPerLetter * letters(text) }) },
+      this.double.options.speaker ?? toneSpeaker(stream.rateHz),
+      stream.rateHz,
+    )
+    stream.text += text
+    this.#frames(stream, text, pcm, 0, reply?.paceMs ?? 0)
+  }
+
+  #frames(stream: Stream, text: string, pcm: Int16Array, from: number, paceMs: number): void {
+    if (stream.over) return
+    if (from >= pcm.length) return this.#speak(stream)
+    const to = Math.min(pcm.length, from + (stream.rateHz * FRAME_MS) / 1000)
+    const { faults } = this.double
+    const ms = ((to - from) * 1000) / stream.rateHz
+    if (faults.breaksAfterSoundMs !== null && stream.spokenMs >= faults.breaksAfterSoundMs) {
+      faults.breaksAfterSoundMs = null
+      this.double.spoken.push(stream.text)
+      return this.client.terminate()
+    }
+    const bytes = pcm.slice(from, to)
+    // The characters that sound in this frame, evenly spread.
+    const characters = [...text].slice(
+      Math.floor((text.length * from) / pcm.length),
+      Math.floor((text.length * to) / pcm.length),
+    )
+    const each = ms / 1000 / Math.max(1, characters.length)
+    const startS = stream.spokenMs / 1000
+    this.send({
+      stream_id: stream.id,
+      audio: Buffer.from(bytes.buffer).toString('base64'),
+      ...(stream.timestamps
+        ? {
+            timestamps: {
+              characters,
+              character_start_times_seconds: characters.map((_, i) => startS + i * each),
+              character_end_times_seconds: characters.map((_, i) => startS + (i + 1) * each),
+            },
+          }
+        : {}),
+    })
+    stream.spokenMs += ms
+    this.later(paceMs, () => this.#frames(stream, text, pcm, to, paceMs))
+  }
+}

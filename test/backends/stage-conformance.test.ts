@@ -1,0 +1,52 @@
+import t from 'tap'
+import { chat } from '../../src/backends/cascade/chat-requests.js'
+import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
+import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox-text-to-speech.js'
+import { speech } from '../../src/backends/cascade/speech-requests.js'
+import type { StageFactory } from '../../src/backends/cascade/stage.js'
+import { whisper } from '../../src/backends/cascade/whisper-requests.js'
+import { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from '../../src/backends/conformance.js'
+import type { StageSetup } from '../../src/backends/conformance.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+
+const KEY = 'sk-stage-0123456789abcdef'
+const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
+
+/** A stage on one of the two doubles; only the one with a connection can lose it. */
+const on =
+  <Stage>(
+    double: typeof CascadeDouble | typeof SonioxDouble,
+    make: (baseUrl: string) => StageFactory<Stage>,
+  ): (() => Promise<StageSetup<Stage>>) =>
+  async () => {
+    const running = await double.start({ key: KEY })
+    return {
+      factory: make(running.baseUrl),
+      callerSays: (...texts) => running.script.callerSays(...texts),
+      reply: (...replies) => running.script.reply(...replies),
+      breakOff: () => {
+        if (running instanceof SonioxDouble) running.breakOff()
+        return running instanceof SonioxDouble
+      },
+      secret: KEY,
+      close: () => running.close(),
+    }
+  }
+
+const STT = {
+  whisper: on(CascadeDouble, (url) => whisper({ ...service(url), model: 'w' })),
+  soniox: on(SonioxDouble, (url) => sonioxSpeechToText(service(url))),
+}
+const LLM = { chat: on(CascadeDouble, (url) => chat({ ...service(url), model: 'c' })) }
+const TTS = {
+  speech: on(CascadeDouble, (url) => speech({ ...service(url), model: 's' })),
+  soniox: on(SonioxDouble, (url) => sonioxTextToSpeech(service(url))),
+}
+
+for (const [name, setup] of Object.entries(STT))
+  for (const check of STT_CHECKS) t.test(`stt ${name} ${check.name}`, async () => check.run(setup))
+for (const [name, setup] of Object.entries(LLM))
+  for (const check of LLM_CHECKS) t.test(`llm ${name} ${check.name}`, async () => check.run(setup))
+for (const [name, setup] of Object.entries(TTS))
+  for (const check of TTS_CHECKS) t.test(`tts ${name} ${check.name}`, async () => check.run(setup))
