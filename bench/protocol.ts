@@ -199,6 +199,8 @@ export interface BackendFacts {
   /** Turns that were heard since the last restart, and those of them that were not heard whole. */
   readonly turns: number
   readonly turnsWrong: number
+  /** By how much those were longer or shorter, in all. */
+  readonly turnsOffMs: number
   readonly cancels: number
   readonly truncates: number
   readonly unknown: number

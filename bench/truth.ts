@@ -2,6 +2,7 @@ import { FRAME_MS } from '../src/core/units.js'
 import type { Percentiles } from './kit/histogram.js'
 import { FOLLOWING_MESSAGE_MS_MAX, hasBackend } from './protocol.js'
 import type { BackendFacts, GeneratorResult, ServerPauses, TruthFacts } from './protocol.js'
+import { TURN_MS } from './generator/conversation.js'
 import type { CaseOptions } from './results.js'
 import type { Subject } from './subjects.js'
 
@@ -13,8 +14,8 @@ const POOR_SHARE_MAX = 0.01
  * for each 20 ms and call. Beyond this share it is no longer the same audio. What was counted is in every result.
  */
 const ASTRAY_AFTER_STALL_SHARE_MAX = 0.005
-/** The same of turns, each of which has a hundred frames. */
-const TURNS_WRONG_AFTER_STALL_SHARE_MAX = 0.2
+/** The same of callers' turns: they are speech, where a jitter buffer puts frames in and gives none up until it is silent again. */
+const TURNS_ASTRAY_AFTER_STALL_SHARE_MAX = 0.015
 /** A process that did not run for longer than a frame; the event loop's own measure adds its resolution of 10 ms. */
 const STALL_MS = 20
 const LOOP_RESOLUTION_MS = 10
@@ -97,9 +98,10 @@ export function untruths(
   if (backend !== null) {
     if (options.level === 'L2-prod') {
       if (backend.turns === 0) wrong.push('the backend heard no turn')
-      if (backend.turnsWrong > (stalled ? backend.turns * TURNS_WRONG_AFTER_STALL_SHARE_MAX : 0))
+      const offMsMax = stalled ? backend.turns * TURN_MS * TURNS_ASTRAY_AFTER_STALL_SHARE_MAX : 0
+      if (backend.turnsOffMs > offMsMax)
         wrong.push(
-          `the backend heard ${backend.turnsWrong} of ${backend.turns} turns with something missing or too much`,
+          `the backend heard ${backend.turnsWrong} of ${backend.turns} turns wrong, by ${backend.turnsOffMs.toFixed(0)} ms in all`,
         )
     }
     const frames = framesInMessage(subject, options)

@@ -55,7 +55,17 @@ const SETTLE_MS = 200
 /** Sessions that one bench may open. */
 const SESSIONS_MAX = 20_000
 
-const facts = { sessions: 0, appends: 0, audioMs: 0, turns: 0, turnsWrong: 0, cancels: 0, truncates: 0, unknown: 0 }
+const facts = {
+  sessions: 0,
+  appends: 0,
+  audioMs: 0,
+  turns: 0,
+  turnsWrong: 0,
+  turnsOffMs: 0,
+  cancels: 0,
+  truncates: 0,
+  unknown: 0,
+}
 const appendsByMs = new Map<number, number>()
 
 function send(ws: Socket, message: unknown): void {
@@ -164,7 +174,11 @@ function converse(ws: Socket, session: Session, audio: string): void {
       item_id: 'item_c',
     })
   facts.turns++
-  if (Math.abs(turn.turnMs - TURN_MS) > TURN_MS_OFF_MAX) facts.turnsWrong++
+  const offMs = Math.abs(turn.turnMs - TURN_MS)
+  if (offMs > TURN_MS_OFF_MAX) {
+    facts.turnsWrong++
+    facts.turnsOffMs += offMs
+  }
   send(ws, { type: 'input_audio_buffer.speech_stopped', event_id: 'event_w', audio_end_ms: 0, item_id: 'item_c' })
   send(ws, { type: 'input_audio_buffer.committed', event_id: 'event_x', item_id: 'item_c', previous_item_id: null })
   setTimeout(() => answer(ws, session, isMuLaw ? answers.mulaw : answers.pcm), THINK_MS - turn.surplusMs)
@@ -308,6 +322,7 @@ process.on('message', (message: ToBackend) => {
   if (message.type === 'restart') {
     facts.turns = 0
     facts.turnsWrong = 0
+    facts.turnsOffMs = 0
     if (options.conversation) return
     for (const ws of sockets) {
       const { session } = ws.getUserData()

@@ -87,7 +87,9 @@ export class HeardAnswers {
     this.#got = 0
     if (got === 0 || !this.#inWindow(this.#beganMs)) return
     const counts = this.#counts
-    const frames = Math.round((got - this.#expected.length) / this.#frame)
+    // After its last word a gateway may send silence, and the filters end a little later.
+    const later = audibleEnd(this.#answer, got) - audibleEnd(this.#expected, this.#expected.length)
+    const frames = Math.round(later / this.#frame)
     if (frames > 0) counts.framesAdded += frames
     else counts.framesLost -= frames
     if (this.#snrDb(LAG_FROM_FRAME, LAG_FRAMES) < POOR_SNR_DB) this.#findLag()
@@ -130,6 +132,11 @@ export class HeardAnswers {
   #inWindow(ms: number): boolean {
     return ms >= this.#counts.windowStartMs && ms < this.#counts.windowEndMs
   }
+}
+
+/** Behind the last audible sample of the first `count`. */
+function audibleEnd(pcm: Int16Array, count: number): number {
+  return pcm.subarray(0, count).findLastIndex((sample) => sample * sample > AUDIBLE_POWER) + 1
 }
 
 function power(pcm: Int16Array, from: number, count: number): number {

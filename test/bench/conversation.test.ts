@@ -22,7 +22,9 @@ t.test('a turn is over after the silence that was asked for, and its length is t
   t.end()
 })
 
-/** Counts of one call on which an answer begins 812 ms after a turn, and comes 20 ms by 20 ms as `frames` say. */
+const silence = new Int16Array(F)
+
+/** Counts of one call on which an answer begins 812 ms after a turn, and comes 20 ms by 20 ms as `frames` say, -1 for silence. */
 function heard(frames: readonly number[], pauseBefore = -1): AudioCounts {
   const counts = newAudioCounts()
   counts.windowStartMs = 0
@@ -31,7 +33,7 @@ function heard(frames: readonly number[], pauseBefore = -1): AudioCounts {
   let nowMs = 1812
   frames.forEach((frame, n) => {
     if (n === pauseBefore) nowMs += 60
-    call.audio(answer.subarray(frame * F, (frame + 1) * F), F, nowMs)
+    call.audio(frame < 0 ? silence : answer.subarray(frame * F, (frame + 1) * F), F, nowMs)
     nowMs += 20
   })
   call.turnEnds(6000)
@@ -53,6 +55,11 @@ t.test('an answer that came whole is true, and what was added is measured from t
   })
   t.equal(counts.added.totalCount, 1)
   t.ok(Math.abs(counts.added.mean - 12_000) < 20, 'the answer to the second turn never came: 100 frames lost')
+  t.end()
+})
+
+t.test('silence after an answer is none of its frames', (t) => {
+  t.match(heard([...whole, -1, -1, -1, -1]), { framesLost: 100, framesAdded: 0, markersSeen: 1 })
   t.end()
 })
 
