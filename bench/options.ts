@@ -35,7 +35,7 @@ How
   --generators N          processes of the load generator, 1 to 8 (default 1)
   --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
   --seed N                of late frames and interruptions (default 1)
-  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 30 at L2-prod, else 0)
+  --line-echo 0|30|100    percent of the calls whose line gives our speech back, 20 dB softer and 180 ms later (default 30 at L2-prod without --track, else 0)
   --track T               at L2-prod, of the gateway: inbound_track (default), or both_tracks, a line that has our speech mixed in
   --duty P                with --growth, 5 to 100: percent of the time in which calls that are not judged send (default 100)
   --edge-tls              the gateway's public port speaks TLS itself

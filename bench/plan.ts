@@ -104,8 +104,10 @@ function callsFor(options: BenchOptions, subject: Subject, level: Level): number
  * Callers whose own words come back all the time would hear them in the echo too, and nothing could be told of what comes
  * back then.
  */
-function lineEchoPercent({ lineEchoPercent: asked }: BenchOptions, level: Level): number {
-  return level === 'L2-prod-repeat' ? 0 : (asked ?? (level === 'L2-prod' ? PRODUCTION_ECHO_PERCENT : 0))
+function lineEchoPercent({ lineEchoPercent: asked, track }: BenchOptions, level: Level): number {
+  return level === 'L2-prod-repeat'
+    ? 0
+    : (asked ?? (level === 'L2-prod' && track === 'inbound_track' ? PRODUCTION_ECHO_PERCENT : 0))
 }
 
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
