@@ -64,7 +64,7 @@ export interface OpenAiLiveOptions {
   readonly nowMs?: Clock
 }
 
-export type LiveAudio = 'pcm16k' | 'pcm24k' | 'pcmu' | 'pcma'
+type LiveAudio = 'pcm16k' | 'pcm24k' | 'pcmu' | 'pcma'
 
 const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 /** openai 7.55.0, SessionConfig.audio.output.voice. */
