@@ -1,13 +1,15 @@
 import { relative, sep } from 'node:path'
 import { watch } from 'chokidar'
 import { messageOf } from '../core/errors.js'
-import { AGENTS_SETTLE_MS } from '../core/limits.js'
 import { contentOf } from './agent-view.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import { faultsText, readAgents } from './loader.js'
 import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
+
+/** Edits of the agents folder that come closer together than this are one. */
+const AGENTS_SETTLE_MS = 300
 
 /** The form in which new calls get an agent of the folder. */
 export interface FolderAgent {

@@ -3,12 +3,15 @@ import { readFile } from 'node:fs/promises'
 import { isAbsolute, relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { messageOf } from '../core/errors.js'
-import { AGENT_FILE_BYTES_MAX, KNOWLEDGE_BYTES_MAX, KNOWLEDGE_PASSAGES_MAX } from '../core/limits.js'
+import { AGENT_FILE_BYTES_MAX, KNOWLEDGE_PASSAGES_MAX } from '../core/limits.js'
 import { codeToolsOf } from './code-tool.js'
 import type { CodeToolSpec, FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { parseKnowledge } from './knowledge.js'
 import type { Passage } from './knowledge.js'
+
+/** All bytes of an agent's knowledge files. */
+const KNOWLEDGE_BYTES_MAX = 1024 * 1024
 
 /**
  * What an agent needs besides its definition. Plain data; the knowledge is in shared memory, so

@@ -1,6 +1,10 @@
 import { z } from 'zod'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../call/claim-phrases.js'
-import { CLAIM_LISTS_MAX, CLAIM_PHRASES_MAX, CLAIM_RULES_MAX } from '../core/limits.js'
+
+/** Rules on what an agent claims to have done, all their phrases together, and lists of words. */
+const CLAIM_RULES_MAX = 40
+const CLAIM_PHRASES_MAX = 300
+const CLAIM_LISTS_MAX = 20
 
 /** The `claims:` of an agent: what it may say that it has done, which tools make that true, and the facts that it states. */
 

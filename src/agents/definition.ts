@@ -3,16 +3,7 @@ import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION 
 import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group.js'
 import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { isAgentName } from '../core/ids.js'
-import {
-  AGENT_CALLS_MAX,
-  AGENT_MODULES_MAX,
-  AGENT_TOOLS_MAX,
-  ESCALATION_NUMBERS_MAX,
-  KNOWLEDGE_FILES_MAX,
-  RULE_PHRASES_MAX,
-  TEXT_FRAME_BYTES_MAX,
-  VERIFICATION_QUESTIONS_MAX,
-} from '../core/limits.js'
+import { ESCALATION_NUMBERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { sharesOf } from './own-backends.js'
 import { LIVE_VOICES, backendOptionsSchema, strangeOptions } from './backend-options.js'
 import { claimsSchema } from './claims.js'
@@ -20,6 +11,18 @@ import { offlineShape } from './offline.js'
 import { pricesSchema } from './prices.js'
 import { sourcesOf } from './template.js'
 import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './tool-definition.js'
+
+/** Tools of one agent. */
+const AGENT_TOOLS_MAX = 40
+/** Knowledge files of one agent. */
+const KNOWLEDGE_FILES_MAX = 20
+/** Calls at once that an agent's file may allow. */
+const AGENT_CALLS_MAX = 1_000_000
+/** Modules of one agent's tools. */
+const AGENT_MODULES_MAX = 10
+/** Questions that may be asked to verify a caller, and words of a rule. */
+const VERIFICATION_QUESTIONS_MAX = 6
+const RULE_PHRASES_MAX = 100
 
 const vipField = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'must be a name of verification.identity' })
 

@@ -1,12 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
-import {
-  TOOL_ATTEMPTS_MAX,
-  TOOL_REDIRECTS_MAX,
-  TOOL_RESPONSE_DEPTH_MAX,
-  TOOL_RESULT_CHARS_MAX,
-} from '../core/limits.js'
+import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
 import { policyFor } from '../http/address-guard.js'
 import type { AddressPolicy } from '../http/address-guard.js'
 import { discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
@@ -16,6 +11,12 @@ import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, va
 import type { BodyTemplate, ToolDefinition } from './tool-definition.js'
 import { jsonDepth } from './tool-definition.js'
 import type { Tool, ToolContext } from './tool.js'
+
+/** How deep the JSON of an API's answer may be. */
+const TOOL_RESPONSE_DEPTH_MAX = 32
+/** Redirects that a tool follows, and how often an idempotent one is tried. */
+const TOOL_REDIRECTS_MAX = 2
+const TOOL_ATTEMPTS_MAX = 2
 
 /** Pause before the second try, and its random part, so that the retries of many calls do not coincide. */
 const RETRY_AFTER_MS = 100

@@ -1,12 +1,11 @@
 import MiniSearch from 'minisearch'
 import { parse } from 'yaml'
 import { z } from 'zod'
-import {
-  KNOWLEDGE_PASSAGE_CHARS_MAX,
-  KNOWLEDGE_PASSAGES_MAX,
-  KNOWLEDGE_QUERY_CHARS_MAX,
-  KNOWLEDGE_RESULTS_MAX,
-} from '../core/limits.js'
+import { KNOWLEDGE_PASSAGES_MAX, KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
+
+/** Characters of one passage, and passages that a search gives back. */
+export const KNOWLEDGE_PASSAGE_CHARS_MAX = 1200
+export const KNOWLEDGE_RESULTS_MAX = 3
 
 /** One passage of knowledge: a question and its answer. */
 export interface Passage {

@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
-import { AGENT_ERRORS_MAX, AGENT_FILE_BYTES_MAX, AGENTS_MAX } from '../core/limits.js'
+import { AGENT_FILE_BYTES_MAX } from '../core/limits.js'
 import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
 import { isCodeTool } from './code-tool.js'
@@ -19,6 +19,11 @@ import { findOwnBackends } from './own-backends.js'
 import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
+
+/** Agent files that are read. */
+const AGENTS_MAX = 200
+/** Mistakes that are reported of one folder before the rest is only counted. */
+const AGENT_ERRORS_MAX = 100
 
 /** One fault in an agent file. */
 interface AgentFault extends SourcePosition {

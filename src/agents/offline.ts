@@ -1,7 +1,11 @@
 import { z } from 'zod'
 import { CALLER_EXPECTATIONS } from '../call/backend-events.js'
-import { DIALOGUE_PHRASES_MAX, DIALOGUE_STATES_MAX, DIALOGUE_STEPS_MAX } from '../core/limits.js'
 import { allowedNames } from './faults.js'
+
+/** States, steps of a state, and phrases of an `offline:` block. */
+const DIALOGUE_STATES_MAX = 200
+const DIALOGUE_STEPS_MAX = 40
+const DIALOGUE_PHRASES_MAX = 100
 
 /**
  * The `offline:` block of an agent: a whole dialogue as data, for the embedded backend. docs/OFFLINE-AGENT.md is its

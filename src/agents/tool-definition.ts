@@ -1,14 +1,14 @@
 import { z } from 'zod'
 import { GATEWAY_TOOLS, NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
-import {
-  TOOL_PARAMETERS_DEPTH_MAX,
-  TOOL_PARAMETERS_MAX,
-  TOOL_RESPONSE_BYTES_MAX,
-  TOOL_TEXT_CHARS_MAX,
-  TOOL_TIMEOUT_MS,
-} from '../core/limits.js'
+import { TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS } from '../core/limits.js'
 import { parseTemplate, sourcesOf } from './template.js'
 import type { Template } from './template.js'
+
+/** Arguments of one tool, and how deep their schema may be. */
+const TOOL_PARAMETERS_MAX = 40
+const TOOL_PARAMETERS_DEPTH_MAX = 4
+/** Largest answer of a tool's API that is read. */
+const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
 
 /**
  * The subset of JSON Schema that a tool's `parameters` may use: OpenAI and Gemini both accept it as a function's

@@ -1,6 +1,8 @@
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../core/clock.js'
-import { VERIFICATION_NUMBERS_MAX } from '../core/limits.js'
+
+/** Numbers whose wrong answers to verification questions are remembered: about 10 MB when full. */
+const VERIFICATION_NUMBERS_MAX = 50_000
 
 /** How many wrong answers a number may give over all its calls, and how long after the last one they are forgotten. */
 export interface LockRule {

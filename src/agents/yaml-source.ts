@@ -1,6 +1,9 @@
 import { Composer, isAlias, isCollection, isMap, isNode, isScalar, LineCounter, Parser, visit } from 'yaml'
 import type { Document } from 'yaml'
-import { AGENT_ALIASES_MAX, AGENT_DEPTH_MAX } from '../core/limits.js'
+
+/** Deepest nesting of an agent file, and how many aliases (`*name`) it may resolve: no file grows in memory. */
+const AGENT_DEPTH_MAX = 24
+const AGENT_ALIASES_MAX = 64
 
 /** A place in a file, counted from 1 as editors do. */
 export interface SourcePosition {

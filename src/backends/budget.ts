@@ -1,5 +1,4 @@
 import { END_CALL_TOOL } from '../call/gateway-tools.js'
-import { BUDGET_GOODBYE_MS } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
 import type {
   Backend,
@@ -16,6 +15,9 @@ import type {
 import type { CostMeter, ModelUsage } from './cost-meter.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
+
+/** A call whose budget is spent has this long for its goodbye. */
+const BUDGET_GOODBYE_MS = 15_000
 
 /** What one call may use; a limit that is not given does not apply. */
 export interface BudgetLimits {

@@ -1,5 +1,8 @@
 import type { BackendEvent } from './backend.js'
-import { BACKEND_KEYS_MAX, BACKEND_KEYS_PAUSE_MS } from '../core/limits.js'
+
+/** DTMF digits within this time of each other go to the model as one entry, and the most digits of an entry. */
+const BACKEND_KEYS_PAUSE_MS = 1500
+const BACKEND_KEYS_MAX = 20
 
 /**
  * Collects DTMF digits into one entry: a model that gets the digits of an order number one by one answers each of them.

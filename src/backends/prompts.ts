@@ -1,6 +1,8 @@
-import { BACKEND_HISTORY_CHARS_MAX } from '../core/limits.js'
 import type { BackendSession, HistoryEntry, ToolLedgerEntry, ToolReply } from './backend.js'
 import { replyText } from './tool-text.js'
+
+/** Characters of conversation history that a new session gets, newest first. */
+const BACKEND_HISTORY_CHARS_MAX = 32 * 1024
 
 /**
  * The gateway's own texts for a model, not for callers; used only where the agent's definition has no text of its own.

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { CALL_RECORDS_MAX, CLAIMS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import { CLAIMS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
 import {
   anyArguments,
   bargeIn,
@@ -12,6 +12,9 @@ import {
 } from './documents/record.js'
 import type { BargeInRecord, ClaimRecord, TranscriptEntry, TurnRecord } from './documents/record.js'
 import type { DocumentOf } from './documents/document.js'
+
+/** Turns and barge-ins of one call that are kept in its record, each. */
+const CALL_RECORDS_MAX = 1000
 
 // Of the log, times are as they were measured.
 export const loggedTranscriptSchema = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })

@@ -1,15 +1,6 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
-import {
-  AFTER_KILL_SILENCE_MS,
-  ANSWER_UNHEARD_MS,
-  CLAIM_CORRECTIONS_MAX,
-  CALL_OUTPUTS_QUEUED_MAX,
-  RESPONSES_FAILED_MAX,
-  STREAM_CLOSE_WAIT_MS,
-  TRANSCRIPT_ENTRIES_MAX,
-  WORDS_HEARD_MS_MAX,
-} from '../core/limits.js'
+import { AFTER_KILL_SILENCE_MS, ANSWER_UNHEARD_MS, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import { AgentSpeech } from './agent-speech.js'
 import { waitOf } from './backend-events.js'
@@ -53,6 +44,17 @@ import { Transcript } from './transcript.js'
 import { Turns } from './turns.js'
 import { addUsage, noUsage } from './usage.js'
 import type { UsageSums } from './usage.js'
+
+/** Outputs of a session that wait to be drained; beyond it marks and checkpoint notices are dropped. */
+export const CALL_OUTPUTS_QUEUED_MAX = 256
+/** Responses that may fail one after another before the backend counts as dead. */
+const RESPONSES_FAILED_MAX = 3
+/** An audio socket that we closed counts as closed after this, whatever the other side does. */
+const STREAM_CLOSE_WAIT_MS = 2000
+/** Longest wait for our speech to be heard before the call goes on. */
+const WORDS_HEARD_MS_MAX = 20_000
+/** Corrections of claims that the model is asked for in one call. */
+const CLAIM_CORRECTIONS_MAX = 3
 
 type EscalationAsked = Pick<EscalationHistory, 'reason' | 'strategy' | 'outcome'>
 

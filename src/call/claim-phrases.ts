@@ -1,7 +1,10 @@
-import { CLAIM_GAP_WORDS_MAX, CLAIM_PHRASE_WORDS_MAX } from '../core/limits.js'
 import { en } from './claim-words/en.js'
 import type { ClaimLanguage } from './claim-words/language.js'
 import { sw } from './claim-words/sw.js'
+
+/** Words that a `*` of a phrase stands for, and words of a phrase with its lists. */
+const CLAIM_GAP_WORDS_MAX = 8
+const CLAIM_PHRASE_WORDS_MAX = 200
 
 /** English and Swahili, which agents need not bring along. */
 export const CLAIM_LANGUAGES: Readonly<Record<string, ClaimLanguage>> = { en, sw }

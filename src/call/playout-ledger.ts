@@ -1,7 +1,12 @@
-import { CARRIER_HOLD_BACK_SAMPLES, PLAYOUT_SEGMENTS_MAX, SPEECH_ITEMS_MAX } from '../core/limits.js'
+import { SPEECH_ITEMS_MAX } from '../core/limits.js'
 import { samplesToMs } from '../core/units.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CallInput, PlayoutView } from './events.js'
+
+/** Runs of samples of one item that playout has not finished with. */
+export const PLAYOUT_SEGMENTS_MAX = 512
+/** Samples that the carrier keeps back until more come; observed with the lineage's client. docs/PROTOCOL.md. */
+const CARRIER_HOLD_BACK_SAMPLES = 640
 
 interface PlayoutLedgerOptions {
   readonly sampleRateHz: LegRateHz

@@ -1,6 +1,9 @@
-import { ANSWER_UNHEARD_MS, ASK_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../core/limits.js'
+import { ANSWER_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import type { CallSessionOptions, SilenceOptions } from './call-options.js'
+
+/** If the backend has not answered by then (ANSWER_UNHEARD_MS), the gateway asks, and has one second left to speak. */
+const ASK_UNHEARD_MS = 7000
 
 /** Longest interval between checks while somebody is busy. */
 const BUSY_POLL_MS = 500

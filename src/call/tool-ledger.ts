@@ -1,8 +1,11 @@
-import { TOOL_CALLS_MAX, TOOLS_RUNNING_MAX } from '../core/limits.js'
+import { TOOL_CALLS_MAX } from '../core/limits.js'
 import { asksForAnswer, type ToolWait } from './backend-events.js'
 import type { CallLogRecords, LoggedToolCall, ToolCallEnd } from './call-log.js'
 import type { RunningTool, SessionResume } from './documents/checkpoint.js'
 import { isBuiltIn, recordedArguments } from './gateway-tools.js'
+
+/** Tool calls that may run at once for one call. */
+export const TOOLS_RUNNING_MAX = 8
 
 /** One tool call of the model. */
 interface LedgerCall {

@@ -1,5 +1,9 @@
-import { TRANSCRIPT_OPEN_MAX, TRANSCRIPT_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { TranscriptEntry } from './documents/record.js'
+
+/** Characters of one transcript entry that are kept. */
+export const TRANSCRIPT_TEXT_CHARS_MAX = 4000
+/** Transcript entries that are still growing at once. */
+const TRANSCRIPT_OPEN_MAX = 32
 
 /** Words of one item that may still change. Times are since the stream opened. */
 interface OpenEntry {

@@ -10,7 +10,6 @@ import { diffOutputs } from '../call/journal/replay-diff.js'
 import { loadConfig } from '../config/load-config.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
-import { JOURNAL_FILE_BYTES_MAX, REPLAY_FILES_MAX } from '../core/limits.js'
 import type { VadBank } from '../media/vad/vad.js'
 import { CallerPath } from '../media/caller-path.js'
 import { sessionOptionsSchema } from '../call/call-options.js'
@@ -23,6 +22,11 @@ import { replayReport } from './replay-report.js'
 import type { ReplayVerdict } from './replay-report.js'
 import { json } from './terminal.js'
 import type { Terminal } from './terminal.js'
+
+/** Largest journal that is read back: four hours of a call with its audio. */
+const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
+/** Journals that are replayed by one command. */
+const REPLAY_FILES_MAX = 10_000
 
 /** The options of `mkondo replay`. */
 export interface ReplayOptions extends CutOptions {

@@ -2,9 +2,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 import { nearest } from '../agents/faults.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { SETTINGS_ERRORS_MAX } from '../core/limits.js'
 import { SETTINGS } from './settings.js'
 import type { Config, Setting } from './settings.js'
+
+/** Mistakes of the settings that are listed at once. */
+const SETTINGS_ERRORS_MAX = 100
 
 /** Name of the settings file that is read from the working folder when none is named. */
 const CONFIG_FILE = 'mkondo.yaml'

@@ -2,13 +2,20 @@ import { availableParallelism, hostname } from 'node:os'
 import { NODE_NAME, nodeNameOf } from '../fleet/node-name.js'
 import { REDIS_URL_FORM, parseRedisUrl } from '../fleet/redis-url.js'
 import { parseNetwork } from '../edge/client-address.js'
-import { INTERNAL_PORT_DEFAULT, TOKEN_SECRETS_MAX, TRUSTED_PROXIES_MAX, WEBHOOK_SECRETS_MAX } from '../core/limits.js'
+import { INTERNAL_PORT_DEFAULT } from '../core/limits.js'
 import type { SayAction } from '../sautikit/actions.js'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
 import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { LogSettings } from '../telemetry/log.js'
+
+/** Networks of trusted proxies. */
+const TRUSTED_PROXIES_MAX = 64
+/** Secrets that may have signed a webhook: a forged signature costs one HMAC over 16 KiB for each. */
+const WEBHOOK_SECRETS_MAX = 16
+/** Secrets in TOKEN_SECRET: two while one is replaced by the other. */
+const TOKEN_SECRETS_MAX = 2
 
 /** Converts a setting's text to its value. Never throws: undefined means "not allowed". */
 interface Kind<T> {

@@ -1,20 +1,22 @@
 import type { Clock } from '../core/clock.js'
-import {
-  CARRIER_BURST_MS,
-  CARRIER_FLUSHED_MS,
-  CARRIER_FRAME_BYTES_MAX,
-  CARRIER_RATE_WINDOW_MS,
-  CARRIER_SILENT_MS,
-  SOCKET_IDLE_S,
-  SOCKET_PING_MS,
-  TEXT_FRAMES_PER_WINDOW_MAX,
-} from '../core/limits.js'
+import { CARRIER_BURST_MS, CARRIER_FRAME_BYTES_MAX, SOCKET_IDLE_S } from '../core/limits.js'
 import { BYTES_PER_SAMPLE } from '../core/units.js'
 import type { StreamFault } from '../call/events.js'
 import type { EndReason } from '../call/documents/record.js'
 import { parseStreamText } from '../sautikit/stream-messages.js'
 import type { LiveCall, MediaSink } from '../workers/live-call.js'
 import type { WebSocket } from './uws.js'
+
+/** The carrier's byte rate is measured over this time. docs/PROTOCOL.md. */
+const CARRIER_RATE_WINDOW_MS = 10_000
+/** A call ends after this time without any frame from the carrier. */
+const CARRIER_SILENT_MS = 5000
+/** The server pings each carrier socket this often. */
+const SOCKET_PING_MS = 15_000
+/** After an empty binary frame and no audio for this long, the carrier waits for us to close. */
+const CARRIER_FLUSHED_MS = 1000
+/** Text frames of one socket in one rate window; the carrier sends a handful a call. */
+const TEXT_FRAMES_PER_WINDOW_MAX = 500
 
 /** What uWebSockets.js keeps with a socket. It copies the fields of this object, so the state is behind one of them. */
 export interface SocketData {

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { messageOf } from '../core/errors.js'
-import { CERTIFICATE_LOOK_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import type { EdgeTls } from './options.js'
+
+/** How often the certificate of the public port is read again, to see whether it has changed. */
+const CERTIFICATE_LOOK_MS = 10_000
 
 interface CertificateWatchOptions {
   readonly tls: EdgeTls

@@ -1,7 +1,9 @@
 import ipaddr from 'ipaddr.js'
 import { LRUCache } from 'lru-cache'
-import { FORWARDED_HOPS_MAX } from '../core/limits.js'
 import type { HttpRequest, HttpResponse } from './uws.js'
+
+/** Entries of `X-Forwarded-For` that are looked at, from the right. */
+const FORWARDED_HOPS_MAX = 32
 
 /** Peers whose address is remembered as it was read: reading one takes longer than refusing a request. */
 const PEERS_MAX = 4096

@@ -1,7 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { DESCRIPTORS_RESERVED_MAX, DESCRIPTORS_RESERVED_SHARE } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
+
+/**
+ * File descriptors that connections may not have: an eighth, at most 256. They are for the backends, tools and files of
+ * live calls and for the ops port.
+ */
+const DESCRIPTORS_RESERVED_SHARE = 1 / 8
+const DESCRIPTORS_RESERVED_MAX = 256
 
 /** Of the file descriptors: from here on each address may only have its share. */
 const DESCRIPTORS_SCARCE_SHARE = 1 / 2

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
-import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
+import { EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { Recovery } from '../fleet/recovery.js'
@@ -28,6 +28,9 @@ import { PublicListeners, createApp, listen, portOf } from './uws.js'
 import type { TemplatedApp } from './uws.js'
 import { WebhookGuard } from './webhook-guard.js'
 import { Webhooks, parseOrigin } from './webhooks.js'
+
+/** At shutdown: from the close frames to cutting the connections. */
+const EDGE_GOODBYE_MS = 200
 
 /** The gateway's two ports. */
 export interface Edge {

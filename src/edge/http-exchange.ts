@@ -1,11 +1,24 @@
 import { assert } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
-import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX, BODY_DEADLINE_MS, REFUSAL_FLUSH_BYTES } from '../core/limits.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import { BodySender, PIECE_BYTES, bytesBody, openBody, rangeOf } from './reply-writer.js'
 import type { Body, UnsentReplies } from './reply-writer.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
+
+/** A request's body must be here after this; the carrier waits 10 s for its answer at most. */
+const BODY_DEADLINE_MS = 5000
+/**
+ * Bodies that may be on their way at once, 16 KiB each at most; one more replaces the unproven body that has waited
+ * longest.
+ */
+export const BODIES_PENDING_MAX = 2000
+/** Of these, bodies of one address that nothing has proven yet. */
+export const BODIES_PER_ADDRESS_MAX = 500
+/**
+ * An answer of this size does not fit into uWebSockets.js's buffer of 16 KiB (`CORK_BUFFER_SIZE`) and leaves at once.
+ */
+const REFUSAL_FLUSH_BYTES = 16 * 1024
 
 const STATUS_LINES = {
   200: '200 OK',

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../core/errors.js'
-import { CARRIER_FRAME_BYTES_MAX, EDGE_SWEEP_MS, SOCKET_BACKPRESSURE_BYTES_MAX, SOCKET_IDLE_S } from '../core/limits.js'
+import { CARRIER_FRAME_BYTES_MAX, EDGE_SWEEP_MS, SOCKET_IDLE_S } from '../core/limits.js'
 import { handshakeMetadata, offersSubprotocol } from '../sautikit/stream-messages.js'
 import type { HandshakeMetadata, Subprotocol } from '../sautikit/stream-messages.js'
 import type { LiveCall } from '../workers/live-call.js'
@@ -15,6 +15,9 @@ import type { StreamTokens } from './stream-tokens.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, UpgradeContext, WebSocket } from './uws.js'
 import type { WebhookGuard } from './webhook-guard.js'
+
+/** Unsent bytes of one socket: 2 s of 16 kHz audio beyond what the kernel holds. More ends the call. */
+const SOCKET_BACKPRESSURE_BYTES_MAX = 64 * 1024
 
 type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'fleet'>
 

@@ -1,6 +1,5 @@
 import type { CallTimelineView, ListedCall, LiveCallView } from '../call/documents/call-view.js'
 import { timelineOf } from '../call/documents/call-view.js'
-import { API_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
@@ -14,6 +13,9 @@ import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { Admission } from './admission.js'
 import type { Refusals } from './rejections.js'
+
+/** Ended calls that one page of the API lists. */
+const API_CALLS_MAX = 1000
 
 type ApiOptions = Pick<
   EdgeOptions,

@@ -1,4 +1,4 @@
-import { OPS_SLOWED_MAX, OPS_SLOWED_MS, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
+import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange, NO_CONTENT, errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
@@ -21,6 +21,12 @@ import type { Refusals } from './rejections.js'
 import type { EdgeOptions } from './options.js'
 import type { UnsentReplies } from './reply-writer.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
+
+/**
+ * How long the answer to each further one is delayed, and how many wait at once; beyond it the connection is closed.
+ */
+export const OPS_SLOWED_MS = 1000
+export const OPS_SLOWED_MAX = 100
 
 type OpsOptions = Pick<
   EdgeOptions,

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { isCallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/documents/record.js'
 import type { CallSid } from '../core/ids.js'
-import { OPS_LIST_MAX, OPS_LIVE_ROWS_MAX, OPS_PEER_MS } from '../core/limits.js'
+import { OPS_LIST_MAX, OPS_PEER_MS } from '../core/limits.js'
 import type { NodeRecord } from '../fleet/call-store.js'
 import type { FleetNode } from '../fleet/fleet-node.js'
 import { fleetStatus } from '../fleet/fleet-status.js'
@@ -17,6 +17,9 @@ import { CALL_COMMANDS, CALL_VIEWS } from './ops-api.js'
 import type { CallCommand, CallView, OpsApi } from './ops-api.js'
 import type { EndedSession } from './ops-session.js'
 import type { EdgeOptions } from './options.js'
+
+/** Live calls of this node that a watcher gets; of each other node it gets OPS_LIST_MAX. */
+const OPS_LIVE_ROWS_MAX = 10_000
 
 type FleetApiOptions = Pick<EdgeOptions, 'fleet' | 'log'>
 

@@ -1,11 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { OPS_WRONG_TOKENS_ADDRESSES_MAX, OPS_WRONG_TOKENS_BURST, OPS_WRONG_TOKENS_PER_S } from '../core/limits.js'
 import type { WallClock } from '../core/clock.js'
 import { errorReply } from './http-exchange.js'
 import type { Exchange, Reply } from './http-exchange.js'
 import { RateLimit } from '../core/rate-limit.js'
 import { ConsoleSessions } from './ops-session.js'
 import type { EndedSession, SessionRights } from './ops-session.js'
+
+/** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
+export const OPS_WRONG_TOKENS_BURST = 10
+const OPS_WRONG_TOKENS_PER_S = 0.1
+const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
 
 /** The parts of an ops request that decide whether it is admitted. */
 export interface OpsHead {

@@ -2,17 +2,20 @@ import type { FleetRow } from '../call/documents/call-view.js'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import {
-  OPS_LIVE_CALL_ELSEWHERE_MS,
-  OPS_LIVE_CALL_MS,
-  OPS_LIVE_LIST_MS,
-  OPS_STREAM_BEAT_MS,
-  OPS_STREAMS_MAX,
-} from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { errorReply } from './http-exchange.js'
 import type { EventStream, Exchange } from './http-exchange.js'
 import type { FleetApi, WatchedCall } from './ops-fleet.js'
+
+/** Streams of server-sent events at once, of all pages together; each browser tab has one or two. */
+export const OPS_STREAMS_MAX = 64
+/** How often the list of live calls is compared with what its watchers have, and how often one watched call is. */
+const OPS_LIVE_LIST_MS = 1000
+const OPS_LIVE_CALL_MS = 250
+/** Another node is asked for its call this often. */
+const OPS_LIVE_CALL_ELSEWHERE_MS = 1000
+/** A comment is sent after this time without news, so that a lost connection is noticed. */
+const OPS_STREAM_BEAT_MS = 5000
 
 interface LiveFeedsOptions {
   readonly fleet: FleetApi

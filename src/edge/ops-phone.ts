@@ -1,18 +1,21 @@
 import { GatewayError } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
-import {
-  SOFTPHONE_BACKLOG_BYTES_MAX,
-  SOFTPHONE_CALLS_MAX,
-  SOFTPHONE_MESSAGE_BYTES_MAX,
-  SOFTPHONE_TEXT_CHARS_MAX,
-  SOCKET_IDLE_S,
-} from '../core/limits.js'
+import { SOCKET_IDLE_S } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { audit } from './ops-audit.js'
 import type { Operator } from './ops-audit.js'
 import type { HttpStatus } from './http-exchange.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, WebSocket } from './uws.js'
+
+/** Calls from browsers at once. */
+const SOFTPHONE_CALLS_MAX = 8
+/** Messages of the browser's socket: a tenth of a second of audio has 3,200 bytes, and a typed sentence less. */
+const SOFTPHONE_MESSAGE_BYTES_MAX = 8 * 1024
+/** Unsent audio of one browser, 2 s; more frames are dropped. */
+const SOFTPHONE_BACKLOG_BYTES_MAX = 64 * 1024
+/** Characters of one typed sentence. */
+const SOFTPHONE_TEXT_CHARS_MAX = 300
 
 /** Places calls from browsers as a carrier does: webhook, document and audio socket. The composition root has it. */
 export interface Softphone {

@@ -1,5 +1,8 @@
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
-import { CONSOLE_ACT_SESSION_S, CONSOLE_READ_SESSION_S } from '../core/limits.js'
+
+/** Sessions of the console: one that may act, and one that may only read. */
+const CONSOLE_ACT_SESSION_S = 8 * 3600
+const CONSOLE_READ_SESSION_S = 24 * 3600
 
 /** What a session of the console may do: `read` looks at calls, `act` also commands them and calls. */
 export const SESSION_RIGHTS = ['read', 'act'] as const

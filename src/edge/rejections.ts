@@ -1,8 +1,11 @@
-import { REFUSALS_KEPT, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
+import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import type { WallClock } from '../core/clock.js'
 import type { RefusalReason, WebhookRejection } from '../telemetry/metrics.js'
 import { errorReply } from './http-exchange.js'
 import type { BodyFault, HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
+
+/** Refusals that `GET /api/calls` still shows. */
+const REFUSALS_KEPT = 200
 
 /** A request that is turned away: the answer, and the reason it is counted under. */
 export interface Rejection {

@@ -1,10 +1,12 @@
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import type { Clock } from '../core/clock.js'
-import { OPS_STREAM_STALLED_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { HttpResponse } from './uws.js'
+
+/** A watcher that reads nothing for this long is cut off. */
+export const OPS_STREAM_STALLED_MS = 15_000
 
 /**
  * A longer body is sent in pieces of this size, one in each turn of the event loop: the ticks of live calls come in

@@ -1,11 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { assert } from '../core/assert.js'
-import { AUDIO_TOKEN_TTL_S, CONTINUATION_TOKEN_TTL_S, USED_TOKENS_MAX } from '../core/limits.js'
 import type { CallSid } from '../core/ids.js'
 import type { WallClock } from '../core/clock.js'
 import { checkToken, mintToken } from '../sautikit/token.js'
 import type { TokenPurpose, TokenResult } from '../sautikit/token.js'
+
+/** How long the token in an audio URL may be used. docs/PROTOCOL.md. */
+const AUDIO_TOKEN_TTL_S = 60
+/** How long the tokens of a call's URLs but the audio socket's are good. */
+const CONTINUATION_TOKEN_TTL_S = 6 * 3600
+/** Audio tokens that are remembered as used; each is good for a minute, so this is enough for 800 calls a second. */
+const USED_TOKENS_MAX = 50_000
 
 /** The tokens in our URLs: makes them, checks them, and remembers which audio tokens have opened a socket. */
 export class StreamTokens {

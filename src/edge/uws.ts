@@ -3,8 +3,12 @@ import type * as Uws from 'uWebSockets.js'
 import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { HTTP_HEADERS_BYTES_MAX, PUBLIC_APPS_MAX } from '../core/limits.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
+
+/** Largest block of request headers: `headerMetadata` may travel there; uWebSockets.js stops at 4 KiB unless told. */
+const HTTP_HEADERS_BYTES_MAX = 16 * 1024
+/** Certificates of the public port of which connections are still open; those of an older one are closed. */
+const PUBLIC_APPS_MAX = 4
 
 export type {
   HttpRequest,

@@ -1,11 +1,4 @@
-import {
-  ANSWERED_CALLS_MAX,
-  CALL_WEBHOOKS_BURST,
-  CALL_WEBHOOKS_PER_S,
-  FAILED_REQUESTS_ADDRESSES_MAX,
-  FAILED_REQUESTS_BURST,
-  FAILED_REQUESTS_PER_S,
-} from '../core/limits.js'
+import { ANSWERED_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
@@ -23,6 +16,14 @@ import { Refusals, rejection } from './rejections.js'
 import type { Rejection } from './rejections.js'
 import type { StreamTokens } from './stream-tokens.js'
 import { UnprovenWork } from './unproven-work.js'
+
+/** Failed requests (unsigned, malformed, refused) allowed for one address, and addresses that are remembered. */
+const FAILED_REQUESTS_PER_S = 20
+export const FAILED_REQUESTS_BURST = 100
+const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
+/** Webhooks of one call: its lifecycle has about ten, and each of STREAM_OFFERS_MAX streams that do not open six. */
+const CALL_WEBHOOKS_PER_S = 5
+const CALL_WEBHOOKS_BURST = 60
 
 /** What is read of a webhook before its body. */
 export interface WebhookHead {

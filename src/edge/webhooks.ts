@@ -3,7 +3,7 @@ import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallRefusal } from '../call/documents/record.js'
-import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
+import { ANSWERED_CALLS_MAX, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { AnswerHow } from '../fleet/routing.js'
@@ -27,6 +27,9 @@ import { rejection } from './rejections.js'
 import type { WebhookAnswer } from './rejections.js'
 import type { StreamTokens } from './stream-tokens.js'
 import type { WebhookGuard } from './webhook-guard.js'
+
+/** Event ids that are remembered, to notice repetitions; a minute's worth of a large installation. */
+const EVENT_IDS_MAX = 20_000
 
 type WebhookOf<Route extends WebhookRoute> = Extract<ProvenWebhook, { readonly route: Route }>
 

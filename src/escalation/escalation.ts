@@ -1,6 +1,5 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
-import { HANGUP_TRIES_MAX } from '../core/limits.js'
 import { Deadlines } from '../call/deadlines.js'
 import { ESCALATION_DEADLINES } from '../call/documents/kept-call.js'
 import type { EscalationSnapshot } from '../call/documents/kept-call.js'
@@ -12,6 +11,9 @@ import { CONTINUATION_MS, DialDocument, FarewellDocument, HANG_UP, NO_ACTIONS } 
 import type { ContinuationAsker, DocumentOptions } from './documents.js'
 import { HuntGroup } from './hunt-group.js'
 import type { HuntGroupOptions } from './hunt-group.js'
+
+/** Attempts to hang a call up by REST; then its leg is left to the carrier's timeouts. */
+const HANGUP_TRIES_MAX = 3
 
 /** What a carrier does with a leg after we close its stream: observed on earlier calls, or configured. */
 export type AfterStream = 'continues' | 'holds' | 'unknown'

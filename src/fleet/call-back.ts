@@ -1,11 +1,17 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { parseCallSid } from '../core/ids.js'
-import { CALLBACK_AGE_MS_MAX } from '../core/limits.js'
+import { KEEP_RENEW_MS } from '../core/limits.js'
 import { isOpen } from '../escalation/hunt-group.js'
 import type { Log } from '../telemetry/log.js'
 import { goesOnWith } from '../workers/kept-call.js'
 import type { KeptCall, KeptState } from '../call/documents/kept-call.js'
 import type { OutboundOrder } from '../workers/outbound-calls.js'
+
+/**
+ * A caller is not rung back when the state of their call is older. It is stored with each change and at least every
+ * KEEP_RENEW_MS, and a lost node is found out within half a minute.
+ */
+const CALLBACK_AGE_MS_MAX = KEEP_RENEW_MS + 60_000
 
 /** Why a caller whose call was cut off is not rung back. */
 type CallBackRefusal =

@@ -4,20 +4,25 @@ import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { forgetOldest } from '../core/forget-oldest.js'
 import type { CallSid } from '../core/ids.js'
-import {
-  KEEP_EVERY_MS,
-  KEEP_OVER_MAX,
-  KEEP_RENEW_MS,
-  KEEP_SWEEP_BUSY_MS,
-  KEEP_SWEEP_MS,
-  STORED_CALL_BYTES_MAX,
-} from '../core/limits.js'
+import { KEEP_RENEW_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import { foldLog, logChunk, parseKeptCall } from '../call/documents/kept-call.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import type { CallKeeping, KeptSource } from '../workers/main-thread-context.js'
 import type { CallStore, OwnerToken, StoredCall, StoredWrite } from './call-store.js'
 import { SealedCall } from './sealed-call.js'
+
+/** State and log of one call in the store. */
+export const STORED_CALL_BYTES_MAX = 256 * 1024
+/**
+ * How often the state of one call is written at most; how often the calls are looked at that have to be, and how long
+ * the main thread may take for that, which has a playout tick to keep.
+ */
+export const KEEP_EVERY_MS = 1000
+const KEEP_SWEEP_MS = 20
+const KEEP_SWEEP_BUSY_MS = 1
+/** Calls that are over whose entries have not been deleted yet; beyond it the oldest are left to their TTL. */
+const KEEP_OVER_MAX = 10_000
 
 interface CallKeeperOptions {
   /** Name of this node. */

@@ -1,8 +1,11 @@
 import { GatewayError, messageOf } from '../core/errors.js'
-import { STORE_DEADLINE_MS, STORE_WAITING_MAX } from '../core/limits.js'
+import { STORE_DEADLINE_MS } from '../core/limits.js'
 import type { CallStore } from './call-store.js'
 import { RelayedStore, runOp } from './relayed-store.js'
 import type { StoreArgs, StoreOp, StoreResult } from './relayed-store.js'
+
+/** Operations that one process waits for on the channel to the supervisor's store. */
+export const STORE_WAITING_MAX = 1000
 
 /** From a process of `--processes` to its supervisor. */
 export interface StoreRequest {

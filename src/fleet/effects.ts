@@ -1,11 +1,13 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import type { ToolOutcome } from '../agents/tool.js'
 import { messageOf } from '../core/errors.js'
-import { EFFECT_TTL_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import type { EffectGate } from '../workers/effects.js'
 import type { CallStore } from './call-store.js'
 import { derivedKey } from './secrets.js'
+
+/** How long the store keeps the key of an effect. */
+export const EFFECT_TTL_MS = 24 * 3_600_000
 
 const IV_BYTES = 12
 const TAG_BYTES = 16

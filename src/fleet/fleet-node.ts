@@ -5,12 +5,9 @@ import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import {
-  ACT_WAIT_MS,
   CONFIRMS_AT_ONCE_MAX,
-  GIVEN_UP_CALLS_MAX,
   HEARTBEAT_MS,
   PEER_ANSWER_MS,
-  RESERVED_CALLS_MAX,
   STORE_DEADLINE_MS,
   STORE_REWRITTEN_MS,
 } from '../core/limits.js'
@@ -22,6 +19,13 @@ import { Ownership } from './ownership.js'
 import type { OwnershipInput, OwnershipOutput } from './ownership.js'
 import type { PeerListener } from './peer-listener.js'
 import type { PeerResult, Peers } from './peers.js'
+
+/** Calls that a node gave up, for webhooks that still come to it. */
+const GIVEN_UP_CALLS_MAX = 10_000
+/** How long an effect waits until this node may act for its call. */
+const ACT_WAIT_MS = 500
+/** Orders and calls that this node has placed and that have not opened a stream. */
+const RESERVED_CALLS_MAX = 10_000
 
 /** What a node tells the others of itself with each heartbeat. */
 export interface NodeNews extends Pick<NodeRecord, 'capacity' | 'free' | 'callsByAgent' | 'afterStream'> {

@@ -4,8 +4,6 @@ import { GatewayError } from '../core/errors.js'
 import {
   CALL_TTL_MS,
   CLAIM_TTL_MS,
-  MEMORY_CALLS_MAX,
-  MEMORY_ONCE_MAX,
   NODES_MAX,
   NODE_FORGET_MS,
   OVER_TTL_MS,
@@ -24,6 +22,10 @@ import type {
   StoredNode,
   StoredWrite,
 } from './call-store.js'
+
+/** What a store in a process's memory holds: calls, those that are over too, and values written once. The oldest goes. */
+const MEMORY_CALLS_MAX = 100_000
+const MEMORY_ONCE_MAX = 100_000
 
 interface Entry {
   owner: OwnerToken

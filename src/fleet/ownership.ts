@@ -1,17 +1,23 @@
 import { assertNever } from '../core/assert.js'
-import {
-  CLOCK_SKEW_MS_MAX,
-  CONFIRMS_AT_ONCE_MAX,
-  DOUBT_MS,
-  HEARTBEAT_MS,
-  ISOLATED_MS,
-  PROBES_SILENT_MS,
-  STORE_DEADLINE_MS,
-  SUSPECT_MS,
-  TAKEOVERS_MAX,
-  TAKEOVER_PAUSE_MS,
-} from '../core/limits.js'
+import { CLOCK_SKEW_MS_MAX, CONFIRMS_AT_ONCE_MAX, HEARTBEAT_MS, STORE_DEADLINE_MS, SUSPECT_MS } from '../core/limits.js'
 import type { FleetView, NodeRecord, OwnerToken, StoredCall, StoredNode } from './call-store.js'
+
+/**
+ * Probes of a suspect that all stay unanswered for this long are evidence of its death: 20 s, and HEARTBEAT_MS, since its
+ * last heartbeat may be so much older than the moment at which it fell silent. One that stands still for 25 s keeps its
+ * calls, whatever the moment.
+ */
+const PROBES_SILENT_MS = 22_000
+/** A node that reaches neither the store nor another node for this long gives its calls up. */
+const ISOLATED_MS = 20_000
+/**
+ * A node that others may have missed confirms each of its calls before it acts, until this long after it is back: by then
+ * they have seen its heartbeat, and no claim on the old evidence is under way.
+ */
+export const DOUBT_MS = 10_000
+/** How often the calls of one dead node are looked for, and the pause between; claims are sent in its first half. */
+const TAKEOVERS_MAX = 6
+const TAKEOVER_PAUSE_MS = 10_000
 
 interface OwnershipOptions {
   readonly name: string

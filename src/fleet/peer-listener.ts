@@ -5,22 +5,22 @@ import type { AddressInfo, Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { assert } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
-import {
-  CLOCK_SKEW_MS_MAX,
-  PEER_ANSWER_MS,
-  PEER_BODY_BYTES_MAX,
-  PEER_BODY_MS,
-  PEER_CONNECTIONS_MAX,
-  PEER_HEADERS_BYTES_MAX,
-  PEER_HEADERS_MS,
-  PEER_IDLE_MS,
-  PEER_NONCES_MAX,
-} from '../core/limits.js'
+import { CLOCK_SKEW_MS_MAX, PEER_ANSWER_MS, PEER_BODY_BYTES_MAX } from '../core/limits.js'
 import { portFault } from '../http/port-use.js'
 import { LimitedLog } from '../telemetry/limited-log.js'
 import type { Log } from '../telemetry/log.js'
 import { ANSWER_HEADER, PeerProof, hashOf } from './peer-proof.js'
 import type { PeerClaims, PeerName } from './peer-proof.js'
+
+/** Connections to the internal listener, its request headers, and how long one may take to come, body included. */
+export const PEER_CONNECTIONS_MAX = 1024
+const PEER_HEADERS_BYTES_MAX = 8 * 1024
+const PEER_HEADERS_MS = 2000
+const PEER_BODY_MS = 5000
+/** An idle connection is kept this long: longer than the client keeps it, so that none dies under a request. */
+const PEER_IDLE_MS = 10_000
+/** Nonces of requests that are remembered for as long as one could be replayed: about 1,600 requests a second. */
+const PEER_NONCES_MAX = 100_000
 
 /** Certificate and key of this node, and the authorities that may have signed another node's; PEM. */
 export interface PeerTls {

@@ -1,5 +1,5 @@
 import type { Clock, WallClock } from '../core/clock.js'
-import { PEER_ANSWER_MS, PEER_BODY_BYTES_MAX, PEER_CONNECT_MS, PEER_REQUESTS_MAX } from '../core/limits.js'
+import { PEER_ANSWER_MS, PEER_BODY_BYTES_MAX } from '../core/limits.js'
 import { messageOf } from '../core/errors.js'
 import { awakeTimeout } from '../http/awake-timeout.js'
 import { HttpClient, headerOf, networkReason, readAtMost } from '../http/http-client.js'
@@ -8,6 +8,11 @@ import type { Log } from '../telemetry/log.js'
 import { ANSWER_HEADER, PeerProof } from './peer-proof.js'
 import type { PeerName } from './peer-proof.js'
 import type { PeerTls } from './peer-listener.js'
+
+/** Connecting to another node. */
+export const PEER_CONNECT_MS = 200
+/** Requests of one node to others that wait for their answers at once. */
+const PEER_REQUESTS_MAX = 1000
 
 /** The node that is asked: this run of it, at this origin. */
 export interface PeerAddress extends PeerName {

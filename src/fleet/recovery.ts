@@ -3,17 +3,7 @@ import type { Clock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid, parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import {
-  BUSY_ANSWER_MS,
-  CALLBACK_ONCE_MS,
-  CALLS_RECOVERED_AT_ONCE_MAX,
-  CALL_TTL_MS,
-  PEER_ANSWER_MS,
-  RECOVERY_AGAIN_MS,
-  RECOVERY_WITHIN_MS,
-  STORE_REST_MS,
-  TAKEN_CALLS_MAX,
-} from '../core/limits.js'
+import { CALL_TTL_MS, PEER_ANSWER_MS, STORE_REST_MS } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import { carrierState, isTerminal } from '../sautikit/carrier-state.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
@@ -24,6 +14,18 @@ import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeRecord, OwnerToken, StoredCall } from './call-store.js'
 import type { FleetNode, TakeOverPermit } from './fleet-node.js'
 import type { ProvenWebhook } from './proven-webhook.js'
+
+/** After an operation of a recovery that the store did not answer, the next one, and when no more is sent. */
+const RECOVERY_AGAIN_MS = 500
+const RECOVERY_WITHIN_MS = 4000
+/** The same where no carrier waits, before a call is taken from a node that is there and slow. */
+const BUSY_ANSWER_MS = 2000
+/** Calls of a dead node that a survivor works on at once. */
+const CALLS_RECOVERED_AT_ONCE_MAX = 8
+/** Calls of dead nodes that a survivor has taken over and the carrier may still ask for. */
+const TAKEN_CALLS_MAX = 10_000
+/** A caller is rung again once per root call. */
+const CALLBACK_ONCE_MS = 24 * 3_600_000
 
 /**
  * What becomes of a call whose node is gone:

@@ -10,9 +10,6 @@ import {
   NODES_MAX,
   NODE_FORGET_MS,
   OVER_TTL_MS,
-  REDIS_CONNECT_MS_MAX,
-  REDIS_RETRY_MS_MAX,
-  REDIS_START_MS_MAX,
   STORED_STREAMS_MAX,
   STORE_DEADLINE_MS,
   STORE_PATIENCE_MS,
@@ -36,6 +33,12 @@ import { NodeProof } from './node-proof.js'
 import { ENTRY_FORMAT, FOREIGN, SCRIPTS } from './redis-scripts.js'
 import { REDIS_URL_FORM, parseRedisUrl, shownRedisUrl } from './redis-url.js'
 import type { RedisAddress } from './redis-url.js'
+
+/** How long a start waits for Redis before it goes on without. */
+const REDIS_START_MS_MAX = 2000
+/** Connecting to Redis or to a Sentinel, and the longest pause between two attempts. */
+const REDIS_CONNECT_MS_MAX = 1000
+const REDIS_RETRY_MS_MAX = 500
 
 /** An entry's time to live begins anew when a quarter of it is over, not with each write. */
 const RENEW_BELOW_MS = CALL_TTL_MS * 0.75

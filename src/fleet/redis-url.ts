@@ -1,4 +1,5 @@
-import { REDIS_SENTINELS_MAX } from '../core/limits.js'
+/** Sentinels of one URL. */
+const REDIS_SENTINELS_MAX = 16
 
 /** What `REDIS_URL` says. */
 export interface RedisAddress {

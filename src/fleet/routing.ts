@@ -5,16 +5,12 @@ import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import {
   CALL_TTL_MS,
-  CLAIM_LOOK_MS,
   FALLBACK_AFTER_MS,
   NODES_MAX,
   PEER_ANSWER_MS,
   STORE_DEADLINE_MS,
   STORE_REST_MS,
   STORE_REWRITTEN_MS,
-  STREAM_AGAIN_MS,
-  STREAM_END_LOOK_MS,
-  STREAM_END_WAIT_MS,
   SUSPECT_MS,
 } from '../core/limits.js'
 import type { CallDirectory, LiveCall } from '../workers/live-call.js'
@@ -24,6 +20,17 @@ import type { FleetNode } from './fleet-node.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
 import { newsOf, stateOf } from './recovery.js'
 import type { Recovery } from './recovery.js'
+
+/** How often a node looks whether a claim of another has become a call. */
+const CLAIM_LOOK_MS = 50
+/**
+ * How long the gateway waits before it offers a stream again that the carrier could not open: a balancer that has just
+ * started may not know the gateway's address yet.
+ */
+const STREAM_AGAIN_MS = 400
+/** How often, and for how long, a question after the stream waits for the end of a socket that is still open here. */
+const STREAM_END_LOOK_MS = 20
+const STREAM_END_WAIT_MS = 400
 
 /**
  * How long a node that was chosen for a new call may take to answer. One that works answers within some 20 ms, and the

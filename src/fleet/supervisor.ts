@@ -1,18 +1,22 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { assert } from '../core/assert.js'
-import {
-  PROCESS_RESTART_MS,
-  PROCESS_RESTART_MS_MAX,
-  PROCESS_SHORT_LIFE_MS,
-  PROCESS_SHORT_LIVES_MAX,
-  PROCESS_START_MS_MAX,
-  PROCESS_STOP_GRACE_MS,
-} from '../core/limits.js'
+import { PROCESS_START_MS_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import type { CallStore } from './call-store.js'
 import { serveStore } from './channel-store.js'
 import type { StoreReply, StoreRequest } from './channel-store.js'
+
+/**
+ * Delay before a process that died is started again, its maximum, and the run time below which the delay is doubled.
+ */
+const PROCESS_RESTART_MS = 250
+const PROCESS_RESTART_MS_MAX = 30_000
+const PROCESS_SHORT_LIFE_MS = 10_000
+/** Short runs of one process in a row after which all processes end. */
+const PROCESS_SHORT_LIVES_MAX = 5
+/** A process has this long beyond DRAIN_TIMEOUT to end. */
+const PROCESS_STOP_GRACE_MS = 30_000
 
 /**
  * Messages between the supervisor and its processes, over the channel that `fork` makes. Secrets travel only here: not

@@ -7,16 +7,21 @@ import { NO_ASSETS } from '../agents/assets.js'
 import type { TrialOrder, TrialResult } from '../agents/rehearsal.js'
 import type { Environment } from '../agents/template.js'
 import { GatewayError } from '../core/errors.js'
-import {
-  AGENTS_THREAD_MEMORY_MB,
-  AGENTS_THREAD_MS,
-  AGENTS_VIEW_FILES_MAX,
-  AGENTS_VIEW_KEPT_MS,
-} from '../core/limits.js'
 import type { AgentsHere } from '../edge/options.js'
 import { namesIn } from '../backends/split.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import type { AgentsTask } from './agents-thread.js'
+
+/**
+ * For reading the agents folder, or trying a tool, for an operator, with the start of the thread; a tool's own deadline is
+ * at most 15 s.
+ */
+const AGENTS_THREAD_MS = 20_000
+/** Heap of that thread. */
+const AGENTS_THREAD_MEMORY_MB = 256
+/** What the agents folder holds is not read again before this, as long as its files are the same, of which it has at most so many. */
+const AGENTS_VIEW_KEPT_MS = 60_000
+const AGENTS_VIEW_FILES_MAX = 2000
 
 interface AgentsDeskOptions {
   /** What new calls get; changed in place by edits of the folder. */

@@ -2,7 +2,6 @@ import type { Handoff } from '../call/documents/handoff.js'
 import type { CallRecord } from '../call/documents/record.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { HANDOFF_POSTS_CLOSE_MS } from '../core/limits.js'
 import type { Config } from '../config/settings.js'
 import type { StatesOnDisk } from '../fleet/durable-store.js'
 import type { LeftCall } from '../fleet/earlier-run.js'
@@ -19,6 +18,9 @@ import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
 import type { IdleFolders } from './process-plan.js'
 import type { Metrics } from '../telemetry/metrics.js'
+
+/** How long a shutdown waits for pending handoff posts. */
+const HANDOFF_POSTS_CLOSE_MS = 3000
 
 /** What is kept after a call: its record, its handoff packet, its recording; and the posts of handoffs. */
 export interface CallArchive {

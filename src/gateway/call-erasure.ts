@@ -3,7 +3,6 @@ import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { ERASE_CARRIER_ASKS_MAX } from '../core/limits.js'
 import type { ErasureTarget, ErasureHere } from '../edge/options.js'
 import type { CallKeeper } from '../fleet/call-keeper.js'
 import type { CallStore } from '../fleet/call-store.js'
@@ -14,6 +13,9 @@ import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { isOfNumber } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts, ErasureTask, FoundCalls } from '../telemetry/archive/erasure.js'
 import type { CallRegistry } from '../workers/call-registry.js'
+
+/** Calls of a masked number about which one erasure asks the carrier. */
+const ERASE_CARRIER_ASKS_MAX = 200
 
 interface CallErasureOptions {
   /** Data folders of this process, and of those that are gone. */

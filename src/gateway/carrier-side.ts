@@ -2,7 +2,6 @@ import type { CallRecord, CarrierDetail } from '../call/documents/record.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { CARRIER_DETAIL_RESUME_MS } from '../core/limits.js'
 import type { Config } from '../config/settings.js'
 import { ApiPaths, isApiPath } from '../sautikit-api/api-paths.js'
 import { CallDetails } from '../sautikit-api/call-details.js'
@@ -17,6 +16,9 @@ import { keptFolder } from '../telemetry/archive/kept-files.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallArchive } from './call-archive.js'
+
+/** Calls of an earlier run that began this long ago, and whose detail record had not come, are asked for again. */
+const CARRIER_DETAIL_RESUME_MS = 3_600_000
 
 /** The carrier's REST API with this gateway's key. */
 export interface CarrierApi {

@@ -4,10 +4,14 @@ import { join } from 'node:path'
 import type { Clock } from '../core/clock.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { JOURNAL_FILES_MAX, JOURNAL_PENDING_BYTES_MAX } from '../core/limits.js'
 import { findFile } from '../telemetry/archive/stored-file.js'
 import type { StoredFile } from '../telemetry/archive/stored-file.js'
 import type { Log } from '../telemetry/log.js'
+
+/** Journals that are open at once. */
+const JOURNAL_FILES_MAX = 2000
+/** Bytes of one journal that may wait for the disk. */
+const JOURNAL_PENDING_BYTES_MAX = 256 * 1024
 
 /** How long no new journal is begun after a write failed. */
 const OFF_AFTER_FAILURE_MS = 60_000

@@ -2,8 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallRecord } from '../call/documents/record.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { LEFT_CALL_LOOKS_MAX, LEFT_CALL_LOOK_MS } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
+
+/**
+ * How often, and how many times, a node asks whether another has the record of a call that ended here with its process or
+ * its ownership. Longer together than the others take to find a node dead (SUSPECT_MS + PROBES_SILENT_MS).
+ */
+const LEFT_CALL_LOOK_MS = 5000
+export const LEFT_CALL_LOOKS_MAX = 12
 
 interface LeftCallsOptions {
   /** SIDs of calls of earlier runs; each is given to `settle` too. */

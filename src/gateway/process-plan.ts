@@ -3,12 +3,15 @@ import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { isWildcard } from '../config/exposure.js'
 import { internalTls, publicTls } from '../config/tls-files.js'
-import { CALLS_PER_WORKER_MAX, GATEWAY_PROCESSES_MAX, INTERNAL_PORT_DEFAULT } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, INTERNAL_PORT_DEFAULT } from '../core/limits.js'
 import { portFault, whyNotFree } from '../http/port-use.js'
 import type { PortUse } from '../http/port-use.js'
 import { NODE_PLACE, PROCESS_PLACE, SETTINGS, placed } from '../config/settings.js'
 import type { Config } from '../config/settings.js'
 import { NODE_NAME, NODE_NAME_CHARS_MAX } from '../fleet/node-name.js'
+
+/** Gateway processes of one `serve --processes`. */
+export const GATEWAY_PROCESSES_MAX = 64
 
 /** One of several gateway processes on one public port. Plain data. */
 export interface ProcessPlan {

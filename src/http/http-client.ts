@@ -1,10 +1,12 @@
 import { Agent, buildConnector, errors } from 'undici'
 import type { Dispatcher } from 'undici'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { HTTP_SOCKETS_MAX } from '../core/limits.js'
 import type { AddressPolicy } from './address-guard.js'
 import { guardedLookup, refusedAddress } from './address-guard.js'
 import { awakeTimeout } from './awake-timeout.js'
+
+/** Sockets that one HTTP client, as each worker has one, keeps open to one host. */
+const HTTP_SOCKETS_MAX = 64
 
 export interface HttpRequest {
   readonly url: URL

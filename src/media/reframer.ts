@@ -1,7 +1,10 @@
-import { CARRIER_BURST_MS, CHANNEL_DECISION_MS_MAX } from '../core/limits.js'
+import { CARRIER_BURST_MS } from '../core/limits.js'
 import { smallArray } from '../core/small-arrays.js'
 import { BYTES_PER_SAMPLE, frameSamples, type LegRateHz } from '../core/units.js'
 import { LITTLE_ENDIAN } from './pcm.js'
+
+/** Audio of a `both_tracks` stream that waits until its channels are known. docs/PROTOCOL.md. */
+const CHANNEL_DECISION_MS_MAX = 400
 
 /**
  * Cuts whatever the socket gave into frames of 20 ms. Packets may have any size: an odd byte, half a stereo pair or

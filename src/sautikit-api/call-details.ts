@@ -5,19 +5,22 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { CarrierDetail } from '../call/documents/record.js'
 import type { CallSid } from '../core/ids.js'
-import {
-  CARRIER_DETAIL_AFTER_MS,
-  CARRIER_DETAILS_AT_ONCE_MAX,
-  CARRIER_DETAILS_PENDING_MAX,
-  CARRIER_RECORDING_AFTER_MS,
-  CARRIER_RECORDING_BYTES_MAX,
-  CARRIER_RECORDING_TIMEOUT_MS,
-} from '../core/limits.js'
 import { discard, headerOf, HttpClient, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
 import { isFinal } from './client.js'
 import type { CarrierCall, SautikitClient } from './client.js'
 import { CarrierApiError } from './http.js'
+
+/** Calls whose detail record is waited for at once, and requests for them that are under way at once. */
+export const CARRIER_DETAILS_PENDING_MAX = 5000
+const CARRIER_DETAILS_AT_ONCE_MAX = 4
+/** When a call's detail record is asked for, after the call's end: the carrier writes it within seconds, or late. */
+const CARRIER_DETAIL_AFTER_MS: readonly number[] = [2000, 8000, 30_000, 120_000, 600_000]
+/** When the carrier's recording of a call is asked for, and the longest pause that the carrier may ask for. */
+const CARRIER_RECORDING_AFTER_MS: readonly number[] = [8000, 30_000, 90_000, 300_000]
+/** Largest recording that is kept: three hours of stereo at 8 kHz, 16 bit, are 345 MB. */
+const CARRIER_RECORDING_BYTES_MAX = 400 * 1024 * 1024
+const CARRIER_RECORDING_TIMEOUT_MS = 300_000
 
 /** Runs `work` after a time, unless it is cancelled first. */
 type Schedule = (ms: number, work: () => void) => () => void

@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
-import {
-  CARRIER_API_ATTEMPTS_MAX,
-  CARRIER_API_PAGES_MAX,
-  CARRIER_API_PAUSE_MS_MAX,
-  CARRIER_API_RESPONSE_BYTES_MAX,
-  CARRIER_API_TIMEOUT_MS,
-} from '../core/limits.js'
+import { CARRIER_API_PAGES_MAX } from '../core/limits.js'
 import { discard, headerOf, HttpClient, networkReason, readAtMost } from '../http/http-client.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
+
+/** One request to the carrier's REST API, how often an idempotent one is tried, and the longest pause between. */
+const CARRIER_API_TIMEOUT_MS = 5000
+const CARRIER_API_ATTEMPTS_MAX = 3
+const CARRIER_API_PAUSE_MS_MAX = 10_000
+/** Largest answer of the carrier's REST API that is read; a page of 100 calls has about 100 KiB. */
+const CARRIER_API_RESPONSE_BYTES_MAX = 1024 * 1024
 
 // --- reading the carrier's JSON: a field may be absent, null or spelled otherwise, and none of that throws
 // ---------------

@@ -1,12 +1,15 @@
 import { create } from 'xmlbuilder2'
 import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
-import {
-  STREAM_HOST_BYTES_MAX,
-  STREAM_METADATA_BYTES_MAX,
-  STREAM_PATH_BYTES_MAX,
-  VOICE_ACTIONS_MAX,
-} from '../core/limits.js'
+
+/** Actions in one document; the carrier refuses more. docs/PROTOCOL.md 3. */
+const VOICE_ACTIONS_MAX = 50
+/**
+ * Host, path with query, and first-frame metadata of a stream URL, in bytes: the lineage's buffers. docs/PROTOCOL.md 3.
+ */
+const STREAM_HOST_BYTES_MAX = 512
+const STREAM_PATH_BYTES_MAX = 4096
+const STREAM_METADATA_BYTES_MAX = 8192
 
 /**
  * Sautikit's voice actions as values. `voiceXml` writes them as the XML that the carrier forwards to its PBX

@@ -1,10 +1,13 @@
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { JSON_DEPTH_MAX, WEBHOOK_BODY_BYTES_MAX, WEBHOOK_FIELDS_MAX } from '../core/limits.js'
+import { JSON_DEPTH_MAX, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { carrierState, isTerminal } from './carrier-state.js'
 import type { CarrierState } from './carrier-state.js'
 import { maskNumbersIn, normaliseNumber } from './phone.js'
+
+/** Fields of one webhook, nested ones included; the carrier's have about 20. */
+const WEBHOOK_FIELDS_MAX = 256
 
 // --- JSON from outside: its depth is known before it is parsed
 // ---------------------------------------------------------------

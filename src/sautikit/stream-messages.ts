@@ -1,6 +1,6 @@
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { JSON_DEPTH_MAX, STREAM_HEADERS_MAX, TEXT_FRAME_BYTES_MAX, TEXT_FRAME_MESSAGES_MAX } from '../core/limits.js'
+import { JSON_DEPTH_MAX, STREAM_HEADERS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import {
   FROM,
   STREAM_SID,
@@ -15,6 +15,9 @@ import {
 } from './call-fields.js'
 import type { JsonObject } from './call-fields.js'
 import { normaliseNumber } from './phone.js'
+
+/** Messages that are read from one text frame; the rest of it is counted as one unreadable message. */
+export const TEXT_FRAME_MESSAGES_MAX = 64
 
 /** The subprotocols whose audio we speak; the first is Sautikit's. */
 const SUBPROTOCOLS = ['audio.drachtio.org', 'audio.jambonz.org'] as const

@@ -1,10 +1,18 @@
-import { MICROPHONE_HELD_MS_MAX, MICROPHONE_LEAD_MS, SOFTPHONE_TEXTS_MAX } from '../core/limits.js'
 import { BYTES_PER_SAMPLE, msToSamples } from '../core/units.js'
 import type { CallerEnd, CallerEvents } from './caller.js'
 import { CallerLeg, UtterancePlayer } from './caller-leg.js'
 import type { SharedTicker, Utterance } from './caller-leg.js'
 import type { CallerSpeech } from './caller-speech.js'
 import { dtmfTones } from './line.js'
+
+/** Typed sentences that wait to be spoken. */
+const SOFTPHONE_TEXTS_MAX = 20
+/**
+ * Sound of the microphone, at the carrier's end: it is played once this much is there, and cut to it when there is
+ * more than the bound (a browser's clock that runs fast, or a tab that was held up).
+ */
+const MICROPHONE_LEAD_MS = 60
+const MICROPHONE_HELD_MS_MAX = 400
 
 /** A softphone's rate, without a phone line between. */
 const RATE_HZ = 16_000

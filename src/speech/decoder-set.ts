@@ -1,8 +1,11 @@
 import createSoundSwallower, { type Decoder as NativeDecoder } from 'soundswallower'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { SPEECH_GRAMMAR_CHARS_MAX, SPEECH_WAITING_MAX } from '../core/limits.js'
+import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { MODEL_BASE } from './dictionary.js'
 import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from './speech-protocol.js'
+
+/** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */
+const SPEECH_WAITING_MAX = 16
 
 /**
  * Word insertion penalty. Of 20 strings of 4-6 digits (flite voices, 8 kHz mu-law) 19 were right with it, 14 with the

@@ -1,12 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
-import {
-  SPEECH_REOPENS_MAX,
-  SPEECH_SAYINGS_MAX,
-  SPEECH_TEXT_CHARS_MAX,
-  SPEECH_UTTERANCES_PER_CALL_MAX,
-  SPEECH_UTTERANCE_SAMPLES_MAX,
-} from '../core/limits.js'
+import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
 import type {
   DictionaryEntry,
@@ -16,6 +10,11 @@ import type {
   SpeechReply,
   SpeechRequest,
 } from './speech-protocol.js'
+
+/** Characters of one text that is spoken. */
+const SPEECH_TEXT_CHARS_MAX = 4000
+/** New sessions that one call is given after its speech workers died. */
+const SPEECH_REOPENS_MAX = 3
 
 /** One sentence of speech. */
 export interface SpeechChunk {

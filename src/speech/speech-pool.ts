@@ -3,14 +3,17 @@ import { fileURLToPath } from 'node:url'
 import { Piscina } from 'piscina'
 import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
-import {
-  SPEECH_DECODERS_DEFAULT,
-  SPEECH_IDLE_MS,
-  SPEECH_PROMPT_CACHE_BYTES,
-  SPEECH_SESSIONS_PER_THREAD,
-  SPEECH_THREADS_MAX,
-} from '../core/limits.js'
 import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
+
+/** Speech workers of one process, and the decoders of each (28 MB and 190 ms each). */
+const SPEECH_THREADS_MAX = 4
+const SPEECH_DECODERS_DEFAULT = 4
+/** How long speech workers that started for a call stay without one: a start takes a second of processor time. */
+const SPEECH_IDLE_MS = 10 * 60_000
+/** Sessions of one speech worker; most of them are silent at any moment. */
+const SPEECH_SESSIONS_PER_THREAD = 500
+/** Speech of fixed prompts that each worker keeps: about eight minutes at 16 kHz. */
+const SPEECH_PROMPT_CACHE_BYTES = 16 * 1024 * 1024
 
 interface SpeechPoolOptions {
   /** Speech workers, 1 to 4; 1 when not given. One thread recognises about 30 callers who speak at once. */

@@ -1,8 +1,10 @@
 import { LRUCache } from 'lru-cache'
 import { GatewayError, messageOf } from '../core/errors.js'
-import { SPEECH_PREPARE_MAX } from '../core/limits.js'
 import type { Flite, Speech } from './flite.js'
 import { sentencesOf, spokenForm } from './spoken-text.js'
+
+/** Sentences of one worker that wait to be made ahead of time; the oldest go. */
+const SPEECH_PREPARE_MAX = 64
 
 /** Below this a sample counts as silence: −50 dBFS; the voices' own pauses are digital silence or near it. */
 const SILENCE_LEVEL = 100

@@ -1,6 +1,11 @@
-import { REJECTION_LINES_BURST, REJECTION_LINES_PER_S, REJECTION_REASONS_MAX } from '../core/limits.js'
 import { RateLimit } from '../core/rate-limit.js'
 import type { Log, LogFields } from './log.js'
+
+/** Log lines about refused requests, of webhooks or between nodes, for each reason. */
+export const REJECTION_LINES_BURST = 5
+export const REJECTION_LINES_PER_S = 0.1
+/** Reasons of one such log; there are about twenty. */
+const REJECTION_REASONS_MAX = 64
 
 /**
  * Warnings that strangers or a fault can cause any number of: a flood writes a few lines for each reason, with the

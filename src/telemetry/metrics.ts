@@ -3,7 +3,6 @@ import { collectDefaultMetrics, Gauge } from 'prom-client'
 import { CALL_REFUSALS } from '../call/documents/record.js'
 import type { CallRecord } from '../call/documents/record.js'
 import type { Clock } from '../core/clock.js'
-import { LABEL_SETS_MAX, METRICS_FLUSH_MS, SCRAPE_REUSE_MS, SCRAPE_SLICE_MS } from '../core/limits.js'
 import { CgroupWatch } from './cgroup.js'
 import type { FrameHistogram } from './frame-histogram.js'
 import {
@@ -23,6 +22,15 @@ import type {
   OpenMetricsRegistry,
   Slowest,
 } from './metric-families.js'
+
+/** Label sets of one metric; more are counted as `other`. Agents times backends of a large installation. */
+const LABEL_SETS_MAX = 500
+/** How often counts of the hot path are copied into the metrics registry. */
+const METRICS_FLUSH_MS = 1000
+/** A page of metrics is rendered at most this often; requests in between get the last one. */
+const SCRAPE_REUSE_MS = 250
+/** How long a scrape may hold up the main thread in one piece. */
+const SCRAPE_SLICE_MS = 1
 
 /** Values that labels of this gateway's metrics may have, and the bounds of its histograms. */
 

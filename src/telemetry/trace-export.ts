@@ -8,15 +8,19 @@ import type { Resource } from '@opentelemetry/resources'
 import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace-base'
 import { ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions'
 import type { CallRecord, TimelineMark } from '../call/documents/record.js'
-import {
-  SPAN_EXPORT_EVERY_MS,
-  SPAN_EXPORT_TIMEOUT_MS,
-  SPANS_LAST_MS,
-  SPANS_PER_CALL_MAX,
-  SPANS_PER_EXPORT,
-  SPANS_QUEUED_MAX,
-} from '../core/limits.js'
 import type { Log } from './log.js'
+
+/** Spans of one call: they are made at its end, between two ticks. */
+const SPANS_PER_CALL_MAX = 256
+/** Spans that wait for the trace collector; more are dropped and counted. */
+export const SPANS_QUEUED_MAX = 8192
+/** Spans of one request: serialising them must not hold up a tick. */
+const SPANS_PER_EXPORT = 64
+const SPAN_EXPORT_EVERY_MS = 500
+/** A trace collector that does not answer within this has failed. */
+const SPAN_EXPORT_TIMEOUT_MS = 5000
+/** How long a stopping process waits for the export of its last spans. */
+const SPANS_LAST_MS = 2000
 
 /** The call itself, set-up, greeting, backend and escalation. */
 const OTHER_SPANS = 5

@@ -1,7 +1,9 @@
 import { forgetOldest } from '../core/forget-oldest.js'
-import { AFTER_STREAM_CALLS_MAX } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
+
+/** Calls that are observed at once, to learn what the carrier does after a stream. */
+const AFTER_STREAM_CALLS_MAX = 1000
 
 /** A carrier that continues the call asks within this time after the stream: the watchdog's time, and one webhook. */
 export const ASKS_WITHIN_MS = CONTINUATION_MS + 500

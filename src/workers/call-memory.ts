@@ -1,5 +1,10 @@
-import { CALL_SLAB_CALLS } from '../core/limits.js'
 import { SHARED_CALL_BYTES, SHARED_CALL_HEAD_BYTES } from './shared-call.js'
+
+/**
+ * Calls whose shared memory is one piece: 40 MB of addresses. glibc gives pieces of 32 MB and more as fresh pages
+ * whatever was freed before (mallopt(3), M_MMAP_THRESHOLD).
+ */
+export const CALL_SLAB_CALLS = 128
 
 /** The place of one call's shared memory. */
 export interface CallMemory {

@@ -19,7 +19,6 @@ import type {
 } from '../call/documents/record.js'
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
-import { BACKEND_SESSIONS_KEPT } from '../core/limits.js'
 import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import { parseCallSid } from '../core/ids.js'
@@ -32,6 +31,9 @@ import type { FromCall } from './call-messages.js'
 import { CallTimeline } from './call-timeline.js'
 import type { MainThreadContext } from './main-thread-context.js'
 import type { NewCall, PlacedCall, RefusedCall } from './live-call.js'
+
+/** Sessions of backends that a call's record names. */
+const BACKEND_SESSIONS_KEPT = 32
 
 /** Labels of what a call's agent and its current backend did. */
 interface AgentLabels {

@@ -1,9 +1,11 @@
-import { RECORDING_BATCH_MS } from '../core/limits.js'
 import { msToSamples, type LegRateHz } from '../core/units.js'
 import { ChannelLayout, Reframer } from '../media/reframer.js'
 import { StereoTimeline } from '../media/stereo-timeline.js'
 import type { StreamTrack } from '../sautikit/actions.js'
 import type { RecordingSink } from '../telemetry/archive/archive.js'
+
+/** Audio of one recording in one write: 64 KB at 16 kHz. */
+const RECORDING_BATCH_MS = 1000
 
 interface CallRecorderOptions {
   readonly rateHz: LegRateHz

@@ -13,15 +13,7 @@ import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { RateLimit } from '../core/rate-limit.js'
-import {
-  CALLS_PER_WORKER_MAX,
-  ENDED_CALLS_KEPT,
-  KNOWN_CALLS_KEPT,
-  PLAYOUT_TICK_PHASE_MS,
-  RESUMES_MAX,
-  TICK_MS,
-  TICK_WITHOUT_STREAM_MS,
-} from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, RESUMES_MAX, TICK_MS } from '../core/limits.js'
 import type { AfterStream } from '../escalation/escalation.js'
 import { partyKey } from '../sautikit/phone.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
@@ -58,6 +50,16 @@ import { MediaPool } from './media-pool.js'
 import { endReasonSchema } from '../call/documents/record.js'
 import { Ticker } from './ticker.js'
 import { NO_CALL } from './worker-memory.js'
+
+/** Period of the main thread's tick while no call has a stream: it only watches deadlines of seconds then. */
+const TICK_WITHOUT_STREAM_MS = 50
+/**
+ * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and
+ * wait for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
+ */
+export const PLAYOUT_TICK_PHASE_MS = 2.5
+/** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
+const KNOWN_CALLS_KEPT = 50_000
 
 export interface CallRegistryOptions extends MainThreadServices {
   readonly agents: ReadonlyMap<string, HostedAgent>

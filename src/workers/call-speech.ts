@@ -1,11 +1,13 @@
 import type { PlayoutLedger } from '../call/playout-ledger.js'
-import { SPEECH_WAITING_SAMPLES_MAX } from '../core/limits.js'
 import type { LegRateHz, SampleRateHz } from '../core/units.js'
 import { Views } from '../core/views.js'
 import type { ResamplerBank, StreamResampler } from '../media/resample/resampler.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { PlayoutFeed, RESAMPLER_FLUSH_MS } from './playout-feed.js'
 import type { SharedCall } from './shared-call.js'
+
+/** Samples of one call's speech that may wait for another item to end: 20 s at 24 kHz. */
+export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
 
 /** Where speech comes from: the backend, or the gateway itself (fillers, prompts, apologies). */
 type SpeechSource = 'backend' | 'gateway'

@@ -1,8 +1,15 @@
-import { MARKS_PASSED_MS, MARKS_PER_MESSAGE_MAX, STOPS_KEPT_PER_KIND, TIMELINE_MARKS_MAX } from '../core/limits.js'
 import { FRAME_MS } from '../core/units.js'
 import type { StopRecord, TimelineMark } from '../call/documents/record.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
+
+/** Marks of a call's timeline that are kept. */
+const TIMELINE_MARKS_MAX = 2000
+/** Marks of a call that wait for one message to the main thread, and how often that is sent at most. */
+const MARKS_PER_MESSAGE_MAX = 64
+const MARKS_PASSED_MS = 250
+/** Decisions that a record keeps of each kind, the newest. */
+const STOPS_KEPT_PER_KIND = 50
 
 /** The kind of stop for each mark that says why the agent fell silent or a request was not met. */
 const STOP_KINDS: Readonly<Record<string, StopRecord['kind']>> = {

@@ -13,7 +13,6 @@ import { composeBackend } from '../backends/compose.js'
 import type { CompositionOptions } from '../backends/compose.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import { messageOf } from '../core/errors.js'
-import { WORKER_BEAT_MS } from '../core/limits.js'
 import { ResamplerBank } from '../media/resample/resampler.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
@@ -28,6 +27,9 @@ import { TickLoop } from './tick-loop.js'
 import { Word, wordsOf } from './shared-call.js'
 import { NO_CALL, RunningCode, WorkerPulse, claimWorkerMemory } from './worker-memory.js'
 import type { WorkerData } from './worker-memory.js'
+
+/** Interval at which a worker writes its heartbeat. */
+const WORKER_BEAT_MS = 100
 
 /**
  * A media worker: the entry that piscina loads. One task is one call, from the webhook to the end. All calls of

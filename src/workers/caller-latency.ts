@@ -1,5 +1,8 @@
-import { EAR_ONSETS_KEPT, EAR_WAIT_MS } from '../core/limits.js'
 import type { PlayedTimes, TurnRecord } from '../call/documents/record.js'
+
+/** Onsets of sound on the outbound track that can be matched with a turn, and how long a turn waits for one. */
+const EAR_ONSETS_KEPT = 16
+export const EAR_WAIT_MS = 2000
 
 /** A turn, named by its `callerStoppedMs`, and when the caller heard it. JSON of the call log. */
 interface HeardTurn {

@@ -2,9 +2,14 @@ import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { EffectAnswer, ToolOutcome } from '../agents/tool.js'
 import { canonicalJson } from '../core/json.js'
-import { EFFECT_CHARS_KEPT, EFFECT_KEYS_KEPT, EFFECT_RESULT_BYTES_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+
+/** Largest result, as JSON, that is kept with the key of an effect. */
+export const EFFECT_RESULT_BYTES_MAX = 4096
+/** Keys of effects that one process remembers, and the characters of their results together. */
+const EFFECT_KEYS_KEPT = 10_000
+const EFFECT_CHARS_KEPT = 16 * 1024 * 1024
 
 /**
  * What a node asks of its fleet before it does anything outside: whether it still has the call, and whether an effect

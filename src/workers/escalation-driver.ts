@@ -5,7 +5,6 @@ import type { EscalationPacket, Handoff } from '../call/documents/handoff.js'
 import type { CallbackAsk, EscalationHistory } from '../call/documents/record.js'
 import { assertNever } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
-import { ESCALATION_ATTEMPTS_MAX } from '../core/limits.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import { Escalation } from '../escalation/escalation.js'
 import type {
@@ -22,6 +21,9 @@ import type { KeptEscalation } from '../call/documents/kept-call.js'
 import type { CarrierControl, MainThreadContext } from './main-thread-context.js'
 import { roomOf } from './live-call.js'
 import type { LiveCall } from './live-call.js'
+
+/** Attempts to reach a human that one call's record keeps. */
+const ESCALATION_ATTEMPTS_MAX = 50
 
 /** Services of the main thread that an escalation uses. */
 type Services = Pick<

@@ -1,9 +1,13 @@
 import { createHmac } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Handoff } from '../call/documents/handoff.js'
-import { HANDOFF_POSTS_PENDING_MAX, HANDOFF_POST_ATTEMPTS_MAX, HANDOFF_POST_TIMEOUT_MS } from '../core/limits.js'
 import { HttpClient, discard, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
+
+/** Handoff posts that are pending at once, attempts of each, and the timeout of one attempt. */
+const HANDOFF_POSTS_PENDING_MAX = 1000
+const HANDOFF_POST_ATTEMPTS_MAX = 6
+const HANDOFF_POST_TIMEOUT_MS = 5000
 
 /** Version of the body; `schema/handoff.schema.json` describes the handoff in it. */
 const HANDOFF_POST_VERSION = 1

@@ -1,4 +1,6 @@
-import { LOAD_ADMIT_SAMPLES, LOAD_REFUSE_SAMPLES } from '../core/limits.js'
+/** Samples in a row beyond a bound after which calls are refused, and within it after which they are taken again. */
+export const LOAD_REFUSE_SAMPLES = 5
+export const LOAD_ADMIT_SAMPLES = 5
 
 /** Why a process takes no more calls although it has free slots. */
 export const OVERLOADS = ['tick-slack', 'memory', 'cpu-throttling'] as const

@@ -1,10 +1,14 @@
 import type { Clock } from '../core/clock.js'
-import { LOAD_SAMPLE_MS, TICK_LATE_MS } from '../core/limits.js'
 import { CgroupWatch } from '../telemetry/cgroup.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { Log } from '../telemetry/log.js'
 import { LoadGate } from './load-gate.js'
 import type { LoadSample, Overload } from './load-gate.js'
+
+/** How often a process measures its load, to refuse calls while it has too much. */
+const LOAD_SAMPLE_MS = 1000
+/** A tick that begins this late counts as late: two frames, of a lead that is 100 ms or more. */
+const TICK_LATE_MS = 40
 
 /** How late the ticks of one thread began, and how long each took. */
 export interface TickHistograms {

@@ -16,14 +16,7 @@ import type { BackendShare } from '../backends/split.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import {
-  REHOMES_MAX,
-  RESUMES_MAX,
-  SOCKET_WAIT_MS,
-  STREAM_OFFERS_MAX,
-  STREAM_QUIET_MS,
-  SUSPICIONS_MAX,
-} from '../core/limits.js'
+import { RESUMES_MAX, SOCKET_WAIT_MS, STREAM_OFFERS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
@@ -47,6 +40,16 @@ import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
+
+/** How often a call may be re-homed, whichever call ended the worker before. docs/ARCHITECTURE.md. */
+const REHOMES_MAX = 5
+/**
+ * How often a call is tried again after it was suspected of its worker's death or failed by its own fault.
+ * docs/ARCHITECTURE.md.
+ */
+const SUSPICIONS_MAX = 1
+/** A carrier sends a frame every 20 ms, silence too: a socket without any for this long has lost its other end. */
+const STREAM_QUIET_MS = 300
 
 /** A call whose stream was lost, while the carrier may ask how it goes on. */
 interface Cut {

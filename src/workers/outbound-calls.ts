@@ -5,7 +5,6 @@ import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { OUTBOUND_CALLS_WAITING_MAX, OUTBOUND_GRACE_MS } from '../core/limits.js'
 import { isTerminal } from '../sautikit/carrier-state.js'
 import { digitsOf } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
@@ -13,6 +12,11 @@ import type { EffectGate } from './effects.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import type { PlacedCall } from './live-call.js'
 import { outboundRecord, unreachedRecord } from './call-record.js'
+
+/** Calls that ring at once. */
+const OUTBOUND_CALLS_WAITING_MAX = 200
+/** A call without a message from the carrier is hung up this long after its ringing time. */
+const OUTBOUND_GRACE_MS = 5000
 
 /** A call to place. */
 export interface OutboundOrder {

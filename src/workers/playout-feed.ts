@@ -1,8 +1,11 @@
-import { FADE_MS, PLAYOUT_BACKLOG_MS_MAX } from '../core/limits.js'
+import { FADE_MS } from '../core/limits.js'
 import { msToSamples, samplesToMs } from '../core/units.js'
 import type { LegRateHz } from '../core/units.js'
 import { RECALLED_SAMPLES, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
+
+/** Agent audio kept for one call ahead of playout, ring and overflow together; more is dropped and counted. */
+export const PLAYOUT_BACKLOG_MS_MAX = 180_000
 
 /** Samples that are worth moving from the backlog at once: a quarter of a second at 16 kHz. */
 const REFILL_SAMPLES = 4096

@@ -1,7 +1,15 @@
 import { assertNever } from '../core/assert.js'
-import { WORKER_GROWTH_SILENT_MS, WORKER_SILENT_MS, WORKER_WATCH_MS } from '../core/limits.js'
+import { WORKER_WATCH_MS } from '../core/limits.js'
 import { NO_CALL } from './worker-memory.js'
 import type { WorkerPulse } from './worker-memory.js'
+
+/** A worker without a heartbeat for this long is ended and replaced: speech in the ring lasts 2 s (16 kHz). */
+export const WORKER_SILENT_MS = 2000
+/**
+ * The same when the process has grown by a worker's memory bound since the heartbeat: a loop fills a gigabyte in half
+ * a second.
+ */
+export const WORKER_GROWTH_SILENT_MS = 500
 
 /** One worker as the watchdog sees it. A worker whose beat time is 0 has not started yet and is not watched. */
 interface WatchedWorker {

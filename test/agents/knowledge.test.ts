@@ -2,8 +2,12 @@ import fc from 'fast-check'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { KnowledgeIndex, parseKnowledge } from '../../src/agents/knowledge.js'
-import { KNOWLEDGE_PASSAGE_CHARS_MAX, KNOWLEDGE_RESULTS_MAX } from '../../src/core/limits.js'
+import {
+  KNOWLEDGE_PASSAGE_CHARS_MAX,
+  KNOWLEDGE_RESULTS_MAX,
+  KnowledgeIndex,
+  parseKnowledge,
+} from '../../src/agents/knowledge.js'
 import { contextOf, openLine } from './support-line.js'
 import { packageRoot } from '../../src/config/package-root.js'
 

@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { CALL_OUTPUTS_QUEUED_MAX, TRANSCRIPT_ENTRIES_MAX } from '../../src/core/limits.js'
+import { TRANSCRIPT_ENTRIES_MAX } from '../../src/core/limits.js'
 import { callStep, play } from './random-call.js'
 import { DEFAULT_CALL_OPTIONS } from '../../src/call/call-options.js'
 import { escalation, options, Rig } from './rig.js'
 
 const { bargeIn } = DEFAULT_CALL_OPTIONS
-import { CallSession } from '../../src/call/call-session.js'
+import { CALL_OUTPUTS_QUEUED_MAX, CallSession } from '../../src/call/call-session.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 
 t.test(

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../../src/call/claim-phrases.js'
 import type { ClaimLanguage } from '../../src/call/claim-words/language.js'
-import { TRANSCRIPT_TEXT_CHARS_MAX } from '../../src/core/limits.js'
+import { TRANSCRIPT_TEXT_CHARS_MAX } from '../../src/call/transcript.js'
 
 const en = CLAIM_LANGUAGES['en'] as ClaimLanguage
 const sw = CLAIM_LANGUAGES['sw'] as ClaimLanguage

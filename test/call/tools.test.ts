@@ -1,6 +1,6 @@
 import t from 'tap'
 import { GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
-import { TOOLS_RUNNING_MAX } from '../../src/core/limits.js'
+import { TOOLS_RUNNING_MAX } from '../../src/call/tool-ledger.js'
 import { escalation, Rig } from './rig.js'
 
 t.test('a tool runs once, and its result reaches the model once', async (t) => {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { REJECTION_LINES_BURST, REJECTION_LINES_PER_S } from '../../src/core/limits.js'
+import { REJECTION_LINES_BURST, REJECTION_LINES_PER_S } from '../../src/telemetry/limited-log.js'
 import { SECRET, get, newSid, post, ringing, startGateway } from './gateway.js'
 import type { Gateway } from './gateway.js'
 

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { OPS_STREAM_STALLED_MS } from '../../src/core/limits.js'
-import { UnsentReplies } from '../../src/edge/reply-writer.js'
+import { OPS_STREAM_STALLED_MS, UnsentReplies } from '../../src/edge/reply-writer.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 

@@ -8,9 +8,9 @@ import {
   NODES_MAX,
   NODE_FORGET_MS,
   OVER_TTL_MS,
-  STORED_CALL_BYTES_MAX,
   STORED_STREAMS_MAX,
 } from '../../src/core/limits.js'
+import { STORED_CALL_BYTES_MAX } from '../../src/fleet/call-keeper.js'
 import type { CallStore, FleetView, OwnedKey, StoredCall } from '../../src/fleet/call-store.js'
 import { MemoryStore } from '../../src/fleet/memory-store.js'
 import { hasRedis } from '../support/redis.js'

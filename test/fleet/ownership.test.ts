@@ -1,7 +1,7 @@
 import t from 'tap'
-import { CONFIRMS_AT_ONCE_MAX, DOUBT_MS, HEARTBEAT_MS, STORE_DEADLINE_MS } from '../../src/core/limits.js'
+import { CONFIRMS_AT_ONCE_MAX, HEARTBEAT_MS, STORE_DEADLINE_MS } from '../../src/core/limits.js'
 import type { OwnerToken, StoredNode } from '../../src/fleet/call-store.js'
-import { Ownership } from '../../src/fleet/ownership.js'
+import { DOUBT_MS, Ownership } from '../../src/fleet/ownership.js'
 import type { OwnershipInput, OwnershipOutput } from '../../src/fleet/ownership.js'
 
 const WALL_MS = 1_800_000_000_000

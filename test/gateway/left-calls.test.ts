@@ -1,10 +1,9 @@
 import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
-import { LEFT_CALL_LOOKS_MAX } from '../../src/core/limits.js'
 import { recordAt } from '../../src/edge/ops-fleet.js'
 import type { FleetNode } from '../../src/fleet/fleet-node.js'
-import { LeftCalls } from '../../src/gateway/left-calls.js'
+import { LEFT_CALL_LOOKS_MAX, LeftCalls } from '../../src/gateway/left-calls.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { endedCall } from '../support/record.js'
 

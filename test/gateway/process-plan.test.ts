@@ -1,10 +1,17 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { idleFolders, portsOf, processCount, processPlans, sparePlan } from '../../src/gateway/process-plan.js'
+import {
+  GATEWAY_PROCESSES_MAX,
+  idleFolders,
+  portsOf,
+  processCount,
+  processPlans,
+  sparePlan,
+} from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { GatewayError } from '../../src/core/errors.js'
-import { GATEWAY_PROCESSES_MAX, INTERNAL_PORT_DEFAULT } from '../../src/core/limits.js'
+import { INTERNAL_PORT_DEFAULT } from '../../src/core/limits.js'
 
 /** The one line that stops the start. */
 function complaint(work: () => unknown): string {

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { JITTER_FRAMES_MAX, JITTER_SLOTS } from '../../src/core/limits.js'
-import { JitterBuffer } from '../../src/media/jitter/jitter-buffer.js'
+import { JITTER_SLOTS } from '../../src/core/limits.js'
+import { JITTER_FRAMES_MAX, JitterBuffer } from '../../src/media/jitter/jitter-buffer.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 import { toneLevelDb } from '../support/tones.js'
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { TEXT_FRAME_BYTES_MAX, TEXT_FRAME_MESSAGES_MAX } from '../../src/core/limits.js'
-import { KILL_AUDIO, parseStreamText } from '../../src/sautikit/stream-messages.js'
+import { TEXT_FRAME_BYTES_MAX } from '../../src/core/limits.js'
+import { KILL_AUDIO, TEXT_FRAME_MESSAGES_MAX, parseStreamText } from '../../src/sautikit/stream-messages.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 
 const SID = 'HD_0a8d5911d055'

@@ -2,12 +2,9 @@ import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
-import {
-  BODIES_PENDING_MAX,
-  BODIES_PER_ADDRESS_MAX,
-  FAILED_REQUESTS_BURST,
-  WEBHOOK_BODY_BYTES_MAX,
-} from '../../src/core/limits.js'
+import { WEBHOOK_BODY_BYTES_MAX } from '../../src/core/limits.js'
+import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX } from '../../src/edge/http-exchange.js'
+import { FAILED_REQUESTS_BURST } from '../../src/edge/webhook-guard.js'
 import { signBody } from '../support/sign-body.js'
 import {
   SECRET,

@@ -1,7 +1,8 @@
 import { request } from 'node:http'
 import t from 'tap'
 import type { Test } from 'tap'
-import { OPS_SLOWED_MAX, OPS_SLOWED_MS, OPS_WRONG_TOKENS_BURST } from '../../src/core/limits.js'
+import { OPS_SLOWED_MAX, OPS_SLOWED_MS } from '../../src/edge/ops-app.js'
+import { OPS_WRONG_TOKENS_BURST } from '../../src/edge/ops-guard.js'
 import { get, post, ring, startGateway } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 

@@ -1,7 +1,6 @@
 import t from 'tap'
 import { CallerPath } from '../../src/media/caller-path.js'
-import { EAR_WAIT_MS } from '../../src/core/limits.js'
-import { CallerLatency } from '../../src/workers/caller-latency.js'
+import { CallerLatency, EAR_WAIT_MS } from '../../src/workers/caller-latency.js'
 import { loadVads } from '../support/media-modules.js'
 
 const turn = { callerStoppedMs: 4000, firstSoundMs: 300, answerMs: 900 }

@@ -3,8 +3,12 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parseCallSid } from '../../src/core/ids.js'
 import type { CallSid } from '../../src/core/ids.js'
-import { OPEN_RECORDS_PENDING_MAX, OPEN_RECORD_EVERY_MS } from '../../src/core/limits.js'
-import { Archive, OpenRecords } from '../../src/telemetry/archive/archive.js'
+import {
+  Archive,
+  OPEN_RECORDS_PENDING_MAX,
+  OPEN_RECORD_EVERY_MS,
+  OpenRecords,
+} from '../../src/telemetry/archive/archive.js'
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'

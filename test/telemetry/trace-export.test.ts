@@ -1,8 +1,7 @@
 import t from 'tap'
 import type { CallRecord } from '../../src/call/documents/record.js'
-import { SPANS_QUEUED_MAX } from '../../src/core/limits.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { TraceExport } from '../../src/telemetry/trace-export.js'
+import { SPANS_QUEUED_MAX, TraceExport } from '../../src/telemetry/trace-export.js'
 import { startCollector } from '../support/collector.js'
 import { endedCall } from '../support/record.js'
 

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { CALL_SLAB_CALLS } from '../../src/core/limits.js'
-import { CallMemoryPool } from '../../src/workers/call-memory.js'
+import { CALL_SLAB_CALLS, CallMemoryPool } from '../../src/workers/call-memory.js'
 import { SharedCall } from '../../src/workers/shared-call.js'
 
 t.test('calls that live at once do not touch each other, nor the ones after them', (t) => {

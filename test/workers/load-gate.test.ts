@@ -1,8 +1,7 @@
 import t from 'tap'
-import { LOAD_ADMIT_SAMPLES, LOAD_REFUSE_SAMPLES } from '../../src/core/limits.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { LoadGate } from '../../src/workers/load-gate.js'
+import { LOAD_ADMIT_SAMPLES, LOAD_REFUSE_SAMPLES, LoadGate } from '../../src/workers/load-gate.js'
 import type { LoadSample } from '../../src/workers/load-gate.js'
 import { LoadWatch } from '../../src/workers/load-watch.js'
 

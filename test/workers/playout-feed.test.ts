@@ -1,10 +1,9 @@
 import t from 'tap'
 import { FRAME_MS } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
-import { PLAYOUT_BACKLOG_MS_MAX } from '../../src/core/limits.js'
 import { KILL_AUDIO } from '../../src/sautikit/stream-messages.js'
 import { PlayoutClock } from '../../src/workers/playout-clock.js'
-import { PlayoutFeed } from '../../src/workers/playout-feed.js'
+import { PLAYOUT_BACKLOG_MS_MAX, PlayoutFeed } from '../../src/workers/playout-feed.js'
 import {
   OUTBOUND_RING_SAMPLES,
   RECALLED_SAMPLES,

@@ -1,6 +1,11 @@
 import t from 'tap'
-import { WORKER_GROWTH_SILENT_MS, WORKER_SILENT_MS, WORKER_WATCH_MS } from '../../src/core/limits.js'
-import { WorkerWatchdog, partsOf } from '../../src/workers/worker-watchdog.js'
+import { WORKER_WATCH_MS } from '../../src/core/limits.js'
+import {
+  WORKER_GROWTH_SILENT_MS,
+  WORKER_SILENT_MS,
+  WorkerWatchdog,
+  partsOf,
+} from '../../src/workers/worker-watchdog.js'
 import type { WorkerVerdict } from '../../src/workers/worker-watchdog.js'
 
 const MIB = 1024 * 1024

@@ -3,7 +3,7 @@ import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import type { CallerExpectation } from '../../call/backend-events.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
-import { ANSWER_UNHEARD_MS, BACKEND_PRE_ROLL_MS_MAX, DIALOGUES_KEPT_MAX } from '../../core/limits.js'
+import { ANSWER_UNHEARD_MS, BACKEND_PRE_ROLL_MS_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type {
   Backend,
@@ -44,6 +44,9 @@ import {
   type Recognised,
 } from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
+
+/** Checked `offline:` blocks that a worker keeps: one for each agent. */
+const DIALOGUES_KEPT_MAX = 64
 
 interface EmbeddedBackendOptions {
   /** The call's speech session. The call owns and closes it. */

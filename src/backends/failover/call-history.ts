@@ -6,8 +6,6 @@ import {
   BACKEND_TRANSCRIPT_CHARS_MAX,
   BACKEND_WAITING_TEXTS_MAX,
   INPUT_REPLAY_MARGIN_MS,
-  INPUT_REPLAY_MS,
-  OPEN_INPUTS_MAX,
   TRANSCRIPT_ENTRIES_MAX,
 } from '../../core/limits.js'
 import { frameSamples, msToSamples, samplesToMs } from '../../core/units.js'
@@ -17,6 +15,11 @@ import { lateToolText, openingText, recapText } from '../prompts.js'
 import type { BackendTimers } from '../timers.js'
 import { CallerAudio } from './caller-audio.js'
 import type { CandidateSession } from './candidates.js'
+
+/** The most unanswered caller audio that is kept for another backend. */
+const INPUT_REPLAY_MS = 10_000
+/** Utterances, DTMF digits and texts of one call that wait for their answer. */
+const OPEN_INPUTS_MAX = 64
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 

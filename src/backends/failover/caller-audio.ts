@@ -1,5 +1,11 @@
-import { INPUT_REPLAY_CHUNK_MS, INPUT_REPLAY_SLAB_CHUNKS, INPUT_REPLAY_SPARE_CHUNKS_MAX } from '../../core/limits.js'
 import { msToSamples } from '../../core/units.js'
+
+/** The size of the pieces in which caller audio is kept. */
+const INPUT_REPLAY_CHUNK_MS = 100
+/** Chunks that are made at once, because one with memory of its own takes some 350 B more. */
+const INPUT_REPLAY_SLAB_CHUNKS = 16
+/** Free chunks that one worker keeps for its calls: 0.8 MB at 16 kHz. */
+const INPUT_REPLAY_SPARE_CHUNKS_MAX = 256
 
 /** Free chunks of this thread, by their length in samples. */
 const spare = new Map<number, Int16Array[]>()

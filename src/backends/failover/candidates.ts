@@ -1,6 +1,6 @@
 import { GatewayError } from '../../core/errors.js'
 import { forgetOldest } from '../../core/forget-oldest.js'
-import { BACKEND_ITEMS_KEPT, FAILOVER_REST_MS } from '../../core/limits.js'
+import { BACKEND_ITEMS_KEPT } from '../../core/limits.js'
 import { frameSamples } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { ResamplerBank, StreamResampler } from '../../media/resample/resampler.js'
@@ -21,6 +21,9 @@ import { UNWATCHED, addCounters } from '../watch.js'
 import type { BackendWatch, SessionRole } from '../watch.js'
 import { Circuits } from './circuit-breaker.js'
 import type { CircuitBreaker, CircuitPass } from './circuit-breaker.js'
+
+/** A backend that failed within this call is not asked again within this, while there is another. */
+const FAILOVER_REST_MS = 60_000
 
 /** How long to wait for sessions to close: the call itself must end within a second. */
 const SESSION_CLOSE_MS = 900

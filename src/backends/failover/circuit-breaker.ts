@@ -1,14 +1,17 @@
-import {
-  CIRCUITS_MAX,
-  CIRCUIT_FAILURES_TO_OPEN,
-  CIRCUIT_FINAL_OPEN_MS,
-  CIRCUIT_OPEN_MS,
-  CIRCUIT_OPEN_MS_MAX,
-  CIRCUIT_PROBE_MS_MAX,
-  RATE_LIMIT_REST_MS_MAX,
-  RATE_LIMIT_SPARE_RATIO,
-} from '../../core/limits.js'
+import { CIRCUITS_MAX } from '../../core/limits.js'
 import type { BackendErrorCode, RateLimit } from '../backend.js'
+
+/** A circuit's own numbers: `src/backends/failover/circuit-breaker.ts`. */
+const CIRCUIT_FAILURES_TO_OPEN = 3
+const CIRCUIT_OPEN_MS = 5000
+const CIRCUIT_OPEN_MS_MAX = 120_000
+const CIRCUIT_FINAL_OPEN_MS = 300_000
+/** A probing call that reports nothing is replaced by the next call after this. */
+const CIRCUIT_PROBE_MS_MAX = 30_000
+/** A key with less than this share of a limit left takes no new session: its first answers would be refused. */
+const RATE_LIMIT_SPARE_RATIO = 0.01
+/** Longest time that a reported limit keeps new sessions away. */
+const RATE_LIMIT_REST_MS_MAX = 120_000
 
 /** Reconnects that may begin at once: one caller whose session broke does not wait. */
 const RECONNECTS_AT_ONCE = 2

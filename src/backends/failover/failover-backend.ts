@@ -1,22 +1,6 @@
 import { waitOf } from '../../call/backend-events.js'
 import { GatewayError } from '../../core/errors.js'
-import {
-  BACKEND_PRE_ROLL_MS,
-  FAILOVERS_MAX,
-  FAILOVER_CONNECT_MS,
-  FAILOVER_DEAF_MAX,
-  FAILOVER_HOLD_MS,
-  FAILOVER_RESPONSES_FAILED_MAX,
-  FAILOVER_STALL_MS,
-  INPUT_REPLAY_MARGIN_MS,
-  ROTATION_LAST_MS,
-  ROTATION_LEAD_MS,
-  ROTATION_POLL_MS,
-  ROTATION_QUIET_MS,
-  ROTATION_TRIES_MAX,
-  STANDBY_RETRY_MS,
-  STANDBY_TRIES_MAX,
-} from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS, INPUT_REPLAY_MARGIN_MS } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type {
@@ -42,6 +26,35 @@ import type { CandidateListener, CandidateOptions, CandidateSession, FailoverSna
 import { DeafWatch } from './deaf-watch.js'
 import { StallWatch } from './stall-watch.js'
 import type { StallState } from './stall-watch.js'
+
+/** Replacements of one call's backend that are made for a fault; rotations do not count. */
+const FAILOVERS_MAX = 8
+/** A backend that has not got ready after this is given up while there is another. */
+const FAILOVER_CONNECT_MS = 3000
+/** A backend that does not answer for this long is replaced. Half of the session's own limit. */
+const FAILOVER_STALL_MS = 6000
+/** Sessions of a call that are replaced because they do not hear the caller: after these the line may be at fault. */
+const FAILOVER_DEAF_MAX = 2
+/** How long a caller waits in silence while a backend is being replaced. */
+const FAILOVER_HOLD_MS = 1500
+/** Answers that may fail one after another before another backend is asked. */
+const FAILOVER_RESPONSES_FAILED_MAX = 2
+/**
+ * How long both sides are quiet before a session is rotated, how often that is looked for, and the tries of one
+ * rotation.
+ */
+const ROTATION_QUIET_MS = 400
+const ROTATION_POLL_MS = 200
+const ROTATION_TRIES_MAX = 5
+/**
+ * A session that gives no sign of its end is rotated this long before it; with this much left it is not waited any
+ * longer.
+ */
+const ROTATION_LEAD_MS = 60_000
+const ROTATION_LAST_MS = 2000
+/** Pause before a failed standby is tried again, and the number of tries. */
+const STANDBY_RETRY_MS = 30_000
+const STANDBY_TRIES_MAX = 5
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 

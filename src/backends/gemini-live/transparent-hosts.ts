@@ -1,5 +1,7 @@
 import { forgetOldest } from '../../core/forget-oldest.js'
-import { GEMINI_HOSTS_MAX } from '../../core/limits.js'
+
+/** Services of which a worker knows whether they take transparent resumption. */
+const GEMINI_HOSTS_MAX = 32
 
 /**
  * Which services take `sessionResumption.transparent`, by the host of their address, as this worker's sessions found

@@ -1,6 +1,9 @@
-import { GEMINI_UNCONSUMED_MESSAGES_MAX, BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
+import { BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
 import { samplesOf } from '../../media/pcm.js'
 import { CallerAudio } from '../failover/caller-audio.js'
+
+/** Messages to Gemini that are kept to be sent again to the session that resumes: 10 s in messages of 20 ms, and texts. */
+const GEMINI_UNCONSUMED_MESSAGES_MAX = 600
 
 /** One message to send again: JSON, or the bytes of caller audio, which are valid until the next one. */
 type Unconsumed = { readonly json: string } | { readonly audio: Buffer }

@@ -1,6 +1,9 @@
 import { isBackchannel } from '../../call/backchannel.js'
-import { BACKEND_DOUBT_BYTES_MAX } from '../../core/limits.js'
+import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import type { ServerEvent } from './wire.js'
+
+/** Most audio of an answer that waits until it is known whether the caller wants one: a minute of it, as base64. */
+const BACKEND_DOUBT_BYTES_MAX = BACKEND_MESSAGE_BYTES_MAX
 
 /** As long as the agent goes on at least when an answer is in doubt: the caller does not wait because of it. */
 export const WORDS_WAIT_MS = 1500

@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.js'
-import { BACKEND_CREATE_PAUSE_MS, BACKEND_PRE_ROLL_MS_MAX, BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS_MAX, BACKEND_WAITING_AUDIO_MS } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { samplesOf } from '../../media/pcm.js'
@@ -65,6 +65,9 @@ import type {
   WireResponse,
   WireSession,
 } from './wire.js'
+
+/** The pause before a refused request for a response is repeated. */
+const BACKEND_CREATE_PAUSE_MS = 250
 
 type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
 

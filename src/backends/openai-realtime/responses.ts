@@ -1,12 +1,14 @@
 import { forgetOldest } from '../../core/forget-oldest.js'
 import {
-  BACKEND_CREATE_TRIES_MAX,
   BACKEND_ITEMS_KEPT,
   BACKEND_RESPONSES_KEPT,
   BACKEND_TOOL_CALLS_KEPT,
   BACKEND_TRANSCRIPT_CHARS_MAX,
 } from '../../core/limits.js'
 import type { WireItem } from './wire.js'
+
+/** How often a request for a response is repeated when the service refuses it because another one runs. */
+const BACKEND_CREATE_TRIES_MAX = 5
 
 // What a session keeps of its responses: which one is under way and when the next may be requested, the tool calls in
 // them, how much audio of each item arrived, and the transcripts so far. Nothing here sends or receives.

@@ -1,11 +1,13 @@
 import type { WireUsage } from './usage.js'
-import { RATE_LIMITS_MAX } from '../../core/limits.js'
 import type { RateLimit } from '../backend.js'
 import { usageNumber } from '../watch.js'
 import { MessageReader } from '../transport/message-reader.js'
 import type { MessageCounts } from '../transport/message-reader.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
+
+/** Limits of one service that are kept. */
+const RATE_LIMITS_MAX = 8
 
 /**
  * The part of OpenAI's Realtime protocol that is used here: one JSON object a text frame, both ways. Field names are

@@ -2,7 +2,9 @@ import { isIP } from 'node:net'
 import { connect, createSecureContext } from 'node:tls'
 import type { ConnectionOptions, SecureContext, TLSSocket } from 'node:tls'
 import { forgetOldest } from '../../core/forget-oldest.js'
-import { BACKEND_TLS_SESSIONS_KEPT } from '../../core/limits.js'
+
+/** Services whose newest TLS session a thread keeps for the next connection; a ticket is 2 KB at most. */
+const BACKEND_TLS_SESSIONS_KEPT = 16
 
 /** Where a TLS connection leads, and under which name its certificate is checked. */
 interface TlsTarget {

@@ -6,9 +6,7 @@ import {
   BACKEND_CLOSE_MS,
   BACKEND_CONNECT_MS,
   BACKEND_FAULT_BYTES_MAX,
-  BACKEND_FRAME_BYTES_MAX,
   BACKEND_PING_MS,
-  BACKEND_UNSENT_BYTES_MAX,
   BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
 import type { BackendSink } from '../backend.js'
@@ -16,6 +14,11 @@ import { MessageLane } from './message-lane.js'
 import { TlsClient } from './tls-client.js'
 import { faultError, faultEvent, httpFault, retryAfterOf, vendorFault, vendorText } from './vendor-fault.js'
 import type { HttpRefusal, VendorFault } from './vendor-fault.js'
+
+/** Largest message that is accepted at all; the socket is closed on more. */
+const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
+/** Unsent bytes of one backend socket beyond which caller audio waits: 8 s of 24 kHz audio as base64. */
+const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
 
 /** What differs from one service to the next. */
 export interface VendorConnectionOptions {

@@ -1,8 +1,10 @@
 import { GatewayError } from '../../core/errors.js'
 import type { ErrorCode } from '../../core/errors.js'
-import { BACKEND_FAULT_CHARS_MAX } from '../../core/limits.js'
 import { maskText } from '../../telemetry/redact.js'
 import type { BackendErrorCode, BackendEvent } from '../backend.js'
+
+/** A service's error text: characters that are kept. */
+const BACKEND_FAULT_CHARS_MAX = 200
 
 /** A fault of a model's service in the gateway's own terms. */
 export interface VendorFault {

@@ -1,5 +1,5 @@
 import { GatewayError, messageOf } from '../../core/errors.js'
-import { JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_LINE_CHARS_MAX } from '../../core/limits.js'
+import { JOURNAL_FRAMES_PER_LINE_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { parseResume } from '../documents/checkpoint.js'
@@ -10,6 +10,9 @@ import { JOURNAL_VERSION } from '../documents/journal.js'
 import { decodeStep } from './journal.js'
 import type { JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader } from './journal.js'
+
+/** Characters of one journal line that are read back. */
+const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
 
 /**
  * Reads one journal, header first. Blank lines are skipped.

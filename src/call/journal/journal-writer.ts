@@ -1,5 +1,5 @@
 import type { CallerFrame } from '../frame-figures.js'
-import { JOURNAL_ANSWERS_MAX, JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_MEDIA_CHARS_PER_LINE } from '../../core/limits.js'
+import { JOURNAL_FRAMES_PER_LINE_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { levelStep, pitchStep } from '../frame-figures.js'
@@ -8,6 +8,11 @@ import type { CallInput, CallOutput, PlayoutView } from '../events.js'
 import { JOURNAL_VERSION } from '../documents/journal.js'
 import { encodeStep, isJournalled } from './journal.js'
 import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from '../documents/journal.js'
+
+/** Characters of caller audio in one journal line, after which another begins; the longest packet comes on top. */
+const JOURNAL_MEDIA_CHARS_PER_LINE = 256 * 1024
+/** Answers of the playout that a journal remembers, to note only those that changed. */
+const JOURNAL_ANSWERS_MAX = 512
 
 /** Characters that a media event takes in its line besides its audio, rounded up. */
 const MEDIA_EVENT_CHARS = 40

@@ -1,11 +1,14 @@
 import { availableParallelism } from 'node:os'
-import { SCENARIO_JOBS_MAX, SCENARIO_REPEATS_MAX } from '../../core/limits.js'
+import { SCENARIO_JOBS_MAX } from '../../core/limits.js'
 import type { CallMode } from '../../simulator/scenarios/scenario.js'
 import { UsageError, withExitCodes } from '../exit-codes.js'
 import { chosen, firstSecret, jsonFileOption, jsonTarget, origin, valued, whole } from '../options.js'
 import type { SimulateArguments } from '../simulate.js'
 import type { Terminal } from '../terminal.js'
 import type { Define } from './define.js'
+
+/** How often each scenario is repeated. */
+const SCENARIO_REPEATS_MAX = 1000
 
 /** As commander gives them. */
 interface SimulateOptions {

@@ -1,6 +1,11 @@
-import { JITTER_DEPTH_MS_MAX, JITTER_FRAMES_MAX, JITTER_SLOTS } from '../../core/limits.js'
+import { JITTER_SLOTS } from '../../core/limits.js'
 import { smallArray } from '../../core/small-arrays.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../core/units.js'
+
+/** Caller frames that the jitter buffer holds: the carrier's own 2 s and one more. */
+export const JITTER_FRAMES_MAX = 150
+/** Deepest delay that the jitter buffer learns; what comes later is a stall. */
+const JITTER_DEPTH_MS_MAX = 160
 
 type JitterState = 'empty' | 'steady' | 'catching-up' | 'stalled'
 

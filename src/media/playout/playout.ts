@@ -1,15 +1,13 @@
 import { assert } from '../../core/assert.js'
-import {
-  AFTER_KILL_SILENCE_MS,
-  FADE_MS,
-  PLAYOUT_DRY_TAIL_MS,
-  PLAYOUT_LEAD_MS_16K,
-  PLAYOUT_LEAD_MS_8K,
-  PLAYOUT_LEAD_MS_MAX,
-  PLAYOUT_TAIL_MS,
-} from '../../core/limits.js'
+import { AFTER_KILL_SILENCE_MS, FADE_MS, PLAYOUT_LEAD_MS_16K, PLAYOUT_TAIL_MS } from '../../core/limits.js'
 import { FRAME_MS, frameSamples, msToSamples, samplesToMs, type LegRateHz } from '../../core/units.js'
 import { fadeIn, fadeOut } from '../pcm.js'
+
+/** The same at 8 kHz, and the most that may be set: the carrier holds back more samples of a slow stream. */
+const PLAYOUT_LEAD_MS_8K = 140
+const PLAYOUT_LEAD_MS_MAX = 200
+/** A source that stays dry this long after an underrun lets the carrier's hold-back out with zeros. */
+const PLAYOUT_DRY_TAIL_MS = 200
 
 const ROUNDING_MS = 0.01
 

@@ -1,8 +1,10 @@
 import { assert } from '../../core/assert.js'
-import { RESAMPLER_STREAMS_MAX } from '../../core/limits.js'
 import { frameSamples, type SampleRateHz } from '../../core/units.js'
 import { Views } from '../../core/views.js'
 import { LANE_BITS, OUTPUT_BITS, TAP_STEP, fixedRows, type FixedRows, type PolyphaseRows } from './polyphase.js'
+
+/** Resamplers that one worker may have open: two directions of every call it may carry. */
+const RESAMPLER_STREAMS_MAX = 4000
 
 interface ResamplerBankOptions {
   /** From `derivePolyphaseRows`, one for each pair of rates that streams will need. */

@@ -7,7 +7,6 @@ import { parseYaml } from '../../agents/yaml-source.js'
 import type { CallOutcome, EndReason, EscalationOutcome, EscalationStrategy } from '../../call/documents/record.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { isAgentName } from '../../core/ids.js'
-import { SCENARIO_FILE_BYTES_MAX, SCENARIOS_MAX } from '../../core/limits.js'
 import type { LegRateHz } from '../../core/units.js'
 import { endReasonSchema } from '../../call/documents/record.js'
 import {
@@ -31,6 +30,10 @@ import {
 } from '../line.js'
 import { scriptKeys, scriptOf } from '../script-file.js'
 import { spokenWords, textPattern, type TextPattern } from '../spoken-words.js'
+
+/** Scenario files of one run, and the size of one. */
+const SCENARIOS_MAX = 1000
+const SCENARIO_FILE_BYTES_MAX = 256 * 1024
 
 /** How a call is placed: spoken through the carrier's protocol, or as text on its own clock. */
 export type CallMode = 'audio' | 'text'

@@ -4,7 +4,6 @@ import type { ScriptedReply } from '../../backends/conformance.js'
 import { DialogueEngine, type DialogueEvent } from '../../backends/embedded/dialogue/engine.js'
 import { recognisedWords, readable } from '../../backends/embedded/dialogue/understanding.js'
 import { keysIn } from '../../backends/prompts.js'
-import { CASCADE_DOUBLE_GRAMMARS_MAX } from '../../core/limits.js'
 import { BLOCK_SAMPLES, type ResamplerBank } from '../../media/resample/resampler.js'
 import { channelOf, parseWav } from '../../media/wav.js'
 import type { SpeechChunk, SpeechClient } from '../../speech/speech-client.js'
@@ -13,6 +12,9 @@ import { sentencesOf } from '../../speech/spoken-text.js'
 import type { OfflineDialogue } from '../../agents/offline.js'
 import { CALLER_NUMBER, FIT_MIN, FIT_SURE, NOTHING_TO_SAY, resultOf } from './dialogue-model.js'
 import type { SpokenText } from './double.js'
+
+/** Grammars, of the conversations that were answered last, that a double of a cascade tries on what a caller says. */
+const CASCADE_DOUBLE_GRAMMARS_MAX = 8
 
 interface CascadeMindOptions {
   /** The dialogue that a session with these instructions follows, and its agent's greeting. */

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
-import { ARCHIVE_BACKLOG_MAX, ENDED_CALLS_KEPT } from '../../core/limits.js'
+import { ENDED_CALLS_KEPT } from '../../core/limits.js'
 import type {
   ArchiveFault,
   ArchiveStart,
@@ -18,6 +18,9 @@ import { OpenRecordFiles } from './open-record-files.js'
 import type { LeftRecord } from './open-record-files.js'
 import { RecordingFiles } from './recording-files.js'
 import { StoredValues } from './stored-values.js'
+
+/** Documents that wait for a disk that is full. */
+const ARCHIVE_BACKLOG_MAX = 1000
 
 /**
  * The thread that writes the archive. It alone waits for the disk: a slow, full or missing disk blocks

@@ -4,7 +4,12 @@ import { connect, createServer } from 'node:net'
 import type { Server } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { GatewayError } from '../../core/errors.js'
-import { DATA_FOLDER_LOCK_ATTEMPTS_MAX } from '../../core/limits.js'
+
+/**
+ * Attempts to take DATA_DIR when several gateways start at once: each failed one means that another process got
+ * further.
+ */
+const DATA_FOLDER_LOCK_ATTEMPTS_MAX = 20
 
 /** A folder that only this gateway writes to until `release`. */
 export interface DataFolder {

@@ -13,8 +13,12 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { ARCHIVE_INDEX_MAX, ARCHIVE_LINE_BYTES_MAX } from '../../core/limits.js'
 import { logFiles } from './kept-files.js'
+
+/** Calls of the archive that are found by their SID without reading its files: 150 bytes each. */
+const ARCHIVE_INDEX_MAX = 100_000
+/** Largest document of the archive: a transcript at its bounds has 1.6 MB. */
+const ARCHIVE_LINE_BYTES_MAX = 8 * 1024 * 1024
 
 /** The file system functions that a log writes with; a test replaces them to simulate a full disk. */
 export interface LogDisk {

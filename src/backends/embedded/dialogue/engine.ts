@@ -1,12 +1,17 @@
 import { isBuiltIn } from '../../../call/gateway-tools.js'
 import type { CallerExpectation } from '../../../call/backend-events.js'
 import { GatewayError } from '../../../core/errors.js'
-import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT_MAX } from '../../../core/limits.js'
+import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken-text.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
 import { digitsOf, NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
+
+/** Steps that one event may run before the dialogue counts as running in a circle. */
+const DIALOGUE_STEPS_PER_EVENT_MAX = 200
+/** Tool calls of one dialogue that may be unanswered. */
+const DIALOGUE_CALLS_PENDING_MAX = 8
 
 /** How a caller's answer arrived; `heard.by` of the dialogue's values. */
 export type HeardBy = 'speech' | 'keys' | 'text'

@@ -1,7 +1,10 @@
 import { parsePhrase, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
-import { DIALOGUE_KEYS_MAX, DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
+import { DIALOGUE_KEYS_MAX } from '../../../core/limits.js'
 import type { DictionaryEntry, DigitCheck } from '../../../speech/speech-protocol.js'
+
+/** Known values (a caller's order numbers) that go into one grammar. */
+const DIALOGUE_KNOWN_VALUES_MAX = 50
 
 /** What the caller may say at one moment of the dialogue. */
 export interface Expectation {
