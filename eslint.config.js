@@ -1,5 +1,36 @@
 import tseslint from 'typescript-eslint'
 
+/** Words of names and comments for which the field has another one; each with the one to use. */
+const REPLACED = {
+  crew: 'backends in their order',
+  heir: 'standby',
+  dealer: 'routing',
+  hush: 'fall silent',
+  refeed: 'input replay',
+  mind: 'dialogue model',
+  shard: 'media worker',
+  deflected: 'contained',
+  screening: 'answering-machine detection, amd',
+}
+const words = {
+  create(context) {
+    const replaced = Object.entries(REPLACED).map(([word, instead]) => ({
+      found: new RegExp(`\\b${word}\\b|^${word}(?=[A-Z])|(?<=[a-z])${word[0].toUpperCase()}${word.slice(1)}(?![a-z])`),
+      message: `Not "${word}" but: ${instead}.`,
+    }))
+    const check = (node, text) => {
+      for (const { found, message } of replaced) if (found.test(text)) context.report({ node, message })
+    }
+    return {
+      Identifier: (node) => check(node, node.name),
+      PrivateIdentifier: (node) => check(node, node.name),
+      Program: () => {
+        for (const comment of context.sourceCode.getAllComments()) check(comment, comment.value)
+      },
+    }
+  },
+}
+
 export default tseslint.config(
   {
     ignores: [
@@ -19,6 +50,7 @@ export default tseslint.config(
   },
   ...tseslint.configs.recommendedTypeChecked,
   {
+    plugins: { mkondo: { rules: { words } } },
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
@@ -34,6 +66,28 @@ export default tseslint.config(
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
       'no-empty': ['error', { allowEmptyCatch: false }],
       'no-console': 'error',
+      'mkondo/words': 'error',
+    },
+  },
+  {
+    // A log line: a static message in lower case, its values in fields in snake_case.
+    files: ['src/**'],
+    ignores: ['src/simulator/**', 'src/cli/**'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        ...[
+          ['[arguments.1.type="TemplateLiteral"]', 'The message of a log line is static: put its values into fields.'],
+          ['[arguments.1.value=/^[A-Z][a-z ]/]', 'The message of a log line begins in lower case.'],
+          [
+            ' > ObjectExpression.arguments:first-child > Property[key.name=/[A-Z]/]',
+            'Fields of a log line are in snake_case.',
+          ],
+        ].map(([where, message]) => ({
+          selector: `CallExpression[callee.property.name=/^(trace|debug|info|warn|error|fatal)$/][arguments.length=2]${where}`,
+          message,
+        })),
+      ],
     },
   },
   {

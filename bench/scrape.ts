@@ -23,7 +23,7 @@ function busyMetrics(): Metrics {
   }
   for (const agent of AGENTS) {
     for (const backend of BACKENDS) {
-      for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed'])
+      for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])
         metrics.calls({ agent, backend, outcome }).inc(1, 'HD_0123456789ab')
       for (let i = 0; i < 20; i++) {
         metrics.turnResponse({ agent, backend }).observe(i / 5, `HD_${String(i).padStart(12, '0')}`)

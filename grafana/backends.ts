@@ -32,7 +32,7 @@ export function backends(): DashboardBuilder {
             THIRD,
             [
               {
-                expr: `${ended('backend, outcome', ',outcome=~"deflected|escalated"')} / on (backend) group_left ${ended('backend')}`,
+                expr: `${ended('backend, outcome', ',outcome=~"contained|escalated"')} / on (backend) group_left ${ended('backend')}`,
                 legend: '{{backend}} {{outcome}}',
               },
             ],

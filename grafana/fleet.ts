@@ -348,8 +348,8 @@ export function fleet(): DashboardBuilder {
             THIRD,
             [
               {
-                expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, shard'),
-                legend: '{{instance}} worker {{shard}}',
+                expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, worker'),
+                legend: '{{instance}} worker {{worker}}',
               },
             ],
           ),

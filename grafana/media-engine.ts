@@ -66,12 +66,12 @@ export function mediaEngine(): DashboardBuilder {
         panels: [
           curves({ title: 'Lateness, p99', about: 'main is the playout tick of the main thread.', unit: 's' }, THIRD, [
             {
-              expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, shard'),
-              legend: '{{instance}} {{shard}}',
+              expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, worker'),
+              legend: '{{instance}} {{worker}}',
             },
           ]),
           curves({ title: 'Tick duration, p99', about: 'A tick is due every 5 ms.', unit: 's' }, THIRD, [
-            { expr: quantile(0.99, 'mkondo_tick_seconds', 'instance, shard'), legend: '{{instance}} {{shard}}' },
+            { expr: quantile(0.99, 'mkondo_tick_seconds', 'instance, worker'), legend: '{{instance}} {{worker}}' },
           ]),
           curves(
             {
@@ -80,7 +80,12 @@ export function mediaEngine(): DashboardBuilder {
               unit: 'percentunit',
             },
             THIRD,
-            [{ expr: `min by (instance, shard) (mkondo_tick_slack_ratio{${NODE}})`, legend: '{{instance}} {{shard}}' }],
+            [
+              {
+                expr: `min by (instance, worker) (mkondo_tick_slack_ratio{${NODE}})`,
+                legend: '{{instance}} {{worker}}',
+              },
+            ],
           ),
         ],
       },

@@ -55,7 +55,7 @@ export class TalkingAgent {
       { ...AGENT, ...changes },
       {
         audible: () => this.#talks && !this.#paused,
-        heardMs: () => 0,
+        playedMs: () => 0,
         currentItem: () => (this.#talks ? `item-${this.#generation}` : null),
         pendingMs: () => (this.#talks ? PENDING_MS : 0),
         lastSentAtMs: () => this.#lastSentAtMs,

@@ -78,7 +78,7 @@ export const SPLITS: Readonly<Record<Split, SplitMaterial>> = {
       'Is there a pharmacy open near the station?',
       'Put me through to whoever is in charge of repairs.',
       'Six hundred and eighty.',
-      'Never mind, I found it.',
+      'Never models, I found it.',
       'Goodbye now.',
     ],
     voices: ['slt', 'kal'],

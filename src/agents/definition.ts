@@ -667,7 +667,7 @@ const recordingSchema = z.strictObject({
     .describe('Spoken first; the recording is kept only if the caller heard it. null if say.greeting already says it.'),
 })
 
-export const screeningSchema = z.strictObject({
+export const amdSchema = z.strictObject({
   machineSpeechMs: z
     .int()
     .min(1000)
@@ -707,7 +707,7 @@ const outboundSchema = z.strictObject({
     .describe(
       "Which of the carrier's webhooks gets the stream: the first that does not say that the number rings, or the very first.",
     ),
-  screening: screeningSchema
+  amd: amdSchema
     .nullable()
     .prefault({})
     .describe('Answering-machine detection before the agent speaks; null: it speaks at once.'),

@@ -6,7 +6,7 @@ export interface BargeInStart {
   readonly firstVoicedMs: number
   /** The item that the caller was hearing, and how much of it had been heard at that moment. */
   readonly itemId: string | null
-  readonly heardMs: number
+  readonly playedMs: number
   /** The caller was hearing the agent, so that there is something to stop. */
   readonly audible: boolean
 }

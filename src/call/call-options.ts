@@ -209,7 +209,7 @@ export const sessionOptionsSchema = z
     /** What the agent may claim to have done; null: nothing is judged. */
     claims: claimsSchema.nullable().default(null),
     /** Set for a call that we placed: nothing is said until the input `screened` says who took it. */
-    screening: z
+    amd: z
       .object({
         /** Said to an answering machine before hanging up; null for nothing. */
         message: z.string().nullable(),
@@ -313,7 +313,7 @@ export const DEFAULT_CALL_OPTIONS = {
     everyMs: 6000,
   },
   toolLimitMs: 30_000,
-  screening: null,
+  amd: null,
   rules: null,
   claims: null,
   consentText: null,

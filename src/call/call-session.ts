@@ -277,7 +277,7 @@ export class CallSession {
   #consent: 'due' | 'saying' | 'said' = 'due'
   #consentItemId: string | null = null
   /** It is not yet known who took the outbound call: the agent is silent and does not listen. */
-  #screening = false
+  #amd = false
 
   // The backend.
   #backendReady = false
@@ -303,16 +303,16 @@ export class CallSession {
   /** Voice since the opening in a segment that began before it. */
   #goesOnMs = 0
   /** The current segment may not be meant for the agent: the backend answers it only if it holds words. */
-  #weighed = false
+  #uncertain = false
   /** Such a segment was sent, and no words of it came so far. */
   #wordsMayCome = false
   /**
    * A service that detects turns heard speech over the agent, and the gateway decides what interrupts: the newest response
    * at that time. NaN: none, or it is decided.
    */
-  #heardOver = NaN
+  #overlapGeneration = NaN
   /** That speech is over for the service, so that words that come now are its words. */
-  #heardOverEnded = false
+  #overlapEnded = false
   /** A paused agent waits until then for words of the segment that paused it; NaN when it waits for none. */
   #wordsDueMs = NaN
   #agentHeardAtMs = -Infinity
@@ -359,9 +359,9 @@ export class CallSession {
     this.log = new CallLog(resume?.log)
     this.#callerSpeech = new CallerSpeech(options.speech, turnDecider)
     this.#bargeIn = new BargeIn(options.bargeIn)
-    this.#transcript = new Transcript((record, itemId, heardMs) => {
+    this.#transcript = new Transcript((record, itemId, playedMs) => {
       this.#record({ kind: 'transcript', record })
-      if (record.role === 'agent') this.#agentSaid(record, itemId, heardMs)
+      if (record.role === 'agent') this.#agentSaid(record, itemId, playedMs)
     })
     this.#claims = options.claims === null ? null : new ClaimAudit(options.claims, this.log, checkpoint?.openClaims)
     this.#tools = new ToolLedger(this.log, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
@@ -432,10 +432,10 @@ export class CallSession {
    * One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes.
    */
   callerFrame(frame: CallerFrame, nowMs: number): void {
-    if (!this.#streaming || this.#screening) return
+    if (!this.#streaming || this.#amd) return
     this.#nowMs = Math.max(nowMs, this.#nowMs)
     this.#frameEarly = frame.early
-    const voiced = frame.early ? frame.voiced : this.#own(frame)
+    const voiced = frame.early ? frame.voiced : this.#isCallersVoice(frame)
     let changed = false
     if (!frame.early && this.#state === 'live' && this.#putOnHold.frame(voiced, this.#agentSpeech.anyOpen)) {
       this.#waitOnHold()
@@ -490,7 +490,7 @@ export class CallSession {
       greeted: this.#greeted && this.#greetingMs !== null,
       greetingMs: this.#greetingMs,
       owed: this.#owed,
-      heard: itemId === null ? null : { itemId, heardMs: this.#playout.heardMs(itemId, this.#nowMs) },
+      heard: itemId === null ? null : { itemId, playedMs: this.#playout.playedMs(itemId, this.#nowMs) },
       silencePrompts: this.#silence.prompts,
       nextAnnouncement: this.#nextAnnouncement,
       identity: this.#identity,
@@ -697,7 +697,7 @@ export class CallSession {
    * Discards everything that the agent was saying or would still say: empties playout, rejects late audio, records the
    * words as interrupted and tells the backend how much was heard.
    */
-  #cutAgent(heard: { readonly itemId: string | null; readonly heardMs: number }, fence: number): void {
+  #cutAgent(heard: { readonly itemId: string | null; readonly playedMs: number }, fence: number): void {
     const item = this.#agentSpeech.item(heard.itemId)
     // The backend does not know an item of the gateway, and cannot truncate one of a finished response.
     const known =
@@ -711,11 +711,11 @@ export class CallSession {
       this.#out({
         type: 'backend-interrupt',
         itemId: known ? heard.itemId : null,
-        playedMs: known ? Math.max(0, Math.round(heard.heardMs)) : 0,
+        playedMs: known ? Math.max(0, Math.round(heard.playedMs)) : 0,
       })
     }
     this.#transcript.cut(this.#streamMs, (itemId) =>
-      itemId === heard.itemId ? heard.heardMs : this.#playout.heardMs(itemId, this.#nowMs),
+      itemId === heard.itemId ? heard.playedMs : this.#playout.playedMs(itemId, this.#nowMs),
     )
     this.#checkpointDue = true
   }
@@ -729,8 +729,8 @@ export class CallSession {
       return
     }
     const itemId = this.#playout.currentItem(this.#nowMs)
-    const heardMs = itemId === null ? 0 : this.#playout.heardMs(itemId, this.#nowMs)
-    this.#cutAgent({ itemId, heardMs }, this.#agentSpeech.latest)
+    const playedMs = itemId === null ? 0 : this.#playout.playedMs(itemId, this.#nowMs)
+    this.#cutAgent({ itemId, playedMs }, this.#agentSpeech.latest)
   }
 
   #closeBackend(reason: string): void {
@@ -770,9 +770,9 @@ export class CallSession {
       return this.#converse()
     }
     if (resume !== null && !asks && this.#resumeElsewhere(resume)) return
-    if (this.#options.screening !== null && (resume === null || asks)) {
-      this.#screening = true
-      this.#mark('screening')
+    if (this.#options.amd !== null && (resume === null || asks)) {
+      this.#amd = true
+      this.#mark('amd')
       return
     }
     this.#converse()
@@ -875,16 +875,16 @@ export class CallSession {
 
   /** The verdict on who took a call that we placed. */
   #screened(who: 'human' | 'machine' | 'silence', why: string): void {
-    const { screening } = this.#options
-    if (!this.#screening || screening === null) return
-    this.#screening = false
+    const { amd } = this.#options
+    if (!this.#amd || amd === null) return
+    this.#amd = false
     this.#mark('answered-by', `${who}: ${why}`)
     if (this.#state !== 'connecting') return
     this.#agentHeardAtMs = this.#nowMs
-    if (who === 'human' || (who === 'silence' && screening.onSilence === 'speak')) return this.#converse()
+    if (who === 'human' || (who === 'silence' && amd.onSilence === 'speak')) return this.#converse()
     if (who === 'silence') return this.#endNow('nobody-there', why)
-    if (screening.message === null) return this.#endNow('answering-machine', why)
-    this.#speakThenEnd('answering-machine', why, screening.message, false)
+    if (amd.message === null) return this.#endNow('answering-machine', why)
+    this.#speakThenEnd('answering-machine', why, amd.message, false)
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
@@ -898,7 +898,7 @@ export class CallSession {
     if (this.#greeted) {
       this.#agentSpeech.greetingOver()
       if (this.#agentSpeech.item(this.#greetingItemId)?.started === true) this.#tellGreeting()
-      return this.#giveOwed()
+      return this.#askForOwedResponse()
     }
     this.#greeted = true
     this.#mark('kick-off')
@@ -907,7 +907,7 @@ export class CallSession {
   }
 
   /** Asks the backend for what the one of the previous worker owed. */
-  #giveOwed(): void {
+  #askForOwedResponse(): void {
     if (this.#greetingItemId !== null || this.#cutOffItemId !== null || this.#resumeOwed === 'nothing') return
     this.#mark('resume', this.#resumeOwed)
     this.#out({ type: 'backend-text', text: this.#options.resumeText, role: 'system', respond: true })
@@ -915,9 +915,9 @@ export class CallSession {
   }
 
   /** The words that the line was cut off have begun, or cannot be said. */
-  #cutOffTold(): void {
+  #cutOffAnnounced(): void {
     this.#cutOffItemId = null
-    if (this.#state === 'live') this.#giveOwed()
+    if (this.#state === 'live') this.#askForOwedResponse()
   }
 
   #carrierState(state: CarrierState): void {
@@ -970,7 +970,7 @@ export class CallSession {
     if (itemId === this.#greetingItemId && this.#state === 'live') this.#tellGreeting()
     if (kind !== 'filler') this.#agentSpokeLast = true
     this.#mark('agent-sound', kind)
-    if (itemId === this.#cutOffItemId) this.#cutOffTold()
+    if (itemId === this.#cutOffItemId) this.#cutOffAnnounced()
     this.#unrecognised.agentSounds()
     this.#putOnHold.agentSounds()
     this.#clear('not-understood')
@@ -990,7 +990,7 @@ export class CallSession {
     if (over === 'heard') this.#transcript.heard(itemId, this.#streamMs)
     else this.#transcript.unheard(itemId)
     if (itemId === this.#consentItemId) this.#consented(over === 'heard')
-    if (itemId === this.#cutOffItemId) this.#cutOffTold()
+    if (itemId === this.#cutOffItemId) this.#cutOffAnnounced()
     if (itemId === this.#transferItemId) this.#transferAnnouncementOver()
     if (this.#plan?.itemId === itemId) {
       this.#plan.itemId = null
@@ -1087,7 +1087,7 @@ export class CallSession {
     if (this.#backendReady) return
     this.#backendReady = true
     this.#mark('backend-ready')
-    if (this.#state === 'connecting' && !this.#screening && this.#consent !== 'saying') this.#begin()
+    if (this.#state === 'connecting' && !this.#amd && this.#consent !== 'saying') this.#begin()
   }
 
   #turnDone(generation: number, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
@@ -1139,8 +1139,8 @@ export class CallSession {
     this.#greetingSettled()
     if (spoken) this.#level.understood()
     this.#understood()
-    if (this.#wordsMayCome) this.#weighedWords()
-    if (final && this.#heardOverEnded) this.#wordsOver(text)
+    if (this.#wordsMayCome) this.#uncertainSpeechHadWords()
+    if (final && this.#overlapEnded) this.#overlapWords(text)
     this.#callerActive()
     this.#agentSpokeLast = false
     this.#turns.confirm()
@@ -1182,7 +1182,7 @@ export class CallSession {
   #backendFailed(detail: string): void {
     if (this.#backendDead && this.#streaming && this.#state !== 'connecting') return
     this.#backendDead = true
-    if (this.#state === 'waiting' || this.#screening) return
+    if (this.#state === 'waiting' || this.#amd) return
     this.#mark('backend-failed', detail)
     if (this.#state !== 'live' && this.#state !== 'connecting') return
     if (this.#bargeIn.paused) this.#stopAgent()
@@ -1306,12 +1306,12 @@ export class CallSession {
 
   #bargeInStart(firstVoicedMs: number): BargeInStart {
     const itemId = this.#playout.currentItem(this.#nowMs)
-    const heardMs = itemId === null ? 0 : this.#playout.heardMs(itemId, this.#nowMs)
-    return { firstVoicedMs, itemId, heardMs, audible: this.#playout.audible(this.#nowMs) }
+    const playedMs = itemId === null ? 0 : this.#playout.playedMs(itemId, this.#nowMs)
+    return { firstVoicedMs, itemId, playedMs, audible: this.#playout.audible(this.#nowMs) }
   }
 
   /** Whether a frame has the caller's own voice. */
-  #own({ voiced, doubtful, levelDbfs }: CallerFrame): boolean {
+  #isCallersVoice({ voiced, doubtful, levelDbfs }: CallerFrame): boolean {
     const level = this.#level
     const refusedMs = level.refusedMs
     const own = level.takes(voiced, doubtful, levelDbfs, this.#agentSpeech.anyOpen)
@@ -1337,15 +1337,15 @@ export class CallSession {
     this.#level.callerHeard()
   }
 
-  /** @param weighed  it may not be meant for the agent, so that the backend answers only words; null where it cannot */
-  #sendSpeechStart(atMs: number, weighed: boolean): boolean {
+  /** @param uncertain  it may not be meant for the agent, so that the backend answers only words; null where it cannot */
+  #sendSpeechStart(atMs: number, uncertain: boolean): boolean {
     if (this.#speechStartSent) return false
-    if (weighed && !this.#weighsSpeech) return false
+    if (uncertain && !this.#weighsSpeech) return false
     this.#speechStartSent = true
-    this.#weighed = weighed
-    if (weighed)
+    this.#uncertain = uncertain
+    if (uncertain)
       this.#mark(
-        'speech-weighed',
+        'speech-uncertain',
         this.#early
           ? 'from before the stream opened'
           : this.#bargeIn.paused
@@ -1369,7 +1369,7 @@ export class CallSession {
     this.#mark('caller-speech-end', this.#callerSpeech.endedBecause(this.#nowMs))
     if (!this.#speechStartSent) return // a false interruption needs no answer
     this.#speechStartSent = false
-    if (this.#weighed) return this.#weighedEnded(lastVoicedMs)
+    if (this.#uncertain) return this.#uncertainSpeechEnded(lastVoicedMs)
     // A backend that detects turns may have answered before our own clock found the end.
     if (this.#agentHeardAtMs <= lastVoicedMs) this.#agentSpokeLast = false
     if (this.#options.serverVad) return
@@ -1379,8 +1379,8 @@ export class CallSession {
   }
 
   /** A segment that may not have been meant for the agent is over: without words nothing comes of it. */
-  #weighedEnded(lastVoicedMs: number): void {
-    this.#weighed = false
+  #uncertainSpeechEnded(lastVoicedMs: number): void {
+    this.#uncertain = false
     this.#wordsMayCome = !this.#options.serverVad
     if (!Number.isNaN(this.#wordsDueMs)) this.#wordsDueMs = this.#nowMs + WORDS_WAIT_MS
     const unless = this.#bargeIn.paused ? (this.#options.bargeIn.backchannel?.words ?? []) : []
@@ -1389,7 +1389,7 @@ export class CallSession {
   }
 
   /** Words of such a segment came: it was meant for the agent. */
-  #weighedWords(): void {
+  #uncertainSpeechHadWords(): void {
     this.#wordsMayCome = false
     if (this.#bargeIn.paused || this.#interruptible)
       this.#commitBargeIn(`words in ${this.#bargeIn.figures}`, this.#agentSpeech.latest)
@@ -1398,9 +1398,9 @@ export class CallSession {
   }
 
   /** Words that a service recognised in speech over the agent: another than a backchannel interrupts after all. */
-  #wordsOver(text: string): void {
-    const before = this.#heardOver
-    this.#settleHeardOver()
+  #overlapWords(text: string): void {
+    const before = this.#overlapGeneration
+    this.#settleOverlap()
     if (isBackchannel(text, this.#options.bargeIn.backchannel?.words ?? [])) return
     // A service that had finished its answer has answered these words too.
     if (this.#agentSpeech.latest > before) return this.#callerStopped(this.#callerSpeech.lastVoicedMs, true, before)
@@ -1410,9 +1410,9 @@ export class CallSession {
     if (!this.#callerSpeech.speaking) this.#callerStopped(this.#callerSpeech.lastVoicedMs, true)
   }
 
-  #settleHeardOver(): void {
-    this.#heardOver = NaN
-    this.#heardOverEnded = false
+  #settleOverlap(): void {
+    this.#overlapGeneration = NaN
+    this.#overlapEnded = false
   }
 
   #callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
@@ -1470,14 +1470,14 @@ export class CallSession {
     this.#clear('barge-in-resume')
     const paused = this.#bargeIn.paused
     this.#bargeIn.commit(start, why)
-    this.#mark('barge-in', `${why}; ${Math.round(start.heardMs)} ms of it heard`)
+    this.#mark('barge-in', `${why}; ${Math.round(start.playedMs)} ms of it heard`)
     this.#cutAgent(start, fence)
-    this.#takeEndBack()
+    this.#cancelGoodbye()
     this.#agentHeardAtMs = this.#nowMs
     this.#agentSpokeLast = false
-    this.#weighed = false
+    this.#uncertain = false
     this.#wordsDueMs = NaN
-    this.#settleHeardOver()
+    this.#settleOverlap()
     this.#callerActive()
     // The announcement of an escalation was cut: continue without it.
     if (this.#state === 'escalating') this.#in('words-heard', 0)
@@ -1512,9 +1512,9 @@ export class CallSession {
     this.#greetingSettled()
     this.#unrecognised.backendHeardSpeech()
     // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
-    this.#settleHeardOver()
+    this.#settleOverlap()
     if (!this.#options.serverInterrupts && this.#interruptible) {
-      this.#heardOver = this.#agentSpeech.latest
+      this.#overlapGeneration = this.#agentSpeech.latest
       return
     }
     if (this.#interruptible) this.#commitBargeIn('the backend heard speech', this.#agentSpeech.latest)
@@ -1523,15 +1523,15 @@ export class CallSession {
 
   #backendHeardStop(): void {
     // Nobody has interrupted and the agent goes on: it was listening, until words say something else.
-    if (!Number.isNaN(this.#heardOver) && (this.#bargeIn.paused || this.#interruptible)) {
-      this.#heardOverEnded = true
+    if (!Number.isNaN(this.#overlapGeneration) && (this.#bargeIn.paused || this.#interruptible)) {
+      this.#overlapEnded = true
       const { weighsSpeech, bargeIn } = this.#options
       // A service that has finished its answer answers this too: only words should have that.
       if (weighsSpeech && this.#backendUsable && this.#playout.pendingMs() >= MORE_TO_SAY_MS)
         this.#out({ type: 'backend-speech-end', atMs: this.#nowMs, unless: bargeIn.backchannel?.words ?? [] })
       return this.#mark('backend-speech-over-agent', this.#bargeIn.paused ? this.#bargeIn.figures : undefined)
     }
-    this.#settleHeardOver()
+    this.#settleOverlap()
     const own = this.#callerSpeech.quietMs(this.#nowMs)
     this.#callerStopped(own <= OWN_CLOCK_MS_MAX ? this.#callerSpeech.lastVoicedMs : this.#nowMs, true)
     this.#agentSpokeLast = false
@@ -1628,7 +1628,7 @@ export class CallSession {
   /** Ends the segment although its sound continues; nothing is asked of the backend. */
   #giveUpSegment(): void {
     if (!this.#callerSpeech.speaking) return
-    this.#weighed = true
+    this.#uncertain = true
     this.#callerSpeech.giveUp()
     this.#segmentEnded()
   }
@@ -1767,21 +1767,21 @@ export class CallSession {
   //     heard --CLAIM_GRACE_MS, no response and none of its tools running | call over--> recorded; corrected where that is set
 
   /** An entry of the agent is complete. The gateway's own phrases claim nothing. */
-  #agentSaid(entry: TranscriptEntry, itemId: string, heardMs: number | null): void {
+  #agentSaid(entry: TranscriptEntry, itemId: string, playedMs: number | null): void {
     // Of the greeting it has learnt when that began.
     if (itemId === this.#greetingItemId) return
-    if (itemId.startsWith(ANNOUNCEMENT)) return this.#gatewaySaid(entry.text, itemId, heardMs)
+    if (itemId.startsWith(ANNOUNCEMENT)) return this.#gatewaySaid(entry.text, itemId, playedMs)
     if (this.#claims === null) return
-    this.#claims.said(entry, heardMs, this.#nowMs + this.#options.wallOffsetMs)
+    this.#claims.said(entry, playedMs, this.#nowMs + this.#options.wallOffsetMs)
     this.#judgeClaims(false)
     if (this.#claims.open.length > 0 && this.#state !== 'ended') this.#in('claims', CLAIM_GRACE_MS)
   }
 
   /** The model must know what it would else say again, or answer. What nobody heard counts as not said. */
-  #gatewaySaid(words: string, itemId: string, heardMs: number | null): void {
-    if (heardMs === 0 && itemId === this.#silencePromptId) this.#silence.unheard()
-    if (heardMs === 0 || !this.#backendUsable || !this.#streaming) return
-    const text = heardMs === null ? words : `${words} [the caller interrupted]`
+  #gatewaySaid(words: string, itemId: string, playedMs: number | null): void {
+    if (playedMs === 0 && itemId === this.#silencePromptId) this.#silence.unheard()
+    if (playedMs === 0 || !this.#backendUsable || !this.#streaming) return
+    const text = playedMs === null ? words : `${words} [the caller interrupted]`
     this.#out({ type: 'backend-text', text, role: 'agent', respond: false })
   }
 
@@ -2281,7 +2281,7 @@ export class CallSession {
   }
 
   /** The caller spoke up before an agreed end: the call continues, and the model is told. */
-  #takeEndBack(): void {
+  #cancelGoodbye(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
     this.#plan = null

@@ -106,11 +106,11 @@ export class ClaimAudit {
 
   /**
    * Words of the agent.
-   * @param heardMs  how long they were heard; null when they were heard to their end
+   * @param playedMs  how long they were heard; null when they were heard to their end
    * @param wallMs  calendar time
    */
-  said({ text, startMs }: TranscriptEntry, heardMs: number | null, wallMs: number): void {
-    const heardChars = heardMs === null ? Infinity : heardMs / HEARD_MS_PER_CHAR
+  said({ text, startMs }: TranscriptEntry, playedMs: number | null, wallMs: number): void {
+    const heardChars = playedMs === null ? Infinity : playedMs / HEARD_MS_PER_CHAR
     for (const { rule, ...claim } of claimsIn(this.#languages, text)) {
       if (claim.endChar > heardChars || this.#judged + this.#open.length >= CLAIMS_MAX) continue
       const { tools, result } = rule
@@ -240,7 +240,7 @@ function hasField(value: unknown, name: string, wanted: string | number | boolea
 export function correctionOf(claims: readonly ClaimRecord[]): string {
   const facts = claims.map(({ tool, phrase, verdict }) => `"${phrase}": ${FACTS[verdict](tool ?? '')}`)
   return (
-    `Correct yourself. What you told the caller is not so (the words are a pattern): ${facts.join('; ')}. Tell the caller in one ` +
+    `Correct yourself. What you told the caller is wrong (the words are a pattern): ${facts.join('; ')}. Tell the caller in one ` +
     'short sentence that you were wrong and what is the case. Then offer what you can do.'
   )
 }

@@ -168,7 +168,7 @@ export interface PlayoutView {
   /** True while the caller hears agent sound, or will hear it without another output of the session. */
   audible(nowMs: number): boolean
   /** How much of the item the caller has heard, in milliseconds; 0 for an unknown item. */
-  heardMs(itemId: string, nowMs: number): number
+  playedMs(itemId: string, nowMs: number): number
   /** The item that the caller hears now or heard last; null before any. */
   currentItem(nowMs: number): string | null
   /** Speech that waits to be sent, in milliseconds, ring and backlog together. */

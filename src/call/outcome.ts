@@ -16,7 +16,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
       return 'escalated'
     case 'agent-goodbye':
       if (facts.escalated) return 'escalated'
-      return facts.waiting ? 'abandoned' : 'deflected'
+      return facts.waiting ? 'abandoned' : 'contained'
     case 'caller-hung-up':
     case 'silence-limit':
     case 'duration-limit':
@@ -27,7 +27,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'socket-lost':
     case 'carrier-silent':
       if (facts.escalated) return 'escalated'
-      return facts.answered && !facts.waiting ? 'deflected' : 'abandoned'
+      return facts.answered && !facts.waiting ? 'contained' : 'abandoned'
     case 'carrier-abuse':
     case 'carrier-not-reading':
     case 'carrier-protocol':

@@ -187,7 +187,7 @@ export class PlayoutLedger implements PlayoutView {
     return this.#heardAt < this.#sentAt
   }
 
-  heardMs(itemId: string, nowMs: number): number {
+  playedMs(itemId: string, nowMs: number): number {
     const item = this.#items.get(itemId)
     if (item === undefined) return 0
     this.#advance(nowMs)

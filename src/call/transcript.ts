@@ -29,14 +29,14 @@ interface OpenEntry {
  * Settling makes an entry part of the call log.
  */
 export class Transcript {
-  readonly #settled: (entry: TranscriptEntry, itemId: string, heardMs: number | null) => void
+  readonly #settled: (entry: TranscriptEntry, itemId: string, playedMs: number | null) => void
   readonly #open = new Map<string, OpenEntry>()
 
   /**
    * @param settled  called with each entry that will not change any more, its item, and how long it was heard: null when
    *                 it was heard to its end
    */
-  constructor(settled: (entry: TranscriptEntry, itemId: string, heardMs: number | null) => void) {
+  constructor(settled: (entry: TranscriptEntry, itemId: string, playedMs: number | null) => void) {
     this.#settled = settled
   }
 
@@ -78,11 +78,11 @@ export class Transcript {
   }
 
   /** The caller interrupted: every open agent entry ends here. An entry whose sound never began was heard for 0 ms. */
-  cut(nowMs: number, heardMs: (itemId: string) => number): void {
+  cut(nowMs: number, playedMs: (itemId: string) => number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role !== 'agent') continue
       if (!entry.heard) entry.endMs = Math.max(entry.startMs, nowMs)
-      this.#settle(entry, entry.heard ? undefined : Math.round(heardMs(entry.itemId)))
+      this.#settle(entry, entry.heard ? undefined : Math.round(playedMs(entry.itemId)))
     }
   }
 
@@ -128,17 +128,17 @@ export class Transcript {
     return entry
   }
 
-  #settle(entry: OpenEntry, heardMs?: number): void {
+  #settle(entry: OpenEntry, playedMs?: number): void {
     this.#open.delete(`${entry.role} ${entry.itemId}`)
     const text = entry.text.trim().slice(0, TRANSCRIPT_TEXT_CHARS_MAX)
     if (text === '') return
     const { role, itemId, startMs, endMs, started } = entry
     this.#settled(
-      heardMs === undefined
+      playedMs === undefined
         ? { role, text, startMs, endMs }
-        : { role, text, startMs, endMs, interrupted: true, heardMs },
+        : { role, text, startMs, endMs, interrupted: true, playedMs },
       itemId,
-      entry.heard ? null : (heardMs ?? (started ? endMs - startMs : 0)),
+      entry.heard ? null : (playedMs ?? (started ? endMs - startMs : 0)),
     )
   }
 }

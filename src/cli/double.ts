@@ -3,7 +3,7 @@ import { packageRoot } from '../config/package-root.js'
 import { DOUBLES, type DoubleFault, type DoubleName } from '../simulator/choices.js'
 import { AgentModels } from '../simulator/vendors/agent-models.js'
 import { CascadeDouble } from '../simulator/vendors/cascade-double.js'
-import type { CascadeMind } from '../simulator/vendors/cascade-mind.js'
+import type { CascadeModels } from '../simulator/vendors/cascade-models.js'
 import type { DoubleOptions } from '../simulator/vendors/double.js'
 import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../simulator/vendors/openai-live-double.js'
@@ -17,7 +17,7 @@ interface DoubleWanted {
   readonly faults: readonly DoubleFault[]
   readonly thinkMs: number
   /** For a cascade; the others have a model for each session. */
-  readonly mind: () => CascadeMind
+  readonly models: () => CascadeModels
 }
 
 /** A service that runs: what a gateway needs to use it. */
@@ -95,8 +95,8 @@ const SERVICES: Readonly<Record<DoubleName, Service>> = {
   },
   cascade: {
     faults: ['no-quota', 'never-ready'],
-    start: async ({ options, key, faults, thinkMs, mind }) => {
-      const double = await CascadeDouble.start({ ...options, mind: mind() })
+    start: async ({ options, key, faults, thinkMs, models }) => {
+      const double = await CascadeDouble.start({ ...options, models: models() })
       double.delayMs.llm = thinkMs
       const refusal = { status: 429, body: JSON.stringify({ error: NO_QUOTA_ERROR }) }
       for (const stage of ['models', 'stt', 'llm', 'tts'] as const) {
@@ -160,7 +160,7 @@ export async function runDouble(
       key,
       faults,
       thinkMs,
-      mind: () => models.cascade(),
+      models: () => models.cascade(),
     })
     const variables = Object.entries(running.env).map(([variable, value]) => `export ${variable}=${value}`)
     out(

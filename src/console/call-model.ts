@@ -154,12 +154,12 @@ export function barsOf(call: CallModel, words: (mark: string) => string): Bar[] 
   const add = (lane: Lane, fromMs: number, toMs: number, label: string, more: Partial<Bar> = {}): void => {
     bars.push({ lane, fromMs, toMs: Math.max(fromMs, toMs), label, kind: 'plain', detail: '', ...more })
   }
-  for (const { role, text, startMs, endMs, interrupted, heardMs } of call.transcript) {
+  for (const { role, text, startMs, endMs, interrupted, playedMs } of call.transcript) {
     const from = zeroMs + startMs
     const to = zeroMs + endMs
     if (role === 'caller') add('caller', from, to, text)
     else {
-      const heard = interrupted === true && heardMs !== undefined ? Math.min(to, from + heardMs) : to
+      const heard = interrupted === true && playedMs !== undefined ? Math.min(to, from + playedMs) : to
       add('agent', from, heard, text)
       if (heard < to) add('agent', heard, to, text, { kind: 'unheard' })
     }
@@ -254,7 +254,7 @@ const DECISIONS: ReadonlySet<string> = new Set([
   'echo',
   'noise',
   'quieter-voice',
-  'speech-weighed',
+  'speech-uncertain',
   'barge-in-pause',
   'barge-in-resume',
   'barge-in',

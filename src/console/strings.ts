@@ -74,7 +74,7 @@ export const T = {
       ended: 'ended',
     } as Readonly<Record<string, string>>,
     outcomes: {
-      deflected: 'contained',
+      contained: 'contained',
       escalated: 'escalated',
       abandoned: 'abandoned',
       failed: 'failed',
@@ -246,7 +246,7 @@ export const T = {
     'barge-in-pause': 'paused: speech over the agent',
     'barge-in-resume': 'not an interruption: the agent resumes',
     'barge-in': 'interrupted by the caller',
-    'speech-weighed': 'weighed whether this is an interruption',
+    'speech-uncertain': 'weighed whether this is an interruption',
     echo: 'took sound for the agent’s own echo',
     noise: 'took sound for noise',
     'quieter-voice': 'took a quieter voice for somebody else',

@@ -60,11 +60,11 @@ function kindOf(line: Line): string {
 function LineBody({ line }: { readonly line: Line }): JSX.Element {
   switch (line.type) {
     case 'words': {
-      const { role, text, interrupted, heardMs } = line.entry
+      const { role, text, interrupted, playedMs } = line.entry
       return (
         <p>
           <b>{T.call.roles[role]}</b> <span dir="auto">{text}</span>
-          {interrupted === true && <em class="note"> {T.call.interrupted(tookOf(heardMs))}</em>}
+          {interrupted === true && <em class="note"> {T.call.interrupted(tookOf(playedMs))}</em>}
         </p>
       )
     }

@@ -56,7 +56,7 @@ export class CertificateWatch {
       this.#shut = true
       await renew()
       this.#shut = false
-      log.info({}, 'The public port uses the changed certificate')
+      log.info({}, 'the public port uses the changed certificate')
     } catch (thrown) {
       log.error(
         { why: messageOf(thrown) },

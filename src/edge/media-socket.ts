@@ -231,7 +231,7 @@ export class MediaSockets {
     } catch (error) {
       this.#options.log
         .call(carrier.call.callSid)
-        .error({ err: error }, 'An audio socket could not be attached to its call')
+        .error({ err: error }, 'an audio socket could not be attached to its call')
       carrier.disown()
     }
   }
@@ -246,7 +246,7 @@ export class MediaSockets {
       fault,
     } = carrier.cause === null ? endOfSocket(code, this.#utf8.decode(message)) : endOfOurs(carrier.cause, code)
     this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
-    this.#options.log.call(carrier.call.callSid).debug({ code, cause, ...fault }, 'The audio socket closed')
+    this.#options.log.call(carrier.call.callSid).debug({ code, cause, ...fault }, 'the audio socket closed')
     if (cause !== 'refused') carrier.call.detach(endCode, fault)
     this.#options.fleet?.node.streamClosed(carrier.call.callSid)
   }

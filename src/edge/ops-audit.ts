@@ -31,5 +31,5 @@ interface AuditFields {
 export function audit(log: Log, fields: AuditFields, { status }: Pick<Reply, 'status'>, operator: Operator): void {
   const outcome = status < 400 ? 'done' : status < 500 ? 'refused' : 'failed'
   const { token, address } = operator
-  log.component('audit').info({ ...fields, outcome, status, token_kind: token, address }, 'An operator gave a command')
+  log.component('audit').info({ ...fields, outcome, status, token_kind: token, address }, 'an operator gave a command')
 }

@@ -229,7 +229,7 @@ export class Webhooks {
       this.#refused(reason, callSid, name, why)
       this.#turnedAway.set(callSid, hears)
       if (callsIn) calls.refused({ callSid, agent: name, from, to, reason, why })
-      log.call(callSid).warn({ agent: name, reason, why, hears }, 'A call was refused')
+      log.call(callSid).warn({ agent: name, reason, why, hears }, 'a call was refused')
       return this.#wordsFor(callSid, name, hears)
     }
     if (agent === undefined) {
@@ -283,7 +283,7 @@ export class Webhooks {
       call?.hangup('call-fault', 'its document could not be written', false)
       if (code === 'CAPACITY') return noRoom('capacity')
       if (code === 'DRAINING') return noRoom('draining')
-      log.call(webhook.callSid).error({ err: error }, 'A call could not be opened; its caller hears the fallback')
+      log.call(webhook.callSid).error({ err: error }, 'a call could not be opened; its caller hears the fallback')
       return fallback('fault', 'its document could not be written')
     }
   }
@@ -315,7 +315,7 @@ export class Webhooks {
         this.reopen(lostStream)
         return this.newStream(callSid, host)
       } catch (error) {
-        this.#options.log.call(callSid).error({ err: error }, 'A call whose stream was lost cannot go on')
+        this.#options.log.call(callSid).error({ err: error }, 'a call whose stream was lost cannot go on')
       }
     }
     call.continuation('after-stream')
@@ -363,7 +363,7 @@ export class Webhooks {
     try {
       return this.#streamReply(call, agent, origins)
     } catch (error) {
-      this.#options.log.call(callSid).error({ err: error }, 'The new stream of a call cannot be written')
+      this.#options.log.call(callSid).error({ err: error }, 'the new stream of a call cannot be written')
       call.hangup('call-fault', 'its document could not be written', false)
       return this.lastWords(callSid, agent.name)
     }
@@ -482,7 +482,7 @@ export class Webhooks {
     if (status.event === 'stream-error') {
       this.#options.log
         .call(callSid)
-        .warn({ streamSid: status.streamSid, reason: status.error }, 'The carrier reports a stream error')
+        .warn({ stream_sid: status.streamSid, reason: status.error }, 'the carrier reports a stream error')
     }
     call.carrierState(status.event)
     // Carriers do not read this answer, so a pending continuation is kept for a webhook whose answer they read.
@@ -519,7 +519,7 @@ export class Webhooks {
     } catch (error) {
       this.#options.log
         .call(callSid)
-        .error({ err: error }, 'A document cannot be written; the caller hears the last words')
+        .error({ err: error }, 'a document cannot be written; the caller hears the last words')
       return voiceXml(instead.length === 0 ? this.#options.noAgent : instead)
     }
   }

@@ -34,7 +34,7 @@ import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
-import { AgentsDesk } from './agents-desk.js'
+import { AgentInspector } from './agent-inspector.js'
 import { consoleFiles } from './console-files.js'
 import { agentsDirOf, backendSettings, followAgents, hostedAgents, withoutReplacement } from './hosted-agents.js'
 import { CallErasure } from './call-erasure.js'
@@ -414,7 +414,7 @@ export async function startGateway({ config, env, log, process: one }: GatewayOp
       kept: (kind, callSid) => kept.find(kind, callSid),
       journal: (callSid) => findJournal(keptFolder(config.dataDir, 'journals'), callSid),
       settings: shownSettings(config),
-      agents: new AgentsDesk({
+      agents: new AgentInspector({
         agents,
         dir: agentsDirOf(config),
         watched: config.agentsWatch,

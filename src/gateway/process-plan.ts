@@ -238,7 +238,7 @@ function checkPublicTls(config: Config): void {
   }
 }
 
-/** What a node needs so that others find it and believe it. */
+/** The settings by which other nodes reach a node and verify its messages. */
 function checkFleet(config: Config, count: number): void {
   const { redisUrl, tokenSecrets, internalHost, internalUrl, nodeName } = config
   if (redisUrl !== null && tokenSecrets.length === 0)

@@ -18,7 +18,7 @@ export const CALLEE_KINDS = ['person', 'machine', 'nobody', 'busy', 'no-answer',
 export type CalleeKind = (typeof CALLEE_KINDS)[number]
 
 /** Possible outcomes of an inbound call. */
-export const INBOUND_OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
+export const INBOUND_OUTCOMES = ['contained', 'escalated', 'abandoned', 'failed'] as const
 
 /** Model services of which there is a double, each with the port that it takes. */
 export const DOUBLES = {

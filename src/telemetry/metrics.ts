@@ -179,7 +179,7 @@ export class Metrics {
   /** 1 is full. */
   readonly ringFill: LabelledGauge<'ring'>
   /** Since the last scrape. */
-  readonly tickSlack: LabelledGauge<'shard'>
+  readonly tickSlack: LabelledGauge<'worker'>
   readonly socketBackpressure: GaugeOfSources
   readonly socketSendsDelayed: CounterHandle
 
@@ -394,7 +394,7 @@ export class Metrics {
     this.tickSlack = this.defineLabelledGauge(
       'tick_slack_ratio',
       'Share of time that the ticks of a media worker leave free',
-      ['shard'],
+      ['worker'],
       'max',
     )
     this.socketBackpressure = gauge('socket_backpressure_bytes', 'Bytes waiting in the fullest audio socket')
@@ -430,27 +430,27 @@ export class Metrics {
   }
 
   /**
-   * As `frameLatencyFrom`. `shard` is the worker's index, not its thread id: a replacement goes on with the series. The
+   * As `frameLatencyFrom`. `worker` is the worker's index, not its thread id: a replacement goes on with the series. The
    * main thread's playout tick is `main`, and workers that carry one suspected call are together `lone`.
    */
-  tickLatenessFrom(shard: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
-    return this.#tickLateness.addSource({ shard: String(shard) }, histogram)
+  tickLatenessFrom(worker: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
+    return this.#tickLateness.addSource({ worker: String(worker) }, histogram)
   }
 
   /** How long each tick of a media worker took; the slack follows from it. */
-  tickBusyFrom(shard: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
+  tickBusyFrom(worker: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
     const letGo = [
-      this.#tickBusy.addSource({ shard: String(shard) }, histogram),
-      this.#slackFrom(String(shard), histogram),
+      this.#tickBusy.addSource({ worker: String(worker) }, histogram),
+      this.#slackFrom(String(worker), histogram),
     ]
     return () => letGo.forEach((end) => end())
   }
 
-  #slackFrom(shard: string, histogram: FrameHistogram): () => void {
+  #slackFrom(worker: string, histogram: FrameHistogram): () => void {
     const reader = histogram.reader()
     let sinceMs = performance.now()
     let slack = 1
-    return this.tickSlack.from({ shard }, () => {
+    return this.tickSlack.from({ worker }, () => {
       const elapsedMs = performance.now() - sinceMs
       if (elapsedMs < METRICS_FLUSH_MS) return slack // too short to say anything
       const busyMs = reader.take(() => undefined) / 1000

@@ -43,7 +43,7 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'barge-in-pause',
   'barge-in-resume',
   'barge-in',
-  'speech-weighed',
+  'speech-uncertain',
   'backend-speech-over-agent',
   'quieter-voice',
   'level-forgotten',

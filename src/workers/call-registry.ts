@@ -114,7 +114,7 @@ export interface CallRegistryOptions extends MainThreadServices {
    * in memory. @param handoff  null where the number is withheld
    */
   readonly onRefused?: (record: CallRecord, handoff: Handoff | null) => void
-  /** Called when a call has ended here because another node has it. @param part  of the record, for the case that none is made there */
+  /** Called when a call has ended here because another node has it. @param part  of the record, kept if the other node makes none */
   readonly onGoneElsewhere?: (callSid: CallSid, part: CallRecord) => void
 }
 
@@ -631,7 +631,7 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
       for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
     for (const backend of namesIn(shares)) {
       if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
-      for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed'])
+      for (const outcome of ['contained', 'escalated', 'abandoned', 'failed'])
         metrics.calls({ agent, backend, outcome })
       for (const outcome of ['ok', 'error'])
         for (const { name } of definition.tools) metrics.toolSeconds({ backend, tool: name, outcome })

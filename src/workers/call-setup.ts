@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '../agents/definition.js'
-import { screeningSchema } from '../agents/definition.js'
+import { amdSchema } from '../agents/definition.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
@@ -68,7 +68,7 @@ export function sessionOptions(
       agent.putOnHold === null ? null : { afterMs: agent.putOnHold.afterMs, maxMs: agent.putOnHold.maxS * 1000 },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
     filler: { texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs, everyMs: agent.fillers.everyMs },
-    screening: pick(screeningOf(start)),
+    amd: pick(amdOf(start)),
     consentText: agent.recording.enabled ? agent.recording.consent : null,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
@@ -110,23 +110,23 @@ function factsOf({ claims: _, ...agent }: AgentDefinition): string {
   return String(facts)
 }
 
-type Screening = NonNullable<AgentDefinition['outbound']['screening']>
+type Amd = NonNullable<AgentDefinition['outbound']['amd']>
 
-const SCREENING_DEFAULT: Screening = screeningSchema.parse({})
+const AMD_DEFAULT: Amd = amdSchema.parse({})
 
 /**
  * Answering-machine detection of a call that the gateway placed; null for any other. A caller who is rung back did not
  * ask for it, so an agent cannot leave it out there.
  */
-export function screeningOf({ agent, direction, resume }: CallStart): Screening | null {
+export function amdOf({ agent, direction, resume }: CallStart): Amd | null {
   if (direction !== 'outbound') return null
-  if (resume === null) return agent.outbound.screening
+  if (resume === null) return agent.outbound.amd
   const asks = resume.newStream !== undefined && resume.checkpoint.callBack === 'asks'
-  return asks ? (agent.outbound.screening ?? SCREENING_DEFAULT) : null
+  return asks ? (agent.outbound.amd ?? AMD_DEFAULT) : null
 }
 
-function pick(screening: Screening | null): CallSessionOptions['screening'] {
-  return screening === null ? null : { message: screening.message, onSilence: screening.onSilence }
+function pick(amd: Amd | null): CallSessionOptions['amd'] {
+  return amd === null ? null : { message: amd.message, onSilence: amd.onSilence }
 }
 
 /** Added to a number's ringing time: the escalation machine's grace, and 2 s for messages between the threads. */

@@ -31,7 +31,7 @@ interface CallerIntakeOptions {
   readonly journal: CallJournal | null
   readonly callerLatency: CallerLatency
   /** Answering-machine detection of an outbound call; null for any other. */
-  readonly screening: AnswerGuardOptions | null
+  readonly amd: AnswerGuardOptions | null
   readonly digit: (digit: string) => void
   readonly screened: (verdict: AnswerVerdict) => void
 }
@@ -57,7 +57,7 @@ export class CallerIntake {
       context,
       backend,
       shared,
-      screening,
+      amd,
     } = options
     this.#options = options
     this.#path = new CallerPath({ sampleRateHz: legRateHz, track, vadBank: context.vads })
@@ -67,7 +67,7 @@ export class CallerIntake {
     this.#referenced = shared.outbound.taken
     // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
-    this.#answerGuard = screening === null ? null : new AnswerGuard(screening)
+    this.#answerGuard = amd === null ? null : new AnswerGuard(amd)
   }
 
   /** No frame is due before this time, unless a packet comes. */

@@ -913,7 +913,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       case 'failover': {
         const { from, to, gapMs, reason } = message
         this.#log.warn(
-          { fromBackend: from, toBackend: to, gap_ms: Math.round(gapMs), reason },
+          { from_backend: from, to_backend: to, gap_ms: Math.round(gapMs), reason },
           'another backend took over',
         )
         this.#context.backendStatus.takeover(from, to, gapMs)

@@ -140,7 +140,7 @@ export interface MainThreadContext extends MainThreadServices {
     record: CallRecord,
     told: Promise<'ok' | 'lost'> | null,
   ): void
-  /** The same of a call that another node has taken. @param record  for the case that none is made there; not counted */
+  /** The same of a call that another node has taken. @param record  kept if the other node makes none; not counted */
   goesOnElsewhere(callSid: CallSid, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void
   /** Stores the handoff packet and posts it to the owner's webhook. */

@@ -19,7 +19,7 @@ import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import type { CallResult } from '../call/documents/kept-call.js'
 import { CallJournal } from './call-journal.js'
 import { CallSpeech } from './call-speech.js'
-import { backendSession, screeningOf } from './call-setup.js'
+import { backendSession, amdOf } from './call-setup.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from './call-timeline.js'
@@ -137,7 +137,7 @@ export class WorkerCall implements BackendSink {
       backend: this.#backend,
       journal: this.#journal,
       callerLatency: this.#callerLatency,
-      screening: screeningOf(start),
+      amd: amdOf(start),
       digit: (digit) => this.#digit(digit),
       screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
     })
@@ -389,8 +389,8 @@ export class WorkerCall implements BackendSink {
   }
 
   /**
-   * Once the code that runs now is through: a backend that reports what the caller said goes on with it only afterwards,
-   * and its state must not be older than the log.
+   * Posts the log in a microtask, after the running event handler: a backend that reports the caller's words updates its
+   * own state only after that report, and the state must not be older than the log.
    */
   readonly #postWaiting = (): void => {
     this.#logWaits = false

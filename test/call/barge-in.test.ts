@@ -45,7 +45,12 @@ t.test('the backend is told how much was heard when the caller began to speak', 
   t.equal(itemId, 'long')
   // 1,040 ms after its first sample, of which the carrier's hold-back of 40 ms is not heard yet.
   t.ok(playedMs > 960 && playedMs <= 1040, `played ${playedMs}`)
-  t.match(rig.onlyLogged('transcript'), { role: 'agent', text: 'A long answer.', interrupted: true, heardMs: playedMs })
+  t.match(rig.onlyLogged('transcript'), {
+    role: 'agent',
+    text: 'A long answer.',
+    interrupted: true,
+    playedMs: playedMs,
+  })
 })
 
 t.test('late audio of the dead response is dropped and counted, the next response is heard', async (t) => {

@@ -115,7 +115,7 @@ t.test(
     served.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
     t.match(
       served.only('ended'),
-      { reason: 'socket-lost', outcome: 'deflected' },
+      { reason: 'socket-lost', outcome: 'contained' },
       'whose line breaks off after the answer is served',
     )
 
@@ -278,24 +278,24 @@ t.test('a backend that does not answer gets one more chance, then it counts as d
 
 t.test('the outcome follows from the end reason and the facts', async (t) => {
   const served = { escalated: false, answered: true, waiting: false }
-  t.equal(outcomeOf('caller-hung-up', served), 'deflected')
+  t.equal(outcomeOf('caller-hung-up', served), 'contained')
   t.equal(outcomeOf('caller-hung-up', { ...served, waiting: true }), 'abandoned')
   t.equal(outcomeOf('caller-hung-up', { ...served, answered: false }), 'abandoned')
   t.equal(outcomeOf('caller-hung-up', { ...served, escalated: true }), 'escalated')
-  t.equal(outcomeOf('agent-goodbye', { ...served, answered: false }), 'deflected')
+  t.equal(outcomeOf('agent-goodbye', { ...served, answered: false }), 'contained')
   t.equal(outcomeOf('agent-goodbye', { ...served, waiting: true }), 'abandoned')
   t.equal(outcomeOf('escalated', served), 'escalated')
   t.equal(outcomeOf('backend-failed', served), 'failed')
 })
 
-t.test('a served caller who hangs up is deflected, one who waits is abandoned', async (t) => {
+t.test('a served caller who hangs up is contained, one who waits is abandoned', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(620)
   rig.answer(2, 'a2', 500)
   rig.run(1000)
   rig.in({ type: 'stream-closed', code: 1000 })
-  t.equal(rig.only('ended').outcome, 'deflected')
+  t.equal(rig.only('ended').outcome, 'contained')
 
   const waiting = Rig.talking()
   waiting.speak(500)

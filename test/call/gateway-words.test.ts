@@ -43,7 +43,7 @@ t.test('a line that the caller cut off is told as such, one that nobody heard is
   t.same(told(mute), [])
   t.match(
     mute.session.log.transcript.at(-1),
-    { text: announced?.text, interrupted: true, heardMs: 0 },
+    { text: announced?.text, interrupted: true, playedMs: 0 },
     'nor does the record say that it was heard',
   )
 })

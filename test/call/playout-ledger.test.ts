@@ -19,10 +19,10 @@ t.test('the heard duration is what was sent, minus lead and hold-back', async (t
     t.equal(ledger.pendingMs(), 1000)
     ledger.report(report(sampleRateHz / 2, 1600, 1500), 1500)
     t.equal(ledger.pendingMs(), 500)
-    t.equal(ledger.heardMs('a', 1500), 400 - holdBackMs, `${sampleRateHz} Hz`)
-    t.equal(ledger.heardMs('a', 1600 + holdBackMs), 500)
-    t.equal(ledger.heardMs('a', 9999), 500, 'never more than was sent')
-    t.equal(ledger.heardMs('other', 9999), 0)
+    t.equal(ledger.playedMs('a', 1500), 400 - holdBackMs, `${sampleRateHz} Hz`)
+    t.equal(ledger.playedMs('a', 1600 + holdBackMs), 500)
+    t.equal(ledger.playedMs('a', 9999), 500, 'never more than was sent')
+    t.equal(ledger.playedMs('other', 9999), 0)
     t.equal(ledger.lastSentAtMs(), 1500)
   }
 })
@@ -93,8 +93,8 @@ t.test('the parts of an interleaved item are added up', async (t) => {
   ledger.appended('filler', 1600)
   ledger.appended('a', 1600)
   ledger.report(report(4800, 300), 0)
-  t.equal(ledger.heardMs('a', 10_000), 200)
-  t.equal(ledger.heardMs('filler', 10_000), 100)
+  t.equal(ledger.playedMs('a', 10_000), 200)
+  t.equal(ledger.playedMs('filler', 10_000), 100)
 })
 
 t.test('a cleared item keeps its heard duration and causes no more events', async (t) => {
@@ -104,8 +104,8 @@ t.test('a cleared item keeps its heard duration and causes no more events', asyn
   ledger.report(report(8000, 600), 500)
   ledger.poll(500)
   ledger.cleared(20_000, 500)
-  t.equal(ledger.heardMs('a', 9999), 360)
-  t.equal(ledger.heardMs('b', 9999), 0)
+  t.equal(ledger.playedMs('a', 9999), 360)
+  t.equal(ledger.playedMs('b', 9999), 0)
   t.notOk(ledger.audible(500))
   t.equal(ledger.pendingMs(), 0)
   ledger.finished('a')
@@ -115,7 +115,7 @@ t.test('a cleared item keeps its heard duration and causes no more events', asyn
   ledger.finished('c')
   ledger.report(report(20_320, 700, 600), 600)
   t.same(ledger.poll(600), [{ type: 'item-started', itemId: 'c', sentAtMs: 600 }])
-  t.equal(ledger.heardMs('c', 740), 20)
+  t.equal(ledger.playedMs('c', 740), 20)
 })
 
 t.test('counts that wrap at 2^32 are followed', async (t) => {
@@ -125,12 +125,12 @@ t.test('counts that wrap at 2^32 are followed', async (t) => {
   ledger.appended('a', 320)
   ledger.report(report(160, 20, 5), 5)
   t.equal(ledger.pendingMs(), 0)
-  t.equal(ledger.heardMs('a', 1000), 20)
+  t.equal(ledger.playedMs('a', 1000), 20)
   ledger.cleared(160, 1000)
   ledger.appended('b', 320)
   t.equal(ledger.pendingMs(), 20)
   ledger.report(report(480, 1020, 1000), 1000)
-  t.equal(ledger.heardMs('b', 2000), 20)
+  t.equal(ledger.playedMs('b', 2000), 20)
 })
 
 t.test('a new ledger counts the speech that the previous worker left in the ring', async (t) => {
@@ -141,7 +141,7 @@ t.test('a new ledger counts the speech that the previous worker left in the ring
   ledger.appended('new', 1600)
   ledger.report(report(32_000, 2100, 2000), 2000)
   t.same(ledger.poll(2000), [], "not the new one's")
-  t.equal(ledger.heardMs('new', 2000), 0)
+  t.equal(ledger.playedMs('new', 2000), 0)
   ledger.report(report(33_600, 2200, 2100), 2100)
   t.match(ledger.poll(2100), [{ type: 'item-started', itemId: 'new' }])
 })
@@ -204,10 +204,10 @@ t.test(
           }
           poll()
           for (const [id, samples] of samplesOf) {
-            const heardMs = ledger.heardMs(id, nowMs)
-            if (heardMs < (heardBefore.get(id) ?? 0)) throw new Error(`${id} was un-heard`)
-            if (heardMs > samples / 16) throw new Error(`${id} heard ${heardMs} of ${samples / 16}`)
-            heardBefore.set(id, heardMs)
+            const playedMs = ledger.playedMs(id, nowMs)
+            if (playedMs < (heardBefore.get(id) ?? 0)) throw new Error(`${id} was un-heard`)
+            if (playedMs > samples / 16) throw new Error(`${id} heard ${playedMs} of ${samples / 16}`)
+            heardBefore.set(id, playedMs)
           }
         }
         for (const id of samplesOf.keys()) if (id.startsWith(`${epoch}-`)) ledger.finished(id)

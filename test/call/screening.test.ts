@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Rig } from './rig.js'
 
-const SCREENED = { screening: { message: 'We will call again.', onSilence: 'speak' } } as const
+const SCREENED = { amd: { message: 'We will call again.', onSilence: 'speak' } } as const
 
 t.test('a called line is not spoken to, and not heard by the model, until it is known who took it', async (t) => {
   const rig = new Rig(SCREENED)
@@ -32,7 +32,7 @@ t.test('an answering machine gets the message, then the call ends', async (t) =>
 })
 
 t.test('without a message the call to an answering machine ends', async (t) => {
-  const rig = new Rig({ screening: { message: null, onSilence: 'speak' } })
+  const rig = new Rig({ amd: { message: null, onSilence: 'speak' } })
   rig.open()
   rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
   t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
@@ -44,7 +44,7 @@ t.test("where nobody speaks the agent speaks, or the call ends, as the agent's f
   brave.ready()
   brave.in({ type: 'screened', who: 'silence', why: 'no voice' })
   t.equal(brave.only('backend-text').text, 'greet')
-  const shy = new Rig({ screening: { message: null, onSilence: 'hang-up' } })
+  const shy = new Rig({ amd: { message: null, onSilence: 'hang-up' } })
   shy.open()
   shy.ready()
   shy.in({ type: 'screened', who: 'silence', why: 'no voice' })

@@ -167,7 +167,7 @@ t.test('a tool call in mid-word, and the answer to it, cut nothing of what the a
   t.ok(rig.audio(3, 'found', 800))
   rig.run(4000)
   for (const [itemId, ms] of Object.entries({ word: 1500, rest: 500, found: 800 }))
-    t.equal(rig.ledger.heardMs(itemId, rig.nowMs), ms, itemId)
+    t.equal(rig.ledger.playedMs(itemId, rig.nowMs), ms, itemId)
 })
 
 t.test('a tool that never answers is given up, and the model is told', async (t) => {
@@ -204,7 +204,7 @@ t.test('end_call lets the agent finish, then ends the call', async (t) => {
   t.match(rig.only('end-stream'), { code: 1000, reason: 'agent-goodbye', detail: 'served', hangup: true })
   t.same(rig.texts(), [], 'the agent said goodbye itself')
   rig.in({ type: 'stream-closed', code: 1000 })
-  t.match(rig.only('ended'), { outcome: 'deflected', reason: 'agent-goodbye' })
+  t.match(rig.only('ended'), { outcome: 'contained', reason: 'agent-goodbye' })
   t.match(rig.toolCalls, [{ name: 'end_call', ok: true }])
 })
 
@@ -230,7 +230,7 @@ t.test('a goodbye that comes before our own clock has ended the turn has answere
   rig.run(3000)
   t.equal(rig.all('end-stream').length, 1)
   rig.in({ type: 'stream-closed', code: 1000 })
-  t.match(rig.only('ended'), { outcome: 'deflected', reason: 'agent-goodbye' }, 'nobody was waiting')
+  t.match(rig.only('ended'), { outcome: 'contained', reason: 'agent-goodbye' }, 'nobody was waiting')
   t.match(rig.session.log.turns.slice(before), [{ answerMs: Number }])
 })
 

@@ -21,7 +21,7 @@ t.test('each mistake of the first hour is one line that names it, and exit code 
     model: { 'a.yaml': `${AGENT}backend: openai\n` },
     twice: { 'a.yaml': AGENT, 'b.yaml': AGENT },
     scenario: {
-      'x.yaml': 'version: 1\nagent: sales\ncaller: { steps: [{ say: Hello. }] }\nexpect: { outcome: deflected }\n',
+      'x.yaml': 'version: 1\nagent: sales\ncaller: { steps: [{ say: Hello. }] }\nexpect: { outcome: contained }\n',
     },
     settings: { 'key.yaml': 'maxCall: 5\n', 'tab.yaml': 'maxCalls: 5\n\tport: 8080\n' },
   })

@@ -24,7 +24,7 @@ const OUTBOUND = `
 outbound:
   from: '${OUR_NUMBER}'
   ringTimeoutS: 5
-  screening:
+  amd:
     machineSpeechMs: 2000
     silenceMs: 8000
     message: This is the order line. We will call you again.

@@ -34,7 +34,7 @@ t.test('mkondo call finds a running gateway by PORT and OPS_PORT', async (t) => 
         '--expect-tool',
         'lookup_order',
         '--expect-outcome',
-        'deflected',
+        'contained',
         '--expect-outcome',
         'abandoned',
       ],
@@ -64,7 +64,7 @@ t.test('mkondo call finds a running gateway by PORT and OPS_PORT', async (t) => 
   t.equal(otherwise.code, 1, otherwise.out)
   t.match(otherwise.out, /expected "was cancelled": NO, the agent said .*out for delivery/)
   t.match(otherwise.out, /expected the tool refund_order: NO, tools that ran: lookup_order/)
-  t.match(otherwise.out, /expected the outcome escalated: NO, the outcome is (deflected|abandoned)/)
+  t.match(otherwise.out, /expected the outcome escalated: NO, the outcome is (contained|abandoned)/)
 
   // With a call on the line a drain is not over before it is.
   const drain = await fetch(`http://127.0.0.1:${at.opsPort}/api/drain`, {

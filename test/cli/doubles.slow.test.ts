@@ -70,7 +70,7 @@ for (const [service, backend] of [
     const [asked] = order.calls
     t.equal(asked?.backend, backend, order.output)
     t.match(saidBy(asked), /Order 4127 is out for delivery\. PikiPiki should be with you today/)
-    t.equal(asked?.outcome, 'deflected')
+    t.equal(asked?.outcome, 'contained')
     t.same(ranWell(asked), ['lookup_order', 'end_call'])
     t.same(carrierComplaints(asked), [])
 

@@ -81,7 +81,7 @@ t.test(
     const answers = report?.transcript.filter((entry) => entry.role === 'agent' && entry.text.includes('4127')) ?? []
     t.ok(answers.length >= 2, 'both named the order, the first one as far as it got')
     t.match(answers.at(-1)?.text, /^Order 4127 is out for delivery\./, 'and the second one told it whole')
-    if (heardWell) t.equal(report?.outcome, 'deflected')
+    if (heardWell) t.equal(report?.outcome, 'contained')
     t.equal(report?.toolCalls.filter((tool) => tool.name === 'lookup_order').length, 1, 'no tool ran twice')
     t.same(carrierComplaints(report), [])
     const record = gateway.calls.record(report?.callSid ?? '')

@@ -126,7 +126,7 @@ export async function spokenCall(t: Test, { name, backend, start }: Model): Prom
   t.equal(call?.backend, name)
   const record = gateway.calls.record(call?.callSid ?? '')
   const how = `${record?.endReason ?? 'no record'} after "${said}", ${JSON.stringify(record?.turns)}`
-  if (heardWell) t.equal(call?.outcome, 'deflected', `outcome; ${how}`)
+  if (heardWell) t.equal(call?.outcome, 'contained', `outcome; ${how}`)
   t.equal(call?.toolCalls.filter((tool) => tool.name === 'lookup_order' && tool.ok).length, 1, 'the look-up ran, once')
   // The last one may have been a goodbye that nobody waited for.
   t.ok(

@@ -89,12 +89,12 @@ t.test('a claim that no tool made true fails the call', async (t) => {
 })
 
 t.test('what cannot be run at all exits with 2 and says why', async (t) => {
-  const good = await scenarioFile('good', `${ASKS}expect: { outcome: deflected }\n`)
-  const unknownKey = await scenarioFile('unknown-key', `${ASKS}expect: { outcom: deflected }\n`)
+  const good = await scenarioFile('good', `${ASKS}expect: { outcome: contained }\n`)
+  const unknownKey = await scenarioFile('unknown-key', `${ASKS}expect: { outcom: contained }\n`)
   const contradiction = await scenarioFile('contradiction', `${ASKS}expect: { outcome: escalated, escalated: false }\n`)
   const noAgent = await scenarioFile(
     'no-agent',
-    ASKS.replace('order-status', 'sales').concat('expect: { outcome: deflected }\n'),
+    ASKS.replace('order-status', 'sales').concat('expect: { outcome: contained }\n'),
   )
   const closed = createServer()
   await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve))
@@ -139,8 +139,8 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
 })
 
 t.test('two scenarios of one name are refused before they run', async (t) => {
-  const first = await scenarioFile('first', `${ASKS}name: twin\nexpect: { outcome: deflected }\n`)
-  const second = await scenarioFile('second', `${ASKS}name: twin\nexpect: { outcome: deflected }\n`)
+  const first = await scenarioFile('first', `${ASKS}name: twin\nexpect: { outcome: contained }\n`)
+  const second = await scenarioFile('second', `${ASKS}name: twin\nexpect: { outcome: contained }\n`)
   const { code, err } = await simulate([first, second])
   t.equal(code, 2)
   t.match(err, /the name "twin" is already used by .*first\.yaml/)
@@ -192,7 +192,7 @@ t.test('a filter chooses, a repetition goes on with the next seed, and a list ru
 })
 
 t.test('JSON goes to standard output by itself, and the rest beside it', async (t) => {
-  const file = await scenarioFile('json', `${ASKS}expect: { outcome: deflected }\n`)
+  const file = await scenarioFile('json', `${ASKS}expect: { outcome: contained }\n`)
   const { code, out, err } = await simulate([file, '--json', '-'])
   t.equal(code, 0)
   t.equal((JSON.parse(out) as ScenarioReport).passed, 1)
@@ -278,8 +278,8 @@ t.test('a gateway that is broken is a failed call, with what the carrier saw', a
     broken.close()
   })
   const url = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`
-  const file = await scenarioFile('broken', `${ASKS}expect: { outcome: deflected }\n`)
-  const quiet = await scenarioFile('quiet', `${ASKS}mode: text\nexpect: { outcome: deflected }\n`)
+  const file = await scenarioFile('broken', `${ASKS}expect: { outcome: contained }\n`)
+  const quiet = await scenarioFile('quiet', `${ASKS}mode: text\nexpect: { outcome: contained }\n`)
   const { code, out } = await simulate([file, quiet, '--url', url, '--ops-url', url])
   t.equal(code, 1)
   t.match(out, /^FAILED order-status\/broken audio/m)
@@ -293,7 +293,7 @@ t.test('a run that is stopped ends the calls, reports what there was and does no
   const stop = new AbortController()
   const out: string[] = []
   const err: string[] = []
-  const slow = await scenarioFile('stopped', `${ASKS}expect: { outcome: deflected }\n`)
+  const slow = await scenarioFile('stopped', `${ASKS}expect: { outcome: contained }\n`)
   const code = await run(['simulate', slow, '--repeat', '50', '--jobs', '1'], {
     ...PROCESS_TERMINAL,
     out: (text) => {
@@ -310,7 +310,7 @@ t.test('a run that is stopped ends the calls, reports what there was and does no
 
 t.test("the hours of the calendar are the scenario's", async (t) => {
   const json = join(folder, 'at.json')
-  const file = await scenarioFile('at', `${ASKS}at: '2031-02-03T04:05:06+03:00'\nexpect: { outcome: deflected }\n`)
+  const file = await scenarioFile('at', `${ASKS}at: '2031-02-03T04:05:06+03:00'\nexpect: { outcome: contained }\n`)
   const { code, out } = await simulate([file, '--json', json])
   t.equal(code, 0, out)
   t.match(JSON.parse(await readFile(json, 'utf8')), { results: [{ status: 'passed', mode: 'text' }] })

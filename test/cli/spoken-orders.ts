@@ -22,7 +22,7 @@ export async function ordersAreHeard<Name extends string>(
   const runs = await Promise.all(names.map((name) => simulateOneCall({ ...at, args: callers[name] })))
   for (const [i, run] of runs.entries()) {
     t.equal(run.code, 0, `${names[i]}: ${run.calls[0]?.goal.why ?? run.output}`)
-    t.equal(run.calls[0]?.outcome, 'deflected', `${names[i]}: outcome`)
+    t.equal(run.calls[0]?.outcome, 'contained', `${names[i]}: outcome`)
     t.same(run.calls[0]?.complaints, [], `${names[i]}: nothing a carrier would stumble over`)
   }
 
@@ -35,7 +35,7 @@ export async function ordersAreHeard<Name extends string>(
   }
 
   const metrics = await (await fetch(`http://127.0.0.1:${at.opsPort}/metrics`)).text()
-  t.match(metrics, new RegExp(`mkondo_calls_total\\{agent="order-status",outcome="deflected"\\} ${names.length}`))
+  t.match(metrics, new RegExp(`mkondo_calls_total\\{agent="order-status",outcome="contained"\\} ${names.length}`))
   t.match(metrics, /mkondo_turn_response_seconds_bucket\{[^}]*\} \d+ # \{call_sid="HD_/, 'exemplars name calls')
   return Object.fromEntries(names.map((name, i) => [name, runs[i]?.calls[0]])) as Record<Name, CallReport | undefined>
 }

@@ -19,7 +19,7 @@ import { lightGateway } from '../grafana/light-gateway.js'
 import { ScriptedCalls } from '../edge/scripted-calls.js'
 import { hasChromium, openBrowser } from '../support/browser.js'
 import { command } from '../support/command.js'
-import { deskOf } from '../support/agents-desk.js'
+import { deskOf } from '../support/agent-inspector.js'
 import { endedCall } from '../support/record.js'
 import { until } from '../support/until.js'
 import { storedFile } from '../support/stored-file.js'
@@ -184,7 +184,7 @@ const WHOLE = endedCall({
   callSid: 'HD_waterfall001',
   durationMs: 8000,
   endReason: 'caller-hung-up',
-  outcome: 'deflected',
+  outcome: 'contained',
   recording: 'recordings/HD_waterfall001.wav',
   transcript: [
     { role: 'agent', text: 'Hello, this is the order line.', startMs: 0, endMs: 1900 },
@@ -195,7 +195,7 @@ const WHOLE = endedCall({
       startMs: 3700,
       endMs: 7600,
       interrupted: true,
-      heardMs: 1800,
+      playedMs: 1800,
     },
   ],
   toolCalls: [{ name: 'lookup_order', args: { phone: '+2547…01' }, startMs: 3200, ms: 200, ok: true }],

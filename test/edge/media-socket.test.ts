@@ -294,7 +294,7 @@ t.test('a fault of a socket is distinguished from a caller who hung up', async (
     t.match(
       gateway
         .logged()
-        .filter(({ msg }) => msg === 'The audio socket closed')
+        .filter(({ msg }) => msg === 'the audio socket closed')
         .at(-1),
       reason === null ? { cause } : { cause, ...call.streamFault },
     )

@@ -81,10 +81,10 @@ t.test('live and ended calls can be listed and looked at', async (t) => {
   const api = `${gateway.opsUrl}/api/calls`
   t.match(json((await get(api)).text), {
     live: [{ callSid: sid, state: 'waiting' }],
-    ended: [{ callSid: SID, outcome: 'deflected' }],
+    ended: [{ callSid: SID, outcome: 'contained' }],
   })
   t.match(json((await get(`${api}/${sid}`)).text), { callSid: sid, state: 'waiting' })
-  t.match(json((await get(`${api}/${SID}`)).text), { outcome: 'deflected' })
+  t.match(json((await get(`${api}/${SID}`)).text), { outcome: 'contained' })
   t.match(json((await get(`${api}/${SID}/transcript`)).text), { transcript: [{ role: 'agent', text: 'Hello.' }] })
   t.match(json((await get(`${api}/${sid}/transcript`)).text), { transcript: [] })
   t.match(json((await get(`${api}/${SID}/timeline`)).text), { timeline: [{ name: 'answered', atMs: 3 }] })
@@ -361,7 +361,7 @@ t.test('refusals are listed, with the figures that decided them', async (t) => {
     { reason: 'capacity', callSid: sid, agent: 'order-status', why: '1000 of 1000 slots are taken' },
   ])
   t.match(
-    gateway.logged().find((line) => line['msg'] === 'A call was refused'),
+    gateway.logged().find((line) => line['msg'] === 'a call was refused'),
     { call_sid: sid, why: '1000 of 1000 slots are taken' },
   )
 })

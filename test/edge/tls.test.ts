@@ -101,7 +101,7 @@ t.test('a changed certificate is taken up without a restart, and a call of the o
   t.equal(await servedAt(publicPort), bare(before.cert), 'with half a change the port keeps what it has')
 
   writeFileSync(keyFile, after.key)
-  const taken = 'The public port uses the changed certificate'
+  const taken = 'the public port uses the changed certificate'
   await until(() => gateway.logged().some(({ msg }) => msg === taken), 5000, 'the whole change')
   t.equal(await servedAt(publicPort), bare(after.cert))
   t.match(attribute(await ringOver(gateway, after.cert), 'url'), 'wss://')

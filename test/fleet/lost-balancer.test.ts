@@ -107,7 +107,7 @@ await Promise.all([
         outbound: { clientRequestId: `recover-${held.callSid}` },
       })
       t.ok(record.timeline.some(({ name }) => name === 'call-back'))
-      t.ok(record.timeline.some(({ name }) => name === 'screening'))
+      t.ok(record.timeline.some(({ name }) => name === 'amd'))
     },
   ),
 ])

@@ -44,7 +44,7 @@ void t.test('wrong usage is one clear line and exit code 2', async (t) => {
   await wrong(['--expect', '...'], /--expect is "\.\.\."; allowed: words/)
   await wrong(
     ['--expect-outcome', 'fine'],
-    /--expect-outcome is "fine"; allowed: one of deflected, escalated, abandoned, failed/,
+    /--expect-outcome is "fine"; allowed: one of contained, escalated, abandoned, failed/,
   )
   await wrong([], /PORT is "80800"; allowed: a whole number from 1 to 65535/, { PORT: '80800' })
   await wrong([], /OPS_PORT is "x"/, { OPS_PORT: 'x' })
@@ -155,7 +155,7 @@ void t.test("what needs the gateway's record is refused where the ops port canno
   const opsPort = String(await closedPort())
   for (const wish of [
     ['--expect-tool', 'lookup_order'],
-    ['--expect-outcome', 'deflected'],
+    ['--expect-outcome', 'contained'],
   ]) {
     t.match(await run(['--url', double.origin, ...wish], { OPS_PORT: opsPort }), {
       code: 1,
@@ -260,7 +260,7 @@ function result(heard: Partial<SimulatedCallResult['heard']>): SimulatedCallResu
 }
 
 /** What the gateway has of it. */
-function seen(outcome: 'deflected' | 'failed' | 'refused', more: Partial<GatewayCall> = {}): GatewaySays {
+function seen(outcome: 'contained' | 'failed' | 'refused', more: Partial<GatewayCall> = {}): GatewaySays {
   const record = {
     outcome,
     endReason: outcome === 'failed' ? 'backend-failed' : 'caller-hung-up',
@@ -272,14 +272,14 @@ function seen(outcome: 'deflected' | 'failed' | 'refused', more: Partial<Gateway
 }
 
 void t.test('a call that failed did not do what was asked, unless that was asked', (t) => {
-  t.equal(goalOf(result({}), seen('deflected'), TALK).reached, true)
+  t.equal(goalOf(result({}), seen('contained'), TALK).reached, true)
   t.match(goalOf(result({}), seen('failed'), TALK), { reached: false, why: 'the outcome is failed: backend-failed' })
   t.equal(goalOf(result({}), seen('failed'), { ...TALK, outcomes: ['failed'] }).reached, true)
-  t.match(goalOf(result({}), seen('deflected'), { ...TALK, outcomes: ['failed', 'abandoned'] }), {
+  t.match(goalOf(result({}), seen('contained'), { ...TALK, outcomes: ['failed', 'abandoned'] }), {
     reached: false,
-    why: 'expected the outcome failed or abandoned; the outcome is deflected (caller-hung-up)',
+    why: 'expected the outcome failed or abandoned; the outcome is contained (caller-hung-up)',
   })
-  t.match(goalOf(result({}), UNSEEN, { ...TALK, outcomes: ['deflected'] }), {
+  t.match(goalOf(result({}), UNSEEN, { ...TALK, outcomes: ['contained'] }), {
     reached: false,
     why: /no record of this call/,
   })
@@ -310,11 +310,11 @@ void t.test('what was expected is held against what was heard, said and done', (
     'from the sound alone',
   )
   t.match(
-    expectationsOf(result({}), seen('deflected', { transcript }).call, expect('order 4127', '/on (its|the) way/')),
+    expectationsOf(result({}), seen('contained', { transcript }).call, expect('order 4127', '/on (its|the) way/')),
     [{ met: true }, { met: true }],
     'by the record',
   )
-  t.match(expectationsOf(result({}), seen('deflected', { transcript }).call, expect('parcel')), [
+  t.match(expectationsOf(result({}), seen('contained', { transcript }).call, expect('parcel')), [
     { expected: '"parcel"', met: false, came: 'the agent said "Order 4127 is on its way."' },
   ])
   t.match(expectationsOf(result({}), null, expect('hello')), [
@@ -325,11 +325,11 @@ void t.test('what was expected is held against what was heard, said and done', (
     { name: 'lookup_order', args: {}, startMs: 0, ms: 1, ok: true },
     { name: 'end_call', args: {}, startMs: 0, ms: 1, ok: false },
   ]
-  t.match(expectationsOf(result({}), seen('deflected', { toolCalls: ran }).call, tools), [
+  t.match(expectationsOf(result({}), seen('contained', { toolCalls: ran }).call, tools), [
     { met: true },
     { expected: 'the tool end_call', met: false, came: 'tools that ran: lookup_order, end_call (failed)' },
   ])
-  t.match(expectationsOf(result({}), seen('deflected').call, { ...TALK, tools: ['lookup_order'] }), [
+  t.match(expectationsOf(result({}), seen('contained').call, { ...TALK, tools: ['lookup_order'] }), [
     { met: false, came: 'no tool ran' },
   ])
   t.end()

@@ -9,7 +9,7 @@ import { scenarioReportJsonSchema } from '../../src/simulator/scenarios/report.j
 const CALLER = 'caller:\n  steps:\n    - say: Where is my order?\n'
 
 function scenario(more = '', caller = CALLER): string {
-  return `version: 1\nagent: order-status\n${caller}${more.includes('expect:') ? '' : 'expect: { outcome: deflected }\n'}${more}`
+  return `version: 1\nagent: order-status\n${caller}${more.includes('expect:') ? '' : 'expect: { outcome: contained }\n'}${more}`
 }
 
 /** The faults of a file, one a line. */
@@ -54,7 +54,7 @@ t.test('a caller, an agent and one expectation are a scenario', (t) => {
     afterStream: 'continues',
     human: { outcome: 'answered' },
     line: { rateHz: 8000, noise: null, loss: null, jitterMs: null },
-    expect: { outcomes: ['deflected'], escalated: null, called: [], withinMs: {} },
+    expect: { outcomes: ['contained'], escalated: null, called: [], withinMs: {} },
   })
   t.end()
 })
@@ -109,7 +109,7 @@ t.test('a mistake is named with file, line and what is allowed', (t) => {
     [
       'an outcome that is none',
       scenario('expect: { outcome: solved }\n'),
-      /^calls\/a\.yaml:6:\d+: expect\.outcome .*deflected, escalated, abandoned, failed/,
+      /^calls\/a\.yaml:6:\d+: expect\.outcome .*contained, escalated, abandoned, failed/,
     ],
     [
       'an expression that cannot be read',
@@ -164,7 +164,7 @@ t.test('a scenario that contradicts itself is refused before anybody calls', (t)
       scenario('expect:\n  said: Your order 4127 is late.\n  neverSaid: [order four one two seven]\n'),
       /neverSaid forbids/,
     ],
-    ['deflected to a human', scenario('expect: { outcome: deflected, escalated: { reason: anything } }\n'), /never is/],
+    ['contained to a human', scenario('expect: { outcome: contained, escalated: { reason: anything } }\n'), /never is/],
     [
       'escalated to nobody',
       scenario('expect: { outcome: escalated, escalated: false }\n'),

@@ -118,7 +118,7 @@ t.test('a call that is as expected has no findings', (t) => {
 
 t.test('each expectation that does not hold says what was there instead', (t) => {
   const cases: readonly (readonly [string, RegExp])[] = [
-    ['outcome: deflected', /the outcome is escalated \(escalated: No order was found twice\.\); expected deflected/],
+    ['outcome: contained', /the outcome is escalated \(escalated: No order was found twice\.\); expected contained/],
     ['endReason: agent-goodbye', /ended by escalated.*expected agent-goodbye/],
     [
       'called: [{ tool: refund }]',

@@ -12,7 +12,7 @@ export function endedCall(changes: Partial<CallRecord> = {}): CallRecord {
       true,
     ),
     backend: 'embedded',
-    outcome: 'deflected',
+    outcome: 'contained',
     endReason: 'agent-goodbye',
     endDetail: '',
     durationMs: 30_000,

@@ -23,7 +23,7 @@ t.test("the summary line has the figures of the call and nobody's words", async 
     }),
   )
   t.match(summary, {
-    outcome: 'deflected',
+    outcome: 'contained',
     turns: 3,
     turns_unanswered: 1,
     first_sound_p50_ms: 200,

@@ -58,7 +58,7 @@ t.test(
       9000,
       sinkThat(() => {
         during = look(9001)
-        t.equal(ledger.heardMs('answer', 9001), 0, 'nor is it heard already')
+        t.equal(ledger.playedMs('answer', 9001), 0, 'nor is it heard already')
       }),
       null,
     )

@@ -42,7 +42,7 @@ t.test('a media worker is terminated in mid-call: the socket stays open and the 
   const record = await test.recordOf(call.callSid)
   t.equal(line.closedWith, 1000)
   t.equal(record.rehomes, 1)
-  t.equal(record.outcome, 'deflected')
+  t.equal(record.outcome, 'contained')
   t.equal(record.endReason, 'agent-goodbye')
   t.equal(record.toolCalls.filter((tool) => tool.name === 'lookup_order').length >= 1, true)
   const said = record.transcript

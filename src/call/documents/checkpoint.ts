@@ -51,7 +51,7 @@ export const checkpointSchema = z
     /** What the caller still waits for when the call moves to another worker. */
     owed: z.enum(['nothing', 'answer', 'rest-of-answer']),
     /** The item heard last and how much of it was heard. */
-    heard: z.object({ itemId: z.string(), heardMs: z.number() }).nullable(),
+    heard: z.object({ itemId: z.string(), playedMs: z.number() }).nullable(),
     silencePrompts: z.number(),
     /** Number of the next announcement, so that item ids stay unique in a call. */
     nextAnnouncement: z.number(),

@@ -65,7 +65,7 @@ export type JournalHeaderLine = DocumentOf<typeof journalHeaderSchema>
 const playoutAnswersSchema = z.record(z.string(), z.union([z.boolean(), z.number(), z.string(), z.null()])).meta({
   id: 'playout-answers',
   description:
-    'What the playout answered from here on, where it changed: audible, pendingMs, currentItem, lastSentAtMs, "heardMs ITEM".',
+    'What the playout answered from here on, where it changed: audible, pendingMs, currentItem, lastSentAtMs, "playedMs ITEM".',
 })
 
 /** Answers of the playout by question. */

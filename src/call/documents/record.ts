@@ -12,7 +12,7 @@ import type { DocumentOf } from './document.js'
 export const CALL_RECORD_VERSION = 1
 
 /** The outcome of a call; `unreached` only for calls that we placed, `refused` only for calls that came in. */
-export const CALL_OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed', 'unreached', 'refused'] as const
+export const CALL_OUTCOMES = ['contained', 'escalated', 'abandoned', 'failed', 'unreached', 'refused'] as const
 export type CallOutcome = (typeof CALL_OUTCOMES)[number]
 
 /** Why a call that came in was refused: its caller got words, and no stream. */
@@ -51,7 +51,7 @@ export const transcriptEntry = (ms: Ms) =>
       .boolean()
       .exactOptional()
       .describe('Agent entries: the caller interrupted it. text is what was said.'),
-    heardMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
+    playedMs: ms.exactOptional().describe('Agent entries that were interrupted: how much of it was heard.'),
   })
 
 export type TranscriptEntry = DocumentOf<ReturnType<typeof transcriptEntry>>

@@ -126,7 +126,7 @@ export class JournalWriter {
     }
     return {
       audible: (nowMs) => note('audible', playout.audible(nowMs)),
-      heardMs: (itemId, nowMs) => note(`heardMs ${itemId}`, playout.heardMs(itemId, nowMs)),
+      playedMs: (itemId, nowMs) => note(`playedMs ${itemId}`, playout.playedMs(itemId, nowMs)),
       currentItem: (nowMs) => note('currentItem', playout.currentItem(nowMs)),
       pendingMs: () => note('pendingMs', playout.pendingMs()),
       lastSentAtMs: () => note('lastSentAtMs', playout.lastSentAtMs()),

@@ -281,8 +281,8 @@ class RecordedPlayout implements PlayoutView {
     return this.#answers.get('audible') === true
   }
 
-  heardMs(itemId: string): number {
-    return this.#number(`heardMs ${itemId}`) ?? 0
+  playedMs(itemId: string): number {
+    return this.#number(`playedMs ${itemId}`) ?? 0
   }
 
   currentItem(): string | null {

@@ -24,7 +24,7 @@ export const defineCallOut: Define = (program, terminal, ends) => {
       'after',
       `
 Asks a running gateway to call a number. The gateway needs SAUTIKIT_API_KEY and PUBLIC_URL. The agent's
-outbound.screening tells answering machines from people. --json prints the record of the call, or with --no-wait the
+outbound.amd tells answering machines from people. --json prints the record of the call, or with --no-wait the
 placed call.`,
     )
   withExitCodes(

@@ -19,8 +19,8 @@ import { echoKernel } from './echo-kernel.js'
 type Verdict = 'unknown' | 'echo' | 'caller'
 
 /**
- * Tells our own speech out of the caller's loudspeaker from the caller, by the level of 32 bands. It needs no sample to
- * match, so a loudspeaker may clip, a room may reflect, a delay may wander and a telephone may level what it hears.
+ * Decides whether a voice in the caller's audio is the agent's own, returned by a loudspeaker, or the caller's, by the
+ * level of 32 bands. No sample needs to match, so a loudspeaker may clip, a room may reflect, a delay may wander and a telephone may level what it hears.
  *
  * The *delay* is found first: for each slot of 10 ms one bit a band says whether it is louder than usual, and the delay
  * at which the bits of both sides agree most, for long enough, is that of the echo (the idea is that of WebRTC's

@@ -567,10 +567,10 @@ function inTheOutcome({ expect }: ScenarioFile): Contradiction[] {
   if (expect.escalated === false && outcomes.length > 0 && outcomes.every((outcome) => outcome === 'escalated')) {
     found.push({ path: ['expect', 'escalated'], what: 'expect.escalated is false, but the outcome is escalated' })
   }
-  if (wants && outcomes.length > 0 && outcomes.every((outcome) => outcome === 'deflected')) {
+  if (wants && outcomes.length > 0 && outcomes.every((outcome) => outcome === 'contained')) {
     found.push({
       path: ['expect', 'outcome'],
-      what: 'expect.outcome is deflected, which a call that asked for a human never is',
+      what: 'expect.outcome is contained, which a call that asked for a human never is',
     })
   }
   const calls = expect.called.findIndex((one) => one.tool === 'escalate_to_human' && one.times !== 0)

@@ -7,7 +7,7 @@ import { ResamplerBank } from '../../media/resample/resampler.js'
 import { SpeechClient } from '../../speech/speech-client.js'
 import { SpeechPool } from '../../speech/speech-pool.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
-import { CascadeMind } from './cascade-mind.js'
+import { CascadeModels } from './cascade-models.js'
 import { DialogueModel } from './dialogue-model.js'
 import type { DoubleModel } from './double.js'
 
@@ -64,8 +64,8 @@ export class AgentModels {
   }
 
   /** For the three services of a cascade. */
-  cascade(): CascadeMind {
-    return new CascadeMind({
+  cascade(): CascadeModels {
+    return new CascadeModels({
       find: (instructions) => {
         const { agent, dialogue } = this.#speaking(instructions)
         return { dialogue, greeting: agent.greeting ?? '' }

@@ -1,19 +1,19 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
-import type { CascadeMind } from './cascade-mind.js'
+import type { CascadeModels } from './cascade-models.js'
 import { type DoubleOptions, keyRefusal, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
 
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
 
 interface CascadeDoubleOptions extends DoubleOptions {
   /** Takes the place of script and speaker. */
-  readonly mind?: CascadeMind
+  readonly models?: CascadeModels
 }
 
 /**
  * The three OpenAI-compatible HTTP endpoints of a cascade on loopback, written from the vendor's published types: a
- * recogniser that returns the script's words, a scripted model that streams, and a voice; or all three with a mind of
+ * recogniser that returns the script's words, a scripted model that streams, and a voice; or all three with a dialogue model of
  * their own.
  */
 export class CascadeDouble {
@@ -134,15 +134,16 @@ export class CascadeDouble {
     const bytes = at < 0 ? 0 : body.readUInt32LE(at + 40)
     this.heardBytes.push(bytes)
     this.callerAudioMs += bytes / 32
-    const { mind } = this.#options
-    const text = mind === undefined || at < 0 ? this.script.nextCallerText() : await mind.transcribe(body.subarray(at))
+    const { models } = this.#options
+    const text =
+      models === undefined || at < 0 ? this.script.nextCallerText() : await models.transcribe(body.subarray(at))
     // whisper.cpp puts a blank before the text.
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ text: ` ${text}` }))
   }
 
   #chat(request: ChatCompletionCreateParamsStreaming, response: ServerResponse): void {
     this.chats.push(request)
-    const reply = this.#options.mind?.answer(request.messages) ?? this.script.nextReply()
+    const reply = this.#options.models?.answer(request.messages) ?? this.script.nextReply()
     this.#sound = {
       msPerChar:
         reply.audioMs === undefined ? null : reply.audioMs / Math.max(1, (reply.say ?? '').replaceAll(' ', '').length),
@@ -186,8 +187,8 @@ export class CascadeDouble {
     const { msPerChar, paceMs } = this.#sound
     const speaker = this.#options.speaker ?? toneSpeaker(24_000)
     const rateHz = this.voice === 'wav-22050' ? 22_050 : 24_000
-    const { mind } = this.#options
-    const sound = await mind?.speak(request.input)
+    const { models } = this.#options
+    const sound = await models?.speak(request.input)
     const pcm = soundOf(
       {
         say: request.input,

@@ -194,7 +194,7 @@ class GeminiDoubleSession {
     if (this.#generating?.timer) clearTimeout(this.#generating.timer)
   }
 
-  get #mind(): DoubleModel {
+  get #dialogue(): DoubleModel {
     return (this.#model ??= this.#parts.model(instructionsOf(this.setup)))
   }
 
@@ -217,7 +217,7 @@ class GeminiDoubleSession {
     if (input?.audioStreamEnd === true && this.#detector.end()) this.#answerCaller()
     if (input?.text !== undefined) {
       this.texts.push(input.text)
-      this.#mind.told?.('caller', input.text)
+      this.#dialogue.told?.('caller', input.text)
       if (this.setup.realtimeInputConfig?.automaticActivityDetection?.disabled !== true) this.#generate()
     }
   }
@@ -278,7 +278,7 @@ class GeminiDoubleSession {
       for (const { text } of turn.parts ?? []) {
         if (text === undefined) continue
         this.texts.push(text)
-        this.#mind.told?.(turn.role === 'model' ? 'agent' : 'caller', text)
+        this.#dialogue.told?.(turn.role === 'model' ? 'agent' : 'caller', text)
       }
     if (this.#historyOpen) {
       if (complete) this.#historyOpen = false
@@ -299,7 +299,7 @@ class GeminiDoubleSession {
     for (const sample of samples) this.heard.push(sample)
     if (this.#index % UPDATE_EVERY === 0) this.#resumable()
     if (this.#parts.faults.deaf) return
-    this.#mind.hear?.(samples, INPUT_RATE_HZ)
+    this.#dialogue.hear?.(samples, INPUT_RATE_HZ)
     if (this.setup?.realtimeInputConfig?.automaticActivityDetection?.disabled === true) {
       if (!this.#activity) this.unannouncedAudio++
       return
@@ -324,7 +324,7 @@ class GeminiDoubleSession {
 
   /** The caller speaks: interrupts the answer and cancels open tool calls. */
   #callerStarted(): void {
-    this.#mind.callerStarted?.()
+    this.#dialogue.callerStarted?.()
     this.#interrupt()
     this.#takeBack()
   }
@@ -334,7 +334,7 @@ class GeminiDoubleSession {
     const ids = [...this.#callsOpen].filter(([, { blocking }]) => blocking).map(([id]) => id)
     if (ids.length === 0) return
     this.send({ toolCallCancellation: { ids } })
-    this.#mind.callsTakenBack?.(ids)
+    this.#dialogue.callsTakenBack?.(ids)
     for (const id of ids) {
       this.#callsTakenBack.add(id)
       this.#callsOpen.delete(id)
@@ -342,7 +342,7 @@ class GeminiDoubleSession {
   }
 
   #answerCaller(): void {
-    soon(this.#mind.nextCallerText(), (text) => {
+    soon(this.#dialogue.nextCallerText(), (text) => {
       for (const word of text.split(/(?<= )/)) this.send({ serverContent: { inputTranscription: { text: word } } })
       setTimeout(() => this.#generate(), 5)
     })
@@ -371,7 +371,7 @@ class GeminiDoubleSession {
       if (call === undefined) return this.closeWith(1007, `no function call ${id}`)
       this.#callsOpen.delete(id)
       this.responses.push(response)
-      this.#mind.toolResult?.(id, response.response?.['output'] ?? response.response)
+      this.#dialogue.toolResult?.(id, response.response?.['output'] ?? response.response)
       this.toolAnswers.push({ callId: id, text: JSON.stringify(response.response) })
       if (call.blocking) blocked = true
       else if (scheduling === 'INTERRUPT') {
@@ -407,7 +407,7 @@ class GeminiDoubleSession {
     }
     const generating: Generating = { timer: null, over: false }
     this.#generating = generating
-    soon(this.#mind.nextReply(), (reply) => {
+    soon(this.#dialogue.nextReply(), (reply) => {
       if (!this.#stopped && !generating.over) this.#speak(generating, reply)
     })
   }

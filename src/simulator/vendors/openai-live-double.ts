@@ -229,7 +229,7 @@ class LiveDoubleSession {
   }
 
   /** Made with the first message that needs it: the session is configured by then. */
-  get #mind(): DoubleModel {
+  get #dialogue(): DoubleModel {
     return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
   }
 
@@ -294,7 +294,7 @@ class LiveDoubleSession {
       return this.error('invalid_value', `At most ${MESSAGES_MAX} messages`, 'session.input')
     this.config = session
     for (const item of session.input ?? [])
-      for (const text of item.content) this.#mind.told?.(item.role === 'assistant' ? 'agent' : 'system', text.text)
+      for (const text of item.content) this.#dialogue.told?.(item.role === 'assistant' ? 'agent' : 'system', text.text)
     this.#detector = new LevelDetector({ sampleRateHz: this.#rateHz, ...this.#parts.turns })
     const confirm = (): void => {
       this.#started = true
@@ -323,8 +323,8 @@ class LiveDoubleSession {
 
   /** How commentary sounds: like the script's answer with these words, else like any other. */
   #commented(content: string): ModelReply | Promise<ModelReply> {
-    const greeting = this.#target === 'responses' || this.#mind.answers === 0
-    const reply = greeting ? this.#mind.nextReply() : this.#mind.lastReply
+    const greeting = this.#target === 'responses' || this.#dialogue.answers === 0
+    const reply = greeting ? this.#dialogue.nextReply() : this.#dialogue.lastReply
     const own = (given: ModelReply | null): ModelReply => (given?.say === content ? given : { say: content })
     return reply instanceof Promise ? reply.then(own) : own(reply)
   }
@@ -333,10 +333,10 @@ class LiveDoubleSession {
     if (this.#target !== 'responses')
       return this.error('invalid_value', 'response.item.create requires Responses delegation')
     this.items.push(item)
-    for (const text of textsOf(item)) this.#mind.told?.('caller', text)
+    for (const text of textsOf(item)) this.#dialogue.told?.('caller', text)
     if (item.type !== 'function_call_output') return
     this.#response?.openCalls.delete(item.call_id ?? '')
-    this.#mind.toolResult?.(item.call_id ?? '', item.output)
+    this.#dialogue.toolResult?.(item.call_id ?? '', item.output)
   }
 
   #hear(audio: string): void {
@@ -347,16 +347,16 @@ class LiveDoubleSession {
     const law = lawOfFormat(this.config?.audio?.format?.type)
     const samples = law === null ? samplesOf(bytes) : expanded.subarray(0, law.decode(bytes, expanded))
     const fromMs = this.callerAudioMs
-    this.#mind.hear?.(samples, this.#rateHz)
+    this.#dialogue.hear?.(samples, this.#rateHz)
     this.callerAudioMs += (samples.length * 1000) / this.#rateHz
     for (const edge of this.#detector.hear(samples)) {
       if (edge === 'started') {
-        this.#mind.callerStarted?.()
+        this.#dialogue.callerStarted?.()
         this.#stopSpeaking()
         continue
       }
       const at = { start_ms: Math.round(fromMs), end_ms: Math.round(this.callerAudioMs) }
-      soon(this.#mind.nextCallerText(), (text) => {
+      soon(this.#dialogue.nextCallerText(), (text) => {
         for (const word of text.split(/(?<= )/))
           this.send({ type: 'session.input_transcript.delta', delta: word, ...at })
         setTimeout(() => this.#answer(), 15)
@@ -372,7 +372,7 @@ class LiveDoubleSession {
       return
     }
     // A turn after which a delegate still waits for results is answered by the live model.
-    soon(this.#mind.nextReply(), (reply) => {
+    soon(this.#dialogue.nextReply(), (reply) => {
       if (reply.calls === undefined) return this.say(reply)
       if (reply.say !== undefined) this.say(reply)
       this.#respond(this.delegate(), reply)
@@ -392,7 +392,7 @@ class LiveDoubleSession {
       this.send({ type: 'response.event', delegation_id: delegationId, event })
     nested({ type: 'response.created', response: { id, status: 'in_progress', output: [] } })
     if (this.delegateHangs) return
-    soon(given ?? this.#mind.nextReply(), (reply) => this.#work(response, nested, reply, given === undefined))
+    soon(given ?? this.#dialogue.nextReply(), (reply) => this.#work(response, nested, reply, given === undefined))
   }
 
   /** @param speaks  the delegate's own words are spoken; else they are the live model's already */

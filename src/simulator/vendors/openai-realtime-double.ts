@@ -274,7 +274,7 @@ class OpenAiDoubleSession {
   }
 
   /** Made with the first message that needs it: the configuration comes before. */
-  get #mind(): DoubleModel {
+  get #dialogue(): DoubleModel {
     return (this.#model ??= this.#parts.model(this.config?.instructions ?? ''))
   }
 
@@ -314,17 +314,17 @@ class OpenAiDoubleSession {
     const samples = law === null ? samplesOf(bytes) : pcm.subarray(0, law.decode(bytes, pcm))
     const ms = (samples.length * 1000) / this.#inputRateHz
     // Where the client marks the turns, it sends speech only.
-    if (!this.#listens && this.#utterance === 0) this.#mind.callerStarted?.()
+    if (!this.#listens && this.#utterance === 0) this.#dialogue.callerStarted?.()
     this.callerAudioMs += ms
     this.#utterance += ms
     if (this.#parts.faults.deaf) return
-    this.#mind.hear?.(samples, this.#inputRateHz)
+    this.#dialogue.hear?.(samples, this.#inputRateHz)
     if (!this.#listens) return
     for (const edge of this.#detector.hear(samples)) {
       if (edge === 'started') this.#callerItem = `item_caller_${++this.#ids}`
       const itemId = this.#callerItem
       if (edge === 'started') {
-        this.#mind.callerStarted?.()
+        this.#dialogue.callerStarted?.()
         this.send({
           type: 'input_audio_buffer.speech_started',
           audio_start_ms: Math.round(this.#detector.heardMs),
@@ -361,7 +361,7 @@ class OpenAiDoubleSession {
   #commitItem(itemId: string): void {
     this.#utterance = 0
     this.send({ type: 'input_audio_buffer.committed', item_id: itemId, previous_item_id: null })
-    soon(this.#mind.nextCallerText(), (transcript) => this.#transcribed(itemId, transcript))
+    soon(this.#dialogue.nextCallerText(), (transcript) => this.#transcribed(itemId, transcript))
   }
 
   #transcribed(itemId: string, transcript: string): void {
@@ -403,10 +403,10 @@ class OpenAiDoubleSession {
   }
 
   #understand(item: ConversationItem): void {
-    if (item.type === 'function_call_output') this.#mind.toolResult?.(item.call_id, item.output)
+    if (item.type === 'function_call_output') this.#dialogue.toolResult?.(item.call_id, item.output)
     if (item.type !== 'message') return
     const role = item.role === 'assistant' ? 'agent' : item.role === 'user' ? 'caller' : 'system'
-    for (const part of item.content) if (part.text !== undefined) this.#mind.told?.(role, part.text)
+    for (const part of item.content) if (part.text !== undefined) this.#dialogue.told?.(role, part.text)
   }
 
   #truncate(itemId: string, audioEndMs: number, eventId: string | null): void {
@@ -439,7 +439,7 @@ class OpenAiDoubleSession {
     this.send({ type: 'response.created', response })
     const limits = this.#parts.limits()
     if (limits !== null) this.send({ type: 'rate_limits.updated', rate_limits: limits })
-    soon(empty ? {} : this.#mind.nextReply(), (reply) => this.#speak(answer, reply))
+    soon(empty ? {} : this.#dialogue.nextReply(), (reply) => this.#speak(answer, reply))
   }
 
   #speak(answer: Answer, reply: ModelReply): void {

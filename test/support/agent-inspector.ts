@@ -3,10 +3,10 @@ import type { BackendShare } from '../../src/backends/split.js'
 import type { AgentAssets } from '../../src/agents/assets.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { readAgents } from '../../src/agents/loader.js'
-import { AgentsDesk } from '../../src/gateway/agents-desk.js'
+import { AgentInspector } from '../../src/gateway/agent-inspector.js'
 
 /** The agents of a folder for an operator; their tools call the shop at that address. */
-export async function deskOf(dir: string, shopUrl: string): Promise<AgentsDesk> {
+export async function deskOf(dir: string, shopUrl: string): Promise<AgentInspector> {
   const env = { SHOP_API_URL: shopUrl }
   const agents = new Map<
     string,
@@ -16,5 +16,5 @@ export async function deskOf(dir: string, shopUrl: string): Promise<AgentsDesk> 
     if (one.ok)
       agents.set(one.agent.name, { definition: one.agent, assets: one.assets, shares: allCallsOn('embedded') })
   }
-  return new AgentsDesk({ agents, dir, watched: true, env, workerEnv: {}, speech: false })
+  return new AgentInspector({ agents, dir, watched: true, env, workerEnv: {}, speech: false })
 }

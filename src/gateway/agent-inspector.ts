@@ -23,7 +23,7 @@ const AGENTS_THREAD_MEMORY_MB = 256
 const AGENTS_VIEW_KEPT_MS = 60_000
 const AGENTS_VIEW_FILES_MAX = 2000
 
-interface AgentsDeskOptions {
+interface AgentInspectorOptions {
   /** What new calls get; changed in place by edits of the folder. */
   readonly agents: ReadonlyMap<string, Pick<HostedAgent, 'definition' | 'assets' | 'shares'>>
   readonly dir: string
@@ -46,13 +46,13 @@ interface KeptView {
 }
 
 /** The agents of this process for an operator: what is loaded, what the folder holds, and tools to try. */
-export class AgentsDesk implements AgentsHere {
-  readonly #options: AgentsDeskOptions
+export class AgentInspector implements AgentsHere {
+  readonly #options: AgentInspectorOptions
   #kept: KeptView | null = null
   #reading: Promise<AgentsView> | null = null
   #trying = false
 
-  constructor(options: AgentsDeskOptions) {
+  constructor(options: AgentInspectorOptions) {
     this.#options = options
   }
 

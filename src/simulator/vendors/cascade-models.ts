@@ -16,7 +16,7 @@ import type { SpokenText } from './double.js'
 /** Grammars, of the conversations that were answered last, that a double of a cascade tries on what a caller says. */
 const CASCADE_DOUBLE_GRAMMARS_MAX = 8
 
-interface CascadeMindOptions {
+interface CascadeModelsOptions {
   /** The dialogue that a session with these instructions follows, and its agent's greeting. */
   readonly find: (instructions: string) => { readonly dialogue: OfflineDialogue; readonly greeting: string }
   /** What every conversation can begin with. */
@@ -43,13 +43,13 @@ const STILL_RUNNING = 'still running'
  * language model goes through the messages of each request with a new dialogue, and the recogniser, which is told
  * nothing but the sound, tries what the conversations that were answered last listen for.
  */
-export class CascadeMind {
-  readonly #options: CascadeMindOptions
+export class CascadeModels {
+  readonly #options: CascadeModelsOptions
   /** The newest last; by grammar. */
   readonly #listening = new LRUCache<string, Listening>({ max: CASCADE_DOUBLE_GRAMMARS_MAX })
   readonly #openings: readonly Listening[]
 
-  constructor(options: CascadeMindOptions) {
+  constructor(options: CascadeModelsOptions) {
     this.#options = options
     this.#openings = options.dialogues.map((dialogue) => {
       const engine = engineOf(dialogue, '')

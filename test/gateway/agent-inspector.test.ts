@@ -10,7 +10,7 @@ import { readAgents } from '../../src/agents/loader.js'
 import { tryTool } from '../../src/agents/rehearsal.js'
 import type { TrialOrder, TrialResult } from '../../src/agents/rehearsal.js'
 import { HttpClient } from '../../src/http/http-client.js'
-import { AgentsDesk } from '../../src/gateway/agents-desk.js'
+import { AgentInspector } from '../../src/gateway/agent-inspector.js'
 import type { HostedAgent } from '../../src/workers/main-thread-context.js'
 import { get, post, startGateway } from '../edge/gateway.js'
 
@@ -77,7 +77,7 @@ async function start(t: Test) {
       agents.set(one.agent.name, { definition: one.agent, assets: one.assets, shares: allCallsOn('embedded') })
   process.env['GATEWAY_SECRET'] = SECRET
   t.teardown(() => delete process.env['GATEWAY_SECRET'])
-  const desk = new AgentsDesk({ agents, dir, watched: false, env, workerEnv: {}, speech: false })
+  const desk = new AgentInspector({ agents, dir, watched: false, env, workerEnv: {}, speech: false })
   const gateway = await startGateway(t, { agents: desk })
   const trying = (tool: string, json: unknown) => post(`${gateway.opsUrl}/api/agents/shop/tools/${tool}`, { json })
   const answer = async (tool: string, json: unknown): Promise<unknown> => JSON.parse((await trying(tool, json)).text)
