@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import { EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
-import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { Recovery } from '../fleet/recovery.js'
 import type { KeptState } from '../call/documents/kept-call.js'
 import { xmlReply, Exchange, aroundRequests, refuseAmbiguousRequests } from './http-exchange.js'
@@ -214,15 +213,13 @@ function fleetSide(
   fleet: NonNullable<EdgeOptions['fleet']>,
   webhooks: Webhooks,
 ): { readonly handler: WebhookHandler } & Pick<Edge, 'streamLost'> {
-  const noted = (webhook: ProvenWebhook): WebhookAnswer =>
-    webhooks.offer(webhook, { mayDecline: false, known: true }) as WebhookAnswer
   const recovery = new Recovery<WebhookAnswer>({
     ...fleet,
     takes: () => fleet.node.state === 'open' && !calls.draining && calls.free > 0,
     open: (kept) => webhooks.reopen(kept),
     document: (callSid, host) => webhooks.newStream(callSid, host),
     words: ({ callSid }, agent) => (callSid === null ? xmlReply(EMPTY_RESPONSE) : webhooks.lastWords(callSid, agent)),
-    noted,
+    noted: (webhook) => webhooks.offer(webhook, 'known'),
     again: (webhook) => routing.route(webhook),
     log,
     clock,
@@ -231,7 +228,7 @@ function fleetSide(
   const routing: WebhookRouting<WebhookAnswer> = new WebhookRouting<WebhookAnswer>({
     node: fleet.node,
     calls,
-    answer: (webhook, how) => webhooks.offer(webhook, how),
+    answer: webhooks.offer.bind(webhooks),
     turnedAway: (callSid) => webhooks.turnedAway(callSid),
     recovery,
     clock,

@@ -109,10 +109,12 @@ export class Webhooks {
 
   /** As `offer`; a new call without a free slot gets the agent's fallback. */
   answer(webhook: ProvenWebhook): WebhookAnswer {
-    return this.offer(webhook, { mayDecline: false, known: false }) as WebhookAnswer
+    return this.offer(webhook, 'open')
   }
 
   /** Does not throw. */
+  offer(webhook: ProvenWebhook, how: 'open-or-decline'): WebhookAnswer | NoRoom
+  offer(webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): WebhookAnswer
   offer(webhook: ProvenWebhook, how: AnswerHow): WebhookAnswer | NoRoom {
     try {
       const tooMany = webhook.callSid === null ? null : this.#guard.admitCall(webhook.callSid)
@@ -137,7 +139,7 @@ export class Webhooks {
   // --- POST /voice --------------------------------------------------------------------------------------------
 
   #voice(request: WebhookOf<'voice'>, how: AnswerHow): WebhookAnswer | NoRoom {
-    const { known, ownerUnknown = false } = how
+    const known = how === 'known'
     if (request.content === null) return xmlReply(EMPTY_RESPONSE)
     const webhook = normaliseParties(request.content, this.#options.ownedNumbers)
     const { calls, outbound } = this.#options
@@ -165,7 +167,7 @@ export class Webhooks {
       sidOfPbx: webhook.sidOfPbx,
       served: this.#answered.get(webhook.callSid)?.served !== false,
       // A call that ends is not a new one, where nobody can say whether it was known.
-      known: known || refused || callKnown || (ownerUnknown && webhook.state === 'completed'),
+      known: known || refused || callKnown || (how === 'owner-unknown' && webhook.state === 'completed'),
       phase: call?.state ?? null,
       escalation: this.#escalationOf(webhook, call),
     })
@@ -217,7 +219,7 @@ export class Webhooks {
   #openStream(
     webhook: Webhook,
     request: WebhookOf<'voice'>,
-    { mayDecline, late = false }: AnswerHow,
+    how: AnswerHow,
     placed?: PlacedCall,
   ): WebhookAnswer | NoRoom {
     const { calls, log, clock } = this.#options
@@ -248,14 +250,16 @@ export class Webhooks {
       return refuse(reason, why, 'fallback')
     }
     const noRoom = (reason: NoRoomReason): Reply | NoRoom =>
-      mayDecline && placed === undefined ? { noRoom: reason } : fallback(reason, this.#admission.why(reason))
+      how === 'open-or-decline' && placed === undefined
+        ? { noRoom: reason }
+        : fallback(reason, this.#admission.why(reason))
     const refusal = this.#admission.refusal
     // A person whom this node has rung gets the agent also after a cordon.
     if (refusal !== null && (refusal !== 'cordoned' || placed === undefined)) return noRoom(refusal)
     // No other node may take it either.
     if (agentIsFull(agent, calls, this.#options.fleet?.node))
       return fallback('agent-capacity', `all ${agent.maxCalls} calls of the agent are live`)
-    if (late) return fallback('no-owner', `no node took the call within ${FALLBACK_AFTER_MS} ms`)
+    if (how === 'late') return fallback('no-owner', `no node took the call within ${FALLBACK_AFTER_MS} ms`)
     let call: LiveCall | null = null
     try {
       const { recovers } = placed ?? {}
@@ -415,7 +419,7 @@ export class Webhooks {
 
   #afterStream(
     { callSid, agent: named, content: webhook, host }: WebhookOf<'after-stream'>,
-    { known, ownerUnknown = false }: AnswerHow,
+    how: AnswerHow,
   ): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
@@ -426,7 +430,7 @@ export class Webhooks {
     // Its node and its state are gone: it was not ended by its agent, so its caller is not told goodbye.
     const { calls } = this.#options
     const died = calls.record(callSid)?.endReason === 'process-died'
-    if (call === undefined && (ownerUnknown || died || !(known || calls.known(callSid))))
+    if (call === undefined && (how === 'owner-unknown' || died || !(how === 'known' || calls.known(callSid))))
       return this.lastWords(callSid, named)
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
     // While a human is being called, the agent's `afterCall` must not hang up.

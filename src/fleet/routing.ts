@@ -59,16 +59,20 @@ interface RoutingCounters {
   orphaned: number
 }
 
-/** How a node answers a proven webhook. */
-export interface AnswerHow {
-  /** A new call without a free slot is answered with `NoRoom`, not with the fallback. */
-  readonly mayDecline: boolean
-  /** The fleet has, or had, this call: it is not opened again. */
-  readonly known: boolean
-  /** No store can be asked, and no node has the call. */
-  readonly ownerUnknown?: boolean
-  /** No node became the owner of a new call in time: it is not opened, and its caller hears the fallback. */
-  readonly late?: boolean
+/**
+ * How a node answers a proven webhook:
+ * - `open`: it opens a new call; where it has no room, the caller hears the fallback
+ * - `open-or-decline`: it opens a new call; where it has no room, it says so, because another node may
+ * - `known`: the fleet has, or had, this call: it is not opened again
+ * - `owner-unknown`: no store can be asked, and no node has the call
+ * - `late`: no node became the owner of a new call in time: it is not opened, and its caller hears the fallback
+ */
+export type AnswerHow = 'open' | 'open-or-decline' | 'known' | 'owner-unknown' | 'late'
+
+/** A node's answer to a proven webhook. Must not throw. */
+export interface AnswerWebhook<Answer extends object> {
+  (webhook: ProvenWebhook, how: 'open-or-decline'): Answer | NoRoom
+  (webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): Answer
 }
 
 /** A webhook that one node forwards to another. Plain JSON. */
@@ -80,18 +84,24 @@ interface Forwarded {
   readonly opens: boolean
 }
 
-/** The call is not at the node that was asked, and it did not open it. */
-interface NotHere {
-  readonly notHere: true
-}
+/** What became of a webhook at the node that was asked. Plain JSON: the first three are what that node replies. */
+type Routed<Answer extends object> =
+  | { readonly is: 'answered'; readonly answer: Answer }
+  /** It takes no new call. */
+  | { readonly is: 'no-room' }
+  /** It does not have the call, and did not open it. */
+  | { readonly is: 'not-here' }
+  /** It did not reply. */
+  | { readonly is: 'gone' }
+  /** A fault between the nodes, which says nothing about the call. */
+  | { readonly is: 'failed' }
 
-const NOT_HERE: NotHere = { notHere: true }
+const NOT_HERE = { is: 'not-here' } as const
 
 interface WebhookRoutingOptions<Answer extends object> {
   readonly node: FleetNode
   readonly calls: Pick<CallDirectory, 'find' | 'known' | 'free' | 'capacity' | 'draining' | 'afterStream'>
-  /** This node's answer; `NoRoom` only if it may decline. Must not throw. */
-  readonly answer: (webhook: ProvenWebhook, how: AnswerHow) => Answer | NoRoom
+  readonly answer: AnswerWebhook<Answer>
   /** Whether `answer` has given a call's first webhook the fallback in place of a stream. */
   readonly turnedAway: (callSid: CallSid) => boolean
   /** Answers webhooks of calls whose owner is gone, and of those that this node has taken over. */
@@ -132,7 +142,7 @@ export class WebhookRouting<Answer extends object> {
     const { callSid } = webhook
     const call = callSid === null ? undefined : calls.find(callSid)
     if (call !== undefined) return this.#ofCall(webhook, call)
-    if (callSid === null || (calls.known(callSid) && !node.gaveUp(callSid))) return this.#here(webhook, false)
+    if (callSid === null || (calls.known(callSid) && !node.gaveUp(callSid))) return this.#here(webhook)
     return this.#elsewhere(webhook, callSid, untilMs)
   }
 
@@ -142,13 +152,13 @@ export class WebhookRouting<Answer extends object> {
     if (asks && call.state === 'streaming') return this.#whenStreamEnds(webhook, call)
     if (asks && call.state === 'cut' && this.#options.calls.draining) return this.#elsewhereOrHere(webhook, call)
     if (asks && call.state === 'waiting') return this.#beforeOffer(webhook, call)
-    return this.#here(webhook, false)
+    return this.#here(webhook)
   }
 
   /** The stream of a call could not be opened, and before it is offered again, the call may turn out to be elsewhere. */
   async #beforeOffer(webhook: ProvenWebhook, call: LiveCall): Promise<Answer> {
     const [confirmed] = await Promise.all([this.#options.node.confirm(call.callSid), sleep(STREAM_AGAIN_MS)])
-    return confirmed === 'lost' ? this.route(webhook) : this.#here(webhook, false)
+    return confirmed === 'lost' ? this.route(webhook) : this.#here(webhook)
   }
 
   /**
@@ -161,13 +171,13 @@ export class WebhookRouting<Answer extends object> {
     while (call.state === 'streaming' && clock() < untilMs) await sleep(STREAM_END_LOOK_MS)
     call.streamOver()
     const moves = call.state === 'cut' && this.#options.calls.draining
-    return moves ? this.#elsewhereOrHere(webhook, call) : this.#here(webhook, false)
+    return moves ? this.#elsewhereOrHere(webhook, call) : this.#here(webhook)
   }
 
   /** A call that has lost its stream does not keep a node that is being stopped. */
   async #elsewhereOrHere(webhook: ProvenWebhook, { callSid }: LiveCall): Promise<Answer> {
     this.#options.calls.afterStream(callSid, 'asked')
-    return (await this.#options.recovery.moved(webhook, callSid)) ?? this.#here(webhook, false)
+    return (await this.#options.recovery.moved(webhook, callSid)) ?? this.#here(webhook)
   }
 
   /** @param asked  all nodes were asked for the call just now */
@@ -205,8 +215,8 @@ export class WebhookRouting<Answer extends object> {
     const answered = ask ? await this.#askAll(webhook) : null
     if (answered !== null) return answered
     // Only a voice webhook can open a call; whatever else comes for one that nobody has is answered here.
-    if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook, false)
-    if (turnedAway(callSid) || hasTalked(webhook)) return this.#here(webhook, true)
+    if (webhook.route !== 'voice' || webhook.content === null) return this.#here(webhook)
+    if (turnedAway(callSid) || hasTalked(webhook)) return this.#options.answer(webhook, 'known')
     const before = this.#placing.get(callSid)
     if (before !== undefined) return before.then(() => this.route(webhook))
     const placing = this.#place(webhook, callSid, 0, untilMs, order?.owner ?? null).finally(() =>
@@ -238,7 +248,7 @@ export class WebhookRouting<Answer extends object> {
   ): Promise<Answer> {
     const { node, calls, recovery, clock } = this.#options
     const { owner, phase } = entry
-    if (phase === 'over') return this.#here(webhook, true)
+    if (phase === 'over') return this.#options.answer(webhook, 'known')
     const isHere = node.isThisRun(owner)
     // With a state it was live at a node that is gone, and this run's claim came late: it is not opened anew.
     const wasLive = entry.state !== null && !calls.known(callSid)
@@ -246,20 +256,21 @@ export class WebhookRouting<Answer extends object> {
     // Whether a claim still stands is known to the node that sent it alone: where its answer came late, that node has
     // opened the call itself. So nobody else opens a call that is only claimed.
     const claimed = phase === 'claimed'
-    let answer: Answer | NoRoom | NotHere | 'gone' | 'failed' = NOT_HERE
+    let routed: Routed<Answer> = NOT_HERE
     if (isHere) {
       const call = calls.find(callSid)
       if (call !== undefined) return this.#ofCall(webhook, call)
-      if (!claimed) answer = await this.#open(webhook, callSid, owner, false)
-      if (!claimed && 'notHere' in answer) return this.#here(webhook, true)
+      if (!claimed) {
+        routed = await this.#open(webhook, callSid, owner, 'open')
+        if (routed.is === 'not-here') return this.#options.answer(webhook, 'known')
+      }
     } else {
       // Its owner may wait for the end of the stream, or before it offers another.
       const waitMs = newsOf(webhook) === 'asks' ? Math.max(STREAM_END_WAIT_MS, STREAM_AGAIN_MS) : 0
-      answer = await this.#ask(owner, webhook, owner, !claimed, PEER_ANSWER_MS + waitMs)
+      routed = await this.#ask(owner, webhook, owner, !claimed, PEER_ANSWER_MS + waitMs)
     }
-    if (typeof answer !== 'string' && !('notHere' in answer) && !('noRoom' in answer)) return answer
-    // A fault between the nodes says nothing about the owner.
-    if (answer === 'failed') return this.#here(webhook, true)
+    if (routed.is === 'answered') return routed.answer
+    if (routed.is === 'failed') return this.#options.answer(webhook, 'known')
     if (claimed) {
       const opens = webhook.route === 'voice'
       const atLast = clock() >= untilMs
@@ -308,19 +319,18 @@ export class WebhookRouting<Answer extends object> {
       }
       claimed = entry.owner
       epoch = claimed.epoch
-      const answer =
+      const routed =
         candidate === null
-          ? await this.#open(webhook, callSid, claimed, true)
+          ? await this.#open(webhook, callSid, claimed, 'open-or-decline')
           : await this.#ask(claimed, webhook, claimed, true, Math.min(PLACE_ANSWER_MS, untilMs - clock()))
-      if (typeof answer === 'string' || 'notHere' in answer) continue
-      if (!('noRoom' in answer)) return answer
-      this.counters.passed++
+      if (routed.is === 'answered') return routed.answer
+      if (routed.is === 'no-room') this.counters.passed++
     }
     if (claimed !== null) this.#isOver(callSid, claimed)
     // No node has room for a call of which this is the end, as it seems.
-    if (stateOf(webhook) === 'completed') return this.#here(webhook, true)
+    if (stateOf(webhook) === 'completed') return this.#options.answer(webhook, 'known')
     // No node takes the call: this one, which has the connection, answers with words for the caller.
-    return this.#late(webhook)
+    return this.#options.answer(webhook, 'late')
   }
 
   /** Takes a new call whose claim was not confirmed in time: a document of this node must not lead to a call of another. */
@@ -333,19 +343,15 @@ export class WebhookRouting<Answer extends object> {
     } catch {
       return this.#withoutStore(webhook, callSid)
     }
-    if (owner.nonce !== claim.nonce) return this.#late(webhook)
-    const answer = await this.#open(webhook, callSid, owner, false)
-    return 'notHere' in answer ? this.#late(webhook) : (answer as Answer)
+    if (owner.nonce !== claim.nonce) return this.#options.answer(webhook, 'late')
+    const routed = await this.#open(webhook, callSid, owner, 'open')
+    return routed.is === 'answered' ? routed.answer : this.#options.answer(webhook, 'late')
   }
 
   /** A caller was turned away: whatever the carrier says of the call later, to any node, opens nothing. */
   #isOver(callSid: CallSid, token: OwnerToken): void {
     // Without the store the nodes that turned it away know, and are asked.
     this.#options.node.store.over(callSid, token).catch(() => undefined)
-  }
-
-  #late(webhook: ProvenWebhook): Answer {
-    return this.#options.answer(webhook, { mayDecline: false, known: false, late: true }) as Answer
   }
 
   /** Where a new call may go, best first; null stands for this node. */
@@ -372,39 +378,41 @@ export class WebhookRouting<Answer extends object> {
     webhook: ProvenWebhook,
     callSid: CallSid,
     token: OwnerToken,
-    mayDecline: boolean,
-  ): Promise<Answer | NoRoom | NotHere> {
+    how: 'open' | 'open-or-decline',
+  ): Promise<Routed<Answer>> {
     const { node, calls, answer, turnedAway } = this.#options
-    if (calls.find(callSid) !== undefined || calls.known(callSid)) return this.#here(webhook, false)
+    if (calls.find(callSid) !== undefined || calls.known(callSid)) return answered(this.#here(webhook))
     node.expect(callSid, token, true)
-    const answered = answer(webhook, { mayDecline, known: false })
+    const offered = how === 'open' ? answer(webhook, how) : answer(webhook, how)
     if (calls.find(callSid) === undefined) {
       node.released(callSid)
       if (turnedAway(callSid)) this.#isOver(callSid, token)
-      return answered
     }
     // The document leaves only when the call is this node's for sure, or when the store cannot say.
-    return (await node.confirm(callSid)) === 'lost' ? NOT_HERE : answered
+    else if ((await node.confirm(callSid)) === 'lost') return NOT_HERE
+    return 'noRoom' in offered ? { is: 'no-room' } : answered(offered)
   }
 
-  #here(webhook: ProvenWebhook, known: boolean): Answer {
-    return this.#options.answer(webhook, { mayDecline: false, known }) as Answer
+  #here(webhook: ProvenWebhook): Answer {
+    return this.#options.answer(webhook, 'open')
   }
 
   /** A forwarded webhook: this node has the call, or is to open it. */
-  async #forwarded({ webhook, token, opens }: Forwarded): Promise<Answer | NoRoom | NotHere> {
+  async #forwarded({ webhook, token, opens }: Forwarded): Promise<Routed<Answer>> {
     const { calls, node, recovery, turnedAway } = this.#options
     const { callSid } = webhook
     if (callSid === null) return NOT_HERE
     const call = calls.find(callSid)
-    if (call !== undefined) return this.#ofCall(webhook, call)
+    if (call !== undefined) return answered(await this.#ofCall(webhook, call))
     if (token === null && (turnedAway(callSid) || (calls.known(callSid) && !node.gaveUp(callSid))))
-      return this.#here(webhook, true)
+      return answered(this.#options.answer(webhook, 'known'))
     if (token === null || !node.isThisRun(token)) return NOT_HERE
     // Taken over here by another evidence, while the carrier asked there.
-    if (recovery.has(callSid))
-      return recovery.orphaned(webhook, callSid, { owner: token, phase: 'claimed', state: null, log: [] })
-    return opens || calls.known(callSid) ? this.#open(webhook, callSid, token, true) : NOT_HERE
+    if (recovery.has(callSid)) {
+      const entry = { owner: token, phase: 'claimed', state: null, log: [] } as const
+      return answered(await recovery.orphaned(webhook, callSid, entry))
+    }
+    return opens || calls.known(callSid) ? this.#open(webhook, callSid, token, 'open-or-decline') : NOT_HERE
   }
 
   /**
@@ -415,8 +423,7 @@ export class WebhookRouting<Answer extends object> {
     const { node, calls } = this.#options
     const answered = await this.#atLiveNode(webhook, callSid)
     if (answered !== null) return answered
-    const how = { mayDecline: false, known: false, ownerUnknown: true }
-    const answer = this.#options.answer(webhook, how) as Answer
+    const answer = this.#options.answer(webhook, 'owner-unknown')
     if (calls.find(callSid) !== undefined) node.openedUnclaimed(callSid)
     return answer
   }
@@ -432,9 +439,9 @@ export class WebhookRouting<Answer extends object> {
   /** @returns the answer of the node that has this call; null when no other node has it */
   #askAll(webhook: ProvenWebhook): Promise<Answer | null> {
     const asked = this.#options.node.alive().map(async ({ name, incarnation }) => {
-      const answer = await this.#ask({ node: name, incarnation }, webhook, null, false, PEER_ANSWER_MS)
-      if (typeof answer === 'string' || 'notHere' in answer || 'noRoom' in answer) throw new Error('not there')
-      return answer
+      const routed = await this.#ask({ node: name, incarnation }, webhook, null, false, PEER_ANSWER_MS)
+      if (routed.is !== 'answered') throw new Error('not there')
+      return routed.answer
     })
     return Promise.any(asked).catch(() => null)
   }
@@ -445,19 +452,24 @@ export class WebhookRouting<Answer extends object> {
     token: OwnerToken | null,
     opens: boolean,
     answerMs: number,
-  ): Promise<Answer | NoRoom | NotHere | 'gone' | 'failed'> {
+  ): Promise<Routed<Answer>> {
     const forwarded: Forwarded = { webhook, token, opens }
     const asked = await this.#options.node.ask(owner, 'webhook', forwarded, answerMs)
     if (asked.result !== 'answered') {
       this.counters.unanswered++
-      if (asked.result !== 'failed') this.#unanswered.set(owner.incarnation, true)
-      return asked.result === 'failed' ? 'failed' : 'gone'
+      if (asked.result === 'failed') return { is: 'failed' }
+      this.#unanswered.set(owner.incarnation, true)
+      return { is: 'gone' }
     }
     // Both ends are authenticated, and run this program.
-    const answer = asked.answer as Answer | NoRoom | NotHere
-    if (!('notHere' in answer) && !('noRoom' in answer)) this.counters.forwarded++
-    return answer
+    const routed = asked.answer as Routed<Answer>
+    if (routed.is === 'answered') this.counters.forwarded++
+    return routed
   }
+}
+
+function answered<Answer extends object>(answer: Answer): Routed<Answer> {
+  return { is: 'answered', answer }
 }
 
 /** Shares of free slots that differ by less than this are the same: the call stays where its webhook came. */
