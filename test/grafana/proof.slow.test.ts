@@ -119,6 +119,7 @@ t.test(
     const variables = {
       datasource: 'prometheus',
       node: '.*',
+      agent: '.*',
       __rate_interval: '15s',
       __range: `${RANGE_S}s`,
       // The first live one: plain, answered in every turn.
