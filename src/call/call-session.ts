@@ -20,7 +20,7 @@ import type { CallerFrame } from './frame-figures.js'
 import type { TurnDecider } from './end-of-turn.js'
 import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
 import { Deadlines } from './deadlines.js'
-import { EscalationRules } from './escalation-rules.js'
+import { EscalationRules, YES_DIGIT } from './escalation-rules.js'
 import type { CallInput, CallOutput, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 import type { EscalationPacket } from './documents/handoff.js'
@@ -170,8 +170,6 @@ const QUIET_POLL_MS = 100
 const EARLY_WORDS_MS = 3000
 /** A caller who spoke when the stream opened and goes on for this long speaks to the agent. Detectors lag by 60 ms. */
 const EARLY_GOES_ON_MS = 100
-/** The DTMF digit that accepts the offer of a call back. */
-export const YES_DIGIT = '1'
 /** What a backend gets of a conversation that was cut off: the newest lines and tool results. */
 const RESUMED_WORDS_MAX = 100
 const RESUMED_TOOLS_MAX = 20

@@ -2,6 +2,9 @@ import type { RuleOptions } from './call-options.js'
 import type { SessionResume } from './documents/checkpoint.js'
 import type { CallInput } from './events.js'
 
+/** The DTMF digit that accepts what a caller was asked, such as the offer of a call back. */
+export const YES_DIGIT = '1'
+
 /** Errors of the model's tool call, not of the tool: they do not show that the caller cannot be helped. */
 const NOT_FAILURES: readonly string[] = [
   'TOOL_ARGUMENTS',

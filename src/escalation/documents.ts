@@ -1,4 +1,4 @@
-import { YES_DIGIT } from '../call/call-session.js'
+import { YES_DIGIT } from '../call/escalation-rules.js'
 import type { EscalationSnapshot } from '../call/documents/kept-call.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 
@@ -15,6 +15,14 @@ export const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]
 
 /** The carrier's requests that may ask for a document after the stream. The same list as the edge's routes. */
 export type ContinuationAsker = 'after-stream' | 'voice' | 'stream-status' | 'events'
+
+/**
+ * Rings humans. @param timeoutS  how long each number rings
+ * @param callerId  the number that the human sees; null: the carrier decides
+ */
+export function dialTo(numbers: readonly string[], timeoutS: number, callerId: string | null): VoiceAction {
+  return { verb: 'dial', numbers, timeoutS, ...(callerId === null ? {} : { callerId }) }
+}
 
 /** The offer of a call back in the carrier's voice, for a caller whose stream is closed. */
 interface SpokenOffer {
@@ -59,12 +67,7 @@ export class DialDocument {
     this.#asker = asker
     this.servedAtMs = nowMs
     this.actions = [
-      {
-        verb: 'dial',
-        numbers: [number],
-        timeoutS: Math.ceil(ringTimeoutMs / 1000),
-        ...(callerId === null ? {} : { callerId }),
-      },
+      dialTo([number], Math.ceil(ringTimeoutMs / 1000), callerId),
       ...(redirectUrl === null ? farewell(options) : [{ verb: 'redirect', url: redirectUrl, method: 'POST' } as const]),
     ]
   }

@@ -14,6 +14,7 @@ import { readPrices } from '../config/prices-file.js'
 import type { Config } from '../config/settings.js'
 import type { WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
 import type { AgentFacts } from '../workers/live-call.js'
@@ -128,14 +129,7 @@ export function agentFacts(
   const human = (): VoiceAction[] => {
     const numbers = numbersOpen(escalation, wallClock())
     if (escalation === null || numbers.length === 0) return []
-    return [
-      {
-        verb: 'dial',
-        numbers,
-        timeoutS: escalation.timeoutS,
-        ...(escalation.callerId === undefined ? {} : { callerId: escalation.callerId }),
-      },
-    ]
+    return [dialTo(numbers, escalation.timeoutS, escalation.callerId ?? null)]
   }
   return {
     name: agent.name,

@@ -1,8 +1,12 @@
+import { BACKEND_CONNECT_MS, BACKEND_PING_MS } from '../../core/limits.js'
 import { httpFault, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { RealtimeSocket } from '../transport/vendor-connection.js'
 import type { SocketFailure } from '../transport/vendor-connection.js'
 import { StageFault } from './stage-fault.js'
+
+/** A connection that replaces another in mid-call. */
+const RECONNECT_MS = 2500
 
 /** A message of the service that was parsed; none of its fields is to be trusted. */
 export type SonioxMessage = Readonly<Record<string, unknown>>
@@ -10,9 +14,10 @@ export type SonioxMessage = Readonly<Record<string, unknown>>
 interface SonioxSocketOptions {
   /** Begins messages of faults. */
   readonly what: string
-  readonly url: string
+  readonly baseUrl: string
+  readonly path: 'transcribe-websocket' | 'tts-websocket'
   readonly apiKey: string
-  readonly pingMs: number
+  readonly connectTimeoutMs?: number | undefined
   readonly message: (message: SonioxMessage) => void
   /** The connection is over, after it was open; once. Not after `close`. */
   readonly lost: (fault: VendorFault) => void
@@ -32,10 +37,11 @@ export class SonioxSocket {
       this.#settle = { resolve, reject }
     })
     this.#opened.catch(() => undefined)
+    const { baseUrl, path } = options
     // The key goes in the first message.
     this.#socket = new RealtimeSocket(
-      options.url,
-      { headers: {}, pingMs: options.pingMs },
+      `${baseUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/${path}`,
+      { headers: {}, pingMs: BACKEND_PING_MS },
       {
         opened: () => {
           if (this.#state !== 'connecting') return
@@ -50,8 +56,12 @@ export class SonioxSocket {
     )
   }
 
-  /** @throws StageFault, or the reason of the signal */
-  async open(timeoutMs: number, signal: AbortSignal): Promise<void> {
+  /**
+   * @param probe  the call begins, and nobody waits yet. False: somebody does
+   * @throws StageFault, or the reason of the signal
+   */
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    const timeoutMs = this.#options.connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS)
     const timer = setTimeout(
       () => this.fail(vendorFault('timeout', `${this.#options.what}: no connection after ${timeoutMs} ms`, false)),
       timeoutMs,

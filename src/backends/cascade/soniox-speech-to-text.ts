@@ -1,5 +1,4 @@
 import { noUsage } from '../../call/usage.js'
-import { BACKEND_CONNECT_MS, BACKEND_PING_MS } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import { bytesOfSamples, encodeMuLaw } from '../../media/pcm.js'
 import { pricedModel } from '../prices.js'
@@ -28,8 +27,6 @@ const SONIOX_STT_MODEL = 'stt-rt-v4'
 const KEEPALIVE_MS = 10_000
 /** The service acknowledges `finalize`; this long at most its words are waited for. */
 const FINALIZE_MS = 700
-/** A connection that replaces another in mid-call. */
-const RECONNECT_MS = 2500
 
 /** A token of the service: a piece of a word with its own leading space. */
 interface Token {
@@ -103,14 +100,15 @@ class SonioxSpeechToText implements SpeechToText {
     const { languages, inputRateHz } = this.#context
     const socket = new SonioxSocket({
       what: `${this.#context.name}: stt soniox`,
-      url: `${baseUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/transcribe-websocket`,
+      baseUrl,
+      path: 'transcribe-websocket',
       apiKey,
-      pingMs: BACKEND_PING_MS,
+      connectTimeoutMs,
       message: (message) => this.#message(message),
       lost: (fault) => this.#lost(fault),
     })
     this.#socket = socket
-    await socket.open(connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS), signal)
+    await socket.open(signal, probe)
     socket.send({
       api_key: apiKey,
       model,

@@ -1,5 +1,4 @@
 import { noUsage } from '../../call/usage.js'
-import { BACKEND_CONNECT_MS, BACKEND_PING_MS } from '../../core/limits.js'
 import { pricedModel } from '../prices.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -27,8 +26,6 @@ const VOICE_DEFAULT = 'Adrian'
 const LANGUAGE_DEFAULT = 'en'
 /** The service closes a connection that gets nothing for 30 s. */
 const KEEPALIVE_MS = 15_000
-/** A connection that replaces another in mid-call. */
-const RECONNECT_MS = 2500
 /** Streams of one connection at the service; those that were cancelled count until they are acknowledged. */
 const STREAMS_MAX = 5
 
@@ -81,14 +78,15 @@ class SonioxTextToSpeech implements TextToSpeech {
     const { baseUrl, apiKey, connectTimeoutMs } = this.#options
     const socket = new SonioxSocket({
       what: `${this.#context.name}: tts soniox`,
-      url: `${baseUrl.replace(/^http/, 'ws').replace(/\/+$/, '')}/tts-websocket`,
+      baseUrl,
+      path: 'tts-websocket',
       apiKey,
-      pingMs: BACKEND_PING_MS,
+      connectTimeoutMs,
       message: (message) => this.#message(message),
       lost: (fault) => this.#lost(fault),
     })
     this.#socket = socket
-    await socket.open(connectTimeoutMs ?? (probe ? BACKEND_CONNECT_MS : RECONNECT_MS), signal)
+    await socket.open(signal, probe)
     this.#keepalive = setInterval(() => socket.send({ keep_alive: true }), KEEPALIVE_MS).unref()
     // Only the first stream tells whether the key is good: this one says nothing.
     if (probe) this.begin({ name: null, language: '' }, UNHEARD).end()

@@ -202,7 +202,7 @@ export class CallerUplink {
   push(pcm: Int16Array, voiced?: boolean): void {
     const bytes = this.#bytesOf(pcm)
     const now = this.#turnMayEnd(pcm.length, voiced)
-    if (this.#pause !== null) this.#weighSilence(pcm.length, voiced)
+    if (this.#pause !== null) this.#countSilence(pcm.length, voiced)
     // A frame that is a message by itself is sent without a copy.
     if (
       this.#open &&
@@ -255,7 +255,7 @@ export class CallerUplink {
     return this.#quietMs > turnEnd.fromMs && (this.#turnOpen || this.#quietMs <= turnEnd.toMs)
   }
 
-  #weighSilence(samples: number, voiced: boolean | undefined): void {
+  #countSilence(samples: number, voiced: boolean | undefined): void {
     if (voiced === false) {
       this.#silentMs += samplesToMs(samples, this.#options.sampleRateHz)
     } else {
