@@ -63,6 +63,7 @@ const GROUPS = [
     'Build an agent',
     [
       'docs/AGENTS.md',
+      'docs/AGENT-FILE.md',
       'docs/OFFLINE-AGENT.md',
       'docs/BACKENDS.md',
       'docs/CASCADE.md',

@@ -760,7 +760,7 @@ const voiceSchema = z
 
 /**
  * One agent, as in its YAML file. The types, the validation and the published JSON Schema all come from here;
- * every key is explained in docs/AGENTS.md.
+ * every key is explained in docs/AGENT-FILE.md.
  */
 export const agentSchema = z
   .strictObject({
@@ -933,7 +933,11 @@ export function agentJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(agentSchema, { io: 'input', unrepresentable: 'any' })
   const properties = schema.properties as Record<string, unknown>
   properties['recovery'] = { anyOf: [{ const: 'callback' }, properties['recovery']] }
-  return { ...schema, title: 'Mkondo agent', description: 'One voice agent. Every key is explained in docs/AGENTS.md.' }
+  return {
+    ...schema,
+    title: 'Mkondo agent',
+    description: 'One voice agent. Every key is explained in docs/AGENT-FILE.md.',
+  }
 }
 
 /** The hunt group of an agent's `escalation:` section; empty without one. */

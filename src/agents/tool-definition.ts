@@ -391,7 +391,7 @@ export const toolSchema = z
       .describe('When to use the tool and what it answers; the model decides by this text.'),
     parameters: toolParametersSchema
       .prefault({})
-      .describe('JSON Schema of the arguments (docs/AGENTS.md lists the keywords).'),
+      .describe('JSON Schema of the arguments (docs/AGENT-FILE.md lists the keywords).'),
     bind: bindSchema,
     requires: requiresSchema,
     http: httpSchema,
