@@ -1,6 +1,6 @@
 /**
  * What a backend of one's own needs for a service behind a WebSocket: `import { VendorConnection } from
- * 'mkondo/transport'`. Each piece can be used without the others; docs/BACKENDS.md, "Writing one", puts them together,
+ * 'mkondo/transport'`. Each piece can be used without the others; docs/OWN-BACKEND.md puts them together,
  * and examples/own-backend is a whole backend made of them.
  *
  * - **Connection**: `VendorConnection` is its life (deadlines, ready, one `closed`), `vendorFault` and

@@ -3,7 +3,7 @@ import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai
 import type { BackendContext } from '../../src/backends/registry.js'
 
 /**
- * A third-party backend, as docs/BACKENDS.md describes: a service with OpenAI's events and its own authentication. Its
+ * A third-party backend, as docs/OWN-BACKEND.md describes: a service with OpenAI's events and its own authentication. Its
  * options are in the agent's file, under `backends:`.
  */
 export function createBackend(
