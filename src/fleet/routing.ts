@@ -70,7 +70,7 @@ interface RoutingCounters {
 export type AnswerHow = 'open' | 'open-or-decline' | 'known' | 'owner-unknown' | 'late'
 
 /** A node's answer to a proven webhook. Must not throw. */
-export interface AnswerWebhook<Answer extends object> {
+interface AnswerWebhook<Answer extends object> {
   (webhook: ProvenWebhook, how: 'open-or-decline'): Answer | NoRoom
   (webhook: ProvenWebhook, how: Exclude<AnswerHow, 'open-or-decline'>): Answer
 }
