@@ -153,7 +153,10 @@ t.test('a process that is killed leaves a record of each call that it had, with 
     'HD_killed000002 process-died',
     'HD_over00000001 caller-hung-up',
   ])
-  t.match(await (await again.get('/metrics')).text(), /mkondo_calls_total\{agent="light",backend="scripted",outcome="failed"\} 2\b/)
+  t.match(
+    await (await again.get('/metrics')).text(),
+    /mkondo_calls_total\{agent="light",backend="scripted",outcome="failed"\} 2\b/,
+  )
   t.equal((await again.get('/api/calls/HD_killed000001/recording.wav')).status, 200)
   t.equal(again.lines.filter((line) => line.includes('call was live when an earlier process died')).length, 2)
   t.same(

@@ -35,7 +35,10 @@ export async function ordersAreHeard<Name extends string>(
   }
 
   const metrics = await (await fetch(`http://127.0.0.1:${at.opsPort}/metrics`)).text()
-  t.match(metrics, new RegExp(`mkondo_calls_total\\{agent="order-status",backend="embedded",outcome="contained"\\} ${names.length}`))
+  t.match(
+    metrics,
+    new RegExp(`mkondo_calls_total\\{agent="order-status",backend="embedded",outcome="contained"\\} ${names.length}`),
+  )
   t.match(metrics, /mkondo_turn_response_seconds_bucket\{[^}]*\} \d+ # \{call_sid="HD_/, 'exemplars name calls')
   return Object.fromEntries(names.map((name, i) => [name, runs[i]?.calls[0]])) as Record<Name, CallReport | undefined>
 }
