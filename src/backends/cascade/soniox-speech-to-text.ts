@@ -4,8 +4,8 @@ import { bytesOfSamples, encodeMuLaw } from '../../media/pcm.js'
 import { pricedModel } from '../prices.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { SonioxSocket } from './soniox-socket.js'
-import type { SonioxMessage } from './soniox-socket.js'
+import { sonioxSocket } from './soniox-socket.js'
+import type { StageMessage, StageSocket } from './stage-socket.js'
 import type { Heard, SpeechToText, StageContext, StageFactory, SttListener, TurnSound, Word } from './stage.js'
 
 interface SonioxSttOptions {
@@ -78,7 +78,7 @@ class SonioxSpeechToText implements SpeechToText {
   readonly #options: SonioxSttOptions & { readonly model: string; readonly baseUrl: string }
   readonly #context: StageContext
   readonly #mulaw: boolean
-  #socket: SonioxSocket | null = null
+  #socket: StageSocket | null = null
   #listener: SttListener | null = null
   /** Turns that may still get tokens, the oldest first. */
   readonly #turns: Turn[] = []
@@ -98,7 +98,7 @@ class SonioxSpeechToText implements SpeechToText {
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     const { baseUrl, apiKey, model, terms = [], context = '', connectTimeoutMs } = this.#options
     const { languages, inputRateHz } = this.#context
-    const socket = new SonioxSocket({
+    const socket = sonioxSocket({
       what: `${this.#context.name}: stt soniox`,
       baseUrl,
       path: 'transcribe-websocket',
@@ -187,7 +187,7 @@ class SonioxSpeechToText implements SpeechToText {
     this.#socket = null
   }
 
-  #message(message: SonioxMessage): void {
+  #message(message: StageMessage): void {
     this.#heardAtMs = this.#context.nowMs()
     const tokens = (Array.isArray(message['tokens']) ? message['tokens'] : []) as readonly Token[]
     const tentative = new Map<Turn, Piece[]>()

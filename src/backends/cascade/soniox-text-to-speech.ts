@@ -2,9 +2,9 @@ import { noUsage } from '../../call/usage.js'
 import { pricedModel } from '../prices.js'
 import { Base64Audio } from '../transport/base64-audio.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { SonioxSocket } from './soniox-socket.js'
-import type { SonioxMessage } from './soniox-socket.js'
+import { sonioxFault, sonioxSocket } from './soniox-socket.js'
 import type { Mark, SpeechListener, StageContext, StageFactory, TextToSpeech, Utterance } from './stage.js'
+import type { StageMessage, StageSocket } from './stage-socket.js'
 
 interface SonioxTtsOptions {
   /** `wss://tts-rt.soniox.com` when not given; http(s) and ws(s) alike. */
@@ -62,7 +62,8 @@ class SonioxTextToSpeech implements TextToSpeech {
   readonly input = 'words'
   readonly #options: Options
   readonly #context: StageContext
-  #socket: SonioxSocket | null = null
+  readonly #what: string
+  #socket: StageSocket | null = null
   #lostListener: ((fault: VendorFault) => void) | null = null
   /** By id; until the service has ended them. */
   readonly #streams = new Map<string, Stream>()
@@ -72,12 +73,13 @@ class SonioxTextToSpeech implements TextToSpeech {
   constructor(options: Options, context: StageContext) {
     this.#options = options
     this.#context = context
+    this.#what = `${context.name}: tts soniox`
   }
 
   async open(signal: AbortSignal, probe: boolean): Promise<void> {
     const { baseUrl, apiKey, connectTimeoutMs } = this.#options
-    const socket = new SonioxSocket({
-      what: `${this.#context.name}: tts soniox`,
+    const socket = sonioxSocket({
+      what: this.#what,
       baseUrl,
       path: 'tts-websocket',
       apiKey,
@@ -172,11 +174,11 @@ class SonioxTextToSpeech implements TextToSpeech {
     else this.#streams.delete(id)
   }
 
-  #message(message: SonioxMessage): void {
+  #message(message: StageMessage): void {
     const { stream_id: id, audio, timestamps, audio_end: end, terminated } = message
     const stream = typeof id === 'string' ? this.#streams.get(id) : undefined
     if (typeof id !== 'string' || stream === undefined) return
-    const fault = this.#socket?.faultOf(message) ?? null
+    const fault = sonioxFault(message, { what: this.#what, apiKey: this.#options.apiKey })
     if (fault !== null) {
       this.#over(id, stream)
       if (!stream.cancelled) stream.listener.failed(fault, false)
