@@ -949,7 +949,7 @@ export function humansOf(escalation: AgentDefinition['escalation']): Human[] {
 
 /** The numbers that may be rung at that time. @param wallMs calendar time */
 export function numbersOpen(escalation: AgentDefinition['escalation'], wallMs: number): string[] {
-  return openHumans({ humans: humansOf(escalation), hours: escalation?.hours ?? null }, wallMs).map(
+  return openHumans({ humans: humansOf(escalation), hours: escalation?.hours ?? null, caller: '' }, wallMs).map(
     ({ number }) => number,
   )
 }

@@ -94,6 +94,9 @@ export function missingSources(template: Template, values: TemplateValues): read
   return sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
 }
 
+/** What an agent does for a withheld caller. The number that a caller says limits no request to their own data. */
+const ASK_NUMBER = ', ask for a number by which they can be reached or for a reference that another tool takes'
+
 /**
  * The refusal of a tool that would run without a value that limits it to the caller's own data: no request may be sent
  * without its limit. Null when the gateway has every one of these values.
@@ -103,9 +106,10 @@ export function missingSources(template: Template, values: TemplateValues): read
 export function unbound(sources: readonly TemplateSource[], values: TemplateValues): GatewayError | null {
   const why = unboundReason(sources, values)
   if (why === null) return null
+  const ask = sources.some(({ scope, name }) => scope === 'call' && name === 'from') ? ASK_NUMBER : ''
   return new GatewayError(
     'TOOL_UNBOUND',
-    `${why}: this cannot be used in this call. Tell the caller, and offer to connect them to a colleague.`,
+    `${why}: this cannot be used in this call. Tell the caller${ask}, and offer to connect them to a colleague.`,
   )
 }
 

@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load-config.js'
 import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import { ERASE_PEER_MS } from '../core/limits.js'
-import { subscriberNumber } from '../sautikit/phone.js'
+import { subscriberNumber, useCountry } from '../sautikit/phone.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { eraseCalls, findCalls } from '../telemetry/archive/erasure.js'
 import type { ErasedCounts } from '../telemetry/archive/erasure.js'
@@ -40,11 +40,13 @@ type Target = { readonly sid: string } | { readonly number: string; readonly mas
 
 /** `mkondo erase`. */
 export async function erase(options: EraseOptions, terminal: Terminal): Promise<number> {
+  const config = loadConfig(terminal.env, options.config ?? null)
+  useCountry(config.country)
   const number = options.number === '-' ? (await terminal.input()).trim() : options.number
   const target = targetOf(options.sid, number, options.masked === true)
   const report =
     options.offline === true
-      ? await eraseOffline(loadConfig(terminal.env, options.config ?? null).dataDir, target)
+      ? await eraseOffline(config.dataDir, target)
       : await eraseOnline(opsClientOf(options, terminal, ERASE_PEER_MS), target)
   terminal.out(options.json === true ? json(report) : reportText(report))
   return report.complete && report.uncertain === 0 ? 0 : 1

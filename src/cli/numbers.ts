@@ -4,7 +4,7 @@ import { CARRIER_API_PAGES_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { AvailableNumber, CarrierNumber, CarrierNumbers } from '../sautikit-api/numbers.js'
 import { allPages } from '../sautikit-api/http.js'
-import { sameNumber } from '../sautikit/phone.js'
+import { sameNumber, subscriberNumber, useCountry } from '../sautikit/phone.js'
 import type { Config } from '../config/settings.js'
 import { requiredCarrierApi } from '../gateway/carrier-side.js'
 import { agentsDirOf } from '../gateway/hosted-agents.js'
@@ -34,7 +34,9 @@ export interface RouteOptions extends NumbersOptions {
 export const NUMBERS_MAX = 100 * CARRIER_API_PAGES_MAX
 
 function numbersApi({ config }: NumbersOptions, { env }: Terminal): CarrierNumbers {
-  return requiredCarrierApi(loadConfig(env, config ?? null)).numbers
+  const settings = loadConfig(env, config ?? null)
+  useCountry(settings.country)
+  return requiredCarrierApi(settings).numbers
 }
 
 /** `mkondo numbers list`. */
@@ -137,7 +139,7 @@ async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber
 
 /** The inventory id of a number; any other text is taken as an id. */
 export async function available(api: CarrierNumbers, wanted: string): Promise<string> {
-  if (!/^\+\d{7,15}$/.test(wanted)) return wanted
+  if (!/^[+0]/.test(wanted) || subscriberNumber(wanted) === null) return wanted
   const { items } = await allPages<AvailableNumber>((cursor) => api.available(cursor), NUMBERS_MAX)
   const found = items.find(({ e164 }) => e164 !== null && sameNumber(e164, wanted))
   if (found === undefined) throw new Error('numbers: that number cannot be claimed (mkondo numbers list --available)')

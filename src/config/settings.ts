@@ -4,6 +4,7 @@ import { REDIS_URL_FORM, parseRedisUrl } from '../fleet/redis-url.js'
 import { parseNetwork } from '../edge/client-address.js'
 import { INTERNAL_PORT_DEFAULT } from '../core/limits.js'
 import type { SayAction } from '../sautikit/actions.js'
+import { COUNTRY_DEFAULT, isCountry } from '../sautikit/phone.js'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
@@ -566,6 +567,16 @@ export const SETTINGS = {
     kind: integer(0, 600),
     fallback: 30,
     help: 'How many callers whose calls were lost may be called back in a minute, by all processes of one machine together; other machines of a fleet count for themselves. With 0 no caller is called back.',
+  }),
+  country: define({
+    env: 'COUNTRY',
+    key: 'country',
+    kind: {
+      allowed: 'a country of ISO 3166-1 in two letters, such as KE',
+      parse: (value) => (isCountry(value.toUpperCase()) ? value.toUpperCase() : undefined),
+    },
+    fallback: COUNTRY_DEFAULT,
+    help: 'The country of phone numbers that are written without a country code: with KE, `0712345678` and `712345678` are +254712345678 wherever numbers are compared.',
   }),
   callerCalls: define({
     env: 'CALLER_CALLS',

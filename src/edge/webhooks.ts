@@ -7,6 +7,7 @@ import { ANSWERED_CALLS_MAX, FALLBACK_AFTER_MS, STREAM_OFFERS_MAX } from '../cor
 import { agentIsFull } from '../fleet/agent-capacity.js'
 import type { NoRoom, NoRoomReason, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { AnswerHow } from '../fleet/routing.js'
+import { sameNumber } from '../sautikit/phone.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { CarrierEvent, Webhook } from '../sautikit/webhook.js'
 import { isTerminal, humanEvent, humanLeg, decideVoicePost } from '../sautikit/carrier-state.js'
@@ -158,7 +159,12 @@ export class Webhooks {
     const refused = !callKnown && (known || this.#turnedAway.has(webhook.callSid))
     // The first webhook of a caller who was turned away comes again: the words have not been heard yet.
     if (refused && webhook.kind === null && webhook.state === 'ringing') {
-      return this.#wordsFor(webhook.callSid, request.agent, this.#turnedAway.get(webhook.callSid) ?? 'busy')
+      return this.#wordsFor(
+        webhook.callSid,
+        request.agent,
+        this.#turnedAway.get(webhook.callSid) ?? 'busy',
+        webhook.direction === 'outbound' ? '' : webhook.from,
+      )
     }
     const decision = decideVoicePost({
       state: webhook.state,
@@ -232,7 +238,7 @@ export class Webhooks {
       this.#turnedAway.set(callSid, hears)
       if (callsIn) calls.refused({ callSid, agent: name, from, to, reason, why })
       log.call(callSid).warn({ agent: name, reason, why, hears }, 'a call was refused')
-      return this.#wordsFor(callSid, name, hears)
+      return this.#wordsFor(callSid, name, hears, callsIn ? from : '')
     }
     if (agent === undefined) {
       const why = name === null ? 'the path names no agent, and there is no default' : 'there is no agent of that name'
@@ -379,18 +385,21 @@ export class Webhooks {
   }
 
   /** Words in place of a stream, and with the fallback a human where one is set; the settings' where there is no agent. */
-  #wordsFor(callSid: CallSid, agent: string | null, hears: 'fallback' | 'busy'): Reply {
+  #wordsFor(callSid: CallSid, agent: string | null, hears: 'fallback' | 'busy', from = ''): Reply {
     const facts = this.#agentOf(callSid, agent)
-    const words = facts === undefined ? [] : hears === 'busy' ? facts.busy : this.#fallbackOf(facts)
+    const call = this.#options.calls.find(callSid)
+    const isCaller = (number: string): boolean => call?.isOf(number) ?? sameNumber(number, from)
+    const words = facts === undefined ? [] : hears === 'busy' ? facts.busy : this.#fallbackOf(facts, isCaller)
     const { noAgent } = this.#options
     return xmlReply(this.#write(callSid, words.length === 0 ? noAgent : words, noAgent))
   }
 
   /** An agent's fallback with the humans who may be rung now; without them, other words. */
-  #fallbackOf({ fallback, busy }: AgentFacts): readonly VoiceAction[] {
+  #fallbackOf({ fallback, busy }: AgentFacts, isCaller: (number: string) => boolean): readonly VoiceAction[] {
     const dial = fallback.find((action) => action.verb === 'dial')
     if (dial === undefined) return fallback
-    const numbers = this.#options.humanCalls.fallback(dial.numbers, this.#options.clock())
+    const others = dial.numbers.filter((number) => !isCaller(number))
+    const numbers = this.#options.humanCalls.fallback(others, this.#options.clock())
     if (numbers.length === 0) return busy
     return fallback.map((action) => (action === dial ? { ...dial, numbers } : action))
   }

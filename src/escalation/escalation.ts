@@ -116,7 +116,7 @@ export class Escalation {
   callsLeft = 0
   readonly #options: EscalationOptions
   readonly #farewell: FarewellDocument
-  #huntGroup = new HuntGroup({ humans: [], hours: null }, 0)
+  #huntGroup = new HuntGroup({ humans: [], hours: null, caller: '' }, 0)
   #askedWallMs = 0
   readonly #deadlines = new Deadlines(ESCALATION_DEADLINES)
   readonly #outputs: EscalationOutput[] = []

@@ -1,4 +1,5 @@
 import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
+import { sameNumber } from '../sautikit/phone.js'
 
 /** When a desk or a human can be reached. Plain data with the key names of the agent's file. */
 export interface OpeningHours {
@@ -27,6 +28,8 @@ export interface HuntGroupOptions {
   readonly humans: readonly Human[]
   /** Hours of the whole desk; null: always. */
   readonly hours: OpeningHours | null
+  /** The caller's own number, which is never rung: a human who calls is busy. Empty when withheld. */
+  readonly caller: string
 }
 
 /** The numbers that can be rung at a given time, in order, and the current one. */
@@ -82,9 +85,12 @@ export class HuntGroup {
 }
 
 /** The humans that can be rung at a given time, in order. @param wallMs calendar time */
-export function openHumans({ humans, hours }: HuntGroupOptions, wallMs: number): readonly Human[] {
+export function openHumans({ humans, hours, caller }: HuntGroupOptions, wallMs: number): readonly Human[] {
   if (hours !== null && !isOpen(hours, wallMs)) return []
-  return humans.slice(0, ESCALATION_NUMBERS_MAX).filter((human) => human.hours === null || isOpen(human.hours, wallMs))
+  return humans
+    .slice(0, ESCALATION_NUMBERS_MAX)
+    .filter((human) => human.hours === null || isOpen(human.hours, wallMs))
+    .filter((human) => !sameNumber(human.number, caller))
 }
 
 const DAY_MINUTES = 24 * 60

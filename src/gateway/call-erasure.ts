@@ -7,7 +7,7 @@ import type { ErasureTarget, ErasureHere } from '../edge/options.js'
 import type { CallKeeper } from '../fleet/call-keeper.js'
 import type { CallStore } from '../fleet/call-store.js'
 import type { CarrierCall } from '../sautikit-api/client.js'
-import { sameNumber } from '../sautikit/phone.js'
+import { homeCountry, sameNumber } from '../sautikit/phone.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { isOfNumber } from '../telemetry/archive/erasure.js'
@@ -169,10 +169,13 @@ export class CallErasure implements ErasureHere {
 
 const NOTHING: ErasedCounts = { calls: 0, records: 0, handoffs: 0, recordings: 0, carrierRecordings: 0, journals: 0 }
 
-function inThread(task: ErasureTask, { workerEnv }: Pick<CallErasureOptions, 'workerEnv'>): Promise<unknown> {
+function inThread(
+  task: Omit<ErasureTask, 'country'>,
+  { workerEnv }: Pick<CallErasureOptions, 'workerEnv'>,
+): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL('../telemetry/archive/erasure-thread.js', import.meta.url), {
-      workerData: task,
+      workerData: { ...task, country: homeCountry() } satisfies ErasureTask,
       execArgv: [],
       env: workerEnv,
     })

@@ -53,6 +53,7 @@ import { openFleet } from './fleet-side.js'
 import { LeftCalls } from './left-calls.js'
 import { recordAt } from '../edge/ops-fleet.js'
 import { BrowserPhone } from './softphone.js'
+import { useCountry } from '../sautikit/phone.js'
 import { idleFolders } from './process-plan.js'
 import type { IdleFolders, ProcessPlan } from './process-plan.js'
 
@@ -107,6 +108,7 @@ export interface Gateway {
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
 export async function startGateway({ config, env, log, process: one }: GatewayOptions): Promise<Gateway> {
+  useCountry(config.country)
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError(
       'CONFIG_INVALID',

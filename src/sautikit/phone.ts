@@ -1,55 +1,82 @@
-/**
- * Phone numbers as the carrier writes them: with or without `+`, with separators, inside a SIP URI, or withheld.
- */
-
-/** Words that a carrier writes in place of a withheld number, without separators. */
-const WITHHELD = new Set([
-  '',
-  'anonymous',
-  'withheld',
-  'restricted',
-  'private',
-  'unavailable',
-  'unknown',
-  'null',
-  'undefined',
-  'none',
-])
+import {
+  getCountryCallingCode,
+  isSupportedCountry,
+  parsePhoneNumberFromString,
+  validatePhoneNumberLength,
+} from 'libphonenumber-js/min'
+import type { CountryCode, PhoneNumber } from 'libphonenumber-js/min'
 
 /**
- * Digits of E.164: 15 at most. Below 11 an international number cannot be distinguished from a national one or a short
- * code.
+ * Phone numbers as carriers and people write them: with or without `+`, national, with separators, inside a SIP URI, or
+ * withheld. Numbers are compared and kept in E.164 form; `useCountry` says which country's national numbers are meant.
  */
+
+/** Words that stand in place of a withheld number. Some carriers send their letters as keypad digits. */
+const WITHHELD_WORDS = ['anonymous', 'withheld', 'restricted', 'private', 'unavailable', 'unknown', 'blocked', 'hidden']
+const KEYPAD_LETTERS = ['', '', 'abc', 'def', 'ghi', 'jkl', 'mno', 'pqrs', 'tuv', 'wxyz']
+const WITHHELD_DIGITS: ReadonlySet<string> = new Set(
+  WITHHELD_WORDS.map((word) =>
+    [...word].map((letter) => KEYPAD_LETTERS.findIndex((letters) => letters.includes(letter))).join(''),
+  ),
+)
+/** A browser's user (`agent.alice`): the only party that is no number and keeps its name. */
+const BROWSER_USER = /^[a-z][\w-]*(?:\.[\w-]+)+$/i
+
+/** Digits of E.164, country code included. Fewer are a short code or an extension. */
+const E164_DIGITS_MIN = 7
+const E164_DIGITS_MAX = 15
+/** From so many digits on, a number without `+` and without a leading 0 may have its country code. */
 const INTERNATIONAL_DIGITS_MIN = 11
-const INTERNATIONAL_DIGITS_MAX = 15
 
 /** Longest name of a party that is kept when it is no number (`agent.alice` on a browser call). */
 const PARTY_CHARS_MAX = 64
 
-/** Fewer digits than this are not a subscriber's number: they are hidden whole, and not searched for in texts. */
-const PERSONAL_DIGITS_MIN = 7
+/** Sautikit's numbers are Kenyan. */
+export const COUNTRY_DEFAULT = 'KE'
+
+let country: CountryCode = COUNTRY_DEFAULT
+
+/** Whether national numbers of this country can be completed. @param code ISO 3166-1 alpha-2, such as `KE` */
+export function isCountry(code: string): boolean {
+  return isSupportedCountry(code)
+}
+
+/**
+ * Says in which country a number without a country code is, for this thread. Called at its start, before any number is
+ * read.
+ * @throws RangeError for a code that `isCountry` refuses
+ */
+export function useCountry(code: string): void {
+  if (!isSupportedCountry(code)) throw new RangeError(`'${code}' is not a country; allowed: such as KE`)
+  country = code
+}
+
+/** The country of `useCountry`; `COUNTRY_DEFAULT` before that. */
+export function homeCountry(): string {
+  return country
+}
 
 /** The ASCII digits of `value`, in order. */
 export function digitsOf(value: string): string {
   return value.replace(/[^0-9]/g, '')
 }
 
-/** Digits without the international prefix `00`, so that `00254…`, `+254…` and `254…` are one number. */
-function comparable(value: string): string {
-  const digits = digitsOf(value)
-  return digits.startsWith('00') ? digits.slice(2) : digits
+/** True when both are the same subscriber's number, however each is written. A withheld number equals no number. */
+export function sameNumber(a: string, b: string): boolean {
+  // Completing a number leaves its end as it is. This spares an archive of other numbers the parser.
+  if (digitsOf(a).slice(-E164_DIGITS_MIN + 1) !== digitsOf(b).slice(-E164_DIGITS_MIN + 1)) return false
+  const number = normaliseNumber(a)
+  return isDigits(number) && number === normaliseNumber(b)
 }
 
-/** True when both are the same number, compared by digits only. A withheld number equals no number. */
-export function sameNumber(a: string, b: string): boolean {
-  const digits = comparable(a)
-  return digits !== '' && digits === comparable(b)
+function isDigits(party: string): boolean {
+  return /^\+?[0-9]+$/.test(party)
 }
 
 /**
- * One spelling for a party of a call: `+254700000001` for whatever is recognisably international, digits as they
- * are for short codes and national numbers, empty for a withheld number. A name that is no number (a browser's
- * user) stays, without control characters and cut to 64.
+ * One spelling for a party of a call: `+254700000001` for whatever can be a subscriber's number, the digits of a short
+ * code or an extension, the name of a browser's user, and empty for everything else: that is a withheld number. What
+ * E.164 does not allow is no number: an unassigned country code, too few or too many digits, one digit over and over.
  */
 export function normaliseNumber(raw: string): string {
   let text = raw
@@ -59,16 +86,44 @@ export function normaliseNumber(raw: string): string {
   // sip:+254700000001@host;user=phone and tel:+254700000001
   const uri = /^(?:sips?|tel):([^@;>]*)/i.exec(text.replace(/^[^<]*</, ''))
   if (uri !== null) text = (uri[1] ?? '').trim()
-  if (WITHHELD.has(text.toLowerCase())) return ''
+  if (!/^\+?[0-9 ().\/\u00a0\u2010-\u2015-]*$/.test(text)) return browserUser(text)
   const digits = digitsOf(text)
-  if (!/^\+?[0-9][0-9 ().-]*$/.test(text) || digits.length > PARTY_CHARS_MAX) {
-    return text.slice(0, PARTY_CHARS_MAX).trim()
-  }
-  if (text.startsWith('+')) return `+${digits}`
-  if (digits.startsWith('00')) return `+${digits.slice(2)}`
-  const international =
-    !digits.startsWith('0') && digits.length >= INTERNATIONAL_DIGITS_MIN && digits.length <= INTERNATIONAL_DIGITS_MAX
-  return international ? `+${digits}` : digits
+  if (isPlaceholder(digits)) return ''
+  const signed = text.startsWith('+')
+  if (!signed && digits.length < E164_DIGITS_MIN) return digits
+  const number = completed(digits, signed)
+  if (number === null || isPlaceholder(number.nationalNumber)) return ''
+  return number.number.length - 1 <= E164_DIGITS_MAX ? number.number : ''
+}
+
+function browserUser(text: string): string {
+  const isUser = BROWSER_USER.test(text) && !text.split('.').some((part) => WITHHELD_WORDS.includes(part.toLowerCase()))
+  return isUser ? text.slice(0, PARTY_CHARS_MAX) : ''
+}
+
+/** No digits, a withheld word on a keypad, or one digit over and over: 0 in any length, others from a number's length on. */
+function isPlaceholder(digits: string): boolean {
+  if (WITHHELD_DIGITS.has(digits) || /^0*$/.test(digits)) return true
+  return digits.length >= E164_DIGITS_MIN && /^(\d)\1*$/.test(digits)
+}
+
+/** @param signed there was a `+`. Some senders put it before a national number: no country code begins with 0. */
+function completed(digits: string, signed: boolean): PhoneNumber | null {
+  const bare = digits.replace(/^0+/, '')
+  if (digits.startsWith('00')) return parsed(`+${bare}`) ?? parsed(digits)
+  if (digits.startsWith('0')) return parsed(digits)
+  if (signed) return parsed(`+${digits}`)
+  const international = digits.length >= INTERNATIONAL_DIGITS_MIN ? parsed(`+${digits}`) : null
+  if (digits.startsWith(getCountryCallingCode(country)) && international !== null) return international
+  return international?.isValid() === true ? international : (parsed(digits) ?? international)
+}
+
+/** Null for what is too short, or is in no country. Too long is left to E.164: numbering plans grow. */
+function parsed(text: string): PhoneNumber | null {
+  const number = parsePhoneNumberFromString(text, country)
+  if (number === undefined || number.number.length - 1 < E164_DIGITS_MIN) return null
+  if (number.isPossible()) return number
+  return text.startsWith('+') && validatePhoneNumberLength(text, country) !== 'TOO_SHORT' ? number : null
 }
 
 /**
@@ -77,15 +132,17 @@ export function normaliseNumber(raw: string): string {
  */
 export function partyKey(raw: string): string {
   const party = normaliseNumber(raw)
-  return /^\+?[0-9]+$/.test(party) ? comparable(party) : party.toLowerCase()
+  return isDigits(party) ? digitsOf(party) : party.toLowerCase()
 }
 
 /** The one spelling of a subscriber's number; null for a short code, a name or a withheld number. */
 export function subscriberNumber(raw: string): string | null {
   const number = normaliseNumber(raw)
-  const digits = digitsOf(number).length
-  return digits < PERSONAL_DIGITS_MIN || !/^\+?[0-9]+$/.test(number) ? null : number
+  return number.startsWith('+') ? number : null
 }
+
+/** Fewer digits than this are not a subscriber's number: they are hidden whole, and not searched for in texts. */
+const PERSONAL_DIGITS_MIN = 7
 
 /**
  * A number as records, views and logs show it: `+2547…01`. It shows country and network, not the

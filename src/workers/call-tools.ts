@@ -4,6 +4,7 @@ import type { ToolRunner } from '../agents/tool-runner.js'
 import type { AttemptGate, Verdict } from '../agents/verification-lock.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { messageOf } from '../core/errors.js'
+import { subscriberNumber } from '../sautikit/phone.js'
 import { plainJson } from '../core/json.js'
 import type { CallStart, FromCall } from './call-messages.js'
 import { effectKey } from './effects.js'
@@ -49,7 +50,7 @@ export class CallTools {
     tools
       .run(run.name, run.args, {
         callSid: start.callSid,
-        from: start.from,
+        from: subscriberNumber(start.from) ?? '',
         to: start.to,
         agent: start.agent.name,
         caller: this.#caller,

@@ -221,6 +221,7 @@ export class EscalationDriver {
       hours,
       callerId,
       humans: humansOf(settings),
+      caller,
       mayRing: (number, nowMs) => humanCalls.escalation(number, nowMs),
       wallOffsetMs: wallClock() - clock(),
       ringTimeoutMs: timeoutS * 1000,

@@ -1,83 +1,9 @@
-import { createServer } from 'node:http'
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import fc from 'fast-check'
 import t from 'tap'
-import type { Test } from 'tap'
-import { agentSchema } from '../../src/agents/definition.js'
-import type { AgentInput } from '../../src/agents/definition.js'
-import { CallerIdentity } from '../../src/agents/tool.js'
-import { HttpClient } from '../../src/http/http-client.js'
-import type { ToolContext } from '../../src/agents/tool.js'
-import { ToolRunner } from '../../src/agents/tool-runner.js'
+import { api, context, json, runner } from './tool-rig.js'
+import type { ToolInput } from './tool-rig.js'
 
-type ToolInput = NonNullable<AgentInput['tools']>[number]
-
-const CALLER = '+254700000001'
-
-function context(more: Partial<ToolContext> = {}): ToolContext {
-  return {
-    callSid: 'HD_000000000001',
-    from: CALLER,
-    to: '+254720000001',
-    agent: 'a',
-    idempotencyKey: 'HD_000000000001:1',
-    caller: new CallerIdentity(),
-    signal: new AbortController().signal,
-    ...more,
-  }
-}
-
-/** A real API on loopback that remembers what it was asked. */
-async function api(
-  t: Test,
-  handler: RequestListener,
-): Promise<{ url: string; port: number; requests: IncomingMessage[]; bodies: string[] }> {
-  const requests: IncomingMessage[] = []
-  const bodies: string[] = []
-  const server = createServer((request, response) => {
-    requests.push(request)
-    let body = ''
-    request.on('data', (chunk: Buffer) => {
-      body += chunk.toString()
-    })
-    request.on('end', () => {
-      bodies.push(body)
-      handler(request, response)
-    })
-  })
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, port, requests, bodies }
-}
-
-function runner(
-  t: Test,
-  tool: Partial<ToolInput> & Pick<ToolInput, 'http'>,
-  env: Record<string, string> = {},
-): ToolRunner {
-  const client = new HttpClient()
-  t.teardown(() => {
-    client.close()
-  })
-  const agent = agentSchema.parse({
-    version: 1,
-    name: 'a',
-    instructions: 'x',
-    tools: [{ name: 'look_up', description: 'x', ...tool }],
-  })
-  return new ToolRunner(agent, env, client)
-}
-
-const json = (response: ServerResponse, value: unknown, status = 200): void => {
-  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))
-}
 const idParameter = { properties: { id: { type: 'string' as const } } }
 
 t.test('the model gets the mapped answer, and the API gets an encoded request', async (t) => {

@@ -28,6 +28,7 @@ class Rig {
       strategies: ['after-stream-dial'],
       humans: humans(A),
       hours: null,
+      caller: '',
       wallOffsetMs: 0,
       callerId: '+254700000009',
       ringTimeoutMs: 20_000,

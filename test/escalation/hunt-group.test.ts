@@ -86,7 +86,15 @@ t.test('in a time zone that is not known nothing is ever open, and nothing throw
   for (const timeZone of ['Africa/Nowhere', '', 'Africa/Nairobi ', '../etc/passwd', 'undefined']) {
     const hours: OpeningHours = { timeZone, holidays: [], week }
     t.equal(open(hours, '2026-11-23T09:00:00Z'), false, timeZone)
-    t.same(openHumans({ humans: [{ number: '+254700000001', hours: null }], hours }, Date.now()), [], timeZone)
-    t.same(openHumans({ humans: [{ number: '+254700000001', hours }], hours: null }, Date.now()), [], timeZone)
+    t.same(
+      openHumans({ humans: [{ number: '+254700000001', hours: null }], hours, caller: '' }, Date.now()),
+      [],
+      timeZone,
+    )
+    t.same(
+      openHumans({ humans: [{ number: '+254700000001', hours }], hours: null, caller: '' }, Date.now()),
+      [],
+      timeZone,
+    )
   }
 })

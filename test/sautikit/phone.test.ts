@@ -36,7 +36,7 @@ t.test('numbers are the same when their digits are', (t) => {
     t.ok(sameNumber('+254700000001', spelling), spelling)
   }
   t.notOk(sameNumber('+254700000001', '+254700000002'))
-  t.notOk(sameNumber('+254700000001', '700000001'), 'a part is not the whole')
+  t.notOk(sameNumber('+254700000001', '00000001'), 'a part is not the whole')
   t.notOk(sameNumber('', ''), 'two withheld numbers are not one caller')
   t.notOk(sameNumber('anonymous', 'withheld'))
   t.end()

@@ -124,7 +124,7 @@ t.test('numbers come out in one spelling, and a withheld one empty', (t) => {
     ['+254 700-000 001', '+254700000001'],
     ['sip:+254700000001@pbx.example;user=phone', '+254700000001'],
     ['"Asha" <sip:254700000001@pbx.example>', '+254700000001'],
-    ['0700000001', '0700000001'],
+    ['0700000001', '+254700000001'],
     ['40404', '40404'],
     ['anonymous', ''],
     ['Withheld', ''],

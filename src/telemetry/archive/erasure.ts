@@ -30,6 +30,8 @@ export interface ErasureTask {
   readonly number: string | null
   /** These calls are erased. */
   readonly callSids: readonly string[]
+  /** The country of numbers in old documents that have no country code. */
+  readonly country: string
 }
 
 const NEWLINE = 0x0a

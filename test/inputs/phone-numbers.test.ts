@@ -1,0 +1,110 @@
+import t from 'tap'
+import { openHumans } from '../../src/escalation/hunt-group.js'
+import {
+  homeCountry,
+  isCountry,
+  normaliseNumber,
+  partyKey,
+  sameNumber,
+  subscriberNumber,
+  useCountry,
+} from '../../src/sautikit/phone.js'
+import { newSid, post, ringing, startGateway } from '../edge/gateway.js'
+import { api, context, json, runner } from '../agents/tool-rig.js'
+
+const WITHHELD = [
+  'No Caller ID',
+  'numéro masqué',
+  '+restricted',
+  '"Private" <sip:private@anonymous.invalid>',
+  'anonymous.invalid',
+  'tel:unavailable',
+  '00000',
+  '+0',
+  '9999999999',
+  '+254000000000',
+  '7748283', // PRIVATE
+  '+7378742833', // RESTRICTED
+  '8656696', // UNKNOWN
+  '86282452253', // UNAVAILABLE
+  '2562533', // BLOCKED
+  '+12345',
+  '+2547123',
+  '+99912345678',
+  '+254712345678901234',
+  '---',
+  'N/A',
+]
+
+t.test('a withheld number is empty in whichever way a carrier says it', (t) => {
+  for (const raw of WITHHELD) {
+    t.equal(normaliseNumber(raw), '', raw)
+    t.equal(partyKey(raw), '', raw)
+    t.equal(subscriberNumber(raw), null, raw)
+    t.notOk(sameNumber(raw, raw), `${raw} is nobody's number`)
+  }
+  t.equal(normaliseNumber('agent.alice'), 'agent.alice', "a browser's user keeps its name")
+  t.equal(normaliseNumber('1042'), '1042', 'an extension keeps its digits')
+  t.equal(subscriberNumber('1042'), null, 'but is no subscriber')
+  t.end()
+})
+
+t.test("a national number is completed by the workspace's country, and equals its other spellings", (t) => {
+  t.teardown(() => useCountry('KE'))
+  const cases: readonly (readonly [country: string, e164: string, ...spellings: string[]])[] = [
+    ['KE', '+254110000001', '0110000001', '110000001', '254110000001', '00254 110 000 001', '+254 (0)110 000 001'],
+    ['KE', '+254202222001', '020 222 2001', '+0202222001', '000254202222001'],
+    ['KE', '+12025550143', '12025550143', '0012025550143', '+1 (202) 555-0143'],
+    ['UG', '+256700000001', '0700 000 001', '256700000001'],
+    ['US', '+12025550143', '(202) 555-0143', '1-202-555-0143'],
+    ['DE', '+4915123456789', '01512 3456789', '4915123456789'],
+    ['DE', '+254700000001', '254700000001', '00254700000001'],
+    ['IT', '+390612345678', '06 1234 5678'],
+    ['RU', '+79161234567', '8 916 123-45-67'],
+  ]
+  for (const [country, e164, ...spellings] of cases) {
+    useCountry(country)
+    for (const spelling of [e164, ...spellings]) {
+      t.equal(normaliseNumber(spelling), e164, `${spelling} in ${country}`)
+      t.ok(sameNumber(e164, spelling), `${spelling} in ${country} is that number`)
+      t.equal(partyKey(spelling), e164.slice(1))
+    }
+    t.equal(homeCountry(), country)
+  }
+  t.notOk(isCountry('ZZ'))
+  t.throws(() => useCountry('ke'), { message: "'ke' is not a country; allowed: such as KE" })
+  t.end()
+})
+
+t.test('a tool that is bound to a withheld caller asks nobody, and its agent asks for a number', async (t) => {
+  const shop = await api(t, (_, response) => json(response, { orders: [] }))
+  const tools = runner(t, {
+    parameters: { properties: { phone: { type: 'string' } }, required: ['phone'] },
+    bind: { phone: '{{call.from}}' },
+    http: { url: `${shop.url}/api/orders`, query: { phone: '{{args.phone}}' } },
+  })
+  for (const raw of WITHHELD) {
+    const outcome = await tools.run('look_up', { phone: '+254700000009' }, context({ from: normaliseNumber(raw) }))
+    t.match(outcome, { ok: false, code: 'TOOL_UNBOUND', value: { error: /withheld.*ask for a number/ } }, raw)
+  }
+  t.equal(shop.requests.length, 0)
+})
+
+t.test("a caller's own number is not rung as the human, in an escalation or a fallback", async (t) => {
+  const humans = ['+254722000001', '+254722000002'].map((number) => ({ number, hours: null }))
+  for (const caller of ['0722000001', '254722000001', '+254 722 000 001'])
+    t.same(openHumans({ humans, hours: null, caller }, 0), humans.slice(1), caller)
+  t.same(openHumans({ humans, hours: null, caller: '' }, 0), humans, 'a withheld caller is nobody')
+
+  const gateway = await startGateway(t)
+  gateway.calls.fill()
+  const own = { ...ringing(newSid()), callerNumber: '0700000009' }
+  const answer = await post(`${gateway.url}/voice/order-status`, { form: own })
+  t.match(answer.text, /Too many calls/)
+  t.notMatch(answer.text, /<Dial>/)
+  t.match(
+    (await post(`${gateway.url}/voice/order-status`, { form: own })).text,
+    /Too many calls/,
+    'nor when it is asked again',
+  )
+})
