@@ -96,6 +96,9 @@ function numbered(words: string, first: number, step = 1): Record<string, number
 
 const LANGUAGES = [english, swahili]
 
+/** Word to number, by language; the first word for a number is the usual one. */
+export const NUMBER_WORDS = { en: english.numbers, sw: swahili.numbers }
+
 /** Words of all languages together. */
 export const SPOKEN = {
   money: setOf('money'),

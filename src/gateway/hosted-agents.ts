@@ -17,6 +17,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { dialTo } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/main-thread-context.js'
+import { carrierSay } from '../workers/escalation-driver.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
 
@@ -120,12 +121,7 @@ export function agentFacts(
   { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now },
 ): AgentFacts {
   const { stream, say, escalation, afterCall } = agent
-  const spoken = (text: string): VoiceAction => ({
-    verb: 'say',
-    text,
-    ...(say.voice === undefined ? {} : { voice: say.voice }),
-    ...(say.language === undefined ? {} : { language: say.language }),
-  })
+  const spoken = (text: string): VoiceAction => carrierSay(text, agent)
   const human = (): VoiceAction[] => {
     const numbers = numbersOpen(escalation, wallClock())
     if (escalation === null || numbers.length === 0) return []

@@ -1,5 +1,5 @@
 import { maskNumbersIn } from '../sautikit/phone.js'
-import { ONES, TENS } from '../speech/spoken-text.js'
+import { ONES, TENS } from '../speech/spoken/english.js'
 import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
 
 /** `4127` as `four one two seven`. */

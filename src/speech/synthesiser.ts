@@ -1,7 +1,8 @@
 import { LRUCache } from 'lru-cache'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { Flite, Speech } from './flite.js'
-import { sentencesOf, spokenForm } from './spoken-text.js'
+import { sentencesOf } from './spoken/sentences.js'
+import { spokenForm } from './spoken/spoken-form.js'
 
 /** Sentences of one worker that wait to be made ahead of time; the oldest go. */
 const SPEECH_PREPARE_MAX = 64

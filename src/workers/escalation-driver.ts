@@ -14,6 +14,7 @@ import type {
   EscalationOutput,
 } from '../escalation/escalation.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
+import { spokenForm } from '../speech/spoken/spoken-form.js'
 import type { Log } from '../telemetry/log.js'
 import type { CallEffects } from './effects.js'
 import type { HandoffNews } from './handoff-post.js'
@@ -58,6 +59,16 @@ type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 
 /** How long the carrier waits for a DTMF digit after the words of an offer. */
 const OFFER_WAIT_S = 6
+
+/** What the carrier's own voice says in an agent's place: figures in words, which it reads badly. */
+export function carrierSay(text: string, { say, language }: Pick<AgentDefinition, 'say' | 'language'>): SayAction {
+  return {
+    verb: 'say',
+    text: spokenForm(text, say.language ?? language),
+    ...(say.voice === undefined ? {} : { voice: say.voice }),
+    ...(say.language === undefined ? {} : { language: say.language }),
+  }
+}
 
 /**
  * Runs the escalation machine of one call: sends its commands to the carrier's API, its steps to the session, and the
@@ -238,13 +249,7 @@ export class EscalationDriver {
   }
 
   #spoken(text: string): SayAction {
-    const { voice, language } = this.#options.agent.say
-    return {
-      verb: 'say',
-      text,
-      ...(voice === undefined ? {} : { voice }),
-      ...(language === undefined ? {} : { language }),
-    }
+    return carrierSay(text, this.#options.agent)
   }
 
   #drain(machine: Escalation): void {

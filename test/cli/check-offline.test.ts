@@ -9,7 +9,7 @@ import { Dictionary } from '../../src/speech/dictionary.js'
 import { DecoderSet } from '../../src/speech/decoder-set.js'
 import { loadFlite } from '../../src/speech/flite.js'
 import { offlineSpeech } from '../../src/backends/embedded/offline-speech.js'
-import { spokenForm, unspokenIn } from '../../src/speech/spoken-text.js'
+import { spokenForm, unspokenIn } from '../../src/speech/spoken/spoken-form.js'
 import { hostedAgents } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
 

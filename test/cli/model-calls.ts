@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { loadFlite } from '../../src/speech/flite.js'
-import { spokenForm } from '../../src/speech/spoken-text.js'
+import { spokenForm } from '../../src/speech/spoken/spoken-form.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiLiveDouble } from '../../src/simulator/vendors/openai-live-double.js'

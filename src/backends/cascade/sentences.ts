@@ -1,12 +1,12 @@
+import { isSpeakable, sentenceEnd } from '../../speech/spoken/sentences.js'
+import { formsMayGoOn } from '../../speech/spoken/spoken-form.js'
+
 /** From this length on the first piece may end at a comma, so that the caller hears something soon. */
 const FIRST_CLAUSE_CHARS = 60
 /** A shorter piece waits for what follows. */
 const PIECE_WORDS_MIN = 3
 /** A longer sentence is cut at a space. */
 const SENTENCE_CHARS_MAX = 300
-/** A full stop after these does not end a sentence. */
-const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|prof|st|no|nr|vs|e\.g|i\.e|etc|approx)\.$/i
-const SENTENCE_END = /[.!?…]["')\]]?\s|[。！？]|\n/gu
 
 /**
  * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a
@@ -50,7 +50,7 @@ export class Sentences {
     const piece = spoken(taken, this.#lineStart)
     this.#text = this.#text.slice(end)
     this.#lineStart = taken.endsWith('\n')
-    if (piece === '') return
+    if (!isSpeakable(piece)) return
     this.#first = false
     out.push(this.unit === 'words' && /\s$/.test(taken) ? `${piece} ` : piece)
   }
@@ -58,12 +58,13 @@ export class Sentences {
   /** Where the first piece ends; 0 while it is incomplete. */
   #end(): number {
     if (this.unit === 'words') return this.#wordsEnd()
-    SENTENCE_END.lastIndex = 0
-    for (let match = SENTENCE_END.exec(this.#text); match !== null; match = SENTENCE_END.exec(this.#text)) {
-      const end = match.index + match[0].length
-      const before = this.#text.slice(0, end).trimEnd()
+    for (let end = 0; ;) {
+      const next = sentenceEnd(this.#text.slice(end))
+      if (next === 0) break
+      end += next
       // A lone "Sure." sounds cut off: it goes with what follows.
-      if (!ABBREVIATION.test(before) && wordsIn(before) >= PIECE_WORDS_MIN) return end
+      if (isScriptWithoutSpaces(this.#text.slice(0, end)) || wordsIn(this.#text.slice(0, end)) >= PIECE_WORDS_MIN)
+        return end
     }
     if (this.#first && this.#text.length >= FIRST_CLAUSE_CHARS) {
       const comma = this.#text.slice(0, -1).search(/[,;:]\s(?!.*[,;:]\s)/s)
@@ -80,7 +81,8 @@ export class Sentences {
     // Half a link is no words, and the first piece is long enough to begin with.
     const link = piece.lastIndexOf('[')
     if (link >= 0 && !piece.includes(')', link) && this.#text.length <= SENTENCE_CHARS_MAX) return 0
-    return this.#first && wordsIn(piece) < PIECE_WORDS_MIN ? 0 : end
+    const ready = formsMayGoOn(piece)
+    return this.#first && wordsIn(piece.slice(0, ready)) < PIECE_WORDS_MIN ? 0 : ready
   }
 
   /** @returns false while the text may still turn out to be reasoning */
@@ -103,6 +105,11 @@ export class Sentences {
   }
 }
 
+/** Chinese and Japanese: a sentence is one "word". */
+function isScriptWithoutSpaces(text: string): boolean {
+  return /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u.test(text)
+}
+
 function wordsIn(text: string): number {
   return text
     .trim()
@@ -117,7 +124,7 @@ function wordsIn(text: string): number {
 function spoken(text: string, lineStart: boolean): string {
   const plain = text
     .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
-    .replace(/\n\s*[-•]\s+/g, ' ')
-    .replace(/[*_`#]+/g, '')
+    .replace(/\n\s*[-•*]\s+/g, ' ')
+    .replace(/`+|(?<!\d)#{1,6}\s+|[*_]{2,}|(?<![\p{L}\d*])[*_](?=\p{L})|(?<=[\p{L}.,!?])[*_](?![\p{L}\d])/gu, '')
   return (lineStart ? plain.replace(/^\s*[-•]\s+/, '') : plain).replace(/\s+/g, ' ').trim()
 }

@@ -1,5 +1,6 @@
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
+import { spokenForm } from '../../speech/spoken/spoken-form.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import type { Candidates } from './candidates.js'
 import { markedText } from './conversation.js'
@@ -125,9 +126,10 @@ export class Speaking {
     this.#written = ''
     if (this.#ended) pieces.push(...this.#sentences.flush())
     for (const piece of pieces) {
-      const sounding = run.add(piece)
+      const spoken = spokenForm(piece, this.#voice.language)
+      const sounding = run.add(piece, spoken)
       if (sounding !== null) this.#listener.sounds(sounding)
-      run.speech.text(piece)
+      run.speech.text(piece.endsWith(' ') ? `${spoken} ` : spoken)
       if (this.#run !== run) return
     }
     if (!this.#ended || run.ended) return
@@ -153,6 +155,8 @@ class Run {
   current: SpokenSentence | null
   readonly #flow: SpokenSentence | null
   #flows = false
+  /** Of a flow: its pieces as they are written, and the words of each as it is spoken. */
+  readonly #pieces: { readonly written: string; readonly words: number }[] = []
   /** Of a service that speaks clauses: what it was given, and which of it sounds. */
   readonly #given: SpokenSentence[] = []
   #at = -1
@@ -164,7 +168,8 @@ class Run {
   }
 
   /** @returns the sentence that sounds and has grown, if there is one */
-  add(piece: string): SpokenSentence | null {
+  add(piece: string, spoken: string): SpokenSentence | null {
+    this.#pieces.push({ written: piece, words: wordsOf(spoken).length })
     if (this.#flow === null) {
       this.#given.push({ text: piece, ms: 0 })
       return null
@@ -187,13 +192,25 @@ class Run {
     return true
   }
 
+  /** Words of the text whose spoken form begins with so many words; a number that was cut counts as not spoken. */
+  #written(spoken: number): number {
+    let [written, left] = [0, spoken]
+    for (const piece of this.#flow === null ? this.#pieces.slice(this.#at, this.#at + 1) : this.#pieces) {
+      const words = wordsOf(piece.written).length
+      if (left < piece.words) return written + (words === piece.words ? left : 0)
+      written += words
+      left -= piece.words
+    }
+    return written
+  }
+
   /** Cuts what sounded to the words that were spoken. @returns the rest of what was given */
   takeUnspoken(): string {
     const rest: string[] = []
     if (this.current !== null) {
       const sentence = this.current
-      const words = sentence.text.split(/\s+/).filter((word) => word !== '')
-      const spoken = sentence.marks === undefined ? wordsIn(sentence, words) : wordCount(sentence)
+      const words = wordsOf(sentence.text)
+      const spoken = sentence.marks === undefined ? wordsIn(sentence, words) : this.#written(wordCount(sentence))
       rest.push(words.slice(spoken).join(' '))
       sentence.text = words.slice(0, spoken).join(' ')
       sentence.open = false
@@ -201,6 +218,10 @@ class Run {
     rest.push(...this.#given.slice(this.#at + 1).map(({ text }) => text))
     return rest.filter((text) => text !== '').join(' ')
   }
+}
+
+function wordsOf(text: string): string[] {
+  return text.split(/\s+/).filter((word) => word !== '')
 }
 
 function wordsIn({ ms, text }: SpokenSentence, words: readonly string[]): number {

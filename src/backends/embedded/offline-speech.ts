@@ -1,7 +1,7 @@
 import type { OfflineSpeech } from '../../agents/offline-check.js'
 import { Understanding } from './dialogue/understanding.js'
 import { Dictionary, modelPhones } from '../../speech/dictionary.js'
-import { unspokenIn } from '../../speech/spoken-text.js'
+import { unspokenIn } from '../../speech/spoken/spoken-form.js'
 
 let loaded: Promise<OfflineSpeech> | null = null
 

@@ -4,7 +4,7 @@ import { GatewayError } from '../../core/errors.js'
 import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
 import type { SpeechChunk, SpeechClient, Speaking } from '../../speech/speech-client.js'
-import { sentencesOf } from '../../speech/spoken-text.js'
+import { sentencesOf } from '../../speech/spoken/sentences.js'
 
 interface ToolCall {
   readonly callId: string

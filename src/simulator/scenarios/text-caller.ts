@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import { FRAME_MS, type LegRateHz } from '../../core/units.js'
 import type { SpeechReply, SpeechRequest } from '../../speech/speech-protocol.js'
-import { sentencesOf } from '../../speech/spoken-text.js'
+import { sentencesOf } from '../../speech/spoken/sentences.js'
 import { type CallerLatency, measureCaller, UtterancePlayer } from '../caller-leg.js'
 import { CallerModel, type CallerMove, type CallerScript } from '../caller-script.js'
 import { dtmfTones } from '../line.js'

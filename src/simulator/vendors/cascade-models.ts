@@ -8,7 +8,7 @@ import { BLOCK_SAMPLES, type ResamplerBank } from '../../media/resample/resample
 import { channelOf, parseWav } from '../../media/wav.js'
 import type { SpeechChunk, SpeechClient } from '../../speech/speech-client.js'
 import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from '../../speech/speech-protocol.js'
-import { sentencesOf } from '../../speech/spoken-text.js'
+import { sentencesOf } from '../../speech/spoken/sentences.js'
 import type { OfflineDialogue } from '../../agents/offline.js'
 import { CALLER_NUMBER, FIT_MIN, FIT_SURE, NOTHING_TO_SAY, resultOf } from './dialogue-model.js'
 import type { SpokenText } from './double.js'

@@ -1,0 +1,719 @@
+import { english } from './english.js'
+import { CARDINAL_MAX } from './language.js'
+import type { CalendarDate, ClockTime, Currency, Money, SpokenLanguage } from './language.js'
+import { swahili } from './swahili.js'
+
+/**
+ * Text as it is spoken: figures, amounts, times, dates, codes, units, addresses and marks in words. Every voice that takes
+ * text gets it; the transcript keeps what was written. docs/LANGUAGES.md has a table of what becomes what.
+ */
+
+const LANGUAGES: Readonly<Record<string, SpokenLanguage>> = { en: english, sw: swahili }
+
+/** Digits of a phone number of Kenya, without its prefix: 0712 345 678 is said in groups of 4, 3 and 3. */
+const KENYAN = /^(?:254|0)([17]\d{8})$/
+/** From this length on digits are said in groups of three, with a pause between them. */
+const GROUPED_DIGITS_MIN = 6
+/** A bare number of at least so many digits is a code. */
+const CODE_DIGITS = 5
+
+const NUMBER = String.raw`\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?`
+const RANGE = String.raw`\s*(?:-|to\b|hadi\b)\s*`
+const SCALE = String.raw`(?:\s?(k|m|mn|bn|million|billion|milioni|bilioni)\b)?`
+/** The full stop of "p.m." at the end ends the sentence too. */
+const HALF = String.raw`(?:\s*([ap])(?:m\b|\.\s?m\b(?:\.(?!\s*$))?))`
+const CLOCK = String.raw`(\d{1,2})(?:[:.]([0-5]\d))?(?::[0-5]\d)?`
+
+const SIGNS: Readonly<Record<string, Currency>> = {
+  $: 'USD',
+  '€': 'EUR',
+  '£': 'GBP',
+  '₦': 'NGN',
+  '₵': 'GHS',
+  '₹': 'INR',
+}
+const CODES: Readonly<Record<string, Currency>> = {
+  ksh: 'KES', kshs: 'KES', sh: 'KES', shs: 'KES', shilling: 'KES', shillings: 'KES', shilingi: 'KES', bob: 'KES',
+  tsh: 'TZS', tshs: 'TZS', ush: 'UGX', ushs: 'UGX', us$: 'USD', dollar: 'USD', dollars: 'USD', dola: 'USD',
+  euro: 'EUR', euros: 'EUR', naira: 'NGN', rand: 'ZAR',
+  ...Object.fromEntries(Object.keys(english.currencies).map((code) => [code.toLowerCase(), code as Currency])),
+} // prettier-ignore
+const CURRENCY_BEFORE = String.raw`(?:(?<![\p{L}\d])(us\$|kshs?|shs?|tshs?|ushs?|${Object.keys(english.currencies).join('|')})\.?|([$€£₦₵₹]))`
+const CURRENCY_AFTER = String.raw`(\/[-=](?!\d)|\s?(?:kshs?|shs|tshs?|ushs?|shillings?|shilingi|bob|dollars?|dola|euros?|naira|rand|${Object.keys(english.currencies).join('|')})\b)`
+
+const MONEY_BEFORE = new RegExp(
+  String.raw`${CURRENCY_BEFORE}\s*(-)?(${NUMBER})${SCALE}(?:${RANGE}${CURRENCY_BEFORE}?\s*(${NUMBER})${SCALE})?(?:\s?\/[-=](?!\d))?(?![\d,.]*\d)`,
+  'giu',
+)
+const MONEY_AFTER = new RegExp(
+  String.raw`(?<![\d.,])(${NUMBER})${SCALE}(?:${RANGE}(${NUMBER})${SCALE})?${CURRENCY_AFTER}`,
+  'giu',
+)
+
+const TLD = String.raw`(?:com|org|net|info|io|app|dev|shop|store|africa|biz|ai|me|co|(?:co|or|go|ac|ne|sc)\.(?:ke|tz|ug|za|uk)|ke|tz|ug|rw|et|ng|gh|za|uk|us)`
+const EMAIL = /[\p{L}\d._%+-]+@[\p{L}\d-]+(?:\.[\p{L}\d-]+)+/gu
+const URL = new RegExp(
+  String.raw`\b(?:https?:\/\/|www\.)[^\s,;)"']+|(?<![@\p{L}\d.-])(?:[a-z\d-]+\.)+${TLD}\b(?:\/[^\s,;)"']*)?`,
+  'giu',
+)
+
+const WEEKDAY = String.raw`((?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)(?:day|nesday|sday|rsday|urday)?|j(?:uma\p{L}+)|alhamisi|ijumaa)`
+const ISO_DATE =
+  /(?<![\d-])(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:T(\d{2}):(\d{2})(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\d-])/g
+const FIGURE_DATE = /(?<![\d./-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\d/]|[.-]\d)/g
+const PHONE = /(?<![\p{L}\d])\+\d(?:[\s().-]{0,2}\d){6,14}(?!\d)/gu
+const LOCAL_PHONE =
+  /(?<![\p{L}\d.,/-])(?:254[17]\d{8}|0[17]\d{8}|\(0\d{1,3}\)[\s-]?\d{3}[\s-]?\d{3,4}|\d{3,4}(?:[ -]\d{3,4}){2,4})(?![\d-])/gu
+const USSD = /(?<![\p{L}\d])[*#]\d+(?:[*#]\d+)*#?/gu
+const TIME_RANGE = new RegExp(
+  String.raw`(?<![\d.:])${CLOCK}${HALF}?\s*(-|to\b|hadi\b|and\b|na\b)\s*${CLOCK}${HALF}?(?:\s?h(?:rs?|ours)\b)?(?![\d:]|\.\d)`,
+  'gi',
+)
+const TIME = new RegExp(String.raw`(?<![\d.:])${CLOCK}(?:${HALF}|(\s?h(?:rs?|ours)\b))?(?![\d:]|\.\d)`, 'gi')
+/** 1630 hrs. */
+const MILITARY = /(?<![\d.,:])([01]\d|2[0-3])([0-5]\d)\s?h(?:rs|ours)\b/gi
+const PLATE = /\b(K[A-Z]{2})[ -]?(\d{3})[ -]?([A-Z])\b/g
+const CODE = /\b(?=[A-Z\d-]*\d)(?=[A-Z\d-]*[A-Z])[A-Z\d]+(?:-[A-Z\d]+)*\b/g
+const PERCENT = new RegExp(String.raw`(-)?(${NUMBER})(?:\s*%?\s*-\s*(${NUMBER}))?\s?%`, 'gu')
+/** 50k, 1.5M. */
+const SCALED = new RegExp(String.raw`(?<![\d.,])(${NUMBER})\s?(k|K|M|bn)(?![\p{L}\d])`, 'gu')
+const DOTTED = /(?<![\d.])v?(\d+(?:\.\d+){2,})(?![\d.])/gi
+const PLAIN = new RegExp(String.raw`(?<![\d.,])(?:${NUMBER})`, 'g')
+/** Pictures, and other signs that no voice speaks. */
+const UNSPEAKABLE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Cf}\u{FE0F}\u20E3]/gu
+
+/**
+ * One sentence, or a part of one that ends between words, as a voice speaks it.
+ * @param language  `en`, `sw-KE`; of a language without spoken forms only what no voice speaks is left out
+ */
+export function spokenForm(text: string, language = 'en'): string {
+  const clean = text
+    .normalize('NFC')
+    .replace(/(?<=\d)\uFE0F?\u20E3/g, '')
+    .replace(/[\u00A0\u2007\u202F\t]/g, ' ')
+    .replace(/[\u2010\u2011\u2212]/g, '-')
+    .replace(/(?<=[\p{L}\d%])\s*[–—]\s*(?=\d)|(?<=\p{L})–(?=\p{L})/gu, '-')
+  return tidy(spellerOf(language)?.spell(clean) ?? clean)
+}
+
+const spellers = new Map<string, Speller>()
+
+function spellerOf(language: string): Speller | null {
+  const code = language.toLowerCase().split(/[-_]/)[0] ?? ''
+  const of = Object.hasOwn(LANGUAGES, code) ? LANGUAGES[code] : undefined
+  if (of === undefined) return null
+  const speller = spellers.get(code) ?? new Speller(of)
+  spellers.set(code, speller)
+  return speller
+}
+
+/** Characters at the end of a growing text that wait at most. */
+const OPEN_CHARS_MAX = 80
+/** A word that what follows may change: with a figure or a sign, a name (Moi Ave), a currency, or one before a number. */
+const OPEN_WORD = /[\d$€£₦₵₹%*#@/~+]|^["'(]?\p{Lu}|^-$|\.$/u
+
+/**
+ * Where a growing text, which ends between words, may be cut so that no amount, time or date is torn apart.
+ * @returns characters; what is behind them waits for the words that follow
+ */
+export function formsMayGoOn(text: string): number {
+  let cut = text.length
+  for (const { 0: word, index } of [...text.matchAll(/\S+/gu)].reverse()) {
+    if (text.length - index > OPEN_CHARS_MAX || !(OPEN_WORD.test(word) || BEFORE_NUMBERS.has(word.toLowerCase()))) break
+    cut = index
+  }
+  return cut
+}
+
+/** Words of all languages that say how the number behind them is read. */
+const BEFORE_NUMBERS: ReadonlySet<string> = new Set([
+  ...Object.keys(CODES),
+  ...Object.values(LANGUAGES).flatMap((of) => [
+    ...of.codeWords,
+    ...of.numberWords,
+    ...of.yearWords,
+    of.words.to,
+    of.words.and,
+  ]),
+  'saa',
+  'tarehe',
+  'the',
+])
+
+/**
+ * The first word of `text` that the embedded voices do not speak: they read the letters a-z and digits, and ignore accents.
+ * The whole text where it holds no word; null when all of it is spoken.
+ */
+export function unspokenIn(text: string): string | null {
+  const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))
+  if (words.length === 0) return text
+  return words.find((word) => !/[a-z0-9]/i.test(spokenForm(word))) ?? null
+}
+
+/** What is left of marks when words stand for the figures. */
+function tidy(text: string): string {
+  return (
+    text
+      .replace(UNSPEAKABLE, ' ')
+      // A compound name is pronounced better as separate words.
+      .replace(/(\p{Ll}{2})(\p{Lu}\p{Ll})/gu, '$1 $2')
+      .replace(/\s*[([{]\s*([^()[\]{}]*?)\s*[)\]}]/g, ', $1')
+      .replace(/(?:\s+-+|\s*[–—])(?=\s|\p{L})/gu, ', ')
+      .replace(/["“”«»`_*#<>|\\^~=\][{}()]/g, ' ')
+      .replace(/(?<=\p{L})\/(?=\p{L})/gu, ' ')
+      .replace(/\s\/|\/\s|[•·▪●]/g, ' ')
+      .replace(/\s+([.,!?;:])/g, '$1')
+      .replace(/,(?:\s*,)+/g, ',')
+      .replace(/,\s*([.!?;:])/g, '$1')
+      .replace(/^[\s,;:]+/, '')
+      .replace(/\s+/g, ' ')
+      .trim()
+  )
+}
+
+/** Turns what is written in one language's text into its words, kind after kind; what is in words already has no figures left. */
+class Speller {
+  readonly #of: SpokenLanguage
+  readonly #months: ReadonlyMap<string, string>
+  readonly #days: ReadonlyMap<string, string>
+  readonly #patterns: Patterns
+
+  constructor(of: SpokenLanguage) {
+    this.#of = of
+    this.#months = monthsOf(of)
+    this.#days = daysOf(of)
+    this.#patterns = patternsOf(of, [...this.#months.keys()])
+  }
+
+  spell(text: string): string {
+    const { words } = this.#of
+    let said = text
+      .replace(EMAIL, (found) => this.#address(found))
+      .replace(URL, (found) => this.#address(found))
+      .replace(USSD, (found) => (found.length < 3 || /^#\d+$/.test(found) ? found : this.#keypad(found)))
+    for (const [pattern, spoken] of this.#of.rules ?? [])
+      said = said.replace(pattern, (found: string, ...rest: unknown[]) => spoken(groupsOf(rest)) ?? found)
+    said = this.#dates(said)
+    said = this.#money(said)
+    said = said
+      .replace(PHONE, (found) => this.#phone(found))
+      .replace(LOCAL_PHONE, (found) => this.#phone(found))
+      .replace(/\b24\/7\b/g, words.allDay)
+    said = this.#times(said)
+    said = this.#codes(said)
+    said = this.#quantities(said)
+    said = this.#abbreviations(said)
+    return this.#numbers(said)
+  }
+
+  // --- links, keys -------------------------------------------------------------------------------------------
+
+  #address(written: string): string {
+    const { words } = this.#of
+    const marks: Readonly<Record<string, string>> = {
+      '.': words.dot,
+      '@': words.at,
+      '-': words.dash,
+      _: words.underscore,
+      '/': words.slash,
+      '+': words.plus,
+    }
+    const end = /[.?!]+$/.exec(written)?.[0] ?? ''
+    const bare = written
+      .slice(0, written.length - end.length)
+      .replace(/^https?:\/\//i, '')
+      .replace(/\/$/, '')
+    const spoken = bare.replace(/[?#].*$/, '').replace(/\p{L}+|\d+|[^\p{L}\d]/gu, (part, at: number) => {
+      if (/\d/.test(part)) return ` ${this.#digits(part)} `
+      if (!/\p{L}/u.test(part)) return ` ${marks[part] ?? ''} `
+      // "Co dot K E": a country is two letters, and so is www three.
+      const isCountry = part.length === 2 && bare[at - 1] === '.' && !/^(?:co|or|go|ac|ne|sc|me|io|ai)$/i.test(part)
+      return isCountry || /^www$/i.test(part) ? part.toUpperCase().split('').join(' ') : part
+    })
+    return ` ${spoken.replace(/\s+/g, ' ').trim()}${end}`
+  }
+
+  #keypad(written: string): string {
+    const { star, hash } = this.#of.words
+    return ` ${written
+      .replace(/\d+/g, (digits) => ` ${this.#digits(digits)} `)
+      .replaceAll('*', ` ${star} `)
+      .replaceAll('#', ` ${hash} `)} `
+  }
+
+  #phone(written: string): string {
+    const digits = written.replace(/\D/g, '')
+    const kenyan = KENYAN.exec(digits)?.[1]
+    if (kenyan !== undefined) return this.#groups([`0${kenyan.slice(0, 3)}`, kenyan.slice(3, 6), kenyan.slice(6)])
+    const groups = written
+      .replace(/^\+/, '')
+      .split(/[^\d]+/)
+      .filter((group) => group !== '')
+    const said = this.#groups(groups.length > 1 ? groups : (digits.match(/\d{3}(?!\d$)|\d+$/g) ?? [digits]))
+    return written.startsWith('+') ? `${this.#of.words.plus} ${said}` : said
+  }
+
+  #digits(text: string): string {
+    return [...text].map((digit) => this.#of.digits[Number(digit)] ?? '').join(' ')
+  }
+
+  #groups(groups: readonly string[]): string {
+    return groups.map((group) => this.#digits(group)).join(', ')
+  }
+
+  /** A code: short ones in one breath. */
+  #code(digits: string): string {
+    return digits.length < GROUPED_DIGITS_MIN
+      ? this.#digits(digits)
+      : this.#groups(digits.match(/\d{3}(?!\d$)|\d+$/g) ?? [digits])
+  }
+
+  // --- dates and times ---------------------------------------------------------------------------------------
+
+  #dates(text: string): string {
+    const { figureDate, dayFirst, monthFirst, monthYear, weekdays, weekday } = this.#patterns
+    return text
+      .replace(ISO_DATE, (found, year: string, month: string, day: string, hour?: string, minute?: string) => {
+        const date = this.#date(Number(day), Number(month), Number(year))
+        if (date === null) return found
+        if (hour === undefined || Number(hour) > 23) return date
+        const time = this.#of.time({ hour: Number(hour), minute: Number(minute), half: null })
+        return `${date}, ${time}`
+      })
+      .replace(figureDate, (found, first: string, _mark, second: string, year: string) => {
+        // Day and month, as all of Africa writes it; the other order where no month has that number.
+        const [day, month] = Number(second) > 12 ? [Number(second), Number(first)] : [Number(first), Number(second)]
+        const full = year.length === 4 ? Number(year) : Number(year) + (Number(year) > 60 ? 1900 : 2000)
+        return this.#date(day, month, full) ?? found
+      })
+      .replace(dayFirst, (found, ...[weekday, day, toDay, month, year]: (string | undefined)[]) =>
+        this.#named(found, { weekday, day, toDay, month, year }, false),
+      )
+      .replace(monthFirst, (found, ...[weekday, month, day, toDay, year]: (string | undefined)[]) =>
+        this.#named(found, { weekday, day, toDay, month, year }, true),
+      )
+      .replace(monthYear, (found, month: string, year: string) => {
+        const name = this.#monthNamed(month)
+        return name === undefined ? found : `${name} ${this.#year(Number(year))}`
+      })
+      .replace(weekdays, (found, from: string, to: string) => {
+        const [first, last] = [this.#day(from), this.#day(to)]
+        return first === null || last === null ? found : `${first} ${this.#of.words.to} ${last}`
+      })
+      .replace(weekday, (found, day: string) => this.#day(day) ?? found)
+  }
+
+  #date(day: number, month: number, year: number): string | null {
+    const name = month >= 1 && month <= 12 ? nameOf(this.#of.locale, { month: 'long' }, month - 1, 5) : undefined
+    if (name === undefined || day < 1 || day > 31) return null
+    return this.#of.date({ day, month: name, year: year >= 1000 && year < 3000 ? year : null, weekday: null })
+  }
+
+  #named(
+    found: string,
+    parts: Readonly<Record<'weekday' | 'day' | 'toDay' | 'month' | 'year', string | undefined>>,
+    monthFirst: boolean,
+  ): string {
+    const [day, toDay] = [Number(parts.day), parts.toDay === undefined ? null : Number(parts.toDay)]
+    const month = this.#monthNamed(parts.month ?? '')
+    if (month === undefined || day < 1 || day > 31 || (toDay !== null && (toDay <= day || toDay > 31))) return found
+    const date: CalendarDate = {
+      day,
+      month,
+      year: parts.year === undefined ? null : Number(parts.year),
+      weekday: parts.weekday === undefined ? null : this.#day(parts.weekday),
+      ...(toDay === null ? {} : { toDay }),
+      ...(monthFirst ? { monthFirst } : {}),
+    }
+    return this.#of.date(date)
+  }
+
+  /** "I may 5 times" has no month: short names begin with a capital. */
+  #monthNamed(written: string): string | undefined {
+    const plain = written.toLowerCase()
+    return plain.length <= 3 && plain === written ? undefined : this.#months.get(plain)
+  }
+
+  #day(written: string): string | null {
+    const plain = written.toLowerCase()
+    if (plain.length <= 4 && plain === written) return null
+    return this.#days.get(plain) ?? this.#days.get(plain.slice(0, 3)) ?? null
+  }
+
+  #year(year: number): string {
+    return year >= 1000 && year < 3000 ? this.#of.year(year) : this.#code(String(year))
+  }
+
+  #times(text: string): string {
+    const { words } = this.#of
+    return text
+      .replace(MILITARY, (_found, hour: string, minute: string) =>
+        this.#of.time({ hour: Number(hour), minute: Number(minute), half: null }),
+      )
+      .replace(TIME_RANGE, (found, ...groups: (string | undefined)[]) => {
+        const [fromHour, fromMinute, fromHalf, joiner = '-', toHour, toMinute, toHalf] = groups
+        const isTime =
+          (fromHalf ?? toHalf) !== undefined ||
+          (found.includes(':') && fromMinute !== undefined && toMinute !== undefined)
+        if (!isTime) return found
+        const to = timeOf(toHour, toMinute, toHalf)
+        // "4-6 PM" are both in the afternoon, "9-5 PM" are not.
+        const half =
+          fromHalf ??
+          (toHalf === undefined ? undefined : Number(fromHour) % 12 <= Number(toHour) % 12 ? toHalf : other(toHalf))
+        const from = timeOf(fromHour, fromMinute, half)
+        return from === null || to === null ? found : this.#of.timeRange(from, to, joiner === '-' ? words.to : joiner)
+      })
+      .replace(TIME, (found, hour?: string, minute?: string, half?: string, hours?: string) => {
+        const colon = found.includes(':')
+        if (half === undefined && !(minute !== undefined && (colon || hours !== undefined))) return found
+        const time = timeOf(hour, minute, half)
+        return time === null ? found : this.#of.time(time)
+      })
+  }
+
+  // --- money and quantities ----------------------------------------------------------------------------------
+
+  #money(text: string): string {
+    const spoken = (
+      currency: Currency | undefined,
+      minus: boolean,
+      amounts: readonly [string | undefined, string | undefined][],
+    ): string | null => {
+      const [from, to] = amounts.map(([written, scale]) => this.#amount(written, scale))
+      if (currency === undefined || from === undefined || from === null || to === null) return null
+      const said = this.#of.money(currency, to === undefined ? from : { ...from, to })
+      return ` ${minus ? `${this.#of.words.minus} ` : ''}${said} `
+    }
+    return text
+      .replace(/(?<![\p{L}\d])-(?=(?:us\$|kshs?|kes|[$€£₦])\s?\d)/giu, `${this.#of.words.minus} `)
+      .replace(MONEY_BEFORE, (found, ...groups: (string | undefined)[]) => {
+        const [code, sign, minus, from, fromScale, , , to, toScale] = groups
+        const currency = code === undefined ? SIGNS[sign ?? ''] : CODES[code.toLowerCase()]
+        // "500-800k": the scale belongs to both.
+        const scale = fromScale ?? (to === undefined ? undefined : toScale)
+        return (
+          spoken(
+            currency,
+            minus !== undefined,
+            to === undefined
+              ? [[from, scale]]
+              : [
+                  [from, scale],
+                  [to, toScale],
+                ],
+          ) ?? found
+        )
+      })
+      .replace(MONEY_AFTER, (found, ...groups: (string | undefined)[]) => {
+        const [from, fromScale, to, toScale, currency = ''] = groups
+        const code = currency.trim().toLowerCase()
+        const scale = fromScale ?? (to === undefined ? undefined : toScale)
+        return (
+          spoken(
+            code.startsWith('/') ? 'KES' : CODES[code],
+            false,
+            to === undefined
+              ? [[from, scale]]
+              : [
+                  [from, scale],
+                  [to, toScale],
+                ],
+          ) ?? found
+        )
+      })
+  }
+
+  /** Null: not an amount that can be said as one. */
+  #amount(written: string | undefined, scale: string | undefined): Money | null {
+    if (written === undefined) return null
+    const { words } = this.#of
+    const plain = written.replaceAll(',', '')
+    const word = scale?.toLowerCase()
+    if (word !== undefined) {
+      const factor = word === 'k' ? 1e3 : word.startsWith('b') ? 1e9 : 1e6
+      const value = Math.round(Number(plain) * factor * 100) / 100
+      if (word.length > 2 && plain.includes('.')) {
+        const name = factor === 1e6 ? words.million : words.billion
+        const number = this.#number(plain)
+        return { whole: value, cents: 0, inWords: this.#of.quantity(number, [name, name], false) }
+      }
+      return { whole: Math.floor(value), cents: Math.round((value % 1) * 100) }
+    }
+    const [whole = '0', decimals = ''] = plain.split('.')
+    if (Number(whole) > CARDINAL_MAX) return null
+    // A rate: 129.4567.
+    if (decimals.length > 2) return { whole: Number(whole), cents: 0, inWords: this.#number(plain) }
+    return { whole: Number(whole), cents: Number(decimals.padEnd(2, '0')) }
+  }
+
+  #quantities(text: string): string {
+    const { units, words } = this.#of
+    const { unit } = this.#patterns
+    const minus = (sign: string | undefined): string => (sign === undefined ? '' : `${words.minus} `)
+    const span = (from: string, to: string | undefined): string =>
+      words.fractions[from] ??
+      (to === undefined ? this.#number(from) : `${this.#number(from)} ${words.to} ${this.#number(to)}`)
+    return text
+      .replace(PERCENT, (_found, sign: string | undefined, from: string, to: string | undefined) =>
+        this.#of.percent(minus(sign) + span(from, to)),
+      )
+      .replace(unit, (found, sign: string | undefined, from: string, to: string | undefined, name: string) => {
+        const names = units[name] ?? units[name.toLowerCase()]
+        // A "4G" network has no grams, and metres are written small.
+        if (names === undefined || (name.length === 1 && name !== name.toLowerCase())) return found
+        const end = found.endsWith('.') ? '.' : ''
+        return (
+          this.#of.quantity(
+            minus(sign) + span(from, to),
+            names,
+            to === undefined && (Number(from) === 1 || from.includes('/')),
+          ) + end
+        )
+      })
+  }
+
+  // --- codes and numbers -------------------------------------------------------------------------------------
+
+  #codes(text: string): string {
+    return text
+      .replace(/(?:\b(?:[Nn]o|Nos|Na)\.|#)\s?(?=\d|[A-Z]{1,3}-?\d)/g, `${this.#of.words.number} `)
+      .replace(
+        PLATE,
+        (_found, letters: string, digits: string, last: string) =>
+          `${spaced(letters)}, ${this.#digits(digits)}, ${last}`,
+      )
+      .replace(DOTTED, (_found, dotted: string) =>
+        dotted
+          .split('.')
+          .map((part) => this.#number(part))
+          .join(` ${this.#of.words.dot} `),
+      )
+      .replace(CODE, (code) => {
+        if (/^\d+(?:ST|ND|RD|TH|K|M)$/.test(code)) return code
+        const singly = code.replaceAll('-', '').length >= 8
+        return code
+          .replaceAll('-', ' ')
+          .replace(/[A-Z]+/g, (letters) => (singly || letters.length <= 3 ? ` ${spaced(letters)} ` : ` ${letters} `))
+          .replace(/\d+/g, (digits) =>
+            !singly && digits.length <= 2 && !digits.startsWith('0')
+              ? this.#of.cardinal(Number(digits))
+              : this.#digits(digits),
+          )
+          .replace(/\s+/g, ' ')
+          .trim()
+      })
+  }
+
+  #numbers(text: string): string {
+    const { words } = this.#of
+    return text
+      .replace(/\b(\d{1,4})(?:st|nd|rd|th)\b/gi, (_found, value: string) => this.#of.ordinal(Number(value)))
+      .replace(/(?<![\d/])(\d)\/(\d)(?![\d/])/g, (found) => words.fractions[found] ?? found)
+      .replace(/(\d+)?\s?([½¼¾⅓⅔])/g, (_found, whole: string | undefined, sign: string) => {
+        const said = words.fractions[sign.normalize('NFKD').replace('\u2044', '/')] ?? ''
+        return whole === undefined ? said : `${this.#number(whole)} ${words.and} ${said}`
+      })
+      .replace(SCALED, (found, written: string, scale: string) => {
+        const amount = this.#amount(written, scale === 'M' && written.includes('.') ? 'million' : scale)
+        return amount === null ? found : (amount.inWords ?? this.#of.cardinal(amount.whole))
+      })
+      .replace(/(?<=\d)\s*[x×]\s*(?=\d)/gi, ` ${words.by} `)
+      .replace(/(?<=\d)\s?[x×](?!\p{L})/giu, ` ${words.times}`)
+      .replace(/(?<![\p{L}\d.)])(\d{1,6})\s*[-–]\s*(\d{1,6})(?![\d-])/gu, (found, from: string, to: string) =>
+        !isSpan(from, to)
+          ? found
+          : isYear4(from) && isYear4(to)
+            ? `${this.#of.year(Number(from))} ${words.to} ${this.#of.year(Number(to))}`
+            : `${from} ${words.to} ${to}`,
+      )
+      .replace(/(?<![\p{L}\d)])~\s?(?=\d)/gu, `${words.about} `)
+      .replace(/(?<![\p{L}\d)])-(?=\d)/gu, `${words.minus} `)
+      .replace(/(?<![\p{L}\d)])\+(?=\d)/gu, `${words.plus} `)
+      .replace(/(?<=\d)\/(?=\d)/g, ` ${words.slash} `)
+      .replace(PLAIN, (written, ...rest: unknown[]) => {
+        const at = rest.find((part): part is number => typeof part === 'number') ?? 0
+        const whole =
+          rest.find(
+            (part): part is string => typeof part === 'string' && part.length >= written.length && part !== written,
+          ) ?? text
+        return ` ${this.#bare(written, whole.slice(0, at), whole.slice(at + written.length))} `
+      })
+      .replace(/\d+/g, (digits) => ` ${this.#digits(digits)} `)
+      .replace(/[$€£₦₵₹]/g, ' ')
+      .replaceAll('&', ` ${words.and} `)
+      .replace(/\s@\s/g, ` ${words.at} `)
+      .replace(/(?<=\p{L})\s\+\s(?=\p{L})/gu, ` ${words.plus} `)
+  }
+
+  #bare(written: string, before: string, after: string): string {
+    const { code, number, year, counted } = this.#patterns
+    if (/[,.]/.test(written)) return this.#number(written)
+    const { length } = written
+    if (length > 1 && written.startsWith('0')) return this.#code(written)
+    if (length < 4) return this.#number(written)
+    if (counted.test(after)) return this.#number(written)
+    if (code.test(before)) return this.#code(written)
+    const value = Number(written)
+    if (length >= CODE_DIGITS)
+      return value % 1000 === 0 && !number.test(before) ? this.#number(written) : this.#code(written)
+    if (isYear4(written) && year.test(before)) return this.#of.year(value)
+    return value % 100 === 0 ? this.#number(written) : this.#code(written)
+  }
+
+  /** As a number, with its decimals. */
+  #number(written: string): string {
+    const [whole = '', decimals] = written.replaceAll(',', '').split('.')
+    if (Number(whole) > CARDINAL_MAX) return this.#code(whole)
+    const said = this.#of.cardinal(Number(whole))
+    return decimals === undefined ? said : `${said} ${this.#of.words.point} ${this.#digits(decimals)}`
+  }
+
+  // --- short forms -------------------------------------------------------------------------------------------
+
+  #abbreviations(text: string): string {
+    const { beforeNames, afterNames, abbreviations } = this.#of
+    const { after, before, short } = this.#patterns
+    return text
+      .replace(after, (_found, name: string, stop: string, next: string) => {
+        const said = afterNames[name] ?? name
+        return stop === '' || next !== '' ? said : `${said}.`
+      })
+      .replace(before, (_found, name: string) => beforeNames[name] ?? name)
+      .replace(short, (found, name: string, _stop, at: number, whole: string) => {
+        const said = abbreviations[name] ?? name
+        return at + found.length === whole.length && found.endsWith('.') ? `${said}.` : said
+      })
+  }
+}
+
+function timeOf(hour: string | undefined, minute: string | undefined, half: string | undefined): ClockTime | null {
+  const [hours, minutes] = [Number(hour), Number(minute ?? 0)]
+  if (!(hours <= 24) || (half !== undefined && (hours > 12 || hours === 0))) return null
+  return { hour: hours, minute: minutes, half: half === undefined ? null : half.toLowerCase() === 'p' ? 'p' : 'a' }
+}
+
+function other(half: string): string {
+  return half.toLowerCase() === 'p' ? 'a' : 'p'
+}
+
+function isYear4(written: string): boolean {
+  return /^(?:19|20)\d\d$/.test(written)
+}
+
+/** Whether two numbers with a dash between them are "from … to …", and no code. */
+function isSpan(from: string, to: string): boolean {
+  if (from.startsWith('0') || to.startsWith('0')) return from === '0'
+  return to.length - from.length <= 1 && Number(to) > Number(from) && from.length <= 4
+}
+
+function spaced(letters: string): string {
+  return [...letters].join(' ')
+}
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
+}
+
+/** The groups of a match, from what `replace` passes on after the whole. */
+function groupsOf(rest: readonly unknown[]): (string | undefined)[] {
+  const offset = rest.findIndex((part) => typeof part === 'number')
+  return rest.slice(0, offset) as (string | undefined)[]
+}
+
+/** What is written of one language, compiled once. */
+type Patterns = Readonly<
+  Record<
+    | 'figureDate'
+    | 'dayFirst'
+    | 'monthFirst'
+    | 'monthYear'
+    | 'weekdays'
+    | 'weekday'
+    | 'unit'
+    | 'after'
+    | 'before'
+    | 'short'
+    | 'code'
+    | 'number'
+    | 'year'
+    | 'counted',
+    RegExp
+  >
+>
+
+function patternsOf(of: SpokenLanguage, months: readonly string[]): Patterns {
+  const month = String.raw`(${longestFirst(months)})(?!\p{L})\.?`
+  const weekday = String.raw`(?:\b${WEEKDAY}\.?,?\s+)?`
+  const year = String.raw`(?:,?\s+(\d{4})\b(?!\s?(?:[-,]\d|h(?:rs|ours)\b)))?`
+  const day = String.raw`(\d{1,2})(?:st|nd|rd|th)?(?:\s*-\s*(\d{1,2})(?:st|nd|rd|th)?)?`
+  const units = longestFirst(Object.keys(of.units))
+  const behind = (words: readonly string[]): string => String.raw`(?:^|[^\p{L}])(?:${longestFirst(words)})`
+  return {
+    figureDate: new RegExp(String.raw`(?:\btarehe\s+)?${FIGURE_DATE.source}`, 'gi'),
+    dayFirst: new RegExp(
+      String.raw`${weekday}(?:\b(?:the|tarehe)\s+)?\b${day}\s+(?:of\s+|ya\s+)?${month}${year}`,
+      'giu',
+    ),
+    monthFirst: new RegExp(
+      String.raw`${weekday}\b${month}\s+(?:the\s+)?${day}\b(?![:.,]?\d|\s*[ap]\.?m\b)${year}`,
+      'giu',
+    ),
+    monthYear: new RegExp(String.raw`\b${month},?\s+(\d{4})\b`, 'giu'),
+    weekdays: new RegExp(String.raw`\b${WEEKDAY}\.?\s*-\s*${WEEKDAY}\b\.?`, 'giu'),
+    weekday: new RegExp(String.raw`\b${WEEKDAY}\.?(?=,?\s+\d)`, 'giu'),
+    unit: new RegExp(
+      String.raw`(?<![\p{L}\d.,])(-)?(\d\/\d|${NUMBER})(?:\s*-\s*(${NUMBER}))?\s?(${units})(?![\p{L}\d/²])\.?(?=$|[\s,;:!?)\]-]|\.)`,
+      'giu',
+    ),
+    after: new RegExp(
+      String.raw`(?<=\p{Lu}[\p{L}'’]+ )(${longestFirst(Object.keys(of.afterNames))})(\.?)(?![\p{L}\d])(?=(.?))`,
+      'gu',
+    ),
+    before: new RegExp(String.raw`(?<![\p{L}\d.])(${longestFirst(Object.keys(of.beforeNames))})\.?(?=\s\p{Lu})`, 'gu'),
+    short: new RegExp(
+      String.raw`(?<![\p{L}\d.])(${longestFirst(Object.keys(of.abbreviations))})(\.?)(?![\p{L}\d])`,
+      'gu',
+    ),
+    code: new RegExp(
+      String.raw`${behind(of.codeWords)}s?(?:\s+(?:number|no|namba|nambari|is|ni|ya|ya ni|id|code))*[\s:.,#]*$`,
+      'iu',
+    ),
+    number: new RegExp(String.raw`${behind(of.numberWords)}\.?(?:\s+(?:is|ni|ya till|ya simu))*[\s:#]*$`, 'iu'),
+    year: new RegExp(String.raw`${behind(of.yearWords)}\s+$`, 'iu'),
+    counted: new RegExp(String.raw`^\s+(?:${of.countedWords.join('|')})\b`, 'iu'),
+  }
+}
+
+function longestFirst(words: readonly string[]): string {
+  return [...words]
+    .sort((a, b) => b.length - a.length)
+    .map(escaped)
+    .join('|')
+}
+
+/** Names and short names in lower case, English ones too: callers and models mix. */
+function monthsOf({ locale }: SpokenLanguage): ReadonlyMap<string, string> {
+  const months = new Map<string, string>([['sept', nameOf(locale, { month: 'long' }, 8, 5)]])
+  for (let month = 0; month < 12; month++) {
+    const said = nameOf(locale, { month: 'long' }, month, 5)
+    for (const name of [said, nameOf('en', { month: 'long' }, month, 5)])
+      for (const form of [name, name.slice(0, 3)]) months.set(form.toLowerCase(), said)
+  }
+  return months
+}
+
+function daysOf({ locale }: SpokenLanguage): ReadonlyMap<string, string> {
+  const days = new Map<string, string>()
+  // 22 November 2026 is a Sunday.
+  for (let date = 22; date < 29; date++) {
+    const said = nameOf(locale, { weekday: 'long' }, 10, date)
+    const english = nameOf('en', { weekday: 'long' }, 10, date)
+    for (const form of [said, english, english.slice(0, 3)]) days.set(form.toLowerCase(), said)
+  }
+  return days
+}
+
+function nameOf(locale: string, part: Intl.DateTimeFormatOptions, month: number, date: number): string {
+  return new Intl.DateTimeFormat(locale, { ...part, timeZone: 'UTC' }).format(Date.UTC(2026, month, date))
+}

@@ -1,0 +1,330 @@
+import { NUMBER_WORDS } from '../../call/spoken-numbers.js'
+import { CARDINAL_MAX, wordOf, type ClockTime, type Currency, type Money, type SpokenLanguage } from './language.js'
+
+// Numbers, clock and dates as they are said in Kenya. The multiplier follows its scale (elfu mbili, 2000), and the
+// commas are needed: "elfu kumi na tano" is 15,000, "elfu kumi, na tano" is 10,005. Libraries were tried: `to-words` is
+// wrong from 21 on, `n2words` gives 1,701 pairs of numbers the same text, and `Intl` has no Swahili clock.
+
+const UNITS = Array.from({ length: 10 }, (_, value) => wordOf(NUMBER_WORDS.sw, value))
+const TENS = Array.from({ length: 10 }, (_, ten) => (ten === 0 ? '' : wordOf(NUMBER_WORDS.sw, ten * 10)))
+/** A scale, its name, and how many of it there can be. */
+const SCALES: readonly (readonly [number, string])[] = [
+  [1e9, 'bilioni'],
+  [1e6, 'milioni'],
+  [1e5, 'laki'],
+  [1e3, 'elfu'],
+]
+
+function belowHundred(value: number): string {
+  const [ten, rest] = [Math.floor(value / 10), value % 10]
+  if (ten === 0) return UNITS[rest] ?? ''
+  return `${TENS[ten]}${rest === 0 ? '' : ` na ${UNITS[rest]}`}`
+}
+
+function belowThousand(value: number): string {
+  const [hundreds, rest] = [Math.floor(value / 100), value % 100]
+  if (hundreds === 0) return belowHundred(rest)
+  const joined = rest < 10 || rest % 10 === 0 ? ' na ' : ' '
+  return `mia ${UNITS[hundreds]}${rest === 0 ? '' : `${joined}${belowHundred(rest)}`}`
+}
+
+function cardinal(value: number): string {
+  const parts: string[] = []
+  let rest = value
+  for (const [scale, name] of SCALES) {
+    if (rest < scale) continue
+    parts.push(`${name} ${belowThousand(Math.floor(rest / scale))}`)
+    rest %= scale
+  }
+  if (parts.length === 0) return belowThousand(rest)
+  if (rest > 0) parts.push(rest < 100 ? `na ${belowHundred(rest)}` : belowThousand(rest))
+  return parts.join(', ')
+}
+
+function ordinal(value: number): string {
+  return value === 1 ? 'kwanza' : value === 2 ? 'pili' : cardinal(value)
+}
+
+/** A year is said in one breath: elfu mbili ishirini na sita, elfu mbili na nane. */
+function year(value: number): string {
+  return cardinal(value)
+    .replace(/, na (?=.* na )/, ' ')
+    .replaceAll(',', '')
+}
+
+/** 1 to 5 and 8 take the class of the noun before them, 6, 7, 9 and 10 never: watu wawili, vifurushi viwili. */
+const CLASSES: readonly { readonly nouns: string; readonly units: Readonly<Record<string, string>> }[] = [
+  {
+    nouns: 'watu|wateja|watoto|wafanyakazi|wanachama|wageni|wasafiri',
+    units: agreed('mmoja wawili watatu wanne watano wanane'),
+  },
+  {
+    nouns: 'mizigo|mifuko|miezi|miaka|mikoba|miguu|mitaa|mitungi|mikate',
+    units: agreed('mmoja miwili mitatu minne mitano minane'),
+  },
+  {
+    nouns: 'maombi|maagizo|maduka|masanduku|makosa|magari|malipo|mayai|matunda',
+    units: agreed('moja mawili matatu manne matano manane'),
+  },
+  {
+    nouns: 'vifurushi|vitu|viatu|vipande|vitabu|vyumba|viti|vikombe',
+    units: agreed('kimoja viwili vitatu vinne vitano vinane'),
+  },
+]
+
+function agreed(words: string): Readonly<Record<string, string>> {
+  const forms = words.split(' ')
+  return Object.fromEntries([1, 2, 3, 4, 5, 8].map((unit, index) => [UNITS[unit] ?? '', forms[index] ?? '']))
+}
+
+function counted([noun = '', written = '']: readonly (string | undefined)[]): string | null {
+  const value = Number(written.replaceAll(',', ''))
+  const units = CLASSES.find(({ nouns }) => nouns.split('|').includes(noun.toLowerCase()))?.units
+  if (units === undefined || value > CARDINAL_MAX) return null
+  return `${noun} ${cardinal(value).replace(/\p{L}+$/u, (last) => (value % 10 === 0 ? last : (units[last] ?? last)))}`
+}
+
+const PARTS: readonly (readonly [from: number, name: string])[] = [
+  [19, 'usiku'],
+  [16, 'jioni'],
+  [12, 'mchana'],
+  [6, 'asubuhi'],
+  [4, 'alfajiri'],
+  [0, 'usiku'],
+]
+/** Hours of the day that go with a part of it where somebody names it; borders differ by speaker. */
+const FITS: Readonly<Record<string, (hour: number) => boolean>> = {
+  alfajiri: (hour) => hour >= 3 && hour <= 6,
+  asubuhi: (hour) => hour >= 5 && hour <= 11,
+  mchana: (hour) => hour >= 12 && hour <= 16,
+  alasiri: (hour) => hour >= 13 && hour <= 17,
+  jioni: (hour) => hour >= 15 && hour <= 19,
+  usiku: (hour) => hour >= 19 || hour <= 4,
+}
+
+/** 0 to 23. An hour before 13 without a half is taken as written: 06:00 is in the morning. */
+function hourOfDay({ hour, half }: ClockTime): number {
+  if (half === null) return hour % 24
+  return (hour % 12) + (half === 'p' ? 12 : 0)
+}
+
+function partOf(hour: number): string {
+  return PARTS.find(([from]) => hour >= from)?.[1] ?? 'usiku'
+}
+
+/** The Swahili hour begins six hours later: 07:00 is the first of the morning, saa moja. */
+function hourAndMinute(hour: number, minute: number): string {
+  const named = (minute > 30 ? hour + 7 : hour + 6) % 12
+  const said = `saa ${belowHundred(named === 0 ? 12 : named)}`
+  if (minute === 0) return said
+  if (minute === 15) return `${said} na robo`
+  if (minute === 30) return `${said} na nusu`
+  if (minute === 45) return `${said} kasorobo`
+  return minute < 30
+    ? `${said} na dakika ${belowHundred(minute)}`
+    : `${said} kasoro dakika ${belowHundred(60 - minute)}`
+}
+
+function time(time: ClockTime): string {
+  const hour = hourOfDay(time)
+  return `${hourAndMinute(hour, time.minute)} ${partOf(hour)}`
+}
+
+function timeRange(from: ClockTime, to: ClockTime, joiner: string): string {
+  const hour = hourOfDay(from)
+  const same = partOf(hour) === partOf(hourOfDay(to))
+  return `${same ? hourAndMinute(hour, from.minute) : time(from)} ${joiner} ${time(to)}`
+}
+
+function money(currency: Currency, amount: Money): string {
+  const { one, cent } = CURRENCIES[currency]
+  const { to } = amount
+  if (to !== undefined) {
+    const first = money(currency, { whole: amount.whole, cents: amount.cents, ...worded(amount) })
+    return `${first} hadi ${to.cents === 0 ? (to.inWords ?? cardinal(to.whole)) : money(currency, to)}`
+  }
+  if (amount.inWords !== undefined) return `${one} ${amount.inWords}`
+  const cents = amount.cents === 0 ? '' : `${cent} ${belowHundred(amount.cents)}`
+  if (amount.whole === 0 && cents !== '') return cents
+  // "Elfu kumi na tano" would be 15,000: the noun stands again before what is below a hundred.
+  const whole = `${one} ${cardinal(amount.whole).replace(/, na (?=[^,]*$)/, `, na ${one} `)}`
+  return cents === '' ? whole : `${whole}, na ${cents}`
+}
+
+function worded({ inWords }: Money): { readonly inWords?: string } {
+  return inWords === undefined ? {} : { inWords }
+}
+
+function names(one: string, cent = 'senti') {
+  return { one, many: one, cent, cents: cent }
+}
+
+const CURRENCIES = {
+  KES: names('shilingi'),
+  TZS: names('shilingi za Tanzania'),
+  UGX: names('shilingi za Uganda'),
+  RWF: names('faranga za Rwanda'),
+  ETB: names('birr'),
+  NGN: names('naira', 'kobo'),
+  GHS: names('sedi', 'pesewa'),
+  ZAR: names('randi'),
+  USD: names('dola'),
+  EUR: names('yuro'),
+  GBP: names('pauni', 'peni'),
+  INR: names('rupia', 'paisa'),
+} as const
+
+function unit(name: string): readonly [string, string] {
+  return [name, name]
+}
+
+/** "Saa 4 asubuhi" is ten o'clock, "saa 9 asubuhi" nine: no Swahili ninth hour is in the morning. */
+function hourWritten([hours = '', minutes, half, part]: readonly (string | undefined)[]): string | null {
+  const [hour, minute] = [Number(hours), Number(minutes ?? 0)]
+  if (hour > 24 || minute > 59) return null
+  if (half !== undefined) return time({ hour, minute, half: half.toLowerCase() === 'a' ? 'a' : 'p' })
+  // "Saa 24" are as many hours, "saa 18:00" is one.
+  if (hour > 12 || hour === 0) return minutes === undefined ? null : time({ hour, minute, half: null })
+  const day = part?.toLowerCase()
+  const fits = day === undefined ? undefined : FITS[day]
+  const swahili = [(hour + 6) % 24, (hour + 18) % 24]
+  const western = [hour % 24, (hour + 12) % 24].find((of) => fits?.(of) === true)
+  if (fits !== undefined && !swahili.some(fits) && western !== undefined)
+    return `${hourAndMinute(western, minute)} ${day}`
+  return `${hourAndMinute((hour + 6) % 12, minute)}${day === undefined ? '' : ` ${day}`}`
+}
+
+export const swahili: SpokenLanguage = {
+  locale: 'sw-KE',
+  digits: UNITS,
+  cardinal,
+  ordinal,
+  year,
+  percent: (amount) => `asilimia ${amount}`,
+  quantity: (amount, [name]) => `${name} ${amount}`,
+  money,
+  time,
+  timeRange,
+  date: ({ day, month, year: of, weekday, toDay }) => {
+    const days = `tarehe ${day === 1 ? 'mosi' : belowHundred(day)}${toDay === undefined ? '' : ` hadi ${belowHundred(toDay)}`}`
+    return `${weekday === null ? '' : `${weekday} `}${days} ${month}${of === null ? '' : ` ${year(of)}`}`
+  },
+  currencies: CURRENCIES,
+  words: {
+    point: 'nukta',
+    minus: 'hasi',
+    plus: 'jumlisha',
+    and: 'na',
+    or: 'au',
+    to: 'hadi',
+    at: 'at',
+    dot: 'dot',
+    dash: 'dash',
+    slash: 'slash',
+    underscore: 'underscore',
+    star: 'nyota',
+    hash: 'reli',
+    number: 'nambari',
+    about: 'karibu',
+    times: 'mara',
+    by: 'kwa',
+    allDay: 'saa ishirini na nne, siku saba',
+    million: 'milioni',
+    billion: 'bilioni',
+    fractions: { '1/2': 'nusu', '1/3': 'theluthi moja', '2/3': 'theluthi mbili', '1/4': 'robo', '3/4': 'robo tatu' },
+  },
+  units: {
+    km: unit('kilomita'),
+    kms: unit('kilomita'),
+    m: unit('mita'),
+    cm: unit('sentimita'),
+    mm: unit('milimita'),
+    'm²': unit('mita za mraba'),
+    sqm: unit('mita za mraba'),
+    ft: unit('futi'),
+    'km/h': unit('kilomita kwa saa'),
+    kmh: unit('kilomita kwa saa'),
+    kg: unit('kilo'),
+    kgs: unit('kilo'),
+    g: unit('gramu'),
+    gm: unit('gramu'),
+    mg: unit('miligramu'),
+    l: unit('lita'),
+    ltr: unit('lita'),
+    ltrs: unit('lita'),
+    ml: unit('mililita'),
+    kb: unit('kilobaiti'),
+    mb: unit('megabaiti'),
+    gb: unit('gigabaiti'),
+    tb: unit('terabaiti'),
+    mbps: unit('megabiti kwa sekunde'),
+    kwh: unit('kilowati saa'),
+    kw: unit('kilowati'),
+    sec: unit('sekunde'),
+    secs: unit('sekunde'),
+    min: unit('dakika'),
+    mins: unit('dakika'),
+    hr: unit('saa'),
+    hrs: unit('saa'),
+    '°c': unit('nyuzi'),
+    '°': unit('nyuzi'),
+    pc: unit('kipande'),
+    pcs: unit('vipande'),
+  },
+  beforeNames: {
+    Mr: 'Bwana',
+    Mrs: 'Bi',
+    Ms: 'Bi',
+    Bw: 'Bwana',
+    Dr: 'Daktari',
+    Dkt: 'Daktari',
+    Prof: 'Profesa',
+    St: 'Mtakatifu',
+  },
+  afterNames: {
+    Rd: 'Road',
+    Ave: 'Avenue',
+    St: 'Street',
+    Hse: 'House',
+    Est: 'Estate',
+    Bldg: 'Building',
+    Ltd: 'Limited',
+  },
+  abbreviations: {
+    'k.m': 'kwa mfano',
+    'n.k': 'na kadhalika',
+    'e.g': 'kwa mfano',
+    'i.e': 'yaani',
+    etc: 'na kadhalika',
+    'S.L.P': 'sanduku la posta',
+    approx: 'karibu',
+    opp: 'mkabala na',
+  },
+  codeWords: [
+    'agizo', 'oda', 'order', 'akaunti', 'account', 'paybill', 'kumbukumbu', 'msimbo', 'code', 'tiketi', 'ankara', 'risiti',
+    'kifurushi', 'mzigo', 'pin', 'kitambulisho',
+  ], // prettier-ignore
+  numberWords: ['till', 'namba', 'nambari', 'number', 'simu'],
+  yearWords: [
+    'mwaka', 'tangu', 'hadi', 'kabla', 'baada',
+    'januari', 'februari', 'machi', 'aprili', 'mei', 'juni', 'julai', 'agosti', 'septemba', 'oktoba', 'novemba', 'desemba',
+  ], // prettier-ignore
+  countedWords: ['watu', 'wateja', 'vipande', 'sekunde', 'dakika', 'siku', 'wiki', 'miezi', 'miaka', 'mara', 'pointi'],
+  rules: [
+    [
+      /\bsaa\s+(\d{1,2})(?:[:.](\d{2}))?(?:\s*([ap])\.?m\b\.?)?(?:\s+(alfajiri|asubuhi|mchana|alasiri|jioni|usiku)\b)?(?![\d%])/gi,
+      hourWritten,
+    ],
+    [
+      new RegExp(
+        String.raw`\b(${CLASSES.map(({ nouns }) => nouns).join('|')})\s+(\d{1,3}(?:,\d{3})+|\d+)\b(?![.,:/-]?\d)`,
+        'giu',
+      ),
+      counted,
+    ],
+    // "Tarehe 1" alone: with a month it is a date.
+    [/\btarehe\s+(?:1|mosi)\b(?![\d/.-])/gi, () => 'tarehe mosi'],
+    // The noun or the unit stands before the number already: "shilingi 500", "dakika 30".
+    [/\bshilingi\s+(?=\d)/gi, () => 'KES '],
+  ],
+}
