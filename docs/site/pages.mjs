@@ -67,6 +67,7 @@ const GROUPS = [
       'docs/OFFLINE-AGENT.md',
       'docs/BACKENDS.md',
       'docs/CASCADE.md',
+      'docs/LANGUAGES.md',
       'docs/OWN-BACKEND.md',
       'examples/own-backend/README.md',
       'docs/SIMULATOR.md',
