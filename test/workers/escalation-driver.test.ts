@@ -107,7 +107,7 @@ t.test('a human in a conference hears who comes, then the room; the caller hears
   escalation.escalate(packet)
   t.same(did.slice(1), ['step hold', 'call +254700000002 from +254709000000 with https://gw.example/human?t=h.1'])
   t.match(escalation.humanDocument(), [
-    { verb: 'say', text: 'A caller for you. asked for a human. Order 4127 is lost.' },
+    { verb: 'say', text: 'A caller for you. asked for a human. Order four one two seven is lost.' },
     { verb: 'conference', name: `mkondo-${SID}`, endOnExit: true },
   ])
   escalation.handle({ type: 'human', event: 'joined' })
