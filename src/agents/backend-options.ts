@@ -272,7 +272,14 @@ const openaiLive = z.strictObject({
 const STAGE_SERVICES = {
   stt: { whisper: ['model', 'timeoutMs', 'prompt'], soniox: ['model', 'terms', 'context'] },
   llm: { chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'] },
-  tts: { speech: ['model', 'timeoutMs', 'voice', 'speed', 'sampleRateHz'], soniox: ['model', 'voice', 'speed'] },
+  tts: {
+    speech: ['model', 'timeoutMs', 'voice', 'speed', 'sampleRateHz'],
+    soniox: ['model', 'timeoutMs', 'voice', 'speed'],
+    // The voice is part of the model.
+    deepgram: ['model', 'timeoutMs', 'speed'],
+    cartesia: ['model', 'timeoutMs', 'voice', 'speed'],
+    elevenlabs: ['model', 'timeoutMs', 'voice', 'speed'],
+  },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, readonly string[]>>>>
 
 type StageName = keyof typeof STAGE_SERVICES
@@ -333,7 +340,14 @@ const cascade = z.strictObject({
   tts: stageOf('tts', {
     ...stage,
     voice: z.string().min(1).max(200).exactOptional().describe("Goes before the agent's voice."),
-    speed: z.number().min(0.25).max(4).exactOptional().describe('0.25 to 4; Soniox: 0.7 to 1.3.'),
+    speed: z
+      .number()
+      .min(0.25)
+      .max(4)
+      .exactOptional()
+      .describe(
+        '0.25 to 4; Soniox: 0.7 to 1.3; Deepgram: 0.5 to 1.5; Cartesia: 0.6 to 1.5; ElevenLabs: 0.7 to 1.2. What is beyond a range is cut to it.',
+      ),
     sampleRateHz: z.int().min(8000).max(48_000).exactOptional().describe('Of raw samples. Default: 24000.'),
   }),
   languages: languages(/^[a-z]{2}$/, 'sw'),

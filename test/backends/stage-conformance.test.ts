@@ -1,5 +1,8 @@
 import t from 'tap'
+import { cartesiaTextToSpeech } from '../../src/backends/cascade/cartesia-text-to-speech.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
+import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram-text-to-speech.js'
+import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
 import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox-text-to-speech.js'
 import { speech } from '../../src/backends/cascade/speech-requests.js'
@@ -7,16 +10,22 @@ import type { StageFactory } from '../../src/backends/cascade/stage.js'
 import { whisper } from '../../src/backends/cascade/whisper-requests.js'
 import { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from '../../src/backends/conformance.js'
 import type { StageSetup } from '../../src/backends/conformance.js'
+import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
+import type { SocketDouble } from '../../src/simulator/vendors/double.js'
+import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
 import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
 
 const KEY = 'sk-stage-0123456789abcdef'
 const service = (baseUrl: string): { baseUrl: string; apiKey: string } => ({ baseUrl, apiKey: KEY })
 
-/** A stage on one of the two doubles; only the one with a connection can lose it. */
+type Running = CascadeDouble | (SocketDouble<{ stop(): void }> & { readonly baseUrl: string })
+
+/** A stage on one of the doubles; only those with a connection can lose it. */
 const on =
   <Stage>(
-    double: typeof CascadeDouble | typeof SonioxDouble,
+    double: { start(options: { readonly key: string }): Promise<Running> },
     make: (baseUrl: string) => StageFactory<Stage>,
   ): (() => Promise<StageSetup<Stage>>) =>
   async () => {
@@ -26,8 +35,9 @@ const on =
       callerSays: (...texts) => running.script.callerSays(...texts),
       reply: (...replies) => running.script.reply(...replies),
       breakOff: () => {
-        if (running instanceof SonioxDouble) running.breakOff()
-        return running instanceof SonioxDouble
+        if (running instanceof CascadeDouble) return false
+        running.breakOff()
+        return true
       },
       secret: KEY,
       close: () => running.close(),
@@ -42,6 +52,9 @@ const LLM = { chat: on(CascadeDouble, (url) => chat({ ...service(url), model: 'c
 const TTS = {
   speech: on(CascadeDouble, (url) => speech({ ...service(url), model: 's' })),
   soniox: on(SonioxDouble, (url) => sonioxTextToSpeech(service(url))),
+  deepgram: on(DeepgramVoiceDouble, (url) => deepgramTextToSpeech(service(url))),
+  cartesia: on(CartesiaVoiceDouble, (url) => cartesiaTextToSpeech(service(url))),
+  elevenlabs: on(ElevenLabsVoiceDouble, (url) => elevenLabsTextToSpeech(service(url))),
 }
 
 for (const [name, setup] of Object.entries(STT))

@@ -58,6 +58,7 @@ const ENVIRONMENT = {
   REALTIME_URL: 'ws://127.0.0.1:9/v1',
   STT_URL: 'http://127.0.0.1:9/v1',
   SONIOX_API_KEY: 'soniox-key-of-no-account',
+  CARTESIA_API_KEY: 'cartesia-key-of-no-account',
   LLM_URL: 'http://127.0.0.1:9/v1',
   TTS_URL: 'http://127.0.0.1:9/v1',
   SHOP_API_URL: 'http://127.0.0.1:9',

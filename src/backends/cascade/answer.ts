@@ -7,7 +7,7 @@ import { faultOf } from './candidates.js'
 import type { Candidates } from './candidates.js'
 import type { AgentEntry, Conversation } from './conversation.js'
 import { Speaking } from './speaking.js'
-import type { LanguageModel, ModelDelta, ModelRequest, TextToSpeech } from './stage.js'
+import type { LanguageModel, ModelDelta, ModelRequest, SpeechManner, TextToSpeech } from './stage.js'
 import { WrittenCalls } from './written-calls.js'
 
 /** Counters of one call; plain fields. */
@@ -37,7 +37,7 @@ interface AnswerContext {
   readonly voices: Candidates<TextToSpeech>
   readonly conversation: Conversation
   readonly stats: CascadeStats
-  readonly voice: { readonly name: string | null; readonly language: string }
+  readonly manner: SpeechManner
   readonly nowMs: Clock
   /** Caller audio since the last answer; called once, at the end. */
   readonly takeAudioInMs: () => number
@@ -65,7 +65,7 @@ export class Answer {
     this.#calls = new WrittenCalls(`call-${generation}`)
     this.#context = context
     this.entry = context.conversation.agent(this.itemId)
-    this.#speaking = new Speaking(context.voices, context.voice, {
+    this.#speaking = new Speaking(context.voices, context.manner, {
       audio: (pcm, sampleRateHz) => {
         if (this.entry.sentences.length === 0) return
         context.sink.audio(pcm, sampleRateHz, this.itemId, generation)
@@ -83,10 +83,15 @@ export class Answer {
     return this.#abort.signal.aborted
   }
 
-  /** Ends all requests and the voice; no event of this answer follows. */
-  interrupt(): void {
+  /**
+   * Ends all requests and the voice; no event of this answer follows.
+   * @param playedMs  how much of its sound the caller heard; null where that is not known
+   */
+  interrupt(playedMs: number | null): void {
     this.#abort.abort()
-    this.#speaking.cancel()
+    this.#speaking.cancel(playedMs, (sentence, words) =>
+      this.#context.conversation.heardOf(this.entry, sentence, words),
+    )
   }
 
   /**
@@ -106,7 +111,7 @@ export class Answer {
       await Promise.race([Promise.all([writing.then(() => this.#speaking.end()), this.#speaking.done]), aborted])
     } catch (error) {
       // One of the two has failed. The other one is stopped, and its own error does not matter.
-      this.interrupt()
+      this.interrupt(null)
       await Promise.allSettled([writing])
       throw error
     }

@@ -124,6 +124,8 @@ export class CascadeBackend implements Backend {
   #conversation: Conversation | null = null
   #stages: Stages | null = null
   #answer: Answer | null = null
+  /** The one that was delivered last: its sound may still be played. */
+  #spoken: Answer | null = null
   #generation = 0
   /** An answer is due: a fixed text is spoken as it is, null asks the model. */
   #due: { readonly fixed: string | null } | null = null
@@ -254,10 +256,13 @@ export class CascadeBackend implements Backend {
     this.#due = null
     this.#dropDraft()
     const answer = this.#answer
+    const spoken = this.#spoken
+    this.#spoken = null
     if (itemId !== null) this.#conversation?.truncate(itemId, playedMs)
+    if (answer?.itemId !== itemId && spoken !== null && spoken.itemId === itemId) spoken.interrupt(playedMs)
     if (answer === null) return
     this.#answer = null
-    answer.interrupt()
+    answer.interrupt(answer.itemId === itemId ? playedMs : 0)
     const { entry } = answer
     // If the answer was not being played, it was either played to its end or had not started.
     const soundMs = entry.sentences.reduce((sum, sentence) => sum + sentence.ms, 0)
@@ -317,6 +322,7 @@ export class CascadeBackend implements Backend {
     const context: StageContext = {
       name: this.capabilities.name,
       languages: options.languages ?? [languageOf(session)].filter((language) => language !== ''),
+      voice: session.voice,
       inputRateHz: this.#rateHz,
       legRateHz: options.legRateHz ?? 16_000,
       nowMs: this.#nowMs,
@@ -483,7 +489,7 @@ export class CascadeBackend implements Backend {
       voices: stages.tts,
       conversation,
       stats: this.stats,
-      voice: { name: session.voice, language: languageOf(session) },
+      manner: { language: languageOf(session), speed: 1 },
       nowMs: this.#nowMs,
       takeAudioInMs: () => this.#takeAudioInMs(),
     })
@@ -502,6 +508,7 @@ export class CascadeBackend implements Backend {
     this.#answer = null
     const { generation } = answer
     if (error === null) {
+      this.#spoken = answer
       this.#sink.event({ type: 'turn-done', generation, status: 'completed' })
     } else {
       const fault = faultOf(error)
@@ -528,8 +535,9 @@ export class CascadeBackend implements Backend {
   #end(): void {
     this.#state = 'closed'
     this.#abort.abort()
-    this.#answer?.interrupt()
+    this.#answer?.interrupt(null)
     this.#answer = null
+    this.#spoken = null
     this.#due = null
     this.#keys.close()
     this.#stable.clear()

@@ -123,6 +123,15 @@ export class Conversation {
     }
   }
 
+  /** A voice knows which words of an interrupted answer's only sentence were heard. */
+  heardOf(entry: AgentEntry, sentence: SpokenSentence, words: string): void {
+    if (entry.heard === null || entry.sentences.length !== 1 || entry.sentences[0] !== sentence) return
+    const heard = words.trim() === '' ? '' : `${words.trim()}…`
+    if (heard === entry.heard) return
+    entry.heard = heard
+    this.changes++
+  }
+
   /** @param words  what the caller has probably said, and is not part of the conversation yet */
   request(words?: string): ModelRequest {
     const messages: ChatMessage[] = [{ role: 'system', content: this.instructions }]

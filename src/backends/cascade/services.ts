@@ -2,7 +2,10 @@ import { stageEntries } from '../../agents/backend-options.js'
 import type { BackendOptions } from '../../agents/backend-options.js'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import type { CascadeOptions } from './cascade-backend.js'
+import { cartesiaTextToSpeech } from './cartesia-text-to-speech.js'
 import { chat } from './chat-requests.js'
+import { deepgramTextToSpeech } from './deepgram-text-to-speech.js'
+import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
 import { sonioxSpeechToText } from './soniox-speech-to-text.js'
 import { sonioxTextToSpeech } from './soniox-text-to-speech.js'
 import { speech } from './speech-requests.js'
@@ -16,6 +19,11 @@ export interface ServiceSettings {
   readonly model: string
 }
 
+interface VoiceSettings {
+  readonly apiKey: string | null
+  readonly ttsUrl: string | null
+}
+
 /** Keys and addresses of the stages' services; null where unset. Plain data. */
 export interface CascadeSettings {
   /** `/audio/transcriptions`, `/chat/completions`, `/audio/speech`. */
@@ -23,6 +31,9 @@ export interface CascadeSettings {
   readonly llm: ServiceSettings | null
   readonly tts: ServiceSettings | null
   readonly soniox: { readonly apiKey: string | null; readonly sttUrl: string | null; readonly ttsUrl: string | null }
+  readonly deepgram: VoiceSettings
+  readonly cartesia: VoiceSettings
+  readonly elevenlabs: VoiceSettings
 }
 
 type Own = NonNullable<BackendOptions['cascade']>
@@ -68,7 +79,32 @@ const TTS: Readonly<Record<string, Service<'tts', TextToSpeech>>> = {
     make: (own, { soniox: { apiKey, ttsUrl } }) =>
       sonioxTextToSpeech({ apiKey: apiKey ?? '', ...(ttsUrl === null ? {} : { baseUrl: ttsUrl }), ...own }),
   },
+  deepgram: voiceOf('deepgram', 'DEEPGRAM_API_KEY', deepgramTextToSpeech, 'speaks English only'),
+  cartesia: voiceOf('cartesia', 'CARTESIA_API_KEY', cartesiaTextToSpeech, 'does not speak Swahili'),
+  elevenlabs: voiceOf(
+    'elevenlabs',
+    'ELEVENLABS_API_KEY',
+    elevenLabsTextToSpeech,
+    'speaks Swahili with model eleven_v3_conversational only',
+  ),
 }
+/** A voice that needs its key, and has an address of its own unless the settings say otherwise. */
+function voiceOf(
+  name: 'deepgram' | 'cartesia' | 'elevenlabs',
+  key: string,
+  make: (
+    options: EntryOf<'tts'> & { readonly apiKey: string; readonly baseUrl?: string },
+  ) => StageFactory<TextToSpeech>,
+  lacks: string,
+): Service<'tts', TextToSpeech> {
+  return {
+    lacks,
+    missing: (settings) => (settings[name].apiKey === null ? key : null),
+    make: (own, { [name]: { apiKey, ttsUrl } }) =>
+      make({ apiKey: apiKey ?? '', ...(ttsUrl === null ? {} : { baseUrl: ttsUrl }), ...own }),
+  }
+}
+
 const SERVICES = { stt: STT, llm: LLM, tts: TTS }
 
 /** @throws GatewayError BACKEND_KEY_MISSING: `missing` was not asked first */

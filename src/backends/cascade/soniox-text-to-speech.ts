@@ -1,10 +1,9 @@
-import { noUsage } from '../../call/usage.js'
 import { pricedModel } from '../prices.js'
-import { Base64Audio } from '../transport/base64-audio.js'
-import type { VendorFault } from '../transport/vendor-fault.js'
-import { sonioxFault, sonioxSocket } from './soniox-socket.js'
-import type { Mark, SpeechListener, StageContext, StageFactory, TextToSpeech, Utterance } from './stage.js'
-import type { StageMessage, StageSocket } from './stage-socket.js'
+import { sonioxFault } from './soniox-socket.js'
+import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import { socketUrl } from './stage-socket.js'
+import { marksAt, StreamedVoice } from './streamed-voice.js'
+import type { VoiceWire } from './streamed-voice.js'
 
 interface SonioxTtsOptions {
   /** `wss://tts-rt.soniox.com` when not given; http(s) and ws(s) alike. */
@@ -16,6 +15,8 @@ interface SonioxTtsOptions {
   readonly voice?: string
   /** 0.7 to 1.3; 1 when not given. */
   readonly speed?: number
+  /** How long the service may owe sound; 5 s when not given. */
+  readonly timeoutMs?: number
   readonly connectTimeoutMs?: number
 }
 
@@ -24,6 +25,8 @@ const SONIOX_TTS_MODEL = 'tts-rt-v2'
 const VOICE_DEFAULT = 'Adrian'
 /** For a session without a language. */
 const LANGUAGE_DEFAULT = 'en'
+const SPEED_MIN = 0.7
+const SPEED_MAX = 1.3
 /** The service closes a connection that gets nothing for 30 s. */
 const KEEPALIVE_MS = 15_000
 /** Streams of one connection at the service; those that were cancelled count until they are acknowledged. */
@@ -35,203 +38,62 @@ export function sonioxTextToSpeech(options: SonioxTtsOptions): StageFactory<Text
   return {
     service: 'soniox',
     model: pricedModel(model, baseUrl),
-    make: (context) => new SonioxTextToSpeech({ ...options, model, baseUrl }, context),
+    make: (context) => new StreamedVoice(wireOf({ ...options, model, baseUrl }, context), context),
   }
 }
 
-const UNHEARD: SpeechListener = {
-  audio: () => undefined,
-  clause: () => undefined,
-  marks: () => undefined,
-  done: () => undefined,
-  failed: () => undefined,
-}
-
-type Options = SonioxTtsOptions & { readonly model: string; readonly baseUrl: string }
-
-interface Stream {
-  readonly listener: SpeechListener
-  readonly audio: Base64Audio
-  /** Messages that wait for a free place at the service; null once it has begun. */
-  waiting: Record<string, unknown>[] | null
-  characters: number
-  cancelled: boolean
-}
-
-class SonioxTextToSpeech implements TextToSpeech {
-  readonly input = 'words'
-  readonly #options: Options
-  readonly #context: StageContext
-  readonly #what: string
-  #socket: StageSocket | null = null
-  #lostListener: ((fault: VendorFault) => void) | null = null
-  /** By id; until the service has ended them. */
-  readonly #streams = new Map<string, Stream>()
-  #ids = 0
-  #keepalive: NodeJS.Timeout | null = null
-
-  constructor(options: Options, context: StageContext) {
-    this.#options = options
-    this.#context = context
-    this.#what = `${context.name}: tts soniox`
-  }
-
-  async open(signal: AbortSignal, probe: boolean): Promise<void> {
-    const { baseUrl, apiKey, connectTimeoutMs } = this.#options
-    const socket = sonioxSocket({
-      what: this.#what,
-      baseUrl,
-      path: 'tts-websocket',
+function wireOf(
+  options: SonioxTtsOptions & { readonly model: string; readonly baseUrl: string },
+  context: StageContext,
+): VoiceWire {
+  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options
+  const named = { what: `${context.name}: tts soniox`, apiKey }
+  return {
+    service: 'soniox',
+    model: pricedModel(model, baseUrl),
+    input: 'words',
+    timeoutMs,
+    socket: {
+      url: socketUrl(baseUrl, 'tts-websocket'),
       apiKey,
       connectTimeoutMs,
-      message: (message) => this.#message(message),
-      lost: (fault) => this.#lost(fault),
-    })
-    this.#socket = socket
-    await socket.open(signal, probe)
-    this.#keepalive = setInterval(() => socket.send({ keep_alive: true }), KEEPALIVE_MS).unref()
-    // Only the first stream tells whether the key is good: this one says nothing.
-    if (probe) this.begin({ name: null, language: '' }, UNHEARD).end()
-  }
-
-  lost(listener: (fault: VendorFault) => void): void {
-    this.#lostListener = listener
-  }
-
-  begin(
-    { name, language }: { readonly name: string | null; readonly language: string },
-    listener: SpeechListener,
-  ): Utterance {
-    const { apiKey, model, voice, speed } = this.#options
-    const id = `answer-${++this.#ids}`
-    const stream: Stream = {
-      listener,
-      audio: new Base64Audio('pcm16'),
-      waiting: [],
-      characters: 0,
-      cancelled: false,
-    }
-    this.#streams.set(id, stream)
-    this.#send(stream, {
-      api_key: apiKey,
-      model,
-      language: language === '' ? LANGUAGE_DEFAULT : language,
-      voice: voice ?? name ?? VOICE_DEFAULT,
-      audio_format: 'pcm_s16le',
-      sample_rate: this.#context.legRateHz,
-      return_timestamps: true,
-      stream_id: id,
-      ...(speed === undefined ? {} : { speed }),
-    })
-    this.#advance()
-    return {
-      text: (text) => {
-        stream.characters += text.length
-        this.#send(stream, { stream_id: id, text, text_end: false })
+      // An error of one utterance has its id, and is for whoever speaks it.
+      faultOf: (message) => (message['stream_id'] === undefined ? sonioxFault(message, named) : null),
+    },
+    placesMax: STREAMS_MAX,
+    acknowledges: true,
+    // The key goes in the first message of a stream.
+    probes: true,
+    keepalive: { everyMs: KEEPALIVE_MS, messages: () => [{ keep_alive: true }] },
+    begin: (id, { language, speed }) => [
+      {
+        api_key: apiKey,
+        model,
+        language: language === '' ? LANGUAGE_DEFAULT : language,
+        voice: options.voice ?? context.voice ?? VOICE_DEFAULT,
+        audio_format: 'pcm_s16le',
+        sample_rate: context.legRateHz,
+        return_timestamps: true,
+        stream_id: id,
+        ...(own * speed === 1 ? {} : { speed: Math.min(SPEED_MAX, Math.max(SPEED_MIN, own * speed)) }),
       },
-      end: () => {
-        // A stream without text has nothing to say, and no audio would end it.
-        if (stream.characters > 0) return this.#send(stream, { stream_id: id, text: '', text_end: true })
-        this.#cancel(id, stream)
-        listener.done()
-      },
-      cancel: () => this.#cancel(id, stream),
-    }
-  }
-
-  close(): void {
-    if (this.#keepalive !== null) clearInterval(this.#keepalive)
-    this.#streams.clear()
-    this.#socket?.close()
-    this.#socket = null
-  }
-
-  #send(stream: Stream, message: Record<string, unknown>): void {
-    if (stream.cancelled) return
-    if (stream.waiting === null) this.#socket?.send(message)
-    else stream.waiting.push(message)
-  }
-
-  /** Begins the oldest waiting streams while the service has places for them. */
-  #advance(): void {
-    let running = [...this.#streams.values()].filter(({ waiting }) => waiting === null).length
-    for (const stream of this.#streams.values()) {
-      if (running >= STREAMS_MAX) return
-      if (stream.waiting === null) continue
-      const messages = stream.waiting
-      stream.waiting = null
-      running++
-      for (const message of messages) this.#socket?.send(message)
-    }
-  }
-
-  #cancel(id: string, stream: Stream): void {
-    if (stream.cancelled || !this.#streams.has(id)) return
-    stream.cancelled = true
-    this.#charge(stream)
-    // It keeps its place until the service has ended it; what comes for it until then is dropped.
-    if (stream.waiting === null) this.#socket?.send({ stream_id: id, cancel: true })
-    else this.#streams.delete(id)
-  }
-
-  #message(message: StageMessage): void {
-    const { stream_id: id, audio, timestamps, audio_end: end, terminated } = message
-    const stream = typeof id === 'string' ? this.#streams.get(id) : undefined
-    if (typeof id !== 'string' || stream === undefined) return
-    const fault = sonioxFault(message, { what: this.#what, apiKey: this.#options.apiKey })
-    if (fault !== null) {
-      this.#over(id, stream)
-      if (!stream.cancelled) stream.listener.failed(fault, false)
-      return
-    }
-    if (!stream.cancelled) {
-      const marks = marksOf(timestamps)
-      if (marks.length > 0) stream.listener.marks(marks)
-      if (typeof audio === 'string' && audio !== '' && !this.#deliver(stream, audio)) this.#context.malformed()
-    }
-    const cancelled = stream.cancelled
-    if (end === true && !cancelled) {
-      this.#charge(stream)
-      // The listener is told first: nothing that follows belongs to it.
-      stream.cancelled = true
-      stream.listener.done()
-    }
-    if (terminated === true) {
-      this.#over(id, stream)
-      if (!stream.cancelled) {
-        stream.cancelled = true
-        stream.listener.done()
+    ],
+    text: (id, text) => ({ stream_id: id, text, text_end: false }),
+    end: (id) => [{ stream_id: id, text: '', text_end: true }],
+    cancel: (id) => [{ stream_id: id, cancel: true }],
+    read: (message) => {
+      const { stream_id: id, audio, timestamps, audio_end: end, terminated } = message
+      if (typeof id !== 'string') return null
+      const fault = sonioxFault(message, named)
+      if (fault !== null) return { id, fault }
+      return {
+        id,
+        marks: marksOf(timestamps),
+        ...(typeof audio === 'string' ? { audio } : {}),
+        done: end === true || terminated === true,
+        over: terminated === true,
       }
-    }
-  }
-
-  #deliver(stream: Stream, base64: string): boolean {
-    return stream.audio.decode(base64, (pcm) => {
-      if (!stream.cancelled) stream.listener.audio(pcm, this.#context.legRateHz)
-    })
-  }
-
-  #over(id: string, stream: Stream): void {
-    this.#charge(stream)
-    this.#streams.delete(id)
-    this.#advance()
-  }
-
-  #charge(stream: Stream): void {
-    const { model, baseUrl } = this.#options
-    if (stream.characters > 0)
-      this.#context.used({ ...noUsage(), model: pricedModel(model, baseUrl), speechCharacters: stream.characters })
-    stream.characters = 0
-  }
-
-  #lost(fault: VendorFault): void {
-    const streams = [...this.#streams.values()].filter(({ cancelled }) => !cancelled)
-    this.#streams.clear()
-    for (const stream of streams) {
-      stream.cancelled = true
-      stream.listener.failed(fault, true)
-    }
-    if (streams.length === 0) this.#lostListener?.(fault)
+    },
   }
 }
 
@@ -243,10 +105,5 @@ function marksOf(timestamps: unknown): Mark[] {
     character_start_times_seconds: starts,
     character_end_times_seconds: ends,
   } = timestamps as Readonly<Record<string, unknown>>
-  if (!Array.isArray(characters) || !Array.isArray(starts) || !Array.isArray(ends)) return []
-  return (characters as readonly unknown[]).flatMap((text, i) => {
-    const [from, to] = [(starts as readonly unknown[])[i], (ends as readonly unknown[])[i]]
-    if (typeof text !== 'string' || typeof from !== 'number' || typeof to !== 'number') return []
-    return [{ text, fromMs: from * 1000, toMs: to * 1000 }]
-  })
+  return marksAt(characters, starts, ends, 1000)
 }

@@ -7,7 +7,7 @@ import { markedText } from './conversation.js'
 import type { SpokenSentence } from './conversation.js'
 import { Sentences } from './sentences.js'
 import { StageFault } from './stage-fault.js'
-import type { TextToSpeech, Utterance } from './stage.js'
+import type { SpeechManner, TextToSpeech, Utterance } from './stage.js'
 
 /** Speech of one character: how much of a text was spoken when a service without times broke off. */
 const MS_PER_CHARACTER = 65
@@ -27,7 +27,7 @@ export class Speaking {
   readonly done: Promise<void>
   audioMs = 0
   readonly #voices: Candidates<TextToSpeech>
-  readonly #voice: { readonly name: string | null; readonly language: string }
+  readonly #manner: SpeechManner
   readonly #listener: SpeakingListener
   readonly #sentences = new Sentences()
   /** Written before there was a service to speak it. */
@@ -36,16 +36,14 @@ export class Speaking {
   #cancelled = false
   #failures = 0
   #run: Run | null = null
+  /** The last one, whose sound may still be played. */
+  #delivered: Run | null = null
   #resolve: () => void = () => undefined
   #reject: (error: unknown) => void = () => undefined
 
-  constructor(
-    voices: Candidates<TextToSpeech>,
-    voice: { readonly name: string | null; readonly language: string },
-    listener: SpeakingListener,
-  ) {
+  constructor(voices: Candidates<TextToSpeech>, manner: SpeechManner, listener: SpeakingListener) {
     this.#voices = voices
-    this.#voice = voice
+    this.#manner = manner
     this.#listener = listener
     this.done = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -67,11 +65,22 @@ export class Speaking {
     this.#pass()
   }
 
-  /** At once: nothing of it is delivered any more, and `done` stays open. */
-  cancel(): void {
+  /**
+   * At once: nothing of it is delivered any more, and `done` stays open unless all was delivered.
+   * @param playedMs  how much of its sound the caller heard; null where that is not known
+   * @param heard  told later which words of its last sentence those are, by a voice that knows
+   */
+  cancel(playedMs: number | null, heard?: (sentence: SpokenSentence, words: string) => void): void {
     this.#cancelled = true
-    this.#run?.speech?.cancel()
+    const run = this.#run ?? this.#delivered
     this.#run = null
+    this.#delivered = null
+    const sentence = run?.current ?? null
+    // Of an answer that two services spoke, this one knows the second part.
+    const ownMs = playedMs === null || run === null ? null : Math.max(0, playedMs - (this.audioMs - run.audioMs))
+    run?.speech?.cancel(ownMs, (words) => {
+      if (sentence !== null) heard?.(sentence, words)
+    })
   }
 
   #begin(): void {
@@ -90,7 +99,7 @@ export class Speaking {
     const run = new Run(stage)
     this.#run = run
     const over = (): boolean => this.#run !== run
-    run.speech = stage.begin(this.#voice, {
+    run.speech = stage.begin(this.#manner, {
       clause: (index) => {
         if (!over() && run.begin(index)) this.#listener.sounds(run.current as SpokenSentence)
       },
@@ -100,6 +109,7 @@ export class Speaking {
         const ms = samplesToMs(pcm.length, sampleRateHz)
         if (run.current !== null) run.current.ms += ms
         this.audioMs += ms
+        run.audioMs += ms
         this.#listener.audio(pcm, sampleRateHz)
       },
       marks: (marks) => {
@@ -109,6 +119,7 @@ export class Speaking {
         if (over()) return
         if (run.current !== null) run.current.open = false
         this.#run = null
+        this.#delivered = run
         this.#resolve()
       },
       failed: (fault, lost) => {
@@ -151,6 +162,7 @@ class Run {
   readonly stage: TextToSpeech
   speech: Utterance | null = null
   ended = false
+  audioMs = 0
   /** The sentence that sounds; a flow of words is one sentence that grows. */
   current: SpokenSentence | null
   readonly #flow: SpokenSentence | null
@@ -163,7 +175,7 @@ class Run {
 
   constructor(stage: TextToSpeech) {
     this.stage = stage
-    this.#flow = stage.input === 'words' ? { text: '', ms: 0, open: true } : null
+    this.#flow = stage.input === 'clauses' ? null : { text: '', ms: 0, open: true }
     this.current = this.#flow
   }
 
@@ -174,7 +186,7 @@ class Run {
       this.#given.push({ text: piece, ms: 0 })
       return null
     }
-    this.#flow.text += piece
+    this.#flow.text += /\S$/.test(this.#flow.text) ? ` ${piece}` : piece
     return this.#flows ? this.#flow : null
   }
 

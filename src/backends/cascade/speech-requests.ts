@@ -6,7 +6,7 @@ import { faultOf } from './candidates.js'
 import { HttpService } from './http-service.js'
 import type { HttpStageOptions } from './http-service.js'
 import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
-import type { SpeechListener, StageContext, StageFactory, TextToSpeech, Utterance } from './stage.js'
+import type { SpeechListener, SpeechManner, StageContext, StageFactory, TextToSpeech, Utterance } from './stage.js'
 
 interface SpeechOptions extends HttpStageOptions {
   /** Goes before the voice that the agent names; `alloy` when neither is given. */
@@ -31,6 +31,8 @@ interface Piece {
 
 const TIMEOUT_MS = 5000
 const VOICE_DEFAULT = 'alloy'
+const SPEED_MIN = 0.25
+const SPEED_MAX = 4
 /** Requests of one utterance at the same time: the clause that is being delivered and the next one. */
 const AT_ONCE_MAX = 2
 
@@ -64,9 +66,8 @@ class SpeechRequests implements TextToSpeech {
     this.#service.warm()
   }
 
-  begin({ name }: { readonly name: string | null }, listener: SpeechListener): Utterance {
-    const voice = this.#options.voice ?? name ?? VOICE_DEFAULT
-    return new Clauses((text, signal) => this.#speak(text, voice, signal), listener, this.#abort.signal)
+  begin({ speed }: SpeechManner, listener: SpeechListener): Utterance {
+    return new Clauses((text, signal) => this.#speak(text, speed, signal), listener, this.#abort.signal)
   }
 
   close(): void {
@@ -74,14 +75,15 @@ class SpeechRequests implements TextToSpeech {
   }
 
   /** The samples of one clause as they arrive. */
-  async *#speak(input: string, voice: string, signal: AbortSignal): AsyncGenerator<Piece> {
-    const { model, baseUrl, speed, sampleRateHz } = this.#options
+  async *#speak(input: string, speedNow: number, signal: AbortSignal): AsyncGenerator<Piece> {
+    const { model, baseUrl, speed = 1, sampleRateHz, voice = this.#context.voice ?? VOICE_DEFAULT } = this.#options
+    const factor = Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed * speedNow))
     const request: SpeechRequest = {
       model,
       input,
       voice,
       response_format: 'pcm',
-      ...(speed === undefined ? {} : { speed }),
+      ...(factor === 1 ? {} : { speed: factor }),
     }
     const { body } = await this.#service.post('/audio/speech', request, signal)
     this.#context.used({ ...noUsage(), model: pricedModel(model, baseUrl), speechCharacters: input.length })

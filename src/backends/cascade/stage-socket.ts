@@ -11,7 +11,7 @@ const RECONNECT_MS = 2500
 /** A message of the service that was parsed; none of its fields is to be trusted. */
 export type StageMessage = Readonly<Record<string, unknown>>
 
-interface StageSocketOptions {
+export interface StageSocketOptions {
   /** Begins messages of faults. */
   readonly what: string
   /** Of `socketUrl`. */

@@ -17,6 +17,8 @@ export interface StageContext {
   readonly name: string
   /** Languages that the caller may speak, the most likely first: `sw`, `en`. Empty: not known. */
   readonly languages: readonly string[]
+  /** The voice that the agent names; null: the service's default. */
+  readonly voice: string | null
   /** Rate of the caller's samples. */
   readonly inputRateHz: SampleRateHz
   readonly legRateHz: LegRateHz
@@ -175,15 +177,30 @@ export interface Utterance {
   text(piece: string): void
   /** No text follows. */
   end(): void
-  /** At once; no event follows. */
-  cancel(): void
+  /**
+   * At once: no event follows. After `done` too, while its sound is being played.
+   * @param playedMs  how much of its sound the caller heard; null where that is not known
+   * @param heard  told later, of services that know it: the words that sounded until then
+   */
+  cancel(playedMs: number | null, heard?: (text: string) => void): void
+}
+
+/** How an utterance is spoken. */
+export interface SpeechManner {
+  /** `sw`; empty: not known. */
+  readonly language: string
+  /** Times the voice's own speed; 1 is that speed. A service whose range is narrower takes the nearest. */
+  readonly speed: number
 }
 
 export interface TextToSpeech extends StageLife {
-  /** `clauses`: each text is spoken by itself. `words`: texts of any length are one flow of speech. */
-  readonly input: 'clauses' | 'words'
+  /**
+   * `clauses`: each text is spoken by itself. `words`: texts of any length are one flow of speech. `sentences`: they are
+   * one flow too, but each is to be a whole sentence or clause.
+   */
+  readonly input: 'clauses' | 'sentences' | 'words'
   /** Who is told when the connection is lost while nothing is spoken; absent where there is none. */
   lost?(listener: (fault: VendorFault) => void): void
   /** Prepares the utterance, so that its first text is spoken at once. */
-  begin(voice: { readonly name: string | null; readonly language: string }, listener: SpeechListener): Utterance
+  begin(manner: SpeechManner, listener: SpeechListener): Utterance
 }

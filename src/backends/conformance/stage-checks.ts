@@ -65,6 +65,7 @@ async function opened<Stage extends { open(signal: AbortSignal, probe: boolean):
   const context: StageContext = {
     name: 'conformance',
     languages: ['en'],
+    voice: null,
     inputRateHz: RATE_HZ,
     legRateHz: RATE_HZ,
     nowMs,
@@ -193,7 +194,7 @@ class Speech {
 
   constructor(stage: TextToSpeech) {
     this.utterance = stage.begin(
-      { name: null, language: 'en' },
+      { language: 'en', speed: 1 },
       {
         audio: (pcm, rateHz) => {
           this.samples += pcm.length
@@ -255,7 +256,7 @@ export const TTS_CHECKS: readonly StageCheck<TextToSpeech>[] = [
           const speech = new Speech(stage)
           speech.utterance.text('This is a long sentence that nobody wants to hear to its end. ')
           if (i > 3) await until('sound', () => speech.samples > 0)
-          speech.utterance.cancel()
+          speech.utterance.cancel(null)
           const { samples } = speech
           await pause(5)
           expectEqual(speech.samples, samples, 'samples after it was cancelled')

@@ -68,6 +68,7 @@ export class ClientDelegate implements Delegate {
     this.#model = chat(llm).make({
       name,
       languages: [],
+      voice: null,
       inputRateHz: 16_000,
       legRateHz: 16_000,
       nowMs,

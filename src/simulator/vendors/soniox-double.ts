@@ -1,39 +1,28 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, samplesOf } from '../../media/pcm.js'
-import { LevelDetector, soundOf, SocketDouble, toneSpeaker, type DoubleOptions, type Refusal } from './double.js'
+import { LevelDetector, SocketDouble, type Refusal } from './double.js'
+import { NO_VOICE_FAULTS, textIn, VoiceSpeech } from './voice-double.js'
+import type { Json, SpokenFrame, VoiceDoubleOptions, VoiceFaults } from './voice-double.js'
 
-interface SonioxDoubleOptions extends DoubleOptions {
+interface SonioxDoubleOptions extends VoiceDoubleOptions {
   /** Delay of what follows a `finalize`. */
   readonly finalMs?: number
-  /** Delay of the first sound of a stream after its first text. */
-  readonly firstSoundMs?: number
 }
 
-/** What the service does wrong, on purpose. */
-interface Faults {
+/** What the recogniser does wrong, on purpose. */
+interface RecogniserFaults {
   /** `finalize` is not answered, as services do with little audio. */
   noFin: boolean
   /** The recogniser says nothing at all. */
   deaf: boolean
   /** The connection breaks when this many words of a turn were reported; once. */
   breaksAfterWords: number | null
-  /** The voice's connection breaks after this much sound; once. */
-  breaksAfterSoundMs: number | null
-  /** Sound of a cancelled stream goes on until its acknowledgement. */
-  lateSound: boolean
 }
 
 /** A word takes this long in the double's transcripts. */
 const WORD_MS = 250
-const FRAME_MS = 100
 const ENDED = 1000
-
-type Json = Readonly<Record<string, unknown>>
-
-function textIn(value: unknown): string {
-  return typeof value === 'string' ? value : ''
-}
 
 /**
  * Soniox's recogniser and voice on loopback, written from the types and the source of `@soniox/node` 2.3.0 and from what
@@ -41,13 +30,12 @@ function textIn(value: unknown): string {
  * characters. The words of a turn are the script's.
  */
 export class SonioxDouble extends SocketDouble<SonioxSession> {
-  readonly faults: Faults = {
+  readonly faults = {
+    ...NO_VOICE_FAULTS,
     noFin: false,
     deaf: false,
     breaksAfterWords: null,
-    breaksAfterSoundMs: null,
-    lateSound: false,
-  }
+  } as RecogniserFaults & VoiceFaults
   readonly options: SonioxDoubleOptions
   /** Texts that were given to the voice, by stream. */
   readonly spoken: string[] = []
@@ -261,16 +249,7 @@ class ListenSession extends SonioxSession {
 }
 
 interface Stream {
-  readonly id: string
-  readonly rateHz: number
-  readonly timestamps: boolean
-  /** Texts that wait to be spoken. */
-  readonly waiting: string[]
-  text: string
-  spokenMs: number
-  ended: boolean
-  speaking: boolean
-  over: boolean
+  readonly speech: VoiceSpeech
 }
 
 /** A connection of the voice. */
@@ -288,17 +267,7 @@ class SpeakSession extends SonioxSession {
       const refusal = this.double.refusal(message['api_key'])
       if (refusal !== null) return this.refuse(refusal)
       this.configs.push(message)
-      this.#streams.set(id, {
-        id,
-        rateHz: Number(message['sample_rate'] ?? 24_000),
-        timestamps: message['return_timestamps'] === true,
-        waiting: [],
-        text: '',
-        spokenMs: 0,
-        ended: false,
-        speaking: false,
-        over: false,
-      })
+      this.#open(id, message)
       return
     }
     const stream = this.#streams.get(id)
@@ -306,87 +275,59 @@ class SpeakSession extends SonioxSession {
       this.send({ stream_id: id, error_code: 400, error_message: 'Unknown stream.' })
       return
     }
-    if (message['cancel'] === true) return this.#cancel(stream)
+    if (message['cancel'] === true) return this.#cancel(id, stream)
     const text = textIn(message['text'])
-    if (text !== '') stream.waiting.push(text)
-    if (message['text_end'] === true) stream.ended = true
-    if (!stream.speaking) {
-      stream.speaking = true
-      this.later(this.double.options.firstSoundMs ?? 0, () => this.#speak(stream))
-    }
+    if (text !== '') stream.speech.say(text)
+    if (message['text_end'] === true) stream.speech.end()
   }
 
   bytes(): void {
     // The voice hears nothing.
   }
 
-  #cancel(stream: Stream): void {
+  override stop(): void {
+    super.stop()
+    for (const { speech } of this.#streams.values()) speech.stop()
+    this.#streams.clear()
+  }
+
+  #open(id: string, config: Json): void {
+    const speech = new VoiceSpeech(this.double, Number(config['sample_rate'] ?? 24_000), {
+      frame: (frame) => this.#frame(id, frame, config['return_timestamps'] === true),
+      done: () => {
+        this.#streams.delete(id)
+        this.send({ stream_id: id, audio: '', audio_end: true })
+        this.send({ stream_id: id, terminated: true })
+      },
+      broke: () => this.client.terminate(),
+    })
+    this.#streams.set(id, { speech })
+  }
+
+  #cancel(id: string, { speech }: Stream): void {
     this.double.cancelled++
-    stream.over = true
-    this.#streams.delete(stream.id)
-    if (this.double.faults.lateSound) this.send({ stream_id: stream.id, audio: Buffer.alloc(3200).toString('base64') })
-    this.send({ stream_id: stream.id, terminated: true })
-    if (stream.text !== '') this.double.spoken.push(stream.text)
+    speech.stop()
+    if (this.double.faults.noAcknowledgement) return
+    this.#streams.delete(id)
+    if (this.double.faults.lateSound) this.send({ stream_id: id, audio: Buffer.alloc(3200).toString('base64') })
+    this.send({ stream_id: id, terminated: true })
   }
 
-  #speak(stream: Stream): void {
-    if (stream.over) return
-    const text = stream.waiting.shift()
-    if (text === undefined) {
-      stream.speaking = false
-      if (!stream.ended) return
-      this.#streams.delete(stream.id)
-      stream.over = true
-      this.double.spoken.push(stream.text)
-      this.send({ stream_id: stream.id, audio: '', audio_end: true })
-      this.send({ stream_id: stream.id, terminated: true })
-      return
-    }
-    const reply = this.double.script.lastReply
-    const letters = (words: string): number => words.replaceAll(' ', '').length
-    const msPerLetter = reply?.audioMs === undefined ? null : reply.audioMs / Math.max(1, letters(reply.say ?? ''))
-    const pcm = soundOf(
-      { say: text, ...(msPerLetter === null ? {} : { audioMs: msPerLetter * letters(text) }) },
-      this.double.options.speaker ?? toneSpeaker(stream.rateHz),
-      stream.rateHz,
-    )
-    stream.text += text
-    this.#frames(stream, text, pcm, 0, reply?.paceMs ?? 0)
-  }
-
-  #frames(stream: Stream, text: string, pcm: Int16Array, from: number, paceMs: number): void {
-    if (stream.over) return
-    if (from >= pcm.length) return this.#speak(stream)
-    const to = Math.min(pcm.length, from + (stream.rateHz * FRAME_MS) / 1000)
-    const { faults } = this.double
-    const ms = ((to - from) * 1000) / stream.rateHz
-    if (faults.breaksAfterSoundMs !== null && stream.spokenMs >= faults.breaksAfterSoundMs) {
-      faults.breaksAfterSoundMs = null
-      this.double.spoken.push(stream.text)
-      return this.client.terminate()
-    }
-    const bytes = pcm.slice(from, to)
-    // The characters that sound in this frame, evenly spread.
-    const characters = [...text].slice(
-      Math.floor((text.length * from) / pcm.length),
-      Math.floor((text.length * to) / pcm.length),
-    )
+  #frame(id: string, { bytes, text, fromMs, ms }: SpokenFrame, timestamps: boolean): void {
+    const characters = [...text]
     const each = ms / 1000 / Math.max(1, characters.length)
-    const startS = stream.spokenMs / 1000
     this.send({
-      stream_id: stream.id,
-      audio: Buffer.from(bytes.buffer).toString('base64'),
-      ...(stream.timestamps
+      stream_id: id,
+      audio: bytes.toString('base64'),
+      ...(timestamps
         ? {
             timestamps: {
               characters,
-              character_start_times_seconds: characters.map((_, i) => startS + i * each),
-              character_end_times_seconds: characters.map((_, i) => startS + (i + 1) * each),
+              character_start_times_seconds: characters.map((_, i) => fromMs / 1000 + i * each),
+              character_end_times_seconds: characters.map((_, i) => fromMs / 1000 + (i + 1) * each),
             },
           }
         : {}),
     })
-    stream.spokenMs += ms
-    this.later(paceMs, () => this.#frames(stream, text, pcm, to, paceMs))
   }
 }

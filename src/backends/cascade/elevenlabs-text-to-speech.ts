@@ -1,0 +1,141 @@
+import { pricedModel } from '../prices.js'
+import { speaksOfKey, speaksOfQuota, vendorFault, vendorText } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
+import { serviceFault, socketUrl } from './stage-socket.js'
+import { marksAt, StreamedVoice } from './streamed-voice.js'
+import type { VoiceWire } from './streamed-voice.js'
+
+interface ElevenLabsTtsOptions {
+  /** `wss://api.elevenlabs.io` when not given; http(s) and ws(s) alike. */
+  readonly baseUrl?: string
+  /** Never logged. */
+  readonly apiKey: string
+  readonly model?: string
+  /** The id of a voice. Goes before the voice that the agent names. */
+  readonly voice?: string
+  /** 0.7 to 1.2; 1 when not given. */
+  readonly speed?: number
+  /** How long the service may owe sound; 5 s when not given. */
+  readonly timeoutMs?: number
+  readonly connectTimeoutMs?: number
+}
+
+const BASE_URL = 'wss://api.elevenlabs.io'
+const MODEL = 'eleven_flash_v2_5'
+/** The one of the client's own examples. */
+const VOICE_DEFAULT = 'JBFqnCBsd6RMkjVDRZzb'
+/** `RealtimeVoiceSettings` in `@elevenlabs/elevenlabs-js` 2.73.0. */
+const SPEED_MIN = 0.7
+const SPEED_MAX = 1.2
+/** A sixth context of a connection is refused; closed ones count until their `isFinal` has come. */
+const CONTEXTS_MAX = 5
+/** A context that gets nothing for this long is closed; the most that the service allows. */
+const INACTIVITY_S = 180
+/** Well below that. */
+const KEEPALIVE_MS = 60_000
+
+/** ElevenLabs' voice over a WebSocket with several contexts: each answer is one, and tells when each character sounds. */
+export function elevenLabsTextToSpeech(options: ElevenLabsTtsOptions): StageFactory<TextToSpeech> {
+  const { model = MODEL, baseUrl = BASE_URL } = options
+  return {
+    service: 'elevenlabs',
+    model: pricedModel(model, baseUrl),
+    make: (context) => new StreamedVoice(wireOf({ ...options, model, baseUrl }, context), context),
+  }
+}
+
+function wireOf(
+  options: ElevenLabsTtsOptions & { readonly model: string; readonly baseUrl: string },
+  context: StageContext,
+): VoiceWire {
+  const { apiKey, model, baseUrl, connectTimeoutMs, timeoutMs, speed: own = 1 } = options
+  const what = `${context.name}: tts elevenlabs`
+  const voice = options.voice ?? context.voice ?? VOICE_DEFAULT
+  const { languages, legRateHz } = context
+  /** By context: its sound so far, because the times of a message begin with that message's own sound. */
+  const soundsMs = new Map<string, number>()
+  return {
+    service: 'elevenlabs',
+    model: pricedModel(model, baseUrl),
+    // With `auto_mode` the service speaks each text at once.
+    input: 'sentences',
+    timeoutMs,
+    socket: {
+      url: socketUrl(baseUrl, `v1/text-to-speech/${encodeURIComponent(voice)}/multi-stream-input`, {
+        model_id: model,
+        output_format: `pcm_${legRateHz}`,
+        auto_mode: true,
+        sync_alignment: true,
+        inactivity_timeout: INACTIVITY_S,
+        ...(languages[0] === undefined ? {} : { language_code: languages[0] }),
+      }),
+      headers: { 'xi-api-key': apiKey },
+      apiKey,
+      connectTimeoutMs,
+      faultOf: ({ error, message }) => {
+        if (error === undefined) return null
+        const words = [error, message].filter((text) => typeof text === 'string').join(': ')
+        return closeFault(what, 1008, vendorText(words, [apiKey]))
+      },
+      closeFault: (code, words) => closeFault(what, code, words),
+    },
+    placesMax: CONTEXTS_MAX,
+    acknowledges: true,
+    keepalive: {
+      everyMs: KEEPALIVE_MS,
+      // A message for a context that is not open would create one.
+      messages: (ids) => ids.map((id) => ({ context_id: id, text: '' })),
+    },
+    begin: (id, { speed }) => {
+      soundsMs.set(id, 0)
+      return [
+        {
+          context_id: id,
+          text: ' ',
+          ...(own * speed === 1
+            ? {}
+            : { voice_settings: { speed: Math.min(SPEED_MAX, Math.max(SPEED_MIN, own * speed)) } }),
+        },
+      ]
+    },
+    text: (id, text) => ({ context_id: id, text: `${text.trim()} ` }),
+    end: (id) => [
+      { context_id: id, text: '', flush: true },
+      { context_id: id, close_context: true },
+    ],
+    cancel: (id) => [{ context_id: id, close_context: true }],
+    // Its own client has both names for the end.
+    read: ({ contextId: id, audio, alignment, isFinal, is_final: final = isFinal }) => {
+      if (typeof id !== 'string') return null
+      const fromMs = soundsMs.get(id) ?? 0
+      const sound = typeof audio === 'string' ? audio : ''
+      if (final === true) soundsMs.delete(id)
+      else if (soundsMs.has(id)) soundsMs.set(id, fromMs + (Buffer.byteLength(sound, 'base64') / 2 / legRateHz) * 1000)
+      return { id, audio: sound, marks: marksOf(alignment, fromMs), done: final === true, over: final === true }
+    },
+  }
+}
+
+function closeFault(what: string, code: number, words: string): VendorFault | null {
+  const message = `${what} closed the session with ${code}${words === '' ? '' : `: ${words}`}`
+  if (speaksOfQuota(words) || /quota/i.test(words)) return serviceFault(vendorFault('quota', message, false))
+  if (/max_active_conversations|too many|rate_limit|concurren/i.test(words))
+    return vendorFault('rate_limit', message, false)
+  if (/auth|permission/i.test(words) || speaksOfKey(words)) return serviceFault(vendorFault('auth', message, false))
+  if (/input_timeout|inactiv/i.test(words)) return vendorFault('session_expired', message, false)
+  if (code === 1008) return serviceFault(vendorFault('bad_request', message, false))
+  return code === 1011 ? vendorFault('internal', message, false) : null
+}
+
+function marksOf(alignment: unknown, fromMs: number): Mark[] {
+  if (typeof alignment !== 'object' || alignment === null) return []
+  const { chars, charStartTimesMs: starts, charDurationsMs: durations } = alignment as Readonly<Record<string, unknown>>
+  if (!Array.isArray(starts) || !Array.isArray(durations)) return []
+  const ends = starts.map((start, i) => Number(start) + Number((durations as readonly unknown[])[i]))
+  return marksAt(chars, starts, ends, 1).map(({ text, fromMs: from, toMs }) => ({
+    text,
+    fromMs: fromMs + from,
+    toMs: fromMs + toMs,
+  }))
+}

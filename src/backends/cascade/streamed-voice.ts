@@ -1,0 +1,386 @@
+import { noUsage } from '../../call/usage.js'
+import type { SampleRateHz } from '../../core/units.js'
+import { readSamples } from '../../media/pcm.js'
+import { Base64Audio } from '../transport/base64-audio.js'
+import { vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import type { Mark, SpeechListener, SpeechManner, StageContext, TextToSpeech, Utterance } from './stage.js'
+import { StageSocket } from './stage-socket.js'
+import type { StageMessage, StageSocketOptions } from './stage-socket.js'
+
+/** A service that owes sound, and sends none for this long, is out of order; unless its options say otherwise. */
+const SILENT_MS = 5000
+/**
+ * A cancelled utterance that the service does not end within this time keeps its place for ever: a new connection. Less
+ * where the next one waits for that place.
+ */
+const ACKNOWLEDGE_MS = 5000
+const ACKNOWLEDGE_ONLY_PLACE_MS = 1500
+/** Utterances that wait for a place at the service; the oldest one fails. */
+const WAITING_MAX = 8
+
+type Json = Readonly<Record<string, unknown>>
+
+/** What a message of the service says about one utterance. */
+interface VoiceNews {
+  readonly id: string
+  /** Base64 of samples, s16le at the leg's rate. */
+  readonly audio?: string
+  readonly marks?: readonly Mark[]
+  /** All of its sound has come. */
+  readonly done?: boolean
+  /** The service has forgotten it, and its place is free. Without `done`: as it was asked to, or for the fault. */
+  readonly over?: boolean
+  readonly fault?: VendorFault
+  /** The words that were heard of a cancelled utterance. */
+  readonly heard?: string
+  /** The sound of this connection that the service takes for played. */
+  readonly playedMs?: number
+  /** What the service needs now. */
+  readonly send?: readonly Json[]
+}
+
+/** How one service says what all of them do: one connection, and utterances that are given their text as it is written. */
+export interface VoiceWire {
+  readonly service: string
+  /** As it is priced. */
+  readonly model: string
+  readonly input: 'sentences' | 'words'
+  /** How long the service may owe sound; SILENT_MS when not given. */
+  readonly timeoutMs?: number | undefined
+  readonly socket: Pick<
+    StageSocketOptions,
+    'url' | 'headers' | 'apiKey' | 'connectTimeoutMs' | 'faultOf' | 'closeFault'
+  >
+  /** Utterances that the service speaks at the same time; the others wait. */
+  readonly placesMax: number
+  /** A cancelled utterance keeps its place until the service has ended it. */
+  readonly acknowledges: boolean
+  /** Only an utterance finds out whether the key is good. */
+  readonly probes?: true
+  readonly keepalive?: { readonly everyMs: number; readonly messages: (ids: readonly string[]) => readonly Json[] }
+  begin(id: string, manner: SpeechManner): readonly Json[]
+  text(id: string, text: string): Json
+  /** No text follows. */
+  end(id: string): readonly Json[]
+  /** @param atMs  the sound of this connection that the caller has heard; null where it is not known */
+  cancel(id: string, atMs: number | null): readonly Json[]
+  /** @param current  the utterance that has had its place for the longest time; null without one */
+  read(message: StageMessage, current: string | null): VoiceNews | null
+}
+
+interface Stream {
+  readonly id: string
+  readonly listener: SpeechListener
+  readonly audio: Base64Audio
+  /** Half a sample, of binary messages. */
+  rest: Buffer
+  /** Messages that wait for a free place; null once it has one. */
+  waiting: Json[] | null
+  /** The service knows of it. */
+  begun: boolean
+  /** Given to the service, and not charged for yet. */
+  characters: number
+  words: boolean
+  soundMs: number
+  /** Sound of this connection before its own first sample. */
+  fromMs: number
+  ended: boolean
+  /** Nothing of it is delivered any more. */
+  over: boolean
+  timer: NodeJS.Timeout | null
+}
+
+/**
+ * A voice over a WebSocket. An utterance is one stream of the service:
+ *
+ *     waiting --place free--> running --all sound came--> done
+ *     waiting --cancel--> (gone)
+ *     running --cancel--> cancelled --the service has ended it, or at once--> (gone)
+ *
+ * What comes for an utterance that is done or cancelled is dropped by its id; where messages have none, the place is kept
+ * until the service has ended the old one, so that nothing of it is taken for the next.
+ */
+export class StreamedVoice implements TextToSpeech {
+  readonly input: 'sentences' | 'words'
+  readonly #wire: VoiceWire
+  readonly #context: StageContext
+  readonly #what: string
+  #socket: StageSocket | null = null
+  #lostListener: ((fault: VendorFault) => void) | null = null
+  /** By id, the oldest first; until the service has ended them. */
+  readonly #streams = new Map<string, Stream>()
+  #ids = 0
+  /** Sound of this connection, as far as it was played: utterances that were cut short count with what was heard. */
+  #clockMs = 0
+  /** Who wants to know which words were heard of the utterance that was cancelled last. */
+  #asked: { readonly id: string; readonly heard: (text: string) => void } | null = null
+  #keepalive: NodeJS.Timeout | null = null
+
+  constructor(wire: VoiceWire, context: StageContext) {
+    this.#wire = wire
+    this.#context = context
+    this.input = wire.input
+    this.#what = `${context.name}: tts ${wire.service}`
+  }
+
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    const { socket: options, keepalive, probes } = this.#wire
+    const socket = new StageSocket({
+      ...options,
+      what: this.#what,
+      message: (message) => this.#message(message),
+      bytes: (data) => this.#bytes(data),
+      lost: (fault) => this.#lost(fault),
+    })
+    this.#socket = socket
+    await socket.open(signal, probe)
+    if (keepalive !== undefined)
+      this.#keepalive = setInterval(() => {
+        for (const message of keepalive.messages(this.#running().map(({ id }) => id))) socket.send(message)
+      }, keepalive.everyMs).unref()
+    if (probe && probes === true) this.begin({ language: '', speed: 1 }, UNHEARD).end()
+  }
+
+  lost(listener: (fault: VendorFault) => void): void {
+    this.#lostListener = listener
+  }
+
+  begin(manner: SpeechManner, listener: SpeechListener): Utterance {
+    const id = `answer-${++this.#ids}`
+    const stream: Stream = {
+      id,
+      listener,
+      audio: new Base64Audio('pcm16'),
+      rest: Buffer.alloc(0),
+      waiting: [],
+      begun: false,
+      characters: 0,
+      words: false,
+      soundMs: 0,
+      fromMs: 0,
+      ended: false,
+      over: false,
+      timer: null,
+    }
+    const waiting = [...this.#streams.values()].filter((one) => one.waiting !== null)
+    if (waiting.length >= WAITING_MAX) {
+      const [oldest] = waiting as [Stream, ...Stream[]]
+      this.#streams.delete(oldest.id)
+      this.#fail(oldest, vendorFault('rate_limit', `${this.#what}: too many utterances at the same time`, false), false)
+    }
+    this.#streams.set(id, stream)
+    this.#send(stream, this.#wire.begin(id, manner))
+    this.#advance()
+    return {
+      text: (text) => {
+        if (stream.over || text.trim() === '') return
+        stream.characters += text.length
+        stream.words ||= /[\p{L}\p{N}]/u.test(text)
+        this.#send(stream, [this.#wire.text(id, text)])
+        if (stream.soundMs === 0) this.#expect(stream)
+      },
+      end: () => {
+        if (stream.over) return
+        stream.ended = true
+        // An utterance without text has nothing to say, and no sound would end it.
+        if (stream.characters > 0) {
+          this.#send(stream, this.#wire.end(id))
+          return this.#expect(stream)
+        }
+        this.#cancel(stream, null, null)
+        listener.done()
+      },
+      cancel: (playedMs, heard) => this.#cancel(stream, playedMs, heard ?? null),
+    }
+  }
+
+  close(): void {
+    if (this.#keepalive !== null) clearInterval(this.#keepalive)
+    for (const stream of this.#streams.values()) {
+      this.#charge(stream)
+      quiet(stream)
+    }
+    this.#streams.clear()
+    this.#socket?.close()
+    this.#socket = null
+  }
+
+  #running(): Stream[] {
+    return [...this.#streams.values()].filter(({ waiting }) => waiting === null)
+  }
+
+  #send(stream: Stream, messages: readonly Json[]): void {
+    if (stream.waiting !== null) return void stream.waiting.push(...messages)
+    stream.begun ||= messages.length > 0
+    for (const message of messages) this.#socket?.send(message)
+  }
+
+  /** Begins the oldest waiting utterances while the service has places for them. */
+  #advance(): void {
+    let running = this.#running().length
+    for (const stream of this.#streams.values()) {
+      if (running >= this.#wire.placesMax) return
+      if (stream.waiting === null) continue
+      const messages = stream.waiting
+      stream.waiting = null
+      stream.fromMs = this.#clockMs
+      running++
+      this.#send(stream, messages)
+      if (stream.characters > 0) this.#expect(stream)
+    }
+  }
+
+  /** The service owes sound, or the end of it. */
+  #expect(stream: Stream): void {
+    if (stream.timer !== null) clearTimeout(stream.timer)
+    stream.timer = null
+    if (stream.over || stream.waiting !== null) return
+    const { timeoutMs = SILENT_MS } = this.#wire
+    stream.timer = setTimeout(
+      () => this.#socket?.fail(vendorFault('timeout', `${this.#what} sends no sound for ${timeoutMs} ms`, false)),
+      timeoutMs,
+    ).unref()
+  }
+
+  #cancel(stream: Stream, playedMs: number | null, heard: ((text: string) => void) | null): void {
+    const kept = this.#streams.get(stream.id) === stream
+    // Its sound was all delivered: nothing is to be stopped, but the service may know how much of it was heard.
+    if (kept ? stream.over : playedMs === null || heard === null || this.#running().length > 0) return
+    quiet(stream)
+    this.#charge(stream)
+    if (kept && (stream.waiting !== null || !stream.begun)) return this.#over(stream)
+    const atMs = playedMs === null ? null : Math.round(stream.fromMs + playedMs)
+    if (heard !== null) this.#asked = { id: stream.id, heard }
+    this.#send(stream, this.#wire.cancel(stream.id, atMs))
+    if (!kept) return
+    const { acknowledges, placesMax, timeoutMs = Infinity } = this.#wire
+    if (!acknowledges) return this.#over(stream)
+    stream.timer = setTimeout(
+      () => this.#socket?.fail(vendorFault('timeout', `${this.#what} does not end a cancelled utterance`, false)),
+      Math.min(timeoutMs, placesMax === 1 ? ACKNOWLEDGE_ONLY_PLACE_MS : ACKNOWLEDGE_MS),
+    ).unref()
+  }
+
+  #message(message: StageMessage): void {
+    const current = this.#running()[0] ?? null
+    const news = this.#wire.read(message, current?.id ?? null)
+    if (news === null) return
+    const { fault, marks = [], audio = '', done = false, heard, playedMs, send = [] } = news
+    for (const answer of send) this.#socket?.send(answer)
+    if (playedMs !== undefined) this.#clockMs = playedMs
+    if (heard !== undefined && this.#asked?.id === news.id) {
+      this.#asked.heard(heard)
+      this.#asked = null
+    }
+    const stream = this.#streams.get(news.id)
+    if (stream === undefined) return
+    if (fault !== undefined) {
+      this.#over(stream)
+      return this.#fail(stream, fault, false)
+    }
+    if (!stream.over && marks.length > 0) stream.listener.marks(marks)
+    if (!stream.over && audio !== '') {
+      if (!stream.audio.decode(audio, (pcm) => this.#deliver(stream, pcm))) this.#context.malformed()
+    }
+    // Before its listener is told, who may begin the next one at once.
+    if (news.over === true) this.#over(stream)
+    if (done && !stream.over) this.#done(stream)
+    else if (news.over === true && !stream.over)
+      this.#fail(stream, vendorFault('internal', `${this.#what} ended an utterance too early`, false), false)
+  }
+
+  /** Sound without an id is of the utterance that has had its place for the longest time. */
+  #bytes(data: Buffer): void {
+    const stream = this.#running()[0]
+    if (stream === undefined || stream.over) return
+    const bytes = stream.rest.length === 0 ? data : Buffer.concat([stream.rest, data])
+    const pcm = new Int16Array(bytes.length >> 1)
+    readSamples(bytes, 0, pcm, 0, pcm.length)
+    stream.rest = Buffer.from(bytes.subarray(pcm.length * 2))
+    if (pcm.length > 0) this.#deliver(stream, pcm)
+  }
+
+  #deliver(stream: Stream, pcm: Int16Array): void {
+    if (stream.over) return
+    const rateHz: SampleRateHz = this.#context.legRateHz
+    const ms = (pcm.length * 1000) / rateHz
+    stream.soundMs += ms
+    this.#clockMs += ms
+    if (stream.ended) this.#expect(stream)
+    else if (stream.timer !== null) {
+      clearTimeout(stream.timer)
+      stream.timer = null
+    }
+    stream.listener.audio(pcm, rateHz)
+  }
+
+  #done(stream: Stream): void {
+    this.#charge(stream)
+    quiet(stream)
+    // Text that was silently not spoken is a failed answer, not a short one.
+    if (stream.soundMs === 0 && stream.words)
+      stream.listener.failed(vendorFault('internal', `${this.#what} did not speak a text`, false), false)
+    else stream.listener.done()
+  }
+
+  #over(stream: Stream): void {
+    this.#charge(stream)
+    if (stream.timer !== null) clearTimeout(stream.timer)
+    stream.timer = null
+    this.#streams.delete(stream.id)
+    this.#advance()
+  }
+
+  #fail(stream: Stream, fault: VendorFault, lost: boolean): void {
+    if (stream.over) return
+    quiet(stream)
+    stream.listener.failed(fault, lost)
+  }
+
+  #charge(stream: Stream): void {
+    if (stream.characters > 0)
+      this.#context.used({ ...noUsage(), model: this.#wire.model, speechCharacters: stream.characters })
+    stream.characters = 0
+  }
+
+  #lost(fault: VendorFault): void {
+    if (this.#keepalive !== null) clearInterval(this.#keepalive)
+    const streams = [...this.#streams.values()]
+    this.#streams.clear()
+    const speaking = streams.filter(({ over }) => !over)
+    for (const stream of streams) {
+      this.#charge(stream)
+      if (stream.over) quiet(stream)
+    }
+    for (const stream of speaking) this.#fail(stream, fault, true)
+    if (speaking.length === 0) this.#lostListener?.(fault)
+  }
+}
+
+const UNHEARD: SpeechListener = {
+  audio: () => undefined,
+  clause: () => undefined,
+  marks: () => undefined,
+  done: () => undefined,
+  failed: () => undefined,
+}
+
+function quiet(stream: Stream): void {
+  stream.over = true
+  if (stream.timer !== null) clearTimeout(stream.timer)
+  stream.timer = null
+}
+
+/**
+ * Texts and when they begin and end, from three lists of a service; empty for lists that are not.
+ * @param unitMs  what a time of 1 is
+ */
+export function marksAt(texts: unknown, starts: unknown, ends: unknown, unitMs: number): Mark[] {
+  if (!Array.isArray(texts) || !Array.isArray(starts) || !Array.isArray(ends)) return []
+  return (texts as readonly unknown[]).flatMap((text, i) => {
+    const [from, to] = [(starts as readonly unknown[])[i], (ends as readonly unknown[])[i]]
+    if (typeof text !== 'string' || typeof from !== 'number' || typeof to !== 'number') return []
+    return [{ text, fromMs: from * unitMs, toMs: to * unitMs }]
+  })
+}

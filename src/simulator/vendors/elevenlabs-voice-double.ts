@@ -1,0 +1,125 @@
+import type { IncomingMessage } from 'node:http'
+import type { WebSocket } from 'ws'
+import type { Refusal } from './double.js'
+import { textIn, VoiceDouble, type VoiceDoubleOptions, VoiceSession, VoiceSpeech, type Json } from './voice-double.js'
+
+const CONTEXTS_MAX = 5
+const POLICY = 1008
+/** Text that is collected before it is spoken, without `auto_mode`; the first entry of the service's schedule. */
+const SCHEDULE_CHARS = 120
+
+/**
+ * ElevenLabs' voice with several contexts on loopback, written from the types and serialisers of
+ * `@elevenlabs/elevenlabs-js` 2.73.0: at most five contexts, times that begin with each message, and `isFinal`.
+ */
+export class ElevenLabsVoiceDouble extends VoiceDouble<ElevenLabsVoiceSession> {
+  /** Contexts beyond the fifth, each of which ended its connection. */
+  refusedContexts = 0
+
+  static start(options: VoiceDoubleOptions = {}): Promise<ElevenLabsVoiceDouble> {
+    return new ElevenLabsVoiceDouble(options).listen()
+  }
+
+  protected override refusalOf({ url = '', headers }: IncomingMessage): Refusal | null {
+    const refusal = (status: number, message: string): Refusal => ({
+      status,
+      body: JSON.stringify({ detail: { status: 'refused', message } }),
+    })
+    if (!/^\/v1\/text-to-speech\/[^/]+\/multi-stream-input\?/.test(url)) return refusal(404, 'Not found.')
+    const given = headers['xi-api-key']
+    if (this.key !== null && given !== this.key) return refusal(401, `Invalid API key: ${String(given)}`)
+    return null
+  }
+
+  protected override accept(client: WebSocket, request: IncomingMessage): ElevenLabsVoiceSession {
+    return new ElevenLabsVoiceSession(client, this, new URL(request.url ?? '', 'http://double'))
+  }
+}
+
+interface Context {
+  readonly speech: VoiceSpeech
+  text: string
+  closing: boolean
+}
+
+class ElevenLabsVoiceSession extends VoiceSession {
+  readonly url: URL
+  readonly #double: ElevenLabsVoiceDouble
+  readonly #contexts = new Map<string, Context>()
+
+  constructor(client: WebSocket, double: ElevenLabsVoiceDouble, url: URL) {
+    super(client)
+    this.#double = double
+    this.url = url
+  }
+
+  stop(): void {
+    for (const { speech } of this.#contexts.values()) speech.stop()
+    this.#contexts.clear()
+  }
+
+  protected receive(message: Json): void {
+    const id = textIn(message['context_id']) || 'default'
+    if (message['close_socket'] === true) return this.client.close(1000)
+    const known = this.#contexts.get(id)
+    if (message['close_context'] === true) return known === undefined ? undefined : this.#close(id, known)
+    const context = known ?? this.#open(id)
+    if (context === null) return
+    const text = textIn(message['text'])
+    if (text === '' && message['flush'] !== true) {
+      this.#double.keepalives++
+      return
+    }
+    context.text += text === ' ' ? '' : text
+    const auto = this.url.searchParams.get('auto_mode') === 'true'
+    if (context.text === '' || (!auto && message['flush'] !== true && context.text.length < SCHEDULE_CHARS)) return
+    context.speech.say(context.text)
+    context.text = ''
+  }
+
+  #open(id: string): Context | null {
+    if (this.#contexts.size >= CONTEXTS_MAX) {
+      this.#double.refusedContexts++
+      this.client.close(POLICY, 'max_active_conversations')
+      return null
+    }
+    const rateHz = Number(/^pcm_(\d+)$/.exec(this.url.searchParams.get('output_format') ?? '')?.[1] ?? 24_000)
+    const speech = new VoiceSpeech(this.#double, rateHz, {
+      frame: ({ bytes, text, ms }) => {
+        const chars = [...text]
+        const each = ms / Math.max(1, chars.length)
+        const alignment = {
+          chars,
+          charStartTimesMs: chars.map((_, i) => Math.round(i * each)),
+          charDurationsMs: chars.map(() => Math.floor(each)),
+        }
+        this.send({ audio: bytes.toString('base64'), alignment, normalizedAlignment: alignment, contextId: id })
+      },
+      done: () => this.#final(id),
+      broke: () => this.client.terminate(),
+    })
+    const context = { speech, text: '', closing: false }
+    this.#contexts.set(id, context)
+    return context
+  }
+
+  /** A context that was flushed is spoken to its end, whatever follows; another one ends at once. */
+  #close(id: string, context: Context): void {
+    const flushed = this.messages.some((message) => message['context_id'] === id && message['flush'] === true)
+    const { faults } = this.#double
+    if (flushed && !context.closing) {
+      context.closing = true
+      return context.speech.end()
+    }
+    this.#double.cancelled++
+    if (!flushed || faults.noAcknowledgement) context.speech.stop()
+    if (flushed || faults.noAcknowledgement) return
+    if (faults.lateSound) this.send({ audio: Buffer.alloc(3200, 1).toString('base64'), contextId: id })
+    this.#final(id)
+  }
+
+  #final(id: string): void {
+    this.#contexts.delete(id)
+    this.send({ isFinal: true, contextId: id })
+  }
+}

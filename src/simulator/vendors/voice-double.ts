@@ -1,0 +1,234 @@
+import type { WebSocket } from 'ws'
+import { Sentences } from '../../backends/cascade/sentences.js'
+import { type DoubleOptions, SocketDouble, soundOf, toneSpeaker } from './double.js'
+
+export interface VoiceDoubleOptions extends DoubleOptions {
+  /** Delay of the first sound of an utterance after its first text. */
+  readonly firstSoundMs?: number
+}
+
+/** What a voice does wrong, on purpose. */
+export interface VoiceFaults {
+  /** Its connection breaks after this much sound; once. */
+  breaksAfterSoundMs: number | null
+  /** Sound of a cancelled utterance goes on until its acknowledgement. */
+  lateSound: boolean
+  /** It takes texts and says nothing. */
+  mute: boolean
+  /** It takes texts, makes no sound, and says that they were spoken. */
+  unspoken: boolean
+  /** It does not answer a cancel. */
+  noAcknowledgement: boolean
+}
+
+export const NO_VOICE_FAULTS: Readonly<VoiceFaults> = {
+  breaksAfterSoundMs: null,
+  lateSound: false,
+  mute: false,
+  unspoken: false,
+  noAcknowledgement: false,
+}
+
+const FRAME_MS = 100
+
+export type Json = Readonly<Record<string, unknown>>
+
+export function textIn(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+/** What `VoiceSpeech` needs of its double. */
+interface SpokenBy {
+  readonly script: SocketDouble<{ stop(): void }>['script']
+  readonly options: VoiceDoubleOptions
+  readonly faults: VoiceFaults
+  /** Texts of the utterances that are over. */
+  readonly spoken: string[]
+}
+
+/** A piece of sound, and the text that sounds in it, evenly spread. */
+export interface SpokenFrame {
+  readonly bytes: Buffer
+  readonly text: string
+  /** Since the beginning of the utterance. */
+  readonly fromMs: number
+  readonly ms: number
+}
+
+/** Who is told of an utterance's sound. */
+interface SpeechOut {
+  readonly frame: (frame: SpokenFrame) => void
+  /** All of it was spoken. Not after `stop`. */
+  readonly done: () => void
+  /** The connection is to break. */
+  readonly broke: () => void
+}
+
+/**
+ * One utterance of a double: its texts are spoken one after the other, in frames of 100 ms. A real voice gets whole
+ * sentences, as the services cut the text by themselves.
+ */
+export class VoiceSpeech {
+  /** All texts whose sound has begun. */
+  text = ''
+  spokenMs = 0
+  over = false
+  readonly #double: SpokenBy
+  readonly #rateHz: number
+  readonly #out: SpeechOut
+  readonly #waiting: string[] = []
+  readonly #sentences: Sentences | null
+  readonly #sounded: Omit<SpokenFrame, 'bytes'>[] = []
+  #given = 0
+  #speaking = false
+  #ended = false
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(double: SpokenBy, rateHz: number, out: SpeechOut) {
+    this.#double = double
+    this.#sentences = double.options.speaker === undefined ? null : new Sentences()
+    this.#rateHz = rateHz
+    this.#out = out
+  }
+
+  /** Characters that were given. */
+  get characters(): number {
+    return this.#given
+  }
+
+  /** The words that sound until then. */
+  heardUntil(ms: number): string {
+    if (ms >= this.spokenMs) return this.text
+    const heard = this.#sounded.filter(({ fromMs }) => fromMs < ms)
+    const last = heard.pop()
+    const share = last === undefined ? 0 : (ms - last.fromMs) / last.ms
+    const cut =
+      heard.map(({ text }) => text).join('') + (last?.text.slice(0, Math.floor(last.text.length * share)) ?? '')
+    return cut.slice(0, cut.lastIndexOf(' ') + 1)
+  }
+
+  say(text: string): void {
+    this.#given += text.length
+    if (this.#sentences === null) this.#waiting.push(text)
+    else this.#waiting.push(...this.#sentences.push(text).map((sentence) => `${sentence} `))
+    if (this.#waiting.length > 0) this.#begin()
+  }
+
+  /** No text follows. */
+  end(): void {
+    this.#ended = true
+    this.#waiting.push(...(this.#sentences?.flush() ?? []))
+    this.#begin()
+  }
+
+  stop(): void {
+    if (!this.over && this.text !== '') this.#double.spoken.push(this.text)
+    this.over = true
+    if (this.#timer !== null) clearTimeout(this.#timer)
+  }
+
+  #begin(): void {
+    if (this.#speaking || this.over || this.#double.faults.mute) return
+    this.#speaking = true
+    this.#later(this.text === '' ? (this.#double.options.firstSoundMs ?? 0) : 0, () => this.#next())
+  }
+
+  #later(ms: number, work: () => void): void {
+    if (ms <= 0) return work()
+    this.#timer = setTimeout(work, ms)
+  }
+
+  #next(): void {
+    if (this.over) return
+    const text = this.#waiting.shift()
+    if (text === undefined) {
+      this.#speaking = false
+      if (!this.#ended) return
+      this.over = true
+      this.#double.spoken.push(this.text)
+      return this.#out.done()
+    }
+    const { script, options, faults } = this.#double
+    const reply = script.lastReply
+    const letters = (words: string): number => words.replaceAll(' ', '').length
+    const msPerLetter = reply?.audioMs === undefined ? null : reply.audioMs / Math.max(1, letters(reply.say ?? ''))
+    const pcm = faults.unspoken
+      ? new Int16Array(0)
+      : soundOf(
+          { say: text, ...(msPerLetter === null ? {} : { audioMs: msPerLetter * letters(text) }) },
+          options.speaker ?? toneSpeaker(this.#rateHz),
+          this.#rateHz,
+        )
+    this.text += text
+    this.#frames(text, pcm, 0, reply?.paceMs ?? 0)
+  }
+
+  #frames(text: string, pcm: Int16Array, from: number, paceMs: number): void {
+    if (this.over) return
+    if (from >= pcm.length) return this.#next()
+    const { faults } = this.#double
+    if (faults.breaksAfterSoundMs !== null && this.spokenMs >= faults.breaksAfterSoundMs) {
+      faults.breaksAfterSoundMs = null
+      this.stop()
+      return this.#out.broke()
+    }
+    const to = Math.min(pcm.length, from + (this.#rateHz * FRAME_MS) / 1000)
+    const ms = ((to - from) * 1000) / this.#rateHz
+    const cut = (at: number): number => Math.floor((text.length * at) / pcm.length)
+    const frame = {
+      bytes: Buffer.from(pcm.slice(from, to).buffer),
+      text: text.slice(cut(from), cut(to)),
+      fromMs: this.spokenMs,
+      ms,
+    }
+    this.spokenMs += ms
+    this.#sounded.push({ text: frame.text, fromMs: frame.fromMs, ms })
+    this.#out.frame(frame)
+    this.#later(paceMs, () => this.#frames(text, pcm, to, paceMs))
+  }
+}
+
+/** A vendor's voice on loopback. */
+export abstract class VoiceDouble<Session extends VoiceSession> extends SocketDouble<Session> implements SpokenBy {
+  readonly options: VoiceDoubleOptions
+  readonly faults: VoiceFaults = { ...NO_VOICE_FAULTS }
+  readonly spoken: string[] = []
+  cancelled = 0
+  keepalives = 0
+
+  protected constructor(options: VoiceDoubleOptions) {
+    super(options)
+    this.options = options
+  }
+
+  get baseUrl(): string {
+    return `http://${this.at}`
+  }
+}
+
+/** One connection of a voice's double. */
+export abstract class VoiceSession {
+  protected readonly client: WebSocket
+  /** Messages of the client, the oldest first. */
+  readonly messages: Json[] = []
+
+  constructor(client: WebSocket) {
+    this.client = client
+    client.on('message', (data, binary) => {
+      if (binary) return
+      const message = JSON.parse((data as Buffer).toString()) as Json
+      this.messages.push(message)
+      this.receive(message)
+    })
+    client.on('close', () => this.stop())
+    client.on('error', () => undefined)
+  }
+
+  abstract stop(): void
+
+  protected abstract receive(message: Json): void
+
+  protected send(message: Json): void {
+    if (this.client.readyState === this.client.OPEN) this.client.send(JSON.stringify(message))
+  }
+}

@@ -1,0 +1,248 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
+import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
+import { cartesiaTextToSpeech } from '../../src/backends/cascade/cartesia-text-to-speech.js'
+import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram-text-to-speech.js'
+import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
+import { sonioxTextToSpeech } from '../../src/backends/cascade/soniox-text-to-speech.js'
+import type { StageFactory, TextToSpeech } from '../../src/backends/cascade/stage.js'
+import { conformanceSession, Recorder } from '../../src/backends/conformance.js'
+import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
+import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+import type { VoiceFaults } from '../../src/simulator/vendors/voice-double.js'
+import type { Script } from '../../src/simulator/vendors/double.js'
+import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
+
+interface AnyDouble {
+  readonly script: Script
+  readonly baseUrl: string
+  readonly faults: VoiceFaults
+  readonly spoken: readonly string[]
+  cancelled: number
+  connections: number
+  close(): Promise<void>
+}
+
+interface Options {
+  readonly key: string
+  readonly script: Script
+}
+
+interface Voice {
+  readonly start: (options: Options) => Promise<AnyDouble>
+  readonly make: (service: {
+    readonly baseUrl: string
+    readonly apiKey: string
+    readonly timeoutMs?: number
+  }) => StageFactory<TextToSpeech>
+  /** Opening it speaks an utterance without text, which is cancelled. */
+  readonly probes?: true
+}
+
+const VOICES: Readonly<Record<string, Voice>> = {
+  soniox: { start: (options) => SonioxDouble.start(options), make: sonioxTextToSpeech, probes: true },
+  deepgram: { start: (options) => DeepgramVoiceDouble.start(options), make: deepgramTextToSpeech },
+  cartesia: { start: (options) => CartesiaVoiceDouble.start(options), make: cartesiaTextToSpeech },
+  elevenlabs: { start: (options) => ElevenLabsVoiceDouble.start(options), make: elevenLabsTextToSpeech },
+}
+
+interface Line {
+  readonly double: CascadeDouble
+  readonly voice: AnyDouble
+  readonly backend: CascadeBackend
+  readonly recorder: Recorder
+}
+
+async function line(
+  t: Test,
+  { start, make }: Voice,
+  changed: (options: CascadeOptions) => Partial<CascadeOptions> = () => ({}),
+  timeoutMs?: number,
+): Promise<Line> {
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const voice = await start({ key: CASCADE_TEST_KEY, script: double.script })
+  const options = cascadeOptions(double)
+  const recorder = new Recorder()
+  const service = {
+    baseUrl: voice.baseUrl,
+    apiKey: CASCADE_TEST_KEY,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  }
+  const all = { ...options, tts: [make(service)] }
+  const backend = new CascadeBackend(recorder, { ...all, ...changed(all) })
+  t.teardown(async () => {
+    await backend.close('the test is over')
+    await voice.close()
+    await double.close()
+  })
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  return { double, voice, backend, recorder }
+}
+
+const ask = (backend: CascadeBackend): void => backend.sendText('Hello', { role: 'caller', respond: true })
+const answered = (double: CascadeDouble): readonly unknown[] =>
+  (double.chats.at(-1)?.messages ?? []).filter(({ role }) => role === 'assistant').map(({ content }) => content)
+
+for (const [name, voice] of Object.entries(VOICES)) {
+  t.test(
+    `${name}: late sound of an interrupted answer is in no later answer, and the model learns what was heard`,
+    async (t) => {
+      const { voice: service, double, backend, recorder } = await line(t, voice)
+      service.faults.lateSound = true
+      double.script.reply({ say: 'One two three four five six seven eight nine ten.', audioMs: 4900, paceMs: 5 })
+      ask(backend)
+      await recorder.until('sound', () => recorder.audioPieces.length >= 20)
+      const itemId = recorder.audioPieces[0]?.itemId ?? null
+      backend.interrupt({ itemId, playedMs: 1000 })
+      const pieces = recorder.audioPieces.length
+      await recorder.until('the cancel', () => service.cancelled === (voice.probes === true ? 2 : 1))
+      double.script.reply({ say: 'Yes, of course.', audioMs: 700 })
+      ask(backend)
+      await recorder.next('turn-done', 2)
+      t.same(answered(double), ['One two… [the caller interrupted]'])
+      const later = recorder.audioPieces.slice(pieces)
+      t.notOk(
+        later.some((piece) => piece.itemId === itemId),
+        'no late sound',
+      )
+      t.ok(later.length > 0)
+      t.equal(service.connections, 1, 'on the same connection')
+    },
+  )
+
+  t.test(`${name}: twenty interruptions keep the connection, and the next answer is heard`, async (t) => {
+    const { voice: service, double, backend, recorder } = await line(t, voice)
+    for (let i = 1; i <= 20; i++) {
+      double.script.reply({ say: 'This is rather a long answer to a short question.', paceMs: 1 })
+      ask(backend)
+      await recorder.until('sound', () => recorder.audioPieces.some(({ generation }) => generation === i))
+      backend.interrupt({ itemId: `cascade-${i}`, playedMs: 50 })
+    }
+    double.script.reply({ say: 'The last one.' })
+    ask(backend)
+    await recorder.next('audio-done')
+    t.equal(service.connections, 1)
+    t.same(recorder.all('error'), [])
+  })
+
+  t.test(`${name}: a text that is not spoken, or never answered, is spoken by the next voice`, async (t) => {
+    for (const fault of ['unspoken', 'mute'] as const) {
+      const others = (options: CascadeOptions): Partial<CascadeOptions> => ({
+        tts: [...options.tts, ...cascadeOptions(double).tts],
+      })
+      const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+      t.teardown(() => double.close())
+      const { voice: service, double: model, backend, recorder } = await line(t, voice, others, 100)
+      service.faults[fault] = true
+      model.script.reply({ say: 'Your order is on its way.' })
+      ask(backend)
+      t.equal((await recorder.next('turn-done')).status, 'completed', fault)
+      t.same(double.spoken, ['Your order is on its way.'])
+      t.equal(backend.counters()['ttsFailovers'], 1)
+    }
+  })
+
+  t.test(`${name}: a voice that breaks off is followed by the next one with the rest of the words`, async (t) => {
+    const spare = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+    t.teardown(() => spare.close())
+    const {
+      voice: service,
+      double,
+      backend,
+      recorder,
+    } = await line(t, voice, (options) => ({
+      tts: [...options.tts, ...cascadeOptions(spare).tts],
+    }))
+    const words = 'Your order left the shop this morning and it will be with you before noon tomorrow.'
+    double.script.reply({ say: words, audioMs: 4000 })
+    service.faults.breaksAfterSoundMs = 1500
+    ask(backend)
+    t.equal((await recorder.next('turn-done')).status, 'completed')
+    const rest = spare.spoken.join(' ')
+    t.ok(rest !== '' && rest !== words && words.endsWith(rest), rest)
+    t.equal(recorder.all('transcript').at(-1)?.text, words, 'each word once')
+  })
+}
+
+t.test('a service that does not end what was cancelled gets a new connection before its places run out', async (t) => {
+  for (const name of ['soniox', 'deepgram', 'elevenlabs'] as const) {
+    const voice = VOICES[name] as Voice
+    const { voice: service, double, backend, recorder } = await line(t, voice, () => ({}), 200)
+    double.script.reply({ say: 'A long answer to a short question.', audioMs: 3000, paceMs: 5 })
+    ask(backend)
+    await recorder.until('sound', () => recorder.audioPieces.length > 2)
+    service.faults.noAcknowledgement = true
+    backend.interrupt({ itemId: 'cascade-1', playedMs: 100 })
+    await recorder.until('the end of it', () => recorder.all('error').length === 1)
+    t.match(recorder.all('error'), [{ code: 'timeout', fatal: false }], name)
+    service.faults.noAcknowledgement = false
+    double.script.reply({ say: 'And this is heard.' })
+    ask(backend)
+    t.equal((await recorder.next('turn-done', 2)).status, 'completed')
+    t.equal(service.connections, 2)
+  }
+})
+
+t.test('Deepgram is asked what was heard of an answer that it had spoken to its end', async (t) => {
+  const { voice, double, backend, recorder } = await line(t, VOICES['deepgram'] as Voice)
+  double.script.reply({ say: 'One two three four five six seven eight nine ten.', audioMs: 4900 })
+  ask(backend)
+  await recorder.next('turn-done')
+  backend.interrupt({ itemId: 'cascade-1', playedMs: 2450 })
+  const interrupts = (): readonly unknown[] =>
+    (voice as DeepgramVoiceDouble).session.messages.filter(({ type }) => type === 'Interrupt')
+  await recorder.until('the question', () => interrupts().length === 1)
+  t.match(interrupts(), [{ playback_offset: { type: 'time_ms', value: 2450 } }])
+  double.script.reply({ say: 'Yes.' })
+  ask(backend)
+  await recorder.next('turn-done', 2)
+  t.match(answered(double), [/^One two three four five… \[the caller interrupted\]$/])
+})
+
+t.test('ElevenLabs never gets a sixth context, however often its answers are cut off', async (t) => {
+  const { voice, double, backend, recorder } = await line(t, VOICES['elevenlabs'] as Voice)
+  for (let i = 1; i <= 12; i++) {
+    double.script.reply({ say: 'One more answer that is cut off.', paceMs: 20, audioMs: 2000 })
+    ask(backend)
+    await recorder.until('the answer', () => double.chats.length === i)
+    backend.interrupt({ itemId: null, playedMs: 0 })
+  }
+  double.script.reply({ say: 'The last one.' })
+  ask(backend)
+  await recorder.next('audio-done')
+  t.equal((voice as ElevenLabsVoiceDouble).refusedContexts, 0)
+})
+
+t.test('a limit of the account is a fault that the next voice makes good, and no key is shown', async (t) => {
+  for (const [name, closed, code] of [
+    ['elevenlabs', { code: 1008, reason: 'max_active_conversations' }, 'rate_limit'],
+    ['elevenlabs', { code: 1008, reason: 'quota_exceeded' }, 'quota'],
+    ['deepgram', { code: 1011, reason: 'NET-0001' }, 'session_expired'],
+  ] as const) {
+    const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+    t.teardown(() => double.close())
+    const voice = VOICES[name] as Voice
+    const service = await voice.start({ key: CASCADE_TEST_KEY, script: double.script })
+    t.teardown(() => service.close())
+    const stage = voice.make({ baseUrl: service.baseUrl, apiKey: CASCADE_TEST_KEY })
+    const recorder = new Recorder()
+    const options = cascadeOptions(double)
+    const backend = new CascadeBackend(recorder, { ...options, tts: [stage, ...options.tts] })
+    t.teardown(() => backend.close('the test is over'))
+    await backend.connect(conformanceSession(), new AbortController().signal)
+    ;(
+      service as unknown as { session: { client: { close(code: number, reason: string): void } } }
+    ).session.client.close(closed.code, closed.reason)
+    await recorder.until('the fault', () => recorder.all('error').length === 1)
+    // That a service is busy is no reason to leave the cascade.
+    t.match(recorder.all('error'), [{ code: code === 'rate_limit' ? 'internal' : code, fatal: false }])
+    double.script.reply({ say: 'Somebody else says it.' })
+    ask(backend)
+    t.equal((await recorder.next('turn-done')).status, 'completed', closed.reason)
+    t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
+  }
+})

@@ -1,0 +1,151 @@
+import { createRequire } from 'node:module'
+import { connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:tls'
+import type { Cartesia as CartesiaClient } from '@cartesia/cartesia-js'
+import { DeepgramClient } from '@deepgram/sdk'
+import * as serialization from '@elevenlabs/elevenlabs-js/serialization/index.js'
+import t from 'tap'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import { selfSigned } from '../../bench/kit/self-signed.js'
+import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
+import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
+import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
+import { until as untilWithin } from '../support/until.js'
+
+// Its ES modules look for `ws` with `require`, which only CommonJS has.
+const { Cartesia } = createRequire(import.meta.url)('@cartesia/cartesia-js') as { Cartesia: typeof CartesiaClient }
+
+const KEY = 'voice-0123456789abcdef'
+const until = (what: string, condition: () => boolean): Promise<void> => untilWithin(condition, 5000, what)
+
+t.test("Deepgram's own client speaks with the double, and learns which words were heard", async (t) => {
+  const double = await DeepgramVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const client = new DeepgramClient({ apiKey: KEY, baseUrl: double.baseUrl.replace('http', 'ws') })
+  const socket = await client.speak.v2.connect({
+    model: 'flux-alexis-en',
+    encoding: 'linear16',
+    sample_rate: '8000',
+    Authorization: `Token ${KEY}`,
+    reconnectAttempts: 0,
+  })
+  let bytes = 0
+  const messages: { type: string }[] = []
+  socket.on('message', (message) => {
+    const given: unknown = message
+    if (given instanceof Blob) bytes += given.size
+    else if (typeof given === 'object' && given !== null && 'type' in given) messages.push(message as { type: string })
+  })
+  socket.connect()
+  await socket.waitForOpen()
+  const came = (type: string, count = 1): Promise<void> =>
+    until(type, () => messages.filter((message) => message.type === type).length >= count)
+  socket.sendSpeak({ type: 'Speak', text: 'Your order is on its way to you. ' })
+  socket.sendFlush({ type: 'Flush' })
+  await came('SpeechMetadata')
+  t.ok(bytes > 8000, `${bytes} bytes of sound`)
+  const firstMs = (messages.at(-1) as unknown as { audio_duration_ms: number }).audio_duration_ms
+  double.script.reply({ say: 'One two three four five six', audioMs: 3000, paceMs: 30 })
+  double.script.nextReply()
+  socket.sendSpeak({ type: 'Speak', text: 'One two three four five six' })
+  await until('the text', () => double.session.messages.length === 3)
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  socket.sendInterrupt({ type: 'Interrupt', playback_offset: { type: 'time_ms', value: firstMs + 600 } })
+  await came('SpeechInterrupted')
+  const heard = messages.at(-1) as unknown as { text_spoken: string; text_remaining: string }
+  t.ok(heard.text_spoken !== '' && 'One two three four'.startsWith(heard.text_spoken.trim()), heard.text_spoken)
+  socket.sendInterrupt({ type: 'Interrupt', playback_offset: { type: 'time_ms', value: 1 } })
+  await came('Warning')
+  t.match(messages.at(-1), { code: 'INVALID_INTERRUPT_OFFSET' })
+  socket.sendConfigure({ type: 'Configure', speed: 0.85 })
+  await came('ConfigureSuccess')
+  socket.close()
+})
+
+/** A port with TLS in front of a double: this client dials nothing else. */
+async function overTls(t: Test, at: string): Promise<{ readonly url: string; readonly ca: string }> {
+  const { key, cert } = selfSigned()
+  const port = Number(new URL(at).port)
+  const server = createServer({ key, cert }, (socket) => {
+    const inner = connect(port, '127.0.0.1')
+    socket.pipe(inner).pipe(socket)
+    socket.on('error', () => inner.destroy())
+    inner.on('error', () => socket.destroy())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  return { url: `https://localhost:${(server.address() as AddressInfo).port}`, ca: cert }
+}
+
+t.test("Cartesia's own client speaks with the double over TLS, in contexts with times of words", async (t) => {
+  const double = await CartesiaVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const { url, ca } = await overTls(t, double.baseUrl)
+  const client = new Cartesia({ apiKey: KEY, baseURL: url })
+  const socket = await client.tts.websocket({ ca })
+  t.teardown(() => socket.close())
+  const options = {
+    model_id: 'sonic-3.5',
+    voice: { mode: 'id', id: 'a-voice' },
+    output_format: { container: 'raw', encoding: 'pcm_s16le', sample_rate: 8000 },
+    add_timestamps: true,
+    max_buffer_delay_ms: 0,
+  } as const
+  const context = socket.context(options)
+  await context.push({ transcript: 'Hello there, ' })
+  await context.push({ transcript: 'my friend. ' })
+  await context.no_more_inputs()
+  let bytes = 0
+  const words: string[] = []
+  for await (const event of context.receive()) {
+    if (event.type === 'chunk') bytes += event.audio?.length ?? 0
+    if (event.type === 'timestamps') words.push(...(event.word_timestamps?.words ?? []))
+  }
+  t.ok(bytes > 8000, `${bytes} bytes of sound`)
+  t.same(words, ['Hello', 'there,', 'my', 'friend.'])
+  double.script.reply({ say: 'A long story that nobody hears.', paceMs: 30 })
+  double.script.nextReply()
+  const other = socket.context(options)
+  await other.push({ transcript: 'A long story that nobody hears. ' })
+  await other.cancel()
+  await until('the cancel', () => double.cancelled === 1)
+})
+
+t.test("ElevenLabs' own serialisers write what the double reads and read what it writes", async (t) => {
+  const double = await ElevenLabsVoiceDouble.start({ key: KEY })
+  t.teardown(() => double.close())
+  const socket = new WebSocket(
+    `${double.baseUrl.replace('http', 'ws')}/v1/text-to-speech/a-voice/multi-stream-input?output_format=pcm_8000&auto_mode=true`,
+    { headers: { 'xi-api-key': KEY } },
+  )
+  t.teardown(() => socket.close())
+  await new Promise((resolve) => socket.once('open', resolve))
+  let bytes = 0
+  let chars = ''
+  const finals: (string | undefined)[] = []
+  socket.on('message', (data: Buffer) => {
+    const parsed: unknown = JSON.parse(data.toString())
+    // The service's two messages; what has a field that they do not know is refused.
+    if ('audio' in (parsed as object)) {
+      const { audio, alignment } = serialization.AudioOutputMulti.parseOrThrow(parsed)
+      bytes += Buffer.from(audio, 'base64').length
+      chars += alignment?.chars?.join('') ?? ''
+    } else finals.push(serialization.FinalOutputMulti.parseOrThrow(parsed).contextId)
+  })
+  const { InitializeConnectionMulti, SendTextMulti, CloseContext } = serialization
+  const send = (message: unknown): void => socket.send(JSON.stringify(message))
+  send(InitializeConnectionMulti.jsonOrThrow({ text: ' ', contextId: 'one', voiceSettings: { speed: 0.9 } }))
+  send(SendTextMulti.jsonOrThrow({ text: 'Hello there. ', contextId: 'one' }))
+  send(SendTextMulti.jsonOrThrow({ text: '', contextId: 'one', flush: true }))
+  send(CloseContext.jsonOrThrow({ contextId: 'one', closeContext: true }))
+  await until('isFinal', () => finals.length === 1)
+  t.ok(bytes > 8000, `${bytes} bytes of sound`)
+  t.equal(chars, 'Hello there. ')
+  t.same(finals, ['one'])
+  const closed = new Promise<string>((resolve) => socket.once('close', (_code, why) => resolve(why.toString())))
+  for (const contextId of ['a', 'b', 'c', 'd', 'e', 'f'])
+    send(InitializeConnectionMulti.jsonOrThrow({ text: ' ', contextId }))
+  t.equal(await closed, 'max_active_conversations', 'a sixth context ends the connection')
+})
