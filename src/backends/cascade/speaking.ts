@@ -137,7 +137,7 @@ export class Speaking {
     this.#written = ''
     if (this.#ended) pieces.push(...this.#sentences.flush())
     for (const piece of pieces) {
-      const spoken = spokenForm(piece, this.#voice.language)
+      const spoken = spokenForm(piece, this.#manner.language)
       const sounding = run.add(piece, spoken)
       if (sounding !== null) this.#listener.sounds(sounding)
       run.speech.text(piece.endsWith(' ') ? `${spoken} ` : spoken)
