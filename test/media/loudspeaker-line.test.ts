@@ -1,6 +1,9 @@
 import t from 'tap'
-import { DISTURBED } from '../../bench/echo/agent-call.js'
+import { callWithAgent, DISTURBED } from '../../bench/echo/agent-call.js'
+import { answerToHear, callerFrames } from '../../bench/generator/conversation.js'
+import { LineEcho } from '../../bench/generator/line-echo.js'
 import { call, disturbedLine, says } from '../support/agent-line.js'
+import { loadVads } from '../support/media-modules.js'
 import { concatenate, silence, tone } from '../support/tones.js'
 
 // The agent's first sentence begins at 1000 ms, and the next each six seconds.
@@ -103,4 +106,33 @@ for (const rate of [8000, 16000] as const) {
     t.equal(digits, '5*3')
     t.end()
   })
+
+  // The bench's conversation: of every 5 s the caller talks 2, the agent answers 0.8 s later, and its echo ends 20 ms before the
+  // caller's next word.
+  for (const track of ['inbound_track', 'both_tracks'] as const)
+    t.test(`${rate} Hz, ${track}: callers who answer at once are heard at once, and nobody else is`, async (t) => {
+      const answer = await answerToHear(rate)
+      const frames = await callerFrames(rate)
+      const turns = [0, 1, 2, 3]
+      const line = new LineEcho(rate, true, track === 'both_tracks')
+      const { onsetsAtMs } = callWithAgent({
+        track,
+        rate,
+        vadBank: await loadVads(),
+        seed: 1,
+        pieces: turns.map((turn) => ({ atMs: 1000 + 5000 * turn + 2800, samples: answer })),
+        lastMs: 1000 + 5000 * turns.length,
+        delayMsAt: () => 20,
+        fork: (played, n) => {
+          line.heard(played, played.length)
+          const own = n < 50 ? undefined : frames[(n - 50) % frames.length]
+          return line.play().map((sample, i) => sample + (own?.[i] ?? 0))
+        },
+      })
+      t.equal(onsetsAtMs.length, turns.length, `onsets at ${onsetsAtMs.join(', ')} ms`)
+      for (const turn of turns) {
+        const tookMs = (onsetsAtMs[turn] ?? Infinity) - 1000 - 5000 * turn
+        t.ok(tookMs > 0 && tookMs <= 120, `turn ${turn}: heard after ${tookMs} ms`)
+      }
+    })
 }

@@ -14,7 +14,7 @@ import { echoKernel } from './echo-kernel.js'
 
 /**
  * What a frame of the caller's side is: `echo`, our own speech and nobody else's; `caller`, somebody speaks, perhaps
- * over our echo; `unknown`, no echo was learnt, or none can come now.
+ * over our echo; `unknown`, no echo was learnt, none can come now, or what is heard is too loud for one that was held up.
  */
 type Verdict = 'unknown' | 'echo' | 'caller'
 
@@ -68,6 +68,8 @@ export class LoudspeakerEcho {
   /** What comes back louder or softer than was learnt, in all bands: telephones level what they hear. */
   #gainDb = 0
   #learntFrames = 0
+  /** Power of the loudest echo that was expected of late. */
+  #loudestEcho = 0
   #caller = false
   /** In a row. */
   #callerFrames = 0
@@ -134,12 +136,13 @@ export class LoudspeakerEcho {
       return 'unknown'
     }
     const slot = Math.round(capturedAtMs / SLOT_MS) - 1
+    // On a mixed line frames without our speech are not judged. Who spoke before them says nothing about what comes now.
+    if (slot > this.#heardSlot + RUN_GAP_SLOTS) this.#forgetCaller()
     this.#heardSlot = slot
     echoKernel.takes(frame)
     kernel.takeHeard(this.#block, this.#wide)
     if (!this.#awaits(slot)) {
-      this.#caller = false
-      this.overDb = 0
+      this.#forgetCaller()
       return 'unknown'
     }
     if (this.#delay === null) this.#resting = --this.#framesLeft <= 0
@@ -244,11 +247,16 @@ export class LoudspeakerEcho {
     kernel.beginRun(this.#block)
   }
 
+  #forgetCaller(): void {
+    this.#caller = false
+    this.overDb = 0
+  }
+
   /** Compares what is heard, whose power is `heardPower`, with what is expected, and learns from it. */
   #compare(slot: number, delay: number, heardPower: number, mayMove: boolean): Verdict {
     if (this.#expect(slot, delay) < SENT_LOUD_DB) {
       this.dominates = false
-      return 'echo'
+      return heardPower > LATE_LOUDER * this.#loudestEcho ? 'unknown' : 'echo'
     }
     kernel.compare(this.#block, this.#gainDb)
     const { found } = echoKernel
@@ -257,6 +265,7 @@ export class LoudspeakerEcho {
     const over = found[2] as number
     const echoPower = found[3] as number
     this.dominates = ECHO_DOMINATES * echoPower > heardPower
+    this.#loudestEcho = Math.max(echoPower, LOUDEST_DECAY * this.#loudestEcho)
     this.overDb += (over / Math.max(AUDIBLE_BANDS_MIN, audible) - this.overDb) * OVER_LEARN
     // What was learnt in a second or two explains not all that we say: a caller must stand out more.
     const young = Math.max(0, 1 - this.#learntFrames / YOUNG_FRAMES)
@@ -267,8 +276,7 @@ export class LoudspeakerEcho {
     const looks = this.#callerFrames <= MOVED_WITHIN_FRAMES && this.#callerFrames % MOVED_EVERY_FRAMES === 1
     if (mayMove && looks && young === 0) {
       if (this.#hasMoved(slot, delay)) {
-        this.#caller = false
-        this.overDb = 0
+        this.#forgetCaller()
         return 'echo'
       }
     }
@@ -370,6 +378,9 @@ const CALLER_BEGINS_DB = 2
 const CALLER_ENDS_DB = 1
 // 6 dB
 const ECHO_DOMINATES = 4
+// Where our echo can come only if it was held up, a caller is 6 dB louder than the loudest of it, which is forgotten by 5 dB a second.
+const LATE_LOUDER = 4
+const LOUDEST_DECAY = 0.977
 
 // --- whether the delay has moved: chosen by `bench/echo --tuning --disturbed waits --ms 200`
 // Looked at from the first frame that seems to be a caller's, with those before it that made it one.
