@@ -2,10 +2,11 @@
 export type LegRateHz = 8000 | 16000
 
 /** Sample rates that audio has anywhere in the gateway. */
-export type SampleRateHz = 8000 | 16000 | 24000
+export const SAMPLE_RATES_HZ = [8000, 16000, 24000] as const
+export type SampleRateHz = (typeof SAMPLE_RATES_HZ)[number]
 
 export function isSampleRateHz(value: number): value is SampleRateHz {
-  return value === 8000 || value === 16000 || value === 24000
+  return SAMPLE_RATES_HZ.includes(value as SampleRateHz)
 }
 
 /** One frame of audio everywhere in the gateway: 20 ms. */

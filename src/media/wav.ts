@@ -1,6 +1,7 @@
 import { GatewayError } from '../core/errors.js'
-import { BYTES_PER_SAMPLE, isSampleRateHz, type SampleRateHz } from '../core/units.js'
-import { decodeMuLaw, samplesOf, bytesOfSamples } from './pcm.js'
+import { BYTES_PER_SAMPLE, isSampleRateHz, SAMPLE_RATES_HZ, type SampleRateHz } from '../core/units.js'
+import { decodeALaw, decodeMuLaw, samplesOf, bytesOfSamples } from './pcm.js'
+import { RateConverter } from './resample/rate-converter.js'
 
 /** Sound out of a WAV file, always as s16. */
 interface WavAudio {
@@ -10,40 +11,157 @@ interface WavAudio {
   readonly samples: Int16Array
 }
 
-const ALLOWED = 'allowed are 16-bit PCM at 8000, 16000 or 24000 Hz and 8-bit mu-law at 8000 Hz, mono or stereo'
+const ALLOWED =
+  'allowed are PCM of 8 to 32 bits, floating point, A-law and mu-law, with 4,000 to 384,000 Hz and 1 to 8 channels; ' +
+  '`ffmpeg -i FILE -ar 16000 -ac 1 FILE.wav` makes one'
 
 const FORMAT_PCM = 0x0001
+const FORMAT_FLOAT = 0x0003
+const FORMAT_A_LAW = 0x0006
 const FORMAT_MU_LAW = 0x0007
 /** The real format is in the first two bytes of the sub-format GUID. */
 const FORMAT_EXTENSIBLE = 0xfffe
 const HEADER_BYTES = 44
 
+const RATE_HZ_MIN = 4000
+const RATE_HZ_MAX = 384_000
+const CHANNELS_MAX = 8
+
 /**
- * Reads a RIFF WAVE file. Chunks other than `fmt ` and `data` are passed over; a file that was cut off, or whose sizes
- * were never filled in (a recorder that died), gives what is there.
+ * Reads a WAV file (RIFF, RF64, BW64). Chunks other than `fmt ` and `data` are passed over; a file that was cut off, or whose
+ * sizes were never filled in (a recorder that died), gives what is there. Sound at other rates is converted to the next higher
+ * one of the gateway's (24,000 Hz at most); of more than two channels the mean is given.
  * @param bytes the whole file; the samples are a copy
  * @throws GatewayError WAV_INVALID, saying what was found and what is allowed
  */
 export function parseWav(bytes: Uint8Array): WavAudio {
+  const head = wavHead(bytes)
+  if (typeof head === 'string') throw invalid(head)
+  const { format, dataAt, dataBytes } = head
+  const samples = decodeSamples(bytes.subarray(dataAt, dataAt + dataBytes), format)
+  return { ...playable(samples, format), channels: format.channels === 2 ? 2 : 1 }
+}
+
+/** How the samples of a file are written. */
+export interface SampleFormat {
+  readonly encoding: 'integer' | 'float' | 'pcma' | 'pcmu'
+  /** Of one sample: 8, 16, 24, 32, or 64 of `float`. */
+  readonly bits: number
+  /** 1 to 8. */
+  readonly channels: number
+  /** 4,000 to 384,000. */
+  readonly rateHz: number
+}
+
+interface WavHead {
+  readonly format: SampleFormat
+  readonly dataAt: number
+  /** What the file says, or what is there where that cannot be. */
+  readonly dataBytes: number
+}
+
+/**
+ * The format of a file, and where its sound is.
+ * @param bytes  the file, or its beginning
+ * @returns what is missing, or wrong, where there is none
+ */
+export function wavHead(bytes: Uint8Array): WavHead | string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (bytes.length < 12 || textAt(bytes, 0) !== 'RIFF' || textAt(bytes, 8) !== 'WAVE') {
-    throw invalid(`not a RIFF WAVE file (${bytes.length} bytes)`)
-  }
-  let format: WavFormat | null = null
+  if (bytes.length < 12 || !/^(?:RIFF|RF64|BW64)$/.test(textAt(bytes, 0)) || textAt(bytes, 8) !== 'WAVE')
+    return `not a RIFF WAVE file (${bytes.length} bytes)`
+  let format: SampleFormat | string | null = null
+  let long: number | null = null
   for (let at = 12; at + 8 <= bytes.length;) {
     const id = textAt(bytes, at)
     const start = at + 8
     const declared = view.getUint32(at + 4, true)
-    const size = Math.min(declared, bytes.length - start)
-    if (id === 'fmt ') format = parseFormat(view, start, size)
-    if (id === 'data') {
-      if (format === null) throw invalid('its sound comes before its format')
-      return parseData(format, bytes.subarray(start, start + size))
+    const left = bytes.length - start
+    if (id === 'ds64' && left >= 16) long = Number(view.getBigUint64(start + 8, true))
+    if (id === 'fmt ') {
+      format = formatOf(view, start, Math.min(declared, left))
+      if (typeof format === 'string') return format
     }
-    // Chunks begin at even places; the byte that fills one up is not in its size.
-    at = start + declared + (declared % 2)
+    if (id === 'data') {
+      if (format === null) return 'its sound comes before its format'
+      const size = declared === 0xffffffff ? (long ?? left) : declared
+      // A recorder that died left 0 here, and sound behind it.
+      const unfinished = size === 0 && !isChunk(bytes, start)
+      return { format, dataAt: start, dataBytes: unfinished ? left : Math.min(size, left) }
+    }
+    // Chunks begin at even places, by a byte that is not in the size of the one before; some programs forget it.
+    const next = start + declared
+    at = declared % 2 === 1 && !(isChunk(bytes, next) && !isChunk(bytes, next + 1)) ? next + 1 : next
   }
-  throw invalid(format === null ? 'it has no format' : 'it has no sound')
+  return format === null ? 'it has no format' : 'it has no sound'
+}
+
+/**
+ * Samples of any format as s16, interleaved where there are two channels; of more channels their mean.
+ * @param bytes  whole frames are read, what is left over is not
+ */
+export function decodeSamples(bytes: Uint8Array, format: SampleFormat): Int16Array {
+  const { channels } = format
+  const width = format.bits / 8
+  const count = Math.floor(bytes.length / width / channels) * channels
+  const samples = new Int16Array(count)
+  if (format.encoding === 'pcma' || format.encoding === 'pcmu') {
+    const decode = format.encoding === 'pcma' ? decodeALaw : decodeMuLaw
+    decode(bytes.subarray(0, count), samples)
+  } else if (format.encoding === 'integer' && width === 2) {
+    samples.set(samplesOf(bytes).subarray(0, count))
+  } else {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const read = reader(view, format)
+    for (let i = 0; i < count; i++) samples[i] = read(i * width)
+  }
+  if (channels <= 2) return samples
+  return Int16Array.from({ length: count / channels }, (_, frame) => {
+    let sum = 0
+    for (let channel = 0; channel < channels; channel++) sum += samples[frame * channels + channel] as number
+    return Math.round(sum / channels)
+  })
+}
+
+/** One sample as s16: its upper bits, or a fraction of full scale, limited to it. */
+function reader(view: DataView, { encoding, bits }: SampleFormat): (at: number) => number {
+  if (encoding === 'float') {
+    const value = bits === 64 ? (at: number) => view.getFloat64(at, true) : (at: number) => view.getFloat32(at, true)
+    return (at) => {
+      const sample = Math.round(value(at) * 32768)
+      return sample > 32767 ? 32767 : sample < -32768 ? -32768 : Number.isNaN(sample) ? 0 : sample
+    }
+  }
+  if (bits === 8) return (at) => (view.getUint8(at) - 128) << 8
+  // The two most significant bytes of 24 and 32 bits.
+  return (at) => view.getInt16(at + bits / 8 - 2, true)
+}
+
+/** The samples at a rate of the gateway. */
+function playable(
+  samples: Int16Array,
+  { rateHz, channels }: SampleFormat,
+): { readonly sampleRateHz: SampleRateHz; readonly samples: Int16Array } {
+  if (isSampleRateHz(rateHz)) return { sampleRateHz: rateHz, samples }
+  const sampleRateHz = SAMPLE_RATES_HZ.find((rate) => rate >= rateHz) ?? 24_000
+  const convert = (mono: Int16Array): Int16Array => {
+    const converter = new RateConverter(rateHz, sampleRateHz)
+    const parts = [converter.process(mono), converter.flush()] as const
+    const out = new Int16Array(Math.round((mono.length * sampleRateHz) / rateHz))
+    out.set(parts[0].subarray(0, out.length))
+    out.set(parts[1].subarray(0, Math.max(0, out.length - parts[0].length)), Math.min(out.length, parts[0].length))
+    return out
+  }
+  if (channels !== 2) return { sampleRateHz, samples: convert(samples) }
+  const [left, right] = ([0, 1] as const).map((side) =>
+    convert(channelOf({ sampleRateHz, channels: 2, samples }, side)),
+  )
+  return {
+    sampleRateHz,
+    samples: Int16Array.from(
+      { length: 2 * (left?.length ?? 0) },
+      (_, i) => (i % 2 === 0 ? left : right)?.[i >> 1] ?? 0,
+    ),
+  }
 }
 
 /** A whole WAV file of 16-bit PCM. */
@@ -96,34 +214,36 @@ export function channelOf(audio: WavAudio, channel: 0 | 1): Int16Array {
   return out
 }
 
-interface WavFormat {
-  readonly muLaw: boolean
-  readonly channels: 1 | 2
-  readonly sampleRateHz: SampleRateHz
-}
-
-function parseFormat(view: DataView, at: number, size: number): WavFormat {
-  if (size < 16) throw invalid(`its format has ${size} bytes, not 16 or more`)
+/** @returns what is wrong with it where it cannot be read */
+function formatOf(view: DataView, at: number, size: number): SampleFormat | string {
+  if (size < 16) return `its format has ${size} bytes, not 16 or more`
   const declared = view.getUint16(at, true)
   const tag = declared === FORMAT_EXTENSIBLE && size >= 26 ? view.getUint16(at + 24, true) : declared
   const channels = view.getUint16(at + 2, true)
-  const sampleRateHz = view.getUint32(at + 4, true)
-  const bits = view.getUint16(at + 14, true)
-  const muLaw = tag === FORMAT_MU_LAW && bits === 8 && sampleRateHz === 8000
-  const pcm = tag === FORMAT_PCM && bits === 16
-  if ((!muLaw && !pcm) || (channels !== 1 && channels !== 2) || !isSampleRateHz(sampleRateHz)) {
-    throw invalid(`format ${tag}, ${bits} bits, ${sampleRateHz} Hz, ${channels} channels`)
-  }
-  return { muLaw, channels, sampleRateHz }
+  const rateHz = view.getUint32(at + 4, true)
+  const written = view.getUint16(at + 14, true)
+  const frameBytes = view.getUint16(at + 12, true)
+  // 20 bits are written in 24: the frame says how many a sample has.
+  const bits = channels > 0 && frameBytes % channels === 0 && frameBytes > 0 ? (8 * frameBytes) / channels : written
+  const encoding = ENCODINGS[tag]
+  const known =
+    encoding !== undefined &&
+    (encoding === 'float' ? [32, 64] : encoding === 'integer' ? [8, 16, 24, 32] : [8]).includes(bits)
+  if (!known || channels < 1 || channels > CHANNELS_MAX || rateHz < RATE_HZ_MIN || rateHz > RATE_HZ_MAX)
+    return `format ${tag}, ${written} bits, ${rateHz} Hz, ${channels} channels`
+  return { encoding, bits, channels, rateHz }
 }
 
-function parseData(format: WavFormat, data: Uint8Array): WavAudio {
-  const { channels, sampleRateHz, muLaw } = format
-  const count = Math.floor(data.length / (muLaw ? 1 : BYTES_PER_SAMPLE) / channels) * channels
-  const samples = new Int16Array(count)
-  if (muLaw) decodeMuLaw(data.subarray(0, count), samples)
-  else samples.set(samplesOf(data).subarray(0, count))
-  return { sampleRateHz, channels, samples }
+const ENCODINGS: Readonly<Record<number, SampleFormat['encoding']>> = {
+  [FORMAT_PCM]: 'integer',
+  [FORMAT_FLOAT]: 'float',
+  [FORMAT_A_LAW]: 'pcma',
+  [FORMAT_MU_LAW]: 'pcmu',
+}
+
+/** Whether a chunk may begin here: four letters, and a size. */
+function isChunk(bytes: Uint8Array, at: number): boolean {
+  return at + 8 <= bytes.length && /^[A-Za-z][A-Za-z0-9_ ]{3}$/.test(textAt(bytes, at))
 }
 
 function invalid(found: string): GatewayError {

@@ -1,6 +1,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
+import { RateConverter } from '../media/resample/rate-converter.js'
 import { channelOf, parseWav, writeWav } from '../media/wav.js'
 import { joined } from '../media/pcm.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
@@ -485,10 +486,11 @@ export async function readWavFile(file: string): Promise<CallerFile> {
   const bytes = await readBytes(file)
   try {
     const audio = parseWav(bytes)
-    if (audio.sampleRateHz !== 8000 && audio.sampleRateHz !== 16000) {
-      throw new GatewayError('WAV_INVALID', `it has ${audio.sampleRateHz} Hz; allowed: 8000 or 16000 Hz`)
-    }
-    return { sampleRateHz: audio.sampleRateHz, pcm: channelOf(audio, 0) }
+    const pcm = channelOf(audio, 0)
+    if (pcm.length === 0) throw new GatewayError('WAV_INVALID', 'it has no sound')
+    if (audio.sampleRateHz !== 24_000) return { sampleRateHz: audio.sampleRateHz, pcm }
+    // A line has 8 or 16 kHz.
+    return { sampleRateHz: 16_000, pcm: new RateConverter(24_000, 16_000).process(pcm) }
   } catch (cause) {
     throw new GatewayError('WAV_INVALID', `${file}: ${messageOf(cause)}`, { cause })
   }

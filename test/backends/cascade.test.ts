@@ -4,7 +4,8 @@ import type { BackendSession } from '../../src/backends/backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { heardOf } from '../../src/backends/cascade/conversation.js'
 import { Sentences } from '../../src/backends/cascade/sentences.js'
-import { RateConverter, SpeechBody } from '../../src/backends/cascade/speech-body.js'
+import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
+import { RateConverter } from '../../src/media/resample/rate-converter.js'
 import type { CascadeOptions } from '../../src/backends/cascade/cascade-backend.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { pause } from '../../src/backends/conformance/harness.js'
@@ -260,8 +261,6 @@ t.test('a body that is not playable speech is refused, with a reason', async (t)
   for (const bytes of [Buffer.from('ID3\u0004abc'), Buffer.from('OggS....'), Buffer.from([0xff, 0xfb, 0x90, 0x00])]) {
     t.throws(() => new SpeechBody(24_000).push(bytes), { message: /compressed/ })
   }
-  const stereo = writeWav({ sampleRateHz: 24_000, channels: 2, samples: new Int16Array(10) })
-  t.throws(() => new SpeechBody(24_000).push(stereo), { message: /2 channels/ })
   const body = new SpeechBody(24_000)
   const file = writeWav({ sampleRateHz: 16_000, channels: 1, samples: Int16Array.from([1, 2, 3, 4]) })
   const out: number[] = []

@@ -110,11 +110,11 @@ t.test('a file that cannot be used is refused with what was found and what is al
   const refused: readonly (readonly [string, Uint8Array, RegExp])[] = [
     ['an MP3', new TextEncoder().encode('ID3 and so on, long enough'), /not a RIFF WAVE file \(26 bytes\)/],
     ['nothing', new Uint8Array(0), /not a RIFF WAVE file \(0 bytes\)/],
-    ['44.1 kHz', riff(format(1, 1, 44100, 16), data), /format 1, 16 bits, 44100 Hz, 1 channels/],
-    ['24 bits', riff(format(1, 1, 16000, 24), data), /24 bits/],
-    ['float', riff(format(3, 1, 16000, 32), data), /format 3/],
-    ['six channels', riff(format(1, 6, 16000, 16), data), /6 channels/],
-    ['mu-law at 16 kHz', riff(format(7, 1, 16000, 8), data), /format 7, 8 bits, 16000 Hz/],
+    ['ADPCM', riff(format(2, 1, 16000, 4), data), /format 2, 4 bits, 16000 Hz, 1 channels/],
+    ['MP3 in WAV', riff(format(0x55, 1, 44100, 0), data), /format 85/],
+    ['12 bits', riff(format(1, 1, 16000, 12), data), /12 bits/],
+    ['twelve channels', riff(format(1, 12, 16000, 16), data), /12 channels/],
+    ['two samples a second', riff(format(1, 1, 2, 16), data), /2 Hz/],
     ['no sound', riff(format(1, 1, 16000, 16)), /no sound/],
     ['no format', riff(data), /before its format/],
     ['nothing inside', riff(), /no format/],
@@ -127,7 +127,7 @@ t.test('a file that cannot be used is refused with what was found and what is al
     } catch (thrown) {
       t.ok(thrown instanceof GatewayError && thrown.code === 'WAV_INVALID', name)
       t.match((thrown as Error).message, message)
-      t.match((thrown as Error).message, /allowed are 16-bit PCM at 8000, 16000 or 24000 Hz/)
+      t.match((thrown as Error).message, /allowed are PCM of 8 to 32 bits/)
     }
   }
   t.end()

@@ -1,177 +1,212 @@
 import { isSampleRateHz } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import { readSamples } from '../../media/pcm.js'
+import { RateConverter } from '../../media/resample/rate-converter.js'
+import { channelOf, decodeSamples, wavHead, type SampleFormat } from '../../media/wav.js'
 
 /** Rate of raw samples when no other rate is set, and the rate after resampling. */
 export const TTS_RATE_HZ = 24_000
 
 /** Longest WAV header. */
 const HEADER_BYTES_MAX = 4096
+/** Longest JSON document: a minute of speech at 24 kHz in base64, and its frame. */
+const DOCUMENT_CHARS_MAX = 4 * 1024 * 1024
+/** What a body is shows in so many bytes: no raw speech is printable text for that long. */
+const SNIFFED_BYTES = 48
 const RATE_HZ_MIN = 8000
 const RATE_HZ_MAX = 48_000
+/** Sound in documents within documents, or in text within text: a service that does that twice has no speech. */
+const NESTED_MAX = 1
 
 /** The body is in a format that cannot be played; the message says which. */
 export class UnplayableSpeech extends Error {}
 
+type Body = 'unknown' | 'raw' | 'wav' | 'base64' | 'document'
+
 /**
- * Reads the body of an `/audio/speech` answer as it arrives: raw samples, or a WAV file from servers that ignore
- * `response_format`. A chunk may end in the middle of a sample or of the header.
+ * Reads the body of an `/audio/speech` answer as it arrives, by what it is and not by what it is said to be: raw samples
+ * (s16, mono), a WAV file of any format, either of them as base64, or a JSON document with base64 in it. A chunk may end in
+ * the middle of a sample or of a header. What is no sound is never returned as samples.
  */
 export class SpeechBody {
   #rateHz: number
-  #format: 'unknown' | 'samples' = 'unknown'
+  #body: Body = 'unknown'
+  #format: SampleFormat
   #rest: Buffer = Buffer.alloc(0)
   #converter: RateConverter | null = null
+  /** Reads what was base64. */
+  #inner: SpeechBody | null = null
+  readonly #depth: number
+  #samples = 0
 
-  /** @param rateHz  of raw samples */
-  constructor(rateHz: number) {
+  /** @param rateHz  of raw samples, 8,000 to 48,000 */
+  constructor(rateHz: number, depth = 0) {
     this.#rateHz = rateHz
+    this.#depth = depth
+    this.#format = { encoding: 'integer', bits: 16, channels: 1, rateHz }
   }
 
   /** Rate of the samples that `push` returns; valid once it has returned some. */
   get sampleRateHz(): SampleRateHz {
+    if (this.#inner !== null) return this.#inner.sampleRateHz
     return isSampleRateHz(this.#rateHz) ? this.#rateHz : TTS_RATE_HZ
   }
 
-  /** @throws UnplayableSpeech for a body that is neither raw samples nor a WAV file */
+  /** @throws UnplayableSpeech for a body that is no sound, or none that can be read */
   push(chunk: Uint8Array): Int16Array {
     this.#rest =
       this.#rest.length === 0
         ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
         : Buffer.concat([this.#rest, chunk])
-    if (this.#format === 'unknown' && !this.#sniff()) return new Int16Array(0)
-    const samples = new Int16Array(this.#rest.length >> 1)
-    readSamples(this.#rest, 0, samples, 0, samples.length)
-    this.#rest = Buffer.from(this.#rest.subarray(samples.length * 2))
-    return this.#converter === null ? samples : this.#converter.process(samples)
+    const samples = this.#read(false)
+    // What is left may be a part of memory that is not ours.
+    this.#rest = Buffer.from(this.#rest)
+    return samples
   }
 
+  /**
+   * The body is complete.
+   * @throws UnplayableSpeech for one that was no sound, or held none
+   */
   end(): Int16Array {
-    return this.#converter?.flush() ?? new Int16Array(0)
+    const parts = [this.#read(true), this.#inner?.end() ?? this.#converter?.flush() ?? new Int16Array(0)]
+    const samples = new Int16Array(parts.reduce((sum, part) => sum + part.length, 0))
+    samples.set(parts[0] ?? [])
+    samples.set(parts[1] ?? [], parts[0]?.length)
+    if (this.#samples === 0 && samples.length === 0) throw new UnplayableSpeech('it answers with no sound')
+    return samples
   }
 
-  /** @returns true when samples begin at the start of `#rest` */
-  #sniff(): boolean {
+  #read(complete: boolean): Int16Array {
+    if (this.#body === 'unknown') this.#sniff(complete)
+    switch (this.#body) {
+      case 'unknown':
+        return new Int16Array(0)
+      case 'document':
+        return this.#document(complete)
+      case 'base64':
+        return this.#base64()
+      case 'wav':
+        if (!this.#header(complete)) return new Int16Array(0)
+        this.#body = 'raw'
+        break
+      case 'raw':
+    }
+    return this.#decoded()
+  }
+
+  #sniff(complete: boolean): void {
     const head = this.#rest
-    if (head.length < 4) return false
+    if (head.length < 4) return
     const mark = head.toString('latin1', 0, 4)
-    if (
-      mark.startsWith('ID3') ||
-      mark === 'OggS' ||
-      mark === 'fLaC' ||
-      (head[0] === 0xff && ((head[1] as number) & 0xf6) === 0xf2)
-    ) {
+    if (COMPRESSED.test(mark) || head.toString('latin1', 4, 8) === 'ftyp' || isMp3(head))
       throw new UnplayableSpeech('it answers with compressed audio, although raw samples (pcm) were requested')
+    // What is no text needs no more than its first bytes.
+    if (head.length < SNIFFED_BYTES && !complete && (head.length < 12 || isText(head))) return
+    if (/^(?:RIFX|FORM|\.snd)$/.test(mark))
+      throw new UnplayableSpeech('it answers with a file of big-endian samples; WAV or raw samples (pcm) can be played')
+    if (/^(?:RIFF|RF64|BW64)$/.test(mark)) this.#body = 'wav'
+    else if (head.length >= 12 && isText(head)) this.#body = this.#textual(head)
+    else {
+      this.#body = 'raw'
+      this.#checkRate()
     }
-    if (mark === 'RIFF') {
-      const dataAt = this.#header(head)
-      if (dataAt === 0) return false
-      this.#rest = head.subarray(dataAt)
+  }
+
+  #textual(head: Buffer): Body {
+    const text = head.toString('latin1', 0, 400).trimStart()
+    if (this.#depth > NESTED_MAX) throw new UnplayableSpeech('it answers with text in place of sound')
+    if (/^[{["]/.test(text)) return 'document'
+    if (/^(?:data:audio\/[\w.+-]+(?:;[\w=.-]+)*;base64,)?[A-Za-z0-9+/_\-\r\n]{12,}=*\s*$/.test(text)) return 'base64'
+    throw new UnplayableSpeech('it answers with text in place of sound')
+  }
+
+  /** Whole groups of four characters. */
+  #base64(): Int16Array {
+    this.#inner ??= new SpeechBody(this.#rateHz, this.#depth + 1)
+    const text = this.#rest
+      .toString('latin1')
+      .replace(/^data:[^,]*,/, '')
+      .replace(/\s+/g, '')
+    const whole = text.length - (text.length % 4)
+    this.#rest = Buffer.from(text.slice(whole), 'latin1')
+    return this.#count(whole === 0 ? new Int16Array(0) : this.#inner.push(Buffer.from(text.slice(0, whole), 'base64')))
+  }
+
+  #document(complete: boolean): Int16Array {
+    if (this.#rest.length > DOCUMENT_CHARS_MAX)
+      throw new UnplayableSpeech('it answers with a JSON document that is too long')
+    if (!complete) return new Int16Array(0)
+    let value: unknown
+    try {
+      value = JSON.parse(this.#rest.toString('utf8'))
+    } catch {
+      throw new UnplayableSpeech('it answers with text in place of sound')
     }
+    this.#rest = Buffer.alloc(0)
+    const sound = soundIn(value)
+    if (sound === null) throw new UnplayableSpeech('it answers with a JSON document without sound')
+    this.#inner = new SpeechBody(this.#rateHz, this.#depth + 1)
+    return this.#count(this.#inner.push(Buffer.from(sound, 'base64')))
+  }
+
+  /** @returns false while it is not complete */
+  #header(complete: boolean): boolean {
+    const head = wavHead(this.#rest)
+    if (typeof head !== 'string') {
+      this.#format = head.format
+      this.#rateHz = head.format.rateHz
+      this.#rest = this.#rest.subarray(head.dataAt)
+      this.#checkRate()
+      return true
+    }
+    if (/^format/.test(head)) throw new UnplayableSpeech(`it answers with a WAV file that cannot be read: ${head}`)
+    if (complete || this.#rest.length > HEADER_BYTES_MAX)
+      throw new UnplayableSpeech('it answers with a WAV file without samples')
+    return false
+  }
+
+  #checkRate(): void {
+    if (isSampleRateHz(this.#rateHz)) return
     if (this.#rateHz < RATE_HZ_MIN || this.#rateHz > RATE_HZ_MAX)
       throw new UnplayableSpeech(`its samples have ${this.#rateHz} Hz; 8,000 to 48,000 are allowed`)
-    if (!isSampleRateHz(this.#rateHz)) this.#converter = new RateConverter(this.#rateHz, TTS_RATE_HZ)
-    this.#format = 'samples'
-    return true
+    this.#converter = new RateConverter(this.#rateHz, TTS_RATE_HZ)
   }
 
-  /** Reads the chunks of a WAV file up to its samples. @returns their offset; 0 while it is not known */
-  #header(file: Buffer): number {
-    let at = 12
-    while (at + 8 <= file.length) {
-      const name = file.toString('latin1', at, at + 4)
-      const bytes = file.readUInt32LE(at + 4)
-      if (name === 'data') return at + 8
-      if (name === 'fmt ') {
-        if (at + 24 > file.length) return 0
-        const [format, channels, bits] = [
-          file.readUInt16LE(at + 8),
-          file.readUInt16LE(at + 10),
-          file.readUInt16LE(at + 22),
-        ]
-        if ((format !== 1 && format !== 0xfffe) || channels !== 1 || bits !== 16) {
-          throw new UnplayableSpeech(
-            `it answers with a WAV file of ${channels} channels and ${bits} bits; 1 channel and 16 bits are required`,
-          )
-        }
-        this.#rateHz = file.readUInt32LE(at + 12)
-      }
-      at += 8 + bytes + (bytes & 1)
-    }
-    if (file.length > HEADER_BYTES_MAX) throw new UnplayableSpeech('it answers with a WAV file without samples')
-    return 0
+  #decoded(): Int16Array {
+    const { bits, channels } = this.#format
+    const frame = (bits / 8) * channels
+    const whole = this.#rest.length - (this.#rest.length % frame)
+    const interleaved = decodeSamples(this.#rest.subarray(0, whole), this.#format)
+    this.#rest = this.#rest.subarray(whole)
+    const samples =
+      channels === 2 ? channelOf({ sampleRateHz: TTS_RATE_HZ, channels: 2, samples: interleaved }, 0) : interleaved
+    return this.#count(this.#converter === null ? samples : this.#converter.process(samples))
+  }
+
+  #count(samples: Int16Array): Int16Array {
+    this.#samples += samples.length
+    return samples
   }
 }
 
-/** Taps on each side of a sample, and positions between two samples for which the filter is kept. */
-const HALF_TAPS = 12
-const PHASES = 256
+/** ID3 tags, Ogg, FLAC, Matroska, AMR, CAF. */
+const COMPRESSED = /^(?:ID3|OggS|fLaC|\x1aE\xdf\xa3|#!AM|caff)/
 
-/**
- * Resamples speech between any two rates, for voices at rates that media/resample does not cover (22,050 Hz is common).
- * A windowed sinc, 24 taps at the lower of the two rates; flat to 0.8 of the band, which is more than a telephone line
- * passes.
- */
-export class RateConverter {
-  readonly #step: number
-  readonly #half: number
-  readonly #kernel: Float32Array
-  /** Input that later output still needs; silence at the start. */
-  #kept: Float32Array
-  /** Position of the next output sample, in samples of `#kept`. */
-  #position: number
+function isMp3(head: Buffer): boolean {
+  return head[0] === 0xff && ((head[1] ?? 0) & 0xe6) === 0xe2
+}
 
-  constructor(fromHz: number, toHz: number) {
-    this.#step = fromHz / toHz
-    const cutoff = Math.min(1, toHz / fromHz) * 0.92
-    this.#half = Math.ceil(HALF_TAPS / Math.min(1, toHz / fromHz))
-    const taps = 2 * this.#half
-    this.#kernel = new Float32Array(taps * (PHASES + 1))
-    for (let phase = 0; phase <= PHASES; phase++) {
-      let sum = 0
-      for (let tap = 0; tap < taps; tap++) {
-        const x = tap - this.#half + 1 - phase / PHASES
-        const sinc = x === 0 ? cutoff : Math.sin(Math.PI * x * cutoff) / (Math.PI * x)
-        const window = 0.5 + 0.5 * Math.cos((Math.PI * x) / this.#half)
-        const value = Math.abs(x) >= this.#half ? 0 : sinc * window
-        this.#kernel[phase * taps + tap] = value
-        sum += value
-      }
-      // Every phase has unit gain at 0 Hz: otherwise a constant would become a hum.
-      for (let tap = 0; tap < taps; tap++)
-        this.#kernel[phase * taps + tap] = (this.#kernel[phase * taps + tap] as number) / sum
-    }
-    this.#kept = new Float32Array(this.#half)
-    this.#position = this.#half
-  }
+function isText(bytes: Buffer): boolean {
+  return bytes
+    .subarray(0, SNIFFED_BYTES)
+    .every((byte) => (byte >= 0x20 && byte < 0x7f) || byte === 9 || byte === 10 || byte === 13)
+}
 
-  /** Converts the next samples. Output that depends on later input is returned with that input. */
-  process(pcm: Int16Array): Int16Array {
-    const input = new Float32Array(this.#kept.length + pcm.length)
-    input.set(this.#kept)
-    input.set(pcm, this.#kept.length)
-    const taps = 2 * this.#half
-    const last = input.length - this.#half - 1
-    const count = Math.max(0, Math.floor((last - this.#position) / this.#step) + 1)
-    const out = new Int16Array(count)
-    for (let n = 0; n < count; n++) {
-      const position = this.#position + n * this.#step
-      const left = Math.floor(position)
-      const phase = Math.round((position - left) * PHASES)
-      let sum = 0
-      for (let tap = 0; tap < taps; tap++)
-        sum += (input[left - this.#half + 1 + tap] as number) * (this.#kernel[phase * taps + tap] as number)
-      out[n] = sum > 32767 ? 32767 : sum < -32768 ? -32768 : Math.round(sum)
-    }
-    const next = this.#position + count * this.#step
-    const from = Math.max(0, Math.floor(next) - this.#half)
-    this.#kept = input.slice(from)
-    this.#position = next - from
-    return out
-  }
-
-  /** The last samples, computed with silence after them. */
-  flush(): Int16Array {
-    return this.process(new Int16Array(this.#half + 1))
-  }
+/** The longest base64 in a document of a service: `audio`, `data`, `audio_content`, also within other objects. */
+function soundIn(value: unknown, depth = 0): string | null {
+  if (typeof value === 'string')
+    return /^(?:data:audio\/[^,]*,)?[A-Za-z0-9+/_-]{64,}=*$/.test(value) ? value.replace(/^data:[^,]*,/, '') : null
+  if (typeof value !== 'object' || value === null || depth > 4) return null
+  const found = Object.values(value).flatMap((part) => soundIn(part, depth + 1) ?? [])
+  return found.sort((a, b) => b.length - a.length)[0] ?? null
 }

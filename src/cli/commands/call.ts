@@ -83,7 +83,7 @@ export const defineCall: Define = (program, terminal, ends) => {
     )
     .option('--interrupt', 'speaks over the greeting')
     .option('--human', 'asks for a person')
-    .option('--wav <file>', 'plays a WAV file (16-bit PCM, 8 or 16 kHz) after the first words of the agent')
+    .option('--wav <file>', 'plays a WAV file after the first words of the agent')
     .option('--script <file>', 'follows a script (docs/SIMULATOR.md)')
     .addOption(chosen('--voice <name>', 'voice of the caller', CALLER_VOICES).default('rms'))
     .optionsGroup('The gateway:')
