@@ -324,6 +324,41 @@ const turnSchema = z.strictObject({
       'Wait shorter for a yes or a no, longer for digits, in noise, and for a caller who pauses; endOfSpeechMs is the ' +
         'quiet for anything else. False: always endOfSpeechMs.',
     ),
+  words: z
+    .strictObject({
+      completeMs: z
+        .int()
+        .min(100)
+        .max(2000)
+        .default(CALL.speech.words.completeMs)
+        .describe(
+          'Silence that ends a turn whose words are complete: a yes or a no that was asked for, a whole number, a question.',
+        ),
+      unfinishedMs: z
+        .int()
+        .min(0)
+        .max(5000)
+        .default(CALL.speech.words.unfinishedMs)
+        .describe('Longest silence in addition after words that go on: "and", "lakini", "um", half a number.'),
+      numberDigits: z
+        .array(z.int().min(1).max(30))
+        .max(10)
+        .default([...CALL.speech.words.numberDigits])
+        .describe(
+          'How many digits the numbers have that the agent asks for, where its question does not say. Phone numbers are known.',
+        ),
+    })
+    .nullable()
+    .prefault({})
+    .describe(
+      'What the words so far change of an adaptive wait, with backends that deliver them while the caller speaks. null: nothing.',
+    ),
+  waitWords: z
+    .boolean()
+    .default(CALL.bargeIn.waitWords)
+    .describe(
+      'A caller who says only "wait" or "subiri", or over the agent "stop" or "acha", gets no answer until they go on. False: the model answers.',
+    ),
 })
 
 const silenceSchema = z.strictObject({
@@ -344,6 +379,18 @@ const silenceSchema = z.strictObject({
     .describe(
       `Said to such a caller in place of the first prompt. Default: of English agents "${CALL.silence.firstPrompt ?? ''}", else the first prompt.`,
     ),
+  afterQuestionMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(CALL.silence.afterQuestionMs)
+    .describe('The same after a question of the agent; at least afterMs.'),
+  afterWaitMs: z
+    .int()
+    .min(2000)
+    .max(60_000)
+    .default(CALL.silence.afterWaitMs)
+    .describe('The same after the caller has asked for a moment; at least afterMs.'),
   prompts: z
     .array(spoken)
     .max(5)
@@ -559,7 +606,21 @@ const fillersSchema = z.strictObject({
     .max(10_000)
     .default(CALL.filler.afterMs)
     .describe('Silence while a tool runs, before a filler is spoken.'),
-  everyMs: z.int().min(2000).max(30_000).default(CALL.filler.everyMs).describe('Silence between two fillers.'),
+  everyMs: z
+    .int()
+    .min(2000)
+    .max(30_000)
+    .default(CALL.filler.everyMs)
+    .describe('Silence between two fillers of one turn, while a tool runs.'),
+  answerAfterMs: z
+    .int()
+    .min(500)
+    .max(10_000)
+    .nullable()
+    .default(CALL.filler.answerAfterMs)
+    .describe(
+      "From the end of the caller's words to a filler where no tool runs and the answer is late. null: no filler then.",
+    ),
   phrases: z
     .array(spoken)
     .max(10)

@@ -12,7 +12,7 @@ export function withoutPhrases(
   words: string,
   phrases: readonly string[],
 ): { readonly left: string; readonly phrases: number } {
-  let rest = ` ${plainWords(words)} `
+  let rest = ` ${plainText(words)} `
   let taken = 0
   for (const phrase of plainPhrases(phrases))
     while (rest.includes(` ${phrase} `)) {
@@ -29,7 +29,7 @@ function plainPhrases(phrases: readonly string[]): readonly string[] {
   let plain = plainLists.get(phrases)
   if (plain === undefined) {
     plain = phrases
-      .map(plainWords)
+      .map(plainText)
       .filter((phrase) => phrase !== '')
       .toSorted((a, b) => b.length - a.length)
     plainLists.set(phrases, plain)
@@ -37,7 +37,8 @@ function plainPhrases(phrases: readonly string[]): readonly string[] {
   return plain
 }
 
-function plainWords(text: string): string {
+/** Words in lower case, with spaces in the place of marks. */
+export function plainText(text: string): string {
   return text
     .toLowerCase()
     .replace(/[^\p{L}\p{N}]+/gu, ' ')

@@ -1,5 +1,9 @@
+import { isBackchannel } from './backchannel.js'
 import type { BargeInOptions } from './call-options.js'
 import type { BargeInRecord } from './documents/record.js'
+
+/** So much longer than `backchannel.maxMs` may be what has no other words: "mm, sawa, ndiyo". */
+const LISTENING_TIMES = 2
 
 /** State at the moment when the caller began to speak over the agent. */
 export interface BargeInStart {
@@ -27,6 +31,8 @@ export class BargeIn {
   readonly voice = { voiceMs: 0, doubtfulMs: 0 }
   /** The agent has so much left to say that a short sound is listening, not interrupting. */
   #mayBeBackchannel = false
+  /** The words so far are backchannels. */
+  #listens = false
   /** A commit before which the last agent sample is not sent yet; null when there is none. */
   #settling: { readonly start: BargeInStart; readonly why: string } | null = null
   readonly #options: BargeInOptions
@@ -45,6 +51,12 @@ export class BargeIn {
     this.voice.voiceMs = 0
     this.voice.doubtfulMs = 0
     this.#mayBeBackchannel = mayBeBackchannel && this.#options.backchannel !== null
+    this.#listens = false
+  }
+
+  /** The words of the caller over the paused agent so far. */
+  heardWords(text: string): void {
+    this.#listens = this.#mayBeBackchannel && isBackchannel(text, this.#options.backchannel?.words ?? [])
   }
 
   /** The caller's voice over the paused agent. */
@@ -60,7 +72,7 @@ export class BargeIn {
     return Math.max(
       commitMs,
       2 * doubtfulMs > voiceMs ? doubtfulCommitMs : 0,
-      this.#mayBeBackchannel ? (backchannel?.maxMs ?? 0) : 0,
+      this.#mayBeBackchannel ? (backchannel?.maxMs ?? 0) * (this.#listens ? LISTENING_TIMES : 1) : 0,
     )
   }
 

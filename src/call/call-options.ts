@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { DocumentOf } from './documents/document.js'
+import { LISTENING_WORDS } from './turn-words.js'
 
 const speechSchema = z.object({
   /** Voice without a pause that begins a segment of caller speech. */
@@ -12,6 +13,18 @@ const speechSchema = z.object({
   adaptive: z.boolean(),
   /** Voice in one segment that makes it speech rather than comfort noise or a click. */
   realSpeechMs: z.number(),
+  /** What the words so far change of an adaptive pause, of backends that deliver them while the caller speaks; null: nothing. */
+  words: z
+    .object({
+      /** Quiet that ends a turn whose words are complete: a yes to a question for it, a whole number, a question. */
+      completeMs: z.number(),
+      /** Longest quiet in addition, where the words are not complete: "and", "na", half a number. */
+      unfinishedMs: z.number(),
+      /** How many digits a number may have that the agent asks for, where its question does not say; empty: any. */
+      numberDigits: z.array(z.number()),
+    })
+    .nullable()
+    .default(null),
 })
 
 const bargeInSchema = z.object({
@@ -28,6 +41,8 @@ const bargeInSchema = z.object({
       words: z.array(z.string()),
     })
     .nullable(),
+  /** Words that only ask for a moment, or over the agent for silence, are not answered. */
+  waitWords: z.boolean().default(false),
   /** A voice this much quieter than the caller's is somebody else's and interrupts nothing; null: every voice counts. */
   quieterDb: z.number().nullable(),
   /** Paused speech resumes after this, once the caller is quiet, unless the interruption was committed. */
@@ -47,6 +62,10 @@ const silenceSchema = z.object({
   firstAfterMs: z.number().exactOptional(),
   /** Said to such a caller in place of the first prompt: an offer, not a doubt. Default: the first prompt. */
   firstPrompt: z.string().nullable().exactOptional(),
+  /** The same after a question of the agent. Default, and at least: `afterMs`. */
+  afterQuestionMs: z.number().exactOptional(),
+  /** The same after the caller has asked for a moment. Default, and at least: `afterMs`. */
+  afterWaitMs: z.number().exactOptional(),
   /** The prompts of the call, in order; empty: straight to the goodbye. */
   prompts: z.array(z.string()),
 })
@@ -201,6 +220,8 @@ export const sessionOptionsSchema = z
       afterMs: z.number(),
       /** Quiet after one filler before the next. */
       everyMs: z.number(),
+      /** From the end of a turn whose words were understood to a filler where no tool runs. Default, and null: none. */
+      answerAfterMs: z.number().nullable().exactOptional(),
     }),
     /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
     toolLimitMs: z.number(),
@@ -232,32 +253,6 @@ export type RuleOptions = NonNullable<CallSessionOptions['rules']>
 export type ClaimOptions = NonNullable<CallSessionOptions['claims']>
 export type EscalationOptions = NonNullable<CallSessionOptions['escalation']>
 
-/** English and Swahili. A "yes" to a question comes at its end, where nothing is taken for a backchannel. */
-const BACKCHANNELS = [
-  'mm',
-  'mhm',
-  'mm-hm',
-  'hm',
-  'uh-huh',
-  'ah',
-  'oh',
-  'okay',
-  'ok',
-  'right',
-  'yes',
-  'yeah',
-  'sure',
-  'alright',
-  'i see',
-  'got it',
-  'sawa',
-  'ndio',
-  'ndiyo',
-  'haya',
-  'eeh',
-  'ehe',
-]
-
 /** Defaults for every agent. */
 export const DEFAULT_CALL_OPTIONS = {
   kickOffText: '',
@@ -278,6 +273,11 @@ export const DEFAULT_CALL_OPTIONS = {
     endOfSpeechMs: 620, // adaptive, so more in noise and after longer pauses; bench/vad/README.md has what it cuts
     adaptive: true,
     realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
+    words: {
+      completeMs: 250, // a gap between two words is shorter
+      unfinishedMs: 2000, // who looks for a word takes up to 1.5 s; bench/vad/README.md has what it cuts
+      numberDigits: [],
+    },
   },
   bargeIn: {
     // Low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset.
@@ -286,8 +286,9 @@ export const DEFAULT_CALL_OPTIONS = {
     doubtfulCommitMs: 1000,
     backchannel: {
       maxMs: 600, // "mm-hm", "okay" and "sawa sawa" have 250 to 560 ms of voice; the agent is silent from the onset anyway
-      words: BACKCHANNELS,
+      words: LISTENING_WORDS, // a "yes" to a question comes at its end, where nothing is taken for a backchannel
     },
+    waitWords: true,
     quieterDb: 20,
     resumeAfterMs: 1000, // the field resumes after 1-2 s
     quietMs: 200, // a pause between two syllables is shorter
@@ -299,6 +300,8 @@ export const DEFAULT_CALL_OPTIONS = {
     afterMs: 8000, // callers look up an order number in 5-7 s
     firstAfterMs: 12_000, // of callers who were asked 5 s after the greeting, four of four left
     firstPrompt: 'How can I help you?',
+    afterQuestionMs: 10_000, // what was asked for may have to be looked up
+    afterWaitMs: 20_000,
     prompts: ['Are you still there?', 'I cannot hear you. Are you still there?'],
   },
   closing: { afterMs: 3000 }, // people take 1 to 2 s to think of one more thing
@@ -311,6 +314,7 @@ export const DEFAULT_CALL_OPTIONS = {
     texts: ['One moment, please.', 'I am still looking, thank you for waiting.'],
     afterMs: 700, // a pause of 700 ms is where callers begin to say "hello?"
     everyMs: 6000,
+    answerAfterMs: 2500, // callers say "hello?" after 3 to 4 s
   },
   toolLimitMs: 30_000,
   amd: null,

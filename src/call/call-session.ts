@@ -20,6 +20,7 @@ import type { CallerFrame } from './frame-figures.js'
 import type { TurnDecider } from './end-of-turn.js'
 import { CALL_CHECKPOINT_VERSION } from './documents/checkpoint.js'
 import { Deadlines } from './deadlines.js'
+import { FILLER_POLL_MS, Fillers } from './fillers.js'
 import { EscalationRules, YES_DIGIT } from './escalation-rules.js'
 import type { CallInput, CallOutput, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
@@ -40,7 +41,9 @@ import type {
 import { PutOnHold } from './put-on-hold.js'
 import { Silence, UnrecognisedSpeech } from './silence.js'
 import { ToolLedger } from './tool-ledger.js'
-import { Transcript } from './transcript.js'
+import { asksToWait, askedIn, isSmallTalk } from './turn-words.js'
+import type { Asked } from './turn-words.js'
+import { SPEECH_MS_PER_CHARACTER, Transcript, heardPart } from './transcript.js'
 import { Turns } from './turns.js'
 import { addUsage, noUsage } from './usage.js'
 import type { UsageSums } from './usage.js'
@@ -147,8 +150,10 @@ const ANSWERS_MISSING_MAX = 2
 const CLAIM_GRACE_MS = 2500
 /** Interval at which it is looked whether the answer to a caller's goodbye is over. */
 const CLOSING_POLL_MS = 250
-/** Interval at which a filler is considered again while somebody speaks. */
-const FILLER_POLL_MS = 100
+/** Words that may still change keep the caller present for this long after they came. */
+const PARTIAL_ALIVE_MS = 10_000
+/** A short answer over the agent may be meant for a question that was said this long before. */
+const QUESTION_OPEN_MS = 2000
 /** Characters kept of a tool name, which a model may have invented. */
 const TOOL_NAME_CHARS_MAX = 64
 /** Begin of the item ids of the gateway's own phrases. */
@@ -216,6 +221,8 @@ export class CallSession {
     putOnHold: 0,
     /** Short sounds over the agent that were taken for listening. */
     backchannels: 0,
+    /** Times that the caller asked for a moment, and got no answer. */
+    askedToWait: 0,
     /** Marks and checkpoint notices that nobody drained in time. */
     outputsDropped: 0,
   }
@@ -233,6 +240,7 @@ export class CallSession {
   readonly #unrecognised: UnrecognisedSpeech
   readonly #putOnHold: PutOnHold
   readonly #level: CallerLevel
+  readonly #fillers: Fillers
   readonly #rules: EscalationRules | null
   readonly #claims: ClaimAudit | null
   #corrections = 0
@@ -318,9 +326,16 @@ export class CallSession {
   #agentSpokeLast = false
   /** The last silence prompt. */
   #silencePromptId = ''
-  /** Fillers since the running tools began, and the index of the next filler text. */
-  #fillersSpoken = 0
-  #nextFiller = 0
+  /** A filler that has not begun to sound; empty: there is none. */
+  #fillerId = ''
+  /** The caller's newest words: greetings and thanks. */
+  #smallTalk = false
+  /** When words of the caller came that may still change. */
+  #partialAtMs = -Infinity
+  /** The caller's segment began over the agent. */
+  #spokenOver = false
+  /** The caller has asked for a moment: what the backend says to that is not wanted. */
+  #asksToWait = false
 
   // Escalation.
   #escalation: EscalationAsked | null = null
@@ -371,6 +386,7 @@ export class CallSession {
     this.#unrecognised = new UnrecognisedSpeech(options)
     this.#putOnHold = new PutOnHold(options.putOnHold, options.weighsSpeech || options.serverVad)
     this.#level = new CallerLevel(options.bargeIn.quieterDb)
+    this.#fillers = new Fillers(options.filler)
     this.#rules = options.rules === null ? null : new EscalationRules(options.rules, resume)
     this.#identity = checkpoint?.identity ?? null
     this.#greeted = checkpoint?.greeted ?? false
@@ -453,7 +469,10 @@ export class CallSession {
     }
     this.#nowMs = Math.max(nowMs, this.#nowMs)
     this.#backendActiveAtMs = this.#nowMs
-    if (audio === 'first') this.#mark('agent-audio')
+    if (audio === 'first') {
+      this.#mark('agent-audio')
+      this.#cancelFiller()
+    }
     return true
   }
 
@@ -645,7 +664,10 @@ export class CallSession {
 
   /** When the queue is full, only informative outputs are dropped, never actions. */
   #out(output: CallOutput): void {
-    if (asksBackend(output)) this.#greetingSettled()
+    if (asksBackend(output)) {
+      this.#greetingSettled()
+      this.#waitedFor()
+    }
     if (output.type === 'backend-text') this.#claims?.given(output.text, output.role === 'caller')
     if (output.type === 'backend-dtmf') this.#claims?.given(output.digit, true)
     const informs = output.type === 'mark' || output.type === 'checkpoint-due'
@@ -999,6 +1021,7 @@ export class CallSession {
   /** The phrase will never be heard: what waits for it continues, and the backend gives a lost greeting instead. */
   #announceFailed(itemId: string): void {
     this.#mark('announce-failed')
+    if (itemId === this.#fillerId) this.#fillers.unheard()
     if (itemId === this.#greetingItemId && this.#state !== 'escalating') {
       this.#greetingItemId = null
       if (this.#greetedInstead) {
@@ -1025,8 +1048,8 @@ export class CallSession {
         return this.#backendIsReady()
       case 'turn-start':
         if (this.#agentSpeech.begin(event.generation)) this.#backendActiveAtMs = this.#nowMs
-        else if (this.#greetedInstead) {
-          this.#mark('greeting-too-late')
+        else if (this.#greetedInstead || this.#asksToWait) {
+          if (this.#greetedInstead) this.#mark('greeting-too-late')
           this.#out({ type: 'backend-interrupt', itemId: null, playedMs: 0 })
         }
         return
@@ -1116,10 +1139,21 @@ export class CallSession {
 
   /** Failover takes long and the caller waits: say a filler. */
   #backendHolding(): void {
-    const text = this.#options.filler.texts[0]
     this.#mark('backend-holding')
-    if (text === undefined || this.#state !== 'live' || this.#sounding || this.#agentSpeech.anyOpen) return
-    if (!this.#callerSpeech.speaking && !this.#bargeIn.paused) this.#announce(text, 'filler')
+    if (this.#state !== 'live' || this.#sounding || this.#agentSpeech.anyOpen) return
+    if (this.#fillers.none && !this.#callerSpeech.speaking && !this.#bargeIn.paused) this.#sayFiller()
+  }
+
+  #sayFiller(): void {
+    const text = this.#fillers.take()
+    if (text !== null) this.#fillerId = this.#announce(text, 'filler')
+  }
+
+  /** The answer is there before the filler began to sound; `announce-failed` follows, if that was in time. */
+  #cancelFiller(): void {
+    const itemId = this.#fillerId
+    if (itemId === '' || this.#agentSpeech.item(itemId)?.started !== false || !this.#agentSpeech.isOpen(itemId)) return
+    this.#out({ type: 'announce-cancel', itemId })
   }
 
   #callerWords(itemId: string, text: string, final: boolean): void {
@@ -1137,13 +1171,70 @@ export class CallSession {
     this.#greetingSettled()
     if (spoken) this.#level.understood()
     this.#understood()
+    if (!final) this.#partialWords(text)
+    else if (this.#options.bargeIn.waitWords && this.#state === 'live' && asksToWait(text, this.#spokenOver))
+      return this.#callerAsksToWait()
     if (this.#wordsMayCome) this.#uncertainSpeechHadWords()
     if (final && this.#overlapEnded) this.#overlapWords(text)
     this.#callerActive()
     this.#agentSpokeLast = false
     this.#turns.confirm()
+    this.#smallTalk = isSmallTalk(text)
     if (final && this.#state === 'live' && this.#turns.waiting) this.#in('answer', this.#options.answerTimeoutMs)
     if (final) this.#closingCue(text)
+  }
+
+  /** Words that may still change: they say whether the caller has finished, and whether he only listens. */
+  #partialWords(text: string): void {
+    this.#partialAtMs = this.#nowMs
+    this.#callerSpeech.heardWords(text, this.#asked)
+    if (this.#bargeIn.paused) this.#bargeIn.heardWords(text)
+  }
+
+  /** What the agent's last words ask for, as far as the caller has heard them. */
+  get #asked(): Asked {
+    return askedIn(this.#heardOfAgent, this.#options.speech.words?.numberDigits)
+  }
+
+  get #heardOfAgent(): string {
+    const sounding = this.#transcript.sounding
+    if (sounding !== null) {
+      const { itemId, text, heard } = sounding
+      return heard ? text : heardPart(text, this.#playout.playedMs(itemId, this.#nowMs))
+    }
+    const last = this.log.transcript.findLast(({ role }) => role === 'agent')
+    if (last === undefined) return ''
+    return last.playedMs === undefined ? last.text : heardPart(last.text, last.playedMs)
+  }
+
+  /** The agent has just asked something and goes on: a short word may be the answer. */
+  get #questionOpen(): boolean {
+    const heard = this.#heardOfAgent
+    return heard.includes('?') && heard.length - heard.lastIndexOf('?') <= QUESTION_OPEN_MS / SPEECH_MS_PER_CHARACTER
+  }
+
+  /** Words that ask for a moment are not answered with words: the agent is silent until the caller goes on. */
+  #callerAsksToWait(): void {
+    this.counters.askedToWait++
+    this.#mark('asked-to-wait', this.#spokenOver ? 'over the agent' : 'while nobody else spoke')
+    this.#wordsMayCome = false
+    if (this.#bargeIn.paused || this.#interruptible) this.#commitBargeIn('asked to wait', this.#agentSpeech.latest)
+    this.#settleOverlap()
+    this.#callerActive()
+    this.#agentSpokeLast = false
+    this.#turns.dismiss()
+    this.#clear('answer', 'filler', 'closing-cue')
+    this.#silence.callerAsksToWait()
+    this.#in('silence', this.#options.silence.afterMs)
+    this.#asksToWait = true
+    this.#agentSpeech.close()
+  }
+
+  /** The backend is asked for something, or the caller goes on: it may speak again. */
+  #waitedFor(): void {
+    if (!this.#asksToWait) return
+    this.#asksToWait = false
+    this.#agentSpeech.open()
   }
 
   /** The caller may have said that this is all. The agent answers it as anything; then the call ends. */
@@ -1173,6 +1264,7 @@ export class CallSession {
       this.counters.lateEventsDropped++
       return
     }
+    this.#fillers.modelSays(event.text)
     this.#transcript.agentWords(event.itemId, event.text, event.final, this.#streamMs)
   }
 
@@ -1231,6 +1323,8 @@ export class CallSession {
     }
     let changed = false
     if (edge === 'onset') {
+      this.#spokenOver = this.#playout.audible(this.#nowMs)
+      this.#waitedFor()
       this.#deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
       this.#speechStartSent = false
       this.#mark('caller-speech')
@@ -1286,7 +1380,8 @@ export class CallSession {
     if (!this.#pausable) return this.#sendSpeechStart(fromMs, suspected || (this.#early && this.#weighsSpeech))
     const responding = this.#agentSpeech.responding !== null
     const start = this.#bargeInStart(fromMs)
-    this.#bargeIn.pause(start, start.audible && (responding || this.#playout.pendingMs() >= MORE_TO_SAY_MS))
+    const moreToSay = responding || this.#playout.pendingMs() >= MORE_TO_SAY_MS
+    this.#bargeIn.pause(start, start.audible && moreToSay && !this.#questionOpen)
     this.#bargeIn.heard(onset ? this.#callerSpeech.voicedMs : FRAME_MS, doubtful)
     this.#out({ type: 'playout-pause' })
     this.#in('barge-in-resume', this.#options.bargeIn.resumeAfterMs)
@@ -1414,6 +1509,9 @@ export class CallSession {
   }
 
   #callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
+    const { answerAfterMs = null } = this.#options.filler
+    this.#fillers.turn()
+    if (answerAfterMs !== null && this.#tools.running === 0) this.#deadlines.set('filler', atMs + answerAfterMs)
     this.#recordTurn(this.#turns.callerStopped(atMs, real, generation, this.streamZeroMs))
   }
 
@@ -1508,6 +1606,7 @@ export class CallSession {
   #backendHeardSpeech(): void {
     this.#mark('backend-speech-started')
     this.#greetingSettled()
+    this.#waitedFor()
     this.#unrecognised.backendHeardSpeech()
     // Where the gateway decides, it may be a backchannel or a television, and no sign of the caller either.
     this.#settleOverlap()
@@ -1558,7 +1657,12 @@ export class CallSession {
 
   #silenceDue(): void {
     if (this.#state !== 'live') return
-    const decision = this.#silence.due(this.#nowMs, this.#busy, Math.max(this.#agentHeardAtMs, this.streamZeroMs))
+    const decision = this.#silence.due(
+      this.#nowMs,
+      this.#busy,
+      Math.max(this.#agentHeardAtMs, this.streamZeroMs),
+      this.#asked.what !== 'nothing',
+    )
     switch (decision.type) {
       case 'wait':
         return this.#deadlines.set('silence', decision.untilMs)
@@ -1592,6 +1696,7 @@ export class CallSession {
       this.#tools.running > 0 ||
       this.#bargeIn.paused ||
       (this.#callerSpeech.speaking && this.#callerSpeech.real) ||
+      (this.#transcript.callerOpen && this.#nowMs - this.#partialAtMs < PARTIAL_ALIVE_MS) ||
       (this.#unrecognised.ignoring && this.#deadlines.isSet('not-understood')) ||
       this.#deadlines.isSet('answer')
     )
@@ -1735,10 +1840,7 @@ export class CallSession {
     }
     if (name === RESUME_TOOL) return this.#toolResult(callId, true, this.#confirmed('words'), undefined)
     this.#out({ type: 'run-tool', callId, name, args, occurrence: decision.occurrence })
-    if (waited !== 'failure' && !this.#deadlines.isSet('filler')) {
-      this.#fillersSpoken = 0
-      this.#in('filler', this.#options.filler.afterMs)
-    }
+    if (waited !== 'failure') this.#in('filler', this.#options.filler.afterMs)
     if (!this.#deadlines.isSet('tool-limit')) this.#in('tool-limit', this.#options.toolLimitMs)
   }
 
@@ -1900,20 +2002,21 @@ export class CallSession {
     if (oldestMs !== null) this.#deadlines.set('tool-limit', oldestMs + toolLimitMs)
   }
 
+  /** A tool runs for long, or the model is late with its answer: the caller hears that we are still there. */
   #fillerDue(): void {
-    const { texts, afterMs, everyMs } = this.#options.filler
-    const text = texts[this.#nextFiller % texts.length]
-    if (this.#state !== 'live' || this.#tools.running === 0 || text === undefined) return
-    const waits = this.#tools.awaited || this.#turns.waiting
+    if (this.#state !== 'live') return
+    const runs = this.#tools.running > 0
+    const { answerAfterMs = null } = this.#options.filler
+    const late = answerAfterMs !== null && this.#turns.understood && !this.#smallTalk
+    if (!runs && !(late && this.#fillers.none)) return
+    const waits = (runs && this.#tools.awaited) || this.#turns.waiting
     if (!waits || this.#sounding || this.#callerSpeech.speaking || this.#bargeIn.paused)
       return this.#in('filler', FILLER_POLL_MS)
     const quietMs = this.#nowMs - this.#agentHeardAtMs
-    const neededMs = this.#fillersSpoken > 0 ? everyMs : afterMs
-    if (quietMs < neededMs) return this.#in('filler', neededMs - quietMs)
-    this.#fillersSpoken++
-    this.#nextFiller++
-    this.#announce(text, 'filler')
-    this.#in('filler', everyMs)
+    const neededMs = this.#fillers.neededMs
+    if (runs && quietMs < neededMs) return this.#in('filler', neededMs - quietMs)
+    this.#sayFiller()
+    if (runs) this.#in('filler', this.#options.filler.everyMs)
   }
 
   // --- escalation -----------------------------------------------------------------------------------------

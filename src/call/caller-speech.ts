@@ -3,6 +3,7 @@ import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
 import { dbfsOf, hertzOf, levelStep, pitchStep } from './frame-figures.js'
 import type { CallerFrame } from './frame-figures.js'
+import type { Asked } from './turn-words.js'
 import { AdaptivePause, FixedPause, RESUMED_MS_MAX, type TurnDecider } from './end-of-turn.js'
 
 /**
@@ -50,6 +51,11 @@ export class CallerSpeech {
   /** What the agent waits for. */
   expect(what: CallerExpectation): void {
     this.#decider.expect(what)
+  }
+
+  /** The words of the running segment so far. */
+  heardWords(text: string, asked: Asked): void {
+    if (this.speaking) this.#decider.words?.(text, asked)
   }
 
   /** The quiet that ended the last segment, and the figures that decided so. Allocates. */

@@ -2,6 +2,8 @@ import { FRAME_MS } from '../core/units.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CallerExpectation } from './backend-events.js'
 import type { SpeechOptions } from './call-options.js'
+import { turnEnding } from './turn-words.js'
+import type { Asked, TurnEnding } from './turn-words.js'
 
 /** One frame of 20 ms, its figures in the steps of a journal. */
 interface TurnFrame {
@@ -29,6 +31,8 @@ export interface TurnDecider {
   frame(frame: TurnFrame): void
   /** The turn has ended. */
   ended(): void
+  /** More words of the turn, or other ones than before: all of them so far. Not every backend delivers them. */
+  words?(text: string, asked: Asked): void
   /** The samples of the next `frame`, for a decider that listens itself. Valid only during the call. */
   hear?(pcm: Int16Array): void
 }
@@ -99,6 +103,21 @@ const NOISY_DIGITS_MS_MAX = 80
 const HELD_FRAMES = 14
 const HELD_RATIO_MAX = 2 ** (1 / 12)
 const HELD_MS = 900
+/**
+ * By how much the words lengthen the pause, and the longest pause that they can make. From speech-services' practice: a
+ * conjunction is followed by a longer pause than a filler.
+ */
+const UNFINISHED: Partial<Record<TurnEnding, number>> = {
+  joins: 2.5,
+  hesitations: 2,
+  stems: 1.5,
+  comma: 1.5,
+  'half-number': 3,
+  number: 1.5,
+}
+const UNFINISHED_MS_MAX = 3000
+/** A question mark is believed once the recogniser has left it in place for this long. */
+const QUESTION_MARK_MS = 200
 const VOICE_SHARE = 0.05
 const NOISE_FALL_SHARE = 0.1
 const NOISE_RISE_SHARE = 0.03
@@ -113,6 +132,12 @@ export class AdaptivePause implements TurnDecider {
   readonly #yesNoMs: number
   readonly #digitsMs: number
   readonly #moreDigitsMs: number
+  readonly #byWords: SpeechOptions['words']
+  /** How the words so far end; null: none were delivered in this turn. */
+  #ending: TurnEnding | null = null
+  #text = ''
+  /** Since the words have changed. */
+  #sameWordsMs = 0
   #expected: CallerExpectation = 'open'
   /** The longest pause in this turn; less of it from earlier ones. */
   #longestMs = 0
@@ -131,13 +156,22 @@ export class AdaptivePause implements TurnDecider {
     this.#yesNoMs = Math.min(YES_NO_MS, this.#openMs)
     this.#digitsMs = Math.max(DIGITS_MS, this.#openMs)
     this.#moreDigitsMs = Math.max(MORE_DIGITS_MS, this.#openMs)
+    this.#byWords = options.words
   }
 
   expect(what: CallerExpectation): void {
     this.#expected = what
   }
 
+  words(text: string, asked: Asked): void {
+    if (this.#byWords === null || text === this.#text) return
+    this.#text = text
+    this.#sameWordsMs = 0
+    this.#ending = turnEnding(text, asked)
+  }
+
   frame({ voiced, levelDbfs, pitchHz, pauseMs }: TurnFrame): void {
+    this.#sameWordsMs += FRAME_MS
     if (voiced) {
       if (pauseMs >= PAUSE_MS_MIN && pauseMs > this.#longestMs) this.#longestMs = pauseMs
       this.#voiceDbfs = Number.isNaN(this.#voiceDbfs)
@@ -157,9 +191,27 @@ export class AdaptivePause implements TurnDecider {
 
   ended(): void {
     this.#longestMs *= KEPT_FOR_NEXT_TURN
+    this.#ending = null
+    this.#text = ''
   }
 
   get waitMs(): number {
+    const bySoundMs = this.#bySoundMs
+    const ending = this.#ending
+    const byWords = this.#byWords
+    if (ending === null || byWords === null) return bySoundMs
+    const factor = UNFINISHED[ending]
+    if (factor !== undefined) {
+      const longestMs = Math.min(bySoundMs + byWords.unfinishedMs, Math.max(bySoundMs, UNFINISHED_MS_MAX))
+      return Math.min(Math.max(bySoundMs, this.#pauseMs * factor), longestMs)
+    }
+    const complete = ending === 'yes-no' || ending === 'whole-number' || ending === 'question'
+    const sure = ending !== 'question' || this.#sameWordsMs >= QUESTION_MARK_MS
+    if (!complete || !sure || this.#held || this.#risingMs > 0) return bySoundMs
+    return Math.min(bySoundMs, byWords.completeMs + this.#noisyMs + Math.min(this.#softMs, SOFT_YES_NO_MS_MAX))
+  }
+
+  get #bySoundMs(): number {
     if (this.#expected === 'yes-no') return this.#pauseMs + Math.min(this.#softMs, SOFT_YES_NO_MS_MAX)
     const waitMs = this.#pauseMs + this.#softMs
     return this.#risingMs === 0
@@ -173,7 +225,8 @@ export class AdaptivePause implements TurnDecider {
       `${this.#expected}: ${Math.round(this.#pauseMs)} ms after ${this.#softMs} ms of soft sound; ` +
       `longest pause ${Math.round(this.#longestMs)} ms, voice ${voice} dBFS over ${noise}` +
       (this.#held ? ', a held tone' : '') +
-      (this.#risingMs > 0 ? `, sound at ${this.#risingMs} ms` : '')
+      (this.#risingMs > 0 ? `, sound at ${this.#risingMs} ms` : '') +
+      (this.#ending === null ? '' : `; words: ${this.#ending}`)
     )
   }
 

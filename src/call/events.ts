@@ -122,6 +122,8 @@ export type CallOutput =
   | { readonly type: 'playout-clear' }
   /** Say a phrase of the gateway; it goes through the same playout as item `itemId`. */
   | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
+  /** That phrase is not wanted any more, and has not begun to sound. */
+  | { readonly type: 'announce-cancel'; readonly itemId: string }
   | {
       readonly type: 'run-tool'
       readonly callId: string

@@ -19,7 +19,8 @@ type SilenceDecision =
  * count a segment with enough voice, words that were understood, and a digit.
  *
  *     quiet for firstAfterMs, no word of the caller so far --> the first prompt, an offer
- *     quiet for afterMs --prompts left--> prompt, quiet again
+ *     quiet for afterMs --prompts left--> prompt, quiet again; afterQuestionMs where the agent has asked something,
+ *                                         afterWaitMs where the caller has asked for a moment
  *     quiet for afterMs --none left, asked since the caller last spoke--> goodbye, end (silence-limit)
  *     quiet for as long as all prompts take --none left, not asked since--> the same
  *
@@ -33,6 +34,8 @@ export class Silence {
   /** -Infinity: the caller has not spoken in this call. */
   #callerSpokeAtMs: number
   #askedSince = false
+  /** The caller asked for a moment, and has not spoken since. */
+  #waits = false
   /** Prompts that nobody heard. As many as there are prompts are asked again: without a voice the call must end. */
   #unheard = 0
   /** When somebody was last found busy. */
@@ -51,7 +54,13 @@ export class Silence {
 
   callerSpoke(nowMs: number): void {
     this.#askedSince = false
+    this.#waits = false
     this.#callerSpokeAtMs = nowMs
+  }
+
+  /** The caller asked for a moment. */
+  callerAsksToWait(): void {
+    this.#waits = true
   }
 
   /** Nobody heard the last prompt. */
@@ -64,9 +73,11 @@ export class Silence {
   /**
    * @param busy  somebody speaks, or the caller waits for the agent
    * @param agentHeardAtMs  when the agent was last heard, or the stream opened
+   * @param question  the agent's last words were one
    */
-  due(nowMs: number, busy: boolean, agentHeardAtMs: number): SilenceDecision {
-    const { afterMs, firstAfterMs = afterMs, firstPrompt = null, prompts } = this.#options
+  due(nowMs: number, busy: boolean, agentHeardAtMs: number, question = false): SilenceDecision {
+    const { firstAfterMs = 0, firstPrompt = null, prompts } = this.#options
+    const afterMs = this.#afterMs(question)
     const first = this.prompts === 0 && this.#callerSpokeAtMs === -Infinity
     if (busy) {
       this.#busyAtMs = nowMs
@@ -88,6 +99,13 @@ export class Silence {
       text,
       detail: `${this.prompts} of ${prompts.length}: ${Math.round(quietMs)} ms of quiet, ${allowedMs} allowed`,
     }
+  }
+
+  #afterMs(question: boolean): number {
+    const { afterMs, afterQuestionMs = 0, afterWaitMs = 0 } = this.#options
+    if (this.#waits) return Math.max(afterMs, afterWaitMs)
+    // The gateway's own prompt is a question too.
+    return question && !this.#askedSince ? Math.max(afterMs, afterQuestionMs) : afterMs
   }
 }
 

@@ -2,6 +2,8 @@ import type { TranscriptEntry } from './documents/record.js'
 
 /** Characters of one transcript entry that are kept. */
 export const TRANSCRIPT_TEXT_CHARS_MAX = 4000
+/** Speech of one character, where nobody tells how much of a text was heard. */
+export const SPEECH_MS_PER_CHARACTER = 65
 /** Transcript entries that are still growing at once. */
 const TRANSCRIPT_OPEN_MAX = 32
 
@@ -115,6 +117,19 @@ export class Transcript {
       }))
   }
 
+  /** Words of the caller came that may still change. */
+  get callerOpen(): boolean {
+    for (const { role, text } of this.#open.values()) if (role === 'caller' && text !== '') return true
+    return false
+  }
+
+  /** The newest agent words whose sound has begun and that are not settled; null where there are none. */
+  get sounding(): { readonly itemId: string; readonly text: string; readonly heard: boolean } | null {
+    let newest: OpenEntry | null = null
+    for (const entry of this.#open.values()) if (entry.role === 'agent' && entry.started) newest = entry
+    return newest
+  }
+
   #entry(role: 'caller' | 'agent', itemId: string, startMs: number): OpenEntry {
     const key = `${role} ${itemId}`
     const known = this.#open.get(key)
@@ -141,4 +156,9 @@ export class Transcript {
       entry.heard ? null : (playedMs ?? (started ? endMs - startMs : 0)),
     )
   }
+}
+
+/** The part of a text that was heard in that time, roughly. */
+export function heardPart(text: string, playedMs: number): string {
+  return text.slice(0, Math.round(playedMs / SPEECH_MS_PER_CHARACTER))
 }

@@ -8,6 +8,8 @@ function isAnswer(kind: SpeechKind): boolean {
 
 interface OpenTurn {
   stoppedAtMs: number
+  /** Words of it were understood. */
+  understood: boolean
   /** Enough voice to be speech: such a turn is recorded even when nothing answers it. */
   real: boolean
   /** Responses up to this one began before the caller stopped, so they cannot be its answer. */
@@ -40,17 +42,34 @@ export class Turns {
 
   /** Words were understood: the turn is real however short its sound was. */
   confirm(): void {
-    if (this.#open !== null) this.#open.real = true
+    if (this.#open !== null) this.#open.real = this.#open.understood = true
+  }
+
+  /** The caller waits for an answer to words that were understood. */
+  get understood(): boolean {
+    return this.#open?.understood ?? false
+  }
+
+  /** The caller wants no answer. */
+  dismiss(): void {
+    this.#open = null
   }
 
   callerStopped(stoppedAtMs: number, real: boolean, generation: number, streamZeroMs: number): TurnRecord | null {
     const open = this.#open
     if (open !== null && open.firstSoundMs === null) {
-      this.#open = { stoppedAtMs, real: real || open.real, generationBefore: generation, firstSoundMs: null }
+      const { understood } = open
+      this.#open = {
+        stoppedAtMs,
+        understood,
+        real: real || open.real,
+        generationBefore: generation,
+        firstSoundMs: null,
+      }
       return null
     }
     const done = this.close(streamZeroMs)
-    this.#open = { stoppedAtMs, real, generationBefore: generation, firstSoundMs: null }
+    this.#open = { stoppedAtMs, understood: false, real, generationBefore: generation, firstSoundMs: null }
     return done
   }
 

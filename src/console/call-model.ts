@@ -259,6 +259,7 @@ const DECISIONS: ReadonlySet<string> = new Set([
   'barge-in-resume',
   'barge-in',
   'not-understood',
+  'asked-to-wait',
   'silence-prompt',
   'put-on-hold',
   'put-on-hold-over',

@@ -146,6 +146,7 @@ export const T = {
     kinds: {
       interruption: 'interruption',
       drop: 'audio lost',
+      'asked-to-wait': 'the caller asked for a moment: nothing is answered',
       'silence-prompt': 'silent caller',
       refusal: 'refused',
       failure: 'failure',
@@ -251,6 +252,7 @@ export const T = {
     noise: 'took sound for noise',
     'quieter-voice': 'took a quieter voice for somebody else',
     'not-understood': 'sound without recognised words',
+    'asked-to-wait': 'the caller asked for a moment: nothing is answered',
     'silence-prompt': 'prompted the silent caller',
     'put-on-hold': 'put on hold by the caller',
     'put-on-hold-over': 'taken off hold',

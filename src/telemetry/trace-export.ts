@@ -47,6 +47,7 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'backend-speech-over-agent',
   'quieter-voice',
   'level-forgotten',
+  'asked-to-wait',
   'put-on-hold',
   'put-on-hold-over',
   'silence-prompt',

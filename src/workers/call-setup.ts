@@ -50,6 +50,7 @@ export function sessionOptions(
       doubtfulOnsetMs: agent.bargeIn.doubtfulOnsetMs,
       endOfSpeechMs: agent.turn.endOfSpeechMs,
       adaptive: agent.turn.adaptive,
+      words: agent.turn.words,
     },
     onBackendFailure: agent.escalation === null ? 'hangup' : 'escalate',
     bargeIn: {
@@ -57,6 +58,7 @@ export function sessionOptions(
       commitMs: agent.bargeIn.commitMs,
       doubtfulCommitMs: Math.max(agent.bargeIn.commitMs, agent.bargeIn.doubtfulCommitMs),
       backchannel: agent.bargeIn.backchannel,
+      waitWords: agent.turn.waitWords,
       quieterDb: agent.bargeIn.quieterDb,
       resumeAfterMs: agent.bargeIn.resumeAfterMs,
       onDtmf: agent.bargeIn.onDtmf,
@@ -67,7 +69,12 @@ export function sessionOptions(
     putOnHold:
       agent.putOnHold === null ? null : { afterMs: agent.putOnHold.afterMs, maxMs: agent.putOnHold.maxS * 1000 },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
-    filler: { texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs, everyMs: agent.fillers.everyMs },
+    filler: {
+      texts: agent.fillers.phrases,
+      afterMs: agent.fillers.afterMs,
+      everyMs: agent.fillers.everyMs,
+      answerAfterMs: agent.fillers.answerAfterMs,
+    },
     amd: pick(amdOf(start)),
     consentText: agent.recording.enabled ? agent.recording.consent : null,
     escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),

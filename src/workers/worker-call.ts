@@ -30,6 +30,15 @@ import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 /** A resting call still gets a tick this often, for work that is not urgent, such as passing marks on. */
 const REST_MS_MAX = 100
 
+/** A phrase of the gateway that is being spoken. */
+interface Phrase {
+  readonly speaking: Speaking
+  /** Some of its samples were given to the playout. */
+  begun: boolean
+  /** Reports that it will not be heard. */
+  readonly failed: () => void
+}
+
 /** What the worker makes for one call, besides its start data. */
 interface CallParts {
   readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
@@ -72,7 +81,7 @@ export class WorkerCall implements BackendSink {
   readonly #abort = new AbortController()
   readonly #tools: CallTools
   /** Phrases of the gateway's own that are being spoken, by item. */
-  readonly #phrases = new Map<string, Speaking>()
+  readonly #phrases = new Map<string, Phrase>()
   /** Playout's state at a tick: one object, filled again each time. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
   /** How many samples had been taken from the playout ring at the ledger's last report. */
@@ -454,6 +463,8 @@ export class WorkerCall implements BackendSink {
         return this.#clear(nowMs)
       case 'announce':
         return this.#announce(output.itemId, output.text)
+      case 'announce-cancel':
+        return this.#announceCancel(output.itemId)
       case 'run-tool':
         return this.#tools.run(output)
       case 'cancel-tools':
@@ -503,21 +514,26 @@ export class WorkerCall implements BackendSink {
       queueMicrotask(() => this.#guard(failed))
       return
     }
-    const speaking = speech.speak(text, voice, ({ pcm, sampleRateHz }) =>
-      this.#guard(() => {
-        if (this.#phrases.get(itemId) !== speaking) return
-        this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
-        this.#wake()
-      }),
-    )
-    this.#phrases.set(itemId, speaking)
+    const phrase: Phrase = {
+      begun: false,
+      failed,
+      speaking: speech.speak(text, voice, ({ pcm, sampleRateHz }) =>
+        this.#guard(() => {
+          if (this.#phrases.get(itemId) !== phrase) return
+          phrase.begun = true
+          this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
+          this.#wake()
+        }),
+      ),
+    }
+    this.#phrases.set(itemId, phrase)
     const finished = (): boolean => {
       if (!this.#phrases.delete(itemId)) return false
       this.#speech.finish('gateway', itemId)
       this.#wake()
       return true
     }
-    speaking.done.then(
+    phrase.speaking.done.then(
       () => this.#guard(() => void finished()),
       () =>
         this.#guard(() => {
@@ -526,9 +542,18 @@ export class WorkerCall implements BackendSink {
     )
   }
 
+  /** A phrase of which samples are on their way to the caller is said to its end. */
+  #announceCancel(itemId: string): void {
+    const phrase = this.#phrases.get(itemId)
+    if (phrase === undefined || phrase.begun) return
+    this.#phrases.delete(itemId)
+    phrase.speaking.cancel()
+    queueMicrotask(() => this.#guard(phrase.failed))
+  }
+
   /** After this no phrase gives any more samples. */
   #cancelPhrases(): void {
-    for (const speaking of this.#phrases.values()) speaking.cancel()
+    for (const { speaking } of this.#phrases.values()) speaking.cancel()
     this.#phrases.clear()
   }
 

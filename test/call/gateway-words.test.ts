@@ -16,7 +16,7 @@ t.test('the backend learns each line of the gateway when the caller has heard it
   t.same(told(rig), [prompt])
 
   const slow = Rig.talking()
-  slow.answer(2, 'a2', 500, 'Let me look.')
+  slow.answer(2, 'a2', 500, 'Yes, your order.')
   slow.toolCall('c1', 'find_order', {}, 2)
   slow.run(10_500)
   t.equal(slow.texts().length, 2, 'two fillers')

@@ -263,6 +263,12 @@ export class Rig {
         this.#endMs = this.nowMs
         this.ledger.cleared(this.#appended, this.nowMs)
       }
+      if (output.type === 'announce-cancel') {
+        const at = this.#announced.findIndex(({ itemId }) => itemId === output.itemId)
+        if (at < 0) continue
+        this.#announced.splice(at, 1)
+        this.in({ type: 'announce-failed', itemId: output.itemId })
+      }
       if (output.type === 'announce' && this.announceMs !== null) {
         this.#announced.push({ itemId: output.itemId, samples: (this.announceMs * RATE_HZ) / 1000 })
       }

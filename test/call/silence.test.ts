@@ -110,7 +110,7 @@ t.test('nobody is asked while the agent speaks, a tool runs or an answer is awai
   working.run(20_000)
   t.same(working.texts(), [])
 
-  const waiting = Rig.talking()
+  const waiting = Rig.talking({ filler: { texts: [], afterMs: 700, everyMs: 6000 } })
   waiting.speak(500)
   waiting.run(700)
   waiting.heardWords('Where is my order?')
@@ -125,4 +125,32 @@ t.test('a backend that forgets to end its response does not stop the clock for e
   rig.ledger.finished('a2')
   rig.run(26_000)
   t.same(rig.texts(), ['How can I help you?'])
+})
+
+t.test('who was asked something gets more time, and who has asked for a moment still more', async (t) => {
+  const asked = spoken()
+  asked.answer(3, 'a3', 500, 'What is your order number?')
+  asked.run(10_400)
+  t.same(asked.texts(), [])
+  asked.run(300)
+  t.same(asked.texts(), ['Are you still there?'])
+
+  const waits = spoken()
+  waits.speak(500)
+  waits.run(700)
+  waits.heardWords('Subiri kidogo.', 'c2')
+  waits.run(18_000)
+  t.same(waits.texts(), [])
+  waits.run(2500)
+  t.same(waits.texts(), ['Are you still there?'])
+})
+
+t.test('nobody is asked while words come that may still change, however quiet the voice is', async (t) => {
+  const rig = spoken()
+  rig.run(6000)
+  rig.backend({ type: 'transcript', role: 'caller', text: 'it is', final: false, itemId: 'c9', generation: 3 })
+  rig.run(11_000)
+  t.same(rig.texts(), [])
+  rig.run(8000)
+  t.same(rig.texts(), ['Are you still there?'], 'a recogniser that never ends its words does not keep the line open')
 })

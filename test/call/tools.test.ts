@@ -86,7 +86,7 @@ t.test('a tool that fails is an answer for the model', async (t) => {
 
 t.test('a slow tool is bridged with fillers, only while nobody speaks, and not too often', async (t) => {
   const rig = Rig.talking()
-  rig.answer(2, 'a2', 1000, 'Let me look.')
+  rig.answer(2, 'a2', 1000, 'Your order, yes.')
   rig.toolCall('t1', 'find_order', {}, 2)
   rig.run(1100)
   t.same(rig.texts(), [], 'the agent is still heard')
@@ -99,6 +99,71 @@ t.test('a slow tool is bridged with fillers, only while nobody speaks, and not t
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
   rig.run(3000)
   t.equal(rig.texts().length, 2)
+})
+
+t.test("a turn has one filler: the model's own counts, and a second tool gets none of its own", async (t) => {
+  const own = Rig.talking()
+  own.answer(2, 'a2', 1000, 'Sawa, ngoja niangalie.')
+  own.toolCall('t1', 'find_order', {}, 2)
+  own.run(6900)
+  t.same(own.texts(), [])
+  own.run(300)
+  t.equal(own.texts().length, 1, 'the silence is too long then')
+
+  const tools = Rig.talking()
+  tools.speak(500)
+  tools.run(640)
+  tools.toolCall('t1', 'find_order', { order: 1 })
+  tools.run(1500)
+  tools.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  tools.toolCall('t2', 'find_order', { order: 2 })
+  tools.run(3000)
+  tools.backend({ type: 'holding' })
+  tools.run(100)
+  t.same(tools.texts(), ['One moment, please.'])
+})
+
+t.test('a late answer has a filler, small talk and a turn without words have none', async (t) => {
+  const afterWords = (words: string | null): Rig => {
+    const rig = Rig.talking()
+    rig.speak(500)
+    rig.run(640)
+    if (words !== null) rig.heardWords(words)
+    rig.run(1840)
+    t.same(rig.texts(), [])
+    rig.run(200)
+    return rig
+  }
+  const late = afterWords('Where is my order?')
+  t.same(late.texts(), ['One moment, please.'])
+  late.run(8000)
+  t.equal(late.texts().length, 1)
+  t.same(afterWords('Habari yako?').texts(), [])
+  t.same(afterWords(null).texts(), [])
+})
+
+t.test('a filler that has not begun is taken back when the answer is there, and the answer is untouched', async (t) => {
+  const rig = Rig.talking()
+  rig.announceMs = null
+  rig.toolCall('t1', 'find_order')
+  rig.run(800)
+  const { itemId } = rig.only('announce')
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  rig.backend({ type: 'turn-start', generation: 2 })
+  t.ok(rig.audio(2, 'a2', 1000))
+  t.same(rig.only('announce-cancel'), { type: 'announce-cancel', itemId })
+  rig.in({ type: 'announce-failed', itemId })
+  rig.run(500)
+  t.same(rig.all('backend-interrupt'), [])
+  t.ok(rig.audio(2, 'a2', 500), 'more of the answer is taken')
+  t.same(rig.all('backend-text'), [], 'the model learns of no filler')
+
+  const sounding = Rig.talking()
+  sounding.toolCall('t1', 'find_order')
+  sounding.run(900)
+  sounding.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  sounding.answer(2, 'a2', 1000)
+  t.same(sounding.all('announce-cancel'), [], 'what the caller hears is said to its end')
 })
 
 t.test('no filler over a caller who speaks', async (t) => {

@@ -1,3 +1,4 @@
+import { SPEECH_MS_PER_CHARACTER } from '../../call/transcript.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { spokenForm } from '../../speech/spoken/spoken-form.js'
@@ -8,9 +9,6 @@ import type { SpokenSentence } from './conversation.js'
 import { Sentences } from './sentences.js'
 import { StageFault } from './stage-fault.js'
 import type { SpeechManner, TextToSpeech, Utterance } from './stage.js'
-
-/** Speech of one character: how much of a text was spoken when a service without times broke off. */
-const MS_PER_CHARACTER = 65
 
 interface SpeakingListener {
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz): void
@@ -237,7 +235,7 @@ function wordsOf(text: string): string[] {
 }
 
 function wordsIn({ ms, text }: SpokenSentence, words: readonly string[]): number {
-  return Math.min(words.length, Math.floor((words.length * ms) / Math.max(1, text.length * MS_PER_CHARACTER)))
+  return Math.min(words.length, Math.floor((words.length * ms) / Math.max(1, text.length * SPEECH_MS_PER_CHARACTER)))
 }
 
 /** Words of which the service gave the whole sound. */

@@ -89,6 +89,7 @@ const output = z.union([
       'playout-resume',
       'playout-clear',
       'announce',
+      'announce-cancel',
       'run-tool',
       'cancel-tools',
       'escalate',

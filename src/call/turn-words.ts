@@ -1,0 +1,188 @@
+import { isBackchannel, plainText, withoutPhrases } from './backchannel.js'
+import { isNumberWord, numbersIn, plainWords } from './spoken-numbers.js'
+import { english } from './words/english.js'
+import { swahili } from './words/swahili.js'
+import type { TurnTable } from './words/turn-table.js'
+
+const TABLES: readonly TurnTable[] = [english, swahili]
+
+type Lists = { [Key in keyof TurnTable]: TurnTable[Key] extends readonly string[] ? Key : never }[keyof TurnTable]
+
+/** The words of all languages: callers mix them. */
+function words(...keys: readonly Lists[]): readonly string[] {
+  return TABLES.flatMap((table) => keys.flatMap((key) => table[key]))
+}
+
+/** Said by who listens, in English and Swahili; the default of `bargeIn.backchannel.words`. */
+export const LISTENING_WORDS = words('listening')
+
+const YES_NO = words('yes', 'no')
+const BESIDE_YES_NO = words('besideYesNo')
+const WAIT = words('wait')
+const WAIT_OR_STOP = words('wait', 'stop')
+const BESIDE_WAIT = words('besideWait', 'listening')
+const AGAIN = words('again').filter((phrase) => !phrase.endsWith('?'))
+const AGAIN_IF_ASKED = words('again')
+const SMALL_TALK = words('smallTalk')
+const ONE_MOMENT = phraseSet(words('oneMoment'))
+const REQUESTS = phraseSet(words('requests'))
+const QUESTION_WORDS = phraseSet(words('questionWords'))
+/** The longest first, because "phone number" is a "number" too. */
+const NUMBERS_ASKED = TABLES.flatMap(({ numbersAsked }) => numbersAsked).toSorted(
+  (a, b) => b.phrase.length - a.phrase.length,
+)
+/** Where the text ends with one of these; the first that fits. */
+const TAILS = (['hesitations', 'joins', 'stems'] as const).map((key) => [key, phraseSet(words(key))] as const)
+const QUESTION_ENDS = phraseSet(words('questionEnds'))
+/** Words of the longest phrase in the tables. */
+const PHRASE_WORDS_MAX = 4
+/** A number that nobody asked for is one from this many number words on: "two" may be all of "I want two". */
+const NUMBER_WORDS_MIN = 3
+/** A shorter number is part of the sentence: "which one?" */
+const READ_BACK_DIGITS_MIN = 2
+/** Longer texts are judged by their end. */
+const JUDGED_CHARS_MAX = 400
+
+function phraseSet(phrases: readonly string[]): ReadonlySet<string> {
+  return new Set(phrases.map(plainText))
+}
+
+/** What the agent's last words ask for. */
+export interface Asked {
+  readonly what: 'nothing' | 'yes-no' | 'number' | 'open'
+  /** Of a number: how many digits it may have; empty where this is not known. */
+  readonly digits: readonly number[]
+  /** The agent has repeated a number, so that a "no" is followed by the right one. */
+  readonly readBack: boolean
+}
+
+export const NOTHING_ASKED: Asked = { what: 'nothing', digits: [], readBack: false }
+
+/**
+ * What a text of the agent asks the caller.
+ * @param digits  of numbers whose length the text does not say
+ */
+export function askedIn(text: string, digits: readonly number[] = []): Asked {
+  const sentence = lastSentence(text)
+  const plain = plainText(sentence)
+  const question = sentence.endsWith('?')
+  const request = contains(plain, REQUESTS)
+  if (!question && !request) return NOTHING_ASKED
+  const open = contains(plain, QUESTION_WORDS)
+  const number = NUMBERS_ASKED.find(({ phrase }) => ` ${plain} `.includes(` ${phrase} `))
+  const rest = number === undefined ? plain : plain.replace(number.phrase, '')
+  const readBack = numbersIn(rest.split(' ')).join('').length >= READ_BACK_DIGITS_MIN
+  if (number !== undefined && !readBack && (open || request))
+    return { what: 'number', digits: number.digits ?? digits, readBack: false }
+  if (!question) return NOTHING_ASKED
+  return { what: open ? 'open' : 'yes-no', digits: [], readBack }
+}
+
+/** The last question of a text, whole; null where there is none. */
+export function lastQuestion(text: string): string | null {
+  return /[^.!?…\n]*\?(?=[^?]*$)/.exec(text)?.[0].trim() ?? null
+}
+
+function lastSentence(text: string): string {
+  return /[^.!?…\n]*[.!?…]*$/.exec(text.trim())?.[0].trim() ?? ''
+}
+
+/**
+ * How the words of a turn so far end:
+ *
+ *     unfinished: joins "and", "na"; hesitations "um"; stems "I want"; comma; half-number fewer digits than were asked for
+ *     complete:   yes-no, and it was asked; whole-number of the length that was asked for; question
+ *     number      of a length that nobody knows: more digits may follow
+ *     open        anything else
+ */
+export type TurnEnding =
+  | 'joins'
+  | 'hesitations'
+  | 'stems'
+  | 'comma'
+  | 'half-number'
+  | 'number'
+  | 'whole-number'
+  | 'yes-no'
+  | 'question'
+  | 'open'
+
+/** Judges the words of a turn so far. Marks of a recogniser count little: it writes a full stop in every pause. */
+export function turnEnding(text: string, asked: Asked): TurnEnding {
+  const end = text.slice(-JUDGED_CHARS_MAX).trim()
+  const all = plainWords(end)
+  const last = all.at(-1)
+  if (last === undefined) return 'open'
+  const comma = /[,;:–—-]$/.test(end)
+  if (asked.what === 'yes-no' && !comma && isYesNo(end)) {
+    const bareNo = all.length === 1 && isBackchannel(end, NO)
+    return asked.readBack && bareNo ? 'open' : 'yes-no'
+  }
+  const number = numberEnding(all, asked)
+  if (number !== null) return number
+  const plain = plainText(end).split(' ')
+  const alone = isYesNo(end)
+  for (const [ending, phrases] of TAILS) if (!alone && endsWith(plain, phrases)) return ending
+  if (end.endsWith('?') || endsWith(plain, QUESTION_ENDS)) return 'question'
+  return comma ? 'comma' : 'open'
+}
+
+const NO = words('no')
+
+function isYesNo(text: string): boolean {
+  const { left, phrases } = withoutPhrases(text, YES_NO)
+  return phrases > 0 && withoutPhrases(left, BESIDE_YES_NO).left === ''
+}
+
+/** @returns null where the text does not end in a number */
+function numberEnding(all: readonly string[], asked: Asked): TurnEnding | null {
+  const other = all.findLastIndex((word) => !/^\d+$/.test(word) && !isNumberWord(word))
+  const numberWords = all.length - 1 - other
+  if (numberWords === 0) return null
+  if (asked.what !== 'number')
+    return numberWords >= NUMBER_WORDS_MIN || (all.at(-1)?.length ?? 0) >= NUMBER_WORDS_MIN * 2 ? 'number' : null
+  if (asked.digits.length === 0) return 'number'
+  const digits = numbersIn(all).join('')
+  if (asked.digits.includes(digits.length) && !goesOn(digits, asked.digits)) return 'whole-number'
+  return digits.length < Math.max(...asked.digits) ? 'half-number' : 'open'
+}
+
+/** A number with the code of an East African country is longer than one without. */
+function goesOn(digits: string, lengths: readonly number[]): boolean {
+  return digits.length < Math.max(...lengths) && /^25[4-6]/.test(digits)
+}
+
+/**
+ * The caller asks for a moment, or, over the agent, for silence, and says nothing else.
+ * @param overAgent  it was said while the agent spoke: "stop" too means the agent
+ */
+export function asksToWait(text: string, overAgent: boolean): boolean {
+  const { left, phrases } = withoutPhrases(text, overAgent ? WAIT_OR_STOP : WAIT)
+  return phrases > 0 && withoutPhrases(left, BESIDE_WAIT).left === ''
+}
+
+/** The caller has not heard, and says nothing else. */
+export function asksToRepeat(text: string): boolean {
+  return isBackchannel(text, text.trim().endsWith('?') ? AGAIN_IF_ASKED : AGAIN)
+}
+
+/** Nothing but greetings and thanks. */
+export function isSmallTalk(text: string): boolean {
+  return isBackchannel(text, SMALL_TALK)
+}
+
+/** The agent says itself that the answer takes a moment. */
+export function saysOneMoment(text: string): boolean {
+  return contains(plainText(text), ONE_MOMENT)
+}
+
+function endsWith(plain: readonly string[], phrases: ReadonlySet<string>): boolean {
+  for (let count = 1; count <= Math.min(PHRASE_WORDS_MAX, plain.length); count++)
+    if (phrases.has(plain.slice(-count).join(' '))) return true
+  return false
+}
+
+function contains(plain: string, phrases: ReadonlySet<string>): boolean {
+  for (const phrase of phrases) if (` ${plain} `.includes(` ${phrase} `)) return true
+  return false
+}
