@@ -270,7 +270,11 @@ const openaiLive = z.strictObject({
 
 /** Services of the cascade's stages, and which options each of them has besides `service`. */
 const STAGE_SERVICES = {
-  stt: { whisper: ['model', 'timeoutMs', 'prompt'], soniox: ['model', 'terms', 'context'] },
+  stt: {
+    whisper: ['model', 'timeoutMs', 'prompt'],
+    soniox: ['model', 'terms', 'context'],
+    deepgram: ['model', 'terms'],
+  },
   llm: { chat: ['model', 'timeoutMs', 'temperature', 'maxTokens'] },
   tts: {
     speech: ['model', 'timeoutMs', 'voice', 'speed', 'sampleRateHz'],

@@ -18,6 +18,9 @@ const openAi = (model: string): Pick<ListedPrice, 'source' | 'readOn'> => ({
 /** Prices of Google's paid tier, as several public projects read them there on the day given. */
 const GEMINI = { source: 'https://ai.google.dev/gemini-api/docs/pricing', readOn: '2026-09-28' }
 
+/** Pay-as-you-go prices, second-hand for Nova and the multilingual Flux: public pages quote them from Deepgram's. */
+const DEEPGRAM = { source: 'https://deepgram.com/pricing', readOn: '2026-11-25' }
+
 /** Audio of the large realtime models of OpenAI. */
 const REALTIME_AUDIO = {
   inputAudioPerMillionTokens: 32,
@@ -80,6 +83,9 @@ export const LIST_PRICES: Readonly<Record<string, ListedPrice>> = {
   'gpt-transcribe': { perMinute: 0.0045, ...openAi('gpt-transcribe') },
   'whisper-1': { perMinute: 0.006, ...openAi('whisper-1') },
   'gpt-live-transcribe': { perMinute: 0.017, ...openAi('gpt-live-transcribe') },
+  'nova-3': { perMinute: 0.0077, ...DEEPGRAM },
+  'flux-general-en': { perMinute: 0.0065, ...DEEPGRAM },
+  'flux-general-multi': { perMinute: 0.0078, ...DEEPGRAM },
   'tts-1': { perMillionCharacters: 15, ...openAi('tts-1') },
   'tts-1-hd': { perMillionCharacters: 30, ...openAi('tts-1') },
   'gemini-3.8-live': { ...GEMINI_LIVE, ...GEMINI },
@@ -229,11 +235,14 @@ function ofModel(prices: Readonly<Record<string, ModelPrice>>, model: string): M
   return Object.hasOwn(prices, name) ? prices[name] : Object.hasOwn(prices, family) ? prices[family] : undefined
 }
 
+/** Hosts of vendors whose models are in `LIST_PRICES`. */
+const LISTED_HOSTS: readonly string[] = ['api.openai.com', 'api.deepgram.com']
+
 /**
  * The name under which a service's model is priced: the vendor's list does not hold for a server that only has the
  * vendor's shape, so the model of any other server has its host after it, such as `tts-1@localhost:8000`.
  */
 export function pricedModel(model: string, baseUrl: string): string {
   const { host } = new URL(baseUrl)
-  return host === 'api.openai.com' ? model : `${model}@${host}`
+  return LISTED_HOSTS.includes(host) ? model : `${model}@${host}`
 }

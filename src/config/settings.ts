@@ -905,7 +905,14 @@ export const SETTINGS = {
     kind: optional(apiKey),
     fallback: null,
     secret: true,
-    help: 'The API key for Deepgram, a voice of the backend cascade.',
+    help: 'The API key for Deepgram, a recogniser and a voice of the backend cascade. With it, a stage without an address of its own uses Deepgram.',
+  }),
+  deepgramSttUrl: define<string | null>({
+    env: 'DEEPGRAM_STT_URL',
+    key: 'deepgramSttUrl',
+    kind: optional(url('https:', 'http:', 'wss:', 'ws:')),
+    fallback: null,
+    help: "The address of Deepgram's recognisers. When unset, it is the public one.",
   }),
   deepgramTtsUrl: define<string | null>({
     env: 'DEEPGRAM_TTS_URL',

@@ -199,7 +199,7 @@ export function backendSettings(config: Config): BackendSettings {
       llm: llmUrl === null ? null : { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
       tts: ttsUrl === null ? null : { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
       soniox: { apiKey: config.sonioxApiKey, sttUrl: config.sonioxSttUrl, ttsUrl: config.sonioxTtsUrl },
-      deepgram: { apiKey: config.deepgramApiKey, ttsUrl: config.deepgramTtsUrl },
+      deepgram: { apiKey: config.deepgramApiKey, sttUrl: config.deepgramSttUrl, ttsUrl: config.deepgramTtsUrl },
       cartesia: { apiKey: config.cartesiaApiKey, ttsUrl: config.cartesiaTtsUrl },
       elevenlabs: { apiKey: config.elevenLabsApiKey, ttsUrl: config.elevenLabsTtsUrl },
     },

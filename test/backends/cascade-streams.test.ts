@@ -60,7 +60,7 @@ t.test('words come while the caller speaks, and the whole text once the turn is 
 
 t.test('a recogniser that does not acknowledge the end of a turn is not waited for', async (t) => {
   const { soniox, double, backend, recorder } = await line(t)
-  soniox.faults.noFin = true
+  soniox.faults.noAnswer = true
   double.script.callerSays('one two three', 'four five')
   await speakTo(backend, 900)
   await recorder.next('turn-done')

@@ -1,8 +1,10 @@
 import { Readable } from 'node:stream'
+import type { Deepgram } from '@deepgram/sdk'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
 import type { ChatChunk, ChatRequest } from '../../src/backends/cascade/chat-requests.js'
+import type { DeepgramResults, DeepgramTurnInfo } from '../../src/backends/cascade/deepgram-speech-to-text.js'
 import { eventData } from '../../src/backends/cascade/http-service.js'
 import type { SpeechRequest } from '../../src/backends/cascade/speech-requests.js'
 
@@ -12,6 +14,8 @@ export type _Types = [
   Fits<ChatRequest, ChatCompletionCreateParamsStreaming>,
   Fits<SpeechRequest, SpeechCreateParams>,
   Fits<ChatCompletionChunk, ChatChunk>,
+  Fits<Deepgram.listen.ListenV1Results, DeepgramResults>,
+  Fits<Deepgram.listen.ListenV2TurnInfo, DeepgramTurnInfo>,
 ]
 
 /** Reads a stream that arrives in these pieces, and counts the events that are too long. */

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { cartesiaTextToSpeech } from '../../src/backends/cascade/cartesia-text-to-speech.js'
 import { chat } from '../../src/backends/cascade/chat-requests.js'
+import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram-speech-to-text.js'
 import { deepgramTextToSpeech } from '../../src/backends/cascade/deepgram-text-to-speech.js'
 import { elevenLabsTextToSpeech } from '../../src/backends/cascade/elevenlabs-text-to-speech.js'
 import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
@@ -12,6 +13,7 @@ import { LLM_CHECKS, STT_CHECKS, TTS_CHECKS } from '../../src/backends/conforman
 import type { StageSetup } from '../../src/backends/conformance.js'
 import { CartesiaVoiceDouble } from '../../src/simulator/vendors/cartesia-voice-double.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
 import { DeepgramVoiceDouble } from '../../src/simulator/vendors/deepgram-voice-double.js'
 import type { SocketDouble } from '../../src/simulator/vendors/double.js'
 import { ElevenLabsVoiceDouble } from '../../src/simulator/vendors/elevenlabs-voice-double.js'
@@ -47,6 +49,8 @@ const on =
 const STT = {
   whisper: on(CascadeDouble, (url) => whisper({ ...service(url), model: 'w' })),
   soniox: on(SonioxDouble, (url) => sonioxSpeechToText(service(url))),
+  'deepgram nova': on(DeepgramDouble, (url) => deepgramSpeechToText(service(url))),
+  'deepgram flux': on(DeepgramDouble, (url) => deepgramSpeechToText({ ...service(url), model: 'flux-general-en' })),
 }
 const LLM = { chat: on(CascadeDouble, (url) => chat({ ...service(url), model: 'c' })) }
 const TTS = {

@@ -4,6 +4,7 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import type { CascadeOptions } from './cascade-backend.js'
 import { cartesiaTextToSpeech } from './cartesia-text-to-speech.js'
 import { chat } from './chat-requests.js'
+import { deepgramSpeechToText } from './deepgram-speech-to-text.js'
 import { deepgramTextToSpeech } from './deepgram-text-to-speech.js'
 import { elevenLabsTextToSpeech } from './elevenlabs-text-to-speech.js'
 import { sonioxSpeechToText } from './soniox-speech-to-text.js'
@@ -31,7 +32,7 @@ export interface CascadeSettings {
   readonly llm: ServiceSettings | null
   readonly tts: ServiceSettings | null
   readonly soniox: { readonly apiKey: string | null; readonly sttUrl: string | null; readonly ttsUrl: string | null }
-  readonly deepgram: VoiceSettings
+  readonly deepgram: VoiceSettings & { readonly sttUrl: string | null }
   readonly cartesia: VoiceSettings
   readonly elevenlabs: VoiceSettings
 }
@@ -60,6 +61,12 @@ const STT: Readonly<Record<string, Service<'stt', SpeechToText>>> = {
     ...soniox,
     make: (own, { soniox: { apiKey, sttUrl } }) =>
       sonioxSpeechToText({ apiKey: apiKey ?? '', ...(sttUrl === null ? {} : { baseUrl: sttUrl }), ...own }),
+  },
+  deepgram: {
+    lacks: 'does not understand Swahili',
+    missing: ({ deepgram: { apiKey } }) => (apiKey === null ? 'DEEPGRAM_API_KEY' : null),
+    make: (own, { deepgram: { apiKey, sttUrl } }) =>
+      deepgramSpeechToText({ apiKey: apiKey ?? '', ...(sttUrl === null ? {} : { baseUrl: sttUrl }), ...own }),
   },
 }
 const LLM: Readonly<Record<string, Service<'llm', LanguageModel>>> = {

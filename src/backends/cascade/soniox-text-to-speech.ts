@@ -1,5 +1,5 @@
 import { pricedModel } from '../prices.js'
-import { sonioxFault } from './soniox-socket.js'
+import { sonioxFault } from './soniox-fault.js'
 import type { Mark, StageContext, StageFactory, TextToSpeech } from './stage.js'
 import { socketUrl } from './stage-socket.js'
 import { marksAt, StreamedVoice } from './streamed-voice.js'

@@ -8,7 +8,9 @@ import { StageFault } from './stage-fault.js'
 /** A connection that replaces another in mid-call. */
 const RECONNECT_MS = 2500
 
-/** A message of the service that was parsed; none of its fields is to be trusted. */
+const CLOSE_ABNORMAL = 1006
+
+/** A message of the service that was parsed; none of its fields is to be trusted. One that is no JSON is `unparsed`. */
 export type StageMessage = Readonly<Record<string, unknown>>
 
 export interface StageSocketOptions {
@@ -103,14 +105,20 @@ export class StageSocket {
     }
   }
 
-  send(message: Readonly<Record<string, unknown>>): void {
-    if (this.#state === 'open') this.#socket.send(JSON.stringify(message))
+  /** @param message  JSON, or a text that is sent as it is */
+  send(message: Readonly<Record<string, unknown>> | string): void {
+    if (this.#state === 'open') this.#socket.send(typeof message === 'string' ? message : JSON.stringify(message))
   }
 
   sendBytes(bytes: Uint8Array): void {
-    if (this.#state !== 'open') return
-    if (this.#socket.congested) return this.fail(vendorFault('network', `${this.#options.what} takes no audio`, false))
-    this.#socket.sendBytes(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), bytes.length)
+    if (this.#takesAudio())
+      this.#socket.sendBytes(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), bytes.length)
+  }
+
+  /** Sends JSON around the base64 of `bytes`; `before` and `after` are ASCII. */
+  sendAudio(before: string, bytes: Uint8Array, after: string): void {
+    if (this.#takesAudio())
+      this.#socket.sendAudio(before, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), bytes.length, after)
   }
 
   /** Ends the connection for this reason. */
@@ -128,13 +136,21 @@ export class StageSocket {
     this.#socket.close(1000)
   }
 
+  #takesAudio(): boolean {
+    if (this.#state !== 'open') return false
+    if (!this.#socket.congested) return true
+    this.fail(vendorFault('network', `${this.#options.what} takes no audio`, false))
+    return false
+  }
+
   #message(data: Buffer): void {
+    const text = data.toString('utf8')
     let message: StageMessage
     try {
-      const parsed: unknown = JSON.parse(data.toString('utf8'))
+      const parsed: unknown = JSON.parse(text)
       message = typeof parsed === 'object' && parsed !== null ? (parsed as StageMessage) : {}
     } catch {
-      message = {}
+      message = { unparsed: text }
     }
     const fault = this.#options.faultOf(message)
     if (fault !== null) this.fail(fault)
@@ -147,6 +163,7 @@ export class StageSocket {
       return serviceFault(httpFault(`${what} refused the connection`, failure.refusal, [apiKey]))
     if (failure?.kind === 'broken') return vendorFault('network', `${what}: no connection (${failure.detail})`, false)
     if (failure !== null) return vendorFault('network', `${what}: the connection is dead`, false)
+    if (code === CLOSE_ABNORMAL) return vendorFault('network', `${what}: the connection broke`, false)
     return (
       closeFault?.(code, vendorText(reason, [apiKey])) ??
       vendorFault('session_expired', `${what} closed the session with ${code}`, false)

@@ -1,27 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import { decodeMuLaw, samplesOf } from '../../media/pcm.js'
-import { LevelDetector, SocketDouble, type Refusal } from './double.js'
+import { SocketDouble, type Refusal } from './double.js'
+import { DoubleEar, NO_RECOGNISER_FAULTS } from './recogniser-double.js'
+import type { RecogniserDoubleOptions, RecogniserFaults, SpokenWord } from './recogniser-double.js'
 import { NO_VOICE_FAULTS, textIn, VoiceSpeech } from './voice-double.js'
 import type { Json, SpokenFrame, VoiceDoubleOptions, VoiceFaults } from './voice-double.js'
 
-interface SonioxDoubleOptions extends VoiceDoubleOptions {
-  /** Delay of what follows a `finalize`. */
-  readonly finalMs?: number
-}
+type SonioxDoubleOptions = RecogniserDoubleOptions & VoiceDoubleOptions
 
-/** What the recogniser does wrong, on purpose. */
-interface RecogniserFaults {
-  /** `finalize` is not answered, as services do with little audio. */
-  noFin: boolean
-  /** The recogniser says nothing at all. */
-  deaf: boolean
-  /** The connection breaks when this many words of a turn were reported; once. */
-  breaksAfterWords: number | null
-}
-
-/** A word takes this long in the double's transcripts. */
-const WORD_MS = 250
 const ENDED = 1000
 
 /**
@@ -30,12 +17,7 @@ const ENDED = 1000
  * characters. The words of a turn are the script's.
  */
 export class SonioxDouble extends SocketDouble<SonioxSession> {
-  readonly faults = {
-    ...NO_VOICE_FAULTS,
-    noFin: false,
-    deaf: false,
-    breaksAfterWords: null,
-  } as RecogniserFaults & VoiceFaults
+  readonly faults: RecogniserFaults & VoiceFaults = { ...NO_RECOGNISER_FAULTS, ...NO_VOICE_FAULTS }
   readonly options: SonioxDoubleOptions
   /** Texts that were given to the voice, by stream. */
   readonly spoken: string[] = []
@@ -133,31 +115,23 @@ abstract class SonioxSession {
   }
 }
 
-interface SpokenWord {
-  readonly text: string
-  readonly startMs: number
-}
-
 /** A session of the recogniser. */
 class ListenSession extends SonioxSession {
   config: Json | null = null
   finalized = 0
   readonly #expanded = new Int16Array(65_536)
-  #detector: LevelDetector | null = null
-  #heardMs = 0
-  /** The words of the turn, which come with the audio; null while nobody speaks. */
-  #words: SpokenWord[] | null = null
-  #voicedMs = 0
-  #voicedFromMs = 0
-  #shown = 0
+  #ear: DoubleEar | null = null
 
   json(message: Json): void {
     if (this.config === null) {
       this.config = message
       const refusal = this.double.refusal(message['api_key'])
       if (refusal !== null) return this.refuse(refusal)
-      const sampleRateHz = Number(message['sample_rate'] ?? 16_000)
-      this.#detector = new LevelDetector({ sampleRateHz, silenceMs: 400 })
+      this.#ear = new DoubleEar(this.double, Number(message['sample_rate'] ?? 16_000), {
+        // All words are uncertain before the end, and each message repeats them.
+        words: (words) => this.#tell(words.flatMap((word) => this.#tokens(word, false))),
+        broke: () => this.client.terminate(),
+      })
       return
     }
     if (message['type'] === 'keepalive') this.double.keepalives++
@@ -165,72 +139,36 @@ class ListenSession extends SonioxSession {
   }
 
   bytes(bytes: Buffer): void {
-    const { config } = this
-    if (config === null) return
+    const ear = this.#ear
+    if (ear === null) return
     if (bytes.length === 0) {
-      if (this.#heardMs === 0) return this.refuse({ code: 400, message: 'No audio received.' })
-      this.#showAll('end')
-      this.send({ tokens: [], finished: true, final_audio_proc_ms: this.#heardMs, total_audio_proc_ms: this.#heardMs })
-      return this.client.close(ENDED)
+      if (ear.heardMs === 0) return this.refuse({ code: 400, message: 'No audio received.' })
+      return ear.end((words) => {
+        this.#tell([...words.flatMap((word) => this.#tokens(word, true)), { text: '<end>', is_final: true }])
+        this.send({ tokens: [], finished: true, final_audio_proc_ms: ear.heardMs, total_audio_proc_ms: ear.heardMs })
+        this.client.close(ENDED)
+      })
     }
-    const mulaw = config['audio_format'] === 'mulaw'
-    const pcm = mulaw ? this.#expanded.subarray(0, decodeMuLaw(bytes, this.#expanded)) : samplesOf(bytes)
-    const rateHz = Number(config['sample_rate'] ?? 16_000)
-    for (let at = 0; at < pcm.length; at += rateHz / 50) this.#hear(pcm.subarray(at, at + rateHz / 50), rateHz)
-  }
-
-  #hear(pcm: Int16Array, rateHz: number): void {
-    const ms = (pcm.length * 1000) / rateHz
-    this.#heardMs += ms
-    this.double.callerAudioMs += ms
-    this.#detector?.hear(pcm)
-    if (this.#detector?.speaking !== true) return
-    if (this.#voicedMs === 0) this.#voicedFromMs = this.#heardMs - ms
-    this.#voicedMs += ms
-    if (this.double.faults.deaf) return
-    // As long as one word: a knock is none.
-    if (this.#words === null && this.#voicedMs >= WORD_MS) {
-      const text = this.double.script.nextCallerText()
-      this.#words = text.split(' ').map((word, i) => ({ text: ` ${word}`, startMs: this.#voicedFromMs + i * WORD_MS }))
-    }
-    const words = this.#words
-    if (words === null) return
-    const due = Math.min(words.length, Math.floor(this.#voicedMs / WORD_MS))
-    if (due <= this.#shown) return
-    this.#shown = due
-    const { faults } = this.double
-    if (faults.breaksAfterWords !== null && due >= faults.breaksAfterWords) {
-      faults.breaksAfterWords = null
-      return this.client.terminate()
-    }
-    // The newest words are uncertain, and each message repeats them.
-    this.#tell(words.slice(0, due).flatMap((word) => this.#tokens(word, false)))
+    const mulaw = this.config?.['audio_format'] === 'mulaw'
+    ear.hear(mulaw ? this.#expanded.subarray(0, decodeMuLaw(bytes, this.#expanded)) : samplesOf(bytes))
   }
 
   #finalize(): void {
     this.finalized++
-    const { finalMs = 0 } = this.double.options
-    const words = this.#words
-    this.#words = null
-    this.#voicedMs = 0
-    this.#shown = 0
-    this.later(finalMs, () => {
-      if (this.double.faults.noFin || this.double.faults.deaf) return
-      const tokens = (words ?? []).flatMap((word) => this.#tokens(word, true))
-      // Words and marker may come in one message, or the words in pieces.
-      if (tokens.length > 1) this.#tell(tokens.splice(0, 1))
-      this.#tell([...tokens, { text: '<fin>', is_final: true }])
+    this.#ear?.end((words) => {
+      if (this.double.faults.noAnswer) return
+      this.later(this.double.options.finalMs ?? 0, () => {
+        const tokens = words.flatMap((word) => this.#tokens(word, true))
+        // Words and marker may come in one message, or the words in pieces.
+        if (tokens.length > 1) this.#tell(tokens.splice(0, 1))
+        this.#tell([...tokens, { text: '<fin>', is_final: true }])
+      })
     })
   }
 
-  #showAll(marker: string): void {
-    const tokens = (this.#words ?? []).flatMap((word) => this.#tokens(word, true))
-    this.#words = null
-    this.#tell([...tokens, { text: `<${marker}>`, is_final: true }])
-  }
-
   /** A long word is two tokens, and only the first has the space. */
-  #tokens({ text, startMs }: SpokenWord, final: boolean): object[] {
+  #tokens({ text: word, startMs }: SpokenWord, final: boolean): object[] {
+    const text = ` ${word}`
     const pieces = text.length > 6 ? [text.slice(0, 4), text.slice(4)] : [text]
     const hints = this.config?.['language_hints'] as readonly string[] | undefined
     return pieces.map((piece, i) => ({
@@ -244,7 +182,8 @@ class ListenSession extends SonioxSession {
   }
 
   #tell(tokens: readonly object[]): void {
-    this.send({ tokens, final_audio_proc_ms: this.#heardMs, total_audio_proc_ms: this.#heardMs })
+    const heardMs = this.#ear?.heardMs ?? 0
+    this.send({ tokens, final_audio_proc_ms: heardMs, total_audio_proc_ms: heardMs })
   }
 }
 

@@ -1,0 +1,410 @@
+import { noUsage } from '../../call/usage.js'
+import { msToSamples, samplesToMs } from '../../core/units.js'
+import { bytesOfSamples, encodeMuLaw } from '../../media/pcm.js'
+import { vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import { faultOf } from './candidates.js'
+import { heardIn, RecogniserTurns } from './recogniser-turns.js'
+import type { SessionTurn } from './recogniser-turns.js'
+import { StageSocket } from './stage-socket.js'
+import type { StageMessage, StageSocketOptions } from './stage-socket.js'
+import type { SpeechToText, StageContext, SttListener, TurnSound } from './stage.js'
+
+/** A session is replaced this long before the service would end it, in the first pause of the caller. */
+const RENEW_BEFORE_MS = 5 * 60_000
+/** Sent in place of a message where a service wants to hear something. */
+const SILENCE_MS = 100
+
+/** JSON, or a text that is sent as it is. */
+type RecogniserMessage = Readonly<Record<string, unknown>> | string
+
+/** What differs from one streaming recogniser to the next. Made anew for each connection. */
+export interface RecogniserWire {
+  readonly service: string
+  /** As it is priced. */
+  readonly model: string
+  readonly socket: Omit<StageSocketOptions, 'what' | 'message' | 'lost'>
+  /** How samples are written; base64 is put between two parts of a message. */
+  readonly audio:
+    'mulaw' | 'pcm16' | 'float32' | { readonly before: string; readonly after: string; readonly law: 'mulaw' | 'pcm16' }
+  /** The least audio of one message, in milliseconds; as it comes when not given. */
+  readonly messageMs?: number
+  /** Sent first. */
+  readonly hello: readonly RecogniserMessage[]
+  /** What keeps the connection open while nobody speaks: a message, or with null a little silence. Null: nothing is needed. */
+  readonly keepalive: { readonly everyMs: number; readonly message: RecogniserMessage | null } | null
+  /** Sent before the audio of a turn. */
+  readonly begin?: readonly RecogniserMessage[]
+  /** @param silenceMs  between the caller's last word and the end of the audio */
+  readonly finalize: (silenceMs: number) => readonly RecogniserMessage[]
+  /** So that the words of a turn that was noise are out of the way before those of the next one. */
+  readonly abandon: readonly RecogniserMessage[]
+  /** `acknowledged`: the service always answers `finalize`. `unsure`: not where it has little audio. */
+  readonly finalizes: 'acknowledged' | 'unsure'
+  /** After `finalize`, and then without news for this long, the words so far are the text. */
+  readonly finalizeMs: number
+  /** The longest wait after `finalize`, while more words come or none have come; `finalizeMs` when not given. */
+  readonly answerMs?: number
+  /** The service ends the connection with the turn. */
+  readonly oneTurn?: true
+  /** The service ends a session after this time; null: never. */
+  readonly sessionMs: number | null
+  /** What is charged for: the time the session is open, the audio that was sent, or what `read` reports. */
+  readonly charges: 'session' | 'audio' | 'reported'
+  /** Puts what a message says into the turns. */
+  readonly read: (message: StageMessage, turns: RecogniserTurns) => void
+}
+
+interface SessionListener {
+  words(turn: SessionTurn): void
+  final(turn: SessionTurn): void
+  failed(turn: SessionTurn, fault: VendorFault): void
+  lost(session: Session, fault: VendorFault): void
+}
+
+/** A recogniser over a WebSocket. The gateway's VAD ends the turns: the service's own detection of their end is off. */
+export class StreamedRecogniser implements SpeechToText {
+  readonly #wire: () => RecogniserWire
+  readonly #context: StageContext
+  #signal = AbortSignal.abort()
+  #listener: SttListener | null = null
+  #current: Session | null = null
+  /** Sessions that were replaced, until the text of their last turn is there. */
+  readonly #draining = new Set<Session>()
+
+  /** @param wire  makes that of one connection */
+  constructor(wire: () => RecogniserWire, context: StageContext) {
+    this.#wire = wire
+    this.#context = context
+  }
+
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    this.#signal = signal
+    const session = this.#make()
+    this.#current = session
+    await session.open(signal, probe)
+  }
+
+  listen(listener: SttListener): void {
+    this.#listener = listener
+  }
+
+  warm(): void {
+    // One that was closed while nobody spoke, of a service whose connections are for one turn.
+    if (this.#current?.over === true) this.#replace()
+  }
+
+  begin(turn: number, sound: TurnSound): void {
+    this.warm()
+    this.#current?.begin(turn, sound)
+  }
+
+  audio(): void {
+    this.#current?.pump()
+  }
+
+  finalize(turn: number, silenceMs: number): void {
+    this.#end(turn, { silenceMs })
+  }
+
+  abandon(turn: number): void {
+    this.#end(turn, 'abandon')
+  }
+
+  close(): void {
+    for (const session of [...this.#draining, this.#current]) session?.close()
+    this.#draining.clear()
+    this.#current = null
+    this.#listener = null
+  }
+
+  #end(number: number, ending: SessionTurn['ending']): void {
+    const sessions = [...this.#draining, this.#current].filter((session) => session !== null)
+    const session = sessions.find((one) => one.end(number, ending))
+    if (session === undefined || session !== this.#current) return
+    // A caller who begins at once finds a connection.
+    if (session.isSpent) this.#replace()
+  }
+
+  #make(): Session {
+    const session: Session = new Session(this.#wire(), this.#context, {
+      words: (turn) => this.#listener?.words(turn.number, heardIn(turn)),
+      final: (turn) => {
+        this.#listener?.final(turn.number, heardIn(turn))
+        this.#drained(session)
+      },
+      failed: (turn, fault) => {
+        this.#listener?.failed(turn.number, fault)
+        this.#drained(session)
+      },
+      lost: (lost, fault) => this.#lost(lost, fault),
+    })
+    session.agedOut = () => {
+      if (session === this.#current && session.isSpent) this.#replace()
+    }
+    return session
+  }
+
+  /** A fresh connection takes the turns from here on. */
+  #replace(): void {
+    const before = this.#current
+    const session = this.#make()
+    this.#current = session
+    session.open(this.#signal, false).catch((error: unknown) => this.#lost(session, faultOf(error)))
+    if (before === null) return
+    this.#draining.add(before)
+    this.#drained(before)
+  }
+
+  #drained(session: Session): void {
+    if (!this.#draining.has(session) || session.isAwaited) return
+    this.#draining.delete(session)
+    session.close()
+  }
+
+  #lost(session: Session, fault: VendorFault): void {
+    const needed = session.isAwaited || (session === this.#current && !session.oneTurn)
+    this.#draining.delete(session)
+    if (needed) this.#listener?.failed(null, fault)
+  }
+}
+
+/** One connection. */
+class Session {
+  /** Told once when the session is to be replaced; it is then `isSpent` as soon as nobody speaks. */
+  agedOut: () => void = () => undefined
+  readonly #wire: RecogniserWire
+  readonly #context: StageContext
+  readonly #listener: SessionListener
+  readonly #socket: StageSocket
+  readonly #what: string
+  readonly #turns: RecogniserTurns
+  #state: 'opening' | 'open' | 'over' = 'opening'
+  #aged = false
+  #sentMs = 0
+  #heardAtMs = -Infinity
+  /** Turns in a row of which the service said nothing. */
+  #unheard = 0
+  #chargedFromMs = NaN
+  #unchargedMs = 0
+  #keepalive: NodeJS.Timeout | null = null
+  #age: NodeJS.Timeout | null = null
+  #bytes = Buffer.alloc(0)
+
+  constructor(wire: RecogniserWire, context: StageContext, listener: SessionListener) {
+    this.#wire = wire
+    this.#context = context
+    this.#listener = listener
+    this.#what = `${context.name}: stt ${wire.service}`
+    this.#turns = new RecogniserTurns({
+      words: (turn) => {
+        if (!Number.isNaN(turn.askedAtMs)) this.#await(turn)
+        listener.words(turn)
+      },
+      answered: (turn) => this.#final(turn),
+      failed: (turn, reason) => {
+        this.#over(turn)
+        listener.failed(turn, vendorFault('internal', `${this.#what}: ${reason}`, false))
+      },
+    })
+    this.#socket = new StageSocket({
+      ...wire.socket,
+      what: this.#what,
+      message: (message) => {
+        this.#heardAtMs = context.nowMs()
+        this.#unheard = 0
+        wire.read(message, this.#turns)
+      },
+      lost: (fault) => this.#lost(fault),
+    })
+  }
+
+  get over(): boolean {
+    return this.#state === 'over'
+  }
+
+  get oneTurn(): boolean {
+    return this.#wire.oneTurn === true
+  }
+
+  get isAwaited(): boolean {
+    return this.#turns.awaited
+  }
+
+  /** It takes no further turn, and nobody speaks. */
+  get isSpent(): boolean {
+    return (this.#aged || (this.oneTurn && this.#turns.all.length > 0)) && !this.#turns.open
+  }
+
+  /** @throws StageFault */
+  async open(signal: AbortSignal, probe: boolean): Promise<void> {
+    try {
+      await this.#socket.open(signal, probe)
+    } catch (error) {
+      this.close()
+      throw error
+    }
+    if (this.#state !== 'opening') return
+    this.#state = 'open'
+    const { hello, keepalive, sessionMs } = this.#wire
+    this.#send(hello)
+    this.#chargedFromMs = this.#context.nowMs()
+    if (keepalive !== null)
+      this.#keepalive = setInterval(() => this.#keepAlive(keepalive.message), keepalive.everyMs).unref()
+    if (sessionMs !== null)
+      this.#age = setTimeout(
+        () => {
+          this.#aged = true
+          this.agedOut()
+        },
+        sessionMs - Math.min(RENEW_BEFORE_MS, sessionMs / 2),
+      ).unref()
+    this.pump()
+  }
+
+  begin(number: number, sound: TurnSound): void {
+    this.#turns.add(number, sound)
+  }
+
+  /** @returns false if the turn is none of this session */
+  end(number: number, ending: SessionTurn['ending']): boolean {
+    const turn = this.#turns.all.find((one) => one.number === number)
+    if (turn === undefined) return false
+    turn.ending ??= turn.over ? 'abandon' : ending
+    if (ending === 'abandon') turn.over = true
+    this.pump()
+    return true
+  }
+
+  /** Sends what was not sent yet, in the order in which it was spoken. */
+  pump(): void {
+    if (this.#state !== 'open') return
+    for (const turn of this.#turns.all) {
+      if (!Number.isNaN(turn.askedAtMs)) continue
+      this.#sendSound(turn)
+      if (turn.ending === null) return
+      this.#ask(turn)
+    }
+  }
+
+  close(): void {
+    if (this.#state === 'over') return
+    this.#end()
+    this.#socket.close()
+  }
+
+  #sendSound(turn: SessionTurn): void {
+    const { inputRateHz } = this.#context
+    const fresh = turn.sound.samples - turn.sentSamples
+    if (fresh <= 0 || (turn.ending === null && fresh < msToSamples(this.#wire.messageMs ?? 0, inputRateHz))) return
+    if (Number.isNaN(turn.fromMs)) {
+      turn.fromMs = this.#sentMs
+      this.#send(this.#wire.begin ?? [])
+    }
+    const pcm = turn.sound.since(turn.sentSamples)
+    turn.sentSamples += pcm.length
+    this.#sendSamples(pcm)
+  }
+
+  #ask(turn: SessionTurn): void {
+    const { ending } = turn
+    turn.askedAtMs = this.#context.nowMs()
+    turn.toMs = this.#sentMs
+    if (Number.isNaN(turn.fromMs)) {
+      // None of it was sent, and the service is not asked.
+      turn.answered = true
+      if (!turn.over) this.#final(turn)
+    } else if (ending === 'abandon') {
+      this.#send(this.#wire.abandon)
+      this.#charge()
+    } else {
+      this.#send(this.#wire.finalize(ending?.silenceMs ?? 0))
+      this.#await(turn)
+    }
+  }
+
+  #await(turn: SessionTurn): void {
+    const { finalizeMs, answerMs = finalizeMs } = this.#wire
+    if (turn.timer !== null) clearTimeout(turn.timer)
+    const leftMs = answerMs - (this.#context.nowMs() - turn.askedAtMs)
+    const waitMs = turn.best.length === 0 ? leftMs : Math.min(finalizeMs, leftMs)
+    turn.timer = setTimeout(() => this.#late(turn), Math.max(0, waitMs))
+  }
+
+  #late(turn: SessionTurn): void {
+    if (turn.best.length === 0 && this.#isDeaf(turn))
+      this.#socket.fail(vendorFault('timeout', `${this.#what} does not answer`, false))
+    else this.#final(turn)
+  }
+
+  /** A service that said nothing at all, although there was voice, is out of order. */
+  #isDeaf(turn: SessionTurn): boolean {
+    if (this.#wire.finalizes === 'acknowledged') return this.#heardAtMs < turn.askedAtMs
+    return ++this.#unheard > 1
+  }
+
+  #final(turn: SessionTurn): void {
+    this.#over(turn)
+    this.#charge()
+    this.#listener.final(turn)
+  }
+
+  #over(turn: SessionTurn): void {
+    if (turn.timer !== null) clearTimeout(turn.timer)
+    turn.over = true
+  }
+
+  #sendSamples(pcm: Int16Array): void {
+    const { audio } = this.#wire
+    const ms = samplesToMs(pcm.length, this.#context.inputRateHz)
+    this.#sentMs += ms
+    this.#unchargedMs += ms
+    this.#keepalive?.refresh()
+    if (typeof audio === 'string') this.#socket.sendBytes(this.#written(pcm, audio))
+    else this.#socket.sendAudio(audio.before, this.#written(pcm, audio.law), audio.after)
+  }
+
+  #written(pcm: Int16Array, law: 'mulaw' | 'pcm16' | 'float32'): Uint8Array {
+    if (law === 'pcm16') return bytesOfSamples(pcm)
+    const bytes = law === 'mulaw' ? pcm.length : pcm.length * Float32Array.BYTES_PER_ELEMENT
+    if (this.#bytes.length < bytes) this.#bytes = Buffer.alloc(bytes)
+    if (law === 'mulaw') encodeMuLaw(pcm, this.#bytes)
+    else for (const [i, sample] of pcm.entries()) this.#bytes.writeFloatLE(sample / 32_768, 4 * i)
+    return this.#bytes.subarray(0, bytes)
+  }
+
+  #keepAlive(message: RecogniserMessage | null): void {
+    if (message === null) this.#sendSamples(new Int16Array(msToSamples(SILENCE_MS, this.#context.inputRateHz)))
+    else this.#send([message])
+  }
+
+  #send(messages: readonly RecogniserMessage[]): void {
+    for (const message of messages) this.#socket.send(message)
+  }
+
+  #charge(): void {
+    const { charges, model } = this.#wire
+    const nowMs = this.#context.nowMs()
+    const ms = charges === 'session' ? nowMs - this.#chargedFromMs : this.#unchargedMs
+    this.#chargedFromMs = nowMs
+    this.#unchargedMs = 0
+    if (charges === 'reported' || Number.isNaN(ms) || ms <= 0) return
+    this.#context.used({ ...noUsage(), model, sessionSeconds: ms / 1000 })
+  }
+
+  #lost(fault: VendorFault): void {
+    this.#end()
+    const last = this.#turns.all.at(-1)
+    // A service whose connections are for one turn closes when it has said all.
+    if (this.oneTurn && fault.code === 'session_expired' && last !== undefined) this.#turns.answered(last)
+    this.#listener.lost(this, fault)
+  }
+
+  #end(): void {
+    this.#charge()
+    this.#state = 'over'
+    if (this.#keepalive !== null) clearInterval(this.#keepalive)
+    if (this.#age !== null) clearTimeout(this.#age)
+    for (const { timer } of this.#turns.all) if (timer !== null) clearTimeout(timer)
+  }
+}

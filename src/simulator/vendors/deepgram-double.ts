@@ -1,0 +1,206 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { WebSocket } from 'ws'
+import type { Refusal } from './double.js'
+import { DoubleEar, RecogniserDouble, RecogniserSession } from './recogniser-double.js'
+import type { RecogniserDoubleOptions, SpokenWord } from './recogniser-double.js'
+
+/** Words after which `/v1/listen` settles a range of the audio in the middle of a turn. */
+const RANGE_WORDS = 3
+
+/**
+ * Deepgram's `/v1/listen` and `/v2/listen` on loopback, written from the types of `@deepgram/sdk` 5.13.0 and from what that
+ * client sends. Turns end with `Finalize` and `ForceEndTurn` only.
+ */
+export class DeepgramDouble extends RecogniserDouble<DeepgramListenSession> {
+  static start(options: RecogniserDoubleOptions = {}): Promise<DeepgramDouble> {
+    return new DeepgramDouble(options).listen()
+  }
+
+  protected override refusalOf({ url = '', headers: { authorization } }: IncomingMessage): Refusal | null {
+    const { pathname, searchParams } = new URL(url, 'http://double')
+    const refusal = (status: number, err_code: string, err_msg: string): Refusal => ({
+      status,
+      body: JSON.stringify({ err_code, err_msg, request_id: randomUUID() }),
+    })
+    if (!/^\/v[12]\/listen$/.test(pathname)) return refusal(404, 'NOT_FOUND', 'Not found.')
+    // The service repeats the given key in its error, and so does the double.
+    if (this.key !== null && authorization !== `Token ${this.key}`)
+      return refusal(401, 'INVALID_AUTH', `Invalid credentials: ${authorization ?? ''}.`)
+    if (pathname.startsWith('/v2') !== (searchParams.get('model') ?? '').startsWith('flux-'))
+      return refusal(400, 'INVALID_QUERY_PARAMETER', 'No such model.')
+    return null
+  }
+
+  protected override accept(client: WebSocket, request: IncomingMessage): DeepgramListenSession {
+    return request.url?.startsWith('/v2') === true
+      ? new FluxSession(client, request, this)
+      : new NovaSession(client, request, this)
+  }
+}
+
+abstract class DeepgramListenSession extends RecogniserSession {
+  protected readonly double: DeepgramDouble
+  protected readonly ear: DoubleEar
+
+  constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
+    super(client, request, double.options)
+    this.double = double
+    this.ear = new DoubleEar(double, Number(this.query.get('sample_rate') ?? 16_000), {
+      words: (words) => this.words(words),
+      broke: () => client.terminate(),
+    })
+  }
+
+  protected override audio(bytes: Buffer): void {
+    this.ear.hear(this.samples(bytes, this.query.get('encoding') === 'mulaw' ? 'mulaw' : 'pcm16'))
+  }
+
+  protected override text(text: string): void {
+    const { type } = JSON.parse(text) as { readonly type?: string }
+    if (type === 'CloseStream') return this.ended()
+    if (type === 'KeepAlive') this.double.keepalives++
+    else if (type === this.endMessage) this.turnOver()
+    else {
+      this.send({ type: 'Error', code: 'UNPARSABLE_CLIENT_MESSAGE', description: 'Unknown message.' })
+      this.client.close(1008, 'DATA-0000')
+    }
+  }
+
+  protected abstract readonly endMessage: string
+  protected abstract words(words: readonly SpokenWord[]): void
+  protected abstract turnOver(): void
+  protected abstract ended(): void
+}
+
+class NovaSession extends DeepgramListenSession {
+  protected override readonly endMessage = 'Finalize'
+  /** Words of the turn whose range is settled. */
+  #settled = 0
+  #rangeFromMs = 0
+
+  protected override words(words: readonly SpokenWord[]): void {
+    const open = words.slice(this.#settled)
+    if (open.length <= RANGE_WORDS) return this.#tell(open, false)
+    this.#settled += RANGE_WORDS
+    this.#tell(open.slice(0, RANGE_WORDS), true, open[RANGE_WORDS]?.startMs)
+    this.#tell(open.slice(RANGE_WORDS), false)
+  }
+
+  protected override turnOver(): void {
+    this.ear.end((words) => {
+      const open = words.slice(this.#settled)
+      const told = this.#settled > 0 || words.length > 0
+      this.#settled = 0
+      // Without words there is nothing to answer.
+      if (this.double.faults.noAnswer || (!told && !this.double.faults.emptyAnswer)) return
+      const toMs = this.ear.heardMs
+      this.later(() => this.#tell(open, true, toMs, true))
+    })
+  }
+
+  protected override ended(): void {
+    this.ear.end((words) => {
+      this.#tell(words.slice(this.#settled), true)
+      this.send({ type: 'Metadata', request_id: randomUUID(), duration: this.ear.heardMs / 1000, channels: 1 })
+      this.client.close(1000)
+    })
+  }
+
+  #tell(words: readonly SpokenWord[], final: boolean, toMs = this.ear.heardMs, finalized = false): void {
+    const start = this.#rangeFromMs / 1000
+    if (final) this.#rangeFromMs = toMs
+    this.send({
+      type: 'Results',
+      channel_index: [0, 1],
+      start,
+      duration: toMs / 1000 - start,
+      is_final: final,
+      speech_final: false,
+      from_finalize: finalized,
+      channel: {
+        alternatives: [
+          {
+            transcript: words.map(({ text }) => text).join(' '),
+            confidence: words.length === 0 ? 0 : 0.98,
+            words: words.map(({ text, startMs, endMs }) => ({
+              word: text.toLowerCase(),
+              punctuated_word: text,
+              start: startMs / 1000,
+              end: endMs / 1000,
+              confidence: 0.98,
+              ...(this.query.get('language') === 'multi' ? { language: 'en' } : {}),
+            })),
+          },
+        ],
+      },
+      metadata: {
+        request_id: randomUUID(),
+        model_uuid: randomUUID(),
+        model_info: { name: 'double', version: '1', arch: 'double' },
+      },
+    })
+  }
+}
+
+class FluxSession extends DeepgramListenSession {
+  protected override readonly endMessage = 'ForceEndTurn'
+  #sequence = 0
+  #turn = 0
+  #begun = false
+  /** Words of the service's own turn, where the end of the caller's was missed. */
+  #before: readonly SpokenWord[] = []
+
+  constructor(client: WebSocket, request: IncomingMessage, double: DeepgramDouble) {
+    super(client, request, double)
+    this.send({ type: 'Connected', request_id: randomUUID(), sequence_id: this.#sequence++ })
+  }
+
+  protected override words(words: readonly SpokenWord[]): void {
+    this.#tell(this.#begun ? 'Update' : 'StartOfTurn', [...this.#before, ...words])
+    this.#begun = true
+  }
+
+  protected override turnOver(): void {
+    this.ear.end((words) => {
+      const all = [...this.#before, ...words]
+      if (this.double.faults.noAnswer) {
+        this.#before = all
+        return
+      }
+      // Without speech there is no turn that could end.
+      if (!this.#begun) return
+      this.later(() => {
+        this.#tell('EndOfTurn', all, 'manual')
+        this.#turn++
+        this.#begun = false
+        this.#before = []
+      })
+    })
+  }
+
+  protected override ended(): void {
+    this.client.close(1000)
+  }
+
+  #tell(event: string, words: readonly SpokenWord[], trigger?: string): void {
+    this.send({
+      type: 'TurnInfo',
+      request_id: randomUUID(),
+      sequence_id: this.#sequence++,
+      event,
+      turn_index: this.#turn,
+      audio_window_start: (words[0]?.startMs ?? 0) / 1000,
+      audio_window_end: this.ear.heardMs / 1000,
+      transcript: words.map(({ text }) => text).join(' '),
+      words: words.map(({ text, startMs, endMs }) => ({
+        word: text,
+        confidence: 0.98,
+        start: startMs / 1000,
+        end: endMs / 1000,
+      })),
+      end_of_turn_confidence: event === 'EndOfTurn' ? 0.9 : 0.1,
+      ...(trigger === undefined ? {} : { trigger }),
+    })
+  }
+}

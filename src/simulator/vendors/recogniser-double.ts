@@ -1,0 +1,241 @@
+import type { IncomingMessage } from 'node:http'
+import type { WebSocket } from 'ws'
+import { decodeMuLaw, joined, samplesOf } from '../../media/pcm.js'
+import { LevelDetector, SocketDouble, type DoubleOptions } from './double.js'
+
+export interface RecogniserDoubleOptions extends DoubleOptions {
+  /** Delay of what follows the end of a turn. */
+  readonly finalMs?: number
+  /** Understands what is said, in place of the script. Empty for noise. */
+  readonly understand?: (pcm: Int16Array, sampleRateHz: number) => Promise<string>
+}
+
+/** What a recogniser does wrong, on purpose. */
+export interface RecogniserFaults {
+  /** The end of a turn is not answered, as services do with little audio. */
+  noAnswer: boolean
+  /** The answer to the end of a turn has no words, although words were told before. */
+  emptyAnswer: boolean
+  /** It says nothing at all. */
+  deaf: boolean
+  /** The connection breaks when this many words of a turn were told; once. */
+  breaksAfterWords: number | null
+}
+
+export const NO_RECOGNISER_FAULTS: Readonly<RecogniserFaults> = {
+  noAnswer: false,
+  emptyAnswer: false,
+  deaf: false,
+  breaksAfterWords: null,
+}
+
+/** A word takes this long in the double's transcripts. */
+const WORD_MS = 250
+/** One that understands tells words after each such piece of speech. */
+const PARTIAL_MS = 600
+
+export interface SpokenWord {
+  readonly text: string
+  /** Since the beginning of the connection's audio. */
+  readonly startMs: number
+  readonly endMs: number
+}
+
+/** What an ear needs of its double. */
+interface HeardBy {
+  readonly script: SocketDouble<{ stop(): void }>['script']
+  readonly options: RecogniserDoubleOptions
+  readonly faults: RecogniserFaults
+  callerAudioMs: number
+}
+
+interface EarOut {
+  /** All words of the turn so far. */
+  readonly words: (words: readonly SpokenWord[]) => void
+  /** The connection is to break. */
+  readonly broke: () => void
+}
+
+/** What the recogniser of a double makes of the audio of one connection. */
+export class DoubleEar {
+  heardMs = 0
+  readonly #double: HeardBy
+  readonly #rateHz: number
+  readonly #out: EarOut
+  readonly #detector: LevelDetector
+  #words: readonly SpokenWord[] | null = null
+  #shown = 0
+  #voicedMs = 0
+  #voicedFromMs = 0
+  #turns = 0
+  /** Of one that understands: the turn's audio, and where it was listened to last. */
+  #pcm: Int16Array[] = []
+  #partialAtMs = 0
+  #busy = false
+
+  constructor(double: HeardBy, rateHz: number, out: EarOut) {
+    this.#double = double
+    this.#rateHz = rateHz
+    this.#out = out
+    this.#detector = new LevelDetector({ sampleRateHz: rateHz, silenceMs: 400 })
+  }
+
+  hear(pcm: Int16Array): void {
+    for (let at = 0; at < pcm.length; at += this.#rateHz / 50) this.#hear(pcm.subarray(at, at + this.#rateHz / 50))
+  }
+
+  /** The turn is over, unless its end is not heard. @param told  all of its words, at once unless they must be found */
+  end(told: (words: readonly SpokenWord[]) => void): void {
+    const { faults, options } = this.#double
+    const { understand } = options
+    const words = this.#words ?? []
+    const [fromMs, voicedMs, pcm] = [this.#voicedFromMs, this.#voicedMs, joined(this.#pcm)]
+    this.#turns++
+    this.#words = null
+    this.#voicedMs = 0
+    this.#shown = 0
+    this.#pcm = []
+    this.#partialAtMs = 0
+    if (faults.deaf) return
+    const tell = (found: readonly SpokenWord[]): void => told(faults.emptyAnswer ? [] : found)
+    if (understand === undefined || voicedMs === 0) return tell(words)
+    void understand(pcm, this.#rateHz).then((text) => tell(spread(text, fromMs, voicedMs)))
+  }
+
+  #hear(pcm: Int16Array): void {
+    const { understand } = this.#double.options
+    const ms = (pcm.length * 1000) / this.#rateHz
+    this.heardMs += ms
+    this.#double.callerAudioMs += ms
+    this.#detector.hear(pcm)
+    if (understand !== undefined) this.#pcm.push(pcm.slice())
+    if (!this.#detector.speaking) return
+    if (this.#voicedMs === 0) this.#voicedFromMs = this.heardMs - ms
+    this.#voicedMs += ms
+    if (this.#double.faults.deaf) return
+    if (understand === undefined) this.#recite()
+    else this.#listen(understand)
+  }
+
+  #recite(): void {
+    // As long as one word: a knock is none.
+    if (this.#words === null && this.#voicedMs >= WORD_MS) {
+      const texts = this.#double.script.nextCallerText().split(' ')
+      this.#words = texts.map((text, i) => ({
+        text,
+        startMs: this.#voicedFromMs + i * WORD_MS,
+        endMs: this.#voicedFromMs + (i + 1) * WORD_MS,
+      }))
+    }
+    const words = this.#words ?? []
+    const due = Math.min(words.length, Math.floor(this.#voicedMs / WORD_MS))
+    if (due <= this.#shown) return
+    this.#shown = due
+    this.#tell(words.slice(0, due))
+  }
+
+  #listen(understand: NonNullable<RecogniserDoubleOptions['understand']>): void {
+    if (this.#busy || this.#voicedMs - this.#partialAtMs < PARTIAL_MS) return
+    this.#busy = true
+    this.#partialAtMs = this.#voicedMs
+    const [turn, fromMs, voicedMs] = [this.#turns, this.#voicedFromMs, this.#voicedMs]
+    void understand(joined(this.#pcm), this.#rateHz).then((text) => {
+      this.#busy = false
+      if (turn === this.#turns && text !== '') this.#tell(spread(text, fromMs, voicedMs))
+    })
+  }
+
+  #tell(words: readonly SpokenWord[]): void {
+    const { faults } = this.#double
+    if (faults.breaksAfterWords !== null && words.length >= faults.breaksAfterWords) {
+      faults.breaksAfterWords = null
+      return this.#out.broke()
+    }
+    this.#out.words(words)
+  }
+}
+
+/** The words of a text, evenly over the time of its speech. */
+function spread(text: string, fromMs: number, ms: number): readonly SpokenWord[] {
+  const words = text.split(' ').filter((word) => word !== '')
+  const each = ms / Math.max(1, words.length)
+  return words.map((word, i) => ({ text: word, startMs: fromMs + i * each, endMs: fromMs + (i + 1) * each }))
+}
+
+/** A vendor's recogniser on loopback. */
+export abstract class RecogniserDouble<Session extends RecogniserSession>
+  extends SocketDouble<Session>
+  implements HeardBy
+{
+  readonly options: RecogniserDoubleOptions
+  readonly faults: RecogniserFaults = { ...NO_RECOGNISER_FAULTS }
+  callerAudioMs = 0
+  keepalives = 0
+
+  protected constructor(options: RecogniserDoubleOptions) {
+    super(options)
+    this.options = options
+  }
+
+  get baseUrl(): string {
+    return `http://${this.at}`
+  }
+}
+
+/** One connection of a recogniser's double. */
+export abstract class RecogniserSession {
+  /** Texts of the client, the oldest first. */
+  readonly messages: string[] = []
+  readonly query: URLSearchParams
+  protected readonly client: WebSocket
+  readonly #finalMs: number
+  readonly #timers = new Set<NodeJS.Timeout>()
+  readonly #expanded = new Int16Array(65_536)
+
+  constructor(client: WebSocket, request: IncomingMessage, { finalMs = 0 }: RecogniserDoubleOptions) {
+    this.client = client
+    this.#finalMs = finalMs
+    this.query = new URL(request.url ?? '', 'http://double').searchParams
+    client.on('message', (data, binary) => {
+      const bytes = data as Buffer
+      if (binary) return this.audio(bytes)
+      this.messages.push(bytes.toString())
+      this.text(bytes.toString())
+    })
+    client.on('close', () => this.stop())
+    client.on('error', () => undefined)
+  }
+
+  stop(): void {
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
+  }
+
+  /** The service ends the connection. */
+  end(code: number, reason: string): void {
+    this.client.close(code, reason)
+  }
+
+  protected abstract audio(bytes: Buffer): void
+  protected abstract text(text: string): void
+
+  protected send(message: object | string): void {
+    if (this.client.readyState !== this.client.OPEN) return
+    this.client.send(typeof message === 'string' ? message : JSON.stringify(message))
+  }
+
+  /** After the delay of what follows the end of a turn. */
+  protected later(work: () => void): void {
+    if (this.#finalMs <= 0) return work()
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      work()
+    }, this.#finalMs)
+    this.#timers.add(timer)
+  }
+
+  /** Valid until the next call. */
+  protected samples(bytes: Buffer, law: 'mulaw' | 'pcm16'): Int16Array {
+    return law === 'mulaw' ? this.#expanded.subarray(0, decodeMuLaw(bytes, this.#expanded)) : samplesOf(bytes)
+  }
+}

@@ -1,0 +1,333 @@
+import t from 'tap'
+import { setTimeout as pause } from 'node:timers/promises'
+import { deepgramSpeechToText } from '../../src/backends/cascade/deepgram-speech-to-text.js'
+import { HttpHosts } from '../../src/backends/cascade/http-service.js'
+import { sonioxSpeechToText } from '../../src/backends/cascade/soniox-speech-to-text.js'
+import { StageFault } from '../../src/backends/cascade/stage-fault.js'
+import type { Heard, SpeechToText, StageContext, StageFactory } from '../../src/backends/cascade/stage.js'
+import { KeptSound } from '../../src/backends/cascade/turn-sound.js'
+import type { VendorFault } from '../../src/backends/transport/vendor-fault.js'
+import type { BackendUsage } from '../../src/call/backend-events.js'
+import type { SampleRateHz } from '../../src/core/units.js'
+import { DeepgramDouble } from '../../src/simulator/vendors/deepgram-double.js'
+import type { Script } from '../../src/simulator/vendors/double.js'
+import type { RecogniserDoubleOptions, RecogniserFaults } from '../../src/simulator/vendors/recogniser-double.js'
+import { SonioxDouble } from '../../src/simulator/vendors/soniox-double.js'
+
+const KEY = 'sk-recogniser-0123456789abcdef'
+const RATE_HZ = 8000
+
+/** What all doubles of recognisers have. */
+interface Double {
+  readonly script: Script
+  readonly faults: RecogniserFaults
+  readonly baseUrl: string
+  readonly connections: number
+  callerAudioMs: number
+  refuse: unknown
+  breakOff(): void
+  close(): Promise<void>
+}
+
+interface Service {
+  readonly start: (options: RecogniserDoubleOptions) => Promise<Double>
+  readonly make: (baseUrl: string) => StageFactory<SpeechToText>
+  /** The turns of one call need a connection each. */
+  readonly oneTurn?: true
+}
+
+const SERVICES: Readonly<Record<string, Service>> = {
+  soniox: {
+    start: (options) => SonioxDouble.start(options),
+    make: (baseUrl) => sonioxSpeechToText({ baseUrl, apiKey: KEY }),
+  },
+  nova: {
+    start: (options) => DeepgramDouble.start(options),
+    make: (baseUrl) => deepgramSpeechToText({ baseUrl, apiKey: KEY }),
+  },
+  flux: {
+    start: (options) => DeepgramDouble.start(options),
+    make: (baseUrl) => deepgramSpeechToText({ baseUrl, apiKey: KEY, model: 'flux-general-en' }),
+  },
+}
+
+/** A recogniser on its double, and what it has reported. */
+class Line {
+  readonly finals: { readonly turn: number; readonly heard: Heard }[] = []
+  readonly failures: { readonly turn: number | null; readonly fault: VendorFault }[] = []
+  /** The newest words of each turn before its final. */
+  readonly words = new Map<number, string>()
+  readonly used: BackendUsage[] = []
+  readonly double: Double
+  readonly stage: SpeechToText
+  readonly rateHz: SampleRateHz
+  readonly #sounds = new Map<number, KeptSound>()
+
+  private constructor(double: Double, factory: StageFactory<SpeechToText>) {
+    this.double = double
+    this.rateHz = factory.needs16k === true ? 16_000 : RATE_HZ
+    this.stage = factory.make(contextOf(this.rateHz, (usage) => this.used.push(usage)))
+    this.stage.listen({
+      words: (turn, { text }) => this.words.set(turn, text),
+      part: () => undefined,
+      final: (turn, heard) => this.finals.push({ turn, heard }),
+      failed: (turn, fault) => this.failures.push({ turn, fault }),
+    })
+  }
+
+  static async open(service: Service, options: RecogniserDoubleOptions = {}, factory = service.make): Promise<Line> {
+    const double = await service.start({ key: KEY, ...options })
+    const line = new Line(double, factory(double.baseUrl))
+    await line.stage.open(new AbortController().signal, true)
+    return line
+  }
+
+  begin(turn: number): void {
+    const sound = new KeptSound(this.rateHz)
+    this.#sounds.set(turn, sound)
+    this.stage.begin(turn, sound)
+  }
+
+  speak(turn: number, ms: number, level = 9000): void {
+    const frame = Int16Array.from({ length: this.rateHz / 50 }, (_, i) => Math.round(level * Math.sin(i / 8)))
+    for (let spokenMs = 0; spokenMs < ms; spokenMs += 20) {
+      this.#sounds.get(turn)?.push(frame)
+      this.stage.audio(frame)
+    }
+  }
+
+  /** A whole turn. */
+  say(turn: number, ms = 900): void {
+    this.begin(turn)
+    this.speak(turn, ms)
+    this.stage.finalize(turn, 100)
+  }
+
+  get texts(): readonly string[] {
+    return this.finals.map(({ turn, heard }) => `${turn} ${heard.text}`)
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    for (let waitedMs = 0; !condition() && waitedMs < 10_000; waitedMs += 5) await pause(5)
+  }
+
+  async close(): Promise<void> {
+    this.stage.close()
+    await this.double.close()
+  }
+}
+
+/** Does this with all recognisers at the same time. */
+async function withAll(
+  options: RecogniserDoubleOptions,
+  work: (line: Line, name: string, service: Service) => Promise<void>,
+): Promise<void> {
+  await Promise.all(
+    Object.entries(SERVICES).map(async ([name, service]) => {
+      const line = await Line.open(service, options)
+      try {
+        await work(line, name, service)
+      } finally {
+        await line.close()
+      }
+    }),
+  )
+}
+
+t.test('the end of a turn that is not answered is not waited for, and each turn has its own words', (t) =>
+  withAll({}, async (line, name) => {
+    line.double.script.callerSays('one two three', 'four five six')
+    line.double.faults.noAnswer = true
+    line.say(1)
+    await line.until(() => line.finals.length === 1)
+    line.double.faults.noAnswer = false
+    line.say(2)
+    await line.until(() => line.finals.length === 2)
+    t.same(line.texts, ['1 one two three', '2 four five six'], name)
+    t.same(line.failures, [], name)
+  }),
+)
+
+t.test('an answer that comes late changes nothing, and is not taken for the next turn', (t) =>
+  withAll({ finalMs: 1200 }, async (line, name, { oneTurn }) => {
+    line.double.script.callerSays('yes please', 'four five six')
+    line.say(1)
+    await line.until(() => line.finals.length === 1)
+    line.say(2)
+    await pause(oneTurn === true ? 0 : 700)
+    await line.until(() => line.finals.length === 2)
+    t.same(line.texts, ['1 yes please', '2 four five six'], name)
+  }),
+)
+
+t.test('words of a turn that come when the next one has begun are its own', (t) =>
+  withAll({ finalMs: 100 }, async (line, name) => {
+    line.double.script.callerSays('where is it', 'the red one')
+    line.say(1)
+    line.begin(2)
+    line.speak(2, 300)
+    await line.until(() => line.finals.length === 1)
+    line.speak(2, 700)
+    line.stage.finalize(2, 0)
+    await line.until(() => line.finals.length === 2)
+    t.same(line.texts, ['1 where is it', '2 the red one'], name)
+  }),
+)
+
+t.test('an answer without words does not wipe out those before it', (t) =>
+  withAll({}, async (line, name) => {
+    line.double.script.callerSays('my order please')
+    line.double.faults.emptyAnswer = true
+    line.begin(1)
+    line.speak(1, 1000)
+    await line.until(() => line.words.get(1) === 'my order please')
+    line.stage.finalize(1, 0)
+    await line.until(() => line.finals.length === 1)
+    t.same(line.texts, ['1 my order please'], name)
+  }),
+)
+
+t.test('a connection that breaks inside a word is a fault of the network, once', (t) =>
+  withAll({}, async (line, name) => {
+    line.double.faults.breaksAfterWords = 1
+    line.begin(1)
+    line.speak(1, 400)
+    await line.until(() => line.failures.length > 0)
+    line.stage.finalize(1, 0)
+    await pause(50)
+    t.same(
+      line.failures.map(({ turn, fault }) => [turn, fault.code, fault.retryable]),
+      [[null, 'network', true]],
+      name,
+    )
+    t.notMatch(JSON.stringify(line.failures), KEY, name)
+    t.same(line.finals, [], name)
+  }),
+)
+
+t.test('a recogniser that says nothing of two turns is out of order', (t) =>
+  withAll({}, async (line, name) => {
+    line.double.faults.deaf = true
+    line.say(1)
+    await line.until(() => line.failures.length + line.finals.length === 1)
+    line.say(2)
+    await line.until(() => line.failures.length > 0)
+    t.match(line.failures[0], { turn: null, fault: { code: 'timeout', retryable: true } }, name)
+    t.notOk(
+      line.finals.some(({ heard }) => heard.text !== ''),
+      name,
+    )
+  }),
+)
+
+t.test('noise, silence and a turn without any audio have an empty text', (t) =>
+  withAll({}, async (line, name) => {
+    line.begin(1)
+    line.stage.finalize(1, 0)
+    line.begin(2)
+    line.speak(2, 400, 0)
+    line.stage.finalize(2, 0)
+    await line.until(() => line.finals.length === 2)
+    line.double.script.callerSays('hello')
+    line.say(3)
+    await line.until(() => line.finals.length === 3)
+    t.same(line.texts, ['1 ', '2 ', '3 hello'], name)
+    t.same(line.failures, [], name)
+  }),
+)
+
+t.test('a session that heard nothing at all closes without a fault', (t) =>
+  withAll({}, async (line, name) => {
+    line.stage.close()
+    await pause(20)
+    t.same([line.failures, line.finals], [[], []], name)
+    t.equal(line.double.callerAudioMs, 0, name)
+  }),
+)
+
+t.test('twenty interruptions in a row neither end the session nor change the words after them', (t) =>
+  withAll({}, async (line, name, { oneTurn }) => {
+    for (let turn = 1; turn <= 20; turn++) {
+      line.begin(turn)
+      line.speak(turn, 100)
+      line.stage.abandon(turn)
+    }
+    line.double.script.callerSays('are you still there')
+    line.say(21, 1200)
+    await line.until(() => line.finals.length === 1)
+    t.same(line.texts, ['21 are you still there'], name)
+    t.same(line.failures, [], name)
+    if (oneTurn !== true) t.equal(line.double.connections, 1, name)
+  }),
+)
+
+t.test('refusals are told apart: wrong key, empty account, too many sessions, bad request', (t) =>
+  withAll({}, async (line, name, service) => {
+    for (const [status, code, stays] of [
+      [401, 'auth', true],
+      [402, 'quota', true],
+      [429, 'rate_limit', false],
+      [400, 'bad_request', true],
+      [503, 'internal', false],
+    ] as const) {
+      line.double.refuse = { status, body: `{"err_msg":"refused ${KEY}"}` }
+      const stage = service.make(line.double.baseUrl).make(contextOf(line.rateHz))
+      const fault = await stage.open(new AbortController().signal, true).then(
+        () => null,
+        (error: unknown) => (error instanceof StageFault ? error.fault : null),
+      )
+      t.match(fault, { code, fatal: stays }, `${name} ${code}`)
+      t.notMatch(fault?.message, KEY, name)
+      stage.close()
+    }
+  }),
+)
+
+t.test('what was used is reported under the model of the service', (t) =>
+  withAll({}, async (line, name) => {
+    line.double.script.callerSays('one two three')
+    line.say(1, 1000)
+    await line.until(() => line.finals.length === 1)
+    const seconds = line.used.reduce((sum, { sessionSeconds = 0 }) => sum + sessionSeconds, 0)
+    t.ok(name === 'soniox' ? seconds > 0 && seconds < 5 : Math.abs(seconds - 1) < 0.05, `${name}: ${seconds} s`)
+    t.match(line.used[0]?.model, /@127\.0\.0\.1:/, name)
+  }),
+)
+
+t.test('a session is replaced before its limit, while nobody speaks, and no word is lost', async (t) => {
+  const service = SERVICES['soniox'] as Service
+  const line = await Line.open(service, {}, (baseUrl) => sonioxSpeechToText({ baseUrl, apiKey: KEY, sessionMs: 300 }))
+  t.teardown(() => line.close())
+  line.double.script.callerSays('one two three', 'four five six', 'seven')
+  line.begin(1)
+  line.speak(1, 500)
+  await pause(200)
+  t.equal(line.double.connections, 1, 'the caller speaks')
+  line.speak(1, 400)
+  line.stage.finalize(1, 0)
+  // It goes on before the new connection is open.
+  line.say(2)
+  await line.until(() => line.finals.length === 2)
+  t.equal(line.double.connections, 2)
+  await line.until(() => line.double.connections === 3)
+  t.equal(line.double.connections, 3, 'in silence too')
+  line.say(3)
+  await line.until(() => line.finals.length === 3)
+  t.same(line.texts, ['1 one two three', '2 four five six', '3 seven'])
+  t.same(line.failures, [])
+})
+
+function contextOf(inputRateHz: SampleRateHz, used: StageContext['used'] = () => undefined): StageContext {
+  const nowMs = (): number => performance.now()
+  return {
+    name: 'cascade',
+    languages: ['en'],
+    voice: null,
+    inputRateHz,
+    legRateHz: RATE_HZ,
+    nowMs,
+    used,
+    malformed: () => undefined,
+    http: new HttpHosts(nowMs, new AbortController().signal),
+  }
+}
