@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { claimWordsSchema } from '../call/call-options.js'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../call/claim-phrases.js'
 
 /** Rules on what an agent claims to have done, all their phrases together, and lists of words. */
@@ -12,16 +13,6 @@ const language = z.string().regex(/^[a-z]{2,3}$/, { error: 'must be a language s
 const listName = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
-const cues = z.array(z.string().trim().toLowerCase().min(1).max(40)).max(100).default([])
-
-const languageSchema = z.strictObject({
-  not: cues.describe('After one of them there is no claim in the clause: not, never.'),
-  if: cues.describe('There is no claim in its clause, and after it in its sentence: if, once.'),
-  asks: cues.describe('Begins a question: there is no claim in the rest of its sentence.'),
-  joins: cues.describe('Begins a new clause: but, because.'),
-  breaks: cues.describe('A * does not match them: will, could, want.'),
-})
-
 const ruleSchema = z.strictObject({
   tools: z
     .array(z.string().min(1).max(64))
@@ -51,7 +42,7 @@ export const claimsSchema = z
       .default({})
       .describe('Alternatives by name, for <name> in phrases: have: i have | ive.'),
     languages: z
-      .record(language, languageSchema)
+      .record(language, claimWordsSchema)
       .default({})
       .describe('Words of other languages than English and Swahili that keep a phrase from being a claim.'),
     rules: z.array(ruleSchema).min(1).max(CLAIM_RULES_MAX).default([]),

@@ -89,6 +89,21 @@ const rulesSchema = z.object({
 /** Fields that a tool's result must have somewhere, with these values; null: any result will do. */
 export const claimResultSchema = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).nullable()
 
+const claimWords = z.array(z.string().trim().toLowerCase().min(1).max(40)).max(100).default([])
+
+/** Words of one language that keep a phrase from being a claim. Single words, which may have `*`; those of `joins` may be two. */
+export const claimWordsSchema = z.strictObject({
+  not: claimWords.describe(
+    'After one of them there is no claim in the clause, unless the phrase itself has it: not, never.',
+  ),
+  if: claimWords.describe('There is no claim in its clause, and after it in its sentence: if, once.'),
+  asks: claimWords.describe('Begins a question: there is no claim in the rest of its sentence.'),
+  joins: claimWords.describe('Begins a new clause: but, because.'),
+  breaks: claimWords.describe('A * does not match them: will, could, want.'),
+})
+
+export type ClaimWords = DocumentOf<typeof claimWordsSchema>
+
 const claimsSchema = z.object({
   /** The numbers, prices and weekdays that the agent says are judged too; null: they are not. */
   facts: z
@@ -116,17 +131,7 @@ const claimsSchema = z.object({
   ),
   /** Lists of words by name, for the phrases. */
   words: z.record(z.string(), z.string()),
-  /** `ClaimLanguage`, by its name. */
-  languages: z.record(
-    z.string(),
-    z.object({
-      not: z.array(z.string()),
-      if: z.array(z.string()),
-      asks: z.array(z.string()),
-      joins: z.array(z.string()),
-      breaks: z.array(z.string()),
-    }),
-  ),
+  languages: z.record(z.string(), claimWordsSchema),
 })
 
 const escalationSchema = z.object({

@@ -1,13 +1,18 @@
-import { en } from './claim-words/en.js'
-import type { ClaimLanguage } from './claim-words/language.js'
-import { sw } from './claim-words/sw.js'
+import type { ClaimWords } from './call-options.js'
+import { en } from './words/en.js'
+import { sw } from './words/sw.js'
 
 /** Words that a `*` of a phrase stands for, and words of a phrase with its lists. */
 const CLAIM_GAP_WORDS_MAX = 8
 const CLAIM_PHRASE_WORDS_MAX = 200
+/** `*` within brackets, of one phrase: each multiplies the tries by the words that it may stand for. */
+const CLAIM_INNER_GAPS_MAX = 3
+const CLAIM_BRACKETS_MAX = 6
+/** Letters of a word that are compared. */
+const CLAIM_WORD_CHARS_MAX = 40
 
 /** English and Swahili, which agents need not bring along. */
-export const CLAIM_LANGUAGES: Readonly<Record<string, ClaimLanguage>> = { en, sw }
+export const CLAIM_LANGUAGES: Readonly<Record<string, ClaimWords>> = { en: en.claims, sw: sw.claims }
 
 /** One phrase that was found. */
 interface FoundPhrase {
@@ -23,34 +28,21 @@ interface Word {
   readonly endChar: number
 }
 
-/** A set of the places of a clause: bit n is the place before word n. */
-type Places = bigint
-
-/** The clause that is searched. */
-interface Search {
-  /** The words that a pattern matches. */
-  readonly like: (pattern: Pattern) => Places
-  /** The words that a `*` may pass. */
-  readonly passable: Places
+interface Sentence {
+  /** Its words, divided by the marks within it. */
+  readonly parts: readonly (readonly Word[])[]
+  /** It ends with a question mark. */
+  readonly question: boolean
 }
 
-/** All places that the rest of the clause may begin at, when this part of a phrase begins at one of `from`. */
-type Step = (from: Places, search: Search) => Places
-
-/** A part of a phrase. */
-interface Part {
-  readonly step: Step
-  /** It may be left out. */
-  readonly empty: boolean
-  /** It may begin with a `*`. */
-  readonly gapFirst: boolean
+interface Clause {
+  /** Its words, with a space before each and at the end. */
+  readonly text: string
+  readonly words: readonly Word[]
 }
-
-/** A word, or a word with `*` for any letters. */
-type Pattern = string | RegExp
 
 /**
- * Finds phrases in what an agent said. A phrase is a regular expression over words:
+ * Finds phrases in what an agent said. A phrase is a pattern of words:
  *
  *     cancelled          that word; capitals, apostrophes and punctuation do not count: I've is `ive`
  *     nime*futa          a word that begins and ends so
@@ -59,112 +51,87 @@ type Pattern = string | RegExp
  *     [now]              perhaps
  *     <have>             one of a list of words
  *
- * A phrase lies within one clause. A clause ends at a punctuation mark and before one of `joins`. Each part of a phrase maps
- * all places where it may begin to all places where it may end, so nothing is tried twice: the time is linear in the text.
+ * A phrase lies within one clause. A clause ends at a punctuation mark and before one of `joins`. It is written as
+ * ` i have! it `, with a `!` after each word that no `*` passes, and each phrase is a regular expression over that text.
  */
 export class PhraseMatcher {
-  readonly #phrases: readonly Step[]
-  readonly #not: (word: string) => boolean
-  readonly #if: (word: string) => boolean
-  readonly #asks: (word: string) => boolean
-  readonly #breaks: (word: string) => boolean
-  readonly #joins: readonly (readonly string[])[]
+  readonly #phrases: readonly RegExp[]
+  readonly #not: RegExp
+  readonly #if: RegExp
+  readonly #asks: RegExp
+  readonly #breaks: RegExp
+  readonly #joins: RegExp
 
   /**
    * @param lists  words by name, for `<name>`: alternatives as in brackets
    * @throws SyntaxError that says what is wrong with which phrase
    */
-  constructor(phrases: readonly string[], language: ClaimLanguage, lists: Readonly<Record<string, string>> = {}) {
-    this.#not = isOneOf(language.not)
-    this.#if = isOneOf(language.if)
-    this.#asks = isOneOf(language.asks)
-    this.#breaks = isOneOf(language.breaks)
-    this.#joins = language.joins.map((join) => join.split(' '))
-    this.#phrases = phrases.map((phrase) => {
-      const { step, empty, gapFirst } = new PhraseReader(phrase, lists).read()
-      if (empty || gapFirst) throw new SyntaxError(`${JSON.stringify(phrase)} does not begin with a word`)
-      return step
-    })
+  constructor(phrases: readonly string[], language: ClaimWords, lists: Readonly<Record<string, string>> = {}) {
+    this.#not = new RegExp(` ${oneOf(language.not)}! `)
+    this.#if = new RegExp(` ${oneOf(language.if)} `)
+    this.#asks = new RegExp(`^ ${oneOf(language.asks)} `)
+    this.#breaks = new RegExp(` ${oneOf([...language.not, ...language.breaks])}(?= )`, 'g')
+    this.#joins = new RegExp(`(?= ${oneOf(language.joins)} )`)
+    this.#phrases = phrases.map((phrase) => new PhraseReader(phrase, lists).read())
   }
 
   /** The phrases of `text`, each once, with the first place at which it ends. */
   find(text: string): FoundPhrase[] {
     const found = new Map<number, number>()
     for (const sentence of sentencesOf(text)) {
-      for (const clause of this.#claimingClauses(sentence)) this.#match(clause, found)
+      for (const { text, words } of this.#claimingClauses(sentence)) {
+        const marked = text.replace(this.#breaks, '$&!')
+        // Up to the first negation, which may be a word of the phrase itself.
+        const negation = marked.search(this.#not)
+        this.#phrases.forEach((phrase, index) => {
+          const match = found.has(index) ? null : phrase.exec(marked)
+          if (match === null || (negation >= 0 && match.index > negation)) return
+          const last = wordsIn(marked.slice(0, match.index + match[0].length - 1))
+          found.set(index, words[last - 1]?.endChar ?? 0)
+        })
+      }
     }
     return [...found].map(([phrase, endChar]) => ({ phrase, endChar }))
   }
 
-  #match(clause: readonly Word[], found: Map<number, number>): void {
-    const places = new Map<Pattern, Places>()
-    clause.forEach(({ word }, index) => places.set(word, (places.get(word) ?? 0n) | (1n << BigInt(index))))
-    const like = (pattern: Pattern): Places => {
-      let found = places.get(pattern)
-      if (found === undefined) {
-        found = typeof pattern === 'string' ? 0n : placesOf(clause, ({ word }) => pattern.test(word))
-        places.set(pattern, found)
-      }
-      return found
-    }
-    const search = { like, passable: placesOf(clause, ({ word }) => !this.#not(word) && !this.#breaks(word)) }
-    // Up to the first negation, which may be a word of the phrase itself.
-    const negation = clause.findIndex(({ word }) => this.#not(word))
-    const begins = (1n << BigInt(negation < 0 ? clause.length : negation + 1)) - 1n
-    this.#phrases.forEach((step, phrase) => {
-      if (found.has(phrase)) return
-      const ends = step(begins, search)
-      if (ends !== 0n) found.set(phrase, clause[lowest(ends) - 1]?.endChar ?? 0)
-    })
-  }
-
   /** The clauses of a sentence in which there may be a claim: not after a condition, and not in a question. */
-  *#claimingClauses({ parts, question }: Sentence): Generator<readonly Word[]> {
-    const clauses = parts.flatMap((part) => this.#joined(part)).filter((clause) => clause.length > 0)
+  *#claimingClauses({ parts, question }: Sentence): Generator<Clause> {
+    const clauses = parts.flatMap((part) => this.#joined(part))
     if (question) clauses.pop()
     for (const clause of clauses) {
-      if (this.#asks(clause[0]?.word ?? '') || clause.some(({ word }) => this.#if(word))) return
+      if (this.#asks.test(clause.text) || this.#if.test(clause.text)) return
       yield clause
     }
   }
 
   /** Splits words before each of `joins`. */
-  #joined(part: readonly Word[]): Word[][] {
-    const clauses: Word[][] = [[]]
-    part.forEach((word, index) => {
-      if (this.#joins.some((join) => join.every((expected, at) => part[index + at]?.word === expected)))
-        clauses.push([])
-      clauses.at(-1)?.push(word)
+  #joined(part: readonly Word[]): Clause[] {
+    if (part.length === 0) return []
+    let at = 0
+    return ` ${part.map(({ word }) => word).join(' ')} `.split(this.#joins).map((text) => {
+      const from = at
+      at += wordsIn(text.trimEnd())
+      return { text: `${text.trimEnd()} `, words: part.slice(from, at) }
     })
-    return clauses
   }
 }
 
-function placesOf(clause: readonly Word[], matches: (word: Word) => boolean): Places {
-  return BigInt(
-    `0b0${clause
-      .map((word) => (matches(word) ? '1' : '0'))
-      .reverse()
-      .join('')}`,
-  )
+/** Words of a text that has a space before each. */
+function wordsIn(text: string): number {
+  return text.split(' ').length - 1
 }
 
-/** The lowest place of a set that has one. */
-function lowest(places: Places): number {
-  return (places & -places).toString(2).length - 1
+/** A part of a phrase. */
+interface Part {
+  /** Of a regular expression, which matches a space after each word. */
+  readonly source: string
+  /** It may be left out. */
+  readonly empty: boolean
+  /** It may begin with a `*`. */
+  readonly gapFirst: boolean
 }
 
-const GAP: Part = {
-  step: (from, { passable }) => {
-    let places = from
-    for (let words = 0; words < CLAIM_GAP_WORDS_MAX; words++) places |= (places & passable) << 1n
-    return places
-  },
-  empty: true,
-  gapFirst: true,
-}
-
-const DEPTH_MAX = 6
+const GAP: Part = { source: `(?:[^ !]+ ){0,${CLAIM_GAP_WORDS_MAX}}?`, empty: true, gapFirst: true }
 
 /** Reads one phrase. */
 class PhraseReader {
@@ -173,6 +140,8 @@ class PhraseReader {
   readonly #lists: Readonly<Record<string, string>>
   #at = 0
   #words = 0
+  #innerGaps = 0
+  #gaps = 0
 
   constructor(source: string, lists: Readonly<Record<string, string>>) {
     this.#source = source
@@ -180,8 +149,14 @@ class PhraseReader {
     this.#lists = lists
   }
 
-  read(): Part {
-    const part = this.#any(0)
+  read(): RegExp {
+    const { source, empty, gapFirst } = this.#whole(0)
+    if (empty || gapFirst) throw new SyntaxError(`${JSON.stringify(this.#source)} does not begin with a word`)
+    return new RegExp(` (?:${source})`)
+  }
+
+  #whole(depth: number): Part {
+    const part = this.#any(depth)
     if (this.#at < this.#tokens.length) throw this.#wrong(`a ${this.#tokens[this.#at] ?? ''} too many`)
     return part
   }
@@ -191,14 +166,14 @@ class PhraseReader {
   }
 
   #any(depth: number): Part {
-    if (depth > DEPTH_MAX) throw this.#wrong(`brackets deeper than ${DEPTH_MAX}`)
+    if (depth > CLAIM_BRACKETS_MAX) throw this.#wrong(`brackets deeper than ${CLAIM_BRACKETS_MAX}`)
     const choices = [this.#all(depth)]
     while (this.#tokens[this.#at] === '|') {
       this.#at++
       choices.push(this.#all(depth))
     }
     return {
-      step: (from, search) => choices.reduce((places, { step }) => places | step(from, search), 0n),
+      source: choices.map(({ source }) => source).join('|'),
       empty: choices.some(({ empty }) => empty),
       gapFirst: choices.some(({ gapFirst }) => gapFirst),
     }
@@ -214,30 +189,37 @@ class PhraseReader {
     if (parts.length === 0) throw this.#wrong('an empty choice')
     const needed = parts.findIndex(({ empty }) => !empty)
     return {
-      step: (from, search) => parts.reduce((places, { step }) => (places === 0n ? 0n : step(places, search)), from),
+      source: depth === 0 ? this.#committed(parts) : parts.map(({ source }) => source).join(''),
       empty: needed < 0,
       gapFirst: parts.slice(0, needed < 0 ? parts.length : needed + 1).some(({ gapFirst }) => gapFirst),
     }
   }
 
+  /**
+   * The parts of a phrase in a row. A `*` outside of brackets takes the nearest words that go on up to the next such `*`, and
+   * nothing further is tried: a look-ahead is never entered again. So the time is linear in the text.
+   */
+  #committed(parts: readonly Part[]): string {
+    let close = ''
+    const sources = parts.map((part) => {
+      if (part !== GAP) return part.source
+      const [before, name] = [close, `gap${++this.#gaps}`]
+      close = `))\\k<${name}>`
+      return `${before}(?=(?<${name}>${part.source}`
+    })
+    return sources.join('') + close
+  }
+
   #one(token: string, depth: number): Part {
     if (token === '(' || token === '[') {
-      const inner = this.#any(depth + 1)
+      const { source, empty, gapFirst } = this.#any(depth + 1)
       const close = token === '(' ? ')' : ']'
-      if (this.#tokens[this.#at] !== close) throw this.#wrong(`a missing ${close}`)
-      this.#at++
-      if (token === '(') return inner
-      return { ...inner, step: (from, search) => from | inner.step(from, search), empty: true }
+      if (this.#tokens[this.#at++] !== close) throw this.#wrong(`a missing ${close}`)
+      return { source: `(?:${source})${token === '[' ? '?' : ''}`, empty: empty || token === '[', gapFirst }
     }
     if (token.startsWith('<')) return this.#list(token)
-    this.#count(1)
-    if (token === '*') return GAP
-    const pattern = token.includes('*') ? globOf(token) : token
-    const step: Step = (from, { like }) => {
-      const places = like(pattern)
-      return places === 0n ? 0n : (from & places) << 1n
-    }
-    return { step, empty: false, gapFirst: false }
+    this.#count(1, token === '*' && depth > 0 ? 1 : 0)
+    return token === '*' ? GAP : { source: `${glob(token)}!? `, empty: false, gapFirst: false }
   }
 
   #list(token: string): Part {
@@ -245,17 +227,19 @@ class PhraseReader {
     if (list === undefined) throw this.#wrong(`${token}, which no list of words is called,`)
     if (list.includes('<')) throw this.#wrong(`${token}, whose list names another list,`)
     const reader = new PhraseReader(list, {})
-    const part = reader.read()
-    this.#count(reader.#words)
-    return part
+    const part = reader.#whole(1)
+    this.#count(reader.#words, reader.#innerGaps)
+    return { ...part, source: `(?:${part.source})` }
   }
 
-  #count(words: number): void {
+  #count(words: number, innerGaps: number): void {
     this.#words += words
+    this.#innerGaps += innerGaps
+    const phrase = JSON.stringify(this.#source)
     if (this.#words > CLAIM_PHRASE_WORDS_MAX)
-      throw new SyntaxError(
-        `${JSON.stringify(this.#source)} has more than ${CLAIM_PHRASE_WORDS_MAX} words, its lists included`,
-      )
+      throw new SyntaxError(`${phrase} has more than ${CLAIM_PHRASE_WORDS_MAX} words, its lists included`)
+    if (this.#innerGaps > CLAIM_INNER_GAPS_MAX)
+      throw new SyntaxError(`${phrase} has more than ${CLAIM_INNER_GAPS_MAX} * within brackets, its lists included`)
   }
 }
 
@@ -279,29 +263,21 @@ function tokensOf(source: string): string[] {
 
 /** A word as it is compared. */
 function plain(word: string): string {
-  return word.toLowerCase().replace(/['\u2019]/g, '')
+  return word
+    .toLowerCase()
+    .replace(/['\u2019]/g, '')
+    .slice(0, CLAIM_WORD_CHARS_MAX)
 }
 
-/** A word in which `*` stands for any letters. */
-function globOf(glob: string): RegExp {
-  const [head = '', ...rest] = glob.replace(/[\\^$.+?()[\]{}|/]/g, '\\$&').split(/\*+/)
-  const tail = rest.pop() ?? ''
-  // A look-ahead is never entered again, and \\n takes what it found: the time is linear in the word.
-  const middle = rest.map((part, index) => `(?=(.*?${part}))\\${index + 1}`).join('')
-  return new RegExp(`^${head}${middle}.*${tail}$`, 'u')
+/** Of a regular expression: a word in which `*` stands for any letters. */
+function glob(word: string): string {
+  if (word.split('*').length > 3) throw new SyntaxError(`${JSON.stringify(word)} has more than two *`)
+  return word.replace(/[\\^$.+?()[\]{}|/]/g, '\\$&').replaceAll('*', '[^ !]*')
 }
 
-function isOneOf(list: readonly string[]): (word: string) => boolean {
-  const plain = new Set(list)
-  const globs = list.filter((word) => word.includes('*')).map(globOf)
-  return (word) => plain.has(word) || globs.some((glob) => glob.test(word))
-}
-
-interface Sentence {
-  /** Its words, divided by the marks within it. */
-  readonly parts: readonly (readonly Word[])[]
-  /** It ends with a question mark. */
-  readonly question: boolean
+/** Of a regular expression: one of some words. */
+function oneOf(words: readonly string[]): string {
+  return words.length === 0 ? '(?!)' : `(?:${words.map((word) => glob(plain(word))).join('|')})`
 }
 
 /** A word; a mark that ends a sentence; one within it. The first two characters decide, so nothing is read twice. */

@@ -1,100 +1,12 @@
+import { en } from './words/en.js'
+import { sw } from './words/sw.js'
+
 /**
- * Numbers as people say them. The words of each language stand here, and callers mix languages, so that those of all
+ * Numbers as people say them. Their words are in `words/`, and callers mix languages, so that those of all
  * languages count in every call.
  */
 
-/** Words of one language for numbers and for what is said with them. */
-interface SpokenLanguage {
-  readonly numbers: Readonly<Record<string, number>>
-  /** Scales that come before their multiplier: elfu mbili is 2000. Of other scales the multiplier comes first. */
-  readonly leading: readonly string[]
-  /** Joins the parts of a number. */
-  readonly and: string
-  readonly repeats: Readonly<Record<string, number>>
-  readonly months: Readonly<Record<string, number>>
-  /** From Sunday on. */
-  readonly weekdays: readonly string[]
-  /** Between the first and the last day of several. */
-  readonly through: readonly string[]
-  /** All days of the week. */
-  readonly daily: readonly string[]
-  /** Days from today. */
-  readonly days: Readonly<Record<string, number>>
-  readonly money: readonly string[]
-  readonly percent: readonly string[]
-  /** Parts of a number that `numbersIn` does not read. */
-  readonly parts: readonly string[]
-  /** Before a number that is not meant exactly, and what may stand between. */
-  readonly about: readonly string[]
-  readonly articles: readonly string[]
-  /** Between a day and the weekday that it is. */
-  readonly is: readonly string[]
-  /** After a weekday that is one of several. */
-  readonly lists: readonly string[]
-}
-
-const english: SpokenLanguage = {
-  numbers: {
-    ...numbered('zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen', 0),
-    ...numbered('sixteen seventeen eighteen nineteen', 16),
-    ...numbered('twenty thirty forty fifty sixty seventy eighty ninety', 20, 10),
-    ...{ oh: 0, o: 0, nought: 0, hundred: 100, thousand: 1000, million: 1e6, billion: 1e9 },
-    ...numbered('first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth', 1),
-    ...numbered('fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth', 14),
-    thirtieth: 30,
-  },
-  leading: [],
-  and: 'and',
-  repeats: { double: 2, triple: 3 },
-  months: {
-    ...numbered('january february march april may june july august september october november december', 1),
-    ...numbered('jan feb mar apr may jun jul aug sep oct nov dec', 1),
-    sept: 9,
-  },
-  weekdays: 'sunday monday tuesday wednesday thursday friday saturday'.split(' '),
-  through: ['to', 'through', 'until', 'till'],
-  daily: ['daily', 'everyday', 'weekdays', 'weekends'],
-  days: { today: 0, tomorrow: 1, yesterday: -1 },
-  money:
-    'kes ksh kshs sh shilling shillings bob ugx tzs usd dollar dollars euro euros eur pound pounds gbp naira rand'.split(
-      ' ',
-    ),
-  percent: ['percent'],
-  parts: ['point', 'half', 'quarter', 'cent', 'cents', 'pence', 'kobo', 'hundreds', 'thousands', 'millions'],
-  about: 'about around roughly approximately nearly almost over under than least most'.split(' '),
-  articles: ['a', 'an', 'the'],
-  is: ['is'],
-  lists: ['and', 'or'],
-}
-
-const swahili: SpokenLanguage = {
-  numbers: {
-    ...numbered('sifuri moja mbili tatu nne tano sita saba nane tisa', 0),
-    ...numbered('kumi ishirini thelathini arobaini hamsini sitini sabini themanini tisini', 10, 10),
-    ...{ mia: 100, elfu: 1000, laki: 100_000, milioni: 1e6 },
-  },
-  leading: ['mia', 'elfu', 'laki', 'milioni'],
-  and: 'na',
-  repeats: {},
-  months: numbered('januari februari machi aprili mei juni julai agosti septemba oktoba novemba desemba', 1),
-  weekdays: 'jumapili jumatatu jumanne jumatano alhamisi ijumaa jumamosi'.split(' '),
-  through: ['hadi', 'mpaka'],
-  daily: ['kilasiku'],
-  days: { leo: 0, kesho: 1, jana: -1 },
-  money: ['shilingi'],
-  percent: ['asilimia'],
-  parts: ['nukta', 'nusu', 'robo', 'senti'],
-  about: ['kama', 'karibu', 'takriban', 'takribani', 'zaidi', 'chini'],
-  articles: ['ya'],
-  is: ['ni'],
-  lists: ['na', 'au', 'ama'],
-}
-
-function numbered(words: string, first: number, step = 1): Record<string, number> {
-  return Object.fromEntries(words.split(' ').map((word, index) => [word, first + index * step]))
-}
-
-const LANGUAGES = [english, swahili]
+const LANGUAGES = [en, sw]
 
 /** Word to number, by language; the first word for a number is the usual one. */
 export const NUMBER_WORDS = { en: english.numbers, sw: swahili.numbers }
@@ -112,11 +24,11 @@ export const SPOKEN = {
   lists: setOf('lists'),
   and: new Set(LANGUAGES.map(({ and }) => and)),
   /** Those that stand within a number after tens and units too: kumi na tano, mia mbili na hamsini. */
-  andAfterUnits: new Set([swahili.and]),
+  andAfterUnits: new Set([sw.and]),
   days: merged('days'),
   months: merged('months'),
   /** Word to day of the week, 0 for Sunday. */
-  dayNames: english.weekdays,
+  dayNames: en.weekdays,
   weekdays: new Map(LANGUAGES.flatMap(({ weekdays }) => weekdays.map((word, day) => [word, day] as const))),
 }
 

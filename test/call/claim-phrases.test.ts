@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { CLAIM_LANGUAGES, PhraseMatcher } from '../../src/call/claim-phrases.js'
-import type { ClaimLanguage } from '../../src/call/claim-words/language.js'
+import type { ClaimWords } from '../../src/call/call-options.js'
 import { TRANSCRIPT_TEXT_CHARS_MAX } from '../../src/call/transcript.js'
 
-const en = CLAIM_LANGUAGES['en'] as ClaimLanguage
-const sw = CLAIM_LANGUAGES['sw'] as ClaimLanguage
+const en = CLAIM_LANGUAGES['en'] as ClaimWords
+const sw = CLAIM_LANGUAGES['sw'] as ClaimWords
 const LISTS = { have: 'i have | ive | we have | i', is: 'is | has been' }
 
 const finds = (phrase: string, text: string, language = en): boolean =>
