@@ -9,7 +9,7 @@ import { sw } from './words/sw.js'
 const LANGUAGES = [en, sw]
 
 /** Word to number, by language; the first word for a number is the usual one. */
-export const NUMBER_WORDS = { en: english.numbers, sw: swahili.numbers }
+export const NUMBER_WORDS = { en: en.numbers, sw: sw.numbers }
 
 /** Words of all languages together. */
 export const SPOKEN = {
